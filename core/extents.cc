@@ -1,0 +1,701 @@
+#include "core/extents.h"
+
+#include "core/text.h"
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <cassert>
+
+#include "core/event.h"
+#include "core/log_format.h"
+
+namespace cairn {
+
+namespace {
+constexpr uint32_t kExtentMagic = 0x58454e43;  // "CNEX"
+constexpr uint32_t kExtentVersion = 1;
+constexpr uint64_t kPagesPerBlock = kExtentBlockBytes / kBlockBytes;
+
+FileId file_id(uint32_t number) { return {FileKind::kExtents, number}; }
+uint64_t data_offset(ExtentStore::Place place, uint64_t data) {
+  return (uint64_t{place.page} + 1) * kBlockBytes + data;
+}
+}  // namespace
+
+// ---- chunks ----
+
+ChunkPool::ChunkPool() : slab_(kPoolChunks * kChunkBytes) {
+  for (size_t i = 0; i < kPoolChunks; i++) free_.push_back(slab_.data() + i * kChunkBytes);
+}
+
+std::byte* ChunkPool::try_take() {
+  absl::MutexLock lock(&mutex_);
+  if (taken_ >= kChunksMax) return nullptr;
+  taken_++;
+  if (!free_.empty()) {
+    std::byte* chunk = free_.back();
+    free_.pop_back();
+    return chunk;
+  }
+  return static_cast<std::byte*>(std::aligned_alloc(kBlockBytes, kChunkBytes));
+}
+
+awaitable<std::byte*> ChunkPool::take(Clock& clock) {
+  std::byte* chunk;
+  while ((chunk = try_take()) == nullptr) co_await clock.sleep_ms(2);
+  co_return chunk;
+}
+
+void ChunkPool::give(std::byte* chunk) {
+  absl::MutexLock lock(&mutex_);
+  taken_--;
+  if (chunk >= slab_.data() && chunk < slab_.data() + slab_.size()) {
+    free_.push_back(chunk);
+  } else {
+    std::free(chunk);
+  }
+}
+
+size_t ChunkPool::in_use() const {
+  absl::MutexLock lock(&mutex_);
+  return taken_;
+}
+
+// ---- the store of extents ----
+
+ExtentStore::ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor)
+    : volume_(volume), clock_(clock), pool_(pool), executor_(std::move(executor)) {}
+
+void ExtentStore::adopt(const BlobRef& blob) {
+  absl::MutexLock lock(&mutex_);
+  for (const Piece& p : blob.pieces) {
+    if (p.is_hole()) continue;
+    auto [it, fresh] = extents_.try_emplace(Place{p.file, p.header_page});
+    if (fresh) files_[p.file].extents++;
+    uint64_t pages = 1 + p.first_block * kPagesPerBlock + round_up(p.length, kBlockBytes) / kBlockBytes;
+    it->second.refs++;
+    it->second.pages = std::max(it->second.pages, static_cast<uint32_t>(pages));
+  }
+}
+
+awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
+  store_ = store;
+  file_bytes_max_ = file_bytes_max;
+  auto files = co_await volume_.list();
+  if (!files.ok()) co_return files.status();
+  std::map<Place, uint32_t> live;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto& [place, extent] : extents_) live.emplace(place, extent.pages);
+  }
+  uint32_t newest = 0;
+  for (const FileInfo& f : *files) {
+    if (f.id.kind != FileKind::kExtents) continue;
+    auto number = static_cast<uint32_t>(f.id.number);
+    newest = std::max(newest, number);
+    auto it = live.lower_bound(Place{number, 0});
+    if (it == live.end() || it->first.file != number) {
+      Status removed = co_await volume_.remove(f.id);
+      if (!removed.ok()) co_return removed;
+      continue;
+    }
+    uint64_t at = 0;  // everything between live extents is left over from before a crash
+    for (; it != live.end() && it->first.file == number; ++it) {
+      uint64_t begin = it->first.page * kBlockBytes;
+      if (begin > at) {
+        Status punched = co_await volume_.punch(f.id, at, begin - at);
+        if (!punched.ok()) co_return punched;
+      }
+      at = std::max(at, begin + it->second * kBlockBytes);
+    }
+    if (f.size_bytes > at) {
+      Status punched = co_await volume_.punch(f.id, at, round_up(f.size_bytes - at, kBlockBytes));
+      if (!punched.ok()) co_return punched;
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  for (auto& [number, file] : files_) {
+    file.sealed = true;
+    bool there = std::any_of(files->begin(), files->end(),
+                             [&](const FileInfo& f) { return f.id == file_id(number); });
+    if (!there) {
+      co_return absl::DataLossError(
+          cat("the extent file ", to_string(file_id(number)), " is missing"));
+    }
+  }
+  current_ = newest;  // never appended to: the first allocation opens the next one
+  current_pages_ = file_bytes_max_ / kBlockBytes;
+  co_return absl::OkStatus();
+}
+
+uint64_t ExtentStore::extent_data_max() const {
+  uint64_t room = (file_bytes_max_ - kBlockBytes) / kExtentBlockBytes * kExtentBlockBytes;
+  return std::min(room, kExtentDataMax);
+}
+
+awaitable<void> ExtentStore::close() {
+  for (;;) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!freeing_) co_return;
+    }
+    co_await clock_.sleep_ms(1);
+  }
+}
+
+awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_bytes) {
+  const uint64_t pages = 1 + round_up(data_bytes, kBlockBytes) / kBlockBytes;
+  for (;;) {
+    uint32_t open_number = 0;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (current_pages_ + pages <= file_bytes_max_ / kBlockBytes) {
+        Place place{current_, static_cast<uint32_t>(current_pages_)};
+        current_pages_ += pages;
+        extents_[place] = {1, static_cast<uint32_t>(pages)};
+        files_[current_].extents++;
+        co_return place;
+      }
+      if (!opening_) {
+        opening_ = true;
+        open_number = current_ + 1;
+      }
+    }
+    if (open_number == 0) {
+      co_await clock_.sleep_ms(1);
+      continue;
+    }
+    Status made = co_await volume_.create(file_id(open_number), 0);
+    if (made.ok()) made = co_await volume_.sync_directory();
+    absl::MutexLock lock(&mutex_);
+    opening_ = false;
+    if (!made.ok()) co_return made;
+    files_[current_].sealed = true;
+    if (files_[current_].extents == 0) files_.erase(current_);
+    current_ = open_number;
+    current_pages_ = 0;
+    files_[current_] = {};
+  }
+}
+
+awaitable<Status> ExtentStore::sync_file(uint32_t file) {
+  uint64_t need = 0;
+  for (;;) {
+    bool run = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      SyncState& s = syncs_[file];
+      if (!s.failed.ok()) co_return s.failed;  // a failed sync is final
+      if (need == 0) need = s.begun + 1;
+      if (s.done >= need) co_return absl::OkStatus();
+      if (!s.running) {
+        s.running = run = true;
+        s.begun++;
+      }
+    }
+    if (!run) {
+      co_await clock_.sleep_ms(1);
+      continue;
+    }
+    Status synced = co_await volume_.sync(file_id(file));
+    absl::MutexLock lock(&mutex_);
+    SyncState& s = syncs_[file];
+    s.running = false;
+    s.done = s.begun;
+    if (!synced.ok()) s.failed = synced;
+  }
+}
+
+void ExtentStore::ref(const BlobRef& blob) {
+  absl::MutexLock lock(&mutex_);
+  for (const Piece& p : blob.pieces) {
+    if (!p.is_hole()) extents_.at(Place{p.file, p.header_page}).refs++;
+  }
+}
+
+void ExtentStore::unref(const BlobRef& blob) {
+  for (const Piece& p : blob.pieces) {
+    if (!p.is_hole()) unref_place({p.file, p.header_page});
+  }
+}
+
+void ExtentStore::unref_place(Place place) {
+  bool start = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    auto it = extents_.find(place);
+    assert(it != extents_.end() && it->second.refs > 0);
+    if (--it->second.refs > 0) return;
+    to_free_.emplace_back(place, it->second.pages);
+    extents_.erase(it);
+    start = !std::exchange(freeing_, true);
+  }
+  if (start) asio::co_spawn(executor_, free_extents(), asio::detached);
+}
+
+// Space that cannot be given back now is found again at the next start; nothing depends on it.
+awaitable<void> ExtentStore::free_extents() {
+  for (;;) {
+    Place place;
+    uint32_t pages;
+    bool remove;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (to_free_.empty()) {
+        freeing_ = false;
+        co_return;
+      }
+      std::tie(place, pages) = to_free_.front();
+      to_free_.pop_front();
+      auto file = files_.find(place.file);
+      remove = --file->second.extents == 0 && file->second.sealed;
+      if (remove) files_.erase(file);
+    }
+    if (remove) {
+      (void)co_await volume_.remove(file_id(place.file));
+    } else {
+      (void)co_await volume_.punch(file_id(place.file), uint64_t{place.page} * kBlockBytes,
+                                   uint64_t{pages} * kBlockBytes);
+    }
+  }
+}
+
+ExtentStore::Stats ExtentStore::stats() const {
+  absl::MutexLock lock(&mutex_);
+  Stats s;
+  s.files = files_.size();
+  s.extents = extents_.size();
+  for (auto& [place, extent] : extents_) s.live_bytes += uint64_t{extent.pages} * kBlockBytes;
+  return s;
+}
+
+// ---- writing ----
+
+struct BlobWriter::Shared {
+  static constexpr int kInflightMax = 4;
+  int inflight = 0;
+  Status error;
+  Event landed;
+};
+
+BlobWriter::BlobWriter(ExtentStore& store, uint64_t size_hint)
+    : store_(store), size_hint_(size_hint), shared_(std::make_shared<Shared>()) {}
+
+BlobWriter::~BlobWriter() {
+  if (chunk_ != nullptr) store_.pool_.give(chunk_);
+  if (open_) store_.unref_place(place_);
+  store_.unref(blob_);
+}
+
+uint64_t BlobWriter::size() const { return blob_.size + (open_ ? filled_ : 0); }
+
+void BlobWriter::add_piece(const Piece& piece) {
+  if (piece.length == 0) return;
+  blob_.pieces.push_back(piece);
+  blob_.size += piece.length;
+}
+
+awaitable<Status> BlobWriter::open_extent() {
+  uint64_t want = blob_.pieces.empty() ? 8 << 20 : kExtentDataMax;
+  if (size_hint_ > size()) want = size_hint_ - size();
+  want = std::min(round_up(want, kExtentBlockBytes), store_.extent_data_max());
+  auto place = co_await store_.allocate(want);
+  if (!place.ok()) co_return place.status();
+  place_ = *place;
+  open_ = true;
+  capacity_ = want;
+  filled_ = written_ = 0;
+  header_ = std::make_unique<ExtentHeader>();
+  co_return absl::OkStatus();
+}
+
+awaitable<StatusOr<MutableBytes>> BlobWriter::prepare() {
+  if (!shared_->error.ok()) co_return shared_->error;
+  if (open_ && filled_ == capacity_) {
+    Status ended = co_await end_extent();
+    if (!ended.ok()) co_return ended;
+  }
+  if (!open_) {
+    Status opened = co_await open_extent();
+    if (!opened.ok()) co_return opened;
+  }
+  if (chunk_ != nullptr && chunk_used_ == kChunkBytes) {
+    Status wrote = co_await write_chunk(false);
+    if (!wrote.ok()) co_return wrote;
+  }
+  if (chunk_ == nullptr) {
+    chunk_ = co_await store_.pool_.take(store_.clock_);
+    chunk_begin_ = chunk_used_ = filled_ == 0 ? kBlockBytes : 0;
+  }
+  co_return MutableBytes{chunk_ + chunk_used_,
+                         std::min<uint64_t>(kChunkBytes - chunk_used_, capacity_ - filled_)};
+}
+
+void BlobWriter::commit(size_t bytes) {
+  while (bytes > 0) {
+    uint64_t in_block = filled_ % kExtentBlockBytes;
+    size_t n = std::min<uint64_t>(bytes, kExtentBlockBytes - in_block);
+    if (in_block == 0) {
+      block_crc_ = place_seed(store_.store_, place_.file, data_offset(place_, filled_));
+    }
+    block_crc_ = crc32c(block_crc_, {chunk_ + chunk_used_, n});
+    header_->block_crc[filled_ / kExtentBlockBytes] = block_crc_;
+    filled_ += n;
+    chunk_used_ += n;
+    bytes -= n;
+  }
+}
+
+awaitable<Status> BlobWriter::write_chunk(bool last) {
+  const bool first = written_ == 0;
+  std::byte* chunk = std::exchange(chunk_, nullptr);
+  size_t from = chunk_begin_;
+  size_t end = round_up(chunk_used_, kBlockBytes);
+  std::memset(chunk + chunk_used_, 0, end - chunk_used_);
+  uint64_t offset = data_offset(place_, written_);
+  if (last && first) {  // the whole extent is in this chunk: header and data in one write
+    std::memcpy(chunk, header_.get(), sizeof(ExtentHeader));
+    from = 0;
+    offset -= kBlockBytes;
+  }
+  written_ += chunk_used_ - chunk_begin_;
+  while (shared_->inflight >= Shared::kInflightMax) co_await shared_->landed.wait();
+  shared_->inflight++;
+  auto executor = co_await asio::this_coro::executor;
+  asio::co_spawn(
+      executor,
+      [](ExtentStore& store, std::shared_ptr<Shared> shared, uint32_t file, uint64_t offset,
+         std::byte* chunk, Bytes data) -> awaitable<void> {
+        Status wrote = co_await store.volume_.write(file_id(file), offset, data, WriteMode::kPlain);
+        store.pool_.give(chunk);
+        if (!wrote.ok() && shared->error.ok()) shared->error = wrote;
+        shared->inflight--;
+        shared->landed.notify();
+      }(store_, shared_, place_.file, offset, chunk, Bytes{chunk + from, end - from}),
+      asio::detached);
+  co_return shared_->error;
+}
+
+awaitable<Status> BlobWriter::end_extent() {
+  if (!open_) co_return absl::OkStatus();
+  if (filled_ == 0) {
+    if (chunk_ != nullptr) store_.pool_.give(std::exchange(chunk_, nullptr));
+    open_ = false;
+    store_.unref_place(place_);
+    co_return absl::OkStatus();
+  }
+  header_->magic = kExtentMagic;
+  header_->version = kExtentVersion;
+  header_->data_bytes = static_cast<uint32_t>(filled_);
+  header_->store = store_.store_;
+  header_->file = place_.file;
+  header_->page = place_.page;
+  seal_header(*header_, store_.store_, place_.file, uint64_t{place_.page} * kBlockBytes);
+  const bool with_header = written_ == 0;
+  if (chunk_ != nullptr) {
+    Status wrote = co_await write_chunk(true);
+    if (!wrote.ok()) co_return wrote;
+  }
+  if (!with_header) {
+    AlignedBuffer page(kBlockBytes);
+    std::memcpy(page.data(), header_.get(), sizeof(ExtentHeader));
+    Status wrote =
+        co_await store_.volume_.write(file_id(place_.file), uint64_t{place_.page} * kBlockBytes,
+                                      {page.data(), kBlockBytes}, WriteMode::kPlain);
+    if (!wrote.ok()) co_return wrote;
+  }
+  open_ = false;
+  add_piece({place_.file, place_.page, 0, static_cast<uint32_t>(filled_)});
+  if (std::find(files_.begin(), files_.end(), place_.file) == files_.end()) {
+    files_.push_back(place_.file);
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> BlobWriter::append(Bytes data) {
+  while (!data.empty()) {
+    auto room = co_await prepare();
+    if (!room.ok()) co_return room.status();
+    size_t n = std::min(room->size(), data.size());
+    std::memcpy(room->data(), data.data(), n);
+    commit(n);
+    data = data.subspan(n);
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> BlobWriter::append_zeros(uint64_t length) {
+  static const std::array<std::byte, kExtentBlockBytes> kZeros{};
+  if (length < 4 * kExtentBlockBytes) {
+    while (length > 0) {
+      uint64_t n = std::min<uint64_t>(length, kZeros.size());
+      Status added = co_await append({kZeros.data(), n});
+      if (!added.ok()) co_return added;
+      length -= n;
+    }
+    co_return absl::OkStatus();
+  }
+  Status ended = co_await end_extent();
+  if (!ended.ok()) co_return ended;
+  for (; length > 0; length -= blob_.pieces.back().length) {
+    add_piece({0, 0, 0, static_cast<uint32_t>(std::min<uint64_t>(length, 1 << 30))});
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> BlobWriter::append_range(const BlobRef& blob, uint64_t offset, uint64_t length) {
+  uint64_t begin = 0;  // of the piece, in the blob
+  for (const Piece& p : blob.pieces) {
+    const uint64_t end = begin + p.length;
+    if (length == 0 || offset >= end) {
+      begin = end;
+      continue;
+    }
+    uint64_t at = offset - begin;
+    uint64_t n = std::min<uint64_t>(length, p.length - at);
+    offset += n;
+    length -= n;
+    if (p.is_hole()) {
+      Status zeros = co_await append_zeros(n);
+      if (!zeros.ok()) co_return zeros;
+      begin = end;
+      continue;
+    }
+    uint64_t head = std::min(n, round_up(at, kExtentBlockBytes) - at);
+    if (n - head < kExtentBlockBytes && n != blob.size) head = n;  // too little to share
+    if (head > 0) {
+      const uint64_t floor = at / kExtentBlockBytes * kExtentBlockBytes;
+      Piece rest{p.file, p.header_page,
+                 p.first_block + static_cast<uint32_t>(floor / kExtentBlockBytes),
+                 static_cast<uint32_t>(p.length - floor)};
+      BlobReader reader(store_, BlobRef{rest.length, {rest}}, at - floor, head);
+      while (reader.left() > 0) {
+        auto bytes = co_await reader.next();
+        if (!bytes.ok()) co_return bytes.status();
+        Status added = co_await append(*bytes);
+        if (!added.ok()) co_return added;
+      }
+    }
+    if (n > head) {
+      Status ended = co_await end_extent();
+      if (!ended.ok()) co_return ended;
+      Piece shared{p.file, p.header_page,
+                   p.first_block + static_cast<uint32_t>((at + head) / kExtentBlockBytes),
+                   static_cast<uint32_t>(n - head)};
+      Piece* last = blob_.pieces.empty() ? nullptr : &blob_.pieces.back();
+      if (last != nullptr && last->file == shared.file && last->header_page == shared.header_page &&
+          last->length % kExtentBlockBytes == 0 &&
+          last->first_block + last->length / kExtentBlockBytes == shared.first_block) {
+        last->length += shared.length;  // one reference holds both
+        blob_.size += shared.length;
+      } else {
+        store_.ref(BlobRef{shared.length, {shared}});
+        add_piece(shared);
+      }
+    }
+    begin = end;
+  }
+  if (length > 0) co_return absl::OutOfRangeError("the range ends after the blob");
+  co_return absl::OkStatus();
+}
+
+awaitable<StatusOr<BlobRef>> BlobWriter::finish() {
+  Status ended = co_await end_extent();
+  while (shared_->inflight > 0) co_await shared_->landed.wait();
+  if (ended.ok()) ended = shared_->error;
+  if (!ended.ok()) co_return ended;
+  for (uint32_t file : files_) {
+    Status synced = co_await store_.sync_file(file);
+    if (!synced.ok()) co_return synced;
+  }
+  if (blob_.pieces.size() > kPiecesMax) {
+    co_return absl::ResourceExhaustedError("the value would have too many pieces");
+  }
+  co_return std::exchange(blob_, {});
+}
+
+// ---- reading ----
+
+struct BlobReader::Fetch {
+  explicit Fetch(ChunkPool& pool) : pool(pool) {}
+  ~Fetch() {
+    if (chunk != nullptr) pool.give(chunk);
+  }
+  ChunkPool& pool;
+  std::byte* chunk = nullptr;
+  std::shared_ptr<ExtentHeader> header;  // in: if known; out: always, unless a hole
+  Piece piece;
+  uint64_t at = 0;  // first byte wanted, in the piece
+  uint64_t length = 0;
+  Bytes data;
+  Status status;
+  bool done = false;
+  Event ready;
+
+  awaitable<void> run(ExtentStore& store) {
+    chunk = co_await pool.take(store.clock_);
+    status = co_await read(store);
+    done = true;
+    ready.notify();
+  }
+
+  awaitable<Status> read(ExtentStore& store) {
+    const ExtentStore::Place place{piece.file, piece.header_page};
+    const FileId file = file_id(piece.file);
+    auto damage = [&](std::string_view what, uint64_t offset) {
+      return absl::DataLossError(
+          cat(what, " in ", to_string(file), " at offset ", offset));
+    };
+    const uint64_t block0 = piece.first_block + at / kExtentBlockBytes;
+    const uint64_t last = piece.first_block + (at + length - 1) / kExtentBlockBytes;
+    const bool together = header == nullptr && block0 == 0;
+    const uint64_t header_offset = uint64_t{place.page} * kBlockBytes;
+    if (header == nullptr && !together) {
+      auto n = co_await store.volume_.read(file, header_offset, {chunk, kBlockBytes});
+      if (!n.ok()) co_return n.status();
+      if (*n < kBlockBytes) co_return damage("a missing extent", header_offset);
+      Status taken = take_header(store, header_offset, damage);
+      if (!taken.ok()) co_return taken;
+    }
+    // Without the header the last block's length is not known: the piece tells enough.
+    uint64_t data_end = header != nullptr ? header->data_bytes
+                                          : uint64_t{piece.first_block} * kExtentBlockBytes + piece.length;
+    data_end = std::min(std::max(data_end, block0 * kExtentBlockBytes), (last + 1) * kExtentBlockBytes);
+    uint64_t begin = block0 * kExtentBlockBytes;
+    const size_t skip = together ? kBlockBytes : 0;
+    uint64_t want = round_up(data_end - begin, kBlockBytes) + skip;
+    uint64_t offset = data_offset(place, begin) - skip;
+    auto n = co_await store.volume_.read(file, offset, {chunk, want});
+    if (!n.ok()) co_return n.status();
+    if (*n < want) co_return damage("a block that ends early", offset);
+    if (together) {
+      Status taken = take_header(store, header_offset, damage);
+      if (!taken.ok()) co_return taken;
+      uint64_t real_end = std::min<uint64_t>(header->data_bytes, (last + 1) * kExtentBlockBytes);
+      if (real_end > data_end) {  // the piece ends inside a block: its checksum needs the rest
+        uint64_t more = round_up(real_end - begin, kBlockBytes) + skip;
+        if (more > want) {
+          n = co_await store.volume_.read(file, offset + want, {chunk + want, more - want});
+          if (!n.ok()) co_return n.status();
+          if (*n < more - want) co_return damage("a block that ends early", offset + want);
+        }
+        data_end = real_end;
+      }
+    }
+    if (piece.first_block * kExtentBlockBytes + piece.length > header->data_bytes) {
+      co_return damage("an extent shorter than its reference", header_offset);
+    }
+    for (uint64_t b = block0; b <= last; b++) {
+      uint64_t size = std::min(kExtentBlockBytes, header->data_bytes - b * kExtentBlockBytes);
+      uint32_t crc = crc32c(
+          place_seed(store.store_, place.file, data_offset(place, b * kExtentBlockBytes)),
+          {chunk + skip + (b - block0) * kExtentBlockBytes, size});
+      if (crc != header->block_crc[b]) {
+        co_return damage("a damaged block", data_offset(place, b * kExtentBlockBytes));
+      }
+    }
+    data = {chunk + skip + at % kExtentBlockBytes, length};
+    co_return absl::OkStatus();
+  }
+
+  template <class Damage>
+  Status take_header(ExtentStore& store, uint64_t offset, Damage& damage) {
+    header = std::make_shared<ExtentHeader>();
+    std::memcpy(header.get(), chunk, sizeof(ExtentHeader));
+    if (header->magic != kExtentMagic || header->version != kExtentVersion ||
+        !header_intact(*header, store.store_, piece.file, offset) ||
+        header->data_bytes > kExtentDataMax) {
+      return damage("a damaged extent header", offset);
+    }
+    return absl::OkStatus();
+  }
+};
+
+BlobReader::BlobReader(ExtentStore& store, BlobRef blob, uint64_t offset, uint64_t length)
+    : store_(store), blob_(std::move(blob)), left_(length), ahead_left_(length) {
+  assert(offset + length <= blob_.size);
+  store_.ref(blob_);
+  while (piece_ < blob_.pieces.size() && offset >= blob_.pieces[piece_].length) {
+    offset -= blob_.pieces[piece_++].length;
+  }
+  piece_at_ = offset;
+}
+
+BlobReader::~BlobReader() { store_.unref(blob_); }
+
+void BlobReader::start_fetch() {
+  constexpr uint64_t kFetchBytes = 15 * kExtentBlockBytes;  // with a header page: under a chunk
+  const Piece& p = blob_.pieces[piece_];
+  auto fetch = std::make_shared<Fetch>(store_.pool_);
+  fetch->piece = p;
+  fetch->at = piece_at_;
+  fetch->length = std::min<uint64_t>({ahead_left_, p.length - piece_at_,
+                                      kFetchBytes - piece_at_ % kExtentBlockBytes});
+  piece_at_ += fetch->length;
+  ahead_left_ -= fetch->length;
+  if (piece_at_ == p.length) {
+    piece_++;
+    piece_at_ = 0;
+  }
+  if (header_ != nullptr && header_place_ == ExtentStore::Place{p.file, p.header_page}) {
+    fetch->header = header_;
+  }
+  ahead_ = std::move(fetch);
+}
+
+awaitable<StatusOr<Bytes>> BlobReader::next() {
+  static const std::array<std::byte, kExtentBlockBytes> kZeros{};
+  if (left_ == 0) co_return Bytes{};
+  auto executor = co_await asio::this_coro::executor;
+  auto launch = [&] {
+    start_fetch();
+    if (ahead_->piece.is_hole()) {
+      if (ahead_->length > kZeros.size()) {  // give the rest back
+        uint64_t back = ahead_->length - kZeros.size();
+        ahead_->length -= back;
+        ahead_left_ += back;
+        if (piece_at_ == 0) {
+          piece_--;
+          piece_at_ = blob_.pieces[piece_].length;
+        }
+        piece_at_ -= back;
+      }
+      ahead_->data = {kZeros.data(), ahead_->length};
+      ahead_->done = true;
+      return;
+    }
+    asio::co_spawn(
+        executor,
+        [](ExtentStore& store, std::shared_ptr<Fetch> fetch) -> awaitable<void> {
+          co_await fetch->run(store);
+        }(store_, ahead_),
+        asio::detached);
+  };
+  if (ahead_ == nullptr) launch();
+  current_ = std::move(ahead_);
+  ahead_ = nullptr;
+  while (!current_->done) co_await current_->ready.wait();
+  if (!current_->status.ok()) co_return current_->status;
+  if (current_->header != nullptr) {
+    header_ = current_->header;
+    header_place_ = {current_->piece.file, current_->piece.header_page};
+  }
+  left_ -= current_->length;
+  if (ahead_left_ > 0) launch();
+  co_return current_->data;
+}
+
+awaitable<StatusOr<std::string>> BlobReader::read_all(uint64_t limit) {
+  if (left_ > limit) co_return absl::ResourceExhaustedError("the value is too large for this");
+  std::string out;
+  out.reserve(left_);
+  while (left_ > 0) {
+    auto bytes = co_await next();
+    if (!bytes.ok()) co_return bytes.status();
+    out.append(as_text(*bytes));
+  }
+  co_return out;
+}
+
+}  // namespace cairn

@@ -1,0 +1,234 @@
+// Large values on disk: extents in append-only files, written past the page cache.
+//
+//   extents file = extent*
+//   extent       = ExtentHeader block*        header is one page of 4 KiB, blocks 64 KiB, the last
+//                                             one shorter and padded with zeros to a page
+//
+// An extent is filled by one writer, becomes immutable, and lives until nothing refers to it: then
+// a hole is punched where it was. Which extents live is derived from the index at recovery.
+//
+// Threads: ExtentStore from any; a writer or reader by one coroutine at a time, on one executor.
+// Memory: a writer holds at most 4 chunks of 1 MiB in flight and one that fills; a reader two of
+// them. The first kPoolChunks come from a pool that is registered with the rings; the sum over all
+// streams is bounded by kChunksMax, and a stream that finds none waits.
+//
+// Invariants
+//  1. A BlobRef leaves finish() only after all its bytes and headers are durable.
+//  2. Every block read was checked against its CRC32C, seeded with store, file and offset.
+//  3. An extent is freed only when its count is zero: entries hold one, readers and writers too.
+//  4. A life of the store never appends to a file of an earlier one.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/functional/any_invocable.h>
+#include <absl/synchronization/mutex.h>
+
+#include <array>
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "core/blob_ref.h"
+#include "core/clock.h"
+#include "core/volume.h"
+
+namespace cairn {
+
+inline constexpr uint64_t kChunkBytes = 1 << 20;
+inline constexpr uint32_t kExtentBlocksMax = 1008;
+inline constexpr uint64_t kExtentDataMax = kExtentBlocksMax * kExtentBlockBytes;  // 63 MiB
+
+struct ExtentHeader {
+  uint32_t magic;
+  uint32_t crc;  // of the bytes after this field
+  uint32_t version;
+  uint32_t data_bytes;
+  uint64_t store;
+  uint32_t file;
+  uint32_t page;
+  uint32_t reserved[8];
+  uint32_t block_crc[kExtentBlocksMax];
+};
+static_assert(sizeof(ExtentHeader) == kBlockBytes);
+
+// The buffers of all streams.
+class ChunkPool {
+ public:
+  static constexpr size_t kPoolChunks = 32;
+  static constexpr size_t kChunksMax = 512;
+
+  ChunkPool();
+  MutableBytes memory() { return slab_.span(0, slab_.size()); }
+
+  // A chunk of kChunkBytes; waits while all are in use.
+  awaitable<std::byte*> take(Clock& clock);
+  void give(std::byte* chunk);
+  size_t in_use() const;
+
+ private:
+  std::byte* try_take();
+  AlignedBuffer slab_;
+  mutable absl::Mutex mutex_;
+  std::vector<std::byte*> free_ ABSL_GUARDED_BY(mutex_);
+  size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+class ExtentStore {
+ public:
+  struct Place {  // an extent, or room for one
+    uint32_t file = 0;
+    uint32_t page = 0;
+    auto operator<=>(const Place&) const = default;
+    template <typename H>
+    friend H AbslHashValue(H h, const Place& p) {
+      return H::combine(std::move(h), p.file, p.page);
+    }
+  };
+
+  ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor);
+
+  // Recovery: every live blob is passed to adopt() first, then start() frees all other space and
+  // opens a new file. `file_bytes_max` bounds the files that are appended to from now on.
+  void adopt(const BlobRef& blob);
+  awaitable<Status> start(uint64_t store, uint64_t file_bytes_max);
+  // Waits until space that was let go of has been given back to the volume.
+  awaitable<void> close();
+
+  void ref(const BlobRef& blob);
+  // Lets go; extents that nobody refers to any more are punched out in the background. The caller
+  // has made sure that the deletion of what referred to them is durable, or nothing ever did.
+  void unref(const BlobRef& blob);
+
+  struct Stats {
+    uint64_t files = 0, extents = 0, live_bytes = 0;
+  };
+  Stats stats() const;
+
+ private:
+  friend class BlobWriter;
+  friend class BlobReader;
+
+  struct Extent {
+    uint32_t refs = 0;
+    uint32_t pages = 0;  // room, header included
+  };
+  struct File {
+    uint32_t extents = 0;
+    bool sealed = false;
+  };
+
+  // Room for an extent with up to `data_bytes`, counted as referred to once.
+  awaitable<StatusOr<Place>> allocate(uint64_t data_bytes);
+  uint64_t extent_data_max() const;
+  // All bytes written to the file before this call are durable when it returns; concurrent callers
+  // share one sync.
+  awaitable<Status> sync_file(uint32_t file);
+  void unref_place(Place place);
+  awaitable<void> free_extents();
+
+  Volume& volume_;
+  Clock& clock_;
+  ChunkPool& pool_;
+  const Executor executor_;
+  uint64_t store_ = 0;
+  uint64_t file_bytes_max_ = 0;
+
+  mutable absl::Mutex mutex_;
+  absl::flat_hash_map<Place, Extent> extents_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint32_t, File> files_ ABSL_GUARDED_BY(mutex_);
+  uint32_t current_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t current_pages_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool opening_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<std::pair<Place, uint32_t>> to_free_ ABSL_GUARDED_BY(mutex_);
+  bool freeing_ ABSL_GUARDED_BY(mutex_) = false;
+
+  struct SyncState {
+    bool running = false;
+    uint64_t begun = 0, done = 0;  // syncs of this file
+    Status failed;
+  };
+  absl::flat_hash_map<uint32_t, SyncState> syncs_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Turns a stream of bytes, and ranges of other blobs, into one new blob.
+class BlobWriter {
+ public:
+  // `size_hint`: the expected total, 0 if unknown.
+  BlobWriter(ExtentStore& store, uint64_t size_hint);
+  ~BlobWriter();  // frees what was written unless finish() gave it away
+  BlobWriter(const BlobWriter&) = delete;
+
+  // Room to fill, at least one byte; then commit how much was filled.
+  awaitable<StatusOr<MutableBytes>> prepare();
+  void commit(size_t bytes);
+
+  awaitable<Status> append(Bytes data);
+  // The bytes [offset, offset + length) of a blob that the caller holds a reference to; whole
+  // blocks are shared, not copied.
+  awaitable<Status> append_range(const BlobRef& blob, uint64_t offset, uint64_t length);
+  awaitable<Status> append_zeros(uint64_t length);
+
+  uint64_t size() const;
+
+  // Makes all durable and gives the blob away, one reference counted for the caller.
+  awaitable<StatusOr<BlobRef>> finish();
+
+ private:
+  struct Shared;  // outlives the writer while writes are in flight
+  awaitable<Status> end_extent();
+  awaitable<Status> write_chunk(bool last);
+  awaitable<Status> open_extent();
+  void add_piece(const Piece& piece);
+
+  ExtentStore& store_;
+  const uint64_t size_hint_;
+  std::shared_ptr<Shared> shared_;
+  BlobRef blob_;  // finished pieces
+  std::vector<uint32_t> files_;  // to sync
+
+  // The extent being filled.
+  bool open_ = false;
+  ExtentStore::Place place_;
+  uint64_t capacity_ = 0;      // data bytes
+  uint64_t filled_ = 0;        // data bytes committed
+  uint64_t written_ = 0;       // data bytes handed to the volume
+  std::byte* chunk_ = nullptr;
+  size_t chunk_begin_ = 0;     // first chunk leaves a page for the header
+  size_t chunk_used_ = 0;
+  uint32_t block_crc_ = 0;
+  std::unique_ptr<ExtentHeader> header_;
+};
+
+// Reads a range of a blob, block by block, every byte checked. The reader holds a reference to the
+// blob from construction to destruction; construct it under the lock that guards the entry.
+class BlobReader {
+ public:
+  BlobReader(ExtentStore& store, BlobRef blob, uint64_t offset, uint64_t length);
+  ~BlobReader();
+  BlobReader(const BlobReader&) = delete;
+
+  uint64_t left() const { return left_; }
+  // The next bytes, up to 1 MiB, valid until the next call; empty at the end. DataLoss if they are
+  // not what was written.
+  awaitable<StatusOr<Bytes>> next();
+  // All that is left, for callers that know it to be small.
+  awaitable<StatusOr<std::string>> read_all(uint64_t limit);
+
+ private:
+  struct Fetch;
+  void start_fetch();
+
+  ExtentStore& store_;
+  const BlobRef blob_;
+  uint64_t left_;          // bytes not yet returned
+  uint64_t ahead_left_;    // bytes not yet asked for
+  size_t piece_ = 0;       // where the next fetch begins
+  uint64_t piece_at_ = 0;
+  std::shared_ptr<Fetch> current_;
+  std::shared_ptr<Fetch> ahead_;
+  std::shared_ptr<ExtentHeader> header_;  // of header_place_
+  ExtentStore::Place header_place_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,301 @@
+#include "core/index.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+#include <new>
+
+namespace cairn {
+
+// ---- entries ----
+
+void Entry::fill(const RecordView& r, Lsn version) {
+  lsn = version;
+  value_size = static_cast<uint32_t>(r.value.size());
+  key_size = static_cast<uint16_t>(r.key.size());
+  flags = r.flags;
+  has_meta = !r.meta.empty();
+  char* p = body();
+  if (r.has_expiry()) {
+    std::memcpy(p, &r.expire_ms, 8);
+    p += 8;
+  }
+  if (has_meta) {
+    auto n = static_cast<uint32_t>(r.meta.size());
+    std::memcpy(p, &n, 4);
+    p += 4;
+  }
+  auto put = [&p](std::string_view s) {
+    if (!s.empty()) std::memmove(p, s.data(), s.size());
+    p += s.size();
+  };
+  put(r.key);
+  put(r.meta);
+  put(r.value);
+}
+
+Entry* Entry::make(const RecordView& r, Lsn lsn) {
+  assert(r.key.size() <= kKeyBytesMax);
+  size_t bytes = sizeof(Entry) + (r.has_expiry() ? 8 : 0) + (r.meta.empty() ? 0 : 4) +
+                 r.key.size() + r.meta.size() + r.value.size();
+  void* memory = std::malloc(bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  auto* entry = new (memory) Entry;
+  entry->fill(r, lsn);
+  return entry;
+}
+
+bool Entry::assign(const RecordView& r, Lsn version) {
+  if (flags != r.flags || has_meta == r.meta.empty() || meta_size() != r.meta.size() ||
+      value_size != r.value.size()) {
+    return false;
+  }
+  fill(r, version);
+  return true;
+}
+
+void Entry::destroy(Entry* entry) { std::free(entry); }
+
+// ---- the table ----
+
+Index::~Index() {
+  for (size_t stripe = 0; stripe < kStripes; stripe++) destroy_stripe(stripe);
+  for (auto& slot : blocks_) delete slot.load();
+}
+
+void Index::destroy_stripe(size_t stripe) {
+  PartBlock* block = blocks_[stripe / kBlockStripes].load();
+  if (block == nullptr) return;
+  Part& part = (*block)[stripe % kBlockStripes];
+  for (size_t i = 0; i < part.segments.size();) {
+    Segment* s = part.segments[i];
+    i += size_t{1} << (part.depth - s->depth);
+    for (uint32_t k = 0; k < s->capacity; k++) {
+      if (s->slots[k] != 0) Entry::destroy(pointer(s->slots[k]));
+    }
+    size_.fetch_sub(s->count, std::memory_order_relaxed);
+    free_segment(s);
+  }
+  part.segments.clear();
+  part.depth = 0;
+}
+
+KeyHash Index::hash(std::string_view key) const {
+  KeyHash h = XXH3_64bits_withSeed(key.data(), key.size(), hash_seed_);
+  return h == 0 ? 1 : h;  // 0 ends a scan
+}
+
+Index::Part& Index::make_part(size_t stripe) {
+  auto& slot = blocks_[stripe / kBlockStripes];
+  PartBlock* block = slot.load(std::memory_order_acquire);
+  if (block == nullptr) {
+    auto* made = new PartBlock;
+    if (slot.compare_exchange_strong(block, made, std::memory_order_acq_rel)) {
+      block = made;
+      table_bytes_.fetch_add(sizeof(PartBlock), std::memory_order_relaxed);
+    } else {
+      delete made;
+    }
+  }
+  return (*block)[stripe % kBlockStripes];
+}
+
+Index::Segment* Index::make_segment(uint32_t capacity, unsigned depth) {
+  size_t bytes = sizeof(Segment) + capacity * sizeof(uint64_t);
+  auto* s = static_cast<Segment*>(std::calloc(1, bytes));
+  if (s == nullptr) throw std::bad_alloc();
+  s->capacity = static_cast<uint16_t>(capacity);
+  s->depth = static_cast<uint16_t>(depth);
+  table_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  return s;
+}
+
+void Index::free_segment(Segment* s) {
+  table_bytes_.fetch_sub(sizeof(Segment) + s->capacity * sizeof(uint64_t),
+                         std::memory_order_relaxed);
+  std::free(s);
+}
+
+void Index::place(Segment* s, uint64_t slot) {
+  uint32_t i = home(tag(slot), s->capacity);
+  while (s->slots[i] != 0) i = i + 1 == s->capacity ? 0 : i + 1;
+  s->slots[i] = slot;
+  s->count++;
+}
+
+Index::Segment* Index::resize(Segment* s, uint32_t capacity) {
+  Segment* bigger = make_segment(capacity, s->depth);
+  for (uint32_t k = 0; k < s->capacity; k++) {
+    if (s->slots[k] != 0) place(bigger, s->slots[k]);
+  }
+  free_segment(s);
+  return bigger;
+}
+
+void Index::grow(Part& part, KeyHash for_hash) {
+  size_t at = directory_slot(for_hash, part.depth);
+  Segment* s = part.segments[at];
+  const size_t span = size_t{1} << (part.depth - s->depth);
+  const size_t first = at & ~(span - 1);
+  if (s->capacity < kSegmentSlotsMax) {
+    uint32_t capacity = std::min<uint32_t>(kSegmentSlotsMax, s->capacity + s->capacity / 4 + 2);
+    Segment* bigger = resize(s, capacity);
+    for (size_t i = 0; i < span; i++) part.segments[first + i] = bigger;
+    return;
+  }
+  if (span == 1) {  // the directory is as deep as this segment: double it
+    std::vector<Segment*> wider(part.segments.size() * 2);
+    for (size_t i = 0; i < wider.size(); i++) wider[i] = part.segments[i / 2];
+    table_bytes_.fetch_add(part.segments.size() * sizeof(Segment*), std::memory_order_relaxed);
+    part.segments.swap(wider);
+    part.depth++;
+    return grow(part, for_hash);
+  }
+  // Split by the next hash bit. The bit is not in the slot, so the keys are hashed again.
+  const unsigned depth = s->depth + 1u;
+  Segment* half[2] = {nullptr, nullptr};
+  uint32_t counts[2] = {0, 0};
+  std::array<uint8_t, kSegmentSlotsMax> side{};
+  for (uint32_t k = 0; k < s->capacity; k++) {
+    if (s->slots[k] != 0) __builtin_prefetch(pointer(s->slots[k]) + 1);
+  }
+  for (uint32_t k = 0; k < s->capacity; k++) {
+    if (s->slots[k] == 0) continue;
+    side[k] = directory_slot(hash(pointer(s->slots[k])->key()), depth) & 1;
+    counts[side[k]]++;
+  }
+  for (int i = 0; i < 2; i++) {
+    uint32_t capacity = std::clamp<uint32_t>(counts[i] + counts[i] / 5 + 4, 4, kSegmentSlotsMax);
+    half[i] = make_segment(capacity, depth);
+  }
+  for (uint32_t k = 0; k < s->capacity; k++) {
+    if (s->slots[k] != 0) place(half[side[k]], s->slots[k]);
+  }
+  for (size_t i = 0; i < span; i++) part.segments[first + i] = half[i >= span / 2];
+  free_segment(s);
+}
+
+uint64_t* Index::find_slot(const Part& part, std::string_view key, KeyHash hash) {
+  if (part.segments.empty()) return nullptr;
+  Segment* s = part.segments[directory_slot(hash, part.depth)];
+  const uint16_t want = tag_of(hash);
+  uint32_t i = home(want, s->capacity);
+  while (s->slots[i] != 0) {
+    if (tag(s->slots[i]) == want && pointer(s->slots[i])->key() == key) return &s->slots[i];
+    i = i + 1 == s->capacity ? 0 : i + 1;
+  }
+  return nullptr;
+}
+
+Entry* Index::find(std::string_view key, KeyHash hash) const {
+  const Part* p = part(stripe_of(hash));
+  if (p == nullptr) return nullptr;
+  uint64_t* slot = find_slot(*p, key, hash);
+  return slot == nullptr ? nullptr : pointer(*slot);
+}
+
+void Index::prefetch(KeyHash hash) const {
+  const Part* p = part(stripe_of(hash));
+  if (p != nullptr) __builtin_prefetch(p);
+}
+
+void Index::insert(Entry* entry, KeyHash hash) {
+  assert((reinterpret_cast<uintptr_t>(entry) >> 48) == 0);
+  Part& p = make_part(stripe_of(hash));
+  if (p.segments.empty()) {
+    p.segments.push_back(make_segment(4, 0));
+    table_bytes_.fetch_add(sizeof(Segment*), std::memory_order_relaxed);
+  }
+  // At most 92 % full, and always one empty slot to end a search.
+  for (;;) {
+    Segment* s = p.segments[directory_slot(hash, p.depth)];
+    if ((s->count + 1u) * 100 <= s->capacity * 92u && s->count + 1u < s->capacity) {
+      place(s, reinterpret_cast<uintptr_t>(entry) | (uint64_t{tag_of(hash)} << 48));
+      break;
+    }
+    grow(p, hash);
+  }
+  size_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Index::replace(Entry* old, Entry* entry, KeyHash hash) {
+  uint64_t* slot = find_slot(*part(stripe_of(hash)), old->key(), hash);
+  assert(slot != nullptr);
+  *slot = reinterpret_cast<uintptr_t>(entry) | (uint64_t{tag_of(hash)} << 48);
+}
+
+void Index::remove(Entry* entry, KeyHash hash) {
+  Part& p = make_part(stripe_of(hash));
+  Segment* s = p.segments[directory_slot(hash, p.depth)];
+  uint64_t* slot = find_slot(p, entry->key(), hash);
+  assert(slot != nullptr);
+  // Close the gap: move back every later entry of the run that may lie there.
+  auto i = static_cast<uint32_t>(slot - s->slots);
+  for (uint32_t j = i;;) {
+    j = j + 1 == s->capacity ? 0 : j + 1;
+    if (s->slots[j] == 0) break;
+    uint32_t h = home(tag(s->slots[j]), s->capacity);
+    bool stays = i <= j ? (i < h && h <= j) : (i < h || h <= j);
+    if (stays) continue;
+    s->slots[i] = s->slots[j];
+    i = j;
+  }
+  s->slots[i] = 0;
+  s->count--;
+  size_.fetch_sub(1, std::memory_order_relaxed);
+  if (s->capacity > 64 && s->count < s->capacity / 4) {
+    size_t at = directory_slot(hash, p.depth);
+    const size_t span = size_t{1} << (p.depth - s->depth);
+    const size_t first = at & ~(span - 1);
+    Segment* smaller = resize(s, s->capacity / 2);
+    for (size_t k = 0; k < span; k++) p.segments[first + k] = smaller;
+  }
+}
+
+KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry*>& out) const {
+  const Part* p = part(stripe);
+  if (p == nullptr || p->segments.empty()) return 0;
+  size_t i = stripe_of(from) == stripe ? directory_slot(from, p->depth) : 0;
+  i &= ~((size_t{1} << (p->depth - p->segments[i]->depth)) - 1);
+  size_t found = 0;
+  std::vector<std::pair<KeyHash, Entry*>> here;
+  while (i < p->segments.size()) {
+    const Segment* s = p->segments[i];
+    i += size_t{1} << (p->depth - s->depth);
+    here.clear();
+    for (uint32_t k = 0; k < s->capacity; k++) {
+      if (s->slots[k] == 0) continue;
+      Entry* e = pointer(s->slots[k]);
+      // Two entries with equal place bits are taken together, so the low bits can be dropped.
+      KeyHash place = hash(e->key()) & ~KeyHash{0xffff};
+      if (place >= from) here.emplace_back(place, e);
+    }
+    std::sort(here.begin(), here.end(), [](auto& a, auto& b) { return a.first < b.first; });
+    for (size_t k = 0; k < here.size(); k++) {
+      if (found >= count && here[k].first != here[k - 1].first) return here[k].first;
+      out.push_back(here[k].second);
+      found++;
+    }
+    if (found >= count && i < p->segments.size()) {
+      KeyHash next = (KeyHash{stripe} << (64 - kStripeBits)) |
+                     (p->depth == 0 ? 0 : (KeyHash{i} << (64 - kStripeBits - p->depth)));
+      return next;
+    }
+  }
+  return 0;
+}
+
+Entry* Index::random(size_t stripe, uint64_t random) const {
+  const Part* p = part(stripe);
+  if (p == nullptr || p->segments.empty()) return nullptr;
+  const Segment* s = p->segments[random % p->segments.size()];
+  if (s->count == 0) return nullptr;
+  auto k = static_cast<uint32_t>((random >> 32) % s->capacity);
+  while (s->slots[k] == 0) k = k + 1 == s->capacity ? 0 : k + 1;
+  return pointer(s->slots[k]);
+}
+
+}  // namespace cairn

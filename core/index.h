@@ -1,0 +1,172 @@
+// The memory index of one namespace: a hash table of entries, cut into kStripes parts by the top
+// bits of the key's hash. Each part is guarded by the store's lock of that stripe.
+//
+// An entry is one allocation that holds the key, the version and the value. The table holds 8
+// bytes per slot: 48 bits of pointer and 16 bits of hash, in segments that grow by a quarter up to
+// 512 slots and then split in two, so no insert ever moves more than 512 slots.
+//
+// Order: every entry has a place in the order of its hash, which growth does not change. A SCAN
+// cursor is such a place; entries that are there from its start to its end are seen exactly once.
+//
+// Threads: nothing here locks. Functions on a stripe need that stripe's lock.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "core/log_format.h"
+#include "core/types.h"
+
+namespace cairn {
+
+inline constexpr unsigned kStripeBits = 12;
+inline constexpr size_t kStripes = size_t{1} << kStripeBits;
+inline constexpr size_t kKeyBytesMax = 65535;
+
+// On disk in the high nibble of a record's flags: never renumber.
+enum class ValueType : uint8_t { kString = 0 };
+
+using KeyHash = uint64_t;
+inline size_t stripe_of(KeyHash hash) { return hash >> (64 - kStripeBits); }
+
+// Layout: Entry, expiry (8, if any), meta size (4, if any), key, meta, value.
+struct Entry {
+  Lsn lsn;
+  uint32_t value_size;
+  uint16_t key_size;
+  uint8_t flags;  // as in the record
+  bool has_meta;
+
+  bool is_blob() const { return flags & kRecordIsBlob; }
+  bool has_expiry() const { return flags & kRecordHasExpiry; }
+  ValueType type() const { return static_cast<ValueType>(flags >> 4); }
+  int64_t expire_ms() const {
+    int64_t ms = 0;
+    if (has_expiry()) std::memcpy(&ms, body(), 8);
+    return ms;
+  }
+  bool expired(int64_t now_ms) const { return has_expiry() && expire_ms() <= now_ms; }
+  uint32_t meta_size() const {
+    uint32_t n = 0;
+    if (has_meta) std::memcpy(&n, body() + (has_expiry() ? 8 : 0), 4);
+    return n;
+  }
+  std::string_view key() const { return {body() + head_bytes(), key_size}; }
+  std::string_view meta() const { return {key().data() + key_size, meta_size()}; }
+  std::string_view value() const {
+    return {key().data() + key_size + meta_size(), value_size};
+  }
+  size_t bytes() const {
+    return sizeof(Entry) + head_bytes() + key_size + meta_size() + value_size;
+  }
+  RecordView record(NamespaceId ns) const {
+    return {RecordType::kPut, flags, ns, expire_ms(), key(), meta(), value()};
+  }
+
+  // A new entry with the contents of a put record.
+  static Entry* make(const RecordView& record, Lsn lsn);
+  // Overwrites in place if the layout has the same size; false if it does not.
+  bool assign(const RecordView& record, Lsn lsn);
+  static void destroy(Entry* entry);
+
+ private:
+  size_t head_bytes() const { return (has_expiry() ? 8 : 0) + (has_meta ? 4 : 0); }
+  const char* body() const { return reinterpret_cast<const char*>(this + 1); }
+  char* body() { return reinterpret_cast<char*>(this + 1); }
+  void fill(const RecordView& record, Lsn lsn);
+};
+static_assert(sizeof(Entry) == 16);
+
+class Index {
+ public:
+  explicit Index(uint64_t hash_seed) : hash_seed_(hash_seed) {}
+  ~Index();
+  Index(const Index&) = delete;
+  Index& operator=(const Index&) = delete;
+
+  KeyHash hash(std::string_view key) const;
+
+  Entry* find(std::string_view key, KeyHash hash) const;
+  // Hints the processor that find() for this hash comes soon.
+  void prefetch(KeyHash hash) const;
+  // The key must not be there. The index owns the entry from now on.
+  void insert(Entry* entry, KeyHash hash);
+  // Puts `entry` where `old` with the same key was; the caller owns `old` again.
+  void replace(Entry* old, Entry* entry, KeyHash hash);
+  // The caller owns the entry again.
+  void remove(Entry* entry, KeyHash hash);
+
+  uint64_t size() const { return size_.load(std::memory_order_relaxed); }
+  uint64_t table_bytes() const { return table_bytes_.load(std::memory_order_relaxed); }
+
+  // Calls fn(Entry*) for all entries of one stripe; fn may not change the table.
+  template <class Fn>
+  void for_each(size_t stripe, Fn fn) const {
+    const Part* part = this->part(stripe);
+    if (part == nullptr) return;
+    for (size_t i = 0; i < part->segments.size();) {
+      const Segment* s = part->segments[i];
+      for (uint32_t k = 0; k < s->capacity; k++) {
+        if (s->slots[k] != 0) fn(pointer(s->slots[k]));
+      }
+      i += size_t{1} << (part->depth - s->depth);
+    }
+  }
+
+  // Entries of one stripe in hash order, from `from` on: at least `count` if there are so many,
+  // together with all that share the last one's place. Returns the place to go on from, or 0 if
+  // the stripe has no more.
+  KeyHash scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry*>& out) const;
+  Entry* random(size_t stripe, uint64_t random) const;
+  // Frees all entries of a stripe.
+  void destroy_stripe(size_t stripe);
+
+ private:
+  static constexpr uint32_t kSegmentSlotsMax = 512;
+  static constexpr unsigned kBlockStripes = 64;  // parts are allocated in blocks of so many
+
+  struct Segment {
+    uint16_t capacity;
+    uint16_t count;
+    uint16_t depth;  // number of directory bits that all its entries share
+    uint64_t slots[];
+  };
+  struct Part {
+    std::vector<Segment*> segments;  // directory: 2^depth pointers, by the next hash bits
+    unsigned depth = 0;
+  };
+  using PartBlock = std::array<Part, kBlockStripes>;
+
+  static Entry* pointer(uint64_t slot) {
+    return reinterpret_cast<Entry*>(slot & 0xffff'ffff'ffffULL);
+  }
+  static uint16_t tag(uint64_t slot) { return static_cast<uint16_t>(slot >> 48); }
+  static uint16_t tag_of(KeyHash hash) { return static_cast<uint16_t>(hash); }
+  static uint32_t home(uint16_t tag, uint32_t capacity) { return (uint32_t{tag} * capacity) >> 16; }
+  static size_t directory_slot(KeyHash hash, unsigned depth) {
+    return depth == 0 ? 0 : (hash << kStripeBits) >> (64 - depth);
+  }
+
+  const Part* part(size_t stripe) const {
+    auto* block = blocks_[stripe / kBlockStripes].load(std::memory_order_acquire);
+    return block == nullptr ? nullptr : &(*block)[stripe % kBlockStripes];
+  }
+  Part& make_part(size_t stripe);
+  Segment* make_segment(uint32_t capacity, unsigned depth);
+  void free_segment(Segment* segment);
+  static void place(Segment* segment, uint64_t slot);
+  Segment* resize(Segment* segment, uint32_t capacity);
+  void grow(Part& part, KeyHash hash);
+  static uint64_t* find_slot(const Part& part, std::string_view key, KeyHash hash);
+
+  const uint64_t hash_seed_;
+  std::array<std::atomic<PartBlock*>, kStripes / kBlockStripes> blocks_{};
+  std::atomic<uint64_t> size_{0};
+  std::atomic<uint64_t> table_bytes_{0};
+};
+
+}  // namespace cairn

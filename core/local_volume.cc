@@ -1,0 +1,347 @@
+#include "core/local_volume.h"
+
+#include <absl/container/flat_hash_map.h>
+#include "core/text.h"
+#include <absl/synchronization/mutex.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <cerrno>
+#include <cstring>
+
+#include "core/ring.h"
+
+namespace cairn {
+
+namespace {
+
+struct Fd {
+  explicit Fd(int number) : number(number) {}
+  ~Fd() {
+    if (number >= 0) ::close(number);
+  }
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  int number;
+};
+
+Status error_of(int error, std::string_view what, std::string_view where, uint64_t offset) {
+  std::string text = cat(what, " ", where, " at ", offset, ": ", std::strerror(error));
+  switch (error) {
+    case ENOENT:
+      return absl::NotFoundError(text);
+    case EEXIST:
+      return absl::AlreadyExistsError(text);
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return absl::ResourceExhaustedError(text);
+    case EIO:
+      return absl::DataLossError(text);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::PermissionDeniedError(text);
+    default:
+      return absl::InternalError(text);
+  }
+}
+
+bool parse_name(std::string_view name, FileId& id) {
+  auto number = [&](std::string_view prefix, FileKind kind) {
+    if (name.substr(0, prefix.size()) != prefix) return false;
+    id.kind = kind;
+    auto parsed = parse_int<uint64_t>(name.substr(prefix.size()), 16);
+    id.number = parsed.value_or(0);
+    return parsed.has_value();
+  };
+  return number("superblock-", FileKind::kSuperblock) || number("segment-", FileKind::kSegment) ||
+         number("extents-", FileKind::kExtents);
+}
+
+// What both engines share: names, descriptors, the directory and its lock.
+class DirectoryVolume : public LocalVolume {
+ public:
+  DirectoryVolume(std::string directory, std::unique_ptr<Fd> dir, std::unique_ptr<Fd> lock,
+                  std::string reason)
+      : directory_(std::move(directory)),
+        dir_(std::move(dir)),
+        lock_(std::move(lock)),
+        reason_(std::move(reason)) {}
+
+  const std::string& fallback_reason() const override { return reason_; }
+
+  awaitable<Status> create(FileId file, uint64_t reserve_bytes) override {
+    co_return co_await blocking([=, this]() -> Status {
+      std::string name = to_string(file);
+      int fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC,
+                        0600);
+      if (fd < 0 && errno == EINVAL) {  // a file system without O_DIRECT, tmpfs say
+        fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+      }
+      if (fd < 0) return error_of(errno, "cannot create", path(file), 0);
+      auto handle = std::make_shared<Fd>(fd);
+      if (reserve_bytes > 0) {
+        int rc = ::posix_fallocate(fd, 0, static_cast<off_t>(reserve_bytes));
+        if (rc != 0 && rc != EOPNOTSUPP && rc != EINVAL) {
+          ::unlinkat(dir_->number, name.c_str(), 0);
+          return error_of(rc, "cannot reserve space for", path(file), 0);
+        }
+      }
+      absl::MutexLock lock(&mutex_);
+      open_[file] = std::move(handle);
+      return absl::OkStatus();
+    });
+  }
+
+  awaitable<Status> sync_directory() override {
+    co_return co_await blocking([this]() -> Status {
+      if (::fsync(dir_->number) != 0) return error_of(errno, "cannot sync", directory_, 0);
+      return absl::OkStatus();
+    });
+  }
+
+  awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) override {
+    co_return co_await blocking([=, this]() -> Status {
+      auto fd = descriptor(file);
+      if (!fd.ok()) return fd.status();
+      if (::fallocate((*fd)->number, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
+        return error_of(errno, "cannot punch", path(file), offset);
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  awaitable<Status> remove(FileId file) override {
+    co_return co_await blocking([=, this]() -> Status {
+      {
+        absl::MutexLock lock(&mutex_);
+        open_.erase(file);
+      }
+      if (::unlinkat(dir_->number, to_string(file).c_str(), 0) != 0) {
+        return error_of(errno, "cannot remove", path(file), 0);
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  awaitable<StatusOr<std::vector<FileInfo>>> list() override {
+    co_return co_await blocking([this]() -> StatusOr<std::vector<FileInfo>> {
+      DIR* d = ::opendir(directory_.c_str());
+      if (d == nullptr) return error_of(errno, "cannot list", directory_, 0);
+      std::vector<FileInfo> files;
+      while (dirent* e = ::readdir(d)) {
+        FileId id;
+        struct stat st;
+        if (!parse_name(e->d_name, id) || ::fstatat(dir_->number, e->d_name, &st, 0) != 0) continue;
+        files.push_back({id, static_cast<uint64_t>(st.st_size)});
+      }
+      ::closedir(d);
+      return files;
+    });
+  }
+
+ protected:
+  StatusOr<std::shared_ptr<Fd>> descriptor(FileId file) {
+    {
+      absl::ReaderMutexLock lock(&mutex_);
+      if (auto it = open_.find(file); it != open_.end()) return it->second;
+    }
+    std::string name = to_string(file);
+    int fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (fd < 0 && errno == EINVAL) fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_CLOEXEC);
+    if (fd < 0) return error_of(errno, "cannot open", path(file), 0);
+    auto handle = std::make_shared<Fd>(fd);
+    absl::MutexLock lock(&mutex_);
+    return open_.try_emplace(file, std::move(handle)).first->second;
+  }
+
+  std::string path(FileId file) const { return cat(directory_, "/", to_string(file)); }
+
+  // Runs a blocking call off the loop and continues on the awaiting executor.
+  template <class F>
+  auto blocking(F f) -> awaitable<decltype(f())> {
+    auto back = co_await asio::this_coro::executor;
+    co_await asio::post(pool_, asio::bind_executor(pool_, asio::use_awaitable));
+    auto result = f();
+    co_await asio::post(back, asio::use_awaitable);
+    co_return result;
+  }
+
+  const std::string directory_;
+  const std::unique_ptr<Fd> dir_;
+  const std::unique_ptr<Fd> lock_;
+  const std::string reason_;
+  asio::thread_pool pool_{4};
+
+ private:
+  absl::Mutex mutex_;
+  absl::flat_hash_map<FileId, std::shared_ptr<Fd>> open_ ABSL_GUARDED_BY(mutex_);
+};
+
+class ThreadVolume final : public DirectoryVolume {
+ public:
+  using DirectoryVolume::DirectoryVolume;
+  std::string_view engine() const override { return "threads"; }
+
+  awaitable<Status> write(FileId file, uint64_t offset, Bytes data, WriteMode mode) override {
+    co_return co_await blocking([=, this]() -> Status {
+      auto fd = descriptor(file);
+      if (!fd.ok()) return fd.status();
+      for (size_t done = 0; done < data.size();) {
+        ssize_t n = ::pwrite((*fd)->number, data.data() + done, data.size() - done,
+                             static_cast<off_t>(offset + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return error_of(n < 0 ? errno : EIO, "cannot write", path(file), offset + done);
+        done += static_cast<size_t>(n);
+      }
+      if (mode == WriteMode::kDurable && ::fdatasync((*fd)->number) != 0) {
+        return error_of(errno, "cannot sync", path(file), offset);
+      }
+      return absl::OkStatus();
+    });
+  }
+
+  awaitable<StatusOr<size_t>> read(FileId file, uint64_t offset, MutableBytes into) override {
+    co_return co_await blocking([=, this]() -> StatusOr<size_t> {
+      auto fd = descriptor(file);
+      if (!fd.ok()) return fd.status();
+      size_t done = 0;
+      while (done < into.size()) {
+        ssize_t n = ::pread((*fd)->number, into.data() + done, into.size() - done,
+                            static_cast<off_t>(offset + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return error_of(errno, "cannot read", path(file), offset + done);
+        done += static_cast<size_t>(n);
+        if (n == 0 || n % static_cast<ssize_t>(kBlockBytes) != 0) break;
+      }
+      return done;
+    });
+  }
+
+  awaitable<Status> sync(FileId file) override {
+    co_return co_await blocking([=, this]() -> Status {
+      auto fd = descriptor(file);
+      if (!fd.ok()) return fd.status();
+      if (::fdatasync((*fd)->number) != 0) return error_of(errno, "cannot sync", path(file), 0);
+      return absl::OkStatus();
+    });
+  }
+};
+
+class UringVolume final : public DirectoryVolume {
+ public:
+  UringVolume(std::string directory, std::unique_ptr<Fd> dir, std::unique_ptr<Fd> lock,
+              MutableBytes registered)
+      : DirectoryVolume(std::move(directory), std::move(dir), std::move(lock), ""),
+        registered_(registered) {}
+  std::string_view engine() const override { return "io_uring"; }
+
+  // A write with RWF_DSYNC rather than a write linked to a data sync: measured with 4 KiB writes
+  // into written segments, 155 µs against 185-200 µs and 30 µs of CPU against 70 (6.18, ext4).
+  awaitable<Status> write(FileId file, uint64_t offset, Bytes data, WriteMode mode) override {
+    auto fd = descriptor(file);
+    if (!fd.ok()) co_return fd.status();
+    RingService& ring = co_await service();
+    for (size_t done = 0; done < data.size();) {
+      const std::byte* from = data.data() + done;
+      auto length = static_cast<unsigned>(data.size() - done);
+      int n = co_await ring.run([&](io_uring_sqe* sqe) {
+        if (ring.registered(from, length)) {
+          io_uring_prep_write_fixed(sqe, (*fd)->number, from, length, offset + done, 0);
+        } else {
+          io_uring_prep_write(sqe, (*fd)->number, from, length, offset + done);
+        }
+        if (mode == WriteMode::kDurable) sqe->rw_flags = RWF_DSYNC;
+      });
+      if (n == -EINTR || n == -EAGAIN) continue;
+      if (n <= 0) co_return error_of(n < 0 ? -n : EIO, "cannot write", path(file), offset + done);
+      done += static_cast<size_t>(n);
+    }
+    co_return absl::OkStatus();
+  }
+
+  awaitable<StatusOr<size_t>> read(FileId file, uint64_t offset, MutableBytes into) override {
+    auto fd = descriptor(file);
+    if (!fd.ok()) co_return fd.status();
+    RingService& ring = co_await service();
+    size_t done = 0;
+    while (done < into.size()) {
+      std::byte* to = into.data() + done;
+      auto length = static_cast<unsigned>(into.size() - done);
+      int n = co_await ring.run([&](io_uring_sqe* sqe) {
+        if (ring.registered(to, length)) {
+          io_uring_prep_read_fixed(sqe, (*fd)->number, to, length, offset + done, 0);
+        } else {
+          io_uring_prep_read(sqe, (*fd)->number, to, length, offset + done);
+        }
+      });
+      if (n == -EINTR || n == -EAGAIN) continue;
+      if (n < 0) co_return error_of(-n, "cannot read", path(file), offset + done);
+      done += static_cast<size_t>(n);
+      if (n == 0 || n % static_cast<int>(kBlockBytes) != 0) break;  // the end of the file
+    }
+    co_return done;
+  }
+
+  awaitable<Status> sync(FileId file) override {
+    auto fd = descriptor(file);
+    if (!fd.ok()) co_return fd.status();
+    RingService& ring = co_await service();
+    int n = co_await ring.run([&](io_uring_sqe* sqe) {
+      io_uring_prep_fsync(sqe, (*fd)->number, IORING_FSYNC_DATASYNC);
+    });
+    if (n < 0) co_return error_of(-n, "cannot sync", path(file), 0);
+    co_return absl::OkStatus();
+  }
+
+ private:
+  awaitable<std::reference_wrapper<RingService>> service() {
+    auto executor = co_await asio::this_coro::executor;
+    auto& ring =
+        asio::use_service<RingService>(asio::query(executor, asio::execution::context));
+    if (!registered_.empty() && !ring.open()) ring.register_memory(registered_);
+    co_return ring;
+  }
+
+  const MutableBytes registered_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOptions& options,
+                                                         MutableBytes registered) {
+  const std::string& where = options.directory;
+  if (::mkdir(where.c_str(), 0700) != 0 && errno != EEXIST) {
+    return error_of(errno, "cannot make the data directory", where, 0);
+  }
+  auto dir = std::make_unique<Fd>(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir->number < 0) return error_of(errno, "cannot open the data directory", where, 0);
+  auto lock = std::make_unique<Fd>(::openat(dir->number, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (lock->number < 0) {
+    return error_of(errno, "cannot write in the data directory", where, 0);
+  }
+  if (::flock(lock->number, LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(
+        cat("another server has the data directory ", where, " open"));
+  }
+  std::string reason = "switched off by configuration";
+  if (options.allow_io_uring) {
+    Status probe = RingService::probe();
+    if (probe.ok()) {
+      return std::make_unique<UringVolume>(where, std::move(dir), std::move(lock), registered);
+    }
+    reason = std::string(probe.message());
+  }
+  return std::make_unique<ThreadVolume>(where, std::move(dir), std::move(lock), std::move(reason));
+}
+
+}  // namespace cairn

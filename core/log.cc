@@ -1,0 +1,389 @@
+#include "core/log.h"
+
+#include "core/text.h"
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <cassert>
+#include <thread>
+#include <utility>
+
+namespace cairn {
+
+Log::Log(Volume& volume, Clock& clock, Executor executor)
+    : volume_(volume), clock_(clock), executor_(std::move(executor)) {}
+
+Log::~Log() = default;
+
+awaitable<Status> Log::start(const LogStart& start) {
+  start_ = start;
+  open_segment_ = SegmentId();
+  durable_ = start.previous_end.value();
+  Status opened = co_await open_segment(start.segment, start.previous_end);
+  if (!opened.ok()) co_return opened;
+  absl::MutexLock lock(&mutex_);
+  next_start_ = start.segment.value() * start.segment_bytes + kBlockBytes;
+  written_end_ = Lsn(next_start_);
+  durable_.store(next_start_, std::memory_order_release);
+  co_return absl::OkStatus();
+}
+
+uint64_t Log::batch_bytes_max() const {
+  return start_.segment_bytes - 2 * kBlockBytes - sizeof(FrameHeader);
+}
+
+Lsn Log::tail() const {
+  absl::MutexLock lock(&mutex_);
+  return Lsn(active_ ? active_->start + active_->used : next_start_);
+}
+
+Status Log::status() const {
+  if (!failed_.load(std::memory_order_acquire)) return absl::OkStatus();
+  absl::MutexLock lock(&wait_mutex_);
+  return status_;
+}
+
+Log::Stats Log::stats() const {
+  absl::MutexLock lock(&mutex_);
+  return stats_;
+}
+
+// ---- appending ----
+
+void Log::seal_active() {
+  if (!active_ || active_->records == 0) return;
+  next_start_ = active_->start + round_up(active_->used, kBlockBytes);
+  sealed_.push_back(std::move(active_));
+}
+
+Log::Frame* Log::reserve(uint64_t bytes) {
+  if (active_ && active_->used + bytes <= active_->buffer.size()) return active_.get();
+  seal_active();
+  uint64_t segment_end = (next_start_ / start_.segment_bytes + 1) * start_.segment_bytes;
+  if (next_start_ + round_up(sizeof(FrameHeader) + bytes, kBlockBytes) > segment_end ||
+      next_start_ % start_.segment_bytes == 0) {
+    // The next segment; its first block is its header.
+    next_start_ = round_up(next_start_, start_.segment_bytes) + kBlockBytes;
+    segment_end = (next_start_ / start_.segment_bytes + 1) * start_.segment_bytes;
+  }
+  uint64_t capacity = std::max(kFrameBytes, round_up(sizeof(FrameHeader) + bytes, kBlockBytes));
+  capacity = std::min(capacity, segment_end - next_start_);
+  std::unique_ptr<Frame> frame;
+  if (!free_.empty() && free_.back()->buffer.size() == capacity) {
+    frame = std::move(free_.back());
+    free_.pop_back();
+  } else {
+    frame = std::make_unique<Frame>();
+    frame->buffer = AlignedBuffer(capacity);
+  }
+  frame->start = next_start_;
+  frame->used = sizeof(FrameHeader);
+  frame->records = 0;
+  active_ = std::move(frame);
+  return active_.get();
+}
+
+void Log::fill(Frame* frame, uint64_t offset, const RecordView& record) {
+  uint64_t lsn = frame->start + offset;
+  uint32_t seed = place_seed(start_.store, lsn / start_.segment_bytes, lsn % start_.segment_bytes);
+  encode_record(record, start_.epoch, seed, frame->buffer.data() + offset);
+}
+
+Lsn Log::append(const RecordView& record) {
+  Lsn lsn;
+  append_batch({&record, 1}, {&lsn, 1});
+  return lsn;
+}
+
+void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns) {
+  uint64_t total = 0;
+  for (const RecordView& r : records) total += r.size();
+  assert(total <= batch_bytes_max());
+  Frame* frame;
+  uint64_t offset;
+  bool large;
+  {
+    absl::MutexLock lock(&mutex_);
+    frame = reserve(total);
+    offset = frame->used;
+    frame->used += total;
+    frame->records += static_cast<uint32_t>(records.size());
+    frame->fills.fetch_add(1, std::memory_order_relaxed);
+    large = frame->used >= kWriteBytes;
+  }
+  pending_bytes_.fetch_add(total, std::memory_order_relaxed);
+  for (size_t i = 0; i < records.size(); i++) {
+    lsns[i] = Lsn(frame->start + offset);
+    fill(frame, offset, records[i]);
+    offset += records[i].size();
+  }
+  frame->fills.fetch_sub(1, std::memory_order_release);
+  if (large) kick();
+}
+
+// ---- durability ----
+
+void Log::when_durable(Lsn lsn, absl::AnyInvocable<void(Status)> done) {
+  {
+    absl::MutexLock lock(&wait_mutex_);
+    if (status_.ok() && !is_durable(lsn)) {
+      waiters_.push_back({lsn, std::move(done)});
+      done = nullptr;
+    }
+  }
+  if (done) return done(is_durable(lsn) ? absl::OkStatus() : status());
+  uint64_t wanted = sync_wanted_.load(std::memory_order_relaxed);
+  while (wanted < lsn.value() + 1 && !sync_wanted_.compare_exchange_weak(wanted, lsn.value() + 1)) {
+  }
+  kick();
+}
+
+awaitable<Status> Log::wait_durable(Lsn lsn) {
+  if (is_durable(lsn)) co_return absl::OkStatus();
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Status)>(
+      [this, lsn](auto handler) {
+        auto executor = asio::get_associated_executor(handler);
+        when_durable(lsn, [handler = std::move(handler), executor](Status status) mutable {
+          asio::post(executor, [handler = std::move(handler), status = std::move(status)]() mutable {
+            std::move(handler)(std::move(status));
+          });
+        });
+      },
+      asio::use_awaitable);
+}
+
+void Log::release_waiters() {
+  std::vector<Waiter> ready;
+  Status status;
+  {
+    absl::MutexLock lock(&wait_mutex_);
+    status = status_;
+    auto keep = std::partition(waiters_.begin(), waiters_.end(), [&](const Waiter& w) {
+      return status.ok() && !is_durable(w.lsn);
+    });
+    ready.insert(ready.end(), std::make_move_iterator(keep),
+                 std::make_move_iterator(waiters_.end()));
+    waiters_.erase(keep, waiters_.end());
+  }
+  for (Waiter& w : ready) w.done(is_durable(w.lsn) ? absl::OkStatus() : status);
+}
+
+void Log::drop_waiters() {
+  std::vector<Waiter> waiters;  // destroyed after the lock is let go
+  absl::MutexLock lock(&wait_mutex_);
+  waiters.swap(waiters_);
+}
+
+void Log::fail(const Status& status) {
+  {
+    absl::MutexLock lock(&wait_mutex_);
+    if (status_.ok()) {
+      status_ = absl::UnavailableError(
+          cat("the log failed and the store is read-only: ", status.message()));
+    }
+  }
+  failed_.store(true, std::memory_order_release);
+  release_waiters();
+}
+
+void Log::tick(bool sync) {
+  uint64_t end;
+  {
+    absl::MutexLock lock(&mutex_);
+    bool waiting = !sealed_.empty() || (active_ && active_->records > 0);
+    end = active_ ? active_->start + active_->used : next_start_;
+    if (!waiting && (!sync || end <= durable_.load())) return;
+  }
+  if (sync) {
+    uint64_t wanted = sync_wanted_.load(std::memory_order_relaxed);
+    while (wanted < end && !sync_wanted_.compare_exchange_weak(wanted, end)) {
+    }
+  }
+  kick();
+}
+
+// ---- the flush coroutine: one at a time ----
+
+void Log::kick() {
+  if (flushing_.load(std::memory_order_relaxed) || flushing_.exchange(true)) return;
+  asio::post(executor_, [this] { asio::co_spawn(executor_, flush(), asio::detached); });
+}
+
+awaitable<void> Log::flush() {
+  for (;;) {
+    if (!failed_) {  // (GCC 12 destroys temporaries twice where ?: meets co_await)
+      Status status = co_await flush_once();
+      if (!status.ok()) fail(status);
+    }
+    release_waiters();
+    auto more = [this] {
+      absl::MutexLock lock(&mutex_);
+      return !failed_ && (sync_wanted_.load() > durable_.load() || !sealed_.empty() ||
+                          (active_ && active_->used >= kWriteBytes));
+    };
+    if (more()) continue;
+    flushing_.store(false);
+    if (!more() || flushing_.exchange(true)) co_return;
+  }
+}
+
+awaitable<Status> Log::flush_once() {
+  std::deque<std::unique_ptr<Frame>> frames;
+  uint64_t end;
+  {
+    absl::MutexLock lock(&mutex_);
+    seal_active();
+    frames.swap(sealed_);
+    end = next_start_;
+  }
+  const bool sync = sync_wanted_.load() > durable_.load();
+  for (auto& frame : frames) {
+    while (frame->fills.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+    SegmentId segment = segment_of(frame->start);
+    if (segment != open_segment_) {
+      Status opened = co_await open_segment(segment, written_end_);
+      if (!opened.ok()) co_return opened;
+    }
+    bool alone = frames.size() == 1 && sync && !unsynced_;
+    Status written =
+        co_await write_frame(*frame, alone ? WriteMode::kDurable : WriteMode::kPlain, durable());
+    if (!written.ok()) co_return written;
+    unsynced_ = !alone;
+    written_end_ = Lsn(frame->start + round_up(frame->used, kBlockBytes));
+  }
+  if (sync && unsynced_) {
+    Status synced = co_await volume_.sync({FileKind::kSegment, open_segment_.value()});
+    if (!synced.ok()) co_return synced;
+    unsynced_ = false;
+  }
+  uint64_t bytes = 0, records = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto& frame : frames) {
+      bytes += round_up(frame->used, kBlockBytes);
+      records += frame->used - sizeof(FrameHeader);
+      if (frame->buffer.size() == kFrameBytes && free_.size() < 8) free_.push_back(std::move(frame));
+    }
+    stats_.frames += frames.size();
+    stats_.bytes += bytes;
+    if (sync) stats_.syncs++;
+  }
+  pending_bytes_.fetch_sub(records, std::memory_order_relaxed);
+  if (!unsynced_) durable_.store(end, std::memory_order_release);
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Log::write_frame(Frame& frame, WriteMode mode, Lsn durable) {
+  uint64_t segment = frame.start / start_.segment_bytes;
+  uint64_t offset = frame.start % start_.segment_bytes;
+  FrameHeader header{};
+  header.magic = kFrameMagic;
+  header.epoch = start_.epoch;
+  header.record_count = frame.records;
+  header.store = start_.store;
+  header.lsn = frame.start;
+  header.durable_lsn = durable.value();
+  header.wall_ms = clock_.now_ms();
+  header.payload_bytes = static_cast<uint32_t>(frame.used - sizeof(FrameHeader));
+  seal_header(header, start_.store, segment, offset);
+  std::memcpy(frame.buffer.data(), &header, sizeof(header));
+  uint64_t length = round_up(frame.used, kBlockBytes);
+  std::memset(frame.buffer.data() + frame.used, 0, length - frame.used);
+  note_time(Lsn(frame.start), header.wall_ms);
+  co_return co_await volume_.write({FileKind::kSegment, segment}, offset,
+                                   {frame.buffer.data(), length}, mode);
+}
+
+// ---- segments ----
+
+// Makes the file of a segment and writes zeros all over it, so that a later write with a data sync
+// changes no file metadata. Measured (4 KiB, 6.18, ext4): 155 µs into written blocks, 314 µs into
+// blocks that were only reserved.
+awaitable<Status> Log::prepare_segment(SegmentId segment) {
+  FileId file{FileKind::kSegment, segment.value()};
+  Status made = co_await volume_.create(file, start_.segment_bytes);
+  if (absl::IsAlreadyExists(made)) {  // prepared by an earlier life and never opened
+    made = co_await volume_.remove(file);
+    if (made.ok()) made = co_await volume_.create(file, start_.segment_bytes);
+  }
+  if (!made.ok()) co_return made;
+  AlignedBuffer zeros(std::min<uint64_t>(start_.segment_bytes, 1 << 20));
+  std::memset(zeros.data(), 0, zeros.size());
+  for (uint64_t at = 0; at < start_.segment_bytes; at += zeros.size()) {
+    size_t n = std::min<uint64_t>(zeros.size(), start_.segment_bytes - at);
+    Status wrote = co_await volume_.write(file, at, {zeros.data(), n}, WriteMode::kPlain);
+    if (!wrote.ok()) co_return wrote;
+  }
+  Status synced = co_await volume_.sync(file);
+  if (!synced.ok()) co_return synced;
+  co_return co_await volume_.sync_directory();
+}
+
+awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
+  if (unsynced_) {  // invariant 4
+    Status synced = co_await volume_.sync({FileKind::kSegment, open_segment_.value()});
+    if (!synced.ok()) co_return synced;
+    unsynced_ = false;
+  }
+  while (preparing_) co_await clock_.sleep_ms(1);
+  if (prepared_segment_ != segment) {
+    Status made = co_await prepare_segment(segment);
+    if (!made.ok()) co_return made;
+  }
+  AlignedBuffer block(kBlockBytes);
+  std::memset(block.data(), 0, block.size());
+  SegmentHeader header{kSegmentMagic,   0,
+                       kLogVersion,     start_.epoch,
+                       start_.store,    segment.value(),
+                       start_.segment_bytes, previous_end.value()};
+  seal_header(header, start_.store, segment.value(), 0);
+  std::memcpy(block.data(), &header, sizeof(header));
+  Status wrote = co_await volume_.write({FileKind::kSegment, segment.value()}, 0,
+                                        {block.data(), block.size()}, WriteMode::kDurable);
+  if (!wrote.ok()) co_return wrote;
+  open_segment_ = segment;
+  preparing_ = true;
+  asio::co_spawn(
+      executor_,
+      [this, next = segment.next()]() -> awaitable<void> {
+        Status made = co_await prepare_segment(next);
+        if (made.ok()) prepared_segment_ = next;  // else open_segment tries, and reports
+        preparing_ = false;
+      },
+      asio::detached);
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Log::close() {
+  tick(true);
+  Lsn last(tail().value() - 1);
+  Status status = co_await wait_durable(last);
+  while (preparing_ || flushing_) co_await clock_.sleep_ms(1);
+  co_return status;
+}
+
+// ---- times ----
+
+void Log::note_time(Lsn lsn, int64_t wall_ms) {
+  constexpr size_t kTimesMax = 65536;
+  absl::MutexLock lock(&wait_mutex_);
+  if (!times_.empty() && times_.back().second + 1000 > wall_ms) return;
+  times_.emplace_back(lsn.value(), wall_ms);
+  if (times_.size() > kTimesMax) {  // older times get coarser
+    size_t kept = 0;
+    for (size_t i = 0; i < times_.size(); i += i < kTimesMax / 2 ? 2 : 1) times_[kept++] = times_[i];
+    times_.resize(kept);
+  }
+}
+
+int64_t Log::time_of(Lsn lsn) const {
+  absl::MutexLock lock(&wait_mutex_);
+  auto after = std::upper_bound(times_.begin(), times_.end(),
+                                std::pair<uint64_t, int64_t>(lsn.value(), INT64_MAX));
+  if (after == times_.begin()) return times_.empty() ? clock_.now_ms() : times_.front().second;
+  return std::prev(after)->second;
+}
+
+}  // namespace cairn

@@ -1,0 +1,144 @@
+// The log's write side: appends from all threads meet in one tail frame; one write and one data
+// sync carry all that gathered while the previous one was in flight. No timer, no added delay.
+//
+// Threads: append, tail, durable, when_durable and tick from any; start and close once, from a
+// coroutine on the log's executor, where all its I/O runs.
+// Memory: frames of 1 MiB, kept for reuse; congested() says when more than kPendingMax waits for
+// the device, and callers that can wait then do so before they append more.
+//
+// Invariants
+//  1. Records are in LSN order in the log; an append that returned before another began has the
+//     smaller LSN.
+//  2. durable() only grows, and covers a record only after its frame and all before it were synced.
+//  3. Each frame starts on a block that was never written in this life of the segment.
+//  4. A segment's header is written only after all of the segment before it is durable.
+//  5. After a failed write or sync nothing more becomes durable: status() stays an error.
+#pragma once
+
+#include <absl/functional/any_invocable.h>
+#include <absl/synchronization/mutex.h>
+
+#include <atomic>
+#include <boost/asio/use_awaitable.hpp>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/log_format.h"
+#include "core/volume.h"
+
+namespace cairn {
+
+struct LogStart {
+  uint64_t store = 0;
+  uint32_t epoch = 0;           // already durable, larger than any before
+  uint64_t segment_bytes = 0;
+  SegmentId segment;            // the new segment to open
+  Lsn previous_end;             // proven end of the log so far
+};
+
+class Log {
+ public:
+  Log(Volume& volume, Clock& clock, Executor executor);
+  ~Log();
+
+  // Opens the first segment of this life. Nothing may be appended before.
+  awaitable<Status> start(const LogStart& start);
+  // Writes and syncs all, then stops. Nothing may be appended after.
+  awaitable<Status> close();
+  // Destroys who still waits; for an owner that is going away.
+  void drop_waiters();
+
+  // Gives the record its place. The bytes are copied; the record is durable only once
+  // durable() > the LSN. Callers check status() before they change anything.
+  Lsn append(const RecordView& record);
+  // All records replay, or none. Their total size is at most batch_bytes_max().
+  void append_batch(std::span<const RecordView> records, std::span<Lsn> lsns);
+  uint64_t batch_bytes_max() const;
+
+  Lsn durable() const { return Lsn(durable_.load(std::memory_order_acquire)); }
+  bool is_durable(Lsn lsn) const { return lsn < durable(); }
+  Lsn tail() const;
+  Status status() const;  // OK while the log takes writes
+  bool congested() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
+
+  // Calls `done` once the record is durable (or the log failed), asking for a sync now.
+  void when_durable(Lsn lsn, absl::AnyInvocable<void(Status)> done);
+  awaitable<Status> wait_durable(Lsn lsn);
+
+  // Called now and then: writes what waits, and syncs too if asked.
+  void tick(bool sync);
+
+  // Wall time, within a second, at which a record was written.
+  int64_t time_of(Lsn lsn) const;
+  void note_time(Lsn lsn, int64_t wall_ms);
+
+  struct Stats {
+    uint64_t frames = 0, syncs = 0, bytes = 0;
+  };
+  Stats stats() const;
+
+ private:
+  static constexpr uint64_t kFrameBytes = 1 << 20;
+  static constexpr uint64_t kWriteBytes = 256 << 10;  // written at once, whoever waits
+  static constexpr uint64_t kPendingMax = 32 << 20;
+
+  struct Frame {
+    AlignedBuffer buffer;
+    uint64_t start = 0;  // LSN of the frame header
+    uint64_t used = 0;   // bytes, header included
+    uint32_t records = 0;
+    std::atomic<uint32_t> fills{0};  // appends that have their place and still copy
+  };
+
+  Frame* reserve(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void seal_active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void fill(Frame* frame, uint64_t offset, const RecordView& record);
+  void kick();
+  awaitable<void> flush();
+  awaitable<Status> flush_once();
+  awaitable<Status> write_frame(Frame& frame, WriteMode mode, Lsn durable);
+  awaitable<Status> open_segment(SegmentId segment, Lsn previous_end);
+  awaitable<Status> prepare_segment(SegmentId segment);
+  void fail(const Status& status);
+  void release_waiters();
+  SegmentId segment_of(uint64_t lsn) const { return SegmentId(lsn / start_.segment_bytes); }
+
+  // Constant after start().
+  Volume& volume_;
+  Clock& clock_;
+  const Executor executor_;
+  LogStart start_;
+
+  // Owned by the flush coroutine, one at a time.
+  SegmentId open_segment_;
+  SegmentId prepared_segment_;
+  bool preparing_ = false;
+  bool unsynced_ = false;      // plain writes since the last sync
+  Lsn written_end_;
+
+  std::atomic<uint64_t> durable_{0};
+  std::atomic<uint64_t> pending_bytes_{0};
+  std::atomic<uint64_t> sync_wanted_{0};  // someone waits for durable_ to pass this
+  std::atomic<bool> flushing_{false};
+
+  mutable absl::Mutex mutex_;
+  std::unique_ptr<Frame> active_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::unique_ptr<Frame>> sealed_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Frame>> free_ ABSL_GUARDED_BY(mutex_);
+  uint64_t next_start_ ABSL_GUARDED_BY(mutex_) = 0;  // where the next frame goes
+  Stats stats_ ABSL_GUARDED_BY(mutex_);
+
+  mutable absl::Mutex wait_mutex_;
+  struct Waiter {
+    Lsn lsn;
+    absl::AnyInvocable<void(Status)> done;
+  };
+  std::vector<Waiter> waiters_ ABSL_GUARDED_BY(wait_mutex_);
+  Status status_ ABSL_GUARDED_BY(wait_mutex_);
+  std::atomic<bool> failed_{false};
+  std::vector<std::pair<uint64_t, int64_t>> times_ ABSL_GUARDED_BY(wait_mutex_);
+};
+
+}  // namespace cairn

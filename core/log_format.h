@@ -1,0 +1,162 @@
+// The bytes of the log, version 1. All integers are little-endian.
+//
+//   log       = segment*                     segment N in file segment-N
+//   segment   = header frame* rest           `segment_bytes` long (64 MiB unless set at creation)
+//   header    = SegmentHeader, padded with zeros to one block
+//   frame     = FrameHeader record+ padding  starts and ends on a block; one write, one atomic unit
+//   record    = RecordHeader expiry? key meta value padding     padded to 8 bytes
+//   expiry    = i64 Unix milliseconds, there iff flags & kRecordHasExpiry
+//   rest      = anything: zeros, or frames of an earlier life, which no checksum accepts
+//
+// A frame is whole or it is not there: a batch of records never spans frames, so it is too.
+// Checksums are CRC32C seeded with place_seed(store, segment, offset in segment), and the epoch is
+// part of what they cover. Enum values never change meaning.
+#pragma once
+
+#include <cstring>
+#include <optional>
+#include <string_view>
+
+#include "core/checksum.h"
+#include "core/types.h"
+
+namespace cairn {
+
+static_assert(std::endian::native == std::endian::little, "the formats are written in place");
+
+inline constexpr uint32_t kLogVersion = 1;
+inline constexpr uint32_t kSegmentMagic = 0x47534e43;  // "CNSG"
+inline constexpr uint32_t kFrameMagic = 0x52464e43;    // "CNFR"
+
+struct SegmentHeader {
+  uint32_t magic;
+  uint32_t crc;  // of the bytes after this field
+  uint32_t version;
+  uint32_t epoch;
+  uint64_t store;
+  uint64_t segment;
+  uint64_t segment_bytes;
+  // Where the proven log ended when this segment was opened: the seal of the one before it.
+  // Everything below it was durable before this header was written.
+  uint64_t previous_end;
+};
+static_assert(sizeof(SegmentHeader) == 48);
+
+struct FrameHeader {
+  uint32_t magic;
+  uint32_t crc;  // of the bytes after this field
+  uint32_t epoch;
+  uint32_t record_count;
+  uint64_t store;
+  uint64_t lsn;            // of this header: segment * segment_bytes + offset
+  uint64_t durable_lsn;    // everything below it was durable when this frame was sealed
+  int64_t wall_ms;         // Unix time of the seal
+  uint32_t payload_bytes;  // records, after this header and before the padding
+  uint32_t reserved;
+  uint64_t reserved2;
+};
+static_assert(sizeof(FrameHeader) == 64);
+
+enum class RecordType : uint8_t {
+  kPut = 1,              // key has this value from now on
+  kDelete = 2,           // key is gone
+  kNamespaceCreate = 3,  // key is the name of namespace `ns`, meta its properties
+  kNamespaceDrop = 4,    // namespace `ns` and all in it is gone
+  kNamespaceFlush = 5,   // all keys of `ns` with a smaller LSN are gone
+};
+
+// Low nibble of flags; the high nibble is the ValueType.
+inline constexpr uint8_t kRecordHasExpiry = 1;
+inline constexpr uint8_t kRecordIsBlob = 2;  // value is a blob reference (core/blob_ref.h)
+
+struct RecordHeader {
+  uint32_t crc;  // of all that follows in the record, padding left out
+  uint32_t epoch;
+  uint32_t ns;
+  uint32_t value_size;
+  uint32_t meta_size;
+  uint16_t key_size;
+  RecordType type;
+  uint8_t flags;
+};
+static_assert(sizeof(RecordHeader) == 24);
+
+// A record in memory, before it is written or after it is read. Views, owning nothing.
+struct RecordView {
+  RecordType type = RecordType::kPut;
+  uint8_t flags = 0;
+  NamespaceId ns;
+  int64_t expire_ms = 0;  // meaningful iff flags & kRecordHasExpiry
+  std::string_view key;
+  std::string_view meta;
+  std::string_view value;
+
+  bool has_expiry() const { return flags & kRecordHasExpiry; }
+  uint64_t unpadded_size() const {
+    return sizeof(RecordHeader) + (has_expiry() ? 8 : 0) + key.size() + meta.size() + value.size();
+  }
+  uint64_t size() const { return round_up(unpadded_size(), 8); }
+};
+
+// Writes the record; `to` has room for size() bytes.
+inline void encode_record(const RecordView& r, uint32_t epoch, uint32_t seed, std::byte* to) {
+  RecordHeader h{0,
+                 epoch,
+                 r.ns.value(),
+                 static_cast<uint32_t>(r.value.size()),
+                 static_cast<uint32_t>(r.meta.size()),
+                 static_cast<uint16_t>(r.key.size()),
+                 r.type,
+                 r.flags};
+  std::byte* p = to + sizeof(h);
+  auto put = [&p](const void* from, size_t n) {
+    if (n > 0) std::memcpy(p, from, n);
+    p += n;
+  };
+  if (r.has_expiry()) put(&r.expire_ms, 8);
+  put(r.key.data(), r.key.size());
+  put(r.meta.data(), r.meta.size());
+  put(r.value.data(), r.value.size());
+  std::memcpy(to, &h, sizeof(h));
+  h.crc = crc32c(seed, {to + 4, static_cast<size_t>(p - to - 4)});
+  std::memcpy(to, &h.crc, 4);
+  std::memset(p, 0, static_cast<size_t>(to + r.size() - p));
+}
+
+// Reads the record at the start of `from`; nothing if its lengths or checksum do not hold.
+inline std::optional<RecordView> decode_record(Bytes from, uint32_t epoch, uint32_t seed) {
+  if (from.size() < sizeof(RecordHeader)) return std::nullopt;
+  RecordHeader h;
+  std::memcpy(&h, from.data(), sizeof(h));
+  RecordView r;
+  r.flags = h.flags;
+  // 64-bit sums of 32-bit lengths cannot overflow.
+  uint64_t body = (r.has_expiry() ? 8u : 0u) + uint64_t{h.key_size} + h.meta_size + h.value_size;
+  if (h.epoch != epoch || body > from.size() - sizeof(h)) return std::nullopt;
+  if (crc32c(seed, from.subspan(4, sizeof(h) - 4 + body)) != h.crc) return std::nullopt;
+  const char* p = reinterpret_cast<const char*>(from.data()) + sizeof(h);
+  r.type = h.type;
+  r.ns = NamespaceId(h.ns);
+  if (r.has_expiry()) {
+    std::memcpy(&r.expire_ms, p, 8);
+    p += 8;
+  }
+  r.key = {p, h.key_size};
+  r.meta = {p + h.key_size, h.meta_size};
+  r.value = {p + h.key_size + h.meta_size, h.value_size};
+  return r;
+}
+
+// Headers carry their checksum in the second word.
+template <class Header>
+void seal_header(Header& h, uint64_t store, uint64_t file, uint64_t offset) {
+  h.crc = crc32c(place_seed(store, file, offset),
+                 {reinterpret_cast<const std::byte*>(&h) + 8, sizeof(h) - 8});
+}
+template <class Header>
+bool header_intact(const Header& h, uint64_t store, uint64_t file, uint64_t offset) {
+  return h.crc == crc32c(place_seed(store, file, offset),
+                         {reinterpret_cast<const std::byte*>(&h) + 8, sizeof(h) - 8});
+}
+
+}  // namespace cairn

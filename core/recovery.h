@@ -1,0 +1,41 @@
+// Reads the log back: proves where it ends, hands every record to the store, refuses damage.
+//
+// What counts as damage: a frame whose checksums fail although something later says that it was
+// durable (the seal of the next segment, or the durable LSN of a later frame). A frame that fails
+// with no such witness is a torn tail: it was never acknowledged as durable, and is dropped.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "core/log_format.h"
+#include "core/volume.h"
+
+namespace cairn {
+
+struct RecoveryOptions {
+  uint64_t store = 0;
+  uint64_t segment_bytes = 0;
+  std::vector<Executor> executors;  // segments are read in parallel, one at a time on each
+  bool repair = false;              // go on over damage, losing what it names
+  // Called for every record, in LSN order within a segment, from any of the executors.
+  std::function<void(const RecordView&, Lsn)> apply;
+  std::function<void(Lsn, int64_t wall_ms)> note_time;
+};
+
+struct RecoveredLog {
+  Lsn end;                  // proven end; 0 for an empty store
+  // Where records lie, one range [first, second) for each segment. Between two ranges there may be
+  // LSNs that were handed out and never became durable.
+  std::vector<std::pair<Lsn, Lsn>> proven;
+  SegmentId next_segment;   // to open next
+  uint64_t records = 0;
+  uint64_t lost_bytes = 0;  // skipped by repair
+};
+
+awaitable<StatusOr<RecoveredLog>> recover_log(Volume& volume, const RecoveryOptions& options);
+
+// Runs every job on its executor and returns when all have ended.
+awaitable<void> run_all(std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs);
+
+}  // namespace cairn

@@ -1,0 +1,296 @@
+// The store: namespaces of keys over one log, one index each, and shared extents.
+//
+// Threads: any thread runs any operation in place. Functions that take a KeyHash need the stripes
+// of their keys locked (StripeLocks); they never block on I/O. Coroutines run on I/O executors.
+// Order of locks: stripes in ascending order, then a namespace's order lock, then the log's.
+//
+// Invariants
+//  1. A change is in the log's tail buffer before the index shows it; what the index shows under a
+//     lock has an LSN, and is durable once log().durable() is past it.
+//  2. An entry's blob is counted as referred to as long as the entry, or a record that recovery
+//     may still replay, needs it.
+//  3. An expired key is never returned, by nobody.
+#pragma once
+
+#include <absl/container/btree_set.h>
+#include <absl/synchronization/mutex.h>
+
+#include <array>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/extents.h"
+#include "core/index.h"
+#include "core/log.h"
+#include "core/value.h"
+#include "core/volume.h"
+
+namespace cairn {
+
+inline constexpr uint32_t kDatabases = 16;       // db0 .. db15 are the namespaces 0 .. 15
+inline constexpr NamespaceId kSystemNamespace{16};
+inline constexpr uint32_t kFirstBucket = 32;
+
+enum class Durability : uint8_t { kAlways, kEverySec, kOff };
+
+struct StoreOptions {
+  uint64_t segment_bytes = 64 << 20;      // for a new store; an old one keeps its own
+  uint64_t extent_threshold = 64 << 10;   // larger values go to extents
+  uint64_t extent_file_bytes = 1 << 30;
+  uint64_t memory_bytes = 0;              // 0: no limit
+  Durability durability = Durability::kEverySec;  // off: no timed sync
+  bool repair = false;
+  uint64_t random_seed = 0;               // 0: from the system
+};
+
+struct EntryOrder {
+  using is_transparent = void;
+  static std::string_view key(const Entry* e) { return e->key(); }
+  static std::string_view key(std::string_view s) { return s; }
+  template <class A, class B>
+  bool operator()(const A& a, const B& b) const {
+    return key(a) < key(b);
+  }
+};
+
+class Namespace {
+ public:
+  Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed)
+      : id(id), name(std::move(name)), created_ms(created_ms),
+        index(std::make_unique<Index>(hash_seed)) {}
+
+  const NamespaceId id;
+  std::string name;        // constant once the store is open
+  int64_t created_ms;
+  bool is_bucket() const { return id.value() >= kFirstBucket; }
+
+  std::unique_ptr<Index> index;  // replaced only while all stripes are locked
+  std::atomic<int64_t> volatile_keys{0};
+
+  // The names in order, for listings: buckets always, a database from its first listing on.
+  std::atomic<bool> ordered{false};
+  mutable absl::Mutex order_mutex;
+  absl::btree_set<Entry*, EntryOrder> order ABSL_GUARDED_BY(order_mutex);
+
+  KeyHash hash(std::string_view key) const { return index->hash(key); }
+  uint64_t size() const { return index->size(); }
+};
+using NamespacePtr = std::shared_ptr<Namespace>;
+
+// A mutex in four bytes: 4,096 of them guard the stripes. Critical sections are memory work only.
+class ABSL_LOCKABLE StripeMutex {
+ public:
+  void lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
+    uint32_t free = 0;
+    if (word_.compare_exchange_strong(free, 1, std::memory_order_acquire)) return;
+    lock_slow();
+  }
+  void unlock() ABSL_UNLOCK_FUNCTION() {
+    if (word_.exchange(0, std::memory_order_release) == 2) word_.notify_one();
+  }
+
+ private:
+  void lock_slow();
+  std::atomic<uint32_t> word_{0};  // 0 free, 1 held, 2 held and waited for
+};
+
+class Store;
+
+// The stripes that a command works under; released at the end of the scope.
+class StripeLocks {
+ public:
+  explicit StripeLocks(Store& store) : store_(store) {}
+  StripeLocks(Store& store, KeyHash hash) : store_(store) { lock(hash); }
+  ~StripeLocks() { unlock(); }
+  StripeLocks(const StripeLocks&) = delete;
+  StripeLocks& operator=(const StripeLocks&) = delete;
+
+  void lock(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void lock(std::vector<KeyHash> hashes) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void lock_all() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  bool all() const { return all_; }
+  bool any() const { return all_ || one_ != kNone || !many_.empty(); }
+  bool covers(KeyHash hash) const;
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  Store& store_;
+  uint32_t one_ = kNone;
+  std::vector<uint32_t> many_;  // sorted
+  bool all_ = false;
+};
+
+// Changes that become one batch of the log at commit(): all of them replay, or none. The index
+// shows them at once, to the holder of the locks alone.
+class WriteBatch {
+ public:
+  explicit WriteBatch(Store& store) : store_(store) {}
+  ~WriteBatch();
+  WriteBatch(const WriteBatch&) = delete;
+  // The locks under which the changes were made are still held. Returns the newest LSN, or an
+  // invalid one if nothing changed.
+  Lsn commit();
+  bool empty() const { return staged_.empty(); }
+
+ private:
+  friend class Store;
+  struct Staged {
+    RecordType type;
+    uint8_t flags;
+    Namespace* ns;
+    KeyHash hash;
+    int64_t expire_ms;
+    size_t key_size, meta_size;
+    std::string bytes;  // key meta value
+  };
+  Store& store_;
+  std::vector<Staged> staged_;
+  uint64_t bytes_ = 0;
+  std::vector<BlobRef> dropped_;
+  std::vector<Namespace*> ordered_;  // whose order lock the batch holds
+};
+
+class Store {
+ public:
+  // `executors`: the I/O loops, at least one; the first runs the log.
+  Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor> executors,
+        StoreOptions options);
+  ~Store();
+
+  awaitable<Status> open();
+  awaitable<Status> close();  // syncs all
+
+  // ---- namespaces ----
+  Namespace& database(uint32_t number) { return *databases_[number]; }
+  Namespace& system() { return *system_; }
+  NamespacePtr find_namespace(std::string_view name) const;  // "db3" or a bucket's name
+  std::vector<NamespacePtr> buckets() const;                 // by name
+  // AlreadyExists if there is one.
+  StatusOr<Lsn> create_bucket(std::string_view name);
+  // NotFound; FailedPrecondition if it still holds keys.
+  StatusOr<Lsn> drop_bucket(std::string_view name);
+  // All keys go, as one record. Takes all stripes unless the caller has them.
+  StatusOr<Lsn> flush(Namespace& ns, const StripeLocks* held = nullptr);
+
+  // ---- under the lock of the key's stripe ----
+  Entry* find(Namespace& ns, std::string_view key, KeyHash hash);
+  // Makes the value of record.key what `record` says. A blob's reference passes to the store.
+  // Errors change nothing: Unavailable (read-only), ResourceExhausted (batch too large).
+  StatusOr<Lsn> put(Namespace& ns, KeyHash hash, const RecordView& record,
+                    WriteBatch* batch = nullptr);
+  StatusOr<Lsn> remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatch* batch = nullptr);
+
+  // ---- checks before work ----
+  // Whether a write may begin; `grows` if it may need memory.
+  Status check_write(bool grows) const;
+
+  // ---- the parts ----
+  Log& log() { return log_; }
+  ExtentStore& extents() { return extents_; }
+  Clock& clock() { return clock_; }
+  ChunkPool& pool() { return pool_; }
+  const StoreOptions& options() const { return options_; }
+  int64_t now_ms() const { return clock_.now_ms(); }
+  uint64_t random();
+  Executor any_executor();  // the next I/O loop, for work that comes from outside
+  const std::vector<Executor>& executors() const { return executors_; }
+
+  void set_durability(Durability d) { durability_ = d; }
+  void set_memory_bytes(uint64_t bytes) { memory_bytes_ = bytes; }
+  uint64_t memory_bytes() const { return memory_bytes_; }
+  uint64_t used_bytes() const;
+  uint64_t expired_count() const { return expired_.load(std::memory_order_relaxed); }
+  uint64_t store_id() const { return store_id_; }
+  uint32_t epoch() const { return epoch_; }
+  uint64_t recovered_records() const { return recovered_records_; }
+  // Where the log's records lay when the store was opened (RecoveredLog::proven).
+  const std::vector<std::pair<Lsn, Lsn>>& recovered() const { return recovered_; }
+
+  // Switches the ordered names of a namespace on; needs no lock, takes all.
+  void ensure_ordered(Namespace& ns);
+
+  // One round of upkeep: expired keys go, deleted blobs are freed, the log's tail is written.
+  // The store does it by itself every kTickMs once open.
+  void tick();
+  static constexpr int64_t kTickMs = 20;
+
+ private:
+  friend class StripeLocks;
+  friend class WriteBatch;
+
+  struct ExpiryItem {
+    int64_t when_ms;
+    Entry* entry;
+    Namespace* ns;
+    bool operator<(const ExpiryItem& o) const {
+      return when_ms != o.when_ms ? when_ms < o.when_ms : entry < o.entry;
+    }
+  };
+  struct alignas(64) Stripe {
+    StripeMutex mutex;
+    std::atomic<int64_t> next_due{INT64_MAX};
+    absl::btree_set<ExpiryItem> expiry;  // under mutex
+    std::atomic<int64_t> bytes{0};       // of entries; written under mutex
+  };
+
+  void apply(const RecordView& record, Lsn lsn);
+  awaitable<Status> load();
+  awaitable<void> run_ticker();
+  awaitable<void> destroy_index(std::unique_ptr<Index> index, Lsn lsn);
+  NamespacePtr namespace_for_recovery(NamespaceId id);
+  // The index and all that follows it; the caller owns no entry after.
+  void link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry, bool order_locked);
+  void forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
+  void note_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
+  void drop_blob(Entry* entry, Lsn lsn, WriteBatch* batch);
+  void defer_unref(Lsn lsn, BlobRef blob);
+  void hold_order(Namespace& ns, WriteBatch* batch) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
+  void expire_due(int64_t now);
+
+  Volume& volume_;
+  Clock& clock_;
+  ChunkPool& pool_;
+  const std::vector<Executor> executors_;
+  const StoreOptions options_;
+  std::atomic<Durability> durability_;
+  std::atomic<uint64_t> memory_bytes_;
+  Log log_;
+  ExtentStore extents_;
+  uint64_t store_id_ = 0;
+  uint32_t epoch_ = 0;
+  uint64_t hash_seed_ = 0;
+  uint64_t recovered_records_ = 0;
+  std::vector<std::pair<Lsn, Lsn>> recovered_;
+  std::atomic<uint64_t> random_state_;
+  std::atomic<size_t> next_executor_{0};
+
+  std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
+  std::array<NamespacePtr, kDatabases> databases_;
+  NamespacePtr system_;
+  absl::Mutex batch_order_mutex_;  // held by a batch that holds order locks
+
+  mutable absl::Mutex names_mutex_;
+  std::map<std::string, NamespacePtr, std::less<>> by_name_ ABSL_GUARDED_BY(names_mutex_);
+  uint32_t next_namespace_ ABSL_GUARDED_BY(names_mutex_) = kFirstBucket;
+
+  absl::Mutex unref_mutex_;
+  std::deque<std::pair<Lsn, BlobRef>> unrefs_ ABSL_GUARDED_BY(unref_mutex_);
+
+  std::atomic<bool> over_memory_{false};
+  std::atomic<uint64_t> entry_bytes_{0};
+  std::atomic<uint64_t> expired_{0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> background_{0};
+  int64_t last_sync_ms_ = 0;
+
+  struct RecoveryState;
+  std::unique_ptr<RecoveryState> recovery_;
+};
+
+}  // namespace cairn

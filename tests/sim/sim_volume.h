@@ -1,0 +1,118 @@
+// A world in memory for the core to run in: a seeded disk and a clock, on one thread.
+//
+// Every volume call suspends its caller and ends when the scheduler picks it, in an order that the
+// seed decides. A crash ends the world at a chosen call: what was not synced may be lost, kept, or
+// torn by sectors of 512 or 4,096 bytes, each on its own. The disk survives into the next world.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/volume.h"
+
+namespace cairn::sim {
+
+using Rng = std::mt19937_64;
+
+// What is on the disk, apart from any running world.
+class Disk {
+ public:
+  struct Write {
+    uint64_t id;
+    uint64_t offset;
+    std::vector<std::byte> data;
+    bool completed = false;
+  };
+  struct File {
+    std::vector<std::byte> durable;  // what a sync proved
+    std::vector<std::byte> view;     // what a read sees
+    std::vector<Write> unsynced;
+    bool linked = false;             // its directory entry was synced
+  };
+
+  std::map<FileId, std::shared_ptr<File>> files;
+  std::map<FileId, std::shared_ptr<File>> unlinked;  // removed, directory not synced since
+  uint64_t capacity_bytes = UINT64_MAX;
+
+  uint64_t used_bytes() const;
+  // Loses, keeps and tears what was not synced.
+  void crash(Rng& rng);
+};
+
+class Scheduler {
+ public:
+  Scheduler(asio::io_context& context, Rng& rng) : context_(context), rng_(rng) {}
+  // Runs until `done` or nothing can run any more. False in the latter case.
+  bool run_until(const std::function<bool()>& done);
+
+  awaitable<void> pause();            // until the scheduler picks this coroutine
+  awaitable<void> sleep_ms(int64_t ms);
+  int64_t now_ms() const { return now_ms_; }
+  void set_now_ms(int64_t now) { now_ms_ = now; }
+  void clear() {
+    ready_.clear();
+    timers_.clear();
+  }
+
+ private:
+  asio::io_context& context_;
+  Rng& rng_;
+  std::vector<std::function<void()>> ready_;
+  std::multimap<int64_t, std::function<void()>> timers_;
+  int64_t now_ms_ = 1'700'000'000'000;
+};
+
+class SimClock final : public Clock {
+ public:
+  explicit SimClock(Scheduler& scheduler) : scheduler_(scheduler) {}
+  int64_t now_ms() const override { return scheduler_.now_ms(); }
+  awaitable<void> sleep_ms(int64_t ms) override { return scheduler_.sleep_ms(ms); }
+
+ private:
+  Scheduler& scheduler_;
+};
+
+struct Faults {
+  uint64_t crash_at_call = UINT64_MAX;  // the world ends at this volume call
+  double write_error = 0;               // chance that a write fails with EIO
+  double sync_error = 0;
+};
+
+class SimVolume final : public Volume {
+ public:
+  SimVolume(Disk& disk, Scheduler& scheduler, Rng& rng, Faults faults = {})
+      : disk_(disk), scheduler_(scheduler), rng_(rng), faults_(faults) {}
+
+  bool crashed() const { return crashed_; }
+  uint64_t calls() const { return calls_; }
+
+  awaitable<Status> create(FileId file, uint64_t reserve_bytes) override;
+  awaitable<Status> write(FileId file, uint64_t offset, Bytes data, WriteMode mode) override;
+  awaitable<StatusOr<size_t>> read(FileId file, uint64_t offset, MutableBytes into) override;
+  awaitable<Status> sync(FileId file) override;
+  awaitable<Status> sync_directory() override;
+  awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) override;
+  awaitable<Status> remove(FileId file) override;
+  awaitable<StatusOr<std::vector<FileInfo>>> list() override;
+
+ private:
+  awaitable<void> call();  // counts, suspends, and never returns once crashed
+  bool chance(double p) { return p > 0 && std::uniform_real_distribution<>(0, 1)(rng_) < p; }
+  StatusOr<std::shared_ptr<Disk::File>> find(FileId file);
+
+  Disk& disk_;
+  Scheduler& scheduler_;
+  Rng& rng_;
+  const Faults faults_;
+  uint64_t calls_ = 0;
+  uint64_t next_write_ = 1;
+  bool crashed_ = false;
+};
+
+}  // namespace cairn::sim
