@@ -83,8 +83,8 @@ void Index::destroy_stripe(size_t stripe) {
   part.depth = 0;
 }
 
-KeyHash Index::hash(std::string_view key) const {
-  KeyHash h = XXH3_64bits_withSeed(key.data(), key.size(), hash_seed_);
+KeyHash hash_key(std::string_view key, uint64_t seed) {
+  KeyHash h = XXH3_64bits_withSeed(key.data(), key.size(), seed);
   return h == 0 ? 1 : h;  // 0 ends a scan
 }
 
@@ -164,7 +164,7 @@ void Index::grow(Part& part, KeyHash for_hash) {
   }
   for (uint32_t k = 0; k < s->capacity; k++) {
     if (s->slots[k] == 0) continue;
-    side[k] = directory_slot(hash(pointer(s->slots[k])->key()), depth) & 1;
+    side[k] = directory_slot(hash_key(pointer(s->slots[k])->key(), hash_seed_), depth) & 1;
     counts[side[k]]++;
   }
   for (int i = 0; i < 2; i++) {
@@ -270,7 +270,7 @@ KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry
       if (s->slots[k] == 0) continue;
       Entry* e = pointer(s->slots[k]);
       // Two entries with equal place bits are taken together, so the low bits can be dropped.
-      KeyHash place = hash(e->key()) & ~KeyHash{0xffff};
+      KeyHash place = hash_key(e->key(), hash_seed_) & ~KeyHash{0xffff};
       if (place >= from) here.emplace_back(place, e);
     }
     std::sort(here.begin(), here.end(), [](auto& a, auto& b) { return a.first < b.first; });

@@ -31,6 +31,7 @@ inline constexpr size_t kKeyBytesMax = 65535;
 enum class ValueType : uint8_t { kString = 0 };
 
 using KeyHash = uint64_t;
+KeyHash hash_key(std::string_view key, uint64_t seed);  // never 0
 inline size_t stripe_of(KeyHash hash) { return hash >> (64 - kStripeBits); }
 
 // Layout: Entry, expiry (8, if any), meta size (4, if any), key, meta, value.
@@ -87,8 +88,6 @@ class Index {
   ~Index();
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
-
-  KeyHash hash(std::string_view key) const;
 
   Entry* find(std::string_view key, KeyHash hash) const;
   // Hints the processor that find() for this hash comes soon.

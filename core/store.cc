@@ -406,6 +406,7 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
     if (live) return absl::FailedPreconditionError("the bucket is not empty");
   }
   by_name_.erase(it);
+  ns->dropped = true;
   for (auto& stripe : *stripes_) {
     absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.ns == ns.get(); });
   }
@@ -415,28 +416,46 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
   return log_.append(record);
 }
 
-StatusOr<Lsn> Store::flush(Namespace& ns, const StripeLocks* held) {
+StatusOr<Lsn> Store::flush(Namespace& ns, const StripeLocks* held, WriteBatch* batch) {
   if (Status s = check_write(false); !s.ok()) return s;
   StripeLocks own(*this);
   if (held == nullptr || !held->all()) own.lock_all();
   RecordView record;
   record.type = RecordType::kNamespaceFlush;
   record.ns = ns.id;
-  Lsn lsn = log_.append(record);
-  auto fresh = std::make_unique<Index>(random());
-  {
-    absl::MutexLock lock(&ns.order_mutex);
-    ns.order.clear();
+  Lsn lsn = log_.tail();
+  if (batch == nullptr) {
+    lsn = log_.append(record);
+  } else {
+    batch->bytes_ += record.size();
+    batch->staged_.push_back({record.type, 0, &ns, 0, 0, 0, 0, {}});
+    if (ns.ordered) hold_order(ns, batch);
   }
+  auto fresh = std::make_unique<Index>(ns.hash_seed);
+  clear_order(ns, batch != nullptr);
   if (ns.volatile_keys.exchange(0) != 0) {
     for (auto& stripe : *stripes_) {
       absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.ns == &ns; });
     }
   }
   std::swap(ns.index, fresh);
-  background_++;
-  asio::co_spawn(executors_.front(), destroy_index(std::move(fresh), lsn), asio::detached);
+  if (batch == nullptr) {
+    destroy_later(std::move(fresh), lsn);
+  } else {
+    batch->flushed_.push_back(std::move(fresh));
+  }
   return lsn;
+}
+
+void Store::clear_order(Namespace& ns, bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  if (!order_locked) ns.order_mutex.Lock();
+  ns.order.clear();
+  if (!order_locked) ns.order_mutex.Unlock();
+}
+
+void Store::destroy_later(std::unique_ptr<Index> index, Lsn lsn) {
+  background_++;
+  asio::co_spawn(executors_.front(), destroy_index(std::move(index), lsn), asio::detached);
 }
 
 awaitable<void> Store::destroy_index(std::unique_ptr<Index> index, Lsn lsn) {
@@ -540,6 +559,7 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry, bool ord
 
 StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, WriteBatch* batch) {
   if (Status s = log_.status(); !s.ok()) return s;
+  if (ns.dropped.load(std::memory_order_relaxed)) return absl::NotFoundError("no such bucket");
   Lsn lsn;
   const bool ordered = ns.ordered.load(std::memory_order_relaxed);
   if (batch == nullptr) {
@@ -608,11 +628,14 @@ Lsn WriteBatch::commit() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   std::vector<Lsn> lsns(records.size());
   store_.log_.append_batch(records, lsns);
   for (size_t i = 0; i < staged_.size(); i++) {
+    if (staged_[i].type != RecordType::kPut) continue;
     Entry* e = staged_[i].ns->index->find(records[i].key, staged_[i].hash);
-    if (e != nullptr && staged_[i].type == RecordType::kPut) e->lsn = lsns[i];
+    if (e != nullptr) e->lsn = lsns[i];
   }
   const Lsn newest = lsns.back();
   for (BlobRef& blob : dropped_) store_.defer_unref(newest, std::move(blob));
+  for (auto& index : flushed_) store_.destroy_later(std::move(index), newest);
+  flushed_.clear();
   for (Namespace* ns : ordered_) ns->order_mutex.Unlock();
   if (!ordered_.empty()) store_.batch_order_mutex_.Unlock();
   ordered_.clear();

@@ -60,23 +60,25 @@ struct EntryOrder {
 class Namespace {
  public:
   Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed)
-      : id(id), name(std::move(name)), created_ms(created_ms),
+      : id(id), hash_seed(hash_seed), name(std::move(name)), created_ms(created_ms),
         index(std::make_unique<Index>(hash_seed)) {}
 
   const NamespaceId id;
+  const uint64_t hash_seed;
   std::string name;        // constant once the store is open
   int64_t created_ms;
   bool is_bucket() const { return id.value() >= kFirstBucket; }
 
   std::unique_ptr<Index> index;  // replaced only while all stripes are locked
   std::atomic<int64_t> volatile_keys{0};
+  std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
 
   // The names in order, for listings: buckets always, a database from its first listing on.
   std::atomic<bool> ordered{false};
   mutable absl::Mutex order_mutex;
   absl::btree_set<Entry*, EntryOrder> order ABSL_GUARDED_BY(order_mutex);
 
-  KeyHash hash(std::string_view key) const { return index->hash(key); }
+  KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed); }
   uint64_t size() const { return index->size(); }
 };
 using NamespacePtr = std::shared_ptr<Namespace>;
@@ -152,6 +154,7 @@ class WriteBatch {
   std::vector<Staged> staged_;
   uint64_t bytes_ = 0;
   std::vector<BlobRef> dropped_;
+  std::vector<std::unique_ptr<Index>> flushed_;
   std::vector<Namespace*> ordered_;  // whose order lock the batch holds
 };
 
@@ -175,12 +178,14 @@ class Store {
   // NotFound; FailedPrecondition if it still holds keys.
   StatusOr<Lsn> drop_bucket(std::string_view name);
   // All keys go, as one record. Takes all stripes unless the caller has them.
-  StatusOr<Lsn> flush(Namespace& ns, const StripeLocks* held = nullptr);
+  StatusOr<Lsn> flush(Namespace& ns, const StripeLocks* held = nullptr,
+                      WriteBatch* batch = nullptr);
 
   // ---- under the lock of the key's stripe ----
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash);
   // Makes the value of record.key what `record` says. A blob's reference passes to the store.
-  // Errors change nothing: Unavailable (read-only), ResourceExhausted (batch too large).
+  // Errors change nothing: Unavailable (read-only), NotFound (the namespace was dropped),
+  // ResourceExhausted (batch too large).
   StatusOr<Lsn> put(Namespace& ns, KeyHash hash, const RecordView& record,
                     WriteBatch* batch = nullptr);
   StatusOr<Lsn> remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatch* batch = nullptr);
@@ -242,6 +247,8 @@ class Store {
   awaitable<Status> load();
   awaitable<void> run_ticker();
   awaitable<void> destroy_index(std::unique_ptr<Index> index, Lsn lsn);
+  void destroy_later(std::unique_ptr<Index> index, Lsn lsn);
+  void clear_order(Namespace& ns, bool order_locked);
   NamespacePtr namespace_for_recovery(NamespaceId id);
   // The index and all that follows it; the caller owns no entry after.
   void link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry, bool order_locked);

@@ -227,8 +227,9 @@ class World {
 
   std::string content(size_t size) {
     std::string s = cat("v", next_value_++, ":");
-    Rng fill(next_value_);
-    while (s.size() < size) s.push_back(static_cast<char>(fill()));
+    for (uint64_t x = next_value_; s.size() < size; x = x * 6364136223846793005ULL + 1) {
+      s.append(reinterpret_cast<const char*>(&x), sizeof(x));
+    }
     s.resize(std::max<size_t>(size, 1));
     return s;
   }

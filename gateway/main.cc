@@ -1,0 +1,154 @@
+// cairnd: builds the parts, hands them down by reference, runs.
+#include <spdlog/spdlog.h>
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdio>
+#include <future>
+#include <thread>
+
+#include "core/local_volume.h"
+#include "core/text.h"
+#include "gateway/credentials.h"
+#include "gateway/net.h"
+#include "gateway/options.h"
+#include "gateway/resp/door.h"
+
+namespace cairn {
+namespace {
+
+[[noreturn]] void die(const Status& status) {
+  std::fprintf(stderr, "cairnd: %s\n", std::string(status.message()).c_str());
+  std::exit(1);
+}
+
+net::tcp::endpoint endpoint_or_die(std::string_view flag, const std::string& text) {
+  auto e = net::parse_endpoint(text);
+  if (!e.ok()) die(absl::InvalidArgumentError(cat(flag, ": ", e.status().message())));
+  return *e;
+}
+
+void die_unless(const Status& status) {
+  if (!status.ok()) die(status);
+}
+
+// Runs a coroutine on the first loop to its end.
+Status run_to_end(net::Loops& loops, awaitable<Status> work) {
+  std::promise<Status> result;
+  asio::co_spawn(*loops.contexts.front(), std::move(work),
+                 [&](std::exception_ptr error, Status status) {
+                   result.set_value(error ? absl::InternalError("unexpected exception") : status);
+                 });
+  return result.get_future().get();
+}
+
+int serve(const Options& options) {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("cairnd"));
+  std::signal(SIGPIPE, SIG_IGN);
+
+  // Storage.
+  SystemClock clock;
+  ChunkPool pool;
+  auto volume = LocalVolume::open({options.data, options.io != "threads"}, pool.memory());
+  if (!volume.ok()) die(volume.status());
+  if ((*volume)->engine() != "io_uring" && options.io != "threads") {
+    spdlog::warn("{}; reading and writing through a pool of threads",
+                 (*volume)->fallback_reason());
+    if (options.io == "uring") return 1;
+  }
+  auto root = load_root_credentials(options.data);
+  if (!root.ok()) die(root.status());
+  if (root->fresh) {
+    std::printf("root user: %s  password: %s  (kept in %s/root-credentials)\n", root->user.c_str(),
+                root->password.c_str(), options.data.c_str());
+  }
+  const Users users(root->user, root->password, root->configured);
+
+  // Loops.
+  net::Loops loops;
+  std::vector<asio::executor_work_guard<asio::io_context::executor_type>> work;
+  for (size_t i = 0; i < options.threads; i++) {
+    loops.contexts.push_back(std::make_unique<asio::io_context>(1));
+    work.emplace_back(loops.contexts.back()->get_executor());
+  }
+  std::vector<std::thread> threads;
+  for (auto& context : loops.contexts) threads.emplace_back([&] { context->run(); });
+
+  // The store.
+  StoreOptions store_options;
+  store_options.memory_bytes = options.memory_bytes;
+  store_options.durability = options.durability;
+  store_options.repair = options.repair;
+  Store store(**volume, clock, pool, loops.executors(), store_options);
+  die_unless(run_to_end(loops, store.open()));
+  spdlog::info("store {:016x} epoch {} open: {} records, storage through {}", store.store_id(),
+               store.epoch(), store.recovered_records(), (*volume)->engine());
+
+  // The Redis door.
+  const auto resp_endpoint = endpoint_or_die("--resp", options.resp);
+  kv::Server server(store, users);
+  server.auth_required = root->configured || !resp_endpoint.address().is_loopback();
+  server.data_directory = options.data;
+  server.config_file = options.config_file;
+  server.bind_address = resp_endpoint.address().to_string();
+  server.threads = options.threads;
+  server.start_ms = clock.now_ms();
+  server.last_save_ms = clock.now_ms();
+  server.volume_engine = (*volume)->engine();
+  server.run_id = random_hex(20);
+  server.durability = options.durability;
+  std::promise<void> stop;
+  std::atomic<bool> stopping{false};
+  server.shutdown = [&] {
+    if (!stopping.exchange(true)) stop.set_value();
+  };
+  const kv::Table table;
+  std::vector<std::unique_ptr<kv::Engine>> engines;
+  for (size_t i = 0; i < options.threads; i++) {
+    engines.push_back(std::make_unique<kv::Engine>(server, table, engines));
+  }
+  std::shared_ptr<asio::ssl::context> tls;
+  if (!options.tls_cert.empty()) {
+    auto made = net::make_tls(options.tls_cert, options.tls_key);
+    if (!made.ok()) die(made.status());
+    tls = *made;
+  }
+  resp::Door resp(loops, server, engines);
+  die_unless(resp.listen(resp_endpoint));
+  server.port = resp.local().port();
+  if (!options.resp_tls.empty()) {
+    die_unless(resp.listen_tls(endpoint_or_die("--resp-tls", options.resp_tls), tls));
+    server.tls_port = resp.local_tls().port();
+  }
+  resp.start();
+
+  asio::signal_set signals(*loops.contexts.front(), SIGTERM, SIGINT);
+  signals.async_wait([&](boost::system::error_code ec, int) {
+    if (!ec) server.shutdown();
+  });
+  std::string ready = cat("ready resp=", net::to_string(resp.local()));
+  std::printf("%s\n", ready.c_str());
+  std::fflush(stdout);
+
+  stop.get_future().wait();
+  resp.stop();
+  Status closed = run_to_end(loops, store.close());
+  if (!closed.ok()) {
+    spdlog::error("the last flush failed: {}", std::string(closed.message()));
+    std::_Exit(1);
+  }
+  spdlog::info("stopped");
+  spdlog::shutdown();
+  // Everything acknowledged is durable. Connections still hold references into the parts above, so
+  // the process ends here rather than take them apart one by one.
+  std::fflush(nullptr);
+  std::_Exit(0);
+}
+
+}  // namespace
+}  // namespace cairn
+
+int main(int argc, char** argv) { return cairn::serve(cairn::parse_options(argc, argv)); }

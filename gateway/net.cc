@@ -1,0 +1,99 @@
+#include "gateway/net.h"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <charconv>
+
+#include "core/text.h"
+
+namespace cairn::net {
+
+StatusOr<tcp::endpoint> parse_endpoint(std::string_view text) {
+  size_t colon = text.rfind(':');
+  auto port = colon == text.npos ? std::nullopt : parse_int<uint16_t>(text.substr(colon + 1));
+  if (!port) return absl::InvalidArgumentError(cat("'", text, "' is not HOST:PORT"));
+  std::string host(text.substr(0, colon));
+  if (host.size() > 1 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  if (host == "localhost") host = "127.0.0.1";
+  if (host.empty() || host == "*") host = "0.0.0.0";
+  boost::system::error_code ec;
+  auto address = asio::ip::make_address(host, ec);
+  if (ec) return absl::InvalidArgumentError(cat("'", host, "' is not an IP address"));
+  return tcp::endpoint(address, *port);
+}
+
+std::string to_string(const tcp::endpoint& e) {
+  std::string host = e.address().to_string();
+  return e.address().is_v6() ? cat("[", host, "]:", e.port()) : cat(host, ":", e.port());
+}
+
+std::vector<Executor> Loops::executors() const {
+  std::vector<Executor> all;
+  for (auto& c : contexts) all.push_back(c->get_executor());
+  return all;
+}
+
+Status Listener::listen(const tcp::endpoint& endpoint) {
+  acceptor_ = std::make_unique<tcp::acceptor>(*loops_.contexts.front());
+  boost::system::error_code ec;
+  acceptor_->open(endpoint.protocol(), ec);
+  if (!ec) acceptor_->set_option(tcp::acceptor::reuse_address(true), ec);
+  if (!ec) acceptor_->bind(endpoint, ec);
+  if (!ec) acceptor_->listen(1024, ec);
+  if (ec) {
+    return absl::FailedPreconditionError(
+        cat("cannot listen on ", to_string(endpoint), ": ", ec.message()));
+  }
+  local_ = acceptor_->local_endpoint();
+  return absl::OkStatus();
+}
+
+void Listener::start() {
+  asio::co_spawn(*loops_.contexts.front(), accept(), asio::detached);
+}
+
+void Listener::stop() {
+  asio::post(*loops_.contexts.front(), [this] {
+    boost::system::error_code ec;
+    if (acceptor_) acceptor_->close(ec);
+  });
+}
+
+awaitable<void> Listener::accept() {
+  for (size_t next = 0;; next++) {
+    const size_t loop = next % loops_.contexts.size();
+    auto [ec, socket] = co_await acceptor_->async_accept(*loops_.contexts[loop], kTuple);
+    if (ec == asio::error::operation_aborted || !acceptor_->is_open()) co_return;
+    if (ec) {  // out of descriptors, say: let some connections end first
+      asio::steady_timer timer(*loops_.contexts.front(), std::chrono::milliseconds(50));
+      co_await timer.async_wait(kTuple);
+      continue;
+    }
+    asio::co_spawn(*loops_.contexts[loop], serve_(std::move(socket), loop), asio::detached);
+  }
+}
+
+StatusOr<std::shared_ptr<asio::ssl::context>> make_tls(const std::string& certificate_file,
+                                                       const std::string& key_file) {
+  auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
+  boost::system::error_code ec;
+  context->set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
+                           asio::ssl::context::no_tlsv1_1 | asio::ssl::context::single_dh_use,
+                       ec);
+  context->use_certificate_chain_file(certificate_file, ec);
+  if (ec) {
+    return absl::InvalidArgumentError(
+        cat("cannot use the certificate ", certificate_file, ": ", ec.message()));
+  }
+  context->use_private_key_file(key_file, asio::ssl::context::pem, ec);
+  if (ec) {
+    return absl::InvalidArgumentError(cat("cannot use the key ", key_file, ": ", ec.message()));
+  }
+  return context;
+}
+
+}  // namespace cairn::net

@@ -1,0 +1,32 @@
+// Every flag of cairnd, from the command line and the configuration file. Nothing else reads either.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/store.h"
+
+namespace cairn {
+
+struct Options {
+  std::string data = "data";
+  std::string resp = "127.0.0.1:6379";
+  std::string http = "127.0.0.1:9000";
+  std::string grpc = "127.0.0.1:50051";
+  std::string resp_tls;  // empty: no such door
+  std::string http_tls;
+  std::string grpc_tls;
+  std::string tls_cert, tls_key;
+  size_t threads = 1;
+  uint64_t memory_bytes = 0;
+  Durability durability = Durability::kEverySec;
+  std::string domain = "localhost";  // BUCKET.domain addresses a bucket
+  std::string io = "auto";           // auto, uring, threads
+  bool repair = false;
+  std::string config_file;
+};
+
+// Exits by itself after --help, --version, or an error, which it names.
+Options parse_options(int argc, char** argv);
+
+}  // namespace cairn

@@ -1,0 +1,407 @@
+#include "gateway/resp/door.h"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <cstring>
+
+#include "core/text.h"
+#include "gateway/resp/output.h"
+#include "gateway/resp/parser.h"
+
+namespace cairn::resp {
+
+namespace {
+
+constexpr size_t kInputBytes = 16 << 10;       // at rest
+constexpr size_t kReadBytes = 64 << 10;        // most that one turn reads: fairness
+constexpr size_t kOutputBytes = 256 << 10;     // sent when there is so much
+
+// One connection: reads, runs and answers until either side ends it.
+template <class Stream>
+class Connection {
+ public:
+  Connection(Stream stream, kv::Server& server, kv::Engine& engine, std::string peer,
+             std::string local)
+      : stream_(std::move(stream)),
+        server_(server),
+        engine_(engine),
+        store_(server.store),
+        session_(std::make_shared<kv::Session>(store_, server.sessions.next_id(), std::move(peer),
+                                               std::move(local))),
+        output_(session_->resp),
+        args_(store_) {
+    session_->authenticated = !server.auth_required;
+    session_->tls = Stream::kTls;
+    input_.resize(kInputBytes);
+  }
+
+  kv::Session& session() { return *session_; }
+  std::shared_ptr<kv::Session> shared_session() { return session_; }
+
+  awaitable<void> run() {
+    if constexpr (Stream::kTls) {
+      bool shaken = co_await stream_.handshake();
+      if (!shaken) co_return;
+    }
+    for (;;) {
+      bool more = true;
+      while (more) {
+        more = run_buffered();
+        if (stream_word_) {
+          bool taken = co_await take_streamed_word();
+          if (!taken) co_return;
+          more = true;
+        } else if (deferred_) {
+          deferred_ = false;
+          seen_ = std::max(seen_, co_await engine_.run_deferred(*session_, args_, output_));
+          finish_command();
+          more = !session_->close_after_reply;
+        }
+        if (store_.log().congested()) co_await wait_for_log();
+        if (!output_.empty() && (!more || output_.text().size() >= kOutputBytes ||
+                                 !output_.streams().empty())) {
+          bool sent = co_await send();
+          if (!sent) co_return;
+        }
+      }
+      if (failed_ || session_->close_after_reply) {
+        co_await stream_.shutdown();
+        co_return;
+      }
+      if (begin_ == end_) {
+        begin_ = end_ = 0;
+        if (input_.size() > 4 * kReadBytes) {
+          input_.resize(kInputBytes);
+          input_.shrink_to_fit();
+        }
+      }
+      make_room();
+      size_t n = co_await stream_.read_some(
+          {input_.data() + end_, std::min(input_.size() - end_, kReadBytes)});
+      if (n == 0) co_return;
+      end_ += n;
+      server_.stats.bytes_in.fetch_add(n, std::memory_order_relaxed);
+      session_->last_active_ms.store(store_.now_ms(), std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  std::string_view pending() const {
+    return {reinterpret_cast<const char*>(input_.data()) + begin_, end_ - begin_};
+  }
+
+  void make_room() {
+    if (end_ < input_.size()) {
+      // Move a partial command down only when little room is left.
+      if (input_.size() - end_ >= kInputBytes / 4 || begin_ == 0) return;
+    }
+    if (begin_ > 0) {
+      std::memmove(input_.data(), input_.data() + begin_, end_ - begin_);
+      end_ -= begin_;
+      begin_ = 0;
+    }
+    if (input_.size() - end_ < kInputBytes / 4) input_.resize(input_.size() * 2);
+  }
+
+  ParserLimits limits() const {
+    ParserLimits l;
+    l.bulk_bytes_max = server_.proto_max_bulk_len.load(std::memory_order_relaxed);
+    l.stream_above = store_.options().extent_threshold;
+    if (server_.auth_required && !session_->authenticated) {  // as Redis does
+      l.bulk_bytes_max = 16 << 10;
+      l.words_max = 10;
+    }
+    return l;
+  }
+
+  // Runs whole commands from the buffer. False when the buffer has no more, or nothing more may
+  // run before the output is sent.
+  bool run_buffered() {
+    ParserLimits l = limits();
+    for (;;) {
+      switch (parser_.parse(pending(), l)) {
+        case Parser::Result::kNeedMore: {
+          constexpr size_t kCommandBytesMax = size_t{1} << 30;
+          if (end_ - begin_ > kCommandBytesMax) return fail("ERR Protocol error: too big request");
+          return false;
+        }
+        case Parser::Result::kError:
+          return fail(parser_.error());
+        case Parser::Result::kEmpty:
+          next_command();
+          continue;
+        case Parser::Result::kStream:
+          stream_word_ = true;
+          return true;
+        case Parser::Result::kCommand:
+          break;
+      }
+      args_.clear();
+      size_t blob = 0;
+      for (auto& w : parser_.words()) {
+        if (w.streamed) {
+          args_.add_blob(std::move(blobs_[blob++]));
+        } else {
+          args_.add(parser_.text(w, pending()));
+        }
+      }
+      blobs_.clear();
+      // A browser that was made to talk to this port says one of these first.
+      if (equals_ignoring_case(args_[0], "post") || equals_ignoring_case(args_[0], "host:")) {
+        return fail("ERR this is not an HTTP port");
+      }
+      mark_ = output_.mark();
+      kv::Engine::Outcome outcome = engine_.run(*session_, args_, output_);
+      if (outcome.deferred) {
+        deferred_ = true;
+        return true;
+      }
+      if (outcome.seen > seen_) seen_ = outcome.seen;
+      finish_command();
+      if (session_->close_after_reply) return false;
+      if (output_.text().size() >= kOutputBytes || !output_.streams().empty()) return true;
+      if (server_.auth_required) l = limits();
+    }
+  }
+
+  void finish_command() {
+    switch (session_->reply_mode) {
+      case kv::ReplyMode::kOn:
+        break;
+      case kv::ReplyMode::kSkipNext:  // CLIENT REPLY SKIP itself, and the command after it
+        session_->reply_mode = kv::ReplyMode::kSkipThis;
+        output_.cut(mark_);
+        break;
+      case kv::ReplyMode::kSkipThis:
+        session_->reply_mode = kv::ReplyMode::kOn;
+        output_.cut(mark_);
+        break;
+      case kv::ReplyMode::kOff:
+        output_.cut(mark_);
+        break;
+    }
+    args_.clear();
+    next_command();
+  }
+
+  void next_command() {
+    begin_ += parser_.consumed();
+    parser_.reset();
+  }
+
+  bool fail(std::string_view why) {
+    output_.error(why);
+    failed_ = true;
+    return false;
+  }
+
+  // Takes a large word out of the stream, from the buffer first, then from the socket straight
+  // into the writer's chunks.
+  awaitable<bool> take_streamed_word() {
+    stream_word_ = false;
+    uint64_t left = parser_.stream_bytes();
+    BlobWriter writer(store_.extents(), left);
+    const size_t head = begin_ + parser_.consumed();  // what is before stays in the buffer
+    size_t from_buffer = std::min<uint64_t>(left, end_ - head);
+    Status status = co_await writer.append({input_.data() + head, from_buffer});
+    left -= from_buffer;
+    size_t rest = end_ - head - from_buffer;
+    std::memmove(input_.data() + head, input_.data() + head + from_buffer, rest);
+    end_ = head + rest;
+    while (left > 0) {
+      size_t n;
+      if (status.ok()) {
+        auto room = co_await writer.prepare();
+        if (!room.ok()) {
+          status = room.status();
+          continue;
+        }
+        n = co_await stream_.read_some({room->data(), std::min<uint64_t>(room->size(), left)});
+        if (n > 0) writer.commit(n);
+      } else {  // the word is read to its end all the same, so that the answer finds its place
+        std::byte sink[16 << 10];
+        n = co_await stream_.read_some({sink, std::min<uint64_t>(sizeof(sink), left)});
+      }
+      if (n == 0) co_return false;
+      left -= n;
+      server_.stats.bytes_in.fetch_add(n, std::memory_order_relaxed);
+    }
+    while (end_ - head < 2) {
+      make_room_at(head);
+      size_t n = co_await stream_.read_some({input_.data() + end_, input_.size() - end_});
+      if (n == 0) co_return false;
+      end_ += n;
+    }
+    if (input_[head] != std::byte{'\r'} || input_[head + 1] != std::byte{'\n'}) {
+      fail("ERR Protocol error: invalid bulk length");
+      bool sent = co_await send();
+      (void)sent;
+      co_return false;
+    }
+    std::memmove(input_.data() + head, input_.data() + head + 2, end_ - head - 2);
+    end_ -= 2;
+    BlobRef blob;
+    if (status.ok()) {
+      auto finished = co_await writer.finish();
+      status = finished.status();
+      if (status.ok()) blob = std::move(*finished);
+    }
+    if (!status.ok()) {
+      fail(cat("IOERR cannot store the value: ", status.message()));
+      bool sent = co_await send();
+      (void)sent;
+      co_return false;
+    }
+    parser_.streamed();
+    blobs_.push_back(std::move(blob));
+    co_return true;
+  }
+
+  void make_room_at(size_t head) {
+    if (input_.size() - end_ < 64) input_.resize(std::max(input_.size() * 2, head + 128));
+  }
+
+  // Back-pressure: more waits for the log than it may hold.
+  awaitable<void> wait_for_log() {
+    Status ignored = co_await store_.log().wait_durable(Lsn(store_.log().tail().value() - 1));
+    (void)ignored;  // a failed log is reported by the next write
+  }
+
+  awaitable<bool> send() {
+    if (server_.durability == Durability::kAlways && seen_.valid() &&
+        !store_.log().is_durable(seen_)) {
+      Status durable = co_await store_.log().wait_durable(seen_);
+      if (!durable.ok()) {
+        // What the answers promise did not happen: they are not sent.
+        output_.clear();
+        fail(cat("MISCONF ", durable.message()));
+      }
+    }
+    seen_ = Lsn();
+    server_.stats.bytes_out.fetch_add(output_.text().size(), std::memory_order_relaxed);
+    if (output_.errors > 0) {
+      server_.stats.error_replies.fetch_add(std::exchange(output_.errors, 0));
+    }
+    if (output_.streams().empty()) {
+      Bytes text = as_bytes(output_.text());
+      ssize_t n = stream_.try_write(text);
+      bool sent = n >= 0;
+      if (sent && static_cast<size_t>(n) < text.size()) {
+        sent = co_await stream_.write(text.subspan(static_cast<size_t>(n)));
+      }
+      output_.clear();
+      co_return sent;
+    }
+    size_t at = 0;
+    for (auto& s : output_.streams()) {
+      bool sent = co_await stream_.write(as_bytes(output_.text()).subspan(at, s.at - at));
+      if (!sent) co_return false;
+      at = s.at;
+      while (s.blob->left() > 0) {
+        auto bytes = co_await s.blob->next();
+        if (!bytes.ok()) co_return false;  // its length is already announced
+        sent = co_await stream_.write(*bytes);
+        if (!sent) co_return false;
+        server_.stats.bytes_out.fetch_add(bytes->size(), std::memory_order_relaxed);
+      }
+      s.blob.reset();
+    }
+    bool sent = co_await stream_.write(as_bytes(output_.text()).subspan(at));
+    output_.clear();
+    co_return sent;
+  }
+
+ public:
+  Stream& stream() { return stream_; }
+
+ private:
+  Stream stream_;
+  kv::Server& server_;
+  kv::Engine& engine_;
+  Store& store_;
+  std::shared_ptr<kv::Session> session_;
+  Output output_;
+  kv::Args args_;
+  Parser parser_;
+  std::vector<std::byte> input_;
+  size_t begin_ = 0, end_ = 0;  // unread input
+  std::vector<BlobRef> blobs_;  // streamed words of the command being read
+  Output::Mark mark_{0, 0};
+  Lsn seen_;                    // what the answers in output_ have to wait for
+  bool stream_word_ = false;
+  bool deferred_ = false;
+  bool failed_ = false;
+
+ public:
+  ~Connection() {
+    for (auto& blob : blobs_) store_.extents().unref(blob);
+  }
+};
+
+}  // namespace
+
+Door::Door(net::Loops& loops, kv::Server& server, std::vector<std::unique_ptr<kv::Engine>>& engines)
+    : server_(server),
+      engines_(engines),
+      plain_(loops,
+             [this](net::tcp::socket socket, size_t loop) {
+               return serve(net::PlainStream(std::move(socket)), loop);
+             }),
+      secure_(loops, [this](net::tcp::socket socket, size_t loop) {
+        return serve(net::TlsStream(std::move(socket), *tls_), loop);
+      }) {}
+
+Status Door::listen(const net::tcp::endpoint& endpoint) { return plain_.listen(endpoint); }
+
+Status Door::listen_tls(const net::tcp::endpoint& endpoint,
+                        std::shared_ptr<asio::ssl::context> tls) {
+  tls_ = std::move(tls);
+  has_tls_ = true;
+  return secure_.listen(endpoint);
+}
+
+void Door::start() {
+  plain_.start();
+  if (has_tls_) secure_.start();
+}
+
+void Door::stop() {
+  plain_.stop();
+  if (has_tls_) secure_.stop();
+}
+
+template <class Stream>
+awaitable<void> Door::serve(Stream stream, size_t loop) {
+  server_.stats.connections.fetch_add(1, std::memory_order_relaxed);
+  boost::system::error_code ec;
+  auto peer = stream.socket().remote_endpoint(ec);
+  if (ec) co_return;
+  auto local = stream.socket().local_endpoint(ec);
+  if (server_.sessions.size() >= server_.max_clients) {
+    server_.stats.rejected_connections.fetch_add(1, std::memory_order_relaxed);
+    if (!Stream::kTls) {
+      constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
+      (void)stream.try_write(as_bytes(kFull));
+    }
+    co_return;
+  }
+  auto executor = co_await asio::this_coro::executor;
+  auto connection = std::make_shared<Connection<Stream>>(std::move(stream), server_,
+                                                         *engines_[loop], net::to_string(peer),
+                                                         net::to_string(local));
+  auto session = connection->shared_session();
+  session->kill = [weak = std::weak_ptr(connection), executor] {
+    asio::post(executor, [weak] {
+      boost::system::error_code ignored;
+      if (auto c = weak.lock()) {
+        c->stream().socket().shutdown(net::tcp::socket::shutdown_both, ignored);
+      }
+    });
+  };
+  server_.sessions.add(session);
+  co_await connection->run();
+  server_.sessions.remove(session->id);
+}
+
+}  // namespace cairn::resp

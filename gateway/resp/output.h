@@ -1,0 +1,57 @@
+// Answers in RESP2 or RESP3, gathered in one buffer; blobs keep their place in it and are streamed
+// when it is sent.
+// Threads: one connection's.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kv/reply.h"
+
+namespace cairn::resp {
+
+class Output final : public kv::Reply {
+ public:
+  explicit Output(const int& version) : version_(version) {}
+
+  void simple(std::string_view text) override;
+  void error(std::string_view text) override;
+  void integer(int64_t value) override;
+  void real(double value) override;
+  void boolean(bool value) override;
+  void bulk(std::string_view bytes) override;
+  void verbatim(std::string_view text) override;
+  void stream(std::unique_ptr<BlobReader> blob) override;
+  void null() override;
+  void null_array() override;
+  void array(size_t count) override;
+  void map(size_t pairs) override;
+  void set(size_t count) override;
+
+  struct Stream {
+    size_t at;  // its bytes go before this position of the text
+    std::unique_ptr<BlobReader> blob;
+  };
+  const std::string& text() const { return text_; }
+  std::vector<Stream>& streams() { return streams_; }
+  bool empty() const { return text_.empty(); }
+  struct Mark {
+    size_t text, streams;
+  };
+  Mark mark() const { return {text_.size(), streams_.size()}; }
+  void cut(Mark mark) {
+    text_.resize(mark.text);
+    streams_.resize(mark.streams);
+  }
+  void clear() { cut({0, 0}); }
+  uint64_t errors = 0;
+
+ private:
+  void header(char type, size_t count);
+  const int& version_;
+  std::string text_;
+  std::vector<Stream> streams_;
+};
+
+}  // namespace cairn::resp

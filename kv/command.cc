@@ -1,0 +1,287 @@
+#include "kv/command.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "core/text.h"
+#include "kv/engine.h"
+#include "kv/session.h"
+
+namespace cairn::kv {
+
+void Args::clear() {
+  words_.clear();
+  for (auto& [i, blob] : blobs_) store_.extents().unref(blob);
+  blobs_.clear();
+  owned_.clear();
+}
+
+void Args::add_blob(BlobRef blob) {
+  blobs_.emplace_back(words_.size(), std::move(blob));
+  words_.emplace_back();
+}
+
+void Args::assign_owned(Args& from) {
+  clear();
+  for (std::string_view w : from.words_) words_.push_back(owned_.emplace_back(w));
+  blobs_.swap(from.blobs_);
+}
+
+const BlobRef* Args::blob(size_t i) const {
+  for (auto& [at, blob] : blobs_) {
+    if (at == i) return &blob;
+  }
+  return nullptr;
+}
+
+uint64_t Args::length(size_t i) const {
+  const BlobRef* b = blob(i);
+  return b != nullptr ? b->size : words_[i].size();
+}
+
+BlobRef Args::take_blob(size_t i) {
+  for (auto it = blobs_.begin(); it != blobs_.end(); ++it) {
+    if (it->first != i) continue;
+    BlobRef blob = std::move(it->second);
+    blobs_.erase(it);
+    return blob;
+  }
+  return {};
+}
+
+Context::Context(Engine& engine, Session& session, const Row& row, Args& args, Reply& reply)
+    : engine(engine), store(engine.store()), session(session), row(row), args(args), reply(reply) {}
+
+Namespace& Context::ns() const { return *session.ns; }
+
+KeyHash Context::hash(Namespace& ns, std::string_view key) {
+  if (key.data() == hashed_key_ && &ns == session.ns.get()) return hash_;
+  KeyHash h = ns.hash(key);
+  if (&ns == session.ns.get()) {
+    hashed_key_ = key.data();
+    hash_ = h;
+  }
+  return h;
+}
+
+Entry* Context::find(Namespace& ns, std::string_view key) {
+  KeyHash h = hash(ns, key);
+  assert(locks != nullptr && locks->covers(h));
+  Entry* e = store.find(ns, key, h);
+  if (e != nullptr) saw(e->lsn);
+  return e;
+}
+
+void Context::status_error(const Status& status) {
+  std::string text(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kResourceExhausted:
+      return reply.error(cat("OOM ", text));
+    case absl::StatusCode::kUnavailable:
+      return reply.error(cat("MISCONF ", text));
+    case absl::StatusCode::kDataLoss:
+      return reply.error(cat("IOERR ", text));
+    default:
+      return reply.error(cat("ERR ", text));
+  }
+}
+
+bool Context::put(Namespace& ns, const RecordView& record) {
+  KeyHash h = hash(ns, record.key);
+  assert(locks != nullptr && locks->covers(h));
+  auto lsn = store.put(ns, h, record, batch);
+  if (!lsn.ok()) {
+    status_error(lsn.status());
+    return false;
+  }
+  if (batch == nullptr) saw(*lsn);
+  return true;
+}
+
+bool Context::put_string(std::string_view key, std::string_view value, int64_t expire_ms) {
+  RecordView r;
+  r.ns = ns().id;
+  r.key = key;
+  r.value = value;
+  r.expire_ms = expire_ms;
+  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  return put(ns(), r);
+}
+
+bool Context::put_word(std::string_view key, size_t i, int64_t expire_ms) {
+  if (args.blob(i) == nullptr) return put_string(key, args[i], expire_ms);
+  BlobRef blob = args.take_blob(i);
+  std::string encoded = blob.encode();
+  RecordView r;
+  r.ns = ns().id;
+  r.key = key;
+  r.value = encoded;
+  r.flags = kRecordIsBlob;
+  r.expire_ms = expire_ms;
+  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  if (put(ns(), r)) return true;
+  store.extents().unref(blob);
+  return false;
+}
+
+bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
+  RecordView r = entry->record(ns().id);
+  r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
+  r.expire_ms = expire_ms;
+  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  if (!entry->is_blob()) return put(ns(), r);
+  BlobRef blob = *BlobRef::decode(entry->value());
+  store.extents().ref(blob);
+  if (put(ns(), r)) return true;
+  store.extents().unref(blob);
+  return false;
+}
+
+bool Context::remove(Namespace& ns, Entry* entry) {
+  auto lsn = store.remove(ns, ns.hash(entry->key()), entry, batch);
+  if (!lsn.ok()) {
+    status_error(lsn.status());
+    return false;
+  }
+  if (batch == nullptr) saw(*lsn);
+  return true;
+}
+
+void Context::reply_range(Entry* entry, uint64_t offset, uint64_t length) {
+  if (entry == nullptr) return reply.null();
+  if (!entry->is_blob()) {
+    std::string_view value = entry->value();
+    offset = std::min<uint64_t>(offset, value.size());
+    return reply.bulk(value.substr(offset, std::min<uint64_t>(length, value.size() - offset)));
+  }
+  BlobRef blob = *BlobRef::decode(entry->value());
+  offset = std::min(offset, blob.size);
+  length = std::min(length, blob.size - offset);
+  reply.stream(std::make_unique<BlobReader>(store.extents(), std::move(blob), offset, length));
+}
+
+void Context::defer() {
+  if (in_exec) {
+    return reply.error(
+        "ERR a value above the extent threshold cannot be changed in parts inside MULTI");
+  }
+  deferred_ = true;
+}
+
+bool Context::integer(size_t i, int64_t& value, std::string_view error) {
+  auto parsed = parse_ll(args[i]);
+  if (!parsed) {
+    reply.error(error);
+    return false;
+  }
+  value = *parsed;
+  return true;
+}
+
+KeyList keys_of(const Row& row, Session& session, const Args& args, Store& store) {
+  KeyList keys;
+  if (row.first_key == 0 || static_cast<size_t>(row.first_key) >= args.size()) return keys;
+  auto n = static_cast<int>(args.size());
+  int last = row.last_key < 0 ? n + row.last_key : std::min(row.last_key, n - 1);
+  for (int i = row.first_key; i <= last; i += row.key_step) {
+    keys.emplace_back(session.ns, args[static_cast<size_t>(i)]);
+  }
+  // COPY key key DB n and MOVE key n reach into another namespace.
+  if (row.name == "copy") {
+    for (int i = 3; i + 1 < n; i++) {
+      if (equals_ignoring_case(args[static_cast<size_t>(i)], "db")) {
+        if (auto to = store.find_namespace(namespace_name(args[static_cast<size_t>(i) + 1]))) {
+          keys[1].first = to;
+        }
+        break;
+      }
+    }
+  } else if (row.name == "move" && n == 3) {
+    if (auto to = store.find_namespace(namespace_name(args[2]))) keys.emplace_back(to, args[1]);
+  }
+  return keys;
+}
+
+std::optional<int64_t> parse_ll(std::string_view text) {
+  if (text.empty() || text.size() > 20) return std::nullopt;
+  std::string_view digits = text[0] == '-' ? text.substr(1) : text;
+  if (digits.empty() || (digits[0] == '0' && text.size() > 1)) return std::nullopt;
+  return parse_int<int64_t>(text);
+}
+
+namespace {
+// One class [..] at the start of `pattern`; moves past it.
+bool match_class(std::string_view& pattern, char c, bool fold) {
+  auto low = [fold](char x) {
+    return fold && x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x;
+  };
+  size_t i = 1;
+  bool negate = i < pattern.size() && pattern[i] == '^';
+  if (negate) i++;
+  bool match = false;
+  for (;; i++) {
+    if (i >= pattern.size()) break;  // Redis: an open class ends with the pattern
+    if (pattern[i] == '\\' && i + 1 < pattern.size()) {
+      i++;
+      match |= pattern[i] == c;
+    } else if (pattern[i] == ']') {
+      break;
+    } else if (i + 2 < pattern.size() && pattern[i + 1] == '-') {
+      char a = low(pattern[i]), b = low(pattern[i + 2]);
+      if (a > b) std::swap(a, b);
+      match |= a <= low(c) && low(c) <= b;
+      i += 2;
+    } else {
+      match |= low(pattern[i]) == low(c);
+    }
+  }
+  pattern.remove_prefix(std::min(i + 1, pattern.size()));
+  return match != negate;
+}
+}  // namespace
+
+bool glob_match(std::string_view pattern, std::string_view text, bool fold) {
+  auto low = [fold](char x) {
+    return fold && x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x;
+  };
+  // Backtracks to the last star only: O(pattern * text) at worst, no recursion.
+  std::string_view star_pattern, star_text;
+  bool star = false;
+  for (;;) {
+    if (!pattern.empty() && pattern[0] == '*') {
+      pattern.remove_prefix(1);
+      star = true;
+      star_pattern = pattern;
+      star_text = text;
+      continue;
+    }
+    bool match = false;
+    if (!text.empty() && !pattern.empty()) {
+      if (pattern[0] == '?') {
+        match = true;
+        pattern.remove_prefix(1);
+      } else if (pattern[0] == '[') {
+        std::string_view rest = pattern;
+        match = match_class(rest, text[0], fold);
+        if (match) pattern = rest;
+      } else {
+        std::string_view rest = pattern;
+        if (rest[0] == '\\' && rest.size() > 1) rest.remove_prefix(1);
+        match = low(rest[0]) == low(text[0]);
+        if (match) pattern = rest.substr(1);
+      }
+    } else if (text.empty() && pattern.empty()) {
+      return true;
+    }
+    if (match) {
+      text.remove_prefix(1);
+      continue;
+    }
+    if (!star || star_text.empty()) return false;
+    star_text.remove_prefix(1);
+    text = star_text;
+    pattern = star_pattern;
+  }
+}
+
+}  // namespace cairn::kv

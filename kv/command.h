@@ -1,0 +1,155 @@
+// A command: a row in a table, and what its function gets to work with.
+//
+// A row's `run` executes in place, under the locks of the stripes that its keys fall in, and never
+// waits. Where a value lies in extents and the command needs its bytes, `run` changes nothing,
+// calls defer() and returns; then `run_deferred`, a coroutine without locks, does the work and
+// takes the locks itself when it commits.
+//
+// The locks and the permission check use one list of keys, that of keys_of(); Context::find and
+// the like assert that a key is on it.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/store.h"
+#include "kv/reply.h"
+
+namespace cairn::kv {
+
+class Engine;
+class Session;
+
+// The words of one command; [0] is its name. A word above the extent threshold was streamed into
+// extents while it arrived: its text is empty and blob(i) is set, holding one reference.
+class Args {
+ public:
+  explicit Args(Store& store) : store_(store) {}
+  ~Args() { clear(); }
+  Args(const Args&) = delete;
+
+  void clear();
+  void add(std::string_view word) { words_.push_back(word); }
+  void add_blob(BlobRef blob);
+  // A copy that owns its words; blobs move over.
+  void assign_owned(Args& from);
+
+  size_t size() const { return words_.size(); }
+  std::string_view operator[](size_t i) const { return words_[i]; }
+  const BlobRef* blob(size_t i) const;
+  bool has_blobs() const { return !blobs_.empty(); }
+  uint64_t length(size_t i) const;
+  // Passes the blob's reference to the caller.
+  BlobRef take_blob(size_t i);
+
+ private:
+  Store& store_;
+  std::vector<std::string_view> words_;
+  std::vector<std::pair<size_t, BlobRef>> blobs_;
+  std::deque<std::string> owned_;
+};
+
+enum Flags : uint32_t {
+  kWrite = 1 << 0,
+  kReadOnly = 1 << 1,
+  kDenyOom = 1 << 2,
+  kAdmin = 1 << 3,
+  kFast = 1 << 4,
+  kNoAuth = 1 << 5,     // allowed before AUTH
+  kNoMulti = 1 << 6,    // refused inside MULTI
+  kLoading = 1 << 7,
+  kWholeSpace = 1 << 8, // takes all stripes: its keys are not known beforehand
+  kBatch = 1 << 9,      // its changes are one batch
+  kNoQueue = 1 << 10,   // runs at once inside MULTI: EXEC, DISCARD, RESET, …
+  kBlobArgs = 1 << 11,  // takes words above the extent threshold
+  kNoScript = 1 << 12,
+};
+
+class Context;
+
+struct Row {
+  std::string_view name;     // lower case
+  int arity;                 // words, name included; negative: at least so many
+  uint32_t flags;
+  int first_key, last_key, key_step;  // as Redis's COMMAND; 0: none
+  void (*run)(Context&);
+  awaitable<void> (*run_deferred)(Context&) = nullptr;
+  std::string_view group = "generic";
+  std::string_view summary = {};
+  std::string_view since = "1.0.0";
+};
+
+class Context {
+ public:
+  Context(Engine& engine, Session& session, const Row& row, Args& args, Reply& reply);
+
+  Engine& engine;
+  Store& store;
+  Session& session;
+  const Row& row;
+  Args& args;
+  Reply& reply;
+  StripeLocks* locks = nullptr;
+  WriteBatch* batch = nullptr;  // inside EXEC and for rows with kBatch
+  bool in_exec = false;
+
+  Namespace& ns() const;
+  int64_t now_ms() const { return store.now_ms(); }
+
+  // Keys of this session's namespace, or of the given one.
+  Entry* find(std::string_view key) { return find(ns(), key); }
+  Entry* find(Namespace& ns, std::string_view key);
+  // Answer the error themselves and return false if the store refuses.
+  bool put(Namespace& ns, const RecordView& record);
+  bool put_string(std::string_view key, std::string_view value, int64_t expire_ms);
+  bool remove(Namespace& ns, Entry* entry);
+  // A value given as word i: text or blob.
+  bool put_word(std::string_view key, size_t i, int64_t expire_ms);
+  // Writes the entry again with another expiry (0: none).
+  bool put_expiry(Entry* entry, int64_t expire_ms);
+
+  // The value of an entry as a bulk string, or a part of it.
+  void reply_value(Entry* entry) { reply_range(entry, 0, UINT64_MAX); }
+  void reply_range(Entry* entry, uint64_t offset, uint64_t length);
+
+  // See the top of this file. Inside EXEC it answers an error instead.
+  void defer();
+  bool deferred() const { return deferred_; }
+
+  void syntax_error() { reply.error("ERR syntax error"); }
+  void status_error(const Status& status);
+  // A word as a 64-bit integer; answers Redis's error if it is none.
+  bool integer(size_t i, int64_t& value,
+               std::string_view error = "ERR value is not an integer or out of range");
+
+  // The newest change this command made or saw: what its answer has to wait for.
+  Lsn seen() const { return seen_; }
+  void saw(Lsn lsn) {
+    if (lsn > seen_) seen_ = lsn;
+  }
+
+ private:
+  KeyHash hash(Namespace& ns, std::string_view key);
+  const char* hashed_key_ = nullptr;
+  KeyHash hash_ = 0;
+  Lsn seen_;
+  bool deferred_ = false;
+};
+
+// The keys of a command, with the namespace each is in.
+using KeyList = std::vector<std::pair<NamespacePtr, std::string_view>>;
+KeyList keys_of(const Row& row, Session& session, const Args& args, Store& store);
+
+inline uint64_t value_length(const Entry* e) {
+  return e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
+}
+
+// Redis's string2ll: the canonical form of an integer and nothing else.
+std::optional<int64_t> parse_ll(std::string_view text);
+// Redis's glob: * ? [a-z] [^x] \x. Never recurses deeper than the number of stars it must.
+bool glob_match(std::string_view pattern, std::string_view text, bool ignore_case = false);
+
+}  // namespace cairn::kv

@@ -1,0 +1,278 @@
+#include "kv/engine.h"
+
+#include <cassert>
+#include <cstring>
+
+#include "core/text.h"
+
+namespace cairn::kv {
+
+// ---- the table ----
+
+size_t Table::slot_of(std::string_view name) {
+  uint64_t head = 0;
+  for (size_t i = 0; i < name.size() && i < 8; i++) {
+    head = head << 8 | static_cast<uint8_t>(name[i] | 32);
+  }
+  head ^= name.size() * 0x9e3779b97f4a7c15ULL;
+  return (head * 0xbf58476d1ce4e5b9ULL) >> 54;
+}
+
+Table::Table() : slots_(kSlots) {
+  for (auto family : {string_rows(), bit_rows(), key_rows(), connection_rows(), server_rows(),
+                      transaction_rows()}) {
+    rows_.insert(rows_.end(), family.begin(), family.end());
+  }
+  for (const Row& row : rows_) {
+    size_t i = slot_of(row.name);
+    while (slots_[i] != nullptr) i = (i + 1) % kSlots;
+    slots_[i] = &row;
+  }
+}
+
+const Row* Table::find(std::string_view name) const {
+  for (size_t i = slot_of(name); slots_[i] != nullptr; i = (i + 1) % kSlots) {
+    if (equals_ignoring_case(slots_[i]->name, name)) return slots_[i];
+  }
+  return nullptr;
+}
+
+// ---- running ----
+
+Engine::Engine(Server& server, const Table& table, std::vector<std::unique_ptr<Engine>>& all)
+    : server_(server), table_(table), all_(all), calls_(table.rows().size()) {}
+
+std::vector<uint64_t> Engine::calls() const {
+  std::vector<uint64_t> sum(calls_.size());
+  for (auto& engine : all_) {
+    for (size_t i = 0; i < sum.size(); i++) {
+      sum[i] += engine->calls_[i].load(std::memory_order_relaxed);
+    }
+  }
+  return sum;
+}
+
+void Engine::reset_calls() {
+  for (auto& engine : all_) {
+    for (auto& c : engine->calls_) c = 0;
+    engine->hits_ = 0;
+    engine->misses_ = 0;
+  }
+}
+
+uint64_t Engine::total_commands() const {
+  uint64_t sum = 0;
+  for (uint64_t n : calls()) sum += n;
+  return sum;
+}
+uint64_t Engine::total_hits() const {
+  uint64_t sum = 0;
+  for (auto& e : all_) sum += e->hits_.load(std::memory_order_relaxed);
+  return sum;
+}
+uint64_t Engine::total_misses() const {
+  uint64_t sum = 0;
+  for (auto& e : all_) sum += e->misses_.load(std::memory_order_relaxed);
+  return sum;
+}
+
+const Row* Engine::admit(Session& session, const Args& args, Reply& reply) {
+  const Row* row = table_.find(args[0]);
+  if (row == nullptr) {
+    std::string text = cat("ERR unknown command '", args[0].substr(0, 128),
+                           "', with args beginning with: ");
+    for (size_t i = 1; i < args.size() && text.size() < 256; i++) {
+      append(text, "'", args[i].substr(0, 128), "' ");
+    }
+    reply.error(text);
+    return nullptr;
+  }
+  auto n = static_cast<int>(args.size());
+  if (row->arity > 0 ? n != row->arity : n < -row->arity) {
+    reply.error(cat("ERR wrong number of arguments for '", row->name, "' command"));
+    return nullptr;
+  }
+  if (server_.auth_required && !session.authenticated && !(row->flags & kNoAuth)) {
+    reply.error("NOAUTH Authentication required.");
+    return nullptr;
+  }
+  if (args.has_blobs() && !(row->flags & kBlobArgs)) {
+    reply.error(cat("ERR an argument of '", row->name, "' is too long"));
+    return nullptr;
+  }
+  return row;
+}
+
+bool Engine::may_write(Context& c) {
+  if (!(c.row.flags & kWrite)) return true;
+  Status status = store().check_write(c.row.flags & kDenyOom);
+  if (status.ok()) return true;
+  c.status_error(status);
+  return false;
+}
+
+void Engine::lock_keys(const Row& row, Session& session, const Args& args, StripeLocks& locks) {
+  if (row.first_key == 0 || static_cast<size_t>(row.first_key) >= args.size()) return;
+  if (row.last_key == row.first_key && row.name != "move") {
+    return locks.lock(session.ns->hash(args[static_cast<size_t>(row.first_key)]));
+  }
+  std::vector<KeyHash> hashes;
+  for (auto& [ns, key] : keys_of(row, session, args, store())) hashes.push_back(ns->hash(key));
+  locks.lock(std::move(hashes));
+}
+
+Engine::Outcome Engine::run(Session& session, Args& args, Reply& reply) {
+  reply.clear_failed();
+  const Row* row = admit(session, args, reply);
+  if (row == nullptr) {
+    if (session.in_multi) session.multi_failed = true;
+    return {};
+  }
+  auto& calls = calls_[table_.index_of(*row)];
+  calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (session.in_multi && !(row->flags & kNoQueue)) {
+    enqueue(session, *row, args, reply);
+    return {};
+  }
+  Context c(*this, session, *row, args, reply);
+  if (!may_write(c)) return {};
+  StripeLocks locks(store());
+  c.locks = &locks;
+  lock_keys(*row, session, args, locks);
+  if ((row->flags & kBatch) && args.size() > 2) {
+    WriteBatch batch(store());
+    c.batch = &batch;
+    row->run(c);
+    c.saw(batch.commit());
+  } else {
+    row->run(c);
+  }
+  return {c.seen(), c.deferred()};
+}
+
+awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) {
+  const Row* row = table_.find(args[0]);
+  assert(row != nullptr && row->run_deferred != nullptr);
+  Context c(*this, session, *row, args, reply);
+  co_await row->run_deferred(c);
+  co_return c.seen();
+}
+
+// ---- transactions ----
+
+void Engine::enqueue(Session& session, const Row& row, Args& args, Reply& reply) {
+  constexpr uint64_t kQueuedBytesMax = 512 << 20;
+  constexpr size_t kQueuedMax = 1'000'000;
+  if (row.flags & kNoMulti) {
+    session.multi_failed = true;
+    return reply.error("ERR Command not allowed inside a transaction");
+  }
+  for (size_t i = 0; i < args.size(); i++) session.queued_bytes += args[i].size();
+  if (session.queued_bytes > kQueuedBytesMax || session.queue.size() >= kQueuedMax) {
+    session.multi_failed = true;
+    return reply.error("ERR the transaction is too large");
+  }
+  auto owned = std::make_unique<Args>(store());
+  owned->assign_owned(args);
+  session.queue.push_back({&row, std::move(owned)});
+  reply.simple("QUEUED");
+}
+
+void Engine::multi(Context& c) {
+  if (c.session.in_multi) return c.reply.error("ERR MULTI calls can not be nested");
+  c.session.in_multi = true;
+  c.reply.ok();
+}
+
+void Engine::discard(Context& c) {
+  if (!c.session.in_multi) return c.reply.error("ERR DISCARD without MULTI");
+  c.session.leave_multi();
+  c.reply.ok();
+}
+
+void Engine::watch(Context& c) {
+  if (c.session.in_multi) return c.reply.error("ERR WATCH inside MULTI is not allowed");
+  for (size_t i = 1; i < c.args.size(); i++) {
+    Entry* e = c.find(c.args[i]);
+    c.session.watched.push_back(
+        {c.session.ns, std::string(c.args[i]), e == nullptr ? Lsn() : e->lsn});
+  }
+  c.reply.ok();
+}
+
+void Engine::unwatch(Context& c) {
+  c.session.watched.clear();
+  c.reply.ok();
+}
+
+void Engine::exec(Context& c) {
+  Session& session = c.session;
+  Engine& engine = c.engine;
+  if (!session.in_multi) return c.reply.error("ERR EXEC without MULTI");
+  std::vector<Session::Queued> queue = std::move(session.queue);
+  std::vector<Session::Watched> watched = std::move(session.watched);
+  const bool failed = session.multi_failed;
+  session.leave_multi();
+  if (failed) {
+    return c.reply.error("EXECABORT Transaction discarded because of previous errors.");
+  }
+  // The keys of all commands; a SELECT among them moves those that follow.
+  std::vector<KeyHash> hashes;
+  bool whole = false, writes = false;
+  NamespacePtr home = session.ns;
+  for (auto& q : queue) {
+    for (auto& [ns, key] : keys_of(*q.row, session, *q.args, c.store)) {
+      hashes.push_back(ns->hash(key));
+    }
+    whole |= (q.row->flags & kWholeSpace) != 0;
+    writes |= (q.row->flags & kWrite) != 0;
+    if (q.row->name == "select") {
+      if (auto to = c.store.find_namespace(namespace_name((*q.args)[1]))) session.ns = to;
+    }
+  }
+  session.ns = home;
+  if (writes) {
+    Status status = c.store.check_write(false);
+    if (!status.ok()) return c.status_error(status);
+  }
+  for (auto& w : watched) hashes.push_back(w.ns->hash(w.key));
+  StripeLocks& locks = *c.locks;
+  if (whole) {
+    locks.lock_all();
+  } else if (!hashes.empty()) {
+    locks.lock(std::move(hashes));
+  }
+  for (auto& w : watched) {
+    Entry* e = c.store.find(*w.ns, w.key, w.ns->hash(w.key));
+    if ((e == nullptr ? Lsn() : e->lsn) != w.version) return c.reply.null_array();
+  }
+  WriteBatch batch(c.store);
+  c.reply.array(queue.size());
+  for (auto& q : queue) {
+    Context inner(engine, session, *q.row, *q.args, c.reply);
+    inner.locks = &locks;
+    inner.batch = &batch;
+    inner.in_exec = true;
+    if (engine.may_write(inner)) q.row->run(inner);
+    c.saw(inner.seen());
+  }
+  c.saw(batch.commit());
+}
+
+namespace {
+constexpr Row kTransactionRows[] = {
+    {"multi", 1, kFast | kNoQueue | kLoading, 0, 0, 0, Engine::multi, nullptr, "transactions",
+     "Starts a transaction."},
+    {"exec", 1, kNoQueue | kLoading, 0, 0, 0, Engine::exec, nullptr, "transactions",
+     "Executes all commands in a transaction."},
+    {"discard", 1, kFast | kNoQueue | kLoading, 0, 0, 0, Engine::discard, nullptr, "transactions",
+     "Discards a transaction."},
+    {"watch", -2, kFast | kNoQueue | kLoading, 1, -1, 1, Engine::watch, nullptr, "transactions",
+     "Monitors changes to keys to determine the execution of a transaction."},
+    {"unwatch", 1, kFast | kLoading, 0, 0, 0, Engine::unwatch, nullptr, "transactions",
+     "Forgets about watched keys of a transaction."},
+};
+}  // namespace
+std::span<const Row> transaction_rows() { return kTransactionRows; }
+
+}  // namespace cairn::kv

@@ -1,0 +1,87 @@
+// Runs commands: finds the row, checks arity and rights, takes the stripes, calls the function.
+// MULTI, EXEC and WATCH are here, since they are nothing but a way to take locks.
+//
+// Threads: one engine for each I/O thread; sessions use the engine of their thread. The counters
+// may be read by others.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kv/command.h"
+#include "kv/server.h"
+#include "kv/session.h"
+
+namespace cairn::kv {
+
+// All commands, by name; the same for every engine.
+class Table {
+ public:
+  Table();
+  const Row* find(std::string_view name) const;
+  std::span<const Row> rows() const { return rows_; }
+  size_t index_of(const Row& row) const { return static_cast<size_t>(&row - rows_.data()); }
+
+ private:
+  static constexpr size_t kSlots = 1024;
+  static size_t slot_of(std::string_view name);
+  std::vector<Row> rows_;  // constant after construction
+  std::vector<const Row*> slots_;
+};
+
+class Engine {
+ public:
+  Engine(Server& server, const Table& table, std::vector<std::unique_ptr<Engine>>& all);
+
+  struct Outcome {
+    Lsn seen;               // what the answer has to wait for under `always`
+    bool deferred = false;  // nothing was answered: await run_deferred()
+  };
+  Outcome run(Session& session, Args& args, Reply& reply);
+  awaitable<Lsn> run_deferred(Session& session, Args& args, Reply& reply);
+
+  Store& store() { return server_.store; }
+  Server& server() { return server_; }
+  const Table& table() const { return table_; }
+
+  // Calls of each row of the table, over all engines.
+  std::vector<uint64_t> calls() const;
+  void reset_calls();
+  void count_hit(bool hit) {
+    auto& c = hit ? hits_ : misses_;
+    c.store(c.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  uint64_t total_commands() const;
+  uint64_t total_hits() const;
+  uint64_t total_misses() const;
+
+  // The transaction commands.
+  static void multi(Context& c);
+  static void exec(Context& c);
+  static void discard(Context& c);
+  static void watch(Context& c);
+  static void unwatch(Context& c);
+
+ private:
+  // Answers the error and returns null if the command may not run.
+  const Row* admit(Session& session, const Args& args, Reply& reply);
+  void enqueue(Session& session, const Row& row, Args& args, Reply& reply);
+  void lock_keys(const Row& row, Session& session, const Args& args, StripeLocks& locks);
+  bool may_write(Context& c);
+
+  Server& server_;
+  const Table& table_;
+  std::vector<std::unique_ptr<Engine>>& all_;
+  std::vector<std::atomic<uint64_t>> calls_;
+  std::atomic<uint64_t> hits_{0}, misses_{0};
+};
+
+// The families; each returns its rows.
+std::span<const Row> string_rows();
+std::span<const Row> bit_rows();
+std::span<const Row> key_rows();
+std::span<const Row> connection_rows();
+std::span<const Row> server_rows();
+std::span<const Row> transaction_rows();
+
+}  // namespace cairn::kv

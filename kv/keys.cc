@@ -1,0 +1,356 @@
+// Commands on keys of any type.
+#include <algorithm>
+
+#include "core/text.h"
+#include "kv/engine.h"
+
+namespace cairn::kv {
+namespace {
+
+void del(Context& c) {
+  int64_t n = 0;
+  for (size_t i = 1; i < c.args.size(); i++) {
+    Entry* e = c.find(c.args[i]);
+    if (e == nullptr) continue;
+    if (!c.remove(c.ns(), e)) return;
+    n++;
+  }
+  c.reply.integer(n);
+}
+
+void exists(Context& c) {
+  int64_t n = 0;
+  for (size_t i = 1; i < c.args.size(); i++) {
+    Entry* e = c.find(c.args[i]);
+    c.engine.count_hit(e != nullptr);
+    n += e != nullptr;
+  }
+  c.reply.integer(n);
+}
+
+void type(Context& c) { c.reply.simple(c.find(c.args[1]) == nullptr ? "none" : "string"); }
+
+// Puts the value of `from` under another key; the blob is shared.
+bool put_copy(Context& c, Entry* from, Namespace& to, std::string_view key) {
+  RecordView r = from->record(to.id);
+  r.key = key;
+  if (!from->is_blob()) return c.put(to, r);
+  BlobRef blob = *BlobRef::decode(from->value());
+  c.store.extents().ref(blob);
+  if (c.put(to, r)) return true;
+  c.store.extents().unref(blob);
+  return false;
+}
+
+bool rename_to(Context& c) {
+  Entry* from = c.find(c.args[1]);
+  if (c.args[1] == c.args[2]) return true;
+  return put_copy(c, from, c.ns(), c.args[2]) && c.remove(c.ns(), from);
+}
+
+void rename(Context& c) {
+  if (c.find(c.args[1]) == nullptr) return c.reply.error("ERR no such key");
+  if (rename_to(c)) c.reply.ok();
+}
+
+void renamenx(Context& c) {
+  if (c.find(c.args[1]) == nullptr) return c.reply.error("ERR no such key");
+  if (c.find(c.args[2]) != nullptr) return c.reply.integer(0);
+  if (rename_to(c)) c.reply.integer(1);
+}
+
+void copy(Context& c) {
+  bool replace = false;
+  NamespacePtr to = c.session.ns;
+  for (size_t i = 3; i < c.args.size(); i++) {
+    if (equals_ignoring_case(c.args[i], "replace")) {
+      replace = true;
+    } else if (equals_ignoring_case(c.args[i], "db") && i + 1 < c.args.size()) {
+      to = c.store.find_namespace(namespace_name(c.args[++i]));
+      if (to == nullptr) return c.reply.error("ERR DB index is out of range");
+    } else {
+      return c.syntax_error();
+    }
+  }
+  if (to == c.session.ns && c.args[1] == c.args[2]) {
+    return c.reply.error("ERR source and destination objects are the same");
+  }
+  Entry* from = c.find(c.args[1]);
+  if (from == nullptr || (!replace && c.find(*to, c.args[2]) != nullptr)) return c.reply.integer(0);
+  if (put_copy(c, from, *to, c.args[2])) c.reply.integer(1);
+}
+
+void move(Context& c) {
+  NamespacePtr to = c.store.find_namespace(namespace_name(c.args[2]));
+  if (to == nullptr) {
+    return c.reply.error(parse_ll(c.args[2]) ? "ERR DB index is out of range"
+                                             : "ERR value is not an integer or out of range");
+  }
+  if (to == c.session.ns) {
+    return c.reply.error("ERR source and destination objects are the same");
+  }
+  Entry* from = c.find(c.args[1]);
+  if (from == nullptr || c.find(*to, c.args[1]) != nullptr) return c.reply.integer(0);
+  if (put_copy(c, from, *to, c.args[1]) && c.remove(c.ns(), from)) c.reply.integer(1);
+}
+
+// Calls fn(stripe) with the stripe locked.
+template <class Fn>
+void with_stripe(Context& c, size_t stripe, Fn fn) {
+  if (c.locks != nullptr && c.locks->all()) return fn();
+  StripeLocks lock(c.store, KeyHash{stripe} << (64 - kStripeBits));
+  fn();
+}
+
+void randomkey(Context& c) {
+  const size_t start = c.store.random() % kStripes;
+  const int64_t now = c.now_ms();
+  std::string key;
+  bool found = false;
+  for (size_t i = 0; i < kStripes && !found; i++) {
+    size_t stripe = (start + i) % kStripes;
+    with_stripe(c, stripe, [&] {
+      Entry* e = c.ns().index->random(stripe, c.store.random());
+      if (e == nullptr || e->expired(now)) return;
+      key = e->key();
+      found = true;
+      c.saw(e->lsn);
+    });
+  }
+  if (found) {
+    c.reply.bulk(key);
+  } else {
+    c.reply.null();
+  }
+}
+
+void keys(Context& c) {
+  std::vector<std::string> found;
+  const int64_t now = c.now_ms();
+  std::string_view pattern = c.args[1];
+  for (size_t s = 0; s < kStripes; s++) {
+    with_stripe(c, s, [&] {
+      c.ns().index->for_each(s, [&](Entry* e) {
+        if (!e->expired(now) && glob_match(pattern, e->key())) {
+          found.emplace_back(e->key());
+          c.saw(e->lsn);
+        }
+      });
+    });
+  }
+  c.reply.array(found.size());
+  for (auto& k : found) c.reply.bulk(k);
+}
+
+// A cursor is a place in the order of hashes, without its low 16 bits; see core/index.h.
+void scan(Context& c) {
+  auto cursor = parse_int<uint64_t>(c.args[1]);
+  if (!cursor || *cursor > (UINT64_MAX >> 16)) return c.reply.error("ERR invalid cursor");
+  int64_t count = 10;
+  std::optional<std::string_view> match, want_type;
+  for (size_t i = 2; i < c.args.size(); i += 2) {
+    if (i + 1 >= c.args.size()) return c.syntax_error();
+    if (equals_ignoring_case(c.args[i], "match")) {
+      match = c.args[i + 1];
+    } else if (equals_ignoring_case(c.args[i], "count")) {
+      if (!c.integer(i + 1, count)) return;
+      if (count < 1) return c.syntax_error();
+    } else if (equals_ignoring_case(c.args[i], "type")) {
+      want_type = c.args[i + 1];
+    } else {
+      return c.syntax_error();
+    }
+  }
+  count = std::min<int64_t>(count, 1'000'000);
+  const bool type_matches = !want_type || equals_ignoring_case(*want_type, "string");
+  KeyHash at = *cursor << 16;
+  std::vector<std::string> found;
+  std::vector<Entry*> page;
+  int64_t looked = 0;
+  const int64_t now = c.now_ms();
+  size_t stripe = stripe_of(at);
+  for (; stripe < kStripes && looked < count; stripe++) {
+    KeyHash next = 0;
+    with_stripe(c, stripe, [&] {
+      page.clear();
+      next = c.ns().index->scan(stripe, at, static_cast<size_t>(count - looked), page);
+      for (Entry* e : page) {
+        looked++;
+        if (e->expired(now) || !type_matches || (match && !glob_match(*match, e->key()))) continue;
+        found.emplace_back(e->key());
+        c.saw(e->lsn);
+      }
+    });
+    at = next;
+    if (next != 0) break;
+  }
+  if (at == 0 && stripe < kStripes) at = KeyHash{stripe} << (64 - kStripeBits);
+  c.reply.array(2);
+  c.reply.bulk(cat(stripe >= kStripes ? 0 : at >> 16));
+  c.reply.array(found.size());
+  for (auto& k : found) c.reply.bulk(k);
+}
+
+// ---- expiry ----
+
+void expire_at(Context& c, int64_t unit, bool absolute) {
+  int64_t n;
+  if (!c.integer(2, n)) return;
+  bool nx = false, xx = false, gt = false, lt = false;
+  for (size_t i = 3; i < c.args.size(); i++) {
+    if (equals_ignoring_case(c.args[i], "nx")) {
+      nx = true;
+    } else if (equals_ignoring_case(c.args[i], "xx")) {
+      xx = true;
+    } else if (equals_ignoring_case(c.args[i], "gt")) {
+      gt = true;
+    } else if (equals_ignoring_case(c.args[i], "lt")) {
+      lt = true;
+    } else {
+      return c.reply.error(cat("ERR Unsupported option ", c.args[i]));
+    }
+  }
+  if (nx && (xx || gt || lt)) {
+    return c.reply.error("ERR NX and XX, GT or LT options at the same time are not compatible");
+  }
+  if (gt && lt) {
+    return c.reply.error("ERR GT and LT options at the same time are not compatible");
+  }
+  int64_t at;
+  if (__builtin_mul_overflow(n, unit, &at) ||
+      __builtin_add_overflow(at, absolute ? 0 : c.now_ms(), &at)) {
+    return c.reply.error(cat("ERR invalid expire time in '", c.row.name, "' command"));
+  }
+  Entry* e = c.find(c.args[1]);
+  if (e == nullptr) return c.reply.integer(0);
+  const bool has = e->has_expiry();
+  if ((nx && has) || (xx && !has) || (gt && (!has || at <= e->expire_ms())) ||
+      (lt && has && at >= e->expire_ms())) {
+    return c.reply.integer(0);
+  }
+  if (at <= c.now_ms()) {
+    if (!c.remove(c.ns(), e)) return;
+  } else if (!c.put_expiry(e, at)) {
+    return;
+  }
+  c.reply.integer(1);
+}
+void expire(Context& c) { expire_at(c, 1000, false); }
+void pexpire(Context& c) { expire_at(c, 1, false); }
+void expireat(Context& c) { expire_at(c, 1000, true); }
+void pexpireat(Context& c) { expire_at(c, 1, true); }
+
+void time_left(Context& c, int64_t unit, bool absolute) {
+  Entry* e = c.find(c.args[1]);
+  if (e == nullptr) return c.reply.integer(-2);
+  if (!e->has_expiry()) return c.reply.integer(-1);
+  int64_t ms = e->expire_ms();
+  if (!absolute) ms = std::max<int64_t>(0, ms - c.now_ms());
+  // TTL rounds to the nearest second, EXPIRETIME up to it, as Redis does.
+  c.reply.integer(unit == 1 ? ms : absolute ? ms / 1000 : (ms + 500) / 1000);
+}
+void ttl(Context& c) { time_left(c, 1000, false); }
+void pttl(Context& c) { time_left(c, 1, false); }
+void expiretime(Context& c) { time_left(c, 1000, true); }
+void pexpiretime(Context& c) { time_left(c, 1, true); }
+
+void persist(Context& c) {
+  Entry* e = c.find(c.args[1]);
+  if (e == nullptr || !e->has_expiry()) return c.reply.integer(0);
+  if (c.put_expiry(e, 0)) c.reply.integer(1);
+}
+
+// ---- OBJECT ----
+
+void object(Context& c) {
+  std::string_view sub = c.args[1];
+  if (equals_ignoring_case(sub, "help")) {
+    constexpr std::string_view kHelp[] = {
+        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "ENCODING <key>", "    Return the kind of internal representation used.",
+        "FREQ <key>", "    Return the access frequency index of the key.",
+        "IDLETIME <key>", "    Return the seconds since the key was last written.",
+        "REFCOUNT <key>", "    Return the number of references of the value.",
+        "HELP", "    Print this help."};
+    c.reply.array(std::size(kHelp));
+    for (auto line : kHelp) c.reply.simple(line);
+    return;
+  }
+  if (c.args.size() != 3) {
+    return c.reply.error(
+        cat("ERR unknown subcommand or wrong number of arguments for '", sub.substr(0, 128),
+            "'. Try OBJECT HELP."));
+  }
+  Entry* e = c.find(c.args[2]);
+  if (equals_ignoring_case(sub, "encoding")) {
+    if (e == nullptr) return c.reply.null();
+    if (e->is_blob()) return c.reply.bulk("raw");
+    if (parse_ll(e->value())) return c.reply.bulk("int");
+    return c.reply.bulk(e->value_size <= 44 ? "embstr" : "raw");
+  }
+  if (equals_ignoring_case(sub, "refcount")) {
+    return e == nullptr ? c.reply.null() : c.reply.integer(1);
+  }
+  if (equals_ignoring_case(sub, "idletime")) {
+    if (e == nullptr) return c.reply.null();
+    return c.reply.integer(std::max<int64_t>(0, c.now_ms() - c.store.log().time_of(e->lsn)) / 1000);
+  }
+  if (equals_ignoring_case(sub, "freq")) {
+    return c.reply.error(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note "
+        "that when switching between policies at runtime LRU and LFU data will take some time to "
+        "adjust.");
+  }
+  c.reply.error(cat("ERR unknown subcommand '", sub.substr(0, 128), "'. Try OBJECT HELP."));
+}
+
+constexpr uint32_t kRead = kReadOnly | kFast;
+constexpr uint32_t kChange = kWrite | kFast;
+constexpr Row kRows[] = {
+    {"del", -2, kWrite | kBatch, 1, -1, 1, del, nullptr, "generic", "Deletes one or more keys."},
+    {"unlink", -2, kWrite | kBatch | kFast, 1, -1, 1, del, nullptr, "generic",
+     "Asynchronously deletes one or more keys.", "4.0.0"},
+    {"exists", -2, kRead, 1, -1, 1, exists, nullptr, "generic",
+     "Determines whether one or more keys exist."},
+    {"touch", -2, kRead, 1, -1, 1, exists, nullptr, "generic",
+     "Returns the number of existing keys out of those specified.", "3.2.1"},
+    {"type", 2, kRead, 1, 1, 1, type, nullptr, "generic", "Determines the type of value stored at a key."},
+    {"rename", 3, kWrite | kBatch, 1, 2, 1, rename, nullptr, "generic",
+     "Renames a key and overwrites the destination."},
+    {"renamenx", 3, kChange | kBatch, 1, 2, 1, renamenx, nullptr, "generic",
+     "Renames a key only when the target key name doesn't exist."},
+    {"copy", -3, kWrite | kDenyOom, 1, 2, 1, copy, nullptr, "generic",
+     "Copies the value of a key to a new key.", "6.2.0"},
+    {"move", 3, kChange | kBatch, 1, 1, 1, move, nullptr, "generic", "Moves a key to another database."},
+    {"randomkey", 1, kReadOnly | kWholeSpace, 0, 0, 0, randomkey, nullptr, "generic",
+     "Returns a random key name from the database."},
+    {"keys", 2, kReadOnly | kWholeSpace, 0, 0, 0, keys, nullptr, "generic",
+     "Returns all key names that match a pattern."},
+    {"scan", -2, kReadOnly | kWholeSpace, 0, 0, 0, scan, nullptr, "generic",
+     "Iterates over the key names in the database.", "2.8.0"},
+    {"expire", -3, kChange, 1, 1, 1, expire, nullptr, "generic",
+     "Sets the expiration time of a key in seconds."},
+    {"pexpire", -3, kChange, 1, 1, 1, pexpire, nullptr, "generic",
+     "Sets the expiration time of a key in milliseconds.", "2.6.0"},
+    {"expireat", -3, kChange, 1, 1, 1, expireat, nullptr, "generic",
+     "Sets the expiration time of a key to a Unix timestamp.", "1.2.0"},
+    {"pexpireat", -3, kChange, 1, 1, 1, pexpireat, nullptr, "generic",
+     "Sets the expiration time of a key to a Unix milliseconds timestamp.", "2.6.0"},
+    {"ttl", 2, kRead, 1, 1, 1, ttl, nullptr, "generic",
+     "Returns the expiration time in seconds of a key."},
+    {"pttl", 2, kRead, 1, 1, 1, pttl, nullptr, "generic",
+     "Returns the expiration time in milliseconds of a key.", "2.6.0"},
+    {"expiretime", 2, kRead, 1, 1, 1, expiretime, nullptr, "generic",
+     "Returns the expiration time of a key as a Unix timestamp.", "7.0.0"},
+    {"pexpiretime", 2, kRead, 1, 1, 1, pexpiretime, nullptr, "generic",
+     "Returns the expiration time of a key as a Unix milliseconds timestamp.", "7.0.0"},
+    {"persist", 2, kChange, 1, 1, 1, persist, nullptr, "generic",
+     "Removes the expiration time of a key.", "2.2.0"},
+    {"object", -2, kReadOnly, 2, 2, 1, object, nullptr, "generic",
+     "A container for object introspection commands.", "2.2.3"},
+};
+
+}  // namespace
+std::span<const Row> key_rows() { return kRows; }
+
+}  // namespace cairn::kv

@@ -1,0 +1,60 @@
+// What all sessions share: the store, the users, the settings that CONFIG shows, and the counters
+// that INFO shows.
+//
+// Threads: any; every field is constant after start, atomic, or under `mutex`.
+#pragma once
+
+#include <absl/synchronization/mutex.h>
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/store.h"
+#include "core/users.h"
+#include "kv/session.h"
+
+namespace cairn::kv {
+
+struct Stats {
+  std::atomic<uint64_t> connections{0}, rejected_connections{0}, commands{0};
+  std::atomic<uint64_t> hits{0}, misses{0}, bytes_in{0}, bytes_out{0}, error_replies{0};
+  void reset() {
+    for (auto* c : {&connections, &rejected_connections, &commands, &hits, &misses, &bytes_in,
+                    &bytes_out, &error_replies}) {
+      c->store(0);
+    }
+  }
+};
+
+struct Server {
+  Server(Store& store, const Users& users) : store(store), users(users) {}
+
+  Store& store;
+  const Users& users;
+  Sessions sessions;
+  Stats stats;
+
+  // Constant after start.
+  bool auth_required = true;
+  std::string data_directory;
+  std::string config_file;
+  std::string bind_address;
+  uint16_t port = 0, tls_port = 0;
+  size_t threads = 1;
+  int64_t start_ms = 0;
+  std::string volume_engine;
+  std::string run_id;  // 40 hex digits
+  std::function<void()> shutdown;
+
+  // CONFIG SET may change these.
+  std::atomic<Durability> durability{Durability::kEverySec};
+  std::atomic<uint64_t> proto_max_bulk_len{512ull << 20};
+  std::atomic<uint64_t> max_clients{10000};
+  std::atomic<uint64_t> timeout_s{0};
+
+  std::atomic<int64_t> last_save_ms{0};
+};
+
+}  // namespace cairn::kv

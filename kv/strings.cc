@@ -1,0 +1,432 @@
+// The string commands.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/text.h"
+#include "kv/blob_edit.h"
+#include "kv/engine.h"
+#include "kv/expire_options.h"
+
+namespace cairn::kv {
+namespace {
+
+void get(Context& c) {
+  Entry* e = c.find(c.args[1]);
+  c.engine.count_hit(e != nullptr);
+  c.reply_value(e);
+}
+
+void set(Context& c) {
+  bool nx = false, xx = false, want_old = false, keep_ttl = false;
+  ExpireOption expire;
+  for (size_t i = 3; i < c.args.size(); i++) {
+    std::string_view word = c.args[i];
+    if (equals_ignoring_case(word, "nx") && !xx) {
+      nx = true;
+    } else if (equals_ignoring_case(word, "xx") && !nx) {
+      xx = true;
+    } else if (equals_ignoring_case(word, "get")) {
+      want_old = true;
+    } else if (equals_ignoring_case(word, "keepttl") && !expire.given()) {
+      keep_ttl = true;
+    } else if (!keep_ttl && !expire.given() && i + 1 < c.args.size() && expire.parse(word)) {
+      if (!expire.value(c, ++i)) return;
+    } else {
+      return c.syntax_error();
+    }
+  }
+  Entry* old = (nx || xx || want_old || keep_ttl) ? c.find(c.args[1]) : nullptr;
+  if (want_old) c.engine.count_hit(old != nullptr);
+  if ((nx && old != nullptr) || (xx && old == nullptr)) {
+    return want_old ? c.reply_value(old) : c.reply.null();
+  }
+  int64_t at = keep_ttl && old != nullptr ? old->expire_ms() : expire.at_ms;
+  if (want_old) c.reply_value(old);
+  if (at != 0 && at <= c.now_ms()) {  // already past: as if set and expired
+    Entry* there = c.find(c.args[1]);
+    if (there != nullptr && !c.remove(c.ns(), there)) return;
+  } else if (!c.put_word(c.args[1], 2, at)) {
+    return;
+  }
+  if (!want_old) c.reply.ok();
+}
+
+void setnx(Context& c) {
+  if (c.find(c.args[1]) != nullptr) return c.reply.integer(0);
+  if (c.put_word(c.args[1], 2, 0)) c.reply.integer(1);
+}
+
+void set_with_ttl(Context& c, std::string_view unit) {
+  ExpireOption expire;
+  expire.parse(unit);
+  if (!expire.value(c, 2)) return;
+  if (c.put_word(c.args[1], 3, expire.at_ms)) c.reply.ok();
+}
+void setex(Context& c) { set_with_ttl(c, "ex"); }
+void psetex(Context& c) { set_with_ttl(c, "px"); }
+
+void getset(Context& c) {
+  c.reply_value(c.find(c.args[1]));
+  c.put_word(c.args[1], 2, 0);
+}
+
+void getdel(Context& c) {
+  Entry* e = c.find(c.args[1]);
+  c.engine.count_hit(e != nullptr);
+  c.reply_value(e);
+  if (e != nullptr) c.remove(c.ns(), e);
+}
+
+void getex(Context& c) {
+  bool persist = false;
+  ExpireOption expire;
+  for (size_t i = 2; i < c.args.size(); i++) {
+    if (equals_ignoring_case(c.args[i], "persist") && !expire.given()) {
+      persist = true;
+    } else if (!persist && !expire.given() && i + 1 < c.args.size() && expire.parse(c.args[i])) {
+      if (!expire.value(c, ++i)) return;
+    } else {
+      return c.syntax_error();
+    }
+  }
+  Entry* e = c.find(c.args[1]);
+  c.engine.count_hit(e != nullptr);
+  c.reply_value(e);
+  if (e == nullptr) return;
+  if (expire.given() && expire.at_ms <= c.now_ms()) {
+    c.remove(c.ns(), e);
+  } else if (expire.given() || (persist && e->has_expiry())) {
+    c.put_expiry(e, expire.at_ms);
+  }
+}
+
+void mget(Context& c) {
+  c.reply.array(c.args.size() - 1);
+  for (size_t i = 1; i < c.args.size(); i++) {
+    Entry* e = c.find(c.args[i]);
+    c.engine.count_hit(e != nullptr);
+    c.reply_value(e);
+  }
+}
+
+bool put_pairs(Context& c) {
+  for (size_t i = 1; i + 1 < c.args.size(); i += 2) {
+    if (!c.put_word(c.args[i], i + 1, 0)) return false;
+  }
+  return true;
+}
+
+void mset(Context& c) {
+  if (c.args.size() % 2 == 0) {
+    return c.reply.error("ERR wrong number of arguments for 'mset' command");
+  }
+  if (put_pairs(c)) c.reply.ok();
+}
+
+void msetnx(Context& c) {
+  if (c.args.size() % 2 == 0) {
+    return c.reply.error("ERR wrong number of arguments for 'msetnx' command");
+  }
+  for (size_t i = 1; i < c.args.size(); i += 2) {
+    if (c.find(c.args[i]) != nullptr) return c.reply.integer(0);
+  }
+  if (put_pairs(c)) c.reply.integer(1);
+}
+
+void strlen_(Context& c) {
+  Entry* e = c.find(c.args[1]);
+  c.reply.integer(e == nullptr ? 0 : static_cast<int64_t>(value_length(e)));
+}
+
+void append_(Context& c) {
+  Entry* e = c.find(c.args[1]);
+  uint64_t total = (e == nullptr ? 0 : value_length(e)) + c.args.length(2);
+  if (total > c.engine.server().proto_max_bulk_len) {
+    return c.reply.error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+  }
+  if (e == nullptr) {
+    if (c.put_word(c.args[1], 2, 0)) c.reply.integer(static_cast<int64_t>(total));
+    return;
+  }
+  if (e->is_blob() || total > c.store.options().extent_threshold) return c.defer();
+  std::string value(e->value());
+  value.append(c.args[2]);
+  if (put_edited(c, e, value)) c.reply.integer(static_cast<int64_t>(total));
+}
+
+awaitable<void> append_deferred(Context& c) {
+  BlobEdit edit;
+  edit.offset = BlobEdit::kEnd;
+  edit.word = 2;
+  auto length = co_await edit_blob(c, c.args[1], edit);
+  if (length) c.reply.integer(static_cast<int64_t>(*length));
+}
+
+void setrange(Context& c) {
+  int64_t offset;
+  if (!c.integer(2, offset)) return;
+  if (offset < 0) return c.reply.error("ERR offset is out of range");
+  Entry* e = c.find(c.args[1]);
+  uint64_t old_size = e == nullptr ? 0 : value_length(e);
+  uint64_t added = c.args.length(3);
+  if (added == 0) return c.reply.integer(static_cast<int64_t>(old_size));
+  uint64_t end = static_cast<uint64_t>(offset) + added;
+  if (end > c.engine.server().proto_max_bulk_len) {
+    return c.reply.error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+  }
+  if ((e != nullptr && e->is_blob()) || end > c.store.options().extent_threshold) return c.defer();
+  std::string value(e == nullptr ? std::string_view() : e->value());
+  if (value.size() < end) value.resize(end);
+  value.replace(static_cast<size_t>(offset), added, c.args[3]);
+  bool put = e == nullptr ? c.put_string(c.args[1], value, 0) : put_edited(c, e, value);
+  if (put) c.reply.integer(static_cast<int64_t>(value.size()));
+}
+
+awaitable<void> setrange_deferred(Context& c) {
+  BlobEdit edit;
+  edit.offset = static_cast<uint64_t>(*parse_ll(c.args[2]));
+  edit.word = 3;
+  auto length = co_await edit_blob(c, c.args[1], edit);
+  if (length) c.reply.integer(static_cast<int64_t>(*length));
+}
+
+void getrange(Context& c) {
+  int64_t start, end;
+  if (!c.integer(2, start) || !c.integer(3, end)) return;
+  Entry* e = c.find(c.args[1]);
+  if (e == nullptr) return c.reply.bulk("");
+  auto size = static_cast<int64_t>(value_length(e));
+  if (start < 0 && end < 0 && start > end) return c.reply.bulk("");
+  if (start < 0) start = std::max<int64_t>(0, size + start);
+  if (end < 0) end = std::max<int64_t>(0, size + end);
+  end = std::min(end, size - 1);
+  if (start > end || size == 0) return c.reply.bulk("");
+  c.reply_range(e, static_cast<uint64_t>(start), static_cast<uint64_t>(end - start + 1));
+}
+
+void increment(Context& c, int64_t by) {
+  Entry* e = c.find(c.args[1]);
+  int64_t value = 0;
+  if (e != nullptr) {
+    auto parsed = e->is_blob() ? std::nullopt : parse_ll(e->value());
+    if (!parsed) return c.reply.error("ERR value is not an integer or out of range");
+    value = *parsed;
+  }
+  if (__builtin_add_overflow(value, by, &value)) {
+    return c.reply.error("ERR increment or decrement would overflow");
+  }
+  std::string text = cat(value);
+  bool put = e == nullptr ? c.put_string(c.args[1], text, 0) : put_edited(c, e, text);
+  if (put) c.reply.integer(value);
+}
+void incr(Context& c) { increment(c, 1); }
+void decr(Context& c) { increment(c, -1); }
+void incrby(Context& c) {
+  int64_t by;
+  if (c.integer(2, by)) increment(c, by);
+}
+void decrby(Context& c) {
+  int64_t by;
+  if (!c.integer(2, by)) return;
+  if (by == INT64_MIN) return c.reply.error("ERR decrement would overflow");
+  increment(c, -by);
+}
+
+std::optional<long double> parse_float(std::string_view text) {
+  if (text.empty() || text.size() > 255 || std::isspace(static_cast<unsigned char>(text[0]))) {
+    return std::nullopt;
+  }
+  std::string copy(text);
+  char* end;
+  errno = 0;
+  long double value = std::strtold(copy.c_str(), &end);
+  if (end != copy.c_str() + copy.size() || std::isnan(value) || errno == ERANGE) return std::nullopt;
+  return value;
+}
+
+// Redis's LD_STR_HUMAN: 17 digits after the point, trailing zeros cut.
+std::string format_float(long double value) {
+  char text[5 * 1024];
+  int n = std::snprintf(text, sizeof(text), "%.17Lf", value);
+  std::string out(text, static_cast<size_t>(n));
+  if (out.find('.') != out.npos) {
+    out.erase(out.find_last_not_of('0') + 1);
+    if (out.back() == '.') out.pop_back();
+  }
+  return out == "-0" ? "0" : out;
+}
+
+void incrbyfloat(Context& c) {
+  auto by = parse_float(c.args[2]);
+  Entry* e = c.find(c.args[1]);
+  std::optional<long double> value = 0.0L;
+  if (e != nullptr) value = e->is_blob() ? std::nullopt : parse_float(e->value());
+  if (!value || !by) return c.reply.error("ERR value is not a valid float");
+  long double sum = *value + *by;
+  if (std::isnan(sum) || std::isinf(sum)) {
+    return c.reply.error("ERR increment would produce NaN or Infinity");
+  }
+  std::string text = format_float(sum);
+  bool put = e == nullptr ? c.put_string(c.args[1], text, 0) : put_edited(c, e, text);
+  if (put) c.reply.bulk(text);
+}
+
+// ---- LCS ----
+
+struct Lcs {
+  std::string_view a, b;
+  std::vector<uint32_t> table;  // (a + 1) * (b + 1)
+  uint32_t at(size_t i, size_t j) const { return table[i * (b.size() + 1) + j]; }
+  void fill() {
+    table.assign((a.size() + 1) * (b.size() + 1), 0);
+    for (size_t i = 1; i <= a.size(); i++) {
+      for (size_t j = 1; j <= b.size(); j++) {
+        table[i * (b.size() + 1) + j] =
+            a[i - 1] == b[j - 1] ? at(i - 1, j - 1) + 1 : std::max(at(i - 1, j), at(i, j - 1));
+      }
+    }
+  }
+};
+
+void lcs(Context& c) {
+  bool len_only = false, idx = false, with_len = false;
+  int64_t min_len = 0;
+  for (size_t i = 3; i < c.args.size(); i++) {
+    if (equals_ignoring_case(c.args[i], "len")) {
+      len_only = true;
+    } else if (equals_ignoring_case(c.args[i], "idx")) {
+      idx = true;
+    } else if (equals_ignoring_case(c.args[i], "withmatchlen")) {
+      with_len = true;
+    } else if (equals_ignoring_case(c.args[i], "minmatchlen") && i + 1 < c.args.size()) {
+      if (!c.integer(++i, min_len)) return;
+      min_len = std::max<int64_t>(min_len, 0);
+    } else {
+      return c.syntax_error();
+    }
+  }
+  if (len_only && idx) {
+    return c.reply.error(
+        "ERR If you want both the length and indexes, please just use IDX.");
+  }
+  Entry* ea = c.find(c.args[1]);
+  Entry* eb = c.find(c.args[2]);
+  uint64_t la = ea == nullptr ? 0 : value_length(ea), lb = eb == nullptr ? 0 : value_length(eb);
+  constexpr uint64_t kTableBytesMax = 64 << 20;  // it is filled under the locks
+  if ((la + 1) * (lb + 1) > kTableBytesMax / sizeof(uint32_t) || la > UINT32_MAX ||
+      lb > UINT32_MAX || (ea != nullptr && ea->is_blob()) || (eb != nullptr && eb->is_blob())) {
+    return c.reply.error(
+        "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
+  }
+  Lcs l{ea == nullptr ? std::string_view() : ea->value(),
+        eb == nullptr ? std::string_view() : eb->value(),
+        {}};
+  l.fill();
+  const uint32_t length = l.at(l.a.size(), l.b.size());
+  if (len_only) return c.reply.integer(length);
+  // Walk back from the end, gathering the text and the ranges that match.
+  std::string text(length, '\0');
+  struct Range {
+    size_t a0, a1, b0, b1;
+  };
+  std::vector<Range> ranges;
+  size_t i = l.a.size(), j = l.b.size(), left = length;
+  bool open = false;
+  Range r{};
+  auto close = [&] {
+    if (open && static_cast<int64_t>(r.a1 - r.a0 + 1) >= min_len) ranges.push_back(r);
+    open = false;
+  };
+  while (i > 0 && j > 0) {
+    if (l.a[i - 1] == l.b[j - 1]) {
+      text[--left] = l.a[i - 1];
+      if (!open) {
+        r = {i - 1, i - 1, j - 1, j - 1};
+        open = true;
+      } else {
+        r.a0 = i - 1;
+        r.b0 = j - 1;
+      }
+      i--, j--;
+    } else {
+      close();
+      if (l.at(i - 1, j) > l.at(i, j - 1)) {
+        i--;
+      } else {
+        j--;
+      }
+    }
+  }
+  close();
+  if (!idx) return c.reply.bulk(text);
+  c.reply.map(2);
+  c.reply.bulk("matches");
+  c.reply.array(ranges.size());
+  for (auto& m : ranges) {
+    c.reply.array(with_len ? 3 : 2);
+    for (auto [from, to] : {std::pair(m.a0, m.a1), std::pair(m.b0, m.b1)}) {
+      c.reply.array(2);
+      c.reply.integer(static_cast<int64_t>(from));
+      c.reply.integer(static_cast<int64_t>(to));
+    }
+    if (with_len) c.reply.integer(static_cast<int64_t>(m.a1 - m.a0 + 1));
+  }
+  c.reply.bulk("len");
+  c.reply.integer(length);
+}
+
+constexpr uint32_t kRead = kReadOnly | kFast;
+constexpr uint32_t kStore = kWrite | kDenyOom | kFast;
+constexpr std::string_view kGroup = "string";
+constexpr Row kRows[] = {
+    {"get", 2, kRead, 1, 1, 1, get, nullptr, kGroup, "Returns the string value of a key."},
+    {"set", -3, kStore | kBlobArgs, 1, 1, 1, set, nullptr, kGroup,
+     "Sets the string value of a key, ignoring its type."},
+    {"setnx", 3, kStore | kBlobArgs, 1, 1, 1, setnx, nullptr, kGroup,
+     "Sets the string value of a key only when the key doesn't exist."},
+    {"setex", 4, kStore | kBlobArgs, 1, 1, 1, setex, nullptr, kGroup,
+     "Sets the string value and expiration time of a key.", "2.0.0"},
+    {"psetex", 4, kStore | kBlobArgs, 1, 1, 1, psetex, nullptr, kGroup,
+     "Sets both string value and expiration time in milliseconds of a key.", "2.6.0"},
+    {"getset", 3, kStore | kBlobArgs, 1, 1, 1, getset, nullptr, kGroup,
+     "Returns the previous string value of a key after setting it to a new value."},
+    {"getdel", 2, kWrite | kFast, 1, 1, 1, getdel, nullptr, kGroup,
+     "Returns the string value of a key after deleting the key.", "6.2.0"},
+    {"getex", -2, kWrite | kFast, 1, 1, 1, getex, nullptr, kGroup,
+     "Returns the string value of a key after setting its expiration time.", "6.2.0"},
+    {"mget", -2, kRead, 1, -1, 1, mget, nullptr, kGroup,
+     "Atomically returns the string values of one or more keys."},
+    {"mset", -3, kWrite | kDenyOom | kBatch | kBlobArgs, 1, -1, 2, mset, nullptr, kGroup,
+     "Atomically creates or modifies the string values of one or more keys."},
+    {"msetnx", -3, kWrite | kDenyOom | kBatch | kBlobArgs, 1, -1, 2, msetnx, nullptr, kGroup,
+     "Atomically modifies the string values of one or more keys only when all keys don't exist."},
+    {"strlen", 2, kRead, 1, 1, 1, strlen_, nullptr, kGroup, "Returns the length of a string value.",
+     "2.2.0"},
+    {"append", 3, kStore | kBlobArgs, 1, 1, 1, append_, append_deferred, kGroup,
+     "Appends a string to the value of a key. Creates the key if it doesn't exist.", "2.0.0"},
+    {"setrange", 4, kWrite | kDenyOom | kBlobArgs, 1, 1, 1, setrange, setrange_deferred, kGroup,
+     "Overwrites a part of a string value with another by an offset.", "2.2.0"},
+    {"getrange", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
+     "Returns a substring of the string stored at a key.", "2.4.0"},
+    {"substr", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
+     "Returns a substring from a string value."},
+    {"incr", 2, kStore, 1, 1, 1, incr, nullptr, kGroup,
+     "Increments the integer value of a key by one."},
+    {"decr", 2, kStore, 1, 1, 1, decr, nullptr, kGroup,
+     "Decrements the integer value of a key by one."},
+    {"incrby", 3, kStore, 1, 1, 1, incrby, nullptr, kGroup,
+     "Increments the integer value of a key by a number."},
+    {"decrby", 3, kStore, 1, 1, 1, decrby, nullptr, kGroup,
+     "Decrements a number from the integer value of a key."},
+    {"incrbyfloat", 3, kStore, 1, 1, 1, incrbyfloat, nullptr, kGroup,
+     "Increments the floating point value of a key by a number.", "2.6.0"},
+    {"lcs", -3, kReadOnly, 1, 2, 1, lcs, nullptr, kGroup,
+     "Finds the longest common substring.", "7.0.0"},
+};
+
+}  // namespace
+std::span<const Row> string_rows() { return kRows; }
+
+}  // namespace cairn::kv
