@@ -209,6 +209,7 @@ class BlobReader {
   BlobReader(const BlobReader&) = delete;
 
   uint64_t left() const { return left_; }
+  const BlobRef& blob() const { return blob_; }
   // The next bytes, up to 1 MiB, valid until the next call; empty at the end. DataLoss if they are
   // not what was written.
   awaitable<StatusOr<Bytes>> next();

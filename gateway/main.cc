@@ -15,6 +15,9 @@
 #include "gateway/credentials.h"
 #include "gateway/net.h"
 #include "gateway/options.h"
+#include "gateway/http/admin/admin.h"
+#include "gateway/http/door.h"
+#include "gateway/http/s3/service.h"
 #include "gateway/resp/door.h"
 
 namespace cairn {
@@ -123,18 +126,38 @@ int serve(const Options& options) {
     die_unless(resp.listen_tls(endpoint_or_die("--resp-tls", options.resp_tls), tls));
     server.tls_port = resp.local_tls().port();
   }
+
+  // The HTTP door.
+  s3::Service s3(store, users, options.domain);
+  std::unique_ptr<admin::Admin> admin;
+  http::Door http(loops, [&](http::Request& request, http::Response& response) -> awaitable<void> {
+    if (request.path.substr(0, 3) == "/-/") {
+      admin->handle(request, response);
+      co_return;
+    }
+    co_await s3.handle(request, response);
+  });
+  admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats());
+  die_unless(http.listen(endpoint_or_die("--http", options.http)));
+  if (!options.http_tls.empty()) {
+    die_unless(http.listen_tls(endpoint_or_die("--http-tls", options.http_tls), tls));
+  }
+
   resp.start();
+  http.start();
 
   asio::signal_set signals(*loops.contexts.front(), SIGTERM, SIGINT);
   signals.async_wait([&](boost::system::error_code ec, int) {
     if (!ec) server.shutdown();
   });
-  std::string ready = cat("ready resp=", net::to_string(resp.local()));
+  std::string ready = cat("ready resp=", net::to_string(resp.local()),
+                          " http=", net::to_string(http.local()));
   std::printf("%s\n", ready.c_str());
   std::fflush(stdout);
 
   stop.get_future().wait();
   resp.stop();
+  http.stop();
   Status closed = run_to_end(loops, store.close());
   if (!closed.ok()) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));

@@ -1,0 +1,47 @@
+// The HTTP door: HTTP/1.1 over plain or TLS sockets, kept alive, one request at a time on a
+// connection. Beast reads the header and chunked bodies; bodies with a length go from the socket
+// straight to whoever pulls them.
+//
+// Limits: header 16 KiB, header within 10 s, body at 1 KiB/s or more after 30 s, idle 120 s.
+// Threads: start() and stop() once; a connection lives on one loop.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "gateway/http/message.h"
+#include "gateway/net.h"
+
+namespace cairn::http {
+
+struct Stats {
+  std::atomic<uint64_t> connections{0}, requests{0}, errors_4xx{0}, errors_5xx{0};
+  std::atomic<uint64_t> bytes_in{0}, bytes_out{0};
+};
+
+using Handler = std::function<awaitable<void>(Request&, Response&)>;
+
+class Door {
+ public:
+  Door(net::Loops& loops, Handler handler);
+  Status listen(const net::tcp::endpoint& endpoint);
+  Status listen_tls(const net::tcp::endpoint& endpoint, std::shared_ptr<asio::ssl::context> tls);
+  net::tcp::endpoint local() const { return plain_.local(); }
+  net::tcp::endpoint local_tls() const { return secure_.local(); }
+  void start();
+  void stop();
+  Stats& stats() { return stats_; }
+
+ private:
+  template <class Stream>
+  awaitable<void> serve(Stream stream);
+  Handler handler_;
+  Stats stats_;
+  std::shared_ptr<asio::ssl::context> tls_;
+  bool has_tls_ = false;
+  net::Listener plain_;
+  net::Listener secure_;
+};
+
+}  // namespace cairn::http

@@ -1,0 +1,72 @@
+// An HTTP request as handlers see it, and the answer they give. Bodies are pulled, never held whole:
+// whoever reads all must name a limit.
+//
+// Threads: one connection's.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/extents.h"
+#include "core/types.h"
+
+namespace cairn::http {
+
+// Where the bytes of a request body come from.
+class Body {
+ public:
+  virtual ~Body() = default;
+  // Some bytes; 0 at the end. InvalidArgument: the bytes are not what they were declared to be.
+  virtual awaitable<StatusOr<size_t>> read(MutableBytes into) = 0;
+};
+
+struct Request {
+  std::string method;
+  std::string target;                 // as received
+  std::string raw_path;               // before '?', still encoded
+  std::string path;                   // decoded
+  std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
+  std::map<std::string, std::string> headers;  // lower-case names; repeated ones joined by ", "
+  std::optional<uint64_t> content_length;
+  Body* body = nullptr;               // never null while a handler runs
+  std::string peer;
+  bool tls = false;
+
+  std::string_view header(std::string_view name) const {
+    auto it = headers.find(std::string(name));
+    return it == headers.end() ? std::string_view() : std::string_view(it->second);
+  }
+  bool has_header(std::string_view name) const { return headers.contains(std::string(name)); }
+  const std::string* param(std::string_view name) const {
+    for (auto& [n, v] : query) {
+      if (n == name) return &v;
+    }
+    return nullptr;
+  }
+};
+
+struct Response {
+  int status = 200;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  std::unique_ptr<BlobReader> stream;       // instead of body
+  std::optional<uint64_t> content_length;   // for HEAD: what GET would have sent
+  bool close = false;
+
+  void set(std::string_view name, std::string_view value) { headers.emplace_back(name, value); }
+};
+
+std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
+// Keeps A-Z a-z 0-9 - . _ ~ and, if asked, '/'.
+std::string percent_encode(std::string_view text, bool keep_slash);
+std::string http_date(int64_t unix_ms);                      // RFC 9110 IMF-fixdate
+std::optional<int64_t> parse_http_date(std::string_view text);  // Unix seconds
+std::string iso_date(int64_t unix_ms);                       // 2006-02-03T16:45:09.000Z
+// All that is left of a body; ResourceExhausted above the limit.
+awaitable<StatusOr<std::string>> read_all(Body& body, size_t limit);
+
+}  // namespace cairn::http

@@ -1,0 +1,99 @@
+#include "gateway/http/s3/errors.h"
+
+#include "core/text.h"
+
+namespace cairn::s3 {
+
+namespace {
+struct Row {
+  std::string_view code;
+  int status;
+  std::string_view message;
+};
+constexpr Row kRows[] = {
+    {"AccessDenied", 403, "Access Denied"},
+    {"AuthorizationHeaderMalformed", 400, "The authorization header you provided is not valid."},
+    {"AuthorizationQueryParametersError", 400, "The authorization query parameters are not valid."},
+    {"BadDigest", 400, "The Content-MD5 or checksum value that you specified did not match what the server received."},
+    {"BucketAlreadyExists", 409, "The requested bucket name is not available."},
+    {"BucketAlreadyOwnedByYou", 409, "The bucket that you tried to create already exists, and you own it."},
+    {"BucketNotEmpty", 409, "The bucket that you tried to delete is not empty."},
+    {"EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size."},
+    {"EntityTooSmall", 400, "Your proposed upload is smaller than the minimum allowed object size."},
+    {"IncompleteBody", 400, "You did not provide the number of bytes specified by the Content-Length HTTP header."},
+    {"InternalError", 500, "An internal error occurred. Try again."},
+    {"InvalidAccessKeyId", 403, "The access key ID that you provided does not exist in our records."},
+    {"InvalidArgument", 400, "Invalid Argument"},
+    {"InvalidBucketName", 400, "The specified bucket is not valid."},
+    {"InvalidDigest", 400, "The Content-MD5 or checksum value that you specified is not valid."},
+    {"InvalidPart", 400, "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag."},
+    {"InvalidPartOrder", 400, "The list of parts was not in ascending order. Parts list must be specified in order by part number."},
+    {"InvalidRange", 416, "The requested range cannot be satisfied."},
+    {"InvalidRequest", 400, "Invalid Request"},
+    {"InvalidURI", 400, "The specified URI couldn't be parsed."},
+    {"KeyTooLongError", 400, "Your key is too long."},
+    {"MalformedXML", 400, "The XML that you provided was not well formed or did not validate against our published schema."},
+    {"MaxMessageLengthExceeded", 400, "Your request was too large."},
+    {"MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size."},
+    {"MethodNotAllowed", 405, "The specified method is not allowed against this resource."},
+    {"MissingContentLength", 411, "You must provide the Content-Length HTTP header."},
+    {"NoSuchBucket", 404, "The specified bucket does not exist."},
+    {"NoSuchKey", 404, "The specified key does not exist."},
+    {"NoSuchUpload", 404, "The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed."},
+    {"NotImplemented", 501, "A header or query that you provided implies functionality that is not implemented."},
+    {"PreconditionFailed", 412, "At least one of the preconditions that you specified did not hold."},
+    {"RequestTimeTooSkewed", 403, "The difference between the request time and the server's time is too large."},
+    {"ServiceUnavailable", 503, "The store is read-only."},
+    {"SignatureDoesNotMatch", 403, "The request signature that we calculated does not match the signature that you provided. Check your secret access key and signing method."},
+    {"SlowDown", 503, "Please reduce your request rate."},
+    {"InsufficientStorage", 507, "There is not enough room to store this."},
+    {"XAmzContentSHA256Mismatch", 400, "The provided 'x-amz-content-sha256' header does not match what was computed."},
+};
+}  // namespace
+
+int http_status(std::string_view code) {
+  for (auto& r : kRows) {
+    if (r.code == code) return r.status;
+  }
+  return 500;
+}
+
+std::string_view default_message(std::string_view code) {
+  for (auto& r : kRows) {
+    if (r.code == code) return r.message;
+  }
+  return "";
+}
+
+Error error_of(const Status& status, std::string_view missing) {
+  std::string text(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return {};
+    case absl::StatusCode::kNotFound:
+      return {missing, ""};
+    case absl::StatusCode::kFailedPrecondition:
+      return {"PreconditionFailed", ""};
+    case absl::StatusCode::kOutOfRange:
+      return {"InvalidRange", ""};
+    case absl::StatusCode::kResourceExhausted:
+      return {"InsufficientStorage", text};
+    case absl::StatusCode::kUnavailable:
+      return {"ServiceUnavailable", text};
+    case absl::StatusCode::kCancelled:
+      return {"IncompleteBody", ""};
+    case absl::StatusCode::kInvalidArgument:
+      // The message may begin with one of S3's own codes.
+      for (auto& r : kRows) {
+        if (text.substr(0, r.code.size()) == r.code &&
+            (text.size() == r.code.size() || text[r.code.size()] == ' ')) {
+          return {r.code, text.size() > r.code.size() ? text.substr(r.code.size() + 1) : ""};
+        }
+      }
+      return {"InvalidArgument", text};
+    default:
+      return {"InternalError", text};
+  }
+}
+
+}  // namespace cairn::s3

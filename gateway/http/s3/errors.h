@@ -1,0 +1,23 @@
+// S3's errors: code, HTTP status and message, as in "Error responses" of the Amazon S3 API
+// reference; and the one table that turns the store's status into them.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/types.h"
+
+namespace cairn::s3 {
+
+struct Error {
+  std::string_view code;  // empty: no error
+  std::string message;    // empty: the table's
+  explicit operator bool() const { return !code.empty(); }
+};
+
+int http_status(std::string_view code);
+std::string_view default_message(std::string_view code);
+// What a failed operation means to an S3 client. `missing` is the code for NotFound.
+Error error_of(const Status& status, std::string_view missing = "NoSuchKey");
+
+}  // namespace cairn::s3

@@ -1,0 +1,190 @@
+#include "gateway/http/s3/payload.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/text.h"
+
+namespace cairn::s3 {
+
+using objects::Algorithm;
+using objects::Digest;
+
+namespace {
+constexpr size_t kLineMax = 4096;
+constexpr size_t kTrailersMax = 16;
+constexpr std::string_view kEmptySha256 =
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+}  // namespace
+
+PayloadBody::PayloadBody(http::Body& raw, const Authenticated& auth)
+    : raw_(raw),
+      auth_(auth),
+      framed_(auth.payload >= Payload::kStreaming),
+      signed_chunks_(auth.payload == Payload::kStreaming ||
+                     auth.payload == Payload::kStreamingTrailer),
+      previous_signature_(auth.seed_signature) {
+  if (auth.payload == Payload::kSigned) sha256_ = std::make_unique<Digest>(Algorithm::kSha256);
+}
+
+awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
+  if (done_ || into.empty()) co_return size_t{0};
+  if (!framed_) {
+    auto n = co_await raw_.read(into);
+    if (!n.ok() || sha256_ == nullptr) co_return n;
+    if (*n > 0) {
+      sha256_->update(into.first(*n));
+    } else {
+      done_ = true;
+      if (objects::hex(sha256_->finish()) != auth_.payload_sha256) {
+        co_return absl::InvalidArgumentError("XAmzContentSHA256Mismatch");
+      }
+    }
+    co_return n;
+  }
+  if (!in_chunk_) {
+    Status begun = co_await begin_chunk();
+    if (!begun.ok()) co_return begun;
+    if (done_) co_return size_t{0};
+  }
+  size_t n = 0;
+  size_t want = std::min<uint64_t>(into.size(), chunk_left_);
+  if (at_ < buffer_.size()) {
+    n = std::min(want, buffer_.size() - at_);
+    std::memcpy(into.data(), buffer_.data() + at_, n);
+    at_ += n;
+  } else {
+    auto got = co_await raw_.read(into.first(want));
+    if (!got.ok()) co_return got;
+    if (*got == 0) co_return absl::CancelledError("the body ends inside a chunk");
+    n = *got;
+  }
+  if (sha256_) sha256_->update(into.first(n));
+  chunk_left_ -= n;
+  if (chunk_left_ == 0) {
+    Status ended = co_await end_chunk();
+    if (!ended.ok()) co_return ended;
+  }
+  co_return n;
+}
+
+awaitable<Status> PayloadBody::fill() {
+  if (at_ == buffer_.size()) {
+    buffer_.clear();
+    at_ = 0;
+  }
+  size_t old = buffer_.size();
+  buffer_.resize(old + 4096);
+  auto n = co_await raw_.read({reinterpret_cast<std::byte*>(buffer_.data()) + old, 4096});
+  buffer_.resize(old + (n.ok() ? *n : 0));
+  if (!n.ok()) co_return n.status();
+  if (*n == 0) co_return absl::CancelledError("the body ends early");
+  co_return absl::OkStatus();
+}
+
+awaitable<StatusOr<std::string>> PayloadBody::read_line() {
+  for (;;) {
+    size_t end = buffer_.find("\r\n", at_);
+    if (end != buffer_.npos) {
+      std::string line = buffer_.substr(at_, end - at_);
+      at_ = end + 2;
+      co_return line;
+    }
+    if (buffer_.size() - at_ > kLineMax) {
+      co_return absl::InvalidArgumentError("InvalidRequest a line of the chunked body is too long");
+    }
+    Status more = co_await fill();
+    if (!more.ok()) co_return more;
+  }
+}
+
+awaitable<Status> PayloadBody::begin_chunk() {
+  auto line = co_await read_line();
+  if (!line.ok()) co_return line.status();
+  std::string_view text = *line;
+  size_t semicolon = text.find(';');
+  auto size = parse_int<uint64_t>(text.substr(0, semicolon), 16);
+  if (!size || text[0] == '-') {
+    co_return absl::InvalidArgumentError("InvalidRequest a chunk has no valid size");
+  }
+  chunk_signature_.clear();
+  if (semicolon != text.npos) {
+    std::string_view extension = text.substr(semicolon + 1);
+    constexpr std::string_view kName = "chunk-signature=";
+    if (extension.substr(0, kName.size()) == kName) {
+      chunk_signature_ = extension.substr(kName.size());
+    }
+  }
+  if (signed_chunks_) sha256_ = std::make_unique<Digest>(Algorithm::kSha256);
+  chunk_left_ = *size;
+  in_chunk_ = true;
+  if (*size > 0) co_return absl::OkStatus();
+  in_chunk_ = false;
+  Status good = check_chunk_signature();
+  if (!good.ok()) co_return good;
+  done_ = true;
+  co_return co_await read_trailers();
+}
+
+awaitable<Status> PayloadBody::end_chunk() {
+  in_chunk_ = false;
+  while (buffer_.size() - at_ < 2) {
+    Status more = co_await fill();
+    if (!more.ok()) co_return more;
+  }
+  if (buffer_.compare(at_, 2, "\r\n") != 0) {
+    co_return absl::InvalidArgumentError("InvalidRequest a chunk does not end where it should");
+  }
+  at_ += 2;
+  co_return check_chunk_signature();
+}
+
+Status PayloadBody::check_chunk_signature() {
+  if (!signed_chunks_) return absl::OkStatus();
+  std::string to_sign =
+      cat("AWS4-HMAC-SHA256-PAYLOAD\n", auth_.timestamp, "\n", auth_.scope, "\n",
+          previous_signature_, "\n", kEmptySha256, "\n", objects::hex(sha256_->finish()));
+  std::string expected = objects::hex(hmac_sha256(auth_.signing_key, to_sign));
+  if (!equal_in_constant_time(expected, chunk_signature_)) {
+    return absl::InvalidArgumentError("SignatureDoesNotMatch");
+  }
+  previous_signature_ = expected;
+  return absl::OkStatus();
+}
+
+awaitable<Status> PayloadBody::read_trailers() {
+  std::string canonical, signature;
+  for (;;) {
+    // Some clients leave the last CRLF out.
+    auto line = co_await read_line();
+    if (!line.ok()) {
+      if (absl::IsCancelled(line.status()) && at_ == buffer_.size()) break;
+      co_return line.status();
+    }
+    if (line->empty()) break;
+    size_t colon = line->find(':');
+    if (colon == line->npos || trailers_.size() >= kTrailersMax) {
+      co_return absl::InvalidArgumentError("InvalidRequest a trailer is malformed");
+    }
+    std::string name = lower(std::string_view(*line).substr(0, colon));
+    std::string value = line->substr(colon + 1);
+    while (!value.empty() && value.front() == ' ') value.erase(0, 1);
+    while (!value.empty() && (value.back() == ' ' || value.back() == '\n')) value.pop_back();
+    if (name == "x-amz-trailer-signature") {
+      signature = value;
+      continue;
+    }
+    append(canonical, name, ":", value, "\n");
+    trailers_[name] = value;
+  }
+  if (auth_.payload != Payload::kStreamingTrailer) co_return absl::OkStatus();
+  std::string to_sign = cat("AWS4-HMAC-SHA256-TRAILER\n", auth_.timestamp, "\n", auth_.scope, "\n",
+                            previous_signature_, "\n",
+                            objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
+  if (!equal_in_constant_time(objects::hex(hmac_sha256(auth_.signing_key, to_sign)), signature)) {
+    co_return absl::InvalidArgumentError("SignatureDoesNotMatch");
+  }
+  co_return absl::OkStatus();
+}
+
+}  // namespace cairn::s3

@@ -1,0 +1,252 @@
+#include "gateway/http/s3/sigv4.h"
+
+#include <openssl/hmac.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <ctime>
+
+#include "core/text.h"
+#include "objects/digest.h"
+
+namespace cairn::s3 {
+
+using objects::Algorithm;
+
+std::string hmac_sha256(std::string_view key, std::string_view data) {
+  unsigned char out[EVP_MAX_MD_SIZE];
+  unsigned n = 0;
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+       reinterpret_cast<const unsigned char*>(data.data()), data.size(), out, &n);
+  return {reinterpret_cast<char*>(out), n};
+}
+
+namespace {
+
+constexpr std::string_view kAlgorithm = "AWS4-HMAC-SHA256";
+constexpr int64_t kSkewMs = 15 * 60 * 1000;
+constexpr int64_t kPresignedSecondsMax = 7 * 24 * 3600;
+
+struct Parts {
+  std::string access_key, date, region, service, signature, timestamp;
+  std::vector<std::string> signed_headers;
+  bool presigned = false;
+  int64_t expires_s = 0;
+};
+
+std::vector<std::string> split(std::string_view text, char by) {
+  std::vector<std::string> out;
+  for (;;) {
+    size_t at = text.find(by);
+    out.emplace_back(text.substr(0, at));
+    if (at == text.npos) return out;
+    text.remove_prefix(at + 1);
+  }
+}
+
+std::string_view trim(std::string_view s) {
+  while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
+  while (!s.empty() && (s.back() == ' ' || s.back() == '\t')) s.remove_suffix(1);
+  return s;
+}
+
+// KEY/DATE/REGION/SERVICE/aws4_request; the key may hold slashes.
+bool split_credential(std::string_view text, Parts& p) {
+  auto fields = split(text, '/');
+  size_t n = fields.size();
+  if (n < 5 || fields[n - 1] != "aws4_request") return false;
+  p.service = fields[n - 2];
+  p.region = fields[n - 3];
+  p.date = fields[n - 4];
+  for (size_t i = 0; i + 4 < n; i++) p.access_key += (i > 0 ? "/" : "") + fields[i];
+  return p.service == "s3" && p.date.size() == 8;
+}
+
+// 20130524T000000Z
+std::optional<int64_t> parse_timestamp(const std::string& text) {
+  tm parts{};
+  if (text.size() != 16 || ::strptime(text.c_str(), "%Y%m%dT%H%M%SZ", &parts) == nullptr) {
+    return std::nullopt;
+  }
+  return static_cast<int64_t>(::timegm(&parts)) * 1000;
+}
+
+Error parse_header(const http::Request& r, Parts& p) {
+  std::string_view text = r.header("authorization");
+  if (text.substr(0, kAlgorithm.size()) != kAlgorithm) {
+    return {"InvalidRequest", "The authorization mechanism that you provided is not supported. "
+                              "Please use AWS4-HMAC-SHA256."};
+  }
+  text.remove_prefix(kAlgorithm.size());
+  std::string credential;
+  for (auto& field : split(text, ',')) {
+    std::string_view f = trim(field);
+    size_t eq = f.find('=');
+    if (eq == f.npos) return {"AuthorizationHeaderMalformed", ""};
+    std::string_view name = f.substr(0, eq), value = f.substr(eq + 1);
+    if (name == "Credential") credential = value;
+    if (name == "SignedHeaders") p.signed_headers = split(value, ';');
+    if (name == "Signature") p.signature = value;
+  }
+  if (!split_credential(credential, p) || p.signed_headers.empty() || p.signature.size() != 64) {
+    return {"AuthorizationHeaderMalformed", ""};
+  }
+  p.timestamp = r.header("x-amz-date");
+  if (p.timestamp.empty()) {  // a Date header does as well
+    if (auto s = http::parse_http_date(r.header("date"))) {
+      time_t t = *s;
+      tm parts{};
+      ::gmtime_r(&t, &parts);
+      char stamp[32];
+      p.timestamp.assign(stamp, std::strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &parts));
+    }
+  }
+  return {};
+}
+
+Error parse_query(const http::Request& r, Parts& p) {
+  auto value = [&](std::string_view name) -> std::string {
+    const std::string* v = r.param(name);
+    return v == nullptr ? "" : *v;
+  };
+  p.presigned = true;
+  if (value("X-Amz-Algorithm") != kAlgorithm || !split_credential(value("X-Amz-Credential"), p)) {
+    return {"AuthorizationQueryParametersError", ""};
+  }
+  p.signed_headers = split(value("X-Amz-SignedHeaders"), ';');
+  p.signature = value("X-Amz-Signature");
+  p.timestamp = value("X-Amz-Date");
+  auto expires = parse_int<int64_t>(value("X-Amz-Expires"));
+  if (!expires || *expires < 1 || *expires > kPresignedSecondsMax || p.signature.size() != 64) {
+    return {"AuthorizationQueryParametersError", "X-Amz-Expires must be between 1 and 604800"};
+  }
+  p.expires_s = *expires;
+  return {};
+}
+
+std::string canonical_request(const http::Request& r, const Parts& p, std::string_view payload_hash) {
+  std::string out = cat(r.method, "\n", http::percent_encode(r.path, true), "\n");
+  std::vector<std::pair<std::string, std::string>> query;
+  for (auto& [name, value] : r.query) {
+    if (p.presigned && name == "X-Amz-Signature") continue;
+    query.emplace_back(http::percent_encode(name, false), http::percent_encode(value, false));
+  }
+  std::sort(query.begin(), query.end());
+  for (size_t i = 0; i < query.size(); i++) {
+    append(out, i > 0 ? "&" : "", query[i].first, "=", query[i].second);
+  }
+  out += "\n";
+  for (auto& name : p.signed_headers) {
+    append(out, name, ":");
+    // Runs of blanks count as one.
+    bool blank = false;
+    for (char c : trim(r.header(name))) {
+      if (c == ' ' && blank) continue;
+      blank = c == ' ';
+      out.push_back(c);
+    }
+    out += "\n";
+  }
+  out += "\n";
+  for (size_t i = 0; i < p.signed_headers.size(); i++) {
+    append(out, i > 0 ? ";" : "", p.signed_headers[i]);
+  }
+  append(out, "\n", payload_hash);
+  return out;
+}
+
+}  // namespace
+
+std::string Authenticator::signing_key(std::string_view access_key, std::string_view secret,
+                                       std::string_view date, std::string_view region,
+                                       std::string_view service) {
+  std::string id = cat(access_key, "/", date, "/", region, "/", service);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (cached_for_ == id) return cached_key_;
+  }
+  std::string key = hmac_sha256(cat("AWS4", secret), date);
+  key = hmac_sha256(key, region);
+  key = hmac_sha256(key, service);
+  key = hmac_sha256(key, "aws4_request");
+  absl::MutexLock lock(&mutex_);
+  cached_for_ = id;
+  cached_key_ = key;
+  return key;
+}
+
+Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authenticated& out) {
+  const bool by_query = r.param("X-Amz-Algorithm") != nullptr || r.param("X-Amz-Signature") != nullptr;
+  const bool by_header = r.has_header("authorization");
+  if (by_query && by_header) {
+    return {"InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
+                               "parameter, Signature query string parameter or the Authorization "
+                               "header should be specified"};
+  }
+  if (!by_query && !by_header) return {"AccessDenied", ""};
+  Parts p;
+  if (Error e = by_query ? parse_query(r, p) : parse_header(r, p)) return e;
+  auto stamp = parse_timestamp(p.timestamp);
+  if (!stamp || p.timestamp.substr(0, 8) != p.date) {
+    return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
+  }
+  if (p.presigned) {
+    if (*stamp - kSkewMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
+    if (now_ms > *stamp + p.expires_s * 1000) return {"AccessDenied", "Request has expired"};
+  } else if (std::abs(now_ms - *stamp) > kSkewMs) {
+    return {"RequestTimeTooSkewed", ""};
+  }
+  // What decides about the request must be signed: the host and every x-amz- header.
+  auto is_signed = [&](std::string_view name) {
+    return std::find(p.signed_headers.begin(), p.signed_headers.end(), name) !=
+           p.signed_headers.end();
+  };
+  if (!is_signed("host")) return {"AccessDenied", "The host header must be signed"};
+  for (auto& [name, value] : r.headers) {
+    if (name.substr(0, 6) == "x-amz-" && !is_signed(name)) {
+      return {"AccessDenied", cat("There were headers present in the request which were not signed: ",
+                                  name)};
+    }
+  }
+  std::string content = std::string(r.header("x-amz-content-sha256"));
+  if (content.empty()) {
+    if (!p.presigned) {
+      return {"InvalidRequest", "Missing required header for this request: x-amz-content-sha256"};
+    }
+    content = "UNSIGNED-PAYLOAD";
+  }
+  auto secret = users_.secret(p.access_key);
+  if (!secret) return {"InvalidAccessKeyId", ""};
+  std::string key = signing_key(p.access_key, *secret, p.date, p.region, p.service);
+  out.scope = cat(p.date, "/", p.region, "/", p.service, "/aws4_request");
+  std::string canonical = canonical_request(r, p, content);
+  std::string to_sign =
+      cat(kAlgorithm, "\n", p.timestamp, "\n", out.scope, "\n",
+          objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
+  if (!equal_in_constant_time(objects::hex(hmac_sha256(key, to_sign)), p.signature)) {
+    return {"SignatureDoesNotMatch", ""};
+  }
+  out.user = p.access_key;
+  out.signing_key = std::move(key);
+  out.timestamp = p.timestamp;
+  out.seed_signature = p.signature;
+  if (content == "UNSIGNED-PAYLOAD") {
+    out.payload = Payload::kUnsigned;
+  } else if (content == "STREAMING-AWS4-HMAC-SHA256-PAYLOAD") {
+    out.payload = Payload::kStreaming;
+  } else if (content == "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER") {
+    out.payload = Payload::kStreamingTrailer;
+  } else if (content == "STREAMING-UNSIGNED-PAYLOAD-TRAILER") {
+    out.payload = Payload::kStreamingUnsignedTrailer;
+  } else if (content.size() == 64 &&
+             content.find_first_not_of("0123456789abcdef") == content.npos) {
+    out.payload = Payload::kSigned;
+    out.payload_sha256 = content;
+  } else {
+    return {"InvalidArgument",
+            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- value, or a SHA-256 in hex"};
+  }
+  return {};
+}
+
+}  // namespace cairn::s3

@@ -1,0 +1,51 @@
+// AWS Signature Version 4, by header and by presigned URL, and the payload forms that go with it.
+// Source: "Authenticating Requests (AWS Signature Version 4)" of the Amazon S3 API reference.
+//
+// Threads: any.
+#pragma once
+
+#include <absl/synchronization/mutex.h>
+
+#include <optional>
+#include <string>
+
+#include "core/users.h"
+#include "gateway/http/message.h"
+#include "gateway/http/s3/errors.h"
+
+namespace cairn::s3 {
+
+enum class Payload : uint8_t {
+  kUnsigned,
+  kSigned,                  // x-amz-content-sha256 is the SHA-256 of the body
+  kStreaming,               // aws-chunked, each chunk signed
+  kStreamingTrailer,        // … and the trailer too
+  kStreamingUnsignedTrailer // aws-chunked, nothing signed, with a trailer
+};
+
+struct Authenticated {
+  std::string user;
+  Payload payload = Payload::kUnsigned;
+  std::string payload_sha256;  // hex, if kSigned
+  // For chunk signatures.
+  std::string signing_key, scope, timestamp, seed_signature;
+};
+
+std::string hmac_sha256(std::string_view key, std::string_view data);
+
+class Authenticator {
+ public:
+  explicit Authenticator(const Users& users) : users_(users) {}
+  // Who sent the request. AccessDenied if nobody signed it.
+  Error authenticate(const http::Request& request, int64_t now_ms, Authenticated& out);
+
+ private:
+  std::string signing_key(std::string_view access_key, std::string_view secret, std::string_view date,
+                          std::string_view region, std::string_view service);
+  const Users& users_;
+  absl::Mutex mutex_;
+  std::string cached_for_ ABSL_GUARDED_BY(mutex_);
+  std::string cached_key_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace cairn::s3

@@ -1,0 +1,155 @@
+#include "objects/digest.h"
+
+#include <openssl/evp.h>
+
+#include <array>
+#include <bit>
+
+#include "core/checksum.h"
+
+namespace cairn::objects {
+
+std::string hex(std::string_view raw) {
+  std::string out;
+  for (unsigned char c : raw) {
+    out.push_back("0123456789abcdef"[c >> 4]);
+    out.push_back("0123456789abcdef"[c & 15]);
+  }
+  return out;
+}
+
+std::string base64(std::string_view raw) {
+  std::string out((raw.size() + 2) / 3 * 4 + 1, '\0');
+  int n = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                          reinterpret_cast<const unsigned char*>(raw.data()),
+                          static_cast<int>(raw.size()));
+  out.resize(static_cast<size_t>(n));
+  return out;
+}
+
+std::optional<std::string> base64_decode(std::string_view text) {
+  if (text.size() % 4 != 0 || text.size() > 4096) return std::nullopt;
+  std::string out(text.size() / 4 * 3 + 1, '\0');
+  int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                          reinterpret_cast<const unsigned char*>(text.data()),
+                          static_cast<int>(text.size()));
+  if (n < 0) return std::nullopt;
+  size_t padding = 0;
+  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') padding++;
+  out.resize(static_cast<size_t>(n) - padding);
+  if (base64(out) != text) return std::nullopt;
+  return out;
+}
+
+namespace {
+constexpr std::pair<std::string_view, Algorithm> kNames[] = {
+    {"crc32", Algorithm::kCrc32}, {"crc32c", Algorithm::kCrc32c},
+    {"crc64nvme", Algorithm::kCrc64nvme}, {"sha1", Algorithm::kSha1},
+    {"sha256", Algorithm::kSha256}, {"md5", Algorithm::kMd5}};
+
+std::string big_endian(uint64_t value, int bytes) {
+  std::string out;
+  for (int i = bytes - 1; i >= 0; i--) out.push_back(static_cast<char>(value >> (8 * i)));
+  return out;
+}
+int crc_bytes(Algorithm a) { return a == Algorithm::kCrc64nvme ? 8 : 4; }
+}  // namespace
+
+std::optional<Algorithm> algorithm_named(std::string_view name) {
+  for (auto& [n, a] : kNames) {
+    if (n == name && a != Algorithm::kMd5) return a;
+  }
+  return std::nullopt;
+}
+
+std::string_view name_of(Algorithm algorithm) {
+  for (auto& [n, a] : kNames) {
+    if (a == algorithm) return n;
+  }
+  return "";
+}
+
+void Digest::Free::operator()(void* context) const {
+  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context));
+}
+
+Digest::Digest(Algorithm algorithm) : algorithm_(algorithm) {
+  if (is_crc(algorithm)) return;
+  context_.reset(EVP_MD_CTX_new());
+  const EVP_MD* md = algorithm == Algorithm::kMd5    ? EVP_md5()
+                     : algorithm == Algorithm::kSha1 ? EVP_sha1()
+                                                     : EVP_sha256();
+  EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_.get()), md, nullptr);
+}
+Digest::~Digest() = default;
+Digest::Digest(Digest&&) noexcept = default;
+Digest& Digest::operator=(Digest&&) noexcept = default;
+
+void Digest::update(Bytes data) {
+  switch (algorithm_) {
+    case Algorithm::kCrc32:
+      crc_ = crc32(static_cast<uint32_t>(crc_), data);
+      return;
+    case Algorithm::kCrc32c:
+      crc_ = crc32c(static_cast<uint32_t>(crc_), data);
+      return;
+    case Algorithm::kCrc64nvme:
+      crc_ = crc64nvme(crc_, data);
+      return;
+    default:
+      EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_.get()), data.data(), data.size());
+  }
+}
+
+std::string Digest::finish() {
+  if (is_crc(algorithm_)) return big_endian(crc_, crc_bytes(algorithm_));
+  unsigned char out[EVP_MAX_MD_SIZE];
+  unsigned n = 0;
+  EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_.get()), out, &n);
+  return {reinterpret_cast<char*>(out), n};
+}
+
+std::string digest_of(Algorithm algorithm, std::string_view data) {
+  Digest d(algorithm);
+  d.update(as_bytes(data));
+  return d.finish();
+}
+
+// Appending n zero bytes is a linear map of the CRC register; its matrix is squared up to n.
+std::string combine_crc(Algorithm algorithm, std::string_view crc_a, std::string_view crc_b,
+                        uint64_t length_b) {
+  const int bits = crc_bytes(algorithm) * 8;
+  const uint64_t poly = algorithm == Algorithm::kCrc64nvme ? 0x9a6c9329ac4bc9b5ULL
+                        : algorithm == Algorithm::kCrc32c  ? 0x82f63b78ULL
+                                                           : 0xedb88320ULL;
+  using Matrix = std::array<uint64_t, 64>;
+  auto times = [&](const Matrix& m, uint64_t v) {
+    uint64_t sum = 0;
+    for (int i = 0; v != 0; i++, v >>= 1) {
+      if (v & 1) sum ^= m[static_cast<size_t>(i)];
+    }
+    return sum;
+  };
+  auto square = [&](const Matrix& m) {
+    Matrix out{};
+    for (int i = 0; i < bits; i++) out[static_cast<size_t>(i)] = times(m, m[static_cast<size_t>(i)]);
+    return out;
+  };
+  Matrix m{};  // one zero bit
+  m[0] = poly;
+  for (int i = 1; i < bits; i++) m[static_cast<size_t>(i)] = uint64_t{1} << (i - 1);
+  for (int i = 0; i < 3; i++) m = square(m);  // one zero byte
+  auto value = [](std::string_view raw) {
+    uint64_t v = 0;
+    for (unsigned char c : raw) v = v << 8 | c;
+    return v;
+  };
+  uint64_t a = value(crc_a);
+  for (uint64_t n = length_b; n != 0; n >>= 1) {
+    if (n & 1) a = times(m, a);
+    m = square(m);
+  }
+  return big_endian(a ^ value(crc_b), crc_bytes(algorithm));
+}
+
+}  // namespace cairn::objects

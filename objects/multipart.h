@@ -1,0 +1,69 @@
+// Multipart uploads, as S3 defines them. An upload and its parts are records of the store's own
+// namespace, so they survive restarts; a part's bytes land in their final extents, and completing
+// is one batch: the object appears, the parts and the upload go.
+//
+//   upload  = "u/" bucket id "/" key NUL id  value empty, meta as the object will have it
+//   part    = "p/" id "/" number             number in five digits
+//
+// Threads and errors as in objects/object.h; NotFound: no such upload.
+#pragma once
+
+#include "objects/object.h"
+
+namespace cairn::objects {
+
+inline constexpr unsigned kPartNumberMax = 10000;
+inline constexpr uint64_t kPartBytesMin = 5 << 20;
+
+struct PartInfo {
+  unsigned number = 0;
+  uint64_t size = 0;
+  std::string etag;
+  int64_t modified_ms = 0;
+  std::map<std::string, std::string> checksums;  // algorithm -> base64
+};
+struct UploadInfo {
+  std::string key, id;
+  int64_t started_ms = 0;
+  ObjectMeta meta;
+};
+
+struct PutUpload {
+  std::string id;
+  Lsn version;
+};
+StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::string_view key,
+                                  ObjectMeta meta);
+StatusOr<UploadInfo> find_upload(Store& store, const Namespace& bucket, std::string_view key,
+                                 std::string_view id);
+StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_view key,
+                             std::string_view id, unsigned number, Upload& bytes, ObjectMeta meta);
+StatusOr<std::vector<PartInfo>> list_parts(Store& store, std::string_view id);
+struct UploadPage {
+  std::vector<UploadInfo> uploads;
+  std::vector<std::string> prefixes;
+  bool truncated = false;
+};
+UploadPage list_uploads(Store& store, const Namespace& bucket, std::string_view prefix,
+                        std::string_view delimiter, std::string_view key_marker,
+                        std::string_view id_marker, size_t limit);
+StatusOr<Lsn> abort_upload(Store& store, const Namespace& bucket, std::string_view key,
+                           std::string_view id);
+
+struct CompletePart {
+  unsigned number;
+  std::string etag;
+  std::map<std::string, std::string> checksums;
+};
+struct Completed {
+  PutResult put;
+  std::string checksum_algorithm, checksum;  // if the upload declared one
+  bool full_object = false;
+};
+// InvalidArgument "InvalidPart…", "InvalidPartOrder…", "EntityTooSmall…", "BadDigest…".
+awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket, std::string_view key,
+                                               std::string_view id, std::vector<CompletePart> parts,
+                                               Conditions conditions,
+                                               std::string declared_checksum);
+
+}  // namespace cairn::objects

@@ -1,0 +1,354 @@
+#include "objects/object.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace cairn::objects {
+
+bool valid_bucket_name(std::string_view name) {
+  if (name.size() < 3 || name.size() > 63) return false;
+  auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  if (!alnum(name.front()) || !alnum(name.back())) return false;
+  bool digits_and_dots = true;
+  for (size_t i = 0; i < name.size(); i++) {
+    char c = name[i];
+    if (!alnum(c) && c != '-' && c != '.') return false;
+    if (c == '.' && name[i - 1] == '.') return false;
+    digits_and_dots &= (c >= '0' && c <= '9') || c == '.';
+  }
+  if (digits_and_dots && std::count(name.begin(), name.end(), '.') == 3) return false;  // an IP
+  return name.substr(0, 4) != "xn--" && name.substr(0, 2) != "-/" &&
+         !(name.size() > 8 && name.substr(name.size() - 8) == "-s3alias");
+}
+
+std::string etag_of(const ObjectMeta& meta, Lsn version) {
+  if (!meta.etag.empty()) return meta.etag;
+  std::string digits(16, '0');
+  uint64_t v = version.value();
+  for (size_t i = 16; i-- > 0; v >>= 4) digits[i] = "0123456789abcdef"[v & 15];
+  return cat("0000000000000000", digits, "-0");
+}
+
+Info info_of(Store& store, const Entry* e) {
+  Info info;
+  info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
+  info.version = e->lsn;
+  info.expire_ms = e->expire_ms();
+  if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);
+  info.modified_ms =
+      info.meta.modified_ms != 0 ? info.meta.modified_ms : store.log().time_of(e->lsn);
+  info.etag = etag_of(info.meta, e->lsn);
+  return info;
+}
+
+namespace {
+bool any_etag(std::string_view list, std::string_view etag) {
+  while (!list.empty()) {
+    size_t comma = list.find(',');
+    std::string_view one = list.substr(0, comma);
+    list = comma == list.npos ? "" : list.substr(comma + 1);
+    while (!one.empty() && one.front() == ' ') one.remove_prefix(1);
+    while (!one.empty() && one.back() == ' ') one.remove_suffix(1);
+    if (one == "*") return true;
+    if (one.substr(0, 2) == "W/") one.remove_prefix(2);
+    if (one.size() >= 2 && one.front() == '"' && one.back() == '"') {
+      one = one.substr(1, one.size() - 2);
+    }
+    if (one == etag) return true;
+  }
+  return false;
+}
+}  // namespace
+
+Verdict judge(const Conditions& c, const Info* now) {
+  if (c.if_version && (now == nullptr ? Lsn() : now->version) != *c.if_version) {
+    return Verdict::kFailed;
+  }
+  if (!c.if_match.empty()) {
+    if (now == nullptr || !any_etag(c.if_match, now->etag)) return Verdict::kFailed;
+  } else if (c.if_unmodified_since_s && now != nullptr &&
+             now->modified_ms / 1000 > *c.if_unmodified_since_s) {
+    return Verdict::kFailed;
+  }
+  if (!c.if_none_match.empty()) {
+    if (now != nullptr && any_etag(c.if_none_match, now->etag)) return Verdict::kNotModified;
+  } else if (c.if_modified_since_s && now != nullptr &&
+             now->modified_ms / 1000 <= *c.if_modified_since_s) {
+    return Verdict::kNotModified;
+  }
+  return Verdict::kGo;
+}
+
+StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
+  KeyHash hash = ns.hash(key);
+  StripeLocks lock(store, hash);
+  Entry* e = store.find(ns, key, hash);
+  if (e == nullptr) return absl::NotFoundError("no such key");
+  return info_of(store, e);
+}
+
+StatusOr<Opened> open(Store& store, Namespace& ns, std::string_view key,
+                      const std::optional<Range>& range, const Conditions& conditions,
+                      Verdict* verdict) {
+  KeyHash hash = ns.hash(key);
+  StripeLocks lock(store, hash);
+  Entry* e = store.find(ns, key, hash);
+  if (e == nullptr) return absl::NotFoundError("no such key");
+  Opened o;
+  o.info = info_of(store, e);
+  Verdict v = judge(conditions, &o.info);
+  if (verdict != nullptr) *verdict = v;
+  if (v != Verdict::kGo) {
+    if (verdict == nullptr) return absl::FailedPreconditionError("a condition did not hold");
+    return o;
+  }
+  const uint64_t size = o.info.size;
+  o.length = size;
+  if (range) {
+    if (range->first) {
+      if (*range->first >= size) return absl::OutOfRangeError("the range starts past the end");
+      o.offset = *range->first;
+      o.length = std::min(range->last.value_or(size - 1), size - 1) - o.offset + 1;
+    } else {
+      if (*range->last == 0 || size == 0) return absl::OutOfRangeError("an empty range");
+      o.length = std::min(*range->last, size);
+      o.offset = size - o.length;
+    }
+  }
+  if (e->is_blob()) {
+    o.reader = std::make_unique<BlobReader>(store.extents(), *BlobRef::decode(e->value()), o.offset,
+                                            o.length);
+  } else {
+    o.inline_bytes = std::string(e->value().substr(o.offset, o.length));
+  }
+  return o;
+}
+
+// ---- uploads ----
+
+Upload::Upload(Store& store, uint64_t size_hint) : store_(store), size_hint_(size_hint) {
+  if (size_hint_ > store_.options().extent_threshold) {
+    writer_ = std::make_unique<BlobWriter>(store_.extents(), size_hint_);
+  }
+}
+
+Upload::~Upload() {
+  if (blob_ && !given_) store_.extents().unref(*blob_);
+}
+
+void Upload::add_digest(Algorithm algorithm) {
+  for (auto& [d, result] : digests_) {
+    if (d.algorithm() == algorithm) return;
+  }
+  digests_.emplace_back(Digest(algorithm), std::string());
+}
+
+void Upload::update(Bytes data) {
+  for (auto& [d, result] : digests_) d.update(data);
+}
+
+std::string Upload::digest(Algorithm algorithm) {
+  for (auto& [d, result] : digests_) {
+    if (d.algorithm() != algorithm) continue;
+    if (result.empty()) result = d.finish();
+    return result;
+  }
+  return {};
+}
+
+uint64_t Upload::size() const {
+  if (blob_) return blob_->size;
+  return writer_ ? writer_->size() : small_used_;
+}
+
+awaitable<StatusOr<MutableBytes>> Upload::prepare() {
+  const uint64_t threshold = store_.options().extent_threshold;
+  if (!writer_ && small_used_ == threshold) {
+    writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
+    Status moved = co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+    if (!moved.ok()) co_return moved;
+    small_.clear();
+    small_.shrink_to_fit();
+  }
+  if (writer_) {
+    auto room = co_await writer_->prepare();
+    if (room.ok()) room_ = *room;
+    co_return room;
+  }
+  if (small_.size() == small_used_) {
+    small_.resize(std::min<uint64_t>(threshold, std::max<uint64_t>({size_hint_, small_used_ * 2, 4096})));
+  }
+  room_ = {reinterpret_cast<std::byte*>(small_.data()) + small_used_, small_.size() - small_used_};
+  co_return room_;
+}
+
+void Upload::commit(size_t bytes) {
+  update({room_.data(), bytes});
+  room_ = room_.subspan(bytes);
+  if (writer_) {
+    writer_->commit(bytes);
+  } else {
+    small_used_ += bytes;
+  }
+}
+
+awaitable<Status> Upload::append(Bytes data) {
+  while (!data.empty()) {
+    auto room = co_await prepare();
+    if (!room.ok()) co_return room.status();
+    size_t n = std::min(room->size(), data.size());
+    std::memcpy(room->data(), data.data(), n);
+    commit(n);
+    data = data.subspan(n);
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Upload::append_object(Opened& source) {
+  if (source.reader == nullptr) co_return co_await append(as_bytes(source.inline_bytes));
+  const bool hashing = !digests_.empty();
+  if (!hashing) {  // no bytes need to be seen
+    if (!writer_) {
+      writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
+      Status moved =
+          co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+      if (!moved.ok()) co_return moved;
+    }
+    co_return co_await writer_->append_range(source.reader->blob(), source.offset, source.length);
+  }
+  while (source.reader->left() > 0) {
+    auto bytes = co_await source.reader->next();
+    if (!bytes.ok()) co_return bytes.status();
+    Status added = co_await append(*bytes);
+    if (!added.ok()) co_return added;
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Upload::finish() {
+  if (!writer_) co_return absl::OkStatus();
+  auto blob = co_await writer_->finish();
+  if (!blob.ok()) co_return blob.status();
+  blob_ = std::move(*blob);
+  encoded_ = blob_->encode();
+  co_return absl::OkStatus();
+}
+
+RecordView Upload::record(Namespace& ns, std::string_view key, std::string_view meta,
+                          int64_t expire_ms) {
+  RecordView r;
+  r.ns = ns.id;
+  r.key = key;
+  r.meta = meta;
+  r.value = blob_ ? std::string_view(encoded_) : std::string_view(small_).substr(0, small_used_);
+  if (blob_) r.flags |= kRecordIsBlob;
+  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  r.expire_ms = expire_ms;
+  return r;
+}
+
+StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
+                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions) {
+  if (Status s = store.check_write(true); !s.ok()) return s;
+  std::string encoded = meta.empty() ? "" : meta.encode();
+  KeyHash hash = ns.hash(key);
+  StripeLocks lock(store, hash);
+  if (!conditions.empty()) {
+    Entry* e = store.find(ns, key, hash);
+    std::optional<Info> now;
+    if (e != nullptr) now = info_of(store, e);
+    if (!conditions.if_match.empty() && !now) return absl::NotFoundError("no such key");
+    if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
+      return absl::FailedPreconditionError("a condition did not hold");
+    }
+  }
+  auto lsn = store.put(ns, hash, upload.record(ns, key, encoded, expire_ms));
+  if (!lsn.ok()) return lsn.status();
+  upload.gave_away();
+  return PutResult{*lsn, etag_of(meta, *lsn)};
+}
+
+StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
+                     const Conditions& conditions) {
+  if (Status s = store.check_write(false); !s.ok()) return s;
+  KeyHash hash = ns.hash(key);
+  StripeLocks lock(store, hash);
+  Entry* e = store.find(ns, key, hash);
+  if (!conditions.empty()) {
+    std::optional<Info> now;
+    if (e != nullptr) now = info_of(store, e);
+    if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
+      return absl::FailedPreconditionError("a condition did not hold");
+    }
+  }
+  if (e == nullptr) return Lsn();
+  return store.remove(ns, hash, e);
+}
+
+// ---- listing ----
+
+ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
+  store.ensure_ordered(ns);
+  ListPage page;
+  const int64_t now = store.now_ms();
+  absl::ReaderMutexLock lock(&ns.order_mutex);
+  auto in_prefix = [&](std::string_view key) {
+    return key.substr(0, q.prefix.size()) == q.prefix;
+  };
+  // The common prefix that a key falls into, or nothing.
+  auto group_of = [&](std::string_view key) -> std::string_view {
+    if (q.delimiter.empty()) return {};
+    size_t at = key.find(q.delimiter, q.prefix.size());
+    return at == key.npos ? std::string_view() : key.substr(0, at + q.delimiter.size());
+  };
+  // First name after all that begin with `prefix`.
+  auto past = [&](std::string prefix) {
+    while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
+    if (prefix.empty()) return ns.order.end();
+    prefix.back()++;
+    return ns.order.lower_bound(std::string_view(prefix));
+  };
+  auto it = ns.order.lower_bound(std::string_view(q.prefix));
+  if (!q.after.empty() && q.after >= q.prefix) {
+    it = ns.order.upper_bound(std::string_view(q.after));
+    if (in_prefix(q.after)) {
+      // A page that ended with a common prefix goes on after all of it.
+      std::string_view group = group_of(q.after);
+      if (!group.empty() && group == q.after) it = past(std::string(group));
+    }
+  }
+  while (it != ns.order.end() && in_prefix((*it)->key())) {
+    const Entry* e = *it;
+    if (e->expired(now)) {
+      ++it;
+      continue;
+    }
+    if (page.items.size() >= q.limit) {
+      page.truncated = true;
+      break;
+    }
+    page.newest = std::max(page.newest, e->lsn);
+    ListItem item;
+    if (std::string_view group = group_of(e->key()); !group.empty()) {
+      item.key = group;
+      item.is_prefix = true;
+      page.items.push_back(std::move(item));
+      it = past(page.items.back().key);
+      continue;
+    }
+    Info info = info_of(store, e);
+    item.key = e->key();
+    item.size = info.size;
+    item.etag = std::move(info.etag);
+    item.modified_ms = info.modified_ms;
+    item.version = e->lsn;
+    if (!info.meta.checksums.empty()) item.checksum_algorithm = info.meta.checksums.begin()->first;
+    page.items.push_back(std::move(item));
+    ++it;
+  }
+  if (page.truncated && !page.items.empty()) page.next = page.items.back().key;
+  return page;
+}
+
+}  // namespace cairn::objects

@@ -1,0 +1,141 @@
+// Objects: what a value looks like to those who upload and download, whatever the door.
+//
+// Threads: coroutines on any I/O executor; functions that are not coroutines from any thread.
+// Errors: NotFound (no such key or bucket), FailedPrecondition (a condition did not hold),
+// OutOfRange (a range past the end), InvalidArgument (bytes that are not what was declared),
+// ResourceExhausted (memory, disk), Unavailable (read-only), DataLoss (damage on disk).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/store.h"
+#include "core/value.h"
+#include "objects/digest.h"
+
+namespace cairn::objects {
+
+inline constexpr size_t kObjectKeyMax = 1024;
+
+// S3's rules for general purpose buckets, and none of the names of the numbered databases.
+bool valid_bucket_name(std::string_view name);
+
+struct Info {
+  uint64_t size = 0;
+  Lsn version;
+  int64_t modified_ms = 0;
+  int64_t expire_ms = 0;
+  ObjectMeta meta;
+  std::string etag;  // without quotes
+};
+
+// The ETag of a value that was not written as an object comes from its version, in the form that
+// clients do not take for an MD5.
+std::string etag_of(const ObjectMeta& meta, Lsn version);
+Info info_of(Store& store, const Entry* entry);
+
+// The conditions of RFC 9110 section 13 and of S3's conditional writes. Empty fields do not count.
+struct Conditions {
+  std::string if_match;       // ETags in quotes, separated by commas, or *
+  std::string if_none_match;
+  std::optional<int64_t> if_modified_since_s, if_unmodified_since_s;
+  std::optional<Lsn> if_version;  // the version, invalid for "must not exist"
+  bool empty() const {
+    return if_match.empty() && if_none_match.empty() && !if_modified_since_s &&
+           !if_unmodified_since_s && !if_version;
+  }
+};
+enum class Verdict { kGo, kNotModified, kFailed };
+Verdict judge(const Conditions& conditions, const Info* current);
+
+// A value being read: what it was at one moment, however it changes meanwhile.
+struct Opened {
+  Info info;
+  std::string inline_bytes;            // the wanted range, iff there is no reader
+  std::unique_ptr<BlobReader> reader;  // the wanted range
+  uint64_t offset = 0, length = 0;     // the wanted range
+};
+// A range as a client may ask for it, before the size is known.
+struct Range {
+  std::optional<uint64_t> first, last;  // last inclusive; first alone missing: the last `last` bytes
+};
+StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key);
+StatusOr<Opened> open(Store& store, Namespace& ns, std::string_view key,
+                      const std::optional<Range>& range, const Conditions& conditions = {},
+                      Verdict* verdict = nullptr);
+
+// A value being written: small ones stay in memory, larger ones go to extents as they come.
+class Upload {
+ public:
+  Upload(Store& store, uint64_t size_hint);
+
+  awaitable<StatusOr<MutableBytes>> prepare();  // room to fill
+  void commit(size_t bytes);
+  awaitable<Status> append(Bytes data);
+  // Bytes of a value that is there already; shared where they lie in extents.
+  awaitable<Status> append_object(Opened& source);
+  void add_digest(Algorithm algorithm);
+  uint64_t size() const;
+  std::string digest(Algorithm algorithm);  // after the last byte, once
+
+  // All bytes durable in extents, or in memory. Call before the commit of the record.
+  awaitable<Status> finish();
+  // The record of this value; after finish(). The blob's reference goes to whoever puts it.
+  RecordView record(Namespace& ns, std::string_view key, std::string_view meta, int64_t expire_ms);
+  void gave_away() { given_ = true; }
+  ~Upload();
+  Upload(const Upload&) = delete;
+
+ private:
+  void update(Bytes data);
+  Store& store_;
+  const uint64_t size_hint_;
+  std::string small_;
+  size_t small_used_ = 0;
+  std::unique_ptr<BlobWriter> writer_;
+  std::optional<BlobRef> blob_;
+  std::string encoded_;
+  std::vector<std::pair<Digest, std::string>> digests_;
+  MutableBytes room_;
+  bool given_ = false;
+};
+
+struct PutResult {
+  Lsn version;
+  std::string etag;
+};
+// Publishes a finished upload under a key, if the conditions hold at that moment.
+StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
+                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions);
+// The version of the deletion, or an invalid one if there was nothing.
+StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
+                     const Conditions& conditions = {});
+
+// ---- listing ----
+
+struct ListQuery {
+  std::string prefix, delimiter;
+  std::string after;      // exclusive; a common prefix skips all below it
+  size_t limit = 1000;
+};
+struct ListItem {
+  std::string key;
+  bool is_prefix = false;
+  uint64_t size = 0;
+  std::string etag;
+  int64_t modified_ms = 0;
+  Lsn version;
+  std::string checksum_algorithm;
+};
+struct ListPage {
+  std::vector<ListItem> items;  // in order of key
+  bool truncated = false;
+  std::string next;             // pass as `after`
+  Lsn newest;
+};
+ListPage list(Store& store, Namespace& ns, const ListQuery& query);
+
+}  // namespace cairn::objects
