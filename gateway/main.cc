@@ -15,6 +15,7 @@
 #include "gateway/credentials.h"
 #include "gateway/net.h"
 #include "gateway/options.h"
+#include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
 #include "gateway/http/s3/service.h"
@@ -143,6 +144,15 @@ int serve(const Options& options) {
     die_unless(http.listen_tls(endpoint_or_die("--http-tls", options.http_tls), tls));
   }
 
+  // The gRPC door.
+  rpc::Door rpc(server, *engines.front());
+  const auto grpc_endpoint = endpoint_or_die("--grpc", options.grpc);
+  die_unless(rpc.start(net::to_string(grpc_endpoint),
+                       options.grpc_tls.empty()
+                           ? ""
+                           : net::to_string(endpoint_or_die("--grpc-tls", options.grpc_tls)),
+                       {options.tls_cert, options.tls_key}));
+
   resp.start();
   http.start();
 
@@ -151,13 +161,19 @@ int serve(const Options& options) {
     if (!ec) server.shutdown();
   });
   std::string ready = cat("ready resp=", net::to_string(resp.local()),
-                          " http=", net::to_string(http.local()));
+                          " http=", net::to_string(http.local()),
+                          " grpc=", net::to_string({grpc_endpoint.address(),
+                                                    static_cast<uint16_t>(rpc.port())}));
+  if (!options.resp_tls.empty()) append(ready, " resp-tls=", net::to_string(resp.local_tls()));
+  if (!options.http_tls.empty()) append(ready, " http-tls=", net::to_string(http.local_tls()));
+  if (!options.grpc_tls.empty()) append(ready, " grpc-tls-port=", rpc.tls_port());
   std::printf("%s\n", ready.c_str());
   std::fflush(stdout);
 
   stop.get_future().wait();
   resp.stop();
   http.stop();
+  rpc.stop();
   Status closed = run_to_end(loops, store.close());
   if (!closed.ok()) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));

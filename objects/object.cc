@@ -342,6 +342,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
     item.size = info.size;
     item.etag = std::move(info.etag);
     item.modified_ms = info.modified_ms;
+    item.expire_ms = info.expire_ms;
     item.version = e->lsn;
     if (!info.meta.checksums.empty()) item.checksum_algorithm = info.meta.checksums.begin()->first;
     page.items.push_back(std::move(item));

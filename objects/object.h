@@ -127,6 +127,7 @@ struct ListItem {
   uint64_t size = 0;
   std::string etag;
   int64_t modified_ms = 0;
+  int64_t expire_ms = 0;
   Lsn version;
   std::string checksum_algorithm;
 };

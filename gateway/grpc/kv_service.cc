@@ -1,0 +1,375 @@
+#include "gateway/grpc/kv_service.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+#include "gateway/grpc/door.h"
+
+namespace cairn::rpc {
+
+namespace {
+
+bool wants_durable(v1::Durability d) { return d != v1::DURABILITY_EVERYSEC; }
+
+// The value of an entry, unless it is larger than `limit`.
+bool fill_inline(const Entry* e, v1::Value* value, uint64_t limit) {
+  value->set_version(e->lsn.value());
+  value->set_expires_at_ms(e->expire_ms());
+  if (e->is_blob() || e->value_size > limit) return false;
+  value->set_value(std::string(e->value()));
+  return true;
+}
+
+grpc::Status too_large(const v1::Key& key) {
+  return error(grpc::OUT_OF_RANGE, "TOO_LARGE", "the value does not fit in a message; use Objects.Download",
+               &key);
+}
+
+}  // namespace
+
+KeyValueService::Unary* KeyValueService::Get(Context* c, const v1::GetRequest* q,
+                                             v1::GetResponse* a) {
+  grpc::Status status = authorize(*c, shared_.users);
+  NamespacePtr ns = status.ok() ? find_namespace(store_, q->key(), status) : nullptr;
+  if (ns == nullptr) return finish(c, store_, status);
+  auto opened = objects::open(store_, *ns, q->key().key(), std::nullopt);
+  if (!opened.ok()) return finish(c, store_, error_of(opened.status(), &q->key()));
+  if (opened->info.size > kValueBytesMax) return finish(c, store_, too_large(q->key()));
+  a->mutable_value()->set_version(opened->info.version.value());
+  a->mutable_value()->set_expires_at_ms(opened->info.expire_ms);
+  if (opened->reader == nullptr) {
+    a->mutable_value()->set_value(std::move(opened->inline_bytes));
+    return finish(c, store_, {}, opened->info.version);
+  }
+  auto work = [](Store& store, objects::Opened o, const v1::Key& key,
+                 v1::GetResponse* a) -> awaitable<grpc::Status> {
+    auto bytes = co_await o.reader->read_all(kValueBytesMax);
+    if (!bytes.ok()) co_return error_of(bytes.status(), &key);
+    a->mutable_value()->set_value(std::move(*bytes));
+    co_return co_await settled(store, o.info.version);
+  };
+  return spawn(c, store_, work(store_, std::move(*opened), q->key(), a));
+}
+
+// Publishes a value whose bytes are in place; `r` has them, not yet key and expiry.
+grpc::Status KeyValueService::publish(const v1::PutRequest& q, RecordView r, v1::PutResponse& a,
+                                      Lsn& lsn) {
+  grpc::Status status;
+  NamespacePtr ns = find_namespace(store_, q.key(), status);
+  if (ns == nullptr) return status;
+  r.expire_ms = expiry_of(store_, q.ttl_ms(), q.expires_at_ms(), status);
+  if (!status.ok()) return status;
+  if (Status s = store_.check_write(true); !s.ok()) return error_of(s, &q.key());
+  r.ns = ns->id;
+  r.key = q.key().key();
+  KeyHash hash = ns->hash(r.key);
+  StripeLocks lock(store_, hash);
+  Entry* e = store_.find(*ns, r.key, hash);
+  status = check(q.condition(), e, q.key());
+  if (!status.ok()) return status;
+  if (q.keep_expiry() && e != nullptr) r.expire_ms = e->expire_ms();
+  if (r.expire_ms != 0) r.flags |= kRecordHasExpiry;
+  auto put = store_.put(*ns, hash, r);
+  if (!put.ok()) return error_of(put.status(), &q.key());
+  lsn = *put;
+  a.set_version(lsn.value());
+  if (!wants_durable(q.durability())) lsn = Lsn();
+  return {};
+}
+
+awaitable<grpc::Status> KeyValueService::put_large(const v1::PutRequest* q, v1::PutResponse* a) {
+  objects::Upload upload(store_, q->value().size());
+  Status stored = co_await upload.append(as_bytes(q->value()));
+  if (stored.ok()) stored = co_await upload.finish();
+  if (!stored.ok()) co_return error_of(stored, &q->key());
+  Lsn lsn;
+  grpc::Status status =
+      publish(*q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
+  if (!status.ok()) co_return status;
+  upload.gave_away();
+  co_return co_await settled(store_, lsn);
+}
+
+KeyValueService::Unary* KeyValueService::Put(Context* c, const v1::PutRequest* q,
+                                             v1::PutResponse* a) {
+  grpc::Status status = authorize(*c, shared_.users);
+  if (!status.ok()) return finish(c, store_, status);
+  if (q->value().size() > store_.options().extent_threshold) {
+    return spawn(c, store_, put_large(q, a));
+  }
+  RecordView r;
+  r.value = q->value();
+  Lsn lsn;
+  status = publish(*q, r, *a, lsn);
+  return finish(c, store_, status, lsn);
+}
+
+KeyValueService::Unary* KeyValueService::Delete(Context* c, const v1::DeleteRequest* q,
+                                                v1::DeleteResponse* a) {
+  grpc::Status status = authorize(*c, shared_.users);
+  NamespacePtr ns = status.ok() ? find_namespace(store_, q->key(), status) : nullptr;
+  if (ns == nullptr) return finish(c, store_, status);
+  if (Status s = store_.check_write(false); !s.ok()) {
+    return finish(c, store_, error_of(s, &q->key()));
+  }
+  KeyHash hash = ns->hash(q->key().key());
+  Lsn lsn;
+  {
+    StripeLocks lock(store_, hash);
+    Entry* e = store_.find(*ns, q->key().key(), hash);
+    status = check(q->condition(), e, q->key());
+    if (status.ok() && e != nullptr) {
+      auto removed = store_.remove(*ns, hash, e);
+      if (removed.ok()) {
+        lsn = *removed;
+      } else {
+        status = error_of(removed.status(), &q->key());
+      }
+    }
+  }
+  a->set_deleted(lsn.valid());
+  a->set_version(lsn.value());
+  return finish(c, store_, status, wants_durable(q->durability()) ? lsn : Lsn());
+}
+
+KeyValueService::Unary* KeyValueService::BatchGet(Context* c, const v1::BatchGetRequest* q,
+                                                  v1::BatchGetResponse* a) {
+  grpc::Status status = authorize(*c, shared_.users);
+  if (status.ok() && q->keys_size() > 1000) {
+    status = error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "at most 1000 keys");
+  }
+  std::vector<NamespacePtr> spaces;
+  std::vector<KeyHash> hashes;
+  for (auto& key : q->keys()) {
+    if (!status.ok()) break;
+    NamespacePtr ns = find_namespace(store_, key, status);
+    if (ns == nullptr) break;
+    hashes.push_back(ns->hash(key.key()));
+    spaces.push_back(std::move(ns));
+  }
+  if (!status.ok()) return finish(c, store_, status);
+  Lsn newest;
+  uint64_t total = 0;
+  {
+    StripeLocks lock(store_);
+    lock.lock(hashes);
+    for (int i = 0; i < q->keys_size() && status.ok(); i++) {
+      auto* entry = a->add_entries();
+      *entry->mutable_key() = q->keys(i);
+      auto at = static_cast<size_t>(i);
+      Entry* e = store_.find(*spaces[at], q->keys(i).key(), hashes[at]);
+      if (e == nullptr) continue;
+      newest = std::max(newest, e->lsn);
+      total += e->is_blob() ? 0 : e->value_size;
+      if (!fill_inline(e, entry->mutable_value(), kInlineBytesMax) || total > kValueBytesMax) {
+        status = too_large(q->keys(i));
+      }
+    }
+  }
+  return finish(c, store_, status, newest);
+}
+
+namespace {
+const v1::Key* key_of(const v1::TxnOp& op) {
+  switch (op.op_case()) {
+    case v1::TxnOp::kPut:
+      return &op.put().key();
+    case v1::TxnOp::kDelete:
+      return &op.delete_().key();
+    case v1::TxnOp::kGet:
+      return &op.get().key();
+    case v1::TxnOp::kCopy:
+      return &op.copy().to();
+    default:
+      return nullptr;
+  }
+}
+}  // namespace
+
+awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::TxnResponse* a) {
+  constexpr int kPartsMax = 1000;
+  grpc::Status status;
+  if (q->compare_size() + q->then_size() + q->otherwise_size() > kPartsMax) {
+    co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "at most 1000 parts");
+  }
+  // Which keys; which values go to extents before anything is locked.
+  std::vector<KeyHash> hashes;
+  std::vector<NamespacePtr> held;  // namespaces stay while they are locked
+  auto add_key = [&](const v1::Key& key) {
+    NamespacePtr ns = find_namespace(store_, key, status);
+    if (ns == nullptr) return;
+    hashes.push_back(ns->hash(key.key()));
+    held.push_back(std::move(ns));
+  };
+  for (auto& compare : q->compare()) add_key(compare.key());
+  std::vector<std::pair<const v1::TxnOp*, std::unique_ptr<objects::Upload>>> uploads;
+  bool writes = false;
+  for (auto* ops : {&q->then(), &q->otherwise()}) {
+    for (auto& op : *ops) {
+      const v1::Key* key = key_of(op);
+      if (key == nullptr) {
+        co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "an empty operation");
+      }
+      add_key(*key);
+      if (op.has_copy()) add_key(op.copy().from());
+      writes |= !op.has_get();
+      if (op.has_put()) {
+        auto upload = std::make_unique<objects::Upload>(store_, op.put().value().size());
+        Status stored = co_await upload->append(as_bytes(op.put().value()));
+        if (stored.ok()) stored = co_await upload->finish();
+        if (!stored.ok()) co_return error_of(stored, key);
+        uploads.emplace_back(&op, std::move(upload));
+      }
+    }
+  }
+  if (!status.ok()) co_return status;
+  if (writes) {
+    if (Status s = store_.check_write(true); !s.ok()) co_return error_of(s);
+  }
+  Lsn rests_on;
+  {
+    StripeLocks lock(store_);
+    if (!hashes.empty()) lock.lock(hashes);
+    auto entry_at = [&](const v1::Key& key, NamespacePtr& ns) {
+      ns = find_namespace(store_, key, status);
+      Entry* e = ns == nullptr ? nullptr : store_.find(*ns, key.key(), ns->hash(key.key()));
+      return e;
+    };
+    bool holds = true;
+    NamespacePtr ns;
+    for (auto& compare : q->compare()) {
+      Entry* e = entry_at(compare.key(), ns);
+      if (e != nullptr) rests_on = std::max(rests_on, e->lsn);
+      holds &= check(compare.condition(), e, compare.key()).ok();
+      if (compare.has_value()) {
+        holds &= e != nullptr && !e->is_blob() && e->value() == compare.value();
+      }
+    }
+    a->set_succeeded(holds);
+    // Whatever can be refused is refused before the first change: there is no way back after it.
+    uint64_t bytes = 0;
+    for (auto& op : holds ? q->then() : q->otherwise()) {
+      const v1::Key& key = *key_of(op);
+      Entry* e = entry_at(key, ns);
+      if (ns == nullptr) co_return status;
+      if (ns->dropped) co_return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", &key);
+      if (op.has_get() && e != nullptr && (e->is_blob() || e->value_size > kInlineBytesMax)) {
+        co_return too_large(key);
+      }
+      if (op.has_put()) expiry_of(store_, op.put().ttl_ms(), op.put().expires_at_ms(), status);
+      if (!status.ok()) co_return status;
+      if (op.has_copy() && entry_at(op.copy().from(), ns) != nullptr) {
+        bytes += entry_at(op.copy().from(), ns)->bytes();
+      }
+      bytes += 128 + 2 * key.key().size() +
+               (op.has_put() ? std::min<uint64_t>(op.put().value().size(), 1 << 20) : 0);
+    }
+    if (bytes > store_.log().batch_bytes_max()) {
+      co_return error(grpc::RESOURCE_EXHAUSTED, "TOO_LARGE", "the transaction is larger than a log segment");
+    }
+    WriteBatch batch(store_);
+    for (auto& op : holds ? q->then() : q->otherwise()) {
+      if (!status.ok()) break;
+      auto* result = a->add_results();
+      const v1::Key& key = *key_of(op);
+      Entry* e = entry_at(key, ns);
+      if (ns == nullptr) break;
+      KeyHash hash = ns->hash(key.key());
+      Status done;
+      if (op.has_get()) {
+        if (e != nullptr) {
+          rests_on = std::max(rests_on, e->lsn);
+          result->set_found(true);
+          if (!fill_inline(e, result->mutable_value(), kInlineBytesMax)) status = too_large(key);
+        }
+      } else if (op.has_put()) {
+        int64_t expire = expiry_of(store_, op.put().ttl_ms(), op.put().expires_at_ms(), status);
+        if (!status.ok()) break;
+        if (op.put().keep_expiry() && e != nullptr) expire = e->expire_ms();
+        auto upload = std::find_if(uploads.begin(), uploads.end(),
+                                   [&](auto& u) { return u.first == &op; });
+        done = store_.put(*ns, hash, upload->second->record(*ns, key.key(), "", expire), &batch)
+                   .status();
+        if (done.ok()) upload->second->gave_away();
+      } else if (op.has_delete_()) {
+        result->set_found(e != nullptr);
+        if (e != nullptr) done = store_.remove(*ns, hash, e, &batch).status();
+      } else {
+        NamespacePtr from_ns;
+        Entry* from = entry_at(op.copy().from(), from_ns);
+        result->set_found(from != nullptr);
+        if (from == nullptr) continue;
+        RecordView r = from->record(ns->id);
+        std::string to_key = key.key();
+        r.key = to_key;
+        std::optional<BlobRef> blob;
+        if (from->is_blob()) {
+          blob = BlobRef::decode(from->value());
+          store_.extents().ref(*blob);
+        }
+        done = store_.put(*ns, hash, r, &batch).status();
+        if (!done.ok() && blob) store_.extents().unref(*blob);
+      }
+      if (!done.ok()) status = error_of(done, &key);
+    }
+    Lsn lsn = batch.commit();
+    a->set_version(lsn.value());
+    if (wants_durable(q->durability())) rests_on = std::max(rests_on, lsn);
+  }
+  if (!status.ok()) co_return status;
+  co_return co_await settled(store_, rests_on);
+}
+
+KeyValueService::Unary* KeyValueService::Txn(Context* c, const v1::TxnRequest* q,
+                                             v1::TxnResponse* a) {
+  grpc::Status status = authorize(*c, shared_.users);
+  if (!status.ok()) return finish(c, store_, status);
+  return spawn(c, store_, transact(q, a));
+}
+
+KeyValueService::Unary* KeyValueService::Scan(Context* c, const v1::ScanRequest* q,
+                                              v1::ScanResponse* a) {
+  grpc::Status status = authorize(*c, shared_.users);
+  if (!status.ok()) return finish(c, store_, status);
+  NamespacePtr ns = store_.find_namespace(q->namespace_().empty() ? "db0" : q->namespace_());
+  if (ns == nullptr) {
+    return finish(c, store_, error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace"));
+  }
+  if (q->page_size() > 1000) {
+    return finish(c, store_, error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "page_size is at most 1000"));
+  }
+  objects::ListQuery query;
+  query.prefix = q->prefix();
+  query.after = q->page_token();
+  query.limit = q->page_size() == 0 ? 100 : q->page_size();
+  objects::ListPage page = objects::list(store_, *ns, query);
+  Lsn newest = page.newest;
+  uint64_t total = 0;
+  for (auto& found : page.items) {
+    std::string value;
+    if (q->with_values() && found.size <= kInlineBytesMax) {
+      auto opened = objects::open(store_, *ns, found.key, std::nullopt);
+      if (!opened.ok()) continue;  // gone since
+      found.version = opened->info.version;
+      found.size = opened->info.size;
+      newest = std::max(newest, opened->info.version);
+      if (opened->reader == nullptr) value = std::move(opened->inline_bytes);
+    }
+    if (total + value.size() > kValueBytesMax) {  // the page ends early; the token goes on from here
+      page.truncated = true;
+      page.next = a->items(a->items_size() - 1).key();
+      break;
+    }
+    total += value.size();
+    auto* item = a->add_items();
+    item->set_key(found.key);
+    item->set_version(found.version.value());
+    item->set_size_bytes(found.size);
+    item->set_expires_at_ms(found.expire_ms);
+    item->set_value(std::move(value));
+  }
+  if (page.truncated) a->set_next_page_token(page.next);
+  return finish(c, store_, {}, newest);
+}
+
+}  // namespace cairn::rpc

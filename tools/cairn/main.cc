@@ -1,0 +1,485 @@
+// cairn: the command-line client. Paths are NAMESPACE/KEY; `cp` tells the store from files by
+// cairn:// before them.
+#include <google/protobuf/util/json_util.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <thread>
+
+#include "tools/cairn/client.h"
+
+namespace cairn::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Common {
+  Target target;
+  bool json = false;
+};
+
+int fail(const grpc::Status& status, const std::string& what) {
+  std::fprintf(stderr, "cairn: %s: %s\n", what.c_str(), status.error_message().c_str());
+  return exit_of(status);
+}
+
+void print_json(const google::protobuf::Message& message) {
+  std::string text;
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
+  std::printf("%s\n", text.c_str());
+}
+
+v1::Key key_or_exit(const std::string& path) {
+  v1::Key key;
+  if (!parse_path(path, key) || key.key().empty()) {
+    std::fprintf(stderr, "cairn: '%s' is not NAMESPACE/KEY\n", path.c_str());
+    std::exit(kUsage);
+  }
+  return key;
+}
+
+int get(const Common& o, const std::string& path) {
+  Client client(o.target);
+  v1::GetRequest request;
+  *request.mutable_key() = key_or_exit(path);
+  v1::GetResponse response;
+  auto c = client.context();
+  grpc::Status status = client.kv->Get(c.get(), request, &response);
+  if (!status.ok()) return fail(status, path);
+  if (o.json) {
+    print_json(response);
+  } else {
+    std::fwrite(response.value().value().data(), 1, response.value().value().size(), stdout);
+    if (::isatty(STDOUT_FILENO)) std::printf("\n");
+  }
+  return kOk;
+}
+
+int put(const Common& o, const std::string& path, const std::string& value, int64_t ttl_ms,
+        bool only_new) {
+  Client client(o.target);
+  v1::PutRequest request;
+  *request.mutable_key() = key_or_exit(path);
+  request.set_value(value);
+  request.set_ttl_ms(ttl_ms);
+  if (only_new) request.mutable_condition()->set_exists(false);
+  v1::PutResponse response;
+  auto c = client.context();
+  grpc::Status status = client.kv->Put(c.get(), request, &response);
+  if (!status.ok()) return fail(status, path);
+  if (o.json) print_json(response);
+  return kOk;
+}
+
+int del(const Common& o, const std::vector<std::string>& paths) {
+  Client client(o.target);
+  int rc = kOk;
+  for (auto& path : paths) {
+    v1::DeleteRequest request;
+    *request.mutable_key() = key_or_exit(path);
+    v1::DeleteResponse response;
+    auto c = client.context();
+    grpc::Status status = client.kv->Delete(c.get(), request, &response);
+    if (!status.ok()) return fail(status, path);
+    if (o.json) print_json(response);
+    if (!response.deleted()) {
+      std::fprintf(stderr, "cairn: %s: no such key\n", path.c_str());
+      rc = kNotFound;
+    }
+  }
+  return rc;
+}
+
+int ls(const Common& o, const std::string& path, bool recursive) {
+  Client client(o.target);
+  if (path.empty()) {
+    auto c = client.context();
+    v1::ListBucketsResponse response;
+    grpc::Status status = client.objects->ListBuckets(c.get(), {}, &response);
+    if (!status.ok()) return fail(status, "ls");
+    if (o.json) {
+      print_json(response);
+    } else {
+      for (auto& b : response.buckets()) {
+        std::printf("%12lu keys  %s\n", static_cast<unsigned long>(b.keys()), b.name().c_str());
+      }
+    }
+    return kOk;
+  }
+  v1::Key key;
+  if (!parse_path(path, key)) return kUsage;
+  grpc::Status status = client.list(
+      key.namespace_(), key.key(), recursive ? "" : "/",
+      [&](const v1::ObjectInfo& info, bool prefix) {
+        if (o.json) {
+          print_json(info);
+        } else if (prefix) {
+          std::printf("%14s  %s\n", "PRE", info.key().key().c_str());
+        } else {
+          std::printf("%14lu  %s\n", static_cast<unsigned long>(info.size_bytes()),
+                      info.key().key().c_str());
+        }
+      });
+  return status.ok() ? kOk : fail(status, path);
+}
+
+int stat(const Common& o, const std::string& path) {
+  Client client(o.target);
+  v1::StatRequest request;
+  *request.mutable_key() = key_or_exit(path);
+  v1::StatResponse response;
+  auto c = client.context();
+  grpc::Status status = client.objects->Stat(c.get(), request, &response);
+  if (!status.ok()) return fail(status, path);
+  if (o.json) {
+    print_json(response.info());
+    return kOk;
+  }
+  auto& i = response.info();
+  std::printf("key      %s/%s\nsize     %lu\nversion  %lu\netag     %s\nmodified %ld\nexpires  %ld\n",
+              i.key().namespace_().c_str(), i.key().key().c_str(),
+              static_cast<unsigned long>(i.size_bytes()), static_cast<unsigned long>(i.version()),
+              i.etag().c_str(), static_cast<long>(i.modified_at_ms()),
+              static_cast<long>(i.expires_at_ms()));
+  if (!i.metadata().content_type().empty()) {
+    std::printf("type     %s\n", i.metadata().content_type().c_str());
+  }
+  for (auto& [k, v] : i.metadata().user()) std::printf("meta     %s: %s\n", k.c_str(), v.c_str());
+  return kOk;
+}
+
+int info(const Common& o) {
+  Client client(o.target);
+  v1::InfoResponse i;
+  v1::StatsResponse s;
+  auto c1 = client.context(), c2 = client.context();
+  grpc::Status status = client.admin->Info(c1.get(), {}, &i);
+  if (status.ok()) status = client.admin->Stats(c2.get(), {}, &s);
+  if (!status.ok()) return fail(status, "info");
+  if (o.json) {
+    print_json(i);
+    print_json(s);
+    return kOk;
+  }
+  std::printf("cairn %s  store %s  epoch %u  up %ld s  threads %u  storage %s  durability %s%s\n",
+              i.version().c_str(), i.store_id().c_str(), i.epoch(),
+              static_cast<long>(i.uptime_ms() / 1000), i.threads(), i.storage_engine().c_str(),
+              i.durability().c_str(), s.read_only() ? "  READ-ONLY" : "");
+  std::printf("memory %lu bytes  extents %lu in %lu files, %lu bytes  log written %lu bytes\n",
+              static_cast<unsigned long>(s.memory_used_bytes()),
+              static_cast<unsigned long>(s.extents()), static_cast<unsigned long>(s.extent_files()),
+              static_cast<unsigned long>(s.extent_bytes()),
+              static_cast<unsigned long>(s.log_bytes_written()));
+  for (auto& n : s.namespaces()) {
+    std::printf("%12lu keys  %s\n", static_cast<unsigned long>(n.keys()), n.name().c_str());
+  }
+  return kOk;
+}
+
+// ---- cp ----
+
+// One line on standard error: done, rate, time left. Quiet when that is no terminal.
+class Bar {
+ public:
+  explicit Bar(uint64_t total) : total_(total), shown_(::isatty(STDERR_FILENO)) {}
+  void add(uint64_t bytes) {
+    uint64_t done = done_.fetch_add(bytes) + bytes;
+    if (!shown_) return;
+    std::lock_guard lock(mutex_);
+    auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(100) && done < total_) return;
+    last_ = now;
+    double seconds = std::chrono::duration<double>(now - start_).count();
+    double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+    double left = rate > 0 && total_ > done ? static_cast<double>(total_ - done) / rate : 0;
+    std::fprintf(stderr, "\r%5.1f %%  %8.1f MiB  %7.1f MiB/s  %4.0f s left ",
+                 total_ > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total_) : 100.0,
+                 static_cast<double>(done) / 1048576, rate / 1048576, left);
+  }
+  ~Bar() {
+    if (shown_) std::fprintf(stderr, "\n");
+  }
+
+ private:
+  const uint64_t total_;
+  const bool shown_;
+  std::atomic<uint64_t> done_{0};
+  std::mutex mutex_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), last_{};
+};
+
+struct Transfer {
+  std::string file;
+  v1::Key key;
+  uint64_t size = 0;
+};
+
+int run_transfers(Client& client, const std::vector<Transfer>& all, bool up, unsigned parallel) {
+  uint64_t total = 0;
+  for (auto& t : all) total += t.size;
+  Bar bar(total);
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  int rc = kOk;
+  auto work = [&] {
+    for (size_t i; (i = next++) < all.size();) {
+      auto progress = [&](uint64_t n) { bar.add(n); };
+      grpc::Status status = up ? client.upload(all[i].key, all[i].file, progress)
+                               : client.download(all[i].key, all[i].file, progress);
+      if (status.ok()) continue;
+      std::lock_guard lock(mutex);
+      rc = fail(status, all[i].file);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < parallel && i < all.size(); i++) threads.emplace_back(work);
+  for (auto& t : threads) t.join();
+  return rc;
+}
+
+int cp(const Common& o, const std::string& from, const std::string& to, bool recursive,
+       unsigned parallel) {
+  Client client(o.target);
+  const bool from_store = is_store_path(from), to_store = is_store_path(to);
+  std::vector<Transfer> all;
+  std::error_code ec;
+  if (from_store && to_store) {
+    v1::CopyRequest request;
+    *request.mutable_from() = key_or_exit(from);
+    *request.mutable_to() = key_or_exit(to);
+    v1::CopyResponse response;
+    auto c = client.context();
+    grpc::Status status = client.objects->Copy(c.get(), request, &response);
+    return status.ok() ? kOk : fail(status, from);
+  }
+  if (!from_store && !to_store) {
+    std::fprintf(stderr, "cairn: one side of cp begins with cairn://\n");
+    return kUsage;
+  }
+  if (to_store) {
+    v1::Key base;
+    if (!parse_path(to, base)) return kUsage;
+    if (fs::is_directory(from, ec)) {
+      if (!recursive) {
+        std::fprintf(stderr, "cairn: %s is a directory; use --recursive\n", from.c_str());
+        return kUsage;
+      }
+      std::string prefix = base.key();
+      if (!prefix.empty() && prefix.back() != '/') prefix += '/';
+      for (auto& entry : fs::recursive_directory_iterator(
+               from, fs::directory_options::skip_permission_denied, ec)) {
+        if (!entry.is_regular_file(ec)) continue;
+        Transfer t{entry.path().string(), base, entry.file_size(ec)};
+        t.key.set_key(prefix + fs::relative(entry.path(), from, ec).generic_string());
+        all.push_back(std::move(t));
+      }
+    } else {
+      Transfer t{from, base, from == "-" ? 0 : fs::file_size(from, ec)};
+      if (base.key().empty() || base.key().back() == '/') {
+        t.key.set_key(base.key() + fs::path(from).filename().string());
+      }
+      all.push_back(std::move(t));
+    }
+    return run_transfers(client, all, true, parallel);
+  }
+  v1::Key base;
+  if (!parse_path(from, base)) return kUsage;
+  if (recursive) {
+    std::string prefix = base.key();
+    if (!prefix.empty() && prefix.back() != '/') prefix += '/';
+    bool outside = false;
+    grpc::Status status =
+        client.list(base.namespace_(), prefix, "", [&](const v1::ObjectInfo& i, bool) {
+          fs::path relative = fs::path(i.key().key().substr(prefix.size())).lexically_normal();
+          // A key is not a path: one that leads out of the target is refused.
+          if (relative.empty() || relative.is_absolute() || *relative.begin() == "..") {
+            std::fprintf(stderr, "cairn: skipped %s: not a safe file name\n", i.key().key().c_str());
+            outside = true;
+            return;
+          }
+          all.push_back({(fs::path(to) / relative).string(), i.key(), i.size_bytes()});
+        });
+    if (!status.ok()) return fail(status, from);
+    for (auto& t : all) fs::create_directories(fs::path(t.file).parent_path(), ec);
+    int rc = run_transfers(client, all, false, parallel);
+    return rc == kOk && outside ? kUsage : rc;
+  }
+  v1::StatRequest request;
+  *request.mutable_key() = key_or_exit(from);
+  v1::StatResponse response;
+  auto c = client.context();
+  grpc::Status status = client.objects->Stat(c.get(), request, &response);
+  if (!status.ok()) return fail(status, from);
+  std::string file = to;
+  if (to != "-" && fs::is_directory(to, ec)) {
+    file = (fs::path(to) / fs::path(base.key()).filename()).string();
+  }
+  all.push_back({file, base, response.info().size_bytes()});
+  return run_transfers(client, all, false, 1);
+}
+
+// ---- bench ----
+
+int bench(const Common& o, uint64_t count, size_t size, unsigned parallel, const std::string& ns) {
+  Client client(o.target);
+  std::string value(size, 'x');
+  for (bool writing : {true, false}) {
+    std::vector<std::vector<double>> micros(parallel);
+    std::atomic<uint64_t> next{0};
+    std::atomic<bool> failed{false};
+    auto begin = std::chrono::steady_clock::now();
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < parallel; t++) {
+      threads.emplace_back([&, t] {
+        for (uint64_t i; !failed && (i = next++) < count;) {
+          auto start = std::chrono::steady_clock::now();
+          auto c = client.context();
+          grpc::Status status;
+          std::string key = "bench:" + std::to_string(i);
+          if (writing) {
+            v1::PutRequest q;
+            v1::PutResponse a;
+            q.mutable_key()->set_namespace_(ns);
+            q.mutable_key()->set_key(key);
+            q.set_value(value);
+            status = client.kv->Put(c.get(), q, &a);
+          } else {
+            v1::GetRequest q;
+            v1::GetResponse a;
+            q.mutable_key()->set_namespace_(ns);
+            q.mutable_key()->set_key(key);
+            status = client.kv->Get(c.get(), q, &a);
+          }
+          if (!status.ok() && !failed.exchange(true)) fail(status, "bench");
+          micros[t].push_back(std::chrono::duration<double, std::micro>(
+                                  std::chrono::steady_clock::now() - start)
+                                  .count());
+        }
+      });
+    }
+    for (auto& t : threads) t.join();
+    if (failed) return kFailed;
+    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    std::vector<double> all;
+    for (auto& m : micros) all.insert(all.end(), m.begin(), m.end());
+    if (all.empty()) return kUsage;
+    std::sort(all.begin(), all.end());
+    double p50 = all[all.size() / 2], p99 = all[all.size() * 99 / 100];
+    std::printf(o.json ? "{\"op\":\"%s\",\"ops_per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f}\n"
+                       : "%s  %.0f ops/s  p50 %.0f us  p99 %.0f us\n",
+                writing ? "put" : "get", static_cast<double>(all.size()) / seconds, p50, p99);
+  }
+  return kOk;
+}
+
+void load_credentials(Target& target, const std::string& file) {
+  if (const char* user = std::getenv("CAIRN_ROOT_USER")) target.user = user;
+  if (const char* password = std::getenv("CAIRN_ROOT_PASSWORD")) target.password = password;
+  if (!target.password.empty()) return;
+  std::ifstream in(file);
+  std::string line;
+  if (std::getline(in, line) && line.find(':') != line.npos) {
+    target.user = line.substr(0, line.find(':'));
+    target.password = line.substr(line.find(':') + 1);
+  }
+}
+
+}  // namespace
+}  // namespace cairn::cli
+
+int main(int argc, char** argv) {
+  using namespace cairn::cli;
+  Common o;
+  CLI::App app{"cairn: client of a Cairn store. Exit codes: 0 done, 1 not found, 2 usage, "
+               "3 condition not met, 4 denied, 5 failed."};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", CAIRN_VERSION);
+  std::string credentials = "data/root-credentials";
+  app.add_option("--server", o.target.server, "HOST:PORT of the gRPC door")
+      ->envname("CAIRN_SERVER")
+      ->capture_default_str();
+  app.add_option("--credentials", credentials,
+                 "file with USER:PASSWORD, if CAIRN_ROOT_PASSWORD is not set")
+      ->capture_default_str();
+  app.add_option("--ca", o.target.ca_file, "certificate authority, PEM: connect with TLS");
+  app.add_flag("--json", o.json, "answers as JSON");
+  app.fallthrough();
+
+  std::string path, value, to, ns = "db0";
+  std::vector<std::string> paths;
+  int64_t ttl_ms = 0;
+  bool only_new = false, recursive = false;
+  unsigned parallel = 4;
+  uint64_t count = 10000;
+  size_t size = 64;
+  int rc = kOk;
+  auto ready = [&] { load_credentials(o.target, credentials); };
+
+  auto* c = app.add_subcommand("get", "print a value");
+  c->add_option("path", path)->required();
+  c->callback([&] { ready(), rc = get(o, path); });
+  c = app.add_subcommand("put", "write a value");
+  c->add_option("path", path)->required();
+  c->add_option("value", value)->required();
+  c->add_option("--ttl-ms", ttl_ms);
+  c->add_flag("--new", only_new, "only if there is none");
+  c->callback([&] { ready(), rc = put(o, path, value, ttl_ms, only_new); });
+  c = app.add_subcommand("del", "remove values");
+  c->add_option("paths", paths)->required();
+  c->callback([&] { ready(), rc = del(o, paths); });
+  c = app.add_subcommand("ls", "list buckets, or the keys of a namespace");
+  c->add_option("path", path);
+  c->add_flag("-r,--recursive", recursive);
+  c->callback([&] { ready(), rc = ls(o, path, recursive); });
+  c = app.add_subcommand("cat", "print a value of any size");
+  c->add_option("path", path)->required();
+  c->callback([&] {
+    ready();
+    Client client(o.target);
+    grpc::Status status = client.download(key_or_exit(path), "-", nullptr);
+    rc = status.ok() ? kOk : fail(status, path);
+  });
+  c = app.add_subcommand("cp", "copy between files and the store");
+  c->add_option("from", path)->required();
+  c->add_option("to", to)->required();
+  c->add_flag("-r,--recursive", recursive);
+  c->add_option("--parallel", parallel)->check(CLI::Range(1, 64))->capture_default_str();
+  c->callback([&] { ready(), rc = cp(o, path, to, recursive, parallel); });
+  c = app.add_subcommand("stat", "describe a value");
+  c->add_option("path", path)->required();
+  c->callback([&] { ready(), rc = stat(o, path); });
+  c = app.add_subcommand("mb", "make a bucket");
+  c->add_option("name", path)->required();
+  c->callback([&] {
+    ready();
+    Client client(o.target);
+    cairn::v1::CreateBucketRequest q;
+    cairn::v1::CreateBucketResponse a;
+    q.set_name(path);
+    auto context = client.context();
+    grpc::Status status = client.objects->CreateBucket(context.get(), q, &a);
+    rc = status.ok() ? kOk : fail(status, path);
+  });
+  c = app.add_subcommand("info", "describe the server");
+  c->callback([&] { ready(), rc = info(o); });
+  c = app.add_subcommand("bench", "put and get many keys, and say how fast");
+  c->add_option("-n,--count", count)->capture_default_str();
+  c->add_option("--size", size)->capture_default_str();
+  c->add_option("-c,--parallel", parallel)->check(CLI::Range(1, 256))->capture_default_str();
+  c->add_option("--namespace", ns)->capture_default_str();
+  c->callback([&] { ready(), rc = bench(o, count, size, parallel, ns); });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kOk : kUsage;
+  }
+  return rc;
+}
