@@ -126,7 +126,8 @@ bool parse_range(Context& c, size_t from, uint64_t size_bytes, BitRange& out) {
     }
   }
   auto size = static_cast<int64_t>(bits ? size_bytes * 8 : size_bytes);
-  if (start < 0 && end < 0 && start > end) return true;
+  // BITCOUNT, not BITPOS, takes a range that is backwards as written for empty.
+  if (from == 2 && start < 0 && end < 0 && start > end) return true;
   if (start < 0) start = std::max<int64_t>(0, start + size);
   if (end < 0) end = std::max<int64_t>(0, end + size);
   end = std::min(end, size - 1);
@@ -151,11 +152,12 @@ uint64_t count_in(std::string_view bytes, int64_t base, const BitRange& r) {
 }
 
 void bitcount(Context& c) {
-  if (c.args.size() == 3) return c.syntax_error();
   Entry* e = c.find(c.args[1]);
+  if (e == nullptr) return c.reply.integer(0);  // before the arguments are looked at, as Redis 7.0
+  if (c.args.size() == 3) return c.syntax_error();
   BitRange range;
-  if (!parse_range(c, 2, e == nullptr ? 0 : value_length(e), range)) return;
-  if (e == nullptr || range.empty()) return c.reply.integer(0);
+  if (!parse_range(c, 2, value_length(e), range)) return;
+  if (range.empty()) return c.reply.integer(0);
   if (e->is_blob()) return c.defer();
   c.reply.integer(static_cast<int64_t>(count_in(e->value(), 0, range)));
 }

@@ -79,10 +79,13 @@ uint64_t Engine::total_misses() const {
 const Row* Engine::admit(Session& session, const Args& args, Reply& reply) {
   const Row* row = table_.find(args[0]);
   if (row == nullptr) {
-    std::string text = cat("ERR unknown command '", args[0].substr(0, 128),
+    auto shown = [](std::string_view word) {  // as a C string, like Redis
+      return word.substr(0, std::min<size_t>(word.find('\0'), 128));
+    };
+    std::string text = cat("ERR unknown command '", shown(args[0]),
                            "', with args beginning with: ");
     for (size_t i = 1; i < args.size() && text.size() < 256; i++) {
-      append(text, "'", args[i].substr(0, 128), "' ");
+      append(text, "'", shown(args[i]), "' ");
     }
     reply.error(text);
     return nullptr;

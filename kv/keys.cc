@@ -194,8 +194,6 @@ void scan(Context& c) {
 // ---- expiry ----
 
 void expire_at(Context& c, int64_t unit, bool absolute) {
-  int64_t n;
-  if (!c.integer(2, n)) return;
   bool nx = false, xx = false, gt = false, lt = false;
   for (size_t i = 3; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "nx")) {
@@ -216,7 +214,8 @@ void expire_at(Context& c, int64_t unit, bool absolute) {
   if (gt && lt) {
     return c.reply.error("ERR GT and LT options at the same time are not compatible");
   }
-  int64_t at;
+  int64_t n, at;
+  if (!c.integer(2, n)) return;
   if (__builtin_mul_overflow(n, unit, &at) ||
       __builtin_add_overflow(at, absolute ? 0 : c.now_ms(), &at)) {
     return c.reply.error(cat("ERR invalid expire time in '", c.row.name, "' command"));
@@ -246,8 +245,8 @@ void time_left(Context& c, int64_t unit, bool absolute) {
   if (!e->has_expiry()) return c.reply.integer(-1);
   int64_t ms = e->expire_ms();
   if (!absolute) ms = std::max<int64_t>(0, ms - c.now_ms());
-  // TTL rounds to the nearest second, EXPIRETIME up to it, as Redis does.
-  c.reply.integer(unit == 1 ? ms : absolute ? ms / 1000 : (ms + 500) / 1000);
+  // To the nearest second, as Redis does.
+  c.reply.integer(unit == 1 ? ms : (ms + 500) / 1000);
 }
 void ttl(Context& c) { time_left(c, 1000, false); }
 void pttl(Context& c) { time_left(c, 1, false); }

@@ -81,20 +81,22 @@ void getdel(Context& c) {
 
 void getex(Context& c) {
   bool persist = false;
+  size_t value_at = 0;
   ExpireOption expire;
   for (size_t i = 2; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "persist") && !expire.given()) {
       persist = true;
     } else if (!persist && !expire.given() && i + 1 < c.args.size() && expire.parse(c.args[i])) {
-      if (!expire.value(c, ++i)) return;
+      value_at = ++i;
     } else {
       return c.syntax_error();
     }
   }
   Entry* e = c.find(c.args[1]);
   c.engine.count_hit(e != nullptr);
+  if (e == nullptr) return c.reply.null();
+  if (value_at != 0 && !expire.value(c, value_at)) return;
   c.reply_value(e);
-  if (e == nullptr) return;
   if (expire.given() && expire.at_ms <= c.now_ms()) {
     c.remove(c.ns(), e);
   } else if (expire.given() || (persist && e->has_expiry())) {

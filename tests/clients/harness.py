@@ -1,0 +1,187 @@
+"""Starts the real server for a test: free ports, a directory of its own, stopped by process id."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("CAIRN_BUILD", os.path.join(ROOT, "build", "release"))
+USER, PASSWORD = "tester", "tester-password-1"
+
+
+class Server:
+    def __init__(self, directory=None, env=None, args=(), threads=2, credentials=True):
+        self.own = directory is None
+        self.directory = directory or tempfile.mkdtemp(prefix="cairn-test-")
+        self.env = dict(os.environ)
+        self.env.pop("CAIRN_ROOT_USER", None)
+        self.env.pop("CAIRN_ROOT_PASSWORD", None)
+        if credentials:
+            self.env.update(CAIRN_ROOT_USER=USER, CAIRN_ROOT_PASSWORD=PASSWORD)
+        self.env.update(env or {})
+        self.args = list(args)
+        self.threads = threads
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.log = open(os.path.join(self.directory, "..", os.path.basename(self.directory) + ".log"), "ab")
+        self.process = subprocess.Popen(
+            [os.path.join(BUILD, "cairnd"), "--data=" + os.path.join(self.directory, "data"),
+             "--resp=127.0.0.1:0", "--http=127.0.0.1:0", "--grpc=127.0.0.1:0",
+             "--threads=%d" % self.threads] + self.args,
+            stdout=subprocess.PIPE, stderr=self.log, env=self.env)
+        while True:
+            line = self.process.stdout.readline().decode()
+            if not line:
+                raise RuntimeError("the server did not start: " + open(self.log.name).read()[-2000:])
+            if line.startswith("ready "):
+                break
+        self.ports = {}
+        for word in line.split()[1:]:
+            door, address = word.split("=")
+            self.ports[door] = int(address.rsplit(":", 1)[-1])
+        self.resp, self.http, self.grpc = (self.ports[d] for d in ("resp", "http", "grpc"))
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=60)
+        self.process.stdout.close()
+        self.log.close()
+        return code
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    def remove(self):
+        if self.process.poll() is None:
+            self.kill()
+        if self.own:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            try:
+                os.unlink(self.log.name)
+            except OSError:
+                pass
+
+    def redis(self, **kwargs):
+        import redis
+        return redis.Redis(port=self.resp, password=PASSWORD, **kwargs)
+
+    def s3(self, **config):
+        import boto3
+        from botocore.config import Config
+        settings = dict(retries={"max_attempts": 0}, signature_version="s3v4",
+                        s3={"addressing_style": "path"})
+        settings.update(config)
+        return boto3.client("s3", endpoint_url="http://127.0.0.1:%d" % self.http,
+                            aws_access_key_id=USER, aws_secret_access_key=PASSWORD,
+                            region_name="us-east-1", config=Config(**settings))
+
+    def grpc_stubs(self):
+        return Grpc(self.grpc)
+
+
+class Grpc:
+    """The three services with credentials, from stubs that protoc makes for the occasion."""
+    _generated = None
+
+    def __init__(self, port, password=PASSWORD):
+        import grpc
+        self.protos()
+        from cairn.v1 import admin_pb2, admin_pb2_grpc, common_pb2, kv_pb2, kv_pb2_grpc
+        from cairn.v1 import objects_pb2, objects_pb2_grpc
+        self.common, self.kv_pb, self.objects_pb, self.admin_pb = (
+            common_pb2, kv_pb2, objects_pb2, admin_pb2)
+        self.metadata = (("authorization", "Bearer " + password),)
+        self.channel = grpc.insecure_channel(
+            "127.0.0.1:%d" % port, options=[("grpc.max_receive_message_length", 8 << 20)])
+        self.kv = kv_pb2_grpc.KeyValueStub(self.channel)
+        self.objects = objects_pb2_grpc.ObjectsStub(self.channel)
+        self.admin = admin_pb2_grpc.AdminStub(self.channel)
+
+    @classmethod
+    def protos(cls):
+        if cls._generated:
+            return
+        cls._generated = tempfile.mkdtemp(prefix="cairn-stubs-")
+        base = os.path.join(ROOT, "proto")
+        names = ["cairn/v1/%s.proto" % n for n in ("common", "kv", "objects", "admin")]
+        subprocess.check_call([sys.executable, "-m", "grpc_tools.protoc", "-I" + base,
+                               "-I/usr/include", "--python_out=" + cls._generated,
+                               "--grpc_python_out=" + cls._generated] + names, cwd=base)
+        sys.path.insert(0, cls._generated)
+
+    def key(self, namespace, key):
+        return self.common.Key(namespace=namespace, key=key if isinstance(key, bytes) else key.encode())
+
+    def upload(self, namespace, key, data, **header):
+        def parts():
+            yield self.objects_pb.UploadRequest(
+                header=self.objects_pb.UploadHeader(key=self.key(namespace, key), **header))
+            for i in range(0, len(data), 1 << 20):
+                yield self.objects_pb.UploadRequest(data=data[i:i + (1 << 20)])
+        return self.objects.Upload(parts(), metadata=self.metadata).info
+
+    def download(self, namespace, key, **range_):
+        out = []
+        for message in self.objects.Download(
+                self.objects_pb.DownloadRequest(key=self.key(namespace, key), **range_),
+                metadata=self.metadata):
+            out.append(message.data)
+        return b"".join(out)
+
+
+class Case(unittest.TestCase):
+    """A test with one server for the whole class."""
+    server_args = dict()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(**cls.server_args)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.remove()
+
+
+def raw(port, data, timeout=10, shut=True):
+    """Sends bytes and returns all that comes back until the server closes or falls silent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
+        try:
+            s.sendall(data)
+            if shut:
+                s.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        out = b""
+        try:
+            while True:
+                part = s.recv(1 << 16)
+                if not part:
+                    break
+                out += part
+        except OSError:
+            pass
+        return out
+
+
+def wait_until(check, timeout=10):
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if check():
+            return True
+        time.sleep(0.02)
+    return False

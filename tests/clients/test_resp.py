@@ -1,0 +1,360 @@
+"""The Redis door, with redis-py and raw sockets; semantics are compared with redis-server itself."""
+import os
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+import redis
+
+from harness import PASSWORD, Case, Server, raw, wait_until
+
+
+class Peer:
+    """A redis-server of Debian's, as the oracle."""
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="cairn-peer-")
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+             "--dir", self.directory], stdout=subprocess.DEVNULL)
+        self.client = redis.Redis(port=self.port)
+        assert wait_until(self.alive)
+
+    def alive(self):
+        try:
+            return self.client.ping()
+        except redis.ConnectionError:
+            return False
+
+    def stop(self):
+        self.client.close()
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Differential(Case):
+    """Random command streams give the answers that redis-server gives, word for word."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.peer = Peer()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.peer.stop()
+        super().tearDownClass()
+
+    def word(self, r):
+        return r.choice([
+            b"", b"a", b"10", b"-5", b"007", b"3.5", b"1e3", b"hello world", b"\x00\xff\x80",
+            b"9223372036854775807", b"-9223372036854775808", b"x" * r.randrange(200),
+            bytes(r.randrange(256) for _ in range(r.randrange(20)))])
+
+    def number(self, r):
+        return str(r.choice([0, 1, -1, 2, 5, 7, 8, 100, -100, 65, 1 << 31, (1 << 63) - 1, -(1 << 63),
+                             r.randrange(-50, 50), r.randrange(0, 300)])).encode()
+
+    def command(self, r):
+        k = lambda: b"k%d" % r.randrange(12)
+        n, w = (lambda: self.number(r)), (lambda: self.word(r))
+        pick = r.choice
+        return pick([
+            lambda: [b"SET", k(), w()],
+            lambda: [b"SET", k(), w()] + pick([[], [b"NX"], [b"XX"], [b"GET"], [b"NX", b"GET"], [b"KEEPTTL"],
+                                               [b"EX", b"1000"], [b"PX", b"100000"], [b"EX", b"0"], [b"EX", b"x"],
+                                               [b"EXAT", b"99999999999"], [b"NX", b"XX"], [b"FOO"]]),
+            lambda: [b"GET", k()],
+            lambda: [b"GETSET", k(), w()],
+            lambda: [b"GETDEL", k()],
+            lambda: [b"GETEX", k()] + pick([[], [b"PERSIST"], [b"EX", b"500"], [b"EX"], [b"PX", b"-1"]]),
+            lambda: [b"APPEND", k(), w()],
+            lambda: [b"STRLEN", k()],
+            lambda: [b"INCR", k()], lambda: [b"DECR", k()],
+            lambda: [b"INCRBY", k(), n()], lambda: [b"DECRBY", k(), n()],
+            lambda: [b"INCRBYFLOAT", k(), pick([b"0.1", b"-2.5", b"3", b"1e2", b"nan", b"x"])],
+            lambda: [b"GETRANGE", k(), n(), n()], lambda: [b"SUBSTR", k(), n(), n()],
+            lambda: [b"SETRANGE", k(), str(r.randrange(-2, 300)).encode(), w()],
+            lambda: [b"MSET", k(), w(), k(), w()], lambda: [b"MSET", k(), w(), k()],
+            lambda: [b"MSETNX", k(), w(), k(), w()],
+            lambda: [b"MGET", k(), k(), k()],
+            lambda: [b"SETNX", k(), w()], lambda: [b"SETEX", k(), n(), w()],
+            lambda: [b"PSETEX", k(), b"100000", w()],
+            lambda: [b"DEL", k(), k()], lambda: [b"UNLINK", k()],
+            lambda: [b"EXISTS", k(), k()], lambda: [b"TYPE", k()], lambda: [b"TOUCH", k()],
+            lambda: [b"RENAME", k(), k()], lambda: [b"RENAMENX", k(), k()],
+            lambda: [b"COPY", k(), k()] + pick([[], [b"REPLACE"], [b"DB", b"1"], [b"DB", b"99"]]),
+            lambda: [b"MOVE", k(), pick([b"1", b"0", b"99", b"x"])],
+            lambda: [b"EXPIRE", k(), pick([b"100", b"1000", b"-1", b"x"])] + pick([[], [b"NX"], [b"XX"], [b"GT"], [b"LT"], [b"NX", b"GT"]]),
+            lambda: [b"PERSIST", k()],
+            lambda: [b"TTL", k()],
+            lambda: [b"SETBIT", k(), pick([b"0", b"7", b"100", b"-1", b"4294967296"]), pick([b"0", b"1", b"2"])],
+            lambda: [b"GETBIT", k(), n()],
+            lambda: [b"BITCOUNT", k()] + pick([[], [n(), n()], [n(), n(), b"BIT"], [n()]]),
+            lambda: [b"BITPOS", k(), pick([b"0", b"1", b"2"])] + pick([[], [n()], [n(), n()], [n(), n(), b"BIT"]]),
+            lambda: [b"BITOP", pick([b"AND", b"OR", b"XOR", b"NOT", b"FOO"]), k(), k()] + pick([[], [k()]]),
+            lambda: [b"BITFIELD", k(), pick([b"SET", b"INCRBY"]), pick([b"u8", b"i5", b"i64", b"u63", b"u64"]),
+                     pick([b"0", b"#1", b"3", b"-1"]), n()],
+            lambda: [b"BITFIELD", k(), b"OVERFLOW", pick([b"SAT", b"FAIL", b"WRAP", b"X"]), b"INCRBY", pick([b"u4", b"i8"]), b"5", n(), b"GET", b"u8", b"0"],
+            lambda: [b"BITFIELD_RO", k(), b"GET", b"i7", b"2"],
+            lambda: [b"LCS", k(), k()] + pick([[], [b"LEN"], [b"IDX"], [b"IDX", b"WITHMATCHLEN", b"MINMATCHLEN", b"2"]]),
+            lambda: [b"DBSIZE"], lambda: [b"NOSUCH", w()], lambda: [b"GET"],
+            lambda: [b"PING", w()], lambda: [b"ECHO", w()],
+        ])()
+
+    @staticmethod
+    def run_on(connection, command):
+        connection.send_command(*command)
+        try:
+            return connection.read_response()
+        except redis.ResponseError as e:
+            return "error " + str(e)
+
+    def test_random_streams_answer_as_redis_does(self):
+        for seed in range(6):
+            r = random.Random(seed)
+            ours, theirs = (c.connection_pool.make_connection()
+                            for c in (self.server.redis(), redis.Redis(port=self.peer.port)))
+            for c in (ours, theirs):
+                c.connect()
+                c.send_command("FLUSHALL")
+                c.read_response()
+            transaction = False
+            for i in range(2500):
+                command = self.command(r)
+                if r.random() < 0.02:
+                    command = [b"EXEC"] if transaction else [b"MULTI"]
+                    transaction = not transaction
+                a, b = self.run_on(ours, command), self.run_on(theirs, command)
+                if isinstance(a, list) and isinstance(b, list):
+                    a, b = ["error " + str(x) if isinstance(x, Exception) else x for x in a], [
+                        "error " + str(x) if isinstance(x, Exception) else x for x in b]
+                self.assertEqual(a, b, "seed %d step %d: %r" % (seed, i, command))
+            for c in (ours, theirs):
+                c.disconnect()
+
+
+class Redis(Case):
+    def setUp(self):
+        self.r = self.server.redis()
+        self.r.flushall()
+
+    def tearDown(self):
+        self.r.close()
+
+    def test_values_of_any_size_come_back(self):
+        for size in (0, 1, 1000, 65535, 65536, 65537, 1 << 20, (5 << 20) + 3):
+            data = os.urandom(size)
+            self.r.set("v", data)
+            self.assertEqual(self.r.get("v"), data)
+            self.assertEqual(self.r.strlen("v"), size)
+            self.assertEqual(self.r.getrange("v", 100, 70000), data[100:70001])
+
+    def test_values_in_extents_can_be_changed_in_parts(self):
+        data = bytearray(os.urandom(300000))
+        self.r.set("v", bytes(data))
+        self.assertEqual(self.r.append("v", b"tail" * 20000), 380000)
+        data += b"tail" * 20000
+        self.r.setrange("v", 100000, b"middle")
+        data[100000:100006] = b"middle"
+        self.r.setrange("v", 500000, b"far")
+        data += bytes(500000 - len(data)) + b"far"
+        self.assertEqual(self.r.get("v"), bytes(data))
+        self.r.setbit("v", 8 * 250000 + 3, 1)
+        data[250000] |= 0x10
+        self.assertEqual(self.r.get("v"), bytes(data))
+        self.assertEqual(self.r.bitcount("v"), sum(bin(b).count("1") for b in data))
+        self.assertEqual(self.r.getbit("v", 8 * 250000 + 3), 1)
+        self.r.copy("v", "w")
+        self.r.rename("v", "u")
+        self.assertEqual(self.r.get("w"), self.r.get("u"))
+        self.r.bitop("XOR", "x", "u", "w")
+        self.assertEqual(self.r.bitcount("x"), 0)
+        self.r.execute_command("BITFIELD", "u", "SET", "u16", "#150000", 4660)
+        self.assertEqual(self.r.getrange("u", 300000, 300001), b"\x12\x34")
+
+    def test_a_grown_small_value_moves_to_extents(self):
+        self.r.set("v", b"a" * 60000)
+        self.r.append("v", b"b" * 60000)
+        self.assertEqual(self.r.get("v"), b"a" * 60000 + b"b" * 60000)
+
+    def test_expiry_is_exact_among_many_volatile_keys(self):
+        with self.r.pipeline(transaction=False) as p:
+            for i in range(100000):
+                p.set("bulk%d" % i, "x", ex=1000)
+                if i % 5000 == 4999:
+                    p.execute()
+        before = self.r.dbsize()
+        self.r.set("short", "x", px=300)
+        time.sleep(0.31)
+        self.assertIsNone(self.r.get("short"))
+        self.assertTrue(wait_until(lambda: self.r.dbsize() == before, 1))
+
+    def test_watch_aborts_when_the_key_changed(self):
+        other = self.server.redis()
+        self.r.set("w", 1)
+        with self.r.pipeline() as p:
+            p.watch("w")
+            other.set("w", 2)
+            p.multi()
+            p.set("w", 3)
+            with self.assertRaises(redis.WatchError):
+                p.execute()
+        self.assertEqual(self.r.get("w"), b"2")
+
+    def test_flush_inside_a_transaction_keeps_its_place(self):
+        c = self.r.connection_pool.make_connection()
+        for command in (["SET", "a", "1"], ["MULTI"], ["SET", "b", "1"], ["FLUSHDB"], ["SET", "c", "1"]):
+            c.send_command(*command)
+            c.read_response()
+        c.send_command("EXEC")
+        self.assertEqual(c.read_response(), [b"OK", b"OK", b"OK"])
+        self.assertEqual(self.r.keys("*"), [b"c"])
+        c.disconnect()
+        self.server.restart()
+        self.r = self.server.redis()
+
+    def test_scan_sees_every_key_through_growth(self):
+        for i in range(1000):
+            self.r.set("s%d" % i, i)
+        cursor, seen, grown = 0, set(), 0
+        while True:
+            cursor, keys = self.r.scan(cursor, count=20)
+            seen.update(keys)
+            for _ in range(40):
+                grown += 1
+                self.r.set("g%d" % grown, 1)
+            if cursor == 0:
+                break
+        self.assertTrue({b"s%d" % i for i in range(1000)} <= seen)
+
+    def test_select_by_name_enters_a_bucket(self):
+        self.server.s3().create_bucket(Bucket="named")
+        c = self.r.connection_pool.make_connection()
+        c.send_command("SELECT", "named")
+        self.assertEqual(c.read_response(), b"OK")
+        c.send_command("SELECT", "nothere")
+        with self.assertRaises(redis.ResponseError):
+            c.read_response()
+        c.disconnect()
+
+    def test_resp3_handshake_and_types(self):
+        out = raw(self.server.resp, b"*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$%d\r\n%s\r\n"
+                  % (len(PASSWORD), PASSWORD.encode()) + b"GET nokey\r\nCONFIG GET maxmemory\r\nQUIT\r\n")
+        self.assertTrue(out.startswith(b"%7\r\n"), out)
+        self.assertIn(b"_\r\n%1\r\n$9\r\nmaxmemory\r\n", out)
+
+    def test_commands_need_auth_when_credentials_are_configured(self):
+        self.assertEqual(raw(self.server.resp, b"GET a\r\n"), b"-NOAUTH Authentication required.\r\n")
+        self.assertIn(b"WRONGPASS", raw(self.server.resp, b"AUTH wrong\r\n"))
+
+    def test_client_reply_skip_and_off(self):
+        auth = b"AUTH %s\r\n" % PASSWORD.encode()
+        out = raw(self.server.resp, auth + b"CLIENT REPLY SKIP\r\nPING\r\nECHO a\r\n"
+                  b"CLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY ON\r\nECHO b\r\n")
+        self.assertEqual(out, b"+OK\r\n$1\r\na\r\n+OK\r\n$1\r\nb\r\n")
+
+    def test_client_kill_ends_the_other_connection(self):
+        other = self.server.redis()
+        victim = other.client_id()
+        self.assertEqual(self.r.client_kill_filter(_id=victim), 1)
+        self.assertTrue(wait_until(lambda: victim not in {int(c["id"]) for c in self.r.client_list()}))
+
+    def test_info_and_command_have_what_clients_look_for(self):
+        info = self.r.info()
+        for field in ("redis_version", "redis_mode", "role", "loading", "connected_slaves",
+                      "maxmemory_policy", "used_memory", "used_memory_rss", "used_memory_peak"):
+            self.assertIn(field, info)
+        self.r.set("a", 1)
+        self.assertEqual(self.r.info("keyspace")["db0"]["keys"], 1)
+        self.assertIn("get", self.r.command())
+        self.assertEqual(self.r.command_getkeys("MSET", "a", "b", "c", "d"), ["a", "c"])
+
+    def test_waitaof_and_save_mean_a_synced_log(self):
+        self.r.set("a", 1)
+        self.assertEqual(self.r.execute_command("WAITAOF", 1, 0, 0), [1, 0])
+        self.assertTrue(self.r.save())
+
+    def test_durability_always_survives_kill(self):
+        self.r.config_set("appendfsync", "always")
+        for i in range(200):
+            self.r.set("d%d" % i, i)
+        self.server.restart()
+        self.r = self.server.redis()
+        self.assertEqual([self.r.get("d%d" % i) for i in range(200)], [b"%d" % i for i in range(200)])
+
+    def test_memory_limit_refuses_writes_that_grow(self):
+        self.r.config_set("maxmemory", "1mb")
+        try:
+            with self.assertRaises(redis.ResponseError) as e:
+                for i in range(100):
+                    self.r.set("m%d" % i, b"x" * 60000)
+                    time.sleep(0.005)
+            self.assertIn("OOM command not allowed when used memory > 'maxmemory'", "OOM " + str(e.exception))
+            self.r.delete(*["m%d" % i for i in range(100)])
+            self.assertTrue(wait_until(lambda: self.r.set("ok", 1) if self._try() else False))
+        finally:
+            self.r.config_set("maxmemory", "0")
+
+    def _try(self):
+        try:
+            return self.r.set("probe", 1)
+        except redis.ResponseError:
+            return False
+
+
+class BadInput(Case):
+    def test_malformed_requests_get_redis_errors(self):
+        auth = b"AUTH %s\r\n" % PASSWORD.encode()
+        for data, want in [
+                (b"*1\r\n$abc\r\n", b"-ERR Protocol error: invalid bulk length"),
+                (b"*99999999999\r\n", b"-ERR Protocol error: invalid multibulk length"),
+                (b"*1\r\n:5\r\n", b"-ERR Protocol error: expected '$', got ':'"),
+                (b"*1\r\n$-5\r\n", b"-ERR Protocol error: invalid bulk length"),
+                (b"*2\r\n$3\r\nGET\r\n$99999999999999999999\r\n", b"-ERR Protocol error: invalid bulk length"),
+                (b"\"unbalanced\r\n", b"-ERR Protocol error: unbalanced quotes in request"),
+                (b"x" * 70000, b"-ERR Protocol error: too big inline request"),
+                (b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$900000000\r\n", b"-ERR Protocol error: invalid bulk length"),
+        ]:
+            self.assertIn(want, raw(self.server.resp, auth + data), data[:40])
+        self.assertTrue(self.server.redis().ping())
+
+    def test_unauthenticated_clients_have_small_limits(self):
+        self.assertIn(b"unauthenticated bulk length", raw(self.server.resp, b"*1\r\n$100000\r\n"))
+        self.assertIn(b"unauthenticated multibulk length", raw(self.server.resp, b"*100\r\n"))
+
+    def test_a_browser_is_turned_away(self):
+        out = raw(self.server.resp, b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertNotIn(b"PONG", out)
+        self.assertEqual(out.count(b"\r\n"), 1)
+
+    def test_random_bytes_never_stop_the_server(self):
+        r = random.Random(1)
+        for _ in range(200):
+            raw(self.server.resp, bytes(r.randrange(256) for _ in range(r.randrange(400))), timeout=2)
+        self.assertTrue(self.server.redis().ping())
+
+
+class Open(unittest.TestCase):
+    def test_loopback_without_configured_users_needs_no_auth(self):
+        server = Server(credentials=False)
+        try:
+            r = redis.Redis(port=server.resp)
+            self.assertTrue(r.set("a", 1))
+            path = os.path.join(server.directory, "data", "root-credentials")
+            self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        finally:
+            self.assertEqual(server.stop(), 0)
+            server.remove()
+
+
+if __name__ == "__main__":
+    unittest.main()
