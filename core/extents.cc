@@ -1,7 +1,5 @@
 #include "core/extents.h"
 
-#include "core/text.h"
-
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -9,6 +7,7 @@
 
 #include "core/event.h"
 #include "core/log_format.h"
+#include "core/text.h"
 
 namespace cairn {
 
@@ -73,7 +72,8 @@ void ExtentStore::adopt(const BlobRef& blob) {
     if (p.is_hole()) continue;
     auto [it, fresh] = extents_.try_emplace(Place{p.file, p.header_page});
     if (fresh) files_[p.file].extents++;
-    uint64_t pages = 1 + p.first_block * kPagesPerBlock + round_up(p.length, kBlockBytes) / kBlockBytes;
+    uint64_t pages =
+        1 + p.first_block * kPagesPerBlock + round_up(p.length, kBlockBytes) / kBlockBytes;
     it->second.refs++;
     it->second.pages = std::max(it->second.pages, static_cast<uint32_t>(pages));
   }
@@ -205,6 +205,16 @@ awaitable<Status> ExtentStore::sync_file(uint32_t file) {
     s.done = s.begun;
     if (!synced.ok()) s.failed = synced;
   }
+}
+
+void ExtentStore::trim(Place place, uint64_t data_bytes) {
+  absl::MutexLock lock(&mutex_);
+  Extent& extent = extents_.at(place);
+  auto pages = static_cast<uint32_t>(1 + round_up(data_bytes, kBlockBytes) / kBlockBytes);
+  if (place.file == current_ && place.page + extent.pages == current_pages_) {
+    current_pages_ = place.page + pages;
+  }
+  extent.pages = pages;
 }
 
 void ExtentStore::ref(const BlobRef& blob) {
@@ -406,6 +416,7 @@ awaitable<Status> BlobWriter::end_extent() {
     if (!wrote.ok()) co_return wrote;
   }
   open_ = false;
+  store_.trim(place_, filled_);
   add_piece({place_.file, place_.page, 0, static_cast<uint32_t>(filled_)});
   if (std::find(files_.begin(), files_.end(), place_.file) == files_.end()) {
     files_.push_back(place_.file);
@@ -544,8 +555,7 @@ struct BlobReader::Fetch {
     const ExtentStore::Place place{piece.file, piece.header_page};
     const FileId file = file_id(piece.file);
     auto damage = [&](std::string_view what, uint64_t offset) {
-      return absl::DataLossError(
-          cat(what, " in ", to_string(file), " at offset ", offset));
+      return absl::DataLossError(cat(what, " in ", to_string(file), " at offset ", offset));
     };
     const uint64_t block0 = piece.first_block + at / kExtentBlockBytes;
     const uint64_t last = piece.first_block + (at + length - 1) / kExtentBlockBytes;
@@ -559,9 +569,11 @@ struct BlobReader::Fetch {
       if (!taken.ok()) co_return taken;
     }
     // Without the header the last block's length is not known: the piece tells enough.
-    uint64_t data_end = header != nullptr ? header->data_bytes
-                                          : uint64_t{piece.first_block} * kExtentBlockBytes + piece.length;
-    data_end = std::min(std::max(data_end, block0 * kExtentBlockBytes), (last + 1) * kExtentBlockBytes);
+    uint64_t data_end = header != nullptr
+                            ? header->data_bytes
+                            : uint64_t{piece.first_block} * kExtentBlockBytes + piece.length;
+    data_end =
+        std::min(std::max(data_end, block0 * kExtentBlockBytes), (last + 1) * kExtentBlockBytes);
     uint64_t begin = block0 * kExtentBlockBytes;
     const size_t skip = together ? kBlockBytes : 0;
     uint64_t want = round_up(data_end - begin, kBlockBytes) + skip;
@@ -588,9 +600,9 @@ struct BlobReader::Fetch {
     }
     for (uint64_t b = block0; b <= last; b++) {
       uint64_t size = std::min(kExtentBlockBytes, header->data_bytes - b * kExtentBlockBytes);
-      uint32_t crc = crc32c(
-          place_seed(store.store_, place.file, data_offset(place, b * kExtentBlockBytes)),
-          {chunk + skip + (b - block0) * kExtentBlockBytes, size});
+      uint32_t crc =
+          crc32c(place_seed(store.store_, place.file, data_offset(place, b * kExtentBlockBytes)),
+                 {chunk + skip + (b - block0) * kExtentBlockBytes, size});
       if (crc != header->block_crc[b]) {
         co_return damage("a damaged block", data_offset(place, b * kExtentBlockBytes));
       }
@@ -630,8 +642,8 @@ void BlobReader::start_fetch() {
   auto fetch = std::make_shared<Fetch>(store_.pool_);
   fetch->piece = p;
   fetch->at = piece_at_;
-  fetch->length = std::min<uint64_t>({ahead_left_, p.length - piece_at_,
-                                      kFetchBytes - piece_at_ % kExtentBlockBytes});
+  fetch->length = std::min<uint64_t>(
+      {ahead_left_, p.length - piece_at_, kFetchBytes - piece_at_ % kExtentBlockBytes});
   piece_at_ += fetch->length;
   ahead_left_ -= fetch->length;
   if (piece_at_ == p.length) {

@@ -124,6 +124,8 @@ class ExtentStore {
   // All bytes written to the file before this call are durable when it returns; concurrent callers
   // share one sync.
   awaitable<Status> sync_file(uint32_t file);
+  // The extent turned out smaller than its room: the rest goes back.
+  void trim(Place place, uint64_t data_bytes);
   void unref_place(Place place);
   awaitable<void> free_extents();
 
@@ -184,17 +186,17 @@ class BlobWriter {
   ExtentStore& store_;
   const uint64_t size_hint_;
   std::shared_ptr<Shared> shared_;
-  BlobRef blob_;  // finished pieces
+  BlobRef blob_;                 // finished pieces
   std::vector<uint32_t> files_;  // to sync
 
   // The extent being filled.
   bool open_ = false;
   ExtentStore::Place place_;
-  uint64_t capacity_ = 0;      // data bytes
-  uint64_t filled_ = 0;        // data bytes committed
-  uint64_t written_ = 0;       // data bytes handed to the volume
+  uint64_t capacity_ = 0;  // data bytes
+  uint64_t filled_ = 0;    // data bytes committed
+  uint64_t written_ = 0;   // data bytes handed to the volume
   std::byte* chunk_ = nullptr;
-  size_t chunk_begin_ = 0;     // first chunk leaves a page for the header
+  size_t chunk_begin_ = 0;  // first chunk leaves a page for the header
   size_t chunk_used_ = 0;
   uint32_t block_crc_ = 0;
   std::unique_ptr<ExtentHeader> header_;
@@ -222,9 +224,9 @@ class BlobReader {
 
   ExtentStore& store_;
   const BlobRef blob_;
-  uint64_t left_;          // bytes not yet returned
-  uint64_t ahead_left_;    // bytes not yet asked for
-  size_t piece_ = 0;       // where the next fetch begins
+  uint64_t left_;        // bytes not yet returned
+  uint64_t ahead_left_;  // bytes not yet asked for
+  size_t piece_ = 0;     // where the next fetch begins
   uint64_t piece_at_ = 0;
   std::shared_ptr<Fetch> current_;
   std::shared_ptr<Fetch> ahead_;

@@ -58,9 +58,7 @@ struct Entry {
   }
   std::string_view key() const { return {body() + head_bytes(), key_size}; }
   std::string_view meta() const { return {key().data() + key_size, meta_size()}; }
-  std::string_view value() const {
-    return {key().data() + key_size + meta_size(), value_size};
-  }
+  std::string_view value() const { return {key().data() + key_size + meta_size(), value_size}; }
   size_t bytes() const {
     return sizeof(Entry) + head_bytes() + key_size + meta_size() + value_size;
   }

@@ -1,7 +1,6 @@
 #include "core/local_volume.h"
 
 #include <absl/container/flat_hash_map.h>
-#include "core/text.h"
 #include <absl/synchronization/mutex.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -9,14 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/bind_executor.hpp>
 #include <cerrno>
 #include <cstring>
 
 #include "core/ring.h"
+#include "core/text.h"
 
 namespace cairn {
 
@@ -81,8 +81,8 @@ class DirectoryVolume : public LocalVolume {
   awaitable<Status> create(FileId file, uint64_t reserve_bytes) override {
     co_return co_await blocking([=, this]() -> Status {
       std::string name = to_string(file);
-      int fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC,
-                        0600);
+      int fd = ::openat(dir_->number, name.c_str(),
+                        O_RDWR | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC, 0600);
       if (fd < 0 && errno == EINVAL) {  // a file system without O_DIRECT, tmpfs say
         fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
       }
@@ -296,9 +296,8 @@ class UringVolume final : public DirectoryVolume {
     auto fd = descriptor(file);
     if (!fd.ok()) co_return fd.status();
     RingService& ring = co_await service();
-    int n = co_await ring.run([&](io_uring_sqe* sqe) {
-      io_uring_prep_fsync(sqe, (*fd)->number, IORING_FSYNC_DATASYNC);
-    });
+    int n = co_await ring.run(
+        [&](io_uring_sqe* sqe) { io_uring_prep_fsync(sqe, (*fd)->number, IORING_FSYNC_DATASYNC); });
     if (n < 0) co_return error_of(-n, "cannot sync", path(file), 0);
     co_return absl::OkStatus();
   }
@@ -306,8 +305,7 @@ class UringVolume final : public DirectoryVolume {
  private:
   awaitable<std::reference_wrapper<RingService>> service() {
     auto executor = co_await asio::this_coro::executor;
-    auto& ring =
-        asio::use_service<RingService>(asio::query(executor, asio::execution::context));
+    auto& ring = asio::use_service<RingService>(asio::query(executor, asio::execution::context));
     if (!registered_.empty() && !ring.open()) ring.register_memory(registered_);
     co_return ring;
   }
@@ -325,7 +323,8 @@ StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOption
   }
   auto dir = std::make_unique<Fd>(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir->number < 0) return error_of(errno, "cannot open the data directory", where, 0);
-  auto lock = std::make_unique<Fd>(::openat(dir->number, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  auto lock =
+      std::make_unique<Fd>(::openat(dir->number, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (lock->number < 0) {
     return error_of(errno, "cannot write in the data directory", where, 0);
   }

@@ -11,8 +11,8 @@
 namespace cairn {
 
 struct LocalVolumeOptions {
-  std::string directory;      // made if missing, mode 0700
-  bool allow_io_uring = true; // false: always the pool of threads
+  std::string directory;       // made if missing, mode 0700
+  bool allow_io_uring = true;  // false: always the pool of threads
 };
 
 // Takes the directory's lock: a second store on the same directory is refused with

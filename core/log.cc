@@ -1,7 +1,5 @@
 #include "core/log.h"
 
-#include "core/text.h"
-
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -9,6 +7,8 @@
 #include <cassert>
 #include <thread>
 #include <utility>
+
+#include "core/text.h"
 
 namespace cairn {
 
@@ -146,9 +146,10 @@ awaitable<Status> Log::wait_durable(Lsn lsn) {
       [this, lsn](auto handler) {
         auto executor = asio::get_associated_executor(handler);
         when_durable(lsn, [handler = std::move(handler), executor](Status status) mutable {
-          asio::post(executor, [handler = std::move(handler), status = std::move(status)]() mutable {
-            std::move(handler)(std::move(status));
-          });
+          asio::post(executor,
+                     [handler = std::move(handler), status = std::move(status)]() mutable {
+                       std::move(handler)(std::move(status));
+                     });
         });
       },
       asio::use_awaitable);
@@ -160,9 +161,8 @@ void Log::release_waiters() {
   {
     absl::MutexLock lock(&wait_mutex_);
     status = status_;
-    auto keep = std::partition(waiters_.begin(), waiters_.end(), [&](const Waiter& w) {
-      return status.ok() && !is_durable(w.lsn);
-    });
+    auto keep = std::partition(waiters_.begin(), waiters_.end(),
+                               [&](const Waiter& w) { return status.ok() && !is_durable(w.lsn); });
     ready.insert(ready.end(), std::make_move_iterator(keep),
                  std::make_move_iterator(waiters_.end()));
     waiters_.erase(keep, waiters_.end());
@@ -264,7 +264,8 @@ awaitable<Status> Log::flush_once() {
     for (auto& frame : frames) {
       bytes += round_up(frame->used, kBlockBytes);
       records += frame->used - sizeof(FrameHeader);
-      if (frame->buffer.size() == kFrameBytes && free_.size() < 8) free_.push_back(std::move(frame));
+      if (frame->buffer.size() == kFrameBytes && free_.size() < 8)
+        free_.push_back(std::move(frame));
     }
     stats_.frames += frames.size();
     stats_.bytes += bytes;
@@ -334,9 +335,9 @@ awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
   }
   AlignedBuffer block(kBlockBytes);
   std::memset(block.data(), 0, block.size());
-  SegmentHeader header{kSegmentMagic,   0,
-                       kLogVersion,     start_.epoch,
-                       start_.store,    segment.value(),
+  SegmentHeader header{kSegmentMagic,        0,
+                       kLogVersion,          start_.epoch,
+                       start_.store,         segment.value(),
                        start_.segment_bytes, previous_end.value()};
   seal_header(header, start_.store, segment.value(), 0);
   std::memcpy(block.data(), &header, sizeof(header));
@@ -373,7 +374,8 @@ void Log::note_time(Lsn lsn, int64_t wall_ms) {
   times_.emplace_back(lsn.value(), wall_ms);
   if (times_.size() > kTimesMax) {  // older times get coarser
     size_t kept = 0;
-    for (size_t i = 0; i < times_.size(); i += i < kTimesMax / 2 ? 2 : 1) times_[kept++] = times_[i];
+    for (size_t i = 0; i < times_.size(); i += i < kTimesMax / 2 ? 2 : 1)
+      times_[kept++] = times_[i];
     times_.resize(kept);
   }
 }

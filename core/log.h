@@ -32,10 +32,10 @@ namespace cairn {
 
 struct LogStart {
   uint64_t store = 0;
-  uint32_t epoch = 0;           // already durable, larger than any before
+  uint32_t epoch = 0;  // already durable, larger than any before
   uint64_t segment_bytes = 0;
-  SegmentId segment;            // the new segment to open
-  Lsn previous_end;             // proven end of the log so far
+  SegmentId segment;  // the new segment to open
+  Lsn previous_end;   // proven end of the log so far
 };
 
 class Log {
@@ -115,7 +115,7 @@ class Log {
   SegmentId open_segment_;
   SegmentId prepared_segment_;
   bool preparing_ = false;
-  bool unsynced_ = false;      // plain writes since the last sync
+  bool unsynced_ = false;  // plain writes since the last sync
   Lsn written_end_;
 
   std::atomic<uint64_t> durable_{0};

@@ -1,6 +1,5 @@
 #include "core/recovery.h"
 
-#include "core/text.h"
 #include <absl/synchronization/mutex.h>
 
 #include <algorithm>
@@ -8,6 +7,8 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+
+#include "core/text.h"
 
 namespace cairn {
 
@@ -70,8 +71,7 @@ class Recovery {
     log.end = Lsn(scans_.back().proven_end);
     log.next_segment = segments_.back().id.next();
     // What was read may still sit in a device cache: make it durable before it is served.
-    Status synced =
-        co_await volume_.sync({FileKind::kSegment, segments_.back().id.value()});
+    Status synced = co_await volume_.sync({FileKind::kSegment, segments_.back().id.value()});
     if (!synced.ok()) co_return synced;
     co_return log;
   }
@@ -88,8 +88,8 @@ class Recovery {
     AlignedBuffer block(kBlockBytes);
     SegmentId damaged;
     for (SegmentId id : ids) {
-      auto n = co_await volume_.read({FileKind::kSegment, id.value()}, 0,
-                                     block.span(0, kBlockBytes));
+      auto n =
+          co_await volume_.read({FileKind::kSegment, id.value()}, 0, block.span(0, kBlockBytes));
       if (!n.ok()) co_return n.status();
       SegmentHeader h{};
       if (*n == kBlockBytes) std::memcpy(&h, block.data(), sizeof(h));
@@ -101,9 +101,9 @@ class Recovery {
         continue;
       }
       if (damaged.valid()) {
-        co_return absl::DataLossError(cat(
-            "segment ", damaged.value(), " has a damaged header at offset 0 and later segments ",
-            "follow; its records cannot be read"));
+        co_return absl::DataLossError(cat("segment ", damaged.value(),
+                                          " has a damaged header at offset 0 and later segments ",
+                                          "follow; its records cannot be read"));
       }
       if (!segments_.empty() && segments_.back().id.next() != id) {
         co_return absl::DataLossError(

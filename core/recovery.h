@@ -24,11 +24,11 @@ struct RecoveryOptions {
 };
 
 struct RecoveredLog {
-  Lsn end;                  // proven end; 0 for an empty store
+  Lsn end;  // proven end; 0 for an empty store
   // Where records lie, one range [first, second) for each segment. Between two ranges there may be
   // LSNs that were handed out and never became durable.
   std::vector<std::pair<Lsn, Lsn>> proven;
-  SegmentId next_segment;   // to open next
+  SegmentId next_segment;  // to open next
   uint64_t records = 0;
   uint64_t lost_bytes = 0;  // skipped by repair
 };

@@ -1,6 +1,5 @@
 #include "core/ring.h"
 
-#include "core/text.h"
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -8,6 +7,8 @@
 #include <cstring>
 #include <stdexcept>
 #include <utility>
+
+#include "core/text.h"
 
 namespace cairn {
 
@@ -28,8 +29,7 @@ void RingService::shutdown() { event_.reset(); }
 Status RingService::probe() {
   io_uring ring;
   if (int rc = io_uring_queue_init(8, &ring, 0); rc < 0) {
-    return absl::UnavailableError(
-        cat("the kernel refuses io_uring: ", std::strerror(-rc)));
+    return absl::UnavailableError(cat("the kernel refuses io_uring: ", std::strerror(-rc)));
   }
   io_uring_queue_exit(&ring);
   return absl::OkStatus();

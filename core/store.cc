@@ -1,6 +1,6 @@
 #include "core/store.h"
 
-#include "core/text.h"
+#include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
@@ -11,10 +11,9 @@
 #include <random>
 #include <thread>
 
-#include <absl/container/flat_hash_map.h>
-
 #include "core/recovery.h"
 #include "core/superblock.h"
+#include "core/text.h"
 
 namespace cairn {
 
@@ -96,14 +95,13 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       memory_bytes_(options.memory_bytes),
       log_(volume, clock, executors_.front()),
       extents_(volume, clock, pool, executors_.front()),
-      random_state_(options.random_seed != 0 ? options.random_seed
-                                             : (uint64_t{std::random_device{}()} << 32 |
-                                                std::random_device{}())),
+      random_state_(options.random_seed != 0
+                        ? options.random_seed
+                        : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
       stripes_(std::make_unique<std::array<Stripe, kStripes>>()) {
   hash_seed_ = random();
   for (uint32_t i = 0; i < kDatabases; i++) {
-    databases_[i] =
-        std::make_shared<Namespace>(NamespaceId(i), cat("db", i), 0, random());
+    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), 0, random());
   }
   system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", 0, random());
   system_->ordered = true;
@@ -382,8 +380,8 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   NamespaceId id(next_namespace_++);
   auto ns = std::make_shared<Namespace>(id, std::string(name), now, random());
   ns->ordered = true;
-  RecordView record{RecordType::kNamespaceCreate, 0, id, 0, name, {},
-                    {reinterpret_cast<const char*>(&now), 8}};
+  RecordView record{
+      RecordType::kNamespaceCreate, 0, id, 0, name, {}, {reinterpret_cast<const char*>(&now), 8}};
   Lsn lsn = log_.append(record);
   by_name_[ns->name] = ns;
   return lsn;
@@ -525,14 +523,15 @@ void Store::drop_blob(Entry* entry, Lsn lsn, WriteBatch* batch) {
 }
 
 void Store::hold_order(Namespace& ns, WriteBatch* batch) {
-  if (std::find(batch->ordered_.begin(), batch->ordered_.end(), &ns) != batch->ordered_.end()) return;
+  if (std::find(batch->ordered_.begin(), batch->ordered_.end(), &ns) != batch->ordered_.end())
+    return;
   if (batch->ordered_.empty()) batch_order_mutex_.Lock();
   ns.order_mutex.Lock();
   batch->ordered_.push_back(&ns);
 }
 
-void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry, bool order_locked)
-    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
+                 bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   Stripe& s = stripe(hash);
   const bool ordered = ns.ordered.load(std::memory_order_relaxed);
   if (ordered && !order_locked) ns.order_mutex.Lock();

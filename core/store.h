@@ -31,20 +31,20 @@
 
 namespace cairn {
 
-inline constexpr uint32_t kDatabases = 16;       // db0 .. db15 are the namespaces 0 .. 15
+inline constexpr uint32_t kDatabases = 16;  // db0 .. db15 are the namespaces 0 .. 15
 inline constexpr NamespaceId kSystemNamespace{16};
 inline constexpr uint32_t kFirstBucket = 32;
 
 enum class Durability : uint8_t { kAlways, kEverySec, kOff };
 
 struct StoreOptions {
-  uint64_t segment_bytes = 64 << 20;      // for a new store; an old one keeps its own
-  uint64_t extent_threshold = 64 << 10;   // larger values go to extents
+  uint64_t segment_bytes = 64 << 20;     // for a new store; an old one keeps its own
+  uint64_t extent_threshold = 64 << 10;  // larger values go to extents
   uint64_t extent_file_bytes = 1 << 30;
-  uint64_t memory_bytes = 0;              // 0: no limit
+  uint64_t memory_bytes = 0;                      // 0: no limit
   Durability durability = Durability::kEverySec;  // off: no timed sync
   bool repair = false;
-  uint64_t random_seed = 0;               // 0: from the system
+  uint64_t random_seed = 0;  // 0: from the system
 };
 
 struct EntryOrder {
@@ -60,12 +60,15 @@ struct EntryOrder {
 class Namespace {
  public:
   Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed)
-      : id(id), hash_seed(hash_seed), name(std::move(name)), created_ms(created_ms),
+      : id(id),
+        hash_seed(hash_seed),
+        name(std::move(name)),
+        created_ms(created_ms),
         index(std::make_unique<Index>(hash_seed)) {}
 
   const NamespaceId id;
   const uint64_t hash_seed;
-  std::string name;        // constant once the store is open
+  std::string name;  // constant once the store is open
   int64_t created_ms;
   bool is_bucket() const { return id.value() >= kFirstBucket; }
 

@@ -1,10 +1,9 @@
 #include "core/superblock.h"
 
-#include "core/text.h"
-
 #include <cstring>
 
 #include "core/log_format.h"
+#include "core/text.h"
 
 namespace cairn {
 
@@ -60,9 +59,9 @@ awaitable<StatusOr<Superblock>> begin_epoch(Volume& volume, uint64_t new_store,
     newest = {kSuperblockMagic, 0, kSuperblockVersion, 0, new_store, new_segment_bytes};
   }
   if (newest.version > kSuperblockVersion) {
-    co_return absl::FailedPreconditionError(
-        cat("the store has format version ", newest.version,
-                     "; this program knows versions up to ", kSuperblockVersion));
+    co_return absl::FailedPreconditionError(cat("the store has format version ", newest.version,
+                                                "; this program knows versions up to ",
+                                                kSuperblockVersion));
   }
   newest.epoch++;
   const uint64_t slot = 1 - newest_slot;

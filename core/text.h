@@ -21,13 +21,11 @@ inline void append_one(std::string& to, std::integral auto value) {
 }
 inline void append_one(std::string& to, const char* text) { to.append(text); }
 template <class Text>
-  requires requires(const Text& t) {
-    { t.data() } -> std::convertible_to<const char*>;
-    { t.size() } -> std::convertible_to<size_t>;
-  }
-void append_one(std::string& to, const Text& text) {
-  to.append(text.data(), text.size());
+requires requires(const Text& t) {
+  { t.data() } -> std::convertible_to<const char*>;
+  { t.size() } -> std::convertible_to<size_t>;
 }
+void append_one(std::string& to, const Text& text) { to.append(text.data(), text.size()); }
 }  // namespace detail
 
 template <class... Parts>

@@ -45,8 +45,7 @@ std::string ObjectMeta::encode() const {
   add_pairs(out, kChecksum, checksums);
   add_pairs(out, kExtra, extra);
   if (!part_sizes.empty()) {
-    add(out, kPartSizes,
-        {reinterpret_cast<const char*>(part_sizes.data()), part_sizes.size() * 8});
+    add(out, kPartSizes, {reinterpret_cast<const char*>(part_sizes.data()), part_sizes.size() * 8});
   }
   return out;
 }

@@ -18,8 +18,8 @@ namespace cairn {
 
 struct ObjectMeta {
   std::string content_type;
-  std::string etag;           // without quotes
-  int64_t modified_ms = 0;    // 0: take the time of the record
+  std::string etag;                              // without quotes
+  int64_t modified_ms = 0;                       // 0: take the time of the record
   std::map<std::string, std::string> user;       // x-amz-meta-NAME -> value
   std::map<std::string, std::string> headers;    // Cache-Control and the like, lower case
   std::map<std::string, std::string> checksums;  // algorithm, lower case -> base64

@@ -1,6 +1,5 @@
 #include "core/volume.h"
 
-
 #include <charconv>
 #include <cstdlib>
 #include <new>

@@ -30,7 +30,8 @@ StatusOr<RootCredentials> load_root_credentials(const std::string& data_director
   const char* user = std::getenv("CAIRN_ROOT_USER");
   const char* password = std::getenv("CAIRN_ROOT_PASSWORD");
   if ((user == nullptr) != (password == nullptr)) {
-    return absl::InvalidArgumentError("set both CAIRN_ROOT_USER and CAIRN_ROOT_PASSWORD, or neither");
+    return absl::InvalidArgumentError(
+        "set both CAIRN_ROOT_USER and CAIRN_ROOT_PASSWORD, or neither");
   }
   if (user != nullptr) {
     c.user = user;
@@ -68,7 +69,8 @@ StatusOr<RootCredentials> load_root_credentials(const std::string& data_director
   c.fresh = true;
   fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   std::string line = cat(c.user, ":", c.password, "\n");
-  bool written = fd >= 0 && ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) &&
+  bool written = fd >= 0 &&
+                 ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) &&
                  ::fsync(fd) == 0;
   int error = errno;
   if (fd >= 0) ::close(fd);

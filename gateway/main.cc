@@ -1,6 +1,6 @@
 // cairnd: builds the parts, hands them down by reference, runs.
-#include <spdlog/spdlog.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -13,12 +13,12 @@
 #include "core/local_volume.h"
 #include "core/text.h"
 #include "gateway/credentials.h"
-#include "gateway/net.h"
-#include "gateway/options.h"
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
 #include "gateway/http/s3/service.h"
+#include "gateway/net.h"
+#include "gateway/options.h"
 #include "gateway/resp/door.h"
 
 namespace cairn {
@@ -59,8 +59,7 @@ int serve(const Options& options) {
   auto volume = LocalVolume::open({options.data, options.io != "threads"}, pool.memory());
   if (!volume.ok()) die(volume.status());
   if ((*volume)->engine() != "io_uring" && options.io != "threads") {
-    spdlog::warn("{}; reading and writing through a pool of threads",
-                 (*volume)->fallback_reason());
+    spdlog::warn("{}; reading and writing through a pool of threads", (*volume)->fallback_reason());
     if (options.io == "uring") return 1;
   }
   auto root = load_root_credentials(options.data);
@@ -160,10 +159,9 @@ int serve(const Options& options) {
   signals.async_wait([&](boost::system::error_code ec, int) {
     if (!ec) server.shutdown();
   });
-  std::string ready = cat("ready resp=", net::to_string(resp.local()),
-                          " http=", net::to_string(http.local()),
-                          " grpc=", net::to_string({grpc_endpoint.address(),
-                                                    static_cast<uint16_t>(rpc.port())}));
+  std::string ready =
+      cat("ready resp=", net::to_string(resp.local()), " http=", net::to_string(http.local()),
+          " grpc=", net::to_string({grpc_endpoint.address(), static_cast<uint16_t>(rpc.port())}));
   if (!options.resp_tls.empty()) append(ready, " resp-tls=", net::to_string(resp.local_tls()));
   if (!options.http_tls.empty()) append(ready, " http-tls=", net::to_string(http.local_tls()));
   if (!options.grpc_tls.empty()) append(ready, " grpc-tls-port=", rpc.tls_port());

@@ -52,9 +52,7 @@ Status Listener::listen(const tcp::endpoint& endpoint) {
   return absl::OkStatus();
 }
 
-void Listener::start() {
-  asio::co_spawn(*loops_.contexts.front(), accept(), asio::detached);
-}
+void Listener::start() { asio::co_spawn(*loops_.contexts.front(), accept(), asio::detached); }
 
 void Listener::stop() {
   asio::post(*loops_.contexts.front(), [this] {

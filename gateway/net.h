@@ -57,8 +57,8 @@ class PlainStream {
   ssize_t try_write(Bytes data) {
     size_t done = 0;
     while (done < data.size()) {
-      ssize_t n = ::send(socket_.native_handle(), data.data() + done, data.size() - done,
-                         MSG_NOSIGNAL);
+      ssize_t n =
+          ::send(socket_.native_handle(), data.data() + done, data.size() - done, MSG_NOSIGNAL);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) break;
       if (n < 0) return -1;
@@ -104,7 +104,8 @@ class TlsStream {
   }
   ssize_t try_write(Bytes) { return 0; }
   awaitable<bool> write(Bytes data) {
-    auto [ec, n] = co_await asio::async_write(stream_, asio::buffer(data.data(), data.size()), kTuple);
+    auto [ec, n] =
+        co_await asio::async_write(stream_, asio::buffer(data.data(), data.size()), kTuple);
     co_return !ec;
   }
   awaitable<void> shutdown() {

@@ -25,7 +25,8 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--threads", o.threads, "I/O threads")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  app.add_option("--memory", o.memory_bytes, "memory for keys and values, as 512mb or 4gb; 0: no limit")
+  app.add_option("--memory", o.memory_bytes,
+                 "memory for keys and values, as 512mb or 4gb; 0: no limit")
       ->transform(CLI::AsSizeValue(false));
   std::map<std::string, Durability> durabilities{{"always", Durability::kAlways},
                                                  {"everysec", Durability::kEverySec},

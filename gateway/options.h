@@ -1,4 +1,5 @@
-// Every flag of cairnd, from the command line and the configuration file. Nothing else reads either.
+// Every flag of cairnd, from the command line and the configuration file. Nothing else reads
+// either.
 #pragma once
 
 #include <optional>

@@ -15,8 +15,8 @@ constexpr int64_t kBitsMax = int64_t{1} << 32;  // as Redis: 512 MB of them
 bool bit_offset(Context& c, std::string_view word, int64_t& offset, unsigned bits = 0) {
   bool multiply = bits != 0 && !word.empty() && word[0] == '#';
   auto parsed = parse_ll(multiply ? word.substr(1) : word);
-  const int64_t max = static_cast<int64_t>(std::min<uint64_t>(
-      c.engine.server().proto_max_bulk_len, INT64_MAX / 8) * 8);
+  const int64_t max = static_cast<int64_t>(
+      std::min<uint64_t>(c.engine.server().proto_max_bulk_len, INT64_MAX / 8) * 8);
   if (!parsed || *parsed < 0 || __builtin_mul_overflow(*parsed, multiply ? bits : 1, &offset) ||
       offset >= std::max(max, kBitsMax)) {
     c.reply.error("ERR bit offset is not an integer or out of range");
@@ -52,7 +52,8 @@ void setbit(Context& c) {
   if (!bit_offset(c, c.args[2], offset) || !parse_bit(c, c.args[3], bit)) return;
   Entry* e = c.find(c.args[1]);
   auto byte = static_cast<uint64_t>(offset) / 8;
-  if ((e != nullptr && e->is_blob()) || byte >= c.store.options().extent_threshold) return c.defer();
+  if ((e != nullptr && e->is_blob()) || byte >= c.store.options().extent_threshold)
+    return c.defer();
   std::string value(e == nullptr ? std::string_view() : e->value());
   int old = get_bit(value, static_cast<uint64_t>(offset));
   if (value.size() <= byte) value.resize(byte + 1);
@@ -142,8 +143,8 @@ uint64_t count_in(std::string_view bytes, int64_t base, const BitRange& r) {
   int64_t first = std::max(r.first - base, int64_t{0});
   int64_t last = std::min(r.last - base, static_cast<int64_t>(bytes.size()) * 8 - 1);
   if (first > last) return 0;
-  uint64_t n = count_bits(bytes.substr(static_cast<size_t>(first / 8),
-                                       static_cast<size_t>(last / 8 - first / 8 + 1)));
+  uint64_t n = count_bits(
+      bytes.substr(static_cast<size_t>(first / 8), static_cast<size_t>(last / 8 - first / 8 + 1)));
   for (int64_t i = first / 8 * 8; i < first; i++) n -= get_bit(bytes, static_cast<uint64_t>(i));
   for (int64_t i = last + 1; i < last / 8 * 8 + 8; i++) {
     n -= get_bit(bytes, static_cast<uint64_t>(i));
@@ -435,7 +436,8 @@ bool parse_fields(Context& c, bool read_only, std::vector<Field>& fields) {
     bool is_unsigned = !type.empty() && (type[0] == 'u' || type[0] == 'U');
     if ((!f.is_signed && !is_unsigned) || !bits || *bits < 1 || *bits > (f.is_signed ? 64 : 63)) {
       c.reply.error(
-          "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but "
+          "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported "
+          "but "
           "i64 is.");
       return false;
     }
@@ -467,9 +469,10 @@ std::optional<uint64_t> field_result(const Field& f, uint64_t old) {
     }
     return static_cast<uint64_t>(sum) & mask;
   }
-  const __int128 sum = (f.kind == Field::kIncr ? static_cast<__int128>(old) : 0) +
-                       (f.kind == Field::kIncr ? static_cast<__int128>(f.value)
-                                               : static_cast<__int128>(static_cast<uint64_t>(f.value)));
+  const __int128 sum =
+      (f.kind == Field::kIncr ? static_cast<__int128>(old) : 0) +
+      (f.kind == Field::kIncr ? static_cast<__int128>(f.value)
+                              : static_cast<__int128>(static_cast<uint64_t>(f.value)));
   if (sum > static_cast<__int128>(mask) || sum < 0) {
     if (f.overflow == Overflow::kFail) return std::nullopt;
     if (f.overflow == Overflow::kSat) return sum < 0 ? 0 : mask;
@@ -535,7 +538,8 @@ awaitable<void> bitfield_deferred(Context& c) {
   const uint64_t end = fields_end_bytes(fields, false);
   constexpr uint64_t kStretchMax = 4 << 20;
   if (end - first > kStretchMax) {
-    co_return c.reply.error("ERR the fields of one BITFIELD on a value in extents lie too far apart");
+    co_return c.reply.error(
+        "ERR the fields of one BITFIELD on a value in extents lie too far apart");
   }
   if (fields_end_bytes(fields, true) == 0) {
     HeldValue value = hold_value(c, c.args[1]);

@@ -58,10 +58,12 @@ awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const Blo
   auto old_range = [&](uint64_t from, uint64_t length) -> awaitable<Status> {
     if (length == 0) co_return absl::OkStatus();
     if (old.blob) co_return co_await writer.append_range(*old.blob, from, length);
-    co_return co_await writer.append(as_bytes(std::string_view(old.inline_bytes).substr(from, length)));
+    co_return co_await writer.append(
+        as_bytes(std::string_view(old.inline_bytes).substr(from, length)));
   };
   Status status = co_await old_range(0, std::min(offset, old.size()));
-  if (status.ok() && offset > old.size()) status = co_await writer.append_zeros(offset - old.size());
+  if (status.ok() && offset > old.size())
+    status = co_await writer.append_zeros(offset - old.size());
   if (!status.ok()) co_return status;
   if (edit.word == 0) {
     auto bytes = co_await read_held(c, old, offset, edit.length);

@@ -23,14 +23,15 @@ struct BlobEdit {
 bool put_edited(Context& c, Entry* entry, std::string_view value);
 
 // Returns the new length of the value, or nothing after it answered an error.
-awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key, const BlobEdit& edit);
+awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
+                                             const BlobEdit& edit);
 
 // A value held for reading without its lock.
 struct HeldValue {
   bool exists = false;
   Lsn version;
   int64_t expire_ms = 0;
-  std::string inline_bytes;  // iff not a blob
+  std::string inline_bytes;     // iff not a blob
   std::optional<BlobRef> blob;  // one reference held
   uint64_t size() const { return blob ? blob->size : inline_bytes.size(); }
   HeldValue() = default;

@@ -58,21 +58,21 @@ enum Flags : uint32_t {
   kDenyOom = 1 << 2,
   kAdmin = 1 << 3,
   kFast = 1 << 4,
-  kNoAuth = 1 << 5,     // allowed before AUTH
-  kNoMulti = 1 << 6,    // refused inside MULTI
+  kNoAuth = 1 << 5,   // allowed before AUTH
+  kNoMulti = 1 << 6,  // refused inside MULTI
   kLoading = 1 << 7,
-  kWholeSpace = 1 << 8, // takes all stripes: its keys are not known beforehand
-  kBatch = 1 << 9,      // its changes are one batch
-  kNoQueue = 1 << 10,   // runs at once inside MULTI: EXEC, DISCARD, RESET, …
-  kBlobArgs = 1 << 11,  // takes words above the extent threshold
+  kWholeSpace = 1 << 8,  // takes all stripes: its keys are not known beforehand
+  kBatch = 1 << 9,       // its changes are one batch
+  kNoQueue = 1 << 10,    // runs at once inside MULTI: EXEC, DISCARD, RESET, …
+  kBlobArgs = 1 << 11,   // takes words above the extent threshold
   kNoScript = 1 << 12,
 };
 
 class Context;
 
 struct Row {
-  std::string_view name;     // lower case
-  int arity;                 // words, name included; negative: at least so many
+  std::string_view name;  // lower case
+  int arity;              // words, name included; negative: at least so many
   uint32_t flags;
   int first_key, last_key, key_step;  // as Redis's COMMAND; 0: none
   void (*run)(Context&);

@@ -56,13 +56,14 @@ void select(Context& c) {
   c.reply.ok();
 }
 
-constexpr std::string_view kWrongPass = "WRONGPASS invalid username-password pair or user is disabled.";
+constexpr std::string_view kWrongPass =
+    "WRONGPASS invalid username-password pair or user is disabled.";
 
 bool authenticate(Context& c, std::string_view user, std::string_view password) {
   Server& server = c.engine.server();
   // As Redis with a password set: the user "default" is the one who has it.
-  bool good = user == "default" ? server.users.check_default(password)
-                                : server.users.check(user, password);
+  bool good =
+      user == "default" ? server.users.check_default(password) : server.users.check(user, password);
   if (good) {
     c.session.authenticated = true;
     c.session.user = user;
@@ -105,7 +106,8 @@ void hello(Context& c) {
     } else if (equals_ignoring_case(c.args[i], "setname") && i + 1 < c.args.size()) {
       name = c.args[++i];
     } else {
-      return c.reply.error(cat("ERR Syntax error in HELLO option '", c.args[i].substr(0, 128), "'"));
+      return c.reply.error(
+          cat("ERR Syntax error in HELLO option '", c.args[i].substr(0, 128), "'"));
     }
   }
   if (login && !authenticate(c, login->first, login->second)) return c.reply.error(kWrongPass);
@@ -234,8 +236,8 @@ void client_list(Context& c) {
   }
   std::string text;
   for (auto& s : c.engine.server().sessions.all()) {
-    bool wanted = ids.empty() ||
-                  std::find(ids.begin(), ids.end(), static_cast<int64_t>(s->id)) != ids.end();
+    bool wanted =
+        ids.empty() || std::find(ids.begin(), ids.end(), static_cast<int64_t>(s->id)) != ids.end();
     if (wanted && !none) append(text, s->describe(c.now_ms()), "\n");
   }
   c.reply.verbatim(text);
@@ -284,8 +286,8 @@ void client(Context& c) {
   }
   if (sub == "setinfo" && n == 4) {
     if (!valid_name(c.args[3])) {
-      return c.reply.error(cat("ERR ", lower(c.args[2]),
-                               " cannot contain spaces, newlines or special characters."));
+      return c.reply.error(
+          cat("ERR ", lower(c.args[2]), " cannot contain spaces, newlines or special characters."));
     }
     absl::MutexLock lock(&s.mutex);
     if (equals_ignoring_case(c.args[2], "lib-name")) {
@@ -312,15 +314,23 @@ void client(Context& c) {
   if (sub == "help" && n == 2) {
     constexpr std::string_view kHelp[] = {
         "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "GETNAME", "ID", "INFO", "KILL <option> ...", "LIST [options ...]", "NO-EVICT (ON|OFF)",
-        "NO-TOUCH (ON|OFF)", "REPLY (ON|OFF|SKIP)", "SETNAME <name>", "SETINFO <option> <value>",
+        "GETNAME",
+        "ID",
+        "INFO",
+        "KILL <option> ...",
+        "LIST [options ...]",
+        "NO-EVICT (ON|OFF)",
+        "NO-TOUCH (ON|OFF)",
+        "REPLY (ON|OFF|SKIP)",
+        "SETNAME <name>",
+        "SETINFO <option> <value>",
         "HELP"};
     c.reply.array(std::size(kHelp));
     for (auto line : kHelp) c.reply.simple(line);
     return;
   }
-  constexpr std::string_view kKnown[] = {"id", "getname", "setname", "setinfo", "info", "kill",
-                                         "reply", "no-evict", "no-touch"};
+  constexpr std::string_view kKnown[] = {"id",   "getname", "setname",  "setinfo", "info",
+                                         "kill", "reply",   "no-evict", "no-touch"};
   if (std::find(std::begin(kKnown), std::end(kKnown), sub) != std::end(kKnown)) {
     return c.reply.error(cat("ERR wrong number of arguments for 'client|", sub, "' command"));
   }

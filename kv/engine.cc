@@ -82,8 +82,8 @@ const Row* Engine::admit(Session& session, const Args& args, Reply& reply) {
     auto shown = [](std::string_view word) {  // as a C string, like Redis
       return word.substr(0, std::min<size_t>(word.find('\0'), 128));
     };
-    std::string text = cat("ERR unknown command '", shown(args[0]),
-                           "', with args beginning with: ");
+    std::string text =
+        cat("ERR unknown command '", shown(args[0]), "', with args beginning with: ");
     for (size_t i = 1; i < args.size() && text.size() < 256; i++) {
       append(text, "'", shown(args[i]), "' ");
     }

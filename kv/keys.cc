@@ -266,19 +266,23 @@ void object(Context& c) {
   if (equals_ignoring_case(sub, "help")) {
     constexpr std::string_view kHelp[] = {
         "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "ENCODING <key>", "    Return the kind of internal representation used.",
-        "FREQ <key>", "    Return the access frequency index of the key.",
-        "IDLETIME <key>", "    Return the seconds since the key was last written.",
-        "REFCOUNT <key>", "    Return the number of references of the value.",
-        "HELP", "    Print this help."};
+        "ENCODING <key>",
+        "    Return the kind of internal representation used.",
+        "FREQ <key>",
+        "    Return the access frequency index of the key.",
+        "IDLETIME <key>",
+        "    Return the seconds since the key was last written.",
+        "REFCOUNT <key>",
+        "    Return the number of references of the value.",
+        "HELP",
+        "    Print this help."};
     c.reply.array(std::size(kHelp));
     for (auto line : kHelp) c.reply.simple(line);
     return;
   }
   if (c.args.size() != 3) {
-    return c.reply.error(
-        cat("ERR unknown subcommand or wrong number of arguments for '", sub.substr(0, 128),
-            "'. Try OBJECT HELP."));
+    return c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
+                             sub.substr(0, 128), "'. Try OBJECT HELP."));
   }
   Entry* e = c.find(c.args[2]);
   if (equals_ignoring_case(sub, "encoding")) {
@@ -313,14 +317,16 @@ constexpr Row kRows[] = {
      "Determines whether one or more keys exist."},
     {"touch", -2, kRead, 1, -1, 1, exists, nullptr, "generic",
      "Returns the number of existing keys out of those specified.", "3.2.1"},
-    {"type", 2, kRead, 1, 1, 1, type, nullptr, "generic", "Determines the type of value stored at a key."},
+    {"type", 2, kRead, 1, 1, 1, type, nullptr, "generic",
+     "Determines the type of value stored at a key."},
     {"rename", 3, kWrite | kBatch, 1, 2, 1, rename, nullptr, "generic",
      "Renames a key and overwrites the destination."},
     {"renamenx", 3, kChange | kBatch, 1, 2, 1, renamenx, nullptr, "generic",
      "Renames a key only when the target key name doesn't exist."},
     {"copy", -3, kWrite | kDenyOom, 1, 2, 1, copy, nullptr, "generic",
      "Copies the value of a key to a new key.", "6.2.0"},
-    {"move", 3, kChange | kBatch, 1, 1, 1, move, nullptr, "generic", "Moves a key to another database."},
+    {"move", 3, kChange | kBatch, 1, 1, 1, move, nullptr, "generic",
+     "Moves a key to another database."},
     {"randomkey", 1, kReadOnly | kWholeSpace, 0, 0, 0, randomkey, nullptr, "generic",
      "Returns a random key name from the database."},
     {"keys", 2, kReadOnly | kWholeSpace, 0, 0, 0, keys, nullptr, "generic",

@@ -64,14 +64,14 @@ void info_server(Context& c, std::string& out) {
          "\r\ntcp_port:", s.port, "\r\nserver_time_usec:", c.now_ms() * 1000,
          "\r\nuptime_in_seconds:", up, "\r\nuptime_in_days:", up / 86400,
          "\r\nhz:50\r\nconfigured_hz:50\r\nlru_clock:", (c.now_ms() / 1000) & 0xffffff,
-         "\r\nexecutable:/proc/self/exe\r\nconfig_file:", s.config_file, "\r\nio_threads_active:",
-         s.threads > 1 ? 1 : 0, "\r\n");
+         "\r\nexecutable:/proc/self/exe\r\nconfig_file:", s.config_file,
+         "\r\nio_threads_active:", s.threads > 1 ? 1 : 0, "\r\n");
 }
 
 void info_clients(Context& c, std::string& out) {
   Server& s = c.engine.server();
-  append(out, "connected_clients:", s.sessions.size(), "\r\ncluster_connections:0\r\nmaxclients:",
-         s.max_clients.load(),
+  append(out, "connected_clients:", s.sessions.size(),
+         "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
          "\r\nclient_recent_max_input_buffer:0\r\nclient_recent_max_output_buffer:0\r\n",
          "blocked_clients:0\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n");
 }
@@ -83,13 +83,15 @@ void info_memory(Context& c, std::string& out) {
   while (seen < used && !peak.compare_exchange_weak(seen, used)) {
   }
   const uint64_t top = std::max(seen, used);
-  append(out, "used_memory:", used, "\r\nused_memory_human:", human(used), "\r\nused_memory_rss:",
-         rss, "\r\nused_memory_rss_human:", human(rss), "\r\nused_memory_peak:", top,
-         "\r\nused_memory_peak_human:", human(top), "\r\nused_memory_dataset:", used,
-         "\r\nused_memory_lua:0\r\nmaxmemory:", max, "\r\nmaxmemory_human:", human(max),
+  append(out, "used_memory:", used, "\r\nused_memory_human:", human(used),
+         "\r\nused_memory_rss:", rss, "\r\nused_memory_rss_human:", human(rss),
+         "\r\nused_memory_peak:", top, "\r\nused_memory_peak_human:", human(top),
+         "\r\nused_memory_dataset:", used, "\r\nused_memory_lua:0\r\nmaxmemory:", max,
+         "\r\nmaxmemory_human:", human(max),
          "\r\nmaxmemory_policy:noeviction\r\nmem_fragmentation_ratio:",
          fixed(used > 0 ? static_cast<double>(rss) / static_cast<double>(used) : 0, 2),
-         "\r\nmem_allocator:", "mimalloc", "\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:0\r\n");
+         "\r\nmem_allocator:", "mimalloc",
+         "\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:0\r\n");
 }
 
 void info_persistence(Context& c, std::string& out) {
@@ -103,9 +105,9 @@ void info_persistence(Context& c, std::string& out) {
          "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n",
          "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\n",
          "aof_last_write_status:", log.ok() ? "ok" : "err", "\r\naof_current_size:", stats.bytes,
-         "\r\nlog_frames_written:", stats.frames, "\r\nlog_syncs:", stats.syncs, "\r\nlog_tail_lsn:",
-         c.store.log().tail().value(), "\r\nlog_durable_lsn:", c.store.log().durable().value(),
-         "\r\n");
+         "\r\nlog_frames_written:", stats.frames, "\r\nlog_syncs:", stats.syncs,
+         "\r\nlog_tail_lsn:", c.store.log().tail().value(),
+         "\r\nlog_durable_lsn:", c.store.log().durable().value(), "\r\n");
 }
 
 void info_stats(Context& c, std::string& out) {
@@ -136,10 +138,10 @@ void info_cpu(Context&, std::string& out) {
   rusage self{}, children{};
   ::getrusage(RUSAGE_SELF, &self);
   ::getrusage(RUSAGE_CHILDREN, &children);
-  append(out, "used_cpu_sys:", fixed(seconds(self.ru_stime), 6), "\r\nused_cpu_user:",
-         fixed(seconds(self.ru_utime), 6), "\r\nused_cpu_sys_children:",
-         fixed(seconds(children.ru_stime), 6), "\r\nused_cpu_user_children:",
-         fixed(seconds(children.ru_utime), 6), "\r\n");
+  append(out, "used_cpu_sys:", fixed(seconds(self.ru_stime), 6),
+         "\r\nused_cpu_user:", fixed(seconds(self.ru_utime), 6),
+         "\r\nused_cpu_sys_children:", fixed(seconds(children.ru_stime), 6),
+         "\r\nused_cpu_user_children:", fixed(seconds(children.ru_utime), 6), "\r\n");
 }
 
 void info_modules(Context&, std::string&) {}
@@ -162,7 +164,8 @@ void info_keyspace(Context& c, std::string& out) {
   for (uint32_t i = 0; i < kDatabases; i++) {
     Namespace& ns = c.store.database(i);
     if (ns.size() == 0) continue;
-    append(out, "db", i, ":keys=", ns.size(), ",expires=", ns.volatile_keys.load(), ",avg_ttl=0\r\n");
+    append(out, "db", i, ":keys=", ns.size(), ",expires=", ns.volatile_keys.load(),
+           ",avg_ttl=0\r\n");
   }
   for (auto& ns : c.store.buckets()) {
     append(out, "bucket_", ns->name, ":keys=", ns->size(), ",expires=", ns->volatile_keys.load(),
@@ -171,12 +174,18 @@ void info_keyspace(Context& c, std::string& out) {
 }
 
 constexpr Section kSections[] = {
-    {"Server", true, info_server},       {"Clients", true, info_clients},
-    {"Memory", true, info_memory},       {"Persistence", true, info_persistence},
-    {"Stats", true, info_stats},         {"Replication", true, info_replication},
-    {"CPU", true, info_cpu},             {"Modules", true, info_modules},
-    {"Commandstats", false, info_commandstats}, {"Errorstats", true, info_errorstats},
-    {"Cluster", true, info_cluster},     {"Keyspace", true, info_keyspace},
+    {"Server", true, info_server},
+    {"Clients", true, info_clients},
+    {"Memory", true, info_memory},
+    {"Persistence", true, info_persistence},
+    {"Stats", true, info_stats},
+    {"Replication", true, info_replication},
+    {"CPU", true, info_cpu},
+    {"Modules", true, info_modules},
+    {"Commandstats", false, info_commandstats},
+    {"Errorstats", true, info_errorstats},
+    {"Cluster", true, info_cluster},
+    {"Keyspace", true, info_keyspace},
 };
 
 void info(Context& c) {
@@ -210,8 +219,13 @@ std::optional<uint64_t> parse_memory(std::string_view text) {
   if (!number) return std::nullopt;
   std::string unit = digits == text.npos ? "" : lower(text.substr(digits));
   uint64_t factor = 0;
-  for (auto [name, f] : {std::pair<const char*, uint64_t>("", 1), {"b", 1}, {"k", 1000},
-                         {"kb", 1 << 10}, {"m", 1000000}, {"mb", 1 << 20}, {"g", 1000000000},
+  for (auto [name, f] : {std::pair<const char*, uint64_t>("", 1),
+                         {"b", 1},
+                         {"k", 1000},
+                         {"kb", 1 << 10},
+                         {"m", 1000000},
+                         {"mb", 1 << 20},
+                         {"g", 1000000000},
                          {"gb", 1 << 30}}) {
     if (unit == name) factor = f;
   }
@@ -236,7 +250,7 @@ bool set_durability(Server& s, std::string_view value) {
   return false;
 }
 
-template <std::atomic<uint64_t> Server::* Field>
+template <std::atomic<uint64_t> Server::*Field>
 bool set_number(Server& s, std::string_view value) {
   auto n = parse_memory(value);
   if (n) (s.*Field) = *n;
@@ -341,10 +355,10 @@ void config(Context& c) {
 
 void reply_flags(Context& c, const Row& row) {
   std::vector<std::string_view> names;
-  for (auto [flag, name] :
-       {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"), std::pair(kDenyOom, "denyoom"),
-        std::pair(kAdmin, "admin"), std::pair(kFast, "fast"), std::pair(kNoAuth, "no_auth"),
-        std::pair(kNoMulti, "no_multi"), std::pair(kLoading, "loading")}) {
+  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
+                            std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
+                            std::pair(kFast, "fast"), std::pair(kNoAuth, "no_auth"),
+                            std::pair(kNoMulti, "no_multi"), std::pair(kLoading, "loading")}) {
     if (row.flags & flag) names.push_back(name);
   }
   c.reply.set(names.size());
@@ -470,7 +484,8 @@ void command(Context& c) {
   } else if (sub == "list") {
     command_list(c);
   } else {
-    c.reply.error(cat("ERR unknown subcommand '", c.args[1].substr(0, 128), "'. Try COMMAND HELP."));
+    c.reply.error(
+        cat("ERR unknown subcommand '", c.args[1].substr(0, 128), "'. Try COMMAND HELP."));
   }
 }
 
@@ -480,8 +495,8 @@ void dbsize(Context& c) { c.reply.integer(static_cast<int64_t>(c.ns().size())); 
 
 bool flush_mode(Context& c) {
   if (c.args.size() == 1) return true;
-  if (c.args.size() == 2 && (equals_ignoring_case(c.args[1], "async") ||
-                             equals_ignoring_case(c.args[1], "sync"))) {
+  if (c.args.size() == 2 &&
+      (equals_ignoring_case(c.args[1], "async") || equals_ignoring_case(c.args[1], "sync"))) {
     return true;
   }
   c.syntax_error();
@@ -553,7 +568,8 @@ void lastsave(Context& c) { c.reply.integer(c.engine.server().last_save_ms / 100
 void waitaof(Context& c) {
   int64_t local, replicas, timeout;
   if (!c.integer(1, local) || !c.integer(2, replicas) || !c.integer(3, timeout)) return;
-  if (local < 0 || local > 1) return c.reply.error("ERR value is out of range, must be between 0 and 1");
+  if (local < 0 || local > 1)
+    return c.reply.error("ERR value is out of range, must be between 0 and 1");
   if (replicas < 0) return c.reply.error("ERR value is out of range, must be positive");
   if (timeout < 0) return c.reply.error("ERR timeout is negative");
   if (local == 1) return c.defer();
@@ -585,7 +601,8 @@ constexpr Row kRows[] = {
      "Removes all keys from the current database."},
     {"flushall", -1, kWrite | kWholeSpace, 0, 0, 0, flushall, nullptr, kGroup,
      "Removes all keys from all numbered databases."},
-    {"time", 1, kFast | kLoading, 0, 0, 0, time_, nullptr, kGroup, "Returns the server time.", "2.6.0"},
+    {"time", 1, kFast | kLoading, 0, 0, 0, time_, nullptr, kGroup, "Returns the server time.",
+     "2.6.0"},
     {"shutdown", -1, kAdmin | kNoMulti, 0, 0, 0, shutdown, nullptr, kGroup,
      "Synchronously saves the database(s) to disk and shuts down the server."},
     {"save", 1, kAdmin | kNoMulti, 0, 0, 0, needs_sync, save_deferred, kGroup,

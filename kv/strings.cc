@@ -244,7 +244,8 @@ std::optional<long double> parse_float(std::string_view text) {
   char* end;
   errno = 0;
   long double value = std::strtold(copy.c_str(), &end);
-  if (end != copy.c_str() + copy.size() || std::isnan(value) || errno == ERANGE) return std::nullopt;
+  if (end != copy.c_str() + copy.size() || std::isnan(value) || errno == ERANGE)
+    return std::nullopt;
   return value;
 }
 
@@ -310,8 +311,7 @@ void lcs(Context& c) {
     }
   }
   if (len_only && idx) {
-    return c.reply.error(
-        "ERR If you want both the length and indexes, please just use IDX.");
+    return c.reply.error("ERR If you want both the length and indexes, please just use IDX.");
   }
   Entry* ea = c.find(c.args[1]);
   Entry* eb = c.find(c.args[2]);
@@ -424,8 +424,8 @@ constexpr Row kRows[] = {
      "Decrements a number from the integer value of a key."},
     {"incrbyfloat", 3, kStore, 1, 1, 1, incrbyfloat, nullptr, kGroup,
      "Increments the floating point value of a key by a number.", "2.6.0"},
-    {"lcs", -3, kReadOnly, 1, 2, 1, lcs, nullptr, kGroup,
-     "Finds the longest common substring.", "7.0.0"},
+    {"lcs", -3, kReadOnly, 1, 2, 1, lcs, nullptr, kGroup, "Finds the longest common substring.",
+     "7.0.0"},
 };
 
 }  // namespace

@@ -43,9 +43,9 @@ std::optional<std::string> base64_decode(std::string_view text) {
 
 namespace {
 constexpr std::pair<std::string_view, Algorithm> kNames[] = {
-    {"crc32", Algorithm::kCrc32}, {"crc32c", Algorithm::kCrc32c},
+    {"crc32", Algorithm::kCrc32},         {"crc32c", Algorithm::kCrc32c},
     {"crc64nvme", Algorithm::kCrc64nvme}, {"sha1", Algorithm::kSha1},
-    {"sha256", Algorithm::kSha256}, {"md5", Algorithm::kMd5}};
+    {"sha256", Algorithm::kSha256},       {"md5", Algorithm::kMd5}};
 
 std::string big_endian(uint64_t value, int bytes) {
   std::string out;
@@ -132,7 +132,8 @@ std::string combine_crc(Algorithm algorithm, std::string_view crc_a, std::string
   };
   auto square = [&](const Matrix& m) {
     Matrix out{};
-    for (int i = 0; i < bits; i++) out[static_cast<size_t>(i)] = times(m, m[static_cast<size_t>(i)]);
+    for (int i = 0; i < bits; i++)
+      out[static_cast<size_t>(i)] = times(m, m[static_cast<size_t>(i)]);
     return out;
   };
   Matrix m{};  // one zero bit

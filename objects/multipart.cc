@@ -92,8 +92,9 @@ StatusOr<std::vector<PartInfo>> list_parts(Store& store, std::string_view id) {
   for (auto& name : keys_with(store, cat("p/", id, "/"))) {
     auto info = stat(store, store.system(), name);
     if (!info.ok()) continue;
-    parts.push_back({parse_int<unsigned>(std::string_view(name).substr(name.size() - 5)).value_or(0),
-                     info->size, info->etag, info->modified_ms, info->meta.checksums});
+    parts.push_back(
+        {parse_int<unsigned>(std::string_view(name).substr(name.size() - 5)).value_or(0),
+         info->size, info->etag, info->modified_ms, info->meta.checksums});
   }
   return parts;
 }
@@ -170,8 +171,9 @@ StatusOr<Lsn> abort_upload(Store& store, const Namespace& bucket, std::string_vi
   return end_upload(store, bucket, key, id, nullptr, nullptr);
 }
 
-awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket, std::string_view key,
-                                               std::string_view id, std::vector<CompletePart> parts,
+awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
+                                               std::string_view key, std::string_view id,
+                                               std::vector<CompletePart> parts,
                                                Conditions conditions,
                                                std::string declared_checksum) {
   auto upload = find_upload(store, bucket, key, id);
@@ -212,8 +214,8 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket, 
     etag.update(as_bytes(raw));
     if (algorithm) {
       auto have = part->info.meta.checksums.find(std::string(name_of(*algorithm)));
-      auto value = have == part->info.meta.checksums.end() ? std::nullopt
-                                                           : base64_decode(have->second);
+      auto value =
+          have == part->info.meta.checksums.end() ? std::nullopt : base64_decode(have->second);
       if (!value) co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
       composite += *value;
       if (is_crc(*algorithm)) {

@@ -61,8 +61,9 @@ struct Completed {
   bool full_object = false;
 };
 // InvalidArgument "InvalidPart…", "InvalidPartOrder…", "EntityTooSmall…", "BadDigest…".
-awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket, std::string_view key,
-                                               std::string_view id, std::vector<CompletePart> parts,
+awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
+                                               std::string_view key, std::string_view id,
+                                               std::vector<CompletePart> parts,
                                                Conditions conditions,
                                                std::string declared_checksum);
 

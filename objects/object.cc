@@ -166,7 +166,8 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare() {
   const uint64_t threshold = store_.options().extent_threshold;
   if (!writer_ && small_used_ == threshold) {
     writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
-    Status moved = co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+    Status moved =
+        co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
     if (!moved.ok()) co_return moved;
     small_.clear();
     small_.shrink_to_fit();
@@ -177,7 +178,8 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare() {
     co_return room;
   }
   if (small_.size() == small_used_) {
-    small_.resize(std::min<uint64_t>(threshold, std::max<uint64_t>({size_hint_, small_used_ * 2, 4096})));
+    small_.resize(
+        std::min<uint64_t>(threshold, std::max<uint64_t>({size_hint_, small_used_ * 2, 4096})));
   }
   room_ = {reinterpret_cast<std::byte*>(small_.data()) + small_used_, small_.size() - small_used_};
   co_return room_;
@@ -293,9 +295,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
   ListPage page;
   const int64_t now = store.now_ms();
   absl::ReaderMutexLock lock(&ns.order_mutex);
-  auto in_prefix = [&](std::string_view key) {
-    return key.substr(0, q.prefix.size()) == q.prefix;
-  };
+  auto in_prefix = [&](std::string_view key) { return key.substr(0, q.prefix.size()) == q.prefix; };
   // The common prefix that a key falls into, or nothing.
   auto group_of = [&](std::string_view key) -> std::string_view {
     if (q.delimiter.empty()) return {};

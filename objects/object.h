@@ -39,7 +39,7 @@ Info info_of(Store& store, const Entry* entry);
 
 // The conditions of RFC 9110 section 13 and of S3's conditional writes. Empty fields do not count.
 struct Conditions {
-  std::string if_match;       // ETags in quotes, separated by commas, or *
+  std::string if_match;  // ETags in quotes, separated by commas, or *
   std::string if_none_match;
   std::optional<int64_t> if_modified_since_s, if_unmodified_since_s;
   std::optional<Lsn> if_version;  // the version, invalid for "must not exist"
@@ -60,7 +60,8 @@ struct Opened {
 };
 // A range as a client may ask for it, before the size is known.
 struct Range {
-  std::optional<uint64_t> first, last;  // last inclusive; first alone missing: the last `last` bytes
+  std::optional<uint64_t> first,
+      last;  // last inclusive; first alone missing: the last `last` bytes
 };
 StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key);
 StatusOr<Opened> open(Store& store, Namespace& ns, std::string_view key,
@@ -118,7 +119,7 @@ StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
 
 struct ListQuery {
   std::string prefix, delimiter;
-  std::string after;      // exclusive; a common prefix skips all below it
+  std::string after;  // exclusive; a common prefix skips all below it
   size_t limit = 1000;
 };
 struct ListItem {
@@ -134,7 +135,7 @@ struct ListItem {
 struct ListPage {
   std::vector<ListItem> items;  // in order of key
   bool truncated = false;
-  std::string next;             // pass as `after`
+  std::string next;  // pass as `after`
   Lsn newest;
 };
 ListPage list(Store& store, Namespace& ns, const ListQuery& query);

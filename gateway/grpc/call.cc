@@ -117,10 +117,11 @@ grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& st
 grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& store,
                                 awaitable<grpc::Status> work) {
   auto* reactor = context->DefaultReactor();
-  asio::co_spawn(store.any_executor(), std::move(work),
-                 [reactor](std::exception_ptr failure, grpc::Status status) {
-                   reactor->Finish(failure ? error(grpc::INTERNAL, "INTERNAL", "unexpected") : status);
-                 });
+  asio::co_spawn(
+      store.any_executor(), std::move(work),
+      [reactor](std::exception_ptr failure, grpc::Status status) {
+        reactor->Finish(failure ? error(grpc::INTERNAL, "INTERNAL", "unexpected") : status);
+      });
   return reactor;
 }
 

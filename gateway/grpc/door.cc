@@ -99,7 +99,8 @@ Door::Door(kv::Server& server, kv::Engine& engine)
     : server_(server), services_(std::make_unique<Services>(server, engine)) {}
 Door::~Door() = default;
 
-Status Door::start(const std::string& address, const std::string& tls_address, const TlsFiles& tls) {
+Status Door::start(const std::string& address, const std::string& tls_address,
+                   const TlsFiles& tls) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;

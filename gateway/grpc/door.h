@@ -15,8 +15,8 @@
 namespace cairn::rpc {
 
 inline constexpr int kMessageBytesMax = 4 << 20;
-inline constexpr uint64_t kValueBytesMax = 3 << 20;   // in one message
-inline constexpr uint64_t kInlineBytesMax = 64 << 10; // values in Txn and Scan
+inline constexpr uint64_t kValueBytesMax = 3 << 20;    // in one message
+inline constexpr uint64_t kInlineBytesMax = 64 << 10;  // values in Txn and Scan
 
 struct TlsFiles {
   std::string certificate, key;

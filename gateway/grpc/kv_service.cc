@@ -21,8 +21,8 @@ bool fill_inline(const Entry* e, v1::Value* value, uint64_t limit) {
 }
 
 grpc::Status too_large(const v1::Key& key) {
-  return error(grpc::OUT_OF_RANGE, "TOO_LARGE", "the value does not fit in a message; use Objects.Download",
-               &key);
+  return error(grpc::OUT_OF_RANGE, "TOO_LARGE",
+               "the value does not fit in a message; use Objects.Download", &key);
 }
 
 }  // namespace
@@ -252,7 +252,8 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
       const v1::Key& key = *key_of(op);
       Entry* e = entry_at(key, ns);
       if (ns == nullptr) co_return status;
-      if (ns->dropped) co_return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", &key);
+      if (ns->dropped)
+        co_return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", &key);
       if (op.has_get() && e != nullptr && (e->is_blob() || e->value_size > kInlineBytesMax)) {
         co_return too_large(key);
       }
@@ -265,7 +266,8 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
                (op.has_put() ? std::min<uint64_t>(op.put().value().size(), 1 << 20) : 0);
     }
     if (bytes > store_.log().batch_bytes_max()) {
-      co_return error(grpc::RESOURCE_EXHAUSTED, "TOO_LARGE", "the transaction is larger than a log segment");
+      co_return error(grpc::RESOURCE_EXHAUSTED, "TOO_LARGE",
+                      "the transaction is larger than a log segment");
     }
     WriteBatch batch(store_);
     for (auto& op : holds ? q->then() : q->otherwise()) {
@@ -286,8 +288,8 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
         int64_t expire = expiry_of(store_, op.put().ttl_ms(), op.put().expires_at_ms(), status);
         if (!status.ok()) break;
         if (op.put().keep_expiry() && e != nullptr) expire = e->expire_ms();
-        auto upload = std::find_if(uploads.begin(), uploads.end(),
-                                   [&](auto& u) { return u.first == &op; });
+        auto upload =
+            std::find_if(uploads.begin(), uploads.end(), [&](auto& u) { return u.first == &op; });
         done = store_.put(*ns, hash, upload->second->record(*ns, key.key(), "", expire), &batch)
                    .status();
         if (done.ok()) upload->second->gave_away();
@@ -336,7 +338,8 @@ KeyValueService::Unary* KeyValueService::Scan(Context* c, const v1::ScanRequest*
     return finish(c, store_, error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace"));
   }
   if (q->page_size() > 1000) {
-    return finish(c, store_, error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "page_size is at most 1000"));
+    return finish(c, store_,
+                  error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "page_size is at most 1000"));
   }
   objects::ListQuery query;
   query.prefix = q->prefix();
@@ -355,7 +358,8 @@ KeyValueService::Unary* KeyValueService::Scan(Context* c, const v1::ScanRequest*
       newest = std::max(newest, opened->info.version);
       if (opened->reader == nullptr) value = std::move(opened->inline_bytes);
     }
-    if (total + value.size() > kValueBytesMax) {  // the page ends early; the token goes on from here
+    if (total + value.size() >
+        kValueBytesMax) {  // the page ends early; the token goes on from here
       page.truncated = true;
       page.next = a->items(a->items_size() - 1).key();
       break;

@@ -98,10 +98,11 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
     upload.add_digest(objects::Algorithm::kMd5);
     std::vector<objects::Algorithm> declared;
     for (auto& [name, value] : header.checksums()) {
-      auto algorithm = name == "md5" ? std::optional(objects::Algorithm::kMd5)
-                                     : objects::algorithm_named(name);
+      auto algorithm =
+          name == "md5" ? std::optional(objects::Algorithm::kMd5) : objects::algorithm_named(name);
       if (!algorithm) {
-        co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", cat("unknown checksum ", name), &key);
+        co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", cat("unknown checksum ", name),
+                        &key);
       }
       declared.push_back(*algorithm);
       upload.add_digest(*algorithm);
@@ -117,14 +118,16 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
     }
     if (context_->IsCancelled()) co_return error(grpc::CANCELLED, "CANCELLED", "cancelled", &key);
     if (header.size_bytes() != 0 && upload.size() != header.size_bytes()) {
-      co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "the size is not what was declared", &key);
+      co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "the size is not what was declared",
+                      &key);
     }
     ObjectMeta meta;
     for (auto algorithm : declared) {
       std::string name(objects::name_of(algorithm));
       std::string computed = objects::base64(upload.digest(algorithm));
       if (computed != header.checksums().at(name)) {
-        co_return error(grpc::DATA_LOSS, "CHECKSUM_MISMATCH", cat("the ", name, " does not match"), &key);
+        co_return error(grpc::DATA_LOSS, "CHECKSUM_MISMATCH", cat("the ", name, " does not match"),
+                        &key);
       }
       if (name != "md5") meta.checksums[name] = computed;
     }
@@ -184,7 +187,8 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
       range = objects::Range{request_.offset(), std::nullopt};
       uint64_t last;
       if (request_.length() != 0) {
-        if (__builtin_add_overflow(request_.offset(), request_.length() - 1, &last)) last = UINT64_MAX;
+        if (__builtin_add_overflow(request_.offset(), request_.length() - 1, &last))
+          last = UINT64_MAX;
         range->last = last;
       }
     }
@@ -251,7 +255,8 @@ ObjectsService::Unary* ObjectsService::List(Context* c, const v1::ListRequest* q
     return finish(c, store_, error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace"));
   }
   if (q->page_size() > 1000) {
-    return finish(c, store_, error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "page_size is at most 1000"));
+    return finish(c, store_,
+                  error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "page_size is at most 1000"));
   }
   objects::ListQuery query{q->prefix(), q->delimiter(), q->page_token(),
                            q->page_size() == 0 ? 1000 : q->page_size()};
@@ -292,7 +297,8 @@ ObjectsService::Unary* ObjectsService::Copy(Context* c, const v1::CopyRequest* q
     if (!copied.ok()) co_return error_of(copied, &q->to());
     ObjectMeta meta = opened->info.meta;
     if (!meta.empty()) meta.modified_ms = store.now_ms();
-    auto put = objects::put(store, *to, q->to().key(), upload, meta, 0, conditions_of(q->condition()));
+    auto put =
+        objects::put(store, *to, q->to().key(), upload, meta, 0, conditions_of(q->condition()));
     if (!put.ok()) co_return error_of(put.status(), &q->to());
     a->set_version(put->version.value());
     co_return co_await settled(store, put->version);
@@ -319,8 +325,9 @@ ObjectsService::Unary* ObjectsService::CreateBucket(Context* c, const v1::Create
   if (!objects::valid_bucket_name(q->name()) || store_.find_namespace(q->name()) != nullptr) {
     bool exists = store_.find_namespace(q->name()) != nullptr;
     return finish(c, store_,
-                  exists ? error(grpc::ALREADY_EXISTS, "CONDITION_FAILED", "the bucket exists")
-                         : error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "not a valid bucket name"));
+                  exists
+                      ? error(grpc::ALREADY_EXISTS, "CONDITION_FAILED", "the bucket exists")
+                      : error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "not a valid bucket name"));
   }
   auto lsn = store_.create_bucket(q->name());
   if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()));

@@ -52,19 +52,21 @@ class Connection {
     RequestBody(Connection& c, Parser& parser) : c_(c), parser_(parser) {
       chunked_ = parser.chunked();
       left_ = chunked_ ? 0 : parser.content_length().value_or(0);
-      expects_continue_ = equals_ignoring_case(
-          std::string_view(parser.get()[bhttp::field::expect].data(),
-                           parser.get()[bhttp::field::expect].size()),
-          "100-continue");
+      expects_continue_ =
+          equals_ignoring_case(std::string_view(parser.get()[bhttp::field::expect].data(),
+                                                parser.get()[bhttp::field::expect].size()),
+                               "100-continue");
     }
     awaitable<StatusOr<size_t>> read(MutableBytes into) override {
-      if (into.empty() || done()) co_return size_t{0};
+      if (into.empty()) co_return size_t{0};
       c_.arm(kBodyStallTime);
+      // Even before an empty body: botocore 1.29 stalls on the request after one that got none.
       if (std::exchange(expects_continue_, false)) {
         constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
         bool sent = co_await c_.stream_.write(as_bytes(kContinue));
         if (!sent) co_return absl::CancelledError("the client is gone");
       }
+      if (done()) co_return size_t{0};
       if (chunked_) co_return co_await read_chunked(into);
       size_t want = std::min<uint64_t>(into.size(), left_);
       size_t n = std::min(want, c_.end_ - c_.begin_);
@@ -96,7 +98,8 @@ class Connection {
           bool got = co_await c_.fill();
           if (!got) co_return absl::CancelledError("the client is gone");
         }
-        size_t used = parser_.put(asio::buffer(c_.buffer_.data() + c_.begin_, c_.end_ - c_.begin_), ec);
+        size_t used =
+            parser_.put(asio::buffer(c_.buffer_.data() + c_.begin_, c_.end_ - c_.begin_), ec);
         c_.begin_ += used;
         if (ec == bhttp::error::need_buffer) ec = {};
         if (ec == bhttp::error::need_more) {
@@ -192,7 +195,8 @@ class Connection {
     request.peer = peer_;
     request.tls = Stream::kTls;
     for (auto& field : message) {
-      std::string name = lower(std::string_view(field.name_string().data(), field.name_string().size()));
+      std::string name =
+          lower(std::string_view(field.name_string().data(), field.name_string().size()));
       std::string value(field.value());
       auto [it, fresh] = request.headers.try_emplace(std::move(name), value);
       if (!fresh) append(it->second, ", ", value);
@@ -229,7 +233,7 @@ class Connection {
     linger_ = !body.done();
     arm(kBodyStallTime);
     bool sent = co_await respond(response, head);
-    co_return sent && keep;
+    co_return sent&& keep;
   }
 
   static bool split_target(Request& r) {
@@ -269,7 +273,8 @@ class Connection {
     }
     const auto reason = bhttp::obsolete_reason(static_cast<bhttp::status>(r.status));
     out_.clear();
-    append(out_, "HTTP/1.1 ", r.status, " ", std::string_view(reason.data(), reason.size()), "\r\n");
+    append(out_, "HTTP/1.1 ", r.status, " ", std::string_view(reason.data(), reason.size()),
+           "\r\n");
     for (auto& [name, value] : r.headers) {
       append(out_, name, ": ");
       for (char c : value) out_.push_back(c == '\r' || c == '\n' ? ' ' : c);
@@ -351,10 +356,8 @@ class Connection {
 
 Door::Door(net::Loops& loops, Handler handler)
     : handler_(std::move(handler)),
-      plain_(loops,
-             [this](net::tcp::socket socket, size_t) {
-               return serve(net::PlainStream(std::move(socket)));
-             }),
+      plain_(loops, [this](net::tcp::socket socket,
+                           size_t) { return serve(net::PlainStream(std::move(socket))); }),
       secure_(loops, [this](net::tcp::socket socket, size_t) {
         return serve(net::TlsStream(std::move(socket), *tls_));
       }) {}

@@ -1,5 +1,5 @@
-// An HTTP request as handlers see it, and the answer they give. Bodies are pulled, never held whole:
-// whoever reads all must name a limit.
+// An HTTP request as handlers see it, and the answer they give. Bodies are pulled, never held
+// whole: whoever reads all must name a limit.
 //
 // Threads: one connection's.
 #pragma once
@@ -26,13 +26,13 @@ class Body {
 
 struct Request {
   std::string method;
-  std::string target;                 // as received
-  std::string raw_path;               // before '?', still encoded
-  std::string path;                   // decoded
+  std::string target;                                      // as received
+  std::string raw_path;                                    // before '?', still encoded
+  std::string path;                                        // decoded
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
   std::map<std::string, std::string> headers;  // lower-case names; repeated ones joined by ", "
   std::optional<uint64_t> content_length;
-  Body* body = nullptr;               // never null while a handler runs
+  Body* body = nullptr;  // never null while a handler runs
   std::string peer;
   bool tls = false;
 
@@ -53,8 +53,8 @@ struct Response {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::unique_ptr<BlobReader> stream;       // instead of body
-  std::optional<uint64_t> content_length;   // for HEAD: what GET would have sent
+  std::unique_ptr<BlobReader> stream;      // instead of body
+  std::optional<uint64_t> content_length;  // for HEAD: what GET would have sent
   bool close = false;
 
   void set(std::string_view name, std::string_view value) { headers.emplace_back(name, value); }
@@ -63,9 +63,9 @@ struct Response {
 std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
 // Keeps A-Z a-z 0-9 - . _ ~ and, if asked, '/'.
 std::string percent_encode(std::string_view text, bool keep_slash);
-std::string http_date(int64_t unix_ms);                      // RFC 9110 IMF-fixdate
+std::string http_date(int64_t unix_ms);                         // RFC 9110 IMF-fixdate
 std::optional<int64_t> parse_http_date(std::string_view text);  // Unix seconds
-std::string iso_date(int64_t unix_ms);                       // 2006-02-03T16:45:09.000Z
+std::string iso_date(int64_t unix_ms);                          // 2006-02-03T16:45:09.000Z
 // All that is left of a body; ResourceExhausted above the limit.
 awaitable<StatusOr<std::string>> read_all(Body& body, size_t limit);
 

@@ -13,9 +13,9 @@ namespace cairn::resp {
 
 namespace {
 
-constexpr size_t kInputBytes = 16 << 10;       // at rest
-constexpr size_t kReadBytes = 64 << 10;        // most that one turn reads: fairness
-constexpr size_t kOutputBytes = 256 << 10;     // sent when there is so much
+constexpr size_t kInputBytes = 16 << 10;    // at rest
+constexpr size_t kReadBytes = 64 << 10;     // most that one turn reads: fairness
+constexpr size_t kOutputBytes = 256 << 10;  // sent when there is so much
 
 // One connection: reads, runs and answers until either side ends it.
 template <class Stream>
@@ -59,8 +59,8 @@ class Connection {
           more = !session_->close_after_reply;
         }
         if (store_.log().congested()) co_await wait_for_log();
-        if (!output_.empty() && (!more || output_.text().size() >= kOutputBytes ||
-                                 !output_.streams().empty())) {
+        if (!output_.empty() &&
+            (!more || output_.text().size() >= kOutputBytes || !output_.streams().empty())) {
           bool sent = co_await send();
           if (!sent) co_return;
         }
@@ -328,7 +328,7 @@ class Connection {
   size_t begin_ = 0, end_ = 0;  // unread input
   std::vector<BlobRef> blobs_;  // streamed words of the command being read
   Output::Mark mark_{0, 0};
-  Lsn seen_;                    // what the answers in output_ have to wait for
+  Lsn seen_;  // what the answers in output_ have to wait for
   bool stream_word_ = false;
   bool deferred_ = false;
   bool failed_ = false;
@@ -387,9 +387,8 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
     co_return;
   }
   auto executor = co_await asio::this_coro::executor;
-  auto connection = std::make_shared<Connection<Stream>>(std::move(stream), server_,
-                                                         *engines_[loop], net::to_string(peer),
-                                                         net::to_string(local));
+  auto connection = std::make_shared<Connection<Stream>>(
+      std::move(stream), server_, *engines_[loop], net::to_string(peer), net::to_string(local));
   auto session = connection->shared_session();
   session->kill = [weak = std::weak_ptr(connection), executor] {
     asio::post(executor, [weak] {

@@ -93,7 +93,8 @@ void Parser::streamed() {
 
 // Words between blanks; "double quotes" with C escapes, 'single quotes' with \' alone.
 Parser::Result Parser::parse_inline(std::string_view buffer) {
-  const void* end = std::memchr(buffer.data(), '\n', std::min(buffer.size(), ParserLimits::kInlineMax));
+  const void* end =
+      std::memchr(buffer.data(), '\n', std::min(buffer.size(), ParserLimits::kInlineMax));
   if (end == nullptr) {
     return buffer.size() >= ParserLimits::kInlineMax ? fail("too big inline request")
                                                      : Result::kNeedMore;

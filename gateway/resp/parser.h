@@ -14,8 +14,8 @@
 namespace cairn::resp {
 
 struct ParserLimits {
-  uint64_t bulk_bytes_max = 512ull << 20;   // a word
-  uint64_t stream_above = 64 << 10;         // larger words are not buffered
+  uint64_t bulk_bytes_max = 512ull << 20;  // a word
+  uint64_t stream_above = 64 << 10;        // larger words are not buffered
   uint64_t words_max = 1 << 20;
   static constexpr uint64_t kInlineMax = 64 << 10;
 };

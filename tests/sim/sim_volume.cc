@@ -65,9 +65,8 @@ awaitable<void> Scheduler::pause() {
       [this](auto handler) {
         auto executor = asio::get_associated_executor(handler);
         auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-        ready_.push_back([shared, executor] {
-          asio::post(executor, [shared] { std::move (*shared)(); });
-        });
+        ready_.push_back(
+            [shared, executor] { asio::post(executor, [shared] { std::move (*shared)(); }); });
       },
       asio::use_awaitable);
 }

@@ -33,7 +33,7 @@ class Disk {
     std::vector<std::byte> durable;  // what a sync proved
     std::vector<std::byte> view;     // what a read sees
     std::vector<Write> unsynced;
-    bool linked = false;             // its directory entry was synced
+    bool linked = false;  // its directory entry was synced
   };
 
   std::map<FileId, std::shared_ptr<File>> files;
@@ -51,7 +51,7 @@ class Scheduler {
   // Runs until `done` or nothing can run any more. False in the latter case.
   bool run_until(const std::function<bool()>& done);
 
-  awaitable<void> pause();            // until the scheduler picks this coroutine
+  awaitable<void> pause();  // until the scheduler picks this coroutine
   awaitable<void> sleep_ms(int64_t ms);
   int64_t now_ms() const { return now_ms_; }
   void set_now_ms(int64_t now) { now_ms_ = now; }

@@ -180,9 +180,9 @@ class World {
       if (expired && !got.has_value()) continue;
       if (!got.has_value()) fail(seed_, cat("key ", key.second, " is lost"));
       if (*got != value && !expired) {
-        fail(seed_, cat("key ", key.first, "/", key.second, " has another value: ",
-                        got->bytes.substr(0, got->bytes.find(':')), " of ", got->bytes.size(),
-                        " bytes expiring ", got->expire_ms, ", model ",
+        fail(seed_, cat("key ", key.first, "/", key.second,
+                        " has another value: ", got->bytes.substr(0, got->bytes.find(':')), " of ",
+                        got->bytes.size(), " bytes expiring ", got->expire_ms, ", model ",
                         value.bytes.substr(0, value.bytes.find(':')), " of ", value.bytes.size(),
                         " bytes expiring ", value.expire_ms, ", now ", store_->now_ms()));
       }
@@ -352,8 +352,8 @@ class World {
   Disk disk_;
   int64_t now_ms_ = 1'700'000'000'000;
   Store* store_ = nullptr;
-  std::map<Key, Value> state_;        // proven
-  std::map<Lsn, Change> changes_;     // of this life, in log order
+  std::map<Key, Value> state_;     // proven
+  std::map<Lsn, Change> changes_;  // of this life, in log order
   Lsn acked_, durable_floor_;
   uint64_t next_value_ = 1;
 };

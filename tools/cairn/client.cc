@@ -120,8 +120,8 @@ grpc::Status Client::download(const v1::Key& key, const std::string& file,
     }
     if (bad_write) break;
     if (!message.has_data()) continue;
-    bad_write = std::fwrite(message.data().data(), 1, message.data().size(), out) !=
-                message.data().size();
+    bad_write =
+        std::fwrite(message.data().data(), 1, message.data().size(), out) != message.data().size();
     if (progress) progress(message.data().size());
   }
   if (bad_write) c->TryCancel();

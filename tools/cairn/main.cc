@@ -116,18 +116,18 @@ int ls(const Common& o, const std::string& path, bool recursive) {
   }
   v1::Key key;
   if (!parse_path(path, key)) return kUsage;
-  grpc::Status status = client.list(
-      key.namespace_(), key.key(), recursive ? "" : "/",
-      [&](const v1::ObjectInfo& info, bool prefix) {
-        if (o.json) {
-          print_json(info);
-        } else if (prefix) {
-          std::printf("%14s  %s\n", "PRE", info.key().key().c_str());
-        } else {
-          std::printf("%14lu  %s\n", static_cast<unsigned long>(info.size_bytes()),
-                      info.key().key().c_str());
-        }
-      });
+  grpc::Status status =
+      client.list(key.namespace_(), key.key(), recursive ? "" : "/",
+                  [&](const v1::ObjectInfo& info, bool prefix) {
+                    if (o.json) {
+                      print_json(info);
+                    } else if (prefix) {
+                      std::printf("%14s  %s\n", "PRE", info.key().key().c_str());
+                    } else {
+                      std::printf("%14lu  %s\n", static_cast<unsigned long>(info.size_bytes()),
+                                  info.key().key().c_str());
+                    }
+                  });
   return status.ok() ? kOk : fail(status, path);
 }
 
@@ -144,11 +144,12 @@ int stat(const Common& o, const std::string& path) {
     return kOk;
   }
   auto& i = response.info();
-  std::printf("key      %s/%s\nsize     %lu\nversion  %lu\netag     %s\nmodified %ld\nexpires  %ld\n",
-              i.key().namespace_().c_str(), i.key().key().c_str(),
-              static_cast<unsigned long>(i.size_bytes()), static_cast<unsigned long>(i.version()),
-              i.etag().c_str(), static_cast<long>(i.modified_at_ms()),
-              static_cast<long>(i.expires_at_ms()));
+  std::printf(
+      "key      %s/%s\nsize     %lu\nversion  %lu\netag     %s\nmodified %ld\nexpires  %ld\n",
+      i.key().namespace_().c_str(), i.key().key().c_str(),
+      static_cast<unsigned long>(i.size_bytes()), static_cast<unsigned long>(i.version()),
+      i.etag().c_str(), static_cast<long>(i.modified_at_ms()),
+      static_cast<long>(i.expires_at_ms()));
   if (!i.metadata().content_type().empty()) {
     std::printf("type     %s\n", i.metadata().content_type().c_str());
   }
@@ -200,9 +201,10 @@ class Bar {
     double seconds = std::chrono::duration<double>(now - start_).count();
     double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
     double left = rate > 0 && total_ > done ? static_cast<double>(total_ - done) / rate : 0;
-    std::fprintf(stderr, "\r%5.1f %%  %8.1f MiB  %7.1f MiB/s  %4.0f s left ",
-                 total_ > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total_) : 100.0,
-                 static_cast<double>(done) / 1048576, rate / 1048576, left);
+    std::fprintf(
+        stderr, "\r%5.1f %%  %8.1f MiB  %7.1f MiB/s  %4.0f s left ",
+        total_ > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total_) : 100.0,
+        static_cast<double>(done) / 1048576, rate / 1048576, left);
   }
   ~Bar() {
     if (shown_) std::fprintf(stderr, "\n");
@@ -301,7 +303,8 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
           fs::path relative = fs::path(i.key().key().substr(prefix.size())).lexically_normal();
           // A key is not a path: one that leads out of the target is refused.
           if (relative.empty() || relative.is_absolute() || *relative.begin() == "..") {
-            std::fprintf(stderr, "cairn: skipped %s: not a safe file name\n", i.key().key().c_str());
+            std::fprintf(stderr, "cairn: skipped %s: not a safe file name\n",
+                         i.key().key().c_str());
             outside = true;
             return;
           }
@@ -359,15 +362,16 @@ int bench(const Common& o, uint64_t count, size_t size, unsigned parallel, const
             status = client.kv->Get(c.get(), q, &a);
           }
           if (!status.ok() && !failed.exchange(true)) fail(status, "bench");
-          micros[t].push_back(std::chrono::duration<double, std::micro>(
-                                  std::chrono::steady_clock::now() - start)
-                                  .count());
+          micros[t].push_back(
+              std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
+                  .count());
         }
       });
     }
     for (auto& t : threads) t.join();
     if (failed) return kFailed;
-    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     std::vector<double> all;
     for (auto& m : micros) all.insert(all.end(), m.begin(), m.end());
     if (all.empty()) return kUsage;
@@ -398,13 +402,15 @@ void load_credentials(Target& target, const std::string& file) {
 int main(int argc, char** argv) {
   using namespace cairn::cli;
   Common o;
-  CLI::App app{"cairn: client of a Cairn store. Exit codes: 0 done, 1 not found, 2 usage, "
-               "3 condition not met, 4 denied, 5 failed."};
+  CLI::App app{
+      "cairn: client of a Cairn store. Exit codes: 0 done, 1 not found, 2 usage, "
+      "3 condition not met, 4 denied, 5 failed."};
   app.require_subcommand(1);
   app.set_version_flag("--version", CAIRN_VERSION);
   std::string credentials = "data/root-credentials";
   app.add_option("--server", o.target.server, "HOST:PORT of the gRPC door")
       ->envname("CAIRN_SERVER")
+      ->take_last()
       ->capture_default_str();
   app.add_option("--credentials", credentials,
                  "file with USER:PASSWORD, if CAIRN_ROOT_PASSWORD is not set")

@@ -32,7 +32,8 @@ void Admin::handle(const http::Request& request, http::Response& response) {
 std::string Admin::metrics() const {
   std::string out;
   auto add = [&](std::string_view name, std::string_view type, std::string_view help, auto value) {
-    append(out, "# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n", name, " ", value, "\n");
+    append(out, "# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n", name, " ", value,
+           "\n");
   };
   Store& store = server_.store;
   auto log = store.log().stats();
@@ -50,12 +51,14 @@ std::string Admin::metrics() const {
   add("cairn_uptime_seconds", "gauge", "Seconds since the start.",
       (store.now_ms() - server_.start_ms) / 1000);
   add("cairn_memory_used_bytes", "gauge", "Keys, values and tables.", store.used_bytes());
-  add("cairn_memory_limit_bytes", "gauge", "The --memory figure; 0 is no limit.", store.memory_bytes());
+  add("cairn_memory_limit_bytes", "gauge", "The --memory figure; 0 is no limit.",
+      store.memory_bytes());
   add("cairn_log_bytes_total", "counter", "Bytes written to the log.", log.bytes);
   add("cairn_log_frames_total", "counter", "Group writes to the log.", log.frames);
   add("cairn_log_syncs_total", "counter", "Data syncs of the log.", log.syncs);
   add("cairn_log_tail_lsn", "gauge", "Where the next record goes.", store.log().tail().value());
-  add("cairn_log_durable_lsn", "gauge", "Everything below is durable.", store.log().durable().value());
+  add("cairn_log_durable_lsn", "gauge", "Everything below is durable.",
+      store.log().durable().value());
   add("cairn_log_failed", "gauge", "1 once the log failed and the store is read-only.",
       store.log().status().ok() ? 0 : 1);
   add("cairn_extents_files", "gauge", "Extent files.", extents.files);
@@ -64,13 +67,18 @@ std::string Admin::metrics() const {
   add("cairn_expired_keys_total", "counter", "Keys that expired.", store.expired_count());
   add("cairn_resp_connections", "gauge", "Open Redis connections.", server_.sessions.size());
   add("cairn_resp_commands_total", "counter", "Redis commands.", engine_.total_commands());
-  add("cairn_resp_error_replies_total", "counter", "Error answers.", server_.stats.error_replies.load());
+  add("cairn_resp_error_replies_total", "counter", "Error answers.",
+      server_.stats.error_replies.load());
   add("cairn_http_connections", "gauge", "Open HTTP connections.", http_.connections.load());
   add("cairn_http_requests_total", "counter", "HTTP requests.", http_.requests.load());
-  add("cairn_http_4xx_total", "counter", "HTTP answers with a client error.", http_.errors_4xx.load());
-  add("cairn_http_5xx_total", "counter", "HTTP answers with a server error.", http_.errors_5xx.load());
-  add("cairn_http_received_bytes_total", "counter", "Bytes received over HTTP.", http_.bytes_in.load());
-  add("cairn_http_sent_bytes_total", "counter", "Bytes sent over HTTP, bodies included.", http_.bytes_out.load());
+  add("cairn_http_4xx_total", "counter", "HTTP answers with a client error.",
+      http_.errors_4xx.load());
+  add("cairn_http_5xx_total", "counter", "HTTP answers with a server error.",
+      http_.errors_5xx.load());
+  add("cairn_http_received_bytes_total", "counter", "Bytes received over HTTP.",
+      http_.bytes_in.load());
+  add("cairn_http_sent_bytes_total", "counter", "Bytes sent over HTTP, bodies included.",
+      http_.bytes_out.load());
   append(out, "# HELP cairn_keys Keys in a namespace.\n# TYPE cairn_keys gauge\n");
   for (uint32_t i = 0; i < kDatabases; i++) {
     append(out, "cairn_keys{namespace=\"db", i, "\"} ", store.database(i).size(), "\n");

@@ -10,7 +10,8 @@ namespace cairn::admin {
 
 class Admin {
  public:
-  Admin(kv::Server& server, kv::Engine& engine, http::Stats& http) : server_(server), engine_(engine), http_(http) {}
+  Admin(kv::Server& server, kv::Engine& engine, http::Stats& http)
+      : server_(server), engine_(engine), http_(http) {}
   void handle(const http::Request& request, http::Response& response);
 
  private:

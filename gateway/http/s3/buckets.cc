@@ -13,7 +13,8 @@ std::string owner_xml(const Call& c) {
 }
 
 awaitable<Error> list_buckets(Call& c) {
-  std::string xml = cat(kXmlHead, "<ListAllMyBucketsResult", kXmlns, ">", owner_xml(c), "<Buckets>");
+  std::string xml =
+      cat(kXmlHead, "<ListAllMyBucketsResult", kXmlns, ">", owner_xml(c), "<Buckets>");
   const std::string prefix = c.param("prefix"), after = c.param("continuation-token");
   size_t limit = 10000;
   if (c.has_param("max-buckets")) {
@@ -150,7 +151,8 @@ awaitable<Error> list_v1(Call& c) {
   std::string xml = cat(kXmlHead, "<ListBucketResult", kXmlns, "><Name>", xml_escape(c.bucket_name),
                         "</Name><Prefix>", l.encode(l.query.prefix), "</Prefix><Marker>",
                         l.encode(l.query.after), "</Marker><MaxKeys>", l.query.limit, "</MaxKeys>");
-  if (!l.query.delimiter.empty()) append(xml, "<Delimiter>", l.encode(l.query.delimiter), "</Delimiter>");
+  if (!l.query.delimiter.empty())
+    append(xml, "<Delimiter>", l.encode(l.query.delimiter), "</Delimiter>");
   if (l.url) xml += "<EncodingType>url</EncodingType>";
   append(xml, "<IsTruncated>", page.truncated ? "true" : "false", "</IsTruncated>");
   if (page.truncated && !l.query.delimiter.empty()) {
@@ -181,7 +183,8 @@ awaitable<Error> list_v2(Call& c) {
   std::string xml = cat(kXmlHead, "<ListBucketResult", kXmlns, "><Name>", xml_escape(c.bucket_name),
                         "</Name><Prefix>", l.encode(l.query.prefix), "</Prefix><KeyCount>",
                         page.items.size(), "</KeyCount><MaxKeys>", l.query.limit, "</MaxKeys>");
-  if (!l.query.delimiter.empty()) append(xml, "<Delimiter>", l.encode(l.query.delimiter), "</Delimiter>");
+  if (!l.query.delimiter.empty())
+    append(xml, "<Delimiter>", l.encode(l.query.delimiter), "</Delimiter>");
   if (l.url) xml += "<EncodingType>url</EncodingType>";
   if (c.has_param("continuation-token")) {
     append(xml, "<ContinuationToken>", xml_escape(token), "</ContinuationToken>");

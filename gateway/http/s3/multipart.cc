@@ -6,7 +6,6 @@
 
 namespace cairn::s3 {
 
-
 namespace {
 
 using objects::Algorithm;
@@ -30,7 +29,8 @@ awaitable<Error> create(Call& c) {
     bool crc = objects::is_crc(*objects::algorithm_named(algorithm));
     if ((type != "FULL_OBJECT" && type != "COMPOSITE") || (type == "FULL_OBJECT" && !crc) ||
         (type == "COMPOSITE" && algorithm == "crc64nvme")) {
-      co_return Error{"InvalidRequest", "The checksum type does not go with the checksum algorithm."};
+      co_return Error{"InvalidRequest",
+                      "The checksum type does not go with the checksum algorithm."};
     }
     meta.extra["type"] = type;
     c.response.set("x-amz-checksum-algorithm", upper(algorithm));
@@ -75,7 +75,8 @@ awaitable<Error> upload_part(Call& c) {
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
-  auto put = objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
+  auto put =
+      objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, put->version)) co_return e;
   c.response.set("ETag", cat("\"", meta.etag, "\""));
@@ -100,12 +101,14 @@ awaitable<Error> upload_part_copy(Call& c) {
                      : std::nullopt;
     auto last = dash == text.npos ? std::nullopt : parse_int<uint64_t>(text.substr(dash + 1));
     if (!first || !last || *last < *first) {
-      co_return Error{"InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last"};
+      co_return Error{"InvalidArgument",
+                      "The x-amz-copy-source-range value must be of the form bytes=first-last"};
     }
     range = objects::Range{*first, *last};
     auto info = objects::stat(c.store, *source, key);
     if (info.ok() && *last >= info->size) {
-      co_return Error{"InvalidArgument", cat("Range specified is not valid for source object of size: ", info->size)};
+      co_return Error{"InvalidArgument",
+                      cat("Range specified is not valid for source object of size: ", info->size)};
     }
   }
   objects::Verdict verdict = objects::Verdict::kGo;
@@ -127,7 +130,8 @@ awaitable<Error> upload_part_copy(Call& c) {
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
-  auto put = objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
+  auto put =
+      objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, put->version)) co_return e;
   reply_xml(c, cat(kXmlHead, "<CopyPartResult", kXmlns, "><LastModified>",
@@ -136,9 +140,11 @@ awaitable<Error> upload_part_copy(Call& c) {
   co_return Error{};
 }
 
-constexpr std::pair<const char*, const char*> kChecksumTags[] = {
-    {"ChecksumCRC32", "crc32"},   {"ChecksumCRC32C", "crc32c"}, {"ChecksumCRC64NVME", "crc64nvme"},
-    {"ChecksumSHA1", "sha1"},     {"ChecksumSHA256", "sha256"}};
+constexpr std::pair<const char*, const char*> kChecksumTags[] = {{"ChecksumCRC32", "crc32"},
+                                                                 {"ChecksumCRC32C", "crc32c"},
+                                                                 {"ChecksumCRC64NVME", "crc64nvme"},
+                                                                 {"ChecksumSHA1", "sha1"},
+                                                                 {"ChecksumSHA256", "sha256"}};
 
 std::string checksum_xml(const std::map<std::string, std::string>& checksums) {
   std::string xml;
@@ -177,8 +183,9 @@ awaitable<Error> complete(Call& c) {
   for (auto& [tag, name] : kChecksumTags) {
     if (auto h = c.request.header(cat("x-amz-checksum-", name)); !h.empty()) declared = h;
   }
-  auto done = co_await objects::complete_upload(c.store, *c.bucket, c.key, c.param("uploadId"),
-                                                std::move(parts), conditions_of(c.request), declared);
+  auto done =
+      co_await objects::complete_upload(c.store, *c.bucket, c.key, c.param("uploadId"),
+                                        std::move(parts), conditions_of(c.request), declared);
   if (!done.ok()) co_return error_of(done.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, done->put.version)) co_return e;
   std::map<std::string, std::string> checksums;
@@ -235,14 +242,16 @@ awaitable<Error> list_parts(Call& c) {
            "<Size>", p.size, "</Size>", checksum_xml(p.checksums), "</Part>");
   }
   std::string algorithm = upload->meta.extra["algorithm"];
-  reply_xml(c, cat(kXmlHead, "<ListPartsResult", kXmlns, "><Bucket>", xml_escape(c.bucket_name),
-                   "</Bucket><Key>", xml_escape(c.key), "</Key><UploadId>", upload->id,
-                   "</UploadId>", owner_xml(c, "Initiator"), owner_xml(c, "Owner"),
-                   "<StorageClass>STANDARD</StorageClass>",
-                   algorithm.empty() ? "" : cat("<ChecksumAlgorithm>", upper(algorithm), "</ChecksumAlgorithm>"),
-                   "<PartNumberMarker>", marker, "</PartNumberMarker><NextPartNumberMarker>", last,
-                   "</NextPartNumberMarker><MaxParts>", limit, "</MaxParts><IsTruncated>",
-                   truncated ? "true" : "false", "</IsTruncated>", rows, "</ListPartsResult>"));
+  reply_xml(
+      c,
+      cat(kXmlHead, "<ListPartsResult", kXmlns, "><Bucket>", xml_escape(c.bucket_name),
+          "</Bucket><Key>", xml_escape(c.key), "</Key><UploadId>", upload->id, "</UploadId>",
+          owner_xml(c, "Initiator"), owner_xml(c, "Owner"), "<StorageClass>STANDARD</StorageClass>",
+          algorithm.empty() ? ""
+                            : cat("<ChecksumAlgorithm>", upper(algorithm), "</ChecksumAlgorithm>"),
+          "<PartNumberMarker>", marker, "</PartNumberMarker><NextPartNumberMarker>", last,
+          "</NextPartNumberMarker><MaxParts>", limit, "</MaxParts><IsTruncated>",
+          truncated ? "true" : "false", "</IsTruncated>", rows, "</ListPartsResult>"));
   co_return Error{};
 }
 
@@ -255,7 +264,8 @@ awaitable<Error> list_uploads(Call& c) {
   auto encode = [&](std::string_view text) {
     return url ? http::percent_encode(text, true) : xml_escape(text);
   };
-  auto page = objects::list_uploads(c.store, *c.bucket, prefix, delimiter, key_marker, id_marker, limit);
+  auto page =
+      objects::list_uploads(c.store, *c.bucket, prefix, delimiter, key_marker, id_marker, limit);
   std::string rows;
   for (auto& u : page.uploads) {
     append(rows, "<Upload><Key>", encode(u.key), "</Key><UploadId>", u.id, "</UploadId>",
@@ -275,15 +285,15 @@ awaitable<Error> list_uploads(Call& c) {
     next_key = page.prefixes.back();
     next_id.clear();
   }
-  reply_xml(c, cat(kXmlHead, "<ListMultipartUploadsResult", kXmlns, "><Bucket>",
-                   xml_escape(c.bucket_name), "</Bucket><KeyMarker>", encode(key_marker),
-                   "</KeyMarker><UploadIdMarker>", xml_escape(id_marker),
-                   "</UploadIdMarker><NextKeyMarker>", encode(next_key),
-                   "</NextKeyMarker><NextUploadIdMarker>", next_id, "</NextUploadIdMarker><Prefix>",
-                   encode(prefix), "</Prefix><Delimiter>", encode(delimiter),
-                   "</Delimiter><MaxUploads>", limit, "</MaxUploads><IsTruncated>",
-                   page.truncated ? "true" : "false", "</IsTruncated>", rows,
-                   "</ListMultipartUploadsResult>"));
+  reply_xml(
+      c,
+      cat(kXmlHead, "<ListMultipartUploadsResult", kXmlns, "><Bucket>", xml_escape(c.bucket_name),
+          "</Bucket><KeyMarker>", encode(key_marker), "</KeyMarker><UploadIdMarker>",
+          xml_escape(id_marker), "</UploadIdMarker><NextKeyMarker>", encode(next_key),
+          "</NextKeyMarker><NextUploadIdMarker>", next_id, "</NextUploadIdMarker><Prefix>",
+          encode(prefix), "</Prefix><Delimiter>", encode(delimiter), "</Delimiter><MaxUploads>",
+          limit, "</MaxUploads><IsTruncated>", page.truncated ? "true" : "false", "</IsTruncated>",
+          rows, "</ListMultipartUploadsResult>"));
   co_return Error{};
 }
 

@@ -67,7 +67,8 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     }
   }
   if (!r.header("x-amz-trailer").empty() && trailer.empty()) {
-    co_return Error{"InvalidRequest", "The value specified in the x-amz-trailer header is not supported"};
+    co_return Error{"InvalidRequest",
+                    "The value specified in the x-amz-trailer header is not supported"};
   }
   if (!trailer.empty() && !c.body->framed()) {
     co_return Error{"InvalidRequest", "A trailer needs a STREAMING- payload"};
@@ -101,11 +102,14 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     std::string name(objects::name_of(*declared));
     if (!trailer.empty()) {
       auto it = c.body->trailers().find(trailer);
-      if (it == c.body->trailers().end()) co_return Error{"MalformedXML", "The announced trailer is missing"};
+      if (it == c.body->trailers().end())
+        co_return Error{"MalformedXML", "The announced trailer is missing"};
       expected = it->second;
     }
     std::string computed = objects::base64(upload.digest(*declared));
-    if (computed != expected) co_return Error{"BadDigest", cat("The ", name, " you specified did not match the calculated checksum.")};
+    if (computed != expected)
+      co_return Error{"BadDigest",
+                      cat("The ", name, " you specified did not match the calculated checksum.")};
     checksums[name] = computed;
   }
   Status finished = co_await upload.finish();
@@ -180,7 +184,7 @@ void set_object_headers(Call& c, const objects::Info& info) {
   r.set("Last-Modified", http::http_date(info.modified_ms));
   r.set("Accept-Ranges", "bytes");
   std::string type = overridden("content-type");
-  r.set("Content-Type", !type.empty()                      ? type
+  r.set("Content-Type", !type.empty()                     ? type
                         : !info.meta.content_type.empty() ? info.meta.content_type
                                                           : "binary/octet-stream");
   for (std::string_view name : {"cache-control", "content-disposition", "content-encoding",
@@ -199,10 +203,13 @@ awaitable<Error> get_object(Call& c) {
   std::optional<objects::Range> range = parse_range(c.request.header("range"));
   unsigned part = 0;
   if (c.has_param("partNumber")) {
-    if (range) co_return Error{"InvalidRequest", "Cannot specify both Range header and partNumber query parameter"};
+    if (range)
+      co_return Error{"InvalidRequest",
+                      "Cannot specify both Range header and partNumber query parameter"};
     auto n = parse_int<unsigned>(c.param("partNumber"));
     if (!n || *n < 1 || *n > objects::kPartNumberMax) {
-      co_return Error{"InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive"};
+      co_return Error{"InvalidArgument",
+                      "Part number must be an integer between 1 and 10000, inclusive"};
     }
     part = *n;
     auto info = objects::stat(c.store, *c.bucket, c.key);
@@ -235,8 +242,9 @@ awaitable<Error> get_object(Call& c) {
   }
   if (range) {
     c.response.status = 206;
-    c.response.set("Content-Range", cat("bytes ", opened->offset, "-",
-                                        opened->offset + opened->length - 1, "/", opened->info.size));
+    c.response.set("Content-Range",
+                   cat("bytes ", opened->offset, "-", opened->offset + opened->length - 1, "/",
+                       opened->info.size));
   }
   if (part != 0 && !opened->info.meta.part_sizes.empty()) {
     c.response.set("x-amz-mp-parts-count", cat(opened->info.meta.part_sizes.size()));
@@ -266,7 +274,8 @@ awaitable<Error> delete_object(Call& c) {
 Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
   std::string_view text = c.request.header("x-amz-copy-source");
   if (size_t q = text.rfind("?versionId="); q != text.npos) {
-    if (text.substr(q + 11) != "null") return {"NotImplemented", "Cairn does not have versions yet"};
+    if (text.substr(q + 11) != "null")
+      return {"NotImplemented", "Cairn does not have versions yet"};
     text = text.substr(0, q);
   }
   auto decoded = http::percent_decode(text, false);
@@ -294,10 +303,11 @@ awaitable<Error> copy_object(Call& c) {
     co_return Error{"InvalidArgument", "Unknown metadata directive."};
   }
   if (source == c.bucket && key == c.key && directive != "replace") {
-    co_return Error{"InvalidRequest",
-                    "This copy request is illegal because it is trying to copy an object to itself "
-                    "without changing the object's metadata, storage class, website redirect location "
-                    "or encryption attributes."};
+    co_return Error{
+        "InvalidRequest",
+        "This copy request is illegal because it is trying to copy an object to itself "
+        "without changing the object's metadata, storage class, website redirect location "
+        "or encryption attributes."};
   }
   objects::Verdict verdict = objects::Verdict::kGo;
   auto opened = objects::open(c.store, *source, key, std::nullopt,

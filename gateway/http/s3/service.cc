@@ -88,8 +88,8 @@ objects::Conditions conditions_of(const http::Request& r, std::string_view prefi
 
 void Service::address(const http::Request& r, Call& call) const {
   std::string_view host = r.header("host");
-  host = host.substr(0, host.rfind(':') == host.npos || host.back() == ']' ? host.npos
-                                                                            : host.rfind(':'));
+  host = host.substr(
+      0, host.rfind(':') == host.npos || host.back() == ']' ? host.npos : host.rfind(':'));
   const std::string suffix = cat(".", domain_);
   std::string_view path = std::string_view(r.path).substr(1);
   if (host.size() > suffix.size() &&
@@ -114,21 +114,43 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
                       : call.key.empty()       ? Scope::kBucket
                                                : Scope::kObject;
   // What Cairn does not have says so, rather than be taken for a plain GET or PUT.
-  constexpr std::string_view kAbsent[] = {
-      "acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website",
-      "logging", "notification", "replication", "encryption", "object-lock", "retention",
-      "legal-hold", "torrent", "restore", "select", "attributes", "requestPayment", "accelerate",
-      "inventory", "analytics", "metrics", "publicAccessBlock", "ownershipControls",
-      "intelligent-tiering", "versionId"};
+  constexpr std::string_view kAbsent[] = {"acl",
+                                          "policy",
+                                          "policyStatus",
+                                          "cors",
+                                          "lifecycle",
+                                          "tagging",
+                                          "versions",
+                                          "website",
+                                          "logging",
+                                          "notification",
+                                          "replication",
+                                          "encryption",
+                                          "object-lock",
+                                          "retention",
+                                          "legal-hold",
+                                          "torrent",
+                                          "restore",
+                                          "select",
+                                          "attributes",
+                                          "requestPayment",
+                                          "accelerate",
+                                          "inventory",
+                                          "analytics",
+                                          "metrics",
+                                          "publicAccessBlock",
+                                          "ownershipControls",
+                                          "intelligent-tiering",
+                                          "versionId"};
   for (auto name : kAbsent) {
     if (call.has_param(name) && !(name == "versionId" && call.param(name) == "null")) {
       co_return Error{"NotImplemented", cat("Cairn does not have ?", name, " yet")};
     }
   }
-  for (std::string_view name : {"x-amz-server-side-encryption",
-                                "x-amz-server-side-encryption-customer-algorithm", "x-amz-tagging",
-                                "x-amz-object-lock-mode", "x-amz-object-lock-legal-hold",
-                                "x-amz-website-redirect-location"}) {
+  for (std::string_view name :
+       {"x-amz-server-side-encryption", "x-amz-server-side-encryption-customer-algorithm",
+        "x-amz-tagging", "x-amz-object-lock-mode", "x-amz-object-lock-legal-hold",
+        "x-amz-website-redirect-location"}) {
     if (request.has_header(name)) {
       co_return Error{"NotImplemented", cat("Cairn does not have ", name, " yet")};
     }
@@ -165,8 +187,8 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   response.set("Content-Type", "application/xml");
   response.body = cat(kXmlHead, "<Error><Code>", e.code, "</Code><Message>",
                       xml_escape(e.message.empty() ? default_message(e.code) : e.message),
-                      "</Message><Resource>", xml_escape(request.path), "</Resource><RequestId>", id,
-                      "</RequestId></Error>");
+                      "</Message><Resource>", xml_escape(request.path), "</Resource><RequestId>",
+                      id, "</RequestId></Error>");
 }
 
 }  // namespace cairn::s3

@@ -74,8 +74,9 @@ std::optional<int64_t> parse_timestamp(const std::string& text) {
 Error parse_header(const http::Request& r, Parts& p) {
   std::string_view text = r.header("authorization");
   if (text.substr(0, kAlgorithm.size()) != kAlgorithm) {
-    return {"InvalidRequest", "The authorization mechanism that you provided is not supported. "
-                              "Please use AWS4-HMAC-SHA256."};
+    return {"InvalidRequest",
+            "The authorization mechanism that you provided is not supported. "
+            "Please use AWS4-HMAC-SHA256."};
   }
   text.remove_prefix(kAlgorithm.size());
   std::string credential;
@@ -124,7 +125,8 @@ Error parse_query(const http::Request& r, Parts& p) {
   return {};
 }
 
-std::string canonical_request(const http::Request& r, const Parts& p, std::string_view payload_hash) {
+std::string canonical_request(const http::Request& r, const Parts& p,
+                              std::string_view payload_hash) {
   std::string out = cat(r.method, "\n", http::percent_encode(r.path, true), "\n");
   std::vector<std::pair<std::string, std::string>> query;
   for (auto& [name, value] : r.query) {
@@ -176,12 +178,14 @@ std::string Authenticator::signing_key(std::string_view access_key, std::string_
 }
 
 Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authenticated& out) {
-  const bool by_query = r.param("X-Amz-Algorithm") != nullptr || r.param("X-Amz-Signature") != nullptr;
+  const bool by_query =
+      r.param("X-Amz-Algorithm") != nullptr || r.param("X-Amz-Signature") != nullptr;
   const bool by_header = r.has_header("authorization");
   if (by_query && by_header) {
-    return {"InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
-                               "parameter, Signature query string parameter or the Authorization "
-                               "header should be specified"};
+    return {"InvalidArgument",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
+            "parameter, Signature query string parameter or the Authorization "
+            "header should be specified"};
   }
   if (!by_query && !by_header) return {"AccessDenied", ""};
   Parts p;
@@ -204,8 +208,8 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
   if (!is_signed("host")) return {"AccessDenied", "The host header must be signed"};
   for (auto& [name, value] : r.headers) {
     if (name.substr(0, 6) == "x-amz-" && !is_signed(name)) {
-      return {"AccessDenied", cat("There were headers present in the request which were not signed: ",
-                                  name)};
+      return {"AccessDenied",
+              cat("There were headers present in the request which were not signed: ", name)};
     }
   }
   std::string content = std::string(r.header("x-amz-content-sha256"));
@@ -220,9 +224,8 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
   std::string key = signing_key(p.access_key, *secret, p.date, p.region, p.service);
   out.scope = cat(p.date, "/", p.region, "/", p.service, "/aws4_request");
   std::string canonical = canonical_request(r, p, content);
-  std::string to_sign =
-      cat(kAlgorithm, "\n", p.timestamp, "\n", out.scope, "\n",
-          objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
+  std::string to_sign = cat(kAlgorithm, "\n", p.timestamp, "\n", out.scope, "\n",
+                            objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
   if (!equal_in_constant_time(objects::hex(hmac_sha256(key, to_sign)), p.signature)) {
     return {"SignatureDoesNotMatch", ""};
   }
@@ -243,8 +246,9 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     out.payload = Payload::kSigned;
     out.payload_sha256 = content;
   } else {
-    return {"InvalidArgument",
-            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- value, or a SHA-256 in hex"};
+    return {
+        "InvalidArgument",
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- value, or a SHA-256 in hex"};
   }
   return {};
 }

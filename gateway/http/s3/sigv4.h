@@ -17,10 +17,10 @@ namespace cairn::s3 {
 
 enum class Payload : uint8_t {
   kUnsigned,
-  kSigned,                  // x-amz-content-sha256 is the SHA-256 of the body
-  kStreaming,               // aws-chunked, each chunk signed
-  kStreamingTrailer,        // … and the trailer too
-  kStreamingUnsignedTrailer // aws-chunked, nothing signed, with a trailer
+  kSigned,                   // x-amz-content-sha256 is the SHA-256 of the body
+  kStreaming,                // aws-chunked, each chunk signed
+  kStreamingTrailer,         // … and the trailer too
+  kStreamingUnsignedTrailer  // aws-chunked, nothing signed, with a trailer
 };
 
 struct Authenticated {
@@ -40,8 +40,8 @@ class Authenticator {
   Error authenticate(const http::Request& request, int64_t now_ms, Authenticated& out);
 
  private:
-  std::string signing_key(std::string_view access_key, std::string_view secret, std::string_view date,
-                          std::string_view region, std::string_view service);
+  std::string signing_key(std::string_view access_key, std::string_view secret,
+                          std::string_view date, std::string_view region, std::string_view service);
   const Users& users_;
   absl::Mutex mutex_;
   std::string cached_for_ ABSL_GUARDED_BY(mutex_);

@@ -1,0 +1,56 @@
+"""Checks on the tree itself: who may include whom, and that every file is formatted."""
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# The dependency table: a folder may include itself and what stands behind it.
+MAY_INCLUDE = {
+    "core": {"core"},
+    "kv": {"core", "kv"},
+    "objects": {"core", "objects"},
+    "gateway": {"core", "kv", "objects", "gateway", "cairn"},  # cairn/v1: generated from proto/
+    "tools": {"core", "tools", "cairn"},
+    "tests": {"core", "kv", "objects", "gateway", "tools", "tests", "cairn"},
+}
+
+
+def sources():
+    for top in MAY_INCLUDE:
+        for base, _, names in os.walk(os.path.join(ROOT, top)):
+            for n in sorted(names):
+                if n.endswith((".h", ".cc")):
+                    yield top, os.path.join(base, n)
+
+
+class Tree(unittest.TestCase):
+    def test_includes_follow_the_dependency_table(self):
+        wrong, seen = [], 0
+        for top, path in sources():
+            for line in open(path, encoding="utf-8"):
+                m = re.match(r'#include "([^"/]+)/', line)
+                if m:
+                    seen += 1
+                    if m.group(1) not in MAY_INCLUDE[top]:
+                        wrong.append("%s: %s" % (os.path.relpath(path, ROOT), line.strip()))
+        self.assertGreater(seen, 100)
+        self.assertEqual(wrong, [])
+
+    def test_headers_are_guarded_and_say_what_they_are_for(self):
+        for _, path in sources():
+            if path.endswith(".h"):
+                text = open(path, encoding="utf-8").read()
+                self.assertTrue(text.startswith("// "), path)
+                self.assertIn("#pragma once", text, path)
+
+    def test_every_file_is_formatted(self):
+        files = [p for _, p in sources()]
+        out = subprocess.run(["clang-format", "--dry-run", "-Werror", "--style=file"] + files,
+                             capture_output=True, text=True, cwd=ROOT)
+        self.assertEqual(out.returncode, 0, out.stderr[:2000])
+
+
+if __name__ == "__main__":
+    unittest.main()

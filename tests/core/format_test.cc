@@ -1,0 +1,89 @@
+// Bytes on disk: records, checksums, metadata, references; hostile lengths are refused.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "core/blob_ref.h"
+#include "core/checksum.h"
+#include "core/log_format.h"
+#include "core/value.h"
+
+namespace cairn {
+namespace {
+
+TEST(Checksum, AgreesWithPublishedCheckValues) {  // of "123456789"
+  EXPECT_EQ(crc32(0, as_bytes("123456789")), 0xcbf43926u);
+  EXPECT_EQ(crc32c(0, as_bytes("123456789")), 0xe3069283u);
+  EXPECT_EQ(crc64nvme(0, as_bytes("123456789")), 0xae8b14860a799888u);
+}
+
+TEST(Checksum, ContinuesWhereItStopped) {
+  std::string_view all = "the quick brown fox jumps over the lazy dog";
+  for (size_t cut = 0; cut <= all.size(); cut++) {
+    auto a = as_bytes(all.substr(0, cut)), b = as_bytes(all.substr(cut));
+    EXPECT_EQ(crc32c(crc32c(0, a), b), crc32c(0, as_bytes(all)));
+    EXPECT_EQ(crc64nvme(crc64nvme(0, a), b), crc64nvme(0, as_bytes(all)));
+  }
+}
+
+TEST(Record, EveryFlippedBitIsDetected) {
+  RecordView r;
+  r.flags = kRecordHasExpiry;
+  r.ns = NamespaceId(3);
+  r.expire_ms = 5;
+  r.key = "key";
+  r.value = "value";
+  std::vector<std::byte> bytes(r.size());
+  encode_record(r, 7, 99, bytes.data());
+  ASSERT_TRUE(decode_record(bytes, 7, 99));
+  EXPECT_EQ(decode_record(bytes, 7, 99)->value, "value");
+  EXPECT_FALSE(decode_record(bytes, 8, 99));   // another epoch
+  EXPECT_FALSE(decode_record(bytes, 7, 100));  // another place
+  for (size_t bit = 0; bit < r.unpadded_size() * 8; bit++) {
+    bytes[bit / 8] ^= std::byte(1 << (bit % 8));
+    EXPECT_FALSE(decode_record(bytes, 7, 99)) << bit;
+    bytes[bit / 8] ^= std::byte(1 << (bit % 8));
+  }
+}
+
+TEST(Record, HostileBytesAreRefused) {
+  std::mt19937_64 rng(1);
+  for (int i = 0; i < 100000; i++) {
+    std::vector<std::byte> bytes(rng() % 64);
+    for (auto& b : bytes) b = std::byte(rng());
+    EXPECT_FALSE(decode_record(bytes, 7, 99));
+  }
+}
+
+TEST(ObjectMeta, RoundTripsAndRefusesCutBytes) {
+  ObjectMeta m;
+  m.content_type = "text/plain";
+  m.etag = "abc";
+  m.modified_ms = 42;
+  m.user["k"] = "v";
+  m.headers["cache-control"] = "no-cache";
+  m.checksums["crc32"] = "AAAA";
+  m.part_sizes = {5, 6};
+  std::string bytes = m.encode();
+  auto back = ObjectMeta::decode(bytes);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->encode(), bytes);
+  size_t accepted = 0;
+  for (size_t n = 1; n < bytes.size(); n++) {
+    accepted += ObjectMeta::decode(std::string_view(bytes).substr(0, n)).has_value();
+  }
+  EXPECT_LE(accepted, 7u);  // only where a field ends
+}
+
+TEST(BlobRef, ReferencesThatDoNotAddUpAreRefused) {
+  BlobRef ref{100, {{1, 2, 0, 60}, {0, 0, 0, 40}}};
+  std::string bytes = ref.encode();
+  ASSERT_TRUE(BlobRef::decode(bytes));
+  EXPECT_EQ(BlobRef::decode(bytes)->pieces, ref.pieces);
+  bytes[0]++;
+  EXPECT_FALSE(BlobRef::decode(bytes));
+  EXPECT_FALSE(BlobRef::decode("short"));
+}
+
+}  // namespace
+}  // namespace cairn

@@ -1,0 +1,113 @@
+#include "core/index.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "core/text.h"
+
+namespace cairn {
+namespace {
+
+constexpr uint64_t kSeed = 42;
+
+Entry* make(std::string_view key, std::string_view value, uint64_t lsn) {
+  RecordView r;
+  r.key = key;
+  r.value = value;
+  return Entry::make(r, Lsn(lsn));
+}
+
+// Keys whose hashes fall in few stripes, so that tables grow deep.
+std::vector<std::string> crowded_keys(size_t count, size_t stripes) {
+  std::vector<std::string> keys;
+  for (uint64_t i = 0; keys.size() < count; i++) {
+    std::string key = cat("key", i);
+    if (stripe_of(hash_key(key, kSeed)) < stripes) keys.push_back(key);
+  }
+  return keys;
+}
+
+TEST(Index, AgreesWithAMapUnderRandomInsertsAndRemovals) {
+  Index index(kSeed);
+  std::map<std::string, uint64_t> model;
+  std::mt19937_64 rng(7);
+  auto keys = crowded_keys(3000, 2);
+  for (uint64_t step = 1; step < 60000; step++) {
+    const std::string& key = keys[rng() % keys.size()];
+    KeyHash hash = hash_key(key, kSeed);
+    Entry* e = index.find(key, hash);
+    ASSERT_EQ(e != nullptr, model.contains(key));
+    if (e == nullptr) {
+      index.insert(make(key, "v", step), hash);
+      model[key] = step;
+    } else if (rng() % 2 == 0) {
+      ASSERT_EQ(e->lsn.value(), model[key]);
+      index.remove(e, hash);
+      Entry::destroy(e);
+      model.erase(key);
+    }
+    ASSERT_EQ(index.size(), model.size());
+  }
+  for (auto& [key, lsn] : model) {
+    Entry* e = index.find(key, hash_key(key, kSeed));
+    ASSERT_NE(e, nullptr);
+    EXPECT_EQ(e->lsn.value(), lsn);
+  }
+}
+
+TEST(Index, AScanSeesEveryKeyOnceThroughGrowth) {
+  Index index(kSeed);
+  auto keys = crowded_keys(20000, 1);
+  std::set<std::string> first(keys.begin(), keys.begin() + 2000);
+  for (auto& k : first) index.insert(make(k, "", 1), hash_key(k, kSeed));
+  std::multiset<std::string> seen;
+  size_t added = 2000;
+  KeyHash at = 0;
+  do {
+    std::vector<Entry*> page;
+    at = index.scan(0, at, 10, page);
+    for (Entry* e : page) seen.insert(std::string(e->key()));
+    for (int i = 0; i < 90 && added < keys.size(); i++, added++) {
+      index.insert(make(keys[added], "", 1), hash_key(keys[added], kSeed));
+    }
+  } while (at != 0);
+  EXPECT_EQ(added, keys.size());
+  for (auto& k : first) EXPECT_EQ(seen.count(k), 1u) << k;
+}
+
+TEST(Index, TableCostPerKeyStaysSmall) {
+  Index index(kSeed);
+  for (int i = 0; i < 200000; i++) {
+    std::string key = cat("k", i);
+    index.insert(make(key, "", 1), hash_key(key, kSeed));
+  }
+  EXPECT_LT(index.table_bytes() / 200000, 16u);
+}
+
+TEST(Entry, KeepsEveryPartOfARecord) {
+  RecordView r;
+  r.flags = kRecordHasExpiry | kRecordIsBlob;
+  r.expire_ms = 123456789;
+  r.key = "key";
+  r.meta = "meta";
+  r.value = "value";
+  Entry* e = Entry::make(r, Lsn(99));
+  RecordView back = e->record(NamespaceId(5));
+  EXPECT_EQ(back.key, "key");
+  EXPECT_EQ(back.meta, "meta");
+  EXPECT_EQ(back.value, "value");
+  EXPECT_EQ(back.expire_ms, 123456789);
+  EXPECT_TRUE(e->is_blob());
+  r.value = "other";
+  EXPECT_TRUE(e->assign(r, Lsn(100)));
+  EXPECT_EQ(e->value(), "other");
+  r.value = "longer";
+  EXPECT_FALSE(e->assign(r, Lsn(101)));
+  Entry::destroy(e);
+}
+
+}  // namespace
+}  // namespace cairn
