@@ -1,5 +1,7 @@
 #include "gateway/net.h"
 
+#include <unistd.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
@@ -9,6 +11,84 @@
 #include "core/text.h"
 
 namespace cairn::net {
+
+// ---- plain sockets ----
+
+Poller::Poller(asio::execution_context& context)
+    : asio::execution_context::service(context),
+      context_(static_cast<asio::io_context&>(context)),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      descriptor_(std::make_unique<asio::posix::stream_descriptor>(context_, epoll_)),
+      events_(256) {
+  arm();
+}
+
+Poller::~Poller() = default;
+void Poller::shutdown() { descriptor_.reset(); }
+
+void Poller::add(Watch& watch) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = &watch;
+  ::epoll_ctl(epoll_, EPOLL_CTL_ADD, watch.fd, &event);
+}
+
+void Poller::remove(Watch& watch) {
+  ::epoll_ctl(epoll_, EPOLL_CTL_DEL, watch.fd, nullptr);
+  for (size_t i = at_; i < count_; i++) {
+    if (events_[i].data.ptr == &watch) events_[i].data.ptr = nullptr;
+  }
+}
+
+void Poller::arm() {
+  descriptor_->async_wait(asio::posix::stream_descriptor::wait_read,
+                          [this](boost::system::error_code ec) {
+                            if (ec) return;
+                            poll();
+                            arm();  // fires again at once if more is ready
+                          });
+}
+
+void Poller::poll() {
+  int n = ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), 0);
+  if (n <= 0) return;
+  count_ = static_cast<size_t>(n);
+  for (at_ = 0; at_ < count_;) {
+    epoll_event event = events_[at_++];
+    auto* watch = static_cast<Watch*>(event.data.ptr);
+    if (watch == nullptr) continue;
+    // The writer first: a connection waits for one of the two, and may end when it is resumed.
+    if (event.events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) watch->writable = true;
+    if (event.events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP)) watch->readable = true;
+    if (event.events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) watch->ended = true;
+    absl::AnyInvocable<void()> resume;
+    if (watch->writable && watch->writer) {
+      resume = std::exchange(watch->writer, nullptr);
+    } else if (watch->readable && watch->reader) {
+      resume = std::exchange(watch->reader, nullptr);
+    }
+    if (resume) resume();
+  }
+  at_ = count_ = 0;
+}
+
+PlainStream::PlainStream(tcp::socket socket) : executor_(socket.get_executor()) {
+  boost::system::error_code ec;
+  socket.set_option(tcp::no_delay(true), ec);
+  socket.native_non_blocking(true, ec);
+  peer_ = socket.remote_endpoint(ec);
+  local_ = socket.local_endpoint(ec);
+  poller_ = &asio::use_service<Poller>(asio::query(executor_, asio::execution::context));
+  watch_ = std::make_unique<Poller::Watch>();
+  watch_->fd = socket.release(ec);
+  poller_->add(*watch_);
+}
+
+PlainStream::~PlainStream() {
+  if (watch_ == nullptr) return;
+  poller_->remove(*watch_);
+  ::close(watch_->fd);
+}
 
 StatusOr<tcp::endpoint> parse_endpoint(std::string_view text) {
   size_t colon = text.rfind(':');
@@ -61,6 +141,11 @@ void Listener::stop() {
   });
 }
 
+// Runs on the connection's loop, so that its stream is made there.
+static awaitable<void> hand_over(const Listener::Serve& serve, tcp::socket socket, size_t loop) {
+  co_await serve(std::move(socket), loop);
+}
+
 awaitable<void> Listener::accept() {
   for (size_t next = 0;; next++) {
     const size_t loop = next % loops_.contexts.size();
@@ -71,7 +156,8 @@ awaitable<void> Listener::accept() {
       co_await timer.async_wait(kTuple);
       continue;
     }
-    asio::co_spawn(*loops_.contexts[loop], serve_(std::move(socket), loop), asio::detached);
+    asio::co_spawn(*loops_.contexts[loop], hand_over(serve_, std::move(socket), loop),
+                   asio::detached);
   }
 }
 

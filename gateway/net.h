@@ -4,11 +4,14 @@
 // Threads: a stream belongs to the loop that its connection runs on.
 #pragma once
 
+#include <absl/functional/any_invocable.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -29,38 +32,75 @@ inline constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 StatusOr<tcp::endpoint> parse_endpoint(std::string_view text);
 std::string to_string(const tcp::endpoint& endpoint);
 
-// Reads wait for the socket to become readable before they try: a request that is not there yet
-// then costs no failed receive.
+// Readiness of plain sockets, one for each io_context: an epoll of its own, edge-triggered, inside
+// the loop's. A socket is registered once and never again, and all that are ready are served in one
+// turn. Measured against Asio's async_wait, which changes the registration at every wait: 1 to 2 µs
+// of CPU less per unpipelined request.
+// Threads: that of the io_context.
+class Poller : public asio::execution_context::service {
+ public:
+  using key_type = Poller;
+  static inline asio::execution_context::id id;
+  explicit Poller(asio::execution_context& context);
+  ~Poller() override;
+  void shutdown() override;
+
+  struct Watch {
+    int fd = -1;
+    bool readable = true, writable = true;  // since the last try that would have blocked
+    bool ended = false;  // the peer sends no more: no edge comes after what is there now
+    absl::AnyInvocable<void()> reader, writer;
+  };
+  void add(Watch& watch);
+  void remove(Watch& watch);
+
+ private:
+  void arm();
+  void poll();
+  asio::io_context& context_;
+  int epoll_ = -1;
+  std::unique_ptr<asio::posix::stream_descriptor> descriptor_;
+  std::vector<epoll_event> events_;
+  size_t at_ = 0, count_ = 0;  // the batch being served
+};
+
 class PlainStream {
  public:
-  explicit PlainStream(tcp::socket socket) : socket_(std::move(socket)) {
-    boost::system::error_code ec;
-    socket_.set_option(tcp::no_delay(true), ec);
-    socket_.non_blocking(true, ec);
-    socket_.native_non_blocking(true, ec);
-  }
+  explicit PlainStream(tcp::socket socket);
+  ~PlainStream();
+  PlainStream(PlainStream&& other) noexcept = default;
   static constexpr bool kTls = false;
-  tcp::socket& socket() { return socket_; }
+  const Executor& executor() const { return executor_; }
+  const tcp::endpoint& peer() const { return peer_; }
+  const tcp::endpoint& local() const { return local_; }
   awaitable<bool> handshake() { co_return true; }
 
-  // 0: the peer is gone.
+  // 0: the peer is gone. Waits first where the last receive took all there was.
   awaitable<size_t> read_some(MutableBytes into) {
     for (;;) {
-      auto [ec] = co_await socket_.async_wait(tcp::socket::wait_read, kTuple);
-      if (ec) co_return 0;
-      ssize_t n = ::recv(socket_.native_handle(), into.data(), into.size(), 0);
-      if (n >= 0) co_return static_cast<size_t>(n);
-      if (errno != EAGAIN && errno != EINTR) co_return 0;
+      if (!watch_->readable) co_await wait(watch_->reader);
+      ssize_t n = ::recv(watch_->fd, into.data(), into.size(), 0);
+      if (n >= 0) {
+        if (n > 0 && static_cast<size_t>(n) < into.size()) watch_->readable = watch_->ended;
+        co_return static_cast<size_t>(n);
+      }
+      if (errno == EAGAIN) {
+        watch_->readable = false;
+      } else if (errno != EINTR) {
+        co_return 0;
+      }
     }
   }
   // What can be sent without waiting; negative: the peer is gone.
   ssize_t try_write(Bytes data) {
     size_t done = 0;
     while (done < data.size()) {
-      ssize_t n =
-          ::send(socket_.native_handle(), data.data() + done, data.size() - done, MSG_NOSIGNAL);
+      ssize_t n = ::send(watch_->fd, data.data() + done, data.size() - done, MSG_NOSIGNAL);
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0 && errno == EAGAIN) break;
+      if (n < 0 && errno == EAGAIN) {
+        watch_->writable = false;
+        break;
+      }
       if (n < 0) return -1;
       done += static_cast<size_t>(n);
     }
@@ -72,18 +112,26 @@ class PlainStream {
       if (n < 0) co_return false;
       data = data.subspan(static_cast<size_t>(n));
       if (data.empty()) co_return true;
-      auto [ec] = co_await socket_.async_wait(tcp::socket::wait_write, kTuple);
-      if (ec) co_return false;
+      if (!watch_->writable) co_await wait(watch_->writer);
     }
   }
+  void shutdown_send() { ::shutdown(watch_->fd, SHUT_WR); }
+  // Ends both directions; whoever waits wakes and finds the peer gone.
+  void abort() { ::shutdown(watch_->fd, SHUT_RDWR); }
   awaitable<void> shutdown() {
-    boost::system::error_code ec;
-    socket_.shutdown(tcp::socket::shutdown_both, ec);
+    abort();
     co_return;
   }
 
  private:
-  tcp::socket socket_;
+  static awaitable<void> wait(absl::AnyInvocable<void()>& slot) {
+    co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(
+        [&slot](auto handler) { slot = std::move(handler); }, asio::use_awaitable);
+  }
+  Executor executor_;
+  Poller* poller_;
+  tcp::endpoint peer_, local_;
+  std::unique_ptr<Poller::Watch> watch_;
 };
 
 class TlsStream {
@@ -91,9 +139,13 @@ class TlsStream {
   TlsStream(tcp::socket socket, asio::ssl::context& context) : stream_(std::move(socket), context) {
     boost::system::error_code ec;
     stream_.next_layer().set_option(tcp::no_delay(true), ec);
+    peer_ = stream_.next_layer().remote_endpoint(ec);
+    local_ = stream_.next_layer().local_endpoint(ec);
   }
   static constexpr bool kTls = true;
-  tcp::socket& socket() { return stream_.next_layer(); }
+  Executor executor() { return stream_.get_executor(); }
+  const tcp::endpoint& peer() const { return peer_; }
+  const tcp::endpoint& local() const { return local_; }
   awaitable<bool> handshake() {
     auto [ec] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kTuple);
     co_return !ec;
@@ -111,10 +163,19 @@ class TlsStream {
   awaitable<void> shutdown() {
     boost::system::error_code ignored;
     co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, ignored));
-    socket().shutdown(tcp::socket::shutdown_both, ignored);
+    abort();
+  }
+  void shutdown_send() {
+    boost::system::error_code ignored;
+    stream_.next_layer().shutdown(tcp::socket::shutdown_send, ignored);
+  }
+  void abort() {
+    boost::system::error_code ignored;
+    stream_.next_layer().shutdown(tcp::socket::shutdown_both, ignored);
   }
 
  private:
+  tcp::endpoint peer_, local_;
   asio::ssl::stream<tcp::socket> stream_;
 };
 

@@ -26,7 +26,7 @@ class Connection {
         stats_(stats),
         handler_(handler),
         peer_(std::move(peer)),
-        timer_(stream_.socket().get_executor()),
+        timer_(stream_.executor()),
         buffer_(kBufferBytes) {}
 
   awaitable<void> run() {
@@ -150,8 +150,7 @@ class Connection {
       if (ec || alive.expired()) return;
       if (std::chrono::steady_clock::now() < deadline_) return watch();
       timer_running_ = false;
-      boost::system::error_code ignored;
-      stream_.socket().shutdown(net::tcp::socket::shutdown_both, ignored);
+      stream_.abort();
     });
   }
 
@@ -312,8 +311,7 @@ class Connection {
   // A client that still sends would lose our answer to a reset: take a little more of its bytes.
   awaitable<void> linger() {
     if (!linger_) co_return;
-    boost::system::error_code ec;
-    stream_.socket().shutdown(net::tcp::socket::shutdown_send, ec);
+    stream_.shutdown_send();
     arm(std::chrono::seconds(2));
     std::vector<std::byte> sink(64 << 10);
     for (size_t taken = 0; taken < (64 << 20);) {
@@ -382,9 +380,7 @@ void Door::stop() {
 
 template <class Stream>
 awaitable<void> Door::serve(Stream stream) {
-  boost::system::error_code ec;
-  auto peer = stream.socket().remote_endpoint(ec);
-  if (ec) co_return;
+  const auto peer = stream.peer();
   if (stats_.connections.fetch_add(1) < kConnectionsMax) {
     Connection<Stream> connection(std::move(stream), stats_, handler_, net::to_string(peer));
     co_await connection.run();

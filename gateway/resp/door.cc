@@ -374,10 +374,7 @@ void Door::stop() {
 template <class Stream>
 awaitable<void> Door::serve(Stream stream, size_t loop) {
   server_.stats.connections.fetch_add(1, std::memory_order_relaxed);
-  boost::system::error_code ec;
-  auto peer = stream.socket().remote_endpoint(ec);
-  if (ec) co_return;
-  auto local = stream.socket().local_endpoint(ec);
+  const auto peer = stream.peer(), local = stream.local();
   if (server_.sessions.size() >= server_.max_clients) {
     server_.stats.rejected_connections.fetch_add(1, std::memory_order_relaxed);
     if (!Stream::kTls) {
@@ -392,10 +389,7 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
   auto session = connection->shared_session();
   session->kill = [weak = std::weak_ptr(connection), executor] {
     asio::post(executor, [weak] {
-      boost::system::error_code ignored;
-      if (auto c = weak.lock()) {
-        c->stream().socket().shutdown(net::tcp::socket::shutdown_both, ignored);
-      }
+      if (auto c = weak.lock()) c->stream().abort();
     });
   };
   server_.sessions.add(session);
