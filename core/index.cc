@@ -141,7 +141,7 @@ void Index::grow(Part& part, KeyHash for_hash) {
   const size_t span = size_t{1} << (part.depth - s->depth);
   const size_t first = at & ~(span - 1);
   if (s->capacity < kSegmentSlotsMax) {
-    uint32_t capacity = std::min<uint32_t>(kSegmentSlotsMax, s->capacity + s->capacity / 4 + 2);
+    uint32_t capacity = std::min<uint32_t>(kSegmentSlotsMax, s->capacity + s->capacity / 8 + 2);
     Segment* bigger = resize(s, capacity);
     for (size_t i = 0; i < span; i++) part.segments[first + i] = bigger;
     return;
@@ -168,7 +168,7 @@ void Index::grow(Part& part, KeyHash for_hash) {
     counts[side[k]]++;
   }
   for (int i = 0; i < 2; i++) {
-    uint32_t capacity = std::clamp<uint32_t>(counts[i] + counts[i] / 5 + 4, 4, kSegmentSlotsMax);
+    uint32_t capacity = std::clamp<uint32_t>(counts[i] + counts[i] / 8 + 4, 4, kSegmentSlotsMax);
     half[i] = make_segment(capacity, depth);
   }
   for (uint32_t k = 0; k < s->capacity; k++) {

@@ -2,7 +2,7 @@
 // bits of the key's hash. Each part is guarded by the store's lock of that stripe.
 //
 // An entry is one allocation that holds the key, the version and the value. The table holds 8
-// bytes per slot: 48 bits of pointer and 16 bits of hash, in segments that grow by a quarter up to
+// bytes per slot: 48 bits of pointer and 16 bits of hash, in segments that grow by an eighth up to
 // 512 slots and then split in two, so no insert ever moves more than 512 slots.
 //
 // Order: every entry has a place in the order of its hash, which growth does not change. A SCAN

@@ -3,7 +3,7 @@
 //
 // Threads: append, tail, durable, when_durable and tick from any; start and close once, from a
 // coroutine on the log's executor, where all its I/O runs.
-// Memory: frames of 1 MiB, kept for reuse; congested() says when more than kPendingMax waits for
+// Memory: frames of 256 KiB, kept for reuse; congested() says when more than kPendingMax waits for
 // the device, and callers that can wait then do so before they append more.
 //
 // Invariants
@@ -80,9 +80,9 @@ class Log {
   Stats stats() const;
 
  private:
-  static constexpr uint64_t kFrameBytes = 1 << 20;
-  static constexpr uint64_t kWriteBytes = 256 << 10;  // written at once, whoever waits
-  static constexpr uint64_t kPendingMax = 32 << 20;
+  static constexpr uint64_t kFrameBytes = 256 << 10;
+  static constexpr uint64_t kWriteBytes = 128 << 10;  // written at once, whoever waits
+  static constexpr uint64_t kPendingMax = 8 << 20;
 
   struct Frame {
     AlignedBuffer buffer;
