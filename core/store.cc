@@ -559,6 +559,7 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
 StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, WriteBatch* batch) {
   if (Status s = log_.status(); !s.ok()) return s;
   if (ns.dropped.load(std::memory_order_relaxed)) return absl::NotFoundError("no such bucket");
+  if (r.key.size() > kKeyBytesMax) return absl::InvalidArgumentError("the key is too long");
   Lsn lsn;
   const bool ordered = ns.ordered.load(std::memory_order_relaxed);
   if (batch == nullptr) {

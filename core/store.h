@@ -188,7 +188,7 @@ class Store {
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash);
   // Makes the value of record.key what `record` says. A blob's reference passes to the store.
   // Errors change nothing: Unavailable (read-only), NotFound (the namespace was dropped),
-  // ResourceExhausted (batch too large).
+  // InvalidArgument (key too long), ResourceExhausted (batch too large).
   StatusOr<Lsn> put(Namespace& ns, KeyHash hash, const RecordView& record,
                     WriteBatch* batch = nullptr);
   StatusOr<Lsn> remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatch* batch = nullptr);

@@ -103,6 +103,16 @@ const Row* Engine::admit(Session& session, const Args& args, Reply& reply) {
     reply.error(cat("ERR an argument of '", row->name, "' is too long"));
     return nullptr;
   }
+  if (row->first_key != 0) {  // keys are words of the request, never blobs
+    int last = row->last_key < 0 ? n + row->last_key : row->last_key;
+    for (int i = row->first_key; i <= last && i < n; i += row->key_step) {
+      auto at = static_cast<size_t>(i);
+      if (args[at].size() > kKeyBytesMax || (args.has_blobs() && args.blob(at) != nullptr)) {
+        reply.error("ERR a key has at most 65535 bytes");
+        return nullptr;
+      }
+    }
+  }
   return row;
 }
 

@@ -2,7 +2,8 @@
 // connection. Beast reads the header and chunked bodies; bodies with a length go from the socket
 // straight to whoever pulls them.
 //
-// Limits: header 16 KiB, header within 10 s, body at 1 KiB/s or more after 30 s, idle 120 s.
+// Limits: header 16 KiB, header within 10 s, a body that stands still for 30 s ends the connection,
+// idle 120 s, 8,192 connections.
 // Threads: start() and stop() once; a connection lives on one loop.
 #pragma once
 

@@ -364,6 +364,21 @@ Status Door::listen_tls(const net::tcp::endpoint& endpoint,
 void Door::start() {
   plain_.start();
   if (has_tls_) secure_.start();
+  Executor first = server_.store.executors().front();
+  asio::co_spawn(first, end_idle_sessions(), asio::detached);
+}
+
+// CONFIG SET timeout: clients that were silent for so long are sent away.
+awaitable<void> Door::end_idle_sessions() {
+  for (;;) {
+    co_await server_.store.clock().sleep_ms(1000);
+    const auto timeout_ms = static_cast<int64_t>(server_.timeout_s.load()) * 1000;
+    if (timeout_ms == 0) continue;
+    const int64_t now = server_.store.now_ms();
+    for (auto& session : server_.sessions.all()) {
+      if (now - session->last_active_ms.load() > timeout_ms) session->kill();
+    }
+  }
 }
 
 void Door::stop() {

@@ -26,6 +26,7 @@ class Door {
  private:
   template <class Stream>
   awaitable<void> serve(Stream stream, size_t loop);
+  awaitable<void> end_idle_sessions();
 
   kv::Server& server_;
   std::vector<std::unique_ptr<kv::Engine>>& engines_;

@@ -283,6 +283,22 @@ class Redis(Case):
         self.assertEqual(self.r.execute_command("WAITAOF", 1, 0, 0), [1, 0])
         self.assertTrue(self.r.save())
 
+    def test_idle_clients_are_sent_away(self):
+        self.r.config_set("timeout", 1)
+        try:
+            with socket.create_connection(("127.0.0.1", self.server.resp), timeout=6) as s:
+                self.assertEqual(s.recv(10), b"")
+        finally:
+            self.r.config_set("timeout", 0)
+
+    def test_keys_have_a_limit(self):
+        self.assertTrue(self.r.set(b"k" * 65535, "v"))
+        for size in (65536, 65537, 200000):
+            for command in (("SET", b"k" * size, "v"), ("MSET", "a", "b", b"k" * size, "v"), ("GET", b"k" * size)):
+                with self.assertRaises(redis.ResponseError):
+                    self.r.execute_command(*command)
+        self.assertEqual(self.r.dbsize(), 1)
+
     def test_durability_always_survives_kill(self):
         self.r.config_set("appendfsync", "always")
         for i in range(200):
