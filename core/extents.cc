@@ -115,8 +115,9 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
     }
   }
   absl::MutexLock lock(&mutex_);
-  for (auto& [number, file] : files_) {
-    file.sealed = true;
+  for (auto& entry : files_) {
+    const uint32_t number = entry.first;
+    entry.second.sealed = true;
     bool there = std::any_of(files->begin(), files->end(),
                              [&](const FileInfo& f) { return f.id == file_id(number); });
     if (!there) {

@@ -229,7 +229,9 @@ void Store::apply(const RecordView& r, Lsn lsn) {
 awaitable<Status> Store::load() {
   const int64_t now = clock_.now_ms();
   uint32_t next = kFirstBucket;
-  for (auto& [number, ns] : recovery_->namespaces) {
+  for (auto& entry : recovery_->namespaces) {
+    const uint32_t number = entry.first;
+    const NamespacePtr ns = entry.second;
     next = std::max(next, number + 1);
     if (recovery_->dropped.contains(number)) continue;
     if (ns->is_bucket()) {
@@ -478,10 +480,12 @@ void Store::ensure_ordered(Namespace& ns) {
   StripeLocks all(*this);
   all.lock_all();
   if (ns.ordered) return;
-  absl::MutexLock lock(&ns.order_mutex);
+  std::vector<Entry*> entries;
   for (size_t s = 0; s < kStripes; s++) {
-    ns.index->for_each(s, [&](Entry* e) { ns.order.insert(e); });
+    ns.index->for_each(s, [&](Entry* e) { entries.push_back(e); });
   }
+  absl::MutexLock lock(&ns.order_mutex);
+  ns.order.insert(entries.begin(), entries.end());
   ns.ordered = true;
 }
 

@@ -290,6 +290,17 @@ StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
 
 // ---- listing ----
 
+namespace {
+// First name after all that begin with `prefix`.
+template <class Order>
+auto seek_past(const Order& order, std::string prefix) {
+  while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
+  if (prefix.empty()) return order.end();
+  prefix.back()++;
+  return order.lower_bound(std::string_view(prefix));
+}
+}  // namespace
+
 ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
   store.ensure_ordered(ns);
   ListPage page;
@@ -302,20 +313,14 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
     size_t at = key.find(q.delimiter, q.prefix.size());
     return at == key.npos ? std::string_view() : key.substr(0, at + q.delimiter.size());
   };
-  // First name after all that begin with `prefix`.
-  auto past = [&](std::string prefix) {
-    while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
-    if (prefix.empty()) return ns.order.end();
-    prefix.back()++;
-    return ns.order.lower_bound(std::string_view(prefix));
-  };
-  auto it = ns.order.lower_bound(std::string_view(q.prefix));
+  using Iterator = decltype(ns.order)::const_iterator;
+  Iterator it = ns.order.lower_bound(std::string_view(q.prefix));
   if (!q.after.empty() && q.after >= q.prefix) {
     it = ns.order.upper_bound(std::string_view(q.after));
     if (in_prefix(q.after)) {
       // A page that ended with a common prefix goes on after all of it.
       std::string_view group = group_of(q.after);
-      if (!group.empty() && group == q.after) it = past(std::string(group));
+      if (!group.empty() && group == q.after) it = seek_past(ns.order, std::string(group));
     }
   }
   while (it != ns.order.end() && in_prefix((*it)->key())) {
@@ -334,7 +339,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
       item.key = group;
       item.is_prefix = true;
       page.items.push_back(std::move(item));
-      it = past(page.items.back().key);
+      it = seek_past(ns.order, page.items.back().key);
       continue;
     }
     Info info = info_of(store, e);
