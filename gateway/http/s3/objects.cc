@@ -84,15 +84,18 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     if (!raw || raw->size() != 16) co_return Error{"InvalidDigest", ""};
   }
   for (;;) {
-    auto room = co_await upload.prepare();
+    std::byte end;
+    StatusOr<MutableBytes> room = MutableBytes{&end, 1};
+    const bool complete = length && upload.size() == *length;  // then only the end may follow
+    if (!complete) room = co_await upload.prepare();
     if (!room.ok()) co_return error_of(room.status());
     auto n = co_await c.body->read(*room);
     if (!n.ok()) co_return error_of(n.status());
     if (*n == 0) break;
-    upload.commit(*n);
-    if (length && upload.size() > *length) {
+    if (complete || (length && upload.size() + *n > *length)) {
       co_return Error{"InvalidRequest", "The body is longer than was declared"};
     }
+    upload.commit(*n);
   }
   if (length && upload.size() != *length) co_return Error{"IncompleteBody", ""};
   if (!md5.empty() && objects::base64(upload.digest(Algorithm::kMd5)) != md5) {
