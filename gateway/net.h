@@ -34,8 +34,8 @@ std::string to_string(const tcp::endpoint& endpoint);
 
 // Readiness of plain sockets, one for each io_context: an epoll of its own, edge-triggered, inside
 // the loop's. A socket is registered once and never again, and all that are ready are served in one
-// turn. Measured against Asio's async_wait, which changes the registration at every wait: 1 to 2 µs
-// of CPU less per unpipelined request.
+// turn. Asio's async_wait changes the registration at every wait; with it, CPU per unpipelined
+// request was 1.03 (SET) and 1.12 (GET) of redis-server's, with this 0.93 and 1.00 (tools/bench).
 // Threads: that of the io_context.
 class Poller : public asio::execution_context::service {
  public:
