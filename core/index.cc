@@ -197,11 +197,6 @@ Entry* Index::find(std::string_view key, KeyHash hash) const {
   return slot == nullptr ? nullptr : pointer(*slot);
 }
 
-void Index::prefetch(KeyHash hash) const {
-  const Part* p = part(stripe_of(hash));
-  if (p != nullptr) __builtin_prefetch(p);
-}
-
 void Index::insert(Entry* entry, KeyHash hash) {
   assert((reinterpret_cast<uintptr_t>(entry) >> 48) == 0);
   Part& p = make_part(stripe_of(hash));

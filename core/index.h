@@ -88,8 +88,6 @@ class Index {
   Index& operator=(const Index&) = delete;
 
   Entry* find(std::string_view key, KeyHash hash) const;
-  // Hints the processor that find() for this hash comes soon.
-  void prefetch(KeyHash hash) const;
   // The key must not be there. The index owns the entry from now on.
   void insert(Entry* entry, KeyHash hash);
   // Puts `entry` where `old` with the same key was; the caller owns `old` again.

@@ -311,7 +311,6 @@ class World {
         }
         case 8:
         case 9: {  // read what is there now
-          auto expected = state_now({ns.id.value(), key});
           auto got = co_await read(ns, key);
           (void)got;  // concurrent writers may have changed it; read() itself checks the bytes
           break;
@@ -339,11 +338,6 @@ class World {
       if (pick(8) == 0) co_await store_->clock().sleep_ms(static_cast<int64_t>(pick(50)));
     }
     (void)number;
-  }
-
-  std::optional<Value> state_now(const Key& key) {
-    auto it = state_.find(key);
-    return it == state_.end() ? std::nullopt : std::optional(it->second);
   }
 
   const uint64_t seed_;
