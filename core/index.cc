@@ -70,8 +70,8 @@ void Index::destroy_stripe(size_t stripe) {
   PartBlock* block = blocks_[stripe / kBlockStripes].load();
   if (block == nullptr) return;
   Part& part = (*block)[stripe % kBlockStripes];
-  for (size_t i = 0; i < part.segments.size();) {
-    Segment* s = part.segments[i];
+  for (size_t i = 0; i < part.size();) {
+    Segment* s = part.at(i).segment();
     i += size_t{1} << (part.depth - s->depth);
     for (uint32_t k = 0; k < s->capacity; k++) {
       if (s->slots[k] != 0) Entry::destroy(pointer(s->slots[k]));
@@ -79,8 +79,10 @@ void Index::destroy_stripe(size_t stripe) {
     size_.fetch_sub(s->count, std::memory_order_relaxed);
     free_segment(s);
   }
-  part.segments.clear();
-  part.depth = 0;
+  if (part.depth > 0) {
+    table_bytes_.fetch_sub(part.size() * sizeof(SegmentRef), std::memory_order_relaxed);
+  }
+  part = Part();
 }
 
 KeyHash hash_key(std::string_view key, uint64_t seed) {
@@ -135,22 +137,26 @@ Index::Segment* Index::resize(Segment* s, uint32_t capacity) {
   return bigger;
 }
 
+void Index::Part::set(size_t slot, SegmentRef ref) {
+  const size_t span = size_t{1} << (depth - ref.segment()->depth);
+  const size_t first = slot & ~(span - 1);
+  for (size_t i = first; i < first + span; i++) at(i) = ref;
+}
+
 void Index::grow(Part& part, KeyHash for_hash) {
-  size_t at = directory_slot(for_hash, part.depth);
-  Segment* s = part.segments[at];
-  const size_t span = size_t{1} << (part.depth - s->depth);
-  const size_t first = at & ~(span - 1);
+  const size_t at = directory_slot(for_hash, part.depth);
+  Segment* s = part.at(at).segment();
   if (s->capacity < kSegmentSlotsMax) {
     uint32_t capacity = std::min<uint32_t>(kSegmentSlotsMax, s->capacity + s->capacity / 8 + 2);
-    Segment* bigger = resize(s, capacity);
-    for (size_t i = 0; i < span; i++) part.segments[first + i] = bigger;
-    return;
+    return part.set(at, SegmentRef(resize(s, capacity)));
   }
-  if (span == 1) {  // the directory is as deep as this segment: double it
-    std::vector<Segment*> wider(part.segments.size() * 2);
-    for (size_t i = 0; i < wider.size(); i++) wider[i] = part.segments[i / 2];
-    table_bytes_.fetch_add(part.segments.size() * sizeof(Segment*), std::memory_order_relaxed);
-    part.segments.swap(wider);
+  if (s->depth == part.depth) {  // the directory is as deep as this segment: double it
+    auto wider = std::make_unique<SegmentRef[]>(part.size() * 2);
+    for (size_t i = 0; i < part.size() * 2; i++) wider[i] = part.at(i / 2);
+    table_bytes_.fetch_add((part.depth == 0 ? 2 : part.size()) * sizeof(SegmentRef),
+                           std::memory_order_relaxed);
+    part.directory = std::move(wider);
+    part.only = SegmentRef();
     part.depth++;
     return grow(part, for_hash);
   }
@@ -174,20 +180,57 @@ void Index::grow(Part& part, KeyHash for_hash) {
   for (uint32_t k = 0; k < s->capacity; k++) {
     if (s->slots[k] != 0) place(half[side[k]], s->slots[k]);
   }
-  for (size_t i = 0; i < span; i++) part.segments[first + i] = half[i >= span / 2];
+  const size_t span = size_t{1} << (part.depth - depth);  // of each half
+  const size_t first = at & ~(2 * span - 1);
+  part.set(first, SegmentRef(half[0]));
+  part.set(first + span, SegmentRef(half[1]));
   free_segment(s);
 }
 
 uint64_t* Index::find_slot(const Part& part, std::string_view key, KeyHash hash) {
-  if (part.segments.empty()) return nullptr;
-  Segment* s = part.segments[directory_slot(hash, part.depth)];
+  if (part.size() == 0) return nullptr;
+  const SegmentRef ref = part.at(directory_slot(hash, part.depth));
+  uint64_t* slots = ref.segment()->slots;
+  const uint32_t capacity = ref.capacity();
   const uint16_t want = tag_of(hash);
-  uint32_t i = home(want, s->capacity);
-  while (s->slots[i] != 0) {
-    if (tag(s->slots[i]) == want && pointer(s->slots[i])->key() == key) return &s->slots[i];
-    i = i + 1 == s->capacity ? 0 : i + 1;
+  uint32_t i = home(want, capacity);
+  while (slots[i] != 0) {
+    if (tag(slots[i]) == want && pointer(slots[i])->key() == key) return &slots[i];
+    i = i + 1 == capacity ? 0 : i + 1;
   }
   return nullptr;
+}
+
+void Index::prefetch(std::span<const KeyHash> hashes) const {
+  constexpr size_t kAtOnce = 32;
+  constexpr uint32_t kProbesMax = 16;  // a hint may miss
+  std::array<SegmentRef, kAtOnce> refs;
+  for (; !hashes.empty(); hashes = hashes.subspan(std::min(kAtOnce, hashes.size()))) {
+    const size_t n = std::min(kAtOnce, hashes.size());
+    for (size_t i = 0; i < n; i++) __builtin_prefetch(part(stripe_of(hashes[i])));
+    for (size_t i = 0; i < n; i++) {
+      const Part* p = part(stripe_of(hashes[i]));
+      refs[i] = SegmentRef();
+      if (p == nullptr || p->size() == 0) continue;
+      refs[i] = p->at(directory_slot(hashes[i], p->depth));
+      __builtin_prefetch(refs[i].segment()->slots + home(tag_of(hashes[i]), refs[i].capacity()));
+    }
+    for (size_t i = 0; i < n; i++) {
+      if (!refs[i]) continue;
+      const uint64_t* slots = refs[i].segment()->slots;
+      const uint16_t want = tag_of(hashes[i]);
+      uint32_t k = home(want, refs[i].capacity());
+      for (uint32_t probe = 0; probe < kProbesMax && slots[k] != 0; probe++) {
+        if (tag(slots[k]) == want) {
+          const char* entry = reinterpret_cast<const char*>(pointer(slots[k]));
+          __builtin_prefetch(entry);
+          __builtin_prefetch(entry + kCacheLine);
+          break;
+        }
+        k = k + 1 == refs[i].capacity() ? 0 : k + 1;
+      }
+    }
+  }
 }
 
 Entry* Index::find(std::string_view key, KeyHash hash) const {
@@ -200,13 +243,10 @@ Entry* Index::find(std::string_view key, KeyHash hash) const {
 void Index::insert(Entry* entry, KeyHash hash) {
   assert((reinterpret_cast<uintptr_t>(entry) >> 48) == 0);
   Part& p = make_part(stripe_of(hash));
-  if (p.segments.empty()) {
-    p.segments.push_back(make_segment(4, 0));
-    table_bytes_.fetch_add(sizeof(Segment*), std::memory_order_relaxed);
-  }
+  if (p.size() == 0) p.only = SegmentRef(make_segment(4, 0));
   // At most 92 % full, and always one empty slot to end a search.
   for (;;) {
-    Segment* s = p.segments[directory_slot(hash, p.depth)];
+    Segment* s = p.at(directory_slot(hash, p.depth)).segment();
     if ((s->count + 1u) * 100 <= s->capacity * 92u && s->count + 1u < s->capacity) {
       place(s, reinterpret_cast<uintptr_t>(entry) | (uint64_t{tag_of(hash)} << 48));
       break;
@@ -224,7 +264,7 @@ void Index::replace(Entry* old, Entry* entry, KeyHash hash) {
 
 void Index::remove(Entry* entry, KeyHash hash) {
   Part& p = make_part(stripe_of(hash));
-  Segment* s = p.segments[directory_slot(hash, p.depth)];
+  Segment* s = p.at(directory_slot(hash, p.depth)).segment();
   uint64_t* slot = find_slot(p, entry->key(), hash);
   assert(slot != nullptr);
   // Close the gap: move back every later entry of the run that may lie there.
@@ -242,23 +282,19 @@ void Index::remove(Entry* entry, KeyHash hash) {
   s->count--;
   size_.fetch_sub(1, std::memory_order_relaxed);
   if (s->capacity > 64 && s->count < s->capacity / 4) {
-    size_t at = directory_slot(hash, p.depth);
-    const size_t span = size_t{1} << (p.depth - s->depth);
-    const size_t first = at & ~(span - 1);
-    Segment* smaller = resize(s, s->capacity / 2);
-    for (size_t k = 0; k < span; k++) p.segments[first + k] = smaller;
+    p.set(directory_slot(hash, p.depth), SegmentRef(resize(s, s->capacity / 2)));
   }
 }
 
 KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry*>& out) const {
   const Part* p = part(stripe);
-  if (p == nullptr || p->segments.empty()) return 0;
+  if (p == nullptr || p->size() == 0) return 0;
   size_t i = stripe_of(from) == stripe ? directory_slot(from, p->depth) : 0;
-  i &= ~((size_t{1} << (p->depth - p->segments[i]->depth)) - 1);
+  i &= ~((size_t{1} << (p->depth - p->at(i).segment()->depth)) - 1);
   size_t found = 0;
   std::vector<std::pair<KeyHash, Entry*>> here;
-  while (i < p->segments.size()) {
-    const Segment* s = p->segments[i];
+  while (i < p->size()) {
+    const Segment* s = p->at(i).segment();
     i += size_t{1} << (p->depth - s->depth);
     here.clear();
     for (uint32_t k = 0; k < s->capacity; k++) {
@@ -274,7 +310,7 @@ KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry
       out.push_back(here[k].second);
       found++;
     }
-    if (found >= count && i < p->segments.size()) {
+    if (found >= count && i < p->size()) {
       KeyHash next = (KeyHash{stripe} << (64 - kStripeBits)) |
                      (p->depth == 0 ? 0 : (KeyHash{i} << (64 - kStripeBits - p->depth)));
       return next;
@@ -285,8 +321,8 @@ KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry
 
 Entry* Index::random(size_t stripe, uint64_t random) const {
   const Part* p = part(stripe);
-  if (p == nullptr || p->segments.empty()) return nullptr;
-  const Segment* s = p->segments[random % p->segments.size()];
+  if (p == nullptr || p->size() == 0) return nullptr;
+  const Segment* s = p->at(random % p->size()).segment();
   if (s->count == 0) return nullptr;
   auto k = static_cast<uint32_t>((random >> 32) % s->capacity);
   while (s->slots[k] == 0) k = k + 1 == s->capacity ? 0 : k + 1;

@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -103,14 +104,18 @@ class Index {
   void for_each(size_t stripe, Fn fn) const {
     const Part* part = this->part(stripe);
     if (part == nullptr) return;
-    for (size_t i = 0; i < part->segments.size();) {
-      const Segment* s = part->segments[i];
+    for (size_t i = 0; i < part->size();) {
+      const Segment* s = part->at(i).segment();
       for (uint32_t k = 0; k < s->capacity; k++) {
         if (s->slots[k] != 0) fn(pointer(s->slots[k]));
       }
       i += size_t{1} << (part->depth - s->depth);
     }
   }
+
+  // Brings what find() of these keys will touch towards the processor, step by step for all of
+  // them, so that their cache misses overlap. Needs the locks of all their stripes.
+  void prefetch(std::span<const KeyHash> hashes) const;
 
   // Entries of one stripe in hash order, from `from` on: at least `count` if there are so many,
   // together with all that share the last one's place. Returns the place to go on from, or 0 if
@@ -122,6 +127,7 @@ class Index {
 
  private:
   static constexpr uint32_t kSegmentSlotsMax = 512;
+  static constexpr size_t kCacheLine = 64;
   static constexpr unsigned kBlockStripes = 64;  // parts are allocated in blocks of so many
 
   struct Segment {
@@ -130,15 +136,34 @@ class Index {
     uint16_t depth;  // number of directory bits that all its entries share
     uint64_t slots[];
   };
+  // A segment's address and, in the upper 16 bits, its capacity: a search need not read the head.
+  class SegmentRef {
+   public:
+    SegmentRef() = default;
+    explicit SegmentRef(Segment* s)
+        : bits_(reinterpret_cast<uintptr_t>(s) | uint64_t{s->capacity} << 48) {}
+    Segment* segment() const { return reinterpret_cast<Segment*>(bits_ & kPointerMask); }
+    uint32_t capacity() const { return static_cast<uint32_t>(bits_ >> 48); }
+    explicit operator bool() const { return bits_ != 0; }
+
+   private:
+    uint64_t bits_ = 0;
+  };
+  // Directory of 2^depth segments, by the next hash bits; the single one of depth 0 is kept here.
   struct Part {
-    std::vector<Segment*> segments;  // directory: 2^depth pointers, by the next hash bits
+    SegmentRef only;
+    std::unique_ptr<SegmentRef[]> directory;
     unsigned depth = 0;
+    size_t size() const { return depth == 0 && !only ? 0 : size_t{1} << depth; }
+    const SegmentRef& at(size_t i) const { return depth == 0 ? only : directory[i]; }
+    SegmentRef& at(size_t i) { return depth == 0 ? only : directory[i]; }
+    // The segment that holds `slot` of the directory is now `ref`, wherever it is named.
+    void set(size_t slot, SegmentRef ref);
   };
   using PartBlock = std::array<Part, kBlockStripes>;
 
-  static Entry* pointer(uint64_t slot) {
-    return reinterpret_cast<Entry*>(slot & 0xffff'ffff'ffffULL);
-  }
+  static constexpr uint64_t kPointerMask = 0xffff'ffff'ffffULL;
+  static Entry* pointer(uint64_t slot) { return reinterpret_cast<Entry*>(slot & kPointerMask); }
   static uint16_t tag(uint64_t slot) { return static_cast<uint16_t>(slot >> 48); }
   static uint16_t tag_of(KeyHash hash) { return static_cast<uint16_t>(hash); }
   static uint32_t home(uint16_t tag, uint32_t capacity) { return (uint32_t{tag} * capacity) >> 16; }

@@ -37,15 +37,17 @@ void StripeLocks::lock(KeyHash hash) {
   (*store_.stripes_)[one_].mutex.lock();
 }
 
-void StripeLocks::lock(std::vector<KeyHash> hashes) {
+void StripeLocks::lock(std::span<const KeyHash> hashes) {
   assert(!any());
-  for (KeyHash& h : hashes) h = stripe_of(h);
-  std::sort(hashes.begin(), hashes.end());
-  hashes.erase(std::unique(hashes.begin(), hashes.end()), hashes.end());
-  for (KeyHash s : hashes) {
-    (*store_.stripes_)[s].mutex.lock();
-    many_.push_back(static_cast<uint32_t>(s));
+  many_.resize(hashes.size());
+  auto& stripes = *store_.stripes_;
+  for (size_t i = 0; i < hashes.size(); i++) {
+    many_[i] = static_cast<uint32_t>(stripe_of(hashes[i]));
+    __builtin_prefetch(&stripes[many_[i]], 1);
   }
+  std::sort(many_.begin(), many_.end());
+  many_.erase(std::unique(many_.begin(), many_.end()), many_.end());
+  for (uint32_t s : many_) stripes[s].mutex.lock();
 }
 
 void StripeLocks::lock_all() {

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <absl/container/btree_set.h>
+#include <absl/container/inlined_vector.h>
 #include <absl/synchronization/mutex.h>
 
 #include <array>
@@ -115,7 +116,7 @@ class StripeLocks {
   StripeLocks& operator=(const StripeLocks&) = delete;
 
   void lock(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void lock(std::vector<KeyHash> hashes) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void lock(std::span<const KeyHash> hashes) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void lock_all() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   bool all() const { return all_; }
@@ -126,7 +127,7 @@ class StripeLocks {
   static constexpr uint32_t kNone = UINT32_MAX;
   Store& store_;
   uint32_t one_ = kNone;
-  std::vector<uint32_t> many_;  // sorted
+  absl::InlinedVector<uint32_t, 16> many_;  // sorted
   bool all_ = false;
 };
 
@@ -186,6 +187,8 @@ class Store {
 
   // ---- under the lock of the key's stripe ----
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash);
+  // A hint that these keys will be looked for; their stripes are locked.
+  void prefetch(Namespace& ns, std::span<const KeyHash> hashes) { ns.index->prefetch(hashes); }
   // Makes the value of record.key what `record` says. A blob's reference passes to the store.
   // Errors change nothing: Unavailable (read-only), NotFound (the namespace was dropped),
   // InvalidArgument (key too long), ResourceExhausted (batch too large).

@@ -44,14 +44,15 @@ void Poller::arm() {
   descriptor_->async_wait(asio::posix::stream_descriptor::wait_read,
                           [this](boost::system::error_code ec) {
                             if (ec) return;
-                            poll();
+                            for (int turn = 0; turn < kTurnsMax && poll(); turn++) {
+                            }
                             arm();  // fires again at once if more is ready
                           });
 }
 
-void Poller::poll() {
+bool Poller::poll() {
   int n = ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), 0);
-  if (n <= 0) return;
+  if (n <= 0) return false;
   count_ = static_cast<size_t>(n);
   for (at_ = 0; at_ < count_;) {
     epoll_event event = events_[at_++];
@@ -70,6 +71,7 @@ void Poller::poll() {
     if (resume) resume();
   }
   at_ = count_ = 0;
+  return true;
 }
 
 PlainStream::PlainStream(tcp::socket socket) : executor_(socket.get_executor()) {

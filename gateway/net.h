@@ -56,7 +56,8 @@ class Poller : public asio::execution_context::service {
 
  private:
   void arm();
-  void poll();
+  bool poll();  // false: nothing was ready
+  static constexpr int kTurnsMax = 4;
   asio::io_context& context_;
   int epoll_ = -1;
   std::unique_ptr<asio::posix::stream_descriptor> descriptor_;

@@ -23,6 +23,7 @@ void Args::add_blob(BlobRef blob) {
 
 void Args::assign_owned(Args& from) {
   clear();
+  owned_.reserve(from.size());  // views of short strings would not survive a move
   for (std::string_view w : from.words_) words_.push_back(owned_.emplace_back(w));
   blobs_.swap(from.blobs_);
 }

@@ -9,7 +9,6 @@
 // the like assert that a key is on it.
 #pragma once
 
-#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,7 +28,7 @@ class Args {
  public:
   explicit Args(Store& store) : store_(store) {}
   ~Args() { clear(); }
-  Args(const Args&) = delete;
+  Args(Args&&) = default;
 
   void clear();
   void add(std::string_view word) { words_.push_back(word); }
@@ -44,12 +43,17 @@ class Args {
   uint64_t length(size_t i) const;
   // Passes the blob's reference to the caller.
   BlobRef take_blob(size_t i);
+  void swap(Args& other) {
+    words_.swap(other.words_);
+    blobs_.swap(other.blobs_);
+    owned_.swap(other.owned_);
+  }
 
  private:
   Store& store_;
   std::vector<std::string_view> words_;
   std::vector<std::pair<size_t, BlobRef>> blobs_;
-  std::deque<std::string> owned_;
+  std::vector<std::string> owned_;
 };
 
 enum Flags : uint32_t {
@@ -82,9 +86,23 @@ struct Row {
   std::string_view since = "1.0.0";
 };
 
+// A command that was read, and what is known of it before it runs.
+struct Request {
+  explicit Request(Store& store) : args(store) {}
+  Args args;
+  const Row* row = nullptr;  // null: unknown
+  KeyHash hash = 0;          // of its one key; 0: it has none or several, or waits in a transaction
+  size_t end = 0;            // where the next one begins, for the reader's use
+};
+
 class Context {
  public:
   Context(Engine& engine, Session& session, const Row& row, Args& args, Reply& reply);
+  // The hash of the row's first key in the session's namespace is known.
+  void know_hash(KeyHash hash) {
+    hashed_key_ = args[static_cast<size_t>(row.first_key)].data();
+    hash_ = hash;
+  }
 
   Engine& engine;
   Store& store;

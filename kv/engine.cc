@@ -1,5 +1,7 @@
 #include "kv/engine.h"
 
+#include <absl/container/inlined_vector.h>
+
 #include <cassert>
 #include <cstring>
 
@@ -40,7 +42,9 @@ const Row* Table::find(std::string_view name) const {
 // ---- running ----
 
 Engine::Engine(Server& server, const Table& table, std::vector<std::unique_ptr<Engine>>& all)
-    : server_(server), table_(table), all_(all), calls_(table.rows().size()) {}
+    : server_(server), table_(table), all_(all), calls_(table.rows().size()) {
+  for (size_t i = 0; i < kGroupMax; i++) group_.emplace_back(server.store);
+}
 
 std::vector<uint64_t> Engine::calls() const {
   std::vector<uint64_t> sum(calls_.size());
@@ -76,8 +80,30 @@ uint64_t Engine::total_misses() const {
   return sum;
 }
 
-const Row* Engine::admit(Session& session, const Args& args, Reply& reply) {
-  const Row* row = table_.find(args[0]);
+namespace {
+bool has_one_key(const Row& row) {
+  return row.first_key != 0 && row.last_key == row.first_key && row.name != "move";
+}
+}  // namespace
+
+void Engine::prepare(Session& session, Request& request) {
+  const Row* row = request.row = table_.find(request.args[0]);
+  request.hash = 0;
+  if (row == nullptr || session.in_multi || !has_one_key(*row)) return;
+  const auto key = static_cast<size_t>(row->first_key);
+  if (key < request.args.size()) request.hash = session.ns->hash(request.args[key]);
+}
+
+void Engine::lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks) {
+  absl::InlinedVector<KeyHash, 32> hashes;
+  for (const Request& r : requests) hashes.push_back(r.hash);
+  locks.lock(hashes);
+  store().prefetch(*session.ns, hashes);
+}
+
+const Row* Engine::admit(Session& session, const Request& request, Reply& reply) {
+  const Row* row = request.row;
+  const Args& args = request.args;
   if (row == nullptr) {
     auto shown = [](std::string_view word) {  // as a C string, like Redis
       return word.substr(0, std::min<size_t>(word.find('\0'), 128));
@@ -124,19 +150,21 @@ bool Engine::may_write(Context& c) {
   return false;
 }
 
-void Engine::lock_keys(const Row& row, Session& session, const Args& args, StripeLocks& locks) {
-  if (row.first_key == 0 || static_cast<size_t>(row.first_key) >= args.size()) return;
-  if (row.last_key == row.first_key && row.name != "move") {
-    return locks.lock(session.ns->hash(args[static_cast<size_t>(row.first_key)]));
-  }
+void Engine::lock_keys(Session& session, const Request& request, StripeLocks& locks) {
+  const Row& row = *request.row;
+  if (request.hash != 0) return locks.lock(request.hash);
+  if (row.first_key == 0 || static_cast<size_t>(row.first_key) >= request.args.size()) return;
   std::vector<KeyHash> hashes;
-  for (auto& [ns, key] : keys_of(row, session, args, store())) hashes.push_back(ns->hash(key));
-  locks.lock(std::move(hashes));
+  for (auto& [ns, key] : keys_of(row, session, request.args, store())) {
+    hashes.push_back(ns->hash(key));
+  }
+  locks.lock(hashes);
 }
 
-Engine::Outcome Engine::run(Session& session, Args& args, Reply& reply) {
+Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, StripeLocks* held) {
   reply.clear_failed();
-  const Row* row = admit(session, args, reply);
+  Args& args = request.args;
+  const Row* row = admit(session, request, reply);
   if (row == nullptr) {
     if (session.in_multi) session.multi_failed = true;
     return {};
@@ -149,9 +177,10 @@ Engine::Outcome Engine::run(Session& session, Args& args, Reply& reply) {
   }
   Context c(*this, session, *row, args, reply);
   if (!may_write(c)) return {};
-  StripeLocks locks(store());
-  c.locks = &locks;
-  lock_keys(*row, session, args, locks);
+  if (request.hash != 0) c.know_hash(request.hash);
+  StripeLocks own(store());
+  c.locks = held != nullptr ? held : &own;
+  if (held == nullptr) lock_keys(session, request, own);
   if ((row->flags & kBatch) && args.size() > 2) {
     WriteBatch batch(store());
     c.batch = &batch;
@@ -253,7 +282,7 @@ void Engine::exec(Context& c) {
   if (whole) {
     locks.lock_all();
   } else if (!hashes.empty()) {
-    locks.lock(std::move(hashes));
+    locks.lock(hashes);
   }
   for (auto& w : watched) {
     Entry* e = c.store.find(*w.ns, w.key, w.ns->hash(w.key));

@@ -37,7 +37,19 @@ class Engine {
     Lsn seen;               // what the answer has to wait for under `always`
     bool deferred = false;  // nothing was answered: await run_deferred()
   };
-  Outcome run(Session& session, Args& args, Reply& reply);
+  // Room for the requests that a connection reads ahead, for whoever runs on this thread; nothing
+  // in it outlives a suspension.
+  static constexpr size_t kGroupMax = 16;
+  std::vector<Request>& group() { return group_; }
+  // Looks the command up; request.args are set.
+  void prepare(Session& session, Request& request);
+  // Takes the locks of several prepared requests, each with one key of the session's namespace, and
+  // brings their entries near: a pipeline's cache misses overlap instead of following each other.
+  // CPU per operation at pipeline 16 over 1 million keys: SET 1.43 to 0.85 us, GET 1.10 to 0.70
+  // (redis-server 7.0 beside it: 2.57 and 1.57; tools/bench resp).
+  void lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks);
+  // `held`: locks that cover the request's key; else it takes its own.
+  Outcome run(Session& session, Request& request, Reply& reply, StripeLocks* held = nullptr);
   awaitable<Lsn> run_deferred(Session& session, Args& args, Reply& reply);
 
   Store& store() { return server_.store; }
@@ -64,14 +76,15 @@ class Engine {
 
  private:
   // Answers the error and returns null if the command may not run.
-  const Row* admit(Session& session, const Args& args, Reply& reply);
+  const Row* admit(Session& session, const Request& request, Reply& reply);
   void enqueue(Session& session, const Row& row, Args& args, Reply& reply);
-  void lock_keys(const Row& row, Session& session, const Args& args, StripeLocks& locks);
+  void lock_keys(Session& session, const Request& request, StripeLocks& locks);
   bool may_write(Context& c);
 
   Server& server_;
   const Table& table_;
   std::vector<std::unique_ptr<Engine>>& all_;
+  std::vector<Request> group_;
   std::vector<std::atomic<uint64_t>> calls_;
   std::atomic<uint64_t> hits_{0}, misses_{0};
 };

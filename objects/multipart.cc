@@ -77,7 +77,7 @@ StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_
   meta.modified_ms = store.now_ms();
   std::string encoded = meta.encode();
   StripeLocks lock(store);
-  lock.lock(std::vector<KeyHash>{system.hash(upload), system.hash(part)});
+  lock.lock(std::array{system.hash(upload), system.hash(part)});
   if (store.find(system, upload, system.hash(upload)) == nullptr) {
     return absl::NotFoundError("no such upload");
   }
@@ -144,7 +144,7 @@ StatusOr<Lsn> end_upload(Store& store, const Namespace& bucket, std::string_view
     for (auto& p : parts) hashes.push_back(system.hash(p));
     if (publish_ns != nullptr) hashes.push_back(publish_ns->hash(key));
     StripeLocks lock(store);
-    lock.lock(std::move(hashes));
+    lock.lock(hashes);
     Entry* e = store.find(system, upload, system.hash(upload));
     if (e == nullptr) return absl::NotFoundError("no such upload");
     // No part comes while the upload's stripe is held; one may have come before.

@@ -56,6 +56,7 @@ class Connection {
           deferred_ = false;
           seen_ = std::max(seen_, co_await engine_.run_deferred(*session_, args_, output_));
           finish_command();
+          args_.clear();
           more = !session_->close_after_reply;
         }
         if (store_.log().congested()) co_await wait_for_log();
@@ -118,9 +119,13 @@ class Connection {
   // Runs whole commands from the buffer. False when the buffer has no more, or nothing more may
   // run before the output is sent.
   bool run_buffered() {
-    ParserLimits l = limits();
     for (;;) {
-      switch (parser_.parse(pending(), l)) {
+      Parser::Result stop = Parser::Result::kCommand;
+      const size_t read = read_group(stop);
+      if (read > 0 && !run_group({engine_.group().data(), read})) {
+        return !failed_ && !session_->close_after_reply;
+      }
+      switch (stop) {
         case Parser::Result::kNeedMore: {
           constexpr size_t kCommandBytesMax = size_t{1} << 30;
           if (end_ - begin_ > kCommandBytesMax) return fail("ERR Protocol error: too big request");
@@ -128,41 +133,76 @@ class Connection {
         }
         case Parser::Result::kError:
           return fail(parser_.error());
-        case Parser::Result::kEmpty:
-          next_command();
-          continue;
         case Parser::Result::kStream:
           stream_word_ = true;
           return true;
+        case Parser::Result::kEmpty:
+          next_command();
+          break;
         case Parser::Result::kCommand:
           break;
       }
-      args_.clear();
+    }
+  }
+
+  // Reads ahead up to the first command that is not about one key, which then is the last. Returns
+  // how many commands there are, and why there are no more.
+  size_t read_group(Parser::Result& stop) {
+    const ParserLimits l = limits();
+    auto& group = engine_.group();
+    size_t n = 0;
+    while (n < group.size()) {
+      stop = parser_.parse(pending(), l);
+      if (stop != Parser::Result::kCommand) break;
+      kv::Request& request = group[n++];
+      request.args.clear();
       size_t blob = 0;
       for (auto& w : parser_.words()) {
         if (w.streamed) {
-          args_.add_blob(std::move(blobs_[blob++]));
+          request.args.add_blob(std::move(blobs_[blob++]));
         } else {
-          args_.add(parser_.text(w, pending()));
+          request.args.add(parser_.text(w, pending()));
         }
       }
       blobs_.clear();
+      next_command();
+      request.end = begin_;
+      engine_.prepare(*session_, request);
+      if (request.hash == 0) break;
+    }
+    return n;
+  }
+
+  // False when the rest of the buffer has to wait.
+  bool run_group(std::span<kv::Request> requests) {
+    StripeLocks locks(store_);
+    auto with_key = requests.first(requests.size() - (requests.back().hash == 0 ? 1 : 0));
+    if (with_key.size() > 1) engine_.lock_group(*session_, with_key, locks);
+    for (kv::Request& request : requests) {
+      if (request.hash == 0) locks.unlock();
       // A browser that was made to talk to this port says one of these first.
-      if (equals_ignoring_case(args_[0], "post") || equals_ignoring_case(args_[0], "host:")) {
+      if (request.row == nullptr && (equals_ignoring_case(request.args[0], "post") ||
+                                     equals_ignoring_case(request.args[0], "host:"))) {
         return fail("ERR this is not an HTTP port");
       }
       mark_ = output_.mark();
-      kv::Engine::Outcome outcome = engine_.run(*session_, args_, output_);
+      auto outcome = engine_.run(*session_, request, output_, locks.any() ? &locks : nullptr);
       if (outcome.deferred) {
         deferred_ = true;
-        return true;
+        args_.swap(request.args);
+      } else {
+        if (outcome.seen > seen_) seen_ = outcome.seen;
+        if (request.args.has_blobs()) request.args.clear();
+        finish_command();
       }
-      if (outcome.seen > seen_) seen_ = outcome.seen;
-      finish_command();
-      if (session_->close_after_reply) return false;
-      if (output_.text().size() >= kOutputBytes || !output_.streams().empty()) return true;
-      if (server_.auth_required) l = limits();
+      if (deferred_ || session_->close_after_reply || output_.text().size() >= kOutputBytes ||
+          !output_.streams().empty()) {
+        begin_ = request.end;  // what was read ahead is read again
+        parser_.reset();
+        return false;
+      }
     }
+    return true;
   }
 
   void finish_command() {
@@ -181,8 +221,6 @@ class Connection {
         output_.cut(mark_);
         break;
     }
-    args_.clear();
-    next_command();
   }
 
   void next_command() {
@@ -322,7 +360,7 @@ class Connection {
   Store& store_;
   std::shared_ptr<kv::Session> session_;
   Output output_;
-  kv::Args args_;
+  kv::Args args_;  // of the deferred command
   Parser parser_;
   std::vector<std::byte> input_;
   size_t begin_ = 0, end_ = 0;  // unread input

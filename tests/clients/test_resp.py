@@ -141,6 +141,43 @@ class Differential(Case):
             for c in (ours, theirs):
                 c.disconnect()
 
+    def test_random_pipelines_answer_byte_for_byte_as_redis_does(self):
+        """Commands that arrive together: groups under shared locks, values that grow into extents
+        in between, transactions, another database."""
+        def pack(words):
+            return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+        big = os.urandom(70000)
+        for seed in range(20):
+            r = random.Random(1000 + seed)
+            out = pack([b"AUTH", PASSWORD.encode()]) if seed % 2 else b"AUTH %s\r\n" % PASSWORD.encode()
+            out += pack([b"FLUSHALL"])
+            for _ in range(400):
+                words = self.command(r)
+                x = r.random()
+                if x < 0.02:
+                    words = [b"SELECT", r.choice([b"0", b"1"])]
+                elif x < 0.04:
+                    words = [r.choice([b"MULTI", b"EXEC", b"DISCARD"])]
+                elif x < 0.06:
+                    words = [b"SETRANGE", b"b%d" % r.randrange(3), b"%d" % r.randrange(66000, 67000), b"end"]
+                elif x < 0.08:
+                    words = [r.choice([b"SET", b"APPEND"]), b"b%d" % r.randrange(3), big]
+                elif x < 0.14:
+                    words = [r.choice([b"STRLEN", b"GET", b"DEL"]), b"b%d" % r.randrange(3)]
+                if words[0] in (b"SETRANGE", b"APPEND") and words[1].startswith(b"b"):
+                    # Edits of values in extents are refused inside MULTI.
+                    out += pack([b"DISCARD"])
+                out += words[0] + b"\r\n" if len(words) == 1 and x < 0.03 else pack(words)
+            out += pack([b"QUIT"])  # redis-server drops its answers when only the sending side closes
+            theirs = redis.Redis(port=self.peer.port)
+            theirs.config_set("requirepass", PASSWORD)
+            b = raw(self.peer.port, out, shut=False)
+            redis.Redis(port=self.peer.port, password=PASSWORD).config_set("requirepass", "")
+            a = raw(self.server.resp, out, shut=False)
+            if a != b:
+                at = next(i for i in range(min(len(a), len(b)) + 1) if a[i:i + 1] != b[i:i + 1])
+                self.fail("seed %d: %r, not %r" % (seed, a[max(0, at - 60):at + 60], b[max(0, at - 60):at + 60]))
+
 
 class Redis(Case):
     def setUp(self):
