@@ -2,7 +2,8 @@
 // sync carry all that gathered while the previous one was in flight. No timer, no added delay.
 //
 // Threads: append, tail, durable, when_durable and tick from any; start and close once, from a
-// coroutine on the log's executor, where all its I/O runs.
+// coroutine on the loop. Its I/O runs where the volume wants it (Volume::log_executor), so that a
+// sync waits for no turn of a busy loop; new segments are prepared on the loop.
 // Memory: frames of 256 KiB, kept for reuse; congested() says when more than kPendingMax waits for
 // the device, and callers that can wait then do so before they append more.
 //
@@ -40,7 +41,7 @@ struct LogStart {
 
 class Log {
  public:
-  Log(Volume& volume, Clock& clock, Executor executor);
+  Log(Volume& volume, Clock& clock, Executor loop);
   ~Log();
 
   // Opens the first segment of this life. Nothing may be appended before.
@@ -63,8 +64,9 @@ class Log {
   Status status() const;  // OK while the log takes writes
   bool congested() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
 
-  // Calls `done` once the record is durable (or the log failed), asking for a sync now.
-  void when_durable(Lsn lsn, absl::AnyInvocable<void(Status)> done);
+  // Calls `done` on `executor` once the record is durable (or the log failed), asking for a sync
+  // now. All that become ready together for one executor go there together.
+  void when_durable(Lsn lsn, Executor executor, absl::AnyInvocable<void(Status)> done);
   awaitable<Status> wait_durable(Lsn lsn);
 
   // Called now and then: writes what waits, and syncs too if asked.
@@ -96,6 +98,7 @@ class Log {
   void seal_active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void fill(Frame* frame, uint64_t offset, const RecordView& record);
   void kick();
+  void start_flush();
   awaitable<void> flush();
   awaitable<Status> flush_once();
   awaitable<Status> write_frame(Frame& frame, WriteMode mode, Lsn durable);
@@ -108,14 +111,15 @@ class Log {
   // Constant after start().
   Volume& volume_;
   Clock& clock_;
-  const Executor executor_;
+  const Executor loop_;
+  const Executor executor_;  // of the flush
   LogStart start_;
 
   // Owned by the flush coroutine, one at a time.
   SegmentId open_segment_;
-  SegmentId prepared_segment_;
-  bool preparing_ = false;
-  bool unsynced_ = false;  // plain writes since the last sync
+  SegmentId prepared_segment_;           // written by the preparation
+  std::atomic<bool> preparing_ = false;  // orders prepared_segment_
+  bool unsynced_ = false;                // plain writes since the last sync
   Lsn written_end_;
 
   std::atomic<uint64_t> durable_{0};
@@ -133,6 +137,7 @@ class Log {
   mutable absl::Mutex wait_mutex_;
   struct Waiter {
     Lsn lsn;
+    Executor executor;
     absl::AnyInvocable<void(Status)> done;
   };
   std::vector<Waiter> waiters_ ABSL_GUARDED_BY(wait_mutex_);

@@ -30,9 +30,10 @@ class RingService : public asio::execution_context::service {
   // Whether the kernel lets this process use io_uring at all; says why not.
   static Status probe();
 
-  // Runs one operation and gives the kernel's result: bytes, or a negative errno.
+  // Runs one operation and gives the kernel's result: bytes, or a negative errno. `urgent`: it goes
+  // to the kernel now, not at the end of this turn of the loop.
   template <class Prepare>  // void(io_uring_sqe*)
-  awaitable<int> run(Prepare prepare) {
+  awaitable<int> run(Prepare prepare, bool urgent = false) {
     Op op;
     co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(int)>(
         [&](auto handler) {
@@ -40,6 +41,7 @@ class RingService : public asio::execution_context::service {
           io_uring_sqe* sqe = next_sqe();
           prepare(sqe);
           io_uring_sqe_set_data(sqe, &op);
+          urgent ? submit() : submit_later();
         },
         asio::use_awaitable);
   }
@@ -61,12 +63,13 @@ class RingService : public asio::execution_context::service {
   void open_ring();
   void arm();
   void reap();
-  void flush();
+  void submit();
+  void submit_later();
 
   asio::io_context& context_;
   io_uring ring_{};
   bool ring_open_ = false;
-  bool flush_posted_ = false;
+  bool submit_posted_ = false;
   bool armed_ = false;
   unsigned inflight_ = 0;
   MutableBytes fixed_;

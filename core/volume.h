@@ -59,6 +59,10 @@ class Volume {
   virtual awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) = 0;
   virtual awaitable<Status> remove(FileId file) = 0;
   virtual awaitable<StatusOr<std::vector<FileInfo>>> list() = 0;
+
+  // Where the log's flush should run: an executor whose thread has nothing else to do and may block
+  // in write and sync, if the volume has one.
+  virtual Executor log_executor(const Executor& loop) { return loop; }
 };
 
 std::string to_string(FileId file);

@@ -109,7 +109,8 @@ grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& st
   if (!status.ok() || !rests_on.valid()) {
     reactor->Finish(status);
   } else {
-    store.log().when_durable(rests_on, [reactor](Status s) { reactor->Finish(error_of(s)); });
+    store.log().when_durable(rests_on, store.any_executor(),
+                             [reactor](Status s) { reactor->Finish(error_of(s)); });
   }
   return reactor;
 }
