@@ -29,7 +29,7 @@ ChunkPool::ChunkPool() : slab_(kPoolChunks * kChunkBytes) {
 }
 
 std::byte* ChunkPool::try_take() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   if (taken_ >= kChunksMax) return nullptr;
   taken_++;
   if (!free_.empty()) {
@@ -47,7 +47,7 @@ awaitable<std::byte*> ChunkPool::take(Clock& clock) {
 }
 
 void ChunkPool::give(std::byte* chunk) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   taken_--;
   if (chunk >= slab_.data() && chunk < slab_.data() + slab_.size()) {
     free_.push_back(chunk);
@@ -57,7 +57,7 @@ void ChunkPool::give(std::byte* chunk) {
 }
 
 size_t ChunkPool::in_use() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   return taken_;
 }
 
@@ -67,7 +67,7 @@ ExtentStore::ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor
     : volume_(volume), clock_(clock), pool_(pool), executor_(std::move(executor)) {}
 
 void ExtentStore::adopt(const BlobRef& blob) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   for (const Piece& p : blob.pieces) {
     if (p.is_hole()) continue;
     auto [it, fresh] = extents_.try_emplace(Place{p.file, p.header_page});
@@ -86,7 +86,7 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
   if (!files.ok()) co_return files.status();
   std::map<Place, uint32_t> live;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     for (auto& [place, extent] : extents_) live.emplace(place, extent.pages);
   }
   uint32_t newest = 0;
@@ -114,7 +114,7 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
       if (!punched.ok()) co_return punched;
     }
   }
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   for (auto& entry : files_) {
     const uint32_t number = entry.first;
     entry.second.sealed = true;
@@ -138,7 +138,7 @@ uint64_t ExtentStore::extent_data_max() const {
 awaitable<void> ExtentStore::close() {
   for (;;) {
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (!freeing_) co_return;
     }
     co_await clock_.sleep_ms(1);
@@ -150,7 +150,7 @@ awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_byte
   for (;;) {
     uint32_t open_number = 0;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (current_pages_ + pages <= file_bytes_max_ / kBlockBytes) {
         Place place{current_, static_cast<uint32_t>(current_pages_)};
         current_pages_ += pages;
@@ -169,7 +169,7 @@ awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_byte
     }
     Status made = co_await volume_.create(file_id(open_number), 0);
     if (made.ok()) made = co_await volume_.sync_directory();
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     opening_ = false;
     if (!made.ok()) co_return made;
     files_[current_].sealed = true;
@@ -185,7 +185,7 @@ awaitable<Status> ExtentStore::sync_file(uint32_t file) {
   for (;;) {
     bool run = false;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       SyncState& s = syncs_[file];
       if (!s.failed.ok()) co_return s.failed;  // a failed sync is final
       if (need == 0) need = s.begun + 1;
@@ -200,7 +200,7 @@ awaitable<Status> ExtentStore::sync_file(uint32_t file) {
       continue;
     }
     Status synced = co_await volume_.sync(file_id(file));
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     SyncState& s = syncs_[file];
     s.running = false;
     s.done = s.begun;
@@ -209,7 +209,7 @@ awaitable<Status> ExtentStore::sync_file(uint32_t file) {
 }
 
 void ExtentStore::trim(Place place, uint64_t data_bytes) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   Extent& extent = extents_.at(place);
   auto pages = static_cast<uint32_t>(1 + round_up(data_bytes, kBlockBytes) / kBlockBytes);
   if (place.file == current_ && place.page + extent.pages == current_pages_) {
@@ -219,7 +219,7 @@ void ExtentStore::trim(Place place, uint64_t data_bytes) {
 }
 
 void ExtentStore::ref(const BlobRef& blob) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   for (const Piece& p : blob.pieces) {
     if (!p.is_hole()) extents_.at(Place{p.file, p.header_page}).refs++;
   }
@@ -234,7 +234,7 @@ void ExtentStore::unref(const BlobRef& blob) {
 void ExtentStore::unref_place(Place place) {
   bool start = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     auto it = extents_.find(place);
     assert(it != extents_.end() && it->second.refs > 0);
     if (--it->second.refs > 0) return;
@@ -252,7 +252,7 @@ awaitable<void> ExtentStore::free_extents() {
     uint32_t pages;
     bool remove;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(mutex_);
       if (to_free_.empty()) {
         freeing_ = false;
         co_return;
@@ -273,7 +273,7 @@ awaitable<void> ExtentStore::free_extents() {
 }
 
 ExtentStore::Stats ExtentStore::stats() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   Stats s;
   s.files = files_.size();
   s.extents = extents_.size();

@@ -21,7 +21,6 @@
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/functional/any_invocable.h>
-#include <absl/synchronization/mutex.h>
 
 #include <array>
 #include <deque>
@@ -31,6 +30,7 @@
 
 #include "core/blob_ref.h"
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "core/volume.h"
 
 namespace cairn {
@@ -69,7 +69,7 @@ class ChunkPool {
  private:
   std::byte* try_take();
   AlignedBuffer slab_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::vector<std::byte*> free_ ABSL_GUARDED_BY(mutex_);
   size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
 };
@@ -136,7 +136,7 @@ class ExtentStore {
   uint64_t store_ = 0;
   uint64_t file_bytes_max_ = 0;
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   absl::flat_hash_map<Place, Extent> extents_ ABSL_GUARDED_BY(mutex_);
   std::map<uint32_t, File> files_ ABSL_GUARDED_BY(mutex_);
   uint32_t current_ ABSL_GUARDED_BY(mutex_) = 0;

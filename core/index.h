@@ -3,7 +3,7 @@
 //
 // An entry is one allocation that holds the key, the version and the value. The table holds 8
 // bytes per slot: 48 bits of pointer and 16 bits of hash, in segments that grow by an eighth up to
-// 512 slots and then split in two, so no insert ever moves more than 512 slots.
+// 256 to 512 slots, by stripe, and then split in two: no insert moves more than that.
 //
 // Order: every entry has a place in the order of its hash, which growth does not change. A SCAN
 // cursor is such a place; entries that are there from its start to its end are seen exactly once.
@@ -176,6 +176,7 @@ class Index {
     return block == nullptr ? nullptr : &(*block)[stripe % kBlockStripes];
   }
   Part& make_part(size_t stripe);
+  static uint32_t slots_max(size_t stripe);  // of its segments
   Segment* make_segment(uint32_t capacity, unsigned depth);
   void free_segment(Segment* segment);
   static void place(Segment* segment, uint64_t slot);

@@ -13,7 +13,10 @@
 namespace cairn {
 
 Log::Log(Volume& volume, Clock& clock, Executor loop)
-    : volume_(volume), clock_(clock), loop_(loop), executor_(volume.log_executor(loop)) {}
+    : volume_(volume),
+      clock_(clock),
+      loop_(std::move(loop)),
+      executor_(volume.log_executor(loop_)) {}
 
 Log::~Log() = default;
 
@@ -23,7 +26,7 @@ awaitable<Status> Log::start(const LogStart& start) {
   durable_ = start.previous_end.value();
   Status opened = co_await open_segment(start.segment, start.previous_end);
   if (!opened.ok()) co_return opened;
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   next_start_ = start.segment.value() * start.segment_bytes + kBlockBytes;
   written_end_ = Lsn(next_start_);
   durable_.store(next_start_, std::memory_order_release);
@@ -35,18 +38,18 @@ uint64_t Log::batch_bytes_max() const {
 }
 
 Lsn Log::tail() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   return Lsn(active_ ? active_->start + active_->used : next_start_);
 }
 
 Status Log::status() const {
   if (!failed_.load(std::memory_order_acquire)) return absl::OkStatus();
-  absl::MutexLock lock(&wait_mutex_);
+  MutexLock lock(wait_mutex_);
   return status_;
 }
 
 Log::Stats Log::stats() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   return stats_;
 }
 
@@ -105,7 +108,7 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
   uint64_t offset;
   bool large;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     frame = reserve(total);
     offset = frame->used;
     frame->used += total;
@@ -126,16 +129,14 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
 // ---- durability ----
 
 void Log::when_durable(Lsn lsn, Executor executor, absl::AnyInvocable<void(Status)> done) {
-  bool waits;
   {
-    absl::MutexLock lock(&wait_mutex_);
-    waits = status_.ok() && !is_durable(lsn);
-    if (waits) waiters_.push_back({lsn, executor, std::move(done)});
-  }
-  if (!waits) {
-    Status now = is_durable(lsn) ? absl::OkStatus() : status();
-    asio::post(executor, [done = std::move(done), now]() mutable { done(now); });
-    return;
+    MutexLock lock(wait_mutex_);
+    if (is_durable(lsn) || !status_.ok()) {
+      Status now = is_durable(lsn) ? absl::OkStatus() : status_;
+      asio::post(executor, [done = std::move(done), now]() mutable { done(now); });
+      return;
+    }
+    waiters_.push_back({lsn, std::move(executor), std::move(done)});
   }
   uint64_t wanted = sync_wanted_.load(std::memory_order_relaxed);
   while (wanted < lsn.value() + 1 && !sync_wanted_.compare_exchange_weak(wanted, lsn.value() + 1)) {
@@ -157,7 +158,7 @@ void Log::release_waiters() {
   std::vector<Waiter> ready;
   Status status;
   {
-    absl::MutexLock lock(&wait_mutex_);
+    MutexLock lock(wait_mutex_);
     status = status_;
     auto keep = std::partition(waiters_.begin(), waiters_.end(),
                                [&](const Waiter& w) { return status.ok() && !is_durable(w.lsn); });
@@ -180,13 +181,13 @@ void Log::release_waiters() {
 
 void Log::drop_waiters() {
   std::vector<Waiter> waiters;  // destroyed after the lock is let go
-  absl::MutexLock lock(&wait_mutex_);
+  MutexLock lock(wait_mutex_);
   waiters.swap(waiters_);
 }
 
 void Log::fail(const Status& status) {
   {
-    absl::MutexLock lock(&wait_mutex_);
+    MutexLock lock(wait_mutex_);
     if (status_.ok()) {
       status_ = absl::UnavailableError(
           cat("the log failed and the store is read-only: ", status.message()));
@@ -199,7 +200,7 @@ void Log::fail(const Status& status) {
 void Log::tick(bool sync) {
   uint64_t end;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     bool waiting = !sealed_.empty() || (active_ && active_->records > 0);
     end = active_ ? active_->start + active_->used : next_start_;
     if (!waiting && (!sync || end <= durable_.load())) return;
@@ -231,7 +232,7 @@ awaitable<void> Log::flush() {
     if (!status.ok()) fail(status);
   }
   auto more = [this] {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     return !failed_ && (sync_wanted_.load() > durable_.load() || !sealed_.empty() ||
                         (active_ && active_->used >= kWriteBytes));
   };
@@ -247,7 +248,7 @@ awaitable<Status> Log::flush_once() {
   std::deque<std::unique_ptr<Frame>> frames;
   uint64_t end;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     seal_active();
     frames.swap(sealed_);
     end = next_start_;
@@ -274,11 +275,11 @@ awaitable<Status> Log::flush_once() {
   }
   uint64_t bytes = 0, records = 0;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     for (auto& frame : frames) {
       bytes += round_up(frame->used, kBlockBytes);
       records += frame->used - sizeof(FrameHeader);
-      if (frame->buffer.size() == kFrameBytes && free_.size() < 8)
+      if (frame->buffer.size() == kFrameBytes && free_.size() < 4)
         free_.push_back(std::move(frame));
     }
     stats_.frames += frames.size();
@@ -383,7 +384,7 @@ awaitable<Status> Log::close() {
 
 void Log::note_time(Lsn lsn, int64_t wall_ms) {
   constexpr size_t kTimesMax = 65536;
-  absl::MutexLock lock(&wait_mutex_);
+  MutexLock lock(wait_mutex_);
   if (!times_.empty() && times_.back().second + 1000 > wall_ms) return;
   times_.emplace_back(lsn.value(), wall_ms);
   if (times_.size() > kTimesMax) {  // older times get coarser
@@ -395,7 +396,7 @@ void Log::note_time(Lsn lsn, int64_t wall_ms) {
 }
 
 int64_t Log::time_of(Lsn lsn) const {
-  absl::MutexLock lock(&wait_mutex_);
+  MutexLock lock(wait_mutex_);
   auto after = std::upper_bound(times_.begin(), times_.end(),
                                 std::pair<uint64_t, int64_t>(lsn.value(), INT64_MAX));
   if (after == times_.begin()) return times_.empty() ? clock_.now_ms() : times_.front().second;

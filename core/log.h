@@ -17,7 +17,6 @@
 #pragma once
 
 #include <absl/functional/any_invocable.h>
-#include <absl/synchronization/mutex.h>
 
 #include <atomic>
 #include <boost/asio/use_awaitable.hpp>
@@ -27,6 +26,7 @@
 
 #include "core/clock.h"
 #include "core/log_format.h"
+#include "core/mutex.h"
 #include "core/volume.h"
 
 namespace cairn {
@@ -84,7 +84,7 @@ class Log {
  private:
   static constexpr uint64_t kFrameBytes = 256 << 10;
   static constexpr uint64_t kWriteBytes = 128 << 10;  // written at once, whoever waits
-  static constexpr uint64_t kPendingMax = 8 << 20;
+  static constexpr uint64_t kPendingMax = 4 << 20;
 
   struct Frame {
     AlignedBuffer buffer;
@@ -127,14 +127,14 @@ class Log {
   std::atomic<uint64_t> sync_wanted_{0};  // someone waits for durable_ to pass this
   std::atomic<bool> flushing_{false};
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::unique_ptr<Frame> active_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::unique_ptr<Frame>> sealed_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Frame>> free_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_start_ ABSL_GUARDED_BY(mutex_) = 0;  // where the next frame goes
   Stats stats_ ABSL_GUARDED_BY(mutex_);
 
-  mutable absl::Mutex wait_mutex_;
+  mutable Mutex wait_mutex_;
   struct Waiter {
     Lsn lsn;
     Executor executor;

@@ -1,13 +1,12 @@
 #include "core/recovery.h"
 
-#include <absl/synchronization/mutex.h>
-
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "core/mutex.h"
 #include "core/text.h"
 
 namespace cairn {

@@ -79,7 +79,7 @@ struct Store::RecoveryState {
     absl::flat_hash_map<std::pair<uint32_t, std::string>, Lsn> newest;
   };
   std::array<Tombstones, 64> tombstones;  // by stripe
-  absl::Mutex mutex;
+  Mutex mutex;
   std::map<uint32_t, NamespacePtr> namespaces;
   absl::flat_hash_map<uint32_t, Lsn> dropped;
   absl::flat_hash_map<uint32_t, Lsn> flushed;
@@ -139,9 +139,9 @@ awaitable<Status> Store::open() {
   recover.repair = options_.repair;
   recover.apply = [this](const RecordView& r, Lsn lsn) { apply(r, lsn); };
   std::vector<std::pair<uint64_t, int64_t>> times;
-  absl::Mutex times_mutex;
+  Mutex times_mutex;
   recover.note_time = [&](Lsn lsn, int64_t ms) {
-    absl::MutexLock lock(&times_mutex);
+    MutexLock lock(times_mutex);
     times.emplace_back(lsn.value(), ms);
   };
   auto log = co_await recover_log(volume_, recover);
@@ -166,7 +166,7 @@ awaitable<Status> Store::open() {
 }
 
 NamespacePtr Store::namespace_for_recovery(NamespaceId id) {
-  absl::MutexLock lock(&recovery_->mutex);
+  MutexLock lock(recovery_->mutex);
   auto& ns = recovery_->namespaces[id.value()];
   if (ns == nullptr) ns = std::make_shared<Namespace>(id, "", 0, random());
   return ns;
@@ -174,14 +174,14 @@ NamespacePtr Store::namespace_for_recovery(NamespaceId id) {
 
 void Store::apply(const RecordView& r, Lsn lsn) {
   auto newest = [&](absl::flat_hash_map<uint32_t, Lsn>& map) {
-    absl::MutexLock lock(&recovery_->mutex);
+    MutexLock lock(recovery_->mutex);
     Lsn& at = map[r.ns.value()];
     at = std::max(at, lsn);
   };
   switch (r.type) {
     case RecordType::kNamespaceCreate: {
       NamespacePtr ns = namespace_for_recovery(r.ns);
-      absl::MutexLock lock(&recovery_->mutex);
+      MutexLock lock(recovery_->mutex);
       ns->name = std::string(r.key);
       if (r.value.size() == 8) std::memcpy(&ns->created_ms, r.value.data(), 8);
       recovery_->named[r.ns.value()] = true;
@@ -241,7 +241,7 @@ awaitable<Status> Store::load() {
         co_return absl::DataLossError(cat("namespace ", number, " has keys but no name"));
       }
       ns->ordered = true;
-      absl::MutexLock lock(&names_mutex_);
+      MutexLock lock(names_mutex_);
       by_name_[ns->name] = ns;
     }
     const Lsn flushed = recovery_->flushed[number];
@@ -258,7 +258,7 @@ awaitable<Status> Store::load() {
         stripe.bytes += static_cast<int64_t>(e->bytes());
         if (e->has_expiry()) note_expiry(*ns, stripe, e);
         if (ns->ordered) {
-          absl::MutexLock lock(&ns->order_mutex);
+          MutexLock lock(ns->order_mutex);
           ns->order.insert(e);
         }
         if (e->is_blob()) {
@@ -276,7 +276,7 @@ awaitable<Status> Store::load() {
       }
     }
   }
-  absl::MutexLock lock(&names_mutex_);
+  MutexLock lock(names_mutex_);
   next_namespace_ = next;
   co_return absl::OkStatus();
 }
@@ -306,7 +306,7 @@ void Store::tick() {
   for (;;) {
     BlobRef blob;
     {
-      absl::MutexLock lock(&unref_mutex_);
+      MutexLock lock(unref_mutex_);
       if (unrefs_.empty() || !log_.is_durable(unrefs_.front().first)) break;
       blob = std::move(unrefs_.front().second);
       unrefs_.pop_front();
@@ -339,7 +339,7 @@ void Store::expire_due(int64_t now) {
 uint64_t Store::used_bytes() const {
   uint64_t bytes = entry_bytes_.load(std::memory_order_relaxed);
   for (auto& ns : databases_) bytes += ns->index->table_bytes();
-  absl::ReaderMutexLock lock(&names_mutex_);
+  MutexLock lock(names_mutex_);
   for (auto& [name, ns] : by_name_) bytes += ns->index->table_bytes();
   return bytes;
 }
@@ -361,7 +361,7 @@ NamespacePtr Store::find_namespace(std::string_view name) const {
       return databases_[*number];
     }
   }
-  absl::ReaderMutexLock lock(&names_mutex_);
+  MutexLock lock(names_mutex_);
   auto it = by_name_.find(name);
   return it == by_name_.end() ? nullptr : it->second;
 }
@@ -369,7 +369,7 @@ NamespacePtr Store::find_namespace(std::string_view name) const {
 std::vector<NamespacePtr> Store::buckets() const {
   std::vector<NamespacePtr> all;
   {
-    absl::ReaderMutexLock lock(&names_mutex_);
+    MutexLock lock(names_mutex_);
     for (auto& [name, ns] : by_name_) all.push_back(ns);
   }
   std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a->name < b->name; });
@@ -378,7 +378,7 @@ std::vector<NamespacePtr> Store::buckets() const {
 
 StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   if (Status s = check_write(true); !s.ok()) return s;
-  absl::MutexLock lock(&names_mutex_);
+  MutexLock lock(names_mutex_);
   if (by_name_.contains(name)) return absl::AlreadyExistsError("the bucket exists");
   const int64_t now = clock_.now_ms();
   NamespaceId id(next_namespace_++);
@@ -395,7 +395,7 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
   if (Status s = check_write(false); !s.ok()) return s;
   StripeLocks all(*this);  // no put is under way anywhere
   all.lock_all();
-  absl::MutexLock lock(&names_mutex_);
+  MutexLock lock(names_mutex_);
   auto it = by_name_.find(name);
   if (it == by_name_.end()) return absl::NotFoundError("no such bucket");
   NamespacePtr ns = it->second;
@@ -450,9 +450,9 @@ StatusOr<Lsn> Store::flush(Namespace& ns, const StripeLocks* held, WriteBatch* b
 }
 
 void Store::clear_order(Namespace& ns, bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  if (!order_locked) ns.order_mutex.Lock();
+  if (!order_locked) ns.order_mutex.lock();
   ns.order.clear();
-  if (!order_locked) ns.order_mutex.Unlock();
+  if (!order_locked) ns.order_mutex.unlock();
 }
 
 void Store::destroy_later(std::unique_ptr<Index> index, Lsn lsn) {
@@ -486,7 +486,7 @@ void Store::ensure_ordered(Namespace& ns) {
   for (size_t s = 0; s < kStripes; s++) {
     ns.index->for_each(s, [&](Entry* e) { entries.push_back(e); });
   }
-  absl::MutexLock lock(&ns.order_mutex);
+  MutexLock lock(ns.order_mutex);
   ns.order.insert(entries.begin(), entries.end());
   ns.ordered = true;
 }
@@ -513,7 +513,7 @@ void Store::forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
 }
 
 void Store::defer_unref(Lsn lsn, BlobRef blob) {
-  absl::MutexLock lock(&unref_mutex_);
+  MutexLock lock(unref_mutex_);
   unrefs_.emplace_back(lsn, std::move(blob));
 }
 
@@ -531,8 +531,8 @@ void Store::drop_blob(Entry* entry, Lsn lsn, WriteBatch* batch) {
 void Store::hold_order(Namespace& ns, WriteBatch* batch) {
   if (std::find(batch->ordered_.begin(), batch->ordered_.end(), &ns) != batch->ordered_.end())
     return;
-  if (batch->ordered_.empty()) batch_order_mutex_.Lock();
-  ns.order_mutex.Lock();
+  if (batch->ordered_.empty()) batch_order_mutex_.lock();
+  ns.order_mutex.lock();
   batch->ordered_.push_back(&ns);
 }
 
@@ -540,7 +540,7 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
                  bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   Stripe& s = stripe(hash);
   const bool ordered = ns.ordered.load(std::memory_order_relaxed);
-  if (ordered && !order_locked) ns.order_mutex.Lock();
+  if (ordered && !order_locked) ns.order_mutex.lock();
   if (old != nullptr) {
     if (ordered) ns.order.erase(old);
     if (old->has_expiry()) forget_expiry(ns, s, old);
@@ -558,7 +558,7 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
     if (entry->has_expiry()) note_expiry(ns, s, entry);
     if (ordered) ns.order.insert(entry);
   }
-  if (ordered && !order_locked) ns.order_mutex.Unlock();
+  if (ordered && !order_locked) ns.order_mutex.unlock();
   if (old != nullptr) Entry::destroy(old);
 }
 
@@ -642,8 +642,8 @@ Lsn WriteBatch::commit() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   for (BlobRef& blob : dropped_) store_.defer_unref(newest, std::move(blob));
   for (auto& index : flushed_) store_.destroy_later(std::move(index), newest);
   flushed_.clear();
-  for (Namespace* ns : ordered_) ns->order_mutex.Unlock();
-  if (!ordered_.empty()) store_.batch_order_mutex_.Unlock();
+  for (Namespace* ns : ordered_) ns->order_mutex.unlock();
+  if (!ordered_.empty()) store_.batch_order_mutex_.unlock();
   ordered_.clear();
   dropped_.clear();
   staged_.clear();

@@ -14,7 +14,6 @@
 
 #include <absl/container/btree_set.h>
 #include <absl/container/inlined_vector.h>
-#include <absl/synchronization/mutex.h>
 
 #include <array>
 #include <deque>
@@ -27,6 +26,7 @@
 #include "core/extents.h"
 #include "core/index.h"
 #include "core/log.h"
+#include "core/mutex.h"
 #include "core/value.h"
 #include "core/volume.h"
 
@@ -79,7 +79,7 @@ class Namespace {
 
   // The names in order, for listings: buckets always, a database from its first listing on.
   std::atomic<bool> ordered{false};
-  mutable absl::Mutex order_mutex;
+  mutable Mutex order_mutex;
   absl::btree_set<Entry*, EntryOrder> order ABSL_GUARDED_BY(order_mutex);
 
   KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed); }
@@ -286,13 +286,13 @@ class Store {
   std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
   std::array<NamespacePtr, kDatabases> databases_;
   NamespacePtr system_;
-  absl::Mutex batch_order_mutex_;  // held by a batch that holds order locks
+  Mutex batch_order_mutex_;  // held by a batch that holds order locks
 
-  mutable absl::Mutex names_mutex_;
+  mutable Mutex names_mutex_;
   std::map<std::string, NamespacePtr, std::less<>> by_name_ ABSL_GUARDED_BY(names_mutex_);
   uint32_t next_namespace_ ABSL_GUARDED_BY(names_mutex_) = kFirstBucket;
 
-  absl::Mutex unref_mutex_;
+  Mutex unref_mutex_;
   std::deque<std::pair<Lsn, BlobRef>> unrefs_ ABSL_GUARDED_BY(unref_mutex_);
 
   std::atomic<bool> over_memory_{false};

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/text.h"
+
 namespace cairn {
 
 namespace {
@@ -26,7 +28,7 @@ void add(std::string& out, Tag tag, std::string_view bytes) {
 }
 
 void add_pairs(std::string& out, Tag tag, const std::map<std::string, std::string>& pairs) {
-  for (auto& [name, value] : pairs) add(out, tag, name + '\0' + value);
+  for (auto& [name, value] : pairs) add(out, tag, cat(name, std::string_view("\0", 1), value));
 }
 }  // namespace
 

@@ -1,5 +1,4 @@
 // cairnd: builds the parts, hands them down by reference, runs.
-#include <absl/synchronization/mutex.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -53,8 +52,6 @@ Status run_to_end(net::Loops& loops, awaitable<Status> work) {
 int serve(const Options& options) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("cairnd"));
   std::signal(SIGPIPE, SIG_IGN);
-  // Debian builds Abseil without NDEBUG: every lock would be entered in a graph (2 % of a SET).
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   // Storage.
   SystemClock clock;

@@ -40,7 +40,7 @@ void reset(Context& c) {
   s.user = "default";
   s.no_evict = s.no_touch = false;
   {
-    absl::MutexLock lock(&s.mutex);
+    MutexLock lock(s.mutex);
     s.name.clear();
   }
   c.reply.simple("RESET");
@@ -119,7 +119,7 @@ void hello(Context& c) {
   }
   if (name) {
     if (!valid_name(*name)) return c.reply.error(kBadName);
-    absl::MutexLock lock(&c.session.mutex);
+    MutexLock lock(c.session.mutex);
     c.session.name = *name;
   }
   c.session.resp = static_cast<int>(version);
@@ -206,7 +206,7 @@ void client_kill(Context& c) {
     if (laddr && *laddr != s.local_address) return false;
     if (max_age && c.now_ms() - s.created_ms < *max_age * 1000) return false;
     if (user) {
-      absl::MutexLock lock(&s.mutex);
+      MutexLock lock(s.mutex);
       if (s.listed_user != *user) return false;
     }
     return true;
@@ -275,12 +275,12 @@ void client(Context& c) {
   s.publish(cat("client|", sub.substr(0, 16)));
   if (sub == "id" && n == 2) return c.reply.integer(static_cast<int64_t>(s.id));
   if (sub == "getname" && n == 2) {
-    absl::MutexLock lock(&s.mutex);
+    MutexLock lock(s.mutex);
     return s.name.empty() ? c.reply.null() : c.reply.bulk(s.name);
   }
   if (sub == "setname" && n == 3) {
     if (!valid_name(c.args[2])) return c.reply.error(kBadName);
-    absl::MutexLock lock(&s.mutex);
+    MutexLock lock(s.mutex);
     s.name = c.args[2];
     return c.reply.ok();
   }
@@ -289,7 +289,7 @@ void client(Context& c) {
       return c.reply.error(
           cat("ERR ", lower(c.args[2]), " cannot contain spaces, newlines or special characters."));
     }
-    absl::MutexLock lock(&s.mutex);
+    MutexLock lock(s.mutex);
     if (equals_ignoring_case(c.args[2], "lib-name")) {
       s.lib_name = c.args[3];
     } else if (equals_ignoring_case(c.args[2], "lib-ver")) {

@@ -4,13 +4,12 @@
 // Threads: any; every field is constant after start, atomic, or under `mutex`.
 #pragma once
 
-#include <absl/synchronization/mutex.h>
-
 #include <atomic>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "core/mutex.h"
 #include "core/store.h"
 #include "core/users.h"
 #include "kv/session.h"

@@ -26,7 +26,7 @@ void Session::leave_multi() {
 }
 
 void Session::publish(std::string_view command) {
-  absl::MutexLock lock(&mutex);
+  MutexLock lock(mutex);
   last_command = command;
   listed_ns = ns->name;
   listed_user = user;
@@ -35,7 +35,7 @@ void Session::publish(std::string_view command) {
 }
 
 std::string Session::describe(int64_t now_ms) {
-  absl::MutexLock lock(&mutex);
+  MutexLock lock(mutex);
   std::string_view db = listed_ns;
   if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
   return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
@@ -49,25 +49,25 @@ std::string Session::describe(int64_t now_ms) {
 }
 
 void Sessions::add(std::shared_ptr<Session> session) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   uint64_t id = session->id;
   by_id_[id] = std::move(session);
 }
 
 void Sessions::remove(uint64_t id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   by_id_.erase(id);
 }
 
 std::vector<std::shared_ptr<Session>> Sessions::all() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   std::vector<std::shared_ptr<Session>> out;
   for (auto& [id, s] : by_id_) out.push_back(s);
   return out;
 }
 
 size_t Sessions::size() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   return by_id_.size();
 }
 

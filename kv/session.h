@@ -4,8 +4,6 @@
 // CLIENT LIST is under `mutex`; kill() may be called from any thread.
 #pragma once
 
-#include <absl/synchronization/mutex.h>
-
 #include <functional>
 #include <list>
 #include <map>
@@ -13,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/mutex.h"
 #include "core/store.h"
 #include "kv/command.h"
 
@@ -58,7 +57,7 @@ class Session {
   const uint64_t id;
   const std::string address, local_address;
   const int64_t created_ms;
-  absl::Mutex mutex;
+  Mutex mutex;
   std::string name ABSL_GUARDED_BY(mutex);
   std::string lib_name ABSL_GUARDED_BY(mutex);
   std::string lib_version ABSL_GUARDED_BY(mutex);
@@ -86,7 +85,7 @@ class Sessions {
 
  private:
   std::atomic<uint64_t> next_id_{0};
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<Session>> by_id_ ABSL_GUARDED_BY(mutex_);
 };
 

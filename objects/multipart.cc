@@ -22,7 +22,7 @@ std::string part_key(std::string_view id, unsigned number) {
 std::vector<std::string> keys_with(Store& store, std::string_view prefix) {
   std::vector<std::string> keys;
   Namespace& ns = store.system();
-  absl::ReaderMutexLock lock(&ns.order_mutex);
+  MutexLock lock(ns.order_mutex);
   for (auto it = ns.order.lower_bound(prefix);
        it != ns.order.end() && (*it)->key().substr(0, prefix.size()) == prefix; ++it) {
     keys.emplace_back((*it)->key());

@@ -305,7 +305,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
   store.ensure_ordered(ns);
   ListPage page;
   const int64_t now = store.now_ms();
-  absl::ReaderMutexLock lock(&ns.order_mutex);
+  MutexLock lock(ns.order_mutex);
   auto in_prefix = [&](std::string_view key) { return key.substr(0, q.prefix.size()) == q.prefix; };
   // The common prefix that a key falls into, or nothing.
   auto group_of = [&](std::string_view key) -> std::string_view {

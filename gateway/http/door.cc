@@ -11,12 +11,35 @@ namespace bhttp = boost::beast::http;
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
 constexpr size_t kHeaderBytesMax = 16 << 10;
 constexpr size_t kBufferBytes = 64 << 10;
 constexpr auto kHeaderTime = std::chrono::seconds(10);
 constexpr auto kIdleTime = std::chrono::seconds(120);
-constexpr auto kBodyStallTime = std::chrono::seconds(30);
+constexpr Clock::duration kBodyStallTime = std::chrono::seconds(30);
+constexpr Clock::duration kWatchTime = std::chrono::seconds(5);
+constexpr int64_t kBodyRateMin = 4 << 10;  // bytes per second
 constexpr size_t kConnectionsMax = 8192;
+
+// How long to wait for a peer that transfers a body: kBodyStallTime at first, less what it let us
+// wait, more by what it transferred, so that one who drips bytes is not waited for any longer than
+// one who stands still.
+class Patience {
+ public:
+  Clock::duration begin() {
+    began_ = Clock::now();
+    return left_;
+  }
+  void transferred(size_t bytes) {
+    auto earned =
+        std::chrono::nanoseconds(static_cast<int64_t>(bytes) * 1'000'000'000 / kBodyRateMin);
+    left_ = std::min(kBodyStallTime, left_ - (Clock::now() - began_) + earned);
+  }
+
+ private:
+  Clock::duration left_ = kBodyStallTime;
+  Clock::time_point began_;
+};
 
 template <class Stream>
 class Connection {
@@ -38,7 +61,6 @@ class Connection {
     for (bool keep = true; keep;) {
       keep = co_await one_request();
     }
-    timer_.cancel();
     co_await linger();
     co_await stream_.shutdown();
   }
@@ -59,7 +81,14 @@ class Connection {
     }
     awaitable<StatusOr<size_t>> read(MutableBytes into) override {
       if (into.empty()) co_return size_t{0};
-      c_.arm(kBodyStallTime);
+      c_.arm(patience_.begin());
+      auto n = co_await read_some(into);
+      if (n.ok()) patience_.transferred(*n);
+      co_return n;
+    }
+
+   private:
+    awaitable<StatusOr<size_t>> read_some(MutableBytes into) {
       // Even before an empty body: botocore 1.29 stalls on the request after one that got none.
       if (std::exchange(expects_continue_, false)) {
         constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -81,6 +110,8 @@ class Connection {
       left_ -= n;
       co_return n;
     }
+
+   public:
     bool done() const { return chunked_ ? parser_.is_done() : left_ == 0; }
     bool wants_continue() const { return expects_continue_; }
     uint64_t left() const { return chunked_ ? UINT64_MAX : left_; }
@@ -118,6 +149,7 @@ class Connection {
     bool starved_ = false;
     uint64_t left_;
     bool expects_continue_;
+    Patience patience_;
   };
 
   // Reads more into the buffer; false at the end of the stream, or when the buffer is full.
@@ -137,18 +169,18 @@ class Connection {
     co_return true;
   }
 
-  // Closes the socket when the time is over; every call starts it anew.
-  void arm(std::chrono::seconds time) {
-    deadline_ = std::chrono::steady_clock::now() + time;
+  // Closes the socket when the time is over, or up to kWatchTime later; every call starts it anew.
+  void arm(Clock::duration time) {
+    deadline_ = Clock::now() + time;
     if (timer_running_) return;
     timer_running_ = true;
     watch();
   }
   void watch() {
-    timer_.expires_at(deadline_);
+    timer_.expires_at(std::min(deadline_, Clock::now() + kWatchTime));
     timer_.async_wait([this, alive = std::weak_ptr(alive_)](boost::system::error_code ec) {
       if (ec || alive.expired()) return;
-      if (std::chrono::steady_clock::now() < deadline_) return watch();
+      if (Clock::now() < deadline_) return watch();
       timer_running_ = false;
       stream_.abort();
     });
@@ -296,12 +328,19 @@ class Connection {
       if (!sent) co_return false;
     }
     if (has_body && r.stream) {
+      constexpr size_t kSliceBytes = 256 << 10;
+      Patience patience;
       while (r.stream->left() > 0) {
         auto bytes = co_await r.stream->next();
         if (!bytes.ok()) co_return false;  // the length is already announced
-        arm(kBodyStallTime);
-        bool sent = co_await stream_.write(*bytes);
-        if (!sent) co_return false;
+        for (Bytes left = *bytes; !left.empty();) {
+          Bytes slice = left.first(std::min(left.size(), kSliceBytes));
+          left = left.subspan(slice.size());
+          arm(patience.begin());
+          bool sent = co_await stream_.write(slice);
+          if (!sent) co_return false;
+          patience.transferred(slice.size());
+        }
         stats_.bytes_out.fetch_add(bytes->size(), std::memory_order_relaxed);
       }
     }
@@ -319,7 +358,6 @@ class Connection {
       if (n == 0) break;
       taken += n;
     }
-    timer_.cancel();
   }
 
   const std::string& date() {
@@ -339,7 +377,7 @@ class Connection {
   const std::string peer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   asio::steady_timer timer_;
-  std::chrono::steady_clock::time_point deadline_;
+  Clock::time_point deadline_;
   bool timer_running_ = false;
   std::vector<std::byte> buffer_;
   size_t begin_ = 0, end_ = 0;

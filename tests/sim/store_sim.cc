@@ -1,5 +1,6 @@
 // The store under simulated crashes: a seeded workload of puts, deletes, batches, blobs, expiry and
-// flushes by concurrent clients, cut off at any volume call, checked against a model.
+// flushes by concurrent clients, cut off at any volume call, with failed writes, failed syncs and
+// full volumes in between, checked against a model.
 //
 //   store_sim [--seeds N] [--from SEED] [--crashes N]     prints the failing seed
 //   store_sim --from SEED --seeds 1                        replays it
@@ -69,6 +70,8 @@ class World {
       faults.write_error = 0.01;
       faults.sync_error = 0.01;
     }
+    const bool full = !last && pick(8) == 0;  // the volume has little or no room left
+    disk_.capacity_bytes = full ? disk_.used_bytes() + pick(2 << 20) : UINT64_MAX;
     SimVolume volume(disk_, scheduler, rng_, faults);
     ChunkPool pool;
     StoreOptions options;
@@ -87,7 +90,9 @@ class World {
     bool clean = false;
     if (opened.has_value() && !volume.crashed()) {
       if (!opened->ok()) {
-        if (faults.write_error == 0) fail(seed_, cat("recovery refused: ", opened->message()));
+        if (faults.write_error == 0 && !(full && absl::IsResourceExhausted(*opened))) {
+          fail(seed_, cat("recovery refused: ", opened->message()));
+        }
       } else {
         settle(store->recovered());
         bool checked = false;
@@ -258,7 +263,9 @@ class World {
         case 3: {  // a batch over several keys
           std::vector<std::string> keys;
           std::vector<KeyHash> hashes;
-          for (uint64_t k = 0; k < 2 + pick(6); k++) keys.push_back(cat("key", pick(40)));
+          keys.resize(2 + pick(6));
+          for (auto& k : keys) k = cat("key", pick(40));
+          hashes.reserve(keys.size());
           for (auto& k : keys) hashes.push_back(ns.hash(k));
           StripeLocks lock(*store_);
           lock.lock(hashes);

@@ -24,8 +24,8 @@ std::string hmac_sha256(std::string_view key, std::string_view data) {
 namespace {
 
 constexpr std::string_view kAlgorithm = "AWS4-HMAC-SHA256";
-constexpr int64_t kSkewMs = 15 * 60 * 1000;
-constexpr int64_t kPresignedSecondsMax = 7 * 24 * 3600;
+constexpr int64_t kSkewMs = int64_t{15} * 60 * 1000;
+constexpr int64_t kPresignedSecondsMax = int64_t{7} * 24 * 3600;
 
 struct Parts {
   std::string access_key, date, region, service, signature, timestamp;
@@ -164,14 +164,14 @@ std::string Authenticator::signing_key(std::string_view access_key, std::string_
                                        std::string_view service) {
   std::string id = cat(access_key, "/", date, "/", region, "/", service);
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (cached_for_ == id) return cached_key_;
   }
   std::string key = hmac_sha256(cat("AWS4", secret), date);
   key = hmac_sha256(key, region);
   key = hmac_sha256(key, service);
   key = hmac_sha256(key, "aws4_request");
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   cached_for_ = id;
   cached_key_ = key;
   return key;

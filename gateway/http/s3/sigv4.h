@@ -4,11 +4,10 @@
 // Threads: any.
 #pragma once
 
-#include <absl/synchronization/mutex.h>
-
 #include <optional>
 #include <string>
 
+#include "core/mutex.h"
 #include "core/users.h"
 #include "gateway/http/message.h"
 #include "gateway/http/s3/errors.h"
@@ -43,7 +42,7 @@ class Authenticator {
   std::string signing_key(std::string_view access_key, std::string_view secret,
                           std::string_view date, std::string_view region, std::string_view service);
   const Users& users_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::string cached_for_ ABSL_GUARDED_BY(mutex_);
   std::string cached_key_ ABSL_GUARDED_BY(mutex_);
 };
