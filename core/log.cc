@@ -1,6 +1,7 @@
 #include "core/log.h"
 
 #include <algorithm>
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
@@ -377,6 +378,9 @@ awaitable<Status> Log::close() {
   Lsn last(tail().value() - 1);
   Status status = co_await wait_durable(last);
   while (preparing_ || flushing_) co_await clock_.sleep_ms(1);
+  // Behind the last steps of the last flush.
+  co_await asio::post(asio::bind_executor(executor_, asio::use_awaitable));
+  co_await asio::post(loop_, asio::use_awaitable);
   co_return status;
 }
 

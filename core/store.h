@@ -187,7 +187,8 @@ class Store {
 
   // ---- under the lock of the key's stripe ----
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash);
-  // A hint that these keys will be looked for; their stripes are locked.
+  // Hints: this stripe will be locked; these keys will be looked for, their stripes are locked.
+  void prefetch(KeyHash hash) const { __builtin_prefetch(&(*stripes_)[stripe_of(hash)], 1); }
   void prefetch(Namespace& ns, std::span<const KeyHash> hashes) { ns.index->prefetch(hashes); }
   // Makes the value of record.key what `record` says. A blob's reference passes to the store.
   // Errors change nothing: Unavailable (read-only), NotFound (the namespace was dropped),

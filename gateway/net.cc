@@ -44,15 +44,18 @@ void Poller::arm() {
   descriptor_->async_wait(asio::posix::stream_descriptor::wait_read,
                           [this](boost::system::error_code ec) {
                             if (ec) return;
-                            for (int turn = 0; turn < kTurnsMax && poll(); turn++) {
+                            for (size_t served = 0; served < kServedMax;) {
+                              const size_t n = poll();
+                              if (n == 0) break;
+                              served += n;
                             }
                             arm();  // fires again at once if more is ready
                           });
 }
 
-bool Poller::poll() {
+size_t Poller::poll() {
   int n = ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), 0);
-  if (n <= 0) return false;
+  if (n <= 0) return 0;
   count_ = static_cast<size_t>(n);
   for (at_ = 0; at_ < count_;) {
     epoll_event event = events_[at_++];
@@ -71,7 +74,7 @@ bool Poller::poll() {
     if (resume) resume();
   }
   at_ = count_ = 0;
-  return true;
+  return static_cast<size_t>(n);
 }
 
 PlainStream::PlainStream(tcp::socket socket) : executor_(socket.get_executor()) {
@@ -134,7 +137,9 @@ Status Listener::listen(const tcp::endpoint& endpoint) {
   return absl::OkStatus();
 }
 
-void Listener::start() { asio::co_spawn(*loops_.contexts.front(), accept(), asio::detached); }
+void Listener::start() {
+  if (acceptor_) asio::co_spawn(*loops_.contexts.front(), accept(), asio::detached);
+}
 
 void Listener::stop() {
   asio::post(*loops_.contexts.front(), [this] {

@@ -69,7 +69,6 @@ enum Flags : uint32_t {
   kBatch = 1 << 9,       // its changes are one batch
   kNoQueue = 1 << 10,    // runs at once inside MULTI: EXEC, DISCARD, RESET, …
   kBlobArgs = 1 << 11,   // takes words above the extent threshold
-  kNoScript = 1 << 12,
 };
 
 class Context;

@@ -91,7 +91,9 @@ void Engine::prepare(Session& session, Request& request) {
   request.hash = 0;
   if (row == nullptr || session.in_multi || !has_one_key(*row)) return;
   const auto key = static_cast<size_t>(row->first_key);
-  if (key < request.args.size()) request.hash = session.ns->hash(request.args[key]);
+  if (key >= request.args.size()) return;
+  request.hash = session.ns->hash(request.args[key]);
+  store().prefetch(request.hash);
 }
 
 void Engine::lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks) {

@@ -34,7 +34,6 @@ class Session {
   bool close_after_reply = false;
   bool no_evict = false;
   bool no_touch = false;
-  bool tls = false;
 
   // MULTI
   bool in_multi = false;

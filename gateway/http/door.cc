@@ -224,7 +224,6 @@ class Connection {
     request.method = std::string(message.method_string());
     request.target = std::string(message.target());
     request.peer = peer_;
-    request.tls = Stream::kTls;
     for (auto& field : message) {
       std::string name =
           lower(std::string_view(field.name_string().data(), field.name_string().size()));
@@ -403,17 +402,16 @@ Status Door::listen(const net::tcp::endpoint& endpoint) { return plain_.listen(e
 Status Door::listen_tls(const net::tcp::endpoint& endpoint,
                         std::shared_ptr<asio::ssl::context> tls) {
   tls_ = std::move(tls);
-  has_tls_ = true;
   return secure_.listen(endpoint);
 }
 
 void Door::start() {
   plain_.start();
-  if (has_tls_) secure_.start();
+  secure_.start();
 }
 void Door::stop() {
   plain_.stop();
-  if (has_tls_) secure_.stop();
+  secure_.stop();
 }
 
 template <class Stream>

@@ -40,7 +40,6 @@ class Door {
   Handler handler_;
   Stats stats_;
   std::shared_ptr<asio::ssl::context> tls_;
-  bool has_tls_ = false;
   net::Listener plain_;
   net::Listener secure_;
 };

@@ -34,7 +34,6 @@ struct Request {
   std::optional<uint64_t> content_length;
   Body* body = nullptr;  // never null while a handler runs
   std::string peer;
-  bool tls = false;
 
   std::string_view header(std::string_view name) const {
     auto it = headers.find(std::string(name));

@@ -32,7 +32,6 @@ class Connection {
         output_(session_->resp),
         args_(store_) {
     session_->authenticated = !server.auth_required;
-    session_->tls = Stream::kTls;
     input_.resize(kInputBytes);
   }
 
@@ -62,7 +61,8 @@ class Connection {
         if (store_.log().congested()) co_await wait_for_log();
         if (!output_.empty() &&
             (!more || output_.text().size() >= kOutputBytes || !output_.streams().empty())) {
-          bool sent = co_await send();
+          bool sent = sent_at_once();
+          if (!sent) sent = co_await send();
           if (!sent) co_return;
         }
       }
@@ -78,8 +78,18 @@ class Connection {
         }
       }
       make_room();
-      size_t n = co_await stream_.read_some(
-          {input_.data() + end_, std::min(input_.size() - end_, kReadBytes)});
+      const MutableBytes room{input_.data() + end_, std::min(input_.size() - end_, kReadBytes)};
+      size_t n;
+      if constexpr (Stream::kTls) {
+        n = co_await stream_.read_some(room);
+      } else {
+        ssize_t got = stream_.try_read(room);
+        while (got < 0) {
+          co_await stream_.readable();
+          got = stream_.try_read(room);
+        }
+        n = static_cast<size_t>(got);
+      }
       if (n == 0) co_return;
       end_ += n;
       server_.stats.bytes_in.fetch_add(n, std::memory_order_relaxed);
@@ -306,9 +316,37 @@ class Connection {
     (void)ignored;  // a failed log is reported by the next write
   }
 
+  bool must_wait() const {
+    return server_.durability == Durability::kAlways && seen_.valid() &&
+           !store_.log().is_durable(seen_);
+  }
+
+  // The common case, without a coroutine: answers that may leave now and that the socket takes.
+  // False: send() has to do it, or the rest.
+  bool sent_at_once() {
+    if (Stream::kTls || must_wait() || !output_.streams().empty()) return false;
+    const Bytes text = as_bytes(output_.text());
+    ssize_t n = stream_.try_write(text);
+    if (n != static_cast<ssize_t>(text.size())) {
+      sent_ = static_cast<size_t>(std::max<ssize_t>(n, 0));
+      return false;
+    }
+    finish_send();
+    return true;
+  }
+
+  void finish_send() {
+    seen_ = Lsn();
+    sent_ = 0;
+    server_.stats.bytes_out.fetch_add(output_.text().size(), std::memory_order_relaxed);
+    if (output_.errors > 0) {
+      server_.stats.error_replies.fetch_add(std::exchange(output_.errors, 0));
+    }
+    output_.clear();
+  }
+
   awaitable<bool> send() {
-    if (server_.durability == Durability::kAlways && seen_.valid() &&
-        !store_.log().is_durable(seen_)) {
+    if (must_wait()) {
       Status durable = co_await store_.log().wait_durable(seen_);
       if (!durable.ok()) {
         // What the answers promise did not happen: they are not sent.
@@ -316,22 +354,7 @@ class Connection {
         fail(cat("MISCONF ", durable.message()));
       }
     }
-    seen_ = Lsn();
-    server_.stats.bytes_out.fetch_add(output_.text().size(), std::memory_order_relaxed);
-    if (output_.errors > 0) {
-      server_.stats.error_replies.fetch_add(std::exchange(output_.errors, 0));
-    }
-    if (output_.streams().empty()) {
-      Bytes text = as_bytes(output_.text());
-      ssize_t n = stream_.try_write(text);
-      bool sent = n >= 0;
-      if (sent && static_cast<size_t>(n) < text.size()) {
-        sent = co_await stream_.write(text.subspan(static_cast<size_t>(n)));
-      }
-      output_.clear();
-      co_return sent;
-    }
-    size_t at = 0;
+    size_t at = sent_;
     for (auto& s : output_.streams()) {
       bool sent = co_await stream_.write(as_bytes(output_.text()).subspan(at, s.at - at));
       if (!sent) co_return false;
@@ -346,7 +369,7 @@ class Connection {
       s.blob.reset();
     }
     bool sent = co_await stream_.write(as_bytes(output_.text()).subspan(at));
-    output_.clear();
+    finish_send();
     co_return sent;
   }
 
@@ -366,7 +389,8 @@ class Connection {
   size_t begin_ = 0, end_ = 0;  // unread input
   std::vector<BlobRef> blobs_;  // streamed words of the command being read
   Output::Mark mark_{0, 0};
-  Lsn seen_;  // what the answers in output_ have to wait for
+  size_t sent_ = 0;  // of output_, already
+  Lsn seen_;         // what the answers in output_ have to wait for
   bool stream_word_ = false;
   bool deferred_ = false;
   bool failed_ = false;
@@ -395,13 +419,12 @@ Status Door::listen(const net::tcp::endpoint& endpoint) { return plain_.listen(e
 Status Door::listen_tls(const net::tcp::endpoint& endpoint,
                         std::shared_ptr<asio::ssl::context> tls) {
   tls_ = std::move(tls);
-  has_tls_ = true;
   return secure_.listen(endpoint);
 }
 
 void Door::start() {
   plain_.start();
-  if (has_tls_) secure_.start();
+  secure_.start();
   Executor first = server_.store.executors().front();
   asio::co_spawn(first, end_idle_sessions(), asio::detached);
 }
@@ -421,7 +444,7 @@ awaitable<void> Door::end_idle_sessions() {
 
 void Door::stop() {
   plain_.stop();
-  if (has_tls_) secure_.stop();
+  secure_.stop();
 }
 
 template <class Stream>

@@ -33,7 +33,6 @@ class Door {
   std::shared_ptr<asio::ssl::context> tls_;
   net::Listener plain_;
   net::Listener secure_;
-  bool has_tls_ = false;
 };
 
 }  // namespace cairn::resp

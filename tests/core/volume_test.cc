@@ -25,9 +25,9 @@ struct TempDirectory {
 template <bool kUring>
 struct Local {
   TempDirectory directory;
+  asio::io_context context{1};  // outlives the volume's threads, which post to it
   std::unique_ptr<LocalVolume> volume =
       std::move(*LocalVolume::open({directory.path + "/data", kUring}));
-  asio::io_context context{1};
   Volume& get() { return *volume; }
   template <class T>
   T run(awaitable<T> work) {
