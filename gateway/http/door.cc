@@ -21,8 +21,8 @@ constexpr Clock::duration kWatchTime = std::chrono::seconds(5);
 constexpr int64_t kBodyRateMin = 4 << 10;  // bytes per second
 constexpr size_t kConnectionsMax = 8192;
 
-// How long to wait for a peer that transfers a body: kBodyStallTime at first, less what it let us
-// wait, more by what it transferred, so that one who drips bytes is not waited for any longer than
+// How long to wait for a client that sends a body: kBodyStallTime at first, less what it let us
+// wait, more by what it sent, so that one who drips bytes is not waited for any longer than
 // one who stands still.
 class Patience {
  public:
@@ -30,7 +30,7 @@ class Patience {
     began_ = Clock::now();
     return left_;
   }
-  void transferred(size_t bytes) {
+  void received(size_t bytes) {
     auto earned =
         std::chrono::nanoseconds(static_cast<int64_t>(bytes) * 1'000'000'000 / kBodyRateMin);
     left_ = std::min(kBodyStallTime, left_ - (Clock::now() - began_) + earned);
@@ -83,7 +83,7 @@ class Connection {
       if (into.empty()) co_return size_t{0};
       c_.arm(patience_.begin());
       auto n = co_await read_some(into);
-      if (n.ok()) patience_.transferred(*n);
+      if (n.ok()) patience_.received(*n);
       co_return n;
     }
 
@@ -327,19 +327,12 @@ class Connection {
       if (!sent) co_return false;
     }
     if (has_body && r.stream) {
-      constexpr size_t kSliceBytes = 256 << 10;
-      Patience patience;
       while (r.stream->left() > 0) {
         auto bytes = co_await r.stream->next();
         if (!bytes.ok()) co_return false;  // the length is already announced
-        for (Bytes left = *bytes; !left.empty();) {
-          Bytes slice = left.first(std::min(left.size(), kSliceBytes));
-          left = left.subspan(slice.size());
-          arm(patience.begin());
-          bool sent = co_await stream_.write(slice);
-          if (!sent) co_return false;
-          patience.transferred(slice.size());
-        }
+        arm(kBodyStallTime);
+        bool sent = co_await stream_.write(*bytes);
+        if (!sent) co_return false;
         stats_.bytes_out.fetch_add(bytes->size(), std::memory_order_relaxed);
       }
     }

@@ -2,8 +2,9 @@
 // connection. Beast reads the header and chunked bodies; bodies with a length go from the socket
 // straight to whoever pulls them.
 //
-// Limits: header 16 KiB, header within 10 s; a body that stands still for 30 s, or moves at less
-// than 4 KiB/s for so long, ends the connection; idle 120 s; 8,192 connections.
+// Limits: header 16 KiB, header within 10 s; a body that stands still for 30 s, or comes at less
+// than 4 KiB/s for so long, or leaves at less than a 1 MiB chunk in 30 s (chunks are few), ends the
+// connection; idle 120 s; 8,192 connections.
 // Threads: start() and stop() once; a connection lives on one loop.
 #pragma once
 
