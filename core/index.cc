@@ -72,7 +72,7 @@ void Index::destroy_stripe(size_t stripe) {
   Part& part = (*block)[stripe % kBlockStripes];
   for (size_t i = 0; i < part.size();) {
     Segment* s = part.at(i).segment();
-    i += size_t{1} << (part.depth - s->depth);
+    i += part.span(s);
     for (uint32_t k = 0; k < s->capacity; k++) {
       if (s->slots[k] != 0) Entry::destroy(pointer(s->slots[k]));
     }
@@ -138,9 +138,9 @@ Index::Segment* Index::resize(Segment* s, uint32_t capacity) {
 }
 
 void Index::Part::set(size_t slot, SegmentRef ref) {
-  const size_t span = size_t{1} << (depth - ref.segment()->depth);
-  const size_t first = slot & ~(span - 1);
-  for (size_t i = first; i < first + span; i++) at(i) = ref;
+  const size_t n = span(ref.segment());
+  const size_t first = slot & ~(n - 1);
+  for (size_t i = first; i < first + n; i++) at(i) = ref;
 }
 
 // Stripes fill at one pace. With one size for all they would split together, and the memory they
@@ -188,10 +188,9 @@ void Index::grow(Part& part, KeyHash for_hash) {
   for (uint32_t k = 0; k < s->capacity; k++) {
     if (s->slots[k] != 0) place(half[side[k]], s->slots[k]);
   }
-  const size_t span = size_t{1} << (part.depth - depth);  // of each half
-  const size_t first = at & ~(2 * span - 1);
+  const size_t first = at & ~(part.span(s) - 1);
   part.set(first, SegmentRef(half[0]));
-  part.set(first + span, SegmentRef(half[1]));
+  part.set(first + part.span(half[0]), SegmentRef(half[1]));
   free_segment(s);
 }
 
@@ -298,12 +297,12 @@ KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry
   const Part* p = part(stripe);
   if (p == nullptr || p->size() == 0) return 0;
   size_t i = stripe_of(from) == stripe ? directory_slot(from, p->depth) : 0;
-  i &= ~((size_t{1} << (p->depth - p->at(i).segment()->depth)) - 1);
+  i &= ~(p->span(p->at(i).segment()) - 1);
   size_t found = 0;
   std::vector<std::pair<KeyHash, Entry*>> here;
   while (i < p->size()) {
     const Segment* s = p->at(i).segment();
-    i += size_t{1} << (p->depth - s->depth);
+    i += p->span(s);
     here.clear();
     for (uint32_t k = 0; k < s->capacity; k++) {
       if (s->slots[k] == 0) continue;

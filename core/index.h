@@ -109,7 +109,7 @@ class Index {
       for (uint32_t k = 0; k < s->capacity; k++) {
         if (s->slots[k] != 0) fn(pointer(s->slots[k]));
       }
-      i += size_t{1} << (part->depth - s->depth);
+      i += part->span(s);
     }
   }
 
@@ -157,6 +157,8 @@ class Index {
     size_t size() const { return depth == 0 && !only ? 0 : size_t{1} << depth; }
     const SegmentRef& at(size_t i) const { return depth == 0 ? only : directory[i]; }
     SegmentRef& at(size_t i) { return depth == 0 ? only : directory[i]; }
+    // How many neighbours in the directory name this segment.
+    size_t span(const Segment* s) const { return size_t{1} << (depth - s->depth); }
     // The segment that holds `slot` of the directory is now `ref`, wherever it is named.
     void set(size_t slot, SegmentRef ref);
   };

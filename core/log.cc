@@ -167,10 +167,10 @@ void Log::release_waiters() {
                  std::make_move_iterator(waiters_.end()));
     waiters_.erase(keep, waiters_.end());
   }
-  while (!ready.empty()) {  // those of one executor in their order
+  while (!ready.empty()) {
     const Executor executor = ready.front().executor;
-    auto others = std::stable_partition(ready.begin(), ready.end(),
-                                        [&](const Waiter& w) { return w.executor == executor; });
+    auto others = std::partition(ready.begin(), ready.end(),
+                                 [&](const Waiter& w) { return w.executor == executor; });
     std::vector<Waiter> group(std::make_move_iterator(ready.begin()),
                               std::make_move_iterator(others));
     ready.erase(ready.begin(), others);

@@ -70,22 +70,20 @@ io_uring_sqe* RingService::next_sqe() {
   }
   inflight_++;
   if (!armed_) arm();
+  if (!std::exchange(flush_posted_, true)) {
+    asio::post(context_, [this] { flush(); });
+  }
   return sqe;
 }
 
-void RingService::submit() {
+void RingService::flush() {
+  flush_posted_ = false;
   int rc = io_uring_submit(&ring_);
-  // The completion queue is full: what has completed is reaped first.
-  if (rc == -EAGAIN || rc == -EBUSY) submit_later();
-}
-
-void RingService::submit_later() {
-  if (std::exchange(submit_posted_, true)) return;
-  asio::post(context_, [this] {
-    submit_posted_ = false;
-    if (*ring_.cq.koverflow != 0 || io_uring_cq_ready(&ring_) > 0) reap();
-    submit();
-  });
+  if (rc == -EAGAIN || rc == -EBUSY) {  // the completion queue is full: reap, then try again
+    reap();
+    flush_posted_ = true;
+    asio::post(context_, [this] { flush(); });
+  }
 }
 
 void RingService::arm() {

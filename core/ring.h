@@ -30,10 +30,9 @@ class RingService : public asio::execution_context::service {
   // Whether the kernel lets this process use io_uring at all; says why not.
   static Status probe();
 
-  // Runs one operation and gives the kernel's result: bytes, or a negative errno. `urgent`: it goes
-  // to the kernel now, not at the end of this turn of the loop.
+  // Runs one operation and gives the kernel's result: bytes, or a negative errno.
   template <class Prepare>  // void(io_uring_sqe*)
-  awaitable<int> run(Prepare prepare, bool urgent = false) {
+  awaitable<int> run(Prepare prepare) {
     Op op;
     co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(int)>(
         [&](auto handler) {
@@ -41,7 +40,6 @@ class RingService : public asio::execution_context::service {
           io_uring_sqe* sqe = next_sqe();
           prepare(sqe);
           io_uring_sqe_set_data(sqe, &op);
-          urgent ? submit() : submit_later();
         },
         asio::use_awaitable);
   }
@@ -63,13 +61,12 @@ class RingService : public asio::execution_context::service {
   void open_ring();
   void arm();
   void reap();
-  void submit();
-  void submit_later();
+  void flush();
 
   asio::io_context& context_;
   io_uring ring_{};
   bool ring_open_ = false;
-  bool submit_posted_ = false;
+  bool flush_posted_ = false;
   bool armed_ = false;
   unsigned inflight_ = 0;
   MutableBytes fixed_;

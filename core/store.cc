@@ -39,15 +39,10 @@ void StripeLocks::lock(KeyHash hash) {
 
 void StripeLocks::lock(std::span<const KeyHash> hashes) {
   assert(!any());
-  many_.resize(hashes.size());
-  auto& stripes = *store_.stripes_;
-  for (size_t i = 0; i < hashes.size(); i++) {
-    many_[i] = static_cast<uint32_t>(stripe_of(hashes[i]));
-    __builtin_prefetch(&stripes[many_[i]], 1);
-  }
+  for (KeyHash h : hashes) many_.push_back(static_cast<uint32_t>(stripe_of(h)));
   std::sort(many_.begin(), many_.end());
   many_.erase(std::unique(many_.begin(), many_.end()), many_.end());
-  for (uint32_t s : many_) stripes[s].mutex.lock();
+  for (uint32_t s : many_) (*store_.stripes_)[s].mutex.lock();
 }
 
 void StripeLocks::lock_all() {

@@ -97,7 +97,7 @@ void Engine::prepare(Session& session, Request& request) {
 }
 
 void Engine::lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks) {
-  absl::InlinedVector<KeyHash, 32> hashes;
+  absl::InlinedVector<KeyHash, kGroupMax> hashes;
   for (const Request& r : requests) hashes.push_back(r.hash);
   locks.lock(hashes);
   store().prefetch(*session.ns, hashes);

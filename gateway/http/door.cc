@@ -87,6 +87,10 @@ class Connection {
       co_return n;
     }
 
+    bool done() const { return chunked_ ? parser_.is_done() : left_ == 0; }
+    bool wants_continue() const { return expects_continue_; }
+    uint64_t left() const { return chunked_ ? UINT64_MAX : left_; }
+
    private:
     awaitable<StatusOr<size_t>> read_some(MutableBytes into) {
       // Even before an empty body: botocore 1.29 stalls on the request after one that got none.
@@ -111,12 +115,6 @@ class Connection {
       co_return n;
     }
 
-   public:
-    bool done() const { return chunked_ ? parser_.is_done() : left_ == 0; }
-    bool wants_continue() const { return expects_continue_; }
-    uint64_t left() const { return chunked_ ? UINT64_MAX : left_; }
-
-   private:
     awaitable<StatusOr<size_t>> read_chunked(MutableBytes into) {
       auto& sink = parser_.get().body();
       for (;;) {

@@ -82,7 +82,7 @@ class Connection {
       size_t n;
       if constexpr (Stream::kTls) {
         n = co_await stream_.read_some(room);
-      } else {
+      } else {  // the same without a coroutine of its own, once for every unpipelined command
         ssize_t got = stream_.try_read(room);
         while (got < 0) {
           co_await stream_.readable();
@@ -324,7 +324,7 @@ class Connection {
   // The common case, without a coroutine: answers that may leave now and that the socket takes.
   // False: send() has to do it, or the rest.
   bool sent_at_once() {
-    if (Stream::kTls || must_wait() || !output_.streams().empty()) return false;
+    if (must_wait() || !output_.streams().empty()) return false;
     const Bytes text = as_bytes(output_.text());
     ssize_t n = stream_.try_write(text);
     if (n != static_cast<ssize_t>(text.size())) {

@@ -147,6 +147,8 @@ class Differential(Case):
         def pack(words):
             return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
         big = os.urandom(70000)
+        self.peer.client.config_set("requirepass", PASSWORD)
+        self.addCleanup(self.peer.client.config_set, "requirepass", "")
         for seed in range(20):
             r = random.Random(1000 + seed)
             out = pack([b"AUTH", PASSWORD.encode()]) if seed % 2 else b"AUTH %s\r\n" % PASSWORD.encode()
@@ -175,10 +177,7 @@ class Differential(Case):
                     out += pack([b"DISCARD"])
                 out += words[0] + b"\r\n" if len(words) == 1 and x < 0.03 else pack(words)
             out += pack([b"QUIT"])  # redis-server drops its answers when only the sending side closes
-            theirs = redis.Redis(port=self.peer.port)
-            theirs.config_set("requirepass", PASSWORD)
             b = raw(self.peer.port, out, shut=False)
-            redis.Redis(port=self.peer.port, password=PASSWORD).config_set("requirepass", "")
             a = raw(self.server.resp, out, shut=False)
             if a != b:
                 at = next(i for i in range(min(len(a), len(b)) + 1) if a[i:i + 1] != b[i:i + 1])
