@@ -23,6 +23,10 @@ void Entry::fill(const RecordView& r, Lsn version) {
     std::memcpy(p, &r.expire_ms, 8);
     p += 8;
   }
+  if (r.has_origin()) {
+    std::memcpy(p, &r.version, 8);
+    p += 8;
+  }
   if (has_meta) {
     auto n = static_cast<uint32_t>(r.meta.size());
     std::memcpy(p, &n, 4);
@@ -39,8 +43,8 @@ void Entry::fill(const RecordView& r, Lsn version) {
 
 Entry* Entry::make(const RecordView& r, Lsn lsn) {
   assert(r.key.size() <= kKeyBytesMax);
-  size_t bytes = sizeof(Entry) + (r.has_expiry() ? 8 : 0) + (r.meta.empty() ? 0 : 4) +
-                 r.key.size() + r.meta.size() + r.value.size();
+  size_t bytes = sizeof(Entry) + (r.has_expiry() ? 8 : 0) + (r.has_origin() ? 8 : 0) +
+                 (r.meta.empty() ? 0 : 4) + r.key.size() + r.meta.size() + r.value.size();
   void* memory = std::malloc(bytes);
   if (memory == nullptr) throw std::bad_alloc();
   auto* entry = new (memory) Entry;
@@ -62,20 +66,17 @@ void Entry::destroy(Entry* entry) { std::free(entry); }
 // ---- the table ----
 
 Index::~Index() {
-  for (size_t stripe = 0; stripe < kStripes; stripe++) destroy_stripe(stripe);
+  for (size_t stripe = 0; stripe < kStripes; stripe++) take_all(stripe, Entry::destroy);
   for (auto& slot : blocks_) delete slot.load();
 }
 
-void Index::destroy_stripe(size_t stripe) {
+void Index::clear_stripe(size_t stripe) {
   PartBlock* block = blocks_[stripe / kBlockStripes].load();
   if (block == nullptr) return;
   Part& part = (*block)[stripe % kBlockStripes];
   for (size_t i = 0; i < part.size();) {
     Segment* s = part.at(i).segment();
     i += part.span(s);
-    for (uint32_t k = 0; k < s->capacity; k++) {
-      if (s->slots[k] != 0) Entry::destroy(pointer(s->slots[k]));
-    }
     size_.fetch_sub(s->count, std::memory_order_relaxed);
     free_segment(s);
   }

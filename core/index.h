@@ -35,9 +35,9 @@ using KeyHash = uint64_t;
 KeyHash hash_key(std::string_view key, uint64_t seed);  // never 0
 inline size_t stripe_of(KeyHash hash) { return hash >> (64 - kStripeBits); }
 
-// Layout: Entry, expiry (8, if any), meta size (4, if any), key, meta, value.
+// Layout: Entry, expiry (8, if any), version (8, if any), meta size (4, if any), key, meta, value.
 struct Entry {
-  Lsn lsn;
+  Lsn lsn;  // where its record lies
   uint32_t value_size;
   uint16_t key_size;
   uint8_t flags;  // as in the record
@@ -52,9 +52,16 @@ struct Entry {
     return ms;
   }
   bool expired(int64_t now_ms) const { return has_expiry() && expire_ms() <= now_ms; }
+  bool has_origin() const { return flags & kRecordHasOrigin; }
+  // The LSN under which the value was written; the cleaner may have moved the record since.
+  Lsn version() const {
+    Lsn v = lsn;
+    if (has_origin()) std::memcpy(&v, body() + (has_expiry() ? 8 : 0), 8);
+    return v;
+  }
   uint32_t meta_size() const {
     uint32_t n = 0;
-    if (has_meta) std::memcpy(&n, body() + (has_expiry() ? 8 : 0), 4);
+    if (has_meta) std::memcpy(&n, body() + (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0), 4);
     return n;
   }
   std::string_view key() const { return {body() + head_bytes(), key_size}; }
@@ -63,8 +70,16 @@ struct Entry {
   size_t bytes() const {
     return sizeof(Entry) + head_bytes() + key_size + meta_size() + value_size;
   }
+  // To write the value anew; where it came from is left out.
   RecordView record(NamespaceId ns) const {
-    return {RecordType::kPut, flags, ns, expire_ms(), key(), meta(), value()};
+    auto f = static_cast<uint8_t>(flags & ~kRecordHasOrigin);
+    return {RecordType::kPut, f, ns, expire_ms(), key(), meta(), value()};
+  }
+  // Size of its record in the log.
+  uint64_t record_bytes() const {
+    return round_up(sizeof(RecordHeader) + (has_expiry() ? 8 : 0) + (has_origin() ? 16 : 0) +
+                        key_size + meta_size() + value_size,
+                    8);
   }
 
   // A new entry with the contents of a put record.
@@ -74,19 +89,28 @@ struct Entry {
   static void destroy(Entry* entry);
 
  private:
-  size_t head_bytes() const { return (has_expiry() ? 8 : 0) + (has_meta ? 4 : 0); }
+  size_t head_bytes() const {
+    return (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0) + (has_meta ? 4 : 0);
+  }
   const char* body() const { return reinterpret_cast<const char*>(this + 1); }
   char* body() { return reinterpret_cast<char*>(this + 1); }
   void fill(const RecordView& record, Lsn lsn);
 };
 static_assert(sizeof(Entry) == 16);
 
+class Namespace;
+
 class Index {
  public:
-  explicit Index(uint64_t hash_seed) : hash_seed_(hash_seed) {}
+  // `owner`: whose keys these are; the index does not look at it.
+  explicit Index(uint64_t hash_seed, Namespace* owner = nullptr)
+      : owner(owner), hash_seed_(hash_seed) {}
   ~Index();
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
+
+  Namespace* const owner;
+  std::atomic<bool> retired{false};  // its namespace goes on with another one
 
   Entry* find(std::string_view key, KeyHash hash) const;
   // The key must not be there. The index owns the entry from now on.
@@ -122,8 +146,12 @@ class Index {
   // the stripe has no more.
   KeyHash scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry*>& out) const;
   Entry* random(size_t stripe, uint64_t random) const;
-  // Frees all entries of a stripe.
-  void destroy_stripe(size_t stripe);
+  // Empties a stripe; fn(Entry*) gets each of its entries to own.
+  template <class Fn>
+  void take_all(size_t stripe, Fn fn) {
+    for_each(stripe, fn);
+    clear_stripe(stripe);
+  }
 
  private:
   static constexpr uint32_t kSegmentSlotsMax = 512;
@@ -184,6 +212,7 @@ class Index {
   static void place(Segment* segment, uint64_t slot);
   Segment* resize(Segment* segment, uint32_t capacity);
   void grow(Part& part, KeyHash hash);
+  void clear_stripe(size_t stripe);  // the entries are not freed
   static uint64_t* find_slot(const Part& part, std::string_view key, KeyHash hash);
 
   const uint64_t hash_seed_;

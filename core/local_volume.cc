@@ -8,13 +8,16 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
+#include "core/errors.h"
 #include "core/mutex.h"
 #include "core/ring.h"
 #include "core/text.h"
@@ -43,7 +46,7 @@ Status error_of(int error, std::string_view what, std::string_view where, uint64
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
-      return absl::ResourceExhaustedError(text);
+      return disk_full(text.c_str());
     case EIO:
       return absl::DataLossError(text);
     case EACCES:
@@ -82,19 +85,15 @@ class DirectoryVolume : public LocalVolume {
 
   awaitable<Status> create(FileId file, uint64_t reserve_bytes) override {
     co_return co_await blocking([=, this]() -> Status {
-      std::string name = to_string(file);
-      int fd = ::openat(dir_->number, name.c_str(),
-                        O_RDWR | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC, 0600);
-      if (fd < 0 && errno == EINVAL) {  // a file system without O_DIRECT, tmpfs say
-        fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-      }
-      if (fd < 0) return error_of(errno, "cannot create", path(file), 0);
-      auto handle = std::make_shared<Fd>(fd);
-      if (reserve_bytes > 0) {
-        int rc = ::posix_fallocate(fd, 0, static_cast<off_t>(reserve_bytes));
-        if (rc != 0 && rc != EOPNOTSUPP && rc != EINVAL) {
+      const std::string name = to_string(file);
+      const bool spare = reserve_bytes > 0 && take_spare(name, reserve_bytes);
+      auto handle = std::make_shared<Fd>(open_file(name, spare ? 0 : O_CREAT | O_EXCL));
+      if (handle->number < 0) return error_of(errno, "cannot create", path(file), 0);
+      if (reserve_bytes > 0 && !spare) {
+        Status reserved = reserve(handle->number, file, reserve_bytes);
+        if (!reserved.ok()) {
           ::unlinkat(dir_->number, name.c_str(), 0);
-          return error_of(rc, "cannot reserve space for", path(file), 0);
+          return reserved;
         }
       }
       MutexLock lock(mutex_);
@@ -128,6 +127,7 @@ class DirectoryVolume : public LocalVolume {
         MutexLock lock(mutex_);
         open_.erase(file);
       }
+      if (file.kind == FileKind::kSegment && keep_spare(to_string(file))) return absl::OkStatus();
       if (::unlinkat(dir_->number, to_string(file).c_str(), 0) != 0) {
         return error_of(errno, "cannot remove", path(file), 0);
       }
@@ -157,13 +157,68 @@ class DirectoryVolume : public LocalVolume {
       MutexLock lock(mutex_);
       if (auto it = open_.find(file); it != open_.end()) return it->second;
     }
-    std::string name = to_string(file);
-    int fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
-    if (fd < 0 && errno == EINVAL) fd = ::openat(dir_->number, name.c_str(), O_RDWR | O_CLOEXEC);
-    if (fd < 0) return error_of(errno, "cannot open", path(file), 0);
-    auto handle = std::make_shared<Fd>(fd);
+    auto handle = std::make_shared<Fd>(open_file(to_string(file), 0));
+    if (handle->number < 0) return error_of(errno, "cannot open", path(file), 0);
     MutexLock lock(mutex_);
     return open_.try_emplace(file, std::move(handle)).first->second;
+  }
+
+  int open_file(const std::string& name, int flags) {
+    flags |= O_RDWR | O_CLOEXEC;
+    int fd = ::openat(dir_->number, name.c_str(), flags | O_DIRECT, 0600);
+    // A file system without O_DIRECT, tmpfs say.
+    if (fd < 0 && errno == EINVAL) fd = ::openat(dir_->number, name.c_str(), flags, 0600);
+    return fd;
+  }
+
+  // Zeros all over the file: a later write with a data sync then changes no file metadata. Measured
+  // (4 KiB, 6.18, ext4): 155 µs into written blocks, 314 µs into blocks that were only reserved.
+  Status reserve(int fd, FileId file, uint64_t bytes) {
+    int rc = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+    if (rc != 0 && rc != EOPNOTSUPP && rc != EINVAL) {
+      return error_of(rc, "cannot reserve space for", path(file), 0);
+    }
+    AlignedBuffer zeros(std::min<uint64_t>(bytes, 1 << 20));
+    std::memset(zeros.data(), 0, zeros.size());
+    for (uint64_t at = 0; at < bytes;) {
+      ssize_t n = ::pwrite(fd, zeros.data(), std::min<uint64_t>(zeros.size(), bytes - at),
+                           static_cast<off_t>(at));
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return error_of(n < 0 ? errno : EIO, "cannot write", path(file), at);
+      at += static_cast<uint64_t>(n);
+    }
+    if (::fdatasync(fd) != 0) return error_of(errno, "cannot sync", path(file), 0);
+    return absl::OkStatus();
+  }
+
+  // A removed segment is kept under another name to become a new one: a log that is cleaned as fast
+  // as it grows then writes no zeros, which would double what it writes.
+  static constexpr size_t kSparesMax = 2;
+  static std::string spare_name(size_t i) { return cat("spare-", i); }
+
+  bool keep_spare(const std::string& name) {
+    MutexLock lock(spares_mutex_);
+    for (size_t i = 0; i < kSparesMax; i++) {
+      if (::renameat2(dir_->number, name.c_str(), dir_->number, spare_name(i).c_str(),
+                      RENAME_NOREPLACE) == 0) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  bool take_spare(const std::string& name, uint64_t bytes) {
+    MutexLock lock(spares_mutex_);
+    for (size_t i = 0; i < kSparesMax; i++) {
+      struct stat st;
+      if (::fstatat(dir_->number, spare_name(i).c_str(), &st, 0) == 0 &&
+          static_cast<uint64_t>(st.st_size) == bytes &&
+          ::renameat2(dir_->number, spare_name(i).c_str(), dir_->number, name.c_str(),
+                      RENAME_NOREPLACE) == 0) {
+        return true;
+      }
+    }
+    return false;
   }
 
   std::string path(FileId file) const { return cat(directory_, "/", to_string(file)); }
@@ -210,6 +265,7 @@ class DirectoryVolume : public LocalVolume {
   const Executor log_executor_ = log_thread_.get_executor();
 
  private:
+  Mutex spares_mutex_;
   Mutex mutex_;
   absl::flat_hash_map<FileId, std::shared_ptr<Fd>> open_ ABSL_GUARDED_BY(mutex_);
 };

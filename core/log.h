@@ -4,8 +4,11 @@
 // Threads: append, tail, durable, when_durable and tick from any; start and close once, from a
 // coroutine on the loop. Its I/O runs where the volume wants it (Volume::log_executor), so that a
 // sync waits for no turn of a busy loop; new segments are prepared on the loop.
-// Memory: frames of 256 KiB, kept for reuse; congested() says when more than kPendingMax waits for
-// the device, and callers that can wait then do so before they append more.
+// Space: kAhead segments are prepared beyond the open one. When the volume has no room for more,
+// what is left of them is a reserve: the last of it is the cleaner's, the last but that deletions
+// may use too, and puts are refused (admit) until there is room again. Memory: frames of 256 KiB,
+// kept for reuse; congested() says when more than kPendingMax waits for the device, and callers
+// that can wait then do so before they append more.
 //
 // Invariants
 //  1. Records are in LSN order in the log; an append that returned before another began has the
@@ -22,6 +25,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/clock.h"
@@ -31,12 +35,16 @@
 
 namespace cairn {
 
+// What a record is appended for; says how far into the reserve it may reach.
+enum class Need : uint8_t { kPut, kDelete, kClean };
+
 struct LogStart {
   uint64_t store = 0;
   uint32_t epoch = 0;  // already durable, larger than any before
   uint64_t segment_bytes = 0;
-  SegmentId segment;  // the new segment to open
-  Lsn previous_end;   // proven end of the log so far
+  SegmentId segment;                              // the new segment to open
+  Lsn previous_end;                               // proven end of the log so far
+  std::vector<std::pair<SegmentId, Lsn>> sealed;  // the segments before it, with their ends
 };
 
 class Log {
@@ -62,7 +70,30 @@ class Log {
   bool is_durable(Lsn lsn) const { return lsn < durable(); }
   Lsn tail() const;
   Status status() const;  // OK while the log takes writes
-  bool congested() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
+  // Whether a record may be appended: status(), or ResourceExhausted for want of space.
+  Status admit(Need need) const {
+    if (!trouble_.load(std::memory_order_acquire)) return absl::OkStatus();
+    return admit_slow(need);
+  }
+  bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
+  bool congested() const { return held_.load(std::memory_order_relaxed) || backlogged(); }
+  // While held, congested() is true: the cleaner is too far behind.
+  void hold(bool held) { held_.store(held, std::memory_order_relaxed); }
+
+  // The segment that is written now; all before it are sealed, and durable once durable() is past
+  // their end. Those prepared after it hold nothing yet.
+  SegmentId open_segment() const { return SegmentId(open_number_.load(std::memory_order_acquire)); }
+  // The oldest segment, if it is sealed, with its end; and how many are.
+  std::optional<std::pair<SegmentId, Lsn>> oldest_sealed() const;
+  size_t sealed_segments() const;
+  void forget_oldest();  // its file is gone
+  uint64_t segment_bytes() const { return start_.segment_bytes; }
+  uint64_t prepared_segments() const { return prepared_count_.load(std::memory_order_relaxed); }
+  bool full() const { return full_.load(std::memory_order_relaxed); }
+  // How much may still be appended if no segment can be made any more.
+  uint64_t room() const;
+  // Room may have come: makes the segments that could not be made before.
+  void retry_prepare();
 
   // Calls `done` on `executor` once the record is durable (or the log failed), asking for a sync
   // now. All that become ready together for one executor go there together.
@@ -77,7 +108,7 @@ class Log {
   void note_time(Lsn lsn, int64_t wall_ms);
 
   struct Stats {
-    uint64_t frames = 0, syncs = 0, bytes = 0;
+    uint64_t frames = 0, syncs = 0, bytes = 0, record_bytes = 0;
   };
   Stats stats() const;
 
@@ -85,6 +116,7 @@ class Log {
   static constexpr uint64_t kFrameBytes = 256 << 10;
   static constexpr uint64_t kWriteBytes = 128 << 10;  // written at once, whoever waits
   static constexpr uint64_t kPendingMax = 4 << 20;
+  static constexpr size_t kAhead = 2;
 
   struct Frame {
     AlignedBuffer buffer;
@@ -103,7 +135,9 @@ class Log {
   awaitable<Status> flush_once();
   awaitable<Status> write_frame(Frame& frame, WriteMode mode, Lsn durable);
   awaitable<Status> open_segment(SegmentId segment, Lsn previous_end);
-  awaitable<Status> prepare_segment(SegmentId segment);
+  void start_prepare();
+  awaitable<void> prepare();
+  Status admit_slow(Need need) const;
   void fail(const Status& status);
   void release_waiters();
   SegmentId segment_of(uint64_t lsn) const { return SegmentId(lsn / start_.segment_bytes); }
@@ -117,10 +151,17 @@ class Log {
 
   // Owned by the flush coroutine, one at a time.
   SegmentId open_segment_;
-  SegmentId prepared_segment_;           // written by the preparation
-  std::atomic<bool> preparing_ = false;  // orders prepared_segment_
-  bool unsynced_ = false;                // plain writes since the last sync
+  bool unsynced_ = false;  // plain writes since the last sync
   Lsn written_end_;
+
+  std::atomic<uint64_t> open_number_{UINT64_MAX};  // open_segment_, for others
+  std::atomic<uint64_t> prepared_end_{0};          // number after the last prepared segment
+  std::atomic<size_t> prepared_count_{0};
+  std::atomic<bool> preparing_{false};
+  std::atomic<bool> full_{false};     // a segment could not be made for want of space
+  std::atomic<bool> trouble_{false};  // full_ or failed_
+  std::atomic<bool> held_{false};
+  std::atomic<uint64_t> tail_{0};  // written under mutex_
 
   std::atomic<uint64_t> durable_{0};
   std::atomic<uint64_t> pending_bytes_{0};
@@ -129,6 +170,7 @@ class Log {
 
   mutable Mutex mutex_;
   std::unique_ptr<Frame> active_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::pair<SegmentId, Lsn>> sealed_segments_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::unique_ptr<Frame>> sealed_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Frame>> free_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_start_ ABSL_GUARDED_BY(mutex_) = 0;  // where the next frame goes
@@ -142,6 +184,7 @@ class Log {
   };
   std::vector<Waiter> waiters_ ABSL_GUARDED_BY(wait_mutex_);
   Status status_ ABSL_GUARDED_BY(wait_mutex_);
+  Status prepare_status_ ABSL_GUARDED_BY(wait_mutex_);
   std::atomic<bool> failed_{false};
   std::vector<std::pair<uint64_t, int64_t>> times_ ABSL_GUARDED_BY(wait_mutex_);
 };

@@ -1,12 +1,16 @@
-// The bytes of the log, version 1. All integers are little-endian.
+// The bytes of the log, version 2. All integers are little-endian.
 //
 //   log       = segment*                     segment N in file segment-N
 //   segment   = header frame* rest           `segment_bytes` long (64 MiB unless set at creation)
 //   header    = SegmentHeader, padded with zeros to one block
 //   frame     = FrameHeader record+ padding  starts and ends on a block; one write, one atomic unit
-//   record    = RecordHeader expiry? key meta value padding     padded to 8 bytes
+//   record    = RecordHeader expiry? origin? key meta value padding     padded to 8 bytes
 //   expiry    = i64 Unix milliseconds, there iff flags & kRecordHasExpiry
-//   rest      = anything: zeros, or frames of an earlier life, which no checksum accepts
+//   origin    = u64 version  i64 Unix milliseconds, there iff flags & kRecordHasOrigin: the LSN and
+//               the time at which the value was written, in a copy that the cleaner made
+//   rest      = anything: zeros, or what another segment or life left, which no checksum accepts
+//
+// Version 1 had no origin; it is read as it is.
 //
 // A frame is whole or it is not there: a batch of records never spans frames, so it is too.
 // Checksums are CRC32C seeded with place_seed(store, segment, offset in segment), and the epoch is
@@ -24,7 +28,7 @@ namespace cairn {
 
 static_assert(std::endian::native == std::endian::little, "the formats are written in place");
 
-inline constexpr uint32_t kLogVersion = 1;
+inline constexpr uint32_t kLogVersion = 2;
 inline constexpr uint32_t kSegmentMagic = 0x47534e43;  // "CNSG"
 inline constexpr uint32_t kFrameMagic = 0x52464e43;    // "CNFR"
 
@@ -62,12 +66,13 @@ enum class RecordType : uint8_t {
   kDelete = 2,           // key is gone
   kNamespaceCreate = 3,  // key is the name of namespace `ns`, meta its properties
   kNamespaceDrop = 4,    // namespace `ns` and all in it is gone
-  kNamespaceFlush = 5,   // all keys of `ns` with a smaller LSN are gone
+  kNamespaceFlush = 5,   // all keys of `ns` with a smaller LSN are gone; no `ns`: of databases 0-15
 };
 
 // Low nibble of flags; the high nibble is the ValueType.
 inline constexpr uint8_t kRecordHasExpiry = 1;
 inline constexpr uint8_t kRecordIsBlob = 2;  // value is a blob reference (core/blob_ref.h)
+inline constexpr uint8_t kRecordHasOrigin = 4;
 
 struct RecordHeader {
   uint32_t crc;  // of all that follows in the record, padding left out
@@ -90,10 +95,14 @@ struct RecordView {
   std::string_view key;
   std::string_view meta;
   std::string_view value;
+  Lsn version = {};     // meaningful iff flags & kRecordHasOrigin
+  int64_t wall_ms = 0;  // likewise
 
   bool has_expiry() const { return flags & kRecordHasExpiry; }
+  bool has_origin() const { return flags & kRecordHasOrigin; }
   uint64_t unpadded_size() const {
-    return sizeof(RecordHeader) + (has_expiry() ? 8 : 0) + key.size() + meta.size() + value.size();
+    return sizeof(RecordHeader) + (has_expiry() ? 8 : 0) + (has_origin() ? 16 : 0) + key.size() +
+           meta.size() + value.size();
   }
   uint64_t size() const { return round_up(unpadded_size(), 8); }
 };
@@ -114,6 +123,10 @@ inline void encode_record(const RecordView& r, uint32_t epoch, uint32_t seed, st
     p += n;
   };
   if (r.has_expiry()) put(&r.expire_ms, 8);
+  if (r.has_origin()) {
+    put(&r.version, 8);
+    put(&r.wall_ms, 8);
+  }
   put(r.key.data(), r.key.size());
   put(r.meta.data(), r.meta.size());
   put(r.value.data(), r.value.size());
@@ -131,7 +144,8 @@ inline std::optional<RecordView> decode_record(Bytes from, uint32_t epoch, uint3
   RecordView r;
   r.flags = h.flags;
   // 64-bit sums of 32-bit lengths cannot overflow.
-  uint64_t body = (r.has_expiry() ? 8u : 0u) + uint64_t{h.key_size} + h.meta_size + h.value_size;
+  uint64_t body = (r.has_expiry() ? 8u : 0u) + (r.has_origin() ? 16u : 0u) + uint64_t{h.key_size} +
+                  h.meta_size + h.value_size;
   if (h.epoch != epoch || body > from.size() - sizeof(h)) return std::nullopt;
   if (crc32c(seed, from.subspan(4, sizeof(h) - 4 + body)) != h.crc) return std::nullopt;
   const char* p = reinterpret_cast<const char*>(from.data()) + sizeof(h);
@@ -140,6 +154,11 @@ inline std::optional<RecordView> decode_record(Bytes from, uint32_t epoch, uint3
   if (r.has_expiry()) {
     std::memcpy(&r.expire_ms, p, 8);
     p += 8;
+  }
+  if (r.has_origin()) {
+    std::memcpy(&r.version, p, 8);
+    std::memcpy(&r.wall_ms, p + 8, 8);
+    p += 16;
   }
   r.key = {p, h.key_size};
   r.meta = {p + h.key_size, h.meta_size};
@@ -157,6 +176,51 @@ template <class Header>
 bool header_intact(const Header& h, uint64_t store, uint64_t file, uint64_t offset) {
   return h.crc == crc32c(place_seed(store, file, offset),
                          {reinterpret_cast<const std::byte*>(&h) + 8, sizeof(h) - 8});
+}
+
+// Where a segment lies in the log, and whose it is: what its frames are checked against.
+struct SegmentPlace {
+  uint64_t store = 0;
+  SegmentId segment;
+  uint64_t segment_bytes = 0;
+  uint32_t epoch = 0;
+  uint64_t base() const { return segment.value() * segment_bytes; }
+};
+
+// The header of the frame at `offset` of the segment, if it is whole; `bytes` begin there.
+inline std::optional<FrameHeader> decode_frame_header(const SegmentPlace& place, uint64_t offset,
+                                                      Bytes bytes) {
+  FrameHeader h;
+  if (bytes.size() < sizeof(h)) return std::nullopt;
+  std::memcpy(&h, bytes.data(), sizeof(h));
+  if (h.magic != kFrameMagic || h.epoch != place.epoch || h.store != place.store ||
+      h.lsn != place.base() + offset ||
+      !header_intact(h, place.store, place.segment.value(), offset) ||
+      h.payload_bytes > place.segment_bytes - offset - sizeof(h)) {
+    return std::nullopt;
+  }
+  return h;
+}
+inline uint64_t frame_bytes(const FrameHeader& h) {
+  return round_up(sizeof(h) + h.payload_bytes, kBlockBytes);
+}
+
+// Calls fn(record, lsn) for the records of a frame, `bytes` from its header on. False if one of
+// them does not hold, or they do not add up; then some calls may have been made.
+template <class Fn>
+bool for_each_record(const SegmentPlace& place, const FrameHeader& h, Bytes bytes, Fn fn) {
+  if (bytes.size() < sizeof(h) + h.payload_bytes) return false;
+  const uint64_t frame = h.lsn - place.base();
+  uint64_t at = sizeof(h);
+  const uint64_t end = at + h.payload_bytes;
+  for (uint32_t i = 0; i < h.record_count; i++) {
+    auto r = decode_record(bytes.subspan(at, end - at), h.epoch,
+                           place_seed(place.store, place.segment.value(), frame + at));
+    if (!r || r->size() > end - at) return false;
+    fn(*r, Lsn(h.lsn + at));
+    at += r->size();
+  }
+  return at == end;
 }
 
 }  // namespace cairn

@@ -34,9 +34,7 @@ awaitable<void> run_all(std::vector<std::pair<Executor, std::function<awaitable<
 namespace {
 
 struct Segment {
-  SegmentId id;
-  uint64_t previous_end = 0;
-  uint32_t epoch = 0;
+  SegmentPlace place;
   uint64_t end = 0;  // sealed end as an LSN; 0 for the last segment
 };
 
@@ -54,28 +52,40 @@ class Recovery {
   awaitable<StatusOr<RecoveredLog>> run() {
     auto found = co_await find_segments();
     if (!found.ok()) co_return found;
-    if (segments_.empty()) co_return RecoveredLog{Lsn(), {}, SegmentId(0), 0, 0};
+    RecoveredLog log;
+    log.unused = std::move(unused_);
+    if (segments_.empty()) co_return log;
     scans_.resize(segments_.size());
     std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
     for (const Executor& e : o_.executors) jobs.emplace_back(e, [this] { return work(); });
     co_await run_all(std::move(jobs));
-    RecoveredLog log;
-    for (size_t i = 0; i < scans_.size(); i++) {
-      const Scan& s = scans_[i];
+    for (const Scan& s : scans_) {
       if (!s.status.ok()) co_return s.status;
-      log.proven.emplace_back(segments_[i].id.value() * o_.segment_bytes, s.proven_end);
       log.records += s.records;
       log.lost_bytes += s.lost_bytes;
     }
+    log.next_segment = segments_.back().place.segment.next();
+    // A life that wrote nothing leaves nothing: restarts alone do not use up a full volume.
+    while (!scans_.empty() && scans_.back().records == 0) {
+      log.unused.push_back(segments_.back().place.segment);
+      segments_.pop_back();
+      scans_.pop_back();
+    }
+    if (segments_.empty()) co_return log;
+    for (size_t i = 0; i < scans_.size(); i++) {
+      log.proven.emplace_back(segments_[i].place.base(), scans_[i].proven_end);
+    }
+    log.first_segment = segments_.front().place.segment;
     log.end = Lsn(scans_.back().proven_end);
-    log.next_segment = segments_.back().id.next();
     // What was read may still sit in a device cache: make it durable before it is served.
-    Status synced = co_await volume_.sync({FileKind::kSegment, segments_.back().id.value()});
+    Status synced = co_await volume_.sync(file(segments_.back().place.segment));
     if (!synced.ok()) co_return synced;
     co_return log;
   }
 
  private:
+  static FileId file(SegmentId segment) { return {FileKind::kSegment, segment.value()}; }
+
   awaitable<Status> find_segments() {
     auto files = co_await volume_.list();
     if (!files.ok()) co_return files.status();
@@ -85,10 +95,8 @@ class Recovery {
     }
     std::sort(ids.begin(), ids.end());
     AlignedBuffer block(kBlockBytes);
-    SegmentId damaged;
     for (SegmentId id : ids) {
-      auto n =
-          co_await volume_.read({FileKind::kSegment, id.value()}, 0, block.span(0, kBlockBytes));
+      auto n = co_await volume_.read(file(id), 0, block.span(0, kBlockBytes));
       if (!n.ok()) co_return n.status();
       SegmentHeader h{};
       if (*n == kBlockBytes) std::memcpy(&h, block.data(), sizeof(h));
@@ -96,20 +104,27 @@ class Recovery {
                     h.segment_bytes == o_.segment_bytes &&
                     header_intact(h, o_.store, id.value(), 0);
       if (!intact) {  // prepared and never opened, if none after it was opened
-        if (!damaged.valid()) damaged = id;
+        unused_.push_back(id);
         continue;
       }
-      if (damaged.valid()) {
-        co_return absl::DataLossError(cat("segment ", damaged.value(),
+      if (h.version > kLogVersion) {
+        co_return absl::FailedPreconditionError(
+            cat(to_string(file(id)), " has format version ", h.version,
+                "; this program knows versions up to ", kLogVersion));
+      }
+      if (!unused_.empty()) {
+        co_return absl::DataLossError(cat("segment ", unused_.front().value(),
                                           " has a damaged header at offset 0 and later segments ",
                                           "follow; its records cannot be read"));
       }
-      if (!segments_.empty() && segments_.back().id.next() != id) {
-        co_return absl::DataLossError(
-            cat("segment ", segments_.back().id.next().value(), " is missing"));
+      if (!segments_.empty()) {  // the header names the end of the segment before it
+        const SegmentId before(h.previous_end == 0 ? 0 : (h.previous_end - 1) / o_.segment_bytes);
+        if (segments_.back().place.segment != before) {
+          co_return absl::DataLossError(cat("segment ", before.value(), " is missing"));
+        }
+        segments_.back().end = h.previous_end;
       }
-      if (!segments_.empty()) segments_.back().end = h.previous_end;
-      segments_.push_back({id, h.previous_end, h.epoch, 0});
+      segments_.push_back({{o_.store, id, o_.segment_bytes, h.epoch}, 0});
     }
     co_return absl::OkStatus();
   }
@@ -126,8 +141,7 @@ class Recovery {
     uint64_t size = 0;
     while (size < o_.segment_bytes) {
       uint64_t want = std::min(kReadBytes, o_.segment_bytes - size);
-      auto n = co_await volume_.read({FileKind::kSegment, segment.id.value()}, size,
-                                     buffer.span(size, want));
+      auto n = co_await volume_.read(file(segment.place.segment), size, buffer.span(size, want));
       if (!n.ok()) {
         out.status = n.status();
         co_return;
@@ -135,7 +149,7 @@ class Recovery {
       size += *n;
       if (*n < want) break;
     }
-    const uint64_t base = segment.id.value() * o_.segment_bytes;
+    const uint64_t base = segment.place.base();
     Bytes bytes{buffer.data(), size};
     uint64_t at = kBlockBytes;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
@@ -147,7 +161,7 @@ class Recovery {
         if (witness <= at) break;  // a torn tail, or the end
         if (!o_.repair) {
           out.status = absl::DataLossError(cat(
-              "segment ", segment.id.value(), " is damaged at offset ", at, ": up to ",
+              "segment ", segment.place.segment.value(), " is damaged at offset ", at, ": up to ",
               witness - at, " bytes of records that were durable cannot be read; --repair goes on ",
               "without them"));
           co_return;
@@ -167,51 +181,29 @@ class Recovery {
 
   // Length in the file of an intact frame at `at`, or 0.
   uint64_t frame_length(const Segment& segment, Bytes bytes, uint64_t at) const {
-    if (at > bytes.size() || bytes.size() - at < sizeof(FrameHeader)) return 0;
-    FrameHeader h;
-    std::memcpy(&h, bytes.data() + at, sizeof(h));
-    const uint64_t base = segment.id.value() * o_.segment_bytes;
-    if (h.magic != kFrameMagic || h.epoch != segment.epoch || h.store != o_.store ||
-        h.lsn != base + at || !header_intact(h, o_.store, segment.id.value(), at) ||
-        h.payload_bytes > bytes.size() - at - sizeof(h)) {
-      return 0;
-    }
-    uint64_t offset = at + sizeof(h);
-    const uint64_t end = offset + h.payload_bytes;
-    for (uint32_t i = 0; i < h.record_count; i++) {
-      auto r = decode_record(bytes.subspan(offset, end - offset), h.epoch,
-                             place_seed(o_.store, segment.id.value(), offset));
-      if (!r) return 0;
-      offset += r->size();
-      if (offset > end) return 0;
-    }
-    return offset == end ? round_up(sizeof(h) + h.payload_bytes, kBlockBytes) : 0;
+    if (at >= bytes.size()) return 0;
+    auto h = decode_frame_header(segment.place, at, bytes.subspan(at));
+    if (!h) return 0;
+    bool whole = for_each_record(segment.place, *h, bytes.subspan(at), [](auto&, Lsn) {});
+    return whole ? frame_bytes(*h) : 0;
   }
 
   void apply(const Segment& segment, Bytes bytes, uint64_t at, Scan& out) {
-    FrameHeader h;
-    std::memcpy(&h, bytes.data() + at, sizeof(h));
-    if (o_.note_time) o_.note_time(Lsn(h.lsn), h.wall_ms);
-    uint64_t offset = at + sizeof(h);
-    for (uint32_t i = 0; i < h.record_count; i++) {
-      auto r = decode_record(bytes.subspan(offset), h.epoch,
-                             place_seed(o_.store, segment.id.value(), offset));
-      o_.apply(*r, Lsn(segment.id.value() * o_.segment_bytes + offset));
-      offset += r->size();
+    auto h = decode_frame_header(segment.place, at, bytes.subspan(at));
+    if (o_.note_time) o_.note_time(Lsn(h->lsn), h->wall_ms);
+    for_each_record(segment.place, *h, bytes.subspan(at), [&](const RecordView& r, Lsn lsn) {
+      o_.apply(r, lsn);
       out.records++;
-    }
+    });
   }
 
   // How far the segment is known to have been durable, from intact frames after `at`.
   uint64_t durable_witness(const Segment& segment, Bytes bytes, uint64_t at) const {
-    const uint64_t base = segment.id.value() * o_.segment_bytes;
+    const uint64_t base = segment.place.base();
     uint64_t durable = 0;
     for (at += kBlockBytes; at + sizeof(FrameHeader) <= bytes.size(); at += kBlockBytes) {
-      FrameHeader h;
-      std::memcpy(&h, bytes.data() + at, sizeof(h));
-      if (h.magic == kFrameMagic && h.epoch == segment.epoch && h.lsn == base + at &&
-          h.store == o_.store && header_intact(h, o_.store, segment.id.value(), at)) {
-        durable = std::max(durable, h.durable_lsn);
+      if (auto h = decode_frame_header(segment.place, at, bytes.subspan(at))) {
+        durable = std::max(durable, h->durable_lsn);
       }
     }
     return durable > base ? durable - base : 0;
@@ -220,6 +212,7 @@ class Recovery {
   Volume& volume_;
   const RecoveryOptions& o_;
   std::vector<Segment> segments_;
+  std::vector<SegmentId> unused_;
   std::vector<Scan> scans_;
   std::atomic<size_t> next_{0};
 };

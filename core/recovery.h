@@ -28,7 +28,9 @@ struct RecoveredLog {
   // Where records lie, one range [first, second) for each segment. Between two ranges there may be
   // LSNs that were handed out and never became durable.
   std::vector<std::pair<Lsn, Lsn>> proven;
-  SegmentId next_segment;  // to open next
+  SegmentId first_segment;        // of those that hold records; invalid if none does
+  SegmentId next_segment{0};      // to open next
+  std::vector<SegmentId> unused;  // segments that hold nothing: to be removed
   uint64_t records = 0;
   uint64_t lost_bytes = 0;  // skipped by repair
 };

@@ -1,7 +1,5 @@
 #include "core/store.h"
 
-#include <absl/container/flat_hash_map.h>
-
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -11,6 +9,7 @@
 #include <random>
 #include <thread>
 
+#include "core/errors.h"
 #include "core/recovery.h"
 #include "core/superblock.h"
 #include "core/text.h"
@@ -68,6 +67,16 @@ bool StripeLocks::covers(KeyHash hash) const {
 
 // ---- opening ----
 
+static RecordView name_record(const Namespace& ns) {
+  return {RecordType::kNamespaceCreate,
+          0,
+          ns.id,
+          0,
+          ns.name,
+          {},
+          {reinterpret_cast<const char*>(&ns.created_ms), 8}};
+}
+
 struct Store::RecoveryState {
   struct Tombstones {
     std::mutex mutex;
@@ -79,6 +88,7 @@ struct Store::RecoveryState {
   absl::flat_hash_map<uint32_t, Lsn> dropped;
   absl::flat_hash_map<uint32_t, Lsn> flushed;
   absl::flat_hash_map<uint32_t, bool> named;
+  std::function<void(Lsn, int64_t)> note_time;
 };
 
 Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor> executors,
@@ -92,6 +102,7 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       memory_bytes_(options.memory_bytes),
       log_(volume, clock, executors_.front()),
       extents_(volume, clock, pool, executors_.front()),
+      cleaner_(*this, volume),
       random_state_(options.random_seed != 0
                         ? options.random_seed
                         : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
@@ -137,12 +148,16 @@ awaitable<Status> Store::open() {
   Mutex times_mutex;
   recover.note_time = [&](Lsn lsn, int64_t ms) {
     MutexLock lock(times_mutex);
-    times.emplace_back(lsn.value(), ms);
+    if (times.empty() || times.back().second / 1000 != ms / 1000) {
+      times.emplace_back(lsn.value(), ms);
+    }
   };
+  recovery_->note_time = recover.note_time;
   auto log = co_await recover_log(volume_, recover);
   if (!log.ok()) co_return log.status();
   recovered_records_ = log->records;
   recovered_ = log->proven;
+  usage_.start(super->segment_bytes);
   std::sort(times.begin(), times.end());
   for (auto& [lsn, ms] : times) log_.note_time(Lsn(lsn), ms);
 
@@ -151,12 +166,25 @@ awaitable<Status> Store::open() {
   if (!loaded.ok()) co_return loaded;
   Status started = co_await extents_.start(store_id_, options_.extent_file_bytes);
   if (!started.ok()) co_return started;
-  LogStart start{store_id_, epoch_, super->segment_bytes, log->next_segment, log->end};
+  // Before a new segment is made: on a full volume these make the room for it.
+  for (SegmentId s : log->unused) {
+    Status removed = co_await volume_.remove({FileKind::kSegment, s.value()});
+    if (!removed.ok()) co_return removed;
+  }
+  if (!log->unused.empty()) {
+    Status synced = co_await volume_.sync_directory();
+    if (!synced.ok()) co_return synced;
+  }
+  LogStart start{store_id_, epoch_, super->segment_bytes, log->next_segment, log->end, {}};
+  for (auto& [first, end] : log->proven) {
+    start.sealed.emplace_back(SegmentId(first.value() / super->segment_bytes), end);
+  }
   started = co_await log_.start(start);
   if (!started.ok()) co_return started;
   last_sync_ms_ = clock_.now_ms();
-  background_++;
+  background_ += 2;
   asio::co_spawn(executors_.front(), run_ticker(), asio::detached);
+  asio::co_spawn(executors_.back(), cleaner_.run(), asio::detached);
   co_return absl::OkStatus();
 }
 
@@ -178,6 +206,7 @@ void Store::apply(const RecordView& r, Lsn lsn) {
       NamespacePtr ns = namespace_for_recovery(r.ns);
       MutexLock lock(recovery_->mutex);
       ns->name = std::string(r.key);
+      ns->created = std::max(ns->created, lsn);
       if (r.value.size() == 8) std::memcpy(&ns->created_ms, r.value.data(), 8);
       recovery_->named[r.ns.value()] = true;
       return;
@@ -185,13 +214,20 @@ void Store::apply(const RecordView& r, Lsn lsn) {
     case RecordType::kNamespaceDrop:
       return newest(recovery_->dropped);
     case RecordType::kNamespaceFlush:
-      return newest(recovery_->flushed);
+      if (r.ns.valid()) return newest(recovery_->flushed);
+      for (uint32_t i = 0; i < kDatabases; i++) {
+        MutexLock lock(recovery_->mutex);
+        Lsn& at = recovery_->flushed[i];
+        at = std::max(at, lsn);
+      }
+      return;
     case RecordType::kPut:
     case RecordType::kDelete:
       break;
     default:
       return;  // of a later version's making; the format version guards against those
   }
+  if (r.has_origin()) recovery_->note_time(r.version, r.wall_ms);
   NamespacePtr ns = namespace_for_recovery(r.ns);
   KeyHash hash = ns->hash(r.key);
   StripeLocks lock(*this, hash);
@@ -238,6 +274,11 @@ awaitable<Status> Store::load() {
       ns->ordered = true;
       MutexLock lock(names_mutex_);
       by_name_[ns->name] = ns;
+      usage_.add(ns->created, name_record(*ns).size());
+    }
+    {
+      MutexLock lock(names_mutex_);
+      by_id_[number] = ns;
     }
     const Lsn flushed = recovery_->flushed[number];
     std::vector<std::pair<Entry*, KeyHash>> gone;
@@ -251,6 +292,7 @@ awaitable<Status> Store::load() {
           return;
         }
         stripe.bytes += static_cast<int64_t>(e->bytes());
+        usage_.add(e->lsn, e->record_bytes());
         if (e->has_expiry()) note_expiry(*ns, stripe, e);
         if (ns->ordered) {
           MutexLock lock(ns->order_mutex);
@@ -280,7 +322,7 @@ awaitable<Status> Store::close() {
   stopping_ = true;
   while (background_ > 0) co_await clock_.sleep_ms(1);
   Status status = co_await log_.close();
-  tick();
+  co_await release_dead();
   co_await extents_.close();
   co_return status;
 }
@@ -291,6 +333,7 @@ awaitable<void> Store::run_ticker() {
   while (!stopping_) {
     co_await clock_.sleep_ms(kTickMs);
     tick();
+    co_await release_dead();
   }
   background_--;
 }
@@ -298,16 +341,6 @@ awaitable<void> Store::run_ticker() {
 void Store::tick() {
   const int64_t now = clock_.now_ms();
   expire_due(now);
-  for (;;) {
-    BlobRef blob;
-    {
-      MutexLock lock(unref_mutex_);
-      if (unrefs_.empty() || !log_.is_durable(unrefs_.front().first)) break;
-      blob = std::move(unrefs_.front().second);
-      unrefs_.pop_front();
-    }
-    extents_.unref(blob);
-  }
   uint64_t bytes = 0;
   for (auto& s : *stripes_) bytes += static_cast<uint64_t>(s.bytes.load(std::memory_order_relaxed));
   entry_bytes_ = bytes;
@@ -315,6 +348,35 @@ void Store::tick() {
   bool sync = durability_ != Durability::kOff && now - last_sync_ms_ >= 1000;
   if (sync || now < last_sync_ms_) last_sync_ms_ = now;
   log_.tick(sync);
+  log_.retry_prepare();
+}
+
+// In steps: a blob of 3 TB has 49,000 pieces.
+awaitable<void> Store::release_dead() {
+  constexpr size_t kStep = 256;
+  auto executor = co_await asio::this_coro::executor;
+  for (size_t done = 0;;) {
+    Entry* entry;
+    {
+      MutexLock lock(dead_mutex_);
+      if (dead_.empty() || !log_.is_durable(dead_.front().first)) break;
+      entry = dead_.front().second;
+      dead_.pop_front();
+    }
+    const BlobRef blob = *BlobRef::decode(entry->value());
+    Entry::destroy(entry);
+    for (size_t i = 0; i < blob.pieces.size(); i += kStep) {
+      auto first = blob.pieces.begin() + static_cast<ptrdiff_t>(i);
+      auto last =
+          blob.pieces.begin() + static_cast<ptrdiff_t>(std::min(i + kStep, blob.pieces.size()));
+      extents_.unref({0, {first, last}});
+      done += static_cast<size_t>(last - first);
+      if (done >= kStep) {
+        done = 0;
+        co_await asio::post(executor, asio::use_awaitable);
+      }
+    }
+  }
 }
 
 void Store::expire_due(int64_t now) {
@@ -324,10 +386,16 @@ void Store::expire_due(int64_t now) {
     StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
     while (!stripe.expiry.empty() && stripe.expiry.begin()->when_ms <= now) {
       ExpiryItem item = *stripe.expiry.begin();
-      KeyHash hash = item.ns->hash(item.entry->key());
-      if (!remove(*item.ns, hash, item.entry).ok()) return;  // read-only: reads still skip it
+      if (item.index->retired) {
+        stripe.expiry.erase(stripe.expiry.begin());
+        continue;
+      }
+      Namespace& ns = *item.index->owner;
+      KeyHash hash = ns.hash(item.entry->key());
+      if (!remove(ns, hash, item.entry).ok()) return;  // read-only: reads still skip it
       expired_++;
     }
+    stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
   }
 }
 
@@ -342,7 +410,7 @@ uint64_t Store::used_bytes() const {
 Status Store::check_write(bool grows) const {
   if (Status s = log_.status(); !s.ok()) return s;
   if (grows && over_memory_.load(std::memory_order_relaxed)) {
-    return absl::ResourceExhaustedError("command not allowed when used memory > 'maxmemory'.");
+    return out_of_memory("command not allowed when used memory > 'maxmemory'.");
   }
   return absl::OkStatus();
 }
@@ -373,17 +441,18 @@ std::vector<NamespacePtr> Store::buckets() const {
 
 StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   if (Status s = check_write(true); !s.ok()) return s;
+  if (Status s = check_room(); !s.ok()) return s;
   MutexLock lock(names_mutex_);
   if (by_name_.contains(name)) return absl::AlreadyExistsError("the bucket exists");
   const int64_t now = clock_.now_ms();
   NamespaceId id(next_namespace_++);
   auto ns = std::make_shared<Namespace>(id, std::string(name), now, random());
   ns->ordered = true;
-  RecordView record{
-      RecordType::kNamespaceCreate, 0, id, 0, name, {}, {reinterpret_cast<const char*>(&now), 8}};
-  Lsn lsn = log_.append(record);
+  ns->created = log_.append(name_record(*ns));
+  usage_.add(ns->created, name_record(*ns).size());
   by_name_[ns->name] = ns;
-  return lsn;
+  by_id_[id.value()] = ns;
+  return ns->created;
 }
 
 StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
@@ -403,71 +472,94 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
     if (live) return absl::FailedPreconditionError("the bucket is not empty");
   }
   by_name_.erase(it);
+  by_id_.erase(ns->id.value());
   ns->dropped = true;
-  for (auto& stripe : *stripes_) {
-    absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.ns == ns.get(); });
-  }
+  usage_.sub(ns->created, name_record(*ns).size());
   RecordView record;
   record.type = RecordType::kNamespaceDrop;
   record.ns = ns->id;
-  return log_.append(record);
+  const Lsn lsn = log_.append(record);
+  destroy_later(retire(*ns, false), lsn);
+  return lsn;
 }
 
-StatusOr<Lsn> Store::flush(Namespace& ns, const StripeLocks* held, WriteBatch* batch) {
-  if (Status s = check_write(false); !s.ok()) return s;
+StatusOr<Lsn> Store::flush_databases(const StripeLocks* held, WriteBatch* batch) {
+  std::array<Namespace*, kDatabases> all;
+  for (size_t i = 0; i < kDatabases; i++) all[i] = databases_[i].get();
+  return flush(NamespaceId(), all, held, batch);
+}
+
+StatusOr<Lsn> Store::flush(NamespaceId id, std::span<Namespace* const> spaces,
+                           const StripeLocks* held, WriteBatch* batch) {
+  if (Status s = log_.admit(Need::kDelete); !s.ok()) return s;
   StripeLocks own(*this);
   if (held == nullptr || !held->all()) own.lock_all();
   RecordView record;
   record.type = RecordType::kNamespaceFlush;
-  record.ns = ns.id;
+  record.ns = id;
   Lsn lsn = log_.tail();
   if (batch == nullptr) {
     lsn = log_.append(record);
   } else {
     batch->bytes_ += record.size();
-    batch->staged_.push_back({record.type, 0, &ns, 0, 0, 0, 0, {}});
-    if (ns.ordered) hold_order(ns, batch);
+    batch->staged_.push_back({record.type, 0, id, nullptr, 0, 0, 0, 0, {}});
   }
-  auto fresh = std::make_unique<Index>(ns.hash_seed);
-  clear_order(ns, batch != nullptr);
-  if (ns.volatile_keys.exchange(0) != 0) {
-    for (auto& stripe : *stripes_) {
-      absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.ns == &ns; });
+  for (Namespace* ns : spaces) {
+    if (batch != nullptr && ns->ordered) hold_order(*ns, batch);
+    Retired retired = retire(*ns, batch != nullptr);
+    if (batch == nullptr) {
+      destroy_later(std::move(retired), lsn);
+    } else {
+      batch->flushed_.push_back(std::move(retired));
     }
-  }
-  std::swap(ns.index, fresh);
-  if (batch == nullptr) {
-    destroy_later(std::move(fresh), lsn);
-  } else {
-    batch->flushed_.push_back(std::move(fresh));
   }
   return lsn;
 }
 
-void Store::clear_order(Namespace& ns, bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+Retired Store::retire(Namespace& ns, bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  Retired old;
+  old.index = std::make_unique<Index>(ns.hash_seed, &ns);
+  std::swap(ns.index, old.index);
+  old.index->retired = true;
+  ns.volatile_keys = 0;
   if (!order_locked) ns.order_mutex.lock();
-  ns.order.clear();
+  old.order.swap(ns.order);
   if (!order_locked) ns.order_mutex.unlock();
+  return old;
 }
 
-void Store::destroy_later(std::unique_ptr<Index> index, Lsn lsn) {
+void Store::destroy_later(Retired retired, Lsn lsn) {
   background_++;
-  asio::co_spawn(executors_.front(), destroy_index(std::move(index), lsn), asio::detached);
+  asio::co_spawn(executors_.front(), destroy(std::move(retired), lsn), asio::detached);
 }
 
-awaitable<void> Store::destroy_index(std::unique_ptr<Index> index, Lsn lsn) {
-  std::vector<Entry*> entries;
+awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
+  constexpr size_t kStep = 1000;
+  auto executor = co_await asio::this_coro::executor;
+  co_await asio::post(executor, asio::use_awaitable);  // whoever flushed holds its locks until then
+  while (!retired.order.empty()) {
+    auto end = retired.order.begin();
+    for (size_t i = 0; i < kStep && end != retired.order.end(); i++) ++end;
+    retired.order.erase(retired.order.begin(), end);
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  Index& index = *retired.index;
   for (size_t s = 0; s < kStripes; s++) {
+    {
+      StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+      Stripe& stripe = (*stripes_)[s];
+      absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.index == &index; });
+    }
     int64_t bytes = 0;
-    index->for_each(s, [&](Entry* e) {
+    size_t entries = 0;
+    index.take_all(s, [&](Entry* e) {
       bytes += static_cast<int64_t>(e->bytes());
-      if (e->is_blob()) {
-        if (auto blob = BlobRef::decode(e->value())) defer_unref(lsn, std::move(*blob));
-      }
+      usage_.sub(e->lsn, e->record_bytes());
+      entries++;
+      dispose(e, lsn, nullptr);
     });
     (*stripes_)[s].bytes -= bytes;
-    index->destroy_stripe(s);
-    if (s % 16 == 15) co_await asio::post(executors_.front(), asio::use_awaitable);
+    if (s % 16 == 15 || entries >= kStep) co_await asio::post(executor, asio::use_awaitable);
   }
   background_--;
 }
@@ -496,30 +588,29 @@ Entry* Store::find(Namespace& ns, std::string_view key, KeyHash hash) {
 
 void Store::note_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
   int64_t when = entry->expire_ms();
-  stripe.expiry.insert({when, entry, &ns});
+  stripe.expiry.insert({when, entry, ns.index.get()});
   ns.volatile_keys.fetch_add(1, std::memory_order_relaxed);
   if (when < stripe.next_due.load(std::memory_order_relaxed)) stripe.next_due = when;
 }
 
 void Store::forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
-  stripe.expiry.erase({entry->expire_ms(), entry, &ns});
+  stripe.expiry.erase({entry->expire_ms(), entry, ns.index.get()});
   ns.volatile_keys.fetch_sub(1, std::memory_order_relaxed);
   stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
 }
 
-void Store::defer_unref(Lsn lsn, BlobRef blob) {
-  MutexLock lock(unref_mutex_);
-  unrefs_.emplace_back(lsn, std::move(blob));
+void Store::bury(Lsn lsn, Entry* entry) {
+  MutexLock lock(dead_mutex_);
+  dead_.emplace_back(lsn, entry);
 }
 
-void Store::drop_blob(Entry* entry, Lsn lsn, WriteBatch* batch) {
-  if (!entry->is_blob()) return;
-  auto blob = BlobRef::decode(entry->value());
-  assert(blob.has_value());
-  if (batch != nullptr) {
-    batch->dropped_.push_back(std::move(*blob));
+void Store::dispose(Entry* old, Lsn lsn, WriteBatch* batch) {
+  if (!old->is_blob()) {
+    Entry::destroy(old);
+  } else if (batch != nullptr) {
+    batch->dropped_.push_back(old);
   } else {
-    defer_unref(lsn, std::move(*blob));
+    bury(lsn, old);
   }
 }
 
@@ -540,6 +631,7 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
     if (ordered) ns.order.erase(old);
     if (old->has_expiry()) forget_expiry(ns, s, old);
     s.bytes.fetch_sub(static_cast<int64_t>(old->bytes()), std::memory_order_relaxed);
+    usage_.sub(old->lsn, old->record_bytes());
   }
   if (old != nullptr && entry != nullptr) {
     ns.index->replace(old, entry, hash);
@@ -550,15 +642,42 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
   }
   if (entry != nullptr) {
     s.bytes.fetch_add(static_cast<int64_t>(entry->bytes()), std::memory_order_relaxed);
+    usage_.add(entry->lsn, entry->record_bytes());
     if (entry->has_expiry()) note_expiry(ns, s, entry);
     if (ordered) ns.order.insert(entry);
   }
   if (ordered && !order_locked) ns.order_mutex.unlock();
-  if (old != nullptr) Entry::destroy(old);
+}
+
+void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy) {
+  const Lsn lsn = log_.append(copy);
+  if (entry->has_origin()) {
+    usage_.sub(entry->lsn, entry->record_bytes());
+    entry->lsn = lsn;
+    usage_.add(lsn, entry->record_bytes());
+    return;
+  }
+  link(ns, hash, entry, Entry::make(copy, lsn), false);
+  Entry::destroy(entry);  // the new one holds its blob
+}
+
+void Store::move_name(const RecordView& record, Lsn lsn) {
+  MutexLock lock(names_mutex_);
+  auto it = by_id_.find(record.ns.value());
+  if (it == by_id_.end() || it->second->created != lsn) return;
+  usage_.sub(lsn, record.size());
+  it->second->created = log_.append(record);
+  usage_.add(it->second->created, record.size());
+}
+
+NamespacePtr Store::namespace_by_id(NamespaceId id) const {
+  MutexLock lock(names_mutex_);
+  auto it = by_id_.find(id.value());
+  return it == by_id_.end() ? nullptr : it->second;
 }
 
 StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, WriteBatch* batch) {
-  if (Status s = log_.status(); !s.ok()) return s;
+  if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
   if (ns.dropped.load(std::memory_order_relaxed)) return absl::NotFoundError("no such bucket");
   if (r.key.size() > kKeyBytesMax) return absl::InvalidArgumentError("the key is too long");
   Lsn lsn;
@@ -573,23 +692,28 @@ StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, Write
       return absl::ResourceExhaustedError("the transaction is larger than a log segment");
     }
     batch->bytes_ += r.size();
-    batch->staged_.push_back({r.type, r.flags, &ns, hash, r.expire_ms, r.key.size(), r.meta.size(),
-                              cat(r.key, r.meta, r.value)});
+    batch->staged_.push_back({r.type, r.flags, ns.id, &ns, hash, r.expire_ms, r.key.size(),
+                              r.meta.size(), cat(r.key, r.meta, r.value)});
     lsn = log_.tail();  // until commit() knows it
     if (ordered) hold_order(ns, batch);
   }
   Entry* old = ns.index->find(r.key, hash);
-  if (old != nullptr) drop_blob(old, lsn, batch);
   // In place when nothing else looks at the entry and its shape stays.
-  if (old != nullptr && !ordered && !old->has_expiry() && !r.has_expiry() && old->assign(r, lsn)) {
-    return lsn;
+  if (old != nullptr && !ordered && !old->has_expiry() && !r.has_expiry() && !old->is_blob()) {
+    const Lsn before = old->lsn;
+    if (old->assign(r, lsn)) {
+      usage_.sub(before, old->record_bytes());
+      usage_.add(lsn, old->record_bytes());
+      return lsn;
+    }
   }
   link(ns, hash, old, Entry::make(r, lsn), batch != nullptr);
+  if (old != nullptr) dispose(old, lsn, batch);
   return lsn;
 }
 
 StatusOr<Lsn> Store::remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatch* batch) {
-  if (Status s = log_.status(); !s.ok()) return s;
+  if (Status s = log_.admit(Need::kDelete); !s.ok()) return s;
   RecordView record;
   record.type = RecordType::kDelete;
   record.ns = ns.id;
@@ -603,12 +727,12 @@ StatusOr<Lsn> Store::remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatc
     }
     batch->bytes_ += record.size();
     batch->staged_.push_back(
-        {record.type, 0, &ns, hash, 0, record.key.size(), 0, std::string(record.key)});
+        {record.type, 0, ns.id, &ns, hash, 0, record.key.size(), 0, std::string(record.key)});
     lsn = log_.tail();
     if (ns.ordered) hold_order(ns, batch);
   }
-  drop_blob(entry, lsn, batch);
   link(ns, hash, entry, nullptr, batch != nullptr);
+  dispose(entry, lsn, batch);
   return lsn;
 }
 
@@ -622,7 +746,7 @@ Lsn WriteBatch::commit() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   records.reserve(staged_.size());
   for (const Staged& s : staged_) {
     std::string_view bytes = s.bytes;
-    records.push_back({s.type, s.flags, s.ns->id, s.expire_ms, bytes.substr(0, s.key_size),
+    records.push_back({s.type, s.flags, s.ns_id, s.expire_ms, bytes.substr(0, s.key_size),
                        bytes.substr(s.key_size, s.meta_size),
                        bytes.substr(s.key_size + s.meta_size)});
   }
@@ -631,11 +755,14 @@ Lsn WriteBatch::commit() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   for (size_t i = 0; i < staged_.size(); i++) {
     if (staged_[i].type != RecordType::kPut) continue;
     Entry* e = staged_[i].ns->index->find(records[i].key, staged_[i].hash);
-    if (e != nullptr) e->lsn = lsns[i];
+    if (e == nullptr) continue;
+    store_.usage_.sub(e->lsn, e->record_bytes());
+    e->lsn = lsns[i];
+    store_.usage_.add(e->lsn, e->record_bytes());
   }
   const Lsn newest = lsns.back();
-  for (BlobRef& blob : dropped_) store_.defer_unref(newest, std::move(blob));
-  for (auto& index : flushed_) store_.destroy_later(std::move(index), newest);
+  for (Entry* dropped : dropped_) store_.bury(newest, dropped);
+  for (auto& retired : flushed_) store_.destroy_later(std::move(retired), newest);
   flushed_.clear();
   for (Namespace* ns : ordered_) ns->order_mutex.unlock();
   if (!ordered_.empty()) store_.batch_order_mutex_.unlock();

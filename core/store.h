@@ -13,6 +13,7 @@
 #pragma once
 
 #include <absl/container/btree_set.h>
+#include <absl/container/flat_hash_map.h>
 #include <absl/container/inlined_vector.h>
 
 #include <array>
@@ -22,11 +23,13 @@
 #include <string>
 #include <vector>
 
+#include "core/cleaner.h"
 #include "core/clock.h"
 #include "core/extents.h"
 #include "core/index.h"
 #include "core/log.h"
 #include "core/mutex.h"
+#include "core/segment_usage.h"
 #include "core/value.h"
 #include "core/volume.h"
 
@@ -42,7 +45,8 @@ struct StoreOptions {
   uint64_t segment_bytes = 64 << 20;     // for a new store; an old one keeps its own
   uint64_t extent_threshold = 64 << 10;  // larger values go to extents
   uint64_t extent_file_bytes = 1 << 30;
-  uint64_t memory_bytes = 0;                      // 0: no limit
+  uint64_t memory_bytes = 0;       // 0: no limit
+  double space_amplification = 2;  // the log may be so many times as large as what lives in it
   Durability durability = Durability::kEverySec;  // off: no timed sync
   bool repair = false;
   uint64_t random_seed = 0;  // 0: from the system
@@ -58,6 +62,8 @@ struct EntryOrder {
   }
 };
 
+using NameOrder = absl::btree_set<Entry*, EntryOrder>;
+
 class Namespace {
  public:
   Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed)
@@ -65,7 +71,7 @@ class Namespace {
         hash_seed(hash_seed),
         name(std::move(name)),
         created_ms(created_ms),
-        index(std::make_unique<Index>(hash_seed)) {}
+        index(std::make_unique<Index>(hash_seed, this)) {}
 
   const NamespaceId id;
   const uint64_t hash_seed;
@@ -76,11 +82,12 @@ class Namespace {
   std::unique_ptr<Index> index;  // replaced only while all stripes are locked
   std::atomic<int64_t> volatile_keys{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
+  Lsn created;                       // of its record; under the store's names lock
 
   // The names in order, for listings: buckets always, a database from its first listing on.
   std::atomic<bool> ordered{false};
   mutable Mutex order_mutex;
-  absl::btree_set<Entry*, EntryOrder> order ABSL_GUARDED_BY(order_mutex);
+  NameOrder order ABSL_GUARDED_BY(order_mutex);
 
   KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed); }
   uint64_t size() const { return index->size(); }
@@ -102,6 +109,12 @@ class ABSL_LOCKABLE StripeMutex {
  private:
   void lock_slow();
   std::atomic<uint32_t> word_{0};  // 0 free, 1 held, 2 held and waited for
+};
+
+// What a namespace held before it was flushed; freed step by step.
+struct Retired {
+  std::unique_ptr<Index> index;
+  NameOrder order;
 };
 
 class Store;
@@ -148,7 +161,8 @@ class WriteBatch {
   struct Staged {
     RecordType type;
     uint8_t flags;
-    Namespace* ns;
+    NamespaceId ns_id;
+    Namespace* ns;  // null in a flush
     KeyHash hash;
     int64_t expire_ms;
     size_t key_size, meta_size;
@@ -157,8 +171,8 @@ class WriteBatch {
   Store& store_;
   std::vector<Staged> staged_;
   uint64_t bytes_ = 0;
-  std::vector<BlobRef> dropped_;
-  std::vector<std::unique_ptr<Index>> flushed_;
+  std::vector<Entry*> dropped_;  // with blobs
+  std::vector<Retired> flushed_;
   std::vector<Namespace*> ordered_;  // whose order lock the batch holds
 };
 
@@ -183,7 +197,11 @@ class Store {
   StatusOr<Lsn> drop_bucket(std::string_view name);
   // All keys go, as one record. Takes all stripes unless the caller has them.
   StatusOr<Lsn> flush(Namespace& ns, const StripeLocks* held = nullptr,
-                      WriteBatch* batch = nullptr);
+                      WriteBatch* batch = nullptr) {
+    Namespace* one = &ns;
+    return flush(ns.id, {&one, 1}, held, batch);
+  }
+  StatusOr<Lsn> flush_databases(const StripeLocks* held = nullptr, WriteBatch* batch = nullptr);
 
   // ---- under the lock of the key's stripe ----
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash);
@@ -201,9 +219,13 @@ class Store {
   // Whether a write may begin; `grows` if it may need memory.
   Status check_write(bool grows) const;
 
+  // Why no put would be taken now: read-only, or no room on the disk. OK otherwise.
+  Status check_room() const { return log_.admit(Need::kPut); }
+
   // ---- the parts ----
   Log& log() { return log_; }
   ExtentStore& extents() { return extents_; }
+  const Cleaner& cleaner() const { return cleaner_; }
   Clock& clock() { return clock_; }
   ChunkPool& pool() { return pool_; }
   const StoreOptions& options() const { return options_; }
@@ -232,13 +254,14 @@ class Store {
   static constexpr int64_t kTickMs = 20;
 
  private:
+  friend class Cleaner;
   friend class StripeLocks;
   friend class WriteBatch;
 
   struct ExpiryItem {
     int64_t when_ms;
     Entry* entry;
-    Namespace* ns;
+    Index* index;
     bool operator<(const ExpiryItem& o) const {
       return when_ms != o.when_ms ? when_ms < o.when_ms : entry < o.entry;
     }
@@ -253,16 +276,25 @@ class Store {
   void apply(const RecordView& record, Lsn lsn);
   awaitable<Status> load();
   awaitable<void> run_ticker();
-  awaitable<void> destroy_index(std::unique_ptr<Index> index, Lsn lsn);
-  void destroy_later(std::unique_ptr<Index> index, Lsn lsn);
-  void clear_order(Namespace& ns, bool order_locked);
+  StatusOr<Lsn> flush(NamespaceId id, std::span<Namespace* const> spaces, const StripeLocks* held,
+                      WriteBatch* batch);
+  // Gives the namespace a new index; all stripes are locked.
+  Retired retire(Namespace& ns, bool order_locked);
+  awaitable<void> destroy(Retired retired, Lsn lsn);
+  void destroy_later(Retired retired, Lsn lsn);
   NamespacePtr namespace_for_recovery(NamespaceId id);
-  // The index and all that follows it; the caller owns no entry after.
+  // The index and all that follows it; the caller owns `old` after.
   void link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry, bool order_locked);
+  // An entry that was linked until `lsn` said otherwise.
+  void dispose(Entry* old, Lsn lsn, WriteBatch* batch);
+  // For the cleaner: the entry's record is appended again, as `copy`.
+  void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
+  void move_name(const RecordView& record, Lsn lsn);
+  NamespacePtr namespace_by_id(NamespaceId id) const;
   void forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
   void note_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
-  void drop_blob(Entry* entry, Lsn lsn, WriteBatch* batch);
-  void defer_unref(Lsn lsn, BlobRef blob);
+  void bury(Lsn lsn, Entry* entry);
+  awaitable<void> release_dead();
   void hold_order(Namespace& ns, WriteBatch* batch) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
   void expire_due(int64_t now);
@@ -275,7 +307,9 @@ class Store {
   std::atomic<Durability> durability_;
   std::atomic<uint64_t> memory_bytes_;
   Log log_;
+  SegmentUsage usage_;
   ExtentStore extents_;
+  Cleaner cleaner_;
   uint64_t store_id_ = 0;
   uint32_t epoch_ = 0;
   uint64_t hash_seed_ = 0;
@@ -291,10 +325,12 @@ class Store {
 
   mutable Mutex names_mutex_;
   std::map<std::string, NamespacePtr, std::less<>> by_name_ ABSL_GUARDED_BY(names_mutex_);
+  absl::flat_hash_map<uint32_t, NamespacePtr> by_id_ ABSL_GUARDED_BY(names_mutex_);
   uint32_t next_namespace_ ABSL_GUARDED_BY(names_mutex_) = kFirstBucket;
 
-  Mutex unref_mutex_;
-  std::deque<std::pair<Lsn, BlobRef>> unrefs_ ABSL_GUARDED_BY(unref_mutex_);
+  // Entries with blobs that the index no longer names; their extents go once that is durable.
+  Mutex dead_mutex_;
+  std::deque<std::pair<Lsn, Entry*>> dead_ ABSL_GUARDED_BY(dead_mutex_);
 
   std::atomic<bool> over_memory_{false};
   std::atomic<uint64_t> entry_bytes_{0};

@@ -9,7 +9,7 @@ namespace cairn {
 
 namespace {
 constexpr uint32_t kSuperblockMagic = 0x42534e43;  // "CNSB"
-constexpr uint32_t kSuperblockVersion = 1;
+constexpr uint32_t kSuperblockVersion = 2;
 
 awaitable<StatusOr<Superblock>> read_slot(Volume& volume, uint64_t slot) {
   AlignedBuffer block(kBlockBytes);
@@ -63,6 +63,7 @@ awaitable<StatusOr<Superblock>> begin_epoch(Volume& volume, uint64_t new_store,
                                                 "; this program knows versions up to ",
                                                 kSuperblockVersion));
   }
+  newest.version = kSuperblockVersion;  // older programs do not know what is written from now on
   newest.epoch++;
   const uint64_t slot = 1 - newest_slot;
   const FileId file{FileKind::kSuperblock, slot};

@@ -49,7 +49,9 @@ enum class WriteMode : uint8_t {
 class Volume {
  public:
   virtual ~Volume() = default;
-  // Makes an empty file with `reserve_bytes` of space set aside, where the medium can do that.
+  // Makes a file, empty or of `reserve_bytes`: that much is set aside for good, so that a write
+  // into it finds room and a sync of it changes no metadata. What the reserve holds is undefined;
+  // it may be what a removed file held.
   virtual awaitable<Status> create(FileId file, uint64_t reserve_bytes) = 0;
   virtual awaitable<Status> write(FileId file, uint64_t offset, Bytes data, WriteMode mode) = 0;
   virtual awaitable<StatusOr<size_t>> read(FileId file, uint64_t offset, MutableBytes into) = 0;

@@ -83,6 +83,7 @@ int serve(const Options& options) {
   // The store.
   StoreOptions store_options;
   store_options.memory_bytes = options.memory_bytes;
+  store_options.space_amplification = options.space_amplification;
   store_options.durability = options.durability;
   store_options.repair = options.repair;
   Store store(**volume, clock, pool, loops.executors(), store_options);

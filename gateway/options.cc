@@ -28,6 +28,10 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--memory", o.memory_bytes,
                  "memory for keys and values, as 512mb or 4gb; 0: no limit")
       ->transform(CLI::AsSizeValue(false));
+  app.add_option("--space-amplification", o.space_amplification,
+                 "the log may be so many times as large as what lives in it")
+      ->check(CLI::Range(1.1, 100.0))
+      ->capture_default_str();
   std::map<std::string, Durability> durabilities{{"always", Durability::kAlways},
                                                  {"everysec", Durability::kEverySec},
                                                  {"off", Durability::kOff}};

@@ -25,7 +25,7 @@ HeldValue hold_value(Context& c, std::string_view key) {
   c.locks = outer;
   if (e == nullptr) return v;
   v.exists = true;
-  v.version = e->lsn;
+  v.version = e->version();
   v.expire_ms = e->expire_ms();
   if (e->is_blob()) {
     v.blob = BlobRef::decode(e->value());
@@ -96,7 +96,7 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
     StripeLocks lock(c.store, c.ns().hash(key));
     c.locks = &lock;
     Entry* e = c.find(key);
-    const bool same = (e == nullptr ? Lsn() : e->lsn) == old.version;
+    const bool same = (e == nullptr ? Lsn() : e->version()) == old.version;
     bool put = false;
     if (same) {
       std::string encoded = blob->encode();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/errors.h"
 #include "core/text.h"
 #include "kv/engine.h"
 #include "kv/session.h"
@@ -69,7 +70,7 @@ Entry* Context::find(Namespace& ns, std::string_view key) {
   KeyHash h = hash(ns, key);
   assert(locks != nullptr && locks->covers(h));
   Entry* e = store.find(ns, key, h);
-  if (e != nullptr) saw(e->lsn);
+  if (e != nullptr) saw(e->version());
   return e;
 }
 
@@ -77,7 +78,9 @@ void Context::status_error(const Status& status) {
   std::string text(status.message());
   switch (status.code()) {
     case absl::StatusCode::kResourceExhausted:
-      return reply.error(cat("OOM ", text));
+      if (is_disk_full(status))
+        return reply.error(cat("MISCONF Errors writing to the log: ", text));
+      return reply.error(cat(is_out_of_memory(status) ? "OOM " : "ERR ", text));
     case absl::StatusCode::kUnavailable:
       return reply.error(cat("MISCONF ", text));
     case absl::StatusCode::kDataLoss:

@@ -239,7 +239,7 @@ void Engine::watch(Context& c) {
   for (size_t i = 1; i < c.args.size(); i++) {
     Entry* e = c.find(c.args[i]);
     c.session.watched.push_back(
-        {c.session.ns, std::string(c.args[i]), e == nullptr ? Lsn() : e->lsn});
+        {c.session.ns, std::string(c.args[i]), e == nullptr ? Lsn() : e->version()});
   }
   c.reply.ok();
 }
@@ -288,7 +288,7 @@ void Engine::exec(Context& c) {
   }
   for (auto& w : watched) {
     Entry* e = c.store.find(*w.ns, w.key, w.ns->hash(w.key));
-    if ((e == nullptr ? Lsn() : e->lsn) != w.version) return c.reply.null_array();
+    if ((e == nullptr ? Lsn() : e->version()) != w.version) return c.reply.null_array();
   }
   WriteBatch batch(c.store);
   c.reply.array(queue.size());

@@ -114,7 +114,7 @@ void randomkey(Context& c) {
       if (e == nullptr || e->expired(now)) return;
       key = e->key();
       found = true;
-      c.saw(e->lsn);
+      c.saw(e->version());
     });
   }
   if (found) {
@@ -133,7 +133,7 @@ void keys(Context& c) {
       c.ns().index->for_each(s, [&](Entry* e) {
         if (!e->expired(now) && glob_match(pattern, e->key())) {
           found.emplace_back(e->key());
-          c.saw(e->lsn);
+          c.saw(e->version());
         }
       });
     });
@@ -178,7 +178,7 @@ void scan(Context& c) {
         looked++;
         if (e->expired(now) || !type_matches || (match && !glob_match(*match, e->key()))) continue;
         found.emplace_back(e->key());
-        c.saw(e->lsn);
+        c.saw(e->version());
       }
     });
     at = next;
@@ -296,7 +296,8 @@ void object(Context& c) {
   }
   if (equals_ignoring_case(sub, "idletime")) {
     if (e == nullptr) return c.reply.null();
-    return c.reply.integer(std::max<int64_t>(0, c.now_ms() - c.store.log().time_of(e->lsn)) / 1000);
+    return c.reply.integer(std::max<int64_t>(0, c.now_ms() - c.store.log().time_of(e->version())) /
+                           1000);
   }
   if (equals_ignoring_case(sub, "freq")) {
     return c.reply.error(

@@ -503,27 +503,19 @@ bool flush_mode(Context& c) {
   return false;
 }
 
-bool flush_one(Context& c, Namespace& ns) {
-  auto lsn = c.store.flush(ns, c.locks, c.batch);
-  if (!lsn.ok()) {
-    c.status_error(lsn.status());
-    return false;
-  }
+void flushed(Context& c, const StatusOr<Lsn>& lsn) {
+  if (!lsn.ok()) return c.status_error(lsn.status());
   if (c.batch == nullptr) c.saw(*lsn);
-  return true;
+  c.reply.ok();
 }
 
 void flushdb(Context& c) {
-  if (flush_mode(c) && flush_one(c, c.ns())) c.reply.ok();
+  if (flush_mode(c)) flushed(c, c.store.flush(c.ns(), c.locks, c.batch));
 }
 
 // The numbered databases, as in Redis; buckets are left alone.
 void flushall(Context& c) {
-  if (!flush_mode(c)) return;
-  for (uint32_t i = 0; i < kDatabases; i++) {
-    if (!flush_one(c, c.store.database(i))) return;
-  }
-  c.reply.ok();
+  if (flush_mode(c)) flushed(c, c.store.flush_databases(c.locks, c.batch));
 }
 
 void time_(Context& c) {

@@ -33,12 +33,12 @@ std::string etag_of(const ObjectMeta& meta, Lsn version) {
 Info info_of(Store& store, const Entry* e) {
   Info info;
   info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
-  info.version = e->lsn;
+  info.version = e->version();
   info.expire_ms = e->expire_ms();
   if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);
   info.modified_ms =
-      info.meta.modified_ms != 0 ? info.meta.modified_ms : store.log().time_of(e->lsn);
-  info.etag = etag_of(info.meta, e->lsn);
+      info.meta.modified_ms != 0 ? info.meta.modified_ms : store.log().time_of(e->version());
+  info.etag = etag_of(info.meta, e->version());
   return info;
 }
 
@@ -333,7 +333,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
       page.truncated = true;
       break;
     }
-    page.newest = std::max(page.newest, e->lsn);
+    page.newest = std::max(page.newest, e->version());
     ListItem item;
     if (std::string_view group = group_of(e->key()); !group.empty()) {
       item.key = group;
@@ -348,7 +348,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
     item.etag = std::move(info.etag);
     item.modified_ms = info.modified_ms;
     item.expire_ms = info.expire_ms;
-    item.version = e->lsn;
+    item.version = e->version();
     if (!info.meta.checksums.empty()) item.checksum_algorithm = info.meta.checksums.begin()->first;
     page.items.push_back(std::move(item));
     ++it;

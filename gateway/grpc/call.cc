@@ -1,5 +1,6 @@
 #include "gateway/grpc/call.h"
 
+#include "core/errors.h"
 #include "core/text.h"
 #include "objects/digest.h"
 
@@ -59,7 +60,11 @@ grpc::Status error_of(const Status& status, const v1::Key* key) {
     case absl::StatusCode::kAlreadyExists:
       return error(grpc::ALREADY_EXISTS, "CONDITION_FAILED", text, key);
     case absl::StatusCode::kResourceExhausted:
-      return error(grpc::RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", text, key);
+      return error(grpc::RESOURCE_EXHAUSTED,
+                   is_disk_full(status)       ? "DISK_FULL"
+                   : is_out_of_memory(status) ? "OUT_OF_MEMORY"
+                                              : "TOO_LARGE",
+                   text, key);
     case absl::StatusCode::kUnavailable:
       return error(grpc::UNAVAILABLE, "READ_ONLY", text, key);
     case absl::StatusCode::kDataLoss:
@@ -84,7 +89,7 @@ NamespacePtr find_namespace(Store& store, const v1::Key& key, grpc::Status& stat
 }
 
 grpc::Status check(const v1::Condition& c, const Entry* e, const v1::Key& key) {
-  bool holds = (!c.has_version() || (e != nullptr && e->lsn.value() == c.version())) &&
+  bool holds = (!c.has_version() || (e != nullptr && e->version().value() == c.version())) &&
                (!c.has_exists() || c.exists() == (e != nullptr));
   if (holds) return {};
   return error(grpc::FAILED_PRECONDITION, "CONDITION_FAILED", "a condition did not hold", &key);

@@ -13,7 +13,7 @@ bool wants_durable(v1::Durability d) { return d != v1::DURABILITY_EVERYSEC; }
 
 // The value of an entry, unless it is larger than `limit`.
 bool fill_inline(const Entry* e, v1::Value* value, uint64_t limit) {
-  value->set_version(e->lsn.value());
+  value->set_version(e->version().value());
   value->set_expires_at_ms(e->expire_ms());
   if (e->is_blob() || e->value_size > limit) return false;
   value->set_value(std::string(e->value()));
@@ -159,7 +159,7 @@ KeyValueService::Unary* KeyValueService::BatchGet(Context* c, const v1::BatchGet
       auto at = static_cast<size_t>(i);
       Entry* e = store_.find(*spaces[at], q->keys(i).key(), hashes[at]);
       if (e == nullptr) continue;
-      newest = std::max(newest, e->lsn);
+      newest = std::max(newest, e->version());
       total += e->is_blob() ? 0 : e->value_size;
       if (!fill_inline(e, entry->mutable_value(), kInlineBytesMax) || total > kValueBytesMax) {
         status = too_large(q->keys(i));
@@ -239,7 +239,7 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
     NamespacePtr ns;
     for (auto& compare : q->compare()) {
       Entry* e = entry_at(compare.key(), ns);
-      if (e != nullptr) rests_on = std::max(rests_on, e->lsn);
+      if (e != nullptr) rests_on = std::max(rests_on, e->version());
       holds &= check(compare.condition(), e, compare.key()).ok();
       if (compare.has_value()) {
         holds &= e != nullptr && !e->is_blob() && e->value() == compare.value();
@@ -280,7 +280,7 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
       Status done;
       if (op.has_get()) {
         if (e != nullptr) {
-          rests_on = std::max(rests_on, e->lsn);
+          rests_on = std::max(rests_on, e->version());
           result->set_found(true);
           if (!fill_inline(e, result->mutable_value(), kInlineBytesMax)) status = too_large(key);
         }

@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <cstring>
 
+#include "core/errors.h"
 #include "core/text.h"
 
 namespace cairn::sim {
@@ -125,11 +126,15 @@ StatusOr<std::shared_ptr<Disk::File>> SimVolume::find(FileId file) {
 awaitable<Status> SimVolume::create(FileId file, uint64_t reserve_bytes) {
   if (disk_.files.contains(file)) co_return absl::AlreadyExistsError(to_string(file));
   if (disk_.used_bytes() + reserve_bytes > disk_.capacity_bytes) {
-    co_return absl::ResourceExhaustedError("the volume is full");
+    co_return disk_full("the volume is full");
   }
   auto made = std::make_shared<Disk::File>();
+  // A reserve holds anything: here, now and then what another segment held.
+  if (reserve_bytes > 0 && disk_.rubble.size() == reserve_bytes && rng_() % 2 == 0) {
+    made->view = disk_.rubble;
+  }
   made->view.resize(reserve_bytes);
-  made->durable.resize(reserve_bytes);
+  made->durable = made->view;
   disk_.files[file] = made;
   co_await call();
   co_return absl::OkStatus();
@@ -144,7 +149,7 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
   std::shared_ptr<Disk::File> to = *f;
   if (offset + data.size() > to->view.size() &&
       disk_.used_bytes() + data.size() > disk_.capacity_bytes) {
-    co_return absl::ResourceExhaustedError("the volume is full");
+    co_return disk_full("the volume is full");
   }
   const uint64_t id = next_write_++;
   to->unsynced.push_back({id, offset, {data.begin(), data.end()}, false});
@@ -225,6 +230,7 @@ awaitable<Status> SimVolume::punch(FileId file, uint64_t offset, uint64_t length
 awaitable<Status> SimVolume::remove(FileId file) {
   auto f = find(file);
   if (!f.ok()) co_return f.status();
+  if (file.kind == FileKind::kSegment) disk_.rubble = (*f)->view;
   disk_.unlinked[file] = *f;
   disk_.files.erase(file);
   co_await call();

@@ -38,6 +38,7 @@ class Disk {
 
   std::map<FileId, std::shared_ptr<File>> files;
   std::map<FileId, std::shared_ptr<File>> unlinked;  // removed, directory not synced since
+  std::vector<std::byte> rubble;                     // what the last removed segment held
   uint64_t capacity_bytes = UINT64_MAX;
 
   uint64_t used_bytes() const;

@@ -30,6 +30,7 @@ namespace {
 struct Value {
   std::string bytes;
   int64_t expire_ms = 0;
+  Lsn version = {};
   bool operator==(const Value&) const = default;
 };
 using Key = std::pair<uint32_t, std::string>;  // namespace, key
@@ -53,8 +54,18 @@ class World {
   void run() {
     for (int life = 0; life <= crashes_; life++) live(life == crashes_);
   }
-  uint64_t crashes = 0;
-  uint64_t operations = 0;
+  struct Seen {  // what the seeds ran into: a count of 0 would mean that something is not tested
+    uint64_t crashes = 0, operations = 0, cleaned = 0, copied_bytes = 0, refused_full = 0,
+             written_after_full = 0;
+    void add(const Seen& o) {
+      crashes += o.crashes;
+      operations += o.operations;
+      cleaned += o.cleaned;
+      copied_bytes += o.copied_bytes;
+      refused_full += o.refused_full;
+      written_after_full += o.written_after_full;
+    }
+  } seen;
 
  private:
   uint64_t pick(uint64_t n) { return rng_() % n; }
@@ -75,7 +86,7 @@ class World {
     SimVolume volume(disk_, scheduler, rng_, faults);
     ChunkPool pool;
     StoreOptions options;
-    options.segment_bytes = 256 << 10;
+    options.segment_bytes = 64 << 10;
     options.extent_threshold = 8 << 10;
     options.extent_file_bytes = 1 << 20;
     options.random_seed = rng_() | 1;
@@ -83,6 +94,7 @@ class World {
                                          std::vector<Executor>{context.get_executor()}, options);
     store_ = store.get();
     acked_ = Lsn();
+    was_full_ = false;
     std::optional<Status> opened;
     asio::co_spawn(
         context, [&]() -> awaitable<void> { opened = co_await store->open(); }, asio::detached);
@@ -127,6 +139,9 @@ class World {
       }
     }
     now_ms_ = scheduler.now_ms();
+    auto cleaner = store->cleaner().stats();
+    seen.cleaned += cleaner.segments_freed;
+    seen.copied_bytes += cleaner.bytes_copied;
     durable_floor_ = std::max(durable_floor_, acked_);
     for (int i = 0; i < 50; i++) {  // coroutines that were cut off go before what they point to
       scheduler.clear();
@@ -137,13 +152,14 @@ class World {
     store.reset();
     if (!clean) {
       disk_.crash(rng_);
-      crashes++;
+      seen.crashes++;
     }
   }
 
   // What lies in a proven range happened; the rest never did.
   void settle(const std::vector<std::pair<Lsn, Lsn>>& proven) {
     auto happened = [&](Lsn lsn) {
+      if (!proven.empty() && lsn < proven.front().first) return true;  // cleaned since
       return std::any_of(proven.begin(), proven.end(),
                          [&](auto& range) { return range.first <= lsn && lsn < range.second; });
     };
@@ -157,6 +173,7 @@ class World {
         continue;
       }
       if (missing) fail(seed_, cat("LSN ", lsn.value(), " came back, one before it did not"));
+      change.value.version = lsn;
       apply(state_, change);
     }
     changes_.clear();
@@ -189,7 +206,8 @@ class World {
                         " has another value: ", got->bytes.substr(0, got->bytes.find(':')), " of ",
                         got->bytes.size(), " bytes expiring ", got->expire_ms, ", model ",
                         value.bytes.substr(0, value.bytes.find(':')), " of ", value.bytes.size(),
-                        " bytes expiring ", value.expire_ms, ", now ", store_->now_ms()));
+                        " bytes expiring ", value.expire_ms, ", now ", store_->now_ms(),
+                        "; versions ", got->version.value(), " and ", value.version.value()));
       }
     }
     for (auto& [key, value] : state_) {
@@ -216,6 +234,7 @@ class World {
       Entry* e = store_->find(ns, key, hash);
       if (e == nullptr) co_return std::nullopt;
       value.expire_ms = e->expire_ms();
+      value.version = e->version();
       if (!e->is_blob()) {
         value.bytes = std::string(e->value());
         co_return value;
@@ -239,11 +258,19 @@ class World {
     return s;
   }
 
+  // Whether a write was refused for want of space, which ends by itself.
+  bool refused(const Status& status) {
+    if (!absl::IsResourceExhausted(status)) return false;
+    seen.refused_full++;
+    was_full_ = true;
+    return true;
+  }
+
   void acknowledge(Lsn lsn) { acked_ = std::max(acked_, lsn); }
 
   awaitable<void> client(int number, uint64_t steps) {
     for (uint64_t i = 0; i < steps; i++) {
-      operations++;
+      seen.operations++;
       Namespace& ns = store_->database(static_cast<uint32_t>(pick(3)));
       std::string key = cat("key", pick(40));
       KeyHash hash = ns.hash(key);
@@ -255,7 +282,10 @@ class World {
           Entry* e = store_->find(ns, key, hash);
           if (e == nullptr) break;
           auto removed = store_->remove(ns, hash, e);
-          if (!removed.ok()) co_return;
+          if (!removed.ok()) {
+            if (refused(removed.status())) break;
+            co_return;
+          }
           changes_[lsn = *removed] = {Change::kDelete, {ns.id.value(), key}, {}};
           break;
         }
@@ -271,28 +301,35 @@ class World {
           lock.lock(hashes);
           WriteBatch batch(*store_);
           std::vector<Change> staged;
+          std::vector<uint64_t> sizes;
           for (auto& k : keys) {
             std::string bytes = content(pick(2000));
             RecordView r;
             r.ns = ns.id;
             r.key = k;
             r.value = bytes;
-            if (!store_->put(ns, ns.hash(k), r, &batch).ok()) break;
+            auto put = store_->put(ns, ns.hash(k), r, &batch);
+            if (!put.ok()) {
+              refused(put.status());
+              break;
+            }
             staged.push_back({Change::kPut, {ns.id.value(), k}, {bytes, 0}});
+            sizes.push_back(r.size());
           }
           lsn = batch.commit();
-          if (!lsn.valid()) co_return;
+          if (!lsn.valid()) break;
           // Within a batch the records lie one after the other and end at `lsn`.
           uint64_t at = lsn.value();
           for (size_t k = staged.size(); k-- > 0;) {
-            changes_[Lsn(at - (staged.size() - 1 - k))] = staged[k];
+            changes_[Lsn(at)] = staged[k];
+            if (k > 0) at -= sizes[k - 1];
           }
           break;
         }
         case 4:
           if (pick(10) == 0) {
             auto flushed = store_->flush(ns);
-            if (!flushed.ok()) co_return;
+            if (!flushed.ok()) break;
             changes_[lsn = *flushed] = {Change::kFlush, {ns.id.value(), ""}, {}};
           }
           break;
@@ -301,8 +338,11 @@ class World {
         case 7: {  // a blob, streamed
           std::string bytes = content((9 << 10) + pick(300 << 10));
           BlobWriter writer(store_->extents(), pick(2) ? bytes.size() : 0);
-          if (!(co_await writer.append(as_bytes(bytes))).ok()) co_return;
+          Status wrote = co_await writer.append(as_bytes(bytes));
+          if (!wrote.ok() && refused(wrote)) break;
+          if (!wrote.ok()) co_return;
           auto blob = co_await writer.finish();
+          if (!blob.ok() && refused(blob.status())) break;
           if (!blob.ok()) co_return;
           std::string encoded = blob->encode();
           RecordView r;
@@ -312,7 +352,11 @@ class World {
           r.value = encoded;
           StripeLocks lock(*store_, hash);
           auto put = store_->put(ns, hash, r);
-          if (!put.ok()) co_return;
+          if (!put.ok()) {
+            if ((r.flags & kRecordIsBlob)) store_->extents().unref(*BlobRef::decode(r.value));
+            if (refused(put.status())) break;
+            co_return;
+          }
           changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, 0}};
           break;
         }
@@ -334,10 +378,15 @@ class World {
           }
           StripeLocks lock(*store_, hash);
           auto put = store_->put(ns, hash, r);
-          if (!put.ok()) co_return;
+          if (!put.ok()) {
+            if ((r.flags & kRecordIsBlob)) store_->extents().unref(*BlobRef::decode(r.value));
+            if (refused(put.status())) break;
+            co_return;
+          }
           changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, r.expire_ms}};
         }
       }
+      if (lsn.valid() && std::exchange(was_full_, false)) seen.written_after_full++;
       if (lsn.valid() && pick(3) != 0) {
         if (!(co_await store_->log().wait_durable(lsn)).ok()) co_return;
         acknowledge(lsn);
@@ -357,6 +406,7 @@ class World {
   std::map<Lsn, Change> changes_;  // of this life, in log order
   Lsn acked_, durable_floor_;
   uint64_t next_value_ = 1;
+  bool was_full_ = false;
 };
 
 }  // namespace
@@ -379,18 +429,21 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  uint64_t total = 0, operations = 0;
+  cairn::sim::World::Seen seen;
   for (uint64_t seed = from; seed < from + seeds; seed++) {
     cairn::sim::World world(seed, crashes);
     world.run();
-    total += world.crashes;
-    operations += world.operations;
+    seen.add(world.seen);
   }
-  std::printf("%llu seeds, %llu crashes, %llu operations: all laws held\n",
-              static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(total),
-              static_cast<unsigned long long>(operations));
-  if (seeds >= 250 && total < 2000) {
-    std::printf("too few crashes to mean anything\n");
+  auto number = [](uint64_t n) { return static_cast<unsigned long long>(n); };
+  std::printf(
+      "%llu seeds, %llu crashes, %llu operations, %llu segments cleaned, %llu bytes copied, %llu "
+      "writes refused by a full volume, %llu taken again: all laws held\n",
+      number(seeds), number(seen.crashes), number(seen.operations), number(seen.cleaned),
+      number(seen.copied_bytes), number(seen.refused_full), number(seen.written_after_full));
+  if (seeds >= 250 && (seen.crashes < 2000 || seen.cleaned < 1000 || seen.refused_full == 0 ||
+                       seen.written_after_full == 0)) {
+    std::printf("too little happened to mean anything\n");
     return 1;
   }
   return 0;

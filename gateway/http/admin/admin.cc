@@ -61,6 +61,27 @@ std::string Admin::metrics() const {
       store.log().durable().value());
   add("cairn_log_failed", "gauge", "1 once the log failed and the store is read-only.",
       store.log().status().ok() ? 0 : 1);
+  auto cleaner = store.cleaner().stats();
+  add("cairn_log_record_bytes_total", "counter", "Bytes of records appended to the log.",
+      log.record_bytes);
+  add("cairn_log_size_bytes", "gauge", "Segments of the log that hold records.", cleaner.log_bytes);
+  add("cairn_log_live_bytes", "gauge", "Records that the index names.", cleaner.live_bytes);
+  add("cairn_log_full", "gauge", "1 while the disk has no room for another segment.",
+      store.log().full() ? 1 : 0);
+  add("cairn_cleaner_segments_freed_total", "counter", "Segments freed by the cleaner.",
+      cleaner.segments_freed);
+  add("cairn_cleaner_read_bytes_total", "counter", "Bytes that the cleaner read.",
+      cleaner.bytes_read);
+  add("cairn_cleaner_copied_bytes_total", "counter", "Records that the cleaner appended again.",
+      cleaner.bytes_copied);
+  add("cairn_cleaner_failed", "gauge", "1 while the oldest segment cannot be cleaned.",
+      cleaner.status.ok() ? 0 : 1);
+  add("cairn_log_write_amplification", "gauge",
+      "Bytes written to the log for each byte of a record that was not the cleaner's.",
+      log.record_bytes > cleaner.bytes_copied
+          ? std::to_string(static_cast<double>(log.bytes) /
+                           static_cast<double>(log.record_bytes - cleaner.bytes_copied))
+          : "1");
   add("cairn_extents_files", "gauge", "Extent files.", extents.files);
   add("cairn_extents", "gauge", "Live extents.", extents.extents);
   add("cairn_extents_live_bytes", "gauge", "Bytes of live extents.", extents.live_bytes);

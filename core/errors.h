@@ -1,0 +1,33 @@
+// What is exhausted, in a ResourceExhausted status: the doors' answers differ.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/strings/cord.h>
+
+#include <string_view>
+
+namespace cairn {
+
+inline constexpr const char* kExhaustedKey = "cairn/exhausted";
+
+// `text` says it to a person.
+inline absl::Status out_of_memory(const char* text) {
+  absl::Status s = absl::ResourceExhaustedError(text);
+  s.SetPayload(kExhaustedKey, absl::Cord("memory"));
+  return s;
+}
+inline absl::Status disk_full(const char* text) {
+  absl::Status s = absl::ResourceExhaustedError(text);
+  s.SetPayload(kExhaustedKey, absl::Cord("disk"));
+  return s;
+}
+inline bool is_out_of_memory(const absl::Status& s) {
+  auto what = s.GetPayload(kExhaustedKey);
+  return what.has_value() && *what == "memory";
+}
+inline bool is_disk_full(const absl::Status& s) {
+  auto what = s.GetPayload(kExhaustedKey);
+  return what.has_value() && *what == "disk";
+}
+
+}  // namespace cairn
