@@ -4,6 +4,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "core/plant.h"
 #include "core/store.h"
 #include "core/text.h"
 
@@ -62,7 +63,9 @@ bool Cleaner::wanted() {
   if (!full) return over > 0;
   // A first copy grows by its origin, at worst by half; it must fit in what is left.
   const uint64_t copies = store_.usage_.live(oldest->first);
-  return size - live > 2 * segment && copies + copies / 2 + segment / 8 <= log.room();
+  const uint64_t live_sealed = live - std::min(live, store_.usage_.live(log.open_segment()));
+  const uint64_t dead = size - segment - std::min(size - segment, live_sealed);
+  return dead >= segment * 3 / 4 && copies + copies / 2 + segment / 8 <= log.room();
 }
 
 awaitable<void> Cleaner::run() {
@@ -102,15 +105,19 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
     Status copied = co_await copy_live(segment, end);
     if (!copied.ok()) co_return copied;
   }
-  Status durable = co_await log.wait_durable(Lsn(log.tail().value() - 1));  // invariant 2
-  if (!durable.ok()) co_return durable;
+  if (!planted(Bug::kFreedBeforeCopies)) {  // invariant 2
+    Status durable = co_await log.wait_durable(Lsn(log.tail().value() - 1));
+    if (!durable.ok()) co_return durable;
+  }
   Status removed = co_await volume_.remove({FileKind::kSegment, segment.value()});
-  if (removed.ok()) removed = co_await volume_.sync_directory();
+  if (removed.ok() && !planted(Bug::kRemovalsOutOfOrder)) {
+    removed = co_await volume_.sync_directory();
+  }
   if (!removed.ok()) co_return removed;
   log.forget_oldest();
   store_.usage_.forget(segment);
   segments_freed_++;
-  log.retry_prepare();
+  if (log.full()) co_await log.check_space();
   co_return absl::OkStatus();
 }
 
@@ -219,6 +226,10 @@ void Cleaner::copy_found() {
   for (Found& f : found_) {
     Entry* e = f.ns->index->find(f.record.key, f.hash);
     if (e == nullptr || e->lsn != f.lsn) continue;
+    if (planted(Bug::kCleanerDropsNewest) && f.lsn.value() / 8 % 64 == 0) continue;
+    if (planted(Bug::kCleanerLosesVersion)) {
+      f.record.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
+    }
     store_.move(*f.ns, f.hash, e, f.record);
     bytes_copied_ += f.record.size();
   }

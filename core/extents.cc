@@ -7,6 +7,7 @@
 
 #include "core/event.h"
 #include "core/log_format.h"
+#include "core/plant.h"
 #include "core/text.h"
 
 namespace cairn {
@@ -518,6 +519,7 @@ awaitable<StatusOr<BlobRef>> BlobWriter::finish() {
   if (ended.ok()) ended = shared_->error;
   if (!ended.ok()) co_return ended;
   for (uint32_t file : files_) {
+    if (planted(Bug::kBlobBeforeBytes)) break;
     Status synced = co_await store_.sync_file(file);
     if (!synced.ok()) co_return synced;
   }
@@ -628,14 +630,16 @@ struct BlobReader::Fetch {
 BlobReader::BlobReader(ExtentStore& store, BlobRef blob, uint64_t offset, uint64_t length)
     : store_(store), blob_(std::move(blob)), left_(length), ahead_left_(length) {
   assert(offset + length <= blob_.size);
-  store_.ref(blob_);
+  if (!planted(Bug::kReaderNotCounted)) store_.ref(blob_);
   while (piece_ < blob_.pieces.size() && offset >= blob_.pieces[piece_].length) {
     offset -= blob_.pieces[piece_++].length;
   }
   piece_at_ = offset;
 }
 
-BlobReader::~BlobReader() { store_.unref(blob_); }
+BlobReader::~BlobReader() {
+  if (!planted(Bug::kReaderNotCounted)) store_.unref(blob_);
+}
 
 void BlobReader::start_fetch() {
   constexpr uint64_t kFetchBytes = 15 * kExtentBlockBytes;  // with a header page: under a chunk

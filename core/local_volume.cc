@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -148,6 +149,14 @@ class DirectoryVolume : public LocalVolume {
       }
       ::closedir(d);
       return files;
+    });
+  }
+
+  awaitable<StatusOr<uint64_t>> free_bytes() override {
+    co_return co_await blocking([this]() -> StatusOr<uint64_t> {
+      struct statvfs fs;
+      if (::fstatvfs(dir_->number, &fs) != 0) return error_of(errno, "cannot ask", directory_, 0);
+      return uint64_t{fs.f_bavail} * fs.f_frsize;
     });
   }
 

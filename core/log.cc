@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/errors.h"
+#include "core/plant.h"
 #include "core/text.h"
 
 namespace cairn {
@@ -128,6 +129,14 @@ Lsn Log::append(const RecordView& record) {
 }
 
 void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns) {
+  if (planted(Bug::kBatchInParts) && records.size() > 1) {
+    for (size_t i = 0; i < records.size(); i++) {
+      append_batch(records.subspan(i, 1), lsns.subspan(i, 1));
+      MutexLock lock(mutex_);
+      seal_active();
+    }
+    return;
+  }
   uint64_t total = 0;
   for (const RecordView& r : records) total += r.size();
   assert(total <= batch_bytes_max());
@@ -283,6 +292,10 @@ awaitable<Status> Log::flush_once() {
     end = next_start_;
   }
   const bool sync = sync_wanted_.load() > durable_.load();
+  if (planted(Bug::kAnswerBeforeSync)) {
+    durable_ = end;
+    release_waiters();
+  }
   for (auto& frame : frames) {
     while (frame->fills.load(std::memory_order_acquire) != 0) std::this_thread::yield();
     SegmentId segment = segment_of(frame->start);
@@ -290,13 +303,14 @@ awaitable<Status> Log::flush_once() {
       Status opened = co_await open_segment(segment, written_end_);
       if (!opened.ok()) co_return opened;
     }
-    bool alone = frames.size() == 1 && sync && !unsynced_;
+    bool alone = frames.size() == 1 && sync && !unsynced_ && !planted(Bug::kSkippedSync);
     Status written =
         co_await write_frame(*frame, alone ? WriteMode::kDurable : WriteMode::kPlain, durable());
     if (!written.ok()) co_return written;
     unsynced_ = !alone;
     written_end_ = Lsn(frame->start + round_up(frame->used, kBlockBytes));
   }
+  if (sync && planted(Bug::kSkippedSync)) unsynced_ = false;
   if (sync && unsynced_) {
     Status synced = co_await volume_.sync({FileKind::kSegment, open_segment_.value()});
     if (!synced.ok()) co_return synced;
@@ -348,15 +362,15 @@ void Log::start_prepare() {
   if (!preparing_.exchange(true)) asio::co_spawn(loop_, prepare(), asio::detached);
 }
 
-// Makes segments until kAhead are there beyond the open one.
 awaitable<void> Log::prepare() {
   auto want = [this] {  // the first one alone, so that the log can start
-    return open_number_ == UINT64_MAX ? start_.segment.value() + 1 : open_number_ + 1 + kAhead;
+    if (open_number_ == UINT64_MAX) return start_.segment.value() + 1;
+    return open_number_ + 1 + (scarce_ ? kReserve : 1);
   };
   Status made;
   while (made.ok() && prepared_end_ < want() && !failed_) {
     made = co_await volume_.create({FileKind::kSegment, prepared_end_}, start_.segment_bytes);
-    if (made.ok()) made = co_await volume_.sync_directory();
+    if (made.ok() && !planted(Bug::kNoDirectorySync)) made = co_await volume_.sync_directory();
     if (!made.ok()) break;
     prepared_end_++;
     prepared_count_++;
@@ -370,8 +384,10 @@ awaitable<void> Log::prepare() {
   preparing_ = false;
 }
 
-void Log::retry_prepare() {
-  if (full_) start_prepare();
+awaitable<void> Log::check_space() {
+  auto free = co_await volume_.free_bytes();
+  if (free.ok()) scarce_ = *free < kScarce * start_.segment_bytes;
+  if (scarce_ || full_) start_prepare();
 }
 
 uint64_t Log::room() const {
@@ -383,15 +399,16 @@ uint64_t Log::room() const {
 Status Log::admit_slow(Need need) const {
   if (Status s = status(); !s.ok()) return s;
   const uint64_t segment = start_.segment_bytes;
-  const uint64_t kept = need == Need::kPut      ? segment + segment / 2
-                        : need == Need::kDelete ? segment / 2
+  // The cleaner copies at most one segment at a time, which may grow by half (core/cleaner.cc).
+  const uint64_t kept = need == Need::kPut      ? segment * 5 / 2
+                        : need == Need::kDelete ? segment * 13 / 8
                                                 : 0;
-  if (!full_ || room() > kept) return absl::OkStatus();
+  if (!full_ || room() > kept || planted(Bug::kReserveGivenAway)) return absl::OkStatus();
   return disk_full("the disk is full");
 }
 
 awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
-  if (unsynced_) {  // invariant 4
+  if (unsynced_ && !planted(Bug::kSealBeforeSync)) {  // invariant 4
     Status synced = co_await volume_.sync({FileKind::kSegment, open_segment_.value()});
     if (!synced.ok()) co_return synced;
     unsynced_ = false;

@@ -4,11 +4,11 @@
 // Threads: append, tail, durable, when_durable and tick from any; start and close once, from a
 // coroutine on the loop. Its I/O runs where the volume wants it (Volume::log_executor), so that a
 // sync waits for no turn of a busy loop; new segments are prepared on the loop.
-// Space: kAhead segments are prepared beyond the open one. When the volume has no room for more,
-// what is left of them is a reserve: the last of it is the cleaner's, the last but that deletions
-// may use too, and puts are refused (admit) until there is room again. Memory: frames of 256 KiB,
-// kept for reuse; congested() says when more than kPendingMax waits for the device, and callers
-// that can wait then do so before they append more.
+// Space: one segment is prepared beyond the open one, kReserve once the volume has less than
+// kScarce left. When it has no room for more, what is left of them is for deletions and, the last
+// of it, for the cleaner; puts are refused (admit) until there is room again. Memory: frames of 256
+// KiB, kept for reuse; congested() says when more than kPendingMax waits for the device, and
+// callers that can wait then do so before they append more.
 //
 // Invariants
 //  1. Records are in LSN order in the log; an append that returned before another began has the
@@ -92,8 +92,8 @@ class Log {
   bool full() const { return full_.load(std::memory_order_relaxed); }
   // How much may still be appended if no segment can be made any more.
   uint64_t room() const;
-  // Room may have come: makes the segments that could not be made before.
-  void retry_prepare();
+  // Looks how much room the volume has, and prepares segments accordingly; called now and then.
+  awaitable<void> check_space();
 
   // Calls `done` on `executor` once the record is durable (or the log failed), asking for a sync
   // now. All that become ready together for one executor go there together.
@@ -116,7 +116,7 @@ class Log {
   static constexpr uint64_t kFrameBytes = 256 << 10;
   static constexpr uint64_t kWriteBytes = 128 << 10;  // written at once, whoever waits
   static constexpr uint64_t kPendingMax = 4 << 20;
-  static constexpr size_t kAhead = 2;
+  static constexpr uint64_t kReserve = 3, kScarce = 8;  // segments
 
   struct Frame {
     AlignedBuffer buffer;
@@ -158,6 +158,7 @@ class Log {
   std::atomic<uint64_t> prepared_end_{0};          // number after the last prepared segment
   std::atomic<size_t> prepared_count_{0};
   std::atomic<bool> preparing_{false};
+  std::atomic<bool> scarce_{false};
   std::atomic<bool> full_{false};     // a segment could not be made for want of space
   std::atomic<bool> trouble_{false};  // full_ or failed_
   std::atomic<bool> held_{false};

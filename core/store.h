@@ -219,9 +219,6 @@ class Store {
   // Whether a write may begin; `grows` if it may need memory.
   Status check_write(bool grows) const;
 
-  // Why no put would be taken now: read-only, or no room on the disk. OK otherwise.
-  Status check_room() const { return log_.admit(Need::kPut); }
-
   // ---- the parts ----
   Log& log() { return log_; }
   ExtentStore& extents() { return extents_; }

@@ -59,8 +59,10 @@ class Volume {
   virtual awaitable<Status> sync_directory() = 0;
   // Gives the space of a range back; the range reads as zeros from then on.
   virtual awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) = 0;
+  // What a file with a reserve held may stay set aside for the next one.
   virtual awaitable<Status> remove(FileId file) = 0;
   virtual awaitable<StatusOr<std::vector<FileInfo>>> list() = 0;
+  virtual awaitable<StatusOr<uint64_t>> free_bytes() = 0;  // about so much may still be written
 
   // Where the log's flush should run: an executor whose thread has nothing else to do and may block
   // in write and sync, if the volume has one.

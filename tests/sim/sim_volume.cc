@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <cstring>
 
+#include "core/checksum.h"
 #include "core/errors.h"
 #include "core/text.h"
 
@@ -18,9 +19,27 @@ void apply(std::vector<std::byte>& to, uint64_t offset, Bytes data) {
 }  // namespace
 
 uint64_t Disk::used_bytes() const {
-  uint64_t sum = 0;
-  for (auto& [id, f] : files) sum += f->view.size();
+  uint64_t sum = rubble.size();
+  for (auto& [id, f] : files) sum += f->block_count * kBlockBytes;
   return sum;
+}
+
+uint64_t Disk::File::missing(uint64_t offset, uint64_t length) const {
+  uint64_t bytes = 0;
+  for (uint64_t b = offset / kBlockBytes; b * kBlockBytes < offset + length; b++) {
+    if (b >= blocks.size() || !blocks[b]) bytes += kBlockBytes;
+  }
+  return bytes;
+}
+
+void Disk::File::allocate(uint64_t offset, uint64_t length, bool on) {
+  const uint64_t end = (offset + length + kBlockBytes - 1) / kBlockBytes;
+  if (blocks.size() < end) blocks.resize(end);
+  for (uint64_t b = offset / kBlockBytes; b < end; b++) {
+    if (blocks[b] == on) continue;
+    blocks[b] = on;
+    block_count += on ? 1 : UINT64_MAX;
+  }
 }
 
 void Disk::crash(Rng& rng) {
@@ -109,7 +128,16 @@ bool Scheduler::run_until(const std::function<bool()>& done) {
 
 // ---- the volume ----
 
-awaitable<void> SimVolume::call() {
+awaitable<void> SimVolume::call(char what, FileId file, uint64_t offset, Bytes data) {
+  const uint64_t words[] = {trace_,
+                            static_cast<uint64_t>(what),
+                            static_cast<uint64_t>(file.kind),
+                            file.number,
+                            offset,
+                            data.size(),
+                            static_cast<uint64_t>(scheduler_.now_ms())};
+  trace_ = crc32c(crc32c(static_cast<uint32_t>(trace_), data), std::as_bytes(std::span(words))) |
+           calls_ << 32;
   if (++calls_ >= faults_.crash_at_call) crashed_ = true;
   co_await scheduler_.pause();
   if (crashed_) {  // the world has ended: nobody hears of this call
@@ -125,18 +153,21 @@ StatusOr<std::shared_ptr<Disk::File>> SimVolume::find(FileId file) {
 
 awaitable<Status> SimVolume::create(FileId file, uint64_t reserve_bytes) {
   if (disk_.files.contains(file)) co_return absl::AlreadyExistsError(to_string(file));
-  if (disk_.used_bytes() + reserve_bytes > disk_.capacity_bytes) {
+  const bool reuse = reserve_bytes > 0 && disk_.rubble.size() == reserve_bytes;
+  if (disk_.used_bytes() + (reuse ? 0 : reserve_bytes) > disk_.capacity_bytes) {
     co_return disk_full("the volume is full");
   }
   auto made = std::make_shared<Disk::File>();
   // A reserve holds anything: here, now and then what another segment held.
-  if (reserve_bytes > 0 && disk_.rubble.size() == reserve_bytes && rng_() % 2 == 0) {
-    made->view = disk_.rubble;
+  if (reuse) {
+    if (rng_() % 2 == 0) made->view = std::move(disk_.rubble);
+    disk_.rubble.clear();
   }
   made->view.resize(reserve_bytes);
   made->durable = made->view;
+  made->allocate(0, reserve_bytes, true);
   disk_.files[file] = made;
-  co_await call();
+  co_await call('c', file, reserve_bytes);
   co_return absl::OkStatus();
 }
 
@@ -147,13 +178,14 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
     co_return absl::InvalidArgumentError("a write that is not aligned");
   }
   std::shared_ptr<Disk::File> to = *f;
-  if (offset + data.size() > to->view.size() &&
-      disk_.used_bytes() + data.size() > disk_.capacity_bytes) {
+  const uint64_t more = to->missing(offset, data.size());
+  if (more > 0 && disk_.used_bytes() + more > disk_.capacity_bytes) {
     co_return disk_full("the volume is full");
   }
+  to->allocate(offset, data.size(), true);
   const uint64_t id = next_write_++;
   to->unsynced.push_back({id, offset, {data.begin(), data.end()}, false});
-  co_await call();
+  co_await call('w', file, offset, data);
   auto mine = std::find_if(to->unsynced.begin(), to->unsynced.end(),
                            [&](const Disk::Write& w) { return w.id == id; });
   if (chance(faults_.write_error)) co_return absl::DataLossError("EIO on write");
@@ -171,7 +203,7 @@ awaitable<StatusOr<size_t>> SimVolume::read(FileId file, uint64_t offset, Mutabl
   auto f = find(file);
   if (!f.ok()) co_return f.status();
   std::shared_ptr<Disk::File> from = *f;
-  co_await call();
+  co_await call('r', file, offset, {into.data(), 0});
   if (offset >= from->view.size()) co_return size_t{0};
   size_t n = std::min<uint64_t>(into.size(), from->view.size() - offset);
   std::memcpy(into.data(), from->view.data() + offset, n);
@@ -186,7 +218,7 @@ awaitable<Status> SimVolume::sync(FileId file) {
   for (auto& w : to->unsynced) {
     if (w.completed) covered.push_back(w.id);
   }
-  co_await call();
+  co_await call('s', file);
   if (chance(faults_.sync_error)) {
     // As ext4 does: the pages count as clean from now on, with their bytes gone.
     std::erase_if(to->unsynced, [&](const Disk::Write& w) {
@@ -208,7 +240,7 @@ awaitable<Status> SimVolume::sync_directory() {
   std::vector<std::shared_ptr<Disk::File>> covered;
   for (auto& [id, f] : disk_.files) covered.push_back(f);
   auto gone = disk_.unlinked;
-  co_await call();
+  co_await call('d');
   for (auto& f : covered) f->linked = true;
   for (auto& [id, f] : gone) disk_.unlinked.erase(id);
   co_return absl::OkStatus();
@@ -220,10 +252,11 @@ awaitable<Status> SimVolume::punch(FileId file, uint64_t offset, uint64_t length
   std::shared_ptr<Disk::File> to = *f;
   if (offset >= to->view.size()) co_return absl::OkStatus();
   length = std::min(length, to->view.size() - offset);
+  to->allocate(offset, length, false);
   const uint64_t id = next_write_++;
   to->unsynced.push_back({id, offset, std::vector<std::byte>(length), true});
   apply(to->view, offset, to->unsynced.back().data);
-  co_await call();
+  co_await call('p', file, offset + length);
   co_return absl::OkStatus();
 }
 
@@ -233,15 +266,21 @@ awaitable<Status> SimVolume::remove(FileId file) {
   if (file.kind == FileKind::kSegment) disk_.rubble = (*f)->view;
   disk_.unlinked[file] = *f;
   disk_.files.erase(file);
-  co_await call();
+  co_await call('x', file);
   co_return absl::OkStatus();
 }
 
 awaitable<StatusOr<std::vector<FileInfo>>> SimVolume::list() {
-  co_await call();
+  co_await call('l');
   std::vector<FileInfo> all;
   for (auto& [id, f] : disk_.files) all.push_back({id, f->view.size()});
   co_return all;
+}
+
+awaitable<StatusOr<uint64_t>> SimVolume::free_bytes() {
+  const uint64_t used = disk_.used_bytes();
+  co_await call('f');
+  co_return used > disk_.capacity_bytes ? 0 : disk_.capacity_bytes - used;
 }
 
 }  // namespace cairn::sim

@@ -33,12 +33,18 @@ class Disk {
     std::vector<std::byte> durable;  // what a sync proved
     std::vector<std::byte> view;     // what a read sees
     std::vector<Write> unsynced;
+    std::vector<bool> blocks;  // which have space
+    uint64_t block_count = 0;
+    // How many bytes of space a range would take that it has not, and gives or takes it.
+    uint64_t missing(uint64_t offset, uint64_t length) const;
+    void allocate(uint64_t offset, uint64_t length, bool on);
     bool linked = false;  // its directory entry was synced
   };
 
   std::map<FileId, std::shared_ptr<File>> files;
   std::map<FileId, std::shared_ptr<File>> unlinked;  // removed, directory not synced since
-  std::vector<std::byte> rubble;                     // what the last removed segment held
+  // What the last removed segment held; its space goes to the next one.
+  std::vector<std::byte> rubble;
   uint64_t capacity_bytes = UINT64_MAX;
 
   uint64_t used_bytes() const;
@@ -92,6 +98,8 @@ class SimVolume final : public Volume {
 
   bool crashed() const { return crashed_; }
   uint64_t calls() const { return calls_; }
+  // A hash over all that was asked for, in order, and over what came before.
+  uint64_t trace(uint64_t before) const { return trace_ ^ (before * 0x9e3779b97f4a7c15ULL); }
 
   awaitable<Status> create(FileId file, uint64_t reserve_bytes) override;
   awaitable<Status> write(FileId file, uint64_t offset, Bytes data, WriteMode mode) override;
@@ -101,9 +109,11 @@ class SimVolume final : public Volume {
   awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) override;
   awaitable<Status> remove(FileId file) override;
   awaitable<StatusOr<std::vector<FileInfo>>> list() override;
+  awaitable<StatusOr<uint64_t>> free_bytes() override;
 
  private:
-  awaitable<void> call();  // counts, suspends, and never returns once crashed
+  // Counts, suspends, and never returns once crashed.
+  awaitable<void> call(char what, FileId file = {}, uint64_t offset = 0, Bytes data = {});
   bool chance(double p) { return p > 0 && std::uniform_real_distribution<>(0, 1)(rng_) < p; }
   StatusOr<std::shared_ptr<Disk::File>> find(FileId file);
 
@@ -112,6 +122,7 @@ class SimVolume final : public Volume {
   Rng& rng_;
   const Faults faults_;
   uint64_t calls_ = 0;
+  uint64_t trace_ = 0;
   uint64_t next_write_ = 1;
   bool crashed_ = false;
 };
