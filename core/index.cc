@@ -12,12 +12,12 @@ namespace cairn {
 
 // ---- entries ----
 
-void Entry::fill(const RecordView& r, Lsn version) {
-  lsn = version;
+void Entry::fill(const RecordView& r, Lsn at, uint8_t mark) {
+  lsn = at;
   value_size = static_cast<uint32_t>(r.value.size());
   key_size = static_cast<uint16_t>(r.key.size());
   flags = r.flags;
-  has_meta = !r.meta.empty();
+  marks = static_cast<uint8_t>(mark | (r.meta.empty() ? 0 : kHasMeta));
   char* p = body();
   if (r.has_expiry()) {
     std::memcpy(p, &r.expire_ms, 8);
@@ -27,7 +27,7 @@ void Entry::fill(const RecordView& r, Lsn version) {
     std::memcpy(p, &r.version, 8);
     p += 8;
   }
-  if (has_meta) {
+  if (has_meta()) {
     auto n = static_cast<uint32_t>(r.meta.size());
     std::memcpy(p, &n, 4);
     p += 4;
@@ -38,26 +38,43 @@ void Entry::fill(const RecordView& r, Lsn version) {
   };
   put(r.key);
   put(r.meta);
-  put(r.value);
+  if (!is_cold()) put(r.value);
 }
 
-Entry* Entry::make(const RecordView& r, Lsn lsn) {
+Entry* Entry::make(const RecordView& r, Lsn lsn) { return make(r, lsn, 0); }
+Entry* Entry::make_cold(const RecordView& r, Lsn lsn) { return make(r, lsn, kCold); }
+
+Entry* Entry::make_cold() const {
+  RecordView r{RecordType::kPut, flags, {}, expire_ms(), key(), meta(), value()};
+  r.version = version();
+  return make(r, lsn, kCold);
+}
+
+Entry* Entry::make_hot(std::string_view value) const {
+  assert(is_cold() && value.size() == value_size);
+  RecordView r{RecordType::kPut, flags, {}, expire_ms(), key(), meta(), value};
+  r.version = version();
+  return make(r, lsn, kFresh);
+}
+
+Entry* Entry::make(const RecordView& r, Lsn lsn, uint8_t mark) {
   assert(r.key.size() <= kKeyBytesMax);
   size_t bytes = sizeof(Entry) + (r.has_expiry() ? 8 : 0) + (r.has_origin() ? 8 : 0) +
-                 (r.meta.empty() ? 0 : 4) + r.key.size() + r.meta.size() + r.value.size();
+                 (r.meta.empty() ? 0 : 4) + r.key.size() + r.meta.size() +
+                 ((mark & kCold) ? 0 : r.value.size());
   void* memory = std::malloc(bytes);
   if (memory == nullptr) throw std::bad_alloc();
   auto* entry = new (memory) Entry;
-  entry->fill(r, lsn);
+  entry->fill(r, lsn, mark);
   return entry;
 }
 
-bool Entry::assign(const RecordView& r, Lsn version) {
-  if (flags != r.flags || has_meta == r.meta.empty() || meta_size() != r.meta.size() ||
-      value_size != r.value.size()) {
+bool Entry::assign(const RecordView& r, Lsn at) {
+  if (is_cold() || flags != r.flags || has_meta() == r.meta.empty() ||
+      meta_size() != r.meta.size() || value_size != r.value.size()) {
     return false;
   }
-  fill(r, version);
+  fill(r, at, marks);
   return true;
 }
 

@@ -1,7 +1,8 @@
 // The memory index of one namespace: a hash table of entries, cut into kStripes parts by the top
 // bits of the key's hash. Each part is guarded by the store's lock of that stripe.
 //
-// An entry is one allocation that holds the key, the version and the value. The table holds 8
+// An entry is one allocation that holds the key, the version and the value; of a cold one the value
+// is in the log alone (core/memory.h). The table holds 8
 // bytes per slot: 48 bits of pointer and 16 bits of hash, in segments that grow by an eighth up to
 // 256 to 512 slots, by stripe, and then split in two: no insert moves more than that.
 //
@@ -13,6 +14,7 @@
 
 #include <array>
 #include <atomic>
+#include <cassert>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -41,7 +43,32 @@ struct Entry {
   uint32_t value_size;
   uint16_t key_size;
   uint8_t flags;  // as in the record
-  bool has_meta;
+  uint8_t marks;  // of this process alone: Marks, and in the upper half the heat
+
+  enum Marks : uint8_t { kHasMeta = 1, kCold = 2, kFresh = 4 };
+  static constexpr uint8_t kHeatUnit = 16, kHeatUsed = 3, kHeatMax = 15;
+
+  bool has_meta() const { return marks & kHasMeta; }
+  bool is_cold() const { return marks & kCold; }  // the value is in the log alone
+  // How much the entry was used of late. The first use of a value that came back from disk is the
+  // one that it came back for, and does not count.
+  uint8_t heat() const { return marks / kHeatUnit; }
+  void touch() {
+    if (marks & kFresh) {
+      marks &= static_cast<uint8_t>(~kFresh);
+    } else if (heat() < kHeatUsed) {
+      marks = static_cast<uint8_t>(marks + kHeatUnit);
+    }
+  }
+  // The same where frequency counts: each step up takes twice as many uses as the one before.
+  void touch_often(uint64_t random) {
+    if (marks & kFresh) {
+      marks &= static_cast<uint8_t>(~kFresh);
+    } else if (heat() < kHeatMax && (random & ((uint64_t{1} << heat()) - 1)) == 0) {
+      marks = static_cast<uint8_t>(marks + kHeatUnit);
+    }
+  }
+  void cool() { marks = static_cast<uint8_t>(marks - kHeatUnit); }
 
   bool is_blob() const { return flags & kRecordIsBlob; }
   bool has_expiry() const { return flags & kRecordHasExpiry; }
@@ -61,14 +88,17 @@ struct Entry {
   }
   uint32_t meta_size() const {
     uint32_t n = 0;
-    if (has_meta) std::memcpy(&n, body() + (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0), 4);
+    if (has_meta()) std::memcpy(&n, body() + (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0), 4);
     return n;
   }
   std::string_view key() const { return {body() + head_bytes(), key_size}; }
   std::string_view meta() const { return {key().data() + key_size, meta_size()}; }
-  std::string_view value() const { return {key().data() + key_size + meta_size(), value_size}; }
+  std::string_view value() const {
+    assert(!is_cold());
+    return {key().data() + key_size + meta_size(), value_size};
+  }
   size_t bytes() const {
-    return sizeof(Entry) + head_bytes() + key_size + meta_size() + value_size;
+    return sizeof(Entry) + head_bytes() + key_size + meta_size() + (is_cold() ? 0 : value_size);
   }
   // To write the value anew; where it came from is left out.
   RecordView record(NamespaceId ns) const {
@@ -84,17 +114,24 @@ struct Entry {
 
   // A new entry with the contents of a put record.
   static Entry* make(const RecordView& record, Lsn lsn);
+  // The same without the value's bytes; record.value says how many there are.
+  static Entry* make_cold(const RecordView& record, Lsn lsn);
+  // A copy of this entry without its value.
+  Entry* make_cold() const;
+  // A copy of this cold entry with its value, fresh.
+  Entry* make_hot(std::string_view value) const;
   // Overwrites in place if the layout has the same size; false if it does not.
   bool assign(const RecordView& record, Lsn lsn);
   static void destroy(Entry* entry);
 
  private:
   size_t head_bytes() const {
-    return (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0) + (has_meta ? 4 : 0);
+    return (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0) + (has_meta() ? 4 : 0);
   }
   const char* body() const { return reinterpret_cast<const char*>(this + 1); }
   char* body() { return reinterpret_cast<char*>(this + 1); }
-  void fill(const RecordView& record, Lsn lsn);
+  void fill(const RecordView& record, Lsn lsn, uint8_t mark);
+  static Entry* make(const RecordView& record, Lsn lsn, uint8_t mark);
 };
 static_assert(sizeof(Entry) == 16);
 
@@ -146,6 +183,34 @@ class Index {
   // the stripe has no more.
   KeyHash scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry*>& out) const;
   Entry* random(size_t stripe, uint64_t random) const;
+  // Goes on from where the last sweep of this stripe ended, over so many slots, at most to its end;
+  // fn(Entry*) may not change the table. Growth may make it skip entries or see some twice. True if
+  // the end was reached.
+  template <class Fn>
+  bool sweep(size_t stripe, size_t slots, Fn fn) {
+    auto* block = blocks_[stripe / kBlockStripes].load(std::memory_order_acquire);
+    if (block == nullptr) return true;
+    Part& part = (*block)[stripe % kBlockStripes];
+    if (part.size() == 0) return true;
+    size_t i = part.hand / kSegmentSlotsMax % part.size();
+    i &= ~(part.span(part.at(i).segment()) - 1);
+    uint32_t k = part.hand % kSegmentSlotsMax;
+    while (slots > 0) {
+      const Segment* s = part.at(i).segment();
+      for (; k < s->capacity && slots > 0; k++, slots--) {
+        if (s->slots[k] != 0) fn(pointer(s->slots[k]));
+      }
+      if (k < s->capacity) break;
+      k = 0;
+      i += part.span(s);
+      if (i >= part.size()) {
+        part.hand = 0;
+        return true;
+      }
+    }
+    part.hand = static_cast<uint32_t>(i * kSegmentSlotsMax + k);
+    return false;
+  }
   // Empties a stripe; fn(Entry*) gets each of its entries to own.
   template <class Fn>
   void take_all(size_t stripe, Fn fn) {
@@ -182,6 +247,7 @@ class Index {
     SegmentRef only;
     std::unique_ptr<SegmentRef[]> directory;
     unsigned depth = 0;
+    uint32_t hand = 0;  // of sweep(): directory slot and slot
     size_t size() const { return depth == 0 && !only ? 0 : size_t{1} << depth; }
     const SegmentRef& at(size_t i) const { return depth == 0 ? only : directory[i]; }
     SegmentRef& at(size_t i) { return depth == 0 ? only : directory[i]; }

@@ -101,6 +101,7 @@ struct RecordView {
 
   bool has_expiry() const { return flags & kRecordHasExpiry; }
   bool has_origin() const { return flags & kRecordHasOrigin; }
+  bool is_blob() const { return flags & kRecordIsBlob; }
   uint64_t unpadded_size() const {
     return sizeof(RecordHeader) + (has_expiry() ? 8 : 0) + (has_origin() ? 16 : 0) + key.size() +
            meta.size() + value.size();

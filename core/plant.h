@@ -23,6 +23,7 @@ enum class Bug {
   kCleanerLosesVersion,  // a copy does not say under which LSN its value was written
   kRemovalsOutOfOrder,   // the cleaner does not wait for a removal to be durable
   kReserveGivenAway,     // puts take the cleaner's reserve
+  kFaultTooSoon,         // a value is read back before the copy the cleaner made of it is written
   kEnd,
 };
 

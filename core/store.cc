@@ -90,6 +90,7 @@ struct Store::RecoveryState {
   absl::flat_hash_map<uint32_t, Lsn> flushed;
   absl::flat_hash_map<uint32_t, bool> named;
   std::function<void(Lsn, int64_t)> note_time;
+  std::atomic<uint64_t> entry_bytes{0};  // about; past half of the limit, values stay on disk
 };
 
 Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor> executors,
@@ -104,6 +105,8 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       log_(volume, clock, executors_.front()),
       extents_(volume, clock, pool, executors_.front()),
       cleaner_(*this, volume),
+      memory_(*this),
+      faults_(*this),
       random_state_(options.random_seed != 0
                         ? options.random_seed
                         : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
@@ -116,8 +119,11 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
   system_->ordered = true;
 }
 
-Store::~Store() {
-  log_.drop_waiters();  // coroutines among them may hold readers and writers of the extents
+Store::~Store() { drop_waiters(); }  // coroutines may hold readers and writers of the extents
+
+void Store::drop_waiters() {
+  log_.drop_waiters();
+  faults_.drop_waiters();
 }
 
 uint64_t Store::random() {  // splitmix64
@@ -183,9 +189,10 @@ awaitable<Status> Store::open() {
   started = co_await log_.start(start);
   if (!started.ok()) co_return started;
   last_sync_ms_ = clock_.now_ms();
-  background_ += 2;
+  background_ += 3;
   asio::co_spawn(executors_.front(), run_ticker(), asio::detached);
   asio::co_spawn(executors_.back(), cleaner_.run(), asio::detached);
+  asio::co_spawn(executors_.back(), memory_.run(), asio::detached);
   co_return absl::OkStatus();
 }
 
@@ -250,7 +257,12 @@ void Store::apply(const RecordView& r, Lsn lsn) {
     return;
   }
   if (old != nullptr && old->assign(r, lsn)) return;
-  Entry* entry = Entry::make(r, lsn);
+  const uint64_t limit = memory_bytes_, before = old == nullptr ? 0 : old->bytes();
+  Entry* entry = limit != 0 && recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2 &&
+                         !r.is_blob()
+                     ? Entry::make_cold(r, lsn)
+                     : Entry::make(r, lsn);
+  recovery_->entry_bytes.fetch_add(entry->bytes() - before, std::memory_order_relaxed);
   if (old == nullptr) {
     ns->index->insert(entry, hash);
   } else {
@@ -294,6 +306,7 @@ awaitable<Status> Store::load() {
         }
         stripe.bytes += static_cast<int64_t>(e->bytes());
         usage_.add(e->lsn, e->record_bytes());
+        if (e->is_cold()) cold_++;
         if (e->has_expiry()) note_expiry(*ns, stripe, e);
         if (ns->ordered) {
           MutexLock lock(ns->order_mutex);
@@ -347,7 +360,6 @@ void Store::tick() {
   uint64_t bytes = 0;
   for (auto& s : *stripes_) bytes += static_cast<uint64_t>(s.bytes.load(std::memory_order_relaxed));
   entry_bytes_ = bytes;
-  over_memory_ = memory_bytes_ != 0 && used_bytes() > memory_bytes_;
   bool sync = durability_ != Durability::kOff && now - last_sync_ms_ >= 1000;
   if (sync || now < last_sync_ms_) last_sync_ms_ = now;
   log_.tick(sync);
@@ -412,7 +424,7 @@ uint64_t Store::used_bytes() const {
 
 Status Store::check_write(bool grows) const {
   if (Status s = log_.admit(grows ? Need::kPut : Need::kDelete); !s.ok()) return s;
-  if (grows && over_memory_.load(std::memory_order_relaxed)) {
+  if (grows && memory_.exhausted()) {
     return out_of_memory("command not allowed when used memory > 'maxmemory'.");
   }
   return absl::OkStatus();
@@ -557,6 +569,7 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
     index.take_all(s, [&](Entry* e) {
       bytes += static_cast<int64_t>(e->bytes());
       usage_.sub(e->lsn, e->record_bytes());
+      if (e->is_cold()) cold_--;
       entries++;
       dispose(e, lsn, nullptr);
     });
@@ -634,6 +647,7 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
     if (old->has_expiry()) forget_expiry(ns, s, old);
     s.bytes.fetch_sub(static_cast<int64_t>(old->bytes()), std::memory_order_relaxed);
     usage_.sub(old->lsn, old->record_bytes());
+    if (old->is_cold()) cold_.fetch_sub(1, std::memory_order_relaxed);
   }
   if (old != nullptr && entry != nullptr) {
     ns.index->replace(old, entry, hash);
@@ -645,6 +659,7 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
   if (entry != nullptr) {
     s.bytes.fetch_add(static_cast<int64_t>(entry->bytes()), std::memory_order_relaxed);
     usage_.add(entry->lsn, entry->record_bytes());
+    if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
     if (entry->has_expiry()) note_expiry(ns, s, entry);
     if (ordered) ns.order.insert(entry);
   }
@@ -659,8 +674,31 @@ void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& co
     usage_.add(lsn, entry->record_bytes());
     return;
   }
-  link(ns, hash, entry, Entry::make(copy, lsn), false);
+  Entry* moved = entry->is_cold() ? Entry::make_cold(copy, lsn) : Entry::make(copy, lsn);
+  moved->marks = entry->marks;
+  link(ns, hash, entry, moved, false);
   Entry::destroy(entry);  // the new one holds its blob
+}
+
+Entry* Store::spill(Namespace& ns, KeyHash hash, Entry* entry) {
+  Entry* cold = entry->make_cold();
+  link(ns, hash, entry, cold, false);
+  Entry::destroy(entry);
+  return cold;
+}
+
+Entry* Store::next_to_expire(Namespace& ns, size_t stripe) {
+  for (const ExpiryItem& item : (*stripes_)[stripe].expiry) {
+    if (item.index == ns.index.get()) return item.entry;
+  }
+  return nullptr;
+}
+
+std::vector<NamespacePtr> Store::spaces() const {
+  std::vector<NamespacePtr> all(databases_.begin(), databases_.end());
+  all.push_back(system_);
+  for (auto& bucket : buckets()) all.push_back(bucket);
+  return all;
 }
 
 void Store::move_name(const RecordView& record, Lsn lsn) {

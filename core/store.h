@@ -18,6 +18,7 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,6 +29,7 @@
 #include "core/extents.h"
 #include "core/index.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/mutex.h"
 #include "core/segment_usage.h"
 #include "core/value.h"
@@ -45,7 +47,8 @@ struct StoreOptions {
   uint64_t segment_bytes = 64 << 20;     // for a new store; an old one keeps its own
   uint64_t extent_threshold = 64 << 10;  // larger values go to extents
   uint64_t extent_file_bytes = 1 << 30;
-  uint64_t memory_bytes = 0;       // 0: no limit
+  uint64_t memory_bytes = 0;                 // 0: no limit
+  std::function<uint64_t()> resident_bytes;  // what memory_bytes limits; none: what the index holds
   double space_amplification = 2;  // the log may be so many times as large as what lives in it
   Durability durability = Durability::kEverySec;  // off: no timed sync
   bool repair = false;
@@ -64,7 +67,7 @@ struct EntryOrder {
 
 using NameOrder = absl::btree_set<Entry*, EntryOrder>;
 
-class Namespace {
+class Namespace : public std::enable_shared_from_this<Namespace> {
  public:
   Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed)
       : id(id),
@@ -185,6 +188,7 @@ class Store {
 
   awaitable<Status> open();
   awaitable<Status> close();  // syncs all
+  void drop_waiters();        // destroys who still waits for the store; for an owner that goes away
 
   // ---- namespaces ----
   Namespace& database(uint32_t number) { return *databases_[number]; }
@@ -204,6 +208,7 @@ class Store {
   StatusOr<Lsn> flush_databases(const StripeLocks* held = nullptr, WriteBatch* batch = nullptr);
 
   // ---- under the lock of the key's stripe ----
+  // The entry may be cold; its value comes back with faults().fetch(), without the lock.
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash);
   // Hints: this stripe will be locked; these keys will be looked for, their stripes are locked.
   void prefetch(KeyHash hash) const { __builtin_prefetch(&(*stripes_)[stripe_of(hash)], 1); }
@@ -223,6 +228,11 @@ class Store {
   Log& log() { return log_; }
   ExtentStore& extents() { return extents_; }
   const Cleaner& cleaner() const { return cleaner_; }
+  MemoryKeeper& memory() { return memory_; }
+  Faults& faults() { return faults_; }
+  bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
+  uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
+  std::vector<NamespacePtr> spaces() const;  // all of them
   Clock& clock() { return clock_; }
   ChunkPool& pool() { return pool_; }
   const StoreOptions& options() const { return options_; }
@@ -252,6 +262,8 @@ class Store {
 
  private:
   friend class Cleaner;
+  friend class Faults;
+  friend class MemoryKeeper;
   friend class StripeLocks;
   friend class WriteBatch;
 
@@ -287,6 +299,9 @@ class Store {
   // For the cleaner: the entry's record is appended again, as `copy`.
   void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
   void move_name(const RecordView& record, Lsn lsn);
+  // Forgets a value that is in the log; returns the cold entry that is there instead.
+  Entry* spill(Namespace& ns, KeyHash hash, Entry* entry);
+  Entry* next_to_expire(Namespace& ns, size_t stripe);
   NamespacePtr namespace_by_id(NamespaceId id) const;
   void forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
   void note_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
@@ -307,6 +322,8 @@ class Store {
   SegmentUsage usage_;
   ExtentStore extents_;
   Cleaner cleaner_;
+  MemoryKeeper memory_;
+  Faults faults_;
   uint64_t store_id_ = 0;
   uint32_t epoch_ = 0;
   uint64_t hash_seed_ = 0;
@@ -329,7 +346,7 @@ class Store {
   Mutex dead_mutex_;
   std::deque<std::pair<Lsn, Entry*>> dead_ ABSL_GUARDED_BY(dead_mutex_);
 
-  std::atomic<bool> over_memory_{false};
+  std::atomic<uint64_t> cold_{0};  // entries whose value is in the log alone
   std::atomic<uint64_t> entry_bytes_{0};
   std::atomic<uint64_t> expired_{0};
   std::atomic<bool> stopping_{false};

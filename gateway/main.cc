@@ -83,10 +83,12 @@ int serve(const Options& options) {
   // The store.
   StoreOptions store_options;
   store_options.memory_bytes = options.memory_bytes;
+  store_options.resident_bytes = process_resident_bytes;
   store_options.space_amplification = options.space_amplification;
   store_options.durability = options.durability;
   store_options.repair = options.repair;
   Store store(**volume, clock, pool, loops.executors(), store_options);
+  store.memory().set_policy(options.policy);
   die_unless(run_to_end(loops, store.open()));
   spdlog::info("store {:016x} epoch {} open: {} records, storage through {}", store.store_id(),
                store.epoch(), store.recovered_records(), (*volume)->engine());

@@ -26,8 +26,17 @@ Options parse_options(int argc, char** argv) {
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
   app.add_option("--memory", o.memory_bytes,
-                 "memory for keys and values, as 512mb or 4gb; 0: no limit")
+                 "resident memory, as 512mb or 4gb; past it values stay on disk; 0: no limit")
       ->transform(CLI::AsSizeValue(false));
+  app.add_option_function<std::string>(
+         "--maxmemory-policy",
+         [&o](const std::string& name) {
+           auto policy = eviction_policy(name);
+           if (!policy) throw CLI::ValidationError("--maxmemory-policy", "no policy of Redis's");
+           o.policy = *policy;
+         },
+         "which keys are deleted when memory is full, in Redis's words")
+      ->default_str("noeviction");
   app.add_option("--space-amplification", o.space_amplification,
                  "the log may be so many times as large as what lives in it")
       ->check(CLI::Range(1.1, 100.0))

@@ -20,6 +20,7 @@ struct Options {
   std::string tls_cert, tls_key;
   size_t threads = 1;
   uint64_t memory_bytes = 0;
+  EvictionPolicy policy = EvictionPolicy::kNoEviction;
   double space_amplification = 2;
   Durability durability = Durability::kEverySec;
   std::string domain = "localhost";  // BUCKET.domain addresses a bucket

@@ -87,8 +87,9 @@ void getbit(Context& c) {
 
 awaitable<void> getbit_deferred(Context& c) {
   auto offset = static_cast<uint64_t>(*parse_ll(c.args[2]));
-  HeldValue value = hold_value(c, c.args[1]);
-  auto byte = co_await read_held(c, value, offset / 8, 1);
+  auto value = co_await hold_value(c, c.args[1]);
+  if (!value) co_return;
+  auto byte = co_await read_held(c, *value, offset / 8, 1);
   if (!byte.ok()) co_return c.status_error(byte.status());
   c.reply.integer(get_bit(*byte, offset % 8));
 }
@@ -187,7 +188,9 @@ awaitable<bool> scan_held(Context& c, const HeldValue& v, const BitRange& range,
 }
 
 awaitable<void> bitcount_deferred(Context& c) {
-  HeldValue v = hold_value(c, c.args[1]);
+  auto held = co_await hold_value(c, c.args[1]);
+  if (!held) co_return;
+  const HeldValue& v = *held;
   BitRange range;
   if (!parse_range(c, 2, v.size(), range)) co_return;
   uint64_t n = 0;
@@ -241,7 +244,9 @@ void bitpos(Context& c) {
 
 awaitable<void> bitpos_deferred(Context& c) {
   int bit = c.args[2] == "1";
-  HeldValue v = hold_value(c, c.args[1]);
+  auto held = co_await hold_value(c, c.args[1]);
+  if (!held) co_return;
+  const HeldValue& v = *held;
   BitRange range;
   if (!parse_range(c, 3, v.size(), range)) co_return;
   int64_t at = -1;
@@ -322,7 +327,9 @@ awaitable<void> bitop_deferred(Context& c) {
   std::vector<HeldValue> sources;
   uint64_t longest = 0;
   for (size_t i = 3; i < c.args.size(); i++) {
-    sources.push_back(hold_value(c, c.args[i]));
+    auto held = co_await hold_value(c, c.args[i]);
+    if (!held) co_return;
+    sources.push_back(std::move(*held));
     longest = std::max(longest, sources.back().size());
   }
   BlobWriter writer(c.store.extents(), longest);
@@ -542,8 +549,9 @@ awaitable<void> bitfield_deferred(Context& c) {
         "ERR the fields of one BITFIELD on a value in extents lie too far apart");
   }
   if (fields_end_bytes(fields, true) == 0) {
-    HeldValue value = hold_value(c, c.args[1]);
-    auto bytes = co_await read_held(c, value, first, end - first);
+    auto value = co_await hold_value(c, c.args[1]);
+    if (!value) co_return;
+    auto bytes = co_await read_held(c, *value, first, end - first);
     if (!bytes.ok()) co_return c.status_error(bytes.status());
     run_fields(c, fields, *bytes, first * 8);
     co_return;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kv/engine.h"
+#include "kv/session.h"
 
 namespace cairn::kv {
 
@@ -16,14 +17,21 @@ bool put_edited(Context& c, Entry* entry, std::string_view value) {
   return c.put(c.ns(), r);
 }
 
-HeldValue hold_value(Context& c, std::string_view key) {
+awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key) {
   HeldValue v;
   v.store = &c.store;
-  StripeLocks lock(c.store, c.ns().hash(key));
+  const std::vector<KeyHash> hashes{c.ns().hash(key)};
+  const Faults::Keys keys{{c.session.ns, key}};
+  StripeLocks lock(c.store);
+  Status locked = co_await c.store.faults().lock_with_values(lock, hashes, keys);
+  if (!locked.ok()) {
+    c.status_error(locked);
+    co_return std::nullopt;
+  }
   StripeLocks* outer = std::exchange(c.locks, &lock);
   Entry* e = c.find(key);
   c.locks = outer;
-  if (e == nullptr) return v;
+  if (e == nullptr) co_return std::move(v);
   v.exists = true;
   v.version = e->version();
   v.expire_ms = e->expire_ms();
@@ -33,7 +41,7 @@ HeldValue hold_value(Context& c, std::string_view key) {
   } else {
     v.inline_bytes = std::string(e->value());
   }
-  return v;
+  co_return std::move(v);
 }
 
 awaitable<StatusOr<std::string>> read_held(Context& c, const HeldValue& value, uint64_t offset,
@@ -86,7 +94,9 @@ awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const Blo
 awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
                                              const BlobEdit& edit) {
   for (;;) {
-    HeldValue old = hold_value(c, key);
+    auto held = co_await hold_value(c, key);
+    if (!held) co_return std::nullopt;
+    const HeldValue& old = *held;
     uint64_t size = 0;
     auto blob = co_await compose(c, old, edit, size);
     if (!blob.ok()) {

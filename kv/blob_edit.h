@@ -53,7 +53,8 @@ struct HeldValue {
   }
   Store* store = nullptr;
 };
-HeldValue hold_value(Context& c, std::string_view key);
+// Nothing after it answered an error.
+awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key);
 
 // Up to `length` bytes from `offset` on; shorter at the end of the value.
 awaitable<StatusOr<std::string>> read_held(Context& c, const HeldValue& value, uint64_t offset,

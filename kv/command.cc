@@ -70,7 +70,14 @@ Entry* Context::find(Namespace& ns, std::string_view key) {
   KeyHash h = hash(ns, key);
   assert(locks != nullptr && locks->covers(h));
   Entry* e = store.find(ns, key, h);
-  if (e != nullptr) saw(e->version());
+  if (e == nullptr) return e;
+  saw(e->version());
+  if (session.no_touch) return e;
+  if (store.memory().counts_frequency()) {
+    e->touch_often(store.random());
+  } else {
+    e->touch();
+  }
   return e;
 }
 

@@ -5,6 +5,10 @@
 // calls defer() and returns; then `run_deferred`, a coroutine without locks, does the work and
 // takes the locks itself when it commits.
 //
+// A value may be on disk alone (core/memory.h). Before a row without kKeyOnly runs, the engine
+// brings the values of all its keys back, without locks; command code only ever sees values in
+// memory.
+//
 // The locks and the permission check use one list of keys, that of keys_of(); Context::find and
 // the like assert that a key is on it.
 #pragma once
@@ -69,6 +73,7 @@ enum Flags : uint32_t {
   kBatch = 1 << 9,       // its changes are one batch
   kNoQueue = 1 << 10,    // runs at once inside MULTI: EXEC, DISCARD, RESET, …
   kBlobArgs = 1 << 11,   // takes words above the extent threshold
+  kKeyOnly = 1 << 12,    // looks at no value, only at keys, lengths, types and expiries
 };
 
 class Context;
@@ -135,6 +140,9 @@ class Context {
   // See the top of this file. Inside EXEC it answers an error instead.
   void defer();
   bool deferred() const { return deferred_; }
+  // Values of keys it needs are on disk: nothing was changed or answered, and it is to run again.
+  void wait_for_values() { deferred_ = waits_for_values_ = true; }
+  bool waits_for_values() const { return waits_for_values_; }
 
   void syntax_error() { reply.error("ERR syntax error"); }
   void status_error(const Status& status);
@@ -153,7 +161,7 @@ class Context {
   const char* hashed_key_ = nullptr;
   KeyHash hash_ = 0;
   Lsn seen_;
-  bool deferred_ = false;
+  bool deferred_ = false, waits_for_values_ = false;
 };
 
 // The keys of a command, with the namespace each is in.

@@ -171,8 +171,6 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
     if (session.in_multi) session.multi_failed = true;
     return {};
   }
-  auto& calls = calls_[table_.index_of(*row)];
-  calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   if (session.in_multi && !(row->flags & kNoQueue)) {
     enqueue(session, *row, args, reply);
     return {};
@@ -183,6 +181,9 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   StripeLocks own(store());
   c.locks = held != nullptr ? held : &own;
   if (held == nullptr) lock_keys(session, request, own);
+  if (waits_for_values(session, request)) return {Lsn(), true, true};
+  auto& calls = calls_[table_.index_of(*row)];
+  calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   if ((row->flags & kBatch) && args.size() > 2) {
     WriteBatch batch(store());
     c.batch = &batch;
@@ -190,15 +191,89 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
     c.saw(batch.commit());
   } else {
     row->run(c);
+    if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
+      store().memory().shed(*session.ns, stripe_of(request.hash));
+    }
   }
-  return {c.seen(), c.deferred()};
+  return {c.seen(), c.deferred(), c.waits_for_values()};
+}
+
+// ---- commands that wait ----
+
+namespace {
+
+// Whether the command looks at the values of its keys.
+bool needs_values(const Row& row, const Args& args) {
+  if (row.flags & kKeyOnly) return false;
+  if (row.name != "set") return true;
+  for (size_t i = 3; i < args.size(); i++) {
+    if (equals_ignoring_case(args[i], "get")) return true;
+  }
+  return false;
+}
+
+// The keys of a transaction's commands; a SELECT among them moves those that follow.
+KeyList queued_keys(Session& session, Store& store, bool with_values) {
+  KeyList all;
+  const NamespacePtr home = session.ns;
+  for (auto& q : session.queue) {
+    if (!with_values || needs_values(*q.row, *q.args)) {
+      for (auto& key : keys_of(*q.row, session, *q.args, store)) all.push_back(std::move(key));
+    }
+    if (q.row->name == "select") {
+      if (auto to = store.find_namespace(namespace_name((*q.args)[1]))) session.ns = to;
+    }
+  }
+  session.ns = home;
+  return all;
+}
+
+}  // namespace
+
+KeyList Engine::keys_with_values(Session& session, const Row& row, const Args& args) {
+  if (row.run == exec) return queued_keys(session, store(), true);
+  if (!needs_values(row, args)) return {};
+  return keys_of(row, session, args, store());
+}
+
+bool Engine::waits_for_values(Session& session, const Request& request) {
+  if (!store().has_cold() || !needs_values(*request.row, request.args)) return false;
+  if (request.hash != 0) {
+    const auto key = request.args[static_cast<size_t>(request.row->first_key)];
+    Entry* e = store().find(*session.ns, key, request.hash);
+    return e != nullptr && e->is_cold();
+  }
+  KeyList keys = keys_of(*request.row, session, request.args, store());
+  store().faults().keep_cold(keys);
+  return !keys.empty();
+}
+
+void Engine::fetch_ahead(Session& session, const Request& request) {
+  if (request.hash == 0 || !needs_values(*request.row, request.args)) return;
+  store().faults().start(session.ns, request.args[static_cast<size_t>(request.row->first_key)]);
 }
 
 awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) {
-  const Row* row = table_.find(args[0]);
-  assert(row != nullptr && row->run_deferred != nullptr);
-  Context c(*this, session, *row, args, reply);
-  co_await row->run_deferred(c);
+  constexpr int kTries = 3;  // then memory holds still
+  Request request(store());
+  request.args.swap(args);
+  request.row = table_.find(request.args[0]);
+  const Row& row = *request.row;
+  Context c(*this, session, row, request.args, reply);
+  std::optional<MemoryKeeper::Hold> hold;
+  for (int tries = 0;; tries++) {
+    if (tries == kTries) hold.emplace(store().memory());
+    const KeyList keys = keys_with_values(session, row, request.args);
+    Status fetched = co_await store().faults().fetch_all(keys);
+    if (!fetched.ok()) {
+      c.status_error(fetched);
+      co_return Lsn();
+    }
+    const Outcome outcome = run(session, request, reply);
+    if (!outcome.deferred) co_return outcome.seen;
+    if (!outcome.cold) break;
+  }
+  co_await row.run_deferred(c);
   co_return c.seen();
 }
 
@@ -253,39 +328,36 @@ void Engine::exec(Context& c) {
   Session& session = c.session;
   Engine& engine = c.engine;
   if (!session.in_multi) return c.reply.error("ERR EXEC without MULTI");
-  std::vector<Session::Queued> queue = std::move(session.queue);
-  std::vector<Session::Watched> watched = std::move(session.watched);
-  const bool failed = session.multi_failed;
-  session.leave_multi();
-  if (failed) {
+  if (session.multi_failed) {
+    session.leave_multi();
     return c.reply.error("EXECABORT Transaction discarded because of previous errors.");
   }
-  // The keys of all commands; a SELECT among them moves those that follow.
   std::vector<KeyHash> hashes;
+  for (auto& [ns, key] : queued_keys(session, c.store, false)) hashes.push_back(ns->hash(key));
+  for (auto& w : session.watched) hashes.push_back(w.ns->hash(w.key));
   bool whole = false, writes = false;
-  NamespacePtr home = session.ns;
-  for (auto& q : queue) {
-    for (auto& [ns, key] : keys_of(*q.row, session, *q.args, c.store)) {
-      hashes.push_back(ns->hash(key));
-    }
+  for (auto& q : session.queue) {
     whole |= (q.row->flags & kWholeSpace) != 0;
     writes |= (q.row->flags & kWrite) != 0;
-    if (q.row->name == "select") {
-      if (auto to = c.store.find_namespace(namespace_name((*q.args)[1]))) session.ns = to;
-    }
   }
-  session.ns = home;
-  if (writes) {
-    Status status = c.store.check_write(false);
-    if (!status.ok()) return c.status_error(status);
+  if (Status status = c.store.check_write(false); writes && !status.ok()) {
+    session.leave_multi();
+    return c.status_error(status);
   }
-  for (auto& w : watched) hashes.push_back(w.ns->hash(w.key));
   StripeLocks& locks = *c.locks;
   if (whole) {
     locks.lock_all();
   } else if (!hashes.empty()) {
     locks.lock(hashes);
   }
+  if (c.store.has_cold()) {
+    KeyList cold = queued_keys(session, c.store, true);
+    c.store.faults().keep_cold(cold);
+    if (!cold.empty()) return c.wait_for_values();
+  }
+  std::vector<Session::Queued> queue = std::move(session.queue);
+  std::vector<Session::Watched> watched = std::move(session.watched);
+  session.leave_multi();
   for (auto& w : watched) {
     Entry* e = c.store.find(*w.ns, w.key, w.ns->hash(w.key));
     if ((e == nullptr ? Lsn() : e->version()) != w.version) return c.reply.null_array();
@@ -311,8 +383,8 @@ constexpr Row kTransactionRows[] = {
      "Executes all commands in a transaction."},
     {"discard", 1, kFast | kNoQueue | kLoading, 0, 0, 0, Engine::discard, nullptr, "transactions",
      "Discards a transaction."},
-    {"watch", -2, kFast | kNoQueue | kLoading, 1, -1, 1, Engine::watch, nullptr, "transactions",
-     "Monitors changes to keys to determine the execution of a transaction."},
+    {"watch", -2, kFast | kNoQueue | kLoading | kKeyOnly, 1, -1, 1, Engine::watch, nullptr,
+     "transactions", "Monitors changes to keys to determine the execution of a transaction."},
     {"unwatch", 1, kFast | kLoading, 0, 0, 0, Engine::unwatch, nullptr, "transactions",
      "Forgets about watched keys of a transaction."},
 };

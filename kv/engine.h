@@ -36,7 +36,10 @@ class Engine {
   struct Outcome {
     Lsn seen;               // what the answer has to wait for under `always`
     bool deferred = false;  // nothing was answered: await run_deferred()
+    bool cold = false;      // because values have to come back first
   };
+  // Starts to bring back the value that a request with one key will need.
+  void fetch_ahead(Session& session, const Request& request);
   // Room for the requests that a connection reads ahead, for whoever runs on this thread; nothing
   // in it outlives a suspension.
   static constexpr size_t kGroupMax = 16;
@@ -80,6 +83,10 @@ class Engine {
   void enqueue(Session& session, const Row& row, Args& args, Reply& reply);
   void lock_keys(Session& session, const Request& request, StripeLocks& locks);
   bool may_write(Context& c);
+  // The keys whose values a command will look at.
+  KeyList keys_with_values(Session& session, const Row& row, const Args& args);
+  // Whether one of them is on disk alone; their stripes are locked.
+  bool waits_for_values(Session& session, const Request& request);
 
   Server& server_;
   const Table& table_;

@@ -300,6 +300,9 @@ void object(Context& c) {
                            1000);
   }
   if (equals_ignoring_case(sub, "freq")) {
+    if (c.store.memory().counts_frequency()) {
+      return e == nullptr ? c.reply.null() : c.reply.integer(e->heat());
+    }
     return c.reply.error(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note "
         "that when switching between policies at runtime LRU and LFU data will take some time to "
@@ -311,14 +314,15 @@ void object(Context& c) {
 constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kChange = kWrite | kFast;
 constexpr Row kRows[] = {
-    {"del", -2, kWrite | kBatch, 1, -1, 1, del, nullptr, "generic", "Deletes one or more keys."},
-    {"unlink", -2, kWrite | kBatch | kFast, 1, -1, 1, del, nullptr, "generic",
+    {"del", -2, kWrite | kBatch | kKeyOnly, 1, -1, 1, del, nullptr, "generic",
+     "Deletes one or more keys."},
+    {"unlink", -2, kWrite | kBatch | kFast | kKeyOnly, 1, -1, 1, del, nullptr, "generic",
      "Asynchronously deletes one or more keys.", "4.0.0"},
-    {"exists", -2, kRead, 1, -1, 1, exists, nullptr, "generic",
+    {"exists", -2, kRead | kKeyOnly, 1, -1, 1, exists, nullptr, "generic",
      "Determines whether one or more keys exist."},
-    {"touch", -2, kRead, 1, -1, 1, exists, nullptr, "generic",
+    {"touch", -2, kRead | kKeyOnly, 1, -1, 1, exists, nullptr, "generic",
      "Returns the number of existing keys out of those specified.", "3.2.1"},
-    {"type", 2, kRead, 1, 1, 1, type, nullptr, "generic",
+    {"type", 2, kRead | kKeyOnly, 1, 1, 1, type, nullptr, "generic",
      "Determines the type of value stored at a key."},
     {"rename", 3, kWrite | kBatch, 1, 2, 1, rename, nullptr, "generic",
      "Renames a key and overwrites the destination."},
@@ -342,13 +346,13 @@ constexpr Row kRows[] = {
      "Sets the expiration time of a key to a Unix timestamp.", "1.2.0"},
     {"pexpireat", -3, kChange, 1, 1, 1, pexpireat, nullptr, "generic",
      "Sets the expiration time of a key to a Unix milliseconds timestamp.", "2.6.0"},
-    {"ttl", 2, kRead, 1, 1, 1, ttl, nullptr, "generic",
+    {"ttl", 2, kRead | kKeyOnly, 1, 1, 1, ttl, nullptr, "generic",
      "Returns the expiration time in seconds of a key."},
-    {"pttl", 2, kRead, 1, 1, 1, pttl, nullptr, "generic",
+    {"pttl", 2, kRead | kKeyOnly, 1, 1, 1, pttl, nullptr, "generic",
      "Returns the expiration time in milliseconds of a key.", "2.6.0"},
-    {"expiretime", 2, kRead, 1, 1, 1, expiretime, nullptr, "generic",
+    {"expiretime", 2, kRead | kKeyOnly, 1, 1, 1, expiretime, nullptr, "generic",
      "Returns the expiration time of a key as a Unix timestamp.", "7.0.0"},
-    {"pexpiretime", 2, kRead, 1, 1, 1, pexpiretime, nullptr, "generic",
+    {"pexpiretime", 2, kRead | kKeyOnly, 1, 1, 1, pexpiretime, nullptr, "generic",
      "Returns the expiration time of a key as a Unix milliseconds timestamp.", "7.0.0"},
     {"persist", 2, kChange, 1, 1, 1, persist, nullptr, "generic",
      "Removes the expiration time of a key.", "2.2.0"},

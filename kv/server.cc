@@ -25,13 +25,6 @@ std::string human(uint64_t bytes) {
   return text;
 }
 
-uint64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  uint64_t total = 0, resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
 double seconds(const timeval& t) { return static_cast<double>(t.tv_sec) + t.tv_usec / 1e6; }
 
 std::string fixed(double value, int digits) {
@@ -78,7 +71,8 @@ void info_clients(Context& c, std::string& out) {
 
 void info_memory(Context& c, std::string& out) {
   static std::atomic<uint64_t> peak{0};
-  const uint64_t used = c.store.used_bytes(), rss = resident_bytes(), max = c.store.memory_bytes();
+  const uint64_t used = c.store.used_bytes(), rss = process_resident_bytes(),
+                 max = c.store.memory_bytes();
   uint64_t seen = peak.load();
   while (seen < used && !peak.compare_exchange_weak(seen, used)) {
   }
@@ -88,7 +82,8 @@ void info_memory(Context& c, std::string& out) {
          "\r\nused_memory_peak:", top, "\r\nused_memory_peak_human:", human(top),
          "\r\nused_memory_dataset:", used, "\r\nused_memory_lua:0\r\nmaxmemory:", max,
          "\r\nmaxmemory_human:", human(max),
-         "\r\nmaxmemory_policy:noeviction\r\nmem_fragmentation_ratio:",
+         "\r\nmaxmemory_policy:", name_of(c.store.memory().policy()),
+         "\r\nkeys_with_value_on_disk:", c.store.cold_count(), "\r\nmem_fragmentation_ratio:",
          fixed(used > 0 ? static_cast<double>(rss) / static_cast<double>(used) : 0, 2),
          "\r\nmem_allocator:", "mimalloc",
          "\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:0\r\n");
@@ -119,7 +114,9 @@ void info_stats(Context& c, std::string& out) {
          "\r\ntotal_net_output_bytes:", t.bytes_out.load(),
          "\r\nrejected_connections:", t.rejected_connections.load(),
          "\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:",
-         c.store.expired_count(), "\r\nevicted_keys:0\r\nkeyspace_hits:", c.engine.total_hits(),
+         c.store.expired_count(), "\r\nevicted_keys:", c.store.memory().stats().evicted,
+         "\r\nspilled_values:", c.store.memory().stats().spilled,
+         "\r\nvalue_reads:", c.store.faults().reads(), "\r\nkeyspace_hits:", c.engine.total_hits(),
          "\r\nkeyspace_misses:", c.engine.total_misses(),
          "\r\npubsub_channels:0\r\npubsub_patterns:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n",
          "total_error_replies:", t.error_replies.load(), "\r\n");
@@ -274,8 +271,12 @@ constexpr Parameter kParameters[] = {
        if (n) s.store.set_memory_bytes(*n);
        return n.has_value();
      }},
-    {"maxmemory-policy", [](Server&) { return std::string("noeviction"); },
-     [](Server&, std::string_view v) { return equals_ignoring_case(v, "noeviction"); }},
+    {"maxmemory-policy", [](Server& s) { return std::string(name_of(s.store.memory().policy())); },
+     [](Server& s, std::string_view v) {
+       auto policy = eviction_policy(v);
+       if (policy) s.store.memory().set_policy(*policy);
+       return policy.has_value();
+     }},
     {"port", [](Server& s) { return cat(s.port); }, nullptr},
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
      [](Server& s, std::string_view v) {

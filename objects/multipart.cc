@@ -190,7 +190,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
     if (i > 0 && parts[i].number <= parts[i - 1].number) {
       co_return absl::InvalidArgumentError("InvalidPartOrder");
     }
-    auto part = open(store, store.system(), part_key(id, parts[i].number), std::nullopt);
+    auto part = co_await open(store, store.system(), part_key(id, parts[i].number), std::nullopt);
     if (!part.ok()) {
       co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
     }

@@ -88,9 +88,24 @@ StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
   return info_of(store, e);
 }
 
-StatusOr<Opened> open(Store& store, Namespace& ns, std::string_view key,
-                      const std::optional<Range>& range, const Conditions& conditions,
-                      Verdict* verdict) {
+awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view key,
+                                 const std::optional<Range>& range, const Conditions& conditions,
+                                 Verdict* verdict) {
+  const NamespacePtr held = ns.shared_from_this();
+  constexpr int kTries = 3;  // then memory holds still
+  std::optional<MemoryKeeper::Hold> hold;
+  for (int tries = 0;; tries++) {
+    if (tries == kTries) hold.emplace(store.memory());
+    auto opened = try_open(store, ns, key, range, conditions, verdict);
+    if (!opened.ok() || !opened->cold) co_return opened;
+    Status fetched = co_await store.faults().fetch(held, std::string(key));
+    if (!fetched.ok()) co_return fetched;
+  }
+}
+
+StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
+                          const std::optional<Range>& range, const Conditions& conditions,
+                          Verdict* verdict) {
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Entry* e = store.find(ns, key, hash);
@@ -119,7 +134,10 @@ StatusOr<Opened> open(Store& store, Namespace& ns, std::string_view key,
   if (e->is_blob()) {
     o.reader = std::make_unique<BlobReader>(store.extents(), *BlobRef::decode(e->value()), o.offset,
                                             o.length);
+  } else if (e->is_cold()) {
+    o.cold = true;
   } else {
+    e->touch();
     o.inline_bytes = std::string(e->value().substr(o.offset, o.length));
   }
   return o;

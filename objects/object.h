@@ -54,6 +54,7 @@ Verdict judge(const Conditions& conditions, const Info* current);
 // A value being read: what it was at one moment, however it changes meanwhile.
 struct Opened {
   Info info;
+  bool cold = false;                   // the bytes are not at hand: open() waits for them
   std::string inline_bytes;            // the wanted range, iff there is no reader
   std::unique_ptr<BlobReader> reader;  // the wanted range
   uint64_t offset = 0, length = 0;     // the wanted range
@@ -64,9 +65,12 @@ struct Range {
       last;  // last inclusive; first alone missing: the last `last` bytes
 };
 StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key);
-StatusOr<Opened> open(Store& store, Namespace& ns, std::string_view key,
-                      const std::optional<Range>& range, const Conditions& conditions = {},
-                      Verdict* verdict = nullptr);
+StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
+                          const std::optional<Range>& range, const Conditions& conditions = {},
+                          Verdict* verdict = nullptr);
+awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view key,
+                                 const std::optional<Range>& range,
+                                 const Conditions& conditions = {}, Verdict* verdict = nullptr);
 
 // A value being written: small ones stay in memory, larger ones go to extents as they come.
 class Upload {

@@ -20,6 +20,12 @@ bool fill_inline(const Entry* e, v1::Value* value, uint64_t limit) {
   return true;
 }
 
+void fill_opened(objects::Opened& o, v1::Value* value) {
+  value->set_version(o.info.version.value());
+  value->set_expires_at_ms(o.info.expire_ms);
+  if (o.reader == nullptr) value->set_value(std::move(o.inline_bytes));
+}
+
 grpc::Status too_large(const v1::Key& key) {
   return error(grpc::OUT_OF_RANGE, "TOO_LARGE",
                "the value does not fit in a message; use Objects.Download", &key);
@@ -32,23 +38,27 @@ KeyValueService::Unary* KeyValueService::Get(Context* c, const v1::GetRequest* q
   grpc::Status status = authorize(*c, shared_.users);
   NamespacePtr ns = status.ok() ? find_namespace(store_, q->key(), status) : nullptr;
   if (ns == nullptr) return finish(c, store_, status);
-  auto opened = objects::open(store_, *ns, q->key().key(), std::nullopt);
+  auto opened = objects::try_open(store_, *ns, q->key().key(), std::nullopt);
   if (!opened.ok()) return finish(c, store_, error_of(opened.status(), &q->key()));
   if (opened->info.size > kValueBytesMax) return finish(c, store_, too_large(q->key()));
-  a->mutable_value()->set_version(opened->info.version.value());
-  a->mutable_value()->set_expires_at_ms(opened->info.expire_ms);
-  if (opened->reader == nullptr) {
-    a->mutable_value()->set_value(std::move(opened->inline_bytes));
+  if (opened->reader == nullptr && !opened->cold) {
+    fill_opened(*opened, a->mutable_value());
     return finish(c, store_, {}, opened->info.version);
   }
-  auto work = [](Store& store, objects::Opened o, const v1::Key& key,
+  auto work = [](Store& store, NamespacePtr ns, const v1::Key& key,
                  v1::GetResponse* a) -> awaitable<grpc::Status> {
-    auto bytes = co_await o.reader->read_all(kValueBytesMax);
-    if (!bytes.ok()) co_return error_of(bytes.status(), &key);
-    a->mutable_value()->set_value(std::move(*bytes));
-    co_return co_await settled(store, o.info.version);
+    auto o = co_await objects::open(store, *ns, key.key(), std::nullopt);
+    if (!o.ok()) co_return error_of(o.status(), &key);
+    if (o->info.size > kValueBytesMax) co_return too_large(key);
+    fill_opened(*o, a->mutable_value());
+    if (o->reader != nullptr) {
+      auto bytes = co_await o->reader->read_all(kValueBytesMax);
+      if (!bytes.ok()) co_return error_of(bytes.status(), &key);
+      a->mutable_value()->set_value(std::move(*bytes));
+    }
+    co_return co_await settled(store, o->info.version);
   };
-  return spawn(c, store_, work(store_, std::move(*opened), q->key(), a));
+  return spawn(c, store_, work(store_, std::move(ns), q->key(), a));
 }
 
 // Publishes a value whose bytes are in place; `r` has them, not yet key and expiry.
@@ -132,41 +142,47 @@ KeyValueService::Unary* KeyValueService::Delete(Context* c, const v1::DeleteRequ
   return finish(c, store_, status, wants_durable(q->durability()) ? lsn : Lsn());
 }
 
+awaitable<grpc::Status> KeyValueService::get_all(const v1::BatchGetRequest* q,
+                                                 v1::BatchGetResponse* a) {
+  grpc::Status status;
+  Faults::Keys keys;
+  std::vector<KeyHash> hashes;
+  for (auto& key : q->keys()) {
+    NamespacePtr ns = find_namespace(store_, key, status);
+    if (ns == nullptr) co_return status;
+    hashes.push_back(ns->hash(key.key()));
+    keys.emplace_back(std::move(ns), key.key());
+  }
+  Lsn newest;
+  uint64_t total = 0;
+  {
+    StripeLocks lock(store_);
+    Status locked = co_await store_.faults().lock_with_values(lock, hashes, keys);
+    if (!locked.ok()) co_return error_of(locked);
+    for (int i = 0; i < q->keys_size(); i++) {
+      auto* entry = a->add_entries();
+      *entry->mutable_key() = q->keys(i);
+      auto at = static_cast<size_t>(i);
+      Entry* e = store_.find(*keys[at].first, q->keys(i).key(), hashes[at]);
+      if (e == nullptr) continue;
+      newest = std::max(newest, e->version());
+      total += e->is_blob() ? 0 : e->value_size;
+      if (!fill_inline(e, entry->mutable_value(), kInlineBytesMax) || total > kValueBytesMax) {
+        co_return too_large(q->keys(i));
+      }
+    }
+  }
+  co_return co_await settled(store_, newest);
+}
+
 KeyValueService::Unary* KeyValueService::BatchGet(Context* c, const v1::BatchGetRequest* q,
                                                   v1::BatchGetResponse* a) {
   grpc::Status status = authorize(*c, shared_.users);
   if (status.ok() && q->keys_size() > 1000) {
     status = error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "at most 1000 keys");
   }
-  std::vector<NamespacePtr> spaces;
-  std::vector<KeyHash> hashes;
-  for (auto& key : q->keys()) {
-    if (!status.ok()) break;
-    NamespacePtr ns = find_namespace(store_, key, status);
-    if (ns == nullptr) break;
-    hashes.push_back(ns->hash(key.key()));
-    spaces.push_back(std::move(ns));
-  }
   if (!status.ok()) return finish(c, store_, status);
-  Lsn newest;
-  uint64_t total = 0;
-  {
-    StripeLocks lock(store_);
-    lock.lock(hashes);
-    for (int i = 0; i < q->keys_size() && status.ok(); i++) {
-      auto* entry = a->add_entries();
-      *entry->mutable_key() = q->keys(i);
-      auto at = static_cast<size_t>(i);
-      Entry* e = store_.find(*spaces[at], q->keys(i).key(), hashes[at]);
-      if (e == nullptr) continue;
-      newest = std::max(newest, e->version());
-      total += e->is_blob() ? 0 : e->value_size;
-      if (!fill_inline(e, entry->mutable_value(), kInlineBytesMax) || total > kValueBytesMax) {
-        status = too_large(q->keys(i));
-      }
-    }
-  }
-  return finish(c, store_, status, newest);
+  return spawn(c, store_, get_all(q, a));
 }
 
 namespace {
@@ -195,13 +211,15 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
   // Which keys; which values go to extents before anything is locked.
   std::vector<KeyHash> hashes;
   std::vector<NamespacePtr> held;  // namespaces stay while they are locked
-  auto add_key = [&](const v1::Key& key) {
+  Faults::Keys looked_at;          // the keys whose values are
+  auto add_key = [&](const v1::Key& key, bool value) {
     NamespacePtr ns = find_namespace(store_, key, status);
     if (ns == nullptr) return;
     hashes.push_back(ns->hash(key.key()));
+    if (value) looked_at.emplace_back(ns, key.key());
     held.push_back(std::move(ns));
   };
-  for (auto& compare : q->compare()) add_key(compare.key());
+  for (auto& compare : q->compare()) add_key(compare.key(), compare.has_value());
   std::vector<std::pair<const v1::TxnOp*, std::unique_ptr<objects::Upload>>> uploads;
   bool writes = false;
   for (auto* ops : {&q->then(), &q->otherwise()}) {
@@ -210,8 +228,8 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
       if (key == nullptr) {
         co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "an empty operation");
       }
-      add_key(*key);
-      if (op.has_copy()) add_key(op.copy().from());
+      add_key(*key, op.has_get());
+      if (op.has_copy()) add_key(op.copy().from(), true);
       writes |= !op.has_get();
       if (op.has_put()) {
         auto upload = std::make_unique<objects::Upload>(store_, op.put().value().size());
@@ -229,7 +247,8 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
   Lsn rests_on;
   {
     StripeLocks lock(store_);
-    if (!hashes.empty()) lock.lock(hashes);
+    Status locked = co_await store_.faults().lock_with_values(lock, hashes, looked_at);
+    if (!locked.ok()) co_return error_of(locked);
     auto entry_at = [&](const v1::Key& key, NamespacePtr& ns) {
       ns = find_namespace(store_, key, status);
       Entry* e = ns == nullptr ? nullptr : store_.find(*ns, key.key(), ns->hash(key.key()));
@@ -341,6 +360,11 @@ KeyValueService::Unary* KeyValueService::Scan(Context* c, const v1::ScanRequest*
     return finish(c, store_,
                   error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "page_size is at most 1000"));
   }
+  return spawn(c, store_, scan(std::move(ns), q, a));
+}
+
+awaitable<grpc::Status> KeyValueService::scan(NamespacePtr ns, const v1::ScanRequest* q,
+                                              v1::ScanResponse* a) {
   objects::ListQuery query;
   query.prefix = q->prefix();
   query.after = q->page_token();
@@ -351,8 +375,9 @@ KeyValueService::Unary* KeyValueService::Scan(Context* c, const v1::ScanRequest*
   for (auto& found : page.items) {
     std::string value;
     if (q->with_values() && found.size <= kInlineBytesMax) {
-      auto opened = objects::open(store_, *ns, found.key, std::nullopt);
-      if (!opened.ok()) continue;  // gone since
+      auto opened = co_await objects::open(store_, *ns, found.key, std::nullopt);
+      if (absl::IsNotFound(opened.status())) continue;  // gone since
+      if (!opened.ok()) co_return error_of(opened.status());
       found.version = opened->info.version;
       found.size = opened->info.size;
       newest = std::max(newest, opened->info.version);
@@ -373,7 +398,7 @@ KeyValueService::Unary* KeyValueService::Scan(Context* c, const v1::ScanRequest*
     item->set_value(std::move(value));
   }
   if (page.truncated) a->set_next_page_token(page.next);
-  return finish(c, store_, {}, newest);
+  co_return co_await settled(store_, newest);
 }
 
 }  // namespace cairn::rpc

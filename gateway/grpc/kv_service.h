@@ -21,6 +21,8 @@ class KeyValueService final : public v1::KeyValue::CallbackService {
  private:
   grpc::Status publish(const v1::PutRequest& q, RecordView record, v1::PutResponse& a, Lsn& lsn);
   awaitable<grpc::Status> put_large(const v1::PutRequest* q, v1::PutResponse* a);
+  awaitable<grpc::Status> get_all(const v1::BatchGetRequest* q, v1::BatchGetResponse* a);
+  awaitable<grpc::Status> scan(NamespacePtr ns, const v1::ScanRequest* q, v1::ScanResponse* a);
   awaitable<grpc::Status> transact(const v1::TxnRequest* q, v1::TxnResponse* a);
   Shared shared_;
   Store& store_;

@@ -192,7 +192,7 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
         range->last = last;
       }
     }
-    auto opened = objects::open(store_, *ns, key.key(), range);
+    auto opened = co_await objects::open(store_, *ns, key.key(), range);
     if (!opened.ok()) co_return error_of(opened.status(), &key);
     status = co_await settled(store_, opened->info.version);
     if (!status.ok()) co_return status;
@@ -289,7 +289,7 @@ ObjectsService::Unary* ObjectsService::Copy(Context* c, const v1::CopyRequest* q
     NamespacePtr from = find_namespace(store, q->from(), status);
     NamespacePtr to = from == nullptr ? nullptr : find_namespace(store, q->to(), status);
     if (to == nullptr) co_return status;
-    auto opened = objects::open(store, *from, q->from().key(), std::nullopt);
+    auto opened = co_await objects::open(store, *from, q->from().key(), std::nullopt);
     if (!opened.ok()) co_return error_of(opened.status(), &q->from());
     objects::Upload upload(store, 0);
     Status copied = co_await upload.append_object(*opened);

@@ -59,6 +59,7 @@ class Connection {
           more = !session_->close_after_reply;
         }
         if (store_.log().congested()) co_await wait_for_log();
+        if (store_.memory().overrun()) co_await wait_for_memory();
         if (!output_.empty() &&
             (!more || output_.text().size() >= kOutputBytes || !output_.streams().empty())) {
           bool sent = sent_at_once();
@@ -200,6 +201,12 @@ class Connection {
       if (outcome.deferred) {
         deferred_ = true;
         args_.swap(request.args);
+        if (outcome.cold) {  // so will be others, and their reads need not wait for this one
+          locks.unlock();
+          for (kv::Request* r = &request + 1; r != requests.data() + requests.size(); r++) {
+            engine_.fetch_ahead(*session_, *r);
+          }
+        }
       } else {
         if (outcome.seen > seen_) seen_ = outcome.seen;
         if (request.args.has_blobs()) request.args.clear();
@@ -314,6 +321,14 @@ class Connection {
   awaitable<void> wait_for_log() {
     Status ignored = co_await store_.log().wait_durable(Lsn(store_.log().tail().value() - 1));
     (void)ignored;  // a failed log is reported by the next write
+  }
+
+  // Likewise: memory is full, and values are leaving it. At most for a moment: reads wait here too.
+  awaitable<void> wait_for_memory() {
+    constexpr int kPatienceMs = 20;
+    for (int i = 0; i < kPatienceMs && store_.memory().overrun(); i++) {
+      co_await store_.clock().sleep_ms(1);
+    }
   }
 
   bool must_wait() const {

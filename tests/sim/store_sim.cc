@@ -29,6 +29,7 @@
 #include <optional>
 #include <string>
 
+#include "core/errors.h"
 #include "core/event.h"
 #include "core/plant.h"
 #include "core/store.h"
@@ -68,7 +69,8 @@ class World {
   }
   struct Seen {  // what the seeds ran into: a count of 0 would mean that something is not tested
     uint64_t crashes = 0, operations = 0, cleaned = 0, copied_bytes = 0, refused_full = 0,
-             written_after_full = 0, crashes_in_recovery = 0, calm = 0, relieved = 0;
+             written_after_full = 0, crashes_in_recovery = 0, calm = 0, relieved = 0, spilled = 0,
+             value_reads = 0;
     void add(const Seen& o) {
       crashes += o.crashes;
       operations += o.operations;
@@ -79,6 +81,8 @@ class World {
       crashes_in_recovery += o.crashes_in_recovery;
       calm += o.calm;
       relieved += o.relieved;
+      spilled += o.spilled;
+      value_reads += o.value_reads;
     }
   } seen;
   uint64_t trace = 0;  // of every call to the volume and its outcome
@@ -114,6 +118,8 @@ class World {
     options.extent_threshold = 8 << 10;
     options.extent_file_bytes = 1 << 20;
     options.random_seed = rng_() | 1;
+    if (pick(2) == 0)
+      options.memory_bytes = (150 << 10) + (16 << 10 << pick(5));  // tables, some values
     // The executor twice, so that recovery reads segments in any order.
     const std::vector<Executor> executors(2, Executor(context.get_executor()));
     auto store = std::make_unique<Store>(volume, clock, pool, executors, options);
@@ -161,10 +167,12 @@ class World {
     auto cleaner = store->cleaner().stats();
     seen.cleaned += cleaner.segments_freed;
     seen.copied_bytes += cleaner.bytes_copied;
+    seen.spilled += store->memory().stats().spilled;
+    seen.value_reads += store->faults().reads();
     durable_floor_ = std::max(durable_floor_, acked_);
     for (int i = 0; i < 50; i++) {  // coroutines that were cut off go before what they point to
       scheduler.clear();
-      store->log().drop_waiters();
+      store->drop_waiters();
       context.restart();
       context.poll();
     }
@@ -268,7 +276,7 @@ class World {
     }
     for (int i = 0; i < 1000; i++) {
       if (!store_->log().status().ok()) co_return;
-      if (store_->check_write(true).ok()) {
+      if (Status s = store_->check_write(true); s.ok() || is_out_of_memory(s)) {
         seen.relieved++;
         co_return;
       }
@@ -289,6 +297,7 @@ class World {
     for (auto& [key, value] : state_) {
       Namespace& ns = store_->database(key.first);
       auto got = co_await read(ns, key.second);
+      if (!store_->log().status().ok()) co_return;
       bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
       if (expired && !got.has_value()) continue;
       if (!got.has_value()) fail(seed_, cat("key ", key.second, " is lost"));
@@ -320,26 +329,51 @@ class World {
                                        int64_t pause_ms = 0) {
     std::unique_ptr<BlobReader> reader;
     Value value;
-    {
-      KeyHash hash = ns.hash(key);
-      StripeLocks lock(*store_, hash);
-      Entry* e = store_->find(ns, key, hash);
-      if (e == nullptr) co_return std::nullopt;
-      value.expire_ms = e->expire_ms();
-      value.version = e->version();
-      if (!e->is_blob()) {
-        value.bytes = std::string(e->value());
-        co_return value;
+    const KeyHash hash = ns.hash(key);
+    for (;;) {
+      {
+        StripeLocks lock(*store_, hash);
+        Entry* e = store_->find(ns, key, hash);
+        if (e == nullptr) co_return std::nullopt;
+        value.expire_ms = e->expire_ms();
+        value.version = e->version();
+        if (e->is_blob()) {
+          BlobRef ref = *BlobRef::decode(e->value());
+          uint64_t size = ref.size;
+          reader = std::make_unique<BlobReader>(store_->extents(), std::move(ref), 0, size);
+          break;
+        }
+        if (!e->is_cold()) {
+          e->touch();
+          value.bytes = e->value();
+          check_live({ns.id.value(), key}, value);
+          co_return value;
+        }
       }
-      BlobRef ref = *BlobRef::decode(e->value());
-      uint64_t size = ref.size;
-      reader = std::make_unique<BlobReader>(store_->extents(), std::move(ref), 0, size);
+      Status fetched = co_await store_->faults().fetch(ns.shared_from_this(), key);
+      // The cleaner's newest copies are nowhere once the log failed.
+      if (!fetched.ok() && !store_->log().status().ok()) co_return std::nullopt;
+      if (!fetched.ok()) fail(seed_, cat("key ", key, ": ", fetched.message()));
     }
     if (pause_ms > 0) co_await store_->clock().sleep_ms(pause_ms);
     auto bytes = co_await reader->read_all(1 << 24);
     if (!bytes.ok()) fail(seed_, cat("key ", key, ": ", bytes.status().message()));
     value.bytes = std::move(*bytes);
     co_return value;
+  }
+
+  // What is read while others write is what was written under that version.
+  void check_live(const Key& key, const Value& value) {
+    const Value* written = nullptr;
+    if (auto change = changes_.find(value.version); change != changes_.end()) {
+      written = &change->second.value;
+    } else if (auto old = state_.find(key);
+               old != state_.end() && old->second.version == value.version) {
+      written = &old->second;
+    }
+    if (written != nullptr && written->bytes != value.bytes) {
+      fail(seed_, cat("key ", key.second, " reads other bytes than were written"));
+    }
   }
 
   std::string content(size_t size) {
@@ -617,6 +651,8 @@ int main(int argc, char** argv) {
       {"taken after such", seen.written_after_full},
       {"full volumes relieved", seen.relieved},
       {"logs seen at their multiple", seen.calm},
+      {"values that left memory", seen.spilled},
+      {"values read back", seen.value_reads},
   };
   bool all = true;
   std::printf("%llu seeds: all laws held\n", number(seeds));

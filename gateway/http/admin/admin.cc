@@ -1,9 +1,6 @@
 #include "gateway/http/admin/admin.h"
 
 #include <sys/resource.h>
-#include <unistd.h>
-
-#include <fstream>
 
 #include "core/text.h"
 
@@ -38,20 +35,16 @@ std::string Admin::metrics() const {
   Store& store = server_.store;
   auto log = store.log().stats();
   auto extents = store.extents().stats();
-  std::ifstream statm("/proc/self/statm");
-  uint64_t pages = 0, resident = 0;
-  statm >> pages >> resident;
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   auto ms = [](const timeval& t) { return t.tv_sec * 1000 + t.tv_usec / 1000; };
-  add("process_resident_memory_bytes", "gauge", "Resident memory.",
-      resident * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)));
+  add("process_resident_memory_bytes", "gauge", "Resident memory.", process_resident_bytes());
   add("cairn_cpu_milliseconds_total", "counter", "User and system CPU time.",
       ms(usage.ru_utime) + ms(usage.ru_stime));
   add("cairn_uptime_seconds", "gauge", "Seconds since the start.",
       (store.now_ms() - server_.start_ms) / 1000);
   add("cairn_memory_used_bytes", "gauge", "Keys, values and tables.", store.used_bytes());
-  add("cairn_memory_limit_bytes", "gauge", "The --memory figure; 0 is no limit.",
+  add("cairn_memory_limit_bytes", "gauge", "The --memory figure; 0: no limit.",
       store.memory_bytes());
   add("cairn_log_bytes_total", "counter", "Bytes written to the log.", log.bytes);
   add("cairn_log_frames_total", "counter", "Group writes to the log.", log.frames);
@@ -85,6 +78,13 @@ std::string Admin::metrics() const {
   add("cairn_extents_files", "gauge", "Extent files.", extents.files);
   add("cairn_extents", "gauge", "Live extents.", extents.extents);
   add("cairn_extents_live_bytes", "gauge", "Bytes of live extents.", extents.live_bytes);
+  add("cairn_cold_keys", "gauge", "Keys whose value is on disk alone.", store.cold_count());
+  add("cairn_spilled_values_total", "counter", "Values that left memory.",
+      store.memory().stats().spilled);
+  add("cairn_value_reads_total", "counter", "Reads of values that had left memory.",
+      store.faults().reads());
+  add("cairn_evicted_keys_total", "counter", "Keys deleted by the eviction policy.",
+      store.memory().stats().evicted);
   add("cairn_expired_keys_total", "counter", "Keys that expired.", store.expired_count());
   add("cairn_resp_connections", "gauge", "Open Redis connections.", server_.sessions.size());
   add("cairn_resp_commands_total", "counter", "Redis commands.", engine_.total_commands());

@@ -1,0 +1,356 @@
+#include "core/memory.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "core/event.h"
+#include "core/plant.h"
+#include "core/store.h"
+#include "core/text.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr std::pair<EvictionPolicy, std::string_view> kPolicies[] = {
+    {EvictionPolicy::kNoEviction, "noeviction"},
+    {EvictionPolicy::kAllKeysLru, "allkeys-lru"},
+    {EvictionPolicy::kAllKeysLfu, "allkeys-lfu"},
+    {EvictionPolicy::kAllKeysRandom, "allkeys-random"},
+    {EvictionPolicy::kVolatileLru, "volatile-lru"},
+    {EvictionPolicy::kVolatileLfu, "volatile-lfu"},
+    {EvictionPolicy::kVolatileRandom, "volatile-random"},
+    {EvictionPolicy::kVolatileTtl, "volatile-ttl"},
+};
+
+constexpr int64_t kBarrenMs = 1000;      // between rounds that find nothing
+constexpr size_t kSlots = 256;           // under one lock
+constexpr uint32_t kValueBytesMin = 16;  // smaller ones are not worth a read
+constexpr size_t kShedSlots = 64, kShedVictims = 4;
+
+}  // namespace
+
+std::string_view name_of(EvictionPolicy policy) {
+  for (auto& [p, name] : kPolicies) {
+    if (p == policy) return name;
+  }
+  return {};
+}
+
+std::optional<EvictionPolicy> eviction_policy(std::string_view name) {
+  for (auto& [policy, n] : kPolicies) {
+    if (equals_ignoring_case(n, name)) return policy;
+  }
+  return std::nullopt;
+}
+
+uint64_t process_resident_bytes() {
+  static const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  char text[128];
+  const ssize_t n = ::pread(file, text, sizeof(text), 0);
+  const std::string_view all(text, n > 0 ? static_cast<size_t>(n) : 0);
+  const size_t begin = all.find(' ') + 1, end = all.find(' ', begin);
+  if (begin == 0 || end == all.npos) return 0;
+  return parse_int<uint64_t>(all.substr(begin, end - begin)).value_or(0) *
+         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// ---- out of memory ----
+
+bool MemoryKeeper::evicts(const Entry* e) const {
+  switch (policy()) {
+    case EvictionPolicy::kNoEviction:
+      return false;
+    case EvictionPolicy::kAllKeysLru:
+    case EvictionPolicy::kAllKeysLfu:
+    case EvictionPolicy::kAllKeysRandom:
+      return true;
+    default:
+      return e->has_expiry();
+  }
+}
+
+MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slots,
+                                        size_t victims_max) {
+  Sweep out;
+  const EvictionPolicy policy = this->policy();
+  const bool cools =
+      policy != EvictionPolicy::kAllKeysRandom && policy != EvictionPolicy::kVolatileRandom;
+  const Lsn durable = store_.log().durable();
+  std::array<std::pair<Entry*, bool>, kVictimsMax> victims;  // and whether it is deleted
+  size_t n = 0;
+  victims_max = std::min(victims_max, kVictimsMax);
+  if (policy == EvictionPolicy::kVolatileTtl) {
+    if (Entry* next = store_.next_to_expire(ns, stripe)) victims[n++] = {next, true};
+  }
+  out.end = ns.index->sweep(stripe, slots, [&](Entry* e) {
+    if (n >= victims_max || (n > 0 && e == victims[0].first)) return;
+    const bool evict = evicts(e) && policy != EvictionPolicy::kVolatileTtl &&
+                       ns.id != kSystemNamespace && !ns.is_bucket();
+    if (!evict && (e->is_cold() || e->is_blob() || e->value_size < kValueBytesMin)) {
+      return;
+    }
+    if (e->heat() > 0 && (cools || !evict)) return e->cool();
+    if (!evict && e->lsn >= durable) {
+      out.undurable = true;
+      return;
+    }
+    victims[n++] = {e, evict};
+  });
+  for (size_t i = 0; i < n; i++) {
+    auto [e, evict] = victims[i];
+    const KeyHash hash = ns.hash(e->key());
+    const uint64_t before = e->bytes();
+    if (!evict) {
+      out.freed_bytes += before - store_.spill(ns, hash, e)->bytes();
+      spilled_.fetch_add(1, std::memory_order_relaxed);
+    } else if (store_.remove(ns, hash, e).ok()) {
+      out.freed_bytes += before;
+      evicted_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  return out;
+}
+
+void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
+  if (holds_.load(std::memory_order_relaxed) == 0) sweep(ns, stripe, kShedSlots, kShedVictims);
+}
+
+void MemoryKeeper::measure() {
+  const uint64_t limit = store_.memory_bytes(), used = store_.used_bytes();
+  const auto& ask = store_.options().resident_bytes;
+  const uint64_t held = limit != 0 && ask ? ask() : used;
+  const uint64_t goal = limit - limit / 32;
+  deficit_bytes_ = limit != 0 && held > goal ? held - goal : 0;
+  if (ask) deficit_bytes_ = std::min(deficit_bytes_, used - std::min(used, limit / 2));
+  pressed_ = limit != 0 && held > limit - limit / 16 && (!ask || used > limit / 2);
+  overrun_ = deficit_bytes_ > 0 && held > limit && !exhausted_;
+  if (pressed_) store_.log().tick(true);  // only what is durable may go
+  if (deficit_bytes_ == 0) {
+    barren_rounds_ = 0;
+    exhausted_ = false;
+  }
+}
+
+awaitable<void> MemoryKeeper::make_room() {
+  const int rounds = counts_frequency() ? Entry::kHeatMax + 1 : Entry::kHeatUsed + 1;
+  auto executor = co_await asio::this_coro::executor;
+  std::vector<NamespacePtr> spaces = store_.spaces();
+  uint64_t freed = 0;
+  for (size_t step = 0; freed < deficit_bytes_ && holds_ == 0 && !store_.stopping_; step++) {
+    for (auto& ns : spaces) {
+      for (bool end = false; !end;) {
+        Sweep swept;
+        {
+          StripeLocks lock(store_, KeyHash{stripe_} << (64 - kStripeBits));
+          if (ns->dropped) break;
+          swept = sweep(*ns, stripe_, kSlots, kVictimsMax);
+        }
+        freed += swept.freed_bytes;
+        round_freed_ |= swept.freed_bytes > 0;
+        round_waits_ |= swept.undurable;
+        end = swept.end;
+        if (!end) co_await asio::post(executor, asio::use_awaitable);
+      }
+    }
+    if (step % 64 == 63) co_await asio::post(executor, asio::use_awaitable);
+    if (++stripe_ < kStripes) continue;
+    stripe_ = 0;
+    if (round_waits_) store_.log().tick(true);
+    barren_rounds_ = round_freed_ || round_waits_ ? 0 : barren_rounds_ + 1;
+    const bool waits = !round_freed_ && round_waits_;
+    round_freed_ = round_waits_ = false;
+    if (barren_rounds_ >= rounds) {
+      exhausted_ = true;
+      co_await store_.clock().sleep_ms(kBarrenMs);
+      co_return;
+    }
+    if (waits) co_return;
+  }
+}
+
+awaitable<void> MemoryKeeper::run() {
+  while (!store_.stopping_) {
+    co_await store_.clock().sleep_ms(Store::kTickMs);
+    measure();
+    if (deficit_bytes_ > 0) co_await make_room();
+  }
+  store_.background_--;
+}
+
+// ---- and back ----
+
+void Faults::drop_waiters() {
+  decltype(waiting_) waiting;  // destroyed after the lock is let go
+  MutexLock lock(mutex_);
+  waiting.swap(waiting_);
+}
+
+AlignedBuffer Faults::take_buffer(uint64_t bytes) {
+  if (bytes > kBufferBytes) return AlignedBuffer(bytes);
+  MutexLock lock(mutex_);
+  if (buffers_.empty()) return AlignedBuffer(kBufferBytes);
+  AlignedBuffer buffer = std::move(buffers_.back());
+  buffers_.pop_back();
+  return buffer;
+}
+
+void Faults::keep_buffer(AlignedBuffer buffer) {
+  MutexLock lock(mutex_);
+  if (buffer.size() == kBufferBytes && buffers_.size() < kBuffersMax) {
+    buffers_.push_back(std::move(buffer));
+  }
+}
+
+awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) {
+  const KeyHash hash = ns->hash(key);
+  for (;;) {
+    Lsn lsn;
+    uint64_t record_bytes = 0;
+    {
+      StripeLocks lock(store_, hash);
+      Entry* e = store_.find(*ns, key, hash);
+      if (e == nullptr || !e->is_cold()) co_return absl::OkStatus();
+      lsn = e->lsn;
+      record_bytes = e->record_bytes();
+    }
+    if (!store_.log().is_durable(lsn) &&
+        !planted(Bug::kFaultTooSoon)) {  // the cleaner moved it just now
+      Status durable = co_await store_.log().wait_durable(lsn);
+      if (!durable.ok()) co_return durable;
+      continue;
+    }
+    bool leads;
+    {
+      MutexLock lock(mutex_);
+      leads = waiting_.try_emplace(lsn.value()).second;
+    }
+    if (!leads) {
+      co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(
+          [this, lsn](auto handler) {
+            auto executor = asio::get_associated_executor(handler);
+            absl::AnyInvocable<void()> wake = [handler = std::move(handler), executor]() mutable {
+              asio::post(executor, std::move(handler));
+            };
+            MutexLock lock(mutex_);
+            auto it = waiting_.find(lsn.value());
+            if (it == waiting_.end()) return wake();
+            it->second.push_back(std::move(wake));
+          },
+          asio::use_awaitable);
+      continue;
+    }
+    Status status = co_await read(*ns, key, lsn, record_bytes);
+    std::vector<absl::AnyInvocable<void()>> others;
+    {
+      MutexLock lock(mutex_);
+      if (auto it = waiting_.find(lsn.value()); it != waiting_.end()) {
+        others = std::move(it->second);
+        waiting_.erase(it);
+      }
+    }
+    for (auto& wake : others) wake();
+    if (!status.ok()) co_return status;
+  }
+}
+
+void Faults::keep_cold(Keys& keys) const {
+  std::erase_if(keys, [&](auto& k) {
+    Entry* e = store_.find(*k.first, k.second, k.first->hash(k.second));
+    return e == nullptr || !e->is_cold();
+  });
+}
+
+awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
+                                           const Keys& keys) {
+  constexpr int kTries = 3;  // then memory holds still
+  std::optional<MemoryKeeper::Hold> hold;
+  for (int tries = 0;; tries++) {
+    if (tries == kTries) hold.emplace(store_.memory());
+    locks.lock(hashes);
+    if (!store_.has_cold()) co_return absl::OkStatus();
+    Keys cold = keys;
+    keep_cold(cold);
+    if (cold.empty()) co_return absl::OkStatus();
+    locks.unlock();
+    Status fetched = co_await fetch_all(cold);
+    if (!fetched.ok()) co_return fetched;
+  }
+}
+
+awaitable<Status> Faults::fetch_all(const Keys& keys) {
+  constexpr size_t kAtOnce = 64;
+  if (keys.size() == 1) {
+    co_return co_await fetch(keys[0].first, std::string(keys[0].second));
+  }
+  auto executor = co_await asio::this_coro::executor;
+  Status first;
+  size_t running = 0;
+  Event ended;
+  for (auto& [ns, key] : keys) {
+    while (running >= kAtOnce) co_await ended.wait();
+    running++;
+    asio::co_spawn(executor, fetch(ns, std::string(key)), [&](std::exception_ptr, Status s) {
+      if (first.ok()) first = std::move(s);
+      running--;
+      ended.notify();
+    });
+  }
+  while (running > 0) co_await ended.wait();
+  co_return first;
+}
+
+void Faults::start(std::shared_ptr<Namespace> ns, std::string_view key) {
+  store_.background_++;
+  asio::co_spawn(store_.any_executor(), fetch(std::move(ns), std::string(key)),
+                 [this](std::exception_ptr, const Status&) { store_.background_--; });
+}
+
+awaitable<Status> Faults::read(Namespace& ns, std::string_view key, Lsn lsn,
+                               uint64_t record_bytes) {
+  const uint64_t segment_bytes = store_.log().segment_bytes();
+  const uint64_t segment = lsn.value() / segment_bytes, offset = lsn.value() % segment_bytes;
+  const uint64_t begin = offset / kBlockBytes * kBlockBytes;
+  const uint64_t end = round_up(offset + record_bytes, kBlockBytes);
+  AlignedBuffer buffer = take_buffer(end - begin);
+  reads_.fetch_add(1, std::memory_order_relaxed);
+  auto n = co_await store_.volume_.read({FileKind::kSegment, segment}, begin,
+                                        buffer.span(0, end - begin));
+  Bytes record;
+  if (n.ok() && *n > offset - begin) record = Bytes(buffer.data(), *n).subspan(offset - begin);
+  Status installed = install(ns, key, lsn, record);
+  keep_buffer(std::move(buffer));
+  if (installed.ok() || n.ok()) co_return installed;
+  co_return n.status();
+}
+
+// The record may have been moved, and its segment freed or used again, while it was read: then the
+// index names another place, and what was read does not count.
+Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, Bytes record) {
+  const uint64_t segment_bytes = store_.log().segment_bytes();
+  const uint64_t segment = lsn.value() / segment_bytes, offset = lsn.value() % segment_bytes;
+  std::optional<RecordView> r;
+  if (RecordHeader h; record.size() >= sizeof(h)) {
+    std::memcpy(&h, record.data(), sizeof(h));
+    r = decode_record(record, h.epoch, place_seed(store_.store_id(), segment, offset));
+  }
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(store_, hash);
+  Entry* e = store_.find(ns, key, hash);
+  if (e == nullptr || !e->is_cold() || e->lsn != lsn) return absl::OkStatus();
+  if (!r || r->key != key || r->ns != ns.id || r->value.size() != e->value_size) {
+    return absl::DataLossError(
+        cat("segment ", segment, " is damaged at offset ", offset, ": a value cannot be read"));
+  }
+  Entry* hot = e->make_hot(r->value);
+  store_.link(ns, hash, e, hot, false);
+  Entry::destroy(e);
+  return absl::OkStatus();
+}
+
+}  // namespace cairn

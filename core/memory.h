@@ -1,0 +1,167 @@
+// Memory within one figure: when it is reached, the coldest values leave memory. They are in the
+// log already, so this only forgets them; the key, its expiry and its metadata stay. A value that
+// is wanted again is read back from where its record lies (Faults), before the command runs.
+//
+// Which: a hand goes round every stripe's table. A use warms an entry (Entry::touch), the hand
+// cools it, and what it finds cold goes: an approximation of least recently used, or of least
+// frequently used where the policy says so. A value that came back stays only if it is used a
+// second time. Under a policy other than noeviction the keys that the policy is about are deleted
+// instead, as Redis does; the others' values leave memory.
+//
+// How much: what the process really holds (StoreOptions::resident_bytes) is kept under the limit;
+// where that is not given, what the index holds. But half of the limit is the index's, whatever
+// else the process holds.
+//
+// Threads: run() is one coroutine on one executor; shed() from any thread under a stripe's lock;
+// the rest from any.
+//
+// Invariants
+//  1. A value leaves memory only when its record is durable and the index names it.
+//  2. Writes are refused for want of memory only after the hand went round often enough to cool
+//     everything and found nothing that could go.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/functional/any_invocable.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/index.h"
+#include "core/mutex.h"
+#include "core/volume.h"
+
+namespace cairn {
+
+class Store;
+class Namespace;
+class StripeLocks;
+
+// Redis's maxmemory-policy, https://redis.io/docs/latest/develop/reference/eviction/.
+enum class EvictionPolicy : uint8_t {
+  kNoEviction,
+  kAllKeysLru,
+  kAllKeysLfu,
+  kAllKeysRandom,
+  kVolatileLru,
+  kVolatileLfu,
+  kVolatileRandom,
+  kVolatileTtl,
+};
+std::string_view name_of(EvictionPolicy policy);
+std::optional<EvictionPolicy> eviction_policy(std::string_view name);
+
+// What the process holds of physical memory, from /proc; 0 where that is not to be had.
+uint64_t process_resident_bytes();
+
+class MemoryKeeper {
+ public:
+  explicit MemoryKeeper(Store& store) : store_(store) {}
+
+  awaitable<void> run();
+
+  // Whether writers should make room as they go, and whether no more can be made.
+  bool pressed() const { return pressed_.load(std::memory_order_relaxed); }
+  bool exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
+  // More is held than may be, and room is being made: writers should wait a little.
+  bool overrun() const { return overrun_.load(std::memory_order_relaxed); }
+  // Makes some room in a stripe that is locked; entries of `ns` may be replaced or removed.
+  void shed(Namespace& ns, size_t stripe);
+
+  EvictionPolicy policy() const { return policy_.load(std::memory_order_relaxed); }
+  void set_policy(EvictionPolicy policy) { policy_ = policy; }
+  bool counts_frequency() const {
+    return policy() == EvictionPolicy::kAllKeysLfu || policy() == EvictionPolicy::kVolatileLfu;
+  }
+
+  // Nothing leaves memory while one of these lives: for a command that needs more values at once
+  // than stay by themselves.
+  class Hold {
+   public:
+    explicit Hold(MemoryKeeper& keeper) : keeper_(keeper) { keeper_.holds_++; }
+    ~Hold() { keeper_.holds_--; }
+    Hold(const Hold&) = delete;
+
+   private:
+    MemoryKeeper& keeper_;
+  };
+
+  struct Stats {
+    uint64_t spilled = 0;  // values that left memory
+    uint64_t evicted = 0;  // keys that a policy deleted
+  };
+  Stats stats() const { return {spilled_.load(), evicted_.load()}; }
+
+ private:
+  static constexpr size_t kVictimsMax = 64;
+  struct Sweep {
+    uint64_t freed_bytes = 0;
+    bool end = false;        // of the stripe's table
+    bool undurable = false;  // something could go once it is durable
+  };
+
+  void measure();
+  Sweep sweep(Namespace& ns, size_t stripe, size_t slots, size_t victims_max);
+  bool evicts(const Entry* entry) const;
+  awaitable<void> make_room();
+
+  Store& store_;
+  std::atomic<bool> pressed_{false}, overrun_{false}, exhausted_{false};
+  std::atomic<EvictionPolicy> policy_{EvictionPolicy::kNoEviction};
+  std::atomic<int> holds_{0};
+  std::atomic<uint64_t> spilled_{0}, evicted_{0};
+
+  // Owned by run().
+  uint64_t deficit_bytes_ = 0;
+  size_t stripe_ = 0;
+  int barren_rounds_ = 0;  // since something went, each over all stripes
+  bool round_freed_ = false, round_waits_ = false;
+};
+
+// Values on their way back into memory: one read for all who wait for the same record.
+//
+// Threads: any; fetch() is awaited on an I/O executor.
+class Faults {
+ public:
+  explicit Faults(Store& store) : store_(store) {}
+
+  // Brings the value of a key back. OK also if there is no such key, or its value is in memory.
+  // DataLoss: its record is damaged; other errors are the volume's.
+  awaitable<Status> fetch(std::shared_ptr<Namespace> ns, std::string key);
+
+  using Keys = std::vector<std::pair<std::shared_ptr<Namespace>, std::string_view>>;
+  awaitable<Status> fetch_all(const Keys& keys);
+  // Takes the locks of `hashes` at a moment when the values of all these keys are in memory; they
+  // are among the keys that the locks are for.
+  awaitable<Status> lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
+                                     const Keys& keys);
+  // Those of the keys whose values are on disk alone, under their locks.
+  void keep_cold(Keys& keys) const;
+  // The same as fetch(), for nobody; who needs it meets the error.
+  void start(std::shared_ptr<Namespace> ns, std::string_view key);
+
+  uint64_t reads() const { return reads_.load(std::memory_order_relaxed); }
+  // Destroys who still waits; for an owner that is going away.
+  void drop_waiters();
+
+ private:
+  awaitable<Status> read(Namespace& ns, std::string_view key, Lsn lsn, uint64_t record_bytes);
+  Status install(Namespace& ns, std::string_view key, Lsn lsn, Bytes record);
+  AlignedBuffer take_buffer(uint64_t bytes);
+  void keep_buffer(AlignedBuffer buffer);
+
+  static constexpr size_t kBuffersMax = 64;
+  static constexpr uint64_t kBufferBytes = 8 << 10;
+
+  Store& store_;
+  std::atomic<uint64_t> reads_{0};
+  Mutex mutex_;
+  // By LSN: who else waits for it.
+  absl::flat_hash_map<uint64_t, std::vector<absl::AnyInvocable<void()>>> waiting_
+      ABSL_GUARDED_BY(mutex_);
+  std::vector<AlignedBuffer> buffers_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace cairn
