@@ -28,6 +28,7 @@ constexpr std::pair<EvictionPolicy, std::string_view> kPolicies[] = {
     {EvictionPolicy::kVolatileTtl, "volatile-ttl"},
 };
 
+constexpr uint64_t kWholeMin = 128 << 20;  // the process itself takes half of that
 constexpr int64_t kBarrenMs = 1000;      // between rounds that find nothing
 constexpr size_t kSlots = 256;           // under one lock
 constexpr uint32_t kValueBytesMin = 16;  // smaller ones are not worth a read
@@ -123,12 +124,12 @@ void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
 
 void MemoryKeeper::measure() {
   const uint64_t limit = store_.memory_bytes(), used = store_.used_bytes();
-  const auto& ask = store_.options().resident_bytes;
-  const uint64_t held = limit != 0 && ask ? ask() : used;
-  const uint64_t goal = limit - limit / 32;
+  const bool whole = limit >= kWholeMin && store_.options().resident_bytes;
+  const uint64_t held = whole ? store_.options().resident_bytes() : used;
+  const uint64_t goal = limit - limit / 32, least = whole ? limit / 8 : 0;
   deficit_bytes_ = limit != 0 && held > goal ? held - goal : 0;
-  if (ask) deficit_bytes_ = std::min(deficit_bytes_, used - std::min(used, limit / 2));
-  pressed_ = limit != 0 && held > limit - limit / 16 && (!ask || used > limit / 2);
+  deficit_bytes_ = std::min(deficit_bytes_, used - std::min(used, least));
+  pressed_ = limit != 0 && held > limit - limit / 16 && used > least;
   overrun_ = deficit_bytes_ > 0 && held > limit && !exhausted_;
   if (pressed_) store_.log().tick(true);  // only what is durable may go
   if (deficit_bytes_ == 0) {

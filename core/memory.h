@@ -9,8 +9,7 @@
 // instead, as Redis does; the others' values leave memory.
 //
 // How much: what the process really holds (StoreOptions::resident_bytes) is kept under the limit;
-// where that is not given, what the index holds. But half of the limit is the index's, whatever
-// else the process holds.
+// where that is not given, or the limit is less than an empty process needs, what the index holds.
 //
 // Threads: run() is one coroutine on one executor; shed() from any thread under a stripe's lock;
 // the rest from any.
