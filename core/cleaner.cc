@@ -77,6 +77,7 @@ awaitable<void> Cleaner::run() {
     auto oldest = *store_.log().oldest_sealed();
     Status cleaned = co_await clean(oldest.first, oldest.second);
     found_.clear();
+    large_.clear();
     space_ = nullptr;
     {
       MutexLock lock(mutex_);
@@ -166,6 +167,7 @@ awaitable<void> Cleaner::pace() {
 awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
   auto place = co_await open(segment);
   if (!place.ok()) co_return place.status();
+  room_ = absl::OkStatus();
   const uint64_t end_offset = end.value() - place->base();
   for (uint64_t at = kBlockBytes; at < end_offset;) {
     auto damage = [&] {
@@ -186,6 +188,11 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
       take(r, lsn, header->wall_ms);
     });
     copy_found();  // before the buffer is read into again
+    if (!large_.empty()) {
+      Status rewritten = co_await rewrite_large(end);
+      if (!rewritten.ok()) co_return rewritten;
+    }
+    if (!room_.ok()) co_return room_;
     if (!whole && !store_.options().repair) co_return damage();
     at += frame_bytes(*header);
     since_pause_ += frame_bytes(*header);
@@ -196,9 +203,25 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
   co_return absl::OkStatus();
 }
 
+awaitable<Status> Cleaner::rewrite_large(Lsn end) {
+  auto large = std::move(large_);
+  large_.clear();
+  for (auto& [ns, key] : large) {
+    Status rewritten =
+        co_await store_.rewrite_parts(ns, key, end, [this](uint64_t bytes) -> awaitable<void> {
+          bytes_copied_ += bytes;
+          since_pause_ += bytes;
+          if (since_pause_ >= kSliceBytes) co_await pace();
+        });
+    if (!rewritten.ok()) co_return rewritten;
+    if (store_.stopping_) co_return absl::CancelledError("the store closes");
+  }
+  co_return absl::OkStatus();
+}
+
 void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
   if (record.type == RecordType::kNamespaceCreate) return store_.move_name(record, lsn);
-  if (record.type != RecordType::kPut) return;
+  if (record.type != RecordType::kPut && record.type != RecordType::kOperation) return;
   if (space_ == nullptr || space_->id != record.ns) space_ = store_.namespace_by_id(record.ns);
   if (space_ == nullptr) return;
   Found found{record, lsn, space_, 0};
@@ -225,7 +248,22 @@ void Cleaner::copy_found() {
   }
   for (Found& f : found_) {
     Entry* e = f.ns->index->find(f.record.key, f.hash);
-    if (e == nullptr || e->lsn != f.lsn) continue;
+    if (e == nullptr) continue;
+    if (const Collection* c = e->collection()) {
+      if (c->oldest_ > f.lsn || planted(Bug::kCollectionNotRewritten)) continue;
+      if (c->image_bytes() > store_.part_bytes()) {
+        if (large_.empty() || large_.back() != std::pair(f.ns, std::string(f.record.key))) {
+          large_.emplace_back(f.ns, f.record.key);
+        }
+      } else if (room_.ok()) {
+        room_ = store_.log().room_to_clean(2 * store_.part_bytes());
+        if (!room_.ok()) continue;
+        bytes_copied_ += c->image_bytes();
+        store_.rewrite(*f.ns, f.hash, e);
+      }
+      continue;
+    }
+    if (e->lsn != f.lsn) continue;
     if (planted(Bug::kCleanerDropsNewest) && f.lsn.value() / 8 % 64 == 0) continue;
     if (planted(Bug::kCleanerLosesVersion)) {
       f.record.flags &= static_cast<uint8_t>(~kRecordHasOrigin);

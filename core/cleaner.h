@@ -8,15 +8,17 @@
 // Threads: run() is one coroutine on one executor; the rest from any.
 //
 // Invariants
-//  1. A record is live iff the index names its LSN; nothing else is asked.
+//  1. A record is live iff the index names its LSN; nothing else is asked. A record of a collection
+//     is live iff it is not older than the oldest that the collection needs.
 //  2. A segment is freed only when its copies, and every record that made another of its records
 //     dead, are durable: before that a crash would take the old value and the new one.
 //  3. Segments go one by one, oldest first, each removal durable before the next: a tombstone at
-//  the
-//     tail has nothing older to hide.
+//     the tail has nothing older to hide.
 #pragma once
 
 #include <atomic>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "core/log_format.h"
@@ -57,6 +59,7 @@ class Cleaner {
   bool wanted();
   awaitable<Status> clean(SegmentId segment, Lsn end);
   awaitable<Status> copy_live(SegmentId segment, Lsn end);
+  awaitable<Status> rewrite_large(Lsn end);
   awaitable<StatusOr<SegmentPlace>> open(SegmentId segment);
   awaitable<StatusOr<Bytes>> load(SegmentId segment, uint64_t offset, uint64_t bytes);
   awaitable<void> pace();
@@ -71,6 +74,8 @@ class Cleaner {
   AlignedBuffer buffer_;
   uint64_t buffer_at_ = 0, buffer_end_ = 0;  // offsets in the segment
   std::vector<Found> found_;
+  std::vector<std::pair<std::shared_ptr<Namespace>, std::string>> large_;  // to be rewritten
+  Status room_;
   std::shared_ptr<Namespace> space_;  // of the record seen last
   uint64_t since_pause_ = 0;
   bool urgent_ = false;

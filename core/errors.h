@@ -30,4 +30,14 @@ inline bool is_disk_full(const absl::Status& s) {
   return what.has_value() && *what == "disk";
 }
 
+// A command or request for strings met a key that holds something else.
+inline constexpr const char* kWrongTypeKey = "cairn/type";
+inline absl::Status wrong_type() {
+  absl::Status s = absl::FailedPreconditionError(
+      "the key holds a collection and no bytes; it is to be read through the Redis door");
+  s.SetPayload(kWrongTypeKey, absl::Cord());
+  return s;
+}
+inline bool is_wrong_type(const absl::Status& s) { return s.GetPayload(kWrongTypeKey).has_value(); }
+
 }  // namespace cairn

@@ -47,7 +47,11 @@ Entry* Entry::make_cold(const RecordView& r, Lsn lsn) { return make(r, lsn, kCol
 Entry* Entry::make_cold() const {
   RecordView r{RecordType::kPut, flags, {}, expire_ms(), key(), meta(), value()};
   r.version = version();
-  return make(r, lsn, kCold);
+  const Collection* c = collection();
+  if (c != nullptr && r.version != lsn) r.flags |= kRecordHasOrigin;
+  Entry* cold = make(r, lsn, kCold);
+  if (c != nullptr) cold->value_size = c->image_size_;
+  return cold;
 }
 
 Entry* Entry::make_hot(std::string_view value) const {
@@ -70,7 +74,7 @@ Entry* Entry::make(const RecordView& r, Lsn lsn, uint8_t mark) {
 }
 
 bool Entry::assign(const RecordView& r, Lsn at) {
-  if (is_cold() || flags != r.flags || has_meta() == r.meta.empty() ||
+  if (is_cold() || !is_string() || flags != r.flags || has_meta() == r.meta.empty() ||
       meta_size() != r.meta.size() || value_size != r.value.size()) {
     return false;
   }
@@ -78,7 +82,33 @@ bool Entry::assign(const RecordView& r, Lsn at) {
   return true;
 }
 
-void Entry::destroy(Entry* entry) { std::free(entry); }
+Entry* Entry::make(const RecordView& r, Lsn lsn, std::unique_ptr<Collection> collection) {
+  RecordView held = r;
+  Collection* pointer = collection.release();
+  held.value = {reinterpret_cast<const char*>(&pointer), sizeof(pointer)};
+  held.flags &= static_cast<uint8_t>(~kRecordHasOrigin);  // the collection knows its version
+  return make(held, lsn, 0);
+}
+
+Entry* Entry::make_hot(std::unique_ptr<Collection> collection) const {
+  assert(is_cold());
+  collection->version_ = version();
+  Entry* hot = make({RecordType::kPut, flags, {}, expire_ms(), key(), meta(), {}}, lsn,
+                    std::move(collection));
+  hot->marks |= kFresh;
+  return hot;
+}
+
+Collection* Entry::detach() {
+  Collection* c = collection();
+  if (c != nullptr) std::memset(const_cast<char*>(value().data()), 0, sizeof(c));
+  return c;
+}
+
+void Entry::destroy(Entry* entry) {
+  delete entry->collection();
+  std::free(entry);
+}
 
 // ---- the table ----
 
@@ -196,7 +226,7 @@ void Index::grow(Part& part, KeyHash for_hash) {
   }
   for (uint32_t k = 0; k < s->capacity; k++) {
     if (s->slots[k] == 0) continue;
-    side[k] = directory_slot(hash_key(pointer(s->slots[k])->key(), hash_seed_), depth) & 1;
+    side[k] = directory_slot(hash(pointer(s->slots[k])->key()), depth) & 1;
     counts[side[k]]++;
   }
   for (int i = 0; i < 2; i++) {
@@ -326,7 +356,7 @@ KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry
       if (s->slots[k] == 0) continue;
       Entry* e = pointer(s->slots[k]);
       // Two entries with equal place bits are taken together, so the low bits can be dropped.
-      KeyHash place = hash_key(e->key(), hash_seed_) & ~KeyHash{0xffff};
+      KeyHash place = hash(e->key()) & ~KeyHash{0xffff};
       if (place >= from) here.emplace_back(place, e);
     }
     std::sort(here.begin(), here.end(), [](auto& a, auto& b) { return a.first < b.first; });

@@ -21,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/collection.h"
 #include "core/log_format.h"
 #include "core/types.h"
 
@@ -31,7 +32,7 @@ inline constexpr size_t kStripes = size_t{1} << kStripeBits;
 inline constexpr size_t kKeyBytesMax = 65535;
 
 // On disk in the high nibble of a record's flags: never renumber.
-enum class ValueType : uint8_t { kString = 0 };
+enum class ValueType : uint8_t { kString = 0, kHash = 1 };
 
 using KeyHash = uint64_t;
 KeyHash hash_key(std::string_view key, uint64_t seed);  // never 0
@@ -73,6 +74,14 @@ struct Entry {
   bool is_blob() const { return flags & kRecordIsBlob; }
   bool has_expiry() const { return flags & kRecordHasExpiry; }
   ValueType type() const { return static_cast<ValueType>(flags >> 4); }
+  bool is_string() const { return type() == ValueType::kString; }
+  // The structure that the value is, if it is one and in memory; the entry owns it.
+  Collection* collection() const {
+    Collection* c = nullptr;
+    if (!is_string() && !is_cold()) std::memcpy(&c, value().data(), sizeof(c));
+    return c;
+  }
+  Collection* detach();  // the caller owns it, and destroys the entry
   int64_t expire_ms() const {
     int64_t ms = 0;
     if (has_expiry()) std::memcpy(&ms, body(), 8);
@@ -82,6 +91,7 @@ struct Entry {
   bool has_origin() const { return flags & kRecordHasOrigin; }
   // The LSN under which the value was written; the cleaner may have moved the record since.
   Lsn version() const {
+    if (const Collection* c = collection()) return c->version_;
     Lsn v = lsn;
     if (has_origin()) std::memcpy(&v, body() + (has_expiry() ? 8 : 0), 8);
     return v;
@@ -98,7 +108,9 @@ struct Entry {
     return {key().data() + key_size + meta_size(), value_size};
   }
   size_t bytes() const {
-    return sizeof(Entry) + head_bytes() + key_size + meta_size() + (is_cold() ? 0 : value_size);
+    const Collection* c = collection();
+    return sizeof(Entry) + head_bytes() + key_size + meta_size() + (is_cold() ? 0 : value_size) +
+           (c == nullptr ? 0 : c->memory_bytes());
   }
   // To write the value anew; where it came from is left out.
   RecordView record(NamespaceId ns) const {
@@ -112,7 +124,9 @@ struct Entry {
                     8);
   }
 
-  // A new entry with the contents of a put record.
+  // A new entry of a collection, with the key, meta and expiry of a record.
+  static Entry* make(const RecordView& record, Lsn lsn, std::unique_ptr<Collection> collection);
+  // A new entry with the contents of a put record of a string.
   static Entry* make(const RecordView& record, Lsn lsn);
   // The same without the value's bytes; record.value says how many there are.
   static Entry* make_cold(const RecordView& record, Lsn lsn);
@@ -120,6 +134,7 @@ struct Entry {
   Entry* make_cold() const;
   // A copy of this cold entry with its value, fresh.
   Entry* make_hot(std::string_view value) const;
+  Entry* make_hot(std::unique_ptr<Collection> collection) const;
   // Overwrites in place if the layout has the same size; false if it does not.
   bool assign(const RecordView& record, Lsn lsn);
   static void destroy(Entry* entry);
@@ -139,9 +154,12 @@ class Namespace;
 
 class Index {
  public:
-  // `owner`: whose keys these are; the index does not look at it.
-  explicit Index(uint64_t hash_seed, Namespace* owner = nullptr)
-      : owner(owner), hash_seed_(hash_seed) {}
+  // `owner`: whose keys these are; the index does not look at it. `one_stripe`: all is in the
+  // stripe 0.
+  explicit Index(uint64_t hash_seed, Namespace* owner = nullptr, bool one_stripe = false)
+      : owner(owner),
+        hash_seed_(hash_seed),
+        mask_(one_stripe ? UINT64_MAX >> kStripeBits : UINT64_MAX) {}
   ~Index();
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
@@ -149,6 +167,7 @@ class Index {
   Namespace* const owner;
   std::atomic<bool> retired{false};  // its namespace goes on with another one
 
+  KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed_) & mask_; }
   Entry* find(std::string_view key, KeyHash hash) const;
   // The key must not be there. The index owns the entry from now on.
   void insert(Entry* entry, KeyHash hash);
@@ -282,6 +301,7 @@ class Index {
   static uint64_t* find_slot(const Part& part, std::string_view key, KeyHash hash);
 
   const uint64_t hash_seed_;
+  const KeyHash mask_;
   std::array<std::atomic<PartBlock*>, kStripes / kBlockStripes> blocks_{};
   std::atomic<uint64_t> size_{0};
   std::atomic<uint64_t> table_bytes_{0};

@@ -396,6 +396,12 @@ uint64_t Log::room() const {
   return end > tail ? end - tail : 0;
 }
 
+Status Log::room_to_clean(uint64_t bytes) const {
+  if (Status s = status(); !s.ok()) return s;
+  if (!full_ || room() > bytes + start_.segment_bytes / 8) return absl::OkStatus();
+  return disk_full("the disk is full");
+}
+
 Status Log::admit_slow(Need need) const {
   if (Status s = status(); !s.ok()) return s;
   const uint64_t segment = start_.segment_bytes;

@@ -92,6 +92,8 @@ class Log {
   bool full() const { return full_.load(std::memory_order_relaxed); }
   // How much may still be appended if no segment can be made any more.
   uint64_t room() const;
+  // Whether the cleaner may append so many bytes more.
+  Status room_to_clean(uint64_t bytes) const;
   // Looks how much room the volume has, and prepares segments accordingly; called now and then.
   awaitable<void> check_space();
 

@@ -1,4 +1,4 @@
-// The bytes of the log, version 2. All integers are little-endian.
+// The bytes of the log, version 3. All integers are little-endian.
 //
 //   log       = segment*                     segment N in file segment-N
 //   segment   = header frame* rest           `segment_bytes` long (64 MiB unless set at creation)
@@ -10,7 +10,7 @@
 //               the time at which the value was written, in a copy that the cleaner made
 //   rest      = anything: zeros, or what another segment or life left, which no checksum accepts
 //
-// Version 1 had no origin; it is read as it is.
+// Version 1 had no origin and version 2 no collections; they are read as they are.
 //
 // A frame is whole or it is not there: a batch of records never spans frames, so it is too.
 // Checksums are CRC32C seeded with place_seed(store, segment, offset in segment), and the epoch is
@@ -29,7 +29,7 @@ namespace cairn {
 
 static_assert(std::endian::native == std::endian::little, "the formats are written in place");
 
-inline constexpr uint32_t kLogVersion = 2;
+inline constexpr uint32_t kLogVersion = 3;
 inline constexpr uint32_t kSegmentMagic = 0x47534e43;  // "CNSG"
 inline constexpr uint32_t kFrameMagic = 0x52464e43;    // "CNFR"
 
@@ -68,6 +68,7 @@ enum class RecordType : uint8_t {
   kNamespaceCreate = 3,  // key is the name of namespace `ns`, meta its properties
   kNamespaceDrop = 4,    // namespace `ns` and all in it is gone
   kNamespaceFlush = 5,   // all keys of `ns` with a smaller LSN are gone; no `ns`: of databases 0-15
+  kOperation = 6,        // the collection `key` changes as `value` says; its expiry is this one
 };
 
 // Low nibble of flags; the high nibble is the ValueType.

@@ -29,9 +29,9 @@ constexpr std::pair<EvictionPolicy, std::string_view> kPolicies[] = {
 };
 
 constexpr uint64_t kWholeMin = 128 << 20;  // the process itself takes half of that
-constexpr int64_t kBarrenMs = 1000;      // between rounds that find nothing
-constexpr size_t kSlots = 256;           // under one lock
-constexpr uint32_t kValueBytesMin = 16;  // smaller ones are not worth a read
+constexpr int64_t kBarrenMs = 1000;        // between rounds that find nothing
+constexpr size_t kSlots = 256;             // under one lock
+constexpr uint32_t kValueBytesMin = 16;    // smaller ones are not worth a read
 constexpr size_t kShedSlots = 64, kShedVictims = 4;
 
 }  // namespace
@@ -63,6 +63,12 @@ uint64_t process_resident_bytes() {
 
 // ---- out of memory ----
 
+bool MemoryKeeper::may_spill(const Entry* e) const {
+  if (e->is_cold() || e->is_blob()) return false;
+  const Collection* c = e->collection();
+  return c == nullptr ? e->value_size >= kValueBytesMin : c->image_bytes() <= store_.part_bytes();
+}
+
 bool MemoryKeeper::evicts(const Entry* e) const {
   switch (policy()) {
     case EvictionPolicy::kNoEviction:
@@ -93,9 +99,7 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
     if (n >= victims_max || (n > 0 && e == victims[0].first)) return;
     const bool evict = evicts(e) && policy != EvictionPolicy::kVolatileTtl &&
                        ns.id != kSystemNamespace && !ns.is_bucket();
-    if (!evict && (e->is_cold() || e->is_blob() || e->value_size < kValueBytesMin)) {
-      return;
-    }
+    if (!evict && !may_spill(e)) return;
     if (e->heat() > 0 && (cools || !evict)) return e->cool();
     if (!evict && e->lsn >= durable) {
       out.undurable = true;
@@ -107,7 +111,9 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
     auto [e, evict] = victims[i];
     const KeyHash hash = ns.hash(e->key());
     const uint64_t before = e->bytes();
-    if (!evict) {
+    if (!evict && e->collection() != nullptr && !store_.spill_collection(ns, hash, e)) {
+      out.undurable = true;
+    } else if (!evict) {
       out.freed_bytes += before - store_.spill(ns, hash, e)->bytes();
       spilled_.fetch_add(1, std::memory_order_relaxed);
     } else if (store_.remove(ns, hash, e).ok()) {
@@ -344,11 +350,20 @@ Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, Bytes recor
   StripeLocks lock(store_, hash);
   Entry* e = store_.find(ns, key, hash);
   if (e == nullptr || !e->is_cold() || e->lsn != lsn) return absl::OkStatus();
-  if (!r || r->key != key || r->ns != ns.id || r->value.size() != e->value_size) {
+  if (!r || r->key != key || r->flags >> 4 != e->flags >> 4 || r->ns != ns.id ||
+      r->value.size() != e->value_size) {
     return absl::DataLossError(
         cat("segment ", segment, " is damaged at offset ", offset, ": a value cannot be read"));
   }
-  Entry* hot = e->make_hot(r->value);
+  Entry* hot = nullptr;
+  if (e->is_string()) {
+    hot = e->make_hot(r->value);
+  } else {
+    auto c = store_.make_collection(r->flags, r->value);
+    if (c == nullptr) return absl::DataLossError("a collection cannot be read");
+    hot = e->make_hot(std::move(c));
+    store_.begin_charges(hot, lsn, e->record_bytes(), e->value_size);
+  }
   store_.link(ns, hash, e, hot, false);
   Entry::destroy(e);
   return absl::OkStatus();

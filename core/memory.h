@@ -103,6 +103,7 @@ class MemoryKeeper {
 
   void measure();
   Sweep sweep(Namespace& ns, size_t stripe, size_t slots, size_t victims_max);
+  bool may_spill(const Entry* entry) const;
   bool evicts(const Entry* entry) const;
   awaitable<void> make_room();
 

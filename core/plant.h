@@ -24,6 +24,8 @@ enum class Bug {
   kRemovalsOutOfOrder,   // the cleaner does not wait for a removal to be durable
   kReserveGivenAway,     // puts take the cleaner's reserve
   kFaultTooSoon,         // a value is read back before the copy the cleaner made of it is written
+  kCollectionNotRewritten,  // the cleaner drops the operations that made a collection
+  kOperationsUnsorted,      // recovery applies operations as it meets them
   kEnd,
 };
 

@@ -82,6 +82,7 @@ struct Store::RecoveryState {
   struct Tombstones {
     std::mutex mutex;
     absl::flat_hash_map<std::pair<uint32_t, std::string>, Lsn> newest;
+    absl::flat_hash_map<std::pair<uint32_t, std::string>, std::vector<PendingOperation>> operations;
   };
   std::array<Tombstones, 64> tombstones;  // by stripe
   Mutex mutex;
@@ -89,6 +90,7 @@ struct Store::RecoveryState {
   absl::flat_hash_map<uint32_t, Lsn> dropped;
   absl::flat_hash_map<uint32_t, Lsn> flushed;
   absl::flat_hash_map<uint32_t, bool> named;
+  Status damage;
   std::function<void(Lsn, int64_t)> note_time;
   std::atomic<uint64_t> entry_bytes{0};  // about; past half of the limit, values stay on disk
 };
@@ -160,11 +162,11 @@ awaitable<Status> Store::open() {
     }
   };
   recovery_->note_time = recover.note_time;
+  usage_.start(super->segment_bytes);
   auto log = co_await recover_log(volume_, recover);
   if (!log.ok()) co_return log.status();
   recovered_records_ = log->records;
   recovered_ = log->proven;
-  usage_.start(super->segment_bytes);
   std::sort(times.begin(), times.end());
   for (auto& [lsn, ms] : times) log_.note_time(Lsn(lsn), ms);
 
@@ -231,6 +233,7 @@ void Store::apply(const RecordView& r, Lsn lsn) {
       return;
     case RecordType::kPut:
     case RecordType::kDelete:
+    case RecordType::kOperation:
       break;
     default:
       return;  // of a later version's making; the format version guards against those
@@ -241,6 +244,12 @@ void Store::apply(const RecordView& r, Lsn lsn) {
   StripeLocks lock(*this, hash);
   auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
   std::lock_guard grave_lock(graves.mutex);
+  if (r.type == RecordType::kOperation) {
+    graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
+        {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
+         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
+    return;
+  }
   Entry* old = ns->index->find(r.key, hash);
   if (old != nullptr && old->lsn > lsn) return;
   if (r.type == RecordType::kDelete) {
@@ -258,10 +267,23 @@ void Store::apply(const RecordView& r, Lsn lsn) {
   }
   if (old != nullptr && old->assign(r, lsn)) return;
   const uint64_t limit = memory_bytes_, before = old == nullptr ? 0 : old->bytes();
-  Entry* entry = limit != 0 && recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2 &&
-                         !r.is_blob()
-                     ? Entry::make_cold(r, lsn)
-                     : Entry::make(r, lsn);
+  Entry* entry = nullptr;
+  if (r.flags >> 4 != 0) {
+    auto c = make_collection(r.flags, r.value);
+    if (c == nullptr) {
+      MutexLock damaged(recovery_->mutex);
+      recovery_->damage = absl::DataLossError("a collection cannot be read");
+      return;
+    }
+    entry = Entry::make(r, lsn, std::move(c));
+    entry->collection()->version_ = r.has_origin() ? r.version : lsn;
+    begin_charges(entry, lsn, r.size(), r.value.size());
+  } else if (limit != 0 && !r.is_blob() &&
+             recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2) {
+    entry = Entry::make_cold(r, lsn);
+  } else {
+    entry = Entry::make(r, lsn);
+  }
   recovery_->entry_bytes.fetch_add(entry->bytes() - before, std::memory_order_relaxed);
   if (old == nullptr) {
     ns->index->insert(entry, hash);
@@ -271,9 +293,38 @@ void Store::apply(const RecordView& r, Lsn lsn) {
   }
 }
 
+Status Store::replay_operations() {
+  if (!recovery_->damage.ok()) return recovery_->damage;
+  for (auto& graves : recovery_->tombstones) {
+    for (auto& [name, operations] : graves.operations) {
+      const auto& [number, key] = name;
+      if (recovery_->dropped.contains(number)) continue;
+      Namespace& ns = *namespace_for_recovery(NamespaceId(number));
+      const KeyHash hash = ns.hash(key);
+      Lsn floor = recovery_->flushed[number];
+      Entry* e = ns.index->find(key, hash);
+      if (e != nullptr && e->lsn < floor) {
+        ns.index->remove(e, hash);
+        Entry::destroy(e);
+        e = nullptr;
+      }
+      if (e != nullptr) floor = std::max(floor, e->lsn);
+      if (auto grave = graves.newest.find(name); grave != graves.newest.end()) {
+        floor = std::max(floor, grave->second);
+      }
+      Status replayed = replay(ns, key, e, operations, floor);
+      if (!replayed.ok()) return replayed;
+    }
+    graves.operations.clear();
+  }
+  return absl::OkStatus();
+}
+
 // After all records are applied: forget what was dropped, and build what is derived.
 awaitable<Status> Store::load() {
   const int64_t now = clock_.now_ms();
+  Status replayed = replay_operations();
+  if (!replayed.ok()) co_return replayed;
   uint32_t next = kFirstBucket;
   for (auto& entry : recovery_->namespaces) {
     const uint32_t number = entry.first;
@@ -305,8 +356,9 @@ awaitable<Status> Store::load() {
           return;
         }
         stripe.bytes += static_cast<int64_t>(e->bytes());
-        usage_.add(e->lsn, e->record_bytes());
+        count(e, 1);
         if (e->is_cold()) cold_++;
+        if (!e->is_string()) collections_++;
         if (e->has_expiry()) note_expiry(*ns, stripe, e);
         if (ns->ordered) {
           MutexLock lock(ns->order_mutex);
@@ -349,6 +401,7 @@ awaitable<void> Store::run_ticker() {
     co_await clock_.sleep_ms(kTickMs);
     tick();
     co_await release_dead();
+    co_await release_doomed();
     if (n % kSpaceTicks == 0) co_await log_.check_space();
   }
   background_--;
@@ -391,6 +444,20 @@ awaitable<void> Store::release_dead() {
         co_await asio::post(executor, asio::use_awaitable);
       }
     }
+  }
+}
+
+awaitable<void> Store::release_doomed() {
+  auto executor = co_await asio::this_coro::executor;
+  for (;;) {
+    std::unique_ptr<Collection> c;
+    {
+      MutexLock lock(dead_mutex_);
+      if (doomed_.empty()) co_return;
+      c = std::move(doomed_.front());
+      doomed_.pop_front();
+    }
+    while (c->shed()) co_await asio::post(executor, asio::use_awaitable);
   }
 }
 
@@ -515,8 +582,7 @@ StatusOr<Lsn> Store::flush(NamespaceId id, std::span<Namespace* const> spaces,
   if (batch == nullptr) {
     lsn = log_.append(record);
   } else {
-    batch->bytes_ += record.size();
-    batch->staged_.push_back({record.type, 0, id, nullptr, 0, 0, 0, 0, {}});
+    batch->stage(record, nullptr, 0);
   }
   for (Namespace* ns : spaces) {
     if (batch != nullptr && ns->ordered) hold_order(*ns, batch);
@@ -568,8 +634,9 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
     size_t entries = 0;
     index.take_all(s, [&](Entry* e) {
       bytes += static_cast<int64_t>(e->bytes());
-      usage_.sub(e->lsn, e->record_bytes());
+      count(e, -1);
       if (e->is_cold()) cold_--;
+      if (!e->is_string()) collections_--;
       entries++;
       dispose(e, lsn, nullptr);
     });
@@ -620,7 +687,12 @@ void Store::bury(Lsn lsn, Entry* entry) {
 }
 
 void Store::dispose(Entry* old, Lsn lsn, WriteBatch* batch) {
-  if (!old->is_blob()) {
+  if (const Collection* c = old->collection(); c != nullptr && c->memory_bytes() > part_bytes()) {
+    std::unique_ptr<Collection> doomed(old->detach());
+    Entry::destroy(old);
+    MutexLock lock(dead_mutex_);
+    doomed_.push_back(std::move(doomed));
+  } else if (!old->is_blob()) {
     Entry::destroy(old);
   } else if (batch != nullptr) {
     batch->dropped_.push_back(old);
@@ -646,7 +718,8 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
     if (ordered) ns.order.erase(old);
     if (old->has_expiry()) forget_expiry(ns, s, old);
     s.bytes.fetch_sub(static_cast<int64_t>(old->bytes()), std::memory_order_relaxed);
-    usage_.sub(old->lsn, old->record_bytes());
+    count(old, -1);
+    if (!old->is_string()) collections_.fetch_sub(1, std::memory_order_relaxed);
     if (old->is_cold()) cold_.fetch_sub(1, std::memory_order_relaxed);
   }
   if (old != nullptr && entry != nullptr) {
@@ -658,7 +731,8 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
   }
   if (entry != nullptr) {
     s.bytes.fetch_add(static_cast<int64_t>(entry->bytes()), std::memory_order_relaxed);
-    usage_.add(entry->lsn, entry->record_bytes());
+    count(entry, 1);
+    if (!entry->is_string()) collections_.fetch_add(1, std::memory_order_relaxed);
     if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
     if (entry->has_expiry()) note_expiry(ns, s, entry);
     if (ordered) ns.order.insert(entry);
@@ -694,6 +768,22 @@ Entry* Store::next_to_expire(Namespace& ns, size_t stripe) {
   return nullptr;
 }
 
+void Store::settle(Entry* e, const RecordView& r, Lsn lsn) {
+  Collection* c = e->collection();
+  if (c == nullptr && r.type == RecordType::kOperation) return;  // another value came after
+  if (c != nullptr && r.type == RecordType::kOperation) {
+    charge(*c, lsn, r.size(), true);
+    c->image_size_ = 0;
+  } else {
+    count(e, -1);
+  }
+  e->lsn = lsn;
+  if (c != nullptr) c->version_ = lsn;
+  if (r.type == RecordType::kOperation) return;
+  if (c != nullptr) begin_charges(e, lsn, r.size(), r.value.size());
+  count(e, 1);
+}
+
 std::vector<NamespacePtr> Store::spaces() const {
   std::vector<NamespacePtr> all(databases_.begin(), databases_.end());
   all.push_back(system_);
@@ -720,6 +810,11 @@ StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, Write
   if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
   if (ns.dropped.load(std::memory_order_relaxed)) return absl::NotFoundError("no such bucket");
   if (r.key.size() > kKeyBytesMax) return absl::InvalidArgumentError("the key is too long");
+  std::unique_ptr<Collection> collection;
+  if (r.flags >> 4 != 0) {
+    collection = make_collection(r.flags, r.value);
+    if (collection == nullptr) return absl::InvalidArgumentError("not a value of this type");
+  }
   Lsn lsn;
   const bool ordered = ns.ordered.load(std::memory_order_relaxed);
   if (batch == nullptr) {
@@ -731,9 +826,7 @@ StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, Write
     if (batch->bytes_ + r.size() > log_.batch_bytes_max()) {
       return absl::ResourceExhaustedError("the transaction is larger than a log segment");
     }
-    batch->bytes_ += r.size();
-    batch->staged_.push_back({r.type, r.flags, ns.id, &ns, hash, r.expire_ms, r.key.size(),
-                              r.meta.size(), cat(r.key, r.meta, r.value)});
+    batch->stage(r, &ns, hash);
     lsn = log_.tail();  // until commit() knows it
     if (ordered) hold_order(ns, batch);
   }
@@ -747,7 +840,13 @@ StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, Write
       return lsn;
     }
   }
-  link(ns, hash, old, Entry::make(r, lsn), batch != nullptr);
+  Entry* entry =
+      collection == nullptr ? Entry::make(r, lsn) : Entry::make(r, lsn, std::move(collection));
+  if (Collection* c = entry->collection()) {
+    c->version_ = lsn;
+    if (batch == nullptr) begin_charges(entry, lsn, r.size(), r.value.size());
+  }
+  link(ns, hash, old, entry, batch != nullptr);
   if (old != nullptr) dispose(old, lsn, batch);
   return lsn;
 }
@@ -765,9 +864,7 @@ StatusOr<Lsn> Store::remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatc
     if (batch->bytes_ + record.size() > log_.batch_bytes_max()) {
       return absl::ResourceExhaustedError("the transaction is larger than a log segment");
     }
-    batch->bytes_ += record.size();
-    batch->staged_.push_back(
-        {record.type, 0, ns.id, &ns, hash, 0, record.key.size(), 0, std::string(record.key)});
+    batch->stage(record, &ns, hash);
     lsn = log_.tail();
     if (ns.ordered) hold_order(ns, batch);
   }
@@ -779,6 +876,12 @@ StatusOr<Lsn> Store::remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatc
 // ---- batches ----
 
 WriteBatch::~WriteBatch() { assert(staged_.empty()); }
+
+void WriteBatch::stage(const RecordView& r, Namespace* ns, KeyHash hash) {
+  bytes_ += r.size();
+  staged_.push_back({r.type, r.flags, r.ns, ns, hash, r.expire_ms, r.key.size(), r.meta.size(),
+                     cat(r.key, r.meta, r.value)});
+}
 
 Lsn WriteBatch::commit() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (staged_.empty()) return Lsn();
@@ -793,12 +896,11 @@ Lsn WriteBatch::commit() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   std::vector<Lsn> lsns(records.size());
   store_.log_.append_batch(records, lsns);
   for (size_t i = 0; i < staged_.size(); i++) {
-    if (staged_[i].type != RecordType::kPut) continue;
+    const RecordType type = staged_[i].type;
+    if (type != RecordType::kPut && type != RecordType::kOperation) continue;
     Entry* e = staged_[i].ns->index->find(records[i].key, staged_[i].hash);
     if (e == nullptr) continue;
-    store_.usage_.sub(e->lsn, e->record_bytes());
-    e->lsn = lsns[i];
-    store_.usage_.add(e->lsn, e->record_bytes());
+    store_.settle(e, records[i], lsns[i]);
   }
   const Lsn newest = lsns.back();
   for (Entry* dropped : dropped_) store_.bury(newest, dropped);

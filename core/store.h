@@ -49,6 +49,7 @@ struct StoreOptions {
   uint64_t extent_file_bytes = 1 << 30;
   uint64_t memory_bytes = 0;                 // 0: no limit
   std::function<uint64_t()> resident_bytes;  // what memory_bytes limits; none: what the index holds
+  CollectionTypes collections{};
   double space_amplification = 2;  // the log may be so many times as large as what lives in it
   Durability durability = Durability::kEverySec;  // off: no timed sync
   bool repair = false;
@@ -171,6 +172,8 @@ class WriteBatch {
     size_t key_size, meta_size;
     std::string bytes;  // key meta value
   };
+  void stage(const RecordView& record, Namespace* ns, KeyHash hash);
+
   Store& store_;
   std::vector<Staged> staged_;
   uint64_t bytes_ = 0;
@@ -218,7 +221,13 @@ class Store {
   // InvalidArgument (key too long), ResourceExhausted (batch too large).
   StatusOr<Lsn> put(Namespace& ns, KeyHash hash, const RecordView& record,
                     WriteBatch* batch = nullptr);
+  // A collection is put as the operation that makes all of it.
   StatusOr<Lsn> remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatch* batch = nullptr);
+  // Changes a collection: `change` is an operation record with the expiry that holds from now on.
+  // `entry` is the key's, its value in memory and of the type that the record says; null: it is
+  // made. The entry may be another one afterwards. Errors as put()'s.
+  StatusOr<Lsn> operate(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change,
+                        WriteBatch* batch = nullptr);
 
   // ---- checks before work ----
   // Whether a write may begin; `grows` if it may need memory.
@@ -230,6 +239,8 @@ class Store {
   const Cleaner& cleaner() const { return cleaner_; }
   MemoryKeeper& memory() { return memory_; }
   Faults& faults() { return faults_; }
+  // Whether any key may be of another type than string.
+  bool has_collections() const { return collections_.load(std::memory_order_relaxed) > 0; }
   bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
   uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
   std::vector<NamespacePtr> spaces() const;  // all of them
@@ -282,7 +293,36 @@ class Store {
     std::atomic<int64_t> bytes{0};       // of entries; written under mutex
   };
 
+  // What a large collection is written again in parts of; a smaller one is written whole.
+  uint64_t part_bytes() const { return std::min<uint64_t>(64 << 10, log_.segment_bytes() / 8); }
+  struct PendingOperation {
+    Lsn lsn, version;
+    int64_t expire_ms;
+    uint64_t record_bytes;
+    std::string operation;
+    uint8_t flags;
+  };
+
   void apply(const RecordView& record, Lsn lsn);
+  Status replay_operations();
+
+  // ---- collections (collection.cc) ----
+  std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
+  void charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted);
+  void begin_charges(Entry* entry, Lsn lsn, uint64_t record_bytes, uint64_t image_size);
+  // Adds the records of an entry to what is live in the log, or takes them away.
+  void count(const Entry* entry, int sign);
+  void link_collection(Namespace& ns, KeyHash hash, Entry* entry, Entry* other, bool order_locked);
+  RecordView image_record(Namespace& ns, const Entry* entry, std::string_view image) const;
+  // Appends a small collection again, whole.
+  void rewrite(Namespace& ns, KeyHash hash, Entry* entry);
+  // Appends a large one again in parts, unless nothing of it is older than `before` any more.
+  awaitable<Status> rewrite_parts(NamespacePtr ns, std::string key, Lsn before,
+                                  std::function<awaitable<void>(uint64_t)> pace);
+  // Whether it may leave memory now; if not, it may later.
+  bool spill_collection(Namespace& ns, KeyHash hash, Entry* entry);
+  Status replay(Namespace& ns, std::string_view key, Entry* entry,
+                std::vector<PendingOperation>& operations, Lsn floor);
   awaitable<Status> load();
   awaitable<void> run_ticker();
   StatusOr<Lsn> flush(NamespaceId id, std::span<Namespace* const> spaces, const StripeLocks* held,
@@ -299,6 +339,8 @@ class Store {
   // For the cleaner: the entry's record is appended again, as `copy`.
   void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
   void move_name(const RecordView& record, Lsn lsn);
+  // A change of a batch has its place now: `entry` is what the key holds after the batch.
+  void settle(Entry* entry, const RecordView& record, Lsn lsn);
   // Forgets a value that is in the log; returns the cold entry that is there instead.
   Entry* spill(Namespace& ns, KeyHash hash, Entry* entry);
   Entry* next_to_expire(Namespace& ns, size_t stripe);
@@ -307,6 +349,7 @@ class Store {
   void note_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
   void bury(Lsn lsn, Entry* entry);
   awaitable<void> release_dead();
+  awaitable<void> release_doomed();
   void hold_order(Namespace& ns, WriteBatch* batch) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
   void expire_due(int64_t now);
@@ -345,10 +388,13 @@ class Store {
   // Entries with blobs that the index no longer names; their extents go once that is durable.
   Mutex dead_mutex_;
   std::deque<std::pair<Lsn, Entry*>> dead_ ABSL_GUARDED_BY(dead_mutex_);
+  // Large collections that nobody needs, freed step by step.
+  std::deque<std::unique_ptr<Collection>> doomed_ ABSL_GUARDED_BY(dead_mutex_);
 
   std::atomic<uint64_t> cold_{0};  // entries whose value is in the log alone
   std::atomic<uint64_t> entry_bytes_{0};
   std::atomic<uint64_t> expired_{0};
+  std::atomic<uint64_t> collections_{0};  // entries of other types than string
   std::atomic<bool> stopping_{false};
   std::atomic<int> background_{0};
   int64_t last_sync_ms_ = 0;

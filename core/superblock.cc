@@ -10,7 +10,7 @@ namespace cairn {
 
 namespace {
 constexpr uint32_t kSuperblockMagic = 0x42534e43;  // "CNSB"
-constexpr uint32_t kSuperblockVersion = 2;
+constexpr uint32_t kSuperblockVersion = 3;
 
 awaitable<StatusOr<Superblock>> read_slot(Volume& volume, uint64_t slot) {
   AlignedBuffer block(kBlockBytes);

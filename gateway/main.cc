@@ -20,6 +20,7 @@
 #include "gateway/net.h"
 #include "gateway/options.h"
 #include "gateway/resp/door.h"
+#include "kv/hash.h"
 
 namespace cairn {
 namespace {
@@ -85,6 +86,7 @@ int serve(const Options& options) {
   store_options.memory_bytes = options.memory_bytes;
   store_options.resident_bytes = process_resident_bytes;
   store_options.space_amplification = options.space_amplification;
+  store_options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
   store_options.durability = options.durability;
   store_options.repair = options.repair;
   Store store(**volume, clock, pool, loops.executors(), store_options);

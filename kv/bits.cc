@@ -575,20 +575,20 @@ awaitable<void> bitfield_deferred(Context& c) {
 
 constexpr std::string_view kGroup = "bitmap";
 constexpr Row kRows[] = {
-    {"setbit", 4, kWrite | kDenyOom, 1, 1, 1, setbit, setbit_deferred, kGroup,
+    {"setbit", 4, kWrite | kDenyOom | kOnStrings, 1, 1, 1, setbit, setbit_deferred, kGroup,
      "Sets or clears the bit at offset of the string value.", "2.2.0"},
-    {"getbit", 3, kReadOnly | kFast, 1, 1, 1, getbit, getbit_deferred, kGroup,
+    {"getbit", 3, kReadOnly | kFast | kOnStrings, 1, 1, 1, getbit, getbit_deferred, kGroup,
      "Returns a bit value by offset.", "2.2.0"},
-    {"bitcount", -2, kReadOnly, 1, 1, 1, bitcount, bitcount_deferred, kGroup,
+    {"bitcount", -2, kReadOnly | kOnStrings, 1, 1, 1, bitcount, bitcount_deferred, kGroup,
      "Counts the number of set bits (population counting) in a string.", "2.6.0"},
-    {"bitpos", -3, kReadOnly, 1, 1, 1, bitpos, bitpos_deferred, kGroup,
+    {"bitpos", -3, kReadOnly | kOnStrings, 1, 1, 1, bitpos, bitpos_deferred, kGroup,
      "Finds the first set (1) or clear (0) bit in a string.", "2.8.7"},
-    {"bitop", -4, kWrite | kDenyOom, 2, -1, 1, bitop, bitop_deferred, kGroup,
+    {"bitop", -4, kWrite | kDenyOom | kOnStrings, 2, -1, 1, bitop, bitop_deferred, kGroup,
      "Performs bitwise operations on multiple strings, and stores the result.", "2.6.0"},
-    {"bitfield", -2, kWrite | kDenyOom, 1, 1, 1, bitfield, bitfield_deferred, kGroup,
+    {"bitfield", -2, kWrite | kDenyOom | kOnStrings, 1, 1, 1, bitfield, bitfield_deferred, kGroup,
      "Performs arbitrary bitfield integer operations on strings.", "3.2.0"},
-    {"bitfield_ro", -2, kReadOnly | kFast, 1, 1, 1, bitfield_ro, bitfield_deferred, kGroup,
-     "Performs arbitrary read-only bitfield integer operations on strings.", "6.0.0"},
+    {"bitfield_ro", -2, kReadOnly | kFast | kOnStrings, 1, 1, 1, bitfield_ro, bitfield_deferred,
+     kGroup, "Performs arbitrary read-only bitfield integer operations on strings.", "6.0.0"},
 };
 
 }  // namespace

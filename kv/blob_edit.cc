@@ -32,6 +32,10 @@ awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key)
   Entry* e = c.find(key);
   c.locks = outer;
   if (e == nullptr) co_return std::move(v);
+  if (!e->is_string()) {
+    c.reply.error(kWrongType);
+    co_return std::nullopt;
+  }
   v.exists = true;
   v.version = e->version();
   v.expire_ms = e->expire_ms();

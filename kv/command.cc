@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
 
 #include "core/errors.h"
 #include "core/text.h"
@@ -24,9 +27,13 @@ void Args::add_blob(BlobRef blob) {
 
 void Args::assign_owned(Args& from) {
   clear();
-  owned_.reserve(from.size());  // views of short strings would not survive a move
   for (std::string_view w : from.words_) words_.push_back(owned_.emplace_back(w));
   blobs_.swap(from.blobs_);
+}
+
+void Args::set_text(size_t i, std::string text) {
+  store_.extents().unref(take_blob(i));
+  words_[i] = owned_.emplace_back(std::move(text));
 }
 
 const BlobRef* Args::blob(size_t i) const {
@@ -135,7 +142,40 @@ bool Context::put_word(std::string_view key, size_t i, int64_t expire_ms) {
   return false;
 }
 
+bool Context::operate(ValueType type, std::string_view key, Entry* entry,
+                      std::string_view operation) {
+  RecordView r;
+  r.type = RecordType::kOperation;
+  r.flags = static_cast<uint8_t>(static_cast<unsigned>(type) << 4);
+  r.ns = ns().id;
+  r.key = key;
+  r.value = operation;
+  if (entry != nullptr && entry->has_expiry()) {
+    r.flags |= kRecordHasExpiry;
+    r.expire_ms = entry->expire_ms();
+  }
+  return operate(entry, r);
+}
+
+bool Context::operate(Entry* entry, const RecordView& change) {
+  KeyHash h = hash(ns(), change.key);
+  assert(locks != nullptr && locks->covers(h));
+  auto lsn = store.operate(ns(), h, entry, change, batch);
+  if (!lsn.ok()) {
+    status_error(lsn.status());
+    return false;
+  }
+  if (batch == nullptr) saw(*lsn);
+  return true;
+}
+
 bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
+  if (!entry->is_string()) {
+    RecordView r{RecordType::kOperation, entry->flags, ns().id, expire_ms, entry->key(), {}, {}};
+    r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
+    if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+    return operate(entry, r);
+  }
   RecordView r = entry->record(ns().id);
   r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
   r.expire_ms = expire_ms;
@@ -218,6 +258,30 @@ std::optional<int64_t> parse_ll(std::string_view text) {
   std::string_view digits = text[0] == '-' ? text.substr(1) : text;
   if (digits.empty() || (digits[0] == '0' && text.size() > 1)) return std::nullopt;
   return parse_int<int64_t>(text);
+}
+
+std::optional<long double> parse_float(std::string_view text) {
+  if (text.empty() || text.size() > 255 || std::isspace(static_cast<unsigned char>(text[0]))) {
+    return std::nullopt;
+  }
+  std::string copy(text);
+  char* end;
+  errno = 0;
+  long double value = std::strtold(copy.c_str(), &end);
+  if (end != copy.c_str() + copy.size() || std::isnan(value) || errno == ERANGE)
+    return std::nullopt;
+  return value;
+}
+
+std::string format_float(long double value) {
+  char text[5 * 1024];
+  int n = std::snprintf(text, sizeof(text), "%.17Lf", value);
+  std::string out(text, static_cast<size_t>(n));
+  if (out.find('.') != out.npos) {
+    out.erase(out.find_last_not_of('0') + 1);
+    if (out.back() == '.') out.pop_back();
+  }
+  return out == "-0" ? "0" : out;
 }
 
 namespace {

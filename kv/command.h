@@ -13,6 +13,7 @@
 // the like assert that a key is on it.
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +44,7 @@ class Args {
   size_t size() const { return words_.size(); }
   std::string_view operator[](size_t i) const { return words_[i]; }
   const BlobRef* blob(size_t i) const;
+  void set_text(size_t i, std::string text);  // in place of its blob
   bool has_blobs() const { return !blobs_.empty(); }
   uint64_t length(size_t i) const;
   // Passes the blob's reference to the caller.
@@ -57,7 +59,7 @@ class Args {
   Store& store_;
   std::vector<std::string_view> words_;
   std::vector<std::pair<size_t, BlobRef>> blobs_;
-  std::vector<std::string> owned_;
+  std::deque<std::string> owned_;  // whose addresses stay
 };
 
 enum Flags : uint32_t {
@@ -74,6 +76,9 @@ enum Flags : uint32_t {
   kNoQueue = 1 << 10,    // runs at once inside MULTI: EXEC, DISCARD, RESET, …
   kBlobArgs = 1 << 11,   // takes words above the extent threshold
   kKeyOnly = 1 << 12,    // looks at no value, only at keys, lengths, types and expiries
+  kOnStrings = 1 << 13,  // WRONGTYPE unless its keys hold strings, or nothing
+  kOnHashes = 1 << 14,
+  kLongArgs = 1 << 15,  // words above the extent threshold are read back into memory for it
 };
 
 class Context;
@@ -128,6 +133,8 @@ class Context {
   bool put(Namespace& ns, const RecordView& record);
   bool put_string(std::string_view key, std::string_view value, int64_t expire_ms);
   bool remove(Namespace& ns, Entry* entry);
+  // Changes the collection at `key`, or makes it; `entry` is what find() returned.
+  bool operate(ValueType type, std::string_view key, Entry* entry, std::string_view operation);
   // A value given as word i: text or blob.
   bool put_word(std::string_view key, size_t i, int64_t expire_ms);
   // Writes the entry again with another expiry (0: none).
@@ -158,6 +165,7 @@ class Context {
 
  private:
   KeyHash hash(Namespace& ns, std::string_view key);
+  bool operate(Entry* entry, const RecordView& change);
   const char* hashed_key_ = nullptr;
   KeyHash hash_ = 0;
   Lsn seen_;
@@ -168,12 +176,19 @@ class Context {
 using KeyList = std::vector<std::pair<NamespacePtr, std::string_view>>;
 KeyList keys_of(const Row& row, Session& session, const Args& args, Store& store);
 
+inline constexpr std::string_view kWrongType =
+    "WRONGTYPE Operation against a key holding the wrong kind of value";
+
+// Of a string.
 inline uint64_t value_length(const Entry* e) {
   return e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
 }
 
 // Redis's string2ll: the canonical form of an integer and nothing else.
 std::optional<int64_t> parse_ll(std::string_view text);
+// Redis's long double in a reply: 17 digits after the point, trailing zeros cut.
+std::optional<long double> parse_float(std::string_view text);
+std::string format_float(long double value);
 // Redis's glob: * ? [a-z] [^x] \x. Never recurses deeper than the number of stars it must.
 bool glob_match(std::string_view pattern, std::string_view text, bool ignore_case = false);
 

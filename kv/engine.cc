@@ -21,8 +21,8 @@ size_t Table::slot_of(std::string_view name) {
 }
 
 Table::Table() : slots_(kSlots) {
-  for (auto family : {string_rows(), bit_rows(), key_rows(), connection_rows(), server_rows(),
-                      transaction_rows()}) {
+  for (auto family : {string_rows(), bit_rows(), hash_rows(), key_rows(), connection_rows(),
+                      server_rows(), transaction_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   for (const Row& row : rows_) {
@@ -127,7 +127,7 @@ const Row* Engine::admit(Session& session, const Request& request, Reply& reply)
     reply.error("NOAUTH Authentication required.");
     return nullptr;
   }
-  if (args.has_blobs() && !(row->flags & kBlobArgs)) {
+  if (args.has_blobs() && !(row->flags & (kBlobArgs | kLongArgs))) {
     reply.error(cat("ERR an argument of '", row->name, "' is too long"));
     return nullptr;
   }
@@ -152,6 +152,20 @@ bool Engine::may_write(Context& c) {
   return false;
 }
 
+bool Engine::types_match(Context& c) {
+  if (!(c.row.flags & (kOnStrings | kOnHashes)) || !store().has_collections()) return true;
+  const ValueType type = (c.row.flags & kOnHashes) ? ValueType::kHash : ValueType::kString;
+  KeyList keys = keys_of(c.row, c.session, c.args, store());
+  if (c.row.name == "bitop") keys.erase(keys.begin());  // what is there is overwritten
+  for (auto& [ns, key] : keys) {
+    Entry* e = store().find(*ns, key, ns->hash(key));
+    if (e == nullptr || e->type() == type) continue;
+    c.reply.error(kWrongType);
+    return false;
+  }
+  return true;
+}
+
 void Engine::lock_keys(Session& session, const Request& request, StripeLocks& locks) {
   const Row& row = *request.row;
   if (request.hash != 0) return locks.lock(request.hash);
@@ -171,6 +185,7 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
     if (session.in_multi) session.multi_failed = true;
     return {};
   }
+  if (args.has_blobs() && !(row->flags & kBlobArgs)) return {Lsn(), true, true};
   if (session.in_multi && !(row->flags & kNoQueue)) {
     enqueue(session, *row, args, reply);
     return {};
@@ -184,6 +199,7 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   if (waits_for_values(session, request)) return {Lsn(), true, true};
   auto& calls = calls_[table_.index_of(*row)];
   calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (!types_match(c)) return {};
   if ((row->flags & kBatch) && args.size() > 2) {
     WriteBatch batch(store());
     c.batch = &batch;
@@ -254,7 +270,8 @@ void Engine::fetch_ahead(Session& session, const Request& request) {
 }
 
 awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) {
-  constexpr int kTries = 3;  // then memory holds still
+  constexpr int kTries = 3;                        // then memory holds still
+  constexpr uint64_t kLongArgBytesMax = 16 << 20;  // of one word
   Request request(store());
   request.args.swap(args);
   request.row = table_.find(request.args[0]);
@@ -265,6 +282,16 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
     if (tries == kTries) hold.emplace(store().memory());
     const KeyList keys = keys_with_values(session, row, request.args);
     Status fetched = co_await store().faults().fetch_all(keys);
+    for (size_t i = 1; i < request.args.size() && fetched.ok(); i++) {
+      const BlobRef* blob = (row.flags & kBlobArgs) ? nullptr : request.args.blob(i);
+      if (blob == nullptr) continue;
+      store().extents().ref(*blob);
+      BlobReader reader(store().extents(), *blob, 0, blob->size);
+      store().extents().unref(*blob);
+      auto text = co_await reader.read_all(kLongArgBytesMax);
+      fetched = text.status();
+      if (text.ok()) request.args.set_text(i, std::move(*text));
+    }
     if (!fetched.ok()) {
       c.status_error(fetched);
       co_return Lsn();
@@ -369,7 +396,7 @@ void Engine::exec(Context& c) {
     inner.locks = &locks;
     inner.batch = &batch;
     inner.in_exec = true;
-    if (engine.may_write(inner)) q.row->run(inner);
+    if (engine.may_write(inner) && engine.types_match(inner)) q.row->run(inner);
     c.saw(inner.seen());
   }
   c.saw(batch.commit());

@@ -3,6 +3,7 @@
 
 #include "core/text.h"
 #include "kv/engine.h"
+#include "kv/hash.h"
 
 namespace cairn::kv {
 namespace {
@@ -28,12 +29,22 @@ void exists(Context& c) {
   c.reply.integer(n);
 }
 
-void type(Context& c) { c.reply.simple(c.find(c.args[1]) == nullptr ? "none" : "string"); }
+std::string_view type_name(const Entry* e) { return e->is_string() ? "string" : "hash"; }
+
+void type(Context& c) {
+  const Entry* e = c.find(c.args[1]);
+  c.reply.simple(e == nullptr ? "none" : type_name(e));
+}
 
 // Puts the value of `from` under another key; the blob is shared.
 bool put_copy(Context& c, Entry* from, Namespace& to, std::string_view key) {
   RecordView r = from->record(to.id);
   r.key = key;
+  std::string image;
+  if (const Collection* collection = from->collection()) {
+    image = collection->image();
+    r.value = image;
+  }
   if (!from->is_blob()) return c.put(to, r);
   BlobRef blob = *BlobRef::decode(from->value());
   c.store.extents().ref(blob);
@@ -162,7 +173,6 @@ void scan(Context& c) {
     }
   }
   count = std::min<int64_t>(count, 1'000'000);
-  const bool type_matches = !want_type || equals_ignoring_case(*want_type, "string");
   KeyHash at = *cursor << 16;
   std::vector<std::string> found;
   std::vector<Entry*> page;
@@ -176,7 +186,8 @@ void scan(Context& c) {
       next = c.ns().index->scan(stripe, at, static_cast<size_t>(count - looked), page);
       for (Entry* e : page) {
         looked++;
-        if (e->expired(now) || !type_matches || (match && !glob_match(*match, e->key()))) continue;
+        if (e->expired(now) || (match && !glob_match(*match, e->key()))) continue;
+        if (want_type && !equals_ignoring_case(*want_type, type_name(e))) continue;
         found.emplace_back(e->key());
         c.saw(e->version());
       }
@@ -287,6 +298,9 @@ void object(Context& c) {
   Entry* e = c.find(c.args[2]);
   if (equals_ignoring_case(sub, "encoding")) {
     if (e == nullptr) return c.reply.null();
+    if (const Collection* hash = e->collection()) {
+      return c.reply.bulk(static_cast<const Hash*>(hash)->encoding());
+    }
     if (e->is_blob()) return c.reply.bulk("raw");
     if (parse_ll(e->value())) return c.reply.bulk("int");
     return c.reply.bulk(e->value_size <= 44 ? "embstr" : "raw");

@@ -9,6 +9,7 @@
 
 #include "core/text.h"
 #include "kv/engine.h"
+#include "kv/hash.h"
 
 namespace cairn::kv {
 namespace {
@@ -262,6 +263,8 @@ constexpr Parameter kParameters[] = {
     {"cluster-enabled", [](Server&) { return std::string("no"); }, nullptr},
     {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
     {"dir", [](Server& s) { return s.data_directory; }, nullptr},
+    {"hash-max-listpack-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr},
+    {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr},
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
      set_number<&Server::max_clients>},

@@ -38,6 +38,7 @@ void set(Context& c) {
     }
   }
   Entry* old = (nx || xx || want_old || keep_ttl) ? c.find(c.args[1]) : nullptr;
+  if (want_old && old != nullptr && !old->is_string()) return c.reply.error(kWrongType);
   if (want_old) c.engine.count_hit(old != nullptr);
   if ((nx && old != nullptr) || (xx && old == nullptr)) {
     return want_old ? c.reply_value(old) : c.reply.null();
@@ -108,6 +109,7 @@ void mget(Context& c) {
   c.reply.array(c.args.size() - 1);
   for (size_t i = 1; i < c.args.size(); i++) {
     Entry* e = c.find(c.args[i]);
+    if (e != nullptr && !e->is_string()) e = nullptr;
     c.engine.count_hit(e != nullptr);
     c.reply_value(e);
   }
@@ -236,31 +238,6 @@ void decrby(Context& c) {
   increment(c, -by);
 }
 
-std::optional<long double> parse_float(std::string_view text) {
-  if (text.empty() || text.size() > 255 || std::isspace(static_cast<unsigned char>(text[0]))) {
-    return std::nullopt;
-  }
-  std::string copy(text);
-  char* end;
-  errno = 0;
-  long double value = std::strtold(copy.c_str(), &end);
-  if (end != copy.c_str() + copy.size() || std::isnan(value) || errno == ERANGE)
-    return std::nullopt;
-  return value;
-}
-
-// Redis's LD_STR_HUMAN: 17 digits after the point, trailing zeros cut.
-std::string format_float(long double value) {
-  char text[5 * 1024];
-  int n = std::snprintf(text, sizeof(text), "%.17Lf", value);
-  std::string out(text, static_cast<size_t>(n));
-  if (out.find('.') != out.npos) {
-    out.erase(out.find_last_not_of('0') + 1);
-    if (out.back() == '.') out.pop_back();
-  }
-  return out == "-0" ? "0" : out;
-}
-
 void incrbyfloat(Context& c) {
   auto by = parse_float(c.args[2]);
   Entry* e = c.find(c.args[1]);
@@ -383,7 +360,8 @@ constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kStore = kWrite | kDenyOom | kFast;
 constexpr std::string_view kGroup = "string";
 constexpr Row kRows[] = {
-    {"get", 2, kRead, 1, 1, 1, get, nullptr, kGroup, "Returns the string value of a key."},
+    {"get", 2, kRead | kOnStrings, 1, 1, 1, get, nullptr, kGroup,
+     "Returns the string value of a key."},
     {"set", -3, kStore | kBlobArgs, 1, 1, 1, set, nullptr, kGroup,
      "Sets the string value of a key, ignoring its type."},
     {"setnx", 3, kStore | kBlobArgs | kKeyOnly, 1, 1, 1, setnx, nullptr, kGroup,
@@ -392,11 +370,11 @@ constexpr Row kRows[] = {
      "Sets the string value and expiration time of a key.", "2.0.0"},
     {"psetex", 4, kStore | kBlobArgs | kKeyOnly, 1, 1, 1, psetex, nullptr, kGroup,
      "Sets both string value and expiration time in milliseconds of a key.", "2.6.0"},
-    {"getset", 3, kStore | kBlobArgs, 1, 1, 1, getset, nullptr, kGroup,
+    {"getset", 3, kStore | kBlobArgs | kOnStrings, 1, 1, 1, getset, nullptr, kGroup,
      "Returns the previous string value of a key after setting it to a new value."},
-    {"getdel", 2, kWrite | kFast, 1, 1, 1, getdel, nullptr, kGroup,
+    {"getdel", 2, kWrite | kFast | kOnStrings, 1, 1, 1, getdel, nullptr, kGroup,
      "Returns the string value of a key after deleting the key.", "6.2.0"},
-    {"getex", -2, kWrite | kFast, 1, 1, 1, getex, nullptr, kGroup,
+    {"getex", -2, kWrite | kFast | kOnStrings, 1, 1, 1, getex, nullptr, kGroup,
      "Returns the string value of a key after setting its expiration time.", "6.2.0"},
     {"mget", -2, kRead, 1, -1, 1, mget, nullptr, kGroup,
      "Atomically returns the string values of one or more keys."},
@@ -405,28 +383,29 @@ constexpr Row kRows[] = {
     {"msetnx", -3, kWrite | kDenyOom | kBatch | kBlobArgs | kKeyOnly, 1, -1, 2, msetnx, nullptr,
      kGroup,
      "Atomically modifies the string values of one or more keys only when all keys don't exist."},
-    {"strlen", 2, kRead | kKeyOnly, 1, 1, 1, strlen_, nullptr, kGroup,
+    {"strlen", 2, kRead | kKeyOnly | kOnStrings, 1, 1, 1, strlen_, nullptr, kGroup,
      "Returns the length of a string value.", "2.2.0"},
-    {"append", 3, kStore | kBlobArgs, 1, 1, 1, append_, append_deferred, kGroup,
+    {"append", 3, kStore | kBlobArgs | kOnStrings, 1, 1, 1, append_, append_deferred, kGroup,
      "Appends a string to the value of a key. Creates the key if it doesn't exist.", "2.0.0"},
-    {"setrange", 4, kWrite | kDenyOom | kBlobArgs, 1, 1, 1, setrange, setrange_deferred, kGroup,
-     "Overwrites a part of a string value with another by an offset.", "2.2.0"},
-    {"getrange", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
+    {"setrange", 4, kWrite | kDenyOom | kBlobArgs | kOnStrings, 1, 1, 1, setrange,
+     setrange_deferred, kGroup, "Overwrites a part of a string value with another by an offset.",
+     "2.2.0"},
+    {"getrange", 4, kReadOnly | kOnStrings, 1, 1, 1, getrange, nullptr, kGroup,
      "Returns a substring of the string stored at a key.", "2.4.0"},
-    {"substr", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
+    {"substr", 4, kReadOnly | kOnStrings, 1, 1, 1, getrange, nullptr, kGroup,
      "Returns a substring from a string value."},
-    {"incr", 2, kStore, 1, 1, 1, incr, nullptr, kGroup,
+    {"incr", 2, kStore | kOnStrings, 1, 1, 1, incr, nullptr, kGroup,
      "Increments the integer value of a key by one."},
-    {"decr", 2, kStore, 1, 1, 1, decr, nullptr, kGroup,
+    {"decr", 2, kStore | kOnStrings, 1, 1, 1, decr, nullptr, kGroup,
      "Decrements the integer value of a key by one."},
-    {"incrby", 3, kStore, 1, 1, 1, incrby, nullptr, kGroup,
+    {"incrby", 3, kStore | kOnStrings, 1, 1, 1, incrby, nullptr, kGroup,
      "Increments the integer value of a key by a number."},
-    {"decrby", 3, kStore, 1, 1, 1, decrby, nullptr, kGroup,
+    {"decrby", 3, kStore | kOnStrings, 1, 1, 1, decrby, nullptr, kGroup,
      "Decrements a number from the integer value of a key."},
-    {"incrbyfloat", 3, kStore, 1, 1, 1, incrbyfloat, nullptr, kGroup,
+    {"incrbyfloat", 3, kStore | kOnStrings, 1, 1, 1, incrbyfloat, nullptr, kGroup,
      "Increments the floating point value of a key by a number.", "2.6.0"},
-    {"lcs", -3, kReadOnly, 1, 2, 1, lcs, nullptr, kGroup, "Finds the longest common substring.",
-     "7.0.0"},
+    {"lcs", -3, kReadOnly | kOnStrings, 1, 2, 1, lcs, nullptr, kGroup,
+     "Finds the longest common substring.", "7.0.0"},
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/errors.h"
 #include "core/text.h"
 
 namespace cairn::objects {
@@ -85,6 +86,7 @@ StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
   StripeLocks lock(store, hash);
   Entry* e = store.find(ns, key, hash);
   if (e == nullptr) return absl::NotFoundError("no such key");
+  if (!e->is_string()) return wrong_type();
   return info_of(store, e);
 }
 
@@ -110,6 +112,7 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
   StripeLocks lock(store, hash);
   Entry* e = store.find(ns, key, hash);
   if (e == nullptr) return absl::NotFoundError("no such key");
+  if (!e->is_string()) return wrong_type();
   Opened o;
   o.info = info_of(store, e);
   Verdict v = judge(conditions, &o.info);
@@ -343,7 +346,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
   }
   while (it != ns.order.end() && in_prefix((*it)->key())) {
     const Entry* e = *it;
-    if (e->expired(now)) {
+    if (e->expired(now) || !e->is_string()) {
       ++it;
       continue;
     }

@@ -1,9 +1,10 @@
 // Objects: what a value looks like to those who upload and download, whatever the door.
 //
 // Threads: coroutines on any I/O executor; functions that are not coroutines from any thread.
-// Errors: NotFound (no such key or bucket), FailedPrecondition (a condition did not hold),
-// OutOfRange (a range past the end), InvalidArgument (bytes that are not what was declared),
-// ResourceExhausted (memory, disk), Unavailable (read-only), DataLoss (damage on disk).
+// Errors: NotFound (no such key or bucket), FailedPrecondition (a condition did not hold, or the
+// key holds a collection: is_wrong_type()), OutOfRange (a range past the end), InvalidArgument
+// (bytes that are not what was declared), ResourceExhausted (memory, disk), Unavailable
+// (read-only), DataLoss (damage on disk).
 #pragma once
 
 #include <memory>
@@ -142,6 +143,7 @@ struct ListPage {
   std::string next;  // pass as `after`
   Lsn newest;
 };
+// Strings alone: collections have no bytes to download.
 ListPage list(Store& store, Namespace& ns, const ListQuery& query);
 
 }  // namespace cairn::objects

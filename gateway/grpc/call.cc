@@ -52,6 +52,7 @@ grpc::Status error_of(const Status& status, const v1::Key* key) {
     case absl::StatusCode::kNotFound:
       return error(grpc::NOT_FOUND, "NO_SUCH_KEY", text, key);
     case absl::StatusCode::kFailedPrecondition:
+      if (is_wrong_type(status)) return error(grpc::FAILED_PRECONDITION, "WRONG_TYPE", text, key);
       return error(grpc::FAILED_PRECONDITION, "CONDITION_FAILED", text, key);
     case absl::StatusCode::kOutOfRange:
       return error(grpc::OUT_OF_RANGE, "BAD_ARGUMENT", text, key);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/errors.h"
 #include "core/text.h"
 #include "gateway/grpc/door.h"
 
@@ -166,6 +167,7 @@ awaitable<grpc::Status> KeyValueService::get_all(const v1::BatchGetRequest* q,
       Entry* e = store_.find(*keys[at].first, q->keys(i).key(), hashes[at]);
       if (e == nullptr) continue;
       newest = std::max(newest, e->version());
+      if (!e->is_string()) co_return error_of(wrong_type(), &q->keys(i));
       total += e->is_blob() ? 0 : e->value_size;
       if (!fill_inline(e, entry->mutable_value(), kInlineBytesMax) || total > kValueBytesMax) {
         co_return too_large(q->keys(i));
@@ -261,7 +263,7 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
       if (e != nullptr) rests_on = std::max(rests_on, e->version());
       holds &= check(compare.condition(), e, compare.key()).ok();
       if (compare.has_value()) {
-        holds &= e != nullptr && !e->is_blob() && e->value() == compare.value();
+        holds &= e != nullptr && e->is_string() && !e->is_blob() && e->value() == compare.value();
       }
     }
     a->set_succeeded(holds);
@@ -273,13 +275,16 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
       if (ns == nullptr) co_return status;
       if (ns->dropped)
         co_return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", &key);
+      if (op.has_get() && e != nullptr && !e->is_string()) co_return error_of(wrong_type(), &key);
       if (op.has_get() && e != nullptr && (e->is_blob() || e->value_size > kInlineBytesMax)) {
         co_return too_large(key);
       }
       if (op.has_put()) expiry_of(store_, op.put().ttl_ms(), op.put().expires_at_ms(), status);
       if (!status.ok()) co_return status;
       if (op.has_copy() && entry_at(op.copy().from(), ns) != nullptr) {
-        bytes += entry_at(op.copy().from(), ns)->bytes();
+        const Entry* from = entry_at(op.copy().from(), ns);
+        if (!from->is_string()) co_return error_of(wrong_type(), &op.copy().from());
+        bytes += from->bytes();
       }
       bytes += 128 + 2 * key.key().size() +
                (op.has_put() ? std::min<uint64_t>(op.put().value().size(), 1 << 20) : 0);

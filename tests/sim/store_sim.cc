@@ -34,20 +34,24 @@
 #include "core/plant.h"
 #include "core/store.h"
 #include "core/text.h"
+#include "kv/hash.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn::sim {
 namespace {
 
+using Fields = std::map<std::string, std::string>;
 struct Value {
   std::string bytes;
+  Fields fields;  // of a hash; none is empty
   int64_t expire_ms = 0;
   Lsn version = {};
   bool operator==(const Value&) const = default;
 };
 using Key = std::pair<uint32_t, std::string>;  // namespace, key
 struct Change {
-  enum Kind { kPut, kDelete, kFlush } kind;
+  // kSet and kUnset change fields of a hash; kUnset has them as keys.
+  enum Kind { kPut, kDelete, kFlush, kSet, kUnset } kind;
   Key key;
   Value value;
 };
@@ -70,7 +74,7 @@ class World {
   struct Seen {  // what the seeds ran into: a count of 0 would mean that something is not tested
     uint64_t crashes = 0, operations = 0, cleaned = 0, copied_bytes = 0, refused_full = 0,
              written_after_full = 0, crashes_in_recovery = 0, calm = 0, relieved = 0, spilled = 0,
-             value_reads = 0;
+             value_reads = 0, hash_changes = 0;
     void add(const Seen& o) {
       crashes += o.crashes;
       operations += o.operations;
@@ -83,6 +87,7 @@ class World {
       relieved += o.relieved;
       spilled += o.spilled;
       value_reads += o.value_reads;
+      hash_changes += o.hash_changes;
     }
   } seen;
   uint64_t trace = 0;  // of every call to the volume and its outcome
@@ -118,6 +123,7 @@ class World {
     options.extent_threshold = 8 << 10;
     options.extent_file_bytes = 1 << 20;
     options.random_seed = rng_() | 1;
+    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
     if (pick(2) == 0)
       options.memory_bytes = (150 << 10) + (16 << 10 << pick(5));  // tables, some values
     // The executor twice, so that recovery reads segments in any order.
@@ -146,7 +152,7 @@ class World {
       if (on) {
         std::vector<awaitable<void>> clients;
         for (int i = 0; i < 4; i++) {
-          clients.push_back(client(last ? 10 : long_ ? 500 + pick(500) : 60 + pick(200)));
+          clients.push_back(client(last ? 10 : long_ ? 500 + pick(300) : 30 + pick(100)));
         }
         on = finish(together(std::move(clients)));
       }
@@ -228,6 +234,20 @@ class World {
       case Change::kDelete:
         state.erase(c.key);
         break;
+      case Change::kSet:
+      case Change::kUnset: {
+        Value& value = state[c.key];
+        for (auto& [field, text] : c.value.fields) {
+          if (c.kind == Change::kSet) {
+            value.fields[field] = text;
+          } else {
+            value.fields.erase(field);
+          }
+        }
+        value.version = c.value.version;
+        value.expire_ms = c.value.expire_ms;
+        break;
+      }
       case Change::kFlush:
         std::erase_if(state, [&](auto& kv) { return kv.first.first == c.key.first; });
         break;
@@ -300,7 +320,7 @@ class World {
       if (!store_->log().status().ok()) co_return;
       bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
       if (expired && !got.has_value()) continue;
-      if (!got.has_value()) fail(seed_, cat("key ", key.second, " is lost"));
+      if (!got.has_value()) fail(seed_, cat("key ", key.first, "/", key.second, " is lost, version ", value.version.value(), " expiring ", value.expire_ms, ", now ", store_->now_ms(), " fields ", value.fields.size()));
       if (*got != value && !expired) {
         fail(seed_, cat("key ", key.first, "/", key.second,
                         " has another value: ", got->bytes.substr(0, got->bytes.find(':')), " of ",
@@ -342,6 +362,11 @@ class World {
           uint64_t size = ref.size;
           reader = std::make_unique<BlobReader>(store_->extents(), std::move(ref), 0, size);
           break;
+        }
+        if (const Collection* c = e->collection()) {
+          static_cast<const kv::Hash*>(c)->for_each(
+              [&](auto field, auto text) { value.fields[std::string(field)] = text; });
+          co_return value;
         }
         if (!e->is_cold()) {
           e->touch();
@@ -402,7 +427,15 @@ class World {
       std::string key = cat("key", pick(40));
       KeyHash hash = ns.hash(key);
       Lsn lsn;
-      switch (pick(20)) {
+      switch (pick(26)) {
+        case 20:
+        case 21:
+        case 22:
+        case 23:
+        case 24:
+        case 25:
+          if (!co_await change_hash(ns, cat("hash", pick(8)), lsn)) co_return;
+          break;
         case 0:
         case 1: {
           StripeLocks lock(*store_, hash);
@@ -440,7 +473,7 @@ class World {
               refused(put.status());
               break;
             }
-            staged.push_back({Change::kPut, {ns.id.value(), k}, {bytes, 0}});
+            staged.push_back({Change::kPut, {ns.id.value(), k}, {bytes, {}, 0}});
             sizes.push_back(r.size());
           }
           lsn = batch.commit();
@@ -484,7 +517,7 @@ class World {
             if (refused(put.status())) break;
             co_return;
           }
-          changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, 0}};
+          changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, {}, 0}};
           break;
         }
         case 8:
@@ -510,7 +543,7 @@ class World {
             if (refused(put.status())) break;
             co_return;
           }
-          changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, r.expire_ms}};
+          changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, {}, r.expire_ms}};
         }
       }
       if (lsn.valid() && std::exchange(was_full_, false)) seen.written_after_full++;
@@ -520,6 +553,70 @@ class World {
       }
       if (pick(8) == 0) co_await store_->clock().sleep_ms(static_cast<int64_t>(pick(50)));
     }
+  }
+
+  // Some keys hold large hashes, and with time others' values. False: the client is done.
+  awaitable<bool> change_hash(Namespace& ns, std::string key, Lsn& lsn) {
+    const KeyHash hash = ns.hash(key);
+    const std::vector<KeyHash> hashes{hash};
+    const cairn::Faults::Keys keys{{ns.shared_from_this(), key}};
+    StripeLocks lock(*store_);
+    Status locked = co_await store_->faults().lock_with_values(lock, hashes, keys);
+    if (!locked.ok()) {
+      if (store_->log().status().ok()) fail(seed_, cat("key ", key, ": ", locked.message()));
+      co_return false;
+    }
+    Entry* e = store_->find(ns, key, hash);
+    const bool large = key >= "hash6";
+    const uint64_t names = large ? 400 : 20;
+    Change change{Change::kSet, {ns.id.value(), key}, {}};
+    RecordView r;
+    r.type = RecordType::kOperation;
+    r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
+    r.ns = ns.id;
+    r.key = key;
+    if (e != nullptr && e->has_expiry()) {
+      r.flags |= kRecordHasExpiry;
+      r.expire_ms = e->expire_ms();
+    }
+    std::string operation;
+    const auto* now = e == nullptr ? nullptr : static_cast<const kv::Hash*>(e->collection());
+    StatusOr<Lsn> done = Lsn();
+    const uint64_t what = pick(10);
+    if (e != nullptr && what == 0 && (!large || pick(10) == 0)) {
+      change.kind = Change::kDelete;
+      done = store_->remove(ns, hash, e);
+    } else if (e != nullptr && what == 1) {  // its expiry alone
+      r.expire_ms = store_->now_ms() + 1000 + static_cast<int64_t>(pick(3000));
+      r.flags |= kRecordHasExpiry;
+      change.value.expire_ms = r.expire_ms;
+      done = store_->operate(ns, hash, e, r);
+    } else {
+      const bool unset = e != nullptr && what < 4;
+      if (unset) change.kind = Change::kUnset;
+      for (uint64_t i = 1 + pick(large ? 40 : 5); i > 0; i--) {
+        std::string field = cat("f", pick(names));
+        std::string text = unset ? "" : content(pick(large ? 200 : 60));
+        if (unset && (!now->get(field) || change.value.fields.size() + 1 >= now->size())) continue;
+        change.value.fields[field] = text;
+      }
+      for (auto& [field, text] : change.value.fields) {
+        if (unset) {
+          kv::Hash::add_delete(operation, field);
+        } else {
+          kv::Hash::add_set(operation, field, text);
+        }
+      }
+      if (operation.empty()) co_return true;
+      r.value = operation;
+      change.value.expire_ms = r.expire_ms;
+      if (e == nullptr) change.kind = Change::kPut;
+      seen.hash_changes++;
+      done = store_->operate(ns, hash, e, r);
+    }
+    if (!done.ok()) co_return refused(done.status());
+    changes_[lsn = *done] = change;
+    co_return true;
   }
 
   static constexpr uint64_t kSegmentBytes = 64 << 10;
@@ -653,6 +750,7 @@ int main(int argc, char** argv) {
       {"logs seen at their multiple", seen.calm},
       {"values that left memory", seen.spilled},
       {"values read back", seen.value_reads},
+      {"changes of hashes", seen.hash_changes},
   };
   bool all = true;
   std::printf("%llu seeds: all laws held\n", number(seeds));

@@ -1,5 +1,6 @@
 #include "gateway/http/s3/errors.h"
 
+#include "core/errors.h"
 #include "core/text.h"
 
 namespace cairn::s3 {
@@ -93,6 +94,7 @@ Error error_of(const Status& status, std::string_view missing) {
     case absl::StatusCode::kNotFound:
       return {missing, ""};
     case absl::StatusCode::kFailedPrecondition:
+      if (is_wrong_type(status)) return {"InvalidRequest", text};
       return {"PreconditionFailed", ""};
     case absl::StatusCode::kOutOfRange:
       return {"InvalidRange", ""};
