@@ -77,8 +77,7 @@ enum Flags : uint32_t {
   kBlobArgs = 1 << 11,   // takes words above the extent threshold
   kKeyOnly = 1 << 12,    // looks at no value, only at keys, lengths, types and expiries
   kOnStrings = 1 << 13,  // WRONGTYPE unless its keys hold strings, or nothing
-  kOnHashes = 1 << 14,
-  kLongArgs = 1 << 15,  // words above the extent threshold are read back into memory for it
+  kLongArgs = 1 << 14,   // words above the extent threshold are read back into memory for it
 };
 
 class Context;

@@ -153,13 +153,12 @@ bool Engine::may_write(Context& c) {
 }
 
 bool Engine::types_match(Context& c) {
-  if (!(c.row.flags & (kOnStrings | kOnHashes)) || !store().has_collections()) return true;
-  const ValueType type = (c.row.flags & kOnHashes) ? ValueType::kHash : ValueType::kString;
+  if (!(c.row.flags & kOnStrings) || !store().has_collections()) return true;
   KeyList keys = keys_of(c.row, c.session, c.args, store());
   if (c.row.name == "bitop") keys.erase(keys.begin());  // what is there is overwritten
   for (auto& [ns, key] : keys) {
     Entry* e = store().find(*ns, key, ns->hash(key));
-    if (e == nullptr || e->type() == type) continue;
+    if (e == nullptr || e->is_string()) continue;
     c.reply.error(kWrongType);
     return false;
   }

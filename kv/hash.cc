@@ -98,11 +98,9 @@ std::optional<std::string_view> Hash::get(std::string_view field) const {
 
 void Hash::set(std::string_view field, std::string_view value) {
   if (!table_) {
-    remove(field);
-    if (field.size() > kListpackValue || value.size() > kListpackValue ||
-        count_ >= kListpackEntries) {
-      plain_ = false;
-    }
+    if (field.size() > kListpackValue || value.size() > kListpackValue) plain_ = false;
+    if (replace(field, value)) return;
+    if (count_ >= kListpackEntries) plain_ = false;
     if (count_ < kCompactEntries && bytes_.size() + field.size() + value.size() < kCompactBytes) {
       add(bytes_, field);
       add(bytes_, value);
@@ -129,6 +127,24 @@ void Hash::set(std::string_view field, std::string_view value) {
     table_->replace(old, made, hash);
     Entry::destroy(old);
   }
+}
+
+// In the place where the field is, if it is there and there is room.
+bool Hash::replace(std::string_view field, std::string_view value) {
+  std::string_view rest = bytes_, f, v;
+  while (take(rest, f)) {
+    const char* at = rest.data();
+    take(rest, v);
+    if (f != field) continue;
+    if (bytes_.size() + value.size() >= kCompactBytes + v.size()) return false;
+    item_bytes_ += value.size() - v.size();
+    std::string item;
+    add(item, value);
+    bytes_.replace(static_cast<size_t>(at - bytes_.data()), static_cast<size_t>(rest.data() - at),
+                   item);
+    return true;
+  }
+  return false;
 }
 
 void Hash::remove(std::string_view field) {

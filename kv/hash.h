@@ -53,6 +53,7 @@ class Hash final : public Collection {
   static constexpr size_t kCompactEntries = 128, kCompactBytes = 4 << 10;
 
   void set(std::string_view field, std::string_view value);
+  bool replace(std::string_view field, std::string_view value);
   void remove(std::string_view field);
   void spread();  // from bytes to a table
 

@@ -16,7 +16,19 @@ const Hash* hash_of(const Entry* e) {
   return e == nullptr ? nullptr : static_cast<const Hash*>(e->collection());
 }
 
-const Hash* find_hash(Context& c) { return hash_of(c.find(c.args[1])); }
+// The key's entry, null if there is none; false after it answered WRONGTYPE.
+bool find(Context& c, Entry*& e) {
+  e = c.find(c.args[1]);
+  if (e == nullptr || e->type() == ValueType::kHash) return true;
+  c.reply.error(kWrongType);
+  return false;
+}
+bool find(Context& c, const Hash*& h) {
+  Entry* e;
+  if (!find(c, e)) return false;
+  h = hash_of(e);
+  return true;
+}
 
 bool set_field(Context& c, Entry* e, std::string_view field, std::string_view value) {
   std::string operation;
@@ -40,14 +52,15 @@ std::optional<int64_t> set_pairs(Context& c) {
     return std::nullopt;
   }
   if (!fields_fit(c, 2)) return std::nullopt;
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!find(c, e)) return std::nullopt;
   const size_t before = e == nullptr ? 0 : hash_of(e)->size();
   std::string operation;
   for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
     Hash::add_set(operation, c.args[i], c.args[i + 1]);
   }
   if (!c.operate(ValueType::kHash, c.args[1], e, operation)) return std::nullopt;
-  return static_cast<int64_t>(find_hash(c)->size() - before);
+  return static_cast<int64_t>(hash_of(c.find(c.args[1]))->size() - before);
 }
 
 void hset(Context& c) {
@@ -60,7 +73,8 @@ void hmset(Context& c) {
 
 void hsetnx(Context& c) {
   if (!fields_fit(c, 2)) return;
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!find(c, e)) return;
   if (e != nullptr && hash_of(e)->get(c.args[2])) return c.reply.integer(0);
   if (set_field(c, e, c.args[2], c.args[3])) c.reply.integer(1);
 }
@@ -75,20 +89,23 @@ void reply_field(Context& c, const Hash* h, std::string_view field) {
 }
 
 void hget(Context& c) {
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   c.engine.count_hit(h != nullptr);
   reply_field(c, h, c.args[2]);
 }
 
 void hmget(Context& c) {
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   c.engine.count_hit(h != nullptr);
   c.reply.array(c.args.size() - 2);
   for (size_t i = 2; i < c.args.size(); i++) reply_field(c, h, c.args[i]);
 }
 
 void hdel(Context& c) {
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!find(c, e)) return;
   if (e == nullptr) return c.reply.integer(0);
   const Hash* h = hash_of(e);
   absl::flat_hash_set<std::string_view> gone;
@@ -107,35 +124,41 @@ void hdel(Context& c) {
 }
 
 void hlen(Context& c) {
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   c.reply.integer(h == nullptr ? 0 : static_cast<int64_t>(h->size()));
 }
 
 void hstrlen(Context& c) {
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   auto value = h == nullptr ? std::nullopt : h->get(c.args[2]);
   c.reply.integer(value ? static_cast<int64_t>(value->size()) : 0);
 }
 
 void hexists(Context& c) {
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   c.reply.integer(h != nullptr && h->get(c.args[2]));
 }
 
 void hkeys(Context& c) {
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   c.reply.array(h == nullptr ? 0 : h->size());
   if (h != nullptr) h->for_each([&](auto field, auto) { c.reply.bulk(field); });
 }
 
 void hvals(Context& c) {
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   c.reply.array(h == nullptr ? 0 : h->size());
   if (h != nullptr) h->for_each([&](auto, auto value) { c.reply.bulk(value); });
 }
 
 void hgetall(Context& c) {
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   c.reply.map(h == nullptr ? 0 : h->size());
   if (h == nullptr) return;
   h->for_each([&](auto field, auto value) {
@@ -147,7 +170,8 @@ void hgetall(Context& c) {
 void hincrby(Context& c) {
   int64_t by, value = 0;
   if (!c.integer(3, by) || !fields_fit(c, 2)) return;
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!find(c, e)) return;
   if (auto old = e == nullptr ? std::nullopt : hash_of(e)->get(c.args[2])) {
     auto parsed = parse_ll(*old);
     if (!parsed) return c.reply.error("ERR hash value is not an integer");
@@ -163,7 +187,8 @@ void hincrbyfloat(Context& c) {
   auto by = parse_float(c.args[3]);
   if (!by) return c.reply.error("ERR value is not a valid float");
   if (!fields_fit(c, 2)) return;
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!find(c, e)) return;
   long double sum = *by;
   if (auto old = e == nullptr ? std::nullopt : hash_of(e)->get(c.args[2])) {
     auto value = parse_float(*old);
@@ -179,7 +204,8 @@ void hincrbyfloat(Context& c) {
 
 void hrandfield(Context& c) {
   if (c.args.size() == 2) {
-    const Hash* h = find_hash(c);
+    const Hash* h;
+    if (!find(c, h)) return;
     if (h == nullptr) return c.reply.null();
     return c.reply.bulk(h->random(c.store.random()).first);
   }
@@ -193,7 +219,8 @@ void hrandfield(Context& c) {
     return c.reply.error("ERR value is out of range");
   }
   using Item = std::pair<std::string_view, std::string_view>;
-  const Hash* h = find_hash(c);
+  const Hash* h;
+  if (!find(c, h)) return;
   std::vector<Item> chosen;
   const size_t want = static_cast<size_t>(std::abs(count));
   constexpr size_t kRepeatsMax = 10'000'000;  // with repetition, of an answer held in memory
@@ -225,6 +252,13 @@ void hrandfield(Context& c) {
 void hscan(Context& c) {
   auto cursor = parse_int<uint64_t>(c.args[2]);
   if (!cursor || *cursor > (UINT64_MAX >> 16)) return c.reply.error("ERR invalid cursor");
+  const Hash* h;
+  if (!find(c, h)) return;
+  if (h == nullptr) {
+    c.reply.array(2);
+    c.reply.bulk("0");
+    return c.reply.array(0);
+  }
   int64_t count = 10;
   bool values = true;
   std::optional<std::string_view> match;
@@ -241,25 +275,21 @@ void hscan(Context& c) {
     }
   }
   std::vector<std::string_view> found;
-  const Hash* h = find_hash(c);
-  uint64_t next = 0;
-  if (h != nullptr) {
-    const auto limit = static_cast<size_t>(std::min<int64_t>(count, 1'000'000));
-    next = h->scan(*cursor, limit, [&](auto field, auto value) {
-      if (match && !glob_match(*match, field)) return;
-      found.push_back(field);
-      if (values) found.push_back(value);
-    });
-  }
+  const auto limit = static_cast<size_t>(std::min<int64_t>(count, 1'000'000));
+  const uint64_t next = h->scan(*cursor, limit, [&](auto field, auto value) {
+    if (match && !glob_match(*match, field)) return;
+    found.push_back(field);
+    if (values) found.push_back(value);
+  });
   c.reply.array(2);
   c.reply.bulk(cat(next));
   c.reply.array(found.size());
   for (auto word : found) c.reply.bulk(word);
 }
 
-constexpr uint32_t kRead = kReadOnly | kFast | kOnHashes;
-constexpr uint32_t kReadAll = kReadOnly | kOnHashes;
-constexpr uint32_t kStore = kWrite | kDenyOom | kFast | kOnHashes | kLongArgs;
+constexpr uint32_t kRead = kReadOnly | kFast;
+constexpr uint32_t kReadAll = kReadOnly;
+constexpr uint32_t kStore = kWrite | kDenyOom | kFast | kLongArgs;
 constexpr std::string_view kGroup = "hash";
 constexpr Row kRows[] = {
     {"hset", -4, kStore, 1, 1, 1, hset, nullptr, kGroup,
@@ -272,7 +302,7 @@ constexpr Row kRows[] = {
      "2.0.0"},
     {"hmget", -3, kRead, 1, 1, 1, hmget, nullptr, kGroup,
      "Returns the values of all fields in a hash.", "2.0.0"},
-    {"hdel", -3, kWrite | kFast | kOnHashes, 1, 1, 1, hdel, nullptr, kGroup,
+    {"hdel", -3, kWrite | kFast, 1, 1, 1, hdel, nullptr, kGroup,
      "Deletes one or more fields and their values from a hash.", "2.0.0"},
     {"hlen", 2, kRead, 1, 1, 1, hlen, nullptr, kGroup, "Returns the number of fields in a hash.",
      "2.0.0"},

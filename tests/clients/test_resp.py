@@ -106,8 +106,37 @@ class Differential(Case):
             lambda: [b"BITFIELD", k(), b"OVERFLOW", pick([b"SAT", b"FAIL", b"WRAP", b"X"]), b"INCRBY", pick([b"u4", b"i8"]), b"5", n(), b"GET", b"u8", b"0"],
             lambda: [b"BITFIELD_RO", k(), b"GET", b"i7", b"2"],
             lambda: [b"LCS", k(), k()] + pick([[], [b"LEN"], [b"IDX"], [b"IDX", b"WITHMATCHLEN", b"MINMATCHLEN", b"2"]]),
+            lambda: self.hash_command(r), lambda: self.hash_command(r), lambda: self.hash_command(r),
+            lambda: self.hash_command(r), lambda: self.hash_command(r), lambda: self.hash_command(r),
             lambda: [b"DBSIZE"], lambda: [b"NOSUCH", w()], lambda: [b"GET"],
             lambda: [b"PING", w()], lambda: [b"ECHO", w()],
+        ])()
+
+    def hash_command(self, r):
+        h = lambda: b"h%d" % r.randrange(5)
+        f = lambda: r.choice([b"f%d" % r.randrange(8), b"", b"\x00f"])
+        n, w = (lambda: self.number(r)), (lambda: self.word(r)[:60])  # no hash table: its order is Redis's own
+        pick = r.choice
+        return pick([
+            lambda: [b"HSET", h(), f(), w()], lambda: [b"HSET", h(), f(), w(), f(), w()],
+            lambda: [b"HSET", h(), f(), w(), f()], lambda: [b"HMSET", h(), f(), w(), f(), w()],
+            lambda: [b"HSETNX", h(), f(), w()],
+            lambda: [b"HGET", h(), f()], lambda: [b"HMGET", h(), f(), f()],
+            lambda: [b"HDEL", h(), f(), f()], lambda: [b"HDEL", h()] + [b"f%d" % i for i in range(8)],
+            lambda: [b"HLEN", h()], lambda: [b"HSTRLEN", h(), f()], lambda: [b"HEXISTS", h(), f()],
+            lambda: [b"HKEYS", h()], lambda: [b"HVALS", h()], lambda: [b"HGETALL", h()],
+            lambda: [b"HINCRBY", h(), f(), n()],
+            lambda: [b"HINCRBYFLOAT", h(), f(), pick([b"0.5", b"-3", b"1e3", b"x", b"nan"])],
+            lambda: [b"HRANDFIELD", h(), pick([b"0", b"100"])] + pick([[], [b"WITHVALUES"], [b"X"]]),
+            lambda: [b"HSCAN", h(), b"0"] + pick([[], [b"MATCH", b"f*"], [b"COUNT", b"5"], [b"COUNT", b"0"], [b"X"]]),
+            lambda: [b"TYPE", h()], lambda: [b"DEL", h()],
+            lambda: [b"EXPIRE", h(), pick([b"1000", b"2000", b"-1"])], lambda: [b"TTL", h()],
+            lambda: [b"PERSIST", h()], lambda: [b"RENAME", h(), h()], lambda: [b"COPY", h(), h(), b"REPLACE"],
+            lambda: [b"COPY", h(), b"k3", b"REPLACE"], lambda: [b"COPY", b"k2", h(), b"REPLACE"],
+            lambda: [b"SET", h(), w()], lambda: [b"GET", h()], lambda: [b"APPEND", h(), w()],
+            lambda: [b"STRLEN", h()], lambda: [b"INCR", h()], lambda: [b"MGET", h(), h()],
+            lambda: [b"GETSET", h(), w()], lambda: [b"SET", h(), w(), b"GET"],
+            lambda: [b"HGET", b"k%d" % r.randrange(12), f()],
         ])()
 
     @staticmethod
@@ -349,24 +378,132 @@ class Redis(Case):
         self.r = self.server.redis()
         self.assertEqual([self.r.get("d%d" % i) for i in range(200)], [b"%d" % i for i in range(200)])
 
-    def test_memory_limit_refuses_writes_that_grow(self):
-        self.r.config_set("maxmemory", "1mb")
+    def test_past_the_memory_limit_values_stay_on_disk_and_keys_are_refused(self):
+        self.r.config_set("maxmemory", "2mb")
         try:
+            for i in range(200):
+                self.r.set("m%d" % i, b"%d" % i * 20000)
+            self.assertTrue(wait_until(lambda: self.r.info("memory")["used_memory"] < 2 << 20))
+            self.assertGreater(self.r.info("memory")["keys_with_value_on_disk"], 100)
+            reads = self.r.info("stats")["value_reads"]
+            for i in range(200):
+                self.assertEqual((self.r.strlen("m%d" % i), self.r.exists("m%d" % i),
+                                  self.r.ttl("m%d" % i), self.r.type("m%d" % i)),
+                                 (len(b"%d" % i) * 20000, 1, -1, b"string"))
+            self.assertEqual(self.r.info("stats")["value_reads"], reads)
+            for i in range(200):
+                self.assertEqual(self.r.get("m%d" % i), b"%d" % i * 20000)
+            self.assertEqual(self.r.mget(["m%d" % i for i in range(40)]),
+                             [b"%d" % i * 20000 for i in range(40)])
+            with self.r.pipeline(transaction=True) as tx:
+                tx.get("m7").append("m8", "!").rename("m9", "n9").expire("m10", 1000)
+                self.assertEqual(tx.execute(), [b"7" * 20000, 20001, True, True])
+            self.assertEqual(self.r.get("m8"), b"8" * 20000 + b"!")
             with self.assertRaises(redis.ResponseError) as e:
-                for i in range(100):
-                    self.r.set("m%d" % i, b"x" * 60000)
+                for i in range(2000):
+                    self.r.mset({"k%d-%d" % (i, k): "" for k in range(50)})
                     time.sleep(0.005)
-            self.assertIn("OOM command not allowed when used memory > 'maxmemory'", "OOM " + str(e.exception))
-            self.r.delete(*["m%d" % i for i in range(100)])
-            self.assertTrue(wait_until(lambda: self.r.set("ok", 1) if self._try() else False))
+            self.assertIn("command not allowed when used memory > 'maxmemory'", str(e.exception))
+            self.assertEqual(self.r.get("m0"), b"0" * 20000)
+            self.r.flushall()
+            self.assertTrue(wait_until(self._try))
         finally:
             self.r.config_set("maxmemory", "0")
+
+    def test_an_eviction_policy_makes_a_cache(self):
+        for policy, expiry, gone in (("allkeys-lru", None, True), ("allkeys-lfu", None, True),
+                                     ("allkeys-random", None, True), ("volatile-ttl", 5000, True),
+                                     ("volatile-lru", None, False)):
+            self.r.flushall()
+            evicted = self.r.info("stats")["evicted_keys"]
+            self.r.config_set("maxmemory-policy", policy)
+            self.r.config_set("maxmemory", "2mb")
+            try:
+                for i in range(400):
+                    self.r.set("c%d" % i, b"x" * 20000, ex=expiry)
+                self.assertTrue(wait_until(lambda: self.r.info("memory")["used_memory"] < 2 << 20), policy)
+                self.assertEqual(self.r.info("stats")["evicted_keys"] > evicted, gone, policy)
+                self.assertEqual(self.r.dbsize() < 400, gone, policy)
+            finally:
+                self.r.config_set("maxmemory", "0")
+                self.r.config_set("maxmemory-policy", "noeviction")
 
     def _try(self):
         try:
             return self.r.set("probe", 1)
         except redis.ResponseError:
             return False
+
+
+class Hashes(Case):
+    def setUp(self):
+        self.r = self.server.redis()
+        self.r.flushall()
+
+    def tearDown(self):
+        self.r.close()
+
+    def test_a_large_hash_survives_kill_field_by_field(self):
+        self.r.config_set("appendfsync", "always")
+        expected = {}
+        pipe = self.r.pipeline(transaction=False)
+        for i in range(30000):
+            expected[b"field%d" % i] = b"value%d" % i
+            pipe.hset("large", "field%d" % i, "value%d" % i)
+        for i in range(0, 30000, 3):
+            del expected[b"field%d" % i]
+            pipe.hdel("large", "field%d" % i)
+        pipe.hset("small", mapping={"a": 1, "b": 2})
+        pipe.hincrby("small", "a", 41)
+        pipe.expire("small", 5000)
+        pipe.execute()
+        with self.r.pipeline(transaction=True) as tx:
+            tx.hset("small", "c", "3")
+            tx.hdel("small", "b")
+            tx.hset("made", "x", "1")
+            tx.hset("made", "y", "2")
+            tx.execute()
+        self.server.restart()
+        r = self.server.redis()
+        self.assertEqual(r.hgetall("large"), expected)
+        self.assertEqual(r.hgetall("small"), {b"a": b"42", b"c": b"3"})
+        self.assertEqual(r.hgetall("made"), {b"x": b"1", b"y": b"2"})
+        self.assertGreater(r.ttl("small"), 4000)
+        self.assertEqual(r.object("encoding", "large"), b"hashtable")
+        self.assertEqual(dict(r.hscan_iter("large", count=500)), expected)
+        self.assertEqual(len(set(r.hrandfield("large", 100))), 100)
+        r.close()
+
+    def test_watch_sees_changes_of_fields_and_a_transaction_is_one(self):
+        self.r.hset("h", "a", "1")
+        with self.r.pipeline() as tx:
+            tx.watch("h")
+            self.r.hset("h", "a", "2")
+            tx.multi()
+            tx.hset("h", "b", "3")
+            with self.assertRaises(redis.WatchError):
+                tx.execute()
+        self.assertEqual(self.r.hgetall("h"), {b"a": b"2"})
+
+    def test_values_of_a_megabyte_fit_in_a_field(self):
+        value = os.urandom(1 << 20)
+        self.r.hset("h", mapping={"big": value, "small": b"x"})
+        self.assertEqual(self.r.hget("h", "big"), value)
+        self.assertEqual(self.r.hstrlen("h", "big"), 1 << 20)
+        with self.r.pipeline() as tx:
+            tx.hset("h", "other", value)
+            tx.hlen("h")
+            self.assertEqual(tx.execute(), [1, 3])
+
+    def test_other_doors_say_that_a_hash_has_no_bytes(self):
+        self.r.hset("h", "a", "1")
+        s3 = self.server.s3()
+        with self.assertRaises(Exception) as caught:
+            s3.get_object(Bucket="db0", Key="h")
+        self.assertEqual(caught.exception.response["Error"]["Code"], "InvalidRequest")
+        self.r.set("s", "text")
+        keys = [o["Key"] for o in s3.list_objects_v2(Bucket="db0")["Contents"]]
+        self.assertEqual(keys, ["s"])
 
 
 class BadInput(Case):
