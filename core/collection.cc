@@ -188,10 +188,25 @@ bool Store::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
   return log_.is_durable(entry->lsn);
 }
 
+void Store::describe(const Collection& c, CheckpointItem& item) const {
+  item.oldest = c.oldest_;
+  item.image_size = c.image_size_;
+  item.charges = {c.charges_.begin(), c.charges_.end()};
+}
+
 // ---- recovery ----
 
+// What lay in segments that are gone no longer counts.
+void Store::forget_charges(Collection& c, Lsn before) const {
+  while (!c.charges_.empty() && c.charges_.front().first < before) {
+    c.charged_ -= c.charges_.front().second;
+    c.charges_.erase(c.charges_.begin());
+  }
+  c.oldest_ = std::max(c.oldest_, before);
+}
+
 Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
-                     std::vector<PendingOperation>& operations, Lsn floor) {
+                     std::vector<PendingOperation>& operations) {
   if (!planted(Bug::kOperationsUnsorted)) {
     std::sort(operations.begin(), operations.end(), [](auto& a, auto& b) { return a.lsn < b.lsn; });
   }
@@ -200,13 +215,12 @@ Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
     return absl::DataLossError(cat("an operation on a collection in ", ns.name, " cannot be read"));
   };
   for (PendingOperation& o : operations) {
-    if (o.lsn <= floor) continue;
     RecordView r{RecordType::kOperation, o.flags, ns.id, o.expire_ms, key, {}, o.operation};
     if (entry == nullptr) {
       auto c = make_collection(o.flags, "");
       if (c == nullptr) return damage();
       entry = Entry::make(r, o.lsn, std::move(c));
-      entry->collection()->oldest_ = o.lsn;
+      entry->collection()->oldest_ = o.oldest.valid() ? o.oldest : o.lsn;
       ns.index->insert(entry, hash);
     }
     Collection* c = entry->collection();
@@ -214,10 +228,17 @@ Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
         (!o.operation.empty() && !c->apply(o.operation))) {
       return damage();
     }
-    charge(*c, o.lsn, o.record_bytes, false);
+    if (o.oldest.valid()) {  // a part from a checkpoint, with what is charged at that moment
+      c->oldest_ = o.oldest;
+      c->charges_ = {o.charges.begin(), o.charges.end()};
+      c->charged_ = 0;
+      for (auto& [at, bytes] : c->charges_) c->charged_ += bytes;
+    } else {
+      charge(*c, o.lsn, o.record_bytes, false);
+    }
     c->image_size_ = 0;
     c->version_ = o.version;
-    entry->lsn = o.lsn;
+    entry->lsn = std::max(entry->lsn, o.lsn);
     if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {
       Entry* other = Entry::make(r, o.lsn, nullptr);
       std::memcpy(const_cast<char*>(other->value().data()), &c, sizeof(c));

@@ -68,7 +68,7 @@ bool parse_name(std::string_view name, FileId& id) {
     return parsed.has_value();
   };
   return number("superblock-", FileKind::kSuperblock) || number("segment-", FileKind::kSegment) ||
-         number("extents-", FileKind::kExtents);
+         number("extents-", FileKind::kExtents) || number("checkpoint-", FileKind::kCheckpoint);
 }
 
 // What both engines share: names, descriptors, the directory and its lock.

@@ -478,6 +478,17 @@ void Log::note_time(Lsn lsn, int64_t wall_ms) {
   }
 }
 
+Lsn Log::replay_start() const {
+  MutexLock lock(mutex_);
+  for (auto& frame : sealed_) return Lsn(frame->start);
+  return Lsn(active_ ? active_->start : next_start_);
+}
+
+std::vector<std::pair<uint64_t, int64_t>> Log::times() const {
+  MutexLock lock(wait_mutex_);
+  return times_;
+}
+
 int64_t Log::time_of(Lsn lsn) const {
   MutexLock lock(wait_mutex_);
   auto after = std::upper_bound(times_.begin(), times_.end(),

@@ -97,6 +97,10 @@ class Log {
   // Looks how much room the volume has, and prepares segments accordingly; called now and then.
   awaitable<void> check_space();
 
+  // Where a frame begins or will begin: records that are in the log but not before it come after.
+  Lsn replay_start() const;
+  std::vector<std::pair<uint64_t, int64_t>> times() const;  // what time_of() knows
+
   // Calls `done` on `executor` once the record is durable (or the log failed), asking for a sync
   // now. All that become ready together for one executor go there together.
   void when_durable(Lsn lsn, Executor executor, absl::AnyInvocable<void(Status)> done);

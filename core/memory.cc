@@ -320,51 +320,60 @@ void Faults::start(std::shared_ptr<Namespace> ns, std::string_view key) {
 
 awaitable<Status> Faults::read(Namespace& ns, std::string_view key, Lsn lsn,
                                uint64_t record_bytes) {
-  const uint64_t segment_bytes = store_.log().segment_bytes();
+  Record record = co_await read_record(lsn, record_bytes);
+  Status installed = install(ns, key, lsn, record);
+  keep_buffer(std::move(record.buffer));
+  co_return installed.ok() || record.status.ok() ? installed : record.status;
+}
+
+awaitable<Faults::Record> Faults::read_record(Lsn lsn, uint64_t record_bytes) {
+  const uint64_t segment_bytes = store_.usage_.segment_bytes();
   const uint64_t segment = lsn.value() / segment_bytes, offset = lsn.value() % segment_bytes;
   const uint64_t begin = offset / kBlockBytes * kBlockBytes;
   const uint64_t end = round_up(offset + record_bytes, kBlockBytes);
-  AlignedBuffer buffer = take_buffer(end - begin);
+  Record out;
+  out.buffer = take_buffer(end - begin);
   reads_.fetch_add(1, std::memory_order_relaxed);
   auto n = co_await store_.volume_.read({FileKind::kSegment, segment}, begin,
-                                        buffer.span(0, end - begin));
-  Bytes record;
-  if (n.ok() && *n > offset - begin) record = Bytes(buffer.data(), *n).subspan(offset - begin);
-  Status installed = install(ns, key, lsn, record);
-  keep_buffer(std::move(buffer));
-  if (installed.ok() || n.ok()) co_return installed;
-  co_return n.status();
+                                        out.buffer.span(0, end - begin));
+  out.status = n.status();
+  if (!n.ok() || *n < offset - begin + sizeof(RecordHeader)) co_return out;
+  const Bytes bytes = Bytes(out.buffer.data(), *n).subspan(offset - begin);
+  RecordHeader h;
+  std::memcpy(&h, bytes.data(), sizeof(h));
+  out.view = decode_record(bytes, h.epoch, place_seed(store_.store_id(), segment, offset));
+  co_return out;
+}
+
+// The entry with its value, or DataLoss; the caller owns it and the one without.
+StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& record) {
+  const auto& r = record.view;
+  std::unique_ptr<Collection> c;
+  const bool same = r && r->key == e->key() && r->ns == ns && r->value.size() == e->value_size &&
+                    r->flags >> 4 == e->flags >> 4;
+  if (same && !e->is_string()) c = store_.make_collection(r->flags, r->value);
+  if (!same || (!e->is_string() && c == nullptr)) {
+    const uint64_t segment_bytes = store_.usage_.segment_bytes();
+    return absl::DataLossError(cat("segment ", e->lsn.value() / segment_bytes,
+                                   " is damaged at offset ", e->lsn.value() % segment_bytes,
+                                   ": a value cannot be read"));
+  }
+  if (e->is_string()) return e->make_hot(r->value);
+  Entry* hot = e->make_hot(std::move(c));
+  store_.begin_charges(hot, e->lsn, e->record_bytes(), e->value_size);
+  return hot;
 }
 
 // The record may have been moved, and its segment freed or used again, while it was read: then the
 // index names another place, and what was read does not count.
-Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, Bytes record) {
-  const uint64_t segment_bytes = store_.log().segment_bytes();
-  const uint64_t segment = lsn.value() / segment_bytes, offset = lsn.value() % segment_bytes;
-  std::optional<RecordView> r;
-  if (RecordHeader h; record.size() >= sizeof(h)) {
-    std::memcpy(&h, record.data(), sizeof(h));
-    r = decode_record(record, h.epoch, place_seed(store_.store_id(), segment, offset));
-  }
+Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, const Record& record) {
   const KeyHash hash = ns.hash(key);
   StripeLocks lock(store_, hash);
   Entry* e = store_.find(ns, key, hash);
   if (e == nullptr || !e->is_cold() || e->lsn != lsn) return absl::OkStatus();
-  if (!r || r->key != key || r->flags >> 4 != e->flags >> 4 || r->ns != ns.id ||
-      r->value.size() != e->value_size) {
-    return absl::DataLossError(
-        cat("segment ", segment, " is damaged at offset ", offset, ": a value cannot be read"));
-  }
-  Entry* hot = nullptr;
-  if (e->is_string()) {
-    hot = e->make_hot(r->value);
-  } else {
-    auto c = store_.make_collection(r->flags, r->value);
-    if (c == nullptr) return absl::DataLossError("a collection cannot be read");
-    hot = e->make_hot(std::move(c));
-    store_.begin_charges(hot, lsn, e->record_bytes(), e->value_size);
-  }
-  store_.link(ns, hash, e, hot, false);
+  auto hot = warm(e, ns.id, record);
+  if (!hot.ok()) return hot.status();
+  store_.link(ns, hash, e, *hot, false);
   Entry::destroy(e);
   return absl::OkStatus();
 }

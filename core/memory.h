@@ -25,6 +25,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -147,8 +148,16 @@ class Faults {
   void drop_waiters();
 
  private:
+  friend class Store;
+  struct Record {
+    AlignedBuffer buffer;
+    std::optional<RecordView> view;  // into the buffer; none if it does not hold
+    Status status;                   // of the read
+  };
   awaitable<Status> read(Namespace& ns, std::string_view key, Lsn lsn, uint64_t record_bytes);
-  Status install(Namespace& ns, std::string_view key, Lsn lsn, Bytes record);
+  awaitable<Record> read_record(Lsn lsn, uint64_t record_bytes);
+  StatusOr<Entry*> warm(const Entry* cold, NamespaceId ns, const Record& record);
+  Status install(Namespace& ns, std::string_view key, Lsn lsn, const Record& record);
   AlignedBuffer take_buffer(uint64_t bytes);
   void keep_buffer(AlignedBuffer buffer);
 

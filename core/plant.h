@@ -26,6 +26,8 @@ enum class Bug {
   kFaultTooSoon,         // a value is read back before the copy the cleaner made of it is written
   kCollectionNotRewritten,  // the cleaner drops the operations that made a collection
   kOperationsUnsorted,      // recovery applies operations as it meets them
+  kCheckpointTrustsTail,    // a checkpoint tells of records that are not durable
+  kCheckpointOutlivesLog,   // a checkpoint counts although segments after it were cleaned away
   kEnd,
 };
 

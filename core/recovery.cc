@@ -7,6 +7,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "core/mutex.h"
+#include "core/plant.h"
 #include "core/text.h"
 
 namespace cairn {
@@ -55,6 +56,17 @@ class Recovery {
     RecoveredLog log;
     log.unused = std::move(unused_);
     if (segments_.empty()) co_return log;
+    if (o_.from.valid() &&
+        (segments_.front().place.base() <= o_.from.value() ||
+         planted(Bug::kCheckpointOutlivesLog)) &&
+        o_.from.value() <= segments_.back().place.base() + o_.segment_bytes) {
+      Status based = co_await o_.load_base();
+      if (based.ok()) from_ = o_.from.value();
+    }
+    log.on_base = from_ != 0;
+    if (o_.progress != nullptr) {
+      for (const Segment& s : segments_) o_.progress->total += skipped(s) ? 0 : o_.segment_bytes;
+    }
     scans_.resize(segments_.size());
     std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
     for (const Executor& e : o_.executors) jobs.emplace_back(e, [this] { return work(); });
@@ -66,7 +78,8 @@ class Recovery {
     }
     log.next_segment = segments_.back().place.segment.next();
     // A life that wrote nothing leaves nothing: restarts alone do not use up a full volume.
-    while (!scans_.empty() && scans_.back().records == 0) {
+    while (!scans_.empty() && scans_.back().records == 0 &&
+           segments_.back().place.base() >= from_) {
       log.unused.push_back(segments_.back().place.segment);
       segments_.pop_back();
       scans_.pop_back();
@@ -129,16 +142,26 @@ class Recovery {
     co_return absl::OkStatus();
   }
 
+  bool skipped(const Segment& s) const { return s.end != 0 && s.end <= from_; }
+
   awaitable<void> work() {
     AlignedBuffer buffer(o_.segment_bytes);
     for (size_t i; (i = next_.fetch_add(1)) < segments_.size();) {
+      if (skipped(segments_[i])) {
+        scans_[i].proven_end = segments_[i].end;
+        continue;
+      }
       co_await scan(segments_[i], buffer, scans_[i]);
+      if (o_.progress != nullptr) o_.progress->done += o_.segment_bytes;
     }
   }
 
   awaitable<void> scan(const Segment& segment, AlignedBuffer& buffer, Scan& out) {
     constexpr uint64_t kReadBytes = 4 << 20;
-    uint64_t size = 0;
+    const uint64_t begin = segment.place.base();
+    uint64_t size = from_ > begin ? std::min(from_ - begin, o_.segment_bytes) : 0;
+    uint64_t at = std::max(kBlockBytes, size);
+    auto executor = co_await asio::this_coro::executor;
     while (size < o_.segment_bytes) {
       uint64_t want = std::min(kReadBytes, o_.segment_bytes - size);
       auto n = co_await volume_.read(file(segment.place.segment), size, buffer.span(size, want));
@@ -151,7 +174,7 @@ class Recovery {
     }
     const uint64_t base = segment.place.base();
     Bytes bytes{buffer.data(), size};
-    uint64_t at = kBlockBytes;
+    uint64_t since_pause = 0;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
@@ -175,6 +198,11 @@ class Recovery {
       }
       apply(segment, bytes, at, out);
       at += length;
+      since_pause += length;
+      if (since_pause >= (uint64_t{1} << 20)) {  // others run on this loop
+        since_pause = 0;
+        co_await asio::post(executor, asio::use_awaitable);
+      }
     }
     out.proven_end = base + at;
   }
@@ -215,6 +243,7 @@ class Recovery {
   std::vector<SegmentId> unused_;
   std::vector<Scan> scans_;
   std::atomic<size_t> next_{0};
+  uint64_t from_ = 0;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 // with no such witness is a torn tail: it was never acknowledged as durable, and is dropped.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <vector>
 
@@ -18,6 +19,14 @@ struct RecoveryOptions {
   uint64_t segment_bytes = 0;
   std::vector<Executor> executors;  // segments are read in parallel, one at a time on each
   bool repair = false;              // go on over damage, losing what it names
+  // What was appended from `from` on is replayed over what load_base() brings, if that is there
+  // still and load_base() succeeds; else all is (core/checkpoint.h). It begins a frame.
+  Lsn from;
+  std::function<awaitable<Status>()> load_base;
+  struct Progress {  // in bytes
+    std::atomic<uint64_t> done{0}, total{0};
+  };
+  Progress* progress = nullptr;
   // Called for every record, in LSN order within a segment, from any of the executors.
   std::function<void(const RecordView&, Lsn)> apply;
   std::function<void(Lsn, int64_t wall_ms)> note_time;
@@ -31,7 +40,8 @@ struct RecoveredLog {
   SegmentId first_segment;        // of those that hold records; invalid if none does
   SegmentId next_segment{0};      // to open next
   std::vector<SegmentId> unused;  // segments that hold nothing: to be removed
-  uint64_t records = 0;
+  uint64_t records = 0;           // that were replayed
+  bool on_base = false;
   uint64_t lost_bytes = 0;  // skipped by repair
 };
 

@@ -35,6 +35,7 @@ class SegmentUsage {
   void sub(Lsn lsn, uint64_t bytes) {
     cell(lsn.value() >> shift_).fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   }
+  uint64_t segment_bytes() const { return uint64_t{1} << shift_; }
   bool same_segment(Lsn a, Lsn b) const { return a.value() >> shift_ == b.value() >> shift_; }
   uint64_t live(SegmentId segment) const {
     int64_t n = live_.get()[segment.value() % kSegmentsMax].load(std::memory_order_relaxed);

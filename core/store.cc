@@ -91,6 +91,7 @@ struct Store::RecoveryState {
   absl::flat_hash_map<uint32_t, Lsn> flushed;
   absl::flat_hash_map<uint32_t, bool> named;
   Status damage;
+  Lsn first;  // what the log holds is not older
   std::function<void(Lsn, int64_t)> note_time;
   std::atomic<uint64_t> entry_bytes{0};  // about; past half of the limit, values stay on disk
 };
@@ -107,6 +108,7 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       log_(volume, clock, executors_.front()),
       extents_(volume, clock, pool, executors_.front()),
       cleaner_(*this, volume),
+      checkpointer_(*this, volume),
       memory_(*this),
       faults_(*this),
       random_state_(options.random_seed != 0
@@ -144,9 +146,7 @@ awaitable<Status> Store::open() {
   store_id_ = super->store;
   epoch_ = super->epoch;
 
-  recovery_ = std::make_unique<RecoveryState>();
-  for (auto& ns : databases_) recovery_->namespaces[ns->id.value()] = ns;
-  recovery_->namespaces[kSystemNamespace.value()] = system_;
+  begin_recovery();
   RecoveryOptions recover;
   recover.store = store_id_;
   recover.segment_bytes = super->segment_bytes;
@@ -162,9 +162,38 @@ awaitable<Status> Store::open() {
     }
   };
   recovery_->note_time = recover.note_time;
+  recover.progress = &progress_;
   usage_.start(super->segment_bytes);
+  std::vector<FileId> old_checkpoints;
+  auto checkpoint = co_await find_checkpoint(volume_, store_id_, old_checkpoints);
+  if (!checkpoint.ok()) co_return checkpoint.status();
+  auto again = [&] {  // without the checkpoint
+    begin_recovery();
+    recovery_->note_time = recover.note_time;
+    recovered_items_ = 0;
+    recover.from = Lsn();
+  };
+  if (*checkpoint) {
+    recover.from = Lsn((*checkpoint)->footer.begin);
+    recover.load_base = [&]() -> awaitable<Status> {
+      Status loaded = co_await load_checkpoint(**checkpoint);
+      if (!loaded.ok()) again();
+      co_return loaded;
+    };
+  }
   auto log = co_await recover_log(volume_, recover);
+  if (log.ok() && log->on_base && log->end < Lsn((*checkpoint)->footer.end) &&
+      !planted(Bug::kCheckpointTrustsTail)) {
+    again();
+    log = co_await recover_log(volume_, recover);
+  }
   if (!log.ok()) co_return log.status();
+  uint64_t next_checkpoint = 0;
+  if (*checkpoint) old_checkpoints.push_back((*checkpoint)->file);
+  for (FileId id : old_checkpoints) next_checkpoint = std::max(next_checkpoint, id.number + 1);
+  checkpointer_.start(next_checkpoint, log->on_base ? recover.from : Lsn(),
+                      std::move(old_checkpoints));
+  if (!log->proven.empty()) recovery_->first = log->proven.front().first;
   recovered_records_ = log->records;
   recovered_ = log->proven;
   std::sort(times.begin(), times.end());
@@ -191,9 +220,11 @@ awaitable<Status> Store::open() {
   started = co_await log_.start(start);
   if (!started.ok()) co_return started;
   last_sync_ms_ = clock_.now_ms();
-  background_ += 3;
+  loading_.store(false, std::memory_order_release);
+  background_ += 4;
   asio::co_spawn(executors_.front(), run_ticker(), asio::detached);
   asio::co_spawn(executors_.back(), cleaner_.run(), asio::detached);
+  asio::co_spawn(executors_.back(), checkpointer_.run(), asio::detached);
   asio::co_spawn(executors_.back(), memory_.run(), asio::detached);
   co_return absl::OkStatus();
 }
@@ -293,8 +324,8 @@ void Store::apply(const RecordView& r, Lsn lsn) {
   }
 }
 
-Status Store::replay_operations() {
-  if (!recovery_->damage.ok()) return recovery_->damage;
+awaitable<Status> Store::replay_operations() {
+  if (!recovery_->damage.ok()) co_return recovery_->damage;
   for (auto& graves : recovery_->tombstones) {
     for (auto& [name, operations] : graves.operations) {
       const auto& [number, key] = name;
@@ -303,7 +334,9 @@ Status Store::replay_operations() {
       const KeyHash hash = ns.hash(key);
       Lsn floor = recovery_->flushed[number];
       Entry* e = ns.index->find(key, hash);
-      if (e != nullptr && e->lsn < floor) {
+      // Also one that a checkpoint left on disk and that is gone there: it was written again in
+      // parts since, which are among the operations.
+      if (e != nullptr && (e->lsn < floor || (e->is_cold() && e->lsn < recovery_->first))) {
         ns.index->remove(e, hash);
         Entry::destroy(e);
         e = nullptr;
@@ -312,18 +345,28 @@ Status Store::replay_operations() {
       if (auto grave = graves.newest.find(name); grave != graves.newest.end()) {
         floor = std::max(floor, grave->second);
       }
-      Status replayed = replay(ns, key, e, operations, floor);
-      if (!replayed.ok()) return replayed;
+      std::erase_if(operations, [&](auto& o) { return o.lsn <= floor; });
+      if (operations.empty()) continue;
+      if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
+        auto record = co_await faults_.read_record(e->lsn, e->record_bytes());
+        auto hot = faults_.warm(e, ns.id, record);
+        if (!hot.ok()) co_return hot.status();
+        ns.index->replace(e, *hot, hash);
+        Entry::destroy(e);
+        e = *hot;
+      }
+      Status replayed = replay(ns, key, e, operations);
+      if (!replayed.ok()) co_return replayed;
     }
     graves.operations.clear();
   }
-  return absl::OkStatus();
+  co_return absl::OkStatus();
 }
 
 // After all records are applied: forget what was dropped, and build what is derived.
 awaitable<Status> Store::load() {
   const int64_t now = clock_.now_ms();
-  Status replayed = replay_operations();
+  Status replayed = co_await replay_operations();
   if (!replayed.ok()) co_return replayed;
   uint32_t next = kFirstBucket;
   for (auto& entry : recovery_->namespaces) {
@@ -345,49 +388,172 @@ awaitable<Status> Store::load() {
       by_id_[number] = ns;
     }
     const Lsn flushed = recovery_->flushed[number];
-    std::vector<std::pair<Entry*, KeyHash>> gone;
-    for (size_t s = 0; s < kStripes; s++) {
-      gone.clear();
-      Stripe& stripe = (*stripes_)[s];
-      Status damage;
-      ns->index->for_each(s, [&](Entry* e) {
-        if ((e->lsn < flushed && !planted(Bug::kFlushForgotten)) || e->expired(now)) {
-          gone.emplace_back(e, ns->hash(e->key()));
-          return;
+    std::atomic<size_t> next_stripe{0};
+    Mutex mutex;
+    Status status;
+    auto work = [&]() -> awaitable<void> {
+      constexpr size_t kStep = 64;
+      auto executor = co_await asio::this_coro::executor;
+      for (size_t s; (s = next_stripe.fetch_add(kStep)) < kStripes;) {
+        for (size_t i = s; i < s + kStep; i++) {
+          Status loaded = load_stripe(*ns, i, flushed, now);
+          if (loaded.ok()) continue;
+          MutexLock lock(mutex);
+          status = loaded;
         }
-        stripe.bytes += static_cast<int64_t>(e->bytes());
-        count(e, 1);
-        if (e->is_cold()) cold_++;
-        if (!e->is_string()) collections_++;
-        if (e->has_expiry()) note_expiry(*ns, stripe, e);
-        if (ns->ordered) {
-          MutexLock lock(ns->order_mutex);
-          ns->order.insert(e);
-        }
-        if (e->is_blob()) {
-          if (auto blob = BlobRef::decode(e->value())) {
-            extents_.adopt(*blob);
-          } else {
-            damage = absl::DataLossError("a blob reference does not add up");
-          }
-        }
-      });
-      if (!damage.ok()) co_return damage;
-      for (auto& [e, hash] : gone) {
-        ns->index->remove(e, hash);
-        Entry::destroy(e);
+        co_await asio::post(executor, asio::use_awaitable);
       }
+    };
+    if (ns->size() > 0) {
+      std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
+      for (const Executor& e : executors_) jobs.emplace_back(e, work);
+      co_await run_all(std::move(jobs));
     }
+    if (!status.ok()) co_return status;
   }
   MutexLock lock(names_mutex_);
   next_namespace_ = next;
   co_return absl::OkStatus();
 }
 
+Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
+  Stripe& stripe = (*stripes_)[s];
+  std::vector<std::pair<Entry*, KeyHash>> gone;
+  Status damage;
+  uint64_t cold = 0, collections = 0;
+  int64_t bytes = 0;
+  ns.index->for_each(s, [&](Entry* e) {
+    if ((e->lsn < flushed && !planted(Bug::kFlushForgotten)) || e->expired(now)) {
+      gone.emplace_back(e, ns.hash(e->key()));
+      return;
+    }
+    bytes += static_cast<int64_t>(e->bytes());
+    if (Collection* c = e->collection()) forget_charges(*c, recovery_->first);
+    count(e, 1);
+    cold += e->is_cold();
+    collections += !e->is_string();
+    if (e->has_expiry()) note_expiry(ns, stripe, e);
+    if (ns.ordered) {
+      MutexLock lock(ns.order_mutex);
+      ns.order.insert(e);
+    }
+    if (e->is_blob()) {
+      if (auto blob = BlobRef::decode(e->value())) {
+        extents_.adopt(*blob);
+      } else {
+        damage = absl::DataLossError("a blob reference does not add up");
+      }
+    }
+  });
+  stripe.bytes += bytes;
+  cold_ += cold;
+  collections_ += collections;
+  for (auto& [e, hash] : gone) {
+    ns.index->remove(e, hash);
+    Entry::destroy(e);
+  }
+  return damage;
+}
+
+// ---- checkpoints ----
+
+void Store::begin_recovery() {
+  recovery_ = std::make_unique<RecoveryState>();
+  for (auto& ns : databases_) recovery_->namespaces[ns->id.value()] = ns;
+  recovery_->namespaces[kSystemNamespace.value()] = system_;
+  for (auto& entry : recovery_->namespaces) {
+    Namespace& ns = *entry.second;
+    if (ns.size() > 0) ns.index = std::make_unique<Index>(ns.hash_seed, &ns);
+  }
+}
+
+int Store::loading_percent() const {
+  const uint64_t total = progress_.total.load(), done = progress_.done.load();
+  if (!loading()) return 100;
+  return total == 0 ? 0 : static_cast<int>(std::min<uint64_t>(99, done * 100 / total));
+}
+
+awaitable<Status> Store::load_checkpoint(const FoundCheckpoint& checkpoint) {
+  std::atomic<size_t> next{0};
+  Mutex mutex;
+  Status status;
+  const size_t chunks = checkpoint.footer.chunks;
+  progress_.total += checkpoint.footer.index_offset;
+  auto work = [&]() -> awaitable<void> {
+    for (size_t i; (i = next.fetch_add(1)) < chunks;) {
+      Status applied;
+      Status read = co_await read_chunk(volume_, checkpoint, i, [&](const CheckpointItem& item) {
+        if (applied.ok()) applied = apply_item(item);
+      });
+      progress_.done += checkpoint.offsets[i + 1] - checkpoint.offsets[i];
+      if (read.ok()) read = applied;
+      if (read.ok()) continue;
+      MutexLock lock(mutex);
+      status = read;
+      next = chunks;
+    }
+  };
+  std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
+  for (const Executor& e : executors_) jobs.emplace_back(e, work);
+  co_await run_all(std::move(jobs));
+  recovered_items_ = checkpoint.footer.items;
+  co_return status;
+}
+
+Status Store::apply_item(const CheckpointItem& item) {
+  const RecordView& r = item.record;
+  if (item.kind == ItemKind::kTime) {
+    recovery_->note_time(item.lsn, r.expire_ms);
+    return absl::OkStatus();
+  }
+  if (item.kind == ItemKind::kNamespace) {
+    RecordView name = r;
+    name.type = RecordType::kNamespaceCreate;
+    apply(name, item.lsn);
+    return absl::OkStatus();
+  }
+  NamespacePtr ns = namespace_for_recovery(r.ns);
+  const KeyHash hash = ns->hash(r.key);
+  StripeLocks lock(*this, hash);
+  if (item.kind == ItemKind::kPart) {
+    auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
+    std::lock_guard grave_lock(graves.mutex);
+    graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
+        {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
+         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
+    return absl::OkStatus();
+  }
+  Entry* entry = nullptr;
+  const uint64_t limit = memory_bytes_;
+  if (item.kind == ItemKind::kCollection) {
+    auto made = make_collection(r.flags, r.value);
+    if (made == nullptr) return absl::DataLossError("a collection cannot be read");
+    entry = Entry::make(r, item.lsn, std::move(made));
+    Collection& c = *entry->collection();
+    c.version_ = r.version;
+    c.oldest_ = item.oldest;
+    c.image_size_ = item.image_size;
+    c.charges_ = {item.charges.begin(), item.charges.end()};
+    for (auto& [at, bytes] : c.charges_) c.charged_ += bytes;
+  } else if (item.kind == ItemKind::kCold) {
+    entry = Entry::make_cold(r, item.lsn);
+    entry->value_size = static_cast<uint32_t>(item.value_size);
+  } else if (limit != 0 && !r.is_blob() &&
+             recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2) {
+    entry = Entry::make_cold(r, item.lsn);
+  } else {
+    entry = Entry::make(r, item.lsn);
+  }
+  recovery_->entry_bytes.fetch_add(entry->bytes(), std::memory_order_relaxed);
+  ns->index->insert(entry, hash);
+  return absl::OkStatus();
+}
+
 awaitable<Status> Store::close() {
   stopping_ = true;
   while (background_ > 0) co_await clock_.sleep_ms(1);
   Status status = co_await log_.close();
+  if (status.ok()) (void)co_await checkpointer_.write();  // without one, the start takes longer
   co_await release_dead();
   co_await extents_.close();
   co_return status;

@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "core/checkpoint.h"
 #include "core/cleaner.h"
 #include "core/clock.h"
 #include "core/extents.h"
@@ -31,6 +32,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/mutex.h"
+#include "core/recovery.h"
 #include "core/segment_usage.h"
 #include "core/value.h"
 #include "core/volume.h"
@@ -259,7 +261,12 @@ class Store {
   uint64_t expired_count() const { return expired_.load(std::memory_order_relaxed); }
   uint64_t store_id() const { return store_id_; }
   uint32_t epoch() const { return epoch_; }
-  uint64_t recovered_records() const { return recovered_records_; }
+  uint64_t recovered_records() const { return recovered_records_; }  // of the log
+  uint64_t recovered_items() const { return recovered_items_; }      // of a checkpoint
+  const Checkpointer& checkpointer() const { return checkpointer_; }
+  // Before open() ended: nothing but this may be asked. How much of it is done, 0 to 100.
+  bool loading() const { return loading_.load(std::memory_order_acquire); }
+  int loading_percent() const;
   // Where the log's records lay when the store was opened (RecoveredLog::proven).
   const std::vector<std::pair<Lsn, Lsn>>& recovered() const { return recovered_; }
 
@@ -272,6 +279,7 @@ class Store {
   static constexpr int64_t kTickMs = 20;
 
  private:
+  friend class Checkpointer;
   friend class Cleaner;
   friend class Faults;
   friend class MemoryKeeper;
@@ -301,10 +309,16 @@ class Store {
     uint64_t record_bytes;
     std::string operation;
     uint8_t flags;
+    Lsn oldest = {};  // of a part from a checkpoint
+    std::vector<std::pair<Lsn, uint64_t>> charges = {};
   };
 
   void apply(const RecordView& record, Lsn lsn);
-  Status replay_operations();
+  awaitable<Status> replay_operations();
+  void begin_recovery();
+  awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint);
+  Status apply_item(const CheckpointItem& item);
+  Status load_stripe(Namespace& ns, size_t stripe, Lsn flushed, int64_t now);
 
   // ---- collections (collection.cc) ----
   std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
@@ -321,8 +335,10 @@ class Store {
                                   std::function<awaitable<void>(uint64_t)> pace);
   // Whether it may leave memory now; if not, it may later.
   bool spill_collection(Namespace& ns, KeyHash hash, Entry* entry);
+  void describe(const Collection& c, CheckpointItem& item) const;
+  void forget_charges(Collection& c, Lsn before) const;
   Status replay(Namespace& ns, std::string_view key, Entry* entry,
-                std::vector<PendingOperation>& operations, Lsn floor);
+                std::vector<PendingOperation>& operations);
   awaitable<Status> load();
   awaitable<void> run_ticker();
   StatusOr<Lsn> flush(NamespaceId id, std::span<Namespace* const> spaces, const StripeLocks* held,
@@ -365,12 +381,15 @@ class Store {
   SegmentUsage usage_;
   ExtentStore extents_;
   Cleaner cleaner_;
+  Checkpointer checkpointer_;
   MemoryKeeper memory_;
   Faults faults_;
   uint64_t store_id_ = 0;
   uint32_t epoch_ = 0;
   uint64_t hash_seed_ = 0;
-  uint64_t recovered_records_ = 0;
+  uint64_t recovered_records_ = 0, recovered_items_ = 0;
+  std::atomic<bool> loading_{true};
+  RecoveryOptions::Progress progress_;
   std::vector<std::pair<Lsn, Lsn>> recovered_;
   std::atomic<uint64_t> random_state_;
   std::atomic<size_t> next_executor_{0};

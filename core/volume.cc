@@ -19,6 +19,8 @@ std::string to_string(FileId file) {
       return "segment-" + hex(16);
     case FileKind::kExtents:
       return "extents-" + hex(8);
+    case FileKind::kCheckpoint:
+      return "checkpoint-" + hex(16);
   }
   return "unknown-file";
 }

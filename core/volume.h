@@ -24,7 +24,7 @@
 namespace cairn {
 
 // On-disk meaning: never renumber.
-enum class FileKind : uint8_t { kSuperblock = 1, kSegment = 2, kExtents = 3 };
+enum class FileKind : uint8_t { kSuperblock = 1, kSegment = 2, kExtents = 3, kCheckpoint = 4 };
 
 struct FileId {
   FileKind kind;

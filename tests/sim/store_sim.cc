@@ -74,7 +74,7 @@ class World {
   struct Seen {  // what the seeds ran into: a count of 0 would mean that something is not tested
     uint64_t crashes = 0, operations = 0, cleaned = 0, copied_bytes = 0, refused_full = 0,
              written_after_full = 0, crashes_in_recovery = 0, calm = 0, relieved = 0, spilled = 0,
-             value_reads = 0, hash_changes = 0;
+             value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0;
     void add(const Seen& o) {
       crashes += o.crashes;
       operations += o.operations;
@@ -88,6 +88,8 @@ class World {
       spilled += o.spilled;
       value_reads += o.value_reads;
       hash_changes += o.hash_changes;
+      checkpoints += o.checkpoints;
+      starts_from_checkpoint += o.starts_from_checkpoint;
     }
   } seen;
   uint64_t trace = 0;  // of every call to the volume and its outcome
@@ -144,6 +146,7 @@ class World {
     } else {
       if (store->epoch() <= epoch_) fail(seed_, "an epoch was used twice");
       epoch_ = store->epoch();
+      if (store->recovered_items() > 0) seen.starts_from_checkpoint++;
       settle(store->recovered());
       bool on = finish(check());
       on = on && finish(clock.sleep_ms(200));  // segments are prepared by then
@@ -152,7 +155,7 @@ class World {
       if (on) {
         std::vector<awaitable<void>> clients;
         for (int i = 0; i < 4; i++) {
-          clients.push_back(client(last ? 10 : long_ ? 500 + pick(300) : 30 + pick(100)));
+          clients.push_back(client(last ? 10 : long_ ? 500 + pick(300) : 20 + pick(60)));
         }
         on = finish(together(std::move(clients)));
       }
@@ -173,6 +176,7 @@ class World {
     auto cleaner = store->cleaner().stats();
     seen.cleaned += cleaner.segments_freed;
     seen.copied_bytes += cleaner.bytes_copied;
+    seen.checkpoints += store->checkpointer().written();
     seen.spilled += store->memory().stats().spilled;
     seen.value_reads += store->faults().reads();
     durable_floor_ = std::max(durable_floor_, acked_);
@@ -751,6 +755,8 @@ int main(int argc, char** argv) {
       {"values that left memory", seen.spilled},
       {"values read back", seen.value_reads},
       {"changes of hashes", seen.hash_changes},
+      {"checkpoints", seen.checkpoints},
+      {"starts from one", seen.starts_from_checkpoint},
   };
   bool all = true;
   std::printf("%llu seeds: all laws held\n", number(seeds));
