@@ -323,6 +323,7 @@ awaitable<Status> Checkpointer::fill(File& file) {
   auto executor = co_await asio::this_coro::executor;
   for (size_t stripe = 0; stripe < kStripes; stripe++) {
     for (auto& ns : spaces) {
+      if (ns->size() == 0) continue;  // what it gets from now on is in the log's tail
       Status filled = co_await fill_stripe(file, *ns, stripe);
       if (!filled.ok()) co_return filled;
     }

@@ -151,7 +151,7 @@ awaitable<void> MemoryKeeper::make_room() {
   uint64_t freed = 0;
   for (size_t step = 0; freed < deficit_bytes_ && holds_ == 0 && !store_.stopping_; step++) {
     for (auto& ns : spaces) {
-      for (bool end = false; !end;) {
+      for (bool end = ns->size() == 0; !end;) {
         Sweep swept;
         {
           StripeLocks lock(store_, KeyHash{stripe_} << (64 - kStripeBits));

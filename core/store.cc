@@ -462,8 +462,9 @@ void Store::begin_recovery() {
   for (auto& ns : databases_) recovery_->namespaces[ns->id.value()] = ns;
   recovery_->namespaces[kSystemNamespace.value()] = system_;
   for (auto& entry : recovery_->namespaces) {
-    Namespace& ns = *entry.second;
-    if (ns.size() > 0) ns.index = std::make_unique<Index>(ns.hash_seed, &ns);
+    for (size_t s = 0; s < kStripes && entry.second->size() > 0; s++) {
+      entry.second->index->take_all(s, Entry::destroy);
+    }
   }
 }
 

@@ -27,7 +27,8 @@ namespace {
 
 [[noreturn]] void die(const Status& status) {
   std::fprintf(stderr, "cairnd: %s\n", std::string(status.message()).c_str());
-  std::exit(1);
+  std::fflush(nullptr);
+  std::_Exit(1);  // loops may be running
 }
 
 net::tcp::endpoint endpoint_or_die(std::string_view flag, const std::string& text) {
@@ -91,10 +92,6 @@ int serve(const Options& options) {
   store_options.repair = options.repair;
   Store store(**volume, clock, pool, loops.executors(), store_options);
   store.memory().set_policy(options.policy);
-  die_unless(run_to_end(loops, store.open()));
-  spdlog::info("store {:016x} epoch {} open: {} records, storage through {}", store.store_id(),
-               store.epoch(), store.recovered_records(), (*volume)->engine());
-
   // The Redis door.
   const auto resp_endpoint = endpoint_or_die("--resp", options.resp);
   kv::Server server(store, users);
@@ -148,6 +145,29 @@ int serve(const Options& options) {
     die_unless(http.listen_tls(endpoint_or_die("--http-tls", options.http_tls), tls));
   }
 
+  // These two say how far the start is; the third opens when it is done.
+  resp.start();
+  http.start();
+  std::atomic<bool> opened{false};
+  std::thread progress([&] {
+    for (int last = 0; !opened;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      const int percent = store.loading_percent();
+      if (percent < last + 10 || percent >= 99) continue;
+      spdlog::info("loading: {} %", percent);
+      last = percent;
+    }
+  });
+  Status open = run_to_end(loops, store.open());
+  opened = true;
+  progress.join();
+  die_unless(open);
+  spdlog::info(
+      "store {:016x} epoch {} open: {} items of a checkpoint and {} records of the log, "
+      "storage through {}",
+      store.store_id(), store.epoch(), store.recovered_items(), store.recovered_records(),
+      (*volume)->engine());
+
   // The gRPC door.
   rpc::Door rpc(server, *engines.front());
   const auto grpc_endpoint = endpoint_or_die("--grpc", options.grpc);
@@ -156,9 +176,6 @@ int serve(const Options& options) {
                            ? ""
                            : net::to_string(endpoint_or_die("--grpc-tls", options.grpc_tls)),
                        {options.tls_cert, options.tls_key}));
-
-  resp.start();
-  http.start();
 
   asio::signal_set signals(*loops.contexts.front(), SIGTERM, SIGINT);
   signals.async_wait([&](boost::system::error_code ec, int) {

@@ -127,6 +127,10 @@ const Row* Engine::admit(Session& session, const Request& request, Reply& reply)
     reply.error("NOAUTH Authentication required.");
     return nullptr;
   }
+  if (store().loading() && (!(row->flags & kLoading) || row->first_key != 0)) {
+    reply.error("LOADING Redis is loading the dataset in memory");
+    return nullptr;
+  }
   if (args.has_blobs() && !(row->flags & (kBlobArgs | kLongArgs))) {
     reply.error(cat("ERR an argument of '", row->name, "' is too long"));
     return nullptr;

@@ -94,13 +94,19 @@ void info_persistence(Context& c, std::string& out) {
   Server& s = c.engine.server();
   Status log = c.store.log().status();
   auto stats = c.store.log().stats();
-  append(out, "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\n",
+  append(out, "loading:", c.store.loading() ? 1 : 0,
+         "\r\nloading_loaded_perc:", c.store.loading_percent(),
+         "\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\n",
          "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
          "\r\nrdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:0\r\n",
          "rdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\naof_enabled:1\r\n",
          "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n",
          "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\n",
          "aof_last_write_status:", log.ok() ? "ok" : "err", "\r\naof_current_size:", stats.bytes,
+         "\r\nlog_segments_freed:", c.store.cleaner().stats().segments_freed,
+         "\r\ncheckpoints_written:", c.store.checkpointer().written(),
+         "\r\nrecovered_from_checkpoint:", c.store.recovered_items(),
+         "\r\nrecovered_from_log:", c.store.recovered_records(),
          "\r\nlog_frames_written:", stats.frames, "\r\nlog_syncs:", stats.syncs,
          "\r\nlog_tail_lsn:", c.store.log().tail().value(),
          "\r\nlog_durable_lsn:", c.store.log().durable().value(), "\r\n");

@@ -120,6 +120,7 @@ class Connection {
     ParserLimits l;
     l.bulk_bytes_max = server_.proto_max_bulk_len.load(std::memory_order_relaxed);
     l.stream_above = store_.options().extent_threshold;
+    if (store_.loading()) l.stream_above = l.bulk_bytes_max;  // there are no extents yet
     if (server_.auth_required && !session_->authenticated) {  // as Redis does
       l.bulk_bytes_max = 16 << 10;
       l.words_max = 10;

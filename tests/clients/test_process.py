@@ -8,12 +8,42 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BUILD, PASSWORD, USER, Case, Server, raw
+import golden
+from harness import BUILD, PASSWORD, ROOT, USER, Case, Server, raw
+
+GOLDEN = os.path.join(ROOT, "tests", "golden")
 
 
 def cairnd(*args, **env):
     return subprocess.run([os.path.join(BUILD, "cairnd"), *args], capture_output=True, text=True, timeout=20,
                           env={**os.environ, **env})
+
+
+class Golden(unittest.TestCase):
+    """Stores that earlier versions made; see make_golden.py."""
+
+    def test_every_golden_store_opens(self):
+        stores = sorted(os.listdir(GOLDEN))
+        self.assertTrue(stores)
+        for store in stores:
+            for checkpoint in (True, False):
+                with tempfile.TemporaryDirectory() as d:
+                    subprocess.check_call(["tar", "-C", d, "-xf", os.path.join(GOLDEN, store)])
+                    if not checkpoint:
+                        for f in os.listdir(d + "/data"):
+                            if f.startswith("checkpoint-"):
+                                os.unlink(os.path.join(d, "data", f))
+                    server = Server(directory=d)
+                    try:
+                        r = server.redis()
+                        self.assertEqual(int(r.info("persistence")["recovered_from_checkpoint"]) > 0, checkpoint)
+                        r.close()
+                        golden.check(self, server)
+                        self.assertEqual(server.stop(), 0)
+                        server.start()
+                        golden.check(self, server)
+                    finally:
+                        server.remove()
 
 
 class Process(unittest.TestCase):

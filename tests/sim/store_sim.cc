@@ -500,7 +500,7 @@ class World {
         case 5:
         case 6:
         case 7: {  // a blob, streamed
-          std::string bytes = content((9 << 10) + pick(300 << 10));
+          std::string bytes = content((9 << 10) + pick(90 << 10));
           BlobWriter writer(store_->extents(), pick(2) ? bytes.size() : 0);
           Status wrote = co_await writer.append(as_bytes(bytes));
           if (!wrote.ok() && refused(wrote)) break;
@@ -719,7 +719,7 @@ int run_plants(uint64_t seeds, int crashes) {
 
 int main(int argc, char** argv) {
   uint64_t seeds = 250, from = 1, jobs = 1;
-  int crashes = 9;
+  int crashes = 11;
   for (int i = 1; i + 1 < argc; i += 2) {
     std::string_view flag = argv[i];
     uint64_t value = std::strtoull(argv[i + 1], nullptr, 10);

@@ -15,8 +15,11 @@ void Admin::handle(const http::Request& request, http::Response& response) {
     response.body = "live\n";
   } else if (request.path == "/-/health/ready") {
     Status log = server_.store.log().status();
-    response.status = log.ok() ? 200 : 503;
-    response.body = log.ok() ? "ready\n" : cat(log.message(), "\n");
+    response.status = log.ok() && !server_.store.loading() ? 200 : 503;
+    response.body = !log.ok() ? cat(log.message(), "\n") : "ready\n";
+    if (server_.store.loading()) {
+      response.body = cat("loading ", server_.store.loading_percent(), "%\n");
+    }
   } else if (request.path == "/-/metrics") {
     response.body = metrics();
   } else {

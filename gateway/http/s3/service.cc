@@ -175,7 +175,8 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
 
 awaitable<void> Service::handle(http::Request& request, http::Response& response) {
   const std::string id = random_hex(8);
-  Error e = co_await dispatch(request, response);
+  Error e{"ServiceUnavailable", "The store is being opened."};
+  if (!store_.loading()) e = co_await dispatch(request, response);
   response.set("x-amz-request-id", id);
   if (!e) co_return;
   response.headers.erase(std::remove_if(response.headers.begin(), response.headers.end(),

@@ -1,0 +1,19 @@
+#!/usr/bin/python3
+"""Makes tests/golden/store-vN.tar.xz: a small store of this version's making, which every later version
+must open (test_process.py). Run once when a format changes; the old ones stay."""
+import os
+import subprocess
+import sys
+
+import golden
+from harness import Server
+
+server = Server()
+golden.write_first(server)
+assert server.stop() == 0  # a checkpoint
+server.start()
+golden.write_second(server)  # and a tail
+server.kill()
+subprocess.check_call(["tar", "-C", server.directory, "-cJf", sys.argv[1], "data"],
+                      env={**os.environ, "XZ_OPT": "-9"})
+server.remove()

@@ -1,0 +1,203 @@
+"""The real binary, killed at random times under load through all doors, again and again on one store,
+with memory full, the cleaner busy and checkpoints being written. Every acknowledged durable write is
+there afterwards, and nothing is torn. KILL_ROUNDS sets how often (20)."""
+import hashlib
+import os
+import random
+import subprocess
+import threading
+import time
+import unittest
+
+from harness import PASSWORD, Server
+
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
+
+
+class Writer(threading.Thread):
+    """Owns some keys. Knows for each what was acknowledged last, and what may have come after it."""
+
+    def __init__(self, test, number):
+        super().__init__()
+        self.test, self.number = test, number
+        self.rng = random.Random(number)
+        self.sure, self.maybe = {}, {}  # key -> value, None if it is gone
+        self.acknowledged = 0
+
+    def begin(self, key, value):
+        self.maybe[key] = value
+
+    def end(self, key):
+        self.sure[key] = self.maybe.pop(key)
+        self.acknowledged += 1
+
+    def run(self):
+        try:
+            self.connect(self.test.server)
+            while not self.test.stop.is_set():
+                self.step("w%d:%d" % (self.number, self.rng.randrange(60)))
+        except Exception as e:
+            if not self.test.stop.is_set():
+                self.test.errors.append(e)
+
+    def value(self):
+        size = self.rng.choice([20, 200, 3000, 70000, 200000])
+        head = b"%d:%d:" % (self.number, self.acknowledged)
+        return head + hashlib.sha256(head).digest() * (size // 32)
+
+
+class Strings(Writer):
+    def connect(self, server):
+        self.r = server.redis()
+
+    def step(self, key):
+        if self.rng.random() < 0.1:
+            self.begin(key, None)
+            self.r.delete(key)
+        else:
+            value = self.value()
+            self.begin(key, value)
+            self.r.set(key, value)
+        self.end(key)
+
+
+class Hashes(Writer):
+    def connect(self, server):
+        self.r = server.redis()
+
+    def step(self, key):
+        fields = 2000 if key.endswith(":7") else 30
+        now = dict(self.sure.get(key) or {})
+        changed = {b"f%d" % self.rng.randrange(fields): b"%d" % self.rng.getrandbits(200)
+                   for _ in range(1 + self.rng.randrange(fields // 10))}
+        if self.rng.random() < 0.2 and len(now) > 2:
+            gone = self.rng.sample(sorted(now), len(now) // 2)
+            for f in gone:
+                del now[f]
+            self.begin(key, now)
+            self.r.hdel(key, *gone)
+        else:
+            now.update(changed)
+            self.begin(key, now)
+            self.r.hset(key, mapping=changed)
+        self.end(key)
+
+
+class Objects(Writer):
+    def connect(self, server):
+        self.s3 = server.s3()
+
+    def step(self, key):
+        if self.rng.random() < 0.1:
+            self.begin(key, None)
+            self.s3.delete_object(Bucket="db0", Key=key)
+        else:
+            value = self.value()
+            self.begin(key, value)
+            self.s3.put_object(Bucket="db0", Key=key, Body=value)
+        self.end(key)
+
+
+class Calls(Writer):
+    """Transactions over gRPC: two keys that always change together."""
+
+    def connect(self, server):
+        self.rpc = server.grpc_stubs()
+
+    def step(self, key):
+        value = self.value()[:3000]
+        pb = self.rpc.kv_pb
+        for k in (key + "a", key + "b"):
+            self.begin(k, value)
+        self.rpc.kv.Txn(pb.TxnRequest(then=[
+            pb.TxnOp(put=pb.TxnOp.PutOp(key=self.rpc.key("db0", k), value=value))
+            for k in (key + "a", key + "b")]), metadata=self.rpc.metadata)
+        for k in (key + "a", key + "b"):
+            self.end(k)
+
+
+class Kill(unittest.TestCase):
+    KEYS, SIZE = 12000, 8000
+
+    def fill(self):
+        """Overwrites what is more than memory, for the cleaner to have work; a process of its own."""
+        return subprocess.Popen(
+            ["redis-benchmark", "-p", str(self.server.resp), "-a", PASSWORD, "-t", "set", "-r", str(self.KEYS),
+             "-d", str(self.SIZE), "-P", "8", "-c", "4", "-n", "100000000", "-q"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def check(self, writers):
+        r = self.server.redis()
+        for w in writers:
+            for key in set(w.sure) | set(w.maybe):
+                possible = [w.sure.get(key)] + ([w.maybe[key]] if key in w.maybe else [])
+                if isinstance(w, Hashes):
+                    now = r.hgetall(key) or None
+                else:
+                    now = r.get(key)
+                self.assertIn(now, possible, "round %d: %s" % (self.round, key))
+                w.sure[key] = now
+                w.maybe.pop(key, None)
+            if isinstance(w, Calls):
+                for key in {k[:-1] for k in w.sure}:
+                    self.assertEqual(w.sure[key + "a"], w.sure[key + "b"], "half of a transaction")
+        keys = random.Random(self.round).sample(range(self.KEYS), 300)
+        found = [v for v in r.mget(["key:%012d" % k for k in keys]) if v is not None]
+        self.assertEqual({len(v) for v in found} - {self.SIZE}, set())
+        self.assertLessEqual(len(set(found)), 1)
+        r.close()
+
+    def test_nothing_acknowledged_is_lost_and_nothing_is_torn(self):
+        self.server = Server(args=["--memory=128mb", "--durability=always"])
+        self.errors = []
+        known = {}
+        rng = random.Random()
+        freed = spilled = acknowledged = from_checkpoint = 0
+        try:
+            for self.round in range(ROUNDS):
+                print("round", self.round, time.strftime("%X"), flush=True)
+                self.stop = threading.Event()
+                writers = [kind(self, n) for n, kind in
+                           enumerate([Strings, Strings, Hashes, Hashes, Objects, Calls])]
+                for w in writers:
+                    if w.number in known:
+                        w.sure = known[w.number].sure
+                        w.acknowledged = known[w.number].acknowledged + 1
+                        w.rng = known[w.number].rng
+                    known[w.number] = w
+                filler = self.fill()
+                for w in writers:
+                    w.start()
+                time.sleep(0.5 + rng.random() * 2)
+                r = self.server.redis()
+                spilled += r.info("stats")["spilled_values"]
+                freed += r.info("persistence")["log_segments_freed"]
+                r.close()
+                self.stop.set()
+                self.server.kill()
+                filler.kill()
+                filler.wait()
+                for w in writers:
+                    w.join()
+                self.assertEqual(self.errors, [])
+                self.server.start()
+                r = self.server.redis()
+                from_checkpoint += r.info("persistence")["recovered_from_checkpoint"] > 0
+                r.close()
+                self.check(writers)
+            acknowledged = sum(w.acknowledged for w in known.values())
+            self.assertGreater(acknowledged, 100 * ROUNDS)
+            self.assertGreater(spilled, 0)
+            self.assertGreater(freed, 0)
+            self.assertGreater(from_checkpoint, 0)
+            print("%d rounds, %d acknowledged writes, %d values left memory, %d segments freed, %d starts from a "
+                  "checkpoint" % (ROUNDS, acknowledged, spilled, freed, from_checkpoint))
+            self.assertEqual(self.server.stop(), 0)
+            self.server.start()
+            self.check(list(known.values()))
+        finally:
+            self.server.remove()
+
+
+if __name__ == "__main__":
+    unittest.main()
