@@ -293,7 +293,8 @@ awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector
 awaitable<Status> Faults::fetch_all(const Keys& keys) {
   constexpr size_t kAtOnce = 64;
   if (keys.size() == 1) {
-    co_return co_await fetch(keys[0].first, std::string(keys[0].second));
+    std::string key(keys[0].second);
+    co_return co_await fetch(keys[0].first, std::move(key));
   }
   auto executor = co_await asio::this_coro::executor;
   Status first;

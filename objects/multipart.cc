@@ -190,7 +190,8 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
     if (i > 0 && parts[i].number <= parts[i - 1].number) {
       co_return absl::InvalidArgumentError("InvalidPartOrder");
     }
-    auto part = co_await open(store, store.system(), part_key(id, parts[i].number), std::nullopt);
+    const std::string name = part_key(id, parts[i].number);
+    auto part = co_await open(store, store.system(), name, std::nullopt);
     if (!part.ok()) {
       co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
     }

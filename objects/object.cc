@@ -91,6 +91,12 @@ StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
 }
 
 awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view key,
+                                 const std::optional<Range>& range) {
+  const Conditions none;
+  co_return co_await open(store, ns, key, range, none, nullptr);
+}
+
+awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view key,
                                  const std::optional<Range>& range, const Conditions& conditions,
                                  Verdict* verdict) {
   const NamespacePtr held = ns.shared_from_this();
@@ -100,7 +106,8 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
     if (tries == kTries) hold.emplace(store.memory());
     auto opened = try_open(store, ns, key, range, conditions, verdict);
     if (!opened.ok() || !opened->cold) co_return opened;
-    Status fetched = co_await store.faults().fetch(held, std::string(key));
+    std::string name(key);
+    Status fetched = co_await store.faults().fetch(held, std::move(name));
     if (!fetched.ok()) co_return fetched;
   }
 }

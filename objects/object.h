@@ -69,9 +69,13 @@ StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key);
 StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
                           const std::optional<Range>& range, const Conditions& conditions = {},
                           Verdict* verdict = nullptr);
+// No default arguments, and callers name the conditions: GCC 12 moves a temporary that lives across
+// a co_await without its move constructor, and then frees what it never owned.
 awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view key,
-                                 const std::optional<Range>& range,
-                                 const Conditions& conditions = {}, Verdict* verdict = nullptr);
+                                 const std::optional<Range>& range, const Conditions& conditions,
+                                 Verdict* verdict);
+awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view key,
+                                 const std::optional<Range>& range);
 
 // A value being written: small ones stay in memory, larger ones go to extents as they come.
 class Upload {

@@ -9,7 +9,11 @@ import threading
 import time
 import unittest
 
-from harness import PASSWORD, Server
+import boto3  # noqa: F401  here and not in the threads, whose imports would wait for each other
+import grpc  # noqa: F401
+import redis  # noqa: F401
+
+from harness import PASSWORD, Grpc, Server
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
 
@@ -150,12 +154,12 @@ class Kill(unittest.TestCase):
     def test_nothing_acknowledged_is_lost_and_nothing_is_torn(self):
         self.server = Server(args=["--memory=128mb", "--durability=always"])
         self.errors = []
+        Grpc.protos()
         known = {}
         rng = random.Random()
         freed = spilled = acknowledged = from_checkpoint = 0
         try:
             for self.round in range(ROUNDS):
-                print("round", self.round, time.strftime("%X"), flush=True)
                 self.stop = threading.Event()
                 writers = [kind(self, n) for n, kind in
                            enumerate([Strings, Strings, Hashes, Hashes, Objects, Calls])]

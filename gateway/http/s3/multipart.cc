@@ -112,8 +112,8 @@ awaitable<Error> upload_part_copy(Call& c) {
     }
   }
   objects::Verdict verdict = objects::Verdict::kGo;
-  auto opened = co_await objects::open(c.store, *source, key, range,
-                                       conditions_of(c.request, "x-amz-copy-source-"), &verdict);
+  const objects::Conditions conditions = conditions_of(c.request, "x-amz-copy-source-");
+  auto opened = co_await objects::open(c.store, *source, key, range, conditions, &verdict);
   if (!opened.ok()) co_return error_of(opened.status());
   if (verdict != objects::Verdict::kGo) co_return Error{"PreconditionFailed", ""};
   // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's

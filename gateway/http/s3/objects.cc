@@ -228,8 +228,8 @@ awaitable<Error> get_object(Call& c) {
     }
   }
   objects::Verdict verdict = objects::Verdict::kGo;
-  auto opened =
-      co_await objects::open(c.store, *c.bucket, c.key, range, conditions_of(c.request), &verdict);
+  const objects::Conditions conditions = conditions_of(c.request);
+  auto opened = co_await objects::open(c.store, *c.bucket, c.key, range, conditions, &verdict);
   if (!opened.ok()) {
     if (absl::IsOutOfRange(opened.status())) {
       auto info = objects::stat(c.store, *c.bucket, c.key);
@@ -314,8 +314,8 @@ awaitable<Error> copy_object(Call& c) {
         "or encryption attributes."};
   }
   objects::Verdict verdict = objects::Verdict::kGo;
-  auto opened = co_await objects::open(c.store, *source, key, std::nullopt,
-                                       conditions_of(c.request, "x-amz-copy-source-"), &verdict);
+  const objects::Conditions of_source = conditions_of(c.request, "x-amz-copy-source-");
+  auto opened = co_await objects::open(c.store, *source, key, std::nullopt, of_source, &verdict);
   if (!opened.ok()) co_return error_of(opened.status());
   if (verdict != objects::Verdict::kGo) co_return Error{"PreconditionFailed", ""};
   ObjectMeta meta = opened->info.meta;
