@@ -192,6 +192,12 @@ bool Checkpointer::wanted() const {
   constexpr uint64_t kSegmentsMin = 4;
   const Log& log = store_.log();
   if (!log.status().ok() || log.full()) return false;
+  // What the newest began with was cleaned away: it no longer counts.
+  const auto sealed = log.oldest_sealed();
+  const SegmentId oldest = sealed ? sealed->first : log.open_segment();
+  if (begin_.valid() && oldest.valid() && oldest.value() * log.segment_bytes() > begin_.value()) {
+    return true;
+  }
   const uint64_t grown = log.tail().value() - std::min(log.tail().value(), begin_.value());
   const uint64_t segments = std::max<uint64_t>(kSegmentsMin, log.sealed_segments() / 2);
   return grown >= segments * log.segment_bytes();

@@ -107,7 +107,7 @@ class Process(unittest.TestCase):
             r.config_set("appendfsync", "always")
             for i in range(50):
                 r.set("k%d" % i, "v" * 100)
-            self.assertEqual(server.stop(), 0)
+            server.kill()  # a clean shutdown would leave a checkpoint, which tells all of this too
             path = os.path.join(d, "data", "segment-0000000000000000")
             with open(path, "r+b") as f:
                 f.seek(4096 * 10 + 100)
