@@ -275,6 +275,7 @@ awaitable<Status> Checkpointer::write() {
     footer.chunks = file.offsets.size();
     footer.index_offset = file.at;
     footer.items = file.items;
+    footer.hash_seed = store_.hash_seed_;
     file.buffer = AlignedBuffer(std::max(bytes, kBlockBytes));
     std::memset(file.buffer.data(), 0, file.buffer.size());
     std::memcpy(file.buffer.data(), file.offsets.data(), used);

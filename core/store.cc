@@ -116,10 +116,14 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
                         : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
       stripes_(std::make_unique<std::array<Stripe, kStripes>>()) {
   hash_seed_ = random();
+  make_databases();
+}
+
+void Store::make_databases() {
   for (uint32_t i = 0; i < kDatabases; i++) {
-    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), 0, random());
+    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), 0, hash_seed_);
   }
-  system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", 0, random());
+  system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", 0, hash_seed_);
   system_->ordered = true;
 }
 
@@ -139,17 +143,32 @@ uint64_t Store::random() {  // splitmix64
 
 Executor Store::any_executor() { return executors_[next_executor_++ % executors_.size()]; }
 
-awaitable<Status> Store::open() {
+awaitable<Status> Store::begin() {
   uint64_t id = random();
   auto super = co_await begin_epoch(volume_, id == 0 ? 1 : id, options_.segment_bytes);
   if (!super.ok()) co_return super.status();
   store_id_ = super->store;
   epoch_ = super->epoch;
+  segment_bytes_ = super->segment_bytes;
+  auto checkpoint = co_await find_checkpoint(volume_, store_id_, old_checkpoints_);
+  if (!checkpoint.ok()) co_return checkpoint.status();
+  checkpoint_ = std::move(*checkpoint);
+  if (checkpoint_) {
+    hash_seed_ = checkpoint_->footer.hash_seed;
+    make_databases();
+  }
+  co_return absl::OkStatus();
+}
 
+awaitable<Status> Store::open() {
+  if (segment_bytes_ == 0) {
+    Status begun = co_await begin();
+    if (!begun.ok()) co_return begun;
+  }
   begin_recovery();
   RecoveryOptions recover;
   recover.store = store_id_;
-  recover.segment_bytes = super->segment_bytes;
+  recover.segment_bytes = segment_bytes_;
   recover.executors = executors_;
   recover.repair = options_.repair;
   recover.apply = [this](const RecordView& r, Lsn lsn) { apply(r, lsn); };
@@ -163,33 +182,31 @@ awaitable<Status> Store::open() {
   };
   recovery_->note_time = recover.note_time;
   recover.progress = &progress_;
-  usage_.start(super->segment_bytes);
-  std::vector<FileId> old_checkpoints;
-  auto checkpoint = co_await find_checkpoint(volume_, store_id_, old_checkpoints);
-  if (!checkpoint.ok()) co_return checkpoint.status();
+  usage_.start(segment_bytes_);
+  std::vector<FileId> old_checkpoints = std::move(old_checkpoints_);
   auto again = [&] {  // without the checkpoint
     begin_recovery();
     recovery_->note_time = recover.note_time;
     recovered_items_ = 0;
     recover.from = Lsn();
   };
-  if (*checkpoint) {
-    recover.from = Lsn((*checkpoint)->footer.begin);
+  if (checkpoint_) {
+    recover.from = Lsn(checkpoint_->footer.begin);
     recover.load_base = [&]() -> awaitable<Status> {
-      Status loaded = co_await load_checkpoint(**checkpoint);
+      Status loaded = co_await load_checkpoint(*checkpoint_);
       if (!loaded.ok()) again();
       co_return loaded;
     };
   }
   auto log = co_await recover_log(volume_, recover);
-  if (log.ok() && log->on_base && log->end < Lsn((*checkpoint)->footer.end) &&
+  if (log.ok() && log->on_base && log->end < Lsn(checkpoint_->footer.end) &&
       !planted(Bug::kCheckpointTrustsTail)) {
     again();
     log = co_await recover_log(volume_, recover);
   }
   if (!log.ok()) co_return log.status();
   uint64_t next_checkpoint = 0;
-  if (*checkpoint) old_checkpoints.push_back((*checkpoint)->file);
+  if (checkpoint_) old_checkpoints.push_back(checkpoint_->file);
   for (FileId id : old_checkpoints) next_checkpoint = std::max(next_checkpoint, id.number + 1);
   checkpointer_.start(next_checkpoint, log->on_base ? recover.from : Lsn(),
                       std::move(old_checkpoints));
@@ -213,9 +230,9 @@ awaitable<Status> Store::open() {
     Status synced = co_await volume_.sync_directory();
     if (!synced.ok()) co_return synced;
   }
-  LogStart start{store_id_, epoch_, super->segment_bytes, log->next_segment, log->end, {}};
+  LogStart start{store_id_, epoch_, segment_bytes_, log->next_segment, log->end, {}};
   for (auto& [first, end] : log->proven) {
-    start.sealed.emplace_back(SegmentId(first.value() / super->segment_bytes), end);
+    start.sealed.emplace_back(SegmentId(first.value() / segment_bytes_), end);
   }
   started = co_await log_.start(start);
   if (!started.ok()) co_return started;
@@ -229,11 +246,12 @@ awaitable<Status> Store::open() {
   co_return absl::OkStatus();
 }
 
-NamespacePtr Store::namespace_for_recovery(NamespaceId id) {
+Namespace* Store::namespace_for_recovery(NamespaceId id) {
+  if (id.value() < kDatabases) return databases_[id.value()].get();  // without a lock
   MutexLock lock(recovery_->mutex);
   auto& ns = recovery_->namespaces[id.value()];
-  if (ns == nullptr) ns = std::make_shared<Namespace>(id, "", 0, random());
-  return ns;
+  if (ns == nullptr) ns = std::make_shared<Namespace>(id, "", 0, hash_seed_);
+  return ns.get();
 }
 
 void Store::apply(const RecordView& r, Lsn lsn) {
@@ -244,7 +262,7 @@ void Store::apply(const RecordView& r, Lsn lsn) {
   };
   switch (r.type) {
     case RecordType::kNamespaceCreate: {
-      NamespacePtr ns = namespace_for_recovery(r.ns);
+      Namespace* ns = namespace_for_recovery(r.ns);
       MutexLock lock(recovery_->mutex);
       ns->name = std::string(r.key);
       ns->created = std::max(ns->created, lsn);
@@ -270,7 +288,7 @@ void Store::apply(const RecordView& r, Lsn lsn) {
       return;  // of a later version's making; the format version guards against those
   }
   if (r.has_origin()) recovery_->note_time(r.version, r.wall_ms);
-  NamespacePtr ns = namespace_for_recovery(r.ns);
+  Namespace* ns = namespace_for_recovery(r.ns);
   KeyHash hash = ns->hash(r.key);
   StripeLocks lock(*this, hash);
   auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
@@ -292,7 +310,9 @@ void Store::apply(const RecordView& r, Lsn lsn) {
     }
     return;
   }
-  if (auto grave = graves.newest.find(std::pair(r.ns.value(), std::string(r.key)));
+  if (auto grave = graves.newest.empty()
+                       ? graves.newest.end()
+                       : graves.newest.find(std::pair(r.ns.value(), std::string(r.key)));
       grave != graves.newest.end() && grave->second > lsn && !planted(Bug::kTombstoneForgotten)) {
     return;
   }
@@ -513,7 +533,7 @@ Status Store::apply_item(const CheckpointItem& item) {
     apply(name, item.lsn);
     return absl::OkStatus();
   }
-  NamespacePtr ns = namespace_for_recovery(r.ns);
+  Namespace* ns = namespace_for_recovery(r.ns);
   const KeyHash hash = ns->hash(r.key);
   StripeLocks lock(*this, hash);
   if (item.kind == ItemKind::kPart) {
@@ -694,7 +714,7 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   if (by_name_.contains(name)) return absl::AlreadyExistsError("the bucket exists");
   const int64_t now = clock_.now_ms();
   NamespaceId id(next_namespace_++);
-  auto ns = std::make_shared<Namespace>(id, std::string(name), now, random());
+  auto ns = std::make_shared<Namespace>(id, std::string(name), now, hash_seed_);
   ns->ordered = true;
   ns->created = log_.append(name_record(*ns));
   usage_.add(ns->created, name_record(*ns).size());

@@ -72,12 +72,13 @@ using NameOrder = absl::btree_set<Entry*, EntryOrder>;
 
 class Namespace : public std::enable_shared_from_this<Namespace> {
  public:
+  // `hash_seed`: of the store; every namespace has its own from it.
   Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed)
       : id(id),
-        hash_seed(hash_seed),
+        hash_seed((hash_seed ^ id.value()) * 0x9e3779b97f4a7c15ULL),
         name(std::move(name)),
         created_ms(created_ms),
-        index(std::make_unique<Index>(hash_seed, this)) {}
+        index(std::make_unique<Index>(this->hash_seed, this)) {}
 
   const NamespaceId id;
   const uint64_t hash_seed;
@@ -191,6 +192,9 @@ class Store {
         StoreOptions options);
   ~Store();
 
+  // What takes no time: whose store it is, and where its index is to be read. Before open(), if
+  // anybody asks anything meanwhile.
+  awaitable<Status> begin();
   awaitable<Status> open();
   awaitable<Status> close();  // syncs all
   void drop_waiters();        // destroys who still waits for the store; for an owner that goes away
@@ -339,6 +343,7 @@ class Store {
   void forget_charges(Collection& c, Lsn before) const;
   Status replay(Namespace& ns, std::string_view key, Entry* entry,
                 std::vector<PendingOperation>& operations);
+  void make_databases();
   awaitable<Status> load();
   awaitable<void> run_ticker();
   StatusOr<Lsn> flush(NamespaceId id, std::span<Namespace* const> spaces, const StripeLocks* held,
@@ -347,7 +352,7 @@ class Store {
   Retired retire(Namespace& ns, bool order_locked);
   awaitable<void> destroy(Retired retired, Lsn lsn);
   void destroy_later(Retired retired, Lsn lsn);
-  NamespacePtr namespace_for_recovery(NamespaceId id);
+  Namespace* namespace_for_recovery(NamespaceId id);
   // The index and all that follows it; the caller owns `old` after.
   void link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry, bool order_locked);
   // An entry that was linked until `lsn` said otherwise.
@@ -390,6 +395,9 @@ class Store {
   uint64_t recovered_records_ = 0, recovered_items_ = 0;
   std::atomic<bool> loading_{true};
   RecoveryOptions::Progress progress_;
+  uint64_t segment_bytes_ = 0;  // 0: begin() was not called
+  std::optional<FoundCheckpoint> checkpoint_;
+  std::vector<FileId> old_checkpoints_;
   std::vector<std::pair<Lsn, Lsn>> recovered_;
   std::atomic<uint64_t> random_state_;
   std::atomic<size_t> next_executor_{0};

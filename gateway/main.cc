@@ -92,6 +92,7 @@ int serve(const Options& options) {
   store_options.repair = options.repair;
   Store store(**volume, clock, pool, loops.executors(), store_options);
   store.memory().set_policy(options.policy);
+  die_unless(run_to_end(loops, store.begin()));
   // The Redis door.
   const auto resp_endpoint = endpoint_or_die("--resp", options.resp);
   kv::Server server(store, users);
