@@ -210,7 +210,9 @@ class World {
   // What lies in a proven range happened; the rest never did.
   void settle(const std::vector<std::pair<Lsn, Lsn>>& proven) {
     auto happened = [&](Lsn lsn) {
-      if (!proven.empty() && lsn < proven.front().first) return true;  // cleaned since
+      // Cleaned since; all of it, if everything was deleted.
+      if (proven.empty()) return lsn <= durable_floor_;
+      if (lsn < proven.front().first) return true;
       return std::any_of(proven.begin(), proven.end(),
                          [&](auto& range) { return range.first <= lsn && lsn < range.second; });
     };
@@ -324,7 +326,10 @@ class World {
       if (!store_->log().status().ok()) co_return;
       bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
       if (expired && !got.has_value()) continue;
-      if (!got.has_value()) fail(seed_, cat("key ", key.first, "/", key.second, " is lost, version ", value.version.value(), " expiring ", value.expire_ms, ", now ", store_->now_ms(), " fields ", value.fields.size()));
+      if (!got.has_value())
+        fail(seed_, cat("key ", key.first, "/", key.second, " is lost, version ",
+                        value.version.value(), " expiring ", value.expire_ms, ", now ",
+                        store_->now_ms(), " fields ", value.fields.size()));
       if (*got != value && !expired) {
         fail(seed_, cat("key ", key.first, "/", key.second,
                         " has another value: ", got->bytes.substr(0, got->bytes.find(':')), " of ",
