@@ -101,6 +101,17 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
 };
 using NamespacePtr = std::shared_ptr<Namespace>;
 
+// The record that names a bucket; it views into `ns`.
+inline RecordView name_record(const Namespace& ns) {
+  return {RecordType::kNamespaceCreate,
+          0,
+          ns.id,
+          0,
+          ns.name,
+          {},
+          {reinterpret_cast<const char*>(&ns.created_ms), 8}};
+}
+
 // A mutex in four bytes: 4,096 of them guard the stripes. Critical sections are memory work only.
 class ABSL_LOCKABLE StripeMutex {
  public:

@@ -1,0 +1,444 @@
+// How a store opens: its index from a checkpoint and the log, and what is derived from it.
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <mutex>
+
+#include "core/plant.h"
+#include "core/recovery.h"
+#include "core/recovery_state.h"
+#include "core/store.h"
+#include "core/superblock.h"
+#include "core/text.h"
+
+namespace cairn {
+
+awaitable<Status> Store::begin() {
+  uint64_t id = random();
+  auto super = co_await begin_epoch(volume_, id == 0 ? 1 : id, options_.segment_bytes);
+  if (!super.ok()) co_return super.status();
+  store_id_ = super->store;
+  epoch_ = super->epoch;
+  segment_bytes_ = super->segment_bytes;
+  auto checkpoint = co_await find_checkpoint(volume_, store_id_, old_checkpoints_);
+  if (!checkpoint.ok()) co_return checkpoint.status();
+  checkpoint_ = std::move(*checkpoint);
+  if (checkpoint_) {
+    hash_seed_ = checkpoint_->footer.hash_seed;
+    make_databases();
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Store::open() {
+  if (segment_bytes_ == 0) {
+    Status begun = co_await begin();
+    if (!begun.ok()) co_return begun;
+  }
+  begin_recovery();
+  RecoveryOptions recover;
+  recover.store = store_id_;
+  recover.segment_bytes = segment_bytes_;
+  recover.executors = executors_;
+  recover.repair = options_.repair;
+  recover.apply = [this](const RecordView& r, Lsn lsn) { apply(r, lsn); };
+  std::vector<std::pair<uint64_t, int64_t>> times;
+  Mutex times_mutex;
+  recover.note_time = [&](Lsn lsn, int64_t ms) {
+    MutexLock lock(times_mutex);
+    if (times.empty() || times.back().second / 1000 != ms / 1000) {
+      times.emplace_back(lsn.value(), ms);
+    }
+  };
+  recovery_->note_time = recover.note_time;
+  recover.progress = &progress_;
+  usage_.start(segment_bytes_);
+  std::vector<FileId> old_checkpoints = std::move(old_checkpoints_);
+  auto again = [&] {  // without the checkpoint
+    begin_recovery();
+    recovery_->note_time = recover.note_time;
+    recovered_items_ = 0;
+    recover.from = Lsn();
+  };
+  if (checkpoint_) {
+    recover.from = Lsn(checkpoint_->footer.begin);
+    recover.load_base = [&]() -> awaitable<Status> {
+      Status loaded = co_await load_checkpoint(*checkpoint_);
+      if (!loaded.ok()) again();
+      co_return loaded;
+    };
+  }
+  auto log = co_await recover_log(volume_, recover);
+  if (log.ok() && log->on_base && log->end < Lsn(checkpoint_->footer.end) &&
+      !planted(Bug::kCheckpointTrustsTail)) {
+    again();
+    log = co_await recover_log(volume_, recover);
+  }
+  if (!log.ok()) co_return log.status();
+  uint64_t next_checkpoint = 0;
+  if (checkpoint_) old_checkpoints.push_back(checkpoint_->file);
+  for (FileId id : old_checkpoints) next_checkpoint = std::max(next_checkpoint, id.number + 1);
+  checkpointer_.start(next_checkpoint, log->on_base ? recover.from : Lsn(),
+                      std::move(old_checkpoints));
+  if (!log->proven.empty()) recovery_->first = log->proven.front().first;
+  recovered_records_ = log->records;
+  recovered_ = log->proven;
+  std::sort(times.begin(), times.end());
+  for (auto& [lsn, ms] : times) log_.note_time(Lsn(lsn), ms);
+
+  Status loaded = co_await load();
+  recovery_.reset();
+  if (!loaded.ok()) co_return loaded;
+  Status started = co_await extents_.start(store_id_, options_.extent_file_bytes);
+  if (!started.ok()) co_return started;
+  // Before a new segment is made: on a full volume these make the room for it.
+  for (SegmentId s : log->unused) {
+    Status removed = co_await volume_.remove({FileKind::kSegment, s.value()});
+    if (!removed.ok()) co_return removed;
+  }
+  if (!log->unused.empty()) {
+    Status synced = co_await volume_.sync_directory();
+    if (!synced.ok()) co_return synced;
+  }
+  LogStart start{store_id_, epoch_, segment_bytes_, log->next_segment, log->end, {}};
+  for (auto& [first, end] : log->proven) {
+    start.sealed.emplace_back(SegmentId(first.value() / segment_bytes_), end);
+  }
+  started = co_await log_.start(start);
+  if (!started.ok()) co_return started;
+  last_sync_ms_ = clock_.now_ms();
+  loading_.store(false, std::memory_order_release);
+  background_ += 4;
+  asio::co_spawn(executors_.front(), run_ticker(), asio::detached);
+  asio::co_spawn(executors_.back(), cleaner_.run(), asio::detached);
+  asio::co_spawn(executors_.back(), checkpointer_.run(), asio::detached);
+  asio::co_spawn(executors_.back(), memory_.run(), asio::detached);
+  co_return absl::OkStatus();
+}
+
+Namespace* Store::namespace_for_recovery(NamespaceId id) {
+  if (id.value() < kDatabases) return databases_[id.value()].get();  // without a lock
+  MutexLock lock(recovery_->mutex);
+  auto& ns = recovery_->namespaces[id.value()];
+  if (ns == nullptr) ns = std::make_shared<Namespace>(id, "", 0, hash_seed_);
+  return ns.get();
+}
+
+void Store::apply(const RecordView& r, Lsn lsn) {
+  auto newest = [&](absl::flat_hash_map<uint32_t, Lsn>& map) {
+    MutexLock lock(recovery_->mutex);
+    Lsn& at = map[r.ns.value()];
+    at = std::max(at, lsn);
+  };
+  switch (r.type) {
+    case RecordType::kNamespaceCreate: {
+      Namespace* ns = namespace_for_recovery(r.ns);
+      MutexLock lock(recovery_->mutex);
+      ns->name = std::string(r.key);
+      ns->created = std::max(ns->created, lsn);
+      if (r.value.size() == 8) std::memcpy(&ns->created_ms, r.value.data(), 8);
+      recovery_->named[r.ns.value()] = true;
+      return;
+    }
+    case RecordType::kNamespaceDrop:
+      return newest(recovery_->dropped);
+    case RecordType::kNamespaceFlush:
+      if (r.ns.valid()) return newest(recovery_->flushed);
+      for (uint32_t i = 0; i < kDatabases; i++) {
+        MutexLock lock(recovery_->mutex);
+        Lsn& at = recovery_->flushed[i];
+        at = std::max(at, lsn);
+      }
+      return;
+    case RecordType::kPut:
+    case RecordType::kDelete:
+    case RecordType::kOperation:
+      break;
+    default:
+      return;  // of a later version's making; the format version guards against those
+  }
+  if (r.has_origin()) recovery_->note_time(r.version, r.wall_ms);
+  Namespace* ns = namespace_for_recovery(r.ns);
+  KeyHash hash = ns->hash(r.key);
+  StripeLocks lock(*this, hash);
+  auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
+  std::lock_guard grave_lock(graves.mutex);
+  if (r.type == RecordType::kOperation) {
+    graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
+        {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
+         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
+    return;
+  }
+  Entry* old = ns->index->find(r.key, hash);
+  if (old != nullptr && old->lsn > lsn) return;
+  if (r.type == RecordType::kDelete) {
+    Lsn& at = graves.newest[{r.ns.value(), std::string(r.key)}];
+    at = std::max(at, lsn);
+    if (old != nullptr) {
+      ns->index->remove(old, hash);
+      Entry::destroy(old);
+    }
+    return;
+  }
+  if (auto grave = graves.newest.empty()
+                       ? graves.newest.end()
+                       : graves.newest.find(std::pair(r.ns.value(), std::string(r.key)));
+      grave != graves.newest.end() && grave->second > lsn && !planted(Bug::kTombstoneForgotten)) {
+    return;
+  }
+  if (old != nullptr && old->assign(r, lsn)) return;
+  const uint64_t limit = memory_bytes_, before = old == nullptr ? 0 : old->bytes();
+  Entry* entry = nullptr;
+  if (r.flags >> 4 != 0) {
+    auto c = make_collection(r.flags, r.value);
+    if (c == nullptr) {
+      MutexLock damaged(recovery_->mutex);
+      recovery_->damage = absl::DataLossError("a collection cannot be read");
+      return;
+    }
+    entry = Entry::make(r, lsn, std::move(c));
+    entry->collection()->version_ = r.has_origin() ? r.version : lsn;
+    begin_charges(entry, lsn, r.size(), r.value.size());
+  } else if (limit != 0 && !r.is_blob() &&
+             recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2) {
+    entry = Entry::make_cold(r, lsn);
+  } else {
+    entry = Entry::make(r, lsn);
+  }
+  recovery_->entry_bytes.fetch_add(entry->bytes() - before, std::memory_order_relaxed);
+  if (old == nullptr) {
+    ns->index->insert(entry, hash);
+  } else {
+    ns->index->replace(old, entry, hash);
+    Entry::destroy(old);
+  }
+}
+
+awaitable<Status> Store::replay_operations() {
+  if (!recovery_->damage.ok()) co_return recovery_->damage;
+  for (auto& graves : recovery_->tombstones) {
+    for (auto& [name, operations] : graves.operations) {
+      const auto& [number, key] = name;
+      if (recovery_->dropped.contains(number)) continue;
+      Namespace& ns = *namespace_for_recovery(NamespaceId(number));
+      const KeyHash hash = ns.hash(key);
+      Lsn floor = recovery_->flushed[number];
+      Entry* e = ns.index->find(key, hash);
+      // Also one that a checkpoint left on disk and that is gone there: it was written again in
+      // parts since, which are among the operations.
+      if (e != nullptr && (e->lsn < floor || (e->is_cold() && e->lsn < recovery_->first))) {
+        ns.index->remove(e, hash);
+        Entry::destroy(e);
+        e = nullptr;
+      }
+      if (e != nullptr) floor = std::max(floor, e->lsn);
+      if (auto grave = graves.newest.find(name); grave != graves.newest.end()) {
+        floor = std::max(floor, grave->second);
+      }
+      std::erase_if(operations, [&](auto& o) { return o.lsn <= floor; });
+      if (operations.empty()) continue;
+      if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
+        auto record = co_await faults_.read_record(e->lsn, e->record_bytes());
+        auto hot = faults_.warm(e, ns.id, record);
+        if (!hot.ok()) co_return hot.status();
+        ns.index->replace(e, *hot, hash);
+        Entry::destroy(e);
+        e = *hot;
+      }
+      Status replayed = replay(ns, key, e, operations);
+      if (!replayed.ok()) co_return replayed;
+    }
+    graves.operations.clear();
+  }
+  co_return absl::OkStatus();
+}
+
+// After all records are applied: forget what was dropped, and build what is derived.
+awaitable<Status> Store::load() {
+  const int64_t now = clock_.now_ms();
+  Status replayed = co_await replay_operations();
+  if (!replayed.ok()) co_return replayed;
+  uint32_t next = kFirstBucket;
+  for (auto& entry : recovery_->namespaces) {
+    const uint32_t number = entry.first;
+    const NamespacePtr ns = entry.second;
+    next = std::max(next, number + 1);
+    if (recovery_->dropped.contains(number)) continue;
+    if (ns->is_bucket()) {
+      if (!recovery_->named[number]) {
+        co_return absl::DataLossError(cat("namespace ", number, " has keys but no name"));
+      }
+      ns->ordered = true;
+      MutexLock lock(names_mutex_);
+      by_name_[ns->name] = ns;
+      usage_.add(ns->created, name_record(*ns).size());
+    }
+    {
+      MutexLock lock(names_mutex_);
+      by_id_[number] = ns;
+    }
+    const Lsn flushed = recovery_->flushed[number];
+    std::atomic<size_t> next_stripe{0};
+    Mutex mutex;
+    Status status;
+    auto work = [&]() -> awaitable<void> {
+      constexpr size_t kStep = 64;
+      auto executor = co_await asio::this_coro::executor;
+      for (size_t s; (s = next_stripe.fetch_add(kStep)) < kStripes;) {
+        for (size_t i = s; i < s + kStep; i++) {
+          Status loaded = load_stripe(*ns, i, flushed, now);
+          if (loaded.ok()) continue;
+          MutexLock lock(mutex);
+          status = loaded;
+        }
+        co_await asio::post(executor, asio::use_awaitable);
+      }
+    };
+    if (ns->size() > 0) {
+      std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
+      for (const Executor& e : executors_) jobs.emplace_back(e, work);
+      co_await run_all(std::move(jobs));
+    }
+    if (!status.ok()) co_return status;
+  }
+  MutexLock lock(names_mutex_);
+  next_namespace_ = next;
+  co_return absl::OkStatus();
+}
+
+Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
+  Stripe& stripe = (*stripes_)[s];
+  std::vector<std::pair<Entry*, KeyHash>> gone;
+  Status damage;
+  uint64_t cold = 0, collections = 0;
+  int64_t bytes = 0;
+  ns.index->for_each(s, [&](Entry* e) {
+    if ((e->lsn < flushed && !planted(Bug::kFlushForgotten)) || e->expired(now)) {
+      gone.emplace_back(e, ns.hash(e->key()));
+      return;
+    }
+    bytes += static_cast<int64_t>(e->bytes());
+    if (Collection* c = e->collection()) forget_charges(*c, recovery_->first);
+    count(e, 1);
+    cold += e->is_cold();
+    collections += !e->is_string();
+    if (e->has_expiry()) note_expiry(ns, stripe, e);
+    if (ns.ordered) {
+      MutexLock lock(ns.order_mutex);
+      ns.order.insert(e);
+    }
+    if (e->is_blob()) {
+      if (auto blob = BlobRef::decode(e->value())) {
+        extents_.adopt(*blob);
+      } else {
+        damage = absl::DataLossError("a blob reference does not add up");
+      }
+    }
+  });
+  stripe.bytes += bytes;
+  cold_ += cold;
+  collections_ += collections;
+  for (auto& [e, hash] : gone) {
+    ns.index->remove(e, hash);
+    Entry::destroy(e);
+  }
+  return damage;
+}
+
+// ---- checkpoints ----
+
+void Store::begin_recovery() {
+  recovery_ = std::make_unique<RecoveryState>();
+  for (auto& ns : databases_) recovery_->namespaces[ns->id.value()] = ns;
+  recovery_->namespaces[kSystemNamespace.value()] = system_;
+  for (auto& entry : recovery_->namespaces) {
+    for (size_t s = 0; s < kStripes && entry.second->size() > 0; s++) {
+      entry.second->index->take_all(s, Entry::destroy);
+    }
+  }
+}
+
+int Store::loading_percent() const {
+  const uint64_t total = progress_.total.load(), done = progress_.done.load();
+  if (!loading()) return 100;
+  return total == 0 ? 0 : static_cast<int>(std::min<uint64_t>(99, done * 100 / total));
+}
+
+awaitable<Status> Store::load_checkpoint(const FoundCheckpoint& checkpoint) {
+  std::atomic<size_t> next{0};
+  Mutex mutex;
+  Status status;
+  const size_t chunks = checkpoint.footer.chunks;
+  progress_.total += checkpoint.footer.index_offset;
+  auto work = [&]() -> awaitable<void> {
+    for (size_t i; (i = next.fetch_add(1)) < chunks;) {
+      Status applied;
+      Status read = co_await read_chunk(volume_, checkpoint, i, [&](const CheckpointItem& item) {
+        if (applied.ok()) applied = apply_item(item);
+      });
+      progress_.done += checkpoint.offsets[i + 1] - checkpoint.offsets[i];
+      if (read.ok()) read = applied;
+      if (read.ok()) continue;
+      MutexLock lock(mutex);
+      status = read;
+      next = chunks;
+    }
+  };
+  std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
+  for (const Executor& e : executors_) jobs.emplace_back(e, work);
+  co_await run_all(std::move(jobs));
+  recovered_items_ = checkpoint.footer.items;
+  co_return status;
+}
+
+Status Store::apply_item(const CheckpointItem& item) {
+  const RecordView& r = item.record;
+  if (item.kind == ItemKind::kTime) {
+    recovery_->note_time(item.lsn, r.expire_ms);
+    return absl::OkStatus();
+  }
+  if (item.kind == ItemKind::kNamespace) {
+    RecordView name = r;
+    name.type = RecordType::kNamespaceCreate;
+    apply(name, item.lsn);
+    return absl::OkStatus();
+  }
+  Namespace* ns = namespace_for_recovery(r.ns);
+  const KeyHash hash = ns->hash(r.key);
+  StripeLocks lock(*this, hash);
+  if (item.kind == ItemKind::kPart) {
+    auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
+    std::lock_guard grave_lock(graves.mutex);
+    graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
+        {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
+         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
+    return absl::OkStatus();
+  }
+  Entry* entry = nullptr;
+  const uint64_t limit = memory_bytes_;
+  if (item.kind == ItemKind::kCollection) {
+    auto made = make_collection(r.flags, r.value);
+    if (made == nullptr) return absl::DataLossError("a collection cannot be read");
+    entry = Entry::make(r, item.lsn, std::move(made));
+    Collection& c = *entry->collection();
+    c.version_ = r.version;
+    c.oldest_ = item.oldest;
+    c.image_size_ = item.image_size;
+    c.charges_ = {item.charges.begin(), item.charges.end()};
+    for (auto& [at, bytes] : c.charges_) c.charged_ += bytes;
+  } else if (item.kind == ItemKind::kCold) {
+    entry = Entry::make_cold(r, item.lsn);
+    entry->value_size = static_cast<uint32_t>(item.value_size);
+  } else if (limit != 0 && !r.is_blob() &&
+             recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2) {
+    entry = Entry::make_cold(r, item.lsn);
+  } else {
+    entry = Entry::make(r, item.lsn);
+  }
+  recovery_->entry_bytes.fetch_add(entry->bytes(), std::memory_order_relaxed);
+  ns->index->insert(entry, hash);
+  return absl::OkStatus();
+}
+
+}  // namespace cairn
