@@ -110,7 +110,7 @@ StatusOr<Lsn> Store::operate(Namespace& ns, KeyHash hash, Entry* entry, const Re
 void Store::link_collection(Namespace& ns, KeyHash hash, Entry* entry, Entry* other,
                             bool order_locked) {
   Collection* c = entry->collection();
-  std::memcpy(const_cast<char*>(other->value().data()), &c, sizeof(c));
+  std::memcpy(const_cast<char*>(other->value().data()), &c, kPointerBytes);
   other->marks = entry->marks;
   link(ns, hash, entry, other, order_locked);
   entry->detach();
@@ -241,7 +241,7 @@ Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
     entry->lsn = std::max(entry->lsn, o.lsn);
     if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {
       Entry* other = Entry::make(r, o.lsn, nullptr);
-      std::memcpy(const_cast<char*>(other->value().data()), &c, sizeof(c));
+      std::memcpy(const_cast<char*>(other->value().data()), &c, kPointerBytes);
       ns.index->replace(entry, other, hash);
       entry->detach();
       Entry::destroy(entry);

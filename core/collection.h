@@ -59,6 +59,10 @@ class Collection {
   absl::InlinedVector<std::pair<Lsn, uint64_t>, 1> charges_;
 };
 
+// What an entry holds in place of a value.
+inline constexpr size_t kPointerBytes = 8;
+static_assert(sizeof(void*) == kPointerBytes);
+
 // How to make an empty one, by ValueType; null: the program does not know the type. `seed` is a
 // secret for its hash tables.
 using CollectionTypes = std::array<std::unique_ptr<Collection> (*)(uint64_t seed), 16>;

@@ -85,7 +85,7 @@ bool Entry::assign(const RecordView& r, Lsn at) {
 Entry* Entry::make(const RecordView& r, Lsn lsn, std::unique_ptr<Collection> collection) {
   RecordView held = r;
   Collection* pointer = collection.release();
-  held.value = {reinterpret_cast<const char*>(&pointer), sizeof(pointer)};
+  held.value = {reinterpret_cast<const char*>(&pointer), kPointerBytes};
   held.flags &= static_cast<uint8_t>(~kRecordHasOrigin);  // the collection knows its version
   return make(held, lsn, 0);
 }
@@ -101,7 +101,7 @@ Entry* Entry::make_hot(std::unique_ptr<Collection> collection) const {
 
 Collection* Entry::detach() {
   Collection* c = collection();
-  if (c != nullptr) std::memset(const_cast<char*>(value().data()), 0, sizeof(c));
+  if (c != nullptr) std::memset(const_cast<char*>(value().data()), 0, kPointerBytes);
   return c;
 }
 

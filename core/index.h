@@ -78,7 +78,7 @@ struct Entry {
   // The structure that the value is, if it is one and in memory; the entry owns it.
   Collection* collection() const {
     Collection* c = nullptr;
-    if (!is_string() && !is_cold()) std::memcpy(&c, value().data(), sizeof(c));
+    if (!is_string() && !is_cold()) std::memcpy(&c, value().data(), kPointerBytes);
     return c;
   }
   Collection* detach();  // the caller owns it, and destroys the entry
