@@ -154,6 +154,7 @@ class World {
           store->log().room() > kSegmentBytes * 5 / 2 && disk_.capacity_bytes > kSegmentBytes * 8;
       if (on) {
         std::vector<awaitable<void>> clients;
+        clients.reserve(4);
         for (int i = 0; i < 4; i++) {
           clients.push_back(client(last ? 10 : long_ ? 500 + pick(300) : 20 + pick(60)));
         }
