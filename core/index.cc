@@ -303,7 +303,7 @@ void Index::insert(Entry* entry, KeyHash hash) {
   for (;;) {
     Segment* s = p.at(directory_slot(hash, p.depth)).segment();
     if ((s->count + 1u) * 100 <= s->capacity * 92u && s->count + 1u < s->capacity) {
-      place(s, reinterpret_cast<uintptr_t>(entry) | (uint64_t{tag_of(hash)} << 48));
+      place(s, slot_of(entry, hash));
       break;
     }
     grow(p, hash);
@@ -314,7 +314,7 @@ void Index::insert(Entry* entry, KeyHash hash) {
 void Index::replace(Entry* old, Entry* entry, KeyHash hash) {
   uint64_t* slot = find_slot(*part(stripe_of(hash)), old->key(), hash);
   assert(slot != nullptr);
-  *slot = reinterpret_cast<uintptr_t>(entry) | (uint64_t{tag_of(hash)} << 48);
+  *slot = slot_of(entry, hash);
 }
 
 void Index::remove(Entry* entry, KeyHash hash) {

@@ -2,8 +2,8 @@
 // bits of the key's hash. Each part is guarded by the store's lock of that stripe.
 //
 // An entry is one allocation that holds the key, the version and the value; of a cold one the value
-// is in the log alone (core/memory.h). The table holds 8
-// bytes per slot: 48 bits of pointer and 16 bits of hash, in segments that grow by an eighth up to
+// is in the log alone (core/memory.h). The table holds 8 bytes per slot: 48 bits of pointer, whose
+// lowest says that the entry is bare, and 16 bits of hash, in segments that grow by an eighth up to
 // 256 to 512 slots, by stripe, and then split in two: no insert moves more than that.
 //
 // Order: every entry has a place in the order of its hash, which growth does not change. A SCAN
@@ -12,6 +12,7 @@
 // Threads: nothing here locks. Functions on a stripe need that stripe's lock.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cassert>
@@ -30,6 +31,7 @@ namespace cairn {
 inline constexpr unsigned kStripeBits = 12;
 inline constexpr size_t kStripes = size_t{1} << kStripeBits;
 inline constexpr size_t kKeyBytesMax = 65535;
+inline constexpr uint32_t kSpilledBytesMin = 16;  // smaller values stay in memory
 
 // On disk in the high nibble of a record's flags: never renumber.
 enum class ValueType : uint8_t { kString = 0, kHash = 1 };
@@ -51,6 +53,10 @@ struct Entry {
 
   bool has_meta() const { return marks & kHasMeta; }
   bool is_cold() const { return marks & kCold; }  // the value is in the log alone
+  // Nothing of it can leave memory, or too little to be worth a read. Constant for an entry.
+  bool is_bare() const {
+    return is_cold() || is_blob() || (is_string() && value_size < kSpilledBytesMin);
+  }
   // How much the entry was used of late. The first use of a value that came back from disk is the
   // one that it came back for, and does not count.
   uint8_t heat() const { return marks / kHeatUnit; }
@@ -204,9 +210,10 @@ class Index {
   Entry* random(size_t stripe, uint64_t random) const;
   // Goes on from where the last sweep of this stripe ended, over so many slots, at most to its end;
   // fn(Entry*) may not change the table. Growth may make it skip entries or see some twice. True if
-  // the end was reached.
+  // the end was reached. Without `bare` such entries are passed over untouched: where nine in ten
+  // are cold, their cache misses were 45 % of the processor time of a store of reads.
   template <class Fn>
-  bool sweep(size_t stripe, size_t slots, Fn fn) {
+  bool sweep(size_t stripe, size_t slots, bool bare, Fn fn) {
     auto* block = blocks_[stripe / kBlockStripes].load(std::memory_order_acquire);
     if (block == nullptr) return true;
     Part& part = (*block)[stripe % kBlockStripes];
@@ -217,7 +224,9 @@ class Index {
     while (slots > 0) {
       const Segment* s = part.at(i).segment();
       for (; k < s->capacity && slots > 0; k++, slots--) {
-        if (s->slots[k] != 0) fn(pointer(s->slots[k]));
+        const uint64_t ahead = s->slots[std::min<uint32_t>(k + kSweepAhead, s->capacity - 1u)];
+        if (bare || (ahead & kBareBit) == 0) __builtin_prefetch(pointer(ahead));
+        if (s->slots[k] != 0 && (bare || (s->slots[k] & kBareBit) == 0)) fn(pointer(s->slots[k]));
       }
       if (k < s->capacity) break;
       k = 0;
@@ -278,7 +287,15 @@ class Index {
   using PartBlock = std::array<Part, kBlockStripes>;
 
   static constexpr uint64_t kPointerMask = 0xffff'ffff'ffffULL;
-  static Entry* pointer(uint64_t slot) { return reinterpret_cast<Entry*>(slot & kPointerMask); }
+  static constexpr uint64_t kBareBit = 1;
+  static constexpr uint32_t kSweepAhead = 8;
+  static Entry* pointer(uint64_t slot) {
+    return reinterpret_cast<Entry*>(slot & kPointerMask & ~kBareBit);
+  }
+  static uint64_t slot_of(const Entry* entry, KeyHash hash) {
+    return reinterpret_cast<uintptr_t>(entry) | (entry->is_bare() ? kBareBit : 0) |
+           (uint64_t{tag_of(hash)} << 48);
+  }
   static uint16_t tag(uint64_t slot) { return static_cast<uint16_t>(slot >> 48); }
   static uint16_t tag_of(KeyHash hash) { return static_cast<uint16_t>(hash); }
   static uint32_t home(uint16_t tag, uint32_t capacity) { return (uint32_t{tag} * capacity) >> 16; }

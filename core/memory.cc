@@ -30,8 +30,8 @@ constexpr std::pair<EvictionPolicy, std::string_view> kPolicies[] = {
 
 constexpr uint64_t kWholeMin = 128 << 20;  // the process itself takes half of that
 constexpr int64_t kBarrenMs = 1000;        // between rounds that find nothing
+constexpr uint64_t kBarrenPart = 256;      // of the limit: a round that frees less found nothing
 constexpr size_t kSlots = 256;             // under one lock
-constexpr uint32_t kValueBytesMin = 16;    // smaller ones are not worth a read
 constexpr size_t kShedSlots = 64, kShedVictims = 4;
 
 }  // namespace
@@ -64,9 +64,9 @@ uint64_t process_resident_bytes() {
 // ---- out of memory ----
 
 bool MemoryKeeper::may_spill(const Entry* e) const {
-  if (e->is_cold() || e->is_blob()) return false;
+  if (e->is_bare()) return false;
   const Collection* c = e->collection();
-  return c == nullptr ? e->value_size >= kValueBytesMin : c->image_bytes() <= store_.part_bytes();
+  return c == nullptr || c->image_bytes() <= store_.part_bytes();
 }
 
 bool MemoryKeeper::evicts(const Entry* e) const {
@@ -95,7 +95,8 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
   if (policy == EvictionPolicy::kVolatileTtl) {
     if (Entry* next = store_.next_to_expire(ns, stripe)) victims[n++] = {next, true};
   }
-  out.end = ns.index->sweep(stripe, slots, [&](Entry* e) {
+  const bool bare = policy != EvictionPolicy::kNoEviction;
+  out.end = ns.index->sweep(stripe, slots, bare, [&](Entry* e) {
     if (n >= victims_max || (n > 0 && e == victims[0].first)) return;
     const bool evict = evicts(e) && policy != EvictionPolicy::kVolatileTtl &&
                        ns.id != kSystemNamespace && !ns.is_bucket();
@@ -121,6 +122,7 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
       evicted_.fetch_add(1, std::memory_order_relaxed);
     }
   }
+  if (out.undurable) waits_for_log_.store(true, std::memory_order_relaxed);
   return out;
 }
 
@@ -137,17 +139,16 @@ void MemoryKeeper::measure() {
   deficit_bytes_ = std::min(deficit_bytes_, used - std::min(used, least));
   pressed_ = limit != 0 && held > limit - limit / 16 && used > least;
   overrun_ = deficit_bytes_ > 0 && held > limit && !exhausted_;
-  if (pressed_) store_.log().tick(true);  // only what is durable may go
-  if (deficit_bytes_ == 0) {
-    barren_rounds_ = 0;
-    exhausted_ = false;
-  }
+  if (pressed_ && waits_for_log_.exchange(false)) store_.log().tick(true);
+  if (held <= limit || deficit_bytes_ == 0) exhausted_ = false;
+  if (deficit_bytes_ == 0) barren_rounds_ = 0;
 }
 
 awaitable<void> MemoryKeeper::make_room() {
   const int rounds = counts_frequency() ? Entry::kHeatMax + 1 : Entry::kHeatUsed + 1;
   auto executor = co_await asio::this_coro::executor;
   std::vector<NamespacePtr> spaces = store_.spaces();
+  const uint64_t barren = store_.memory_bytes() / kBarrenPart;
   uint64_t freed = 0;
   for (size_t step = 0; freed < deficit_bytes_ && holds_ == 0 && !store_.stopping_; step++) {
     for (auto& ns : spaces) {
@@ -159,7 +160,7 @@ awaitable<void> MemoryKeeper::make_room() {
           swept = sweep(*ns, stripe_, kSlots, kVictimsMax);
         }
         freed += swept.freed_bytes;
-        round_freed_ |= swept.freed_bytes > 0;
+        round_freed_ += swept.freed_bytes;
         round_waits_ |= swept.undurable;
         end = swept.end;
         if (!end) co_await asio::post(executor, asio::use_awaitable);
@@ -168,13 +169,14 @@ awaitable<void> MemoryKeeper::make_room() {
     if (step % 64 == 63) co_await asio::post(executor, asio::use_awaitable);
     if (++stripe_ < kStripes) continue;
     stripe_ = 0;
-    if (round_waits_) store_.log().tick(true);
-    barren_rounds_ = round_freed_ || round_waits_ ? 0 : barren_rounds_ + 1;
-    const bool waits = !round_freed_ && round_waits_;
-    round_freed_ = round_waits_ = false;
+    const bool found = round_freed_ > barren;
+    barren_rounds_ = found || round_waits_ ? 0 : barren_rounds_ + 1;
+    const bool waits = !found && round_waits_;
+    round_freed_ = 0;
+    round_waits_ = false;
     if (barren_rounds_ >= rounds) {
-      exhausted_ = true;
-      co_await store_.clock().sleep_ms(kBarrenMs);
+      exhausted_ = overrun_.load();
+      rests_until_ms_ = store_.now_ms() + kBarrenMs;
       co_return;
     }
     if (waits) co_return;
@@ -185,7 +187,9 @@ awaitable<void> MemoryKeeper::run() {
   while (!store_.stopping_) {
     co_await store_.clock().sleep_ms(Store::kTickMs);
     measure();
-    if (deficit_bytes_ > 0) co_await make_room();
+    if (deficit_bytes_ > 0 && (overrun_ || store_.now_ms() >= rests_until_ms_)) {
+      co_await make_room();
+    }
   }
   store_.background_--;
 }
@@ -370,6 +374,7 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
 Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, const Record& record) {
   const KeyHash hash = ns.hash(key);
   StripeLocks lock(store_, hash);
+  if (store_.memory().pressed()) store_.memory().shed(ns, stripe_of(hash));
   Entry* e = store_.find(ns, key, hash);
   if (e == nullptr || !e->is_cold() || e->lsn != lsn) return absl::OkStatus();
   auto hot = warm(e, ns.id, record);

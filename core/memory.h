@@ -62,10 +62,10 @@ class MemoryKeeper {
 
   awaitable<void> run();
 
-  // Whether writers should make room as they go, and whether no more can be made.
+  // Whether whoever takes memory should make room as he goes, and whether no more can be made.
   bool pressed() const { return pressed_.load(std::memory_order_relaxed); }
   bool exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
-  // More is held than may be, and room is being made: writers should wait a little.
+  // More is held than may be, and room is being made: whoever needs some should wait a little.
   bool overrun() const { return overrun_.load(std::memory_order_relaxed); }
   // Makes some room in a stripe that is locked; entries of `ns` may be replaced or removed.
   void shed(Namespace& ns, size_t stripe);
@@ -111,14 +111,17 @@ class MemoryKeeper {
   Store& store_;
   std::atomic<bool> pressed_{false}, overrun_{false}, exhausted_{false};
   std::atomic<EvictionPolicy> policy_{EvictionPolicy::kNoEviction};
+  std::atomic<bool> waits_for_log_{false};  // something could go once it is durable
   std::atomic<int> holds_{0};
   std::atomic<uint64_t> spilled_{0}, evicted_{0};
 
   // Owned by run().
   uint64_t deficit_bytes_ = 0;
   size_t stripe_ = 0;
-  int barren_rounds_ = 0;  // since something went, each over all stripes
-  bool round_freed_ = false, round_waits_ = false;
+  int barren_rounds_ = 0;  // since something worth it went, each over all stripes
+  uint64_t round_freed_ = 0;
+  bool round_waits_ = false;
+  int64_t rests_until_ms_ = 0;
 };
 
 // Values on their way back into memory: one read for all who wait for the same record.
