@@ -117,8 +117,8 @@ void Store::link_collection(Namespace& ns, KeyHash hash, Entry* entry, Entry* ot
   Entry::destroy(entry);
 }
 
-RecordView Store::image_record(Namespace& ns, const Entry* e, std::string_view image) const {
-  RecordView r{RecordType::kPut, e->flags, ns.id, e->expire_ms(), e->key(), {}, image};
+RecordView Store::copy_record(Namespace& ns, const Entry* e, std::string_view value) const {
+  RecordView r{RecordType::kPut, e->flags, ns.id, e->expire_ms(), e->key(), e->meta(), value};
   r.flags |= kRecordHasOrigin;
   r.version = e->version();
   r.wall_ms = log_.time_of(r.version);
@@ -128,7 +128,7 @@ RecordView Store::image_record(Namespace& ns, const Entry* e, std::string_view i
 void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   Collection& c = *entry->collection();
   const std::string image = c.image();
-  const RecordView r = image_record(ns, entry, image);
+  const RecordView r = copy_record(ns, entry, image);
   count(entry, -1);
   entry->lsn = log_.append(r);
   begin_charges(entry, entry->lsn, r.size(), image.size());
@@ -155,7 +155,7 @@ awaitable<Status> Store::rewrite_parts(NamespacePtr ns, std::string key, Lsn bef
       same = c;
       std::string operation;
       cursor = c->save(cursor, part_bytes(), operation);
-      RecordView r = image_record(*ns, e, operation);
+      RecordView r = copy_record(*ns, e, operation);
       r.type = RecordType::kOperation;
       e->lsn = log_.append(r);
       if (!begin.valid()) begin = e->lsn;

@@ -21,6 +21,30 @@ FileId file_id(uint32_t number) { return {FileKind::kExtents, number}; }
 uint64_t data_offset(ExtentStore::Place place, uint64_t data) {
   return (uint64_t{place.page} + 1) * kBlockBytes + data;
 }
+
+Status damage(std::string_view what, uint32_t file, uint64_t offset) {
+  return absl::DataLossError(cat(what, " in ", to_string(file_id(file)), " at offset ", offset));
+}
+
+// The header that was read from `place`; FailedPrecondition if a later program wrote it.
+StatusOr<ExtentHeader> decode_header(Bytes page, uint64_t store, ExtentStore::Place place) {
+  const uint64_t offset = uint64_t{place.page} * kBlockBytes;
+  ExtentHeader h;
+  if (page.size() < sizeof(h)) return damage("a missing extent", place.file, offset);
+  std::memcpy(&h, page.data(), sizeof(h));
+  if (h.magic != kExtentMagic || !header_intact(h, store, place.file, offset)) {
+    return damage("a damaged extent header", place.file, offset);
+  }
+  if (h.version > kExtentVersion) {
+    return absl::FailedPreconditionError(cat(to_string(file_id(place.file)), " has format version ",
+                                             h.version, "; this program knows versions up to ",
+                                             kExtentVersion));
+  }
+  if (h.data_bytes > kExtentDataMax) {
+    return damage("a damaged extent header", place.file, offset);
+  }
+  return h;
+}
 }  // namespace
 
 // ---- chunks ----
@@ -73,10 +97,12 @@ void ExtentStore::adopt(const BlobRef& blob) {
     if (p.is_hole()) continue;
     auto [it, fresh] = extents_.try_emplace(Place{p.file, p.header_page});
     if (fresh) files_[p.file].extents++;
-    uint64_t pages =
-        1 + p.first_block * kPagesPerBlock + round_up(p.length, kBlockBytes) / kBlockBytes;
+    // Whole blocks: the checksum of the last one covers bytes that the piece may leave out.
+    const uint64_t blocks =
+        p.first_block + round_up(p.length, kExtentBlockBytes) / kExtentBlockBytes;
     it->second.refs++;
-    it->second.pages = std::max(it->second.pages, static_cast<uint32_t>(pages));
+    it->second.pages =
+        std::max(it->second.pages, static_cast<uint32_t>(1 + blocks * kPagesPerBlock));
   }
 }
 
@@ -89,6 +115,14 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
   {
     MutexLock lock(mutex_);
     for (auto& [place, extent] : extents_) live.emplace(place, extent.pages);
+    for (auto it = live.begin(); it != live.end(); ++it) {  // no extent reaches into the next one
+      auto next = std::next(it);
+      if (next != live.end() && next->first.file == it->first.file) {
+        it->second = std::min(it->second, next->first.page - it->first.page);
+      }
+      extents_.at(it->first).pages = it->second;
+      files_.at(it->first.file).pages += it->second;
+    }
   }
   uint32_t newest = 0;
   for (const FileInfo& f : *files) {
@@ -157,6 +191,7 @@ awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_byte
         current_pages_ += pages;
         extents_[place] = {1, static_cast<uint32_t>(pages)};
         files_[current_].extents++;
+        files_[current_].pages += pages;
         co_return place;
       }
       if (!opening_) {
@@ -216,6 +251,7 @@ void ExtentStore::trim(Place place, uint64_t data_bytes) {
   if (place.file == current_ && place.page + extent.pages == current_pages_) {
     current_pages_ = place.page + pages;
   }
+  files_.at(place.file).pages -= extent.pages - pages;
   extent.pages = pages;
 }
 
@@ -240,6 +276,7 @@ void ExtentStore::unref_place(Place place) {
     assert(it != extents_.end() && it->second.refs > 0);
     if (--it->second.refs > 0) return;
     to_free_.emplace_back(place, it->second.pages);
+    files_.at(place.file).pages -= it->second.pages;
     extents_.erase(it);
     start = !std::exchange(freeing_, true);
   }
@@ -262,7 +299,10 @@ awaitable<void> ExtentStore::free_extents() {
       to_free_.pop_front();
       auto file = files_.find(place.file);
       remove = --file->second.extents == 0 && file->second.sealed;
-      if (remove) files_.erase(file);
+      if (remove) {
+        files_.erase(file);
+        syncs_.erase(place.file);
+      }
     }
     if (remove) {
       (void)co_await volume_.remove(file_id(place.file));
@@ -271,6 +311,55 @@ awaitable<void> ExtentStore::free_extents() {
                                    uint64_t{pages} * kBlockBytes);
     }
   }
+}
+
+std::vector<uint32_t> ExtentStore::sparse_files() const {
+  constexpr uint64_t kSparse = 8;        // at least 7 of 8 bytes are holes
+  constexpr uint64_t kSmallPages = 256;  // of an extent, on average
+  constexpr uint64_t kWorthWhile = 4;    // one file of so many, or the index is not searched
+  MutexLock lock(mutex_);
+  std::vector<uint32_t> sparse;
+  for (auto& [number, file] : files_) {
+    if (file.sealed && file.extents > 0 &&
+        uint64_t{file.pages} * kBlockBytes <= file_bytes_max_ / kSparse &&
+        file.pages <= file.extents * kSmallPages) {
+      sparse.push_back(number);
+    }
+  }
+  if (sparse.size() * kWorthWhile < files_.size()) sparse.clear();
+  return sparse;
+}
+
+uint64_t ExtentStore::bytes_of(Place place) const {
+  MutexLock lock(mutex_);
+  return uint64_t{extents_.at(place).pages} * kBlockBytes;
+}
+
+awaitable<StatusOr<ExtentStore::Place>> ExtentStore::copy(Place from) {
+  uint64_t bytes = bytes_of(from) - kBlockBytes;
+  AlignedBuffer page(kBlockBytes);
+  auto n = co_await volume_.read(file_id(from.file), uint64_t{from.page} * kBlockBytes,
+                                 page.span(0, kBlockBytes));
+  if (!n.ok()) co_return n.status();
+  const auto header = decode_header({page.data(), *n}, store_, from);
+  if (!header.ok()) co_return header.status();
+  bytes = std::min<uint64_t>(bytes, header->data_bytes);
+  const BlobRef whole{bytes, {{from.file, from.page, 0, static_cast<uint32_t>(bytes)}}};
+  BlobReader reader(*this, whole, 0, bytes);
+  BlobWriter writer(*this, bytes);
+  while (reader.left() > 0) {
+    auto data = co_await reader.next();
+    if (!data.ok()) co_return data.status();
+    Status added = co_await writer.append(*data);
+    if (!added.ok()) co_return added;
+  }
+  auto made = co_await writer.finish();
+  if (!made.ok()) co_return made.status();
+  if (made->pieces.size() != 1) {
+    unref(*made);
+    co_return absl::ResourceExhaustedError("an extent is larger than new files take");
+  }
+  co_return Place{made->pieces[0].file, made->pieces[0].header_page};
 }
 
 ExtentStore::Stats ExtentStore::stats() const {
@@ -557,9 +646,6 @@ struct BlobReader::Fetch {
   awaitable<Status> read(ExtentStore& store) {
     const ExtentStore::Place place{piece.file, piece.header_page};
     const FileId file = file_id(piece.file);
-    auto damage = [&](std::string_view what, uint64_t offset) {
-      return absl::DataLossError(cat(what, " in ", to_string(file), " at offset ", offset));
-    };
     const uint64_t block0 = piece.first_block + at / kExtentBlockBytes;
     const uint64_t last = piece.first_block + (at + length - 1) / kExtentBlockBytes;
     const bool together = header == nullptr && block0 == 0;
@@ -567,8 +653,7 @@ struct BlobReader::Fetch {
     if (header == nullptr && !together) {
       auto n = co_await store.volume_.read(file, header_offset, {chunk, kBlockBytes});
       if (!n.ok()) co_return n.status();
-      if (*n < kBlockBytes) co_return damage("a missing extent", header_offset);
-      Status taken = take_header(store, header_offset, damage);
+      Status taken = take_header(store, {chunk, *n});
       if (!taken.ok()) co_return taken;
     }
     // Without the header the last block's length is not known: the piece tells enough.
@@ -583,9 +668,9 @@ struct BlobReader::Fetch {
     uint64_t offset = data_offset(place, begin) - skip;
     auto n = co_await store.volume_.read(file, offset, {chunk, want});
     if (!n.ok()) co_return n.status();
-    if (*n < want) co_return damage("a block that ends early", offset);
+    if (*n < want) co_return damage("a block that ends early", piece.file, offset);
     if (together) {
-      Status taken = take_header(store, header_offset, damage);
+      Status taken = take_header(store, {chunk, *n});
       if (!taken.ok()) co_return taken;
       uint64_t real_end = std::min<uint64_t>(header->data_bytes, (last + 1) * kExtentBlockBytes);
       if (real_end > data_end) {  // the piece ends inside a block: its checksum needs the rest
@@ -593,13 +678,15 @@ struct BlobReader::Fetch {
         if (more > want) {
           n = co_await store.volume_.read(file, offset + want, {chunk + want, more - want});
           if (!n.ok()) co_return n.status();
-          if (*n < more - want) co_return damage("a block that ends early", offset + want);
+          if (*n < more - want) {
+            co_return damage("a block that ends early", piece.file, offset + want);
+          }
         }
         data_end = real_end;
       }
     }
     if (piece.first_block * kExtentBlockBytes + piece.length > header->data_bytes) {
-      co_return damage("an extent shorter than its reference", header_offset);
+      co_return damage("an extent shorter than its reference", piece.file, header_offset);
     }
     for (uint64_t b = block0; b <= last; b++) {
       uint64_t size = std::min(kExtentBlockBytes, header->data_bytes - b * kExtentBlockBytes);
@@ -607,23 +694,17 @@ struct BlobReader::Fetch {
           crc32c(place_seed(store.store_, place.file, data_offset(place, b * kExtentBlockBytes)),
                  {chunk + skip + (b - block0) * kExtentBlockBytes, size});
       if (crc != header->block_crc[b]) {
-        co_return damage("a damaged block", data_offset(place, b * kExtentBlockBytes));
+        co_return damage("a damaged block", piece.file, data_offset(place, b * kExtentBlockBytes));
       }
     }
     data = {chunk + skip + at % kExtentBlockBytes, length};
     co_return absl::OkStatus();
   }
 
-  template <class Damage>
-  Status take_header(ExtentStore& store, uint64_t offset, Damage& damage) {
-    header = std::make_shared<ExtentHeader>();
-    std::memcpy(header.get(), chunk, sizeof(ExtentHeader));
-    if (header->magic != kExtentMagic || header->version != kExtentVersion ||
-        !header_intact(*header, store.store_, piece.file, offset) ||
-        header->data_bytes > kExtentDataMax) {
-      return damage("a damaged extent header", offset);
-    }
-    return absl::OkStatus();
+  Status take_header(ExtentStore& store, Bytes page) {
+    auto found = decode_header(page, store.store_, {piece.file, piece.header_page});
+    if (found.ok()) header = std::make_shared<ExtentHeader>(*found);
+    return found.status();
   }
 };
 

@@ -100,6 +100,12 @@ class ExtentStore {
   // has made sure that the deletion of what referred to them is durable, or nothing ever did.
   void unref(const BlobRef& blob);
 
+  // For the compactor: files that are full of holes, if there are enough of them to be worth it;
+  // a copy of an extent that somebody holds, block by block the same, held once for the caller.
+  std::vector<uint32_t> sparse_files() const;
+  awaitable<StatusOr<Place>> copy(Place from);
+  uint64_t bytes_of(Place place) const;  // the room that an extent takes, somebody holds it
+
   struct Stats {
     uint64_t files = 0, extents = 0, live_bytes = 0;
   };
@@ -115,6 +121,7 @@ class ExtentStore {
   };
   struct File {
     uint32_t extents = 0;
+    uint32_t pages = 0;  // of its extents
     bool sealed = false;
   };
 

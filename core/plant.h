@@ -18,6 +18,7 @@ enum class Bug {
   kBlobBeforeBytes,      // a blob's record does not wait for its extents
   kReaderNotCounted,     // a reader holds no reference: holes are punched under it
   kBlobFreedTooSoon,     // extents go before the deletion is durable
+  kBlobMovedSilently,    // the compactor does not say in the log where it put a blob
   kFreedBeforeCopies,    // the cleaner frees a segment before its copies are durable
   kCleanerDropsNewest,   // the cleaner takes a live record for dead, now and then
   kCleanerLosesVersion,  // a copy does not say under which LSN its value was written

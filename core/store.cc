@@ -79,6 +79,7 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       log_(volume, clock, executors_.front()),
       extents_(volume, clock, pool, executors_.front()),
       cleaner_(*this, volume),
+      compactor_(*this),
       checkpointer_(*this, volume),
       memory_(*this),
       faults_(*this),
@@ -483,6 +484,21 @@ void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& co
   moved->marks = entry->marks;
   link(ns, hash, entry, moved, false);
   Entry::destroy(entry);  // the new one holds its blob
+}
+
+Status Store::move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef& to) {
+  if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
+  const std::string value = to.encode();
+  const RecordView copy = copy_record(ns, entry, value);
+  if (copy.size() > log_.batch_bytes_max()) {
+    return absl::ResourceExhaustedError("the record is larger than a log segment");
+  }
+  const Lsn lsn = planted(Bug::kBlobMovedSilently) ? entry->lsn : log_.append(copy);
+  extents_.ref(to);
+  Entry* moved = Entry::make(copy, lsn);
+  link(ns, hash, entry, moved, false);
+  bury(lsn, entry);
+  return absl::OkStatus();
 }
 
 Entry* Store::spill(Namespace& ns, KeyHash hash, Entry* entry) {

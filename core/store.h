@@ -27,6 +27,7 @@
 #include "core/checkpoint.h"
 #include "core/cleaner.h"
 #include "core/clock.h"
+#include "core/compactor.h"
 #include "core/extents.h"
 #include "core/index.h"
 #include "core/log.h"
@@ -254,6 +255,7 @@ class Store {
   Log& log() { return log_; }
   ExtentStore& extents() { return extents_; }
   const Cleaner& cleaner() const { return cleaner_; }
+  const Compactor& compactor() const { return compactor_; }
   MemoryKeeper& memory() { return memory_; }
   Faults& faults() { return faults_; }
   // Whether any key may be of another type than string.
@@ -296,6 +298,7 @@ class Store {
  private:
   friend class Checkpointer;
   friend class Cleaner;
+  friend class Compactor;
   friend class Faults;
   friend class MemoryKeeper;
   friend class StripeLocks;
@@ -342,7 +345,6 @@ class Store {
   // Adds the records of an entry to what is live in the log, or takes them away.
   void count(const Entry* entry, int sign);
   void link_collection(Namespace& ns, KeyHash hash, Entry* entry, Entry* other, bool order_locked);
-  RecordView image_record(Namespace& ns, const Entry* entry, std::string_view image) const;
   // Appends a small collection again, whole.
   void rewrite(Namespace& ns, KeyHash hash, Entry* entry);
   // Appends a large one again in parts, unless nothing of it is older than `before` any more.
@@ -371,6 +373,10 @@ class Store {
   // For the cleaner: the entry's record is appended again, as `copy`.
   void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
   void move_name(const RecordView& record, Lsn lsn);
+  // The record that writes an entry again, under its old version; it views into the entry.
+  RecordView copy_record(Namespace& ns, const Entry* entry, std::string_view value) const;
+  // For the compactor: the same bytes lie in `to` now. The store takes references of its own.
+  Status move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef& to);
   // A change of a batch has its place now: `entry` is what the key holds after the batch.
   void settle(Entry* entry, const RecordView& record, Lsn lsn);
   // Forgets a value that is in the log; returns the cold entry that is there instead.
@@ -397,6 +403,7 @@ class Store {
   SegmentUsage usage_;
   ExtentStore extents_;
   Cleaner cleaner_;
+  Compactor compactor_;
   Checkpointer checkpointer_;
   MemoryKeeper memory_;
   Faults faults_;

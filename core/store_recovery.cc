@@ -109,10 +109,11 @@ awaitable<Status> Store::open() {
   if (!started.ok()) co_return started;
   last_sync_ms_ = clock_.now_ms();
   loading_.store(false, std::memory_order_release);
-  background_ += 4;
+  background_ += 5;
   asio::co_spawn(executors_.front(), run_ticker(), asio::detached);
   asio::co_spawn(executors_.back(), cleaner_.run(), asio::detached);
   asio::co_spawn(executors_.back(), checkpointer_.run(), asio::detached);
+  asio::co_spawn(executors_.back(), compactor_.run(), asio::detached);
   asio::co_spawn(executors_.back(), memory_.run(), asio::detached);
   co_return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <random>
 
+#include "core/log_format.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {
@@ -94,6 +95,37 @@ TEST_F(Extents, ABlobComposedOfRangesSharesTheirBytes) {
   EXPECT_EQ(store.stats().extents, 0u);
 }
 
+TEST_F(Extents, APartOfAnExtentSurvivesARestartWithoutTheRest) {
+  const std::string bytes = random_bytes(1 << 20);
+  const auto blob = run(write(bytes));
+  const auto next = run(write(bytes));  // right behind it
+  ASSERT_TRUE(blob.ok() && next.ok());
+  auto cut = [&]() -> awaitable<StatusOr<BlobRef>> {
+    BlobWriter writer(store, 0);
+    (void)co_await writer.append_range(*blob, 0, 100000);  // ends inside a block
+    co_return co_await writer.finish();
+  };
+  const auto part = run(cut());
+  ASSERT_TRUE(part.ok());
+  ExtentStore again(volume, clock, pool, context.get_executor());
+  again.adopt(*part);
+  again.adopt(*next);
+  ASSERT_TRUE(run(again.start(77, 64 << 20)).ok());
+  auto all = [&](const BlobRef& from) -> awaitable<StatusOr<std::string>> {
+    BlobReader reader(again, from, 0, from.size);
+    co_return co_await reader.read_all(1 << 30);
+  };
+  auto got = run(all(*part));
+  EXPECT_TRUE(got.ok() && *got == bytes.substr(0, 100000)) << got.status();
+  again.unref(*part);  // what goes with it is its own
+  run([](ExtentStore& s) -> awaitable<bool> {
+    co_await s.close();
+    co_return true;
+  }(again));
+  got = run(all(*next));
+  EXPECT_TRUE(got.ok() && *got == bytes) << got.status();
+}
+
 TEST_F(Extents, EveryDamagedByteIsDetected) {
   std::string bytes = random_bytes(200000);
   auto blob = run(write(bytes));
@@ -107,6 +139,22 @@ TEST_F(Extents, EveryDamagedByteIsDetected) {
     EXPECT_TRUE(absl::IsDataLoss(got.status())) << at;
     file.view[at] ^= std::byte{1};
   }
+}
+
+TEST_F(Extents, ALaterFormatIsRefusedByName) {
+  const auto blob = run(write(random_bytes(1000)));
+  ASSERT_TRUE(blob.ok());
+  auto& [id, file] = *disk.files.begin();
+  ExtentHeader h;
+  std::memcpy(&h, file->view.data(), sizeof(h));
+  h.version = 99;
+  seal_header(h, 77, id.number, 0);
+  std::memcpy(file->view.data(), &h, sizeof(h));
+  const auto got = run(read(*blob, 0, blob->size));
+  EXPECT_TRUE(absl::IsFailedPrecondition(got.status()));
+  EXPECT_NE(got.status().message().find(to_string(id) + " has format version 99"),
+            std::string::npos)
+      << got.status();
 }
 
 TEST_F(Extents, AWriterThatGivesUpLeavesNothing) {

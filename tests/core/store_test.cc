@@ -1,8 +1,9 @@
-// Opening a store: formats of later versions are refused by the name of their file.
+// A whole store over a simulated volume: what it refuses to open, and how it keeps its files.
 #include "core/store.h"
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <optional>
@@ -14,7 +15,7 @@
 namespace cairn {
 namespace {
 
-struct Opening : testing::Test {
+struct StoreTest : testing::Test {
   sim::Disk disk;
   sim::Rng rng{3};
   asio::io_context context{1};
@@ -82,23 +83,102 @@ struct Opening : testing::Test {
   }
 };
 
-TEST_F(Opening, ALaterSegmentIsRefusedByName) {
+TEST_F(StoreTest, ALaterSegmentIsRefusedByName) {
   ASSERT_TRUE(once().ok());
   expect_refused(age<SegmentHeader>(FileKind::kSegment, store_id(), 0));
 }
 
-TEST_F(Opening, ALaterCheckpointIsRefusedByName) {
+TEST_F(StoreTest, ALaterCheckpointIsRefusedByName) {
   ASSERT_TRUE(once().ok());
   expect_refused(age<CheckpointFooter>(FileKind::kCheckpoint, store_id(), kBlockBytes));
 }
 
-TEST_F(Opening, ALaterSuperblockIsRefused) {
+TEST_F(StoreTest, ALaterSuperblockIsRefused) {
   ASSERT_TRUE(once().ok());
   ASSERT_NE(age<Superblock>(FileKind::kSuperblock, 0, 0), "none");
   expect_refused("the store");
 }
 
-TEST_F(Opening, ADamagedCheckpointCostsNothing) {
+TEST_F(StoreTest, FilesThatAreFullOfHolesAreEmptied) {
+  constexpr int kBlobs = 500, kEvery = 50;
+  StoreOptions options;
+  options.random_seed = 5;
+  options.extent_file_bytes = 1 << 20;
+  const std::string bytes(20'000, 'b');
+  auto key = [](int i) { return "key" + std::to_string(i); };
+  {
+    Store store(volume, clock, pool, {context.get_executor()}, options);
+    ASSERT_TRUE(run(store.open()).ok());
+    Namespace& ns = store.database(0);
+    auto put = [&](const std::string& name, const BlobRef& blob) {
+      const std::string encoded = blob.encode();
+      RecordView r;
+      r.flags = kRecordIsBlob;
+      r.ns = ns.id;
+      r.key = name;
+      r.value = encoded;
+      StripeLocks lock(store, ns.hash(name));
+      return store.put(ns, ns.hash(name), r).status();
+    };
+    auto fill = [&]() -> awaitable<Status> {
+      for (int i = 0; i < kBlobs; i++) {
+        BlobWriter writer(store.extents(), bytes.size());
+        Status added = co_await writer.append(as_bytes(bytes));
+        if (!added.ok()) co_return added;
+        auto blob = co_await writer.finish();
+        if (!blob.ok()) co_return blob.status();
+        if (i % kEvery == 0) {  // the same extent under another key
+          store.extents().ref(*blob);
+          added = put("copy" + std::to_string(i), *blob);
+        }
+        if (added.ok()) added = put(key(i), *blob);
+        if (!added.ok()) co_return added;
+      }
+      for (int i = 0; i < kBlobs; i++) {
+        const KeyHash hash = ns.hash(key(i));
+        StripeLocks lock(store, hash);
+        if (i % kEvery == 0) continue;
+        Status removed = store.remove(ns, hash, store.find(ns, key(i), hash)).status();
+        if (!removed.ok()) co_return removed;
+      }
+      co_await clock.sleep_ms(20'000);
+      co_return absl::OkStatus();
+    };
+    ASSERT_TRUE(run(fill()).ok());
+    EXPECT_EQ(store.extents().stats().extents, kBlobs / kEvery);  // shared by two keys each
+    EXPECT_LE(store.extents().stats().files, 2u);
+    EXPECT_GE(store.compactor().stats().blobs_moved, kBlobs / kEvery);
+    ASSERT_TRUE(run(store.close()).ok());
+  }
+  Store store(volume, clock, pool, {context.get_executor()}, options);
+  ASSERT_TRUE(run(store.open()).ok());
+  Namespace& ns = store.database(0);
+  EXPECT_EQ(ns.size(), 2u * kBlobs / kEvery);
+  auto check = [&]() -> awaitable<Status> {
+    for (int i = 0; i < kBlobs; i += kEvery) {
+      const std::array<std::string, 2> names{key(i), "copy" + std::to_string(i)};
+      for (const std::string& name : names) {
+        const KeyHash hash = ns.hash(name);
+        std::unique_ptr<BlobReader> reader;
+        {
+          StripeLocks lock(store, hash);
+          Entry* e = store.find(ns, name, hash);
+          if (e == nullptr) co_return absl::NotFoundError(name);
+          reader = std::make_unique<BlobReader>(store.extents(), *BlobRef::decode(e->value()), 0,
+                                                bytes.size());
+        }
+        auto got = co_await reader->read_all(1 << 20);
+        if (!got.ok()) co_return got.status();
+        if (*got != bytes) co_return absl::DataLossError(name);
+      }
+    }
+    co_return absl::OkStatus();
+  };
+  EXPECT_TRUE(run(check()).ok());
+  ASSERT_TRUE(run(store.close()).ok());
+}
+
+TEST_F(StoreTest, ADamagedCheckpointCostsNothing) {
   ASSERT_TRUE(once().ok());
   for (auto& [id, file] : disk.files) {
     if (id.kind == FileKind::kCheckpoint) file->view[40] ^= std::byte{1};

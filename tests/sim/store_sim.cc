@@ -74,7 +74,8 @@ class World {
   struct Seen {  // what the seeds ran into: a count of 0 would mean that something is not tested
     uint64_t crashes = 0, operations = 0, cleaned = 0, copied_bytes = 0, refused_full = 0,
              written_after_full = 0, crashes_in_recovery = 0, calm = 0, relieved = 0, spilled = 0,
-             value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0;
+             value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0,
+             blobs_moved = 0;
     void add(const Seen& o) {
       crashes += o.crashes;
       operations += o.operations;
@@ -90,6 +91,7 @@ class World {
       hash_changes += o.hash_changes;
       checkpoints += o.checkpoints;
       starts_from_checkpoint += o.starts_from_checkpoint;
+      blobs_moved += o.blobs_moved;
     }
   } seen;
   uint64_t trace = 0;  // of every call to the volume and its outcome
@@ -178,6 +180,7 @@ class World {
     seen.cleaned += cleaner.segments_freed;
     seen.copied_bytes += cleaner.bytes_copied;
     seen.checkpoints += store->checkpointer().written();
+    seen.blobs_moved += store->compactor().stats().blobs_moved;
     seen.spilled += store->memory().stats().spilled;
     seen.value_reads += store->faults().reads();
     durable_floor_ = std::max(durable_floor_, acked_);
@@ -397,6 +400,26 @@ class World {
     co_return value;
   }
 
+  // A part of another blob, shared where it can be; `bytes` is what the writer holds.
+  awaitable<Status> append_part(BlobWriter& writer, Namespace& ns, std::string& bytes) {
+    const std::string from = cat("key", pick(40));
+    std::unique_ptr<BlobReader> reader;  // holds the other one
+    {
+      const KeyHash hash = ns.hash(from);
+      StripeLocks lock(*store_, hash);
+      Entry* e = store_->find(ns, from, hash);
+      if (e == nullptr || !e->is_blob()) co_return absl::OkStatus();
+      const BlobRef ref = *BlobRef::decode(e->value());
+      reader = std::make_unique<BlobReader>(store_->extents(), ref, 0, ref.size);
+    }
+    if (reader->left() > 1 << 20) co_return absl::OkStatus();
+    auto text = co_await reader->read_all(1 << 20);
+    if (!text.ok()) fail(seed_, cat("key ", from, ": ", text.status().message()));
+    const uint64_t at = pick(text->size()), length = pick(text->size() - at + 1);
+    bytes += text->substr(at, length);
+    co_return co_await writer.append_range(reader->blob(), at, length);
+  }
+
   // What is read while others write is what was written under that version.
   void check_live(const Key& key, const Value& value) {
     const Value* written = nullptr;
@@ -509,6 +532,7 @@ class World {
           std::string bytes = content((9 << 10) + pick(90 << 10));
           BlobWriter writer(store_->extents(), pick(2) ? bytes.size() : 0);
           Status wrote = co_await writer.append(as_bytes(bytes));
+          if (wrote.ok() && pick(3) == 0) wrote = co_await append_part(writer, ns, bytes);
           if (!wrote.ok() && refused(wrote)) break;
           if (!wrote.ok()) co_return;
           auto blob = co_await writer.finish();
@@ -763,6 +787,7 @@ int main(int argc, char** argv) {
       {"changes of hashes", seen.hash_changes},
       {"checkpoints", seen.checkpoints},
       {"starts from one", seen.starts_from_checkpoint},
+      {"blobs moved out of sparse files", seen.blobs_moved},
   };
   bool all = true;
   std::printf("%llu seeds: all laws held\n", number(seeds));

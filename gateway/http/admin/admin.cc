@@ -81,6 +81,11 @@ std::string Admin::metrics() const {
   add("cairn_extents_files", "gauge", "Extent files.", extents.files);
   add("cairn_extents", "gauge", "Live extents.", extents.extents);
   add("cairn_extents_live_bytes", "gauge", "Bytes of live extents.", extents.live_bytes);
+  const auto compactor = store.compactor().stats();
+  add("cairn_compactor_moved_blobs_total", "counter",
+      "Blobs moved out of extent files that were full of holes.", compactor.blobs_moved);
+  add("cairn_compactor_copied_bytes_total", "counter", "Bytes of extents copied for that.",
+      compactor.bytes_copied);
   add("cairn_cold_keys", "gauge", "Keys whose value is on disk alone.", store.cold_count());
   add("cairn_spilled_values_total", "counter", "Values that left memory.",
       store.memory().stats().spilled);
