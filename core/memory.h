@@ -66,7 +66,7 @@ class MemoryKeeper {
   bool pressed() const { return pressed_.load(std::memory_order_relaxed); }
   bool exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
   // More is held than may be, and room is being made: whoever needs some should wait a little.
-  bool overrun() const { return overrun_.load(std::memory_order_relaxed); }
+  bool overrun() const;
   // Makes some room in a stripe that is locked; entries of `ns` may be replaced or removed.
   void shed(Namespace& ns, size_t stripe);
 
@@ -95,9 +95,10 @@ class MemoryKeeper {
   Stats stats() const { return {spilled_.load(), evicted_.load()}; }
 
  private:
-  static constexpr size_t kVictimsMax = 64;
+  static constexpr size_t kVictimsMax = 128;
   struct Sweep {
     uint64_t freed_bytes = 0;
+    size_t slots = 0;
     bool end = false;        // of the stripe's table
     bool undurable = false;  // something could go once it is durable
   };
@@ -107,11 +108,13 @@ class MemoryKeeper {
   bool may_spill(const Entry* entry) const;
   bool evicts(const Entry* entry) const;
   awaitable<void> make_room();
+  void release();
 
   Store& store_;
   std::atomic<bool> pressed_{false}, overrun_{false}, exhausted_{false};
   std::atomic<EvictionPolicy> policy_{EvictionPolicy::kNoEviction};
-  std::atomic<bool> waits_for_log_{false};  // something could go once it is durable
+  std::atomic<uint64_t> tail_max_{UINT64_MAX};  // of the log, until memory is measured again
+  std::atomic<bool> waits_for_log_{false};      // something could go once it is durable
   std::atomic<int> holds_{0};
   std::atomic<uint64_t> spilled_{0}, evicted_{0};
 
@@ -122,6 +125,7 @@ class MemoryKeeper {
   uint64_t round_freed_ = 0;
   bool round_waits_ = false;
   int64_t rests_until_ms_ = 0;
+  int64_t next_release_ms_ = 0, measured_ms_ = 0;
 };
 
 // Values on their way back into memory: one read for all who wait for the same record.

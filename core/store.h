@@ -52,6 +52,8 @@ struct StoreOptions {
   uint64_t extent_file_bytes = 1 << 30;
   uint64_t memory_bytes = 0;                 // 0: no limit
   std::function<uint64_t()> resident_bytes;  // what memory_bytes limits; none: what the index holds
+  // Has the calling thread's allocator give back what nobody uses; called on every executor.
+  std::function<void()> release_memory;
   CollectionTypes collections{};
   double space_amplification = 2;  // the log may be so many times as large as what lives in it
   Durability durability = Durability::kEverySec;  // off: no timed sync

@@ -1,4 +1,7 @@
 // cairnd: builds the parts, hands them down by reference, runs.
+#ifdef CAIRN_MIMALLOC  // not under a sanitizer
+#include <mimalloc.h>
+#endif
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -86,6 +89,12 @@ int serve(const Options& options) {
   StoreOptions store_options;
   store_options.memory_bytes = options.memory_bytes;
   store_options.resident_bytes = process_resident_bytes;
+#ifdef CAIRN_MIMALLOC
+  store_options.release_memory = [] {
+    mi_option_set(mi_option_decommit_delay, 0);  // from now on at once: no later call would do it
+    mi_collect(true);
+  };
+#endif
   store_options.space_amplification = options.space_amplification;
   store_options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
   store_options.durability = options.durability;

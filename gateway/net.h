@@ -12,6 +12,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -19,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/types.h"
@@ -48,6 +50,7 @@ class Poller : public asio::execution_context::service {
   struct Watch {
     int fd = -1;
     bool readable = true, writable = true;  // since the last try that would have blocked
+    bool full = false;                      // the last receive took all that it could hold
     bool ended = false;  // the peer sends no more: no edge comes after what is there now
     absl::AnyInvocable<void()> reader, writer;
   };
@@ -78,12 +81,14 @@ class PlainStream {
   const tcp::endpoint& local() const { return local_; }
   awaitable<bool> handshake() { co_return true; }
 
-  // What is there now: 0: the peer is gone; negative: nothing yet. Asks the kernel only where the
-  // last receive did not take all there was.
+  // What is there now: 0: the peer is gone; negative: nothing yet, or others' turn first. Asks the
+  // kernel only where the last receive did not take all there was.
   ssize_t try_read(MutableBytes into) {
+    if (std::exchange(watch_->full, false)) return -1;
     while (watch_->readable) {
       ssize_t n = ::recv(watch_->fd, into.data(), into.size(), 0);
-      if (n > 0 && static_cast<size_t>(n) < into.size()) watch_->readable = watch_->ended;
+      if (n > 0) watch_->full = static_cast<size_t>(n) == into.size();
+      if (n > 0 && !watch_->full) watch_->readable = watch_->ended;
       if (n >= 0) return n;
       if (errno == EAGAIN) {
         watch_->readable = false;
@@ -93,8 +98,12 @@ class PlainStream {
     }
     return -1;
   }
-  // Until try_read may have an answer.
-  awaitable<void> readable() { return wait(watch_->reader); }
+  // Until try_read may have an answer. A peer that sends as fast as it is read would otherwise have
+  // the loop to itself: others waited up to 740 ms.
+  awaitable<void> readable() {
+    if (watch_->readable) return asio::post(executor_, asio::use_awaitable);
+    return wait(watch_->reader);
+  }
   // 0: the peer is gone.
   awaitable<size_t> read_some(MutableBytes into) {
     for (;;) {

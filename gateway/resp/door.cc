@@ -326,7 +326,7 @@ class Connection {
 
   // Likewise: memory is full, and values are leaving it. At most for a moment: reads wait here too.
   awaitable<void> wait_for_memory() {
-    constexpr int kPatienceMs = 20;
+    constexpr int kPatienceMs = 100;
     for (int i = 0; i < kPatienceMs && store_.memory().overrun(); i++) {
       co_await store_.clock().sleep_ms(1);
     }

@@ -14,8 +14,19 @@ BUILD = os.environ.get("CAIRN_BUILD", os.path.join(ROOT, "build", "release"))
 USER, PASSWORD = "tester", "tester-password-1"
 
 
+def disk_of(mb, directory):
+    """What to start a server with, so that `directory` is a disk of its own of so many MiB, which
+    goes with the server: no root is needed where the kernel gives users their own mounts."""
+    return ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=%dm none "$0" && exec "$@"' % mb, directory]
+
+
+def has_small_disks():
+    with tempfile.TemporaryDirectory() as d:
+        return subprocess.run(disk_of(1, d) + ["true"], capture_output=True).returncode == 0
+
+
 class Server:
-    def __init__(self, directory=None, env=None, args=(), threads=2, credentials=True):
+    def __init__(self, directory=None, env=None, args=(), threads=2, credentials=True, disk_mb=None):
         self.own = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="cairn-test-")
         self.env = dict(os.environ)
@@ -26,13 +37,14 @@ class Server:
         self.env.update(env or {})
         self.args = list(args)
         self.threads = threads
+        self.before = [] if disk_mb is None else disk_of(disk_mb, self.directory)
         self.process = None
         self.start()
 
     def start(self):
         self.log = open(os.path.join(self.directory, "..", os.path.basename(self.directory) + ".log"), "ab")
         self.process = subprocess.Popen(
-            [os.path.join(BUILD, "cairnd"), "--data=" + os.path.join(self.directory, "data"),
+            self.before + [os.path.join(BUILD, "cairnd"), "--data=" + os.path.join(self.directory, "data"),
              "--resp=127.0.0.1:0", "--http=127.0.0.1:0", "--grpc=127.0.0.1:0",
              "--threads=%d" % self.threads] + self.args,
             stdout=subprocess.PIPE, stderr=self.log, env=self.env)

@@ -413,7 +413,8 @@ class Redis(Case):
     def test_an_eviction_policy_makes_a_cache(self):
         for policy, expiry, gone in (("allkeys-lru", None, True), ("allkeys-lfu", None, True),
                                      ("allkeys-random", None, True), ("volatile-ttl", 5000, True),
-                                     ("volatile-lru", None, False)):
+                                     ("volatile-lru", 5000, True), ("volatile-lfu", 5000, True),
+                                     ("volatile-random", 5000, True), ("volatile-lru", None, False)):
             self.r.flushall()
             evicted = self.r.info("stats")["evicted_keys"]
             self.r.config_set("maxmemory-policy", policy)

@@ -1,0 +1,223 @@
+"""Within its means: more data than memory, a full disk, and what a starting server answers."""
+import math
+import os
+import random
+import socket
+import subprocess
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+import boto3  # noqa: F401  (imported by the main thread: see harness)
+import botocore.exceptions
+import grpc
+import redis
+
+from harness import BUILD, PASSWORD, Server, has_small_disks
+
+
+def wait_until(true, seconds=30):
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def command(*words):
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+
+
+class TenTimesMemory(unittest.TestCase):
+    LIMIT = 192 << 20
+    KEYS = 10 * LIMIT // 1024
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(args=["--memory=%d" % cls.LIMIT])
+        cls.version = bytearray(cls.KEYS)
+        cls.peak = 0
+        cls.watching = True
+        cls.watcher = threading.Thread(target=cls.watch)
+        cls.watcher.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.watching = False
+        cls.watcher.join()
+        cls.server.remove()
+
+    @classmethod
+    def watch(cls):
+        path = "/proc/%d/statm" % cls.server.process.pid
+        while cls.watching:
+            try:
+                with open(path) as f:
+                    cls.peak = max(cls.peak, int(f.read().split()[1]) * 4096)
+            except (OSError, IndexError):
+                pass
+            time.sleep(0.02)
+
+    @staticmethod
+    def key(i):
+        return b"key:%012d" % i
+
+    @classmethod
+    def value(cls, i):
+        return b"%07d%d" % (i, cls.version[i] % 10) * 128
+
+    def exchange(self, commands, replies):
+        """Sends all; gives the exact bytes that have to come back."""
+        with socket.create_connection(("127.0.0.1", self.server.resp)) as s:
+            s.sendall(command(b"AUTH", PASSWORD.encode()))
+            self.assertEqual(s.recv(5), b"+OK\r\n")
+            sender = threading.Thread(target=lambda: s.sendall(b"".join(commands)))
+            sender.start()
+            got = s.makefile("rb")
+            for want in replies:
+                answer = got.read(len(want))
+                if answer != want:
+                    self.fail("got %r, want %r" % (answer[:80], want[:80]))
+            sender.join()
+
+    def picks(self, zipfian, n):
+        if not zipfian:
+            return [random.randrange(self.KEYS) for _ in range(n)]
+        # Zipf with exponent 1: the logarithm of the rank is uniform. Ranks are spread over the keys.
+        return [int(math.exp(random.random() * math.log(self.KEYS))) * 7919 % self.KEYS for _ in range(n)]
+
+    def run_mix(self, zipfian, n=20000):
+        for _ in range(6):
+            commands, replies, written = [], [], set()
+            for i in self.picks(zipfian, n):
+                if random.random() < 0.1 and i not in written:
+                    written.add(i)
+                    self.version[i] = (self.version[i] + 1) % 10
+                    commands.append(command(b"SET", self.key(i), self.value(i)))
+                    replies.append(b"+OK\r\n")
+                else:
+                    commands.append(command(b"GET", self.key(i)))
+                    replies.append(b"$1024\r\n%s\r\n" % self.value(i))
+            self.exchange(commands, replies)
+
+    def test_it_is_correct_and_keeps_to_its_memory(self):
+        r = self.server.redis()
+        step = 50000
+        for first in range(0, self.KEYS, step):
+            keys = range(first, min(first + step, self.KEYS))
+            self.exchange([command(b"SET", self.key(i), self.value(i)) for i in keys],
+                          [b"+OK\r\n" * len(keys)])
+        self.assertEqual(r.dbsize(), self.KEYS)
+        self.assertGreater(r.info("memory")["keys_with_value_on_disk"], self.KEYS * 3 // 4)
+        for zipfian in (False, True):
+            before = r.info("stats")
+            self.run_mix(zipfian)
+            after = r.info("stats")
+            misses = after["value_reads"] - before["value_reads"]
+            gets = after["keyspace_hits"] - before["keyspace_hits"]
+            self.assertLess(misses, gets * 1.05, "one read per GET at most")
+            if zipfian:
+                self.assertLess(misses, gets * 0.75, "what is used again stays")
+        reads = r.info("stats")["value_reads"]
+        for i in random.sample(range(self.KEYS), 300):
+            k = self.key(i)
+            self.assertEqual((r.strlen(k), r.exists(k), r.ttl(k), r.type(k)), (1024, 1, -1, b"string"))
+        self.assertEqual(r.info("stats")["value_reads"], reads)
+        print("peak of resident memory: %.1f MiB of %d" % (self.peak / 2**20, self.LIMIT >> 20))
+        self.assertLess(self.peak, self.LIMIT * 1.05)
+        self.restart_from_the_log(r.dbsize())
+
+    def restart_from_the_log(self, keys):
+        """After a crash, without its checkpoints: the longest start. The doors answer meanwhile."""
+        self.server.kill()
+        data = os.path.join(self.server.directory, "data")
+        for name in os.listdir(data):
+            if name.startswith("checkpoint"):
+                os.unlink(os.path.join(data, name))
+        health = "http://127.0.0.1:%d/-/health/ready" % self.server.http
+        self.server.process = subprocess.Popen(
+            [os.path.join(BUILD, "cairnd"), "--data=" + data, "--threads=2", "--memory=%d" % self.LIMIT,
+             "--resp=127.0.0.1:%d" % self.server.resp, "--http=127.0.0.1:%d" % self.server.http,
+             "--grpc=127.0.0.1:%d" % self.server.grpc],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.server.env)
+        self.server.log = open(os.devnull)
+        loading, percents, refused = 0, [], 0
+        while True:
+            try:
+                with urllib.request.urlopen(health, timeout=5) as answer:
+                    self.assertEqual(answer.read(), b"ready\n")
+                    break
+            except urllib.error.HTTPError as e:
+                self.assertEqual(e.code, 503)
+                text = e.read().decode()
+                self.assertRegex(text, r"^loading \d+%\n$")
+                percents.append(int(text.split()[1][:-1]))
+                e.close()
+            except (urllib.error.URLError, ConnectionError):
+                self.assertIsNone(self.server.process.poll())
+                time.sleep(0.01)
+                continue
+            try:
+                self.server.redis().get("x")
+            except redis.exceptions.BusyLoadingError:
+                loading += 1
+            try:
+                self.server.s3().list_buckets()
+            except botocore.exceptions.ClientError as e:
+                self.assertEqual(e.response["ResponseMetadata"]["HTTPStatusCode"], 503)
+                refused += 1
+            time.sleep(0.05)
+        self.assertGreater(loading, 0)
+        self.assertGreater(refused, 0)
+        self.assertEqual(percents, sorted(percents))
+        self.assertGreater(percents[-1], percents[0])
+        self.assertEqual(self.server.redis().dbsize(), keys)
+        self.run_mix(zipfian=True, n=2000)
+        self.assertLess(self.peak, self.LIMIT * 1.05)
+
+
+@unittest.skipUnless(has_small_disks(), "the kernel gives no mounts of their own to users")
+class FullDisk(unittest.TestCase):
+    def test_reads_and_deletes_go_on_and_writes_come_back(self):
+        server = Server(disk_mb=700)
+        self.addCleanup(server.remove)
+        r, s3, stubs = server.redis(), server.s3(), server.grpc_stubs()
+        s3.create_bucket(Bucket="bucket")
+        value = os.urandom(32 << 10)
+        written = 0
+        with self.assertRaises(redis.ResponseError) as refused:
+            while written < 100000:
+                r.set("k%d" % written, value)
+                written += 1
+        self.assertTrue(str(refused.exception).startswith("MISCONF"), str(refused.exception))
+        self.assertGreater(written, 1000)
+        for size in (10, 1 << 20):
+            with self.assertRaises(botocore.exceptions.ClientError) as e:
+                s3.put_object(Bucket="bucket", Key="o", Body=b"x" * size)
+            self.assertEqual(e.exception.response["ResponseMetadata"]["HTTPStatusCode"], 507)
+        with self.assertRaises(grpc.RpcError) as e:
+            stubs.kv.Put(stubs.kv_pb.PutRequest(key=stubs.key("db0", b"g"), value=b"v"),
+                         metadata=stubs.metadata)
+        self.assertEqual(e.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        self.assertEqual(r.get("k0"), value)
+        self.assertEqual(s3.get_object(Bucket="db0", Key="k1")["Body"].read(), value)
+        for i in range(0, written * 3 // 4):
+            self.assertEqual(r.delete("k%d" % i), 1)
+
+        def writes():
+            try:
+                return r.set("again", value)
+            except redis.ResponseError:
+                return False
+        self.assertTrue(wait_until(writes))
+        s3.put_object(Bucket="bucket", Key="o", Body=b"x" * (1 << 20))
+        stubs.kv.Put(stubs.kv_pb.PutRequest(key=stubs.key("db0", b"g"), value=b"v"), metadata=stubs.metadata)
+        self.assertEqual(r.get("g"), b"v")
+        self.assertEqual(r.get("k%d" % (written - 1)), value)
+
+
+if __name__ == "__main__":
+    unittest.main()
