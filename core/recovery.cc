@@ -175,10 +175,12 @@ class Recovery {
     const uint64_t base = segment.place.base();
     Bytes bytes{buffer.data(), size};
     uint64_t since_pause = 0;
+    std::vector<LogRecord> records;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
-      uint64_t length = frame_length(segment, bytes, at);
+      records.clear();
+      uint64_t length = frame_length(segment, bytes, at, &records);
       if (length == 0) {
         uint64_t witness = sealed != 0 ? sealed : durable_witness(segment, bytes, at);
         if (witness <= at) break;  // a torn tail, or the end
@@ -196,7 +198,8 @@ class Recovery {
         out.lost_bytes += at - from;
         continue;
       }
-      apply(segment, bytes, at, out);
+      o_.apply(records);
+      out.records += records.size();
       at += length;
       since_pause += length;
       if (since_pause >= (uint64_t{1} << 20)) {  // others run on this loop
@@ -207,22 +210,19 @@ class Recovery {
     out.proven_end = base + at;
   }
 
-  // Length in the file of an intact frame at `at`, or 0.
-  uint64_t frame_length(const Segment& segment, Bytes bytes, uint64_t at) const {
+  // Length in the file of an intact frame at `at`, or 0; its records, if they are asked for.
+  uint64_t frame_length(const Segment& segment, Bytes bytes, uint64_t at,
+                        std::vector<LogRecord>* records = nullptr) const {
     if (at >= bytes.size()) return 0;
     auto h = decode_frame_header(segment.place, at, bytes.subspan(at));
     if (!h) return 0;
-    bool whole = for_each_record(segment.place, *h, bytes.subspan(at), [](auto&, Lsn) {});
-    return whole ? frame_bytes(*h) : 0;
-  }
-
-  void apply(const Segment& segment, Bytes bytes, uint64_t at, Scan& out) {
-    auto h = decode_frame_header(segment.place, at, bytes.subspan(at));
-    if (o_.note_time) o_.note_time(Lsn(h->lsn), h->wall_ms);
-    for_each_record(segment.place, *h, bytes.subspan(at), [&](const RecordView& r, Lsn lsn) {
-      o_.apply(r, lsn);
-      out.records++;
-    });
+    const bool whole =
+        for_each_record(segment.place, *h, bytes.subspan(at), [&](const RecordView& r, Lsn lsn) {
+          if (records != nullptr) records->push_back({r, lsn});
+        });
+    if (!whole) return 0;
+    if (records != nullptr && o_.note_time) o_.note_time(Lsn(h->lsn), h->wall_ms);
+    return frame_bytes(*h);
   }
 
   // How far the segment is known to have been durable, from intact frames after `at`.

@@ -7,12 +7,18 @@
 
 #include <atomic>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "core/log_format.h"
 #include "core/volume.h"
 
 namespace cairn {
+
+struct LogRecord {
+  RecordView record;
+  Lsn lsn;
+};
 
 struct RecoveryOptions {
   uint64_t store = 0;
@@ -27,8 +33,9 @@ struct RecoveryOptions {
     std::atomic<uint64_t> done{0}, total{0};
   };
   Progress* progress = nullptr;
-  // Called for every record, in LSN order within a segment, from any of the executors.
-  std::function<void(const RecordView&, Lsn)> apply;
+  // Called with the records of every frame, in LSN order within a segment, from any of the
+  // executors.
+  std::function<void(std::span<const LogRecord>)> apply;
   std::function<void(Lsn, int64_t wall_ms)> note_time;
 };
 

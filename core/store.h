@@ -333,7 +333,9 @@ class Store {
     std::vector<std::pair<Lsn, uint64_t>> charges = {};
   };
 
-  void apply(const RecordView& record, Lsn lsn);
+  void apply(std::span<const LogRecord> records);
+  void apply_to_namespace(const RecordView& record, Lsn lsn);
+  void apply_to_key(Namespace& ns, KeyHash hash, const RecordView& record, Lsn lsn);
   awaitable<Status> replay_operations();
   void begin_recovery();
   awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint);

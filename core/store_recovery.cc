@@ -42,7 +42,7 @@ awaitable<Status> Store::open() {
   recover.segment_bytes = segment_bytes_;
   recover.executors = executors_;
   recover.repair = options_.repair;
-  recover.apply = [this](const RecordView& r, Lsn lsn) { apply(r, lsn); };
+  recover.apply = [this](std::span<const LogRecord> records) { apply(records); };
   std::vector<std::pair<uint64_t, int64_t>> times;
   Mutex times_mutex;
   recover.note_time = [&](Lsn lsn, int64_t ms) {
@@ -126,7 +126,40 @@ Namespace* Store::namespace_for_recovery(NamespaceId id) {
   return ns.get();
 }
 
-void Store::apply(const RecordView& r, Lsn lsn) {
+void Store::apply(std::span<const LogRecord> records) {
+  constexpr size_t kGroup = 16;
+  std::array<Namespace*, kGroup> spaces;
+  std::array<KeyHash, kGroup> hashes;
+  std::array<const LogRecord*, kGroup> group;
+  while (!records.empty()) {
+    size_t n = 0;
+    for (; n < kGroup && !records.empty(); records = records.subspan(1)) {
+      const RecordView& r = records.front().record;
+      if (r.type != RecordType::kPut && r.type != RecordType::kDelete &&
+          r.type != RecordType::kOperation) {
+        apply_to_namespace(r, records.front().lsn);
+        continue;
+      }
+      spaces[n] = namespace_for_recovery(r.ns);
+      hashes[n] = spaces[n]->hash(r.key);
+      group[n++] = &records.front();
+    }
+    if (n == 0) return;
+    StripeLocks lock(*this);
+    lock.lock(std::span(hashes.data(), n));
+    for (size_t i = 0; i < n;) {  // runs of one namespace
+      size_t end = i + 1;
+      while (end < n && spaces[end] == spaces[i]) end++;
+      prefetch(*spaces[i], std::span(hashes.data() + i, end - i));
+      i = end;
+    }
+    for (size_t i = 0; i < n; i++) {
+      apply_to_key(*spaces[i], hashes[i], group[i]->record, group[i]->lsn);
+    }
+  }
+}
+
+void Store::apply_to_namespace(const RecordView& r, Lsn lsn) {
   auto newest = [&](absl::flat_hash_map<uint32_t, Lsn>& map) {
     MutexLock lock(recovery_->mutex);
     Lsn& at = map[r.ns.value()];
@@ -152,17 +185,13 @@ void Store::apply(const RecordView& r, Lsn lsn) {
         at = std::max(at, lsn);
       }
       return;
-    case RecordType::kPut:
-    case RecordType::kDelete:
-    case RecordType::kOperation:
-      break;
     default:
       return;  // of a later version's making; the format version guards against those
   }
+}
+
+void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn lsn) {
   if (r.has_origin()) recovery_->note_time(r.version, r.wall_ms);
-  Namespace* ns = namespace_for_recovery(r.ns);
-  KeyHash hash = ns->hash(r.key);
-  StripeLocks lock(*this, hash);
   auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
   std::lock_guard grave_lock(graves.mutex);
   if (r.type == RecordType::kOperation) {
@@ -171,13 +200,13 @@ void Store::apply(const RecordView& r, Lsn lsn) {
          static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
     return;
   }
-  Entry* old = ns->index->find(r.key, hash);
+  Entry* old = ns.index->find(r.key, hash);
   if (old != nullptr && old->lsn > lsn) return;
   if (r.type == RecordType::kDelete) {
     Lsn& at = graves.newest[{r.ns.value(), std::string(r.key)}];
     at = std::max(at, lsn);
     if (old != nullptr) {
-      ns->index->remove(old, hash);
+      ns.index->remove(old, hash);
       Entry::destroy(old);
     }
     return;
@@ -209,9 +238,9 @@ void Store::apply(const RecordView& r, Lsn lsn) {
   }
   recovery_->entry_bytes.fetch_add(entry->bytes() - before, std::memory_order_relaxed);
   if (old == nullptr) {
-    ns->index->insert(entry, hash);
+    ns.index->insert(entry, hash);
   } else {
-    ns->index->replace(old, entry, hash);
+    ns.index->replace(old, entry, hash);
     Entry::destroy(old);
   }
 }
@@ -219,7 +248,11 @@ void Store::apply(const RecordView& r, Lsn lsn) {
 awaitable<Status> Store::replay_operations() {
   if (!recovery_->damage.ok()) co_return recovery_->damage;
   for (auto& graves : recovery_->tombstones) {
-    for (auto& [name, operations] : graves.operations) {
+    std::vector<decltype(&*graves.operations.begin())> in_order;  // a table's own differs each time
+    for (auto& item : graves.operations) in_order.push_back(&item);
+    std::sort(in_order.begin(), in_order.end(), [](auto a, auto b) { return a->first < b->first; });
+    for (auto* item : in_order) {
+      auto& [name, operations] = *item;
       const auto& [number, key] = name;
       if (recovery_->dropped.contains(number)) continue;
       Namespace& ns = *namespace_for_recovery(NamespaceId(number));
@@ -402,7 +435,7 @@ Status Store::apply_item(const CheckpointItem& item) {
   if (item.kind == ItemKind::kNamespace) {
     RecordView name = r;
     name.type = RecordType::kNamespaceCreate;
-    apply(name, item.lsn);
+    apply_to_namespace(name, item.lsn);
     return absl::OkStatus();
   }
   Namespace* ns = namespace_for_recovery(r.ns);

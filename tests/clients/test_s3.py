@@ -130,6 +130,23 @@ class S3(Case):
         self.assertEqual(len(done["Deleted"]), len(keys))
         self.s3.delete_bucket(Bucket="listing")
 
+    def test_a_thousand_deletes_are_one_sync(self):
+        self.s3.create_bucket(Bucket="thousand")
+        r = self.server.redis()
+        keys = ["k%d" % i for i in range(1000)]
+        with r.pipeline(transaction=False) as p:
+            p.execute_command("SELECT", "thousand")
+            for k in keys:
+                p.set(k, "x" * 100)
+            p.execute_command("WAITAOF", 1, 0, 0)
+            p.execute_command("SELECT", "0")
+            p.execute()
+        before = r.info("persistence")["log_syncs"]
+        done = self.s3.delete_objects(Bucket="thousand", Delete={"Objects": [{"Key": k} for k in keys]})
+        self.assertEqual(len(done["Deleted"]), 1000)
+        self.assertEqual(r.info("persistence")["log_syncs"], before + 1)
+        self.s3.delete_bucket(Bucket="thousand")
+
     def test_multipart(self):
         data = os.urandom((11 << 20) + 5)
         mp = self.s3.create_multipart_upload(Bucket="bucket", Key="mp", Metadata={"m": "p"}, ContentType="video/x")
