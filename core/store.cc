@@ -144,7 +144,13 @@ void Store::tick() {
   expire_due(now);
   uint64_t bytes = 0;
   for (auto& s : *stripes_) bytes += static_cast<uint64_t>(s.bytes.load(std::memory_order_relaxed));
-  entry_bytes_ = bytes;
+  {
+    StripeLocks lock(*this, KeyHash{0});  // nobody replaces an index meanwhile
+    for (auto& ns : databases_) bytes += ns->index->table_bytes();
+    MutexLock names(names_mutex_);
+    for (auto& [name, ns] : by_name_) bytes += ns->index->table_bytes();
+  }
+  used_bytes_ = bytes;
   bool sync = durability_ != Durability::kOff && now - last_sync_ms_ >= 1000;
   if (sync || now < last_sync_ms_) last_sync_ms_ = now;
   log_.tick(sync);
@@ -211,14 +217,6 @@ void Store::expire_due(int64_t now) {
     }
     stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
   }
-}
-
-uint64_t Store::used_bytes() const {
-  uint64_t bytes = entry_bytes_.load(std::memory_order_relaxed);
-  for (auto& ns : databases_) bytes += ns->index->table_bytes();
-  MutexLock lock(names_mutex_);
-  for (auto& [name, ns] : by_name_) bytes += ns->index->table_bytes();
-  return bytes;
 }
 
 Status Store::check_write(bool grows) const {

@@ -276,7 +276,8 @@ class Store {
   void set_durability(Durability d) { durability_ = d; }
   void set_memory_bytes(uint64_t bytes) { memory_bytes_ = bytes; }
   uint64_t memory_bytes() const { return memory_bytes_; }
-  uint64_t used_bytes() const;
+  // Keys, values and tables, as of the last tick().
+  uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
   uint64_t expired_count() const { return expired_.load(std::memory_order_relaxed); }
   uint64_t store_id() const { return store_id_; }
   uint32_t epoch() const { return epoch_; }
@@ -441,7 +442,7 @@ class Store {
   std::deque<std::unique_ptr<Collection>> doomed_ ABSL_GUARDED_BY(dead_mutex_);
 
   std::atomic<uint64_t> cold_{0};  // entries whose value is in the log alone
-  std::atomic<uint64_t> entry_bytes_{0};
+  std::atomic<uint64_t> used_bytes_{0};
   std::atomic<uint64_t> expired_{0};
   std::atomic<uint64_t> collections_{0};  // entries of other types than string
   std::atomic<bool> stopping_{false};
