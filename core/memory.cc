@@ -135,8 +135,9 @@ void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
 }
 
 bool MemoryKeeper::overrun() const {
+  const uint64_t most = tail_max_.load(std::memory_order_relaxed);
   return overrun_.load(std::memory_order_relaxed) ||
-         store_.log().tail().value() > tail_max_.load(std::memory_order_relaxed);
+         (most != UINT64_MAX && store_.log().tail().value() > most);
 }
 
 void MemoryKeeper::measure() {

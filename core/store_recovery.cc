@@ -236,7 +236,9 @@ void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn l
   } else {
     entry = Entry::make(r, lsn);
   }
-  recovery_->entry_bytes.fetch_add(entry->bytes() - before, std::memory_order_relaxed);
+  if (limit != 0) {
+    recovery_->entry_bytes.fetch_add(entry->bytes() - before, std::memory_order_relaxed);
+  }
   if (old == nullptr) {
     ns.index->insert(entry, hash);
   } else {
@@ -470,7 +472,9 @@ Status Store::apply_item(const CheckpointItem& item) {
   } else {
     entry = Entry::make(r, item.lsn);
   }
-  recovery_->entry_bytes.fetch_add(entry->bytes(), std::memory_order_relaxed);
+  if (limit != 0) {
+    recovery_->entry_bytes.fetch_add(entry->bytes(), std::memory_order_relaxed);
+  }
   ns->index->insert(entry, hash);
   return absl::OkStatus();
 }
