@@ -143,7 +143,6 @@ class TenTimesMemory(unittest.TestCase):
              "--resp=127.0.0.1:%d" % self.server.resp, "--http=127.0.0.1:%d" % self.server.http,
              "--grpc=127.0.0.1:%d" % self.server.grpc],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.server.env)
-        self.server.log = open(os.devnull)
         loading, percents, refused = 0, [], 0
         while True:
             try:
