@@ -153,7 +153,10 @@ void MemoryKeeper::measure() {
   const bool full = exhausted_ || held >= limit;
   tail_max_ = pressed_ && !full ? store_.log().tail().value() + (limit - held) : UINT64_MAX;
   if (pressed_ && waits_for_log_.exchange(false)) store_.log().tick(true);
-  if (held <= limit || deficit_bytes_ == 0) exhausted_ = false;
+  if (held <= limit || deficit_bytes_ == 0) {
+    exhausted_ = false;
+    barren_since_ms_ = 0;
+  }
   if (deficit_bytes_ == 0) barren_rounds_ = 0;
 }
 
@@ -194,7 +197,9 @@ awaitable<void> MemoryKeeper::make_room() {
     round_freed_ = 0;
     round_waits_ = false;
     if (barren_rounds_ >= rounds) {
-      exhausted_ = overrun_.load();
+      if (barren_since_ms_ == 0) barren_since_ms_ = store_.now_ms();
+      // The allocator may need a moment to give back what left.
+      exhausted_ = overrun_ && store_.now_ms() >= barren_since_ms_ + kBarrenMs;
       rests_until_ms_ = store_.now_ms() + kBarrenMs;
       co_return;
     }

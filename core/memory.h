@@ -124,7 +124,7 @@ class MemoryKeeper {
   int barren_rounds_ = 0;  // since something worth it went, each over all stripes
   uint64_t round_freed_ = 0;
   bool round_waits_ = false;
-  int64_t rests_until_ms_ = 0;
+  int64_t rests_until_ms_ = 0, barren_since_ms_ = 0;
   int64_t next_release_ms_ = 0, measured_ms_ = 0;
 };
 
