@@ -237,15 +237,14 @@ void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
 
 void Cleaner::copy_found() {
   std::array<KeyHash, kGroup> hashes;
-  for (size_t i = 0; i < found_.size(); i++) hashes[i] = found_[i].hash;
+  std::array<Namespace*, kGroup> spaces;
+  for (size_t i = 0; i < found_.size(); i++) {
+    hashes[i] = found_[i].hash;
+    spaces[i] = found_[i].ns.get();
+  }
   StripeLocks locks(store_);
   if (!found_.empty()) locks.lock(std::span(hashes.data(), found_.size()));
-  for (size_t i = 0; i < found_.size();) {  // runs of one namespace
-    size_t end = i + 1;
-    while (end < found_.size() && found_[end].ns == found_[i].ns) end++;
-    found_[i].ns->index->prefetch(std::span(hashes.data() + i, end - i));
-    i = end;
-  }
+  store_.prefetch({spaces.data(), found_.size()}, {hashes.data(), found_.size()});
   for (Found& f : found_) {
     Entry* e = f.ns->index->find(f.record.key, f.hash);
     if (e == nullptr) continue;

@@ -392,6 +392,15 @@ void Store::ensure_ordered(Namespace& ns) {
 
 // ---- entries ----
 
+void Store::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes) {
+  for (size_t i = 0; i < spaces.size();) {  // runs of one namespace
+    size_t end = i + 1;
+    while (end < spaces.size() && spaces[end] == spaces[i]) end++;
+    prefetch(*spaces[i], hashes.subspan(i, end - i));
+    i = end;
+  }
+}
+
 Entry* Store::find(Namespace& ns, std::string_view key, KeyHash hash) {
   Entry* e = ns.index->find(key, hash);
   if (e == nullptr || !e->has_expiry() || !e->expired(clock_.now_ms())) return e;

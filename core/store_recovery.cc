@@ -146,13 +146,8 @@ void Store::apply(std::span<const LogRecord> records) {
     }
     if (n == 0) return;
     StripeLocks lock(*this);
-    lock.lock(std::span(hashes.data(), n));
-    for (size_t i = 0; i < n;) {  // runs of one namespace
-      size_t end = i + 1;
-      while (end < n && spaces[end] == spaces[i]) end++;
-      prefetch(*spaces[i], std::span(hashes.data() + i, end - i));
-      i = end;
-    }
+    lock.lock({hashes.data(), n});
+    prefetch({spaces.data(), n}, {hashes.data(), n});
     for (size_t i = 0; i < n; i++) {
       apply_to_key(*spaces[i], hashes[i], group[i]->record, group[i]->lsn);
     }

@@ -42,12 +42,18 @@ class Server:
         self.start()
 
     def start(self):
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self, ports=(0, 0, 0)):
         self.log = open(os.path.join(self.directory, "..", os.path.basename(self.directory) + ".log"), "ab")
         self.process = subprocess.Popen(
             self.before + [os.path.join(BUILD, "cairnd"), "--data=" + os.path.join(self.directory, "data"),
-             "--resp=127.0.0.1:0", "--http=127.0.0.1:0", "--grpc=127.0.0.1:0",
-             "--threads=%d" % self.threads] + self.args,
+             "--resp=127.0.0.1:%d" % ports[0], "--http=127.0.0.1:%d" % ports[1],
+             "--grpc=127.0.0.1:%d" % ports[2], "--threads=%d" % self.threads] + self.args,
             stdout=subprocess.PIPE, stderr=self.log, env=self.env)
+
+    def wait_until_ready(self):
         while True:
             line = self.process.stdout.readline().decode()
             if not line:
@@ -188,6 +194,11 @@ def raw(port, data, timeout=10, shut=True):
         except OSError:
             pass
         return out
+
+
+def command(*words):
+    """A command of byte strings as RESP has it."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
 
 
 def wait_until(check, timeout=10):

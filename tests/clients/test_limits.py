@@ -3,7 +3,6 @@ import math
 import os
 import random
 import socket
-import subprocess
 import threading
 import time
 import unittest
@@ -15,20 +14,7 @@ import botocore.exceptions
 import grpc
 import redis
 
-from harness import BUILD, PASSWORD, Server, has_small_disks
-
-
-def wait_until(true, seconds=30):
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def command(*words):
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+from harness import PASSWORD, Server, command, has_small_disks, wait_until
 
 
 class TenTimesMemory(unittest.TestCase):
@@ -147,11 +133,7 @@ class TenTimesMemory(unittest.TestCase):
             if name.startswith("checkpoint"):
                 os.unlink(os.path.join(data, name))
         health = "http://127.0.0.1:%d/-/health/ready" % self.server.http
-        self.server.process = subprocess.Popen(
-            [os.path.join(BUILD, "cairnd"), "--data=" + data, "--threads=2", "--memory=%d" % self.LIMIT,
-             "--resp=127.0.0.1:%d" % self.server.resp, "--http=127.0.0.1:%d" % self.server.http,
-             "--grpc=127.0.0.1:%d" % self.server.grpc],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.server.env)
+        self.server.launch([self.server.resp, self.server.http, self.server.grpc])
         loading, percents, refused = 0, [], 0
         while True:
             try:
@@ -220,7 +202,7 @@ class FullDisk(unittest.TestCase):
                 return r.set("again", value)
             except redis.ResponseError:
                 return False
-        self.assertTrue(wait_until(writes))
+        self.assertTrue(wait_until(writes, 30))
         s3.put_object(Bucket="bucket", Key="o", Body=b"x" * (1 << 20))
         stubs.kv.Put(stubs.kv_pb.PutRequest(key=stubs.key("db0", b"g"), value=b"v"), metadata=stubs.metadata)
         self.assertEqual(r.get("g"), b"v")

@@ -10,7 +10,7 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, Case, Server, raw, wait_until
+from harness import PASSWORD, Case, Server, command, raw, wait_until
 
 
 class Peer:
@@ -173,15 +173,13 @@ class Differential(Case):
     def test_random_pipelines_answer_byte_for_byte_as_redis_does(self):
         """Commands that arrive together: groups under shared locks, values that grow into extents
         in between, transactions, another database."""
-        def pack(words):
-            return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
         big = os.urandom(70000)
         self.peer.client.config_set("requirepass", PASSWORD)
         self.addCleanup(self.peer.client.config_set, "requirepass", "")
         for seed in range(20):
             r = random.Random(1000 + seed)
-            out = pack([b"AUTH", PASSWORD.encode()]) if seed % 2 else b"AUTH %s\r\n" % PASSWORD.encode()
-            out += pack([b"FLUSHALL"])
+            out = command(b"AUTH", PASSWORD.encode()) if seed % 2 else b"AUTH %s\r\n" % PASSWORD.encode()
+            out += command(b"FLUSHALL")
             for _ in range(400):
                 words = self.command(r)
                 x = r.random()
@@ -203,9 +201,9 @@ class Differential(Case):
                     words = words[:3]  # and no millisecond may decide between GT and LT
                 if words[0] in (b"SETRANGE", b"APPEND") and words[1].startswith(b"b"):
                     # Edits of values in extents are refused inside MULTI.
-                    out += pack([b"DISCARD"])
-                out += words[0] + b"\r\n" if len(words) == 1 and x < 0.03 else pack(words)
-            out += pack([b"QUIT"])  # redis-server drops its answers when only the sending side closes
+                    out += command(b"DISCARD")
+                out += words[0] + b"\r\n" if len(words) == 1 and x < 0.03 else command(*words)
+            out += command(b"QUIT")  # redis-server drops its answers when only the sending side closes
             b = raw(self.peer.port, out, shut=False)
             a = raw(self.server.resp, out, shut=False)
             if a != b:
