@@ -256,7 +256,7 @@ uint64_t* Index::find_slot(const Part& part, std::string_view key, KeyHash hash)
   return nullptr;
 }
 
-void Index::prefetch(std::span<const KeyHash> hashes) const {
+void Index::prefetch(std::span<const KeyHash> hashes, bool insert) const {
   constexpr size_t kAtOnce = 32;
   constexpr uint32_t kProbesMax = 16;  // a hint may miss
   std::array<SegmentRef, kAtOnce> refs;
@@ -269,6 +269,7 @@ void Index::prefetch(std::span<const KeyHash> hashes) const {
       if (p == nullptr || p->size() == 0) continue;
       refs[i] = p->at(directory_slot(hashes[i], p->depth));
       __builtin_prefetch(refs[i].segment()->slots + home(tag_of(hashes[i]), refs[i].capacity()));
+      if (insert) __builtin_prefetch(refs[i].segment());
     }
     for (size_t i = 0; i < n; i++) {
       if (!refs[i]) continue;

@@ -193,6 +193,7 @@ class Index {
     for (size_t i = 0; i < part->size();) {
       const Segment* s = part->at(i).segment();
       for (uint32_t k = 0; k < s->capacity; k++) {
+        __builtin_prefetch(pointer(ahead(s, k)));
         if (s->slots[k] != 0) fn(pointer(s->slots[k]));
       }
       i += part->span(s);
@@ -200,8 +201,9 @@ class Index {
   }
 
   // Brings what find() of these keys will touch towards the processor, step by step for all of
-  // them, so that their cache misses overlap. Needs the locks of all their stripes.
-  void prefetch(std::span<const KeyHash> hashes) const;
+  // them, so that their cache misses overlap; `insert` if they are likely not there and will be
+  // inserted. Needs the locks of all their stripes.
+  void prefetch(std::span<const KeyHash> hashes, bool insert = false) const;
 
   // Entries of one stripe in hash order, from `from` on: at least `count` if there are so many,
   // together with all that share the last one's place. Returns the place to go on from, or 0 if
@@ -225,8 +227,8 @@ class Index {
     while (slots > 0) {
       const Segment* s = part.at(i).segment();
       for (; k < s->capacity && slots > 0; k++, slots--) {
-        const uint64_t ahead = s->slots[std::min<uint32_t>(k + kSweepAhead, s->capacity - 1u)];
-        if (bare || (ahead & kBareBit) == 0) __builtin_prefetch(pointer(ahead));
+        const uint64_t next = ahead(s, k);
+        if (bare || (next & kBareBit) == 0) __builtin_prefetch(pointer(next));
         if (s->slots[k] != 0 && (bare || (s->slots[k] & kBareBit) == 0)) fn(pointer(s->slots[k]));
       }
       if (k < s->capacity) break;
@@ -289,7 +291,11 @@ class Index {
 
   static constexpr uint64_t kPointerMask = 0xffff'ffff'ffffULL;
   static constexpr uint64_t kBareBit = 1;
-  static constexpr uint32_t kSweepAhead = 8;
+  // The slot that a walk comes to a few steps after `k`: a hint what to fetch.
+  static uint64_t ahead(const Segment* s, uint32_t k) {
+    constexpr uint32_t kAhead = 8;
+    return s->slots[std::min<uint32_t>(k + kAhead, s->capacity - 1u)];
+  }
   static Entry* pointer(uint64_t slot) {
     return reinterpret_cast<Entry*>(slot & kPointerMask & ~kBareBit);
   }

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "core/event.h"
 #include "core/mutex.h"
 #include "core/plant.h"
 #include "core/text.h"
@@ -156,31 +158,61 @@ class Recovery {
     }
   }
 
-  awaitable<void> scan(const Segment& segment, AlignedBuffer& buffer, Scan& out) {
+  // The bytes of a segment, as they come: [0, size) of the buffer, from where the replay begins.
+  struct Reading {
+    uint64_t size = 0;
+    bool ended = false;
+    Status status;
+    Event more;
+  };
+
+  awaitable<void> read(FileId id, AlignedBuffer& buffer, Reading& out) {
     constexpr uint64_t kReadBytes = 4 << 20;
-    const uint64_t begin = segment.place.base();
-    uint64_t size = from_ > begin ? std::min(from_ - begin, o_.segment_bytes) : 0;
-    uint64_t at = std::max(kBlockBytes, size);
-    auto executor = co_await asio::this_coro::executor;
-    while (size < o_.segment_bytes) {
-      uint64_t want = std::min(kReadBytes, o_.segment_bytes - size);
-      auto n = co_await volume_.read(file(segment.place.segment), size, buffer.span(size, want));
-      if (!n.ok()) {
-        out.status = n.status();
-        co_return;
-      }
-      size += *n;
+    while (out.size < o_.segment_bytes) {
+      const uint64_t want = std::min(kReadBytes, o_.segment_bytes - out.size);
+      auto n = co_await volume_.read(id, out.size, buffer.span(out.size, want));
+      if (!n.ok()) out.status = n.status();
+      if (!n.ok()) break;
+      out.size += *n;
       if (*n < want) break;
+      out.more.notify();
     }
+    out.ended = true;
+    out.more.notify();
+  }
+
+  awaitable<void> scan(const Segment& segment, AlignedBuffer& buffer, Scan& out) {
+    auto executor = co_await asio::this_coro::executor;
     const uint64_t base = segment.place.base();
-    Bytes bytes{buffer.data(), size};
+    Reading reading;
+    reading.size = from_ > base ? std::min(from_ - base, o_.segment_bytes) : 0;
+    const uint64_t from = std::max(kBlockBytes, reading.size);
+    // What has come is replayed while the rest is read.
+    asio::co_spawn(executor, read(file(segment.place.segment), buffer, reading), asio::detached);
+    co_await replay(segment, buffer, from, reading, out);
+    while (!reading.ended) co_await reading.more.wait();
+  }
+
+  awaitable<void> replay(const Segment& segment, AlignedBuffer& buffer, uint64_t at,
+                         Reading& reading, Scan& out) {
+    const uint64_t base = segment.place.base();
+    auto executor = co_await asio::this_coro::executor;
     uint64_t since_pause = 0;
     std::vector<LogRecord> records;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
       records.clear();
+      const Bytes bytes{buffer.data(), reading.size};
       uint64_t length = frame_length(segment, bytes, at, &records);
+      if (length == 0 && !reading.ended) {
+        co_await reading.more.wait();
+        continue;
+      }
+      if (!reading.status.ok()) {
+        out.status = reading.status;
+        co_return;
+      }
       if (length == 0) {
         uint64_t witness = sealed != 0 ? sealed : durable_witness(segment, bytes, at);
         if (witness <= at) break;  // a torn tail, or the end

@@ -4,6 +4,7 @@
 #include <absl/container/flat_hash_map.h>
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -18,6 +19,7 @@ namespace cairn {
 struct Store::RecoveryState {
   struct Tombstones {
     std::mutex mutex;
+    std::atomic<bool> any{false};  // whether `newest` holds one
     absl::flat_hash_map<std::pair<uint32_t, std::string>, Lsn> newest;
     absl::flat_hash_map<std::pair<uint32_t, std::string>, std::vector<PendingOperation>> operations;
   };

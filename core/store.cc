@@ -392,11 +392,12 @@ void Store::ensure_ordered(Namespace& ns) {
 
 // ---- entries ----
 
-void Store::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes) {
+void Store::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
+                     bool insert) {
   for (size_t i = 0; i < spaces.size();) {  // runs of one namespace
     size_t end = i + 1;
     while (end < spaces.size() && spaces[end] == spaces[i]) end++;
-    prefetch(*spaces[i], hashes.subspan(i, end - i));
+    spaces[i]->index->prefetch(hashes.subspan(i, end - i), insert);
     i = end;
   }
 }

@@ -236,7 +236,8 @@ class Store {
   // Hints: this stripe will be locked; these keys will be looked for, their stripes are locked.
   void prefetch(KeyHash hash) const { __builtin_prefetch(&(*stripes_)[stripe_of(hash)], 1); }
   void prefetch(Namespace& ns, std::span<const KeyHash> hashes) { ns.index->prefetch(hashes); }
-  void prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes);
+  void prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
+                bool insert = false);
   // Makes the value of record.key what `record` says. A blob's reference passes to the store.
   // Errors change nothing: Unavailable (read-only), NotFound (the namespace was dropped),
   // InvalidArgument (key too long), ResourceExhausted (batch too large).

@@ -142,12 +142,13 @@ void Store::apply(std::span<const LogRecord> records) {
       }
       spaces[n] = namespace_for_recovery(r.ns);
       hashes[n] = spaces[n]->hash(r.key);
+      prefetch(hashes[n]);
       group[n++] = &records.front();
     }
     if (n == 0) return;
     StripeLocks lock(*this);
     lock.lock({hashes.data(), n});
-    prefetch({spaces.data(), n}, {hashes.data(), n});
+    prefetch({spaces.data(), n}, {hashes.data(), n}, true);
     for (size_t i = 0; i < n; i++) {
       apply_to_key(*spaces[i], hashes[i], group[i]->record, group[i]->lsn);
     }
@@ -188,7 +189,10 @@ void Store::apply_to_namespace(const RecordView& r, Lsn lsn) {
 void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn lsn) {
   if (r.has_origin()) recovery_->note_time(r.version, r.wall_ms);
   auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
-  std::lock_guard grave_lock(graves.mutex);
+  // What concerns this key alone is ordered by its stripe's lock: without a tombstone in sight the
+  // mutex, which two threads would wait for in turn, is not needed.
+  std::unique_lock grave_lock(graves.mutex, std::defer_lock);
+  if (r.type != RecordType::kPut || graves.any.load(std::memory_order_relaxed)) grave_lock.lock();
   if (r.type == RecordType::kOperation) {
     graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
         {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
@@ -198,6 +202,7 @@ void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn l
   Entry* old = ns.index->find(r.key, hash);
   if (old != nullptr && old->lsn > lsn) return;
   if (r.type == RecordType::kDelete) {
+    graves.any.store(true, std::memory_order_relaxed);
     Lsn& at = graves.newest[{r.ns.value(), std::string(r.key)}];
     at = std::max(at, lsn);
     if (old != nullptr) {
@@ -206,11 +211,11 @@ void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn l
     }
     return;
   }
-  if (auto grave = graves.newest.empty()
-                       ? graves.newest.end()
-                       : graves.newest.find(std::pair(r.ns.value(), std::string(r.key)));
-      grave != graves.newest.end() && grave->second > lsn && !planted(Bug::kTombstoneForgotten)) {
-    return;
+  if (grave_lock.owns_lock()) {
+    auto grave = graves.newest.find(std::pair(r.ns.value(), std::string(r.key)));
+    if (grave != graves.newest.end() && grave->second > lsn && !planted(Bug::kTombstoneForgotten)) {
+      return;
+    }
   }
   if (old != nullptr && old->assign(r, lsn)) return;
   const uint64_t limit = memory_bytes_, before = old == nullptr ? 0 : old->bytes();

@@ -1,7 +1,4 @@
 // cairnd: builds the parts, hands them down by reference, runs.
-#ifdef CAIRN_MIMALLOC  // not under a sanitizer
-#include <mimalloc.h>
-#endif
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -17,6 +14,7 @@
 #include "core/text.h"
 #include "gateway/credentials.h"
 #include "gateway/grpc/door.h"
+#include "gateway/heap.h"
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
 #include "gateway/http/s3/service.h"
@@ -59,6 +57,7 @@ int serve(const Options& options) {
   std::signal(SIGPIPE, SIG_IGN);
 
   // Storage.
+  begin_loading();
   SystemClock clock;
   ChunkPool pool;
   auto volume = LocalVolume::open({options.data, options.io != "threads"}, pool.memory());
@@ -89,12 +88,7 @@ int serve(const Options& options) {
   StoreOptions store_options;
   store_options.memory_bytes = options.memory_bytes;
   store_options.resident_bytes = process_resident_bytes;
-#ifdef CAIRN_MIMALLOC
-  store_options.release_memory = [] {
-    mi_option_set(mi_option_decommit_delay, 0);  // from now on at once: no later call would do it
-    mi_collect(true);
-  };
-#endif
+  store_options.release_memory = release_memory;
   store_options.space_amplification = options.space_amplification;
   store_options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
   store_options.durability = options.durability;
@@ -158,10 +152,9 @@ int serve(const Options& options) {
   // These two say how far the start is; the third opens when it is done.
   resp.start();
   http.start();
-  std::atomic<bool> opened{false};
-  std::thread progress([&] {
-    for (int last = 0; !opened;) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  std::promise<void> opened;
+  std::thread progress([&, end = opened.get_future()] {
+    for (int last = 0; end.wait_for(std::chrono::milliseconds(100)) != std::future_status::ready;) {
       const int percent = store.loading_percent();
       if (percent < last + 10 || percent >= 99) continue;
       spdlog::info("loading: {} %", percent);
@@ -169,9 +162,10 @@ int serve(const Options& options) {
     }
   });
   Status open = run_to_end(loops, store.open());
-  opened = true;
+  opened.set_value();
   progress.join();
   die_unless(open);
+  end_loading();
   spdlog::info(
       "store {:016x} epoch {} open: {} items of a checkpoint and {} records of the log, "
       "storage through {}",
