@@ -278,7 +278,7 @@ awaitable<Status> Checkpointer::write() {
     footer.hash_seed = store_.hash_seed_;
     file.buffer = AlignedBuffer(std::max(bytes, kBlockBytes));
     std::memset(file.buffer.data(), 0, file.buffer.size());
-    std::memcpy(file.buffer.data(), file.offsets.data(), used);
+    if (used > 0) std::memcpy(file.buffer.data(), file.offsets.data(), used);
     footer.index_crc =
         crc32c(place_seed(footer.store, file.id.number, file.at), {file.buffer.data(), used});
     status =

@@ -150,6 +150,7 @@ const Row* Engine::admit(Session& session, const Request& request, Reply& reply)
 
 bool Engine::may_write(Context& c) {
   if (!(c.row.flags & kWrite)) return true;
+  c.session.wrote = true;
   Status status = store().check_write(c.row.flags & kDenyOom);
   if (status.ok()) return true;
   c.status_error(status);

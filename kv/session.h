@@ -32,6 +32,7 @@ class Session {
   std::string user = "default";
   ReplyMode reply_mode = ReplyMode::kOn;
   bool close_after_reply = false;
+  bool wrote = false;  // since its connection last looked
   bool no_evict = false;
   bool no_touch = false;
 

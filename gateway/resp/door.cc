@@ -58,7 +58,9 @@ class Connection {
           args_.clear();
           more = !session_->close_after_reply;
         }
-        if (store_.log().congested()) co_await wait_for_log();
+        if (std::exchange(session_->wrote, false) && store_.log().congested()) {
+          co_await wait_for_log();
+        }
         if (store_.memory().overrun()) co_await wait_for_memory();
         if (!output_.empty() &&
             (!more || output_.text().size() >= kOutputBytes || !output_.streams().empty())) {
@@ -318,7 +320,8 @@ class Connection {
     if (input_.size() - end_ < 64) input_.resize(std::max(input_.size() * 2, head + 128));
   }
 
-  // Back-pressure: more waits for the log than it may hold.
+  // Back-pressure on who writes: more waits for the log than it may hold. Readers beside writers
+  // waited here too once, up to 100 ms for a sync.
   awaitable<void> wait_for_log() {
     Status ignored = co_await store_.log().wait_durable(Lsn(store_.log().tail().value() - 1));
     (void)ignored;  // a failed log is reported by the next write
