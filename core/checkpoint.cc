@@ -358,7 +358,7 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
           large.emplace_back(e->key());
           continue;
         }
-        item.lsn = e->lsn;
+        item.lsn = e->lsn();
         item.record = {RecordType::kPut, e->flags, ns.id, e->expire_ms(), e->key(), e->meta(), {}};
         item.record.version = e->version();
         std::string image;
@@ -411,7 +411,7 @@ awaitable<Status> Checkpointer::fill_parts(File& file, std::shared_ptr<Namespace
       cursor = c->save(cursor, store_.part_bytes(), operation);
       CheckpointItem item;
       item.kind = ItemKind::kPart;
-      item.lsn = e->lsn;
+      item.lsn = e->lsn();
       item.record = {
           RecordType::kOperation, e->flags, ns->id, e->expire_ms(), e->key(), {}, operation};
       item.record.flags |= kRecordHasOrigin;

@@ -262,7 +262,7 @@ void Cleaner::copy_found() {
       }
       continue;
     }
-    if (e->lsn != f.lsn) continue;
+    if (e->lsn() != f.lsn) continue;
     if (planted(Bug::kCleanerDropsNewest) && f.lsn.value() / 8 % 64 == 0) continue;
     if (planted(Bug::kCleanerLosesVersion)) {
       f.record.flags &= static_cast<uint8_t>(~kRecordHasOrigin);

@@ -51,7 +51,7 @@ void Store::count(const Entry* e, int sign) {
     }
   };
   const Collection* c = e->collection();
-  if (c == nullptr) return change(e->lsn, e->record_bytes());
+  if (c == nullptr) return change(e->lsn(), e->record_bytes());
   for (auto& [lsn, bytes] : c->charges_) change(lsn, bytes);
 }
 
@@ -98,7 +98,7 @@ StatusOr<Lsn> Store::operate(Namespace& ns, KeyHash hash, Entry* entry, const Re
   if (batch == nullptr) charge(c, lsn, change.size(), true);
   c.image_size_ = 0;
   c.version_ = lsn;
-  entry->lsn = lsn;
+  entry->set_lsn(lsn);
   if (entry->expire_ms() != (change.has_expiry() ? change.expire_ms : 0)) {
     Entry* other = Entry::make(change, lsn, nullptr);
     link_collection(ns, hash, entry, other, batch != nullptr);
@@ -130,8 +130,8 @@ void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   const std::string image = c.image();
   const RecordView r = copy_record(ns, entry, image);
   count(entry, -1);
-  entry->lsn = log_.append(r);
-  begin_charges(entry, entry->lsn, r.size(), image.size());
+  entry->set_lsn(log_.append(r));
+  begin_charges(entry, entry->lsn(), r.size(), image.size());
   count(entry, 1);
 }
 
@@ -157,9 +157,9 @@ awaitable<Status> Store::rewrite_parts(NamespacePtr ns, std::string key, Lsn bef
       cursor = c->save(cursor, part_bytes(), operation);
       RecordView r = copy_record(*ns, e, operation);
       r.type = RecordType::kOperation;
-      e->lsn = log_.append(r);
-      if (!begin.valid()) begin = e->lsn;
-      charge(*c, e->lsn, r.size(), true);
+      e->set_lsn(log_.append(r));
+      if (!begin.valid()) begin = e->lsn();
+      charge(*c, e->lsn(), r.size(), true);
       c->image_size_ = 0;
       size = r.size();
       if (cursor == 0) {  // nothing before the first part matters
@@ -185,7 +185,7 @@ bool Store::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
     if (log_.admit(Need::kPut).ok()) rewrite(ns, hash, entry);
     return false;
   }
-  return log_.is_durable(entry->lsn);
+  return log_.is_durable(entry->lsn());
 }
 
 void Store::describe(const Collection& c, CheckpointItem& item) const {
@@ -238,7 +238,7 @@ Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
     }
     c->image_size_ = 0;
     c->version_ = o.version;
-    entry->lsn = std::max(entry->lsn, o.lsn);
+    entry->set_lsn(std::max(entry->lsn(), o.lsn));
     if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {
       Entry* other = Entry::make(r, o.lsn, nullptr);
       std::memcpy(const_cast<char*>(other->value().data()), &c, kPointerBytes);

@@ -85,7 +85,7 @@ awaitable<Status> Compactor::move(std::shared_ptr<Namespace> ns, std::string key
     const Entry* e = ns->index->find(key, hash);
     if (e == nullptr || !e->is_blob() || ns->dropped) co_return absl::OkStatus();
     old = *BlobRef::decode(e->value());
-    lsn = e->lsn;
+    lsn = e->lsn();
     extents.ref(old);
   }
   Status status;
@@ -107,7 +107,7 @@ awaitable<Status> Compactor::move(std::shared_ptr<Namespace> ns, std::string key
   if (status.ok()) {
     StripeLocks lock(store_, hash);
     Entry* e = ns->index->find(key, hash);
-    if (e != nullptr && e->lsn == lsn && !ns->dropped) {
+    if (e != nullptr && e->lsn() == lsn && !ns->dropped) {
       status = store_.move_blob(*ns, hash, e, blob);
       if (status.ok()) blobs_moved_++;
     }

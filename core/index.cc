@@ -13,8 +13,9 @@ namespace cairn {
 // ---- entries ----
 
 void Entry::fill(const RecordView& r, Lsn at, uint8_t mark) {
-  lsn = at;
-  value_size = static_cast<uint32_t>(r.value.size());
+  assert(r.value.size() <= kValueBytesMax);
+  set_lsn(at);
+  value_size = static_cast<uint32_t>(r.value.size()) & kValueBytesMax;
   key_size = static_cast<uint16_t>(r.key.size());
   flags = r.flags;
   marks = static_cast<uint8_t>(mark | (r.meta.empty() ? 0 : kHasMeta));
@@ -48,8 +49,8 @@ Entry* Entry::make_cold() const {
   RecordView r{RecordType::kPut, flags, {}, expire_ms(), key(), meta(), value()};
   r.version = version();
   const Collection* c = collection();
-  if (c != nullptr && r.version != lsn) r.flags |= kRecordHasOrigin;
-  Entry* cold = make(r, lsn, kCold);
+  if (c != nullptr && r.version != lsn()) r.flags |= kRecordHasOrigin;
+  Entry* cold = make(r, lsn(), kCold);
   if (c != nullptr) cold->value_size = c->image_size_;
   return cold;
 }
@@ -58,7 +59,7 @@ Entry* Entry::make_hot(std::string_view value) const {
   assert(is_cold() && value.size() == value_size);
   RecordView r{RecordType::kPut, flags, {}, expire_ms(), key(), meta(), value};
   r.version = version();
-  return make(r, lsn, kFresh);
+  return make(r, lsn(), kFresh);
 }
 
 Entry* Entry::make(const RecordView& r, Lsn lsn, uint8_t mark) {
@@ -93,7 +94,7 @@ Entry* Entry::make(const RecordView& r, Lsn lsn, std::unique_ptr<Collection> col
 Entry* Entry::make_hot(std::unique_ptr<Collection> collection) const {
   assert(is_cold());
   collection->version_ = version();
-  Entry* hot = make({RecordType::kPut, flags, {}, expire_ms(), key(), meta(), {}}, lsn,
+  Entry* hot = make({RecordType::kPut, flags, {}, expire_ms(), key(), meta(), {}}, lsn(),
                     std::move(collection));
   hot->marks |= kFresh;
   return hot;

@@ -105,7 +105,7 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
                        ns.id != kSystemNamespace && !ns.is_bucket();
     if (!evict && !may_spill(e)) return;
     if (e->heat() > 0 && (cools || !evict)) return e->cool();
-    if (!evict && e->lsn >= durable) {
+    if (!evict && e->lsn() >= durable) {
       out.undurable = true;
       return;
     }
@@ -263,7 +263,7 @@ awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) 
       StripeLocks lock(store_, hash);
       Entry* e = store_.find(*ns, key, hash);
       if (e == nullptr || !e->is_cold()) co_return absl::OkStatus();
-      lsn = e->lsn;
+      lsn = e->lsn();
       record_bytes = e->record_bytes();
     }
     if (!store_.log().is_durable(lsn) &&
@@ -395,13 +395,13 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
   if (same && !e->is_string()) c = store_.make_collection(r->flags, r->value);
   if (!same || (!e->is_string() && c == nullptr)) {
     const uint64_t segment_bytes = store_.usage_.segment_bytes();
-    return absl::DataLossError(cat("segment ", e->lsn.value() / segment_bytes,
-                                   " is damaged at offset ", e->lsn.value() % segment_bytes,
+    return absl::DataLossError(cat("segment ", e->lsn().value() / segment_bytes,
+                                   " is damaged at offset ", e->lsn().value() % segment_bytes,
                                    ": a value cannot be read"));
   }
   if (e->is_string()) return e->make_hot(r->value);
   Entry* hot = e->make_hot(std::move(c));
-  store_.begin_charges(hot, e->lsn, e->record_bytes(), e->value_size);
+  store_.begin_charges(hot, e->lsn(), e->record_bytes(), e->value_size);
   return hot;
 }
 
@@ -412,7 +412,7 @@ Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, const Recor
   StripeLocks lock(store_, hash);
   if (store_.memory().pressed()) store_.memory().shed(ns, stripe_of(hash));
   Entry* e = store_.find(ns, key, hash);
-  if (e == nullptr || !e->is_cold() || e->lsn != lsn) return absl::OkStatus();
+  if (e == nullptr || !e->is_cold() || e->lsn() != lsn) return absl::OkStatus();
   auto hot = warm(e, ns.id, record);
   if (!hot.ok()) return hot.status();
   store_.link(ns, hash, e, *hot, false);

@@ -483,8 +483,8 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
 void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy) {
   const Lsn lsn = log_.append(copy);
   if (entry->has_origin() && copy.has_origin()) {
-    usage_.sub(entry->lsn, entry->record_bytes());
-    entry->lsn = lsn;
+    usage_.sub(entry->lsn(), entry->record_bytes());
+    entry->set_lsn(lsn);
     usage_.add(lsn, entry->record_bytes());
     return;
   }
@@ -501,7 +501,7 @@ Status Store::move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef
   if (copy.size() > log_.batch_bytes_max()) {
     return absl::ResourceExhaustedError("the record is larger than a log segment");
   }
-  const Lsn lsn = planted(Bug::kBlobMovedSilently) ? entry->lsn : log_.append(copy);
+  const Lsn lsn = planted(Bug::kBlobMovedSilently) ? entry->lsn() : log_.append(copy);
   extents_.ref(to);
   Entry* moved = Entry::make(copy, lsn);
   link(ns, hash, entry, moved, false);
@@ -532,7 +532,7 @@ void Store::settle(Entry* e, const RecordView& r, Lsn lsn) {
   } else {
     count(e, -1);
   }
-  e->lsn = lsn;
+  e->set_lsn(lsn);
   if (c != nullptr) c->version_ = lsn;
   if (r.type == RecordType::kOperation) return;
   if (c != nullptr) begin_charges(e, lsn, r.size(), r.value.size());
@@ -565,6 +565,9 @@ StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, Write
   if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
   if (ns.dropped.load(std::memory_order_relaxed)) return absl::NotFoundError("no such bucket");
   if (r.key.size() > kKeyBytesMax) return absl::InvalidArgumentError("the key is too long");
+  if (r.value.size() > Entry::kValueBytesMax) {
+    return absl::ResourceExhaustedError("the value is too long to be kept inline");
+  }
   std::unique_ptr<Collection> collection;
   if (r.flags >> 4 != 0) {
     collection = make_collection(r.flags, r.value);
@@ -588,7 +591,7 @@ StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, Write
   Entry* old = ns.index->find(r.key, hash);
   // In place when nothing else looks at the entry and its shape stays.
   if (old != nullptr && !ordered && !old->has_expiry() && !r.has_expiry() && !old->is_blob()) {
-    const Lsn before = old->lsn;
+    const Lsn before = old->lsn();
     if (old->assign(r, lsn)) {
       usage_.sub(before, old->record_bytes());
       usage_.add(lsn, old->record_bytes());

@@ -200,7 +200,7 @@ void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn l
     return;
   }
   Entry* old = ns.index->find(r.key, hash);
-  if (old != nullptr && old->lsn > lsn) return;
+  if (old != nullptr && old->lsn() > lsn) return;
   if (r.type == RecordType::kDelete) {
     graves.any.store(true, std::memory_order_relaxed);
     Lsn& at = graves.newest[{r.ns.value(), std::string(r.key)}];
@@ -263,19 +263,19 @@ awaitable<Status> Store::replay_operations() {
       Entry* e = ns.index->find(key, hash);
       // Also one that a checkpoint left on disk and that is gone there: it was written again in
       // parts since, which are among the operations.
-      if (e != nullptr && (e->lsn < floor || (e->is_cold() && e->lsn < recovery_->first))) {
+      if (e != nullptr && (e->lsn() < floor || (e->is_cold() && e->lsn() < recovery_->first))) {
         ns.index->remove(e, hash);
         Entry::destroy(e);
         e = nullptr;
       }
-      if (e != nullptr) floor = std::max(floor, e->lsn);
+      if (e != nullptr) floor = std::max(floor, e->lsn());
       if (auto grave = graves.newest.find(name); grave != graves.newest.end()) {
         floor = std::max(floor, grave->second);
       }
       std::erase_if(operations, [&](auto& o) { return o.lsn <= floor; });
       if (operations.empty()) continue;
       if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
-        auto record = co_await faults_.read_record(e->lsn, e->record_bytes());
+        auto record = co_await faults_.read_record(e->lsn(), e->record_bytes());
         auto hot = faults_.warm(e, ns.id, record);
         if (!hot.ok()) co_return hot.status();
         ns.index->replace(e, *hot, hash);
@@ -350,7 +350,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
   uint64_t cold = 0, collections = 0;
   int64_t bytes = 0;
   ns.index->for_each(s, [&](Entry* e) {
-    if ((e->lsn < flushed && !planted(Bug::kFlushForgotten)) || e->expired(now)) {
+    if ((e->lsn() < flushed && !planted(Bug::kFlushForgotten)) || e->expired(now)) {
       gone.emplace_back(e, ns.hash(e->key()));
       return;
     }

@@ -274,8 +274,7 @@ void Engine::fetch_ahead(Session& session, const Request& request) {
 }
 
 awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) {
-  constexpr int kTries = 3;                        // then memory holds still
-  constexpr uint64_t kLongArgBytesMax = 16 << 20;  // of one word
+  constexpr int kTries = 3;  // then memory holds still
   Request request(store());
   request.args.swap(args);
   request.row = table_.find(request.args[0]);
@@ -292,7 +291,7 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
       store().extents().ref(*blob);
       BlobReader reader(store().extents(), *blob, 0, blob->size);
       store().extents().unref(*blob);
-      auto text = co_await reader.read_all(kLongArgBytesMax);
+      auto text = co_await reader.read_all(Entry::kValueBytesMax);
       fetched = text.status();
       if (text.ok()) request.args.set_text(i, std::move(*text));
     }
