@@ -565,13 +565,12 @@ StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, Write
   if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
   if (ns.dropped.load(std::memory_order_relaxed)) return absl::NotFoundError("no such bucket");
   if (r.key.size() > kKeyBytesMax) return absl::InvalidArgumentError("the key is too long");
-  if (r.value.size() > Entry::kValueBytesMax) {
-    return absl::ResourceExhaustedError("the value is too long to be kept inline");
-  }
   std::unique_ptr<Collection> collection;
   if (r.flags >> 4 != 0) {
     collection = make_collection(r.flags, r.value);
     if (collection == nullptr) return absl::InvalidArgumentError("not a value of this type");
+  } else if (r.value.size() > Entry::kValueBytesMax) {
+    return absl::ResourceExhaustedError("the value is too long to be kept inline");
   }
   Lsn lsn;
   const bool ordered = ns.ordered.load(std::memory_order_relaxed);

@@ -240,7 +240,7 @@ class Store {
                 bool insert = false);
   // Makes the value of record.key what `record` says. A blob's reference passes to the store.
   // Errors change nothing: Unavailable (read-only), NotFound (the namespace was dropped),
-  // InvalidArgument (key too long), ResourceExhausted (batch too large, value over 16 MiB).
+  // InvalidArgument (key too long), ResourceExhausted (batch too large, string over 16 MiB).
   StatusOr<Lsn> put(Namespace& ns, KeyHash hash, const RecordView& record,
                     WriteBatch* batch = nullptr);
   // A collection is put as the operation that makes all of it.

@@ -442,6 +442,30 @@ class Hashes(Case):
     def tearDown(self):
         self.r.close()
 
+    def test_a_hash_is_copied_whole_or_refused(self):
+        """20 MB are one record of the log, 80 MB are more than it takes."""
+        value = os.urandom(50000)
+        for fields, copied in ((400, True), (1600, False)):
+            self.r.delete("from", "to")
+            pipe = self.r.pipeline(transaction=False)
+            for i in range(fields):
+                pipe.hset("from", i, value)
+            pipe.execute()
+            if copied:
+                self.assertEqual(self.r.copy("from", "to"), 1)
+                self.assertTrue(self.r.rename("to", "to2"))
+            else:
+                for change in (self.r.copy, self.r.rename):
+                    with self.assertRaisesRegex(redis.ResponseError, "larger than a log segment"):
+                        change("from", "to")
+        self.r.execute_command("WAITAOF", 1, 0, 0)
+        self.server.restart()
+        self.r = self.server.redis()
+        self.assertEqual(self.r.hlen("to2"), 400)
+        self.assertEqual(set(self.r.hvals("to2")), {value})
+        self.assertEqual(self.r.hlen("from"), 1600)
+        self.assertEqual(self.r.exists("to"), 0)
+
     def test_a_large_hash_survives_kill_field_by_field(self):
         self.r.config_set("appendfsync", "always")
         expected = {}
