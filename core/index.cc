@@ -15,7 +15,7 @@ namespace cairn {
 void Entry::fill(const RecordView& r, Lsn at, uint8_t mark) {
   assert(r.value.size() <= kValueBytesMax);
   set_lsn(at);
-  value_size = static_cast<uint32_t>(r.value.size()) & kValueBytesMax;
+  value_size = static_cast<uint32_t>(r.value.size());
   key_size = static_cast<uint16_t>(r.key.size());
   flags = r.flags;
   marks = static_cast<uint8_t>(mark | (r.meta.empty() ? 0 : kHasMeta));

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -171,8 +170,10 @@ class Recovery {
     while (out.size < o_.segment_bytes) {
       const uint64_t want = std::min(kReadBytes, o_.segment_bytes - out.size);
       auto n = co_await volume_.read(id, out.size, buffer.span(out.size, want));
-      if (!n.ok()) out.status = n.status();
-      if (!n.ok()) break;
+      if (!n.ok()) {
+        out.status = n.status();
+        break;
+      }
       out.size += *n;
       if (*n < want) break;
       out.more.notify();
@@ -188,9 +189,10 @@ class Recovery {
     reading.size = from_ > base ? std::min(from_ - base, o_.segment_bytes) : 0;
     const uint64_t from = std::max(kBlockBytes, reading.size);
     // What has come is replayed while the rest is read.
-    asio::co_spawn(executor, read(file(segment.place.segment), buffer, reading), asio::detached);
-    co_await replay(segment, buffer, from, reading, out);
-    while (!reading.ended) co_await reading.more.wait();
+    std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
+    jobs.emplace_back(executor, [&] { return read(file(segment.place.segment), buffer, reading); });
+    jobs.emplace_back(executor, [&] { return replay(segment, buffer, from, reading, out); });
+    co_await run_all(std::move(jobs));
   }
 
   awaitable<void> replay(const Segment& segment, AlignedBuffer& buffer, uint64_t at,

@@ -177,7 +177,6 @@ int serve(const Options& options) {
   opened.set_value();
   progress.join();
   die_unless(open);
-
   spdlog::info(
       "store {:016x} epoch {} open: {} items of a checkpoint and {} records of the log, "
       "storage through {}",
