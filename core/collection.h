@@ -37,6 +37,8 @@ class Collection {
   // is now. Returns the cursor of the next part, 0 after the last. A cursor survives changes; what
   // is there from the first call to the last is in one of the parts.
   virtual uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const = 0;
+  // Whether somebody reads it still, though it left the store; then it stays whole.
+  virtual bool in_use() const { return false; }
   // Frees some of its memory, for one that nobody needs any more; false when little is left.
   virtual bool shed() = 0;
 

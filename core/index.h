@@ -203,10 +203,7 @@ class Index {
     if (part == nullptr) return;
     for (size_t i = 0; i < part->size();) {
       const Segment* s = part->at(i).segment();
-      for (uint32_t k = 0; k < s->capacity; k++) {
-        __builtin_prefetch(pointer(ahead(s, k)));
-        if (s->slots[k] != 0) fn(pointer(s->slots[k]));
-      }
+      for_each(s, fn);
       i += part->span(s);
     }
   }
@@ -220,6 +217,22 @@ class Index {
   // together with all that share the last one's place. Returns the place to go on from, or 0 if
   // the stripe has no more.
   KeyHash scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry*>& out) const;
+  // A walk over a stripe that others may change between its steps: each calls fn(Entry*) for a
+  // stretch of the order, in no order, and returns the place where the next one begins, 0 after the
+  // last. `from`: the stripe's first place, or what the step before returned. An entry that stays
+  // is seen once. Unlike scan() it hashes and sorts nothing, but cannot begin anywhere.
+  template <class Fn>
+  KeyHash walk(size_t stripe, KeyHash from, Fn fn) const {
+    const Part* p = part(stripe);
+    if (p == nullptr || p->size() == 0) return 0;
+    size_t i = directory_slot(from, p->depth);
+    const Segment* s =
+        p->at(i).segment();  // splits, but is never joined: `from` is its first place
+    for_each(s, fn);
+    i = (i & ~(p->span(s) - 1)) + p->span(s);
+    if (i == p->size()) return 0;
+    return KeyHash{stripe} << (64 - kStripeBits) | KeyHash{i} << (64 - kStripeBits - p->depth);
+  }
   Entry* random(size_t stripe, uint64_t random) const;
   // Goes on from where the last sweep of this stripe ended, over so many slots, at most to its end
   // (`slots` says then how many are left);
@@ -324,6 +337,13 @@ class Index {
   const Part* part(size_t stripe) const {
     auto* block = blocks_[stripe / kBlockStripes].load(std::memory_order_acquire);
     return block == nullptr ? nullptr : &(*block)[stripe % kBlockStripes];
+  }
+  template <class Fn>
+  static void for_each(const Segment* s, Fn& fn) {
+    for (uint32_t k = 0; k < s->capacity; k++) {
+      __builtin_prefetch(pointer(ahead(s, k)));
+      if (s->slots[k] != 0) fn(pointer(s->slots[k]));
+    }
   }
   Part& make_part(size_t stripe);
   static uint32_t slots_max(size_t stripe);  // of its segments

@@ -187,15 +187,19 @@ awaitable<void> Store::release_dead() {
 
 awaitable<void> Store::release_doomed() {
   auto executor = co_await asio::this_coro::executor;
-  for (;;) {
-    std::unique_ptr<Collection> c;
-    {
+  std::deque<std::unique_ptr<Collection>> doomed;
+  {
+    MutexLock lock(dead_mutex_);
+    doomed.swap(doomed_);
+  }
+  for (auto& c : doomed) {
+    if (c->in_use()) {
       MutexLock lock(dead_mutex_);
-      if (doomed_.empty()) co_return;
-      c = std::move(doomed_.front());
-      doomed_.pop_front();
+      doomed_.push_back(std::move(c));
+      continue;
     }
     while (c->shed()) co_await asio::post(executor, asio::use_awaitable);
+    c.reset();
   }
 }
 

@@ -1,7 +1,11 @@
 #include "kv/hash.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cassert>
 #include <cstring>
+
+#include "core/mutex.h"
 
 namespace cairn::kv {
 
@@ -83,6 +87,87 @@ uint64_t Hash::memory_bytes() const {
 
 uint64_t Hash::image_bytes() const { return 1 + item_bytes_ + count_ * kItemHead; }
 
+// ---- walks ----
+
+struct Hash::Walk::State {
+  Mutex mutex;  // with whoever destroys the hash once it left the store
+  const Index* table ABSL_GUARDED_BY(mutex);  // null: all that is left is kept
+  const Lsn begun;  // entries with this stamp or a later one are not what was there
+  KeyHash at ABSL_GUARDED_BY(mutex) = 0;    // what lies before was handed out or is kept
+  std::string kept ABSL_GUARDED_BY(mutex);  // items
+  size_t kept_at ABSL_GUARDED_BY(mutex) = 0;
+  std::atomic<bool> ended{false};
+
+  State(const Index* table, Lsn begun) : table(table), begun(begun) {}
+
+  void keep(const Entry* e) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    add(kept, e->key());
+    add(kept, e->value());
+  }
+  // Hands a stretch of the table out.
+  template <class Fn>
+  void step(Fn fn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    at = table->walk(0, at, [&](const Entry* e) {
+      if (e->lsn() < begun) fn(e);
+    });
+    if (at == 0) table = nullptr;
+  }
+};
+
+Hash::Walk::Walk(const Hash& hash) {
+  assert(hash.table_ != nullptr);
+  hash.walks_begun_++;
+  state_ = std::make_shared<State>(hash.table_.get(), hash.stamp());
+  if (hash.walks_ == nullptr) hash.walks_ = std::make_unique<Walks>();
+  hash.walks_->push_back(state_);
+}
+
+Hash::Walk::~Walk() { state_->ended.store(true, std::memory_order_release); }
+
+bool Hash::Walk::next(const Visit& visit) {
+  constexpr int kKeptMax = 512;  // in one step
+  State& s = *state_;
+  MutexLock lock(s.mutex);
+  if (s.kept_at == s.kept.size()) {
+    if (s.table != nullptr) s.step([&](const Entry* e) { visit(e->key(), e->value()); });
+  } else {
+    std::string_view rest = std::string_view(s.kept).substr(s.kept_at), f, v;
+    for (int i = 0; i < kKeptMax && take(rest, f) && take(rest, v); i++) visit(f, v);
+    s.kept_at = s.kept.size() - rest.size();
+    if (rest.empty()) {
+      s.kept = std::string();
+      s.kept_at = 0;
+    }
+  }
+  return s.table != nullptr || s.kept_at < s.kept.size();
+}
+
+// For walks that have not come to an entry that is about to change.
+void Hash::keep(const Entry* old, KeyHash hash) const {
+  if (!in_use()) return;
+  for (auto& walk : *walks_) {
+    MutexLock lock(walk->mutex);
+    if (walk->table != nullptr && hash >= walk->at && old->lsn() < walk->begun) walk->keep(old);
+  }
+}
+
+bool Hash::in_use() const {
+  if (walks_ == nullptr) return false;
+  std::erase_if(*walks_, [](auto& walk) { return walk->ended.load(std::memory_order_acquire); });
+  if (walks_->empty()) walks_.reset();
+  return walks_ != nullptr;
+}
+
+Hash::~Hash() {
+  if (!in_use()) return;
+  for (auto& walk : *walks_) {
+    MutexLock lock(walk->mutex);
+    while (walk->table != nullptr) {
+      walk->step([&](const Entry* e) ABSL_NO_THREAD_SAFETY_ANALYSIS { walk->keep(e); });
+    }
+  }
+}
+
 std::optional<std::string_view> Hash::get(std::string_view field) const {
   if (table_) {
     const Entry* e = table_->find(field, table_->hash(field));
@@ -114,11 +199,12 @@ void Hash::set(std::string_view field, std::string_view value) {
   Entry* old = table_->find(field, hash);
   item_bytes_ += field.size() + value.size();
   if (old != nullptr) {
+    keep(old, hash);
     item_bytes_ -= field.size() + old->value_size;
-    if (old->assign(field_record(field, value), Lsn())) return;
+    if (old->assign(field_record(field, value), stamp())) return;
     entry_bytes_ -= old->bytes();
   }
-  Entry* made = Entry::make(field_record(field, value), Lsn());
+  Entry* made = Entry::make(field_record(field, value), stamp());
   entry_bytes_ += made->bytes();
   if (old == nullptr) {
     table_->insert(made, hash);
@@ -152,6 +238,7 @@ void Hash::remove(std::string_view field) {
     const KeyHash hash = table_->hash(field);
     Entry* e = table_->find(field, hash);
     if (e == nullptr) return;
+    keep(e, hash);
     table_->remove(e, hash);
     count_--;
     item_bytes_ -= e->key_size + e->value_size;
@@ -200,7 +287,7 @@ uint64_t Hash::scan(uint64_t cursor, size_t count, const Visit& visit) const {
 }
 
 uint64_t Hash::save(uint64_t cursor, uint64_t bytes, std::string& operation) const {
-  constexpr uint64_t kPageMax = 64;
+  constexpr uint64_t kPageMax = 256;
   const uint64_t average = (item_bytes_ + count_) / std::max<size_t>(count_, 1);
   const auto page = static_cast<size_t>(std::clamp<uint64_t>(bytes / (average + 1), 1, kPageMax));
   const size_t begin = operation.size();

@@ -27,6 +27,7 @@ class Hash final : public Collection {
   static constexpr size_t kListpackEntries = 128, kListpackValue = 64;
 
   explicit Hash(uint64_t seed) : seed_(seed) {}
+  ~Hash() override;
   static std::unique_ptr<Collection> make(uint64_t seed) { return std::make_unique<Hash>(seed); }
 
   // Operations to pass to Store::operate.
@@ -37,6 +38,7 @@ class Hash final : public Collection {
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
+  bool in_use() const override;
   bool shed() override;
 
   size_t size() const { return count_; }
@@ -44,6 +46,22 @@ class Hash final : public Collection {
   std::optional<std::string_view> get(std::string_view field) const;
   using Visit = std::function<void(std::string_view field, std::string_view value)>;
   void for_each(const Visit& visit) const;
+  // All of it as it is now, handed out in pieces while others change it: what is changed before its
+  // turn is kept as it was. It must have a table: more than kCompactEntries fields.
+  class Walk {
+   public:
+    explicit Walk(const Hash& hash);
+    ~Walk();
+    Walk(const Walk&) = delete;
+    // Calls visit for some fields, in no order; false after the last. Under the lock of the key's
+    // stripe, also when the key is gone.
+    bool next(const Visit& visit);
+
+   private:
+    friend class Hash;
+    struct State;
+    std::shared_ptr<State> state_;
+  };
   // As SCAN: about `count` fields from `cursor` on; returns the next cursor, 0 at the end.
   uint64_t scan(uint64_t cursor, size_t count, const Visit& visit) const;
   // One field by chance; there must be one.
@@ -56,14 +74,19 @@ class Hash final : public Collection {
   bool replace(std::string_view field, std::string_view value);
   void remove(std::string_view field);
   void spread();  // from bytes to a table
+  void keep(const Entry* old, KeyHash hash) const;
+  Lsn stamp() const { return Lsn(walks_begun_ * 8); }  // of entries changed from now on
 
   const uint64_t seed_;
   std::string bytes_;             // items, while there is no table
-  std::unique_ptr<Index> table_;  // else: entries without a record
+  std::unique_ptr<Index> table_;  // else: entries without a record, their LSN a stamp
   size_t count_ = 0;
   uint64_t item_bytes_ = 0;   // of fields and values
   uint64_t entry_bytes_ = 0;  // of the table's entries
   bool plain_ = true;         // never exceeded Redis's thresholds
+  using Walks = std::vector<std::shared_ptr<Walk::State>>;
+  mutable std::unique_ptr<Walks> walks_;  // none: null
+  mutable uint64_t walks_begun_ = 0;
 };
 
 }  // namespace cairn::kv

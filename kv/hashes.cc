@@ -123,6 +123,9 @@ void hdel(Context& c) {
   c.reply.integer(static_cast<int64_t>(gone.size()));
 }
 
+// What of each field is in an answer.
+enum class Part : uint8_t { kFields, kValues, kBoth, kPairs };
+
 void hlen(Context& c) {
   const Hash* h;
   if (!find(c, h)) return;
@@ -142,29 +145,72 @@ void hexists(Context& c) {
   c.reply.integer(h != nullptr && h->get(c.args[2]));
 }
 
+void add_item(Reply& reply, Part part, std::string_view field, std::string_view value) {
+  if (part == Part::kPairs) reply.array(2);
+  if (part != Part::kValues) reply.bulk(field);
+  if (part != Part::kFields) reply.bulk(value);
+}
+
+// Fields of a large hash as it was, by chance, all with the same chance; not in the order of the
+// draw, as Redis's HRANDFIELD is not for a positive count.
+class Fields final : public Series {
+ public:
+  Fields(Store& store, KeyHash key, const Hash& hash, Part part, uint64_t count)
+      : store_(store), key_(key), walk_(hash), part_(part), left_(hash.size()), count_(count) {}
+  bool next(Reply& reply) override {
+    StripeLocks lock(store_, key_);
+    const bool more = walk_.next([&](auto field, auto value) {
+      if (count_ == left_ || store_.random() % left_ < count_) {
+        add_item(reply, part_, field, value);
+        count_--;
+      }
+      left_--;
+    });
+    return more && count_ > 0;
+  }
+
+ private:
+  Store& store_;
+  const KeyHash key_;
+  Hash::Walk walk_;
+  const Part part_;
+  uint64_t left_;   // fields to come
+  uint64_t count_;  // of them to be handed out
+};
+
+// Above that an answer about many of its fields is made piece by piece, between which others have
+// their turn: in one go, 10 million fields took their thread for 14 s.
+bool is_large(const Hash& h) { return h.image_bytes() > (256 << 10); }
+
+void reply_all(Context& c, const Hash* h, Part part) {
+  if (h != nullptr && is_large(*h)) {
+    return c.reply.series(
+        std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, h->size()));
+  }
+  if (h != nullptr) {
+    h->for_each([&](auto field, auto value) { add_item(c.reply, part, field, value); });
+  }
+}
+
 void hkeys(Context& c) {
   const Hash* h;
   if (!find(c, h)) return;
   c.reply.array(h == nullptr ? 0 : h->size());
-  if (h != nullptr) h->for_each([&](auto field, auto) { c.reply.bulk(field); });
+  reply_all(c, h, Part::kFields);
 }
 
 void hvals(Context& c) {
   const Hash* h;
   if (!find(c, h)) return;
   c.reply.array(h == nullptr ? 0 : h->size());
-  if (h != nullptr) h->for_each([&](auto, auto value) { c.reply.bulk(value); });
+  reply_all(c, h, Part::kValues);
 }
 
 void hgetall(Context& c) {
   const Hash* h;
   if (!find(c, h)) return;
   c.reply.map(h == nullptr ? 0 : h->size());
-  if (h == nullptr) return;
-  h->for_each([&](auto field, auto value) {
-    c.reply.bulk(field);
-    c.reply.bulk(value);
-  });
+  reply_all(c, h, Part::kBoth);
 }
 
 void hincrby(Context& c) {
@@ -221,8 +267,16 @@ void hrandfield(Context& c) {
   using Item = std::pair<std::string_view, std::string_view>;
   const Hash* h;
   if (!find(c, h)) return;
+  const bool pairs = values && c.session.resp == 3;
+  const Part part = pairs ? Part::kPairs : values ? Part::kBoth : Part::kFields;
+  const auto want = static_cast<size_t>(std::abs(count));
+  constexpr size_t kDrawsMax = 1000;  // of a large hash at once
+  if (h != nullptr && count > 0 && want > kDrawsMax && is_large(*h)) {
+    const size_t n = std::min(want, h->size());
+    c.reply.array(n * (part == Part::kBoth ? 2 : 1));
+    return c.reply.series(std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, n));
+  }
   std::vector<Item> chosen;
-  const size_t want = static_cast<size_t>(std::abs(count));
   constexpr size_t kRepeatsMax = 10'000'000;  // with repetition, of an answer held in memory
   if (h != nullptr && count < 0) {
     if (want > kRepeatsMax) return c.reply.error("ERR value is out of range");
@@ -240,13 +294,8 @@ void hrandfield(Context& c) {
     }
     if (want < chosen.size()) chosen.resize(want);
   }
-  const bool pairs = values && c.session.resp == 3;
-  c.reply.array(chosen.size() * (values && !pairs ? 2 : 1));
-  for (auto& [field, value] : chosen) {
-    if (pairs) c.reply.array(2);
-    c.reply.bulk(field);
-    if (values) c.reply.bulk(value);
-  }
+  c.reply.array(chosen.size() * (part == Part::kBoth ? 2 : 1));
+  for (auto& [field, value] : chosen) add_item(c.reply, part, field, value);
 }
 
 void hscan(Context& c) {
@@ -275,7 +324,8 @@ void hscan(Context& c) {
     }
   }
   std::vector<std::string_view> found;
-  const auto limit = static_cast<size_t>(std::min<int64_t>(count, 1'000'000));
+  constexpr int64_t kCountMax = 10'000;  // a hint, of which nobody else is to notice anything
+  const auto limit = static_cast<size_t>(std::min(count, kCountMax));
   const uint64_t next = h->scan(*cursor, limit, [&](auto field, auto value) {
     if (match && !glob_match(*match, field)) return;
     found.push_back(field);

@@ -1,7 +1,8 @@
 // What a command answers, without saying how it looks on a wire. A reply is a sequence of values;
 // aggregates announce how many values follow.
 //
-// Threads: used by the thread that runs the command. Texts are copied before the call returns.
+// Threads: used by the thread that runs the command and sends its answer. Texts are copied before
+// the call returns.
 #pragma once
 
 #include <memory>
@@ -10,6 +11,17 @@
 #include "core/extents.h"
 
 namespace cairn::kv {
+
+class Reply;
+
+// Values that are made while the answer is sent: the rest of an aggregate that would take too long
+// to make, and too much room, at once. No lock is held when it is asked.
+class Series {
+ public:
+  virtual ~Series() = default;
+  // Adds some to the reply; false after the last.
+  virtual bool next(Reply& reply) = 0;
+};
 
 class Reply {
  public:
@@ -23,6 +35,7 @@ class Reply {
   virtual void verbatim(std::string_view text) = 0;
   // The rest of a blob as one bulk string, streamed when the reply is sent.
   virtual void stream(std::unique_ptr<BlobReader> blob) = 0;
+  virtual void series(std::unique_ptr<Series> values) = 0;
   virtual void null() = 0;
   virtual void null_array() = 0;
   virtual void array(size_t count) = 0;

@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kInputBytes = 16 << 10;    // at rest
 constexpr size_t kReadBytes = 64 << 10;     // most that one turn reads: fairness
+constexpr size_t kPieceBytes = 64 << 10;    // about so much of a series is made in one turn
 constexpr size_t kOutputBytes = 256 << 10;  // sent when there is so much
 
 // One connection: reads, runs and answers until either side ends it.
@@ -364,6 +365,30 @@ class Connection {
     output_.clear();
   }
 
+  awaitable<bool> send_blob(BlobReader& blob) {
+    while (blob.left() > 0) {
+      auto bytes = co_await blob.next();
+      if (!bytes.ok()) co_return false;  // its length is already announced
+      bool sent = co_await stream_.write(*bytes);
+      if (!sent) co_return false;
+      server_.stats.bytes_out.fetch_add(bytes->size(), std::memory_order_relaxed);
+    }
+    co_return true;
+  }
+
+  awaitable<bool> send_series(kv::Series& series) {
+    Output piece(session_->resp);
+    for (bool more = true; more;) {
+      piece.clear();
+      while (more && piece.text().size() < kPieceBytes) more = series.next(piece);
+      bool sent = co_await stream_.write(as_bytes(piece.text()));
+      if (!sent) co_return false;
+      server_.stats.bytes_out.fetch_add(piece.text().size(), std::memory_order_relaxed);
+      co_await asio::post(stream_.executor(), asio::use_awaitable);  // others' turn
+    }
+    co_return true;
+  }
+
   awaitable<bool> send() {
     if (must_wait()) {
       Status durable = co_await store_.log().wait_durable(seen_);
@@ -378,14 +403,9 @@ class Connection {
       bool sent = co_await stream_.write(as_bytes(output_.text()).subspan(at, s.at - at));
       if (!sent) co_return false;
       at = s.at;
-      while (s.blob->left() > 0) {
-        auto bytes = co_await s.blob->next();
-        if (!bytes.ok()) co_return false;  // its length is already announced
-        sent = co_await stream_.write(*bytes);
-        if (!sent) co_return false;
-        server_.stats.bytes_out.fetch_add(bytes->size(), std::memory_order_relaxed);
-      }
-      s.blob.reset();
+      sent = s.blob ? co_await send_blob(*s.blob) : co_await send_series(*s.series);
+      if (!sent) co_return false;
+      s = {};
     }
     bool sent = co_await stream_.write(as_bytes(output_.text()).subspan(at));
     finish_send();

@@ -56,8 +56,12 @@ void Output::verbatim(std::string_view text) {
 
 void Output::stream(std::unique_ptr<BlobReader> blob) {
   header('$', blob->left());
-  streams_.push_back({text_.size(), std::move(blob)});
+  streams_.push_back({text_.size(), std::move(blob), nullptr});
   text_.append("\r\n");
+}
+
+void Output::series(std::unique_ptr<kv::Series> values) {
+  streams_.push_back({text_.size(), nullptr, std::move(values)});
 }
 
 void Output::null() { text_.append(version_ < 3 ? "$-1\r\n" : "_\r\n"); }

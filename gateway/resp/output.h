@@ -1,6 +1,5 @@
-// Answers in RESP2 or RESP3, gathered in one buffer; blobs keep their place in it and are streamed
-// when it is sent.
-// Threads: one connection's.
+// Answers in RESP2 or RESP3, gathered in one buffer; blobs and series keep their place in it and
+// are streamed when it is sent. Threads: one connection's.
 #pragma once
 
 #include <memory>
@@ -23,6 +22,7 @@ class Output final : public kv::Reply {
   void bulk(std::string_view bytes) override;
   void verbatim(std::string_view text) override;
   void stream(std::unique_ptr<BlobReader> blob) override;
+  void series(std::unique_ptr<kv::Series> values) override;
   void null() override;
   void null_array() override;
   void array(size_t count) override;
@@ -30,8 +30,9 @@ class Output final : public kv::Reply {
   void set(size_t count) override;
 
   struct Stream {
-    size_t at;  // its bytes go before this position of the text
-    std::unique_ptr<BlobReader> blob;
+    size_t at;                         // its bytes go before this position of the text
+    std::unique_ptr<BlobReader> blob;  // one of them
+    std::unique_ptr<kv::Series> series;
   };
   const std::string& text() const { return text_; }
   std::vector<Stream>& streams() { return streams_; }

@@ -466,6 +466,65 @@ class Hashes(Case):
         self.assertEqual(self.r.hlen("from"), 1600)
         self.assertEqual(self.r.exists("to"), 0)
 
+    def test_a_large_hash_is_answered_as_it_was_while_others_change_it(self):
+        n = 60000
+        expected = {b"field%d" % i: (b"value%d" % i) * 15 for i in range(n)}
+        pipe = self.r.pipeline(transaction=False)
+        for field, value in expected.items():
+            pipe.hset("large", field, value)
+        pipe.execute()
+        self.assertEqual(set(self.r.hkeys("large")), set(expected))
+        self.assertEqual(sorted(self.r.hvals("large")), sorted(expected.values()))
+        chosen = self.r.hrandfield("large", n // 2, withvalues=True)
+        chosen = dict(zip(chosen[::2], chosen[1::2]))
+        self.assertEqual(len(chosen), n // 2)
+        self.assertEqual(chosen, {f: expected[f] for f in chosen})
+        self.assertEqual(set(self.r.hrandfield("large", 2 * n)), set(expected))
+        with self.r.pipeline(transaction=True) as tx:
+            tx.hgetall("large")
+            tx.hdel("large", *[b"field%d" % i for i in range(0, n, 5)])
+            tx.hlen("large")
+            tx.hset("large", mapping={b"field%d" % i: "new" for i in range(1, n, 5)})
+            tx.hmget("large", "field0", "field1", "field2")
+            all, _, left, _, some = tx.execute()
+        self.assertEqual(all, expected)
+        self.assertEqual((left, some), (n - n // 5, [None, b"new", b"value2" * 15]))
+        expected = self.r.hgetall("large")
+        self.assertEqual(len(expected), left)
+        # The answer is far larger than what sockets hold: it is under way while all this happens.
+        for last in ("del", "flushall", "rename"):
+            with socket.create_connection(("127.0.0.1", self.server.resp)) as s:
+                s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"HGETALL", b"large"))
+                file = s.makefile("rb")
+                self.assertEqual(file.readline(), b"+OK\r\n")
+                self.assertEqual(file.readline(), b"*%d\r\n" % (2 * len(expected)))
+                pipe = self.r.pipeline(transaction=False)
+                for i in range(0, n, 3):
+                    pipe.hset("large", "field%d" % i, "newer")
+                    pipe.hset("large", "more%d" % i, "more")
+                    pipe.hdel("large", "field%d" % (i + 1))
+                pipe.execute()
+                after = self.r.hgetall("large")
+                if last == "rename":
+                    self.r.rename("large", "other")
+                else:
+                    self.r.execute_command(last, *["large"] * (last == "del"))
+                self.assertEqual(self.r.exists("large"), 0)
+
+                def word():
+                    return file.read(int(file.readline()[1:]) + 2)[:-2]
+                seen = {}
+                for _ in range(len(expected)):
+                    field = word()
+                    self.assertNotIn(field, seen)
+                    seen[field] = word()
+                self.assertEqual(seen, expected)
+            pipe = self.r.pipeline(transaction=False)
+            for field, value in after.items():
+                pipe.hset("large", field, value)
+            pipe.execute()
+            expected = after
+
     def test_a_large_hash_survives_kill_field_by_field(self):
         self.r.config_set("appendfsync", "always")
         expected = {}

@@ -56,6 +56,49 @@ TEST(Hash, AnImageMakesAnEqualOne) {
   }
 }
 
+// What HGETALL of a large one relies on.
+TEST(Hash, AWalkHandsOutWhatWasThereWhenItBegan) {
+  for (int lives : {1000, 20, 0}) {  // steps until the hash is destroyed
+    Random r;
+    for (int i = 0; i < 40000; i++) r.step(20000, 40);
+    auto hash = std::make_unique<Hash>(3);
+    ASSERT_TRUE(hash->apply(r.hash.image()));
+    const Fields before = r.model;
+    Fields seen;
+    bool more = true;
+    Hash::Walk walk(*hash), abandoned(*hash);
+    for (int n = 0; more; n++) {
+      if (n == lives) {
+        EXPECT_TRUE(hash->in_use());
+        hash.reset();
+      }
+      more = walk.next([&](auto field, auto value) {
+        EXPECT_TRUE(seen.emplace(field, value).second) << "twice: " << field;
+      });
+      for (int i = 0; i < 300 && hash != nullptr; i++) {
+        std::string operation, field = "f" + std::to_string(r.rng() % 40000);
+        if (r.rng() % 2 == 0) {
+          Hash::add_delete(operation, field);
+        } else {
+          Hash::add_set(operation, field, std::string(r.rng() % 40, 'n'));
+        }
+        ASSERT_TRUE(hash->apply(operation));
+      }
+    }
+    EXPECT_EQ(seen, before);
+  }
+}
+
+TEST(Hash, AWalkThatEndedLeavesItsHashFree) {
+  Random r;
+  for (int i = 0; i < 10000; i++) r.step(5000, 40);
+  {
+    Hash::Walk walk(r.hash);
+    EXPECT_TRUE(r.hash.in_use());
+  }
+  EXPECT_FALSE(r.hash.in_use());
+}
+
 // What the cleaner and a checkpoint rely on: parts and the operations between them, in order.
 TEST(Hash, PartsWithChangesBetweenThemMakeAnEqualOne) {
   Random r;
