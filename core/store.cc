@@ -370,7 +370,6 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
       bytes += static_cast<int64_t>(e->bytes());
       count(e, -1);
       if (e->is_cold()) cold_--;
-      if (!e->is_string()) collections_--;
       entries++;
       dispose(e, lsn, nullptr);
     });
@@ -463,7 +462,6 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
     if (old->has_expiry()) forget_expiry(ns, s, old);
     s.bytes.fetch_sub(static_cast<int64_t>(old->bytes()), std::memory_order_relaxed);
     count(old, -1);
-    if (!old->is_string()) collections_.fetch_sub(1, std::memory_order_relaxed);
     if (old->is_cold()) cold_.fetch_sub(1, std::memory_order_relaxed);
   }
   if (old != nullptr && entry != nullptr) {
@@ -476,7 +474,6 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
   if (entry != nullptr) {
     s.bytes.fetch_add(static_cast<int64_t>(entry->bytes()), std::memory_order_relaxed);
     count(entry, 1);
-    if (!entry->is_string()) collections_.fetch_add(1, std::memory_order_relaxed);
     if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
     if (entry->has_expiry()) note_expiry(ns, s, entry);
     if (ordered) ns.order.insert(entry);

@@ -262,8 +262,6 @@ class Store {
   const Compactor& compactor() const { return compactor_; }
   MemoryKeeper& memory() { return memory_; }
   Faults& faults() { return faults_; }
-  // Whether any key may be of another type than string.
-  bool has_collections() const { return collections_.load(std::memory_order_relaxed) > 0; }
   bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
   uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
   std::vector<NamespacePtr> spaces() const;  // all of them
@@ -446,7 +444,6 @@ class Store {
   std::atomic<uint64_t> cold_{0};  // entries whose value is in the log alone
   std::atomic<uint64_t> used_bytes_{0};
   std::atomic<uint64_t> expired_{0};
-  std::atomic<uint64_t> collections_{0};  // entries of other types than string
   std::atomic<bool> stopping_{false};
   std::atomic<int> background_{0};
   int64_t last_sync_ms_ = 0;

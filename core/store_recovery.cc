@@ -347,7 +347,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
   Stripe& stripe = (*stripes_)[s];
   std::vector<std::pair<Entry*, KeyHash>> gone;
   Status damage;
-  uint64_t cold = 0, collections = 0;
+  uint64_t cold = 0;
   int64_t bytes = 0;
   ns.index->for_each(s, [&](Entry* e) {
     if ((e->lsn() < flushed && !planted(Bug::kFlushForgotten)) || e->expired(now)) {
@@ -358,7 +358,6 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
     if (Collection* c = e->collection()) forget_charges(*c, recovery_->first);
     count(e, 1);
     cold += e->is_cold();
-    collections += !e->is_string();
     if (e->has_expiry()) note_expiry(ns, stripe, e);
     if (ns.ordered) {
       MutexLock lock(ns.order_mutex);
@@ -374,7 +373,6 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
   });
   stripe.bytes += bytes;
   cold_ += cold;
-  collections_ += collections;
   for (auto& [e, hash] : gone) {
     ns.index->remove(e, hash);
     Entry::destroy(e);

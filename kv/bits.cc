@@ -50,7 +50,8 @@ void setbit(Context& c) {
   int64_t offset;
   int bit;
   if (!bit_offset(c, c.args[2], offset) || !parse_bit(c, c.args[3], bit)) return;
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   auto byte = static_cast<uint64_t>(offset) / 8;
   if ((e != nullptr && e->is_blob()) || byte >= c.store.options().extent_threshold)
     return c.defer();
@@ -79,7 +80,8 @@ awaitable<void> setbit_deferred(Context& c) {
 void getbit(Context& c) {
   int64_t offset;
   if (!bit_offset(c, c.args[2], offset)) return;
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   if (e == nullptr) return c.reply.integer(0);
   if (e->is_blob()) return c.defer();
   c.reply.integer(get_bit(e->value(), static_cast<uint64_t>(offset)));
@@ -154,7 +156,8 @@ uint64_t count_in(std::string_view bytes, int64_t base, const BitRange& r) {
 }
 
 void bitcount(Context& c) {
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   if (e == nullptr) return c.reply.integer(0);  // before the arguments are looked at, as Redis 7.0
   if (c.args.size() == 3) return c.syntax_error();
   BitRange range;
@@ -232,10 +235,11 @@ void bitpos(Context& c) {
   if (!parsed) return c.reply.error("ERR value is not an integer or out of range");
   if (*parsed != 0 && *parsed != 1) return c.reply.error("ERR The bit argument must be 1 or 0.");
   bit = static_cast<int>(*parsed);
-  Entry* e = c.find(c.args[1]);
-  BitRange range;
-  if (!parse_range(c, 3, e == nullptr ? 0 : value_length(e), range)) return;
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   if (e == nullptr) return c.reply.integer(bit == 1 ? -1 : 0);
+  BitRange range;
+  if (!parse_range(c, 3, value_length(e), range)) return;
   if (range.empty()) return c.reply.integer(-1);
   if (e->is_blob()) return c.defer();
   int64_t at = find_in(e->value(), 0, range, bit);
@@ -247,6 +251,7 @@ awaitable<void> bitpos_deferred(Context& c) {
   auto held = co_await hold_value(c, c.args[1]);
   if (!held) co_return;
   const HeldValue& v = *held;
+  if (!v.exists) co_return c.reply.integer(bit == 1 ? -1 : 0);
   BitRange range;
   if (!parse_range(c, 3, v.size(), range)) co_return;
   int64_t at = -1;
@@ -292,12 +297,15 @@ void bitop(Context& c) {
   Op op;
   if (!parse_op(c, op)) return;
   size_t longest = 0;
+  bool in_extents = false;
   for (size_t i = 3; i < c.args.size(); i++) {
-    Entry* e = c.find(c.args[i]);
+    Entry* e;
+    if (!c.find(c.args[i], ValueType::kString, e)) return;
     if (e == nullptr) continue;
-    if (e->is_blob()) return c.defer();
+    in_extents |= e->is_blob();
     longest = std::max<size_t>(longest, e->value_size);
   }
+  if (in_extents) return c.defer();
   std::string sum;
   for (size_t i = 3; i < c.args.size(); i++) {
     Entry* e = c.find(c.args[i]);
@@ -520,7 +528,8 @@ uint64_t fields_end_bytes(const std::vector<Field>& fields, bool writes_only) {
 void bitfield_with(Context& c, bool read_only) {
   std::vector<Field> fields;
   if (!parse_fields(c, read_only, fields)) return;
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   const uint64_t end = fields_end_bytes(fields, true);
   if ((e != nullptr && e->is_blob()) || end > c.store.options().extent_threshold) return c.defer();
   std::string value(e == nullptr ? std::string_view() : e->value());
@@ -575,19 +584,19 @@ awaitable<void> bitfield_deferred(Context& c) {
 
 constexpr std::string_view kGroup = "bitmap";
 constexpr Row kRows[] = {
-    {"setbit", 4, kWrite | kDenyOom | kOnStrings, 1, 1, 1, setbit, setbit_deferred, kGroup,
+    {"setbit", 4, kWrite | kDenyOom, 1, 1, 1, setbit, setbit_deferred, kGroup,
      "Sets or clears the bit at offset of the string value.", "2.2.0"},
-    {"getbit", 3, kReadOnly | kFast | kOnStrings, 1, 1, 1, getbit, getbit_deferred, kGroup,
+    {"getbit", 3, kReadOnly | kFast, 1, 1, 1, getbit, getbit_deferred, kGroup,
      "Returns a bit value by offset.", "2.2.0"},
-    {"bitcount", -2, kReadOnly | kOnStrings, 1, 1, 1, bitcount, bitcount_deferred, kGroup,
+    {"bitcount", -2, kReadOnly, 1, 1, 1, bitcount, bitcount_deferred, kGroup,
      "Counts the number of set bits (population counting) in a string.", "2.6.0"},
-    {"bitpos", -3, kReadOnly | kOnStrings, 1, 1, 1, bitpos, bitpos_deferred, kGroup,
+    {"bitpos", -3, kReadOnly, 1, 1, 1, bitpos, bitpos_deferred, kGroup,
      "Finds the first set (1) or clear (0) bit in a string.", "2.8.7"},
-    {"bitop", -4, kWrite | kDenyOom | kOnStrings, 2, -1, 1, bitop, bitop_deferred, kGroup,
+    {"bitop", -4, kWrite | kDenyOom, 2, -1, 1, bitop, bitop_deferred, kGroup,
      "Performs bitwise operations on multiple strings, and stores the result.", "2.6.0"},
-    {"bitfield", -2, kWrite | kDenyOom | kOnStrings, 1, 1, 1, bitfield, bitfield_deferred, kGroup,
+    {"bitfield", -2, kWrite | kDenyOom, 1, 1, 1, bitfield, bitfield_deferred, kGroup,
      "Performs arbitrary bitfield integer operations on strings.", "3.2.0"},
-    {"bitfield_ro", -2, kReadOnly | kFast | kOnStrings, 1, 1, 1, bitfield_ro, bitfield_deferred,
+    {"bitfield_ro", -2, kReadOnly | kFast, 1, 1, 1, bitfield_ro, bitfield_deferred,
      kGroup, "Performs arbitrary read-only bitfield integer operations on strings.", "6.0.0"},
 };
 

@@ -88,6 +88,13 @@ Entry* Context::find(Namespace& ns, std::string_view key) {
   return e;
 }
 
+bool Context::find(std::string_view key, ValueType type, Entry*& entry) {
+  entry = find(key);
+  if (entry == nullptr || entry->type() == type) return true;
+  reply.error(kWrongType);
+  return false;
+}
+
 void Context::status_error(const Status& status) {
   std::string text(status.message());
   switch (status.code()) {

@@ -76,8 +76,7 @@ enum Flags : uint32_t {
   kNoQueue = 1 << 10,    // runs at once inside MULTI: EXEC, DISCARD, RESET, …
   kBlobArgs = 1 << 11,   // takes words above the extent threshold
   kKeyOnly = 1 << 12,    // looks at no value, only at keys, lengths, types and expiries
-  kOnStrings = 1 << 13,  // WRONGTYPE unless its keys hold strings, or nothing
-  kLongArgs = 1 << 14,   // words above the extent threshold are read back into memory for it
+  kLongArgs = 1 << 13,   // words above the extent threshold are read back into memory for it
 };
 
 class Context;
@@ -128,6 +127,8 @@ class Context {
   // Keys of this session's namespace, or of the given one.
   Entry* find(std::string_view key) { return find(ns(), key); }
   Entry* find(Namespace& ns, std::string_view key);
+  // The same for a key that holds this type, or nothing; false after it answered WRONGTYPE.
+  bool find(std::string_view key, ValueType type, Entry*& entry);
   // Answer the error themselves and return false if the store refuses.
   bool put(Namespace& ns, const RecordView& record);
   bool put_string(std::string_view key, std::string_view value, int64_t expire_ms);

@@ -157,19 +157,6 @@ bool Engine::may_write(Context& c) {
   return false;
 }
 
-bool Engine::types_match(Context& c) {
-  if (!(c.row.flags & kOnStrings) || !store().has_collections()) return true;
-  KeyList keys = keys_of(c.row, c.session, c.args, store());
-  if (c.row.name == "bitop") keys.erase(keys.begin());  // what is there is overwritten
-  for (auto& [ns, key] : keys) {
-    Entry* e = store().find(*ns, key, ns->hash(key));
-    if (e == nullptr || e->is_string()) continue;
-    c.reply.error(kWrongType);
-    return false;
-  }
-  return true;
-}
-
 void Engine::lock_keys(Session& session, const Request& request, StripeLocks& locks) {
   const Row& row = *request.row;
   if (request.hash != 0) return locks.lock(request.hash);
@@ -203,7 +190,6 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   if (waits_for_values(session, request)) return {Lsn(), true, true};
   auto& calls = calls_[table_.index_of(*row)];
   calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  if (!types_match(c)) return {};
   if ((row->flags & kBatch) && args.size() > 2) {
     WriteBatch batch(store());
     c.batch = &batch;
@@ -399,7 +385,7 @@ void Engine::exec(Context& c) {
     inner.locks = &locks;
     inner.batch = &batch;
     inner.in_exec = true;
-    if (engine.may_write(inner) && engine.types_match(inner)) q.row->run(inner);
+    if (engine.may_write(inner)) q.row->run(inner);
     c.saw(inner.seen());
   }
   c.saw(batch.commit());

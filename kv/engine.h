@@ -83,8 +83,6 @@ class Engine {
   void enqueue(Session& session, const Row& row, Args& args, Reply& reply);
   void lock_keys(Session& session, const Request& request, StripeLocks& locks);
   bool may_write(Context& c);
-  // Whether the keys hold what the command works on; answers WRONGTYPE if not.
-  bool types_match(Context& c);
   // The keys whose values a command will look at.
   KeyList keys_with_values(Session& session, const Row& row, const Args& args);
   // Whether one of them is on disk alone; their stripes are locked.

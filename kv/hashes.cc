@@ -16,13 +16,7 @@ const Hash* hash_of(const Entry* e) {
   return e == nullptr ? nullptr : static_cast<const Hash*>(e->collection());
 }
 
-// The key's entry, null if there is none; false after it answered WRONGTYPE.
-bool find(Context& c, Entry*& e) {
-  e = c.find(c.args[1]);
-  if (e == nullptr || e->type() == ValueType::kHash) return true;
-  c.reply.error(kWrongType);
-  return false;
-}
+bool find(Context& c, Entry*& e) { return c.find(c.args[1], ValueType::kHash, e); }
 bool find(Context& c, const Hash*& h) {
   Entry* e;
   if (!find(c, e)) return false;

@@ -13,7 +13,8 @@ namespace cairn::kv {
 namespace {
 
 void get(Context& c) {
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   c.engine.count_hit(e != nullptr);
   c.reply_value(e);
 }
@@ -69,12 +70,15 @@ void setex(Context& c) { set_with_ttl(c, "ex"); }
 void psetex(Context& c) { set_with_ttl(c, "px"); }
 
 void getset(Context& c) {
-  c.reply_value(c.find(c.args[1]));
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
+  c.reply_value(e);
   c.put_word(c.args[1], 2, 0);
 }
 
 void getdel(Context& c) {
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   c.engine.count_hit(e != nullptr);
   c.reply_value(e);
   if (e != nullptr) c.remove(c.ns(), e);
@@ -93,7 +97,8 @@ void getex(Context& c) {
       return c.syntax_error();
     }
   }
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   c.engine.count_hit(e != nullptr);
   if (e == nullptr) return c.reply.null();
   if (value_at != 0 && !expire.value(c, value_at)) return;
@@ -140,12 +145,14 @@ void msetnx(Context& c) {
 }
 
 void strlen_(Context& c) {
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   c.reply.integer(e == nullptr ? 0 : static_cast<int64_t>(value_length(e)));
 }
 
 void append_(Context& c) {
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   uint64_t total = (e == nullptr ? 0 : value_length(e)) + c.args.length(2);
   if (total > c.engine.server().proto_max_bulk_len) {
     return c.reply.error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
@@ -172,7 +179,8 @@ void setrange(Context& c) {
   int64_t offset;
   if (!c.integer(2, offset)) return;
   if (offset < 0) return c.reply.error("ERR offset is out of range");
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   uint64_t old_size = e == nullptr ? 0 : value_length(e);
   uint64_t added = c.args.length(3);
   if (added == 0) return c.reply.integer(static_cast<int64_t>(old_size));
@@ -199,7 +207,8 @@ awaitable<void> setrange_deferred(Context& c) {
 void getrange(Context& c) {
   int64_t start, end;
   if (!c.integer(2, start) || !c.integer(3, end)) return;
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   if (e == nullptr) return c.reply.bulk("");
   auto size = static_cast<int64_t>(value_length(e));
   if (start < 0 && end < 0 && start > end) return c.reply.bulk("");
@@ -211,7 +220,8 @@ void getrange(Context& c) {
 }
 
 void increment(Context& c, int64_t by) {
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   int64_t value = 0;
   if (e != nullptr) {
     auto parsed = e->is_blob() ? std::nullopt : parse_ll(e->value());
@@ -240,7 +250,8 @@ void decrby(Context& c) {
 
 void incrbyfloat(Context& c) {
   auto by = parse_float(c.args[2]);
-  Entry* e = c.find(c.args[1]);
+  Entry* e;
+  if (!c.find(c.args[1], ValueType::kString, e)) return;
   std::optional<long double> value = 0.0L;
   if (e != nullptr) value = e->is_blob() ? std::nullopt : parse_float(e->value());
   if (!value || !by) return c.reply.error("ERR value is not a valid float");
@@ -271,6 +282,11 @@ struct Lcs {
 };
 
 void lcs(Context& c) {
+  Entry* ea = c.find(c.args[1]);
+  Entry* eb = c.find(c.args[2]);
+  if ((ea != nullptr && !ea->is_string()) || (eb != nullptr && !eb->is_string())) {
+    return c.reply.error("ERR The specified keys must contain string values");
+  }
   bool len_only = false, idx = false, with_len = false;
   int64_t min_len = 0;
   for (size_t i = 3; i < c.args.size(); i++) {
@@ -290,8 +306,6 @@ void lcs(Context& c) {
   if (len_only && idx) {
     return c.reply.error("ERR If you want both the length and indexes, please just use IDX.");
   }
-  Entry* ea = c.find(c.args[1]);
-  Entry* eb = c.find(c.args[2]);
   uint64_t la = ea == nullptr ? 0 : value_length(ea), lb = eb == nullptr ? 0 : value_length(eb);
   constexpr uint64_t kTableBytesMax = 64 << 20;  // it is filled under the locks
   if ((la + 1) * (lb + 1) > kTableBytesMax / sizeof(uint32_t) || la > UINT32_MAX ||
@@ -360,7 +374,7 @@ constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kStore = kWrite | kDenyOom | kFast;
 constexpr std::string_view kGroup = "string";
 constexpr Row kRows[] = {
-    {"get", 2, kRead | kOnStrings, 1, 1, 1, get, nullptr, kGroup,
+    {"get", 2, kRead, 1, 1, 1, get, nullptr, kGroup,
      "Returns the string value of a key."},
     {"set", -3, kStore | kBlobArgs, 1, 1, 1, set, nullptr, kGroup,
      "Sets the string value of a key, ignoring its type."},
@@ -370,11 +384,11 @@ constexpr Row kRows[] = {
      "Sets the string value and expiration time of a key.", "2.0.0"},
     {"psetex", 4, kStore | kBlobArgs | kKeyOnly, 1, 1, 1, psetex, nullptr, kGroup,
      "Sets both string value and expiration time in milliseconds of a key.", "2.6.0"},
-    {"getset", 3, kStore | kBlobArgs | kOnStrings, 1, 1, 1, getset, nullptr, kGroup,
+    {"getset", 3, kStore | kBlobArgs, 1, 1, 1, getset, nullptr, kGroup,
      "Returns the previous string value of a key after setting it to a new value."},
-    {"getdel", 2, kWrite | kFast | kOnStrings, 1, 1, 1, getdel, nullptr, kGroup,
+    {"getdel", 2, kWrite | kFast, 1, 1, 1, getdel, nullptr, kGroup,
      "Returns the string value of a key after deleting the key.", "6.2.0"},
-    {"getex", -2, kWrite | kFast | kOnStrings, 1, 1, 1, getex, nullptr, kGroup,
+    {"getex", -2, kWrite | kFast, 1, 1, 1, getex, nullptr, kGroup,
      "Returns the string value of a key after setting its expiration time.", "6.2.0"},
     {"mget", -2, kRead, 1, -1, 1, mget, nullptr, kGroup,
      "Atomically returns the string values of one or more keys."},
@@ -383,28 +397,28 @@ constexpr Row kRows[] = {
     {"msetnx", -3, kWrite | kDenyOom | kBatch | kBlobArgs | kKeyOnly, 1, -1, 2, msetnx, nullptr,
      kGroup,
      "Atomically modifies the string values of one or more keys only when all keys don't exist."},
-    {"strlen", 2, kRead | kKeyOnly | kOnStrings, 1, 1, 1, strlen_, nullptr, kGroup,
+    {"strlen", 2, kRead | kKeyOnly, 1, 1, 1, strlen_, nullptr, kGroup,
      "Returns the length of a string value.", "2.2.0"},
-    {"append", 3, kStore | kBlobArgs | kOnStrings, 1, 1, 1, append_, append_deferred, kGroup,
+    {"append", 3, kStore | kBlobArgs, 1, 1, 1, append_, append_deferred, kGroup,
      "Appends a string to the value of a key. Creates the key if it doesn't exist.", "2.0.0"},
-    {"setrange", 4, kWrite | kDenyOom | kBlobArgs | kOnStrings, 1, 1, 1, setrange,
+    {"setrange", 4, kWrite | kDenyOom | kBlobArgs, 1, 1, 1, setrange,
      setrange_deferred, kGroup, "Overwrites a part of a string value with another by an offset.",
      "2.2.0"},
-    {"getrange", 4, kReadOnly | kOnStrings, 1, 1, 1, getrange, nullptr, kGroup,
+    {"getrange", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
      "Returns a substring of the string stored at a key.", "2.4.0"},
-    {"substr", 4, kReadOnly | kOnStrings, 1, 1, 1, getrange, nullptr, kGroup,
+    {"substr", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
      "Returns a substring from a string value."},
-    {"incr", 2, kStore | kOnStrings, 1, 1, 1, incr, nullptr, kGroup,
+    {"incr", 2, kStore, 1, 1, 1, incr, nullptr, kGroup,
      "Increments the integer value of a key by one."},
-    {"decr", 2, kStore | kOnStrings, 1, 1, 1, decr, nullptr, kGroup,
+    {"decr", 2, kStore, 1, 1, 1, decr, nullptr, kGroup,
      "Decrements the integer value of a key by one."},
-    {"incrby", 3, kStore | kOnStrings, 1, 1, 1, incrby, nullptr, kGroup,
+    {"incrby", 3, kStore, 1, 1, 1, incrby, nullptr, kGroup,
      "Increments the integer value of a key by a number."},
-    {"decrby", 3, kStore | kOnStrings, 1, 1, 1, decrby, nullptr, kGroup,
+    {"decrby", 3, kStore, 1, 1, 1, decrby, nullptr, kGroup,
      "Decrements a number from the integer value of a key."},
-    {"incrbyfloat", 3, kStore | kOnStrings, 1, 1, 1, incrbyfloat, nullptr, kGroup,
+    {"incrbyfloat", 3, kStore, 1, 1, 1, incrbyfloat, nullptr, kGroup,
      "Increments the floating point value of a key by a number.", "2.6.0"},
-    {"lcs", -3, kReadOnly | kOnStrings, 1, 2, 1, lcs, nullptr, kGroup,
+    {"lcs", -3, kReadOnly, 1, 2, 1, lcs, nullptr, kGroup,
      "Finds the longest common substring.", "7.0.0"},
 };
 

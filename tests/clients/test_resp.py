@@ -133,6 +133,8 @@ class Differential(Case):
             lambda: [b"EXPIRE", h(), pick([b"1000", b"2000", b"-1"])], lambda: [b"TTL", h()],
             lambda: [b"PERSIST", h()], lambda: [b"RENAME", h(), h()], lambda: [b"COPY", h(), h(), b"REPLACE"],
             lambda: [b"COPY", b"k2", h(), b"REPLACE"],
+            # Every string command meets a hash now and then, with arguments right and wrong.
+            lambda: [b"COPY", h(), b"k%d" % r.randrange(12), b"REPLACE"],
             lambda: [b"SET", h(), w()], lambda: [b"GET", h()], lambda: [b"APPEND", h(), w()],
             lambda: [b"STRLEN", h()], lambda: [b"INCR", h()], lambda: [b"MGET", h(), h()],
             lambda: [b"GETSET", h(), w()], lambda: [b"SET", h(), w(), b"GET"],
