@@ -248,12 +248,18 @@ class Index {
     size_t i = part.hand / kSegmentSlotsMax % part.size();
     i &= ~(part.span(part.at(i).segment()) - 1);
     uint32_t k = part.hand % kSegmentSlotsMax;
+    std::array<Entry*, 32> found;  // on their way here
     while (slots > 0) {
       const Segment* s = part.at(i).segment();
-      for (; k < s->capacity && slots > 0; k++, slots--) {
-        const uint64_t next = ahead(s, k);
-        if (bare || (next & kBareBit) == 0) __builtin_prefetch(pointer(next));
-        if (s->slots[k] != 0 && (bare || (s->slots[k] & kBareBit) == 0)) fn(pointer(s->slots[k]));
+      while (k < s->capacity && slots > 0) {
+        size_t n = 0;
+        for (; k < s->capacity && slots > 0 && n < found.size(); k++, slots--) {
+          const uint64_t slot = s->slots[k];
+          if (slot == 0 || (!bare && (slot & kBareBit) != 0)) continue;
+          found[n++] = pointer(slot);
+          __builtin_prefetch(found[n - 1]);
+        }
+        for (size_t j = 0; j < n; j++) fn(found[j]);
       }
       if (k < s->capacity) break;
       k = 0;

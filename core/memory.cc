@@ -34,7 +34,10 @@ constexpr uint64_t kBarrenPart = 256;      // of the limit: a round that frees l
 constexpr int64_t kReleaseMs = 100;
 constexpr size_t kTurnSlots = 8192;  // before others have their turn
 constexpr size_t kSlots = 256;       // under one lock
-constexpr size_t kShedSlots = 64, kShedVictims = 4;
+// shed() does the work of eight calls in one of them: most of it is to find the place where the
+// last sweep of a stripe ended.
+constexpr unsigned kShedEvery = 8;
+constexpr size_t kShedSlots = 64 * kShedEvery, kShedVictims = 4 * kShedEvery;
 
 }  // namespace
 
@@ -131,7 +134,10 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
 }
 
 void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
-  if (holds_.load(std::memory_order_relaxed) == 0) sweep(ns, stripe, kShedSlots, kShedVictims);
+  const unsigned n = sheds_.load(std::memory_order_relaxed);  // a call lost here and there is none
+  sheds_.store(n + 1, std::memory_order_relaxed);
+  if (n % kShedEvery != 0 || holds_.load(std::memory_order_relaxed) != 0) return;
+  sweep(ns, stripe, kShedSlots, kShedVictims);
 }
 
 bool MemoryKeeper::overrun() const {

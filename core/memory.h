@@ -116,6 +116,7 @@ class MemoryKeeper {
   std::atomic<uint64_t> tail_max_{UINT64_MAX};  // of the log, until memory is measured again
   std::atomic<bool> waits_for_log_{false};      // something could go once it is durable
   std::atomic<int> holds_{0};
+  std::atomic<unsigned> sheds_{0};
   std::atomic<uint64_t> spilled_{0}, evicted_{0};
 
   // Owned by run().

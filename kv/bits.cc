@@ -596,8 +596,8 @@ constexpr Row kRows[] = {
      "Performs bitwise operations on multiple strings, and stores the result.", "2.6.0"},
     {"bitfield", -2, kWrite | kDenyOom, 1, 1, 1, bitfield, bitfield_deferred, kGroup,
      "Performs arbitrary bitfield integer operations on strings.", "3.2.0"},
-    {"bitfield_ro", -2, kReadOnly | kFast, 1, 1, 1, bitfield_ro, bitfield_deferred,
-     kGroup, "Performs arbitrary read-only bitfield integer operations on strings.", "6.0.0"},
+    {"bitfield_ro", -2, kReadOnly | kFast, 1, 1, 1, bitfield_ro, bitfield_deferred, kGroup,
+     "Performs arbitrary read-only bitfield integer operations on strings.", "6.0.0"},
 };
 
 }  // namespace

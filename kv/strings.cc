@@ -374,8 +374,7 @@ constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kStore = kWrite | kDenyOom | kFast;
 constexpr std::string_view kGroup = "string";
 constexpr Row kRows[] = {
-    {"get", 2, kRead, 1, 1, 1, get, nullptr, kGroup,
-     "Returns the string value of a key."},
+    {"get", 2, kRead, 1, 1, 1, get, nullptr, kGroup, "Returns the string value of a key."},
     {"set", -3, kStore | kBlobArgs, 1, 1, 1, set, nullptr, kGroup,
      "Sets the string value of a key, ignoring its type."},
     {"setnx", 3, kStore | kBlobArgs | kKeyOnly, 1, 1, 1, setnx, nullptr, kGroup,
@@ -401,9 +400,8 @@ constexpr Row kRows[] = {
      "Returns the length of a string value.", "2.2.0"},
     {"append", 3, kStore | kBlobArgs, 1, 1, 1, append_, append_deferred, kGroup,
      "Appends a string to the value of a key. Creates the key if it doesn't exist.", "2.0.0"},
-    {"setrange", 4, kWrite | kDenyOom | kBlobArgs, 1, 1, 1, setrange,
-     setrange_deferred, kGroup, "Overwrites a part of a string value with another by an offset.",
-     "2.2.0"},
+    {"setrange", 4, kWrite | kDenyOom | kBlobArgs, 1, 1, 1, setrange, setrange_deferred, kGroup,
+     "Overwrites a part of a string value with another by an offset.", "2.2.0"},
     {"getrange", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
      "Returns a substring of the string stored at a key.", "2.4.0"},
     {"substr", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
@@ -418,8 +416,8 @@ constexpr Row kRows[] = {
      "Decrements a number from the integer value of a key."},
     {"incrbyfloat", 3, kStore, 1, 1, 1, incrbyfloat, nullptr, kGroup,
      "Increments the floating point value of a key by a number.", "2.6.0"},
-    {"lcs", -3, kReadOnly, 1, 2, 1, lcs, nullptr, kGroup,
-     "Finds the longest common substring.", "7.0.0"},
+    {"lcs", -3, kReadOnly, 1, 2, 1, lcs, nullptr, kGroup, "Finds the longest common substring.",
+     "7.0.0"},
 };
 
 }  // namespace
