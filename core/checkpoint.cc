@@ -15,7 +15,6 @@ namespace {
 
 constexpr uint64_t kChunkFull = 1 << 20;
 constexpr uint32_t kValueBytesMax = 512;  // a longer one costs a read when it is wanted
-constexpr size_t kPage = 256;             // entries under one lock
 constexpr int64_t kLookMs = 200;
 
 void put(std::string& out, const void* from, size_t n) {
@@ -94,7 +93,9 @@ bool decode(std::string_view& in, CheckpointItem& item) {
 
 // A checkpoint being written.
 struct Checkpointer::File {
-  FileId id;
+  Volume& volume;
+  const uint64_t store;
+  const FileId id;
   uint64_t at = 0;
   std::string payload;
   uint32_t payload_items = 0;
@@ -107,6 +108,8 @@ struct Checkpointer::File {
     payload_items++;
     items++;
   }
+  // Writes what was added as a chunk, once there is enough for one or if it is the `last`.
+  awaitable<Status> flush(bool last = false);
 };
 
 // ---- reading ----
@@ -228,14 +231,11 @@ awaitable<Status> Checkpointer::remove_old() {
   co_return status;
 }
 
-namespace {
-
-awaitable<Status> write_chunk(Volume& volume, FileId id, uint64_t store, uint64_t& at,
-                              std::string& payload, uint32_t items, AlignedBuffer& buffer,
-                              std::vector<uint64_t>& offsets) {
+awaitable<Status> Checkpointer::File::flush(bool last) {
+  if (payload_items == 0 || (payload.size() < kChunkFull && !last)) co_return absl::OkStatus();
   const uint64_t bytes = round_up(sizeof(ChunkHeader) + payload.size(), kBlockBytes);
   if (buffer.size() < bytes) buffer = AlignedBuffer(bytes);
-  ChunkHeader h{kChunkMagic, 0, items, static_cast<uint32_t>(payload.size())};
+  ChunkHeader h{kChunkMagic, 0, payload_items, static_cast<uint32_t>(payload.size())};
   std::memset(buffer.data() + bytes - kBlockBytes, 0, kBlockBytes);
   std::memcpy(buffer.data(), &h, sizeof(h));
   std::memcpy(buffer.data() + sizeof(h), payload.data(), payload.size());
@@ -247,14 +247,12 @@ awaitable<Status> write_chunk(Volume& volume, FileId id, uint64_t store, uint64_
   offsets.push_back(at);
   at += bytes;
   payload.clear();
+  payload_items = 0;
   co_return absl::OkStatus();
 }
 
-}  // namespace
-
 awaitable<Status> Checkpointer::write() {
-  File file;
-  file.id = {FileKind::kCheckpoint, number_++};
+  File file{volume_, store_.store_id(), {FileKind::kCheckpoint, number_++}};
   Log& log = store_.log();
   const Lsn begin = log.replay_start();
   Status status = co_await volume_.create(file.id, 0);
@@ -269,7 +267,7 @@ awaitable<Status> Checkpointer::write() {
     const uint64_t used = file.offsets.size() * 8, bytes = round_up(used, kBlockBytes);
     footer.magic = kFooterMagic;
     footer.version = kCheckpointVersion;
-    footer.store = store_.store_id();
+    footer.store = file.store;
     footer.begin = begin.value();
     footer.end = end.value();
     footer.chunks = file.offsets.size();
@@ -307,7 +305,6 @@ awaitable<Status> Checkpointer::write() {
 }
 
 awaitable<Status> Checkpointer::fill(File& file) {
-  const uint64_t store = store_.store_id();
   std::vector<NamespacePtr> spaces = store_.spaces();
   for (auto& ns : spaces) {
     if (!ns->is_bucket()) continue;
@@ -336,27 +333,22 @@ awaitable<Status> Checkpointer::fill(File& file) {
     }
     if (stripe % 64 == 63) co_await asio::post(executor, asio::use_awaitable);
   }
-  if (file.payload_items == 0) co_return absl::OkStatus();
-  co_return co_await write_chunk(volume_, file.id, store, file.at, file.payload,
-                                 std::exchange(file.payload_items, 0), file.buffer, file.offsets);
+  co_return co_await file.flush(true);
 }
 
 awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t stripe) {
   const KeyHash base = KeyHash{stripe} << (64 - kStripeBits);
   std::vector<std::string> large;
-  std::vector<Entry*> page;
   auto executor = co_await asio::this_coro::executor;
   for (KeyHash from = base;;) {
     {
       StripeLocks lock(store_, base);
-      page.clear();
-      from = ns.dropped ? 0 : ns.index->scan(stripe, from, kPage, page);
-      for (Entry* e : page) {
+      auto add = [&](const Entry* e) {
         CheckpointItem item;
         const Collection* c = e->collection();
         if (c != nullptr && c->image_bytes() > store_.part_bytes()) {
           large.emplace_back(e->key());
-          continue;
+          return;
         }
         item.lsn = e->lsn();
         item.record = {RecordType::kPut, e->flags, ns.id, e->expire_ms(), e->key(), e->meta(), {}};
@@ -375,14 +367,11 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
           item.record.value = e->value();
         }
         file.add(item);
-      }
+      };
+      from = ns.dropped ? 0 : ns.index->walk(stripe, from, add);
     }
-    if (file.payload.size() >= kChunkFull) {
-      Status wrote =
-          co_await write_chunk(volume_, file.id, store_.store_id(), file.at, file.payload,
-                               std::exchange(file.payload_items, 0), file.buffer, file.offsets);
-      if (!wrote.ok()) co_return wrote;
-    }
+    Status wrote = co_await file.flush();
+    if (!wrote.ok()) co_return wrote;
     if (from == 0) break;
     co_await asio::post(executor, asio::use_awaitable);
   }
@@ -419,12 +408,8 @@ awaitable<Status> Checkpointer::fill_parts(File& file, std::shared_ptr<Namespace
       store_.describe(*c, item);
       file.add(item);
     }
-    if (file.payload.size() >= kChunkFull) {
-      Status wrote =
-          co_await write_chunk(volume_, file.id, store_.store_id(), file.at, file.payload,
-                               std::exchange(file.payload_items, 0), file.buffer, file.offsets);
-      if (!wrote.ok()) co_return wrote;
-    }
+    Status wrote = co_await file.flush();
+    if (!wrote.ok()) co_return wrote;
     co_await asio::post(executor, asio::use_awaitable);
   } while (cursor != 0);
   co_return absl::OkStatus();

@@ -16,8 +16,7 @@
 //
 // Invariants
 //  1. A checkpoint is whole on disk, and every record that it tells of is durable, before its
-//  footer
-//     is written.
+//     footer is written.
 //  2. It counts only while the log still has every segment from `begin` on: a deletion that
 //     was cleaned away since would not be known.
 #pragma once

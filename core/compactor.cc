@@ -13,7 +13,6 @@ namespace {
 constexpr int64_t kLookMs = 200;
 constexpr int64_t kBarrenMs = 10'000;  // after a pass that failed or moved nothing
 constexpr int64_t kRestPart = 20;      // a pass is followed by so many times its own time of rest
-constexpr size_t kPage = 256;          // entries under one lock
 }  // namespace
 
 awaitable<void> Compactor::run() {
@@ -49,15 +48,13 @@ awaitable<Status> Compactor::compact() {
   for (auto& ns : store_.spaces()) {
     for (size_t s = 0; s < kStripes && ns->size() > 0; s++) {
       for (KeyHash from = KeyHash{s} << (64 - kStripeBits);;) {
-        std::vector<Entry*> page;
         std::vector<std::string> keys;
         {
           StripeLocks lock(store_, KeyHash{s} << (64 - kStripeBits));
           if (ns->dropped) break;
-          from = ns->index->scan(s, from, kPage, page);
-          for (const Entry* e : page) {
+          from = ns->index->walk(s, from, [&](const Entry* e) {
             if (e->is_blob() && concerns(e->value())) keys.emplace_back(e->key());
-          }
+          });
         }
         for (std::string& key : keys) {
           Status moved = co_await move(ns, std::move(key));

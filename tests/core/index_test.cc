@@ -78,6 +78,32 @@ TEST(Index, AScanSeesEveryKeyOnceThroughGrowth) {
   for (auto& k : first) EXPECT_EQ(seen.count(k), 1u) << k;
 }
 
+TEST(Index, AWalkSeesEveryKeyThatStaysOnceThroughGrowth) {
+  Index index(kSeed);
+  const auto keys = crowded_keys(6000, 2);
+  auto insert = [&](size_t i) { index.insert(make(keys[i], "v", 8), hash_key(keys[i], kSeed)); };
+  for (size_t i = 0; i < 2000; i++) insert(i);
+  std::map<std::string, int> seen;
+  size_t next = 2000, gone = 0, steps = 0;
+  for (size_t stripe = 0; stripe < 2; stripe++) {
+    for (KeyHash from = KeyHash{stripe} << (64 - kStripeBits);; steps++) {
+      from = index.walk(stripe, from, [&](const Entry* e) { seen[std::string(e->key())]++; });
+      for (int i = 0; i < 100 && next < keys.size(); i++) insert(next++);
+      for (int i = 0; i < 10 && gone < 500; i++) {
+        const KeyHash hash = hash_key(keys[gone], kSeed);
+        Entry* e = index.find(keys[gone++], hash);
+        index.remove(e, hash);
+        Entry::destroy(e);
+      }
+      if (from == 0) break;
+      ASSERT_EQ(stripe_of(from), stripe);
+    }
+  }
+  EXPECT_GT(steps, 10u);
+  for (size_t i = gone; i < 2000; i++) EXPECT_EQ(seen[keys[i]], 1) << keys[i];
+  for (auto& [key, times] : seen) EXPECT_EQ(times, 1) << key;
+}
+
 TEST(Index, TableCostPerKeyStaysSmall) {
   Index index(kSeed);
   for (int i = 0; i < 200000; i++) {

@@ -1,0 +1,638 @@
+#include "tests/sim/world.h"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <optional>
+
+#include "core/errors.h"
+#include "core/event.h"
+#include "core/plant.h"
+#include "core/store.h"
+#include "core/text.h"
+#include "kv/hash.h"
+#include "tests/sim/sim_volume.h"
+
+namespace cairn::sim {
+
+void fail(uint64_t seed, const std::string& what) {
+  std::printf("FAILED seed %llu: %s\nreplay: build/release/tests/store_sim --from %llu --seeds 1\n",
+              static_cast<unsigned long long>(seed), what.c_str(),
+              static_cast<unsigned long long>(seed));
+  std::exit(1);
+}
+
+namespace {
+
+using Fields = std::map<std::string, std::string>;
+struct Value {
+  std::string bytes;
+  Fields fields;  // of a hash; none is empty
+  int64_t expire_ms = 0;
+  Lsn version = {};
+  bool operator==(const Value&) const = default;
+};
+using Key = std::pair<uint32_t, std::string>;  // namespace, key
+struct Change {
+  // kSet and kUnset change fields of a hash; kUnset has them as keys.
+  enum Kind { kPut, kDelete, kFlush, kSet, kUnset } kind;
+  Key key;
+  Value value;
+};
+
+class World {
+ public:
+  World(uint64_t seed, int crashes)
+      : seed_(seed), long_(seed % 20 == 0), rng_(seed), crashes_(long_ ? 3 : crashes) {}
+
+  void run() {
+    for (int life = 0; life <= crashes_; life++) live(life == crashes_);
+  }
+  Seen seen;
+  uint64_t trace = 0;  // of every call to the volume and its outcome
+
+ private:
+  uint64_t pick(uint64_t n) { return rng_() % n; }
+
+  // One life of the store: it opens, works, and ends at a crash or by closing.
+  void live(bool last) {
+    asio::io_context context;
+    Scheduler scheduler(context, rng_);
+    scheduler.set_now_ms(now_ms_);
+    SimClock clock(scheduler);
+    Faults faults;
+    // Many lives end while they recover; in a long seed all that do not are long.
+    const uint64_t calls_max = pick(4) == 0 ? 60 : long_ ? 12'000 : 900;
+    if (!last && pick(6) != 0) faults.crash_at_call = 1 + pick(calls_max);
+    const bool errors = pick(16) == 0;
+    if (errors) faults.write_error = faults.sync_error = 0.01;
+    const bool full = !last && (long_ || pick(8) == 0);  // little or no room is left
+    disk_.capacity_bytes = UINT64_MAX;
+    if (full) disk_.capacity_bytes = disk_.used_bytes() + pick(long_ ? 400 << 10 : 2 << 20);
+    SimVolume volume(disk_, scheduler, rng_, faults);
+    auto finish = [&](awaitable<void> work) {  // false: the world ended before
+      bool done = false;
+      asio::co_spawn(context, std::move(work), [&](std::exception_ptr) { done = true; });
+      scheduler.run_until([&] { return done || volume.crashed(); });
+      return done && !volume.crashed();
+    };
+    ChunkPool pool;
+    StoreOptions options;
+    options.segment_bytes = kSegmentBytes;
+    options.extent_threshold = 8 << 10;
+    options.extent_file_bytes = 1 << 20;
+    options.random_seed = rng_() | 1;
+    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+    if (pick(2) == 0)
+      options.memory_bytes = (150 << 10) + (16 << 10 << pick(5));  // tables, some values
+    // The executor twice, so that recovery reads segments in any order.
+    const std::vector<Executor> executors(2, Executor(context.get_executor()));
+    auto store = std::make_unique<Store>(volume, clock, pool, executors, options);
+    store_ = store.get();
+    acked_ = Lsn();
+    was_full_ = false;
+    Status opened = absl::UnknownError("");
+    bool clean = false, has_reserve = false;
+    auto open = [&]() -> awaitable<void> { opened = co_await store->open(); };
+    if (!finish(open())) {
+      seen.crashes_in_recovery++;
+    } else if (!opened.ok()) {
+      if (!errors && !(full && absl::IsResourceExhausted(opened))) {
+        fail(seed_, cat("recovery refused: ", opened.message()));
+      }
+    } else {
+      if (store->epoch() <= epoch_) fail(seed_, "an epoch was used twice");
+      epoch_ = store->epoch();
+      if (store->recovered_items() > 0) seen.starts_from_checkpoint++;
+      settle(store->recovered());
+      bool on = finish(check());
+      on = on && finish(clock.sleep_ms(200));  // segments are prepared by then
+      has_reserve =
+          store->log().room() > kSegmentBytes * 5 / 2 && disk_.capacity_bytes > kSegmentBytes * 8;
+      if (on) {
+        std::vector<awaitable<void>> clients;
+        clients.reserve(4);
+        for (int i = 0; i < 4; i++) {
+          clients.push_back(client(last ? 10 : long_ ? 500 + pick(300) : 20 + pick(60)));
+        }
+        on = finish(together(std::move(clients)));
+      }
+      if (on && !errors && pick(2) == 0) on = finish(full && has_reserve ? relieve() : calm());
+      if (on && (last || pick(2) == 0)) {
+        Status closed;
+        auto close = [&]() -> awaitable<void> { closed = co_await store->close(); };
+        if (finish(close()) && closed.ok()) {
+          clean = true;
+          for (auto& [lsn, change] : changes_) acked_ = std::max(acked_, lsn);
+        }
+      }
+    }
+    if (has_reserve && !errors && !volume.crashed() && !store->log().status().ok()) {
+      fail(seed_, cat("the log failed: ", store->log().status().message()));
+    }
+    now_ms_ = scheduler.now_ms();
+    auto cleaner = store->cleaner().stats();
+    seen.cleaned += cleaner.segments_freed;
+    seen.copied_bytes += cleaner.bytes_copied;
+    seen.checkpoints += store->checkpointer().written();
+    seen.blobs_moved += store->compactor().stats().blobs_moved;
+    seen.spilled += store->memory().stats().spilled;
+    seen.value_reads += store->faults().reads();
+    durable_floor_ = std::max(durable_floor_, acked_);
+    for (int i = 0; i < 50; i++) {  // coroutines that were cut off go before what they point to
+      scheduler.clear();
+      store->drop_waiters();
+      context.restart();
+      context.poll();
+    }
+    store.reset();
+    trace = volume.trace(trace);
+    if (!clean) {
+      disk_.crash(rng_);
+      seen.crashes++;
+    }
+  }
+
+  static awaitable<void> together(std::vector<awaitable<void>> work) {
+    auto executor = co_await asio::this_coro::executor;
+    size_t left = work.size();
+    Event ended;
+    for (auto& w : work) {
+      asio::co_spawn(executor, std::move(w), [&](std::exception_ptr) {
+        left--;
+        ended.notify();
+      });
+    }
+    while (left > 0) co_await ended.wait();
+  }
+
+  // What lies in a proven range happened; the rest never did.
+  void settle(const std::vector<std::pair<Lsn, Lsn>>& proven) {
+    auto happened = [&](Lsn lsn) {
+      // Cleaned since; all of it, if everything was deleted.
+      if (proven.empty()) return lsn <= durable_floor_;
+      if (lsn < proven.front().first) return true;
+      return std::any_of(proven.begin(), proven.end(),
+                         [&](auto& range) { return range.first <= lsn && lsn < range.second; });
+    };
+    if (durable_floor_.valid() && !happened(durable_floor_)) {
+      fail(seed_, cat("the acknowledged LSN ", durable_floor_.value(), " is not proven"));
+    }
+    bool missing = false;
+    for (auto& [lsn, change] : changes_) {
+      if (!happened(lsn)) {
+        missing = true;
+        continue;
+      }
+      if (missing) fail(seed_, cat("LSN ", lsn.value(), " came back, one before it did not"));
+      change.value.version = lsn;
+      apply(state_, change);
+    }
+    changes_.clear();
+  }
+
+  static void apply(std::map<Key, Value>& state, const Change& c) {
+    switch (c.kind) {
+      case Change::kPut:
+        state[c.key] = c.value;
+        break;
+      case Change::kDelete:
+        state.erase(c.key);
+        break;
+      case Change::kSet:
+      case Change::kUnset: {
+        Value& value = state[c.key];
+        for (auto& [field, text] : c.value.fields) {
+          if (c.kind == Change::kSet) {
+            value.fields[field] = text;
+          } else {
+            value.fields.erase(field);
+          }
+        }
+        value.version = c.value.version;
+        value.expire_ms = c.value.expire_ms;
+        break;
+      }
+      case Change::kFlush:
+        std::erase_if(state, [&](auto& kv) { return kv.first.first == c.key.first; });
+        break;
+    }
+  }
+
+  // Law 5: left alone, the cleaner brings the log down to its multiple of what lives in it.
+  awaitable<void> calm() {
+    for (int i = 0; i < 1000 && store_->log().status().ok() && !store_->log().full(); i++) {
+      auto s = store_->cleaner().stats();
+      if (s.log_bytes <= 2 * s.live_bytes + 2 * kSegmentBytes) {
+        seen.calm++;
+        co_return;
+      }
+      co_await store_->clock().sleep_ms(20);
+    }
+    if (!store_->log().status().ok() || store_->log().full()) co_return;
+    fail(seed_, cat("the log stays large: ", space()));
+  }
+
+  bool remove(const Key& key) {
+    Namespace& ns = store_->database(key.first);
+    KeyHash hash = ns.hash(key.second);
+    StripeLocks lock(*store_, hash);
+    Entry* e = ns.index->find(key.second, hash);
+    if (e == nullptr) return true;  // it expired
+    auto removed = store_->remove(ns, hash, e);
+    if (removed.ok()) changes_[*removed] = {Change::kDelete, key, {}};
+    return removed.ok();
+  }
+
+  // Law 6: on a full volume keys can still be deleted, and then puts are taken again.
+  awaitable<void> relieve() {
+    while (!state_.empty() || !changes_.empty()) {  // what is there now, proven or not
+      std::map<Key, Value> now = state_;
+      for (auto& [lsn, change] : changes_) apply(now, change);
+      if (now.empty()) break;
+      for (auto& [key, value] : now) {
+        for (int i = 0; !remove(key); i++) {
+          if (!store_->log().status().ok()) co_return;
+          if (i == 100) fail(seed_, cat("deletions are refused: ", space()));
+          co_await store_->clock().sleep_ms(20);  // the cleaner may have taken its share
+        }
+      }
+      break;
+    }
+    for (int i = 0; i < 1000; i++) {
+      if (!store_->log().status().ok()) co_return;
+      if (Status s = store_->check_write(true); s.ok() || is_out_of_memory(s)) {
+        seen.relieved++;
+        co_return;
+      }
+      co_await store_->clock().sleep_ms(20);
+    }
+    fail(seed_, cat("no room although everything was deleted: ", space()));
+  }
+
+  std::string space() const {
+    auto s = store_->cleaner().stats();
+    return cat("the log has ", s.log_bytes, " bytes, live ", s.live_bytes, ", room ",
+               store_->log().room(), "; the volume ", disk_.used_bytes(), " of ",
+               disk_.capacity_bytes, "; ", s.status.message());
+  }
+
+  awaitable<void> check() {
+    uint64_t live = 0;
+    for (auto& [key, value] : state_) {
+      Namespace& ns = store_->database(key.first);
+      auto got = co_await read(ns, key.second);
+      if (!store_->log().status().ok()) co_return;
+      bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
+      if (expired && !got.has_value()) continue;
+      if (!got.has_value())
+        fail(seed_, cat("key ", key.first, "/", key.second, " is lost, version ",
+                        value.version.value(), " expiring ", value.expire_ms, ", now ",
+                        store_->now_ms(), " fields ", value.fields.size()));
+      if (*got != value && !expired) {
+        fail(seed_, cat("key ", key.first, "/", key.second,
+                        " has another value: ", got->bytes.substr(0, got->bytes.find(':')), " of ",
+                        got->bytes.size(), " bytes expiring ", got->expire_ms, ", model ",
+                        value.bytes.substr(0, value.bytes.find(':')), " of ", value.bytes.size(),
+                        " bytes expiring ", value.expire_ms, ", now ", store_->now_ms(),
+                        "; versions ", got->version.value(), " and ", value.version.value()));
+      }
+    }
+    for (auto& [key, value] : state_) {
+      if (value.expire_ms == 0 || value.expire_ms > store_->now_ms()) live++;
+    }
+    uint64_t found = 0;
+    for (uint32_t n = 0; n < 3; n++) {
+      Namespace& ns = store_->database(n);
+      for (size_t s = 0; s < kStripes; s++) {
+        StripeLocks lock(*store_, KeyHash{s} << (64 - kStripeBits));
+        ns.index->for_each(s, [&](Entry* e) { found += !e->expired(store_->now_ms()); });
+      }
+    }
+    if (found != live) fail(seed_, cat("keys ", found, ", model ", live));
+  }
+
+  // `pause_ms`: between opening a blob and reading it, as a slow client does.
+  awaitable<std::optional<Value>> read(Namespace& ns, const std::string& key,
+                                       int64_t pause_ms = 0) {
+    std::unique_ptr<BlobReader> reader;
+    Value value;
+    const KeyHash hash = ns.hash(key);
+    for (;;) {
+      {
+        StripeLocks lock(*store_, hash);
+        Entry* e = store_->find(ns, key, hash);
+        if (e == nullptr) co_return std::nullopt;
+        value.expire_ms = e->expire_ms();
+        value.version = e->version();
+        if (e->is_blob()) {
+          BlobRef ref = *BlobRef::decode(e->value());
+          uint64_t size = ref.size;
+          reader = std::make_unique<BlobReader>(store_->extents(), std::move(ref), 0, size);
+          break;
+        }
+        if (const Collection* c = e->collection()) {
+          static_cast<const kv::Hash*>(c)->for_each(
+              [&](auto field, auto text) { value.fields[std::string(field)] = text; });
+          co_return value;
+        }
+        if (!e->is_cold()) {
+          e->touch();
+          value.bytes = e->value();
+          check_live({ns.id.value(), key}, value);
+          co_return value;
+        }
+      }
+      Status fetched = co_await store_->faults().fetch(ns.shared_from_this(), key);
+      // The cleaner's newest copies are nowhere once the log failed.
+      if (!fetched.ok() && !store_->log().status().ok()) co_return std::nullopt;
+      if (!fetched.ok()) fail(seed_, cat("key ", key, ": ", fetched.message()));
+    }
+    if (pause_ms > 0) co_await store_->clock().sleep_ms(pause_ms);
+    auto bytes = co_await reader->read_all(1 << 24);
+    if (!bytes.ok()) fail(seed_, cat("key ", key, ": ", bytes.status().message()));
+    value.bytes = std::move(*bytes);
+    co_return value;
+  }
+
+  // A part of another blob, shared where it can be; `bytes` is what the writer holds.
+  awaitable<Status> append_part(BlobWriter& writer, Namespace& ns, std::string& bytes) {
+    const std::string from = cat("key", pick(40));
+    std::unique_ptr<BlobReader> reader;  // holds the other one
+    {
+      const KeyHash hash = ns.hash(from);
+      StripeLocks lock(*store_, hash);
+      Entry* e = store_->find(ns, from, hash);
+      if (e == nullptr || !e->is_blob()) co_return absl::OkStatus();
+      const BlobRef ref = *BlobRef::decode(e->value());
+      reader = std::make_unique<BlobReader>(store_->extents(), ref, 0, ref.size);
+    }
+    if (reader->left() > 1 << 20) co_return absl::OkStatus();
+    auto text = co_await reader->read_all(1 << 20);
+    if (!text.ok()) fail(seed_, cat("key ", from, ": ", text.status().message()));
+    const uint64_t at = pick(text->size()), length = pick(text->size() - at + 1);
+    bytes += text->substr(at, length);
+    co_return co_await writer.append_range(reader->blob(), at, length);
+  }
+
+  // What is read while others write is what was written under that version.
+  void check_live(const Key& key, const Value& value) {
+    const Value* written = nullptr;
+    if (auto change = changes_.find(value.version); change != changes_.end()) {
+      written = &change->second.value;
+    } else if (auto old = state_.find(key);
+               old != state_.end() && old->second.version == value.version) {
+      written = &old->second;
+    }
+    if (written != nullptr && written->bytes != value.bytes) {
+      fail(seed_, cat("key ", key.second, " reads other bytes than were written"));
+    }
+  }
+
+  std::string content(size_t size) {
+    std::string s = cat("v", next_value_++, ":");
+    for (uint64_t x = next_value_; s.size() < size; x = x * 6364136223846793005ULL + 1) {
+      s.append(reinterpret_cast<const char*>(&x), sizeof(x));
+    }
+    s.resize(std::max<size_t>(size, 1));
+    return s;
+  }
+
+  // Whether a write was refused for want of space, which ends by itself.
+  bool refused(const Status& status) {
+    if (!absl::IsResourceExhausted(status)) return false;
+    seen.refused_full++;
+    was_full_ = true;
+    return true;
+  }
+
+  void acknowledge(Lsn lsn) { acked_ = std::max(acked_, lsn); }
+
+  awaitable<void> client(uint64_t steps) {
+    for (uint64_t i = 0; i < steps; i++) {
+      seen.operations++;
+      Namespace& ns = store_->database(static_cast<uint32_t>(pick(3)));
+      std::string key = cat("key", pick(40));
+      KeyHash hash = ns.hash(key);
+      Lsn lsn;
+      switch (pick(26)) {
+        case 20:
+        case 21:
+        case 22:
+        case 23:
+        case 24:
+        case 25:
+          if (!co_await change_hash(ns, cat("hash", pick(8)), lsn)) co_return;
+          break;
+        case 0:
+        case 1: {
+          StripeLocks lock(*store_, hash);
+          Entry* e = store_->find(ns, key, hash);
+          if (e == nullptr) break;
+          auto removed = store_->remove(ns, hash, e);
+          if (!removed.ok()) {
+            if (refused(removed.status())) break;
+            co_return;
+          }
+          changes_[lsn = *removed] = {Change::kDelete, {ns.id.value(), key}, {}};
+          break;
+        }
+        case 2:
+        case 3: {  // a batch over several keys
+          std::vector<std::string> keys;
+          std::vector<KeyHash> hashes;
+          keys.resize(2 + pick(6));
+          for (auto& k : keys) k = cat("key", pick(40));
+          hashes.reserve(keys.size());
+          for (auto& k : keys) hashes.push_back(ns.hash(k));
+          StripeLocks lock(*store_);
+          lock.lock(hashes);
+          WriteBatch batch(*store_);
+          std::vector<Change> staged;
+          std::vector<uint64_t> sizes;
+          for (auto& k : keys) {
+            std::string bytes = content(pick(2000));
+            RecordView r;
+            r.ns = ns.id;
+            r.key = k;
+            r.value = bytes;
+            auto put = store_->put(ns, ns.hash(k), r, &batch);
+            if (!put.ok()) {
+              refused(put.status());
+              break;
+            }
+            staged.push_back({Change::kPut, {ns.id.value(), k}, {bytes, {}, 0}});
+            sizes.push_back(r.size());
+          }
+          lsn = batch.commit();
+          if (!lsn.valid()) break;
+          // Within a batch the records lie one after the other and end at `lsn`.
+          uint64_t at = lsn.value();
+          for (size_t k = staged.size(); k-- > 0;) {
+            changes_[Lsn(at)] = staged[k];
+            if (k > 0) at -= sizes[k - 1];
+          }
+          break;
+        }
+        case 4:
+          if (pick(10) == 0) {
+            auto flushed = store_->flush(ns);
+            if (!flushed.ok()) break;
+            changes_[lsn = *flushed] = {Change::kFlush, {ns.id.value(), ""}, {}};
+          }
+          break;
+        case 5:
+        case 6:
+        case 7: {  // a blob, streamed
+          std::string bytes = content((9 << 10) + pick(90 << 10));
+          BlobWriter writer(store_->extents(), pick(2) ? bytes.size() : 0);
+          Status wrote = co_await writer.append(as_bytes(bytes));
+          if (wrote.ok() && pick(3) == 0) wrote = co_await append_part(writer, ns, bytes);
+          if (!wrote.ok() && refused(wrote)) break;
+          if (!wrote.ok()) co_return;
+          auto blob = co_await writer.finish();
+          if (!blob.ok() && refused(blob.status())) break;
+          if (!blob.ok()) co_return;
+          std::string encoded = blob->encode();
+          RecordView r;
+          r.flags = kRecordIsBlob;
+          r.ns = ns.id;
+          r.key = key;
+          r.value = encoded;
+          StripeLocks lock(*store_, hash);
+          auto put = store_->put(ns, hash, r);
+          if (!put.ok()) {
+            if ((r.flags & kRecordIsBlob)) store_->extents().unref(*BlobRef::decode(r.value));
+            if (refused(put.status())) break;
+            co_return;
+          }
+          changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, {}, 0}};
+          break;
+        }
+        case 8:
+        case 9: {  // read what is there now
+          auto got = co_await read(ns, key, pick(3) == 0 ? static_cast<int64_t>(pick(200)) : 0);
+          (void)got;  // concurrent writers may have changed it; read() itself checks the bytes
+          break;
+        }
+        default: {
+          std::string bytes = content(pick(6000));
+          RecordView r;
+          r.ns = ns.id;
+          r.key = key;
+          r.value = bytes;
+          if (pick(5) == 0) {
+            r.flags = kRecordHasExpiry;
+            r.expire_ms = store_->now_ms() + static_cast<int64_t>(pick(3000));
+          }
+          StripeLocks lock(*store_, hash);
+          auto put = store_->put(ns, hash, r);
+          if (!put.ok()) {
+            if ((r.flags & kRecordIsBlob)) store_->extents().unref(*BlobRef::decode(r.value));
+            if (refused(put.status())) break;
+            co_return;
+          }
+          changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, {}, r.expire_ms}};
+        }
+      }
+      if (lsn.valid() && std::exchange(was_full_, false)) seen.written_after_full++;
+      if (lsn.valid() && pick(3) != 0) {
+        if (!(co_await store_->log().wait_durable(lsn)).ok()) co_return;
+        acknowledge(lsn);
+      }
+      if (pick(8) == 0) co_await store_->clock().sleep_ms(static_cast<int64_t>(pick(50)));
+    }
+  }
+
+  // Some keys hold large hashes, and with time others' values. False: the client is done.
+  awaitable<bool> change_hash(Namespace& ns, std::string key, Lsn& lsn) {
+    const KeyHash hash = ns.hash(key);
+    const std::vector<KeyHash> hashes{hash};
+    const cairn::Faults::Keys keys{{ns.shared_from_this(), key}};
+    StripeLocks lock(*store_);
+    Status locked = co_await store_->faults().lock_with_values(lock, hashes, keys);
+    if (!locked.ok()) {
+      if (store_->log().status().ok()) fail(seed_, cat("key ", key, ": ", locked.message()));
+      co_return false;
+    }
+    Entry* e = store_->find(ns, key, hash);
+    const bool large = key >= "hash6";
+    const uint64_t names = large ? 400 : 20;
+    Change change{Change::kSet, {ns.id.value(), key}, {}};
+    RecordView r;
+    r.type = RecordType::kOperation;
+    r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
+    r.ns = ns.id;
+    r.key = key;
+    if (e != nullptr && e->has_expiry()) {
+      r.flags |= kRecordHasExpiry;
+      r.expire_ms = e->expire_ms();
+    }
+    std::string operation;
+    const auto* now = e == nullptr ? nullptr : static_cast<const kv::Hash*>(e->collection());
+    StatusOr<Lsn> done = Lsn();
+    const uint64_t what = pick(10);
+    if (e != nullptr && what == 0 && (!large || pick(10) == 0)) {
+      change.kind = Change::kDelete;
+      done = store_->remove(ns, hash, e);
+    } else if (e != nullptr && what == 1) {  // its expiry alone
+      r.expire_ms = store_->now_ms() + 1000 + static_cast<int64_t>(pick(3000));
+      r.flags |= kRecordHasExpiry;
+      change.value.expire_ms = r.expire_ms;
+      done = store_->operate(ns, hash, e, r);
+    } else {
+      const bool unset = e != nullptr && what < 4;
+      if (unset) change.kind = Change::kUnset;
+      for (uint64_t i = 1 + pick(large ? 40 : 5); i > 0; i--) {
+        std::string field = cat("f", pick(names));
+        std::string text = unset ? "" : content(pick(large ? 200 : 60));
+        if (unset && (!now->get(field) || change.value.fields.size() + 1 >= now->size())) continue;
+        change.value.fields[field] = text;
+      }
+      for (auto& [field, text] : change.value.fields) {
+        if (unset) {
+          kv::Hash::add_delete(operation, field);
+        } else {
+          kv::Hash::add_set(operation, field, text);
+        }
+      }
+      if (operation.empty()) co_return true;
+      r.value = operation;
+      change.value.expire_ms = r.expire_ms;
+      if (e == nullptr) change.kind = Change::kPut;
+      seen.hash_changes++;
+      done = store_->operate(ns, hash, e, r);
+    }
+    if (!done.ok()) co_return refused(done.status());
+    changes_[lsn = *done] = change;
+    co_return true;
+  }
+
+  static constexpr uint64_t kSegmentBytes = 64 << 10;
+  const uint64_t seed_;
+  const bool long_;  // few lives, long ones, on a volume that is nearly full
+  Rng rng_;
+  const int crashes_;
+  Disk disk_;
+  int64_t now_ms_ = 1'700'000'000'000;
+  Store* store_ = nullptr;
+  std::map<Key, Value> state_;     // proven
+  std::map<Lsn, Change> changes_;  // of this life, in log order
+  Lsn acked_, durable_floor_;
+  uint64_t next_value_ = 1;
+  uint32_t epoch_ = 0;
+  bool was_full_ = false;
+};
+
+}  // namespace
+
+Outcome run_world(uint64_t seed, int crashes) {
+  World world(seed, crashes);
+  world.run();
+  return {world.seen, world.trace};
+}
+
+}  // namespace cairn::sim

@@ -1,0 +1,58 @@
+// One seed of the simulation: a store and its clients over a simulated volume, life after life,
+// each cut off at a call to the volume or closed, and what must hold then.
+//
+// Laws checked after every crash:
+//   1. The recovered state is a prefix of the log order: all changes below the proven end, whole,
+//      and none after it. No record of an earlier life comes back.
+//   2. Everything acknowledged as durable is below the proven end.
+//   3. Every value reads back byte for byte, blobs through their extents.
+//   4. Recovery succeeds: crashes alone never look like damage.
+//   5. Left alone, the cleaner brings the log down to its multiple of what lives in it.
+//   6. On a full volume keys can still be deleted, and then puts are taken again; the log does not
+//      fail for want of space.
+//   7. Every start takes a larger epoch.
+//   8. The same seed makes the same calls to the volume in the same order.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace cairn::sim {
+
+// What the seeds ran into: a count of 0 would mean that something is not tested.
+struct Seen {
+  uint64_t crashes = 0, crashes_in_recovery = 0, operations = 0, cleaned = 0, copied_bytes = 0,
+           refused_full = 0, written_after_full = 0, relieved = 0, calm = 0, spilled = 0,
+           value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0,
+           blobs_moved = 0;
+};
+inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
+    {&Seen::crashes, "crashes"},
+    {&Seen::crashes_in_recovery, "of them in recovery"},
+    {&Seen::operations, "operations"},
+    {&Seen::cleaned, "segments cleaned"},
+    {&Seen::copied_bytes, "bytes copied by the cleaner"},
+    {&Seen::refused_full, "writes refused by a full volume"},
+    {&Seen::written_after_full, "taken after such"},
+    {&Seen::relieved, "full volumes relieved"},
+    {&Seen::calm, "logs seen at their multiple"},
+    {&Seen::spilled, "values that left memory"},
+    {&Seen::value_reads, "values read back"},
+    {&Seen::hash_changes, "changes of hashes"},
+    {&Seen::checkpoints, "checkpoints"},
+    {&Seen::starts_from_checkpoint, "starts from one"},
+    {&Seen::blobs_moved, "blobs moved out of sparse files"},
+};
+
+struct Outcome {
+  Seen seen;
+  uint64_t trace = 0;  // of every call to the volume and its result
+};
+// Ends the process with fail() where a law does not hold.
+Outcome run_world(uint64_t seed, int crashes);
+
+// Says how to replay the seed, and ends the process.
+[[noreturn]] void fail(uint64_t seed, const std::string& what);
+
+}  // namespace cairn::sim
