@@ -47,6 +47,7 @@ class Connection {
     for (;;) {
       bool more = true;
       while (more) {
+        bool fetched = false;
         more = run_buffered();
         if (stream_word_) {
           bool taken = co_await take_streamed_word();
@@ -54,15 +55,15 @@ class Connection {
           more = true;
         } else if (deferred_) {
           deferred_ = false;
+          fetched = true;
           seen_ = std::max(seen_, co_await engine_.run_deferred(*session_, args_, output_));
           finish_command();
           args_.clear();
           more = !session_->close_after_reply;
         }
-        if (std::exchange(session_->wrote, false) && store_.log().congested()) {
-          co_await wait_for_log();
-        }
-        if (store_.memory().overrun()) co_await wait_for_memory();
+        const bool wrote = std::exchange(session_->wrote, false);
+        if (wrote && store_.log().congested()) co_await wait_for_log();
+        if ((wrote || fetched) && store_.memory().overrun()) co_await wait_for_memory();
         if (!output_.empty() &&
             (!more || output_.text().size() >= kOutputBytes || !output_.streams().empty())) {
           bool sent = sent_at_once();
@@ -328,7 +329,8 @@ class Connection {
     (void)ignored;  // a failed log is reported by the next write
   }
 
-  // Likewise: memory is full, and values are leaving it. At most for a moment: reads wait here too.
+  // Likewise on who wrote or had values brought back: memory is full, and values are leaving it. At
+  // most for a moment.
   awaitable<void> wait_for_memory() {
     constexpr int kPatienceMs = 100;
     for (int i = 0; i < kPatienceMs && store_.memory().overrun(); i++) {

@@ -44,9 +44,23 @@ struct HeldVolume : Volume {
   awaitable<StatusOr<uint64_t>> free_bytes() override { return real.free_bytes(); }
 };
 
+// A clock on which a millisecond, what back-pressure waits at a time, does not pass while it is
+// held.
+struct HeldClock : Clock {
+  SystemClock real;
+  std::atomic<bool> held{false};
+  int64_t now_ms() const override { return real.now_ms(); }
+  awaitable<void> sleep_ms(int64_t ms) override {
+    do {
+      co_await real.sleep_ms(ms);
+    } while (ms == 1 && held);
+  }
+};
+
 struct DoorTest : testing::Test {
   std::string directory = testing::TempDir() + "cairn-door-XXXXXX";
-  SystemClock clock;
+  SystemClock disk_clock;
+  HeldClock clock;
   ChunkPool pool;
   net::Loops loops;
   std::unique_ptr<Volume> real;
@@ -71,7 +85,7 @@ struct DoorTest : testing::Test {
     auto opened = LocalVolume::open({directory, true}, pool.memory());
     ASSERT_TRUE(opened.ok());
     real = std::move(*opened);
-    volume = std::make_unique<HeldVolume>(*real, clock);
+    volume = std::make_unique<HeldVolume>(*real, disk_clock);
     loops.contexts.push_back(std::make_unique<asio::io_context>(1));
     thread = std::thread([this] {
       auto work = asio::make_work_guard(*loops.contexts.front());
@@ -139,6 +153,27 @@ TEST_F(DoorTest, ReadersDoNotWaitForALogThatIsCongested) {
   }
   EXPECT_TRUE(store->log().congested());
   volume->held = false;
+}
+
+TEST_F(DoorTest, ReadersOfWhatIsThereDoNotWaitForMemory) {
+  constexpr int kWrites = 60;  // 3.6 MB, fewer than congest the log
+  Client reader(door->local()), writer(door->local());
+  reader.send("SET a 1\r\n");
+  EXPECT_EQ(reader.receive(5), "+OK\r\n");
+  store->set_memory_bytes(2 << 20);
+  volume->held = clock.held = true;  // nothing becomes durable, so nothing can leave memory
+  const std::string value(60000, 'x');
+  for (int i = 0; i < kWrites; i++) {
+    writer.send(cat("*3\r\n$3\r\nSET\r\n$2\r\n", 10 + i, "\r\n$60000\r\n", value, "\r\n"));
+    if (store->memory().overrun()) break;
+  }
+  while (!store->memory().overrun()) std::this_thread::yield();
+  for (int i = 0; i < 3; i++) {
+    reader.send("GET a\r\n");
+    EXPECT_EQ(reader.receive(7), "$1\r\n1\r\n");
+  }
+  EXPECT_TRUE(store->memory().overrun());
+  volume->held = clock.held = false;
 }
 
 }  // namespace
