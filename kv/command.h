@@ -176,6 +176,9 @@ class Context {
 using KeyList = std::vector<std::pair<NamespacePtr, std::string_view>>;
 KeyList keys_of(const Row& row, Session& session, const Args& args, Store& store);
 
+// What SCAN and its like take at once: COUNT is a hint, and nobody else is to notice a large one.
+inline constexpr int64_t kScanCountMax = 10'000;
+
 inline constexpr std::string_view kWrongType =
     "WRONGTYPE Operation against a key holding the wrong kind of value";
 

@@ -318,8 +318,7 @@ void hscan(Context& c) {
     }
   }
   std::vector<std::string_view> found;
-  constexpr int64_t kCountMax = 10'000;  // a hint, of which nobody else is to notice anything
-  const auto limit = static_cast<size_t>(std::min(count, kCountMax));
+  const auto limit = static_cast<size_t>(std::min(count, kScanCountMax));
   const uint64_t next = h->scan(*cursor, limit, [&](auto field, auto value) {
     if (match && !glob_match(*match, field)) return;
     found.push_back(field);

@@ -177,7 +177,7 @@ void scan(Context& c) {
       return c.syntax_error();
     }
   }
-  count = std::min<int64_t>(count, 1'000'000);
+  count = std::min(count, kScanCountMax);
   KeyHash at = *cursor << 16;
   std::vector<std::string> found;
   std::vector<Entry*> page;
