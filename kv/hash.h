@@ -47,7 +47,7 @@ class Hash final : public Collection {
   using Visit = std::function<void(std::string_view field, std::string_view value)>;
   void for_each(const Visit& visit) const;
   // All of it as it is now, handed out in pieces while others change it: what is changed before its
-  // turn is kept as it was. It must have a table: more than kCompactEntries fields.
+  // turn is kept as it was. For a hash that is not compact.
   class Walk {
    public:
     explicit Walk(const Hash& hash);

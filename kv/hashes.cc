@@ -117,9 +117,6 @@ void hdel(Context& c) {
   c.reply.integer(static_cast<int64_t>(gone.size()));
 }
 
-// What of each field is in an answer.
-enum class Part : uint8_t { kFields, kValues, kBoth, kPairs };
-
 void hlen(Context& c) {
   const Hash* h;
   if (!find(c, h)) return;
@@ -139,14 +136,17 @@ void hexists(Context& c) {
   c.reply.integer(h != nullptr && h->get(c.args[2]));
 }
 
+// What of each field is in an answer.
+enum class Part : uint8_t { kFields, kValues, kBoth, kPairs };
+
 void add_item(Reply& reply, Part part, std::string_view field, std::string_view value) {
   if (part == Part::kPairs) reply.array(2);
   if (part != Part::kValues) reply.bulk(field);
   if (part != Part::kFields) reply.bulk(value);
 }
 
-// Fields of a large hash as it was, by chance, all with the same chance; not in the order of the
-// draw, as Redis's HRANDFIELD is not for a positive count.
+// So many fields of a large hash as it was, each with the same chance. They come in the order of
+// the table: the order of HRANDFIELD with a positive count is not random in Redis either.
 class Fields final : public Series {
  public:
   Fields(Store& store, KeyHash key, const Hash& hash, Part part, uint64_t count)
