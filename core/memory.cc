@@ -36,7 +36,7 @@ constexpr size_t kTurnSlots = 8192;  // before others have their turn
 constexpr size_t kSlots = 256;       // under one lock
 // shed() does the work of eight calls in one of them: most of it is to find the place where the
 // last sweep of a stripe ended.
-constexpr unsigned kShedEvery = 8;
+constexpr size_t kShedEvery = 8;
 constexpr size_t kShedSlots = 64 * kShedEvery, kShedVictims = 4 * kShedEvery;
 
 }  // namespace
