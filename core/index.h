@@ -227,8 +227,8 @@ class Index {
     const Part* p = part(stripe);
     if (p == nullptr || p->size() == 0) return 0;
     size_t i = directory_slot(from, p->depth);
-    const Segment* s =
-        p->at(i).segment();  // splits, but is never joined: `from` is its first place
+    // Segments split, but are never joined: `from` is the first place of this one.
+    const Segment* s = p->at(i).segment();
     for_each(s, fn);
     i = (i & ~(p->span(s) - 1)) + p->span(s);
     if (i == p->size()) return 0;

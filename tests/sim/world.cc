@@ -505,7 +505,7 @@ class World {
           StripeLocks lock(*store_, hash);
           auto put = store_->put(ns, hash, r);
           if (!put.ok()) {
-            if ((r.flags & kRecordIsBlob)) store_->extents().unref(*BlobRef::decode(r.value));
+            store_->extents().unref(*blob);
             if (refused(put.status())) break;
             co_return;
           }
@@ -531,7 +531,6 @@ class World {
           StripeLocks lock(*store_, hash);
           auto put = store_->put(ns, hash, r);
           if (!put.ok()) {
-            if ((r.flags & kRecordIsBlob)) store_->extents().unref(*BlobRef::decode(r.value));
             if (refused(put.status())) break;
             co_return;
           }
