@@ -27,7 +27,7 @@ void Args::add_blob(BlobRef blob) {
 
 void Args::assign_owned(Args& from) {
   clear();
-  for (std::string_view w : from.words_) words_.push_back(owned_.emplace_back(w));
+  for (std::string_view w : from.words_) add_copy(w);
   blobs_.swap(from.blobs_);
 }
 
@@ -64,10 +64,11 @@ Context::Context(Engine& engine, Session& session, const Row& row, Args& args, R
 Namespace& Context::ns() const { return *session.ns; }
 
 KeyHash Context::hash(Namespace& ns, std::string_view key) {
-  if (key.data() == hashed_key_ && &ns == session.ns.get()) return hash_;
+  const bool known = key.data() == hashed_key_.data() && key.size() == hashed_key_.size();
+  if (known && &ns == session.ns.get()) return hash_;
   KeyHash h = ns.hash(key);
   if (&ns == session.ns.get()) {
-    hashed_key_ = key.data();
+    hashed_key_ = key;
     hash_ = h;
   }
   return h;

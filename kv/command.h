@@ -27,8 +27,11 @@ namespace cairn::kv {
 class Engine;
 class Session;
 
-// The words of one command; [0] is its name. A word above the extent threshold was streamed into
-// extents while it arrived: its text is empty and blob(i) is set, holding one reference.
+// The words of one command; [0] is its name. A word added by view stays where it is, in the input
+// of its connection, until the command was answered; what lies anywhere else is added as a copy,
+// since several commands are read ahead before the first of them runs. A word above the extent
+// threshold was streamed into extents while it arrived: its text is empty and blob(i) is set,
+// holding one reference.
 class Args {
  public:
   explicit Args(Store& store) : store_(store) {}
@@ -37,6 +40,7 @@ class Args {
 
   void clear();
   void add(std::string_view word) { words_.push_back(word); }
+  void add_copy(std::string_view word) { words_.push_back(owned_.emplace_back(word)); }
   void add_blob(BlobRef blob);
   // A copy that owns its words; blobs move over.
   void assign_owned(Args& from);
@@ -107,7 +111,7 @@ class Context {
   Context(Engine& engine, Session& session, const Row& row, Args& args, Reply& reply);
   // The hash of the row's first key in the session's namespace is known.
   void know_hash(KeyHash hash) {
-    hashed_key_ = args[static_cast<size_t>(row.first_key)].data();
+    hashed_key_ = args[static_cast<size_t>(row.first_key)];
     hash_ = hash;
   }
 
@@ -166,7 +170,7 @@ class Context {
  private:
   KeyHash hash(Namespace& ns, std::string_view key);
   bool operate(Entry* entry, const RecordView& change);
-  const char* hashed_key_ = nullptr;
+  std::string_view hashed_key_;  // the very word: an empty one may begin where the next one does
   KeyHash hash_ = 0;
   Lsn seen_;
   bool deferred_ = false, waits_for_values_ = false;

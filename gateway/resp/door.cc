@@ -176,6 +176,8 @@ class Connection {
       for (auto& w : parser_.words()) {
         if (w.streamed) {
           request.args.add_blob(std::move(blobs_[blob++]));
+        } else if (parser_.is_inline()) {
+          request.args.add_copy(parser_.text(w, pending()));
         } else {
           request.args.add(parser_.text(w, pending()));
         }

@@ -47,7 +47,9 @@ class Parser {
   size_t consumed() const { return at_; }
   uint64_t stream_bytes() const { return stream_bytes_; }
   const std::string& error() const { return error_; }
-  // Words of an inline command are not in the buffer as they are.
+  // Words of an inline command are not in the buffer as they are: they lie in the parser, and only
+  // until the next call of parse() or reset().
+  bool is_inline() const { return inline_; }
   std::string_view text(const Word& w, std::string_view buffer) const {
     return (inline_ ? std::string_view(inline_text_) : buffer).substr(w.offset, w.length);
   }

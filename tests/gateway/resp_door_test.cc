@@ -176,5 +176,38 @@ TEST_F(DoorTest, ReadersOfWhatIsThereDoNotWaitForMemory) {
   volume->held = clock.held = false;
 }
 
+// Commands that arrive in one packet are read before the first of them runs. Words of inline
+// commands were views into the one text that the parser keeps: the later command overwrote the
+// earlier one's, and the answer showed freed memory.
+TEST_F(DoorTest, InlineCommandsOfOnePacketKeepTheirWords) {
+  Client client(door->local());
+  client.send("SET a 1\r\nSET b 2\r\n*3\r\n$3\r\nSET\r\n$1\r\nc\r\n$1\r\n3\r\nSET d 4\r\n");
+  EXPECT_EQ(client.receive(20), "+OK\r\n+OK\r\n+OK\r\n+OK\r\n");
+  client.send("GET a\r\nGET b\r\nGET c\r\nGET d\r\nINCR a\r\nINCR a\r\nPING\r\n");
+  EXPECT_EQ(client.receive(43),
+            "$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n$1\r\n4\r\n:2\r\n:3\r\n+PONG\r\n");
+  EXPECT_EQ(store->database(0).size(), 4u);
+}
+
+// An empty word begins at the same byte as the one after it; its hash was taken for the other's.
+TEST_F(DoorTest, EmptyInlineKeysAreKeysOfTheirOwn) {
+  Client client(door->local());
+  client.send("MSET \"\" 1 a 2\r\nMGET \"\" a b\r\nDEL \"\" a\r\n");
+  EXPECT_EQ(client.receive(32), "+OK\r\n*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n:2\r\n");
+  EXPECT_EQ(store->database(0).size(), 0u);
+}
+
+// Words longer than a small string, queued by MULTI and run when their packets are long gone.
+TEST_F(DoorTest, QueuedCommandsKeepTheirWords) {
+  Client client(door->local());
+  const std::string value(50, 'v');
+  client.send("MULTI\r\nSET a '" + value + "'\r\n");
+  EXPECT_EQ(client.receive(14), "+OK\r\n+QUEUED\r\n");
+  client.send("SET b 'x'\r\n");
+  EXPECT_EQ(client.receive(9), "+QUEUED\r\n");
+  client.send("EXEC\r\nGET a\r\n");
+  EXPECT_EQ(client.receive(14 + 5 + 52), "*2\r\n+OK\r\n+OK\r\n$50\r\n" + value + "\r\n");
+}
+
 }  // namespace
 }  // namespace cairn::resp
