@@ -18,6 +18,8 @@
 namespace cairn {
 
 inline constexpr uint64_t kExtentBlockBytes = 64 << 10;  // unit of checksums in extents
+inline constexpr uint32_t kExtentBlocksMax = 1008;
+inline constexpr uint64_t kExtentDataMax = kExtentBlocksMax * kExtentBlockBytes;  // 63 MiB
 
 struct Piece {
   uint32_t file = 0;         // extent file; 0: a hole
@@ -46,7 +48,11 @@ struct BlobRef {
     ref.pieces.resize((in.size() - 8) / sizeof(Piece));
     if (!ref.pieces.empty()) std::memcpy(ref.pieces.data(), in.data() + 8, in.size() - 8);
     uint64_t sum = 0;
-    for (const Piece& p : ref.pieces) sum += p.length;
+    for (const Piece& p : ref.pieces) {
+      sum += p.length;
+      const uint64_t end = uint64_t{p.first_block} * kExtentBlockBytes + p.length;
+      if (!p.is_hole() && end > kExtentDataMax) return std::nullopt;  // past any extent
+    }
     if (sum != ref.size) return std::nullopt;
     return ref;
   }
@@ -60,5 +66,7 @@ struct BlobRef {
 // The most pieces a blob may have: a record must fit in a frame, and memory per blob is bounded.
 // 3 TB of full extents take 49,000.
 inline constexpr size_t kPiecesMax = 200'000;
+// The longest value: 12.0 TiB. No length that a client names beyond it is worked with.
+inline constexpr uint64_t kBlobBytesMax = kPiecesMax * kExtentDataMax;
 
 }  // namespace cairn

@@ -21,6 +21,12 @@ inline absl::Status disk_full(const char* text) {
   s.SetPayload(kExhaustedKey, absl::Cord("disk"));
   return s;
 }
+// More bytes, or more pieces, than one value may have.
+inline absl::Status value_too_long() {
+  absl::Status s = absl::ResourceExhaustedError("the value is longer than a value may be");
+  s.SetPayload(kExhaustedKey, absl::Cord("value"));
+  return s;
+}
 inline bool is_out_of_memory(const absl::Status& s) {
   auto what = s.GetPayload(kExhaustedKey);
   return what.has_value() && *what == "memory";
@@ -28,6 +34,10 @@ inline bool is_out_of_memory(const absl::Status& s) {
 inline bool is_disk_full(const absl::Status& s) {
   auto what = s.GetPayload(kExhaustedKey);
   return what.has_value() && *what == "disk";
+}
+inline bool is_value_too_long(const absl::Status& s) {
+  auto what = s.GetPayload(kExhaustedKey);
+  return what.has_value() && *what == "value";
 }
 
 // A command or request for strings met a key that holds something else.

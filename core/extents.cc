@@ -5,6 +5,7 @@
 #include <boost/asio/detached.hpp>
 #include <cassert>
 
+#include "core/errors.h"
 #include "core/event.h"
 #include "core/log_format.h"
 #include "core/plant.h"
@@ -397,7 +398,16 @@ void BlobWriter::add_piece(const Piece& piece) {
   blob_.size += piece.length;
 }
 
+Status BlobWriter::check_room(uint64_t bytes) const {
+  if (capped_add(size(), bytes) <= kBlobBytesMax && size_hint_ <= kBlobBytesMax &&
+      blob_.pieces.size() < kPiecesMax) {
+    return absl::OkStatus();
+  }
+  return value_too_long();
+}
+
 awaitable<Status> BlobWriter::open_extent() {
+  if (Status room = check_room(1); !room.ok()) co_return room;
   uint64_t want = blob_.pieces.empty() ? 8 << 20 : kExtentDataMax;
   if (size_hint_ > size()) want = size_hint_ - size();
   want = std::min(round_up(want, kExtentBlockBytes), store_.extent_data_max());
@@ -529,6 +539,7 @@ awaitable<Status> BlobWriter::append(Bytes data) {
 
 awaitable<Status> BlobWriter::append_zeros(uint64_t length) {
   static const std::array<std::byte, kExtentBlockBytes> kZeros{};
+  if (Status room = check_room(length); !room.ok()) co_return room;
   if (length < 4 * kExtentBlockBytes) {
     while (length > 0) {
       uint64_t n = std::min<uint64_t>(length, kZeros.size());
@@ -592,6 +603,7 @@ awaitable<Status> BlobWriter::append_range(const BlobRef& blob, uint64_t offset,
         last->length += shared.length;  // one reference holds both
         blob_.size += shared.length;
       } else {
+        if (Status room = check_room(shared.length); !room.ok()) co_return room;
         store_.ref(BlobRef{shared.length, {shared}});
         add_piece(shared);
       }
@@ -613,7 +625,7 @@ awaitable<StatusOr<BlobRef>> BlobWriter::finish() {
     if (!synced.ok()) co_return synced;
   }
   if (blob_.pieces.size() > kPiecesMax) {
-    co_return absl::ResourceExhaustedError("the value would have too many pieces");
+    co_return value_too_long();
   }
   co_return std::exchange(blob_, {});
 }
@@ -710,7 +722,7 @@ struct BlobReader::Fetch {
 
 BlobReader::BlobReader(ExtentStore& store, BlobRef blob, uint64_t offset, uint64_t length)
     : store_(store), blob_(std::move(blob)), left_(length), ahead_left_(length) {
-  assert(offset + length <= blob_.size);
+  assert(is_within(offset, length, blob_.size));
   if (!planted(Bug::kReaderNotCounted)) store_.ref(blob_);
   while (piece_ < blob_.pieces.size() && offset >= blob_.pieces[piece_].length) {
     offset -= blob_.pieces[piece_++].length;

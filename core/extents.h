@@ -36,8 +36,6 @@
 namespace cairn {
 
 inline constexpr uint64_t kChunkBytes = 1 << 20;
-inline constexpr uint32_t kExtentBlocksMax = 1008;
-inline constexpr uint64_t kExtentDataMax = kExtentBlocksMax * kExtentBlockBytes;  // 63 MiB
 
 struct ExtentHeader {
   uint32_t magic;
@@ -160,7 +158,8 @@ class ExtentStore {
   absl::flat_hash_map<uint32_t, SyncState> syncs_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Turns a stream of bytes, and ranges of other blobs, into one new blob.
+// Turns a stream of bytes, and ranges of other blobs, into one new blob. A value over
+// kBlobBytesMax, announced or reached, is refused: is_value_too_long().
 class BlobWriter {
  public:
   // `size_hint`: the expected total, 0 if unknown.
@@ -188,6 +187,8 @@ class BlobWriter {
   awaitable<Status> end_extent();
   awaitable<Status> write_chunk(bool last);
   awaitable<Status> open_extent();
+  // Whether so many more bytes, as one more piece, are still a value that can be.
+  Status check_room(uint64_t bytes) const;
   void add_piece(const Piece& piece);
 
   ExtentStore& store_;

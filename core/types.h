@@ -12,6 +12,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -78,8 +79,24 @@ class NamespaceId {
 
 inline constexpr uint64_t kBlockBytes = 4096;  // unit of alignment of all storage I/O
 
+// Lengths and offsets out of a client's hands or off a disk may be any number. Whatever is computed
+// from one before it was held against a limit goes through these, which never wrap around.
+constexpr std::optional<uint64_t> checked_add(uint64_t a, uint64_t b) {
+  if (a > UINT64_MAX - b) return std::nullopt;
+  return a + b;
+}
+// The sum, or the largest number where there is none: for what is compared with a limit next.
+constexpr uint64_t capped_add(uint64_t a, uint64_t b) {
+  return checked_add(a, b).value_or(UINT64_MAX);
+}
+// Whether [begin, begin + length) lies within [0, size).
+constexpr bool is_within(uint64_t begin, uint64_t length, uint64_t size) {
+  return begin <= size && length <= size - begin;
+}
+// The next multiple of the unit; the last one there is for values above it.
 constexpr uint64_t round_up(uint64_t value, uint64_t unit) {
-  return (value + unit - 1) / unit * unit;
+  const uint64_t down = value - value % unit;
+  return down == value ? value : checked_add(down, unit).value_or(down);
 }
 
 }  // namespace cairn

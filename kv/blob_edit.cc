@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/errors.h"
 #include "kv/engine.h"
 #include "kv/session.h"
 
@@ -64,7 +65,8 @@ awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const Blo
                                      uint64_t& new_size) {
   const uint64_t offset = edit.offset == BlobEdit::kEnd ? old.size() : edit.offset;
   const uint64_t added = edit.word != 0 ? c.args.length(edit.word) : edit.length;
-  const uint64_t end = offset + added;
+  const uint64_t end = capped_add(offset, added);
+  if (end > kBlobBytesMax) co_return value_too_long();
   new_size = std::max(old.size(), end);
   BlobWriter writer(c.store.extents(), 0);
   auto old_range = [&](uint64_t from, uint64_t length) -> awaitable<Status> {

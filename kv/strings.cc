@@ -184,7 +184,7 @@ void setrange(Context& c) {
   uint64_t old_size = e == nullptr ? 0 : value_length(e);
   uint64_t added = c.args.length(3);
   if (added == 0) return c.reply.integer(static_cast<int64_t>(old_size));
-  uint64_t end = static_cast<uint64_t>(offset) + added;
+  const uint64_t end = capped_add(static_cast<uint64_t>(offset), added);
   if (end > c.engine.server().proto_max_bulk_len) {
     return c.reply.error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
   }

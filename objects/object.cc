@@ -132,7 +132,8 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
   o.length = size;
   if (range) {
     if (range->first) {
-      if (*range->first >= size) return absl::OutOfRangeError("the range starts past the end");
+      if (*range->first >= size || range->last.value_or(UINT64_MAX) < *range->first)
+        return absl::OutOfRangeError("the range starts past the end");
       o.offset = *range->first;
       o.length = std::min(range->last.value_or(size - 1), size - 1) - o.offset + 1;
     } else {
@@ -191,6 +192,7 @@ uint64_t Upload::size() const {
 }
 
 awaitable<StatusOr<MutableBytes>> Upload::prepare() {
+  if (size_hint_ > kBlobBytesMax) co_return value_too_long();
   const uint64_t threshold = store_.options().extent_threshold;
   if (!writer_ && small_used_ == threshold) {
     writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);

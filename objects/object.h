@@ -80,6 +80,8 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
 // A value being written: small ones stay in memory, larger ones go to extents as they come.
 class Upload {
  public:
+  // `size_hint`: what the client says will come; 0 if it says nothing. Over kBlobBytesMax nothing
+  // is taken: is_value_too_long().
   Upload(Store& store, uint64_t size_hint);
 
   awaitable<StatusOr<MutableBytes>> prepare();  // room to fill

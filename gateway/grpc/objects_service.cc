@@ -5,6 +5,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <functional>
 
+#include "core/errors.h"
 #include "core/text.h"
 #include "gateway/grpc/door.h"
 
@@ -94,6 +95,7 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
     const int64_t expire = expiry_of(store_, header.ttl_ms(), 0, status);
     if (!status.ok()) co_return status;
     if (Status s = store_.check_write(true); !s.ok()) co_return error_of(s, &key);
+    if (header.size_bytes() > kBlobBytesMax) co_return error_of(value_too_long(), &key);
     objects::Upload upload(store_, header.size_bytes());
     upload.add_digest(objects::Algorithm::kMd5);
     std::vector<objects::Algorithm> declared;
@@ -112,6 +114,11 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
       if (!got) break;
       if (!message_.has_data()) {
         co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "one header only", &key);
+      }
+      if (header.size_bytes() != 0 &&
+          !is_within(upload.size(), message_.data().size(), header.size_bytes())) {
+        co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT",
+                        "more bytes came than were declared", &key);
       }
       Status added = co_await upload.append(as_bytes(message_.data()));
       if (!added.ok()) co_return error_of(added, &key);
@@ -185,11 +192,8 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
     std::optional<objects::Range> range;
     if (request_.offset() != 0 || request_.length() != 0) {
       range = objects::Range{request_.offset(), std::nullopt};
-      uint64_t last;
       if (request_.length() != 0) {
-        if (__builtin_add_overflow(request_.offset(), request_.length() - 1, &last))
-          last = UINT64_MAX;
-        range->last = last;
+        range->last = capped_add(request_.offset(), request_.length() - 1);
       }
     }
     auto opened = co_await objects::open(store_, *ns, key.key(), range);

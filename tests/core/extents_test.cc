@@ -8,6 +8,7 @@
 #include <optional>
 #include <random>
 
+#include "core/errors.h"
 #include "core/log_format.h"
 #include "tests/sim/sim_volume.h"
 
@@ -171,6 +172,28 @@ TEST_F(Extents, AWriterThatGivesUpLeavesNothing) {
   EXPECT_EQ(store.stats().extents, 0u);
   EXPECT_TRUE(
       scheduler.run_until([&] { return pool.in_use() == 0; }));  // writes that were under way
+}
+
+// A length that a client announced made a capacity of 0 where it wrapped around: an endless loop.
+TEST_F(Extents, AnyAnnouncedLengthIsServedOrRefused) {
+  auto write_hinted = [&](uint64_t hint) -> awaitable<Status> {
+    BlobWriter writer(store, hint);
+    co_return co_await writer.append(as_bytes("some bytes"));
+  };
+  auto write_zeros = [&](uint64_t length) -> awaitable<Status> {
+    BlobWriter writer(store, 0);
+    (void)co_await writer.append(as_bytes("some bytes"));
+    co_return co_await writer.append_zeros(length);
+  };
+  for (int bits = 0; bits <= 64; bits++) {
+    for (uint64_t n : {(bits == 64 ? 0 : uint64_t{1} << bits) - 1, uint64_t{1} << (bits % 64)}) {
+      const Status hinted = run(write_hinted(n));
+      EXPECT_EQ(hinted.ok(), n <= kBlobBytesMax) << n;
+      if (!hinted.ok()) EXPECT_TRUE(is_value_too_long(hinted));
+      EXPECT_EQ(run(write_zeros(n)).ok(), n + 10 >= n && n + 10 <= kBlobBytesMax) << n;
+    }
+  }
+  EXPECT_EQ(pool.in_use(), 0u);
 }
 
 }  // namespace

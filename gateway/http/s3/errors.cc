@@ -99,6 +99,7 @@ Error error_of(const Status& status, std::string_view missing) {
     case absl::StatusCode::kOutOfRange:
       return {"InvalidRange", ""};
     case absl::StatusCode::kResourceExhausted:
+      if (is_value_too_long(status)) return {"EntityTooLarge", ""};
       return {"InsufficientStorage", text};
     case absl::StatusCode::kUnavailable:
       return {"ServiceUnavailable", text};
