@@ -208,16 +208,15 @@ bool Checkpointer::wanted() const {
 
 awaitable<void> Checkpointer::run() {
   while (!store_.stopping_) {
-    co_await store_.clock().sleep_ms(kLookMs);
+    co_await store_.rest(kLookMs);
     if (store_.log().full() && begin_.valid()) {  // the room is needed more elsewhere
       begin_ = Lsn();
       (void)co_await remove_old();
     }
     if (!wanted()) continue;
     Status written = co_await write();
-    if (!written.ok() && !store_.stopping_) co_await store_.clock().sleep_ms(10 * kLookMs);
+    if (!written.ok()) co_await store_.rest(10 * kLookMs);
   }
-  store_.background_--;
 }
 
 awaitable<Status> Checkpointer::remove_old() {

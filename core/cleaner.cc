@@ -71,7 +71,7 @@ bool Cleaner::wanted() {
 awaitable<void> Cleaner::run() {
   while (!store_.stopping_) {
     if (!wanted()) {
-      co_await store_.clock().sleep_ms(kIdleMs);
+      co_await store_.rest(kIdleMs);
       continue;
     }
     auto oldest = *store_.log().oldest_sealed();
@@ -83,11 +83,10 @@ awaitable<void> Cleaner::run() {
       MutexLock lock(mutex_);
       status_ = cleaned;
     }
-    if (!cleaned.ok() && !store_.stopping_) co_await store_.clock().sleep_ms(kRetryMs);
+    if (!cleaned.ok()) co_await store_.rest(kRetryMs);
   }
   buffer_ = AlignedBuffer();
   store_.log().hold(false);
-  store_.background_--;
 }
 
 // Whoever appended to a segment that is sealed by now holds the locks that it changed the index
@@ -152,15 +151,13 @@ awaitable<StatusOr<SegmentPlace>> Cleaner::open(SegmentId segment) {
 }
 
 awaitable<void> Cleaner::pace() {
-  while (store_.log().backlogged() && store_.log().status().ok()) {
-    co_await store_.clock().sleep_ms(1);
-  }
+  co_await store_.log().wait_for_backlog();
   since_pause_ = 0;
   if (urgent_) {
     auto executor = co_await asio::this_coro::executor;
     co_await asio::post(executor, asio::use_awaitable);
   } else {
-    co_await store_.clock().sleep_ms(1);
+    co_await store_.rest(1);
   }
 }
 

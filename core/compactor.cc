@@ -18,7 +18,7 @@ constexpr int64_t kRestPart = 20;      // a pass is followed by so many times it
 awaitable<void> Compactor::run() {
   Clock& clock = store_.clock();
   for (int64_t next_ms = 0; !store_.stopping_;) {
-    co_await clock.sleep_ms(kLookMs);
+    co_await store_.rest(kLookMs);
     if (clock.now_ms() < next_ms || store_.log().full() || !store_.log().status().ok()) continue;
     files_ = store_.extents().sparse_files();
     if (files_.empty()) continue;
@@ -31,7 +31,6 @@ awaitable<void> Compactor::run() {
     next_ms =
         clock.now_ms() + (done.ok() && blobs_moved_ > moved ? kRestPart * took_ms : kBarrenMs);
   }
-  store_.background_--;
 }
 
 bool Compactor::concerns(std::string_view blob) const {

@@ -1,12 +1,10 @@
 #include "core/extents.h"
 
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <cassert>
 
+#include "core/async.h"
 #include "core/errors.h"
-#include "core/event.h"
 #include "core/log_format.h"
 #include "core/plant.h"
 #include "core/text.h"
@@ -171,15 +169,7 @@ uint64_t ExtentStore::extent_data_max() const {
   return std::min(room, kExtentDataMax);
 }
 
-awaitable<void> ExtentStore::close() {
-  for (;;) {
-    {
-      MutexLock lock(mutex_);
-      if (!freeing_) co_return;
-    }
-    co_await clock_.sleep_ms(1);
-  }
-}
+awaitable<void> ExtentStore::close() { co_await freeing_tasks_.ended(); }
 
 awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_bytes) {
   const uint64_t pages = 1 + round_up(data_bytes, kBlockBytes) / kBlockBytes;
@@ -201,13 +191,17 @@ awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_byte
       }
     }
     if (open_number == 0) {
-      co_await clock_.sleep_ms(1);
+      co_await changed_.until([this] {
+        MutexLock lock(mutex_);
+        return !opening_;
+      });
       continue;
     }
     Status made = co_await volume_.create(file_id(open_number), 0);
     if (made.ok()) made = co_await volume_.sync_directory();
     MutexLock lock(mutex_);
     opening_ = false;
+    changed_.notify();
     if (!made.ok()) co_return made;
     files_[current_].sealed = true;
     if (files_[current_].extents == 0) files_.erase(current_);
@@ -233,7 +227,10 @@ awaitable<Status> ExtentStore::sync_file(uint32_t file) {
       }
     }
     if (!run) {
-      co_await clock_.sleep_ms(1);
+      co_await changed_.until([&] {
+        MutexLock lock(mutex_);
+        return !syncs_[file].running;
+      });
       continue;
     }
     Status synced = co_await volume_.sync(file_id(file));
@@ -241,6 +238,7 @@ awaitable<Status> ExtentStore::sync_file(uint32_t file) {
     SyncState& s = syncs_[file];
     s.running = false;
     s.done = s.begun;
+    changed_.notify();
     if (!synced.ok()) s.failed = synced;
   }
 }
@@ -281,7 +279,7 @@ void ExtentStore::unref_place(Place place) {
     extents_.erase(it);
     start = !std::exchange(freeing_, true);
   }
-  if (start) asio::co_spawn(executor_, free_extents(), asio::detached);
+  if (start) freeing_tasks_.spawn(executor_, "giving extents back", free_extents());
 }
 
 // Space that cannot be given back now is found again at the next start; nothing depends on it.
@@ -378,7 +376,7 @@ struct BlobWriter::Shared {
   static constexpr int kInflightMax = 4;
   int inflight = 0;
   Status error;
-  Event landed;
+  Gate landed;
 };
 
 BlobWriter::BlobWriter(ExtentStore& store, uint64_t size_hint)
@@ -471,20 +469,19 @@ awaitable<Status> BlobWriter::write_chunk(bool last) {
     offset -= kBlockBytes;
   }
   written_ += chunk_used_ - chunk_begin_;
-  while (shared_->inflight >= Shared::kInflightMax) co_await shared_->landed.wait();
+  co_await shared_->landed.until([&] { return shared_->inflight < Shared::kInflightMax; });
   shared_->inflight++;
   auto executor = co_await asio::this_coro::executor;
-  asio::co_spawn(
-      executor,
-      [](ExtentStore& store, std::shared_ptr<Shared> shared, uint32_t file, uint64_t offset,
-         std::byte* chunk, Bytes data) -> awaitable<void> {
-        Status wrote = co_await store.volume_.write(file_id(file), offset, data, WriteMode::kPlain);
-        store.pool_.give(chunk);
-        if (!wrote.ok() && shared->error.ok()) shared->error = wrote;
-        shared->inflight--;
-        shared->landed.notify();
-      }(store_, shared_, place_.file, offset, chunk, Bytes{chunk + from, end - from}),
-      asio::detached);
+  spawn(executor, "writing an extent",
+        [](ExtentStore& store, std::shared_ptr<Shared> shared, uint32_t file, uint64_t offset,
+           std::byte* chunk, Bytes data) -> awaitable<void> {
+          Status wrote =
+              co_await store.volume_.write(file_id(file), offset, data, WriteMode::kPlain);
+          store.pool_.give(chunk);
+          if (!wrote.ok() && shared->error.ok()) shared->error = wrote;
+          shared->inflight--;
+          shared->landed.notify();
+        }(store_, shared_, place_.file, offset, chunk, Bytes{chunk + from, end - from}));
   co_return shared_->error;
 }
 
@@ -616,7 +613,7 @@ awaitable<Status> BlobWriter::append_range(const BlobRef& blob, uint64_t offset,
 
 awaitable<StatusOr<BlobRef>> BlobWriter::finish() {
   Status ended = co_await end_extent();
-  while (shared_->inflight > 0) co_await shared_->landed.wait();
+  co_await shared_->landed.until([&] { return shared_->inflight == 0; });
   if (ended.ok()) ended = shared_->error;
   if (!ended.ok()) co_return ended;
   for (uint32_t file : files_) {
@@ -646,7 +643,7 @@ struct BlobReader::Fetch {
   Bytes data;
   Status status;
   bool done = false;
-  Event ready;
+  Gate ready;
 
   awaitable<void> run(ExtentStore& store) {
     chunk = co_await pool.take(store.clock_);
@@ -775,17 +772,15 @@ awaitable<StatusOr<Bytes>> BlobReader::next() {
       ahead_->done = true;
       return;
     }
-    asio::co_spawn(
-        executor,
-        [](ExtentStore& store, std::shared_ptr<Fetch> fetch) -> awaitable<void> {
-          co_await fetch->run(store);
-        }(store_, ahead_),
-        asio::detached);
+    spawn(executor, "reading an extent",
+          [](ExtentStore& store, std::shared_ptr<Fetch> fetch) -> awaitable<void> {
+            co_await fetch->run(store);
+          }(store_, ahead_));
   };
   if (ahead_ == nullptr) launch();
   current_ = std::move(ahead_);
   ahead_ = nullptr;
-  while (!current_->done) co_await current_->ready.wait();
+  co_await current_->ready.until([&] { return current_->done; });
   if (!current_->status.ok()) co_return current_->status;
   if (current_->header != nullptr) {
     header_ = current_->header;

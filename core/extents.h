@@ -28,8 +28,8 @@
 #include <memory>
 #include <vector>
 
+#include "core/async.h"
 #include "core/blob_ref.h"
-#include "core/clock.h"
 #include "core/mutex.h"
 #include "core/volume.h"
 
@@ -90,6 +90,10 @@ class ExtentStore {
   // opens a new file. `file_bytes_max` bounds the files that are appended to from now on.
   void adopt(const BlobRef& blob);
   awaitable<Status> start(uint64_t store, uint64_t file_bytes_max);
+  void drop_waiters() {
+    freeing_tasks_.drop();
+    changed_.drop();
+  }
   // Waits until space that was let go of has been given back to the volume.
   awaitable<void> close();
 
@@ -149,6 +153,8 @@ class ExtentStore {
   bool opening_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<std::pair<Place, uint32_t>> to_free_ ABSL_GUARDED_BY(mutex_);
   bool freeing_ ABSL_GUARDED_BY(mutex_) = false;
+  Tasks freeing_tasks_;
+  Gate changed_;  // a file was opened or synced
 
   struct SyncState {
     bool running = false;

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <boost/asio/bind_executor.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <cassert>
 #include <thread>
@@ -183,22 +181,21 @@ void Log::when_durable(Lsn lsn, Executor executor, absl::AnyInvocable<void(Statu
 
 awaitable<Status> Log::wait_durable(Lsn lsn) {
   if (is_durable(lsn)) co_return absl::OkStatus();
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Status)>(
-      [this, lsn](auto handler) {
-        Executor executor = asio::get_associated_executor(handler);
-        when_durable(lsn, executor, std::move(handler));
-      },
-      asio::use_awaitable);
+  co_return co_await suspend<Status>([this, lsn](Resume<Status> resume) {
+    const Executor executor = resume.executor();
+    when_durable(lsn, executor, resume.release());
+  });
 }
 
 void Log::release_waiters() {
-  std::vector<Waiter> ready;
+  std::vector<DurableWaiter> ready;
   Status status;
   {
     MutexLock lock(wait_mutex_);
     status = status_;
-    auto keep = std::partition(waiters_.begin(), waiters_.end(),
-                               [&](const Waiter& w) { return status.ok() && !is_durable(w.lsn); });
+    auto keep = std::partition(waiters_.begin(), waiters_.end(), [&](const DurableWaiter& w) {
+      return status.ok() && !is_durable(w.lsn);
+    });
     ready.insert(ready.end(), std::make_move_iterator(keep),
                  std::make_move_iterator(waiters_.end()));
     waiters_.erase(keep, waiters_.end());
@@ -206,18 +203,24 @@ void Log::release_waiters() {
   while (!ready.empty()) {
     const Executor executor = ready.front().executor;
     auto others = std::partition(ready.begin(), ready.end(),
-                                 [&](const Waiter& w) { return w.executor == executor; });
-    std::vector<Waiter> group(std::make_move_iterator(ready.begin()),
-                              std::make_move_iterator(others));
+                                 [&](const DurableWaiter& w) { return w.executor == executor; });
+    std::vector<DurableWaiter> group(std::make_move_iterator(ready.begin()),
+                                     std::make_move_iterator(others));
     ready.erase(ready.begin(), others);
     asio::post(executor, [this, group = std::move(group), status]() mutable {
-      for (Waiter& w : group) w.done(is_durable(w.lsn) ? absl::OkStatus() : status);
+      for (DurableWaiter& w : group) w.done(is_durable(w.lsn) ? absl::OkStatus() : status);
     });
   }
 }
 
+awaitable<void> Log::wait_for_backlog() {
+  kick();
+  co_await changed_.until([this] { return !backlogged() || failed_; });
+}
+
 void Log::drop_waiters() {
-  std::vector<Waiter> waiters;  // destroyed after the lock is let go
+  changed_.drop();
+  std::vector<DurableWaiter> waiters;  // destroyed after the lock is let go
   MutexLock lock(wait_mutex_);
   waiters.swap(waiters_);
 }
@@ -233,6 +236,7 @@ void Log::fail(const Status& status) {
   failed_.store(true, std::memory_order_release);
   trouble_.store(true, std::memory_order_release);
   release_waiters();
+  changed_.notify();
 }
 
 void Log::tick(bool sync) {
@@ -260,7 +264,13 @@ void Log::kick() {
 // Behind what the loop has at hand now, so that it goes along: a sync costs about 70 µs of CPU.
 void Log::start_flush() {
   asio::post(loop_, [this] {
-    asio::post(executor_, [this] { asio::co_spawn(executor_, flush(), asio::detached); });
+    asio::post(executor_, [this] {
+      spawn(executor_, "the log's flush", flush(), [this](const Status& status) {
+        fail(status);
+        flushing_.store(false);
+        changed_.notify();
+      });
+    });
   });
 }
 
@@ -279,6 +289,7 @@ awaitable<void> Log::flush() {
   release_waiters();
   if (again) co_return;
   flushing_.store(false);
+  changed_.notify();
   if (more()) kick();
 }
 
@@ -331,6 +342,7 @@ awaitable<Status> Log::flush_once() {
     if (sync) stats_.syncs++;
   }
   pending_bytes_.fetch_sub(records, std::memory_order_relaxed);
+  changed_.notify();
   if (!unsynced_) durable_.store(end, std::memory_order_release);
   co_return absl::OkStatus();
 }
@@ -359,7 +371,12 @@ awaitable<Status> Log::write_frame(Frame& frame, WriteMode mode, Lsn durable) {
 // ---- segments ----
 
 void Log::start_prepare() {
-  if (!preparing_.exchange(true)) asio::co_spawn(loop_, prepare(), asio::detached);
+  if (preparing_.exchange(true)) return;
+  spawn(loop_, "preparing a log segment", prepare(), [this](const Status& status) {
+    fail(status);
+    preparing_ = false;
+    changed_.notify();
+  });
 }
 
 awaitable<void> Log::prepare() {
@@ -382,6 +399,7 @@ awaitable<void> Log::prepare() {
     prepare_status_ = made;
   }
   preparing_ = false;
+  changed_.notify();
 }
 
 awaitable<void> Log::check_space() {
@@ -421,7 +439,7 @@ awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
   }
   for (bool tried = false; prepared_end_ <= segment.value();) {
     if (preparing_) {
-      co_await clock_.sleep_ms(1);
+      co_await changed_.until([this] { return !preparing_; });
     } else if (!tried) {
       tried = true;
       start_prepare();
@@ -456,7 +474,7 @@ awaitable<Status> Log::close() {
   tick(true);
   Lsn last(tail().value() - 1);
   Status status = co_await wait_durable(last);
-  while (preparing_ || flushing_) co_await clock_.sleep_ms(1);
+  co_await changed_.until([this] { return !preparing_ && !flushing_; });
   // Behind the last steps of the last flush.
   co_await asio::post(asio::bind_executor(executor_, asio::use_awaitable));
   co_await asio::post(loop_, asio::use_awaitable);

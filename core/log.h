@@ -28,7 +28,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/clock.h"
+#include "core/async.h"
 #include "core/log_format.h"
 #include "core/mutex.h"
 #include "core/volume.h"
@@ -76,6 +76,8 @@ class Log {
     return admit_slow(need);
   }
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
+  // Until the device has caught up, or the log failed.
+  awaitable<void> wait_for_backlog();
   bool congested() const { return held_.load(std::memory_order_relaxed) || backlogged(); }
   // While held, congested() is true: the cleaner is too far behind.
   void hold(bool held) { held_.store(held, std::memory_order_relaxed); }
@@ -174,6 +176,7 @@ class Log {
   std::atomic<uint64_t> pending_bytes_{0};
   std::atomic<uint64_t> sync_wanted_{0};  // someone waits for durable_ to pass this
   std::atomic<bool> flushing_{false};
+  Gate changed_;  // preparing_ or flushing_ ended, a flush was written, the log failed
 
   mutable Mutex mutex_;
   std::unique_ptr<Frame> active_ ABSL_GUARDED_BY(mutex_);
@@ -184,12 +187,12 @@ class Log {
   Stats stats_ ABSL_GUARDED_BY(mutex_);
 
   mutable Mutex wait_mutex_;
-  struct Waiter {
+  struct DurableWaiter {
     Lsn lsn;
     Executor executor;
     absl::AnyInvocable<void(Status)> done;
   };
-  std::vector<Waiter> waiters_ ABSL_GUARDED_BY(wait_mutex_);
+  std::vector<DurableWaiter> waiters_ ABSL_GUARDED_BY(wait_mutex_);
   Status status_ ABSL_GUARDED_BY(wait_mutex_);
   Status prepare_status_ ABSL_GUARDED_BY(wait_mutex_);
   std::atomic<bool> failed_{false};

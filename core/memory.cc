@@ -4,11 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include "core/event.h"
+#include "core/async.h"
 #include "core/plant.h"
 #include "core/store.h"
 #include "core/text.h"
@@ -226,14 +225,13 @@ void MemoryKeeper::release() {
 
 awaitable<void> MemoryKeeper::run() {
   while (!store_.stopping_) {
-    co_await store_.clock().sleep_ms(Store::kTickMs);
+    co_await store_.rest(Store::kTickMs);
     measure();
     if (deficit_bytes_ > 0) release();
     if (deficit_bytes_ > 0 && (overrun_ || store_.now_ms() >= rests_until_ms_)) {
       co_await make_room();
     }
   }
-  store_.background_--;
 }
 
 // ---- and back ----
@@ -284,22 +282,16 @@ awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) 
       leads = waiting_.try_emplace(lsn.value()).second;
     }
     if (!leads) {
-      co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(
-          [this, lsn](auto handler) {
-            auto executor = asio::get_associated_executor(handler);
-            absl::AnyInvocable<void()> wake = [handler = std::move(handler), executor]() mutable {
-              asio::post(executor, std::move(handler));
-            };
-            MutexLock lock(mutex_);
-            auto it = waiting_.find(lsn.value());
-            if (it == waiting_.end()) return wake();
-            it->second.push_back(std::move(wake));
-          },
-          asio::use_awaitable);
+      co_await suspend<>([this, lsn](Resume<> wake) {
+        MutexLock lock(mutex_);
+        auto it = waiting_.find(lsn.value());
+        if (it == waiting_.end()) return wake();
+        it->second.push_back(std::move(wake));
+      });
       continue;
     }
     Status status = co_await read(*ns, key, lsn, record_bytes);
-    std::vector<absl::AnyInvocable<void()>> others;
+    std::vector<Resume<>> others;
     {
       MutexLock lock(mutex_);
       if (auto it = waiting_.find(lsn.value()); it != waiting_.end()) {
@@ -336,6 +328,11 @@ awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector
   }
 }
 
+awaitable<void> Faults::fetch_into(std::shared_ptr<Namespace> ns, std::string key, Status& first) {
+  Status fetched = co_await fetch(std::move(ns), std::move(key));
+  if (first.ok()) first = std::move(fetched);
+}
+
 awaitable<Status> Faults::fetch_all(const Keys& keys) {
   constexpr size_t kAtOnce = 64;
   if (keys.size() == 1) {
@@ -344,25 +341,22 @@ awaitable<Status> Faults::fetch_all(const Keys& keys) {
   }
   auto executor = co_await asio::this_coro::executor;
   Status first;
-  size_t running = 0;
-  Event ended;
+  Tasks reads;
   for (auto& [ns, key] : keys) {
-    while (running >= kAtOnce) co_await ended.wait();
-    running++;
-    asio::co_spawn(executor, fetch(ns, std::string(key)), [&](std::exception_ptr, Status s) {
-      if (first.ok()) first = std::move(s);
-      running--;
-      ended.notify();
-    });
+    co_await reads.below(kAtOnce);
+    reads.spawn(executor, "reading a value back", fetch_into(ns, std::string(key), first));
   }
-  while (running > 0) co_await ended.wait();
+  co_await reads.ended();
   co_return first;
 }
 
 void Faults::start(std::shared_ptr<Namespace> ns, std::string_view key) {
-  store_.background_++;
-  asio::co_spawn(store_.any_executor(), fetch(std::move(ns), std::string(key)),
-                 [this](std::exception_ptr, const Status&) { store_.background_--; });
+  auto work = [](Faults& faults, std::shared_ptr<Namespace> in,
+                 std::string name) -> awaitable<void> {
+    (void)co_await faults.fetch(std::move(in), std::move(name));
+  };
+  store_.background_.spawn(store_.any_executor(), "reading a value back",
+                           work(*this, std::move(ns), std::string(key)));
 }
 
 awaitable<Status> Faults::read(Namespace& ns, std::string_view key, Lsn lsn,

@@ -21,7 +21,6 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
-#include <absl/functional/any_invocable.h>
 
 #include <atomic>
 #include <memory>
@@ -29,6 +28,7 @@
 #include <string>
 #include <vector>
 
+#include "core/async.h"
 #include "core/index.h"
 #include "core/mutex.h"
 #include "core/volume.h"
@@ -162,6 +162,7 @@ class Faults {
     std::optional<RecordView> view;  // into the buffer; none if it does not hold
     Status status;                   // of the read
   };
+  awaitable<void> fetch_into(std::shared_ptr<Namespace> ns, std::string key, Status& first);
   awaitable<Status> read(Namespace& ns, std::string_view key, Lsn lsn, uint64_t record_bytes);
   awaitable<Record> read_record(Lsn lsn, uint64_t record_bytes);
   StatusOr<Entry*> warm(const Entry* cold, NamespaceId ns, const Record& record);
@@ -178,8 +179,7 @@ class Faults {
   std::atomic<uint64_t> reads_{0};
   Mutex mutex_;
   // By LSN: who else waits for it.
-  absl::flat_hash_map<uint64_t, std::vector<absl::AnyInvocable<void()>>> waiting_
-      ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, std::vector<Resume<>>> waiting_ ABSL_GUARDED_BY(mutex_);
   std::vector<AlignedBuffer> buffers_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include "core/event.h"
+#include "core/async.h"
 #include "core/mutex.h"
 #include "core/plant.h"
 #include "core/text.h"
@@ -15,22 +14,9 @@ namespace cairn {
 
 awaitable<void> run_all(std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs) {
   if (jobs.empty()) co_return;
-  co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(
-      [&jobs](auto handler) {
-        using Handler = decltype(handler);
-        auto executor = asio::get_associated_executor(handler);
-        auto done = std::make_shared<Handler>(std::move(handler));
-        auto left = std::make_shared<std::atomic<size_t>>(jobs.size());
-        for (auto& [on, job] : jobs) {
-          asio::co_spawn(on, job(), [done, left, executor](std::exception_ptr error) {
-            if (error) std::rethrow_exception(error);
-            if (left->fetch_sub(1) == 1) {
-              asio::post(executor, [done] { std::move (*done)(); });
-            }
-          });
-        }
-      },
-      asio::use_awaitable);
+  Tasks tasks;
+  for (auto& [on, job] : jobs) tasks.spawn(on, "recovery", job());
+  co_await tasks.ended();
 }
 
 namespace {
@@ -162,7 +148,7 @@ class Recovery {
     uint64_t size = 0;
     bool ended = false;
     Status status;
-    Event more;
+    Gate more;
   };
 
   awaitable<void> read(FileId id, AlignedBuffer& buffer, Reading& out) {
@@ -208,7 +194,8 @@ class Recovery {
       const Bytes bytes{buffer.data(), reading.size};
       uint64_t length = frame_length(segment, bytes, at, &records);
       if (length == 0 && !reading.ended) {
-        co_await reading.more.wait();
+        const uint64_t had = reading.size;
+        co_await reading.more.until([&] { return reading.ended || reading.size > had; });
         continue;
       }
       if (!reading.status.ok()) {

@@ -106,8 +106,7 @@ void RingService::reap() {
       auto* op = static_cast<Op*>(io_uring_cqe_get_data(cqes[i]));
       int result = cqes[i]->res;
       inflight_--;
-      auto complete = std::move(op->complete);  // the frame that holds `op` may go while it runs
-      complete(result);
+      op->resume.here(result);  // the frame that holds `op` may go while it runs
     }
     io_uring_cq_advance(&ring_, n);
   }

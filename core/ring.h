@@ -5,16 +5,14 @@
 // Threads: a ring belongs to the single thread that runs its io_context; use only from there.
 #pragma once
 
-#include <absl/functional/any_invocable.h>
 #include <liburing.h>
 
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <memory>
 
-#include "core/types.h"
+#include "core/async.h"
 
 namespace cairn {
 
@@ -34,14 +32,12 @@ class RingService : public asio::execution_context::service {
   template <class Prepare>  // void(io_uring_sqe*)
   awaitable<int> run(Prepare prepare) {
     Op op;
-    co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(int)>(
-        [&](auto handler) {
-          op.complete = std::move(handler);
-          io_uring_sqe* sqe = next_sqe();
-          prepare(sqe);
-          io_uring_sqe_set_data(sqe, &op);
-        },
-        asio::use_awaitable);
+    co_return co_await suspend<int>([&](Resume<int> resume) {
+      op.resume = std::move(resume);
+      io_uring_sqe* sqe = next_sqe();
+      prepare(sqe);
+      io_uring_sqe_set_data(sqe, &op);
+    });
   }
 
   // The pages of `memory` stay registered with the ring, so that write_fixed can use index 0.
@@ -55,7 +51,7 @@ class RingService : public asio::execution_context::service {
  private:
   // One operation in flight; lives in the frame of run().
   struct Op {
-    absl::AnyInvocable<void(int)> complete;
+    Resume<int> resume;
   };
   io_uring_sqe* next_sqe();
   void open_ring();

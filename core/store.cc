@@ -1,8 +1,6 @@
 #include "core/store.h"
 
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <cassert>
 #include <mutex>
@@ -104,6 +102,9 @@ Store::~Store() { drop_waiters(); }  // coroutines may hold readers and writers 
 void Store::drop_waiters() {
   log_.drop_waiters();
   faults_.drop_waiters();
+  extents_.drop_waiters();
+  stopped_.drop();
+  background_.drop();
 }
 
 uint64_t Store::random() {  // splitmix64
@@ -117,7 +118,8 @@ Executor Store::any_executor() { return executors_[next_executor_++ % executors_
 
 awaitable<Status> Store::close() {
   stopping_ = true;
-  while (background_ > 0) co_await clock_.sleep_ms(1);
+  stopped_.notify();
+  co_await background_.ended();
   Status status = co_await log_.close();
   if (status.ok()) (void)co_await checkpointer_.write();  // without one, the start takes longer
   co_await release_dead();
@@ -127,16 +129,19 @@ awaitable<Status> Store::close() {
 
 // ---- upkeep ----
 
+awaitable<void> Store::rest(int64_t ms) {
+  co_await stopped_.until([this] { return stopping_.load(); }, clock_, ms);
+}
+
 awaitable<void> Store::run_ticker() {
   constexpr int kSpaceTicks = 5;
   for (int n = 0; !stopping_; n++) {
-    co_await clock_.sleep_ms(kTickMs);
+    co_await rest(kTickMs);
     tick();
     co_await release_dead();
     co_await release_doomed();
     if (n % kSpaceTicks == 0) co_await log_.check_space();
   }
-  background_--;
 }
 
 void Store::tick() {
@@ -343,8 +348,8 @@ Retired Store::retire(Namespace& ns, bool order_locked) ABSL_NO_THREAD_SAFETY_AN
 }
 
 void Store::destroy_later(Retired retired, Lsn lsn) {
-  background_++;
-  asio::co_spawn(executors_.front(), destroy(std::move(retired), lsn), asio::detached);
+  background_.spawn(executors_.front(), "freeing what was flushed",
+                    destroy(std::move(retired), lsn));
 }
 
 awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
@@ -376,7 +381,6 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
     (*stripes_)[s].bytes -= bytes;
     if (s % 16 == 15 || entries >= kStep) co_await asio::post(executor, asio::use_awaitable);
   }
-  background_--;
 }
 
 void Store::ensure_ordered(Namespace& ns) {

@@ -364,6 +364,8 @@ class Store {
   void make_databases();
   awaitable<Status> load();
   awaitable<void> run_ticker();
+  // For background work between two looks: so long, or until the store closes.
+  awaitable<void> rest(int64_t ms);
   StatusOr<Lsn> flush(NamespaceId id, std::span<Namespace* const> spaces, const StripeLocks* held,
                       WriteBatch* batch);
   // Gives the namespace a new index; all stripes are locked.
@@ -445,7 +447,8 @@ class Store {
   std::atomic<uint64_t> used_bytes_{0};
   std::atomic<uint64_t> expired_{0};
   std::atomic<bool> stopping_{false};
-  std::atomic<int> background_{0};
+  Gate stopped_;      // stopping_ was set
+  Tasks background_;  // what close() waits for
   int64_t last_sync_ms_ = 0;
 
   struct RecoveryState;

@@ -1,7 +1,5 @@
 // How a store opens: its index from a checkpoint and the log, and what is derived from it.
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <mutex>
 
@@ -109,12 +107,11 @@ awaitable<Status> Store::open() {
   if (!started.ok()) co_return started;
   last_sync_ms_ = clock_.now_ms();
   loading_.store(false, std::memory_order_release);
-  background_ += 5;
-  asio::co_spawn(executors_.front(), run_ticker(), asio::detached);
-  asio::co_spawn(executors_.back(), cleaner_.run(), asio::detached);
-  asio::co_spawn(executors_.back(), checkpointer_.run(), asio::detached);
-  asio::co_spawn(executors_.back(), compactor_.run(), asio::detached);
-  asio::co_spawn(executors_.back(), memory_.run(), asio::detached);
+  background_.spawn(executors_.front(), "the ticker", run_ticker());
+  background_.spawn(executors_.back(), "the cleaner", cleaner_.run());
+  background_.spawn(executors_.back(), "the checkpointer", checkpointer_.run());
+  background_.spawn(executors_.back(), "the compactor", compactor_.run());
+  background_.spawn(executors_.back(), "the memory keeper", memory_.run());
   co_return absl::OkStatus();
 }
 

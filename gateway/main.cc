@@ -6,14 +6,13 @@
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
 #include <future>
 #include <thread>
 
+#include "core/async.h"
 #include "core/local_volume.h"
 #include "core/text.h"
 #include "gateway/credentials.h"
@@ -48,10 +47,9 @@ void die_unless(const Status& status) {
 // Runs a coroutine on the first loop to its end.
 Status run_to_end(net::Loops& loops, awaitable<Status> work) {
   std::promise<Status> result;
-  asio::co_spawn(*loops.contexts.front(), std::move(work),
-                 [&](std::exception_ptr error, Status status) {
-                   result.set_value(error ? absl::InternalError("unexpected exception") : status);
-                 });
+  const auto set = [&](const Status& status) { result.set_value(status); };
+  spawn(loops.contexts.front()->get_executor(), "the main thread's work", std::move(work), set,
+        set);
   return result.get_future().get();
 }
 

@@ -1,9 +1,8 @@
 #include "gateway/net.h"
 
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <charconv>
@@ -138,7 +137,7 @@ Status Listener::listen(const tcp::endpoint& endpoint) {
 }
 
 void Listener::start() {
-  if (acceptor_) asio::co_spawn(*loops_.contexts.front(), accept(), asio::detached);
+  if (acceptor_) spawn(loops_.contexts.front()->get_executor(), "accepting clients", accept());
 }
 
 void Listener::stop() {
@@ -163,8 +162,11 @@ awaitable<void> Listener::accept() {
       co_await timer.async_wait(kTuple);
       continue;
     }
-    asio::co_spawn(*loops_.contexts[loop], hand_over(serve_, std::move(socket), loop),
-                   asio::detached);
+    // An exception ends the connection, and is another's problem no more.
+    spawn(loops_.contexts[loop]->get_executor(), "a connection",
+          hand_over(serve_, std::move(socket), loop), [](const Status& status) {
+            spdlog::error("a connection ended: {}", std::string(status.message()));
+          });
   }
 }
 

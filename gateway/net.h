@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/types.h"
+#include "core/async.h"
 
 namespace cairn::net {
 
@@ -146,8 +146,7 @@ class PlainStream {
 
  private:
   static awaitable<void> wait(absl::AnyInvocable<void()>& slot) {
-    return asio::async_initiate<const asio::use_awaitable_t<>, void()>(
-        [&slot](auto handler) { slot = std::move(handler); }, asio::use_awaitable);
+    return suspend<>([&slot](Resume<> resume) { slot = resume.release(); });
   }
   Executor executor_;
   Poller* poller_;

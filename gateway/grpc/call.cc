@@ -1,5 +1,8 @@
 #include "gateway/grpc/call.h"
 
+#include <spdlog/spdlog.h>
+
+#include "core/async.h"
 #include "core/errors.h"
 #include "core/text.h"
 #include "objects/digest.h"
@@ -121,14 +124,20 @@ grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& st
   return reactor;
 }
 
+void spawn_to_end(Store& store, awaitable<grpc::Status> work,
+                  std::function<void(const grpc::Status&)> finish) {
+  cairn::spawn(store.any_executor(), "a gRPC call", std::move(work), finish,
+               [finish](const Status& failure) {
+                 spdlog::error("{}", std::string(failure.message()));
+                 finish(error(grpc::INTERNAL, "INTERNAL", "unexpected"));
+               });
+}
+
 grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& store,
                                 awaitable<grpc::Status> work) {
   auto* reactor = context->DefaultReactor();
-  asio::co_spawn(
-      store.any_executor(), std::move(work),
-      [reactor](std::exception_ptr failure, grpc::Status status) {
-        reactor->Finish(failure ? error(grpc::INTERNAL, "INTERNAL", "unexpected") : status);
-      });
+  spawn_to_end(store, std::move(work),
+               [reactor](const grpc::Status& status) { reactor->Finish(status); });
   return reactor;
 }
 

@@ -5,7 +5,7 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <boost/asio/co_spawn.hpp>
+#include <functional>
 #include <optional>
 
 #include "cairn/v1/common.pb.h"
@@ -38,7 +38,9 @@ int64_t expiry_of(Store& store, int64_t ttl_ms, int64_t at_ms, grpc::Status& err
 // Finishes when what the answer rests on is durable.
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
                                  grpc::Status status, Lsn rests_on = Lsn());
-// Runs the rest of the call on an I/O loop.
+// Runs the rest of a call on an I/O loop; `finish` gets INTERNAL if an exception leaves it.
+void spawn_to_end(Store& store, awaitable<grpc::Status> work,
+                  std::function<void(const grpc::Status&)> finish);
 grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& store,
                                 awaitable<grpc::Status> work);
 awaitable<grpc::Status> settled(Store& store, Lsn lsn);

@@ -1,10 +1,10 @@
 #include "gateway/grpc/objects_service.h"
 
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <functional>
 
+#include "core/async.h"
 #include "core/errors.h"
 #include "core/text.h"
 #include "gateway/grpc/door.h"
@@ -45,33 +45,25 @@ class Turn {
  public:
   template <class Start>
   awaitable<bool> run(Start start) {
-    co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(bool)>(
-        [&](auto handler) {
-          auto executor = asio::get_associated_executor(handler);
-          auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-          done_ = [shared, executor](bool ok) {
-            asio::post(executor, [shared, ok] { std::move (*shared)(ok); });
-          };
-          start();
-        },
-        asio::use_awaitable);
+    co_return co_await suspend<bool>([&](Resume<bool> resume) {
+      done_ = std::move(resume);
+      start();
+    });
   }
   void finish(bool ok) {
-    auto done = std::exchange(done_, nullptr);
+    auto done = std::move(done_);
     done(ok);
   }
 
  private:
-  std::function<void(bool)> done_;
+  Resume<bool> done_;
 };
 
 class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
  public:
   UploadCall(Shared shared, grpc::CallbackServerContext* context, v1::UploadResponse* answer)
       : shared_(shared), store_(shared.store), context_(context), answer_(answer) {
-    asio::co_spawn(store_.any_executor(), run(), [this](std::exception_ptr e, grpc::Status status) {
-      Finish(e ? error(grpc::INTERNAL, "INTERNAL", "unexpected") : status);
-    });
+    spawn_to_end(store_, run(), [this](const grpc::Status& status) { Finish(status); });
   }
   void OnReadDone(bool ok) override { turn_.finish(ok); }
   void OnDone() override { delete this; }
@@ -171,9 +163,7 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
  public:
   DownloadCall(Shared shared, grpc::CallbackServerContext* context, const v1::DownloadRequest* q)
       : shared_(shared), store_(shared.store), context_(context), request_(*q) {
-    asio::co_spawn(store_.any_executor(), run(), [this](std::exception_ptr e, grpc::Status status) {
-      Finish(e ? error(grpc::INTERNAL, "INTERNAL", "unexpected") : status);
-    });
+    spawn_to_end(store_, run(), [this](const grpc::Status& status) { Finish(status); });
   }
   void OnWriteDone(bool ok) override { turn_.finish(ok); }
   void OnDone() override { delete this; }

@@ -1,10 +1,9 @@
 #include "gateway/resp/door.h"
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <cstring>
 
+#include "core/async.h"
 #include "core/text.h"
 #include "gateway/resp/output.h"
 #include "gateway/resp/parser.h"
@@ -469,7 +468,7 @@ void Door::start() {
   plain_.start();
   secure_.start();
   Executor first = server_.store.executors().front();
-  asio::co_spawn(first, end_idle_sessions(), asio::detached);
+  spawn(first, "ending idle sessions", end_idle_sessions());
 }
 
 // CONFIG SET timeout: clients that were silent for so long are sent away.

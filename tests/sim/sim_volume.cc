@@ -81,26 +81,12 @@ void Disk::crash(Rng& rng) {
 // ---- the scheduler ----
 
 awaitable<void> Scheduler::pause() {
-  co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(
-      [this](auto handler) {
-        auto executor = asio::get_associated_executor(handler);
-        auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-        ready_.push_back(
-            [shared, executor] { asio::post(executor, [shared] { std::move (*shared)(); }); });
-      },
-      asio::use_awaitable);
+  co_await suspend<>([this](Resume<> resume) { ready_.push_back(std::move(resume)); });
 }
 
 awaitable<void> Scheduler::sleep_ms(int64_t ms) {
-  co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(
-      [this, ms](auto handler) {
-        auto executor = asio::get_associated_executor(handler);
-        auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-        timers_.emplace(now_ms_ + ms, [shared, executor] {
-          asio::post(executor, [shared] { std::move (*shared)(); });
-        });
-      },
-      asio::use_awaitable);
+  co_await suspend<>(
+      [this, ms](Resume<> resume) { timers_.emplace(now_ms_ + ms, std::move(resume)); });
 }
 
 bool Scheduler::run_until(const std::function<bool()>& done) {

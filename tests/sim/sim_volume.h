@@ -13,7 +13,7 @@
 #include <random>
 #include <vector>
 
-#include "core/clock.h"
+#include "core/async.h"
 #include "core/volume.h"
 
 namespace cairn::sim {
@@ -70,8 +70,8 @@ class Scheduler {
  private:
   asio::io_context& context_;
   Rng& rng_;
-  std::vector<std::function<void()>> ready_;
-  std::multimap<int64_t, std::function<void()>> timers_;
+  std::vector<Resume<>> ready_;
+  std::multimap<int64_t, Resume<>> timers_;
   int64_t now_ms_ = 1'700'000'000'000;
 };
 

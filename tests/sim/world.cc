@@ -8,8 +8,8 @@
 #include <map>
 #include <optional>
 
+#include "core/async.h"
 #include "core/errors.h"
-#include "core/event.h"
 #include "core/plant.h"
 #include "core/store.h"
 #include "core/text.h"
@@ -158,15 +158,9 @@ class World {
 
   static awaitable<void> together(std::vector<awaitable<void>> work) {
     auto executor = co_await asio::this_coro::executor;
-    size_t left = work.size();
-    Event ended;
-    for (auto& w : work) {
-      asio::co_spawn(executor, std::move(w), [&](std::exception_ptr) {
-        left--;
-        ended.notify();
-      });
-    }
-    while (left > 0) co_await ended.wait();
+    Tasks tasks;
+    for (auto& w : work) tasks.spawn(executor, "a client", std::move(w));
+    co_await tasks.ended();
   }
 
   // What lies in a proven range happened; the rest never did.
