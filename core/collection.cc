@@ -93,8 +93,7 @@ StatusOr<Lsn> Store::operate(Namespace& ns, KeyHash hash, Entry* entry, const Re
     assert(applied);
     (void)applied;
   }
-  stripe(hash).bytes.fetch_add(static_cast<int64_t>(c.memory_bytes() - before),
-                               std::memory_order_relaxed);
+  memory_.count().add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
   if (batch == nullptr) charge(c, lsn, change.size(), true);
   c.image_size_ = 0;
   c.version_ = lsn;

@@ -115,7 +115,16 @@ void Entry::destroy(Entry* entry) {
 
 Index::~Index() {
   for (size_t stripe = 0; stripe < kStripes; stripe++) take_all(stripe, Entry::destroy);
-  for (auto& slot : blocks_) delete slot.load();
+  for (auto& slot : blocks_) {
+    if (slot.load() == nullptr) continue;
+    if (counts_.heads) count(0, -static_cast<int64_t>(sizeof(PartBlock)));
+    delete slot.load();
+  }
+}
+
+void Index::count(size_t stripe, int64_t bytes) {
+  table_bytes_.fetch_add(static_cast<uint64_t>(bytes), std::memory_order_relaxed);
+  if (counts_.memory != nullptr) counts_.memory->add(stripe, bytes);
 }
 
 void Index::clear_stripe(size_t stripe) {
@@ -125,12 +134,10 @@ void Index::clear_stripe(size_t stripe) {
   for (size_t i = 0; i < part.size();) {
     Segment* s = part.at(i).segment();
     i += part.span(s);
-    size_.fetch_sub(s->count, std::memory_order_relaxed);
-    free_segment(s);
+    counts_.keys->fetch_sub(s->count, std::memory_order_relaxed);
+    free_segment(stripe, s);
   }
-  if (part.depth > 0) {
-    table_bytes_.fetch_sub(part.size() * sizeof(SegmentRef), std::memory_order_relaxed);
-  }
+  if (part.depth > 0) count(stripe, -static_cast<int64_t>(part.size() * sizeof(SegmentRef)));
   part = Part();
 }
 
@@ -146,7 +153,7 @@ Index::Part& Index::make_part(size_t stripe) {
     auto* made = new PartBlock;
     if (slot.compare_exchange_strong(block, made, std::memory_order_acq_rel)) {
       block = made;
-      table_bytes_.fetch_add(sizeof(PartBlock), std::memory_order_relaxed);
+      if (counts_.heads || counts_.memory == nullptr) count(stripe, sizeof(PartBlock));
     } else {
       delete made;
     }
@@ -154,19 +161,18 @@ Index::Part& Index::make_part(size_t stripe) {
   return (*block)[stripe % kBlockStripes];
 }
 
-Index::Segment* Index::make_segment(uint32_t capacity, unsigned depth) {
+Index::Segment* Index::make_segment(size_t stripe, uint32_t capacity, unsigned depth) {
   size_t bytes = sizeof(Segment) + capacity * sizeof(uint64_t);
   auto* s = static_cast<Segment*>(std::calloc(1, bytes));
   if (s == nullptr) throw std::bad_alloc();
   s->capacity = static_cast<uint16_t>(capacity);
   s->depth = static_cast<uint16_t>(depth);
-  table_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  count(stripe, static_cast<int64_t>(bytes));
   return s;
 }
 
-void Index::free_segment(Segment* s) {
-  table_bytes_.fetch_sub(sizeof(Segment) + s->capacity * sizeof(uint64_t),
-                         std::memory_order_relaxed);
+void Index::free_segment(size_t stripe, Segment* s) {
+  count(stripe, -static_cast<int64_t>(sizeof(Segment) + s->capacity * sizeof(uint64_t)));
   std::free(s);
 }
 
@@ -177,12 +183,12 @@ void Index::place(Segment* s, uint64_t slot) {
   s->count++;
 }
 
-Index::Segment* Index::resize(Segment* s, uint32_t capacity) {
-  Segment* bigger = make_segment(capacity, s->depth);
+Index::Segment* Index::resize(size_t stripe, Segment* s, uint32_t capacity) {
+  Segment* bigger = make_segment(stripe, capacity, s->depth);
   for (uint32_t k = 0; k < s->capacity; k++) {
     if (s->slots[k] != 0) place(bigger, s->slots[k]);
   }
-  free_segment(s);
+  free_segment(stripe, s);
   return bigger;
 }
 
@@ -202,16 +208,16 @@ uint32_t Index::slots_max(size_t stripe) {
 void Index::grow(Part& part, KeyHash for_hash) {
   const size_t at = directory_slot(for_hash, part.depth);
   Segment* s = part.at(at).segment();
-  const uint32_t most = slots_max(stripe_of(for_hash));
+  const size_t stripe = stripe_of(for_hash);
+  const uint32_t most = slots_max(stripe);
   if (s->capacity < most) {
     uint32_t capacity = std::min<uint32_t>(most, s->capacity + s->capacity / 8 + 2);
-    return part.set(at, SegmentRef(resize(s, capacity)));
+    return part.set(at, SegmentRef(resize(stripe, s, capacity)));
   }
   if (s->depth == part.depth) {  // the directory is as deep as this segment: double it
     auto wider = std::make_unique<SegmentRef[]>(part.size() * 2);
     for (size_t i = 0; i < part.size() * 2; i++) wider[i] = part.at(i / 2);
-    table_bytes_.fetch_add((part.depth == 0 ? 2 : part.size()) * sizeof(SegmentRef),
-                           std::memory_order_relaxed);
+    count(stripe, static_cast<int64_t>((part.depth == 0 ? 2 : part.size()) * sizeof(SegmentRef)));
     part.directory = std::move(wider);
     part.only = SegmentRef();
     part.depth++;
@@ -231,8 +237,8 @@ void Index::grow(Part& part, KeyHash for_hash) {
     counts[side[k]]++;
   }
   for (int i = 0; i < 2; i++) {
-    uint32_t capacity = std::clamp<uint32_t>(counts[i] + counts[i] / 8 + 4, 4, most);
-    half[i] = make_segment(capacity, depth);
+    uint32_t capacity = std::clamp<uint32_t>(counts[i] + counts[i] / 8 + 4, kSegmentSlotsMin, most);
+    half[i] = make_segment(stripe, capacity, depth);
   }
   for (uint32_t k = 0; k < s->capacity; k++) {
     if (s->slots[k] != 0) place(half[side[k]], s->slots[k]);
@@ -240,7 +246,7 @@ void Index::grow(Part& part, KeyHash for_hash) {
   const size_t first = at & ~(part.span(s) - 1);
   part.set(first, SegmentRef(half[0]));
   part.set(first + part.span(half[0]), SegmentRef(half[1]));
-  free_segment(s);
+  free_segment(stripe, s);
 }
 
 uint64_t* Index::find_slot(const Part& part, std::string_view key, KeyHash hash) {
@@ -300,7 +306,7 @@ Entry* Index::find(std::string_view key, KeyHash hash) const {
 void Index::insert(Entry* entry, KeyHash hash) {
   assert((reinterpret_cast<uintptr_t>(entry) >> 48) == 0);
   Part& p = make_part(stripe_of(hash));
-  if (p.size() == 0) p.only = SegmentRef(make_segment(4, 0));
+  if (p.size() == 0) p.only = SegmentRef(make_segment(stripe_of(hash), kSegmentSlotsMin, 0));
   // At most 92 % full, and always one empty slot to end a search.
   for (;;) {
     Segment* s = p.at(directory_slot(hash, p.depth)).segment();
@@ -310,7 +316,8 @@ void Index::insert(Entry* entry, KeyHash hash) {
     }
     grow(p, hash);
   }
-  size_.fetch_add(1, std::memory_order_relaxed);
+  p.count++;
+  counts_.keys->fetch_add(1, std::memory_order_relaxed);
 }
 
 void Index::replace(Entry* old, Entry* entry, KeyHash hash) {
@@ -337,9 +344,12 @@ void Index::remove(Entry* entry, KeyHash hash) {
   }
   s->slots[i] = 0;
   s->count--;
-  size_.fetch_sub(1, std::memory_order_relaxed);
-  if (s->capacity > 64 && s->count < s->capacity / 4) {
-    p.set(directory_slot(hash, p.depth), SegmentRef(resize(s, s->capacity / 2)));
+  counts_.keys->fetch_sub(1, std::memory_order_relaxed);
+  const size_t stripe = stripe_of(hash);
+  if (--p.count == 0) return clear_stripe(stripe);  // keys that are gone take no memory
+  if (s->capacity > kSegmentSlotsMin && s->count < s->capacity / 4) {
+    const uint32_t half = std::max(s->capacity / 2u, kSegmentSlotsMin);
+    p.set(directory_slot(hash, p.depth), SegmentRef(resize(stripe, s, half)));
   }
 }
 

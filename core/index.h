@@ -24,6 +24,7 @@
 
 #include "core/collection.h"
 #include "core/log_format.h"
+#include "core/memory_count.h"
 #include "core/types.h"
 
 namespace cairn {
@@ -170,14 +171,28 @@ static_assert(sizeof(Entry) == 14);
 
 class Namespace;
 
+// Where an index tells others of its size, while it changes; both outlive it or are let go of.
+struct IndexCounts {
+  std::atomic<uint64_t>* keys = nullptr;
+  std::shared_ptr<MemoryCount> memory;
+  // Whether the heads of its stripes are counted as memory. Those of the numbered databases are
+  // not: they are at most 1.5 MB in all, part of what the process takes itself, and a limit that
+  // they alone exceed would leave room for no key.
+  bool heads = false;
+};
+
 class Index {
  public:
   // `owner`: whose keys these are; the index does not look at it. `one_stripe`: all is in the
   // stripe 0.
-  explicit Index(uint64_t hash_seed, Namespace* owner = nullptr, bool one_stripe = false)
+  explicit Index(uint64_t hash_seed, Namespace* owner = nullptr, bool one_stripe = false,
+                 IndexCounts counts = {})
       : owner(owner),
         hash_seed_(hash_seed),
-        mask_(one_stripe ? UINT64_MAX >> kStripeBits : UINT64_MAX) {}
+        mask_(one_stripe ? UINT64_MAX >> kStripeBits : UINT64_MAX),
+        counts_(std::move(counts)) {
+    if (counts_.keys == nullptr) counts_.keys = &own_keys_;
+  }
   ~Index();
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
@@ -194,7 +209,13 @@ class Index {
   // The caller owns the entry again.
   void remove(Entry* entry, KeyHash hash);
 
-  uint64_t size() const { return size_.load(std::memory_order_relaxed); }
+  uint64_t size() const { return counts_.keys->load(std::memory_order_relaxed); }
+  // From now on it counts its keys for itself, and the other count begins anew. Nobody changes it
+  // meanwhile.
+  void keep_own_size() {
+    own_keys_ = counts_.keys->exchange(0);
+    counts_.keys = &own_keys_;
+  }
   uint64_t table_bytes() const { return table_bytes_.load(std::memory_order_relaxed); }
 
   // Calls fn(Entry*) for all entries of one stripe; fn may not change the table.
@@ -227,7 +248,8 @@ class Index {
     const Part* p = part(stripe);
     if (p == nullptr || p->size() == 0) return 0;
     size_t i = directory_slot(from, p->depth);
-    // Segments split, but are never joined: `from` is the first place of this one.
+    // Segments split, but are never joined: `from` is the first place of this one. Only a stripe
+    // that became empty begins anew; all that is in it then was not seen yet.
     const Segment* s = p->at(i).segment();
     for_each(s, fn);
     i = (i & ~(p->span(s) - 1)) + p->span(s);
@@ -281,7 +303,7 @@ class Index {
   }
 
  private:
-  static constexpr uint32_t kSegmentSlotsMax = 512;
+  static constexpr uint32_t kSegmentSlotsMax = 512, kSegmentSlotsMin = 4;
   static constexpr size_t kCacheLine = 64;
   static constexpr unsigned kBlockStripes = 64;  // parts are allocated in blocks of so many
 
@@ -308,8 +330,9 @@ class Index {
   struct Part {
     SegmentRef only;
     std::unique_ptr<SegmentRef[]> directory;
-    unsigned depth = 0;
-    uint32_t hand = 0;  // of sweep(): directory slot and slot
+    uint8_t depth = 0;
+    uint32_t hand = 0;   // of sweep(): directory slot and slot
+    uint32_t count = 0;  // of entries
     size_t size() const { return depth == 0 && !only ? 0 : size_t{1} << depth; }
     const SegmentRef& at(size_t i) const { return depth == 0 ? only : directory[i]; }
     SegmentRef& at(size_t i) { return depth == 0 ? only : directory[i]; }
@@ -354,10 +377,11 @@ class Index {
   }
   Part& make_part(size_t stripe);
   static uint32_t slots_max(size_t stripe);  // of its segments
-  Segment* make_segment(uint32_t capacity, unsigned depth);
-  void free_segment(Segment* segment);
+  void count(size_t stripe, int64_t bytes);
+  Segment* make_segment(size_t stripe, uint32_t capacity, unsigned depth);
+  void free_segment(size_t stripe, Segment* segment);
   static void place(Segment* segment, uint64_t slot);
-  Segment* resize(Segment* segment, uint32_t capacity);
+  Segment* resize(size_t stripe, Segment* segment, uint32_t capacity);
   void grow(Part& part, KeyHash hash);
   void clear_stripe(size_t stripe);  // the entries are not freed
   static uint64_t* find_slot(const Part& part, std::string_view key, KeyHash hash);
@@ -365,7 +389,8 @@ class Index {
   const uint64_t hash_seed_;
   const KeyHash mask_;
   std::array<std::atomic<PartBlock*>, kStripes / kBlockStripes> blocks_{};
-  std::atomic<uint64_t> size_{0};
+  std::atomic<uint64_t> own_keys_{0};
+  IndexCounts counts_;
   std::atomic<uint64_t> table_bytes_{0};
 };
 

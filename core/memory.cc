@@ -137,31 +137,73 @@ void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
   sheds_.store(n + 1, std::memory_order_relaxed);
   if (n % kShedEvery != 0 || holds_.load(std::memory_order_relaxed) != 0) return;
   sweep(ns, stripe, kShedSlots, kShedVictims);
+  count_->look();
 }
 
-bool MemoryKeeper::overrun() const {
-  const uint64_t most = tail_max_.load(std::memory_order_relaxed);
-  return overrun_.load(std::memory_order_relaxed) ||
-         (most != UINT64_MAX && store_.log().tail().value() > most);
+bool MemoryKeeper::help() {
+  if (!overrun()) return true;
+  const std::vector<NamespacePtr> spaces = store_.spaces();
+  size_t slots = 0;
+  const size_t stripes = kStripes * (Entry::kHeatUsed + 1);  // so often it finds a warm entry cold
+  for (size_t n = 0; n < stripes && slots < kTurnSlots && holds_ == 0 && count_->over(); n++) {
+    const size_t stripe = help_stripe_.fetch_add(1, std::memory_order_relaxed) % kStripes;
+    StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
+    for (auto& ns : spaces) {
+      if (ns->size() > 0 && !ns->dropped) slots += sweep(*ns, stripe, kSlots, kShedVictims).slots;
+    }
+  }
+  count_->look();
+  if (waits_for_log_.exchange(false, std::memory_order_relaxed)) store_.log().tick(true);
+  return !overrun();
 }
 
+uint64_t MemoryKeeper::budget() {
+  const uint64_t limit = store_.memory_bytes();
+  if (limit == 0) return UINT64_MAX;
+  if (limit < kWholeMin || !store_.options().resident_bytes) return limit;
+  return std::max(limit - std::min(limit, beside_bytes_.load()), limit / 8 * 5);
+}
+
+void MemoryKeeper::limit_changed() {
+  begins_anew_ = true;
+  exhausted_ = false;
+  count_->set_budget(budget());
+}
+
+// The process grows with what is counted, and a little more: holes of the allocator. That little is
+// taken down while both grow. It is not simply the difference of the two: what leaves memory makes
+// holes that the next values fill, and to make room for them too would empty the store.
 void MemoryKeeper::measure() {
   measured_ms_ = store_.now_ms();
-  const uint64_t limit = store_.memory_bytes(), used = store_.used_bytes();
-  const bool whole = limit >= kWholeMin && store_.options().resident_bytes;
-  const uint64_t held = whole ? store_.options().resident_bytes() : used;
-  const uint64_t goal = limit - limit / 32, least = whole ? limit / 8 : 0;
-  deficit_bytes_ = limit != 0 && held > goal ? held - goal : 0;
-  deficit_bytes_ = std::min(deficit_bytes_, used - std::min(used, least));
-  pressed_ = limit != 0 && held > limit - limit / 16 && used > least;
-  overrun_ = deficit_bytes_ > 0 && held > limit && !exhausted_;
-  const bool full = exhausted_ || held >= limit;
-  tail_max_ = pressed_ && !full ? store_.log().tail().value() + (limit - held) : UINT64_MAX;
-  if (pressed_ && waits_for_log_.exchange(false)) store_.log().tick(true);
-  if (held <= limit || deficit_bytes_ == 0) {
-    exhausted_ = false;
-    barren_since_ms_ = 0;
+  const uint64_t limit = store_.memory_bytes(), used = count_->total();
+  peak_bytes_ = std::max(peak_bytes_.load(), used);
+  if (limit >= kWholeMin && store_.options().resident_bytes) {
+    const uint64_t held = store_.options().resident_bytes();
+    const uint64_t all = held - std::min(held, used);
+    uint64_t beside = last_held_ == 0 ? all : beside_bytes_.load();
+    if (last_held_ != 0 && held > last_held_ && used > last_used_) {
+      const uint64_t grown = held - last_held_;
+      beside += grown - std::min(grown, used - last_used_);
+    }
+    if (held > limit && measured_ms_ >= next_cut_ms_) {
+      next_cut_ms_ = measured_ms_ + kReleaseMs;
+      beside += (held - limit) / 4;
+      release();
+    }
+    beside_bytes_ = std::min(beside, all);
+    last_held_ = held;
+    last_used_ = used;
   }
+  if (begins_anew_.exchange(false)) {
+    barren_rounds_ = 0;
+    rests_until_ms_ = 0;
+  }
+  const uint64_t budget = this->budget();
+  count_->set_budget(budget);
+  const uint64_t goal = budget - budget / 32;
+  deficit_bytes_ = limit != 0 && used > goal ? used - goal : 0;
+  if (pressed() && waits_for_log_.exchange(false)) store_.log().tick(true);
+  if (used <= budget) exhausted_ = false;
   if (deficit_bytes_ == 0) barren_rounds_ = 0;
 }
 
@@ -202,9 +244,7 @@ awaitable<void> MemoryKeeper::make_room() {
     round_freed_ = 0;
     round_waits_ = false;
     if (barren_rounds_ >= rounds) {
-      if (barren_since_ms_ == 0) barren_since_ms_ = store_.now_ms();
-      // The allocator may need a moment to give back what left.
-      exhausted_ = overrun_ && store_.now_ms() >= barren_since_ms_ + kBarrenMs;
+      if (!begins_anew_) exhausted_ = count_->over();
       rests_until_ms_ = store_.now_ms() + kBarrenMs;
       co_return;
     }
@@ -215,9 +255,7 @@ awaitable<void> MemoryKeeper::make_room() {
 // Freed values leave holes in the allocator's pages, and pages that a thread which now sleeps would
 // have to give back: 190 MB were resident with 40 MB in use, and writes refused, before this.
 void MemoryKeeper::release() {
-  const int64_t now = store_.now_ms();
-  if (!store_.options().release_memory || now < next_release_ms_) return;
-  next_release_ms_ = now + kReleaseMs;
+  if (!store_.options().release_memory) return;
   for (const Executor& executor : store_.executors()) {
     asio::post(executor, store_.options().release_memory);
   }
@@ -227,9 +265,9 @@ awaitable<void> MemoryKeeper::run() {
   while (!store_.stopping_) {
     co_await store_.rest(Store::kTickMs);
     measure();
-    if (deficit_bytes_ > 0) release();
-    if (deficit_bytes_ > 0 && (overrun_ || store_.now_ms() >= rests_until_ms_)) {
+    if (deficit_bytes_ > 0 && (overrun() || store_.now_ms() >= rests_until_ms_)) {
       co_await make_room();
+      count_->look();
     }
   }
 }

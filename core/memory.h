@@ -8,8 +8,11 @@
 // second time. Under a policy other than noeviction the keys that the policy is about are deleted
 // instead, as Redis does; the others' values leave memory.
 //
-// How much: what the process really holds (StoreOptions::resident_bytes) is kept under the limit;
-// where that is not given, or the limit is less than an empty process needs, what the index holds.
+// How much: what the store holds is counted exactly (core/memory_count.h), and kept within a
+// budget, so that the limit acts with the write that reaches it. The budget is the limit less what
+// the process holds beside (StoreOptions::resident_bytes tells how much it holds in all); where
+// that is not given, or the limit is less than an empty process needs, the limit itself. Whoever
+// took the store past its budget makes room before its answer leaves (help()).
 //
 // Threads: run() is one coroutine on one executor; shed() from any thread under a stripe's lock;
 // the rest from any.
@@ -30,6 +33,7 @@
 
 #include "core/async.h"
 #include "core/index.h"
+#include "core/memory_count.h"
 #include "core/mutex.h"
 #include "core/volume.h"
 
@@ -62,16 +66,31 @@ class MemoryKeeper {
 
   awaitable<void> run();
 
+  // What is held; others count here too what they hold for the store.
+  MemoryCount& count() { return *count_; }
+  const MemoryCount& count() const { return *count_; }
+  std::shared_ptr<MemoryCount> shared_count() const { return count_; }
+  uint64_t peak_bytes() const { return std::max(peak_bytes_.load(), count_->total()); }
+
   // Whether whoever takes memory should make room as he goes, and whether no more can be made.
-  bool pressed() const { return pressed_.load(std::memory_order_relaxed); }
+  bool pressed() const { return count_->pressed(); }
   bool exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
-  // More is held than may be, and room is being made: whoever needs some should wait a little.
-  bool overrun() const;
+  // More is held than may be, and room can be made: whoever took some should help().
+  bool overrun() const { return count_->over() && !exhausted(); }
   // Makes some room in a stripe that is locked; entries of `ns` may be replaced or removed.
   void shed(Namespace& ns, size_t stripe);
+  // Makes room wherever there is some, as much as is missing but no longer than a turn. The caller
+  // holds no stripe. Whether overrun() is over; if not, what could go may have to become durable
+  // first.
+  bool help();
 
   EvictionPolicy policy() const { return policy_.load(std::memory_order_relaxed); }
-  void set_policy(EvictionPolicy policy) { policy_ = policy; }
+  void set_policy(EvictionPolicy policy) {
+    policy_ = policy;
+    limit_changed();
+  }
+  // The store's limit, or what may leave memory, is another one.
+  void limit_changed();
   bool counts_frequency() const {
     return policy() == EvictionPolicy::kAllKeysLfu || policy() == EvictionPolicy::kVolatileLfu;
   }
@@ -104,6 +123,7 @@ class MemoryKeeper {
   };
 
   void measure();
+  uint64_t budget();
   Sweep sweep(Namespace& ns, size_t stripe, size_t slots, size_t victims_max);
   bool may_spill(const Entry* entry) const;
   bool evicts(const Entry* entry) const;
@@ -111,10 +131,14 @@ class MemoryKeeper {
   void release();
 
   Store& store_;
-  std::atomic<bool> pressed_{false}, overrun_{false}, exhausted_{false};
+  const std::shared_ptr<MemoryCount> count_ = std::make_shared<MemoryCount>();
+  std::atomic<bool> exhausted_{false};
   std::atomic<EvictionPolicy> policy_{EvictionPolicy::kNoEviction};
-  std::atomic<uint64_t> tail_max_{UINT64_MAX};  // of the log, until memory is measured again
-  std::atomic<bool> waits_for_log_{false};      // something could go once it is durable
+  std::atomic<bool> waits_for_log_{false};  // something could go once it is durable
+  std::atomic<bool> begins_anew_{false};    // what was found barren may not be so any more
+  std::atomic<uint64_t> beside_bytes_{0};   // what the process holds that is not counted
+  std::atomic<uint64_t> peak_bytes_{0};     // of what is counted, as measured
+  std::atomic<size_t> help_stripe_{0};
   std::atomic<int> holds_{0};
   std::atomic<unsigned> sheds_{0};
   std::atomic<uint64_t> spilled_{0}, evicted_{0};
@@ -125,8 +149,9 @@ class MemoryKeeper {
   int barren_rounds_ = 0;  // since something worth it went, each over all stripes
   uint64_t round_freed_ = 0;
   bool round_waits_ = false;
-  int64_t rests_until_ms_ = 0, barren_since_ms_ = 0;
-  int64_t next_release_ms_ = 0, measured_ms_ = 0;
+  int64_t rests_until_ms_ = 0;
+  int64_t next_cut_ms_ = 0, measured_ms_ = 0;
+  uint64_t last_held_ = 0, last_used_ = 0;  // when it was measured before
 };
 
 // Values on their way back into memory: one read for all who wait for the same record.

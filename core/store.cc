@@ -91,9 +91,11 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
 
 void Store::make_databases() {
   for (uint32_t i = 0; i < kDatabases; i++) {
-    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), 0, hash_seed_);
+    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), 0, hash_seed_,
+                                                memory_.shared_count());
   }
-  system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", 0, hash_seed_);
+  system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", 0, hash_seed_,
+                                        memory_.shared_count());
   system_->ordered = true;
 }
 
@@ -147,15 +149,6 @@ awaitable<void> Store::run_ticker() {
 void Store::tick() {
   const int64_t now = clock_.now_ms();
   expire_due(now);
-  uint64_t bytes = 0;
-  for (auto& s : *stripes_) bytes += static_cast<uint64_t>(s.bytes.load(std::memory_order_relaxed));
-  {
-    StripeLocks lock(*this, KeyHash{0});  // nobody replaces an index meanwhile
-    for (auto& ns : databases_) bytes += ns->index->table_bytes();
-    MutexLock names(names_mutex_);
-    for (auto& [name, ns] : by_name_) bytes += ns->index->table_bytes();
-  }
-  used_bytes_ = bytes;
   bool sync = durability_ != Durability::kOff && now - last_sync_ms_ >= 1000;
   if (sync || now < last_sync_ms_) last_sync_ms_ = now;
   log_.tick(sync);
@@ -266,7 +259,8 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   if (by_name_.contains(name)) return absl::AlreadyExistsError("the bucket exists");
   const int64_t now = clock_.now_ms();
   NamespaceId id(next_namespace_++);
-  auto ns = std::make_shared<Namespace>(id, std::string(name), now, hash_seed_);
+  auto ns =
+      std::make_shared<Namespace>(id, std::string(name), now, hash_seed_, memory_.shared_count());
   ns->ordered = true;
   ns->created = log_.append(name_record(*ns));
   usage_.add(ns->created, name_record(*ns).size());
@@ -337,8 +331,9 @@ StatusOr<Lsn> Store::flush(NamespaceId id, std::span<Namespace* const> spaces,
 
 Retired Store::retire(Namespace& ns, bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   Retired old;
-  old.index = std::make_unique<Index>(ns.hash_seed, &ns);
-  std::swap(ns.index, old.index);
+  old.index = std::move(ns.index);
+  old.index->keep_own_size();
+  ns.index = ns.make_index();
   old.index->retired = true;
   ns.volatile_keys = 0;
   if (!order_locked) ns.order_mutex.lock();
@@ -372,13 +367,13 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
     int64_t bytes = 0;
     size_t entries = 0;
     index.take_all(s, [&](Entry* e) {
-      bytes += static_cast<int64_t>(e->bytes());
+      bytes += held_bytes(e);
       count(e, -1);
       if (e->is_cold()) cold_--;
       entries++;
       dispose(e, lsn, nullptr);
     });
-    (*stripes_)[s].bytes -= bytes;
+    memory_.count().add(s, -bytes);
     if (s % 16 == 15 || entries >= kStep) co_await asio::post(executor, asio::use_awaitable);
   }
 }
@@ -459,12 +454,13 @@ void Store::hold_order(Namespace& ns, WriteBatch* batch) {
 void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
                  bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   Stripe& s = stripe(hash);
+  int64_t bytes = 0;
   const bool ordered = ns.ordered.load(std::memory_order_relaxed);
   if (ordered && !order_locked) ns.order_mutex.lock();
   if (old != nullptr) {
     if (ordered) ns.order.erase(old);
     if (old->has_expiry()) forget_expiry(ns, s, old);
-    s.bytes.fetch_sub(static_cast<int64_t>(old->bytes()), std::memory_order_relaxed);
+    bytes -= held_bytes(old);
     count(old, -1);
     if (old->is_cold()) cold_.fetch_sub(1, std::memory_order_relaxed);
   }
@@ -476,12 +472,13 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
     ns.index->insert(entry, hash);
   }
   if (entry != nullptr) {
-    s.bytes.fetch_add(static_cast<int64_t>(entry->bytes()), std::memory_order_relaxed);
+    bytes += held_bytes(entry);
     count(entry, 1);
     if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
     if (entry->has_expiry()) note_expiry(ns, s, entry);
     if (ordered) ns.order.insert(entry);
   }
+  memory_.count().add(stripe_of(hash), bytes);
   if (ordered && !order_locked) ns.order_mutex.unlock();
 }
 

@@ -75,13 +75,15 @@ using NameOrder = absl::btree_set<Entry*, EntryOrder>;
 
 class Namespace : public std::enable_shared_from_this<Namespace> {
  public:
-  // `hash_seed`: of the store; every namespace has its own from it.
-  Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed)
+  // `hash_seed`: of the store; every namespace has its own from it. `memory`: where it is counted.
+  Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed,
+            std::shared_ptr<MemoryCount> memory)
       : id(id),
         hash_seed((hash_seed ^ id.value()) * 0x9e3779b97f4a7c15ULL),
         name(std::move(name)),
         created_ms(created_ms),
-        index(std::make_unique<Index>(this->hash_seed, this)) {}
+        memory_(std::move(memory)),
+        index(make_index()) {}
 
   const NamespaceId id;
   const uint64_t hash_seed;
@@ -89,6 +91,11 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   int64_t created_ms;
   bool is_bucket() const { return id.value() >= kFirstBucket; }
 
+ private:
+  std::atomic<uint64_t> keys_{0};
+  const std::shared_ptr<MemoryCount> memory_;
+
+ public:
   std::unique_ptr<Index> index;  // replaced only while all stripes are locked
   std::atomic<int64_t> volatile_keys{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
@@ -100,7 +107,13 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   NameOrder order ABSL_GUARDED_BY(order_mutex);
 
   KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed); }
-  uint64_t size() const { return index->size(); }
+  // From any thread, without a lock: the count outlives the index that a flush replaces.
+  uint64_t size() const { return keys_.load(std::memory_order_relaxed); }
+  // An empty one for this namespace; the one before keeps its own size from then on.
+  std::unique_ptr<Index> make_index() {
+    return std::make_unique<Index>(hash_seed, this, false,
+                                   IndexCounts{&keys_, memory_, is_bucket()});
+  }
 };
 using NamespacePtr = std::shared_ptr<Namespace>;
 
@@ -274,10 +287,14 @@ class Store {
   const std::vector<Executor>& executors() const { return executors_; }
 
   void set_durability(Durability d) { durability_ = d; }
-  void set_memory_bytes(uint64_t bytes) { memory_bytes_ = bytes; }
+  // Acts at once: the next write finds it, and what is held beyond it begins to leave.
+  void set_memory_bytes(uint64_t bytes) {
+    memory_bytes_ = bytes;
+    memory_.limit_changed();
+  }
   uint64_t memory_bytes() const { return memory_bytes_; }
-  // Keys, values and tables, as of the last tick().
-  uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
+  // Keys, values and tables, now.
+  uint64_t used_bytes() const { return memory_.count().total(); }
   uint64_t expired_count() const { return expired_.load(std::memory_order_relaxed); }
   uint64_t store_id() const { return store_id_; }
   uint32_t epoch() const { return epoch_; }
@@ -319,9 +336,13 @@ class Store {
     StripeMutex mutex;
     std::atomic<int64_t> next_due{INT64_MAX};
     absl::btree_set<ExpiryItem> expiry;  // under mutex
-    std::atomic<int64_t> bytes{0};       // of entries; written under mutex
   };
 
+  // What an entry is counted with, its place among the keys that expire included.
+  static int64_t held_bytes(const Entry* e) {
+    constexpr size_t kExpiryBytes = sizeof(ExpiryItem) * 4 / 3;  // nodes are three quarters full
+    return static_cast<int64_t>(e->bytes() + (e->has_expiry() ? kExpiryBytes : 0));
+  }
   // What a large collection is written again in parts of; a smaller one is written whole.
   uint64_t part_bytes() const { return std::min<uint64_t>(64 << 10, log_.segment_bytes() / 8); }
   struct PendingOperation {
@@ -444,7 +465,6 @@ class Store {
   std::deque<std::unique_ptr<Collection>> doomed_ ABSL_GUARDED_BY(dead_mutex_);
 
   std::atomic<uint64_t> cold_{0};  // entries whose value is in the log alone
-  std::atomic<uint64_t> used_bytes_{0};
   std::atomic<uint64_t> expired_{0};
   std::atomic<bool> stopping_{false};
   Gate stopped_;      // stopping_ was set

@@ -119,7 +119,9 @@ Namespace* Store::namespace_for_recovery(NamespaceId id) {
   if (id.value() < kDatabases) return databases_[id.value()].get();  // without a lock
   MutexLock lock(recovery_->mutex);
   auto& ns = recovery_->namespaces[id.value()];
-  if (ns == nullptr) ns = std::make_shared<Namespace>(id, "", 0, hash_seed_);
+  if (ns == nullptr) {
+    ns = std::make_shared<Namespace>(id, "", 0, hash_seed_, memory_.shared_count());
+  }
   return ns.get();
 }
 
@@ -351,7 +353,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
       gone.emplace_back(e, ns.hash(e->key()));
       return;
     }
-    bytes += static_cast<int64_t>(e->bytes());
+    bytes += held_bytes(e);
     if (Collection* c = e->collection()) forget_charges(*c, recovery_->first);
     count(e, 1);
     cold += e->is_cold();
@@ -368,7 +370,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
       }
     }
   });
-  stripe.bytes += bytes;
+  memory_.count().add(s, bytes);
   cold_ += cold;
   for (auto& [e, hash] : gone) {
     ns.index->remove(e, hash);

@@ -71,13 +71,8 @@ void info_clients(Context& c, std::string& out) {
 }
 
 void info_memory(Context& c, std::string& out) {
-  static std::atomic<uint64_t> peak{0};
   const uint64_t used = c.store.used_bytes(), rss = process_resident_bytes(),
-                 max = c.store.memory_bytes();
-  uint64_t seen = peak.load();
-  while (seen < used && !peak.compare_exchange_weak(seen, used)) {
-  }
-  const uint64_t top = std::max(seen, used);
+                 max = c.store.memory_bytes(), top = c.store.memory().peak_bytes();
   append(out, "used_memory:", used, "\r\nused_memory_human:", human(used),
          "\r\nused_memory_rss:", rss, "\r\nused_memory_rss_human:", human(rss),
          "\r\nused_memory_peak:", top, "\r\nused_memory_peak_human:", human(top),
@@ -345,6 +340,7 @@ void config(Context& c) {
                                  "') - argument couldn't be parsed or is not supported"));
       }
     }
+    c.session.wrote = true;  // a lower limit of memory holds before the answer leaves
     return c.reply.ok();
   }
   if (sub == "resetstat" && c.args.size() == 2) {

@@ -330,11 +330,12 @@ class Connection {
     (void)ignored;  // a failed log is reported by the next write
   }
 
-  // Likewise on who wrote or had values brought back: memory is full, and values are leaving it. At
-  // most for a moment.
+  // Likewise on who wrote or had values brought back: memory is full. He makes room, and waits for
+  // what has to become durable before it can leave; at most for a moment.
   awaitable<void> wait_for_memory() {
-    constexpr int kPatienceMs = 100;
-    for (int i = 0; i < kPatienceMs && store_.memory().overrun(); i++) {
+    constexpr int kPatienceMs = 1000;
+    for (int i = 0; i < kPatienceMs; i++) {
+      if (store_.memory().help()) co_return;
       co_await store_.clock().sleep_ms(1);
     }
   }

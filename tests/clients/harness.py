@@ -12,6 +12,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CAIRN_BUILD", os.path.join(ROOT, "build", "release"))
 USER, PASSWORD = "tester", "tester-password-1"
+PATIENCE = 180  # seconds, after which something hangs, however busy the machine is
 
 
 def disk_of(mb, directory):
@@ -75,7 +76,7 @@ class Server:
     def stop(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=PATIENCE)
         self.process.stdout.close()
         self.log.close()
         return code
@@ -175,7 +176,7 @@ class Case(unittest.TestCase):
         cls.server.remove()
 
 
-def raw(port, data, timeout=10, shut=True):
+def raw(port, data, timeout=60, shut=True):
     """Sends bytes and returns all that comes back until the server closes or falls silent."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as s:
         try:
@@ -201,7 +202,8 @@ def command(*words):
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
 
 
-def wait_until(check, timeout=10):
+def wait_until(check, timeout=PATIENCE):
+    """No test depends on how long something takes: this ends one that would hang."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if check():

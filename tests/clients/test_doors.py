@@ -5,7 +5,7 @@ import unittest
 
 import grpc
 
-from harness import Case, wait_until
+from harness import PATIENCE, Case, wait_until
 
 
 class Doors(Case):
@@ -70,10 +70,12 @@ class Doors(Case):
 
     def test_expiry_is_one(self):
         self.s3.put_object(Bucket="photos", Key="e", Body=b"x" * 100000)
-        self.assertEqual(self.redis("photos", "PEXPIRE", "e", 400), 1)
+        at = int(time.time() * 1000) + 1000000
+        self.assertEqual(self.redis("photos", "PEXPIREAT", "e", at), 1)
         stat = self.rpc.objects.Stat(self.rpc.objects_pb.StatRequest(key=self.rpc.key("photos", "e")), metadata=self.rpc.metadata)
-        self.assertGreater(stat.info.expires_at_ms, time.time() * 1000 - 1000)
-        time.sleep(0.45)
+        self.assertEqual(stat.info.expires_at_ms, at)
+        self.assertEqual(self.redis("photos", "PEXPIRE", "e", 30), 1)
+        time.sleep(0.031)
         with self.assertRaises(Exception):
             self.s3.head_object(Bucket="photos", Key="e")
         self.assertIsNone(self.redis("photos", "GET", "e"))
@@ -121,11 +123,11 @@ class Grpc(Case):
         cls.rpc = cls.server.grpc_stubs()
 
     def call(self, method, request):
-        return method(request, metadata=self.rpc.metadata, timeout=10)
+        return method(request, metadata=self.rpc.metadata, timeout=PATIENCE)
 
     def failure(self, method, request, metadata=None):
         with self.assertRaises(grpc.RpcError) as e:
-            method(request, metadata=self.rpc.metadata if metadata is None else metadata, timeout=10)
+            method(request, metadata=self.rpc.metadata if metadata is None else metadata, timeout=PATIENCE)
         return e.exception.code()
 
     def test_conditions_on_version_and_existence(self):
@@ -143,11 +145,12 @@ class Grpc(Case):
 
     def test_expiry_and_batches(self):
         kv, key = self.rpc.kv_pb, self.rpc.key
-        self.call(self.rpc.kv.Put, kv.PutRequest(key=key("db0", "t"), value=b"1", ttl_ms=250))
+        self.call(self.rpc.kv.Put, kv.PutRequest(key=key("db0", "t"), value=b"1", ttl_ms=1000000))
         self.call(self.rpc.kv.Put, kv.PutRequest(key=key("db0", "u"), value=b"2"))
         got = self.call(self.rpc.kv.BatchGet, kv.BatchGetRequest(keys=[key("db0", "t"), key("db0", "none"), key("db0", "u")]))
         self.assertEqual([e.value.value if e.HasField("value") else None for e in got.entries], [b"1", None, b"2"])
-        time.sleep(0.3)
+        self.call(self.rpc.kv.Put, kv.PutRequest(key=key("db0", "t"), value=b"1", ttl_ms=30))
+        time.sleep(0.031)
         self.assertEqual(self.failure(self.rpc.kv.Get, kv.GetRequest(key=key("db0", "t"))), grpc.StatusCode.NOT_FOUND)
 
     def test_scan_pages_in_order(self):

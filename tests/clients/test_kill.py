@@ -6,14 +6,13 @@ import os
 import random
 import subprocess
 import threading
-import time
 import unittest
 
 import boto3  # noqa: F401  here and not in the threads, whose imports would wait for each other
 import grpc  # noqa: F401
 import redis  # noqa: F401
 
-from harness import PASSWORD, Grpc, Server
+from harness import PASSWORD, Grpc, Server, wait_until
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
 
@@ -172,8 +171,16 @@ class Kill(unittest.TestCase):
                 filler = self.fill()
                 for w in writers:
                     w.start()
-                time.sleep(0.5 + rng.random() * 2)
                 r = self.server.redis()
+                begun = {w.number: w.acknowledged for w in writers}
+                enough = rng.randrange(20, 200)
+                seen = lambda section, field: r.info(section)[field] > 0
+                self.assertTrue(wait_until(lambda: self.errors or all(
+                    w.acknowledged > begun[w.number] + enough for w in writers)))
+                if self.round == 0:
+                    self.assertTrue(wait_until(lambda: self.errors or (
+                        seen("stats", "spilled_values") and seen("persistence", "log_segments_freed") and
+                        seen("persistence", "checkpoints_written"))))
                 spilled += r.info("stats")["spilled_values"]
                 freed += r.info("persistence")["log_segments_freed"]
                 r.close()
@@ -190,10 +197,6 @@ class Kill(unittest.TestCase):
                 r.close()
                 self.check(writers)
             acknowledged = sum(w.acknowledged for w in known.values())
-            self.assertGreater(acknowledged, 100 * ROUNDS)
-            self.assertGreater(spilled, 0)
-            self.assertGreater(freed, 0)
-            self.assertGreater(from_checkpoint, 0)
             print("%d rounds, %d acknowledged writes, %d values left memory, %d segments freed, %d starts from a "
                   "checkpoint" % (ROUNDS, acknowledged, spilled, freed, from_checkpoint))
             self.assertEqual(self.server.stop(), 0)

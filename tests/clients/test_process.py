@@ -9,13 +9,13 @@ import tempfile
 import unittest
 
 import golden
-from harness import BUILD, PASSWORD, ROOT, USER, Case, Server, raw
+from harness import BUILD, PASSWORD, PATIENCE, ROOT, USER, Case, Server, raw
 
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 
 
 def cairnd(*args, **env):
-    return subprocess.run([os.path.join(BUILD, "cairnd"), *args], capture_output=True, text=True, timeout=20,
+    return subprocess.run([os.path.join(BUILD, "cairnd"), *args], capture_output=True, text=True, timeout=PATIENCE,
                           env={**os.environ, **env})
 
 
@@ -171,7 +171,7 @@ class Process(unittest.TestCase):
 class Tool(Case):
     def cairn(self, *args, **env):
         return subprocess.run([os.path.join(BUILD, "cairn"), "--server", "127.0.0.1:%d" % self.server.grpc, *args],
-                              capture_output=True, timeout=60, env={**os.environ, "CAIRN_ROOT_USER": USER, "CAIRN_ROOT_PASSWORD": PASSWORD, **env})
+                              capture_output=True, timeout=PATIENCE, env={**os.environ, "CAIRN_ROOT_USER": USER, "CAIRN_ROOT_PASSWORD": PASSWORD, **env})
 
     def test_values_and_exit_codes(self):
         self.assertEqual(self.cairn("put", "db0/a", "hello").returncode, 0)

@@ -16,7 +16,7 @@ import zlib
 
 from botocore.exceptions import ClientError
 
-from harness import PASSWORD, USER, Case, Server, raw
+from harness import PASSWORD, PATIENCE, USER, Case, Server, raw
 
 
 def signed(method, port, path, query="", headers=None, payload_hash="UNSIGNED-PAYLOAD", now=None,
@@ -58,7 +58,7 @@ class S3(Case):
             "http://127.0.0.1:%d%s%s" % (self.server.http, path, "?" + query if query else ""),
             data=body if method in ("PUT", "POST") else None, method=method, headers=h)
         try:
-            with urllib.request.urlopen(req, timeout=20) as r:
+            with urllib.request.urlopen(req, timeout=PATIENCE) as r:
                 return r.status, r.read(), r.headers
         except urllib.error.HTTPError as e:
             return e.code, e.read(), e.headers
@@ -322,7 +322,7 @@ class S3(Case):
             body = tamper(body)
         req = urllib.request.Request("http://127.0.0.1:%d%s" % (self.server.http, path), data=body, method="PUT", headers=h)
         try:
-            return urllib.request.urlopen(req, timeout=20).status
+            return urllib.request.urlopen(req, timeout=PATIENCE).status
         except urllib.error.HTTPError as e:
             return e.code
 
@@ -345,7 +345,7 @@ class S3(Case):
     def test_virtual_host_style(self):
         h, *_ = signed("PUT", self.server.http, "/vh", headers={"host": "bucket.localhost:%d" % self.server.http})
         request = "PUT /vh HTTP/1.1\r\ncontent-length: 2\r\n" + "".join("%s: %s\r\n" % kv for kv in h.items()) + "\r\nhi"
-        self.assertIn(b"200 OK", raw(self.server.http, request.encode(), timeout=2))
+        self.assertIn(b"200 OK", raw(self.server.http, request.encode()))
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="vh")["Body"].read(), b"hi")
 
     def test_who_drips_bytes_is_sent_away(self):
@@ -360,7 +360,7 @@ class S3(Case):
             with socket.create_connection(("127.0.0.1", self.server.http)) as s:
                 s.sendall(start)
                 s.settimeout(0.2)
-                for i in range(600):
+                for i in range(5 * PATIENCE):
                     try:
                         s.sendall(b"x")
                         if s.recv(4096) == b"":
@@ -383,7 +383,7 @@ class S3(Case):
                            (b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
                            (b"GET /-/health/ready HTTP/1.1\r\nHost: x\r\n\r\n", b"200"),
                            (b"PUT /a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400")]:
-            self.assertIn(want, raw(self.server.http, data, timeout=3).split(b"\r\n")[0], data[:40])
+            self.assertIn(want, raw(self.server.http, data).split(b"\r\n")[0], data[:40])
         for body in (b"<Delete>", b"<?xml version='1.0'?><!DOCTYPE x [<!ENTITY a 'b'>]><Delete>&a;</Delete>", b"<Delete/>", b""):
             self.assertEqual(self.request("POST", "/bucket", "delete=", body=body)[0], 400)
         status, body, _ = self.request("PUT", "/bucket/short", headers={}, body=b"")

@@ -209,5 +209,22 @@ TEST_F(DoorTest, QueuedCommandsKeepTheirWords) {
   EXPECT_EQ(client.receive(14 + 5 + 52), "*2\r\n+OK\r\n+OK\r\n$50\r\n" + value + "\r\n");
 }
 
+TEST_F(DoorTest, WhileAStoreLoadsItSaysSo) {
+  Store loading(*volume, clock, pool, loops.executors(), {});  // open() is never called
+  kv::Server other(loading, users);
+  other.auth_required = false;
+  std::vector<std::unique_ptr<kv::Engine>> own;
+  own.push_back(std::make_unique<kv::Engine>(other, table, own));
+  Door closed(loops, other, own);
+  ASSERT_TRUE(closed.listen({asio::ip::make_address("127.0.0.1"), 0}).ok());
+  closed.start();
+  {
+    Client client(closed.local());
+    client.send("GET a\r\n");
+    EXPECT_EQ(client.receive(8), "-LOADING");
+  }
+  closed.stop();
+}
+
 }  // namespace
 }  // namespace cairn::resp
