@@ -25,8 +25,25 @@ std::string random_hex(size_t bytes) {
   return out;
 }
 
+namespace {
+
+// Makes an empty file that outlives a crash.
+Status make_marker(const std::string& directory, const std::string& path) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int dir = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool made = fd >= 0 && dir >= 0 && ::fsync(fd) == 0 && ::fsync(dir) == 0;
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  if (dir >= 0) ::close(dir);
+  if (made) return absl::OkStatus();
+  return absl::InternalError(cat("cannot write ", path, ": ", std::strerror(error)));
+}
+
+}  // namespace
+
 StatusOr<RootCredentials> load_root_credentials(const std::string& data_directory) {
   RootCredentials c;
+  const std::string marker = data_directory + "/root-configured";
   const char* user = std::getenv("CAIRN_ROOT_USER");
   const char* password = std::getenv("CAIRN_ROOT_PASSWORD");
   if ((user == nullptr) != (password == nullptr)) {
@@ -41,7 +58,17 @@ StatusOr<RootCredentials> load_root_credentials(const std::string& data_director
       return absl::InvalidArgumentError(
           "CAIRN_ROOT_USER must not be empty and CAIRN_ROOT_PASSWORD needs at least 8 characters");
     }
+    Status marked = make_marker(data_directory, marker);
+    if (!marked.ok()) return marked;
     return c;
+  }
+  // Whoever locked the store once wants it locked: no other password is invented for it, and the
+  // Redis door does not open without one.
+  if (::access(marker.c_str(), F_OK) == 0 || errno != ENOENT) {
+    return absl::FailedPreconditionError(cat(
+        "this store was served with a password of yours, and none is given now: set both "
+        "CAIRN_ROOT_USER and CAIRN_ROOT_PASSWORD (new ones take effect at once), or remove ",
+        marker, " to have a random password and, on loopback, a Redis door that asks for none"));
   }
   const std::string path = data_directory + "/root-credentials";
   int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -1,5 +1,8 @@
 // Who the root user is: from CAIRN_ROOT_USER and CAIRN_ROOT_PASSWORD, or a random password that is
 // made at the first start, printed once, and kept in DIR/root-credentials, mode 0600.
+//
+// A store that was once started with the two set is never served without them again by accident:
+// DIR/root-configured remembers it, and a start without them is refused.
 #pragma once
 
 #include <string>

@@ -6,10 +6,12 @@
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
 #include <future>
+#include <initializer_list>
 #include <thread>
 
 #include "core/async.h"
@@ -53,9 +55,37 @@ Status run_to_end(net::Loops& loops, awaitable<Status> work) {
   return result.get_future().get();
 }
 
+// What was begun is answered; what is not done after a while is not, at any door. After this no
+// answer leaves, so that the flush that follows covers all that was ever acknowledged.
+void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> doors,
+                       rpc::Door& rpc) {
+  static constexpr auto kPatience = std::chrono::seconds(2);
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  std::promise<void> ended;
+  std::future<void> rpc_ended = ended.get_future();
+  std::thread([&rpc, ended = std::move(ended)]() mutable {
+    rpc.stop(kPatience);
+    ended.set_value();
+  }).detach();
+  for (net::Guests* guests : doors) guests->ask_to_leave();
+  auto any_left = [&] {
+    return std::any_of(doors.begin(), doors.end(), [](auto* guests) { return guests->size() > 0; });
+  };
+  while (any_left() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  for (net::Guests* guests : doors) guests->dismiss();
+  loops.wait_for_turn();
+  // Its calls are cancelled by now. One that does not hear of it keeps nobody from stopping.
+  if (rpc_ended.wait_for(2 * kPatience) != std::future_status::ready) {
+    spdlog::warn("a gRPC call did not end");
+  }
+}
+
 int serve(const Options& options) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("cairnd"));
   std::signal(SIGPIPE, SIG_IGN);
+  const int clients_below = net::claim_descriptors();
 
   // Large pages for memory that is used at random cost more than they gain: they round the resident
   // size up, and on a virtual machine without nested paging 10 million records took 47 s to load
@@ -81,6 +111,7 @@ int serve(const Options& options) {
 
   // Loops.
   net::Loops loops;
+  loops.clients_below = clients_below;
   std::vector<asio::executor_work_guard<asio::io_context::executor_type>> work;
   for (size_t i = 0; i < options.threads; i++) {
     loops.contexts.push_back(std::make_unique<asio::io_context>(1));
@@ -109,7 +140,12 @@ int serve(const Options& options) {
   // The Redis door.
   const auto resp_endpoint = endpoint_or_die("--resp", options.resp);
   kv::Server server(store, users);
-  server.auth_required = root->configured || !resp_endpoint.address().is_loopback();
+  // One answer for all its addresses: who may come in by one of them may do everything.
+  bool loopback_alone = resp_endpoint.address().is_loopback();
+  if (!options.resp_tls.empty()) {
+    loopback_alone &= endpoint_or_die("--resp-tls", options.resp_tls).address().is_loopback();
+  }
+  server.auth_required = root->configured || !loopback_alone;
   server.data_directory = options.data;
   server.config_file = options.config_file;
   server.bind_address = resp_endpoint.address().to_string();
@@ -191,6 +227,9 @@ int serve(const Options& options) {
                        {options.tls_cert, options.tls_key}));
 
   asio::signal_set signals(*loops.contexts.front(), SIGTERM, SIGINT);
+  struct sigaction hangup {};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) signals.add(SIGHUP);  // nohup asked to go on
   signals.async_wait([&](boost::system::error_code ec, int) {
     if (!ec) server.shutdown();
   });
@@ -206,7 +245,7 @@ int serve(const Options& options) {
   stop.get_future().wait();
   resp.stop();
   http.stop();
-  rpc.stop();
+  part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc);
   Status closed = run_to_end(loops, store.close());
   if (!closed.ok()) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));

@@ -1,11 +1,14 @@
 #include "gateway/net.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <charconv>
+#include <future>
 
 #include "core/text.h"
 
@@ -115,6 +118,41 @@ std::string to_string(const tcp::endpoint& e) {
   return e.address().is_v6() ? cat("[", host, "]:", e.port()) : cat(host, ":", e.port());
 }
 
+awaitable<bool> TlsStream::handshake() {
+  auto shaking = std::make_shared<TlsStream*>(this);  // null once that is over
+  asio::steady_timer timer(stream_.get_executor(), kHandshakeTime);
+  timer.async_wait([shaking](boost::system::error_code ec) {
+    if (!ec && *shaking != nullptr) (*shaking)->abort();
+  });
+  auto [ec] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kTuple);
+  *shaking = nullptr;
+  timer.cancel();
+  co_return !ec;
+}
+
+int claim_descriptors() {
+  constexpr rlim_t kMost = 1 << 20;
+  constexpr rlim_t kReserveMin = 64, kReserveMax = 4096;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return INT_MAX;
+  const rlim_t wanted = std::min(limit.rlim_max, kMost);
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = wanted;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  const rlim_t most = std::min(limit.rlim_cur, kMost);
+  const rlim_t reserve = std::clamp(most / 4, kReserveMin, kReserveMax);
+  return static_cast<int>(most > reserve ? most - reserve : 0);
+}
+
+void Loops::wait_for_turn() {
+  for (auto& context : contexts) {
+    std::promise<void> came;
+    asio::post(*context, [&] { came.set_value(); });
+    came.get_future().wait();
+  }
+}
+
 std::vector<Executor> Loops::executors() const {
   std::vector<Executor> all;
   for (auto& c : contexts) all.push_back(c->get_executor());
@@ -152,12 +190,37 @@ static awaitable<void> hand_over(const Listener::Serve& serve, tcp::socket socke
   co_await serve(std::move(socket), loop);
 }
 
+// Once a minute: whoever comes again and again must not fill the disk with it.
+static void log_refusal(std::string_view why) {
+  static std::atomic<int64_t> next_s{0};
+  static std::atomic<uint64_t> refused{0};
+  refused++;
+  const int64_t now_s = std::chrono::duration_cast<std::chrono::seconds>(
+                            std::chrono::steady_clock::now().time_since_epoch())
+                            .count();
+  int64_t due = next_s.load();
+  if (now_s < due || !next_s.compare_exchange_strong(due, now_s + 60)) return;
+  spdlog::warn("{} clients refused: {}", refused.exchange(0), why);
+}
+
+void Listener::refuse(tcp::socket socket) {
+  log_refusal(cat("the process may have no more than ", loops_.clients_below,
+                  " descriptors beside those kept for storage (ulimit -n)"));
+  (void)::send(socket.native_handle(), refusal_.data(), refusal_.size(),
+               MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 awaitable<void> Listener::accept() {
   for (size_t next = 0;; next++) {
     const size_t loop = next % loops_.contexts.size();
     auto [ec, socket] = co_await acceptor_->async_accept(*loops_.contexts[loop], kTuple);
     if (ec == asio::error::operation_aborted || !acceptor_->is_open()) co_return;
+    if (!ec && socket.native_handle() >= loops_.clients_below) {
+      refuse(std::move(socket));
+      continue;
+    }
     if (ec) {  // out of descriptors, say: let some connections end first
+      log_refusal(ec.message());
       asio::steady_timer timer(*loops_.contexts.front(), std::chrono::milliseconds(50));
       co_await timer.async_wait(kTuple);
       continue;

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -17,9 +18,12 @@
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
+#include <chrono>
+#include <climits>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -127,6 +131,11 @@ class PlainStream {
     }
     return static_cast<ssize_t>(done);
   }
+  // Until try_write may take something.
+  awaitable<void> writable() {
+    if (watch_->writable) return asio::post(executor_, asio::use_awaitable);
+    return wait(watch_->writer);
+  }
   awaitable<bool> write(Bytes data) {
     for (;;) {
       ssize_t n = try_write(data);
@@ -137,6 +146,8 @@ class PlainStream {
     }
   }
   void shutdown_send() { ::shutdown(watch_->fd, SHUT_WR); }
+  // Whoever waits for the peer's next bytes finds the stream at its end.
+  void shutdown_receive() { ::shutdown(watch_->fd, SHUT_RD); }
   // Ends both directions; whoever waits wakes and finds the peer gone.
   void abort() { ::shutdown(watch_->fd, SHUT_RDWR); }
   awaitable<void> shutdown() {
@@ -166,10 +177,8 @@ class TlsStream {
   Executor executor() { return stream_.get_executor(); }
   const tcp::endpoint& peer() const { return peer_; }
   const tcp::endpoint& local() const { return local_; }
-  awaitable<bool> handshake() {
-    auto [ec] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kTuple);
-    co_return !ec;
-  }
+  // False also when the peer takes longer than kHandshakeTime.
+  awaitable<bool> handshake();
   awaitable<size_t> read_some(MutableBytes into) {
     auto [ec, n] = co_await stream_.async_read_some(asio::buffer(into.data(), into.size()), kTuple);
     co_return ec ? 0 : n;
@@ -189,6 +198,10 @@ class TlsStream {
     boost::system::error_code ignored;
     stream_.next_layer().shutdown(tcp::socket::shutdown_send, ignored);
   }
+  void shutdown_receive() {
+    boost::system::error_code ignored;
+    stream_.next_layer().shutdown(tcp::socket::shutdown_receive, ignored);
+  }
   void abort() {
     boost::system::error_code ignored;
     stream_.next_layer().shutdown(tcp::socket::shutdown_both, ignored);
@@ -199,18 +212,31 @@ class TlsStream {
   asio::ssl::stream<tcp::socket> stream_;
 };
 
+// How long a TLS handshake may take.
+inline constexpr std::chrono::seconds kHandshakeTime{10};
+
+// Raises how many descriptors the process may have as far as it goes, and says below which number
+// those of clients have to be. The kernel gives the lowest number that is free: a socket that gets
+// a higher one came when only those were left that the storage needs for the files it will open.
+int claim_descriptors();
+
 // The I/O loops of the process, each run by one thread.
 struct Loops {
   std::vector<std::unique_ptr<asio::io_context>> contexts;
+  int clients_below = INT_MAX;  // claim_descriptors(); constant once a listener started
   std::vector<Executor> executors() const;
+  // Waits until every loop has come to what is posted to it now; from a thread of none of them.
+  void wait_for_turn();
 };
 
 // Accepts on the first loop and hands connections to the loops in turn.
 class Listener {
  public:
-  // `serve` runs on the connection's loop and is told that loop's number.
+  // `serve` runs on the connection's loop and is told that loop's number. `refusal` is sent to who
+  // comes when there are too few descriptors left.
   using Serve = std::function<awaitable<void>(tcp::socket, size_t loop)>;
-  Listener(Loops& loops, Serve serve) : loops_(loops), serve_(std::move(serve)) {}
+  Listener(Loops& loops, Serve serve, std::string_view refusal = {})
+      : loops_(loops), serve_(std::move(serve)), refusal_(refusal) {}
   Status listen(const tcp::endpoint& endpoint);  // FailedPrecondition: in use, not permitted
   tcp::endpoint local() const { return local_; }
   void start();  // nothing, if it does not listen
@@ -218,8 +244,10 @@ class Listener {
 
  private:
   awaitable<void> accept();
+  void refuse(tcp::socket socket);
   Loops& loops_;
   Serve serve_;
+  const std::string_view refusal_;
   std::unique_ptr<tcp::acceptor> acceptor_;
   tcp::endpoint local_;
 };

@@ -129,8 +129,8 @@ Status Door::start(const std::string& address, const std::string& tls_address,
   return absl::OkStatus();
 }
 
-void Door::stop() {
-  if (grpc_) grpc_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+void Door::stop(std::chrono::milliseconds patience) {
+  if (grpc_) grpc_->Shutdown(std::chrono::system_clock::now() + patience);
 }
 
 }  // namespace cairn::rpc

@@ -8,6 +8,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <memory>
 
 #include "kv/engine.h"
@@ -30,7 +31,9 @@ class Door {
   Status start(const std::string& address, const std::string& tls_address, const TlsFiles& tls);
   int port() const { return port_; }
   int tls_port() const { return tls_port_; }
-  void stop();
+  // Accepts nothing any more; calls that are not done by then are cancelled. Returns when all
+  // ended.
+  void stop(std::chrono::milliseconds patience);
 
  private:
   struct Services;

@@ -11,6 +11,8 @@ namespace bhttp = boost::beast::http;
 
 namespace {
 
+constexpr std::string_view kFull =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 using Clock = std::chrono::steady_clock;
 constexpr size_t kHeaderBytesMax = 16 << 10;
 constexpr size_t kBufferBytes = 64 << 10;
@@ -44,8 +46,10 @@ class Patience {
 template <class Stream>
 class Connection {
  public:
-  Connection(Stream stream, Stats& stats, const Handler& handler, std::string peer)
+  Connection(Stream stream, Stats& stats, const Handler& handler, const net::Guests& guests,
+             std::string peer)
       : stream_(std::move(stream)),
+        guests_(guests),
         stats_(stats),
         handler_(handler),
         peer_(std::move(peer)),
@@ -58,11 +62,15 @@ class Connection {
       bool shaken = co_await stream_.handshake();
       if (!shaken) co_return;
     }
-    for (bool keep = true; keep;) {
+    for (bool keep = true; keep && !guests_.closing();) {
       keep = co_await one_request();
     }
     co_await linger();
     co_await stream_.shutdown();
+  }
+  void end(net::End how) {
+    if (how == net::End::kNow) return stream_.abort();
+    if (at_rest_) stream_.shutdown_receive();
   }
 
  private:
@@ -191,7 +199,9 @@ class Connection {
     parser.eager(false);
     if (begin_ == end_) {
       arm(first_ ? kHeaderTime : kIdleTime);
+      at_rest_ = true;
       bool got = co_await fill();
+      at_rest_ = false;
       if (!got) co_return false;
     }
     first_ = false;
@@ -243,7 +253,7 @@ class Connection {
     } else {
       co_await handler_(request, response);
     }
-    bool keep = message.keep_alive() && !response.close;
+    bool keep = message.keep_alive() && !response.close && !guests_.closing();
     if (!body.done()) {
       // Nobody wants the rest. A short one is read over; for a long one the connection ends.
       constexpr uint64_t kSkipMax = 256 << 10;
@@ -362,6 +372,7 @@ class Connection {
   }
 
   Stream stream_;
+  const net::Guests& guests_;
   Stats& stats_;
   const Handler& handler_;
   const std::string peer_;
@@ -375,6 +386,7 @@ class Connection {
   std::string date_;
   int64_t date_s_ = 0;
   bool first_ = true;
+  bool at_rest_ = false;  // between two requests
   bool linger_ = false;
 };
 
@@ -382,8 +394,12 @@ class Connection {
 
 Door::Door(net::Loops& loops, Handler handler)
     : handler_(std::move(handler)),
-      plain_(loops, [this](net::tcp::socket socket,
-                           size_t) { return serve(net::PlainStream(std::move(socket))); }),
+      plain_(
+          loops,
+          [this](net::tcp::socket socket, size_t) {
+            return serve(net::PlainStream(std::move(socket)));
+          },
+          kFull),
       secure_(loops, [this](net::tcp::socket socket, size_t) {
         return serve(net::TlsStream(std::move(socket), *tls_));
       }) {}
@@ -409,7 +425,10 @@ template <class Stream>
 awaitable<void> Door::serve(Stream stream) {
   const auto peer = stream.peer();
   if (stats_.connections.fetch_add(1) < kConnectionsMax) {
-    Connection<Stream> connection(std::move(stream), stats_, handler_, net::to_string(peer));
+    const Executor executor = co_await asio::this_coro::executor;
+    Connection<Stream> connection(std::move(stream), stats_, handler_, guests_,
+                                  net::to_string(peer));
+    net::Guests::Guest guest(guests_, executor, [&](net::End how) { connection.end(how); });
     co_await connection.run();
   }
   stats_.connections.fetch_sub(1);

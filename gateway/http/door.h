@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 
+#include "gateway/guests.h"
 #include "gateway/http/message.h"
 #include "gateway/net.h"
 
@@ -32,7 +33,8 @@ class Door {
   net::tcp::endpoint local() const { return plain_.local(); }
   net::tcp::endpoint local_tls() const { return secure_.local(); }
   void start();
-  void stop();
+  void stop();  // accepts nobody any more
+  net::Guests& guests() { return guests_; }
   Stats& stats() { return stats_; }
 
  private:
@@ -41,6 +43,7 @@ class Door {
   Handler handler_;
   Stats stats_;
   std::shared_ptr<asio::ssl::context> tls_;
+  net::Guests guests_;
   net::Listener plain_;
   net::Listener secure_;
 };

@@ -12,6 +12,7 @@ namespace cairn::resp {
 
 namespace {
 
+constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
 constexpr size_t kInputBytes = 16 << 10;    // at rest
 constexpr size_t kReadBytes = 64 << 10;     // most that one turn reads: fairness
 constexpr size_t kPieceBytes = 64 << 10;    // about so much of a series is made in one turn
@@ -21,9 +22,10 @@ constexpr size_t kOutputBytes = 256 << 10;  // sent when there is so much
 template <class Stream>
 class Connection {
  public:
-  Connection(Stream stream, kv::Server& server, kv::Engine& engine, std::string peer,
-             std::string local)
+  Connection(Stream stream, kv::Server& server, kv::Engine& engine, const net::Guests& guests,
+             std::string peer, std::string local)
       : stream_(std::move(stream)),
+        guests_(guests),
         server_(server),
         engine_(engine),
         store_(server.store),
@@ -43,7 +45,7 @@ class Connection {
       bool shaken = co_await stream_.handshake();
       if (!shaken) co_return;
     }
-    for (;;) {
+    while (!guests_.closing()) {
       bool more = true;
       while (more) {
         bool fetched = false;
@@ -60,6 +62,7 @@ class Connection {
           args_.clear();
           more = !session_->close_after_reply;
         }
+        if (guests_.closing()) more = false;
         const bool wrote = std::exchange(session_->wrote, false);
         if (wrote && store_.log().congested()) co_await wait_for_log();
         if ((wrote || fetched) && store_.memory().overrun()) co_await wait_for_memory();
@@ -99,6 +102,7 @@ class Connection {
       server_.stats.bytes_in.fetch_add(n, std::memory_order_relaxed);
       session_->last_active_ms.store(store_.now_ms(), std::memory_order_relaxed);
     }
+    co_await stream_.shutdown();
   }
 
  private:
@@ -421,6 +425,7 @@ class Connection {
 
  private:
   Stream stream_;
+  const net::Guests& guests_;
   kv::Server& server_;
   kv::Engine& engine_;
   Store& store_;
@@ -449,10 +454,12 @@ class Connection {
 Door::Door(net::Loops& loops, kv::Server& server, std::vector<std::unique_ptr<kv::Engine>>& engines)
     : server_(server),
       engines_(engines),
-      plain_(loops,
-             [this](net::tcp::socket socket, size_t loop) {
-               return serve(net::PlainStream(std::move(socket)), loop);
-             }),
+      plain_(
+          loops,
+          [this](net::tcp::socket socket, size_t loop) {
+            return serve(net::PlainStream(std::move(socket)), loop);
+          },
+          kFull),
       secure_(loops, [this](net::tcp::socket socket, size_t loop) {
         return serve(net::TlsStream(std::move(socket), *tls_), loop);
       }) {}
@@ -496,21 +503,22 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
   const auto peer = stream.peer(), local = stream.local();
   if (server_.sessions.size() >= server_.max_clients) {
     server_.stats.rejected_connections.fetch_add(1, std::memory_order_relaxed);
-    if (!Stream::kTls) {
-      constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
-      (void)stream.try_write(as_bytes(kFull));
-    }
+    if (!Stream::kTls) (void)stream.try_write(as_bytes(kFull));
     co_return;
   }
   auto executor = co_await asio::this_coro::executor;
-  auto connection = std::make_shared<Connection<Stream>>(
-      std::move(stream), server_, *engines_[loop], net::to_string(peer), net::to_string(local));
+  auto connection =
+      std::make_shared<Connection<Stream>>(std::move(stream), server_, *engines_[loop], guests_,
+                                           net::to_string(peer), net::to_string(local));
   auto session = connection->shared_session();
   session->kill = [weak = std::weak_ptr(connection), executor] {
     asio::post(executor, [weak] {
       if (auto c = weak.lock()) c->stream().abort();
     });
   };
+  net::Guests::Guest guest(guests_, executor, [&stream = connection->stream()](net::End how) {
+    how == net::End::kNow ? stream.abort() : stream.shutdown_receive();
+  });
   server_.sessions.add(session);
   co_await connection->run();
   server_.sessions.remove(session->id);

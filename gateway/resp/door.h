@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "gateway/guests.h"
 #include "gateway/net.h"
 #include "kv/engine.h"
 
@@ -21,7 +22,8 @@ class Door {
   net::tcp::endpoint local() const { return plain_.local(); }
   net::tcp::endpoint local_tls() const { return secure_.local(); }
   void start();
-  void stop();
+  void stop();  // accepts nobody any more
+  net::Guests& guests() { return guests_; }
 
  private:
   template <class Stream>
@@ -31,6 +33,7 @@ class Door {
   kv::Server& server_;
   std::vector<std::unique_ptr<kv::Engine>>& engines_;
   std::shared_ptr<asio::ssl::context> tls_;
+  net::Guests guests_;
   net::Listener plain_;
   net::Listener secure_;
 };

@@ -27,7 +27,8 @@ def has_small_disks():
 
 
 class Server:
-    def __init__(self, directory=None, env=None, args=(), threads=2, credentials=True, disk_mb=None):
+    def __init__(self, directory=None, env=None, args=(), threads=2, credentials=True, disk_mb=None,
+                 preexec=None):
         self.own = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="cairn-test-")
         self.env = dict(os.environ)
@@ -39,6 +40,7 @@ class Server:
         self.args = list(args)
         self.threads = threads
         self.before = [] if disk_mb is None else disk_of(disk_mb, self.directory)
+        self.preexec = preexec  # runs in the server's process before the server, for limits
         self.process = None
         self.start()
 
@@ -52,7 +54,7 @@ class Server:
             self.before + [os.path.join(BUILD, "cairnd"), "--data=" + os.path.join(self.directory, "data"),
              "--resp=127.0.0.1:%d" % ports[0], "--http=127.0.0.1:%d" % ports[1],
              "--grpc=127.0.0.1:%d" % ports[2], "--threads=%d" % self.threads] + self.args,
-            stdout=subprocess.PIPE, stderr=self.log, env=self.env)
+            stdout=subprocess.PIPE, stderr=self.log, env=self.env, preexec_fn=self.preexec)
 
     def wait_until_ready(self):
         while True:
