@@ -189,7 +189,9 @@ TEST_F(Extents, AnyAnnouncedLengthIsServedOrRefused) {
     for (uint64_t n : {(bits == 64 ? 0 : uint64_t{1} << bits) - 1, uint64_t{1} << (bits % 64)}) {
       const Status hinted = run(write_hinted(n));
       EXPECT_EQ(hinted.ok(), n <= kBlobBytesMax) << n;
-      if (!hinted.ok()) EXPECT_TRUE(is_value_too_long(hinted));
+      if (!hinted.ok()) {
+        EXPECT_TRUE(is_value_too_long(hinted));
+      }
       EXPECT_EQ(run(write_zeros(n)).ok(), n + 10 >= n && n + 10 <= kBlobBytesMax) << n;
     }
   }

@@ -37,7 +37,9 @@ TEST(MemoryCount, SaysThatLittleIsLeftBeforeNothingIs) {
       MemoryCount count;
       count.set_budget(budget);
       while (count.total() < budget) {
-        if (count.total() < budget / 2) EXPECT_FALSE(count.pressed());
+        if (count.total() < budget / 2) {
+          EXPECT_FALSE(count.pressed());
+        }
         const uint64_t most = std::max<uint64_t>(budget / 20000, 2);
         count.add(rng() % shards, static_cast<int64_t>(rng() % most));
       }
