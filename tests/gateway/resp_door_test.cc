@@ -80,6 +80,12 @@ struct DoorTest : testing::Test {
     return result.get_future().get();
   }
 
+  // Of the test that has a second door; they live until nobody waits any more.
+  std::unique_ptr<Store> loading;
+  std::unique_ptr<kv::Server> other;
+  std::vector<std::unique_ptr<kv::Engine>> own;
+  std::unique_ptr<Door> closed;
+
   void SetUp() override {
     ASSERT_NE(::mkdtemp(directory.data()), nullptr);
     auto opened = LocalVolume::open({directory, true}, pool.memory());
@@ -112,6 +118,10 @@ struct DoorTest : testing::Test {
     thread.join();
     store->drop_waiters();
     loops.contexts.clear();  // what still waits refers to the parts below
+    closed.reset();
+    own.clear();
+    other.reset();
+    loading.reset();
     door.reset();
     store.reset();
     std::filesystem::remove_all(directory);
@@ -210,20 +220,17 @@ TEST_F(DoorTest, QueuedCommandsKeepTheirWords) {
 }
 
 TEST_F(DoorTest, WhileAStoreLoadsItSaysSo) {
-  Store loading(*volume, clock, pool, loops.executors(), {});  // open() is never called
-  kv::Server other(loading, users);
-  other.auth_required = false;
-  std::vector<std::unique_ptr<kv::Engine>> own;
-  own.push_back(std::make_unique<kv::Engine>(other, table, own));
-  Door closed(loops, other, own);
-  ASSERT_TRUE(closed.listen({asio::ip::make_address("127.0.0.1"), 0}).ok());
-  closed.start();
-  {
-    Client client(closed.local());
-    client.send("GET a\r\n");
-    EXPECT_EQ(client.receive(8), "-LOADING");
-  }
-  closed.stop();
+  // open() is never called
+  loading = std::make_unique<Store>(*volume, clock, pool, loops.executors(), StoreOptions{});
+  other = std::make_unique<kv::Server>(*loading, users);
+  other->auth_required = false;
+  own.push_back(std::make_unique<kv::Engine>(*other, table, own));
+  closed = std::make_unique<Door>(loops, *other, own);
+  ASSERT_TRUE(closed->listen({asio::ip::make_address("127.0.0.1"), 0}).ok());
+  closed->start();
+  Client client(closed->local());
+  client.send("GET a\r\n");
+  EXPECT_EQ(client.receive(8), "-LOADING");
 }
 
 }  // namespace
