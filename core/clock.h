@@ -29,6 +29,23 @@ class Clock {
                                             absl::AnyInvocable<void()> f);
 };
 
+// The time at which something happens: read when it is first asked for and the same ever after, so
+// that a key that was there at the first look is there at the last.
+//
+// Threads: one.
+class Now {
+ public:
+  explicit Now(const Clock& clock) : clock_(clock) {}
+  int64_t ms() {
+    if (ms_ == 0) ms_ = clock_.now_ms();
+    return ms_;
+  }
+
+ private:
+  const Clock& clock_;
+  int64_t ms_ = 0;
+};
+
 class SystemClock final : public Clock {
  public:
   int64_t now_ms() const override;

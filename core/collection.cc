@@ -43,77 +43,30 @@ void Store::charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted) {
 }
 
 void Store::count(const Entry* e, int sign) {
-  auto change = [&](Lsn lsn, uint64_t bytes) {
+  if (const Collection* c = e->collection()) return count(*c, sign);
+  if (sign > 0) {
+    usage_.add(e->lsn(), e->record_bytes());
+  } else {
+    usage_.sub(e->lsn(), e->record_bytes());
+  }
+}
+
+void Store::count(const Collection& c, int sign) {
+  for (auto& [lsn, bytes] : c.charges_) {
     if (sign > 0) {
       usage_.add(lsn, bytes);
     } else {
       usage_.sub(lsn, bytes);
     }
-  };
-  const Collection* c = e->collection();
-  if (c == nullptr) return change(e->lsn(), e->record_bytes());
-  for (auto& [lsn, bytes] : c->charges_) change(lsn, bytes);
+  }
 }
 
-void Store::begin_charges(Entry* e, Lsn lsn, uint64_t record_bytes, uint64_t image_size) {
-  Collection& c = *e->collection();
+void Store::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size) {
   c.charges_.clear();
   c.charged_ = 0;
   c.oldest_ = lsn;
   c.image_size_ = static_cast<uint32_t>(image_size);
   charge(c, lsn, record_bytes, false);
-}
-
-StatusOr<Lsn> Store::operate(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change,
-                             WriteBatch* batch) {
-  assert(change.type == RecordType::kOperation);
-  if (entry == nullptr) {  // the operation alone makes all of it
-    RecordView whole = change;
-    whole.type = RecordType::kPut;
-    return put(ns, hash, whole, batch);
-  }
-  if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
-  if (ns.dropped.load(std::memory_order_relaxed)) return absl::NotFoundError("no such bucket");
-  const uint64_t pending = batch == nullptr ? 0 : batch->bytes_;
-  if (pending + change.size() > log_.batch_bytes_max()) {
-    return absl::ResourceExhaustedError("the change is larger than a log segment");
-  }
-  Collection& c = *entry->collection();
-  Lsn lsn;
-  if (batch == nullptr) {
-    lsn = log_.append(change);
-  } else {
-    batch->stage(change, &ns, hash);
-    lsn = log_.tail();  // until commit() knows it
-    if (ns.ordered && (entry->has_expiry() || change.has_expiry())) hold_order(ns, batch);
-  }
-  const uint64_t before = c.memory_bytes();
-  if (!change.value.empty()) {
-    const bool applied = c.apply(change.value);
-    assert(applied);
-    (void)applied;
-  }
-  memory_.count().add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
-  if (batch == nullptr) charge(c, lsn, change.size(), true);
-  c.image_size_ = 0;
-  c.version_ = lsn;
-  entry->set_lsn(lsn);
-  if (entry->expire_ms() != (change.has_expiry() ? change.expire_ms : 0)) {
-    Entry* other = Entry::make(change, lsn, nullptr);
-    link_collection(ns, hash, entry, other, batch != nullptr);
-  }
-  return lsn;
-}
-
-// `other` takes the collection over.
-void Store::link_collection(Namespace& ns, KeyHash hash, Entry* entry, Entry* other,
-                            bool order_locked) {
-  Collection* c = entry->collection();
-  std::memcpy(const_cast<char*>(other->value().data()), &c, kPointerBytes);
-  other->marks = entry->marks;
-  link(ns, hash, entry, other, order_locked);
-  entry->detach();
-  Entry::destroy(entry);
 }
 
 RecordView Store::copy_record(Namespace& ns, const Entry* e, std::string_view value) const {
@@ -130,7 +83,7 @@ void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   const RecordView r = copy_record(ns, entry, image);
   count(entry, -1);
   entry->set_lsn(log_.append(r));
-  begin_charges(entry, entry->lsn(), r.size(), image.size());
+  begin_charges(c, entry->lsn(), r.size(), image.size());
   count(entry, 1);
 }
 

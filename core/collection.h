@@ -20,6 +20,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/types.h"
 
@@ -31,6 +32,8 @@ class Collection {
 
   // False if this is no operation of the type: broken bytes, or a later version's.
   [[nodiscard]] virtual bool apply(std::string_view operation) = 0;
+  // Adds to `undo` the operations that, applied after `operation`, make of it what it is now.
+  virtual void inverse(std::string_view operation, std::vector<std::string>& undo) const = 0;
   virtual uint64_t memory_bytes() const = 0;  // that it holds beside its entry
   virtual uint64_t image_bytes() const = 0;   // about so many take the operations of save()
   // Appends to `operation` one that makes a part, from `cursor` on and about `bytes` long, what it
@@ -50,6 +53,7 @@ class Collection {
 
  private:
   friend class Store;
+  friend class Transaction;
   friend class Cleaner;
   friend class MemoryKeeper;
   friend struct Entry;

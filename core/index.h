@@ -216,6 +216,13 @@ class Index {
     own_keys_ = counts_.keys->exchange(0);
     counts_.keys = &own_keys_;
   }
+  // Takes that back: it counts for all again, where `other` did, which is empty.
+  void count_in_place_of(Index& other) {
+    assert(other.size() == 0);
+    std::swap(counts_.keys, other.counts_.keys);
+    counts_.keys->store(own_keys_.load());
+    other.counts_.keys = &other.own_keys_;
+  }
   uint64_t table_bytes() const { return table_bytes_.load(std::memory_order_relaxed); }
 
   // Calls fn(Entry*) for all entries of one stripe; fn may not change the table.

@@ -11,6 +11,7 @@
 #include "core/plant.h"
 #include "core/store.h"
 #include "core/text.h"
+#include "core/transaction.h"
 
 namespace cairn {
 
@@ -123,7 +124,8 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
     } else if (!evict) {
       out.freed_bytes += before - store_.spill(ns, hash, e)->bytes();
       spilled_.fetch_add(1, std::memory_order_relaxed);
-    } else if (store_.remove(ns, hash, e).ok()) {
+    } else if (Transaction t(store_, nullptr, Shape::kOne, Cause::kEviction);
+               t.remove(ns, hash, e).ok()) {
       out.freed_bytes += before;
       evicted_.fetch_add(1, std::memory_order_relaxed);
     }
@@ -303,7 +305,7 @@ awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) 
     uint64_t record_bytes = 0;
     {
       StripeLocks lock(store_, hash);
-      Entry* e = store_.find(*ns, key, hash);
+      Entry* e = ns->index->find(key, hash);
       if (e == nullptr || !e->is_cold()) co_return absl::OkStatus();
       lsn = e->lsn();
       record_bytes = e->record_bytes();
@@ -344,7 +346,7 @@ awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) 
 
 void Faults::keep_cold(Keys& keys) const {
   std::erase_if(keys, [&](auto& k) {
-    Entry* e = store_.find(*k.first, k.second, k.first->hash(k.second));
+    Entry* e = k.first->index->find(k.second, k.first->hash(k.second));
     return e == nullptr || !e->is_cold();
   });
 }
@@ -439,7 +441,7 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
   }
   if (e->is_string()) return e->make_hot(r->value);
   Entry* hot = e->make_hot(std::move(c));
-  store_.begin_charges(hot, e->lsn(), e->record_bytes(), e->value_size);
+  store_.begin_charges(*hot->collection(), e->lsn(), e->record_bytes(), e->value_size);
   return hot;
 }
 
@@ -449,11 +451,11 @@ Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, const Recor
   const KeyHash hash = ns.hash(key);
   StripeLocks lock(store_, hash);
   if (store_.memory().pressed()) store_.memory().shed(ns, stripe_of(hash));
-  Entry* e = store_.find(ns, key, hash);
+  Entry* e = ns.index->find(key, hash);
   if (e == nullptr || !e->is_cold() || e->lsn() != lsn) return absl::OkStatus();
   auto hot = warm(e, ns.id, record);
   if (!hot.ok()) return hot.status();
-  store_.link(ns, hash, e, *hot, false);
+  store_.link(ns, hash, e, *hot);
   Entry::destroy(e);
   return absl::OkStatus();
 }

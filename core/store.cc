@@ -11,6 +11,7 @@
 #include "core/plant.h"
 #include "core/recovery_state.h"
 #include "core/text.h"
+#include "core/transaction.h"
 
 namespace cairn {
 
@@ -213,8 +214,9 @@ void Store::expire_due(int64_t now) {
         continue;
       }
       Namespace& ns = *item.index->owner;
-      KeyHash hash = ns.hash(item.entry->key());
-      if (!remove(ns, hash, item.entry).ok()) return;  // read-only: reads still skip it
+      Transaction t(*this, &lock, Shape::kOne, Cause::kExpiry);
+      const KeyHash hash = ns.hash(item.entry->key());
+      if (!t.remove(ns, hash, item.entry).ok()) return;  // read-only: reads still skip it
       expired_++;
     }
     stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
@@ -293,52 +295,24 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
   record.type = RecordType::kNamespaceDrop;
   record.ns = ns->id;
   const Lsn lsn = log_.append(record);
-  destroy_later(retire(*ns, false), lsn);
+  destroy_later(retire(*ns), lsn);
   return lsn;
 }
 
-StatusOr<Lsn> Store::flush_databases(const StripeLocks* held, WriteBatch* batch) {
-  std::array<Namespace*, kDatabases> all;
-  for (size_t i = 0; i < kDatabases; i++) all[i] = databases_[i].get();
-  return flush(NamespaceId(), all, held, batch);
-}
-
-StatusOr<Lsn> Store::flush(NamespaceId id, std::span<Namespace* const> spaces,
-                           const StripeLocks* held, WriteBatch* batch) {
-  if (Status s = check_write(false); !s.ok()) return s;
-  StripeLocks own(*this);
-  if (held == nullptr || !held->all()) own.lock_all();
-  RecordView record;
-  record.type = RecordType::kNamespaceFlush;
-  record.ns = id;
-  Lsn lsn = log_.tail();
-  if (batch == nullptr) {
-    lsn = log_.append(record);
-  } else {
-    batch->stage(record, nullptr, 0);
-  }
-  for (Namespace* ns : spaces) {
-    if (batch != nullptr && ns->ordered) hold_order(*ns, batch);
-    Retired retired = retire(*ns, batch != nullptr);
-    if (batch == nullptr) {
-      destroy_later(std::move(retired), lsn);
-    } else {
-      batch->flushed_.push_back(std::move(retired));
-    }
-  }
-  return lsn;
-}
-
-Retired Store::retire(Namespace& ns, bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  Retired old;
-  old.index = std::move(ns.index);
-  old.index->keep_own_size();
+std::unique_ptr<Index> Store::replace_index(Namespace& ns) {
+  std::unique_ptr<Index> old = std::move(ns.index);
+  old->keep_own_size();
   ns.index = ns.make_index();
-  old.index->retired = true;
+  old->retired = true;
+  return old;
+}
+
+Retired Store::retire(Namespace& ns) {
+  Retired old;
+  old.index = replace_index(ns);
   ns.volatile_keys = 0;
-  if (!order_locked) ns.order_mutex.lock();
+  MutexLock lock(ns.order_mutex);
   old.order.swap(ns.order);
-  if (!order_locked) ns.order_mutex.unlock();
   return old;
 }
 
@@ -371,7 +345,7 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
       count(e, -1);
       if (e->is_cold()) cold_--;
       entries++;
-      dispose(e, lsn, nullptr);
+      dispose(e, lsn);
     });
     memory_.count().add(s, -bytes);
     if (s % 16 == 15 || entries >= kStep) co_await asio::post(executor, asio::use_awaitable);
@@ -404,9 +378,9 @@ void Store::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash
   }
 }
 
-Entry* Store::find(Namespace& ns, std::string_view key, KeyHash hash) {
+Entry* Store::find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) const {
   Entry* e = ns.index->find(key, hash);
-  if (e == nullptr || !e->has_expiry() || !e->expired(clock_.now_ms())) return e;
+  if (e == nullptr || !e->has_expiry() || !e->expired(now.ms())) return e;
   return nullptr;  // the ticker removes it
 }
 
@@ -425,10 +399,14 @@ void Store::forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
 
 void Store::bury(Lsn lsn, Entry* entry) {
   MutexLock lock(dead_mutex_);
-  dead_.emplace_back(lsn, entry);
+  if (lsn.valid()) {
+    dead_.emplace_back(lsn, entry);
+  } else {
+    dead_.emplace_front(lsn, entry);
+  }
 }
 
-void Store::dispose(Entry* old, Lsn lsn, WriteBatch* batch) {
+void Store::dispose(Entry* old, Lsn lsn) {
   if (const Collection* c = old->collection(); c != nullptr && c->memory_bytes() > part_bytes()) {
     std::unique_ptr<Collection> doomed(old->detach());
     Entry::destroy(old);
@@ -436,32 +414,17 @@ void Store::dispose(Entry* old, Lsn lsn, WriteBatch* batch) {
     doomed_.push_back(std::move(doomed));
   } else if (!old->is_blob()) {
     Entry::destroy(old);
-  } else if (batch != nullptr) {
-    batch->dropped_.push_back(old);
   } else {
     bury(lsn, old);
   }
 }
 
-void Store::hold_order(Namespace& ns, WriteBatch* batch) {
-  if (std::find(batch->ordered_.begin(), batch->ordered_.end(), &ns) != batch->ordered_.end())
-    return;
-  if (batch->ordered_.empty()) batch_order_mutex_.lock();
-  ns.order_mutex.lock();
-  batch->ordered_.push_back(&ns);
-}
-
-void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
-                 bool order_locked) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+void Store::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   Stripe& s = stripe(hash);
   int64_t bytes = 0;
-  const bool ordered = ns.ordered.load(std::memory_order_relaxed);
-  if (ordered && !order_locked) ns.order_mutex.lock();
   if (old != nullptr) {
-    if (ordered) ns.order.erase(old);
     if (old->has_expiry()) forget_expiry(ns, s, old);
     bytes -= held_bytes(old);
-    count(old, -1);
     if (old->is_cold()) cold_.fetch_sub(1, std::memory_order_relaxed);
   }
   if (old != nullptr && entry != nullptr) {
@@ -473,13 +436,26 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry,
   }
   if (entry != nullptr) {
     bytes += held_bytes(entry);
-    count(entry, 1);
     if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
     if (entry->has_expiry()) note_expiry(ns, s, entry);
-    if (ordered) ns.order.insert(entry);
   }
   memory_.count().add(stripe_of(hash), bytes);
-  if (ordered && !order_locked) ns.order_mutex.unlock();
+}
+
+void Store::link(Namespace& ns, KeyHash hash, Entry* old,
+                 Entry* entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  const bool ordered = ns.ordered.load(std::memory_order_relaxed);
+  if (ordered) ns.order_mutex.lock();
+  if (old != nullptr) {
+    if (ordered) ns.order.erase(old);
+    count(old, -1);
+  }
+  place(ns, hash, old, entry);
+  if (entry != nullptr) {
+    count(entry, 1);
+    if (ordered) ns.order.insert(entry);
+  }
+  if (ordered) ns.order_mutex.unlock();
 }
 
 void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy) {
@@ -492,7 +468,7 @@ void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& co
   }
   Entry* moved = entry->is_cold() ? Entry::make_cold(copy, lsn) : Entry::make(copy, lsn);
   moved->marks = entry->marks;
-  link(ns, hash, entry, moved, false);
+  link(ns, hash, entry, moved);
   Entry::destroy(entry);  // the new one holds its blob
 }
 
@@ -506,14 +482,14 @@ Status Store::move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef
   const Lsn lsn = planted(Bug::kBlobMovedSilently) ? entry->lsn() : log_.append(copy);
   extents_.ref(to);
   Entry* moved = Entry::make(copy, lsn);
-  link(ns, hash, entry, moved, false);
+  link(ns, hash, entry, moved);
   bury(lsn, entry);
   return absl::OkStatus();
 }
 
 Entry* Store::spill(Namespace& ns, KeyHash hash, Entry* entry) {
   Entry* cold = entry->make_cold();
-  link(ns, hash, entry, cold, false);
+  link(ns, hash, entry, cold);
   Entry::destroy(entry);
   return cold;
 }
@@ -523,22 +499,6 @@ Entry* Store::next_to_expire(Namespace& ns, size_t stripe) {
     if (item.index == ns.index.get()) return item.entry;
   }
   return nullptr;
-}
-
-void Store::settle(Entry* e, const RecordView& r, Lsn lsn) {
-  Collection* c = e->collection();
-  if (c == nullptr && r.type == RecordType::kOperation) return;  // another value came after
-  if (c != nullptr && r.type == RecordType::kOperation) {
-    charge(*c, lsn, r.size(), true);
-    c->image_size_ = 0;
-  } else {
-    count(e, -1);
-  }
-  e->set_lsn(lsn);
-  if (c != nullptr) c->version_ = lsn;
-  if (r.type == RecordType::kOperation) return;
-  if (c != nullptr) begin_charges(e, lsn, r.size(), r.value.size());
-  count(e, 1);
 }
 
 std::vector<NamespacePtr> Store::spaces() const {
@@ -561,117 +521,6 @@ NamespacePtr Store::namespace_by_id(NamespaceId id) const {
   MutexLock lock(names_mutex_);
   auto it = by_id_.find(id.value());
   return it == by_id_.end() ? nullptr : it->second;
-}
-
-StatusOr<Lsn> Store::put(Namespace& ns, KeyHash hash, const RecordView& r, WriteBatch* batch) {
-  if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
-  if (ns.dropped.load(std::memory_order_relaxed)) return absl::NotFoundError("no such bucket");
-  if (r.key.size() > kKeyBytesMax) return absl::InvalidArgumentError("the key is too long");
-  std::unique_ptr<Collection> collection;
-  if (r.flags >> 4 != 0) {
-    collection = make_collection(r.flags, r.value);
-    if (collection == nullptr) return absl::InvalidArgumentError("not a value of this type");
-  } else if (r.value.size() > Entry::kValueBytesMax) {
-    return absl::ResourceExhaustedError("the value is too long to be kept inline");
-  }
-  Lsn lsn;
-  const bool ordered = ns.ordered.load(std::memory_order_relaxed);
-  if (batch == nullptr) {
-    if (r.size() > log_.batch_bytes_max()) {
-      return absl::ResourceExhaustedError("the record is larger than a log segment");
-    }
-    lsn = log_.append(r);
-  } else {
-    if (batch->bytes_ + r.size() > log_.batch_bytes_max()) {
-      return absl::ResourceExhaustedError("the transaction is larger than a log segment");
-    }
-    batch->stage(r, &ns, hash);
-    lsn = log_.tail();  // until commit() knows it
-    if (ordered) hold_order(ns, batch);
-  }
-  Entry* old = ns.index->find(r.key, hash);
-  // In place when nothing else looks at the entry and its shape stays.
-  if (old != nullptr && !ordered && !old->has_expiry() && !r.has_expiry() && !old->is_blob()) {
-    const Lsn before = old->lsn();
-    if (old->assign(r, lsn)) {
-      usage_.sub(before, old->record_bytes());
-      usage_.add(lsn, old->record_bytes());
-      return lsn;
-    }
-  }
-  Entry* entry =
-      collection == nullptr ? Entry::make(r, lsn) : Entry::make(r, lsn, std::move(collection));
-  if (Collection* c = entry->collection()) {
-    c->version_ = lsn;
-    if (batch == nullptr) begin_charges(entry, lsn, r.size(), r.value.size());
-  }
-  link(ns, hash, old, entry, batch != nullptr);
-  if (old != nullptr) dispose(old, lsn, batch);
-  return lsn;
-}
-
-StatusOr<Lsn> Store::remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatch* batch) {
-  if (Status s = log_.admit(Need::kDelete); !s.ok()) return s;
-  RecordView record;
-  record.type = RecordType::kDelete;
-  record.ns = ns.id;
-  record.key = entry->key();
-  Lsn lsn;
-  if (batch == nullptr) {
-    lsn = log_.append(record);
-  } else {
-    if (batch->bytes_ + record.size() > log_.batch_bytes_max()) {
-      return absl::ResourceExhaustedError("the transaction is larger than a log segment");
-    }
-    batch->stage(record, &ns, hash);
-    lsn = log_.tail();
-    if (ns.ordered) hold_order(ns, batch);
-  }
-  link(ns, hash, entry, nullptr, batch != nullptr);
-  dispose(entry, lsn, batch);
-  return lsn;
-}
-
-// ---- batches ----
-
-WriteBatch::~WriteBatch() { assert(staged_.empty()); }
-
-void WriteBatch::stage(const RecordView& r, Namespace* ns, KeyHash hash) {
-  bytes_ += r.size();
-  staged_.push_back({r.type, r.flags, r.ns, ns, hash, r.expire_ms, r.key.size(), r.meta.size(),
-                     cat(r.key, r.meta, r.value)});
-}
-
-Lsn WriteBatch::commit() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  if (staged_.empty()) return Lsn();
-  std::vector<RecordView> records;
-  records.reserve(staged_.size());
-  for (const Staged& s : staged_) {
-    std::string_view bytes = s.bytes;
-    records.push_back({s.type, s.flags, s.ns_id, s.expire_ms, bytes.substr(0, s.key_size),
-                       bytes.substr(s.key_size, s.meta_size),
-                       bytes.substr(s.key_size + s.meta_size)});
-  }
-  std::vector<Lsn> lsns(records.size());
-  store_.log_.append_batch(records, lsns);
-  for (size_t i = 0; i < staged_.size(); i++) {
-    const RecordType type = staged_[i].type;
-    if (type != RecordType::kPut && type != RecordType::kOperation) continue;
-    Entry* e = staged_[i].ns->index->find(records[i].key, staged_[i].hash);
-    if (e == nullptr) continue;
-    store_.settle(e, records[i], lsns[i]);
-  }
-  const Lsn newest = lsns.back();
-  for (Entry* dropped : dropped_) store_.bury(newest, dropped);
-  for (auto& retired : flushed_) store_.destroy_later(std::move(retired), newest);
-  flushed_.clear();
-  for (Namespace* ns : ordered_) ns->order_mutex.unlock();
-  if (!ordered_.empty()) store_.batch_order_mutex_.unlock();
-  ordered_.clear();
-  dropped_.clear();
-  staged_.clear();
-  bytes_ = 0;
-  return newest;
 }
 
 }  // namespace cairn

@@ -2,7 +2,8 @@
 //
 // Threads: any thread runs any operation in place. Functions that take a KeyHash need the stripes
 // of their keys locked (StripeLocks); they never block on I/O. Coroutines run on I/O executors.
-// Order of locks: stripes in ascending order, then a namespace's order lock, then the log's.
+// Order of locks: stripes in ascending order, then namespaces' order locks by id, then the log's.
+// Keys change through a Transaction (core/transaction.h) and in no other way.
 //
 // Invariants
 //  1. A change is in the log's tail buffer before the index shows it; what the index shows under a
@@ -24,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "core/change.h"
 #include "core/checkpoint.h"
 #include "core/cleaner.h"
 #include "core/clock.h"
@@ -178,40 +180,6 @@ class StripeLocks {
   bool all_ = false;
 };
 
-// Changes that become one batch of the log at commit(): all of them replay, or none. The index
-// shows them at once, to the holder of the locks alone.
-class WriteBatch {
- public:
-  explicit WriteBatch(Store& store) : store_(store) {}
-  ~WriteBatch();
-  WriteBatch(const WriteBatch&) = delete;
-  // The locks under which the changes were made are still held. Returns the newest LSN, or an
-  // invalid one if nothing changed.
-  Lsn commit();
-  bool empty() const { return staged_.empty(); }
-
- private:
-  friend class Store;
-  struct Staged {
-    RecordType type;
-    uint8_t flags;
-    NamespaceId ns_id;
-    Namespace* ns;  // null in a flush
-    KeyHash hash;
-    int64_t expire_ms;
-    size_t key_size, meta_size;
-    std::string bytes;  // key meta value
-  };
-  void stage(const RecordView& record, Namespace* ns, KeyHash hash);
-
-  Store& store_;
-  std::vector<Staged> staged_;
-  uint64_t bytes_ = 0;
-  std::vector<Entry*> dropped_;  // with blobs
-  std::vector<Retired> flushed_;
-  std::vector<Namespace*> ordered_;  // whose order lock the batch holds
-};
-
 class Store {
  public:
   // `executors`: the I/O loops, at least one; the first runs the log.
@@ -235,34 +203,16 @@ class Store {
   StatusOr<Lsn> create_bucket(std::string_view name);
   // NotFound; FailedPrecondition if it still holds keys.
   StatusOr<Lsn> drop_bucket(std::string_view name);
-  // All keys go, as one record. Takes all stripes unless the caller has them.
-  StatusOr<Lsn> flush(Namespace& ns, const StripeLocks* held = nullptr,
-                      WriteBatch* batch = nullptr) {
-    Namespace* one = &ns;
-    return flush(ns.id, {&one, 1}, held, batch);
-  }
-  StatusOr<Lsn> flush_databases(const StripeLocks* held = nullptr, WriteBatch* batch = nullptr);
 
   // ---- under the lock of the key's stripe ----
   // The entry may be cold; its value comes back with faults().fetch(), without the lock.
-  Entry* find(Namespace& ns, std::string_view key, KeyHash hash);
+  // None that is expired at `now`.
+  Entry* find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) const;
   // Hints: this stripe will be locked; these keys will be looked for, their stripes are locked.
   void prefetch(KeyHash hash) const { __builtin_prefetch(&(*stripes_)[stripe_of(hash)], 1); }
   void prefetch(Namespace& ns, std::span<const KeyHash> hashes) { ns.index->prefetch(hashes); }
   void prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
                 bool insert = false);
-  // Makes the value of record.key what `record` says. A blob's reference passes to the store.
-  // Errors change nothing: Unavailable (read-only), NotFound (the namespace was dropped),
-  // InvalidArgument (key too long), ResourceExhausted (batch too large, string over 16 MiB).
-  StatusOr<Lsn> put(Namespace& ns, KeyHash hash, const RecordView& record,
-                    WriteBatch* batch = nullptr);
-  // A collection is put as the operation that makes all of it.
-  StatusOr<Lsn> remove(Namespace& ns, KeyHash hash, Entry* entry, WriteBatch* batch = nullptr);
-  // Changes a collection: `change` is an operation record with the expiry that holds from now on.
-  // `entry` is the key's, its value in memory and of the type that the record says; null: it is
-  // made. The entry may be another one afterwards. Errors as put()'s.
-  StatusOr<Lsn> operate(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change,
-                        WriteBatch* batch = nullptr);
 
   // ---- checks before work ----
   // Whether a write may begin; `grows` if it may need memory.
@@ -275,6 +225,7 @@ class Store {
   const Compactor& compactor() const { return compactor_; }
   MemoryKeeper& memory() { return memory_; }
   Faults& faults() { return faults_; }
+  ChangeListeners& listeners() { return listeners_; }
   bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
   uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
   std::vector<NamespacePtr> spaces() const;  // all of them
@@ -322,7 +273,7 @@ class Store {
   friend class Faults;
   friend class MemoryKeeper;
   friend class StripeLocks;
-  friend class WriteBatch;
+  friend class Transaction;
 
   struct ExpiryItem {
     int64_t when_ms;
@@ -367,10 +318,10 @@ class Store {
   // ---- collections (collection.cc) ----
   std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
   void charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted);
-  void begin_charges(Entry* entry, Lsn lsn, uint64_t record_bytes, uint64_t image_size);
+  void begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size);
   // Adds the records of an entry to what is live in the log, or takes them away.
   void count(const Entry* entry, int sign);
-  void link_collection(Namespace& ns, KeyHash hash, Entry* entry, Entry* other, bool order_locked);
+  void count(const Collection& c, int sign);
   // Appends a small collection again, whole.
   void rewrite(Namespace& ns, KeyHash hash, Entry* entry);
   // Appends a large one again in parts, unless nothing of it is older than `before` any more.
@@ -387,17 +338,19 @@ class Store {
   awaitable<void> run_ticker();
   // For background work between two looks: so long, or until the store closes.
   awaitable<void> rest(int64_t ms);
-  StatusOr<Lsn> flush(NamespaceId id, std::span<Namespace* const> spaces, const StripeLocks* held,
-                      WriteBatch* batch);
   // Gives the namespace a new index; all stripes are locked.
-  Retired retire(Namespace& ns, bool order_locked);
+  std::unique_ptr<Index> replace_index(Namespace& ns);
+  Retired retire(Namespace& ns);  // and a new order
   awaitable<void> destroy(Retired retired, Lsn lsn);
   void destroy_later(Retired retired, Lsn lsn);
   Namespace* namespace_for_recovery(NamespaceId id);
-  // The index and all that follows it; the caller owns `old` after.
-  void link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry, bool order_locked);
-  // An entry that was linked until `lsn` said otherwise.
-  void dispose(Entry* old, Lsn lsn, WriteBatch* batch);
+  // Puts `entry` into the index in place of `old`, either of which may be null, with all that only
+  // the holder of the stripe's lock sees; the caller owns `old` after.
+  void place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
+  // The same, with the order of names and what lives in the log.
+  void link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
+  // An entry that was linked until `lsn` said otherwise; an invalid one: that never was in the log.
+  void dispose(Entry* old, Lsn lsn);
   // For the cleaner: the entry's record is appended again, as `copy`.
   void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
   void move_name(const RecordView& record, Lsn lsn);
@@ -405,8 +358,6 @@ class Store {
   RecordView copy_record(Namespace& ns, const Entry* entry, std::string_view value) const;
   // For the compactor: the same bytes lie in `to` now. The store takes references of its own.
   Status move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef& to);
-  // A change of a batch has its place now: `entry` is what the key holds after the batch.
-  void settle(Entry* entry, const RecordView& record, Lsn lsn);
   // Forgets a value that is in the log; returns the cold entry that is there instead.
   Entry* spill(Namespace& ns, KeyHash hash, Entry* entry);
   Entry* next_to_expire(Namespace& ns, size_t stripe);
@@ -416,7 +367,6 @@ class Store {
   void bury(Lsn lsn, Entry* entry);
   awaitable<void> release_dead();
   awaitable<void> release_doomed();
-  void hold_order(Namespace& ns, WriteBatch* batch) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
   void expire_due(int64_t now);
 
@@ -435,6 +385,7 @@ class Store {
   Checkpointer checkpointer_;
   MemoryKeeper memory_;
   Faults faults_;
+  ChangeListeners listeners_;
   uint64_t store_id_ = 0;
   uint32_t epoch_ = 0;
   uint64_t hash_seed_ = 0;
@@ -451,7 +402,6 @@ class Store {
   std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
   std::array<NamespacePtr, kDatabases> databases_;
   NamespacePtr system_;
-  Mutex batch_order_mutex_;  // held by a batch that holds order locks
 
   mutable Mutex names_mutex_;
   std::map<std::string, NamespacePtr, std::less<>> by_name_ ABSL_GUARDED_BY(names_mutex_);

@@ -228,7 +228,7 @@ void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn l
     }
     entry = Entry::make(r, lsn, std::move(c));
     entry->collection()->version_ = r.has_origin() ? r.version : lsn;
-    begin_charges(entry, lsn, r.size(), r.value.size());
+    begin_charges(*entry->collection(), lsn, r.size(), r.value.size());
   } else if (limit != 0 && !r.is_blob() &&
              recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2) {
     entry = Entry::make_cold(r, lsn);

@@ -329,24 +329,16 @@ void bitop(Context& c) {
   c.reply.integer(static_cast<int64_t>(longest));
 }
 
-awaitable<void> bitop_deferred(Context& c) {
-  Op op;
-  if (!parse_op(c, op)) co_return;
-  std::vector<HeldValue> sources;
-  uint64_t longest = 0;
-  for (size_t i = 3; i < c.args.size(); i++) {
-    auto held = co_await hold_value(c, c.args[i]);
-    if (!held) co_return;
-    sources.push_back(std::move(*held));
-    longest = std::max(longest, sources.back().size());
-  }
+// The result over what all sources were at one moment.
+awaitable<StatusOr<BlobRef>> combine_held(Context& c, Op op, const std::vector<HeldValue>& sources,
+                                          uint64_t longest) {
   BlobWriter writer(c.store.extents(), longest);
   for (uint64_t at = 0; at < longest; at += kExtentBlockBytes) {
     uint64_t n = std::min<uint64_t>(kExtentBlockBytes, longest - at);
     std::string sum;
     for (size_t i = 0; i < sources.size(); i++) {
       auto bytes = co_await read_held(c, sources[i], at, n);
-      if (!bytes.ok()) co_return c.status_error(bytes.status());
+      if (!bytes.ok()) co_return bytes.status();
       if (i == 0) {
         sum = std::move(*bytes);
         sum.resize(n);
@@ -358,24 +350,59 @@ awaitable<void> bitop_deferred(Context& c) {
       for (char& x : sum) x = static_cast<char>(~x);
     }
     Status added = co_await writer.append(as_bytes(sum));
-    if (!added.ok()) co_return c.status_error(added);
+    if (!added.ok()) co_return added;
   }
-  auto blob = co_await writer.finish();
-  if (!blob.ok()) co_return c.status_error(blob.status());
-  StripeLocks lock(c.store, c.ns().hash(c.args[2]));
-  c.locks = &lock;
-  std::string encoded = blob->encode();
+  co_return co_await writer.finish();
+}
+
+bool same_as_held(Context& c, const std::vector<HeldValue>& sources) {
+  for (size_t i = 0; i < sources.size(); i++) {
+    Entry* e = c.find(c.args[i + 3]);
+    if ((e == nullptr ? Lsn() : e->version()) != sources[i].version) return false;
+  }
+  return true;
+}
+
+bool put_blob(Context& c, std::string_view key, const BlobRef& blob) {
+  std::string encoded = blob.encode();
   RecordView r;
   r.ns = c.ns().id;
-  r.key = c.args[2];
+  r.key = key;
   r.value = encoded;
   r.flags = kRecordIsBlob;
-  if (c.put(c.ns(), r)) {
-    c.reply.integer(static_cast<int64_t>(longest));
-  } else {
-    c.store.extents().unref(*blob);
+  return c.put(c.ns(), r);
+}
+
+awaitable<void> bitop_deferred(Context& c) {
+  Op op;
+  if (!parse_op(c, op)) co_return;
+  std::vector<std::string_view> names;
+  std::vector<KeyHash> hashes{c.ns().hash(c.args[2])};
+  for (size_t i = 3; i < c.args.size(); i++) {
+    names.push_back(c.args[i]);
+    hashes.push_back(c.ns().hash(c.args[i]));
   }
-  c.locks = nullptr;
+  for (;;) {  // until nobody changed a source meanwhile
+    auto held = co_await hold_values(c, names);
+    if (!held) co_return;
+    uint64_t longest = 0;
+    for (auto& v : *held) longest = std::max(longest, v.size());
+    auto blob = co_await combine_held(c, op, *held, longest);
+    if (!blob.ok()) co_return c.status_error(blob.status());
+    StripeLocks lock(c.store);
+    lock.lock(hashes);
+    Context::Turn turn(c, lock);
+    const bool same = same_as_held(c, *held);
+    bool done = false;
+    if (same && longest > 0) done = put_blob(c, c.args[2], *blob);
+    if (!done) c.store.extents().unref(*blob);
+    if (same && longest == 0) {
+      Entry* to = c.find(c.args[2]);
+      done = to == nullptr || c.remove(c.ns(), to);
+    }
+    if (done) c.reply.integer(static_cast<int64_t>(longest));
+    if (same) co_return;
+  }
 }
 
 // ---- BITFIELD ----

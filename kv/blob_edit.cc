@@ -19,34 +19,48 @@ bool put_edited(Context& c, Entry* entry, std::string_view value) {
 }
 
 awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key) {
-  HeldValue v;
-  v.store = &c.store;
-  const std::vector<KeyHash> hashes{c.ns().hash(key)};
-  const Faults::Keys keys{{c.session.ns, key}};
+  std::vector<std::string_view> keys{key};
+  auto held = co_await hold_values(c, std::move(keys));
+  if (!held) co_return std::nullopt;
+  co_return std::move(held->front());
+}
+
+awaitable<std::optional<std::vector<HeldValue>>> hold_values(Context& c,
+                                                             std::vector<std::string_view> keys) {
+  std::vector<KeyHash> hashes;
+  Faults::Keys wanted;
+  for (std::string_view key : keys) {
+    hashes.push_back(c.ns().hash(key));
+    wanted.emplace_back(c.session.ns, key);
+  }
   StripeLocks lock(c.store);
-  Status locked = co_await c.store.faults().lock_with_values(lock, hashes, keys);
+  Status locked = co_await c.store.faults().lock_with_values(lock, hashes, wanted);
   if (!locked.ok()) {
     c.status_error(locked);
     co_return std::nullopt;
   }
-  StripeLocks* outer = std::exchange(c.locks, &lock);
-  Entry* e = c.find(key);
-  c.locks = outer;
-  if (e == nullptr) co_return std::move(v);
-  if (!e->is_string()) {
-    c.reply.error(kWrongType);
-    co_return std::nullopt;
+  Context::Turn turn(c, lock);
+  std::vector<HeldValue> values(keys.size());
+  for (size_t i = 0; i < keys.size(); i++) {
+    HeldValue& v = values[i];
+    v.store = &c.store;
+    Entry* e = c.find(keys[i]);
+    if (e == nullptr) continue;
+    if (!e->is_string()) {
+      c.reply.error(kWrongType);
+      co_return std::nullopt;
+    }
+    v.exists = true;
+    v.version = e->version();
+    v.expire_ms = e->expire_ms();
+    if (e->is_blob()) {
+      v.blob = BlobRef::decode(e->value());
+      c.store.extents().ref(*v.blob);
+    } else {
+      v.inline_bytes = std::string(e->value());
+    }
   }
-  v.exists = true;
-  v.version = e->version();
-  v.expire_ms = e->expire_ms();
-  if (e->is_blob()) {
-    v.blob = BlobRef::decode(e->value());
-    c.store.extents().ref(*v.blob);
-  } else {
-    v.inline_bytes = std::string(e->value());
-  }
-  co_return std::move(v);
+  co_return std::move(values);
 }
 
 awaitable<StatusOr<std::string>> read_held(Context& c, const HeldValue& value, uint64_t offset,
@@ -110,7 +124,7 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
       co_return std::nullopt;
     }
     StripeLocks lock(c.store, c.ns().hash(key));
-    c.locks = &lock;
+    Context::Turn turn(c, lock);
     Entry* e = c.find(key);
     const bool same = (e == nullptr ? Lsn() : e->version()) == old.version;
     bool put = false;
@@ -124,7 +138,6 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
       r.expire_ms = old.expire_ms;
       put = c.put(c.ns(), r);
     }
-    c.locks = nullptr;
     if (put) co_return size;
     c.store.extents().unref(*blob);
     if (same) co_return std::nullopt;  // put() answered the error

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "kv/command.h"
 
@@ -55,6 +56,9 @@ struct HeldValue {
 };
 // Nothing after it answered an error.
 awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key);
+// All of them as they are at one moment.
+awaitable<std::optional<std::vector<HeldValue>>> hold_values(Context& c,
+                                                             std::vector<std::string_view> keys);
 
 // Up to `length` bytes from `offset` on; shorter at the end of the value.
 awaitable<StatusOr<std::string>> read_held(Context& c, const HeldValue& value, uint64_t offset,

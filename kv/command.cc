@@ -59,7 +59,13 @@ BlobRef Args::take_blob(size_t i) {
 }
 
 Context::Context(Engine& engine, Session& session, const Row& row, Args& args, Reply& reply)
-    : engine(engine), store(engine.store()), session(session), row(row), args(args), reply(reply) {}
+    : engine(engine),
+      store(engine.store()),
+      session(session),
+      row(row),
+      args(args),
+      reply(reply),
+      begin_(reply.mark()) {}
 
 Namespace& Context::ns() const { return *session.ns; }
 
@@ -77,7 +83,7 @@ KeyHash Context::hash(Namespace& ns, std::string_view key) {
 Entry* Context::find(Namespace& ns, std::string_view key) {
   KeyHash h = hash(ns, key);
   assert(locks != nullptr && locks->covers(h));
-  Entry* e = store.find(ns, key, h);
+  Entry* e = txn->find(ns, key, h);
   if (e == nullptr) return e;
   saw(e->version());
   if (session.no_touch) return e;
@@ -96,32 +102,33 @@ bool Context::find(std::string_view key, ValueType type, Entry*& entry) {
   return false;
 }
 
-void Context::status_error(const Status& status) {
+std::string error_text(const Status& status) {
   std::string text(status.message());
   switch (status.code()) {
     case absl::StatusCode::kResourceExhausted:
-      if (is_disk_full(status))
-        return reply.error(cat("MISCONF Errors writing to the log: ", text));
-      return reply.error(cat(is_out_of_memory(status) ? "OOM " : "ERR ", text));
+      if (is_disk_full(status)) return cat("MISCONF Errors writing to the log: ", text);
+      return cat(is_out_of_memory(status) ? "OOM " : "ERR ", text);
     case absl::StatusCode::kUnavailable:
-      return reply.error(cat("MISCONF ", text));
+      return cat("MISCONF ", text);
     case absl::StatusCode::kDataLoss:
-      return reply.error(cat("IOERR ", text));
+      return cat("IOERR ", text);
     default:
-      return reply.error(cat("ERR ", text));
+      return cat("ERR ", text);
   }
 }
 
+void Context::status_error(const Status& status) {
+  reply.cut(begin_);
+  reply.error(error_text(status));
+}
+
+bool Context::done(const Status& status) {
+  if (!status.ok()) status_error(status);
+  return status.ok();
+}
+
 bool Context::put(Namespace& ns, const RecordView& record) {
-  KeyHash h = hash(ns, record.key);
-  assert(locks != nullptr && locks->covers(h));
-  auto lsn = store.put(ns, h, record, batch);
-  if (!lsn.ok()) {
-    status_error(lsn.status());
-    return false;
-  }
-  if (batch == nullptr) saw(*lsn);
-  return true;
+  return done(txn->put(ns, hash(ns, record.key), record));
 }
 
 bool Context::put_string(std::string_view key, std::string_view value, int64_t expire_ms) {
@@ -166,15 +173,7 @@ bool Context::operate(ValueType type, std::string_view key, Entry* entry,
 }
 
 bool Context::operate(Entry* entry, const RecordView& change) {
-  KeyHash h = hash(ns(), change.key);
-  assert(locks != nullptr && locks->covers(h));
-  auto lsn = store.operate(ns(), h, entry, change, batch);
-  if (!lsn.ok()) {
-    status_error(lsn.status());
-    return false;
-  }
-  if (batch == nullptr) saw(*lsn);
-  return true;
+  return done(txn->operate(ns(), hash(ns(), change.key), entry, change));
 }
 
 bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
@@ -188,6 +187,11 @@ bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
   r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
   r.expire_ms = expire_ms;
   if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  if (entry->version().valid()) {  // conditions and entity tags look at the value alone
+    r.flags |= kRecordHasOrigin;
+    r.version = entry->version();
+    r.wall_ms = store.log().time_of(r.version);
+  }
   if (!entry->is_blob()) return put(ns(), r);
   BlobRef blob = *BlobRef::decode(entry->value());
   store.extents().ref(blob);
@@ -197,13 +201,7 @@ bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
 }
 
 bool Context::remove(Namespace& ns, Entry* entry) {
-  auto lsn = store.remove(ns, ns.hash(entry->key()), entry, batch);
-  if (!lsn.ok()) {
-    status_error(lsn.status());
-    return false;
-  }
-  if (batch == nullptr) saw(*lsn);
-  return true;
+  return done(txn->remove(ns, ns.hash(entry->key()), entry));
 }
 
 void Context::reply_range(Entry* entry, uint64_t offset, uint64_t length) {

@@ -17,9 +17,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
-#include "core/store.h"
+#include "core/transaction.h"
 #include "kv/reply.h"
 
 namespace cairn::kv {
@@ -76,7 +78,7 @@ enum Flags : uint32_t {
   kNoMulti = 1 << 6,  // refused inside MULTI
   kLoading = 1 << 7,
   kWholeSpace = 1 << 8,  // takes all stripes: its keys are not known beforehand
-  kBatch = 1 << 9,       // its changes are one batch
+  kBatch = 1 << 9,       // makes several changes, all or none
   kNoQueue = 1 << 10,    // runs at once inside MULTI: EXEC, DISCARD, RESET, …
   kBlobArgs = 1 << 11,   // takes words above the extent threshold
   kKeyOnly = 1 << 12,    // looks at no value, only at keys, lengths, types and expiries
@@ -122,18 +124,40 @@ class Context {
   Args& args;
   Reply& reply;
   StripeLocks* locks = nullptr;
-  WriteBatch* batch = nullptr;  // inside EXEC and for rows with kBatch
+  Transaction* txn = nullptr;  // what it changes; of all commands together inside EXEC
   bool in_exec = false;
 
   Namespace& ns() const;
-  int64_t now_ms() const { return store.now_ms(); }
+  int64_t now_ms() const { return txn->now().ms(); }
+
+  // A turn of a command that has waited: locks of its own, and a time and a change of its own.
+  class Turn {
+   public:
+    Turn(Context& context, StripeLocks& locks)
+        : context_(context),
+          outer_(std::exchange(context.locks, &locks), context.txn),
+          txn_(context.store, &locks, Shape::kOne) {
+      context.txn = &txn_;
+    }
+    ~Turn() {
+      if (auto lsn = txn_.commit(); lsn.ok()) context_.saw(*lsn);
+      std::tie(context_.locks, context_.txn) = outer_;
+    }
+    Turn(const Turn&) = delete;
+
+   private:
+    Context& context_;
+    const std::pair<StripeLocks*, Transaction*> outer_;
+    Transaction txn_;
+  };
 
   // Keys of this session's namespace, or of the given one.
   Entry* find(std::string_view key) { return find(ns(), key); }
   Entry* find(Namespace& ns, std::string_view key);
   // The same for a key that holds this type, or nothing; false after it answered WRONGTYPE.
   bool find(std::string_view key, ValueType type, Entry*& entry);
-  // Answer the error themselves and return false if the store refuses.
+  // Answer the error themselves, in place of what was answered before, and return false if the
+  // store refuses; then all that the command, or the transaction around it, changes is undone.
   bool put(Namespace& ns, const RecordView& record);
   bool put_string(std::string_view key, std::string_view value, int64_t expire_ms);
   bool remove(Namespace& ns, Entry* entry);
@@ -156,6 +180,7 @@ class Context {
   bool waits_for_values() const { return waits_for_values_; }
 
   void syntax_error() { reply.error("ERR syntax error"); }
+  // Takes the place of what the command answered before.
   void status_error(const Status& status);
   // A word as a 64-bit integer; answers Redis's error if it is none.
   bool integer(size_t i, int64_t& value,
@@ -170,11 +195,16 @@ class Context {
  private:
   KeyHash hash(Namespace& ns, std::string_view key);
   bool operate(Entry* entry, const RecordView& change);
+  bool done(const Status& status);
+  const Reply::Mark begin_;
   std::string_view hashed_key_;  // the very word: an empty one may begin where the next one does
   KeyHash hash_ = 0;
   Lsn seen_;
   bool deferred_ = false, waits_for_values_ = false;
 };
+
+// A refusal of the store in Redis's words.
+std::string error_text(const Status& status);
 
 // The keys of a command, with the namespace each is in.
 using KeyList = std::vector<std::pair<NamespacePtr, std::string_view>>;

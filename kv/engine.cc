@@ -186,20 +186,21 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   if (request.hash != 0) c.know_hash(request.hash);
   StripeLocks own(store());
   c.locks = held != nullptr ? held : &own;
+  const bool several = (row->flags & kBatch) && args.size() > 2;
+  Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne);
+  c.txn = &txn;
   if (held == nullptr) lock_keys(session, request, own);
   if (waits_for_values(session, request)) return {Lsn(), true, true};
   auto& calls = calls_[table_.index_of(*row)];
   calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  if ((row->flags & kBatch) && args.size() > 2) {
-    WriteBatch batch(store());
-    c.batch = &batch;
-    row->run(c);
-    c.saw(batch.commit());
+  row->run(c);
+  if (auto lsn = txn.commit(); lsn.ok()) {
+    c.saw(*lsn);
   } else {
-    row->run(c);
-    if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
-      store().memory().shed(*session.ns, stripe_of(request.hash));
-    }
+    c.status_error(lsn.status());
+  }
+  if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
+    store().memory().shed(*session.ns, stripe_of(request.hash));
   }
   return {c.seen(), c.deferred(), c.waits_for_values()};
 }
@@ -246,7 +247,7 @@ bool Engine::waits_for_values(Session& session, const Request& request) {
   if (!store().has_cold() || !needs_values(*request.row, request.args)) return false;
   if (request.hash != 0) {
     const auto key = request.args[static_cast<size_t>(request.row->first_key)];
-    Entry* e = store().find(*session.ns, key, request.hash);
+    Entry* e = session.ns->index->find(key, request.hash);
     return e != nullptr && e->is_cold();
   }
   KeyList keys = keys_of(*request.row, session, request.args, store());
@@ -266,6 +267,8 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
   request.row = table_.find(request.args[0]);
   const Row& row = *request.row;
   Context c(*this, session, row, request.args, reply);
+  Transaction txn(store(), nullptr, Shape::kOne);  // of no change: each turn has its own
+  c.txn = &txn;
   std::optional<MemoryKeeper::Hold> hold;
   for (int tries = 0;; tries++) {
     if (tries == kTries) hold.emplace(store().memory());
@@ -301,6 +304,12 @@ void Engine::enqueue(Session& session, const Row& row, Args& args, Reply& reply)
   if (row.flags & kNoMulti) {
     session.multi_failed = true;
     return reply.error("ERR Command not allowed inside a transaction");
+  }
+  if (row.flags & kWrite) {
+    if (Status s = store().check_write(row.flags & kDenyOom); !s.ok()) {
+      session.multi_failed = true;
+      return reply.error(error_text(s));
+    }
   }
   for (size_t i = 0; i < args.size(); i++) session.queued_bytes += args[i].size();
   if (session.queued_bytes > kQueuedBytesMax || session.queue.size() >= kQueuedMax) {
@@ -340,6 +349,14 @@ void Engine::unwatch(Context& c) {
   c.reply.ok();
 }
 
+namespace {
+// Nothing of the transaction was done.
+void discard_refused(Context& c, const Status& status) {
+  c.session.leave_multi();
+  c.reply.error(cat("EXECABORT Transaction discarded because of: ", error_text(status)));
+}
+}  // namespace
+
 void Engine::exec(Context& c) {
   Session& session = c.session;
   Engine& engine = c.engine;
@@ -351,17 +368,15 @@ void Engine::exec(Context& c) {
   std::vector<KeyHash> hashes;
   for (auto& [ns, key] : queued_keys(session, c.store, false)) hashes.push_back(ns->hash(key));
   for (auto& w : session.watched) hashes.push_back(w.ns->hash(w.key));
-  bool whole = false, writes = false;
-  for (auto& q : session.queue) {
-    whole |= (q.row->flags & kWholeSpace) != 0;
-    writes |= (q.row->flags & kWrite) != 0;
-  }
-  if (Status status = c.store.check_write(false); writes && !status.ok()) {
-    session.leave_multi();
-    return c.status_error(status);
+  uint32_t flags = 0;  // of any of them
+  for (auto& q : session.queue) flags |= q.row->flags;
+  if (flags & kWrite) {
+    session.wrote = true;
+    Status status = c.store.check_write(flags & kDenyOom);
+    if (!status.ok()) return discard_refused(c, status);
   }
   StripeLocks& locks = *c.locks;
-  if (whole) {
+  if (flags & kWholeSpace) {
     locks.lock_all();
   } else if (!hashes.empty()) {
     locks.lock(hashes);
@@ -375,20 +390,27 @@ void Engine::exec(Context& c) {
   std::vector<Session::Watched> watched = std::move(session.watched);
   session.leave_multi();
   for (auto& w : watched) {
-    Entry* e = c.store.find(*w.ns, w.key, w.ns->hash(w.key));
+    Entry* e = c.find(*w.ns, w.key);
     if ((e == nullptr ? Lsn() : e->version()) != w.version) return c.reply.null_array();
   }
-  WriteBatch batch(c.store);
+  const Reply::Mark begin = c.reply.mark();
+  const NamespacePtr home = session.ns;
+  Transaction txn(c.store, &locks, Shape::kSeveral);
   c.reply.array(queue.size());
   for (auto& q : queue) {
     Context inner(engine, session, *q.row, *q.args, c.reply);
     inner.locks = &locks;
-    inner.batch = &batch;
+    inner.txn = &txn;
     inner.in_exec = true;
-    if (engine.may_write(inner)) q.row->run(inner);
+    q.row->run(inner);
     c.saw(inner.seen());
+    if (!txn.status().ok()) break;
   }
-  c.saw(batch.commit());
+  auto lsn = txn.commit();
+  if (lsn.ok()) return c.saw(*lsn);
+  c.reply.cut(begin);
+  session.ns = home;
+  discard_refused(c, lsn.status());
 }
 
 namespace {

@@ -80,6 +80,23 @@ bool Hash::apply(std::string_view operation) {
   return true;
 }
 
+void Hash::inverse(std::string_view operation, std::vector<std::string>& undo) const {
+  std::string set, unset;
+  const char kind = operation[0];
+  operation.remove_prefix(1);
+  std::string_view field, value;
+  while (take(operation, field)) {
+    if (kind == kSet) take(operation, value);
+    if (auto old = get(field)) {
+      add_set(set, field, *old);
+    } else {
+      add_delete(unset, field);
+    }
+  }
+  if (!unset.empty()) undo.push_back(std::move(unset));
+  if (!set.empty()) undo.push_back(std::move(set));
+}
+
 uint64_t Hash::memory_bytes() const {
   return sizeof(Hash) + (bytes_.capacity() > 15 ? bytes_.capacity() : 0) + entry_bytes_ +
          (table_ ? sizeof(Index) + table_->table_bytes() : 0);

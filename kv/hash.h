@@ -35,6 +35,7 @@ class Hash final : public Collection {
   static void add_delete(std::string& operation, std::string_view field);
 
   bool apply(std::string_view operation) override;
+  void inverse(std::string_view operation, std::vector<std::string>& undo) const override;
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;

@@ -42,6 +42,14 @@ class Reply {
   virtual void map(size_t pairs) = 0;
   virtual void set(size_t count) = 0;
 
+  // What was said since a mark can be taken back until it is sent: an error takes the place of an
+  // answer that was begun, so that each command has exactly one.
+  struct Mark {
+    size_t text = 0, streams = 0, errors = 0;
+  };
+  virtual Mark mark() const = 0;
+  virtual void cut(Mark mark) = 0;
+
   void ok() { simple("OK"); }
   bool failed() const { return failed_; }  // whether error() was called since clear_failed()
   void clear_failed() { failed_ = false; }

@@ -509,19 +509,18 @@ bool flush_mode(Context& c) {
   return false;
 }
 
-void flushed(Context& c, const StatusOr<Lsn>& lsn) {
-  if (!lsn.ok()) return c.status_error(lsn.status());
-  if (c.batch == nullptr) c.saw(*lsn);
+void flushed(Context& c, const Status& status) {
+  if (!status.ok()) return c.status_error(status);
   c.reply.ok();
 }
 
 void flushdb(Context& c) {
-  if (flush_mode(c)) flushed(c, c.store.flush(c.ns(), c.locks, c.batch));
+  if (flush_mode(c)) flushed(c, c.txn->flush(c.ns()));
 }
 
 // The numbered databases, as in Redis; buckets are left alone.
 void flushall(Context& c) {
-  if (flush_mode(c)) flushed(c, c.store.flush_databases(c.locks, c.batch));
+  if (flush_mode(c)) flushed(c, c.txn->flush_databases());
 }
 
 void time_(Context& c) {

@@ -48,9 +48,9 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
   r.meta = encoded;
   KeyHash hash = store.system().hash(name);
   StripeLocks lock(store, hash);
-  auto lsn = store.put(store.system(), hash, r);
-  if (!lsn.ok()) return lsn.status();
-  made.version = *lsn;
+  Transaction t(store, &lock, Shape::kOne);
+  if (Status s = t.put(store.system(), hash, r); !s.ok()) return s;
+  made.version = *t.commit();
   return made;
 }
 
@@ -59,7 +59,8 @@ StatusOr<UploadInfo> find_upload(Store& store, const Namespace& bucket, std::str
   std::string name = upload_key(bucket, key, id);
   KeyHash hash = store.system().hash(name);
   StripeLocks lock(store, hash);
-  Entry* e = store.find(store.system(), name, hash);
+  Now now(store.clock());
+  Entry* e = store.find(store.system(), name, hash, now);
   if (e == nullptr) return absl::NotFoundError("no such upload");
   UploadInfo info;
   info.key = key;
@@ -78,13 +79,14 @@ StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_
   std::string encoded = meta.encode();
   StripeLocks lock(store);
   lock.lock(std::array{system.hash(upload), system.hash(part)});
-  if (store.find(system, upload, system.hash(upload)) == nullptr) {
+  Transaction t(store, &lock, Shape::kOne);
+  if (t.find(system, upload, system.hash(upload)) == nullptr) {
     return absl::NotFoundError("no such upload");
   }
-  auto lsn = store.put(system, system.hash(part), bytes.record(system, part, encoded, 0));
-  if (!lsn.ok()) return lsn.status();
+  Status done = t.put(system, system.hash(part), bytes.record(system, part, encoded, 0));
+  if (!done.ok()) return done;
   bytes.gave_away();
-  return PutResult{*lsn, meta.etag};
+  return PutResult{*t.commit(), meta.etag};
 }
 
 StatusOr<std::vector<PartInfo>> list_parts(Store& store, std::string_view id) {
@@ -132,10 +134,10 @@ UploadPage list_uploads(Store& store, const Namespace& bucket, std::string_view 
 }
 
 namespace {
-// Removes an upload and its parts in one batch, after `publish` put the object, if there is one.
+// Removes an upload and its parts, after `publish` put the object, if there is one: all or nothing.
 StatusOr<Lsn> end_upload(Store& store, const Namespace& bucket, std::string_view key,
                          std::string_view id, Namespace* publish_ns,
-                         const std::function<Status(WriteBatch&)>& publish) {
+                         const std::function<Status(Transaction&)>& publish) {
   Namespace& system = store.system();
   const std::string upload = upload_key(bucket, key, id);
   for (;;) {
@@ -145,23 +147,18 @@ StatusOr<Lsn> end_upload(Store& store, const Namespace& bucket, std::string_view
     if (publish_ns != nullptr) hashes.push_back(publish_ns->hash(key));
     StripeLocks lock(store);
     lock.lock(hashes);
-    Entry* e = store.find(system, upload, system.hash(upload));
+    Transaction t(store, &lock, Shape::kSeveral);
+    Entry* e = t.find(system, upload, system.hash(upload));
     if (e == nullptr) return absl::NotFoundError("no such upload");
     // No part comes while the upload's stripe is held; one may have come before.
     if (keys_with(store, cat("p/", id, "/")) != parts) continue;
-    WriteBatch batch(store);
-    Status status = publish ? publish(batch) : absl::OkStatus();
-    if (status.ok()) {
-      for (auto& p : parts) {
-        if (Entry* part = store.find(system, p, system.hash(p)); part != nullptr && status.ok()) {
-          status = store.remove(system, system.hash(p), part, &batch).status();
-        }
-      }
-      if (status.ok()) status = store.remove(system, system.hash(upload), e, &batch).status();
+    if (Status s = publish ? publish(t) : absl::OkStatus(); !s.ok()) return s;
+    for (auto& p : parts) {
+      Entry* part = t.find(system, p, system.hash(p));
+      if (part != nullptr) (void)t.remove(system, system.hash(p), part);
     }
-    Lsn lsn = batch.commit();
-    if (!status.ok()) return status;
-    return lsn;
+    (void)t.remove(system, system.hash(upload), e);
+    return t.commit();
   }
 }
 }  // namespace
@@ -244,10 +241,10 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   Status finished = co_await object.finish();
   if (!finished.ok()) co_return finished;
   std::string encoded = meta.encode();
-  std::function<Status(WriteBatch&)> publish = [&](WriteBatch& batch) -> Status {
+  std::function<Status(Transaction&)> publish = [&](Transaction& t) -> Status {
     KeyHash hash = bucket.hash(key);
     if (!conditions.empty()) {
-      Entry* e = store.find(bucket, key, hash);
+      Entry* e = t.find(bucket, key, hash);
       std::optional<Info> now;
       if (e != nullptr) now = info_of(store, e);
       if (!conditions.if_match.empty() && !now) return absl::NotFoundError("no such key");
@@ -255,9 +252,9 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
         return absl::FailedPreconditionError("a condition did not hold");
       }
     }
-    auto lsn = store.put(bucket, hash, object.record(bucket, key, encoded, 0), &batch);
-    if (lsn.ok()) object.gave_away();
-    return lsn.status();
+    Status put = t.put(bucket, hash, object.record(bucket, key, encoded, 0));
+    if (put.ok()) object.gave_away();
+    return put;
   };
   auto lsn = end_upload(store, bucket, key, id, &bucket, publish);
   if (!lsn.ok()) co_return lsn.status();

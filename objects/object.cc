@@ -84,7 +84,8 @@ Verdict judge(const Conditions& c, const Info* now) {
 StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
-  Entry* e = store.find(ns, key, hash);
+  Now now(store.clock());
+  Entry* e = store.find(ns, key, hash, now);
   if (e == nullptr) return absl::NotFoundError("no such key");
   if (!e->is_string()) return wrong_type();
   return info_of(store, e);
@@ -117,7 +118,8 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
                           Verdict* verdict) {
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
-  Entry* e = store.find(ns, key, hash);
+  Now now(store.clock());
+  Entry* e = store.find(ns, key, hash, now);
   if (e == nullptr) return absl::NotFoundError("no such key");
   if (!e->is_string()) return wrong_type();
   Opened o;
@@ -286,8 +288,9 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
   std::string encoded = meta.empty() ? "" : meta.encode();
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
+  Transaction t(store, &lock, Shape::kOne);
   if (!conditions.empty()) {
-    Entry* e = store.find(ns, key, hash);
+    Entry* e = t.find(ns, key, hash);
     std::optional<Info> now;
     if (e != nullptr) now = info_of(store, e);
     if (!conditions.if_match.empty() && !now) return absl::NotFoundError("no such key");
@@ -295,9 +298,10 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
       return absl::FailedPreconditionError("a condition did not hold");
     }
   }
-  auto lsn = store.put(ns, hash, upload.record(ns, key, encoded, expire_ms));
-  if (!lsn.ok()) return lsn.status();
+  Status done = t.put(ns, hash, upload.record(ns, key, encoded, expire_ms));
+  if (!done.ok()) return done;
   upload.gave_away();
+  auto lsn = t.commit();
   return PutResult{*lsn, etag_of(meta, *lsn)};
 }
 
@@ -306,7 +310,8 @@ StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
   if (Status s = store.check_write(false); !s.ok()) return s;
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
-  Entry* e = store.find(ns, key, hash);
+  Transaction t(store, &lock, Shape::kOne);
+  Entry* e = t.find(ns, key, hash);
   if (!conditions.empty()) {
     std::optional<Info> now;
     if (e != nullptr) now = info_of(store, e);
@@ -314,8 +319,8 @@ StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
       return absl::FailedPreconditionError("a condition did not hold");
     }
   }
-  if (e == nullptr) return Lsn();
-  return store.remove(ns, hash, e);
+  if (e != nullptr) (void)t.remove(ns, hash, e);
+  return t.commit();
 }
 
 // ---- listing ----

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "core/store.h"
+#include "core/transaction.h"
 #include "core/value.h"
 #include "objects/digest.h"
 

@@ -1,5 +1,7 @@
 #include "gateway/grpc/kv_service.h"
 
+#include <absl/container/flat_hash_map.h>
+
 #include <algorithm>
 
 #include "core/errors.h"
@@ -75,14 +77,14 @@ grpc::Status KeyValueService::publish(const v1::PutRequest& q, RecordView r, v1:
   r.key = q.key().key();
   KeyHash hash = ns->hash(r.key);
   StripeLocks lock(store_, hash);
-  Entry* e = store_.find(*ns, r.key, hash);
+  Transaction t(store_, &lock, Shape::kOne);
+  Entry* e = t.find(*ns, r.key, hash);
   status = check(q.condition(), e, q.key());
   if (!status.ok()) return status;
   if (q.keep_expiry() && e != nullptr) r.expire_ms = e->expire_ms();
   if (r.expire_ms != 0) r.flags |= kRecordHasExpiry;
-  auto put = store_.put(*ns, hash, r);
-  if (!put.ok()) return error_of(put.status(), &q.key());
-  lsn = *put;
+  if (Status s = t.put(*ns, hash, r); !s.ok()) return error_of(s, &q.key());
+  lsn = *t.commit();
   a.set_version(lsn.value());
   if (!wants_durable(q.durability())) lsn = Lsn();
   return {};
@@ -127,10 +129,12 @@ KeyValueService::Unary* KeyValueService::Delete(Context* c, const v1::DeleteRequ
   Lsn lsn;
   {
     StripeLocks lock(store_, hash);
-    Entry* e = store_.find(*ns, q->key().key(), hash);
+    Transaction t(store_, &lock, Shape::kOne);
+    Entry* e = t.find(*ns, q->key().key(), hash);
     status = check(q->condition(), e, q->key());
     if (status.ok() && e != nullptr) {
-      auto removed = store_.remove(*ns, hash, e);
+      (void)t.remove(*ns, hash, e);
+      auto removed = t.commit();
       if (removed.ok()) {
         lsn = *removed;
       } else {
@@ -160,11 +164,12 @@ awaitable<grpc::Status> KeyValueService::get_all(const v1::BatchGetRequest* q,
     StripeLocks lock(store_);
     Status locked = co_await store_.faults().lock_with_values(lock, hashes, keys);
     if (!locked.ok()) co_return error_of(locked);
+    Now now(store_.clock());
     for (int i = 0; i < q->keys_size(); i++) {
       auto* entry = a->add_entries();
       *entry->mutable_key() = q->keys(i);
       auto at = static_cast<size_t>(i);
-      Entry* e = store_.find(*keys[at].first, q->keys(i).key(), hashes[at]);
+      Entry* e = store_.find(*keys[at].first, q->keys(i).key(), hashes[at], now);
       if (e == nullptr) continue;
       newest = std::max(newest, e->version());
       if (!e->is_string()) co_return error_of(wrong_type(), &q->keys(i));
@@ -204,25 +209,117 @@ const v1::Key* key_of(const v1::TxnOp& op) {
 }
 }  // namespace
 
-awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::TxnResponse* a) {
-  constexpr int kPartsMax = 1000;
-  grpc::Status status;
-  if (q->compare_size() + q->then_size() + q->otherwise_size() > kPartsMax) {
-    co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "at most 1000 parts");
+namespace {
+
+using Uploads = absl::flat_hash_map<const v1::TxnOp*, std::unique_ptr<objects::Upload>>;
+
+// Each name of a namespace stands for the same one throughout, though a bucket may be dropped and
+// made again meanwhile; they stay while they are locked.
+using Spaces = absl::flat_hash_map<std::string, NamespacePtr>;
+
+// The operations of one transaction, under the locks of its keys.
+class TxnRun {
+ public:
+  TxnRun(Store& store, Transaction& t, const Spaces& spaces, Uploads& uploads,
+         v1::TxnResponse& answer)
+      : store_(store), t_(t), spaces_(spaces), uploads_(uploads), answer_(answer) {}
+
+  grpc::Status run(const v1::TxnOp& op) {
+    auto* result = answer_.add_results();
+    const v1::Key& key = *key_of(op);
+    Namespace& ns = space(key);
+    if (ns.dropped) {
+      return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", &key);
+    }
+    Entry* e = entry_at(key);
+    if (op.has_get()) return get(key, e, result);
+    if (op.has_put()) return put(op, ns, e);
+    if (op.has_copy()) return copy(op.copy(), ns, result);
+    result->set_found(e != nullptr);
+    if (e == nullptr) return {};
+    return error_of(t_.remove(ns, ns.hash(key.key()), e), &key);
   }
+  // After the commit: what was read says under which version it can be found.
+  void name_versions() {
+    for (auto& [value, entry] : read_) {
+      value->set_version(entry->version().value());
+      rests_on_ = std::max(rests_on_, entry->version());
+    }
+  }
+  Entry* entry_at(const v1::Key& key) {
+    Namespace& ns = space(key);
+    return t_.find(ns, key.key(), ns.hash(key.key()));
+  }
+  Lsn rests_on() const { return rests_on_; }
+
+ private:
+  Namespace& space(const v1::Key& key) const { return *spaces_.at(key.namespace_()); }
+
+  grpc::Status get(const v1::Key& key, const Entry* e, v1::TxnResponse::Result* result) {
+    if (e == nullptr) return {};
+    if (!e->is_string()) return error_of(wrong_type(), &key);
+    result->set_found(true);
+    if (!fill_inline(e, result->mutable_value(), kInlineBytesMax)) return too_large(key);
+    read_.emplace_back(result->mutable_value(), e);
+    return {};
+  }
+
+  grpc::Status put(const v1::TxnOp& op, Namespace& ns, const Entry* e) {
+    const std::string& key = op.put().key().key();
+    grpc::Status status;
+    int64_t expire = expiry_of(store_, op.put().ttl_ms(), op.put().expires_at_ms(), status);
+    if (!status.ok()) return status;
+    if (op.put().keep_expiry() && e != nullptr) expire = e->expire_ms();
+    objects::Upload& upload = *uploads_.at(&op);
+    Status done = t_.put(ns, ns.hash(key), upload.record(ns, key, "", expire));
+    if (done.ok()) upload.gave_away();
+    return error_of(done, &op.put().key());
+  }
+
+  grpc::Status copy(const v1::TxnOp::CopyOp& q, Namespace& ns, v1::TxnResponse::Result* result) {
+    Entry* from = entry_at(q.from());
+    result->set_found(from != nullptr);
+    if (from == nullptr) return {};
+    if (!from->is_string()) return error_of(wrong_type(), &q.from());
+    RecordView r = from->record(ns.id);
+    r.key = q.to().key();
+    std::optional<BlobRef> blob;
+    if (from->is_blob()) {
+      blob = BlobRef::decode(from->value());
+      store_.extents().ref(*blob);
+    }
+    Status done = t_.put(ns, ns.hash(r.key), r);
+    if (!done.ok() && blob) store_.extents().unref(*blob);
+    return error_of(done, &q.to());
+  }
+
+  Store& store_;
+  Transaction& t_;
+  const Spaces& spaces_;
+  Uploads& uploads_;
+  v1::TxnResponse& answer_;
+  std::vector<std::pair<v1::Value*, const Entry*>> read_;
+  Lsn rests_on_;
+};
+
+}  // namespace
+
+awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::TxnResponse* a) {
+  constexpr size_t kKeysMax = 1000;
+  grpc::Status status;
   // Which keys; which values go to extents before anything is locked.
   std::vector<KeyHash> hashes;
-  std::vector<NamespacePtr> held;  // namespaces stay while they are locked
-  Faults::Keys looked_at;          // the keys whose values are
+  Spaces spaces;
+  Faults::Keys looked_at;  // the keys whose values are
   auto add_key = [&](const v1::Key& key, bool value) {
     NamespacePtr ns = find_namespace(store_, key, status);
     if (ns == nullptr) return;
+    ns = spaces.try_emplace(key.namespace_(), ns).first->second;
     hashes.push_back(ns->hash(key.key()));
     if (value) looked_at.emplace_back(ns, key.key());
-    held.push_back(std::move(ns));
   };
   for (auto& compare : q->compare()) add_key(compare.key(), compare.has_value());
-  std::vector<std::pair<const v1::TxnOp*, std::unique_ptr<objects::Upload>>> uploads;
+  std::vector<const v1::TxnOp*> puts;
   bool writes = false;
   for (auto* ops : {&q->then(), &q->otherwise()}) {
     for (auto& op : *ops) {
@@ -233,33 +330,34 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
       add_key(*key, op.has_get());
       if (op.has_copy()) add_key(op.copy().from(), true);
       writes |= !op.has_get();
-      if (op.has_put()) {
-        auto upload = std::make_unique<objects::Upload>(store_, op.put().value().size());
-        Status stored = co_await upload->append(as_bytes(op.put().value()));
-        if (stored.ok()) stored = co_await upload->finish();
-        if (!stored.ok()) co_return error_of(stored, key);
-        uploads.emplace_back(&op, std::move(upload));
-      }
+      if (op.has_put()) puts.push_back(&op);
     }
   }
   if (!status.ok()) co_return status;
+  if (hashes.size() > kKeysMax) {
+    co_return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "at most 1000 keys");
+  }
   if (writes) {
     if (Status s = store_.check_write(true); !s.ok()) co_return error_of(s);
+  }
+  Uploads uploads;
+  for (const v1::TxnOp* op : puts) {
+    auto upload = std::make_unique<objects::Upload>(store_, op->put().value().size());
+    Status stored = co_await upload->append(as_bytes(op->put().value()));
+    if (stored.ok()) stored = co_await upload->finish();
+    if (!stored.ok()) co_return error_of(stored, key_of(*op));
+    uploads.emplace(op, std::move(upload));
   }
   Lsn rests_on;
   {
     StripeLocks lock(store_);
     Status locked = co_await store_.faults().lock_with_values(lock, hashes, looked_at);
     if (!locked.ok()) co_return error_of(locked);
-    auto entry_at = [&](const v1::Key& key, NamespacePtr& ns) {
-      ns = find_namespace(store_, key, status);
-      Entry* e = ns == nullptr ? nullptr : store_.find(*ns, key.key(), ns->hash(key.key()));
-      return e;
-    };
+    Transaction t(store_, &lock, Shape::kSeveral);
+    TxnRun run(store_, t, spaces, uploads, *a);
     bool holds = true;
-    NamespacePtr ns;
     for (auto& compare : q->compare()) {
-      Entry* e = entry_at(compare.key(), ns);
+      Entry* e = run.entry_at(compare.key());
       if (e != nullptr) rests_on = std::max(rests_on, e->version());
       holds &= check(compare.condition(), e, compare.key()).ok();
       if (compare.has_value()) {
@@ -267,82 +365,22 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
       }
     }
     a->set_succeeded(holds);
-    // Whatever can be refused is refused before the first change: there is no way back after it.
-    uint64_t bytes = 0;
     for (auto& op : holds ? q->then() : q->otherwise()) {
-      const v1::Key& key = *key_of(op);
-      Entry* e = entry_at(key, ns);
-      if (ns == nullptr) co_return status;
-      if (ns->dropped)
-        co_return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", &key);
-      if (op.has_get() && e != nullptr && !e->is_string()) co_return error_of(wrong_type(), &key);
-      if (op.has_get() && e != nullptr && (e->is_blob() || e->value_size > kInlineBytesMax)) {
-        co_return too_large(key);
-      }
-      if (op.has_put()) expiry_of(store_, op.put().ttl_ms(), op.put().expires_at_ms(), status);
-      if (!status.ok()) co_return status;
-      if (op.has_copy() && entry_at(op.copy().from(), ns) != nullptr) {
-        const Entry* from = entry_at(op.copy().from(), ns);
-        if (!from->is_string()) co_return error_of(wrong_type(), &op.copy().from());
-        bytes += from->bytes();
-      }
-      bytes += 128 + 2 * key.key().size() +
-               (op.has_put() ? std::min<uint64_t>(op.put().value().size(), 1 << 20) : 0);
+      status = run.run(op);
+      if (!status.ok()) co_return status;  // nothing was done
     }
-    if (bytes > store_.log().batch_bytes_max()) {
-      co_return error(grpc::RESOURCE_EXHAUSTED, "TOO_LARGE",
-                      "the transaction is larger than a log segment");
+    // The size of the answer is known before the commit; versions are as long as they will be.
+    const size_t versions = 16 * static_cast<size_t>(a->results_size() + 1);
+    if (a->ByteSizeLong() + versions > kMessageBytesMax) {
+      co_return error(grpc::OUT_OF_RANGE, "TOO_LARGE", "the answer does not fit in a message");
     }
-    WriteBatch batch(store_);
-    for (auto& op : holds ? q->then() : q->otherwise()) {
-      if (!status.ok()) break;
-      auto* result = a->add_results();
-      const v1::Key& key = *key_of(op);
-      Entry* e = entry_at(key, ns);
-      if (ns == nullptr) break;
-      KeyHash hash = ns->hash(key.key());
-      Status done;
-      if (op.has_get()) {
-        if (e != nullptr) {
-          rests_on = std::max(rests_on, e->version());
-          result->set_found(true);
-          if (!fill_inline(e, result->mutable_value(), kInlineBytesMax)) status = too_large(key);
-        }
-      } else if (op.has_put()) {
-        int64_t expire = expiry_of(store_, op.put().ttl_ms(), op.put().expires_at_ms(), status);
-        if (!status.ok()) break;
-        if (op.put().keep_expiry() && e != nullptr) expire = e->expire_ms();
-        auto upload =
-            std::find_if(uploads.begin(), uploads.end(), [&](auto& u) { return u.first == &op; });
-        done = store_.put(*ns, hash, upload->second->record(*ns, key.key(), "", expire), &batch)
-                   .status();
-        if (done.ok()) upload->second->gave_away();
-      } else if (op.has_delete_()) {
-        result->set_found(e != nullptr);
-        if (e != nullptr) done = store_.remove(*ns, hash, e, &batch).status();
-      } else {
-        NamespacePtr from_ns;
-        Entry* from = entry_at(op.copy().from(), from_ns);
-        result->set_found(from != nullptr);
-        if (from == nullptr) continue;
-        RecordView r = from->record(ns->id);
-        std::string to_key = key.key();
-        r.key = to_key;
-        std::optional<BlobRef> blob;
-        if (from->is_blob()) {
-          blob = BlobRef::decode(from->value());
-          store_.extents().ref(*blob);
-        }
-        done = store_.put(*ns, hash, r, &batch).status();
-        if (!done.ok() && blob) store_.extents().unref(*blob);
-      }
-      if (!done.ok()) status = error_of(done, &key);
-    }
-    Lsn lsn = batch.commit();
-    a->set_version(lsn.value());
-    if (wants_durable(q->durability())) rests_on = std::max(rests_on, lsn);
+    auto lsn = t.commit();
+    if (!lsn.ok()) co_return error_of(lsn.status());
+    run.name_versions();
+    a->set_version(lsn->value());
+    rests_on = std::max(rests_on, run.rests_on());
+    if (wants_durable(q->durability())) rests_on = std::max(rests_on, *lsn);
   }
-  if (!status.ok()) co_return status;
   co_return co_await settled(store_, rests_on);
 }
 

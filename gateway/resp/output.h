@@ -37,15 +37,17 @@ class Output final : public kv::Reply {
   const std::string& text() const { return text_; }
   std::vector<Stream>& streams() { return streams_; }
   bool empty() const { return text_.empty(); }
-  struct Mark {
-    size_t text, streams;
-  };
-  Mark mark() const { return {text_.size(), streams_.size()}; }
-  void cut(Mark mark) {
+  using Mark = kv::Reply::Mark;
+  Mark mark() const override { return {text_.size(), streams_.size(), errors}; }
+  void cut(Mark mark) override {
     text_.resize(mark.text);
     streams_.resize(mark.streams);
+    errors = mark.errors;
   }
-  void clear() { cut({0, 0}); }
+  void clear() {
+    text_.clear();
+    streams_.clear();
+  }
   uint64_t errors = 0;
 
  private:

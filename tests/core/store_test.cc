@@ -10,6 +10,7 @@
 
 #include "core/checkpoint.h"
 #include "core/superblock.h"
+#include "core/transaction.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {
@@ -46,7 +47,8 @@ struct StoreTest : testing::Test {
       r.key = "key";
       r.value = "value";
       StripeLocks lock(store, ns.hash(r.key));
-      EXPECT_TRUE(store.put(ns, ns.hash(r.key), r).ok());
+      Transaction t(store, &lock, Shape::kOne);
+      EXPECT_TRUE(t.put(ns, ns.hash(r.key), r).ok());
     }
     return run(store.close());
   }
@@ -118,7 +120,7 @@ TEST_F(StoreTest, FilesThatAreFullOfHolesAreEmptied) {
       r.key = name;
       r.value = encoded;
       StripeLocks lock(store, ns.hash(name));
-      return store.put(ns, ns.hash(name), r).status();
+      return Transaction(store, &lock, Shape::kOne).put(ns, ns.hash(name), r);
     };
     auto fill = [&]() -> awaitable<Status> {
       for (int i = 0; i < kBlobs; i++) {
@@ -138,7 +140,8 @@ TEST_F(StoreTest, FilesThatAreFullOfHolesAreEmptied) {
         const KeyHash hash = ns.hash(key(i));
         StripeLocks lock(store, hash);
         if (i % kEvery == 0) continue;
-        Status removed = store.remove(ns, hash, store.find(ns, key(i), hash)).status();
+        Transaction t(store, &lock, Shape::kOne);
+        Status removed = t.remove(ns, hash, t.find(ns, key(i), hash));
         if (!removed.ok()) co_return removed;
       }
       co_await clock.sleep_ms(20'000);
@@ -162,7 +165,8 @@ TEST_F(StoreTest, FilesThatAreFullOfHolesAreEmptied) {
         std::unique_ptr<BlobReader> reader;
         {
           StripeLocks lock(store, hash);
-          Entry* e = store.find(ns, name, hash);
+          Now now(clock);
+          Entry* e = store.find(ns, name, hash, now);
           if (e == nullptr) co_return absl::NotFoundError(name);
           reader = std::make_unique<BlobReader>(store.extents(), *BlobRef::decode(e->value()), 0,
                                                 bytes.size());

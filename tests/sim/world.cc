@@ -11,8 +11,8 @@
 #include "core/async.h"
 #include "core/errors.h"
 #include "core/plant.h"
-#include "core/store.h"
 #include "core/text.h"
+#include "core/transaction.h"
 #include "kv/hash.h"
 #include "tests/sim/sim_volume.h"
 
@@ -38,18 +38,21 @@ struct Value {
 using Key = std::pair<uint32_t, std::string>;  // namespace, key
 struct Change {
   // kSet and kUnset change fields of a hash; kUnset has them as keys.
-  enum Kind { kPut, kDelete, kFlush, kSet, kUnset } kind;
+  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire } kind;
   Key key;
   Value value;
 };
 
-class World {
+class World : public ChangeListener {
  public:
   World(uint64_t seed, int crashes)
       : seed_(seed), long_(seed % 20 == 0), rng_(seed), crashes_(long_ ? 3 : crashes) {}
 
   void run() {
     for (int life = 0; life <= crashes_; life++) live(life == crashes_);
+  }
+  void changed(std::span<const cairn::Change> changes) override {
+    for (auto& c : changes) heard_.push_back(c.lsn);
   }
   Seen seen;
   uint64_t trace = 0;  // of every call to the volume and its outcome
@@ -92,6 +95,8 @@ class World {
     const std::vector<Executor> executors(2, Executor(context.get_executor()));
     auto store = std::make_unique<Store>(volume, clock, pool, executors, options);
     store_ = store.get();
+    store->listeners().add(*this);
+    store->listeners().interest(1);
     acked_ = Lsn();
     was_full_ = false;
     Status opened = absl::UnknownError("");
@@ -210,6 +215,10 @@ class World {
         value.expire_ms = c.value.expire_ms;
         break;
       }
+      case Change::kExpire:  // of what is there; its version stays
+        if (auto it = state.find(c.key); it != state.end())
+          it->second.expire_ms = c.value.expire_ms;
+        break;
       case Change::kFlush:
         std::erase_if(state, [&](auto& kv) { return kv.first.first == c.key.first; });
         break;
@@ -236,7 +245,9 @@ class World {
     StripeLocks lock(*store_, hash);
     Entry* e = ns.index->find(key.second, hash);
     if (e == nullptr) return true;  // it expired
-    auto removed = store_->remove(ns, hash, e);
+    Transaction t(*store_, &lock, Shape::kOne);
+    (void)t.remove(ns, hash, e);
+    auto removed = t.commit();
     if (removed.ok()) changes_[*removed] = {Change::kDelete, key, {}};
     return removed.ok();
   }
@@ -318,7 +329,8 @@ class World {
     for (;;) {
       {
         StripeLocks lock(*store_, hash);
-        Entry* e = store_->find(ns, key, hash);
+        Now now(store_->clock());
+        Entry* e = store_->find(ns, key, hash, now);
         if (e == nullptr) co_return std::nullopt;
         value.expire_ms = e->expire_ms();
         value.version = e->version();
@@ -359,7 +371,8 @@ class World {
     {
       const KeyHash hash = ns.hash(from);
       StripeLocks lock(*store_, hash);
-      Entry* e = store_->find(ns, from, hash);
+      Now now(store_->clock());
+      Entry* e = store_->find(ns, from, hash, now);
       if (e == nullptr || !e->is_blob()) co_return absl::OkStatus();
       const BlobRef ref = *BlobRef::decode(e->value());
       reader = std::make_unique<BlobReader>(store_->extents(), ref, 0, ref.size);
@@ -424,58 +437,29 @@ class World {
         case 0:
         case 1: {
           StripeLocks lock(*store_, hash);
-          Entry* e = store_->find(ns, key, hash);
+          Transaction t(*store_, &lock, Shape::kOne);
+          Entry* e = t.find(ns, key, hash);
           if (e == nullptr) break;
-          auto removed = store_->remove(ns, hash, e);
-          if (!removed.ok()) {
-            if (refused(removed.status())) break;
-            co_return;
+          if (pick(4) == 0 && !e->is_cold()) {
+            Change change{Change::kExpire, {ns.id.value(), key}, {}};
+            (void)expire(t, ns, e, change);
+            if (!take(t.commit(), change, lsn)) co_return;
+            break;
           }
-          changes_[lsn = *removed] = {Change::kDelete, {ns.id.value(), key}, {}};
+          (void)t.remove(ns, hash, e);
+          if (!take(t.commit(), {Change::kDelete, {ns.id.value(), key}, {}}, lsn)) co_return;
           break;
         }
         case 2:
-        case 3: {  // a batch over several keys
-          std::vector<std::string> keys;
-          std::vector<KeyHash> hashes;
-          keys.resize(2 + pick(6));
-          for (auto& k : keys) k = cat("key", pick(40));
-          hashes.reserve(keys.size());
-          for (auto& k : keys) hashes.push_back(ns.hash(k));
-          StripeLocks lock(*store_);
-          lock.lock(hashes);
-          WriteBatch batch(*store_);
-          std::vector<Change> staged;
-          std::vector<uint64_t> sizes;
-          for (auto& k : keys) {
-            std::string bytes = content(pick(2000));
-            RecordView r;
-            r.ns = ns.id;
-            r.key = k;
-            r.value = bytes;
-            auto put = store_->put(ns, ns.hash(k), r, &batch);
-            if (!put.ok()) {
-              refused(put.status());
-              break;
-            }
-            staged.push_back({Change::kPut, {ns.id.value(), k}, {bytes, {}, 0}});
-            sizes.push_back(r.size());
-          }
-          lsn = batch.commit();
-          if (!lsn.valid()) break;
-          // Within a batch the records lie one after the other and end at `lsn`.
-          uint64_t at = lsn.value();
-          for (size_t k = staged.size(); k-- > 0;) {
-            changes_[Lsn(at)] = staged[k];
-            if (k > 0) at -= sizes[k - 1];
-          }
+        case 3:
+          if (!co_await change_several(lsn)) co_return;
           break;
-        }
         case 4:
           if (pick(10) == 0) {
-            auto flushed = store_->flush(ns);
-            if (!flushed.ok()) break;
-            changes_[lsn = *flushed] = {Change::kFlush, {ns.id.value(), ""}, {}};
+            StripeLocks none(*store_);
+            Transaction t(*store_, &none, Shape::kOne);
+            (void)t.flush(ns);
+            if (!take(t.commit(), {Change::kFlush, {ns.id.value(), ""}, {}}, lsn)) co_return;
           }
           break;
         case 5:
@@ -497,13 +481,11 @@ class World {
           r.key = key;
           r.value = encoded;
           StripeLocks lock(*store_, hash);
-          auto put = store_->put(ns, hash, r);
-          if (!put.ok()) {
-            store_->extents().unref(*blob);
-            if (refused(put.status())) break;
-            co_return;
-          }
-          changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, {}, 0}};
+          Transaction t(*store_, &lock, Shape::kOne);
+          Status put = t.put(ns, hash, r);
+          if (!put.ok()) store_->extents().unref(*blob);
+          const Change change{Change::kPut, {ns.id.value(), key}, {bytes, {}, 0}};
+          if (!take(t.commit(), change, lsn)) co_return;
           break;
         }
         case 8:
@@ -523,12 +505,10 @@ class World {
             r.expire_ms = store_->now_ms() + static_cast<int64_t>(pick(3000));
           }
           StripeLocks lock(*store_, hash);
-          auto put = store_->put(ns, hash, r);
-          if (!put.ok()) {
-            if (refused(put.status())) break;
-            co_return;
-          }
-          changes_[lsn = *put] = {Change::kPut, {ns.id.value(), key}, {bytes, {}, r.expire_ms}};
+          Transaction t(*store_, &lock, Shape::kOne);
+          (void)t.put(ns, hash, r);
+          const Change change{Change::kPut, {ns.id.value(), key}, {bytes, {}, r.expire_ms}};
+          if (!take(t.commit(), change, lsn)) co_return;
         }
       }
       if (lsn.valid() && std::exchange(was_full_, false)) seen.written_after_full++;
@@ -540,10 +520,90 @@ class World {
     }
   }
 
+  // Notes what a transaction of one change did. False: the client is done.
+  bool take(const StatusOr<Lsn>& done, const Change& change, Lsn& lsn) {
+    if (!done.ok()) return refused(done.status());
+    changes_[lsn = *done] = change;
+    return true;
+  }
+
+  // The expiry of a string alone.
+  Status expire(Transaction& t, Namespace& ns, Entry* e, Change& change) {
+    RecordView r = e->record(ns.id);
+    change.value.expire_ms = r.expire_ms = store_->now_ms() + 1 + static_cast<int64_t>(pick(3000));
+    r.flags |= kRecordHasExpiry | kRecordHasOrigin;
+    r.version = e->version();
+    r.wall_ms = store_->log().time_of(r.version);
+    const std::string key(e->key());
+    if (!e->is_blob()) return t.put(ns, ns.hash(key), r);
+    const BlobRef blob = *BlobRef::decode(e->value());
+    store_->extents().ref(blob);
+    Status put = t.put(ns, ns.hash(key), r);
+    if (!put.ok()) store_->extents().unref(blob);
+    return put;
+  }
+
+  // Several changes that happen together: some are given up, and then nothing happened. False: the
+  // client is done.
+  awaitable<bool> change_several(Lsn& lsn) {
+    std::vector<std::pair<Namespace*, std::string>> keys(2 + pick(6));
+    std::vector<KeyHash> hashes;
+    cairn::Faults::Keys hash_keys;
+    for (auto& [ns, key] : keys) {
+      ns = &store_->database(static_cast<uint32_t>(pick(3)));
+      key = pick(3) == 0 ? cat("hash", pick(8)) : cat("key", pick(40));
+      hashes.push_back(ns->hash(key));
+      if (key.starts_with("hash")) hash_keys.emplace_back(ns->shared_from_this(), key);
+    }
+    StripeLocks lock(*store_);
+    Status locked = co_await store_->faults().lock_with_values(lock, hashes, hash_keys);
+    if (!locked.ok()) {
+      if (store_->log().status().ok()) fail(seed_, cat("a batch: ", locked.message()));
+      co_return false;
+    }
+    std::vector<Change> made;
+    {
+      Transaction t(*store_, &lock, Shape::kSeveral);
+      for (size_t i = 0; i < keys.size() && t.status().ok(); i++) {
+        auto& [ns, key] = keys[i];
+        Change change{Change::kPut, {ns->id.value(), key}, {}};
+        if (key.starts_with("hash")) {
+          if (!change_hash(t, *ns, key, change, false)) continue;
+        } else if (Entry* e = t.find(*ns, key, hashes[i]); e != nullptr && pick(4) == 0) {
+          change.kind = Change::kDelete;
+          (void)t.remove(*ns, hashes[i], e);
+        } else {
+          change.value.bytes = content(pick(2000));
+          RecordView r;
+          r.ns = ns->id;
+          r.key = key;
+          r.value = change.value.bytes;
+          if (pick(4) == 0) {
+            r.flags = kRecordHasExpiry;
+            change.value.expire_ms = r.expire_ms =
+                store_->now_ms() + static_cast<int64_t>(pick(3000));
+          }
+          (void)t.put(*ns, hashes[i], r);
+        }
+        made.push_back(std::move(change));
+      }
+      if (pick(5) == 0) {
+        seen.given_up++;
+        co_return true;
+      }
+      heard_.clear();
+      auto done = t.commit();
+      if (!done.ok()) co_return refused(done.status());
+      if (heard_.size() != made.size())
+        fail(seed_, "a transaction told of other changes than it made");
+      for (size_t i = 0; i < made.size(); i++) changes_[lsn = heard_[i]] = made[i];
+    }
+    co_return true;
+  }
+
   // Some keys hold large hashes, and with time others' values. False: the client is done.
   awaitable<bool> change_hash(Namespace& ns, std::string key, Lsn& lsn) {
-    const KeyHash hash = ns.hash(key);
-    const std::vector<KeyHash> hashes{hash};
+    const std::vector<KeyHash> hashes{ns.hash(key)};
     const cairn::Faults::Keys keys{{ns.shared_from_this(), key}};
     StripeLocks lock(*store_);
     Status locked = co_await store_->faults().lock_with_values(lock, hashes, keys);
@@ -551,10 +611,20 @@ class World {
       if (store_->log().status().ok()) fail(seed_, cat("key ", key, ": ", locked.message()));
       co_return false;
     }
-    Entry* e = store_->find(ns, key, hash);
+    Transaction t(*store_, &lock, Shape::kOne);
+    Change change{Change::kSet, {ns.id.value(), key}, {}};
+    if (!change_hash(t, ns, key, change, true)) co_return true;
+    co_return take(t.commit(), change, lsn);
+  }
+
+  // False: there was nothing to do.
+  bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change,
+                   bool also_expiry) {
+    const KeyHash hash = ns.hash(key);
+    Entry* e = t.find(ns, key, hash);
+    change.kind = Change::kSet;
     const bool large = key >= "hash6";
     const uint64_t names = large ? 400 : 20;
-    Change change{Change::kSet, {ns.id.value(), key}, {}};
     RecordView r;
     r.type = RecordType::kOperation;
     r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
@@ -564,44 +634,44 @@ class World {
       r.flags |= kRecordHasExpiry;
       r.expire_ms = e->expire_ms();
     }
-    std::string operation;
     const auto* now = e == nullptr ? nullptr : static_cast<const kv::Hash*>(e->collection());
-    StatusOr<Lsn> done = Lsn();
     const uint64_t what = pick(10);
     if (e != nullptr && what == 0 && (!large || pick(10) == 0)) {
       change.kind = Change::kDelete;
-      done = store_->remove(ns, hash, e);
-    } else if (e != nullptr && what == 1) {  // its expiry alone
-      r.expire_ms = store_->now_ms() + 1000 + static_cast<int64_t>(pick(3000));
-      r.flags |= kRecordHasExpiry;
-      change.value.expire_ms = r.expire_ms;
-      done = store_->operate(ns, hash, e, r);
-    } else {
-      const bool unset = e != nullptr && what < 4;
-      if (unset) change.kind = Change::kUnset;
-      for (uint64_t i = 1 + pick(large ? 40 : 5); i > 0; i--) {
-        std::string field = cat("f", pick(names));
-        std::string text = unset ? "" : content(pick(large ? 200 : 60));
-        if (unset && (!now->get(field) || change.value.fields.size() + 1 >= now->size())) continue;
-        change.value.fields[field] = text;
-      }
-      for (auto& [field, text] : change.value.fields) {
-        if (unset) {
-          kv::Hash::add_delete(operation, field);
-        } else {
-          kv::Hash::add_set(operation, field, text);
-        }
-      }
-      if (operation.empty()) co_return true;
-      r.value = operation;
-      change.value.expire_ms = r.expire_ms;
-      if (e == nullptr) change.kind = Change::kPut;
-      seen.hash_changes++;
-      done = store_->operate(ns, hash, e, r);
+      (void)t.remove(ns, hash, e);
+      return true;
     }
-    if (!done.ok()) co_return refused(done.status());
-    changes_[lsn = *done] = change;
-    co_return true;
+    if (e != nullptr && what == 1 && also_expiry) {
+      change.kind = Change::kExpire;
+      change.value.expire_ms = r.expire_ms =
+          store_->now_ms() + 1000 + static_cast<int64_t>(pick(3000));
+      r.flags |= kRecordHasExpiry;
+      (void)t.operate(ns, hash, e, r);
+      return true;
+    }
+    const bool unset = e != nullptr && what < 4;
+    if (unset) change.kind = Change::kUnset;
+    for (uint64_t i = 1 + pick(large ? 40 : 5); i > 0; i--) {
+      std::string field = cat("f", pick(names));
+      std::string text = unset ? "" : content(pick(large ? 200 : 60));
+      if (unset && (!now->get(field) || change.value.fields.size() + 1 >= now->size())) continue;
+      change.value.fields[field] = text;
+    }
+    std::string operation;
+    for (auto& [field, text] : change.value.fields) {
+      if (unset) {
+        kv::Hash::add_delete(operation, field);
+      } else {
+        kv::Hash::add_set(operation, field, text);
+      }
+    }
+    if (operation.empty()) return false;
+    r.value = operation;
+    change.value.expire_ms = r.expire_ms;
+    if (e == nullptr) change.kind = Change::kPut;
+    seen.hash_changes++;
+    (void)t.operate(ns, hash, e, r);
+    return true;
   }
 
   static constexpr uint64_t kSegmentBytes = 64 << 10;
@@ -614,6 +684,7 @@ class World {
   Store* store_ = nullptr;
   std::map<Key, Value> state_;     // proven
   std::map<Lsn, Change> changes_;  // of this life, in log order
+  std::vector<Lsn> heard_;         // of changes that the store told of
   Lsn acked_, durable_floor_;
   uint64_t next_value_ = 1;
   uint32_t epoch_ = 0;

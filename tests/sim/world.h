@@ -25,7 +25,7 @@ struct Seen {
   uint64_t crashes = 0, crashes_in_recovery = 0, operations = 0, cleaned = 0, copied_bytes = 0,
            refused_full = 0, written_after_full = 0, relieved = 0, calm = 0, spilled = 0,
            value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0,
-           blobs_moved = 0;
+           blobs_moved = 0, given_up = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -43,6 +43,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::checkpoints, "checkpoints"},
     {&Seen::starts_from_checkpoint, "starts from one"},
     {&Seen::blobs_moved, "blobs moved out of sparse files"},
+    {&Seen::given_up, "transactions given up"},
 };
 
 struct Outcome {

@@ -1,0 +1,285 @@
+// The laws of a transaction: committed, it is what a model says; given up or refused at any step,
+// nothing of it ever was.
+#include "core/transaction.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <map>
+#include <optional>
+
+#include "kv/hash.h"
+#include "tests/sim/sim_volume.h"
+
+namespace cairn {
+namespace {
+
+struct Value {
+  std::string bytes;
+  std::map<std::string, std::string> fields;  // of a hash
+  int64_t expire_ms = 0;
+  bool operator==(const Value&) const = default;
+};
+using Model = std::map<std::pair<size_t, std::string>, Value>;  // by namespace and key
+
+struct Told : ChangeListener {
+  void changed(std::span<const Change> changes) override {
+    for (auto& c : changes) all.emplace_back(c.what, std::string(c.key), c.lsn);
+  }
+  std::vector<std::tuple<What, std::string, Lsn>> all;
+};
+
+struct TransactionTest : testing::Test {
+  sim::Disk disk;
+  sim::Rng rng{11};
+  asio::io_context context{1};
+  sim::Scheduler scheduler{context, rng};
+  sim::SimClock clock{scheduler};
+  sim::SimVolume volume{disk, scheduler, rng};
+  ChunkPool pool;
+  std::unique_ptr<Store> store;
+  std::vector<NamespacePtr> spaces;
+  Told told;
+  bool flushed = false;  // what a flush took may still be counted
+
+  Status run(awaitable<Status> work) {
+    std::optional<Status> result;
+    asio::co_spawn(
+        context, [&]() -> awaitable<void> { result = co_await std::move(work); }, asio::detached);
+    scheduler.run_until([&] { return result.has_value(); });
+    return *result;
+  }
+  void SetUp() override {
+    StoreOptions options;
+    options.segment_bytes = 1 << 20;
+    options.random_seed = 5;
+    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+    store = std::make_unique<Store>(volume, clock, pool,
+                                    std::vector<Executor>{context.get_executor()}, options);
+    store->listeners().add(told);
+    store->listeners().interest(1);
+    ASSERT_TRUE(run(store->open()).ok());
+    ASSERT_TRUE(store->create_bucket("bucket").ok());
+    spaces = {store->find_namespace("db0"), store->find_namespace("db1"),
+              store->find_namespace("bucket")};
+  }
+  void TearDown() override { EXPECT_TRUE(run(store->close()).ok()); }
+  uint64_t pick(uint64_t n) { return rng() % n; }
+
+  static Value value_of(const Entry* e) {
+    Value v;
+    v.expire_ms = e->expire_ms();
+    if (const Collection* c = e->collection()) {
+      static_cast<const kv::Hash*>(c)->for_each(
+          [&](auto field, auto text) { v.fields[std::string(field)] = text; });
+    } else {
+      v.bytes = e->value();
+    }
+    return v;
+  }
+
+  // All that can be seen of a store, and what of it must add up.
+  using Seen = std::map<std::pair<size_t, std::string>, std::pair<Value, Lsn>>;
+  Seen look() {
+    store->tick();
+    Seen seen;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < spaces.size(); i++) {
+      Namespace& ns = *spaces[i];
+      int64_t with_expiry = 0;
+      std::vector<std::string> names;
+      for (size_t s = 0; s < kStripes; s++) {
+        StripeLocks lock(*store, KeyHash{s} << (64 - kStripeBits));
+        ns.index->for_each(s, [&](Entry* e) {
+          std::string key(e->key());
+          seen[{i, key}] = {value_of(e), e->version()};
+          EXPECT_TRUE(e->lsn().valid()) << key;
+          bytes += e->bytes();
+          with_expiry += e->has_expiry();
+        });
+      }
+      EXPECT_EQ(ns.volatile_keys.load(), with_expiry);
+      EXPECT_EQ(ns.size(),
+                static_cast<size_t>(std::count_if(seen.begin(), seen.end(),
+                                                  [&](auto& v) { return v.first.first == i; })));
+      bytes += ns.index->table_bytes();
+      if (!ns.ordered) continue;
+      MutexLock lock(ns.order_mutex);
+      auto it = seen.lower_bound({i, ""});
+      for (const Entry* e : ns.order) {
+        EXPECT_EQ(e->key(), it->first.second);
+        EXPECT_EQ(e->version(), it->second.second);
+        ++it;
+      }
+      EXPECT_TRUE(it == seen.end() || it->first.first != i);
+    }
+    if (!flushed) EXPECT_EQ(store->used_bytes(), bytes);
+    return seen;
+  }
+
+  // One random change of both.
+  Status change(Transaction& t, Model& model) {
+    const size_t i = pick(spaces.size());
+    Namespace& ns = *spaces[i];
+    const bool hashes = pick(2) == 0;
+    const std::string key = (hashes ? "hash" : "key") + std::to_string(pick(6));
+    const KeyHash hash = ns.hash(key);
+    Entry* e = t.find(ns, key, hash);
+    RecordView r;
+    r.ns = ns.id;
+    r.key = key;
+    if (pick(3) == 0) {
+      r.flags = kRecordHasExpiry;
+      r.expire_ms = clock.now_ms() + 1000 + static_cast<int64_t>(pick(3)) * 1000;
+    }
+    if (e != nullptr && pick(4) == 0) {
+      model.erase({i, key});
+      return t.remove(ns, hash, e);
+    }
+    if (pick(30) == 0) {
+      std::erase_if(model, [&](auto& kv) { return kv.first.first == i; });
+      flushed = true;
+      return t.flush(ns);
+    }
+    Value& v = model[{i, key}];
+    v.expire_ms = r.expire_ms;
+    if (!hashes) {
+      const std::string bytes(pick(200), static_cast<char>('a' + pick(26)));
+      r.value = v.bytes = bytes;
+      return t.put(ns, hash, r);
+    }
+    std::string operation;
+    const std::string field = "f" + std::to_string(pick(pick(4) == 0 ? 400 : 5));
+    if (v.fields.size() > 1 && v.fields.contains(field) && pick(2) == 0) {
+      kv::Hash::add_delete(operation, field);
+      v.fields.erase(field);
+    } else if (e == nullptr || pick(4) != 0) {  // else its expiry alone
+      for (size_t n = 1 + pick(pick(5) == 0 ? 300 : 3), k = 0; k < n; k++) {
+        const std::string name = k == 0 ? field : "f" + std::to_string(pick(400));
+        const std::string text(pick(30), static_cast<char>('a' + pick(26)));
+        kv::Hash::add_set(operation, name, text);
+        v.fields[name] = text;
+      }
+    }
+    r.type = RecordType::kOperation;
+    r.flags |= static_cast<uint8_t>(ValueType::kHash) << 4;
+    r.value = operation;
+    return t.operate(ns, hash, e, r);
+  }
+};
+
+Model values(const std::map<std::pair<size_t, std::string>, std::pair<Value, Lsn>>& seen) {
+  Model model;
+  for (auto& [key, value] : seen) model[key] = value.first;
+  return model;
+}
+
+TEST_F(TransactionTest, IsWholeOrNeverWas) {
+  Model model;
+  Seen before = look();
+  for (int round = 0; round < 1500; round++) {
+    const uint64_t live_before = store->cleaner().stats().live_bytes;
+    told.all.clear();
+    Model after = model;
+    const size_t steps = pick(12);
+    const uint64_t end = pick(4);
+    bool committed = false;
+    size_t made = 0;
+    {
+      StripeLocks lock(*store);
+      lock.lock_all();
+      Transaction t(*store, &lock, Shape::kSeveral);
+      for (; made < steps; made++) ASSERT_TRUE(change(t, after).ok());
+      EXPECT_TRUE(told.all.empty());
+      if (end == 0) {  // refused at this step
+        const std::string key(kKeyBytesMax + 1, 'x');
+        RecordView r;
+        r.key = key;
+        EXPECT_FALSE(t.put(*spaces[0], spaces[0]->hash(key), r).ok());
+        EXPECT_FALSE(t.commit().ok());
+      } else if (end > 1) {
+        auto lsn = t.commit();
+        ASSERT_TRUE(lsn.ok());
+        EXPECT_EQ(lsn->valid(), steps > 0);
+        committed = true;
+      }
+    }
+    const Seen now = look();
+    if (committed) {
+      model = after;
+      EXPECT_EQ(told.all.size(), steps);
+    } else {
+      EXPECT_EQ(now, before) << "round " << round;
+      EXPECT_TRUE(told.all.empty());
+      EXPECT_EQ(store->cleaner().stats().live_bytes, live_before);
+    }
+    ASSERT_EQ(values(now), model) << "round " << round;
+    before = now;
+    if (pick(50) == 0) {  // what a flush took is freed in between
+      ASSERT_TRUE(run([&]() -> awaitable<Status> {
+                    co_await clock.sleep_ms(100);
+                    co_return absl::OkStatus();
+                  }())
+                      .ok());
+      std::erase_if(model, [&](auto& kv) {
+        return kv.second.expire_ms != 0 && kv.second.expire_ms <= clock.now_ms();
+      });
+      flushed = false;
+      before = look();
+      ASSERT_EQ(values(before), model);
+    }
+  }
+}
+
+// Whatever was committed is what a start finds.
+TEST_F(TransactionTest, ReplaysAsItWas) {
+  Model model;
+  for (int round = 0; round < 300; round++) {
+    Model after = model;
+    StripeLocks lock(*store);
+    lock.lock_all();
+    Transaction t(*store, &lock, Shape::kSeveral);
+    for (size_t n = pick(8); n > 0; n--) ASSERT_TRUE(change(t, after).ok());
+    if (pick(3) == 0) continue;
+    ASSERT_TRUE(t.commit().ok());
+    model = after;
+  }
+  const Seen before = look();
+  ASSERT_EQ(values(before), model);
+  ASSERT_TRUE(run(store->close()).ok());
+  store.reset();
+  spaces.clear();
+  StoreOptions options;
+  options.random_seed = 6;
+  options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+  store = std::make_unique<Store>(volume, clock, pool,
+                                  std::vector<Executor>{context.get_executor()}, options);
+  ASSERT_TRUE(run(store->open()).ok());
+  spaces = {store->find_namespace("db0"), store->find_namespace("db1"),
+            store->find_namespace("bucket")};
+  EXPECT_EQ(look(), before);
+}
+
+// A key that was there at the first look is there at the last, however long it takes.
+TEST_F(TransactionTest, HasOneTime) {
+  Namespace& ns = *spaces[0];
+  RecordView r;
+  r.ns = ns.id;
+  r.key = "key";
+  r.value = "value";
+  r.flags = kRecordHasExpiry;
+  r.expire_ms = clock.now_ms() + 5;
+  const KeyHash hash = ns.hash(r.key);
+  StripeLocks lock(*store, hash);
+  Transaction t(*store, &lock, Shape::kOne);
+  ASSERT_TRUE(t.put(ns, hash, r).ok());
+  ASSERT_NE(t.find(ns, r.key, hash), nullptr);
+  scheduler.set_now_ms(clock.now_ms() + 1000);
+  EXPECT_NE(t.find(ns, r.key, hash), nullptr);
+  Now later(clock);
+  EXPECT_EQ(store->find(ns, r.key, hash, later), nullptr);
+}
+
+}  // namespace
+}  // namespace cairn
