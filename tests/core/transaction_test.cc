@@ -114,7 +114,9 @@ struct TransactionTest : testing::Test {
       }
       EXPECT_TRUE(it == seen.end() || it->first.first != i);
     }
-    if (!flushed) EXPECT_EQ(store->used_bytes(), bytes);
+    if (!flushed) {
+      EXPECT_EQ(store->used_bytes(), bytes);
+    }
     return seen;
   }
 
