@@ -160,7 +160,7 @@ std::vector<Executor> Loops::executors() const {
 }
 
 Status Listener::listen(const tcp::endpoint& endpoint) {
-  acceptor_ = std::make_unique<tcp::acceptor>(*loops_.contexts.front());
+  acceptor_ = std::make_shared<tcp::acceptor>(*loops_.contexts.front());
   boost::system::error_code ec;
   acceptor_->open(endpoint.protocol(), ec);
   if (!ec) acceptor_->set_option(tcp::acceptor::reuse_address(true), ec);
@@ -182,6 +182,7 @@ void Listener::stop() {
   asio::post(*loops_.contexts.front(), [this] {
     boost::system::error_code ec;
     if (acceptor_) acceptor_->close(ec);
+    acceptor_.reset();
   });
 }
 
@@ -211,10 +212,11 @@ void Listener::refuse(tcp::socket socket) {
 }
 
 awaitable<void> Listener::accept() {
+  const std::shared_ptr<tcp::acceptor> acceptor = acceptor_;  // stop() lets go of it
   for (size_t next = 0;; next++) {
     const size_t loop = next % loops_.contexts.size();
-    auto [ec, socket] = co_await acceptor_->async_accept(*loops_.contexts[loop], kTuple);
-    if (ec == asio::error::operation_aborted || !acceptor_->is_open()) co_return;
+    auto [ec, socket] = co_await acceptor->async_accept(*loops_.contexts[loop], kTuple);
+    if (ec == asio::error::operation_aborted || !acceptor->is_open()) co_return;
     if (!ec && socket.native_handle() >= loops_.clients_below) {
       refuse(std::move(socket));
       continue;

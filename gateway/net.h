@@ -248,7 +248,7 @@ class Listener {
   Loops& loops_;
   Serve serve_;
   const std::string_view refusal_;
-  std::unique_ptr<tcp::acceptor> acceptor_;
+  std::shared_ptr<tcp::acceptor> acceptor_;  // until stop()
   tcp::endpoint local_;
 };
 
