@@ -368,6 +368,11 @@ void Store::ensure_ordered(Namespace& ns) {
 
 // ---- entries ----
 
+int64_t Store::held_bytes(const Entry* e) {
+  constexpr size_t kExpiryBytes = sizeof(ExpiryItem) * 4 / 3;  // nodes are three quarters full
+  return static_cast<int64_t>(e->bytes() + (e->has_expiry() ? kExpiryBytes : 0));
+}
+
 void Store::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
                      bool insert) {
   for (size_t i = 0; i < spaces.size();) {  // runs of one namespace

@@ -266,6 +266,9 @@ class Store {
   void tick();
   static constexpr int64_t kTickMs = 20;
 
+  // What an entry is counted with, its place among the keys that expire included.
+  static int64_t held_bytes(const Entry* e);
+
  private:
   friend class Checkpointer;
   friend class Cleaner;
@@ -289,11 +292,6 @@ class Store {
     absl::btree_set<ExpiryItem> expiry;  // under mutex
   };
 
-  // What an entry is counted with, its place among the keys that expire included.
-  static int64_t held_bytes(const Entry* e) {
-    constexpr size_t kExpiryBytes = sizeof(ExpiryItem) * 4 / 3;  // nodes are three quarters full
-    return static_cast<int64_t>(e->bytes() + (e->has_expiry() ? kExpiryBytes : 0));
-  }
   // What a large collection is written again in parts of; a smaller one is written whole.
   uint64_t part_bytes() const { return std::min<uint64_t>(64 << 10, log_.segment_bytes() / 8); }
   struct PendingOperation {

@@ -95,7 +95,7 @@ struct TransactionTest : testing::Test {
           std::string key(e->key());
           seen[{i, key}] = {value_of(e), e->version()};
           EXPECT_TRUE(e->lsn().valid()) << key;
-          bytes += e->bytes();
+          bytes += static_cast<uint64_t>(Store::held_bytes(e));
           with_expiry += e->has_expiry();
         });
       }
