@@ -1,8 +1,10 @@
 #include "core/value.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/text.h"
+#include "core/utf8.h"
 
 namespace cairn {
 
@@ -101,6 +103,53 @@ std::optional<ObjectMeta> ObjectMeta::decode(std::string_view in) {
     }
   }
   return m;
+}
+
+namespace {
+bool is_lower_token(std::string_view text) {
+  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || kMarks.find(c) != kMarks.npos;
+  });
+}
+bool is_value(std::string_view text) {
+  return is_utf8(text) && std::none_of(text.begin(), text.end(), [](char c) {
+           auto u = static_cast<unsigned char>(c);
+           return (u < 0x20 && u != '\t') || u == 0x7f;
+         });
+}
+}  // namespace
+
+Status check_meta(const ObjectMeta& meta) {
+  size_t bytes = 0;
+  for (auto& [name, value] : meta.user) {
+    bytes += name.size() + value.size();
+    if (!is_lower_token(name)) {
+      return absl::InvalidArgumentError(
+          "a name of user metadata is a token of RFC 9110 in lower case");
+    }
+    if (!is_value(value)) {
+      return absl::InvalidArgumentError(
+          "a value of user metadata is UTF-8 without control characters");
+    }
+  }
+  if (bytes > kUserMetaBytesMax) return absl::InvalidArgumentError("MetadataTooLarge");
+  constexpr std::string_view kHeaders[] = {"cache-control", "content-disposition",
+                                           "content-encoding", "content-language", "expires"};
+  bytes = meta.content_type.size();
+  if (!is_value(meta.content_type)) return absl::InvalidArgumentError("the content type is none");
+  for (auto& [name, value] : meta.headers) {
+    bytes += value.size();
+    if (std::find(std::begin(kHeaders), std::end(kHeaders), name) == std::end(kHeaders)) {
+      return absl::InvalidArgumentError("this header is not one that objects keep");
+    }
+    if (!is_value(value)) return absl::InvalidArgumentError(cat(name, " is no value of a header"));
+  }
+  if (bytes > kStandardMetaBytesMax) return absl::InvalidArgumentError("MetadataTooLarge");
+  if (!is_value(meta.etag) || meta.etag.find('"') != meta.etag.npos) {
+    return absl::InvalidArgumentError("the ETag is none");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace cairn

@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/types.h"
+
 namespace cairn {
 
 struct ObjectMeta {
@@ -30,5 +32,12 @@ struct ObjectMeta {
   std::string encode() const;
   static std::optional<ObjectMeta> decode(std::string_view in);
 };
+
+// Whether the metadata may enter: what any door can write as headers and read as text. Names of
+// user metadata are tokens of RFC 9110 in lower case, values are UTF-8 without control characters,
+// and all of it has a limit, as in S3. InvalidArgument: "MetadataTooLarge…", or what is wrong.
+inline constexpr size_t kUserMetaBytesMax = 2048;
+inline constexpr size_t kStandardMetaBytesMax = 8192;  // content type and headers together
+Status check_meta(const ObjectMeta& meta);
 
 }  // namespace cairn

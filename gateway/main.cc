@@ -180,16 +180,19 @@ int serve(const Options& options) {
   }
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain);
+  s3::Service s3(store, users, options.domain, options.region);
   std::unique_ptr<admin::Admin> admin;
-  http::Door http(loops, [&](http::Request& request, http::Response& response) -> awaitable<void> {
+  auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/") {
       admin->handle(request, response);
       co_return;
     }
     co_await s3.handle(request, response);
-  });
-  admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats());
+  };
+  auto scarce = [&pool] { return pool.in_use() >= ChunkPool::kChunksMax / 4 * 3; };
+  http::Door http(loops, handler, http::Times(), scarce);
+  admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(),
+                                         options.metrics_on_loopback);
   die_unless(http.listen(endpoint_or_die("--http", options.http)));
   if (!options.http_tls.empty()) {
     die_unless(http.listen_tls(endpoint_or_die("--http-tls", options.http_tls), tls));
@@ -211,6 +214,10 @@ int serve(const Options& options) {
   opened.set_value();
   progress.join();
   die_unless(open);
+  if (Status swept = objects::sweep_uploads(store); !swept.ok()) {
+    spdlog::warn("uploads of buckets that are gone were not removed: {}",
+                 std::string(swept.message()));
+  }
   spdlog::info(
       "store {:016x} epoch {} open: {} items of a checkpoint and {} records of the log, "
       "storage through {}",

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <absl/functional/any_invocable.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -73,6 +75,11 @@ class Poller : public asio::execution_context::service {
   std::vector<epoll_event> events_;
   size_t at_ = 0, count_ = 0;  // the batch being served
 };
+
+inline size_t unsent_of(int fd) {
+  int n = 0;
+  return ::ioctl(fd, SIOCOUTQ, &n) == 0 && n > 0 ? static_cast<size_t>(n) : 0;
+}
 
 class PlainStream {
  public:
@@ -148,6 +155,8 @@ class PlainStream {
   void shutdown_send() { ::shutdown(watch_->fd, SHUT_WR); }
   // Whoever waits for the peer's next bytes finds the stream at its end.
   void shutdown_receive() { ::shutdown(watch_->fd, SHUT_RD); }
+  // Bytes written that the peer has not acknowledged.
+  size_t unsent() const { return unsent_of(watch_->fd); }
   // Ends both directions; whoever waits wakes and finds the peer gone.
   void abort() { ::shutdown(watch_->fd, SHUT_RDWR); }
   awaitable<void> shutdown() {
@@ -194,6 +203,7 @@ class TlsStream {
     co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, ignored));
     abort();
   }
+  size_t unsent() { return unsent_of(stream_.next_layer().native_handle()); }
   void shutdown_send() {
     boost::system::error_code ignored;
     stream_.next_layer().shutdown(tcp::socket::shutdown_send, ignored);

@@ -48,6 +48,10 @@ Options parse_options(int argc, char** argv) {
       ->transform(CLI::CheckedTransformer(durabilities, CLI::ignore_case));
   app.add_option("--domain", o.domain, "host names BUCKET.DOMAIN address a bucket over HTTP")
       ->capture_default_str();
+  app.add_option("--region", o.region, "the region that S3's signatures are for")
+      ->capture_default_str();
+  app.add_flag("--metrics-on-loopback", o.metrics_on_loopback,
+               "/-/metrics takes no credentials from a client on this machine");
   app.add_option("--io", o.io, "storage engine")
       ->check(CLI::IsMember({"auto", "uring", "threads"}))
       ->capture_default_str();

@@ -24,6 +24,8 @@ struct Options {
   double space_amplification = 2;
   Durability durability = Durability::kEverySec;
   std::string domain = "localhost";  // BUCKET.domain addresses a bucket
+  std::string region = "us-east-1";  // that S3's signatures are for
+  bool metrics_on_loopback = false;  // /-/metrics takes no credentials from a peer there
   std::string io = "auto";           // auto, uring, threads
   bool repair = false;
   std::string config_file;

@@ -1,5 +1,6 @@
 #include "objects/digest.h"
 
+#include <absl/strings/escaping.h>
 #include <openssl/evp.h>
 
 #include <array>
@@ -9,35 +10,25 @@
 
 namespace cairn::objects {
 
-std::string hex(std::string_view raw) {
-  std::string out;
-  for (unsigned char c : raw) {
-    out.push_back("0123456789abcdef"[c >> 4]);
-    out.push_back("0123456789abcdef"[c & 15]);
+std::string hex(std::string_view raw) { return absl::BytesToHexString({raw.data(), raw.size()}); }
+
+std::optional<std::string> unhex(std::string_view text) {
+  if (text.size() % 2 != 0 || text.find_first_not_of("0123456789abcdefABCDEF") != text.npos) {
+    return std::nullopt;
   }
-  return out;
+  return absl::HexStringToBytes({text.data(), text.size()});
 }
 
-std::string base64(std::string_view raw) {
-  std::string out((raw.size() + 2) / 3 * 4 + 1, '\0');
-  int n = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                          reinterpret_cast<const unsigned char*>(raw.data()),
-                          static_cast<int>(raw.size()));
-  out.resize(static_cast<size_t>(n));
-  return out;
-}
+std::string base64(std::string_view raw) { return absl::Base64Escape({raw.data(), raw.size()}); }
 
+// Abseil skips blanks and takes a text without its padding: what it made has to give this very
+// text.
 std::optional<std::string> base64_decode(std::string_view text) {
-  if (text.size() % 4 != 0 || text.size() > 4096) return std::nullopt;
-  std::string out(text.size() / 4 * 3 + 1, '\0');
-  int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                          reinterpret_cast<const unsigned char*>(text.data()),
-                          static_cast<int>(text.size()));
-  if (n < 0) return std::nullopt;
-  size_t padding = 0;
-  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') padding++;
-  out.resize(static_cast<size_t>(n) - padding);
-  if (base64(out) != text) return std::nullopt;
+  std::string out;
+  if (text.size() % 4 != 0 || text.size() > 4096 ||
+      !absl::Base64Unescape({text.data(), text.size()}, &out) || base64(out) != text) {
+    return std::nullopt;
+  }
   return out;
 }
 

@@ -14,6 +14,8 @@
 namespace cairn::objects {
 
 std::string hex(std::string_view raw);
+// Nothing unless the text is pairs of hex digits.
+std::optional<std::string> unhex(std::string_view text);
 std::string base64(std::string_view raw);
 // Nothing unless the text is canonical base64, padding included.
 std::optional<std::string> base64_decode(std::string_view text);

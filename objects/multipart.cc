@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <numeric>
 
 #include "core/text.h"
 
@@ -39,6 +40,7 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
   uint64_t words[2] = {store.random(), store.random()};
   std::memcpy(raw.data(), words, 16);
   PutUpload made{hex(raw), Lsn()};
+  if (Status s = check_meta(meta); !s.ok()) return s;
   meta.extra["started"] = cat(store.now_ms());
   std::string encoded = meta.encode();
   std::string name = upload_key(bucket, key, made.id);
@@ -48,6 +50,8 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
   r.meta = encoded;
   KeyHash hash = store.system().hash(name);
   StripeLocks lock(store, hash);
+  // Buckets are dropped under all locks: an upload is there before, and swept, or it is refused.
+  if (bucket.dropped) return absl::NotFoundError("NoSuchBucket");
   Transaction t(store, &lock, Shape::kOne);
   if (Status s = t.put(store.system(), hash, r); !s.ok()) return s;
   made.version = *t.commit();
@@ -168,11 +172,35 @@ StatusOr<Lsn> abort_upload(Store& store, const Namespace& bucket, std::string_vi
   return end_upload(store, bucket, key, id, nullptr, nullptr);
 }
 
+namespace {
+Status check_expected(const Expected& e, const Completed& done, const ObjectMeta& meta) {
+  const uint64_t size =
+      std::accumulate(meta.part_sizes.begin(), meta.part_sizes.end(), uint64_t{0});
+  if (e.size && *e.size != size) {
+    return absl::InvalidArgumentError(
+        cat("InvalidRequest the object has ", size, " bytes, and not x-amz-mp-object-size"));
+  }
+  if (!e.checksum_type.empty() &&
+      (done.checksum.empty() || (e.checksum_type == "FULL_OBJECT") != done.full_object)) {
+    return absl::InvalidArgumentError("InvalidRequest the upload has another checksum type");
+  }
+  if (e.checksum.empty()) return absl::OkStatus();
+  if (e.algorithm != done.checksum_algorithm) {
+    return absl::InvalidArgumentError("InvalidRequest the upload has another checksum algorithm");
+  }
+  // A composite one may come without the number of its parts.
+  if (e.checksum == done.checksum ||
+      cat(e.checksum, "-", meta.part_sizes.size()) == done.checksum) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError("BadDigest");
+}
+}  // namespace
+
 awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                std::string_view key, std::string_view id,
                                                std::vector<CompletePart> parts,
-                                               Conditions conditions,
-                                               std::string declared_checksum) {
+                                               Conditions conditions, Expected expected) {
   auto upload = find_upload(store, bucket, key, id);
   if (!upload.ok()) co_return upload.status();
   if (parts.empty()) co_return absl::InvalidArgumentError("MalformedXML no parts");
@@ -204,12 +232,9 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
     if (i + 1 < parts.size() && part->info.size < kPartBytesMin) {
       co_return absl::InvalidArgumentError("EntityTooSmall");
     }
-    std::string raw;
-    for (size_t k = 0; k + 1 < part->info.etag.size(); k += 2) {
-      raw.push_back(static_cast<char>(
-          parse_int<int>(std::string_view(part->info.etag).substr(k, 2), 16).value_or(0)));
-    }
-    etag.update(as_bytes(raw));
+    const auto raw = unhex(part->info.etag);
+    if (!raw) co_return absl::DataLossError("a part's ETag is no MD5");
+    etag.update(as_bytes(*raw));
     if (algorithm) {
       auto have = part->info.meta.checksums.find(std::string(name_of(*algorithm)));
       auto value =
@@ -233,11 +258,9 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
     done.checksum = done.full_object
                         ? base64(running)
                         : cat(base64(digest_of(*algorithm, composite)), "-", parts.size());
-    if (!declared_checksum.empty() && declared_checksum != done.checksum) {
-      co_return absl::InvalidArgumentError("BadDigest");
-    }
     meta.checksums[done.checksum_algorithm] = done.checksum;
   }
+  if (Status s = check_expected(expected, done, meta); !s.ok()) co_return s;
   Status finished = co_await object.finish();
   if (!finished.ok()) co_return finished;
   std::string encoded = meta.encode();
@@ -260,6 +283,73 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   if (!lsn.ok()) co_return lsn.status();
   done.put = {*lsn, meta.etag};
   co_return done;
+}
+
+namespace {
+// "u/BUCKET/KEY NUL ID"
+struct UploadName {
+  uint32_t bucket = 0;
+  std::string_view key, id;
+};
+std::optional<UploadName> parse_upload_key(std::string_view name) {
+  const size_t slash = name.find('/', 2), nul = name.rfind('\0');
+  if (slash == name.npos || nul == name.npos || nul < slash) return std::nullopt;
+  auto bucket = parse_int<uint32_t>(name.substr(2, slash - 2));
+  if (!bucket) return std::nullopt;
+  return UploadName{*bucket, name.substr(slash + 1, nul - slash - 1), name.substr(nul + 1)};
+}
+
+StatusOr<Lsn> abort_all(Store& store, const Namespace& bucket) {
+  Lsn newest;
+  for (auto& name : keys_with(store, cat("u/", bucket.id.value(), "/"))) {
+    auto upload = parse_upload_key(name);
+    if (!upload) continue;
+    auto lsn = abort_upload(store, bucket, upload->key, upload->id);
+    if (lsn.ok()) newest = std::max(newest, *lsn);
+    if (!lsn.ok() && !absl::IsNotFound(lsn.status())) return lsn.status();
+  }
+  return newest;
+}
+
+Status remove_record(Store& store, const std::string& name) {
+  Namespace& system = store.system();
+  KeyHash hash = system.hash(name);
+  StripeLocks lock(store, hash);
+  Transaction t(store, &lock, Shape::kOne);
+  Entry* e = t.find(system, name, hash);
+  if (e == nullptr) return absl::OkStatus();
+  if (Status s = t.remove(system, hash, e); !s.ok()) return s;
+  return t.commit().status();
+}
+}  // namespace
+
+StatusOr<Lsn> drop_bucket(Store& store, std::string_view name) {
+  const NamespacePtr bucket = store.find_namespace(name);
+  auto dropped = store.drop_bucket(name);
+  if (!dropped.ok() || bucket == nullptr) return dropped;
+  auto aborted = abort_all(store, *bucket);
+  if (!aborted.ok()) return aborted;
+  return std::max(*dropped, *aborted);
+}
+
+Status sweep_uploads(Store& store) {
+  std::set<uint32_t> buckets;
+  for (auto& b : store.buckets()) buckets.insert(b->id.value());
+  for (uint32_t i = 0; i < kDatabases; i++) buckets.insert(store.database(i).id.value());
+  std::set<std::string, std::less<>> open;
+  for (auto& name : keys_with(store, "u/")) {
+    auto upload = parse_upload_key(name);
+    if (upload && buckets.contains(upload->bucket)) {
+      open.emplace(upload->id);
+    } else if (Status s = remove_record(store, name); !s.ok()) {
+      return s;
+    }
+  }
+  for (auto& name : keys_with(store, "p/")) {
+    if (open.contains(std::string_view(name).substr(2, name.rfind('/') - 2))) continue;
+    if (Status s = remove_record(store, name); !s.ok()) return s;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace cairn::objects

@@ -55,16 +55,29 @@ struct CompletePart {
   std::string etag;
   std::map<std::string, std::string> checksums;
 };
+// What the client says that the object will be; empty fields do not count.
+struct Expected {
+  std::string algorithm, checksum;  // "crc32", its value
+  std::string checksum_type;        // COMPOSITE, FULL_OBJECT
+  std::optional<uint64_t> size;
+};
 struct Completed {
   PutResult put;
   std::string checksum_algorithm, checksum;  // if the upload declared one
   bool full_object = false;
 };
-// InvalidArgument "InvalidPart…", "InvalidPartOrder…", "EntityTooSmall…", "BadDigest…".
+// InvalidArgument "InvalidPart…", "InvalidPartOrder…", "EntityTooSmall…", "BadDigest…",
+// "InvalidRequest…".
 awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                std::string_view key, std::string_view id,
                                                std::vector<CompletePart> parts,
-                                               Conditions conditions,
-                                               std::string declared_checksum);
+                                               Conditions conditions, Expected expected);
+
+// Drops an empty bucket with the uploads that are open in it, as S3 does. Errors: NotFound,
+// FailedPrecondition (not empty), and those of writing.
+StatusOr<Lsn> drop_bucket(Store& store, std::string_view name);
+// Once the store is open, before requests come: removes uploads of buckets that are gone, and parts
+// of no upload, which a crash between a bucket's end and theirs left.
+Status sweep_uploads(Store& store);
 
 }  // namespace cairn::objects

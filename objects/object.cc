@@ -44,7 +44,8 @@ Info info_of(Store& store, const Entry* e) {
 }
 
 namespace {
-bool any_etag(std::string_view list, std::string_view etag) {
+// If-Match compares strongly: a weak ETag matches nothing. RFC 9110, 13.1.1.
+bool any_etag(std::string_view list, std::string_view etag, bool weakly) {
   while (!list.empty()) {
     size_t comma = list.find(',');
     std::string_view one = list.substr(0, comma);
@@ -52,7 +53,7 @@ bool any_etag(std::string_view list, std::string_view etag) {
     while (!one.empty() && one.front() == ' ') one.remove_prefix(1);
     while (!one.empty() && one.back() == ' ') one.remove_suffix(1);
     if (one == "*") return true;
-    if (one.substr(0, 2) == "W/") one.remove_prefix(2);
+    if (one.substr(0, 2) == "W/" && weakly) one.remove_prefix(2);
     if (one.size() >= 2 && one.front() == '"' && one.back() == '"') {
       one = one.substr(1, one.size() - 2);
     }
@@ -67,19 +68,27 @@ Verdict judge(const Conditions& c, const Info* now) {
     return Verdict::kFailed;
   }
   if (!c.if_match.empty()) {
-    if (now == nullptr || !any_etag(c.if_match, now->etag)) return Verdict::kFailed;
+    if (now == nullptr || !any_etag(c.if_match, now->etag, false)) return Verdict::kFailed;
   } else if (c.if_unmodified_since_s && now != nullptr &&
              now->modified_ms / 1000 > *c.if_unmodified_since_s) {
     return Verdict::kFailed;
   }
   if (!c.if_none_match.empty()) {
-    if (now != nullptr && any_etag(c.if_none_match, now->etag)) return Verdict::kNotModified;
+    if (now != nullptr && any_etag(c.if_none_match, now->etag, true)) return Verdict::kNotModified;
   } else if (c.if_modified_since_s && now != nullptr &&
              now->modified_ms / 1000 <= *c.if_modified_since_s) {
     return Verdict::kNotModified;
   }
   return Verdict::kGo;
 }
+
+namespace {
+// RFC 9110, 13.1.5: a strong comparison, since ranges of two values must not be put together.
+bool range_counts(const Conditions& c, const Info& now) {
+  if (c.if_range_s) return *c.if_range_s == now.modified_ms / 1000;
+  return c.if_range.empty() || c.if_range == cat("\"", now.etag, "\"");
+}
+}  // namespace
 
 StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
   KeyHash hash = ns.hash(key);
@@ -132,7 +141,8 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
   }
   const uint64_t size = o.info.size;
   o.length = size;
-  if (range) {
+  o.partial = range.has_value() && range_counts(conditions, o.info);
+  if (o.partial) {
     if (range->first) {
       if (*range->first >= size || range->last.value_or(UINT64_MAX) < *range->first)
         return absl::OutOfRangeError("the range starts past the end");
@@ -285,6 +295,7 @@ RecordView Upload::record(Namespace& ns, std::string_view key, std::string_view 
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions) {
   if (Status s = store.check_write(true); !s.ok()) return s;
+  if (Status s = check_meta(meta); !s.ok()) return s;
   std::string encoded = meta.empty() ? "" : meta.encode();
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);

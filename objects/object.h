@@ -44,6 +44,9 @@ struct Conditions {
   std::string if_none_match;
   std::optional<int64_t> if_modified_since_s, if_unmodified_since_s;
   std::optional<Lsn> if_version;  // the version, invalid for "must not exist"
+  // A range counts only of this very value; else the whole is meant. Decides about nothing else.
+  std::string if_range;               // one strong ETag in quotes
+  std::optional<int64_t> if_range_s;  // when it was last modified
   bool empty() const {
     return if_match.empty() && if_none_match.empty() && !if_modified_since_s &&
            !if_unmodified_since_s && !if_version;
@@ -59,6 +62,7 @@ struct Opened {
   std::string inline_bytes;            // the wanted range, iff there is no reader
   std::unique_ptr<BlobReader> reader;  // the wanted range
   uint64_t offset = 0, length = 0;     // the wanted range
+  bool partial = false;                // a range was wanted and counts
 };
 // A range as a client may ask for it, before the size is known.
 struct Range {

@@ -8,6 +8,7 @@
 #include "core/errors.h"
 #include "core/text.h"
 #include "gateway/grpc/door.h"
+#include "objects/multipart.h"
 
 namespace cairn::rpc {
 
@@ -332,7 +333,7 @@ ObjectsService::Unary* ObjectsService::DeleteBucket(Context* c, const v1::Delete
                                                     v1::DeleteBucketResponse*) {
   grpc::Status status = authorize(*c, shared_.users);
   if (!status.ok()) return finish(c, store_, status);
-  auto lsn = store_.drop_bucket(q->name());
+  auto lsn = objects::drop_bucket(store_, q->name());
   if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()));
   return finish(c, store_, {}, *lsn);
 }

@@ -1,9 +1,11 @@
 #include "gateway/http/door.h"
 
 #include <boost/asio/steady_timer.hpp>
-#include <boost/beast/http.hpp>
+#include <boost/beast/http/status.hpp>
 
+#include "core/async.h"
 #include "core/text.h"
+#include "gateway/http/head.h"
 
 namespace cairn::http {
 
@@ -14,50 +16,58 @@ namespace {
 constexpr std::string_view kFull =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 using Clock = std::chrono::steady_clock;
-constexpr size_t kHeaderBytesMax = 16 << 10;
 constexpr size_t kBufferBytes = 64 << 10;
-constexpr auto kHeaderTime = std::chrono::seconds(10);
-constexpr auto kIdleTime = std::chrono::seconds(120);
-constexpr Clock::duration kBodyStallTime = std::chrono::seconds(30);
-constexpr Clock::duration kWatchTime = std::chrono::seconds(5);
-constexpr int64_t kBodyRateMin = 4 << 10;  // bytes per second
+constexpr size_t kSliceBytes = 64 << 10;  // of a body that is sent
 constexpr size_t kConnectionsMax = 8192;
 
-// How long to wait for a client that sends a body: kBodyStallTime at first, less what it let us
-// wait, more by what it sent, so that one who drips bytes is not waited for any longer than
-// one who stands still.
+// How long to wait for a client that moves a body: Times::stall at first, less what it let us wait,
+// more by what it moved. One who drips bytes is not waited for any longer than one who stands
+// still.
 class Patience {
  public:
-  Clock::duration begin() {
-    began_ = Clock::now();
-    return left_;
-  }
-  void received(size_t bytes) {
-    auto earned =
-        std::chrono::nanoseconds(static_cast<int64_t>(bytes) * 1'000'000'000 / kBodyRateMin);
-    left_ = std::min(kBodyStallTime, left_ - (Clock::now() - began_) + earned);
+  Patience(const Times& times, const std::function<bool()>& scarce)
+      : times_(times), scarce_(scarce), left_(times.stall) {}
+  void begin() { since_ = Clock::now(); }
+  // `bytes` more have moved since; whether it is at its end.
+  bool moved(int64_t bytes) {
+    const bool scarce = scarce_ && scarce_();
+    const int64_t rate = scarce ? times_.rate_min_scarce : times_.rate_min;
+    const auto now = Clock::now();
+    const auto earned =
+        std::chrono::nanoseconds(std::min<int64_t>(bytes, 1 << 30) * 1'000'000'000 / rate);
+    left_ = std::min(scarce ? times_.stall_scarce : times_.stall,
+                     left_ - (now - since_) + std::chrono::duration_cast<Clock::duration>(earned));
+    since_ = now;
+    return left_ <= Clock::duration::zero();
   }
 
  private:
-  Clock::duration left_ = kBodyStallTime;
-  Clock::time_point began_;
+  const Times& times_;
+  const std::function<bool()>& scarce_;
+  Clock::duration left_;
+  Clock::time_point since_;
 };
 
 template <class Stream>
 class Connection {
  public:
   Connection(Stream stream, Stats& stats, const Handler& handler, const net::Guests& guests,
-             std::string peer)
+             const Times& times, const std::function<bool()>& scarce, std::string peer,
+             bool from_loopback)
       : stream_(std::move(stream)),
         guests_(guests),
         stats_(stats),
         handler_(handler),
+        times_(times),
+        scarce_(scarce),
         peer_(std::move(peer)),
+        from_loopback_(from_loopback),
         timer_(stream_.executor()),
+        pulse_timer_(stream_.executor()),
         buffer_(kBufferBytes) {}
 
   awaitable<void> run() {
-    arm(kHeaderTime);
+    arm(times_.header);
     if constexpr (Stream::kTls) {
       bool shaken = co_await stream_.handshake();
       if (!shaken) co_return;
@@ -74,28 +84,25 @@ class Connection {
   }
 
  private:
-  using Parser = bhttp::request_parser<bhttp::buffer_body>;
-
   // The body of the current request, as its handler pulls it.
   class RequestBody final : public Body {
    public:
-    RequestBody(Connection& c, Parser& parser) : c_(c), parser_(parser) {
-      chunked_ = parser.chunked();
-      left_ = chunked_ ? 0 : parser.content_length().value_or(0);
-      expects_continue_ =
-          equals_ignoring_case(std::string_view(parser.get()[bhttp::field::expect].data(),
-                                                parser.get()[bhttp::field::expect].size()),
-                               "100-continue");
-    }
+    RequestBody(Connection& c, const Framing& framing)
+        : c_(c),
+          chunked_(framing.chunked),
+          left_(framing.length),
+          expects_continue_(framing.expects_continue),
+          patience_(c.times_, c.scarce_) {}
+
     awaitable<StatusOr<size_t>> read(MutableBytes into) override {
       if (into.empty()) co_return size_t{0};
-      c_.arm(patience_.begin());
+      c_.watch_moves(patience_, false);
       auto n = co_await read_some(into);
-      if (n.ok()) patience_.received(*n);
+      c_.end_moves();
       co_return n;
     }
 
-    bool done() const { return chunked_ ? parser_.is_done() : left_ == 0; }
+    bool done() const { return chunked_ ? decoder_.done() : left_ == 0; }
     bool wants_continue() const { return expects_continue_; }
     uint64_t left() const { return chunked_ ? UINT64_MAX : left_; }
 
@@ -117,42 +124,27 @@ class Connection {
       } else {
         n = co_await c_.stream_.read_some(into.first(want));
         if (n == 0) co_return absl::CancelledError("the client is gone");
-        c_.stats_.bytes_in.fetch_add(n, std::memory_order_relaxed);
+        c_.received(n);
       }
       left_ -= n;
       co_return n;
     }
 
     awaitable<StatusOr<size_t>> read_chunked(MutableBytes into) {
-      auto& sink = parser_.get().body();
       for (;;) {
-        sink.data = into.data();
-        sink.size = into.size();
-        sink.more = true;
-        boost::system::error_code ec;
-        if (c_.begin_ == c_.end_ || starved_) {
-          starved_ = false;
+        if (c_.begin_ == c_.end_) {
           bool got = co_await c_.fill();
           if (!got) co_return absl::CancelledError("the client is gone");
         }
-        size_t used =
-            parser_.put(asio::buffer(c_.buffer_.data() + c_.begin_, c_.end_ - c_.begin_), ec);
-        c_.begin_ += used;
-        if (ec == bhttp::error::need_buffer) ec = {};
-        if (ec == bhttp::error::need_more) {
-          starved_ = true;
-          ec = {};
-        }
-        if (ec) co_return absl::InvalidArgumentError(cat("bad chunked body: ", ec.message()));
-        size_t n = into.size() - sink.size;
-        if (n > 0 || parser_.is_done()) co_return n;
-        if (used == 0) starved_ = true;
+        auto step = decoder_.put({c_.buffer_.data() + c_.begin_, c_.end_ - c_.begin_}, into);
+        if (!step.ok()) co_return step.status();
+        c_.begin_ += step->used;
+        if (step->made > 0 || decoder_.done()) co_return step->made;
       }
     }
     Connection& c_;
-    Parser& parser_;
-    bool chunked_;
-    bool starved_ = false;
+    ChunkDecoder decoder_;
+    const bool chunked_;
     uint64_t left_;
     bool expects_continue_;
     Patience patience_;
@@ -171,89 +163,135 @@ class Connection {
     size_t n = co_await stream_.read_some({buffer_.data() + end_, buffer_.size() - end_});
     if (n == 0) co_return false;
     end_ += n;
-    stats_.bytes_in.fetch_add(n, std::memory_order_relaxed);
+    received(n);
     co_return true;
   }
+  void received(size_t bytes) {
+    moved_ += static_cast<int64_t>(bytes);
+    stats_.bytes_in.fetch_add(bytes, std::memory_order_relaxed);
+  }
 
-  // Closes the socket when the time is over, or up to kWatchTime later; every call starts it anew.
+  // ---- deadlines: one timer, which wakes up now and then and looks what is due ----
+
+  // The connection ends after this time, unless it is armed anew or disarmed.
   void arm(Clock::duration time) {
+    patience_ = nullptr;
     deadline_ = Clock::now() + time;
+    start_watch();
+  }
+  void disarm() {
+    patience_ = nullptr;
+    deadline_ = Clock::time_point::max();
+  }
+  // The connection ends when this patience does, by the bytes that move from now on: those that
+  // come, or those that the peer acknowledges.
+  void watch_moves(Patience& patience, bool sending) {
+    deadline_ = Clock::time_point::max();
+    patience_ = &patience;
+    sending_ = sending;
+    seen_ = moved();
+    patience.begin();
+    start_watch();
+  }
+  void end_moves() {
+    if (patience_ != nullptr) due();
+    disarm();
+  }
+  int64_t moved() { return sending_ ? moved_ - static_cast<int64_t>(stream_.unsent()) : moved_; }
+  void start_watch() {
     if (timer_running_) return;
     timer_running_ = true;
     watch();
   }
+  bool due() {
+    if (Clock::now() >= deadline_) return true;
+    if (patience_ == nullptr) return false;
+    const int64_t before = std::exchange(seen_, std::max(seen_, moved()));
+    return patience_->moved(seen_ - before);
+  }
   void watch() {
-    timer_.expires_at(std::min(deadline_, Clock::now() + kWatchTime));
+    timer_.expires_at(std::min(deadline_, Clock::now() + times_.watch));
     timer_.async_wait([this, alive = std::weak_ptr(alive_)](boost::system::error_code ec) {
       if (ec || alive.expired()) return;
-      if (Clock::now() < deadline_) return watch();
+      if (!due()) return watch();
       timer_running_ = false;
       stream_.abort();
     });
   }
 
+  // ---- one request ----
+
+  // Whether a whole head is at the front of the buffer; a `bad` status says why there never will.
+  awaitable<size_t> wait_for_head(Response& bad) {
+    for (;;) {
+      const std::string_view have(reinterpret_cast<char*>(buffer_.data()) + begin_, end_ - begin_);
+      const size_t size = head_size(have);
+      if (size > kHeadBytesMax || (size == 0 && have.size() > kHeadBytesMax)) {
+        bad.status = 431;
+        bad.body = "bad request: the header is too large\n";
+        co_return 0;
+      }
+      if (size > 0) co_return size;
+      bool got = co_await fill();
+      if (!got) co_return 0;
+    }
+  }
+
   awaitable<bool> one_request() {
-    Parser parser;
-    parser.header_limit(kHeaderBytesMax);
-    parser.body_limit(boost::none);
-    parser.eager(false);
     if (begin_ == end_) {
-      arm(first_ ? kHeaderTime : kIdleTime);
+      arm(first_ ? times_.header : times_.idle);
       at_rest_ = true;
       bool got = co_await fill();
       at_rest_ = false;
       if (!got) co_return false;
     }
     first_ = false;
-    arm(kHeaderTime);
-    while (!parser.is_header_done()) {
-      boost::system::error_code ec;
-      size_t used = parser.put(asio::buffer(buffer_.data() + begin_, end_ - begin_), ec);
-      begin_ += used;
-      if (ec == bhttp::error::need_more || (!ec && used == 0)) {
-        bool got = co_await fill();
-        if (!got) co_return false;
-        continue;
-      }
-      if (ec) {
-        Response bad;
-        bad.status = ec == bhttp::error::header_limit ? 431 : 400;
-        bad.body = cat("bad request: ", ec.message(), "\n");
-        bad.close = true;
-        bool sent = co_await respond(bad, false);
-        (void)sent;
-        co_return false;
-      }
-    }
-    stats_.requests.fetch_add(1, std::memory_order_relaxed);
-    Request request;
+    arm(times_.header);
     Response response;
-    auto& message = parser.get();
-    request.method = std::string(message.method_string());
-    request.target = std::string(message.target());
-    request.peer = peer_;
-    for (auto& field : message) {
-      std::string name =
-          lower(std::string_view(field.name_string().data(), field.name_string().size()));
-      std::string value(field.value());
-      auto [it, fresh] = request.headers.try_emplace(std::move(name), value);
-      if (!fresh) append(it->second, ", ", value);
+    response.status = 0;
+    const size_t size = co_await wait_for_head(response);
+    if (size == 0 && response.status == 0) co_return false;
+    Request request;
+    Framing framing;
+    if (size > 0) {
+      const std::string_view head(reinterpret_cast<char*>(buffer_.data()) + begin_, size);
+      Status read = read_head(head, request, framing);
+      begin_ += size;
+      response.status = read.ok() ? 200 : 400;
+      if (!read.ok()) response.body = cat(read.message(), "\n");
     }
-    if (parser.content_length()) request.content_length = *parser.content_length();
-    RequestBody body(*this, parser);
+    disarm();
+    stats_.requests.fetch_add(1, std::memory_order_relaxed);
+    if (response.status != 200) {
+      response.close = true;
+      linger_ = true;
+      bool sent = co_await respond(response, false);
+      (void)sent;
+      co_return false;
+    }
+    co_return co_await handle(request, framing, response);
+  }
+
+  awaitable<bool> handle(Request& request, const Framing& framing, Response& response) {
+    request.peer = peer_;
+    request.from_loopback = from_loopback_;
+    RequestBody body(*this, framing);
     request.body = &body;
     const bool head = request.method == "HEAD";
-    bool good = split_target(request);
-    // Both a length and chunks: somebody in between may have seen another request.
-    if (parser.chunked() && request.has_header("content-length")) good = false;
-    if (!good) {
-      response.status = 400;
-      response.body = "bad request target\n";
-      response.close = true;
-    } else {
+    http10_ = framing.http10;
+    keep_ = framing.keep_alive;
+    response.takes_long = [this, &response] { begin_pulse(response); };
+    std::exception_ptr thrown;
+    try {
       co_await handler_(request, response);
+    } catch (...) {
+      thrown = std::current_exception();
     }
-    bool keep = message.keep_alive() && !response.close && !guests_.closing();
+    const bool begun = co_await end_pulse();
+    if (thrown) std::rethrow_exception(thrown);
+    bool keep = keep_ && !response.close && !guests_.closing();
+    // A client that was told the end in place of "100 Continue" may send its body or not.
+    if (body.wants_continue()) keep = false;
     if (!body.done()) {
       // Nobody wants the rest. A short one is read over; for a long one the connection ends.
       constexpr uint64_t kSkipMax = 256 << 10;
@@ -269,82 +307,165 @@ class Connection {
     }
     response.close = !keep;
     linger_ = !body.done();
-    arm(kBodyStallTime);
-    bool sent = co_await respond(response, head);
+    bool sent;
+    if (begun) {
+      sent = co_await respond_late(response);
+    } else {
+      sent = co_await respond(response, head);
+    }
     co_return sent&& keep;
   }
 
-  static bool split_target(Request& r) {
-    std::string_view target = r.target;
-    if (target.empty() || target.size() > 8192) return false;
-    if (size_t scheme = target.find("://"); target[0] != '/' && scheme != target.npos) {
-      size_t slash = target.find('/', scheme + 3);
-      target = slash == target.npos ? "/" : target.substr(slash);
+  // ---- signs of life of a long operation ----
+
+  void begin_pulse(Response& response) {
+    if (pulsing_) return;
+    pulsing_ = true;
+    pulse_over_ = pulse_begun_ = pulse_failed_ = false;
+    pulse_.spawn(stream_.executor(), "signs of life", pulse(response));
+  }
+  // After each Times::pulse a blank: at first behind the head of a 200.
+  awaitable<void> pulse(Response& response) {
+    Patience patience(times_, scarce_);
+    while (!pulse_over_) {
+      pulse_timer_.expires_after(times_.pulse);
+      co_await pulse_timer_.async_wait(net::kTuple);
+      if (pulse_over_) co_return;
+      std::string text;
+      if (!std::exchange(pulse_begun_, true)) {
+        Response early;
+        early.headers = response.headers;
+        early.set("Content-Type", "application/xml");
+        early.close = !keep_;
+        append_head(text, early, 200, std::nullopt);
+        append(text, part(response.xml_head));
+      }
+      append(text, part(" "));
+      watch_moves(patience, true);
+      bool sent = co_await write(as_bytes(text));
+      end_moves();
+      if (!sent) {
+        pulse_failed_ = true;
+        co_return;
+      }
     }
-    if (target[0] != '/') return false;
-    size_t question = target.find('?');
-    r.raw_path = std::string(target.substr(0, question));
-    auto path = percent_decode(r.raw_path, false);
-    if (!path) return false;
-    r.path = std::move(*path);
-    if (question == target.npos) return true;
-    std::string_view query = target.substr(question + 1);
-    while (!query.empty()) {
-      size_t amp = query.find('&');
-      std::string_view one = query.substr(0, amp);
-      query = amp == query.npos ? "" : query.substr(amp + 1);
-      if (one.empty()) continue;
-      size_t equals = one.find('=');
-      auto name = percent_decode(one.substr(0, equals), true);
-      auto value = percent_decode(equals == one.npos ? "" : one.substr(equals + 1), true);
-      if (!name || !value) return false;
-      r.query.emplace_back(std::move(*name), std::move(*value));
+  }
+  // Whether the head of the answer has left.
+  awaitable<bool> end_pulse() {
+    if (!pulsing_) co_return false;
+    pulse_over_ = true;
+    pulse_timer_.cancel();
+    co_await pulse_.ended();
+    pulsing_ = false;
+    co_return std::exchange(pulse_begun_, false);
+  }
+  // A piece of a body of unknown length: a chunk, or for HTTP/1.0 as it is.
+  std::string part(std::string_view text) const {
+    if (http10_ || text.empty()) return std::string(text);
+    char size[24];
+    const char* end = std::to_chars(size, size + sizeof(size), text.size(), 16).ptr;
+    return cat(std::string_view(size, static_cast<size_t>(end - size)), "\r\n", text, "\r\n");
+  }
+  awaitable<bool> respond_late(Response& r) {
+    count(r.status);
+    if (pulse_failed_) co_return false;
+    std::string_view body = r.body;
+    if (body.starts_with(r.xml_head)) body.remove_prefix(r.xml_head.size());
+    std::string text = part(body);
+    if (!http10_) text += "0\r\n\r\n";
+    Patience patience(times_, scarce_);
+    watch_moves(patience, true);
+    const bool sent = co_await write(as_bytes(text));
+    end_moves();
+    co_return sent && !http10_;
+  }
+
+  // ---- the answer ----
+
+  void count(int status) {
+    auto& counter = status == 501   ? stats_.not_implemented
+                    : status >= 500 ? stats_.errors_5xx
+                                    : stats_.errors_4xx;
+    if (status >= 400) counter.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  // Without a length the body comes in chunks, or for HTTP/1.0 until the end of the connection.
+  void append_head(std::string& out, const Response& r, int status,
+                   std::optional<uint64_t> length) {
+    const auto reason = bhttp::obsolete_reason(static_cast<bhttp::status>(status));
+    append(out, "HTTP/1.1 ", status, " ", std::string_view(reason.data(), reason.size()), "\r\n");
+    for (auto& [name, value] : r.headers) append(out, name, ": ", value, "\r\n");
+    if (length) {
+      if (status != 204 && status != 304) append(out, "Content-Length: ", *length, "\r\n");
+    } else if (!http10_) {
+      out += "Transfer-Encoding: chunked\r\n";
     }
-    return true;
+    append(out, "Date: ", date(), "\r\nServer: Cairn\r\n");
+    const bool close = r.close || (!length && http10_);
+    out += close     ? "Connection: close\r\n\r\n"
+           : http10_ ? "Connection: keep-alive\r\n\r\n"
+                     : "\r\n";
+  }
+
+  // A header that is none would be another header, or another answer, to who reads it.
+  static void refuse_bad_headers(Response& r) {
+    for (auto& [name, value] : r.headers) {
+      if (is_field_name(name) && is_field_value(value)) continue;
+      r.headers.clear();
+      r.stream.reset();
+      r.content_length.reset();
+      r.status = 500;
+      r.body = "a header of the answer is none\n";
+      return;
+    }
   }
 
   awaitable<bool> respond(Response& r, bool head) {
-    if (r.status >= 500) {
-      stats_.errors_5xx.fetch_add(1, std::memory_order_relaxed);
-    } else if (r.status >= 400) {
-      stats_.errors_4xx.fetch_add(1, std::memory_order_relaxed);
-    }
-    const auto reason = bhttp::obsolete_reason(static_cast<bhttp::status>(r.status));
-    out_.clear();
-    append(out_, "HTTP/1.1 ", r.status, " ", std::string_view(reason.data(), reason.size()),
-           "\r\n");
-    for (auto& [name, value] : r.headers) {
-      append(out_, name, ": ");
-      for (char c : value) out_.push_back(c == '\r' || c == '\n' ? ' ' : c);
-      out_ += "\r\n";
-    }
+    refuse_bad_headers(r);
+    count(r.status);
     uint64_t length = r.content_length ? *r.content_length
                       : r.stream       ? r.stream->left()
                                        : r.body.size();
-    if (r.status != 204 && r.status != 304) append(out_, "Content-Length: ", length, "\r\n");
-    append(out_, "Date: ", date(), "\r\nServer: Cairn\r\n",
-           r.close ? "Connection: close\r\n\r\n" : "\r\n");
+    out_.clear();
+    append_head(out_, r, r.status, length);
     const bool has_body = !head && r.status != 204 && r.status != 304;
     if (has_body && !r.stream) out_ += r.body;
-    stats_.bytes_out.fetch_add(out_.size(), std::memory_order_relaxed);
     Bytes text = as_bytes(out_);
     ssize_t n = stream_.try_write(text);
     if (n < 0) co_return false;
-    if (static_cast<size_t>(n) < text.size()) {
-      bool sent = co_await stream_.write(text.subspan(static_cast<size_t>(n)));
-      if (!sent) co_return false;
+    wrote(static_cast<size_t>(n));
+    if (static_cast<size_t>(n) == text.size() && !(has_body && r.stream)) co_return true;
+    co_return co_await send_rest(text.subspan(static_cast<size_t>(n)),
+                                 has_body ? r.stream.get() : nullptr);
+  }
+  awaitable<bool> send_rest(Bytes text, BlobReader* stream) {
+    Patience patience(times_, scarce_);
+    watch_moves(patience, true);
+    bool sent = co_await write(text);
+    end_moves();
+    while (sent && stream != nullptr && stream->left() > 0) {
+      auto bytes = co_await stream->next();  // the time that the disk takes is not the client's
+      if (!bytes.ok()) co_return false;      // the length is already announced
+      watch_moves(patience, true);
+      sent = co_await write(*bytes);
+      end_moves();
     }
-    if (has_body && r.stream) {
-      while (r.stream->left() > 0) {
-        auto bytes = co_await r.stream->next();
-        if (!bytes.ok()) co_return false;  // the length is already announced
-        arm(kBodyStallTime);
-        bool sent = co_await stream_.write(*bytes);
-        if (!sent) co_return false;
-        stats_.bytes_out.fetch_add(bytes->size(), std::memory_order_relaxed);
-      }
+    co_return sent;
+  }
+  // In slices, so that what has moved is known.
+  awaitable<bool> write(Bytes data) {
+    while (!data.empty()) {
+      const Bytes slice = data.first(std::min(data.size(), kSliceBytes));
+      bool sent = co_await stream_.write(slice);
+      if (!sent) co_return false;
+      wrote(slice.size());
+      data = data.subspan(slice.size());
     }
     co_return true;
+  }
+  void wrote(size_t bytes) {
+    moved_ += static_cast<int64_t>(bytes);
+    stats_.bytes_out.fetch_add(bytes, std::memory_order_relaxed);
   }
 
   // A client that still sends would lose our answer to a reset: take a little more of its bytes.
@@ -375,11 +496,20 @@ class Connection {
   const net::Guests& guests_;
   Stats& stats_;
   const Handler& handler_;
+  const Times& times_;
+  const std::function<bool()>& scarce_;
   const std::string peer_;
+  const bool from_loopback_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   asio::steady_timer timer_;
-  Clock::time_point deadline_;
   bool timer_running_ = false;
+  Clock::time_point deadline_;
+  Patience* patience_ = nullptr;  // of what is under way
+  bool sending_ = false;          // what patience_ judges
+  int64_t moved_ = 0, seen_ = 0;  // bytes, both ways; where patience_ saw it last
+  asio::steady_timer pulse_timer_;
+  Tasks pulse_;
+  bool pulsing_ = false, pulse_over_ = false, pulse_begun_ = false, pulse_failed_ = false;
   std::vector<std::byte> buffer_;
   size_t begin_ = 0, end_ = 0;
   std::string out_;
@@ -388,12 +518,15 @@ class Connection {
   bool first_ = true;
   bool at_rest_ = false;  // between two requests
   bool linger_ = false;
+  bool http10_ = false, keep_ = false;  // of the request under way
 };
 
 }  // namespace
 
-Door::Door(net::Loops& loops, Handler handler)
+Door::Door(net::Loops& loops, Handler handler, Times times, std::function<bool()> scarce)
     : handler_(std::move(handler)),
+      times_(times),
+      scarce_(std::move(scarce)),
       plain_(
           loops,
           [this](net::tcp::socket socket, size_t) {
@@ -426,8 +559,8 @@ awaitable<void> Door::serve(Stream stream) {
   const auto peer = stream.peer();
   if (stats_.connections.fetch_add(1) < kConnectionsMax) {
     const Executor executor = co_await asio::this_coro::executor;
-    Connection<Stream> connection(std::move(stream), stats_, handler_, guests_,
-                                  net::to_string(peer));
+    Connection<Stream> connection(std::move(stream), stats_, handler_, guests_, times_, scarce_,
+                                  net::to_string(peer), peer.address().is_loopback());
     net::Guests::Guest guest(guests_, executor, [&](net::End how) { connection.end(how); });
     co_await connection.run();
   }

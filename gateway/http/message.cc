@@ -1,80 +1,49 @@
 #include "gateway/http/message.h"
 
-#include <ctime>
+#include <absl/time/time.h>
+
+#include <boost/url/encode.hpp>
+#include <boost/url/pct_string_view.hpp>
+#include <boost/url/rfc/unreserved_chars.hpp>
 
 namespace cairn::http {
 
-namespace {
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = static_cast<char>(c | 32);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-}  // namespace
+namespace urls = boost::urls;
 
 std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size(); i++) {
-    if (text[i] == '%') {
-      if (i + 2 >= text.size() || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0) {
-        return std::nullopt;
-      }
-      out.push_back(static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2])));
-      i += 2;
-    } else {
-      out.push_back(plus_is_space && text[i] == '+' ? ' ' : text[i]);
-    }
-  }
-  return out;
+  auto encoded = urls::make_pct_string_view({text.data(), text.size()});
+  if (!encoded) return std::nullopt;
+  urls::encoding_opts options;
+  options.space_as_plus = plus_is_space;
+  return encoded->decode(options);
 }
 
 std::string percent_encode(std::string_view text, bool keep_slash) {
-  std::string out;
-  out.reserve(text.size());
-  for (char c : text) {
-    bool keep = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                c == '-' || c == '.' || c == '_' || c == '~' || (keep_slash && c == '/');
-    if (keep) {
-      out.push_back(c);
-    } else {
-      auto u = static_cast<unsigned char>(c);
-      out.push_back('%');
-      out.push_back("0123456789ABCDEF"[u >> 4]);
-      out.push_back("0123456789ABCDEF"[u & 15]);
-    }
-  }
-  return out;
+  constexpr auto kWithSlash = urls::unreserved_chars + '/';
+  const urls::string_view in{text.data(), text.size()};
+  return keep_slash ? urls::encode(in, kWithSlash) : urls::encode(in, urls::unreserved_chars);
 }
 
 std::string http_date(int64_t unix_ms) {
-  time_t t = static_cast<time_t>(unix_ms / 1000);
-  tm parts{};
-  ::gmtime_r(&t, &parts);
-  char text[64];
-  size_t n = std::strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  return {text, n};
+  return absl::FormatTime("%a, %d %b %E4Y %H:%M:%S GMT", absl::FromUnixMillis(unix_ms),
+                          absl::UTCTimeZone());
 }
 
 std::optional<int64_t> parse_http_date(std::string_view text) {
-  std::string copy(text);
-  for (const char* format : {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
-                             "%a %b %d %H:%M:%S %Y", "%Y-%m-%dT%H:%M:%S"}) {
-    tm parts{};
-    if (::strptime(copy.c_str(), format, &parts) != nullptr) return ::timegm(&parts);
+  for (const char* format : {"%a, %d %b %E4Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",
+                             "%a %b %e %H:%M:%S %E4Y", "%E4Y-%m-%dT%H:%M:%E*SZ"}) {
+    absl::Time time;
+    std::string error;
+    if (absl::ParseTime(format, {text.data(), text.size()}, absl::UTCTimeZone(), &time, &error)) {
+      return absl::ToUnixSeconds(time);
+    }
   }
   return std::nullopt;
 }
 
 std::string iso_date(int64_t unix_ms) {
-  time_t t = static_cast<time_t>(unix_ms / 1000);
-  tm parts{};
-  ::gmtime_r(&t, &parts);
-  char text[64];
-  size_t n = std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts);
-  n += static_cast<size_t>(
-      std::snprintf(text + n, sizeof(text) - n, ".%03dZ", static_cast<int>(unix_ms % 1000)));
-  return {text, n};
+  return absl::FormatTime("%E4Y-%m-%dT%H:%M:%E3SZ", absl::FromUnixMillis(unix_ms),
+                          absl::UTCTimeZone());
 }
 
 awaitable<StatusOr<std::string>> read_all(Body& body, size_t limit) {

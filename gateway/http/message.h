@@ -4,6 +4,7 @@
 // Threads: one connection's.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -32,8 +33,10 @@ struct Request {
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
   std::map<std::string, std::string> headers;  // lower-case names; repeated ones joined by ", "
   std::optional<uint64_t> content_length;
+  bool has_body = false;
   Body* body = nullptr;  // never null while a handler runs
   std::string peer;
+  bool from_loopback = false;
 
   std::string_view header(std::string_view name) const {
     auto it = headers.find(std::string(name));
@@ -55,6 +58,11 @@ struct Response {
   std::unique_ptr<BlobReader> stream;      // instead of body
   std::optional<uint64_t> content_length;  // for HEAD: what GET would have sent
   bool close = false;
+  // A handler calls this before work that may take longer than a client waits for a first byte.
+  // From then on the answer is XML whose status may be sent as 200, with what was set here so far
+  // and white space, before the handler is done; `status` and `body` as it leaves them end it.
+  std::function<void()> takes_long;
+  std::string_view xml_head;  // with what such an answer begins, if `body` does
 
   void set(std::string_view name, std::string_view value) { headers.emplace_back(name, value); }
 };

@@ -348,35 +348,20 @@ class S3(Case):
         self.assertIn(b"200 OK", raw(self.server.http, request.encode()))
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="vh")["Body"].read(), b"hi")
 
-    def test_who_drips_bytes_is_sent_away(self):
-        url = self.s3.generate_presigned_url("put_object", Params={"Bucket": "bucket", "Key": "slow"})
-        path = url.split("/", 3)[3]
-        body = b"PUT /%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: 100000\r\n\r\n" % (
-            path.encode(), self.server.http)
-        header = b"GET /-/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nX: "  # the second one drips
-        sent = []
-
-        def drip(start):
-            with socket.create_connection(("127.0.0.1", self.server.http)) as s:
-                s.sendall(start)
-                s.settimeout(0.2)
-                for i in range(5 * PATIENCE):
-                    try:
-                        s.sendall(b"x")
-                        if s.recv(4096) == b"":
-                            return sent.append(i)
-                    except socket.timeout:
-                        pass
-                    except OSError:
-                        return sent.append(i)
-        threads = [threading.Thread(target=drip, args=(start,)) for start in (body, header)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        self.assertEqual(len(sent), 2)
-        with self.assertRaises(ClientError):
-            self.s3.head_object(Bucket="bucket", Key="slow")
+    def test_who_drips_a_header_is_sent_away(self):
+        with socket.create_connection(("127.0.0.1", self.server.http)) as s:
+            s.sendall(b"GET /-/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nX: ")  # the second one drips
+            s.settimeout(0.2)
+            for _ in range(5 * PATIENCE):
+                try:
+                    s.sendall(b"x")
+                    if s.recv(4096) == b"":
+                        return
+                except socket.timeout:
+                    pass
+                except OSError:
+                    return
+        self.fail("it may drip for ever")
 
     def test_bad_requests_get_an_answer_and_no_harm(self):
         for data, want in [(b"GARBAGE\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nX: " + b"a" * 20000 + b"\r\n\r\n", b"431"),
@@ -388,11 +373,6 @@ class S3(Case):
             self.assertEqual(self.request("POST", "/bucket", "delete=", body=body)[0], 400)
         status, body, _ = self.request("PUT", "/bucket/short", headers={}, body=b"")
         self.assertEqual(status, 200)
-
-    def test_metrics(self):
-        text = urllib.request.urlopen("http://127.0.0.1:%d/-/metrics" % self.server.http).read().decode()
-        for name in ("cairn_log_bytes_total", "process_resident_memory_bytes", 'cairn_keys{namespace="bucket"}'):
-            self.assertIn("\n" + name + " ", text)
 
 
 class Memory(unittest.TestCase):

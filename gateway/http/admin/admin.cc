@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "core/text.h"
+#include "objects/digest.h"
 
 namespace cairn::admin {
 
@@ -21,11 +22,32 @@ void Admin::handle(const http::Request& request, http::Response& response) {
       response.body = cat("loading ", server_.store.loading_percent(), "%\n");
     }
   } else if (request.path == "/-/metrics") {
-    response.body = metrics();
+    if (may_see_metrics(request)) {
+      response.body = metrics();
+    } else {
+      response.status = 401;
+      response.set("WWW-Authenticate", "Basic realm=\"cairn\"");
+      response.body = "metrics take credentials\n";
+    }
   } else {
     response.status = 404;
     response.body = "not found\n";
   }
+}
+
+bool Admin::may_see_metrics(const http::Request& request) const {
+  if (metrics_on_loopback_ && request.from_loopback) return true;
+  std::string_view text = request.header("authorization");
+  const size_t blank = text.find(' ');
+  if (blank == text.npos) return false;
+  const std::string_view scheme = text.substr(0, blank), token = text.substr(blank + 1);
+  if (equals_ignoring_case(scheme, "bearer")) return server_.users.check_default(token);
+  if (!equals_ignoring_case(scheme, "basic")) return false;
+  auto pair = objects::base64_decode(token);
+  const size_t colon = pair ? pair->find(':') : std::string::npos;
+  if (colon == std::string::npos) return false;
+  const std::string_view all = *pair;
+  return server_.users.check(all.substr(0, colon), all.substr(colon + 1));
 }
 
 // The text format of Prometheus, https://prometheus.io/docs/instrumenting/exposition_formats/.
@@ -104,6 +126,8 @@ std::string Admin::metrics() const {
       http_.errors_4xx.load());
   add("cairn_http_5xx_total", "counter", "HTTP answers with a server error.",
       http_.errors_5xx.load());
+  add("cairn_http_not_implemented_total", "counter",
+      "HTTP answers that Cairn does not have what was asked for.", http_.not_implemented.load());
   add("cairn_http_received_bytes_total", "counter", "Bytes received over HTTP.",
       http_.bytes_in.load());
   add("cairn_http_sent_bytes_total", "counter", "Bytes sent over HTTP, bodies included.",

@@ -1,4 +1,5 @@
-// What is beside S3 on the HTTP port, under /-/: health and metrics. No data, no credentials.
+// What is beside S3 on the HTTP port, under /-/. Health is for everybody; metrics name buckets and
+// take root's password, as HTTP Basic or as a bearer token, or, by a flag, a peer on loopback.
 //
 // Threads: any.
 #pragma once
@@ -10,15 +11,17 @@ namespace cairn::admin {
 
 class Admin {
  public:
-  Admin(kv::Server& server, kv::Engine& engine, http::Stats& http)
-      : server_(server), engine_(engine), http_(http) {}
+  Admin(kv::Server& server, kv::Engine& engine, http::Stats& http, bool metrics_on_loopback)
+      : server_(server), engine_(engine), http_(http), metrics_on_loopback_(metrics_on_loopback) {}
   void handle(const http::Request& request, http::Response& response);
 
  private:
+  bool may_see_metrics(const http::Request& request) const;
   std::string metrics() const;
   kv::Server& server_;
   kv::Engine& engine_;
   http::Stats& http_;
+  const bool metrics_on_loopback_;
 };
 
 }  // namespace cairn::admin

@@ -1,20 +1,17 @@
 // Operations on buckets, and the listings.
-#include <pugixml.hpp>
+#include <algorithm>
 
 #include "core/text.h"
+#include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
 namespace {
 
-std::string owner_xml(const Call& c) {
-  return cat("<Owner><ID>", xml_escape(c.auth.user), "</ID><DisplayName>", xml_escape(c.auth.user),
-             "</DisplayName></Owner>");
-}
-
 awaitable<Error> list_buckets(Call& c) {
-  std::string xml =
-      cat(kXmlHead, "<ListAllMyBucketsResult", kXmlns, ">", owner_xml(c), "<Buckets>");
+  XmlOut xml("ListAllMyBucketsResult");
+  add_owner(xml.root(), "Owner", c);
+  auto buckets = add(xml.root(), "Buckets");
   const std::string prefix = c.param("prefix"), after = c.param("continuation-token");
   size_t limit = 10000;
   if (c.has_param("max-buckets")) {
@@ -22,40 +19,34 @@ awaitable<Error> list_buckets(Call& c) {
     if (!n || *n < 1 || *n > 10000) co_return Error{"InvalidArgument", "max-buckets"};
     limit = *n;
   }
+  if (c.has_param("bucket-region") && c.param("bucket-region") != c.region) limit = 0;
   size_t count = 0;
   std::string last, next;
   for (auto& b : c.store.buckets()) {
-    if (b->name.substr(0, prefix.size()) != prefix || b->name <= after) continue;
+    if (b->name.substr(0, prefix.size()) != prefix || b->name <= after || limit == 0) continue;
     if (count++ == limit) {
       next = last;
       break;
     }
     last = b->name;
-    append(xml, "<Bucket><Name>", xml_escape(b->name), "</Name><CreationDate>",
-           http::iso_date(b->created_ms), "</CreationDate></Bucket>");
+    auto bucket = add(buckets, "Bucket");
+    add(bucket, "Name", b->name);
+    add(bucket, "CreationDate", http::iso_date(b->created_ms));
   }
-  xml += "</Buckets>";
-  if (!next.empty()) append(xml, "<ContinuationToken>", xml_escape(next), "</ContinuationToken>");
-  if (!prefix.empty()) append(xml, "<Prefix>", xml_escape(prefix), "</Prefix>");
-  xml += "</ListAllMyBucketsResult>";
-  reply_xml(c, std::move(xml));
+  if (!next.empty()) add(xml.root(), "ContinuationToken", next);
+  if (!prefix.empty()) add(xml.root(), "Prefix", prefix);
+  reply_xml(c, xml);
   co_return Error{};
 }
 
 awaitable<Error> create_bucket(Call& c) {
   std::string text;
-  if (Error e = co_await read_xml(c, 64 << 10, text)) co_return e;
-  if (!text.empty()) {
-    pugi::xml_document doc;
-    if (!doc.load_buffer(text.data(), text.size())) co_return Error{"MalformedXML", ""};
-  }
+  if (Error e = co_await read_small(c, 64 << 10, text)) co_return e;
+  if (Error e = parse_create_bucket(text, c.region)) co_return e;
   if (c.store.find_namespace(c.bucket_name) != nullptr) {
     co_return Error{"BucketAlreadyOwnedByYou", ""};
   }
   if (!objects::valid_bucket_name(c.bucket_name)) co_return Error{"InvalidBucketName", ""};
-  if (c.request.header("x-amz-bucket-object-lock-enabled") == "true") {
-    co_return Error{"NotImplemented", "Cairn does not have object lock yet"};
-  }
   auto lsn = c.store.create_bucket(c.bucket_name);
   if (absl::IsAlreadyExists(lsn.status())) co_return Error{"BucketAlreadyOwnedByYou", ""};
   if (!lsn.ok()) co_return error_of(lsn.status());
@@ -64,7 +55,7 @@ awaitable<Error> create_bucket(Call& c) {
 }
 
 awaitable<Error> head_bucket(Call& c) {
-  c.response.set("x-amz-bucket-region", "us-east-1");
+  c.response.set("x-amz-bucket-region", c.region);
   co_return Error{};
 }
 
@@ -72,34 +63,33 @@ awaitable<Error> delete_bucket(Call& c) {
   if (!c.bucket->is_bucket()) {
     co_return Error{"MethodNotAllowed", "A numbered database cannot be deleted"};
   }
-  auto lsn = c.store.drop_bucket(c.bucket_name);
+  auto lsn = objects::drop_bucket(c.store, c.bucket_name);
   if (absl::IsFailedPrecondition(lsn.status())) co_return Error{"BucketNotEmpty", ""};
   if (!lsn.ok()) co_return error_of(lsn.status(), "NoSuchBucket");
   c.response.status = 204;
   co_return co_await settle(c, *lsn);
 }
 
+// S3 names every region but its first.
 awaitable<Error> get_location(Call& c) {
-  reply_xml(c, cat(kXmlHead, "<LocationConstraint", kXmlns, "/>"));
+  XmlOut xml("LocationConstraint");
+  if (c.region != "us-east-1") xml.root().text().set(std::string(c.region).c_str());
+  reply_xml(c, xml);
   co_return Error{};
 }
 
 // Buckets are unversioned, which S3 says by an empty configuration.
 awaitable<Error> get_versioning(Call& c) {
-  reply_xml(c, cat(kXmlHead, "<VersioningConfiguration", kXmlns, "/>"));
+  reply_xml(c, XmlOut("VersioningConfiguration"));
   co_return Error{};
 }
-awaitable<Error> put_versioning(Call&) {
-  co_return Error{"NotImplemented", "Cairn does not have versioning yet"};
-}
-
 // ---- listings ----
 
 struct Listing {
   objects::ListQuery query;
   bool url = false;
   std::string encode(std::string_view text) const {
-    return url ? http::percent_encode(text, true) : xml_escape(text);
+    return url ? http::percent_encode(text, true) : std::string(text);
   }
 };
 
@@ -120,24 +110,32 @@ Error parse_listing(const Call& c, Listing& l) {
   return {};
 }
 
-void append_items(const Call& c, const Listing& l, const objects::ListPage& page, bool owner,
-                  std::string& xml) {
+// A page with names that XML cannot hold is URL-encoded whether the client asked for it or not, and
+// says so: what it lists could not be named otherwise.
+void choose_encoding(Listing& l, const objects::ListPage& page) {
+  auto held = [](const objects::ListItem& item) { return is_xml_text(item.key); };
+  l.url = l.url || !is_xml_text(l.query.prefix) || !is_xml_text(l.query.delimiter) ||
+          !is_xml_text(l.query.after) || !is_xml_text(page.next) ||
+          !std::all_of(page.items.begin(), page.items.end(), held);
+}
+
+void add_items(const Call& c, const Listing& l, const objects::ListPage& page, bool owner,
+               pugi::xml_node to) {
   for (auto& item : page.items) {
     if (item.is_prefix) continue;
-    append(xml, "<Contents><Key>", l.encode(item.key), "</Key><LastModified>",
-           http::iso_date(item.modified_ms), "</LastModified><ETag>&quot;", xml_escape(item.etag),
-           "&quot;</ETag>");
+    auto contents = add(to, "Contents");
+    add(contents, "Key", l.encode(item.key));
+    add(contents, "LastModified", http::iso_date(item.modified_ms));
+    add_etag(contents, item.etag);
     if (!item.checksum_algorithm.empty()) {
-      std::string name = item.checksum_algorithm;
-      for (char& x : name) x = static_cast<char>(x >= 'a' && x <= 'z' ? x - 32 : x);
-      append(xml, "<ChecksumAlgorithm>", name, "</ChecksumAlgorithm>");
+      add(contents, "ChecksumAlgorithm", upper(item.checksum_algorithm));
     }
-    append(xml, "<Size>", item.size, "</Size>", owner ? owner_xml(c) : "",
-           "<StorageClass>STANDARD</StorageClass></Contents>");
+    add(contents, "Size", item.size);
+    if (owner) add_owner(contents, "Owner", c);
+    add(contents, "StorageClass", "STANDARD");
   }
   for (auto& item : page.items) {
-    if (!item.is_prefix) continue;
-    append(xml, "<CommonPrefixes><Prefix>", l.encode(item.key), "</Prefix></CommonPrefixes>");
+    if (item.is_prefix) add(add(to, "CommonPrefixes"), "Prefix", l.encode(item.key));
   }
 }
 
@@ -148,19 +146,21 @@ awaitable<Error> list_v1(Call& c) {
   objects::ListPage page;
   if (l.query.limit > 0) page = objects::list(c.store, *c.bucket, l.query);
   if (Error e = co_await settle(c, page.newest)) co_return e;
-  std::string xml = cat(kXmlHead, "<ListBucketResult", kXmlns, "><Name>", xml_escape(c.bucket_name),
-                        "</Name><Prefix>", l.encode(l.query.prefix), "</Prefix><Marker>",
-                        l.encode(l.query.after), "</Marker><MaxKeys>", l.query.limit, "</MaxKeys>");
-  if (!l.query.delimiter.empty())
-    append(xml, "<Delimiter>", l.encode(l.query.delimiter), "</Delimiter>");
-  if (l.url) xml += "<EncodingType>url</EncodingType>";
-  append(xml, "<IsTruncated>", page.truncated ? "true" : "false", "</IsTruncated>");
+  choose_encoding(l, page);
+  XmlOut xml("ListBucketResult");
+  auto root = xml.root();
+  add(root, "Name", c.bucket_name);
+  add(root, "Prefix", l.encode(l.query.prefix));
+  add(root, "Marker", l.encode(l.query.after));
+  add(root, "MaxKeys", l.query.limit);
+  if (!l.query.delimiter.empty()) add(root, "Delimiter", l.encode(l.query.delimiter));
+  if (l.url) add(root, "EncodingType", "url");
+  add(root, "IsTruncated", page.truncated ? "true" : "false");
   if (page.truncated && !l.query.delimiter.empty()) {
-    append(xml, "<NextMarker>", l.encode(page.next), "</NextMarker>");
+    add(root, "NextMarker", l.encode(page.next));
   }
-  append_items(c, l, page, true, xml);
-  xml += "</ListBucketResult>";
-  reply_xml(c, std::move(xml));
+  add_items(c, l, page, true, root);
+  reply_xml(c, xml);
   co_return Error{};
 }
 
@@ -169,6 +169,10 @@ awaitable<Error> list_v2(Call& c) {
   Listing l;
   if (Error e = parse_listing(c, l)) co_return e;
   const std::string token = c.param("continuation-token"), start = c.param("start-after");
+  const std::string fetch_owner = c.param("fetch-owner");
+  if (!fetch_owner.empty() && fetch_owner != "true" && fetch_owner != "false") {
+    co_return Error{"InvalidArgument", "fetch-owner"};
+  }
   l.query.after = start;
   if (c.has_param("continuation-token")) {
     auto decoded = objects::base64_decode(token);
@@ -180,23 +184,21 @@ awaitable<Error> list_v2(Call& c) {
   objects::ListPage page;
   if (l.query.limit > 0) page = objects::list(c.store, *c.bucket, l.query);
   if (Error e = co_await settle(c, page.newest)) co_return e;
-  std::string xml = cat(kXmlHead, "<ListBucketResult", kXmlns, "><Name>", xml_escape(c.bucket_name),
-                        "</Name><Prefix>", l.encode(l.query.prefix), "</Prefix><KeyCount>",
-                        page.items.size(), "</KeyCount><MaxKeys>", l.query.limit, "</MaxKeys>");
-  if (!l.query.delimiter.empty())
-    append(xml, "<Delimiter>", l.encode(l.query.delimiter), "</Delimiter>");
-  if (l.url) xml += "<EncodingType>url</EncodingType>";
-  if (c.has_param("continuation-token")) {
-    append(xml, "<ContinuationToken>", xml_escape(token), "</ContinuationToken>");
-  }
-  if (!start.empty()) append(xml, "<StartAfter>", l.encode(start), "</StartAfter>");
-  append(xml, "<IsTruncated>", page.truncated ? "true" : "false", "</IsTruncated>");
-  if (page.truncated) {
-    append(xml, "<NextContinuationToken>", objects::base64(page.next), "</NextContinuationToken>");
-  }
-  append_items(c, l, page, c.param("fetch-owner") == "true", xml);
-  xml += "</ListBucketResult>";
-  reply_xml(c, std::move(xml));
+  choose_encoding(l, page);
+  XmlOut xml("ListBucketResult");
+  auto root = xml.root();
+  add(root, "Name", c.bucket_name);
+  add(root, "Prefix", l.encode(l.query.prefix));
+  add(root, "KeyCount", page.items.size());
+  add(root, "MaxKeys", l.query.limit);
+  if (!l.query.delimiter.empty()) add(root, "Delimiter", l.encode(l.query.delimiter));
+  if (l.url) add(root, "EncodingType", "url");
+  if (c.has_param("continuation-token")) add(root, "ContinuationToken", token);
+  if (!start.empty()) add(root, "StartAfter", l.encode(start));
+  add(root, "IsTruncated", page.truncated ? "true" : "false");
+  if (page.truncated) add(root, "NextContinuationToken", objects::base64(page.next));
+  add_items(c, l, page, fetch_owner == "true", root);
+  reply_xml(c, xml);
   co_return Error{};
 }
 
@@ -204,58 +206,61 @@ awaitable<Error> list_v2(Call& c) {
 
 awaitable<Error> delete_objects(Call& c) {
   std::string text;
-  if (Error e = co_await read_xml(c, 4 << 20, text)) co_return e;
-  pugi::xml_document doc;
-  if (!doc.load_buffer(text.data(), text.size())) co_return Error{"MalformedXML", ""};
-  auto root = doc.document_element();
-  if (std::string_view(root.name()) != "Delete") co_return Error{"MalformedXML", ""};
-  const bool quiet = std::string_view(root.child_value("Quiet")) == "true";
-  std::vector<std::pair<std::string, std::string>> keys;  // key, ETag that it must have
-  for (auto object : root.children("Object")) {
-    std::string key = object.child_value("Key");
-    if (key.empty()) co_return Error{"MalformedXML", ""};
-    if (object.child("VersionId") && std::string_view(object.child_value("VersionId")) != "null") {
-      co_return Error{"NotImplemented", "Cairn does not have versions yet"};
-    }
-    keys.emplace_back(std::move(key), object.child_value("ETag"));
-  }
-  if (keys.empty() || keys.size() > 1000) co_return Error{"MalformedXML", ""};
-  std::string xml = cat(kXmlHead, "<DeleteResult", kXmlns, ">");
+  if (Error e = co_await read_small(c, 4 << 20, text)) co_return e;
+  DeleteBody body;
+  if (Error e = parse_delete(text, body)) co_return e;
+  XmlOut xml("DeleteResult");
   Lsn newest;
-  for (auto& [key, etag] : keys) {
+  for (auto& [key, etag] : body.objects) {
     objects::Conditions conditions;
     conditions.if_match = etag;
     auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
     if (!lsn.ok()) {
       Error e = error_of(lsn.status());
-      append(xml, "<Error><Key>", xml_escape(key), "</Key><Code>", e.code, "</Code><Message>",
-             xml_escape(e.message.empty() ? default_message(e.code) : e.message),
-             "</Message></Error>");
+      auto error = add(xml.root(), "Error");
+      add_as_it_came(error, "Key", key);
+      add(error, "Code", e.code);
+      add(error, "Message",
+          e.message.empty() ? default_message(e.code) : std::string_view(e.message));
       continue;
     }
     newest = std::max(newest, *lsn);
-    if (!quiet) append(xml, "<Deleted><Key>", xml_escape(key), "</Key></Deleted>");
+    if (!body.quiet) add_as_it_came(add(xml.root(), "Deleted"), "Key", key);
   }
-  xml += "</DeleteResult>";
   if (Error e = co_await settle(c, newest)) co_return e;
-  reply_xml(c, std::move(xml));
+  reply_xml(c, xml);
   co_return Error{};
 }
 
 constexpr Row kRows[] = {
-    {"GET", Scope::kService, "", "", list_buckets, false},
-    {"PUT", Scope::kBucket, "", "", create_bucket, false},
-    {"HEAD", Scope::kBucket, "", "", head_bucket},
-    {"DELETE", Scope::kBucket, "", "", delete_bucket},
-    {"GET", Scope::kBucket, "location", "", get_location},
-    {"GET", Scope::kBucket, "versioning", "", get_versioning},
-    {"PUT", Scope::kBucket, "versioning", "", put_versioning},
-    {"GET", Scope::kBucket, "", "", list_v1},
-    {"GET", Scope::kBucket, "list-type", "", list_v2},
-    {"POST", Scope::kBucket, "delete", "", delete_objects},
+    {"ListBuckets", "s3:ListAllMyBuckets", "GET", Scope::kService, "", "", list_buckets, "",
+     "prefix continuation-token max-buckets bucket-region", false},
+    {"CreateBucket", "s3:CreateBucket", "PUT", Scope::kBucket, "", "", create_bucket,
+     "x-amz-acl x-amz-object-ownership x-amz-bucket-object-lock-enabled "
+     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     "", false, true},
+    {"HeadBucket", "s3:ListBucket", "HEAD", Scope::kBucket, "", "", head_bucket, "", ""},
+    {"DeleteBucket", "s3:DeleteBucket", "DELETE", Scope::kBucket, "", "", delete_bucket, "", ""},
+    {"GetBucketLocation", "s3:GetBucketLocation", "GET", Scope::kBucket, "location", "",
+     get_location, "", ""},
+    {"GetBucketVersioning", "s3:GetBucketVersioning", "GET", Scope::kBucket, "versioning", "",
+     get_versioning, "", ""},
+    {"ListObjects", "s3:ListBucket", "GET", Scope::kBucket, "", "", list_v1, "",
+     "prefix delimiter max-keys encoding-type marker"},
+    {"ListObjectsV2", "s3:ListBucket", "GET", Scope::kBucket, "list-type", "", list_v2, "",
+     "prefix delimiter max-keys encoding-type continuation-token start-after fetch-owner"},
+    {"DeleteObjects", "s3:DeleteObject", "POST", Scope::kBucket, "delete", "", delete_objects,
+     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "", true, true},
 };
 
 }  // namespace
+
+void add_owner(pugi::xml_node parent, const char* name, const Call& c) {
+  auto owner = add(parent, name);
+  add(owner, "ID", c.owner);
+  add(owner, "DisplayName", c.owner);
+}
+
 std::span<const Row> bucket_rows() { return kRows; }
 
 }  // namespace cairn::s3

@@ -1,7 +1,9 @@
 // The multipart family.
-#include <pugixml.hpp>
+#include <algorithm>
 
 #include "core/text.h"
+#include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
@@ -10,15 +12,13 @@ namespace {
 
 using objects::Algorithm;
 
-std::string upper(std::string text) {
-  for (char& x : text) x = static_cast<char>(x >= 'a' && x <= 'z' ? x - 32 : x);
-  return text;
-}
-
 awaitable<Error> create(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   std::string algorithm = lower(c.request.header("x-amz-checksum-algorithm"));
+  if (algorithm.empty() && c.request.has_header("x-amz-checksum-type")) {
+    co_return Error{"InvalidRequest", "x-amz-checksum-type needs x-amz-checksum-algorithm"};
+  }
   if (!algorithm.empty()) {
     if (!objects::algorithm_named(algorithm)) {
       co_return Error{"InvalidRequest", "Checksum algorithm provided is unsupported."};
@@ -37,13 +37,17 @@ awaitable<Error> create(Call& c) {
     c.response.set("x-amz-checksum-type", type);
   }
   auto made = objects::create_upload(c.store, *c.bucket, c.key, std::move(meta));
-  if (!made.ok()) co_return error_of(made.status());
+  if (!made.ok()) co_return error_of(made.status(), "NoSuchBucket");
   if (Error e = co_await settle(c, made->version)) co_return e;
-  reply_xml(c, cat(kXmlHead, "<InitiateMultipartUploadResult", kXmlns, "><Bucket>",
-                   xml_escape(c.bucket_name), "</Bucket><Key>", xml_escape(c.key),
-                   "</Key><UploadId>", made->id, "</UploadId></InitiateMultipartUploadResult>"));
+  XmlOut xml("InitiateMultipartUploadResult");
+  add(xml.root(), "Bucket", c.bucket_name);
+  add(xml.root(), "Key", c.key);
+  add(xml.root(), "UploadId", made->id);
+  reply_xml(c, xml);
   co_return Error{};
 }
+
+}  // namespace
 
 Error part_number(const Call& c, unsigned& number) {
   auto n = parse_int<unsigned>(c.param("partNumber"));
@@ -53,6 +57,8 @@ Error part_number(const Call& c, unsigned& number) {
   number = *n;
   return {};
 }
+
+namespace {
 
 awaitable<Error> upload_part(Call& c) {
   unsigned number;
@@ -112,10 +118,12 @@ awaitable<Error> upload_part_copy(Call& c) {
     }
   }
   objects::Verdict verdict = objects::Verdict::kGo;
-  const objects::Conditions conditions = conditions_of(c.request, "x-amz-copy-source-");
+  objects::Conditions conditions;
+  if (Error e = conditions_of(c.request, conditions, "x-amz-copy-source-")) co_return e;
   auto opened = co_await objects::open(c.store, *source, key, range, conditions, &verdict);
   if (!opened.ok()) co_return error_of(opened.status());
   if (verdict != objects::Verdict::kGo) co_return Error{"PreconditionFailed", ""};
+  takes_long(c);
   // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's
   // checksum is made from.
   ObjectMeta meta;
@@ -134,67 +142,62 @@ awaitable<Error> upload_part_copy(Call& c) {
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, put->version)) co_return e;
-  reply_xml(c, cat(kXmlHead, "<CopyPartResult", kXmlns, "><LastModified>",
-                   http::iso_date(c.store.now_ms()), "</LastModified><ETag>&quot;", meta.etag,
-                   "&quot;</ETag></CopyPartResult>"));
+  XmlOut xml("CopyPartResult");
+  add(xml.root(), "LastModified", http::iso_date(c.store.now_ms()));
+  add_etag(xml.root(), meta.etag);
+  reply_xml(c, xml);
   co_return Error{};
 }
 
-constexpr std::pair<const char*, const char*> kChecksumTags[] = {{"ChecksumCRC32", "crc32"},
-                                                                 {"ChecksumCRC32C", "crc32c"},
-                                                                 {"ChecksumCRC64NVME", "crc64nvme"},
-                                                                 {"ChecksumSHA1", "sha1"},
-                                                                 {"ChecksumSHA256", "sha256"}};
-
-std::string checksum_xml(const std::map<std::string, std::string>& checksums) {
-  std::string xml;
+void add_checksums(pugi::xml_node to, const std::map<std::string, std::string>& checksums) {
   for (auto& [tag, name] : kChecksumTags) {
-    if (auto it = checksums.find(name); it != checksums.end()) {
-      append(xml, "<", tag, ">", it->second, "</", tag, ">");
-    }
+    if (auto it = checksums.find(name); it != checksums.end()) add(to, tag, it->second);
   }
-  return xml;
+}
+
+// What a completion says about the object that it makes.
+Error expected_of(const Call& c, objects::Expected& expected) {
+  for (auto& [tag, name] : kChecksumTags) {
+    const std::string header = cat("x-amz-checksum-", name);
+    if (!c.request.has_header(header)) continue;
+    if (!expected.algorithm.empty()) {
+      return {"InvalidRequest", "Expecting a single x-amz-checksum- header"};
+    }
+    expected.algorithm = name;
+    expected.checksum = c.request.header(header);
+  }
+  expected.checksum_type = c.request.header("x-amz-checksum-type");
+  if (c.request.has_header("x-amz-mp-object-size")) {
+    expected.size = parse_int<uint64_t>(c.request.header("x-amz-mp-object-size"));
+    if (!expected.size) return {"InvalidRequest", "x-amz-mp-object-size is no size"};
+  }
+  return {};
 }
 
 awaitable<Error> complete(Call& c) {
   std::string text;
-  if (Error e = co_await read_xml(c, 4 << 20, text)) co_return e;
-  pugi::xml_document doc;
-  if (!doc.load_buffer(text.data(), text.size()) ||
-      std::string_view(doc.document_element().name()) != "CompleteMultipartUpload") {
-    co_return Error{"MalformedXML", ""};
-  }
+  if (Error e = co_await read_small(c, 4 << 20, text, true)) co_return e;
   std::vector<objects::CompletePart> parts;
-  for (auto node : doc.document_element().children("Part")) {
-    auto number = parse_int<unsigned>(node.child_value("PartNumber"));
-    std::string etag = node.child_value("ETag");
-    if (!number || etag.empty()) co_return Error{"MalformedXML", ""};
-    if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') {
-      etag = etag.substr(1, etag.size() - 2);
-    }
-    objects::CompletePart part{*number, etag, {}};
-    for (auto& [tag, name] : kChecksumTags) {
-      if (std::string value = node.child_value(tag); !value.empty()) part.checksums[name] = value;
-    }
-    parts.push_back(std::move(part));
-    if (parts.size() > objects::kPartNumberMax) co_return Error{"MalformedXML", ""};
-  }
-  std::string declared;
-  for (auto& [tag, name] : kChecksumTags) {
-    if (auto h = c.request.header(cat("x-amz-checksum-", name)); !h.empty()) declared = h;
-  }
-  auto done =
-      co_await objects::complete_upload(c.store, *c.bucket, c.key, c.param("uploadId"),
-                                        std::move(parts), conditions_of(c.request), declared);
+  if (Error e = parse_complete(text, parts)) co_return e;
+  objects::Expected expected;
+  if (Error e = expected_of(c, expected)) co_return e;
+  objects::Conditions conditions;
+  if (Error e = conditions_of(c.request, conditions)) co_return e;
+  takes_long(c);
+  auto done = co_await objects::complete_upload(c.store, *c.bucket, c.key, c.param("uploadId"),
+                                                std::move(parts), conditions, expected);
   if (!done.ok()) co_return error_of(done.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, done->put.version)) co_return e;
-  std::map<std::string, std::string> checksums;
-  if (!done->checksum.empty()) checksums[done->checksum_algorithm] = done->checksum;
-  reply_xml(c, cat(kXmlHead, "<CompleteMultipartUploadResult", kXmlns, "><Location>/",
-                   xml_escape(c.bucket_name), "/", xml_escape(c.key), "</Location><Bucket>",
-                   xml_escape(c.bucket_name), "</Bucket><Key>", xml_escape(c.key),
-                   "</Key><ETag>&quot;", done->put.etag, "&quot;</ETag>", checksum_xml(checksums),
-                   "</CompleteMultipartUploadResult>"));
+  XmlOut xml("CompleteMultipartUploadResult");
+  add(xml.root(), "Location", cat("/", c.bucket_name, "/", c.key));
+  add(xml.root(), "Bucket", c.bucket_name);
+  add(xml.root(), "Key", c.key);
+  add_etag(xml.root(), done->put.etag);
+  if (!done->checksum.empty()) {
+    add_checksums(xml.root(), {{done->checksum_algorithm, done->checksum}});
+    add(xml.root(), "ChecksumType", done->full_object ? "FULL_OBJECT" : "COMPOSITE");
+  }
+  reply_xml(c, xml);
   co_return Error{};
 }
 
@@ -213,45 +216,48 @@ Error page_limit(const Call& c, std::string_view name, size_t& limit) {
   return {};
 }
 
-std::string owner_xml(const Call& c, std::string_view tag) {
-  return cat("<", tag, "><ID>", xml_escape(c.auth.user), "</ID><DisplayName>",
-             xml_escape(c.auth.user), "</DisplayName></", tag, ">");
-}
-
 awaitable<Error> list_parts(Call& c) {
   size_t limit = 1000;
   if (Error e = page_limit(c, "max-parts", limit)) co_return e;
-  unsigned marker = parse_int<unsigned>(c.param("part-number-marker")).value_or(0);
+  unsigned marker = 0;
+  if (c.has_param("part-number-marker")) {
+    auto n = parse_int<unsigned>(c.param("part-number-marker"));
+    if (!n) co_return Error{"InvalidArgument", "part-number-marker is not a valid number"};
+    marker = *n;
+  }
   auto upload = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!upload.ok()) co_return error_of(upload.status(), "NoSuchUpload");
   auto parts = objects::list_parts(c.store, upload->id);
   if (!parts.ok()) co_return error_of(parts.status());
-  std::string rows;
-  size_t count = 0;
-  unsigned last = marker;
-  bool truncated = false;
-  for (auto& p : *parts) {
-    if (p.number <= marker) continue;
-    if (count++ == limit) {
-      truncated = true;
-      break;
-    }
-    last = p.number;
-    append(rows, "<Part><PartNumber>", p.number, "</PartNumber><LastModified>",
-           http::iso_date(p.modified_ms), "</LastModified><ETag>&quot;", p.etag, "&quot;</ETag>",
-           "<Size>", p.size, "</Size>", checksum_xml(p.checksums), "</Part>");
+  XmlOut xml("ListPartsResult");
+  auto root = xml.root();
+  add(root, "Bucket", c.bucket_name);
+  add(root, "Key", c.key);
+  add(root, "UploadId", upload->id);
+  add_owner(root, "Initiator", c);
+  add_owner(root, "Owner", c);
+  add(root, "StorageClass", "STANDARD");
+  if (auto& extra = upload->meta.extra; !extra["algorithm"].empty()) {
+    add(root, "ChecksumAlgorithm", upper(extra["algorithm"]));
+    add(root, "ChecksumType", extra["type"]);
   }
-  std::string algorithm = upload->meta.extra["algorithm"];
-  reply_xml(
-      c,
-      cat(kXmlHead, "<ListPartsResult", kXmlns, "><Bucket>", xml_escape(c.bucket_name),
-          "</Bucket><Key>", xml_escape(c.key), "</Key><UploadId>", upload->id, "</UploadId>",
-          owner_xml(c, "Initiator"), owner_xml(c, "Owner"), "<StorageClass>STANDARD</StorageClass>",
-          algorithm.empty() ? ""
-                            : cat("<ChecksumAlgorithm>", upper(algorithm), "</ChecksumAlgorithm>"),
-          "<PartNumberMarker>", marker, "</PartNumberMarker><NextPartNumberMarker>", last,
-          "</NextPartNumberMarker><MaxParts>", limit, "</MaxParts><IsTruncated>",
-          truncated ? "true" : "false", "</IsTruncated>", rows, "</ListPartsResult>"));
+  const auto first =
+      std::find_if(parts->begin(), parts->end(), [&](auto& p) { return p.number > marker; });
+  const size_t count = std::min(limit, static_cast<size_t>(parts->end() - first));
+  const auto end = first + static_cast<ptrdiff_t>(count);
+  add(root, "PartNumberMarker", marker);
+  add(root, "NextPartNumberMarker", count == 0 ? marker : (end - 1)->number);
+  add(root, "MaxParts", limit);
+  add(root, "IsTruncated", end != parts->end() ? "true" : "false");
+  for (auto p = first; p != end; ++p) {
+    auto part = add(root, "Part");
+    add(part, "PartNumber", p->number);
+    add(part, "LastModified", http::iso_date(p->modified_ms));
+    add_etag(part, p->etag);
+    add(part, "Size", p->size);
+    add_checksums(part, p->checksums);
+  }
+  reply_xml(c, xml);
   co_return Error{};
 }
 
@@ -260,22 +266,19 @@ awaitable<Error> list_uploads(Call& c) {
   if (Error e = page_limit(c, "max-uploads", limit)) co_return e;
   const std::string prefix = c.param("prefix"), delimiter = c.param("delimiter");
   const std::string key_marker = c.param("key-marker"), id_marker = c.param("upload-id-marker");
-  const bool url = c.param("encoding-type") == "url";
-  auto encode = [&](std::string_view text) {
-    return url ? http::percent_encode(text, true) : xml_escape(text);
-  };
+  bool url = c.has_param("encoding-type");
+  if (url && c.param("encoding-type") != "url") {
+    co_return Error{"InvalidArgument", "Invalid Encoding Method specified in Request"};
+  }
   auto page =
       objects::list_uploads(c.store, *c.bucket, prefix, delimiter, key_marker, id_marker, limit);
-  std::string rows;
-  for (auto& u : page.uploads) {
-    append(rows, "<Upload><Key>", encode(u.key), "</Key><UploadId>", u.id, "</UploadId>",
-           owner_xml(c, "Initiator"), owner_xml(c, "Owner"),
-           "<StorageClass>STANDARD</StorageClass><Initiated>", http::iso_date(u.started_ms),
-           "</Initiated></Upload>");
-  }
-  for (auto& p : page.prefixes) {
-    append(rows, "<CommonPrefixes><Prefix>", encode(p), "</Prefix></CommonPrefixes>");
-  }
+  // As in listings of objects: names that XML cannot hold.
+  for (auto& u : page.uploads) url = url || !is_xml_text(u.key);
+  for (auto& p : page.prefixes) url = url || !is_xml_text(p);
+  for (auto& t : {prefix, delimiter, key_marker}) url = url || !is_xml_text(t);
+  auto encode = [&](std::string_view text) {
+    return url ? http::percent_encode(text, true) : std::string(text);
+  };
   std::string next_key, next_id;
   if (page.truncated && !page.uploads.empty()) {
     next_key = page.uploads.back().key;
@@ -285,26 +288,50 @@ awaitable<Error> list_uploads(Call& c) {
     next_key = page.prefixes.back();
     next_id.clear();
   }
-  reply_xml(
-      c,
-      cat(kXmlHead, "<ListMultipartUploadsResult", kXmlns, "><Bucket>", xml_escape(c.bucket_name),
-          "</Bucket><KeyMarker>", encode(key_marker), "</KeyMarker><UploadIdMarker>",
-          xml_escape(id_marker), "</UploadIdMarker><NextKeyMarker>", encode(next_key),
-          "</NextKeyMarker><NextUploadIdMarker>", next_id, "</NextUploadIdMarker><Prefix>",
-          encode(prefix), "</Prefix><Delimiter>", encode(delimiter), "</Delimiter><MaxUploads>",
-          limit, "</MaxUploads><IsTruncated>", page.truncated ? "true" : "false", "</IsTruncated>",
-          rows, "</ListMultipartUploadsResult>"));
+  XmlOut xml("ListMultipartUploadsResult");
+  auto root = xml.root();
+  add(root, "Bucket", c.bucket_name);
+  add(root, "KeyMarker", encode(key_marker));
+  add(root, "UploadIdMarker", id_marker);
+  add(root, "NextKeyMarker", encode(next_key));
+  add(root, "NextUploadIdMarker", next_id);
+  add(root, "Prefix", encode(prefix));
+  add(root, "Delimiter", encode(delimiter));
+  if (url) add(root, "EncodingType", "url");
+  add(root, "MaxUploads", limit);
+  add(root, "IsTruncated", page.truncated ? "true" : "false");
+  for (auto& u : page.uploads) {
+    auto upload = add(root, "Upload");
+    add(upload, "Key", encode(u.key));
+    add(upload, "UploadId", u.id);
+    add_owner(upload, "Initiator", c);
+    add_owner(upload, "Owner", c);
+    add(upload, "StorageClass", "STANDARD");
+    add(upload, "Initiated", http::iso_date(u.started_ms));
+  }
+  for (auto& p : page.prefixes) add(add(root, "CommonPrefixes"), "Prefix", encode(p));
+  reply_xml(c, xml);
   co_return Error{};
 }
 
 constexpr Row kRows[] = {
-    {"POST", Scope::kObject, "uploads", "", create},
-    {"PUT", Scope::kObject, "uploadId", "", upload_part},
-    {"PUT", Scope::kObject, "uploadId", "x-amz-copy-source", upload_part_copy},
-    {"POST", Scope::kObject, "uploadId", "", complete},
-    {"DELETE", Scope::kObject, "uploadId", "", abort},
-    {"GET", Scope::kObject, "uploadId", "", list_parts},
-    {"GET", Scope::kBucket, "uploads", "", list_uploads},
+    {"CreateMultipartUpload", "s3:PutObject", "POST", Scope::kObject, "uploads", "", create,
+     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-checksum-algorithm x-amz-checksum-type", ""},
+    {"UploadPart", "s3:PutObject", "PUT", Scope::kObject, "uploadId", "", upload_part,
+     "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     "partNumber", true, true},
+    {"UploadPartCopy", "s3:PutObject", "PUT", Scope::kObject, "uploadId", "x-amz-copy-source",
+     upload_part_copy, "x-amz-copy-source x-amz-copy-source-range " CAIRN_S3_SOURCE_CONDITIONS,
+     "partNumber"},
+    {"CompleteMultipartUpload", "s3:PutObject", "POST", Scope::kObject, "uploadId", "", complete,
+     "if-match if-none-match x-amz-checksum-type x-amz-mp-object-size " CAIRN_S3_CHECKSUMS, "",
+     true, true},
+    {"AbortMultipartUpload", "s3:AbortMultipartUpload", "DELETE", Scope::kObject, "uploadId", "",
+     abort, "", ""},
+    {"ListParts", "s3:ListMultipartUploadParts", "GET", Scope::kObject, "uploadId", "", list_parts,
+     "", "max-parts part-number-marker"},
+    {"ListMultipartUploads", "s3:ListBucketMultipartUploads", "GET", Scope::kBucket, "uploads", "",
+     list_uploads, "", "prefix delimiter key-marker upload-id-marker max-uploads encoding-type"},
 };
 
 }  // namespace

@@ -2,43 +2,13 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
 
 using objects::Algorithm;
-
-Error meta_of(const Call& c, ObjectMeta& meta) {
-  constexpr size_t kUserMetaMax = 2048;  // as S3
-  size_t user_bytes = 0;
-  for (auto& [name, value] : c.request.headers) {
-    constexpr std::string_view kUser = "x-amz-meta-";
-    if (name.substr(0, kUser.size()) == kUser) {
-      meta.user[name.substr(kUser.size())] = value;
-      user_bytes += name.size() - kUser.size() + value.size();
-    }
-  }
-  if (user_bytes > kUserMetaMax) return {"MetadataTooLarge", ""};
-  meta.content_type = c.request.header("content-type");
-  for (std::string_view name :
-       {"cache-control", "content-disposition", "content-language", "expires"}) {
-    if (c.request.has_header(name)) meta.headers[std::string(name)] = c.request.header(name);
-  }
-  // aws-chunked is how the body came, not what it is.
-  std::string encoding;
-  std::string_view rest = c.request.header("content-encoding");
-  while (!rest.empty()) {
-    size_t comma = rest.find(',');
-    std::string_view one = rest.substr(0, comma);
-    rest = comma == rest.npos ? "" : rest.substr(comma + 1);
-    while (!one.empty() && one.front() == ' ') one.remove_prefix(1);
-    while (!one.empty() && one.back() == ' ') one.remove_suffix(1);
-    if (one.empty() || equals_ignoring_case(one, "aws-chunked")) continue;
-    append(encoding, encoding.empty() ? "" : ",", one);
-  }
-  if (!encoding.empty()) meta.headers["content-encoding"] = encoding;
-  return {};
-}
 
 awaitable<Error> receive(Call& c, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums) {
@@ -137,7 +107,8 @@ awaitable<Error> put_object(Call& c) {
   if (c.body->framed()) {
     hint = parse_int<uint64_t>(c.request.header("x-amz-decoded-content-length")).value_or(0);
   }
-  objects::Conditions conditions = conditions_of(c.request);
+  objects::Conditions conditions;
+  if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (!conditions.empty()) {  // fail before the body is sent, where that can be known already
     auto now = objects::stat(c.store, *c.bucket, c.key);
     if (!now.ok() && !conditions.if_match.empty()) co_return Error{"NoSuchKey", ""};
@@ -180,55 +151,41 @@ std::optional<objects::Range> parse_range(std::string_view text) {
   return range;
 }
 
-void set_object_headers(Call& c, const objects::Info& info) {
-  http::Response& r = c.response;
-  auto overridden = [&](std::string_view name) { return c.param(cat("response-", name)); };
-  r.set("ETag", cat("\"", info.etag, "\""));
-  r.set("Last-Modified", http::http_date(info.modified_ms));
-  r.set("Accept-Ranges", "bytes");
-  std::string type = overridden("content-type");
-  r.set("Content-Type", !type.empty()                     ? type
-                        : !info.meta.content_type.empty() ? info.meta.content_type
-                                                          : "binary/octet-stream");
-  for (std::string_view name : {"cache-control", "content-disposition", "content-encoding",
-                                "content-language", "expires"}) {
-    std::string value = overridden(name);
-    auto it = info.meta.headers.find(std::string(name));
-    if (value.empty() && it != info.meta.headers.end()) value = it->second;
-    if (!value.empty()) r.set(name, value);
+// The bytes of one part of a multipart object.
+Error range_of_part(const objects::Info& info, unsigned part,
+                    std::optional<objects::Range>& range) {
+  auto& sizes = info.meta.part_sizes;
+  if (part > std::max<size_t>(1, sizes.size())) {
+    return {"InvalidRange", "The requested partnumber is not satisfiable"};
   }
-  for (auto& [name, value] : info.meta.user) r.set(cat("x-amz-meta-", name), value);
-  r.set("x-cairn-version", cat(info.version.value()));
-  if (info.expire_ms != 0) r.set("x-cairn-expires-ms", cat(info.expire_ms));
+  if (sizes.empty()) return {};
+  uint64_t first = 0;
+  for (unsigned i = 0; i + 1 < part; i++) first += sizes[i];
+  range = objects::Range{first, first + sizes[part - 1] - 1};
+  return {};
 }
 
 awaitable<Error> get_object(Call& c) {
   std::optional<objects::Range> range = parse_range(c.request.header("range"));
+  objects::Conditions conditions;
+  if (Error e = conditions_of(c.request, conditions)) co_return e;
   unsigned part = 0;
   if (c.has_param("partNumber")) {
     if (range)
       co_return Error{"InvalidRequest",
                       "Cannot specify both Range header and partNumber query parameter"};
-    auto n = parse_int<unsigned>(c.param("partNumber"));
-    if (!n || *n < 1 || *n > objects::kPartNumberMax) {
-      co_return Error{"InvalidArgument",
-                      "Part number must be an integer between 1 and 10000, inclusive"};
-    }
-    part = *n;
+    if (Error e = part_number(c, part)) co_return e;
     auto info = objects::stat(c.store, *c.bucket, c.key);
     if (!info.ok()) co_return error_of(info.status());
-    auto& sizes = info->meta.part_sizes;
-    if (part > std::max<size_t>(1, sizes.size())) {
-      co_return Error{"InvalidRange", "The requested partnumber is not satisfiable"};
-    }
-    if (!sizes.empty()) {
-      uint64_t first = 0;
-      for (unsigned i = 0; i + 1 < part; i++) first += sizes[i];
-      range = objects::Range{first, first + sizes[part - 1] - 1};
-    }
+    if (Error e = range_of_part(*info, part, range)) co_return e;
+    // The bytes must be of the value whose parts were looked at.
+    conditions.if_version = info->version;
+  } else if (std::string_view text = c.request.header("if-range"); !text.empty()) {
+    // A date, a strong ETag, or something that is neither and never matches.
+    conditions.if_range_s = http::parse_http_date(text);
+    if (!conditions.if_range_s) conditions.if_range = text;
   }
   objects::Verdict verdict = objects::Verdict::kGo;
-  const objects::Conditions conditions = conditions_of(c.request);
   auto opened = co_await objects::open(c.store, *c.bucket, c.key, range, conditions, &verdict);
   if (!opened.ok()) {
     if (absl::IsOutOfRange(opened.status())) {
@@ -238,13 +195,18 @@ awaitable<Error> get_object(Call& c) {
     co_return error_of(opened.status());
   }
   if (Error e = co_await settle(c, opened->info.version)) co_return e;
-  if (verdict == objects::Verdict::kFailed) co_return Error{"PreconditionFailed", ""};
+  if (verdict == objects::Verdict::kFailed) {
+    // Another value came between the two looks at the parts: once more.
+    if (part != 0 && opened->info.version != *conditions.if_version)
+      co_return co_await get_object(c);
+    co_return Error{"PreconditionFailed", ""};
+  }
   set_object_headers(c, opened->info);
   if (verdict == objects::Verdict::kNotModified) {
     c.response.status = 304;
     co_return Error{};
   }
-  if (range) {
+  if (opened->partial) {
     c.response.status = 206;
     c.response.set("Content-Range",
                    cat("bytes ", opened->offset, "-", opened->offset + opened->length - 1, "/",
@@ -253,7 +215,7 @@ awaitable<Error> get_object(Call& c) {
   if (part != 0 && !opened->info.meta.part_sizes.empty()) {
     c.response.set("x-amz-mp-parts-count", cat(opened->info.meta.part_sizes.size()));
   }
-  if (lower(c.request.header("x-amz-checksum-mode")) == "enabled" && !range) {
+  if (lower(c.request.header("x-amz-checksum-mode")) == "enabled" && !opened->partial) {
     set_checksum_headers(c.response, opened->info.meta.checksums);
   }
   c.response.content_length = opened->length;
@@ -265,7 +227,7 @@ awaitable<Error> get_object(Call& c) {
 
 awaitable<Error> delete_object(Call& c) {
   objects::Conditions conditions;
-  conditions.if_match = c.request.header("if-match");
+  if (Error e = conditions_of(c.request, conditions)) co_return e;
   auto lsn = objects::remove(c.store, *c.bucket, c.key, conditions);
   if (!lsn.ok()) co_return error_of(lsn.status());
   c.response.status = 204;
@@ -314,7 +276,8 @@ awaitable<Error> copy_object(Call& c) {
         "or encryption attributes."};
   }
   objects::Verdict verdict = objects::Verdict::kGo;
-  const objects::Conditions of_source = conditions_of(c.request, "x-amz-copy-source-");
+  objects::Conditions of_source;
+  if (Error e = conditions_of(c.request, of_source, "x-amz-copy-source-")) co_return e;
   auto opened = co_await objects::open(c.store, *source, key, std::nullopt, of_source, &verdict);
   if (!opened.ok()) co_return error_of(opened.status());
   if (verdict != objects::Verdict::kGo) co_return Error{"PreconditionFailed", ""};
@@ -328,33 +291,63 @@ awaitable<Error> copy_object(Call& c) {
     meta = std::move(fresh);
   }
   meta.modified_ms = c.store.now_ms();
+  takes_long(c);
   objects::Upload upload(c.store, 0);
-  // A value that never was an object gets its MD5 now, if it is small; a blob is shared unread.
+  // A value that never was an object gets its MD5 now, if it is small; a blob is shared unread,
+  // unless a checksum is wanted that it does not have.
   const bool hash = meta.etag.empty() && opened->reader == nullptr;
   if (hash) upload.add_digest(Algorithm::kMd5);
+  const std::string wanted = lower(c.request.header("x-amz-checksum-algorithm"));
+  auto known = meta.checksums.find(wanted);
+  const bool sum = !wanted.empty() &&
+                   (known == meta.checksums.end() || known->second.find('-') != std::string::npos);
+  if (sum) upload.add_digest(*objects::algorithm_named(wanted));
   Status copied = co_await upload.append_object(*opened);
   if (copied.ok()) copied = co_await upload.finish();
   if (!copied.ok()) co_return error_of(copied);
   if (hash) meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  if (sum) {
+    meta.checksums = {{wanted, objects::base64(upload.digest(*objects::algorithm_named(wanted)))}};
+  }
   objects::Conditions conditions;
-  conditions.if_match = c.request.header("if-match");
-  conditions.if_none_match = c.request.header("if-none-match");
+  if (Error e = conditions_of(c.request, conditions)) co_return e;
   auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
-  std::string xml = cat(kXmlHead, "<CopyObjectResult", kXmlns, "><LastModified>",
-                        http::iso_date(meta.modified_ms), "</LastModified><ETag>&quot;",
-                        xml_escape(put->etag), "&quot;</ETag></CopyObjectResult>");
-  reply_xml(c, std::move(xml));
+  XmlOut xml("CopyObjectResult");
+  add(xml.root(), "LastModified", http::iso_date(meta.modified_ms));
+  add_etag(xml.root(), put->etag);
+  for (auto& [tag, name] : kChecksumTags) {
+    if (auto it = meta.checksums.find(name); it != meta.checksums.end()) {
+      add(xml.root(), tag, it->second);
+    }
+  }
+  reply_xml(c, xml);
   co_return Error{};
 }
 
+constexpr std::string_view kReadHeaders =
+    "if-match if-none-match if-modified-since if-unmodified-since if-range x-amz-checksum-mode";
+constexpr std::string_view kReadParams =
+    "partNumber versionId response-content-type response-content-language response-expires "
+    "response-cache-control response-content-disposition response-content-encoding";
+
 constexpr Row kRows[] = {
-    {"PUT", Scope::kObject, "", "", put_object},
-    {"PUT", Scope::kObject, "", "x-amz-copy-source", copy_object},
-    {"GET", Scope::kObject, "", "", get_object},
-    {"HEAD", Scope::kObject, "", "", get_object},
-    {"DELETE", Scope::kObject, "", "", delete_object},
+    {"PutObject", "s3:PutObject", "PUT", Scope::kObject, "", "", put_object,
+     "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
+     "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     "", true, true},
+    {"CopyObject", "s3:PutObject", "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
+     "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
+     "x-amz-copy-source x-amz-metadata-directive x-amz-tagging-directive "
+     "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
+     ""},
+    {"GetObject", "s3:GetObject", "GET", Scope::kObject, "", "", get_object, kReadHeaders,
+     kReadParams},
+    {"HeadObject", "s3:GetObject", "HEAD", Scope::kObject, "", "", get_object, kReadHeaders,
+     kReadParams},
+    {"DeleteObject", "s3:DeleteObject", "DELETE", Scope::kObject, "", "", delete_object,
+     "if-match if-unmodified-since", "versionId"},
 };
 
 }  // namespace

@@ -23,13 +23,19 @@ PayloadBody::PayloadBody(http::Body& raw, const Authenticated& auth)
       framed_(auth.payload >= Payload::kStreaming),
       signed_chunks_(auth.payload == Payload::kStreaming ||
                      auth.payload == Payload::kStreamingTrailer),
-      previous_signature_(auth.seed_signature) {
-  if (auth.payload == Payload::kSigned) sha256_ = std::make_unique<Digest>(Algorithm::kSha256);
+      previous_signature_(auth.seed_signature) {}
+
+bool PayloadBody::may_have_any(const http::Request& request) const {
+  return request.has_body || framed_ || request.has_header("content-md5") ||
+         (auth_.payload == Payload::kSigned && auth_.payload_sha256 != kEmptySha256);
 }
 
 awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
   if (done_ || into.empty()) co_return size_t{0};
   if (!framed_) {
+    if (auth_.payload == Payload::kSigned && sha256_ == nullptr) {
+      sha256_ = std::make_unique<Digest>(Algorithm::kSha256);
+    }
     auto n = co_await raw_.read(into);
     if (!n.ok() || sha256_ == nullptr) co_return n;
     if (*n > 0) {

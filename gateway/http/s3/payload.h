@@ -23,6 +23,8 @@ class PayloadBody final : public http::Body {
   PayloadBody(http::Body& raw, const Authenticated& auth);
   awaitable<StatusOr<size_t>> read(MutableBytes into) override;
   bool framed() const { return framed_; }
+  // Whether anything is left to check: bytes, or the hash of none that does not say so.
+  bool may_have_any(const http::Request& request) const;
   // Lower-case name -> value; complete once read() gave 0.
   const std::map<std::string, std::string>& trailers() const { return trailers_; }
 

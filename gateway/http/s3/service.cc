@@ -4,43 +4,25 @@
 
 #include "core/text.h"
 #include "gateway/credentials.h"
+#include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/carried.h"
 
 namespace cairn::s3 {
 
-std::string xml_escape(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          append(out, "&#", static_cast<int>(c), ";");
-        } else {
-          out.push_back(c);
-        }
-    }
-  }
+std::string upper(std::string_view text) {
+  std::string out(text);
+  for (char& x : out) x = static_cast<char>(x >= 'a' && x <= 'z' ? x - 32 : x);
   return out;
 }
 
-void reply_xml(Call& call, std::string body) {
+void reply_xml(Call& call, const XmlOut& xml) {
   call.response.set("Content-Type", "application/xml");
-  call.response.body = std::move(body);
+  call.response.body = xml.text();
+}
+
+void takes_long(Call& call) {
+  call.response.xml_head = kXmlHead;
+  call.response.takes_long();
 }
 
 awaitable<Error> settle(Call& call, Lsn lsn) {
@@ -49,39 +31,50 @@ awaitable<Error> settle(Call& call, Lsn lsn) {
   co_return error_of(durable);
 }
 
-awaitable<Error> read_xml(Call& call, size_t limit, std::string& text) {
+awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of_object) {
   auto body = co_await http::read_all(*call.body, limit);
   if (!body.ok()) {
     if (absl::IsResourceExhausted(body.status())) co_return Error{"MaxMessageLengthExceeded", ""};
     co_return error_of(body.status());
   }
   text = std::move(*body);
-  if (std::string_view md5 = call.request.header("content-md5"); !md5.empty()) {
-    if (objects::base64(objects::digest_of(objects::Algorithm::kMd5, text)) != md5) {
+  if (call.request.has_header("content-md5")) {
+    const std::string_view md5 = call.request.header("content-md5");
+    auto raw = objects::base64_decode(md5);
+    if (!raw || raw->size() != 16) co_return Error{"InvalidDigest", ""};
+    if (*raw != objects::digest_of(objects::Algorithm::kMd5, text))
       co_return Error{"BadDigest", ""};
-    }
   }
-  for (std::string_view name : {"crc32", "crc32c", "crc64nvme", "sha1", "sha256"}) {
-    std::string_view declared = call.request.header(cat("x-amz-checksum-", name));
-    if (declared.empty()) continue;
-    if (objects::base64(objects::digest_of(*objects::algorithm_named(name), text)) != declared) {
+  if (of_object) co_return Error{};
+  for (auto& [tag, name] : kChecksumTags) {
+    const std::string header = cat("x-amz-checksum-", name);
+    if (!call.request.has_header(header)) continue;
+    if (objects::base64(objects::digest_of(*objects::algorithm_named(name), text)) !=
+        call.request.header(header)) {
       co_return Error{"BadDigest", ""};
     }
   }
   co_return Error{};
 }
 
-objects::Conditions conditions_of(const http::Request& r, std::string_view prefix) {
-  objects::Conditions c;
+Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_view prefix) {
   c.if_match = r.header(cat(prefix, "if-match"));
   c.if_none_match = r.header(cat(prefix, "if-none-match"));
-  if (auto h = r.header(cat(prefix, "if-modified-since")); !h.empty()) {
-    c.if_modified_since_s = http::parse_http_date(h);
+  for (auto& [name, to] : {std::pair{"if-modified-since", &c.if_modified_since_s},
+                           std::pair{"if-unmodified-since", &c.if_unmodified_since_s}}) {
+    const std::string header = cat(prefix, name);
+    if (!r.has_header(header)) continue;
+    *to = http::parse_http_date(r.header(header));
+    // A condition that cannot be judged did not hold.
+    if (!*to) return {"InvalidArgument", cat(header, " is not a date")};
   }
-  if (auto h = r.header(cat(prefix, "if-unmodified-since")); !h.empty()) {
-    c.if_unmodified_since_s = http::parse_http_date(h);
+  for (auto name : {"if-match", "if-none-match"}) {
+    const std::string header = cat(prefix, name);
+    if (r.has_header(header) && r.header(header).empty()) {
+      return {"InvalidArgument", cat(header, " is empty")};
+    }
   }
-  return c;
+  return {};
 }
 
 // ---- the way in ----
@@ -103,81 +96,68 @@ void Service::address(const http::Request& r, Call& call) const {
   if (slash != path.npos) call.key = path.substr(slash + 1);
 }
 
-awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
-  Call call{store_, request, response, {}, {}, {}, {}, nullptr};
-  address(request, call);
-  if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) co_return e;
-  PayloadBody body(*request.body, call.auth);
-  call.body = &body;
-  if (call.key.size() > objects::kObjectKeyMax) co_return Error{"KeyTooLongError", ""};
-  const Scope scope = call.bucket_name.empty() ? Scope::kService
-                      : call.key.empty()       ? Scope::kBucket
-                                               : Scope::kObject;
-  // What Cairn does not have says so, rather than be taken for a plain GET or PUT.
-  constexpr std::string_view kAbsent[] = {"acl",
-                                          "policy",
-                                          "policyStatus",
-                                          "cors",
-                                          "lifecycle",
-                                          "tagging",
-                                          "versions",
-                                          "website",
-                                          "logging",
-                                          "notification",
-                                          "replication",
-                                          "encryption",
-                                          "object-lock",
-                                          "retention",
-                                          "legal-hold",
-                                          "torrent",
-                                          "restore",
-                                          "select",
-                                          "attributes",
-                                          "requestPayment",
-                                          "accelerate",
-                                          "inventory",
-                                          "analytics",
-                                          "metrics",
-                                          "publicAccessBlock",
-                                          "ownershipControls",
-                                          "intelligent-tiering",
-                                          "versionId"};
-  for (auto name : kAbsent) {
-    if (call.has_param(name) && !(name == "versionId" && call.param(name) == "null")) {
-      co_return Error{"NotImplemented", cat("Cairn does not have ?", name, " yet")};
-    }
-  }
-  for (std::string_view name :
-       {"x-amz-server-side-encryption", "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-tagging", "x-amz-object-lock-mode", "x-amz-object-lock-legal-hold",
-        "x-amz-website-redirect-location"}) {
-    if (request.has_header(name)) {
-      co_return Error{"NotImplemented", cat("Cairn does not have ", name, " yet")};
-    }
-  }
+namespace {
+
+const Row* find_row(const Call& call, Scope scope) {
   const Row* best = nullptr;
   for (auto rows : {multipart_rows(), bucket_rows(), object_rows()}) {
     for (const Row& row : rows) {
-      if (row.method != request.method || row.scope != scope) continue;
+      if (row.method != call.request.method || row.scope != scope) continue;
       if (!row.subresource.empty() && !call.has_param(row.subresource)) continue;
-      if (!row.header.empty() && !request.has_header(row.header)) continue;
+      if (!row.header.empty() && !call.request.has_header(row.header)) continue;
       auto weight = [](const Row& r) { return !r.subresource.empty() * 2 + !r.header.empty(); };
       if (best == nullptr || weight(row) > weight(*best)) best = &row;
     }
   }
-  if (best == nullptr) co_return Error{"MethodNotAllowed", ""};
-  if (best->needs_bucket && scope != Scope::kService) {
+  return best;
+}
+
+// Whether the caller may do what the row does. Root may all, and nobody else is.
+Error authorize(const Call& call, const Row& row) {
+  if (call.auth.user == call.owner && !row.action.empty()) return {};
+  return {"AccessDenied", ""};
+}
+
+// The body of an operation that has no use for one is still what was signed and declared.
+awaitable<Error> throw_away_body(Call& call) {
+  constexpr size_t kUnwantedMax = 64 << 10;
+  std::string text;
+  co_return co_await read_small(call, kUnwantedMax, text);
+}
+
+}  // namespace
+
+awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
+  Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
+  address(request, call);
+  if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) co_return e;
+  PayloadBody body(*request.body, call.auth);
+  call.body = &body;
+  // "//bucket/key" names no bucket, and is not "/" either.
+  if (call.bucket_name.empty() && request.path != "/") co_return Error{"InvalidBucketName", ""};
+  if (call.key.size() > objects::kObjectKeyMax) co_return Error{"KeyTooLongError", ""};
+  const Scope scope = call.bucket_name.empty() ? Scope::kService
+                      : call.key.empty()       ? Scope::kBucket
+                                               : Scope::kObject;
+  const Row* row = find_row(call, scope);
+  if (row == nullptr) co_return absent(call);
+  if (Error e = authorize(call, *row)) co_return e;
+  if (Error e = check_carried(*row, call)) co_return e;
+  if (!row->reads_body && body.may_have_any(request)) {
+    if (Error e = co_await throw_away_body(call)) co_return e;
+  }
+  if (row->needs_bucket && scope != Scope::kService) {
     call.bucket = store_.find_namespace(call.bucket_name);
     if (call.bucket == nullptr) co_return Error{"NoSuchBucket", ""};
   }
-  co_return co_await best->run(call);
+  co_return co_await row->run(call);
 }
 
 awaitable<void> Service::handle(http::Request& request, http::Response& response) {
   const std::string id = random_hex(8);
+  response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
   if (!store_.loading()) e = co_await dispatch(request, response);
-  response.set("x-amz-request-id", id);
   if (!e) co_return;
   response.headers.erase(std::remove_if(response.headers.begin(), response.headers.end(),
                                         [](auto& h) { return h.first == "Content-Type"; }),
@@ -185,11 +165,15 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   response.stream.reset();
   response.content_length.reset();
   response.status = http_status(e.code);
+  XmlOut xml("Error", false);
+  add(xml.root(), "Code", e.code);
+  add(xml.root(), "Message",
+      e.message.empty() ? default_message(e.code) : std::string_view(e.message));
+  if (e.code == "AuthorizationHeaderMalformed") add(xml.root(), "Region", region_);
+  add(xml.root(), "Resource", request.raw_path);
+  add(xml.root(), "RequestId", id);
   response.set("Content-Type", "application/xml");
-  response.body = cat(kXmlHead, "<Error><Code>", e.code, "</Code><Message>",
-                      xml_escape(e.message.empty() ? default_message(e.code) : e.message),
-                      "</Message><Resource>", xml_escape(request.path), "</Resource><RequestId>",
-                      id, "</RequestId></Error>");
+  response.body = xml.text();
 }
 
 }  // namespace cairn::s3

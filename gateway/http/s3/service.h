@@ -1,4 +1,5 @@
-// The S3 API: a table of operations, one way in that authenticates before anything is looked at.
+// The S3 API: a table of operations, and one way in: who it is, what is wanted, whether the caller
+// may, whether all that the request carries is honoured; only then is anything looked at.
 //
 // Threads: handle() on any I/O loop, any number at once.
 #pragma once
@@ -9,6 +10,7 @@
 #include "gateway/http/s3/errors.h"
 #include "gateway/http/s3/payload.h"
 #include "gateway/http/s3/sigv4.h"
+#include "gateway/http/s3/xml.h"
 #include "objects/multipart.h"
 #include "objects/object.h"
 
@@ -23,6 +25,8 @@ struct Call {
   std::string bucket_name, key;
   NamespacePtr bucket;  // there for every operation on a bucket but its creation
   PayloadBody* body = nullptr;
+  std::string_view owner;   // of all buckets
+  std::string_view region;  // of all buckets
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -34,12 +38,17 @@ struct Call {
 using Operation = awaitable<Error> (*)(Call&);
 enum class Scope : uint8_t { kService, kBucket, kObject };
 struct Row {
+  std::string_view name;    // of the operation, as S3 has it
+  std::string_view action;  // what it takes the right to
   std::string_view method;
   Scope scope;
   std::string_view subresource;  // query parameter that selects it, or empty
   std::string_view header;       // header that selects it, or empty
   Operation run;
+  // What it honours in a request beside what all do (carried.h): names, separated by blanks.
+  std::string_view headers, params;
   bool needs_bucket = true;
+  bool reads_body = false;  // else it gets none, and one that comes is checked and thrown away
 };
 
 std::span<const Row> bucket_rows();
@@ -48,32 +57,39 @@ std::span<const Row> multipart_rows();
 
 class Service {
  public:
-  Service(Store& store, const Users& users, std::string domain)
-      : store_(store), authenticator_(users), domain_(std::move(domain)) {}
+  Service(Store& store, const Users& users, std::string domain, std::string region)
+      : store_(store),
+        users_(users),
+        authenticator_(users, region),
+        domain_(std::move(domain)),
+        region_(std::move(region)) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
 
  private:
   awaitable<Error> dispatch(http::Request& request, http::Response& response);
   void address(const http::Request& request, Call& call) const;
   Store& store_;
+  const Users& users_;
   Authenticator authenticator_;
-  const std::string domain_;
+  const std::string domain_, region_;
 };
 
 // ---- shared by the operations ----
 
-std::string xml_escape(std::string_view text);
-inline constexpr std::string_view kXmlHead = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-inline constexpr std::string_view kXmlns = " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
-void reply_xml(Call& call, std::string body);
+std::string upper(std::string_view text);
+void reply_xml(Call& call, const XmlOut& xml);
+// For an operation that may take longer than a client waits: from here on its answer is XML.
+void takes_long(Call& call);
+void add_owner(pugi::xml_node parent, const char* name, const Call& call);
 // Waits until what the answer rests on is durable.
 awaitable<Error> settle(Call& call, Lsn lsn);
-// Reads and checks a small XML body.
-awaitable<Error> read_xml(Call& call, size_t limit, std::string& text);
+// Reads a small body whole and checks all that was declared about it; checksums in headers are the
+// body's own, unless they are `of_object`.
+awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of_object = false);
 // The conditional headers, with a prefix for copies: "x-amz-copy-source-".
-objects::Conditions conditions_of(const http::Request& request, std::string_view prefix = "");
-// Metadata from the headers of a PUT, POST or copy.
-Error meta_of(const Call& call, ObjectMeta& meta);
+Error conditions_of(const http::Request& request, objects::Conditions& conditions,
+                    std::string_view prefix = "");
+Error part_number(const Call& call, unsigned& number);
 // The bucket and key that x-amz-copy-source names.
 Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key);
 
@@ -81,6 +97,14 @@ Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key);
 // gets what the client sent, by algorithm.
 awaitable<Error> receive(Call& call, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums);
+// What a row with checked bodies honours of them.
+#define CAIRN_S3_CHECKSUMS                                                                   \
+  "x-amz-checksum-crc32 x-amz-checksum-crc32c x-amz-checksum-crc64nvme x-amz-checksum-sha1 " \
+  "x-amz-checksum-sha256"
+#define CAIRN_S3_SOURCE_CONDITIONS                                             \
+  "x-amz-copy-source-if-match x-amz-copy-source-if-none-match "                \
+  "x-amz-copy-source-if-modified-since x-amz-copy-source-if-unmodified-since " \
+  "x-amz-source-expected-bucket-owner"
 void set_checksum_headers(http::Response& response,
                           const std::map<std::string, std::string>& checksums);
 

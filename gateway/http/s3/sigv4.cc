@@ -1,10 +1,10 @@
 #include "gateway/http/s3/sigv4.h"
 
+#include <absl/time/time.h>
 #include <openssl/hmac.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <ctime>
 
 #include "core/text.h"
 #include "objects/digest.h"
@@ -62,13 +62,16 @@ bool split_credential(std::string_view text, Parts& p) {
   return p.service == "s3" && p.date.size() == 8;
 }
 
-// 20130524T000000Z
-std::optional<int64_t> parse_timestamp(const std::string& text) {
-  tm parts{};
-  if (text.size() != 16 || ::strptime(text.c_str(), "%Y%m%dT%H%M%SZ", &parts) == nullptr) {
+// 20130524T000000Z, to milliseconds
+std::optional<int64_t> parse_timestamp(std::string_view text) {
+  absl::Time time;
+  std::string error;
+  if (text.size() != 16 || text.find_first_not_of("0123456789TZ") != text.npos ||
+      !absl::ParseTime("%E4Y%m%dT%H%M%SZ", {text.data(), text.size()}, absl::UTCTimeZone(), &time,
+                       &error)) {
     return std::nullopt;
   }
-  return static_cast<int64_t>(::timegm(&parts)) * 1000;
+  return absl::ToUnixMillis(time);
 }
 
 Error parse_header(const http::Request& r, Parts& p) {
@@ -94,12 +97,9 @@ Error parse_header(const http::Request& r, Parts& p) {
   }
   p.timestamp = r.header("x-amz-date");
   if (p.timestamp.empty()) {  // a Date header does as well
-    if (auto s = http::parse_http_date(r.header("date"))) {
-      time_t t = *s;
-      tm parts{};
-      ::gmtime_r(&t, &parts);
-      char stamp[32];
-      p.timestamp.assign(stamp, std::strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &parts));
+    if (auto seconds = http::parse_http_date(r.header("date"))) {
+      p.timestamp = absl::FormatTime("%E4Y%m%dT%H%M%SZ", absl::FromUnixSeconds(*seconds),
+                                     absl::UTCTimeZone());
     }
   }
   return {};
@@ -190,6 +190,10 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
   if (!by_query && !by_header) return {"AccessDenied", ""};
   Parts p;
   if (Error e = by_query ? parse_query(r, p) : parse_header(r, p)) return e;
+  if (p.region != region_) {
+    return {by_query ? "AuthorizationQueryParametersError" : "AuthorizationHeaderMalformed",
+            cat("The region '", p.region, "' is wrong; expecting '", region_, "'")};
+  }
   auto stamp = parse_timestamp(p.timestamp);
   if (!stamp || p.timestamp.substr(0, 8) != p.date) {
     return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
@@ -230,6 +234,7 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     return {"SignatureDoesNotMatch", ""};
   }
   out.user = p.access_key;
+  out.presigned = p.presigned;
   out.signing_key = std::move(key);
   out.timestamp = p.timestamp;
   out.seed_signature = p.signature;

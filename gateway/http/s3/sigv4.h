@@ -24,6 +24,7 @@ enum class Payload : uint8_t {
 
 struct Authenticated {
   std::string user;
+  bool presigned = false;
   Payload payload = Payload::kUnsigned;
   std::string payload_sha256;  // hex, if kSigned
   // For chunk signatures.
@@ -34,7 +35,9 @@ std::string hmac_sha256(std::string_view key, std::string_view data);
 
 class Authenticator {
  public:
-  explicit Authenticator(const Users& users) : users_(users) {}
+  // `region` is the one that signatures must be for.
+  Authenticator(const Users& users, std::string region)
+      : users_(users), region_(std::move(region)) {}
   // Who sent the request. AccessDenied if nobody signed it.
   Error authenticate(const http::Request& request, int64_t now_ms, Authenticated& out);
 
@@ -42,6 +45,7 @@ class Authenticator {
   std::string signing_key(std::string_view access_key, std::string_view secret,
                           std::string_view date, std::string_view region, std::string_view service);
   const Users& users_;
+  const std::string region_;
   Mutex mutex_;
   std::string cached_for_ ABSL_GUARDED_BY(mutex_);
   std::string cached_key_ ABSL_GUARDED_BY(mutex_);

@@ -1,0 +1,274 @@
+#include "gateway/http/head.h"
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/url/src.hpp>  // the library has headers alone in Debian's libboost-dev
+#include <cstring>
+
+#include "core/text.h"
+
+namespace cairn::http {
+
+namespace bhttp = boost::beast::http;
+using Parser = bhttp::request_parser<bhttp::buffer_body>;
+namespace urls = boost::urls;
+
+namespace {
+
+Status bad(std::string_view why) { return absl::InvalidArgumentError(cat("bad request: ", why)); }
+
+bool is_token_char(char c) {
+  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+         kMarks.find(c) != kMarks.npos;
+}
+
+// Fields that have one value: a second one would be a second opinion.
+bool comes_once(std::string_view name) {
+  constexpr std::string_view kOnce[] = {"host",
+                                        "content-length",
+                                        "transfer-encoding",
+                                        "content-type",
+                                        "content-md5",
+                                        "content-range",
+                                        "content-disposition",
+                                        "authorization",
+                                        "date",
+                                        "expires",
+                                        "expect",
+                                        "range",
+                                        "if-range",
+                                        "if-modified-since",
+                                        "if-unmodified-since"};
+  if (name.starts_with("x-amz-meta-")) return false;
+  return name.starts_with("x-amz-") || name.starts_with("x-cairn-") ||
+         std::find(std::begin(kOnce), std::end(kOnce), name) != std::end(kOnce);
+}
+
+// The lines as bytes, before a parser that forgives some of them.
+Status check_lines(std::string_view head) {
+  bool first = true;
+  while (!head.empty()) {
+    const size_t end = head.find("\r\n");
+    if (end == head.npos) return bad("a line does not end in CRLF");
+    const std::string_view line = head.substr(0, end);
+    head.remove_prefix(end + 2);
+    if (line.empty()) continue;  // before the request line, or at the end
+    if (!is_field_value(line)) return bad("a control character in the head");
+    if (std::exchange(first, false)) {
+      const size_t a = line.find(' '), b = line.rfind(' ');
+      if (a == line.npos || a == b || line.substr(a + 1, b - a - 1).find(' ') != line.npos ||
+          line.find('\t') != line.npos || !is_field_name(line.substr(0, a))) {
+        return bad("the request line is METHOD TARGET VERSION");
+      }
+      continue;
+    }
+    if (!is_field_name(line.substr(0, line.find(':'))) || line.find(':') == line.npos) {
+      return bad("a header without a name");  // or one that continues the line before
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool is_host(std::string_view text) {
+  constexpr std::string_view kMarks = "-._~!$&'()*+,;=%:[]";
+  return std::all_of(text.begin(), text.end(), [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           kMarks.find(c) != kMarks.npos;
+  });
+}
+
+Status read_framing(const Request& r, bool http10, Framing& f) {
+  f.http10 = http10;
+  if (!r.has_header("host") && !http10) return bad("HTTP/1.1 needs a Host");
+  if (!is_host(r.header("host"))) return bad("the Host is none");
+  if (r.has_header("transfer-encoding")) {
+    if (http10 || !equals_ignoring_case(r.header("transfer-encoding"), "chunked")) {
+      return bad("the only transfer coding here is chunked");
+    }
+    // Somebody in between may have seen another request.
+    if (r.has_header("content-length")) return bad("both a length and chunks");
+    f.chunked = true;
+  }
+  if (r.has_header("content-length")) {
+    const std::string_view text = r.header("content-length");
+    auto length = parse_int<uint64_t>(text);
+    if (!length || *length > INT64_MAX) return bad("Content-Length is no number");
+    f.length = *length;
+  }
+  if (r.has_header("expect")) {
+    if (!equals_ignoring_case(r.header("expect"), "100-continue")) return bad("unknown Expect");
+    f.expects_continue = true;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool is_field_name(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
+}
+
+bool is_field_value(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    auto u = static_cast<unsigned char>(c);
+    return u == '\t' || (u >= 0x20 && u != 0x7f);
+  });
+}
+
+size_t head_size(std::string_view bytes) {
+  size_t at = 0;
+  while (bytes.substr(at, 2) == "\r\n") at += 2;
+  const size_t end = bytes.find("\r\n\r\n", at);
+  return end == bytes.npos ? 0 : end + 4;
+}
+
+Status read_target(std::string_view target, Request& r) {
+  if (target.empty() || target.size() > 8192) return bad("the target is empty or too long");
+  urls::url_view url;
+  if (target[0] == '/') {
+    auto parsed = urls::parse_origin_form({target.data(), target.size()});
+    if (!parsed) return bad("the target is no path with a query");
+    url = *parsed;
+  } else {
+    auto parsed = urls::parse_absolute_uri({target.data(), target.size()});
+    if (!parsed ||
+        (parsed->scheme_id() != urls::scheme::http && parsed->scheme_id() != urls::scheme::https)) {
+      return bad("the target is neither a path nor an http URL");
+    }
+    url = *parsed;
+    const std::string_view authority(url.encoded_authority().data(),
+                                     url.encoded_authority().size());
+    if (!equals_ignoring_case(authority, r.header("host"))) return bad("two hosts are named");
+  }
+  const auto encoded = url.encoded_path();
+  r.raw_path = encoded.empty() ? "/" : std::string(encoded.data(), encoded.size());
+  r.path = encoded.empty() ? "/" : encoded.decode();
+  urls::encoding_opts form;
+  form.space_as_plus = true;
+  for (auto param : url.encoded_params()) {
+    if (param.key.empty() && !param.has_value) continue;  // "?", "&&"
+    r.query.emplace_back(param.key.decode(form), param.value.decode(form));
+  }
+  return absl::OkStatus();
+}
+
+Status read_head(std::string_view head, Request& r, Framing& framing) {
+  if (Status s = check_lines(head); !s.ok()) return s;
+  Parser parser;
+  boost::system::error_code ec;
+  parser.header_limit(kHeadBytesMax);
+  parser.body_limit(boost::none);
+  parser.eager(false);
+  while (head.starts_with("\r\n")) head.remove_prefix(2);
+  size_t used = parser.put(boost::asio::buffer(head.data(), head.size()), ec);
+  if (ec == bhttp::error::need_more) ec = {};
+  if (ec) return bad(ec.message());
+  if (used != head.size() || !parser.is_header_done()) return bad("the head ends in the middle");
+  const auto& message = parser.get();
+  r.method = std::string(message.method_string());
+  r.target = std::string(message.target());
+  for (auto& field : message) {
+    std::string name =
+        lower(std::string_view(field.name_string().data(), field.name_string().size()));
+    std::string value(field.value());
+    auto [it, fresh] = r.headers.try_emplace(std::move(name), value);
+    if (fresh) continue;
+    if (comes_once(it->first)) return bad(cat(it->first, " came twice"));
+    append(it->second, ", ", value);
+  }
+  if (Status s = read_framing(r, message.version() == 10, framing); !s.ok()) return s;
+  framing.keep_alive = message.keep_alive();
+  if (r.has_header("content-length")) r.content_length = framing.length;
+  r.has_body = framing.chunked || framing.length > 0;
+  return read_target(r.target, r);
+}
+
+// ---- chunks ----
+
+namespace {
+constexpr size_t kChunkLineMax = 4096;
+constexpr int kSizeDigitsMax = 16;
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+}  // namespace
+
+bool ChunkDecoder::end_of_line() {
+  if (!line_.ends_with('\r')) return false;
+  line_.pop_back();
+  if (line_.empty()) {
+    state_ = State::kDone;
+    return true;
+  }
+  const size_t colon = line_.find(':');
+  const bool good = colon != line_.npos &&
+                    is_field_name(std::string_view(line_).substr(0, colon)) &&
+                    is_field_value(line_);
+  line_.clear();
+  return good;
+}
+
+bool ChunkDecoder::take(char c) {
+  switch (state_) {
+    case State::kSize:
+      if (const int digit = hex_digit(c); digit >= 0) {
+        if (++digits_ > kSizeDigitsMax) return false;
+        left_ = left_ << 4 | static_cast<uint64_t>(digit);
+        return true;
+      }
+      if (digits_ == 0 || left_ > INT64_MAX) return false;
+      state_ = c == '\r' ? State::kSizeLf : State::kExt;
+      line_bytes_ = 0;
+      return c == '\r' || c == ';';
+    case State::kExt:
+      if (c == '\r') {
+        state_ = State::kSizeLf;
+        return true;
+      }
+      return ++line_bytes_ <= kChunkLineMax && is_field_value({&c, 1});
+    case State::kSizeLf:
+      state_ = left_ > 0 ? State::kData : State::kTrailer;
+      return c == '\n';
+    case State::kDataCr:
+      state_ = State::kDataLf;
+      return c == '\r';
+    case State::kDataLf:
+      state_ = State::kSize;
+      digits_ = 0;
+      return c == '\n';
+    case State::kTrailer:
+      if (++trailer_bytes_ > kHeadBytesMax) return false;
+      if (c == '\n') return end_of_line();
+      line_.push_back(c);
+      return true;
+    default:
+      return false;
+  }
+}
+
+StatusOr<ChunkDecoder::Step> ChunkDecoder::put(Bytes in, MutableBytes out) {
+  Step step;
+  while (step.used < in.size() && !done()) {
+    if (state_ == State::kData) {
+      const size_t n = std::min<uint64_t>({left_, in.size() - step.used, out.size() - step.made});
+      if (n == 0) break;
+      std::memcpy(out.data() + step.made, in.data() + step.used, n);
+      step.used += n;
+      step.made += n;
+      left_ -= n;
+      if (left_ == 0) state_ = State::kDataCr;
+    } else if (!take(static_cast<char>(in[step.used++]))) {
+      return absl::InvalidArgumentError("InvalidRequest the chunked body is malformed");
+    }
+  }
+  return step;
+}
+
+}  // namespace cairn::http

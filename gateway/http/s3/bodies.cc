@@ -1,0 +1,111 @@
+#include "gateway/http/s3/bodies.h"
+
+#include "core/text.h"
+#include "gateway/http/s3/xml.h"
+
+namespace cairn::s3 {
+
+namespace {
+
+Error malformed() { return {"MalformedXML", ""}; }
+
+// The text of the one child of this name; "" if there is none. False: it is odd.
+bool field(const pugi::xml_node& of, const char* name, std::string& text) {
+  bool twice = false;
+  const auto node = single(of, name, twice);
+  if (twice) return false;
+  if (!node) return true;
+  auto found = text_of(node);
+  if (!found) return false;
+  text = std::move(*found);
+  return true;
+}
+
+Error parse_object(const pugi::xml_node& node, DeleteBody::Object& out) {
+  if (!only_elements(node, "Key VersionId ETag LastModifiedTime Size")) return malformed();
+  std::string version;
+  if (!field(node, "Key", out.key) || !field(node, "ETag", out.etag) ||
+      !field(node, "VersionId", version) || out.key.empty()) {
+    return malformed();
+  }
+  for (auto name : {"LastModifiedTime", "Size"}) {
+    if (node.child(name)) return {"NotImplemented", cat("Cairn does not have ", name, " here")};
+  }
+  if (node.child("VersionId") && version != "null") {
+    return {"NotImplemented", "Cairn does not have versions yet"};
+  }
+  // An empty condition would be none.
+  if (node.child("ETag") && out.etag.empty()) return malformed();
+  return {};
+}
+
+Error parse_part(const pugi::xml_node& node, objects::CompletePart& out) {
+  constexpr std::string_view kNames =
+      "PartNumber ETag ChecksumCRC32 ChecksumCRC32C ChecksumCRC64NVME ChecksumSHA1 ChecksumSHA256";
+  std::string number;
+  if (!only_elements(node, kNames) || !field(node, "PartNumber", number) ||
+      !field(node, "ETag", out.etag) || out.etag.empty()) {
+    return malformed();
+  }
+  auto n = parse_int<unsigned>(number);
+  if (!n || *n < 1 || *n > objects::kPartNumberMax) return malformed();
+  out.number = *n;
+  if (out.etag.size() >= 2 && out.etag.front() == '"' && out.etag.back() == '"') {
+    out.etag = out.etag.substr(1, out.etag.size() - 2);
+  }
+  for (auto& [tag, name] : kChecksumTags) {
+    std::string value;
+    if (!field(node, tag, value)) return malformed();
+    if (node.child(tag)) out.checksums[name] = value;
+  }
+  return {};
+}
+
+}  // namespace
+
+Error parse_delete(const std::string& xml, DeleteBody& out) {
+  XmlIn in;
+  if (!in.parse(xml, "Delete") || !only_elements(in.root(), "Object Quiet")) return malformed();
+  std::string quiet;
+  if (!field(in.root(), "Quiet", quiet)) return malformed();
+  if (in.root().child("Quiet") && quiet != "true" && quiet != "false") return malformed();
+  out.quiet = quiet == "true";
+  for (auto node : in.root().children("Object")) {
+    if (out.objects.size() == kDeleteKeysMax) return malformed();
+    if (Error e = parse_object(node, out.objects.emplace_back())) return e;
+  }
+  return out.objects.empty() ? malformed() : Error{};
+}
+
+Error parse_complete(const std::string& xml, std::vector<objects::CompletePart>& parts) {
+  XmlIn in;
+  if (!in.parse(xml, "CompleteMultipartUpload") || !only_elements(in.root(), "Part")) {
+    return malformed();
+  }
+  for (auto node : in.root().children("Part")) {
+    if (parts.size() == objects::kPartNumberMax) return malformed();
+    if (Error e = parse_part(node, parts.emplace_back())) return e;
+  }
+  return parts.empty() ? malformed() : Error{};
+}
+
+Error parse_create_bucket(const std::string& xml, std::string_view region) {
+  if (xml.empty()) return {};
+  XmlIn in;
+  if (!in.parse(xml, "CreateBucketConfiguration")) return malformed();
+  constexpr std::string_view kAbsent = "Location Bucket Tags";
+  if (!only_elements(in.root(), cat("LocationConstraint ", kAbsent))) return malformed();
+  for (auto node : in.root().children()) {
+    if (node.type() == pugi::node_element &&
+        std::string_view(node.name()) != "LocationConstraint") {
+      return {"NotImplemented", cat("Cairn does not have ", node.name(), " of buckets")};
+    }
+  }
+  std::string where;
+  if (!field(in.root(), "LocationConstraint", where)) return malformed();
+  if (where.empty() || where == region) return {};
+  return {"IllegalLocationConstraintException",
+          cat("This is the region ", region, ", and the bucket would be in ", where, ".")};
+}
+
+}  // namespace cairn::s3

@@ -1,0 +1,41 @@
+// What the XML bodies of requests say, checked whole: an element that Cairn does not know is
+// MalformedXML, one that it knows and does not honour is NotImplemented.
+//
+// Threads: any.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gateway/http/s3/errors.h"
+#include "objects/multipart.h"
+
+namespace cairn::s3 {
+
+inline constexpr size_t kDeleteKeysMax = 1000;
+
+struct DeleteBody {
+  struct Object {
+    std::string key;
+    std::string etag;  // that it must have, or empty
+  };
+  std::vector<Object> objects;
+  bool quiet = false;
+};
+Error parse_delete(const std::string& xml, DeleteBody& out);
+
+Error parse_complete(const std::string& xml, std::vector<objects::CompletePart>& parts);
+
+// A configuration may only say where the bucket is: in this region.
+Error parse_create_bucket(const std::string& xml, std::string_view region);
+
+// The names of checksums as elements: ChecksumCRC32 and so on, and the algorithm in lower case.
+inline constexpr std::pair<const char*, const char*> kChecksumTags[] = {
+    {"ChecksumCRC32", "crc32"},
+    {"ChecksumCRC32C", "crc32c"},
+    {"ChecksumCRC64NVME", "crc64nvme"},
+    {"ChecksumSHA1", "sha1"},
+    {"ChecksumSHA256", "sha256"}};
+
+}  // namespace cairn::s3

@@ -1,0 +1,147 @@
+#include "gateway/http/s3/carried.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace cairn::s3 {
+
+namespace {
+
+// Whether a list of names, separated by blanks, has this one; "name-*" stands for all that begin
+// so.
+bool lists(std::string_view names, std::string_view name) {
+  while (!names.empty()) {
+    const size_t blank = names.find(' ');
+    const std::string_view one = names.substr(0, blank);
+    names = blank == names.npos ? "" : names.substr(blank + 1);
+    if (one == name) return true;
+    if (one.ends_with('*') && name.starts_with(one.substr(0, one.size() - 1))) return true;
+  }
+  return false;
+}
+
+// Honoured everywhere: what the signature is made of, and what changes nothing that is done.
+constexpr std::string_view kHarmlessHeaders =
+    "x-amz-date x-amz-content-sha256 x-amz-user-agent x-amz-expected-bucket-owner "
+    "x-amz-request-payer";
+constexpr std::string_view kSignatureParams =
+    "X-Amz-Algorithm X-Amz-Credential X-Amz-Date X-Amz-Expires X-Amz-SignedHeaders "
+    "X-Amz-Signature";
+constexpr std::string_view kHarmlessParams = "x-id";  // an SDK's name of the operation
+
+bool governed(std::string_view name) {
+  return name.starts_with("x-amz-") || name.starts_with("x-cairn-") || name.starts_with("if-") ||
+         name == "content-range";
+}
+
+// Values that are true of Cairn; a known value that is not is not implemented, another is none.
+struct Truth {
+  std::string_view name, holds, known;
+  std::string_view error;  // for a value that S3 does not know either
+};
+constexpr std::string_view kAlgorithms = "CRC32 CRC32C CRC64NVME SHA1 SHA256";
+constexpr Truth kTruths[] = {
+    // One owner has all rights to objects and buckets, and no one else any.
+    {"x-amz-acl", "private bucket-owner-full-control",
+     "public-read public-read-write authenticated-read aws-exec-read bucket-owner-read "
+     "log-delivery-write",
+     "InvalidArgument"},
+    {"x-amz-storage-class", "STANDARD",
+     "REDUCED_REDUNDANCY STANDARD_IA ONEZONE_IA INTELLIGENT_TIERING GLACIER DEEP_ARCHIVE OUTPOSTS "
+     "GLACIER_IR SNOW EXPRESS_ONEZONE",
+     "InvalidStorageClass"},
+    {"x-amz-object-ownership", "BucketOwnerEnforced", "BucketOwnerPreferred ObjectWriter",
+     "InvalidArgument"},
+    {"x-amz-bucket-object-lock-enabled", "false False", "true True TRUE", "InvalidArgument"},
+    {"x-amz-request-payer", "requester", "", "InvalidArgument"},
+    {"x-amz-checksum-mode", "ENABLED enabled", "", "InvalidArgument"},
+    {"x-amz-metadata-directive", "COPY REPLACE", "", "InvalidArgument"},
+    {"x-amz-tagging-directive", "COPY REPLACE", "", "InvalidArgument"},  // there are no tags
+    {"x-amz-checksum-algorithm", kAlgorithms, "", "InvalidRequest"},
+    {"x-amz-sdk-checksum-algorithm", kAlgorithms, "", "InvalidRequest"},
+    {"x-amz-checksum-type", "COMPOSITE FULL_OBJECT", "", "InvalidRequest"},
+};
+
+Error check_value(std::string_view name, std::string_view value, const Call& c) {
+  if (name == "x-amz-expected-bucket-owner" || name == "x-amz-source-expected-bucket-owner") {
+    return value == c.owner ? Error{} : Error{"AccessDenied", ""};
+  }
+  for (auto& t : kTruths) {
+    if (t.name != name) continue;
+    const std::string folded = upper(value);
+    const bool any_case = t.holds == kAlgorithms;
+    if (lists(t.holds, any_case ? std::string_view(folded) : value)) return {};
+    if (lists(t.known, value)) return {"NotImplemented", cat(name, ": ", value)};
+    return {t.error, cat("The value of ", name, " is not valid.")};
+  }
+  return {};
+}
+
+Error check_headers(const Row& row, const Call& c) {
+  for (auto& [name, value] : c.request.headers) {
+    if (!governed(name)) continue;
+    if (!lists(kHarmlessHeaders, name) && !lists(row.headers, name)) {
+      return {"NotImplemented", cat("Cairn does not have ", name, " in ", row.name)};
+    }
+    if (Error e = check_value(name, value, c)) return e;
+  }
+  // An SDK that says which checksum it sends has to send it.
+  if (auto algorithm = c.request.header("x-amz-sdk-checksum-algorithm"); !algorithm.empty()) {
+    const bool sent = c.request.has_header("x-amz-trailer") ||
+                      std::any_of(c.request.headers.begin(), c.request.headers.end(), [](auto& h) {
+                        return h.first.starts_with("x-amz-checksum-") &&
+                               objects::algorithm_named(std::string_view(h.first).substr(15));
+                      });
+    if (!sent) {
+      return {"InvalidRequest",
+              "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or "
+              "x-amz-trailer headers were found."};
+    }
+  }
+  return {};
+}
+
+Error check_params(const Row& row, const Call& c) {
+  const auto& query = c.request.query;
+  for (size_t i = 0; i < query.size(); i++) {
+    const auto& [name, value] = query[i];
+    const bool known = name == row.subresource || lists(row.params, name) ||
+                       lists(kHarmlessParams, name) ||
+                       (c.auth.presigned && lists(kSignatureParams, name));
+    if (!known || name.empty()) {
+      return {"NotImplemented", cat("Cairn does not have ?", name, " in ", row.name)};
+    }
+    for (size_t j = 0; j < i; j++) {
+      if (query[j].first == name) return {"InvalidArgument", cat(name, " was given twice")};
+    }
+    // It becomes a header of the answer.
+    if (name.starts_with("response-") && std::any_of(value.begin(), value.end(), [](char x) {
+          return (static_cast<unsigned char>(x) < 0x20 && x != '\t') || x == 0x7f;
+        })) {
+      return {"InvalidArgument", cat(name, " is no value of a header")};
+    }
+    // Without versioning every object has one version, and its id is null.
+    if (name == "versionId" && value != "null") {
+      return {"NotImplemented", "Cairn does not have versions yet"};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Error check_carried(const Row& row, const Call& call) {
+  if (Error e = check_headers(row, call)) return e;
+  return check_params(row, call);
+}
+
+Error absent(const Call& call) {
+  for (auto& [name, value] : call.request.query) {
+    if (lists(kHarmlessParams, name) || lists(kSignatureParams, name)) continue;
+    return {"NotImplemented", cat("Cairn does not have ?", name, " here")};
+  }
+  return {"MethodNotAllowed", ""};
+}
+
+}  // namespace cairn::s3

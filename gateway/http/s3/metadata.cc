@@ -1,0 +1,121 @@
+#include "gateway/http/s3/metadata.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+#include "core/utf8.h"
+
+namespace cairn::s3 {
+
+namespace {
+
+// "=20" and "_" as RFC 2047, 4.2 has them.
+std::optional<std::string> decode_q(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); i++) {
+    if (text[i] == '_') {
+      out.push_back(' ');
+    } else if (text[i] != '=') {
+      out.push_back(text[i]);
+    } else {
+      auto raw = objects::unhex(text.substr(i + 1, 2));
+      if (!raw || raw->size() != 1) return std::nullopt;
+      out += *raw;
+      i += 2;
+    }
+  }
+  return out;
+}
+
+// =?charset?encoding?text?=
+std::optional<std::string> decode_word(std::string_view word) {
+  constexpr std::string_view kCharset = "=?utf-8?";
+  if (word.size() < kCharset.size() + 4 || !word.ends_with("?=") ||
+      !equals_ignoring_case(word.substr(0, kCharset.size()), kCharset)) {
+    return std::nullopt;
+  }
+  word = word.substr(kCharset.size(), word.size() - kCharset.size() - 2);
+  if (word.size() < 2 || word[1] != '?') return std::nullopt;
+  const std::string_view text = word.substr(2);
+  if (text.find('?') != text.npos) return std::nullopt;
+  std::optional<std::string> raw;
+  if ((word[0] | 32) == 'b') raw = objects::base64_decode(text);
+  if ((word[0] | 32) == 'q') raw = decode_q(text);
+  if (!raw || !is_utf8(*raw)) return std::nullopt;
+  return raw;
+}
+
+}  // namespace
+
+std::string decode_words(std::string_view text) {
+  std::string out;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const size_t blank = rest.find(' ');
+    auto word = decode_word(rest.substr(0, blank));
+    if (!word) return std::string(text);  // plain text
+    out += *word;
+    rest.remove_prefix(blank == rest.npos ? rest.size() : blank);
+    while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
+  }
+  return out;
+}
+
+std::string encode_words(std::string_view text) {
+  const bool plain =
+      std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; }) &&
+      !text.starts_with("=?");
+  return plain ? std::string(text) : cat("=?UTF-8?B?", objects::base64(text), "?=");
+}
+
+Error meta_of(const Call& c, ObjectMeta& meta) {
+  for (auto& [name, value] : c.request.headers) {
+    constexpr std::string_view kUser = "x-amz-meta-";
+    if (name.substr(0, kUser.size()) == kUser) {
+      meta.user[name.substr(kUser.size())] = decode_words(value);
+    }
+  }
+  meta.content_type = c.request.header("content-type");
+  for (std::string_view name :
+       {"cache-control", "content-disposition", "content-language", "expires"}) {
+    if (c.request.has_header(name)) meta.headers[std::string(name)] = c.request.header(name);
+  }
+  // aws-chunked is how the body came, not what it is.
+  std::string encoding;
+  std::string_view rest = c.request.header("content-encoding");
+  while (!rest.empty()) {
+    size_t comma = rest.find(',');
+    std::string_view one = rest.substr(0, comma);
+    rest = comma == rest.npos ? "" : rest.substr(comma + 1);
+    while (!one.empty() && one.front() == ' ') one.remove_prefix(1);
+    while (!one.empty() && one.back() == ' ') one.remove_suffix(1);
+    if (one.empty() || equals_ignoring_case(one, "aws-chunked")) continue;
+    append(encoding, encoding.empty() ? "" : ",", one);
+  }
+  if (!encoding.empty()) meta.headers["content-encoding"] = encoding;
+  return error_of(check_meta(meta));
+}
+
+void set_object_headers(Call& c, const objects::Info& info) {
+  http::Response& r = c.response;
+  auto overridden = [&](std::string_view name) { return c.param(cat("response-", name)); };
+  r.set("ETag", cat("\"", info.etag, "\""));
+  r.set("Last-Modified", http::http_date(info.modified_ms));
+  r.set("Accept-Ranges", "bytes");
+  std::string type = overridden("content-type");
+  r.set("Content-Type", !type.empty()                     ? type
+                        : !info.meta.content_type.empty() ? info.meta.content_type
+                                                          : "binary/octet-stream");
+  for (std::string_view name : {"cache-control", "content-disposition", "content-encoding",
+                                "content-language", "expires"}) {
+    std::string value = overridden(name);
+    auto it = info.meta.headers.find(std::string(name));
+    if (value.empty() && it != info.meta.headers.end()) value = it->second;
+    if (!value.empty()) r.set(name, value);
+  }
+  for (auto& [name, value] : info.meta.user) r.set(cat("x-amz-meta-", name), encode_words(value));
+  r.set("x-cairn-version", cat(info.version.value()));
+  if (info.expire_ms != 0) r.set("x-cairn-expires-ms", cat(info.expire_ms));
+}
+
+}  // namespace cairn::s3

@@ -1,0 +1,75 @@
+// The XML bodies: what is accepted says the same when it is written out and read again.
+#include "core/text.h"
+#include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/xml.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace cairn::fuzz {
+namespace {
+
+using namespace cairn::s3;
+
+void deletes(const std::string& text) {
+  DeleteBody body, again;
+  if (parse_delete(text, body)) return;
+  law(!body.objects.empty() && body.objects.size() <= kDeleteKeysMax, "one to a thousand keys");
+  XmlOut out("Delete");
+  for (auto& o : body.objects) {
+    law(!o.key.empty() && o.key.find('\0') == o.key.npos, "keys are text");
+    auto object = add(out.root(), "Object");
+    add_as_it_came(object, "Key", o.key);
+    if (!o.etag.empty()) add_as_it_came(object, "ETag", o.etag);
+  }
+  add(out.root(), "Quiet", body.quiet ? "true" : "false");
+  law(!parse_delete(out.text(), again), "what was written is read");
+  law(again.quiet == body.quiet && again.objects.size() == body.objects.size(), "nothing is lost");
+  for (size_t i = 0; i < body.objects.size(); i++) {
+    law(again.objects[i].key == body.objects[i].key &&
+            again.objects[i].etag == body.objects[i].etag,
+        "keys and conditions stay what they are");
+  }
+}
+
+void completes(const std::string& text) {
+  std::vector<objects::CompletePart> parts, again;
+  if (parse_complete(text, parts)) return;
+  XmlOut out("CompleteMultipartUpload");
+  for (auto& p : parts) {
+    law(p.number >= 1 && p.number <= objects::kPartNumberMax, "part numbers are S3's");
+    auto part = add(out.root(), "Part");
+    add(part, "PartNumber", p.number);
+    add_as_it_came(part, "ETag", cat("\"", p.etag, "\""));
+    for (auto& [tag, name] : kChecksumTags) {
+      if (auto it = p.checksums.find(name); it != p.checksums.end()) {
+        add_as_it_came(part, tag, it->second);
+      }
+    }
+  }
+  law(!parse_complete(out.text(), again) && again.size() == parts.size(),
+      "what was written is read");
+  for (size_t i = 0; i < parts.size(); i++) {
+    law(again[i].number == parts[i].number && again[i].etag == parts[i].etag &&
+            again[i].checksums == parts[i].checksums,
+        "parts stay what they are");
+  }
+}
+
+}  // namespace
+}  // namespace cairn::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace cairn;
+  const std::string text(fuzz::text_of(data, size));
+  fuzz::deletes(text);
+  fuzz::completes(text);
+  (void)s3::parse_create_bucket(text, "us-east-1");
+  // Any text can be written, and is read back if XML can hold it.
+  s3::XmlOut out("Error", false);
+  s3::add(out.root(), "Message", std::string_view(text));
+  s3::XmlIn in;
+  fuzz::law(in.parse(out.text(), "Error"), "what is written is well-formed");
+  if (s3::is_xml_text(text)) {
+    fuzz::law(s3::text_of(in.root().child("Message")) == text, "text goes both ways");
+  }
+  return 0;
+}
