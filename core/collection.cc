@@ -82,6 +82,7 @@ void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   const std::string image = c.image();
   const RecordView r = copy_record(ns, entry, image);
   count(entry, -1);
+  entry->set_wished(still_wished(entry));
   entry->set_lsn(log_.append(r));
   begin_charges(c, entry->lsn(), r.size(), image.size());
   count(entry, 1);
@@ -109,6 +110,7 @@ awaitable<Status> Store::rewrite_parts(NamespacePtr ns, std::string key, Lsn bef
       cursor = c->save(cursor, part_bytes(), operation);
       RecordView r = copy_record(*ns, e, operation);
       r.type = RecordType::kOperation;
+      e->set_wished(still_wished(e));
       e->set_lsn(log_.append(r));
       if (!begin.valid()) begin = e->lsn();
       charge(*c, e->lsn(), r.size(), true);

@@ -4,7 +4,11 @@
 #include <absl/status/status.h>
 #include <absl/strings/cord.h>
 
+#include <cstring>
+#include <string>
 #include <string_view>
+
+#include "core/types.h"
 
 namespace cairn {
 
@@ -38,6 +42,21 @@ inline bool is_disk_full(const absl::Status& s) {
 inline bool is_value_too_long(const absl::Status& s) {
   auto what = s.GetPayload(kExhaustedKey);
   return what.has_value() && *what == "value";
+}
+
+// A refusal rests on what was judged, as an answer does: it may leave only when that is durable.
+inline constexpr const char* kRestsOnKey = "cairn/rests-on";
+inline absl::Status resting_on(absl::Status s, Lsn lsn) {
+  if (!s.ok() && lsn.valid()) {
+    const uint64_t value = lsn.value();
+    s.SetPayload(kRestsOnKey, absl::Cord(std::string(reinterpret_cast<const char*>(&value), 8)));
+  }
+  return s;
+}
+inline Lsn rests_on(const absl::Status& s) {
+  uint64_t value = 0;
+  if (auto bytes = s.GetPayload(kRestsOnKey)) std::memcpy(&value, std::string(*bytes).data(), 8);
+  return Lsn(value);
 }
 
 // A command or request for strings met a key that holds something else.

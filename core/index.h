@@ -61,11 +61,16 @@ struct [[gnu::packed]] Entry {
     place_ = lsn.value() / 8;
   }
 
-  enum Marks : uint8_t { kHasMeta = 1, kCold = 2, kFresh = 4 };
+  enum Marks : uint8_t { kHasMeta = 1, kCold = 2, kFresh = 4, kWished = 8 };
   static constexpr uint8_t kHeatUnit = 16, kHeatUsed = 3, kHeatMax = 15;
 
   bool has_meta() const { return marks & kHasMeta; }
   bool is_cold() const { return marks & kCold; }  // the value is in the log alone
+  // Its writer wanted it durable: until it is, whatever rests on it waits. Of no matter afterwards.
+  bool wished() const { return marks & kWished; }
+  void set_wished(bool wished) {
+    marks = static_cast<uint8_t>(wished ? marks | kWished : marks & ~kWished);
+  }
   // Nothing of it can leave memory, or too little to be worth a read. Constant for an entry.
   bool is_bare() const {
     return is_cold() || is_blob() || (is_string() && value_size < kSpilledBytesMin);

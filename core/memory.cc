@@ -124,7 +124,7 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
     } else if (!evict) {
       out.freed_bytes += before - store_.spill(ns, hash, e)->bytes();
       spilled_.fetch_add(1, std::memory_order_relaxed);
-    } else if (Transaction t(store_, nullptr, Shape::kOne, Cause::kEviction);
+    } else if (Transaction t(store_, nullptr, Shape::kOne, Wish::kNone, Cause::kEviction);
                t.remove(ns, hash, e).ok()) {
       out.freed_bytes += before;
       evicted_.fetch_add(1, std::memory_order_relaxed);

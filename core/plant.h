@@ -29,6 +29,8 @@ enum class Bug {
   kOperationsUnsorted,      // recovery applies operations as it meets them
   kCheckpointTrustsTail,    // a checkpoint tells of records that are not durable
   kCheckpointOutlivesLog,   // a checkpoint counts although segments after it were cleaned away
+  kAbsenceForgotten,        // that a key is gone is told before it is durable
+  kWishForgotten,           // a value is told before it is durable
   kEnd,
 };
 

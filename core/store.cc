@@ -214,7 +214,7 @@ void Store::expire_due(int64_t now) {
         continue;
       }
       Namespace& ns = *item.index->owner;
-      Transaction t(*this, &lock, Shape::kOne, Cause::kExpiry);
+      Transaction t(*this, &lock, Shape::kOne, Wish::kNone, Cause::kExpiry);
       const KeyHash hash = ns.hash(item.entry->key());
       if (!t.remove(ns, hash, item.entry).ok()) return;  // read-only: reads still skip it
       expired_++;
@@ -258,7 +258,9 @@ std::vector<NamespacePtr> Store::buckets() const {
 StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   if (Status s = check_write(true); !s.ok()) return s;
   MutexLock lock(names_mutex_);
-  if (by_name_.contains(name)) return absl::AlreadyExistsError("the bucket exists");
+  if (by_name_.contains(name)) {
+    return resting_on(absl::AlreadyExistsError("the bucket exists"), newest_name());
+  }
   const int64_t now = clock_.now_ms();
   NamespaceId id(next_namespace_++);
   auto ns =
@@ -268,6 +270,7 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   usage_.add(ns->created, name_record(*ns).size());
   by_name_[ns->name] = ns;
   by_id_[id.value()] = ns;
+  newest_name_ = ns->created.value();
   return ns->created;
 }
 
@@ -277,15 +280,24 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
   all.lock_all();
   MutexLock lock(names_mutex_);
   auto it = by_name_.find(name);
-  if (it == by_name_.end()) return absl::NotFoundError("no such bucket");
+  if (it == by_name_.end()) {
+    return resting_on(absl::NotFoundError("no such bucket"), newest_name());
+  }
   NamespacePtr ns = it->second;
   if (ns->size() > 0) {
     const int64_t now = clock_.now_ms();
     bool live = false;
+    Lsn rests_on;
     for (size_t s = 0; s < kStripes && !live; s++) {
-      ns->index->for_each(s, [&](Entry* e) { live |= !e->expired(now); });
+      ns->index->for_each(s, [&](Entry* e) {
+        if (e->expired(now)) return;
+        live = true;
+        if (e->wished()) rests_on = std::max(rests_on, e->lsn());
+      });
     }
-    if (live) return absl::FailedPreconditionError("the bucket is not empty");
+    if (live) {
+      return resting_on(absl::FailedPreconditionError("the bucket is not empty"), rests_on);
+    }
   }
   by_name_.erase(it);
   by_id_.erase(ns->id.value());
@@ -295,8 +307,33 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
   record.type = RecordType::kNamespaceDrop;
   record.ns = ns->id;
   const Lsn lsn = log_.append(record);
+  newest_name_ = lsn.value();
+  note_flush(*ns, lsn);
+  if (listeners_.any()) {
+    const Change change{ns.get(), {}, What::kFlush, Cause::kUser, lsn};
+    listeners_.tell({&change, 1});
+  }
   destroy_later(retire(*ns), lsn);
   return lsn;
+}
+
+namespace {
+void raise(std::atomic<uint64_t>& newest, Lsn lsn) {
+  uint64_t now = newest.load(std::memory_order_relaxed);
+  while (now < lsn.value() && !newest.compare_exchange_weak(now, lsn.value())) {
+  }
+}
+}  // namespace
+
+void Store::note_removal(Namespace& ns, KeyHash hash, Lsn lsn) {
+  if (planted(Bug::kAbsenceForgotten)) return;
+  stripe(hash).removed = lsn;
+  raise(ns.removed, lsn);
+}
+
+void Store::note_flush(Namespace& ns, Lsn lsn) {
+  raise(ns.flushed, lsn);
+  raise(ns.removed, lsn);
 }
 
 std::unique_ptr<Index> Store::replace_index(Namespace& ns) {
@@ -468,11 +505,13 @@ void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& co
   if (entry->has_origin() && copy.has_origin()) {
     usage_.sub(entry->lsn(), entry->record_bytes());
     entry->set_lsn(lsn);
+    entry->set_wished(false);  // what the cleaner copies is durable
     usage_.add(lsn, entry->record_bytes());
     return;
   }
   Entry* moved = entry->is_cold() ? Entry::make_cold(copy, lsn) : Entry::make(copy, lsn);
   moved->marks = entry->marks;
+  moved->set_wished(false);
   link(ns, hash, entry, moved);
   Entry::destroy(entry);  // the new one holds its blob
 }
@@ -487,6 +526,7 @@ Status Store::move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef
   const Lsn lsn = planted(Bug::kBlobMovedSilently) ? entry->lsn() : log_.append(copy);
   extents_.ref(to);
   Entry* moved = Entry::make(copy, lsn);
+  moved->set_wished(still_wished(entry));
   link(ns, hash, entry, moved);
   bury(lsn, entry);
   return absl::OkStatus();

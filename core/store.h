@@ -47,6 +47,8 @@ inline constexpr NamespaceId kSystemNamespace{16};
 inline constexpr uint32_t kFirstBucket = 32;
 
 enum class Durability : uint8_t { kAlways, kEverySec, kOff };
+// Whether the writer of a change wants it durable before anybody rests on it.
+enum class Wish : uint8_t { kNone, kDurable };
 
 struct StoreOptions {
   uint64_t segment_bytes = 64 << 20;     // for a new store; an old one keeps its own
@@ -100,6 +102,9 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
  public:
   std::unique_ptr<Index> index;  // replaced only while all stripes are locked
   std::atomic<int64_t> volatile_keys{0};
+  // The newest removal of any key, and of all keys at once, whose writer wanted it durable: what
+  // the absence of keys rests on.
+  std::atomic<uint64_t> removed{0}, flushed{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
   Lsn created;                       // of its record; under the store's names lock
 
@@ -198,7 +203,9 @@ class Store {
   Namespace& database(uint32_t number) { return *databases_[number]; }
   Namespace& system() { return *system_; }
   NamespacePtr find_namespace(std::string_view name) const;  // "db3" or a bucket's name
-  std::vector<NamespacePtr> buckets() const;                 // by name
+  // The newest bucket made or dropped: what an answer about buckets rests on.
+  Lsn newest_name() const { return Lsn(newest_name_.load(std::memory_order_acquire)); }
+  std::vector<NamespacePtr> buckets() const;  // by name
   // AlreadyExists if there is one.
   StatusOr<Lsn> create_bucket(std::string_view name);
   // NotFound; FailedPrecondition if it still holds keys.
@@ -208,6 +215,13 @@ class Store {
   // The entry may be cold; its value comes back with faults().fetch(), without the lock.
   // None that is expired at `now`.
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) const;
+  // What an answer rests on that was made from this entry, or from there being none: the LSN of the
+  // change, if its writer wanted it durable.
+  Lsn rests_on(const Namespace& ns, KeyHash hash, const Entry* entry) const {
+    if (entry != nullptr) return entry->wished() ? entry->lsn() : Lsn();
+    const Lsn flushed(ns.flushed.load(std::memory_order_relaxed));
+    return std::max(flushed, (*stripes_)[stripe_of(hash)].removed);
+  }
   // Hints: this stripe will be locked; these keys will be looked for, their stripes are locked.
   void prefetch(KeyHash hash) const { __builtin_prefetch(&(*stripes_)[stripe_of(hash)], 1); }
   void prefetch(Namespace& ns, std::span<const KeyHash> hashes) { ns.index->prefetch(hashes); }
@@ -290,6 +304,7 @@ class Store {
     StripeMutex mutex;
     std::atomic<int64_t> next_due{INT64_MAX};
     absl::btree_set<ExpiryItem> expiry;  // under mutex
+    Lsn removed;  // the newest removal that its writer wanted durable; under mutex
   };
 
   // What a large collection is written again in parts of; a smaller one is written whole.
@@ -363,6 +378,10 @@ class Store {
   void forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
   void note_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
   void bury(Lsn lsn, Entry* entry);
+  // Whether somebody still has to wait for this entry; so he has for what takes its place.
+  bool still_wished(const Entry* e) const { return e->wished() && !log_.is_durable(e->lsn()); }
+  void note_removal(Namespace& ns, KeyHash hash, Lsn lsn);
+  static void note_flush(Namespace& ns, Lsn lsn);
   awaitable<void> release_dead();
   awaitable<void> release_doomed();
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
@@ -414,6 +433,7 @@ class Store {
 
   std::atomic<uint64_t> cold_{0};  // entries whose value is in the log alone
   std::atomic<uint64_t> expired_{0};
+  std::atomic<uint64_t> newest_name_{0};
   std::atomic<bool> stopping_{false};
   Gate stopped_;      // stopping_ was set
   Tasks background_;  // what close() waits for

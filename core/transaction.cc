@@ -69,7 +69,9 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
   if (old != nullptr && !ns.ordered.load(std::memory_order_relaxed) && !old->has_expiry() &&
       !r.has_expiry() && !old->is_blob()) {
     const Lsn before = old->lsn();
+    const bool wished = this->wished(old);
     if (old->assign(r, lsn)) {
+      old->set_wished(wished);
       store_.usage_.sub(before, old->record_bytes());
       store_.usage_.add(lsn, old->record_bytes());
       return changed(ns, r.key, What::kPut, lsn);
@@ -81,6 +83,7 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
     c->version_ = lsn;
     store_.begin_charges(*c, lsn, r.size(), r.value.size());
   }
+  entry->set_wished(wished(old));
   store_.link(ns, hash, old, entry);
   changed(ns, entry->key(), r.has_origin() ? What::kExpiry : What::kPut, lsn);
   if (old != nullptr) store_.dispose(old, lsn);
@@ -123,6 +126,7 @@ Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
   }
   lsn_ = store_.log_.append(r);
   store_.link(ns, hash, entry, nullptr);
+  if (wished(entry)) store_.note_removal(ns, hash, lsn_);
   changed(ns, r.key, What::kRemove, lsn_);
   store_.dispose(entry, lsn_);
   return absl::OkStatus();
@@ -170,6 +174,7 @@ void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const R
   store_.charge(c, lsn, r.size(), true);
   c.image_size_ = 0;
   if (!r.has_origin()) c.version_ = lsn;
+  entry->set_wished(wished(entry));
   entry->set_lsn(lsn);
   changed(ns, entry->key(), r.value.empty() ? What::kExpiry : What::kOperate, lsn);
   if (entry->expire_ms() == (r.has_expiry() ? r.expire_ms : 0)) return;
@@ -240,6 +245,7 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
   }
   lsn_ = store_.log_.append(r);
   for (Namespace* ns : spaces) {
+    if (wish_ == Wish::kDurable) store_.note_flush(*ns, lsn_);
     store_.destroy_later(store_.retire(*ns), lsn_);
     changed(*ns, {}, What::kFlush, lsn_);
   }
@@ -282,6 +288,7 @@ RecordView Transaction::record_of(const Step& s) const {
 StatusOr<Lsn> Transaction::commit() {
   if (shape_ == Shape::kOne) {
     if (!status_.ok()) return status_;
+    if (wish_ == Wish::kDurable) saw(lsn_);
     return lsn_;
   }
   if (status_.ok() && work_ == nullptr) return Lsn();
@@ -302,6 +309,7 @@ StatusOr<Lsn> Transaction::commit() {
   if (records.empty()) return Lsn();
   store_.log_.append_batch(records, lsns);
   make_known(lsns);
+  if (wish_ == Wish::kDurable) saw(lsns.back());
   return work_->newest = lsns.back();
 }
 
@@ -327,7 +335,10 @@ void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_AN
 void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   Collection* c = s.details == nullptr ? nullptr : s.details->collection;
   if (s.type == RecordType::kNamespaceFlush) {
-    for (auto& f : s.details->flushed) f.retired.order.swap(f.ns->order);
+    for (auto& f : s.details->flushed) {
+      f.retired.order.swap(f.ns->order);
+      if (wish_ == Wish::kDurable) store_.note_flush(*f.ns, lsn);
+    }
     return;
   }
   if (s.ns->ordered) {
@@ -337,7 +348,12 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     }
   }
   if (s.type != RecordType::kOperation && s.old != nullptr) store_.count(s.old, -1);
-  if (s.entry == nullptr) return;
+  const bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
+  if (s.entry == nullptr) {
+    if (wished) store_.note_removal(*s.ns, s.hash, lsn);
+    return;
+  }
+  s.entry->set_wished(wished);
   const uint64_t bytes = record_of(s).size();
   s.entry->set_lsn(lsn);
   if (s.type == RecordType::kOperation) {

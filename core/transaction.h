@@ -31,6 +31,7 @@
 
 #include "core/change.h"
 #include "core/clock.h"
+#include "core/plant.h"
 #include "core/store.h"
 
 namespace cairn {
@@ -40,8 +41,14 @@ enum class Shape : uint8_t { kOne, kSeveral };
 class Transaction {
  public:
   // `locks` may be null where whoever called holds them.
-  Transaction(Store& store, const StripeLocks* locks, Shape shape, Cause cause = Cause::kUser)
-      : store_(store), locks_(locks), shape_(shape), cause_(cause), now_(store.clock()) {}
+  Transaction(Store& store, const StripeLocks* locks, Shape shape, Wish wish = Wish::kDurable,
+              Cause cause = Cause::kUser)
+      : store_(store),
+        locks_(locks),
+        shape_(shape),
+        wish_(wish),
+        cause_(cause),
+        now_(store.clock()) {}
   ~Transaction() {
     if (work_ != nullptr) end();
   }
@@ -51,7 +58,9 @@ class Transaction {
   // The time at which all of it happens.
   Now& now() { return now_; }
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash) {
-    return store_.find(ns, key, hash, now_);
+    Entry* e = store_.find(ns, key, hash, now_);
+    saw(store_.rests_on(ns, hash, e));
+    return e;
   }
 
   // Makes the value of record.key what `record` says. A blob's reference passes to the store, also
@@ -71,6 +80,9 @@ class Transaction {
   // The newest LSN, or an invalid one if nothing changed. Entries that were found in the
   // transaction stay readable until it is destroyed, and say now under which LSN they were written.
   StatusOr<Lsn> commit();
+  // What an answer of any kind (a value, that there is none, a refusal, what was changed) has to
+  // wait for: the newest change that it rests on whose writer wanted it durable.
+  Lsn seen() const { return seen_; }
   // The first error.
   const Status& status() const { return status_; }
   Shape shape() const { return shape_; }
@@ -105,6 +117,14 @@ class Transaction {
     Lsn newest;          // once committed
   };
 
+  void saw(Lsn lsn) {
+    if (lsn > seen_) seen_ = lsn;
+  }
+  // Whether what takes the place of `old` is wished durable.
+  bool wished(const Entry* old) const {
+    if (planted(Bug::kWishForgotten)) return false;
+    return wish_ == Wish::kDurable || (old != nullptr && store_.still_wished(old));
+  }
   bool covers(KeyHash hash) const { return locks_ == nullptr || locks_->covers(hash); }
   Status refuse(Status status);
   Status check_put(const Namespace& ns, const RecordView& record);
@@ -133,9 +153,11 @@ class Transaction {
   Store& store_;
   const StripeLocks* const locks_;
   const Shape shape_;
+  const Wish wish_;
   const Cause cause_;
   Now now_;
   Lsn lsn_;  // of what was changed at once
+  Lsn seen_;
   Status status_;
   std::unique_ptr<Work> work_;
 };

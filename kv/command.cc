@@ -69,6 +69,10 @@ Context::Context(Engine& engine, Session& session, const Row& row, Args& args, R
 
 Namespace& Context::ns() const { return *session.ns; }
 
+Wish Context::wish() const {
+  return engine.server().durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
+}
+
 KeyHash Context::hash(Namespace& ns, std::string_view key) {
   const bool known = key.data() == hashed_key_.data() && key.size() == hashed_key_.size();
   if (known && &ns == session.ns.get()) return hash_;
@@ -85,7 +89,6 @@ Entry* Context::find(Namespace& ns, std::string_view key) {
   assert(locks != nullptr && locks->covers(h));
   Entry* e = txn->find(ns, key, h);
   if (e == nullptr) return e;
-  saw(e->version());
   if (session.no_touch) return e;
   if (store.memory().counts_frequency()) {
     e->touch_often(store.random());

@@ -129,6 +129,7 @@ class Context {
 
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
+  Wish wish() const;  // of what it changes
 
   // A turn of a command that has waited: locks of its own, and a time and a change of its own.
   class Turn {
@@ -136,11 +137,12 @@ class Context {
     Turn(Context& context, StripeLocks& locks)
         : context_(context),
           outer_(std::exchange(context.locks, &locks), context.txn),
-          txn_(context.store, &locks, Shape::kOne) {
+          txn_(context.store, &locks, Shape::kOne, context.wish()) {
       context.txn = &txn_;
     }
     ~Turn() {
-      if (auto lsn = txn_.commit(); lsn.ok()) context_.saw(*lsn);
+      (void)txn_.commit();  // an error was answered when it was met
+      context_.saw(txn_.seen());
       std::tie(context_.locks, context_.txn) = outer_;
     }
     Turn(const Turn&) = delete;
@@ -186,8 +188,13 @@ class Context {
   bool integer(size_t i, int64_t& value,
                std::string_view error = "ERR value is not an integer or out of range");
 
-  // The newest change this command made or saw: what its answer has to wait for.
+  // What its answer has to wait for: the newest change it made or saw that is wished durable.
   Lsn seen() const { return seen_; }
+  void saw(const Entry* entry) {
+    if (entry->wished()) saw(entry->lsn());
+  }
+  // An answer about all keys rests on those that are gone, too.
+  void saw_all(const Namespace& ns) { saw(Lsn(ns.removed.load(std::memory_order_relaxed))); }
   void saw(Lsn lsn) {
     if (lsn > seen_) seen_ = lsn;
   }

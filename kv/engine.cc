@@ -187,18 +187,15 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   StripeLocks own(store());
   c.locks = held != nullptr ? held : &own;
   const bool several = (row->flags & kBatch) && args.size() > 2;
-  Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne);
+  Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne, c.wish());
   c.txn = &txn;
   if (held == nullptr) lock_keys(session, request, own);
   if (waits_for_values(session, request)) return {Lsn(), true, true};
   auto& calls = calls_[table_.index_of(*row)];
   calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   row->run(c);
-  if (auto lsn = txn.commit(); lsn.ok()) {
-    c.saw(*lsn);
-  } else {
-    c.status_error(lsn.status());
-  }
+  if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
+  c.saw(txn.seen());
   if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
     store().memory().shed(*session.ns, stripe_of(request.hash));
   }
@@ -337,9 +334,8 @@ void Engine::discard(Context& c) {
 void Engine::watch(Context& c) {
   if (c.session.in_multi) return c.reply.error("ERR WATCH inside MULTI is not allowed");
   for (size_t i = 1; i < c.args.size(); i++) {
-    Entry* e = c.find(c.args[i]);
-    c.session.watched.push_back(
-        {c.session.ns, std::string(c.args[i]), e == nullptr ? Lsn() : e->version()});
+    const bool present = c.find(c.args[i]) != nullptr;
+    c.session.watched.add(c.engine.server().watches, c.session.ns, c.args[i], present);
   }
   c.reply.ok();
 }
@@ -367,7 +363,7 @@ void Engine::exec(Context& c) {
   }
   std::vector<KeyHash> hashes;
   for (auto& [ns, key] : queued_keys(session, c.store, false)) hashes.push_back(ns->hash(key));
-  for (auto& w : session.watched) hashes.push_back(w.ns->hash(w.key));
+  for (auto& w : session.watched.keys()) hashes.push_back(w.ns->hash(w.key));
   uint32_t flags = 0;  // of any of them
   for (auto& q : session.queue) flags |= q.row->flags;
   if (flags & kWrite) {
@@ -387,15 +383,16 @@ void Engine::exec(Context& c) {
     if (!cold.empty()) return c.wait_for_values();
   }
   std::vector<Session::Queued> queue = std::move(session.queue);
-  std::vector<Session::Watched> watched = std::move(session.watched);
-  session.leave_multi();
-  for (auto& w : watched) {
-    Entry* e = c.find(*w.ns, w.key);
-    if ((e == nullptr ? Lsn() : e->version()) != w.version) return c.reply.null_array();
+  bool touched = session.watched.touched();
+  for (auto& w : session.watched.keys()) {  // all of them: a refusal rests on what they are now
+    const Entry* e = c.find(*w.ns, w.key);
+    touched |= w.present && e == nullptr;  // one that expired may still be there
   }
+  session.leave_multi();
+  if (touched) return c.reply.null_array();
   const Reply::Mark begin = c.reply.mark();
   const NamespacePtr home = session.ns;
-  Transaction txn(c.store, &locks, Shape::kSeveral);
+  Transaction txn(c.store, &locks, Shape::kSeveral, c.wish());
   c.reply.array(queue.size());
   for (auto& q : queue) {
     Context inner(engine, session, *q.row, *q.args, c.reply);
@@ -407,7 +404,8 @@ void Engine::exec(Context& c) {
     if (!txn.status().ok()) break;
   }
   auto lsn = txn.commit();
-  if (lsn.ok()) return c.saw(*lsn);
+  c.saw(txn.seen());
+  if (lsn.ok()) return;
   c.reply.cut(begin);
   session.ns = home;
   discard_refused(c, lsn.status());

@@ -119,6 +119,7 @@ void with_stripe(Context& c, size_t stripe, Fn fn) {
 }
 
 void randomkey(Context& c) {
+  c.saw_all(c.ns());
   const size_t start = c.store.random() % kStripes;
   const int64_t now = c.now_ms();
   std::string key;
@@ -130,7 +131,7 @@ void randomkey(Context& c) {
       if (e == nullptr || e->expired(now)) return;
       key = e->key();
       found = true;
-      c.saw(e->version());
+      c.saw(e);
     });
   }
   if (found) {
@@ -144,12 +145,13 @@ void keys(Context& c) {
   std::vector<std::string> found;
   const int64_t now = c.now_ms();
   std::string_view pattern = c.args[1];
+  c.saw_all(c.ns());
   for (size_t s = 0; s < kStripes; s++) {
     with_stripe(c, s, [&] {
       c.ns().index->for_each(s, [&](Entry* e) {
         if (!e->expired(now) && glob_match(pattern, e->key())) {
           found.emplace_back(e->key());
-          c.saw(e->version());
+          c.saw(e);
         }
       });
     });
@@ -178,6 +180,7 @@ void scan(Context& c) {
     }
   }
   count = std::min(count, kScanCountMax);
+  c.saw_all(c.ns());
   KeyHash at = *cursor << 16;
   std::vector<std::string> found;
   std::vector<Entry*> page;
@@ -194,7 +197,7 @@ void scan(Context& c) {
         if (e->expired(now) || (match && !glob_match(*match, e->key()))) continue;
         if (want_type && !equals_ignoring_case(*want_type, type_name(e))) continue;
         found.emplace_back(e->key());
-        c.saw(e->version());
+        c.saw(e);
       }
     });
     at = next;

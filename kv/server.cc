@@ -497,7 +497,10 @@ void command(Context& c) {
 
 // ---- the rest ----
 
-void dbsize(Context& c) { c.reply.integer(static_cast<int64_t>(c.ns().size())); }
+void dbsize(Context& c) {
+  c.saw_all(c.ns());
+  c.reply.integer(static_cast<int64_t>(c.ns().size()));
+}
 
 bool flush_mode(Context& c) {
   if (c.args.size() == 1) return true;

@@ -32,6 +32,7 @@ struct Server {
 
   Store& store;
   const Users& users;
+  Watches watches{store};
   Sessions sessions;
   Stats stats;
 

@@ -14,6 +14,7 @@
 #include "core/mutex.h"
 #include "core/store.h"
 #include "kv/command.h"
+#include "kv/watch.h"
 
 namespace cairn::kv {
 
@@ -45,12 +46,7 @@ class Session {
   };
   std::vector<Queued> queue;
   uint64_t queued_bytes = 0;
-  struct Watched {
-    NamespacePtr ns;
-    std::string key;
-    Lsn version;  // invalid: not there
-  };
-  std::vector<Watched> watched;
+  WatchList watched;
   void leave_multi();
 
   // For CLIENT LIST and KILL.

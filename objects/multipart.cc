@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <numeric>
 
+#include "core/errors.h"
 #include "core/text.h"
 
 namespace cairn::objects {
@@ -63,9 +64,9 @@ StatusOr<UploadInfo> find_upload(Store& store, const Namespace& bucket, std::str
   std::string name = upload_key(bucket, key, id);
   KeyHash hash = store.system().hash(name);
   StripeLocks lock(store, hash);
-  Now now(store.clock());
-  Entry* e = store.find(store.system(), name, hash, now);
-  if (e == nullptr) return absl::NotFoundError("no such upload");
+  Transaction t(store, &lock, Shape::kOne);
+  Entry* e = t.find(store.system(), name, hash);
+  if (e == nullptr) return resting_on(absl::NotFoundError("no such upload"), t.seen());
   UploadInfo info;
   info.key = key;
   info.id = id;
@@ -85,12 +86,13 @@ StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_
   lock.lock(std::array{system.hash(upload), system.hash(part)});
   Transaction t(store, &lock, Shape::kOne);
   if (t.find(system, upload, system.hash(upload)) == nullptr) {
-    return absl::NotFoundError("no such upload");
+    return resting_on(absl::NotFoundError("no such upload"), t.seen());
   }
   Status done = t.put(system, system.hash(part), bytes.record(system, part, encoded, 0));
   if (!done.ok()) return done;
   bytes.gave_away();
-  return PutResult{*t.commit(), meta.etag};
+  const Lsn version = *t.commit();
+  return PutResult{version, t.seen(), meta.etag};
 }
 
 StatusOr<std::vector<PartInfo>> list_parts(Store& store, std::string_view id) {
@@ -153,7 +155,7 @@ StatusOr<Lsn> end_upload(Store& store, const Namespace& bucket, std::string_view
     lock.lock(hashes);
     Transaction t(store, &lock, Shape::kSeveral);
     Entry* e = t.find(system, upload, system.hash(upload));
-    if (e == nullptr) return absl::NotFoundError("no such upload");
+    if (e == nullptr) return resting_on(absl::NotFoundError("no such upload"), t.seen());
     // No part comes while the upload's stripe is held; one may have come before.
     if (keys_with(store, cat("p/", id, "/")) != parts) continue;
     if (Status s = publish ? publish(t) : absl::OkStatus(); !s.ok()) return s;
@@ -270,9 +272,11 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
       Entry* e = t.find(bucket, key, hash);
       std::optional<Info> now;
       if (e != nullptr) now = info_of(store, e);
-      if (!conditions.if_match.empty() && !now) return absl::NotFoundError("no such key");
+      if (!conditions.if_match.empty() && !now) {
+        return resting_on(absl::NotFoundError("no such key"), t.seen());
+      }
       if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
-        return absl::FailedPreconditionError("a condition did not hold");
+        return resting_on(absl::FailedPreconditionError("a condition did not hold"), t.seen());
       }
     }
     Status put = t.put(bucket, hash, object.record(bucket, key, encoded, 0));
@@ -281,7 +285,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   };
   auto lsn = end_upload(store, bucket, key, id, &bucket, publish);
   if (!lsn.ok()) co_return lsn.status();
-  done.put = {*lsn, meta.etag};
+  done.put = {*lsn, *lsn, meta.etag};
   co_return done;
 }
 

@@ -35,6 +35,7 @@ Info info_of(Store& store, const Entry* e) {
   Info info;
   info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
   info.version = e->version();
+  if (e->wished()) info.seen = e->lsn();
   info.expire_ms = e->expire_ms();
   if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);
   info.modified_ms =
@@ -93,10 +94,10 @@ bool range_counts(const Conditions& c, const Info& now) {
 StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
-  Now now(store.clock());
-  Entry* e = store.find(ns, key, hash, now);
-  if (e == nullptr) return absl::NotFoundError("no such key");
-  if (!e->is_string()) return wrong_type();
+  Transaction t(store, &lock, Shape::kOne);
+  Entry* e = t.find(ns, key, hash);
+  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
+  if (!e->is_string()) return resting_on(wrong_type(), t.seen());
   return info_of(store, e);
 }
 
@@ -127,16 +128,18 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
                           Verdict* verdict) {
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
-  Now now(store.clock());
-  Entry* e = store.find(ns, key, hash, now);
-  if (e == nullptr) return absl::NotFoundError("no such key");
-  if (!e->is_string()) return wrong_type();
+  Transaction t(store, &lock, Shape::kOne);
+  Entry* e = t.find(ns, key, hash);
+  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
+  if (!e->is_string()) return resting_on(wrong_type(), t.seen());
   Opened o;
   o.info = info_of(store, e);
   Verdict v = judge(conditions, &o.info);
   if (verdict != nullptr) *verdict = v;
   if (v != Verdict::kGo) {
-    if (verdict == nullptr) return absl::FailedPreconditionError("a condition did not hold");
+    if (verdict == nullptr) {
+      return resting_on(absl::FailedPreconditionError("a condition did not hold"), t.seen());
+    }
     return o;
   }
   const uint64_t size = o.info.size;
@@ -144,12 +147,15 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
   o.partial = range.has_value() && range_counts(conditions, o.info);
   if (o.partial) {
     if (range->first) {
-      if (*range->first >= size || range->last.value_or(UINT64_MAX) < *range->first)
-        return absl::OutOfRangeError("the range starts past the end");
+      if (*range->first >= size || range->last.value_or(UINT64_MAX) < *range->first) {
+        return resting_on(absl::OutOfRangeError("the range starts past the end"), t.seen());
+      }
       o.offset = *range->first;
       o.length = std::min(range->last.value_or(size - 1), size - 1) - o.offset + 1;
     } else {
-      if (*range->last == 0 || size == 0) return absl::OutOfRangeError("an empty range");
+      if (*range->last == 0 || size == 0) {
+        return resting_on(absl::OutOfRangeError("an empty range"), t.seen());
+      }
       o.length = std::min(*range->last, size);
       o.offset = size - o.length;
     }
@@ -304,20 +310,22 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
     Entry* e = t.find(ns, key, hash);
     std::optional<Info> now;
     if (e != nullptr) now = info_of(store, e);
-    if (!conditions.if_match.empty() && !now) return absl::NotFoundError("no such key");
+    if (!conditions.if_match.empty() && !now) {
+      return resting_on(absl::NotFoundError("no such key"), t.seen());
+    }
     if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
-      return absl::FailedPreconditionError("a condition did not hold");
+      return resting_on(absl::FailedPreconditionError("a condition did not hold"), t.seen());
     }
   }
   Status done = t.put(ns, hash, upload.record(ns, key, encoded, expire_ms));
   if (!done.ok()) return done;
   upload.gave_away();
   auto lsn = t.commit();
-  return PutResult{*lsn, etag_of(meta, *lsn)};
+  return PutResult{*lsn, t.seen(), etag_of(meta, *lsn)};
 }
 
-StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
-                     const Conditions& conditions) {
+StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,
+                         const Conditions& conditions) {
   if (Status s = store.check_write(false); !s.ok()) return s;
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
@@ -327,11 +335,13 @@ StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
     std::optional<Info> now;
     if (e != nullptr) now = info_of(store, e);
     if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
-      return absl::FailedPreconditionError("a condition did not hold");
+      return resting_on(absl::FailedPreconditionError("a condition did not hold"), t.seen());
     }
   }
   if (e != nullptr) (void)t.remove(ns, hash, e);
-  return t.commit();
+  auto lsn = t.commit();
+  if (!lsn.ok()) return lsn.status();
+  return Removed{*lsn, t.seen()};
 }
 
 // ---- listing ----
@@ -352,6 +362,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
   ListPage page;
   const int64_t now = store.now_ms();
   MutexLock lock(ns.order_mutex);
+  page.newest = Lsn(ns.removed.load());  // those that are not listed may be gone
   auto in_prefix = [&](std::string_view key) { return key.substr(0, q.prefix.size()) == q.prefix; };
   // The common prefix that a key falls into, or nothing.
   auto group_of = [&](std::string_view key) -> std::string_view {
@@ -379,7 +390,7 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
       page.truncated = true;
       break;
     }
-    page.newest = std::max(page.newest, e->version());
+    if (e->wished()) page.newest = std::max(page.newest, e->lsn());
     ListItem item;
     if (std::string_view group = group_of(e->key()); !group.empty()) {
       item.key = group;

@@ -2,9 +2,9 @@
 //
 // Threads: coroutines on any I/O executor; functions that are not coroutines from any thread.
 // Errors: NotFound (no such key or bucket), FailedPrecondition (a condition did not hold, or the
-// key holds a collection: is_wrong_type()), OutOfRange (a range past the end), InvalidArgument
-// (bytes that are not what was declared), ResourceExhausted (memory, disk), Unavailable
-// (read-only), DataLoss (damage on disk).
+// key holds a collection: is_wrong_type()); both say what they rest on (rests_on()). OutOfRange (a
+// range past the end), InvalidArgument (bytes that are not what was declared), ResourceExhausted
+// (memory, disk), Unavailable (read-only), DataLoss (damage on disk).
 #pragma once
 
 #include <memory>
@@ -27,6 +27,7 @@ bool valid_bucket_name(std::string_view name);
 struct Info {
   uint64_t size = 0;
   Lsn version;
+  Lsn seen;  // what an answer about it has to wait for (Transaction::seen)
   int64_t modified_ms = 0;
   int64_t expire_ms = 0;
   ObjectMeta meta;
@@ -121,14 +122,18 @@ class Upload {
 
 struct PutResult {
   Lsn version;
+  Lsn seen;  // what the answer has to wait for
   std::string etag;
 };
 // Publishes a finished upload under a key, if the conditions hold at that moment.
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions);
-// The version of the deletion, or an invalid one if there was nothing.
-StatusOr<Lsn> remove(Store& store, Namespace& ns, std::string_view key,
-                     const Conditions& conditions = {});
+struct Removed {
+  Lsn version;  // of the deletion; invalid if there was nothing
+  Lsn seen;     // what the answer has to wait for
+};
+StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,
+                         const Conditions& conditions = {});
 
 // ---- listing ----
 
@@ -151,7 +156,7 @@ struct ListPage {
   std::vector<ListItem> items;  // in order of key
   bool truncated = false;
   std::string next;  // pass as `after`
-  Lsn newest;
+  Lsn newest;        // of what the answer rests on and has to wait for
 };
 // Strings alone: collections have no bytes to download.
 ListPage list(Store& store, Namespace& ns, const ListQuery& query);

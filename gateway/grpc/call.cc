@@ -115,11 +115,13 @@ int64_t expiry_of(Store& store, int64_t ttl_ms, int64_t at_ms, grpc::Status& sta
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
                                  grpc::Status status, Lsn rests_on) {
   auto* reactor = context->DefaultReactor();
-  if (!status.ok() || !rests_on.valid()) {
+  if (!rests_on.valid() || store.log().is_durable(rests_on)) {
     reactor->Finish(status);
   } else {
     store.log().when_durable(rests_on, store.any_executor(),
-                             [reactor](Status s) { reactor->Finish(error_of(s)); });
+                             [reactor, status = std::move(status)](const Status& s) {
+                               reactor->Finish(s.ok() ? status : error_of(s));
+                             });
   }
   return reactor;
 }
@@ -139,6 +141,12 @@ grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& sto
   spawn_to_end(store, std::move(work),
                [reactor](const grpc::Status& status) { reactor->Finish(status); });
   return reactor;
+}
+
+awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key) {
+  grpc::Status durable = co_await settled(store, rests_on(status));
+  if (!durable.ok()) co_return durable;
+  co_return error_of(status, &key);
 }
 
 awaitable<grpc::Status> settled(Store& store, Lsn lsn) {

@@ -35,7 +35,7 @@ grpc::Status check(const v1::Condition& condition, const Entry* entry, const v1:
 // Unix milliseconds, 0 for none; sets `error` if both ways are used or the time is past.
 int64_t expiry_of(Store& store, int64_t ttl_ms, int64_t at_ms, grpc::Status& error);
 
-// Finishes when what the answer rests on is durable.
+// Finishes when what the answer, good or bad, rests on is durable.
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
                                  grpc::Status status, Lsn rests_on = Lsn());
 // Runs the rest of a call on an I/O loop; `finish` gets INTERNAL if an exception leaves it.
@@ -44,5 +44,7 @@ void spawn_to_end(Store& store, awaitable<grpc::Status> work,
 grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& store,
                                 awaitable<grpc::Status> work);
 awaitable<grpc::Status> settled(Store& store, Lsn lsn);
+// The error for a status of an operation on a key, once what it rests on is durable.
+awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key);
 
 }  // namespace cairn::rpc

@@ -12,7 +12,9 @@ namespace cairn::rpc {
 
 namespace {
 
-bool wants_durable(v1::Durability d) { return d != v1::DURABILITY_EVERYSEC; }
+Wish wish_of(v1::Durability d) {
+  return d == v1::DURABILITY_EVERYSEC ? Wish::kNone : Wish::kDurable;
+}
 
 // The value of an entry, unless it is larger than `limit`.
 bool fill_inline(const Entry* e, v1::Value* value, uint64_t limit) {
@@ -42,16 +44,18 @@ KeyValueService::Unary* KeyValueService::Get(Context* c, const v1::GetRequest* q
   NamespacePtr ns = status.ok() ? find_namespace(store_, q->key(), status) : nullptr;
   if (ns == nullptr) return finish(c, store_, status);
   auto opened = objects::try_open(store_, *ns, q->key().key(), std::nullopt);
-  if (!opened.ok()) return finish(c, store_, error_of(opened.status(), &q->key()));
+  if (!opened.ok()) {
+    return finish(c, store_, error_of(opened.status(), &q->key()), rests_on(opened.status()));
+  }
   if (opened->info.size > kValueBytesMax) return finish(c, store_, too_large(q->key()));
   if (opened->reader == nullptr && !opened->cold) {
     fill_opened(*opened, a->mutable_value());
-    return finish(c, store_, {}, opened->info.version);
+    return finish(c, store_, {}, opened->info.seen);
   }
   auto work = [](Store& store, NamespacePtr ns, const v1::Key& key,
                  v1::GetResponse* a) -> awaitable<grpc::Status> {
     auto o = co_await objects::open(store, *ns, key.key(), std::nullopt);
-    if (!o.ok()) co_return error_of(o.status(), &key);
+    if (!o.ok()) co_return co_await refused(store, o.status(), key);
     if (o->info.size > kValueBytesMax) co_return too_large(key);
     fill_opened(*o, a->mutable_value());
     if (o->reader != nullptr) {
@@ -59,7 +63,7 @@ KeyValueService::Unary* KeyValueService::Get(Context* c, const v1::GetRequest* q
       if (!bytes.ok()) co_return error_of(bytes.status(), &key);
       a->mutable_value()->set_value(std::move(*bytes));
     }
-    co_return co_await settled(store, o->info.version);
+    co_return co_await settled(store, o->info.seen);
   };
   return spawn(c, store_, work(store_, std::move(ns), q->key(), a));
 }
@@ -77,16 +81,16 @@ grpc::Status KeyValueService::publish(const v1::PutRequest& q, RecordView r, v1:
   r.key = q.key().key();
   KeyHash hash = ns->hash(r.key);
   StripeLocks lock(store_, hash);
-  Transaction t(store_, &lock, Shape::kOne);
+  Transaction t(store_, &lock, Shape::kOne, wish_of(q.durability()));
   Entry* e = t.find(*ns, r.key, hash);
   status = check(q.condition(), e, q.key());
+  lsn = t.seen();
   if (!status.ok()) return status;
   if (q.keep_expiry() && e != nullptr) r.expire_ms = e->expire_ms();
   if (r.expire_ms != 0) r.flags |= kRecordHasExpiry;
   if (Status s = t.put(*ns, hash, r); !s.ok()) return error_of(s, &q.key());
-  lsn = *t.commit();
-  a.set_version(lsn.value());
-  if (!wants_durable(q.durability())) lsn = Lsn();
+  a.set_version(t.commit()->value());
+  lsn = t.seen();
   return {};
 }
 
@@ -98,9 +102,9 @@ awaitable<grpc::Status> KeyValueService::put_large(const v1::PutRequest* q, v1::
   Lsn lsn;
   grpc::Status status =
       publish(*q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
-  if (!status.ok()) co_return status;
-  upload.gave_away();
-  co_return co_await settled(store_, lsn);
+  if (status.ok()) upload.gave_away();
+  grpc::Status durable = co_await settled(store_, lsn);
+  co_return durable.ok() ? status : durable;
 }
 
 KeyValueService::Unary* KeyValueService::Put(Context* c, const v1::PutRequest* q,
@@ -126,10 +130,10 @@ KeyValueService::Unary* KeyValueService::Delete(Context* c, const v1::DeleteRequ
     return finish(c, store_, error_of(s, &q->key()));
   }
   KeyHash hash = ns->hash(q->key().key());
-  Lsn lsn;
+  Lsn lsn, seen;
   {
     StripeLocks lock(store_, hash);
-    Transaction t(store_, &lock, Shape::kOne);
+    Transaction t(store_, &lock, Shape::kOne, wish_of(q->durability()));
     Entry* e = t.find(*ns, q->key().key(), hash);
     status = check(q->condition(), e, q->key());
     if (status.ok() && e != nullptr) {
@@ -141,10 +145,11 @@ KeyValueService::Unary* KeyValueService::Delete(Context* c, const v1::DeleteRequ
         status = error_of(removed.status(), &q->key());
       }
     }
+    seen = t.seen();
   }
   a->set_deleted(lsn.valid());
   a->set_version(lsn.value());
-  return finish(c, store_, status, wants_durable(q->durability()) ? lsn : Lsn());
+  return finish(c, store_, status, seen);
 }
 
 awaitable<grpc::Status> KeyValueService::get_all(const v1::BatchGetRequest* q,
@@ -164,14 +169,14 @@ awaitable<grpc::Status> KeyValueService::get_all(const v1::BatchGetRequest* q,
     StripeLocks lock(store_);
     Status locked = co_await store_.faults().lock_with_values(lock, hashes, keys);
     if (!locked.ok()) co_return error_of(locked);
-    Now now(store_.clock());
+    Transaction t(store_, &lock, Shape::kOne);
     for (int i = 0; i < q->keys_size(); i++) {
       auto* entry = a->add_entries();
       *entry->mutable_key() = q->keys(i);
       auto at = static_cast<size_t>(i);
-      Entry* e = store_.find(*keys[at].first, q->keys(i).key(), hashes[at], now);
+      Entry* e = t.find(*keys[at].first, q->keys(i).key(), hashes[at]);
+      newest = t.seen();
       if (e == nullptr) continue;
-      newest = std::max(newest, e->version());
       if (!e->is_string()) co_return error_of(wrong_type(), &q->keys(i));
       total += e->is_blob() ? 0 : e->value_size;
       if (!fill_inline(e, entry->mutable_value(), kInlineBytesMax) || total > kValueBytesMax) {
@@ -241,16 +246,12 @@ class TxnRun {
   }
   // After the commit: what was read says under which version it can be found.
   void name_versions() {
-    for (auto& [value, entry] : read_) {
-      value->set_version(entry->version().value());
-      rests_on_ = std::max(rests_on_, entry->version());
-    }
+    for (auto& [value, entry] : read_) value->set_version(entry->version().value());
   }
   Entry* entry_at(const v1::Key& key) {
     Namespace& ns = space(key);
     return t_.find(ns, key.key(), ns.hash(key.key()));
   }
-  Lsn rests_on() const { return rests_on_; }
 
  private:
   Namespace& space(const v1::Key& key) const { return *spaces_.at(key.namespace_()); }
@@ -299,7 +300,6 @@ class TxnRun {
   Uploads& uploads_;
   v1::TxnResponse& answer_;
   std::vector<std::pair<v1::Value*, const Entry*>> read_;
-  Lsn rests_on_;
 };
 
 }  // namespace
@@ -348,17 +348,16 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
     if (!stored.ok()) co_return error_of(stored, key_of(*op));
     uploads.emplace(op, std::move(upload));
   }
-  Lsn rests_on;
+  Lsn seen;
   {
     StripeLocks lock(store_);
     Status locked = co_await store_.faults().lock_with_values(lock, hashes, looked_at);
     if (!locked.ok()) co_return error_of(locked);
-    Transaction t(store_, &lock, Shape::kSeveral);
+    Transaction t(store_, &lock, Shape::kSeveral, wish_of(q->durability()));
     TxnRun run(store_, t, spaces, uploads, *a);
     bool holds = true;
     for (auto& compare : q->compare()) {
       Entry* e = run.entry_at(compare.key());
-      if (e != nullptr) rests_on = std::max(rests_on, e->version());
       holds &= check(compare.condition(), e, compare.key()).ok();
       if (compare.has_value()) {
         holds &= e != nullptr && e->is_string() && !e->is_blob() && e->value() == compare.value();
@@ -366,22 +365,23 @@ awaitable<grpc::Status> KeyValueService::transact(const v1::TxnRequest* q, v1::T
     }
     a->set_succeeded(holds);
     for (auto& op : holds ? q->then() : q->otherwise()) {
-      status = run.run(op);
-      if (!status.ok()) co_return status;  // nothing was done
+      if (status.ok()) status = run.run(op);
     }
     // The size of the answer is known before the commit; versions are as long as they will be.
     const size_t versions = 16 * static_cast<size_t>(a->results_size() + 1);
-    if (a->ByteSizeLong() + versions > kMessageBytesMax) {
-      co_return error(grpc::OUT_OF_RANGE, "TOO_LARGE", "the answer does not fit in a message");
+    if (status.ok() && a->ByteSizeLong() + versions > kMessageBytesMax) {
+      status = error(grpc::OUT_OF_RANGE, "TOO_LARGE", "the answer does not fit in a message");
     }
-    auto lsn = t.commit();
-    if (!lsn.ok()) co_return error_of(lsn.status());
-    run.name_versions();
-    a->set_version(lsn->value());
-    rests_on = std::max(rests_on, run.rests_on());
-    if (wants_durable(q->durability())) rests_on = std::max(rests_on, *lsn);
+    if (status.ok()) {  // else nothing was done
+      auto lsn = t.commit();
+      status = error_of(lsn.status());
+      if (lsn.ok()) a->set_version(lsn->value());
+      run.name_versions();
+    }
+    seen = t.seen();
   }
-  co_return co_await settled(store_, rests_on);
+  grpc::Status durable = co_await settled(store_, seen);
+  co_return durable.ok() ? status : durable;
 }
 
 KeyValueService::Unary* KeyValueService::Txn(Context* c, const v1::TxnRequest* q,
@@ -423,7 +423,7 @@ awaitable<grpc::Status> KeyValueService::scan(NamespacePtr ns, const v1::ScanReq
       if (!opened.ok()) co_return error_of(opened.status());
       found.version = opened->info.version;
       found.size = opened->info.size;
-      newest = std::max(newest, opened->info.version);
+      newest = std::max(newest, opened->info.seen);
       if (opened->reader == nullptr) value = std::move(opened->inline_bytes);
     }
     if (total + value.size() >

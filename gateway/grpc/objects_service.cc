@@ -140,7 +140,7 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
     meta.modified_ms = store_.now_ms();
     auto put = objects::put(store_, *ns, key.key(), upload, meta, expire,
                             conditions_of(header.condition()));
-    if (!put.ok()) co_return error_of(put.status(), &key);
+    if (!put.ok()) co_return co_await refused(store_, put.status(), key);
     objects::Info info;
     info.size = upload.size();
     info.version = put->version;
@@ -188,8 +188,8 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
       }
     }
     auto opened = co_await objects::open(store_, *ns, key.key(), range);
-    if (!opened.ok()) co_return error_of(opened.status(), &key);
-    status = co_await settled(store_, opened->info.version);
+    if (!opened.ok()) co_return co_await refused(store_, opened.status(), key);
+    status = co_await settled(store_, opened->info.seen);
     if (!status.ok()) co_return status;
     fill(opened->info, key, message_.mutable_info());
     bool sent = co_await write();
@@ -236,9 +236,11 @@ ObjectsService::Unary* ObjectsService::Stat(Context* c, const v1::StatRequest* q
   NamespacePtr ns = status.ok() ? find_namespace(store_, q->key(), status) : nullptr;
   if (ns == nullptr) return finish(c, store_, status);
   auto info = objects::stat(store_, *ns, q->key().key());
-  if (!info.ok()) return finish(c, store_, error_of(info.status(), &q->key()));
+  if (!info.ok()) {
+    return finish(c, store_, error_of(info.status(), &q->key()), rests_on(info.status()));
+  }
   fill(*info, q->key(), a->mutable_info());
-  return finish(c, store_, {}, info->version);
+  return finish(c, store_, {}, info->seen);
 }
 
 ObjectsService::Unary* ObjectsService::List(Context* c, const v1::ListRequest* q,
@@ -285,7 +287,7 @@ ObjectsService::Unary* ObjectsService::Copy(Context* c, const v1::CopyRequest* q
     NamespacePtr to = from == nullptr ? nullptr : find_namespace(store, q->to(), status);
     if (to == nullptr) co_return status;
     auto opened = co_await objects::open(store, *from, q->from().key(), std::nullopt);
-    if (!opened.ok()) co_return error_of(opened.status(), &q->from());
+    if (!opened.ok()) co_return co_await refused(store, opened.status(), q->from());
     objects::Upload upload(store, 0);
     Status copied = co_await upload.append_object(*opened);
     if (copied.ok()) copied = co_await upload.finish();
@@ -294,7 +296,7 @@ ObjectsService::Unary* ObjectsService::Copy(Context* c, const v1::CopyRequest* q
     if (!meta.empty()) meta.modified_ms = store.now_ms();
     auto put =
         objects::put(store, *to, q->to().key(), upload, meta, 0, conditions_of(q->condition()));
-    if (!put.ok()) co_return error_of(put.status(), &q->to());
+    if (!put.ok()) co_return co_await refused(store, put.status(), q->to());
     a->set_version(put->version.value());
     co_return co_await settled(store, put->version);
   };
@@ -307,10 +309,12 @@ ObjectsService::Unary* ObjectsService::Delete(Context* c, const v1::DeleteObject
   NamespacePtr ns = status.ok() ? find_namespace(store_, q->key(), status) : nullptr;
   if (ns == nullptr) return finish(c, store_, status);
   auto lsn = objects::remove(store_, *ns, q->key().key(), conditions_of(q->condition()));
-  if (!lsn.ok()) return finish(c, store_, error_of(lsn.status(), &q->key()));
-  a->set_deleted(lsn->valid());
-  a->set_version(lsn->value());
-  return finish(c, store_, {}, *lsn);
+  if (!lsn.ok()) {
+    return finish(c, store_, error_of(lsn.status(), &q->key()), rests_on(lsn.status()));
+  }
+  a->set_deleted(lsn->version.valid());
+  a->set_version(lsn->version.value());
+  return finish(c, store_, {}, lsn->seen);
 }
 
 ObjectsService::Unary* ObjectsService::CreateBucket(Context* c, const v1::CreateBucketRequest* q,
@@ -325,7 +329,7 @@ ObjectsService::Unary* ObjectsService::CreateBucket(Context* c, const v1::Create
                       : error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "not a valid bucket name"));
   }
   auto lsn = store_.create_bucket(q->name());
-  if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()));
+  if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()), rests_on(lsn.status()));
   return finish(c, store_, {}, *lsn);
 }
 
@@ -334,7 +338,7 @@ ObjectsService::Unary* ObjectsService::DeleteBucket(Context* c, const v1::Delete
   grpc::Status status = authorize(*c, shared_.users);
   if (!status.ok()) return finish(c, store_, status);
   auto lsn = objects::drop_bucket(store_, q->name());
-  if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()));
+  if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()), rests_on(lsn.status()));
   return finish(c, store_, {}, *lsn);
 }
 
@@ -348,7 +352,7 @@ ObjectsService::Unary* ObjectsService::ListBuckets(Context* c, const v1::ListBuc
     out->set_created_at_ms(b->created_ms);
     out->set_keys(b->size());
   }
-  return finish(c, store_, {});
+  return finish(c, store_, {}, store_.newest_name());
 }
 
 }  // namespace cairn::rpc

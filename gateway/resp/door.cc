@@ -344,10 +344,7 @@ class Connection {
     }
   }
 
-  bool must_wait() const {
-    return server_.durability == Durability::kAlways && seen_.valid() &&
-           !store_.log().is_durable(seen_);
-  }
+  bool must_wait() const { return seen_.valid() && !store_.log().is_durable(seen_); }
 
   // The common case, without a coroutine: answers that may leave now and that the socket takes.
   // False: send() has to do it, or the rest.

@@ -2,13 +2,14 @@
 upload changes, and what WATCH and conditions see of others' changes."""
 import os
 import threading
+import time
 import unittest
 
 import boto3  # noqa: F401  (imported by the main thread: see harness)
 import grpc
 import redis
 
-from harness import PASSWORD, Case, command, raw
+from harness import PASSWORD, Case, command, raw, wait_until
 
 
 class Whole(Case):
@@ -168,6 +169,100 @@ class Whole(Case):
                 p.exists("e")
             self.assertEqual(len(set(p.execute())), 1)
         self.assertTrue(self.r.ping())
+
+
+class Watched(Case):
+    """What another did between WATCH and EXEC makes EXEC do nothing, and nothing else does."""
+
+    def setUp(self):
+        self.r, self.other = self.server.redis(), self.server.redis()
+        self.r.flushall()
+
+    def execs(self, key, before, change):
+        for words in before:
+            self.r.execute_command(*words)
+        p = self.r.pipeline(transaction=True)
+        p.watch(key)
+        change(self.other)
+        p.multi()
+        p.set("done", "1")
+        try:
+            p.execute()
+            return True
+        except redis.WatchError:
+            return False
+
+    def test_table(self):
+        there, hash_there = [("SET", "k", "1")], [("HSET", "k", "f", "1")]
+        with_expiry = [("SET", "k", "1", "PX", "100000")]
+        for before, change, stays in [
+                ([], lambda o: None, True),
+                ([], lambda o: o.set("k", "1"), False),
+                ([], lambda o: (o.set("k", "1"), o.delete("k")), False),
+                ([], lambda o: (o.set("k", "1"), o.flushdb()), False),
+                ([], lambda o: (o.set("x", "1"), o.rename("x", "k"), o.delete("k")), False),
+                ([], lambda o: o.delete("k"), True),
+                ([], lambda o: o.flushall(), True),
+                ([], lambda o: [(o.set("x%d" % i, "1"), o.delete("x%d" % i)) for i in range(200)], True),
+                ([], lambda o: (o.set("k", "1", px=1), time.sleep(0.2)), False),
+                (there, lambda o: o.get("k"), True),
+                (there, lambda o: o.set("k", "1"), False),
+                (there, lambda o: (o.delete("k"), o.set("k", "1")), False),
+                (there, lambda o: o.expire("k", 1000), False),
+                (there, lambda o: o.persist("k"), True),
+                (there, lambda o: o.flushdb(), False),
+                (there, lambda o: o.mset({"a": "1", "k": "2"}), False),
+                (with_expiry, lambda o: o.persist("k"), False),
+                (with_expiry, lambda o: o.pexpire("k", 1), False),
+                (hash_there, lambda o: o.hset("k", "g", "2"), False),
+                (hash_there, lambda o: o.hdel("k", "nothing"), True),
+                (hash_there, lambda o: o.expire("k", 1000), False)]:
+            self.r.flushall()
+            self.assertEqual(self.execs("k", before, change), stays, (before, change.__code__.co_firstlineno))
+
+    def test_a_key_that_expires(self):
+        ttl_ms, there = 100, False
+        while not there:  # a busy machine may take longer than that to come to WATCH
+            ttl_ms *= 2
+            self.r.set("k", "1", px=ttl_ms)
+            p = self.r.pipeline(transaction=True)
+            p.watch("k")
+            there = p.exists("k")
+        self.assertTrue(wait_until(lambda: not self.other.exists("k"), timeout=60))
+        p.multi()
+        p.set("done", "1")
+        with self.assertRaises(redis.WatchError):
+            p.execute()
+
+    def test_unwatch_and_discard_forget(self):
+        p = self.r.pipeline(transaction=True)
+        p.watch("k")
+        self.other.set("k", "1")
+        p.unwatch()
+        p.multi()
+        p.set("done", "1")
+        self.assertEqual(p.execute(), [True])
+
+    # Conditions and entity tags are about the value.
+    def test_expiry_keeps_the_version(self):
+        s3 = self.server.s3()
+        for key, value in (("small", b"v"), ("large", b"v" * 100_000)):
+            self.r.set(key, value)
+            etag = s3.head_object(Bucket="db0", Key=key)["ETag"]
+            for words in (("EXPIRE", key, 1000), ("PERSIST", key), ("GETEX", key, "EX", 1000)):
+                self.r.execute_command(*words)
+                self.assertEqual(s3.head_object(Bucket="db0", Key=key)["ETag"], etag, words)
+            self.r.execute_command("WAITAOF", 1, 0, 0)
+            self.server.restart()
+            self.setUp_after_restart()
+            s3 = self.server.s3()
+            self.assertEqual(s3.head_object(Bucket="db0", Key=key)["ETag"], etag)
+            self.assertGreater(self.r.ttl(key), 0)
+            self.r.set(key, value)
+            self.assertNotEqual(s3.head_object(Bucket="db0", Key=key)["ETag"], etag)
+
+    def setUp_after_restart(self):
+        self.r, self.other = self.server.redis(), self.server.redis()
 
 
 class Refused(Case):

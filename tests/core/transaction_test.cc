@@ -283,5 +283,63 @@ TEST_F(TransactionTest, HasOneTime) {
   EXPECT_EQ(store->find(ns, r.key, hash, later), nullptr);
 }
 
+// An answer waits for the newest change that it rests on, if that one's writer wanted it durable
+// and it is not yet; absence is an answer. What nobody wanted durable delays nobody.
+TEST_F(TransactionTest, AnswersRestOnWhatIsWishedDurable) {
+  Namespace& ns = *spaces[0];
+  struct Last {
+    Lsn lsn;
+    bool wished = false;
+  };
+  std::map<std::string, Last> last;
+  for (const bool any_wishes : {false, true}) {
+    for (int round = 0; round < 2000; round++) {
+      const std::string key = "key" + std::to_string(pick(5));
+      const KeyHash hash = ns.hash(key);
+      const Wish wish = any_wishes && pick(2) == 0 ? Wish::kDurable : Wish::kNone;
+      {
+        StripeLocks lock(*store);
+        if (pick(20) == 0) {
+          lock.lock_all();
+        } else {
+          lock.lock(hash);
+        }
+        Transaction t(*store, &lock, pick(2) == 0 ? Shape::kOne : Shape::kSeveral, wish);
+        Entry* e = t.find(ns, key, hash);
+        const Last& now = last[key];
+        if (now.wished && !store->log().is_durable(now.lsn)) {
+          EXPECT_GE(t.seen(), now.lsn) << round;
+        }
+        if (!any_wishes) {
+          EXPECT_FALSE(t.seen().valid());
+        }
+        RecordView r;
+        r.ns = ns.id;
+        r.key = key;
+        const std::string value(pick(3), 'v');
+        r.value = value;
+        const bool flush = lock.all();
+        const Lsn before = t.seen();
+        if (flush) {
+          ASSERT_TRUE(t.flush(ns).ok());
+        } else if (e != nullptr && pick(2) == 0) {
+          ASSERT_TRUE(t.remove(ns, hash, e).ok());
+        } else {
+          ASSERT_TRUE(t.put(ns, hash, r).ok());
+        }
+        auto lsn = t.commit();
+        ASSERT_TRUE(lsn.ok());
+        EXPECT_EQ(t.seen(), wish == Wish::kDurable ? *lsn : before);
+        for (auto& [name, l] : last) {
+          if (flush || name == key) l = {*lsn, wish == Wish::kDurable};
+        }
+      }
+      if (pick(10) == 0) {
+        ASSERT_TRUE(run(store->log().wait_durable(last[key].lsn)).ok());
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cairn

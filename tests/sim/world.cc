@@ -489,6 +489,8 @@ class World : public ChangeListener {
           break;
         }
         case 8:
+          if (!co_await rest_on(ns, key)) co_return;
+          break;
         case 9: {  // read what is there now
           auto got = co_await read(ns, key, pick(3) == 0 ? static_cast<int64_t>(pick(200)) : 0);
           (void)got;  // concurrent writers may have changed it; read() itself checks the bytes
@@ -518,6 +520,34 @@ class World : public ChangeListener {
       }
       if (pick(8) == 0) co_await store_->clock().sleep_ms(static_cast<int64_t>(pick(50)));
     }
+  }
+
+  // Reads a key, present or not, and waits as the answer would have to: then all that the answer
+  // rests on is as good as acknowledged. False: the client is done.
+  awaitable<bool> rest_on(Namespace& ns, const std::string& key) {
+    const KeyHash hash = ns.hash(key);
+    Lsn seen, rests_on;
+    {
+      StripeLocks lock(*store_, hash);
+      Transaction t(*store_, &lock, Shape::kOne);
+      const bool there = t.find(ns, key, hash) != nullptr;
+      seen = t.seen();
+      for (auto it = changes_.rbegin(); it != changes_.rend(); ++it) {
+        const Change& c = it->second;
+        const bool flush = c.kind == Change::kFlush;
+        if (c.key.first != ns.id.value() || (!flush && c.key.second != key)) continue;
+        // One that is gone without a deletion expired, which needs no record.
+        if (there || flush || c.kind == Change::kDelete) rests_on = it->first;
+        break;
+      }
+    }
+    if (seen.valid()) {
+      Status durable = co_await store_->log().wait_durable(seen);
+      if (!durable.ok()) co_return false;
+    }
+    if (rests_on.valid()) acknowledge(rests_on);
+    this->seen.rested++;
+    co_return true;
   }
 
   // Notes what a transaction of one change did. False: the client is done.

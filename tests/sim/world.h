@@ -4,7 +4,8 @@
 // Laws checked after every crash:
 //   1. The recovered state is a prefix of the log order: all changes below the proven end, whole,
 //      and none after it. No record of an earlier life comes back.
-//   2. Everything acknowledged as durable is below the proven end.
+//   2. Everything acknowledged as durable is below the proven end; so is what an answer rests on
+//      that waited as it has to, also the absence of a key.
 //   3. Every value reads back byte for byte, blobs through their extents.
 //   4. Recovery succeeds: crashes alone never look like damage.
 //   5. Left alone, the cleaner brings the log down to its multiple of what lives in it.
@@ -25,7 +26,7 @@ struct Seen {
   uint64_t crashes = 0, crashes_in_recovery = 0, operations = 0, cleaned = 0, copied_bytes = 0,
            refused_full = 0, written_after_full = 0, relieved = 0, calm = 0, spilled = 0,
            value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0,
-           blobs_moved = 0, given_up = 0;
+           blobs_moved = 0, given_up = 0, rested = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -44,6 +45,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::starts_from_checkpoint, "starts from one"},
     {&Seen::blobs_moved, "blobs moved out of sparse files"},
     {&Seen::given_up, "transactions given up"},
+    {&Seen::rested, "reads that waited for what they rest on"},
 };
 
 struct Outcome {

@@ -1,6 +1,7 @@
 // Operations on buckets, and the listings.
 #include <algorithm>
 
+#include "core/errors.h"
 #include "core/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/service.h"
@@ -36,7 +37,7 @@ awaitable<Error> list_buckets(Call& c) {
   if (!next.empty()) add(xml.root(), "ContinuationToken", next);
   if (!prefix.empty()) add(xml.root(), "Prefix", prefix);
   reply_xml(c, xml);
-  co_return Error{};
+  co_return co_await settle(c, c.store.newest_name());
 }
 
 awaitable<Error> create_bucket(Call& c) {
@@ -44,11 +45,13 @@ awaitable<Error> create_bucket(Call& c) {
   if (Error e = co_await read_small(c, 64 << 10, text)) co_return e;
   if (Error e = parse_create_bucket(text, c.region)) co_return e;
   if (c.store.find_namespace(c.bucket_name) != nullptr) {
-    co_return Error{"BucketAlreadyOwnedByYou", ""};
+    co_return Error{"BucketAlreadyOwnedByYou", "", c.store.newest_name()};
   }
   if (!objects::valid_bucket_name(c.bucket_name)) co_return Error{"InvalidBucketName", ""};
   auto lsn = c.store.create_bucket(c.bucket_name);
-  if (absl::IsAlreadyExists(lsn.status())) co_return Error{"BucketAlreadyOwnedByYou", ""};
+  if (absl::IsAlreadyExists(lsn.status())) {
+    co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
+  }
   if (!lsn.ok()) co_return error_of(lsn.status());
   c.response.set("Location", cat("/", c.bucket_name));
   co_return co_await settle(c, *lsn);
@@ -56,7 +59,7 @@ awaitable<Error> create_bucket(Call& c) {
 
 awaitable<Error> head_bucket(Call& c) {
   c.response.set("x-amz-bucket-region", c.region);
-  co_return Error{};
+  co_return co_await settle(c, c.store.newest_name());
 }
 
 awaitable<Error> delete_bucket(Call& c) {
@@ -64,7 +67,9 @@ awaitable<Error> delete_bucket(Call& c) {
     co_return Error{"MethodNotAllowed", "A numbered database cannot be deleted"};
   }
   auto lsn = objects::drop_bucket(c.store, c.bucket_name);
-  if (absl::IsFailedPrecondition(lsn.status())) co_return Error{"BucketNotEmpty", ""};
+  if (absl::IsFailedPrecondition(lsn.status())) {
+    co_return Error{"BucketNotEmpty", "", rests_on(lsn.status())};
+  }
   if (!lsn.ok()) co_return error_of(lsn.status(), "NoSuchBucket");
   c.response.status = 204;
   co_return co_await settle(c, *lsn);
@@ -217,6 +222,7 @@ awaitable<Error> delete_objects(Call& c) {
     auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
     if (!lsn.ok()) {
       Error e = error_of(lsn.status());
+      newest = std::max(newest, e.rests_on);
       auto error = add(xml.root(), "Error");
       add_as_it_came(error, "Key", key);
       add(error, "Code", e.code);
@@ -224,7 +230,7 @@ awaitable<Error> delete_objects(Call& c) {
           e.message.empty() ? default_message(e.code) : std::string_view(e.message));
       continue;
     }
-    newest = std::max(newest, *lsn);
+    newest = std::max(newest, lsn->seen);
     if (!body.quiet) add_as_it_came(add(xml.root(), "Deleted"), "Key", key);
   }
   if (Error e = co_await settle(c, newest)) co_return e;

@@ -89,7 +89,8 @@ std::string_view default_message(std::string_view code) {
   return "";
 }
 
-Error error_of(const Status& status, std::string_view missing) {
+namespace {
+Error translate(const Status& status, std::string_view missing) {
   std::string text(status.message());
   switch (status.code()) {
     case absl::StatusCode::kOk:
@@ -120,6 +121,13 @@ Error error_of(const Status& status, std::string_view missing) {
     default:
       return {"InternalError", text};
   }
+}
+}  // namespace
+
+Error error_of(const Status& status, std::string_view missing) {
+  Error e = translate(status, missing);
+  e.rests_on = rests_on(status);
+  return e;
 }
 
 }  // namespace cairn::s3

@@ -12,6 +12,7 @@ namespace cairn::s3 {
 struct Error {
   std::string_view code;  // empty: no error
   std::string message;    // empty: the table's
+  Lsn rests_on = {};      // what was judged: the error leaves when that is durable
   explicit operator bool() const { return !code.empty(); }
 };
 

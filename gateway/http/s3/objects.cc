@@ -194,7 +194,7 @@ awaitable<Error> get_object(Call& c) {
     }
     co_return error_of(opened.status());
   }
-  if (Error e = co_await settle(c, opened->info.version)) co_return e;
+  if (Error e = co_await settle(c, opened->info.seen)) co_return e;
   if (verdict == objects::Verdict::kFailed) {
     // Another value came between the two looks at the parts: once more.
     if (part != 0 && opened->info.version != *conditions.if_version)
@@ -231,7 +231,7 @@ awaitable<Error> delete_object(Call& c) {
   auto lsn = objects::remove(c.store, *c.bucket, c.key, conditions);
   if (!lsn.ok()) co_return error_of(lsn.status());
   c.response.status = 204;
-  co_return co_await settle(c, *lsn);
+  co_return co_await settle(c, lsn->seen);
 }
 
 }  // namespace

@@ -148,7 +148,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   }
   if (row->needs_bucket && scope != Scope::kService) {
     call.bucket = store_.find_namespace(call.bucket_name);
-    if (call.bucket == nullptr) co_return Error{"NoSuchBucket", ""};
+    if (call.bucket == nullptr) co_return Error{"NoSuchBucket", "", store_.newest_name()};
   }
   co_return co_await row->run(call);
 }
@@ -158,6 +158,10 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
   if (!store_.loading()) e = co_await dispatch(request, response);
+  if (e && e.rests_on.valid()) {
+    Status durable = co_await store_.log().wait_durable(e.rests_on);
+    if (!durable.ok()) e = error_of(durable);
+  }
   if (!e) co_return;
   response.headers.erase(std::remove_if(response.headers.begin(), response.headers.end(),
                                         [](auto& h) { return h.first == "Content-Type"; }),
