@@ -191,7 +191,7 @@ Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
       charge(*c, o.lsn, o.record_bytes, false);
     }
     c->image_size_ = 0;
-    c->version_ = o.version;
+    c->set_version(o.version);
     entry->set_lsn(std::max(entry->lsn(), o.lsn));
     if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {
       Entry* other = Entry::make(r, o.lsn, nullptr);

@@ -17,6 +17,7 @@
 #include <absl/container/inlined_vector.h>
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -57,7 +58,9 @@ class Collection {
   friend class Cleaner;
   friend class MemoryKeeper;
   friend struct Entry;
-  Lsn version_;              // of its newest change
+  void set_version(Lsn lsn) { version_.store(lsn, std::memory_order_relaxed); }
+  // Of its newest change; a listing reads it under the order's lock alone.
+  std::atomic<Lsn> version_{Lsn()};
   Lsn oldest_;               // records before this one no longer matter
   uint32_t image_size_ = 0;  // of the value of its newest record, iff that is a put; else 0
   uint64_t charged_ = 0;     // sum of charges_

@@ -18,7 +18,7 @@ void Entry::fill(const RecordView& r, Lsn at, uint8_t mark) {
   value_size = static_cast<uint32_t>(r.value.size());
   key_size = static_cast<uint16_t>(r.key.size());
   flags = r.flags;
-  marks = static_cast<uint8_t>(mark | (r.meta.empty() ? 0 : kHasMeta));
+  set_marks(static_cast<uint8_t>(mark | (r.meta.empty() ? 0 : kHasMeta)));
   char* p = body();
   if (r.has_expiry()) {
     std::memcpy(p, &r.expire_ms, 8);
@@ -67,9 +67,7 @@ Entry* Entry::make(const RecordView& r, Lsn lsn, uint8_t mark) {
   size_t bytes = sizeof(Entry) + (r.has_expiry() ? 8 : 0) + (r.has_origin() ? 8 : 0) +
                  (r.meta.empty() ? 0 : 4) + r.key.size() + r.meta.size() +
                  ((mark & kCold) ? 0 : r.value.size());
-  void* memory = std::malloc(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  auto* entry = new (memory) Entry;
+  auto* entry = new (entry_heap::allocate(bytes)) Entry;
   entry->fill(r, lsn, mark);
   return entry;
 }
@@ -79,7 +77,7 @@ bool Entry::assign(const RecordView& r, Lsn at) {
       meta_size() != r.meta.size() || value_size != r.value.size()) {
     return false;
   }
-  fill(r, at, marks);
+  fill(r, at, marks());
   return true;
 }
 
@@ -93,10 +91,10 @@ Entry* Entry::make(const RecordView& r, Lsn lsn, std::unique_ptr<Collection> col
 
 Entry* Entry::make_hot(std::unique_ptr<Collection> collection) const {
   assert(is_cold());
-  collection->version_ = version();
+  collection->set_version(version());
   Entry* hot = make({RecordType::kPut, flags, {}, expire_ms(), key(), meta(), {}}, lsn(),
                     std::move(collection));
-  hot->marks |= kFresh;
+  hot->set_marks(hot->marks() | kFresh);
   return hot;
 }
 
@@ -108,7 +106,7 @@ Collection* Entry::detach() {
 
 void Entry::destroy(Entry* entry) {
   delete entry->collection();
-  std::free(entry);
+  entry_heap::release(entry, entry->own_bytes());
 }
 
 // ---- the table ----

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "core/collection.h"
+#include "core/entry_heap.h"
 #include "core/log_format.h"
 #include "core/memory_count.h"
 #include "core/types.h"
@@ -48,8 +49,9 @@ inline size_t stripe_of(KeyHash hash) { return hash >> (64 - kStripeBits); }
 struct [[gnu::packed]] Entry {
  private:
   uint64_t place_ : 56;  // the LSN in units of 8 bytes, which every record begins at
+  uint8_t marks_;        // of this process alone: Marks, and in the upper half the heat
+
  public:
-  uint8_t marks;  // of this process alone: Marks, and in the upper half the heat
   uint32_t value_size : 24;
   uint8_t flags;  // as in the record
   uint16_t key_size;
@@ -61,15 +63,19 @@ struct [[gnu::packed]] Entry {
     place_ = lsn.value() / 8;
   }
 
+  // Written under the stripe's lock, but a listing reads entries under the order's alone. What it
+  // reads beside these does not change as long as an entry is in an order.
   enum Marks : uint8_t { kHasMeta = 1, kCold = 2, kFresh = 4, kWished = 8 };
+  uint8_t marks() const { return __atomic_load_n(&marks_, __ATOMIC_RELAXED); }
+  void set_marks(uint8_t marks) { __atomic_store_n(&marks_, marks, __ATOMIC_RELAXED); }
   static constexpr uint8_t kHeatUnit = 16, kHeatUsed = 3, kHeatMax = 15;
 
-  bool has_meta() const { return marks & kHasMeta; }
-  bool is_cold() const { return marks & kCold; }  // the value is in the log alone
+  bool has_meta() const { return marks() & kHasMeta; }
+  bool is_cold() const { return marks() & kCold; }  // the value is in the log alone
   // Its writer wanted it durable: until it is, whatever rests on it waits. Of no matter afterwards.
-  bool wished() const { return marks & kWished; }
+  bool wished() const { return marks() & kWished; }
   void set_wished(bool wished) {
-    marks = static_cast<uint8_t>(wished ? marks | kWished : marks & ~kWished);
+    set_marks(static_cast<uint8_t>(wished ? marks() | kWished : marks() & ~kWished));
   }
   // Nothing of it can leave memory, or too little to be worth a read. Constant for an entry.
   bool is_bare() const {
@@ -77,23 +83,23 @@ struct [[gnu::packed]] Entry {
   }
   // How much the entry was used of late. The first use of a value that came back from disk is the
   // one that it came back for, and does not count.
-  uint8_t heat() const { return marks / kHeatUnit; }
+  uint8_t heat() const { return marks() / kHeatUnit; }
   void touch() {
-    if (marks & kFresh) {
-      marks &= static_cast<uint8_t>(~kFresh);
+    if (marks() & kFresh) {
+      set_marks(marks() & static_cast<uint8_t>(~kFresh));
     } else if (heat() < kHeatUsed) {
-      marks = static_cast<uint8_t>(marks + kHeatUnit);
+      set_marks(static_cast<uint8_t>(marks() + kHeatUnit));
     }
   }
   // The same where frequency counts: each step up takes twice as many uses as the one before.
   void touch_often(uint64_t random) {
-    if (marks & kFresh) {
-      marks &= static_cast<uint8_t>(~kFresh);
+    if (marks() & kFresh) {
+      set_marks(marks() & static_cast<uint8_t>(~kFresh));
     } else if (heat() < kHeatMax && (random & ((uint64_t{1} << heat()) - 1)) == 0) {
-      marks = static_cast<uint8_t>(marks + kHeatUnit);
+      set_marks(static_cast<uint8_t>(marks() + kHeatUnit));
     }
   }
-  void cool() { marks = static_cast<uint8_t>(marks - kHeatUnit); }
+  void cool() { set_marks(static_cast<uint8_t>(marks() - kHeatUnit)); }
 
   bool is_blob() const { return flags & kRecordIsBlob; }
   bool has_expiry() const { return flags & kRecordHasExpiry; }
@@ -115,9 +121,10 @@ struct [[gnu::packed]] Entry {
   bool has_origin() const { return flags & kRecordHasOrigin; }
   // The LSN under which the value was written; the cleaner may have moved the record since.
   Lsn version() const {
-    if (const Collection* c = collection()) return c->version_;
-    Lsn v = lsn();
-    if (has_origin()) std::memcpy(&v, body() + (has_expiry() ? 8 : 0), 8);
+    if (const Collection* c = collection()) return c->version_.load(std::memory_order_relaxed);
+    if (!has_origin()) return lsn();
+    Lsn v;  // the place is the cleaner's to change
+    std::memcpy(&v, body() + (has_expiry() ? 8 : 0), 8);
     return v;
   }
   uint32_t meta_size() const {
@@ -133,8 +140,7 @@ struct [[gnu::packed]] Entry {
   }
   size_t bytes() const {
     const Collection* c = collection();
-    return sizeof(Entry) + head_bytes() + key_size + meta_size() + (is_cold() ? 0 : value_size) +
-           (c == nullptr ? 0 : c->memory_bytes());
+    return entry_heap::allocated_bytes(own_bytes()) + (c == nullptr ? 0 : c->memory_bytes());
   }
   // To write the value anew; where it came from is left out.
   RecordView record(NamespaceId ns) const {
@@ -164,6 +170,9 @@ struct [[gnu::packed]] Entry {
   static void destroy(Entry* entry);
 
  private:
+  size_t own_bytes() const {
+    return sizeof(Entry) + head_bytes() + key_size + meta_size() + (is_cold() ? 0 : value_size);
+  }
   size_t head_bytes() const {
     return (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0) + (has_meta() ? 4 : 0);
   }

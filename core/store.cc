@@ -97,7 +97,7 @@ void Store::make_databases() {
   }
   system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", 0, hash_seed_,
                                         memory_.shared_count());
-  system_->ordered = true;
+  system_->order_end = Namespace::kAllHashes;
 }
 
 Store::~Store() { drop_waiters(); }  // coroutines may hold readers and writers of the extents
@@ -108,6 +108,7 @@ void Store::drop_waiters() {
   extents_.drop_waiters();
   stopped_.drop();
   background_.drop();
+  for (auto& ns : spaces()) ns->order_built.drop();
 }
 
 uint64_t Store::random() {  // splitmix64
@@ -128,6 +129,28 @@ awaitable<Status> Store::close() {
   co_await release_dead();
   co_await extents_.close();
   co_return status;
+}
+
+int64_t Store::average_ttl_ms(const Namespace& ns) {
+  constexpr size_t kSample = 128, kLook = 1024;  // in all; in one stripe
+  if (ns.volatile_keys.load(std::memory_order_relaxed) <= 0) return 0;
+  const int64_t now = clock_.now_ms();
+  const size_t first = random() % kStripes;
+  double sum = 0;
+  size_t seen = 0;
+  for (size_t i = 0; i < kStripes && seen < kSample; i++) {
+    const size_t s = (first + i) % kStripes;
+    if ((*stripes_)[s].next_due.load(std::memory_order_relaxed) == INT64_MAX) continue;
+    StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+    size_t looked = 0;
+    for (const ExpiryItem& item : (*stripes_)[s].expiry) {
+      if (looked++ == kLook) break;
+      if (item.index != ns.index.get()) continue;
+      sum += static_cast<double>(std::max<int64_t>(item.when_ms - now, 0));
+      seen++;
+    }
+  }
+  return seen == 0 ? 0 : static_cast<int64_t>(sum / static_cast<double>(seen));
 }
 
 // ---- upkeep ----
@@ -265,7 +288,7 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   NamespaceId id(next_namespace_++);
   auto ns =
       std::make_shared<Namespace>(id, std::string(name), now, hash_seed_, memory_.shared_count());
-  ns->ordered = true;
+  ns->order_end = Namespace::kAllHashes;
   ns->created = log_.append(name_record(*ns));
   usage_.add(ns->created, name_record(*ns).size());
   by_name_[ns->name] = ns;
@@ -359,12 +382,14 @@ void Store::destroy_later(Retired retired, Lsn lsn) {
 }
 
 awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
-  constexpr size_t kStep = 1000;
+  constexpr int64_t kStep = 1000;
   auto executor = co_await asio::this_coro::executor;
   co_await asio::post(executor, asio::use_awaitable);  // whoever flushed holds its locks until then
   while (!retired.order.empty()) {
     auto end = retired.order.begin();
-    for (size_t i = 0; i < kStep && end != retired.order.end(); i++) ++end;
+    int64_t names = 0;
+    for (; names < kStep && end != retired.order.end(); names++) ++end;
+    memory_.count().add(0, -names * kOrderBytes);
     retired.order.erase(retired.order.begin(), end);
     co_await asio::post(executor, asio::use_awaitable);
   }
@@ -376,7 +401,7 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
       absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.index == &index; });
     }
     int64_t bytes = 0;
-    size_t entries = 0;
+    int64_t entries = 0;
     index.take_all(s, [&](Entry* e) {
       bytes += held_bytes(e);
       count(e, -1);
@@ -389,18 +414,42 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
   }
 }
 
-void Store::ensure_ordered(Namespace& ns) {
-  if (ns.ordered) return;
-  StripeLocks all(*this);
-  all.lock_all();
-  if (ns.ordered) return;
-  std::vector<Entry*> entries;
-  for (size_t s = 0; s < kStripes; s++) {
-    ns.index->for_each(s, [&](Entry* e) { entries.push_back(e); });
+awaitable<Status> Store::ensure_ordered(NamespacePtr ns) {
+  if (ns->ordered()) co_return absl::OkStatus();
+  if (!ns->order_builds.exchange(true)) {
+    background_.spawn(any_executor(), "putting names in order", build_order(ns));
   }
-  MutexLock lock(ns.order_mutex);
-  ns.order.insert(entries.begin(), entries.end());
-  ns.ordered = true;
+  co_await ns->order_built.until([&] { return !ns->order_builds.load(); });
+  co_return ns->ordered() ? absl::OkStatus() : absl::CancelledError("the store closes");
+}
+
+// Changes of what is in order already go into it as they come (orders()); of the rest, when the
+// hand comes by. A flush meanwhile only means that less is left to be put in order.
+awaitable<void> Store::build_order(NamespacePtr ns) {
+  constexpr size_t kStep = 2048;  // names and stripes, before others have their turn
+  auto executor = co_await asio::this_coro::executor;
+  KeyHash from = 0;
+  size_t since = 0;
+  for (size_t s = 0; s < kStripes && !stopping_;) {
+    const KeyHash first = KeyHash{s} << (64 - kStripeBits);
+    {
+      StripeLocks lock(*this, first);
+      MutexLock order_lock(ns->order_mutex);
+      size_t added = 0;
+      from = ns->index->walk(s, std::max(from, first),
+                             [&](Entry* e) { added += ns->order.insert(e).second; });
+      memory_.count().add(s, static_cast<int64_t>(added) * kOrderBytes);
+      since += added + 1;
+      if (from == 0) s++;
+      const KeyHash end = s == kStripes ? Namespace::kAllHashes : KeyHash{s} << (64 - kStripeBits);
+      ns->order_end.store(from == 0 ? end : from, std::memory_order_release);
+    }
+    if (since < kStep) continue;
+    since = 0;
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  ns->order_builds = false;
+  ns->order_built.notify();
 }
 
 // ---- entries ----
@@ -486,18 +535,20 @@ void Store::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
 
 void Store::link(Namespace& ns, KeyHash hash, Entry* old,
                  Entry* entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  const bool ordered = ns.ordered.load(std::memory_order_relaxed);
+  const bool ordered = ns.orders(hash);
+  int64_t names = 0;
   if (ordered) ns.order_mutex.lock();
   if (old != nullptr) {
-    if (ordered) ns.order.erase(old);
+    if (ordered) names -= static_cast<int64_t>(ns.order.erase(old));
     count(old, -1);
   }
   place(ns, hash, old, entry);
   if (entry != nullptr) {
     count(entry, 1);
-    if (ordered) ns.order.insert(entry);
+    if (ordered) names += static_cast<int64_t>(ns.order.insert(entry).second);
   }
   if (ordered) ns.order_mutex.unlock();
+  if (names != 0) memory_.count().add(stripe_of(hash), names * kOrderBytes);
 }
 
 void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy) {
@@ -510,7 +561,7 @@ void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& co
     return;
   }
   Entry* moved = entry->is_cold() ? Entry::make_cold(copy, lsn) : Entry::make(copy, lsn);
-  moved->marks = entry->marks;
+  moved->set_marks(entry->marks());
   moved->set_wished(false);
   link(ns, hash, entry, moved);
   Entry::destroy(entry);  // the new one holds its blob

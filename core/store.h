@@ -25,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "core/async.h"
 #include "core/change.h"
 #include "core/checkpoint.h"
 #include "core/cleaner.h"
@@ -108,10 +109,21 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
   Lsn created;                       // of its record; under the store's names lock
 
-  // The names in order, for listings: buckets always, a database from its first listing on.
-  std::atomic<bool> ordered{false};
+  // The names in order, for listings: of buckets all of them, of a database from its first listing
+  // on. While they are put in order (Store::ensure_ordered), those are whose hashes are below
+  // order_end. An entry changes in an order only in what Entry::marks() and version() may show.
+  static constexpr KeyHash kAllHashes = UINT64_MAX;
+  std::atomic<KeyHash> order_end{0};  // what is below this in a stripe: written under its lock
+  bool ordered() const { return order_end.load(std::memory_order_acquire) == kAllHashes; }
+  // Under the lock of its stripe: whether a key with this hash is in the order, if it is there.
+  bool orders(KeyHash hash) const {
+    const KeyHash end = order_end.load(std::memory_order_relaxed);
+    return hash < end || end == kAllHashes;
+  }
   mutable Mutex order_mutex;
   NameOrder order ABSL_GUARDED_BY(order_mutex);
+  std::atomic<bool> order_builds{false};
+  Gate order_built;  // order_builds ended
 
   KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed); }
   // From any thread, without a lock: the count outlives the index that a flush replaces.
@@ -261,6 +273,9 @@ class Store {
   // Keys, values and tables, now.
   uint64_t used_bytes() const { return memory_.count().total(); }
   uint64_t expired_count() const { return expired_.load(std::memory_order_relaxed); }
+  // How long the keys of a namespace that expire have still to live, on average: an estimate from
+  // some of them, as Redis's is. 0: none expires.
+  int64_t average_ttl_ms(const Namespace& ns);
   uint64_t store_id() const { return store_id_; }
   uint32_t epoch() const { return epoch_; }
   uint64_t recovered_records() const { return recovered_records_; }  // of the log
@@ -272,8 +287,9 @@ class Store {
   // Where the log's records lay when the store was opened (RecoveredLog::proven).
   const std::vector<std::pair<Lsn, Lsn>>& recovered() const { return recovered_; }
 
-  // Switches the ordered names of a namespace on; needs no lock, takes all.
-  void ensure_ordered(Namespace& ns);
+  // Has the names of a namespace put in order, if they are not yet: slice by slice, each under the
+  // lock of its stripe. Cancelled if the store closes meanwhile.
+  awaitable<Status> ensure_ordered(NamespacePtr ns);
 
   // One round of upkeep: expired keys go, deleted blobs are freed, the log's tail is written.
   // The store does it by itself every kTickMs once open.
@@ -282,6 +298,8 @@ class Store {
 
   // What an entry is counted with, its place among the keys that expire included.
   static int64_t held_bytes(const Entry* e);
+  // And with its name in an order, whose nodes are three quarters full.
+  static constexpr int64_t kOrderBytes = sizeof(Entry*) * 4 / 3;
 
  private:
   friend class Checkpointer;
@@ -385,6 +403,7 @@ class Store {
   awaitable<void> release_dead();
   awaitable<void> release_doomed();
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
+  awaitable<void> build_order(NamespacePtr ns);
   void expire_due(int64_t now);
 
   Volume& volume_;

@@ -219,7 +219,11 @@ void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn l
   if (old != nullptr && old->assign(r, lsn)) return;
   const uint64_t limit = memory_bytes_, before = old == nullptr ? 0 : old->bytes();
   Entry* entry = nullptr;
-  if (r.flags >> 4 != 0) {
+  const bool is_collection = r.flags >> 4 != 0;
+  const bool stays = limit != 0 && !r.is_blob() &&
+                     recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2 &&
+                     (!is_collection || r.value.size() <= part_bytes());
+  if (is_collection && !stays) {
     auto c = make_collection(r.flags, r.value);
     if (c == nullptr) {
       MutexLock damaged(recovery_->mutex);
@@ -227,7 +231,7 @@ void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn l
       return;
     }
     entry = Entry::make(r, lsn, std::move(c));
-    entry->collection()->version_ = r.has_origin() ? r.version : lsn;
+    entry->collection()->set_version(r.has_origin() ? r.version : lsn);
     begin_charges(*entry->collection(), lsn, r.size(), r.value.size());
   } else if (limit != 0 && !r.is_blob() &&
              recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2) {
@@ -304,7 +308,7 @@ awaitable<Status> Store::load() {
       if (!recovery_->named[number]) {
         co_return absl::DataLossError(cat("namespace ", number, " has keys but no name"));
       }
-      ns->ordered = true;
+      ns->order_end = Namespace::kAllHashes;
       MutexLock lock(names_mutex_);
       by_name_[ns->name] = ns;
       usage_.add(ns->created, name_record(*ns).size());
@@ -358,9 +362,10 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
     count(e, 1);
     cold += e->is_cold();
     if (e->has_expiry()) note_expiry(ns, stripe, e);
-    if (ns.ordered) {
+    if (ns.ordered()) {
       MutexLock lock(ns.order_mutex);
       ns.order.insert(e);
+      bytes += kOrderBytes;
     }
     if (e->is_blob()) {
       if (auto blob = BlobRef::decode(e->value())) {
@@ -450,12 +455,19 @@ Status Store::apply_item(const CheckpointItem& item) {
   }
   Entry* entry = nullptr;
   const uint64_t limit = memory_bytes_;
-  if (item.kind == ItemKind::kCollection) {
+  const bool full =
+      limit != 0 && recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2;
+  if (item.kind == ItemKind::kCollection && full && item.image_size != 0) {
+    RecordView cold = r;  // its newest record is all of it, and can be read back
+    if (r.version == item.lsn) cold.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
+    entry = Entry::make_cold(cold, item.lsn);
+    entry->value_size = item.image_size;
+  } else if (item.kind == ItemKind::kCollection) {
     auto made = make_collection(r.flags, r.value);
     if (made == nullptr) return absl::DataLossError("a collection cannot be read");
     entry = Entry::make(r, item.lsn, std::move(made));
     Collection& c = *entry->collection();
-    c.version_ = r.version;
+    c.set_version(r.version);
     c.oldest_ = item.oldest;
     c.image_size_ = item.image_size;
     c.charges_ = {item.charges.begin(), item.charges.end()};
@@ -463,8 +475,7 @@ Status Store::apply_item(const CheckpointItem& item) {
   } else if (item.kind == ItemKind::kCold) {
     entry = Entry::make_cold(r, item.lsn);
     entry->value_size = static_cast<uint32_t>(item.value_size);
-  } else if (limit != 0 && !r.is_blob() &&
-             recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2) {
+  } else if (full && !r.is_blob()) {
     entry = Entry::make_cold(r, item.lsn);
   } else {
     entry = Entry::make(r, item.lsn);

@@ -66,8 +66,8 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
   const Lsn lsn = lsn_ = store_.log_.append(r);
   Entry* old = ns.index->find(r.key, hash);
   // In place when nothing else looks at the entry and its shape stays.
-  if (old != nullptr && !ns.ordered.load(std::memory_order_relaxed) && !old->has_expiry() &&
-      !r.has_expiry() && !old->is_blob()) {
+  if (old != nullptr && !ns.orders(hash) && !old->has_expiry() && !r.has_expiry() &&
+      !old->is_blob()) {
     const Lsn before = old->lsn();
     const bool wished = this->wished(old);
     if (old->assign(r, lsn)) {
@@ -80,7 +80,7 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
   Entry* entry =
       collection == nullptr ? Entry::make(r, lsn) : Entry::make(r, lsn, std::move(collection));
   if (Collection* c = entry->collection()) {
-    c->version_ = lsn;
+    c->set_version(lsn);
     store_.begin_charges(*c, lsn, r.size(), r.value.size());
   }
   entry->set_wished(wished(old));
@@ -173,14 +173,14 @@ void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const R
   apply(hash, c, r.value);
   store_.charge(c, lsn, r.size(), true);
   c.image_size_ = 0;
-  if (!r.has_origin()) c.version_ = lsn;
+  if (!r.has_origin()) c.set_version(lsn);
   entry->set_wished(wished(entry));
   entry->set_lsn(lsn);
   changed(ns, entry->key(), r.value.empty() ? What::kExpiry : What::kOperate, lsn);
   if (entry->expire_ms() == (r.has_expiry() ? r.expire_ms : 0)) return;
   Entry* other = Entry::make(r, lsn, nullptr);
   std::memcpy(const_cast<char*>(other->value().data()), entry->value().data(), kPointerBytes);
-  other->marks = entry->marks;
+  other->set_marks(entry->marks());
   store_.link(ns, hash, entry, other);
   entry->detach();
   Entry::destroy(entry);
@@ -193,17 +193,17 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
   step.details = std::make_unique<Details>();
   step.details->bytes = r.value;
   step.details->collection = &c;
-  step.details->version = c.version_;
+  step.details->version = c.version_.load(std::memory_order_relaxed);
   if (!r.value.empty()) {
     c.inverse(r.value, step.details->inverse);
-    c.version_ = Lsn();  // not known before the commit
+    c.set_version(Lsn());  // not known before the commit
   }
   apply(hash, c, r.value);
   if (entry->expire_ms() == (r.has_expiry() ? r.expire_ms : 0)) return;
   step.old = entry;
   step.entry = Entry::make(r, entry->lsn(), nullptr);
   std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
-  step.entry->marks = entry->marks;
+  step.entry->set_marks(entry->marks());
   store_.place(ns, hash, entry, step.entry);
   entry->detach();
 }
@@ -317,7 +317,7 @@ StatusOr<Lsn> Transaction::commit() {
 void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   std::vector<Namespace*> ordered;
   auto add = [&](Namespace* ns) {
-    if (ns->ordered && (ordered.empty() || ordered.back() != ns)) ordered.push_back(ns);
+    if (ns->order_end != 0 && (ordered.empty() || ordered.back() != ns)) ordered.push_back(ns);
   };
   for (const Step& s : work_->steps) {
     if (s.ns != nullptr) add(s.ns);
@@ -341,11 +341,13 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     }
     return;
   }
-  if (s.ns->ordered) {
-    if (s.old != nullptr) s.ns->order.erase(s.old);
+  if (s.ns->orders(s.hash)) {
+    int64_t names = 0;
+    if (s.old != nullptr) names -= static_cast<int64_t>(s.ns->order.erase(s.old));
     if (s.entry != nullptr && (s.type == RecordType::kPut || s.old != nullptr)) {
-      s.ns->order.insert(s.entry);
+      names += static_cast<int64_t>(s.ns->order.insert(s.entry).second);
     }
+    store_.memory_.count().add(stripe_of(s.hash), names * Store::kOrderBytes);
   }
   if (s.type != RecordType::kOperation && s.old != nullptr) store_.count(s.old, -1);
   const bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
@@ -359,9 +361,9 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (s.type == RecordType::kOperation) {
     store_.charge(*c, lsn, bytes, true);
     c->image_size_ = 0;
-    if ((s.flags & kRecordHasOrigin) == 0) c->version_ = lsn;
+    if ((s.flags & kRecordHasOrigin) == 0) c->set_version(lsn);
   } else if (c != nullptr) {
-    c->version_ = lsn;
+    c->set_version(lsn);
     store_.begin_charges(*c, lsn, bytes, s.details->bytes.size());
     store_.count(*c, 1);
   } else {
@@ -389,7 +391,7 @@ void Transaction::undo(Step& s) {
         Entry::destroy(s.entry);
       }
       for (auto& operation : s.details->inverse) apply(s.hash, *c, operation);
-      c->version_ = s.details->version;
+      c->set_version(s.details->version);
       break;
     default:
       for (auto& f : s.details->flushed) {

@@ -355,10 +355,9 @@ auto seek_past(const Order& order, std::string prefix) {
   prefix.back()++;
   return order.lower_bound(std::string_view(prefix));
 }
-}  // namespace
 
-ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
-  store.ensure_ordered(ns);
+// Its names are in order.
+ListPage list_now(Store& store, Namespace& ns, const ListQuery& q) {
   ListPage page;
   const int64_t now = store.now_ms();
   MutexLock lock(ns.order_mutex);
@@ -412,6 +411,14 @@ ListPage list(Store& store, Namespace& ns, const ListQuery& q) {
   }
   if (page.truncated && !page.items.empty()) page.next = page.items.back().key;
   return page;
+}
+
+}  // namespace
+
+awaitable<StatusOr<ListPage>> list(Store& store, NamespacePtr ns, const ListQuery& query) {
+  Status ordered = co_await store.ensure_ordered(ns);
+  if (!ordered.ok()) co_return ordered;
+  co_return list_now(store, *ns, query);
 }
 
 }  // namespace cairn::objects

@@ -159,6 +159,6 @@ struct ListPage {
   Lsn newest;        // of what the answer rests on and has to wait for
 };
 // Strings alone: collections have no bytes to download.
-ListPage list(Store& store, Namespace& ns, const ListQuery& query);
+awaitable<StatusOr<ListPage>> list(Store& store, NamespacePtr ns, const ListQuery& query);
 
 }  // namespace cairn::objects

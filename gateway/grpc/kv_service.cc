@@ -412,7 +412,9 @@ awaitable<grpc::Status> KeyValueService::scan(NamespacePtr ns, const v1::ScanReq
   query.prefix = q->prefix();
   query.after = q->page_token();
   query.limit = q->page_size() == 0 ? 100 : q->page_size();
-  objects::ListPage page = objects::list(store_, *ns, query);
+  auto listed = co_await objects::list(store_, ns, query);
+  if (!listed.ok()) co_return error_of(listed.status());
+  objects::ListPage page = std::move(*listed);
   Lsn newest = page.newest;
   uint64_t total = 0;
   for (auto& found : page.items) {

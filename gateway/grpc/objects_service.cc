@@ -255,9 +255,16 @@ ObjectsService::Unary* ObjectsService::List(Context* c, const v1::ListRequest* q
     return finish(c, store_,
                   error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "page_size is at most 1000"));
   }
+  return spawn(c, store_, list(std::move(ns), q, a));
+}
+
+awaitable<grpc::Status> ObjectsService::list(NamespacePtr ns, const v1::ListRequest* q,
+                                             v1::ListResponse* a) {
   objects::ListQuery query{q->prefix(), q->delimiter(), q->page_token(),
                            q->page_size() == 0 ? 1000 : q->page_size()};
-  objects::ListPage page = objects::list(store_, *ns, query);
+  auto listed = co_await objects::list(store_, ns, query);
+  if (!listed.ok()) co_return error_of(listed.status());
+  const objects::ListPage& page = *listed;
   for (auto& item : page.items) {
     if (item.is_prefix) {
       a->add_common_prefixes(item.key);
@@ -273,7 +280,7 @@ ObjectsService::Unary* ObjectsService::List(Context* c, const v1::ListRequest* q
     o->set_expires_at_ms(item.expire_ms);
   }
   if (page.truncated) a->set_next_page_token(page.next);
-  return finish(c, store_, {}, page.newest);
+  co_return co_await settled(store_, page.newest);
 }
 
 ObjectsService::Unary* ObjectsService::Copy(Context* c, const v1::CopyRequest* q,

@@ -27,6 +27,8 @@ class ObjectsService final : public v1::Objects::CallbackService {
                      v1::ListBucketsResponse* a) override;
 
  private:
+  awaitable<grpc::Status> list(NamespacePtr ns, const v1::ListRequest* q, v1::ListResponse* a);
+
   Shared shared_;
   Store& store_;
 };

@@ -55,6 +55,57 @@ TEST(MemoryCount, SaysThatLittleIsLeftBeforeNothingIs) {
   }
 }
 
+// Blocks do not overlap, hold what was written, and may be freed by another thread.
+TEST(EntryHeap, BlocksAreTheirOwnersAlone) {
+  struct Block {
+    char* at;
+    size_t bytes;
+    char fill;
+  };
+  constexpr size_t kThreads = 3, kRounds = 4, kBlocks = 4000;
+  std::vector<std::vector<Block>> owned(kThreads);
+  for (size_t round = 0; round < kRounds; round++) {
+    std::vector<std::thread> threads;
+    for (size_t t = 0; t < kThreads; t++) {
+      threads.emplace_back([&, t] {
+        std::mt19937_64 rng(round * kThreads + t);
+        std::vector<Block>& mine = owned[t];
+        for (size_t i = 0; i < kBlocks; i++) {
+          if (mine.size() > 50 && rng() % 2 == 0) {
+            std::swap(mine[rng() % mine.size()], mine.back());
+            const Block b = mine.back();
+            mine.pop_back();
+            EXPECT_EQ(std::string_view(b.at, b.bytes).find_first_not_of(b.fill), std::string::npos);
+            entry_heap::release(b.at, b.bytes);
+          } else {
+            Block b{nullptr, rng() % 10'000 + 1, static_cast<char>('a' + rng() % 26)};
+            b.at = static_cast<char*>(entry_heap::allocate(b.bytes));
+            EXPECT_EQ(reinterpret_cast<uintptr_t>(b.at) % 2, 0u);
+            std::memset(b.at, b.fill, b.bytes);
+            mine.push_back(b);
+          }
+        }
+      });
+    }
+    for (auto& t : threads) t.join();
+    std::rotate(owned.begin(), owned.begin() + 1, owned.end());
+  }
+  for (auto& blocks : owned) {
+    for (auto& b : blocks) {
+      EXPECT_EQ(std::string_view(b.at, b.bytes).find_first_not_of(b.fill), std::string::npos);
+      entry_heap::release(b.at, b.bytes);
+    }
+  }
+}
+
+TEST(EntryHeap, LosesLittle) {
+  for (size_t bytes = entry_heap::kBytesMin + 1; bytes <= entry_heap::kBytesMax; bytes++) {
+    const size_t held = entry_heap::allocated_bytes(bytes);
+    ASSERT_GE(held, bytes);
+    ASSERT_LE(held - bytes, bytes / 32) << bytes;
+  }
+}
+
 // A limit of 150 KB was filled by tables of keys that were gone.
 TEST(Index, TablesOfKeysThatAreGoneTakeNoMemory) {
   auto memory = std::make_shared<MemoryCount>();

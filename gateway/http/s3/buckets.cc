@@ -149,7 +149,11 @@ awaitable<Error> list_v1(Call& c) {
   if (Error e = parse_listing(c, l)) co_return e;
   l.query.after = c.param("marker");
   objects::ListPage page;
-  if (l.query.limit > 0) page = objects::list(c.store, *c.bucket, l.query);
+  if (l.query.limit > 0) {
+    auto listed = co_await objects::list(c.store, c.bucket, l.query);
+    if (!listed.ok()) co_return error_of(listed.status());
+    page = std::move(*listed);
+  }
   if (Error e = co_await settle(c, page.newest)) co_return e;
   choose_encoding(l, page);
   XmlOut xml("ListBucketResult");
@@ -187,7 +191,11 @@ awaitable<Error> list_v2(Call& c) {
     l.query.after = *decoded;
   }
   objects::ListPage page;
-  if (l.query.limit > 0) page = objects::list(c.store, *c.bucket, l.query);
+  if (l.query.limit > 0) {
+    auto listed = co_await objects::list(c.store, c.bucket, l.query);
+    if (!listed.ok()) co_return error_of(listed.status());
+    page = std::move(*listed);
+  }
   if (Error e = co_await settle(c, page.newest)) co_return e;
   choose_encoding(l, page);
   XmlOut xml("ListBucketResult");
