@@ -290,7 +290,7 @@ void object(Context& c) {
         "FREQ <key>",
         "    Return the access frequency index of the key.",
         "IDLETIME <key>",
-        "    Return the seconds since the key was last written.",
+        "    Not tracked here: an error.",
         "REFCOUNT <key>",
         "    Return the number of references of the value.",
         "HELP",
@@ -318,8 +318,7 @@ void object(Context& c) {
   }
   if (equals_ignoring_case(sub, "idletime")) {
     if (e == nullptr) return c.reply.null();
-    return c.reply.integer(std::max<int64_t>(0, c.now_ms() - c.store.log().time_of(e->version())) /
-                           1000);
+    return c.reply.error("ERR idle time is not tracked");
   }
   if (equals_ignoring_case(sub, "freq")) {
     if (c.store.memory().counts_frequency()) {

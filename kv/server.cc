@@ -90,8 +90,7 @@ void info_persistence(Context& c, std::string& out) {
   Status log = c.store.log().status();
   auto stats = c.store.log().stats();
   append(out, "loading:", c.store.loading() ? 1 : 0,
-         "\r\nloading_loaded_perc:", c.store.loading_percent(),
-         "\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\n",
+         "\r\nloading_loaded_perc:", c.store.loading_percent(), "\r\nasync_loading:0\r\n",
          "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
          "\r\nrdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:0\r\n",
          "rdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\naof_enabled:1\r\n",
@@ -107,12 +106,30 @@ void info_persistence(Context& c, std::string& out) {
          "\r\nlog_durable_lsn:", c.store.log().durable().value(), "\r\n");
 }
 
+// Of the time since somebody asked before, at least a tenth of a second ago.
+uint64_t ops_per_second(Context& c) {
+  constexpr int64_t kLeastMs = 100;
+  Rate& rate = c.engine.server().rate;
+  MutexLock lock(rate.mutex);
+  if (rate.at_ms == 0) rate.at_ms = c.engine.server().start_ms;
+  const int64_t passed_ms = c.now_ms() - rate.at_ms;
+  const uint64_t commands = c.engine.total_commands();
+  if (passed_ms < kLeastMs && passed_ms >= 0) return rate.per_second;
+  if (passed_ms > 0 && commands >= rate.commands) {
+    rate.per_second = (commands - rate.commands) * 1000 / static_cast<uint64_t>(passed_ms);
+  }
+  rate.at_ms = c.now_ms();
+  rate.commands = commands;
+  return rate.per_second;
+}
+
 void info_stats(Context& c, std::string& out) {
   Server& s = c.engine.server();
   Stats& t = s.stats;
   append(out, "total_connections_received:", t.connections.load(),
          "\r\ntotal_commands_processed:", c.engine.total_commands(),
-         "\r\ninstantaneous_ops_per_sec:0\r\ntotal_net_input_bytes:", t.bytes_in.load(),
+         "\r\ninstantaneous_ops_per_sec:", ops_per_second(c),
+         "\r\ntotal_net_input_bytes:", t.bytes_in.load(),
          "\r\ntotal_net_output_bytes:", t.bytes_out.load(),
          "\r\nrejected_connections:", t.rejected_connections.load(),
          "\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:",
@@ -153,10 +170,6 @@ void info_commandstats(Context& c, std::string& out) {
   }
 }
 
-void info_errorstats(Context& c, std::string& out) {
-  append(out, "errorstat_ALL:count=", c.engine.server().stats.error_replies.load(), "\r\n");
-}
-
 void info_cluster(Context&, std::string& out) { out += "cluster_enabled:0\r\n"; }
 
 void info_keyspace(Context& c, std::string& out) {
@@ -164,11 +177,11 @@ void info_keyspace(Context& c, std::string& out) {
     Namespace& ns = c.store.database(i);
     if (ns.size() == 0) continue;
     append(out, "db", i, ":keys=", ns.size(), ",expires=", ns.volatile_keys.load(),
-           ",avg_ttl=0\r\n");
+           ",avg_ttl=", c.store.average_ttl_ms(ns), "\r\n");
   }
   for (auto& ns : c.store.buckets()) {
     append(out, "bucket_", ns->name, ":keys=", ns->size(), ",expires=", ns->volatile_keys.load(),
-           ",avg_ttl=0\r\n");
+           ",avg_ttl=", c.store.average_ttl_ms(*ns), "\r\n");
   }
 }
 
@@ -182,7 +195,6 @@ constexpr Section kSections[] = {
     {"CPU", true, info_cpu},
     {"Modules", true, info_modules},
     {"Commandstats", false, info_commandstats},
-    {"Errorstats", true, info_errorstats},
     {"Cluster", true, info_cluster},
     {"Keyspace", true, info_keyspace},
 };

@@ -27,6 +27,14 @@ struct Stats {
   }
 };
 
+// How many commands ran between two looks.
+struct Rate {
+  Mutex mutex;
+  int64_t at_ms ABSL_GUARDED_BY(mutex) = 0;
+  uint64_t commands ABSL_GUARDED_BY(mutex) = 0;
+  uint64_t per_second ABSL_GUARDED_BY(mutex) = 0;
+};
+
 struct Server {
   Server(Store& store, const Users& users) : store(store), users(users) {}
 
@@ -35,6 +43,7 @@ struct Server {
   Watches watches{store};
   Sessions sessions;
   Stats stats;
+  Rate rate;
 
   // Constant after start.
   bool auth_required = true;

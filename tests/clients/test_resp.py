@@ -345,7 +345,17 @@ class Redis(Case):
                       "maxmemory_policy", "used_memory", "used_memory_rss", "used_memory_peak"):
             self.assertIn(field, info)
         self.r.set("a", 1)
-        self.assertEqual(self.r.info("keyspace")["db0"]["keys"], 1)
+        self.assertEqual(self.r.info("keyspace")["db0"], {"keys": 1, "expires": 0, "avg_ttl": 0})
+        for i in range(100):
+            self.r.set("b%d" % i, 1, px=10000000 + 20000 * i)
+        ttl = self.r.info("keyspace")["db0"]["avg_ttl"]
+        self.assertTrue(9000000 < ttl <= 10990000, ttl)
+        self.r.info("stats")
+        self.assertTrue(wait_until(lambda: self.r.get("a") and self.r.info("stats")["instantaneous_ops_per_sec"] > 0))
+        for absent in ("rdb_changes_since_last_save", "errorstat_ALL"):
+            self.assertNotIn(absent, self.r.info("everything"))
+        with self.assertRaisesRegex(redis.ResponseError, "not tracked"):
+            self.r.object("idletime", "a")
         self.assertIn("get", self.r.command())
         self.assertEqual(self.r.command_getkeys("MSET", "a", "b", "c", "d"), ["a", "c"])
 
