@@ -233,8 +233,7 @@ void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn l
     entry = Entry::make(r, lsn, std::move(c));
     entry->collection()->set_version(r.has_origin() ? r.version : lsn);
     begin_charges(*entry->collection(), lsn, r.size(), r.value.size());
-  } else if (limit != 0 && !r.is_blob() &&
-             recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2) {
+  } else if (stays) {
     entry = Entry::make_cold(r, lsn);
   } else {
     entry = Entry::make(r, lsn);

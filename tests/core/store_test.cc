@@ -197,15 +197,16 @@ TEST_F(StoreTest, NamesArePutInOrderBesideTheTraffic) {
     r.key = name;
     r.value = "value";
     StripeLocks lock(store, ns.hash(name));
-    ASSERT_TRUE(store.put(ns, ns.hash(name), r).ok());
+    ASSERT_TRUE(Transaction(store, &lock, Shape::kOne).put(ns, ns.hash(name), r).ok());
     names.insert(name);
   };
   auto remove = [&](const std::string& name) {
     const KeyHash hash = ns.hash(name);
     StripeLocks lock(store, hash);
-    Entry* e = store.find(ns, name, hash);
+    Transaction t(store, &lock, Shape::kOne);
+    Entry* e = t.find(ns, name, hash);
     if (e == nullptr) return;
-    ASSERT_TRUE(store.remove(ns, hash, e).ok());
+    ASSERT_TRUE(t.remove(ns, hash, e).ok());
     names.erase(name);
   };
   for (int i = 0; i < 20'000; i++) put("key" + std::to_string(i));
@@ -229,7 +230,7 @@ TEST_F(StoreTest, NamesArePutInOrderBesideTheTraffic) {
     put("key" + std::to_string(rng() % 20'000));
     remove("key" + std::to_string(rng() % 20'000));
     if (turns == 3) {
-      ASSERT_TRUE(store.flush(ns).ok());
+      ASSERT_TRUE(Transaction(store, nullptr, Shape::kOne).flush(ns).ok());
       names.clear();
     }
     if (turns >= 4 && turns < 100) {

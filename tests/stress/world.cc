@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/text.h"
+#include "core/transaction.h"
 
 namespace cairn::stress {
 
@@ -143,7 +144,8 @@ void World::get(Notes& notes, const NamespacePtr& ns, const std::string& key) {
     Lsn version;
     {
       StripeLocks lock(*store_, hash);
-      Entry* e = store_->find(*ns, key, hash);
+      Now now(clock_);
+      Entry* e = store_->find(*ns, key, hash, now);
       if (e == nullptr) return events.push_back(call.event(Event::kAbsent));
       e->touch();
       version = e->version();
@@ -191,9 +193,13 @@ bool World::put(Notes& notes, const NamespacePtr& ns, const std::string& key, bo
     r.expire_ms = clock_.now_ms() + static_cast<int64_t>(notes.pick(100));
   }
   const Call call(*this);
-  StripeLocks lock(*store_, hash);
-  auto lsn = store_->put(*ns, hash, r);
-  lock.unlock();
+  StatusOr<Lsn> lsn = Lsn();
+  {
+    StripeLocks lock(*store_, hash);
+    Transaction t(*store_, &lock, Shape::kOne);
+    (void)t.put(*ns, hash, r);
+    lsn = t.commit();
+  }
   if (absl::IsNotFound(lsn.status())) {
     if (large) store_->extents().unref(*BlobRef::decode(value));
     return false;
@@ -206,15 +212,16 @@ bool World::put(Notes& notes, const NamespacePtr& ns, const std::string& key, bo
 void World::remove(Notes& notes, const NamespacePtr& ns, const std::string& key) {
   const KeyHash hash = ns->hash(key);
   const Call call(*this);
-  StripeLocks lock(*store_, hash);
-  Entry* e = store_->find(*ns, key, hash);
   Lsn lsn;
-  if (e != nullptr) {
-    auto removed = store_->remove(*ns, hash, e);
-    must(removed.status(), "a key cannot be removed");
-    lsn = *removed;
+  {
+    StripeLocks lock(*store_, hash);
+    Transaction t(*store_, &lock, Shape::kOne);
+    Entry* e = t.find(*ns, key, hash);
+    if (e != nullptr) {
+      must(t.remove(*ns, hash, e), "a key cannot be removed");
+      lsn = *t.commit();
+    }
   }
-  lock.unlock();
   notes.events[{ns->id.value(), key}].push_back(
       call.event(lsn.valid() ? Event::kRemove : Event::kAbsent, lsn));
 }
@@ -237,25 +244,25 @@ void World::change_group(Notes& notes, const NamespacePtr& ns, size_t group) {
   {
     StripeLocks locks(*store_);
     locks.lock(hashes);
-    WriteBatch batch(*store_);
+    Transaction t(*store_, &locks, Shape::kSeveral);
     for (size_t i = 0; i < kGroupKeys; i++) {
       RecordView r;
       r.ns = ns->id;
       r.key = keys[i];
       r.value = value;
-      Entry* e = store_->find(*ns, keys[i], hashes[i]);
+      Entry* e = t.find(*ns, keys[i], hashes[i]);
       if (removes && e == nullptr) {
         kinds[i] = Event::kAbsent;
         continue;
       }
-      auto done = removes ? store_->remove(*ns, hashes[i], e, &batch)
-                          : store_->put(*ns, hashes[i], r, &batch);
-      must(done.status(), "a group cannot be changed");
+      Status done = removes ? t.remove(*ns, hashes[i], e) : t.put(*ns, hashes[i], r);
+      must(done, "a group cannot be changed");
     }
-    const Lsn newest = batch.commit();
+    auto newest = t.commit();
+    must(newest.status(), "a group cannot be committed");
     for (size_t i = 0; i < kGroupKeys; i++) {
-      Entry* e = store_->find(*ns, keys[i], hashes[i]);
-      versions[i] = kinds[i] == Event::kPut ? e->version() : newest;
+      Entry* e = t.find(*ns, keys[i], hashes[i]);
+      versions[i] = kinds[i] == Event::kPut ? e->version() : *newest;
     }
   }
   for (size_t i = 0; i < kGroupKeys; i++) {
@@ -276,8 +283,9 @@ void World::read_group(Notes& notes, const NamespacePtr& ns, size_t group) {
     {
       StripeLocks locks(*store_);
       locks.lock(hashes);
+      Now now(clock_);
       for (size_t i = 0; i < kGroupKeys; i++) {
-        Entry* e = store_->find(*ns, group_key(group, i), hashes[i]);
+        Entry* e = store_->find(*ns, group_key(group, i), hashes[i], now);
         if (e == nullptr) continue;
         present++;
         versions[i] = e->version();
@@ -343,7 +351,9 @@ void World::list(Notes& notes, const NamespacePtr& ns) {
 
 void World::flush(Notes& notes, const NamespacePtr& ns) {
   const Call call(*this);
-  auto lsn = store_->flush(*ns);
+  Transaction t(*store_, nullptr, Shape::kOne);
+  (void)t.flush(*ns);
+  auto lsn = t.commit();
   must(lsn.status(), "a database cannot be flushed");
   for (auto& name : names()) {
     notes.events[{ns->id.value(), name}].push_back(call.event(Event::kRemove, *lsn));
