@@ -298,8 +298,8 @@ class Store {
 
   // What an entry is counted with, its place among the keys that expire included.
   static int64_t held_bytes(const Entry* e);
-  // And with its name in an order, whose nodes are three quarters full.
   static constexpr int64_t kOrderBytes = sizeof(Entry*) * 4 / 3;
+  // And with its name in an order, whose nodes are three quarters full.
 
  private:
   friend class Checkpointer;

@@ -237,7 +237,7 @@ TEST_F(StoreTest, NamesArePutInOrderBesideTheTraffic) {
       for (int n = 0; n < 100; n++) put("again" + std::to_string(turns * 100 + n));
     }
   }
-  EXPECT_GT(turns, 5);
+  EXPECT_GE(turns, 5);  // three before the flush, two over the stripes that are left
   std::vector<std::string> listed;
   {
     MutexLock lock(ns.order_mutex);

@@ -104,8 +104,9 @@ struct TransactionTest : testing::Test {
                 static_cast<size_t>(std::count_if(seen.begin(), seen.end(),
                                                   [&](auto& v) { return v.first.first == i; })));
       bytes += ns.index->table_bytes();
-      if (!ns.ordered) continue;
+      if (!ns.ordered()) continue;
       MutexLock lock(ns.order_mutex);
+      bytes += ns.order.size() * static_cast<uint64_t>(Store::kOrderBytes);
       auto it = seen.lower_bound({i, ""});
       for (const Entry* e : ns.order) {
         EXPECT_EQ(e->key(), it->first.second);
