@@ -202,7 +202,7 @@ void MemoryKeeper::measure() {
   }
   const uint64_t budget = this->budget();
   count_->set_budget(budget);
-  const uint64_t goal = budget - budget / 32;
+  const uint64_t goal = budget - MemoryCount::slack(budget) / 2;
   deficit_bytes_ = limit != 0 && used > goal ? used - goal : 0;
   if (pressed() && waits_for_log_.exchange(false)) store_.log().tick(true);
   if (used <= budget) exhausted_ = false;

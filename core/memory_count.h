@@ -37,12 +37,17 @@ class MemoryCount {
   uint64_t budget() const { return budget_.load(std::memory_order_relaxed); }
   // More is held than may be, now.
   bool over() const { return budget() != UINT64_MAX && total() > budget(); }
+  // How little is little: what is left free of a budget when it is full.
+  static uint64_t slack(uint64_t budget) {
+    constexpr uint64_t kMin = 2 << 10, kMax = 8 << 20;
+    return std::min(budget / 2, std::clamp(budget / 64, kMin, kMax));
+  }
   // Little is left of the budget, or nothing. It stays set until look() finds otherwise: whoever
   // frees memory calls that.
   bool pressed() const { return pressed_.load(std::memory_order_relaxed); }
   void look() {
     const uint64_t budget = this->budget();
-    const uint64_t threshold = budget - budget / 16, sum = total();
+    const uint64_t threshold = budget - slack(budget), sum = total();
     const bool pressed = budget != UINT64_MAX && sum >= threshold;
     pressed_.store(pressed, std::memory_order_relaxed);
     const bool ends = pressed || budget == UINT64_MAX;
