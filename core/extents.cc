@@ -46,45 +46,6 @@ StatusOr<ExtentHeader> decode_header(Bytes page, uint64_t store, ExtentStore::Pl
 }
 }  // namespace
 
-// ---- chunks ----
-
-ChunkPool::ChunkPool() : slab_(kPoolChunks * kChunkBytes) {
-  for (size_t i = 0; i < kPoolChunks; i++) free_.push_back(slab_.data() + i * kChunkBytes);
-}
-
-std::byte* ChunkPool::try_take() {
-  MutexLock lock(mutex_);
-  if (taken_ >= kChunksMax) return nullptr;
-  taken_++;
-  if (!free_.empty()) {
-    std::byte* chunk = free_.back();
-    free_.pop_back();
-    return chunk;
-  }
-  return static_cast<std::byte*>(std::aligned_alloc(kBlockBytes, kChunkBytes));
-}
-
-awaitable<std::byte*> ChunkPool::take(Clock& clock) {
-  std::byte* chunk;
-  while ((chunk = try_take()) == nullptr) co_await clock.sleep_ms(2);
-  co_return chunk;
-}
-
-void ChunkPool::give(std::byte* chunk) {
-  MutexLock lock(mutex_);
-  taken_--;
-  if (chunk >= slab_.data() && chunk < slab_.data() + slab_.size()) {
-    free_.push_back(chunk);
-  } else {
-    std::free(chunk);
-  }
-}
-
-size_t ChunkPool::in_use() const {
-  MutexLock lock(mutex_);
-  return taken_;
-}
-
 // ---- the store of extents ----
 
 ExtentStore::ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor)
@@ -372,18 +333,27 @@ ExtentStore::Stats ExtentStore::stats() const {
 
 // ---- writing ----
 
-struct BlobWriter::Shared {
+struct BlobWriter::Shared final : ChunkPool::Holder {
   static constexpr int kInflightMax = 4;
+  explicit Shared(BlobWriter& writer)
+      : Holder(writer.store_.pool_, ChunkPool::Use::kWrite), writer(&writer) {}
+  void give_back() override {
+    if (writer != nullptr) writer->park();
+  }
+  BlobWriter* writer;  // null once it is gone
+  Executor executor;   // of the writer
   int inflight = 0;
   Status error;
   Gate landed;
 };
 
 BlobWriter::BlobWriter(ExtentStore& store, uint64_t size_hint)
-    : store_(store), size_hint_(size_hint), shared_(std::make_shared<Shared>()) {}
+    : store_(store), size_hint_(size_hint), shared_(std::make_shared<Shared>(*this)) {}
 
 BlobWriter::~BlobWriter() {
-  if (chunk_ != nullptr) store_.pool_.give(chunk_);
+  shared_->writer = nullptr;
+  shared_->leave();
+  if (chunk_ != nullptr) store_.pool_.give(chunk_, ChunkPool::Use::kWrite);
   if (open_) store_.unref_place(place_);
   store_.unref(blob_);
 }
@@ -419,7 +389,35 @@ awaitable<Status> BlobWriter::open_extent() {
   co_return absl::OkStatus();
 }
 
+void BlobWriter::rest() {
+  if (chunk_ != nullptr) shared_->rest(shared_->executor);
+}
+
+// The chunk goes to somebody who needs it. Whole pages of it are written, the rest is kept.
+void BlobWriter::park() {
+  if (chunk_ == nullptr) return;
+  std::byte* chunk = std::exchange(chunk_, nullptr);
+  const size_t pages = chunk_used_ / kBlockBytes * kBlockBytes;
+  const size_t end = std::max(pages, chunk_begin_);
+  parked_.assign(as_text({chunk + end, chunk_used_ - end}));
+  if (end == chunk_begin_) return store_.pool_.give(chunk, ChunkPool::Use::kWrite);
+  const uint64_t offset = data_offset(place_, written_);
+  written_ += end - chunk_begin_;
+  send(chunk, offset, {chunk + chunk_begin_, end - chunk_begin_});
+}
+
+awaitable<void> BlobWriter::take_chunk() {
+  shared_->executor = co_await asio::this_coro::executor;
+  chunk_ = co_await store_.pool_.take(ChunkPool::Use::kWrite);
+  shared_->wake();
+  chunk_begin_ = chunk_used_ = written_ == 0 ? kBlockBytes : 0;
+  std::memcpy(chunk_ + chunk_used_, parked_.data(), parked_.size());
+  chunk_used_ += parked_.size();
+  parked_.clear();
+}
+
 awaitable<StatusOr<MutableBytes>> BlobWriter::prepare() {
+  shared_->wake();
   if (!shared_->error.ok()) co_return shared_->error;
   if (open_ && filled_ == capacity_) {
     Status ended = co_await end_extent();
@@ -433,10 +431,7 @@ awaitable<StatusOr<MutableBytes>> BlobWriter::prepare() {
     Status wrote = co_await write_chunk(false);
     if (!wrote.ok()) co_return wrote;
   }
-  if (chunk_ == nullptr) {
-    chunk_ = co_await store_.pool_.take(store_.clock_);
-    chunk_begin_ = chunk_used_ = filled_ == 0 ? kBlockBytes : 0;
-  }
+  if (chunk_ == nullptr) co_await take_chunk();
   co_return MutableBytes{chunk_ + chunk_used_,
                          std::min<uint64_t>(kChunkBytes - chunk_used_, capacity_ - filled_)};
 }
@@ -454,6 +449,7 @@ void BlobWriter::commit(size_t bytes) {
     chunk_used_ += n;
     bytes -= n;
   }
+  rest();
 }
 
 awaitable<Status> BlobWriter::write_chunk(bool last) {
@@ -470,25 +466,32 @@ awaitable<Status> BlobWriter::write_chunk(bool last) {
   }
   written_ += chunk_used_ - chunk_begin_;
   co_await shared_->landed.until([&] { return shared_->inflight < Shared::kInflightMax; });
+  send(chunk, offset, {chunk + from, end - from});
+  co_return shared_->error;
+}
+
+// Writes beside what the writer does next, and gives the chunk back then.
+void BlobWriter::send(std::byte* chunk, uint64_t offset, Bytes data) {
   shared_->inflight++;
-  auto executor = co_await asio::this_coro::executor;
-  spawn(executor, "writing an extent",
+  spawn(shared_->executor, "writing an extent",
         [](ExtentStore& store, std::shared_ptr<Shared> shared, uint32_t file, uint64_t offset,
            std::byte* chunk, Bytes data) -> awaitable<void> {
           Status wrote =
               co_await store.volume_.write(file_id(file), offset, data, WriteMode::kPlain);
-          store.pool_.give(chunk);
+          store.pool_.give(chunk, ChunkPool::Use::kWrite);
           if (!wrote.ok() && shared->error.ok()) shared->error = wrote;
           shared->inflight--;
           shared->landed.notify();
-        }(store_, shared_, place_.file, offset, chunk, Bytes{chunk + from, end - from}));
-  co_return shared_->error;
+        }(store_, shared_, place_.file, offset, chunk, data));
 }
 
 awaitable<Status> BlobWriter::end_extent() {
+  shared_->wake();
   if (!open_) co_return absl::OkStatus();
   if (filled_ == 0) {
-    if (chunk_ != nullptr) store_.pool_.give(std::exchange(chunk_, nullptr));
+    if (chunk_ != nullptr) {
+      store_.pool_.give(std::exchange(chunk_, nullptr), ChunkPool::Use::kWrite);
+    }
     open_ = false;
     store_.unref_place(place_);
     co_return absl::OkStatus();
@@ -501,6 +504,7 @@ awaitable<Status> BlobWriter::end_extent() {
   header_->page = place_.page;
   seal_header(*header_, store_.store_, place_.file, uint64_t{place_.page} * kBlockBytes);
   const bool with_header = written_ == 0;
+  if (chunk_ == nullptr && !parked_.empty()) co_await take_chunk();
   if (chunk_ != nullptr) {
     Status wrote = co_await write_chunk(true);
     if (!wrote.ok()) co_return wrote;
@@ -630,12 +634,12 @@ awaitable<StatusOr<BlobRef>> BlobWriter::finish() {
 // ---- reading ----
 
 struct BlobReader::Fetch {
-  explicit Fetch(ChunkPool& pool) : pool(pool) {}
+  Fetch(ChunkPool& pool, std::byte* chunk) : pool(pool), chunk(chunk) {}
   ~Fetch() {
-    if (chunk != nullptr) pool.give(chunk);
+    if (chunk != nullptr) pool.give(chunk, ChunkPool::Use::kRead);
   }
   ChunkPool& pool;
-  std::byte* chunk = nullptr;
+  std::byte* chunk;                      // null: to be waited for
   std::shared_ptr<ExtentHeader> header;  // in: if known; out: always, unless a hole
   Piece piece;
   uint64_t at = 0;  // first byte wanted, in the piece
@@ -643,11 +647,12 @@ struct BlobReader::Fetch {
   Bytes data;
   Status status;
   bool done = false;
+  bool wanted = true;  // by its reader
   Gate ready;
 
   awaitable<void> run(ExtentStore& store) {
-    chunk = co_await pool.take(store.clock_);
-    status = co_await read(store);
+    if (chunk == nullptr) chunk = co_await pool.take(ChunkPool::Use::kRead);
+    if (wanted) status = co_await read(store);
     done = true;
     ready.notify();
   }
@@ -717,24 +722,64 @@ struct BlobReader::Fetch {
   }
 };
 
+// What of a reader the pool may call; outlives it.
+struct BlobReader::Lender final : ChunkPool::Holder {
+  explicit Lender(BlobReader& reader)
+      : Holder(reader.store_.pool_, ChunkPool::Use::kRead), reader(&reader) {}
+  void give_back() override {
+    if (reader != nullptr) reader->give_back();
+  }
+  BlobReader* reader;  // null once it is gone
+};
+
 BlobReader::BlobReader(ExtentStore& store, BlobRef blob, uint64_t offset, uint64_t length)
-    : store_(store), blob_(std::move(blob)), left_(length), ahead_left_(length) {
+    : store_(store), blob_(std::move(blob)), at_(offset), left_(length), ahead_left_(length) {
   assert(is_within(offset, length, blob_.size));
   if (!planted(Bug::kReaderNotCounted)) store_.ref(blob_);
+  seek();
+}
+
+BlobReader::~BlobReader() {
+  if (lender_ != nullptr) {
+    lender_->reader = nullptr;
+    lender_->leave();
+  }
+  if (ahead_ != nullptr) ahead_->wanted = false;
+  if (current_ != nullptr) current_->wanted = false;
+  if (!planted(Bug::kReaderNotCounted)) store_.unref(blob_);
+}
+
+void BlobReader::seek() {
+  uint64_t offset = at_;
+  piece_ = 0;
   while (piece_ < blob_.pieces.size() && offset >= blob_.pieces[piece_].length) {
     offset -= blob_.pieces[piece_++].length;
   }
   piece_at_ = offset;
+  ahead_left_ = left_;
 }
 
-BlobReader::~BlobReader() {
-  if (!planted(Bug::kReaderNotCounted)) store_.unref(blob_);
+void BlobReader::offer(uint64_t bytes, const Executor& executor) {
+  if (current_ == nullptr && ahead_ == nullptr) return;
+  offered_ = bytes;
+  if (lender_ == nullptr) lender_ = std::make_shared<Lender>(*this);
+  lender_->rest(executor);
+}
+
+bool BlobReader::keep() { return lender_ == nullptr || lender_->wake(); }
+
+void BlobReader::give_back() {
+  if (ahead_ != nullptr) ahead_->wanted = false;
+  current_ = ahead_ = nullptr;
+  at_ -= offered_;
+  left_ += offered_;
+  seek();
 }
 
 void BlobReader::start_fetch() {
   constexpr uint64_t kFetchBytes = 15 * kExtentBlockBytes;  // with a header page: under a chunk
   const Piece& p = blob_.pieces[piece_];
-  auto fetch = std::make_shared<Fetch>(store_.pool_);
+  auto fetch = std::make_shared<Fetch>(store_.pool_, nullptr);
   fetch->piece = p;
   fetch->at = piece_at_;
   fetch->length = std::min<uint64_t>(
@@ -751,44 +796,54 @@ void BlobReader::start_fetch() {
   ahead_ = std::move(fetch);
 }
 
-awaitable<StatusOr<Bytes>> BlobReader::next() {
+// `chunk`: to read into; null: whoever runs the fetch waits for one.
+void BlobReader::launch(const Executor& executor, std::byte* chunk) {
   static const std::array<std::byte, kExtentBlockBytes> kZeros{};
+  start_fetch();
+  ahead_->chunk = chunk;
+  if (ahead_->piece.is_hole()) {
+    if (ahead_->length > kZeros.size()) {  // give the rest back
+      uint64_t back = ahead_->length - kZeros.size();
+      ahead_->length -= back;
+      ahead_left_ += back;
+      if (piece_at_ == 0) {
+        piece_--;
+        piece_at_ = blob_.pieces[piece_].length;
+      }
+      piece_at_ -= back;
+    }
+    ahead_->data = {kZeros.data(), ahead_->length};
+    ahead_->done = true;
+    return;
+  }
+  spawn(executor, "reading an extent",
+        [](ExtentStore& store, std::shared_ptr<Fetch> fetch) -> awaitable<void> {
+          co_await fetch->run(store);
+        }(store_, ahead_));
+}
+
+awaitable<StatusOr<Bytes>> BlobReader::next() {
+  (void)keep();
   if (left_ == 0) co_return Bytes{};
   auto executor = co_await asio::this_coro::executor;
-  auto launch = [&] {
-    start_fetch();
-    if (ahead_->piece.is_hole()) {
-      if (ahead_->length > kZeros.size()) {  // give the rest back
-        uint64_t back = ahead_->length - kZeros.size();
-        ahead_->length -= back;
-        ahead_left_ += back;
-        if (piece_at_ == 0) {
-          piece_--;
-          piece_at_ = blob_.pieces[piece_].length;
-        }
-        piece_at_ -= back;
-      }
-      ahead_->data = {kZeros.data(), ahead_->length};
-      ahead_->done = true;
-      return;
-    }
-    spawn(executor, "reading an extent",
-          [](ExtentStore& store, std::shared_ptr<Fetch> fetch) -> awaitable<void> {
-            co_await fetch->run(store);
-          }(store_, ahead_));
-  };
-  if (ahead_ == nullptr) launch();
+  current_ = nullptr;  // before a chunk is waited for
+  if (ahead_ == nullptr) launch(executor, nullptr);
   current_ = std::move(ahead_);
   ahead_ = nullptr;
-  co_await current_->ready.until([&] { return current_->done; });
-  if (!current_->status.ok()) co_return current_->status;
-  if (current_->header != nullptr) {
-    header_ = current_->header;
-    header_place_ = {current_->piece.file, current_->piece.header_page};
+  const std::shared_ptr<Fetch> fetch = current_;
+  co_await fetch->ready.until([&] { return fetch->done; });
+  if (!fetch->status.ok()) co_return fetch->status;
+  if (fetch->header != nullptr) {
+    header_ = fetch->header;
+    header_place_ = {fetch->piece.file, fetch->piece.header_page};
   }
-  left_ -= current_->length;
-  if (ahead_left_ > 0) launch();
-  co_return current_->data;
+  left_ -= fetch->length;
+  at_ += fetch->length;
+  if (ahead_left_ > 0) {
+    std::byte* spare = store_.pool_.take_spare(ChunkPool::Use::kRead);
+    if (spare != nullptr) launch(executor, spare);
+  }
+  co_return fetch->data;
 }
 
 awaitable<StatusOr<std::string>> BlobReader::read_all(uint64_t limit) {
@@ -800,6 +855,7 @@ awaitable<StatusOr<std::string>> BlobReader::read_all(uint64_t limit) {
     if (!bytes.ok()) co_return bytes.status();
     out.append(as_text(*bytes));
   }
+  current_ = nullptr;
   co_return out;
 }
 

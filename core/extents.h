@@ -9,8 +9,7 @@
 //
 // Threads: ExtentStore from any; a writer or reader by one coroutine at a time, on one executor.
 // Memory: a writer holds at most 4 chunks of 1 MiB in flight and one that fills; a reader two of
-// them. The first kPoolChunks come from a pool that is registered with the rings; the sum over all
-// streams is bounded by kChunksMax, and a stream that finds none waits.
+// them. They come from one pool (core/chunk_pool.h), which calls them back from who does not move.
 //
 // Invariants
 //  1. A BlobRef leaves finish() only after all its bytes and headers are durable.
@@ -30,12 +29,11 @@
 
 #include "core/async.h"
 #include "core/blob_ref.h"
+#include "core/chunk_pool.h"
 #include "core/mutex.h"
 #include "core/volume.h"
 
 namespace cairn {
-
-inline constexpr uint64_t kChunkBytes = 1 << 20;
 
 struct ExtentHeader {
   uint32_t magic;
@@ -49,28 +47,6 @@ struct ExtentHeader {
   uint32_t block_crc[kExtentBlocksMax];
 };
 static_assert(sizeof(ExtentHeader) == kBlockBytes);
-
-// The buffers of all streams.
-class ChunkPool {
- public:
-  static constexpr size_t kPoolChunks = 32;
-  static constexpr size_t kChunksMax = 512;
-
-  ChunkPool();
-  MutableBytes memory() { return slab_.span(0, slab_.size()); }
-
-  // A chunk of kChunkBytes; waits while all are in use.
-  awaitable<std::byte*> take(Clock& clock);
-  void give(std::byte* chunk);
-  size_t in_use() const;
-
- private:
-  std::byte* try_take();
-  AlignedBuffer slab_;
-  mutable Mutex mutex_;
-  std::vector<std::byte*> free_ ABSL_GUARDED_BY(mutex_);
-  size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
-};
 
 class ExtentStore {
  public:
@@ -173,9 +149,12 @@ class BlobWriter {
   ~BlobWriter();  // frees what was written unless finish() gave it away
   BlobWriter(const BlobWriter&) = delete;
 
-  // Room to fill, at least one byte; then commit how much was filled.
+  // Room to fill, at least one byte; then commit how much was filled. In between the writer keeps
+  // its chunk from everybody else: who has to wait for bytes first calls rest(), which takes the
+  // room away, and then prepare() again.
   awaitable<StatusOr<MutableBytes>> prepare();
   void commit(size_t bytes);
+  void rest();
 
   awaitable<Status> append(Bytes data);
   // The bytes [offset, offset + length) of a blob that the caller holds a reference to; whole
@@ -195,6 +174,9 @@ class BlobWriter {
   awaitable<Status> open_extent();
   // Whether so many more bytes, as one more piece, are still a value that can be.
   Status check_room(uint64_t bytes) const;
+  awaitable<void> take_chunk();
+  void send(std::byte* chunk, uint64_t offset, Bytes data);
+  void park();
   void add_piece(const Piece& piece);
 
   ExtentStore& store_;
@@ -210,6 +192,7 @@ class BlobWriter {
   uint64_t filled_ = 0;    // data bytes committed
   uint64_t written_ = 0;   // data bytes handed to the volume
   std::byte* chunk_ = nullptr;
+  std::string parked_;      // what is left of a chunk that was given back: less than a page
   size_t chunk_begin_ = 0;  // first chunk leaves a page for the header
   size_t chunk_used_ = 0;
   uint32_t block_crc_ = 0;
@@ -229,21 +212,32 @@ class BlobReader {
   // The next bytes, up to 1 MiB, valid until the next call; empty at the end. DataLoss if they are
   // not what was written.
   awaitable<StatusOr<Bytes>> next();
+  // Whoever has to wait before he can use the rest of what next() gave, its last `bytes` bytes,
+  // says so, and asks with keep() whether it is still there. If not, next() gives it again.
+  void offer(uint64_t bytes, const Executor& executor);
+  bool keep();
   // All that is left, for callers that know it to be small.
   awaitable<StatusOr<std::string>> read_all(uint64_t limit);
 
  private:
   struct Fetch;
+  struct Lender;
   void start_fetch();
+  void launch(const Executor& executor, std::byte* chunk);
+  void seek();  // where the next fetch begins, from `at_`
+  void give_back();
 
   ExtentStore& store_;
   const BlobRef blob_;
-  uint64_t left_;        // bytes not yet returned
+  uint64_t at_;    // of the next byte to return, in the blob
+  uint64_t left_;  // bytes not yet returned
+  uint64_t offered_ = 0;
   uint64_t ahead_left_;  // bytes not yet asked for
   size_t piece_ = 0;     // where the next fetch begins
   uint64_t piece_at_ = 0;
   std::shared_ptr<Fetch> current_;
   std::shared_ptr<Fetch> ahead_;
+  std::shared_ptr<Lender> lender_;
   std::shared_ptr<ExtentHeader> header_;  // of header_place_
   ExtentStore::Place header_place_;
 };
