@@ -238,6 +238,12 @@ class Index {
     other.counts_.keys = &other.own_keys_;
   }
   uint64_t table_bytes() const { return table_bytes_.load(std::memory_order_relaxed); }
+  // Stripes get their tables in blocks of so many. Whether that of this one ever held an entry: for
+  // who goes through many small indexes. Needs no lock.
+  static constexpr unsigned kBlockStripes = 64;
+  bool touched(size_t stripe) const {
+    return blocks_[stripe / kBlockStripes].load(std::memory_order_acquire) != nullptr;
+  }
 
   // Calls fn(Entry*) for all entries of one stripe; fn may not change the table.
   template <class Fn>
@@ -326,7 +332,6 @@ class Index {
  private:
   static constexpr uint32_t kSegmentSlotsMax = 512, kSegmentSlotsMin = 4;
   static constexpr size_t kCacheLine = 64;
-  static constexpr unsigned kBlockStripes = 64;  // parts are allocated in blocks of so many
 
   struct Segment {
     uint16_t capacity;
