@@ -15,8 +15,10 @@
 #include <thread>
 
 #include "core/async.h"
+#include "core/limits.h"
 #include "core/local_volume.h"
 #include "core/text.h"
+#include "gateway/config_file.h"
 #include "gateway/credentials.h"
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
@@ -59,7 +61,7 @@ Status run_to_end(net::Loops& loops, awaitable<Status> work) {
 // answer leaves, so that the flush that follows covers all that was ever acknowledged.
 void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> doors,
                        rpc::Door& rpc) {
-  static constexpr auto kPatience = std::chrono::seconds(2);
+  static constexpr auto kPatience = std::chrono::milliseconds(limits::kPartingMs);
   const auto end = std::chrono::steady_clock::now() + kPatience;
   std::promise<void> ended;
   std::future<void> rpc_ended = ended.get_future();
@@ -82,6 +84,44 @@ void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> do
   }
 }
 
+// Settings that CONFIG SET takes too are checked as it checks them.
+void take_settings(const Options& options, kv::Server& server) {
+  const std::pair<std::string_view, const std::string*> settings[] = {
+      {"maxclients", &options.max_clients},
+      {"timeout", &options.timeout},
+      {"proto-max-bulk-len", &options.proto_max_bulk_len},
+      {"maxmemory-clients", &options.maxmemory_clients},
+      {"client-output-buffer-limit", &options.output_buffer_limit},
+  };
+  for (auto [name, value] : settings) {
+    if (value->empty() || kv::set_parameter(server, name, *value)) continue;
+    die(absl::InvalidArgumentError(cat("--", name, ": '", *value, "' is no such value")));
+  }
+}
+
+Status rewrite_config(const Options& options, kv::Server& server) {
+  auto word = [](std::string_view text) { return cat("\"", text, "\""); };
+  auto get = [&](std::string_view name) { return kv::get_parameter(server, name); };
+  const Options plain;
+  const std::string fsync = get("appendfsync");
+  const std::string durability = fsync == "no" ? "off" : fsync;
+  const kv::ClientLimits limits;
+  const uint64_t memory = server.store.memory_bytes();
+  return rewrite_config_file(
+      options.config_file, {{"memory", word(cat(memory)), memory == plain.memory_bytes},
+                            {"maxmemory-policy", word(get("maxmemory-policy")),
+                             server.store.memory().policy() == plain.policy},
+                            {"durability", word(durability), server.durability == plain.durability},
+                            {"maxclients", word(get("maxclients")), get("maxclients") == "10000"},
+                            {"timeout", word(get("timeout")), get("timeout") == "0"},
+                            {"proto-max-bulk-len", word(get("proto-max-bulk-len")),
+                             get("proto-max-bulk-len") == "536870912"},
+                            {"maxmemory-clients", word(get("maxmemory-clients")),
+                             get("maxmemory-clients") == limits.together_text()},
+                            {"client-output-buffer-limit", word(get("client-output-buffer-limit")),
+                             get("client-output-buffer-limit") == limits.output_text()}});
+}
+
 int serve(const Options& options) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("cairnd"));
   std::signal(SIGPIPE, SIG_IGN);
@@ -94,7 +134,7 @@ int serve(const Options& options) {
 
   // Storage.
   SystemClock clock;
-  ChunkPool pool;
+  ChunkPool pool({limits::kReadChunksMax, limits::kWriteChunksMax});
   auto volume = LocalVolume::open({options.data, options.io != "threads"}, pool.memory());
   if (!volume.ok()) die(volume.status());
   if ((*volume)->engine() != "io_uring" && options.io != "threads") {
@@ -155,6 +195,10 @@ int serve(const Options& options) {
   server.volume_engine = (*volume)->engine();
   server.run_id = random_hex(20);
   server.durability = options.durability;
+  take_settings(options, server);
+  if (!options.config_file.empty()) {
+    server.rewrite_config = [&] { return rewrite_config(options, server); };
+  }
   std::promise<void> stop;
   std::atomic<bool> stopping{false};
   server.shutdown = [&] {

@@ -10,6 +10,7 @@
 #include <charconv>
 #include <future>
 
+#include "core/limits.h"
 #include "core/text.h"
 
 namespace cairn::net {
@@ -37,6 +38,7 @@ void Poller::add(Watch& watch) {
 
 void Poller::remove(Watch& watch) {
   ::epoll_ctl(epoll_, EPOLL_CTL_DEL, watch.fd, nullptr);
+  if (served_ == &watch) served_ = nullptr;
   for (size_t i = at_; i < count_; i++) {
     if (events_[i].data.ptr == &watch) events_[i].data.ptr = nullptr;
   }
@@ -63,18 +65,24 @@ size_t Poller::poll() {
     epoll_event event = events_[at_++];
     auto* watch = static_cast<Watch*>(event.data.ptr);
     if (watch == nullptr) continue;
-    // The writer first: a connection waits for one of the two, and may end when it is resumed.
+    // A connection may end, and take its watch along, when it is resumed.
+    served_ = watch;
     if (event.events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) watch->writable = true;
     if (event.events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP)) watch->readable = true;
-    if (event.events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) watch->ended = true;
-    absl::AnyInvocable<void()> resume;
-    if (watch->writable && watch->writer) {
-      resume = std::exchange(watch->writer, nullptr);
-    } else if (watch->readable && watch->reader) {
-      resume = std::exchange(watch->reader, nullptr);
+    if (event.events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) {
+      watch->ended = true;
+      if (watch->when_ended) watch->when_ended();
     }
-    if (resume) resume();
+    if (watch->writable && watch->writer) {
+      auto resume = std::exchange(watch->writer, nullptr);
+      resume();
+    }
+    if (served_ != nullptr && watch->readable && watch->reader) {
+      auto resume = std::exchange(watch->reader, nullptr);
+      resume();
+    }
   }
+  served_ = nullptr;
   at_ = count_ = 0;
   return static_cast<size_t>(n);
 }
@@ -131,17 +139,16 @@ awaitable<bool> TlsStream::handshake() {
 }
 
 int claim_descriptors() {
-  constexpr rlim_t kMost = 1 << 20;
-  constexpr rlim_t kReserveMin = 64, kReserveMax = 4096;
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return INT_MAX;
-  const rlim_t wanted = std::min(limit.rlim_max, kMost);
+  const rlim_t wanted = std::min<rlim_t>(limit.rlim_max, limits::kDescriptorsMax);
   if (limit.rlim_cur < wanted) {
     limit.rlim_cur = wanted;
     if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::getrlimit(RLIMIT_NOFILE, &limit);
   }
-  const rlim_t most = std::min(limit.rlim_cur, kMost);
-  const rlim_t reserve = std::clamp(most / 4, kReserveMin, kReserveMax);
+  const rlim_t most = std::min<rlim_t>(limit.rlim_cur, limits::kDescriptorsMax);
+  const rlim_t reserve =
+      std::clamp<rlim_t>(most / 4, limits::kStorageDescriptorsMin, limits::kStorageDescriptorsMax);
   return static_cast<int>(most > reserve ? most - reserve : 0);
 }
 

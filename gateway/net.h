@@ -59,6 +59,7 @@ class Poller : public asio::execution_context::service {
     bool full = false;                      // the last receive took all that it could hold
     bool ended = false;  // the peer sends no more: no edge comes after what is there now
     absl::AnyInvocable<void()> reader, writer;
+    absl::AnyInvocable<void()> when_ended;  // wakes others at most
   };
   void add(Watch& watch);
   void remove(Watch& watch);
@@ -74,6 +75,7 @@ class Poller : public asio::execution_context::service {
   std::unique_ptr<asio::posix::stream_descriptor> descriptor_;
   std::vector<epoll_event> events_;
   size_t at_ = 0, count_ = 0;  // the batch being served
+  Watch* served_ = nullptr;    // null once it was removed
 };
 
 inline size_t unsent_of(int fd) {
@@ -152,6 +154,8 @@ class PlainStream {
       if (!watch_->writable) co_await wait(watch_->writer);
     }
   }
+  // Called once the peer sends no more, on the loop, in the middle of whatever waits.
+  void when_ended(absl::AnyInvocable<void()> call) { watch_->when_ended = std::move(call); }
   void shutdown_send() { ::shutdown(watch_->fd, SHUT_WR); }
   // Whoever waits for the peer's next bytes finds the stream at its end.
   void shutdown_receive() { ::shutdown(watch_->fd, SHUT_RD); }
@@ -198,6 +202,8 @@ class TlsStream {
         co_await asio::async_write(stream_, asio::buffer(data.data(), data.size()), kTuple);
     co_return !ec;
   }
+  // TLS hides its end from whoever does not read.
+  void when_ended(const absl::AnyInvocable<void()>&) {}
   awaitable<void> shutdown() {
     boost::system::error_code ignored;
     co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, ignored));

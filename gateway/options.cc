@@ -1,15 +1,91 @@
 #include "gateway/options.h"
 
 #include <CLI/CLI.hpp>
-#include <map>
+#include <charconv>
+#include <cmath>
 #include <thread>
 
+#include "core/text.h"
+
 namespace cairn {
+
+// A number, perhaps with a fraction, and a unit of 1024s: 512mb, 1.5gb, 4g,
+// 1073741824.
+std::optional<uint64_t> parse_size(std::string_view text) {
+  double number = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  if (error != std::errc() || !std::isfinite(number) || std::signbit(number)) return std::nullopt;
+  std::string unit = lower(text.substr(static_cast<size_t>(end - text.data())));
+  if (unit.size() == 3 && unit.substr(1) == "ib") unit.erase(1, 1);
+  if (unit.size() == 2 && unit[1] == 'b') unit.pop_back();
+  if (unit == "b") unit.clear();
+  constexpr std::string_view kUnits = "kmgtp";
+  int power = 0;
+  if (!unit.empty()) {
+    const size_t at = unit.size() == 1 ? kUnits.find(unit[0]) : kUnits.npos;
+    if (at == kUnits.npos) return std::nullopt;
+    power = static_cast<int>(at) + 1;
+  }
+  const double bytes = std::ldexp(number, 10 * power);
+  if (bytes >= 0x1p63) return std::nullopt;
+  return static_cast<uint64_t>(bytes);
+}
+
+namespace {
+
+constexpr uint64_t kMemoryMin = 1 << 20;
+
+// The value is named, and what it should look like: an option's text reaches
+// people who did not write it.
+void take_memory(Options& o, const std::string& text) {
+  const auto bytes = parse_size(text);
+  if (!bytes) {
+    throw CLI::ValidationError("--memory",
+                               cat("'", text, "' is no size: say 512mb, 1.5gb, or 0 for no limit"));
+  }
+  if (*bytes != 0 && *bytes < kMemoryMin) {
+    throw CLI::ValidationError(
+        "--memory",
+        cat("'", text, "' is less than a server can work in: ", "at least 1mb, or 0 for no limit"));
+  }
+  o.memory_bytes = *bytes;
+}
+
+void take_durability(Options& o, const std::string& text) {
+  const std::string word = lower(text);
+  if (word == "always") {
+    o.durability = Durability::kAlways;
+  } else if (word == "everysec") {
+    o.durability = Durability::kEverySec;
+  } else if (word == "off") {
+    o.durability = Durability::kOff;
+  } else {
+    throw CLI::ValidationError("--durability",
+                               cat("'", text, "' is none of always, everysec and off"));
+  }
+}
+
+void take_policy(Options& o, const std::string& text) {
+  const auto policy = eviction_policy(text);
+  if (!policy) {
+    throw CLI::ValidationError("--maxmemory-policy",
+                               cat("'", text,
+                                   "' is no policy: noeviction, or allkeys- or "
+                                   "volatile- with lru, lfu, ",
+                                   "random, or volatile-ttl"));
+  }
+  o.policy = *policy;
+}
+
+}  // namespace
 
 Options parse_options(int argc, char** argv) {
   Options o;
   o.threads = std::max(1u, std::thread::hardware_concurrency());
-  CLI::App app{"cairnd: one store for values of any size, with Redis, S3 and gRPC doors"};
+  CLI::App app{
+      "cairnd: one store for values of any size, with Redis, S3 and "
+      "gRPC doors"};
   app.set_version_flag("--version", CAIRN_VERSION);
   app.set_config("--config", "", "read flags from this TOML file; the command line wins");
   app.allow_config_extras(CLI::config_extras_mode::error);
@@ -25,27 +101,31 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--threads", o.threads, "I/O threads")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  app.add_option("--memory", o.memory_bytes,
-                 "resident memory, as 512mb or 4gb; past it values stay on disk; 0: no limit")
-      ->transform(CLI::AsSizeValue(false));
   app.add_option_function<std::string>(
-         "--maxmemory-policy",
-         [&o](const std::string& name) {
-           auto policy = eviction_policy(name);
-           if (!policy) throw CLI::ValidationError("--maxmemory-policy", "no policy of Redis's");
-           o.policy = *policy;
-         },
+         "--memory", [&o](const std::string& text) { take_memory(o, text); },
+         "resident memory, as 512mb or 1.5gb; past it values stay on disk; 0: "
+         "no limit")
+      ->type_name("SIZE")
+      ->default_str("0");
+  app.add_option_function<std::string>(
+         "--maxmemory-policy", [&o](const std::string& name) { take_policy(o, name); },
          "which keys are deleted when memory is full, in Redis's words")
       ->default_str("noeviction");
   app.add_option("--space-amplification", o.space_amplification,
                  "the log may be so many times as large as what lives in it")
       ->check(CLI::Range(1.1, 100.0))
       ->capture_default_str();
-  std::map<std::string, Durability> durabilities{{"always", Durability::kAlways},
-                                                 {"everysec", Durability::kEverySec},
-                                                 {"off", Durability::kOff}};
-  app.add_option("--durability", o.durability, "of RESP writes: always, everysec or off")
-      ->transform(CLI::CheckedTransformer(durabilities, CLI::ignore_case));
+  app.add_option_function<std::string>(
+         "--durability", [&o](const std::string& text) { take_durability(o, text); },
+         "of RESP writes: always, everysec or off")
+      ->default_str("everysec");
+  app.add_option("--maxclients", o.max_clients, "clients of the Redis door at once");
+  app.add_option("--timeout", o.timeout, "seconds after which a silent Redis client is sent away");
+  app.add_option("--proto-max-bulk-len", o.proto_max_bulk_len, "longest word of a Redis command");
+  app.add_option("--maxmemory-clients", o.maxmemory_clients,
+                 "buffers of all Redis clients together, in bytes or as 25%");
+  app.add_option("--client-output-buffer-limit", o.output_buffer_limit,
+                 "what a client may leave unread, as Redis's CONFIG SET takes it");
   app.add_option("--domain", o.domain, "host names BUCKET.DOMAIN address a bucket over HTTP")
       ->capture_default_str();
   app.add_option("--region", o.region, "the region that S3's signatures are for")

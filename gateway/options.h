@@ -1,9 +1,10 @@
-// Every flag of cairnd, from the command line and the configuration file. Nothing else reads
-// either.
+// Every flag of cairnd, from the command line and the configuration file.
+// Nothing else reads either.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/store.h"
 
@@ -29,7 +30,12 @@ struct Options {
   std::string io = "auto";           // auto, uring, threads
   bool repair = false;
   std::string config_file;
+  // What CONFIG SET can change too, in its own words; empty: as the server has it.
+  std::string max_clients, timeout, proto_max_bulk_len, maxmemory_clients, output_buffer_limit;
 };
+
+// "512mb", "1.5gb", "1073741824": bytes, in units of 1024; nothing below zero.
+std::optional<uint64_t> parse_size(std::string_view text);
 
 // Exits by itself after --help, --version, or an error, which it names.
 Options parse_options(int argc, char** argv);

@@ -213,6 +213,23 @@ void client_kill(Context& c) {
   }));
 }
 
+void client_unblock(Context& c) {
+  int64_t id;
+  if (!c.integer(2, id)) return;
+  auto how = Session::Unblock::kTimeout;
+  if (c.args.size() == 4) {
+    if (equals_ignoring_case(c.args[3], "error")) {
+      how = Session::Unblock::kError;
+    } else if (!equals_ignoring_case(c.args[3], "timeout")) {
+      return c.reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+    }
+  }
+  for (auto& s : c.engine.server().sessions.all()) {
+    if (static_cast<int64_t>(s->id) == id) return c.reply.integer(s->unblock(how));
+  }
+  c.reply.integer(0);
+}
+
 void client_list(Context& c) {
   std::vector<int64_t> ids;
   bool none = false;
@@ -303,9 +320,12 @@ void client(Context& c) {
   if (sub == "list") return client_list(c);
   if (sub == "kill" && n >= 3) return client_kill(c);
   if (sub == "reply" && n == 3) return client_reply(c);
+  if (sub == "unblock" && (n == 3 || n == 4)) return client_unblock(c);
   if (sub == "no-evict" && n == 3) {
-    if (on_or_off(c, s.no_evict)) c.reply.ok();
-    return;
+    bool on = false;
+    if (!on_or_off(c, on)) return;
+    s.no_evict = on;
+    return c.reply.ok();
   }
   if (sub == "no-touch" && n == 3) {
     if (on_or_off(c, s.no_touch)) c.reply.ok();
@@ -324,13 +344,14 @@ void client(Context& c) {
         "REPLY (ON|OFF|SKIP)",
         "SETNAME <name>",
         "SETINFO <option> <value>",
+        "UNBLOCK <clientid> [TIMEOUT|ERROR]",
         "HELP"};
     c.reply.array(std::size(kHelp));
     for (auto line : kHelp) c.reply.simple(line);
     return;
   }
-  constexpr std::string_view kKnown[] = {"id",   "getname", "setname",  "setinfo", "info",
-                                         "kill", "reply",   "no-evict", "no-touch"};
+  constexpr std::string_view kKnown[] = {"id",   "getname", "setname",  "setinfo",  "info",
+                                         "kill", "reply",   "no-evict", "no-touch", "unblock"};
   if (std::find(std::begin(kKnown), std::end(kKnown), sub) != std::end(kKnown)) {
     return c.reply.error(cat("ERR wrong number of arguments for 'client|", sub, "' command"));
   }

@@ -308,7 +308,9 @@ void Engine::enqueue(Session& session, const Row& row, Args& args, Reply& reply)
       return reply.error(error_text(s));
     }
   }
-  for (size_t i = 0; i < args.size(); i++) session.queued_bytes += args[i].size();
+  constexpr uint64_t kCommandBytes = 256, kWordBytes = 64;  // what it takes to keep them
+  session.queued_bytes += kCommandBytes;
+  for (size_t i = 0; i < args.size(); i++) session.queued_bytes += args[i].size() + kWordBytes;
   if (session.queued_bytes > kQueuedBytesMax || session.queue.size() >= kQueuedMax) {
     session.multi_failed = true;
     return reply.error("ERR the transaction is too large");

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "core/limits.h"
 #include "core/mutex.h"
 
 namespace cairn::kv {
@@ -106,6 +107,12 @@ uint64_t Hash::image_bytes() const { return 1 + item_bytes_ + count_ * kItemHead
 
 // ---- walks ----
 
+namespace {
+// What all walks of the process keep together: for readers who stand still while what they read is
+// changed or deleted.
+std::atomic<uint64_t> kept_by_all{0};
+}  // namespace
+
 struct Hash::Walk::State {
   Mutex mutex;  // with whoever destroys the hash once it left the store
   const Index* table ABSL_GUARDED_BY(mutex);  // null: all that is left is kept
@@ -113,13 +120,26 @@ struct Hash::Walk::State {
   KeyHash at ABSL_GUARDED_BY(mutex) = 0;    // what lies before was handed out or is kept
   std::string kept ABSL_GUARDED_BY(mutex);  // items
   size_t kept_at ABSL_GUARDED_BY(mutex) = 0;
+  bool lost ABSL_GUARDED_BY(mutex) = false;  // it would have had to keep too much
   std::atomic<bool> ended{false};
 
   State(const Index* table, Lsn begun) : table(table), begun(begun) {}
+  ~State() { kept_by_all -= kept.size(); }
 
   void keep(const Entry* e) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (lost) return;
+    const size_t before = kept.size();
     add(kept, e->key());
     add(kept, e->value());
+    if (kept_by_all += kept.size() - before; kept_by_all <= limits::kKeptBytesMax) return;
+    lost = true;
+    table = nullptr;
+    drop_kept();
+  }
+  void drop_kept() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    kept_by_all -= kept.size();
+    kept = std::string();
+    kept_at = 0;
   }
   // Hands a stretch of the table out.
   template <class Fn>
@@ -139,7 +159,16 @@ Hash::Walk::Walk(const Hash& hash) {
   hash.walks_->push_back(state_);
 }
 
-Hash::Walk::~Walk() { state_->ended.store(true, std::memory_order_release); }
+Hash::Walk::~Walk() {
+  state_->ended.store(true, std::memory_order_release);
+  MutexLock lock(state_->mutex);
+  state_->drop_kept();
+}
+
+bool Hash::Walk::lost() const {
+  MutexLock lock(state_->mutex);
+  return state_->lost;
+}
 
 bool Hash::Walk::next(const Visit& visit) {
   constexpr int kKeptMax = 512;  // in one step
@@ -151,10 +180,7 @@ bool Hash::Walk::next(const Visit& visit) {
     std::string_view rest = std::string_view(s.kept).substr(s.kept_at), f, v;
     for (int i = 0; i < kKeptMax && take(rest, f) && take(rest, v); i++) visit(f, v);
     s.kept_at = s.kept.size() - rest.size();
-    if (rest.empty()) {
-      s.kept = std::string();
-      s.kept_at = 0;
-    }
+    if (rest.empty()) s.drop_kept();
   }
   return s.table != nullptr || s.kept_at < s.kept.size();
 }
@@ -179,7 +205,7 @@ Hash::~Hash() {
   if (!in_use()) return;
   for (auto& walk : *walks_) {
     MutexLock lock(walk->mutex);
-    while (walk->table != nullptr) {
+    while (walk->table != nullptr) {  // keep() may end it
       walk->step([&](const Entry* e) ABSL_NO_THREAD_SAFETY_ANALYSIS { walk->keep(e); });
     }
   }

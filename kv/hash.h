@@ -57,6 +57,9 @@ class Hash final : public Collection {
     // Calls visit for some fields, in no order; false after the last. Under the lock of the key's
     // stripe, also when the key is gone.
     bool next(const Visit& visit);
+    // All walks together keep at most limits::kKeptBytesMax: one that would need more has ended
+    // without its last fields.
+    bool lost() const;
 
    private:
     friend class Hash;

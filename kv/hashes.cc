@@ -162,6 +162,7 @@ class Fields final : public Series {
     });
     return more && count_ > 0;
   }
+  bool lost() const override { return walk_.lost(); }
 
  private:
   Store& store_;

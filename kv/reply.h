@@ -21,6 +21,8 @@ class Series {
   virtual ~Series() = default;
   // Adds some to the reply; false after the last.
   virtual bool next(Reply& reply) = 0;
+  // It ended too early, since it would have had to keep too much: what was announced cannot come.
+  virtual bool lost() const { return false; }
 };
 
 class Reply {

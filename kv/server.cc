@@ -79,6 +79,9 @@ void info_memory(Context& c, std::string& out) {
          "\r\nused_memory_dataset:", used, "\r\nused_memory_lua:0\r\nmaxmemory:", max,
          "\r\nmaxmemory_human:", human(max),
          "\r\nmaxmemory_policy:", name_of(c.store.memory().policy()),
+         "\r\nmem_clients_normal:", c.engine.server().sessions.buffer_bytes(),
+         "\r\nchunks_in_use:", c.store.pool().in_use(),
+         "\r\nchunks_waited_for:", c.store.pool().waiting(),
          "\r\nkeys_with_value_on_disk:", c.store.cold_count(), "\r\nmem_fragmentation_ratio:",
          fixed(used > 0 ? static_cast<double>(rss) / static_cast<double>(used) : 0, 2),
          "\r\nmem_allocator:", "mimalloc",
@@ -132,6 +135,8 @@ void info_stats(Context& c, std::string& out) {
          "\r\ntotal_net_input_bytes:", t.bytes_in.load(),
          "\r\ntotal_net_output_bytes:", t.bytes_out.load(),
          "\r\nrejected_connections:", t.rejected_connections.load(),
+         "\r\nevicted_clients:", s.sessions.sent_away(),
+         "\r\nclient_output_buffer_limit_disconnections:", t.output_limit_disconnections.load(),
          "\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:",
          c.store.expired_count(), "\r\nevicted_keys:", c.store.memory().stats().evicted,
          "\r\nspilled_values:", c.store.memory().stats().spilled,
@@ -225,24 +230,8 @@ void info(Context& c) {
 // ---- CONFIG ----
 
 std::optional<uint64_t> parse_memory(std::string_view text) {
-  size_t digits = text.find_first_not_of("0123456789");
-  auto number = parse_int<uint64_t>(text.substr(0, digits));
-  if (!number) return std::nullopt;
-  std::string unit = digits == text.npos ? "" : lower(text.substr(digits));
-  uint64_t factor = 0;
-  for (auto [name, f] : {std::pair<const char*, uint64_t>("", 1),
-                         {"b", 1},
-                         {"k", 1000},
-                         {"kb", 1 << 10},
-                         {"m", 1000000},
-                         {"mb", 1 << 20},
-                         {"g", 1000000000},
-                         {"gb", 1 << 30}}) {
-    if (unit == name) factor = f;
-  }
   uint64_t bytes;
-  if (factor == 0 || __builtin_mul_overflow(*number, factor, &bytes)) return std::nullopt;
-  return bytes;
+  return kv::parse_memory(text, bytes) ? std::optional(bytes) : std::nullopt;
 }
 
 struct Parameter {
@@ -273,6 +262,8 @@ constexpr Parameter kParameters[] = {
      set_durability},
     {"appendonly", [](Server&) { return std::string("yes"); }, nullptr},
     {"bind", [](Server& s) { return s.bind_address; }, nullptr},
+    {"client-output-buffer-limit", [](Server& s) { return s.client_limits.output_text(); },
+     [](Server& s, std::string_view v) { return s.client_limits.set_output(v); }},
     {"cluster-enabled", [](Server&) { return std::string("no"); }, nullptr},
     {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
     {"dir", [](Server& s) { return s.data_directory; }, nullptr},
@@ -280,13 +271,20 @@ constexpr Parameter kParameters[] = {
     {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr},
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
-     set_number<&Server::max_clients>},
+     [](Server& s, std::string_view v) {
+       auto n = parse_memory(v);
+       if (!n || *n == 0) return false;  // nobody could ever change it again
+       s.max_clients = *n;
+       return true;
+     }},
     {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); },
      [](Server& s, std::string_view v) {
        auto n = parse_memory(v);
        if (n) s.store.set_memory_bytes(*n);
        return n.has_value();
      }},
+    {"maxmemory-clients", [](Server& s) { return s.client_limits.together_text(); },
+     [](Server& s, std::string_view v) { return s.client_limits.set_together(v); }},
     {"maxmemory-policy", [](Server& s) { return std::string(name_of(s.store.memory().policy())); },
      [](Server& s, std::string_view v) {
        auto policy = eviction_policy(v);
@@ -361,7 +359,12 @@ void config(Context& c) {
     return c.reply.ok();
   }
   if (sub == "rewrite" && c.args.size() == 2) {
-    return c.reply.error("ERR The server is running without a config file");
+    if (server.config_file.empty() || !server.rewrite_config) {
+      return c.reply.error("ERR The server is running without a config file");
+    }
+    Status written = server.rewrite_config();
+    if (written.ok()) return c.reply.ok();
+    return c.reply.error(cat("ERR Rewriting config file: ", written.message()));
   }
   if (sub == "get" || sub == "set" || sub == "resetstat") {
     return c.reply.error(cat("ERR wrong number of arguments for 'config|", sub, "' command"));
@@ -590,12 +593,27 @@ void waitaof(Context& c) {
   c.reply.integer(0);
 }
 
-// There are no replicas to wait for, so asking for some answers 0 of them at once.
+// There are no replicas to wait for, so asking for some answers 0 of them at once. The wait ends
+// too when its time is over, or somebody ends it.
 awaitable<void> waitaof_deferred(Context& c) {
-  Status status = co_await sync_log(c);
-  if (!status.ok()) co_return c.status_error(status);
+  int64_t timeout_ms = 0;
+  if (!c.integer(3, timeout_ms)) co_return;
+  Log& log = c.store.log();
+  const Lsn last(log.tail().value() - 1);
+  auto waiter = std::make_shared<Waiter>();
+  auto status = std::make_shared<Status>();
+  const Executor executor = co_await asio::this_coro::executor;
+  log.when_durable(last, executor, [waiter, status](const Status& durable) {
+    *status = durable;
+    waiter->wake();
+  });
+  const Woken how = co_await c.session.wait(waiter, c.store.clock(), timeout_ms);
+  if (how == Woken::kCancelled && c.session.unblocked() == Session::Unblock::kError) {
+    co_return c.reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+  }
+  if (!status->ok()) co_return c.status_error(*status);
   c.reply.array(2);
-  c.reply.integer(1);
+  c.reply.integer(log.is_durable(last));
   c.reply.integer(0);
 }
 
@@ -630,5 +648,19 @@ constexpr Row kRows[] = {
 
 }  // namespace
 std::span<const Row> server_rows() { return kRows; }
+
+bool set_parameter(Server& server, std::string_view name, std::string_view value) {
+  for (const Parameter& p : kParameters) {
+    if (p.name == name) return p.set != nullptr && p.set(server, value);
+  }
+  return false;
+}
+
+std::string get_parameter(Server& server, std::string_view name) {
+  for (const Parameter& p : kParameters) {
+    if (p.name == name) return p.get(server);
+  }
+  return {};
+}
 
 }  // namespace cairn::kv

@@ -12,6 +12,7 @@
 #include "core/mutex.h"
 #include "core/store.h"
 #include "core/users.h"
+#include "kv/client_limits.h"
 #include "kv/session.h"
 
 namespace cairn::kv {
@@ -19,9 +20,10 @@ namespace cairn::kv {
 struct Stats {
   std::atomic<uint64_t> connections{0}, rejected_connections{0}, commands{0};
   std::atomic<uint64_t> hits{0}, misses{0}, bytes_in{0}, bytes_out{0}, error_replies{0};
+  std::atomic<uint64_t> output_limit_disconnections{0};
   void reset() {
     for (auto* c : {&connections, &rejected_connections, &commands, &hits, &misses, &bytes_in,
-                    &bytes_out, &error_replies}) {
+                    &bytes_out, &error_replies, &output_limit_disconnections}) {
       c->store(0);
     }
   }
@@ -56,14 +58,22 @@ struct Server {
   std::string volume_engine;
   std::string run_id;  // 40 hex digits
   std::function<void()> shutdown;
+  // Writes what CONFIG SET changed into `config_file`; none without one.
+  std::function<Status()> rewrite_config;
 
   // CONFIG SET may change these.
   std::atomic<Durability> durability{Durability::kEverySec};
   std::atomic<uint64_t> proto_max_bulk_len{512ull << 20};
-  std::atomic<uint64_t> max_clients{10000};
+  std::atomic<uint64_t> max_clients{limits::kClientsMax};
   std::atomic<uint64_t> timeout_s{0};
+  ClientLimits client_limits;
 
   std::atomic<int64_t> last_save_ms{0};
 };
+
+// The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot
+// change, or the value will not do; empty for none.
+bool set_parameter(Server& server, std::string_view name, std::string_view value);
+std::string get_parameter(Server& server, std::string_view name);
 
 }  // namespace cairn::kv

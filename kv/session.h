@@ -1,7 +1,7 @@
 // One client of the command engine: where it is, who it is, and its open transaction.
 //
 // Threads: a session belongs to the thread of its connection. What other threads may read for
-// CLIENT LIST is under `mutex`; kill() may be called from any thread.
+// CLIENT LIST is under `mutex`, or atomic; kill(), push() and unblock() may be called from any.
 #pragma once
 
 #include <functional>
@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/async.h"
 #include "core/mutex.h"
 #include "core/store.h"
 #include "kv/command.h"
@@ -34,7 +35,7 @@ class Session {
   ReplyMode reply_mode = ReplyMode::kOn;
   bool close_after_reply = false;
   bool wrote = false;  // since its connection last looked
-  bool no_evict = false;
+  std::atomic<bool> no_evict{false};
   bool no_touch = false;
 
   // MULTI
@@ -63,11 +64,53 @@ class Session {
   std::string listed_user ABSL_GUARDED_BY(mutex);
   int listed_resp ABSL_GUARDED_BY(mutex) = 2;
   int listed_multi ABSL_GUARDED_BY(mutex) = -1;
-  std::function<void()> kill;  // constant after registration
+  // Constant after registration.
+  std::function<void()> kill;
+  // Sends a whole message beside the answers; a client that reads too slowly is sent away instead.
+  std::function<void(std::string_view)> push;
+
+  // ---- waits that others may end ----
+  enum class Unblock : uint8_t {
+    kTimeout,  // as if its time were over
+    kError,    // with the error that CLIENT UNBLOCK … ERROR asks for
+    kGone,     // nobody waits for the answer any more
+  };
+  enum class WaitFor : uint8_t {
+    kCommand,  // for what it asks for: anybody may end it
+    kLog,      // so that its answers may leave: ends with the connection alone
+  };
+  // Until somebody wakes the waiter or calls unblock(), at most so many milliseconds; 0: no limit.
+  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
+                        WaitFor what = WaitFor::kCommand);
+  // Until a record is durable; Cancelled if the connection ends before.
+  awaitable<Status> wait_durable(Log& log, Clock& clock, Lsn lsn);
+  // Of the last wait that ended with kCancelled.
+  Unblock unblocked() const { return unblocked_.load(); }
+  // Whether it waited for a command.
+  bool unblock(Unblock how);
+  // The connection ends: nobody waits for anything any more.
+  void unblock_all();
+  // The peer sends no more: nobody waits for a command any more, now or later.
+  void peer_ended();
+
+  // When the last bytes of a large value, or of a long answer, went to or from the client; 0: none
+  // is under way.
+  std::atomic<int64_t> moved_ms{0};
+
+  // ---- what it holds (Sessions::note_buffers) ----
+  std::atomic<uint64_t> buffer_bytes{0};
+  std::atomic<bool> stranger{false};   // it has no rights yet
+  std::atomic<bool> sent_away{false};  // for what it held
 
   // Brings the listed fields up to date; called before a command that lists, and now and then.
   void publish(std::string_view command);
   std::string describe(int64_t now_ms);
+
+ private:
+  std::shared_ptr<Waiter> waiter_ ABSL_GUARDED_BY(mutex);
+  WaitFor waits_for_ ABSL_GUARDED_BY(mutex) = WaitFor::kCommand;
+  bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
+  std::atomic<Unblock> unblocked_{Unblock::kTimeout};
 };
 
 // All sessions of the process.
@@ -79,8 +122,18 @@ class Sessions {
   std::vector<std::shared_ptr<Session>> all() const;  // by id
   size_t size() const;
 
+  // The connection of a session says what it holds now. Where all together hold more than `most`,
+  // those are sent away that hold most, strangers before others, until they do not; false: the
+  // caller is one of them.
+  bool note_buffers(Session& session, uint64_t bytes, uint64_t most);
+  uint64_t buffer_bytes() const { return buffer_bytes_.load(std::memory_order_relaxed); }
+  uint64_t sent_away() const { return sent_away_.load(std::memory_order_relaxed); }
+  // The same for who did not say anything, where the limit has changed.
+  void keep_buffers_within(uint64_t most);
+
  private:
   std::atomic<uint64_t> next_id_{0};
+  std::atomic<uint64_t> buffer_bytes_{0}, sent_away_{0};
   mutable Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<Session>> by_id_ ABSL_GUARDED_BY(mutex_);
 };

@@ -1,8 +1,9 @@
 // The Redis door: accepts connections, runs their commands on the loop that accepted them.
 //
 // Threads: start() and stop() once. A connection and its session live on one loop.
-// Memory: an input buffer of 16 KiB to the largest command, an output buffer that is sent as soon
-// as it holds 256 KiB; words above the extent threshold go through a few chunks of 1 MiB.
+// Memory: an input buffer of 1 KiB at rest to the largest command, an output buffer that is sent as
+// soon as it holds 256 KiB, and what is pushed; all of it bounded for each client and for all
+// together (kv/client_limits.h). Words above the extent threshold go through a few chunks of 1 MiB.
 #pragma once
 
 #include <memory>
@@ -28,7 +29,7 @@ class Door {
  private:
   template <class Stream>
   awaitable<void> serve(Stream stream, size_t loop);
-  awaitable<void> end_idle_sessions();
+  awaitable<void> look_after();
 
   kv::Server& server_;
   std::vector<std::unique_ptr<kv::Engine>>& engines_;

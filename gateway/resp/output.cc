@@ -42,7 +42,15 @@ void Output::boolean(bool value) {
   text_.append(value ? "#t\r\n" : "#f\r\n");
 }
 
+void Output::overflow() {
+  overflowed_ = true;
+  limit_ = 0;
+  text_ = std::string();
+  streams_.clear();
+}
+
 void Output::bulk(std::string_view bytes) {
+  if (text_.size() + bytes.size() > limit_) return overflow();
   header('$', bytes.size());
   text_.append(bytes);
   text_.append("\r\n", 2);

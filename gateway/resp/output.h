@@ -2,6 +2,7 @@
 // are streamed when it is sent. Threads: one connection's.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,23 +37,34 @@ class Output final : public kv::Reply {
   };
   const std::string& text() const { return text_; }
   std::vector<Stream>& streams() { return streams_; }
-  bool empty() const { return text_.empty(); }
+  bool empty() const { return text_.empty() && !overflowed_; }
   using Mark = kv::Reply::Mark;
   Mark mark() const override { return {text_.size(), streams_.size(), errors}; }
   void cut(Mark mark) override {
-    text_.resize(mark.text);
-    streams_.resize(mark.streams);
+    text_.resize(std::min(mark.text, text_.size()));  // less is there once it overflowed
+    streams_.resize(std::min(mark.streams, streams_.size()));
     errors = mark.errors;
   }
   void clear() {
     text_.clear();
     streams_.clear();
+    if (text_.capacity() > kKeptMax) text_.shrink_to_fit();
   }
+  size_t capacity() const { return text_.capacity(); }
   uint64_t errors = 0;
 
+  // Past so many bytes nothing more is gathered, and what was is dropped: the client is to be sent
+  // away.
+  void set_limit(uint64_t bytes) { limit_ = bytes; }
+  bool overflowed() const { return overflowed_; }
+
  private:
+  static constexpr size_t kKeptMax = 512 << 10;
   void header(char type, size_t count);
+  void overflow();
   const int& version_;
+  uint64_t limit_ = UINT64_MAX;
+  bool overflowed_ = false;
   std::string text_;
   std::vector<Stream> streams_;
 };

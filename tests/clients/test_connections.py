@@ -7,8 +7,50 @@ import subprocess
 import tempfile
 import threading
 import unittest
+import urllib.parse
+
+import redis
 
 from harness import BUILD, PASSWORD, Case, Server, command, wait_until
+
+AUTH = command(b"AUTH", PASSWORD.encode())
+MIB = 1 << 20
+
+
+def raise_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def resident(server):
+    for line in open("/proc/%d/status" % server.process.pid):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) << 10
+
+
+class Crowd:
+    """Many sockets that all said the same, and nothing after."""
+
+    def __init__(self, port, n, said):
+        self.sockets = []
+        for _ in range(n):
+            s = socket.create_connection(("127.0.0.1", port))
+            try:
+                s.sendall(said)
+            except OSError:
+                pass  # it was sent away meanwhile
+            self.sockets.append(s)
+
+    def close(self):
+        for s in self.sockets:
+            s.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 class Writers:
@@ -187,6 +229,215 @@ class Descriptors(unittest.TestCase):
             return all(server.redis().ping() for _ in range(20)) and server.s3().list_buckets()
         except Exception:
             return False
+
+
+class Chunks(Case):
+    """Who stands still in the middle of a large value keeps its buffers from nobody."""
+
+    @classmethod
+    def setUpClass(cls):
+        raise_descriptors()
+        super().setUpClass()
+        cls.data = os.urandom(3 * MIB)
+        r = cls.server.redis()
+        r.set("large", cls.data)
+        r.close()
+
+    def everybody_goes_on(self):
+        """Large values both ways at every door."""
+        r, s3, stubs = self.server.redis(), self.server.s3(), self.server.grpc_stubs()
+        self.assertTrue(r.set("r", self.data))
+        self.assertEqual(r.get("large"), self.data)
+        s3.put_object(Bucket="db0", Key="s", Body=self.data)
+        self.assertEqual(s3.get_object(Bucket="db0", Key="r")["Body"].read(), self.data)
+        stubs.upload("db0", "g", self.data)
+        self.assertEqual(stubs.download("db0", "s"), self.data)
+        self.assertEqual(r.get("g"), self.data)
+        stubs.channel.close()
+        r.close()
+
+    def all_is_as_before(self):
+        def idle():
+            memory = self.server.redis().info("memory")
+            return memory["chunks_in_use"] == 0 and memory["chunks_waited_for"] == 0
+        self.assertTrue(wait_until(idle, 60))
+        self.everybody_goes_on()
+
+    def test_writers_that_stop_in_the_middle(self):
+        said = AUTH + b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n" + b"abc"
+        with Crowd(self.server.resp, 515, said):
+            self.everybody_goes_on()
+        self.all_is_as_before()
+
+    def test_writers_whose_chunks_are_full_of_bytes(self):
+        said = AUTH + b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3000000\r\n" + self.data[:130000]
+        with Crowd(self.server.resp, 250, said) as crowd:
+            self.everybody_goes_on()
+            for s in crowd.sockets[:20]:  # and they may go on where they stopped
+                s.sendall(self.data[130000:3000000] + b"\r\n")
+            for s in crowd.sockets[:20]:
+                s.settimeout(60)
+                self.assertEqual(s.recv(10, socket.MSG_WAITALL), b"+OK\r\n+OK\r\n")
+            self.assertEqual(self.server.redis().get("k"), self.data[:3000000])
+        self.all_is_as_before()
+
+    def test_readers_that_do_not_read(self):
+        with Crowd(self.server.resp, 340, AUTH + command(b"GET", b"large") * 3) as crowd:
+            self.everybody_goes_on()
+            for s in crowd.sockets[::40]:  # nor are they sent away: what they did not read is there
+                s.settimeout(60)
+                want = b"+OK\r\n" + (b"$%d\r\n%s\r\n" % (len(self.data), self.data)) * 3
+                got = bytearray()
+                while len(got) < len(want):
+                    part = s.recv(MIB)
+                    self.assertTrue(part)
+                    got += part
+                self.assertTrue(got == want)
+        self.all_is_as_before()
+
+    def test_as_many_copies_at_once_as_there_are_chunks_and_more(self):
+        s3 = self.server.s3()
+        s3.create_bucket(Bucket="copies")
+        part = self.data[:400000]
+        s3.put_object(Bucket="copies", Key="from", Body=part)
+        upload = s3.create_multipart_upload(Bucket="copies", Key="to")["UploadId"]
+        n = 700
+        sockets = []
+        for i in range(n):
+            url = urllib.parse.urlsplit(s3.generate_presigned_url("upload_part_copy", Params=dict(
+                Bucket="copies", Key="to", UploadId=upload, PartNumber=i + 1, CopySource="copies/from")))
+            s = socket.create_connection(("127.0.0.1", self.server.http))
+            s.sendall(("PUT %s?%s HTTP/1.1\r\nHost: %s\r\nx-amz-copy-source: copies/from\r\nContent-Length: 0\r\n"
+                       "Connection: close\r\n\r\n" % (url.path, url.query, url.netloc)).encode())
+            sockets.append(s)
+        for s in sockets:
+            s.settimeout(300)
+            got = b""
+            while part := s.recv(1 << 16):
+                got += part
+            s.close()
+            self.assertTrue(got.startswith(b"HTTP/1.1 200"), got)
+            self.assertIn(b"<ETag>", got)
+        s3.abort_multipart_upload(Bucket="copies", Key="to", UploadId=upload)
+        self.all_is_as_before()
+
+
+class Buffers(unittest.TestCase):
+    """What clients hold in the server's memory is bounded, each and together."""
+    LIMIT = 256 * MIB
+    KEYS = 20000
+
+    @classmethod
+    def setUpClass(cls):
+        raise_descriptors()
+        cls.server = Server(args=["--memory=%d" % cls.LIMIT, "--maxmemory-policy=allkeys-lru"])
+        r = cls.server.redis()
+        pipe = r.pipeline(transaction=False)
+        for i in range(cls.KEYS):
+            pipe.set("key:%d" % i, b"v" * 500)
+        pipe.set("value", b"x" * 65536)
+        pipe.hset("hash", mapping={"f%d" % i: b"y" * 60000 for i in range(3)})
+        pipe.execute()
+        r.close()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.remove()
+
+    def setUp(self):
+        self.r = self.server.redis()
+        self.r.config_resetstat()
+        self.peak, self.ended = 0, threading.Event()
+        self.watcher = threading.Thread(target=self.watch)
+        self.watcher.start()
+
+    def watch(self):
+        while not self.ended.wait(0.02):
+            self.peak = max(self.peak, resident(self.server))
+
+    def tearDown(self):
+        self.ended.set()
+        self.watcher.join()
+        self.assertLess(self.peak, self.LIMIT * 1.5)
+        self.assertEqual(self.r.dbsize(), self.KEYS + 2, "clients take no room from the data")
+        self.r.close()
+
+    def sent_away(self, said, timeout=60):
+        """Whether who says so is sent away; in the end, whatever is answered before."""
+        with socket.create_connection(("127.0.0.1", self.server.resp)) as s:
+            s.settimeout(timeout)
+            try:
+                s.sendall(AUTH)
+                self.assertEqual(s.recv(5, socket.MSG_WAITALL), b"+OK\r\n")
+                for part in said:
+                    s.sendall(part)
+                while s.recv(1 << 16):
+                    pass
+            except (ConnectionError, BrokenPipeError):
+                return True
+            return True
+
+    def test_half_commands(self):
+        half = AUTH + b"*9\r\n$4\r\nMSET\r\n" + (b"$60000\r\n%s\r\n" % (b"h" * 60000)) * 2
+        with Crowd(self.server.resp, 600, half):
+            self.assertTrue(wait_until(lambda: self.r.info("stats")["evicted_clients"] > 50, 60))
+            self.assertEqual(self.r.get("key:1"), b"v" * 500)
+
+    def test_strangers_get_next_to_nothing(self):
+        half = b"*9\r\n" + (b"$16000\r\n%s\r\n" % (b"h" * 16000)) * 3
+        with Crowd(self.server.resp, 300, half):
+            self.assertEqual(self.r.get("key:1"), b"v" * 500)
+            self.assertLess(self.r.info("memory")["mem_clients_normal"], 300 * 70000)
+
+    def test_a_command_that_does_not_end(self):
+        word = b"$60000\r\n%s\r\n" % (b"h" * 60000)
+        self.assertTrue(self.sent_away([b"*100000\r\n$4\r\nMSET\r\n"] + [word] * 5000))
+
+    def test_one_answer_of_gigabytes(self):
+        self.assertTrue(self.sent_away([command(b"MGET", *[b"value"] * 30000)]))
+        self.assertTrue(self.sent_away([command(b"HRANDFIELD", b"hash", b"-30000", b"WITHVALUES")]))
+        self.assertEqual(self.r.info("stats")["client_output_buffer_limit_disconnections"], 2)
+
+    def test_transactions_that_are_never_run(self):
+        queued = command(b"SET", b"k", b"q" * 60000)
+        self.assertTrue(self.sent_away([b"MULTI\r\n"] + [queued] * 5000))
+
+    def test_idle_clients_cost_next_to_nothing(self):
+        n = min(9900, raise_descriptors() - 500)
+        before = resident(self.server)
+        with Crowd(self.server.resp, n, AUTH):
+            self.assertTrue(wait_until(lambda: self.r.info("clients")["connected_clients"] >= n, 120))
+            self.assertLess(resident(self.server) - before, n * 16384)
+
+
+class Configuration(unittest.TestCase):
+    def test_config_rewrite_keeps_what_was_set(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "c.toml")
+            with open(path, "w") as f:
+                f.write('# mine\nthreads = 1\nmemory = "64mb" # a little\n')
+            server = Server(args=["--config=" + path])
+            self.addCleanup(server.remove)
+            want = {"maxmemory": str(80 * MIB), "maxmemory-policy": "allkeys-lru", "appendfsync": "always",
+                    "maxclients": "123", "timeout": "77", "maxmemory-clients": "10%",
+                    "client-output-buffer-limit": "normal 0 0 0 slave 0 0 0 pubsub 1048576 0 0"}
+            r = server.redis()
+            for name, value in want.items():
+                r.config_set(name, value)
+            self.assertTrue(r.config_rewrite())
+            r.close()
+            text = open(path).read()
+            self.assertTrue(text.startswith("# mine\nthreads = 1\n"), text)
+            self.assertEqual(text.count("memory ="), 1)
+            self.assertEqual(server.stop(), 0)
+            server.start()
+            r = server.redis()
+            self.assertEqual({name: r.config_get(name)[name] for name in want}, want)
+            r.close()
+        server = Server()
+        self.addCleanup(server.remove)
+        with self.assertRaisesRegex(redis.ResponseError, "without a config file"):
+            server.redis().config_rewrite()
 
 
 if __name__ == "__main__":

@@ -60,8 +60,12 @@ class Process(unittest.TestCase):
                         (["--data=%s/other" % d, "--grpc=127.0.0.1:%d" % server.grpc, "--resp=127.0.0.1:0", "--http=127.0.0.1:0"], "cannot listen on 127.0.0.1:%d" % server.grpc),
                         (["--resp=nonsense"], "is not HOST:PORT"),
                         (["--unknown=1"], "--unknown"),
-                        (["--durability=sometimes"], "durability"),
-                        (["--memory=12parsecs"], "memory"),
+                        (["--durability=sometimes"], "'sometimes' is none of always, everysec and off"),
+                        (["--memory=12parsecs"], "'12parsecs' is no size: say 512mb"),
+                        (["--memory=-1"], "'-1' is no size"),
+                        (["--memory=1kb"], "'1kb' is less than"),
+                        (["--memory=1e400gb"], "no size"),
+                        (["--maxmemory-clients=150%"], "'150%' is no such value"),
                         (["--data=/proc/nowhere"], "/proc/nowhere"),
                         (["--resp-tls=127.0.0.1:0"], "--tls-cert"),
                 ]:
@@ -71,6 +75,18 @@ class Process(unittest.TestCase):
                     self.assertNotEqual(got.returncode, 0, args)
                     self.assertIn(want, got.stderr + got.stdout, args)
                 self.assertEqual(cairnd("--data=%s/x" % d, CAIRN_ROOT_USER="a", CAIRN_ROOT_PASSWORD="short").returncode, 1)
+            finally:
+                server.remove()
+
+    def test_help_is_text_and_sizes_have_fractions(self):
+        got = cairnd("--help")
+        self.assertEqual(got.returncode, 0)
+        self.assertNotIn("\0", got.stdout)
+        self.assertRegex(got.stdout, r"--durability .*everysec")
+        for text, want in (("1.5gb", 3 << 29), ("512mb", 512 << 20), ("1GiB", 1 << 30), ("0", 0), ("2097152", 2 << 20)):
+            server = Server(args=["--memory=" + text])
+            try:
+                self.assertEqual(server.redis().config_get("maxmemory")["maxmemory"], str(want))
             finally:
                 server.remove()
 

@@ -233,5 +233,130 @@ TEST_F(DoorTest, WhileAStoreLoadsItSaysSo) {
   EXPECT_EQ(client.receive(8), "-LOADING");
 }
 
+// The session of the only client.
+std::shared_ptr<kv::Session> session_of(kv::Server& server) {
+  while (server.sessions.size() != 1) std::this_thread::yield();
+  return server.sessions.all()[0];
+}
+
+TEST_F(DoorTest, PushesComeBetweenAnswersAndNeverWithinOne) {
+  constexpr int kPushes = 3000, kCommands = 3000;
+  const std::string push = "+pushed\r\n", large(300'000, 'l'), small = "$5\r\nsmall\r\n";
+  Client client(door->local());
+  client.send("SET small small\r\n");
+  EXPECT_EQ(client.receive(5), "+OK\r\n");
+  client.send(cat("*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n$", large.size(), "\r\n", large, "\r\n"));
+  EXPECT_EQ(client.receive(5), "+OK\r\n");
+  auto session = session_of(*server);
+  std::thread pusher([&] {
+    for (int i = 0; i < kPushes; i++) session->push(push);
+  });
+  std::thread sender([&] {
+    for (int i = 0; i < kCommands; i++)
+      client.send(i % 50 == 0 ? "GET large\r\n" : "GET small\r\n");
+  });
+  int pushes = 0, answers = 0;
+  while (pushes < kPushes || answers < kCommands) {
+    const std::string head = client.receive(1);
+    if (head == "+") {
+      ASSERT_EQ(head + client.receive(push.size() - 1), push);
+      pushes++;
+      continue;
+    }
+    const std::string text =
+        answers % 50 == 0 ? cat("$", large.size(), "\r\n", large, "\r\n") : small;
+    const std::string got = head + client.receive(text.size() - 1);
+    ASSERT_TRUE(got == text) << "answer " << answers << ": " << got.substr(0, 60);
+    answers++;
+  }
+  pusher.join();
+  sender.join();
+}
+
+TEST_F(DoorTest, PushesReachWhoWaitsForACommandAndWhoSaysNothing) {
+  Client client(door->local());
+  client.send("SET a 1\r\n");
+  EXPECT_EQ(client.receive(5), "+OK\r\n");
+  auto session = session_of(*server);
+  session->push("+one\r\n");
+  EXPECT_EQ(client.receive(6), "+one\r\n");
+  volume->held = true;
+  client.send("SET a 2\r\nWAITAOF 1 0 0\r\n");
+  EXPECT_EQ(client.receive(5), "+OK\r\n");
+  session->push("+two\r\n");
+  EXPECT_EQ(client.receive(6), "+two\r\n");
+  volume->held = false;
+  EXPECT_EQ(client.receive(12), "*2\r\n:1\r\n:0\r\n");
+}
+
+TEST_F(DoorTest, WhoDoesNotReadWhatIsPushedIsSentAway) {
+  Client client(door->local());
+  client.send("PING\r\n");
+  EXPECT_EQ(client.receive(7), "+PONG\r\n");
+  auto session = session_of(*server);
+  ASSERT_TRUE(server->client_limits.set_output("pubsub 1mb 0 0"));
+  const std::string message = cat("+", std::string(100'000, 'm'), "\r\n");
+  while (server->sessions.size() == 1) session->push(message);  // else this never ends
+}
+
+TEST_F(DoorTest, AWaitEndsAtItsTimeWhenItIsUnblockedAndWhenThePeerIsGone) {
+  Client other(door->local());
+  other.send("SET a 1\r\n");
+  EXPECT_EQ(other.receive(5), "+OK\r\n");
+  volume->held = true;
+  {
+    Client client(door->local());
+    client.send("SET a 2\r\nWAITAOF 1 0 20\r\nPING\r\n");
+    EXPECT_EQ(client.receive(24), "+OK\r\n*2\r\n:0\r\n:0\r\n+PONG\r\n");
+    client.send("CLIENT ID\r\n");
+    EXPECT_EQ(client.receive(4), ":2\r\n");
+    for (bool error : {false, true}) {
+      client.send("WAITAOF 1 0 0\r\n");
+      for (std::string got = ":0\r\n"; got == ":0\r\n";) {  // until it waits
+        other.send(cat("CLIENT UNBLOCK 2", error ? " ERROR" : "", "\r\n"));
+        got = other.receive(4);
+        EXPECT_TRUE(got == ":0\r\n" || got == ":1\r\n");
+      }
+      const std::string_view want =
+          error ? "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n" : "*2\r\n:0\r\n:0\r\n";
+      EXPECT_EQ(client.receive(want.size()), want);
+    }
+    client.send("WAITAOF 1 0 0\r\n");
+  }
+  while (server->sessions.size() > 1)
+    std::this_thread::yield();  // gone, though the disk stands still
+  {
+    Client client(door->local());
+    client.send("WAITAOF 1 0 0\r\n");
+    std::string got = ":0\r\n";
+    while (got == ":0\r\n") {
+      other.send("CLIENT KILL ID 3\r\n");
+      got = other.receive(4);
+    }
+    EXPECT_EQ(client.receive(1), "");
+  }
+  volume->held = false;
+}
+
+TEST_F(DoorTest, TheLargestOfAllClientsIsSentAwayFirst) {
+  Client small(door->local()), large(door->local()), safe(door->local());
+  for (Client* client : {&small, &large, &safe}) {
+    client->send("PING\r\n");
+    EXPECT_EQ(client->receive(7), "+PONG\r\n");
+  }
+  safe.send("CLIENT NO-EVICT ON\r\n");
+  EXPECT_EQ(safe.receive(5), "+OK\r\n");
+  const std::string half =
+      cat("*100\r\n$3\r\nSET\r\n", "$60000\r\n", std::string(60000, 'x'), "\r\n");
+  safe.send(cat(half, half.substr(half.find("$60000")), half.substr(half.find("$60000"))));
+  small.send(half);
+  large.send(cat(half, half.substr(half.find("$60000"))));
+  while (server->sessions.buffer_bytes() < 600'000) std::this_thread::yield();
+  ASSERT_TRUE(server->client_limits.set_together("450000"));
+  EXPECT_EQ(large.receive(1), "");
+  EXPECT_EQ(server->sessions.sent_away(), 1u);
+  while (server->sessions.size() > 2) std::this_thread::yield();
+}
+
 }  // namespace
 }  // namespace cairn::resp

@@ -1,0 +1,302 @@
+// One client of the Redis door: reads into the pipeline, runs it, and sends its answers, until
+// either side ends it. Beside that, anybody may push to it (Outbox) at any time: what is pushed
+// goes out between two answers, also while the client says nothing or a command waits.
+//
+// Threads: that of its loop; push() and what Session offers from any.
+#pragma once
+
+#include <memory>
+
+#include "core/async.h"
+#include "gateway/guests.h"
+#include "gateway/resp/outbox.h"
+#include "gateway/resp/streamed_word.h"
+
+namespace cairn::resp {
+
+template <class Stream>
+class Connection : public std::enable_shared_from_this<Connection<Stream>> {
+ public:
+  Connection(Stream stream, kv::Server& server, kv::Engine& engine, const net::Guests& guests,
+             std::shared_ptr<kv::Session> session)
+      : stream_(std::move(stream)),
+        guests_(guests),
+        server_(server),
+        store_(server.store),
+        session_(std::move(session)),
+        pipeline_(server, engine, *session_) {}
+
+  Stream& stream() { return stream_; }
+
+  awaitable<void> run() {
+    if constexpr (Stream::kTls) {
+      bool shaken = co_await stream_.handshake();
+      if (!shaken) co_return;
+    }
+    for (Next next = Next::kRead; next != Next::kEnd && !guests_.closing();) {
+      do {
+        bool slept = false;
+        next = pipeline_.run();
+        if (next == Next::kWord) {
+          moved(0);
+          bool taken = co_await take_streamed_word(stream_, pipeline_, store_.extents(), next,
+                                                   [this](size_t bytes) {
+                                                     moved(0);
+                                                     server_.stats.bytes_in += bytes;
+                                                   });
+          if (!taken) co_return;
+          session_->moved_ms = 0;
+        } else if (next == Next::kSleep) {
+          slept = true;
+          next = co_await pipeline_.sleep();
+        }
+        if (guests_.closing()) next = Next::kEnd;
+        const bool wrote = std::exchange(session_->wrote, false);
+        if (wrote && store_.log().congested()) co_await wait_for_log();
+        if ((wrote || slept) && store_.memory().overrun()) co_await wait_for_memory();
+        if (next == Next::kWord || next == Next::kMore || output().empty()) continue;
+        bool sent = sent_at_once();
+        if (!sent) sent = co_await send(next);
+        if (!sent) co_return;
+      } while (next != Next::kRead && next != Next::kEnd);
+      if (next == Next::kEnd) break;
+      const MutableBytes room = pipeline_.input().room();
+      if (!note_buffers()) co_return;
+      size_t n;
+      if constexpr (Stream::kTls) {
+        n = co_await stream_.read_some(room);
+      } else {  // the same without a coroutine of its own, once for every unpipelined command
+        ssize_t got = stream_.try_read(room);
+        while (got < 0) {
+          co_await stream_.readable();
+          got = stream_.try_read(room);
+        }
+        n = static_cast<size_t>(got);
+      }
+      if (n == 0) co_return;
+      pipeline_.input().added(n);
+      server_.stats.bytes_in.fetch_add(n, std::memory_order_relaxed);
+      session_->last_active_ms.store(store_.now_ms(), std::memory_order_relaxed);
+    }
+    co_await stream_.shutdown();
+  }
+
+  // What others may do to it.
+  void offer_to(const std::shared_ptr<kv::Session>& session, const Executor& executor) {
+    const auto weak = this->weak_from_this();
+    const std::weak_ptr<kv::Session> weak_session = session;
+    session->kill = [weak, weak_session, executor] {
+      asio::post(executor, [weak, weak_session] {
+        if (auto s = weak_session.lock()) s->unblock_all();
+        if (auto self = weak.lock()) self->stream().abort();
+      });
+    };
+    session->push = [weak, weak_session](std::string_view message) {
+      auto self = weak.lock();
+      if (self == nullptr || self->push(message)) return;
+      if (auto s = weak_session.lock()) s->kill();
+    };
+    stream_.when_ended([weak_session] {
+      if (auto s = weak_session.lock()) s->peer_ended();
+    });
+  }
+
+  // From any thread. False: the client reads too slowly, and is to be sent away.
+  bool push(std::string_view message) {
+    switch (outbox_.push(message, server_.client_limits.output(kv::ClientClass::kPubsub),
+                         store_.now_ms())) {
+      case Outbox::Push::kAdded:
+        return true;
+      case Outbox::Push::kRefused:
+        return false;
+      case Outbox::Push::kFirst:
+        break;
+    }
+    asio::post(stream_.executor(), [weak = this->weak_from_this()] {
+      if (auto self = weak.lock()) self->start_pushing();
+    });
+    return true;
+  }
+  const Outbox& outbox() const { return outbox_; }
+
+ private:
+  using Next = Pipeline::Next;
+  static constexpr size_t kPieceBytes = 64 << 10;  // about so much of a series is made in one turn
+
+  // Who writes to the stream: one at a time, so that nothing comes between the parts of an answer.
+  enum class Writer : uint8_t { kNobody, kAnswers, kPushes };
+
+  Output& output() { return pipeline_.output(); }
+
+  void moved(size_t sent_bytes) {
+    session_->moved_ms.store(store_.now_ms(), std::memory_order_relaxed);
+    server_.stats.bytes_out.fetch_add(sent_bytes, std::memory_order_relaxed);
+  }
+
+  // Says what the connection holds; false if it is to go for it.
+  bool note_buffers() {
+    const uint64_t bytes = pipeline_.buffer_bytes() + outbox_.bytes();
+    if (bytes == noted_bytes_) return true;
+    noted_bytes_ = bytes;
+    session_->stranger = server_.auth_required && !session_->authenticated;
+    return server_.sessions.note_buffers(*session_, bytes, server_.client_limits.together());
+  }
+
+  // Back-pressure on who writes: more waits for the log than it may hold. Readers beside writers
+  // waited here too once, up to 100 ms for a sync.
+  awaitable<void> wait_for_log() {
+    const Lsn last(store_.log().tail().value() - 1);
+    Status ignored = co_await session_->wait_durable(store_.log(), store_.clock(), last);
+    (void)ignored;  // a failed log is reported by the next write
+  }
+
+  // Likewise on who wrote or had values brought back: memory is full. He makes room, and waits for
+  // what has to become durable before it can leave; at most for a moment.
+  awaitable<void> wait_for_memory() {
+    constexpr int kPatienceMs = 1000;
+    for (int i = 0; i < kPatienceMs && !session_->sent_away; i++) {
+      if (store_.memory().help()) co_return;
+      co_await store_.clock().sleep_ms(1);
+    }
+  }
+
+  bool must_wait() const {
+    return pipeline_.seen().valid() && !store_.log().is_durable(pipeline_.seen());
+  }
+
+  // The common case, without a coroutine: answers that may leave now and that the socket takes.
+  // False: send() has to do it, or the rest.
+  bool sent_at_once() {
+    if (writer_ != Writer::kNobody || must_wait() || !output().streams().empty() ||
+        output().overflowed() || !outbox_.empty()) {
+      return false;
+    }
+    const Bytes text = as_bytes(output().text());
+    ssize_t n = stream_.try_write(text);
+    if (n != static_cast<ssize_t>(text.size())) {
+      sent_ = static_cast<size_t>(std::max<ssize_t>(n, 0));
+      return false;
+    }
+    finish_send();
+    return true;
+  }
+
+  void finish_send() {
+    pipeline_.answers_left();
+    sent_ = 0;
+    server_.stats.bytes_out.fetch_add(output().text().size(), std::memory_order_relaxed);
+    if (output().errors > 0) {
+      server_.stats.error_replies.fetch_add(std::exchange(output().errors, 0));
+    }
+    output().clear();
+  }
+
+  // Sends all answers, when they may leave. False: the peer is gone, or is to go. `next`: kEnd if
+  // the log failed.
+  awaitable<bool> send(Next& next) {
+    if (output().overflowed()) {
+      server_.stats.output_limit_disconnections.fetch_add(1, std::memory_order_relaxed);
+      co_return false;
+    }
+    if (!note_buffers()) co_return false;
+    if (must_wait()) {
+      Status durable =
+          co_await session_->wait_durable(store_.log(), store_.clock(), pipeline_.seen());
+      if (!durable.ok()) {
+        // What the answers promise did not happen: they are not sent.
+        output().clear();
+        next = pipeline_.fail(cat("MISCONF ", durable.message()));
+      }
+    }
+    co_await pushed_.until([this] { return writer_ == Writer::kNobody; });
+    writer_ = Writer::kAnswers;
+    moved(0);
+    bool sent = co_await send_answers();
+    while (sent && !outbox_.empty()) {
+      const std::string text = outbox_.take(kPieceBytes);
+      sent = co_await write(as_bytes(text));
+    }
+    session_->moved_ms = 0;
+    writer_ = Writer::kNobody;
+    co_return sent;
+  }
+
+  // In pieces, so that progress shows.
+  awaitable<bool> write(Bytes bytes) {
+    while (!bytes.empty()) {
+      const Bytes piece = bytes.first(std::min(bytes.size(), kPieceBytes));
+      bool sent = co_await stream_.write(piece);
+      if (!sent) co_return false;
+      moved(0);
+      bytes = bytes.subspan(piece.size());
+    }
+    co_return true;
+  }
+
+  awaitable<bool> send_answers() {
+    size_t at = sent_;
+    for (auto& s : output().streams()) {
+      bool sent = co_await write(as_bytes(output().text()).subspan(at, s.at - at));
+      if (!sent) co_return false;
+      at = s.at;
+      if (s.blob) {
+        sent = co_await net::send_blob(stream_, *s.blob, [this](size_t bytes) { moved(bytes); });
+      } else {
+        sent = co_await send_series(*s.series);
+      }
+      if (!sent) co_return false;
+      s = {};
+    }
+    bool sent = co_await write(as_bytes(output().text()).subspan(at));
+    finish_send();
+    co_return sent;
+  }
+
+  awaitable<bool> send_series(kv::Series& series) {
+    Output piece(session_->resp);
+    for (bool more = true; more;) {
+      piece.clear();
+      while (more && piece.text().size() < kPieceBytes) more = series.next(piece);
+      if (series.lost()) co_return false;
+      bool sent = co_await write(as_bytes(piece.text()));
+      if (!sent) co_return false;
+      moved(piece.text().size());
+      co_await asio::post(stream_.executor(), asio::use_awaitable);  // others' turn
+    }
+    co_return true;
+  }
+
+  // ---- pushes, while no answer is on its way ----
+
+  void start_pushing() {
+    if (writer_ != Writer::kNobody) return;  // whoever writes takes them along
+    writer_ = Writer::kPushes;
+    spawn(stream_.executor(), "pushing to a client", push_all(this->shared_from_this()),
+          [](const Status&) {});
+  }
+
+  static awaitable<void> push_all(std::shared_ptr<Connection> self) {
+    bool sent = true;
+    while (sent && !self->outbox_.empty()) {
+      const std::string text = self->outbox_.take(kPieceBytes);
+      sent = co_await self->stream_.write(as_bytes(text));
+      self->server_.stats.bytes_out.fetch_add(text.size(), std::memory_order_relaxed);
+    }
+    self->writer_ = Writer::kNobody;
+    self->pushed_.notify();
+  }
+
+  Stream stream_;
+  const net::Guests& guests_;
+  kv::Server& server_;
+  Store& store_;
+  const std::shared_ptr<kv::Session> session_;
+  Pipeline pipeline_;
+  Outbox outbox_;
+  Writer writer_ = Writer::kNobody;
+  Gate pushed_;      // writer_ is nobody again
+  size_t sent_ = 0;  // of the output, already
+  uint64_t noted_bytes_ = 0;
+};
+
+}  // namespace cairn::resp

@@ -1,0 +1,186 @@
+#include "gateway/resp/pipeline.h"
+
+#include "core/limits.h"
+#include "core/text.h"
+
+namespace cairn::resp {
+
+Pipeline::Pipeline(kv::Server& server, kv::Engine& engine, kv::Session& session)
+    : server_(server),
+      engine_(engine),
+      store_(server.store),
+      session_(session),
+      output_(session.resp),
+      waiting_(store_) {}
+
+Pipeline::~Pipeline() {
+  for (auto& blob : words_) store_.extents().unref(blob);
+}
+
+ParserLimits Pipeline::parser_limits() const {
+  ParserLimits l;
+  l.bulk_bytes_max = server_.proto_max_bulk_len.load(std::memory_order_relaxed);
+  l.stream_above = store_.options().extent_threshold;
+  if (store_.loading()) l.stream_above = l.bulk_bytes_max;  // there are no extents yet
+  if (server_.auth_required && !session_.authenticated) {   // as Redis does
+    l.bulk_bytes_max = limits::kStrangerWordBytesMax;
+    l.words_max = limits::kStrangerWordsMax;
+  }
+  return l;
+}
+
+// Who has no right yet has nothing to say that takes more than a name and a password.
+bool Pipeline::may_grow() const {
+  if (server_.auth_required && !session_.authenticated) {
+    return input_.size() <= limits::kStrangerQueryBytesMax;
+  }
+  return input_.size() <= server_.client_limits.query_max();
+}
+
+uint64_t Pipeline::buffer_bytes() const {
+  return input_.capacity() + output_.capacity() +
+         parser_.words().capacity() * sizeof(Parser::Word) + session_.queued_bytes;
+}
+
+Pipeline::Next Pipeline::fail(std::string_view why) {
+  output_.error(why);
+  return Next::kEnd;
+}
+
+Pipeline::Next Pipeline::run() {
+  output_.set_limit(server_.client_limits.answer_max());
+  for (;;) {
+    Parser::Result stop = Parser::Result::kCommand;
+    const size_t read = read_group(stop);
+    if (read > 0) {
+      const Next next = run_group({engine_.group().data(), read});
+      if (next != Next::kMore) return next;
+    }
+    switch (stop) {
+      case Parser::Result::kNeedMore:
+        if (!may_grow()) return fail("ERR Protocol error: too big request");
+        return Next::kRead;
+      case Parser::Result::kError:
+        return fail(parser_.error());
+      case Parser::Result::kStream:
+        return Next::kWord;
+      case Parser::Result::kEmpty:
+        next_command();
+        break;
+      case Parser::Result::kCommand:
+        break;
+    }
+  }
+}
+
+// Reads ahead up to the first command that is not about one key, which then is the last. Returns
+// how many commands there are, and why there are no more.
+size_t Pipeline::read_group(Parser::Result& stop) {
+  const ParserLimits l = parser_limits();
+  auto& group = engine_.group();
+  size_t n = 0;
+  while (n < group.size()) {
+    stop = parser_.parse(input_.pending(), l);
+    if (stop != Parser::Result::kCommand) break;
+    kv::Request& request = group[n++];
+    request.args.clear();
+    size_t blob = 0;
+    for (auto& w : parser_.words()) {
+      if (w.streamed) {
+        request.args.add_blob(std::move(words_[blob++]));
+      } else if (parser_.is_inline()) {
+        request.args.add_copy(parser_.text(w, input_.pending()));
+      } else {
+        request.args.add(parser_.text(w, input_.pending()));
+      }
+    }
+    words_.clear();
+    next_command();
+    request.end = input_.position();
+    engine_.prepare(session_, request);
+    if (request.hash == 0) break;
+  }
+  return n;
+}
+
+// kMore: all of them ran. Else the rest of the input has to wait.
+Pipeline::Next Pipeline::run_group(std::span<kv::Request> requests) {
+  StripeLocks locks(store_);
+  auto with_key = requests.first(requests.size() - (requests.back().hash == 0 ? 1 : 0));
+  if (with_key.size() > 1) engine_.lock_group(session_, with_key, locks);
+  for (kv::Request& request : requests) {
+    if (request.hash == 0) locks.unlock();
+    // A browser that was made to talk to this port says one of these first.
+    if (request.row == nullptr && (equals_ignoring_case(request.args[0], "post") ||
+                                   equals_ignoring_case(request.args[0], "host:"))) {
+      return fail("ERR this is not an HTTP port");
+    }
+    mark_ = output_.mark();
+    auto outcome = engine_.run(session_, request, output_, locks.any() ? &locks : nullptr);
+    Next next = Next::kSleep;
+    if (outcome.deferred) {
+      waiting_.swap(request.args);
+      if (outcome.cold) {  // so will be others, and their reads need not wait for this one
+        locks.unlock();
+        for (kv::Request* r = &request + 1; r != requests.data() + requests.size(); r++) {
+          engine_.fetch_ahead(session_, *r);
+        }
+      }
+    } else {
+      if (outcome.seen > seen_) seen_ = outcome.seen;
+      if (request.args.has_blobs()) request.args.clear();
+      finish_command();
+      next = after_command();
+    }
+    if (next == Next::kMore) continue;
+    input_.go_back(request.end);  // what was read ahead is read again
+    parser_.reset();
+    return next;
+  }
+  return Next::kMore;
+}
+
+Pipeline::Next Pipeline::after_command() {
+  if (session_.close_after_reply || output_.overflowed()) return Next::kEnd;
+  if (output_.text().size() >= limits::kAnswerBytes || !output_.streams().empty())
+    return Next::kSend;
+  return Next::kMore;
+}
+
+awaitable<Pipeline::Next> Pipeline::sleep() {
+  const Lsn seen = co_await engine_.run_deferred(session_, waiting_, output_);
+  seen_ = std::max(seen_, seen);
+  finish_command();
+  waiting_.clear();
+  co_return after_command();
+}
+
+void Pipeline::finish_command() {
+  switch (session_.reply_mode) {
+    case kv::ReplyMode::kOn:
+      break;
+    case kv::ReplyMode::kSkipNext:  // CLIENT REPLY SKIP itself, and the command after it
+      session_.reply_mode = kv::ReplyMode::kSkipThis;
+      output_.cut(mark_);
+      break;
+    case kv::ReplyMode::kSkipThis:
+      session_.reply_mode = kv::ReplyMode::kOn;
+      output_.cut(mark_);
+      break;
+    case kv::ReplyMode::kOff:
+      output_.cut(mark_);
+      break;
+  }
+}
+
+void Pipeline::next_command() {
+  input_.skip(parser_.consumed());
+  parser_.reset();
+}
+
+void Pipeline::word_taken(BlobRef blob) {
+  parser_.streamed();
+  words_.push_back(std::move(blob));
+}
+
+}  // namespace cairn::resp

@@ -1,0 +1,77 @@
+// Turns what a client sent into commands, runs as many as go together, and gathers their answers,
+// in order and exactly one for each. It knows no socket: Connection feeds its input and sends its
+// output.
+//
+// Threads: one connection's.
+#pragma once
+
+#include <vector>
+
+#include "gateway/resp/input.h"
+#include "gateway/resp/output.h"
+#include "gateway/resp/parser.h"
+#include "kv/engine.h"
+
+namespace cairn::resp {
+
+class Pipeline {
+ public:
+  // What has to happen before run() can go on.
+  enum class Next : uint8_t {
+    kRead,   // the input holds no whole command any more
+    kMore,   // nothing
+    kSend,   // enough was answered
+    kWord,   // the next word is a large one: to be taken out of the stream (streamed_word.h)
+    kSleep,  // a command waits for values, or for the log: sleep()
+    kEnd,    // the answers that there are end the conversation
+  };
+
+  Pipeline(kv::Server& server, kv::Engine& engine, kv::Session& session);
+  ~Pipeline();
+  Pipeline(const Pipeline&) = delete;
+
+  Input& input() { return input_; }
+  Output& output() { return output_; }
+  // What the answers in output() have to wait for where the log is synced for each.
+  Lsn seen() const { return seen_; }
+  void answers_left() { seen_ = Lsn(); }
+
+  Next run();
+  // Runs the command that waits; then kMore, kSend or kEnd.
+  awaitable<Next> sleep();
+
+  // Of a large word: how long it is, and how much of the command lies before it in the input.
+  uint64_t word_bytes() const { return parser_.stream_bytes(); }
+  size_t word_offset() const { return parser_.consumed(); }
+  // It was taken out of the stream, its CRLF too.
+  void word_taken(BlobRef blob);
+  // Answers the error, with which the conversation ends.
+  Next fail(std::string_view why);
+
+  // All that this connection holds in memory.
+  uint64_t buffer_bytes() const;
+  // Whether the command that is being read may go on to grow.
+  bool may_grow() const;
+
+ private:
+  ParserLimits parser_limits() const;
+  size_t read_group(Parser::Result& stop);
+  Next run_group(std::span<kv::Request> requests);
+  void finish_command();
+  void next_command();
+  Next after_command();
+
+  kv::Server& server_;
+  kv::Engine& engine_;
+  Store& store_;
+  kv::Session& session_;
+  Input input_;
+  Output output_;
+  kv::Args waiting_;  // of the command that waits
+  Parser parser_;
+  std::vector<BlobRef> words_;  // large ones of the command being read
+  Output::Mark mark_;           // where the answer to the present command begins
+  Lsn seen_;
+};
+
+}  // namespace cairn::resp
