@@ -233,7 +233,7 @@ int serve(const Options& options) {
     }
     co_await s3.handle(request, response);
   };
-  auto scarce = [&pool] { return pool.in_use() >= ChunkPool::kChunksMax / 4 * 3; };
+  auto scarce = [&pool] { return pool.waiting() > 0; };
   http::Door http(loops, handler, http::Times(), scarce);
   admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(),
                                          options.metrics_on_loopback);
