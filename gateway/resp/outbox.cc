@@ -5,10 +5,11 @@ namespace cairn::resp {
 Outbox::Push Outbox::push(std::string_view message, const Limit& limit, int64_t now_ms) {
   MutexLock lock(mutex_);
   if (refused_) return Push::kRefused;
-  const uint64_t bytes = bytes_.load(std::memory_order_relaxed) + message.size();
+  const uint64_t held = bytes_.load(std::memory_order_relaxed);
+  const uint64_t bytes = held + message.size();
   if (limit.soft == 0 || bytes <= limit.soft) {
     soft_since_ms_ = 0;
-  } else if (soft_since_ms_ == 0) {
+  } else if (soft_since_ms_ == 0 || held <= limit.soft) {  // it read in time
     soft_since_ms_ = now_ms;
   }
   const bool late = soft_since_ms_ != 0 && now_ms - soft_since_ms_ > limit.soft_ms;
