@@ -65,7 +65,8 @@ bool Cleaner::wanted() {
   const uint64_t copies = store_.usage_.live(oldest->first);
   const uint64_t live_sealed = live - std::min(live, store_.usage_.live(log.open_segment()));
   const uint64_t dead = size - segment - std::min(size - segment, live_sealed);
-  return dead >= segment * 3 / 4 && copies + copies / 2 + segment / 8 <= log.room();
+  return copies == 0 ||
+         (dead >= segment * 3 / 4 && copies + copies / 2 + segment / 8 <= log.room());
 }
 
 awaitable<void> Cleaner::run() {
@@ -79,6 +80,10 @@ awaitable<void> Cleaner::run() {
     found_.clear();
     large_.clear();
     space_ = nullptr;
+    if (!cleaned.ok() && !absl::IsCancelled(cleaned)) {
+      store_.report(Severity::kWarning, "cleaner",
+                    cat("segment ", oldest.first.value(), " stays: ", cleaned.message()));
+    }
     {
       MutexLock lock(mutex_);
       status_ = cleaned;
@@ -109,7 +114,7 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
     Status durable = co_await log.wait_durable(Lsn(log.tail().value() - 1));
     if (!durable.ok()) co_return durable;
   }
-  Status removed = co_await volume_.remove({FileKind::kSegment, segment.value()});
+  Status removed = co_await volume_.recycle({FileKind::kSegment, segment.value()});
   if (removed.ok() && !planted(Bug::kRemovalsOutOfOrder)) {
     removed = co_await volume_.sync_directory();
   }

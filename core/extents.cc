@@ -48,8 +48,13 @@ StatusOr<ExtentHeader> decode_header(Bytes page, uint64_t store, ExtentStore::Pl
 
 // ---- the store of extents ----
 
-ExtentStore::ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor)
-    : volume_(volume), clock_(clock), pool_(pool), executor_(std::move(executor)) {}
+ExtentStore::ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor,
+                         Report report)
+    : volume_(volume),
+      clock_(clock),
+      pool_(pool),
+      executor_(std::move(executor)),
+      report_(std::move(report)) {}
 
 void ExtentStore::adopt(const BlobRef& blob) {
   MutexLock lock(mutex_);
@@ -120,7 +125,7 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
           cat("the extent file ", to_string(file_id(number)), " is missing"));
     }
   }
-  current_ = newest;  // never appended to: the first allocation opens the next one
+  current_ = newest_ = newest;  // never appended to: the first allocation opens the next one
   current_pages_ = file_bytes_max_ / kBlockBytes;
   co_return absl::OkStatus();
 }
@@ -134,6 +139,7 @@ awaitable<void> ExtentStore::close() { co_await freeing_tasks_.ended(); }
 
 awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_bytes) {
   const uint64_t pages = 1 + round_up(data_bytes, kBlockBytes) / kBlockBytes;
+  co_await wait_for_frees(pages * kBlockBytes);
   for (;;) {
     uint32_t open_number = 0;
     {
@@ -148,7 +154,7 @@ awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_byte
       }
       if (!opening_) {
         opening_ = true;
-        open_number = current_ + 1;
+        open_number = ++newest_;
       }
     }
     if (open_number == 0) {
@@ -158,18 +164,55 @@ awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_byte
       });
       continue;
     }
-    Status made = co_await volume_.create(file_id(open_number), 0);
-    if (made.ok()) made = co_await volume_.sync_directory();
+    Status made = co_await open_file(open_number);
+    if (!made.ok()) co_return made;
+  }
+}
+
+// The number is not used again if this fails: the file may be there or not.
+awaitable<Status> ExtentStore::open_file(uint32_t number) {
+  Status made = co_await volume_.create(file_id(number), 0);
+  if (made.ok()) {
+    made = co_await volume_.sync_directory();
+    if (!made.ok()) (void)co_await volume_.remove(file_id(number));
+  }
+  bool start = false;
+  {
     MutexLock lock(mutex_);
     opening_ = false;
-    changed_.notify();
-    if (!made.ok()) co_return made;
-    files_[current_].sealed = true;
-    if (files_[current_].extents == 0) files_.erase(current_);
-    current_ = open_number;
-    current_pages_ = 0;
-    files_[current_] = {};
+    if (made.ok()) {
+      auto last = files_.find(current_);
+      if (last != files_.end()) last->second.sealed = true;
+      if (last != files_.end() && last->second.extents == 0) {
+        start = free_later({current_, kWholeFile}, 0);
+      }
+      current_ = number;
+      current_pages_ = 0;
+      files_[current_] = {};
+    }
   }
+  changed_.notify();
+  if (start) freeing_tasks_.spawn(executor_, "giving extents back", free_extents());
+  co_return made;
+}
+
+void ExtentStore::retire(uint32_t file, const Status& why) {
+  MutexLock lock(mutex_);
+  retire_locked(file, why);
+}
+
+void ExtentStore::retire_locked(uint32_t file, const Status& why) {
+  if (report_) {
+    report_(Severity::kError, "extents",
+            cat(to_string(file_id(file)), " takes no more values: ", why.message()));
+  }
+  trouble_ = why;
+  if (file == current_) current_pages_ = file_bytes_max_ / kBlockBytes;
+}
+
+Status ExtentStore::trouble() const {
+  MutexLock lock(mutex_);
+  return trouble_;
 }
 
 awaitable<Status> ExtentStore::sync_file(uint32_t file) {
@@ -200,7 +243,9 @@ awaitable<Status> ExtentStore::sync_file(uint32_t file) {
     s.running = false;
     s.done = s.begun;
     changed_.notify();
-    if (!synced.ok()) s.failed = synced;
+    if (synced.ok()) continue;
+    s.failed = synced;
+    retire_locked(file, synced);
   }
 }
 
@@ -235,12 +280,28 @@ void ExtentStore::unref_place(Place place) {
     auto it = extents_.find(place);
     assert(it != extents_.end() && it->second.refs > 0);
     if (--it->second.refs > 0) return;
-    to_free_.emplace_back(place, it->second.pages);
-    files_.at(place.file).pages -= it->second.pages;
+    const uint32_t pages = it->second.pages;
     extents_.erase(it);
-    start = !std::exchange(freeing_, true);
+    File& file = files_.at(place.file);
+    file.pages -= pages;
+    file.extents--;
+    const bool whole = file.sealed && file.extents == 0;
+    start = free_later(whole ? Place{place.file, kWholeFile} : place, pages);
   }
   if (start) freeing_tasks_.spawn(executor_, "giving extents back", free_extents());
+}
+
+// Whether one more has to be started who gives back.
+bool ExtentStore::free_later(Place place, uint32_t pages) {
+  if (place.page == kWholeFile) {
+    files_.erase(place.file);
+    syncs_.erase(place.file);
+  }
+  debt_ += int64_t{pages} * static_cast<int64_t>(kBlockBytes);
+  to_free_.emplace_back(place, pages);
+  if (freers_ >= kFreersMax) return false;
+  freers_++;
+  return true;
 }
 
 // Space that cannot be given back now is found again at the next start; nothing depends on it.
@@ -248,29 +309,58 @@ awaitable<void> ExtentStore::free_extents() {
   for (;;) {
     Place place;
     uint32_t pages;
-    bool remove;
+    bool gone;
     {
       MutexLock lock(mutex_);
       if (to_free_.empty()) {
-        freeing_ = false;
+        freers_--;
         co_return;
       }
       std::tie(place, pages) = to_free_.front();
       to_free_.pop_front();
-      auto file = files_.find(place.file);
-      remove = --file->second.extents == 0 && file->second.sealed;
-      if (remove) {
-        files_.erase(file);
-        syncs_.erase(place.file);
-      }
+      gone = place.page != kWholeFile && !files_.contains(place.file);  // the whole file goes
     }
-    if (remove) {
+    if (place.page == kWholeFile) {
       (void)co_await volume_.remove(file_id(place.file));
-    } else {
+    } else if (!gone) {
       (void)co_await volume_.punch(file_id(place.file), uint64_t{place.page} * kBlockBytes,
                                    uint64_t{pages} * kBlockBytes);
     }
+    gave_back(uint64_t{pages} * kBlockBytes);
   }
+}
+
+// ---- what waits to be given back ----
+
+void ExtentStore::expect_unref(uint64_t bytes) { debt_ += static_cast<int64_t>(bytes); }
+
+void ExtentStore::expected_unref(uint64_t bytes) {
+  if (debt_.fetch_sub(static_cast<int64_t>(bytes)) > debt_max_) changed_.notify();
+}
+
+void ExtentStore::gave_back(uint64_t bytes) {
+  if (debt_.fetch_sub(static_cast<int64_t>(bytes)) <= debt_max_) return;
+  {
+    MutexLock lock(mutex_);
+    credit_ = std::min(credit_ + static_cast<int64_t>(bytes), debt_max_);
+  }
+  changed_.notify();
+}
+
+void ExtentStore::stop_waiting() {
+  if (patient_.exchange(false)) changed_.notify();
+}
+
+awaitable<void> ExtentStore::wait_for_frees(uint64_t bytes) {
+  if (debt_ <= debt_max_ || !patient_) co_return;
+  const int64_t price = static_cast<int64_t>(std::min<uint64_t>(bytes, debt_max_ / 4));
+  co_await changed_.until([&] {
+    if (debt_ <= debt_max_ || !patient_) return true;
+    MutexLock lock(mutex_);
+    if (credit_ < price) return false;
+    credit_ -= price;
+    return true;
+  });
 }
 
 std::vector<uint32_t> ExtentStore::sparse_files() const {
@@ -479,6 +569,9 @@ void BlobWriter::send(std::byte* chunk, uint64_t offset, Bytes data) {
           Status wrote =
               co_await store.volume_.write(file_id(file), offset, data, WriteMode::kPlain);
           store.pool_.give(chunk, ChunkPool::Use::kWrite);
+          if (!wrote.ok() && !absl::IsResourceExhausted(wrote) && !absl::IsUnavailable(wrote)) {
+            store.retire(file, wrote);
+          }
           if (!wrote.ok() && shared->error.ok()) shared->error = wrote;
           shared->inflight--;
           shared->landed.notify();

@@ -11,6 +11,13 @@
 // Memory: a writer holds at most 4 chunks of 1 MiB in flight and one that fills; a reader two of
 // them. They come from one pool (core/chunk_pool.h), which calls them back from who does not move.
 //
+// Disk: an extent that nobody needs goes a little later, when the deletion is durable and a hole
+// was punched. What waits for that is bounded: beyond a debt of kDebtMax, unless the owner says
+// otherwise, whoever takes room waits until as much was given back.
+//
+// Errors: a file whose sync or write failed takes no more extents; what it was to hold fails, the
+// next goes to a new file.
+//
 // Invariants
 //  1. A BlobRef leaves finish() only after all its bytes and headers are durable.
 //  2. Every block read was checked against its CRC32C, seeded with store, file and offset.
@@ -22,6 +29,7 @@
 #include <absl/functional/any_invocable.h>
 
 #include <array>
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -31,6 +39,7 @@
 #include "core/blob_ref.h"
 #include "core/chunk_pool.h"
 #include "core/mutex.h"
+#include "core/report.h"
 #include "core/volume.h"
 
 namespace cairn {
@@ -60,7 +69,10 @@ class ExtentStore {
     }
   };
 
-  ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor);
+  ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor, Report report = {});
+
+  static constexpr int64_t kDebtMax = 256 << 20;
+  void set_debt_max(uint64_t bytes) { debt_max_ = static_cast<int64_t>(bytes); }  // before start()
 
   // Recovery: every live blob is passed to adopt() first, then start() frees all other space and
   // opens a new file. `file_bytes_max` bounds the files that are appended to from now on.
@@ -77,6 +89,16 @@ class ExtentStore {
   // Lets go; extents that nobody refers to any more are punched out in the background. The caller
   // has made sure that the deletion of what referred to them is durable, or nothing ever did.
   void unref(const BlobRef& blob);
+
+  // Bytes of a blob that nobody names any more, and that will be let go of when that is durable.
+  void expect_unref(uint64_t bytes);
+  void expected_unref(uint64_t bytes);  // it was
+  // More waits to be given back than is good: what makes deletions durable should not wait.
+  bool pressed() const { return debt_.load(std::memory_order_relaxed) > debt_max_ / 2; }
+  // From now on nobody waits for what is given back: it will not be.
+  void stop_waiting();
+  // The last failure of a file, if there was one in this life.
+  Status trouble() const;
 
   // For the compactor: files that are full of holes, if there are enough of them to be worth it;
   // a copy of an extent that somebody holds, block by block the same, held once for the caller.
@@ -103,8 +125,19 @@ class ExtentStore {
     bool sealed = false;
   };
 
+  static constexpr int kFreersMax = 3;
+  static constexpr uint32_t kWholeFile = UINT32_MAX;
+
+  void gave_back(uint64_t bytes);
+  // Until so much was given back, if too much waits for that.
+  awaitable<void> wait_for_frees(uint64_t bytes);
+  // The file takes no more extents.
+  void retire(uint32_t file, const Status& why);
+  void retire_locked(uint32_t file, const Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool free_later(Place place, uint32_t pages) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Room for an extent with up to `data_bytes`, counted as referred to once.
   awaitable<StatusOr<Place>> allocate(uint64_t data_bytes);
+  awaitable<Status> open_file(uint32_t number);
   uint64_t extent_data_max() const;
   // All bytes written to the file before this call are durable when it returns; concurrent callers
   // share one sync.
@@ -118,6 +151,7 @@ class ExtentStore {
   Clock& clock_;
   ChunkPool& pool_;
   const Executor executor_;
+  const Report report_;
   uint64_t store_ = 0;
   uint64_t file_bytes_max_ = 0;
 
@@ -125,12 +159,18 @@ class ExtentStore {
   absl::flat_hash_map<Place, Extent> extents_ ABSL_GUARDED_BY(mutex_);
   std::map<uint32_t, File> files_ ABSL_GUARDED_BY(mutex_);
   uint32_t current_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint32_t newest_ ABSL_GUARDED_BY(mutex_) = 0;  // file that was ever made or tried
   uint64_t current_pages_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opening_ ABSL_GUARDED_BY(mutex_) = false;
-  std::deque<std::pair<Place, uint32_t>> to_free_ ABSL_GUARDED_BY(mutex_);
-  bool freeing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<std::pair<Place, uint32_t>> to_free_ ABSL_GUARDED_BY(mutex_);  // with pages
+  int freers_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t credit_ ABSL_GUARDED_BY(mutex_) = 0;  // given back while the debt was too large
+  Status trouble_ ABSL_GUARDED_BY(mutex_);
+  int64_t debt_max_ = kDebtMax;   // constant after start()
+  std::atomic<int64_t> debt_{0};  // bytes that wait to be given back
+  std::atomic<bool> patient_{true};
   Tasks freeing_tasks_;
-  Gate changed_;  // a file was opened or synced
+  Gate changed_;  // a file was opened or synced, space was given back
 
   struct SyncState {
     bool running = false;

@@ -13,11 +13,12 @@
 
 namespace cairn {
 
-Log::Log(Volume& volume, Clock& clock, Executor loop)
+Log::Log(Volume& volume, Clock& clock, Executor loop, Report report)
     : volume_(volume),
       clock_(clock),
       loop_(std::move(loop)),
-      executor_(volume.log_executor(loop_)) {}
+      executor_(volume.log_executor(loop_)),
+      report_(std::move(report)) {}
 
 Log::~Log() = default;
 
@@ -25,21 +26,29 @@ awaitable<Status> Log::start(const LogStart& start) {
   start_ = start;
   open_segment_ = SegmentId();
   prepared_end_ = start.segment.value();
+  room_end_ = start.segment.value() * start.segment_bytes;
   {
     MutexLock lock(mutex_);
     sealed_segments_.assign(start.sealed.begin(), start.sealed.end());
   }
   durable_ = start.previous_end.value();
+  auto free = co_await volume_.free_bytes();
+  if (free.ok()) scarce_ = *free < kScarce * start_.segment_bytes;
   Status opened = co_await open_segment(start.segment, start.previous_end);
   if (absl::IsResourceExhausted(opened)) {  // not even the reserve is left: what is there is served
     fail(opened);
   } else if (!opened.ok()) {
     co_return opened;
   }
-  MutexLock lock(mutex_);
-  tail_ = next_start_ = start.segment.value() * start.segment_bytes + kBlockBytes;
-  written_end_ = Lsn(next_start_);
-  durable_.store(next_start_, std::memory_order_release);
+  {
+    MutexLock lock(mutex_);
+    tail_ = next_start_ = start.segment.value() * start.segment_bytes + kBlockBytes;
+    written_end_ = Lsn(next_start_);
+    durable_.store(next_start_, std::memory_order_release);
+  }
+  // Whether the reserve is there is known before the first put is admitted.
+  if (!failed()) start_prepare();
+  co_await changed_.until([this] { return !preparing_; });
   co_return absl::OkStatus();
 }
 
@@ -53,7 +62,7 @@ Lsn Log::tail() const {
 }
 
 Status Log::status() const {
-  if (!failed_.load(std::memory_order_acquire)) return absl::OkStatus();
+  if (!failed()) return absl::OkStatus();
   MutexLock lock(wait_mutex_);
   return status_;
 }
@@ -215,7 +224,7 @@ void Log::release_waiters() {
 
 awaitable<void> Log::wait_for_backlog() {
   kick();
-  co_await changed_.until([this] { return !backlogged() || failed_; });
+  co_await changed_.until([this] { return !backlogged() || failed(); });
 }
 
 void Log::drop_waiters() {
@@ -226,15 +235,20 @@ void Log::drop_waiters() {
 }
 
 void Log::fail(const Status& status) {
+  bool first;
   {
     MutexLock lock(wait_mutex_);
-    if (status_.ok()) {
+    first = status_.ok();
+    if (first) {
       status_ = absl::UnavailableError(
           cat("the log failed and the store is read-only: ", status.message()));
     }
   }
-  failed_.store(true, std::memory_order_release);
-  trouble_.store(true, std::memory_order_release);
+  if (first && report_) {
+    report_(Severity::kError, "log",
+            cat("failed, and the store is read-only from now on: ", status.message()));
+  }
+  trouble_.fetch_or(kFailed, std::memory_order_acq_rel);
   release_waiters();
   changed_.notify();
 }
@@ -275,14 +289,14 @@ void Log::start_flush() {
 }
 
 awaitable<void> Log::flush() {
-  if (!failed_) {  // (GCC 12 destroys temporaries twice where ?: meets co_await)
+  if (!failed()) {  // (GCC 12 destroys temporaries twice where ?: meets co_await)
     Status status = co_await flush_once();
     if (!status.ok()) fail(status);
   }
   auto more = [this] {
     MutexLock lock(mutex_);
-    return !failed_ && (sync_wanted_.load() > durable_.load() || !sealed_.empty() ||
-                        (active_ && active_->used >= kWriteBytes));
+    return !failed() && (sync_wanted_.load() > durable_.load() || !sealed_.empty() ||
+                         (active_ && active_->used >= kWriteBytes));
   };
   const bool again = more();
   if (again) start_flush();  // before the released answers, which then go out beside its sync
@@ -314,12 +328,17 @@ awaitable<Status> Log::flush_once() {
       Status opened = co_await open_segment(segment, written_end_);
       if (!opened.ok()) co_return opened;
     }
+    const Lsn frame_end(frame->start + round_up(frame->used, kBlockBytes));
+    if (room_end_ < frame_end.value()) {
+      Status reserved = co_await wait_for_room(frame_end);
+      if (!reserved.ok()) co_return reserved;
+    }
     bool alone = frames.size() == 1 && sync && !unsynced_ && !planted(Bug::kSkippedSync);
     Status written =
         co_await write_frame(*frame, alone ? WriteMode::kDurable : WriteMode::kPlain, durable());
     if (!written.ok()) co_return written;
     unsynced_ = !alone;
-    written_end_ = Lsn(frame->start + round_up(frame->used, kBlockBytes));
+    written_end_ = frame_end;
   }
   if (sync && planted(Bug::kSkippedSync)) unsynced_ = false;
   if (sync && unsynced_) {
@@ -344,6 +363,7 @@ awaitable<Status> Log::flush_once() {
   pending_bytes_.fetch_sub(records, std::memory_order_relaxed);
   changed_.notify();
   if (!unsynced_) durable_.store(end, std::memory_order_release);
+  if (trouble_ == 0 && room_end_ < room_wanted()) start_prepare();
   co_return absl::OkStatus();
 }
 
@@ -370,6 +390,22 @@ awaitable<Status> Log::write_frame(Frame& frame, WriteMode mode, Lsn durable) {
 
 // ---- segments ----
 
+// Up to where space should be set aside, for what is written now and soon.
+uint64_t Log::room_wanted() const {
+  const uint64_t size = start_.segment_bytes, open = open_number_;
+  const uint64_t first = start_.segment.value();
+  if (open == UINT64_MAX) return first * size + std::min(size, kFirstReserve);
+  if (scarce_) return (open + 1 + kReserve) * size;
+  const uint64_t tail = tail_.load(std::memory_order_relaxed);
+  const uint64_t segment = std::max(open, tail / size);
+  const uint64_t used = tail - std::min(tail, segment * size);
+  if (used > size / 2) return (segment + 2) * size;
+  if (segment > first) return (segment + 1) * size;
+  uint64_t room = kFirstReserve;
+  while (room < size && used > room / 2) room *= kReserveGrowth;
+  return segment * size + std::min(size, room);
+}
+
 void Log::start_prepare() {
   if (preparing_.exchange(true)) return;
   spawn(loop_, "preparing a log segment", prepare(), [this](const Status& status) {
@@ -380,55 +416,134 @@ void Log::start_prepare() {
 }
 
 awaitable<void> Log::prepare() {
-  auto want = [this] {  // the first one alone, so that the log can start
-    if (open_number_ == UINT64_MAX) return start_.segment.value() + 1;
-    return open_number_ + 1 + (scarce_ ? kReserve : 1);
-  };
   Status made;
-  while (made.ok() && prepared_end_ < want() && !failed_) {
-    made = co_await volume_.create({FileKind::kSegment, prepared_end_}, start_.segment_bytes);
-    if (made.ok() && !planted(Bug::kNoDirectorySync)) made = co_await volume_.sync_directory();
-    if (!made.ok()) break;
-    prepared_end_++;
-    prepared_count_++;
-  }
-  full_ = absl::IsResourceExhausted(made);
-  trouble_.store(full_ || failed_, std::memory_order_release);
+  while (made.ok() && room_end_ < room_wanted() && !failed()) made = co_await prepare_more();
   {
     MutexLock lock(wait_mutex_);
     prepare_status_ = made;
   }
+  note_trouble(made);
   preparing_ = false;
   changed_.notify();
+}
+
+void Log::note_trouble(const Status& made) {
+  constexpr uint8_t kMine = kFull | kStalled;
+  const uint8_t now = made.ok() ? 0 : absl::IsResourceExhausted(made) ? kFull : kStalled;
+  const uint8_t before = trouble_.load() & kMine;
+  if (now == before) return;
+  if (now == kFull) full_room_ = room();
+  trouble_.fetch_or(now);
+  trouble_.fetch_and(static_cast<uint8_t>(~(kMine & ~now)));
+  if (!report_) return;
+  if (now == 0) report_(Severity::kInfo, "log", "segments can be made again: puts are taken");
+  if (now != 0) {
+    report_(Severity::kWarning, "log",
+            cat("no segment can be made, and puts are refused when what is left is used: ",
+                made.message()));
+  }
+}
+
+// The rest of a segment that is set aside in part, or the next one.
+awaitable<Status> Log::prepare_more() {
+  const uint64_t size = start_.segment_bytes;
+  const uint64_t want = std::min(room_wanted(), round_up(room_end_ + 1, size));
+  if (room_end_ % size != 0) {
+    Status more = co_await volume_.set_aside({FileKind::kSegment, prepared_end_ - 1},
+                                             want - room_end_ / size * size);
+    if (more.ok()) room_end_ = want;
+    co_return more;
+  }
+  const bool first = open_number_ == UINT64_MAX;
+  const FileId file{FileKind::kSegment, prepared_end_};
+  uint64_t reserve = want - room_end_;
+  Status made = co_await volume_.create_partly(file, size, reserve);
+  // Anything is better than a log that cannot take the deletions that make room.
+  while (absl::IsResourceExhausted(made) && first && reserve > kLeastReserve) {
+    reserve = std::max(kLeastReserve, reserve / kReserveGrowth);
+    made = co_await volume_.create_partly(file, size, reserve);
+  }
+  if (!made.ok()) co_return made;
+  if (!planted(Bug::kNoDirectorySync)) {
+    made = co_await volume_.sync_directory();
+    if (!made.ok()) {
+      (void)co_await volume_.remove(file);  // to be made again
+      co_return made;
+    }
+  }
+  room_end_ = room_end_ + reserve;
+  prepared_end_++;
+  prepared_count_++;
+  co_return made;
 }
 
 awaitable<void> Log::check_space() {
   auto free = co_await volume_.free_bytes();
   if (free.ok()) scarce_ = *free < kScarce * start_.segment_bytes;
-  if (scarce_ || full_) start_prepare();
+  if (trouble_ != 0 || room_end_ < room_wanted()) start_prepare();
+  const bool idle = clock_.now_ms() >= opened_ms_ + kIdleMs;
+  if (free.ok() && !scarce_ && idle) co_await volume_.drop_recycled();
 }
 
 uint64_t Log::room() const {
-  const uint64_t end = prepared_end_.load() * start_.segment_bytes;
+  const uint64_t end = room_end_.load();
   const uint64_t tail = tail_.load(std::memory_order_relaxed);
   return end > tail ? end - tail : 0;
 }
 
+Status Log::trouble() const {
+  const uint8_t what = trouble_.load(std::memory_order_acquire);
+  if (what == 0) return absl::OkStatus();
+  MutexLock lock(wait_mutex_);
+  return (what & kFailed) != 0 ? status_ : refusal();
+}
+
+Status Log::refusal() const {
+  if (full()) return disk_full("the disk is full");
+  return absl::UnavailableError(cat("no log segment can be made: ", prepare_status_.message()));
+}
+
 Status Log::room_to_clean(uint64_t bytes) const {
   if (Status s = status(); !s.ok()) return s;
-  if (!full_ || room() > bytes + start_.segment_bytes / 8) return absl::OkStatus();
-  return disk_full("the disk is full");
+  if (trouble_ == 0 || room() > bytes + start_.segment_bytes / 8) return absl::OkStatus();
+  MutexLock lock(wait_mutex_);
+  return refusal();
 }
 
 Status Log::admit_slow(Need need) const {
   if (Status s = status(); !s.ok()) return s;
   const uint64_t segment = start_.segment_bytes;
   // The cleaner copies at most one segment at a time, which may grow by half (core/cleaner.cc).
-  const uint64_t kept = need == Need::kPut      ? segment * 5 / 2
-                        : need == Need::kDelete ? segment * 13 / 8
-                                                : 0;
-  if (!full_ || room() > kept || planted(Bug::kReserveGivenAway)) return absl::OkStatus();
-  return disk_full("the disk is full");
+  uint64_t kept = need == Need::kPut      ? segment * 5 / 2
+                  : need == Need::kDelete ? segment * 13 / 8
+                                          : std::min(segment, kLeastReserve) / 4;
+  if (!full()) kept = std::min(kept, segment / 4);  // nothing that is deleted helps
+  // Where there was never that much: deletions make the room, and the cleaner cannot.
+  if (need == Need::kDelete) kept = std::min<uint64_t>(kept, full_room_ / 8 * 5);
+  if (trouble_ == 0 || room() > kept || planted(Bug::kReserveGivenAway)) return absl::OkStatus();
+  MutexLock lock(wait_mutex_);
+  return refusal();
+}
+
+// Until space is set aside up to `end`: for what was appended faster than that.
+awaitable<Status> Log::wait_for_room(Lsn end) {
+  for (int tries = 0; room_end_ < end.value();) {
+    if (failed()) co_return status();
+    if (!preparing_) start_prepare();
+    co_await changed_.until([this] { return !preparing_ || failed(); });
+    if (room_end_ >= end.value()) break;
+    Status made;
+    {
+      MutexLock lock(wait_mutex_);
+      made = prepare_status_;
+    }
+    if (made.ok()) continue;
+    // Out of descriptors, nothing was begun and nothing is lost: it goes when some are free.
+    const bool bounded = closing_ || !open_segment_.valid();
+    if (!absl::IsUnavailable(made) || (bounded && ++tries > kTries)) co_return made;
+    co_await clock_.sleep_ms(kRetryMs);
+  }
+  co_return absl::OkStatus();
 }
 
 awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
@@ -437,17 +552,9 @@ awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
     if (!synced.ok()) co_return synced;
     unsynced_ = false;
   }
-  for (bool tried = false; prepared_end_ <= segment.value();) {
-    if (preparing_) {
-      co_await changed_.until([this] { return !preparing_; });
-    } else if (!tried) {
-      tried = true;
-      start_prepare();
-    } else {
-      MutexLock lock(wait_mutex_);
-      co_return prepare_status_;
-    }
-  }
+  const Lsn first(segment.value() * start_.segment_bytes + kBlockBytes);
+  Status reserved = co_await wait_for_room(first);
+  if (!reserved.ok()) co_return reserved;
   AlignedBuffer block(kBlockBytes);
   std::memset(block.data(), 0, block.size());
   SegmentHeader header{kSegmentMagic,        0,
@@ -465,12 +572,14 @@ awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
   }
   open_segment_ = segment;
   open_number_.store(segment.value(), std::memory_order_release);
+  opened_ms_ = clock_.now_ms();
   prepared_count_--;
-  start_prepare();
+  if (room_end_ < room_wanted()) start_prepare();
   co_return absl::OkStatus();
 }
 
 awaitable<Status> Log::close() {
+  closing_ = true;
   tick(true);
   Lsn last(tail().value() - 1);
   Status status = co_await wait_durable(last);

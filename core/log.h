@@ -4,9 +4,13 @@
 // Threads: append, tail, durable, when_durable and tick from any; start and close once, from a
 // coroutine on the loop. Its I/O runs where the volume wants it (Volume::log_executor), so that a
 // sync waits for no turn of a busy loop; new segments are prepared on the loop.
-// Space: one segment is prepared beyond the open one, kReserve once the volume has less than
-// kScarce left. When it has no room for more, what is left of them is for deletions and, the last
-// of it, for the cleaner; puts are refused (admit) until there is room again. Memory: frames of 256
+// Space: what is about to be written is set aside first, a little of the first segment and more as
+// it fills, one segment beyond the open one once that is half full, kReserve of them while the
+// volume has less than kScarce left. When it has no room for more, what is left of them is for
+// deletions and, the last of it, for the cleaner; puts are refused (admit) until there is room
+// again. All that is known when start() returns, so that restarts do not use the reserve up. When a
+// segment cannot be made for another reason that may pass (no descriptors), the same holds, with
+// less kept, and it is tried again; closing, a bounded number of times. Memory: frames of 256
 // KiB, kept for reuse; congested() says when more than kPendingMax waits for the device, and
 // callers that can wait then do so before they append more.
 //
@@ -31,11 +35,13 @@
 #include "core/async.h"
 #include "core/log_format.h"
 #include "core/mutex.h"
+#include "core/report.h"
 #include "core/volume.h"
 
 namespace cairn {
 
-// What a record is appended for; says how far into the reserve it may reach.
+// What a record is appended for; says how far into the reserve it may reach. kClean is also for
+// what frees all that a namespace holds.
 enum class Need : uint8_t { kPut, kDelete, kClean };
 
 struct LogStart {
@@ -49,7 +55,7 @@ struct LogStart {
 
 class Log {
  public:
-  Log(Volume& volume, Clock& clock, Executor loop);
+  Log(Volume& volume, Clock& clock, Executor loop, Report report = {});
   ~Log();
 
   // Opens the first segment of this life. Nothing may be appended before.
@@ -72,7 +78,7 @@ class Log {
   Status status() const;  // OK while the log takes writes
   // Whether a record may be appended: status(), or ResourceExhausted for want of space.
   Status admit(Need need) const {
-    if (!trouble_.load(std::memory_order_acquire)) return absl::OkStatus();
+    if (trouble_.load(std::memory_order_acquire) == 0) return absl::OkStatus();
     return admit_slow(need);
   }
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
@@ -91,7 +97,9 @@ class Log {
   void forget_oldest();  // its file is gone
   uint64_t segment_bytes() const { return start_.segment_bytes; }
   uint64_t prepared_segments() const { return prepared_count_.load(std::memory_order_relaxed); }
-  bool full() const { return full_.load(std::memory_order_relaxed); }
+  bool full() const { return (trouble_.load(std::memory_order_relaxed) & kFull) != 0; }
+  // Why writes are refused, or will be if it goes on: the log failed, or no segment can be made.
+  Status trouble() const;
   // How much may still be appended if no segment can be made any more.
   uint64_t room() const;
   // Whether the cleaner may append so many bytes more.
@@ -125,6 +133,12 @@ class Log {
   static constexpr uint64_t kWriteBytes = 128 << 10;  // written at once, whoever waits
   static constexpr uint64_t kPendingMax = 4 << 20;
   static constexpr uint64_t kReserve = 3, kScarce = 8;  // segments
+  // Set aside of the first segment, and so many times as much whenever half of it is used.
+  static constexpr uint64_t kFirstReserve = 4 << 20, kReserveGrowth = 4;
+  static constexpr uint64_t kLeastReserve = 64 << 10;  // where there is no room for that
+  static constexpr int64_t kRetryMs = 100;
+  static constexpr int kTries = 30;  // while it starts or closes
+  static constexpr int64_t kIdleMs = 10'000;
 
   struct Frame {
     AlignedBuffer buffer;
@@ -143,10 +157,15 @@ class Log {
   awaitable<Status> flush_once();
   awaitable<Status> write_frame(Frame& frame, WriteMode mode, Lsn durable);
   awaitable<Status> open_segment(SegmentId segment, Lsn previous_end);
+  awaitable<Status> wait_for_room(Lsn end);
+  uint64_t room_wanted() const;
   void start_prepare();
   awaitable<void> prepare();
+  awaitable<Status> prepare_more();
   Status admit_slow(Need need) const;
+  Status refusal() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(wait_mutex_);
   void fail(const Status& status);
+  void note_trouble(const Status& made);
   void release_waiters();
   SegmentId segment_of(uint64_t lsn) const { return SegmentId(lsn / start_.segment_bytes); }
 
@@ -155,6 +174,7 @@ class Log {
   Clock& clock_;
   const Executor loop_;
   const Executor executor_;  // of the flush
+  const Report report_;
   LogStart start_;
 
   // Owned by the flush coroutine, one at a time.
@@ -167,8 +187,15 @@ class Log {
   std::atomic<size_t> prepared_count_{0};
   std::atomic<bool> preparing_{false};
   std::atomic<bool> scarce_{false};
-  std::atomic<bool> full_{false};     // a segment could not be made for want of space
-  std::atomic<bool> trouble_{false};  // full_ or failed_
+  std::atomic<uint64_t> room_end_{0};            // the LSN up to which space is set aside
+  std::atomic<uint64_t> full_room_{UINT64_MAX};  // what was left when the volume was found full
+  std::atomic<int64_t> opened_ms_{0};            // when a segment was opened last
+  // Each bit has one owner: prepare() the first two, fail() the last.
+  static constexpr uint8_t kFull = 1;     // a segment could not be made for want of space
+  static constexpr uint8_t kStalled = 2;  // nor for another reason, which may pass
+  static constexpr uint8_t kFailed = 4;
+  std::atomic<uint8_t> trouble_{0};
+  std::atomic<bool> closing_{false};
   std::atomic<bool> held_{false};
   std::atomic<uint64_t> tail_{0};  // written under mutex_
 
@@ -195,7 +222,7 @@ class Log {
   std::vector<DurableWaiter> waiters_ ABSL_GUARDED_BY(wait_mutex_);
   Status status_ ABSL_GUARDED_BY(wait_mutex_);
   Status prepare_status_ ABSL_GUARDED_BY(wait_mutex_);
-  std::atomic<bool> failed_{false};
+  bool failed() const { return (trouble_.load(std::memory_order_acquire) & kFailed) != 0; }
   std::vector<std::pair<uint64_t, int64_t>> times_ ABSL_GUARDED_BY(wait_mutex_);
 };
 

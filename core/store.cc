@@ -75,8 +75,8 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       options_(options),
       durability_(options.durability),
       memory_bytes_(options.memory_bytes),
-      log_(volume, clock, executors_.front()),
-      extents_(volume, clock, pool, executors_.front()),
+      log_(volume, clock, executors_.front(), options.report),
+      extents_(volume, clock, pool, executors_.front(), options.report),
       cleaner_(*this, volume),
       compactor_(*this),
       checkpointer_(*this, volume),
@@ -86,6 +86,7 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
                         ? options.random_seed
                         : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
       stripes_(std::make_unique<std::array<Stripe, kStripes>>()) {
+  extents_.set_debt_max(options_.extent_debt_bytes);
   hash_seed_ = random();
   make_databases();
 }
@@ -164,6 +165,7 @@ awaitable<void> Store::run_ticker() {
   for (int n = 0; !stopping_; n++) {
     co_await rest(kTickMs);
     tick();
+    if (!log_.status().ok()) extents_.stop_waiting();  // no deletion becomes durable any more
     co_await release_dead();
     co_await release_doomed();
     if (n % kSpaceTicks == 0) co_await log_.check_space();
@@ -172,10 +174,17 @@ awaitable<void> Store::run_ticker() {
 
 void Store::tick() {
   const int64_t now = clock_.now_ms();
-  expire_due(now);
   bool sync = durability_ != Durability::kOff && now - last_sync_ms_ >= 1000;
+  sync |= extents_.pressed();
   if (sync || now < last_sync_ms_) last_sync_ms_ = now;
   log_.tick(sync);
+}
+
+// What the extents of a blob take, about; others may share them.
+static uint64_t extent_bytes(const BlobRef& blob) {
+  uint64_t sum = 0;
+  for (const Piece& p : blob.pieces) sum += p.is_hole() ? 0 : p.length;
+  return sum;
 }
 
 // In steps: a blob of 3 TB has 49,000 pieces.
@@ -204,6 +213,7 @@ awaitable<void> Store::release_dead() {
         co_await asio::post(executor, asio::use_awaitable);
       }
     }
+    extents_.expected_unref(extent_bytes(blob));
   }
 }
 
@@ -225,25 +235,77 @@ awaitable<void> Store::release_doomed() {
   }
 }
 
-void Store::expire_due(int64_t now) {
-  for (size_t s = 0; s < kStripes; s++) {
-    Stripe& stripe = (*stripes_)[s];
-    if (stripe.next_due.load(std::memory_order_relaxed) > now) continue;
-    StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
-    while (!stripe.expiry.empty() && stripe.expiry.begin()->when_ms <= now) {
-      ExpiryItem item = *stripe.expiry.begin();
-      if (item.index->retired) {
-        stripe.expiry.erase(stripe.expiry.begin());
-        continue;
-      }
-      Namespace& ns = *item.index->owner;
-      Transaction t(*this, &lock, Shape::kOne, Wish::kNone, Cause::kExpiry);
-      const KeyHash hash = ns.hash(item.entry->key());
-      if (!t.remove(ns, hash, item.entry).ok()) return;  // read-only: reads still skip it
-      expired_++;
-    }
-    stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
+awaitable<void> Store::run_expiry() {
+  while (!stopping_) {
+    co_await rest(kTickMs);
+    co_await expire_due(clock_.now_ms());
   }
+}
+
+// In steps, however many expire together: a lock is held for one step, a turn of the loop has a
+// few.
+awaitable<void> Store::expire_due(int64_t now) {
+  constexpr size_t kTurn = 256;
+  auto executor = co_await asio::this_coro::executor;
+  size_t done = 0;
+  for (size_t s = 0; s < kStripes && !stopping_;) {
+    if ((*stripes_)[s].next_due.load(std::memory_order_relaxed) > now) {
+      s++;
+      continue;
+    }
+    const auto removed = expire_some(s, now);
+    if (!removed.ok()) co_return;  // read-only: reads still skip it
+    done += *removed;
+    if (*removed < kExpireStep) s++;
+    if (done < kTurn) continue;
+    done = 0;
+    if (log_.backlogged()) co_await log_.wait_for_backlog();
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+}
+
+// At most kExpireStep keys of a stripe; fewer if no more are due.
+StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
+  Stripe& stripe = (*stripes_)[s];
+  StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+  size_t looked_at = 0;
+  for (; looked_at < kExpireStep && !stripe.expiry.empty(); looked_at++) {
+    const ExpiryItem item = *stripe.expiry.begin();
+    if (item.when_ms > now) break;
+    if (item.index->retired) {
+      stripe.expiry.erase(stripe.expiry.begin());
+      continue;
+    }
+    Namespace& ns = *item.index->owner;
+    Transaction t(*this, &lock, Shape::kOne, Wish::kNone, Cause::kExpiry);
+    Status removed = t.remove(ns, ns.hash(item.entry->key()), item.entry);
+    if (!removed.ok()) return removed;
+    expired_++;
+  }
+  stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
+  return looked_at;
+}
+
+Store::Health Store::health() const {
+  Health health;
+  auto add = [&](bool serves, std::string problem) {
+    health.ready &= serves;
+    health.problems.push_back(std::move(problem));
+  };
+  if (loading()) {
+    add(false, cat("loading ", loading_percent(), "%"));
+    return health;
+  }
+  const Status put = log_.admit(Need::kPut);
+  if (Status log = log_.trouble(); !log.ok()) add(put.ok(), std::string(log.message()));
+  if (memory_.exhausted()) add(true, "memory is used up, and commands that need some are refused");
+  if (Status s = extents_.trouble(); !s.ok()) {
+    add(true, cat("a file for large values failed and is not written any more: ", s.message()));
+  }
+  if (Status s = cleaner_.stats().status; !s.ok() && !absl::IsCancelled(s)) {
+    add(true, cat("the log cannot be cleaned: ", s.message()));
+  }
+  return health;
 }
 
 Status Store::check_write(bool grows) const {
@@ -298,7 +360,7 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
 }
 
 StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
-  if (Status s = check_write(false); !s.ok()) return s;
+  if (Status s = log_.admit(Need::kClean); !s.ok()) return s;
   StripeLocks all(*this);  // no put is under way anywhere
   all.lock_all();
   MutexLock lock(names_mutex_);
@@ -489,6 +551,7 @@ void Store::forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
 }
 
 void Store::bury(Lsn lsn, Entry* entry) {
+  extents_.expect_unref(extent_bytes(*BlobRef::decode(entry->value())));
   MutexLock lock(dead_mutex_);
   if (lsn.valid()) {
     dead_.emplace_back(lsn, entry);

@@ -37,6 +37,7 @@
 #include "core/memory.h"
 #include "core/mutex.h"
 #include "core/recovery.h"
+#include "core/report.h"
 #include "core/segment_usage.h"
 #include "core/value.h"
 #include "core/volume.h"
@@ -55,7 +56,8 @@ struct StoreOptions {
   uint64_t segment_bytes = 64 << 20;     // for a new store; an old one keeps its own
   uint64_t extent_threshold = 64 << 10;  // larger values go to extents
   uint64_t extent_file_bytes = 1 << 30;
-  uint64_t memory_bytes = 0;                 // 0: no limit
+  uint64_t extent_debt_bytes = ExtentStore::kDebtMax;  // may wait to be given back
+  uint64_t memory_bytes = 0;                           // 0: no limit
   std::function<uint64_t()> resident_bytes;  // what memory_bytes limits; none: what the index holds
   // Has the calling thread's allocator give back what nobody uses; called on every executor.
   std::function<void()> release_memory;
@@ -63,6 +65,7 @@ struct StoreOptions {
   double space_amplification = 2;  // the log may be so many times as large as what lives in it
   Durability durability = Durability::kEverySec;  // off: no timed sync
   bool repair = false;
+  Report report;             // what an operator should know; may be empty
   uint64_t random_seed = 0;  // 0: from the system
 };
 
@@ -244,6 +247,14 @@ class Store {
   // Whether a write may begin; `grows` if it may need memory.
   Status check_write(bool grows) const;
 
+  // Whether the store does all it is there for, and what is wrong: why it takes no writes, or will
+  // not for long; what failed and was got round.
+  struct Health {
+    bool ready = true;  // reads and writes are served
+    std::vector<std::string> problems;
+  };
+  Health health() const;
+
   // ---- the parts ----
   Log& log() { return log_; }
   ExtentStore& extents() { return extents_; }
@@ -291,9 +302,8 @@ class Store {
   // lock of its stripe. Cancelled if the store closes meanwhile.
   awaitable<Status> ensure_ordered(NamespacePtr ns);
 
-  // One round of upkeep: expired keys go, deleted blobs are freed, the log's tail is written.
-  // The store does it by itself every kTickMs once open.
-  void tick();
+  // How often the store looks after itself: expired keys go, deleted blobs are freed, the log's
+  // tail is written.
   static constexpr int64_t kTickMs = 20;
 
   // What an entry is counted with, its place among the keys that expire included.
@@ -367,6 +377,10 @@ class Store {
   void make_databases();
   awaitable<Status> load();
   awaitable<void> run_ticker();
+  void tick();
+  void report(Severity severity, std::string_view part, std::string_view text) const {
+    if (options_.report) options_.report(severity, part, text);
+  }
   // For background work between two looks: so long, or until the store closes.
   awaitable<void> rest(int64_t ms);
   // Gives the namespace a new index; all stripes are locked.
@@ -404,7 +418,10 @@ class Store {
   awaitable<void> release_doomed();
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
   awaitable<void> build_order(NamespacePtr ns);
-  void expire_due(int64_t now);
+  static constexpr size_t kExpireStep = 64;
+  awaitable<void> run_expiry();
+  awaitable<void> expire_due(int64_t now);
+  StatusOr<size_t> expire_some(size_t stripe, int64_t now);
 
   Volume& volume_;
   Clock& clock_;

@@ -92,12 +92,21 @@ awaitable<Status> Store::open() {
   if (!started.ok()) co_return started;
   // Before a new segment is made: on a full volume these make the room for it.
   for (SegmentId s : log->unused) {
-    Status removed = co_await volume_.remove({FileKind::kSegment, s.value()});
+    Status removed = co_await volume_.recycle({FileKind::kSegment, s.value()});
     if (!removed.ok()) co_return removed;
   }
   if (!log->unused.empty()) {
     Status synced = co_await volume_.sync_directory();
     if (!synced.ok()) co_return synced;
+  }
+  // What the last life had set aside and did not use would be lost to a full volume, life by life.
+  if (!log->proven.empty()) {
+    const Lsn end = log->proven.back().second;
+    const SegmentId last((end.value() - 1) / segment_bytes_);
+    const uint64_t used = round_up(end.value() - last.value() * segment_bytes_, kBlockBytes);
+    if (used < segment_bytes_) {
+      (void)co_await volume_.punch({FileKind::kSegment, last.value()}, used, segment_bytes_ - used);
+    }
   }
   LogStart start{store_id_, epoch_, segment_bytes_, log->next_segment, log->end, {}};
   for (auto& [first, end] : log->proven) {
@@ -108,6 +117,7 @@ awaitable<Status> Store::open() {
   last_sync_ms_ = clock_.now_ms();
   loading_.store(false, std::memory_order_release);
   background_.spawn(executors_.front(), "the ticker", run_ticker());
+  background_.spawn(executors_.front(), "expiry", run_expiry());
   background_.spawn(executors_.back(), "the cleaner", cleaner_.run());
   background_.spawn(executors_.back(), "the checkpointer", checkpointer_.run());
   background_.spawn(executors_.back(), "the compactor", compactor_.run());

@@ -232,7 +232,7 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
     }
     own.lock_all();
   }
-  if (Status s = reserve(r, Need::kDelete); !s.ok()) return s;
+  if (Status s = reserve(r, Need::kClean); !s.ok()) return s;
   if (shape_ == Shape::kSeveral) {
     Step& step = add_step(r.type, 0, nullptr, 0);
     step.ns_id = id;
@@ -292,11 +292,13 @@ StatusOr<Lsn> Transaction::commit() {
     return lsn_;
   }
   if (status_.ok() && work_ == nullptr) return Lsn();
-  if (status_.ok()) {  // room may have gone since each step was taken
-    const bool grows = std::any_of(work_->steps.begin(), work_->steps.end(), [](const Step& s) {
-      return s.type == RecordType::kPut || s.type == RecordType::kOperation;
-    });
-    (void)refuse(store_.log_.admit(grows ? Need::kPut : Need::kDelete));
+  if (status_.ok()) {          // room may have gone since each step was taken
+    Need need = Need::kClean;  // of the steps, the one that must stop first
+    for (const Step& s : work_->steps) {
+      if (s.type == RecordType::kDelete && need == Need::kClean) need = Need::kDelete;
+      if (s.type == RecordType::kPut || s.type == RecordType::kOperation) need = Need::kPut;
+    }
+    (void)refuse(store_.log_.admit(need));
   }
   if (!status_.ok()) {
     if (work_ != nullptr) roll_back();

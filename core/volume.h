@@ -6,7 +6,8 @@
 // Units: offsets and lengths are bytes; data offsets, lengths and buffers are multiples of
 // kBlockBytes. Buffers belong to the caller and stay untouched until the operation returns.
 // Errors: NotFound (no such file), AlreadyExists, ResourceExhausted (no space), DataLoss (the
-// device failed: EIO), Internal (anything else), each naming file and offset.
+// device failed: EIO), Unavailable (no descriptors or memory now: nothing was done, and it may go
+// another time), Internal (anything else), each naming file and offset.
 //
 // Invariants
 //  1. Bytes are durable only after a sync of their file that began after their write returned, or
@@ -53,14 +54,23 @@ class Volume {
   // into it finds room and a sync of it changes no metadata. What the reserve holds is undefined;
   // it may be what a removed file held.
   virtual awaitable<Status> create(FileId file, uint64_t reserve_bytes) = 0;
+  // A file of `size_bytes` of which the first `reserve_bytes` are set aside now; set_aside() does
+  // so for more, from the start of the file. A volume may set aside more than it is asked to.
+  virtual awaitable<Status> create_partly(FileId file, uint64_t size_bytes, uint64_t) {
+    return create(file, size_bytes);
+  }
+  virtual awaitable<Status> set_aside(FileId, uint64_t) { co_return absl::OkStatus(); }
   virtual awaitable<Status> write(FileId file, uint64_t offset, Bytes data, WriteMode mode) = 0;
   virtual awaitable<StatusOr<size_t>> read(FileId file, uint64_t offset, MutableBytes into) = 0;
   virtual awaitable<Status> sync(FileId file) = 0;
   virtual awaitable<Status> sync_directory() = 0;
   // Gives the space of a range back; the range reads as zeros from then on.
   virtual awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) = 0;
-  // What a file with a reserve held may stay set aside for the next one.
   virtual awaitable<Status> remove(FileId file) = 0;
+  // Likewise, but what was set aside for the file may stay so, for the next that is made.
+  virtual awaitable<Status> recycle(FileId file) { return remove(file); }
+  // No more of that is needed: gives back what recycle() kept.
+  virtual awaitable<void> drop_recycled() { co_return; }
   virtual awaitable<StatusOr<std::vector<FileInfo>>> list() = 0;
   virtual awaitable<StatusOr<uint64_t>> free_bytes() = 0;  // about so much may still be written
 

@@ -2,7 +2,6 @@
 #ifdef CAIRN_MIMALLOC  // not under a sanitizer
 #include <mimalloc.h>
 #endif
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 
@@ -26,6 +25,7 @@
 #include "gateway/http/s3/service.h"
 #include "gateway/net.h"
 #include "gateway/options.h"
+#include "gateway/report_sink.h"
 #include "gateway/resp/door.h"
 #include "kv/hash.h"
 
@@ -123,9 +123,11 @@ Status rewrite_config(const Options& options, kv::Server& server) {
 }
 
 int serve(const Options& options) {
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("cairnd"));
+  static const Reporter reporter(stderr, options.log_level, options.log_format);
+  log_through(reporter);
   std::signal(SIGPIPE, SIG_IGN);
   const int clients_below = net::claim_descriptors();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
 
   // Large pages for memory that is used at random cost more than they gain: they round the resident
   // size up, and on a virtual machine without nested paging 10 million records took 47 s to load
@@ -174,6 +176,7 @@ int serve(const Options& options) {
   store_options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
   store_options.durability = options.durability;
   store_options.repair = options.repair;
+  store_options.report = reporter.report();
   Store store(**volume, clock, pool, loops.executors(), store_options);
   store.memory().set_policy(options.policy);
   die_unless(run_to_end(loops, store.begin()));

@@ -142,6 +142,19 @@ Options parse_options(int argc, char** argv) {
   app.add_flag("--reflection-on-loopback", o.reflection_on_loopback,
                "gRPC reflection takes no credentials from a client on this machine");
   app.add_flag("--repair", o.repair, "start over damage in the log, losing what it names");
+  app.add_option_function<std::string>(
+         "--log-level", [&o](const std::string& name) { o.log_level = *severity(name); },
+         "what is told on standard error, at least: debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->default_str("info");
+  app.add_option_function<std::string>(
+         "--log-format",
+         [&o](const std::string& name) {
+           o.log_format = name == "json" ? Reporter::Format::kJson : Reporter::Format::kText;
+         },
+         "of these lines: text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->default_str("text");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

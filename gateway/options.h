@@ -31,6 +31,8 @@ struct Options {
   bool repair = false;
   unsigned patience_s = 60;  // with a client that does nothing in the middle of a stream
   bool reflection_on_loopback = false;
+  Severity log_level = Severity::kInfo;
+  Reporter::Format log_format = Reporter::Format::kText;
   std::string config_file;
   // What CONFIG SET can change too, in its own words; empty: as the server has it.
   std::string max_clients, timeout, proto_max_bulk_len, maxmemory_clients, output_buffer_limit;

@@ -26,9 +26,28 @@ def has_small_disks():
         return subprocess.run(disk_of(1, d) + ["true"], capture_output=True).returncode == 0
 
 
+class Disk:
+    """A disk of so many MiB that outlives the servers on it; their command lines begin with `before`."""
+    def __init__(self, mb):
+        self.directory = tempfile.mkdtemp(prefix="cairn-disk-")
+        self.holder = subprocess.Popen(
+            ["unshare", "-Urm", "sh", "-c",
+             'mount -t tmpfs -o size=%dm none "$0" && echo ready && exec sleep 100000' % mb, self.directory],
+            stdout=subprocess.PIPE)
+        if self.holder.stdout.readline().strip() != b"ready":
+            raise unittest.SkipTest("the kernel gives no mounts of one's own")
+        self.before = ["nsenter", "-t", str(self.holder.pid), "-U", "-m", "--preserve-credentials"]
+
+    def remove(self):
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
 class Server:
     def __init__(self, directory=None, env=None, args=(), threads=2, credentials=True, disk_mb=None,
-                 preexec=None):
+                 preexec=None, before=()):
         self.own = directory is None
         self.directory = directory or tempfile.mkdtemp(prefix="cairn-test-")
         self.env = dict(os.environ)
@@ -39,7 +58,7 @@ class Server:
         self.env.update(env or {})
         self.args = list(args)
         self.threads = threads
-        self.before = [] if disk_mb is None else disk_of(disk_mb, self.directory)
+        self.before = list(before) if disk_mb is None else disk_of(disk_mb, self.directory)
         self.preexec = preexec  # runs in the server's process before the server, for limits
         self.process = None
         self.start()

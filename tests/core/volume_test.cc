@@ -1,5 +1,7 @@
 // The contract of Volume, run over every implementation.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -130,6 +132,57 @@ TYPED_TEST(VolumeContract, ListShowsWhatIsThereAndRemoveTakesIt) {
   EXPECT_EQ(files->front().size_bytes, 8192u);
   ASSERT_TRUE(this->v.run(v.remove(this->file)).ok());
   EXPECT_TRUE(this->v.run(v.list())->empty());
+}
+
+TYPED_TEST(VolumeContract, AFileThatIsSetAsideInPartGrowsIntoTheRest) {
+  Volume& v = this->v.get();
+  constexpr uint64_t kSize = 1 << 20, kPart = 64 << 10;
+  AlignedBuffer out = this->filled(4096, 'x'), in = this->filled(4096, 0);
+  ASSERT_TRUE(this->v.run(v.create_partly(this->file, kSize, kPart)).ok());
+  for (uint64_t end : {kPart, 4 * kPart, kSize}) {
+    ASSERT_TRUE(this->v.run(v.set_aside(this->file, end)).ok());
+    const uint64_t at = end - 4096;
+    ASSERT_TRUE(this->v.run(v.write(this->file, at, {out.data(), 4096}, WriteMode::kDurable)).ok());
+    ASSERT_TRUE(this->v.run(v.read(this->file, at, in.span(0, 4096))).ok());
+    EXPECT_EQ(std::memcmp(in.data(), out.data(), 4096), 0);
+  }
+  ASSERT_TRUE(this->v.run(v.recycle(this->file)).ok());
+  EXPECT_TRUE(absl::IsNotFound(this->v.run(v.sync(this->file))));
+  ASSERT_TRUE(this->v.run(v.create_partly(this->file, kSize, kPart)).ok());
+  this->v.run([](Volume& volume) -> awaitable<bool> {
+    co_await volume.drop_recycled();
+    co_return true;
+  }(v));
+  EXPECT_EQ(this->v.run(v.list())->size(), 1u);
+}
+
+// Every file that was ever read once kept its descriptor.
+TYPED_TEST(VolumeContract, AnyNumberOfFilesIsServedWithFewDescriptors) {
+  Volume& v = this->v.get();
+  constexpr uint64_t kFiles = 400;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const int next = ::dup(0);
+  ::close(next);
+  AlignedBuffer out = this->filled(4096, 'x'), in = this->filled(4096, 0);
+  ASSERT_TRUE(this->v.run(v.sync_directory()).ok());
+  ASSERT_TRUE(this->v.run(v.create(this->file, 0)).ok());
+  // A ring has its descriptors by now.
+  ASSERT_TRUE(this->v.run(v.write(this->file, 0, {out.data(), 4096}, WriteMode::kDurable)).ok());
+  const rlimit few{static_cast<rlim_t>(next) + 40, limit.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &few);
+  for (uint64_t i = 0; i < kFiles; i++) {
+    const FileId id{FileKind::kExtents, i};
+    out.data()[0] = static_cast<std::byte>(i);
+    EXPECT_TRUE(this->v.run(v.create(id, 0)).ok()) << i;
+    EXPECT_TRUE(this->v.run(v.write(id, 0, {out.data(), 4096}, WriteMode::kPlain)).ok()) << i;
+    EXPECT_TRUE(this->v.run(v.sync(id)).ok()) << i;
+  }
+  for (uint64_t i = 0; i < kFiles; i++) {
+    auto n = this->v.run(v.read({FileKind::kExtents, i}, 0, in.span(0, 4096)));
+    EXPECT_TRUE(n.ok() && in.data()[0] == static_cast<std::byte>(i)) << i << n.status();
+  }
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 TEST(LocalVolumeTest, ASecondStoreOnADirectoryIsRefused) {

@@ -190,6 +190,7 @@ awaitable<StatusOr<size_t>> SimVolume::read(FileId file, uint64_t offset, Mutabl
   if (!f.ok()) co_return f.status();
   std::shared_ptr<Disk::File> from = *f;
   co_await call('r', file, offset, {into.data(), 0});
+  if (chance(faults_.read_error)) co_return absl::DataLossError("EIO on read");
   if (offset >= from->view.size()) co_return size_t{0};
   size_t n = std::min<uint64_t>(into.size(), from->view.size() - offset);
   std::memcpy(into.data(), from->view.data() + offset, n);
@@ -246,10 +247,19 @@ awaitable<Status> SimVolume::punch(FileId file, uint64_t offset, uint64_t length
   co_return absl::OkStatus();
 }
 
+awaitable<Status> SimVolume::recycle(FileId file) {
+  if (auto f = find(file); f.ok()) disk_.rubble = (*f)->view;
+  return remove(file);
+}
+
+awaitable<void> SimVolume::drop_recycled() {
+  disk_.rubble.clear();
+  co_return;
+}
+
 awaitable<Status> SimVolume::remove(FileId file) {
   auto f = find(file);
   if (!f.ok()) co_return f.status();
-  if (file.kind == FileKind::kSegment) disk_.rubble = (*f)->view;
   disk_.unlinked[file] = *f;
   disk_.files.erase(file);
   co_await call('x', file);

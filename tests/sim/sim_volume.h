@@ -89,6 +89,7 @@ struct Faults {
   uint64_t crash_at_call = UINT64_MAX;  // the world ends at this volume call
   double write_error = 0;               // chance that a write fails with EIO
   double sync_error = 0;
+  double read_error = 0;
 };
 
 class SimVolume final : public Volume {
@@ -108,6 +109,8 @@ class SimVolume final : public Volume {
   awaitable<Status> sync_directory() override;
   awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) override;
   awaitable<Status> remove(FileId file) override;
+  awaitable<Status> recycle(FileId file) override;
+  awaitable<void> drop_recycled() override;
   awaitable<StatusOr<std::vector<FileInfo>>> list() override;
   awaitable<StatusOr<uint64_t>> free_bytes() override;
 

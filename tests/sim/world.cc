@@ -46,10 +46,14 @@ struct Change {
 class World : public ChangeListener {
  public:
   World(uint64_t seed, int crashes)
-      : seed_(seed), long_(seed % 20 == 0), rng_(seed), crashes_(long_ ? 3 : crashes) {}
+      : seed_(seed),
+        long_(seed % 20 == 0),
+        stays_full_(seed % 20 == 7),
+        rng_(seed),
+        crashes_(long_ ? 3 : crashes) {}
 
   void run() {
-    for (int life = 0; life <= crashes_; life++) live(life == crashes_);
+    for (life_ = 0; life_ <= crashes_; life_++) live(life_ == crashes_);
   }
   void changed(std::span<const cairn::Change> changes) override {
     for (auto& c : changes) heard_.push_back(c.lsn);
@@ -72,9 +76,14 @@ class World : public ChangeListener {
     if (!last && pick(6) != 0) faults.crash_at_call = 1 + pick(calls_max);
     const bool errors = pick(16) == 0;
     if (errors) faults.write_error = faults.sync_error = 0.01;
-    const bool full = !last && (long_ || pick(8) == 0);  // little or no room is left
-    disk_.capacity_bytes = UINT64_MAX;
-    if (full) disk_.capacity_bytes = disk_.used_bytes() + pick(long_ ? 400 << 10 : 2 << 20);
+    const bool unreadable = !errors && pick(16) == 0;
+    if (unreadable) faults.read_error = 0.005;
+    // Little or no room is left; now and then for all lives from the second on.
+    const bool stays = stays_full_ && life_ > 0;
+    const bool full = stays || (!last && (long_ || pick(8) == 0));
+    if (!stays || life_ == 1) disk_.capacity_bytes = UINT64_MAX;
+    if (full && (!stays || life_ == 1))
+      disk_.capacity_bytes = disk_.used_bytes() + pick(long_ ? 400 << 10 : 2 << 20);
     SimVolume volume(disk_, scheduler, rng_, faults);
     auto finish = [&](awaitable<void> work) {  // false: the world ended before
       bool done = false;
@@ -105,7 +114,8 @@ class World : public ChangeListener {
     if (!finish(open())) {
       seen.crashes_in_recovery++;
     } else if (!opened.ok()) {
-      if (!errors && !(full && absl::IsResourceExhausted(opened))) {
+      if (!errors && !(full && absl::IsResourceExhausted(opened)) &&
+          !(unreadable && unread(opened))) {
         fail(seed_, cat("recovery refused: ", opened.message()));
       }
     } else {
@@ -123,9 +133,18 @@ class World : public ChangeListener {
         for (int i = 0; i < 4; i++) {
           clients.push_back(client(last ? 10 : long_ ? 500 + pick(300) : 20 + pick(60)));
         }
-        on = finish(together(std::move(clients)));
+        if (pick(8) == 0) {  // closed while they work: what they were told is durable is
+          on = finish(close_under(std::move(clients)));
+          seen.closed_under_load += on;
+          on = false;
+        } else {
+          on = finish(together(std::move(clients)));
+        }
       }
-      if (on && !errors && pick(2) == 0) on = finish(full && has_reserve ? relieve() : calm());
+      // Restarts do not use the reserve up: what was there once is there again.
+      had_reserve_ = stays && (had_reserve_ || has_reserve);
+      const bool reserve = has_reserve || had_reserve_;
+      if (on && !errors && pick(2) == 0) on = finish(full && reserve ? relieve() : calm());
       if (on && (last || pick(2) == 0)) {
         Status closed;
         auto close = [&]() -> awaitable<void> { closed = co_await store->close(); };
@@ -135,7 +154,8 @@ class World : public ChangeListener {
         }
       }
     }
-    if (has_reserve && !errors && !volume.crashed() && !store->log().status().ok()) {
+    if ((has_reserve || had_reserve_) && !errors && !volume.crashed() &&
+        !store->log().status().ok()) {
       fail(seed_, cat("the log failed: ", store->log().status().message()));
     }
     now_ms_ = scheduler.now_ms();
@@ -158,6 +178,17 @@ class World : public ChangeListener {
     if (!clean) {
       disk_.crash(rng_);
       seen.crashes++;
+    }
+  }
+
+  awaitable<void> close_under(std::vector<awaitable<void>> work) {
+    auto executor = co_await asio::this_coro::executor;
+    Tasks tasks;
+    for (auto& w : work) tasks.spawn(executor, "a client", std::move(w));
+    co_await store_->clock().sleep_ms(static_cast<int64_t>(pick(100)));
+    Status closed = co_await store_->close();
+    if (!closed.ok() && store_->log().status().ok()) {
+      fail(seed_, cat("close: ", closed.message()));
     }
   }
 
@@ -289,8 +320,10 @@ class World : public ChangeListener {
     uint64_t live = 0;
     for (auto& [key, value] : state_) {
       Namespace& ns = store_->database(key.first);
+      unread_ = false;
       auto got = co_await read(ns, key.second);
       if (!store_->log().status().ok()) co_return;
+      if (unread_) continue;
       bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
       if (expired && !got.has_value()) continue;
       if (!got.has_value())
@@ -355,10 +388,12 @@ class World : public ChangeListener {
       Status fetched = co_await store_->faults().fetch(ns.shared_from_this(), key);
       // The cleaner's newest copies are nowhere once the log failed.
       if (!fetched.ok() && !store_->log().status().ok()) co_return std::nullopt;
+      if (unread(fetched)) co_return std::nullopt;
       if (!fetched.ok()) fail(seed_, cat("key ", key, ": ", fetched.message()));
     }
     if (pause_ms > 0) co_await store_->clock().sleep_ms(pause_ms);
     auto bytes = co_await reader->read_all(1 << 24);
+    if (unread(bytes.status())) co_return std::nullopt;
     if (!bytes.ok()) fail(seed_, cat("key ", key, ": ", bytes.status().message()));
     value.bytes = std::move(*bytes);
     co_return value;
@@ -379,6 +414,7 @@ class World : public ChangeListener {
     }
     if (reader->left() > 1 << 20) co_return absl::OkStatus();
     auto text = co_await reader->read_all(1 << 20);
+    if (unread(text.status())) co_return absl::OkStatus();
     if (!text.ok()) fail(seed_, cat("key ", from, ": ", text.status().message()));
     const uint64_t at = pick(text->size()), length = pick(text->size() - at + 1);
     bytes += text->substr(at, length);
@@ -413,6 +449,14 @@ class World : public ChangeListener {
     if (!absl::IsResourceExhausted(status)) return false;
     seen.refused_full++;
     was_full_ = true;
+    return true;
+  }
+
+  // Whether the volume would not read: the data is refused, and there.
+  bool unread(const Status& status) {
+    if (status.message().find("EIO on read") == std::string_view::npos) return false;
+    seen.unread++;
+    unread_ = true;
     return true;
   }
 
@@ -638,6 +682,7 @@ class World : public ChangeListener {
     StripeLocks lock(*store_);
     Status locked = co_await store_->faults().lock_with_values(lock, hashes, keys);
     if (!locked.ok()) {
+      if (unread(locked)) co_return true;
       if (store_->log().status().ok()) fail(seed_, cat("key ", key, ": ", locked.message()));
       co_return false;
     }
@@ -706,7 +751,8 @@ class World : public ChangeListener {
 
   static constexpr uint64_t kSegmentBytes = 64 << 10;
   const uint64_t seed_;
-  const bool long_;  // few lives, long ones, on a volume that is nearly full
+  const bool long_;        // few lives, long ones, on a volume that is nearly full
+  const bool stays_full_;  // the volume, from the second life on
   Rng rng_;
   const int crashes_;
   Disk disk_;
@@ -718,7 +764,9 @@ class World : public ChangeListener {
   Lsn acked_, durable_floor_;
   uint64_t next_value_ = 1;
   uint32_t epoch_ = 0;
-  bool was_full_ = false;
+  int life_ = 0;
+  bool was_full_ = false, had_reserve_ = false;
+  bool unread_ = false;  // the value read last
 };
 
 }  // namespace

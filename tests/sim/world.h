@@ -26,7 +26,7 @@ struct Seen {
   uint64_t crashes = 0, crashes_in_recovery = 0, operations = 0, cleaned = 0, copied_bytes = 0,
            refused_full = 0, written_after_full = 0, relieved = 0, calm = 0, spilled = 0,
            value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0,
-           blobs_moved = 0, given_up = 0, rested = 0;
+           blobs_moved = 0, given_up = 0, rested = 0, unread = 0, closed_under_load = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -43,6 +43,8 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::hash_changes, "changes of hashes"},
     {&Seen::checkpoints, "checkpoints"},
     {&Seen::starts_from_checkpoint, "starts from one"},
+    {&Seen::closed_under_load, "lives closed while clients worked"},
+    {&Seen::unread, "values and starts refused by a volume that would not read"},
     {&Seen::blobs_moved, "blobs moved out of sparse files"},
     {&Seen::given_up, "transactions given up"},
     {&Seen::rested, "reads that waited for what they rest on"},

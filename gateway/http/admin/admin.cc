@@ -15,12 +15,10 @@ void Admin::handle(const http::Request& request, http::Response& response) {
   } else if (request.path == "/-/health/live") {
     response.body = "live\n";
   } else if (request.path == "/-/health/ready") {
-    Status log = server_.store.log().status();
-    response.status = log.ok() && !server_.store.loading() ? 200 : 503;
-    response.body = !log.ok() ? cat(log.message(), "\n") : "ready\n";
-    if (server_.store.loading()) {
-      response.body = cat("loading ", server_.store.loading_percent(), "%\n");
-    }
+    const Store::Health health = server_.store.health();
+    response.status = health.ready ? 200 : 503;
+    response.body = health.ready ? "ready\n" : "";
+    for (const std::string& problem : health.problems) append(response.body, problem, "\n");
   } else if (request.path == "/-/metrics") {
     if (may_see_metrics(request)) {
       response.body = metrics();

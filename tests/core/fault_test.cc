@@ -1,0 +1,378 @@
+// A volume that fails at its n-th call, for n = 1, 2, … until a whole life goes through without
+// reaching it: nothing that was acknowledged is lost, nothing hangs, and close() ends.
+#include <gtest/gtest.h>
+
+#include <boost/asio/io_context.hpp>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "core/async.h"
+#include "core/errors.h"
+#include "core/store.h"
+#include "core/transaction.h"
+#include "tests/core/fault_volume.h"
+#include "tests/sim/sim_volume.h"
+
+namespace cairn {
+namespace {
+
+struct FaultTest : testing::Test {
+  sim::Disk disk;
+  sim::Rng rng{3};
+  asio::io_context context{1};
+  sim::Scheduler scheduler{context, rng};
+  sim::SimClock clock{scheduler};
+  sim::SimVolume real{disk, scheduler, rng};
+  FaultVolume volume{real};
+  ChunkPool pool;
+  std::map<std::string, std::string> acknowledged;  // what must be there, if not changed since
+  std::map<std::string, std::set<std::string>> tried;
+
+  template <class T>
+  std::optional<T> run(awaitable<T> work, int64_t patience_ms = 600'000) {
+    std::optional<T> result;
+    const int64_t until = clock.now_ms() + patience_ms;
+    spawn(context.get_executor(), "a test", [](auto work, auto& result) -> awaitable<void> {
+      result = co_await std::move(work);
+    }(std::move(work), result));
+    scheduler.run_until([&] { return result.has_value() || clock.now_ms() > until; });
+    return result;
+  }
+  void sleep(int64_t ms) {
+    run([](Clock& c, int64_t wait_ms) -> awaitable<bool> {
+      co_await c.sleep_ms(wait_ms);
+      co_return true;
+    }(clock, ms));
+  }
+  std::unique_ptr<Store> make() {
+    StoreOptions options;
+    options.segment_bytes = 64 << 10;
+    options.extent_threshold = 8 << 10;
+    options.extent_file_bytes = 1 << 20;
+    options.extent_debt_bytes = 4 << 20;
+    options.random_seed = 5;
+    return std::make_unique<Store>(volume, clock, pool,
+                                   std::vector<Executor>{context.get_executor()}, options);
+  }
+  void take_apart(std::unique_ptr<Store> store) {
+    for (int i = 0; i < 20; i++) {  // what was cut off goes before what it points to
+      scheduler.clear();
+      store->drop_waiters();
+      context.restart();
+      context.poll();
+    }
+    store.reset();
+  }
+
+  awaitable<Status> put(Store& store, std::string key, std::string value) {
+    Namespace& ns = store.database(0);
+    RecordView r;
+    r.ns = ns.id;
+    r.key = key;
+    r.value = value;
+    std::string encoded;
+    if (value.size() > store.options().extent_threshold) {
+      BlobWriter writer(store.extents(), value.size());
+      Status added = co_await writer.append(as_bytes(value));
+      if (!added.ok()) co_return added;
+      auto blob = co_await writer.finish();
+      if (!blob.ok()) co_return blob.status();
+      encoded = blob->encode();
+      r.value = encoded;
+      r.flags = kRecordIsBlob;
+    }
+    tried[key].insert(value);
+    Lsn lsn;
+    {
+      StripeLocks lock(store, ns.hash(key));
+      Transaction t(store, &lock, Shape::kOne);
+      Status done = t.put(ns, ns.hash(key), r);
+      if (!done.ok() && r.flags != 0) store.extents().unref(*BlobRef::decode(encoded));
+      if (!done.ok()) co_return done;
+      lsn = *t.commit();
+    }
+    Status durable = co_await store.log().wait_durable(lsn);
+    if (!durable.ok()) co_return durable;
+    acknowledged[key] = value;
+    tried[key] = {value};
+    co_return durable;
+  }
+  awaitable<StatusOr<std::string>> get(Store& store, std::string key) {
+    Namespace& ns = store.database(0);
+    std::unique_ptr<BlobReader> reader;
+    while (reader == nullptr) {
+      {
+        StripeLocks lock(store, ns.hash(key));
+        Now now(store.clock());
+        Entry* e = store.find(ns, key, ns.hash(key), now);
+        if (e == nullptr) co_return absl::NotFoundError(key);
+        if (!e->is_blob() && !e->is_cold()) co_return std::string(e->value());
+        if (e->is_blob()) {
+          const BlobRef ref = *BlobRef::decode(e->value());
+          reader = std::make_unique<BlobReader>(store.extents(), ref, 0, ref.size);
+          break;
+        }
+      }
+      Status fetched = co_await store.faults().fetch(ns.shared_from_this(), key);
+      if (!fetched.ok()) co_return fetched;
+    }
+    co_return co_await reader->read_all(1 << 30);
+  }
+  awaitable<Status> work(Store& store) {
+    for (int i = 0; i < 40; i++) {
+      const std::string key = "key" + std::to_string(i % 7);
+      const std::string text(i % 3 == 0 ? 20'000 : 3000, static_cast<char>('a' + i % 26));
+      (void)co_await put(store, key, text + std::to_string(i));
+    }
+    co_return absl::OkStatus();
+  }
+  // A life with faults; whether it opened.
+  bool live() {
+    auto store = make();
+    auto opened = run(store->open());
+    EXPECT_TRUE(opened.has_value()) << "open() hangs";
+    if (opened && opened->ok()) {
+      EXPECT_TRUE(run(work(*store)).has_value()) << "a client hangs";
+      EXPECT_TRUE(run(store->close()).has_value()) << "close() hangs";
+    }
+    take_apart(std::move(store));
+    return opened && opened->ok();
+  }
+  // And one without, after a crash: what was acknowledged is there.
+  void check() {
+    disk.crash(rng);
+    auto store = make();
+    auto opened = run(store->open());
+    ASSERT_TRUE(opened.has_value() && opened->ok()) << *opened;
+    for (auto& [key, value] : acknowledged) {
+      auto got = run(get(*store, key));
+      ASSERT_TRUE(got.has_value() && got->ok()) << key << " " << got->status();
+      EXPECT_TRUE(tried[key].contains(**got)) << key << ": neither what was acknowledged nor later";
+    }
+    EXPECT_TRUE(run(store->close())->ok());
+    take_apart(std::move(store));
+  }
+
+  // Every call of a life fails once, or it and all after it.
+  void sweep(const Status& with, bool lasts,
+             std::function<bool(Call, std::optional<FileId>)> concerns) {
+    for (uint64_t n = 1;; n++) {
+      SCOPED_TRACE(testing::Message() << "call " << n << ": " << with.message());
+      uint64_t seen = 0;
+      volume.set([&](Call call, std::optional<FileId> file) {
+        if (!concerns(call, file)) return absl::OkStatus();
+        seen++;
+        return seen == n || (lasts && seen > n) ? with : absl::OkStatus();
+      });
+      live();
+      volume.heal();
+      check();
+      if (HasFailure() || seen < n) return;
+      ASSERT_LT(n, 5000u);
+    }
+  }
+};
+
+bool writes(Call call, std::optional<FileId>) {
+  return call == Call::kWrite || call == Call::kCreate || call == Call::kSync ||
+         call == Call::kSyncDirectory;
+}
+
+TEST_F(FaultTest, AWriteOrSyncThatFailsOnceLosesNothing) {
+  sweep(absl::DataLossError("EIO"), false, writes);
+}
+
+TEST_F(FaultTest, ADeviceThatFailsForGoodLosesNothing) {
+  sweep(absl::DataLossError("EIO"), true, writes);
+}
+
+TEST_F(FaultTest, AFullDiskLosesNothing) {
+  sweep(disk_full("ENOSPC"), true, [](Call call, std::optional<FileId> file) {
+    // What was set aside for the log is not refused.
+    return call == Call::kCreate ||
+           (call == Call::kWrite && file && file->kind == FileKind::kExtents);
+  });
+}
+
+TEST_F(FaultTest, WithoutDescriptorsNothingIsLost) {
+  sweep(absl::UnavailableError("EMFILE"), true,
+        [](Call call, std::optional<FileId>) { return call == Call::kCreate; });
+}
+
+TEST_F(FaultTest, AReadThatFailsOnceLosesNothing) {
+  sweep(absl::DataLossError("EIO"), false,
+        [](Call call, std::optional<FileId>) { return call == Call::kRead; });
+}
+
+TEST_F(FaultTest, HolesAndRemovalsThatFailLoseNothing) {
+  sweep(absl::InternalError("EINVAL"), true, [](Call call, std::optional<FileId>) {
+    return call == Call::kPunch || call == Call::kRemove;
+  });
+}
+
+// One failed sync of an extent file once failed all large writes until a restart.
+TEST_F(FaultTest, AFailedSyncPoisonsItsFileAlone) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  const std::string large(20'000, 'x');
+  ASSERT_TRUE(run(put(*store, "before", large))->ok());
+  EXPECT_TRUE(store->health().problems.empty());
+  volume.fail_nth(1, false, absl::DataLossError("EIO"), [](Call call, std::optional<FileId> file) {
+    return call == Call::kSync && file->kind == FileKind::kExtents;
+  });
+  EXPECT_FALSE(run(put(*store, "covered", large))->ok());
+  EXPECT_TRUE(run(put(*store, "after", large))->ok());
+  EXPECT_EQ(run(get(*store, "before"))->value(), large);
+  EXPECT_EQ(run(get(*store, "after"))->value(), large);
+  EXPECT_EQ(store->health().problems.size(), 1u);  // it is said
+  EXPECT_TRUE(store->health().ready);
+  EXPECT_TRUE(run(store->close())->ok());
+  take_apart(std::move(store));
+  check();
+}
+
+// A create that found no descriptor once hung every write, with nothing said.
+TEST_F(FaultTest, WithoutDescriptorsWritesAreRefusedAndTakenAgain) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  volume.fail_nth(1, true, absl::UnavailableError("EMFILE"),
+                  [](Call call, std::optional<FileId>) { return call == Call::kCreate; });
+  const std::string value(3000, 'v');
+  Status refused;
+  for (int i = 0; i < 100 && refused.ok(); i++) {
+    auto done = run(put(*store, "key" + std::to_string(i), value));
+    ASSERT_TRUE(done.has_value()) << "a write hangs";
+    refused = *done;
+  }
+  EXPECT_TRUE(absl::IsUnavailable(refused)) << refused;
+  EXPECT_TRUE(store->log().status().ok()) << "this may pass: nothing failed";
+  EXPECT_FALSE(store->health().ready);
+  ASSERT_FALSE(store->health().problems.empty());
+  EXPECT_NE(store->health().problems[0].find("EMFILE"), std::string::npos);
+  volume.heal();
+  Status taken = refused;
+  for (int i = 0; i < 100 && !taken.ok(); i++) {
+    sleep(100);
+    taken = *run(put(*store, "later", value));
+  }
+  EXPECT_TRUE(taken.ok()) << taken;
+  EXPECT_TRUE(store->health().ready);
+  EXPECT_TRUE(run(store->close())->ok());
+  take_apart(std::move(store));
+  check();
+}
+
+// prepare() once wrote a flag that fail() had set, and a failed log took writes again.
+TEST_F(FaultTest, AFailedLogStaysFailed) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  bool no_room = true;
+  volume.set([&](Call call, std::optional<FileId> file) -> Status {
+    if (call == Call::kCreate && no_room) return disk_full("ENOSPC");
+    if (call == Call::kWrite && file->kind == FileKind::kSegment) return absl::DataLossError("EIO");
+    return absl::OkStatus();
+  });
+  EXPECT_FALSE(run(put(*store, "key", "value"))->ok());
+  no_room = false;
+  for (int i = 0; i < 50; i++) {
+    EXPECT_FALSE(run(put(*store, "key", "value"))->ok());
+    EXPECT_FALSE(store->log().admit(Need::kPut).ok());
+    EXPECT_FALSE(store->log().admit(Need::kClean).ok());
+    sleep(50);
+  }
+  EXPECT_FALSE(store->health().ready);
+  EXPECT_FALSE(run(store->close())->ok());
+  take_apart(std::move(store));
+}
+
+// A full volume, restart after restart: puts are refused, deletions are taken, and nothing is eaten
+// of what that needs.
+TEST_F(FaultTest, RestartsOnAFullVolumeDoNotWedgeTheStore) {
+  const std::string value(3000, 'v');
+  int key = 0;
+  for (int life = 0; life < 12; life++) {
+    SCOPED_TRACE(testing::Message() << "life " << life);
+    auto store = make();
+    if (life == 0) disk.capacity_bytes = 1 << 20;
+    auto opened = run(store->open());
+    ASSERT_TRUE(opened.has_value() && opened->ok()) << *opened;
+    Status refused;
+    for (int i = 0; i < 2000 && refused.ok(); i++) {
+      refused = *run(put(*store, "key" + std::to_string(key++), value));
+    }
+    EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    for (int i = 0; i < 200 && !store->log().admit(Need::kDelete).ok(); i++) sleep(100);
+    EXPECT_TRUE(store->log().admit(Need::kDelete).ok()) << store->log().room();
+    EXPECT_TRUE(store->log().status().ok()) << store->log().status();
+    if (life % 2 == 0) {
+      EXPECT_TRUE(run(store->close())->ok());
+    }
+    take_apart(std::move(store));
+    disk.crash(rng);
+  }
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  {
+    StripeLocks none(*store);
+    Transaction t(*store, &none, Shape::kOne);
+    EXPECT_TRUE(t.flush(store->database(0)).ok());
+  }
+  Status taken = absl::UnknownError("");
+  for (int i = 0; i < 200 && !taken.ok(); i++) {
+    sleep(100);
+    taken = *run(put(*store, "again", value));
+  }
+  EXPECT_TRUE(taken.ok()) << taken;
+  EXPECT_TRUE(run(store->close())->ok());
+  take_apart(std::move(store));
+}
+
+// Overwriting a few large values as fast as it goes holds the disk of what lives and a bounded
+// rest.
+TEST_F(FaultTest, WhatWaitsToBeGivenBackIsBounded) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  volume.delay_frees([&] { return clock.sleep_ms(500); });
+  uint64_t most = 0;
+  auto overwrite = [&](int client) -> awaitable<void> {
+    const std::string value(200'000, 'x');
+    for (int i = 0; i < 30; i++) {
+      Status done = co_await put(*store, "key" + std::to_string(client % 4), value);
+      EXPECT_TRUE(done.ok()) << done;
+      most = std::max(most, disk.used_bytes());
+    }
+  };
+  auto all = [&]() -> awaitable<bool> {
+    Tasks tasks;
+    for (int i = 0; i < 16; i++) tasks.spawn(context.get_executor(), "a client", overwrite(i));
+    co_await tasks.ended();
+    co_return true;
+  };
+  EXPECT_TRUE(run(all()).has_value());
+  EXPECT_LT(most, 16u << 20);  // 96 MB were written, 1 MB lives
+  EXPECT_TRUE(run(store->close())->ok());
+  take_apart(std::move(store));
+}
+
+// An extent file that lost its last extent before the next was opened once stayed for good.
+TEST_F(FaultTest, AnExtentFileThatEmptiesBeforeItIsSealedGoes) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  const std::string large(300'000, 'x');
+  for (int i = 0; i < 40; i++) ASSERT_TRUE(run(put(*store, "key", large))->ok());
+  {
+    Namespace& ns = store->database(0);
+    StripeLocks lock(*store, ns.hash("key"));
+    Transaction t(*store, &lock, Shape::kOne);
+    ASSERT_TRUE(t.remove(ns, ns.hash("key"), t.find(ns, "key", ns.hash("key"))).ok());
+  }
+  EXPECT_TRUE(run(store->close())->ok());
+  size_t files = 0;
+  for (auto& [id, file] : disk.files) files += id.kind == FileKind::kExtents;
+  EXPECT_LE(files, 1u);  // the one that is open
+  take_apart(std::move(store));
+}
+
+}  // namespace
+}  // namespace cairn
