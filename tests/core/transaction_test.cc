@@ -82,7 +82,6 @@ struct TransactionTest : testing::Test {
   // All that can be seen of a store, and what of it must add up.
   using Seen = std::map<std::pair<size_t, std::string>, std::pair<Value, Lsn>>;
   Seen look() {
-    store->tick();
     Seen seen;
     uint64_t bytes = 0;
     for (size_t i = 0; i < spaces.size(); i++) {
