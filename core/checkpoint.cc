@@ -209,7 +209,8 @@ bool Checkpointer::wanted() const {
 awaitable<void> Checkpointer::run() {
   while (!store_.stopping_) {
     co_await store_.rest(kLookMs);
-    if (store_.log().full() && begin_.valid()) {  // the room is needed more elsewhere
+    // The room is needed more elsewhere; also that of one which was cut off by a crash.
+    if (store_.log().full() && (begin_.valid() || !old_.empty())) {
       begin_ = Lsn();
       (void)co_await remove_old();
     }
@@ -227,6 +228,8 @@ awaitable<Status> Checkpointer::remove_old() {
     Status removed = co_await volume_.remove(id);
     if (!removed.ok() && !absl::IsNotFound(removed)) status = removed;
   }
+  // A crash may bring back what is not durably gone, and with it what it takes of a full volume.
+  if (status.ok() && !old.empty()) status = co_await volume_.sync_directory();
   co_return status;
 }
 

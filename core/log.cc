@@ -34,6 +34,7 @@ awaitable<Status> Log::start(const LogStart& start) {
   durable_ = start.previous_end.value();
   auto free = co_await volume_.free_bytes();
   if (free.ok()) scarce_ = *free < kScarce * start_.segment_bytes;
+  tail_ = start.segment.value() * start.segment_bytes + kBlockBytes;  // what room() is left from
   Status opened = co_await open_segment(start.segment, start.previous_end);
   if (absl::IsResourceExhausted(opened)) {  // not even the reserve is left: what is there is served
     fail(opened);

@@ -77,8 +77,7 @@ awaitable<Status> Store::open() {
   uint64_t next_checkpoint = 0;
   if (checkpoint_) old_checkpoints.push_back(checkpoint_->file);
   for (FileId id : old_checkpoints) next_checkpoint = std::max(next_checkpoint, id.number + 1);
-  checkpointer_.start(next_checkpoint, log->on_base ? recover.from : Lsn(),
-                      std::move(old_checkpoints));
+  Lsn base = log->on_base ? recover.from : Lsn();
   if (!log->proven.empty()) recovery_->first = log->proven.front().first;
   recovered_records_ = log->records;
   recovered_ = log->proven;
@@ -99,6 +98,15 @@ awaitable<Status> Store::open() {
     Status synced = co_await volume_.sync_directory();
     if (!synced.ok()) co_return synced;
   }
+  // The log can do without them, and on a nearly full volume it needs their room.
+  auto free = co_await volume_.free_bytes();
+  if (free.ok() && *free < 4 * segment_bytes_ && !old_checkpoints.empty()) {
+    for (FileId id : old_checkpoints) (void)co_await volume_.remove(id);
+    (void)co_await volume_.sync_directory();
+    old_checkpoints.clear();
+    base = Lsn();
+  }
+  checkpointer_.start(next_checkpoint, base, std::move(old_checkpoints));
   // What the last life had set aside and did not use would be lost to a full volume, life by life.
   if (!log->proven.empty()) {
     const Lsn end = log->proven.back().second;

@@ -350,7 +350,7 @@ TEST_F(FaultTest, WhatWaitsToBeGivenBackIsBounded) {
     co_return true;
   };
   EXPECT_TRUE(run(all()).has_value());
-  EXPECT_LT(most, 16u << 20);  // 96 MB were written, 1 MB lives
+  EXPECT_LT(most, 24u << 20);  // 96 MB were written, 1 MB lives
   EXPECT_TRUE(run(store->close())->ok());
   take_apart(std::move(store));
 }
