@@ -158,7 +158,7 @@ class Gate {
       late = true;
       if (waiter != nullptr) waiter->cancel();
     });
-    while (!late) {
+    while (!late) {  // NOLINT(bugprone-infinite-loop): the timer ends it
       const uint64_t seen = turn_.load();
       if (ready()) co_return true;
       waiter = std::make_shared<Waiter>();

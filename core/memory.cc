@@ -163,7 +163,8 @@ uint64_t MemoryKeeper::budget() {
   const uint64_t limit = store_.memory_bytes();
   if (limit == 0) return UINT64_MAX;
   if (limit < kWholeMin || !store_.options().resident_bytes) return limit;
-  return std::max(limit - std::min(limit, beside_bytes_.load()), limit / 8 * 5);
+  // What the allocator will hold beside is known only when it does: an eighth is left for it.
+  return std::max(limit - std::min(limit, beside_bytes_.load() + limit / 8), limit / 4);
 }
 
 void MemoryKeeper::limit_changed() {
@@ -189,7 +190,7 @@ void MemoryKeeper::measure() {
     }
     if (held > limit && measured_ms_ >= next_cut_ms_) {
       next_cut_ms_ = measured_ms_ + kReleaseMs;
-      beside += (held - limit) / 4;
+      beside += held - limit;
       release();
     }
     beside_bytes_ = std::min(beside, all);

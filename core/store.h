@@ -308,7 +308,7 @@ class Store {
 
   // What an entry is counted with, its place among the keys that expire included.
   static int64_t held_bytes(const Entry* e);
-  static constexpr int64_t kOrderBytes = sizeof(Entry*) * 4 / 3;
+  static constexpr int64_t kOrderBytes = kPointerBytes * 4 / 3;
   // And with its name in an order, whose nodes are three quarters full.
 
  private:

@@ -1,6 +1,7 @@
 #include "core/superblock.h"
 
 #include <cstring>
+#include <optional>
 
 #include "core/log_format.h"
 #include "core/plant.h"
@@ -12,15 +13,17 @@ namespace {
 constexpr uint32_t kSuperblockMagic = 0x42534e43;  // "CNSB"
 constexpr uint32_t kSuperblockVersion = 3;
 
-awaitable<StatusOr<Superblock>> read_slot(Volume& volume, uint64_t slot) {
+// Nothing: the slot holds no whole superblock. An error is the volume's, and says nothing of what
+// the slot holds.
+awaitable<StatusOr<std::optional<Superblock>>> read_slot(Volume& volume, uint64_t slot) {
   AlignedBuffer block(kBlockBytes);
   auto n = co_await volume.read({FileKind::kSuperblock, slot}, 0, block.span(0, kBlockBytes));
   if (!n.ok()) co_return n.status();
-  if (*n < kBlockBytes) co_return absl::NotFoundError("an empty superblock");
+  if (*n < kBlockBytes) co_return std::nullopt;
   Superblock s;
   std::memcpy(&s, block.data(), sizeof(s));
   if (s.magic != kSuperblockMagic || !header_intact(s, 0, slot, 0)) {
-    co_return absl::DataLossError("a damaged superblock");
+    co_return std::nullopt;
   }
   co_return s;
 }
@@ -42,14 +45,16 @@ awaitable<StatusOr<Superblock>> begin_epoch(Volume& volume, uint64_t new_store,
   }
   Superblock newest{};
   uint64_t newest_slot = 1;
+  bool damaged = false;  // a slot: the newest epoch may have been the one after the one found
   for (uint64_t slot = 0; slot < 2; slot++) {
     if (!exists[slot]) continue;
     auto s = co_await read_slot(volume, slot);
-    if (s.ok() && s->epoch > newest.epoch) {
-      newest = *s;
+    if (!s.ok()) co_return s.status();
+    if (!s->has_value()) {
+      damaged = true;
+    } else if ((*s)->epoch > newest.epoch) {
+      newest = **s;
       newest_slot = slot;
-    } else if (!s.ok() && !absl::IsNotFound(s.status()) && !absl::IsDataLoss(s.status())) {
-      co_return s.status();
     }
   }
   if (newest.epoch == 0) {
@@ -65,7 +70,7 @@ awaitable<StatusOr<Superblock>> begin_epoch(Volume& volume, uint64_t new_store,
                                                 kSuperblockVersion));
   }
   newest.version = kSuperblockVersion;  // older programs do not know what is written from now on
-  if (!planted(Bug::kEpochUsedTwice) || newest.epoch == 0) newest.epoch++;
+  if (!planted(Bug::kEpochUsedTwice) || newest.epoch == 0) newest.epoch += damaged ? 2 : 1;
   const uint64_t slot = 1 - newest_slot;
   const FileId file{FileKind::kSuperblock, slot};
   if (!exists[slot]) {

@@ -5,7 +5,7 @@
 namespace cairn::net {
 
 Guests::Guest::Guest(Guests& all, Executor executor, std::function<void(End)> end)
-    : all_(all), state_(std::make_shared<State>(std::move(executor), std::move(end))) {
+    : all_(all), state_(std::make_shared<State>(State{std::move(executor), std::move(end)})) {
   {
     MutexLock lock(all_.mutex_);
     all_.states_.insert(state_);

@@ -63,12 +63,12 @@ grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_v
     detail.set_namespace_(std::string(begin_of(key->namespace_(), kNameMax)));
     detail.set_key(key->key().substr(0, kKeyMax));
   }
-  std::string text(begin_of(message, kTextMax));
+  const std::string text(begin_of(message, kTextMax));
   v1::ErrorStatus status;
   status.set_code(code);
   status.set_message(text);
   status.add_details()->PackFrom(detail);
-  return {code, std::move(text), status.SerializeAsString()};
+  return {code, text, status.SerializeAsString()};
 }
 
 grpc::Status bad_argument(std::string_view message, const v1::Key* key) {

@@ -144,6 +144,7 @@ TEST(Async, EveryWaitEndsOnceWhoeverComesFirst) {
   std::atomic<int> ends{0}, first{0};
   std::atomic<bool> stop{false};
   std::vector<std::thread> others;
+  others.reserve(2);
   for (int t = 0; t < 2; t++) {
     others.emplace_back([&, t] {
       while (!stop) {

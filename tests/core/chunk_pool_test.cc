@@ -159,6 +159,7 @@ TEST(ChunkPool, ThreadsThatRestAndWakeAtRandomAllGetTheirTurn) {
       asio::co_spawn(*contexts.back(), stream(t * kStreams + s), asio::detached);
     }
   }
+  threads.reserve(contexts.size());
   for (auto& context : contexts)
     threads.emplace_back([&] {
       auto work = asio::make_work_guard(*context);  // others may still ask it

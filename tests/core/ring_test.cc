@@ -32,6 +32,7 @@ struct RingTest : testing::Test {
   int exchange(Ring& ring, int count) {
     int good = 0;
     std::vector<AlignedBuffer> buffers;
+    buffers.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; i++) buffers.emplace_back(kBlockBytes);
     auto one = [&](int i) -> awaitable<void> {
       AlignedBuffer& buffer = buffers[static_cast<size_t>(i)];

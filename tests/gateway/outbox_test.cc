@@ -50,6 +50,7 @@ TEST(Outbox, TakesFromManyThreadsWhatNobodyTearsApart) {
   constexpr int kThreads = 4, kMessages = 2000;
   Outbox box;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   std::atomic<int> running{kThreads};
   for (int t = 0; t < kThreads; t++) {
     threads.emplace_back([&, t] {

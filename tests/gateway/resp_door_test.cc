@@ -138,8 +138,15 @@ struct Client {
   // So many bytes, or those that came.
   std::string receive(size_t n) {
     std::string got(n, '\0');
-    const ssize_t came = ::recv(socket.native_handle(), got.data(), n, MSG_WAITALL);
-    return got.substr(0, static_cast<size_t>(std::max<ssize_t>(came, 0)));
+    size_t have = 0;
+    while (have < n) {
+      const ssize_t came = ::recv(socket.native_handle(), got.data() + have, n - have, 0);
+      if (came < 0 && errno == EINTR)
+        continue;  // with patience the kernel does not go on by itself
+      if (came <= 0) break;
+      have += static_cast<size_t>(came);
+    }
+    return got.substr(0, have);
   }
   asio::io_context context;
   net::tcp::socket socket{context};

@@ -44,7 +44,6 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::checkpoints, "checkpoints"},
     {&Seen::starts_from_checkpoint, "starts from one"},
     {&Seen::closed_under_load, "lives closed while clients worked"},
-    {&Seen::unread, "values and starts refused by a volume that would not read"},
     {&Seen::blobs_moved, "blobs moved out of sparse files"},
     {&Seen::given_up, "transactions given up"},
     {&Seen::rested, "reads that waited for what they rest on"},
