@@ -222,6 +222,7 @@ void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
   if (space_ == nullptr || space_->id != record.ns) space_ = store_.namespace_by_id(record.ns);
   if (space_ == nullptr) return;
   Found found{record, lsn, space_, 0};
+  found.record.cause = Cause::kCopy;
   found.hash = found.ns->hash(record.key);
   if (!record.has_origin()) {
     found.record.flags |= kRecordHasOrigin;

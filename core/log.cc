@@ -43,7 +43,7 @@ awaitable<Status> Log::start(const LogStart& start) {
   co_return absl::OkStatus();
 }
 
-uint64_t Log::batch_bytes_max() const {
+uint64_t Log::record_bytes_max() const {
   return start_.segment_bytes - 2 * kBlockBytes - sizeof(FrameHeader);
 }
 
@@ -87,18 +87,23 @@ void Log::seal_active() {
   sealed_.push_back(std::move(active_));
 }
 
-Log::Frame* Log::reserve(uint64_t bytes) {
-  if (active_ && active_->used + bytes <= active_->buffer.size()) return active_.get();
-  seal_active();
+uint64_t Log::place_frame(uint64_t bytes) {
+  const uint64_t least = round_up(sizeof(FrameHeader) + bytes, kBlockBytes);
   uint64_t segment_end = (next_start_ / start_.segment_bytes + 1) * start_.segment_bytes;
-  if (next_start_ + round_up(sizeof(FrameHeader) + bytes, kBlockBytes) > segment_end ||
-      next_start_ % start_.segment_bytes == 0) {
+  if (next_start_ + least > segment_end || next_start_ % start_.segment_bytes == 0) {
     // The next segment; its first block is its header.
     next_start_ = round_up(next_start_, start_.segment_bytes) + kBlockBytes;
     segment_end = (next_start_ / start_.segment_bytes + 1) * start_.segment_bytes;
   }
+  return segment_end - next_start_;
+}
+
+Log::Frame* Log::reserve(uint64_t bytes) {
+  if (active_ && active_->used + bytes <= active_->buffer.size()) return active_.get();
+  seal_active();
+  const uint64_t room = place_frame(bytes);
   uint64_t capacity = std::max(kFrameBytes, round_up(sizeof(FrameHeader) + bytes, kBlockBytes));
-  capacity = std::min(capacity, segment_end - next_start_);
+  capacity = std::min(capacity, room);
   std::unique_ptr<Frame> frame;
   if (!free_.empty() && free_.back()->buffer.size() == capacity) {
     frame = std::move(free_.back());
@@ -114,10 +119,11 @@ Log::Frame* Log::reserve(uint64_t bytes) {
   return active_.get();
 }
 
-void Log::fill(Frame* frame, uint64_t offset, const RecordView& record) {
-  uint64_t lsn = frame->start + offset;
-  uint32_t seed = place_seed(start_.store, lsn / start_.segment_bytes, lsn % start_.segment_bytes);
-  encode_record(record, start_.epoch, seed, frame->buffer.data() + offset);
+void Log::fill(Frame* frame, uint64_t offset, const RecordView& record, bool goes_on) {
+  const uint64_t lsn = frame->start + offset;
+  const uint32_t seed =
+      record_seed(start_.store, segment_of(lsn), lsn % start_.segment_bytes, start_.epoch);
+  encode_record(record, goes_on, seed, frame->buffer.data() + offset);
 }
 
 Lsn Log::append(const RecordView& record) {
@@ -138,6 +144,9 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
   uint64_t total = 0;
   for (const RecordView& r : records) total += r.size();
   assert(total <= batch_bytes_max());
+  if (records.size() > 1 && total > std::min(record_bytes_max(), kFrameBytes)) {
+    return append_large(records, lsns, total);
+  }
   Frame* frame;
   uint64_t offset;
   bool large;
@@ -154,11 +163,55 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
   pending_bytes_.fetch_add(total, std::memory_order_relaxed);
   for (size_t i = 0; i < records.size(); i++) {
     lsns[i] = Lsn(frame->start + offset);
-    fill(frame, offset, records[i]);
+    fill(frame, offset, records[i], i + 1 < records.size());
     offset += records[i].size();
   }
   frame->fills.fetch_sub(1, std::memory_order_release);
   if (large) kick();
+}
+
+std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::span<Lsn> lsns) {
+  std::vector<Frame*> frames;
+  MutexLock lock(mutex_);
+  seal_active();
+  for (size_t i = 0; i < records.size();) {
+    const uint64_t room = place_frame(records[i].size());
+    auto frame = std::make_unique<Frame>();
+    frame->start = next_start_;
+    frame->used = sizeof(FrameHeader);
+    const uint64_t capacity =
+        std::min(room, std::max(kLargeFrameBytes, frame->used + records[i].size()));
+    for (; i < records.size() && frame->used + records[i].size() <= capacity; i++) {
+      lsns[i] = Lsn(frame->start + frame->used);
+      frame->used += records[i].size();
+      frame->records++;
+    }
+    if (!frames.empty()) frame->flags |= kFrameContinues;
+    if (i < records.size()) frame->flags |= kFrameGoesOn;
+    frame->fills.store(1, std::memory_order_relaxed);
+    next_start_ += round_up(frame->used, kBlockBytes);
+    frames.push_back(frame.get());
+    sealed_.push_back(std::move(frame));
+  }
+  tail_.store(next_start_, std::memory_order_relaxed);
+  return frames;
+}
+
+// The frames have their places at once, so that nothing comes between them; then they are filled
+// one by one, while those before are written.
+void Log::append_large(std::span<const RecordView> records, std::span<Lsn> lsns, uint64_t total) {
+  const std::vector<Frame*> frames = lay_out(records, lsns);
+  pending_bytes_.fetch_add(total, std::memory_order_relaxed);
+  size_t i = 0;
+  for (Frame* frame : frames) {
+    frame->buffer = AlignedBuffer(frame->used);
+    const size_t end = i + frame->records;
+    for (; i < end; i++) {
+      fill(frame, lsns[i].value() - frame->start, records[i], i + 1 < records.size());
+    }
+    frame->fills.fetch_sub(1, std::memory_order_release);  // it may be gone from here on
+    kick();
+  }
 }
 
 // ---- durability ----
@@ -320,6 +373,7 @@ awaitable<Status> Log::flush_once() {
     if (!written.ok()) co_return written;
     unsynced_ = !alone;
     written_end_ = Lsn(frame->start + round_up(frame->used, kBlockBytes));
+    if (frame->buffer.size() > kFrameBytes) frame->buffer = AlignedBuffer();
   }
   if (sync && planted(Bug::kSkippedSync)) unsynced_ = false;
   if (sync && unsynced_) {
@@ -359,6 +413,8 @@ awaitable<Status> Log::write_frame(Frame& frame, WriteMode mode, Lsn durable) {
   header.durable_lsn = durable.value();
   header.wall_ms = clock_.now_ms();
   header.payload_bytes = static_cast<uint32_t>(frame.used - sizeof(FrameHeader));
+  header.flags = frame.flags;
+  header.previous_end = previous_end_.value();
   seal_header(header, start_.store, segment, offset);
   std::memcpy(frame.buffer.data(), &header, sizeof(header));
   uint64_t length = round_up(frame.used, kBlockBytes);
@@ -404,7 +460,10 @@ awaitable<void> Log::prepare() {
 
 awaitable<void> Log::check_space() {
   auto free = co_await volume_.free_bytes();
-  if (free.ok()) scarce_ = *free < kScarce * start_.segment_bytes;
+  if (free.ok()) {
+    scarce_ = *free < kScarce * start_.segment_bytes;
+    free_bytes_.store(*free, std::memory_order_relaxed);
+  }
   if (scarce_ || full_) start_prepare();
 }
 
@@ -429,6 +488,22 @@ Status Log::admit_slow(Need need) const {
                                                 : 0;
   if (!full_ || room() > kept || planted(Bug::kReserveGivenAway)) return absl::OkStatus();
   return disk_full("the disk is full");
+}
+
+Status Log::admit(Need need, uint64_t bytes) const {
+  if (Status s = admit(need); !s.ok()) return s;
+  const uint64_t segment = start_.segment_bytes;
+  if (bytes <= segment / 2) return absl::OkStatus();  // one prepared segment is always left
+  if (bytes > batch_bytes_max()) {
+    return absl::ResourceExhaustedError("the transaction is larger than 1 GiB");
+  }
+  // Padding: what a segment cannot hold of a record goes to the next one.
+  const uint64_t end = tail_.load(std::memory_order_relaxed) + bytes + bytes / 3 + 2 * segment;
+  const uint64_t prepared = prepared_end_.load() * segment;
+  const uint64_t more = end > prepared ? end - prepared : 0;
+  const uint64_t free = free_bytes_.load(std::memory_order_relaxed), margin = kScarce * segment;
+  if (more == 0 || (!full_ && free > margin && free - margin >= more)) return absl::OkStatus();
+  return disk_full("the disk has no room for so large a transaction");
 }
 
 awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
@@ -464,6 +539,7 @@ awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
     sealed_segments_.emplace_back(open_segment_, previous_end);
   }
   open_segment_ = segment;
+  previous_end_ = previous_end;
   open_number_.store(segment.value(), std::memory_order_release);
   prepared_count_--;
   start_prepare();

@@ -62,9 +62,11 @@ class Log {
   // Gives the record its place. The bytes are copied; the record is durable only once
   // durable() > the LSN. Callers check status() before they change anything.
   Lsn append(const RecordView& record);
-  // All records replay, or none. Their total size is at most batch_bytes_max().
+  // One transaction: all records replay, or none. Each is at most record_bytes_max() long, all
+  // together batch_bytes_max(); who appends more than a segment holds asks admit() for room first.
   void append_batch(std::span<const RecordView> records, std::span<Lsn> lsns);
-  uint64_t batch_bytes_max() const;
+  uint64_t record_bytes_max() const;
+  static constexpr uint64_t batch_bytes_max() { return uint64_t{1} << 30; }
 
   Lsn durable() const { return Lsn(durable_.load(std::memory_order_acquire)); }
   bool is_durable(Lsn lsn) const { return lsn < durable(); }
@@ -75,6 +77,10 @@ class Log {
     if (!trouble_.load(std::memory_order_acquire)) return absl::OkStatus();
     return admit_slow(need);
   }
+  // The same for a transaction of so many bytes, which then finds room whole. What the volume has
+  // left is known from the last check_space(); a margin of kScarce segments is for what others took
+  // since.
+  Status admit(Need need, uint64_t bytes) const;
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
   // Until the device has caught up, or the log failed.
   awaitable<void> wait_for_backlog();
@@ -122,7 +128,8 @@ class Log {
 
  private:
   static constexpr uint64_t kFrameBytes = 256 << 10;
-  static constexpr uint64_t kWriteBytes = 128 << 10;  // written at once, whoever waits
+  static constexpr uint64_t kWriteBytes = 128 << 10;     // written at once, whoever waits
+  static constexpr uint64_t kLargeFrameBytes = 4 << 20;  // of a transaction of many frames
   static constexpr uint64_t kPendingMax = 4 << 20;
   static constexpr uint64_t kReserve = 3, kScarce = 8;  // segments
 
@@ -131,12 +138,18 @@ class Log {
     uint64_t start = 0;  // LSN of the frame header
     uint64_t used = 0;   // bytes, header included
     uint32_t records = 0;
+    uint32_t flags = 0;              // of the header
     std::atomic<uint32_t> fills{0};  // appends that have their place and still copy
   };
 
+  // Finds a place for a frame with at least so many bytes of records; returns how large it may get.
+  uint64_t place_frame(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Frame* reserve(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void append_large(std::span<const RecordView> records, std::span<Lsn> lsns, uint64_t total);
+  // Lays out the frames of a large transaction; each is counted as being filled.
+  std::vector<Frame*> lay_out(std::span<const RecordView> records, std::span<Lsn> lsns);
   void seal_active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void fill(Frame* frame, uint64_t offset, const RecordView& record);
+  void fill(Frame* frame, uint64_t offset, const RecordView& record, bool goes_on);
   void kick();
   void start_flush();
   awaitable<void> flush();
@@ -161,14 +174,16 @@ class Log {
   SegmentId open_segment_;
   bool unsynced_ = false;  // plain writes since the last sync
   Lsn written_end_;
+  Lsn previous_end_;  // as the header of the open segment says
 
   std::atomic<uint64_t> open_number_{UINT64_MAX};  // open_segment_, for others
   std::atomic<uint64_t> prepared_end_{0};          // number after the last prepared segment
   std::atomic<size_t> prepared_count_{0};
   std::atomic<bool> preparing_{false};
   std::atomic<bool> scarce_{false};
-  std::atomic<bool> full_{false};     // a segment could not be made for want of space
-  std::atomic<bool> trouble_{false};  // full_ or failed_
+  std::atomic<uint64_t> free_bytes_{UINT64_MAX};  // of the volume, when it was asked last
+  std::atomic<bool> full_{false};                 // a segment could not be made for want of space
+  std::atomic<bool> trouble_{false};              // full_ or failed_
   std::atomic<bool> held_{false};
   std::atomic<uint64_t> tail_{0};  // written under mutex_
 

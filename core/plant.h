@@ -13,6 +13,7 @@ enum class Bug {
   kSkippedChecksum,      // frames and records are believed as they are read
   kEpochUsedTwice,       // a start does not take a new epoch
   kBatchInParts,         // a batch is appended record by record
+  kUnfinishedServed,     // recovery applies a transaction whose end was not written
   kTombstoneForgotten,   // recovery applies an older put after a delete
   kFlushForgotten,       // recovery brings flushed keys back
   kBlobBeforeBytes,      // a blob's record does not wait for its extents

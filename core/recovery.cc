@@ -26,9 +26,19 @@ struct Segment {
   uint64_t end = 0;  // sealed end as an LSN; 0 for the last segment
 };
 
+// A part of a transaction that lies in several segments: offsets in one of them.
+struct Part {
+  size_t segment;
+  uint64_t from, to;
+};
+
 struct Scan {
+  bool skipped = false;
   uint64_t proven_end = 0;
   uint64_t records = 0;
+  uint64_t head_end = 0;   // where the transaction ends that the segment begins in the middle of
+  bool head_open = false;  // it does not end in this segment
+  uint64_t tail = 0;       // where the transaction begins that does not end in this segment
   uint64_t lost_bytes = 0;
   Status status;
 };
@@ -60,10 +70,14 @@ class Recovery {
     co_await run_all(std::move(jobs));
     for (const Scan& s : scans_) {
       if (!s.status.ok()) co_return s.status;
+    }
+    log.next_segment = segments_.back().place.segment.next();
+    Status joined = co_await join_parts(log);
+    if (!joined.ok()) co_return joined;
+    for (const Scan& s : scans_) {
       log.records += s.records;
       log.lost_bytes += s.lost_bytes;
     }
-    log.next_segment = segments_.back().place.segment.next();
     // A life that wrote nothing leaves nothing: restarts alone do not use up a full volume.
     while (!scans_.empty() && scans_.back().records == 0 &&
            segments_.back().place.base() >= from_) {
@@ -74,6 +88,7 @@ class Recovery {
     if (segments_.empty()) co_return log;
     for (size_t i = 0; i < scans_.size(); i++) {
       log.proven.emplace_back(segments_[i].place.base(), scans_[i].proven_end);
+      log.lives.add(segments_[i].place.segment, segments_[i].place.epoch);
     }
     log.first_segment = segments_.front().place.segment;
     log.end = Lsn(scans_.back().proven_end);
@@ -107,10 +122,10 @@ class Recovery {
         unused_.push_back(id);
         continue;
       }
-      if (h.version > kLogVersion) {
-        co_return absl::FailedPreconditionError(
-            cat(to_string(file(id)), " has format version ", h.version,
-                "; this program knows versions up to ", kLogVersion));
+      if (h.version != kLogVersion) {
+        co_return absl::FailedPreconditionError(cat(to_string(file(id)), " has format version ",
+                                                    h.version, "; this program reads version ",
+                                                    kLogVersion));
       }
       if (!unused_.empty()) {
         co_return absl::DataLossError(cat("segment ", unused_.front().value(),
@@ -136,6 +151,7 @@ class Recovery {
     for (size_t i; (i = next_.fetch_add(1)) < segments_.size();) {
       if (skipped(segments_[i])) {
         scans_[i].proven_end = segments_[i].end;
+        scans_[i].skipped = true;
         continue;
       }
       co_await scan(segments_[i], buffer, scans_[i]);
@@ -183,26 +199,25 @@ class Recovery {
 
   awaitable<void> replay(const Segment& segment, AlignedBuffer& buffer, uint64_t at,
                          Reading& reading, Scan& out) {
-    const uint64_t base = segment.place.base();
+    const uint64_t base = segment.place.base(), begin = at;
     auto executor = co_await asio::this_coro::executor;
     uint64_t since_pause = 0;
-    std::vector<LogRecord> records;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
+    uint64_t run = 0;      // where the transaction began that is not at its end yet
+    bool in_head = false;  // it began in an earlier segment
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
-      records.clear();
       const Bytes bytes{buffer.data(), reading.size};
-      uint64_t length = frame_length(segment, bytes, at, &records);
-      if (length == 0 && !reading.ended) {
-        const uint64_t had = reading.size;
-        co_await reading.more.until([&] { return reading.ended || reading.size > had; });
+      auto frame = find_frame(segment.place, bytes, 0, at);
+      if (!frame && !reading.ended) {
+        co_await reading.more.until([&] { return reading.ended || reading.size > bytes.size(); });
         continue;
       }
       if (!reading.status.ok()) {
         out.status = reading.status;
         co_return;
       }
-      if (length == 0) {
+      if (!frame) {
         uint64_t witness = sealed != 0 ? sealed : durable_witness(segment, bytes, at);
         if (witness <= at) break;  // a torn tail, or the end
         if (!o_.repair) {
@@ -212,38 +227,141 @@ class Recovery {
               "without them"));
           co_return;
         }
-        uint64_t from = at;
+        uint64_t from = run != 0 ? run : at;  // a transaction with a hole in it is none
+        run = 0;
+        in_head = false;
         do {
           at += kBlockBytes;
-        } while (at < witness && frame_length(segment, bytes, at) == 0);
+        } while (at < witness && !find_frame(segment.place, bytes, 0, at));
         out.lost_bytes += at - from;
         continue;
       }
-      o_.apply(records);
-      out.records += records.size();
+      const uint64_t length = frame->size();
+      if (frame->continues() && run == 0 && !in_head) {
+        if (at == begin) {
+          in_head = true;
+        } else {  // what it goes on with was lost
+          out.lost_bytes += length;
+          at += length;
+          continue;
+        }
+      }
+      if (!frame->continues() && frame->goes_on()) run = at;
       at += length;
+      if (!frame->goes_on()) {
+        if (in_head) {
+          out.head_end = at;
+        } else {
+          for (uint64_t next = run != 0 ? run : at - length; next < at;) {
+            next += apply(segment.place, bytes, next, out);
+          }
+        }
+        run = 0;
+        in_head = false;
+      }
       since_pause += length;
       if (since_pause >= (uint64_t{1} << 20)) {  // others run on this loop
         since_pause = 0;
         co_await asio::post(executor, asio::use_awaitable);
       }
     }
+    out.head_open = in_head;
+    out.tail = run;
     out.proven_end = base + at;
   }
 
-  // Length in the file of an intact frame at `at`, or 0; its records, if they are asked for.
-  uint64_t frame_length(const Segment& segment, Bytes bytes, uint64_t at,
-                        std::vector<LogRecord>* records = nullptr) const {
-    if (at >= bytes.size()) return 0;
-    auto h = decode_frame_header(segment.place, at, bytes.subspan(at));
-    if (!h) return 0;
-    const bool whole =
-        for_each_record(segment.place, *h, bytes.subspan(at), [&](const RecordView& r, Lsn lsn) {
-          if (records != nullptr) records->push_back({r, lsn});
-        });
-    if (!whole) return 0;
-    if (records != nullptr && o_.note_time) o_.note_time(Lsn(h->lsn), h->wall_ms);
+  // Hands over the records of the frame at `at`, which is whole; returns its length.
+  uint64_t apply(const SegmentPlace& place, Bytes bytes, uint64_t at, Scan& out) {
+    std::vector<LogRecord> records;
+    auto h = decode_frame_header(place, at, bytes.subspan(at));
+    for_each_record(place, *h, bytes.subspan(at), [&](const RecordView& r, Lsn lsn) {
+      records.push_back({r, lsn});
+    });
+    if (o_.note_time) o_.note_time(Lsn(h->lsn), h->wall_ms);
+    o_.apply(records);
+    out.records += records.size();
     return frame_bytes(*h);
+  }
+
+  // Transactions that lie in several segments: applied if their end was read; one at the log's end
+  // without it was never acknowledged, and the log ends where it begins.
+  awaitable<Status> join_parts(RecoveredLog& log) {
+    std::vector<Part> parts;
+    bool open = false, first = true;
+    for (size_t i = 0; i < scans_.size(); i++) {
+      const Scan& s = scans_[i];
+      if (s.skipped) continue;
+      const uint64_t base = segments_[i].place.base();
+      const uint64_t begin = std::max(kBlockBytes, from_ > base ? from_ - base : 0);
+      const bool head = s.head_open || s.head_end != 0;
+      // The start of one that the log begins in the middle of was cleaned away: it was whole.
+      if (head && (open || first)) {
+        parts.push_back({i, begin, s.head_open ? s.proven_end - base : s.head_end});
+        open = s.head_open;
+      } else if (head || open) {
+        Status broken = lose(parts, s, head ? i : i - 1, log);
+        if (!broken.ok()) co_return broken;
+        open = false;
+      }
+      first = false;
+      if (!open && !s.head_open) {
+        for (const Part& part : parts) {
+          Status applied = co_await apply_part(part);
+          if (!applied.ok()) co_return applied;
+        }
+        parts.clear();
+      }
+      if (s.tail != 0) {
+        parts.push_back({i, s.tail, s.proven_end - base});
+        open = true;
+      }
+    }
+    if (!open || planted(Bug::kUnfinishedServed)) {
+      for (const Part& part : parts) {
+        Status applied = co_await apply_part(part);
+        if (!applied.ok()) co_return applied;
+      }
+      co_return absl::OkStatus();
+    }
+    const Part& start = parts.front();
+    while (segments_.size() > start.segment + 1) {
+      log.unused.push_back(segments_.back().place.segment);
+      segments_.pop_back();
+      scans_.pop_back();
+    }
+    scans_.back().proven_end = segments_.back().place.base() + start.from;
+    co_return absl::OkStatus();
+  }
+
+  // A transaction in the middle of the log of which a part is missing.
+  Status lose(std::vector<Part>& parts, const Scan& scan, size_t segment, RecoveredLog& log) {
+    if (!o_.repair) {
+      return absl::DataLossError(cat("segment ", segments_[segment].place.segment.value(),
+                                     " has a part of a transaction whose other part is missing; ",
+                                     "--repair goes on without it"));
+    }
+    for (const Part& p : parts) log.lost_bytes += p.to - p.from;
+    log.lost_bytes += scan.head_end;
+    parts.clear();
+    return absl::OkStatus();
+  }
+
+  awaitable<Status> apply_part(const Part& part) {
+    const SegmentPlace& place = segments_[part.segment].place;
+    SegmentReader reader(volume_, place, part.from, part.to);
+    for (;;) {
+      auto frame = co_await reader.next();
+      if (!frame.ok()) co_return frame.status();
+      if (!*frame) co_return absl::OkStatus();
+      const uint64_t at = (*frame)->header.lsn - place.base();
+      std::vector<LogRecord> records;
+      for_each_record(place, (*frame)->header, (*frame)->bytes, [&](const RecordView& r, Lsn lsn) {
+        records.push_back({r, lsn});
+      });
+      if (o_.note_time) o_.note_time(Lsn(place.base() + at), (*frame)->header.wall_ms);
+      o_.apply(records);
+      scans_[part.segment].records += records.size();
+    }
   }
 
   // How far the segment is known to have been durable, from intact frames after `at`.

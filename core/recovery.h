@@ -2,7 +2,9 @@
 //
 // What counts as damage: a frame whose checksums fail although something later says that it was
 // durable (the seal of the next segment, or the durable LSN of a later frame). A frame that fails
-// with no such witness is a torn tail: it was never acknowledged as durable, and is dropped.
+// with no such witness is a torn tail: it was never acknowledged as durable, and is dropped. So is
+// a transaction at the tail without its end, in however many segments it lies: the log then ends
+// where it began, and what comes after is none of it.
 #pragma once
 
 #include <atomic>
@@ -10,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "core/log_format.h"
+#include "core/log_reader.h"
 #include "core/volume.h"
 
 namespace cairn {
@@ -33,8 +35,8 @@ struct RecoveryOptions {
     std::atomic<uint64_t> done{0}, total{0};
   };
   Progress* progress = nullptr;
-  // Called with the records of every frame, in LSN order within a segment, from any of the
-  // executors.
+  // Called with the records of every frame, in no order of frames, from any of the executors. Of a
+  // transaction only once its end was read.
   std::function<void(std::span<const LogRecord>)> apply;
   std::function<void(Lsn, int64_t wall_ms)> note_time;
 };
@@ -48,6 +50,7 @@ struct RecoveredLog {
   SegmentId next_segment{0};      // to open next
   std::vector<SegmentId> unused;  // segments that hold nothing: to be removed
   uint64_t records = 0;           // that were replayed
+  LogLives lives;
   bool on_base = false;
   uint64_t lost_bytes = 0;  // skipped by repair
 };

@@ -571,7 +571,7 @@ Status Store::move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef
   if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
   const std::string value = to.encode();
   const RecordView copy = copy_record(ns, entry, value);
-  if (copy.size() > log_.batch_bytes_max()) {
+  if (copy.size() > log_.record_bytes_max()) {
     return absl::ResourceExhaustedError("the record is larger than a log segment");
   }
   const Lsn lsn = planted(Bug::kBlobMovedSilently) ? entry->lsn() : log_.append(copy);

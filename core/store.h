@@ -424,6 +424,7 @@ class Store {
   ChangeListeners listeners_;
   uint64_t store_id_ = 0;
   uint32_t epoch_ = 0;
+  LogLives lives_;  // constant once the store is open
   uint64_t hash_seed_ = 0;
   uint64_t recovered_records_ = 0, recovered_items_ = 0;
   std::atomic<bool> loading_{true};

@@ -81,6 +81,7 @@ awaitable<Status> Store::open() {
                       std::move(old_checkpoints));
   if (!log->proven.empty()) recovery_->first = log->proven.front().first;
   recovered_records_ = log->records;
+  lives_ = log->lives;
   recovered_ = log->proven;
   std::sort(times.begin(), times.end());
   for (auto& [lsn, ms] : times) log_.note_time(Lsn(lsn), ms);
@@ -90,19 +91,19 @@ awaitable<Status> Store::open() {
   if (!loaded.ok()) co_return loaded;
   Status started = co_await extents_.start(store_id_, options_.extent_file_bytes);
   if (!started.ok()) co_return started;
-  // Before a new segment is made: on a full volume these make the room for it.
+  // Before a new segment is made: on a full volume these make the room for it. Newest first, so
+  // that a crash between leaves no gap.
+  std::sort(log->unused.rbegin(), log->unused.rend());
   for (SegmentId s : log->unused) {
     Status removed = co_await volume_.remove({FileKind::kSegment, s.value()});
+    if (removed.ok()) removed = co_await volume_.sync_directory();
     if (!removed.ok()) co_return removed;
-  }
-  if (!log->unused.empty()) {
-    Status synced = co_await volume_.sync_directory();
-    if (!synced.ok()) co_return synced;
   }
   LogStart start{store_id_, epoch_, segment_bytes_, log->next_segment, log->end, {}};
   for (auto& [first, end] : log->proven) {
     start.sealed.emplace_back(SegmentId(first.value() / segment_bytes_), end);
   }
+  lives_.add(log->next_segment, epoch_);
   started = co_await log_.start(start);
   if (!started.ok()) co_return started;
   last_sync_ms_ = clock_.now_ms();

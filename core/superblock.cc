@@ -10,7 +10,7 @@ namespace cairn {
 
 namespace {
 constexpr uint32_t kSuperblockMagic = 0x42534e43;  // "CNSB"
-constexpr uint32_t kSuperblockVersion = 3;
+constexpr uint32_t kSuperblockVersion = 4;
 
 awaitable<StatusOr<Superblock>> read_slot(Volume& volume, uint64_t slot) {
   AlignedBuffer block(kBlockBytes);
@@ -59,12 +59,11 @@ awaitable<StatusOr<Superblock>> begin_epoch(Volume& volume, uint64_t new_store,
     }
     newest = {kSuperblockMagic, 0, kSuperblockVersion, 0, new_store, new_segment_bytes};
   }
-  if (newest.version > kSuperblockVersion) {
+  if (newest.version != kSuperblockVersion) {
     co_return absl::FailedPreconditionError(cat("the store has format version ", newest.version,
-                                                "; this program knows versions up to ",
+                                                "; this program reads version ",
                                                 kSuperblockVersion));
   }
-  newest.version = kSuperblockVersion;  // older programs do not know what is written from now on
   if (!planted(Bug::kEpochUsedTwice) || newest.epoch == 0) newest.epoch++;
   const uint64_t slot = 1 - newest_slot;
   const FileId file{FileKind::kSuperblock, slot};
