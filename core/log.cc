@@ -13,9 +13,10 @@
 
 namespace cairn {
 
-Log::Log(Volume& volume, Clock& clock, Executor loop)
+Log::Log(Volume& volume, Clock& clock, Manifest& manifest, Executor loop)
     : volume_(volume),
       clock_(clock),
+      manifest_(manifest),
       loop_(std::move(loop)),
       executor_(volume.log_executor(loop_)) {}
 
@@ -442,8 +443,7 @@ awaitable<void> Log::prepare() {
   };
   Status made;
   while (made.ok() && prepared_end_ < want() && !failed_) {
-    made = co_await volume_.create({FileKind::kSegment, prepared_end_}, start_.segment_bytes);
-    if (made.ok() && !planted(Bug::kNoDirectorySync)) made = co_await volume_.sync_directory();
+    made = co_await make_segment(SegmentId(prepared_end_));
     if (!made.ok()) break;
     prepared_end_++;
     prepared_count_++;
@@ -456,6 +456,29 @@ awaitable<void> Log::prepare() {
   }
   preparing_ = false;
   changed_.notify();
+}
+
+// Its file, header and name, each durable before the next.
+awaitable<Status> Log::make_segment(SegmentId segment) {
+  const FileId file{FileKind::kSegment, segment.value()};
+  Status made = co_await volume_.create(file, start_.segment_bytes);
+  if (absl::IsAlreadyExists(made)) made = absl::OkStatus();  // an attempt before got so far
+  if (!made.ok()) co_return made;
+  AlignedBuffer block(kBlockBytes);
+  std::memset(block.data(), 0, block.size());
+  SegmentHeader header{
+      kSegmentMagic,        0, kLogVersion, start_.epoch, start_.store, segment.value(),
+      start_.segment_bytes, 0};
+  seal_header(header, start_.store, segment.value(), 0);
+  std::memcpy(block.data(), &header, sizeof(header));
+  made = co_await volume_.write(file, 0, {block.data(), block.size()}, WriteMode::kDurable);
+  if (made.ok() && !planted(Bug::kNoDirectorySync)) made = co_await volume_.sync_directory();
+  if (made.ok()) {
+    manifest_.note_proven(durable());
+    manifest_.name_segment(segment, start_.epoch);
+    made = co_await manifest_.save();  // one that failed may have named it: the file stays
+  }
+  co_return made;
 }
 
 awaitable<void> Log::check_space() {
@@ -523,18 +546,8 @@ awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
       co_return prepare_status_;
     }
   }
-  AlignedBuffer block(kBlockBytes);
-  std::memset(block.data(), 0, block.size());
-  SegmentHeader header{kSegmentMagic,        0,
-                       kLogVersion,          start_.epoch,
-                       start_.store,         segment.value(),
-                       start_.segment_bytes, previous_end.value()};
-  seal_header(header, start_.store, segment.value(), 0);
-  std::memcpy(block.data(), &header, sizeof(header));
-  Status wrote = co_await volume_.write({FileKind::kSegment, segment.value()}, 0,
-                                        {block.data(), block.size()}, WriteMode::kDurable);
-  if (!wrote.ok()) co_return wrote;
   if (open_segment_.valid()) {
+    manifest_.seal(open_segment_, previous_end);
     MutexLock lock(mutex_);
     sealed_segments_.emplace_back(open_segment_, previous_end);
   }

@@ -15,7 +15,8 @@
 //     smaller LSN.
 //  2. durable() only grows, and covers a record only after its frame and all before it were synced.
 //  3. Each frame starts on a block that was never written in this life of the segment.
-//  4. A segment's header is written only after all of the segment before it is durable.
+//  4. A segment is named in the manifest before anything is written to it, and its first frame is
+//     written only after all of the segment before it is durable.
 //  5. After a failed write or sync nothing more becomes durable: status() stays an error.
 #pragma once
 
@@ -30,6 +31,7 @@
 
 #include "core/async.h"
 #include "core/log_format.h"
+#include "core/manifest.h"
 #include "core/mutex.h"
 #include "core/volume.h"
 
@@ -49,7 +51,7 @@ struct LogStart {
 
 class Log {
  public:
-  Log(Volume& volume, Clock& clock, Executor loop);
+  Log(Volume& volume, Clock& clock, Manifest& manifest, Executor loop);
   ~Log();
 
   // Opens the first segment of this life. Nothing may be appended before.
@@ -158,6 +160,7 @@ class Log {
   awaitable<Status> open_segment(SegmentId segment, Lsn previous_end);
   void start_prepare();
   awaitable<void> prepare();
+  awaitable<Status> make_segment(SegmentId segment);
   Status admit_slow(Need need) const;
   void fail(const Status& status);
   void release_waiters();
@@ -166,6 +169,7 @@ class Log {
   // Constant after start().
   Volume& volume_;
   Clock& clock_;
+  Manifest& manifest_;
   const Executor loop_;
   const Executor executor_;  // of the flush
   LogStart start_;
@@ -174,7 +178,7 @@ class Log {
   SegmentId open_segment_;
   bool unsynced_ = false;  // plain writes since the last sync
   Lsn written_end_;
-  Lsn previous_end_;  // as the header of the open segment says
+  Lsn previous_end_;  // of the open segment: where the one before it was sealed
 
   std::atomic<uint64_t> open_number_{UINT64_MAX};  // open_segment_, for others
   std::atomic<uint64_t> prepared_end_{0};          // number after the last prepared segment

@@ -2,7 +2,8 @@
 //
 //   log       = segment*                     segment N in file segment-N
 //   segment   = header frame* rest           `segment_bytes` long (64 MiB unless set at creation)
-//   header    = SegmentHeader, padded with zeros to one block
+//   header    = SegmentHeader, padded with zeros to one block; written before the segment is named
+//               in the manifest (core/manifest.h), which says the same
 //   frame     = FrameHeader record+ padding  starts and ends on a block; one write
 //   record    = RecordHeader expiry? origin? key meta value padding     padded to 8 bytes
 //   expiry    = i64 Unix milliseconds, there iff flags & kRecordHasExpiry
@@ -45,9 +46,7 @@ struct SegmentHeader {
   uint64_t store;
   uint64_t segment;
   uint64_t segment_bytes;
-  // Where the proven log ended when this segment was opened: the seal of the one before it.
-  // Everything below it was durable before this header was written.
-  uint64_t previous_end;
+  uint64_t reserved;
 };
 static_assert(sizeof(SegmentHeader) == 48);
 
@@ -62,7 +61,9 @@ struct FrameHeader {
   int64_t wall_ms;         // Unix time of the seal
   uint32_t payload_bytes;  // records, after this header and before the padding
   uint32_t flags;          // kFrameContinues, kFrameGoesOn
-  uint64_t previous_end;   // as in the header of its segment
+  // Where the log ended when this segment was opened: the seal of the one before it. Everything
+  // below it was durable before this frame was written.
+  uint64_t previous_end;
 };
 static_assert(sizeof(FrameHeader) == 64);
 

@@ -75,8 +75,9 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       options_(options),
       durability_(options.durability),
       memory_bytes_(options.memory_bytes),
-      log_(volume, clock, executors_.front()),
-      extents_(volume, clock, pool, executors_.front()),
+      manifest_(volume),
+      log_(volume, clock, manifest_, executors_.front()),
+      extents_(volume, clock, pool, manifest_, executors_.front()),
       cleaner_(*this, volume),
       compactor_(*this),
       checkpointer_(*this, volume),
@@ -106,6 +107,7 @@ void Store::drop_waiters() {
   log_.drop_waiters();
   faults_.drop_waiters();
   extents_.drop_waiters();
+  manifest_.drop_waiters();
   stopped_.drop();
   background_.drop();
   for (auto& ns : spaces()) ns->order_built.drop();
@@ -126,6 +128,11 @@ awaitable<Status> Store::close() {
   co_await background_.ended();
   Status status = co_await log_.close();
   if (status.ok()) (void)co_await checkpointer_.write();  // without one, the start takes longer
+  if (status.ok()) {
+    manifest_.note_proven(log_.durable());
+    manifest_.change([](ManifestState& m) { m.clean_stop = true; });
+    (void)co_await manifest_.save();
+  }
   co_await release_dead();
   co_await extents_.close();
   co_return status;
@@ -286,6 +293,7 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   }
   const int64_t now = clock_.now_ms();
   NamespaceId id(next_namespace_++);
+  manifest_.note_next_namespace(next_namespace_);
   auto ns =
       std::make_shared<Namespace>(id, std::string(name), now, hash_seed_, memory_.shared_count());
   ns->order_end = Namespace::kAllHashes;

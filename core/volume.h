@@ -61,6 +61,8 @@ class Volume {
   virtual awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) = 0;
   // What a file with a reserve held may stay set aside for the next one.
   virtual awaitable<Status> remove(FileId file) = 0;
+  // The file is no longer the store's, and stays for whoever looks after it.
+  virtual awaitable<Status> set_aside(FileId file) = 0;
   virtual awaitable<StatusOr<std::vector<FileInfo>>> list() = 0;
   virtual awaitable<StatusOr<uint64_t>> free_bytes() = 0;  // about so much may still be written
 

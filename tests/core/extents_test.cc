@@ -23,9 +23,14 @@ struct Extents : testing::Test {
   sim::SimClock clock{scheduler};
   sim::SimVolume volume{disk, scheduler, rng};
   ChunkPool pool;
-  ExtentStore store{volume, clock, pool, context.get_executor()};
+  Manifest manifest{volume};
+  std::vector<std::string> notes;
+  ExtentStore store{volume, clock, pool, manifest, context.get_executor()};
 
-  void SetUp() override { ASSERT_TRUE(run(store.start(77, 64 << 20)).ok()); }
+  void SetUp() override {
+    ASSERT_TRUE(run(manifest.open(77, 64 << 10, false, notes)).ok());
+    ASSERT_TRUE(run(store.start(77, 64 << 20)).ok());
+  }
 
   template <class T>
   T run(awaitable<T> work) {
@@ -108,7 +113,7 @@ TEST_F(Extents, APartOfAnExtentSurvivesARestartWithoutTheRest) {
   };
   const auto part = run(cut());
   ASSERT_TRUE(part.ok());
-  ExtentStore again(volume, clock, pool, context.get_executor());
+  ExtentStore again(volume, clock, pool, manifest, context.get_executor());
   again.adopt(*part);
   again.adopt(*next);
   ASSERT_TRUE(run(again.start(77, 64 << 20)).ok());

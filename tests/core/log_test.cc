@@ -26,9 +26,9 @@ struct Item {
 struct LogTest : testing::Test {
   sim::Disk disk;
   sim::Rng rng{1};
-  uint32_t epoch = 0;
   std::map<uint64_t, std::string> found;  // keys by LSN, of the last recovery
   RecoveredLog recovered;
+  bool clean_first = false;  // the next life loses its oldest segment to the cleaner
 
   uint64_t pick(uint64_t n) { return rng() % n; }
 
@@ -41,10 +41,11 @@ struct LogTest : testing::Test {
     sim::Faults faults;
     faults.crash_at_call = crash_at;
     sim::SimVolume volume(disk, scheduler, rng, faults);
-    Log log(volume, clock, context.get_executor());
+    Manifest manifest(volume);
+    Log log(volume, clock, manifest, context.get_executor());
     bool done = false;
     auto run = [&]() -> awaitable<void> {
-      Status status = co_await begin(volume, log, context.get_executor());
+      Status status = co_await begin(volume, manifest, log, context.get_executor());
       EXPECT_TRUE(status.ok()) << status;
       if (status.ok()) co_await work(log);
       done = true;
@@ -55,6 +56,7 @@ struct LogTest : testing::Test {
     for (int i = 0; i < 20; i++) {
       scheduler.clear();
       log.drop_waiters();
+      manifest.drop_waiters();
       context.restart();
       context.poll();
     }
@@ -62,11 +64,24 @@ struct LogTest : testing::Test {
     return ended;
   }
 
-  awaitable<Status> begin(Volume& volume, Log& log, Executor executor) {
+  awaitable<Status> begin(Volume& volume, Manifest& manifest, Log& log, Executor executor) {
     found.clear();
+    std::vector<std::string> notes;
+    Status opened = co_await manifest.open(kStore, kSegmentBytes, false, notes);
+    if (!opened.ok()) co_return opened;
+    if (std::exchange(clean_first, false)) {  // as the cleaner does
+      manifest.strike_segment(SegmentId(0));
+      opened = co_await manifest.save();
+      if (opened.ok()) opened = co_await volume.remove({FileKind::kSegment, 0});
+      if (!opened.ok()) co_return opened;
+    }
+    const ManifestState known = manifest.state();
     RecoveryOptions options;
     options.store = kStore;
     options.segment_bytes = kSegmentBytes;
+    options.segments = known.segments;
+    options.proven = Lsn(known.proven);
+    options.clean_stop = manifest.was_clean();
     options.executors = {executor, executor};
     options.apply = [this](std::span<const LogRecord> records) {
       for (const LogRecord& r : records) found[r.lsn.value()] = r.record.key;
@@ -74,13 +89,21 @@ struct LogTest : testing::Test {
     auto got = co_await recover_log(volume, options);
     if (!got.ok()) co_return got.status();
     recovered = *got;
-    std::sort(got->unused.rbegin(), got->unused.rend());
+    manifest.change([&](ManifestState& m) {
+      m.segments.clear();
+      for (auto& [first, end] : got->proven) {
+        const SegmentId segment(first.value() / kSegmentBytes);
+        m.segments.push_back({segment.value(), end.value(), got->lives.epoch_of(segment), 0});
+      }
+      m.proven = std::max(m.proven, got->end.value());
+    });
+    Status saved = co_await manifest.save();
+    if (!saved.ok()) co_return saved;
     for (SegmentId s : got->unused) {
       Status removed = co_await volume.remove({FileKind::kSegment, s.value()});
-      if (removed.ok()) removed = co_await volume.sync_directory();
       if (!removed.ok()) co_return removed;
     }
-    LogStart start{kStore, ++epoch, kSegmentBytes, got->next_segment, got->end, {}};
+    LogStart start{kStore, known.epoch, kSegmentBytes, got->next_segment, got->end, {}};
     for (auto& [first, end] : got->proven) {
       start.sealed.emplace_back(SegmentId(first.value() / kSegmentBytes), end);
     }
@@ -168,7 +191,7 @@ TEST_F(LogTest, ATransactionWhoseStartWasCleanedIsWhole) {
     EXPECT_GT(lsn.value(), 4 * kSegmentBytes);
   };
   ASSERT_TRUE(live(UINT64_MAX, fill));
-  disk.files.erase({FileKind::kSegment, 0});
+  clean_first = true;
   auto nothing = [](Log&) -> awaitable<void> { co_return; };
   ASSERT_TRUE(live(UINT64_MAX, nothing));
   EXPECT_GT(found.size(), 100u);

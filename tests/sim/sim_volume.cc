@@ -256,6 +256,15 @@ awaitable<Status> SimVolume::remove(FileId file) {
   co_return absl::OkStatus();
 }
 
+awaitable<Status> SimVolume::set_aside(FileId file) {
+  auto f = find(file);
+  if (!f.ok()) co_return f.status();
+  disk_.aside.emplace_back(file, *f);
+  disk_.files.erase(file);
+  co_await call('a', file);
+  co_return absl::OkStatus();
+}
+
 awaitable<StatusOr<std::vector<FileInfo>>> SimVolume::list() {
   co_await call('l');
   std::vector<FileInfo> all;

@@ -43,6 +43,7 @@ class Disk {
 
   std::map<FileId, std::shared_ptr<File>> files;
   std::map<FileId, std::shared_ptr<File>> unlinked;  // removed, directory not synced since
+  std::vector<std::pair<FileId, std::shared_ptr<File>>> aside;
   // What the last removed segment held; its space goes to the next one.
   std::vector<std::byte> rubble;
   uint64_t capacity_bytes = UINT64_MAX;
@@ -108,6 +109,7 @@ class SimVolume final : public Volume {
   awaitable<Status> sync_directory() override;
   awaitable<Status> punch(FileId file, uint64_t offset, uint64_t length) override;
   awaitable<Status> remove(FileId file) override;
+  awaitable<Status> set_aside(FileId file) override;
   awaitable<StatusOr<std::vector<FileInfo>>> list() override;
   awaitable<StatusOr<uint64_t>> free_bytes() override;
 

@@ -14,6 +14,7 @@
 #include "core/text.h"
 #include "core/transaction.h"
 #include "kv/hash.h"
+#include "tests/sim/damage.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn::sim {
@@ -26,22 +27,6 @@ void fail(uint64_t seed, const std::string& what) {
 }
 
 namespace {
-
-using Fields = std::map<std::string, std::string>;
-struct Value {
-  std::string bytes;
-  Fields fields;  // of a hash; none is empty
-  int64_t expire_ms = 0;
-  Lsn version = {};
-  bool operator==(const Value&) const = default;
-};
-using Key = std::pair<uint32_t, std::string>;  // namespace, key
-struct Change {
-  // kSet and kUnset change fields of a hash; kUnset has them as keys.
-  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire } kind;
-  Key key;
-  Value value;
-};
 
 class World : public ChangeListener {
  public:
@@ -159,6 +144,28 @@ class World : public ChangeListener {
       disk_.crash(rng_);
       seen.crashes++;
     }
+    if (!errors && pick(4) == 0) look_at_damage(options, clean);
+  }
+
+  void look_at_damage(StoreOptions options, bool clean) {
+    Believed believed{state_, changes_, ever_, {}};
+    for (auto& [lsn, change] : changes_) {
+      if (change.kind == Change::kPut) believed.ever.emplace(change.key, change.value.bytes);
+    }
+    // The tail can only be told from a torn one where something says that it was durable.
+    Lsn proven;
+    for (uint64_t copy = 0; copy < 2; copy++) {
+      auto file = disk_.files.find({FileKind::kSuperblock, copy});
+      if (file == disk_.files.end()) return;  // the first start was cut off
+      auto manifest = ManifestState::decode(file->second->view, copy);
+      if (!manifest) return;  // so was this save: one copy is all there is
+      proven = std::max(proven, Lsn(manifest->proven));
+    }
+    for (auto& [lsn, change] : changes_) {
+      if (lsn < proven) believed.durable = lsn;
+    }
+    if (clean) believed.durable = durable_floor_;
+    open_damaged(seed_, rng_, disk_, believed, options, now_ms_, seen);
   }
 
   static awaitable<void> together(std::vector<awaitable<void>> work) {
@@ -168,15 +175,8 @@ class World : public ChangeListener {
     co_await tasks.ended();
   }
 
-  // What lies in a proven range happened; the rest never did.
-  void settle(const std::vector<std::pair<Lsn, Lsn>>& proven) {
-    auto happened = [&](Lsn lsn) {
-      // Cleaned since; all of it, if everything was deleted.
-      if (proven.empty()) return lsn <= durable_floor_;
-      if (lsn < proven.front().first) return true;
-      return std::any_of(proven.begin(), proven.end(),
-                         [&](auto& range) { return range.first <= lsn && lsn < range.second; });
-    };
+  void settle(const Proven& proven) {
+    auto happened = [&](Lsn lsn) { return sim::happened(proven, lsn, durable_floor_); };
     if (durable_floor_.valid() && !happened(durable_floor_)) {
       fail(seed_, cat("the acknowledged LSN ", durable_floor_.value(), " is not proven"));
     }
@@ -188,41 +188,10 @@ class World : public ChangeListener {
       }
       if (missing) fail(seed_, cat("LSN ", lsn.value(), " came back, one before it did not"));
       change.value.version = lsn;
-      apply(state_, change);
+      if (change.kind == Change::kPut) ever_.emplace(change.key, change.value.bytes);
+      sim::apply(state_, change);
     }
     changes_.clear();
-  }
-
-  static void apply(std::map<Key, Value>& state, const Change& c) {
-    switch (c.kind) {
-      case Change::kPut:
-        state[c.key] = c.value;
-        break;
-      case Change::kDelete:
-        state.erase(c.key);
-        break;
-      case Change::kSet:
-      case Change::kUnset: {
-        Value& value = state[c.key];
-        for (auto& [field, text] : c.value.fields) {
-          if (c.kind == Change::kSet) {
-            value.fields[field] = text;
-          } else {
-            value.fields.erase(field);
-          }
-        }
-        value.version = c.value.version;
-        value.expire_ms = c.value.expire_ms;
-        break;
-      }
-      case Change::kExpire:  // of what is there; its version stays
-        if (auto it = state.find(c.key); it != state.end())
-          it->second.expire_ms = c.value.expire_ms;
-        break;
-      case Change::kFlush:
-        std::erase_if(state, [&](auto& kv) { return kv.first.first == c.key.first; });
-        break;
-    }
   }
 
   // Law 5: left alone, the cleaner brings the log down to its multiple of what lives in it.
@@ -256,7 +225,7 @@ class World : public ChangeListener {
   awaitable<void> relieve() {
     while (!state_.empty() || !changes_.empty()) {  // what is there now, proven or not
       std::map<Key, Value> now = state_;
-      for (auto& [lsn, change] : changes_) apply(now, change);
+      for (auto& [lsn, change] : changes_) sim::apply(now, change);
       if (now.empty()) break;
       for (auto& [key, value] : now) {
         for (int i = 0; !remove(key); i++) {
@@ -712,7 +681,8 @@ class World : public ChangeListener {
   Disk disk_;
   int64_t now_ms_ = 1'700'000'000'000;
   Store* store_ = nullptr;
-  std::map<Key, Value> state_;     // proven
+  std::map<Key, Value> state_;  // proven
+  std::multimap<Key, std::string> ever_;
   std::map<Lsn, Change> changes_;  // of this life, in log order
   std::vector<Lsn> heard_;         // of changes that the store told of
   Lsn acked_, durable_floor_;
