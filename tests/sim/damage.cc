@@ -109,7 +109,8 @@ class Opened {
     for (;;) {
       {
         StripeLocks lock(*store_, hash);
-        Entry* e = store_->find(ns, key, hash);
+        Now now(store_->clock());
+        Entry* e = store_->find(ns, key, hash, now);
         if (e == nullptr) co_return std::nullopt;
         value.expire_ms = e->expire_ms();
         value.version = e->version();
