@@ -447,9 +447,12 @@ awaitable<void> Log::prepare() {
     if (!made.ok()) break;
     prepared_end_++;
     prepared_count_++;
+    const uint64_t free = free_bytes_;  // known anew at the next check_space()
+    if (free != UINT64_MAX) free_bytes_ = free - std::min(free, start_.segment_bytes);
   }
   full_ = absl::IsResourceExhausted(made);
-  trouble_.store(full_ || failed_, std::memory_order_release);
+  trouble_ = full_.load();
+  if (failed_) trouble_ = true;  // looked at last: a log that failed meanwhile stays in trouble
   {
     MutexLock lock(wait_mutex_);
     prepare_status_ = made;

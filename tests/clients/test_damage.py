@@ -17,6 +17,7 @@ BLOB = os.urandom(200000)
 
 def make(directory, clean):
     """A store of two lives, with a checkpoint between them; returns what it holds."""
+    os.makedirs(directory, exist_ok=True)
     expected = {b"k%d" % i: b"value %d" % i for i in range(300)}
     server = Server(directory=directory)
     r = server.redis()
@@ -144,7 +145,7 @@ class Damage(unittest.TestCase):
             expected = make(source, clean)
             names = [f for f in sorted(os.listdir(os.path.join(source, "data")))
                      if f.startswith(("superblock-", "segment-", "extents-", "checkpoint-"))]
-            self.assertGreater(len(names), 6)
+            self.assertGreater(len(names), 5)
             for name in names:
                 for kind in kinds:
                     with self.subTest(name=name, kind=kind):
@@ -176,6 +177,54 @@ class Damage(unittest.TestCase):
                 self.compare(server, expected, "no superblock")
             finally:
                 server.remove()
+
+    def test_a_bucket_outlives_the_memory_of_one_that_was_dropped(self):
+        """Ids are never used again: a drop concerns the bucket that it named, also when only the log
+        is left to tell."""
+        with tempfile.TemporaryDirectory() as top:
+            directory = os.path.join(top, "store")
+            os.mkdir(directory)
+            server = Server(directory=directory)
+            try:
+                s3 = server.s3()
+                s3.create_bucket(Bucket="aaa")
+                s3.delete_bucket(Bucket="aaa")
+                self.assertEqual(server.stop(), 0)
+                server.start()
+                s3 = server.s3()
+                s3.create_bucket(Bucket="bbb")
+                for i in range(5):
+                    s3.put_object(Bucket="bbb", Key="k%d" % i, Body=b"%d" % i + BLOB)
+                self.assertEqual(server.stop(), 0)
+                self.assertGreater(self.lose_checkpoints(server), 0)
+                server.start()
+                s3 = server.s3()
+                self.assertEqual([b["Name"] for b in s3.list_buckets()["Buckets"]], ["bbb"])
+                for i in range(5):
+                    self.assertEqual(s3.get_object(Bucket="bbb", Key="k%d" % i)["Body"].read(), b"%d" % i + BLOB)
+            finally:
+                server.remove()
+
+    def lose_checkpoints(self, server):
+        data = os.path.join(server.directory, "data")
+        lost = [f for f in os.listdir(data) if f.startswith("checkpoint-")]
+        for f in lost:
+            os.unlink(os.path.join(data, f))
+        return len(lost)
+
+    def test_without_any_file_of_segments(self):
+        """A store that knows that it had data never starts without it."""
+        with tempfile.TemporaryDirectory() as top:
+            directory = os.path.join(top, "store")
+            make(directory, True)
+            data = os.path.join(directory, "data")
+            for f in os.listdir(data):
+                if f.startswith(("segment-", "checkpoint-")):
+                    os.unlink(os.path.join(data, f))
+            before = sorted(os.listdir(data))
+            with self.assertRaisesRegex(RuntimeError, "segment-.*missing.*--repair"):
+                Server(directory=directory)
+            self.assertEqual(sorted(os.listdir(data)), before)
 
 
 if __name__ == "__main__":

@@ -561,6 +561,8 @@ class World : public ChangeListener {
       co_return false;
     }
     std::vector<Change> made;
+    const bool large = pick(6) == 0;  // larger than a frame, and often than a segment
+    uint64_t bytes = 0;
     {
       Transaction t(*store_, &lock, Shape::kSeveral);
       for (size_t i = 0; i < keys.size() && t.status().ok(); i++) {
@@ -572,7 +574,8 @@ class World : public ChangeListener {
           change.kind = Change::kDelete;
           (void)t.remove(*ns, hashes[i], e);
         } else {
-          change.value.bytes = content(pick(2000));
+          change.value.bytes = content(large ? (8 << 10) + pick(24 << 10) : pick(2000));
+          bytes += change.value.bytes.size();
           RecordView r;
           r.ns = ns->id;
           r.key = key;
@@ -593,6 +596,7 @@ class World : public ChangeListener {
       heard_.clear();
       auto done = t.commit();
       if (!done.ok()) co_return refused(done.status());
+      if (bytes > kSegmentBytes) seen.spanning++;
       if (heard_.size() != made.size())
         fail(seed_, "a transaction told of other changes than it made");
       for (size_t i = 0; i < made.size(); i++) changes_[lsn = heard_[i]] = made[i];
