@@ -2,9 +2,8 @@
 // files are its own, and how far its log was durable. Two copies, each enough alone.
 //
 //   manifest = ManifestHeader segment* lost* padding     in each of superblock-0 and superblock-1
-//   segment  = u64 number  u64 end  u32 epoch  u32 0     of the log, in order; end: its seal, an
-//   LSN,
-//                                                        or 0 while it is open or not yet used
+//   segment  = u64 number  u64 end  u32 epoch  u32 0     of the log, in order; end: the LSN of its
+//                                                        seal, or 0 while it is open or not used
 //   lost     = u64 from  u64 to                          LSNs that --repair went over
 //
 // A segment is named before its first frame is written, an extent file by the number that all are

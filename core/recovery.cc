@@ -310,6 +310,7 @@ class Recovery {
     bool in_head = false;  // it began in an earlier segment
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
+      if (at >= o_.segment_bytes) break;  // a range that is lost may go on in the next one
       const Bytes bytes{buffer.data(), reading.size};
       auto frame = find_frame(segment.place, bytes, 0, at);
       if (!frame && !reading.ended) {

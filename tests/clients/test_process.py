@@ -112,7 +112,8 @@ class Process(unittest.TestCase):
             with open(path, "r+b") as f:
                 f.seek(4096 * 10 + 100)
                 f.write(b"damage")
-            got = cairnd("--data=" + os.path.join(d, "data"), *self.ports)
+            got = cairnd("--data=" + os.path.join(d, "data"), *self.ports, CAIRN_ROOT_USER=USER,
+                         CAIRN_ROOT_PASSWORD=PASSWORD)
             self.assertEqual(got.returncode, 1)
             self.assertIn("is damaged at offset 40960", got.stderr)
             self.assertIn("--repair", got.stderr)

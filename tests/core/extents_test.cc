@@ -136,7 +136,7 @@ TEST_F(Extents, EveryDamagedByteIsDetected) {
   std::string bytes = random_bytes(200000);
   auto blob = run(write(bytes));
   ASSERT_TRUE(blob.ok());
-  auto& file = *disk.files.begin()->second;
+  auto& file = *disk.files.at({FileKind::kExtents, 1});
   for (size_t at = 0; at < 4096 + bytes.size(); at += 997) {
     if (at >= 64 && at < 4096 && at > 48 + 4 * 4)
       continue;  // checksums of blocks that are not there
@@ -150,7 +150,7 @@ TEST_F(Extents, EveryDamagedByteIsDetected) {
 TEST_F(Extents, ALaterFormatIsRefusedByName) {
   const auto blob = run(write(random_bytes(1000)));
   ASSERT_TRUE(blob.ok());
-  auto& [id, file] = *disk.files.begin();
+  auto& [id, file] = *disk.files.find({FileKind::kExtents, 1});
   ExtentHeader h;
   std::memcpy(&h, file->view.data(), sizeof(h));
   h.version = 99;

@@ -180,7 +180,7 @@ TEST_F(LogTest, TransactionsOfAnySizeReplayWholeOrNotAtAll) {
       durable = 0;
     }
   }
-  EXPECT_GT(spanning, 300u);
+  EXPECT_GT(spanning, 150u);
   EXPECT_GT(unfinished, 20u);
 }
 
