@@ -227,11 +227,15 @@ int serve(const Options& options) {
   // The gRPC door.
   rpc::Door rpc(server, *engines.front());
   const auto grpc_endpoint = endpoint_or_die("--grpc", options.grpc);
-  die_unless(rpc.start(net::to_string(grpc_endpoint),
-                       options.grpc_tls.empty()
-                           ? ""
-                           : net::to_string(endpoint_or_die("--grpc-tls", options.grpc_tls)),
-                       {options.tls_cert, options.tls_key}));
+  rpc::DoorOptions rpc_options;
+  rpc_options.address = net::to_string(grpc_endpoint);
+  if (!options.grpc_tls.empty()) {
+    rpc_options.tls_address = net::to_string(endpoint_or_die("--grpc-tls", options.grpc_tls));
+  }
+  rpc_options.tls = {options.tls_cert, options.tls_key};
+  rpc_options.patience_ms = int64_t{options.patience_s} * 1000;
+  rpc_options.reflection_on_loopback = options.reflection_on_loopback;
+  die_unless(rpc.start(rpc_options));
 
   asio::signal_set signals(*loops.contexts.front(), SIGTERM, SIGINT);
   struct sigaction hangup {};

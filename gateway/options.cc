@@ -55,6 +55,12 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--io", o.io, "storage engine")
       ->check(CLI::IsMember({"auto", "uring", "threads"}))
       ->capture_default_str();
+  app.add_option("--patience", o.patience_s,
+                 "seconds until a gRPC stream whose client does nothing is ended")
+      ->check(CLI::Range(1u, 86400u))
+      ->capture_default_str();
+  app.add_flag("--reflection-on-loopback", o.reflection_on_loopback,
+               "gRPC reflection takes no credentials from a client on this machine");
   app.add_flag("--repair", o.repair, "start over damage in the log, losing what it names");
   try {
     app.parse(argc, argv);

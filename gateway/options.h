@@ -28,6 +28,8 @@ struct Options {
   bool metrics_on_loopback = false;  // /-/metrics takes no credentials from a peer there
   std::string io = "auto";           // auto, uring, threads
   bool repair = false;
+  unsigned patience_s = 60;  // with a client that does nothing in the middle of a stream
+  bool reflection_on_loopback = false;
   std::string config_file;
 };
 

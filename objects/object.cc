@@ -18,6 +18,9 @@ bool valid_bucket_name(std::string_view name) {
     if (c == '.' && name[i - 1] == '.') return false;
     digits_and_dots &= (c >= '0' && c <= '9') || c == '.';
   }
+  if (name.substr(0, 2) == "db" && name.find_first_not_of("0123456789", 2) == name.npos) {
+    return false;  // a numbered database, now or one day
+  }
   if (digits_and_dots && std::count(name.begin(), name.end(), '.') == 3) return false;  // an IP
   return name.substr(0, 4) != "xn--" && name.substr(0, 2) != "-/" &&
          !(name.size() > 8 && name.substr(name.size() - 8) == "-s3alias");
@@ -68,6 +71,7 @@ Verdict judge(const Conditions& c, const Info* now) {
   if (c.if_version && (now == nullptr ? Lsn() : now->version) != *c.if_version) {
     return Verdict::kFailed;
   }
+  if (c.if_exists && *c.if_exists != (now != nullptr)) return Verdict::kFailed;
   if (!c.if_match.empty()) {
     if (now == nullptr || !any_etag(c.if_match, now->etag, false)) return Verdict::kFailed;
   } else if (c.if_unmodified_since_s && now != nullptr &&
@@ -381,7 +385,7 @@ ListPage list_now(Store& store, Namespace& ns, const ListQuery& q) {
   }
   while (it != ns.order.end() && in_prefix((*it)->key())) {
     const Entry* e = *it;
-    if (e->expired(now) || !e->is_string()) {
+    if (e->expired(now) || (!e->is_string() && !q.collections)) {
       ++it;
       continue;
     }
@@ -400,7 +404,8 @@ ListPage list_now(Store& store, Namespace& ns, const ListQuery& q) {
     }
     Info info = info_of(store, e);
     item.key = e->key();
-    item.size = info.size;
+    item.type = e->type();
+    item.size = e->is_string() ? info.size : 0;
     item.etag = std::move(info.etag);
     item.modified_ms = info.modified_ms;
     item.expire_ms = info.expire_ms;

@@ -48,9 +48,10 @@ struct Conditions {
   // A range counts only of this very value; else the whole is meant. Decides about nothing else.
   std::string if_range;               // one strong ETag in quotes
   std::optional<int64_t> if_range_s;  // when it was last modified
+  std::optional<bool> if_exists;
   bool empty() const {
     return if_match.empty() && if_none_match.empty() && !if_modified_since_s &&
-           !if_unmodified_since_s && !if_version;
+           !if_unmodified_since_s && !if_version && !if_exists;
   }
 };
 enum class Verdict { kGo, kNotModified, kFailed };
@@ -141,10 +142,12 @@ struct ListQuery {
   std::string prefix, delimiter;
   std::string after;  // exclusive; a common prefix skips all below it
   size_t limit = 1000;
+  bool collections = false;  // list them too
 };
 struct ListItem {
   std::string key;
   bool is_prefix = false;
+  ValueType type = ValueType::kString;
   uint64_t size = 0;
   std::string etag;
   int64_t modified_ms = 0;
@@ -158,7 +161,7 @@ struct ListPage {
   std::string next;  // pass as `after`
   Lsn newest;        // of what the answer rests on and has to wait for
 };
-// Strings alone: collections have no bytes to download.
+// Strings alone unless asked for more: collections have no bytes to download.
 awaitable<StatusOr<ListPage>> list(Store& store, NamespacePtr ns, const ListQuery& query);
 
 }  // namespace cairn::objects

@@ -11,7 +11,8 @@ MAY_INCLUDE = {
     "core": {"core"},
     "kv": {"core", "kv"},
     "objects": {"core", "objects"},
-    "gateway": {"core", "kv", "objects", "gateway", "cairn"},  # cairn/v1: generated from proto/
+    # cairn/v1, grpc/reflection: generated from proto/
+    "gateway": {"core", "kv", "objects", "gateway", "cairn", "grpc"},
     "tools": {"core", "tools", "cairn"},
     "tests": {"core", "kv", "objects", "gateway", "tools", "tests", "cairn"},
 }

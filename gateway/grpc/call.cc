@@ -9,24 +9,46 @@
 
 namespace cairn::rpc {
 
-grpc::Status authorize(const grpc::CallbackServerContext& context, const Users& users) {
+namespace {
+
+bool authenticate(const grpc::CallbackServerContext& context, const Users& users) {
   auto& metadata = context.client_metadata();
   auto it = metadata.find("authorization");
-  if (it != metadata.end()) {
-    std::string_view value(it->second.data(), it->second.size());
-    size_t blank = value.find(' ');
-    std::string_view scheme = value.substr(0, blank);
-    std::string_view token = blank == value.npos ? "" : value.substr(blank + 1);
-    if (equals_ignoring_case(scheme, "bearer") && users.check_default(token)) return {};
-    if (equals_ignoring_case(scheme, "basic")) {
-      auto pair = objects::base64_decode(token);
-      size_t colon = pair ? pair->find(':') : std::string::npos;
-      if (pair && colon != pair->npos &&
-          users.check(std::string_view(*pair).substr(0, colon),
-                      std::string_view(*pair).substr(colon + 1))) {
-        return {};
-      }
-    }
+  if (it == metadata.end()) return false;
+  std::string_view value(it->second.data(), it->second.size());
+  size_t blank = value.find(' ');
+  std::string_view scheme = value.substr(0, blank);
+  std::string_view token = blank == value.npos ? "" : value.substr(blank + 1);
+  if (equals_ignoring_case(scheme, "bearer")) return users.check_default(token);
+  if (!equals_ignoring_case(scheme, "basic")) return false;
+  auto pair = objects::base64_decode(token);
+  size_t colon = pair ? pair->find(':') : std::string::npos;
+  return pair && colon != pair->npos &&
+         users.check(std::string_view(*pair).substr(0, colon),
+                     std::string_view(*pair).substr(colon + 1));
+}
+
+// "ipv4:127.0.0.1:1234" or "ipv6:%5B::1%5D:1234", as gRPC writes it.
+bool is_loopback(std::string_view peer) {
+  return peer.starts_with("ipv4:127.") || peer.starts_with("ipv6:%5B::1%5D:") ||
+         peer.starts_with("ipv6:[::1]:") || peer.starts_with("ipv6:%5B::ffff:127.");
+}
+
+// The beginning of a text in UTF-8, without part of a character at its end.
+std::string_view begin_of(std::string_view text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  size_t end = bytes_max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) end--;
+  return text.substr(0, end);
+}
+
+}  // namespace
+
+grpc::Status authorize(const grpc::CallbackServerContext& context, const Shared& shared,
+                       Action action) {
+  if (authenticate(context, shared.users)) return {};  // as root, who may do everything
+  if (action == Action::kReflect && shared.open_on_loopback && is_loopback(context.peer())) {
+    return {};
   }
   return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED",
                "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
@@ -34,17 +56,36 @@ grpc::Status authorize(const grpc::CallbackServerContext& context, const Users& 
 
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,
                    const v1::Key* key) {
+  constexpr size_t kTextMax = 256, kNameMax = 64, kKeyMax = 256;
   v1::ErrorDetail detail;
   detail.set_reason(std::string(reason));
   if (key != nullptr) {
-    detail.set_namespace_(key->namespace_());
-    detail.set_key(key->key());
+    detail.set_namespace_(std::string(begin_of(key->namespace_(), kNameMax)));
+    detail.set_key(key->key().substr(0, kKeyMax));
   }
+  std::string text(begin_of(message, kTextMax));
   v1::ErrorStatus status;
   status.set_code(code);
-  status.set_message(std::string(message));
+  status.set_message(text);
   status.add_details()->PackFrom(detail);
-  return {code, std::string(message), status.SerializeAsString()};
+  return {code, std::move(text), status.SerializeAsString()};
+}
+
+grpc::Status bad_argument(std::string_view message, const v1::Key* key) {
+  return error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", message, key);
+}
+
+grpc::Status no_such_namespace(const v1::Key* key) {
+  return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", key);
+}
+
+grpc::Status condition_failed(const v1::Key& key) {
+  return error(grpc::FAILED_PRECONDITION, "CONDITION_FAILED", "a condition did not hold", &key);
+}
+
+grpc::Status too_large(std::string_view instead, const v1::Key* key) {
+  return error(grpc::OUT_OF_RANGE, "TOO_LARGE", cat("it does not fit in a message; ", instead),
+               key);
 }
 
 grpc::Status error_of(const Status& status, const v1::Key* key) {
@@ -80,33 +121,64 @@ grpc::Status error_of(const Status& status, const v1::Key* key) {
   }
 }
 
-NamespacePtr find_namespace(Store& store, const v1::Key& key, grpc::Status& status) {
-  if (key.key().empty() || key.key().size() > kKeyBytesMax) {
-    status = error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT", "a key has 1 to 65535 bytes", &key);
-    return nullptr;
-  }
-  NamespacePtr ns = store.find_namespace(key.namespace_().empty() ? "db0" : key.namespace_());
-  if (ns == nullptr) {
-    status = error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", &key);
-  }
+grpc::Status write_error_of(const Status& status, const v1::Key* key) {
+  return absl::IsNotFound(status) ? no_such_namespace(key) : error_of(status, key);
+}
+
+NamespacePtr find_namespace(Store& store, const std::string& name, grpc::Status& status) {
+  NamespacePtr ns = store.find_namespace(name.empty() ? "db0" : std::string_view(name));
+  if (ns == nullptr) status = no_such_namespace();
   return ns;
 }
 
-grpc::Status check(const v1::Condition& c, const Entry* e, const v1::Key& key) {
-  bool holds = (!c.has_version() || (e != nullptr && e->version().value() == c.version())) &&
-               (!c.has_exists() || c.exists() == (e != nullptr));
-  if (holds) return {};
-  return error(grpc::FAILED_PRECONDITION, "CONDITION_FAILED", "a condition did not hold", &key);
+NamespacePtr find_namespace(Store& store, const v1::Key& key, grpc::Status& status) {
+  if (key.key().empty() || key.key().size() > kKeyBytesMax) {
+    status = bad_argument("a key has 1 to 65535 bytes", &key);
+    return nullptr;
+  }
+  NamespacePtr ns = find_namespace(store, key.namespace_(), status);
+  if (ns == nullptr) status = no_such_namespace(&key);
+  return ns;
 }
 
-int64_t expiry_of(Store& store, int64_t ttl_ms, int64_t at_ms, grpc::Status& status) {
-  if (ttl_ms == 0 && at_ms == 0) return 0;
-  int64_t at = at_ms;
-  bool bad = ttl_ms < 0 || at_ms < 0 || (ttl_ms != 0 && at_ms != 0);
-  if (ttl_ms != 0) bad |= __builtin_add_overflow(ttl_ms, store.now_ms(), &at);
+bool holds(const v1::Condition& c, const Entry* e) {
+  const uint64_t version = e == nullptr ? 0 : e->version().value();
+  return (!c.has_version() || c.version() == version) &&
+         (!c.has_exists() || c.exists() == (e != nullptr));
+}
+
+objects::Conditions conditions_of(const v1::Condition& c) {
+  objects::Conditions out;
+  if (c.has_version()) out.if_version = Lsn(c.version());
+  if (c.has_exists()) out.if_exists = c.exists();
+  return out;
+}
+
+grpc::Status check_durability(v1::Durability durability) {
+  return v1::Durability_IsValid(durability) ? grpc::Status() : bad_argument("unknown durability");
+}
+
+v1::ValueType type_of(ValueType type) {
+  switch (type) {
+    case ValueType::kString:
+      return v1::VALUE_TYPE_STRING;
+    case ValueType::kHash:
+      return v1::VALUE_TYPE_HASH;
+  }
+  return v1::VALUE_TYPE_UNSPECIFIED;
+}
+
+int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc::Status& status) {
+  if (wish.keep && (wish.ttl_ms != 0 || wish.at_ms != 0)) {
+    status = bad_argument("keep_expiry goes with neither ttl_ms nor expires_at_ms");
+    return 0;
+  }
+  if (wish.keep) return entry == nullptr ? 0 : entry->expire_ms();
+  int64_t at = wish.at_ms;
+  bool bad = wish.ttl_ms < 0 || wish.at_ms < 0 || (wish.ttl_ms != 0 && wish.at_ms != 0);
+  if (wish.ttl_ms != 0) bad |= __builtin_add_overflow(wish.ttl_ms, store.now_ms(), &at);
   if (bad) {
-    status = error(grpc::INVALID_ARGUMENT, "BAD_ARGUMENT",
-                   "set one of ttl_ms and expires_at_ms, and not below zero");
+    status = bad_argument("set one of ttl_ms and expires_at_ms, and not below zero");
     return 0;
   }
   return at;
@@ -119,8 +191,8 @@ grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& st
     reactor->Finish(status);
   } else {
     store.log().when_durable(rests_on, store.any_executor(),
-                             [reactor, status = std::move(status)](const Status& s) {
-                               reactor->Finish(s.ok() ? status : error_of(s));
+                             [reactor, status = std::move(status)](Status durable) {
+                               reactor->Finish(durable.ok() ? status : error_of(durable));
                              });
   }
   return reactor;
@@ -143,16 +215,22 @@ grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& sto
   return reactor;
 }
 
+awaitable<grpc::Status> settled(Store& store, Lsn lsn) {
+  if (!lsn.valid()) co_return grpc::Status();
+  Status durable = co_await store.log().wait_durable(lsn);
+  co_return error_of(durable);
+}
+
 awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key) {
   grpc::Status durable = co_await settled(store, rests_on(status));
   if (!durable.ok()) co_return durable;
   co_return error_of(status, &key);
 }
 
-awaitable<grpc::Status> settled(Store& store, Lsn lsn) {
-  if (!lsn.valid()) co_return grpc::Status();
-  Status durable = co_await store.log().wait_durable(lsn);
-  co_return error_of(durable);
+awaitable<grpc::Status> write_refused(Store& store, const Status& status, const v1::Key& key) {
+  grpc::Status durable = co_await settled(store, rests_on(status));
+  if (!durable.ok()) co_return durable;
+  co_return write_error_of(status, &key);
 }
 
 }  // namespace cairn::rpc

@@ -1,4 +1,4 @@
-// What the three services share: credentials, errors, and the two ways to finish a call.
+// What the services share: credentials, errors, conditions, and the two ways to finish a call.
 //
 // Threads: any.
 #pragma once
@@ -15,27 +15,75 @@
 
 namespace cairn::rpc {
 
+inline constexpr int kMessageBytesMax = 4 << 20;
+inline constexpr uint64_t kAnswerBytesMax = kMessageBytesMax - (64 << 10);  // of what varies in it
+inline constexpr uint64_t kValueBytesMax = 3 << 20;                         // in Get and Put
+inline constexpr uint64_t kInlineBytesMax = 64 << 10;  // values where there are several
+inline constexpr int kKeysMax = 1000;                  // in one call
+
+// What a method does, as its row in the table of methods says.
+enum class Action : uint8_t {
+  kGet,
+  kPut,
+  kDelete,
+  kTransact,
+  kList,
+  kManageBuckets,
+  kListBuckets,
+  kInspect,  // the server
+  kReflect,  // what it serves
+};
+
 struct Shared {
   Store& store;
   const Users& users;
+  // With a stream whose client does nothing.
+  int64_t patience_ms = 60'000;
+  // Who calls over a loopback address may see what is served without credentials.
+  bool open_on_loopback = false;
 };
 
-// UNAUTHENTICATED unless the call carries good credentials.
-grpc::Status authorize(const grpc::CallbackServerContext& context, const Users& users);
+// UNAUTHENTICATED unless the call carries good credentials; PERMISSION_DENIED unless who they are
+// of may do it.
+grpc::Status authorize(const grpc::CallbackServerContext& context, const Shared& shared,
+                       Action action);
 
+// The error of a call. What came from the client is cut: clients take trailers of 8 KiB at most.
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,
                    const v1::Key* key = nullptr);
-// The one table from the store's errors to gRPC's.
+grpc::Status bad_argument(std::string_view message, const v1::Key* key = nullptr);
+grpc::Status no_such_namespace(const v1::Key* key = nullptr);
+grpc::Status condition_failed(const v1::Key& key);
+// It does not fit in a message; `instead` says what to do.
+grpc::Status too_large(std::string_view instead, const v1::Key* key = nullptr);
+// The one table from the store's errors to gRPC's. What is not found is a key for who reads, a
+// namespace for who writes.
 grpc::Status error_of(const Status& status, const v1::Key* key = nullptr);
+grpc::Status write_error_of(const Status& status, const v1::Key* key = nullptr);
 
-// The namespace a key names, with the key checked; sets `error` if it will not do.
+// The namespace of that name; "" is db0. Null, with `error` set, if there is none.
+NamespacePtr find_namespace(Store& store, const std::string& name, grpc::Status& error);
+// The namespace a key names, with the key checked.
 NamespacePtr find_namespace(Store& store, const v1::Key& key, grpc::Status& error);
-// FAILED_PRECONDITION unless the condition holds for what is there.
-grpc::Status check(const v1::Condition& condition, const Entry* entry, const v1::Key& key);
-// Unix milliseconds, 0 for none; sets `error` if both ways are used or the time is past.
-int64_t expiry_of(Store& store, int64_t ttl_ms, int64_t at_ms, grpc::Status& error);
+// Whether the condition holds for what is there.
+bool holds(const v1::Condition& condition, const Entry* entry);
+objects::Conditions conditions_of(const v1::Condition& condition);
+// INVALID_ARGUMENT if an enum has a value without a name.
+grpc::Status check_durability(v1::Durability durability);
+inline Wish wish_of(v1::Durability d) {
+  return d == v1::DURABILITY_EVERYSEC ? Wish::kNone : Wish::kDurable;
+}
+v1::ValueType type_of(ValueType type);
 
-// Finishes when what the answer, good or bad, rests on is durable.
+// When a value written now expires, in Unix milliseconds, 0 for never; sets `error` if the wishes
+// contradict each other or make no time.
+struct ExpiryWish {
+  int64_t ttl_ms = 0, at_ms = 0;
+  bool keep = false;  // what the key has
+};
+int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc::Status& error);
+
+// Finishes when what the answer rests on is durable; a refusal rests on what was judged.
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
                                  grpc::Status status, Lsn rests_on = Lsn());
 // Runs the rest of a call on an I/O loop; `finish` gets INTERNAL if an exception leaves it.
@@ -46,5 +94,6 @@ grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& sto
 awaitable<grpc::Status> settled(Store& store, Lsn lsn);
 // The error for a status of an operation on a key, once what it rests on is durable.
 awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key);
+awaitable<grpc::Status> write_refused(Store& store, const Status& status, const v1::Key& key);
 
 }  // namespace cairn::rpc

@@ -1,0 +1,70 @@
+// One transaction of cairn.v1.KeyValue: comparisons, then one of two lists of operations, all under
+// the locks of their keys at one moment.
+//
+// It happens whole or not at all: what is refused is refused before the commit, an answer that does
+// not fit in a message included.
+// Threads: one at a time; gRPC's if everything is at hand, an I/O loop's if not.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cairn/v1/kv.pb.h"
+#include "core/transaction.h"
+#include "gateway/grpc/call.h"
+
+namespace cairn::rpc {
+
+class TxnCall {
+ public:
+  // Both outlive the call.
+  TxnCall(Store& store, const v1::TxnRequest& request, v1::TxnResponse& answer)
+      : store_(store), request_(request), answer_(answer) {}
+
+  // What can be said without locks. Before all else.
+  grpc::Status check();
+  // Runs it, if it needs no disk before its answer is known; false: use run(). The answer rests on
+  // what `rests_on` names, a refusal too.
+  bool run_in_place(grpc::Status& status, Lsn& rests_on);
+  // The same on an I/O loop, whatever it needs.
+  awaitable<grpc::Status> run();
+
+ private:
+  struct Place {  // of a key
+    const v1::Key* key = nullptr;
+    NamespacePtr ns;
+    KeyHash hash = 0;
+  };
+  struct Operation {
+    const v1::TxnOp* op;
+    Place at;                                // copy: to
+    Place from;                              // of a copy
+    std::unique_ptr<objects::Upload> large;  // put: a value that goes to extents
+  };
+
+  Place place(const v1::Key& key, bool value, grpc::Status& status);
+  grpc::Status check_operation(const v1::TxnOp& op, Operation& out);
+  grpc::Status apply(const StripeLocks& lock, Lsn& rests_on);
+  bool compare(Transaction& t);
+  grpc::Status perform(Operation& operation, Transaction& t);
+  Status put(Operation& operation, const Entry* old, Transaction& t);
+  Status copy(const Operation& operation, const Entry* from, Transaction& t);
+
+  Store& store_;
+  const v1::TxnRequest& request_;
+  v1::TxnResponse& answer_;
+  std::vector<Place> compared_;
+  std::vector<Operation> then_, otherwise_;
+  std::vector<KeyHash> hashes_;
+  // Each name stands for the same namespace throughout, though a bucket may be dropped and made
+  // again meanwhile.
+  absl::flat_hash_map<std::string, NamespacePtr> spaces_;
+  std::vector<std::pair<v1::Value*, const Entry*>> read_;  // to be named once committed
+  Faults::Keys looked_at_;                                 // the keys whose values are
+  bool writes_ = false;
+};
+
+}  // namespace cairn::rpc
