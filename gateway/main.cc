@@ -234,6 +234,7 @@ int serve(const Options& options) {
   }
   rpc_options.tls = {options.tls_cert, options.tls_key};
   rpc_options.patience_ms = int64_t{options.patience_s} * 1000;
+  rpc_options.descriptors_below = clients_below;
   rpc_options.open_on_loopback = options.reflection_on_loopback;
   die_unless(rpc.start(rpc_options));
 

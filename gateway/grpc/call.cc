@@ -5,6 +5,7 @@
 #include "core/async.h"
 #include "core/errors.h"
 #include "core/text.h"
+#include "gateway/grpc/connections.h"
 #include "objects/digest.h"
 
 namespace cairn::rpc {
@@ -46,7 +47,10 @@ std::string_view begin_of(std::string_view text, size_t bytes_max) {
 
 grpc::Status authorize(const grpc::CallbackServerContext& context, const Shared& shared,
                        Action action) {
-  if (authenticate(context, shared.users)) return {};  // as root, who may do everything
+  if (authenticate(context, shared.users)) {  // as root, who may do everything
+    shared.connections.trust(context.peer());
+    return {};
+  }
   if (action == Action::kReflect && shared.open_on_loopback && is_loopback(context.peer())) {
     return {};
   }

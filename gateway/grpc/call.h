@@ -34,9 +34,12 @@ enum class Action : uint8_t {
   kReflect,  // what it serves
 };
 
+class Connections;
+
 struct Shared {
   Store& store;
   const Users& users;
+  Connections& connections;
   // With a stream whose client does nothing.
   int64_t patience_ms = 60'000;
   // Who calls over a loopback address may see what is served without credentials.

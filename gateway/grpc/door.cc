@@ -9,6 +9,7 @@
 
 #include "core/text.h"
 #include "gateway/grpc/admin_service.h"
+#include "gateway/grpc/connections.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
 #include "gateway/grpc/reflection.h"
@@ -42,7 +43,6 @@ StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials_of(const TlsFiles
 }
 
 void set_limits(grpc::ServerBuilder& builder) {
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use is an error
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   builder.SetMaxSendMessageSize(kMessageBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsMax);
@@ -80,31 +80,43 @@ Status Door::start(const DoorOptions& options) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   set_limits(builder);
-  builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port_);
+  Store& store = server_.store;
+  connections_ =
+      std::make_unique<Connections>(store.any_executor(), store.clock(), options.descriptors_below);
+  auto listen = [&](const std::string& address, std::shared_ptr<grpc::ServerCredentials> how) {
+    using Type = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+    return connections_->listen(
+        address, builder.experimental().AddExternalConnectionAcceptor(Type::FROM_FD, how));
+  };
+  auto port = listen(options.address, grpc::InsecureServerCredentials());
+  if (!port.ok()) return port.status();
+  port_ = *port;
   if (!options.tls_address.empty()) {
     auto credentials = credentials_of(options.tls);
     if (!credentials.ok()) return credentials.status();
-    builder.AddListeningPort(options.tls_address, *credentials, &tls_port_);
+    port = listen(options.tls_address, *credentials);
+    if (!port.ok()) return port.status();
+    tls_port_ = *port;
   }
-  const Shared shared{server_.store, server_.users, options.patience_ms, options.open_on_loopback};
+  const Shared shared{store, server_.users, *connections_, options.patience_ms,
+                      options.open_on_loopback};
   services_ = std::make_unique<Services>(shared, server_, engine_);
   builder.RegisterService(&services_->kv);
   builder.RegisterService(&services_->objects);
   builder.RegisterService(&services_->admin);
   builder.RegisterService(&services_->reflection);
   grpc_ = builder.BuildAndStart();
-  if (grpc_ == nullptr || port_ == 0 || (!options.tls_address.empty() && tls_port_ == 0)) {
-    return absl::FailedPreconditionError(
-        cat("cannot listen on ", port_ == 0 ? options.address : options.tls_address, " for gRPC"));
-  }
+  if (grpc_ == nullptr) return absl::InternalError("gRPC does not start");
   for (const char* name : kServices) {
     grpc_->GetHealthCheckService()->SetServingStatus(name, true);
   }
+  connections_->start();
   return absl::OkStatus();
 }
 
 void Door::stop(std::chrono::milliseconds patience) {
   if (!grpc_) return;
+  connections_->stop();
   grpc_->GetHealthCheckService()->Shutdown();
   grpc_->Shutdown(std::chrono::system_clock::now() + patience);
 }

@@ -6,13 +6,15 @@
 //
 // Memory: what gRPC itself buffers of all connections together has a quota; beyond it gRPC closes
 // idle connections and cancels streams. It does not count what
-// streams that are opened and reset at once leave behind until they are worked off.
+// streams that are opened and reset at once leave behind until they are worked off: connections.h
+// bounds those of who has shown no credentials.
 // Threads: start() and stop() once.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <climits>
 #include <memory>
 
 #include "kv/engine.h"
@@ -31,9 +33,12 @@ struct DoorOptions {
   std::string address;      // HOST:PORT; port 0 picks one
   std::string tls_address;  // may be empty
   TlsFiles tls;
-  int64_t patience_ms = 60'000;   // with a stream whose client does nothing
-  bool open_on_loopback = false;  // reflection, without credentials
+  int64_t patience_ms = 60'000;     // with a stream whose client does nothing
+  int descriptors_below = INT_MAX;  // of sockets; those above are for the storage
+  bool open_on_loopback = false;    // reflection, without credentials
 };
+
+class Connections;
 
 class Door {
  public:
@@ -50,6 +55,7 @@ class Door {
   struct Services;
   kv::Server& server_;
   kv::Engine& engine_;
+  std::unique_ptr<Connections> connections_;
   std::unique_ptr<Services> services_;
   std::unique_ptr<grpc::Server> grpc_;
   int port_ = 0, tls_port_ = 0;

@@ -714,6 +714,29 @@ class Connections(GrpcCase):
         self.assertEqual(acknowledged, 8)
         c.socket.close()
 
+    # 2.7 GiB from two connections without a password.
+    def test_rapid_resets_take_no_memory(self):
+        before = resident_mb(self.server)
+
+        def flood():
+            c = Http2(self.server.grpc)
+            headers = c.headers(b"/cairn.v1.KeyValue/Get")
+            try:
+                for first in range(1, 300001, 2 * 500):
+                    c.socket.sendall(b"".join(
+                        c.frame(c.HEADERS, 4, n, headers) + c.frame(c.RST, 0, n, (8).to_bytes(4, "big"))
+                        for n in range(first, first + 2 * 500, 2)))
+            except OSError:
+                pass  # sent away
+            c.socket.close()
+        threads = [threading.Thread(target=flood) for _ in range(2)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertLess(resident_mb(self.server, "VmHWM"), before + 700)
+        self.call(self.rpc.admin.Info, self.rpc.admin_pb.InfoRequest())
+
     def test_more_than_a_hundred_calls_at_once(self):
         stop, pb = threading.Event(), self.rpc.objects_pb
 
