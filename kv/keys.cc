@@ -43,7 +43,7 @@ bool put_copy(Context& c, Entry* from, Namespace& to, std::string_view key) {
   std::string image;
   if (const Collection* collection = from->collection()) {
     // Before the image is made: of 10 million fields that took 24 s, in which nobody was answered.
-    if (collection->image_bytes() > c.store.log().batch_bytes_max()) {
+    if (collection->image_bytes() > c.store.log().record_bytes_max()) {
       c.reply.error("ERR the value is larger than a log segment and cannot be copied");
       return false;
     }

@@ -40,6 +40,7 @@ struct HeldVolume : Volume {
     return real.punch(f, offset, length);
   }
   awaitable<Status> remove(FileId f) override { return real.remove(f); }
+  awaitable<Status> keep_apart(FileId f) override { return real.keep_apart(f); }
   awaitable<StatusOr<std::vector<FileInfo>>> list() override { return real.list(); }
   awaitable<StatusOr<uint64_t>> free_bytes() override { return real.free_bytes(); }
 };
