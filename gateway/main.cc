@@ -204,6 +204,7 @@ int serve(const Options& options) {
   }
   std::promise<void> stop;
   std::atomic<bool> stopping{false};
+  server.report = [](std::string_view text) { spdlog::error("{}", text); };
   server.shutdown = [&] {
     if (!stopping.exchange(true)) stop.set_value();
   };
