@@ -220,8 +220,6 @@ void client_unblock(Context& c) {
     return c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
                              c.args[1].substr(0, 128), "'. Try CLIENT HELP."));
   }
-  int64_t id;
-  if (!c.integer(2, id)) return;
   auto how = Session::Unblock::kTimeout;
   if (c.args.size() == 4) {
     if (equals_ignoring_case(c.args[3], "error")) {
@@ -230,6 +228,8 @@ void client_unblock(Context& c) {
       return c.reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
     }
   }
+  int64_t id;
+  if (!c.integer(2, id)) return;
   for (auto& s : c.engine.server().sessions.all()) {
     if (static_cast<int64_t>(s->id) == id) return c.reply.integer(s->unblock(how));
   }
