@@ -269,7 +269,7 @@ inline uint64_t value_length(const Entry* e) {
 // Redis's string2ll: the canonical form of an integer and nothing else.
 std::optional<int64_t> parse_ll(std::string_view text);
 // Redis's long double in a reply: 17 digits after the point, trailing zeros cut.
-inline constexpr size_t kFloatCharsMax = 5 * 1024;  // as Redis: the largest take 4,950
+inline constexpr size_t kFloatCharsMax = 5 << 10;  // as Redis: the largest take 4,950
 std::optional<long double> parse_float(std::string_view text);
 std::string format_float(long double value);
 }  // namespace cairn::kv

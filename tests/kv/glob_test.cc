@@ -40,6 +40,7 @@ bool redis_match(const char* p, int pn, const char* s, int sn, bool nocase) {
             p--, pn++;
             break;
           } else if (pn >= 3 && p[1] == '-') {
+            // Signed, as there. NOLINTNEXTLINE(bugprone-signed-char-misuse)
             int start = p[0], end = p[2], c = s[0];
             if (start > end) std::swap(start, end);
             if (nocase) start = tolower(start), end = tolower(end), c = tolower(c);
