@@ -33,6 +33,7 @@ inline constexpr uint64_t kStorageDescriptorsMax = 4096;
 // ---- clients of the Redis door (kv/client_limits.h, gateway/resp/) ----
 inline constexpr uint64_t kClientsMax = 10'000;
 inline constexpr int64_t kClientsPercent = 25;                // of memory, for all their buffers
+inline constexpr uint64_t kClientsOfAtLeast = 128 << 20;      // where memory counts the index alone
 inline constexpr uint64_t kQueryBytesMax = 1ull << 30;        // one command, without large words
 inline constexpr uint64_t kStrangerQueryBytesMax = 32 << 10;  // the same before AUTH
 inline constexpr uint64_t kStrangerWordBytesMax = 16 << 10;

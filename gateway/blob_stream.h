@@ -13,40 +13,49 @@
 
 namespace cairn::net {
 
-// Sends all that is left of a blob, without keeping its chunks from others while the peer does not
-// read. `sent(bytes)` is called with what went. False: the peer is gone, or the bytes are not what
-// was written; their length is announced, so the connection ends.
+// Sends `bytes`, which blob.next() gave just now, without keeping their chunk from others while the
+// peer does not read: it may be called back, and then the blob gives the rest again. `sent(n)` is
+// called with what went. False: the peer is gone.
 template <class Stream, class Sent>
-awaitable<bool> send_blob(Stream& stream, BlobReader& blob, Sent sent) {
+awaitable<bool> send_part(Stream& stream, BlobReader& blob, Bytes bytes, Sent sent) {
   const Executor executor = stream.executor();
   std::vector<std::byte> piece;  // what TLS encrypts has to stay where it is
-  while (blob.left() > 0) {
-    auto read = co_await blob.next();
-    if (!read.ok()) co_return false;
-    for (Bytes bytes = *read; !bytes.empty();) {
-      size_t went;
-      if constexpr (Stream::kTls) {
-        constexpr size_t kPieceBytes = 64 << 10;
-        const Bytes first = bytes.first(std::min(bytes.size(), kPieceBytes));
-        piece.assign(first.begin(), first.end());
-        went = piece.size();
-        bytes = bytes.subspan(went);
+  while (!bytes.empty()) {
+    size_t went;
+    if constexpr (Stream::kTls) {
+      constexpr size_t kPieceBytes = 64 << 10;
+      const Bytes first = bytes.first(std::min(bytes.size(), kPieceBytes));
+      piece.assign(first.begin(), first.end());
+      went = piece.size();
+      bytes = bytes.subspan(went);
+      blob.offer(bytes.size(), executor);
+      const bool good = co_await stream.write({piece.data(), piece.size()});
+      if (!good) co_return false;
+    } else {
+      const ssize_t n = stream.try_write(bytes);
+      if (n < 0) co_return false;
+      went = static_cast<size_t>(n);
+      bytes = bytes.subspan(went);
+      if (!bytes.empty()) {
         blob.offer(bytes.size(), executor);
-        const bool good = co_await stream.write({piece.data(), piece.size()});
-        if (!good) co_return false;
-      } else {
-        const ssize_t n = stream.try_write(bytes);
-        if (n < 0) co_return false;
-        went = static_cast<size_t>(n);
-        bytes = bytes.subspan(went);
-        if (!bytes.empty()) {
-          blob.offer(bytes.size(), executor);
-          co_await stream.writable();
-        }
+        co_await stream.writable();
       }
-      sent(went);
-      if (!blob.keep()) break;
     }
+    sent(went);
+    if (!blob.keep()) break;
+  }
+  co_return true;
+}
+
+// The same with all that is left of a blob. False also when the bytes are not what was written;
+// their length is announced, so the connection ends.
+template <class Stream, class Sent>
+awaitable<bool> send_blob(Stream& stream, BlobReader& blob, Sent sent) {
+  while (blob.left() > 0) {
+    auto bytes = co_await blob.next();
+    if (!bytes.ok()) co_return false;
+    const bool good = co_await send_part(stream, blob, *bytes, sent);
+    if (!good) co_return false;
   }
   co_return true;
 }

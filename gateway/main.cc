@@ -204,6 +204,7 @@ int serve(const Options& options) {
   }
   std::promise<void> stop;
   std::atomic<bool> stopping{false};
+  server.report = [](std::string_view text) { spdlog::error("{}", text); };
   server.shutdown = [&] {
     if (!stopping.exchange(true)) stop.set_value();
   };
@@ -273,12 +274,11 @@ int serve(const Options& options) {
       (*volume)->engine());
 
   // The gRPC door.
-  rpc::Door rpc(server, *engines.front());
-  const auto grpc_endpoint = endpoint_or_die("--grpc", options.grpc);
+  rpc::Door rpc(loops, server, *engines.front());
   rpc::DoorOptions rpc_options;
-  rpc_options.address = net::to_string(grpc_endpoint);
+  rpc_options.address = endpoint_or_die("--grpc", options.grpc);
   if (!options.grpc_tls.empty()) {
-    rpc_options.tls_address = net::to_string(endpoint_or_die("--grpc-tls", options.grpc_tls));
+    rpc_options.tls_address = endpoint_or_die("--grpc-tls", options.grpc_tls);
   }
   rpc_options.tls = {options.tls_cert, options.tls_key};
   rpc_options.patience_ms = int64_t{options.patience_s} * 1000;
@@ -294,10 +294,10 @@ int serve(const Options& options) {
   });
   std::string ready =
       cat("ready resp=", net::to_string(resp.local()), " http=", net::to_string(http.local()),
-          " grpc=", net::to_string({grpc_endpoint.address(), static_cast<uint16_t>(rpc.port())}));
+          " grpc=", net::to_string(rpc.local()));
   if (!options.resp_tls.empty()) append(ready, " resp-tls=", net::to_string(resp.local_tls()));
   if (!options.http_tls.empty()) append(ready, " http-tls=", net::to_string(http.local_tls()));
-  if (!options.grpc_tls.empty()) append(ready, " grpc-tls-port=", rpc.tls_port());
+  if (!options.grpc_tls.empty()) append(ready, " grpc-tls-port=", rpc.local_tls().port());
   std::printf("%s\n", ready.c_str());
   std::fflush(stdout);
 

@@ -119,19 +119,22 @@ struct BitRange {
 bool parse_range(Context& c, size_t from, uint64_t size_bytes, BitRange& out) {
   int64_t start = 0, end = -1;
   bool bits = false;
-  if (c.args.size() > from + 3) return c.syntax_error(), false;
-  if (c.args.size() > from && !c.integer(from, start)) return false;
-  if (c.args.size() > from + 1 && !c.integer(from + 1, end)) return false;
-  if (c.args.size() > from + 2) {
+  const size_t n = c.args.size();
+  if (n > from + 3) return c.syntax_error(), false;
+  const bool position = from == 3;  // BITPOS looks at the unit before it looks at the end
+  if (n > from && !c.integer(from, start)) return false;
+  if (!position && n > from + 1 && !c.integer(from + 1, end)) return false;
+  if (n > from + 2) {
     if (equals_ignoring_case(c.args[from + 2], "bit")) {
       bits = true;
     } else if (!equals_ignoring_case(c.args[from + 2], "byte")) {
       return c.syntax_error(), false;
     }
   }
+  if (position && n > from + 1 && !c.integer(from + 1, end)) return false;
   auto size = static_cast<int64_t>(bits ? size_bytes * 8 : size_bytes);
   // BITCOUNT, not BITPOS, takes a range that is backwards as written for empty.
-  if (from == 2 && start < 0 && end < 0 && start > end) return true;
+  if (!position && start < 0 && end < 0 && start > end) return true;
   if (start < 0) start = std::max<int64_t>(0, start + size);
   if (end < 0) end = std::max<int64_t>(0, end + size);
   end = std::min(end, size - 1);
@@ -334,7 +337,7 @@ awaitable<StatusOr<BlobRef>> combine_held(Context& c, Op op, const std::vector<H
                                           uint64_t longest) {
   BlobWriter writer(c.store.extents(), longest);
   for (uint64_t at = 0; at < longest; at += kExtentBlockBytes) {
-    uint64_t n = std::min<uint64_t>(kExtentBlockBytes, longest - at);
+    const uint64_t n = std::min<uint64_t>(kExtentBlockBytes, longest - at);
     std::string sum;
     for (size_t i = 0; i < sources.size(); i++) {
       auto bytes = co_await read_held(c, sources[i], at, n);
@@ -474,13 +477,12 @@ bool parse_fields(Context& c, bool read_only, std::vector<Field>& fields) {
     }
     std::string_view type = c.args[i + 1];
     auto bits = type.size() > 1 ? parse_ll(type.substr(1)) : std::nullopt;
-    f.is_signed = !type.empty() && (type[0] == 'i' || type[0] == 'I');
-    bool is_unsigned = !type.empty() && (type[0] == 'u' || type[0] == 'U');
+    f.is_signed = !type.empty() && type[0] == 'i';
+    const bool is_unsigned = !type.empty() && type[0] == 'u';
     if ((!f.is_signed && !is_unsigned) || !bits || *bits < 1 || *bits > (f.is_signed ? 64 : 63)) {
       c.reply.error(
           "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported "
-          "but "
-          "i64 is.");
+          "but i64 is.");
       return false;
     }
     f.bits = static_cast<unsigned>(*bits);
@@ -557,6 +559,7 @@ void bitfield_with(Context& c, bool read_only) {
   if (!parse_fields(c, read_only, fields)) return;
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
+  if (fields.empty()) return c.reply.array(0);
   const uint64_t end = fields_end_bytes(fields, true);
   if ((e != nullptr && e->is_blob()) || end > c.store.options().extent_threshold) return c.defer();
   std::string value(e == nullptr ? std::string_view() : e->value());
@@ -574,7 +577,7 @@ void bitfield_ro(Context& c) { bitfield_with(c, true); }
 
 awaitable<void> bitfield_deferred(Context& c) {
   std::vector<Field> fields;
-  if (!parse_fields(c, false, fields) || fields.empty()) co_return;
+  if (!parse_fields(c, false, fields)) co_return;
   // The stretch of bytes that all fields together cover.
   uint64_t first = UINT64_MAX;
   for (const Field& f : fields) first = std::min(first, f.offset / 8);
@@ -610,20 +613,26 @@ awaitable<void> bitfield_deferred(Context& c) {
 }
 
 constexpr std::string_view kGroup = "bitmap";
+constexpr KeySpec kBitop[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly, .first = 2},
+                              {.flags = kKeyReadOnly | kKeyAccess, .first = 3, .last = -1}};
+constexpr KeySpec kBitfield[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyUpdate | kKeyVariable,
+                                  .unless_from = 2,
+                                  .unless = {"set", "incrby"},
+                                  .otherwise = kKeyReadOnly | kKeyAccess}};
 constexpr Row kRows[] = {
-    {"setbit", 4, kWrite | kDenyOom, 1, 1, 1, setbit, setbit_deferred, kGroup,
+    {"setbit", 4, kWrite | kDenyOom, kChangesKey, setbit, setbit_deferred, kGroup,
      "Sets or clears the bit at offset of the string value.", "2.2.0"},
-    {"getbit", 3, kReadOnly | kFast, 1, 1, 1, getbit, getbit_deferred, kGroup,
+    {"getbit", 3, kReadOnly | kFast, kReadsKey, getbit, getbit_deferred, kGroup,
      "Returns a bit value by offset.", "2.2.0"},
-    {"bitcount", -2, kReadOnly, 1, 1, 1, bitcount, bitcount_deferred, kGroup,
+    {"bitcount", -2, kReadOnly, kReadsKey, bitcount, bitcount_deferred, kGroup,
      "Counts the number of set bits (population counting) in a string.", "2.6.0"},
-    {"bitpos", -3, kReadOnly, 1, 1, 1, bitpos, bitpos_deferred, kGroup,
+    {"bitpos", -3, kReadOnly, kReadsKey, bitpos, bitpos_deferred, kGroup,
      "Finds the first set (1) or clear (0) bit in a string.", "2.8.7"},
-    {"bitop", -4, kWrite | kDenyOom, 2, -1, 1, bitop, bitop_deferred, kGroup,
+    {"bitop", -4, kWrite | kDenyOom, kBitop, bitop, bitop_deferred, kGroup,
      "Performs bitwise operations on multiple strings, and stores the result.", "2.6.0"},
-    {"bitfield", -2, kWrite | kDenyOom, 1, 1, 1, bitfield, bitfield_deferred, kGroup,
+    {"bitfield", -2, kWrite | kDenyOom, kBitfield, bitfield, bitfield_deferred, kGroup,
      "Performs arbitrary bitfield integer operations on strings.", "3.2.0"},
-    {"bitfield_ro", -2, kReadOnly | kFast, 1, 1, 1, bitfield_ro, bitfield_deferred, kGroup,
+    {"bitfield_ro", -2, kReadOnly | kFast, kReadsKey, bitfield_ro, bitfield_deferred, kGroup,
      "Performs arbitrary read-only bitfield integer operations on strings.", "6.0.0"},
 };
 

@@ -115,10 +115,11 @@ void ClientLimits::set_memory(uint64_t limit_bytes) {
 
 void ClientLimits::refresh() {
   const int64_t together = together_;
-  const uint64_t memory = memory_.load() != 0 ? memory_.load() : machine_bytes();
+  const uint64_t limit = memory_.load();
+  const uint64_t memory = limit == 0 ? machine_bytes() : std::max(limit, limits::kClientsOfAtLeast);
   uint64_t bytes = UINT64_MAX;
   if (together > 0) bytes = static_cast<uint64_t>(together);
-  if (together < 0 && memory != 0) bytes = memory / 100 * static_cast<uint64_t>(-together);
+  if (together < 0) bytes = memory / 100 * static_cast<uint64_t>(-together);
   together_bytes_ = bytes;
   const uint64_t hard = output_[0].hard;
   answer_max_ = hard == 0 ? bytes : std::min(bytes, hard);

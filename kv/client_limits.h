@@ -1,7 +1,9 @@
 // How much memory clients may hold in the server: what they sent half, what they were answered and
 // do not read, what waits in a transaction. In Redis's words and with its defaults, but for
 // maxmemory-clients, which is a quarter of the memory where Redis has no limit: clients without a
-// password could otherwise take the room of the data.
+// password could otherwise take the room of the data. A part of the memory is one of 128 MB at
+// least: a smaller limit is about the data alone (core/memory.h), and a quarter of 2 MB once sent a
+// client away for the room of its last answer.
 //
 // Threads: any.
 #pragma once

@@ -58,14 +58,14 @@ BlobRef Args::take_blob(size_t i) {
   return {};
 }
 
-Context::Context(Engine& engine, Session& session, const Row& row, Args& args, Reply& reply)
+Context::Context(Engine& engine, Session& session, Request& request, Reply& reply)
     : engine(engine),
       store(engine.store()),
       session(session),
-      row(row),
-      args(args),
-      reply(reply),
-      begin_(reply.mark()) {}
+      request(request),
+      row(*request.row),
+      args(request.args),
+      reply(reply) {}
 
 Namespace& Context::ns() const { return *session.ns; }
 
@@ -73,23 +73,34 @@ Wish Context::wish() const {
   return engine.server().durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
 }
 
-KeyHash Context::hash(Namespace& ns, std::string_view key) {
-  const bool known = key.data() == hashed_key_.data() && key.size() == hashed_key_.size();
-  if (known && &ns == session.ns.get()) return hash_;
-  KeyHash h = ns.hash(key);
-  if (&ns == session.ns.get()) {
-    hashed_key_ = key;
-    hash_ = h;
+const Key* Context::resolved(const Namespace& ns, std::string_view key, bool change) {
+  const size_t n = request.keys.size();
+  for (size_t i = 0, at = last_key_; i < n; i++, at++) {
+    if (at >= n) at -= n;
+    const Key& k = request.keys[at];
+    if (k.ns != &ns || k.name != key) continue;
+    last_key_ = at;
+    const bool allowed = !change || (k.flags & kKeyChanges) != 0;
+    if (allowed && locks != nullptr && locks->covers(k.hash)) return &k;
   }
-  return h;
+#ifdef CAIRN_DEBUG
+  assert(!"a command touched a key that its row does not name");
+#endif
+  status_error(absl::InternalError("the command touched a key that it does not name"));
+  return nullptr;
 }
 
+Entry* Context::look(Namespace& ns, std::string_view key) {
+  const Key* k = resolved(ns, key, false);
+  if (k == nullptr) return nullptr;
+  return txn->find(ns, key, k->hash);
+}
+
+Entry* Context::look(std::string_view key) { return look(ns(), key); }
+
 Entry* Context::find(Namespace& ns, std::string_view key) {
-  KeyHash h = hash(ns, key);
-  assert(locks != nullptr && locks->covers(h));
-  Entry* e = txn->find(ns, key, h);
-  if (e == nullptr) return e;
-  if (session.no_touch) return e;
+  Entry* e = look(ns, key);
+  if (e == nullptr || session.no_touch) return e;
   if (store.memory().counts_frequency()) {
     e->touch_often(store.random());
   } else {
@@ -121,8 +132,7 @@ std::string error_text(const Status& status) {
 }
 
 void Context::status_error(const Status& status) {
-  reply.cut(begin_);
-  reply.error(error_text(status));
+  if (failure_.empty()) failure_ = error_text(status);  // the first one is the reason
 }
 
 bool Context::done(const Status& status) {
@@ -131,7 +141,8 @@ bool Context::done(const Status& status) {
 }
 
 bool Context::put(Namespace& ns, const RecordView& record) {
-  return done(txn->put(ns, hash(ns, record.key), record));
+  const Key* k = resolved(ns, record.key, true);
+  return k != nullptr && done(txn->put(ns, k->hash, record));
 }
 
 bool Context::put_string(std::string_view key, std::string_view value, int64_t expire_ms) {
@@ -176,7 +187,8 @@ bool Context::operate(ValueType type, std::string_view key, Entry* entry,
 }
 
 bool Context::operate(Entry* entry, const RecordView& change) {
-  return done(txn->operate(ns(), hash(ns(), change.key), entry, change));
+  const Key* k = resolved(ns(), change.key, true);
+  return k != nullptr && done(txn->operate(ns(), k->hash, entry, change));
 }
 
 bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
@@ -204,7 +216,8 @@ bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
 }
 
 bool Context::remove(Namespace& ns, Entry* entry) {
-  return done(txn->remove(ns, ns.hash(entry->key()), entry));
+  const Key* k = resolved(ns, entry->key(), true);
+  return k != nullptr && done(txn->remove(ns, k->hash, entry));
 }
 
 void Context::reply_range(Entry* entry, uint64_t offset, uint64_t length) {
@@ -218,6 +231,26 @@ void Context::reply_range(Entry* entry, uint64_t offset, uint64_t length) {
   offset = std::min(offset, blob.size);
   length = std::min(length, blob.size - offset);
   reply.stream(std::make_unique<BlobReader>(store.extents(), std::move(blob), offset, length));
+}
+
+std::string upper(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
+  }
+  return out;
+}
+
+void help(Context& c) {
+  const Table& table = c.engine.table();
+  const std::string_view name = c.row.name.substr(0, c.row.name.find('|'));
+  const Row& container = *table.find(name);
+  c.reply.array(1 + 2 * container.subcommands);
+  c.reply.simple(cat(upper(name), " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+  for (const Row& sub : table.subcommands(container)) {
+    c.reply.simple(upper(sub.name.substr(name.size() + 1)));
+    c.reply.simple(cat("    ", sub.summary));
+  }
 }
 
 void Context::defer() {
@@ -238,28 +271,16 @@ bool Context::integer(size_t i, int64_t& value, std::string_view error) {
   return true;
 }
 
-KeyList keys_of(const Row& row, Session& session, const Args& args, Store& store) {
-  KeyList keys;
-  if (row.first_key == 0 || static_cast<size_t>(row.first_key) >= args.size()) return keys;
-  auto n = static_cast<int>(args.size());
-  int last = row.last_key < 0 ? n + row.last_key : std::min(row.last_key, n - 1);
-  for (int i = row.first_key; i <= last; i += row.key_step) {
-    keys.emplace_back(session.ns, args[static_cast<size_t>(i)]);
+bool parse_cursor(Context& c, std::string_view word, uint64_t& cursor) {
+  const std::string text(word);
+  char* end;
+  errno = 0;
+  cursor = std::strtoull(text.c_str(), &end, 10);
+  if (*end == '\0' && errno == 0 && std::isspace(static_cast<unsigned char>(text[0])) == 0) {
+    return true;
   }
-  // COPY key key DB n and MOVE key n reach into another namespace.
-  if (row.name == "copy") {
-    for (int i = 3; i + 1 < n; i++) {
-      if (equals_ignoring_case(args[static_cast<size_t>(i)], "db")) {
-        if (auto to = store.find_namespace(namespace_name(args[static_cast<size_t>(i) + 1]))) {
-          keys[1].first = to;
-        }
-        break;
-      }
-    }
-  } else if (row.name == "move" && n == 3) {
-    if (auto to = store.find_namespace(namespace_name(args[2]))) keys.emplace_back(to, args[1]);
-  }
-  return keys;
+  c.reply.error("ERR invalid cursor");
+  return false;
 }
 
 std::optional<int64_t> parse_ll(std::string_view text) {
@@ -270,20 +291,21 @@ std::optional<int64_t> parse_ll(std::string_view text) {
 }
 
 std::optional<long double> parse_float(std::string_view text) {
-  if (text.empty() || text.size() > 255 || std::isspace(static_cast<unsigned char>(text[0]))) {
+  if (text.empty() || text.size() >= kFloatCharsMax ||
+      std::isspace(static_cast<unsigned char>(text[0]))) {
     return std::nullopt;
   }
-  std::string copy(text);
+  const std::string copy(text);
   char* end;
   errno = 0;
-  long double value = std::strtold(copy.c_str(), &end);
-  if (end != copy.c_str() + copy.size() || std::isnan(value) || errno == ERANGE)
-    return std::nullopt;
+  const long double value = std::strtold(copy.c_str(), &end);
+  const bool beyond = errno == ERANGE && (std::isinf(value) || value == 0);
+  if (end != copy.c_str() + copy.size() || std::isnan(value) || beyond) return std::nullopt;
   return value;
 }
 
 std::string format_float(long double value) {
-  char text[5 * 1024];
+  char text[kFloatCharsMax];
   int n = std::snprintf(text, sizeof(text), "%.17Lf", value);
   std::string out(text, static_cast<size_t>(n));
   if (out.find('.') != out.npos) {
@@ -291,81 +313,6 @@ std::string format_float(long double value) {
     if (out.back() == '.') out.pop_back();
   }
   return out == "-0" ? "0" : out;
-}
-
-namespace {
-// One class [..] at the start of `pattern`; moves past it.
-bool match_class(std::string_view& pattern, char c, bool fold) {
-  auto low = [fold](char x) {
-    return fold && x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x;
-  };
-  size_t i = 1;
-  bool negate = i < pattern.size() && pattern[i] == '^';
-  if (negate) i++;
-  bool match = false;
-  for (;; i++) {
-    if (i >= pattern.size()) break;  // Redis: an open class ends with the pattern
-    if (pattern[i] == '\\' && i + 1 < pattern.size()) {
-      i++;
-      match |= pattern[i] == c;
-    } else if (pattern[i] == ']') {
-      break;
-    } else if (i + 2 < pattern.size() && pattern[i + 1] == '-') {
-      char a = low(pattern[i]), b = low(pattern[i + 2]);
-      if (a > b) std::swap(a, b);
-      match |= a <= low(c) && low(c) <= b;
-      i += 2;
-    } else {
-      match |= low(pattern[i]) == low(c);
-    }
-  }
-  pattern.remove_prefix(std::min(i + 1, pattern.size()));
-  return match != negate;
-}
-}  // namespace
-
-bool glob_match(std::string_view pattern, std::string_view text, bool fold) {
-  auto low = [fold](char x) {
-    return fold && x >= 'A' && x <= 'Z' ? static_cast<char>(x + 32) : x;
-  };
-  // Backtracks to the last star only: O(pattern * text) at worst, no recursion.
-  std::string_view star_pattern, star_text;
-  bool star = false;
-  for (;;) {
-    if (!pattern.empty() && pattern[0] == '*') {
-      pattern.remove_prefix(1);
-      star = true;
-      star_pattern = pattern;
-      star_text = text;
-      continue;
-    }
-    bool match = false;
-    if (!text.empty() && !pattern.empty()) {
-      if (pattern[0] == '?') {
-        match = true;
-        pattern.remove_prefix(1);
-      } else if (pattern[0] == '[') {
-        std::string_view rest = pattern;
-        match = match_class(rest, text[0], fold);
-        if (match) pattern = rest;
-      } else {
-        std::string_view rest = pattern;
-        if (rest[0] == '\\' && rest.size() > 1) rest.remove_prefix(1);
-        match = low(rest[0]) == low(text[0]);
-        if (match) pattern = rest.substr(1);
-      }
-    } else if (text.empty() && pattern.empty()) {
-      return true;
-    }
-    if (match) {
-      text.remove_prefix(1);
-      continue;
-    }
-    if (!star || star_text.empty()) return false;
-    star_text.remove_prefix(1);
-    text = star_text;
-    pattern = star_pattern;
-  }
 }
 
 }  // namespace cairn::kv

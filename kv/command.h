@@ -9,9 +9,17 @@
 // brings the values of all its keys back, without locks; command code only ever sees values in
 // memory.
 //
-// The locks and the permission check use one list of keys, that of keys_of(); Context::find and
-// the like assert that a key is on it.
+// Which keys a request has is resolved once (key_spec.h) into its list, with the namespace, the
+// hash and the access of each. Locks, reads from disk, the permission check and WATCH use that
+// list, and so does the Context of the running command: a key that is not on it, or not in this
+// way, is refused.
+//
+// Every command answers exactly one value. A function may answer anything before it changes the
+// store: if the change is refused, or the function answered nothing or twice, what it answered is
+// taken back and an error stands there instead (Engine::finish).
 #pragma once
+
+#include <absl/container/inlined_vector.h>
 
 #include <deque>
 #include <optional>
@@ -22,6 +30,8 @@
 #include <vector>
 
 #include "core/transaction.h"
+#include "core/users.h"
+#include "kv/key_spec.h"
 #include "kv/reply.h"
 
 namespace cairn::kv {
@@ -49,6 +59,7 @@ class Args {
 
   size_t size() const { return words_.size(); }
   std::string_view operator[](size_t i) const { return words_[i]; }
+  std::span<const std::string_view> words() const { return words_; }
   const BlobRef* blob(size_t i) const;
   void set_text(size_t i, std::string text);  // in place of its blob
   bool has_blobs() const { return !blobs_.empty(); }
@@ -77,26 +88,47 @@ enum Flags : uint32_t {
   kNoAuth = 1 << 5,   // allowed before AUTH
   kNoMulti = 1 << 6,  // refused inside MULTI
   kLoading = 1 << 7,
-  kWholeSpace = 1 << 8,  // takes all stripes: its keys are not known beforehand
-  kBatch = 1 << 9,       // makes several changes, all or none
-  kNoQueue = 1 << 10,    // runs at once inside MULTI: EXEC, DISCARD, RESET, …
-  kBlobArgs = 1 << 11,   // takes words above the extent threshold
-  kKeyOnly = 1 << 12,    // looks at no value, only at keys, lengths, types and expiries
-  kLongArgs = 1 << 13,   // words above the extent threshold are read back into memory for it
+  kNoScript = 1 << 8,
+  kDangerous = 1 << 9,  // a category of its own in Redis
+  // Ours; COMMAND does not show them.
+  kWholeSpace = 1 << 16,    // takes all stripes: its keys are not known beforehand
+  kBatch = 1 << 17,         // its changes are one batch
+  kNoQueue = 1 << 18,       // runs at once inside MULTI: EXEC, DISCARD, RESET, …
+  kBlobArgs = 1 << 19,      // takes words above the extent threshold
+  kLongArgs = 1 << 20,      // words above the extent threshold are read back into memory for it
+  kAllDatabases = 1 << 21,  // concerns all numbered databases
+  kQueue = 1 << 22,         // its keys are those of the commands that wait in the transaction
 };
 
 class Context;
 
+// A row named "client|kill" is a subcommand of the row "client", and stands behind it.
 struct Row {
   std::string_view name;  // lower case
   int arity;              // words, name included; negative: at least so many
   uint32_t flags;
-  int first_key, last_key, key_step;  // as Redis's COMMAND; 0: none
-  void (*run)(Context&);
+  std::span<const KeySpec> keys;
+  void (*run)(Context&);  // null: only its subcommands can be run
   awaitable<void> (*run_deferred)(Context&) = nullptr;
   std::string_view group = "generic";
   std::string_view summary = {};
   std::string_view since = "1.0.0";
+  int selects = 0;  // the word that names the namespace in which the session goes on
+
+  // Set by the table.
+  uint16_t subcommands = 0;  // rows behind this one
+  bool is_subcommand() const { return name.find('|') != name.npos; }
+  uint16_t one_key = 0;  // the word that is its only key, of the session's namespace
+  Action action = {};    // of a row without keys; with keys each has its own access
+};
+
+// A key of a request.
+struct Key {
+  Namespace* ns;  // null: there is none of that name
+  std::string_view name;
+  KeyHash hash;
+  uint32_t word;
+  uint16_t flags;  // KeyFlags
 };
 
 // A command that was read, and what is known of it before it runs.
@@ -104,28 +136,30 @@ struct Request {
   explicit Request(Store& store) : args(store) {}
   Args args;
   const Row* row = nullptr;  // null: unknown
-  KeyHash hash = 0;          // of its one key; 0: it has none or several, or waits in a transaction
-  size_t end = 0;            // where the next one begins, for the reader's use
+  // Resolved in `space`, which outlives them, or in one of `spaces`, and good until the session
+  // enters another namespace.
+  absl::InlinedVector<Key, 1> keys;
+  std::vector<NamespacePtr> spaces;
+  NamespacePtr selected;  // what Row::selects names, if it is there
+  KeyHash hash = 0;       // of its one key; 0: it has none or several, or waits in a transaction
+  size_t end = 0;         // where the next one begins, for the reader's use
 };
 
 class Context {
  public:
-  Context(Engine& engine, Session& session, const Row& row, Args& args, Reply& reply);
-  // The hash of the row's first key in the session's namespace is known.
-  void know_hash(KeyHash hash) {
-    hashed_key_ = args[static_cast<size_t>(row.first_key)];
-    hash_ = hash;
-  }
+  Context(Engine& engine, Session& session, Request& request, Reply& reply);
 
   Engine& engine;
   Store& store;
   Session& session;
+  Request& request;
   const Row& row;
   Args& args;
   Reply& reply;
   StripeLocks* locks = nullptr;
   Transaction* txn = nullptr;  // what it changes; of all commands together inside EXEC
   bool in_exec = false;
+  uint64_t errors_counted = 0;  // in the statistics, of those that it answered
 
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
@@ -156,10 +190,13 @@ class Context {
   // Keys of this session's namespace, or of the given one.
   Entry* find(std::string_view key) { return find(ns(), key); }
   Entry* find(Namespace& ns, std::string_view key);
+  // The same, which is no use of it: what OBJECT tells stays as it was.
+  Entry* look(std::string_view key);
+  Entry* look(Namespace& ns, std::string_view key);
   // The same for a key that holds this type, or nothing; false after it answered WRONGTYPE.
   bool find(std::string_view key, ValueType type, Entry*& entry);
-  // Answer the error themselves, in place of what was answered before, and return false if the
-  // store refuses; then all that the command, or the transaction around it, changes is undone.
+  // Return false if the store refuses; the error then is the command's answer, whatever it
+  // answered, and all that it, or the transaction around it, changes is undone.
   bool put(Namespace& ns, const RecordView& record);
   bool put_string(std::string_view key, std::string_view value, int64_t expire_ms);
   bool remove(Namespace& ns, Entry* entry);
@@ -177,13 +214,11 @@ class Context {
   // See the top of this file. Inside EXEC it answers an error instead.
   void defer();
   bool deferred() const { return deferred_; }
-  // Values of keys it needs are on disk: nothing was changed or answered, and it is to run again.
-  void wait_for_values() { deferred_ = waits_for_values_ = true; }
-  bool waits_for_values() const { return waits_for_values_; }
 
   void syntax_error() { reply.error("ERR syntax error"); }
-  // Takes the place of what the command answered before.
+  // The store's error is the command's answer, whatever it has answered or will answer.
   void status_error(const Status& status);
+  const std::string& failure() const { return failure_; }  // empty: none
   // A word as a 64-bit integer; answers Redis's error if it is none.
   bool integer(size_t i, int64_t& value,
                std::string_view error = "ERR value is not an integer or out of range");
@@ -200,25 +235,28 @@ class Context {
   }
 
  private:
-  KeyHash hash(Namespace& ns, std::string_view key);
+  // The request's own key of that name; null, after it refused, if there is none, if it may not be
+  // changed, or if its stripe is not locked. That would be a bug of a command or of its row.
+  const Key* resolved(const Namespace& ns, std::string_view key, bool change);
   bool operate(Entry* entry, const RecordView& change);
   bool done(const Status& status);
-  const Reply::Mark begin_;
-  std::string_view hashed_key_;  // the very word: an empty one may begin where the next one does
-  KeyHash hash_ = 0;
+  size_t last_key_ = 0;  // commands take their keys in order
+  std::string failure_;
   Lsn seen_;
-  bool deferred_ = false, waits_for_values_ = false;
+  bool deferred_ = false;
 };
 
 // A refusal of the store in Redis's words.
 std::string error_text(const Status& status);
 
-// The keys of a command, with the namespace each is in.
-using KeyList = std::vector<std::pair<NamespacePtr, std::string_view>>;
-KeyList keys_of(const Row& row, Session& session, const Args& args, Store& store);
+std::string upper(std::string_view text);
+// HELP of every command that has subcommands: what the table says of them.
+void help(Context& c);
 
 // What SCAN and its like take at once: COUNT is a hint, and nobody else is to notice a large one.
 inline constexpr int64_t kScanCountMax = 10'000;
+// A cursor as Redis takes it: like strtoul, but nothing else in the word. Answers the error.
+bool parse_cursor(Context& c, std::string_view word, uint64_t& cursor);
 
 inline constexpr std::string_view kWrongType =
     "WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -231,9 +269,7 @@ inline uint64_t value_length(const Entry* e) {
 // Redis's string2ll: the canonical form of an integer and nothing else.
 std::optional<int64_t> parse_ll(std::string_view text);
 // Redis's long double in a reply: 17 digits after the point, trailing zeros cut.
+inline constexpr size_t kFloatCharsMax = 5 << 10;  // as Redis: the largest take 4,950
 std::optional<long double> parse_float(std::string_view text);
 std::string format_float(long double value);
-// Redis's glob: * ? [a-z] [^x] \x. Never recurses deeper than the number of stars it must.
-bool glob_match(std::string_view pattern, std::string_view text, bool ignore_case = false);
-
 }  // namespace cairn::kv

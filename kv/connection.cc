@@ -36,9 +36,10 @@ void reset(Context& c) {
   s.ns = c.store.find_namespace("db0");
   s.resp = 2;
   s.reply_mode = ReplyMode::kOn;
-  s.authenticated = !c.engine.server().auth_required;
-  s.user = "default";
-  s.no_evict = s.no_touch = false;
+  const Server& server = c.engine.server();
+  s.principal = server.auth_required ? nullptr : server.users.default_user();
+  s.no_evict = false;
+  s.no_touch = false;
   {
     MutexLock lock(s.mutex);
     s.name.clear();
@@ -47,7 +48,7 @@ void reset(Context& c) {
 }
 
 void select(Context& c) {
-  NamespacePtr to = c.store.find_namespace(namespace_name(c.args[1]));
+  NamespacePtr to = c.request.selected;
   if (to == nullptr) {
     if (parse_ll(c.args[1])) return c.reply.error("ERR DB index is out of range");
     return c.reply.error(cat("ERR no such bucket '", c.args[1].substr(0, 128), "'"));
@@ -60,15 +61,13 @@ constexpr std::string_view kWrongPass =
     "WRONGPASS invalid username-password pair or user is disabled.";
 
 bool authenticate(Context& c, std::string_view user, std::string_view password) {
-  Server& server = c.engine.server();
-  // As Redis with a password set: the user "default" is the one who has it.
-  bool good =
-      user == "default" ? server.users.check_default(password) : server.users.check(user, password);
-  if (good) {
-    c.session.authenticated = true;
-    c.session.user = user;
-  }
-  return good;
+  const Server& server = c.engine.server();
+  PrincipalPtr who = server.users.authenticate(user, password);
+  // Where nobody need say who he is, the default user has no password, so that any is right.
+  if (!server.auth_required && user == "default") who = server.users.default_user();
+  if (who == nullptr) return false;
+  c.session.principal = std::move(who);
+  return true;
 }
 
 void auth(Context& c) {
@@ -111,7 +110,7 @@ void hello(Context& c) {
     }
   }
   if (login && !authenticate(c, login->first, login->second)) return c.reply.error(kWrongPass);
-  if (c.engine.server().auth_required && !c.session.authenticated) {
+  if (c.session.principal == nullptr) {
     return c.reply.error(
         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
         "<proto> AUTH <user> <pass> option can be used to authenticate the client and select the "
@@ -174,6 +173,9 @@ void client_kill(Context& c) {
     } else if (equals_ignoring_case(option, "laddr")) {
       laddr = value;
     } else if (equals_ignoring_case(option, "user")) {
+      if (!c.engine.server().users.knows(value)) {
+        return c.reply.error(cat("ERR No such user '", value.substr(0, 128), "'"));
+      }
       user = value;
     } else if (equals_ignoring_case(option, "maxage")) {
       max_age = parse_ll(value);
@@ -214,8 +216,10 @@ void client_kill(Context& c) {
 }
 
 void client_unblock(Context& c) {
-  int64_t id;
-  if (!c.integer(2, id)) return;
+  if (c.args.size() > 4) {
+    return c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
+                             c.args[1].substr(0, 128), "'. Try CLIENT HELP."));
+  }
   auto how = Session::Unblock::kTimeout;
   if (c.args.size() == 4) {
     if (equals_ignoring_case(c.args[3], "error")) {
@@ -224,6 +228,8 @@ void client_unblock(Context& c) {
       return c.reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
     }
   }
+  int64_t id;
+  if (!c.integer(2, id)) return;
   for (auto& s : c.engine.server().sessions.all()) {
     if (static_cast<int64_t>(s->id) == id) return c.reply.integer(s->unblock(how));
   }
@@ -231,6 +237,7 @@ void client_unblock(Context& c) {
 }
 
 void client_list(Context& c) {
+  c.session.publish("client|list");
   std::vector<int64_t> ids;
   bool none = false;
   for (size_t i = 2; i < c.args.size(); i++) {
@@ -260,122 +267,210 @@ void client_list(Context& c) {
   c.reply.verbatim(text);
 }
 
+// Whether an answer is sent is the door's part: the command answers all the same.
 void client_reply(Context& c) {
+  ReplyMode& mode = c.session.reply_mode;
   if (equals_ignoring_case(c.args[2], "on")) {
-    c.session.reply_mode = ReplyMode::kOn;
-    c.reply.ok();
+    mode = ReplyMode::kOn;
   } else if (equals_ignoring_case(c.args[2], "off")) {
-    c.session.reply_mode = ReplyMode::kOff;
+    mode = ReplyMode::kOff;
   } else if (equals_ignoring_case(c.args[2], "skip")) {
-    if (c.session.reply_mode != ReplyMode::kOff) c.session.reply_mode = ReplyMode::kSkipNext;
+    if (mode != ReplyMode::kOff) mode = ReplyMode::kSkipNext;
   } else {
-    c.syntax_error();
+    return c.syntax_error();
   }
+  c.reply.ok();
 }
 
-bool on_or_off(Context& c, bool& value) {
+void switch_option(Context& c, bool& value) {
   if (equals_ignoring_case(c.args[2], "on")) {
     value = true;
   } else if (equals_ignoring_case(c.args[2], "off")) {
     value = false;
   } else {
-    c.syntax_error();
-    return false;
+    return c.syntax_error();
   }
-  return true;
+  c.reply.ok();
+}
+void client_no_evict(Context& c) {
+  bool on = c.session.no_evict;
+  switch_option(c, on);
+  c.session.no_evict = on;
+}
+void client_no_touch(Context& c) { switch_option(c, c.session.no_touch); }
+
+void client_id(Context& c) { c.reply.integer(static_cast<int64_t>(c.session.id)); }
+
+void client_getname(Context& c) {
+  MutexLock lock(c.session.mutex);
+  c.session.name.empty() ? c.reply.null() : c.reply.bulk(c.session.name);
 }
 
-void client(Context& c) {
-  Session& s = c.session;
-  std::string sub = lower(c.args[1]);
-  const size_t n = c.args.size();
-  s.publish(cat("client|", sub.substr(0, 16)));
-  if (sub == "id" && n == 2) return c.reply.integer(static_cast<int64_t>(s.id));
-  if (sub == "getname" && n == 2) {
-    MutexLock lock(s.mutex);
-    return s.name.empty() ? c.reply.null() : c.reply.bulk(s.name);
+void client_setname(Context& c) {
+  if (!valid_name(c.args[2])) return c.reply.error(kBadName);
+  MutexLock lock(c.session.mutex);
+  c.session.name = c.args[2];
+  c.reply.ok();
+}
+
+void client_setinfo(Context& c) {
+  if (!valid_name(c.args[3])) {
+    return c.reply.error(cat("ERR ", lower(c.args[2]).substr(0, 128),
+                             " cannot contain spaces, newlines or special characters."));
   }
-  if (sub == "setname" && n == 3) {
-    if (!valid_name(c.args[2])) return c.reply.error(kBadName);
-    MutexLock lock(s.mutex);
-    s.name = c.args[2];
-    return c.reply.ok();
+  MutexLock lock(c.session.mutex);
+  if (equals_ignoring_case(c.args[2], "lib-name")) {
+    c.session.lib_name = c.args[3];
+  } else if (equals_ignoring_case(c.args[2], "lib-ver")) {
+    c.session.lib_version = c.args[3];
+  } else {
+    return c.reply.error(cat("ERR Unrecognized option '", c.args[2].substr(0, 128), "'"));
   }
-  if (sub == "setinfo" && n == 4) {
-    if (!valid_name(c.args[3])) {
-      return c.reply.error(
-          cat("ERR ", lower(c.args[2]), " cannot contain spaces, newlines or special characters."));
-    }
-    MutexLock lock(s.mutex);
-    if (equals_ignoring_case(c.args[2], "lib-name")) {
-      s.lib_name = c.args[3];
-    } else if (equals_ignoring_case(c.args[2], "lib-ver")) {
-      s.lib_version = c.args[3];
-    } else {
-      return c.reply.error(cat("ERR Unrecognized option '", c.args[2].substr(0, 128), "'"));
-    }
-    return c.reply.ok();
-  }
-  if (sub == "info" && n == 2) return c.reply.verbatim(s.describe(c.now_ms()) + "\n");
-  if (sub == "list") return client_list(c);
-  if (sub == "kill" && n >= 3) return client_kill(c);
-  if (sub == "reply" && n == 3) return client_reply(c);
-  if (sub == "unblock" && (n == 3 || n == 4)) return client_unblock(c);
-  if (sub == "no-evict" && n == 3) {
-    bool on = false;
-    if (!on_or_off(c, on)) return;
-    s.no_evict = on;
-    return c.reply.ok();
-  }
-  if (sub == "no-touch" && n == 3) {
-    if (on_or_off(c, s.no_touch)) c.reply.ok();
-    return;
-  }
-  if (sub == "help" && n == 2) {
-    constexpr std::string_view kHelp[] = {
-        "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "GETNAME",
-        "ID",
-        "INFO",
-        "KILL <option> ...",
-        "LIST [options ...]",
-        "NO-EVICT (ON|OFF)",
-        "NO-TOUCH (ON|OFF)",
-        "REPLY (ON|OFF|SKIP)",
-        "SETNAME <name>",
-        "SETINFO <option> <value>",
-        "UNBLOCK <clientid> [TIMEOUT|ERROR]",
-        "HELP"};
-    c.reply.array(std::size(kHelp));
-    for (auto line : kHelp) c.reply.simple(line);
-    return;
-  }
-  constexpr std::string_view kKnown[] = {"id",   "getname", "setname",  "setinfo",  "info",
-                                         "kill", "reply",   "no-evict", "no-touch", "unblock"};
-  if (std::find(std::begin(kKnown), std::end(kKnown), sub) != std::end(kKnown)) {
-    return c.reply.error(cat("ERR wrong number of arguments for 'client|", sub, "' command"));
-  }
-  c.reply.error(cat("ERR unknown subcommand '", c.args[1].substr(0, 128), "'. Try CLIENT HELP."));
+  c.reply.ok();
+}
+
+void client_info(Context& c) {
+  c.session.publish("client|info");
+  c.reply.verbatim(c.session.describe(c.now_ms()) + "\n");
 }
 
 constexpr std::string_view kGroup = "connection";
+constexpr uint32_t kClient = kLoading | kNoScript;
+constexpr uint32_t kClientAdmin = kClient | kAdmin | kDangerous;
+constexpr uint32_t kLogin = kFast | kNoAuth | kLoading | kNoScript;
 constexpr Row kRows[] = {
-    {"ping", -1, kFast, 0, 0, 0, ping, nullptr, kGroup,
-     "Returns the server's liveliness response."},
-    {"echo", 2, kFast | kLoading | kBlobArgs, 0, 0, 0, echo, nullptr, kGroup,
+    {"ping", -1, kFast, {}, ping, nullptr, kGroup, "Returns the server's liveliness response."},
+    {"echo",
+     2,
+     kFast | kLoading | kBlobArgs,
+     {},
+     echo,
+     nullptr,
+     kGroup,
      "Returns the given string."},
-    {"quit", -1, kFast | kNoAuth | kNoQueue | kLoading, 0, 0, 0, quit, nullptr, kGroup,
-     "Closes the connection."},
-    {"reset", 1, kFast | kNoAuth | kNoQueue | kLoading, 0, 0, 0, reset, nullptr, kGroup,
-     "Resets the connection.", "6.2.0"},
-    {"select", 2, kFast | kLoading, 0, 0, 0, select, nullptr, kGroup,
-     "Changes the selected database: a number, or the name of a bucket."},
-    {"auth", -2, kFast | kNoAuth | kLoading, 0, 0, 0, auth, nullptr, kGroup,
-     "Authenticates the connection."},
-    {"hello", -1, kFast | kNoAuth | kLoading | kNoMulti, 0, 0, 0, hello, nullptr, kGroup,
-     "Handshakes with the server.", "6.0.0"},
-    {"client", -2, kLoading, 0, 0, 0, client, nullptr, kGroup,
-     "A container for client connection commands.", "2.4.0"},
+    {"quit", -1, kLogin | kNoQueue, {}, quit, nullptr, kGroup, "Closes the connection."},
+    {"reset", 1, kLogin | kNoQueue, {}, reset, nullptr, kGroup, "Resets the connection.", "6.2.0"},
+    {"select",
+     2,
+     kFast | kLoading,
+     {},
+     select,
+     nullptr,
+     kGroup,
+     "Changes the selected database: a number, or the name of a bucket.",
+     "1.0.0",
+     1},
+    {"auth", -2, kLogin, {}, auth, nullptr, kGroup, "Authenticates the connection."},
+    {"hello", -1, kLogin, {}, hello, nullptr, kGroup, "Handshakes with the server.", "6.0.0"},
+    {"client",
+     -2,
+     0,
+     {},
+     nullptr,
+     nullptr,
+     kGroup,
+     "A container for client connection commands.",
+     "2.4.0"},
+    {"client|getname",
+     2,
+     kClient,
+     {},
+     client_getname,
+     nullptr,
+     kGroup,
+     "Returns the name of the connection.",
+     "2.6.9"},
+    {"client|help", 2, kLoading, {}, help, nullptr, kGroup, "Prints this help.", "5.0.0"},
+    {"client|id",
+     2,
+     kClient,
+     {},
+     client_id,
+     nullptr,
+     kGroup,
+     "Returns the unique client ID of the connection.",
+     "5.0.0"},
+    {"client|info",
+     2,
+     kClient,
+     {},
+     client_info,
+     nullptr,
+     kGroup,
+     "Returns information about the connection.",
+     "6.2.0"},
+    {"client|kill",
+     -3,
+     kClientAdmin,
+     {},
+     client_kill,
+     nullptr,
+     kGroup,
+     "Terminates open connections.",
+     "2.4.0"},
+    {"client|list",
+     -2,
+     kClientAdmin,
+     {},
+     client_list,
+     nullptr,
+     kGroup,
+     "Lists open connections.",
+     "2.4.0"},
+    {"client|no-evict",
+     3,
+     kClientAdmin,
+     {},
+     client_no_evict,
+     nullptr,
+     kGroup,
+     "Sets the client eviction mode of the connection.",
+     "7.0.0"},
+    {"client|no-touch",
+     3,
+     kClient,
+     {},
+     client_no_touch,
+     nullptr,
+     kGroup,
+     "Controls whether commands sent by the client affect the order of eviction.",
+     "7.2.0"},
+    {"client|reply",
+     3,
+     kClient,
+     {},
+     client_reply,
+     nullptr,
+     kGroup,
+     "Instructs the server whether to reply to commands.",
+     "3.2.0"},
+    {"client|setinfo",
+     4,
+     kClient,
+     {},
+     client_setinfo,
+     nullptr,
+     kGroup,
+     "Sets information specific to the client or connection.",
+     "7.2.0"},
+    {"client|setname",
+     3,
+     kClient,
+     {},
+     client_setname,
+     nullptr,
+     kGroup,
+     "Sets the connection name.",
+     "2.6.9"},
+    {"client|unblock",
+     -3,
+     kClientAdmin,
+     {},
+     client_unblock,
+     nullptr,
+     kGroup,
+     "Unblocks a client that waits for what it asked for.",
+     "5.0.0"},
 };
 
 }  // namespace

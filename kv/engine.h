@@ -1,5 +1,6 @@
-// Runs commands: finds the row, checks arity and rights, takes the stripes, calls the function.
-// MULTI, EXEC and WATCH are here, since they are nothing but a way to take locks.
+// Runs commands: finds the row, resolves the keys, checks arity and rights, takes the stripes,
+// calls the function, and sees that there is one answer. MULTI, EXEC and WATCH (transactions.cc)
+// are nothing but a way to take locks.
 //
 // Threads: one engine for each I/O thread; sessions use the engine of their thread. The counters
 // may be read by others.
@@ -18,8 +19,12 @@ namespace cairn::kv {
 class Table {
  public:
   Table();
-  const Row* find(std::string_view name) const;
-  std::span<const Row> rows() const { return rows_; }
+  // A command by its first words; a container, if it has no such subcommand.
+  const Row* find(std::span<const std::string_view> words) const;
+  const Row* find(std::string_view name) const;  // no subcommand
+  const Row* find_subcommand(const Row& container, std::string_view name) const;
+  std::span<const Row> subcommands(const Row& row) const { return {&row + 1, row.subcommands}; }
+  std::span<const Row> rows() const { return rows_; }  // subcommands behind their containers
   size_t index_of(const Row& row) const { return static_cast<size_t>(&row - rows_.data()); }
 
  private:
@@ -55,12 +60,16 @@ class Engine {
   Outcome run(Session& session, Request& request, Reply& reply, StripeLocks* held = nullptr);
   awaitable<Lsn> run_deferred(Session& session, Args& args, Reply& reply);
 
-  Store& store() { return server_.store; }
+  Store& store() { return store_; }
   Server& server() { return server_; }
   const Table& table() const { return table_; }
 
-  // Calls of each row of the table, over all engines.
-  std::vector<uint64_t> calls() const;
+  // Of each row of the table, over all engines. The time is estimated from some of the calls.
+  struct Calls {
+    uint64_t calls = 0, rejected = 0, failed = 0;
+    double us = 0;
+  };
+  std::vector<Calls> calls() const;
   void reset_calls();
   void count_hit(bool hit) {
     auto& c = hit ? hits_ : misses_;
@@ -78,31 +87,51 @@ class Engine {
   static void unwatch(Context& c);
 
  private:
-  // Answers the error and returns null if the command may not run.
-  const Row* admit(Session& session, const Request& request, Reply& reply);
-  void enqueue(Session& session, const Row& row, Args& args, Reply& reply);
+  // Answers the error and returns false if the command may not run, or not be queued. The request's
+  // keys are resolved.
+  bool admit(Session& session, Request& request, Reply& reply);
+  // The keys of a request, in this namespace unless it names another.
+  void resolve(const NamespacePtr& space, Request& request);
+  void resolve_queue(Session& session);
+  // Whether the session's principal may do this to all its keys; else it answered the error.
+  bool permitted(const Session& session, const Request& request, Reply& reply) const;
+  void enqueue(Session& session, Request& request, Reply& reply);
   void lock_keys(Session& session, const Request& request, StripeLocks& locks);
   bool may_write(Context& c);
+  void call(Context& c);
+  // One command, one answer: what was answered since the mark stands only if it is that.
+  void finish(Context& c, const Reply::Mark& mark);
   // The keys whose values a command will look at.
-  KeyList keys_with_values(Session& session, const Row& row, const Args& args);
+  Faults::Keys values_of(const Session& session, const Request& request) const;
   // Whether one of them is on disk alone; their stripes are locked.
   bool waits_for_values(Session& session, const Request& request);
+  awaitable<Status> read_long_args(Request& request);
+
+  struct Counts {  // written by the engine's thread
+    std::atomic<uint64_t> calls{0}, timed{0}, ns{0}, rejected{0}, failed{0};
+  };
+  static void bump(std::atomic<uint64_t>& n, uint64_t by = 1) {
+    n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+  }
 
   Server& server_;
+  Store& store_;
   const Table& table_;
   std::vector<std::unique_ptr<Engine>>& all_;
   std::vector<Request> group_;
-  std::vector<std::atomic<uint64_t>> calls_;
+  std::vector<Counts> counts_;
   std::atomic<uint64_t> hits_{0}, misses_{0};
 };
 
 // The families; each returns its rows.
 std::span<const Row> string_rows();
+std::span<const Row> lcs_rows();
 std::span<const Row> bit_rows();
 std::span<const Row> hash_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
 std::span<const Row> server_rows();
+std::span<const Row> command_rows();
 std::span<const Row> transaction_rows();
 
 }  // namespace cairn::kv

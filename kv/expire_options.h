@@ -8,17 +8,16 @@ namespace cairn::kv {
 
 struct ExpireOption {
   int64_t at_ms = 0;  // Unix milliseconds once value() succeeded
-  bool given() const { return unit_ != 0; }
+  bool given() const { return unit_ != nullptr; }
 
+  // Whether the word is one of them, and no other than before: as in Redis, the same one may come
+  // twice, and its last value counts.
   bool parse(std::string_view word) {
-    for (auto [name, unit, absolute] :
-         {std::tuple("ex", 1000, false), std::tuple("px", 1, false), std::tuple("exat", 1000, true),
-          std::tuple("pxat", 1, true)}) {
-      if (equals_ignoring_case(word, name)) {
-        unit_ = unit;
-        absolute_ = absolute;
-        return true;
-      }
+    for (const Unit& unit : kUnits) {
+      if (!equals_ignoring_case(word, unit.name)) continue;
+      if (given() && unit_ != &unit) return false;
+      unit_ = &unit;
+      return true;
     }
     return false;
   }
@@ -27,8 +26,8 @@ struct ExpireOption {
   bool value(Context& c, size_t i) {
     int64_t n;
     if (!c.integer(i, n)) return false;
-    const int64_t base = absolute_ ? 0 : c.now_ms();
-    if (n <= 0 || __builtin_mul_overflow(n, unit_, &at_ms) ||
+    const int64_t base = unit_->absolute ? 0 : c.now_ms();
+    if (n <= 0 || __builtin_mul_overflow(n, unit_->ms, &at_ms) ||
         __builtin_add_overflow(at_ms, base, &at_ms)) {
       c.reply.error(cat("ERR invalid expire time in '", c.row.name, "' command"));
       return false;
@@ -37,8 +36,14 @@ struct ExpireOption {
   }
 
  private:
-  int64_t unit_ = 0;
-  bool absolute_ = false;
+  struct Unit {
+    std::string_view name;
+    int64_t ms;
+    bool absolute;
+  };
+  static constexpr Unit kUnits[] = {
+      {"ex", 1000, false}, {"px", 1, false}, {"exat", 1000, true}, {"pxat", 1, true}};
+  const Unit* unit_ = nullptr;
 };
 
 }  // namespace cairn::kv

@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "kv/engine.h"
+#include "kv/glob.h"
 #include "kv/hash.h"
 #include "kv/session.h"
 
@@ -179,8 +180,9 @@ bool is_large(const Hash& h) { return h.image_bytes() > (256 << 10); }
 
 void reply_all(Context& c, const Hash* h, Part part) {
   if (h != nullptr && is_large(*h)) {
+    const uint64_t values = h->size() * (part == Part::kBoth ? 2 : 1);
     return c.reply.series(
-        std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, h->size()));
+        std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, h->size()), values);
   }
   if (h != nullptr) {
     h->for_each([&](auto field, auto value) { add_item(c.reply, part, field, value); });
@@ -227,6 +229,7 @@ void hincrby(Context& c) {
 void hincrbyfloat(Context& c) {
   auto by = parse_float(c.args[3]);
   if (!by) return c.reply.error("ERR value is not a valid float");
+  if (std::isinf(*by)) return c.reply.error("ERR value is NaN or Infinity");
   if (!fields_fit(c, 2)) return;
   Entry* e;
   if (!find(c, e)) return;
@@ -268,8 +271,10 @@ void hrandfield(Context& c) {
   constexpr size_t kDrawsMax = 1000;  // of a large hash at once
   if (h != nullptr && count > 0 && want > kDrawsMax && is_large(*h)) {
     const size_t n = std::min(want, h->size());
-    c.reply.array(n * (part == Part::kBoth ? 2 : 1));
-    return c.reply.series(std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, n));
+    const size_t values = n * (part == Part::kBoth ? 2 : 1);
+    c.reply.array(values);
+    return c.reply.series(std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, n),
+                          values);
   }
   std::vector<Item> chosen;
   constexpr size_t kRepeatsMax = 10'000'000;  // with repetition, of an answer held in memory
@@ -294,23 +299,23 @@ void hrandfield(Context& c) {
 }
 
 void hscan(Context& c) {
-  auto cursor = parse_int<uint64_t>(c.args[2]);
-  if (!cursor || *cursor > (UINT64_MAX >> 16)) return c.reply.error("ERR invalid cursor");
+  uint64_t cursor;
+  if (!parse_cursor(c, c.args[2], cursor)) return;
   const Hash* h;
   if (!find(c, h)) return;
-  if (h == nullptr) {
+  if (h == nullptr || cursor > UINT64_MAX >> 16) {  // no such hash, or behind its last field
     c.reply.array(2);
     c.reply.bulk("0");
     return c.reply.array(0);
   }
   int64_t count = 10;
   bool values = true;
-  std::optional<std::string_view> match;
+  std::optional<Glob> match;
   for (size_t i = 3; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "novalues")) {
       values = false;
     } else if (i + 1 < c.args.size() && equals_ignoring_case(c.args[i], "match")) {
-      match = c.args[++i];
+      match.emplace(c.args[++i]);
     } else if (i + 1 < c.args.size() && equals_ignoring_case(c.args[i], "count")) {
       if (!c.integer(++i, count)) return;
       if (count < 1) return c.syntax_error();
@@ -320,8 +325,8 @@ void hscan(Context& c) {
   }
   std::vector<std::string_view> found;
   const auto limit = static_cast<size_t>(std::min(count, kScanCountMax));
-  const uint64_t next = h->scan(*cursor, limit, [&](auto field, auto value) {
-    if (match && !glob_match(*match, field)) return;
+  const uint64_t next = h->scan(cursor, limit, [&](auto field, auto value) {
+    if (match && !match->matches(field)) return;
     found.push_back(field);
     if (values) found.push_back(value);
   });
@@ -335,38 +340,39 @@ constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kReadAll = kReadOnly;
 constexpr uint32_t kStore = kWrite | kDenyOom | kFast | kLongArgs;
 constexpr std::string_view kGroup = "hash";
+constexpr KeySpec kDeletesFromKey[] = {{.flags = kKeyReadWrite | kKeyDelete}};
 constexpr Row kRows[] = {
-    {"hset", -4, kStore, 1, 1, 1, hset, nullptr, kGroup,
+    {"hset", -4, kStore, kUpdatesKey, hset, nullptr, kGroup,
      "Creates or modifies the value of a field in a hash.", "2.0.0"},
-    {"hmset", -4, kStore, 1, 1, 1, hmset, nullptr, kGroup, "Sets the values of multiple fields.",
-     "2.0.0"},
-    {"hsetnx", 4, kStore, 1, 1, 1, hsetnx, nullptr, kGroup,
+    {"hmset", -4, kStore, kUpdatesKey, hmset, nullptr, kGroup,
+     "Sets the values of multiple fields.", "2.0.0"},
+    {"hsetnx", 4, kStore, kInsertsIntoKey, hsetnx, nullptr, kGroup,
      "Sets the value of a field in a hash only when the field doesn't exist.", "2.0.0"},
-    {"hget", 3, kRead, 1, 1, 1, hget, nullptr, kGroup, "Returns the value of a field in a hash.",
+    {"hget", 3, kRead, kReadsKey, hget, nullptr, kGroup, "Returns the value of a field in a hash.",
      "2.0.0"},
-    {"hmget", -3, kRead, 1, 1, 1, hmget, nullptr, kGroup,
+    {"hmget", -3, kRead, kReadsKey, hmget, nullptr, kGroup,
      "Returns the values of all fields in a hash.", "2.0.0"},
-    {"hdel", -3, kWrite | kFast, 1, 1, 1, hdel, nullptr, kGroup,
+    {"hdel", -3, kWrite | kFast, kDeletesFromKey, hdel, nullptr, kGroup,
      "Deletes one or more fields and their values from a hash.", "2.0.0"},
-    {"hlen", 2, kRead, 1, 1, 1, hlen, nullptr, kGroup, "Returns the number of fields in a hash.",
-     "2.0.0"},
-    {"hstrlen", 3, kRead, 1, 1, 1, hstrlen, nullptr, kGroup,
+    {"hlen", 2, kRead, kLooksAtKey, hlen, nullptr, kGroup,
+     "Returns the number of fields in a hash.", "2.0.0"},
+    {"hstrlen", 3, kRead, kLooksAtKey, hstrlen, nullptr, kGroup,
      "Returns the length of the value of a field.", "3.2.0"},
-    {"hexists", 3, kRead, 1, 1, 1, hexists, nullptr, kGroup,
+    {"hexists", 3, kRead, kLooksAtKey, hexists, nullptr, kGroup,
      "Determines whether a field exists in a hash.", "2.0.0"},
-    {"hkeys", 2, kReadAll, 1, 1, 1, hkeys, nullptr, kGroup, "Returns all fields in a hash.",
+    {"hkeys", 2, kReadAll, kReadsKey, hkeys, nullptr, kGroup, "Returns all fields in a hash.",
      "2.0.0"},
-    {"hvals", 2, kReadAll, 1, 1, 1, hvals, nullptr, kGroup, "Returns all values in a hash.",
+    {"hvals", 2, kReadAll, kReadsKey, hvals, nullptr, kGroup, "Returns all values in a hash.",
      "2.0.0"},
-    {"hgetall", 2, kReadAll, 1, 1, 1, hgetall, nullptr, kGroup,
+    {"hgetall", 2, kReadAll, kReadsKey, hgetall, nullptr, kGroup,
      "Returns all fields and values in a hash.", "2.0.0"},
-    {"hincrby", 4, kStore, 1, 1, 1, hincrby, nullptr, kGroup,
+    {"hincrby", 4, kStore, kChangesKey, hincrby, nullptr, kGroup,
      "Increments the integer value of a field in a hash by a number.", "2.0.0"},
-    {"hincrbyfloat", 4, kStore, 1, 1, 1, hincrbyfloat, nullptr, kGroup,
+    {"hincrbyfloat", 4, kStore, kChangesKey, hincrbyfloat, nullptr, kGroup,
      "Increments the floating point value of a field by a number.", "2.6.0"},
-    {"hrandfield", -2, kReadAll, 1, 1, 1, hrandfield, nullptr, kGroup,
+    {"hrandfield", -2, kReadAll, kReadsKey, hrandfield, nullptr, kGroup,
      "Returns one or more random fields from a hash.", "6.2.0"},
-    {"hscan", -3, kReadAll, 1, 1, 1, hscan, nullptr, kGroup,
+    {"hscan", -3, kReadAll | kLongArgs, kReadsKey, hscan, nullptr, kGroup,
      "Iterates over fields and values of a hash.", "2.8.0"},
 };
 

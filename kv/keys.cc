@@ -3,6 +3,7 @@
 
 #include "core/text.h"
 #include "kv/engine.h"
+#include "kv/glob.h"
 #include "kv/hash.h"
 
 namespace cairn::kv {
@@ -75,20 +76,42 @@ void renamenx(Context& c) {
   if (rename_to(c)) c.reply.integer(1);
 }
 
+// Answers the error if this word names no namespace.
+bool names_space(Context& c, std::string_view word) {
+  if (c.store.find_namespace(namespace_name(word)) != nullptr) return true;
+  const auto number = parse_ll(word);
+  if (!number) {
+    c.reply.error("ERR value is not an integer or out of range");
+  } else if (*number < INT32_MIN || *number > INT32_MAX) {
+    c.reply.error(
+        cat("ERR value is out of range, value must between ", INT32_MIN, " and ", INT32_MAX));
+  } else {
+    c.reply.error("ERR DB index is out of range");
+  }
+  return false;
+}
+
+// The namespace of a key that goes elsewhere, as it was when the request's keys were resolved;
+// null, after it answered the error, if it has come into being only since.
+Namespace* target(Context& c, const Key& key) {
+  if (key.ns == nullptr) c.reply.error("ERR DB index is out of range");
+  return key.ns;
+}
+
 void copy(Context& c) {
   bool replace = false;
-  NamespacePtr to = c.session.ns;
   for (size_t i = 3; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "replace")) {
       replace = true;
     } else if (equals_ignoring_case(c.args[i], "db") && i + 1 < c.args.size()) {
-      to = c.store.find_namespace(namespace_name(c.args[++i]));
-      if (to == nullptr) return c.reply.error("ERR DB index is out of range");
+      if (!names_space(c, c.args[++i])) return;
     } else {
       return c.syntax_error();
     }
   }
-  if (to == c.session.ns && c.args[1] == c.args[2]) {
+  Namespace* to = target(c, c.request.keys[1]);
+  if (to == nullptr) return;
+  if (to == &c.ns() && c.args[1] == c.args[2]) {
     return c.reply.error("ERR source and destination objects are the same");
   }
   Entry* from = c.find(c.args[1]);
@@ -97,14 +120,10 @@ void copy(Context& c) {
 }
 
 void move(Context& c) {
-  NamespacePtr to = c.store.find_namespace(namespace_name(c.args[2]));
-  if (to == nullptr) {
-    return c.reply.error(parse_ll(c.args[2]) ? "ERR DB index is out of range"
-                                             : "ERR value is not an integer or out of range");
-  }
-  if (to == c.session.ns) {
-    return c.reply.error("ERR source and destination objects are the same");
-  }
+  if (!names_space(c, c.args[2])) return;
+  Namespace* to = target(c, c.request.keys[1]);
+  if (to == nullptr) return;
+  if (to == &c.ns()) return c.reply.error("ERR source and destination objects are the same");
   Entry* from = c.find(c.args[1]);
   if (from == nullptr || c.find(*to, c.args[1]) != nullptr) return c.reply.integer(0);
   if (put_copy(c, from, *to, c.args[1]) && c.remove(c.ns(), from)) c.reply.integer(1);
@@ -144,12 +163,12 @@ void randomkey(Context& c) {
 void keys(Context& c) {
   std::vector<std::string> found;
   const int64_t now = c.now_ms();
-  std::string_view pattern = c.args[1];
+  Glob pattern(c.args[1]);
   c.saw_all(c.ns());
   for (size_t s = 0; s < kStripes; s++) {
     with_stripe(c, s, [&] {
       c.ns().index->for_each(s, [&](Entry* e) {
-        if (!e->expired(now) && glob_match(pattern, e->key())) {
+        if (!e->expired(now) && pattern.matches(e->key())) {
           found.emplace_back(e->key());
           c.saw(e);
         }
@@ -162,14 +181,15 @@ void keys(Context& c) {
 
 // A cursor is a place in the order of hashes, without its low 16 bits; see core/index.h.
 void scan(Context& c) {
-  auto cursor = parse_int<uint64_t>(c.args[1]);
-  if (!cursor || *cursor > (UINT64_MAX >> 16)) return c.reply.error("ERR invalid cursor");
+  uint64_t cursor;
+  if (!parse_cursor(c, c.args[1], cursor)) return;
   int64_t count = 10;
-  std::optional<std::string_view> match, want_type;
+  std::optional<Glob> match;
+  std::optional<std::string_view> want_type;
   for (size_t i = 2; i < c.args.size(); i += 2) {
     if (i + 1 >= c.args.size()) return c.syntax_error();
     if (equals_ignoring_case(c.args[i], "match")) {
-      match = c.args[i + 1];
+      match.emplace(c.args[i + 1]);
     } else if (equals_ignoring_case(c.args[i], "count")) {
       if (!c.integer(i + 1, count)) return;
       if (count < 1) return c.syntax_error();
@@ -180,8 +200,13 @@ void scan(Context& c) {
     }
   }
   count = std::min(count, kScanCountMax);
+  if (cursor > UINT64_MAX >> 16) {  // none of ours: behind the last
+    c.reply.array(2);
+    c.reply.bulk("0");
+    return c.reply.array(0);
+  }
   c.saw_all(c.ns());
-  KeyHash at = *cursor << 16;
+  KeyHash at = cursor << 16;
   std::vector<std::string> found;
   std::vector<Entry*> page;
   int64_t looked = 0;
@@ -194,7 +219,7 @@ void scan(Context& c) {
       next = c.ns().index->scan(stripe, at, static_cast<size_t>(count - looked), page);
       for (Entry* e : page) {
         looked++;
-        if (e->expired(now) || (match && !glob_match(*match, e->key()))) continue;
+        if (e->expired(now) || (match && !match->matches(e->key()))) continue;
         if (want_type && !equals_ignoring_case(*want_type, type_name(e))) continue;
         found.emplace_back(e->key());
         c.saw(e);
@@ -224,7 +249,8 @@ void expire_at(Context& c, int64_t unit, bool absolute) {
     } else if (equals_ignoring_case(c.args[i], "lt")) {
       lt = true;
     } else {
-      return c.reply.error(cat("ERR Unsupported option ", c.args[i]));
+      const std::string_view word = c.args[i];  // shown as a C string, like Redis
+      return c.reply.error(cat("ERR Unsupported option ", word.substr(0, word.find('\0'))));
     }
   }
   if (nx && (xx || gt || lt)) {
@@ -280,105 +306,140 @@ void persist(Context& c) {
 
 // ---- OBJECT ----
 
-void object(Context& c) {
-  std::string_view sub = c.args[1];
-  if (equals_ignoring_case(sub, "help")) {
-    constexpr std::string_view kHelp[] = {
-        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "ENCODING <key>",
-        "    Return the kind of internal representation used.",
-        "FREQ <key>",
-        "    Return the access frequency index of the key.",
-        "IDLETIME <key>",
-        "    Not tracked here: an error.",
-        "REFCOUNT <key>",
-        "    Return the number of references of the value.",
-        "HELP",
-        "    Print this help."};
-    c.reply.array(std::size(kHelp));
-    for (auto line : kHelp) c.reply.simple(line);
-    return;
-  }
-  if (c.args.size() != 3) {
-    return c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
-                             sub.substr(0, 128), "'. Try OBJECT HELP."));
-  }
-  Entry* e = c.find(c.args[2]);
-  if (equals_ignoring_case(sub, "encoding")) {
-    if (e == nullptr) return c.reply.null();
-    if (const Collection* hash = e->collection()) {
-      return c.reply.bulk(static_cast<const Hash*>(hash)->encoding());
-    }
-    if (e->is_blob()) return c.reply.bulk("raw");
-    if (parse_ll(e->value())) return c.reply.bulk("int");
-    return c.reply.bulk(e->value_size <= 44 ? "embstr" : "raw");
-  }
-  if (equals_ignoring_case(sub, "refcount")) {
-    return e == nullptr ? c.reply.null() : c.reply.integer(1);
-  }
-  if (equals_ignoring_case(sub, "idletime")) {
-    if (e == nullptr) return c.reply.null();
-    return c.reply.error("ERR idle time is not tracked");
-  }
-  if (equals_ignoring_case(sub, "freq")) {
-    if (c.store.memory().counts_frequency()) {
-      return e == nullptr ? c.reply.null() : c.reply.integer(e->heat());
-    }
+// How a value is kept, in Redis's words.
+std::string_view encoding_of(const Entry* e) {
+  if (const Collection* hash = e->collection()) return static_cast<const Hash*>(hash)->encoding();
+  constexpr size_t kEmbeddedMax = 44;
+  if (e->is_blob()) return "raw";
+  if (parse_ll(e->value())) return "int";
+  return e->value_size <= kEmbeddedMax ? "embstr" : "raw";
+}
+
+void object_encoding(Context& c) {
+  const Entry* e = c.look(c.args[2]);
+  e == nullptr ? c.reply.null() : c.reply.bulk(encoding_of(e));
+}
+
+void object_refcount(Context& c) {
+  c.look(c.args[2]) == nullptr ? c.reply.null() : c.reply.integer(1);
+}
+
+void object_idletime(Context& c) {
+  if (c.look(c.args[2]) == nullptr) return c.reply.null();
+  c.reply.error("ERR idle time is not tracked");
+}
+
+void object_freq(Context& c) {
+  const Entry* e = c.look(c.args[2]);
+  if (e == nullptr) return c.reply.null();
+  if (!c.store.memory().counts_frequency()) {
     return c.reply.error(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note "
         "that when switching between policies at runtime LRU and LFU data will take some time to "
         "adjust.");
   }
-  c.reply.error(cat("ERR unknown subcommand '", sub.substr(0, 128), "'. Try OBJECT HELP."));
+  c.reply.integer(e->heat());
 }
 
 constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kChange = kWrite | kFast;
+constexpr KeySpec kRemovesKeys[] = {{.flags = kKeyRemove | kKeyDelete | kKeyNameOnly, .last = -1}};
+constexpr KeySpec kLooksAtNames[] = {{.flags = kKeyReadOnly | kKeyNameOnly, .last = -1}};
+constexpr KeySpec kReadsName[] = {{.flags = kKeyReadOnly | kKeyAccess | kKeyNameOnly}};
+constexpr KeySpec kRenames[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete},
+                                {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly, .first = 2}};
+constexpr KeySpec kRenamesNx[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete},
+                                  {.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly, .first = 2}};
+constexpr KeySpec kCopies[] = {{.flags = kKeyReadOnly | kKeyAccess},
+                               {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly,
+                                .first = 2,
+                                .space_word = 3,
+                                .space_option = "db"}};
+constexpr KeySpec kMoves[] = {
+    {.flags = kKeyReadWrite | kKeyAccess | kKeyUpdate},
+    {.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly | kKeyAgain, .space_word = 2}};
+constexpr KeySpec kLooksAtObject[] = {{.flags = kKeyReadOnly, .first = 2}};
+constexpr KeySpec kNamesObject[] = {{.flags = kKeyReadOnly | kKeyNameOnly, .first = 2}};
 constexpr Row kRows[] = {
-    {"del", -2, kWrite | kBatch | kKeyOnly, 1, -1, 1, del, nullptr, "generic",
+    {"del", -2, kWrite | kBatch, kRemovesKeys, del, nullptr, "generic",
      "Deletes one or more keys."},
-    {"unlink", -2, kWrite | kBatch | kFast | kKeyOnly, 1, -1, 1, del, nullptr, "generic",
+    {"unlink", -2, kWrite | kBatch | kFast, kRemovesKeys, del, nullptr, "generic",
      "Asynchronously deletes one or more keys.", "4.0.0"},
-    {"exists", -2, kRead | kKeyOnly, 1, -1, 1, exists, nullptr, "generic",
+    {"exists", -2, kRead, kLooksAtNames, exists, nullptr, "generic",
      "Determines whether one or more keys exist."},
-    {"touch", -2, kRead | kKeyOnly, 1, -1, 1, exists, nullptr, "generic",
+    {"touch", -2, kRead, kLooksAtNames, exists, nullptr, "generic",
      "Returns the number of existing keys out of those specified.", "3.2.1"},
-    {"type", 2, kRead | kKeyOnly, 1, 1, 1, type, nullptr, "generic",
+    {"type", 2, kRead, kLooksAtName, type, nullptr, "generic",
      "Determines the type of value stored at a key."},
-    {"rename", 3, kWrite | kBatch, 1, 2, 1, rename, nullptr, "generic",
+    {"rename", 3, kWrite | kBatch, kRenames, rename, nullptr, "generic",
      "Renames a key and overwrites the destination."},
-    {"renamenx", 3, kChange | kBatch, 1, 2, 1, renamenx, nullptr, "generic",
+    {"renamenx", 3, kChange | kBatch, kRenamesNx, renamenx, nullptr, "generic",
      "Renames a key only when the target key name doesn't exist."},
-    {"copy", -3, kWrite | kDenyOom, 1, 2, 1, copy, nullptr, "generic",
+    {"copy", -3, kWrite | kDenyOom, kCopies, copy, nullptr, "generic",
      "Copies the value of a key to a new key.", "6.2.0"},
-    {"move", 3, kChange | kBatch, 1, 1, 1, move, nullptr, "generic",
+    {"move", 3, kChange | kBatch, kMoves, move, nullptr, "generic",
      "Moves a key to another database."},
-    {"randomkey", 1, kReadOnly | kWholeSpace, 0, 0, 0, randomkey, nullptr, "generic",
+    {"randomkey",
+     1,
+     kReadOnly | kWholeSpace,
+     {},
+     randomkey,
+     nullptr,
+     "generic",
      "Returns a random key name from the database."},
-    {"keys", 2, kReadOnly | kWholeSpace, 0, 0, 0, keys, nullptr, "generic",
+    {"keys",
+     2,
+     kReadOnly | kWholeSpace | kLongArgs | kDangerous,
+     {},
+     keys,
+     nullptr,
+     "generic",
      "Returns all key names that match a pattern."},
-    {"scan", -2, kReadOnly | kWholeSpace, 0, 0, 0, scan, nullptr, "generic",
-     "Iterates over the key names in the database.", "2.8.0"},
-    {"expire", -3, kChange, 1, 1, 1, expire, nullptr, "generic",
+    {"scan",
+     -2,
+     kReadOnly | kWholeSpace | kLongArgs,
+     {},
+     scan,
+     nullptr,
+     "generic",
+     "Iterates over the key names in the database.",
+     "2.8.0"},
+    {"expire", -3, kChange, kUpdatesKey, expire, nullptr, "generic",
      "Sets the expiration time of a key in seconds."},
-    {"pexpire", -3, kChange, 1, 1, 1, pexpire, nullptr, "generic",
+    {"pexpire", -3, kChange, kUpdatesKey, pexpire, nullptr, "generic",
      "Sets the expiration time of a key in milliseconds.", "2.6.0"},
-    {"expireat", -3, kChange, 1, 1, 1, expireat, nullptr, "generic",
+    {"expireat", -3, kChange, kUpdatesKey, expireat, nullptr, "generic",
      "Sets the expiration time of a key to a Unix timestamp.", "1.2.0"},
-    {"pexpireat", -3, kChange, 1, 1, 1, pexpireat, nullptr, "generic",
+    {"pexpireat", -3, kChange, kUpdatesKey, pexpireat, nullptr, "generic",
      "Sets the expiration time of a key to a Unix milliseconds timestamp.", "2.6.0"},
-    {"ttl", 2, kRead | kKeyOnly, 1, 1, 1, ttl, nullptr, "generic",
+    {"ttl", 2, kRead, kReadsName, ttl, nullptr, "generic",
      "Returns the expiration time in seconds of a key."},
-    {"pttl", 2, kRead | kKeyOnly, 1, 1, 1, pttl, nullptr, "generic",
+    {"pttl", 2, kRead, kReadsName, pttl, nullptr, "generic",
      "Returns the expiration time in milliseconds of a key.", "2.6.0"},
-    {"expiretime", 2, kRead | kKeyOnly, 1, 1, 1, expiretime, nullptr, "generic",
+    {"expiretime", 2, kRead, kReadsName, expiretime, nullptr, "generic",
      "Returns the expiration time of a key as a Unix timestamp.", "7.0.0"},
-    {"pexpiretime", 2, kRead | kKeyOnly, 1, 1, 1, pexpiretime, nullptr, "generic",
+    {"pexpiretime", 2, kRead, kReadsName, pexpiretime, nullptr, "generic",
      "Returns the expiration time of a key as a Unix milliseconds timestamp.", "7.0.0"},
-    {"persist", 2, kChange, 1, 1, 1, persist, nullptr, "generic",
+    {"persist", 2, kChange, kUpdatesKey, persist, nullptr, "generic",
      "Removes the expiration time of a key.", "2.2.0"},
-    {"object", -2, kReadOnly, 2, 2, 1, object, nullptr, "generic",
-     "A container for object introspection commands.", "2.2.3"},
+    {"object",
+     -2,
+     0,
+     {},
+     nullptr,
+     nullptr,
+     "generic",
+     "A container for object introspection commands.",
+     "2.2.3"},
+    {"object|encoding", 3, kReadOnly, kLooksAtObject, object_encoding, nullptr, "generic",
+     "Returns the internal encoding of a value.", "2.2.3"},
+    {"object|freq", 3, kReadOnly, kNamesObject, object_freq, nullptr, "generic",
+     "Returns the logarithmic access frequency counter of a key.", "4.0.0"},
+    {"object|help", 2, kLoading, {}, help, nullptr, "generic", "Prints this help.", "6.2.0"},
+    {"object|idletime", 3, kReadOnly, kNamesObject, object_idletime, nullptr, "generic",
+     "Not tracked here: an error.", "2.2.3"},
+    {"object|refcount", 3, kReadOnly, kNamesObject, object_refcount, nullptr, "generic",
+     "Returns the number of references to a value: always 1.", "2.2.3"},
 };
 
 }  // namespace

@@ -1,11 +1,13 @@
 // What a command answers, without saying how it looks on a wire. A reply is a sequence of values;
-// aggregates announce how many values follow.
+// aggregates announce how many values follow. It counts them, so that the engine can tell whether a
+// command answered one whole value, and take back what it answered if not.
 //
 // Threads: used by the thread that runs the command and sends its answer. Texts are copied before
 // the call returns.
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "core/extents.h"
@@ -28,36 +30,102 @@ class Series {
 class Reply {
  public:
   virtual ~Reply() = default;
-  virtual void simple(std::string_view text) = 0;  // +OK
-  virtual void error(std::string_view text) = 0;   // "ERR …", with the code word
-  virtual void integer(int64_t value) = 0;
-  virtual void real(double value) = 0;
-  virtual void boolean(bool value) = 0;
-  virtual void bulk(std::string_view bytes) = 0;
-  virtual void verbatim(std::string_view text) = 0;
+  void simple(std::string_view text) {  // +OK
+    due_--;
+    write_simple(text);
+  }
+  void error(std::string_view text) {  // "ERR …", with the code word
+    due_--;
+    errors_++;
+    last_error_code_ = text.substr(0, text.find(' '));
+    write_error(text);
+  }
+  void integer(int64_t value) {
+    due_--;
+    write_integer(value);
+  }
+  void real(double value) {
+    due_--;
+    write_real(value);
+  }
+  void boolean(bool value) {
+    due_--;
+    write_boolean(value);
+  }
+  void bulk(std::string_view bytes) {
+    due_--;
+    write_bulk(bytes);
+  }
+  void verbatim(std::string_view text) {
+    due_--;
+    write_verbatim(text);
+  }
   // The rest of a blob as one bulk string, streamed when the reply is sent.
-  virtual void stream(std::unique_ptr<BlobReader> blob) = 0;
-  virtual void series(std::unique_ptr<Series> values) = 0;
-  virtual void null() = 0;
-  virtual void null_array() = 0;
-  virtual void array(size_t count) = 0;
-  virtual void map(size_t pairs) = 0;
-  virtual void set(size_t count) = 0;
+  void stream(std::unique_ptr<BlobReader> blob) {
+    due_--;
+    write_stream(std::move(blob));
+  }
+  // So many values of the aggregates that were announced.
+  void series(std::unique_ptr<Series> values, uint64_t count) {
+    due_ -= count;
+    write_series(std::move(values));
+  }
+  void null() {
+    due_--;
+    write_null();
+  }
+  void null_array() {
+    due_--;
+    write_null_array();
+  }
+  void array(size_t count) {
+    due_ += count - 1;
+    write_array(count);
+  }
+  void map(size_t pairs) {
+    due_ += 2 * pairs - 1;
+    write_map(pairs);
+  }
+  void set(size_t count) {
+    due_ += count - 1;
+    write_set(count);
+  }
+  void ok() { simple("OK"); }
 
-  // What was said since a mark can be taken back until it is sent: an error takes the place of an
-  // answer that was begun, so that each command has exactly one.
+  // How many values are still to come, counted down from where the counting began: a whole value
+  // takes one away, and one that is not whole adds what it lacks. Modulo 2^64.
+  uint64_t due() const { return due_; }
+  uint64_t errors() const { return errors_; }
+  const std::string& last_error_code() const { return last_error_code_; }  // ERR, WRONGTYPE, …
+
+  // Where an answer begins, to take it back.
   struct Mark {
-    size_t text = 0, streams = 0, errors = 0;
+    size_t text, streams;
+    uint64_t due, errors;
   };
   virtual Mark mark() const = 0;
-  virtual void cut(Mark mark) = 0;
-
-  void ok() { simple("OK"); }
-  bool failed() const { return failed_; }  // whether error() was called since clear_failed()
-  void clear_failed() { failed_ = false; }
+  virtual void cut(const Mark& mark) = 0;
 
  protected:
-  bool failed_ = false;
+  uint64_t due_ = 0;
+  uint64_t errors_ = 0;
+  std::string last_error_code_;
+
+ private:
+  virtual void write_simple(std::string_view text) = 0;
+  virtual void write_error(std::string_view text) = 0;
+  virtual void write_integer(int64_t value) = 0;
+  virtual void write_real(double value) = 0;
+  virtual void write_boolean(bool value) = 0;
+  virtual void write_bulk(std::string_view bytes) = 0;
+  virtual void write_verbatim(std::string_view text) = 0;
+  virtual void write_stream(std::unique_ptr<BlobReader> blob) = 0;
+  virtual void write_series(std::unique_ptr<Series> values) = 0;
+  virtual void write_null() = 0;
+  virtual void write_null_array() = 0;
+  virtual void write_array(size_t count) = 0;
+  virtual void write_map(size_t pairs) = 0;
+  virtual void write_set(size_t count) = 0;
 };
 
 }  // namespace cairn::kv

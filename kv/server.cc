@@ -1,4 +1,4 @@
-// Commands about the server: INFO, CONFIG, COMMAND, durability, flushing.
+// Commands about the server: INFO, CONFIG, durability, flushing.
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -9,6 +9,7 @@
 
 #include "core/text.h"
 #include "kv/engine.h"
+#include "kv/glob.h"
 #include "kv/hash.h"
 
 namespace cairn::kv {
@@ -66,8 +67,7 @@ void info_clients(Context& c, std::string& out) {
   Server& s = c.engine.server();
   append(out, "connected_clients:", s.sessions.size(),
          "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
-         "\r\nclient_recent_max_input_buffer:0\r\nclient_recent_max_output_buffer:0\r\n",
-         "blocked_clients:0\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n");
+         "\r\nblocked_clients:0\r\ntracking_clients:0\r\n");
 }
 
 void info_memory(Context& c, std::string& out) {
@@ -84,8 +84,7 @@ void info_memory(Context& c, std::string& out) {
          "\r\nchunks_waited_for:", c.store.pool().waiting(),
          "\r\nkeys_with_value_on_disk:", c.store.cold_count(), "\r\nmem_fragmentation_ratio:",
          fixed(used > 0 ? static_cast<double>(rss) / static_cast<double>(used) : 0, 2),
-         "\r\nmem_allocator:", "mimalloc",
-         "\r\nactive_defrag_running:0\r\nlazyfree_pending_objects:0\r\n");
+         "\r\nmem_allocator:", "mimalloc", "\r\nactive_defrag_running:0\r\n");
 }
 
 void info_persistence(Context& c, std::string& out) {
@@ -95,8 +94,8 @@ void info_persistence(Context& c, std::string& out) {
   append(out, "loading:", c.store.loading() ? 1 : 0,
          "\r\nloading_loaded_perc:", c.store.loading_percent(), "\r\nasync_loading:0\r\n",
          "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
-         "\r\nrdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:0\r\n",
-         "rdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\naof_enabled:1\r\n",
+         "\r\nrdb_last_bgsave_status:", log.ok() ? "ok" : "err",
+         "\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:1\r\n",
          "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n",
          "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\n",
          "aof_last_write_status:", log.ok() ? "ok" : "err", "\r\naof_current_size:", stats.bytes,
@@ -168,10 +167,22 @@ void info_cpu(Context&, std::string& out) {
 void info_modules(Context&, std::string&) {}
 
 void info_commandstats(Context& c, std::string& out) {
-  auto calls = c.engine.calls();
-  for (size_t i = 0; i < calls.size(); i++) {
-    if (calls[i] == 0) continue;
-    append(out, "cmdstat_", c.engine.table().rows()[i].name, ":calls=", calls[i], "\r\n");
+  auto all = c.engine.calls();
+  for (size_t i = 0; i < all.size(); i++) {
+    const Engine::Calls& n = all[i];
+    if (n.calls + n.rejected + n.failed == 0) continue;
+    const double each = n.calls == 0 ? 0 : n.us / static_cast<double>(n.calls);
+    append(out, "cmdstat_", c.engine.table().rows()[i].name, ":calls=", n.calls,
+           ",usec=", static_cast<uint64_t>(n.us), ",usec_per_call=", fixed(each, 2),
+           ",rejected_calls=", n.rejected, ",failed_calls=", n.failed, "\r\n");
+  }
+}
+
+void info_errorstats(Context& c, std::string& out) {
+  Stats& stats = c.engine.server().stats;
+  MutexLock lock(stats.mutex);
+  for (auto& [code, count] : stats.errors) {
+    append(out, "errorstat_", code, ":count=", count, "\r\n");
   }
 }
 
@@ -200,6 +211,7 @@ constexpr Section kSections[] = {
     {"CPU", true, info_cpu},
     {"Modules", true, info_modules},
     {"Commandstats", false, info_commandstats},
+    {"Errorstats", true, info_errorstats},
     {"Cluster", true, info_cluster},
     {"Keyspace", true, info_keyspace},
 };
@@ -234,27 +246,61 @@ std::optional<uint64_t> parse_memory(std::string_view text) {
   return kv::parse_memory(text, bytes) ? std::optional(bytes) : std::nullopt;
 }
 
+// Why a value will not do; empty: it was taken.
+using Refusal = std::string;
+
 struct Parameter {
   std::string_view name;
   std::string (*get)(Server&);
-  bool (*set)(Server&, std::string_view);  // null: cannot be changed at run time
+  Refusal (*set)(Server&, std::string_view);  // null: cannot be changed at run time
 };
 
-bool set_durability(Server& s, std::string_view value) {
+Refusal set_durability(Server& s, std::string_view value) {
   for (auto d : {Durability::kAlways, Durability::kEverySec, Durability::kOff}) {
     if (!equals_ignoring_case(value, durability_name(d))) continue;
     s.durability = d;
     s.store.set_durability(d);
-    return true;
+    return {};
   }
-  return false;
+  return "argument(s) must be one of the following: everysec, always, no";
 }
 
-template <std::atomic<uint64_t> Server::*Field>
-bool set_number(Server& s, std::string_view value) {
-  auto n = parse_memory(value);
-  if (n) (s.*Field) = *n;
-  return n.has_value();
+template <std::atomic<uint64_t> Server::*Field, uint64_t Min, uint64_t Max, bool IsMemory = false>
+Refusal set_number(Server& s, std::string_view value) {
+  const bool negative = parse_ll(value).value_or(0) < 0;
+  const auto n = IsMemory ? parse_memory(value) : parse_int<uint64_t>(value);
+  if (!n && !negative) {
+    return IsMemory ? "argument must be a memory value"
+                    : "argument couldn't be parsed into an integer";
+  }
+  if (negative || *n < Min || *n > Max) {
+    return cat("argument must be between ", Min, " and ", Max, " inclusive");
+  }
+  (s.*Field) = *n;
+  return {};
+}
+
+Refusal set_memory(Server& s, std::string_view value) {
+  const auto n = parse_memory(value);
+  if (!n) return "argument must be a memory value";
+  s.store.set_memory_bytes(*n);
+  return {};
+}
+
+Refusal set_policy(Server& s, std::string_view value) {
+  const auto policy = eviction_policy(value);
+  if (!policy) {
+    return "argument(s) must be one of the following: volatile-lru, volatile-lfu, "
+           "volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, noeviction";
+  }
+  s.store.memory().set_policy(*policy);
+  return {};
+}
+
+Refusal taken(bool ok) { return ok ? "" : "argument couldn't be parsed or is not supported"; }
+
+Refusal set_save(Server&, std::string_view value) {
+  return value.empty() ? "" : "there are no snapshots: the log is the database";
 }
 
 constexpr Parameter kParameters[] = {
@@ -263,7 +309,7 @@ constexpr Parameter kParameters[] = {
     {"appendonly", [](Server&) { return std::string("yes"); }, nullptr},
     {"bind", [](Server& s) { return s.bind_address; }, nullptr},
     {"client-output-buffer-limit", [](Server& s) { return s.client_limits.output_text(); },
-     [](Server& s, std::string_view v) { return s.client_limits.set_output(v); }},
+     [](Server& s, std::string_view v) { return taken(s.client_limits.set_output(v)); }},
     {"cluster-enabled", [](Server&) { return std::string("no"); }, nullptr},
     {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
     {"dir", [](Server& s) { return s.data_directory; }, nullptr},
@@ -271,243 +317,93 @@ constexpr Parameter kParameters[] = {
     {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr},
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
-     [](Server& s, std::string_view v) {
-       auto n = parse_memory(v);
-       if (!n || *n == 0) return false;  // nobody could ever change it again
-       s.max_clients = *n;
-       return true;
-     }},
-    {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); },
-     [](Server& s, std::string_view v) {
-       auto n = parse_memory(v);
-       if (n) s.store.set_memory_bytes(*n);
-       return n.has_value();
-     }},
+     set_number<&Server::max_clients, 1, UINT32_MAX>},
+    {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); }, set_memory},
     {"maxmemory-clients", [](Server& s) { return s.client_limits.together_text(); },
-     [](Server& s, std::string_view v) { return s.client_limits.set_together(v); }},
+     [](Server& s, std::string_view v) { return taken(s.client_limits.set_together(v)); }},
     {"maxmemory-policy", [](Server& s) { return std::string(name_of(s.store.memory().policy())); },
-     [](Server& s, std::string_view v) {
-       auto policy = eviction_policy(v);
-       if (policy) s.store.memory().set_policy(*policy);
-       return policy.has_value();
-     }},
+     set_policy},
     {"port", [](Server& s) { return cat(s.port); }, nullptr},
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
-     [](Server& s, std::string_view v) {
-       auto n = parse_memory(v);
-       if (!n || *n < (1 << 20)) return false;
-       s.proto_max_bulk_len = *n;
-       return true;
-     }},
-    {"save", [](Server&) { return std::string(); },
-     [](Server&, std::string_view v) { return v.empty(); }},
+     set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},
+    {"save", [](Server&) { return std::string(); }, set_save},
     {"slave-read-only", [](Server&) { return std::string("yes"); }, nullptr},
     {"replica-read-only", [](Server&) { return std::string("yes"); }, nullptr},
-    {"timeout", [](Server& s) { return cat(s.timeout_s.load()); }, set_number<&Server::timeout_s>},
+    {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
+     set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr},
 };
 
-void config(Context& c) {
-  Server& server = c.engine.server();
-  std::string sub = lower(c.args[1]);
-  if (sub == "get" && c.args.size() >= 3) {
-    std::vector<const Parameter*> found;
-    for (const Parameter& p : kParameters) {
-      for (size_t i = 2; i < c.args.size(); i++) {
-        if (glob_match(c.args[i], p.name, true)) {
-          found.push_back(&p);
-          break;
-        }
-      }
-    }
-    c.reply.map(found.size());
-    for (auto* p : found) {
-      c.reply.bulk(p->name);
-      c.reply.bulk(p->get(server));
-    }
-    return;
-  }
-  if (sub == "set" && c.args.size() >= 4 && c.args.size() % 2 == 0) {
-    std::vector<std::pair<const Parameter*, std::string_view>> changes;
-    for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
-      const Parameter* found = nullptr;
-      for (const Parameter& p : kParameters) {
-        if (equals_ignoring_case(p.name, c.args[i])) found = &p;
-      }
-      if (found == nullptr) {
-        return c.reply.error(cat("ERR Unknown option or number of arguments for CONFIG SET - '",
-                                 c.args[i].substr(0, 128), "'"));
-      }
-      if (found->set == nullptr) {
-        return c.reply.error(cat("ERR CONFIG SET failed (possibly related to argument '",
-                                 found->name, "') - can't set immutable config"));
-      }
-      changes.emplace_back(found, c.args[i + 1]);
-    }
-    for (auto& [p, value] : changes) {
-      if (!p->set(server, value)) {
-        return c.reply.error(cat("ERR CONFIG SET failed (possibly related to argument '", p->name,
-                                 "') - argument couldn't be parsed or is not supported"));
-      }
-    }
-    c.session.wrote = true;  // a lower limit of memory holds before the answer leaves
-    return c.reply.ok();
-  }
-  if (sub == "resetstat" && c.args.size() == 2) {
-    server.stats.reset();
-    c.engine.reset_calls();
-    return c.reply.ok();
-  }
-  if (sub == "rewrite" && c.args.size() == 2) {
-    if (server.config_file.empty() || !server.rewrite_config) {
-      return c.reply.error("ERR The server is running without a config file");
-    }
-    Status written = server.rewrite_config();
-    if (written.ok()) return c.reply.ok();
-    return c.reply.error(cat("ERR Rewriting config file: ", written.message()));
-  }
-  if (sub == "get" || sub == "set" || sub == "resetstat") {
-    return c.reply.error(cat("ERR wrong number of arguments for 'config|", sub, "' command"));
-  }
-  c.reply.error(cat("ERR unknown subcommand '", c.args[1].substr(0, 128), "'. Try CONFIG HELP."));
-}
-
-// ---- COMMAND ----
-
-void reply_flags(Context& c, const Row& row) {
-  std::vector<std::string_view> names;
-  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
-                            std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
-                            std::pair(kFast, "fast"), std::pair(kNoAuth, "no_auth"),
-                            std::pair(kNoMulti, "no_multi"), std::pair(kLoading, "loading")}) {
-    if (row.flags & flag) names.push_back(name);
-  }
-  c.reply.set(names.size());
-  for (auto n : names) c.reply.simple(n);
-}
-
-void reply_command(Context& c, const Row& row) {
-  c.reply.array(10);
-  c.reply.bulk(row.name);
-  c.reply.integer(row.arity);
-  reply_flags(c, row);
-  c.reply.integer(row.first_key);
-  c.reply.integer(row.last_key);
-  c.reply.integer(row.key_step);
-  std::vector<std::string> categories;
-  categories.push_back(cat("@", row.group == "generic" ? "keyspace" : row.group));
-  if (row.flags & kWrite) categories.emplace_back("@write");
-  if (row.flags & kReadOnly) categories.emplace_back("@read");
-  if (row.flags & kAdmin) categories.emplace_back("@admin");
-  categories.emplace_back(row.flags & kFast ? "@fast" : "@slow");
-  c.reply.set(categories.size());
-  for (auto& n : categories) c.reply.simple(n);
-  c.reply.array(0);  // tips
-  c.reply.array(0);  // key specifications
-  c.reply.array(0);  // subcommands
-}
-
-void reply_docs(Context& c, const Row& row) {
-  c.reply.bulk(row.name);
-  c.reply.map(3);
-  c.reply.bulk("summary");
-  c.reply.bulk(row.summary);
-  c.reply.bulk("since");
-  c.reply.bulk(row.since);
-  c.reply.bulk("group");
-  c.reply.bulk(row.group);
-}
-
-void command_getkeys(Context& c) {
-  if (c.args.size() < 3) {
-    return c.reply.error("ERR wrong number of arguments for 'command|getkeys' command");
-  }
-  const Row* row = c.engine.table().find(c.args[2]);
-  if (row == nullptr) return c.reply.error("ERR Invalid command specified");
-  auto n = static_cast<int>(c.args.size()) - 2;
-  if (row->arity > 0 ? n != row->arity : n < -row->arity) {
-    return c.reply.error("ERR Invalid number of arguments specified for command");
-  }
-  std::vector<std::string_view> keys;
-  if (row->first_key != 0) {
-    int last = row->last_key < 0 ? n + row->last_key : row->last_key;
-    for (int i = row->first_key; i <= last && i < n; i += row->key_step) {
-      keys.push_back(c.args[static_cast<size_t>(i) + 2]);
-    }
-  }
-  if (keys.empty()) return c.reply.error("ERR The command has no key arguments");
-  c.reply.array(keys.size());
-  for (auto k : keys) c.reply.bulk(k);
-}
-
-void command_list(Context& c) {
-  std::optional<std::string_view> pattern, category;
-  if (c.args.size() == 5 && equals_ignoring_case(c.args[2], "filterby")) {
-    if (equals_ignoring_case(c.args[3], "pattern")) {
-      pattern = c.args[4];
-    } else if (equals_ignoring_case(c.args[3], "aclcat")) {
-      category = c.args[4];
-    } else if (equals_ignoring_case(c.args[3], "module")) {
-      return c.reply.array(0);
-    } else {
-      return c.syntax_error();
-    }
-  } else if (c.args.size() != 2) {
-    return c.syntax_error();
-  }
-  std::vector<std::string_view> names;
-  for (const Row& row : c.engine.table().rows()) {
-    if (pattern && !glob_match(*pattern, row.name, true)) continue;
-    if (category && !equals_ignoring_case(*category, row.group) &&
-        !(equals_ignoring_case(*category, "write") && (row.flags & kWrite)) &&
-        !(equals_ignoring_case(*category, "read") && (row.flags & kReadOnly)) &&
-        !(equals_ignoring_case(*category, "fast") && (row.flags & kFast)) &&
-        !(equals_ignoring_case(*category, "admin") && (row.flags & kAdmin))) {
-      continue;
-    }
-    names.push_back(row.name);
-  }
-  c.reply.array(names.size());
-  for (auto n : names) c.reply.bulk(n);
-}
-
-void command(Context& c) {
-  auto rows = c.engine.table().rows();
-  std::string sub = c.args.size() > 1 ? lower(c.args[1]) : "";
-  if (c.args.size() == 1 || (sub == "info" && c.args.size() == 2)) {
-    c.reply.array(rows.size());
-    for (const Row& row : rows) reply_command(c, row);
-  } else if (sub == "count" && c.args.size() == 2) {
-    c.reply.integer(static_cast<int64_t>(rows.size()));
-  } else if (sub == "info") {
-    c.reply.array(c.args.size() - 2);
+void config_get(Context& c) {
+  std::vector<const Parameter*> found;
+  for (const Parameter& p : kParameters) {
     for (size_t i = 2; i < c.args.size(); i++) {
-      const Row* row = c.engine.table().find(c.args[i]);
-      if (row == nullptr) {
-        c.reply.null_array();
-      } else {
-        reply_command(c, *row);
-      }
+      if (!glob_match(c.args[i], p.name, true)) continue;
+      found.push_back(&p);
+      break;
     }
-  } else if (sub == "docs") {
-    std::vector<const Row*> found;
-    for (const Row& row : rows) {
-      bool wanted = c.args.size() == 2;
-      for (size_t i = 2; i < c.args.size(); i++) {
-        wanted |= equals_ignoring_case(c.args[i], row.name);
-      }
-      if (wanted) found.push_back(&row);
-    }
-    c.reply.map(found.size());
-    for (auto* row : found) reply_docs(c, *row);
-  } else if (sub == "getkeys") {
-    command_getkeys(c);
-  } else if (sub == "list") {
-    command_list(c);
-  } else {
-    c.reply.error(
-        cat("ERR unknown subcommand '", c.args[1].substr(0, 128), "'. Try COMMAND HELP."));
   }
+  c.reply.map(found.size());
+  for (auto* p : found) {
+    c.reply.bulk(p->name);
+    c.reply.bulk(p->get(c.engine.server()));
+  }
+}
+
+// All of them, or none.
+void config_set(Context& c) {
+  Server& server = c.engine.server();
+  struct Change {
+    const Parameter* parameter;
+    std::string_view value;
+    std::string before;
+  };
+  std::vector<Change> changes;
+  auto refuse = [&](const Parameter& p, std::string_view why) {
+    c.reply.error(
+        cat("ERR CONFIG SET failed (possibly related to argument '", p.name, "') - ", why));
+  };
+  if (c.args.size() % 2 != 0) return c.syntax_error();
+  for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
+    const auto* p = std::find_if(std::begin(kParameters), std::end(kParameters), [&](auto& known) {
+      return equals_ignoring_case(known.name, c.args[i]);
+    });
+    if (p == std::end(kParameters)) {
+      return c.reply.error(cat("ERR Unknown option or number of arguments for CONFIG SET - '",
+                               c.args[i].substr(0, 128), "'"));
+    }
+    if (p->set == nullptr) return refuse(*p, "can't set immutable config");
+    for (const Change& other : changes) {
+      if (other.parameter == p) return refuse(*p, "duplicate parameter");
+    }
+    changes.push_back({p, c.args[i + 1], p->get(server)});
+  }
+  for (size_t i = 0; i < changes.size(); i++) {
+    const Refusal why = changes[i].parameter->set(server, changes[i].value);
+    if (why.empty()) continue;
+    for (size_t done = 0; done < i; done++) {
+      (void)changes[done].parameter->set(server, changes[done].before);
+    }
+    return refuse(*changes[i].parameter, why);
+  }
+  c.session.wrote = true;  // a lower limit of memory holds before the answer leaves
+  c.reply.ok();
+}
+
+void config_resetstat(Context& c) {
+  c.engine.server().stats.reset();
+  c.engine.reset_calls();
+  c.reply.ok();
+}
+
+void config_rewrite(Context& c) {
+  const Server& server = c.engine.server();
+  if (server.config_file.empty() || !server.rewrite_config) {
+    return c.reply.error("ERR The server is running without a config file");
+  }
+  const Status written = server.rewrite_config();
+  if (written.ok()) return c.reply.ok();
+  c.reply.error(cat("ERR Rewriting config file: ", written.message()));
 }
 
 // ---- the rest ----
@@ -562,11 +458,12 @@ void shutdown(Context& c) {
 }
 
 // SAVE, BGSAVE and WAITAOF all mean: a log that is synced up to here.
-void needs_sync(Context& c) { c.defer(); }
+void save(Context& c) { c.defer(); }
+
+Lsn newest(Context& c) { return Lsn(c.store.log().tail().value() - 1); }
 
 awaitable<Status> sync_log(Context& c) {
-  Lsn tail = c.store.log().tail();
-  Status status = co_await c.store.log().wait_durable(Lsn(tail.value() - 1));
+  Status status = co_await c.store.log().wait_durable(newest(c));
   if (status.ok()) c.engine.server().last_save_ms = c.now_ms();
   co_return status;
 }
@@ -574,8 +471,18 @@ awaitable<Status> sync_log(Context& c) {
 awaitable<void> save_deferred(Context& c) {
   Status status = co_await sync_log(c);
   if (!status.ok()) co_return c.status_error(status);
-  if (c.row.name == "bgsave") co_return c.reply.simple("Background saving started");
   c.reply.ok();
+}
+
+void bgsave(Context& c) {
+  if (c.args.size() > 2 || (c.args.size() == 2 && !equals_ignoring_case(c.args[1], "schedule"))) {
+    return c.syntax_error();
+  }
+  Server& server = c.engine.server();
+  c.store.log().when_durable(newest(c), c.store.any_executor(), [&server](const Status& status) {
+    if (status.ok()) server.last_save_ms = server.store.now_ms();
+  });
+  c.reply.simple("Background saving started");
 }
 
 void lastsave(Context& c) { c.reply.integer(c.engine.server().last_save_ms / 1000); }
@@ -618,30 +525,120 @@ awaitable<void> waitaof_deferred(Context& c) {
 }
 
 constexpr std::string_view kGroup = "server";
+constexpr uint32_t kConfig = kAdmin | kLoading | kNoScript | kDangerous;
+constexpr uint32_t kSave = kAdmin | kNoScript | kDangerous;
 constexpr Row kRows[] = {
-    {"info", -1, kLoading, 0, 0, 0, info, nullptr, kGroup,
+    {"info",
+     -1,
+     kLoading | kDangerous,
+     {},
+     info,
+     nullptr,
+     kGroup,
      "Returns information and statistics about the server."},
-    {"config", -2, kAdmin | kLoading, 0, 0, 0, config, nullptr, kGroup,
-     "A container for server configuration commands.", "2.0.0"},
-    {"command", -1, kLoading, 0, 0, 0, command, nullptr, kGroup,
-     "Returns detailed information about all commands.", "2.8.13"},
-    {"dbsize", 1, kReadOnly | kFast, 0, 0, 0, dbsize, nullptr, kGroup,
+    {"config",
+     -2,
+     0,
+     {},
+     nullptr,
+     nullptr,
+     kGroup,
+     "A container for server configuration commands.",
+     "2.0.0"},
+    {"config|get",
+     -3,
+     kConfig | kLongArgs,
+     {},
+     config_get,
+     nullptr,
+     kGroup,
+     "Returns the effective values of configuration parameters.",
+     "2.0.0"},
+    {"config|help", 2, kLoading, {}, help, nullptr, kGroup, "Prints this help.", "5.0.0"},
+    {"config|resetstat",
+     2,
+     kConfig,
+     {},
+     config_resetstat,
+     nullptr,
+     kGroup,
+     "Resets the server's statistics.",
+     "2.0.0"},
+    {"config|rewrite",
+     2,
+     kConfig,
+     {},
+     config_rewrite,
+     nullptr,
+     kGroup,
+     "Persists the effective configuration to file.",
+     "2.8.0"},
+    {"config|set",
+     -4,
+     kConfig,
+     {},
+     config_set,
+     nullptr,
+     kGroup,
+     "Sets configuration parameters in-flight.",
+     "2.0.0"},
+    {"dbsize",
+     1,
+     kReadOnly | kFast,
+     {},
+     dbsize,
+     nullptr,
+     kGroup,
      "Returns the number of keys in the database."},
-    {"flushdb", -1, kWrite | kWholeSpace, 0, 0, 0, flushdb, nullptr, kGroup,
+    {"flushdb",
+     -1,
+     kWrite | kWholeSpace | kDangerous,
+     {},
+     flushdb,
+     nullptr,
+     kGroup,
      "Removes all keys from the current database."},
-    {"flushall", -1, kWrite | kWholeSpace, 0, 0, 0, flushall, nullptr, kGroup,
+    {"flushall",
+     -1,
+     kWrite | kWholeSpace | kAllDatabases | kDangerous,
+     {},
+     flushall,
+     nullptr,
+     kGroup,
      "Removes all keys from all numbered databases."},
-    {"time", 1, kFast | kLoading, 0, 0, 0, time_, nullptr, kGroup, "Returns the server time.",
-     "2.6.0"},
-    {"shutdown", -1, kAdmin | kNoMulti, 0, 0, 0, shutdown, nullptr, kGroup,
+    {"time", 1, kFast | kLoading, {}, time_, nullptr, kGroup, "Returns the server time.", "2.6.0"},
+    {"shutdown",
+     -1,
+     kSave | kNoMulti | kLoading,
+     {},
+     shutdown,
+     nullptr,
+     kGroup,
      "Synchronously saves the database(s) to disk and shuts down the server."},
-    {"save", 1, kAdmin | kNoMulti, 0, 0, 0, needs_sync, save_deferred, kGroup,
+    {"save",
+     1,
+     kSave | kNoMulti,
+     {},
+     save,
+     save_deferred,
+     kGroup,
      "Makes everything written so far durable."},
-    {"bgsave", -1, kAdmin | kNoMulti, 0, 0, 0, needs_sync, save_deferred, kGroup,
-     "Makes everything written so far durable."},
-    {"lastsave", 1, kFast | kLoading, 0, 0, 0, lastsave, nullptr, kGroup,
+    {"bgsave", -1, kSave, {}, bgsave, nullptr, kGroup, "Makes everything written so far durable."},
+    {"lastsave",
+     1,
+     kFast | kLoading | kAdmin | kDangerous,
+     {},
+     lastsave,
+     nullptr,
+     kGroup,
      "Returns the Unix timestamp of the last successful save to disk."},
-    {"waitaof", 4, kNoMulti, 0, 0, 0, waitaof, waitaof_deferred, "generic",
+    {"waitaof",
+     4,
+     kNoMulti,
+     {},
+     waitaof,
+     waitaof_deferred,
+     "generic",
      "Blocks until all of the preceding write commands sent by the connection are synced to disk.",
      "7.2.0"},
 };
@@ -651,7 +648,7 @@ std::span<const Row> server_rows() { return kRows; }
 
 bool set_parameter(Server& server, std::string_view name, std::string_view value) {
   for (const Parameter& p : kParameters) {
-    if (p.name == name) return p.set != nullptr && p.set(server, value);
+    if (p.name == name) return p.set != nullptr && p.set(server, value).empty();
   }
   return false;
 }

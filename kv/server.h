@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,19 @@
 namespace cairn::kv {
 
 struct Stats {
+  // Errors by their code word, as many different ones as Redis keeps.
+  void count_error(std::string_view code) {
+    constexpr size_t kCodesMax = 128;
+    error_replies.fetch_add(1, std::memory_order_relaxed);
+    MutexLock lock(mutex);
+    if (auto it = errors.find(code); it != errors.end()) {
+      it->second++;
+    } else if (errors.size() < kCodesMax) {
+      errors.emplace(code, 1);
+    }
+  }
+  Mutex mutex;
+  std::map<std::string, uint64_t, std::less<>> errors ABSL_GUARDED_BY(mutex);
   std::atomic<uint64_t> connections{0}, rejected_connections{0}, commands{0};
   std::atomic<uint64_t> hits{0}, misses{0}, bytes_in{0}, bytes_out{0}, error_replies{0};
   std::atomic<uint64_t> output_limit_disconnections{0};
@@ -26,6 +40,8 @@ struct Stats {
                     &bytes_out, &error_replies, &output_limit_disconnections}) {
       c->store(0);
     }
+    MutexLock lock(mutex);
+    errors.clear();
   }
 };
 
@@ -60,6 +76,7 @@ struct Server {
   std::function<void()> shutdown;
   // Writes what CONFIG SET changed into `config_file`; none without one.
   std::function<Status()> rewrite_config;
+  std::function<void(std::string_view)> report = [](std::string_view) {};  // to the operator
 
   // CONFIG SET may change these.
   std::atomic<Durability> durability{Durability::kEverySec};

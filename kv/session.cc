@@ -29,7 +29,7 @@ void Session::publish(std::string_view command) {
   MutexLock lock(mutex);
   last_command = command;
   listed_ns = ns->name;
-  listed_user = user;
+  listed_user = principal == nullptr ? "default" : principal->name();
   listed_resp = resp;
   listed_multi = in_multi ? static_cast<int>(queue.size()) : -1;
 }

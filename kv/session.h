@@ -30,8 +30,7 @@ class Session {
 
   NamespacePtr ns;
   int resp = 2;
-  bool authenticated = false;
-  std::string user = "default";
+  PrincipalPtr principal;  // null: not known yet
   ReplyMode reply_mode = ReplyMode::kOn;
   bool close_after_reply = false;
   bool wrote = false;  // since its connection last looked
@@ -41,11 +40,7 @@ class Session {
   // MULTI
   bool in_multi = false;
   bool multi_failed = false;
-  struct Queued {
-    const Row* row;
-    std::unique_ptr<Args> args;
-  };
-  std::vector<Queued> queue;
+  std::vector<Request> queue;
   uint64_t queued_bytes = 0;
   WatchList watched;
   void leave_multi();

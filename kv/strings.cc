@@ -21,6 +21,7 @@ void get(Context& c) {
 
 void set(Context& c) {
   bool nx = false, xx = false, want_old = false, keep_ttl = false;
+  size_t value_at = 0;
   ExpireOption expire;
   for (size_t i = 3; i < c.args.size(); i++) {
     std::string_view word = c.args[i];
@@ -32,12 +33,13 @@ void set(Context& c) {
       want_old = true;
     } else if (equals_ignoring_case(word, "keepttl") && !expire.given()) {
       keep_ttl = true;
-    } else if (!keep_ttl && !expire.given() && i + 1 < c.args.size() && expire.parse(word)) {
-      if (!expire.value(c, ++i)) return;
+    } else if (!keep_ttl && i + 1 < c.args.size() && expire.parse(word)) {
+      value_at = ++i;
     } else {
       return c.syntax_error();
     }
   }
+  if (value_at != 0 && !expire.value(c, value_at)) return;
   Entry* old = (nx || xx || want_old || keep_ttl) ? c.find(c.args[1]) : nullptr;
   if (want_old && old != nullptr && !old->is_string()) return c.reply.error(kWrongType);
   if (want_old) c.engine.count_hit(old != nullptr);
@@ -91,7 +93,7 @@ void getex(Context& c) {
   for (size_t i = 2; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "persist") && !expire.given()) {
       persist = true;
-    } else if (!persist && !expire.given() && i + 1 < c.args.size() && expire.parse(c.args[i])) {
+    } else if (!persist && i + 1 < c.args.size() && expire.parse(c.args[i])) {
       value_at = ++i;
     } else {
       return c.syntax_error();
@@ -264,160 +266,64 @@ void incrbyfloat(Context& c) {
   if (put) c.reply.bulk(text);
 }
 
-// ---- LCS ----
-
-struct Lcs {
-  std::string_view a, b;
-  std::vector<uint32_t> table;  // (a + 1) * (b + 1)
-  uint32_t at(size_t i, size_t j) const { return table[i * (b.size() + 1) + j]; }
-  void fill() {
-    table.assign((a.size() + 1) * (b.size() + 1), 0);
-    for (size_t i = 1; i <= a.size(); i++) {
-      for (size_t j = 1; j <= b.size(); j++) {
-        table[i * (b.size() + 1) + j] =
-            a[i - 1] == b[j - 1] ? at(i - 1, j - 1) + 1 : std::max(at(i - 1, j), at(i, j - 1));
-      }
-    }
-  }
-};
-
-void lcs(Context& c) {
-  Entry* ea = c.find(c.args[1]);
-  Entry* eb = c.find(c.args[2]);
-  if ((ea != nullptr && !ea->is_string()) || (eb != nullptr && !eb->is_string())) {
-    return c.reply.error("ERR The specified keys must contain string values");
-  }
-  bool len_only = false, idx = false, with_len = false;
-  int64_t min_len = 0;
-  for (size_t i = 3; i < c.args.size(); i++) {
-    if (equals_ignoring_case(c.args[i], "len")) {
-      len_only = true;
-    } else if (equals_ignoring_case(c.args[i], "idx")) {
-      idx = true;
-    } else if (equals_ignoring_case(c.args[i], "withmatchlen")) {
-      with_len = true;
-    } else if (equals_ignoring_case(c.args[i], "minmatchlen") && i + 1 < c.args.size()) {
-      if (!c.integer(++i, min_len)) return;
-      min_len = std::max<int64_t>(min_len, 0);
-    } else {
-      return c.syntax_error();
-    }
-  }
-  if (len_only && idx) {
-    return c.reply.error("ERR If you want both the length and indexes, please just use IDX.");
-  }
-  uint64_t la = ea == nullptr ? 0 : value_length(ea), lb = eb == nullptr ? 0 : value_length(eb);
-  constexpr uint64_t kTableBytesMax = 64 << 20;  // it is filled under the locks
-  if ((la + 1) * (lb + 1) > kTableBytesMax / sizeof(uint32_t) || la > UINT32_MAX ||
-      lb > UINT32_MAX || (ea != nullptr && ea->is_blob()) || (eb != nullptr && eb->is_blob())) {
-    return c.reply.error(
-        "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
-  }
-  Lcs l{ea == nullptr ? std::string_view() : ea->value(),
-        eb == nullptr ? std::string_view() : eb->value(),
-        {}};
-  l.fill();
-  const uint32_t length = l.at(l.a.size(), l.b.size());
-  if (len_only) return c.reply.integer(length);
-  // Walk back from the end, gathering the text and the ranges that match.
-  std::string text(length, '\0');
-  struct Range {
-    size_t a0, a1, b0, b1;
-  };
-  std::vector<Range> ranges;
-  size_t i = l.a.size(), j = l.b.size(), left = length;
-  bool open = false;
-  Range r{};
-  auto close = [&] {
-    if (open && static_cast<int64_t>(r.a1 - r.a0 + 1) >= min_len) ranges.push_back(r);
-    open = false;
-  };
-  while (i > 0 && j > 0) {
-    if (l.a[i - 1] == l.b[j - 1]) {
-      text[--left] = l.a[i - 1];
-      if (!open) {
-        r = {i - 1, i - 1, j - 1, j - 1};
-        open = true;
-      } else {
-        r.a0 = i - 1;
-        r.b0 = j - 1;
-      }
-      i--, j--;
-    } else {
-      close();
-      if (l.at(i - 1, j) > l.at(i, j - 1)) {
-        i--;
-      } else {
-        j--;
-      }
-    }
-  }
-  close();
-  if (!idx) return c.reply.bulk(text);
-  c.reply.map(2);
-  c.reply.bulk("matches");
-  c.reply.array(ranges.size());
-  for (auto& m : ranges) {
-    c.reply.array(with_len ? 3 : 2);
-    for (auto [from, to] : {std::pair(m.a0, m.a1), std::pair(m.b0, m.b1)}) {
-      c.reply.array(2);
-      c.reply.integer(static_cast<int64_t>(from));
-      c.reply.integer(static_cast<int64_t>(to));
-    }
-    if (with_len) c.reply.integer(static_cast<int64_t>(m.a1 - m.a0 + 1));
-  }
-  c.reply.bulk("len");
-  c.reply.integer(length);
-}
-
 constexpr uint32_t kRead = kReadOnly | kFast;
-constexpr uint32_t kStore = kWrite | kDenyOom | kFast;
+constexpr uint32_t kStoreSlow = kWrite | kDenyOom;  // as Redis files them
+constexpr uint32_t kStore = kStoreSlow | kFast;
 constexpr std::string_view kGroup = "string";
+constexpr KeySpec kSetsKey[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyUpdate | kKeyVariable,
+                                 .unless_from = 3,
+                                 .unless = {"get"},
+                                 .otherwise = kKeyOverwrite | kKeyUpdate | kKeyNameOnly}};
+constexpr KeySpec kMakesKey[] = {{.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly}};
+constexpr KeySpec kReplacesKey[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly}};
+constexpr KeySpec kTakesKey[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete}};
+constexpr KeySpec kReadsKeys[] = {{.flags = kKeyReadOnly | kKeyAccess, .last = -1}};
+constexpr KeySpec kReplacesPairs[] = {
+    {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly, .last = -1, .step = 2}};
+constexpr KeySpec kMakesPairs[] = {
+    {.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly, .last = -1, .step = 2}};
 constexpr Row kRows[] = {
-    {"get", 2, kRead, 1, 1, 1, get, nullptr, kGroup, "Returns the string value of a key."},
-    {"set", -3, kStore | kBlobArgs, 1, 1, 1, set, nullptr, kGroup,
+    {"get", 2, kRead, kReadsKey, get, nullptr, kGroup, "Returns the string value of a key."},
+    {"set", -3, kStoreSlow | kBlobArgs, kSetsKey, set, nullptr, kGroup,
      "Sets the string value of a key, ignoring its type."},
-    {"setnx", 3, kStore | kBlobArgs | kKeyOnly, 1, 1, 1, setnx, nullptr, kGroup,
+    {"setnx", 3, kStore | kBlobArgs, kMakesKey, setnx, nullptr, kGroup,
      "Sets the string value of a key only when the key doesn't exist."},
-    {"setex", 4, kStore | kBlobArgs | kKeyOnly, 1, 1, 1, setex, nullptr, kGroup,
+    {"setex", 4, kStoreSlow | kBlobArgs, kReplacesKey, setex, nullptr, kGroup,
      "Sets the string value and expiration time of a key.", "2.0.0"},
-    {"psetex", 4, kStore | kBlobArgs | kKeyOnly, 1, 1, 1, psetex, nullptr, kGroup,
+    {"psetex", 4, kStoreSlow | kBlobArgs, kReplacesKey, psetex, nullptr, kGroup,
      "Sets both string value and expiration time in milliseconds of a key.", "2.6.0"},
-    {"getset", 3, kStore | kBlobArgs, 1, 1, 1, getset, nullptr, kGroup,
+    {"getset", 3, kStore | kBlobArgs, kChangesKey, getset, nullptr, kGroup,
      "Returns the previous string value of a key after setting it to a new value."},
-    {"getdel", 2, kWrite | kFast, 1, 1, 1, getdel, nullptr, kGroup,
+    {"getdel", 2, kWrite | kFast, kTakesKey, getdel, nullptr, kGroup,
      "Returns the string value of a key after deleting the key.", "6.2.0"},
-    {"getex", -2, kWrite | kFast, 1, 1, 1, getex, nullptr, kGroup,
+    {"getex", -2, kWrite | kFast, kChangesKey, getex, nullptr, kGroup,
      "Returns the string value of a key after setting its expiration time.", "6.2.0"},
-    {"mget", -2, kRead, 1, -1, 1, mget, nullptr, kGroup,
+    {"mget", -2, kRead, kReadsKeys, mget, nullptr, kGroup,
      "Atomically returns the string values of one or more keys."},
-    {"mset", -3, kWrite | kDenyOom | kBatch | kBlobArgs | kKeyOnly, 1, -1, 2, mset, nullptr, kGroup,
+    {"mset", -3, kWrite | kDenyOom | kBatch | kBlobArgs, kReplacesPairs, mset, nullptr, kGroup,
      "Atomically creates or modifies the string values of one or more keys."},
-    {"msetnx", -3, kWrite | kDenyOom | kBatch | kBlobArgs | kKeyOnly, 1, -1, 2, msetnx, nullptr,
-     kGroup,
+    {"msetnx", -3, kWrite | kDenyOom | kBatch | kBlobArgs, kMakesPairs, msetnx, nullptr, kGroup,
      "Atomically modifies the string values of one or more keys only when all keys don't exist."},
-    {"strlen", 2, kRead | kKeyOnly, 1, 1, 1, strlen_, nullptr, kGroup,
+    {"strlen", 2, kRead, kLooksAtName, strlen_, nullptr, kGroup,
      "Returns the length of a string value.", "2.2.0"},
-    {"append", 3, kStore | kBlobArgs, 1, 1, 1, append_, append_deferred, kGroup,
+    {"append", 3, kStore | kBlobArgs, kInsertsIntoKey, append_, append_deferred, kGroup,
      "Appends a string to the value of a key. Creates the key if it doesn't exist.", "2.0.0"},
-    {"setrange", 4, kWrite | kDenyOom | kBlobArgs, 1, 1, 1, setrange, setrange_deferred, kGroup,
+    {"setrange", 4, kWrite | kDenyOom | kBlobArgs, kUpdatesKey, setrange, setrange_deferred, kGroup,
      "Overwrites a part of a string value with another by an offset.", "2.2.0"},
-    {"getrange", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
+    {"getrange", 4, kReadOnly, kReadsKey, getrange, nullptr, kGroup,
      "Returns a substring of the string stored at a key.", "2.4.0"},
-    {"substr", 4, kReadOnly, 1, 1, 1, getrange, nullptr, kGroup,
+    {"substr", 4, kReadOnly, kReadsKey, getrange, nullptr, kGroup,
      "Returns a substring from a string value."},
-    {"incr", 2, kStore, 1, 1, 1, incr, nullptr, kGroup,
+    {"incr", 2, kStore, kChangesKey, incr, nullptr, kGroup,
      "Increments the integer value of a key by one."},
-    {"decr", 2, kStore, 1, 1, 1, decr, nullptr, kGroup,
+    {"decr", 2, kStore, kChangesKey, decr, nullptr, kGroup,
      "Decrements the integer value of a key by one."},
-    {"incrby", 3, kStore, 1, 1, 1, incrby, nullptr, kGroup,
+    {"incrby", 3, kStore, kChangesKey, incrby, nullptr, kGroup,
      "Increments the integer value of a key by a number."},
-    {"decrby", 3, kStore, 1, 1, 1, decrby, nullptr, kGroup,
+    {"decrby", 3, kStore, kChangesKey, decrby, nullptr, kGroup,
      "Decrements a number from the integer value of a key."},
-    {"incrbyfloat", 3, kStore, 1, 1, 1, incrbyfloat, nullptr, kGroup,
+    {"incrbyfloat", 3, kStore, kChangesKey, incrbyfloat, nullptr, kGroup,
      "Increments the floating point value of a key by a number.", "2.6.0"},
-    {"lcs", -3, kReadOnly, 1, 2, 1, lcs, nullptr, kGroup, "Finds the longest common substring.",
-     "7.0.0"},
 };
 
 }  // namespace

@@ -42,7 +42,6 @@ StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials_of(const TlsFiles
 }
 
 void set_limits(grpc::ServerBuilder& builder) {
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use is an error
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   builder.SetMaxSendMessageSize(kMessageBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsMax);
@@ -71,8 +70,25 @@ struct Door::Services {
   ReflectionService reflection;
 };
 
-Door::Door(kv::Server& server, kv::Engine& engine) : server_(server), engine_(engine) {}
+Door::Door(net::Loops& loops, kv::Server& server, kv::Engine& engine)
+    : server_(server),
+      engine_(engine),
+      plain_(loops, [this](net::tcp::socket socket,
+                           size_t) { return hand_over(std::move(socket), *plain_acceptor_); }),
+      secure_(loops, [this](net::tcp::socket socket, size_t) {
+        return hand_over(std::move(socket), *secure_acceptor_);
+      }) {}
 Door::~Door() = default;
+
+awaitable<void> Door::hand_over(net::tcp::socket socket, Acceptor& acceptor) {
+  boost::system::error_code ec;
+  socket.set_option(net::tcp::no_delay(true), ec);
+  socket.native_non_blocking(true, ec);
+  Acceptor::NewConnectionParameters connection;
+  connection.fd = socket.release(ec);
+  if (!ec) acceptor.HandleNewConnection(&connection);
+  co_return;
+}
 
 Status Door::start(const DoorOptions& options) {
   // Debian's Abseil looks for cycles among gRPC's locks at every one that is taken.
@@ -80,11 +96,16 @@ Status Door::start(const DoorOptions& options) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   set_limits(builder);
-  builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port_);
-  if (!options.tls_address.empty()) {
+  using Type = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  plain_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+      Type::FROM_FD, grpc::InsecureServerCredentials());
+  if (Status listens = plain_.listen(options.address); !listens.ok()) return listens;
+  if (options.tls_address) {
     auto credentials = credentials_of(options.tls);
     if (!credentials.ok()) return credentials.status();
-    builder.AddListeningPort(options.tls_address, *credentials, &tls_port_);
+    secure_acceptor_ =
+        builder.experimental().AddExternalConnectionAcceptor(Type::FROM_FD, *credentials);
+    if (Status listens = secure_.listen(*options.tls_address); !listens.ok()) return listens;
   }
   const Shared shared{server_.store, server_.users, options.patience_ms, options.open_on_loopback};
   services_ = std::make_unique<Services>(shared, server_, engine_);
@@ -93,17 +114,18 @@ Status Door::start(const DoorOptions& options) {
   builder.RegisterService(&services_->admin);
   builder.RegisterService(&services_->reflection);
   grpc_ = builder.BuildAndStart();
-  if (grpc_ == nullptr || port_ == 0 || (!options.tls_address.empty() && tls_port_ == 0)) {
-    return absl::FailedPreconditionError(
-        cat("cannot listen on ", port_ == 0 ? options.address : options.tls_address, " for gRPC"));
-  }
+  if (grpc_ == nullptr) return absl::InternalError("gRPC does not start");
   for (const char* name : kServices) {
     grpc_->GetHealthCheckService()->SetServingStatus(name, true);
   }
+  plain_.start();
+  secure_.start();
   return absl::OkStatus();
 }
 
 void Door::stop(std::chrono::milliseconds patience) {
+  plain_.stop();
+  secure_.stop();
   if (!grpc_) return;
   grpc_->GetHealthCheckService()->Shutdown();
   grpc_->Shutdown(std::chrono::system_clock::now() + patience);

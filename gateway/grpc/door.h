@@ -4,6 +4,9 @@
 // Every call but health needs credentials, in the metadata "authorization": "Bearer PASSWORD" or
 // "Basic base64(USER:PASSWORD)".
 //
+// Connections are accepted by our own listener and handed to gRPC, so that a port in use is said as
+// at the other doors, and clients are refused before they take a descriptor that storage needs.
+//
 // Memory: what gRPC itself buffers of all connections together has a quota; beyond it gRPC closes
 // idle connections and cancels streams. It does not count what
 // streams that are opened and reset at once leave behind until they are worked off.
@@ -14,7 +17,9 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 
+#include "gateway/net.h"
 #include "kv/engine.h"
 
 namespace cairn::rpc {
@@ -28,8 +33,8 @@ struct TlsFiles {
 };
 
 struct DoorOptions {
-  std::string address;      // HOST:PORT; port 0 picks one
-  std::string tls_address;  // may be empty
+  net::tcp::endpoint address;  // port 0 picks one
+  std::optional<net::tcp::endpoint> tls_address;
   TlsFiles tls;
   int64_t patience_ms = 60'000;   // with a stream whose client does nothing
   bool open_on_loopback = false;  // reflection, without credentials
@@ -37,22 +42,26 @@ struct DoorOptions {
 
 class Door {
  public:
-  Door(kv::Server& server, kv::Engine& engine);
+  Door(net::Loops& loops, kv::Server& server, kv::Engine& engine);
   ~Door();
   Status start(const DoorOptions& options);
-  int port() const { return port_; }
-  int tls_port() const { return tls_port_; }
+  net::tcp::endpoint local() const { return plain_.local(); }
+  net::tcp::endpoint local_tls() const { return secure_.local(); }
   // Accepts nothing any more; calls that are not done by then are cancelled. Returns when all
   // ended.
   void stop(std::chrono::milliseconds patience);
 
  private:
   struct Services;
+  using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
+  static awaitable<void> hand_over(net::tcp::socket socket, Acceptor& acceptor);
+
   kv::Server& server_;
   kv::Engine& engine_;
   std::unique_ptr<Services> services_;
+  std::unique_ptr<Acceptor> plain_acceptor_, secure_acceptor_;
   std::unique_ptr<grpc::Server> grpc_;
-  int port_ = 0, tls_port_ = 0;
+  net::Listener plain_, secure_;
 };
 
 }  // namespace cairn::rpc

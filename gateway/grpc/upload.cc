@@ -183,10 +183,12 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
       message_.set_data(std::move(opened->inline_bytes));
       sent = co_await write();
     }
+    const Executor executor = co_await asio::this_coro::executor;
     while (sent && opened->reader != nullptr && opened->reader->left() > 0) {
       auto bytes = co_await opened->reader->next();
       if (!bytes.ok()) co_return error_of(bytes.status(), &key);
       message_.set_data(bytes->data(), bytes->size());
+      opened->reader->offer(0, executor);  // others may need its chunks more meanwhile
       sent = co_await write();
     }
     co_return sent ? grpc::Status() : grpc::Status::CANCELLED;

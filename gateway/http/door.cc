@@ -5,6 +5,7 @@
 
 #include "core/async.h"
 #include "core/text.h"
+#include "gateway/blob_stream.h"
 #include "gateway/http/head.h"
 
 namespace cairn::http {
@@ -447,7 +448,7 @@ class Connection {
       auto bytes = co_await stream->next();  // the time that the disk takes is not the client's
       if (!bytes.ok()) co_return false;      // the length is already announced
       watch_moves(patience, true);
-      sent = co_await write(*bytes);
+      sent = co_await net::send_part(stream_, *stream, *bytes, [this](size_t n) { wrote(n); });
       end_moves();
     }
     co_return sent;

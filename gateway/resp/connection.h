@@ -138,7 +138,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     const uint64_t bytes = pipeline_.buffer_bytes() + outbox_.bytes();
     if (bytes == noted_bytes_) return true;
     noted_bytes_ = bytes;
-    session_->stranger = server_.auth_required && !session_->authenticated;
+    session_->stranger = session_->principal == nullptr;
     return server_.sessions.note_buffers(*session_, bytes, server_.client_limits.together());
   }
 
@@ -185,9 +185,6 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     pipeline_.answers_left();
     sent_ = 0;
     server_.stats.bytes_out.fetch_add(output().text().size(), std::memory_order_relaxed);
-    if (output().errors > 0) {
-      server_.stats.error_replies.fetch_add(std::exchange(output().errors, 0));
-    }
     output().clear();
   }
 

@@ -76,7 +76,7 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
   const Executor executor = co_await asio::this_coro::executor;
   auto session = std::make_shared<kv::Session>(server_.store, server_.sessions.next_id(),
                                                net::to_string(peer), net::to_string(local));
-  session->authenticated = !server_.auth_required;
+  if (!server_.auth_required) session->principal = server_.users.default_user();
   auto connection = std::make_shared<Connection<Stream>>(std::move(stream), server_,
                                                          *engines_[loop], guests_, session);
   connection->offer_to(session, executor);

@@ -30,7 +30,7 @@ class Input {
       begin_ = end_ = 0;
       if (capacity_ > kKeptMax) resize(kBusyBytes);
     }
-    if (capacity_ - end_ < capacity_ / 4 || capacity_ == 0) make_room();
+    if (capacity_ - end_ < least_room() || capacity_ == 0) make_room();
     return {data_.get() + end_, std::min(capacity_ - end_, kTurnBytes)};
   }
   void added(size_t bytes) {
@@ -54,7 +54,9 @@ class Input {
   static constexpr size_t kBusyBytes = 16 << 10;
   static constexpr size_t kTurnBytes = 64 << 10;
   static constexpr size_t kKeptMax = 256 << 10;
+  static constexpr size_t kLargeBytes = 1 << 20;
 
+  size_t least_room() const { return std::min(capacity_ / 4, kTurnBytes); }
   void make_room() {
     if (begin_ > 0) {
       std::memmove(data_.get(), data_.get() + begin_, size());
@@ -62,7 +64,10 @@ class Input {
       begin_ = 0;
     }
     if (capacity_ == 0) return resize(kRestBytes);
-    if (capacity_ - end_ < capacity_ / 4) resize(std::max(capacity_ * 2, kBusyBytes));
+    if (capacity_ - end_ >= least_room()) return;
+    // A large command is held against a limit: it grows in smaller steps.
+    const size_t step = capacity_ > kLargeBytes ? capacity_ / 4 : capacity_;
+    resize(std::max(capacity_ + step, kBusyBytes));
   }
   void resize(size_t capacity) {
     auto data = std::make_unique_for_overwrite<std::byte[]>(capacity);

@@ -16,29 +16,27 @@ void Output::header(char type, size_t count) {
   text_.append(line, static_cast<size_t>(end - line));
 }
 
-void Output::simple(std::string_view text) { append(text_, "+", text, "\r\n"); }
+void Output::write_simple(std::string_view text) { append(text_, "+", text, "\r\n"); }
 
-void Output::error(std::string_view text) {
-  failed_ = true;
-  errors++;
+void Output::write_error(std::string_view text) {
   text_.push_back('-');
   for (char c : text) text_.push_back(c == '\r' || c == '\n' ? ' ' : c);
   text_.append("\r\n");
 }
 
-void Output::integer(int64_t value) { append(text_, ":", value, "\r\n"); }
+void Output::write_integer(int64_t value) { append(text_, ":", value, "\r\n"); }
 
-void Output::real(double value) {
+void Output::write_real(double value) {
   char text[64];
   int n = std::snprintf(text, sizeof(text), "%.17g", value);
   std::string_view digits(text, static_cast<size_t>(n));
   if (std::isinf(value)) digits = value > 0 ? "inf" : "-inf";
-  if (version_ < 3) return bulk(digits);
+  if (version_ < 3) return write_bulk(digits);
   append(text_, ",", digits, "\r\n");
 }
 
-void Output::boolean(bool value) {
-  if (version_ < 3) return integer(value);
+void Output::write_boolean(bool value) {
+  if (version_ < 3) return write_integer(value);
   text_.append(value ? "#t\r\n" : "#f\r\n");
 }
 
@@ -49,33 +47,33 @@ void Output::overflow() {
   streams_.clear();
 }
 
-void Output::bulk(std::string_view bytes) {
+void Output::write_bulk(std::string_view bytes) {
   if (text_.size() + bytes.size() > limit_) return overflow();
   header('$', bytes.size());
   text_.append(bytes);
   text_.append("\r\n", 2);
 }
 
-void Output::verbatim(std::string_view text) {
-  if (version_ < 3) return bulk(text);
+void Output::write_verbatim(std::string_view text) {
+  if (version_ < 3) return write_bulk(text);
   header('=', text.size() + 4);
   append(text_, "txt:", text, "\r\n");
 }
 
-void Output::stream(std::unique_ptr<BlobReader> blob) {
+void Output::write_stream(std::unique_ptr<BlobReader> blob) {
   header('$', blob->left());
   streams_.push_back({text_.size(), std::move(blob), nullptr});
   text_.append("\r\n");
 }
 
-void Output::series(std::unique_ptr<kv::Series> values) {
+void Output::write_series(std::unique_ptr<kv::Series> values) {
   streams_.push_back({text_.size(), nullptr, std::move(values)});
 }
 
-void Output::null() { text_.append(version_ < 3 ? "$-1\r\n" : "_\r\n"); }
-void Output::null_array() { text_.append(version_ < 3 ? "*-1\r\n" : "_\r\n"); }
-void Output::array(size_t count) { header('*', count); }
-void Output::map(size_t pairs) { version_ < 3 ? header('*', pairs * 2) : header('%', pairs); }
-void Output::set(size_t count) { header(version_ < 3 ? '*' : '~', count); }
+void Output::write_null() { text_.append(version_ < 3 ? "$-1\r\n" : "_\r\n"); }
+void Output::write_null_array() { text_.append(version_ < 3 ? "*-1\r\n" : "_\r\n"); }
+void Output::write_array(size_t count) { header('*', count); }
+void Output::write_map(size_t pairs) { version_ < 3 ? header('*', pairs * 2) : header('%', pairs); }
+void Output::write_set(size_t count) { header(version_ < 3 ? '*' : '~', count); }
 
 }  // namespace cairn::resp

@@ -15,21 +15,6 @@ class Output final : public kv::Reply {
  public:
   explicit Output(const int& version) : version_(version) {}
 
-  void simple(std::string_view text) override;
-  void error(std::string_view text) override;
-  void integer(int64_t value) override;
-  void real(double value) override;
-  void boolean(bool value) override;
-  void bulk(std::string_view bytes) override;
-  void verbatim(std::string_view text) override;
-  void stream(std::unique_ptr<BlobReader> blob) override;
-  void series(std::unique_ptr<kv::Series> values) override;
-  void null() override;
-  void null_array() override;
-  void array(size_t count) override;
-  void map(size_t pairs) override;
-  void set(size_t count) override;
-
   struct Stream {
     size_t at;                         // its bytes go before this position of the text
     std::unique_ptr<BlobReader> blob;  // one of them
@@ -38,12 +23,12 @@ class Output final : public kv::Reply {
   const std::string& text() const { return text_; }
   std::vector<Stream>& streams() { return streams_; }
   bool empty() const { return text_.empty() && !overflowed_; }
-  using Mark = kv::Reply::Mark;
-  Mark mark() const override { return {text_.size(), streams_.size(), errors}; }
-  void cut(Mark mark) override {
+  Mark mark() const override { return {text_.size(), streams_.size(), due_, errors_}; }
+  void cut(const Mark& mark) override {
     text_.resize(std::min(mark.text, text_.size()));  // less is there once it overflowed
     streams_.resize(std::min(mark.streams, streams_.size()));
-    errors = mark.errors;
+    due_ = mark.due;
+    errors_ = mark.errors;
   }
   void clear() {
     text_.clear();
@@ -51,7 +36,6 @@ class Output final : public kv::Reply {
     if (text_.capacity() > kKeptMax) text_.shrink_to_fit();
   }
   size_t capacity() const { return text_.capacity(); }
-  uint64_t errors = 0;
 
   // Past so many bytes nothing more is gathered, and what was is dropped: the client is to be sent
   // away.
@@ -60,6 +44,21 @@ class Output final : public kv::Reply {
 
  private:
   static constexpr size_t kKeptMax = 512 << 10;
+  void write_simple(std::string_view text) override;
+  void write_error(std::string_view text) override;
+  void write_integer(int64_t value) override;
+  void write_real(double value) override;
+  void write_boolean(bool value) override;
+  void write_bulk(std::string_view bytes) override;
+  void write_verbatim(std::string_view text) override;
+  void write_stream(std::unique_ptr<BlobReader> blob) override;
+  void write_series(std::unique_ptr<kv::Series> values) override;
+  void write_null() override;
+  void write_null_array() override;
+  void write_array(size_t count) override;
+  void write_map(size_t pairs) override;
+  void write_set(size_t count) override;
+
   void header(char type, size_t count);
   void overflow();
   const int& version_;

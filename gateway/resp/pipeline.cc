@@ -22,7 +22,7 @@ ParserLimits Pipeline::parser_limits() const {
   l.bulk_bytes_max = server_.proto_max_bulk_len.load(std::memory_order_relaxed);
   l.stream_above = store_.options().extent_threshold;
   if (store_.loading()) l.stream_above = l.bulk_bytes_max;  // there are no extents yet
-  if (server_.auth_required && !session_.authenticated) {   // as Redis does
+  if (session_.principal == nullptr) {                      // as Redis does
     l.bulk_bytes_max = limits::kStrangerWordBytesMax;
     l.words_max = limits::kStrangerWordsMax;
   }
@@ -31,7 +31,7 @@ ParserLimits Pipeline::parser_limits() const {
 
 // Who has no right yet has nothing to say that takes more than a name and a password.
 bool Pipeline::may_grow() const {
-  if (server_.auth_required && !session_.authenticated) {
+  if (session_.principal == nullptr) {
     return input_.size() <= limits::kStrangerQueryBytesMax;
   }
   return input_.size() <= server_.client_limits.query_max();
@@ -43,6 +43,7 @@ uint64_t Pipeline::buffer_bytes() const {
 }
 
 Pipeline::Next Pipeline::fail(std::string_view why) {
+  server_.stats.count_error("ERR");
   output_.error(why);
   return Next::kEnd;
 }

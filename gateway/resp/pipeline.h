@@ -70,7 +70,7 @@ class Pipeline {
   kv::Args waiting_;  // of the command that waits
   Parser parser_;
   std::vector<BlobRef> words_;  // large ones of the command being read
-  Output::Mark mark_;           // where the answer to the present command begins
+  Output::Mark mark_{};         // where the answer to the present command begins
   Lsn seen_;
 };
 

@@ -158,6 +158,32 @@ class CleanStop(unittest.TestCase):
                 self.assertEqual(server.stop(), 0)
 
 
+    def test_ten_thousand_buckets_keep_nobody_waiting(self):
+        """A clean stop wrote a checkpoint that looked at every stripe of every bucket."""
+        server = Server()
+        self.addCleanup(server.remove)
+        stubs = server.grpc_stubs()
+        n = 3000
+        calls = [stubs.objects.CreateBucket.future(stubs.objects_pb.CreateBucketRequest(name="bucket-%d" % i),
+                                                   metadata=stubs.metadata) for i in range(n)]
+        for call in calls:
+            call.result()
+        r = server.redis()
+        for i in range(0, n, 100):
+            r.execute_command("SELECT", "bucket-%d" % i)
+            r.set("k", i)
+        stubs.channel.close()
+        r.close()
+        self.assertEqual(server.stop(), 0)
+        server.start()
+        r = server.redis()
+        for i in range(0, n, 100):
+            r.execute_command("SELECT", "bucket-%d" % i)
+            self.assertEqual(r.get("k"), b"%d" % i)
+        self.assertEqual(len(server.s3().list_buckets()["Buckets"]), n)
+        r.close()
+
+
 class Credentials(unittest.TestCase):
     def test_a_door_for_everybody_demands_a_password_at_every_address(self):
         with tempfile.TemporaryDirectory() as d:
@@ -198,6 +224,25 @@ class Credentials(unittest.TestCase):
                 os.unlink(os.path.join(d, "data", "root-configured"))
 
 
+class Handshakes(unittest.TestCase):
+    def test_one_that_stalls_is_ended_at_every_door(self):
+        with tempfile.TemporaryDirectory() as d:
+            cert, key = os.path.join(d, "cert.pem"), os.path.join(d, "key.pem")
+            subprocess.check_call(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                                   "/CN=localhost", "-keyout", key, "-out", cert], stderr=subprocess.DEVNULL)
+            server = Server(args=["--tls-cert=" + cert, "--tls-key=" + key, "--resp-tls=127.0.0.1:0",
+                                  "--http-tls=127.0.0.1:0", "--grpc-tls=127.0.0.1:0"])
+            self.addCleanup(server.remove)
+            stalled = [socket.create_connection(("127.0.0.1", server.ports[door]))
+                       for door in ("resp-tls", "http-tls", "grpc-tls-port")]
+            for s in stalled:
+                s.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
+            for s in stalled:
+                s.settimeout(120)
+                self.assertEqual(s.recv(1), b"")
+                s.close()
+
+
 class Descriptors(unittest.TestCase):
     def test_idle_clients_leave_the_storage_what_it_needs(self):
         def few():
@@ -206,8 +251,8 @@ class Descriptors(unittest.TestCase):
         self.addCleanup(server.remove)
         r = server.redis()
         r.ping()
-        doors = [server.resp, server.http]
-        idle = [socket.create_connection(("127.0.0.1", doors[i % 2])) for i in range(300)]
+        doors = [server.resp, server.http, server.grpc]
+        idle = [socket.create_connection(("127.0.0.1", doors[i % 3])) for i in range(300)]
         # Segments and extent files are opened meanwhile.
         value = os.urandom(1 << 20)
         for i in range(80):
@@ -226,6 +271,9 @@ class Descriptors(unittest.TestCase):
     @staticmethod
     def comes_in(server):
         try:
+            stubs = server.grpc_stubs()
+            stubs.kv.Get(stubs.kv_pb.GetRequest(key=stubs.key("db0", b"k1")), metadata=stubs.metadata)
+            stubs.channel.close()
             return all(server.redis().ping() for _ in range(20)) and server.s3().list_buckets()
         except Exception:
             return False
@@ -293,6 +341,35 @@ class Chunks(Case):
                     self.assertTrue(part)
                     got += part
                 self.assertTrue(got == want)
+        self.all_is_as_before()
+
+    def test_readers_that_do_not_read_at_the_other_doors(self):
+        s3, stubs = self.server.s3(), self.server.grpc_stubs()
+        s3.put_object(Bucket="db0", Key="huge", Body=self.data * 6)
+        url = urllib.parse.urlsplit(s3.generate_presigned_url("get_object", Params=dict(Bucket="db0", Key="huge")))
+        said = ("GET %s?%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (url.path, url.query, url.netloc)).encode()
+        calls = []
+        with Crowd(self.server.http, 330, said) as crowd:
+            for _ in range(20):
+                call = stubs.objects.Download(stubs.objects_pb.DownloadRequest(key=stubs.key("db0", "huge")),
+                                              metadata=stubs.metadata)
+                next(call)
+                calls.append(call)
+            self.everybody_goes_on()
+            s = crowd.sockets[0]  # what it did not read is there
+            s.settimeout(60)
+            got = b""
+            while b"\r\n\r\n" not in got:
+                got += s.recv(1 << 16)
+            got = got.split(b"\r\n\r\n", 1)[1]
+            while len(got) < 18 * MIB:
+                part = s.recv(MIB)
+                self.assertTrue(part)
+                got += part
+            self.assertTrue(got == self.data * 6)
+            for call in calls:
+                call.cancel()
+        stubs.channel.close()
         self.all_is_as_before()
 
     def test_as_many_copies_at_once_as_there_are_chunks_and_more(self):
@@ -397,6 +474,16 @@ class Buffers(unittest.TestCase):
         self.assertTrue(self.sent_away([command(b"MGET", *[b"value"] * 30000)]))
         self.assertTrue(self.sent_away([command(b"HRANDFIELD", b"hash", b"-30000", b"WITHVALUES")]))
         self.assertEqual(self.r.info("stats")["client_output_buffer_limit_disconnections"], 2)
+
+    def test_large_answers_that_nobody_reads_while_what_they_are_about_goes(self):
+        """Each walk over the hash kept a copy of its own of what was deleted."""
+        fields = {"f%d" % i: os.urandom(5000).hex() for i in range(4000)}  # 40 MB
+        for i in range(0, 4000, 500):
+            self.r.hset("walked", mapping={"f%d" % k: fields["f%d" % k] for k in range(i, i + 500)})
+        with Crowd(self.server.resp, 30, AUTH + command(b"HGETALL", b"walked")):
+            wait_until(lambda: False, 1)
+            self.r.delete("walked")
+            self.assertEqual(self.r.get("key:1"), b"v" * 500)
 
     def test_transactions_that_are_never_run(self):
         queued = command(b"SET", b"k", b"q" * 60000)

@@ -75,6 +75,9 @@ class Process(unittest.TestCase):
                     self.assertNotEqual(got.returncode, 0, args)
                     self.assertIn(want, got.stderr + got.stdout, args)
                 self.assertEqual(cairnd("--data=%s/x" % d, CAIRN_ROOT_USER="a", CAIRN_ROOT_PASSWORD="short").returncode, 1)
+                got = cairnd("--data=%s/port" % d, "--grpc=127.0.0.1:%d" % server.resp, "--resp=127.0.0.1:0", "--http=127.0.0.1:0")
+                self.assertRegex(got.stderr.splitlines()[-1], r"^cairnd: cannot listen on 127.0.0.1:\d+: Address already in use$")
+                self.assertNotIn("{", got.stderr)
             finally:
                 server.remove()
 

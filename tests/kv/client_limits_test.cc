@@ -23,17 +23,29 @@ TEST(ClientLimits, AreReadAndShownInRedissWords) {
     EXPECT_EQ(limits.output_text(), before);
   }
   EXPECT_EQ(limits.together_text(), "25%");
-  limits.set_memory(1000);
-  EXPECT_EQ(limits.together(), 250u);
+  limits.set_memory(1000 << 20);
+  EXPECT_EQ(limits.together(), 250u << 20);
   EXPECT_EQ(limits.answer_max(), 100u);  // the hard limit of normal clients
   EXPECT_TRUE(limits.set_together("50mb"));
   EXPECT_EQ(limits.together(), 50u << 20);
   EXPECT_TRUE(limits.set_together("10%"));
-  EXPECT_EQ(limits.together(), 100u);
+  EXPECT_EQ(limits.together(), 100u << 20);
   EXPECT_TRUE(limits.set_together("0"));
   EXPECT_EQ(limits.together(), UINT64_MAX);
   for (const char* bad : {"", "%", "101%", "-1", "x", "5 %"})
     EXPECT_FALSE(limits.set_together(bad));
+}
+
+// A limit of 2 MB, in a test of eviction, once left clients 512 KB, and sent one of them away for
+// the room that its last answer had taken.
+TEST(ClientLimits, ASmallLimitOfMemoryIsAboutTheDataAlone) {
+  ClientLimits limits;
+  limits.set_memory(128 << 20);
+  const uint64_t least = limits.together();
+  limits.set_memory(2 << 20);
+  EXPECT_EQ(limits.together(), least);
+  EXPECT_TRUE(limits.set_together("1mb"));
+  EXPECT_EQ(limits.together(), 1u << 20);
 }
 
 }  // namespace

@@ -1,0 +1,281 @@
+// Laws of the command engine, over all rows of the table.
+#include <random>
+
+#include "tests/kv/engine_fixture.h"
+
+namespace cairn::kv {
+namespace {
+
+enum class State { kAbsent, kInline, kInteger, kCold, kExtents, kHash, kLargeHash, kExpired };
+constexpr State kStates[] = {State::kAbsent,  State::kInline, State::kInteger,   State::kCold,
+                             State::kExtents, State::kHash,   State::kLargeHash, State::kExpired};
+
+struct EveryRow : EngineTest {
+  std::mt19937_64 random{11};
+
+  void make(State state, const std::string& key) {
+    run({"DEL", key});
+    switch (state) {
+      case State::kAbsent:
+        return;
+      case State::kInline:
+        run({"SET", key, "hello world"});
+        return;
+      case State::kInteger:
+        run({"SET", key, "17"});
+        return;
+      case State::kCold:
+        run({"SET", key, std::string(3000, 'c')});
+        return make_cold();
+      case State::kExtents:
+        run({"SETRANGE", key, "20000", "end"});
+        ASSERT_EQ(run({"STRLEN", key}), ":20003");
+        return;
+      case State::kHash:
+        run({"HSET", key, "1", "2", "b", "x"});
+        return;
+      case State::kLargeHash:
+        for (int i = 0; i < 40; i++) run({"HSET", key, cat(i), std::string(8000, 'v')});
+        return;
+      case State::kExpired:
+        run({"SET", key, "x", "PX", "1"});
+        pass_ms(5);
+    }
+  }
+
+  std::string word() {
+    constexpr std::string_view kWords[] = {"0",
+                                           "1",
+                                           "-1",
+                                           "10",
+                                           "x",
+                                           "",
+                                           "NX",
+                                           "XX",
+                                           "GET",
+                                           "EX",
+                                           "PX",
+                                           "KEEPTTL",
+                                           "PERSIST",
+                                           "WITHVALUES",
+                                           "MATCH",
+                                           "*",
+                                           "COUNT",
+                                           "BIT",
+                                           "BYTE",
+                                           "LEN",
+                                           "IDX",
+                                           "AND",
+                                           "NOT",
+                                           "u8",
+                                           "i8",
+                                           "#1",
+                                           "SET",
+                                           "INCRBY",
+                                           "OVERFLOW",
+                                           "SAT",
+                                           "FAIL",
+                                           "DB",
+                                           "REPLACE",
+                                           "SYNC",
+                                           "1.5",
+                                           "inf",
+                                           "ON",
+                                           "YES",
+                                           "default",
+                                           "9223372036854775807",
+                                           "-9223372036854775808",
+                                           "GT",
+                                           "photos"};
+    return std::string(kWords[random() % std::size(kWords)]);
+  }
+  // The row's name, then keys where keys stand, and anything elsewhere.
+  std::vector<std::string> words_for(const Row& row, size_t n) {
+    std::vector<std::string> words;
+    const size_t bar = row.name.find('|');
+    words.emplace_back(row.name.substr(0, bar));
+    if (bar != row.name.npos) words.emplace_back(row.name.substr(bar + 1));
+    while (words.size() < n) words.push_back(word());
+    std::vector<size_t> keys;
+    for_each_key(row.keys, words, [&](size_t i, auto&, auto) { keys.push_back(i); });
+    for (size_t i : keys) words[i] = random() % 4 == 0 ? "other" : "key";
+    return words;
+  }
+  static bool is_skipped(const Row& row) {  // they are what a transaction is made of
+    return row.flags & (kNoQueue | kQueue);
+  }
+};
+
+std::string show(const std::vector<std::string>& words) {
+  std::string out;
+  for (auto& w : words) append(out, w.substr(0, 40), " ");
+  return out;
+}
+
+// BITFIELD without operations on a value in extents answered nothing, and every later answer of the
+// connection was shifted; GETSET into a bucket that was dropped answered twice.
+TEST_F(EveryRow, AnswersExactlyOnceWhateverTheValueAndTheArguments) {
+  ASSERT_TRUE(store->create_bucket("photos").ok());
+  for (const Row& row : table.rows()) {
+    const auto least = static_cast<size_t>(std::abs(row.arity));
+    for (State state : kStates) {
+      if (row.keys.empty() && state != State::kAbsent) continue;
+      const bool dear = state == State::kLargeHash || state == State::kCold;  // to make
+      for (size_t n = dear ? least : 1; n <= least + (dear ? 2 : 4); n++) {
+        for (int round = 0; round < (dear ? 1 : 3); round++) {
+          make(state, "key");
+          const auto words = words_for(row, n);
+          SCOPED_TRACE(cat("state ", static_cast<int>(state), ": ", show(words)));
+          const RecordedReply reply = answer(*session, words);
+          // SHUTDOWN is answered by the end of the connection, or by an error.
+          const bool ended = row.name == "shutdown" && session->close_after_reply;
+          ASSERT_EQ(reply.count(), ended ? 0u : 1u);
+          ASSERT_EQ(reports.size(), 0u);
+          if (round > 0 || is_skipped(row)) {
+            session = new_session();
+            continue;
+          }
+          make(state, "key");
+          session = new_session();
+          ASSERT_EQ(run({"MULTI"}), "+OK");
+          ASSERT_EQ(answer(*session, words).count(), 1u);
+          ASSERT_EQ(answer(*session, words).count(), 1u);
+          ASSERT_EQ(answer(*session, {"EXEC"}).count(), 1u);
+          ASSERT_EQ(reports.size(), 0u);
+          session = new_session();
+        }
+      }
+    }
+    server->max_clients = 10000;
+    store->set_memory_bytes(0);
+  }
+}
+
+// What the store refuses is the whole answer, also of a command that had answered already.
+TEST_F(EveryRow, AnswersOnceWhereItsNamespaceIsGone) {
+  for (const Row& row : table.rows()) {
+    if (row.keys.empty() || !(row.flags & kWrite)) continue;
+    const auto least = static_cast<size_t>(std::abs(row.arity));
+    for (size_t n = least; n <= least + 2; n++) {
+      ASSERT_TRUE(store->create_bucket("photos").ok());
+      session = new_session();
+      ASSERT_EQ(run({"SELECT", "photos"}), "+OK");
+      ASSERT_TRUE(store->drop_bucket("photos").ok());
+      const auto words = words_for(row, n);
+      SCOPED_TRACE(show(words));
+      ASSERT_EQ(answer(*session, words).count(), 1u);
+    }
+  }
+}
+
+TEST_F(EngineTest, ARefusedWriteIsAnErrorAndNothingElse) {
+  ASSERT_TRUE(store->create_bucket("photos").ok());
+  ASSERT_EQ(run({"SELECT", "photos"}), "+OK");
+  ASSERT_TRUE(store->drop_bucket("photos").ok());
+  for (auto& words :
+       std::vector<std::vector<std::string>>{{"GETSET", "k", "v"},
+                                             {"SET", "k", "v", "GET"},
+                                             {"BITFIELD", "k", "SET", "u8", "0", "1"}}) {
+    const RecordedReply reply = answer(*session, words);
+    ASSERT_EQ(reply.count(), 1u);
+    EXPECT_EQ(reply.text().substr(0, 1), "-") << show(words);
+  }
+}
+
+TEST_F(EngineTest, KeysAreThoseThatTheCommandTouches) {
+  ASSERT_EQ(run({"SET", "a", "1"}), "+OK");
+  EXPECT_EQ(run({"COPY", "a", "b", "DB", "1", "DB", "2"}), ":1");  // aborted the server
+  ASSERT_EQ(run({"SELECT", "2"}), "+OK");
+  EXPECT_EQ(run({"GET", "b"}), "1");
+  ASSERT_EQ(run({"SELECT", "1"}), "+OK");
+  EXPECT_EQ(run({"GET", "b"}), "null");
+}
+
+TEST_F(EngineTest, SelectInsideATransactionMovesTheKeysThatFollow) {
+  ASSERT_TRUE(store->create_bucket("photos").ok());
+  for (auto& words : std::vector<std::vector<std::string>>{{"MULTI"},
+                                                           {"SET", "a", "0"},
+                                                           {"SELECT", "photos"},
+                                                           {"SET", "a", "1"},
+                                                           {"COPY", "a", "a", "DB", "3"},
+                                                           {"SELECT", "nowhere"},
+                                                           {"SET", "b", "2"}}) {
+    run(words);
+  }
+  EXPECT_EQ(run({"EXEC"}), "*6 +OK +OK +OK :1 -ERR no such bucket 'nowhere' +OK");
+  EXPECT_EQ(run({"MGET", "a", "b"}), "*2 1 2");  // still there
+  ASSERT_EQ(run({"SELECT", "3"}), "+OK");
+  EXPECT_EQ(run({"GET", "a"}), "1");
+}
+
+// The bucket that a transaction or a command names is looked up once.
+TEST_F(EngineTest, ABucketMadeAnewIsAnotherOne) {
+  ASSERT_TRUE(store->create_bucket("photos").ok());
+  ASSERT_EQ(run({"SELECT", "photos"}), "+OK");
+  ASSERT_EQ(run({"MULTI"}), "+OK");
+  ASSERT_EQ(run({"SET", "a", "1"}), "+QUEUED");
+  ASSERT_EQ(run({"SELECT", "photos"}), "+QUEUED");
+  ASSERT_EQ(run({"SET", "b", "1"}), "+QUEUED");
+  ASSERT_TRUE(store->drop_bucket("photos").ok());
+  ASSERT_TRUE(store->create_bucket("photos").ok());
+  const RecordedReply reply = answer(*session, {"EXEC"});
+  EXPECT_EQ(reply.count(), 1u);
+  EXPECT_EQ(run({"GET", "a"}), "null");
+}
+
+// ---- who may ----
+
+struct Permissions : EngineTest {
+  std::string as(std::vector<Right> rights, const std::vector<std::string>& words) {
+    auto s = new_session();
+    s->principal = std::make_shared<Principal>("other", std::move(rights));
+    return answer(*s, words).text();
+  }
+  static constexpr std::string_view kNoKey =
+      "-NOPERM this user has no permissions to access one of the keys used as arguments";
+};
+
+TEST_F(Permissions, AreAskedForEachKeyAndWhatIsDoneToIt) {
+  run({"MSET", "a:1", "x", "b:1", "y"});
+  const std::vector<Right> reads_a{{.access = Access::kRead, .space = "db0", .key_prefix = "a:"}};
+  EXPECT_EQ(as(reads_a, {"GET", "a:1"}), "x");
+  EXPECT_EQ(as(reads_a, {"PING"}), "+PONG");
+  EXPECT_EQ(as(reads_a, {"OBJECT", "ENCODING", "a:1"}), "embstr");
+  for (auto& words : std::vector<std::vector<std::string>>{{"GET", "b:1"},
+                                                           {"MGET", "a:1", "b:1"},
+                                                           {"SET", "a:1", "z"},
+                                                           {"GETSET", "a:1", "z"},
+                                                           {"DEL", "a:1"},
+                                                           {"COPY", "a:1", "a:2"},
+                                                           {"OBJECT", "ENCODING", "b:1"},
+                                                           {"WATCH", "b:1"}}) {
+    EXPECT_EQ(as(reads_a, words), kNoKey) << show(words);
+  }
+  for (auto& words : std::vector<std::vector<std::string>>{
+           {"KEYS", "*"}, {"FLUSHDB"}, {"FLUSHALL"}, {"DBSIZE"}, {"CONFIG", "GET", "*"}}) {
+    EXPECT_EQ(as(reads_a, words).substr(0, 47), "-NOPERM this user has no permissions to run the")
+        << show(words);
+  }
+  EXPECT_EQ(run({"MGET", "a:1", "b:1"}), "*2 x y");
+}
+
+TEST_F(Permissions, AreAskedByTheActionsName) {
+  const std::vector<Right> gets{{.door = "resp", .action = "get"}};
+  EXPECT_EQ(as(gets, {"GET", "a"}), "null");
+  EXPECT_EQ(as(gets, {"STRLEN", "a"}),
+            "-NOPERM this user has no permissions to run the 'strlen' command");
+  EXPECT_EQ(as({}, {"PING"}), "-NOPERM this user has no permissions to run the 'ping' command");
+}
+
+TEST_F(Permissions, HoldInsideATransactionForTheNamespaceThatItIsIn) {
+  auto s = new_session();
+  s->principal = std::make_shared<Principal>("other", std::vector<Right>{{.space = "db1"}});
+  for (auto& words : std::vector<std::vector<std::string>>{
+           {"MULTI"}, {"SET", "a", "1"}, {"SELECT", "1"}, {"SET", "a", "1"}}) {
+    answer(*s, words);
+  }
+  EXPECT_EQ(answer(*s, {"EXEC"}).text(), cat("*3 ", kNoKey, " +OK +OK"));
+}
+
+}  // namespace
+}  // namespace cairn::kv
