@@ -183,10 +183,11 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
   if (mode == WriteMode::kDurable) {
     if (chance(faults_.sync_error)) co_return absl::DataLossError("EIO on sync");
     apply(to->durable, offset, mine->data);
-    std::erase_if(to->unsynced, [&](const Disk::Write& w) {  // this one, and what it covers for good
-      return w.id == id || (w.id < id && w.failed && w.offset >= offset &&
-                            w.offset + w.data.size() <= offset + data.size());
-    });
+    std::erase_if(to->unsynced,
+                  [&](const Disk::Write& w) {  // this one, and what it covers for good
+                    return w.id == id || (w.id < id && w.failed && w.offset >= offset &&
+                                          w.offset + w.data.size() <= offset + data.size());
+                  });
   }
   co_return absl::OkStatus();
 }
