@@ -326,7 +326,13 @@ void object_refcount(Context& c) {
 
 void object_idletime(Context& c) {
   if (c.look(c.args[2]) == nullptr) return c.reply.null();
-  c.reply.error("ERR idle time is not tracked");
+  if (c.store.memory().counts_frequency()) {
+    return c.reply.error(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when "
+        "switching between policies at runtime LRU and LFU data will take some time to adjust.");
+  }
+  // An entry has room for how much it was used of late, and none for when.
+  c.reply.error("ERR idle time is not tracked: only how much a key was used of late is");
 }
 
 void object_freq(Context& c) {
