@@ -379,7 +379,7 @@ awaitable<Status> Store::replay_operations() {
         auto record = co_await faults_.read_record(e->lsn(), e->record_bytes());
         auto hot = faults_.warm(e, ns.id, record);
         if (!hot.ok() && in_ranges(recovery_->lost, e->lsn())) continue;  // so are they, then
-        if (!hot.ok()) co_return hot.status();
+        if (!hot.ok()) co_return record.status.ok() ? hot.status() : record.status;
         ns.index->replace(e, *hot, hash);
         Entry::destroy(e);
         e = *hot;

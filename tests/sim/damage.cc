@@ -212,13 +212,15 @@ void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& bel
       if (believed.durable.valid() && !happened(proven, believed.durable, believed.durable)) {
         opened.wrong("less is served than was proven to be durable");
       }
-      bool missing = false;
+      bool missing = false, goes_on = false;
       for (auto [lsn, change] : believed.changes) {
         if (!happened(proven, lsn, believed.durable)) {
+          if (goes_on) opened.wrong("a transaction is there in part");
           missing = true;
           continue;
         }
         if (missing) opened.wrong(cat("LSN ", lsn.value(), " is there, one before it is not"));
+        goes_on = change.goes_on;
         change.value.version = lsn;
         sim::apply(state, change);
       }

@@ -25,6 +25,7 @@ struct Change {
   enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire } kind;
   Key key;
   Value value;
+  bool goes_on = false;  // the next one happened with it, or neither did
 };
 
 inline void apply(std::map<Key, Value>& state, const Change& c) {
