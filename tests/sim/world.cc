@@ -185,11 +185,11 @@ class World : public ChangeListener {
       // A start that was cut off may have gone on behind what it found not to have happened: what
       // lies in no segment, or behind the end of one, never did.
       const uint64_t at = lsn.value();
-      const bool never =
-          !known.segments.empty() && at / kSegmentBytes >= known.segments.front().number &&
-          std::none_of(known.segments.begin(), known.segments.end(), [&](auto& s) {
-            return s.number == at / kSegmentBytes && (s.end == 0 || at < s.end);
-          });
+      const bool never = !known.segments.empty() &&
+                         at / kSegmentBytes >= known.segments.front().number &&
+                         std::none_of(known.segments.begin(), known.segments.end(), [&](auto& s) {
+                           return s.number == at / kSegmentBytes && (s.end == 0 || at < s.end);
+                         });
       if (at < known.proven && !never) believed.durable = lsn;
     }
     if (clean) believed.durable = durable_floor_;
