@@ -568,6 +568,9 @@ class World : public ChangeListener {
       Status durable = co_await store_->log().wait_durable(seen);
       if (!durable.ok()) co_return false;
     }
+    if (rests_on.valid() && !store_->log().is_durable(rests_on)) {
+      fail(seed_, cat("an answer left before LSN ", rests_on.value(), " was durable"));
+    }
     if (rests_on.valid()) acknowledge(rests_on);
     this->seen.rested++;
     co_return true;
