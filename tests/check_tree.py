@@ -17,6 +17,14 @@ MAY_INCLUDE = {
     "tests": {"core", "kv", "objects", "gateway", "tools", "tests", "cairn"},
 }
 
+# Within a folder, its rooms: each may include itself and those left of it. Files of the folder
+# itself may include all of them.
+ROOMS = {
+    "core": [["base"], ["volume"], ["log"], ["extents"], ["index"], ["store"]],
+    "kv": [["types"], ["engine"], ["commands"]],
+    "gateway": [["net"], ["auth"], ["resp", "http", "grpc"]],
+}
+
 
 def sources():
     for top in MAY_INCLUDE:
@@ -36,6 +44,25 @@ class Tree(unittest.TestCase):
                     seen += 1
                     if m.group(1) not in MAY_INCLUDE[top]:
                         wrong.append("%s: %s" % (os.path.relpath(path, ROOT), line.strip()))
+        self.assertGreater(seen, 100)
+        self.assertEqual(wrong, [])
+
+    def test_includes_follow_the_order_of_rooms(self):
+        wrong, seen = [], 0
+        for top, path in sources():
+            parts = os.path.relpath(path, ROOT).split(os.sep)
+            order = {room: i for i, rooms in enumerate(ROOMS.get(top, [])) for room in rooms}
+            if top not in ROOMS or len(parts) < 3:
+                self.assertTrue(top not in ROOMS or top == "gateway", "%s is in no room" % path)
+                continue
+            self.assertIn(parts[1], order, path)
+            for line in open(path, encoding="utf-8"):
+                m = re.match(r'#include "%s/([^"/]+)/' % top, line)
+                if m is None:
+                    continue
+                seen += 1
+                if m.group(1) != parts[1] and order[m.group(1)] >= order[parts[1]]:
+                    wrong.append("%s: %s" % (os.path.relpath(path, ROOT), line.strip()))
         self.assertGreater(seen, 100)
         self.assertEqual(wrong, [])
 

@@ -3,7 +3,7 @@
 
 #include "cairn/v1/admin.pb.h"
 #include "gateway/grpc/method.h"
-#include "kv/engine.h"
+#include "kv/engine/engine.h"
 
 namespace cairn::rpc {
 

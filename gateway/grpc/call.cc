@@ -2,9 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
-#include "core/async.h"
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/async.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 #include "objects/digest.h"
 
 namespace cairn::rpc {

@@ -9,8 +9,8 @@
 #include <optional>
 
 #include "cairn/v1/common.pb.h"
-#include "core/store.h"
-#include "core/users.h"
+#include "core/store/store.h"
+#include "core/store/users.h"
 #include "objects/object.h"
 
 namespace cairn::rpc {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "core/errors.h"
-#include "core/text.h"
-#include "core/transaction.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
+#include "core/store/transaction.h"
 #include "gateway/grpc/txn.h"
 
 namespace cairn::rpc {

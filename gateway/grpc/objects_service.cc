@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/errors.h"
+#include "core/base/errors.h"
 #include "gateway/grpc/upload.h"
 #include "objects/multipart.h"
 

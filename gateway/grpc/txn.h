@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "cairn/v1/kv.pb.h"
-#include "core/transaction.h"
+#include "core/store/transaction.h"
 #include "gateway/grpc/call.h"
 
 namespace cairn::rpc {

@@ -1,7 +1,7 @@
 #include "gateway/grpc/upload.h"
 
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 #include "gateway/grpc/stream.h"
 #include "objects/metadata.h"
 

@@ -7,10 +7,10 @@
 #include <optional>
 #include <set>
 
-#include "core/async.h"
-#include "core/errors.h"
-#include "core/store.h"
-#include "core/transaction.h"
+#include "core/base/async.h"
+#include "core/base/errors.h"
+#include "core/store/store.h"
+#include "core/store/transaction.h"
 #include "tests/core/fault_volume.h"
 #include "tests/sim/sim_volume.h"
 

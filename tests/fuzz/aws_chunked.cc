@@ -1,6 +1,6 @@
 // aws-chunked bodies. Any split gives the same; what is accepted of a signed body was signed: the
 // chain of signatures over the very bytes is computed here again.
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/payload.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/types.h"
+#include "core/base/types.h"
 #include "gateway/http/message.h"
 
 namespace cairn::fuzz {

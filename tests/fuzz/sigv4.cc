@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "objects/digest.h"
 #include "tests/fuzz/fuzz.h"
 

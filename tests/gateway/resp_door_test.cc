@@ -6,8 +6,8 @@
 #include <future>
 #include <thread>
 
-#include "core/local_volume.h"
-#include "core/text.h"
+#include "core/base/text.h"
+#include "core/volume/local_volume.h"
 #include "gateway/resp/door.h"
 
 namespace cairn::resp {

@@ -4,8 +4,8 @@
 #include <boost/asio/io_context.hpp>
 #include <optional>
 
-#include "core/text.h"
-#include "kv/hash.h"
+#include "core/base/text.h"
+#include "kv/types/hash.h"
 
 namespace cairn::sim {
 

@@ -5,9 +5,9 @@
 #include <boost/asio/post.hpp>
 #include <cstring>
 
-#include "core/checksum.h"
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/checksum.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 
 namespace cairn::sim {
 

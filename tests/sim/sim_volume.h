@@ -13,8 +13,8 @@
 #include <random>
 #include <vector>
 
-#include "core/async.h"
-#include "core/volume.h"
+#include "core/base/async.h"
+#include "core/volume/volume.h"
 
 namespace cairn::sim {
 

@@ -2,7 +2,7 @@
 
 #include <sys/resource.h>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "objects/digest.h"
 
 namespace cairn::admin {

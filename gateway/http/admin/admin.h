@@ -5,7 +5,7 @@
 #pragma once
 
 #include "gateway/http/door.h"
-#include "kv/engine.h"
+#include "kv/engine/engine.h"
 
 namespace cairn::admin {
 

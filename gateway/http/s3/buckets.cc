@@ -1,8 +1,8 @@
 // Operations on buckets, and the listings.
 #include <algorithm>
 
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/service.h"
 

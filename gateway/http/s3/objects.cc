@@ -1,7 +1,7 @@
 // Operations on one object: put, get, head, delete, copy.
 #include <algorithm>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/text.h"
-#include "gateway/credentials.h"
+#include "core/base/text.h"
+#include "gateway/auth/credentials.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
 

@@ -6,7 +6,7 @@
 
 #include <span>
 
-#include "core/store.h"
+#include "core/store/store.h"
 #include "gateway/http/s3/errors.h"
 #include "gateway/http/s3/payload.h"
 #include "gateway/http/s3/sigv4.h"

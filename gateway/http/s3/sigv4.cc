@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "objects/digest.h"
 
 namespace cairn::s3 {

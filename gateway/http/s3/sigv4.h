@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 
-#include "core/mutex.h"
-#include "core/users.h"
+#include "core/base/mutex.h"
+#include "core/store/users.h"
 #include "gateway/http/message.h"
 #include "gateway/http/s3/errors.h"
 
