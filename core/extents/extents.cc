@@ -72,6 +72,13 @@ void ExtentStore::adopt(const BlobRef& blob) {
   }
 }
 
+// Nothing depends on space that was to be given back.
+void ExtentStore::note_kept(FileId file, const Status& freed) {
+  if (freed.ok() || !report_) return;
+  report_(Severity::kWarning, "extents",
+          cat("space of ", to_string(file), " is not given back: ", freed.message()));
+}
+
 awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max, bool keep) {
   store_ = store;
   file_bytes_max_ = file_bytes_max;
@@ -101,22 +108,19 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max, bo
     if (keep) continue;
     auto it = live.lower_bound(Place{number, 0});
     if (it == live.end() || it->first.file != number) {
-      Status removed = co_await volume_.remove(f.id);
-      if (!removed.ok()) co_return removed;
+      note_kept(f.id, co_await volume_.remove(f.id));
       continue;
     }
     uint64_t at = 0;  // everything between live extents is left over from before a crash
     for (; it != live.end() && it->first.file == number; ++it) {
       uint64_t begin = it->first.page * kBlockBytes;
       if (begin > at) {
-        Status punched = co_await volume_.punch(f.id, at, begin - at);
-        if (!punched.ok()) co_return punched;
+        note_kept(f.id, co_await volume_.punch(f.id, at, begin - at));
       }
       at = std::max(at, begin + it->second * kBlockBytes);
     }
     if (f.size_bytes > at) {
-      Status punched = co_await volume_.punch(f.id, at, round_up(f.size_bytes - at, kBlockBytes));
-      if (!punched.ok()) co_return punched;
+      note_kept(f.id, co_await volume_.punch(f.id, at, round_up(f.size_bytes - at, kBlockBytes)));
     }
   }
   MutexLock lock(mutex_);
@@ -193,6 +197,7 @@ awaitable<Status> ExtentStore::open_file(uint32_t number) {
       }
       current_ = number;
       current_pages_ = 0;
+      retired_ = false;
       files_[current_] = {};
     }
   }
@@ -212,7 +217,9 @@ void ExtentStore::retire_locked(uint32_t file, const Status& why) {
             cat(to_string(file_id(file)), " takes no more values: ", why.message()));
   }
   trouble_ = why;
-  if (file == current_) current_pages_ = file_bytes_max_ / kBlockBytes;
+  if (file != current_) return;
+  current_pages_ = file_bytes_max_ / kBlockBytes;
+  retired_ = true;
 }
 
 Status ExtentStore::trouble() const {
@@ -258,7 +265,7 @@ void ExtentStore::trim(Place place, uint64_t data_bytes) {
   MutexLock lock(mutex_);
   Extent& extent = extents_.at(place);
   auto pages = static_cast<uint32_t>(1 + round_up(data_bytes, kBlockBytes) / kBlockBytes);
-  if (place.file == current_ && place.page + extent.pages == current_pages_) {
+  if (place.file == current_ && !retired_ && place.page + extent.pages == current_pages_) {
     current_pages_ = place.page + pages;
   }
   files_.at(place.file).pages -= extent.pages - pages;

@@ -136,6 +136,7 @@ class ExtentStore {
   static constexpr uint32_t kWholeFile = UINT32_MAX;
 
   void gave_back(uint64_t bytes);
+  void note_kept(FileId file, const Status& freed);
   // Until so much was given back, if too much waits for that.
   awaitable<void> wait_for_frees(uint64_t bytes);
   // The file takes no more extents.
@@ -171,6 +172,7 @@ class ExtentStore {
   uint32_t newest_ ABSL_GUARDED_BY(mutex_) = 0;  // file that was ever made or tried
   uint64_t current_pages_ ABSL_GUARDED_BY(mutex_) = 0;
   bool opening_ ABSL_GUARDED_BY(mutex_) = false;
+  bool retired_ ABSL_GUARDED_BY(mutex_) = false;                            // the current file
   std::deque<std::pair<Place, uint32_t>> to_free_ ABSL_GUARDED_BY(mutex_);  // with pages
   int freers_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t credit_ ABSL_GUARDED_BY(mutex_) = 0;  // given back while the debt was too large

@@ -1,9 +1,12 @@
 #include "core/log/log.h"
 
+#include <absl/cleanup/cleanup.h>
+
 #include <algorithm>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/post.hpp>
 #include <cassert>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -213,11 +216,16 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
 void Log::append_large(std::span<const RecordView> records, std::span<Lsn> lsns, uint64_t total) {
   const std::vector<Frame*> frames = lay_out(records, lsns);
   pending_bytes_.fetch_add(total, std::memory_order_relaxed);
+  bool memory = true;
   size_t i = 0;
   for (Frame* frame : frames) {
-    frame->buffer = AlignedBuffer(frame->used);
+    try {
+      if (memory) frame->buffer = AlignedBuffer(frame->used);
+    } catch (const std::bad_alloc&) {
+      memory = false;  // the flush finds an empty buffer, and the log fails
+    }
     const size_t end = i + frame->records;
-    for (; i < end; i++) {
+    for (; memory && i < end; i++) {
       fill(frame, lsns[i].value() - frame->start, records[i], i + 1 < records.size());
     }
     frame->fills.fetch_sub(1, std::memory_order_release);  // it may be gone from here on
@@ -376,8 +384,20 @@ awaitable<Status> Log::flush_once() {
     durable_ = end;
     release_waiters();
   }
+  const auto filled = [](const Frame& frame) {
+    while (frame.fills.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  };
+  // Whoever fills them is done before they go, though the flush fails on the way.
+  const absl::Cleanup all_filled = [&] {
+    for (auto& frame : frames) {
+      if (frame != nullptr) filled(*frame);
+    }
+  };
   for (auto& frame : frames) {
-    while (frame->fills.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+    filled(*frame);
+    if (frame->buffer.size() == 0) {
+      co_return absl::ResourceExhaustedError("there is no memory for a frame");
+    }
     SegmentId segment = segment_of(frame->start);
     if (segment != open_segment_) {
       Status opened = co_await open_segment(segment, written_end_);
@@ -656,8 +676,8 @@ Status Log::admit(Need need, uint64_t bytes) const {
   if (bytes > batch_bytes_max()) {
     return absl::ResourceExhaustedError("the transaction is larger than 1 GiB");
   }
-  // Padding: what a segment cannot hold of a record goes to the next one.
-  const uint64_t end = tail_.load(std::memory_order_relaxed) + bytes + bytes / 3 + 2 * segment;
+  // Padding: what a segment cannot hold of a record goes to the next one, half a segment at worst.
+  const uint64_t end = tail_.load(std::memory_order_relaxed) + 2 * bytes + 2 * segment;
   const uint64_t prepared = room_end_.load();
   const uint64_t more = end > prepared ? end - prepared : 0;
   const uint64_t free = free_bytes_.load(std::memory_order_relaxed), margin = kScarce * segment;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -47,6 +48,11 @@ inline std::optional<FrameView> find_frame(const SegmentPlace& place, Bytes byte
   if (!h || !for_each_record(place, *h, rest, [](const RecordView&, Lsn) {})) return std::nullopt;
   return FrameView{*h, rest};
 }
+
+// Reads a part of a file. Of the blocks that the device cannot read (DataLoss), those for which
+// `gone`, given their offset, says so read as zeros, which are no frame.
+awaitable<StatusOr<size_t>> read_around(Volume& volume, FileId file, uint64_t offset,
+                                        MutableBytes into, std::function<bool(uint64_t)> gone);
 
 // Goes over the frames of one segment through a buffer of its own.
 class SegmentReader {

@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <map>
+#include <set>
 
 #include "core/base/async.h"
 #include "core/base/mutex.h"
@@ -55,6 +56,7 @@ class Recovery {
     if (!found.ok()) co_return found;
     // A checkpoint counts as long as no segment after its beginning was cleaned away.
     if (o_.from.valid() && !o_.segments.empty() &&
+        o_.from.value() < (o_.segments.back().number + 1) * o_.segment_bytes &&
         (o_.segments.front().number * o_.segment_bytes <= o_.from.value() ||
          planted(Bug::kCheckpointOutlivesLog))) {
       Status based = co_await o_.load_base();
@@ -125,6 +127,14 @@ class Recovery {
       if (f.id.kind == FileKind::kSegment) there[SegmentId(f.id.number)] = f.size_bytes;
     }
     if (!there.empty()) log_.next_segment = there.rbegin()->first.next();
+    // No LSN is used twice, though no file may be left of those that were.
+    if (o_.proven.valid()) {
+      log_.next_segment =
+          std::max(log_.next_segment, SegmentId(o_.proven.value() / o_.segment_bytes).next());
+    }
+    for (const LsnRange& r : o_.lost) {
+      log_.next_segment = std::max(log_.next_segment, SegmentId(r.to / o_.segment_bytes).next());
+    }
     for (const ManifestSegment& named : o_.segments) {
       const SegmentId id(named.number);
       log_.next_segment = std::max(log_.next_segment, id.next());
@@ -160,12 +170,12 @@ class Recovery {
 
   // The header of a segment, and what its first frame says of the segment before it.
   awaitable<Status> look_at(Segment& segment) {
-    AlignedBuffer blocks(2 * kBlockBytes);
+    AlignedBuffer block(kBlockBytes);
     const SegmentId id = segment.place.segment;
-    auto n = co_await volume_.read(file(id), 0, blocks.span(0, blocks.size()));
+    auto n = co_await read_some(id, 0, block.span(0, kBlockBytes));
     if (!n.ok()) co_return n.status();
     SegmentHeader h{};
-    if (*n >= kBlockBytes) std::memcpy(&h, blocks.data(), sizeof(h));
+    if (*n == kBlockBytes) std::memcpy(&h, block.data(), sizeof(h));
     segment.header_intact = h.magic == kSegmentMagic && h.store == o_.store &&
                             h.segment == id.value() && h.segment_bytes == o_.segment_bytes &&
                             header_intact(h, o_.store, id.value(), 0);
@@ -174,11 +184,11 @@ class Recovery {
                                                   h.version, "; this program reads version ",
                                                   kLogVersion));
     }
-    if (segments_.empty() || segments_.back().end != 0 || *n < blocks.size()) {
-      co_return absl::OkStatus();
-    }
-    auto first =
-        decode_frame_header(segment.place, kBlockBytes, {blocks.data() + kBlockBytes, kBlockBytes});
+    if (segments_.empty() || segments_.back().end != 0) co_return absl::OkStatus();
+    n = co_await read_some(id, kBlockBytes, block.span(0, kBlockBytes));
+    if (!n.ok()) co_return n.status();
+    if (*n < kBlockBytes) co_return absl::OkStatus();
+    auto first = decode_frame_header(segment.place, kBlockBytes, {block.data(), kBlockBytes});
     if (!first) co_return absl::OkStatus();
     const uint64_t before = segments_.back().place.base();
     if (first->previous_end > before + o_.segment_bytes &&
@@ -196,6 +206,11 @@ class Recovery {
   // After all segments were read: which of them do not hold, and which have lost their header
   // alone.
   Status check_scans() {
+    log_.unread = !unreadable_.empty();
+    for (uint64_t at : unreadable_) {
+      log_.notes.push_back(cat(name(SegmentId(at / o_.segment_bytes)), " cannot be read at offset ",
+                               at % o_.segment_bytes));
+    }
     for (size_t i = 0; i < scans_.size(); i++) {
       const Segment& s = segments_[i];
       if (!scans_[i].status.ok()) return scans_[i].status;
@@ -272,11 +287,11 @@ class Recovery {
     Gate more;
   };
 
-  awaitable<void> read(FileId id, AlignedBuffer& buffer, Reading& out) {
+  awaitable<void> read(SegmentId id, AlignedBuffer& buffer, uint64_t end, Reading& out) {
     constexpr uint64_t kReadBytes = 4 << 20;
-    while (out.size < o_.segment_bytes) {
-      const uint64_t want = std::min(kReadBytes, o_.segment_bytes - out.size);
-      auto n = co_await volume_.read(id, out.size, buffer.span(out.size, want));
+    while (out.size < end) {
+      const uint64_t want = std::min(kReadBytes, end - out.size);
+      auto n = co_await read_some(id, out.size, buffer.span(out.size, want));
       if (!n.ok()) {
         out.status = n.status();
         break;
@@ -289,6 +304,24 @@ class Recovery {
     out.more.notify();
   }
 
+  // A block that cannot be read is one that was lost, with repair or since an earlier one; and so
+  // is a header's, of which the manifest says the same.
+  awaitable<StatusOr<size_t>> read_some(SegmentId segment, uint64_t offset, MutableBytes into) {
+    const uint64_t base = segment.value() * o_.segment_bytes;
+    auto n = co_await read_around(volume_, file(segment), offset, into, [&](uint64_t at) {
+      if (at == 0 || lost_before(base + at) != 0) return true;
+      if (!o_.repair) return false;
+      MutexLock lock(mutex_);
+      unreadable_.insert(base + at);
+      return true;
+    });
+    if (n.ok() || !absl::IsDataLoss(n.status())) co_return n;
+    co_return absl::DataLossError(
+        cat(name(segment), ": ", n.status().message(),
+            "; nothing was changed; --repair goes on without the blocks that cannot be read, and "
+            "lists what is lost"));
+  }
+
   awaitable<void> scan(const Segment& segment, AlignedBuffer& buffer, Scan& out) {
     auto executor = co_await asio::this_coro::executor;
     const uint64_t base = segment.place.base();
@@ -297,7 +330,9 @@ class Recovery {
     const uint64_t from = std::max(kBlockBytes, reading.size);
     // What has come is replayed while the rest is read.
     std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
-    jobs.emplace_back(executor, [&] { return read(file(segment.place.segment), buffer, reading); });
+    const uint64_t end =
+        segment.end == 0 ? o_.segment_bytes : round_up(segment.end - base, kBlockBytes);
+    jobs.emplace_back(executor, [&] { return read(segment.place.segment, buffer, end, reading); });
     jobs.emplace_back(executor, [&] { return replay(segment, buffer, from, reading, out); });
     co_await run_all(std::move(jobs));
   }
@@ -351,7 +386,9 @@ class Recovery {
         if (at == begin) {
           in_head = true;
         } else {  // what it goes on with was lost
-          out.lost.push_back({base + at, base + at + length});
+          if (lost_before(base + at) < base + at + length) {
+            out.lost.push_back({base + at, base + at + length});
+          }
           at += length;
           continue;
         }
@@ -411,7 +448,11 @@ class Recovery {
       const uint64_t begin = std::max(kBlockBytes, from_ > base ? from_ - base : 0);
       const bool head = s.head_open || s.head_end != 0;
       // The start of one that the log begins in the middle of was cleaned away: it was whole.
-      if (head && (open || first)) {
+      const bool whole = first && lost_before(base + begin) == 0;
+      const bool next =
+          open && !parts.empty() &&
+          segments_[parts.back().segment].place.segment.next() == segments_[i].place.segment;
+      if (head && (next || whole)) {
         parts.push_back({i, begin, s.head_open ? s.proven_end - base : s.head_end});
         open = s.head_open;
       } else if (head || open) {
@@ -460,6 +501,7 @@ class Recovery {
     }
     if (!parts.empty()) from = segments_[parts.front().segment].place.base() + parts.front().from;
     parts.clear();
+    if (lost_before(from) >= to) return absl::OkStatus();  // known since an earlier repair
     return lose(from, to,
                 cat(name(segments_[segment].place.segment),
                     " and the one before it hold parts of a "
@@ -500,12 +542,13 @@ class Recovery {
   }
   // The end of the range that holds `lsn` and that an earlier repair, or this one, gave up; or 0.
   uint64_t lost_before(uint64_t lsn) const {
+    uint64_t end = 0;
     for (const auto* ranges : {&o_.lost, &log_.lost}) {
       for (const LsnRange& r : *ranges) {
-        if (r.from <= lsn && lsn < r.to) return r.to;
+        if (r.from <= lsn && lsn < r.to) end = std::max(end, r.to);
       }
     }
-    return 0;
+    return end;
   }
 
   Volume& volume_;
@@ -514,6 +557,8 @@ class Recovery {
   std::vector<Segment> segments_;
   std::vector<Scan> scans_;
   std::atomic<size_t> next_{0};
+  Mutex mutex_;
+  std::set<uint64_t> unreadable_;  // blocks, under mutex_ while segments are read
   uint64_t from_ = 0;
 };
 

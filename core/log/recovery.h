@@ -59,6 +59,7 @@ struct RecoveredLog {
   std::vector<std::pair<Lsn, Lsn>> proven;
   SegmentId first_segment;        // of those that hold records; invalid if none does
   SegmentId next_segment{0};      // to open next
+  bool unread = false;            // there are blocks that could not be read, and held nothing known
   std::vector<SegmentId> unused;  // files that hold nothing: proven, unless something was lost
   uint64_t records = 0;           // that were replayed
   LogLives lives;

@@ -259,6 +259,7 @@ awaitable<Status> Checkpointer::write() {
   File file{volume_, store_.store_id(), {FileKind::kCheckpoint, number_++}};
   Log& log = store_.log();
   const Lsn begin = log.replay_start();
+  store_.wait_for_locks();  // what lies before is in the index by then
   Status status = co_await volume_.create(file.id, 0);
   if (!status.ok()) co_return status;
   status = co_await fill(file);
@@ -334,8 +335,12 @@ awaitable<Status> Checkpointer::fill(File& file) {
     file.add(item);
   }
   auto executor = co_await asio::this_coro::executor;
-  // What an empty one gets from now on is in the log's tail.
-  std::erase_if(spaces, [](auto& ns) { return ns->size() == 0; });
+  // What an empty one gets from now on is in the log's tail. One that is only flushed by a
+  // transaction which is given up is not empty: that holds all stripes until then.
+  std::erase_if(spaces, [this](auto& ns) {
+    StripeLocks lock(store_, KeyHash{0});
+    return ns->size() == 0;
+  });
   const auto touched = [this](const Namespace& ns, size_t stripe) {
     StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));  // the index stays
     return ns.index->touched(stripe);

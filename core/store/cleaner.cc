@@ -96,16 +96,9 @@ awaitable<void> Cleaner::run() {
 
 // Whoever appended to a segment that is sealed by now holds the locks that it changed the index
 // under, or has let go of them.
-void Cleaner::wait_for_locks() {
-  for (size_t s = 0; s < kStripes; s++) {
-    StripeLocks lock(store_, KeyHash{s} << (64 - kStripeBits));
-  }
-  MutexLock lock(store_.names_mutex_);
-}
-
 awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
   Log& log = store_.log();
-  wait_for_locks();
+  store_.wait_for_locks();
   if (store_.usage_.live(segment) > 0) {
     Status copied = co_await copy_live(segment, end);
     if (!copied.ok()) co_return copied;
@@ -119,6 +112,8 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
   Status removed;
   if (!planted(Bug::kRemovedBeforeStruck)) removed = co_await store_.manifest_.save();
   if (removed.ok()) removed = co_await volume_.recycle({FileKind::kSegment, segment.value()});
+  // So that it does not come back where --repair has no manifest that says otherwise.
+  if (removed.ok()) removed = co_await volume_.sync_directory();
   if (!removed.ok()) co_return removed;
   log.forget_oldest();
   store_.usage_.forget(segment);
@@ -133,8 +128,10 @@ awaitable<StatusOr<Bytes>> Cleaner::load(SegmentId segment, uint64_t offset, uin
     const uint64_t want = std::min(room, std::max(kReadBytes, round_up(bytes, kBlockBytes)));
     if (buffer_.size() < want) buffer_ = AlignedBuffer(want);
     buffer_at_ = buffer_end_ = offset;
-    auto n =
-        co_await volume_.read({FileKind::kSegment, segment.value()}, offset, buffer_.span(0, want));
+    const uint64_t base = segment.value() * store_.log().segment_bytes();
+    auto n = co_await read_around(
+        volume_, {FileKind::kSegment, segment.value()}, offset, buffer_.span(0, want),
+        [this, base](uint64_t at) { return in_ranges(lost_, Lsn(base + at)); });
     if (!n.ok()) co_return n.status();
     buffer_end_ = offset + *n;
     bytes_read_ += *n;

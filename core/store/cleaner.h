@@ -65,7 +65,6 @@ class Cleaner {
   awaitable<void> pace();
   void take(const RecordView& record, Lsn lsn, int64_t wall_ms);
   void copy_found();
-  void wait_for_locks();
 
   Store& store_;
   Volume& volume_;

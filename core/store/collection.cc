@@ -6,6 +6,7 @@
 
 #include "core/base/plant.h"
 #include "core/base/text.h"
+#include "core/store/recovery_state.h"
 #include "core/store/store.h"
 
 namespace cairn {
@@ -179,9 +180,14 @@ Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
       ns.index->insert(entry, hash);
     }
     Collection* c = entry->collection();
-    if (c == nullptr || entry->type() != static_cast<ValueType>(o.flags >> 4) ||
-        (!o.operation.empty() && !c->apply(o.operation))) {
-      return damage();
+    const bool other = c == nullptr || entry->type() != static_cast<ValueType>(o.flags >> 4);
+    if (other || (!o.operation.empty() && !c->apply(o.operation))) {
+      if (recovery_->lost.empty()) return damage();
+      // What made it this type was lost, and what it holds is known in part alone.
+      notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
+      ns.index->remove(entry, hash);
+      Entry::destroy(entry);
+      return absl::OkStatus();
     }
     if (o.oldest.valid()) {  // a part from a checkpoint, with what is charged at that moment
       c->oldest_ = o.oldest;

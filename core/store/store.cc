@@ -623,18 +623,26 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old,
   if (names != 0) memory_.count().add(stripe_of(hash), names * kOrderBytes);
 }
 
+void Store::wait_for_locks() {
+  for (size_t s = 0; s < kStripes; s++) {
+    StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+  }
+  MutexLock lock(names_mutex_);
+}
+
 void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy) {
   const Lsn lsn = log_.append(copy);
   if (entry->has_origin() && copy.has_origin()) {
     usage_.sub(entry->lsn(), entry->record_bytes());
+    // A transaction that spans segments is not durable when its first one is sealed.
+    entry->set_wished(still_wished(entry));
     entry->set_lsn(lsn);
-    entry->set_wished(false);  // what the cleaner copies is durable
     usage_.add(lsn, entry->record_bytes());
     return;
   }
   Entry* moved = entry->is_cold() ? Entry::make_cold(copy, lsn) : Entry::make(copy, lsn);
   moved->set_marks(entry->marks());
-  moved->set_wished(false);
+  moved->set_wished(still_wished(entry));
   link(ns, hash, entry, moved);
   Entry::destroy(entry);  // the new one holds its blob
 }

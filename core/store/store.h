@@ -402,6 +402,9 @@ class Store {
   void link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
   // An entry that was linked until `lsn` said otherwise; an invalid one: that never was in the log.
   void dispose(Entry* old, Lsn lsn);
+  // Whoever holds a stripe or the names now has let go since: what was appended before the call is
+  // in the index.
+  void wait_for_locks();
   // For the cleaner: the entry's record is appended again, as `copy`.
   void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
   void move_name(const RecordView& record, Lsn lsn);
@@ -462,6 +465,7 @@ class Store {
   std::optional<FoundCheckpoint> checkpoint_;
   std::vector<FileId> old_checkpoints_;
   std::vector<std::pair<Lsn, Lsn>> recovered_;
+  std::vector<NamespacePtr> nameless_;  // found by open() without their names
   std::atomic<uint64_t> random_state_;
   std::atomic<size_t> next_executor_{0};
 

@@ -125,6 +125,12 @@ awaitable<Status> Store::open() {
   lives_.add(log->next_segment, epoch_);
   started = co_await log_.start(start);
   if (!started.ok()) co_return started;
+  for (const NamespacePtr& ns : nameless_) {
+    MutexLock lock(names_mutex_);
+    ns->created = log_.append(name_record(*ns));
+    usage_.add(ns->created, name_record(*ns).size());
+  }
+  nameless_.clear();
   last_sync_ms_ = clock_.now_ms();
   loading_.store(false, std::memory_order_release);
   background_.spawn(executors_.front(), "the ticker", run_ticker());
@@ -155,14 +161,14 @@ awaitable<Status> Store::begin_life(const RecoveredLog& log) {
   notes_.insert(notes_.end(), log.notes.begin(), log.notes.end());
   const std::vector<LsnRange> lost = manifest_.state().lost;
   // What was not read may be all that is left of something.
-  const bool keep = !lost.empty() || manifest_.rebuilt();
+  const bool keep = !lost.empty() || log.unread || manifest_.rebuilt();
   Status started = co_await extents_.start(store_id_, options_.extent_file_bytes, keep);
   if (!started.ok()) co_return started;
   // Before a new segment is made: on a full volume these make the room for it.
   for (SegmentId s : log.unused) {
     const FileId file{FileKind::kSegment, s.value()};
     Status gone;
-    if (!log.lost.empty() || manifest_.rebuilt()) {
+    if (!log.lost.empty() || log.unread || manifest_.rebuilt()) {
       gone = co_await volume_.keep_apart(file);
       notes_.push_back(cat(to_string(file), " was set aside"));
     } else {
@@ -418,12 +424,21 @@ awaitable<Status> Store::load() {
     if (!since) continue;
     if (ns->is_bucket()) {
       if (!recovery_->named[number]) {
-        co_return absl::DataLossError(cat("namespace ", number, " has keys but no name"));
+        if (recovery_->lost.empty()) {
+          co_return absl::DataLossError(cat("namespace ", number, " has keys but no name"));
+        }
+        MutexLock lock(names_mutex_);
+        std::string name = cat("lost-", number);
+        while (by_name_.contains(name)) append(name, "-");
+        ns->name = name;
+        ns->created_ms = clock_.now_ms();
+        nameless_.push_back(ns);
+        notes_.push_back(cat("the name of a bucket is lost; it is called ", name, " now"));
       }
       ns->order_end = Namespace::kAllHashes;
       MutexLock lock(names_mutex_);
       by_name_[ns->name] = ns;
-      usage_.add(ns->created, name_record(*ns).size());
+      if (ns->created.valid()) usage_.add(ns->created, name_record(*ns).size());
     }
     {
       MutexLock lock(names_mutex_);
@@ -596,7 +611,15 @@ Status Store::apply_item(const CheckpointItem& item) {
   if (limit != 0) {
     recovery_->entry_bytes.fetch_add(entry->bytes(), std::memory_order_relaxed);
   }
-  ns->index->insert(entry, hash);
+  // A key that was deleted and put again while the checkpoint was written may be in it twice.
+  if (Entry* other = ns->index->find(entry->key(), hash); other == nullptr) {
+    ns->index->insert(entry, hash);
+  } else if (other->lsn() < entry->lsn()) {
+    ns->index->replace(other, entry, hash);
+    Entry::destroy(other);
+  } else {
+    Entry::destroy(entry);
+  }
   return absl::OkStatus();
 }
 

@@ -1,5 +1,6 @@
 #include "core/volume/local_volume.h"
 
+#include <absl/cleanup/cleanup.h>
 #include <absl/container/flat_hash_map.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -211,15 +212,22 @@ class DirectoryVolume : public LocalVolume {
     co_return co_await blocking([this]() -> StatusOr<std::vector<FileInfo>> {
       DIR* d = ::opendir(directory_.c_str());
       if (d == nullptr) return error_of(errno, "cannot list", directory_, 0);
+      const absl::Cleanup close = [d] { ::closedir(d); };
       std::vector<FileInfo> files;
-      while (dirent* e = ::readdir(d)) {
+      for (;;) {
+        errno = 0;
+        const dirent* e = ::readdir(d);
+        if (e == nullptr && errno != 0) return error_of(errno, "cannot list", directory_, 0);
+        if (e == nullptr) return files;
         FileId id;
         struct stat st;
-        if (!parse_name(e->d_name, id) || ::fstatat(dir_->number, e->d_name, &st, 0) != 0) continue;
-        files.push_back({id, static_cast<uint64_t>(st.st_size)});
+        if (!parse_name(e->d_name, id)) continue;
+        if (::fstatat(dir_->number, e->d_name, &st, 0) == 0) {
+          files.push_back({id, static_cast<uint64_t>(st.st_size)});
+        } else if (errno != ENOENT) {  // what cannot be looked at is not what is not there
+          return error_of(errno, "cannot look at", path(id), 0);
+        }
       }
-      ::closedir(d);
-      return files;
     });
   }
 
@@ -543,11 +551,18 @@ class UringVolume final : public DirectoryVolume {
 StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOptions& options,
                                                          MutableBytes registered) {
   const std::string& where = options.directory;
-  if (::mkdir(where.c_str(), 0700) != 0 && errno != EEXIST) {
+  const bool made = ::mkdir(where.c_str(), 0700) == 0;
+  if (!made && errno != EEXIST) {
     return error_of(errno, "cannot make the data directory", where, 0);
   }
   auto dir = std::make_unique<Fd>(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir->number < 0) return error_of(errno, "cannot open the data directory", where, 0);
+  if (made) {  // its name is data too, where we may sync it
+    const Fd above(::openat(dir->number, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (above.number >= 0 ? ::fsync(above.number) != 0 : errno != EACCES) {
+      return error_of(errno, "cannot sync the directory of", where, 0);
+    }
+  }
   auto lock =
       std::make_unique<Fd>(::openat(dir->number, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (lock->number < 0) {

@@ -179,6 +179,8 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
     co_return absl::DataLossError("EIO on write");
   }
   apply(to->view, offset, mine->data);
+  to->bad.erase(to->bad.lower_bound(offset / kBlockBytes),
+                to->bad.lower_bound((offset + data.size()) / kBlockBytes));
   mine->completed = true;
   if (mode == WriteMode::kDurable) {
     if (chance(faults_.sync_error)) co_return absl::DataLossError("EIO on sync");
@@ -197,7 +199,11 @@ awaitable<StatusOr<size_t>> SimVolume::read(FileId file, uint64_t offset, Mutabl
   if (!f.ok()) co_return f.status();
   std::shared_ptr<Disk::File> from = *f;
   co_await call('r', file, offset, {into.data(), 0});
-  if (chance(faults_.read_error)) co_return absl::DataLossError("EIO on read");
+  const auto bad = from->bad.lower_bound(offset / kBlockBytes);
+  if (chance(faults_.read_error) ||
+      (bad != from->bad.end() && *bad * kBlockBytes < offset + into.size())) {
+    co_return absl::DataLossError(cat("EIO on read of ", to_string(file)));
+  }
   if (offset >= from->view.size()) co_return size_t{0};
   size_t n = std::min<uint64_t>(into.size(), from->view.size() - offset);
   std::memcpy(into.data(), from->view.data() + offset, n);

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "core/base/async.h"
@@ -32,6 +33,7 @@ class Disk {
   struct File {
     std::vector<std::byte> durable;  // what a sync proved
     std::vector<std::byte> view;     // what a read sees
+    std::set<uint64_t> bad;          // blocks that cannot be read until they are written
     std::vector<Write> unsynced;
     std::vector<bool> blocks;  // which have space
     uint64_t block_count = 0;
