@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "core/text.h"
+#include "objects/digest.h"
 
 namespace cairn {
 
@@ -40,6 +41,20 @@ Status make_marker(const std::string& directory, const std::string& path) {
 }
 
 }  // namespace
+
+PrincipalPtr authenticate(const Users& users, std::string_view authorization) {
+  const size_t blank = authorization.find(' ');
+  if (blank == authorization.npos) return nullptr;
+  const std::string_view scheme = authorization.substr(0, blank);
+  const std::string_view token = authorization.substr(blank + 1);
+  if (equals_ignoring_case(scheme, "bearer")) return users.authenticate(token);
+  if (!equals_ignoring_case(scheme, "basic")) return nullptr;
+  const auto pair = objects::base64_decode(token);
+  const size_t colon = pair ? pair->find(':') : std::string::npos;
+  if (colon == std::string::npos) return nullptr;
+  const std::string_view all = *pair;
+  return users.authenticate(all.substr(0, colon), all.substr(colon + 1));
+}
 
 StatusOr<RootCredentials> load_root_credentials(const std::string& data_directory) {
   RootCredentials c;
