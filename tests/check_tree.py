@@ -79,6 +79,18 @@ class Tree(unittest.TestCase):
                              capture_output=True, text=True, cwd=ROOT)
         self.assertEqual(out.returncode, 0, out.stderr[:2000])
 
+    def test_a_door_looks_a_namespace_up_only_where_its_caller_was_asked(self):
+        """gRPC's and S3's operations get their namespaces from the functions that ask authorize() first."""
+        asked = {"grpc/call.cc", "http/s3/service.cc", "http/s3/objects.cc", "http/s3/buckets.cc"}
+        found = set()
+        for _, path in sources():
+            name = os.path.relpath(path, os.path.join(ROOT, "gateway"))
+            if name.startswith(("grpc/", "http/")):
+                with open(path, encoding="utf-8") as f:
+                    if re.search(r"store_?\.find_namespace\(", f.read()):
+                        found.add(name)
+        self.assertEqual(found, asked)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -438,9 +438,10 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
   if (same && !e->is_string()) c = store_.make_collection(r->flags, r->value);
   if (!same || (!e->is_string() && c == nullptr)) {
     const uint64_t segment_bytes = store_.usage_.segment_bytes();
-    return absl::DataLossError(cat("segment ", e->lsn().value() / segment_bytes,
-                                   " is damaged at offset ", e->lsn().value() % segment_bytes,
-                                   ": a value cannot be read"));
+    const uint64_t segment = e->lsn().value() / segment_bytes;
+    return absl::DataLossError(cat(
+        "segment ", segment, " (", to_string({FileKind::kSegment, segment}),
+        ") is damaged at offset ", e->lsn().value() % segment_bytes, ": a value cannot be read"));
   }
   if (e->is_string()) return e->make_hot(r->value);
   Entry* hot = e->make_hot(std::move(c));

@@ -465,7 +465,10 @@ class Store {
   std::optional<FoundCheckpoint> checkpoint_;
   std::vector<FileId> old_checkpoints_;
   std::vector<std::pair<Lsn, Lsn>> recovered_;
-  std::vector<NamespacePtr> nameless_;  // found by open() without their names
+  // What open() has to say in the log once it is open: buckets found without their names, and keys
+  // that --repair went on without.
+  std::vector<NamespacePtr> nameless_;
+  std::vector<std::pair<NamespaceId, std::string>> given_up_;
   std::atomic<uint64_t> random_state_;
   std::atomic<size_t> next_executor_{0};
 

@@ -131,6 +131,13 @@ awaitable<Status> Store::open() {
     usage_.add(ns->created, name_record(*ns).size());
   }
   nameless_.clear();
+  for (auto& [ns, key] : std::exchange(given_up_, {})) {  // so that no later start asks for them
+    RecordView gone;
+    gone.type = RecordType::kDelete;
+    gone.ns = ns;
+    gone.key = key;
+    log_.append(gone);
+  }
   last_sync_ms_ = clock_.now_ms();
   loading_.store(false, std::memory_order_release);
   background_.spawn(executors_.front(), "the ticker", run_ticker());
@@ -385,7 +392,21 @@ awaitable<Status> Store::replay_operations() {
         auto record = co_await faults_.read_record(e->lsn(), e->record_bytes());
         auto hot = faults_.warm(e, ns.id, record);
         if (!hot.ok() && in_ranges(recovery_->lost, e->lsn())) continue;  // so are they, then
-        if (!hot.ok()) co_return record.status.ok() ? hot.status() : record.status;
+        if (!hot.ok()) {
+          const Status why = record.status.ok() ? hot.status() : record.status;
+          if (!absl::IsDataLoss(why)) co_return why;
+          if (!options_.repair) {
+            co_return absl::DataLossError(
+                cat(why.message(),
+                    ", on which later changes of it rest; nothing was changed; "
+                    "--repair goes on without this key"));
+          }
+          notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost: ", why.message()));
+          given_up_.emplace_back(ns.id, key);
+          ns.index->remove(e, hash);
+          Entry::destroy(e);
+          continue;
+        }
         ns.index->replace(e, *hot, hash);
         Entry::destroy(e);
         e = *hot;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "core/base/types.h"
 #include "core/store/users.h"
@@ -17,6 +18,10 @@ struct RootCredentials {
   bool configured = false;  // from the environment
   bool fresh = false;       // made just now: to be shown once
 };
+
+// Who sent a header "authorization: Bearer PASSWORD" or "Basic base64(USER:PASSWORD)"; null:
+// nobody.
+PrincipalPtr authenticate(const Users& users, std::string_view authorization);
 
 StatusOr<RootCredentials> load_root_credentials(const std::string& data_directory);
 std::string random_hex(size_t bytes);

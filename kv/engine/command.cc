@@ -78,7 +78,8 @@ const Key* Context::resolved(const Namespace& ns, std::string_view key, bool cha
   for (size_t i = 0, at = last_key_; i < n; i++, at++) {
     if (at >= n) at -= n;
     const Key& k = request.keys[at];
-    if (k.ns != &ns || k.name != key) continue;
+    const bool itself = k.name.data() == key.data() && k.name.size() == key.size();
+    if (k.ns != &ns || !(itself || k.name == key)) continue;
     last_key_ = at;
     const bool allowed = !change || (k.flags & kKeyChanges) != 0;
     if (allowed && locks != nullptr && locks->covers(k.hash)) return &k;

@@ -11,7 +11,6 @@ constexpr std::string_view kKey = "0123456789abcdef0123456789abcdef";
 
 s3::Authenticated authenticated(s3::Payload payload) {
   s3::Authenticated a;
-  a.user = "u";
   a.payload = payload;
   a.signing_key = kKey;
   a.scope = "20260101/us-east-1/s3/aws4_request";

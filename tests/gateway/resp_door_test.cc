@@ -113,6 +113,7 @@ struct DoorTest : testing::Test {
   }
 
   void TearDown() override {
+    if (closed) closed->stop();  // else its acceptor would outlive its loop
     door->stop();
     EXPECT_TRUE(run(store->close()).ok());
     loops.contexts.front()->stop();

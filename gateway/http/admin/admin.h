@@ -9,6 +9,9 @@
 
 namespace cairn::admin {
 
+// Health needs no right.
+inline constexpr Action kMetrics{"admin", "metrics", Access::kAdmin};
+
 class Admin {
  public:
   Admin(kv::Server& server, kv::Engine& engine, http::Stats& http, bool metrics_on_loopback)

@@ -23,7 +23,7 @@ enum class Payload : uint8_t {
 };
 
 struct Authenticated {
-  std::string user;
+  PrincipalPtr principal;
   bool presigned = false;
   Payload payload = Payload::kUnsigned;
   std::string payload_sha256;  // hex, if kSigned
