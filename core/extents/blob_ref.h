@@ -4,7 +4,7 @@
 //   piece = Piece (16 bytes): bytes of one extent, or a hole of zeros (file 0)
 //
 // Pieces share extents by reference count, so copying, composing and cutting move no bytes. A
-// piece may begin at any 64 KiB block of an extent and end anywhere in it.
+// piece may begin at any 64 KiB block of an extent and end anywhere in it; none is empty.
 #pragma once
 
 #include <cstring>
@@ -49,6 +49,7 @@ struct BlobRef {
     if (!ref.pieces.empty()) std::memcpy(ref.pieces.data(), in.data() + 8, in.size() - 8);
     uint64_t sum = 0;
     for (const Piece& p : ref.pieces) {
+      if (p.length == 0) return std::nullopt;
       sum += p.length;
       const uint64_t end = uint64_t{p.first_block} * kExtentBlockBytes + p.length;
       if (!p.is_hole() && end > kExtentDataMax) return std::nullopt;  // past any extent

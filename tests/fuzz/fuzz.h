@@ -36,6 +36,12 @@ class Input {
     rest_.remove_prefix(1);
     return b;
   }
+  // So many bytes, little-endian.
+  uint32_t number(int bytes) {
+    uint32_t n = 0;
+    for (int i = 0; i < bytes; i++) n |= uint32_t{byte()} << (8 * i);
+    return n;
+  }
   std::string_view rest() const { return rest_; }
   std::string_view take(size_t n) {
     const std::string_view part = rest_.substr(0, n);
