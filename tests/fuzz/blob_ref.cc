@@ -1,5 +1,5 @@
 // Blob references: what is accepted is written with the same bytes, and its pieces can be read.
-#include "core/blob_ref.h"
+#include "core/extents/blob_ref.h"
 
 #include "tests/fuzz/fuzz.h"
 

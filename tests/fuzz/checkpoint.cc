@@ -5,13 +5,13 @@
 //   chunk = u8 items  i8 of the payload's length  u8 blocks of the offset  u16 length  payload
 //
 // The numbers are what a header or the footer says beyond the truth.
-#include "core/checkpoint.h"
+#include "core/store/checkpoint.h"
 
-#include "core/blob_ref.h"
-#include "core/checksum.h"
-#include "core/log_format.h"
-#include "core/value.h"
-#include "kv/hash.h"
+#include "core/base/checksum.h"
+#include "core/extents/blob_ref.h"
+#include "core/log/log_format.h"
+#include "core/store/value.h"
+#include "kv/types/hash.h"
 #include "tests/fuzz/sim_world.h"
 
 namespace cairn::fuzz {

@@ -6,10 +6,10 @@
 //   of
 //            a damaged byte  u8 when it is damaged
 //   piece  = u8 extent  u16 first block  u24 length
-#include "core/extents.h"
+#include "core/extents/extents.h"
 
-#include "core/checksum.h"
-#include "core/log_format.h"
+#include "core/base/checksum.h"
+#include "core/log/log_format.h"
 #include "tests/fuzz/sim_world.h"
 
 namespace cairn::fuzz {

@@ -15,12 +15,12 @@
 #include <memory>
 #include <thread>
 
-#include "core/transaction.h"
+#include "core/store/transaction.h"
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
-#include "kv/engine.h"
-#include "kv/hash.h"
+#include "kv/engine/engine.h"
+#include "kv/types/hash.h"
 #include "objects/multipart.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/memory_volume.h"

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/resp/output.h"
-#include "kv/engine.h"
-#include "kv/hash.h"
+#include "kv/engine/engine.h"
+#include "kv/types/hash.h"
 #include "tests/fuzz/sim_world.h"
 
 namespace cairn::fuzz {

@@ -6,9 +6,9 @@
 #include <map>
 #include <string>
 
-#include "core/mutex.h"
-#include "core/text.h"
-#include "core/volume.h"
+#include "core/base/mutex.h"
+#include "core/base/text.h"
+#include "core/volume/volume.h"
 
 namespace cairn::fuzz {
 

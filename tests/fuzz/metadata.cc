@@ -1,8 +1,8 @@
 // Object metadata: what is read says the same when it is written and read again, and what may enter
 // does so unchanged.
-#include "core/text.h"
-#include "core/utf8.h"
-#include "core/value.h"
+#include "core/base/text.h"
+#include "core/base/utf8.h"
+#include "core/store/value.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace cairn::fuzz {

@@ -1,6 +1,6 @@
 // RESP requests: any split of the bytes gives the same commands and the same errors, and a command
 // that was accepted is accepted again, word for word, when it is written as Redis's protocol says.
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/resp/input.h"
 #include "gateway/resp/parser.h"
 #include "tests/fuzz/fuzz.h"
