@@ -20,6 +20,7 @@ Disk copy_of(const Disk& disk) {
   Disk copy;
   for (auto& [id, file] : disk.files) copy.files[id] = std::make_shared<Disk::File>(*file);
   copy.rubble = disk.rubble;
+  copy.next_write = disk.next_write;
   return copy;
 }
 

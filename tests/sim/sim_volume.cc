@@ -169,7 +169,7 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
     co_return disk_full("the volume is full");
   }
   to->allocate(offset, data.size(), true);
-  const uint64_t id = next_write_++;
+  const uint64_t id = disk_.next_write++;
   to->unsynced.push_back({id, offset, {data.begin(), data.end()}, false});
   co_await call('w', file, offset, data);
   auto mine = std::find_if(to->unsynced.begin(), to->unsynced.end(),
@@ -253,7 +253,7 @@ awaitable<Status> SimVolume::punch(FileId file, uint64_t offset, uint64_t length
   if (offset >= to->view.size()) co_return absl::OkStatus();
   length = std::min(length, to->view.size() - offset);
   to->allocate(offset, length, false);
-  const uint64_t id = next_write_++;
+  const uint64_t id = disk_.next_write++;
   to->unsynced.push_back({id, offset, std::vector<std::byte>(length), true});
   apply(to->view, offset, to->unsynced.back().data);
   co_await call('p', file, offset + length);

@@ -49,6 +49,7 @@ class Disk {
   // What the last removed segment held; its space goes to the next one.
   std::vector<std::byte> rubble;
   uint64_t capacity_bytes = UINT64_MAX;
+  uint64_t next_write = 0;
 
   uint64_t used_bytes() const;
   // Loses, keeps and tears what was not synced.
@@ -98,7 +99,11 @@ struct Faults {
 class SimVolume final : public Volume {
  public:
   SimVolume(Disk& disk, Scheduler& scheduler, Rng& rng, Faults faults = {})
-      : disk_(disk), scheduler_(scheduler), rng_(rng), faults_(faults) {}
+      : disk_(disk), scheduler_(scheduler), rng_(rng), faults_(faults) {
+    for (auto& [id, file] : disk_.files) {  // nobody waits for these any more
+      for (auto& w : file->unsynced) w.failed = w.failed || !w.completed;
+    }
+  }
 
   bool crashed() const { return crashed_; }
   uint64_t calls() const { return calls_; }
@@ -130,7 +135,6 @@ class SimVolume final : public Volume {
   const Faults faults_;
   uint64_t calls_ = 0;
   uint64_t trace_ = 0;
-  uint64_t next_write_ = 1;
   bool crashed_ = false;
 };
 
