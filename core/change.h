@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/types.h"
+#include "core/log_format.h"
 
 namespace cairn {
 
@@ -25,9 +25,6 @@ enum class What : uint8_t {
   kExpiry,   // its expiry alone changed
   kFlush,    // all keys of the namespace are gone; no key is named
 };
-// Why a key changed.
-enum class Cause : uint8_t { kUser, kExpiry, kEviction };
-
 struct Change {
   const Namespace* ns;
   std::string_view key;  // as long as the call lasts

@@ -138,10 +138,10 @@ awaitable<StatusOr<std::optional<FoundCheckpoint>>> find_checkpoint(Volume& volu
         !header_intact(c.footer, store, f.id.number, footer_at)) {
       continue;
     }
-    if (c.footer.version > kCheckpointVersion) {
-      co_return absl::FailedPreconditionError(
-          cat(to_string(f.id), " has format version ", c.footer.version,
-              "; this program knows versions up to ", kCheckpointVersion));
+    if (c.footer.version != kCheckpointVersion) {
+      co_return absl::FailedPreconditionError(cat(to_string(f.id), " has format version ",
+                                                  c.footer.version, "; this program reads version ",
+                                                  kCheckpointVersion));
     }
     const uint64_t index_bytes = footer_at - std::min(footer_at, c.footer.index_offset);
     if (c.footer.index_offset % kBlockBytes != 0 || c.footer.chunks > index_bytes / 8) continue;
@@ -212,7 +212,9 @@ awaitable<void> Checkpointer::run() {
     // The room is needed more elsewhere; also that of one which was cut off by a crash.
     if (store_.log().full() && (begin_.valid() || !old_.empty())) {
       begin_ = Lsn();
-      (void)co_await remove_old();
+      store_.manifest_.change([](ManifestState& m) { m.checkpoint = UINT64_MAX; });
+      Status struck = co_await store_.manifest_.save();
+      if (struck.ok()) (void)co_await remove_old();
     }
     if (!wanted()) continue;
     Status written = co_await write();
@@ -276,6 +278,7 @@ awaitable<Status> Checkpointer::write() {
     footer.index_offset = file.at;
     footer.items = file.items;
     footer.hash_seed = store_.hash_seed_;
+    footer.next_namespace = store_.next_namespace();
     file.buffer = AlignedBuffer(std::max(bytes, kBlockBytes));
     std::memset(file.buffer.data(), 0, file.buffer.size());
     if (used > 0) std::memcpy(file.buffer.data(), file.offsets.data(), used);
@@ -299,6 +302,10 @@ awaitable<Status> Checkpointer::write() {
     (void)co_await volume_.remove(file.id);
     co_return status;
   }
+  store_.manifest_.note_proven(log.durable());
+  store_.manifest_.change([&](ManifestState& m) { m.checkpoint = file.id.number; });
+  Status named = co_await store_.manifest_.save();  // before the ones that it names are removed
+  if (!named.ok()) co_return named;
   begin_ = begin;
   written_++;
   (void)co_await remove_old();  // what is left of them is found at the next start

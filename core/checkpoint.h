@@ -19,6 +19,7 @@
 //     footer is written.
 //  2. It counts only while the log still has every segment from `begin` on: a deletion that
 //     was cleaned away since would not be known.
+//  3. It is a witness: the log was durable up to `end`, and one that ends before is damaged.
 #pragma once
 
 #include <atomic>
@@ -36,7 +37,7 @@ namespace cairn {
 class Store;
 class Namespace;
 
-inline constexpr uint32_t kCheckpointVersion = 1;
+inline constexpr uint32_t kCheckpointVersion = 2;
 inline constexpr uint32_t kChunkMagic = 0x4b434e43;   // "CNCK"
 inline constexpr uint32_t kFooterMagic = 0x46434e43;  // "CNCF"
 
@@ -82,8 +83,10 @@ struct CheckpointFooter {
   // Kept, so that items come in the order of the tables that they go to: 10 million keys load in
   // half of the time. It is a secret like the rest of the store.
   uint64_t hash_seed;
+  uint32_t next_namespace;  // ids from here on were never used
+  uint32_t reserved;
 };
-static_assert(sizeof(CheckpointFooter) == 72);
+static_assert(sizeof(CheckpointFooter) == 80);
 
 // One item, viewed or to be written.
 struct CheckpointItem {

@@ -114,10 +114,11 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
     Status durable = co_await log.wait_durable(Lsn(log.tail().value() - 1));
     if (!durable.ok()) co_return durable;
   }
-  Status removed = co_await volume_.recycle({FileKind::kSegment, segment.value()});
-  if (removed.ok() && !planted(Bug::kRemovalsOutOfOrder)) {
-    removed = co_await volume_.sync_directory();
-  }
+  store_.manifest_.note_proven(log.durable());
+  store_.manifest_.strike_segment(segment);
+  Status removed;
+  if (!planted(Bug::kRemovedBeforeStruck)) removed = co_await store_.manifest_.save();
+  if (removed.ok()) removed = co_await volume_.recycle({FileKind::kSegment, segment.value()});
   if (!removed.ok()) co_return removed;
   log.forget_oldest();
   store_.usage_.forget(segment);
@@ -142,19 +143,6 @@ awaitable<StatusOr<Bytes>> Cleaner::load(SegmentId segment, uint64_t offset, uin
   co_return Bytes{buffer_.data() + (offset - buffer_at_), buffer_end_ - offset};
 }
 
-awaitable<StatusOr<SegmentPlace>> Cleaner::open(SegmentId segment) {
-  buffer_at_ = buffer_end_ = 0;
-  auto block = co_await load(segment, 0, kBlockBytes);
-  if (!block.ok()) co_return block.status();
-  SegmentHeader h;
-  std::memcpy(&h, block->data(), sizeof(h));
-  if (h.magic != kSegmentMagic || h.segment != segment.value() ||
-      !header_intact(h, store_.store_id(), segment.value(), 0)) {
-    co_return absl::DataLossError(cat("segment ", segment.value(), " has a damaged header"));
-  }
-  co_return SegmentPlace{store_.store_id(), segment, store_.log().segment_bytes(), h.epoch};
-}
-
 awaitable<void> Cleaner::pace() {
   co_await store_.log().wait_for_backlog();
   since_pause_ = 0;
@@ -167,8 +155,11 @@ awaitable<void> Cleaner::pace() {
 }
 
 awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
-  auto place = co_await open(segment);
-  if (!place.ok()) co_return place.status();
+  const SegmentPlace found{store_.store_id(), segment, store_.log().segment_bytes(),
+                           store_.lives_.epoch_of(segment)};
+  const SegmentPlace* place = &found;
+  lost_ = store_.manifest_.state().lost;
+  buffer_at_ = buffer_end_ = 0;
   room_ = absl::OkStatus();
   const uint64_t end_offset = end.value() - place->base();
   for (uint64_t at = kBlockBytes; at < end_offset;) {
@@ -180,8 +171,11 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
     if (!bytes.ok()) co_return bytes.status();
     auto header = decode_frame_header(*place, at, *bytes);
     if (!header) {
-      if (!store_.options().repair) co_return damage();
-      at += kBlockBytes;  // what recovery went over was lost then
+      const auto range = std::find_if(lost_.begin(), lost_.end(), [&](const LsnRange& r) {
+        return r.from <= place->base() + at && place->base() + at < r.to;
+      });
+      if (range == lost_.end()) co_return damage();
+      at = std::min(range->to - place->base(), end_offset);  // what --repair went over
       continue;
     }
     bytes = co_await load(segment, at, frame_bytes(*header));
@@ -195,7 +189,7 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
       if (!rewritten.ok()) co_return rewritten;
     }
     if (!room_.ok()) co_return room_;
-    if (!whole && !store_.options().repair) co_return damage();
+    if (!whole) co_return damage();
     at += frame_bytes(*header);
     since_pause_ += frame_bytes(*header);
     if (since_pause_ >= kSliceBytes) co_await pace();
@@ -227,6 +221,7 @@ void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
   if (space_ == nullptr || space_->id != record.ns) space_ = store_.namespace_by_id(record.ns);
   if (space_ == nullptr) return;
   Found found{record, lsn, space_, 0};
+  found.record.cause = Cause::kCopy;
   found.hash = found.ns->hash(record.key);
   if (!record.has_origin()) {
     found.record.flags |= kRecordHasOrigin;

@@ -12,8 +12,8 @@
 //     is live iff it is not older than the oldest that the collection needs.
 //  2. A segment is freed only when its copies, and every record that made another of its records
 //     dead, are durable: before that a crash would take the old value and the new one.
-//  3. Segments go one by one, oldest first, each removal durable before the next: a tombstone at
-//     the tail has nothing older to hide.
+//  3. Segments go one by one, oldest first, and each is struck off the manifest before it is
+//     removed: a tombstone at the tail has nothing older to hide, whatever a crash brings back.
 #pragma once
 
 #include <atomic>
@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "core/log_format.h"
+#include "core/manifest.h"
 #include "core/mutex.h"
 #include "core/volume.h"
 
@@ -60,7 +61,6 @@ class Cleaner {
   awaitable<Status> clean(SegmentId segment, Lsn end);
   awaitable<Status> copy_live(SegmentId segment, Lsn end);
   awaitable<Status> rewrite_large(Lsn end);
-  awaitable<StatusOr<SegmentPlace>> open(SegmentId segment);
   awaitable<StatusOr<Bytes>> load(SegmentId segment, uint64_t offset, uint64_t bytes);
   awaitable<void> pace();
   void take(const RecordView& record, Lsn lsn, int64_t wall_ms);
@@ -76,6 +76,7 @@ class Cleaner {
   std::vector<Found> found_;
   std::vector<std::pair<std::shared_ptr<Namespace>, std::string>> large_;  // to be rewritten
   Status room_;
+  std::vector<LsnRange> lost_;        // what cannot be read, and is known to be lost
   std::shared_ptr<Namespace> space_;  // of the record seen last
   uint64_t since_pause_ = 0;
   bool urgent_ = false;

@@ -74,6 +74,7 @@ RecordView Store::copy_record(Namespace& ns, const Entry* e, std::string_view va
   r.flags |= kRecordHasOrigin;
   r.version = e->version();
   r.wall_ms = log_.time_of(r.version);
+  r.cause = Cause::kCopy;
   return r;
 }
 

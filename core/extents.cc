@@ -48,11 +48,12 @@ StatusOr<ExtentHeader> decode_header(Bytes page, uint64_t store, ExtentStore::Pl
 
 // ---- the store of extents ----
 
-ExtentStore::ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor,
-                         Report report)
+ExtentStore::ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Manifest& manifest,
+                         Executor executor, Report report)
     : volume_(volume),
       clock_(clock),
       pool_(pool),
+      manifest_(manifest),
       executor_(std::move(executor)),
       report_(std::move(report)) {}
 
@@ -71,7 +72,7 @@ void ExtentStore::adopt(const BlobRef& blob) {
   }
 }
 
-awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
+awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max, bool keep) {
   store_ = store;
   file_bytes_max_ = file_bytes_max;
   auto files = co_await volume_.list();
@@ -89,11 +90,15 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
       files_.at(it->first.file).pages += it->second;
     }
   }
-  uint32_t newest = 0;
+  // A number that was used once is never used again: what refers to a lost file must not find
+  // another one in its place.
+  uint32_t newest = manifest_.state().next_extent_file - 1;
+  if (!live.empty()) newest = std::max(newest, live.rbegin()->first.file);
   for (const FileInfo& f : *files) {
     if (f.id.kind != FileKind::kExtents) continue;
     auto number = static_cast<uint32_t>(f.id.number);
     newest = std::max(newest, number);
+    if (keep) continue;
     auto it = live.lower_bound(Place{number, 0});
     if (it == live.end() || it->first.file != number) {
       Status removed = co_await volume_.remove(f.id);
@@ -120,10 +125,9 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max) {
     entry.second.sealed = true;
     bool there = std::any_of(files->begin(), files->end(),
                              [&](const FileInfo& f) { return f.id == file_id(number); });
-    if (!there) {
-      co_return absl::DataLossError(
-          cat("the extent file ", to_string(file_id(number)), " is missing"));
-    }
+    if (there) continue;
+    entry.second.missing = true;
+    missing_.push_back(number);
   }
   current_ = newest_ = newest;  // never appended to: the first allocation opens the next one
   current_pages_ = file_bytes_max_ / kBlockBytes;
@@ -171,7 +175,8 @@ awaitable<StatusOr<ExtentStore::Place>> ExtentStore::allocate(uint64_t data_byte
 
 // The number is not used again if this fails: the file may be there or not.
 awaitable<Status> ExtentStore::open_file(uint32_t number) {
-  Status made = co_await volume_.create(file_id(number), 0);
+  Status made = co_await manifest_.name_extent_file(number);
+  if (made.ok()) made = co_await volume_.create(file_id(number), 0);
   if (made.ok()) {
     made = co_await volume_.sync_directory();
     if (!made.ok()) (void)co_await volume_.remove(file_id(number));
@@ -370,7 +375,7 @@ std::vector<uint32_t> ExtentStore::sparse_files() const {
   MutexLock lock(mutex_);
   std::vector<uint32_t> sparse;
   for (auto& [number, file] : files_) {
-    if (file.sealed && file.extents > 0 &&
+    if (file.sealed && !file.missing && file.extents > 0 &&
         uint64_t{file.pages} * kBlockBytes <= file_bytes_max_ / kSparse &&
         file.pages <= file.extents * kSmallPages) {
       sparse.push_back(number);
@@ -746,6 +751,9 @@ struct BlobReader::Fetch {
   awaitable<void> run(ExtentStore& store) {
     if (chunk == nullptr) chunk = co_await pool.take(ChunkPool::Use::kRead);
     if (wanted) status = co_await read(store);
+    if (absl::IsNotFound(status)) {
+      status = absl::DataLossError(cat(to_string(file_id(piece.file)), " is missing"));
+    }
     done = true;
     ready.notify();
   }

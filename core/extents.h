@@ -38,6 +38,7 @@
 #include "core/async.h"
 #include "core/blob_ref.h"
 #include "core/chunk_pool.h"
+#include "core/manifest.h"
 #include "core/mutex.h"
 #include "core/report.h"
 #include "core/volume.h"
@@ -69,15 +70,19 @@ class ExtentStore {
     }
   };
 
-  ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Executor executor, Report report = {});
+  ExtentStore(Volume& volume, Clock& clock, ChunkPool& pool, Manifest& manifest, Executor executor,
+              Report report = {});
 
   static constexpr int64_t kDebtMax = 256 << 20;
   void set_debt_max(uint64_t bytes) { debt_max_ = static_cast<int64_t>(bytes); }  // before start()
 
-  // Recovery: every live blob is passed to adopt() first, then start() frees all other space and
-  // opens a new file. `file_bytes_max` bounds the files that are appended to from now on.
+  // Recovery: every live blob is passed to adopt() first, then start() frees all other space,
+  // unless `keep` says that records were lost which may refer to it. Files that are referred to and
+  // missing cost their blobs alone: missing_files() names them, reading is DataLoss.
+  // `file_bytes_max` bounds the files that are appended to from now on.
   void adopt(const BlobRef& blob);
-  awaitable<Status> start(uint64_t store, uint64_t file_bytes_max);
+  awaitable<Status> start(uint64_t store, uint64_t file_bytes_max, bool keep = false);
+  const std::vector<uint32_t>& missing_files() const { return missing_; }
   void drop_waiters() {
     freeing_tasks_.drop();
     changed_.drop();
@@ -123,6 +128,7 @@ class ExtentStore {
     uint32_t extents = 0;
     uint32_t pages = 0;  // of its extents
     bool sealed = false;
+    bool missing = false;
   };
 
   static constexpr int kFreersMax = 3;
@@ -150,8 +156,10 @@ class ExtentStore {
   Volume& volume_;
   Clock& clock_;
   ChunkPool& pool_;
+  Manifest& manifest_;
   const Executor executor_;
   const Report report_;
+  std::vector<uint32_t> missing_;  // constant after start()
   uint64_t store_ = 0;
   uint64_t file_bytes_max_ = 0;
 

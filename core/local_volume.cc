@@ -188,6 +188,25 @@ class DirectoryVolume : public LocalVolume {
     });
   }
 
+  awaitable<Status> keep_apart(FileId file) override {
+    co_return co_await blocking([=, this]() -> Status {
+      {
+        MutexLock lock(mutex_);
+        open_.erase(file);
+      }
+      const std::string name = to_string(file);
+      for (int i = 1; i < 1000; i++) {
+        const std::string to = cat("set-aside-", i, "-", name);
+        if (::faccessat(dir_->number, to.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) continue;
+        if (::renameat(dir_->number, name.c_str(), dir_->number, to.c_str()) == 0) {
+          return absl::OkStatus();
+        }
+        return error_of(errno, "cannot rename", path(file), 0);
+      }
+      return absl::AlreadyExistsError(cat("there are too many files set aside of ", path(file)));
+    });
+  }
+
   awaitable<StatusOr<std::vector<FileInfo>>> list() override {
     co_return co_await blocking([this]() -> StatusOr<std::vector<FileInfo>> {
       DIR* d = ::opendir(directory_.c_str());

@@ -13,9 +13,10 @@
 
 namespace cairn {
 
-Log::Log(Volume& volume, Clock& clock, Executor loop, Report report)
+Log::Log(Volume& volume, Clock& clock, Manifest& manifest, Executor loop, Report report)
     : volume_(volume),
       clock_(clock),
+      manifest_(manifest),
       loop_(std::move(loop)),
       executor_(volume.log_executor(loop_)),
       report_(std::move(report)) {}
@@ -33,7 +34,7 @@ awaitable<Status> Log::start(const LogStart& start) {
   }
   durable_ = start.previous_end.value();
   auto free = co_await volume_.free_bytes();
-  if (free.ok()) scarce_ = *free < kScarce * start_.segment_bytes;
+  if (free.ok()) note_free(*free);
   tail_ = start.segment.value() * start.segment_bytes + kBlockBytes;  // what room() is left from
   Status opened = co_await open_segment(start.segment, start.previous_end);
   if (absl::IsResourceExhausted(opened)) {  // not even the reserve is left: what is there is served
@@ -53,7 +54,7 @@ awaitable<Status> Log::start(const LogStart& start) {
   co_return absl::OkStatus();
 }
 
-uint64_t Log::batch_bytes_max() const {
+uint64_t Log::record_bytes_max() const {
   return start_.segment_bytes - 2 * kBlockBytes - sizeof(FrameHeader);
 }
 
@@ -97,18 +98,23 @@ void Log::seal_active() {
   sealed_.push_back(std::move(active_));
 }
 
-Log::Frame* Log::reserve(uint64_t bytes) {
-  if (active_ && active_->used + bytes <= active_->buffer.size()) return active_.get();
-  seal_active();
+uint64_t Log::place_frame(uint64_t bytes) {
+  const uint64_t least = round_up(sizeof(FrameHeader) + bytes, kBlockBytes);
   uint64_t segment_end = (next_start_ / start_.segment_bytes + 1) * start_.segment_bytes;
-  if (next_start_ + round_up(sizeof(FrameHeader) + bytes, kBlockBytes) > segment_end ||
-      next_start_ % start_.segment_bytes == 0) {
+  if (next_start_ + least > segment_end || next_start_ % start_.segment_bytes == 0) {
     // The next segment; its first block is its header.
     next_start_ = round_up(next_start_, start_.segment_bytes) + kBlockBytes;
     segment_end = (next_start_ / start_.segment_bytes + 1) * start_.segment_bytes;
   }
+  return segment_end - next_start_;
+}
+
+Log::Frame* Log::reserve(uint64_t bytes) {
+  if (active_ && active_->used + bytes <= active_->buffer.size()) return active_.get();
+  seal_active();
+  const uint64_t room = place_frame(bytes);
   uint64_t capacity = std::max(kFrameBytes, round_up(sizeof(FrameHeader) + bytes, kBlockBytes));
-  capacity = std::min(capacity, segment_end - next_start_);
+  capacity = std::min(capacity, room);
   std::unique_ptr<Frame> frame;
   if (!free_.empty() && free_.back()->buffer.size() == capacity) {
     frame = std::move(free_.back());
@@ -124,10 +130,11 @@ Log::Frame* Log::reserve(uint64_t bytes) {
   return active_.get();
 }
 
-void Log::fill(Frame* frame, uint64_t offset, const RecordView& record) {
-  uint64_t lsn = frame->start + offset;
-  uint32_t seed = place_seed(start_.store, lsn / start_.segment_bytes, lsn % start_.segment_bytes);
-  encode_record(record, start_.epoch, seed, frame->buffer.data() + offset);
+void Log::fill(Frame* frame, uint64_t offset, const RecordView& record, bool goes_on) {
+  const uint64_t lsn = frame->start + offset;
+  const uint32_t seed =
+      record_seed(start_.store, segment_of(lsn), lsn % start_.segment_bytes, start_.epoch);
+  encode_record(record, goes_on, seed, frame->buffer.data() + offset);
 }
 
 Lsn Log::append(const RecordView& record) {
@@ -148,6 +155,9 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
   uint64_t total = 0;
   for (const RecordView& r : records) total += r.size();
   assert(total <= batch_bytes_max());
+  if (records.size() > 1 && total > std::min(record_bytes_max(), kFrameBytes)) {
+    return append_large(records, lsns, total);
+  }
   Frame* frame;
   uint64_t offset;
   bool large;
@@ -164,11 +174,55 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
   pending_bytes_.fetch_add(total, std::memory_order_relaxed);
   for (size_t i = 0; i < records.size(); i++) {
     lsns[i] = Lsn(frame->start + offset);
-    fill(frame, offset, records[i]);
+    fill(frame, offset, records[i], i + 1 < records.size());
     offset += records[i].size();
   }
   frame->fills.fetch_sub(1, std::memory_order_release);
   if (large) kick();
+}
+
+std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::span<Lsn> lsns) {
+  std::vector<Frame*> frames;
+  MutexLock lock(mutex_);
+  seal_active();
+  for (size_t i = 0; i < records.size();) {
+    const uint64_t room = place_frame(records[i].size());
+    auto frame = std::make_unique<Frame>();
+    frame->start = next_start_;
+    frame->used = sizeof(FrameHeader);
+    const uint64_t capacity =
+        std::min(room, std::max(kLargeFrameBytes, frame->used + records[i].size()));
+    for (; i < records.size() && frame->used + records[i].size() <= capacity; i++) {
+      lsns[i] = Lsn(frame->start + frame->used);
+      frame->used += records[i].size();
+      frame->records++;
+    }
+    if (!frames.empty()) frame->flags |= kFrameContinues;
+    if (i < records.size()) frame->flags |= kFrameGoesOn;
+    frame->fills.store(1, std::memory_order_relaxed);
+    next_start_ += round_up(frame->used, kBlockBytes);
+    frames.push_back(frame.get());
+    sealed_.push_back(std::move(frame));
+  }
+  tail_.store(next_start_, std::memory_order_relaxed);
+  return frames;
+}
+
+// The frames have their places at once, so that nothing comes between them; then they are filled
+// one by one, while those before are written.
+void Log::append_large(std::span<const RecordView> records, std::span<Lsn> lsns, uint64_t total) {
+  const std::vector<Frame*> frames = lay_out(records, lsns);
+  pending_bytes_.fetch_add(total, std::memory_order_relaxed);
+  size_t i = 0;
+  for (Frame* frame : frames) {
+    frame->buffer = AlignedBuffer(frame->used);
+    const size_t end = i + frame->records;
+    for (; i < end; i++) {
+      fill(frame, lsns[i].value() - frame->start, records[i], i + 1 < records.size());
+    }
+    frame->fills.fetch_sub(1, std::memory_order_release);  // it may be gone from here on
+    kick();
+  }
 }
 
 // ---- durability ----
@@ -340,6 +394,7 @@ awaitable<Status> Log::flush_once() {
     if (!written.ok()) co_return written;
     unsynced_ = !alone;
     written_end_ = frame_end;
+    if (frame->buffer.size() > kFrameBytes) frame->buffer = AlignedBuffer();
   }
   if (sync && planted(Bug::kSkippedSync)) unsynced_ = false;
   if (sync && unsynced_) {
@@ -364,7 +419,7 @@ awaitable<Status> Log::flush_once() {
   pending_bytes_.fetch_sub(records, std::memory_order_relaxed);
   changed_.notify();
   if (!unsynced_) durable_.store(end, std::memory_order_release);
-  if (trouble_ == 0 && room_end_ < room_wanted()) start_prepare();
+  if (!stuck() && room_end_ < room_wanted()) start_prepare();
   co_return absl::OkStatus();
 }
 
@@ -380,6 +435,8 @@ awaitable<Status> Log::write_frame(Frame& frame, WriteMode mode, Lsn durable) {
   header.durable_lsn = durable.value();
   header.wall_ms = clock_.now_ms();
   header.payload_bytes = static_cast<uint32_t>(frame.used - sizeof(FrameHeader));
+  header.flags = frame.flags;
+  header.previous_end = previous_end_.value();
   seal_header(header, start_.store, segment, offset);
   std::memcpy(frame.buffer.data(), &header, sizeof(header));
   uint64_t length = round_up(frame.used, kBlockBytes);
@@ -396,7 +453,7 @@ uint64_t Log::room_wanted() const {
   const uint64_t size = start_.segment_bytes, open = open_number_;
   const uint64_t first = start_.segment.value();
   if (open == UINT64_MAX) return first * size + std::min(size, kFirstReserve);
-  if (scarce_) return (open + 1 + kReserve) * size;
+  if (scarce()) return (open + 1 + kReserve) * size;
   const uint64_t tail = tail_.load(std::memory_order_relaxed);
   const uint64_t segment = std::max(open, tail / size);
   const uint64_t used = tail - std::min(tail, segment * size);
@@ -449,41 +506,77 @@ void Log::note_trouble(const Status& made) {
 awaitable<Status> Log::prepare_more() {
   const uint64_t size = start_.segment_bytes;
   const uint64_t want = std::min(room_wanted(), round_up(room_end_ + 1, size));
-  if (room_end_ % size != 0) {
-    Status more = co_await volume_.set_aside({FileKind::kSegment, prepared_end_ - 1},
-                                             want - room_end_ / size * size);
-    if (more.ok()) room_end_ = want;
-    co_return more;
-  }
-  const bool first = open_number_ == UINT64_MAX;
-  const FileId file{FileKind::kSegment, prepared_end_};
   uint64_t reserve = want - room_end_;
-  Status made = co_await volume_.create_partly(file, size, reserve);
-  // Anything is better than a log that cannot take the deletions that make room.
-  while (absl::IsResourceExhausted(made) && first && reserve > kLeastReserve) {
-    reserve = std::max(kLeastReserve, reserve / kReserveGrowth);
-    made = co_await volume_.create_partly(file, size, reserve);
+  Status made;
+  if (room_end_ % size != 0) {
+    made = co_await volume_.set_aside({FileKind::kSegment, prepared_end_ - 1},
+                                      want - room_end_ / size * size);
+  } else {
+    made = co_await make_segment(SegmentId(prepared_end_), reserve);
   }
   if (!made.ok()) co_return made;
-  if (!planted(Bug::kNoDirectorySync)) {
-    made = co_await volume_.sync_directory();
-    if (!made.ok()) {
-      (void)co_await volume_.remove(file);  // to be made again
-      co_return made;
-    }
+  if (room_end_ % size == 0) {
+    prepared_end_++;
+    prepared_count_++;
   }
   room_end_ = room_end_ + reserve;
-  prepared_end_++;
-  prepared_count_++;
+  const uint64_t free = free_bytes_;  // known anew at the next check_space()
+  if (free != UINT64_MAX) note_free(free - std::min(free, reserve));
+  co_return made;
+}
+
+// Its file, header and name, each durable before the next. `reserve` gets less where there is no
+// room for it.
+awaitable<Status> Log::make_segment(SegmentId segment, uint64_t& reserve) {
+  const uint64_t size = start_.segment_bytes;
+  const FileId file{FileKind::kSegment, segment.value()};
+  if (half_made_ != segment) {
+    const bool first = open_number_ == UINT64_MAX;
+    Status made = co_await volume_.create_partly(file, size, reserve);
+    // Anything is better than a log that cannot take the deletions that make room.
+    while (absl::IsResourceExhausted(made) && first && reserve > kLeastReserve) {
+      reserve = std::max(kLeastReserve, reserve / kReserveGrowth);
+      made = co_await volume_.create_partly(file, size, reserve);
+    }
+    if (!made.ok()) co_return made;
+    half_made_ = segment;
+    half_made_reserve_ = reserve;
+  }
+  reserve = half_made_reserve_;
+  AlignedBuffer block(kBlockBytes);
+  std::memset(block.data(), 0, block.size());
+  SegmentHeader header{
+      kSegmentMagic,        0, kLogVersion, start_.epoch, start_.store, segment.value(),
+      start_.segment_bytes, 0};
+  seal_header(header, start_.store, segment.value(), 0);
+  std::memcpy(block.data(), &header, sizeof(header));
+  Status made = co_await volume_.write(file, 0, {block.data(), block.size()}, WriteMode::kDurable);
+  if (made.ok() && !planted(Bug::kNoDirectorySync)) made = co_await volume_.sync_directory();
+  if (made.ok()) {
+    manifest_.note_proven(durable());
+    manifest_.name_segment(segment, start_.epoch);
+    made = co_await manifest_.save();
+  }
+  // What failed may have named it: the file stays, and the next attempt goes on from here.
+  if (made.ok()) half_made_ = SegmentId();
   co_return made;
 }
 
 awaitable<void> Log::check_space() {
   auto free = co_await volume_.free_bytes();
-  if (free.ok()) scarce_ = *free < kScarce * start_.segment_bytes;
-  if (trouble_ != 0 || room_end_ < room_wanted()) start_prepare();
+  if (free.ok()) note_free(*free);
+  if (stuck() || room_end_ < room_wanted()) start_prepare();
   const bool idle = clock_.now_ms() >= opened_ms_ + kIdleMs;
-  if (free.ok() && !scarce_ && idle) co_await volume_.drop_recycled();
+  if (free.ok() && !scarce() && idle) co_await volume_.drop_recycled();
+}
+
+void Log::note_free(uint64_t bytes) {
+  free_bytes_.store(bytes, std::memory_order_relaxed);
+  if (bytes < kScarce * start_.segment_bytes) {
+    trouble_.fetch_or(kTight);
+  } else {
+    trouble_.fetch_and(static_cast<uint8_t>(~kTight));
+  }
 }
 
 uint64_t Log::room() const {
@@ -494,34 +587,42 @@ uint64_t Log::room() const {
 
 Status Log::trouble() const {
   const uint8_t what = trouble_.load(std::memory_order_acquire);
-  if (what == 0) return absl::OkStatus();
+  if (!stuck()) return absl::OkStatus();
   MutexLock lock(wait_mutex_);
   return (what & kFailed) != 0 ? status_ : refusal();
 }
 
 Status Log::refusal() const {
-  if (full()) return disk_full("the disk is full");
+  if ((trouble_.load() & kStalled) == 0) return disk_full("the disk is full");
   return absl::UnavailableError(cat("no log segment can be made: ", prepare_status_.message()));
 }
 
 Status Log::room_to_clean(uint64_t bytes) const {
   if (Status s = status(); !s.ok()) return s;
-  if (trouble_ == 0 || room() > bytes + start_.segment_bytes / 8) return absl::OkStatus();
+  if (!stuck() || room() > bytes + start_.segment_bytes / 8) return absl::OkStatus();
   MutexLock lock(wait_mutex_);
   return refusal();
 }
 
 Status Log::admit_slow(Need need) const {
   if (Status s = status(); !s.ok()) return s;
+  if (planted(Bug::kReserveGivenAway)) return absl::OkStatus();
   const uint64_t segment = start_.segment_bytes;
   // The cleaner copies at most one segment at a time, which may grow by half (core/cleaner.cc).
   uint64_t kept = need == Need::kPut      ? segment * 5 / 2
                   : need == Need::kDelete ? segment * 13 / 8
                                           : std::min(segment, kLeastReserve) / 4;
-  if (!full()) kept = std::min(kept, segment / 4);  // nothing that is deleted helps
+  uint64_t left = room();
+  if (!stuck()) {  // what comes faster than space is set aside is counted before it is missing
+    if (need != Need::kPut) return absl::OkStatus();
+    const uint64_t end = room_end_ + free_bytes_, tail = tail_.load(std::memory_order_relaxed);
+    left = end > tail ? end - tail : 0;
+  } else if (!full()) {
+    kept = std::min(kept, segment / 4);  // nothing that is deleted helps
+  }
   // Where there was never that much: deletions make the room, and the cleaner cannot.
   if (need == Need::kDelete) kept = std::min<uint64_t>(kept, full_room_ / 8 * 5);
-  if (trouble_ == 0 || room() > kept || planted(Bug::kReserveGivenAway)) return absl::OkStatus();
+  if (left > kept) return absl::OkStatus();
   MutexLock lock(wait_mutex_);
   return refusal();
 }
@@ -547,6 +648,24 @@ awaitable<Status> Log::wait_for_room(Lsn end) {
   co_return absl::OkStatus();
 }
 
+Status Log::admit(Need need, uint64_t bytes) const {
+  if (Status s = admit(need); !s.ok()) return s;
+  const uint64_t segment = start_.segment_bytes;
+  if (bytes <= segment / 2) return absl::OkStatus();  // one prepared segment is always left
+  if (bytes > batch_bytes_max()) {
+    return absl::ResourceExhaustedError("the transaction is larger than 1 GiB");
+  }
+  // Padding: what a segment cannot hold of a record goes to the next one.
+  const uint64_t end = tail_.load(std::memory_order_relaxed) + bytes + bytes / 3 + 2 * segment;
+  const uint64_t prepared = room_end_.load();
+  const uint64_t more = end > prepared ? end - prepared : 0;
+  const uint64_t free = free_bytes_.load(std::memory_order_relaxed), margin = kScarce * segment;
+  if (more == 0 || (!stuck() && free > margin && free - margin >= more)) {
+    return absl::OkStatus();
+  }
+  return disk_full("the disk has no room for so large a transaction");
+}
+
 awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
   if (unsynced_ && !planted(Bug::kSealBeforeSync)) {  // invariant 4
     Status synced = co_await volume_.sync({FileKind::kSegment, open_segment_.value()});
@@ -556,22 +675,13 @@ awaitable<Status> Log::open_segment(SegmentId segment, Lsn previous_end) {
   const Lsn first(segment.value() * start_.segment_bytes + kBlockBytes);
   Status reserved = co_await wait_for_room(first);
   if (!reserved.ok()) co_return reserved;
-  AlignedBuffer block(kBlockBytes);
-  std::memset(block.data(), 0, block.size());
-  SegmentHeader header{kSegmentMagic,        0,
-                       kLogVersion,          start_.epoch,
-                       start_.store,         segment.value(),
-                       start_.segment_bytes, previous_end.value()};
-  seal_header(header, start_.store, segment.value(), 0);
-  std::memcpy(block.data(), &header, sizeof(header));
-  Status wrote = co_await volume_.write({FileKind::kSegment, segment.value()}, 0,
-                                        {block.data(), block.size()}, WriteMode::kDurable);
-  if (!wrote.ok()) co_return wrote;
   if (open_segment_.valid()) {
+    manifest_.seal(open_segment_, previous_end);
     MutexLock lock(mutex_);
     sealed_segments_.emplace_back(open_segment_, previous_end);
   }
   open_segment_ = segment;
+  previous_end_ = previous_end;
   open_number_.store(segment.value(), std::memory_order_release);
   opened_ms_ = clock_.now_ms();
   prepared_count_--;

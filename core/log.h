@@ -19,7 +19,8 @@
 //     smaller LSN.
 //  2. durable() only grows, and covers a record only after its frame and all before it were synced.
 //  3. Each frame starts on a block that was never written in this life of the segment.
-//  4. A segment's header is written only after all of the segment before it is durable.
+//  4. A segment is named in the manifest before anything is written to it, and its first frame is
+//     written only after all of the segment before it is durable.
 //  5. After a failed write or sync nothing more becomes durable: status() stays an error.
 #pragma once
 
@@ -34,6 +35,7 @@
 
 #include "core/async.h"
 #include "core/log_format.h"
+#include "core/manifest.h"
 #include "core/mutex.h"
 #include "core/report.h"
 #include "core/volume.h"
@@ -55,7 +57,7 @@ struct LogStart {
 
 class Log {
  public:
-  Log(Volume& volume, Clock& clock, Executor loop, Report report = {});
+  Log(Volume& volume, Clock& clock, Manifest& manifest, Executor loop, Report report = {});
   ~Log();
 
   // Opens the first segment of this life. Nothing may be appended before.
@@ -68,9 +70,11 @@ class Log {
   // Gives the record its place. The bytes are copied; the record is durable only once
   // durable() > the LSN. Callers check status() before they change anything.
   Lsn append(const RecordView& record);
-  // All records replay, or none. Their total size is at most batch_bytes_max().
+  // One transaction: all records replay, or none. Each is at most record_bytes_max() long, all
+  // together batch_bytes_max(); who appends more than a segment holds asks admit() for room first.
   void append_batch(std::span<const RecordView> records, std::span<Lsn> lsns);
-  uint64_t batch_bytes_max() const;
+  uint64_t record_bytes_max() const;
+  static constexpr uint64_t batch_bytes_max() { return uint64_t{1} << 30; }
 
   Lsn durable() const { return Lsn(durable_.load(std::memory_order_acquire)); }
   bool is_durable(Lsn lsn) const { return lsn < durable(); }
@@ -81,6 +85,10 @@ class Log {
     if (trouble_.load(std::memory_order_acquire) == 0) return absl::OkStatus();
     return admit_slow(need);
   }
+  // The same for a transaction of so many bytes, which then finds room whole. What the volume has
+  // left is known from the last check_space(); a margin of kScarce segments is for what others took
+  // since.
+  Status admit(Need need, uint64_t bytes) const;
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
   // Until the device has caught up, or the log failed.
   awaitable<void> wait_for_backlog();
@@ -130,7 +138,8 @@ class Log {
 
  private:
   static constexpr uint64_t kFrameBytes = 256 << 10;
-  static constexpr uint64_t kWriteBytes = 128 << 10;  // written at once, whoever waits
+  static constexpr uint64_t kWriteBytes = 128 << 10;     // written at once, whoever waits
+  static constexpr uint64_t kLargeFrameBytes = 4 << 20;  // of a transaction of many frames
   static constexpr uint64_t kPendingMax = 4 << 20;
   static constexpr uint64_t kReserve = 3, kScarce = 8;  // segments
   // Set aside of the first segment, and so many times as much whenever half of it is used.
@@ -145,12 +154,18 @@ class Log {
     uint64_t start = 0;  // LSN of the frame header
     uint64_t used = 0;   // bytes, header included
     uint32_t records = 0;
+    uint32_t flags = 0;              // of the header
     std::atomic<uint32_t> fills{0};  // appends that have their place and still copy
   };
 
+  // Finds a place for a frame with at least so many bytes of records; returns how large it may get.
+  uint64_t place_frame(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Frame* reserve(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void append_large(std::span<const RecordView> records, std::span<Lsn> lsns, uint64_t total);
+  // Lays out the frames of a large transaction; each is counted as being filled.
+  std::vector<Frame*> lay_out(std::span<const RecordView> records, std::span<Lsn> lsns);
   void seal_active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void fill(Frame* frame, uint64_t offset, const RecordView& record);
+  void fill(Frame* frame, uint64_t offset, const RecordView& record, bool goes_on);
   void kick();
   void start_flush();
   awaitable<void> flush();
@@ -162,16 +177,19 @@ class Log {
   void start_prepare();
   awaitable<void> prepare();
   awaitable<Status> prepare_more();
+  awaitable<Status> make_segment(SegmentId segment, uint64_t& reserve);
   Status admit_slow(Need need) const;
   Status refusal() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(wait_mutex_);
   void fail(const Status& status);
   void note_trouble(const Status& made);
+  void note_free(uint64_t bytes);
   void release_waiters();
   SegmentId segment_of(uint64_t lsn) const { return SegmentId(lsn / start_.segment_bytes); }
 
   // Constant after start().
   Volume& volume_;
   Clock& clock_;
+  Manifest& manifest_;
   const Executor loop_;
   const Executor executor_;  // of the flush
   const Report report_;
@@ -181,19 +199,24 @@ class Log {
   SegmentId open_segment_;
   bool unsynced_ = false;  // plain writes since the last sync
   Lsn written_end_;
+  Lsn previous_end_;  // of the open segment: where the one before it was sealed
 
   std::atomic<uint64_t> open_number_{UINT64_MAX};  // open_segment_, for others
   std::atomic<uint64_t> prepared_end_{0};          // number after the last prepared segment
   std::atomic<size_t> prepared_count_{0};
   std::atomic<bool> preparing_{false};
-  std::atomic<bool> scarce_{false};
-  std::atomic<uint64_t> room_end_{0};            // the LSN up to which space is set aside
-  std::atomic<uint64_t> full_room_{UINT64_MAX};  // what was left when the volume was found full
-  std::atomic<int64_t> opened_ms_{0};            // when a segment was opened last
-  // Each bit has one owner: prepare() the first two, fail() the last.
+  std::atomic<uint64_t> room_end_{0};             // the LSN up to which space is set aside
+  std::atomic<uint64_t> free_bytes_{UINT64_MAX};  // of the volume, when it was asked last
+  std::atomic<uint64_t> full_room_{UINT64_MAX};   // what was left when the volume was found full
+  std::atomic<int64_t> opened_ms_{0};             // when a segment was opened last
+  // Of prepare(): a segment whose file is made, and no more is known to be.
+  SegmentId half_made_;
+  uint64_t half_made_reserve_ = 0;
+  // Each bit has one owner: prepare() the first two, fail() the third, note_free() the last.
   static constexpr uint8_t kFull = 1;     // a segment could not be made for want of space
   static constexpr uint8_t kStalled = 2;  // nor for another reason, which may pass
   static constexpr uint8_t kFailed = 4;
+  static constexpr uint8_t kTight = 8;  // the volume has little left: puts are looked at
   std::atomic<uint8_t> trouble_{0};
   std::atomic<bool> closing_{false};
   std::atomic<bool> held_{false};
@@ -222,6 +245,8 @@ class Log {
   std::vector<DurableWaiter> waiters_ ABSL_GUARDED_BY(wait_mutex_);
   Status status_ ABSL_GUARDED_BY(wait_mutex_);
   Status prepare_status_ ABSL_GUARDED_BY(wait_mutex_);
+  bool scarce() const { return (trouble_.load(std::memory_order_relaxed) & kTight) != 0; }
+  bool stuck() const { return (trouble_.load(std::memory_order_acquire) & ~kTight) != 0; }
   bool failed() const { return (trouble_.load(std::memory_order_acquire) & kFailed) != 0; }
   std::vector<std::pair<uint64_t, int64_t>> times_ ABSL_GUARDED_BY(wait_mutex_);
 };

@@ -419,11 +419,13 @@ awaitable<Faults::Record> Faults::read_record(Lsn lsn, uint64_t record_bytes) {
   auto n = co_await store_.volume_.read({FileKind::kSegment, segment}, begin,
                                         out.buffer.span(0, end - begin));
   out.status = n.status();
-  if (!n.ok() || *n < offset - begin + sizeof(RecordHeader)) co_return out;
-  const Bytes bytes = Bytes(out.buffer.data(), *n).subspan(offset - begin);
-  RecordHeader h;
-  std::memcpy(&h, bytes.data(), sizeof(h));
-  out.view = decode_record(bytes, h.epoch, place_seed(store_.store_id(), segment, offset));
+  if (absl::IsNotFound(out.status)) {
+    out.status = absl::DataLossError(cat(to_string({FileKind::kSegment, segment}), " is missing"));
+  }
+  if (!n.ok() || *n <= offset - begin) co_return out;
+  const uint32_t epoch = store_.lives_.epoch_of(SegmentId(segment));
+  out.view = decode_record(Bytes(out.buffer.data(), *n).subspan(offset - begin),
+                           record_seed(store_.store_id(), SegmentId(segment), offset, epoch));
   co_return out;
 }
 

@@ -13,6 +13,7 @@ enum class Bug {
   kSkippedChecksum,      // frames and records are believed as they are read
   kEpochUsedTwice,       // a start does not take a new epoch
   kBatchInParts,         // a batch is appended record by record
+  kUnfinishedServed,     // recovery applies a transaction whose end was not written
   kTombstoneForgotten,   // recovery applies an older put after a delete
   kFlushForgotten,       // recovery brings flushed keys back
   kBlobBeforeBytes,      // a blob's record does not wait for its extents
@@ -22,7 +23,7 @@ enum class Bug {
   kFreedBeforeCopies,    // the cleaner frees a segment before its copies are durable
   kCleanerDropsNewest,   // the cleaner takes a live record for dead, now and then
   kCleanerLosesVersion,  // a copy does not say under which LSN its value was written
-  kRemovalsOutOfOrder,   // the cleaner does not wait for a removal to be durable
+  kRemovedBeforeStruck,  // the cleaner removes a segment that the manifest still names
   kReserveGivenAway,     // puts take the cleaner's reserve
   kFaultTooSoon,         // a value is read back before the copy the cleaner made of it is written
   kCollectionNotRewritten,  // the cleaner drops the operations that made a collection

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <map>
 
 #include "core/async.h"
 #include "core/mutex.h"
@@ -23,13 +24,25 @@ namespace {
 
 struct Segment {
   SegmentPlace place;
-  uint64_t end = 0;  // sealed end as an LSN; 0 for the last segment
+  uint64_t end = 0;            // sealed end as an LSN; 0: not known, or not sealed
+  bool header_intact = false;  // the block at its start
+};
+
+// A part of a transaction that lies in several segments: offsets in one of them.
+struct Part {
+  size_t segment;
+  uint64_t from, to;
 };
 
 struct Scan {
+  bool skipped = false;
   uint64_t proven_end = 0;
-  uint64_t records = 0;
-  uint64_t lost_bytes = 0;
+  uint64_t records = 0;    // that were applied
+  uint64_t frames = 0;     // that are whole
+  uint64_t head_end = 0;   // where the transaction ends that the segment begins in the middle of
+  bool head_open = false;  // it does not end in this segment
+  uint64_t tail = 0;       // where the transaction begins that does not end in this segment
+  std::vector<LsnRange> lost;
   Status status;
 };
 
@@ -38,19 +51,20 @@ class Recovery {
   Recovery(Volume& volume, const RecoveryOptions& options) : volume_(volume), o_(options) {}
 
   awaitable<StatusOr<RecoveredLog>> run() {
-    auto found = co_await find_segments();
+    Status found = co_await find_segments();
     if (!found.ok()) co_return found;
-    RecoveredLog log;
-    log.unused = std::move(unused_);
-    if (segments_.empty()) co_return log;
-    if (o_.from.valid() &&
-        (segments_.front().place.base() <= o_.from.value() ||
-         planted(Bug::kCheckpointOutlivesLog)) &&
-        o_.from.value() <= segments_.back().place.base() + o_.segment_bytes) {
+    // A checkpoint counts as long as no segment after its beginning was cleaned away.
+    if (o_.from.valid() && !o_.segments.empty() &&
+        (o_.segments.front().number * o_.segment_bytes <= o_.from.value() ||
+         planted(Bug::kCheckpointOutlivesLog))) {
       Status based = co_await o_.load_base();
-      if (based.ok()) from_ = o_.from.value();
+      if (based.ok()) {
+        from_ = o_.from.value();
+      } else {
+        log_.notes.push_back(cat("the log alone is replayed: ", based.message()));
+      }
     }
-    log.on_base = from_ != 0;
+    log_.on_base = from_ != 0;
     if (o_.progress != nullptr) {
       for (const Segment& s : segments_) o_.progress->total += skipped(s) ? 0 : o_.segment_bytes;
     }
@@ -58,77 +72,183 @@ class Recovery {
     std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
     for (const Executor& e : o_.executors) jobs.emplace_back(e, [this] { return work(); });
     co_await run_all(std::move(jobs));
-    for (const Scan& s : scans_) {
-      if (!s.status.ok()) co_return s.status;
-      log.records += s.records;
-      log.lost_bytes += s.lost_bytes;
-    }
-    log.next_segment = segments_.back().place.segment.next();
-    // A life that wrote nothing leaves nothing: restarts alone do not use up a full volume.
-    while (!scans_.empty() && scans_.back().records == 0 &&
-           segments_.back().place.base() >= from_) {
-      log.unused.push_back(segments_.back().place.segment);
-      segments_.pop_back();
-      scans_.pop_back();
-    }
-    if (segments_.empty()) co_return log;
+    Status joined = check_scans();
+    if (joined.ok()) joined = co_await join_parts();
+    if (!joined.ok()) co_return joined;
+    for (const Scan& s : scans_) log_.records += s.records;
+    drop_empty();
+    Status ends = check_end();
+    if (!ends.ok()) co_return ends;
+    if (segments_.empty()) co_return std::move(log_);
     for (size_t i = 0; i < scans_.size(); i++) {
-      log.proven.emplace_back(segments_[i].place.base(), scans_[i].proven_end);
+      log_.proven.emplace_back(segments_[i].place.base(), scans_[i].proven_end);
+      log_.lives.add(segments_[i].place.segment, segments_[i].place.epoch);
     }
-    log.first_segment = segments_.front().place.segment;
-    log.end = Lsn(scans_.back().proven_end);
+    log_.first_segment = segments_.front().place.segment;
+    log_.end = Lsn(scans_.back().proven_end);
     // What was read may still sit in a device cache: make it durable before it is served.
     Status synced = co_await volume_.sync(file(segments_.back().place.segment));
     if (!synced.ok()) co_return synced;
-    co_return log;
+    co_return std::move(log_);
   }
 
  private:
   static FileId file(SegmentId segment) { return {FileKind::kSegment, segment.value()}; }
+  static std::string name(SegmentId segment) {
+    return cat("segment ", segment.value(), " (", to_string(file(segment)), ")");
+  }
+
+  // Damage: an error, or with repair a range that is lost.
+  Status lose(std::vector<LsnRange>& lost, uint64_t from, uint64_t to, const std::string& what) {
+    if (!o_.repair) {
+      return absl::DataLossError(
+          cat(what, ": up to ", to - from, " bytes of records that were durable cannot be read; ",
+              "nothing was changed; --repair goes on without them, keeps the files that it does "
+              "not read, and lists what is lost"));
+    }
+    lost.push_back({from, to});
+    return absl::OkStatus();
+  }
+  Status lose(uint64_t from, uint64_t to, const std::string& what) {
+    Status status = lose(log_.lost, from, to, what);
+    if (status.ok()) log_.notes.push_back(cat(what, ": up to ", to - from, " bytes are lost"));
+    return status;
+  }
+  // Whether it was known when the store stopped that nothing lies in the segment.
+  bool known_empty(uint64_t base) const { return o_.clean_stop && base >= o_.proven.value(); }
 
   awaitable<Status> find_segments() {
     auto files = co_await volume_.list();
     if (!files.ok()) co_return files.status();
-    std::vector<SegmentId> ids;
+    std::map<SegmentId, uint64_t> there;
     for (const FileInfo& f : *files) {
-      if (f.id.kind == FileKind::kSegment) ids.push_back(SegmentId(f.id.number));
+      if (f.id.kind == FileKind::kSegment) there[SegmentId(f.id.number)] = f.size_bytes;
     }
-    std::sort(ids.begin(), ids.end());
-    AlignedBuffer block(kBlockBytes);
-    for (SegmentId id : ids) {
-      auto n = co_await volume_.read(file(id), 0, block.span(0, kBlockBytes));
-      if (!n.ok()) co_return n.status();
-      SegmentHeader h{};
-      if (*n == kBlockBytes) std::memcpy(&h, block.data(), sizeof(h));
-      bool intact = h.magic == kSegmentMagic && h.store == o_.store && h.segment == id.value() &&
-                    h.segment_bytes == o_.segment_bytes &&
-                    header_intact(h, o_.store, id.value(), 0);
-      if (!intact) {  // prepared and never opened, if none after it was opened
-        unused_.push_back(id);
+    if (!there.empty()) log_.next_segment = there.rbegin()->first.next();
+    for (const ManifestSegment& named : o_.segments) {
+      const SegmentId id(named.number);
+      log_.next_segment = std::max(log_.next_segment, id.next());
+      Segment segment{{o_.store, id, o_.segment_bytes, named.epoch}, named.end};
+      const uint64_t base = segment.place.base();
+      auto file_of = there.find(id);
+      if (file_of == there.end()) {
+        if (known_empty(base)) continue;
+        Status lost = lose(base, named.end != 0 ? named.end : base + o_.segment_bytes,
+                           cat(name(id), " is missing"));
+        if (!lost.ok()) co_return lost;
         continue;
       }
-      if (h.version > kLogVersion) {
-        co_return absl::FailedPreconditionError(
-            cat(to_string(file(id)), " has format version ", h.version,
-                "; this program knows versions up to ", kLogVersion));
-      }
-      if (!unused_.empty()) {
-        co_return absl::DataLossError(cat("segment ", unused_.front().value(),
-                                          " has a damaged header at offset 0 and later segments ",
-                                          "follow; its records cannot be read"));
-      }
-      if (!segments_.empty()) {  // the header names the end of the segment before it
-        const SegmentId before(h.previous_end == 0 ? 0 : (h.previous_end - 1) / o_.segment_bytes);
-        if (segments_.back().place.segment != before) {
-          co_return absl::DataLossError(cat("segment ", before.value(), " is missing"));
+      const uint64_t size = file_of->second;
+      there.erase(file_of);
+      const uint64_t end = named.end != 0 ? named.end : base + o_.segment_bytes;
+      if (size < o_.segment_bytes && !known_empty(base) && lost_before(base + size) == 0) {
+        const std::string what = cat(name(id), " was cut short at offset ", size);
+        if (end <= base + size) {
+          log_.notes.push_back(cat(what, ", behind its last record"));
+        } else if (Status lost = lose(base + size, end, what); !lost.ok()) {
+          co_return lost;
         }
-        segments_.back().end = h.previous_end;
       }
-      segments_.push_back({{o_.store, id, o_.segment_bytes, h.epoch}, 0});
+      Status looked = co_await look_at(segment);
+      if (!looked.ok()) co_return looked;
+      segments_.push_back(segment);
+    }
+    // Not named: made and not used, or cleaned.
+    for (auto& [id, size] : there) log_.unused.push_back(id);
+    co_return absl::OkStatus();
+  }
+
+  // The header of a segment, and what its first frame says of the segment before it.
+  awaitable<Status> look_at(Segment& segment) {
+    AlignedBuffer blocks(2 * kBlockBytes);
+    const SegmentId id = segment.place.segment;
+    auto n = co_await volume_.read(file(id), 0, blocks.span(0, blocks.size()));
+    if (!n.ok()) co_return n.status();
+    SegmentHeader h{};
+    if (*n >= kBlockBytes) std::memcpy(&h, blocks.data(), sizeof(h));
+    segment.header_intact = h.magic == kSegmentMagic && h.store == o_.store &&
+                            h.segment == id.value() && h.segment_bytes == o_.segment_bytes &&
+                            header_intact(h, o_.store, id.value(), 0);
+    if (segment.header_intact && h.version != kLogVersion) {
+      co_return absl::FailedPreconditionError(cat(to_string(file(id)), " has format version ",
+                                                  h.version, "; this program reads version ",
+                                                  kLogVersion));
+    }
+    if (segments_.empty() || segments_.back().end != 0 || *n < blocks.size()) {
+      co_return absl::OkStatus();
+    }
+    auto first =
+        decode_frame_header(segment.place, kBlockBytes, {blocks.data() + kBlockBytes, kBlockBytes});
+    if (!first) co_return absl::OkStatus();
+    const uint64_t before = segments_.back().place.base();
+    if (first->previous_end > before + o_.segment_bytes &&
+        lost_before(first->previous_end - 1) == 0) {
+      co_return lose(before + o_.segment_bytes, first->previous_end,
+                     cat("segments between ", name(segments_.back().place.segment), " and ",
+                         name(id), " are missing"));
+    }
+    if (first->previous_end > before && first->previous_end <= before + o_.segment_bytes) {
+      segments_.back().end = first->previous_end;
     }
     co_return absl::OkStatus();
   }
 
+  // After all segments were read: which of them do not hold, and which have lost their header
+  // alone.
+  Status check_scans() {
+    for (size_t i = 0; i < scans_.size(); i++) {
+      const Segment& s = segments_[i];
+      if (!scans_[i].status.ok()) return scans_[i].status;
+      for (const LsnRange& range : scans_[i].lost) {
+        log_.notes.push_back(cat(name(s.place.segment), " is damaged at offset ",
+                                 range.from - s.place.base(), ": up to ", range.to - range.from,
+                                 " bytes are lost"));
+        log_.lost.push_back(range);
+      }
+      if (s.header_intact || scans_[i].skipped) continue;
+      const uint64_t base = s.place.base();
+      if (scans_[i].frames == 0 && from_ <= base && !known_empty(base) && lost_before(base) == 0) {
+        Status lost =
+            lose(base, base + o_.segment_bytes,
+                 cat(name(s.place.segment), " has a damaged header at offset 0 and no frame"));
+        if (!lost.ok()) return lost;
+        continue;
+      }
+      log_.notes.push_back(cat(name(s.place.segment),
+                               " has a damaged header at offset 0; the manifest says the same"));
+    }
+    return absl::OkStatus();
+  }
+
+  // A life that wrote nothing leaves nothing: restarts alone do not use up a full volume.
+  void drop_empty() {
+    while (!scans_.empty() && scans_.back().records == 0 && !scans_.back().skipped &&
+           segments_.back().place.base() >= from_) {
+      log_.unused.push_back(segments_.back().place.segment);
+      segments_.pop_back();
+      scans_.pop_back();
+    }
+  }
+
+  // The log must reach as far as it was proven to.
+  Status check_end() {
+    const uint64_t end = scans_.empty() ? 0 : scans_.back().proven_end;
+    if (end >= o_.proven.value()) return absl::OkStatus();
+    // An empty segment that was opened is none.
+    const uint64_t base = o_.proven.value() / o_.segment_bytes * o_.segment_bytes;
+    if (end <= base && o_.proven.value() <= base + kBlockBytes) return absl::OkStatus();
+    for (const LsnRange& range : log_.lost) {  // and is named already
+      if (range.from <= o_.proven.value() && range.to >= o_.proven.value()) return absl::OkStatus();
+    }
+    for (const LsnRange& range : o_.lost) {
+      if (range.from <= o_.proven.value() && range.to >= o_.proven.value()) return absl::OkStatus();
+    }
+    const SegmentId segment(end / o_.segment_bytes);
+    return lose(end, o_.proven.value(),
+                cat("the log ends in ", name(segment), " at offset ", end % o_.segment_bytes,
+                    " and was durable up to segment ", o_.proven.value() / o_.segment_bytes,
+                    " offset ", o_.proven.value() % o_.segment_bytes));
+  }
   bool skipped(const Segment& s) const { return s.end != 0 && s.end <= from_; }
 
   awaitable<void> work() {
@@ -136,6 +256,7 @@ class Recovery {
     for (size_t i; (i = next_.fetch_add(1)) < segments_.size();) {
       if (skipped(segments_[i])) {
         scans_[i].proven_end = segments_[i].end;
+        scans_[i].skipped = true;
         continue;
       }
       co_await scan(segments_[i], buffer, scans_[i]);
@@ -183,73 +304,193 @@ class Recovery {
 
   awaitable<void> replay(const Segment& segment, AlignedBuffer& buffer, uint64_t at,
                          Reading& reading, Scan& out) {
-    const uint64_t base = segment.place.base();
+    const uint64_t base = segment.place.base(), begin = at;
     auto executor = co_await asio::this_coro::executor;
     uint64_t since_pause = 0;
-    std::vector<LogRecord> records;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
+    uint64_t run = 0;      // where the transaction began that is not at its end yet
+    bool in_head = false;  // it began in an earlier segment
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
-      records.clear();
+      if (at >= o_.segment_bytes) break;  // a range that is lost may go on in the next one
       const Bytes bytes{buffer.data(), reading.size};
-      uint64_t length = frame_length(segment, bytes, at, &records);
-      if (length == 0 && !reading.ended) {
-        const uint64_t had = reading.size;
-        co_await reading.more.until([&] { return reading.ended || reading.size > had; });
+      auto frame = find_frame(segment.place, bytes, 0, at);
+      if (!frame && !reading.ended) {
+        co_await reading.more.until([&] { return reading.ended || reading.size > bytes.size(); });
         continue;
       }
       if (!reading.status.ok()) {
         out.status = reading.status;
         co_return;
       }
-      if (length == 0) {
-        uint64_t witness = sealed != 0 ? sealed : durable_witness(segment, bytes, at);
-        if (witness <= at) break;  // a torn tail, or the end
-        if (!o_.repair) {
-          out.status = absl::DataLossError(cat(
-              "segment ", segment.place.segment.value(), " is damaged at offset ", at, ": up to ",
-              witness - at, " bytes of records that were durable cannot be read; --repair goes on ",
-              "without them"));
-          co_return;
+      if (!frame) {
+        const uint64_t known = lost_before(base + at);
+        const uint64_t witness = sealed != 0 ? sealed : durable_witness(segment, bytes, at);
+        if (known == 0 && witness <= at) break;     // a torn tail, or the end
+        const uint64_t from = run != 0 ? run : at;  // a transaction with a hole in it is none
+        run = 0;
+        in_head = false;
+        if (known != 0) {
+          at = std::min(known - base, o_.segment_bytes);
+          continue;
         }
-        uint64_t from = at;
+        uint64_t to = at;
         do {
-          at += kBlockBytes;
-        } while (at < witness && frame_length(segment, bytes, at) == 0);
-        out.lost_bytes += at - from;
+          to += kBlockBytes;
+        } while (to < witness && !find_frame(segment.place, bytes, 0, to));
+        const uint64_t cost = o_.repair ? to : witness;
+        out.status = lose(out.lost, base + from, base + cost,
+                          cat(name(segment.place.segment), " is damaged at offset ", at));
+        if (!out.status.ok()) co_return;
+        at = to;
         continue;
       }
-      o_.apply(records);
-      out.records += records.size();
+      const uint64_t length = frame->size();
+      out.frames++;
+      if (frame->continues() && run == 0 && !in_head) {
+        if (at == begin) {
+          in_head = true;
+        } else {  // what it goes on with was lost
+          out.lost.push_back({base + at, base + at + length});
+          at += length;
+          continue;
+        }
+      }
+      if (!frame->continues() && frame->goes_on()) run = at;
       at += length;
+      if (!frame->goes_on()) {
+        if (in_head) {
+          out.head_end = at;
+        } else {
+          for (uint64_t next = run != 0 ? run : at - length; next < at;) {
+            next += apply(segment.place, bytes, next, out);
+          }
+        }
+        run = 0;
+        in_head = false;
+      }
       since_pause += length;
       if (since_pause >= (uint64_t{1} << 20)) {  // others run on this loop
         since_pause = 0;
         co_await asio::post(executor, asio::use_awaitable);
       }
     }
+    out.head_open = in_head;
+    out.tail = run;
     out.proven_end = base + at;
   }
 
-  // Length in the file of an intact frame at `at`, or 0; its records, if they are asked for.
-  uint64_t frame_length(const Segment& segment, Bytes bytes, uint64_t at,
-                        std::vector<LogRecord>* records = nullptr) const {
-    if (at >= bytes.size()) return 0;
-    auto h = decode_frame_header(segment.place, at, bytes.subspan(at));
-    if (!h) return 0;
-    const bool whole =
-        for_each_record(segment.place, *h, bytes.subspan(at), [&](const RecordView& r, Lsn lsn) {
-          if (records != nullptr) records->push_back({r, lsn});
-        });
-    if (!whole) return 0;
-    if (records != nullptr && o_.note_time) o_.note_time(Lsn(h->lsn), h->wall_ms);
+  // Hands over the records of the frame at `at`, which is whole; returns its length.
+  uint64_t apply(const SegmentPlace& place, Bytes bytes, uint64_t at, Scan& out) {
+    std::vector<LogRecord> records;
+    auto h = decode_frame_header(place, at, bytes.subspan(at));
+    for_each_record(place, *h, bytes.subspan(at), [&](const RecordView& r, Lsn lsn) {
+      records.push_back({r, lsn});
+    });
+    if (o_.note_time) o_.note_time(Lsn(h->lsn), h->wall_ms);
+    o_.apply(records);
+    out.records += records.size();
     return frame_bytes(*h);
   }
 
-  // How far the segment is known to have been durable, from intact frames after `at`.
+  // Transactions that lie in several segments: applied if their end was read; one at the log's end
+  // without it was never acknowledged, and the log ends where it begins.
+  awaitable<Status> join_parts() {
+    std::vector<Part> parts;
+    bool open = false, first = true;
+    while (!scans_.empty() && scans_.back().frames == 0 && !scans_.back().skipped &&
+           segments_.back().place.base() >= from_) {  // named, and not used
+      log_.unused.push_back(segments_.back().place.segment);
+      segments_.pop_back();
+      scans_.pop_back();
+    }
+    for (size_t i = 0; i < scans_.size(); i++) {
+      const Scan& s = scans_[i];
+      if (s.skipped) continue;
+      const uint64_t base = segments_[i].place.base();
+      const uint64_t begin = std::max(kBlockBytes, from_ > base ? from_ - base : 0);
+      const bool head = s.head_open || s.head_end != 0;
+      // The start of one that the log begins in the middle of was cleaned away: it was whole.
+      if (head && (open || first)) {
+        parts.push_back({i, begin, s.head_open ? s.proven_end - base : s.head_end});
+        open = s.head_open;
+      } else if (head || open) {
+        Status broken = lose_parts(parts, i);
+        if (!broken.ok()) co_return broken;
+        open = false;
+      }
+      first = false;
+      if (!open && !s.head_open) {
+        for (const Part& part : parts) {
+          Status applied = co_await apply_part(part);
+          if (!applied.ok()) co_return applied;
+        }
+        parts.clear();
+      }
+      if (s.tail != 0) {
+        parts.push_back({i, s.tail, s.proven_end - base});
+        open = true;
+      }
+    }
+    if (!open || planted(Bug::kUnfinishedServed)) {
+      for (const Part& part : parts) {
+        Status applied = co_await apply_part(part);
+        if (!applied.ok()) co_return applied;
+      }
+      co_return absl::OkStatus();
+    }
+    const Part& start = parts.front();
+    while (segments_.size() > start.segment + 1) {
+      log_.unused.push_back(segments_.back().place.segment);
+      segments_.pop_back();
+      scans_.pop_back();
+    }
+    scans_.back().proven_end = segments_.back().place.base() + start.from;
+    co_return absl::OkStatus();
+  }
+
+  // A transaction in the middle of the log of which a part is missing: before `segment`, whose head
+  // may go on with it.
+  Status lose_parts(std::vector<Part>& parts, size_t segment) {
+    const Scan& scan = scans_[segment];
+    const uint64_t base = segments_[segment].place.base();
+    uint64_t from = base + kBlockBytes, to = from;
+    if (scan.head_open || scan.head_end != 0) {
+      to = scan.head_open ? scan.proven_end : base + scan.head_end;
+    }
+    if (!parts.empty()) from = segments_[parts.front().segment].place.base() + parts.front().from;
+    parts.clear();
+    return lose(from, to,
+                cat(name(segments_[segment].place.segment),
+                    " and the one before it hold parts of a "
+                    "transaction of which other parts are missing, at offset ",
+                    kBlockBytes));
+  }
+
+  awaitable<Status> apply_part(const Part& part) {
+    const SegmentPlace& place = segments_[part.segment].place;
+    SegmentReader reader(volume_, place, part.from, part.to);
+    for (;;) {
+      auto frame = co_await reader.next();
+      if (!frame.ok()) co_return frame.status();
+      if (!*frame) co_return absl::OkStatus();
+      const uint64_t at = (*frame)->header.lsn - place.base();
+      std::vector<LogRecord> records;
+      for_each_record(place, (*frame)->header, (*frame)->bytes, [&](const RecordView& r, Lsn lsn) {
+        records.push_back({r, lsn});
+      });
+      if (o_.note_time) o_.note_time(Lsn(place.base() + at), (*frame)->header.wall_ms);
+      o_.apply(records);
+      scans_[part.segment].records += records.size();
+    }
+  }
+
+  // How far the segment is known to have been durable: from intact frames after `at`, and from what
+  // was said elsewhere.
   uint64_t durable_witness(const Segment& segment, Bytes bytes, uint64_t at) const {
     const uint64_t base = segment.place.base();
     uint64_t durable = 0;
+    if (o_.proven.value() <= base + o_.segment_bytes) durable = o_.proven.value();
     for (at += kBlockBytes; at + sizeof(FrameHeader) <= bytes.size(); at += kBlockBytes) {
       if (auto h = decode_frame_header(segment.place, at, bytes.subspan(at))) {
         durable = std::max(durable, h->durable_lsn);
@@ -257,11 +498,20 @@ class Recovery {
     }
     return durable > base ? durable - base : 0;
   }
+  // The end of the range that holds `lsn` and that an earlier repair, or this one, gave up; or 0.
+  uint64_t lost_before(uint64_t lsn) const {
+    for (const auto* ranges : {&o_.lost, &log_.lost}) {
+      for (const LsnRange& r : *ranges) {
+        if (r.from <= lsn && lsn < r.to) return r.to;
+      }
+    }
+    return 0;
+  }
 
   Volume& volume_;
   const RecoveryOptions& o_;
+  RecoveredLog log_;
   std::vector<Segment> segments_;
-  std::vector<SegmentId> unused_;
   std::vector<Scan> scans_;
   std::atomic<size_t> next_{0};
   uint64_t from_ = 0;

@@ -1,16 +1,25 @@
 // Reads the log back: proves where it ends, hands every record to the store, refuses damage.
 //
-// What counts as damage: a frame whose checksums fail although something later says that it was
-// durable (the seal of the next segment, or the durable LSN of a later frame). A frame that fails
-// with no such witness is a torn tail: it was never acknowledged as durable, and is dropped.
+// Which segments there are the manifest says, not the directory. What counts as damage: a segment
+// that is named and missing, cut short, or without a header and a frame; a frame whose checksums
+// fail although something says that it was durable: the seal of its segment, the durable LSN of a
+// later frame, the manifest, a checkpoint. A frame that fails with no such witness is a torn tail:
+// it was never acknowledged as durable, and is dropped. So is a transaction at the tail without its
+// end, in however many segments it lies: the log then ends where it began, and what comes after is
+// none of it.
+//
+// Damage is an error that names the file, the offset, what it costs and what --repair would do;
+// with `repair` it becomes a range of LSNs that is lost, and the rest is served.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
-#include "core/log_format.h"
+#include "core/log_reader.h"
+#include "core/manifest.h"
 #include "core/volume.h"
 
 namespace cairn {
@@ -23,8 +32,12 @@ struct LogRecord {
 struct RecoveryOptions {
   uint64_t store = 0;
   uint64_t segment_bytes = 0;
-  std::vector<Executor> executors;  // segments are read in parallel, one at a time on each
-  bool repair = false;              // go on over damage, losing what it names
+  std::vector<ManifestSegment> segments;  // those named, in order
+  Lsn proven;                             // before it all was durable
+  bool clean_stop = false;                // and nothing comes after it
+  std::vector<LsnRange> lost;             // what an earlier repair went over
+  std::vector<Executor> executors;        // segments are read in parallel, one at a time on each
+  bool repair = false;                    // go on over damage, losing what it names
   // What was appended from `from` on is replayed over what load_base() brings, if that is there
   // still and load_base() succeeds; else all is (core/checkpoint.h). It begins a frame.
   Lsn from;
@@ -33,8 +46,8 @@ struct RecoveryOptions {
     std::atomic<uint64_t> done{0}, total{0};
   };
   Progress* progress = nullptr;
-  // Called with the records of every frame, in LSN order within a segment, from any of the
-  // executors.
+  // Called with the records of every frame, in no order of frames, from any of the executors. Of a
+  // transaction only once its end was read.
   std::function<void(std::span<const LogRecord>)> apply;
   std::function<void(Lsn, int64_t wall_ms)> note_time;
 };
@@ -46,10 +59,12 @@ struct RecoveredLog {
   std::vector<std::pair<Lsn, Lsn>> proven;
   SegmentId first_segment;        // of those that hold records; invalid if none does
   SegmentId next_segment{0};      // to open next
-  std::vector<SegmentId> unused;  // segments that hold nothing: to be removed
+  std::vector<SegmentId> unused;  // files that hold nothing: proven, unless something was lost
   uint64_t records = 0;           // that were replayed
+  LogLives lives;
   bool on_base = false;
-  uint64_t lost_bytes = 0;  // skipped by repair
+  std::vector<LsnRange> lost;      // that repair went over now
+  std::vector<std::string> notes;  // what an operator should know
 };
 
 awaitable<StatusOr<RecoveredLog>> recover_log(Volume& volume, const RecoveryOptions& options);

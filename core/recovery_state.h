@@ -31,6 +31,7 @@ struct Store::RecoveryState {
   absl::flat_hash_map<uint32_t, bool> named;
   Status damage;
   Lsn first;  // what the log holds is not older
+  std::vector<LsnRange> lost;
   std::function<void(Lsn, int64_t)> note_time;
   std::atomic<uint64_t> entry_bytes{0};  // about; past half of the limit, values stay on disk
 };

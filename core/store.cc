@@ -75,8 +75,9 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       options_(options),
       durability_(options.durability),
       memory_bytes_(options.memory_bytes),
-      log_(volume, clock, executors_.front(), options.report),
-      extents_(volume, clock, pool, executors_.front(), options.report),
+      manifest_(volume),
+      log_(volume, clock, manifest_, executors_.front(), options.report),
+      extents_(volume, clock, pool, manifest_, executors_.front(), options.report),
       cleaner_(*this, volume),
       compactor_(*this),
       checkpointer_(*this, volume),
@@ -107,6 +108,7 @@ void Store::drop_waiters() {
   log_.drop_waiters();
   faults_.drop_waiters();
   extents_.drop_waiters();
+  manifest_.drop_waiters();
   stopped_.drop();
   background_.drop();
   for (auto& ns : spaces()) ns->order_built.drop();
@@ -128,6 +130,11 @@ awaitable<Status> Store::close() {
   Status status = co_await log_.close();
   // Without one the start takes longer; on a full volume it would take the room of deletions.
   if (status.ok() && !log_.full()) (void)co_await checkpointer_.write();
+  if (status.ok()) {
+    manifest_.note_proven(log_.durable());
+    manifest_.change([](ManifestState& m) { m.clean_stop = true; });
+    (void)co_await manifest_.save();
+  }
   co_await release_dead();
   co_await extents_.close();
   co_return status;
@@ -349,6 +356,7 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   }
   const int64_t now = clock_.now_ms();
   NamespaceId id(next_namespace_++);
+  manifest_.note_next_namespace(next_namespace_);
   auto ns =
       std::make_shared<Namespace>(id, std::string(name), now, hash_seed_, memory_.shared_count());
   ns->order_end = Namespace::kAllHashes;
@@ -637,7 +645,7 @@ Status Store::move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef
   if (Status s = log_.admit(Need::kPut); !s.ok()) return s;
   const std::string value = to.encode();
   const RecordView copy = copy_record(ns, entry, value);
-  if (copy.size() > log_.batch_bytes_max()) {
+  if (copy.size() > log_.record_bytes_max()) {
     return absl::ResourceExhaustedError("the record is larger than a log segment");
   }
   const Lsn lsn = planted(Bug::kBlobMovedSilently) ? entry->lsn() : log_.append(copy);

@@ -34,6 +34,7 @@
 #include "core/extents.h"
 #include "core/index.h"
 #include "core/log.h"
+#include "core/manifest.h"
 #include "core/memory.h"
 #include "core/mutex.h"
 #include "core/recovery.h"
@@ -297,6 +298,8 @@ class Store {
   int loading_percent() const;
   // Where the log's records lay when the store was opened (RecoveredLog::proven).
   const std::vector<std::pair<Lsn, Lsn>>& recovered() const { return recovered_; }
+  // What an operator should know about the last start: damage that cost nothing, and losses.
+  const std::vector<std::string>& notes() const { return notes_; }
 
   // Has the names of a namespace put in order, if they are not yet: slice by slice, each under the
   // lock of its stripe. Cancelled if the store closes meanwhile.
@@ -352,9 +355,12 @@ class Store {
   void apply_to_key(Namespace& ns, KeyHash hash, const RecordView& record, Lsn lsn);
   awaitable<Status> replay_operations();
   void begin_recovery();
+  awaitable<Status> begin_life(const RecoveredLog& log);
+  void name_lost(const std::vector<LsnRange>& lost);
   awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint);
   Status apply_item(const CheckpointItem& item);
-  Status load_stripe(Namespace& ns, size_t stripe, Lsn flushed, int64_t now);
+  std::optional<Lsn> recovered_since(const Namespace& ns) const;
+  Status load_stripe(Namespace& ns, size_t stripe, Lsn since);
 
   // ---- collections (collection.cc) ----
   std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
@@ -407,6 +413,10 @@ class Store {
   Entry* spill(Namespace& ns, KeyHash hash, Entry* entry);
   Entry* next_to_expire(Namespace& ns, size_t stripe);
   NamespacePtr namespace_by_id(NamespaceId id) const;
+  uint32_t next_namespace() const {
+    MutexLock lock(names_mutex_);
+    return next_namespace_;
+  }
   void forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
   void note_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
   void bury(Lsn lsn, Entry* entry);
@@ -430,6 +440,7 @@ class Store {
   const StoreOptions options_;
   std::atomic<Durability> durability_;
   std::atomic<uint64_t> memory_bytes_;
+  Manifest manifest_;
   Log log_;
   SegmentUsage usage_;
   ExtentStore extents_;
@@ -441,6 +452,8 @@ class Store {
   ChangeListeners listeners_;
   uint64_t store_id_ = 0;
   uint32_t epoch_ = 0;
+  LogLives lives_;  // constant once the store is open
+  std::vector<std::string> notes_;
   uint64_t hash_seed_ = 0;
   uint64_t recovered_records_ = 0, recovered_items_ = 0;
   std::atomic<bool> loading_{true};

@@ -2,26 +2,33 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <mutex>
+#include <optional>
 
 #include "core/plant.h"
 #include "core/recovery.h"
 #include "core/recovery_state.h"
 #include "core/store.h"
-#include "core/superblock.h"
 #include "core/text.h"
 
 namespace cairn {
 
 awaitable<Status> Store::begin() {
   uint64_t id = random();
-  auto super = co_await begin_epoch(volume_, id == 0 ? 1 : id, options_.segment_bytes);
-  if (!super.ok()) co_return super.status();
-  store_id_ = super->store;
-  epoch_ = super->epoch;
-  segment_bytes_ = super->segment_bytes;
+  Status opened =
+      co_await manifest_.open(id == 0 ? 1 : id, options_.segment_bytes, options_.repair, notes_);
+  if (!opened.ok()) co_return opened;
+  const ManifestState known = manifest_.state();
+  store_id_ = known.store;
+  epoch_ = known.epoch;
+  segment_bytes_ = known.segment_bytes;
   auto checkpoint = co_await find_checkpoint(volume_, store_id_, old_checkpoints_);
   if (!checkpoint.ok()) co_return checkpoint.status();
   checkpoint_ = std::move(*checkpoint);
+  if (known.checkpoint != UINT64_MAX &&
+      (!checkpoint_ || checkpoint_->file.number < known.checkpoint)) {
+    notes_.push_back(cat(to_string({FileKind::kCheckpoint, known.checkpoint}),
+                         " is missing or damaged; the log alone is enough"));
+  }
   if (checkpoint_) {
     hash_seed_ = checkpoint_->footer.hash_seed;
     make_databases();
@@ -38,6 +45,11 @@ awaitable<Status> Store::open() {
   RecoveryOptions recover;
   recover.store = store_id_;
   recover.segment_bytes = segment_bytes_;
+  const ManifestState known = manifest_.state();
+  recover.segments = known.segments;
+  recover.proven = Lsn(std::max(known.proven, checkpoint_ ? checkpoint_->footer.end : 0));
+  recover.clean_stop = manifest_.was_clean();
+  recover.lost = known.lost;
   recover.executors = executors_;
   recover.repair = options_.repair;
   recover.apply = [this](std::span<const LogRecord> records) { apply(records); };
@@ -68,11 +80,6 @@ awaitable<Status> Store::open() {
     };
   }
   auto log = co_await recover_log(volume_, recover);
-  if (log.ok() && log->on_base && log->end < Lsn(checkpoint_->footer.end) &&
-      !planted(Bug::kCheckpointTrustsTail)) {
-    again();
-    log = co_await recover_log(volume_, recover);
-  }
   if (!log.ok()) co_return log.status();
   uint64_t next_checkpoint = 0;
   if (checkpoint_) old_checkpoints.push_back(checkpoint_->file);
@@ -80,6 +87,9 @@ awaitable<Status> Store::open() {
   Lsn base = log->on_base ? recover.from : Lsn();
   if (!log->proven.empty()) recovery_->first = log->proven.front().first;
   recovered_records_ = log->records;
+  lives_ = log->lives;
+  recovery_->lost = known.lost;
+  recovery_->lost.insert(recovery_->lost.end(), log->lost.begin(), log->lost.end());
   recovered_ = log->proven;
   std::sort(times.begin(), times.end());
   for (auto& [lsn, ms] : times) log_.note_time(Lsn(lsn), ms);
@@ -87,17 +97,8 @@ awaitable<Status> Store::open() {
   Status loaded = co_await load();
   recovery_.reset();
   if (!loaded.ok()) co_return loaded;
-  Status started = co_await extents_.start(store_id_, options_.extent_file_bytes);
+  Status started = co_await begin_life(*log);
   if (!started.ok()) co_return started;
-  // Before a new segment is made: on a full volume these make the room for it.
-  for (SegmentId s : log->unused) {
-    Status removed = co_await volume_.recycle({FileKind::kSegment, s.value()});
-    if (!removed.ok()) co_return removed;
-  }
-  if (!log->unused.empty()) {
-    Status synced = co_await volume_.sync_directory();
-    if (!synced.ok()) co_return synced;
-  }
   // The log can do without them, and on a nearly full volume it needs their room.
   auto free = co_await volume_.free_bytes();
   if (free.ok() && *free < 4 * segment_bytes_ && !old_checkpoints.empty()) {
@@ -105,6 +106,7 @@ awaitable<Status> Store::open() {
     (void)co_await volume_.sync_directory();
     old_checkpoints.clear();
     base = Lsn();
+    manifest_.change([](ManifestState& m) { m.checkpoint = UINT64_MAX; });
   }
   checkpointer_.start(next_checkpoint, base, std::move(old_checkpoints));
   // What the last life had set aside and did not use would be lost to a full volume, life by life.
@@ -120,6 +122,7 @@ awaitable<Status> Store::open() {
   for (auto& [first, end] : log->proven) {
     start.sealed.emplace_back(SegmentId(first.value() / segment_bytes_), end);
   }
+  lives_.add(log->next_segment, epoch_);
   started = co_await log_.start(start);
   if (!started.ok()) co_return started;
   last_sync_ms_ = clock_.now_ms();
@@ -131,6 +134,83 @@ awaitable<Status> Store::open() {
   background_.spawn(executors_.back(), "the compactor", compactor_.run());
   background_.spawn(executors_.back(), "the memory keeper", memory_.run());
   co_return absl::OkStatus();
+}
+
+// From what was proven: the manifest names it and no more, and what it does not name goes.
+awaitable<Status> Store::begin_life(const RecoveredLog& log) {
+  uint64_t lost_bytes = 0;
+  for (const LsnRange& range : log.lost) lost_bytes += range.to - range.from;
+  manifest_.change([&](ManifestState& m) {
+    m.segments.clear();
+    for (auto& [first, end] : log.proven) {
+      const SegmentId segment(first.value() / segment_bytes_);
+      m.segments.push_back({segment.value(), end.value(), log.lives.epoch_of(segment), 0});
+    }
+    m.proven = std::max(m.proven, log.end.value());
+    m.lost.insert(m.lost.end(), log.lost.begin(), log.lost.end());
+    m.next_namespace = std::max(m.next_namespace, next_namespace());
+  });
+  Status saved = co_await manifest_.save();
+  if (!saved.ok()) co_return saved;
+  notes_.insert(notes_.end(), log.notes.begin(), log.notes.end());
+  const std::vector<LsnRange> lost = manifest_.state().lost;
+  // What was not read may be all that is left of something.
+  const bool keep = !lost.empty() || manifest_.rebuilt();
+  Status started = co_await extents_.start(store_id_, options_.extent_file_bytes, keep);
+  if (!started.ok()) co_return started;
+  // Before a new segment is made: on a full volume these make the room for it.
+  for (SegmentId s : log.unused) {
+    const FileId file{FileKind::kSegment, s.value()};
+    Status gone;
+    if (!log.lost.empty() || manifest_.rebuilt()) {
+      gone = co_await volume_.keep_apart(file);
+      notes_.push_back(cat(to_string(file), " was set aside"));
+    } else {
+      gone = co_await volume_.recycle(file);
+    }
+    if (!gone.ok()) co_return gone;
+  }
+  if (!log.unused.empty()) {
+    Status synced = co_await volume_.sync_directory();
+    if (!synced.ok()) co_return synced;
+  }
+  if (lost_bytes > 0) {
+    notes_.push_back(cat("up to ", lost_bytes,
+                         " bytes of records are lost; keys that were changed "
+                         "or deleted there are as they were before, or gone"));
+  }
+  if (!lost.empty() || !extents_.missing_files().empty()) name_lost(lost);
+  co_return absl::OkStatus();
+}
+
+// The keys whose values are known to be lost; reading them is an error, deleting them is not.
+void Store::name_lost(const std::vector<LsnRange>& lost) {
+  constexpr size_t kNamed = 100;
+  std::string names;
+  size_t count = 0;
+  const auto& files = extents_.missing_files();
+  for (uint32_t file : files) {
+    notes_.push_back(cat(to_string({FileKind::kExtents, file}), " is missing"));
+  }
+  auto is_lost = [&](const Entry* e) {
+    if (e->is_cold()) return in_ranges(lost, e->lsn());
+    if (!e->is_blob() || files.empty()) return false;
+    const auto blob = BlobRef::decode(e->value());
+    return std::any_of(blob->pieces.begin(), blob->pieces.end(), [&](const Piece& p) {
+      return std::find(files.begin(), files.end(), p.file) != files.end();
+    });
+  };
+  for (const NamespacePtr& ns : spaces()) {
+    for (size_t s = 0; s < kStripes; s++) {
+      ns->index->for_each(s, [&](const Entry* e) {
+        if (!is_lost(e) || ++count > kNamed) return;
+        append(names, count > 1 ? ", " : "", ns->name, "/", e->key());
+      });
+    }
+  }
+  if (count == 0) return;
+  notes_.push_back(cat("the values of ", count, " keys are lost and cannot be read: ", names,
+                       count > kNamed ? ", and others" : ""));
 }
 
 Namespace* Store::namespace_for_recovery(NamespaceId id) {
@@ -276,10 +356,11 @@ awaitable<Status> Store::replay_operations() {
     for (auto* item : in_order) {
       auto& [name, operations] = *item;
       const auto& [number, key] = name;
-      if (recovery_->dropped.contains(number)) continue;
       Namespace& ns = *namespace_for_recovery(NamespaceId(number));
+      const auto since = recovered_since(ns);
+      if (!since) continue;
+      Lsn floor = *since;
       const KeyHash hash = ns.hash(key);
-      Lsn floor = recovery_->flushed[number];
       Entry* e = ns.index->find(key, hash);
       // Also one that a checkpoint left on disk and that is gone there: it was written again in
       // parts since, which are among the operations.
@@ -297,7 +378,8 @@ awaitable<Status> Store::replay_operations() {
       if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
         auto record = co_await faults_.read_record(e->lsn(), e->record_bytes());
         auto hot = faults_.warm(e, ns.id, record);
-        if (!hot.ok()) co_return hot.status();
+        if (!hot.ok() && in_ranges(recovery_->lost, e->lsn())) continue;  // so are they, then
+        if (!hot.ok()) co_return record.status.ok() ? hot.status() : record.status;
         ns.index->replace(e, *hot, hash);
         Entry::destroy(e);
         e = *hot;
@@ -310,17 +392,30 @@ awaitable<Status> Store::replay_operations() {
   co_return absl::OkStatus();
 }
 
+// What a namespace held before this LSN is gone; nothing if all of it is. A drop or a flush
+// concerns what was there before it, and not a namespace that was made later.
+std::optional<Lsn> Store::recovered_since(const Namespace& ns) const {
+  auto newest = [&](const absl::flat_hash_map<uint32_t, Lsn>& map) {
+    auto it = map.find(ns.id.value());
+    return it == map.end() ? Lsn() : it->second;
+  };
+  const Lsn dropped = newest(recovery_->dropped), flushed = newest(recovery_->flushed);
+  if (dropped.valid() && ns.created <= dropped) return std::nullopt;
+  return planted(Bug::kFlushForgotten) ? dropped : std::max(dropped, flushed);
+}
+
 // After all records are applied: forget what was dropped, and build what is derived.
 awaitable<Status> Store::load() {
-  const int64_t now = clock_.now_ms();
   Status replayed = co_await replay_operations();
   if (!replayed.ok()) co_return replayed;
-  uint32_t next = kFirstBucket;
+  uint32_t next = std::max(kFirstBucket, manifest_.state().next_namespace);
+  if (checkpoint_) next = std::max(next, checkpoint_->footer.next_namespace);
   for (auto& entry : recovery_->namespaces) {
     const uint32_t number = entry.first;
     const NamespacePtr ns = entry.second;
     next = std::max(next, number + 1);
-    if (recovery_->dropped.contains(number)) continue;
+    const auto since = recovered_since(*ns);
+    if (!since) continue;
     if (ns->is_bucket()) {
       if (!recovery_->named[number]) {
         co_return absl::DataLossError(cat("namespace ", number, " has keys but no name"));
@@ -334,7 +429,6 @@ awaitable<Status> Store::load() {
       MutexLock lock(names_mutex_);
       by_id_[number] = ns;
     }
-    const Lsn flushed = recovery_->flushed[number];
     std::atomic<size_t> next_stripe{0};
     Mutex mutex;
     Status status;
@@ -343,7 +437,7 @@ awaitable<Status> Store::load() {
       auto executor = co_await asio::this_coro::executor;
       for (size_t s; (s = next_stripe.fetch_add(kStep)) < kStripes;) {
         for (size_t i = s; i < s + kStep; i++) {
-          Status loaded = load_stripe(*ns, i, flushed, now);
+          Status loaded = load_stripe(*ns, i, *since);
           if (loaded.ok()) continue;
           MutexLock lock(mutex);
           status = loaded;
@@ -363,14 +457,16 @@ awaitable<Status> Store::load() {
   co_return absl::OkStatus();
 }
 
-Status Store::load_stripe(Namespace& ns, size_t s, Lsn flushed, int64_t now) {
+// What has expired is kept until the ticker removes it with a tombstone: it is served to nobody,
+// and a clock that is set back at the next start brings nothing back.
+Status Store::load_stripe(Namespace& ns, size_t s, Lsn since) {
   Stripe& stripe = (*stripes_)[s];
   std::vector<std::pair<Entry*, KeyHash>> gone;
   Status damage;
   uint64_t cold = 0;
   int64_t bytes = 0;
   ns.index->for_each(s, [&](Entry* e) {
-    if ((e->lsn() < flushed && !planted(Bug::kFlushForgotten)) || e->expired(now)) {
+    if (e->lsn() < since) {
       gone.emplace_back(e, ns.hash(e->key()));
       return;
     }

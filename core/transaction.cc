@@ -17,11 +17,11 @@ Status Transaction::refuse(Status status) {
 
 Status Transaction::reserve(const RecordView& r, Need need) {
   if (!status_.ok()) return status_;
-  if (Status s = store_.log_.admit(need); !s.ok()) return refuse(s);
   if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = std::make_unique<Work>();
   const uint64_t before = work_ == nullptr ? 0 : work_->bytes;
-  if (before + r.size() > store_.log_.batch_bytes_max()) {
-    return refuse(absl::ResourceExhaustedError("the change is larger than the log takes at once"));
+  if (Status s = store_.log_.admit(need, before + r.size()); !s.ok()) return refuse(s);
+  if (r.size() > store_.log_.record_bytes_max()) {
+    return refuse(absl::ResourceExhaustedError("the change is larger than a log segment"));
   }
   if (work_ != nullptr) work_->bytes += r.size();
   return absl::OkStatus();
@@ -63,7 +63,7 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
 
 void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
                           std::unique_ptr<Collection> collection) {
-  const Lsn lsn = lsn_ = store_.log_.append(r);
+  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
   Entry* old = ns.index->find(r.key, hash);
   // In place when nothing else looks at the entry and its shape stays.
   if (old != nullptr && !ns.orders(hash) && !old->has_expiry() && !r.has_expiry() &&
@@ -118,6 +118,7 @@ Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
   r.type = RecordType::kDelete;
   r.ns = ns.id;
   r.key = entry->key();
+  r.cause = cause_;
   if (Status s = reserve(r, Need::kDelete); !s.ok()) return s;
   if (shape_ == Shape::kSeveral) {
     add_step(r.type, 0, &ns, hash).old = entry;
@@ -169,7 +170,7 @@ void Transaction::apply(KeyHash hash, Collection& c, std::string_view operation)
 
 void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Collection& c = *entry->collection();
-  const Lsn lsn = lsn_ = store_.log_.append(r);
+  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
   apply(hash, c, r.value);
   store_.charge(c, lsn, r.size(), true);
   c.image_size_ = 0;
@@ -225,6 +226,7 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
   RecordView r;
   r.type = RecordType::kNamespaceFlush;
   r.ns = id;
+  r.cause = cause_;
   StripeLocks own(store_);
   if (locks_ == nullptr || !locks_->all()) {
     if (shape_ == Shape::kSeveral) {
@@ -258,6 +260,7 @@ RecordView Transaction::record_of(const Step& s) const {
   RecordView r;
   r.type = s.type;
   r.ns = s.ns_id;
+  r.cause = cause_;
   switch (s.type) {
     case RecordType::kDelete:
       r.key = s.old->key();
@@ -298,7 +301,7 @@ StatusOr<Lsn> Transaction::commit() {
       if (s.type == RecordType::kDelete && need == Need::kClean) need = Need::kDelete;
       if (s.type == RecordType::kPut || s.type == RecordType::kOperation) need = Need::kPut;
     }
-    (void)refuse(store_.log_.admit(need));
+    (void)refuse(store_.log_.admit(need, work_->bytes));
   }
   if (!status_.ok()) {
     if (work_ != nullptr) roll_back();

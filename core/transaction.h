@@ -126,6 +126,10 @@ class Transaction {
     return wish_ == Wish::kDurable || (old != nullptr && store_.still_wished(old));
   }
   bool covers(KeyHash hash) const { return locks_ == nullptr || locks_->covers(hash); }
+  RecordView caused(RecordView record) const {
+    record.cause = cause_;
+    return record;
+  }
   Status refuse(Status status);
   Status check_put(const Namespace& ns, const RecordView& record);
   Status reserve(const RecordView& record, Need need);

@@ -71,6 +71,8 @@ class Volume {
   virtual awaitable<Status> recycle(FileId file) { return remove(file); }
   // No more of that is needed: gives back what recycle() kept.
   virtual awaitable<void> drop_recycled() { co_return; }
+  // The file is no longer the store's, and stays for whoever looks after it.
+  virtual awaitable<Status> keep_apart(FileId file) = 0;
   virtual awaitable<StatusOr<std::vector<FileInfo>>> list() = 0;
   virtual awaitable<StatusOr<uint64_t>> free_bytes() = 0;  // about so much may still be written
 

@@ -261,6 +261,7 @@ int serve(const Options& options) {
   Status open = run_to_end(loops, store.open());
   opened.set_value();
   progress.join();
+  for (const std::string& note : store.notes()) spdlog::warn("{}", note);
   die_unless(open);
   if (Status swept = objects::sweep_uploads(store); !swept.ok()) {
     spdlog::warn("uploads of buckets that are gone were not removed: {}",

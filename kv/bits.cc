@@ -471,10 +471,6 @@ bool parse_fields(Context& c, bool read_only, std::vector<Field>& fields) {
       return c.syntax_error(), false;
     }
     if (i + need > c.args.size()) return c.syntax_error(), false;
-    if (read_only && f.kind != Field::kGet) {
-      c.reply.error("ERR BITFIELD_RO only supports the GET subcommand");
-      return false;
-    }
     std::string_view type = c.args[i + 1];
     auto bits = type.size() > 1 ? parse_ll(type.substr(1)) : std::nullopt;
     f.is_signed = !type.empty() && type[0] == 'i';
@@ -492,6 +488,12 @@ bool parse_fields(Context& c, bool read_only, std::vector<Field>& fields) {
     if (need == 4 && !c.integer(i + 3, f.value)) return false;
     fields.push_back(f);
     i += need;
+  }
+  // Redis looks at this once all is parsed.
+  if (read_only && std::any_of(fields.begin(), fields.end(),
+                               [](const Field& f) { return f.kind != Field::kGet; })) {
+    c.reply.error("ERR BITFIELD_RO only supports the GET subcommand");
+    return false;
   }
   return true;
 }

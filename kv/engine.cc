@@ -2,8 +2,6 @@
 
 #include <absl/container/inlined_vector.h>
 
-#include <chrono>
-
 #include "core/text.h"
 
 namespace cairn::kv {
@@ -22,15 +20,10 @@ std::vector<Engine::Calls> Engine::calls() const {
   for (auto& engine : all_) {
     for (size_t i = 0; i < sum.size(); i++) {
       const Counts& c = engine->counts_[i];
-      const uint64_t calls = c.calls.load(std::memory_order_relaxed);
-      const uint64_t timed = c.timed.load(std::memory_order_relaxed);
-      sum[i].calls += calls;
+      sum[i].calls += c.calls.load(std::memory_order_relaxed);
       sum[i].rejected += c.rejected.load(std::memory_order_relaxed);
       sum[i].failed += c.failed.load(std::memory_order_relaxed);
-      if (timed > 0) {
-        sum[i].us += static_cast<double>(c.ns.load(std::memory_order_relaxed)) / 1000 *
-                     static_cast<double>(calls) / static_cast<double>(timed);
-      }
+      sum[i].us += static_cast<double>(c.ns.load(std::memory_order_relaxed)) / 1000;
     }
   }
   return sum;
@@ -39,7 +32,7 @@ std::vector<Engine::Calls> Engine::calls() const {
 void Engine::reset_calls() {
   for (auto& engine : all_) {
     for (auto& c : engine->counts_) {
-      for (auto* n : {&c.calls, &c.timed, &c.ns, &c.rejected, &c.failed}) n->store(0);
+      for (auto* n : {&c.calls, &c.ns, &c.rejected, &c.failed}) n->store(0);
     }
     engine->hits_ = 0;
     engine->misses_ = 0;
@@ -53,13 +46,6 @@ uint64_t Engine::total_commands() const {
   }
   return sum;
 }
-
-namespace {
-int64_t steady_ns() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
-}
-}  // namespace
 
 uint64_t Engine::total_hits() const {
   uint64_t sum = 0;
@@ -287,13 +273,15 @@ void Engine::call(Context& c) {
   Counts& counts = counts_[table_.index_of(c.row)];
   const uint64_t n = counts.calls.load(std::memory_order_relaxed);
   bump(counts.calls);
-  if (n >= kAlwaysTimed && n % kTimedEach != 0) return c.row.run(c);
+  if (n >= kAlwaysTimed && n % kTimedEach != 0) {
+    bump(counts.ns, counts.last_ns);
+    return c.row.run(c);
+  }
   // Two looks at the clock would be a twentieth of a GET.
   const int64_t begun = steady_ns();
   c.row.run(c);
-  const int64_t ended = steady_ns();
-  bump(counts.timed);
-  bump(counts.ns, static_cast<uint64_t>(ended - begun));
+  counts.last_ns = static_cast<uint64_t>(steady_ns() - begun);
+  bump(counts.ns, counts.last_ns);
 }
 
 Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, StripeLocks* held) {
@@ -314,7 +302,9 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   if (row->flags & kQueue) resolve_queue(session);
   Context c(*this, session, request, reply);
   if (!may_write(c)) {
-    finish(c, mark);
+    bump(counts_[table_.index_of(*row)].rejected);
+    reply.error(c.failure());
+    server_.stats.count_error(reply.last_error_code());
     return {};
   }
   StripeLocks own(store());
@@ -393,7 +383,7 @@ awaitable<Status> Engine::read_long_args(Request& request) {
   co_return absl::OkStatus();
 }
 
-awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) {
+awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply& reply) {
   constexpr int kTries = 3;  // then memory holds still
   Request request(store());
   request.args.swap(args);
@@ -412,16 +402,29 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
       Context failed(*this, session, request, reply);
       failed.status_error(fetched);
       finish(failed, mark);
-      co_return Lsn();
+      co_return Outcome{};
     }
     const Outcome outcome = run(session, request, reply);
-    if (!outcome.deferred) co_return outcome.seen;
-    if (!outcome.cold) break;
+    if (outcome.cold) continue;
+    if (outcome.deferred) args.swap(request.args);
+    co_return outcome;
   }
+}
+
+awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) {
+  Request request(store());
+  request.args.swap(args);
+  prepare(session, request);
+  if (request.hash == 0) resolve(session.ns, request);
+  const Row& row = *request.row;
+  const Reply::Mark mark = reply.mark();
   Context c(*this, session, request, reply);
   Transaction txn(store(), nullptr, Shape::kOne);  // of no change: each turn has its own
   c.txn = &txn;
+  const int64_t begun = steady_ns(), waited = session.waited_ns;
   co_await row.run_deferred(c);
+  const int64_t busy = steady_ns() - begun - (session.waited_ns - waited);
+  bump(counts_[table_.index_of(row)].ns, static_cast<uint64_t>(busy));
   finish(c, mark);
   co_return c.seen();
 }

@@ -40,8 +40,8 @@ class Engine {
 
   struct Outcome {
     Lsn seen;               // what the answer has to wait for under `always`
-    bool deferred = false;  // nothing was answered: await run_deferred()
-    bool cold = false;      // because values have to come back first
+    bool deferred = false;  // nothing was answered: await run_deferred(),
+    bool cold = false;      // or run_cold(), since values have to come back first
   };
   // Starts to bring back the value that a request with one key will need.
   void fetch_ahead(Session& session, const Request& request);
@@ -58,13 +58,18 @@ class Engine {
   void lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks);
   // `held`: locks that cover the request's key; else it takes its own.
   Outcome run(Session& session, Request& request, Reply& reply, StripeLocks* held = nullptr);
+  // Takes the words. If the command then has to wait, it is deferred, not cold, and has them back.
+  awaitable<Outcome> run_cold(Session& session, Args& args, Reply& reply);
+  // Takes the words.
   awaitable<Lsn> run_deferred(Session& session, Args& args, Reply& reply);
 
   Store& store() { return store_; }
   Server& server() { return server_; }
   const Table& table() const { return table_; }
 
-  // Of each row of the table, over all engines. The time is estimated from some of the calls.
+  // Of each row of the table, over all engines. Some of the calls are timed, and those after one of
+  // them are taken to last as long as it did; of what waits, the time in which it did not wait for
+  // others is added.
   struct Calls {
     uint64_t calls = 0, rejected = 0, failed = 0;
     double us = 0;
@@ -108,7 +113,8 @@ class Engine {
   awaitable<Status> read_long_args(Request& request);
 
   struct Counts {  // written by the engine's thread
-    std::atomic<uint64_t> calls{0}, timed{0}, ns{0}, rejected{0}, failed{0};
+    std::atomic<uint64_t> calls{0}, ns{0}, rejected{0}, failed{0};
+    uint64_t last_ns = 0;  // of the call that was timed last; that thread's alone
   };
   static void bump(std::atomic<uint64_t>& n, uint64_t by = 1) {
     n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);

@@ -44,7 +44,7 @@ bool put_copy(Context& c, Entry* from, Namespace& to, std::string_view key) {
   std::string image;
   if (const Collection* collection = from->collection()) {
     // Before the image is made: of 10 million fields that took 24 s, in which nobody was answered.
-    if (collection->image_bytes() > c.store.log().batch_bytes_max()) {
+    if (collection->image_bytes() > c.store.log().record_bytes_max()) {
       c.reply.error("ERR the value is larger than a log segment and cannot be copied");
       return false;
     }
@@ -326,7 +326,13 @@ void object_refcount(Context& c) {
 
 void object_idletime(Context& c) {
   if (c.look(c.args[2]) == nullptr) return c.reply.null();
-  c.reply.error("ERR idle time is not tracked");
+  if (c.store.memory().counts_frequency()) {
+    return c.reply.error(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when "
+        "switching between policies at runtime LRU and LFU data will take some time to adjust.");
+  }
+  // An entry has room for how much it was used of late, and none for when.
+  c.reply.error("ERR idle time is not tracked: only how much a key was used of late is");
 }
 
 void object_freq(Context& c) {

@@ -61,12 +61,14 @@ awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int
       waiter_->cancel();
     }
   }
+  const int64_t begun = steady_ns();
   Woken how = Woken::kCalled;
   if (ms > 0) {
     how = co_await waiter->wait(clock, ms);
   } else {
     how = co_await waiter->wait();
   }
+  if (what == WaitFor::kCommand) waited_ns += steady_ns() - begun;
   MutexLock lock(mutex);
   waiter_ = nullptr;
   co_return how;

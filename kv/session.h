@@ -4,6 +4,7 @@
 // CLIENT LIST is under `mutex`, or atomic; kill(), push() and unblock() may be called from any.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <list>
 #include <map>
@@ -21,6 +22,12 @@ namespace cairn::kv {
 
 // "3" names the database db3; anything else names itself.
 std::string namespace_name(std::string_view word);
+
+// For measuring how long something took.
+inline int64_t steady_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+}
 
 enum class ReplyMode : uint8_t { kOn, kOff, kSkipNext, kSkipThis };
 
@@ -79,6 +86,7 @@ class Session {
                         WaitFor what = WaitFor::kCommand);
   // Until a record is durable; Cancelled if the connection ends before.
   awaitable<Status> wait_durable(Log& log, Clock& clock, Lsn lsn);
+  int64_t waited_ns = 0;  // in all, for commands
   // Of the last wait that ended with kCancelled.
   Unblock unblocked() const { return unblocked_.load(); }
   // Whether it waited for a command.

@@ -35,8 +35,8 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     }
     for (Next next = Next::kRead; next != Next::kEnd && !guests_.closing();) {
       do {
-        bool slept = false;
-        next = pipeline_.run();
+        bool slept = next == Next::kSleep;
+        next = slept ? co_await pipeline_.sleep() : pipeline_.run();
         if (next == Next::kWord) {
           moved(0);
           bool taken = co_await take_streamed_word(stream_, pipeline_, store_.extents(), next,
@@ -46,9 +46,9 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
                                                    });
           if (!taken) co_return;
           session_->moved_ms = 0;
-        } else if (next == Next::kSleep) {
+        } else if (next == Next::kFetch) {
           slept = true;
-          next = co_await pipeline_.sleep();
+          next = co_await pipeline_.fetch();
         }
         if (guests_.closing()) next = Next::kEnd;
         const bool wrote = std::exchange(session_->wrote, false);

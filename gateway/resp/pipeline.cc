@@ -118,7 +118,7 @@ Pipeline::Next Pipeline::run_group(std::span<kv::Request> requests) {
     }
     mark_ = output_.mark();
     auto outcome = engine_.run(session_, request, output_, locks.any() ? &locks : nullptr);
-    Next next = Next::kSleep;
+    Next next = outcome.cold ? Next::kFetch : Next::kSleep;
     if (outcome.deferred) {
       waiting_.swap(request.args);
       if (outcome.cold) {  // so will be others, and their reads need not wait for this one
@@ -128,10 +128,8 @@ Pipeline::Next Pipeline::run_group(std::span<kv::Request> requests) {
         }
       }
     } else {
-      if (outcome.seen > seen_) seen_ = outcome.seen;
       if (request.args.has_blobs()) request.args.clear();
-      finish_command();
-      next = after_command();
+      next = answered(outcome.seen);
     }
     if (next == Next::kMore) continue;
     input_.go_back(request.end);  // what was read ahead is read again
@@ -148,12 +146,23 @@ Pipeline::Next Pipeline::after_command() {
   return Next::kMore;
 }
 
-awaitable<Pipeline::Next> Pipeline::sleep() {
-  const Lsn seen = co_await engine_.run_deferred(session_, waiting_, output_);
-  seen_ = std::max(seen_, seen);
+Pipeline::Next Pipeline::answered(Lsn seen) {
+  if (seen > seen_) seen_ = seen;
   finish_command();
+  return after_command();
+}
+
+awaitable<Pipeline::Next> Pipeline::fetch() {
+  const auto outcome = co_await engine_.run_cold(session_, waiting_, output_);
+  if (outcome.deferred) co_return Next::kSleep;
+  co_return answered(outcome.seen);
+}
+
+awaitable<Pipeline::Next> Pipeline::sleep() {
+  mark_ = output_.mark();
+  const Lsn seen = co_await engine_.run_deferred(session_, waiting_, output_);
   waiting_.clear();
-  co_return after_command();
+  co_return answered(seen);
 }
 
 void Pipeline::finish_command() {

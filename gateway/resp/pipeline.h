@@ -22,7 +22,8 @@ class Pipeline {
     kMore,   // nothing
     kSend,   // enough was answered
     kWord,   // the next word is a large one: to be taken out of the stream (streamed_word.h)
-    kSleep,  // a command waits for values, or for the log: sleep()
+    kFetch,  // a command needs values that are on disk: fetch()
+    kSleep,  // a command waits, perhaps for long: what is answered is to leave, and then sleep()
     kEnd,    // the answers that there are end the conversation
   };
 
@@ -37,6 +38,8 @@ class Pipeline {
   void answers_left() { seen_ = Lsn(); }
 
   Next run();
+  // Brings back what the command needs, and runs it; then kMore, kSend, kSleep or kEnd.
+  awaitable<Next> fetch();
   // Runs the command that waits; then kMore, kSend or kEnd.
   awaitable<Next> sleep();
 
@@ -57,6 +60,7 @@ class Pipeline {
   ParserLimits parser_limits() const;
   size_t read_group(Parser::Result& stop);
   Next run_group(std::span<kv::Request> requests);
+  Next answered(Lsn seen);
   void finish_command();
   void next_command();
   Next after_command();

@@ -181,12 +181,15 @@ TEST(ChunkPool, LargeValuesGetThroughTheSmallestPool) {
     sim::SimClock clock{scheduler};
     sim::SimVolume volume{disk, scheduler, rng};
     ChunkPool pool({2, 2});
-    ExtentStore store{volume, clock, pool, context.get_executor()};
+    Manifest manifest{volume};
+    std::vector<std::string> notes;
+    ExtentStore store{volume, clock, pool, manifest, context.get_executor()};
     bool opened = false;
     asio::co_spawn(
         context,
         [&]() -> awaitable<void> {
-          Status started = co_await store.start(77, 64 << 20);
+          Status started = co_await manifest.open(77, 64 << 10, false, notes);
+          if (started.ok()) started = co_await store.start(77, 64 << 20);
           opened = started.ok();
         },
         asio::detached);

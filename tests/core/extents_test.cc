@@ -23,9 +23,14 @@ struct Extents : testing::Test {
   sim::SimClock clock{scheduler};
   sim::SimVolume volume{disk, scheduler, rng};
   ChunkPool pool;
-  ExtentStore store{volume, clock, pool, context.get_executor()};
+  Manifest manifest{volume};
+  std::vector<std::string> notes;
+  ExtentStore store{volume, clock, pool, manifest, context.get_executor()};
 
-  void SetUp() override { ASSERT_TRUE(run(store.start(77, 64 << 20)).ok()); }
+  void SetUp() override {
+    ASSERT_TRUE(run(manifest.open(77, 64 << 10, false, notes)).ok());
+    ASSERT_TRUE(run(store.start(77, 64 << 20)).ok());
+  }
 
   template <class T>
   T run(awaitable<T> work) {
@@ -108,7 +113,7 @@ TEST_F(Extents, APartOfAnExtentSurvivesARestartWithoutTheRest) {
   };
   const auto part = run(cut());
   ASSERT_TRUE(part.ok());
-  ExtentStore again(volume, clock, pool, context.get_executor());
+  ExtentStore again(volume, clock, pool, manifest, context.get_executor());
   again.adopt(*part);
   again.adopt(*next);
   ASSERT_TRUE(run(again.start(77, 64 << 20)).ok());
@@ -131,7 +136,7 @@ TEST_F(Extents, EveryDamagedByteIsDetected) {
   std::string bytes = random_bytes(200000);
   auto blob = run(write(bytes));
   ASSERT_TRUE(blob.ok());
-  auto& file = *disk.files.begin()->second;
+  auto& file = *disk.files.at({FileKind::kExtents, 1});
   for (size_t at = 0; at < 4096 + bytes.size(); at += 997) {
     if (at >= 64 && at < 4096 && at > 48 + 4 * 4)
       continue;  // checksums of blocks that are not there
@@ -145,7 +150,7 @@ TEST_F(Extents, EveryDamagedByteIsDetected) {
 TEST_F(Extents, ALaterFormatIsRefusedByName) {
   const auto blob = run(write(random_bytes(1000)));
   ASSERT_TRUE(blob.ok());
-  auto& [id, file] = *disk.files.begin();
+  auto& [id, file] = *disk.files.find({FileKind::kExtents, 1});
   ExtentHeader h;
   std::memcpy(&h, file->view.data(), sizeof(h));
   h.version = 99;

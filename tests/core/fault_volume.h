@@ -75,6 +75,7 @@ class FaultVolume : public Volume {
     if (!s.ok()) co_return s;
     co_return co_await real_.remove(f);
   }
+  awaitable<Status> keep_apart(FileId f) override { return real_.keep_apart(f); }
   awaitable<StatusOr<std::vector<FileInfo>>> list() override {
     Status s = ask(Call::kList, std::nullopt);
     if (!s.ok()) co_return s;

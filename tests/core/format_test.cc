@@ -34,14 +34,19 @@ TEST(Record, EveryFlippedBitIsDetected) {
   r.key = "key";
   r.value = "value";
   std::vector<std::byte> bytes(r.size());
-  encode_record(r, 7, 99, bytes.data());
-  ASSERT_TRUE(decode_record(bytes, 7, 99));
-  EXPECT_EQ(decode_record(bytes, 7, 99)->value, "value");
-  EXPECT_FALSE(decode_record(bytes, 8, 99));   // another epoch
-  EXPECT_FALSE(decode_record(bytes, 7, 100));  // another place
+  r.cause = Cause::kLifecycle;
+  const SegmentId segment(3);
+  const uint32_t seed = record_seed(1, segment, 4160, 7);
+  encode_record(r, true, seed, bytes.data());
+  ASSERT_TRUE(decode_record(bytes, seed));
+  EXPECT_EQ(decode_record(bytes, seed)->value, "value");
+  EXPECT_EQ(decode_record(bytes, seed)->cause, Cause::kLifecycle);
+  EXPECT_TRUE(decode_record(bytes, seed)->goes_on);
+  EXPECT_FALSE(decode_record(bytes, record_seed(1, segment, 4160, 8)));  // another epoch
+  EXPECT_FALSE(decode_record(bytes, record_seed(1, segment, 4168, 7)));  // another place
   for (size_t bit = 0; bit < r.unpadded_size() * 8; bit++) {
     bytes[bit / 8] ^= std::byte(1 << (bit % 8));
-    EXPECT_FALSE(decode_record(bytes, 7, 99)) << bit;
+    EXPECT_FALSE(decode_record(bytes, seed)) << bit;
     bytes[bit / 8] ^= std::byte(1 << (bit % 8));
   }
 }
@@ -51,7 +56,7 @@ TEST(Record, HostileBytesAreRefused) {
   for (int i = 0; i < 100000; i++) {
     std::vector<std::byte> bytes(rng() % 64);
     for (auto& b : bytes) b = std::byte(rng());
-    EXPECT_FALSE(decode_record(bytes, 7, 99));
+    EXPECT_FALSE(decode_record(bytes, 99));
   }
 }
 

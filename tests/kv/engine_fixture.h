@@ -145,13 +145,14 @@ struct EngineTest : testing::Test {
     Request request(*store);
     for (auto& w : words) request.args.add_copy(w);
     engine.prepare(s, request);
-    const auto outcome = engine.run(s, request, reply);
+    auto outcome = engine.run(s, request, reply);
     if (!outcome.deferred) {
       reply.drain();
       return reply;
     }
     const Status done = finish([&]() -> awaitable<Status> {
-      (void)co_await engine.run_deferred(s, request.args, reply);
+      if (outcome.cold) outcome = co_await engine.run_cold(s, request.args, reply);
+      if (outcome.deferred) (void)co_await engine.run_deferred(s, request.args, reply);
       co_return absl::OkStatus();
     }());
     EXPECT_TRUE(done.ok());

@@ -182,6 +182,32 @@ TEST_F(EngineTest, ARefusedWriteIsAnErrorAndNothingElse) {
   }
 }
 
+// A command that waits was counted twice, and one that was refused for want of memory as one that
+// ran and failed.
+TEST_F(EngineTest, ACallIsCountedOnceAsWhatBecameOfIt) {
+  const auto counts = [&](std::string_view name) {
+    return engines.front()->calls()[table.index_of(*table.find(name))];
+  };
+  for (int i = 0; i < 100; i++) run({"SET", "key", "x"});
+  EXPECT_EQ(counts("set").calls, 100u);
+  EXPECT_GT(counts("set").us, 0);
+  EXPECT_EQ(run({"WAITAOF", "1", "0", "0"}), "*2 :1 :0");
+  EXPECT_EQ(counts("waitaof").calls, 1u);
+  run({"SET", "blob", std::string(20'000, 'x')});
+  EXPECT_EQ(run({"SETBIT", "blob", "7", "1"}), ":0");
+  EXPECT_EQ(counts("setbit").calls, 1u);
+  run({"GET"});
+  run({"HGET", "key", "field"});
+  EXPECT_EQ(counts("get").rejected, 1u);
+  EXPECT_EQ(counts("hget").calls, 1u);
+  EXPECT_EQ(counts("hget").failed, 1u);
+  run({"SET", "cold", std::string(1000, 'x')});
+  EXPECT_EQ(run({"WAITAOF", "1", "0", "0"}), "*2 :1 :0");
+  make_cold();
+  run({"GET", "cold"});
+  EXPECT_EQ(counts("get").calls, 1u);
+}
+
 TEST_F(EngineTest, KeysAreThoseThatTheCommandTouches) {
   ASSERT_EQ(run({"SET", "a", "1"}), "+OK");
   EXPECT_EQ(run({"COPY", "a", "b", "DB", "1", "DB", "2"}), ":1");  // aborted the server

@@ -174,13 +174,20 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
   co_await call('w', file, offset, data);
   auto mine = std::find_if(to->unsynced.begin(), to->unsynced.end(),
                            [&](const Disk::Write& w) { return w.id == id; });
-  if (chance(faults_.write_error)) co_return absl::DataLossError("EIO on write");
+  if (chance(faults_.write_error)) {
+    mine->failed = true;
+    co_return absl::DataLossError("EIO on write");
+  }
   apply(to->view, offset, mine->data);
   mine->completed = true;
   if (mode == WriteMode::kDurable) {
     if (chance(faults_.sync_error)) co_return absl::DataLossError("EIO on sync");
     apply(to->durable, offset, mine->data);
-    to->unsynced.erase(mine);
+    std::erase_if(to->unsynced,
+                  [&](const Disk::Write& w) {  // this one, and what it covers for good
+                    return w.id == id || (w.id < id && w.failed && w.offset >= offset &&
+                                          w.offset + w.data.size() <= offset + data.size());
+                  });
   }
   co_return absl::OkStatus();
 }
@@ -263,6 +270,15 @@ awaitable<Status> SimVolume::remove(FileId file) {
   disk_.unlinked[file] = *f;
   disk_.files.erase(file);
   co_await call('x', file);
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> SimVolume::keep_apart(FileId file) {
+  auto f = find(file);
+  if (!f.ok()) co_return f.status();
+  disk_.aside.emplace_back(file, *f);
+  disk_.files.erase(file);
+  co_await call('a', file);
   co_return absl::OkStatus();
 }
 

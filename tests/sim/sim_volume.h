@@ -27,7 +27,7 @@ class Disk {
     uint64_t id;
     uint64_t offset;
     std::vector<std::byte> data;
-    bool completed = false;
+    bool completed = false, failed = false;
   };
   struct File {
     std::vector<std::byte> durable;  // what a sync proved
@@ -43,6 +43,7 @@ class Disk {
 
   std::map<FileId, std::shared_ptr<File>> files;
   std::map<FileId, std::shared_ptr<File>> unlinked;  // removed, directory not synced since
+  std::vector<std::pair<FileId, std::shared_ptr<File>>> aside;
   // What the last removed segment held; its space goes to the next one.
   std::vector<std::byte> rubble;
   uint64_t capacity_bytes = UINT64_MAX;
@@ -111,6 +112,7 @@ class SimVolume final : public Volume {
   awaitable<Status> remove(FileId file) override;
   awaitable<Status> recycle(FileId file) override;
   awaitable<void> drop_recycled() override;
+  awaitable<Status> keep_apart(FileId file) override;
   awaitable<StatusOr<std::vector<FileInfo>>> list() override;
   awaitable<StatusOr<uint64_t>> free_bytes() override;
 

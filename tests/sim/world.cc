@@ -14,6 +14,7 @@
 #include "core/text.h"
 #include "core/transaction.h"
 #include "kv/hash.h"
+#include "tests/sim/damage.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn::sim {
@@ -27,35 +28,12 @@ void fail(uint64_t seed, const std::string& what) {
 
 namespace {
 
-using Fields = std::map<std::string, std::string>;
-struct Value {
-  std::string bytes;
-  Fields fields;  // of a hash; none is empty
-  int64_t expire_ms = 0;
-  Lsn version = {};
-  bool operator==(const Value&) const = default;
-};
-using Key = std::pair<uint32_t, std::string>;  // namespace, key
-struct Change {
-  // kSet and kUnset change fields of a hash; kUnset has them as keys.
-  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire } kind;
-  Key key;
-  Value value;
-};
-
-// From this seed on, in the long mode: volumes that stay full for all lives after the first, where
-// a log may still fail for want of a segment, and volumes that now and then do not read, where a
-// start may still be refused as if there were damage. Neither holds yet.
-constexpr uint64_t kHarderFrom = 100'000;
-// Some planted bugs show there alone.
-bool is_harder(uint64_t seed) { return seed >= kHarderFrom || planted_bug != Bug::kNone; }
-
 class World : public ChangeListener {
  public:
   World(uint64_t seed, int crashes)
       : seed_(seed),
         long_(seed % 20 == 0),
-        stays_full_(is_harder(seed) && seed % 20 == 7),
+        stays_full_(seed % 20 == 7),
         rng_(seed),
         crashes_(long_ ? 3 : crashes) {}
 
@@ -83,11 +61,10 @@ class World : public ChangeListener {
     if (!last && pick(6) != 0) faults.crash_at_call = 1 + pick(calls_max);
     const bool errors = pick(16) == 0;
     if (errors) faults.write_error = faults.sync_error = 0.01;
-    const bool unlucky = !errors && pick(16) == 0;
+    const bool unreadable = !errors && pick(16) == 0;
     // Little or no room is left; now and then for all lives from the second on.
     const bool stays = stays_full_ && life_ > 0;
     const bool full = stays || (!last && (long_ || pick(8) == 0));
-    const bool unreadable = unlucky && is_harder(seed_);
     if (unreadable) faults.read_error = 0.005;
     if (!stays || life_ == 1) disk_.capacity_bytes = UINT64_MAX;
     if (full && (!stays || life_ == 1))
@@ -187,6 +164,36 @@ class World : public ChangeListener {
       disk_.crash(rng_);
       seen.crashes++;
     }
+    if (!errors && pick(4) == 0) look_at_damage(options, clean);
+  }
+
+  void look_at_damage(StoreOptions options, bool clean) {
+    Believed believed{state_, changes_, ever_, {}};
+    for (auto& [lsn, change] : changes_) {
+      if (change.kind == Change::kPut) believed.ever.emplace(change.key, change.value.bytes);
+    }
+    // The tail can only be told from a torn one where something says that it was durable.
+    ManifestState known;
+    for (uint64_t copy = 0; copy < 2; copy++) {
+      auto file = disk_.files.find({FileKind::kSuperblock, copy});
+      if (file == disk_.files.end()) return;  // the first start was cut off
+      auto manifest = ManifestState::decode(file->second->view, copy);
+      if (!manifest) return;  // so was this save: one copy is all there is
+      if (manifest->generation > known.generation) known = *manifest;
+    }
+    for (auto& [lsn, change] : changes_) {
+      // A start that was cut off may have gone on behind what it found not to have happened: what
+      // lies in no segment, or behind the end of one, never did.
+      const uint64_t at = lsn.value();
+      const bool never = !known.segments.empty() &&
+                         at / kSegmentBytes >= known.segments.front().number &&
+                         std::none_of(known.segments.begin(), known.segments.end(), [&](auto& s) {
+                           return s.number == at / kSegmentBytes && (s.end == 0 || at < s.end);
+                         });
+      if (at < known.proven && !never) believed.durable = lsn;
+    }
+    if (clean) believed.durable = durable_floor_;
+    open_damaged(seed_, rng_, disk_, believed, options, now_ms_, seen);
   }
 
   awaitable<void> close_under(std::vector<awaitable<void>> work) {
@@ -207,61 +214,25 @@ class World : public ChangeListener {
     co_await tasks.ended();
   }
 
-  // What lies in a proven range happened; the rest never did.
-  void settle(const std::vector<std::pair<Lsn, Lsn>>& proven) {
-    auto happened = [&](Lsn lsn) {
-      // Cleaned since; all of it, if everything was deleted.
-      if (proven.empty()) return lsn <= durable_floor_;
-      if (lsn < proven.front().first) return true;
-      return std::any_of(proven.begin(), proven.end(),
-                         [&](auto& range) { return range.first <= lsn && lsn < range.second; });
-    };
+  void settle(const Proven& proven) {
+    auto happened = [&](Lsn lsn) { return sim::happened(proven, lsn, durable_floor_); };
     if (durable_floor_.valid() && !happened(durable_floor_)) {
       fail(seed_, cat("the acknowledged LSN ", durable_floor_.value(), " is not proven"));
     }
-    bool missing = false;
+    bool missing = false, goes_on = false;
     for (auto& [lsn, change] : changes_) {
       if (!happened(lsn)) {
+        if (goes_on) fail(seed_, cat("a transaction came back without its LSN ", lsn.value()));
         missing = true;
         continue;
       }
+      goes_on = change.goes_on;
       if (missing) fail(seed_, cat("LSN ", lsn.value(), " came back, one before it did not"));
       change.value.version = lsn;
-      apply(state_, change);
+      if (change.kind == Change::kPut) ever_.emplace(change.key, change.value.bytes);
+      sim::apply(state_, change);
     }
     changes_.clear();
-  }
-
-  static void apply(std::map<Key, Value>& state, const Change& c) {
-    switch (c.kind) {
-      case Change::kPut:
-        state[c.key] = c.value;
-        break;
-      case Change::kDelete:
-        state.erase(c.key);
-        break;
-      case Change::kSet:
-      case Change::kUnset: {
-        Value& value = state[c.key];
-        for (auto& [field, text] : c.value.fields) {
-          if (c.kind == Change::kSet) {
-            value.fields[field] = text;
-          } else {
-            value.fields.erase(field);
-          }
-        }
-        value.version = c.value.version;
-        value.expire_ms = c.value.expire_ms;
-        break;
-      }
-      case Change::kExpire:  // of what is there; its version stays
-        if (auto it = state.find(c.key); it != state.end())
-          it->second.expire_ms = c.value.expire_ms;
-        break;
-      case Change::kFlush:
-        std::erase_if(state, [&](auto& kv) { return kv.first.first == c.key.first; });
-        break;
-    }
   }
 
   // Law 5: left alone, the cleaner brings the log down to its multiple of what lives in it.
@@ -295,7 +266,7 @@ class World : public ChangeListener {
   awaitable<void> relieve() {
     while (!state_.empty() || !changes_.empty()) {  // what is there now, proven or not
       std::map<Key, Value> now = state_;
-      for (auto& [lsn, change] : changes_) apply(now, change);
+      for (auto& [lsn, change] : changes_) sim::apply(now, change);
       if (now.empty()) break;
       for (auto& [key, value] : now) {
         for (int i = 0; !remove(key); i++) {
@@ -597,6 +568,9 @@ class World : public ChangeListener {
       Status durable = co_await store_->log().wait_durable(seen);
       if (!durable.ok()) co_return false;
     }
+    if (rests_on.valid() && !store_->log().is_durable(rests_on)) {
+      fail(seed_, cat("an answer left before LSN ", rests_on.value(), " was durable"));
+    }
     if (rests_on.valid()) acknowledge(rests_on);
     this->seen.rested++;
     co_return true;
@@ -646,6 +620,8 @@ class World : public ChangeListener {
       co_return false;
     }
     std::vector<Change> made;
+    const bool large = pick(6) == 0;  // larger than a frame, and often than a segment
+    uint64_t bytes = 0;
     {
       Transaction t(*store_, &lock, Shape::kSeveral);
       for (size_t i = 0; i < keys.size() && t.status().ok(); i++) {
@@ -657,7 +633,8 @@ class World : public ChangeListener {
           change.kind = Change::kDelete;
           (void)t.remove(*ns, hashes[i], e);
         } else {
-          change.value.bytes = content(pick(2000));
+          change.value.bytes = content(large ? (8 << 10) + pick(24 << 10) : pick(2000));
+          bytes += change.value.bytes.size();
           RecordView r;
           r.ns = ns->id;
           r.key = key;
@@ -678,9 +655,13 @@ class World : public ChangeListener {
       heard_.clear();
       auto done = t.commit();
       if (!done.ok()) co_return refused(done.status());
+      if (bytes > kSegmentBytes) seen.spanning++;
       if (heard_.size() != made.size())
         fail(seed_, "a transaction told of other changes than it made");
-      for (size_t i = 0; i < made.size(); i++) changes_[lsn = heard_[i]] = made[i];
+      for (size_t i = 0; i < made.size(); i++) {
+        made[i].goes_on = i + 1 < made.size();
+        changes_[lsn = heard_[i]] = made[i];
+      }
     }
     co_return true;
   }
@@ -768,7 +749,8 @@ class World : public ChangeListener {
   Disk disk_;
   int64_t now_ms_ = 1'700'000'000'000;
   Store* store_ = nullptr;
-  std::map<Key, Value> state_;     // proven
+  std::map<Key, Value> state_;  // proven
+  std::multimap<Key, std::string> ever_;
   std::map<Lsn, Change> changes_;  // of this life, in log order
   std::vector<Lsn> heard_;         // of changes that the store told of
   Lsn acked_, durable_floor_;

@@ -12,6 +12,7 @@
 //   6. On a full volume keys can still be deleted, and then puts are taken again; the log does not
 //      fail for want of space.
 //   7. Every start takes a larger epoch.
+//   9. What damage costs: see damage.h.
 //   8. The same seed makes the same calls to the volume in the same order.
 #pragma once
 
@@ -26,7 +27,9 @@ struct Seen {
   uint64_t crashes = 0, crashes_in_recovery = 0, operations = 0, cleaned = 0, copied_bytes = 0,
            refused_full = 0, written_after_full = 0, relieved = 0, calm = 0, spilled = 0,
            value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0,
-           blobs_moved = 0, given_up = 0, rested = 0, unread = 0, closed_under_load = 0;
+           blobs_moved = 0, given_up = 0, spanning = 0, rested = 0, unread = 0,
+           closed_under_load = 0, damages = 0, damages_refused = 0, values_refused = 0,
+           repaired = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -46,7 +49,12 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::closed_under_load, "lives closed while clients worked"},
     {&Seen::blobs_moved, "blobs moved out of sparse files"},
     {&Seen::given_up, "transactions given up"},
+    {&Seen::spanning, "transactions larger than a segment"},
     {&Seen::rested, "reads that waited for what they rest on"},
+    {&Seen::damages, "disks damaged"},
+    {&Seen::damages_refused, "of them refused by name"},
+    {&Seen::values_refused, "values refused"},
+    {&Seen::repaired, "repaired"},
 };
 
 struct Outcome {

@@ -1,0 +1,259 @@
+#include "tests/sim/damage.h"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <optional>
+
+#include "core/text.h"
+#include "kv/hash.h"
+
+namespace cairn::sim {
+
+namespace {
+
+struct Damage {
+  FileId file;
+  std::string what;
+};
+
+Disk copy_of(const Disk& disk) {
+  Disk copy;
+  for (auto& [id, file] : disk.files) copy.files[id] = std::make_shared<Disk::File>(*file);
+  copy.rubble = disk.rubble;
+  return copy;
+}
+
+Damage damage(Disk& disk, Rng& rng) {
+  auto it = disk.files.begin();
+  std::advance(it, rng() % disk.files.size());
+  const FileId id = it->first;
+  auto& bytes = it->second->view;
+  const uint64_t blocks = bytes.size() / kBlockBytes;
+  std::string what;
+  const uint64_t kind = rng() % 7;
+  if (blocks == 0 || kind == 0) {
+    disk.files.erase(it);
+    return {id, "lost"};
+  }
+  if (kind == 1) {
+    bytes.clear();
+    what = "emptied";
+  } else if (kind == 2) {
+    bytes.resize(rng() % blocks * kBlockBytes);
+    what = cat("cut to ", bytes.size());
+  } else if (kind == 3) {
+    const uint64_t block = rng() % blocks;
+    std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(block * kBlockBytes), kBlockBytes,
+                std::byte{});
+    what = cat("zeroed at ", block * kBlockBytes);
+  } else {
+    // Half of the flips hit what comes first: headers.
+    const uint64_t range = kind == 4   ? 80
+                           : kind == 5 ? std::min<uint64_t>(bytes.size(), 4400)
+                                       : bytes.size();
+    const uint64_t at = rng() % range;
+    bytes[at] ^= std::byte(1 << rng() % 8);
+    what = cat("flipped at ", at);
+  }
+  it->second->durable = bytes;
+  return {id, what};
+}
+
+// One store over a damaged disk, in a world of its own without crashes.
+class Opened {
+ public:
+  Opened(uint64_t seed, Disk& disk, Rng& rng, StoreOptions options, const Damage& damage,
+         int64_t now_ms)
+      : seed_(seed),
+        damage_(damage),
+        scheduler_(context_, rng),
+        clock_(scheduler_),
+        volume_(disk, scheduler_, rng) {
+    scheduler_.set_now_ms(now_ms);
+    store_ = std::make_unique<Store>(volume_, clock_, pool_,
+                                     std::vector<Executor>(2, Executor(context_.get_executor())),
+                                     options);
+    auto open = [&]() -> awaitable<void> { status = co_await store_->open(); };
+    run(open());
+  }
+  ~Opened() {
+    for (int i = 0; i < 50; i++) {
+      scheduler_.clear();
+      store_->drop_waiters();
+      context_.restart();
+      context_.poll();
+    }
+  }
+  Status status;
+  Store& store() { return *store_; }
+
+  void run(awaitable<void> work) {
+    bool done = false;
+    asio::co_spawn(context_, std::move(work), [&](std::exception_ptr) { done = true; });
+    scheduler_.run_until([&] { return done; });
+    if (!done) wrong("it does not end");
+  }
+  void close() {
+    auto close = [&]() -> awaitable<void> { status = co_await store_->close(); };
+    run(close());
+  }
+  [[noreturn]] void wrong(const std::string& what) const {
+    fail(seed_, cat(to_string(damage_.file), " ", damage_.what, ": ", what));
+  }
+
+  // What a key holds, or why it cannot be read.
+  awaitable<StatusOr<std::optional<Value>>> read(Namespace& ns, std::string key) {
+    std::unique_ptr<BlobReader> reader;
+    Value value;
+    const KeyHash hash = ns.hash(key);
+    for (;;) {
+      {
+        StripeLocks lock(*store_, hash);
+        Now now(store_->clock());
+        Entry* e = store_->find(ns, key, hash, now);
+        if (e == nullptr) co_return std::nullopt;
+        value.expire_ms = e->expire_ms();
+        value.version = e->version();
+        if (e->is_blob()) {
+          BlobRef ref = *BlobRef::decode(e->value());
+          const uint64_t size = ref.size;
+          reader = std::make_unique<BlobReader>(store_->extents(), std::move(ref), 0, size);
+          break;
+        }
+        if (const Collection* c = e->collection()) {
+          static_cast<const kv::Hash*>(c)->for_each(
+              [&](auto field, auto text) { value.fields[std::string(field)] = text; });
+          co_return value;
+        }
+        if (!e->is_cold()) {
+          value.bytes = e->value();
+          co_return value;
+        }
+      }
+      Status fetched = co_await store_->faults().fetch(ns.shared_from_this(), key);
+      if (!fetched.ok()) co_return fetched;
+    }
+    auto bytes = co_await reader->read_all(1 << 24);
+    if (!bytes.ok()) co_return bytes.status();
+    value.bytes = std::move(*bytes);
+    co_return value;
+  }
+
+  // All keys of `expected` are as they should be, or are refused; and there are no others.
+  awaitable<void> compare(const std::map<Key, Value>& expected, Seen& seen) {
+    uint64_t live = 0, found = 0;
+    for (auto& [key, value] : expected) {
+      auto got = co_await read(store_->database(key.first), key.second);
+      const bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
+      if (!got.ok()) {
+        if (!absl::IsDataLoss(got.status()))
+          wrong(cat("key ", key.second, ": ", got.status().message()));
+        seen.values_refused++;
+        continue;
+      }
+      if (expired) continue;
+      if (!got->has_value()) wrong(cat("key ", key.second, " is lost"));
+      if (**got != value) wrong(cat("key ", key.second, " has another value"));
+    }
+    for (auto& [key, value] : expected) {
+      live += value.expire_ms == 0 || value.expire_ms > store_->now_ms();
+    }
+    for (uint32_t n = 0; n < 3; n++) {
+      Namespace& ns = store_->database(n);
+      for (size_t s = 0; s < kStripes; s++) {
+        ns.index->for_each(s, [&](Entry* e) { found += !e->expired(store_->now_ms()); });
+      }
+    }
+    if (found != live) wrong(cat("keys ", found, ", model ", live));
+  }
+
+  // Every value that can be read was written under its key.
+  awaitable<void> check_written(const Believed& believed) {
+    for (auto it = believed.ever.begin(); it != believed.ever.end();
+         it = believed.ever.upper_bound(it->first)) {
+      const Key& key = it->first;
+      auto got = co_await read(store_->database(key.first), key.second);
+      if (!got.ok() && !absl::IsDataLoss(got.status())) {
+        wrong(cat("repaired, key ", key.second, ": ", got.status().message()));
+      }
+      if (!got.ok() || !got->has_value() || !(*got)->fields.empty()) continue;
+      auto [first, last] = believed.ever.equal_range(key);
+      if (std::none_of(first, last, [&](auto& kv) { return kv.second == (*got)->bytes; })) {
+        wrong(cat("repaired, key ", key.second, " has a value that was never written"));
+      }
+    }
+  }
+
+ private:
+  const uint64_t seed_;
+  const Damage damage_;
+  asio::io_context context_;
+  Scheduler scheduler_;
+  SimClock clock_;
+  SimVolume volume_;
+  ChunkPool pool_;
+  std::unique_ptr<Store> store_;
+};
+
+}  // namespace
+
+void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& believed,
+                  const StoreOptions& options, int64_t now_ms, Seen& seen) {
+  if (disk.files.empty()) return;
+  Disk damaged = copy_of(disk);
+  const Damage what = damage(damaged, rng);
+  seen.damages++;
+  Disk again = copy_of(damaged);
+  {
+    Opened opened(seed, damaged, rng, options, what, now_ms);
+    if (opened.status.ok()) {
+      const Proven& proven = opened.store().recovered();
+      std::map<Key, Value> state = believed.state;
+      if (believed.durable.valid() && !happened(proven, believed.durable, believed.durable)) {
+        opened.wrong("less is served than was proven to be durable");
+      }
+      bool missing = false, goes_on = false;
+      for (auto [lsn, change] : believed.changes) {
+        if (!happened(proven, lsn, believed.durable)) {
+          if (goes_on) opened.wrong("a transaction is there in part");
+          missing = true;
+          continue;
+        }
+        if (missing) opened.wrong(cat("LSN ", lsn.value(), " is there, one before it is not"));
+        goes_on = change.goes_on;
+        change.value.version = lsn;
+        sim::apply(state, change);
+      }
+      auto compare = [&]() -> awaitable<void> { co_await opened.compare(state, seen); };
+      opened.run(compare());
+      return;
+    }
+    seen.damages_refused++;
+    const std::string message(opened.status.message());
+    if (message.find(to_string(what.file)) == std::string::npos ||
+        message.find("--repair") == std::string::npos) {
+      opened.wrong(cat("it is refused without its name: ", message));
+    }
+    if (again.files.size() != damaged.files.size()) opened.wrong("a refused start changed files");
+  }
+  const size_t files = again.files.size();
+  StoreOptions repairing = options;
+  repairing.repair = true;
+  {
+    Opened opened(seed, again, rng, repairing, what, now_ms);
+    if (!opened.status.ok()) opened.wrong(cat("not repaired: ", opened.status.message()));
+    if (opened.store().notes().empty()) opened.wrong("repaired without a word");
+    if (again.files.size() + again.aside.size() < files) opened.wrong("a repair removed files");
+    auto check = [&]() -> awaitable<void> { co_await opened.check_written(believed); };
+    opened.run(check());
+    opened.close();
+    if (!opened.status.ok()) opened.wrong(cat("repaired, not closed: ", opened.status.message()));
+  }
+  Opened opened(seed, again, rng, options, what, now_ms);
+  if (!opened.status.ok()) {
+    opened.wrong(cat("repaired and refused again: ", opened.status.message()));
+  }
+  seen.repaired++;
+}
+
+}  // namespace cairn::sim

@@ -1,0 +1,27 @@
+// Law 9: a disk on which one thing was damaged, a bit flipped, a block zeroed, a file cut, emptied
+// or lost, anywhere, is served right or refused by name: never wrong, and never with less than the
+// newest witness proves that is durable. With --repair it opens, shows no value that was never
+// written under its key, and keeps every file that it does not read.
+#pragma once
+
+#include <map>
+
+#include "core/store.h"
+#include "tests/sim/model.h"
+#include "tests/sim/sim_volume.h"
+#include "tests/sim/world.h"
+
+namespace cairn::sim {
+
+struct Believed {
+  std::map<Key, Value> state;            // that is there
+  std::map<Lsn, Change> changes;         // since, of which a part may be
+  std::multimap<Key, std::string> ever;  // all bytes that a key ever had
+  Lsn durable;  // all before is there, whatever cannot be told from a crash
+};
+
+// Damages a copy of the disk and opens it, twice. Ends the process where the law does not hold.
+void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& believed,
+                  const StoreOptions& options, int64_t now_ms, Seen& seen);
+
+}  // namespace cairn::sim
