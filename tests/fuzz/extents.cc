@@ -113,7 +113,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!ref || ref->size > kReadMax) return 0;
   SimWorld world;
   world.put_file({FileKind::kExtents, kFile}, file);
-  ExtentStore store(world.volume, world.clock, pool, world.context.get_executor());
+  Manifest manifest(world.volume);
+  ExtentStore store(world.volume, world.clock, pool, manifest, world.context.get_executor());
   store.adopt(*ref);
   const Status started = world.run(store.start(kStore, 64 << 20));
   if (started.ok()) {

@@ -54,6 +54,7 @@ class MemoryVolume final : public Volume {
     if (files_.erase(file) == 0) co_return absl::NotFoundError(to_string(file));
     co_return absl::OkStatus();
   }
+  awaitable<Status> keep_apart(FileId file) override { return remove(file); }
   awaitable<StatusOr<std::vector<FileInfo>>> list() override {
     MutexLock lock(mutex_);
     std::vector<FileInfo> all;
