@@ -11,7 +11,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace cairn {
 

@@ -13,21 +13,21 @@
 #include <initializer_list>
 #include <thread>
 
-#include "core/async.h"
-#include "core/limits.h"
-#include "core/local_volume.h"
-#include "core/text.h"
+#include "core/base/async.h"
+#include "core/base/limits.h"
+#include "core/base/text.h"
+#include "core/volume/local_volume.h"
+#include "gateway/auth/credentials.h"
 #include "gateway/config_file.h"
-#include "gateway/credentials.h"
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
 #include "gateway/http/s3/service.h"
-#include "gateway/net.h"
+#include "gateway/net/net.h"
 #include "gateway/options.h"
 #include "gateway/report_sink.h"
 #include "gateway/resp/door.h"
-#include "kv/hash.h"
+#include "kv/types/hash.h"
 
 namespace cairn {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <thread>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace cairn {
 

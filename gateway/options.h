@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/store.h"
+#include "core/store/store.h"
 
 namespace cairn {
 

@@ -7,7 +7,7 @@
 #include <memory>
 #include <mutex>
 
-#include "core/report.h"
+#include "core/base/report.h"
 
 namespace cairn {
 

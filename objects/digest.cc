@@ -6,7 +6,7 @@
 #include <array>
 #include <bit>
 
-#include "core/checksum.h"
+#include "core/base/checksum.h"
 
 namespace cairn::objects {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "core/types.h"
-#include "core/value.h"
+#include "core/base/types.h"
+#include "core/store/value.h"
 
 namespace cairn::objects {
 

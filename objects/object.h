@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "core/transaction.h"
-#include "core/value.h"
+#include "core/store/transaction.h"
+#include "core/store/value.h"
 #include "objects/digest.h"
 
 namespace cairn::objects {

@@ -17,6 +17,14 @@ MAY_INCLUDE = {
     "tests": {"core", "kv", "objects", "gateway", "tools", "tests", "cairn"},
 }
 
+# Within a folder, its rooms: each may include itself and those left of it. Files of the folder
+# itself may include all of them.
+ROOMS = {
+    "core": [["base"], ["volume"], ["log"], ["extents"], ["index"], ["store"]],
+    "kv": [["types"], ["engine"], ["commands"]],
+    "gateway": [["net"], ["auth"], ["resp", "http", "grpc"]],
+}
+
 
 def sources():
     for top in MAY_INCLUDE:
@@ -39,6 +47,25 @@ class Tree(unittest.TestCase):
         self.assertGreater(seen, 100)
         self.assertEqual(wrong, [])
 
+    def test_includes_follow_the_order_of_rooms(self):
+        wrong, seen = [], 0
+        for top, path in sources():
+            parts = os.path.relpath(path, ROOT).split(os.sep)
+            order = {room: i for i, rooms in enumerate(ROOMS.get(top, [])) for room in rooms}
+            if top not in ROOMS or len(parts) < 3:
+                self.assertTrue(top not in ROOMS or top == "gateway", "%s is in no room" % path)
+                continue
+            self.assertIn(parts[1], order, path)
+            for line in open(path, encoding="utf-8"):
+                m = re.match(r'#include "%s/([^"/]+)/' % top, line)
+                if m is None:
+                    continue
+                seen += 1
+                if m.group(1) != parts[1] and order[m.group(1)] >= order[parts[1]]:
+                    wrong.append("%s: %s" % (os.path.relpath(path, ROOT), line.strip()))
+        self.assertGreater(seen, 100)
+        self.assertEqual(wrong, [])
+
     def test_headers_are_guarded_and_say_what_they_are_for(self):
         for _, path in sources():
             if path.endswith(".h"):
@@ -51,6 +78,18 @@ class Tree(unittest.TestCase):
         out = subprocess.run(["clang-format", "--dry-run", "-Werror", "--style=file"] + files,
                              capture_output=True, text=True, cwd=ROOT)
         self.assertEqual(out.returncode, 0, out.stderr[:2000])
+
+    def test_a_door_looks_a_namespace_up_only_where_its_caller_was_asked(self):
+        """gRPC's and S3's operations get their namespaces from the functions that ask authorize() first."""
+        asked = {"grpc/call.cc", "http/s3/service.cc", "http/s3/objects.cc", "http/s3/buckets.cc"}
+        found = set()
+        for _, path in sources():
+            name = os.path.relpath(path, os.path.join(ROOT, "gateway"))
+            if name.startswith(("grpc/", "http/")):
+                with open(path, encoding="utf-8") as f:
+                    if re.search(r"store_?\.find_namespace\(", f.read()):
+                        found.add(name)
+        self.assertEqual(found, asked)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ namespace cairn::rpc {
 
 AdminService::AdminService(const Shared& shared, kv::Server& server, kv::Engine& engine)
     : Service(shared), server_(server), engine_(engine) {
-  unary("/cairn.v1.Admin/Info", Action::kInspect, &AdminService::info);
-  unary("/cairn.v1.Admin/Stats", Action::kInspect, &AdminService::stats);
+  unary("/cairn.v1.Admin/Info", Access::kAdmin, &AdminService::info);
+  unary("/cairn.v1.Admin/Stats", Access::kAdmin, &AdminService::stats);
 }
 
-Unary* AdminService::info(Context* c, const v1::InfoRequest*, v1::InfoResponse* a) {
+Unary* AdminService::info(Context* c, const Caller&, const v1::InfoRequest*, v1::InfoResponse* a) {
   char id[17];
   std::snprintf(id, sizeof(id), "%016lx", store_.store_id());
   a->set_version(CAIRN_VERSION);
@@ -24,7 +24,8 @@ Unary* AdminService::info(Context* c, const v1::InfoRequest*, v1::InfoResponse* 
   return finish(c, store_, {});
 }
 
-Unary* AdminService::stats(Context* c, const v1::StatsRequest*, v1::StatsResponse* a) {
+Unary* AdminService::stats(Context* c, const Caller&, const v1::StatsRequest*,
+                           v1::StatsResponse* a) {
   uint64_t bytes = 0, left_out = 0;
   auto add = [&](Namespace& ns) {
     bytes += ns.name.size() + 32;

@@ -3,7 +3,7 @@
 
 #include "cairn/v1/admin.pb.h"
 #include "gateway/grpc/method.h"
-#include "kv/engine.h"
+#include "kv/engine/engine.h"
 
 namespace cairn::rpc {
 
@@ -12,8 +12,8 @@ class AdminService final : public Service {
   AdminService(const Shared& shared, kv::Server& server, kv::Engine& engine);
 
  private:
-  Unary* info(Context* c, const v1::InfoRequest* q, v1::InfoResponse* a);
-  Unary* stats(Context* c, const v1::StatsRequest* q, v1::StatsResponse* a);
+  Unary* info(Context* c, const Caller& by, const v1::InfoRequest* q, v1::InfoResponse* a);
+  Unary* stats(Context* c, const Caller& by, const v1::StatsRequest* q, v1::StatsResponse* a);
 
   kv::Server& server_;
   kv::Engine& engine_;

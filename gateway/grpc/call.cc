@@ -2,31 +2,16 @@
 
 #include <spdlog/spdlog.h>
 
-#include "core/async.h"
-#include "core/errors.h"
-#include "core/text.h"
-#include "objects/digest.h"
+#include <cassert>
+
+#include "core/base/async.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
+#include "gateway/auth/credentials.h"
 
 namespace cairn::rpc {
 
 namespace {
-
-bool authenticate(const grpc::CallbackServerContext& context, const Users& users) {
-  auto& metadata = context.client_metadata();
-  auto it = metadata.find("authorization");
-  if (it == metadata.end()) return false;
-  std::string_view value(it->second.data(), it->second.size());
-  size_t blank = value.find(' ');
-  std::string_view scheme = value.substr(0, blank);
-  std::string_view token = blank == value.npos ? "" : value.substr(blank + 1);
-  if (equals_ignoring_case(scheme, "bearer")) return users.check_default(token);
-  if (!equals_ignoring_case(scheme, "basic")) return false;
-  auto pair = objects::base64_decode(token);
-  size_t colon = pair ? pair->find(':') : std::string::npos;
-  return pair && colon != pair->npos &&
-         users.check(std::string_view(*pair).substr(0, colon),
-                     std::string_view(*pair).substr(colon + 1));
-}
 
 // "ipv4:127.0.0.1:1234" or "ipv6:%5B::1%5D:1234", as gRPC writes it.
 bool is_loopback(std::string_view peer) {
@@ -42,16 +27,49 @@ std::string_view begin_of(std::string_view text, size_t bytes_max) {
   return text.substr(0, end);
 }
 
+constexpr std::string_view kDefaultSpace = "db0";
+
+grpc::Status denied(const v1::Key* key) {
+  return error(grpc::PERMISSION_DENIED, "PERMISSION_DENIED", "this user may not do that", key);
+}
+
 }  // namespace
 
-grpc::Status authorize(const grpc::CallbackServerContext& context, const Shared& shared,
-                       Action action) {
-  if (authenticate(context, shared.users)) return {};  // as root, who may do everything
-  if (action == Action::kReflect && shared.open_on_loopback && is_loopback(context.peer())) {
+grpc::Status admit(const grpc::CallbackServerContext& context, const Shared& shared,
+                   Caller& caller) {
+  auto& metadata = context.client_metadata();
+  const auto it = metadata.find("authorization");
+  if (it != metadata.end()) {
+    caller.who = authenticate(shared.users, {it->second.data(), it->second.size()});
+  }
+  const Action& action = caller.action;
+  if (caller.who == nullptr) {
+    const bool open = action.access == Access::kNone && shared.open_on_loopback;
+    if (open && is_loopback(context.peer())) return {};
+    return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED",
+                 "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
+  }
+  if (cairn::authorize(*caller.who, {action.door, action.name, action.access & Access::kAdmin})) {
     return {};
   }
-  return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED",
-               "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
+  return denied(nullptr);
+}
+
+bool Caller::may(Access access, std::string_view space, std::string_view key) const {
+  const bool named = (access & action.access) == access && who != nullptr;
+#ifdef CAIRN_DEBUG
+  assert(named && "a method touched what its row does not name");
+#endif
+  return named && authorize(*who, {action.door, action.name, access},
+                            space.empty() ? kDefaultSpace : space, key);
+}
+
+grpc::Status Caller::permit(Access access, std::string_view space) const {
+  return may(access, space) ? grpc::Status() : denied(nullptr);
+}
+
+grpc::Status Caller::permit(Access access, const v1::Key& key) const {
+  return may(access, key.namespace_(), key.key()) ? grpc::Status() : denied(&key);
 }
 
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,
@@ -125,18 +143,30 @@ grpc::Status write_error_of(const Status& status, const v1::Key* key) {
   return absl::IsNotFound(status) ? no_such_namespace(key) : error_of(status, key);
 }
 
-NamespacePtr find_namespace(Store& store, const std::string& name, grpc::Status& status) {
-  NamespacePtr ns = store.find_namespace(name.empty() ? "db0" : std::string_view(name));
+namespace {
+NamespacePtr named(Store& store, std::string_view name) {
+  return store.find_namespace(name.empty() ? kDefaultSpace : name);
+}
+}  // namespace
+
+NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const std::string& name,
+                            grpc::Status& status) {
+  status = by.permit(access, name);
+  if (!status.ok()) return nullptr;
+  NamespacePtr ns = named(store, name);
   if (ns == nullptr) status = no_such_namespace();
   return ns;
 }
 
-NamespacePtr find_namespace(Store& store, const v1::Key& key, grpc::Status& status) {
+NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const v1::Key& key,
+                            grpc::Status& status) {
   if (key.key().empty() || key.key().size() > kKeyBytesMax) {
     status = bad_argument("a key has 1 to 65535 bytes", &key);
     return nullptr;
   }
-  NamespacePtr ns = find_namespace(store, key.namespace_(), status);
+  status = by.permit(access, key);
+  if (!status.ok()) return nullptr;
+  NamespacePtr ns = named(store, key.namespace_());
   if (ns == nullptr) status = no_such_namespace(&key);
   return ns;
 }

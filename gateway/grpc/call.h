@@ -9,8 +9,8 @@
 #include <optional>
 
 #include "cairn/v1/common.pb.h"
-#include "core/store.h"
-#include "core/users.h"
+#include "core/store/store.h"
+#include "core/store/users.h"
 #include "objects/object.h"
 
 namespace cairn::rpc {
@@ -21,32 +21,34 @@ inline constexpr uint64_t kValueBytesMax = 3 << 20;                         // i
 inline constexpr uint64_t kInlineBytesMax = 64 << 10;  // values where there are several
 inline constexpr int kKeysMax = 1000;                  // in one call
 
-// What a method does, as its row in the table of methods says.
-enum class Action : uint8_t {
-  kGet,
-  kPut,
-  kDelete,
-  kTransact,
-  kList,
-  kManageBuckets,
-  kListBuckets,
-  kInspect,  // the server
-  kReflect,  // what it serves
-};
-
 struct Shared {
   Store& store;
   const Users& users;
   // With a stream whose client does nothing.
   int64_t patience_ms = 60'000;
-  // Who calls over a loopback address may see what is served without credentials.
+  // Who calls over a loopback address may call without credentials what touches nothing: he may see
+  // what is served.
   bool open_on_loopback = false;
 };
 
+// Who calls which method. He was asked for the method by its name when the call began, and for all
+// of the server if it is about that; for each key, and each namespace as a whole, he is asked when
+// it is looked up, which is the only way to it.
+struct Caller {
+  PrincipalPtr who;  // null only where nothing is touched
+  Action action;     // with all that the method does to any key
+
+  // Whether he may do this to a key; without a key, to the namespace as a whole.
+  bool may(Access access, std::string_view space, std::string_view key = {}) const;
+  // The same, as PERMISSION_DENIED.
+  grpc::Status permit(Access access, std::string_view space) const;
+  grpc::Status permit(Access access, const v1::Key& key) const;
+};
+
 // UNAUTHENTICATED unless the call carries good credentials; PERMISSION_DENIED unless who they are
-// of may do it.
-grpc::Status authorize(const grpc::CallbackServerContext& context, const Shared& shared,
-                       Action action);
+// of may call the method. Sets caller.who.
+grpc::Status admit(const grpc::CallbackServerContext& context, const Shared& shared,
+                   Caller& caller);
 
 // The error of a call. What came from the client is cut: clients take trailers of 8 KiB at most.
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,
@@ -61,10 +63,13 @@ grpc::Status too_large(std::string_view instead, const v1::Key* key = nullptr);
 grpc::Status error_of(const Status& status, const v1::Key* key = nullptr);
 grpc::Status write_error_of(const Status& status, const v1::Key* key = nullptr);
 
-// The namespace of that name; "" is db0. Null, with `error` set, if there is none.
-NamespacePtr find_namespace(Store& store, const std::string& name, grpc::Status& error);
-// The namespace a key names, with the key checked.
-NamespacePtr find_namespace(Store& store, const v1::Key& key, grpc::Status& error);
+// The namespace of that name, to do this to it as a whole; "" is db0. Null, with `error` set, if
+// there is none or the caller may not.
+NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const std::string& name,
+                            grpc::Status& error);
+// The namespace that a key names, to do this to the key, which is checked.
+NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const v1::Key& key,
+                            grpc::Status& error);
 // Whether the condition holds for what is there.
 bool holds(const v1::Condition& condition, const Entry* entry);
 objects::Conditions conditions_of(const v1::Condition& condition);

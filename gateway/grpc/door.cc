@@ -7,7 +7,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"

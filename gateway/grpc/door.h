@@ -19,8 +19,8 @@
 #include <memory>
 #include <optional>
 
-#include "gateway/net.h"
-#include "kv/engine.h"
+#include "gateway/net/net.h"
+#include "kv/engine/engine.h"
 
 namespace cairn::rpc {
 

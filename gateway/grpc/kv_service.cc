@@ -2,20 +2,21 @@
 
 #include <algorithm>
 
-#include "core/errors.h"
-#include "core/text.h"
-#include "core/transaction.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
+#include "core/store/transaction.h"
 #include "gateway/grpc/txn.h"
 
 namespace cairn::rpc {
 
 KeyValueService::KeyValueService(const Shared& shared) : Service(shared) {
-  unary("/cairn.v1.KeyValue/Get", Action::kGet, &KeyValueService::get);
-  unary("/cairn.v1.KeyValue/Put", Action::kPut, &KeyValueService::put);
-  unary("/cairn.v1.KeyValue/Delete", Action::kDelete, &KeyValueService::remove);
-  unary("/cairn.v1.KeyValue/BatchGet", Action::kGet, &KeyValueService::batch_get);
-  unary("/cairn.v1.KeyValue/Txn", Action::kTransact, &KeyValueService::txn);
-  unary("/cairn.v1.KeyValue/Scan", Action::kList, &KeyValueService::scan);
+  unary("/cairn.v1.KeyValue/Get", Access::kRead, &KeyValueService::get);
+  unary("/cairn.v1.KeyValue/Put", Access::kWrite, &KeyValueService::put);
+  unary("/cairn.v1.KeyValue/Delete", Access::kDelete, &KeyValueService::remove);
+  unary("/cairn.v1.KeyValue/BatchGet", Access::kRead, &KeyValueService::batch_get);
+  unary("/cairn.v1.KeyValue/Txn", Access::kRead | Access::kWrite | Access::kDelete,
+        &KeyValueService::txn);
+  unary("/cairn.v1.KeyValue/Scan", Access::kRead, &KeyValueService::scan);
 }
 
 namespace {
@@ -30,9 +31,10 @@ void fill_opened(objects::Opened& o, v1::Value* value) {
 
 // ---- one value ----
 
-Unary* KeyValueService::get(Context* c, const v1::GetRequest* q, v1::GetResponse* a) {
+Unary* KeyValueService::get(Context* c, const Caller& by, const v1::GetRequest* q,
+                            v1::GetResponse* a) {
   grpc::Status status;
-  NamespacePtr ns = find_namespace(store_, q->key(), status);
+  NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->key(), status);
   if (ns == nullptr) return finish(c, store_, status);
   auto opened = objects::try_open(store_, *ns, q->key().key(), std::nullopt);
   if (!opened.ok()) {
@@ -60,28 +62,31 @@ awaitable<grpc::Status> KeyValueService::get_from_disk(NamespacePtr ns, const v1
   co_return co_await settled(store_, q->durable() ? o->info.version : o->info.seen);
 }
 
-Unary* KeyValueService::put(Context* c, const v1::PutRequest* q, v1::PutResponse* a) {
+Unary* KeyValueService::put(Context* c, const Caller& by, const v1::PutRequest* q,
+                            v1::PutResponse* a) {
   if (q->value().size() > kValueBytesMax) {
     return finish(c, store_, too_large("use Objects.Upload", &q->key()));
   }
   if (q->value().size() > store_.options().extent_threshold) {
-    return spawn(c, store_, put_large(q, a));
+    return spawn(c, store_, put_large(by, q, a));
   }
   RecordView r;
   r.value = q->value();
   Lsn lsn;
-  grpc::Status status = publish(*q, r, *a, lsn);
+  grpc::Status status = publish(by, *q, r, *a, lsn);
   return finish(c, store_, status, lsn);
 }
 
-awaitable<grpc::Status> KeyValueService::put_large(const v1::PutRequest* q, v1::PutResponse* a) {
+awaitable<grpc::Status> KeyValueService::put_large(Caller by, const v1::PutRequest* q,
+                                                   v1::PutResponse* a) {
+  grpc::Status status = by.permit(Access::kWrite, q->key());
+  if (!status.ok()) co_return status;
   objects::Upload upload(store_, q->value().size());
   Status stored = co_await upload.append(as_bytes(q->value()));
   if (stored.ok()) stored = co_await upload.finish();
   if (!stored.ok()) co_return error_of(stored, &q->key());
   Lsn lsn;
-  grpc::Status status =
-      publish(*q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
+  status = publish(by, *q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
   if (status.ok()) upload.gave_away();
   grpc::Status durable = co_await settled(store_, lsn);
   co_return durable.ok() ? status : durable;
@@ -89,12 +94,13 @@ awaitable<grpc::Status> KeyValueService::put_large(const v1::PutRequest* q, v1::
 
 // Publishes a value whose bytes are in place; `r` has them, not yet key and expiry. The answer
 // rests on `lsn`.
-grpc::Status KeyValueService::publish(const v1::PutRequest& q, RecordView r, v1::PutResponse& a,
-                                      Lsn& lsn) {
+grpc::Status KeyValueService::publish(const Caller& by, const v1::PutRequest& q, RecordView r,
+                                      v1::PutResponse& a, Lsn& lsn) {
   grpc::Status status = check_durability(q.durability());
   const ExpiryWish wish{q.ttl_ms(), q.expires_at_ms(), q.keep_expiry()};
   if (status.ok()) expiry_of(store_, wish, nullptr, status);
-  NamespacePtr ns = status.ok() ? find_namespace(store_, q.key(), status) : nullptr;
+  NamespacePtr ns =
+      status.ok() ? find_namespace(store_, by, Access::kWrite, q.key(), status) : nullptr;
   if (ns == nullptr) return status;
   if (Status s = store_.check_write(true); !s.ok()) return error_of(s, &q.key());
   r.ns = ns->id;
@@ -115,9 +121,11 @@ grpc::Status KeyValueService::publish(const v1::PutRequest& q, RecordView r, v1:
   return {};
 }
 
-Unary* KeyValueService::remove(Context* c, const v1::DeleteRequest* q, v1::DeleteResponse* a) {
+Unary* KeyValueService::remove(Context* c, const Caller& by, const v1::DeleteRequest* q,
+                               v1::DeleteResponse* a) {
   grpc::Status status = check_durability(q->durability());
-  NamespacePtr ns = status.ok() ? find_namespace(store_, q->key(), status) : nullptr;
+  NamespacePtr ns =
+      status.ok() ? find_namespace(store_, by, Access::kDelete, q->key(), status) : nullptr;
   if (ns == nullptr) return finish(c, store_, status);
   if (Status s = store_.check_write(false); !s.ok()) {
     return finish(c, store_, error_of(s, &q->key()));
@@ -149,6 +157,7 @@ namespace {
 // BatchGet: the keys of a request, and their values at one moment.
 struct Batch {
   Store& store;
+  const Caller by;
   const v1::BatchGetRequest& request;
   v1::BatchGetResponse& answer;
   Faults::Keys keys;
@@ -159,7 +168,7 @@ struct Batch {
     grpc::Status status;
     if (request.keys_size() > kKeysMax) return bad_argument("at most 1000 keys");
     for (auto& key : request.keys()) {
-      NamespacePtr ns = find_namespace(store, key, status);
+      NamespacePtr ns = find_namespace(store, by, Access::kRead, key, status);
       if (ns == nullptr) return status;
       hashes.push_back(ns->hash(key.key()));
       keys.emplace_back(std::move(ns), key.key());
@@ -208,9 +217,9 @@ struct Batch {
 
 }  // namespace
 
-Unary* KeyValueService::batch_get(Context* c, const v1::BatchGetRequest* q,
+Unary* KeyValueService::batch_get(Context* c, const Caller& by, const v1::BatchGetRequest* q,
                                   v1::BatchGetResponse* a) {
-  auto batch = std::make_unique<Batch>(Batch{store_, *q, *a, {}, {}, {}});
+  auto batch = std::make_unique<Batch>(Batch{store_, by, *q, *a, {}, {}, {}});
   grpc::Status status = batch->check();
   if (!status.ok()) return finish(c, store_, status);
   {
@@ -230,8 +239,9 @@ Unary* KeyValueService::batch_get(Context* c, const v1::BatchGetRequest* q,
   return spawn(c, store_, work(std::move(batch)));
 }
 
-Unary* KeyValueService::txn(Context* c, const v1::TxnRequest* q, v1::TxnResponse* a) {
-  auto call = std::make_unique<TxnCall>(store_, *q, *a);
+Unary* KeyValueService::txn(Context* c, const Caller& by, const v1::TxnRequest* q,
+                            v1::TxnResponse* a) {
+  auto call = std::make_unique<TxnCall>(store_, by, *q, *a);
   grpc::Status status = call->check();
   if (!status.ok()) return finish(c, store_, status);
   Lsn rests_on;
@@ -263,9 +273,10 @@ bool add_item(const objects::ListItem& found, std::string value, uint64_t& total
 
 }  // namespace
 
-Unary* KeyValueService::scan(Context* c, const v1::ScanRequest* q, v1::ScanResponse* a) {
+Unary* KeyValueService::scan(Context* c, const Caller& by, const v1::ScanRequest* q,
+                             v1::ScanResponse* a) {
   grpc::Status status;
-  NamespacePtr ns = find_namespace(store_, q->namespace_(), status);
+  NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->namespace_(), status);
   if (ns == nullptr) return finish(c, store_, status);
   if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
     return finish(c, store_, bad_argument("page_size is at most 1000"));

@@ -11,17 +11,19 @@ class KeyValueService final : public Service {
   explicit KeyValueService(const Shared& shared);
 
  private:
-  Unary* get(Context* c, const v1::GetRequest* q, v1::GetResponse* a);
-  Unary* put(Context* c, const v1::PutRequest* q, v1::PutResponse* a);
-  Unary* remove(Context* c, const v1::DeleteRequest* q, v1::DeleteResponse* a);
-  Unary* batch_get(Context* c, const v1::BatchGetRequest* q, v1::BatchGetResponse* a);
-  Unary* txn(Context* c, const v1::TxnRequest* q, v1::TxnResponse* a);
-  Unary* scan(Context* c, const v1::ScanRequest* q, v1::ScanResponse* a);
+  Unary* get(Context* c, const Caller& by, const v1::GetRequest* q, v1::GetResponse* a);
+  Unary* put(Context* c, const Caller& by, const v1::PutRequest* q, v1::PutResponse* a);
+  Unary* remove(Context* c, const Caller& by, const v1::DeleteRequest* q, v1::DeleteResponse* a);
+  Unary* batch_get(Context* c, const Caller& by, const v1::BatchGetRequest* q,
+                   v1::BatchGetResponse* a);
+  Unary* txn(Context* c, const Caller& by, const v1::TxnRequest* q, v1::TxnResponse* a);
+  Unary* scan(Context* c, const Caller& by, const v1::ScanRequest* q, v1::ScanResponse* a);
 
-  grpc::Status publish(const v1::PutRequest& q, RecordView record, v1::PutResponse& a, Lsn& lsn);
+  grpc::Status publish(const Caller& by, const v1::PutRequest& q, RecordView record,
+                       v1::PutResponse& a, Lsn& lsn);
   awaitable<grpc::Status> get_from_disk(NamespacePtr ns, const v1::GetRequest* q,
                                         v1::GetResponse* a);
-  awaitable<grpc::Status> put_large(const v1::PutRequest* q, v1::PutResponse* a);
+  awaitable<grpc::Status> put_large(Caller by, const v1::PutRequest* q, v1::PutResponse* a);
   awaitable<grpc::Status> scan_from_disk(NamespacePtr ns, const v1::ScanRequest* q,
                                          v1::ScanResponse* a);
 };

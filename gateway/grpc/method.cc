@@ -2,8 +2,8 @@
 
 namespace cairn::rpc {
 
-grpc::Status Service::admit(const Context& context, Action action, bool whole) const {
-  grpc::Status status = authorize(context, shared_, action);
+grpc::Status Service::check(const Context& context, Caller& by, bool whole) const {
+  grpc::Status status = admit(context, shared_, by);
   if (status.ok() && !whole)
     status = bad_argument("the request is not the message that it should be");
   return status;

@@ -1,5 +1,6 @@
-// The methods of a service, as rows: path, action, function. Each call passes the same gate before
-// its function runs: the request is the message that it should be, and its caller may do that.
+// The methods of a service, as rows: path, what it does to keys, function. Each call passes the
+// same gate before its function runs: the request is the message that it should be, and its caller
+// may call this; which keys he may touch is asked where they are looked up (call.h).
 //
 // This takes the place of the classes that protoc makes, since they answer UNIMPLEMENTED where a
 // request does not parse: here a request comes with the word whether it did.
@@ -39,55 +40,63 @@ class Service : public grpc::Service {
  public:
   struct Row {
     std::string path;
-    Action action;
+    Action action;  // named as the method, without the first slash
   };
   const std::vector<Row>& rows() const { return rows_; }
 
  protected:
   explicit Service(const Shared& shared) : shared_(shared), store_(shared.store) {}
 
-  // `run` is a member function of the service: Unary* (Context*, const Request*, Answer*).
+  // `access` is all that the method does to any key. `run` is a member function of the service.
   template <class Self, class Request, class Answer>
-  void unary(const char* path, Action action,
-             Unary* (Self::*run)(Context*, const Request*, Answer*)) {
+  void unary(const char* path, Access access,
+             Unary* (Self::*run)(Context*, const Caller&, const Request*, Answer*)) {
     using Handler = grpc::internal::CallbackUnaryHandler<Parsed<Request>, Answer>;
+    const Action action = action_of(path, access);
     add(path, action, grpc::internal::RpcMethod::NORMAL_RPC,
         new Handler([this, action, run](Context* c, const Parsed<Request>* q, Answer* a) {
-          grpc::Status status = admit(*c, action, q->whole);
+          Caller by{nullptr, action};
+          grpc::Status status = check(*c, by, q->whole);
           if (!status.ok()) return finish(c, store_, status);
-          return (static_cast<Self*>(this)->*run)(c, &q->message, a);
+          return (static_cast<Self*>(this)->*run)(c, by, &q->message, a);
         }));
   }
   // `make` returns a reactor that deletes itself. Messages may come that are none: Parsed::whole.
   template <class Request, class Answer, class Make>
-  void client_stream(const char* path, Action action, Make make) {
+  void client_stream(const char* path, Access access, Make make) {
     using Reactor = grpc::ServerReadReactor<Parsed<Request>>;
     using Handler = grpc::internal::CallbackClientStreamingHandler<Parsed<Request>, Answer>;
+    const Action action = action_of(path, access);
     add(path, action, grpc::internal::RpcMethod::CLIENT_STREAMING,
         new Handler([this, action, make](Context* c, Answer* a) -> Reactor* {
-          grpc::Status status = admit(*c, action, true);
+          Caller by{nullptr, action};
+          grpc::Status status = check(*c, by, true);
           if (!status.ok()) return new Refused<Reactor>(status);
-          return make(c, a);
+          return make(c, by, a);
         }));
   }
   template <class Request, class Answer, class Make>
-  void server_stream(const char* path, Action action, Make make) {
+  void server_stream(const char* path, Access access, Make make) {
     using Reactor = grpc::ServerWriteReactor<Answer>;
     using Handler = grpc::internal::CallbackServerStreamingHandler<Parsed<Request>, Answer>;
+    const Action action = action_of(path, access);
     add(path, action, grpc::internal::RpcMethod::SERVER_STREAMING,
         new Handler([this, action, make](Context* c, const Parsed<Request>* q) -> Reactor* {
-          grpc::Status status = admit(*c, action, q->whole);
+          Caller by{nullptr, action};
+          grpc::Status status = check(*c, by, q->whole);
           if (!status.ok()) return new Refused<Reactor>(status);
-          return make(c, &q->message);
+          return make(c, by, &q->message);
         }));
   }
   template <class Request, class Answer, class Make>
-  void both_stream(const char* path, Action action, Make make) {
+  void both_stream(const char* path, Access access, Make make) {
     using Reactor = grpc::ServerBidiReactor<Parsed<Request>, Answer>;
     using Handler = grpc::internal::CallbackBidiHandler<Parsed<Request>, Answer>;
+    const Action action = action_of(path, access);
     add(path, action, grpc::internal::RpcMethod::BIDI_STREAMING,
         new Handler([this, action, make](Context* c) -> Reactor* {
-          grpc::Status status = admit(*c, action, true);
+          Caller by{nullptr, action};
+          grpc::Status status = check(*c, by, true);
           if (!status.ok()) return new Refused<Reactor>(status);
           return make();
         }));
@@ -97,7 +106,8 @@ class Service : public grpc::Service {
   Store& store_;
 
  private:
-  grpc::Status admit(const Context& context, Action action, bool whole) const;
+  static Action action_of(const char* path, Access access) { return {"grpc", path + 1, access}; }
+  grpc::Status check(const Context& context, Caller& by, bool whole) const;
   void add(const char* path, Action action, grpc::internal::RpcMethod::RpcType type,
            grpc::internal::MethodHandler* handler);
 

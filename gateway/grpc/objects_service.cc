@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/errors.h"
+#include "core/base/errors.h"
 #include "gateway/grpc/upload.h"
 #include "objects/multipart.h"
 
@@ -10,25 +10,30 @@ namespace cairn::rpc {
 
 ObjectsService::ObjectsService(const Shared& shared) : Service(shared) {
   client_stream<v1::UploadRequest, v1::UploadResponse>(
-      "/cairn.v1.Objects/Upload", Action::kPut,
-      [this](Context* c, v1::UploadResponse* a) { return start_upload(shared_, c, a); });
+      "/cairn.v1.Objects/Upload", Access::kWrite,
+      [this](Context* c, const Caller& by, v1::UploadResponse* a) {
+        return start_upload(shared_, by, c, a);
+      });
   server_stream<v1::DownloadRequest, v1::DownloadResponse>(
-      "/cairn.v1.Objects/Download", Action::kGet,
-      [this](Context* c, const v1::DownloadRequest* q) { return start_download(shared_, c, q); });
-  unary("/cairn.v1.Objects/Stat", Action::kGet, &ObjectsService::stat);
-  unary("/cairn.v1.Objects/List", Action::kList, &ObjectsService::list);
-  unary("/cairn.v1.Objects/Copy", Action::kPut, &ObjectsService::copy);
-  unary("/cairn.v1.Objects/Delete", Action::kDelete, &ObjectsService::remove);
-  unary("/cairn.v1.Objects/CreateBucket", Action::kManageBuckets, &ObjectsService::create_bucket);
-  unary("/cairn.v1.Objects/DeleteBucket", Action::kManageBuckets, &ObjectsService::delete_bucket);
-  unary("/cairn.v1.Objects/ListBuckets", Action::kListBuckets, &ObjectsService::list_buckets);
+      "/cairn.v1.Objects/Download", Access::kRead,
+      [this](Context* c, const Caller& by, const v1::DownloadRequest* q) {
+        return start_download(shared_, by, c, q);
+      });
+  unary("/cairn.v1.Objects/Stat", Access::kRead, &ObjectsService::stat);
+  unary("/cairn.v1.Objects/List", Access::kRead, &ObjectsService::list);
+  unary("/cairn.v1.Objects/Copy", Access::kRead | Access::kWrite, &ObjectsService::copy);
+  unary("/cairn.v1.Objects/Delete", Access::kDelete, &ObjectsService::remove);
+  unary("/cairn.v1.Objects/CreateBucket", Access::kInsert, &ObjectsService::create_bucket);
+  unary("/cairn.v1.Objects/DeleteBucket", Access::kDelete, &ObjectsService::delete_bucket);
+  unary("/cairn.v1.Objects/ListBuckets", Access::kRead, &ObjectsService::list_buckets);
 }
 
 // ---- objects ----
 
-Unary* ObjectsService::stat(Context* c, const v1::StatRequest* q, v1::StatResponse* a) {
+Unary* ObjectsService::stat(Context* c, const Caller& by, const v1::StatRequest* q,
+                            v1::StatResponse* a) {
   grpc::Status status;
-  NamespacePtr ns = find_namespace(store_, q->key(), status);
+  NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->key(), status);
   if (ns == nullptr) return finish(c, store_, status);
   auto info = objects::stat(store_, *ns, q->key().key());
   if (!info.ok()) {
@@ -38,9 +43,10 @@ Unary* ObjectsService::stat(Context* c, const v1::StatRequest* q, v1::StatRespon
   return finish(c, store_, {}, q->durable() ? info->version : info->seen);
 }
 
-Unary* ObjectsService::list(Context* c, const v1::ListRequest* q, v1::ListResponse* a) {
+Unary* ObjectsService::list(Context* c, const Caller& by, const v1::ListRequest* q,
+                            v1::ListResponse* a) {
   grpc::Status status;
-  NamespacePtr ns = find_namespace(store_, q->namespace_(), status);
+  NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->namespace_(), status);
   if (ns == nullptr) return finish(c, store_, status);
   if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
     return finish(c, store_, bad_argument("page_size is at most 1000"));
@@ -83,14 +89,17 @@ awaitable<grpc::Status> ObjectsService::list_page(NamespacePtr ns, const v1::Lis
   co_return co_await settled(store_, page.newest);
 }
 
-Unary* ObjectsService::copy(Context* c, const v1::CopyRequest* q, v1::CopyResponse* a) {
-  return spawn(c, store_, copy_bytes(q, a));
+Unary* ObjectsService::copy(Context* c, const Caller& by, const v1::CopyRequest* q,
+                            v1::CopyResponse* a) {
+  return spawn(c, store_, copy_bytes(by, q, a));
 }
 
-awaitable<grpc::Status> ObjectsService::copy_bytes(const v1::CopyRequest* q, v1::CopyResponse* a) {
+awaitable<grpc::Status> ObjectsService::copy_bytes(Caller by, const v1::CopyRequest* q,
+                                                   v1::CopyResponse* a) {
   grpc::Status status;
-  NamespacePtr from = find_namespace(store_, q->from(), status);
-  NamespacePtr to = from == nullptr ? nullptr : find_namespace(store_, q->to(), status);
+  NamespacePtr from = find_namespace(store_, by, Access::kRead, q->from(), status);
+  NamespacePtr to =
+      from == nullptr ? nullptr : find_namespace(store_, by, Access::kWrite, q->to(), status);
   if (to == nullptr) co_return status;
   auto opened = co_await objects::open(store_, *from, q->from().key(), std::nullopt);
   if (!opened.ok()) co_return co_await refused(store_, opened.status(), q->from());
@@ -109,10 +118,10 @@ awaitable<grpc::Status> ObjectsService::copy_bytes(const v1::CopyRequest* q, v1:
   co_return co_await settled(store_, put->seen);
 }
 
-Unary* ObjectsService::remove(Context* c, const v1::DeleteObjectRequest* q,
+Unary* ObjectsService::remove(Context* c, const Caller& by, const v1::DeleteObjectRequest* q,
                               v1::DeleteObjectResponse* a) {
   grpc::Status status;
-  NamespacePtr ns = find_namespace(store_, q->key(), status);
+  NamespacePtr ns = find_namespace(store_, by, Access::kDelete, q->key(), status);
   if (ns == nullptr) return finish(c, store_, status);
   auto lsn = objects::remove(store_, *ns, q->key().key(), conditions_of(q->condition()));
   if (!lsn.ok()) {
@@ -125,28 +134,32 @@ Unary* ObjectsService::remove(Context* c, const v1::DeleteObjectRequest* q,
 
 // ---- buckets ----
 
-Unary* ObjectsService::create_bucket(Context* c, const v1::CreateBucketRequest* q,
+Unary* ObjectsService::create_bucket(Context* c, const Caller& by, const v1::CreateBucketRequest* q,
                                      v1::CreateBucketResponse*) {
   if (!objects::valid_bucket_name(q->name())) {
     return finish(c, store_, bad_argument("not a valid name of a bucket"));
   }
+  grpc::Status status = by.permit(Access::kInsert, q->name());
+  if (!status.ok()) return finish(c, store_, status);
   auto lsn = store_.create_bucket(q->name());
   if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()), rests_on(lsn.status()));
   return finish(c, store_, {}, *lsn);
 }
 
-Unary* ObjectsService::delete_bucket(Context* c, const v1::DeleteBucketRequest* q,
+Unary* ObjectsService::delete_bucket(Context* c, const Caller& by, const v1::DeleteBucketRequest* q,
                                      v1::DeleteBucketResponse*) {
+  grpc::Status status = by.permit(Access::kDelete, q->name());
+  if (!status.ok()) return finish(c, store_, status);
   auto lsn = objects::drop_bucket(store_, q->name());
   if (!lsn.ok()) return finish(c, store_, write_error_of(lsn.status()), rests_on(lsn.status()));
   return finish(c, store_, {}, *lsn);
 }
 
-Unary* ObjectsService::list_buckets(Context* c, const v1::ListBucketsRequest* q,
+Unary* ObjectsService::list_buckets(Context* c, const Caller& by, const v1::ListBucketsRequest* q,
                                     v1::ListBucketsResponse* a) {
   uint64_t total = 0;
   for (auto& b : store_.buckets()) {
-    if (b->name <= q->page_token()) continue;
+    if (b->name <= q->page_token() || !by.may(Access::kRead, b->name)) continue;
     total += b->name.size() + 32;
     const bool full =
         q->page_size() != 0 && static_cast<uint32_t>(a->buckets_size()) == q->page_size();

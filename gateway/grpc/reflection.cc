@@ -112,7 +112,7 @@ ReflectionService::ReflectionService(const Shared& shared, std::vector<std::stri
   (void)grpc::reflection::v1alpha::ServerReflectionRequest::descriptor();
   for (const char* path : {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
                            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"}) {
-    both_stream<Request, Answer>(path, Action::kReflect, [this] { return new Call(services_); });
+    both_stream<Request, Answer>(path, Access::kNone, [this] { return new Call(services_); });
   }
 }
 

@@ -7,7 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <memory>
 
-#include "core/async.h"
+#include "core/base/async.h"
 
 namespace cairn::rpc {
 

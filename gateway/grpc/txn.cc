@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 
 namespace cairn::rpc {
 
-TxnCall::Place TxnCall::place(const v1::Key& key, bool value, grpc::Status& status) {
-  Place at{&key, find_namespace(store_, key, status), 0};
+TxnCall::Place TxnCall::place(const v1::Key& key, Access access, bool value, grpc::Status& status) {
+  Place at{&key, find_namespace(store_, by_, access, key, status), 0};
   if (at.ns == nullptr) return at;
   at.ns = spaces_.try_emplace(key.namespace_(), at.ns).first->second;
   at.hash = at.ns->hash(key.key());
@@ -28,7 +28,7 @@ grpc::Status TxnCall::check() {
     if (compare.value().size() > kInlineBytesMax) {
       return bad_argument("a value is compared with at most 65536 bytes", &compare.key());
     }
-    compared_.push_back(place(compare.key(), compare.has_value(), status));
+    compared_.push_back(place(compare.key(), Access::kRead, compare.has_value(), status));
     if (!status.ok()) return status;
   }
   for (auto [list, out] :
@@ -50,20 +50,20 @@ grpc::Status TxnCall::check_operation(const v1::TxnOp& op, Operation& out) {
     case v1::TxnOp::kPut:
       expiry_of(store_, {op.put().ttl_ms(), op.put().expires_at_ms(), op.put().keep_expiry()},
                 nullptr, status);
-      if (status.ok()) out.at = place(op.put().key(), false, status);
+      if (status.ok()) out.at = place(op.put().key(), Access::kWrite, false, status);
       if (op.put().value().size() > store_.options().extent_threshold) {
         out.large = std::make_unique<objects::Upload>(store_, op.put().value().size());
       }
       return status;
     case v1::TxnOp::kDelete:
-      out.at = place(op.delete_().key(), false, status);
+      out.at = place(op.delete_().key(), Access::kDelete, false, status);
       return status;
     case v1::TxnOp::kGet:
-      out.at = place(op.get().key(), true, status);
+      out.at = place(op.get().key(), Access::kRead, true, status);
       return status;
     case v1::TxnOp::kCopy:
-      out.from = place(op.copy().from(), true, status);
-      if (status.ok()) out.at = place(op.copy().to(), false, status);
+      out.from = place(op.copy().from(), Access::kRead, true, status);
+      if (status.ok()) out.at = place(op.copy().to(), Access::kWrite, false, status);
       return status;
     case v1::TxnOp::OP_NOT_SET:
       break;

@@ -13,16 +13,16 @@
 #include <vector>
 
 #include "cairn/v1/kv.pb.h"
-#include "core/transaction.h"
+#include "core/store/transaction.h"
 #include "gateway/grpc/call.h"
 
 namespace cairn::rpc {
 
 class TxnCall {
  public:
-  // Both outlive the call.
-  TxnCall(Store& store, const v1::TxnRequest& request, v1::TxnResponse& answer)
-      : store_(store), request_(request), answer_(answer) {}
+  // Request and answer outlive the call.
+  TxnCall(Store& store, Caller by, const v1::TxnRequest& request, v1::TxnResponse& answer)
+      : store_(store), by_(std::move(by)), request_(request), answer_(answer) {}
 
   // What can be said without locks. Before all else.
   grpc::Status check();
@@ -45,7 +45,7 @@ class TxnCall {
     std::unique_ptr<objects::Upload> large;  // put: a value that goes to extents
   };
 
-  Place place(const v1::Key& key, bool value, grpc::Status& status);
+  Place place(const v1::Key& key, Access access, bool value, grpc::Status& status);
   grpc::Status check_operation(const v1::TxnOp& op, Operation& out);
   grpc::Status apply(const StripeLocks& lock, Lsn& rests_on);
   bool compare(Transaction& t);
@@ -54,6 +54,7 @@ class TxnCall {
   Status copy(const Operation& operation, const Entry* from, Transaction& t);
 
   Store& store_;
+  const Caller by_;
   const v1::TxnRequest& request_;
   v1::TxnResponse& answer_;
   std::vector<Place> compared_;

@@ -1,7 +1,7 @@
 #include "gateway/grpc/upload.h"
 
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 #include "gateway/grpc/stream.h"
 #include "objects/metadata.h"
 
@@ -17,8 +17,9 @@ using objects::Algorithm;
 
 class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest>> {
  public:
-  UploadCall(const Shared& shared, Context* context, v1::UploadResponse* answer)
+  UploadCall(const Shared& shared, Caller by, Context* context, v1::UploadResponse* answer)
       : store_(shared.store),
+        by_(std::move(by)),
         context_(context),
         answer_(answer),
         turn_(shared.store.clock(), shared.patience_ms) {
@@ -36,7 +37,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     }
     header_ = std::move(*message_.message.mutable_header());
     grpc::Status status;
-    const NamespacePtr ns = find_namespace(store_, key(), status);
+    const NamespacePtr ns = find_namespace(store_, by_, Access::kWrite, key(), status);
     if (ns == nullptr) co_return status;
     expiry_of(store_, {header_.ttl_ms()}, nullptr, status);
     if (status.ok()) status = read_metadata();
@@ -137,6 +138,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
   const v1::Key& key() const { return header_.key(); }
 
   Store& store_;
+  const Caller by_;
   Context* const context_;
   v1::UploadResponse* const answer_;
   Parsed<v1::UploadRequest> message_;
@@ -149,8 +151,10 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
 
 class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse> {
  public:
-  DownloadCall(const Shared& shared, Context* context, const v1::DownloadRequest* request)
+  DownloadCall(const Shared& shared, Caller by, Context* context,
+               const v1::DownloadRequest* request)
       : store_(shared.store),
+        by_(std::move(by)),
         context_(context),
         request_(*request),
         turn_(shared.store.clock(), shared.patience_ms) {
@@ -163,7 +167,7 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
   awaitable<grpc::Status> run() {
     const v1::Key& key = request_.key();
     grpc::Status status;
-    NamespacePtr ns = find_namespace(store_, key, status);
+    NamespacePtr ns = find_namespace(store_, by_, Access::kRead, key, status);
     if (ns == nullptr) co_return status;
     std::optional<objects::Range> range;
     if (request_.offset() != 0 || request_.length() != 0) {
@@ -202,6 +206,7 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
   }
 
   Store& store_;
+  const Caller by_;
   Context* const context_;
   const v1::DownloadRequest request_;
   v1::DownloadResponse message_;
@@ -226,15 +231,15 @@ void fill(const objects::Info& info, const v1::Key& key, v1::ObjectInfo* out) {
 }
 
 grpc::ServerReadReactor<Parsed<v1::UploadRequest>>* start_upload(const Shared& shared,
-                                                                 Context* context,
+                                                                 const Caller& by, Context* context,
                                                                  v1::UploadResponse* answer) {
-  return new UploadCall(shared, context, answer);
+  return new UploadCall(shared, by, context, answer);
 }
 
 grpc::ServerWriteReactor<v1::DownloadResponse>* start_download(const Shared& shared,
-                                                               Context* context,
+                                                               const Caller& by, Context* context,
                                                                const v1::DownloadRequest* request) {
-  return new DownloadCall(shared, context, request);
+  return new DownloadCall(shared, by, context, request);
 }
 
 }  // namespace cairn::rpc

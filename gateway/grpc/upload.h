@@ -11,10 +11,10 @@ namespace cairn::rpc {
 void fill(const objects::Info& info, const v1::Key& key, v1::ObjectInfo* out);
 
 grpc::ServerReadReactor<Parsed<v1::UploadRequest>>* start_upload(const Shared& shared,
-                                                                 Context* context,
+                                                                 const Caller& by, Context* context,
                                                                  v1::UploadResponse* answer);
 grpc::ServerWriteReactor<v1::DownloadResponse>* start_download(const Shared& shared,
-                                                               Context* context,
+                                                               const Caller& by, Context* context,
                                                                const v1::DownloadRequest* request);
 
 }  // namespace cairn::rpc

@@ -3,10 +3,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http/status.hpp>
 
-#include "core/async.h"
-#include "core/text.h"
-#include "gateway/blob_stream.h"
+#include "core/base/async.h"
+#include "core/base/text.h"
 #include "gateway/http/head.h"
+#include "gateway/net/blob_stream.h"
 
 namespace cairn::http {
 

@@ -17,9 +17,9 @@
 #include <functional>
 #include <memory>
 
-#include "gateway/guests.h"
 #include "gateway/http/message.h"
-#include "gateway/net.h"
+#include "gateway/net/guests.h"
+#include "gateway/net/net.h"
 
 namespace cairn::http {
 

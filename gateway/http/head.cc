@@ -7,7 +7,7 @@
 #include <boost/url/src.hpp>  // the library has headers alone in Debian's libboost-dev
 #include <cstring>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace cairn::http {
 

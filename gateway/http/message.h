@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/extents.h"
-#include "core/types.h"
+#include "core/base/types.h"
+#include "core/extents/extents.h"
 
 namespace cairn::http {
 

@@ -7,8 +7,8 @@
 
 #include <memory>
 
-#include "core/async.h"
-#include "gateway/guests.h"
+#include "core/base/async.h"
+#include "gateway/net/guests.h"
 #include "gateway/resp/outbox.h"
 #include "gateway/resp/streamed_word.h"
 

@@ -2,8 +2,8 @@
 
 #include <boost/asio/post.hpp>
 
-#include "core/async.h"
-#include "core/limits.h"
+#include "core/base/async.h"
+#include "core/base/limits.h"
 #include "gateway/resp/connection.h"
 
 namespace cairn::resp {

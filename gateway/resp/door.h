@@ -3,14 +3,15 @@
 // Threads: start() and stop() once. A connection and its session live on one loop.
 // Memory: an input buffer of 1 KiB at rest to the largest command, an output buffer that is sent as
 // soon as it holds 256 KiB, and what is pushed; all of it bounded for each client and for all
-// together (kv/client_limits.h). Words above the extent threshold go through a few chunks of 1 MiB.
+// together (kv/engine/client_limits.h). Words above the extent threshold go through a few chunks of
+// 1 MiB.
 #pragma once
 
 #include <memory>
 
-#include "gateway/guests.h"
-#include "gateway/net.h"
-#include "kv/engine.h"
+#include "gateway/net/guests.h"
+#include "gateway/net/net.h"
+#include "kv/engine/engine.h"
 
 namespace cairn::resp {
 

@@ -10,7 +10,7 @@
 #include <memory>
 #include <string_view>
 
-#include "core/types.h"
+#include "core/base/types.h"
 
 namespace cairn::resp {
 

@@ -15,8 +15,8 @@
 #include <string>
 #include <string_view>
 
-#include "core/mutex.h"
-#include "kv/client_limits.h"
+#include "core/base/mutex.h"
+#include "kv/engine/client_limits.h"
 
 namespace cairn::resp {
 

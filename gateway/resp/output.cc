@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace cairn::resp {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kv/reply.h"
+#include "kv/engine/reply.h"
 
 namespace cairn::resp {
 

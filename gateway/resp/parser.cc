@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace cairn::resp {
 

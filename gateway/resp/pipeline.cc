@@ -1,7 +1,7 @@
 #include "gateway/resp/pipeline.h"
 
-#include "core/limits.h"
-#include "core/text.h"
+#include "core/base/limits.h"
+#include "core/base/text.h"
 
 namespace cairn::resp {
 

@@ -10,7 +10,7 @@
 #include "gateway/resp/input.h"
 #include "gateway/resp/output.h"
 #include "gateway/resp/parser.h"
-#include "kv/engine.h"
+#include "kv/engine/engine.h"
 
 namespace cairn::resp {
 

@@ -4,8 +4,8 @@
 // Threads: one connection's.
 #pragma once
 
-#include "core/text.h"
-#include "gateway/blob_stream.h"
+#include "core/base/text.h"
+#include "gateway/net/blob_stream.h"
 #include "gateway/resp/pipeline.h"
 
 namespace cairn::resp {

@@ -1,6 +1,6 @@
 // Who waits is woken once, by whoever changes what he waits for, on any thread; what ends with an
 // exception is heard of.
-#include "core/async.h"
+#include "core/base/async.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // The pool of chunks: bounded, fair, and free of those who stand still.
-#include "core/chunk_pool.h"
+#include "core/extents/chunk_pool.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <random>
 #include <thread>
 
-#include "core/extents.h"
+#include "core/extents/extents.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {

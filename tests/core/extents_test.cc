@@ -1,5 +1,5 @@
 // Blobs: what is written comes back, what is shared is shared, what is damaged is refused.
-#include "core/extents.h"
+#include "core/extents/extents.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <optional>
 #include <random>
 
-#include "core/errors.h"
-#include "core/log_format.h"
+#include "core/base/errors.h"
+#include "core/log/log_format.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {

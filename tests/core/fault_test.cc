@@ -6,11 +6,13 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <thread>
 
-#include "core/async.h"
-#include "core/errors.h"
-#include "core/store.h"
-#include "core/transaction.h"
+#include "core/base/async.h"
+#include "core/base/errors.h"
+#include "core/store/store.h"
+#include "core/store/transaction.h"
+#include "kv/types/hash.h"
 #include "tests/core/fault_volume.h"
 #include "tests/sim/sim_volume.h"
 
@@ -45,6 +47,8 @@ struct FaultTest : testing::Test {
       co_return true;
     }(clock, ms));
   }
+  bool repair = false;
+  double amplification = 2;
   std::unique_ptr<Store> make() {
     StoreOptions options;
     options.segment_bytes = 64 << 10;
@@ -52,6 +56,9 @@ struct FaultTest : testing::Test {
     options.extent_file_bytes = 1 << 20;
     options.extent_debt_bytes = 4 << 20;
     options.random_seed = 5;
+    options.repair = repair;
+    options.space_amplification = amplification;
+    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
     return std::make_unique<Store>(volume, clock, pool,
                                    std::vector<Executor>{context.get_executor()}, options);
   }
@@ -372,6 +379,294 @@ TEST_F(FaultTest, AnExtentFileThatEmptiesBeforeItIsSealedGoes) {
   for (auto& [id, file] : disk.files) files += id.kind == FileKind::kExtents;
   EXPECT_LE(files, 1u);  // the one that is open
   take_apart(std::move(store));
+}
+
+// ---- what an independent reading found ----
+
+constexpr uint64_t kSegment = 64 << 10;
+
+struct RepairTest : FaultTest {
+  std::set<uint64_t> blocks;  // of the records of put_together()
+
+  // Keys m0, m1, … in one transaction, and durable.
+  awaitable<Status> put_together(Store& store, int count, size_t bytes) {
+    Namespace& ns = store.database(0);
+    std::vector<std::string> keys;
+    std::vector<KeyHash> hashes;
+    for (int i = 0; i < count; i++) {
+      keys.push_back("m" + std::to_string(i));
+      hashes.push_back(ns.hash(keys.back()));
+    }
+    const std::string value(bytes, 'x');
+    StripeLocks lock(store);
+    lock.lock(hashes);
+    Lsn lsn;
+    {
+      Transaction t(store, &lock, Shape::kSeveral);
+      for (size_t i = 0; i < keys.size(); i++) {
+        RecordView r;
+        r.ns = ns.id;
+        r.key = keys[i];
+        r.value = value;
+        Status put = t.put(ns, hashes[i], r);
+        if (!put.ok()) co_return put;
+      }
+      auto done = t.commit();
+      if (!done.ok()) co_return done.status();
+      lsn = *done;
+      for (size_t i = 0; i < keys.size(); i++) {
+        blocks.insert(ns.index->find(keys[i], hashes[i])->lsn().value() / kBlockBytes);
+      }
+    }
+    lock.unlock();
+    co_return co_await store.log().wait_durable(lsn);
+  }
+  // A hash's first field, or one more.
+  awaitable<StatusOr<Lsn>> put_field(Store& store, std::string key, bool first) {
+    Namespace& ns = store.database(0);
+    std::string operation;
+    kv::Hash::add_set(operation, first ? "f" : "g", "1");
+    RecordView r;
+    r.ns = ns.id;
+    r.key = key;
+    r.value = operation;
+    r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
+    Lsn lsn;
+    {
+      StripeLocks lock(store, ns.hash(key));
+      Transaction t(store, &lock, Shape::kOne);
+      Status done;
+      if (first) {
+        done = t.put(ns, ns.hash(key), r);
+      } else {
+        r.type = RecordType::kOperation;
+        done = t.operate(ns, ns.hash(key), ns.index->find(key, ns.hash(key)), r);
+      }
+      if (!done.ok()) co_return done;
+      lsn = *t.commit();
+    }
+    Status durable = co_await store.log().wait_durable(lsn);
+    if (!durable.ok()) co_return durable;
+    co_return lsn;
+  }
+  sim::Disk copy() const {
+    sim::Disk copy;
+    for (auto& [id, file] : disk.files) copy.files[id] = std::make_shared<sim::Disk::File>(*file);
+    return copy;
+  }
+  void zero(uint64_t lsn) {
+    auto& file = *disk.files.at({FileKind::kSegment, lsn / kSegment});
+    const uint64_t at = lsn % kSegment / kBlockBytes * kBlockBytes;
+    std::fill_n(file.view.begin() + static_cast<ptrdiff_t>(at), kBlockBytes, std::byte{});
+    file.durable = file.view;
+  }
+  void kill(std::unique_ptr<Store> store) {
+    take_apart(std::move(store));
+    disk.crash(rng);
+  }
+  // Opens, counts the keys of put_together(), and is killed.
+  StatusOr<int> open(bool repairing, std::vector<std::string>* buckets = nullptr) {
+    repair = repairing;
+    auto store = make();
+    auto opened = run(store->open());
+    StatusOr<int> keys = absl::UnknownError("it hangs");
+    if (opened && !opened->ok()) keys = *opened;
+    if (opened && opened->ok()) {
+      keys = 0;
+      for (size_t s = 0; s < kStripes; s++) {
+        store->database(0).index->for_each(s, [&](Entry* e) { *keys += e->key()[0] == 'm'; });
+      }
+      if (buckets != nullptr) {
+        for (auto& ns : store->buckets()) buckets->push_back(ns->name);
+      }
+    }
+    kill(std::move(store));
+    return keys;
+  }
+  // Refused, repaired, and from then on open.
+  int refused_and_repaired(std::vector<std::string>* buckets = nullptr) {
+    auto refused = open(false);
+    EXPECT_TRUE(absl::IsDataLoss(refused.status())) << refused.status();
+    EXPECT_NE(refused.status().message().find("--repair"), std::string::npos) << refused.status();
+    auto repaired = open(true);
+    EXPECT_TRUE(repaired.ok()) << repaired.status();
+    auto again = open(false, buckets);
+    EXPECT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(repaired.value_or(-1), again.value_or(-2));
+    return again.value_or(-1);
+  }
+};
+
+TEST_F(RepairTest, ATransactionThatIsDamagedIsLostWholeAndForGood) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put(*store, "a", "1"))->ok());
+  ASSERT_TRUE(run(put_together(*store, 60, 3000))->ok());
+  ASSERT_TRUE(run(put(*store, "b", "1"))->ok());
+  kill(std::move(store));
+  const sim::Disk before = copy();
+  for (uint64_t block : blocks) {
+    SCOPED_TRACE(testing::Message() << "block " << block);
+    disk = before;
+    disk = copy();
+    zero(block * kBlockBytes);
+    EXPECT_EQ(refused_and_repaired(), 0);
+  }
+  SCOPED_TRACE("a segment is missing");
+  disk = before;
+  disk = copy();
+  disk.files.erase({FileKind::kSegment, *blocks.begin() * kBlockBytes / kSegment + 1});
+  EXPECT_EQ(refused_and_repaired(), 0);
+}
+
+TEST_F(RepairTest, ABlockThatCannotBeReadCostsItsRecords) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  for (int i = 0; i < 60; i++) {
+    ASSERT_TRUE(run(put(*store, "m" + std::to_string(i), std::string(3000, 'x')))->ok());
+  }
+  kill(std::move(store));
+  const sim::Disk before = copy();
+  for (uint64_t block = 0; block < 16; block++) {
+    SCOPED_TRACE(testing::Message() << "block " << block);
+    disk = before;
+    disk = copy();
+    disk.files.at({FileKind::kSegment, 1})->bad.insert(block);
+    if (block == 0) {  // the header, of which the manifest says the same
+      EXPECT_EQ(open(false).value_or(-1), 60);
+      continue;
+    }
+    const auto plain = open(false);
+    if (plain.ok()) {  // behind the last record of a sealed segment
+      EXPECT_EQ(*plain, 60);
+    } else {
+      EXPECT_GE(refused_and_repaired(), 58);
+    }
+  }
+}
+
+TEST_F(RepairTest, ABucketWhoseNameIsLostGetsAnother) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put(*store, "a", "1"))->ok());
+  const Lsn created = *store->create_bucket("photos");
+  ASSERT_TRUE(run(store->log().wait_durable(created))->ok());
+  ASSERT_TRUE(run(put(*store, "b", "1"))->ok());
+  const auto ns = store->find_namespace("photos");
+  Lsn lsn;
+  {
+    RecordView r;
+    r.ns = ns->id;
+    r.key = "cat";
+    r.value = "x";
+    StripeLocks lock(*store, ns->hash("cat"));
+    Transaction t(*store, &lock, Shape::kOne);
+    ASSERT_TRUE(t.put(*ns, ns->hash("cat"), r).ok());
+    lsn = *t.commit();
+  }
+  ASSERT_TRUE(run(store->log().wait_durable(lsn))->ok());
+  ASSERT_TRUE(run(put(*store, "c", "1"))->ok());
+  kill(std::move(store));
+  zero(created.value());
+  std::vector<std::string> buckets;
+  refused_and_repaired(&buckets);
+  ASSERT_EQ(buckets.size(), 1u);
+  EXPECT_TRUE(buckets[0].starts_with("lost-"));
+}
+
+TEST_F(RepairTest, OperationsOfAHashWhoseBeginningIsLostAreDropped) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put(*store, "k", "a string"))->ok());
+  const auto made = *run(put_field(*store, "k", true));
+  ASSERT_TRUE(made.ok());
+  ASSERT_TRUE(run(put_field(*store, "k", false))->ok());
+  ASSERT_TRUE(run(put(*store, "c", "1"))->ok());
+  kill(std::move(store));
+  zero(made->value());
+  refused_and_repaired();
+}
+
+TEST_F(RepairTest, SpaceThatIsNotGivenBackRefusesNoStart) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put(*store, "a", std::string(20'000, 'x')))->ok());
+  ASSERT_TRUE(run(put(*store, "b", std::string(20'000, 'x')))->ok());
+  ASSERT_TRUE(run(put(*store, "a", "1"))->ok());
+  kill(std::move(store));
+  for (const Status& why : {Status(absl::InternalError("cannot punch")), disk_full("no room")}) {
+    volume.set([&](Call call, std::optional<FileId>) {
+      return call == Call::kPunch ? why : absl::OkStatus();
+    });
+    const auto opened = open(false);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+  }
+}
+
+// No LSN is used again, though the log was empty and a start failed before it had a segment: a
+// checkpoint of before would hide what is written then.
+TEST_F(RepairTest, LsnsDoNotBeginAnew) {
+  auto first = make();
+  ASSERT_TRUE(run(first->open())->ok());
+  for (int i = 0; i < 60; i++) ASSERT_TRUE(run(put(*first, "k", std::string(3000, 'x')))->ok());
+  {
+    Namespace& ns = first->database(0);
+    StripeLocks lock(*first, ns.hash("k"));
+    Transaction t(*first, &lock, Shape::kOne);
+    ASSERT_TRUE(t.remove(ns, ns.hash("k"), ns.index->find("k", ns.hash("k"))).ok());
+    (void)t.commit();
+  }
+  ASSERT_TRUE(run(first->close())->ok());
+  const Lsn end = first->log().tail();
+  kill(std::move(first));
+  auto cleaned = make();
+  ASSERT_TRUE(run(cleaned->open())->ok());
+  for (int i = 0; i < 200 && cleaned->log().sealed_segments() > 0; i++) sleep(1);
+  kill(std::move(cleaned));
+  volume.set([&](Call call, std::optional<FileId> file) {
+    const bool segment = call == Call::kCreate && file->kind == FileKind::kSegment;
+    return segment ? Status(absl::UnavailableError("no descriptor")) : absl::OkStatus();
+  });
+  auto failed = make();
+  EXPECT_FALSE(run(failed->open())->ok());
+  kill(std::move(failed));
+  volume.heal();
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  EXPECT_GT(store->log().tail(), end);
+  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
+  kill(std::move(store));
+  EXPECT_EQ(open(false).value_or(-1), 20);
+}
+
+// A transaction on one thread has flushed, holds all stripes, and is given up; meanwhile a
+// checkpoint is written on another.
+TEST_F(RepairTest, ACheckpointWithinAFlushThatIsGivenUpHasAllKeys) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
+  std::thread writer;
+  {
+    StripeLocks all(*store);
+    all.lock_all();
+    Transaction t(*store, &all, Shape::kSeveral);
+    ASSERT_TRUE(t.flush_databases().ok());
+    writer = std::thread([&] {
+      auto& checkpointer = const_cast<Checkpointer&>(store->checkpointer());
+      auto written = run(checkpointer.write());
+      EXPECT_TRUE(written && written->ok());
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  writer.join();
+  ASSERT_TRUE(run(put(*store, "z", "1"))->ok());
+  kill(std::move(store));
+  EXPECT_EQ(open(false).value_or(-1), 20);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 #include <functional>
 #include <optional>
 
-#include "core/volume.h"
+#include "core/volume/volume.h"
 
 namespace cairn {
 

@@ -3,10 +3,10 @@
 
 #include <random>
 
-#include "core/blob_ref.h"
-#include "core/checksum.h"
-#include "core/log_format.h"
-#include "core/value.h"
+#include "core/base/checksum.h"
+#include "core/extents/blob_ref.h"
+#include "core/log/log_format.h"
+#include "core/store/value.h"
 
 namespace cairn {
 namespace {

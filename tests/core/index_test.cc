@@ -1,4 +1,4 @@
-#include "core/index.h"
+#include "core/index/index.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <random>
 #include <set>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace cairn {
 namespace {

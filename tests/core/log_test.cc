@@ -1,5 +1,5 @@
 // The log over a simulated volume: transactions of any size through crashes, and what is refused.
-#include "core/log.h"
+#include "core/log/log.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <map>
 #include <optional>
 
-#include "core/errors.h"
-#include "core/recovery.h"
-#include "core/text.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
+#include "core/log/recovery.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {

@@ -1,12 +1,12 @@
 // What is held in memory, and the limit on it.
-#include "core/memory.h"
+#include "core/store/memory.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 #include <thread>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace cairn {
 namespace {

@@ -1,5 +1,5 @@
 // The ring takes any number of operations at once, and what the kernel says to a submission.
-#include "core/ring.h"
+#include "core/volume/ring.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include <csignal>
 #include <cstdlib>
 
-#include "core/volume.h"
+#include "core/volume/volume.h"
 
 namespace cairn {
 namespace {

@@ -1,5 +1,5 @@
 // A whole store over a simulated volume: what it refuses to open, and how it keeps its files.
-#include "core/store.h"
+#include "core/store/store.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +9,9 @@
 #include <optional>
 #include <set>
 
-#include "core/checkpoint.h"
-#include "core/manifest.h"
-#include "core/transaction.h"
+#include "core/log/manifest.h"
+#include "core/store/checkpoint.h"
+#include "core/store/transaction.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {

@@ -1,6 +1,6 @@
 // The laws of a transaction: committed, it is what a model says; given up or refused at any step,
 // nothing of it ever was.
-#include "core/transaction.h"
+#include "core/store/transaction.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <map>
 #include <optional>
 
-#include "kv/hash.h"
+#include "kv/types/hash.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {

@@ -1,5 +1,5 @@
 // Arithmetic on lengths from outside.
-#include "core/types.h"
+#include "core/base/types.h"
 
 #include <gtest/gtest.h>
 

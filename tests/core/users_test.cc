@@ -1,4 +1,4 @@
-#include "core/users.h"
+#include "core/store/users.h"
 
 #include <gtest/gtest.h>
 

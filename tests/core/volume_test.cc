@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "core/local_volume.h"
+#include "core/volume/local_volume.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {

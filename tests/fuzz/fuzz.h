@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/types.h"
+#include "core/base/types.h"
 #include "gateway/http/message.h"
 
 namespace cairn::fuzz {
@@ -35,6 +35,12 @@ class Input {
     const auto b = static_cast<uint8_t>(rest_[0]);
     rest_.remove_prefix(1);
     return b;
+  }
+  // So many bytes, little-endian.
+  uint32_t number(int bytes) {
+    uint32_t n = 0;
+    for (int i = 0; i < bytes; i++) n |= uint32_t{byte()} << (8 * i);
+    return n;
   }
   std::string_view rest() const { return rest_; }
   std::string_view take(size_t n) {

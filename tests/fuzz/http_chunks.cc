@@ -1,6 +1,6 @@
 // Chunked bodies: any split of the bytes gives the same body, which is the one that a decoder of
 // RFC 9112's grammar alone gives.
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/head.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
 // The head of a request: what is accepted can be framed in one way only, whoever reads it.
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/head.h"
 #include "tests/fuzz/fuzz.h"
 

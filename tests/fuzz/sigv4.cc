@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "objects/digest.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -193,7 +193,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   http::Request r = make(in);
   sign(r, presigned);
   s3::Authenticated who;
-  law(!authenticator.authenticate(r, kNowMs, who) && who.user == kUser,
+  law(!authenticator.authenticate(r, kNowMs, who) && who.principal->name() == kUser,
       "a signed request is accepted");
   change(r, in);
   s3::Authenticated other;

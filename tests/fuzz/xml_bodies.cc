@@ -1,5 +1,5 @@
 // The XML bodies: what is accepted says the same when it is written out and read again.
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/xml.h"
 #include "tests/fuzz/fuzz.h"

@@ -6,7 +6,7 @@
 #include <functional>
 #include <thread>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/door.h"
 #include "gateway/http/head.h"
 

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/resp/input.h"
 
 namespace cairn::resp {

@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace cairn::resp {
 namespace {

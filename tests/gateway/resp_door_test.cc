@@ -6,8 +6,8 @@
 #include <future>
 #include <thread>
 
-#include "core/local_volume.h"
-#include "core/text.h"
+#include "core/base/text.h"
+#include "core/volume/local_volume.h"
 #include "gateway/resp/door.h"
 
 namespace cairn::resp {
@@ -113,6 +113,7 @@ struct DoorTest : testing::Test {
   }
 
   void TearDown() override {
+    if (closed) closed->stop();  // else its acceptor would outlive its loop
     door->stop();
     EXPECT_TRUE(run(store->close()).ok());
     loops.contexts.front()->stop();

@@ -1,7 +1,7 @@
 // Texts as S3 has them: dates, percent-encoding, base64, encoded words, metadata, XML.
 #include <gtest/gtest.h>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/xml.h"
 

@@ -1,9 +1,9 @@
 // What clients may hold, as CONFIG has it.
-#include "kv/client_limits.h"
+#include "kv/engine/client_limits.h"
 
 #include <gtest/gtest.h>
 
-#include "kv/session.h"
+#include "kv/engine/session.h"
 
 namespace cairn::kv {
 namespace {

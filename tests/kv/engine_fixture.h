@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "core/text.h"
-#include "kv/engine.h"
-#include "kv/hash.h"
+#include "core/base/text.h"
+#include "kv/engine/engine.h"
+#include "kv/types/hash.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn::kv {

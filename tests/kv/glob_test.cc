@@ -1,11 +1,11 @@
-#include "kv/glob.h"
+#include "kv/types/glob.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 #include <string>
 
-#include "kv/key_spec.h"
+#include "kv/engine/key_spec.h"
 
 namespace cairn::kv {
 namespace {

@@ -1,5 +1,5 @@
 // The hash type by itself: operations, images, parts.
-#include "kv/hash.h"
+#include "kv/types/hash.h"
 
 #include <gtest/gtest.h>
 

@@ -4,8 +4,8 @@
 #include <boost/asio/io_context.hpp>
 #include <optional>
 
-#include "core/text.h"
-#include "kv/hash.h"
+#include "core/base/text.h"
+#include "kv/types/hash.h"
 
 namespace cairn::sim {
 
@@ -20,6 +20,7 @@ Disk copy_of(const Disk& disk) {
   Disk copy;
   for (auto& [id, file] : disk.files) copy.files[id] = std::make_shared<Disk::File>(*file);
   copy.rubble = disk.rubble;
+  copy.next_write = disk.next_write;
   return copy;
 }
 
@@ -30,7 +31,7 @@ Damage damage(Disk& disk, Rng& rng) {
   auto& bytes = it->second->view;
   const uint64_t blocks = bytes.size() / kBlockBytes;
   std::string what;
-  const uint64_t kind = rng() % 7;
+  const uint64_t kind = rng() % 8;
   if (blocks == 0 || kind == 0) {
     disk.files.erase(it);
     return {id, "lost"};
@@ -46,6 +47,10 @@ Damage damage(Disk& disk, Rng& rng) {
     std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(block * kBlockBytes), kBlockBytes,
                 std::byte{});
     what = cat("zeroed at ", block * kBlockBytes);
+  } else if (kind == 7) {
+    const uint64_t block = rng() % blocks;
+    it->second->bad.insert(block);
+    return {id, cat("unreadable at ", block * kBlockBytes)};
   } else {
     // Half of the flips hit what comes first: headers.
     const uint64_t range = kind == 4   ? 80
@@ -246,9 +251,12 @@ void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& bel
     if (again.files.size() + again.aside.size() < files) opened.wrong("a repair removed files");
     auto check = [&]() -> awaitable<void> { co_await opened.check_written(believed); };
     opened.run(check());
-    opened.close();
-    if (!opened.status.ok()) opened.wrong(cat("repaired, not closed: ", opened.status.message()));
+    if (rng() % 2 == 0) {
+      opened.close();
+      if (!opened.status.ok()) opened.wrong(cat("repaired, not closed: ", opened.status.message()));
+    }
   }
+  again.crash(rng);
   Opened opened(seed, again, rng, options, what, now_ms);
   if (!opened.status.ok()) {
     opened.wrong(cat("repaired and refused again: ", opened.status.message()));

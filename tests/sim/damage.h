@@ -6,7 +6,7 @@
 
 #include <map>
 
-#include "core/store.h"
+#include "core/store/store.h"
 #include "tests/sim/model.h"
 #include "tests/sim/sim_volume.h"
 #include "tests/sim/world.h"

@@ -5,9 +5,9 @@
 #include <boost/asio/post.hpp>
 #include <cstring>
 
-#include "core/checksum.h"
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/checksum.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 
 namespace cairn::sim {
 
@@ -169,7 +169,7 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
     co_return disk_full("the volume is full");
   }
   to->allocate(offset, data.size(), true);
-  const uint64_t id = next_write_++;
+  const uint64_t id = disk_.next_write++;
   to->unsynced.push_back({id, offset, {data.begin(), data.end()}, false});
   co_await call('w', file, offset, data);
   auto mine = std::find_if(to->unsynced.begin(), to->unsynced.end(),
@@ -179,6 +179,8 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
     co_return absl::DataLossError("EIO on write");
   }
   apply(to->view, offset, mine->data);
+  to->bad.erase(to->bad.lower_bound(offset / kBlockBytes),
+                to->bad.lower_bound((offset + data.size()) / kBlockBytes));
   mine->completed = true;
   if (mode == WriteMode::kDurable) {
     if (chance(faults_.sync_error)) co_return absl::DataLossError("EIO on sync");
@@ -197,7 +199,11 @@ awaitable<StatusOr<size_t>> SimVolume::read(FileId file, uint64_t offset, Mutabl
   if (!f.ok()) co_return f.status();
   std::shared_ptr<Disk::File> from = *f;
   co_await call('r', file, offset, {into.data(), 0});
-  if (chance(faults_.read_error)) co_return absl::DataLossError("EIO on read");
+  const auto bad = from->bad.lower_bound(offset / kBlockBytes);
+  if (chance(faults_.read_error) ||
+      (bad != from->bad.end() && *bad * kBlockBytes < offset + into.size())) {
+    co_return absl::DataLossError(cat("EIO on read of ", to_string(file)));
+  }
   if (offset >= from->view.size()) co_return size_t{0};
   size_t n = std::min<uint64_t>(into.size(), from->view.size() - offset);
   std::memcpy(into.data(), from->view.data() + offset, n);
@@ -247,7 +253,7 @@ awaitable<Status> SimVolume::punch(FileId file, uint64_t offset, uint64_t length
   if (offset >= to->view.size()) co_return absl::OkStatus();
   length = std::min(length, to->view.size() - offset);
   to->allocate(offset, length, false);
-  const uint64_t id = next_write_++;
+  const uint64_t id = disk_.next_write++;
   to->unsynced.push_back({id, offset, std::vector<std::byte>(length), true});
   apply(to->view, offset, to->unsynced.back().data);
   co_await call('p', file, offset + length);

@@ -11,10 +11,11 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <vector>
 
-#include "core/async.h"
-#include "core/volume.h"
+#include "core/base/async.h"
+#include "core/volume/volume.h"
 
 namespace cairn::sim {
 
@@ -32,6 +33,7 @@ class Disk {
   struct File {
     std::vector<std::byte> durable;  // what a sync proved
     std::vector<std::byte> view;     // what a read sees
+    std::set<uint64_t> bad;          // blocks that cannot be read until they are written
     std::vector<Write> unsynced;
     std::vector<bool> blocks;  // which have space
     uint64_t block_count = 0;
@@ -47,6 +49,7 @@ class Disk {
   // What the last removed segment held; its space goes to the next one.
   std::vector<std::byte> rubble;
   uint64_t capacity_bytes = UINT64_MAX;
+  uint64_t next_write = 0;
 
   uint64_t used_bytes() const;
   // Loses, keeps and tears what was not synced.
@@ -96,7 +99,11 @@ struct Faults {
 class SimVolume final : public Volume {
  public:
   SimVolume(Disk& disk, Scheduler& scheduler, Rng& rng, Faults faults = {})
-      : disk_(disk), scheduler_(scheduler), rng_(rng), faults_(faults) {}
+      : disk_(disk), scheduler_(scheduler), rng_(rng), faults_(faults) {
+    for (auto& [id, file] : disk_.files) {  // nobody waits for these any more
+      for (auto& w : file->unsynced) w.failed = w.failed || !w.completed;
+    }
+  }
 
   bool crashed() const { return crashed_; }
   uint64_t calls() const { return calls_; }
@@ -128,7 +135,6 @@ class SimVolume final : public Volume {
   const Faults faults_;
   uint64_t calls_ = 0;
   uint64_t trace_ = 0;
-  uint64_t next_write_ = 1;
   bool crashed_ = false;
 };
 

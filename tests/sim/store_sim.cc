@@ -4,7 +4,8 @@
 //
 //   store_sim [--seeds N] [--from SEED] [--jobs N]         prints the failing seed
 //   store_sim --from SEED --seeds 1 [--plant BUG]          replays it
-//   store_sim --plants N                                   every bug of core/plant.h within N seeds
+//   store_sim --plants N                                   every bug of core/base/plant.h within N
+//   seeds
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/plant.h"
+#include "core/base/plant.h"
 #include "tests/sim/world.h"
 
 namespace cairn::sim {

@@ -8,12 +8,12 @@
 #include <map>
 #include <optional>
 
-#include "core/async.h"
-#include "core/errors.h"
-#include "core/plant.h"
-#include "core/text.h"
-#include "core/transaction.h"
-#include "kv/hash.h"
+#include "core/base/async.h"
+#include "core/base/errors.h"
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/store/transaction.h"
+#include "kv/types/hash.h"
 #include "tests/sim/damage.h"
 #include "tests/sim/sim_volume.h"
 

@@ -11,7 +11,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "tests/stress/world.h"
 
 namespace cairn::stress {

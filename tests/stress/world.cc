@@ -7,8 +7,8 @@
 #include <future>
 #include <set>
 
-#include "core/text.h"
-#include "core/transaction.h"
+#include "core/base/text.h"
+#include "core/store/transaction.h"
 
 namespace cairn::stress {
 

@@ -13,8 +13,8 @@
 #include <thread>
 #include <vector>
 
-#include "core/local_volume.h"
-#include "core/store.h"
+#include "core/store/store.h"
+#include "core/volume/local_volume.h"
 #include "tests/stress/history.h"
 
 namespace cairn::stress {

@@ -2,8 +2,8 @@
 
 #include <sys/resource.h>
 
-#include "core/text.h"
-#include "objects/digest.h"
+#include "core/base/text.h"
+#include "gateway/auth/credentials.h"
 
 namespace cairn::admin {
 
@@ -35,17 +35,8 @@ void Admin::handle(const http::Request& request, http::Response& response) {
 
 bool Admin::may_see_metrics(const http::Request& request) const {
   if (metrics_on_loopback_ && request.from_loopback) return true;
-  std::string_view text = request.header("authorization");
-  const size_t blank = text.find(' ');
-  if (blank == text.npos) return false;
-  const std::string_view scheme = text.substr(0, blank), token = text.substr(blank + 1);
-  if (equals_ignoring_case(scheme, "bearer")) return server_.users.check_default(token);
-  if (!equals_ignoring_case(scheme, "basic")) return false;
-  auto pair = objects::base64_decode(token);
-  const size_t colon = pair ? pair->find(':') : std::string::npos;
-  if (colon == std::string::npos) return false;
-  const std::string_view all = *pair;
-  return server_.users.check(all.substr(0, colon), all.substr(colon + 1));
+  const PrincipalPtr who = authenticate(server_.users, request.header("authorization"));
+  return who != nullptr && authorize(*who, kMetrics);
 }
 
 // The text format of Prometheus, https://prometheus.io/docs/instrumenting/exposition_formats/.

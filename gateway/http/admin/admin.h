@@ -5,9 +5,12 @@
 #pragma once
 
 #include "gateway/http/door.h"
-#include "kv/engine.h"
+#include "kv/engine/engine.h"
 
 namespace cairn::admin {
+
+// Health needs no right.
+inline constexpr Action kMetrics{"admin", "metrics", Access::kAdmin};
 
 class Admin {
  public:

@@ -1,6 +1,6 @@
 #include "gateway/http/s3/bodies.h"
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/xml.h"
 
 namespace cairn::s3 {

@@ -1,8 +1,8 @@
 // Operations on buckets, and the listings.
 #include <algorithm>
 
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/service.h"
 
@@ -25,6 +25,7 @@ awaitable<Error> list_buckets(Call& c) {
   std::string last, next;
   for (auto& b : c.store.buckets()) {
     if (b->name.substr(0, prefix.size()) != prefix || b->name <= after || limit == 0) continue;
+    if (c.may(c.row->action, b->name)) continue;  // it is not told of
     if (count++ == limit) {
       next = last;
       break;
@@ -227,10 +228,13 @@ awaitable<Error> delete_objects(Call& c) {
   for (auto& [key, etag] : body.objects) {
     objects::Conditions conditions;
     conditions.if_match = etag;
-    auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
-    if (!lsn.ok()) {
-      Error e = error_of(lsn.status());
-      newest = std::max(newest, e.rests_on);
+    Error e = c.may(c.row->action, c.bucket_name, key);
+    if (!e) {
+      auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
+      e = error_of(lsn.status());
+      newest = std::max(newest, lsn.ok() ? lsn->seen : e.rests_on);
+    }
+    if (e) {
       auto error = add(xml.root(), "Error");
       add_as_it_came(error, "Key", key);
       add(error, "Code", e.code);
@@ -238,7 +242,6 @@ awaitable<Error> delete_objects(Call& c) {
           e.message.empty() ? default_message(e.code) : std::string_view(e.message));
       continue;
     }
-    newest = std::max(newest, lsn->seen);
     if (!body.quiet) add_as_it_came(add(xml.root(), "Deleted"), "Key", key);
   }
   if (Error e = co_await settle(c, newest)) co_return e;
@@ -247,24 +250,25 @@ awaitable<Error> delete_objects(Call& c) {
 }
 
 constexpr Row kRows[] = {
-    {"ListBuckets", "s3:ListAllMyBuckets", "GET", Scope::kService, "", "", list_buckets, "",
-     "prefix continuation-token max-buckets bucket-region", false},
-    {"CreateBucket", "s3:CreateBucket", "PUT", Scope::kBucket, "", "", create_bucket,
+    {"ListBuckets", action::kListAllMyBuckets, "GET", Scope::kService, "", "", list_buckets, "",
+     "prefix continuation-token max-buckets bucket-region", false, false, true},
+    {"CreateBucket", action::kCreateBucket, "PUT", Scope::kBucket, "", "", create_bucket,
      "x-amz-acl x-amz-object-ownership x-amz-bucket-object-lock-enabled "
      "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", false, true},
-    {"HeadBucket", "s3:ListBucket", "HEAD", Scope::kBucket, "", "", head_bucket, "", ""},
-    {"DeleteBucket", "s3:DeleteBucket", "DELETE", Scope::kBucket, "", "", delete_bucket, "", ""},
-    {"GetBucketLocation", "s3:GetBucketLocation", "GET", Scope::kBucket, "location", "",
+    {"HeadBucket", action::kListBucket, "HEAD", Scope::kBucket, "", "", head_bucket, "", ""},
+    {"DeleteBucket", action::kDeleteBucket, "DELETE", Scope::kBucket, "", "", delete_bucket, "",
+     ""},
+    {"GetBucketLocation", action::kGetBucketLocation, "GET", Scope::kBucket, "location", "",
      get_location, "", ""},
-    {"GetBucketVersioning", "s3:GetBucketVersioning", "GET", Scope::kBucket, "versioning", "",
+    {"GetBucketVersioning", action::kGetBucketVersioning, "GET", Scope::kBucket, "versioning", "",
      get_versioning, "", ""},
-    {"ListObjects", "s3:ListBucket", "GET", Scope::kBucket, "", "", list_v1, "",
+    {"ListObjects", action::kListBucket, "GET", Scope::kBucket, "", "", list_v1, "",
      "prefix delimiter max-keys encoding-type marker"},
-    {"ListObjectsV2", "s3:ListBucket", "GET", Scope::kBucket, "list-type", "", list_v2, "",
+    {"ListObjectsV2", action::kListBucket, "GET", Scope::kBucket, "list-type", "", list_v2, "",
      "prefix delimiter max-keys encoding-type continuation-token start-after fetch-owner"},
-    {"DeleteObjects", "s3:DeleteObject", "POST", Scope::kBucket, "delete", "", delete_objects,
-     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "", true, true},
+    {"DeleteObjects", action::kDeleteObject, "POST", Scope::kBucket, "delete", "", delete_objects,
+     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "", true, true, true},
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "gateway/http/s3/errors.h"
 
-#include "core/errors.h"
-#include "core/text.h"
+#include "core/base/errors.h"
+#include "core/base/text.h"
 
 namespace cairn::s3 {
 

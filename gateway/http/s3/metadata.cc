@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/text.h"
-#include "core/utf8.h"
+#include "core/base/text.h"
+#include "core/base/utf8.h"
 
 namespace cairn::s3 {
 

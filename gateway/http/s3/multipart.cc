@@ -1,7 +1,7 @@
 // The multipart family.
 #include <algorithm>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
@@ -315,22 +315,23 @@ awaitable<Error> list_uploads(Call& c) {
 }
 
 constexpr Row kRows[] = {
-    {"CreateMultipartUpload", "s3:PutObject", "POST", Scope::kObject, "uploads", "", create,
+    {"CreateMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploads", "", create,
      "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-checksum-algorithm x-amz-checksum-type", ""},
-    {"UploadPart", "s3:PutObject", "PUT", Scope::kObject, "uploadId", "", upload_part,
+    {"UploadPart", action::kPutObject, "PUT", Scope::kObject, "uploadId", "", upload_part,
      "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "partNumber", true, true},
-    {"UploadPartCopy", "s3:PutObject", "PUT", Scope::kObject, "uploadId", "x-amz-copy-source",
+    {"UploadPartCopy", action::kPutObject, "PUT", Scope::kObject, "uploadId", "x-amz-copy-source",
      upload_part_copy, "x-amz-copy-source x-amz-copy-source-range " CAIRN_S3_SOURCE_CONDITIONS,
      "partNumber"},
-    {"CompleteMultipartUpload", "s3:PutObject", "POST", Scope::kObject, "uploadId", "", complete,
+    {"CompleteMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploadId", "",
+     complete,
      "if-match if-none-match x-amz-checksum-type x-amz-mp-object-size " CAIRN_S3_CHECKSUMS, "",
      true, true},
-    {"AbortMultipartUpload", "s3:AbortMultipartUpload", "DELETE", Scope::kObject, "uploadId", "",
-     abort, "", ""},
-    {"ListParts", "s3:ListMultipartUploadParts", "GET", Scope::kObject, "uploadId", "", list_parts,
-     "", "max-parts part-number-marker"},
-    {"ListMultipartUploads", "s3:ListBucketMultipartUploads", "GET", Scope::kBucket, "uploads", "",
+    {"AbortMultipartUpload", action::kAbortUpload, "DELETE", Scope::kObject, "uploadId", "", abort,
+     "", ""},
+    {"ListParts", action::kListParts, "GET", Scope::kObject, "uploadId", "", list_parts, "",
+     "max-parts part-number-marker"},
+    {"ListMultipartUploads", action::kListUploads, "GET", Scope::kBucket, "uploads", "",
      list_uploads, "", "prefix delimiter key-marker upload-id-marker max-uploads encoding-type"},
 };
 

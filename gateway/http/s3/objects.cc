@@ -1,7 +1,7 @@
 // Operations on one object: put, get, head, delete, copy.
 #include <algorithm>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
@@ -252,9 +252,11 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
   if (slash == path.npos || slash == 0 || slash + 1 == path.size()) {
     return {"InvalidArgument", "Copy Source must mention the source bucket and key"};
   }
-  ns = c.store.find_namespace(path.substr(0, slash));
-  if (ns == nullptr) return {"NoSuchBucket", ""};
+  const std::string_view bucket = path.substr(0, slash);
   key = path.substr(slash + 1);
+  if (Error e = c.may(action::kGetObject, bucket, key)) return e;
+  ns = c.store.find_namespace(bucket);
+  if (ns == nullptr) return {"NoSuchBucket", ""};
   return {};
 }
 
@@ -333,20 +335,20 @@ constexpr std::string_view kReadParams =
     "response-cache-control response-content-disposition response-content-encoding";
 
 constexpr Row kRows[] = {
-    {"PutObject", "s3:PutObject", "PUT", Scope::kObject, "", "", put_object,
+    {"PutObject", action::kPutObject, "PUT", Scope::kObject, "", "", put_object,
      "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
      "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", true, true},
-    {"CopyObject", "s3:PutObject", "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
+    {"CopyObject", action::kPutObject, "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
      "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
      "x-amz-copy-source x-amz-metadata-directive x-amz-tagging-directive "
      "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
      ""},
-    {"GetObject", "s3:GetObject", "GET", Scope::kObject, "", "", get_object, kReadHeaders,
+    {"GetObject", action::kGetObject, "GET", Scope::kObject, "", "", get_object, kReadHeaders,
      kReadParams},
-    {"HeadObject", "s3:GetObject", "HEAD", Scope::kObject, "", "", get_object, kReadHeaders,
+    {"HeadObject", action::kGetObject, "HEAD", Scope::kObject, "", "", get_object, kReadHeaders,
      kReadParams},
-    {"DeleteObject", "s3:DeleteObject", "DELETE", Scope::kObject, "", "", delete_object,
+    {"DeleteObject", action::kDeleteObject, "DELETE", Scope::kObject, "", "", delete_object,
      "if-match if-unmodified-since", "versionId"},
 };
 

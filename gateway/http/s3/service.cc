@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/text.h"
-#include "gateway/credentials.h"
+#include "core/base/text.h"
+#include "gateway/auth/credentials.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
 
@@ -79,6 +79,11 @@ Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_
 
 // ---- the way in ----
 
+Error Call::may(const Action& action, std::string_view space, std::string_view of_key) const {
+  if (authorize(*auth.principal, action, space, of_key)) return {};
+  return {"AccessDenied", ""};
+}
+
 void Service::address(const http::Request& r, Call& call) const {
   std::string_view host = r.header("host");
   host = host.substr(
@@ -112,10 +117,10 @@ const Row* find_row(const Call& call, Scope scope) {
   return best;
 }
 
-// Whether the caller may do what the row does. Root may all, and nobody else is.
+// Whether the caller may do what the row does, as far as can be said yet.
 Error authorize(const Call& call, const Row& row) {
-  if (call.auth.user == call.owner && !row.action.empty()) return {};
-  return {"AccessDenied", ""};
+  if (row.many) return call.may({row.action.door, row.action.name, Access::kNone});
+  return call.may(row.action, call.bucket_name, call.key);
 }
 
 // The body of an operation that has no use for one is still what was signed and declared.
@@ -139,7 +144,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   const Scope scope = call.bucket_name.empty() ? Scope::kService
                       : call.key.empty()       ? Scope::kBucket
                                                : Scope::kObject;
-  const Row* row = find_row(call, scope);
+  const Row* row = call.row = find_row(call, scope);
   if (row == nullptr) co_return absent(call);
   if (Error e = authorize(call, *row)) co_return e;
   if (Error e = check_carried(*row, call)) co_return e;

@@ -6,7 +6,7 @@
 
 #include <span>
 
-#include "core/store.h"
+#include "core/store/store.h"
 #include "gateway/http/s3/errors.h"
 #include "gateway/http/s3/payload.h"
 #include "gateway/http/s3/sigv4.h"
@@ -15,6 +15,8 @@
 #include "objects/object.h"
 
 namespace cairn::s3 {
+
+struct Row;
 
 // One request on its way through an operation.
 struct Call {
@@ -27,19 +29,40 @@ struct Call {
   PayloadBody* body = nullptr;
   std::string_view owner;   // of all buckets
   std::string_view region;  // of all buckets
+  const Row* row = nullptr;
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
     return v == nullptr ? "" : *v;
   }
   bool has_param(std::string_view name) const { return request.param(name) != nullptr; }
+  // AccessDenied unless the caller may do it. The dispatcher asks for the row's action on the
+  // bucket and key of the request; for every other key an operation asks before it looks at it.
+  Error may(const Action& action, std::string_view space = {}, std::string_view of_key = {}) const;
 };
+
+// The actions, by the names that policies have for them after "s3:".
+namespace action {
+inline constexpr std::string_view kDoor = "s3";
+inline constexpr Action kListAllMyBuckets{kDoor, "ListAllMyBuckets", Access::kRead};
+inline constexpr Action kCreateBucket{kDoor, "CreateBucket", Access::kInsert};
+inline constexpr Action kDeleteBucket{kDoor, "DeleteBucket", Access::kDelete};
+inline constexpr Action kListBucket{kDoor, "ListBucket", Access::kRead};
+inline constexpr Action kGetBucketLocation{kDoor, "GetBucketLocation", Access::kRead};
+inline constexpr Action kGetBucketVersioning{kDoor, "GetBucketVersioning", Access::kRead};
+inline constexpr Action kListUploads{kDoor, "ListBucketMultipartUploads", Access::kRead};
+inline constexpr Action kGetObject{kDoor, "GetObject", Access::kRead};
+inline constexpr Action kPutObject{kDoor, "PutObject", Access::kWrite};
+inline constexpr Action kDeleteObject{kDoor, "DeleteObject", Access::kDelete};
+inline constexpr Action kAbortUpload{kDoor, "AbortMultipartUpload", Access::kWrite};
+inline constexpr Action kListParts{kDoor, "ListMultipartUploadParts", Access::kRead};
+}  // namespace action
 
 using Operation = awaitable<Error> (*)(Call&);
 enum class Scope : uint8_t { kService, kBucket, kObject };
 struct Row {
-  std::string_view name;    // of the operation, as S3 has it
-  std::string_view action;  // what it takes the right to
+  std::string_view name;  // of the operation, as S3 has it
+  Action action;          // what it takes the right to
   std::string_view method;
   Scope scope;
   std::string_view subresource;  // query parameter that selects it, or empty
@@ -49,6 +72,7 @@ struct Row {
   std::string_view headers, params;
   bool needs_bucket = true;
   bool reads_body = false;  // else it gets none, and one that comes is checked and thrown away
+  bool many = false;  // it is about buckets or keys that come to light later, and asks for each
 };
 
 std::span<const Row> bucket_rows();

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "objects/digest.h"
 
 namespace cairn::s3 {
@@ -233,7 +233,8 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
   if (!equal_in_constant_time(objects::hex(hmac_sha256(key, to_sign)), p.signature)) {
     return {"SignatureDoesNotMatch", ""};
   }
-  out.user = p.access_key;
+  out.principal = users_.owner(p.access_key);
+  if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
   out.presigned = p.presigned;
   out.signing_key = std::move(key);
   out.timestamp = p.timestamp;

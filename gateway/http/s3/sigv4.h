@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 
-#include "core/mutex.h"
-#include "core/users.h"
+#include "core/base/mutex.h"
+#include "core/store/users.h"
 #include "gateway/http/message.h"
 #include "gateway/http/s3/errors.h"
 
@@ -23,7 +23,7 @@ enum class Payload : uint8_t {
 };
 
 struct Authenticated {
-  std::string user;
+  PrincipalPtr principal;
   bool presigned = false;
   Payload payload = Payload::kUnsigned;
   std::string payload_sha256;  // hex, if kSigned

@@ -1,7 +1,7 @@
 #include "gateway/http/s3/xml.h"
 
-#include "core/text.h"
-#include "core/utf8.h"
+#include "core/base/text.h"
+#include "core/base/utf8.h"
 
 namespace cairn::s3 {
 

@@ -1,0 +1,72 @@
+// What is exhausted, in a ResourceExhausted status: the doors' answers differ.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/strings/cord.h>
+
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "core/base/types.h"
+
+namespace cairn {
+
+inline constexpr const char* kExhaustedKey = "cairn/exhausted";
+
+// `text` says it to a person.
+inline absl::Status out_of_memory(const char* text) {
+  absl::Status s = absl::ResourceExhaustedError(text);
+  s.SetPayload(kExhaustedKey, absl::Cord("memory"));
+  return s;
+}
+inline absl::Status disk_full(const char* text) {
+  absl::Status s = absl::ResourceExhaustedError(text);
+  s.SetPayload(kExhaustedKey, absl::Cord("disk"));
+  return s;
+}
+// More bytes, or more pieces, than one value may have.
+inline absl::Status value_too_long() {
+  absl::Status s = absl::ResourceExhaustedError("the value is longer than a value may be");
+  s.SetPayload(kExhaustedKey, absl::Cord("value"));
+  return s;
+}
+inline bool is_out_of_memory(const absl::Status& s) {
+  auto what = s.GetPayload(kExhaustedKey);
+  return what.has_value() && *what == "memory";
+}
+inline bool is_disk_full(const absl::Status& s) {
+  auto what = s.GetPayload(kExhaustedKey);
+  return what.has_value() && *what == "disk";
+}
+inline bool is_value_too_long(const absl::Status& s) {
+  auto what = s.GetPayload(kExhaustedKey);
+  return what.has_value() && *what == "value";
+}
+
+// A refusal rests on what was judged, as an answer does: it may leave only when that is durable.
+inline constexpr const char* kRestsOnKey = "cairn/rests-on";
+inline absl::Status resting_on(absl::Status s, Lsn lsn) {
+  if (!s.ok() && lsn.valid()) {
+    const uint64_t value = lsn.value();
+    s.SetPayload(kRestsOnKey, absl::Cord(std::string(reinterpret_cast<const char*>(&value), 8)));
+  }
+  return s;
+}
+inline Lsn rests_on(const absl::Status& s) {
+  uint64_t value = 0;
+  if (auto bytes = s.GetPayload(kRestsOnKey)) std::memcpy(&value, std::string(*bytes).data(), 8);
+  return Lsn(value);
+}
+
+// A command or request for strings met a key that holds something else.
+inline constexpr const char* kWrongTypeKey = "cairn/type";
+inline absl::Status wrong_type() {
+  absl::Status s = absl::FailedPreconditionError(
+      "the key holds a collection and no bytes; it is to be read through the Redis door");
+  s.SetPayload(kWrongTypeKey, absl::Cord());
+  return s;
+}
+inline bool is_wrong_type(const absl::Status& s) { return s.GetPayload(kWrongTypeKey).has_value(); }
+
+}  // namespace cairn

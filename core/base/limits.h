@@ -1,0 +1,48 @@
+// The limits of the process, with the sum.
+//
+// What a server may hold beside its data, where --memory is N (or that of the machine):
+//
+//   buffers of large values   kReadChunksMax + kWriteChunksMax, 1 MiB each     512 MiB
+//   Redis clients             kClientsPercent of N (maxmemory-clients)         N / 4
+//   collections being read    kKeptBytesMax                                   128 MiB
+//   the log's tail            Log::kPendingMax, and frames kept for reuse       5 MiB
+//   values on their way back  Faults: kBuffersMax of kBufferBytes               8 MiB
+//
+// The HTTP door adds a buffer for each connection, of which it has a limit of its own, and the gRPC
+// door its quota (gateway/http/door.h, gateway/grpc/door.h). None of this is allocated before it is
+// needed: an idle server holds 32 MiB of it, the chunks that the rings know.
+//
+// Descriptors: all that the system allows, of which a quarter (kStorageDescriptorsMin to -Max) is
+// kept from clients: segments, extent files and rings need them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cairn::limits {
+
+// ---- large values (core/extents/chunk_pool.h) ----
+inline constexpr size_t kReadChunksMax = 320;
+inline constexpr size_t kWriteChunksMax = 192;
+
+// ---- descriptors (gateway/net/net.h) ----
+inline constexpr uint64_t kDescriptorsMax = 1 << 20;
+inline constexpr uint64_t kStorageDescriptorsMin = 64;
+inline constexpr uint64_t kStorageDescriptorsMax = 4096;
+
+// ---- clients of the Redis door (kv/engine/client_limits.h, gateway/resp/) ----
+inline constexpr uint64_t kClientsMax = 10'000;
+inline constexpr int64_t kClientsPercent = 25;                // of memory, for all their buffers
+inline constexpr uint64_t kClientsOfAtLeast = 128 << 20;      // where memory counts the index alone
+inline constexpr uint64_t kQueryBytesMax = 1ull << 30;        // one command, without large words
+inline constexpr uint64_t kStrangerQueryBytesMax = 32 << 10;  // the same before AUTH
+inline constexpr uint64_t kStrangerWordBytesMax = 16 << 10;
+inline constexpr uint64_t kStrangerWordsMax = 10;
+inline constexpr size_t kAnswerBytes = 256 << 10;     // gathered before they are sent
+inline constexpr uint64_t kKeptBytesMax = 128 << 20;  // of large collections that change while read
+inline constexpr int64_t kStallMs = 300'000;  // without a byte in the middle of a large value
+
+// ---- a clean stop ----
+inline constexpr int64_t kPartingMs = 2000;  // for what was begun to be answered
+
+}  // namespace cairn::limits

@@ -1,0 +1,7 @@
+#include "core/base/plant.h"
+
+namespace cairn {
+
+Bug planted_bug = Bug::kNone;
+
+}  // namespace cairn

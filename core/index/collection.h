@@ -1,0 +1,79 @@
+// A value that is a structure and not bytes: what a type (hash, list, …) must offer the core, and
+// what the core keeps about each.
+//
+// In memory an entry of such a type holds a pointer to its Collection. In the log it is a sequence
+// of operations: a put record holds one that makes all of it from nothing, an operation record one
+// that changes what is there. The live change and its replay are the same call, apply(), so what
+// is recovered is what was there, operation by operation.
+//
+// Rewriting: when its oldest record comes to the tail of the log, the cleaner appends it again:
+// a small one as one put, a large one as operations, part by part, between which others change it.
+// So an operation must say what holds afterwards and not what to add: replaying older operations
+// first, or one twice, must not matter as long as all later ones follow.
+//
+// Threads: under the lock of the key's stripe.
+#pragma once
+
+#include <absl/container/inlined_vector.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/types.h"
+
+namespace cairn {
+
+class Collection {
+ public:
+  virtual ~Collection() = default;
+
+  // False if this is no operation of the type: broken bytes, or a later version's.
+  [[nodiscard]] virtual bool apply(std::string_view operation) = 0;
+  // Adds to `undo` the operations that, applied after `operation`, make of it what it is now.
+  virtual void inverse(std::string_view operation, std::vector<std::string>& undo) const = 0;
+  virtual uint64_t memory_bytes() const = 0;  // that it holds beside its entry
+  virtual uint64_t image_bytes() const = 0;   // about so many take the operations of save()
+  // Appends to `operation` one that makes a part, from `cursor` on and about `bytes` long, what it
+  // is now. Returns the cursor of the next part, 0 after the last. A cursor survives changes; what
+  // is there from the first call to the last is in one of the parts.
+  virtual uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const = 0;
+  // Whether somebody reads it still, though it left the store; then it stays whole.
+  virtual bool in_use() const { return false; }
+  // Frees some of its memory, for one that nobody needs any more; false when little is left.
+  virtual bool shed() = 0;
+
+  std::string image() const {
+    std::string operation;
+    save(0, UINT64_MAX, operation);
+    return operation;
+  }
+
+ private:
+  friend class Store;
+  friend class Transaction;
+  friend class Cleaner;
+  friend class MemoryKeeper;
+  friend struct Entry;
+  void set_version(Lsn lsn) { version_.store(lsn, std::memory_order_relaxed); }
+  // Of its newest change; a listing reads it under the order's lock alone.
+  std::atomic<Lsn> version_{Lsn()};
+  Lsn oldest_;               // records before this one no longer matter
+  uint32_t image_size_ = 0;  // of the value of its newest record, iff that is a put; else 0
+  uint64_t charged_ = 0;     // sum of charges_
+  // First LSN in each segment that holds records of it, and the bytes counted as live there.
+  absl::InlinedVector<std::pair<Lsn, uint64_t>, 1> charges_;
+};
+
+// What an entry holds in place of a value.
+inline constexpr size_t kPointerBytes = 8;
+static_assert(sizeof(void*) == kPointerBytes);
+
+// How to make an empty one, by ValueType; null: the program does not know the type. `seed` is a
+// secret for its hash tables.
+using CollectionTypes = std::array<std::unique_ptr<Collection> (*)(uint64_t seed), 16>;
+
+}  // namespace cairn

@@ -1,0 +1,346 @@
+#include "core/log/manifest.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/log/log_format.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr uint64_t kReserveBytes = 32
+                                   << 10;  // for some 1,300 segments, so that a full disk is none
+constexpr uint64_t kBytesMax = 64 << 20;   // of a copy that is believed
+constexpr uint32_t kFilesAhead = 8;        // extent files named at once
+
+FileId copy_file(uint64_t copy) { return {FileKind::kSuperblock, copy}; }
+
+// What versions 1 to 3 began with.
+struct OldHeader {
+  uint32_t magic, crc, version, epoch;
+  uint64_t store, segment_bytes;
+};
+
+uint32_t checksum(Bytes all, uint64_t copy) {
+  return crc32c(place_seed(0, copy, 0), all.subspan(8));
+}
+
+}  // namespace
+
+// ---- one copy ----
+
+std::string ManifestState::encode(uint64_t copy) const {
+  const ManifestHeader h{kManifestMagic,
+                         0,
+                         kManifestVersion,
+                         epoch,
+                         store,
+                         segment_bytes,
+                         generation,
+                         proven,
+                         checkpoint,
+                         next_namespace,
+                         next_extent_file,
+                         static_cast<uint32_t>(segments.size()),
+                         static_cast<uint32_t>(lost.size()),
+                         clean_stop ? kCleanStop : 0,
+                         0};
+  std::string out(reinterpret_cast<const char*>(&h), sizeof(h));
+  if (!segments.empty()) {
+    out.append(reinterpret_cast<const char*>(segments.data()),
+               segments.size() * sizeof(ManifestSegment));
+  }
+  if (!lost.empty()) {
+    out.append(reinterpret_cast<const char*>(lost.data()), lost.size() * sizeof(LsnRange));
+  }
+  const uint32_t crc = checksum(as_bytes(out), copy);
+  std::memcpy(out.data() + 4, &crc, 4);
+  return out;
+}
+
+std::optional<ManifestState> ManifestState::decode(Bytes bytes, uint64_t copy,
+                                                   uint32_t* other_version) {
+  OldHeader old{};
+  if (bytes.size() >= sizeof(old)) std::memcpy(&old, bytes.data(), sizeof(old));
+  if (old.magic == kManifestMagic && header_intact(old, 0, copy, 0)) {
+    if (other_version != nullptr) *other_version = old.version;
+    return std::nullopt;
+  }
+  ManifestHeader h;
+  if (bytes.size() < sizeof(h)) return std::nullopt;
+  std::memcpy(&h, bytes.data(), sizeof(h));
+  const uint64_t size = sizeof(h) + uint64_t{h.segments} * sizeof(ManifestSegment) +
+                        uint64_t{h.lost} * sizeof(LsnRange);
+  if (h.magic != kManifestMagic || size > bytes.size() ||
+      checksum(bytes.first(size), copy) != h.crc) {
+    return std::nullopt;
+  }
+  if (h.version != kManifestVersion) {
+    if (other_version != nullptr) *other_version = h.version;
+    return std::nullopt;
+  }
+  ManifestState s;
+  s.epoch = h.epoch;
+  s.store = h.store;
+  s.segment_bytes = h.segment_bytes;
+  s.generation = h.generation;
+  s.proven = h.proven;
+  s.checkpoint = h.checkpoint;
+  s.next_namespace = h.next_namespace;
+  s.next_extent_file = h.next_extent_file;
+  s.clean_stop = h.flags & kCleanStop;
+  s.segments.resize(h.segments);
+  s.lost.resize(h.lost);
+  const std::byte* p = bytes.data() + sizeof(h);
+  if (h.segments > 0) std::memcpy(s.segments.data(), p, h.segments * sizeof(ManifestSegment));
+  p += h.segments * sizeof(ManifestSegment);
+  if (h.lost > 0) std::memcpy(s.lost.data(), p, h.lost * sizeof(LsnRange));
+  return s;
+}
+
+// ---- opening ----
+
+namespace {
+
+struct Copies {
+  std::optional<ManifestState> newest;
+  std::vector<std::string> damaged;  // what is wrong with those that do not hold
+  bool exists[2] = {false, false};
+  int written = 0;  // that held something once
+};
+
+awaitable<StatusOr<Copies>> read_copies(Volume& volume, const std::vector<FileInfo>& files) {
+  Copies found;
+  for (uint64_t copy = 0; copy < 2; copy++) {
+    auto file = std::find_if(files.begin(), files.end(),
+                             [&](const FileInfo& f) { return f.id == copy_file(copy); });
+    const std::string name = to_string(copy_file(copy));
+    if (file == files.end()) {
+      found.damaged.push_back(cat(name, " is missing"));
+      continue;
+    }
+    found.exists[copy] = true;
+    AlignedBuffer buffer(
+        std::clamp(round_up(file->size_bytes, kBlockBytes), kBlockBytes, kBytesMax));
+    auto n = co_await volume.read(copy_file(copy), 0, buffer.span(0, buffer.size()));
+    if (!n.ok()) {
+      found.damaged.push_back(cat(name, " cannot be read: ", n.status().message()));
+      continue;
+    }
+    const Bytes bytes{buffer.data(), *n};
+    uint32_t other_version = 0;
+    auto state = ManifestState::decode(bytes, copy, &other_version);
+    uint32_t magic = 0;
+    if (*n >= 4) std::memcpy(&magic, bytes.data(), 4);
+    found.written += magic == kManifestMagic;
+    if (state) {
+      if (!found.newest || std::pair(state->generation, state->epoch) >
+                               std::pair(found.newest->generation, found.newest->epoch)) {
+        found.newest = state;
+      }
+    } else if (other_version != 0) {
+      co_return absl::FailedPreconditionError(cat(name, " has format version ", other_version,
+                                                  "; this program reads version ",
+                                                  kManifestVersion));
+    } else {
+      found.damaged.push_back(cat(name, " is damaged at offset 0"));
+    }
+  }
+  co_return found;
+}
+
+}  // namespace
+
+awaitable<Status> Manifest::open(uint64_t new_store, uint64_t new_segment_bytes, bool repair,
+                                 std::vector<std::string>& notes) {
+  auto files = co_await volume_.list();
+  if (!files.ok()) co_return files.status();
+  auto copies = co_await read_copies(volume_, *files);
+  if (!copies.ok()) co_return copies.status();
+  size_t others = 0;  // a new store makes its manifest before anything else
+  for (const FileInfo& f : *files) others += f.id.kind != FileKind::kSuperblock;
+  if (copies->newest) {
+    for (auto& what : copies->damaged) notes.push_back(cat(what, "; its copy is whole"));
+    change([&](ManifestState& s) { s = *copies->newest; });
+  } else if (others == 0 && copies->written < 2) {
+    change([&](ManifestState& s) {
+      s.store = new_store;
+      s.segment_bytes = new_segment_bytes;
+    });
+  } else if (!repair) {
+    co_return absl::DataLossError(
+        cat(copies->damaged[0], ", ", copies->damaged[1], ", and there are ", others,
+            " files of segments, extents and checkpoints: which of them belong to the store, and "
+            "how far its log was durable, is not known; nothing was touched. --repair takes what "
+            "the segments say of themselves, and loses what was in segments that are missing"));
+  } else {
+    Status made = co_await rebuild(*files);
+    if (!made.ok()) co_return made;
+    notes.push_back(cat(copies->damaged[0], ", ", copies->damaged[1],
+                        ": made anew from the headers of ", state().segments.size(), " segments"));
+  }
+  change([&](ManifestState& s) {
+    if (!planted(Bug::kEpochUsedTwice) || s.epoch == 0) s.epoch++;
+    was_clean_ = s.clean_stop;
+    s.clean_stop = false;
+  });
+  for (uint64_t copy = 0; copy < 2; copy++) exists_[copy] = copies->exists[copy];
+  co_return absl::OkStatus();
+}
+
+// From the headers of the segments: each says whose it is and which life wrote it.
+awaitable<Status> Manifest::rebuild(const std::vector<FileInfo>& files) {
+  ManifestState s;
+  AlignedBuffer block(kBlockBytes);
+  for (const FileInfo& f : files) {
+    if (f.id.kind == FileKind::kExtents) {
+      s.next_extent_file = std::max(s.next_extent_file, static_cast<uint32_t>(f.id.number + 1));
+    }
+    if (f.id.kind != FileKind::kSegment) continue;
+    auto n = co_await volume_.read(f.id, 0, block.span(0, kBlockBytes));
+    SegmentHeader h{};
+    if (n.ok() && *n == kBlockBytes) std::memcpy(&h, block.data(), sizeof(h));
+    if (h.magic != kSegmentMagic || h.segment != f.id.number ||
+        !header_intact(h, h.store, h.segment, 0) || (s.store != 0 && h.store != s.store)) {
+      continue;
+    }
+    if (h.version != kLogVersion) {
+      co_return absl::FailedPreconditionError(cat(to_string(f.id), " has format version ",
+                                                  h.version, "; this program reads version ",
+                                                  kLogVersion));
+    }
+    s.store = h.store;
+    s.segment_bytes = h.segment_bytes;
+    s.epoch = std::max(s.epoch, h.epoch);
+    s.segments.push_back({h.segment, 0, h.epoch, 0});
+  }
+  if (s.store == 0) {
+    co_return absl::DataLossError(
+        "no segment has an intact header: nothing says what the files of this directory are, and "
+        "--repair cannot go on; they were left as they are");
+  }
+  std::sort(s.segments.begin(), s.segments.end(),
+            [](auto& a, auto& b) { return a.number < b.number; });
+  // A life may have begun since that wrote no segment.
+  s.epoch += 1000;
+  rebuilt_ = true;
+  change([&](ManifestState& state) { state = s; });
+  co_return absl::OkStatus();
+}
+
+// ---- changes ----
+
+ManifestState Manifest::state() const {
+  MutexLock lock(mutex_);
+  return state_;
+}
+
+void Manifest::note_proven(Lsn lsn) {
+  change([&](ManifestState& s) { s.proven = std::max(s.proven, lsn.value()); });
+}
+
+void Manifest::note_next_namespace(uint32_t next) {
+  change([&](ManifestState& s) { s.next_namespace = std::max(s.next_namespace, next); });
+}
+
+void Manifest::name_segment(SegmentId segment, uint32_t epoch) {
+  change([&](ManifestState& s) {
+    if (!s.segments.empty() && s.segments.back().number == segment.value()) return;
+    s.segments.push_back({segment.value(), 0, epoch, 0});
+  });
+}
+
+void Manifest::seal(SegmentId segment, Lsn end) {
+  change([&](ManifestState& s) {
+    for (auto& named : s.segments) {
+      if (named.number == segment.value()) named.end = end.value();
+    }
+  });
+}
+
+void Manifest::strike_segment(SegmentId segment) {
+  change([&](ManifestState& s) {
+    std::erase_if(s.segments, [&](auto& named) { return named.number == segment.value(); });
+    const uint64_t first =
+        s.segments.empty() ? UINT64_MAX : s.segments.front().number * s.segment_bytes;
+    std::erase_if(s.lost, [&](auto& range) { return range.to <= first; });
+  });
+}
+
+// ---- saving ----
+
+awaitable<Status> Manifest::save() {
+  uint64_t need = 0;
+  for (;;) {
+    bool mine = false;
+    {
+      MutexLock lock(mutex_);
+      if (!failed_.ok()) co_return failed_;
+      if (need == 0) need = begun_ + 1;
+      if (done_ >= need) co_return absl::OkStatus();
+      if (!saving_) {
+        saving_ = mine = true;
+        begun_++;
+        state_.generation++;
+      }
+    }
+    if (!mine) {
+      co_await saved_.until([&] {
+        MutexLock lock(mutex_);
+        return !saving_;
+      });
+      continue;
+    }
+    Status wrote = co_await write();
+    MutexLock lock(mutex_);
+    saving_ = false;
+    if (wrote.ok()) done_ = begun_;
+    saved_.notify();
+    // For want of space or of a descriptor nothing was begun, or what was is written anew.
+    const bool passes = absl::IsResourceExhausted(wrote) || absl::IsUnavailable(wrote);
+    if (!wrote.ok() && !passes) failed_ = wrote;
+    if (!wrote.ok()) co_return wrote;
+  }
+}
+
+awaitable<Status> Manifest::write() {
+  const ManifestState now = state();
+  AlignedBuffer buffer;
+  const bool made = !exists_[0] || !exists_[1];
+  for (uint64_t copy = 0; copy < 2; copy++) {
+    if (!exists_[copy]) {
+      Status created = co_await volume_.create(copy_file(copy), kReserveBytes);
+      if (!created.ok()) co_return created;
+      exists_[copy] = true;
+    }
+    const std::string bytes = now.encode(copy);
+    const uint64_t length = round_up(bytes.size(), kBlockBytes);
+    if (buffer.size() < length) buffer = AlignedBuffer(length);
+    std::memset(buffer.data(), 0, length);
+    std::memcpy(buffer.data(), bytes.data(), bytes.size());
+    Status wrote =
+        co_await volume_.write(copy_file(copy), 0, {buffer.data(), length}, WriteMode::kDurable);
+    if (!wrote.ok()) co_return wrote;
+  }
+  if (!made) co_return absl::OkStatus();
+  co_return co_await volume_.sync_directory();
+}
+
+awaitable<Status> Manifest::name_extent_file(uint32_t number) {
+  {
+    MutexLock lock(mutex_);
+    if (!failed_.ok()) co_return failed_;
+    if (number < named_extent_files_) co_return absl::OkStatus();
+    state_.next_extent_file = std::max(state_.next_extent_file, number + kFilesAhead);
+  }
+  Status saved = co_await save();
+  if (!saved.ok()) co_return saved;
+  MutexLock lock(mutex_);
+  named_extent_files_ = std::max(named_extent_files_, number + 1);
+  co_return saved;
+}
+
+}  // namespace cairn

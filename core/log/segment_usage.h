@@ -1,0 +1,57 @@
+// How many bytes of each segment of the log the index still names: what the cleaner would have to
+// copy. Never below the truth, except for a moment between an append and the change of the index,
+// under the lock of the key's stripe.
+//
+// Threads: any.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cassert>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "core/base/types.h"
+
+namespace cairn {
+
+class SegmentUsage {
+ public:
+  static constexpr uint64_t kSegmentsMax = uint64_t{1} << 20;  // 64 TiB of log at 64 MiB each
+
+  SegmentUsage() : live_(static_cast<Cell*>(std::calloc(kSegmentsMax, sizeof(Cell)))) {
+    if (live_ == nullptr) throw std::bad_alloc();  // the pages stay untouched until used
+  }
+  // A power of two. Before anything is counted.
+  void start(uint64_t segment_bytes) {
+    assert(std::has_single_bit(segment_bytes));
+    shift_ = std::countr_zero(segment_bytes);
+  }
+
+  void add(Lsn lsn, uint64_t bytes) {
+    cell(lsn.value() >> shift_).fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+  }
+  void sub(Lsn lsn, uint64_t bytes) {
+    cell(lsn.value() >> shift_).fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+  }
+  uint64_t segment_bytes() const { return uint64_t{1} << shift_; }
+  bool same_segment(Lsn a, Lsn b) const { return a.value() >> shift_ == b.value() >> shift_; }
+  uint64_t live(SegmentId segment) const {
+    int64_t n = live_.get()[segment.value() % kSegmentsMax].load(std::memory_order_relaxed);
+    return n < 0 ? 0 : static_cast<uint64_t>(n);
+  }
+  // The segment is gone; its number's place is free for another.
+  void forget(SegmentId segment) { cell(segment.value()) = 0; }
+
+ private:
+  using Cell = std::atomic<int64_t>;
+  struct Free {
+    void operator()(Cell* p) const { std::free(p); }
+  };
+  Cell& cell(uint64_t segment) { return live_.get()[segment % kSegmentsMax]; }
+  int shift_ = 0;
+  const std::unique_ptr<Cell, Free> live_;
+};
+
+}  // namespace cairn

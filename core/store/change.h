@@ -1,0 +1,59 @@
+// What changed, told to those who want to know: one place tells (the end of a transaction's
+// commit), so whoever waits for keys, watches them or notifies about them hangs here.
+//
+// Threads: changed() is called by the thread that committed, under the locks of the stripes of the
+// changed keys: it may take a lock of its own, must not touch the store, and must not wait.
+// Listeners are added before the store takes its first change. Where nobody is interested, telling
+// costs the look at one number.
+#pragma once
+
+#include <atomic>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/log/log_format.h"
+
+namespace cairn {
+
+class Namespace;
+
+enum class What : uint8_t {
+  kPut,      // the key has another value now, or one at all
+  kRemove,   // the key is gone
+  kOperate,  // a part of a collection changed
+  kExpiry,   // its expiry alone changed
+  kFlush,    // all keys of the namespace are gone; no key is named
+};
+struct Change {
+  const Namespace* ns;
+  std::string_view key;  // as long as the call lasts
+  What what;
+  Cause cause;
+  Lsn lsn;  // of the record that says so
+};
+
+class ChangeListener {
+ public:
+  virtual ~ChangeListener() = default;
+  // The changes of one transaction, in the order in which they were made.
+  virtual void changed(std::span<const Change> changes) = 0;
+};
+
+class ChangeListeners {
+ public:
+  void add(ChangeListener& listener) { listeners_.push_back(&listener); }
+  // A listener says how much interest began (or, below zero, ended). Interest in a key begins under
+  // the lock of its stripe; then no change of it is missed.
+  void interest(int by) { interest_.fetch_add(by, std::memory_order_relaxed); }
+  bool any() const { return interest_.load(std::memory_order_relaxed) != 0; }
+  void tell(std::span<const Change> changes) const {
+    for (ChangeListener* l : listeners_) l->changed(changes);
+  }
+
+ private:
+  std::vector<ChangeListener*> listeners_;
+  std::atomic<int> interest_{0};
+};
+
+}  // namespace cairn

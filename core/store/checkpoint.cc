@@ -1,0 +1,440 @@
+#include "core/store/checkpoint.h"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "core/base/checksum.h"
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/store/store.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr uint64_t kChunkFull = 1 << 20;
+constexpr uint32_t kValueBytesMax = 512;  // a longer one costs a read when it is wanted
+constexpr int64_t kLookMs = 200;
+
+void put(std::string& out, const void* from, size_t n) {
+  out.append(static_cast<const char*>(from), n);
+}
+
+void encode(std::string& out, const CheckpointItem& item) {
+  const RecordView& r = item.record;
+  const ItemHeader h{
+      item.lsn.value(),
+      r.ns.value(),
+      static_cast<uint32_t>(item.kind == ItemKind::kCold ? item.value_size : r.value.size()),
+      static_cast<uint32_t>(r.meta.size()),
+      static_cast<uint16_t>(r.key.size()),
+      r.flags,
+      item.kind};
+  put(out, &h, sizeof(h));
+  if (r.has_expiry()) put(out, &r.expire_ms, 8);
+  if (r.has_origin()) put(out, &r.version, 8);
+  if (item.kind == ItemKind::kCollection || item.kind == ItemKind::kPart) {
+    const uint32_t sizes[2] = {item.image_size, static_cast<uint32_t>(item.charges.size())};
+    put(out, &item.oldest, 8);
+    put(out, sizes, 8);
+    for (auto& [lsn, bytes] : item.charges) {
+      put(out, &lsn, 8);
+      put(out, &bytes, 8);
+    }
+  }
+  out.append(r.key);
+  out.append(r.meta);
+  out.append(r.value);
+}
+
+// Takes one item off the front; false if it does not fit.
+bool decode(std::string_view& in, CheckpointItem& item) {
+  ItemHeader h;
+  auto take = [&](void* to, size_t n) {
+    if (in.size() < n) return false;
+    std::memcpy(to, in.data(), n);
+    in.remove_prefix(n);
+    return true;
+  };
+  if (!take(&h, sizeof(h))) return false;
+  RecordView& r = item.record;
+  item.kind = h.kind;
+  item.lsn = Lsn(h.lsn);
+  item.value_size = h.value_size;
+  item.charges.clear();
+  r.flags = h.flags;
+  r.ns = NamespaceId(h.ns);
+  if (r.has_expiry() && !take(&r.expire_ms, 8)) return false;
+  if (r.has_origin() && !take(&r.version, 8)) return false;
+  if (item.kind == ItemKind::kCollection || item.kind == ItemKind::kPart) {
+    uint32_t sizes[2];
+    if (!take(&item.oldest, 8) || !take(sizes, 8)) return false;
+    item.image_size = sizes[0];
+    if (uint64_t{sizes[1]} * 16 > in.size()) return false;
+    for (uint32_t i = 0; i < sizes[1]; i++) {
+      Lsn lsn;
+      uint64_t bytes = 0;
+      take(&lsn, 8);
+      take(&bytes, 8);
+      item.charges.emplace_back(lsn, bytes);
+    }
+  }
+  const uint64_t value = h.kind == ItemKind::kCold ? 0 : h.value_size;
+  if (uint64_t{h.key_size} + h.meta_size + value > in.size()) return false;
+  r.key = in.substr(0, h.key_size);
+  r.meta = in.substr(h.key_size, h.meta_size);
+  r.value = in.substr(h.key_size + h.meta_size, value);
+  in.remove_prefix(h.key_size + h.meta_size + value);
+  return true;
+}
+
+}  // namespace
+
+// A checkpoint being written.
+struct Checkpointer::File {
+  Volume& volume;
+  const uint64_t store;
+  const FileId id;
+  uint64_t at = 0;
+  std::string payload;
+  uint32_t payload_items = 0;
+  std::vector<uint64_t> offsets;
+  uint64_t items = 0;
+  AlignedBuffer buffer;
+
+  void add(const CheckpointItem& item) {
+    encode(payload, item);
+    payload_items++;
+    items++;
+  }
+  // Writes what was added as a chunk, once there is enough for one or if it is the `last`.
+  awaitable<Status> flush(bool last = false);
+};
+
+// ---- reading ----
+
+awaitable<StatusOr<std::optional<FoundCheckpoint>>> find_checkpoint(Volume& volume, uint64_t store,
+                                                                    std::vector<FileId>& others) {
+  auto files = co_await volume.list();
+  if (!files.ok()) co_return files.status();
+  std::vector<FileInfo> found;
+  for (const FileInfo& f : *files) {
+    if (f.id.kind == FileKind::kCheckpoint) found.push_back(f);
+  }
+  std::sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.id > b.id; });
+  std::optional<FoundCheckpoint> newest;
+  for (const FileInfo& f : found) {
+    others.push_back(f.id);
+    if (newest || f.size_bytes < 2 * kBlockBytes) continue;
+    const uint64_t footer_at = f.size_bytes / kBlockBytes * kBlockBytes - kBlockBytes;
+    AlignedBuffer block(kBlockBytes);
+    auto n = co_await volume.read(f.id, footer_at, block.span(0, kBlockBytes));
+    if (!n.ok() || *n < kBlockBytes) continue;
+    FoundCheckpoint c;
+    c.file = f.id;
+    std::memcpy(&c.footer, block.data(), sizeof(c.footer));
+    if (c.footer.magic != kFooterMagic || c.footer.store != store ||
+        !header_intact(c.footer, store, f.id.number, footer_at)) {
+      continue;
+    }
+    if (c.footer.version != kCheckpointVersion) {
+      co_return absl::FailedPreconditionError(cat(to_string(f.id), " has format version ",
+                                                  c.footer.version, "; this program reads version ",
+                                                  kCheckpointVersion));
+    }
+    const uint64_t index_bytes = footer_at - std::min(footer_at, c.footer.index_offset);
+    if (c.footer.index_offset % kBlockBytes != 0 || c.footer.chunks > index_bytes / 8) continue;
+    AlignedBuffer index(std::max(index_bytes, kBlockBytes));
+    n = co_await volume.read(f.id, c.footer.index_offset, index.span(0, index_bytes));
+    if (!n.ok() || *n < index_bytes) continue;
+    const Bytes used{index.data(), c.footer.chunks * 8};
+    if (crc32c(place_seed(store, f.id.number, c.footer.index_offset), used) != c.footer.index_crc) {
+      continue;
+    }
+    c.offsets.resize(c.footer.chunks);
+    if (!used.empty()) std::memcpy(c.offsets.data(), used.data(), used.size());
+    c.offsets.push_back(c.footer.index_offset);
+    if (!std::is_sorted(c.offsets.begin(), c.offsets.end())) continue;
+    newest = std::move(c);
+    others.pop_back();
+  }
+  co_return newest;
+}
+
+awaitable<Status> read_chunk(Volume& volume, const FoundCheckpoint& from, size_t i,
+                             const std::function<void(const CheckpointItem&)>& fn) {
+  const uint64_t at = from.offsets[i], bytes = from.offsets[i + 1] - at;
+  const auto damage = [&] {
+    return absl::DataLossError(cat(to_string(from.file), " is damaged at offset ", at));
+  };
+  if (bytes < kBlockBytes || bytes % kBlockBytes != 0 || bytes > UINT32_MAX) co_return damage();
+  AlignedBuffer buffer(bytes);
+  auto n = co_await volume.read(from.file, at, buffer.span(0, bytes));
+  if (!n.ok()) co_return n.status();
+  ChunkHeader h;
+  std::memcpy(&h, buffer.data(), sizeof(h));
+  if (*n < bytes || h.magic != kChunkMagic || h.payload_bytes > bytes - sizeof(h)) {
+    co_return damage();
+  }
+  const uint32_t seed = place_seed(from.footer.store, from.file.number, at);
+  const Bytes covered{buffer.data() + 8, sizeof(h) - 8 + h.payload_bytes};
+  if (crc32c(seed, covered) != h.crc) co_return damage();
+  std::string_view rest = as_text({buffer.data() + sizeof(h), h.payload_bytes});
+  CheckpointItem item;
+  for (uint32_t k = 0; k < h.items; k++) {
+    if (!decode(rest, item)) co_return damage();
+    fn(item);
+  }
+  co_return absl::OkStatus();
+}
+
+// ---- writing ----
+
+bool Checkpointer::wanted() const {
+  constexpr uint64_t kSegmentsMin = 4;
+  const Log& log = store_.log();
+  if (!log.status().ok() || log.full()) return false;
+  // What the newest began with was cleaned away: it no longer counts.
+  const auto sealed = log.oldest_sealed();
+  const SegmentId oldest = sealed ? sealed->first : log.open_segment();
+  if (begin_.valid() && oldest.valid() && oldest.value() * log.segment_bytes() > begin_.value()) {
+    return true;
+  }
+  const uint64_t grown = log.tail().value() - std::min(log.tail().value(), begin_.value());
+  const uint64_t segments = std::max<uint64_t>(kSegmentsMin, log.sealed_segments() / 2);
+  return grown >= segments * log.segment_bytes();
+}
+
+awaitable<void> Checkpointer::run() {
+  while (!store_.stopping_) {
+    co_await store_.rest(kLookMs);
+    // The room is needed more elsewhere; also that of one which was cut off by a crash.
+    if (store_.log().full() && (begin_.valid() || !old_.empty())) {
+      begin_ = Lsn();
+      store_.manifest_.change([](ManifestState& m) { m.checkpoint = UINT64_MAX; });
+      Status struck = co_await store_.manifest_.save();
+      if (struck.ok()) (void)co_await remove_old();
+    }
+    if (!wanted()) continue;
+    Status written = co_await write();
+    if (!written.ok()) co_await store_.rest(10 * kLookMs);
+  }
+}
+
+awaitable<Status> Checkpointer::remove_old() {
+  auto old = std::move(old_);
+  old_.clear();
+  Status status;
+  for (FileId id : old) {
+    Status removed = co_await volume_.remove(id);
+    if (!removed.ok() && !absl::IsNotFound(removed)) status = removed;
+  }
+  // A crash may bring back what is not durably gone, and with it what it takes of a full volume.
+  if (status.ok() && !old.empty()) status = co_await volume_.sync_directory();
+  co_return status;
+}
+
+awaitable<Status> Checkpointer::File::flush(bool last) {
+  if (payload_items == 0 || (payload.size() < kChunkFull && !last)) co_return absl::OkStatus();
+  const uint64_t bytes = round_up(sizeof(ChunkHeader) + payload.size(), kBlockBytes);
+  if (buffer.size() < bytes) buffer = AlignedBuffer(bytes);
+  ChunkHeader h{kChunkMagic, 0, payload_items, static_cast<uint32_t>(payload.size())};
+  std::memset(buffer.data() + bytes - kBlockBytes, 0, kBlockBytes);
+  std::memcpy(buffer.data(), &h, sizeof(h));
+  std::memcpy(buffer.data() + sizeof(h), payload.data(), payload.size());
+  h.crc =
+      crc32c(place_seed(store, id.number, at), {buffer.data() + 8, sizeof(h) - 8 + payload.size()});
+  std::memcpy(buffer.data(), &h, sizeof(h));
+  Status wrote = co_await volume.write(id, at, {buffer.data(), bytes}, WriteMode::kPlain);
+  if (!wrote.ok()) co_return wrote;
+  offsets.push_back(at);
+  at += bytes;
+  payload.clear();
+  payload_items = 0;
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Checkpointer::write() {
+  File file{volume_, store_.store_id(), {FileKind::kCheckpoint, number_++}};
+  Log& log = store_.log();
+  const Lsn begin = log.replay_start();
+  store_.wait_for_locks();  // what lies before is in the index by then
+  Status status = co_await volume_.create(file.id, 0);
+  if (!status.ok()) co_return status;
+  status = co_await fill(file);
+  const Lsn end = log.tail();
+  if (status.ok() && !planted(Bug::kCheckpointTrustsTail)) {  // invariant 1
+    status = co_await log.wait_durable(Lsn(end.value() - 1));
+  }
+  CheckpointFooter footer{};
+  if (status.ok()) {
+    const uint64_t used = file.offsets.size() * 8, bytes = round_up(used, kBlockBytes);
+    footer.magic = kFooterMagic;
+    footer.version = kCheckpointVersion;
+    footer.store = file.store;
+    footer.begin = begin.value();
+    footer.end = end.value();
+    footer.chunks = file.offsets.size();
+    footer.index_offset = file.at;
+    footer.items = file.items;
+    footer.hash_seed = store_.hash_seed_;
+    footer.next_namespace = store_.next_namespace();
+    file.buffer = AlignedBuffer(std::max(bytes, kBlockBytes));
+    std::memset(file.buffer.data(), 0, file.buffer.size());
+    if (used > 0) std::memcpy(file.buffer.data(), file.offsets.data(), used);
+    footer.index_crc =
+        crc32c(place_seed(footer.store, file.id.number, file.at), {file.buffer.data(), used});
+    status =
+        co_await volume_.write(file.id, file.at, {file.buffer.data(), bytes}, WriteMode::kPlain);
+    file.at += bytes;
+  }
+  if (status.ok()) status = co_await volume_.sync(file.id);
+  if (status.ok()) {
+    seal_header(footer, footer.store, file.id.number, file.at);
+    std::memset(file.buffer.data(), 0, kBlockBytes);
+    std::memcpy(file.buffer.data(), &footer, sizeof(footer));
+    status = co_await volume_.write(file.id, file.at, {file.buffer.data(), kBlockBytes},
+                                    WriteMode::kPlain);
+  }
+  if (status.ok()) status = co_await volume_.sync(file.id);
+  if (status.ok()) status = co_await volume_.sync_directory();
+  if (!status.ok()) {
+    (void)co_await volume_.remove(file.id);
+    co_return status;
+  }
+  store_.manifest_.note_proven(log.durable());
+  store_.manifest_.change([&](ManifestState& m) { m.checkpoint = file.id.number; });
+  Status named = co_await store_.manifest_.save();  // before the ones that it names are removed
+  if (!named.ok()) co_return named;
+  begin_ = begin;
+  written_++;
+  (void)co_await remove_old();  // what is left of them is found at the next start
+  old_.push_back(file.id);
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Checkpointer::fill(File& file) {
+  std::vector<NamespacePtr> spaces = store_.spaces();
+  for (auto& ns : spaces) {
+    if (!ns->is_bucket()) continue;
+    CheckpointItem item;
+    item.kind = ItemKind::kNamespace;
+    item.lsn = ns->created;
+    item.record.ns = ns->id;
+    item.record.key = ns->name;
+    item.record.value = {reinterpret_cast<const char*>(&ns->created_ms), 8};
+    file.add(item);
+  }
+  for (auto& [lsn, ms] : store_.log().times()) {
+    CheckpointItem item;
+    item.kind = ItemKind::kTime;
+    item.lsn = Lsn(lsn);
+    item.record.flags = kRecordHasExpiry;
+    item.record.expire_ms = ms;
+    file.add(item);
+  }
+  auto executor = co_await asio::this_coro::executor;
+  // What an empty one gets from now on is in the log's tail. One that is only flushed by a
+  // transaction which is given up is not empty: that holds all stripes until then.
+  std::erase_if(spaces, [this](auto& ns) {
+    StripeLocks lock(store_, KeyHash{0});
+    return ns->size() == 0;
+  });
+  const auto touched = [this](const Namespace& ns, size_t stripe) {
+    StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));  // the index stays
+    return ns.index->touched(stripe);
+  };
+  for (size_t block = 0; block < kStripes; block += Index::kBlockStripes) {
+    for (auto& ns : spaces) {
+      if (!touched(*ns, block)) continue;  // of 10,000 small buckets, nearly none is
+      for (size_t stripe = block; stripe < block + Index::kBlockStripes; stripe++) {
+        Status filled = co_await fill_stripe(file, *ns, stripe);
+        if (!filled.ok()) co_return filled;
+      }
+      co_await asio::post(executor, asio::use_awaitable);
+    }
+  }
+  co_return co_await file.flush(true);
+}
+
+awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t stripe) {
+  const KeyHash base = KeyHash{stripe} << (64 - kStripeBits);
+  std::vector<std::string> large;
+  auto executor = co_await asio::this_coro::executor;
+  for (KeyHash from = base;;) {
+    {
+      StripeLocks lock(store_, base);
+      auto add = [&](const Entry* e) {
+        CheckpointItem item;
+        const Collection* c = e->collection();
+        if (c != nullptr && c->image_bytes() > store_.part_bytes()) {
+          large.emplace_back(e->key());
+          return;
+        }
+        item.lsn = e->lsn();
+        item.record = {RecordType::kPut, e->flags, ns.id, e->expire_ms(), e->key(), e->meta(), {}};
+        item.record.version = e->version();
+        std::string image;
+        if (c != nullptr) {
+          store_.describe(*c, item);
+          item.record.flags |= kRecordHasOrigin;
+          image = c->image();
+          item.record.value = image;
+          item.kind = ItemKind::kCollection;
+        } else if (e->is_cold() || (!e->is_blob() && e->value_size > kValueBytesMax)) {
+          item.kind = ItemKind::kCold;
+          item.value_size = e->value_size;
+        } else {
+          item.record.value = e->value();
+        }
+        file.add(item);
+      };
+      from = ns.dropped ? 0 : ns.index->walk(stripe, from, add);
+    }
+    Status wrote = co_await file.flush();
+    if (!wrote.ok()) co_return wrote;
+    if (from == 0) break;
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  for (auto& key : large) {
+    Status filled = co_await fill_parts(file, ns.shared_from_this(), key);
+    if (!filled.ok()) co_return filled;
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Checkpointer::fill_parts(File& file, std::shared_ptr<Namespace> ns,
+                                           std::string key) {
+  const KeyHash hash = ns->hash(key);
+  auto executor = co_await asio::this_coro::executor;
+  uint64_t cursor = 0;
+  const Collection* same = nullptr;
+  do {
+    {
+      StripeLocks lock(store_, hash);
+      Entry* e = ns->index->find(key, hash);
+      const Collection* c = e == nullptr ? nullptr : e->collection();
+      // Deleted, or another one by now: the log says so, and what it is.
+      if (c == nullptr || (same != nullptr && c != same)) co_return absl::OkStatus();
+      same = c;
+      std::string operation;
+      cursor = c->save(cursor, store_.part_bytes(), operation);
+      CheckpointItem item;
+      item.kind = ItemKind::kPart;
+      item.lsn = e->lsn();
+      item.record = {
+          RecordType::kOperation, e->flags, ns->id, e->expire_ms(), e->key(), {}, operation};
+      item.record.flags |= kRecordHasOrigin;
+      item.record.version = e->version();
+      store_.describe(*c, item);
+      file.add(item);
+    }
+    Status wrote = co_await file.flush();
+    if (!wrote.ok()) co_return wrote;
+    co_await asio::post(executor, asio::use_awaitable);
+  } while (cursor != 0);
+  co_return absl::OkStatus();
+}
+
+}  // namespace cairn

@@ -1,0 +1,270 @@
+#include "core/store/cleaner.h"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/store/store.h"
+
+namespace cairn {
+
+namespace {
+constexpr int64_t kIdleMs = 20;
+constexpr int64_t kRetryMs = 1000;
+constexpr uint64_t kSliceBytes = 64 << 10;  // of the source, between pauses
+constexpr uint64_t kReadBytes = 1 << 20;
+constexpr size_t kGroup = 16;            // records looked up under one set of locks
+constexpr uint64_t kUrgentSegments = 2;  // so many over the target: no more pauses
+constexpr uint64_t kHoldSegments = 8;    // so many: writers wait
+}  // namespace
+
+uint64_t Cleaner::log_bytes() const {
+  return (store_.log().sealed_segments() + 1) * store_.log().segment_bytes();
+}
+
+uint64_t Cleaner::live_bytes() const {
+  auto oldest = store_.log().oldest_sealed();
+  const SegmentId open = store_.log().open_segment();
+  if (!open.valid()) return 0;
+  uint64_t sum = 0;
+  for (SegmentId s = oldest ? oldest->first : open; s <= open; s = s.next()) {
+    sum += store_.usage_.live(s);
+  }
+  return sum;
+}
+
+Cleaner::Stats Cleaner::stats() const {
+  Stats s;
+  s.segments_freed = segments_freed_;
+  s.bytes_read = bytes_read_;
+  s.bytes_copied = bytes_copied_;
+  s.live_bytes = live_bytes();
+  s.log_bytes = log_bytes();
+  MutexLock lock(mutex_);
+  s.status = status_;
+  return s;
+}
+
+bool Cleaner::wanted() {
+  Log& log = store_.log();
+  const uint64_t segment = log.segment_bytes();
+  const uint64_t size = log_bytes(), live = live_bytes();
+  const auto target =
+      static_cast<uint64_t>(static_cast<double>(live) * store_.options().space_amplification) +
+      segment;
+  const uint64_t over = size > target ? size - target : 0;
+  const bool full = log.full();
+  log.hold(over > kHoldSegments * segment);
+  urgent_ = full || over > kUrgentSegments * segment;
+  auto oldest = log.oldest_sealed();
+  if (!oldest || !log.status().ok()) return false;
+  if (!full) return over > 0;
+  // A first copy grows by its origin, at worst by half; it must fit in what is left.
+  const uint64_t copies = store_.usage_.live(oldest->first);
+  const uint64_t live_sealed = live - std::min(live, store_.usage_.live(log.open_segment()));
+  const uint64_t dead = size - segment - std::min(size - segment, live_sealed);
+  return copies == 0 ||
+         (dead >= segment * 3 / 4 && copies + copies / 2 + segment / 8 <= log.room());
+}
+
+awaitable<void> Cleaner::run() {
+  while (!store_.stopping_) {
+    if (!wanted()) {
+      co_await store_.rest(kIdleMs);
+      continue;
+    }
+    auto oldest = *store_.log().oldest_sealed();
+    Status cleaned = co_await clean(oldest.first, oldest.second);
+    found_.clear();
+    large_.clear();
+    space_ = nullptr;
+    if (!cleaned.ok() && !absl::IsCancelled(cleaned)) {
+      store_.report(Severity::kWarning, "cleaner",
+                    cat("segment ", oldest.first.value(), " stays: ", cleaned.message()));
+    }
+    {
+      MutexLock lock(mutex_);
+      status_ = cleaned;
+    }
+    if (!cleaned.ok()) co_await store_.rest(kRetryMs);
+  }
+  buffer_ = AlignedBuffer();
+  store_.log().hold(false);
+}
+
+// Whoever appended to a segment that is sealed by now holds the locks that it changed the index
+// under, or has let go of them.
+awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
+  Log& log = store_.log();
+  store_.wait_for_locks();
+  if (store_.usage_.live(segment) > 0) {
+    Status copied = co_await copy_live(segment, end);
+    if (!copied.ok()) co_return copied;
+  }
+  if (!planted(Bug::kFreedBeforeCopies)) {  // invariant 2
+    Status durable = co_await log.wait_durable(Lsn(log.tail().value() - 1));
+    if (!durable.ok()) co_return durable;
+  }
+  store_.manifest_.note_proven(log.durable());
+  store_.manifest_.strike_segment(segment);
+  Status removed;
+  if (!planted(Bug::kRemovedBeforeStruck)) removed = co_await store_.manifest_.save();
+  if (removed.ok()) removed = co_await volume_.recycle({FileKind::kSegment, segment.value()});
+  // So that it does not come back where --repair has no manifest that says otherwise.
+  if (removed.ok()) removed = co_await volume_.sync_directory();
+  if (!removed.ok()) co_return removed;
+  log.forget_oldest();
+  store_.usage_.forget(segment);
+  segments_freed_++;
+  if (log.full()) co_await log.check_space();
+  co_return absl::OkStatus();
+}
+
+awaitable<StatusOr<Bytes>> Cleaner::load(SegmentId segment, uint64_t offset, uint64_t bytes) {
+  if (offset < buffer_at_ || offset + bytes > buffer_end_) {
+    const uint64_t room = store_.log().segment_bytes() - offset;
+    const uint64_t want = std::min(room, std::max(kReadBytes, round_up(bytes, kBlockBytes)));
+    if (buffer_.size() < want) buffer_ = AlignedBuffer(want);
+    buffer_at_ = buffer_end_ = offset;
+    const uint64_t base = segment.value() * store_.log().segment_bytes();
+    auto n = co_await read_around(
+        volume_, {FileKind::kSegment, segment.value()}, offset, buffer_.span(0, want),
+        [this, base](uint64_t at) { return in_ranges(lost_, Lsn(base + at)); });
+    if (!n.ok()) co_return n.status();
+    buffer_end_ = offset + *n;
+    bytes_read_ += *n;
+    if (*n < bytes) co_return absl::DataLossError(cat("segment ", segment.value(), " ends early"));
+  }
+  co_return Bytes{buffer_.data() + (offset - buffer_at_), buffer_end_ - offset};
+}
+
+awaitable<void> Cleaner::pace() {
+  co_await store_.log().wait_for_backlog();
+  since_pause_ = 0;
+  if (urgent_) {
+    auto executor = co_await asio::this_coro::executor;
+    co_await asio::post(executor, asio::use_awaitable);
+  } else {
+    co_await store_.rest(1);
+  }
+}
+
+awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
+  const SegmentPlace found{store_.store_id(), segment, store_.log().segment_bytes(),
+                           store_.lives_.epoch_of(segment)};
+  const SegmentPlace* place = &found;
+  lost_ = store_.manifest_.state().lost;
+  buffer_at_ = buffer_end_ = 0;
+  room_ = absl::OkStatus();
+  const uint64_t end_offset = end.value() - place->base();
+  for (uint64_t at = kBlockBytes; at < end_offset;) {
+    auto damage = [&] {
+      return absl::DataLossError(
+          cat("segment ", segment.value(), " is damaged at offset ", at, " and cannot be cleaned"));
+    };
+    auto bytes = co_await load(segment, at, kBlockBytes);
+    if (!bytes.ok()) co_return bytes.status();
+    auto header = decode_frame_header(*place, at, *bytes);
+    if (!header) {
+      const auto range = std::find_if(lost_.begin(), lost_.end(), [&](const LsnRange& r) {
+        return r.from <= place->base() + at && place->base() + at < r.to;
+      });
+      if (range == lost_.end()) co_return damage();
+      at = std::min(range->to - place->base(), end_offset);  // what --repair went over
+      continue;
+    }
+    bytes = co_await load(segment, at, frame_bytes(*header));
+    if (!bytes.ok()) co_return bytes.status();
+    const bool whole = for_each_record(*place, *header, *bytes, [&](const RecordView& r, Lsn lsn) {
+      take(r, lsn, header->wall_ms);
+    });
+    copy_found();  // before the buffer is read into again
+    if (!large_.empty()) {
+      Status rewritten = co_await rewrite_large(end);
+      if (!rewritten.ok()) co_return rewritten;
+    }
+    if (!room_.ok()) co_return room_;
+    if (!whole) co_return damage();
+    at += frame_bytes(*header);
+    since_pause_ += frame_bytes(*header);
+    if (since_pause_ >= kSliceBytes) co_await pace();
+    if (store_.stopping_) co_return absl::CancelledError("the store closes");
+    if (Status s = store_.log().status(); !s.ok()) co_return s;
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Cleaner::rewrite_large(Lsn end) {
+  auto large = std::move(large_);
+  large_.clear();
+  for (auto& [ns, key] : large) {
+    Status rewritten =
+        co_await store_.rewrite_parts(ns, key, end, [this](uint64_t bytes) -> awaitable<void> {
+          bytes_copied_ += bytes;
+          since_pause_ += bytes;
+          if (since_pause_ >= kSliceBytes) co_await pace();
+        });
+    if (!rewritten.ok()) co_return rewritten;
+    if (store_.stopping_) co_return absl::CancelledError("the store closes");
+  }
+  co_return absl::OkStatus();
+}
+
+void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
+  if (record.type == RecordType::kNamespaceCreate) return store_.move_name(record, lsn);
+  if (record.type != RecordType::kPut && record.type != RecordType::kOperation) return;
+  if (space_ == nullptr || space_->id != record.ns) space_ = store_.namespace_by_id(record.ns);
+  if (space_ == nullptr) return;
+  Found found{record, lsn, space_, 0};
+  found.record.cause = Cause::kCopy;
+  found.hash = found.ns->hash(record.key);
+  if (!record.has_origin()) {
+    found.record.flags |= kRecordHasOrigin;
+    found.record.version = lsn;
+    found.record.wall_ms = wall_ms;
+  }
+  found_.push_back(std::move(found));
+  if (found_.size() == kGroup) copy_found();
+}
+
+void Cleaner::copy_found() {
+  std::array<KeyHash, kGroup> hashes;
+  std::array<Namespace*, kGroup> spaces;
+  for (size_t i = 0; i < found_.size(); i++) {
+    hashes[i] = found_[i].hash;
+    spaces[i] = found_[i].ns.get();
+  }
+  StripeLocks locks(store_);
+  if (!found_.empty()) locks.lock(std::span(hashes.data(), found_.size()));
+  store_.prefetch({spaces.data(), found_.size()}, {hashes.data(), found_.size()});
+  for (Found& f : found_) {
+    Entry* e = f.ns->index->find(f.record.key, f.hash);
+    if (e == nullptr) continue;
+    if (const Collection* c = e->collection()) {
+      if (c->oldest_ > f.lsn || planted(Bug::kCollectionNotRewritten)) continue;
+      if (c->image_bytes() > store_.part_bytes()) {
+        if (large_.empty() || large_.back() != std::pair(f.ns, std::string(f.record.key))) {
+          large_.emplace_back(f.ns, f.record.key);
+        }
+      } else if (room_.ok()) {
+        room_ = store_.log().room_to_clean(2 * store_.part_bytes());
+        if (!room_.ok()) continue;
+        bytes_copied_ += c->image_bytes();
+        store_.rewrite(*f.ns, f.hash, e);
+      }
+      continue;
+    }
+    if (e->lsn() != f.lsn) continue;
+    if (planted(Bug::kCleanerDropsNewest) && f.lsn.value() / 8 % 64 == 0) continue;
+    if (planted(Bug::kCleanerLosesVersion)) {
+      f.record.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
+    }
+    store_.move(*f.ns, f.hash, e, f.record);
+    bytes_copied_ += f.record.size();
+  }
+  found_.clear();
+}
+
+}  // namespace cairn

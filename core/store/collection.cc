@@ -1,0 +1,215 @@
+// What the store does for collections; see collection.h.
+#include "core/index/collection.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/store/recovery_state.h"
+#include "core/store/store.h"
+
+namespace cairn {
+
+namespace {
+constexpr uint64_t kChargeMin = 8;          // a segment that holds a record is never without
+constexpr uint64_t kChargeSlack = 4 << 10;  // counted as live beyond what an image would take
+}  // namespace
+
+std::unique_ptr<Collection> Store::make_collection(uint8_t flags, std::string_view image) {
+  auto* make = options_.collections[flags >> 4];
+  if (make == nullptr) return nullptr;
+  std::unique_ptr<Collection> c = make(random());
+  if (!image.empty() && !c->apply(image)) return nullptr;
+  return c;
+}
+
+// Records of a collection are live from its oldest one on; how many bytes of them would be copied
+// is known only as the size of an image. So no more than that is counted, the oldest records less.
+void Store::charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted) {
+  if (c.charges_.empty() || !usage_.same_segment(c.charges_.back().first, lsn)) {
+    c.charges_.emplace_back(lsn, 0);
+  }
+  c.charges_.back().second += bytes;
+  c.charged_ += bytes;
+  if (counted) usage_.add(lsn, bytes);
+  const uint64_t most = c.image_bytes() + kChargeSlack;
+  for (size_t i = 0; c.charged_ > most && i < c.charges_.size(); i++) {
+    auto& [at, charged] = c.charges_[i];
+    const uint64_t less = std::min(c.charged_ - most, charged - std::min(charged, kChargeMin));
+    charged -= less;
+    c.charged_ -= less;
+    if (counted) usage_.sub(at, less);
+  }
+}
+
+void Store::count(const Entry* e, int sign) {
+  if (const Collection* c = e->collection()) return count(*c, sign);
+  if (sign > 0) {
+    usage_.add(e->lsn(), e->record_bytes());
+  } else {
+    usage_.sub(e->lsn(), e->record_bytes());
+  }
+}
+
+void Store::count(const Collection& c, int sign) {
+  for (auto& [lsn, bytes] : c.charges_) {
+    if (sign > 0) {
+      usage_.add(lsn, bytes);
+    } else {
+      usage_.sub(lsn, bytes);
+    }
+  }
+}
+
+void Store::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size) {
+  c.charges_.clear();
+  c.charged_ = 0;
+  c.oldest_ = lsn;
+  c.image_size_ = static_cast<uint32_t>(image_size);
+  charge(c, lsn, record_bytes, false);
+}
+
+RecordView Store::copy_record(Namespace& ns, const Entry* e, std::string_view value) const {
+  RecordView r{RecordType::kPut, e->flags, ns.id, e->expire_ms(), e->key(), e->meta(), value};
+  r.flags |= kRecordHasOrigin;
+  r.version = e->version();
+  r.wall_ms = log_.time_of(r.version);
+  r.cause = Cause::kCopy;
+  return r;
+}
+
+void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
+  Collection& c = *entry->collection();
+  const std::string image = c.image();
+  const RecordView r = copy_record(ns, entry, image);
+  count(entry, -1);
+  entry->set_wished(still_wished(entry));
+  entry->set_lsn(log_.append(r));
+  begin_charges(c, entry->lsn(), r.size(), image.size());
+  count(entry, 1);
+}
+
+awaitable<Status> Store::rewrite_parts(NamespacePtr ns, std::string key, Lsn before,
+                                       std::function<awaitable<void>(uint64_t)> pace) {
+  const KeyHash hash = ns->hash(key);
+  uint64_t cursor = 0;
+  Lsn begin;
+  const Collection* same = nullptr;
+  do {
+    uint64_t size = 0;
+    {
+      StripeLocks lock(*this, hash);
+      Entry* e = ns->index->find(key, hash);
+      Collection* c = e == nullptr ? nullptr : e->collection();
+      // Gone, or another one made since: then what was to be rewritten is dead.
+      if (c == nullptr || c->oldest_ >= before || (same != nullptr && c != same)) {
+        co_return absl::OkStatus();
+      }
+      if (Status room = log_.room_to_clean(2 * part_bytes()); !room.ok()) co_return room;
+      same = c;
+      std::string operation;
+      cursor = c->save(cursor, part_bytes(), operation);
+      RecordView r = copy_record(*ns, e, operation);
+      r.type = RecordType::kOperation;
+      e->set_wished(still_wished(e));
+      e->set_lsn(log_.append(r));
+      if (!begin.valid()) begin = e->lsn();
+      charge(*c, e->lsn(), r.size(), true);
+      c->image_size_ = 0;
+      size = r.size();
+      if (cursor == 0) {  // nothing before the first part matters
+        count(e, -1);
+        while (c->charges_.size() > 1 && c->charges_[1].first <= begin) {
+          c->charged_ -= c->charges_.front().second;
+          c->charges_.erase(c->charges_.begin());
+        }
+        c->charges_.front().first = std::max(c->charges_.front().first, begin);
+        c->oldest_ = begin;
+        count(e, 1);
+      }
+    }
+    co_await pace(size);
+  } while (cursor != 0);
+  co_return absl::OkStatus();
+}
+
+bool Store::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
+  Collection& c = *entry->collection();
+  if (c.image_bytes() > part_bytes()) return false;
+  if (c.image_size_ == 0) {  // first it must be one record
+    if (log_.admit(Need::kPut).ok()) rewrite(ns, hash, entry);
+    return false;
+  }
+  return log_.is_durable(entry->lsn());
+}
+
+void Store::describe(const Collection& c, CheckpointItem& item) const {
+  item.oldest = c.oldest_;
+  item.image_size = c.image_size_;
+  item.charges = {c.charges_.begin(), c.charges_.end()};
+}
+
+// ---- recovery ----
+
+// What lay in segments that are gone no longer counts.
+void Store::forget_charges(Collection& c, Lsn before) const {
+  while (!c.charges_.empty() && c.charges_.front().first < before) {
+    c.charged_ -= c.charges_.front().second;
+    c.charges_.erase(c.charges_.begin());
+  }
+  c.oldest_ = std::max(c.oldest_, before);
+}
+
+Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
+                     std::vector<PendingOperation>& operations) {
+  if (!planted(Bug::kOperationsUnsorted)) {
+    std::sort(operations.begin(), operations.end(), [](auto& a, auto& b) { return a.lsn < b.lsn; });
+  }
+  const KeyHash hash = ns.hash(key);
+  const auto damage = [&] {
+    return absl::DataLossError(cat("an operation on a collection in ", ns.name, " cannot be read"));
+  };
+  for (PendingOperation& o : operations) {
+    RecordView r{RecordType::kOperation, o.flags, ns.id, o.expire_ms, key, {}, o.operation};
+    if (entry == nullptr) {
+      auto c = make_collection(o.flags, "");
+      if (c == nullptr) return damage();
+      entry = Entry::make(r, o.lsn, std::move(c));
+      entry->collection()->oldest_ = o.oldest.valid() ? o.oldest : o.lsn;
+      ns.index->insert(entry, hash);
+    }
+    Collection* c = entry->collection();
+    const bool other = c == nullptr || entry->type() != static_cast<ValueType>(o.flags >> 4);
+    if (other || (!o.operation.empty() && !c->apply(o.operation))) {
+      if (recovery_->lost.empty()) return damage();
+      // What made it this type was lost, and what it holds is known in part alone.
+      notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
+      ns.index->remove(entry, hash);
+      Entry::destroy(entry);
+      return absl::OkStatus();
+    }
+    if (o.oldest.valid()) {  // a part from a checkpoint, with what is charged at that moment
+      c->oldest_ = o.oldest;
+      c->charges_ = {o.charges.begin(), o.charges.end()};
+      c->charged_ = 0;
+      for (auto& [at, bytes] : c->charges_) c->charged_ += bytes;
+    } else {
+      charge(*c, o.lsn, o.record_bytes, false);
+    }
+    c->image_size_ = 0;
+    c->set_version(o.version);
+    entry->set_lsn(std::max(entry->lsn(), o.lsn));
+    if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {
+      Entry* other = Entry::make(r, o.lsn, nullptr);
+      std::memcpy(const_cast<char*>(other->value().data()), &c, kPointerBytes);
+      ns.index->replace(entry, other, hash);
+      entry->detach();
+      Entry::destroy(entry);
+      entry = other;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cairn

@@ -1,0 +1,467 @@
+#include "core/store/memory.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "core/base/async.h"
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/store/store.h"
+#include "core/store/transaction.h"
+
+namespace cairn {
+
+namespace {
+
+constexpr std::pair<EvictionPolicy, std::string_view> kPolicies[] = {
+    {EvictionPolicy::kNoEviction, "noeviction"},
+    {EvictionPolicy::kAllKeysLru, "allkeys-lru"},
+    {EvictionPolicy::kAllKeysLfu, "allkeys-lfu"},
+    {EvictionPolicy::kAllKeysRandom, "allkeys-random"},
+    {EvictionPolicy::kVolatileLru, "volatile-lru"},
+    {EvictionPolicy::kVolatileLfu, "volatile-lfu"},
+    {EvictionPolicy::kVolatileRandom, "volatile-random"},
+    {EvictionPolicy::kVolatileTtl, "volatile-ttl"},
+};
+
+constexpr uint64_t kWholeMin = 128 << 20;  // the process itself takes half of that
+constexpr int64_t kBarrenMs = 1000;        // between rounds that find nothing
+constexpr uint64_t kBarrenPart = 256;      // of the limit: a round that frees less found nothing
+constexpr int64_t kReleaseMs = 100;
+constexpr size_t kTurnSlots = 8192;  // before others have their turn
+constexpr size_t kSlots = 256;       // under one lock
+// shed() does the work of eight calls in one of them: most of it is to find the place where the
+// last sweep of a stripe ended.
+constexpr size_t kShedEvery = 8;
+constexpr size_t kShedSlots = 64 * kShedEvery, kShedVictims = 4 * kShedEvery;
+
+}  // namespace
+
+std::string_view name_of(EvictionPolicy policy) {
+  for (auto& [p, name] : kPolicies) {
+    if (p == policy) return name;
+  }
+  return {};
+}
+
+std::optional<EvictionPolicy> eviction_policy(std::string_view name) {
+  for (auto& [policy, n] : kPolicies) {
+    if (equals_ignoring_case(n, name)) return policy;
+  }
+  return std::nullopt;
+}
+
+uint64_t process_resident_bytes() {
+  static const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  char text[128];
+  const ssize_t n = ::pread(file, text, sizeof(text), 0);
+  const std::string_view all(text, n > 0 ? static_cast<size_t>(n) : 0);
+  const size_t begin = all.find(' ') + 1, end = all.find(' ', begin);
+  if (begin == 0 || end == all.npos) return 0;
+  return parse_int<uint64_t>(all.substr(begin, end - begin)).value_or(0) *
+         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// ---- out of memory ----
+
+bool MemoryKeeper::may_spill(const Entry* e) const {
+  if (e->is_bare()) return false;
+  const Collection* c = e->collection();
+  return c == nullptr || c->image_bytes() <= store_.part_bytes();
+}
+
+bool MemoryKeeper::evicts(const Entry* e) const {
+  switch (policy()) {
+    case EvictionPolicy::kNoEviction:
+      return false;
+    case EvictionPolicy::kAllKeysLru:
+    case EvictionPolicy::kAllKeysLfu:
+    case EvictionPolicy::kAllKeysRandom:
+      return true;
+    default:
+      return e->has_expiry();
+  }
+}
+
+MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slots,
+                                        size_t victims_max) {
+  Sweep out;
+  const EvictionPolicy policy = this->policy();
+  const bool cools =
+      policy != EvictionPolicy::kAllKeysRandom && policy != EvictionPolicy::kVolatileRandom;
+  const Lsn durable = store_.log().durable();
+  std::array<std::pair<Entry*, bool>, kVictimsMax> victims;  // and whether it is deleted
+  size_t n = 0;
+  victims_max = std::min(victims_max, kVictimsMax);
+  if (policy == EvictionPolicy::kVolatileTtl) {
+    if (Entry* next = store_.next_to_expire(ns, stripe)) victims[n++] = {next, true};
+  }
+  const bool bare = policy != EvictionPolicy::kNoEviction;
+  size_t left = slots;
+  out.end = ns.index->sweep(stripe, left, bare, [&](Entry* e) {
+    if (n >= victims_max || (n > 0 && e == victims[0].first)) return;
+    const bool evict = evicts(e) && policy != EvictionPolicy::kVolatileTtl &&
+                       ns.id != kSystemNamespace && !ns.is_bucket();
+    if (!evict && !may_spill(e)) return;
+    if (e->heat() > 0 && (cools || !evict)) return e->cool();
+    if (!evict && e->lsn() >= durable) {
+      out.undurable = true;
+      return;
+    }
+    victims[n++] = {e, evict};
+  });
+  out.slots = slots - left;
+  for (size_t i = 0; i < n; i++) {
+    auto [e, evict] = victims[i];
+    const KeyHash hash = ns.hash(e->key());
+    const uint64_t before = e->bytes();
+    if (!evict && e->collection() != nullptr && !store_.spill_collection(ns, hash, e)) {
+      out.undurable = true;
+    } else if (!evict) {
+      out.freed_bytes += before - store_.spill(ns, hash, e)->bytes();
+      spilled_.fetch_add(1, std::memory_order_relaxed);
+    } else if (Transaction t(store_, nullptr, Shape::kOne, Wish::kNone, Cause::kEviction);
+               t.remove(ns, hash, e).ok()) {
+      out.freed_bytes += before;
+      evicted_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  if (out.undurable) waits_for_log_.store(true, std::memory_order_relaxed);
+  return out;
+}
+
+void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
+  const unsigned n = sheds_.load(std::memory_order_relaxed);  // a call lost here and there is none
+  sheds_.store(n + 1, std::memory_order_relaxed);
+  if (n % kShedEvery != 0 || holds_.load(std::memory_order_relaxed) != 0) return;
+  sweep(ns, stripe, kShedSlots, kShedVictims);
+  count_->look();
+}
+
+bool MemoryKeeper::help() {
+  if (!overrun()) return true;
+  const std::vector<NamespacePtr> spaces = store_.spaces();
+  size_t slots = 0;
+  const size_t stripes = kStripes * (Entry::kHeatUsed + 1);  // so often it finds a warm entry cold
+  for (size_t n = 0; n < stripes && slots < kTurnSlots && holds_ == 0 && count_->over(); n++) {
+    const size_t stripe = help_stripe_.fetch_add(1, std::memory_order_relaxed) % kStripes;
+    StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
+    for (auto& ns : spaces) {
+      if (ns->size() > 0 && !ns->dropped) slots += sweep(*ns, stripe, kSlots, kShedVictims).slots;
+    }
+  }
+  count_->look();
+  if (waits_for_log_.exchange(false, std::memory_order_relaxed)) store_.log().tick(true);
+  return !overrun();
+}
+
+uint64_t MemoryKeeper::budget() {
+  const uint64_t limit = store_.memory_bytes();
+  if (limit == 0) return UINT64_MAX;
+  if (limit < kWholeMin || !store_.options().resident_bytes) return limit;
+  // What the allocator will hold beside is known only when it does: an eighth is left for it.
+  return std::max(limit - std::min(limit, beside_bytes_.load() + limit / 8), limit / 4);
+}
+
+void MemoryKeeper::limit_changed() {
+  begins_anew_ = true;
+  exhausted_ = false;
+  count_->set_budget(budget());
+}
+
+// The process grows with what is counted, and a little more: holes of the allocator. That little is
+// taken down while both grow. It is not simply the difference of the two: what leaves memory makes
+// holes that the next values fill, and to make room for them too would empty the store.
+void MemoryKeeper::measure() {
+  measured_ms_ = store_.now_ms();
+  const uint64_t limit = store_.memory_bytes(), used = count_->total();
+  peak_bytes_ = std::max(peak_bytes_.load(), used);
+  if (limit >= kWholeMin && store_.options().resident_bytes) {
+    const uint64_t held = store_.options().resident_bytes();
+    const uint64_t all = held - std::min(held, used);
+    uint64_t beside = last_held_ == 0 ? all : beside_bytes_.load();
+    if (last_held_ != 0 && held > last_held_ && used > last_used_) {
+      const uint64_t grown = held - last_held_;
+      beside += grown - std::min(grown, used - last_used_);
+    }
+    if (held > limit && measured_ms_ >= next_cut_ms_) {
+      next_cut_ms_ = measured_ms_ + kReleaseMs;
+      beside += held - limit;
+      release();
+    }
+    beside_bytes_ = std::min(beside, all);
+    last_held_ = held;
+    last_used_ = used;
+  }
+  if (begins_anew_.exchange(false)) {
+    barren_rounds_ = 0;
+    rests_until_ms_ = 0;
+  }
+  const uint64_t budget = this->budget();
+  count_->set_budget(budget);
+  const uint64_t goal = budget - MemoryCount::slack(budget) / 2;
+  deficit_bytes_ = limit != 0 && used > goal ? used - goal : 0;
+  if (pressed() && waits_for_log_.exchange(false)) store_.log().tick(true);
+  if (used <= budget) exhausted_ = false;
+  if (deficit_bytes_ == 0) barren_rounds_ = 0;
+}
+
+awaitable<void> MemoryKeeper::make_room() {
+  const int rounds = counts_frequency() ? Entry::kHeatMax + 1 : Entry::kHeatUsed + 1;
+  auto executor = co_await asio::this_coro::executor;
+  std::vector<NamespacePtr> spaces = store_.spaces();
+  const uint64_t barren = store_.memory_bytes() / kBarrenPart;
+  uint64_t freed = 0;
+  size_t turn = 0;
+  while (freed < deficit_bytes_ && holds_ == 0 && !store_.stopping_) {
+    for (auto& ns : spaces) {
+      for (bool end = ns->size() == 0; !end;) {
+        Sweep swept;
+        {
+          StripeLocks lock(store_, KeyHash{stripe_} << (64 - kStripeBits));
+          if (ns->dropped) break;
+          swept = sweep(*ns, stripe_, kSlots, kVictimsMax);
+        }
+        freed += swept.freed_bytes;
+        round_freed_ += swept.freed_bytes;
+        round_waits_ |= swept.undurable;
+        end = swept.end;
+        turn += swept.slots + 1;
+        if (turn < kTurnSlots) continue;
+        turn = 0;
+        co_await asio::post(executor, asio::use_awaitable);
+        if (store_.now_ms() < measured_ms_ + Store::kTickMs) continue;
+        measure();  // others did not wait either
+        freed = 0;
+      }
+    }
+    if (++stripe_ < kStripes) continue;
+    stripe_ = 0;
+    const bool found = round_freed_ > barren;
+    barren_rounds_ = found || round_waits_ ? 0 : barren_rounds_ + 1;
+    const bool waits = !found && round_waits_;
+    round_freed_ = 0;
+    round_waits_ = false;
+    if (barren_rounds_ >= rounds) {
+      if (!begins_anew_) exhausted_ = count_->over();
+      rests_until_ms_ = store_.now_ms() + kBarrenMs;
+      co_return;
+    }
+    if (waits) co_return;
+  }
+}
+
+// Freed values leave holes in the allocator's pages, and pages that a thread which now sleeps would
+// have to give back: 190 MB were resident with 40 MB in use, and writes refused, before this.
+void MemoryKeeper::release() {
+  if (!store_.options().release_memory) return;
+  for (const Executor& executor : store_.executors()) {
+    asio::post(executor, store_.options().release_memory);
+  }
+}
+
+awaitable<void> MemoryKeeper::run() {
+  while (!store_.stopping_) {
+    co_await store_.rest(Store::kTickMs);
+    measure();
+    if (deficit_bytes_ > 0 && (overrun() || store_.now_ms() >= rests_until_ms_)) {
+      co_await make_room();
+      count_->look();
+    }
+  }
+}
+
+// ---- and back ----
+
+void Faults::drop_waiters() {
+  decltype(waiting_) waiting;  // destroyed after the lock is let go
+  MutexLock lock(mutex_);
+  waiting.swap(waiting_);
+}
+
+AlignedBuffer Faults::take_buffer(uint64_t bytes) {
+  if (bytes > kBufferBytes) return AlignedBuffer(bytes);
+  MutexLock lock(mutex_);
+  if (buffers_.empty()) return AlignedBuffer(kBufferBytes);
+  AlignedBuffer buffer = std::move(buffers_.back());
+  buffers_.pop_back();
+  return buffer;
+}
+
+void Faults::keep_buffer(AlignedBuffer buffer) {
+  MutexLock lock(mutex_);
+  if (buffer.size() == kBufferBytes && buffers_.size() < kBuffersMax) {
+    buffers_.push_back(std::move(buffer));
+  }
+}
+
+awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) {
+  const KeyHash hash = ns->hash(key);
+  for (;;) {
+    Lsn lsn;
+    uint64_t record_bytes = 0;
+    {
+      StripeLocks lock(store_, hash);
+      Entry* e = ns->index->find(key, hash);
+      if (e == nullptr || !e->is_cold()) co_return absl::OkStatus();
+      lsn = e->lsn();
+      record_bytes = e->record_bytes();
+    }
+    if (!store_.log().is_durable(lsn) &&
+        !planted(Bug::kFaultTooSoon)) {  // the cleaner moved it just now
+      Status durable = co_await store_.log().wait_durable(lsn);
+      if (!durable.ok()) co_return durable;
+      continue;
+    }
+    bool leads;
+    {
+      MutexLock lock(mutex_);
+      leads = waiting_.try_emplace(lsn.value()).second;
+    }
+    if (!leads) {
+      co_await suspend<>([this, lsn](Resume<> wake) {
+        MutexLock lock(mutex_);
+        auto it = waiting_.find(lsn.value());
+        if (it == waiting_.end()) return wake();
+        it->second.push_back(std::move(wake));
+      });
+      continue;
+    }
+    Status status = co_await read(*ns, key, lsn, record_bytes);
+    std::vector<Resume<>> others;
+    {
+      MutexLock lock(mutex_);
+      if (auto it = waiting_.find(lsn.value()); it != waiting_.end()) {
+        others = std::move(it->second);
+        waiting_.erase(it);
+      }
+    }
+    for (auto& wake : others) wake();
+    if (!status.ok()) co_return status;
+  }
+}
+
+void Faults::keep_cold(Keys& keys) const {
+  std::erase_if(keys, [&](auto& k) {
+    Entry* e = k.first->index->find(k.second, k.first->hash(k.second));
+    return e == nullptr || !e->is_cold();
+  });
+}
+
+awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
+                                           const Keys& keys) {
+  constexpr int kTries = 3;  // then memory holds still
+  std::optional<MemoryKeeper::Hold> hold;
+  for (int tries = 0;; tries++) {
+    if (tries == kTries) hold.emplace(store_.memory());
+    locks.lock(hashes);
+    if (!store_.has_cold()) co_return absl::OkStatus();
+    Keys cold = keys;
+    keep_cold(cold);
+    if (cold.empty()) co_return absl::OkStatus();
+    locks.unlock();
+    Status fetched = co_await fetch_all(cold);
+    if (!fetched.ok()) co_return fetched;
+  }
+}
+
+awaitable<void> Faults::fetch_into(std::shared_ptr<Namespace> ns, std::string key, Status& first) {
+  Status fetched = co_await fetch(std::move(ns), std::move(key));
+  if (first.ok()) first = std::move(fetched);
+}
+
+awaitable<Status> Faults::fetch_all(const Keys& keys) {
+  constexpr size_t kAtOnce = 64;
+  if (keys.size() == 1) {
+    std::string key(keys[0].second);
+    co_return co_await fetch(keys[0].first, std::move(key));
+  }
+  auto executor = co_await asio::this_coro::executor;
+  Status first;
+  Tasks reads;
+  for (auto& [ns, key] : keys) {
+    co_await reads.below(kAtOnce);
+    reads.spawn(executor, "reading a value back", fetch_into(ns, std::string(key), first));
+  }
+  co_await reads.ended();
+  co_return first;
+}
+
+void Faults::start(std::shared_ptr<Namespace> ns, std::string_view key) {
+  auto work = [](Faults& faults, std::shared_ptr<Namespace> in,
+                 std::string name) -> awaitable<void> {
+    (void)co_await faults.fetch(std::move(in), std::move(name));
+  };
+  store_.background_.spawn(store_.any_executor(), "reading a value back",
+                           work(*this, std::move(ns), std::string(key)));
+}
+
+awaitable<Status> Faults::read(Namespace& ns, std::string_view key, Lsn lsn,
+                               uint64_t record_bytes) {
+  Record record = co_await read_record(lsn, record_bytes);
+  Status installed = install(ns, key, lsn, record);
+  keep_buffer(std::move(record.buffer));
+  co_return installed.ok() || record.status.ok() ? installed : record.status;
+}
+
+awaitable<Faults::Record> Faults::read_record(Lsn lsn, uint64_t record_bytes) {
+  const uint64_t segment_bytes = store_.usage_.segment_bytes();
+  const uint64_t segment = lsn.value() / segment_bytes, offset = lsn.value() % segment_bytes;
+  const uint64_t begin = offset / kBlockBytes * kBlockBytes;
+  const uint64_t end = round_up(offset + record_bytes, kBlockBytes);
+  Record out;
+  out.buffer = take_buffer(end - begin);
+  reads_.fetch_add(1, std::memory_order_relaxed);
+  auto n = co_await store_.volume_.read({FileKind::kSegment, segment}, begin,
+                                        out.buffer.span(0, end - begin));
+  out.status = n.status();
+  if (absl::IsNotFound(out.status)) {
+    out.status = absl::DataLossError(cat(to_string({FileKind::kSegment, segment}), " is missing"));
+  }
+  if (!n.ok() || *n <= offset - begin) co_return out;
+  const uint32_t epoch = store_.lives_.epoch_of(SegmentId(segment));
+  out.view = decode_record(Bytes(out.buffer.data(), *n).subspan(offset - begin),
+                           record_seed(store_.store_id(), SegmentId(segment), offset, epoch));
+  co_return out;
+}
+
+// The entry with its value, or DataLoss; the caller owns it and the one without.
+StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& record) {
+  const auto& r = record.view;
+  std::unique_ptr<Collection> c;
+  const bool same = r && r->key == e->key() && r->ns == ns && r->value.size() == e->value_size &&
+                    r->flags >> 4 == e->flags >> 4;
+  if (same && !e->is_string()) c = store_.make_collection(r->flags, r->value);
+  if (!same || (!e->is_string() && c == nullptr)) {
+    const uint64_t segment_bytes = store_.usage_.segment_bytes();
+    const uint64_t segment = e->lsn().value() / segment_bytes;
+    return absl::DataLossError(cat(
+        "segment ", segment, " (", to_string({FileKind::kSegment, segment}),
+        ") is damaged at offset ", e->lsn().value() % segment_bytes, ": a value cannot be read"));
+  }
+  if (e->is_string()) return e->make_hot(r->value);
+  Entry* hot = e->make_hot(std::move(c));
+  store_.begin_charges(*hot->collection(), e->lsn(), e->record_bytes(), e->value_size);
+  return hot;
+}
+
+// The record may have been moved, and its segment freed or used again, while it was read: then the
+// index names another place, and what was read does not count.
+Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, const Record& record) {
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(store_, hash);
+  if (store_.memory().pressed()) store_.memory().shed(ns, stripe_of(hash));
+  Entry* e = ns.index->find(key, hash);
+  if (e == nullptr || !e->is_cold() || e->lsn() != lsn) return absl::OkStatus();
+  auto hot = warm(e, ns.id, record);
+  if (!hot.ok()) return hot.status();
+  store_.link(ns, hash, e, *hot);
+  Entry::destroy(e);
+  return absl::OkStatus();
+}
+
+}  // namespace cairn

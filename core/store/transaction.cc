@@ -1,0 +1,460 @@
+#include "core/store/transaction.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "core/base/errors.h"
+#include "core/base/text.h"
+
+namespace cairn {
+
+// ---- what is refused ----
+
+Status Transaction::refuse(Status status) {
+  if (status_.ok()) status_ = status;
+  return status;
+}
+
+Status Transaction::reserve(const RecordView& r, Need need) {
+  if (!status_.ok()) return status_;
+  if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = std::make_unique<Work>();
+  const uint64_t before = work_ == nullptr ? 0 : work_->bytes;
+  if (Status s = store_.log_.admit(need, before + r.size()); !s.ok()) return refuse(s);
+  if (r.size() > store_.log_.record_bytes_max()) {
+    return refuse(absl::ResourceExhaustedError("the change is larger than a log segment"));
+  }
+  if (work_ != nullptr) work_->bytes += r.size();
+  return absl::OkStatus();
+}
+
+Status Transaction::check_put(const Namespace& ns, const RecordView& r) {
+  if (ns.dropped.load(std::memory_order_relaxed)) {
+    return refuse(absl::NotFoundError("no such bucket"));
+  }
+  if (r.key.size() > kKeyBytesMax) {
+    return refuse(absl::InvalidArgumentError("the key is too long"));
+  }
+  if (r.type == RecordType::kPut && r.flags >> 4 == 0 && r.value.size() > Entry::kValueBytesMax) {
+    return refuse(absl::ResourceExhaustedError("the value is too long to be kept inline"));
+  }
+  return absl::OkStatus();
+}
+
+// ---- put ----
+
+Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
+  assert(covers(hash));
+  if (Status s = check_put(ns, r); !s.ok()) return s;
+  std::unique_ptr<Collection> collection;
+  if (r.flags >> 4 != 0) {
+    collection = store_.make_collection(r.flags, r.value);
+    if (collection == nullptr) {
+      return refuse(absl::InvalidArgumentError("not a value of this type"));
+    }
+  }
+  if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  if (shape_ == Shape::kOne) {
+    put_now(ns, hash, r, std::move(collection));
+  } else {
+    put_later(ns, hash, r, std::move(collection));
+  }
+  return absl::OkStatus();
+}
+
+void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
+                          std::unique_ptr<Collection> collection) {
+  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
+  Entry* old = ns.index->find(r.key, hash);
+  // In place when nothing else looks at the entry and its shape stays.
+  if (old != nullptr && !ns.orders(hash) && !old->has_expiry() && !r.has_expiry() &&
+      !old->is_blob()) {
+    const Lsn before = old->lsn();
+    const bool wished = this->wished(old);
+    if (old->assign(r, lsn)) {
+      old->set_wished(wished);
+      store_.usage_.sub(before, old->record_bytes());
+      store_.usage_.add(lsn, old->record_bytes());
+      return changed(ns, r.key, What::kPut, lsn);
+    }
+  }
+  Entry* entry =
+      collection == nullptr ? Entry::make(r, lsn) : Entry::make(r, lsn, std::move(collection));
+  if (Collection* c = entry->collection()) {
+    c->set_version(lsn);
+    store_.begin_charges(*c, lsn, r.size(), r.value.size());
+  }
+  entry->set_wished(wished(old));
+  store_.link(ns, hash, old, entry);
+  changed(ns, entry->key(), r.has_origin() ? What::kExpiry : What::kPut, lsn);
+  if (old != nullptr) store_.dispose(old, lsn);
+}
+
+Transaction::Step& Transaction::add_step(RecordType type, uint8_t flags, Namespace* ns,
+                                         KeyHash hash) {
+  return work_->steps.emplace_back(
+      Step{type, flags, ns == nullptr ? NamespaceId() : ns->id, ns, hash, nullptr, nullptr, {}});
+}
+
+void Transaction::put_later(Namespace& ns, KeyHash hash, const RecordView& r,
+                            std::unique_ptr<Collection> collection) {
+  Step& step = add_step(RecordType::kPut, r.flags, &ns, hash);
+  step.old = ns.index->find(r.key, hash);
+  if (collection == nullptr) {
+    step.entry = Entry::make(r, Lsn());
+  } else {
+    step.details = std::make_unique<Details>();
+    step.details->bytes = r.value;
+    step.details->collection = collection.get();
+    step.entry = Entry::make(r, Lsn(), std::move(collection));
+  }
+  store_.place(ns, hash, step.old, step.entry);
+}
+
+// ---- remove ----
+
+Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
+  assert(covers(hash));
+  RecordView r;
+  r.type = RecordType::kDelete;
+  r.ns = ns.id;
+  r.key = entry->key();
+  r.cause = cause_;
+  if (Status s = reserve(r, Need::kDelete); !s.ok()) return s;
+  if (shape_ == Shape::kSeveral) {
+    add_step(r.type, 0, &ns, hash).old = entry;
+    store_.place(ns, hash, entry, nullptr);
+    return absl::OkStatus();
+  }
+  lsn_ = store_.log_.append(r);
+  store_.link(ns, hash, entry, nullptr);
+  if (wished(entry)) store_.note_removal(ns, hash, lsn_);
+  changed(ns, r.key, What::kRemove, lsn_);
+  store_.dispose(entry, lsn_);
+  return absl::OkStatus();
+}
+
+// ---- operate ----
+
+Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change) {
+  assert(change.type == RecordType::kOperation && covers(hash));
+  if (entry == nullptr) {  // the operation alone makes all of it
+    RecordView whole = change;
+    whole.type = RecordType::kPut;
+    return put(ns, hash, whole);
+  }
+  if (Status s = check_put(ns, change); !s.ok()) return s;
+  RecordView r = change;
+  if (r.value.empty() && entry->version().valid()) {  // the value's version stays
+    r.flags |= kRecordHasOrigin;
+    r.version = entry->version();
+    r.wall_ms = store_.log_.time_of(r.version);
+  }
+  if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  if (shape_ == Shape::kOne) {
+    operate_now(ns, hash, entry, r);
+  } else {
+    operate_later(ns, hash, entry, r);
+  }
+  return absl::OkStatus();
+}
+
+void Transaction::apply(KeyHash hash, Collection& c, std::string_view operation) {
+  const uint64_t before = c.memory_bytes();
+  if (!operation.empty()) {
+    const bool applied = c.apply(operation);
+    assert(applied);
+    (void)applied;
+  }
+  store_.memory_.count().add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
+}
+
+void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
+  Collection& c = *entry->collection();
+  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
+  apply(hash, c, r.value);
+  store_.charge(c, lsn, r.size(), true);
+  c.image_size_ = 0;
+  if (!r.has_origin()) c.set_version(lsn);
+  entry->set_wished(wished(entry));
+  entry->set_lsn(lsn);
+  changed(ns, entry->key(), r.value.empty() ? What::kExpiry : What::kOperate, lsn);
+  if (entry->expire_ms() == (r.has_expiry() ? r.expire_ms : 0)) return;
+  Entry* other = Entry::make(r, lsn, nullptr);
+  std::memcpy(const_cast<char*>(other->value().data()), entry->value().data(), kPointerBytes);
+  other->set_marks(entry->marks());
+  store_.link(ns, hash, entry, other);
+  entry->detach();
+  Entry::destroy(entry);
+}
+
+void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
+  Collection& c = *entry->collection();
+  Step& step = add_step(r.type, r.flags, &ns, hash);
+  step.entry = entry;
+  step.details = std::make_unique<Details>();
+  step.details->bytes = r.value;
+  step.details->collection = &c;
+  step.details->version = c.version_.load(std::memory_order_relaxed);
+  if (!r.value.empty()) {
+    c.inverse(r.value, step.details->inverse);
+    c.set_version(Lsn());  // not known before the commit
+  }
+  apply(hash, c, r.value);
+  if (entry->expire_ms() == (r.has_expiry() ? r.expire_ms : 0)) return;
+  step.old = entry;
+  step.entry = Entry::make(r, entry->lsn(), nullptr);
+  std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
+  step.entry->set_marks(entry->marks());
+  store_.place(ns, hash, entry, step.entry);
+  entry->detach();
+}
+
+// ---- flush ----
+
+Status Transaction::flush(Namespace& ns) {
+  Namespace* one = &ns;
+  return flush(ns.id, {&one, 1});
+}
+
+Status Transaction::flush_databases() {
+  std::array<Namespace*, kDatabases> all;
+  for (uint32_t i = 0; i < kDatabases; i++) all[i] = &store_.database(i);
+  return flush(NamespaceId(), all);
+}
+
+Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
+  RecordView r;
+  r.type = RecordType::kNamespaceFlush;
+  r.ns = id;
+  r.cause = cause_;
+  StripeLocks own(store_);
+  if (locks_ == nullptr || !locks_->all()) {
+    if (shape_ == Shape::kSeveral) {
+      return refuse(absl::InternalError("a flush in a transaction without all locks"));
+    }
+    own.lock_all();
+  }
+  if (Status s = reserve(r, Need::kClean); !s.ok()) return s;
+  if (shape_ == Shape::kSeveral) {
+    Step& step = add_step(r.type, 0, nullptr, 0);
+    step.ns_id = id;
+    step.details = std::make_unique<Details>();
+    for (Namespace* ns : spaces) {
+      const int64_t keys = ns->volatile_keys.exchange(0);
+      step.details->flushed.push_back({ns, {store_.replace_index(*ns), {}}, keys});
+    }
+    return absl::OkStatus();
+  }
+  lsn_ = store_.log_.append(r);
+  for (Namespace* ns : spaces) {
+    if (wish_ == Wish::kDurable) store_.note_flush(*ns, lsn_);
+    store_.destroy_later(store_.retire(*ns), lsn_);
+    changed(*ns, {}, What::kFlush, lsn_);
+  }
+  return absl::OkStatus();
+}
+
+// ---- commit ----
+
+RecordView Transaction::record_of(const Step& s) const {
+  RecordView r;
+  r.type = s.type;
+  r.ns = s.ns_id;
+  r.cause = cause_;
+  switch (s.type) {
+    case RecordType::kDelete:
+      r.key = s.old->key();
+      break;
+    case RecordType::kPut:
+      r.flags = s.flags;
+      r.expire_ms = s.entry->expire_ms();
+      r.key = s.entry->key();
+      r.meta = s.entry->meta();
+      r.value = s.details != nullptr ? std::string_view(s.details->bytes) : s.entry->value();
+      break;
+    case RecordType::kOperation:
+      r.flags = s.flags;
+      r.expire_ms = s.entry->expire_ms();
+      r.key = s.entry->key();
+      r.value = s.details->bytes;
+      break;
+    default:
+      break;
+  }
+  if (r.has_origin()) {
+    r.version = s.details != nullptr ? s.details->version : s.entry->version();
+    r.wall_ms = store_.log_.time_of(r.version);
+  }
+  return r;
+}
+
+StatusOr<Lsn> Transaction::commit() {
+  if (shape_ == Shape::kOne) {
+    if (!status_.ok()) return status_;
+    if (wish_ == Wish::kDurable) saw(lsn_);
+    return lsn_;
+  }
+  if (status_.ok() && work_ == nullptr) return Lsn();
+  if (status_.ok()) {          // room may have gone since each step was taken
+    Need need = Need::kClean;  // of the steps, the one that must stop first
+    for (const Step& s : work_->steps) {
+      if (s.type == RecordType::kDelete && need == Need::kClean) need = Need::kDelete;
+      if (s.type == RecordType::kPut || s.type == RecordType::kOperation) need = Need::kPut;
+    }
+    (void)refuse(store_.log_.admit(need, work_->bytes));
+  }
+  if (!status_.ok()) {
+    if (work_ != nullptr) roll_back();
+    return status_;
+  }
+  std::vector<RecordView> records;
+  records.reserve(work_->steps.size());
+  for (const Step& s : work_->steps) records.push_back(record_of(s));
+  std::vector<Lsn> lsns(records.size());
+  if (records.empty()) return Lsn();
+  store_.log_.append_batch(records, lsns);
+  make_known(lsns);
+  if (wish_ == Wish::kDurable) saw(lsns.back());
+  return work_->newest = lsns.back();
+}
+
+// Everything that others see without the stripes' locks: the order of names, and what lives where.
+void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  std::vector<Namespace*> ordered;
+  auto add = [&](Namespace* ns) {
+    if (ns->order_end != 0 && (ordered.empty() || ordered.back() != ns)) ordered.push_back(ns);
+  };
+  for (const Step& s : work_->steps) {
+    if (s.ns != nullptr) add(s.ns);
+    if (s.type != RecordType::kNamespaceFlush) continue;
+    for (auto& f : s.details->flushed) add(f.ns);
+  }
+  std::sort(ordered.begin(), ordered.end(), [](auto* a, auto* b) { return a->id < b->id; });
+  ordered.erase(std::unique(ordered.begin(), ordered.end()), ordered.end());
+  for (Namespace* ns : ordered) ns->order_mutex.lock();
+  for (size_t i = 0; i < lsns.size(); i++) finish(work_->steps[i], lsns[i]);
+  for (Namespace* ns : ordered) ns->order_mutex.unlock();
+  if (store_.listeners().any()) tell(lsns);
+}
+
+void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  Collection* c = s.details == nullptr ? nullptr : s.details->collection;
+  if (s.type == RecordType::kNamespaceFlush) {
+    for (auto& f : s.details->flushed) {
+      f.retired.order.swap(f.ns->order);
+      if (wish_ == Wish::kDurable) store_.note_flush(*f.ns, lsn);
+    }
+    return;
+  }
+  if (s.ns->orders(s.hash)) {
+    int64_t names = 0;
+    if (s.old != nullptr) names -= static_cast<int64_t>(s.ns->order.erase(s.old));
+    if (s.entry != nullptr && (s.type == RecordType::kPut || s.old != nullptr)) {
+      names += static_cast<int64_t>(s.ns->order.insert(s.entry).second);
+    }
+    store_.memory_.count().add(stripe_of(s.hash), names * Store::kOrderBytes);
+  }
+  if (s.type != RecordType::kOperation && s.old != nullptr) store_.count(s.old, -1);
+  const bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
+  if (s.entry == nullptr) {
+    if (wished) store_.note_removal(*s.ns, s.hash, lsn);
+    return;
+  }
+  s.entry->set_wished(wished);
+  const uint64_t bytes = record_of(s).size();
+  s.entry->set_lsn(lsn);
+  if (s.type == RecordType::kOperation) {
+    store_.charge(*c, lsn, bytes, true);
+    c->image_size_ = 0;
+    if ((s.flags & kRecordHasOrigin) == 0) c->set_version(lsn);
+  } else if (c != nullptr) {
+    c->set_version(lsn);
+    store_.begin_charges(*c, lsn, bytes, s.details->bytes.size());
+    store_.count(*c, 1);
+  } else {
+    store_.usage_.add(lsn, bytes);
+  }
+}
+
+// ---- the way back ----
+
+void Transaction::undo(Step& s) {
+  Collection* c = s.details == nullptr ? nullptr : s.details->collection;
+  switch (s.type) {
+    case RecordType::kPut:
+      store_.place(*s.ns, s.hash, s.entry, s.old);
+      store_.dispose(s.entry, Lsn());
+      break;
+    case RecordType::kDelete:
+      store_.place(*s.ns, s.hash, nullptr, s.old);
+      break;
+    case RecordType::kOperation:
+      if (s.old != nullptr) {  // it has the collection again
+        std::memcpy(const_cast<char*>(s.old->value().data()), &c, kPointerBytes);
+        store_.place(*s.ns, s.hash, s.entry, s.old);
+        s.entry->detach();
+        Entry::destroy(s.entry);
+      }
+      for (auto& operation : s.details->inverse) apply(s.hash, *c, operation);
+      c->set_version(s.details->version);
+      break;
+    default:
+      for (auto& f : s.details->flushed) {
+        f.retired.index.swap(f.ns->index);
+        f.ns->index->retired = false;
+        f.ns->index->count_in_place_of(*f.retired.index);
+        f.ns->volatile_keys = f.volatile_keys;
+      }
+  }
+}
+
+void Transaction::roll_back() {
+  for (size_t i = work_->steps.size(); i-- > 0;) undo(work_->steps[i]);
+  work_.reset();
+}
+
+void Transaction::end() {
+  if (!work_->newest.valid()) return roll_back();
+  const Lsn newest = work_->newest;
+  for (Step& s : work_->steps) {
+    if (s.type == RecordType::kNamespaceFlush) {
+      for (auto& f : s.details->flushed) store_.destroy_later(std::move(f.retired), newest);
+    } else if (s.old != nullptr && s.type == RecordType::kOperation) {
+      Entry::destroy(s.old);  // its collection went to the entry that took its place
+    } else if (s.old != nullptr) {
+      store_.dispose(s.old, newest);
+    }
+  }
+}
+
+// ---- telling others ----
+
+void Transaction::tell(Namespace& ns, std::string_view key, What what, Lsn lsn) {
+  const Change change{&ns, key, what, cause_, lsn};
+  store_.listeners().tell({&change, 1});
+}
+
+void Transaction::tell(std::span<const Lsn> lsns) {
+  std::vector<Change> changes;
+  for (size_t i = 0; i < lsns.size(); i++) {
+    const Step& s = work_->steps[i];
+    const std::string_view key = s.type == RecordType::kNamespaceFlush
+                                     ? std::string_view()
+                                     : (s.entry != nullptr ? s.entry : s.old)->key();
+    const bool expiry_alone = (s.flags & kRecordHasOrigin) != 0 ||
+                              (s.type == RecordType::kOperation && s.details->bytes.empty());
+    const What what = expiry_alone                            ? What::kExpiry
+                      : s.type == RecordType::kPut            ? What::kPut
+                      : s.type == RecordType::kDelete         ? What::kRemove
+                      : s.type == RecordType::kNamespaceFlush ? What::kFlush
+                                                              : What::kOperate;
+    if (what != What::kFlush) {
+      changes.push_back({s.ns, key, what, cause_, lsns[i]});
+      continue;
+    }
+    for (auto& f : s.details->flushed) changes.push_back({f.ns, {}, what, cause_, lsns[i]});
+  }
+  store_.listeners().tell(changes);
+}
+
+}  // namespace cairn

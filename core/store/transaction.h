@@ -1,0 +1,169 @@
+// The one way in which keys change: put, remove, operate and flush, then commit.
+//
+// A transaction is filled under the locks of its keys, which outlive it, and sees its own changes:
+// they are in the index at once, where only the holder of the locks can look, and what they took
+// the place of is kept. commit() asks for room in the log, appends all of it as one unit that
+// replays whole or not at all, and only then makes known what changed. Without a commit, or when
+// it fails, everything is put back: index, order, expiry, counters and collections are as before.
+//
+// Two shapes. One (Shape::kOne) is known to be of a single change: put() and the like validate,
+// append and change the index at once, in place where they can, and commit() only returns the LSN.
+// The other (Shape::kSeveral) keeps steps as said above. The index holds its changes and a list of
+// steps says how to go back, rather than a second index laid over the first: so KEYS, SCAN and
+// DBSIZE within MULTI see them, a look-up costs nothing more, and no key is hashed twice. The
+// records are encoded from the entries themselves; only what a collection's entry does not hold
+// (its image, its operations) is copied. Entries get their LSN from the log, once.
+//
+// Order: other threads list the names of an ordered namespace without the stripes' locks. They see
+// a transaction whole or not at all, since the order changes at the commit alone, under the order
+// locks of all namespaces involved, taken by id.
+//
+// After the first error nothing more is taken, status() says which it was, and commit() fails with
+// it. Errors: Unavailable (read-only), NotFound (the namespace was dropped), InvalidArgument (key
+// too long), ResourceExhausted (no room; larger than the log takes at once; a string over 16 MiB).
+//
+// Threads: one. Nothing blocks on I/O.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/clock.h"
+#include "core/base/plant.h"
+#include "core/store/change.h"
+#include "core/store/store.h"
+
+namespace cairn {
+
+enum class Shape : uint8_t { kOne, kSeveral };
+
+class Transaction {
+ public:
+  // `locks` may be null where whoever called holds them.
+  Transaction(Store& store, const StripeLocks* locks, Shape shape, Wish wish = Wish::kDurable,
+              Cause cause = Cause::kUser)
+      : store_(store),
+        locks_(locks),
+        shape_(shape),
+        wish_(wish),
+        cause_(cause),
+        now_(store.clock()) {}
+  ~Transaction() {
+    if (work_ != nullptr) end();
+  }
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+
+  // The time at which all of it happens.
+  Now& now() { return now_; }
+  Entry* find(Namespace& ns, std::string_view key, KeyHash hash) {
+    Entry* e = store_.find(ns, key, hash, now_);
+    saw(store_.rests_on(ns, hash, e));
+    return e;
+  }
+
+  // Makes the value of record.key what `record` says. A blob's reference passes to the store, also
+  // if the transaction comes to nothing later, but not if put() itself fails. A collection is put
+  // as the operation that makes all of it.
+  Status put(Namespace& ns, KeyHash hash, const RecordView& record);
+  Status remove(Namespace& ns, KeyHash hash, Entry* entry);
+  // Changes a collection: `change` is an operation record with the expiry that holds from now on;
+  // without an operation it changes the expiry alone. `entry` is the key's, its value in memory and
+  // of the type that the record says; null: it is made. The entry may be another one afterwards.
+  Status operate(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
+  // All keys go, as one record. Takes all stripes for it unless the transaction has them; one of
+  // several changes must have them.
+  Status flush(Namespace& ns);
+  Status flush_databases();
+
+  // The newest LSN, or an invalid one if nothing changed. Entries that were found in the
+  // transaction stay readable until it is destroyed, and say now under which LSN they were written.
+  StatusOr<Lsn> commit();
+  // What an answer of any kind (a value, that there is none, a refusal, what was changed) has to
+  // wait for: the newest change that it rests on whose writer wanted it durable.
+  Lsn seen() const { return seen_; }
+  // The first error.
+  const Status& status() const { return status_; }
+  Shape shape() const { return shape_; }
+
+ private:
+  struct Flushed {
+    Namespace* ns;
+    Retired retired;
+    int64_t volatile_keys;
+  };
+  // What one step needs beyond its entries; most need nothing.
+  struct Details {
+    std::string bytes;                 // a collection's operation or image
+    std::vector<std::string> inverse;  // of the operation
+    Collection* collection = nullptr;
+    Lsn version;  // of the collection before an operation
+    std::vector<Flushed> flushed;
+  };
+  struct Step {
+    RecordType type;
+    uint8_t flags;
+    NamespaceId ns_id;
+    Namespace* ns;  // null in a flush
+    KeyHash hash;
+    Entry* old;    // taken out of the index, or null
+    Entry* entry;  // put into it, or operated on, or null
+    std::unique_ptr<Details> details;
+  };
+  struct Work {  // of several changes
+    std::vector<Step> steps;
+    uint64_t bytes = 0;  // of all records
+    Lsn newest;          // once committed
+  };
+
+  void saw(Lsn lsn) {
+    if (lsn > seen_) seen_ = lsn;
+  }
+  // Whether what takes the place of `old` is wished durable.
+  bool wished(const Entry* old) const {
+    if (planted(Bug::kWishForgotten)) return false;
+    return wish_ == Wish::kDurable || (old != nullptr && store_.still_wished(old));
+  }
+  bool covers(KeyHash hash) const { return locks_ == nullptr || locks_->covers(hash); }
+  RecordView caused(RecordView record) const {
+    record.cause = cause_;
+    return record;
+  }
+  Status refuse(Status status);
+  Status check_put(const Namespace& ns, const RecordView& record);
+  Status reserve(const RecordView& record, Need need);
+  Step& add_step(RecordType type, uint8_t flags, Namespace* ns, KeyHash hash);
+  Status flush(NamespaceId id, std::span<Namespace* const> spaces);
+  void put_now(Namespace& ns, KeyHash hash, const RecordView& record,
+               std::unique_ptr<Collection> collection);
+  void put_later(Namespace& ns, KeyHash hash, const RecordView& record,
+                 std::unique_ptr<Collection> collection);
+  void operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
+  void operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
+  void apply(KeyHash hash, Collection& collection, std::string_view operation);
+  RecordView record_of(const Step& step) const;
+  void make_known(std::span<const Lsn> lsns);
+  void finish(Step& step, Lsn lsn);
+  void undo(Step& step);
+  void roll_back();
+  void end();
+  void changed(Namespace& ns, std::string_view key, What what, Lsn lsn) {
+    if (store_.listeners().any()) tell(ns, key, what, lsn);
+  }
+  void tell(Namespace& ns, std::string_view key, What what, Lsn lsn);
+  void tell(std::span<const Lsn> lsns);
+
+  Store& store_;
+  const StripeLocks* const locks_;
+  const Shape shape_;
+  const Wish wish_;
+  const Cause cause_;
+  Now now_;
+  Lsn lsn_;  // of what was changed at once
+  Lsn seen_;
+  Status status_;
+  std::unique_ptr<Work> work_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,155 @@
+#include "core/store/value.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/text.h"
+#include "core/base/utf8.h"
+
+namespace cairn {
+
+namespace {
+// On disk: never renumber.
+enum Tag : uint8_t {
+  kContentType = 1,
+  kEtag = 2,
+  kModified = 3,
+  kUser = 4,
+  kHeader = 5,
+  kChecksum = 6,
+  kExtra = 7,
+  kPartSizes = 8,
+};
+constexpr char kMetaVersion = 1;
+
+void add(std::string& out, Tag tag, std::string_view bytes) {
+  auto n = static_cast<uint32_t>(bytes.size());
+  out.push_back(static_cast<char>(tag));
+  out.append(reinterpret_cast<const char*>(&n), 4);
+  out.append(bytes);
+}
+
+void add_pairs(std::string& out, Tag tag, const std::map<std::string, std::string>& pairs) {
+  for (auto& [name, value] : pairs) add(out, tag, cat(name, std::string_view("\0", 1), value));
+}
+}  // namespace
+
+bool ObjectMeta::empty() const {
+  return content_type.empty() && etag.empty() && modified_ms == 0 && user.empty() &&
+         headers.empty() && checksums.empty() && extra.empty() && part_sizes.empty();
+}
+
+std::string ObjectMeta::encode() const {
+  std::string out(1, kMetaVersion);
+  if (!content_type.empty()) add(out, kContentType, content_type);
+  if (!etag.empty()) add(out, kEtag, etag);
+  if (modified_ms != 0) add(out, kModified, {reinterpret_cast<const char*>(&modified_ms), 8});
+  add_pairs(out, kUser, user);
+  add_pairs(out, kHeader, headers);
+  add_pairs(out, kChecksum, checksums);
+  add_pairs(out, kExtra, extra);
+  if (!part_sizes.empty()) {
+    add(out, kPartSizes, {reinterpret_cast<const char*>(part_sizes.data()), part_sizes.size() * 8});
+  }
+  return out;
+}
+
+std::optional<ObjectMeta> ObjectMeta::decode(std::string_view in) {
+  ObjectMeta m;
+  if (in.empty()) return m;
+  if (in[0] != kMetaVersion) return std::nullopt;
+  in.remove_prefix(1);
+  while (!in.empty()) {
+    if (in.size() < 5) return std::nullopt;
+    auto tag = static_cast<uint8_t>(in[0]);
+    uint32_t n;
+    std::memcpy(&n, in.data() + 1, 4);
+    in.remove_prefix(5);
+    if (n > in.size()) return std::nullopt;
+    std::string_view field = in.substr(0, n);
+    in.remove_prefix(n);
+    auto pair = [&](std::map<std::string, std::string>& to) {
+      size_t nul = field.find('\0');
+      if (nul != field.npos) to.emplace(field.substr(0, nul), field.substr(nul + 1));
+    };
+    switch (tag) {
+      case kContentType:
+        m.content_type = field;
+        break;
+      case kEtag:
+        m.etag = field;
+        break;
+      case kModified:
+        if (n == 8) std::memcpy(&m.modified_ms, field.data(), 8);
+        break;
+      case kUser:
+        pair(m.user);
+        break;
+      case kHeader:
+        pair(m.headers);
+        break;
+      case kChecksum:
+        pair(m.checksums);
+        break;
+      case kExtra:
+        pair(m.extra);
+        break;
+      case kPartSizes:
+        if (n > 0 && n % 8 == 0) {
+          m.part_sizes.resize(n / 8);
+          std::memcpy(m.part_sizes.data(), field.data(), n);
+        }
+        break;
+    }
+  }
+  return m;
+}
+
+namespace {
+bool is_lower_token(std::string_view text) {
+  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || kMarks.find(c) != kMarks.npos;
+  });
+}
+bool is_value(std::string_view text) {
+  return is_utf8(text) && std::none_of(text.begin(), text.end(), [](char c) {
+           auto u = static_cast<unsigned char>(c);
+           return (u < 0x20 && u != '\t') || u == 0x7f;
+         });
+}
+}  // namespace
+
+Status check_meta(const ObjectMeta& meta) {
+  size_t bytes = 0;
+  for (auto& [name, value] : meta.user) {
+    bytes += name.size() + value.size();
+    if (!is_lower_token(name)) {
+      return absl::InvalidArgumentError(
+          "a name of user metadata is a token of RFC 9110 in lower case");
+    }
+    if (!is_value(value)) {
+      return absl::InvalidArgumentError(
+          "a value of user metadata is UTF-8 without control characters");
+    }
+  }
+  if (bytes > kUserMetaBytesMax) return absl::InvalidArgumentError("MetadataTooLarge");
+  constexpr std::string_view kHeaders[] = {"cache-control", "content-disposition",
+                                           "content-encoding", "content-language", "expires"};
+  bytes = meta.content_type.size();
+  if (!is_value(meta.content_type)) return absl::InvalidArgumentError("the content type is none");
+  for (auto& [name, value] : meta.headers) {
+    bytes += value.size();
+    if (std::find(std::begin(kHeaders), std::end(kHeaders), name) == std::end(kHeaders)) {
+      return absl::InvalidArgumentError("this header is not one that objects keep");
+    }
+    if (!is_value(value)) return absl::InvalidArgumentError(cat(name, " is no value of a header"));
+  }
+  if (bytes > kStandardMetaBytesMax) return absl::InvalidArgumentError("MetadataTooLarge");
+  if (!is_value(meta.etag) || meta.etag.find('"') != meta.etag.npos) {
+    return absl::InvalidArgumentError("the ETag is none");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cairn

@@ -1,0 +1,29 @@
+// Who the root user is: from CAIRN_ROOT_USER and CAIRN_ROOT_PASSWORD, or a random password that is
+// made at the first start, printed once, and kept in DIR/root-credentials, mode 0600.
+//
+// A store that was once started with the two set is never served without them again by accident:
+// DIR/root-configured remembers it, and a start without them is refused.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/base/types.h"
+#include "core/store/users.h"
+
+namespace cairn {
+
+struct RootCredentials {
+  std::string user, password;
+  bool configured = false;  // from the environment
+  bool fresh = false;       // made just now: to be shown once
+};
+
+// Who sent a header "authorization: Bearer PASSWORD" or "Basic base64(USER:PASSWORD)"; null:
+// nobody.
+PrincipalPtr authenticate(const Users& users, std::string_view authorization);
+
+StatusOr<RootCredentials> load_root_credentials(const std::string& data_directory);
+std::string random_hex(size_t bytes);
+
+}  // namespace cairn

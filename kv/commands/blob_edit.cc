@@ -1,0 +1,147 @@
+#include "kv/commands/blob_edit.h"
+
+#include <algorithm>
+
+#include "core/base/errors.h"
+#include "kv/engine/engine.h"
+#include "kv/engine/session.h"
+
+namespace cairn::kv {
+
+bool put_edited(Context& c, Entry* entry, std::string_view value) {
+  RecordView r;
+  r.ns = c.ns().id;
+  r.key = entry->key();
+  r.value = value;
+  r.flags = entry->flags & kRecordHasExpiry;
+  r.expire_ms = entry->expire_ms();
+  return c.put(c.ns(), r);
+}
+
+awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key) {
+  std::vector<std::string_view> keys{key};
+  auto held = co_await hold_values(c, std::move(keys));
+  if (!held) co_return std::nullopt;
+  co_return std::move(held->front());
+}
+
+awaitable<std::optional<std::vector<HeldValue>>> hold_values(Context& c,
+                                                             std::vector<std::string_view> keys) {
+  std::vector<KeyHash> hashes;
+  Faults::Keys wanted;
+  for (std::string_view key : keys) {
+    hashes.push_back(c.ns().hash(key));
+    wanted.emplace_back(c.session.ns, key);
+  }
+  StripeLocks lock(c.store);
+  Status locked = co_await c.store.faults().lock_with_values(lock, hashes, wanted);
+  if (!locked.ok()) {
+    c.status_error(locked);
+    co_return std::nullopt;
+  }
+  Context::Turn turn(c, lock);
+  std::vector<HeldValue> values(keys.size());
+  for (size_t i = 0; i < keys.size(); i++) {
+    HeldValue& v = values[i];
+    v.store = &c.store;
+    Entry* e = c.find(keys[i]);
+    if (e == nullptr) continue;
+    if (!e->is_string()) {
+      c.reply.error(kWrongType);
+      co_return std::nullopt;
+    }
+    v.exists = true;
+    v.version = e->version();
+    v.expire_ms = e->expire_ms();
+    if (e->is_blob()) {
+      v.blob = BlobRef::decode(e->value());
+      c.store.extents().ref(*v.blob);
+    } else {
+      v.inline_bytes = std::string(e->value());
+    }
+  }
+  co_return std::move(values);
+}
+
+awaitable<StatusOr<std::string>> read_held(Context& c, const HeldValue& value, uint64_t offset,
+                                           uint64_t length) {
+  offset = std::min(offset, value.size());
+  length = std::min(length, value.size() - offset);
+  if (!value.blob) co_return value.inline_bytes.substr(offset, length);
+  BlobReader reader(c.store.extents(), *value.blob, offset, length);
+  co_return co_await reader.read_all(length);
+}
+
+namespace {
+
+// The new blob for one attempt, composed from the value as it was when it was held.
+awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const BlobEdit& edit,
+                                     uint64_t& new_size) {
+  const uint64_t offset = edit.offset == BlobEdit::kEnd ? old.size() : edit.offset;
+  const uint64_t added = edit.word != 0 ? c.args.length(edit.word) : edit.length;
+  const uint64_t end = capped_add(offset, added);
+  if (end > kBlobBytesMax) co_return value_too_long();
+  new_size = std::max(old.size(), end);
+  BlobWriter writer(c.store.extents(), 0);
+  auto old_range = [&](uint64_t from, uint64_t length) -> awaitable<Status> {
+    if (length == 0) co_return absl::OkStatus();
+    if (old.blob) co_return co_await writer.append_range(*old.blob, from, length);
+    co_return co_await writer.append(
+        as_bytes(std::string_view(old.inline_bytes).substr(from, length)));
+  };
+  Status status = co_await old_range(0, std::min(offset, old.size()));
+  if (status.ok() && offset > old.size())
+    status = co_await writer.append_zeros(offset - old.size());
+  if (!status.ok()) co_return status;
+  if (edit.word == 0) {
+    auto bytes = co_await read_held(c, old, offset, edit.length);
+    if (!bytes.ok()) co_return bytes.status();
+    bytes->resize(edit.length);
+    edit.change(*bytes);
+    status = co_await writer.append(as_bytes(*bytes));
+  } else if (const BlobRef* blob = c.args.blob(edit.word)) {
+    status = co_await writer.append_range(*blob, 0, blob->size);
+  } else {
+    status = co_await writer.append(as_bytes(c.args[edit.word]));
+  }
+  if (status.ok() && end < old.size()) status = co_await old_range(end, old.size() - end);
+  if (!status.ok()) co_return status;
+  co_return co_await writer.finish();
+}
+
+}  // namespace
+
+awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
+                                             const BlobEdit& edit) {
+  for (;;) {
+    auto held = co_await hold_value(c, key);
+    if (!held) co_return std::nullopt;
+    const HeldValue& old = *held;
+    uint64_t size = 0;
+    auto blob = co_await compose(c, old, edit, size);
+    if (!blob.ok()) {
+      c.status_error(blob.status());
+      co_return std::nullopt;
+    }
+    StripeLocks lock(c.store, c.ns().hash(key));
+    Context::Turn turn(c, lock);
+    Entry* e = c.find(key);
+    const bool same = (e == nullptr ? Lsn() : e->version()) == old.version;
+    bool put = false;
+    if (same) {
+      std::string encoded = blob->encode();
+      RecordView r;
+      r.ns = c.ns().id;
+      r.key = key;
+      r.value = encoded;
+      r.flags = static_cast<uint8_t>(kRecordIsBlob | (old.expire_ms != 0 ? kRecordHasExpiry : 0));
+      r.expire_ms = old.expire_ms;
+      put = c.put(c.ns(), r);
+    }
+    if (put) co_return size;
+    c.store.extents().unref(*blob);
+    if (same) co_return std::nullopt;  // put() answered the error
+  }
+}
+
+}  // namespace cairn::kv

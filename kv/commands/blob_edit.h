@@ -1,0 +1,67 @@
+// Changing part of a value that lies in extents, or that grows into them: a new blob is composed
+// of what stays (shared, not copied), what is new, and holes; then it replaces the old one, if
+// nobody else did meanwhile.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kv/engine/command.h"
+
+namespace cairn::kv {
+
+struct BlobEdit {
+  static constexpr uint64_t kEnd = UINT64_MAX;
+  uint64_t offset = 0;  // where the new bytes go; kEnd: after the last
+  size_t word = 0;      // the argument that holds the new bytes, or 0:
+  uint64_t length = 0;  //   then this many bytes are read (zeros past the end) …
+  std::function<void(std::string&)> change;  // … changed by this, and written back
+};
+
+// Writes `value` over an inline entry; its expiry stays, its object metadata goes.
+bool put_edited(Context& c, Entry* entry, std::string_view value);
+
+// Returns the new length of the value, or nothing after it answered an error.
+awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
+                                             const BlobEdit& edit);
+
+// A value held for reading without its lock.
+struct HeldValue {
+  bool exists = false;
+  Lsn version;
+  int64_t expire_ms = 0;
+  std::string inline_bytes;     // iff not a blob
+  std::optional<BlobRef> blob;  // one reference held
+  uint64_t size() const { return blob ? blob->size : inline_bytes.size(); }
+  HeldValue() = default;
+  HeldValue(HeldValue&& o) noexcept { swap(o); }
+  HeldValue& operator=(HeldValue&& o) noexcept {
+    swap(o);
+    return *this;
+  }
+  ~HeldValue() {
+    if (blob) store->extents().unref(*blob);
+  }
+  void swap(HeldValue& o) {
+    std::swap(exists, o.exists);
+    std::swap(version, o.version);
+    std::swap(expire_ms, o.expire_ms);
+    std::swap(inline_bytes, o.inline_bytes);
+    std::swap(blob, o.blob);
+    std::swap(store, o.store);
+  }
+  Store* store = nullptr;
+};
+// Nothing after it answered an error.
+awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key);
+// All of them as they are at one moment.
+awaitable<std::optional<std::vector<HeldValue>>> hold_values(Context& c,
+                                                             std::vector<std::string_view> keys);
+
+// Up to `length` bytes from `offset` on; shorter at the end of the value.
+awaitable<StatusOr<std::string>> read_held(Context& c, const HeldValue& value, uint64_t offset,
+                                           uint64_t length);
+
+}  // namespace cairn::kv

@@ -1,0 +1,335 @@
+// COMMAND: what the table says of itself.
+#include <algorithm>
+
+#include "core/base/text.h"
+#include "kv/engine/engine.h"
+#include "kv/types/glob.h"
+
+namespace cairn::kv {
+namespace {
+
+std::vector<std::string_view> flag_names(const Row& row) {
+  std::vector<std::string_view> names;
+  for (auto [flag, name] :
+       {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
+        std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
+        std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"), std::pair(kFast, "fast"),
+        std::pair(kNoAuth, "no_auth"), std::pair(kNoMulti, "no_multi")}) {
+    if (row.flags & flag) names.push_back(name);
+  }
+  return names;
+}
+
+std::vector<std::string_view> categories(const Row& row) {
+  std::vector<std::string_view> names;
+  if (row.run == nullptr) return {"slow"};  // the rest is its subcommands'
+  for (auto [group, name] :
+       {std::pair("generic", "keyspace"), std::pair("string", "string"),
+        std::pair("bitmap", "bitmap"), std::pair("hash", "hash"),
+        std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
+    if (row.group == group) names.emplace_back(name);
+  }
+  // Those of the server that are about its keys: DBSIZE, FLUSHALL.
+  if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0) {
+    names.emplace_back("keyspace");
+  }
+  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
+                            std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous")}) {
+    if (row.flags & flag) names.emplace_back(name);
+  }
+  names.emplace_back(row.flags & kFast ? "fast" : "slow");
+  return names;
+}
+
+std::vector<std::string_view> key_flag_names(uint16_t flags) {
+  std::vector<std::string_view> names;
+  for (auto [flag, name] : {std::pair(kKeyReadOnly, "RO"), std::pair(kKeyReadWrite, "RW"),
+                            std::pair(kKeyOverwrite, "OW"), std::pair(kKeyRemove, "RM"),
+                            std::pair(kKeyAccess, "access"), std::pair(kKeyUpdate, "update"),
+                            std::pair(kKeyInsert, "insert"), std::pair(kKeyDelete, "delete"),
+                            std::pair(kKeyVariable, "variable_flags")}) {
+    if (flags & flag) names.emplace_back(name);
+  }
+  return names;
+}
+
+// First word, last word and step, as before there were specifications: of those that follow on each
+// other.
+struct LegacyRange {
+  int first = 0, last = 0, step = 0;
+};
+LegacyRange legacy_range(const Row& row) {
+  LegacyRange r;
+  for (const KeySpec& s : row.keys) {
+    if (!s.keyword.empty() || s.count_at >= 0 || (s.flags & kKeyAgain) != 0) continue;
+    if (r.first != 0 && s.first != r.last + r.step) break;
+    if (r.first == 0) r.first = s.first;
+    r.last = s.last < 0 ? s.last : s.first + s.last;
+    r.step = s.step;
+  }
+  return r;
+}
+
+void reply_begin_search(Reply& reply, const KeySpec& s) {
+  reply.bulk("begin_search");
+  reply.map(2);
+  reply.bulk("type");
+  if (s.keyword.empty()) {
+    reply.bulk("index");
+    reply.bulk("spec");
+    reply.map(1);
+    reply.bulk("index");
+    return reply.integer(s.first);
+  }
+  reply.bulk("keyword");
+  reply.bulk("spec");
+  reply.map(2);
+  reply.bulk("keyword");
+  reply.bulk(s.keyword);
+  reply.bulk("startfrom");
+  reply.integer(s.first);
+}
+
+void reply_find_keys(Reply& reply, const KeySpec& s) {
+  const bool counted = s.count_at >= 0;
+  reply.bulk("find_keys");
+  reply.map(2);
+  reply.bulk("type");
+  reply.bulk(counted ? "keynum" : "range");
+  reply.bulk("spec");
+  reply.map(3);
+  reply.bulk(counted ? "keynumidx" : "lastkey");
+  reply.integer(counted ? s.count_at : s.last);
+  reply.bulk(counted ? "firstkey" : "keystep");
+  reply.integer(counted ? s.count_at + s.after_count : s.step);
+  reply.bulk(counted ? "keystep" : "limit");
+  reply.integer(counted ? s.step : s.limit);
+}
+
+void reply_key_specs(Reply& reply, const Row& row) {
+  size_t shown = 0;
+  for (const KeySpec& s : row.keys) shown += (s.flags & kKeyAgain) == 0;
+  reply.array(shown);
+  for (const KeySpec& s : row.keys) {
+    if (s.flags & kKeyAgain) continue;
+    reply.map(3);
+    reply.bulk("flags");
+    const auto names = key_flag_names(s.flags);
+    reply.set(names.size());
+    for (auto n : names) reply.simple(n);
+    reply_begin_search(reply, s);
+    reply_find_keys(reply, s);
+  }
+}
+
+void reply_command(Context& c, const Row& row) {
+  Reply& reply = c.reply;
+  reply.array(10);
+  reply.bulk(row.name);
+  reply.integer(row.arity);
+  const auto flags = flag_names(row);
+  reply.set(flags.size());
+  for (auto n : flags) reply.simple(n);
+  const LegacyRange range = legacy_range(row);
+  reply.integer(range.first);
+  reply.integer(range.last);
+  reply.integer(range.step);
+  const auto in = categories(row);
+  reply.set(in.size());
+  for (auto n : in) reply.simple(cat("@", n));
+  reply.array(0);  // tips
+  reply_key_specs(reply, row);
+  reply.array(row.subcommands);
+  for (const Row& sub : c.engine.table().subcommands(row)) reply_command(c, sub);
+}
+
+void reply_docs(Context& c, const Row& row) {
+  Reply& reply = c.reply;
+  reply.bulk(row.name);
+  reply.map(row.subcommands > 0 ? 4 : 3);
+  reply.bulk("summary");
+  reply.bulk(row.summary);
+  reply.bulk("since");
+  reply.bulk(row.since);
+  reply.bulk("group");
+  reply.bulk(row.group);
+  if (row.subcommands == 0) return;
+  reply.bulk("subcommands");
+  reply.map(row.subcommands);
+  for (const Row& sub : c.engine.table().subcommands(row)) reply_docs(c, sub);
+}
+
+std::vector<const Row*> top_rows(Context& c) {
+  std::vector<const Row*> rows;
+  for (const Row& row : c.engine.table().rows()) {
+    if (!row.is_subcommand()) rows.push_back(&row);
+  }
+  return rows;
+}
+
+// "get", or "client|kill"; null: there is none.
+const Row* named_row(Context& c, std::string_view name) {
+  const Table& table = c.engine.table();
+  const size_t bar = name.find('|');
+  const Row* row = table.find(name.substr(0, bar));
+  if (row == nullptr || bar == name.npos) return row;
+  return table.find_subcommand(*row, name.substr(bar + 1));
+}
+
+void command(Context& c) {
+  const auto rows = top_rows(c);
+  c.reply.array(rows.size());
+  for (auto* row : rows) reply_command(c, *row);
+}
+
+void command_count(Context& c) { c.reply.integer(static_cast<int64_t>(top_rows(c).size())); }
+
+void command_info(Context& c) {
+  if (c.args.size() == 2) return command(c);
+  c.reply.array(c.args.size() - 2);
+  for (size_t i = 2; i < c.args.size(); i++) {
+    const Row* row = named_row(c, c.args[i]);
+    row == nullptr ? c.reply.null_array() : reply_command(c, *row);
+  }
+}
+
+void command_docs(Context& c) {
+  std::vector<const Row*> found;
+  if (c.args.size() == 2) found = top_rows(c);
+  for (size_t i = 2; i < c.args.size(); i++) {
+    if (const Row* row = named_row(c, c.args[i])) found.push_back(row);
+  }
+  c.reply.map(found.size());
+  for (auto* row : found) reply_docs(c, *row);
+}
+
+void reply_keys(Context& c, bool with_flags) {
+  const auto words = c.args.words().subspan(2);
+  const Row* row = c.engine.table().find(words);
+  if (row == nullptr || (row->subcommands > 0 && words.size() > 1)) {
+    return c.reply.error("ERR Invalid command specified");
+  }
+  const auto n = static_cast<int>(words.size());
+  if (row->keys.empty()) return c.reply.error("ERR The command has no key arguments");
+  if (row->arity > 0 ? n != row->arity : n < -row->arity) {
+    return c.reply.error("ERR Invalid number of arguments specified for command");
+  }
+  std::vector<std::pair<std::string_view, uint16_t>> keys;
+  for_each_key(row->keys, words, [&](size_t word, const KeySpec& spec, uint16_t flags) {
+    if ((spec.flags & kKeyAgain) == 0) keys.emplace_back(words[word], flags);
+  });
+  if (keys.empty()) return c.reply.error("ERR Invalid arguments specified for command");
+  c.reply.array(keys.size());
+  for (auto& [key, flags] : keys) {
+    if (with_flags) c.reply.array(2);
+    c.reply.bulk(key);
+    if (!with_flags) continue;
+    const auto names = key_flag_names(flags & ~kKeyVariable);
+    c.reply.set(names.size());
+    for (auto name : names) c.reply.simple(name);
+  }
+}
+void command_getkeys(Context& c) { reply_keys(c, false); }
+void command_getkeysandflags(Context& c) { reply_keys(c, true); }
+
+void command_list(Context& c) {
+  std::optional<Glob> pattern;
+  std::optional<std::string_view> category;
+  if (c.args.size() == 5 && equals_ignoring_case(c.args[2], "filterby")) {
+    if (equals_ignoring_case(c.args[3], "pattern")) {
+      pattern.emplace(c.args[4], true);
+    } else if (equals_ignoring_case(c.args[3], "aclcat")) {
+      category = c.args[4];
+    } else if (equals_ignoring_case(c.args[3], "module")) {
+      return c.reply.array(0);
+    } else {
+      return c.syntax_error();
+    }
+  } else if (c.args.size() != 2) {
+    return c.syntax_error();
+  }
+  std::vector<std::string_view> names;
+  for (const Row& row : c.engine.table().rows()) {
+    if (!pattern && !category && row.is_subcommand()) continue;
+    if (pattern && !pattern->matches(row.name)) continue;
+    const auto in = categories(row);
+    const auto is_it = [&](auto n) { return equals_ignoring_case(n, *category); };
+    if (category && std::none_of(in.begin(), in.end(), is_it)) continue;
+    names.push_back(row.name);
+  }
+  c.reply.array(names.size());
+  for (auto n : names) c.reply.bulk(n);
+}
+
+constexpr std::string_view kGroup = "server";
+constexpr Row kRows[] = {
+    {"command",
+     -1,
+     kLoading,
+     {},
+     command,
+     nullptr,
+     kGroup,
+     "Returns detailed information about all commands.",
+     "2.8.13"},
+    {"command|count",
+     2,
+     kLoading,
+     {},
+     command_count,
+     nullptr,
+     kGroup,
+     "Returns a count of commands.",
+     "2.8.13"},
+    {"command|docs",
+     -2,
+     kLoading,
+     {},
+     command_docs,
+     nullptr,
+     kGroup,
+     "Returns documentary information about one, multiple or all commands.",
+     "7.0.0"},
+    {"command|getkeys",
+     -4,
+     kLoading | kLongArgs,
+     {},
+     command_getkeys,
+     nullptr,
+     kGroup,
+     "Extracts the key names from an arbitrary command.",
+     "2.8.13"},
+    {"command|getkeysandflags",
+     -4,
+     kLoading | kLongArgs,
+     {},
+     command_getkeysandflags,
+     nullptr,
+     kGroup,
+     "Extracts the key names and access flags for an arbitrary command.",
+     "7.0.0"},
+    {"command|help", 2, kLoading, {}, help, nullptr, kGroup, "Prints this help.", "5.0.0"},
+    {"command|info",
+     -2,
+     kLoading,
+     {},
+     command_info,
+     nullptr,
+     kGroup,
+     "Returns information about one, multiple or all commands.",
+     "2.8.13"},
+    {"command|list",
+     -2,
+     kLoading | kLongArgs,
+     {},
+     command_list,
+     nullptr,
+     kGroup,
+     "Returns a list of command names.",
+     "7.0.0"},
+};
+
+}  // namespace
+std::span<const Row> command_rows() { return kRows; }
+
+}  // namespace cairn::kv

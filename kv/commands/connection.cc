@@ -1,0 +1,479 @@
+// Commands about the connection itself.
+#include <algorithm>
+
+#include "core/base/text.h"
+#include "kv/engine/engine.h"
+
+namespace cairn::kv {
+namespace {
+
+void ping(Context& c) {
+  if (c.args.size() > 2) {
+    return c.reply.error("ERR wrong number of arguments for 'ping' command");
+  }
+  if (c.args.size() == 1) return c.reply.simple("PONG");
+  c.reply.bulk(c.args[1]);
+}
+
+// A word back to the client; one that was streamed in is streamed out.
+void echo(Context& c) {
+  if (c.args.blob(1) == nullptr) return c.reply.bulk(c.args[1]);
+  BlobRef blob = c.args.take_blob(1);
+  uint64_t size = blob.size;
+  auto reader = std::make_unique<BlobReader>(c.store.extents(), blob, 0, size);
+  c.store.extents().unref(blob);  // the reader holds its own
+  c.reply.stream(std::move(reader));
+}
+
+void quit(Context& c) {
+  c.reply.ok();
+  c.session.close_after_reply = true;
+}
+
+void reset(Context& c) {
+  Session& s = c.session;
+  s.leave_multi();
+  s.ns = c.store.find_namespace("db0");
+  s.resp = 2;
+  s.reply_mode = ReplyMode::kOn;
+  const Server& server = c.engine.server();
+  s.principal = server.auth_required ? nullptr : server.users.default_user();
+  s.no_evict = false;
+  s.no_touch = false;
+  {
+    MutexLock lock(s.mutex);
+    s.name.clear();
+  }
+  c.reply.simple("RESET");
+}
+
+void select(Context& c) {
+  NamespacePtr to = c.request.selected;
+  if (to == nullptr) {
+    if (parse_ll(c.args[1])) return c.reply.error("ERR DB index is out of range");
+    return c.reply.error(cat("ERR no such bucket '", c.args[1].substr(0, 128), "'"));
+  }
+  c.session.ns = std::move(to);
+  c.reply.ok();
+}
+
+constexpr std::string_view kWrongPass =
+    "WRONGPASS invalid username-password pair or user is disabled.";
+
+bool authenticate(Context& c, std::string_view user, std::string_view password) {
+  const Server& server = c.engine.server();
+  PrincipalPtr who = server.users.authenticate(user, password);
+  // Where nobody need say who he is, the default user has no password, so that any is right.
+  if (!server.auth_required && user == "default") who = server.users.default_user();
+  if (who == nullptr) return false;
+  c.session.principal = std::move(who);
+  return true;
+}
+
+void auth(Context& c) {
+  if (c.args.size() > 3) return c.syntax_error();
+  if (c.args.size() == 2 && !c.engine.server().auth_required) {
+    return c.reply.error(
+        "ERR AUTH <password> called without any password configured for the default user. Are you "
+        "sure your configuration is correct?");
+  }
+  std::string_view user = c.args.size() == 3 ? c.args[1] : "default";
+  if (authenticate(c, user, c.args[c.args.size() - 1])) return c.reply.ok();
+  c.reply.error(kWrongPass);
+}
+
+bool valid_name(std::string_view name) {
+  return std::all_of(name.begin(), name.end(), [](char x) { return x > ' ' && x < 127; });
+}
+constexpr std::string_view kBadName =
+    "ERR Client names cannot contain spaces, newlines or special characters.";
+
+void hello(Context& c) {
+  int64_t version = c.session.resp;
+  size_t i = 1;
+  if (c.args.size() > 1) {
+    if (!c.integer(1, version, "ERR Protocol version is not an integer or out of range")) return;
+    if (version != 2 && version != 3) return c.reply.error("NOPROTO unsupported protocol version");
+    i = 2;
+  }
+  std::optional<std::string_view> name;
+  std::optional<std::pair<std::string_view, std::string_view>> login;
+  for (; i < c.args.size(); i++) {
+    if (equals_ignoring_case(c.args[i], "auth") && i + 2 < c.args.size()) {
+      login = {c.args[i + 1], c.args[i + 2]};
+      i += 2;
+    } else if (equals_ignoring_case(c.args[i], "setname") && i + 1 < c.args.size()) {
+      name = c.args[++i];
+    } else {
+      return c.reply.error(
+          cat("ERR Syntax error in HELLO option '", c.args[i].substr(0, 128), "'"));
+    }
+  }
+  if (login && !authenticate(c, login->first, login->second)) return c.reply.error(kWrongPass);
+  if (c.session.principal == nullptr) {
+    return c.reply.error(
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
+        "<proto> AUTH <user> <pass> option can be used to authenticate the client and select the "
+        "RESP protocol version at the same time");
+  }
+  if (name) {
+    if (!valid_name(*name)) return c.reply.error(kBadName);
+    MutexLock lock(c.session.mutex);
+    c.session.name = *name;
+  }
+  c.session.resp = static_cast<int>(version);
+  c.reply.map(7);
+  c.reply.bulk("server");
+  c.reply.bulk("redis");
+  c.reply.bulk("version");
+  c.reply.bulk("7.4.0");
+  c.reply.bulk("proto");
+  c.reply.integer(version);
+  c.reply.bulk("id");
+  c.reply.integer(static_cast<int64_t>(c.session.id));
+  c.reply.bulk("mode");
+  c.reply.bulk("standalone");
+  c.reply.bulk("role");
+  c.reply.bulk("master");
+  c.reply.bulk("modules");
+  c.reply.array(0);
+}
+
+// ---- CLIENT ----
+
+void client_kill(Context& c) {
+  Server& server = c.engine.server();
+  auto kill = [&](auto matches) {
+    int64_t n = 0;
+    for (auto& s : server.sessions.all()) {
+      if (!matches(*s)) continue;
+      n++;
+      if (s.get() == &c.session) {
+        c.session.close_after_reply = true;
+      } else if (s->kill) {
+        s->kill();
+      }
+    }
+    return n;
+  };
+  if (c.args.size() == 3) {
+    auto n = kill([&](Session& s) { return s.address == c.args[2]; });
+    return n > 0 ? c.reply.ok() : c.reply.error("ERR No such client");
+  }
+  std::optional<int64_t> id, max_age;
+  std::optional<std::string_view> addr, laddr, user;
+  bool skip_me = true, no_type_match = false;
+  for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
+    std::string_view option = c.args[i], value = c.args[i + 1];
+    if (equals_ignoring_case(option, "id")) {
+      id = parse_ll(value);
+      if (!id || *id <= 0) return c.reply.error("ERR client-id should be greater than 0");
+    } else if (equals_ignoring_case(option, "addr")) {
+      addr = value;
+    } else if (equals_ignoring_case(option, "laddr")) {
+      laddr = value;
+    } else if (equals_ignoring_case(option, "user")) {
+      if (!c.engine.server().users.knows(value)) {
+        return c.reply.error(cat("ERR No such user '", value.substr(0, 128), "'"));
+      }
+      user = value;
+    } else if (equals_ignoring_case(option, "maxage")) {
+      max_age = parse_ll(value);
+      if (!max_age) return c.reply.error("ERR maxage is not an integer or out of range");
+    } else if (equals_ignoring_case(option, "type")) {
+      std::string t = lower(value);
+      if (t == "master" || t == "replica" || t == "slave" || t == "pubsub") {
+        no_type_match = true;
+      } else if (t != "normal") {
+        return c.reply.error(cat("ERR Unknown client type '", value.substr(0, 128), "'"));
+      }
+    } else if (equals_ignoring_case(option, "skipme")) {
+      if (equals_ignoring_case(value, "yes")) {
+        skip_me = true;
+      } else if (equals_ignoring_case(value, "no")) {
+        skip_me = false;
+      } else {
+        return c.syntax_error();
+      }
+    } else {
+      return c.syntax_error();
+    }
+  }
+  if (c.args.size() % 2 != 0) return c.syntax_error();
+  c.reply.integer(kill([&](Session& s) {
+    if (skip_me && &s == &c.session) return false;
+    if (no_type_match) return false;
+    if (id && static_cast<uint64_t>(*id) != s.id) return false;
+    if (addr && *addr != s.address) return false;
+    if (laddr && *laddr != s.local_address) return false;
+    if (max_age && c.now_ms() - s.created_ms < *max_age * 1000) return false;
+    if (user) {
+      MutexLock lock(s.mutex);
+      if (s.listed_user != *user) return false;
+    }
+    return true;
+  }));
+}
+
+void client_unblock(Context& c) {
+  if (c.args.size() > 4) {
+    return c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
+                             c.args[1].substr(0, 128), "'. Try CLIENT HELP."));
+  }
+  auto how = Session::Unblock::kTimeout;
+  if (c.args.size() == 4) {
+    if (equals_ignoring_case(c.args[3], "error")) {
+      how = Session::Unblock::kError;
+    } else if (!equals_ignoring_case(c.args[3], "timeout")) {
+      return c.reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+    }
+  }
+  int64_t id;
+  if (!c.integer(2, id)) return;
+  for (auto& s : c.engine.server().sessions.all()) {
+    if (static_cast<int64_t>(s->id) == id) return c.reply.integer(s->unblock(how));
+  }
+  c.reply.integer(0);
+}
+
+void client_list(Context& c) {
+  c.session.publish("client|list");
+  std::vector<int64_t> ids;
+  bool none = false;
+  for (size_t i = 2; i < c.args.size(); i++) {
+    if (equals_ignoring_case(c.args[i], "id") && i + 1 < c.args.size()) {
+      for (i++; i < c.args.size(); i++) {
+        int64_t id;
+        if (!c.integer(i, id, "ERR Invalid client ID")) return;
+        ids.push_back(id);
+      }
+    } else if (equals_ignoring_case(c.args[i], "type") && i + 1 < c.args.size()) {
+      std::string t = lower(c.args[++i]);
+      if (t == "master" || t == "replica" || t == "slave" || t == "pubsub") {
+        none = true;
+      } else if (t != "normal") {
+        return c.reply.error(cat("ERR Unknown client type '", c.args[i].substr(0, 128), "'"));
+      }
+    } else {
+      return c.syntax_error();
+    }
+  }
+  std::string text;
+  for (auto& s : c.engine.server().sessions.all()) {
+    bool wanted =
+        ids.empty() || std::find(ids.begin(), ids.end(), static_cast<int64_t>(s->id)) != ids.end();
+    if (wanted && !none) append(text, s->describe(c.now_ms()), "\n");
+  }
+  c.reply.verbatim(text);
+}
+
+// Whether an answer is sent is the door's part: the command answers all the same.
+void client_reply(Context& c) {
+  ReplyMode& mode = c.session.reply_mode;
+  if (equals_ignoring_case(c.args[2], "on")) {
+    mode = ReplyMode::kOn;
+  } else if (equals_ignoring_case(c.args[2], "off")) {
+    mode = ReplyMode::kOff;
+  } else if (equals_ignoring_case(c.args[2], "skip")) {
+    if (mode != ReplyMode::kOff) mode = ReplyMode::kSkipNext;
+  } else {
+    return c.syntax_error();
+  }
+  c.reply.ok();
+}
+
+void switch_option(Context& c, bool& value) {
+  if (equals_ignoring_case(c.args[2], "on")) {
+    value = true;
+  } else if (equals_ignoring_case(c.args[2], "off")) {
+    value = false;
+  } else {
+    return c.syntax_error();
+  }
+  c.reply.ok();
+}
+void client_no_evict(Context& c) {
+  bool on = c.session.no_evict;
+  switch_option(c, on);
+  c.session.no_evict = on;
+}
+void client_no_touch(Context& c) { switch_option(c, c.session.no_touch); }
+
+void client_id(Context& c) { c.reply.integer(static_cast<int64_t>(c.session.id)); }
+
+void client_getname(Context& c) {
+  MutexLock lock(c.session.mutex);
+  c.session.name.empty() ? c.reply.null() : c.reply.bulk(c.session.name);
+}
+
+void client_setname(Context& c) {
+  if (!valid_name(c.args[2])) return c.reply.error(kBadName);
+  MutexLock lock(c.session.mutex);
+  c.session.name = c.args[2];
+  c.reply.ok();
+}
+
+void client_setinfo(Context& c) {
+  if (!valid_name(c.args[3])) {
+    return c.reply.error(cat("ERR ", lower(c.args[2]).substr(0, 128),
+                             " cannot contain spaces, newlines or special characters."));
+  }
+  MutexLock lock(c.session.mutex);
+  if (equals_ignoring_case(c.args[2], "lib-name")) {
+    c.session.lib_name = c.args[3];
+  } else if (equals_ignoring_case(c.args[2], "lib-ver")) {
+    c.session.lib_version = c.args[3];
+  } else {
+    return c.reply.error(cat("ERR Unrecognized option '", c.args[2].substr(0, 128), "'"));
+  }
+  c.reply.ok();
+}
+
+void client_info(Context& c) {
+  c.session.publish("client|info");
+  c.reply.verbatim(c.session.describe(c.now_ms()) + "\n");
+}
+
+constexpr std::string_view kGroup = "connection";
+constexpr uint32_t kClient = kLoading | kNoScript;
+constexpr uint32_t kClientAdmin = kClient | kAdmin | kDangerous;
+constexpr uint32_t kLogin = kFast | kNoAuth | kLoading | kNoScript;
+constexpr Row kRows[] = {
+    {"ping", -1, kFast, {}, ping, nullptr, kGroup, "Returns the server's liveliness response."},
+    {"echo",
+     2,
+     kFast | kLoading | kBlobArgs,
+     {},
+     echo,
+     nullptr,
+     kGroup,
+     "Returns the given string."},
+    {"quit", -1, kLogin | kNoQueue, {}, quit, nullptr, kGroup, "Closes the connection."},
+    {"reset", 1, kLogin | kNoQueue, {}, reset, nullptr, kGroup, "Resets the connection.", "6.2.0"},
+    {"select",
+     2,
+     kFast | kLoading,
+     {},
+     select,
+     nullptr,
+     kGroup,
+     "Changes the selected database: a number, or the name of a bucket.",
+     "1.0.0",
+     1},
+    {"auth", -2, kLogin, {}, auth, nullptr, kGroup, "Authenticates the connection."},
+    {"hello", -1, kLogin, {}, hello, nullptr, kGroup, "Handshakes with the server.", "6.0.0"},
+    {"client",
+     -2,
+     0,
+     {},
+     nullptr,
+     nullptr,
+     kGroup,
+     "A container for client connection commands.",
+     "2.4.0"},
+    {"client|getname",
+     2,
+     kClient,
+     {},
+     client_getname,
+     nullptr,
+     kGroup,
+     "Returns the name of the connection.",
+     "2.6.9"},
+    {"client|help", 2, kLoading, {}, help, nullptr, kGroup, "Prints this help.", "5.0.0"},
+    {"client|id",
+     2,
+     kClient,
+     {},
+     client_id,
+     nullptr,
+     kGroup,
+     "Returns the unique client ID of the connection.",
+     "5.0.0"},
+    {"client|info",
+     2,
+     kClient,
+     {},
+     client_info,
+     nullptr,
+     kGroup,
+     "Returns information about the connection.",
+     "6.2.0"},
+    {"client|kill",
+     -3,
+     kClientAdmin,
+     {},
+     client_kill,
+     nullptr,
+     kGroup,
+     "Terminates open connections.",
+     "2.4.0"},
+    {"client|list",
+     -2,
+     kClientAdmin,
+     {},
+     client_list,
+     nullptr,
+     kGroup,
+     "Lists open connections.",
+     "2.4.0"},
+    {"client|no-evict",
+     3,
+     kClientAdmin,
+     {},
+     client_no_evict,
+     nullptr,
+     kGroup,
+     "Sets the client eviction mode of the connection.",
+     "7.0.0"},
+    {"client|no-touch",
+     3,
+     kClient,
+     {},
+     client_no_touch,
+     nullptr,
+     kGroup,
+     "Controls whether commands sent by the client affect the order of eviction.",
+     "7.2.0"},
+    {"client|reply",
+     3,
+     kClient,
+     {},
+     client_reply,
+     nullptr,
+     kGroup,
+     "Instructs the server whether to reply to commands.",
+     "3.2.0"},
+    {"client|setinfo",
+     4,
+     kClient,
+     {},
+     client_setinfo,
+     nullptr,
+     kGroup,
+     "Sets information specific to the client or connection.",
+     "7.2.0"},
+    {"client|setname",
+     3,
+     kClient,
+     {},
+     client_setname,
+     nullptr,
+     kGroup,
+     "Sets the connection name.",
+     "2.6.9"},
+    {"client|unblock",
+     -3,
+     kClientAdmin,
+     {},
+     client_unblock,
+     nullptr,
+     kGroup,
+     "Unblocks a client that waits for what it asked for.",
+     "5.0.0"},
+};
+
+}  // namespace
+std::span<const Row> connection_rows() { return kRows; }
+
+}  // namespace cairn::kv

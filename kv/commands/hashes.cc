@@ -1,0 +1,382 @@
+// The hash commands.
+#include <absl/container/flat_hash_set.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/text.h"
+#include "kv/engine/engine.h"
+#include "kv/engine/session.h"
+#include "kv/types/glob.h"
+#include "kv/types/hash.h"
+
+namespace cairn::kv {
+namespace {
+
+const Hash* hash_of(const Entry* e) {
+  return e == nullptr ? nullptr : static_cast<const Hash*>(e->collection());
+}
+
+bool find(Context& c, Entry*& e) { return c.find(c.args[1], ValueType::kHash, e); }
+bool find(Context& c, const Hash*& h) {
+  Entry* e;
+  if (!find(c, e)) return false;
+  h = hash_of(e);
+  return true;
+}
+
+bool set_field(Context& c, Entry* e, std::string_view field, std::string_view value) {
+  std::string operation;
+  Hash::add_set(operation, field, value);
+  return c.operate(ValueType::kHash, c.args[1], e, operation);
+}
+
+bool fields_fit(Context& c, size_t step) {
+  for (size_t i = 2; i < c.args.size(); i += step) {
+    if (c.args[i].size() <= kKeyBytesMax) continue;
+    c.reply.error("ERR a field has at most 65535 bytes");
+    return false;
+  }
+  return true;
+}
+
+// The number of fields that are new, or nothing after an error.
+std::optional<int64_t> set_pairs(Context& c) {
+  if (c.args.size() % 2 != 0) {
+    c.reply.error(cat("ERR wrong number of arguments for '", c.row.name, "' command"));
+    return std::nullopt;
+  }
+  if (!fields_fit(c, 2)) return std::nullopt;
+  Entry* e;
+  if (!find(c, e)) return std::nullopt;
+  const size_t before = e == nullptr ? 0 : hash_of(e)->size();
+  std::string operation;
+  for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
+    Hash::add_set(operation, c.args[i], c.args[i + 1]);
+  }
+  if (!c.operate(ValueType::kHash, c.args[1], e, operation)) return std::nullopt;
+  return static_cast<int64_t>(hash_of(c.find(c.args[1]))->size() - before);
+}
+
+void hset(Context& c) {
+  if (auto added = set_pairs(c)) c.reply.integer(*added);
+}
+
+void hmset(Context& c) {
+  if (set_pairs(c)) c.reply.ok();
+}
+
+void hsetnx(Context& c) {
+  if (!fields_fit(c, 2)) return;
+  Entry* e;
+  if (!find(c, e)) return;
+  if (e != nullptr && hash_of(e)->get(c.args[2])) return c.reply.integer(0);
+  if (set_field(c, e, c.args[2], c.args[3])) c.reply.integer(1);
+}
+
+void reply_field(Context& c, const Hash* h, std::string_view field) {
+  auto value = h == nullptr ? std::nullopt : h->get(field);
+  if (value) {
+    c.reply.bulk(*value);
+  } else {
+    c.reply.null();
+  }
+}
+
+void hget(Context& c) {
+  const Hash* h;
+  if (!find(c, h)) return;
+  c.engine.count_hit(h != nullptr);
+  reply_field(c, h, c.args[2]);
+}
+
+void hmget(Context& c) {
+  const Hash* h;
+  if (!find(c, h)) return;
+  c.engine.count_hit(h != nullptr);
+  c.reply.array(c.args.size() - 2);
+  for (size_t i = 2; i < c.args.size(); i++) reply_field(c, h, c.args[i]);
+}
+
+void hdel(Context& c) {
+  Entry* e;
+  if (!find(c, e)) return;
+  if (e == nullptr) return c.reply.integer(0);
+  const Hash* h = hash_of(e);
+  absl::flat_hash_set<std::string_view> gone;
+  std::string operation;
+  for (size_t i = 2; i < c.args.size(); i++) {
+    if (h->get(c.args[i]) && gone.insert(c.args[i]).second) {
+      Hash::add_delete(operation, c.args[i]);
+    }
+  }
+  if (gone.size() == h->size()) {  // no hash is empty
+    if (!c.remove(c.ns(), e)) return;
+  } else if (!gone.empty() && !c.operate(ValueType::kHash, c.args[1], e, operation)) {
+    return;
+  }
+  c.reply.integer(static_cast<int64_t>(gone.size()));
+}
+
+void hlen(Context& c) {
+  const Hash* h;
+  if (!find(c, h)) return;
+  c.reply.integer(h == nullptr ? 0 : static_cast<int64_t>(h->size()));
+}
+
+void hstrlen(Context& c) {
+  const Hash* h;
+  if (!find(c, h)) return;
+  auto value = h == nullptr ? std::nullopt : h->get(c.args[2]);
+  c.reply.integer(value ? static_cast<int64_t>(value->size()) : 0);
+}
+
+void hexists(Context& c) {
+  const Hash* h;
+  if (!find(c, h)) return;
+  c.reply.integer(h != nullptr && h->get(c.args[2]));
+}
+
+// What of each field is in an answer.
+enum class Part : uint8_t { kFields, kValues, kBoth, kPairs };
+
+void add_item(Reply& reply, Part part, std::string_view field, std::string_view value) {
+  if (part == Part::kPairs) reply.array(2);
+  if (part != Part::kValues) reply.bulk(field);
+  if (part != Part::kFields) reply.bulk(value);
+}
+
+// So many fields of a large hash as it was, each with the same chance. They come in the order of
+// the table: the order of HRANDFIELD with a positive count is not random in Redis either.
+class Fields final : public Series {
+ public:
+  Fields(Store& store, KeyHash key, const Hash& hash, Part part, uint64_t count)
+      : store_(store), key_(key), walk_(hash), part_(part), left_(hash.size()), count_(count) {}
+  bool next(Reply& reply) override {
+    StripeLocks lock(store_, key_);
+    const bool more = walk_.next([&](auto field, auto value) {
+      if (count_ == left_ || store_.random() % left_ < count_) {
+        add_item(reply, part_, field, value);
+        count_--;
+      }
+      left_--;
+    });
+    return more && count_ > 0;
+  }
+  bool lost() const override { return walk_.lost(); }
+
+ private:
+  Store& store_;
+  const KeyHash key_;
+  Hash::Walk walk_;
+  const Part part_;
+  uint64_t left_;   // fields to come
+  uint64_t count_;  // of them to be handed out
+};
+
+// Above that an answer about many of its fields is made piece by piece, between which others have
+// their turn: in one go, 10 million fields took their thread for 14 s.
+bool is_large(const Hash& h) { return h.image_bytes() > (256 << 10); }
+
+void reply_all(Context& c, const Hash* h, Part part) {
+  if (h != nullptr && is_large(*h)) {
+    const uint64_t values = h->size() * (part == Part::kBoth ? 2 : 1);
+    return c.reply.series(
+        std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, h->size()), values);
+  }
+  if (h != nullptr) {
+    h->for_each([&](auto field, auto value) { add_item(c.reply, part, field, value); });
+  }
+}
+
+void hkeys(Context& c) {
+  const Hash* h;
+  if (!find(c, h)) return;
+  c.reply.array(h == nullptr ? 0 : h->size());
+  reply_all(c, h, Part::kFields);
+}
+
+void hvals(Context& c) {
+  const Hash* h;
+  if (!find(c, h)) return;
+  c.reply.array(h == nullptr ? 0 : h->size());
+  reply_all(c, h, Part::kValues);
+}
+
+void hgetall(Context& c) {
+  const Hash* h;
+  if (!find(c, h)) return;
+  c.reply.map(h == nullptr ? 0 : h->size());
+  reply_all(c, h, Part::kBoth);
+}
+
+void hincrby(Context& c) {
+  int64_t by, value = 0;
+  if (!c.integer(3, by) || !fields_fit(c, 2)) return;
+  Entry* e;
+  if (!find(c, e)) return;
+  if (auto old = e == nullptr ? std::nullopt : hash_of(e)->get(c.args[2])) {
+    auto parsed = parse_ll(*old);
+    if (!parsed) return c.reply.error("ERR hash value is not an integer");
+    value = *parsed;
+  }
+  if (__builtin_add_overflow(value, by, &value)) {
+    return c.reply.error("ERR increment or decrement would overflow");
+  }
+  if (set_field(c, e, c.args[2], cat(value))) c.reply.integer(value);
+}
+
+void hincrbyfloat(Context& c) {
+  auto by = parse_float(c.args[3]);
+  if (!by) return c.reply.error("ERR value is not a valid float");
+  if (std::isinf(*by)) return c.reply.error("ERR value is NaN or Infinity");
+  if (!fields_fit(c, 2)) return;
+  Entry* e;
+  if (!find(c, e)) return;
+  long double sum = *by;
+  if (auto old = e == nullptr ? std::nullopt : hash_of(e)->get(c.args[2])) {
+    auto value = parse_float(*old);
+    if (!value) return c.reply.error("ERR hash value is not a float");
+    sum += *value;
+  }
+  if (std::isnan(sum) || std::isinf(sum)) {
+    return c.reply.error("ERR increment would produce NaN or Infinity");
+  }
+  const std::string text = format_float(sum);
+  if (set_field(c, e, c.args[2], text)) c.reply.bulk(text);
+}
+
+void hrandfield(Context& c) {
+  if (c.args.size() == 2) {
+    const Hash* h;
+    if (!find(c, h)) return;
+    if (h == nullptr) return c.reply.null();
+    return c.reply.bulk(h->random(c.store.random()).first);
+  }
+  int64_t count;
+  if (!c.integer(2, count)) return;
+  const bool values = c.args.size() == 4;
+  if (c.args.size() > 4 || (values && !equals_ignoring_case(c.args[3], "withvalues"))) {
+    return c.syntax_error();
+  }
+  if (count < -INT64_MAX / 2 || (values && count > INT64_MAX / 2)) {
+    return c.reply.error("ERR value is out of range");
+  }
+  using Item = std::pair<std::string_view, std::string_view>;
+  const Hash* h;
+  if (!find(c, h)) return;
+  const bool pairs = values && c.session.resp == 3;
+  const Part part = pairs ? Part::kPairs : values ? Part::kBoth : Part::kFields;
+  const auto want = static_cast<size_t>(std::abs(count));
+  constexpr size_t kDrawsMax = 1000;  // of a large hash at once
+  if (h != nullptr && count > 0 && want > kDrawsMax && is_large(*h)) {
+    const size_t n = std::min(want, h->size());
+    const size_t values = n * (part == Part::kBoth ? 2 : 1);
+    c.reply.array(values);
+    return c.reply.series(std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, n),
+                          values);
+  }
+  std::vector<Item> chosen;
+  constexpr size_t kRepeatsMax = 10'000'000;  // with repetition, of an answer held in memory
+  if (h != nullptr && count < 0) {
+    if (want > kRepeatsMax) return c.reply.error("ERR value is out of range");
+    for (size_t i = 0; i < want; i++) chosen.push_back(h->random(c.store.random()));
+  } else if (h != nullptr && want * 3 < h->size()) {
+    absl::flat_hash_set<std::string_view> seen;
+    while (chosen.size() < want) {
+      Item item = h->random(c.store.random());
+      if (seen.insert(item.first).second) chosen.push_back(item);
+    }
+  } else if (h != nullptr && want > 0) {
+    h->for_each([&](auto field, auto value) { chosen.emplace_back(field, value); });
+    for (size_t i = 0; i < std::min(want, chosen.size()) && want < chosen.size(); i++) {
+      std::swap(chosen[i], chosen[i + c.store.random() % (chosen.size() - i)]);
+    }
+    if (want < chosen.size()) chosen.resize(want);
+  }
+  c.reply.array(chosen.size() * (part == Part::kBoth ? 2 : 1));
+  for (auto& [field, value] : chosen) add_item(c.reply, part, field, value);
+}
+
+void hscan(Context& c) {
+  uint64_t cursor;
+  if (!parse_cursor(c, c.args[2], cursor)) return;
+  const Hash* h;
+  if (!find(c, h)) return;
+  if (h == nullptr || cursor > UINT64_MAX >> 16) {  // no such hash, or behind its last field
+    c.reply.array(2);
+    c.reply.bulk("0");
+    return c.reply.array(0);
+  }
+  int64_t count = 10;
+  bool values = true;
+  std::optional<Glob> match;
+  for (size_t i = 3; i < c.args.size(); i++) {
+    if (equals_ignoring_case(c.args[i], "novalues")) {
+      values = false;
+    } else if (i + 1 < c.args.size() && equals_ignoring_case(c.args[i], "match")) {
+      match.emplace(c.args[++i]);
+    } else if (i + 1 < c.args.size() && equals_ignoring_case(c.args[i], "count")) {
+      if (!c.integer(++i, count)) return;
+      if (count < 1) return c.syntax_error();
+    } else {
+      return c.syntax_error();
+    }
+  }
+  std::vector<std::string_view> found;
+  const auto limit = static_cast<size_t>(std::min(count, kScanCountMax));
+  const uint64_t next = h->scan(cursor, limit, [&](auto field, auto value) {
+    if (match && !match->matches(field)) return;
+    found.push_back(field);
+    if (values) found.push_back(value);
+  });
+  c.reply.array(2);
+  c.reply.bulk(cat(next));
+  c.reply.array(found.size());
+  for (auto word : found) c.reply.bulk(word);
+}
+
+constexpr uint32_t kRead = kReadOnly | kFast;
+constexpr uint32_t kReadAll = kReadOnly;
+constexpr uint32_t kStore = kWrite | kDenyOom | kFast | kLongArgs;
+constexpr std::string_view kGroup = "hash";
+constexpr KeySpec kDeletesFromKey[] = {{.flags = kKeyReadWrite | kKeyDelete}};
+constexpr Row kRows[] = {
+    {"hset", -4, kStore, kUpdatesKey, hset, nullptr, kGroup,
+     "Creates or modifies the value of a field in a hash.", "2.0.0"},
+    {"hmset", -4, kStore, kUpdatesKey, hmset, nullptr, kGroup,
+     "Sets the values of multiple fields.", "2.0.0"},
+    {"hsetnx", 4, kStore, kInsertsIntoKey, hsetnx, nullptr, kGroup,
+     "Sets the value of a field in a hash only when the field doesn't exist.", "2.0.0"},
+    {"hget", 3, kRead, kReadsKey, hget, nullptr, kGroup, "Returns the value of a field in a hash.",
+     "2.0.0"},
+    {"hmget", -3, kRead, kReadsKey, hmget, nullptr, kGroup,
+     "Returns the values of all fields in a hash.", "2.0.0"},
+    {"hdel", -3, kWrite | kFast, kDeletesFromKey, hdel, nullptr, kGroup,
+     "Deletes one or more fields and their values from a hash.", "2.0.0"},
+    {"hlen", 2, kRead, kLooksAtKey, hlen, nullptr, kGroup,
+     "Returns the number of fields in a hash.", "2.0.0"},
+    {"hstrlen", 3, kRead, kLooksAtKey, hstrlen, nullptr, kGroup,
+     "Returns the length of the value of a field.", "3.2.0"},
+    {"hexists", 3, kRead, kLooksAtKey, hexists, nullptr, kGroup,
+     "Determines whether a field exists in a hash.", "2.0.0"},
+    {"hkeys", 2, kReadAll, kReadsKey, hkeys, nullptr, kGroup, "Returns all fields in a hash.",
+     "2.0.0"},
+    {"hvals", 2, kReadAll, kReadsKey, hvals, nullptr, kGroup, "Returns all values in a hash.",
+     "2.0.0"},
+    {"hgetall", 2, kReadAll, kReadsKey, hgetall, nullptr, kGroup,
+     "Returns all fields and values in a hash.", "2.0.0"},
+    {"hincrby", 4, kStore, kChangesKey, hincrby, nullptr, kGroup,
+     "Increments the integer value of a field in a hash by a number.", "2.0.0"},
+    {"hincrbyfloat", 4, kStore, kChangesKey, hincrbyfloat, nullptr, kGroup,
+     "Increments the floating point value of a field by a number.", "2.6.0"},
+    {"hrandfield", -2, kReadAll, kReadsKey, hrandfield, nullptr, kGroup,
+     "Returns one or more random fields from a hash.", "6.2.0"},
+    {"hscan", -3, kReadAll | kLongArgs, kReadsKey, hscan, nullptr, kGroup,
+     "Iterates over fields and values of a hash.", "2.8.0"},
+};
+
+}  // namespace
+std::span<const Row> hash_rows() { return kRows; }
+
+}  // namespace cairn::kv

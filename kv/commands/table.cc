@@ -1,0 +1,74 @@
+#include "core/base/text.h"
+#include "kv/engine/engine.h"
+
+namespace cairn::kv {
+
+namespace {
+
+// The word that is the row's one key, of the session's namespace; 0 if its keys need a search.
+uint16_t one_key_of(const Row& row) {
+  if (row.keys.size() != 1) return 0;
+  const KeySpec& s = row.keys[0];
+  const bool simple = s.keyword.empty() && s.last == 0 && s.count_at < 0 && s.space_word == 0;
+  return simple ? static_cast<uint16_t>(s.first) : 0;
+}
+
+Access access_of(const Row& row) {
+  if (row.flags & kAdmin) return Access::kAdmin;
+  if (row.flags & kWrite) return Access::kWrite | Access::kDelete;
+  return (row.flags & kReadOnly) != 0 ? Access::kRead : Access::kNone;
+}
+
+}  // namespace
+
+size_t Table::slot_of(std::string_view name) {
+  uint64_t head = 0;
+  for (size_t i = 0; i < name.size() && i < 8; i++) {
+    head = head << 8 | static_cast<uint8_t>(name[i] | 32);
+  }
+  head ^= name.size() * 0x9e3779b97f4a7c15ULL;
+  return (head * 0xbf58476d1ce4e5b9ULL) >> 54;
+}
+
+Table::Table() : slots_(kSlots) {
+  for (auto family : {string_rows(), lcs_rows(), bit_rows(), hash_rows(), key_rows(),
+                      connection_rows(), server_rows(), command_rows(), transaction_rows()}) {
+    rows_.insert(rows_.end(), family.begin(), family.end());
+  }
+  Row* container = nullptr;
+  for (Row& row : rows_) {
+    row.one_key = one_key_of(row);
+    row.action = {"resp", row.name, access_of(row)};
+    if (row.is_subcommand()) {
+      container->subcommands++;
+      continue;
+    }
+    container = &row;
+    size_t i = slot_of(row.name);
+    while (slots_[i] != nullptr) i = (i + 1) % kSlots;
+    slots_[i] = &row;
+  }
+}
+
+const Row* Table::find(std::string_view name) const {
+  for (size_t i = slot_of(name); slots_[i] != nullptr; i = (i + 1) % kSlots) {
+    if (equals_ignoring_case(slots_[i]->name, name)) return slots_[i];
+  }
+  return nullptr;
+}
+
+const Row* Table::find_subcommand(const Row& container, std::string_view name) const {
+  for (const Row& sub : subcommands(container)) {
+    if (equals_ignoring_case(sub.name.substr(container.name.size() + 1), name)) return &sub;
+  }
+  return nullptr;
+}
+
+const Row* Table::find(std::span<const std::string_view> words) const {
+  const Row* row = find(words[0]);
+  if (row == nullptr || row->subcommands == 0 || words.size() == 1) return row;
+  const Row* sub = find_subcommand(*row, words[1]);
+  return sub != nullptr ? sub : row;
+}
+
+}  // namespace cairn::kv

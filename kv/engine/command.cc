@@ -1,0 +1,319 @@
+#include "kv/engine/command.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/base/errors.h"
+#include "core/base/text.h"
+#include "kv/engine/engine.h"
+#include "kv/engine/session.h"
+
+namespace cairn::kv {
+
+void Args::clear() {
+  words_.clear();
+  for (auto& [i, blob] : blobs_) store_.extents().unref(blob);
+  blobs_.clear();
+  owned_.clear();
+}
+
+void Args::add_blob(BlobRef blob) {
+  blobs_.emplace_back(words_.size(), std::move(blob));
+  words_.emplace_back();
+}
+
+void Args::assign_owned(Args& from) {
+  clear();
+  for (std::string_view w : from.words_) add_copy(w);
+  blobs_.swap(from.blobs_);
+}
+
+void Args::set_text(size_t i, std::string text) {
+  store_.extents().unref(take_blob(i));
+  words_[i] = owned_.emplace_back(std::move(text));
+}
+
+const BlobRef* Args::blob(size_t i) const {
+  for (auto& [at, blob] : blobs_) {
+    if (at == i) return &blob;
+  }
+  return nullptr;
+}
+
+uint64_t Args::length(size_t i) const {
+  const BlobRef* b = blob(i);
+  return b != nullptr ? b->size : words_[i].size();
+}
+
+BlobRef Args::take_blob(size_t i) {
+  for (auto it = blobs_.begin(); it != blobs_.end(); ++it) {
+    if (it->first != i) continue;
+    BlobRef blob = std::move(it->second);
+    blobs_.erase(it);
+    return blob;
+  }
+  return {};
+}
+
+Context::Context(Engine& engine, Session& session, Request& request, Reply& reply)
+    : engine(engine),
+      store(engine.store()),
+      session(session),
+      request(request),
+      row(*request.row),
+      args(request.args),
+      reply(reply) {}
+
+Namespace& Context::ns() const { return *session.ns; }
+
+Wish Context::wish() const {
+  return engine.server().durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
+}
+
+const Key* Context::resolved(const Namespace& ns, std::string_view key, bool change) {
+  const size_t n = request.keys.size();
+  for (size_t i = 0, at = last_key_; i < n; i++, at++) {
+    if (at >= n) at -= n;
+    const Key& k = request.keys[at];
+    const bool itself = k.name.data() == key.data() && k.name.size() == key.size();
+    if (k.ns != &ns || !(itself || k.name == key)) continue;
+    last_key_ = at;
+    const bool allowed = !change || (k.flags & kKeyChanges) != 0;
+    if (allowed && locks != nullptr && locks->covers(k.hash)) return &k;
+  }
+#ifdef CAIRN_DEBUG
+  assert(!"a command touched a key that its row does not name");
+#endif
+  status_error(absl::InternalError("the command touched a key that it does not name"));
+  return nullptr;
+}
+
+Entry* Context::look(Namespace& ns, std::string_view key) {
+  const Key* k = resolved(ns, key, false);
+  if (k == nullptr) return nullptr;
+  return txn->find(ns, key, k->hash);
+}
+
+Entry* Context::look(std::string_view key) { return look(ns(), key); }
+
+Entry* Context::find(Namespace& ns, std::string_view key) {
+  Entry* e = look(ns, key);
+  if (e == nullptr || session.no_touch) return e;
+  if (store.memory().counts_frequency()) {
+    e->touch_often(store.random());
+  } else {
+    e->touch();
+  }
+  return e;
+}
+
+bool Context::find(std::string_view key, ValueType type, Entry*& entry) {
+  entry = find(key);
+  if (entry == nullptr || entry->type() == type) return true;
+  reply.error(kWrongType);
+  return false;
+}
+
+std::string error_text(const Status& status) {
+  std::string text(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kResourceExhausted:
+      if (is_disk_full(status)) return cat("MISCONF Errors writing to the log: ", text);
+      return cat(is_out_of_memory(status) ? "OOM " : "ERR ", text);
+    case absl::StatusCode::kUnavailable:
+      return cat("MISCONF ", text);
+    case absl::StatusCode::kDataLoss:
+      return cat("IOERR ", text);
+    default:
+      return cat("ERR ", text);
+  }
+}
+
+void Context::status_error(const Status& status) {
+  if (failure_.empty()) failure_ = error_text(status);  // the first one is the reason
+}
+
+bool Context::done(const Status& status) {
+  if (!status.ok()) status_error(status);
+  return status.ok();
+}
+
+bool Context::put(Namespace& ns, const RecordView& record) {
+  const Key* k = resolved(ns, record.key, true);
+  return k != nullptr && done(txn->put(ns, k->hash, record));
+}
+
+bool Context::put_string(std::string_view key, std::string_view value, int64_t expire_ms) {
+  RecordView r;
+  r.ns = ns().id;
+  r.key = key;
+  r.value = value;
+  r.expire_ms = expire_ms;
+  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  return put(ns(), r);
+}
+
+bool Context::put_word(std::string_view key, size_t i, int64_t expire_ms) {
+  if (args.blob(i) == nullptr) return put_string(key, args[i], expire_ms);
+  BlobRef blob = args.take_blob(i);
+  std::string encoded = blob.encode();
+  RecordView r;
+  r.ns = ns().id;
+  r.key = key;
+  r.value = encoded;
+  r.flags = kRecordIsBlob;
+  r.expire_ms = expire_ms;
+  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  if (put(ns(), r)) return true;
+  store.extents().unref(blob);
+  return false;
+}
+
+bool Context::operate(ValueType type, std::string_view key, Entry* entry,
+                      std::string_view operation) {
+  RecordView r;
+  r.type = RecordType::kOperation;
+  r.flags = static_cast<uint8_t>(static_cast<unsigned>(type) << 4);
+  r.ns = ns().id;
+  r.key = key;
+  r.value = operation;
+  if (entry != nullptr && entry->has_expiry()) {
+    r.flags |= kRecordHasExpiry;
+    r.expire_ms = entry->expire_ms();
+  }
+  return operate(entry, r);
+}
+
+bool Context::operate(Entry* entry, const RecordView& change) {
+  const Key* k = resolved(ns(), change.key, true);
+  return k != nullptr && done(txn->operate(ns(), k->hash, entry, change));
+}
+
+bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
+  if (!entry->is_string()) {
+    RecordView r{RecordType::kOperation, entry->flags, ns().id, expire_ms, entry->key(), {}, {}};
+    r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
+    if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+    return operate(entry, r);
+  }
+  RecordView r = entry->record(ns().id);
+  r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
+  r.expire_ms = expire_ms;
+  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  if (entry->version().valid()) {  // conditions and entity tags look at the value alone
+    r.flags |= kRecordHasOrigin;
+    r.version = entry->version();
+    r.wall_ms = store.log().time_of(r.version);
+  }
+  if (!entry->is_blob()) return put(ns(), r);
+  BlobRef blob = *BlobRef::decode(entry->value());
+  store.extents().ref(blob);
+  if (put(ns(), r)) return true;
+  store.extents().unref(blob);
+  return false;
+}
+
+bool Context::remove(Namespace& ns, Entry* entry) {
+  const Key* k = resolved(ns, entry->key(), true);
+  return k != nullptr && done(txn->remove(ns, k->hash, entry));
+}
+
+void Context::reply_range(Entry* entry, uint64_t offset, uint64_t length) {
+  if (entry == nullptr) return reply.null();
+  if (!entry->is_blob()) {
+    std::string_view value = entry->value();
+    offset = std::min<uint64_t>(offset, value.size());
+    return reply.bulk(value.substr(offset, std::min<uint64_t>(length, value.size() - offset)));
+  }
+  BlobRef blob = *BlobRef::decode(entry->value());
+  offset = std::min(offset, blob.size);
+  length = std::min(length, blob.size - offset);
+  reply.stream(std::make_unique<BlobReader>(store.extents(), std::move(blob), offset, length));
+}
+
+std::string upper(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
+  }
+  return out;
+}
+
+void help(Context& c) {
+  const Table& table = c.engine.table();
+  const std::string_view name = c.row.name.substr(0, c.row.name.find('|'));
+  const Row& container = *table.find(name);
+  c.reply.array(1 + 2 * container.subcommands);
+  c.reply.simple(cat(upper(name), " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+  for (const Row& sub : table.subcommands(container)) {
+    c.reply.simple(upper(sub.name.substr(name.size() + 1)));
+    c.reply.simple(cat("    ", sub.summary));
+  }
+}
+
+void Context::defer() {
+  if (in_exec) {
+    return reply.error(
+        "ERR a value above the extent threshold cannot be changed in parts inside MULTI");
+  }
+  deferred_ = true;
+}
+
+bool Context::integer(size_t i, int64_t& value, std::string_view error) {
+  auto parsed = parse_ll(args[i]);
+  if (!parsed) {
+    reply.error(error);
+    return false;
+  }
+  value = *parsed;
+  return true;
+}
+
+bool parse_cursor(Context& c, std::string_view word, uint64_t& cursor) {
+  const std::string text(word);
+  char* end;
+  errno = 0;
+  cursor = std::strtoull(text.c_str(), &end, 10);
+  if (*end == '\0' && errno == 0 && std::isspace(static_cast<unsigned char>(text[0])) == 0) {
+    return true;
+  }
+  c.reply.error("ERR invalid cursor");
+  return false;
+}
+
+std::optional<int64_t> parse_ll(std::string_view text) {
+  if (text.empty() || text.size() > 20) return std::nullopt;
+  std::string_view digits = text[0] == '-' ? text.substr(1) : text;
+  if (digits.empty() || (digits[0] == '0' && text.size() > 1)) return std::nullopt;
+  return parse_int<int64_t>(text);
+}
+
+std::optional<long double> parse_float(std::string_view text) {
+  if (text.empty() || text.size() >= kFloatCharsMax ||
+      std::isspace(static_cast<unsigned char>(text[0]))) {
+    return std::nullopt;
+  }
+  const std::string copy(text);
+  char* end;
+  errno = 0;
+  const long double value = std::strtold(copy.c_str(), &end);
+  const bool beyond = errno == ERANGE && (std::isinf(value) || value == 0);
+  if (end != copy.c_str() + copy.size() || std::isnan(value) || beyond) return std::nullopt;
+  return value;
+}
+
+std::string format_float(long double value) {
+  char text[kFloatCharsMax];
+  int n = std::snprintf(text, sizeof(text), "%.17Lf", value);
+  std::string out(text, static_cast<size_t>(n));
+  if (out.find('.') != out.npos) {
+    out.erase(out.find_last_not_of('0') + 1);
+    if (out.back() == '.') out.pop_back();
+  }
+  return out == "-0" ? "0" : out;
+}
+
+}  // namespace cairn::kv

@@ -1,0 +1,275 @@
+// A command: a row in a table, and what its function gets to work with.
+//
+// A row's `run` executes in place, under the locks of the stripes that its keys fall in, and never
+// waits. Where a value lies in extents and the command needs its bytes, `run` changes nothing,
+// calls defer() and returns; then `run_deferred`, a coroutine without locks, does the work and
+// takes the locks itself when it commits.
+//
+// A value may be on disk alone (core/store/memory.h). Before a row without kKeyOnly runs, the
+// engine brings the values of all its keys back, without locks; command code only ever sees values
+// in memory.
+//
+// Which keys a request has is resolved once (key_spec.h) into its list, with the namespace, the
+// hash and the access of each. Locks, reads from disk, the permission check and WATCH use that
+// list, and so does the Context of the running command: a key that is not on it, or not in this
+// way, is refused.
+//
+// Every command answers exactly one value. A function may answer anything before it changes the
+// store: if the change is refused, or the function answered nothing or twice, what it answered is
+// taken back and an error stands there instead (Engine::finish).
+#pragma once
+
+#include <absl/container/inlined_vector.h>
+
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "core/store/transaction.h"
+#include "core/store/users.h"
+#include "kv/engine/key_spec.h"
+#include "kv/engine/reply.h"
+
+namespace cairn::kv {
+
+class Engine;
+class Session;
+
+// The words of one command; [0] is its name. A word added by view stays where it is, in the input
+// of its connection, until the command was answered; what lies anywhere else is added as a copy,
+// since several commands are read ahead before the first of them runs. A word above the extent
+// threshold was streamed into extents while it arrived: its text is empty and blob(i) is set,
+// holding one reference.
+class Args {
+ public:
+  explicit Args(Store& store) : store_(store) {}
+  ~Args() { clear(); }
+  Args(Args&&) = default;
+
+  void clear();
+  void add(std::string_view word) { words_.push_back(word); }
+  void add_copy(std::string_view word) { words_.push_back(owned_.emplace_back(word)); }
+  void add_blob(BlobRef blob);
+  // A copy that owns its words; blobs move over.
+  void assign_owned(Args& from);
+
+  size_t size() const { return words_.size(); }
+  std::string_view operator[](size_t i) const { return words_[i]; }
+  std::span<const std::string_view> words() const { return words_; }
+  const BlobRef* blob(size_t i) const;
+  void set_text(size_t i, std::string text);  // in place of its blob
+  bool has_blobs() const { return !blobs_.empty(); }
+  uint64_t length(size_t i) const;
+  // Passes the blob's reference to the caller.
+  BlobRef take_blob(size_t i);
+  void swap(Args& other) {
+    words_.swap(other.words_);
+    blobs_.swap(other.blobs_);
+    owned_.swap(other.owned_);
+  }
+
+ private:
+  Store& store_;
+  std::vector<std::string_view> words_;
+  std::vector<std::pair<size_t, BlobRef>> blobs_;
+  std::deque<std::string> owned_;  // whose addresses stay
+};
+
+enum Flags : uint32_t {
+  kWrite = 1 << 0,
+  kReadOnly = 1 << 1,
+  kDenyOom = 1 << 2,
+  kAdmin = 1 << 3,
+  kFast = 1 << 4,
+  kNoAuth = 1 << 5,   // allowed before AUTH
+  kNoMulti = 1 << 6,  // refused inside MULTI
+  kLoading = 1 << 7,
+  kNoScript = 1 << 8,
+  kDangerous = 1 << 9,  // a category of its own in Redis
+  // Ours; COMMAND does not show them.
+  kWholeSpace = 1 << 16,    // takes all stripes: its keys are not known beforehand
+  kBatch = 1 << 17,         // its changes are one batch
+  kNoQueue = 1 << 18,       // runs at once inside MULTI: EXEC, DISCARD, RESET, …
+  kBlobArgs = 1 << 19,      // takes words above the extent threshold
+  kLongArgs = 1 << 20,      // words above the extent threshold are read back into memory for it
+  kAllDatabases = 1 << 21,  // concerns all numbered databases
+  kQueue = 1 << 22,         // its keys are those of the commands that wait in the transaction
+};
+
+class Context;
+
+// A row named "client|kill" is a subcommand of the row "client", and stands behind it.
+struct Row {
+  std::string_view name;  // lower case
+  int arity;              // words, name included; negative: at least so many
+  uint32_t flags;
+  std::span<const KeySpec> keys;
+  void (*run)(Context&);  // null: only its subcommands can be run
+  awaitable<void> (*run_deferred)(Context&) = nullptr;
+  std::string_view group = "generic";
+  std::string_view summary = {};
+  std::string_view since = "1.0.0";
+  int selects = 0;  // the word that names the namespace in which the session goes on
+
+  // Set by the table.
+  uint16_t subcommands = 0;  // rows behind this one
+  bool is_subcommand() const { return name.find('|') != name.npos; }
+  uint16_t one_key = 0;  // the word that is its only key, of the session's namespace
+  Action action = {};    // of a row without keys; with keys each has its own access
+};
+
+// A key of a request.
+struct Key {
+  Namespace* ns;  // null: there is none of that name
+  std::string_view name;
+  KeyHash hash;
+  uint32_t word;
+  uint16_t flags;  // KeyFlags
+};
+
+// A command that was read, and what is known of it before it runs.
+struct Request {
+  explicit Request(Store& store) : args(store) {}
+  Args args;
+  const Row* row = nullptr;  // null: unknown
+  // Resolved in `space`, which outlives them, or in one of `spaces`, and good until the session
+  // enters another namespace.
+  absl::InlinedVector<Key, 1> keys;
+  std::vector<NamespacePtr> spaces;
+  NamespacePtr selected;  // what Row::selects names, if it is there
+  KeyHash hash = 0;       // of its one key; 0: it has none or several, or waits in a transaction
+  size_t end = 0;         // where the next one begins, for the reader's use
+};
+
+class Context {
+ public:
+  Context(Engine& engine, Session& session, Request& request, Reply& reply);
+
+  Engine& engine;
+  Store& store;
+  Session& session;
+  Request& request;
+  const Row& row;
+  Args& args;
+  Reply& reply;
+  StripeLocks* locks = nullptr;
+  Transaction* txn = nullptr;  // what it changes; of all commands together inside EXEC
+  bool in_exec = false;
+  uint64_t errors_counted = 0;  // in the statistics, of those that it answered
+
+  Namespace& ns() const;
+  int64_t now_ms() const { return txn->now().ms(); }
+  Wish wish() const;  // of what it changes
+
+  // A turn of a command that has waited: locks of its own, and a time and a change of its own.
+  class Turn {
+   public:
+    Turn(Context& context, StripeLocks& locks)
+        : context_(context),
+          outer_(std::exchange(context.locks, &locks), context.txn),
+          txn_(context.store, &locks, Shape::kOne, context.wish()) {
+      context.txn = &txn_;
+    }
+    ~Turn() {
+      (void)txn_.commit();  // an error was answered when it was met
+      context_.saw(txn_.seen());
+      std::tie(context_.locks, context_.txn) = outer_;
+    }
+    Turn(const Turn&) = delete;
+
+   private:
+    Context& context_;
+    const std::pair<StripeLocks*, Transaction*> outer_;
+    Transaction txn_;
+  };
+
+  // Keys of this session's namespace, or of the given one.
+  Entry* find(std::string_view key) { return find(ns(), key); }
+  Entry* find(Namespace& ns, std::string_view key);
+  // The same, which is no use of it: what OBJECT tells stays as it was.
+  Entry* look(std::string_view key);
+  Entry* look(Namespace& ns, std::string_view key);
+  // The same for a key that holds this type, or nothing; false after it answered WRONGTYPE.
+  bool find(std::string_view key, ValueType type, Entry*& entry);
+  // Return false if the store refuses; the error then is the command's answer, whatever it
+  // answered, and all that it, or the transaction around it, changes is undone.
+  bool put(Namespace& ns, const RecordView& record);
+  bool put_string(std::string_view key, std::string_view value, int64_t expire_ms);
+  bool remove(Namespace& ns, Entry* entry);
+  // Changes the collection at `key`, or makes it; `entry` is what find() returned.
+  bool operate(ValueType type, std::string_view key, Entry* entry, std::string_view operation);
+  // A value given as word i: text or blob.
+  bool put_word(std::string_view key, size_t i, int64_t expire_ms);
+  // Writes the entry again with another expiry (0: none).
+  bool put_expiry(Entry* entry, int64_t expire_ms);
+
+  // The value of an entry as a bulk string, or a part of it.
+  void reply_value(Entry* entry) { reply_range(entry, 0, UINT64_MAX); }
+  void reply_range(Entry* entry, uint64_t offset, uint64_t length);
+
+  // See the top of this file. Inside EXEC it answers an error instead.
+  void defer();
+  bool deferred() const { return deferred_; }
+
+  void syntax_error() { reply.error("ERR syntax error"); }
+  // The store's error is the command's answer, whatever it has answered or will answer.
+  void status_error(const Status& status);
+  const std::string& failure() const { return failure_; }  // empty: none
+  // A word as a 64-bit integer; answers Redis's error if it is none.
+  bool integer(size_t i, int64_t& value,
+               std::string_view error = "ERR value is not an integer or out of range");
+
+  // What its answer has to wait for: the newest change it made or saw that is wished durable.
+  Lsn seen() const { return seen_; }
+  void saw(const Entry* entry) {
+    if (entry->wished()) saw(entry->lsn());
+  }
+  // An answer about all keys rests on those that are gone, too.
+  void saw_all(const Namespace& ns) { saw(Lsn(ns.removed.load(std::memory_order_relaxed))); }
+  void saw(Lsn lsn) {
+    if (lsn > seen_) seen_ = lsn;
+  }
+
+ private:
+  // The request's own key of that name; null, after it refused, if there is none, if it may not be
+  // changed, or if its stripe is not locked. That would be a bug of a command or of its row.
+  const Key* resolved(const Namespace& ns, std::string_view key, bool change);
+  bool operate(Entry* entry, const RecordView& change);
+  bool done(const Status& status);
+  size_t last_key_ = 0;  // commands take their keys in order
+  std::string failure_;
+  Lsn seen_;
+  bool deferred_ = false;
+};
+
+// A refusal of the store in Redis's words.
+std::string error_text(const Status& status);
+
+std::string upper(std::string_view text);
+// HELP of every command that has subcommands: what the table says of them.
+void help(Context& c);
+
+// What SCAN and its like take at once: COUNT is a hint, and nobody else is to notice a large one.
+inline constexpr int64_t kScanCountMax = 10'000;
+// A cursor as Redis takes it: like strtoul, but nothing else in the word. Answers the error.
+bool parse_cursor(Context& c, std::string_view word, uint64_t& cursor);
+
+inline constexpr std::string_view kWrongType =
+    "WRONGTYPE Operation against a key holding the wrong kind of value";
+
+// Of a string.
+inline uint64_t value_length(const Entry* e) {
+  return e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
+}
+
+// Redis's string2ll: the canonical form of an integer and nothing else.
+std::optional<int64_t> parse_ll(std::string_view text);
+// Redis's long double in a reply: 17 digits after the point, trailing zeros cut.
+inline constexpr size_t kFloatCharsMax = 5 << 10;  // as Redis: the largest take 4,950
+std::optional<long double> parse_float(std::string_view text);
+std::string format_float(long double value);
+}  // namespace cairn::kv

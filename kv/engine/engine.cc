@@ -1,0 +1,440 @@
+#include "kv/engine/engine.h"
+
+#include <absl/container/inlined_vector.h>
+
+#include "core/base/text.h"
+
+namespace cairn::kv {
+
+Engine::Engine(Server& server, const Table& table, std::vector<std::unique_ptr<Engine>>& all)
+    : server_(server),
+      store_(server.store),
+      table_(table),
+      all_(all),
+      counts_(table.rows().size()) {
+  for (size_t i = 0; i < kGroupMax; i++) group_.emplace_back(server.store);
+}
+
+std::vector<Engine::Calls> Engine::calls() const {
+  std::vector<Calls> sum(counts_.size());
+  for (auto& engine : all_) {
+    for (size_t i = 0; i < sum.size(); i++) {
+      const Counts& c = engine->counts_[i];
+      sum[i].calls += c.calls.load(std::memory_order_relaxed);
+      sum[i].rejected += c.rejected.load(std::memory_order_relaxed);
+      sum[i].failed += c.failed.load(std::memory_order_relaxed);
+      sum[i].us += static_cast<double>(c.ns.load(std::memory_order_relaxed)) / 1000;
+    }
+  }
+  return sum;
+}
+
+void Engine::reset_calls() {
+  for (auto& engine : all_) {
+    for (auto& c : engine->counts_) {
+      for (auto* n : {&c.calls, &c.ns, &c.rejected, &c.failed}) n->store(0);
+    }
+    engine->hits_ = 0;
+    engine->misses_ = 0;
+  }
+}
+
+uint64_t Engine::total_commands() const {
+  uint64_t sum = 0;
+  for (auto& engine : all_) {
+    for (auto& c : engine->counts_) sum += c.calls.load(std::memory_order_relaxed);
+  }
+  return sum;
+}
+
+uint64_t Engine::total_hits() const {
+  uint64_t sum = 0;
+  for (auto& e : all_) sum += e->hits_.load(std::memory_order_relaxed);
+  return sum;
+}
+uint64_t Engine::total_misses() const {
+  uint64_t sum = 0;
+  for (auto& e : all_) sum += e->misses_.load(std::memory_order_relaxed);
+  return sum;
+}
+
+// ---- what is known of a request before it runs ----
+
+void Engine::prepare(Session& session, Request& request) {
+  const Row* row = request.row = table_.find(request.args.words());
+  request.hash = 0;
+  if (row == nullptr || session.in_multi || row->one_key == 0) return;
+  const size_t word = row->one_key;
+  if (word >= request.args.size()) return;
+  const std::string_view key = request.args[word];
+  request.hash = session.ns->hash(key);
+  if (request.keys.size() != 1) request.keys.resize(1);  // as it was for the command before it
+  request.keys[0] = {session.ns.get(), key, request.hash, static_cast<uint32_t>(word),
+                     flags_of(row->keys[0], request.args)};
+  store().prefetch(request.hash);
+}
+
+void Engine::resolve(const NamespacePtr& space, Request& request) {
+  const Row& row = *request.row;
+  const Args& args = request.args;
+  request.keys.clear();
+  request.spaces.clear();
+  request.selected = nullptr;
+  if (row.selects != 0) {
+    request.selected =
+        store().find_namespace(namespace_name(args[static_cast<size_t>(row.selects)]));
+  }
+  for_each_key(row.keys, args.words(), [&](size_t word, const KeySpec& spec, uint16_t flags) {
+    Namespace* ns = space.get();
+    if (const size_t named = space_of(spec, args.words()); named != 0) {
+      NamespacePtr to = store().find_namespace(namespace_name(args[named]));
+      ns = to.get();
+      request.spaces.push_back(std::move(to));
+    }
+    const KeyHash hash = ns == nullptr ? 0 : ns->hash(args[word]);
+    request.keys.push_back({ns, args[word], hash, static_cast<uint32_t>(word), flags});
+  });
+}
+
+void Engine::resolve_queue(Session& session) {
+  NamespacePtr space = session.ns;
+  for (Request& queued : session.queue) {
+    resolve(space, queued);
+    if (queued.selected != nullptr) space = queued.selected;
+  }
+}
+
+namespace {
+bool may_all(const Session& session) {  // commands before AUTH need no right
+  return session.principal == nullptr || session.principal->may_all();
+}
+}  // namespace
+
+bool Engine::permitted(const Session& session, const Request& request, Reply& reply) const {
+  const Row& row = *request.row;
+  if (may_all(session)) return true;
+  const Principal& principal = *session.principal;
+  const Action plain{row.action.door, row.action.name, Access::kNone};
+  bool allowed = authorize(principal, plain);
+  if (allowed && request.keys.empty()) {
+    if (row.flags & kAllDatabases) {
+      for (uint32_t i = 0; i < kDatabases; i++) {
+        allowed = allowed && authorize(principal, row.action, store_.database(i).name);
+      }
+    } else if (row.flags & (kWrite | kReadOnly)) {
+      allowed = authorize(principal, row.action, session.ns->name);
+    } else {
+      allowed = authorize(principal, row.action);
+    }
+  }
+  if (!allowed) {
+    reply.error(cat("NOPERM this user has no permissions to run the '", row.name, "' command"));
+    return false;
+  }
+  for (const Key& key : request.keys) {
+    if (key.ns == nullptr) continue;  // nothing there to be touched
+    const Action action{plain.door, plain.name, kv::access_of(key.flags)};
+    if (authorize(principal, action, key.ns->name, key.name)) continue;
+    reply.error("NOPERM this user has no permissions to access one of the keys used as arguments");
+    return false;
+  }
+  return true;
+}
+
+void Engine::lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks) {
+  absl::InlinedVector<KeyHash, kGroupMax> hashes;
+  for (const Request& r : requests) hashes.push_back(r.hash);
+  locks.lock(hashes);
+  store().prefetch(*session.ns, hashes);
+}
+
+namespace {
+
+void unknown_command(const Args& args, Reply& reply) {
+  auto shown = [](std::string_view word) {  // as a C string, like Redis
+    return word.substr(0, std::min<size_t>(word.find('\0'), 128));
+  };
+  std::string text = cat("ERR unknown command '", shown(args[0]), "', with args beginning with: ");
+  for (size_t i = 1; i < args.size() && text.size() < 256; i++) {
+    append(text, "'", shown(args[i]), "' ");
+  }
+  reply.error(text);
+}
+
+// Whether there is such a command, and with so many words.
+bool well_formed(const Row* row, const Args& args, Reply& reply) {
+  if (row == nullptr) {
+    unknown_command(args, reply);
+    return false;
+  }
+  if (row->subcommands > 0 && args.size() > 1) {
+    std::string_view word = args[1];
+    word = word.substr(0, std::min<size_t>(word.find('\0'), 128));
+    reply.error(cat("ERR unknown subcommand '", word, "'. Try ", upper(row->name), " HELP."));
+    return false;
+  }
+  const auto n = static_cast<int>(args.size());
+  if (row->arity > 0 ? n != row->arity : n < -row->arity) {
+    reply.error(cat("ERR wrong number of arguments for '", row->name, "' command"));
+    return false;
+  }
+  return true;
+}
+
+// Keys are words of the request, never blobs.
+bool keys_fit(const Request& request, Reply& reply) {
+  for (const Key& key : request.keys) {
+    if (key.name.size() <= kKeyBytesMax &&
+        (!request.args.has_blobs() || request.args.blob(key.word) == nullptr)) {
+      continue;
+    }
+    reply.error("ERR a key has at most 65535 bytes");
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool Engine::admit(Session& session, Request& request, Reply& reply) {
+  const Row* row = request.row;
+  const Args& args = request.args;
+  if (!well_formed(row, args, reply)) return false;
+  if (session.principal == nullptr && !(row->flags & kNoAuth)) {
+    reply.error("NOAUTH Authentication required.");
+    return false;
+  }
+  if (store_.loading() && (!(row->flags & kLoading) || !row->keys.empty())) {
+    reply.error("LOADING Redis is loading the dataset in memory");
+    return false;
+  }
+  if (args.has_blobs() && !(row->flags & (kBlobArgs | kLongArgs))) {
+    reply.error(cat("ERR an argument of '", row->name, "' is too long"));
+    return false;
+  }
+  if (request.hash == 0) resolve(session.ns, request);
+  if (!keys_fit(request, reply)) return false;
+  if (!session.in_multi || (row->flags & kNoQueue)) {
+    return may_all(session) || permitted(session, request, reply);
+  }
+  // The keys of what is queued are known when it runs: a SELECT may come before it.
+  request.keys.clear();
+  if (row->flags & kNoMulti) {
+    reply.error("ERR Command not allowed inside a transaction");
+    return false;
+  }
+  const Status writes =
+      (row->flags & kWrite) ? store().check_write(row->flags & kDenyOom) : absl::OkStatus();
+  if (!writes.ok()) reply.error(error_text(writes));
+  return writes.ok();
+}
+
+bool Engine::may_write(Context& c) {
+  if (!(c.row.flags & kWrite)) return true;
+  c.session.wrote = true;
+  Status status = store().check_write(c.row.flags & kDenyOom);
+  if (!status.ok()) c.status_error(status);
+  return status.ok();
+}
+
+void Engine::lock_keys(Session& session, const Request& request, StripeLocks& locks) {
+  if (request.hash != 0) return locks.lock(request.hash);
+  absl::InlinedVector<KeyHash, 16> hashes;
+  const auto add = [&](const Request& r) {
+    for (const Key& key : r.keys) {
+      if (key.ns != nullptr) hashes.push_back(key.hash);
+    }
+  };
+  add(request);
+  if (request.row->flags & kQueue) {
+    for (const Request& queued : session.queue) {
+      if (queued.row->flags & kWholeSpace) return locks.lock_all();
+      add(queued);
+    }
+    for (auto& w : session.watched.keys()) hashes.push_back(w.ns->hash(w.key));
+  }
+  if (!hashes.empty()) locks.lock(hashes);
+}
+
+// ---- running ----
+
+void Engine::finish(Context& c, const Reply::Mark& mark) {
+  Reply& reply = c.reply;
+  // SHUTDOWN is answered by the end of the connection.
+  const bool ends = c.session.close_after_reply && reply.due() == mark.due;
+  if (!c.failure().empty()) {
+    reply.cut(mark);
+    reply.error(c.failure());
+  } else if (!ends && reply.due() + 1 != mark.due) {
+    server_.report(cat("the command '", c.row.name, "' did not answer exactly once"));
+    reply.cut(mark);
+    reply.error("ERR internal error: the command did not answer exactly once");
+  }
+  if (reply.errors() - mark.errors > c.errors_counted) {
+    bump(counts_[table_.index_of(c.row)].failed);
+    server_.stats.count_error(reply.last_error_code());
+  }
+}
+
+void Engine::call(Context& c) {
+  constexpr uint64_t kAlwaysTimed = 16, kTimedEach = 64;
+  Counts& counts = counts_[table_.index_of(c.row)];
+  const uint64_t n = counts.calls.load(std::memory_order_relaxed);
+  bump(counts.calls);
+  if (n >= kAlwaysTimed && n % kTimedEach != 0) {
+    bump(counts.ns, counts.last_ns);
+    return c.row.run(c);
+  }
+  // Two looks at the clock would be a twentieth of a GET.
+  const int64_t begun = steady_ns();
+  c.row.run(c);
+  counts.last_ns = static_cast<uint64_t>(steady_ns() - begun);
+  bump(counts.ns, counts.last_ns);
+}
+
+Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, StripeLocks* held) {
+  const Reply::Mark mark = reply.mark();
+  if (!admit(session, request, reply)) {
+    if (session.in_multi) session.multi_failed = true;
+    if (request.row != nullptr) bump(counts_[table_.index_of(*request.row)].rejected);
+    server_.stats.count_error(reply.last_error_code());
+    return {};
+  }
+  const Row* row = request.row;
+  Args& args = request.args;
+  if (args.has_blobs() && !(row->flags & kBlobArgs)) return {Lsn(), true, true};
+  if (session.in_multi && !(row->flags & kNoQueue)) {
+    enqueue(session, request, reply);
+    return {};
+  }
+  if (row->flags & kQueue) resolve_queue(session);
+  Context c(*this, session, request, reply);
+  if (!may_write(c)) {
+    bump(counts_[table_.index_of(*row)].rejected);
+    reply.error(c.failure());
+    server_.stats.count_error(reply.last_error_code());
+    return {};
+  }
+  StripeLocks own(store());
+  c.locks = held != nullptr ? held : &own;
+  const bool several = (row->flags & kBatch) && args.size() > 2;
+  Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne, c.wish());
+  c.txn = &txn;
+  if (held == nullptr) lock_keys(session, request, own);
+  if (waits_for_values(session, request)) return {Lsn(), true, true};
+  call(c);
+  if (c.failure().empty()) {
+    if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
+  }
+  c.saw(txn.seen());
+  if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
+    store().memory().shed(*session.ns, stripe_of(request.hash));
+  }
+  if (!c.deferred()) {
+    finish(c, mark);
+  } else {
+    reply.cut(mark);
+  }
+  return {c.seen(), c.deferred(), false};
+}
+
+// ---- commands that wait ----
+
+namespace {
+// The keys whose values a request looks at.
+void add_values(const Request& request, Faults::Keys& to) {
+  for (const Key& key : request.keys) {
+    if (key.ns == nullptr || (key.flags & kKeyNameOnly) != 0) continue;
+    to.emplace_back(key.ns->shared_from_this(), key.name);
+  }
+}
+}  // namespace
+
+Faults::Keys Engine::values_of(const Session& session, const Request& request) const {
+  Faults::Keys keys;
+  add_values(request, keys);
+  if (request.row->flags & kQueue) {
+    for (const Request& queued : session.queue) add_values(queued, keys);
+  }
+  return keys;
+}
+
+bool Engine::waits_for_values(Session& session, const Request& request) {
+  if (!store().has_cold()) return false;
+  if (request.hash != 0) {
+    const Key& key = request.keys[0];
+    if (key.flags & kKeyNameOnly) return false;
+    Entry* e = key.ns->index->find(key.name, key.hash);
+    return e != nullptr && e->is_cold();
+  }
+  Faults::Keys keys = values_of(session, request);
+  store().faults().keep_cold(keys);
+  return !keys.empty();
+}
+
+void Engine::fetch_ahead(Session& session, const Request& request) {
+  if (request.hash == 0 || (request.keys[0].flags & kKeyNameOnly) != 0) return;
+  store().faults().start(session.ns, request.keys[0].name);
+}
+
+awaitable<Status> Engine::read_long_args(Request& request) {
+  for (size_t i = 1; i < request.args.size(); i++) {
+    const BlobRef* blob = request.args.blob(i);
+    if (blob == nullptr) continue;
+    store().extents().ref(*blob);
+    BlobReader reader(store().extents(), *blob, 0, blob->size);
+    store().extents().unref(*blob);
+    auto text = co_await reader.read_all(Entry::kValueBytesMax);
+    if (!text.ok()) co_return text.status();
+    request.args.set_text(i, std::move(*text));
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply& reply) {
+  constexpr int kTries = 3;  // then memory holds still
+  Request request(store());
+  request.args.swap(args);
+  prepare(session, request);
+  const Row& row = *request.row;
+  const Reply::Mark mark = reply.mark();
+  std::optional<MemoryKeeper::Hold> hold;
+  for (int tries = 0;; tries++) {
+    if (tries == kTries) hold.emplace(store().memory());
+    if (request.hash == 0) resolve(session.ns, request);
+    if (row.flags & kQueue) resolve_queue(session);
+    const Faults::Keys keys = values_of(session, request);
+    Status fetched = co_await store().faults().fetch_all(keys);
+    if (fetched.ok() && !(row.flags & kBlobArgs)) fetched = co_await read_long_args(request);
+    if (!fetched.ok()) {
+      Context failed(*this, session, request, reply);
+      failed.status_error(fetched);
+      finish(failed, mark);
+      co_return Outcome{};
+    }
+    const Outcome outcome = run(session, request, reply);
+    if (outcome.cold) continue;
+    if (outcome.deferred) args.swap(request.args);
+    co_return outcome;
+  }
+}
+
+awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) {
+  Request request(store());
+  request.args.swap(args);
+  prepare(session, request);
+  if (request.hash == 0) resolve(session.ns, request);
+  const Row& row = *request.row;
+  const Reply::Mark mark = reply.mark();
+  Context c(*this, session, request, reply);
+  Transaction txn(store(), nullptr, Shape::kOne);  // of no change: each turn has its own
+  c.txn = &txn;
+  const int64_t begun = steady_ns(), waited = session.waited_ns;
+  co_await row.run_deferred(c);
+  const int64_t busy = steady_ns() - begun - (session.waited_ns - waited);
+  bump(counts_[table_.index_of(row)].ns, static_cast<uint64_t>(busy));
+  finish(c, mark);
+  co_return c.seen();
+}
+
+}  // namespace cairn::kv

@@ -1,0 +1,131 @@
+// What a command answers, without saying how it looks on a wire. A reply is a sequence of values;
+// aggregates announce how many values follow. It counts them, so that the engine can tell whether a
+// command answered one whole value, and take back what it answered if not.
+//
+// Threads: used by the thread that runs the command and sends its answer. Texts are copied before
+// the call returns.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/extents/extents.h"
+
+namespace cairn::kv {
+
+class Reply;
+
+// Values that are made while the answer is sent: the rest of an aggregate that would take too long
+// to make, and too much room, at once. No lock is held when it is asked.
+class Series {
+ public:
+  virtual ~Series() = default;
+  // Adds some to the reply; false after the last.
+  virtual bool next(Reply& reply) = 0;
+  // It ended too early, since it would have had to keep too much: what was announced cannot come.
+  virtual bool lost() const { return false; }
+};
+
+class Reply {
+ public:
+  virtual ~Reply() = default;
+  void simple(std::string_view text) {  // +OK
+    due_--;
+    write_simple(text);
+  }
+  void error(std::string_view text) {  // "ERR …", with the code word
+    due_--;
+    errors_++;
+    last_error_code_ = text.substr(0, text.find(' '));
+    write_error(text);
+  }
+  void integer(int64_t value) {
+    due_--;
+    write_integer(value);
+  }
+  void real(double value) {
+    due_--;
+    write_real(value);
+  }
+  void boolean(bool value) {
+    due_--;
+    write_boolean(value);
+  }
+  void bulk(std::string_view bytes) {
+    due_--;
+    write_bulk(bytes);
+  }
+  void verbatim(std::string_view text) {
+    due_--;
+    write_verbatim(text);
+  }
+  // The rest of a blob as one bulk string, streamed when the reply is sent.
+  void stream(std::unique_ptr<BlobReader> blob) {
+    due_--;
+    write_stream(std::move(blob));
+  }
+  // So many values of the aggregates that were announced.
+  void series(std::unique_ptr<Series> values, uint64_t count) {
+    due_ -= count;
+    write_series(std::move(values));
+  }
+  void null() {
+    due_--;
+    write_null();
+  }
+  void null_array() {
+    due_--;
+    write_null_array();
+  }
+  void array(size_t count) {
+    due_ += count - 1;
+    write_array(count);
+  }
+  void map(size_t pairs) {
+    due_ += 2 * pairs - 1;
+    write_map(pairs);
+  }
+  void set(size_t count) {
+    due_ += count - 1;
+    write_set(count);
+  }
+  void ok() { simple("OK"); }
+
+  // How many values are still to come, counted down from where the counting began: a whole value
+  // takes one away, and one that is not whole adds what it lacks. Modulo 2^64.
+  uint64_t due() const { return due_; }
+  uint64_t errors() const { return errors_; }
+  const std::string& last_error_code() const { return last_error_code_; }  // ERR, WRONGTYPE, …
+
+  // Where an answer begins, to take it back.
+  struct Mark {
+    size_t text, streams;
+    uint64_t due, errors;
+  };
+  virtual Mark mark() const = 0;
+  virtual void cut(const Mark& mark) = 0;
+
+ protected:
+  uint64_t due_ = 0;
+  uint64_t errors_ = 0;
+  std::string last_error_code_;
+
+ private:
+  virtual void write_simple(std::string_view text) = 0;
+  virtual void write_error(std::string_view text) = 0;
+  virtual void write_integer(int64_t value) = 0;
+  virtual void write_real(double value) = 0;
+  virtual void write_boolean(bool value) = 0;
+  virtual void write_bulk(std::string_view bytes) = 0;
+  virtual void write_verbatim(std::string_view text) = 0;
+  virtual void write_stream(std::unique_ptr<BlobReader> blob) = 0;
+  virtual void write_series(std::unique_ptr<Series> values) = 0;
+  virtual void write_null() = 0;
+  virtual void write_null_array() = 0;
+  virtual void write_array(size_t count) = 0;
+  virtual void write_map(size_t pairs) = 0;
+  virtual void write_set(size_t count) = 0;
+};
+
+}  // namespace cairn::kv

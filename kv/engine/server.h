@@ -1,0 +1,96 @@
+// What all sessions share: the store, the users, the settings that CONFIG shows, and the counters
+// that INFO shows.
+//
+// Threads: any; every field is constant after start, atomic, or under `mutex`.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/base/mutex.h"
+#include "core/store/store.h"
+#include "core/store/users.h"
+#include "kv/engine/client_limits.h"
+#include "kv/engine/session.h"
+
+namespace cairn::kv {
+
+struct Stats {
+  // Errors by their code word, as many different ones as Redis keeps.
+  void count_error(std::string_view code) {
+    constexpr size_t kCodesMax = 128;
+    error_replies.fetch_add(1, std::memory_order_relaxed);
+    MutexLock lock(mutex);
+    if (auto it = errors.find(code); it != errors.end()) {
+      it->second++;
+    } else if (errors.size() < kCodesMax) {
+      errors.emplace(code, 1);
+    }
+  }
+  Mutex mutex;
+  std::map<std::string, uint64_t, std::less<>> errors ABSL_GUARDED_BY(mutex);
+  std::atomic<uint64_t> connections{0}, rejected_connections{0}, commands{0};
+  std::atomic<uint64_t> hits{0}, misses{0}, bytes_in{0}, bytes_out{0}, error_replies{0};
+  std::atomic<uint64_t> output_limit_disconnections{0};
+  void reset() {
+    for (auto* c : {&connections, &rejected_connections, &commands, &hits, &misses, &bytes_in,
+                    &bytes_out, &error_replies, &output_limit_disconnections}) {
+      c->store(0);
+    }
+    MutexLock lock(mutex);
+    errors.clear();
+  }
+};
+
+// How many commands ran between two looks.
+struct Rate {
+  Mutex mutex;
+  int64_t at_ms ABSL_GUARDED_BY(mutex) = 0;
+  uint64_t commands ABSL_GUARDED_BY(mutex) = 0;
+  uint64_t per_second ABSL_GUARDED_BY(mutex) = 0;
+};
+
+struct Server {
+  Server(Store& store, const Users& users) : store(store), users(users) {}
+
+  Store& store;
+  const Users& users;
+  Watches watches{store};
+  Sessions sessions;
+  Stats stats;
+  Rate rate;
+
+  // Constant after start.
+  bool auth_required = true;
+  std::string data_directory;
+  std::string config_file;
+  std::string bind_address;
+  uint16_t port = 0, tls_port = 0;
+  size_t threads = 1;
+  int64_t start_ms = 0;
+  std::string volume_engine;
+  std::string run_id;  // 40 hex digits
+  std::function<void()> shutdown;
+  // Writes what CONFIG SET changed into `config_file`; none without one.
+  std::function<Status()> rewrite_config;
+  std::function<void(std::string_view)> report = [](std::string_view) {};  // to the operator
+
+  // CONFIG SET may change these.
+  std::atomic<Durability> durability{Durability::kEverySec};
+  std::atomic<uint64_t> proto_max_bulk_len{512ull << 20};
+  std::atomic<uint64_t> max_clients{limits::kClientsMax};
+  std::atomic<uint64_t> timeout_s{0};
+  ClientLimits client_limits;
+
+  std::atomic<int64_t> last_save_ms{0};
+};
+
+// The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot
+// change, or the value will not do; empty for none.
+bool set_parameter(Server& server, std::string_view name, std::string_view value);
+std::string get_parameter(Server& server, std::string_view name);
+
+}  // namespace cairn::kv

@@ -1,0 +1,166 @@
+#include "kv/engine/session.h"
+
+#include "core/base/text.h"
+
+namespace cairn::kv {
+
+std::string namespace_name(std::string_view word) {
+  return parse_int<uint32_t>(word) ? cat("db", word) : std::string(word);
+}
+
+Session::Session(Store& store, uint64_t id, std::string address, std::string local_address)
+    : ns(store.find_namespace("db0")),
+      id(id),
+      address(std::move(address)),
+      local_address(std::move(local_address)),
+      created_ms(store.now_ms()) {
+  last_active_ms = created_ms;
+  publish("NULL");
+}
+
+void Session::leave_multi() {
+  in_multi = multi_failed = false;
+  queue.clear();
+  queued_bytes = 0;
+  watched.clear();
+}
+
+void Session::publish(std::string_view command) {
+  MutexLock lock(mutex);
+  last_command = command;
+  listed_ns = ns->name;
+  listed_user = principal == nullptr ? "default" : principal->name();
+  listed_resp = resp;
+  listed_multi = in_multi ? static_cast<int>(queue.size()) : -1;
+}
+
+std::string Session::describe(int64_t now_ms) {
+  MutexLock lock(mutex);
+  std::string_view db = listed_ns;
+  if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
+  return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
+             " age=", (now_ms - created_ms) / 1000,
+             " idle=", (now_ms - last_active_ms.load()) / 1000,
+             " flags=", listed_multi >= 0 ? "x" : "N", " db=", db,
+             " sub=0 psub=0 ssub=0 multi=", listed_multi,
+             " qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=",
+             buffer_bytes.load(),
+
+             " events=r cmd=", last_command, " user=", listed_user, " redir=-1 resp=", listed_resp,
+             " lib-name=", lib_name, " lib-ver=", lib_version);
+}
+
+awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
+                               WaitFor what) {
+  {
+    MutexLock lock(mutex);
+    waiter_ = waiter;
+    waits_for_ = what;
+    if (peer_ended_ && what == WaitFor::kCommand) {
+      unblocked_ = Unblock::kGone;
+      waiter_->cancel();
+    }
+  }
+  const int64_t begun = steady_ns();
+  Woken how = Woken::kCalled;
+  if (ms > 0) {
+    how = co_await waiter->wait(clock, ms);
+  } else {
+    how = co_await waiter->wait();
+  }
+  if (what == WaitFor::kCommand) waited_ns += steady_ns() - begun;
+  MutexLock lock(mutex);
+  waiter_ = nullptr;
+  co_return how;
+}
+
+awaitable<Status> Session::wait_durable(Log& log, Clock& clock, Lsn lsn) {
+  auto waiter = std::make_shared<Waiter>();
+  auto status = std::make_shared<Status>(absl::CancelledError("the client is gone"));
+  const Executor executor = co_await asio::this_coro::executor;
+  log.when_durable(lsn, executor, [waiter, status](const Status& durable) {
+    *status = durable;
+    waiter->wake();
+  });
+  (void)co_await wait(waiter, clock, 0, WaitFor::kLog);
+  co_return *status;
+}
+
+void Session::unblock_all() {
+  MutexLock lock(mutex);
+  unblocked_ = Unblock::kGone;
+  if (waiter_ != nullptr) waiter_->cancel();
+}
+
+void Session::peer_ended() {
+  {
+    MutexLock lock(mutex);
+    peer_ended_ = true;
+  }
+  unblock(Unblock::kGone);
+}
+
+bool Session::unblock(Unblock how) {
+  MutexLock lock(mutex);
+  if (waiter_ == nullptr || waits_for_ != WaitFor::kCommand) return false;
+  unblocked_ = how;
+  return waiter_->cancel();
+}
+
+void Sessions::add(std::shared_ptr<Session> session) {
+  MutexLock lock(mutex_);
+  uint64_t id = session->id;
+  by_id_[id] = std::move(session);
+}
+
+void Sessions::remove(uint64_t id) {
+  MutexLock lock(mutex_);
+  auto it = by_id_.find(id);
+  if (it == by_id_.end()) return;
+  it->second->sent_away = true;  // it notes nothing any more
+  buffer_bytes_ -= it->second->buffer_bytes.exchange(0);
+  by_id_.erase(it);
+}
+
+bool Sessions::note_buffers(Session& session, uint64_t bytes, uint64_t most) {
+  if (session.sent_away) return false;
+  const uint64_t grown = bytes - session.buffer_bytes.exchange(bytes);  // may wrap: a difference
+  if (buffer_bytes_.fetch_add(grown) + grown <= most) return true;
+  keep_buffers_within(most);
+  return !session.sent_away;
+}
+
+void Sessions::keep_buffers_within(uint64_t most) {
+  MutexLock lock(mutex_);
+  while (buffer_bytes_ > most) {
+    constexpr uint64_t kRestBytes = 4 << 10;  // a stranger who does nothing takes no more
+    Session* largest = nullptr;
+    auto rank = [](const Session& s) {
+      const uint64_t bytes = s.buffer_bytes;
+      return std::pair(s.stranger && bytes > kRestBytes, bytes);
+    };
+    for (auto& [id, s] : by_id_) {
+      if (s->no_evict || s->sent_away || s->buffer_bytes == 0) continue;
+      if (largest == nullptr || rank(*s) > rank(*largest)) largest = s.get();
+    }
+    if (largest == nullptr) return;
+    largest->sent_away = true;
+    buffer_bytes_ -= largest->buffer_bytes.exchange(0);
+    sent_away_++;
+    largest->kill();  // posts
+  }
+}
+
+std::vector<std::shared_ptr<Session>> Sessions::all() const {
+  MutexLock lock(mutex_);
+  std::vector<std::shared_ptr<Session>> out;
+  for (auto& [id, s] : by_id_) out.push_back(s);
+  return out;
+}
+
+size_t Sessions::size() const {
+  MutexLock lock(mutex_);
+  return by_id_.size();
+}
+
+}  // namespace cairn::kv

@@ -1,0 +1,144 @@
+// One client of the command engine: where it is, who it is, and its open transaction.
+//
+// Threads: a session belongs to the thread of its connection. What other threads may read for
+// CLIENT LIST is under `mutex`, or atomic; kill(), push() and unblock() may be called from any.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/async.h"
+#include "core/base/mutex.h"
+#include "core/store/store.h"
+#include "kv/engine/command.h"
+#include "kv/engine/watch.h"
+
+namespace cairn::kv {
+
+// "3" names the database db3; anything else names itself.
+std::string namespace_name(std::string_view word);
+
+// For measuring how long something took.
+inline int64_t steady_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+}
+
+enum class ReplyMode : uint8_t { kOn, kOff, kSkipNext, kSkipThis };
+
+class Session {
+ public:
+  Session(Store& store, uint64_t id, std::string address, std::string local_address);
+
+  NamespacePtr ns;
+  int resp = 2;
+  PrincipalPtr principal;  // null: not known yet
+  ReplyMode reply_mode = ReplyMode::kOn;
+  bool close_after_reply = false;
+  bool wrote = false;  // since its connection last looked
+  std::atomic<bool> no_evict{false};
+  bool no_touch = false;
+
+  // MULTI
+  bool in_multi = false;
+  bool multi_failed = false;
+  std::vector<Request> queue;
+  uint64_t queued_bytes = 0;
+  WatchList watched;
+  void leave_multi();
+
+  // For CLIENT LIST and KILL.
+  const uint64_t id;
+  const std::string address, local_address;
+  const int64_t created_ms;
+  Mutex mutex;
+  std::string name ABSL_GUARDED_BY(mutex);
+  std::string lib_name ABSL_GUARDED_BY(mutex);
+  std::string lib_version ABSL_GUARDED_BY(mutex);
+  std::string last_command ABSL_GUARDED_BY(mutex);
+  std::atomic<int64_t> last_active_ms{0};
+  std::string listed_ns ABSL_GUARDED_BY(mutex);
+  std::string listed_user ABSL_GUARDED_BY(mutex);
+  int listed_resp ABSL_GUARDED_BY(mutex) = 2;
+  int listed_multi ABSL_GUARDED_BY(mutex) = -1;
+  // Constant after registration.
+  std::function<void()> kill;
+  // Sends a whole message beside the answers; a client that reads too slowly is sent away instead.
+  std::function<void(std::string_view)> push;
+
+  // ---- waits that others may end ----
+  enum class Unblock : uint8_t {
+    kTimeout,  // as if its time were over
+    kError,    // with the error that CLIENT UNBLOCK … ERROR asks for
+    kGone,     // nobody waits for the answer any more
+  };
+  enum class WaitFor : uint8_t {
+    kCommand,  // for what it asks for: anybody may end it
+    kLog,      // so that its answers may leave: ends with the connection alone
+  };
+  // Until somebody wakes the waiter or calls unblock(), at most so many milliseconds; 0: no limit.
+  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
+                        WaitFor what = WaitFor::kCommand);
+  // Until a record is durable; Cancelled if the connection ends before.
+  awaitable<Status> wait_durable(Log& log, Clock& clock, Lsn lsn);
+  int64_t waited_ns = 0;  // in all, for commands
+  // Of the last wait that ended with kCancelled.
+  Unblock unblocked() const { return unblocked_.load(); }
+  // Whether it waited for a command.
+  bool unblock(Unblock how);
+  // The connection ends: nobody waits for anything any more.
+  void unblock_all();
+  // The peer sends no more: nobody waits for a command any more, now or later.
+  void peer_ended();
+
+  // When the last bytes of a large value, or of a long answer, went to or from the client; 0: none
+  // is under way.
+  std::atomic<int64_t> moved_ms{0};
+
+  // ---- what it holds (Sessions::note_buffers) ----
+  std::atomic<uint64_t> buffer_bytes{0};
+  std::atomic<bool> stranger{false};   // it has no rights yet
+  std::atomic<bool> sent_away{false};  // for what it held
+
+  // Brings the listed fields up to date; called before a command that lists, and now and then.
+  void publish(std::string_view command);
+  std::string describe(int64_t now_ms);
+
+ private:
+  std::shared_ptr<Waiter> waiter_ ABSL_GUARDED_BY(mutex);
+  WaitFor waits_for_ ABSL_GUARDED_BY(mutex) = WaitFor::kCommand;
+  bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
+  std::atomic<Unblock> unblocked_{Unblock::kTimeout};
+};
+
+// All sessions of the process.
+class Sessions {
+ public:
+  uint64_t next_id() { return next_id_.fetch_add(1) + 1; }
+  void add(std::shared_ptr<Session> session);
+  void remove(uint64_t id);
+  std::vector<std::shared_ptr<Session>> all() const;  // by id
+  size_t size() const;
+
+  // The connection of a session says what it holds now. Where all together hold more than `most`,
+  // those are sent away that hold most, strangers before others, until they do not; false: the
+  // caller is one of them.
+  bool note_buffers(Session& session, uint64_t bytes, uint64_t most);
+  uint64_t buffer_bytes() const { return buffer_bytes_.load(std::memory_order_relaxed); }
+  uint64_t sent_away() const { return sent_away_.load(std::memory_order_relaxed); }
+  // The same for who did not say anything, where the limit has changed.
+  void keep_buffers_within(uint64_t most);
+
+ private:
+  std::atomic<uint64_t> next_id_{0};
+  std::atomic<uint64_t> buffer_bytes_{0}, sent_away_{0};
+  mutable Mutex mutex_;
+  std::map<uint64_t, std::shared_ptr<Session>> by_id_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace cairn::kv

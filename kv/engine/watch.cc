@@ -1,0 +1,54 @@
+#include "kv/engine/watch.h"
+
+#include <algorithm>
+
+namespace cairn::kv {
+
+void Watches::touch(std::vector<Watcher>& watchers, const Change& change) {
+  // One that was not there, or had expired already, is still not there after these.
+  const bool gone = change.what == What::kFlush || change.cause == Cause::kExpiry;
+  for (Watcher& w : watchers) {
+    if (w.present || !gone) w.touched->store(true, std::memory_order_release);
+  }
+}
+
+void Watches::changed(std::span<const Change> changes) {
+  MutexLock lock(mutex_);
+  for (const Change& c : changes) {
+    if (c.what == What::kFlush) {
+      for (auto& [key, watchers] : keys_) {
+        if (key.first == c.ns) touch(watchers, c);
+      }
+    } else if (auto it = keys_.find(Key(c.ns, c.key)); it != keys_.end()) {
+      touch(it->second, c);
+    }
+  }
+}
+
+void WatchList::add(Watches& watches, const NamespacePtr& ns, std::string_view key, bool present) {
+  const bool known =
+      std::any_of(keys_.begin(), keys_.end(), [&](auto& w) { return w.ns == ns && w.key == key; });
+  if (known) return;
+  watches_ = &watches;
+  keys_.push_back({ns, std::string(key), present});
+  watches.listeners_.interest(1);
+  MutexLock lock(watches.mutex_);
+  watches.keys_[{ns.get(), std::string(key)}].push_back({&touched_, present});
+}
+
+void WatchList::clear() {
+  if (keys_.empty()) return;
+  {
+    MutexLock lock(watches_->mutex_);
+    for (auto& w : keys_) {
+      auto it = watches_->keys_.find(Watches::Key(w.ns.get(), w.key));
+      std::erase_if(it->second, [&](auto& watcher) { return watcher.touched == &touched_; });
+      if (it->second.empty()) watches_->keys_.erase(it);
+    }
+  }
+  watches_->listeners_.interest(-static_cast<int>(keys_.size()));
+  keys_.clear();
+  touched_ = false;
+}
+
+}  // namespace cairn::kv

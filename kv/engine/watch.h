@@ -1,0 +1,68 @@
+// WATCH: which sessions want to know that a key changed before their EXEC. Told by the end of every
+// commit (core/store/change.h), so nothing is missed that leaves the key as it was (SET and DEL of
+// a key that is not there), and nothing else counts as a change (another key, a copy by the
+// cleaner).
+//
+// Threads: Watches from any; a WatchList belongs to its session's thread, and only its flag is set
+// by others.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/base/mutex.h"
+#include "core/store/store.h"
+
+namespace cairn::kv {
+
+class Watches final : public ChangeListener {
+ public:
+  explicit Watches(Store& store) : listeners_(store.listeners()) { listeners_.add(*this); }
+  void changed(std::span<const Change> changes) override;
+
+ private:
+  friend class WatchList;
+  using Key = std::pair<const Namespace*, std::string>;
+  struct Watcher {
+    std::atomic<bool>* touched;
+    bool present;  // whether the key was there
+  };
+  void touch(std::vector<Watcher>& watchers, const Change& change);
+
+  ChangeListeners& listeners_;
+  Mutex mutex_;
+  absl::flat_hash_map<Key, std::vector<Watcher>> keys_ ABSL_GUARDED_BY(mutex_);
+};
+
+// What one session watches.
+class WatchList {
+ public:
+  struct Watched {
+    NamespacePtr ns;
+    std::string key;
+    bool present;
+  };
+  WatchList() = default;
+  ~WatchList() { clear(); }
+  WatchList(const WatchList&) = delete;
+
+  // Under the lock of the key's stripe; once for each key.
+  void add(Watches& watches, const NamespacePtr& ns, std::string_view key, bool present);
+  void clear();
+  const std::vector<Watched>& keys() const { return keys_; }
+  // Whether one of them changed. Under the locks of the keys' stripes nothing more can.
+  bool touched() const { return touched_.load(std::memory_order_acquire); }
+
+ private:
+  Watches* watches_ = nullptr;
+  std::vector<Watched> keys_;
+  std::atomic<bool> touched_{false};
+};
+
+}  // namespace cairn::kv

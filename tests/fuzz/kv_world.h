@@ -1,0 +1,161 @@
+// The command engine over a simulated store, for targets that run commands: each input has a world
+// of its own, so that what it breaks is broken by it alone.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/text.h"
+#include "gateway/resp/output.h"
+#include "kv/engine/engine.h"
+#include "kv/types/hash.h"
+#include "tests/fuzz/sim_world.h"
+
+namespace cairn::fuzz {
+
+struct KvWorld : SimWorld {
+  static constexpr uint64_t kExtentThreshold = 1 << 10;
+
+  const Users users{"root", "password", true};
+  std::unique_ptr<Store> store;
+  std::unique_ptr<kv::Server> server;
+  std::vector<std::unique_ptr<kv::Engine>> engines;
+
+  KvWorld() {
+    StoreOptions options;
+    options.segment_bytes = 1 << 20;
+    options.extent_threshold = kExtentThreshold;
+    options.random_seed = 5;
+    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+    store = std::make_unique<Store>(volume, clock, pool(),
+                                    std::vector<Executor>{context.get_executor()}, options);
+    law(run(store->open()).ok(), "an empty store opens");
+    server = std::make_unique<kv::Server>(*store, users);
+    server->auth_required = false;
+    server->shutdown = [] {};
+    server->report = [](std::string_view text) {
+      std::fprintf(stderr, "%s\n", std::string(text).c_str());
+      law(false, "the engine found no bug of a command");
+    };
+    engines.push_back(std::make_unique<kv::Engine>(*server, table(), engines));
+  }
+  ~KvWorld() {
+    law(run(store->close()).ok(), "the store closes");
+    store->drop_waiters();
+  }
+
+  kv::Engine& engine() { return *engines.front(); }
+  static const kv::Table& table() {
+    static const kv::Table table;
+    return table;
+  }
+  static ChunkPool& pool() {
+    static ChunkPool pool;
+    return pool;
+  }
+
+  std::shared_ptr<kv::Session> new_session() {
+    auto s = std::make_shared<kv::Session>(*store, server->sessions.next_id(), "here:1", "here:2");
+    s->principal = users.default_user();
+    return s;
+  }
+
+  // Runs one command to its end, whatever it waits for.
+  void answer(kv::Session& session, const std::vector<std::string>& words, resp::Output& output) {
+    kv::Request request(*store);
+    for (auto& w : words) request.args.add_copy(w);
+    engine().prepare(session, request);
+    if (!engine().run(session, request, output).deferred) return;
+    run([&]() -> awaitable<bool> {
+      (void)co_await engine().run_deferred(session, request.args, output);
+      co_return true;
+    }());
+  }
+  void answer(kv::Session& session, const std::vector<std::string>& words) {
+    resp::Output ignored(session.resp);
+    answer(session, words, ignored);
+  }
+
+  void pass_ms(int64_t ms) {
+    run([&]() -> awaitable<bool> {
+      co_await clock.sleep_ms(ms);
+      co_return true;
+    }());
+  }
+  // Sends the values that can go out of memory.
+  void make_cold() {
+    store->set_memory_bytes(1);
+    scheduler.run_until([&] { return store->has_cold(); });
+    store->set_memory_bytes(0);
+    scheduler.run_until([&] { return !store->memory().overrun(); });
+  }
+
+  // What a client gets: the output with all that would be streamed in its place.
+  std::string sent(resp::Output& output, const int& version) {
+    std::string out;
+    size_t at = 0;
+    for (auto& s : output.streams()) {
+      out += std::string_view(output.text()).substr(at, s.at - at);
+      at = s.at;
+      if (s.blob != nullptr) {
+        auto bytes = run(s.blob->read_all(64 << 20));
+        law(bytes.ok(), "a value that was answered can be read");
+        out += *bytes;
+      } else {
+        resp::Output piece(version);
+        while (s.series->next(piece)) {
+        }
+        law(!s.series->lost(), "a series is whole");
+        out += piece.text();
+      }
+      s = {};
+    }
+    out += std::string_view(output.text()).substr(at);
+    output.clear();
+    return out;
+  }
+};
+
+// Takes one whole value of RESP 2 or 3 off the front of what a client got; false if there is none.
+inline bool take_value(std::string_view& text, int depth = 0) {
+  const size_t end = text.find("\r\n");
+  if (end == text.npos || end == 0 || depth > 32) return false;
+  const char type = text[0];
+  const std::string_view line = text.substr(1, end - 1);
+  text.remove_prefix(end + 2);
+  if (line.find_first_of("\r\n") != line.npos) return false;
+  switch (type) {
+    case '+':
+    case '-':
+    case ',':
+    case '(':
+      return true;
+    case ':':
+      return parse_int<int64_t>(line).has_value();
+    case '_':
+      return line.empty();
+    case '#':
+      return line == "t" || line == "f";
+    default:
+      break;
+  }
+  const auto n = parse_int<int64_t>(line);
+  if (!n) return false;
+  if (type == '$' || type == '=' || type == '!') {
+    if (*n == -1) return type == '$';
+    const auto bytes = static_cast<uint64_t>(*n);
+    if (*n < 0 || text.size() < 2 || bytes > text.size() - 2) return false;
+    if (text.substr(bytes, 2) != "\r\n") return false;
+    text.remove_prefix(bytes + 2);
+    return true;
+  }
+  if (*n == -1) return type == '*';
+  if (*n < 0 || (type != '*' && type != '%' && type != '~' && type != '>')) return false;
+  for (int64_t i = 0; i < (type == '%' ? 2 * *n : *n); i++) {
+    if (!take_value(text, depth + 1)) return false;
+  }
+  return true;
+}
+
+}  // namespace cairn::fuzz
