@@ -90,8 +90,9 @@ awaitable<Status> Store::open() {
 
   std::vector<LsnRange> lost = known.lost;
   lost.insert(lost.end(), log->lost.begin(), log->lost.end());
-  Status loaded = co_await replay->finish(log->proven.empty() ? Lsn() : log->proven.front().first,
-                                          std::move(lost));
+  Lsn first;
+  if (!log->proven.empty()) first = log->proven.front().first;
+  Status loaded = co_await replay->finish(first, std::move(lost));
   if (!loaded.ok()) co_return loaded;
   notes_.insert(notes_.end(), replay->notes().begin(), replay->notes().end());
   const auto given_up = replay->given_up();

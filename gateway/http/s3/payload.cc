@@ -48,11 +48,9 @@ awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
     }
     co_return n;
   }
-  if (!in_chunk_) {
-    Status begun = co_await begin_chunk();
-    if (!begun.ok()) co_return begun;
-    if (done_) co_return size_t{0};
-  }
+  Status framed = co_await to_chunk();
+  if (!framed.ok()) co_return framed;
+  if (done_) co_return size_t{0};
   size_t n = 0;
   size_t want = std::min<uint64_t>(into.size(), chunk_left_);
   if (at_ < buffer_.size()) {
@@ -67,11 +65,26 @@ awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
   }
   if (sha256_) sha256_->update(into.first(n));
   chunk_left_ -= n;
-  if (chunk_left_ == 0) {
+  co_return n;
+}
+
+awaitable<Status> PayloadBody::ready() {
+  if (done_) co_return absl::OkStatus();
+  if (framed_) {
+    Status framed = co_await to_chunk();
+    if (!framed.ok() || done_ || at_ < buffer_.size()) co_return framed;
+  }
+  co_return co_await raw_.ready();
+}
+
+// To the next byte of a chunk, or to the end.
+awaitable<Status> PayloadBody::to_chunk() {
+  if (in_chunk_ && chunk_left_ == 0) {
     Status ended = co_await end_chunk();
     if (!ended.ok()) co_return ended;
   }
-  co_return n;
+  if (in_chunk_) co_return absl::OkStatus();
+  co_return co_await begin_chunk();
 }
 
 awaitable<Status> PayloadBody::fill() {
