@@ -56,7 +56,8 @@ enum class Durability : uint8_t { kAlways, kEverySec, kOff };
 enum class Wish : uint8_t { kNone, kDurable };
 
 struct StoreOptions {
-  uint64_t segment_bytes = 64 << 20;     // for a new store; an old one keeps its own
+  // At most, for a new store; less on a small volume. An old one keeps its own.
+  uint64_t segment_bytes = 64 << 20;
   uint64_t extent_threshold = 64 << 10;  // larger values go to extents
   uint64_t extent_file_bytes = 1 << 30;
   uint64_t extent_debt_bytes = ExtentStore::kDebtMax;  // may wait to be given back

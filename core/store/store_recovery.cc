@@ -1,5 +1,6 @@
 // How a store opens: its index from a checkpoint and the log, and what is derived from it.
 #include <algorithm>
+#include <bit>
 #include <boost/asio/post.hpp>
 #include <mutex>
 #include <optional>
@@ -12,10 +13,22 @@
 
 namespace cairn {
 
+namespace {
+// The log has some segments in reserve and one that it writes, which cannot be cleaned: a volume
+// has to have many, or all of it is these. On one of 217 MB, three of 64 MiB took no more than 33
+// MB.
+uint64_t segment_bytes_for(uint64_t volume_bytes, uint64_t most) {
+  constexpr uint64_t kSegments = 64, kLeast = 4 << 20;
+  return std::min(most, std::max(kLeast, std::bit_floor(volume_bytes / kSegments)));
+}
+}  // namespace
+
 awaitable<Status> Store::begin() {
   uint64_t id = random();
-  Status opened =
-      co_await manifest_.open(id == 0 ? 1 : id, options_.segment_bytes, options_.repair, notes_);
+  auto room = co_await volume_.free_bytes();
+  if (!room.ok()) co_return room.status();
+  Status opened = co_await manifest_.open(
+      id == 0 ? 1 : id, segment_bytes_for(*room, options_.segment_bytes), options_.repair, notes_);
   if (!opened.ok()) co_return opened;
   const ManifestState known = manifest_.state();
   store_id_ = known.store;

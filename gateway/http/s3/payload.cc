@@ -140,9 +140,15 @@ awaitable<Status> PayloadBody::begin_chunk() {
   if (*size > 0) co_return absl::OkStatus();
   in_chunk_ = false;
   Status good = check_chunk_signature();
+  if (good.ok()) good = co_await read_trailers();
   if (!good.ok()) co_return good;
   done_ = true;
-  co_return co_await read_trailers();
+  std::byte byte;
+  StatusOr<size_t> more = size_t{1};
+  if (at_ == buffer_.size()) more = co_await raw_.read({&byte, 1});
+  if (!more.ok()) co_return more.status();
+  if (*more > 0) co_return absl::InvalidArgumentError("MalformedTrailerError something follows it");
+  co_return absl::OkStatus();
 }
 
 awaitable<Status> PayloadBody::end_chunk() {
@@ -194,7 +200,9 @@ awaitable<Status> PayloadBody::read_trailers() {
       continue;
     }
     append(canonical, name, ":", value, "\n");
-    trailers_[name] = value;
+    if (!trailers_.emplace(name, value).second) {
+      co_return absl::InvalidArgumentError(cat("MalformedTrailerError ", name, " comes twice"));
+    }
   }
   if (auth_.payload != Payload::kStreamingTrailer) co_return absl::OkStatus();
   std::string to_sign = cat("AWS4-HMAC-SHA256-TRAILER\n", auth_.timestamp, "\n", auth_.scope, "\n",
