@@ -357,6 +357,7 @@ class Store {
   void begin_recovery();
   awaitable<Status> begin_life(const RecoveredLog& log);
   void name_lost(const std::vector<LsnRange>& lost);
+  awaitable<Status> save_from_checkpoint(const std::vector<LsnRange>& lost);
   awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint);
   Status apply_item(const CheckpointItem& item);
   std::optional<Lsn> recovered_since(const Namespace& ns) const;
