@@ -245,9 +245,10 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
     }
     const std::string name = part_key(id, parts[i].number);
     auto part = co_await open(store, store.system(), name, std::nullopt);
-    if (!part.ok()) {
+    if (absl::IsNotFound(part.status())) {
       co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
     }
+    if (!part.ok()) co_return part.status();  // it is there, and cannot be read now
     if (part->info.etag != parts[i].etag) {
       co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
     }
@@ -363,11 +364,14 @@ StatusOr<Lsn> drop_bucket(Store& store, std::string_view name) {
 }
 
 Status sweep_uploads(Store& store) {
+  // Clients come meanwhile. What belongs to something is listed before that: what is in one list
+  // and not in the next has lost it, and is not yet to get it.
+  const std::vector<std::string> parts = keys_with(store, "p/"), uploads = keys_with(store, "u/");
   std::set<uint32_t> buckets;
   for (auto& b : store.buckets()) buckets.insert(b->id.value());
   for (uint32_t i = 0; i < kDatabases; i++) buckets.insert(store.database(i).id.value());
   std::set<std::string, std::less<>> open;
-  for (auto& name : keys_with(store, "u/")) {
+  for (auto& name : uploads) {
     auto upload = parse_upload_key(name);
     if (upload && buckets.contains(upload->bucket)) {
       open.emplace(upload->id);
@@ -375,7 +379,7 @@ Status sweep_uploads(Store& store) {
       return s;
     }
   }
-  for (auto& name : keys_with(store, "p/")) {
+  for (auto& name : parts) {
     if (open.contains(std::string_view(name).substr(2, name.rfind('/') - 2))) continue;
     if (Status s = remove_record(store, name); !s.ok()) return s;
   }

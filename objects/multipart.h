@@ -77,8 +77,8 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
 // Drops an empty bucket with the uploads that are open in it, as S3 does. Errors: NotFound,
 // FailedPrecondition (not empty), and those of writing.
 StatusOr<Lsn> drop_bucket(Store& store, std::string_view name);
-// Once the store is open, before requests come: removes uploads of buckets that are gone, and parts
-// of no upload, which a crash between a bucket's end and theirs left.
+// Once the store is open, while requests come already: removes uploads of buckets that are gone,
+// and parts of no upload, which a crash between a bucket's end and theirs left.
 Status sweep_uploads(Store& store);
 
 }  // namespace cairn::objects

@@ -49,7 +49,8 @@ class Collection {
   virtual uint64_t image_bytes() const = 0;   // about so many take the operations of save()
   // Appends to `operation` one that makes a part, from `cursor` on and about `bytes` long, what it
   // is now. Returns the cursor of the next part, 0 after the last. A cursor survives changes; what
-  // is there from the first call to the last is in one of the parts.
+  // is there from the first call to the last is in one of the parts. One is longer than twice
+  // `bytes` only if a single element is: then it holds no other, and fits where that fitted.
   virtual uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const = 0;
   // Whether somebody reads it still, though it left the store; then it stays whole.
   virtual bool in_use() const { return false; }

@@ -43,6 +43,7 @@ awaitable<Status> Log::start(const LogStart& start) {
   if (absl::IsResourceExhausted(opened)) {  // not even the reserve is left: what is there is served
     fail(opened);
   } else if (!opened.ok()) {
+    co_await changed_.until([this] { return !preparing_; });  // it may still be at its end
     co_return opened;
   }
   {
@@ -316,6 +317,11 @@ void Log::fail(const Status& status) {
   changed_.notify();
 }
 
+void Log::fail_unless_it_passes(const Status& synced) {
+  if (synced.ok() || absl::IsResourceExhausted(synced) || absl::IsUnavailable(synced)) return;
+  fail(synced);
+}
+
 void Log::tick(bool sync) {
   uint64_t end;
   {
@@ -531,6 +537,7 @@ awaitable<Status> Log::prepare_more() {
   if (room_end_ % size != 0) {
     made = co_await volume_.set_aside({FileKind::kSegment, prepared_end_ - 1},
                                       want - room_end_ / size * size);
+    fail_unless_it_passes(made);  // it syncs the file, which frames may be written to
   } else {
     made = co_await make_segment(SegmentId(prepared_end_), reserve);
   }
@@ -571,7 +578,10 @@ awaitable<Status> Log::make_segment(SegmentId segment, uint64_t& reserve) {
   seal_header(header, start_.store, segment.value(), 0);
   std::memcpy(block.data(), &header, sizeof(header));
   Status made = co_await volume_.write(file, 0, {block.data(), block.size()}, WriteMode::kDurable);
-  if (made.ok() && !planted(Bug::kNoDirectorySync)) made = co_await volume_.sync_directory();
+  if (made.ok() && !planted(Bug::kNoDirectorySync)) {
+    made = co_await volume_.sync_directory();
+    fail_unless_it_passes(made);
+  }
   if (made.ok()) {
     manifest_.note_proven(durable());
     manifest_.name_segment(segment, start_.epoch);

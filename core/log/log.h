@@ -181,6 +181,8 @@ class Log {
   Status admit_slow(Need need) const;
   Status refusal() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(wait_mutex_);
   void fail(const Status& status);
+  // A sync that failed is not asked for again; what found no room or descriptor did not begin.
+  void fail_unless_it_passes(const Status& synced);
   void note_trouble(const Status& made);
   void note_free(uint64_t bytes);
   void release_waiters();

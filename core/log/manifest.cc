@@ -107,6 +107,7 @@ namespace {
 
 struct Copies {
   std::optional<ManifestState> newest;
+  uint64_t newest_copy = 0;
   std::vector<std::string> damaged;  // what is wrong with those that do not hold
   bool exists[2] = {false, false};
   int written = 0;  // that held something once
@@ -140,6 +141,7 @@ awaitable<StatusOr<Copies>> read_copies(Volume& volume, const std::vector<FileIn
       if (!found.newest || std::pair(state->generation, state->epoch) >
                                std::pair(found.newest->generation, found.newest->epoch)) {
         found.newest = state;
+        found.newest_copy = copy;
       }
     } else if (other_version != 0) {
       co_return absl::FailedPreconditionError(cat(name, " has format version ", other_version,
@@ -188,6 +190,7 @@ awaitable<Status> Manifest::open(uint64_t new_store, uint64_t new_segment_bytes,
     s.clean_stop = false;
   });
   for (uint64_t copy = 0; copy < 2; copy++) exists_[copy] = copies->exists[copy];
+  first_ = copies->newest ? 1 - copies->newest_copy : 0;
   co_return absl::OkStatus();
 }
 
@@ -310,7 +313,9 @@ awaitable<Status> Manifest::write() {
   const ManifestState now = state();
   AlignedBuffer buffer;
   const bool made = !exists_[0] || !exists_[1];
-  for (uint64_t copy = 0; copy < 2; copy++) {
+  // The one that may not be whole comes first: the other is all that a crash leaves meanwhile.
+  for (const uint64_t copy : {first_, 1 - first_}) {
+    first_ = copy;
     if (!exists_[copy]) {
       Status created = co_await volume_.create(copy_file(copy), kReserveBytes);
       if (!created.ok()) co_return created;
@@ -325,6 +330,7 @@ awaitable<Status> Manifest::write() {
         co_await volume_.write(copy_file(copy), 0, {buffer.data(), length}, WriteMode::kDurable);
     if (!wrote.ok()) co_return wrote;
   }
+  first_ = 1 - first_;
   if (!made) co_return absl::OkStatus();
   co_return co_await volume_.sync_directory();
 }

@@ -12,7 +12,8 @@
 // read is a loss, and is never taken for an empty one.
 //
 // Both copies are written, one after the other, each with one durable write; nobody relies on what
-// they say before both are. A copy that does not hold costs nothing.
+// they say before both are. One that may not hold, since it was damaged or a write of it failed, is
+// written before the other. So at every moment one is whole, and a copy that is not costs nothing.
 //
 // Threads: any. save() may be awaited on any executor; who comes while one is under way shares the
 // next. It is not on the way of a commit: segments and extent files are named ahead.
@@ -134,7 +135,9 @@ class Manifest {
   Volume& volume_;
   Gate saved_;
   bool rebuilt_ = false, was_clean_ = false;
-  bool exists_[2] = {false, false};  // the copies; of open() and then of who saves
+  // The copies, and which is written first; of open() and then of who saves.
+  bool exists_[2] = {false, false};
+  uint64_t first_ = 0;
   mutable Mutex mutex_;
   ManifestState state_ ABSL_GUARDED_BY(mutex_);
   uint64_t begun_ ABSL_GUARDED_BY(mutex_) = 0, done_ ABSL_GUARDED_BY(mutex_) = 0;  // saves

@@ -60,13 +60,13 @@ class Recovery {
         (o_.segments.front().number * o_.segment_bytes <= o_.from.value() ||
          planted(Bug::kCheckpointOutlivesLog))) {
       Status based = co_await o_.load_base();
-      if (based.ok()) {
+      log_.on_base = based.ok();
+      if (based.ok() && !o_.repair) {  // with it all is looked at: what the cleaner would come to
         from_ = o_.from.value();
-      } else {
+      } else if (!based.ok()) {
         log_.notes.push_back(cat("the log alone is replayed: ", based.message()));
       }
     }
-    log_.on_base = from_ != 0;
     if (o_.progress != nullptr) {
       for (const Segment& s : segments_) o_.progress->total += skipped(s) ? 0 : o_.segment_bytes;
     }
@@ -116,8 +116,8 @@ class Recovery {
     if (status.ok()) log_.notes.push_back(cat(what, ": up to ", to - from, " bytes are lost"));
     return status;
   }
-  // Whether it was known when the store stopped that nothing lies in the segment.
-  bool known_empty(uint64_t base) const { return o_.clean_stop && base >= o_.proven.value(); }
+  // Whether it was known when the store stopped that nothing lies from there on.
+  bool known_empty(uint64_t lsn) const { return o_.clean_stop && lsn >= o_.proven.value(); }
 
   awaitable<Status> find_segments() {
     auto files = co_await volume_.list();
@@ -305,11 +305,11 @@ class Recovery {
   }
 
   // A block that cannot be read is one that was lost, with repair or since an earlier one; and so
-  // is a header's, of which the manifest says the same.
+  // is a header's, of which the manifest says the same, and one that nothing was written to.
   awaitable<StatusOr<size_t>> read_some(SegmentId segment, uint64_t offset, MutableBytes into) {
     const uint64_t base = segment.value() * o_.segment_bytes;
     auto n = co_await read_around(volume_, file(segment), offset, into, [&](uint64_t at) {
-      if (at == 0 || lost_before(base + at) != 0) return true;
+      if (at == 0 || known_empty(base + at) || lost_before(base + at) != 0) return true;
       if (!o_.repair) return false;
       MutexLock lock(mutex_);
       unreadable_.insert(base + at);

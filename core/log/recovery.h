@@ -39,7 +39,8 @@ struct RecoveryOptions {
   std::vector<Executor> executors;        // segments are read in parallel, one at a time on each
   bool repair = false;                    // go on over damage, losing what it names
   // What was appended from `from` on is replayed over what load_base() brings, if that is there
-  // still and load_base() succeeds; else all is (core/store/checkpoint.h). It begins a frame.
+  // still and load_base() succeeds; else all is (core/store/checkpoint.h). It begins a frame. With
+  // `repair` all is read nevertheless, and replayed over it.
   Lsn from;
   std::function<awaitable<Status>()> load_base;
   struct Progress {  // in bytes

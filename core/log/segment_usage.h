@@ -41,8 +41,13 @@ class SegmentUsage {
     int64_t n = live_.get()[segment.value() % kSegmentsMax].load(std::memory_order_relaxed);
     return n < 0 ? 0 : static_cast<uint64_t>(n);
   }
-  // The segment is gone; its number's place is free for another.
-  void forget(SegmentId segment) { cell(segment.value()) = 0; }
+  // The segment is gone; its number's place is free for another. A flush may still count off what
+  // lay in it, so that place is emptied once more, long before another segment comes to it.
+  void forget(SegmentId segment, SegmentId open) {
+    cell(segment.value()) = 0;
+    const uint64_t far = segment.value() + kSegmentsMax / 2;
+    if (open.value() < far) cell(far) = 0;
+  }
 
  private:
   using Cell = std::atomic<int64_t>;

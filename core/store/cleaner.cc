@@ -99,7 +99,7 @@ awaitable<void> Cleaner::run() {
 awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
   Log& log = store_.log();
   store_.wait_for_locks();
-  if (store_.usage_.live(segment) > 0) {
+  if (removed_ != segment && store_.usage_.live(segment) > 0) {
     Status copied = co_await copy_live(segment, end);
     if (!copied.ok()) co_return copied;
   }
@@ -111,12 +111,16 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
   store_.manifest_.strike_segment(segment);
   Status removed;
   if (!planted(Bug::kRemovedBeforeStruck)) removed = co_await store_.manifest_.save();
-  if (removed.ok()) removed = co_await volume_.recycle({FileKind::kSegment, segment.value()});
+  if (removed.ok() && removed_ != segment) {
+    removed = co_await volume_.recycle({FileKind::kSegment, segment.value()});
+    if (absl::IsNotFound(removed)) removed = absl::OkStatus();
+    if (removed.ok()) removed_ = segment;  // should the rest fail, it is tried again without this
+  }
   // So that it does not come back where --repair has no manifest that says otherwise.
   if (removed.ok()) removed = co_await volume_.sync_directory();
   if (!removed.ok()) co_return removed;
   log.forget_oldest();
-  store_.usage_.forget(segment);
+  store_.usage_.forget(segment, log.open_segment());
   segments_freed_++;
   if (log.full()) co_await log.check_space();
   co_return absl::OkStatus();

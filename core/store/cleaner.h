@@ -77,6 +77,7 @@ class Cleaner {
   Status room_;
   std::vector<LsnRange> lost_;        // what cannot be read, and is known to be lost
   std::shared_ptr<Namespace> space_;  // of the record seen last
+  SegmentId removed_;                 // the last one, which may still be listed
   uint64_t since_pause_ = 0;
   bool urgent_ = false;
 

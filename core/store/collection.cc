@@ -65,7 +65,8 @@ void Store::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_
   c.charges_.clear();
   c.charged_ = 0;
   c.oldest_ = lsn;
-  c.image_size_ = static_cast<uint32_t>(image_size);
+  // An entry that leaves memory cannot say so large a size; it is written again before.
+  c.image_size_ = image_size > Entry::kValueBytesMax ? 0 : static_cast<uint32_t>(image_size);
   charge(c, lsn, record_bytes, false);
 }
 
@@ -111,6 +112,10 @@ awaitable<Status> Store::rewrite_parts(NamespacePtr ns, std::string key, Lsn bef
       cursor = c->save(cursor, part_bytes(), operation);
       RecordView r = copy_record(*ns, e, operation);
       r.type = RecordType::kOperation;
+      // What fitted once fits with what a copy grows by: the log keeps a block for that.
+      if (r.size() > log_.record_bytes_max() + kBlockBytes) {
+        co_return absl::InternalError(cat("a part of a collection in ", ns->name, " is too large"));
+      }
       e->set_wished(still_wished(e));
       e->set_lsn(log_.append(r));
       if (!begin.valid()) begin = e->lsn();

@@ -17,9 +17,12 @@ constexpr int64_t kRestPart = 20;      // a pass is followed by so many times it
 
 awaitable<void> Compactor::run() {
   Clock& clock = store_.clock();
-  for (int64_t next_ms = 0; !store_.stopping_;) {
+  for (int64_t next_ms = 0, looked_ms = 0; !store_.stopping_;) {
     co_await store_.rest(kLookMs);
-    if (clock.now_ms() < next_ms || store_.log().full() || !store_.log().status().ok()) continue;
+    const int64_t now_ms = clock.now_ms();
+    if (now_ms < looked_ms) next_ms = 0;  // the clock was set back
+    looked_ms = now_ms;
+    if (now_ms < next_ms || store_.log().full() || !store_.log().status().ok()) continue;
     files_ = store_.extents().sparse_files();
     if (files_.empty()) continue;
     const int64_t begin_ms = clock.now_ms();

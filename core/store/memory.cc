@@ -97,15 +97,15 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
   std::array<std::pair<Entry*, bool>, kVictimsMax> victims;  // and whether it is deleted
   size_t n = 0;
   victims_max = std::min(victims_max, kVictimsMax);
-  if (policy == EvictionPolicy::kVolatileTtl) {
+  const bool evictable = ns.id != kSystemNamespace && !ns.is_bucket();
+  if (policy == EvictionPolicy::kVolatileTtl && evictable) {
     if (Entry* next = store_.next_to_expire(ns, stripe)) victims[n++] = {next, true};
   }
   const bool bare = policy != EvictionPolicy::kNoEviction;
   size_t left = slots;
   out.end = ns.index->sweep(stripe, left, bare, [&](Entry* e) {
     if (n >= victims_max || (n > 0 && e == victims[0].first)) return;
-    const bool evict = evicts(e) && policy != EvictionPolicy::kVolatileTtl &&
-                       ns.id != kSystemNamespace && !ns.is_bucket();
+    const bool evict = evictable && evicts(e) && policy != EvictionPolicy::kVolatileTtl;
     if (!evict && !may_spill(e)) return;
     if (e->heat() > 0 && (cools || !evict)) return e->cool();
     if (!evict && e->lsn() >= durable) {
@@ -177,7 +177,9 @@ void MemoryKeeper::limit_changed() {
 // taken down while both grow. It is not simply the difference of the two: what leaves memory makes
 // holes that the next values fill, and to make room for them too would empty the store.
 void MemoryKeeper::measure() {
-  measured_ms_ = store_.now_ms();
+  const int64_t now = store_.now_ms();
+  if (now < measured_ms_) rests_until_ms_ = next_cut_ms_ = 0;  // the clock was set back
+  measured_ms_ = now;
   const uint64_t limit = store_.memory_bytes(), used = count_->total();
   peak_bytes_ = std::max(peak_bytes_.load(), used);
   if (limit >= kWholeMin && store_.options().resident_bytes) {

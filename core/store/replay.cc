@@ -283,12 +283,10 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
   if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
     auto record = co_await store_.faults_.read_record(e->lsn(), e->record_bytes());
     auto hot = store_.faults_.warm(e, ns.id, record);
-    // They are lost with it, then.
-    if (!hot.ok() && in_ranges(lost_, e->lsn())) co_return absl::OkStatus();
     if (!hot.ok()) {
       const Status why = record.status.ok() ? hot.status() : record.status;
       if (!absl::IsDataLoss(why)) co_return why;
-      if (!store_.options_.repair) {
+      if (!store_.options_.repair && !in_ranges(lost_, e->lsn())) {
         co_return absl::DataLossError(
             cat(why.message(),
                 ", on which later changes of it rest; nothing was changed; "

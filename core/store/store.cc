@@ -125,6 +125,7 @@ Executor Store::any_executor() { return executors_[next_executor_++ % executors_
 awaitable<Status> Store::close() {
   stopping_ = true;
   stopped_.notify();
+  extents_.stop_waiting();  // who lets go of what is deleted ends too
   co_await background_.ended();
   Status status = co_await log_.close();
   // Without one the start takes longer; on a full volume it would take the room of deletions.

@@ -348,6 +348,7 @@ class Store {
   uint64_t part_bytes() const { return std::min<uint64_t>(64 << 10, log_.segment_bytes() / 8); }
   awaitable<Status> begin_life(const RecoveredLog& log);
   void name_lost(const std::vector<LsnRange>& lost);
+  awaitable<Status> save_from_checkpoint(const std::vector<LsnRange>& lost);
   awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint, Replay& replay);
   awaitable<Status> load(const Replay& replay);
   // Entries older than `since` are gone, and so are records older than `first`.

@@ -114,9 +114,12 @@ awaitable<Status> Store::open() {
   if (!loaded.ok()) co_return loaded;
   Status started = co_await begin_life(*log);
   if (!started.ok()) co_return started;
-  // The log can do without them, and on a nearly full volume it needs their room.
+  // The log can do without them, and on a nearly full volume it needs their room. One that went on
+  // from segments which are lost would count again when others have taken their place.
   auto free = co_await volume_.free_bytes();
-  if (free.ok() && *free < 4 * segment_bytes_ && !old_checkpoints.empty()) {
+  const bool needed = free.ok() && *free < 4 * segment_bytes_;
+  const bool astray = manifest_.rebuilt() && !log->on_base;
+  if ((needed || astray) && !old_checkpoints.empty()) {
     for (FileId id : old_checkpoints) (void)co_await volume_.remove(id);
     (void)co_await volume_.sync_directory();
     old_checkpoints.clear();
@@ -152,6 +155,8 @@ awaitable<Status> Store::open() {
     gone.key = key;
     log_.append(gone);
   }
+  if (!log->lost.empty()) (void)co_await save_from_checkpoint(log->lost);
+  (void)co_await log_.wait_durable(Lsn(log_.tail().value() - 1));
   last_sync_ms_ = clock_.now_ms();
   loading_.store(false, std::memory_order_release);
   background_.spawn(executors_.front(), "the ticker", run_ticker());
@@ -238,6 +243,46 @@ void Store::name_lost(const std::vector<LsnRange>& lost) {
   if (count == 0) return;
   notes_.push_back(cat("the values of ", count, " keys are lost and cannot be read: ", names,
                        count > kNamed ? ", and others" : ""));
+}
+
+// What a checkpoint had kept of records that are lost is appended again: the log alone is enough
+// once more, and the cleaner need not know.
+awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost) {
+  auto is_lost = [&](const Entry* e) {
+    const Collection* c = e->collection();
+    const Lsn first = c == nullptr ? e->lsn() : c->oldest_;
+    return !e->is_cold() && std::any_of(lost.begin(), lost.end(), [&](const LsnRange& r) {
+      return r.from <= e->lsn().value() && first.value() < r.to;
+    });
+  };
+  for (const NamespacePtr& ns : spaces()) {
+    for (size_t s = 0; s < kStripes; s++) {
+      std::vector<std::string> keys;
+      {
+        StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+        ns->index->for_each(s, [&](const Entry* e) {
+          if (is_lost(e)) keys.emplace_back(e->key());
+        });
+      }
+      for (std::string& key : keys) {
+        if (Status room = log_.admit(Need::kPut); !room.ok()) co_return room;
+        {
+          const KeyHash hash = ns->hash(key);
+          StripeLocks lock(*this, hash);
+          Entry* e = ns->index->find(key, hash);
+          const Collection* c = e->collection();
+          if (c == nullptr) move(*ns, hash, e, copy_record(*ns, e, e->value()));
+          if (c != nullptr && c->image_bytes() <= part_bytes()) rewrite(*ns, hash, e);
+          if (c == nullptr || c->image_bytes() <= part_bytes()) continue;
+        }
+        Status rewritten = co_await rewrite_parts(
+            ns, std::move(key), log_.tail(),
+            [this](uint64_t) -> awaitable<void> { return log_.wait_for_backlog(); });
+        if (!rewritten.ok()) co_return rewritten;
+      }
+    }
+  }
+  co_return absl::OkStatus();
 }
 
 // After all records are applied: what is derived from what is there.

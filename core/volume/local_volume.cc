@@ -45,32 +45,14 @@ struct Fd {
 };
 
 Status error_of(int error, std::string_view what, std::string_view where, uint64_t offset) {
-  std::string text = cat(what, " ", where, " at ", offset, ": ", std::strerror(error));
-  switch (error) {
-    case ENOENT:
-      return absl::NotFoundError(text);
-    case EEXIST:
-      return absl::AlreadyExistsError(text);
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-      // Clients are told this one: not where the data lies.
-      return disk_full(cat("the disk is full: ", what, " ", where.substr(where.rfind('/') + 1),
-                           ": ", std::strerror(error))
-                           .c_str());
-    case EIO:
-      return absl::DataLossError(text);
-    case EMFILE:
-    case ENFILE:
-    case ENOMEM:
-      return absl::UnavailableError(text);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return absl::PermissionDeniedError(text);
-    default:
-      return absl::InternalError(text);
+  const absl::StatusCode code = volume_error_code(error);
+  if (code == absl::StatusCode::kResourceExhausted) {
+    // Clients are told this one: not where the data lies.
+    return disk_full(cat("the disk is full: ", what, " ", where.substr(where.rfind('/') + 1), ": ",
+                         std::strerror(error))
+                         .c_str());
   }
+  return {code, cat(what, " ", where, " at ", offset, ": ", std::strerror(error))};
 }
 
 bool parse_name(std::string_view name, FileId& id) {
@@ -544,6 +526,38 @@ class UringVolume final : public DirectoryVolume {
 
 }  // namespace
 
+absl::StatusCode volume_error_code(int error) {
+  switch (error) {
+    case ENOENT:
+      return absl::StatusCode::kNotFound;
+    case EEXIST:
+      return absl::StatusCode::kAlreadyExists;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return absl::StatusCode::kResourceExhausted;
+    case EIO:
+    case ENODATA:    // of the block layer: a sector that cannot be read
+    case EILSEQ:     // its protection information does not hold
+    case EREMOTEIO:  // the target failed
+    case ENOLINK:    // so did the way there
+    case ETIMEDOUT:
+    case EBADMSG:  // of the file system: a checksum of its own does not hold
+    case EUCLEAN:  // its structures are damaged
+      return absl::StatusCode::kDataLoss;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return absl::StatusCode::kUnavailable;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::StatusCode::kPermissionDenied;
+    default:
+      return absl::StatusCode::kInternal;
+  }
+}
+
 StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOptions& options,
                                                          MutableBytes registered) {
   const std::string& where = options.directory;
@@ -553,11 +567,10 @@ StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOption
   }
   auto dir = std::make_unique<Fd>(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir->number < 0) return error_of(errno, "cannot open the data directory", where, 0);
-  if (made) {  // its name is data too, where we may sync it
+  {  // its name is data too, where we may sync it, also if whoever made it could not
     const Fd above(::openat(dir->number, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (above.number >= 0 ? ::fsync(above.number) != 0 : errno != EACCES) {
-      return error_of(errno, "cannot sync the directory of", where, 0);
-    }
+    const bool synced = above.number >= 0 ? ::fsync(above.number) == 0 : errno == EACCES;
+    if (made && !synced) return error_of(errno, "cannot sync the directory of", where, 0);
   }
   // The directory itself, and no file in it: a lock file that somebody clears away locks nothing.
   if (::flock(dir->number, LOCK_EX | LOCK_NB) != 0) {

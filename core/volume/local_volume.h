@@ -25,4 +25,8 @@ class LocalVolume : public Volume {
   virtual const std::string& fallback_reason() const = 0;
 };
 
+// What the volume makes of an errno. Several mean a device that failed: past the page cache the
+// kernel says of a sector that cannot be read ENODATA, and not EIO.
+absl::StatusCode volume_error_code(int error);
+
 }  // namespace cairn

@@ -332,13 +332,24 @@ uint64_t Hash::scan(uint64_t cursor, size_t count, const Visit& visit) const {
 uint64_t Hash::save(uint64_t cursor, uint64_t bytes, std::string& operation) const {
   constexpr uint64_t kPageMax = 256;
   const uint64_t average = (item_bytes_ + count_) / std::max<size_t>(count_, 1);
-  const auto page = static_cast<size_t>(std::clamp<uint64_t>(bytes / (average + 1), 1, kPageMax));
+  auto page = static_cast<size_t>(std::clamp<uint64_t>(bytes / (average + 1), 1, kPageMax));
   const size_t begin = operation.size();
+  const uint64_t most = capped_add(bytes, bytes);
   auto each = [&](std::string_view f, std::string_view v) { add_set(operation, f, v); };
-  do {
-    cursor = scan(cursor, page, each);
-  } while (cursor != 0 && operation.size() - begin < bytes);
-  return cursor;
+  for (;;) {
+    const size_t before = operation.size();
+    const uint64_t next = scan(cursor, page, each);
+    const uint64_t size = operation.size() - begin;
+    // A field that is much larger than the others is a part of its own.
+    if (size > most && (page > 1 || before > begin)) {
+      operation.resize(before);
+      if (page == 1) return cursor;
+      page = 1;
+      continue;
+    }
+    cursor = next;
+    if (cursor == 0 || size >= bytes) return cursor;
+  }
 }
 
 bool Hash::shed() {

@@ -14,7 +14,17 @@
 
 namespace cairn {
 
-enum class Call : uint8_t { kCreate, kWrite, kRead, kSync, kSyncDirectory, kPunch, kRemove, kList };
+enum class Call : uint8_t {
+  kCreate,
+  kSetAside,
+  kWrite,
+  kRead,
+  kSync,
+  kSyncDirectory,
+  kPunch,
+  kRemove,
+  kList
+};
 
 class FaultVolume : public Volume {
  public:
@@ -42,6 +52,11 @@ class FaultVolume : public Volume {
     Status s = ask(Call::kCreate, f);
     if (!s.ok()) co_return s;
     co_return co_await real_.create(f, bytes);
+  }
+  awaitable<Status> set_aside(FileId f, uint64_t bytes) override {
+    Status s = ask(Call::kSetAside, f);
+    if (!s.ok()) co_return s;
+    co_return co_await real_.set_aside(f, bytes);
   }
   awaitable<Status> write(FileId f, uint64_t offset, Bytes data, WriteMode mode) override {
     Status s = ask(Call::kWrite, f);

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "core/base/text.h"
+#include "tests/core/fault_fixture.h"
 
 namespace cairn {
 namespace {
@@ -135,6 +136,64 @@ TEST(Index, TablesOfKeysThatAreGoneTakeNoMemory) {
     }
     EXPECT_EQ(memory->total(), 0u);
   }
+}
+
+// Whatever the policy, objects are not evicted: who evicts chose it for a cache in a database.
+TEST_F(FaultTest, NoPolicyEvictsAnObject) {
+  constexpr EvictionPolicy kAll[] = {
+      EvictionPolicy::kAllKeysLru,  EvictionPolicy::kAllKeysLfu,  EvictionPolicy::kAllKeysRandom,
+      EvictionPolicy::kVolatileLru, EvictionPolicy::kVolatileLfu, EvictionPolicy::kVolatileRandom,
+      EvictionPolicy::kVolatileTtl};
+  for (const EvictionPolicy policy : kAll) {
+    SCOPED_TRACE(name_of(policy));
+    auto store = make();
+    ASSERT_TRUE(run(store->open())->ok());
+    ASSERT_TRUE(store->create_bucket("photos").ok());
+    const NamespacePtr bucket = store->find_namespace("photos");
+    constexpr uint64_t kKeys = 50;
+    for (Namespace* ns : {bucket.get(), &store->system(), &store->database(3)}) {
+      for (uint64_t i = 0; i < kKeys; i++) {
+        const std::string key = "key" + std::to_string(i);
+        RecordView r;
+        r.ns = ns->id;
+        r.key = key;
+        r.value = "a small value";
+        r.flags = kRecordHasExpiry;
+        r.expire_ms = clock.now_ms() + 3'600'000;
+        StripeLocks lock(*store, ns->hash(key));
+        Transaction t(*store, &lock, Shape::kOne);
+        ASSERT_TRUE(t.put(*ns, ns->hash(key), r).ok());
+      }
+    }
+    store->memory().set_policy(policy);
+    store->set_memory_bytes(1);
+    for (int i = 0; i < 200 && store->database(3).size() > 0; i++) (void)store->memory().help();
+    EXPECT_EQ(store->database(3).size(), 0u);
+    EXPECT_EQ(bucket->size(), kKeys);
+    EXPECT_EQ(store->system().size(), kKeys);
+    take_apart(std::move(store));
+    disk = sim::Disk();
+  }
+}
+
+// After a search that found nothing it rests a while, and not until the clock is where it was.
+TEST_F(FaultTest, RoomIsMadeAfterTheClockWasSetBack) {
+  memory_bytes = 40'000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  for (int i = 0; i < 800; i++) {
+    ASSERT_TRUE(run(put(*store, "key" + std::to_string(i), "small"))->ok());
+  }
+  for (int i = 0; i < 1000 && !store->memory().exhausted(); i++) sleep(20);
+  ASSERT_TRUE(store->memory().exhausted());
+  store_clock.offset_ms = -86'400'000;
+  for (int i = 0; i < 10; i++) {
+    ASSERT_TRUE(run(put(*store, "large" + std::to_string(i), std::string(3000, 'x')))->ok());
+  }
+  for (int i = 0; i < 500 && store->memory().stats().spilled == 0; i++) sleep(20);
+  EXPECT_GT(store->memory().stats().spilled, 0u);
+  EXPECT_TRUE(run(store->close())->ok());
+  take_apart(std::move(store));
 }
 
 }  // namespace

@@ -214,5 +214,19 @@ TEST(SimVolumeTest, ACrashTearsOnlyWhatWasNotSynced) {
   }
 }
 
+// Past the page cache the kernel says ENODATA of a sector that cannot be read; --repair goes round
+// what is DataLoss, and nothing else.
+TEST(LocalVolume, ADeviceThatFailedIsDataLossByWhateverName) {
+  for (int error : {EIO, ENODATA, EILSEQ, EREMOTEIO, ENOLINK, ETIMEDOUT, EBADMSG, EUCLEAN}) {
+    EXPECT_EQ(volume_error_code(error), absl::StatusCode::kDataLoss) << error;
+  }
+  for (int error : {EMFILE, ENFILE, ENOMEM}) {
+    EXPECT_EQ(volume_error_code(error), absl::StatusCode::kUnavailable) << error;
+  }
+  for (int error : {ENOSPC, EDQUOT, EFBIG}) {
+    EXPECT_EQ(volume_error_code(error), absl::StatusCode::kResourceExhausted) << error;
+  }
+}
+
 }  // namespace
 }  // namespace cairn

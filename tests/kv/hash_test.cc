@@ -56,6 +56,35 @@ TEST(Hash, AnImageMakesAnEqualOne) {
   }
 }
 
+// What the log relies on: a part is about as long as it was asked for, or one field.
+TEST(Hash, PartsAreNotMuchLongerThanAskedFor) {
+  for (uint64_t seed = 1; seed <= 20; seed++) {
+    std::mt19937_64 rng(seed);
+    Hash hash(seed);
+    Fields model;
+    for (int i = 0; i < 2000; i++) {
+      const bool large = rng() % 100 == 0;
+      const std::string field = "f" + std::to_string(i);
+      std::string operation;
+      model[field] = std::string(large ? 5000 + rng() % 50'000 : rng() % 50, 'v');
+      Hash::add_set(operation, field, model[field]);
+      ASSERT_TRUE(hash.apply(operation));
+    }
+    Hash copy(99);
+    constexpr uint64_t kBytes = 4096;
+    uint64_t cursor = 0;
+    do {
+      std::string operation;
+      cursor = hash.save(cursor, kBytes, operation);
+      Hash part(1);
+      ASSERT_TRUE(part.apply(operation));
+      EXPECT_TRUE(operation.size() <= 2 * kBytes || part.size() == 1) << operation.size();
+      ASSERT_TRUE(copy.apply(operation));
+    } while (cursor != 0);
+    EXPECT_EQ(fields_of(copy), model);
+  }
+}
+
 // What HGETALL of a large one relies on.
 TEST(Hash, AWalkHandsOutWhatWasThereWhenItBegan) {
   for (int lives : {1000, 20, 0}) {  // steps until the hash is destroyed

@@ -1,0 +1,557 @@
+// Stores that were damaged, or stopped at a bad moment: what is refused, what --repair costs, and
+// that what it did once it need not do again.
+#include <thread>
+
+#include "tests/core/fault_fixture.h"
+
+namespace cairn {
+namespace {
+
+constexpr uint64_t kSegment = 64 << 10;
+
+struct RepairTest : FaultTest {
+  std::set<uint64_t> blocks;  // of the records of put_together()
+
+  // Keys m0, m1, … in one transaction, and durable.
+  awaitable<Status> put_together(Store& store, int count, size_t bytes) {
+    Namespace& ns = store.database(0);
+    std::vector<std::string> keys;
+    std::vector<KeyHash> hashes;
+    for (int i = 0; i < count; i++) {
+      keys.push_back("m" + std::to_string(i));
+      hashes.push_back(ns.hash(keys.back()));
+    }
+    const std::string value(bytes, 'x');
+    StripeLocks lock(store);
+    lock.lock(hashes);
+    Lsn lsn;
+    {
+      Transaction t(store, &lock, Shape::kSeveral);
+      for (size_t i = 0; i < keys.size(); i++) {
+        RecordView r;
+        r.ns = ns.id;
+        r.key = keys[i];
+        r.value = value;
+        Status put = t.put(ns, hashes[i], r);
+        if (!put.ok()) co_return put;
+      }
+      auto done = t.commit();
+      if (!done.ok()) co_return done.status();
+      lsn = *done;
+      for (size_t i = 0; i < keys.size(); i++) {
+        blocks.insert(ns.index->find(keys[i], hashes[i])->lsn().value() / kBlockBytes);
+      }
+    }
+    lock.unlock();
+    co_return co_await store.log().wait_durable(lsn);
+  }
+  // A hash's first field, or one more.
+  awaitable<StatusOr<Lsn>> put_field(Store& store, std::string key, bool first) {
+    Namespace& ns = store.database(0);
+    std::string operation;
+    kv::Hash::add_set(operation, first ? "f" : "g", "1");
+    RecordView r;
+    r.ns = ns.id;
+    r.key = key;
+    r.value = operation;
+    r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
+    Lsn lsn;
+    {
+      StripeLocks lock(store, ns.hash(key));
+      Transaction t(store, &lock, Shape::kOne);
+      Status done;
+      if (first) {
+        done = t.put(ns, ns.hash(key), r);
+      } else {
+        r.type = RecordType::kOperation;
+        done = t.operate(ns, ns.hash(key), ns.index->find(key, ns.hash(key)), r);
+      }
+      if (!done.ok()) co_return done;
+      lsn = *t.commit();
+    }
+    Status durable = co_await store.log().wait_durable(lsn);
+    if (!durable.ok()) co_return durable;
+    co_return lsn;
+  }
+  sim::Disk copy() const {
+    sim::Disk copy;
+    for (auto& [id, file] : disk.files) copy.files[id] = std::make_shared<sim::Disk::File>(*file);
+    return copy;
+  }
+  void zero(uint64_t lsn) {
+    auto& file = *disk.files.at({FileKind::kSegment, lsn / kSegment});
+    const uint64_t at = lsn % kSegment / kBlockBytes * kBlockBytes;
+    std::fill_n(file.view.begin() + static_cast<ptrdiff_t>(at), kBlockBytes, std::byte{});
+    file.durable = file.view;
+  }
+  void kill(std::unique_ptr<Store> store) {
+    take_apart(std::move(store));
+    disk.crash(rng);
+  }
+  // Opens, counts the keys of put_together(), and is killed.
+  StatusOr<int> open(bool repairing, std::vector<std::string>* buckets = nullptr) {
+    repair = repairing;
+    auto store = make();
+    auto opened = run(store->open());
+    StatusOr<int> keys = absl::UnknownError("it hangs");
+    if (opened && !opened->ok()) keys = *opened;
+    if (opened && opened->ok()) {
+      keys = 0;
+      for (size_t s = 0; s < kStripes; s++) {
+        store->database(0).index->for_each(s, [&](Entry* e) { *keys += e->key()[0] == 'm'; });
+      }
+      if (buckets != nullptr) {
+        for (auto& ns : store->buckets()) buckets->push_back(ns->name);
+      }
+    }
+    kill(std::move(store));
+    return keys;
+  }
+  // Refused, repaired, and from then on open.
+  int refused_and_repaired(std::vector<std::string>* buckets = nullptr) {
+    auto refused = open(false);
+    EXPECT_TRUE(absl::IsDataLoss(refused.status())) << refused.status();
+    EXPECT_NE(refused.status().message().find("--repair"), std::string::npos) << refused.status();
+    auto repaired = open(true);
+    EXPECT_TRUE(repaired.ok()) << repaired.status();
+    auto again = open(false, buckets);
+    EXPECT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(repaired.value_or(-1), again.value_or(-2));
+    return again.value_or(-1);
+  }
+};
+
+TEST_F(RepairTest, ATransactionThatIsDamagedIsLostWholeAndForGood) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put(*store, "a", "1"))->ok());
+  ASSERT_TRUE(run(put_together(*store, 60, 3000))->ok());
+  ASSERT_TRUE(run(put(*store, "b", "1"))->ok());
+  kill(std::move(store));
+  const sim::Disk before = copy();
+  for (uint64_t block : blocks) {
+    SCOPED_TRACE(testing::Message() << "block " << block);
+    disk = before;
+    disk = copy();
+    zero(block * kBlockBytes);
+    EXPECT_EQ(refused_and_repaired(), 0);
+  }
+  SCOPED_TRACE("a segment is missing");
+  disk = before;
+  disk = copy();
+  disk.files.erase({FileKind::kSegment, *blocks.begin() * kBlockBytes / kSegment + 1});
+  EXPECT_EQ(refused_and_repaired(), 0);
+}
+
+TEST_F(RepairTest, ABlockThatCannotBeReadCostsItsRecords) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  for (int i = 0; i < 60; i++) {
+    ASSERT_TRUE(run(put(*store, "m" + std::to_string(i), std::string(3000, 'x')))->ok());
+  }
+  kill(std::move(store));
+  const sim::Disk before = copy();
+  for (uint64_t block = 0; block < 16; block++) {
+    SCOPED_TRACE(testing::Message() << "block " << block);
+    disk = before;
+    disk = copy();
+    disk.files.at({FileKind::kSegment, 1})->bad.insert(block);
+    if (block == 0) {  // the header, of which the manifest says the same
+      EXPECT_EQ(open(false).value_or(-1), 60);
+      continue;
+    }
+    const auto plain = open(false);
+    if (plain.ok()) {  // behind the last record of a sealed segment
+      EXPECT_EQ(*plain, 60);
+    } else {
+      EXPECT_GE(refused_and_repaired(), 58);
+    }
+  }
+}
+
+TEST_F(RepairTest, ABucketWhoseNameIsLostGetsAnother) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put(*store, "a", "1"))->ok());
+  const Lsn created = *store->create_bucket("photos");
+  ASSERT_TRUE(run(store->log().wait_durable(created))->ok());
+  ASSERT_TRUE(run(put(*store, "b", "1"))->ok());
+  const auto ns = store->find_namespace("photos");
+  Lsn lsn;
+  {
+    RecordView r;
+    r.ns = ns->id;
+    r.key = "cat";
+    r.value = "x";
+    StripeLocks lock(*store, ns->hash("cat"));
+    Transaction t(*store, &lock, Shape::kOne);
+    ASSERT_TRUE(t.put(*ns, ns->hash("cat"), r).ok());
+    lsn = *t.commit();
+  }
+  ASSERT_TRUE(run(store->log().wait_durable(lsn))->ok());
+  ASSERT_TRUE(run(put(*store, "c", "1"))->ok());
+  kill(std::move(store));
+  zero(created.value());
+  std::vector<std::string> buckets;
+  refused_and_repaired(&buckets);
+  ASSERT_EQ(buckets.size(), 1u);
+  EXPECT_TRUE(buckets[0].starts_with("lost-"));
+}
+
+TEST_F(RepairTest, OperationsOfAHashWhoseBeginningIsLostAreDropped) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put(*store, "k", "a string"))->ok());
+  const auto made = *run(put_field(*store, "k", true));
+  ASSERT_TRUE(made.ok());
+  ASSERT_TRUE(run(put_field(*store, "k", false))->ok());
+  ASSERT_TRUE(run(put(*store, "c", "1"))->ok());
+  kill(std::move(store));
+  zero(made->value());
+  refused_and_repaired();
+}
+
+TEST_F(RepairTest, SpaceThatIsNotGivenBackRefusesNoStart) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put(*store, "a", std::string(20'000, 'x')))->ok());
+  ASSERT_TRUE(run(put(*store, "b", std::string(20'000, 'x')))->ok());
+  ASSERT_TRUE(run(put(*store, "a", "1"))->ok());
+  kill(std::move(store));
+  for (const Status& why : {Status(absl::InternalError("cannot punch")), disk_full("no room")}) {
+    volume.set([&](Call call, std::optional<FileId>) {
+      return call == Call::kPunch ? why : absl::OkStatus();
+    });
+    const auto opened = open(false);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+  }
+}
+
+// No LSN is used again, though the log was empty and a start failed before it had a segment: a
+// checkpoint of before would hide what is written then.
+TEST_F(RepairTest, LsnsDoNotBeginAnew) {
+  auto first = make();
+  ASSERT_TRUE(run(first->open())->ok());
+  for (int i = 0; i < 60; i++) ASSERT_TRUE(run(put(*first, "k", std::string(3000, 'x')))->ok());
+  {
+    Namespace& ns = first->database(0);
+    StripeLocks lock(*first, ns.hash("k"));
+    Transaction t(*first, &lock, Shape::kOne);
+    ASSERT_TRUE(t.remove(ns, ns.hash("k"), ns.index->find("k", ns.hash("k"))).ok());
+    (void)t.commit();
+  }
+  ASSERT_TRUE(run(first->close())->ok());
+  const Lsn end = first->log().tail();
+  kill(std::move(first));
+  auto cleaned = make();
+  ASSERT_TRUE(run(cleaned->open())->ok());
+  for (int i = 0; i < 200 && cleaned->log().sealed_segments() > 0; i++) sleep(1);
+  kill(std::move(cleaned));
+  volume.set([&](Call call, std::optional<FileId> file) {
+    const bool segment = call == Call::kCreate && file->kind == FileKind::kSegment;
+    return segment ? Status(absl::UnavailableError("no descriptor")) : absl::OkStatus();
+  });
+  auto failed = make();
+  EXPECT_FALSE(run(failed->open())->ok());
+  kill(std::move(failed));
+  volume.heal();
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  EXPECT_GT(store->log().tail(), end);
+  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
+  kill(std::move(store));
+  EXPECT_EQ(open(false).value_or(-1), 20);
+}
+
+// A transaction on one thread has flushed, holds all stripes, and is given up; meanwhile a
+// checkpoint is written on another.
+TEST_F(RepairTest, ACheckpointWithinAFlushThatIsGivenUpHasAllKeys) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
+  std::thread writer;
+  {
+    StripeLocks all(*store);
+    all.lock_all();
+    Transaction t(*store, &all, Shape::kSeveral);
+    ASSERT_TRUE(t.flush_databases().ok());
+    writer = std::thread([&] {
+      auto& checkpointer = const_cast<Checkpointer&>(store->checkpointer());
+      auto written = run(checkpointer.write());
+      EXPECT_TRUE(written && written->ok());
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  writer.join();
+  ASSERT_TRUE(run(put(*store, "z", "1"))->ok());
+  kill(std::move(store));
+  EXPECT_EQ(open(false).value_or(-1), 20);
+}
+
+// One copy of the manifest does not hold, since a power cut tore it, or since it grew on a full
+// disk. Another power cut, in the next write of either, leaves a copy that does.
+TEST_F(RepairTest, OneCopyOfTheManifestHoldsAtEveryMoment) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
+  kill(std::move(store));
+  const sim::Disk before = copy();
+  auto tear = [&](FileId id) {
+    auto& file = *disk.files.at(id);
+    std::fill_n(file.view.begin(), 40, std::byte{0x5a});
+    file.durable = file.view;
+  };
+  for (uint64_t torn : {0, 1}) {
+    SCOPED_TRACE(testing::Message() << "copy " << torn << " is torn");
+    disk = before;
+    disk = copy();
+    tear({FileKind::kSuperblock, torn});
+    bool cut = false;
+    volume.set([&](Call call, std::optional<FileId> file) -> Status {
+      if (cut) return absl::DataLossError("the power is off");
+      if (call != Call::kWrite || file->kind != FileKind::kSuperblock) return absl::OkStatus();
+      tear(*file);
+      cut = true;
+      return absl::DataLossError("the power is off");
+    });
+    EXPECT_FALSE(open(false).ok());
+    volume.heal();
+    EXPECT_EQ(open(false).value_or(-1), 20);
+  }
+  for (uint64_t n = 1; n <= 4; n++) {
+    SCOPED_TRACE(testing::Message() << "write " << n << " finds no room, the next is cut");
+    disk = before;
+    disk = copy();
+    uint64_t writes = 0;
+    volume.set([&](Call call, std::optional<FileId> file) -> Status {
+      if (writes > n) return absl::DataLossError("the power is off");
+      if (call != Call::kWrite || file->kind != FileKind::kSuperblock) return absl::OkStatus();
+      if (++writes < n) return absl::OkStatus();
+      tear(*file);
+      if (writes == n) return disk_full("no room");
+      return absl::DataLossError("the power is off");
+    });
+    auto life = make();
+    if (run(life->open())->ok()) {
+      for (int i = 0; i < 200 && writes <= n; i++) {
+        (void)run(put(*life, "k" + std::to_string(i), std::string(3000, 'x')));
+      }
+      (void)run(life->close());
+    } else if (writes == n) {  // it did not open for want of room: it is tried again
+      take_apart(std::move(life));
+      life = make();
+      (void)run(life->open());
+    }
+    volume.heal();
+    kill(std::move(life));
+    EXPECT_EQ(open(false).value_or(-1), 20);
+  }
+}
+
+// What --repair gave up is gone for good, also if the power goes as soon as the store is open.
+TEST_F(RepairTest, AKeyThatWasGivenUpIsNotAskedForAgain) {
+  amplification = 1000;
+  std::vector<std::string> keys;
+  for (int i = 0; i < 6; i++) keys.push_back("hash" + std::to_string(i));
+  auto first = make();
+  ASSERT_TRUE(run(first->open())->ok());
+  std::set<uint64_t> made;
+  for (auto& key : keys) made.insert((*run(put_field(*first, key, true)))->value() / kBlockBytes);
+  ASSERT_TRUE(run(first->close())->ok());
+  kill(std::move(first));
+  memory_bytes = 1;  // values stay on disk
+  auto second = make();
+  ASSERT_TRUE(run(second->open())->ok());
+  ASSERT_GT(second->cold_count(), 0u);
+  for (auto& key : keys) {
+    ASSERT_TRUE(run(second->faults().fetch(second->database(0).shared_from_this(), key))->ok());
+    ASSERT_TRUE(run(put_field(*second, key, false))->ok());
+  }
+  kill(std::move(second));
+  for (uint64_t block : made) zero(block * kBlockBytes);
+  EXPECT_TRUE(absl::IsDataLoss(open(false).status()));
+  EXPECT_TRUE(open(true).ok());
+  repair = false;
+  auto third = make();
+  ASSERT_TRUE(run(third->open())->ok());
+  Namespace& ns = third->database(0);
+  size_t gone = 0;
+  for (auto& key : keys) {
+    const Entry* e = ns.index->find(key, ns.hash(key));
+    gone += e == nullptr;
+    if (e == nullptr) continue;
+    ASSERT_FALSE(e->is_cold()) << "what is left of it would be a whole one some day";
+    EXPECT_EQ(static_cast<kv::Hash*>(e->collection())->size(), 2u);  // the checkpoint had it
+  }
+  EXPECT_GT(gone, 0u);
+  take_apart(std::move(third));
+}
+
+// One field is nearly as large as a record may be, and the others are small: the cleaner writes
+// such a hash again in parts, none of which is larger than what the log takes.
+TEST_F(RepairTest, AHashWithOneFieldThatIsMuchLargerIsWrittenAgain) {
+  repair = false;
+  for (uint64_t seed = 0; seed < 8; seed++) {
+    SCOPED_TRACE(seed);
+    disk = sim::Disk();
+    auto store = make();
+    ASSERT_TRUE(run(store->open())->ok());
+    Namespace& ns = store->database(0);
+    auto apply = [&](const std::string& operation) {
+      RecordView r;
+      r.ns = ns.id;
+      r.key = "h";
+      r.value = operation;
+      r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
+      StripeLocks lock(*store, ns.hash("h"));
+      Transaction t(*store, &lock, Shape::kOne);
+      r.type = RecordType::kOperation;
+      return t.operate(ns, ns.hash("h"), ns.index->find("h", ns.hash("h")), r);
+    };
+    std::map<std::string, std::string> model;
+    std::string operation;
+    for (int i = 0; i < 300; i++) {
+      const std::string field = std::to_string(seed) + "f" + std::to_string(i);
+      model[field] = std::string(100, 'v');
+      kv::Hash::add_set(operation, field, model[field]);
+    }
+    ASSERT_TRUE(apply(operation).ok());
+    operation.clear();
+    model["large"] = std::string(56'000, 'L');
+    kv::Hash::add_set(operation, "large", model["large"]);
+    ASSERT_TRUE(apply(operation).ok());
+    const uint64_t freed = store->cleaner().stats().segments_freed;
+    for (int i = 0; i < 200; i++) {
+      ASSERT_TRUE(run(put(*store, "key" + std::to_string(i % 7), std::string(3000, 'v')))->ok());
+    }
+    for (int i = 0; i < 200 && store->cleaner().stats().segments_freed < freed + 3; i++) sleep(20);
+    EXPECT_TRUE(store->cleaner().stats().status.ok()) << store->cleaner().stats().status;
+    kill(std::move(store));
+    store = make();
+    auto opened = run(store->open());
+    ASSERT_TRUE(opened && opened->ok()) << *opened;
+    Entry* e = store->database(0).index->find("h", store->database(0).hash("h"));
+    ASSERT_NE(e, nullptr);
+    std::map<std::string, std::string> found;
+    static_cast<kv::Hash*>(e->collection())->for_each([&](auto field, auto value) {
+      found[std::string(field)] = value;
+    });
+    EXPECT_EQ(found, model);
+    take_apart(std::move(store));
+  }
+}
+
+// Damage in what a checkpoint covers is not seen by a start, and stops the cleaner. --repair finds
+// it, keeps what the checkpoint has of it, and from then on it is in nobody's way.
+TEST_F(RepairTest, DamageBeforeACheckpointIsRepairedToo) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
+  const auto hash = *run(put_field(*store, "hash", true));
+  ASSERT_TRUE(hash.ok());
+  for (int i = 0; i < 60; i++) {
+    ASSERT_TRUE(run(put(*store, "key" + std::to_string(i), std::string(3000, 'v')))->ok());
+  }
+  ASSERT_TRUE(run(store->close())->ok());
+  kill(std::move(store));
+  for (uint64_t block : blocks) zero(block * kBlockBytes);
+  zero(hash->value());
+  EXPECT_EQ(open(false).value_or(-1), 20);
+  EXPECT_EQ(open(true).value_or(-1), 20);
+  amplification = 1;
+  for (int life = 0; life < 3; life++) {  // the last without the checkpoint that has the values
+    SCOPED_TRACE(testing::Message() << "life " << life);
+    repair = false;
+    store = make();
+    auto opened = run(store->open());
+    ASSERT_TRUE(opened && opened->ok()) << *opened;
+    for (int i = 0; i < 300; i++) {
+      ASSERT_TRUE(run(put(*store, "key" + std::to_string(i % 7), std::string(3000, 'v')))->ok());
+    }
+    for (int i = 0; i < 500 && store->log().oldest_sealed()->first.value() < 3; i++) sleep(20);
+    EXPECT_GE(store->log().oldest_sealed()->first.value(), 3u);
+    EXPECT_TRUE(store->cleaner().stats().status.ok()) << store->cleaner().stats().status;
+    for (int i = 0; i < 20; i++) {
+      auto got = run(get(*store, "m" + std::to_string(i)));
+      EXPECT_TRUE(got && got->ok()) << got->status();
+    }
+    Namespace& ns = store->database(0);
+    EXPECT_NE(ns.index->find("hash", ns.hash("hash")), nullptr);
+    kill(std::move(store));
+    if (life == 1) {
+      std::erase_if(disk.files, [](auto& f) { return f.first.kind == FileKind::kCheckpoint; });
+    }
+  }
+}
+
+// The manifest is lost with the newest segments: the checkpoint that went on from them counts no
+// more, also not when the log has grown past it.
+TEST_F(RepairTest, ACheckpointOfSegmentsThatAreLostNeverCounts) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  for (int i = 0; i < 100; i++) {
+    ASSERT_TRUE(run(put(*store, "m" + std::to_string(i), std::string(3000, 'v')))->ok());
+  }
+  ASSERT_TRUE(run(store->close())->ok());
+  kill(std::move(store));
+  std::erase_if(disk.files, [](auto& f) {
+    const bool newest = f.first.kind == FileKind::kSegment && f.first.number >= 3;
+    return newest || f.first.kind == FileKind::kSuperblock;
+  });
+  repair = true;
+  store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  const uint64_t keys = store->database(0).size();
+  EXPECT_LT(keys, 100u);
+  ASSERT_TRUE(run(put(*store, "z", "1"))->ok());
+  kill(std::move(store));
+  EXPECT_EQ(open(false).value_or(-1), static_cast<int>(keys));
+}
+
+// A sector that cannot be read, and that nothing was ever written to.
+TEST_F(RepairTest, AnUnreadableBlockBehindTheEndOfAStoppedStoreIsNone) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
+  ASSERT_TRUE(run(store->close())->ok());
+  const uint64_t end = store->log().tail().value();
+  kill(std::move(store));
+  const sim::Disk before = copy();
+  for (uint64_t lsn = end; lsn < end + 2 * kSegment; lsn += kBlockBytes) {
+    SCOPED_TRACE(lsn);
+    disk = before;
+    disk = copy();
+    auto file = disk.files.find({FileKind::kSegment, lsn / kSegment});
+    if (file == disk.files.end()) continue;
+    file->second->bad.insert(lsn % kSegment / kBlockBytes);
+    EXPECT_EQ(open(false).value_or(-1), 20);
+  }
+}
+
+// A flush counts off what it freed when it comes to it, which may be after the segment is gone; the
+// segment that has the same place one day has what lives in it.
+TEST(SegmentUsage, WhatIsCountedOffTooLateIsNoOneElses) {
+  SegmentUsage usage;
+  usage.start(kSegment);
+  auto at = [](uint64_t segment) { return Lsn(segment * kSegment + kBlockBytes); };
+  usage.add(at(5), 1000);
+  usage.forget(SegmentId(5), SegmentId(9));
+  usage.sub(at(5), 1000);
+  constexpr uint64_t kAll = SegmentUsage::kSegmentsMax;
+  for (uint64_t s = 6; s < kAll; s++) usage.forget(SegmentId(s), SegmentId(s + 2));
+  usage.add(at(kAll + 5), 600);
+  EXPECT_EQ(usage.live(SegmentId(kAll + 5)), 600u);
+  usage.add(at(kAll + 6), 600);  // one that lives is not touched, however long the log is
+  usage.forget(SegmentId(kAll / 2 + 6), SegmentId(kAll + 8));
+  EXPECT_EQ(usage.live(SegmentId(kAll + 6)), 600u);
+}
+
+}  // namespace
+}  // namespace cairn
