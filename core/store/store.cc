@@ -285,6 +285,11 @@ StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
       continue;
     }
     Namespace& ns = *item.index->owner;
+    if (planted(Bug::kExpiredSilently)) {
+      link(ns, ns.hash(item.entry->key()), item.entry, nullptr);
+      dispose(item.entry, log_.tail());
+      continue;
+    }
     Transaction t(*this, &lock, Shape::kOne, Wish::kNone, Cause::kExpiry);
     Status removed = t.remove(ns, ns.hash(item.entry->key()), item.entry);
     if (!removed.ok()) return removed;
@@ -689,7 +694,7 @@ std::vector<NamespacePtr> Store::spaces() const {
 void Store::move_name(const RecordView& record, Lsn lsn) {
   MutexLock lock(names_mutex_);
   auto it = by_id_.find(record.ns.value());
-  if (it == by_id_.end() || it->second->created != lsn) return;
+  if (it == by_id_.end() || it->second->created != lsn || planted(Bug::kNameNotMoved)) return;
   usage_.sub(lsn, record.size());
   it->second->created = log_.append(record);
   usage_.add(it->second->created, record.size());

@@ -427,7 +427,9 @@ std::optional<Lsn> Store::recovered_since(const Namespace& ns) const {
     return it == map.end() ? Lsn() : it->second;
   };
   const Lsn dropped = newest(recovery_->dropped), flushed = newest(recovery_->flushed);
-  if (dropped.valid() && ns.created <= dropped) return std::nullopt;
+  if (dropped.valid() && ns.created <= dropped && !planted(Bug::kDropForgotten)) {
+    return std::nullopt;
+  }
   return planted(Bug::kFlushForgotten) ? dropped : std::max(dropped, flushed);
 }
 
@@ -437,11 +439,12 @@ awaitable<Status> Store::load() {
   if (!replayed.ok()) co_return replayed;
   uint32_t next = std::max(kFirstBucket, manifest_.state().next_namespace);
   if (checkpoint_) next = std::max(next, checkpoint_->footer.next_namespace);
+  if (planted(Bug::kIdUsedAgain)) next = kFirstBucket;
   for (auto& entry : recovery_->namespaces) {
     const uint32_t number = entry.first;
     const NamespacePtr ns = entry.second;
-    next = std::max(next, number + 1);
     const auto since = recovered_since(*ns);
+    if (since || !planted(Bug::kIdUsedAgain)) next = std::max(next, number + 1);
     if (!since) continue;
     if (ns->is_bucket()) {
       if (!recovery_->named[number]) {
@@ -502,7 +505,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since) {
   uint64_t cold = 0;
   int64_t bytes = 0;
   ns.index->for_each(s, [&](Entry* e) {
-    if (e->lsn() < since) {
+    if (e->lsn() < since || (planted(Bug::kExpiredNotLoaded) && e->expired(clock_.now_ms()))) {
       gone.emplace_back(e, ns.hash(e->key()));
       return;
     }
@@ -511,7 +514,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since) {
     count(e, 1);
     cold += e->is_cold();
     if (e->has_expiry()) note_expiry(ns, stripe, e);
-    if (ns.ordered()) {
+    if (ns.ordered() && !(e->is_cold() && planted(Bug::kColdNotListed))) {
       MutexLock lock(ns.order_mutex);
       ns.order.insert(e);
       bytes += kOrderBytes;
