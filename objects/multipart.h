@@ -67,12 +67,13 @@ struct Completed {
   bool full_object = false;
 };
 // An upload that was completed already answers again, while its object is there. NotFound
-// "NoSuchKey": if_match, and no object. InvalidArgument "InvalidPart…", "InvalidPartOrder…", "EntityTooSmall…", "BadDigest…",
-// "InvalidRequest…".
+// "NoSuchKey": if_match, and no object. InvalidArgument "InvalidPart…", "InvalidPartOrder…",
+// "EntityTooSmall…", "BadDigest…", "InvalidRequest…". `part_bytes_min`: of each part but the last.
 awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                std::string_view key, std::string_view id,
                                                std::vector<CompletePart> parts,
-                                               Conditions conditions, Expected expected);
+                                               Conditions conditions, Expected expected,
+                                               uint64_t part_bytes_min = kPartBytesMin);
 
 // Drops an empty bucket with the uploads that are open in it, as S3 does. Errors: NotFound,
 // FailedPrecondition (not empty), and those of writing.

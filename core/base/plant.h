@@ -32,6 +32,25 @@ enum class Bug {
   kCheckpointOutlivesLog,   // a checkpoint counts although segments after it were cleaned away
   kAbsenceForgotten,        // that a key is gone is told before it is durable
   kWishForgotten,           // a value is told before it is durable
+  kIdUsedAgain,             // a start forgets which ids of buckets were used
+  kDropForgotten,           // recovery brings a dropped bucket back
+  kNameNotMoved,            // the cleaner loses a bucket's name with the segment it lies in
+  kColdNotListed,           // a start puts no name in order whose value stays on disk
+  kPutIntoDropped,          // a write that comes too late for its bucket is taken
+  kPartsLeftBehind,         // an upload ends without all of its parts
+  kPartOfNoUpload,          // a part is taken though its upload has ended meanwhile
+  kEvictedSilently,         // a key is evicted without a record that says so
+  kExpiredSilently,         // and one that expired is removed without one
+  kExpiredNotLoaded,        // recovery leaves out what is expired just then
+  kCheckpointWithoutNames,  // a checkpoint tells of no buckets
+  kCheckpointBeginsLate,    // a checkpoint counts from its end on and not from its beginning
+  kLargeInParts,           // the frames of a large transaction do not say that they belong together
+  kManifestCopyStale,      // one copy of the manifest is written once and never again
+  kSegmentNotNamed,        // a segment is used before the manifest names it
+  kNoExtentDirectorySync,  // a new extent file's name is not made durable
+  kSharedCountedOnce,      // recovery counts an extent once, whatever refers to it
+  kExtentCutShort,         // recovery takes an extent to end with the last whole block
+  kRollBackForgets,        // what was given up stays done to a collection
   kEnd,
 };
 

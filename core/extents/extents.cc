@@ -65,8 +65,10 @@ void ExtentStore::adopt(const BlobRef& blob) {
     if (fresh) files_[p.file].extents++;
     // Whole blocks: the checksum of the last one covers bytes that the piece may leave out.
     const uint64_t blocks =
-        p.first_block + round_up(p.length, kExtentBlockBytes) / kExtentBlockBytes;
-    it->second.refs++;
+        p.first_block +
+        (planted(Bug::kExtentCutShort) ? p.length : round_up(p.length, kExtentBlockBytes)) /
+            kExtentBlockBytes;
+    if (fresh || !planted(Bug::kSharedCountedOnce)) it->second.refs++;
     it->second.pages =
         std::max(it->second.pages, static_cast<uint32_t>(1 + blocks * kPagesPerBlock));
   }
@@ -182,7 +184,7 @@ awaitable<Status> ExtentStore::open_file(uint32_t number) {
   Status made = co_await manifest_.name_extent_file(number);
   if (made.ok()) made = co_await volume_.create(file_id(number), 0);
   if (made.ok()) {
-    made = co_await volume_.sync_directory();
+    if (!planted(Bug::kNoExtentDirectorySync)) made = co_await volume_.sync_directory();
     if (!made.ok()) (void)co_await volume_.remove(file_id(number));
   }
   bool start = false;

@@ -201,8 +201,10 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
       frame->used += records[i].size();
       frame->records++;
     }
-    if (!frames.empty()) frame->flags |= kFrameContinues;
-    if (i < records.size()) frame->flags |= kFrameGoesOn;
+    if (!planted(Bug::kLargeInParts)) {
+      if (!frames.empty()) frame->flags |= kFrameContinues;
+      if (i < records.size()) frame->flags |= kFrameGoesOn;
+    }
     frame->fills.store(1, std::memory_order_relaxed);
     next_start_ += round_up(frame->used, kBlockBytes);
     frames.push_back(frame.get());
@@ -585,7 +587,7 @@ awaitable<Status> Log::make_segment(SegmentId segment, uint64_t& reserve) {
   if (made.ok()) {
     manifest_.note_proven(durable());
     manifest_.name_segment(segment, start_.epoch);
-    made = co_await manifest_.save();
+    if (!planted(Bug::kSegmentNotNamed)) made = co_await manifest_.save();
   }
   // What failed may have named it: the file stays, and the next attempt goes on from here.
   if (made.ok()) half_made_ = SegmentId();

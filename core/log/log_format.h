@@ -225,7 +225,8 @@ inline uint32_t record_seed(uint64_t store, SegmentId segment, uint64_t offset, 
   return place_seed(store, segment.value(), offset) + epoch * 0x9e3779b9u;
 }
 
-// The header of the frame at `offset` of the segment, if it is whole; `bytes` begin there.
+// The header of the frame at `offset` of the segment, if it is whole and says what can be: nothing
+// is known of the log behind it. `bytes` begin there.
 inline std::optional<FrameHeader> decode_frame_header(const SegmentPlace& place, uint64_t offset,
                                                       Bytes bytes) {
   FrameHeader h;
@@ -234,7 +235,8 @@ inline std::optional<FrameHeader> decode_frame_header(const SegmentPlace& place,
   if (h.magic != kFrameMagic || h.epoch != place.epoch || h.store != place.store ||
       h.lsn != place.base() + offset ||
       !header_intact(h, place.store, place.segment.value(), offset) ||
-      h.payload_bytes > place.segment_bytes - offset - sizeof(h)) {
+      h.payload_bytes > place.segment_bytes - offset - sizeof(h) || h.durable_lsn > h.lsn ||
+      h.previous_end > h.lsn) {
     return std::nullopt;
   }
   return h;

@@ -1,6 +1,7 @@
 #include "core/log/manifest.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "core/base/plant.h"
@@ -23,6 +24,32 @@ struct OldHeader {
   uint32_t magic, crc, version, epoch;
   uint64_t store, segment_bytes;
 };
+
+// Whether segments can be of that size: what is computed from it, and the buffers, rely on that.
+bool is_segment_size(uint64_t bytes) {
+  return std::has_single_bit(bytes) && bytes >= 4 * kBlockBytes && bytes <= uint64_t{1} << 32;
+}
+
+// Whether a segment can have that number: its LSNs, and those of the next one, are numbers.
+bool is_segment_number(uint64_t number, uint64_t segment_bytes) {
+  return number < UINT64_MAX / segment_bytes - 1;
+}
+
+// Whether a manifest can say this: segments in order, each with its end in itself.
+bool is_possible(const ManifestState& s) {
+  if (s.store == 0 || !is_segment_size(s.segment_bytes) || s.next_extent_file == 0) return false;
+  uint64_t next = 0;
+  for (const ManifestSegment& segment : s.segments) {
+    if (segment.number < next || !is_segment_number(segment.number, s.segment_bytes)) return false;
+    const uint64_t base = segment.number * s.segment_bytes;
+    if (segment.end != 0 && (segment.end <= base || segment.end - base > s.segment_bytes)) {
+      return false;
+    }
+    next = segment.number + 1;
+  }
+  return std::all_of(s.lost.begin(), s.lost.end(),
+                     [](const LsnRange& range) { return range.from <= range.to; });
+}
 
 uint32_t checksum(Bytes all, uint64_t copy) {
   return crc32c(place_seed(0, copy, 0), all.subspan(8));
@@ -98,6 +125,7 @@ std::optional<ManifestState> ManifestState::decode(Bytes bytes, uint64_t copy,
   if (h.segments > 0) std::memcpy(s.segments.data(), p, h.segments * sizeof(ManifestSegment));
   p += h.segments * sizeof(ManifestSegment);
   if (h.lost > 0) std::memcpy(s.lost.data(), p, h.lost * sizeof(LsnRange));
+  if (!is_possible(s)) return std::nullopt;
   return s;
 }
 
@@ -207,7 +235,9 @@ awaitable<Status> Manifest::rebuild(const std::vector<FileInfo>& files) {
     SegmentHeader h{};
     if (n.ok() && *n == kBlockBytes) std::memcpy(&h, block.data(), sizeof(h));
     if (h.magic != kSegmentMagic || h.segment != f.id.number ||
-        !header_intact(h, h.store, h.segment, 0) || (s.store != 0 && h.store != s.store)) {
+        !header_intact(h, h.store, h.segment, 0) || (s.store != 0 && h.store != s.store) ||
+        !is_segment_size(h.segment_bytes) || !is_segment_number(h.segment, h.segment_bytes) ||
+        (s.store != 0 && h.segment_bytes != s.segment_bytes)) {
       continue;
     }
     if (h.version != kLogVersion) {
@@ -320,6 +350,8 @@ awaitable<Status> Manifest::write() {
       Status created = co_await volume_.create(copy_file(copy), kReserveBytes);
       if (!created.ok()) co_return created;
       exists_[copy] = true;
+    } else if (copy == 1 && planted(Bug::kManifestCopyStale)) {
+      break;
     }
     const std::string bytes = now.encode(copy);
     const uint64_t length = round_up(bytes.size(), kBlockBytes);

@@ -258,11 +258,12 @@ awaitable<Status> Checkpointer::File::flush(bool last) {
 awaitable<Status> Checkpointer::write() {
   File file{volume_, store_.store_id(), {FileKind::kCheckpoint, number_++}};
   Log& log = store_.log();
-  const Lsn begin = log.replay_start();
+  Lsn begin = log.replay_start();
   store_.wait_for_locks();  // what lies before is in the index by then
   Status status = co_await volume_.create(file.id, 0);
   if (!status.ok()) co_return status;
   status = co_await fill(file);
+  if (planted(Bug::kCheckpointBeginsLate)) begin = log.replay_start();
   const Lsn end = log.tail();
   if (status.ok() && !planted(Bug::kCheckpointTrustsTail)) {  // invariant 1
     status = co_await log.wait_durable(Lsn(end.value() - 1));
@@ -318,7 +319,7 @@ awaitable<Status> Checkpointer::fill(File& file) {
   std::vector<NamespacePtr> spaces = store_.spaces();
   for (auto& ns : spaces) {
     const auto [lsn, properties] = store_.name_of(*ns);
-    if (!lsn.valid()) continue;
+    if (!lsn.valid() || planted(Bug::kCheckpointWithoutNames)) continue;
     const std::string value = properties->encode();
     CheckpointItem item;
     item.kind = ItemKind::kNamespace;

@@ -364,7 +364,7 @@ std::optional<Lsn> Replay::since(const Namespace& ns) const {
     return it == map.end() ? Lsn() : it->second;
   };
   const Lsn dropped = newest(dropped_), flushed = newest(flushed_);
-  if (dropped.valid() && ns.named <= dropped) return std::nullopt;
+  if (dropped.valid() && ns.named <= dropped && !planted(Bug::kDropForgotten)) return std::nullopt;
   return planted(Bug::kFlushForgotten) ? dropped : std::max(dropped, flushed);
 }
 

@@ -285,6 +285,11 @@ StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
       continue;
     }
     Namespace& ns = *item.index->owner;
+    if (planted(Bug::kExpiredSilently)) {
+      link(ns, ns.hash(item.entry->key()), item.entry, nullptr);
+      dispose(item.entry, log_.tail());
+      continue;
+    }
     Transaction t(*this, &lock, Shape::kOne, Wish::kNone, Cause::kExpiry);
     Status removed = t.remove(ns, ns.hash(item.entry->key()), item.entry);
     if (!removed.ok()) return removed;
@@ -713,7 +718,7 @@ std::vector<NamespacePtr> Store::spaces() const {
 void Store::move_name(NamespaceId id, Lsn lsn) {
   MutexLock lock(names_mutex_);
   auto it = by_id_.find(id.value());
-  if (it == by_id_.end() || it->second->named != lsn) return;
+  if (it == by_id_.end() || it->second->named != lsn || planted(Bug::kNameNotMoved)) return;
   write_name(*it->second);
 }
 

@@ -290,7 +290,9 @@ awaitable<Status> Store::load(const Replay& replay) {
   uint32_t next =
       std::max({kFirstBucket, manifest_.state().next_namespace, replay.next_namespace()});
   if (checkpoint_) next = std::max(next, checkpoint_->footer.next_namespace);
+  if (planted(Bug::kIdUsedAgain)) next = kFirstBucket;
   for (const auto& [ns, since] : replay.namespaces()) {
+    next = std::max(next, ns->id.value() + 1);
     if (ns->is_bucket()) {
       MutexLock lock(names_mutex_);
       if (!ns->named.valid()) {
@@ -346,7 +348,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
   uint64_t cold = 0;
   int64_t bytes = 0;
   ns.index->for_each(s, [&](Entry* e) {
-    if (e->lsn() < since) {
+    if (e->lsn() < since || (planted(Bug::kExpiredNotLoaded) && e->expired(clock_.now_ms()))) {
       gone.emplace_back(e, ns.hash(e->key()));
       return;
     }
@@ -355,7 +357,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
     count(e, 1);
     cold += e->is_cold();
     if (e->has_expiry()) note_expiry(ns, stripe, e);
-    if (ns.ordered()) {
+    if (ns.ordered() && !(e->is_cold() && planted(Bug::kColdNotListed))) {
       MutexLock lock(ns.order_mutex);
       ns.order.insert(e);
       bytes += kOrderBytes;

@@ -28,7 +28,7 @@ Status Transaction::reserve(const RecordView& r, Need need) {
 }
 
 Status Transaction::check_put(const Namespace& ns, const RecordView& r) {
-  if (ns.dropped.load(std::memory_order_relaxed)) {
+  if (ns.dropped.load(std::memory_order_relaxed) && !planted(Bug::kPutIntoDropped)) {
     return refuse(absl::NotFoundError("no such bucket"));
   }
   if (r.key.size() > kKeyBytesMax) {
@@ -395,6 +395,7 @@ void Transaction::undo(Step& s) {
         s.entry->detach();
         Entry::destroy(s.entry);
       }
+      if (planted(Bug::kRollBackForgets)) break;
       for (auto& operation : s.details->inverse) apply(s.hash, *c, operation);
       c->set_version(s.details->version);
       break;

@@ -16,9 +16,19 @@ struct Damage {
   std::string what;
 };
 
-Disk copy_of(const Disk& disk) {
+// `crashes`: what was durable counts.
+Disk copy_of(const Disk& disk, bool crashes) {
   Disk copy;
-  for (auto& [id, file] : disk.files) copy.files[id] = std::make_shared<Disk::File>(*file);
+  for (auto& [id, file] : disk.files) {
+    auto& made = copy.files[id] = std::make_shared<Disk::File>();
+    made->view = file->view;
+    if (crashes) made->durable = file->durable;
+    made->bad = file->bad;
+    made->unsynced = file->unsynced;
+    made->blocks = file->blocks;
+    made->block_count = file->block_count;
+    made->linked = file->linked;
+  }
   copy.rubble = disk.rubble;
   copy.next_write = disk.next_write;
   return copy;
@@ -106,8 +116,17 @@ class Opened {
     fail(seed_, cat(to_string(damage_.file), " ", damage_.what, ": ", what));
   }
 
+  // A database, the system's namespace or a bucket that is believed to be there.
+  NamespacePtr space(uint32_t id) {
+    for (auto& ns : store_->spaces()) {
+      if (ns->id.value() == id) return ns;
+    }
+    return nullptr;
+  }
+
   // What a key holds, or why it cannot be read.
-  awaitable<StatusOr<std::optional<Value>>> read(Namespace& ns, std::string key) {
+  awaitable<StatusOr<std::optional<Value>>> read(NamespacePtr space, std::string key) {
+    Namespace& ns = *space;
     std::unique_ptr<BlobReader> reader;
     Value value;
     const KeyHash hash = ns.hash(key);
@@ -119,6 +138,7 @@ class Opened {
         if (e == nullptr) co_return std::nullopt;
         value.expire_ms = e->expire_ms();
         value.version = e->version();
+        value.meta = e->meta();
         if (e->is_blob()) {
           BlobRef ref = *BlobRef::decode(e->value());
           const uint64_t size = ref.size;
@@ -135,7 +155,7 @@ class Opened {
           co_return value;
         }
       }
-      Status fetched = co_await store_->faults().fetch(ns.shared_from_this(), key);
+      Status fetched = co_await store_->faults().fetch(space, key);
       if (!fetched.ok()) co_return fetched;
     }
     auto bytes = co_await reader->read_all(1 << 24);
@@ -145,10 +165,12 @@ class Opened {
   }
 
   // All keys of `expected` are as they should be, or are refused; and there are no others.
-  awaitable<void> compare(const std::map<Key, Value>& expected, Seen& seen) {
-    uint64_t live = 0, found = 0;
-    for (auto& [key, value] : expected) {
-      auto got = co_await read(store_->database(key.first), key.second);
+  awaitable<void> compare(const State& expected, Seen& seen) {
+    std::map<uint32_t, std::string> buckets;
+    for (auto& ns : store_->buckets()) buckets[ns->id.value()] = ns->name;
+    if (buckets != expected.buckets) wrong("there are other buckets");
+    for (auto& [key, value] : expected.keys) {
+      auto got = co_await read(space(key.first), key.second);
       const bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
       if (!got.ok()) {
         if (!absl::IsDataLoss(got.status()))
@@ -160,13 +182,13 @@ class Opened {
       if (!got->has_value()) wrong(cat("key ", key.second, " is lost"));
       if (**got != value) wrong(cat("key ", key.second, " has another value"));
     }
-    for (auto& [key, value] : expected) {
+    uint64_t live = 0, found = 0;
+    for (auto& [key, value] : expected.keys) {
       live += value.expire_ms == 0 || value.expire_ms > store_->now_ms();
     }
-    for (uint32_t n = 0; n < 3; n++) {
-      Namespace& ns = store_->database(n);
-      for (size_t s = 0; s < kStripes; s++) {
-        ns.index->for_each(s, [&](Entry* e) { found += !e->expired(store_->now_ms()); });
+    for (auto& ns : store_->spaces()) {
+      for (size_t s = 0; s < kStripes && ns->size() > 0; s++) {
+        ns->index->for_each(s, [&](Entry* e) { found += !e->expired(store_->now_ms()); });
       }
     }
     if (found != live) wrong(cat("keys ", found, ", model ", live));
@@ -174,16 +196,17 @@ class Opened {
 
   // Every value that can be read was written under its key.
   awaitable<void> check_written(const Believed& believed) {
-    for (auto it = believed.ever.begin(); it != believed.ever.end();
-         it = believed.ever.upper_bound(it->first)) {
-      const Key& key = it->first;
-      auto got = co_await read(store_->database(key.first), key.second);
+    Ever ever = believed.ever;
+    for (auto& [lsn, change] : believed.changes) note(ever, change);
+    for (auto& [key, written] : ever) {
+      const NamespacePtr ns = space(key.first);
+      if (ns == nullptr) continue;
+      auto got = co_await read(ns, key.second);
       if (!got.ok() && !absl::IsDataLoss(got.status())) {
         wrong(cat("repaired, key ", key.second, ": ", got.status().message()));
       }
       if (!got.ok() || !got->has_value() || !(*got)->fields.empty()) continue;
-      auto [first, last] = believed.ever.equal_range(key);
-      if (std::none_of(first, last, [&](auto& kv) { return kv.second == (*got)->bytes; })) {
+      if (!written.contains(std::hash<std::string>()((*got)->bytes))) {
         wrong(cat("repaired, key ", key.second, " has a value that was never written"));
       }
     }
@@ -205,15 +228,16 @@ class Opened {
 void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& believed,
                   const StoreOptions& options, int64_t now_ms, Seen& seen) {
   if (disk.files.empty()) return;
-  Disk damaged = copy_of(disk);
+  Disk damaged = copy_of(disk, false);
+  Rng same = rng;
   const Damage what = damage(damaged, rng);
+  const size_t files = damaged.files.size();
   seen.damages++;
-  Disk again = copy_of(damaged);
   {
     Opened opened(seed, damaged, rng, options, what, now_ms);
     if (opened.status.ok()) {
       const Proven& proven = opened.store().recovered();
-      std::map<Key, Value> state = believed.state;
+      State state = believed.state;
       if (believed.durable.valid() && !happened(proven, believed.durable, believed.durable)) {
         opened.wrong("less is served than was proven to be durable");
       }
@@ -227,7 +251,7 @@ void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& bel
         if (missing) opened.wrong(cat("LSN ", lsn.value(), " is there, one before it is not"));
         goes_on = change.goes_on;
         change.value.version = lsn;
-        sim::apply(state, change);
+        state.apply(change);
       }
       auto compare = [&]() -> awaitable<void> { co_await opened.compare(state, seen); };
       opened.run(compare());
@@ -239,9 +263,10 @@ void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& bel
         message.find("--repair") == std::string::npos) {
       opened.wrong(cat("it is refused without its name: ", message));
     }
-    if (again.files.size() != damaged.files.size()) opened.wrong("a refused start changed files");
+    if (damaged.files.size() != files) opened.wrong("a refused start changed files");
   }
-  const size_t files = again.files.size();
+  Disk again = copy_of(disk, true);
+  (void)damage(again, same);
   StoreOptions repairing = options;
   repairing.repair = true;
   {

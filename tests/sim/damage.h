@@ -14,9 +14,9 @@
 namespace cairn::sim {
 
 struct Believed {
-  std::map<Key, Value> state;            // that is there
-  std::map<Lsn, Change> changes;         // since, of which a part may be
-  std::multimap<Key, std::string> ever;  // all bytes that a key ever had
+  const State& state;                    // that is there
+  const std::map<Lsn, Change>& changes;  // since, of which a part may be
+  const Ever& ever;                      // before them
   Lsn durable;  // all before is there, whatever cannot be told from a crash
 };
 

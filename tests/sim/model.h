@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,28 +18,48 @@ struct Value {
   Fields fields;  // of a hash; none is empty
   int64_t expire_ms = 0;
   Lsn version = {};
+  std::string meta = {};
   bool operator==(const Value&) const = default;
 };
 using Key = std::pair<uint32_t, std::string>;  // namespace, key
+
 struct Change {
-  // kSet and kUnset change fields of a hash; kUnset has them as keys.
-  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire } kind;
+  // kSet and kUnset change fields of a hash; kUnset has them as keys. kCreate and kDrop concern a
+  // bucket: the key is its id and its name.
+  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire, kCreate, kDrop } kind;
   Key key;
   Value value;
-  bool goes_on = false;  // the next one happened with it, or neither did
+  bool goes_on = false;   // the next one happened with it, or neither did
+  bool unwished = false;  // nobody asked for it: no answer waits for it
+
+  bool concerns(const Key& k) const {
+    if (kind == kCreate || key.first != k.first) return false;
+    return kind == kFlush || kind == kDrop || key.second == k.second;
+  }
 };
 
-inline void apply(std::map<Key, Value>& state, const Change& c) {
+struct State {
+  std::map<Key, Value> keys;
+  std::map<uint32_t, std::string> buckets;  // by id
+  void apply(const Change& c);
+
+ private:
+  void clear(uint32_t ns) {
+    keys.erase(keys.lower_bound({ns, ""}), keys.lower_bound({ns + 1, ""}));
+  }
+};
+
+inline void State::apply(const Change& c) {
   switch (c.kind) {
     case Change::kPut:
-      state[c.key] = c.value;
+      keys[c.key] = c.value;
       break;
     case Change::kDelete:
-      state.erase(c.key);
+      keys.erase(c.key);
       break;
     case Change::kSet:
     case Change::kUnset: {
-      Value& value = state[c.key];
+      Value& value = keys[c.key];
       for (auto& [field, text] : c.value.fields) {
         if (c.kind == Change::kSet) {
           value.fields[field] = text;
@@ -51,12 +72,25 @@ inline void apply(std::map<Key, Value>& state, const Change& c) {
       break;
     }
     case Change::kExpire:  // of what is there; its version stays
-      if (auto it = state.find(c.key); it != state.end()) it->second.expire_ms = c.value.expire_ms;
+      if (auto it = keys.find(c.key); it != keys.end()) it->second.expire_ms = c.value.expire_ms;
       break;
     case Change::kFlush:
-      std::erase_if(state, [&](auto& kv) { return kv.first.first == c.key.first; });
+      clear(c.key.first);
+      break;
+    case Change::kCreate:
+      buckets[c.key.first] = c.key.second;
+      break;
+    case Change::kDrop:
+      clear(c.key.first);
+      buckets.erase(c.key.first);
       break;
   }
+}
+
+// All that a key ever held, by hash of its bytes.
+using Ever = std::map<Key, std::set<size_t>>;
+inline void note(Ever& ever, const Change& c) {
+  if (c.kind == Change::kPut) ever[c.key].insert(std::hash<std::string>()(c.value.bytes));
 }
 
 // What lies in a proven range happened; the rest never did.

@@ -66,6 +66,9 @@ class Scheduler {
   awaitable<void> sleep_ms(int64_t ms);
   int64_t now_ms() const { return now_ms_; }
   void set_now_ms(int64_t now) { now_ms_ = now; }
+  // What a clock on the wall says, which somebody may set; timers go on as they were.
+  int64_t wall_ms() const { return now_ms_ + wall_ahead_ms_; }
+  void turn_wall_ms(int64_t by) { wall_ahead_ms_ += by; }
   void clear() {
     ready_.clear();
     timers_.clear();
@@ -76,13 +79,13 @@ class Scheduler {
   Rng& rng_;
   std::vector<Resume<>> ready_;
   std::multimap<int64_t, Resume<>> timers_;
-  int64_t now_ms_ = 1'700'000'000'000;
+  int64_t now_ms_ = 1'700'000'000'000, wall_ahead_ms_ = 0;
 };
 
 class SimClock final : public Clock {
  public:
   explicit SimClock(Scheduler& scheduler) : scheduler_(scheduler) {}
-  int64_t now_ms() const override { return scheduler_.now_ms(); }
+  int64_t now_ms() const override { return scheduler_.wall_ms(); }
   awaitable<void> sleep_ms(int64_t ms) override { return scheduler_.sleep_ms(ms); }
 
  private:

@@ -4,8 +4,10 @@
 //
 //   store_sim [--seeds N] [--from SEED] [--jobs N]         prints the failing seed
 //   store_sim --from SEED --seeds 1 [--plant BUG]          replays it
-//   store_sim --plants N                                   every bug of core/base/plant.h within N
-//   seeds
+//   store_sim [--plant BUG] --plants N                     every bug of core/base/plant.h, or the
+//                                                          one, is caught within N seeds
+#include <malloc.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,27 +69,44 @@ Seen run_parallel(uint64_t from, uint64_t seeds, int crashes, uint64_t jobs) {
   return sum;
 }
 
-// Every planted bug must be caught within so many seeds: by a law, or by an assertion of the core.
-int run_plants(uint64_t seeds, int crashes) {
-  int missed = 0;
-  for (int bug = 1; bug < static_cast<int>(Bug::kEnd); bug++) {
+// Runs seeds until a law does not hold: true. One at which an assertion of the core ends the
+// process first is passed over; `asserted` gets how many.
+bool is_caught(Bug bug, uint64_t seeds, int crashes, int& asserted) {
+  auto* seed = static_cast<uint64_t*>(
+      ::mmap(nullptr, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  if (seed == MAP_FAILED) std::exit(1);
+  for (*seed = 1; *seed <= seeds; ++*seed) {
     std::fflush(stdout);
     const pid_t child = ::fork();
     if (child == 0) {
-      planted_bug = static_cast<Bug>(bug);
-      std::printf("bug %d: ", bug);
-      run_seeds(1, seeds, crashes);
-      std::fflush(stdout);
+      planted_bug = bug;
+      if (::freopen("/dev/null", "w", stderr) == nullptr) std::_Exit(3);
+      for (; *seed <= seeds; ++*seed) run_world(*seed, crashes);
       std::_Exit(0);
     }
     int status = 0;
     ::waitpid(child, &status, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-      std::printf("bug %d was NOT caught\n", bug);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 1) return true;  // fail() said which
+    if (!WIFSIGNALED(status)) return false;
+    asserted++;
+  }
+  return false;
+}
+
+// Every planted bug must be caught within so many seeds, by a law: an assertion is not in every
+// build, and says nothing of what the store owes.
+int run_plants(uint64_t seeds, int crashes, int first, int last) {
+  int missed = 0;
+  for (int bug = first; bug <= last; bug++) {
+    int asserted = 0;
+    std::printf("bug %d: ", bug);
+    if (!is_caught(static_cast<Bug>(bug), seeds, crashes, asserted)) {
+      std::printf("NOT caught\n");
       missed++;
     }
+    if (asserted > 0) std::printf("  after %d seeds that an assertion ended\n", asserted);
   }
-  std::printf("%d planted bugs, %d missed\n", static_cast<int>(Bug::kEnd) - 1, missed);
+  std::printf("%d planted bugs, %d missed\n", last - first + 1, missed);
   return missed == 0 ? 0 : 1;
 }
 
@@ -95,6 +114,9 @@ int run_plants(uint64_t seeds, int crashes) {
 }  // namespace cairn::sim
 
 int main(int argc, char** argv) {
+  // A store maps large tables that stay untouched; left alone, malloc would learn to clear them.
+  ::mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 256 << 20);
   uint64_t seeds = 250, from = 1, jobs = 1;
   int crashes = 11;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -109,7 +131,9 @@ int main(int argc, char** argv) {
     } else if (flag == "--jobs") {
       jobs = std::max<uint64_t>(1, value);
     } else if (flag == "--plants") {
-      return cairn::sim::run_plants(value, crashes);
+      const int all = static_cast<int>(cairn::Bug::kEnd) - 1,
+                one = static_cast<int>(cairn::planted_bug);
+      return cairn::sim::run_plants(value, crashes, one != 0 ? one : 1, one != 0 ? one : all);
     } else if (flag == "--plant") {
       cairn::planted_bug = static_cast<cairn::Bug>(value);
     } else {

@@ -12,8 +12,15 @@
 //   6. On a full volume keys can still be deleted, and then puts are taken again; the log does not
 //      fail for want of space.
 //   7. Every start takes a larger epoch.
-//   9. What damage costs: see damage.h.
 //   8. The same seed makes the same calls to the volume in the same order.
+//   9. What damage costs: see damage.h.
+//  10. The buckets are those that were made and not dropped, and none has the id of another one, be
+//      it long gone.
+//  11. A listing names what is there, in order, right after a crash as later.
+//  12. Completing, aborting and dropping a bucket are whole: what is swept up at a start is what
+//      nobody can reach, and after that no part is without its upload and no upload without its
+//      bucket.
+//  13. A clock that goes back brings nothing back: a key that expired and is gone stays so.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +36,9 @@ struct Seen {
            value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0,
            blobs_moved = 0, given_up = 0, spanning = 0, rested = 0, unread = 0,
            closed_under_load = 0, damages = 0, damages_refused = 0, values_refused = 0,
-           repaired = 0;
+           repaired = 0, expired = 0, evicted = 0, clocks_back = 0, buckets_made = 0,
+           buckets_dropped = 0, bucket_gone = 0, listings = 0, uploads = 0, parts = 0,
+           uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -55,6 +64,19 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::damages_refused, "of them refused by name"},
     {&Seen::values_refused, "values refused"},
     {&Seen::repaired, "repaired"},
+    {&Seen::expired, "keys that expired"},
+    {&Seen::evicted, "keys evicted"},
+    {&Seen::clocks_back, "clocks that went back"},
+    {&Seen::buckets_made, "buckets made"},
+    {&Seen::buckets_dropped, "dropped"},
+    {&Seen::bucket_gone, "calls that came too late for a bucket or an upload"},
+    {&Seen::listings, "listings"},
+    {&Seen::uploads, "multipart uploads"},
+    {&Seen::parts, "their parts"},
+    {&Seen::uploads_completed, "completed"},
+    {&Seen::uploads_aborted, "aborted"},
+    {&Seen::uploads_dropped, "buckets dropped with open ones"},
+    {&Seen::swept, "starts that swept some up"},
 };
 
 struct Outcome {

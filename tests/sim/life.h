@@ -1,0 +1,150 @@
+// The store's lives and those who use it: world.cc has the lives and the laws, clients.cc what is
+// done to keys, buckets.cc what is done to buckets, listings and multipart uploads.
+//
+// All of it runs on one thread, and what a client notes of a change it notes before anybody else
+// runs: so the model is as far as the store at any moment, and what comes back of it after a crash
+// is decided by LSN alone.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/store/transaction.h"
+#include "objects/multipart.h"
+#include "tests/sim/model.h"
+#include "tests/sim/sim_volume.h"
+#include "tests/sim/world.h"
+
+namespace cairn::sim {
+
+class World : public ChangeListener {
+ public:
+  World(uint64_t seed, int crashes)
+      : seed_(seed),
+        long_(seed % 20 == 0),
+        stays_full_(seed % 20 == 7),
+        rng_(seed),
+        crashes_(long_ ? 3 : crashes) {}
+
+  void run() {
+    for (life_ = 0; life_ <= crashes_; life_++) live(life_ == crashes_);
+  }
+  void changed(std::span<const cairn::Change> changes) override;
+  Seen seen;
+  uint64_t trace = 0;  // of every call to the volume and its outcome
+
+ private:
+  static constexpr uint64_t kSegmentBytes = 64 << 10;
+  static constexpr uint32_t kDatabasesUsed = 3;
+  struct Heard {
+    Key key;
+    What what;
+    Lsn lsn;
+    bool goes_on;
+  };
+
+  uint64_t pick(uint64_t n) { return rng_() % n; }
+  [[noreturn]] void wrong(const std::string& what) const { fail(seed_, what); }
+
+  // ---- lives (world.cc) ----
+  void live(bool last);
+  void turn_clock(bool running);
+  StoreOptions make_options();
+  void look_at_damage(const StoreOptions& options, bool clean);
+  awaitable<void> close_under(std::vector<awaitable<void>> work);
+  static awaitable<void> together(std::vector<awaitable<void>> work);
+  void count(Store& store);
+
+  // ---- laws (world.cc) ----
+  void settle(const Proven& proven);
+  awaitable<void> calm();
+  awaitable<void> relieve();
+  bool remove(const Key& key);
+  std::string space() const;
+  awaitable<void> check();
+  void check_key(const Key& key, const Value& value, const std::optional<Value>& got, Lsn since);
+  void check_count();
+  void check_buckets();
+  void check_live(const Key& key, const Value& value);
+  void check_sweep();
+  void check_ended(const std::string& id);
+  void check_parts();
+  awaitable<void> check_now();
+  bool changed_since(const Key& key, Lsn since) const;
+
+  // ---- what is done (clients.cc) ----
+  awaitable<void> client(uint64_t steps);
+  awaitable<bool> step(Lsn& lsn);
+  awaitable<bool> remove_one(NamespacePtr ns, std::string key, Lsn& lsn);
+  awaitable<bool> put_blob(NamespacePtr ns, std::string key, Lsn& lsn);
+  bool put_small(Namespace& ns, const std::string& key, Lsn& lsn);
+  awaitable<bool> rest_on(NamespacePtr ns, std::string key);
+  awaitable<bool> change_several(Lsn& lsn);
+  bool change_in(Transaction& t, Namespace& ns, const std::string& key, bool large,
+                 std::vector<Change>& made, uint64_t& bytes);
+  awaitable<bool> change_hash(NamespacePtr ns, std::string key, Lsn& lsn);
+  bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change,
+                   bool also_expiry);
+  void choose_fields(const std::string& key, const Entry* e, bool unset, Change& change);
+  Status expire(Transaction& t, Namespace& ns, Entry* e, Change& change);
+  awaitable<Status> append_part(BlobWriter& writer, NamespacePtr ns, std::string& bytes);
+  // `pause_ms`: between opening a blob and reading it, as a slow client does.
+  awaitable<std::optional<Value>> read(NamespacePtr ns, std::string key, int64_t pause_ms = 0);
+  std::string content(size_t size);
+  std::string some_key() { return cat_key("key", pick(40)); }
+  static std::string cat_key(const char* prefix, uint64_t n) { return prefix + std::to_string(n); }
+  NamespacePtr some_space();
+  NamespacePtr find_space(uint32_t id) const;
+
+  // Whether a write was refused for want of space, which ends by itself, or of its bucket.
+  bool refused(const Status& status);
+  // Whether the volume would not read: the data is refused, and there.
+  bool unread(const Status& status);
+  // Notes what a transaction of one change did. False: the client is done.
+  bool take(const StatusOr<Lsn>& done, const Change& change, Lsn& lsn);
+  void acknowledge(Lsn lsn) { acked_ = std::max(acked_, lsn); }
+
+  // ---- buckets (buckets.cc) ----
+  awaitable<bool> use_buckets(Lsn& lsn);
+  bool create_bucket(Lsn& lsn);
+  bool drop_bucket(Lsn& lsn);
+  awaitable<bool> multipart(Lsn& lsn);
+  bool begin_upload(Namespace& ns, Lsn& lsn);
+  awaitable<bool> put_part(NamespacePtr ns, objects::UploadInfo upload, Lsn& lsn);
+  awaitable<bool> complete(NamespacePtr ns, objects::UploadInfo upload, Lsn& lsn);
+  // What the model holds of a namespace now: its keys that are not expired.
+  std::map<std::string, const Value*> now_in(uint32_t ns) const;
+  awaitable<bool> check_listing(NamespacePtr ns);
+  // Notes what the store told of; `content` is what the keys that were put hold.
+  void note_heard(const std::vector<Heard>& heard, const std::string& content, Lsn& lsn);
+  void note_put(Namespace& ns, const std::string& key, Lsn lsn, const std::string& bytes);
+
+  const uint64_t seed_;
+  const bool long_;        // few lives, long ones, on a volume that is nearly full
+  const bool stays_full_;  // the volume, from the second life on
+  Rng rng_;
+  const int crashes_;
+  Disk disk_;
+  int64_t now_ms_ = 1'700'000'000'000;
+  Scheduler* scheduler_ = nullptr;
+  Store* store_ = nullptr;
+  State state_;  // proven
+  Ever ever_;
+  std::map<Lsn, Change> changes_;             // of this life, in log order
+  std::vector<Heard> heard_;                  // of changes that the store told of
+  std::map<Lsn, std::vector<Heard>> groups_;  // of several, by the last
+  std::map<std::string, std::string> parts_;  // by ETag: what was uploaded
+  std::set<uint32_t> ids_;                    // of all buckets that there were
+  Lsn acked_, durable_floor_;
+  uint64_t next_value_ = 1;
+  uint32_t epoch_ = 0;
+  int life_ = 0;
+  bool was_full_ = false, had_reserve_ = false;
+  bool unread_ = false;  // the value read last
+};
+
+}  // namespace cairn::sim
