@@ -447,6 +447,7 @@ struct BlobWriter::Shared final : ChunkPool::Holder {
   BlobWriter* writer;  // null once it is gone
   Executor executor;   // of the writer
   int inflight = 0;
+  BlobRef abandoned;  // by a writer that is gone: let go of when the last write has landed
   Status error;
   Gate landed;
 };
@@ -458,8 +459,12 @@ BlobWriter::~BlobWriter() {
   shared_->writer = nullptr;
   shared_->leave();
   if (chunk_ != nullptr) store_.pool_.give(chunk_, ChunkPool::Use::kWrite);
-  if (open_) store_.unref_place(place_);
-  store_.unref(blob_);
+  if (open_) blob_.pieces.push_back({place_.file, place_.page, 0, 1});
+  if (shared_->inflight > 0) {  // a write that landed in a hole would fill it again
+    shared_->abandoned = std::move(blob_);
+  } else {
+    store_.unref(blob_);
+  }
 }
 
 uint64_t BlobWriter::size() const { return blob_.size + (open_ ? filled_ : 0); }
@@ -589,6 +594,7 @@ void BlobWriter::send(std::byte* chunk, uint64_t offset, Bytes data) {
           if (!wrote.ok() && shared->error.ok()) shared->error = wrote;
           shared->inflight--;
           shared->landed.notify();
+          if (shared->inflight == 0) store.unref(std::exchange(shared->abandoned, {}));
         }(store_, shared_, place_.file, offset, chunk, data));
 }
 

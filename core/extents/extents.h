@@ -197,7 +197,7 @@ class BlobWriter {
  public:
   // `size_hint`: the expected total, 0 if unknown.
   BlobWriter(ExtentStore& store, uint64_t size_hint);
-  ~BlobWriter();  // frees what was written unless finish() gave it away
+  ~BlobWriter();  // frees what was written, once it has landed, unless finish() gave it away
   BlobWriter(const BlobWriter&) = delete;
 
   // Room to fill, at least one byte; then commit how much was filled. In between the writer keeps

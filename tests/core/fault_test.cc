@@ -297,5 +297,32 @@ TEST_F(FaultTest, ACompactorThatWaitsForSpaceDoesNotKeepTheStoreOpen) {
   check();
 }
 
+// A write that lands in a hole fills it again, and nobody frees it before the next start.
+TEST_F(FaultTest, WhatAWriterLeavesIsFreedWhenItsWritesHaveLanded) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  int freed = 0;
+  volume.set([&](Call call, std::optional<FileId> file) {
+    if ((call == Call::kPunch || call == Call::kRemove) && file->kind == FileKind::kExtents) {
+      freed++;
+      EXPECT_EQ(volume.writing(), 0);
+    }
+    return absl::OkStatus();
+  });
+  auto give_up = [&](uint64_t bytes) -> awaitable<Status> {
+    BlobWriter writer(store->extents(), bytes);
+    const std::string text(bytes, 'x');
+    co_return co_await writer.append(as_bytes(text));
+  };
+  for (uint64_t i = 1; i <= 40; i++) {
+    ASSERT_TRUE(run(give_up(i * 100'000))->ok());
+    sleep(100);
+  }
+  EXPECT_GT(freed, 0);
+  EXPECT_EQ(store->extents().stats().extents, 0u);
+  EXPECT_TRUE(run(store->close())->ok());
+  take_apart(std::move(store));
+}
+
 }  // namespace
 }  // namespace cairn

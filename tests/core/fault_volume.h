@@ -37,6 +37,7 @@ class FaultVolume : public Volume {
   // Awaited before every hole and removal.
   void delay_frees(std::function<awaitable<void>()> delay) { delay_ = std::move(delay); }
   uint64_t calls() const { return calls_; }
+  int writing() const { return writing_; }  // writes that are under way
 
   // The n-th call that `concerns`, from 1, and if it lasts every one after it.
   void fail_nth(uint64_t n, bool lasts, Status with,
@@ -61,7 +62,10 @@ class FaultVolume : public Volume {
   awaitable<Status> write(FileId f, uint64_t offset, Bytes data, WriteMode mode) override {
     Status s = ask(Call::kWrite, f);
     if (!s.ok()) co_return s;
-    co_return co_await real_.write(f, offset, data, mode);
+    writing_++;
+    s = co_await real_.write(f, offset, data, mode);
+    writing_--;
+    co_return s;
   }
   awaitable<StatusOr<size_t>> read(FileId f, uint64_t offset, MutableBytes into) override {
     Status s = ask(Call::kRead, f);
@@ -108,6 +112,7 @@ class FaultVolume : public Volume {
   Fault fault_;
   std::function<awaitable<void>()> delay_;
   uint64_t calls_ = 0;
+  int writing_ = 0;
 };
 
 }  // namespace cairn
