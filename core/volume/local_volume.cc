@@ -19,6 +19,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <optional>
 
 #include "core/base/errors.h"
 #include "core/base/mutex.h"
@@ -44,8 +46,10 @@ struct Fd {
   std::atomic<uint64_t> used{0};  // when, in uses of all descriptors
 };
 
-Status error_of(int error, std::string_view what, std::string_view where, uint64_t offset) {
-  std::string text = cat(what, " ", where, " at ", offset, ": ", std::strerror(error));
+Status error_of(int error, std::string_view what, std::string_view where,
+                std::optional<uint64_t> offset = std::nullopt) {
+  const std::string at = offset ? cat(" at ", *offset) : "";
+  std::string text = cat(what, " ", where, at, ": ", std::strerror(error));
   switch (error) {
     case ENOENT:
       return absl::NotFoundError(text);
@@ -553,20 +557,24 @@ StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOption
   const std::string& where = options.directory;
   const bool made = ::mkdir(where.c_str(), 0700) == 0;
   if (!made && errno != EEXIST) {
-    return error_of(errno, "cannot make the data directory", where, 0);
+    Status status = error_of(errno, "cannot make the data directory", where);
+    const auto above = std::filesystem::absolute(where).parent_path();
+    if (std::error_code ec; std::filesystem::exists(above, ec) || ec) return status;
+    return absl::NotFoundError(
+        cat("cannot make the data directory ", where, ": ", above.string(), " does not exist"));
   }
   auto dir = std::make_unique<Fd>(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (dir->number < 0) return error_of(errno, "cannot open the data directory", where, 0);
+  if (dir->number < 0) return error_of(errno, "cannot open the data directory", where);
   if (made) {  // its name is data too, where we may sync it
     const Fd above(::openat(dir->number, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (above.number >= 0 ? ::fsync(above.number) != 0 : errno != EACCES) {
-      return error_of(errno, "cannot sync the directory of", where, 0);
+      return error_of(errno, "cannot sync the directory of", where);
     }
   }
   auto lock =
       std::make_unique<Fd>(::openat(dir->number, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (lock->number < 0) {
-    return error_of(errno, "cannot write in the data directory", where, 0);
+    return error_of(errno, "cannot write in the data directory", where);
   }
   if (::flock(lock->number, LOCK_EX | LOCK_NB) != 0) {
     return absl::FailedPreconditionError(
