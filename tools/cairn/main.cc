@@ -56,14 +56,15 @@ void print_json(const google::protobuf::Message& message) {
   std::printf("%s\n", text.c_str());
 }
 
-v1::Key key_or_exit(const std::string& path) {
+v1::Key path_or_exit(const std::string& path, bool with_key) {
   v1::Key key;
-  if (!parse_path(path, key) || key.key().empty()) {
-    std::fprintf(stderr, "cairn: '%s' is not BUCKET/KEY\n", path.c_str());
+  if (!parse_path(path, key) || (with_key && key.key().empty())) {
+    std::fprintf(stderr, "cairn: '%s' is not BUCKET/%s\n", path.c_str(), with_key ? "KEY" : "");
     std::exit(kUsage);
   }
   return key;
 }
+v1::Key key_or_exit(const std::string& path) { return path_or_exit(path, true); }
 
 int get(const Common& o, const std::string& path) {
   Client client(o.target);
@@ -138,8 +139,7 @@ int ls(const Common& o, const std::string& path, bool recursive) {
     }
     return kOk;
   }
-  v1::Key key;
-  if (!parse_path(path, key)) return kUsage;
+  v1::Key key = path_or_exit(path, false);
   grpc::Status status =
       client.list(key.namespace_(), key.key(), recursive ? "" : "/",
                   [&](const v1::ObjectInfo& info, bool prefix) {
@@ -291,8 +291,7 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
     return kUsage;
   }
   if (to_store) {
-    v1::Key base;
-    if (!parse_path(to, base)) return kUsage;
+    v1::Key base = path_or_exit(to, false);
     if (fs::is_directory(from, ec)) {
       if (!recursive) {
         std::fprintf(stderr, "cairn: %s is a directory; use --recursive\n", from.c_str());
@@ -316,8 +315,7 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
     }
     return run_transfers(o, client, all, true, parallel);
   }
-  v1::Key base;
-  if (!parse_path(from, base)) return kUsage;
+  v1::Key base = path_or_exit(from, false);
   if (recursive) {
     std::string prefix = base.key();
     if (!prefix.empty() && prefix.back() != '/') prefix += '/';
