@@ -57,6 +57,7 @@ class Collection {
   friend class Transaction;
   friend class Cleaner;
   friend class MemoryKeeper;
+  friend class Replay;
   friend struct Entry;
   void set_version(Lsn lsn) { version_.store(lsn, std::memory_order_relaxed); }
   // Of its newest change; a listing reads it under the order's lock alone.

@@ -58,7 +58,10 @@ Status error_of(int error, std::string_view what, std::string_view where,
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
-      return disk_full(text.c_str());
+      // Clients are told this one: not where the data lies.
+      return disk_full(cat("the disk is full: ", what, " ", where.substr(where.rfind('/') + 1),
+                           ": ", std::strerror(error))
+                           .c_str());
     case EIO:
       return absl::DataLossError(text);
     case EMFILE:

@@ -291,7 +291,7 @@ void time_left(Context& c, int64_t unit, bool absolute) {
   int64_t ms = e->expire_ms();
   if (!absolute) ms = std::max<int64_t>(0, ms - c.now_ms());
   // To the nearest second, as Redis does.
-  c.reply.integer(unit == 1 ? ms : (ms + 500) / 1000);
+  c.reply.integer(unit == 1 ? ms : ms / 1000 + (ms % 1000 >= 500 ? 1 : 0));
 }
 void ttl(Context& c) { time_left(c, 1000, false); }
 void pttl(Context& c) { time_left(c, 1, false); }
