@@ -123,6 +123,7 @@ class ConfigFile final : public CLI::ConfigTOML {
 // it names one of the command line, and a line that it cannot read as one of an INI file.
 std::string told(const CLI::ParseError& e, const Options& o) {
   constexpr std::string_view kUnread = "INI was not able to parse ";
+  constexpr std::string_view kNone = ": 1 required ";
   constexpr std::string_view kTwice = ": At Most 1 required but received";
   std::string text = e.what();
   if (text.starts_with(kUnread)) {
@@ -133,6 +134,9 @@ std::string told(const CLI::ParseError& e, const Options& o) {
   }
   if (const size_t at = text.find(kTwice); at != text.npos) {
     return cat(text.substr(0, at), " is given more than once");
+  }
+  if (const size_t at = text.find(kNone); at != text.npos) {
+    return cat(text.substr(0, at), " needs a value");
   }
   const size_t begin = text.find("--");
   if (begin == text.npos) return text;
