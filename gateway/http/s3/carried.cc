@@ -24,7 +24,8 @@ bool lists(std::string_view names, std::string_view name) {
 // Honoured everywhere: what the signature is made of, and what changes nothing that is done.
 constexpr std::string_view kHarmlessHeaders =
     "x-amz-date x-amz-content-sha256 x-amz-user-agent x-amz-expected-bucket-owner "
-    "x-amz-request-payer";
+    "x-amz-request-payer "
+    "x-cairn-version";  // an answer's: s3cmd sends those of a HEAD along with its copies
 constexpr std::string_view kSignatureParams =
     "X-Amz-Algorithm X-Amz-Credential X-Amz-Date X-Amz-Expires X-Amz-SignedHeaders "
     "X-Amz-Signature";
