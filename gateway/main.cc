@@ -153,6 +153,10 @@ int serve(const Options& options) {
   }
   auto root = load_root_credentials(options.data);
   if (!root.ok()) die(root.status());
+  if (root->fresh) {
+    std::printf("root user: %s  password: %s  (kept in %s/root-credentials)\n", root->user.c_str(),
+                root->password.c_str(), options.data.c_str());
+  }
   const Users users(root->user, root->password, root->configured);
 
   // Loops.
@@ -306,10 +310,6 @@ int serve(const Options& options) {
   if (!options.resp_tls.empty()) append(ready, " resp-tls=", net::to_string(resp.local_tls()));
   if (!options.http_tls.empty()) append(ready, " http-tls=", net::to_string(http.local_tls()));
   if (!options.grpc_tls.empty()) append(ready, " grpc-tls=", net::to_string(rpc.local_tls()));
-  if (root->fresh) {
-    std::printf("root user: %s  password: %s  (kept in %s/root-credentials)\n", root->user.c_str(),
-                root->password.c_str(), options.data.c_str());
-  }
   std::printf("%s\n", ready.c_str());
   std::fflush(stdout);
 
