@@ -154,6 +154,9 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
     }
     co_return e;
   }
+  if (call.auth.presigned) {
+    if (Error e = take_hoisted(request)) co_return e;
+  }
   PayloadBody body(*request.body, call.auth);
   call.body = &body;
   // "//bucket/key" names no bucket, and is not "/" either.
