@@ -13,6 +13,7 @@
 #include <initializer_list>
 #include <thread>
 
+#include "core/base/alarms.h"
 #include "core/base/async.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
@@ -32,17 +33,14 @@
 namespace cairn {
 namespace {
 
-[[noreturn]] void die(const Status& status) {
-  std::fprintf(stderr, "cairnd: %s\n", std::string(status.message()).c_str());
+[[noreturn]] void die(const Status& status, int exit_code = 1) {
+  spdlog::error("{}", std::string(status.message()));
   std::fflush(nullptr);
-  std::_Exit(1);  // loops may be running
+  std::_Exit(exit_code);  // loops may be running
 }
 
-net::tcp::endpoint endpoint_or_die(std::string_view flag, const std::string& text) {
-  auto e = net::parse_endpoint(text);
-  if (!e.ok()) die(absl::InvalidArgumentError(cat(flag, ": ", e.status().message())));
-  return *e;
-}
+// The options were checked.
+net::tcp::endpoint endpoint(const std::string& text) { return net::parse_endpoint(text).value(); }
 
 void die_unless(const Status& status) {
   if (!status.ok()) die(status);
@@ -86,16 +84,25 @@ void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> do
 
 // Settings that CONFIG SET takes too are checked as it checks them.
 void take_settings(const Options& options, kv::Server& server) {
-  const std::pair<std::string_view, const std::string*> settings[] = {
-      {"maxclients", &options.max_clients},
-      {"timeout", &options.timeout},
-      {"proto-max-bulk-len", &options.proto_max_bulk_len},
-      {"maxmemory-clients", &options.maxmemory_clients},
-      {"client-output-buffer-limit", &options.output_buffer_limit},
+  struct Setting {
+    std::string_view name;
+    const std::string& value;
+    std::string_view allowed;
   };
-  for (auto [name, value] : settings) {
-    if (value->empty() || kv::set_parameter(server, name, *value)) continue;
-    die(absl::InvalidArgumentError(cat("--", name, ": '", *value, "' is no such value")));
+  const Setting settings[] = {
+      {"maxclients", options.max_clients, "a number of clients, at least 1"},
+      {"timeout", options.timeout, "a number of seconds, or 0 for no limit"},
+      {"proto-max-bulk-len", options.proto_max_bulk_len, "a size of at least 1mb, as 512mb"},
+      {"maxmemory-clients", options.maxmemory_clients,
+       "a size, as 64mb, a share of the memory from 0% to 100%, or 0 for no limit"},
+      {"client-output-buffer-limit", options.output_buffer_limit,
+       "CLASS MOST SOFT SECONDS, as 'normal 256mb 64mb 60', for normal, replica and pubsub"},
+  };
+  for (const Setting& s : settings) {
+    if (s.value.empty() || kv::set_parameter(server, s.name, s.value)) continue;
+    die(absl::InvalidArgumentError(
+            cat(options.named(s.name), ": '", s.value, "' is not ", s.allowed)),
+        kUsageExit);
   }
 }
 
@@ -124,6 +131,7 @@ Status rewrite_config(const Options& options, kv::Server& server) {
 
 int serve(const Options& options) {
   static const Reporter reporter(stderr, options.log_level, options.log_format);
+  static Alarms alarms(reporter.report());
   log_through(reporter);
   std::signal(SIGPIPE, SIG_IGN);
   const int clients_below = net::claim_descriptors();
@@ -176,17 +184,17 @@ int serve(const Options& options) {
   store_options.collections = kv::collection_types();
   store_options.durability = options.durability;
   store_options.repair = options.repair;
-  store_options.report = reporter.report();
+  store_options.report = alarms.report();
   Store store(**volume, clock, pool, loops.executors(), store_options);
   store.memory().set_policy(options.policy);
   die_unless(run_to_end(loops, store.begin()));
   // The Redis door.
-  const auto resp_endpoint = endpoint_or_die("--resp", options.resp);
+  const auto resp_endpoint = endpoint(options.resp);
   kv::Server server(store, users);
   // One answer for all its addresses: who may come in by one of them may do everything.
   bool loopback_alone = resp_endpoint.address().is_loopback();
   if (!options.resp_tls.empty()) {
-    loopback_alone &= endpoint_or_die("--resp-tls", options.resp_tls).address().is_loopback();
+    loopback_alone &= endpoint(options.resp_tls).address().is_loopback();
   }
   server.auth_required = root->configured || !loopback_alone;
   server.data_directory = options.data;
@@ -223,7 +231,7 @@ int serve(const Options& options) {
   die_unless(resp.listen(resp_endpoint));
   server.port = resp.local().port();
   if (!options.resp_tls.empty()) {
-    die_unless(resp.listen_tls(endpoint_or_die("--resp-tls", options.resp_tls), tls));
+    die_unless(resp.listen_tls(endpoint(options.resp_tls), tls));
     server.tls_port = resp.local_tls().port();
   }
 
@@ -239,11 +247,11 @@ int serve(const Options& options) {
   };
   auto scarce = [&pool] { return pool.waiting() > 0; };
   http::Door http(loops, handler, http::Times(), scarce);
-  admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(),
+  admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(), alarms,
                                          options.metrics_on_loopback);
-  die_unless(http.listen(endpoint_or_die("--http", options.http)));
+  die_unless(http.listen(endpoint(options.http)));
   if (!options.http_tls.empty()) {
-    die_unless(http.listen_tls(endpoint_or_die("--http-tls", options.http_tls), tls));
+    die_unless(http.listen_tls(endpoint(options.http_tls), tls));
   }
 
   // Before anything can be acknowledged. While the store loads there is nothing to flush.
@@ -287,9 +295,9 @@ int serve(const Options& options) {
   // The gRPC door.
   rpc::Door rpc(loops, server, *engines.front());
   rpc::DoorOptions rpc_options;
-  rpc_options.address = endpoint_or_die("--grpc", options.grpc);
+  rpc_options.address = endpoint(options.grpc);
   if (!options.grpc_tls.empty()) {
-    rpc_options.tls_address = endpoint_or_die("--grpc-tls", options.grpc_tls);
+    rpc_options.tls_address = endpoint(options.grpc_tls);
   }
   rpc_options.tls = {options.tls_cert, options.tls_key};
   rpc_options.patience_ms = int64_t{options.patience_s} * 1000;
@@ -301,7 +309,7 @@ int serve(const Options& options) {
           " grpc=", net::to_string(rpc.local()));
   if (!options.resp_tls.empty()) append(ready, " resp-tls=", net::to_string(resp.local_tls()));
   if (!options.http_tls.empty()) append(ready, " http-tls=", net::to_string(http.local_tls()));
-  if (!options.grpc_tls.empty()) append(ready, " grpc-tls-port=", rpc.local_tls().port());
+  if (!options.grpc_tls.empty()) append(ready, " grpc-tls=", net::to_string(rpc.local_tls()));
   std::printf("%s\n", ready.c_str());
   std::fflush(stdout);
 

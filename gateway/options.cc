@@ -3,9 +3,13 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cmath>
+#include <sstream>
 #include <thread>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
+#include "gateway/net/net.h"
+#include "kv/engine/client_limits.h"
 
 namespace cairn {
 
@@ -78,7 +82,96 @@ void take_policy(Options& o, const std::string& text) {
   o.policy = *policy;
 }
 
+CLI::Validator not_empty() {
+  return {[](std::string& text) { return std::string(text.empty() ? "must not be empty" : ""); },
+          ""};
+}
+
+// The TOML file, which also knows in which line what was said.
+class ConfigFile final : public CLI::ConfigTOML {
+ public:
+  explicit ConfigFile(std::map<std::string, size_t, std::less<>>& lines) : lines_(lines) {}
+
+  std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
+    std::string all, line;
+    for (size_t number = 1; std::getline(in, line); number++) {
+      append(all, line, "\n");
+      const std::string name = CLI::detail::trim_copy(line.substr(0, line.find('=')));
+      if (!name.empty() && name[0] != '#') lines_.emplace(name, number);
+    }
+    std::istringstream text(all);
+    return CLI::ConfigTOML::from_config(text);
+  }
+  std::string to_flag(const CLI::ConfigItem& item) const override {
+    const bool known =
+        item.inputs.size() == 1 && (item.inputs[0] == "true" || item.inputs[0] == "false");
+    if (!known) throw CLI::ValidationError(cat("--", item.name), "is true or false");
+    return item.inputs[0];
+  }
+
+ private:
+  std::map<std::string, size_t, std::less<>>& lines_;
+};
+
+[[noreturn]] void refuse(std::string_view why) {
+  std::fprintf(stderr, "cairnd: %s\nRun with --help for more information.\n",
+               std::string(why).c_str());
+  std::exit(kUsageExit);
+}
+
+// What is wrong, by the name under which the user said it. The library names a flag of the file as
+// it names one of the command line, and a line that it cannot read as one of an INI file.
+std::string told(const CLI::ParseError& e, const Options& o) {
+  constexpr std::string_view kUnread = "INI was not able to parse ";
+  constexpr std::string_view kNone = ": 1 required ";
+  constexpr std::string_view kTwice = ": At Most 1 required but received";
+  std::string text = e.what();
+  if (text.starts_with(kUnread)) {
+    const std::string name = text.substr(kUnread.size());
+    const auto line = o.config_lines.find(name);
+    return cat(o.config_file, line != o.config_lines.end() ? cat(":", line->second) : "", ": '",
+               name, "' is no flag of cairnd");
+  }
+  if (const size_t at = text.find(kTwice); at != text.npos) {
+    return cat(text.substr(0, at), " is given more than once");
+  }
+  if (const size_t at = text.find(kNone); at != text.npos) {
+    return cat(text.substr(0, at), " needs a value");
+  }
+  const size_t begin = text.find("--");
+  if (begin == text.npos) return text;
+  const size_t end = std::min(text.size(), text.find_first_of(": =,", begin));
+  const std::string flag = text.substr(begin + 2, end - begin - 2);
+  return text.replace(begin, end - begin, o.named(flag));
+}
+
+void check(const Options& o) {
+  const std::pair<std::string_view, const std::string*> doors[] = {
+      {"resp", &o.resp},         {"http", &o.http},         {"grpc", &o.grpc},
+      {"resp-tls", &o.resp_tls}, {"http-tls", &o.http_tls}, {"grpc-tls", &o.grpc_tls}};
+  for (auto [flag, text] : doors) {
+    if (text->empty() && flag.ends_with("-tls")) continue;  // no such door
+    const auto endpoint = net::parse_endpoint(*text);
+    if (!endpoint.ok()) refuse(cat(o.named(flag), ": ", endpoint.status().message()));
+  }
+  const bool wants_tls = !o.resp_tls.empty() || !o.http_tls.empty() || !o.grpc_tls.empty();
+  if (wants_tls && (o.tls_cert.empty() || o.tls_key.empty())) {
+    refuse("a TLS door needs --tls-cert and --tls-key");
+  }
+  if (!wants_tls && !(o.tls_cert.empty() && o.tls_key.empty())) {
+    refuse(
+        "--tls-cert and --tls-key are for a TLS door, and there is none: --resp-tls, --http-tls "
+        "and --grpc-tls open one each");
+  }
+}
+
 }  // namespace
+
+std::string Options::named(std::string_view flag) const {
+  const auto line = config_lines.find(flag);
+  if (line == config_lines.end()) return cat("--", flag);
+  return cat(config_file, ":", line->second, ": ", flag);
+}
 
 Options parse_options(int argc, char** argv) {
   Options o;
@@ -86,10 +179,19 @@ Options parse_options(int argc, char** argv) {
   CLI::App app{
       "cairnd: one store for values of any size, with Redis, S3 and "
       "gRPC doors"};
+  app.footer(
+      "Environment:\n"
+      "  CAIRN_ROOT_USER, CAIRN_ROOT_PASSWORD\n"
+      "                              Who may use the doors: a name, and a password of at least 8\n"
+      "                              characters; at every start. Without them the first start "
+      "makes\n"
+      "                              up a password, prints it, and keeps it in root-credentials\n"
+      "                              of the data directory; Redis on loopback then asks for none.");
+  app.config_formatter(std::make_shared<ConfigFile>(o.config_lines));
   app.set_version_flag("--version", CAIRN_VERSION);
   app.set_config("--config", "", "read flags from this TOML file; the command line wins");
   app.allow_config_extras(CLI::config_extras_mode::error);
-  app.add_option("--data", o.data, "data directory")->capture_default_str();
+  app.add_option("--data", o.data, "data directory")->check(not_empty())->capture_default_str();
   app.add_option("--resp", o.resp, "HOST:PORT of the Redis door")->capture_default_str();
   app.add_option("--http", o.http, "HOST:PORT of the S3 door")->capture_default_str();
   app.add_option("--grpc", o.grpc, "HOST:PORT of the gRPC door")->capture_default_str();
@@ -119,16 +221,29 @@ Options parse_options(int argc, char** argv) {
          "--durability", [&o](const std::string& text) { take_durability(o, text); },
          "of RESP writes: always, everysec or off")
       ->default_str("everysec");
-  app.add_option("--maxclients", o.max_clients, "clients of the Redis door at once");
-  app.add_option("--timeout", o.timeout, "seconds after which a silent Redis client is sent away");
-  app.add_option("--proto-max-bulk-len", o.proto_max_bulk_len, "longest word of a Redis command");
-  app.add_option("--maxmemory-clients", o.maxmemory_clients,
-                 "buffers of all Redis clients together, in bytes or as 25%");
-  app.add_option("--client-output-buffer-limit", o.output_buffer_limit,
-                 "what a client may leave unread, as Redis's CONFIG SET takes it");
+  app.add_option("--maxclients", o.max_clients, "clients of the Redis door at once")
+      ->default_str(cat(limits::kClientsMax));
+  app.add_option("--timeout", o.timeout,
+                 "seconds after which a silent Redis client is sent away; 0: never")
+      ->default_str("0");
+  app.add_option("--proto-max-bulk-len", o.proto_max_bulk_len,
+                 "the longest key or value that a Redis client may send")
+      ->default_str("512mb");
+  app.add_option(
+         "--maxmemory-clients", o.maxmemory_clients,
+         "buffers of all Redis clients together: a size, as 64mb, or a share of the memory, as "
+         "25%")
+      ->default_str(kv::ClientLimits().together_text());
+  app.add_option(
+         "--client-output-buffer-limit", o.output_buffer_limit,
+         "what a Redis client may leave unread before it is sent away, for each class: CLASS "
+         "MOST SOFT SECONDS, as Redis has it")
+      ->default_str(kv::ClientLimits().output_text());
   app.add_option("--domain", o.domain, "host names BUCKET.DOMAIN address a bucket over HTTP")
+      ->check(not_empty())
       ->capture_default_str();
   app.add_option("--region", o.region, "the region that S3's signatures are for")
+      ->check(not_empty())
       ->capture_default_str();
   app.add_flag("--metrics-on-loopback", o.metrics_on_loopback,
                "/-/metrics takes no credentials from a client on this machine");
@@ -136,12 +251,14 @@ Options parse_options(int argc, char** argv) {
       ->check(CLI::IsMember({"auto", "uring", "threads"}))
       ->capture_default_str();
   app.add_option("--patience", o.patience_s,
-                 "seconds until a gRPC stream whose client does nothing is ended")
+                 "seconds that a gRPC stream waits for a client that neither sends nor reads")
       ->check(CLI::Range(1u, 86400u))
       ->capture_default_str();
   app.add_flag("--reflection-on-loopback", o.reflection_on_loopback,
                "gRPC reflection takes no credentials from a client on this machine");
-  app.add_flag("--repair", o.repair, "start over damage in the log, losing what it names");
+  app.add_flag(
+      "--repair", o.repair,
+      "start although the log is damaged, without what the damage took; says what that was");
   app.add_option_function<std::string>(
          "--log-level", [&o](const std::string& name) { o.log_level = *severity(name); },
          "what is told on standard error, at least: debug, info, warning or error")
@@ -155,20 +272,25 @@ Options parse_options(int argc, char** argv) {
          "of these lines: text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->default_str("text");
+  const auto note_origins = [&] {  // the command line wins
+    const auto* file = app.get_config_ptr();
+    if (file->count() > 0) o.config_file = file->as<std::string>();
+    for (int i = 1; i < argc; i++) {
+      const std::string_view word = argv[i];
+      if (word.starts_with("--")) {
+        o.config_lines.erase(std::string(word.substr(2, word.find('=') - 2)));
+      }
+    }
+  };
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    int rc = app.exit(e);
-    std::exit(rc == 0 ? 0 : 2);
+    if (e.get_exit_code() == 0) std::exit(app.exit(e));  // --help, --version
+    note_origins();
+    refuse(told(e, o));
   }
-  if (auto* file = app.get_config_ptr(); file != nullptr && file->count() > 0) {
-    o.config_file = file->as<std::string>();
-  }
-  bool wants_tls = !o.resp_tls.empty() || !o.http_tls.empty() || !o.grpc_tls.empty();
-  if (wants_tls && (o.tls_cert.empty() || o.tls_key.empty())) {
-    std::fprintf(stderr, "cairnd: a TLS door needs --tls-cert and --tls-key\n");
-    std::exit(2);
-  }
+  note_origins();
+  check(o);
   return o;
 }
 

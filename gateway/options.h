@@ -2,6 +2,8 @@
 // Nothing else reads either.
 #pragma once
 
+#include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,14 +36,22 @@ struct Options {
   Severity log_level = Severity::kInfo;
   Reporter::Format log_format = Reporter::Format::kText;
   std::string config_file;
+  std::map<std::string, size_t, std::less<>> config_lines;  // of the flags that it gave, from 1
   // What CONFIG SET can change too, in its own words; empty: as the server has it.
   std::string max_clients, timeout, proto_max_bulk_len, maxmemory_clients, output_buffer_limit;
+
+  // What to call a flag in a message: "--resp", or "FILE:3: resp" if the file gave it.
+  std::string named(std::string_view flag) const;
 };
 
 // "512mb", "1.5gb", "1073741824": bytes, in units of 1024; nothing below zero.
 std::optional<uint64_t> parse_size(std::string_view text);
 
-// Exits by itself after --help, --version, or an error, which it names.
+// The exit code of a command line or configuration file that cannot be.
+inline constexpr int kUsageExit = 2;
+
+// Exits by itself after --help, --version, or an error, which it names. Every HOST:PORT is one
+// when it returns.
 Options parse_options(int argc, char** argv);
 
 }  // namespace cairn

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/base/alarms.h"
 #include "core/base/async.h"
 #include "core/base/errors.h"
 #include "core/base/plant.h"
@@ -43,6 +44,18 @@ StatusOr<ExtentHeader> decode_header(Bytes page, uint64_t store, ExtentStore::Pl
     return damage("a damaged extent header", place.file, offset);
   }
   return h;
+}
+
+// The operator learns of what a client will be told.
+void tell(const Report& report, const Status& failed) {
+  if (!report) return;
+  if (absl::IsDataLoss(failed)) {
+    report(Severity::kWarning, alarm::kDamage, cat("a value cannot be read: ", failed.message()));
+  }
+  if (is_disk_full(failed)) {
+    report(Severity::kWarning, alarm::kRefused,
+           cat("a large value is refused: ", failed.message()));
+  }
 }
 }  // namespace
 
@@ -489,7 +502,10 @@ awaitable<Status> BlobWriter::open_extent() {
   if (size_hint_ > size()) want = size_hint_ - size();
   want = std::min(round_up(want, kExtentBlockBytes), store_.extent_data_max());
   auto place = co_await store_.allocate(want);
-  if (!place.ok()) co_return place.status();
+  if (!place.ok()) {
+    tell(store_.report_, place.status());
+    co_return place.status();
+  }
   place_ = *place;
   open_ = true;
   capacity_ = want;
@@ -591,7 +607,10 @@ void BlobWriter::send(std::byte* chunk, uint64_t offset, Bytes data) {
           if (!wrote.ok() && !absl::IsResourceExhausted(wrote) && !absl::IsUnavailable(wrote)) {
             store.retire(file, wrote);
           }
-          if (!wrote.ok() && shared->error.ok()) shared->error = wrote;
+          if (!wrote.ok() && shared->error.ok()) {
+            shared->error = wrote;
+            tell(store.report_, wrote);  // once for a value
+          }
           shared->inflight--;
           shared->landed.notify();
           if (shared->inflight == 0) store.unref(std::exchange(shared->abandoned, {}));
@@ -769,6 +788,7 @@ struct BlobReader::Fetch {
     if (absl::IsNotFound(status)) {
       status = absl::DataLossError(cat(to_string(file_id(piece.file)), " is missing"));
     }
+    tell(store.report_, status);
     done = true;
     ready.notify();
   }

@@ -126,7 +126,7 @@ awaitable<StatusOr<std::optional<FoundCheckpoint>>> find_checkpoint(Volume& volu
   std::optional<FoundCheckpoint> newest;
   for (const FileInfo& f : found) {
     others.push_back(f.id);
-    if (newest || f.size_bytes < 2 * kBlockBytes) continue;
+    if (newest || f.size_bytes < kBlockBytes) continue;
     const uint64_t footer_at = f.size_bytes / kBlockBytes * kBlockBytes - kBlockBytes;
     AlignedBuffer block(kBlockBytes);
     auto n = co_await volume.read(f.id, footer_at, block.span(0, kBlockBytes));
@@ -146,8 +146,10 @@ awaitable<StatusOr<std::optional<FoundCheckpoint>>> find_checkpoint(Volume& volu
     const uint64_t index_bytes = footer_at - std::min(footer_at, c.footer.index_offset);
     if (c.footer.index_offset % kBlockBytes != 0 || c.footer.chunks > index_bytes / 8) continue;
     AlignedBuffer index(std::max(index_bytes, kBlockBytes));
-    n = co_await volume.read(f.id, c.footer.index_offset, index.span(0, index_bytes));
-    if (!n.ok() || *n < index_bytes) continue;
+    if (index_bytes > 0) {  // a store without anything in it has none
+      n = co_await volume.read(f.id, c.footer.index_offset, index.span(0, index_bytes));
+      if (!n.ok() || *n < index_bytes) continue;
+    }
     const Bytes used{index.data(), c.footer.chunks * 8};
     if (crc32c(place_seed(store, f.id.number, c.footer.index_offset), used) != c.footer.index_crc) {
       continue;

@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "core/base/alarms.h"
 #include "core/base/async.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
@@ -410,7 +411,11 @@ awaitable<Status> Faults::read(Namespace& ns, std::string_view key, Lsn lsn,
   Record record = co_await read_record(lsn, record_bytes);
   Status installed = install(ns, key, lsn, record);
   keep_buffer(std::move(record.buffer));
-  co_return installed.ok() || record.status.ok() ? installed : record.status;
+  Status status = installed.ok() || record.status.ok() ? installed : record.status;
+  if (absl::IsDataLoss(status)) {
+    store_.report(Severity::kWarning, alarm::kDamage, std::string(status.message()));
+  }
+  co_return status;
 }
 
 awaitable<Faults::Record> Faults::read_record(Lsn lsn, uint64_t record_bytes) {

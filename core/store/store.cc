@@ -318,6 +318,12 @@ Store::Health Store::health() const {
   if (Status s = cleaner_.stats().status; !s.ok() && !absl::IsCancelled(s)) {
     add(true, cat("the log cannot be cleaned: ", s.message()));
   }
+  for (uint32_t file : extents_.missing_files()) {
+    add(true, cat(to_string({FileKind::kExtents, file}), " is missing, with the values in it"));
+  }
+  uint64_t lost_bytes = 0;
+  for (const LsnRange& range : manifest_.state().lost) lost_bytes += range.to - range.from;
+  if (lost_bytes > 0) add(true, cat("up to ", lost_bytes, " bytes of the log's records are lost"));
   return health;
 }
 

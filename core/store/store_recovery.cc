@@ -39,8 +39,10 @@ awaitable<Status> Store::begin() {
   checkpoint_ = std::move(*checkpoint);
   if (known.checkpoint != UINT64_MAX &&
       (!checkpoint_ || checkpoint_->file.number < known.checkpoint)) {
-    notes_.push_back(cat(to_string({FileKind::kCheckpoint, known.checkpoint}),
-                         " is missing or damaged; the log alone is enough"));
+    const FileId named{FileKind::kCheckpoint, known.checkpoint};
+    const bool there = std::count(old_checkpoints_.begin(), old_checkpoints_.end(), named) > 0;
+    notes_.push_back(
+        cat(to_string(named), there ? " is damaged" : " is missing", "; the log alone is enough"));
   }
   if (checkpoint_) {
     hash_seed_ = checkpoint_->footer.hash_seed;

@@ -19,6 +19,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <optional>
 
 #include "core/base/errors.h"
 #include "core/base/mutex.h"
@@ -44,7 +46,8 @@ struct Fd {
   std::atomic<uint64_t> used{0};  // when, in uses of all descriptors
 };
 
-Status error_of(int error, std::string_view what, std::string_view where, uint64_t offset) {
+Status error_of(int error, std::string_view what, std::string_view where,
+                std::optional<uint64_t> offset = std::nullopt) {
   const absl::StatusCode code = volume_error_code(error);
   if (code == absl::StatusCode::kResourceExhausted) {
     // Clients are told this one: not where the data lies.
@@ -52,7 +55,8 @@ Status error_of(int error, std::string_view what, std::string_view where, uint64
                          std::strerror(error))
                          .c_str());
   }
-  return {code, cat(what, " ", where, " at ", offset, ": ", std::strerror(error))};
+  const std::string at = offset ? cat(" at ", *offset) : "";
+  return {code, cat(what, " ", where, at, ": ", std::strerror(error))};
 }
 
 bool parse_name(std::string_view name, FileId& id) {
@@ -563,14 +567,18 @@ StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOption
   const std::string& where = options.directory;
   const bool made = ::mkdir(where.c_str(), 0700) == 0;
   if (!made && errno != EEXIST) {
-    return error_of(errno, "cannot make the data directory", where, 0);
+    Status status = error_of(errno, "cannot make the data directory", where);
+    const auto above = std::filesystem::absolute(where).parent_path();
+    if (std::error_code ec; std::filesystem::exists(above, ec) || ec) return status;
+    return absl::NotFoundError(
+        cat("cannot make the data directory ", where, ": ", above.string(), " does not exist"));
   }
   auto dir = std::make_unique<Fd>(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (dir->number < 0) return error_of(errno, "cannot open the data directory", where, 0);
+  if (dir->number < 0) return error_of(errno, "cannot open the data directory", where);
   {  // its name is data too, where we may sync it, also if whoever made it could not
     const Fd above(::openat(dir->number, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     const bool synced = above.number >= 0 ? ::fsync(above.number) == 0 : errno == EACCES;
-    if (made && !synced) return error_of(errno, "cannot sync the directory of", where, 0);
+    if (made && !synced) return error_of(errno, "cannot sync the directory of", where);
   }
   // The directory itself, and no file in it: a lock file that somebody clears away locks nothing.
   if (::flock(dir->number, LOCK_EX | LOCK_NB) != 0) {

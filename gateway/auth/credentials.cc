@@ -7,7 +7,9 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "core/base/text.h"
 #include "objects/digest.h"
@@ -40,20 +42,30 @@ Status make_marker(const std::string& directory, const std::string& path) {
   return absl::InternalError(cat("cannot write ", path, ": ", std::strerror(error)));
 }
 
+// User and password; none if the header is not made as it should be.
+std::optional<std::pair<std::string, std::string>> claim_in(std::string_view authorization) {
+  const size_t blank = authorization.find(' ');
+  if (blank == authorization.npos) return std::nullopt;
+  const std::string_view scheme = authorization.substr(0, blank);
+  const std::string_view token = authorization.substr(blank + 1);
+  if (equals_ignoring_case(scheme, "bearer")) return std::pair("default", std::string(token));
+  if (!equals_ignoring_case(scheme, "basic")) return std::nullopt;
+  const auto pair = objects::base64_decode(token);
+  const size_t colon = pair ? pair->find(':') : std::string::npos;
+  if (colon == std::string::npos) return std::nullopt;
+  return std::pair(pair->substr(0, colon), pair->substr(colon + 1));
+}
+
 }  // namespace
 
 PrincipalPtr authenticate(const Users& users, std::string_view authorization) {
-  const size_t blank = authorization.find(' ');
-  if (blank == authorization.npos) return nullptr;
-  const std::string_view scheme = authorization.substr(0, blank);
-  const std::string_view token = authorization.substr(blank + 1);
-  if (equals_ignoring_case(scheme, "bearer")) return users.authenticate(token);
-  if (!equals_ignoring_case(scheme, "basic")) return nullptr;
-  const auto pair = objects::base64_decode(token);
-  const size_t colon = pair ? pair->find(':') : std::string::npos;
-  if (colon == std::string::npos) return nullptr;
-  const std::string_view all = *pair;
-  return users.authenticate(all.substr(0, colon), all.substr(colon + 1));
+  const auto claim = claim_in(authorization);
+  return claim ? users.authenticate(claim->first, claim->second) : nullptr;
+}
+
+std::string claimed_user(std::string_view authorization) {
+  const auto claim = claim_in(authorization);
+  return claim ? claim->first : "";
 }
 
 StatusOr<RootCredentials> load_root_credentials(const std::string& data_directory) {

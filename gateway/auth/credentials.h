@@ -22,6 +22,8 @@ struct RootCredentials {
 // Who sent a header "authorization: Bearer PASSWORD" or "Basic base64(USER:PASSWORD)"; null:
 // nobody.
 PrincipalPtr authenticate(const Users& users, std::string_view authorization);
+// The name in such a header, for who was not believed: that of "default" with a bearer's password.
+std::string claimed_user(std::string_view authorization);
 
 StatusOr<RootCredentials> load_root_credentials(const std::string& data_directory);
 std::string random_hex(size_t bytes);

@@ -7,6 +7,7 @@
 #include "core/base/async.h"
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/store/auth_failure.h"
 #include "gateway/auth/credentials.h"
 
 namespace cairn::rpc {
@@ -46,6 +47,11 @@ grpc::Status admit(const grpc::CallbackServerContext& context, const Shared& sha
   if (caller.who == nullptr) {
     const bool open = action.access == Access::kNone && shared.open_on_loopback;
     if (open && is_loopback(context.peer())) return {};
+    if (it != metadata.end()) {
+      note_auth_failure(shared.users, shared.store.options().report, alarm::kAuthGrpc,
+                        claimed_user({it->second.data(), it->second.size()}), context.peer());
+      return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED", "wrong user or password");
+    }
     return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED",
                  "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
   }
@@ -94,7 +100,7 @@ grpc::Status bad_argument(std::string_view message, const v1::Key* key) {
 }
 
 grpc::Status no_such_namespace(const v1::Key* key) {
-  return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such namespace", key);
+  return error(grpc::NOT_FOUND, "NO_SUCH_NAMESPACE", "no such bucket or database", key);
 }
 
 grpc::Status condition_failed(const v1::Key& key) {

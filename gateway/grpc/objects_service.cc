@@ -137,7 +137,10 @@ Unary* ObjectsService::remove(Context* c, const Caller& by, const v1::DeleteObje
 Unary* ObjectsService::create_bucket(Context* c, const Caller& by, const v1::CreateBucketRequest* q,
                                      v1::CreateBucketResponse*) {
   if (!objects::valid_bucket_name(q->name())) {
-    return finish(c, store_, bad_argument("not a valid name of a bucket"));
+    return finish(c, store_,
+                  bad_argument("a bucket's name has 3 to 63 of a-z, 0-9, '-' and '.', a letter "
+                               "or digit at both ends, and is neither an IP address nor a "
+                               "database's, as db7"));
   }
   grpc::Status status = by.permit(Access::kInsert, q->name());
   if (!status.ok()) return finish(c, store_, status);

@@ -114,7 +114,12 @@ StatusOr<tcp::endpoint> parse_endpoint(std::string_view text) {
     host = host.substr(1, host.size() - 2);
   }
   if (host == "localhost") host = "127.0.0.1";
-  if (host.empty() || host == "*") host = "0.0.0.0";
+  if (host.empty()) {
+    return absl::InvalidArgumentError(cat("'", text, "' has no host: say 127.0.0.1:", *port,
+                                          " for this machine alone, or 0.0.0.0:", *port,
+                                          " for every network that it is in"));
+  }
+  if (host == "*") host = "0.0.0.0";
   boost::system::error_code ec;
   auto address = asio::ip::make_address(host, ec);
   if (ec) return absl::InvalidArgumentError(cat("'", host, "' is not an IP address"));

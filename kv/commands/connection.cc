@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "core/store/auth_failure.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
@@ -65,7 +66,11 @@ bool authenticate(Context& c, std::string_view user, std::string_view password) 
   PrincipalPtr who = server.users.authenticate(user, password);
   // Where nobody need say who he is, the default user has no password, so that any is right.
   if (!server.auth_required && user == "default") who = server.users.default_user();
-  if (who == nullptr) return false;
+  if (who == nullptr) {
+    note_auth_failure(server.users, c.store.options().report, alarm::kAuthResp, user,
+                      c.session.address);
+    return false;
+  }
   c.session.principal = std::move(who);
   return true;
 }

@@ -234,7 +234,7 @@ class Handshakes(unittest.TestCase):
                                   "--http-tls=127.0.0.1:0", "--grpc-tls=127.0.0.1:0"])
             self.addCleanup(server.remove)
             stalled = [socket.create_connection(("127.0.0.1", server.ports[door]))
-                       for door in ("resp-tls", "http-tls", "grpc-tls-port")]
+                       for door in ("resp-tls", "http-tls", "grpc-tls")]
             for s in stalled:
                 s.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
             for s in stalled:

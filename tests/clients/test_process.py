@@ -1,6 +1,7 @@
 """The server as a process, and the cairn tool: flags, errors that name what is wrong, exit codes, TLS."""
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -9,9 +10,10 @@ import tempfile
 import unittest
 
 import golden
-from harness import BUILD, PASSWORD, PATIENCE, ROOT, USER, Case, Server, raw
+from harness import BUILD, PASSWORD, PATIENCE, ROOT, USER, Case, Server, command, raw
 
 GOLDEN = os.path.join(ROOT, "tests", "golden")
+ROOT_USER = dict(CAIRN_ROOT_USER=USER, CAIRN_ROOT_PASSWORD=PASSWORD)
 
 
 def cairnd(*args, **env):
@@ -98,34 +100,78 @@ class Process(unittest.TestCase):
                         (["--data=%s/other" % d, "--resp=127.0.0.1:%d" % server.resp, "--http=127.0.0.1:0", "--grpc=127.0.0.1:0"], "cannot listen on 127.0.0.1:%d" % server.resp),
                         (["--data=%s/other" % d, "--http=127.0.0.1:%d" % server.http, "--resp=127.0.0.1:0", "--grpc=127.0.0.1:0"], "cannot listen on 127.0.0.1:%d" % server.http),
                         (["--data=%s/other" % d, "--grpc=127.0.0.1:%d" % server.grpc, "--resp=127.0.0.1:0", "--http=127.0.0.1:0"], "cannot listen on 127.0.0.1:%d" % server.grpc),
-                        (["--resp=nonsense"], "is not HOST:PORT"),
-                        (["--unknown=1"], "--unknown"),
-                        (["--durability=sometimes"], "'sometimes' is none of always, everysec and off"),
-                        (["--memory=12parsecs"], "'12parsecs' is no size: say 512mb"),
-                        (["--memory=-1"], "'-1' is no size"),
-                        (["--memory=1kb"], "'1kb' is less than"),
-                        (["--memory=1e400gb"], "no size"),
-                        (["--maxmemory-clients=150%"], "'150%' is no such value"),
-                        (["--data=/proc/nowhere"], "/proc/nowhere"),
-                        (["--resp-tls=127.0.0.1:0"], "--tls-cert"),
+                        (["--data=/proc/nowhere"], "cannot make the data directory /proc/nowhere: "),
+                        (["--data=%s/no/such/place" % d], "%s/no/such does not exist" % d),
                 ]:
                     if not any(a.startswith("--data") for a in args):
                         args = args + ["--data=%s/third" % d]
-                    got = cairnd(*args)
-                    self.assertNotEqual(got.returncode, 0, args)
-                    self.assertIn(want, got.stderr + got.stdout, args)
+                    got = cairnd(*args, **ROOT_USER)
+                    self.assertEqual((got.returncode, got.stdout), (1, ""), args)
+                    self.assertIn(want, got.stderr, args)
                 self.assertEqual(cairnd("--data=%s/x" % d, CAIRN_ROOT_USER="a", CAIRN_ROOT_PASSWORD="short").returncode, 1)
                 got = cairnd("--data=%s/port" % d, "--grpc=127.0.0.1:%d" % server.resp, "--resp=127.0.0.1:0", "--http=127.0.0.1:0")
-                self.assertRegex(got.stderr.splitlines()[-1], r"^cairnd: cannot listen on 127.0.0.1:\d+: Address already in use$")
+                self.assertRegex(got.stderr.splitlines()[-1], r" error cairnd: cannot listen on 127.0.0.1:\d+: Address already in use$")
                 self.assertNotIn("{", got.stderr)
+                got = cairnd("--data=%s/no/such/place" % d, "--log-format=json")
+                self.assertEqual([json.loads(line)["level"] for line in got.stderr.splitlines()], ["error"])
             finally:
                 server.remove()
+
+    def test_what_cannot_be_asked_for_is_an_error_of_usage_that_says_what_can(self):
+        with tempfile.TemporaryDirectory() as d:
+            pem = os.path.join(d, "some.pem")
+            open(pem, "w").close()
+            for args, want in [
+                    (["--resp=nonsense"], "--resp: 'nonsense' is not HOST:PORT"),
+                    (["--http=:16379"], "--http: ':16379' has no host: say 127.0.0.1:16379"),
+                    (["--unknown=1"], "--unknown"),
+                    (["--durability=sometimes"], "--durability: 'sometimes' is none of always, everysec and off"),
+                    (["--memory=12parsecs"], "'12parsecs' is no size: say 512mb"),
+                    (["--memory=-1"], "'-1' is no size"),
+                    (["--memory=1kb"], "'1kb' is less than"),
+                    (["--memory=1e400gb"], "no size"),
+                    (["--threads=many"], "--threads: "),
+                    (["--maxclients=abc"], "--maxclients: 'abc' is not a number of clients"),
+                    (["--timeout=-1"], "--timeout: '-1' is not a number of seconds"),
+                    (["--proto-max-bulk-len=1kb"], "--proto-max-bulk-len: '1kb' is not a size of at least 1mb"),
+                    (["--maxmemory-clients=150%"], "--maxmemory-clients: '150%' is not a size"),
+                    (["--client-output-buffer-limit=x"], "--client-output-buffer-limit: 'x' is not CLASS"),
+                    (["--region="], "--region needs a value"),
+                    (["--region", ""], "--region: must not be empty"),
+                    (["--domain", ""], "--domain: must not be empty"),
+                    (["--data", ""], "--data: must not be empty"),
+                    (["--region=a", "--region=b"], "--region is given more than once"),
+                    (["--resp-tls=127.0.0.1:0"], "--tls-cert"),
+                    (["--tls-cert=" + pem, "--tls-key=" + pem], "there is none"),
+                    (["--config=%s/none.toml" % d], "none.toml"),
+            ]:
+                got = cairnd(*([] if args[0].startswith("--data") else ["--data=%s/data" % d]), *args, **ROOT_USER)
+                self.assertEqual((got.returncode, got.stdout), (2, ""), args)
+                self.assertIn(want, got.stderr, args)
+            path = os.path.join(d, "c.toml")
+            for text, want in [
+                    ("thread = 2\n", ":1: 'thread' is no flag of cairnd"),
+                    ("# some\n\nthreads = \"many\"\n", ":3: threads: "),
+                    ("memory = \"1kb\"\n", ":1: memory: '1kb' is less than"),
+                    ("threads = 1\nresp = \"nonsense\"\n", ":2: resp: 'nonsense' is not HOST:PORT"),
+                    ("maxclients = \"abc\"\n", ":1: maxclients: 'abc' is not a number"),
+                    ("repair = \"maybe\"\n", ":1: repair: is true or false"),
+                    ("region = \"\"\n", ":1: region: must not be empty")]:
+                open(path, "w").write(text)
+                got = cairnd("--config=" + path, "--data=%s/data" % d, **ROOT_USER)
+                self.assertEqual((got.returncode, got.stdout), (2, ""), text)
+                self.assertIn(path + want, got.stderr, text)
+                self.assertNotIn("INI", got.stderr)
 
     def test_help_is_text_and_sizes_have_fractions(self):
         got = cairnd("--help")
         self.assertEqual(got.returncode, 0)
         self.assertNotIn("\0", got.stdout)
         self.assertRegex(got.stdout, r"--durability .*everysec")
+        for name, default in (("maxclients", "10000"), ("timeout", "0"), ("proto-max-bulk-len", "512mb"),
+                              ("maxmemory-clients", "0"), ("client-output-buffer-limit", "normal 0 0 0 ")):
+            self.assertRegex(got.stdout, r"--%s TEXT \[%s" % (name, default))
+        self.assertIn("CAIRN_ROOT_PASSWORD", got.stdout.split("Options:")[1])
         for text, want in (("1.5gb", 3 << 29), ("512mb", 512 << 20), ("1GiB", 1 << 30), ("0", 0), ("2097152", 2 << 20)):
             server = Server(args=["--memory=" + text])
             try:
@@ -133,13 +179,9 @@ class Process(unittest.TestCase):
             finally:
                 server.remove()
 
-    def test_a_typo_in_the_configuration_file_is_named(self):
+    def test_flags_come_from_a_file_too(self):
         with tempfile.TemporaryDirectory() as d:
             path = os.path.join(d, "c.toml")
-            open(path, "w").write('thread = 2\n')
-            got = cairnd("--config=" + path, "--data=" + d)
-            self.assertEqual(got.returncode, 2)
-            self.assertIn("thread", got.stderr + got.stdout)
             open(path, "w").write('threads = 1\nmemory = "64mb"\ndurability = "always"\n')
             server = Server(args=["--config=" + path])
             try:
@@ -213,7 +255,7 @@ class Process(unittest.TestCase):
                 self.assertEqual(r.get("t"), data)
                 out = subprocess.check_output(["curl", "-s", "--cacert", cert, "https://localhost:%d/-/health/ready" % server.ports["http-tls"]])
                 self.assertEqual(out, b"ready\n")
-                got = subprocess.run([os.path.join(BUILD, "cairn"), "--server", "localhost:%d" % server.ports["grpc-tls-port"], "--ca", cert, "get", "db0/t"],
+                got = subprocess.run([os.path.join(BUILD, "cairn"), "--server", "localhost:%d" % server.ports["grpc-tls"], "--ca", cert, "get", "db0/t"],
                                      capture_output=True, env={**os.environ, "CAIRN_ROOT_PASSWORD": PASSWORD})
                 self.assertEqual(got.stdout.rstrip(b"\n")[:1000], data[:1000].rstrip(b"\n") if len(data[:1000].rstrip(b"\n")) == 1000 else got.stdout[:1000])
             finally:
@@ -226,6 +268,171 @@ class Process(unittest.TestCase):
         server.stop()
         self.assertNotIn("canary-secret-4711", open(name).read())
         server.remove()
+
+
+class Told(unittest.TestCase):
+    """What goes wrong is told in the log, counted in the metrics, and seen in readiness."""
+
+    def log_of(self, server):
+        return open(server.log.name).read()
+
+    def http(self, server, path, password=PASSWORD):
+        out = subprocess.check_output(["curl", "-s", "-u", "%s:%s" % (USER, password),
+                                       "http://127.0.0.1:%d/-/%s" % (server.http, path)])
+        return out.decode()
+
+    def test_a_store_that_was_never_written_to_starts_again_without_a_warning(self):
+        with tempfile.TemporaryDirectory() as d:
+            server = Server(directory=d)
+            for _ in range(2):
+                self.assertEqual(server.stop(), 0)
+                server.start()
+            self.assertNotIn(" warning ", self.log_of(server))
+            data = os.path.join(d, "data")
+            for harm, want in ((lambda f: open(f, "r+b").write(b"?"), "is damaged; the log alone"),
+                               (os.unlink, "is missing; the log alone")):
+                self.assertEqual(server.stop(), 0)
+                newest = max(f for f in os.listdir(data) if f.startswith("checkpoint-"))
+                harm(os.path.join(data, newest))
+                server.start()
+                self.assertIn("%s %s" % (newest, want), self.log_of(server))
+            server.remove()
+
+    def test_damaged_values(self):
+        with tempfile.TemporaryDirectory() as d:
+            server = Server(directory=d)
+            server.redis().set("blob", os.urandom(200000))
+            self.assertEqual(self.http(server, "health/ready"), "ready\n")
+            self.assertEqual(server.stop(), 0)
+            data = os.path.join(d, "data")
+            name = min(f for f in os.listdir(data) if f.startswith("extents-"))
+            with open(os.path.join(data, name), "r+b") as f:
+                f.seek(10000)
+                byte = f.read(1)
+                f.seek(10000)
+                f.write(bytes([byte[0] ^ 1]))
+            server.start()
+            import redis
+            with self.assertRaises((redis.ResponseError, redis.ConnectionError)):
+                server.redis().get("blob")
+            self.assertRegex(self.log_of(server), r" warning damage: a value cannot be read: a damaged block in %s at offset \d+" % name)
+            self.assertRegex(self.http(server, "health/ready"), r"ready\nreads that met damage: [1-9]\d*, at last .*%s" % name)
+            self.assertRegex(self.http(server, "metrics"), r"(?m)^cairn_damaged_reads_total [1-9]")
+            self.assertEqual(server.stop(), 0)
+            os.unlink(os.path.join(data, name))
+            server.start()
+            self.assertIn("%s is missing, with the values in it" % name, self.http(server, "health/ready"))
+            server.remove()
+
+    def test_large_values_that_the_disk_has_no_room_for(self):
+        def no_more_than(mb):
+            return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (mb << 20, mb << 20))
+        server = Server(preexec=no_more_than(72))
+        try:
+            from botocore.exceptions import ClientError
+            s3 = server.s3()
+            s3.create_bucket(Bucket="large")
+            with self.assertRaises(ClientError) as refused:
+                s3.put_object(Bucket="large", Key="k", Body=b"\0" * (80 << 20))
+            self.assertEqual(refused.exception.response["ResponseMetadata"]["HTTPStatusCode"], 507)
+            self.assertIn(" warning refused: a large value is refused: ", self.log_of(server))
+            self.assertRegex(self.http(server, "metrics"), r"(?m)^cairn_large_values_refused_total [1-9]")
+        finally:
+            server.remove()
+
+    def test_wrong_passwords(self):
+        import grpc
+        server = Server()
+        wrong = "wrong-canary-4712"
+        try:
+            for words in (("AUTH", wrong), ("AUTH", "no'body\n" + "x" * 100, wrong), ("AUTH", PASSWORD, wrong),
+                          ("HELLO", "3", "AUTH", "eve", wrong)):
+                got = raw(server.resp, command(*(w.encode() for w in words)))
+                self.assertTrue(got.startswith(b"-WRONGPASS"), got)
+            for password in (wrong, PASSWORD):
+                import boto3
+                from botocore.exceptions import ClientError
+                client = boto3.client("s3", endpoint_url="http://127.0.0.1:%d" % server.http, region_name="us-east-1",
+                                      aws_access_key_id="mallory" if password == PASSWORD else USER, aws_secret_access_key=password)
+                with self.assertRaises(ClientError):
+                    client.list_buckets()
+            stubs = server.grpc_stubs()
+            for sent, want in ((wrong, "wrong user or password"), (None, "send the metadata")):
+                with self.assertRaises(grpc.RpcError) as refused:
+                    stubs.admin.Info(stubs.admin_pb.InfoRequest(), metadata=(("authorization", "Bearer " + sent),) if sent else ())
+                self.assertIn(want, refused.exception.details())
+            self.assertEqual(self.http(server, "metrics", wrong), "wrong user or password\n")
+            metrics = self.http(server, "metrics")
+            for door, count in (("resp", 4), ("s3", 2), ("grpc", 1), ("metrics", 1)):
+                self.assertIn('cairn_auth_failures_total{door="%s"} %d\n' % (door, count), metrics)
+                self.assertRegex(self.log_of(server), r" warning auth-%s: wrong user or password: user '[^']{0,40}' from .*127.0.0.1:\d+" % door)
+            for secret in (wrong, PASSWORD):
+                self.assertNotIn(secret, self.log_of(server))
+        finally:
+            server.remove()
+
+    def test_refusals_of_s3_say_what_was_asked(self):
+        server = Server()
+        try:
+            s3 = server.s3()
+            s3.create_bucket(Bucket="asked")
+            r = server.redis()
+            r.execute_command("SELECT", "asked")
+            connection = r.connection_pool.get_connection("")
+            connection.send_command("SELECT", "asked")
+            connection.read_response()
+            connection.send_command("HSET", "h", "f", "v")
+            connection.read_response()
+            from botocore.exceptions import ClientError
+            for call, code, text in (
+                    (lambda: s3.get_bucket_acl(Bucket="asked"), "NotImplemented", "GET ?acl of a bucket"),
+                    (lambda: s3.put_object_tagging(Bucket="asked", Key="k", Tagging={"TagSet": []}), "NotImplemented", "PUT ?tagging of an object"),
+                    (lambda: s3.delete_bucket(Bucket="asked"), "BucketNotEmpty", "keys that listings leave out")):
+                with self.assertRaises(ClientError) as refused:
+                    call()
+                self.assertEqual(refused.exception.response["Error"]["Code"], code)
+                self.assertIn(text, refused.exception.response["Error"]["Message"])
+            s3.put_object(Bucket="asked", Key="h", Body=b"replaced")
+            s3.delete_object(Bucket="asked", Key="h")
+            s3.delete_bucket(Bucket="asked")
+            out = subprocess.check_output(["curl", "-s", "http://127.0.0.1:%d/db0/k?AWSAccessKeyId=%s&Expires=99999999999&Signature=AAAA" % (server.http, USER)])
+            self.assertIn(b"<Code>InvalidRequest</Code>", out)
+            self.assertIn(b"use AWS4-HMAC-SHA256", out)
+        finally:
+            server.remove()
+
+
+class Readme(Case):
+    """What the README says can be done."""
+    text = open(os.path.join(ROOT, "README.md"), encoding="utf-8").read()
+
+    def test_the_commands_that_it_lists_are_those_that_are_there(self):
+        r = self.server.redis()
+        listed = self.text.split("## Redis commands\n")[1].split("Not there")[0].split()
+        self.assertEqual(listed, sorted(c.decode().upper() for c in r.execute_command("COMMAND", "LIST")))
+
+    def test_files_and_headings_that_it_names_are_there(self):
+        import re
+        for path in re.findall(r"`((?:core|kv|objects|gateway|tools|tests|proto)/[\w./-]+)[ :`]", self.text):
+            self.assertTrue(os.path.exists(os.path.join(ROOT, path)), path)
+
+    def test_the_first_look_can_be_pasted(self):
+        block = self.text.split("In the other:\n\n")[1].split("\n\n`build")[0]
+        script = "\n".join(line[4:] for line in block.split("\n"))
+        for plain, here in (("change-me-now", PASSWORD), ("ROOT_USER=root", "ROOT_USER=" + USER), ("KEY_ID=root", "KEY_ID=" + USER),
+                            ("127.0.0.1:9000", "127.0.0.1:%d" % self.server.http), ("redis-cli", "redis-cli -p %d" % self.server.resp),
+                            ("build/release/cairn", os.path.join(BUILD, "cairn"))):
+            self.assertIn(plain, script)
+            script = script.replace(plain, here)
+        with tempfile.TemporaryDirectory() as d:
+            got = subprocess.run(["bash", "-e"], input=script.encode(), cwd=d, capture_output=True,
+                                 env={**os.environ, "CAIRN_SERVER": "127.0.0.1:%d" % self.server.grpc, "HOME": d})
+            self.assertEqual(got.returncode, 0, got.stderr.decode() + got.stdout.decode())
+            for want in (b"Ada", b"20000000", b"expires  2"):
+                self.assertIn(want, got.stdout)
+            r = self.server.redis()
+            self.assertGreater(self.server.s3().head_object(Bucket="photos", Key="pictures/a.jpg")["ContentLength"], 0)
+            r.close()
 
 
 class Tool(Case):
@@ -245,6 +452,48 @@ class Tool(Case):
         self.assertEqual(json.loads(self.cairn("--json", "stat", "db0/a").stdout)["size_bytes"], "5")
         self.assertEqual(self.cairn("del", "db0/a").returncode, 0)
         self.assertEqual(self.cairn("del", "db0/a").returncode, 1)
+
+    def test_what_it_says(self):
+        def says(text, code, *args, **env):
+            got = self.cairn(*args, **env)
+            self.assertEqual(got.returncode, code, (args, got.stderr))
+            self.assertRegex(got.stderr.decode() + got.stdout.decode(), text)
+            return got.stderr.decode()
+        with tempfile.TemporaryDirectory() as d:
+            made = os.path.join(d, "made")
+            open(made, "w").write("tester:" + PASSWORD + "\n")
+            none = dict(CAIRN_ROOT_PASSWORD="")
+            says(r"no password: set CAIRN_ROOT_PASSWORD or --credentials", 4, "--credentials", d + "/none", "info", **none)
+            says(r"password refused \(from CAIRN_ROOT_PASSWORD\)", 4, "info", CAIRN_ROOT_PASSWORD="wrong")
+            says(r"storage", 0, "--credentials", made, "info", **none)
+            open(made, "w").write("tester:stale\n")
+            says(r"password refused \(from %s\)" % made, 4, "--credentials", made, "info", **none)
+            # What a server left behind before somebody chose a password is not tried.
+            os.mkdir(os.path.join(d, "data"))
+            os.rename(made, os.path.join(d, "data", "root-credentials"))
+            open(os.path.join(d, "data", "root-configured"), "w").close()
+            got = subprocess.run([os.path.join(BUILD, "cairn"), "info"], cwd=d, capture_output=True, text=True,
+                                 env={**os.environ, **none})
+            self.assertEqual((got.returncode, "started with CAIRN_ROOT_PASSWORD" in got.stderr), (4, True), got.stderr)
+
+            says(r"nosuch", 2, "--ca", "nosuch", "info")
+            self.assertEqual(self.cairn("put", "db0/s", "x").returncode, 0)
+            says(r"(?s)modified 2\d{3}-\d\d-\d\dT[\d:.]+Z \(\d+ ms\)\nexpires  never\n", 0, "stat", "db0/s")
+            self.server.redis().set("big", b"x" * (4 << 20))
+            says(r"use: cairn cat db0/big", 2, "get", "db0/big")
+            says(r"^$", 0, "mb", "cairn://tool-made")
+            says(r"3 to 63 of a-z", 2, "mb", "b2")
+            says(r"is no name of a bucket", 2, "mb", "cairn://tool-made/key")
+            self.assertEqual(says(r"No such file", 2, "cp", "nosuchfile", "cairn://tool-made/x").count("nosuchfile"), 1)
+            file = os.path.join(d, "file")
+            open(file, "w").write("x")
+            says(r"cairn: nobucket/x: no such bucket or database", 1, "cp", file, "cairn://nobucket/x")
+            for sub in ("put", "ls", "cp", "bench"):
+                got = self.cairn(sub, "--help").stdout.decode()
+                self.assertNotIn("NAMESPACE", got)
+                for line in got.splitlines():
+                    if line.startswith("  --"):
+                        self.assertGreater(len(line.split()), 3, line)
 
     def test_recursive_copies_there_and_back(self):
         self.assertEqual(self.cairn("mb", "files").returncode, 0)

@@ -4,6 +4,8 @@
 
 #include <regex>
 
+#include "core/base/alarms.h"
+
 namespace cairn {
 namespace {
 
@@ -35,6 +37,36 @@ TEST(Report, NamesOfLevelsComeBack) {
     EXPECT_EQ(severity(name_of(s)), s);
   }
   EXPECT_EQ(severity("loud"), std::nullopt);
+}
+
+TEST(Alarms, EachIsCountedAndFewAreTold) {
+  std::vector<std::string> told;
+  Alarms alarms([&](Severity, std::string_view part, std::string_view text) {
+    told.push_back(std::string(part) + ": " + std::string(text));
+  });
+  const Report report = alarms.report();
+  for (int64_t ms = 0; ms < 100; ms++) {
+    alarms.take(1'000'000 + ms, Severity::kWarning, alarm::kDamage, "bad " + std::to_string(ms));
+  }
+  EXPECT_EQ(told, std::vector<std::string>{"damage: bad 0"});
+  // Another part, and what is none, are not silenced by it.
+  report(Severity::kWarning, alarm::kAuthResp, "who");
+  for (int i = 0; i < 3; i++) report(Severity::kError, "log", "full");
+  EXPECT_EQ(told.size(), 5U);
+  EXPECT_EQ(alarms.count(alarm::kDamage), 100U);
+  EXPECT_EQ(alarms.count(alarm::kAuthResp), 1U);
+  EXPECT_EQ(alarms.count(alarm::kRefused), 0U);
+  EXPECT_EQ(alarms.last(alarm::kDamage), "bad 99");
+  alarms.take(1'060'000, Severity::kWarning, alarm::kDamage, "later");
+  EXPECT_EQ(told.back(), "damage: later (and 99 more since the last line)");
+  alarms.take(10, Severity::kWarning, alarm::kDamage, "a clock that was set back");
+  EXPECT_EQ(told.back(), "damage: a clock that was set back");
+}
+
+TEST(Alarms, ANameIsCutAndStaysWithinItsQuotes) {
+  EXPECT_EQ(quoted_name("eve"), "'eve'");
+  EXPECT_EQ(quoted_name("a' from 10.0.0.1\n"), "'a? from 10.0.0.1?'");
+  EXPECT_EQ(quoted_name(std::string(100, 'x')), "'" + std::string(32, 'x') + "…'");
 }
 
 }  // namespace

@@ -31,7 +31,14 @@ Exit exit_of(const grpc::Status& status) {
 
 namespace {
 constexpr std::string_view kScheme = "cairn://";
+constexpr const char* kOfFile = "file";  // details of a status, which a server's are not
+}  // namespace
+
+grpc::Status file_error(const std::string& message) {
+  return {grpc::INVALID_ARGUMENT, message, kOfFile};
 }
+
+bool is_file_error(const grpc::Status& status) { return status.error_details() == kOfFile; }
 
 bool is_store_path(const std::string& text) { return text.rfind(kScheme, 0) == 0; }
 
@@ -70,7 +77,7 @@ std::unique_ptr<grpc::ClientContext> Client::context() const {
 grpc::Status Client::upload(const v1::Key& key, const std::string& file, const Progress& progress,
                             v1::ObjectInfo* info) {
   std::FILE* in = file == "-" ? stdin : std::fopen(file.c_str(), "rb");
-  if (in == nullptr) return {grpc::INVALID_ARGUMENT, file + ": " + std::strerror(errno)};
+  if (in == nullptr) return file_error(file + ": " + std::strerror(errno));
   auto c = context();
   v1::UploadResponse response;
   auto writer = objects->Upload(c.get(), &response);
@@ -95,7 +102,7 @@ grpc::Status Client::upload(const v1::Key& key, const std::string& file, const P
   if (bad_read) {
     c->TryCancel();
     writer->Finish();
-    return {grpc::INVALID_ARGUMENT, "cannot read " + file};
+    return file_error("cannot read " + file);
   }
   writer->WritesDone();
   grpc::Status status = writer->Finish();
@@ -127,12 +134,12 @@ grpc::Status Client::download(const v1::Key& key, const std::string& file,
   if (bad_write) c->TryCancel();
   grpc::Status status = reader->Finish();
   if (out != nullptr) bad_write |= (file == "-" ? std::fflush(out) : std::fclose(out)) != 0;
-  if (bad_write) status = {grpc::INVALID_ARGUMENT, file + ": " + std::strerror(errno)};
+  if (bad_write) status = file_error(file + ": " + std::strerror(errno));
   if (file != "-") {
     std::error_code ec;
     if (status.ok()) {
       std::filesystem::rename(part, file, ec);
-      if (ec) status = {grpc::INVALID_ARGUMENT, file + ": " + ec.message()};
+      if (ec) status = file_error(file + ": " + ec.message());
     } else if (out != nullptr) {
       std::filesystem::remove(part, ec);
     }

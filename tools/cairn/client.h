@@ -23,10 +23,15 @@ Exit exit_of(const grpc::Status& status);
 struct Target {
   std::string server = "127.0.0.1:50051";
   std::string user, password;
-  std::string ca_file;  // TLS if set
+  std::string password_from;  // a file or a variable
+  std::string ca_file;        // TLS if set
 };
 
-// "NAMESPACE/KEY" with or without "cairn://" before it; the key may be empty.
+// A failure of a file on this machine; its message names the file.
+grpc::Status file_error(const std::string& message);
+bool is_file_error(const grpc::Status& status);
+
+// "BUCKET/KEY" with or without "cairn://" before it; the key may be empty.
 bool parse_path(const std::string& text, v1::Key& key);
 bool is_store_path(const std::string& text);  // begins with cairn://
 

@@ -1,5 +1,5 @@
-// cairn: the command-line client. Paths are NAMESPACE/KEY; `cp` tells the store from files by
-// cairn:// before them.
+// cairn: the command-line client. Paths are BUCKET/KEY, where a database is a bucket too; `cp`
+// tells the store from files by cairn:// before them.
 #include <google/protobuf/util/json_util.h>
 #include <unistd.h>
 
@@ -24,9 +24,28 @@ struct Common {
   bool json = false;
 };
 
-int fail(const grpc::Status& status, const std::string& what) {
-  std::fprintf(stderr, "cairn: %s: %s\n", what.c_str(), status.error_message().c_str());
+int fail(const Common& o, const grpc::Status& status, const std::string& what) {
+  if (status.error_code() == grpc::UNAUTHENTICATED) {
+    std::fprintf(stderr, "cairn: password refused (from %s)\n", o.target.password_from.c_str());
+  } else if (is_file_error(status)) {
+    std::fprintf(stderr, "cairn: %s\n", status.error_message().c_str());
+  } else {
+    std::fprintf(stderr, "cairn: %s: %s\n", what.c_str(), status.error_message().c_str());
+  }
   return exit_of(status);
+}
+
+// Milliseconds since 1970 as people read them, in UTC.
+std::string iso_time(int64_t ms) {
+  const time_t seconds = static_cast<time_t>(ms / 1000);
+  tm parts{};
+  char text[32] = "";
+  if (::gmtime_r(&seconds, &parts) == nullptr ||
+      std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts) == 0) {
+    return std::to_string(ms);
+  }
+  const std::string fraction = std::to_string(1000 + ms % 1000);
+  return std::string(text) + "." + fraction.substr(1) + "Z (" + std::to_string(ms) + " ms)";
 }
 
 void print_json(const google::protobuf::Message& message) {
@@ -37,14 +56,15 @@ void print_json(const google::protobuf::Message& message) {
   std::printf("%s\n", text.c_str());
 }
 
-v1::Key key_or_exit(const std::string& path) {
+v1::Key path_or_exit(const std::string& path, bool with_key) {
   v1::Key key;
-  if (!parse_path(path, key) || key.key().empty()) {
-    std::fprintf(stderr, "cairn: '%s' is not NAMESPACE/KEY\n", path.c_str());
+  if (!parse_path(path, key) || (with_key && key.key().empty())) {
+    std::fprintf(stderr, "cairn: '%s' is not BUCKET/%s\n", path.c_str(), with_key ? "KEY" : "");
     std::exit(kUsage);
   }
   return key;
 }
+v1::Key key_or_exit(const std::string& path) { return path_or_exit(path, true); }
 
 int get(const Common& o, const std::string& path) {
   Client client(o.target);
@@ -53,7 +73,12 @@ int get(const Common& o, const std::string& path) {
   v1::GetResponse response;
   auto c = client.context();
   grpc::Status status = client.kv->Get(c.get(), request, &response);
-  if (!status.ok()) return fail(status, path);
+  if (status.error_code() == grpc::OUT_OF_RANGE) {
+    std::fprintf(stderr, "cairn: %s: too large for get; use: cairn cat %s\n", path.c_str(),
+                 path.c_str());
+    return exit_of(status);
+  }
+  if (!status.ok()) return fail(o, status, path);
   if (o.json) {
     print_json(response);
   } else {
@@ -74,7 +99,7 @@ int put(const Common& o, const std::string& path, const std::string& value, int6
   v1::PutResponse response;
   auto c = client.context();
   grpc::Status status = client.kv->Put(c.get(), request, &response);
-  if (!status.ok()) return fail(status, path);
+  if (!status.ok()) return fail(o, status, path);
   if (o.json) print_json(response);
   return kOk;
 }
@@ -88,7 +113,7 @@ int del(const Common& o, const std::vector<std::string>& paths) {
     v1::DeleteResponse response;
     auto c = client.context();
     grpc::Status status = client.kv->Delete(c.get(), request, &response);
-    if (!status.ok()) return fail(status, path);
+    if (!status.ok()) return fail(o, status, path);
     if (o.json) print_json(response);
     if (!response.deleted()) {
       std::fprintf(stderr, "cairn: %s: no such key\n", path.c_str());
@@ -104,7 +129,7 @@ int ls(const Common& o, const std::string& path, bool recursive) {
     auto c = client.context();
     v1::ListBucketsResponse response;
     grpc::Status status = client.objects->ListBuckets(c.get(), {}, &response);
-    if (!status.ok()) return fail(status, "ls");
+    if (!status.ok()) return fail(o, status, "ls");
     if (o.json) {
       print_json(response);
     } else {
@@ -114,8 +139,7 @@ int ls(const Common& o, const std::string& path, bool recursive) {
     }
     return kOk;
   }
-  v1::Key key;
-  if (!parse_path(path, key)) return kUsage;
+  v1::Key key = path_or_exit(path, false);
   grpc::Status status =
       client.list(key.namespace_(), key.key(), recursive ? "" : "/",
                   [&](const v1::ObjectInfo& info, bool prefix) {
@@ -128,7 +152,7 @@ int ls(const Common& o, const std::string& path, bool recursive) {
                                   info.key().key().c_str());
                     }
                   });
-  return status.ok() ? kOk : fail(status, path);
+  return status.ok() ? kOk : fail(o, status, path);
 }
 
 int stat(const Common& o, const std::string& path) {
@@ -138,18 +162,17 @@ int stat(const Common& o, const std::string& path) {
   v1::StatResponse response;
   auto c = client.context();
   grpc::Status status = client.objects->Stat(c.get(), request, &response);
-  if (!status.ok()) return fail(status, path);
+  if (!status.ok()) return fail(o, status, path);
   if (o.json) {
     print_json(response.info());
     return kOk;
   }
   auto& i = response.info();
-  std::printf(
-      "key      %s/%s\nsize     %lu\nversion  %lu\netag     %s\nmodified %ld\nexpires  %ld\n",
-      i.key().namespace_().c_str(), i.key().key().c_str(),
-      static_cast<unsigned long>(i.size_bytes()), static_cast<unsigned long>(i.version()),
-      i.etag().c_str(), static_cast<long>(i.modified_at_ms()),
-      static_cast<long>(i.expires_at_ms()));
+  const std::string expires = i.expires_at_ms() == 0 ? "never" : iso_time(i.expires_at_ms());
+  std::printf("key      %s/%s\nsize     %lu\nversion  %lu\netag     %s\nmodified %s\nexpires  %s\n",
+              i.key().namespace_().c_str(), i.key().key().c_str(),
+              static_cast<unsigned long>(i.size_bytes()), static_cast<unsigned long>(i.version()),
+              i.etag().c_str(), iso_time(i.modified_at_ms()).c_str(), expires.c_str());
   if (!i.metadata().content_type().empty()) {
     std::printf("type     %s\n", i.metadata().content_type().c_str());
   }
@@ -164,7 +187,7 @@ int info(const Common& o) {
   auto c1 = client.context(), c2 = client.context();
   grpc::Status status = client.admin->Info(c1.get(), {}, &i);
   if (status.ok()) status = client.admin->Stats(c2.get(), {}, &s);
-  if (!status.ok()) return fail(status, "info");
+  if (!status.ok()) return fail(o, status, "info");
   if (o.json) {
     print_json(i);
     print_json(s);
@@ -224,7 +247,8 @@ struct Transfer {
   uint64_t size = 0;
 };
 
-int run_transfers(Client& client, const std::vector<Transfer>& all, bool up, unsigned parallel) {
+int run_transfers(const Common& o, Client& client, const std::vector<Transfer>& all, bool up,
+                  unsigned parallel) {
   uint64_t total = 0;
   for (auto& t : all) total += t.size;
   Bar bar(total);
@@ -238,7 +262,7 @@ int run_transfers(Client& client, const std::vector<Transfer>& all, bool up, uns
                                : client.download(all[i].key, all[i].file, progress);
       if (status.ok()) continue;
       std::lock_guard lock(mutex);
-      rc = fail(status, all[i].file);
+      rc = fail(o, status, all[i].key.namespace_() + "/" + all[i].key.key());
     }
   };
   std::vector<std::thread> threads;
@@ -260,15 +284,14 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
     v1::CopyResponse response;
     auto c = client.context();
     grpc::Status status = client.objects->Copy(c.get(), request, &response);
-    return status.ok() ? kOk : fail(status, from);
+    return status.ok() ? kOk : fail(o, status, from);
   }
   if (!from_store && !to_store) {
     std::fprintf(stderr, "cairn: one side of cp begins with cairn://\n");
     return kUsage;
   }
   if (to_store) {
-    v1::Key base;
-    if (!parse_path(to, base)) return kUsage;
+    v1::Key base = path_or_exit(to, false);
     if (fs::is_directory(from, ec)) {
       if (!recursive) {
         std::fprintf(stderr, "cairn: %s is a directory; use --recursive\n", from.c_str());
@@ -290,10 +313,9 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
       }
       all.push_back(std::move(t));
     }
-    return run_transfers(client, all, true, parallel);
+    return run_transfers(o, client, all, true, parallel);
   }
-  v1::Key base;
-  if (!parse_path(from, base)) return kUsage;
+  v1::Key base = path_or_exit(from, false);
   if (recursive) {
     std::string prefix = base.key();
     if (!prefix.empty() && prefix.back() != '/') prefix += '/';
@@ -310,9 +332,9 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
           }
           all.push_back({(fs::path(to) / relative).string(), i.key(), i.size_bytes()});
         });
-    if (!status.ok()) return fail(status, from);
+    if (!status.ok()) return fail(o, status, from);
     for (auto& t : all) fs::create_directories(fs::path(t.file).parent_path(), ec);
-    int rc = run_transfers(client, all, false, parallel);
+    int rc = run_transfers(o, client, all, false, parallel);
     return rc == kOk && outside ? kUsage : rc;
   }
   v1::StatRequest request;
@@ -320,13 +342,13 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
   v1::StatResponse response;
   auto c = client.context();
   grpc::Status status = client.objects->Stat(c.get(), request, &response);
-  if (!status.ok()) return fail(status, from);
+  if (!status.ok()) return fail(o, status, from);
   std::string file = to;
   if (to != "-" && fs::is_directory(to, ec)) {
     file = (fs::path(to) / fs::path(base.key()).filename()).string();
   }
   all.push_back({file, base, response.info().size_bytes()});
-  return run_transfers(client, all, false, 1);
+  return run_transfers(o, client, all, false, 1);
 }
 
 // ---- bench ----
@@ -361,7 +383,7 @@ int bench(const Common& o, uint64_t count, size_t size, unsigned parallel, const
             q.mutable_key()->set_key(key);
             status = client.kv->Get(c.get(), q, &a);
           }
-          if (!status.ok() && !failed.exchange(true)) fail(status, "bench");
+          if (!status.ok() && !failed.exchange(true)) fail(o, status, "bench");
           micros[t].push_back(
               std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
                   .count());
@@ -384,16 +406,40 @@ int bench(const Common& o, uint64_t count, size_t size, unsigned parallel, const
   return kOk;
 }
 
-void load_credentials(Target& target, const std::string& file) {
+// From the environment, or from a file, which the user `chose` or which lies where a server makes
+// it. One that lies there beside root-configured is of the time before somebody chose a password.
+void load_credentials(Target& target, const std::string& file, bool chose) {
   if (const char* user = std::getenv("CAIRN_ROOT_USER")) target.user = user;
   if (const char* password = std::getenv("CAIRN_ROOT_PASSWORD")) target.password = password;
+  target.password_from = "CAIRN_ROOT_PASSWORD";
   if (!target.password.empty()) return;
+  std::error_code ec;
+  if (!chose && fs::exists(fs::path(file).parent_path() / "root-configured", ec)) {
+    std::fprintf(stderr,
+                 "cairn: no password: the store was started with CAIRN_ROOT_PASSWORD set; set it "
+                 "here too, or --credentials\n");
+    std::exit(kDenied);
+  }
   std::ifstream in(file);
   std::string line;
-  if (std::getline(in, line) && line.find(':') != line.npos) {
-    target.user = line.substr(0, line.find(':'));
-    target.password = line.substr(line.find(':') + 1);
+  if (!std::getline(in, line) || line.find(':') == line.npos) {
+    std::fprintf(stderr, "cairn: no password: set CAIRN_ROOT_PASSWORD or --credentials (%s %s)\n",
+                 file.c_str(), in.is_open() ? "does not hold USER:PASSWORD" : "cannot be read");
+    std::exit(kDenied);
   }
+  target.user = line.substr(0, line.find(':'));
+  target.password = line.substr(line.find(':') + 1);
+  target.password_from = file;
+}
+
+// The bucket of "NAME" or "cairn://NAME".
+std::string bucket_or_exit(const std::string& text) {
+  v1::Key key;
+  if (!parse_path(text, key) || !key.key().empty()) {
+    std::fprintf(stderr, "cairn: '%s' is no name of a bucket\n", text.c_str());
+    std::exit(kUsage);
+  }
+  return key.namespace_();
 }
 
 }  // namespace
@@ -412,10 +458,11 @@ int main(int argc, char** argv) {
       ->envname("CAIRN_SERVER")
       ->take_last()
       ->capture_default_str();
-  app.add_option("--credentials", credentials,
-                 "file with USER:PASSWORD, if CAIRN_ROOT_PASSWORD is not set")
-      ->capture_default_str();
-  app.add_option("--ca", o.target.ca_file, "certificate authority, PEM: connect with TLS");
+  auto* file = app.add_option("--credentials", credentials,
+                              "file with USER:PASSWORD, if CAIRN_ROOT_PASSWORD is not set")
+                   ->capture_default_str();
+  app.add_option("--ca", o.target.ca_file, "certificate authority, PEM: connect with TLS")
+      ->check(CLI::ExistingFile);
   app.add_flag("--json", o.json, "answers as JSON");
   app.fallthrough();
 
@@ -427,60 +474,65 @@ int main(int argc, char** argv) {
   uint64_t count = 10000;
   size_t size = 64;
   int rc = kOk;
-  auto ready = [&] { load_credentials(o.target, credentials); };
+  auto ready = [&] { load_credentials(o.target, credentials, file->count() > 0); };
 
+  const char* a_key = "BUCKET/KEY; a database is a bucket, as db0";
   auto* c = app.add_subcommand("get", "print a value");
-  c->add_option("path", path)->required();
+  c->add_option("path", path, a_key)->required();
   c->callback([&] { ready(), rc = get(o, path); });
   c = app.add_subcommand("put", "write a value");
-  c->add_option("path", path)->required();
-  c->add_option("value", value)->required();
-  c->add_option("--ttl-ms", ttl_ms);
+  c->add_option("path", path, a_key)->required();
+  c->add_option("value", value, "its bytes")->required();
+  c->add_option("--ttl-ms", ttl_ms, "milliseconds until it expires; 0: never");
   c->add_flag("--new", only_new, "only if there is none");
   c->callback([&] { ready(), rc = put(o, path, value, ttl_ms, only_new); });
   c = app.add_subcommand("del", "remove values");
-  c->add_option("paths", paths)->required();
+  c->add_option("paths", paths, a_key)->required();
   c->callback([&] { ready(), rc = del(o, paths); });
-  c = app.add_subcommand("ls", "list buckets, or the keys of a namespace");
-  c->add_option("path", path);
-  c->add_flag("-r,--recursive", recursive);
+  c = app.add_subcommand("ls", "list buckets, or the keys of one");
+  c->add_option("path", path, "BUCKET/, or BUCKET/PREFIX; without: the buckets");
+  c->add_flag("-r,--recursive", recursive, "also what lies behind a /");
   c->callback([&] { ready(), rc = ls(o, path, recursive); });
   c = app.add_subcommand("cat", "print a value of any size");
-  c->add_option("path", path)->required();
+  c->add_option("path", path, a_key)->required();
   c->callback([&] {
     ready();
     Client client(o.target);
     grpc::Status status = client.download(key_or_exit(path), "-", nullptr);
-    rc = status.ok() ? kOk : fail(status, path);
+    rc = status.ok() ? kOk : fail(o, status, path);
   });
   c = app.add_subcommand("cp", "copy between files and the store");
-  c->add_option("from", path)->required();
-  c->add_option("to", to)->required();
-  c->add_flag("-r,--recursive", recursive);
-  c->add_option("--parallel", parallel)->check(CLI::Range(1, 64))->capture_default_str();
+  c->add_option("from", path, "FILE, cairn://BUCKET/KEY, or - for standard input")->required();
+  c->add_option("to", to, "FILE, cairn://BUCKET/KEY, or - for standard output")->required();
+  c->add_flag("-r,--recursive", recursive, "a directory, or all keys that begin so");
+  c->add_option("--parallel", parallel, "files at once")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
   c->callback([&] { ready(), rc = cp(o, path, to, recursive, parallel); });
   c = app.add_subcommand("stat", "describe a value");
-  c->add_option("path", path)->required();
+  c->add_option("path", path, a_key)->required();
   c->callback([&] { ready(), rc = stat(o, path); });
   c = app.add_subcommand("mb", "make a bucket");
-  c->add_option("name", path)->required();
+  c->add_option("name", path, "BUCKET")->required();
   c->callback([&] {
     ready();
     Client client(o.target);
     cairn::v1::CreateBucketRequest q;
     cairn::v1::CreateBucketResponse a;
-    q.set_name(path);
+    q.set_name(bucket_or_exit(path));
     auto context = client.context();
     grpc::Status status = client.objects->CreateBucket(context.get(), q, &a);
-    rc = status.ok() ? kOk : fail(status, path);
+    rc = status.ok() ? kOk : fail(o, status, path);
   });
   c = app.add_subcommand("info", "describe the server");
   c->callback([&] { ready(), rc = info(o); });
   c = app.add_subcommand("bench", "put and get many keys, and say how fast");
-  c->add_option("-n,--count", count)->capture_default_str();
-  c->add_option("--size", size)->capture_default_str();
-  c->add_option("-c,--parallel", parallel)->check(CLI::Range(1, 256))->capture_default_str();
-  c->add_option("--namespace", ns)->capture_default_str();
+  c->add_option("-n,--count", count, "keys")->capture_default_str();
+  c->add_option("--size", size, "bytes of a value")->capture_default_str();
+  c->add_option("-c,--parallel", parallel, "calls at once")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  c->add_option("--bucket,--namespace", ns, "where the keys are written")->capture_default_str();
   c->callback([&] { ready(), rc = bench(o, count, size, parallel, ns); });
   try {
     app.parse(argc, argv);

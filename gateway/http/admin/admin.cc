@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "core/base/text.h"
+#include "core/store/auth_failure.h"
 #include "gateway/auth/credentials.h"
 
 namespace cairn::admin {
@@ -19,13 +20,18 @@ void Admin::handle(const http::Request& request, http::Response& response) {
     response.status = health.ready ? 200 : 503;
     response.body = health.ready ? "ready\n" : "";
     for (const std::string& problem : health.problems) append(response.body, problem, "\n");
+    if (const uint64_t reads = alarms_.count(alarm::kDamage); reads > 0) {
+      append(response.body, "reads that met damage: ", reads, ", at last ",
+             alarms_.last(alarm::kDamage), "\n");
+    }
   } else if (request.path == "/-/metrics") {
     if (may_see_metrics(request)) {
       response.body = metrics();
     } else {
       response.status = 401;
       response.set("WWW-Authenticate", "Basic realm=\"cairn\"");
-      response.body = "metrics take credentials\n";
+      response.body = request.has_header("authorization") ? "wrong user or password\n"
+                                                          : "metrics take credentials\n";
     }
   } else {
     response.status = 404;
@@ -36,6 +42,10 @@ void Admin::handle(const http::Request& request, http::Response& response) {
 bool Admin::may_see_metrics(const http::Request& request) const {
   if (metrics_on_loopback_ && request.from_loopback) return true;
   const PrincipalPtr who = authenticate(server_.users, request.header("authorization"));
+  if (who == nullptr && request.has_header("authorization")) {
+    note_auth_failure(server_.users, server_.store.options().report, alarm::kAuthMetrics,
+                      claimed_user(request.header("authorization")), request.peer);
+  }
   return who != nullptr && authorize(*who, kMetrics);
 }
 
@@ -97,6 +107,10 @@ std::string Admin::metrics() const {
       "Blobs moved out of extent files that were full of holes.", compactor.blobs_moved);
   add("cairn_compactor_copied_bytes_total", "counter", "Bytes of extents copied for that.",
       compactor.bytes_copied);
+  add("cairn_damaged_reads_total", "counter", "Reads that found other bytes than were written.",
+      alarms_.count(alarm::kDamage));
+  add("cairn_large_values_refused_total", "counter",
+      "Values above 64 KiB that the disk had no room for.", alarms_.count(alarm::kRefused));
   add("cairn_cold_keys", "gauge", "Keys whose value is on disk alone.", store.cold_count());
   add("cairn_spilled_values_total", "counter", "Values that left memory.",
       store.memory().stats().spilled);
@@ -121,6 +135,14 @@ std::string Admin::metrics() const {
       http_.bytes_in.load());
   add("cairn_http_sent_bytes_total", "counter", "Bytes sent over HTTP, bodies included.",
       http_.bytes_out.load());
+  append(out,
+         "# HELP cairn_auth_failures_total Clients that were not who they said.\n"
+         "# TYPE cairn_auth_failures_total counter\n");
+  for (auto [door, part] :
+       {std::pair("resp", alarm::kAuthResp), std::pair("s3", alarm::kAuthS3),
+        std::pair("grpc", alarm::kAuthGrpc), std::pair("metrics", alarm::kAuthMetrics)}) {
+    append(out, "cairn_auth_failures_total{door=\"", door, "\"} ", alarms_.count(part), "\n");
+  }
   append(out, "# HELP cairn_keys Keys in a namespace.\n# TYPE cairn_keys gauge\n");
   for (uint32_t i = 0; i < kDatabases; i++) {
     append(out, "cairn_keys{namespace=\"db", i, "\"} ", store.database(i).size(), "\n");

@@ -4,6 +4,7 @@
 // Threads: any.
 #pragma once
 
+#include "core/base/alarms.h"
 #include "gateway/http/door.h"
 #include "kv/engine/engine.h"
 
@@ -14,8 +15,13 @@ inline constexpr Action kMetrics{"admin", "metrics", Access::kAdmin};
 
 class Admin {
  public:
-  Admin(kv::Server& server, kv::Engine& engine, http::Stats& http, bool metrics_on_loopback)
-      : server_(server), engine_(engine), http_(http), metrics_on_loopback_(metrics_on_loopback) {}
+  Admin(kv::Server& server, kv::Engine& engine, http::Stats& http, const Alarms& alarms,
+        bool metrics_on_loopback)
+      : server_(server),
+        engine_(engine),
+        http_(http),
+        alarms_(alarms),
+        metrics_on_loopback_(metrics_on_loopback) {}
   void handle(const http::Request& request, http::Response& response);
 
  private:
@@ -24,6 +30,7 @@ class Admin {
   kv::Server& server_;
   kv::Engine& engine_;
   http::Stats& http_;
+  const Alarms& alarms_;
   const bool metrics_on_loopback_;
 };
 

@@ -69,7 +69,16 @@ awaitable<Error> delete_bucket(Call& c) {
   }
   auto lsn = objects::drop_bucket(c.store, c.bucket_name);
   if (absl::IsFailedPrecondition(lsn.status())) {
-    co_return Error{"BucketNotEmpty", "", rests_on(lsn.status())};
+    Error full{"BucketNotEmpty", "", rests_on(lsn.status())};
+    objects::ListQuery first;
+    first.limit = 1;
+    auto listed = co_await objects::list(c.store, c.bucket, first);
+    if (listed.ok() && listed->items.empty() && !listed->truncated) {
+      full.message = cat(default_message(full.code),
+                         " It holds keys that listings leave out, since they have no bytes: "
+                         "hashes, which the Redis door reads and deletes.");
+    }
+    co_return full;
   }
   if (!lsn.ok()) co_return error_of(lsn.status(), "NoSuchBucket");
   c.response.status = 204;

@@ -103,6 +103,14 @@ Error check_headers(const Row& row, const Call& c) {
   return {};
 }
 
+// A thing of its own, as ?acl, that is asked of something.
+Error not_there(const Call& c, std::string_view name) {
+  const std::string_view of = c.bucket_name.empty() ? "the service"
+                              : c.key.empty()       ? "a bucket"
+                                                    : "an object";
+  return {"NotImplemented", cat("Cairn does not have ", c.request.method, " ?", name, " of ", of)};
+}
+
 Error check_params(const Row& row, const Call& c) {
   const auto& query = c.request.query;
   for (size_t i = 0; i < query.size(); i++) {
@@ -110,6 +118,9 @@ Error check_params(const Row& row, const Call& c) {
     const bool known = name == row.subresource || lists(row.params, name) ||
                        lists(kHarmlessParams, name) ||
                        (c.auth.presigned && lists(kSignatureParams, name));
+    if (!known && !name.empty() && value.empty()) {
+      return not_there(c, name);
+    }
     if (!known || name.empty()) {
       return {"NotImplemented", cat("Cairn does not have ?", name, " in ", row.name)};
     }
@@ -162,7 +173,7 @@ Error check_carried(const Row& row, const Call& call) {
 Error absent(const Call& call) {
   for (auto& [name, value] : call.request.query) {
     if (lists(kHarmlessParams, name) || lists(kSignatureParams, name)) continue;
-    return {"NotImplemented", cat("Cairn does not have ?", name, " here")};
+    return not_there(call, name);
   }
   return {"MethodNotAllowed", ""};
 }

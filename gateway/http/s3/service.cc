@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "core/store/auth_failure.h"
 #include "gateway/auth/credentials.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
@@ -123,6 +124,17 @@ Error authorize(const Call& call, const Row& row) {
   return call.may(row.action, call.bucket_name, call.key);
 }
 
+// The access key that a request names, for one that was not believed.
+std::string_view claimed_key(const http::Request& r) {
+  constexpr std::string_view kCredential = "Credential=";
+  const std::string* in_query = r.param("X-Amz-Credential");
+  std::string_view text = in_query != nullptr ? *in_query : r.header("authorization");
+  if (const size_t at = text.find(kCredential); in_query == nullptr && at != text.npos) {
+    text.remove_prefix(at + kCredential.size());
+  }
+  return text.substr(0, text.find('/'));
+}
+
 // The body of an operation that has no use for one is still what was signed and declared.
 awaitable<Error> throw_away_body(Call& call) {
   constexpr size_t kUnwantedMax = 64 << 10;
@@ -135,7 +147,13 @@ awaitable<Error> throw_away_body(Call& call) {
 awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   address(request, call);
-  if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) co_return e;
+  if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) {
+    if (e.code == "InvalidAccessKeyId" || e.code == "SignatureDoesNotMatch") {
+      note_auth_failure(users_, store_.options().report, alarm::kAuthS3, claimed_key(request),
+                        request.peer);
+    }
+    co_return e;
+  }
   if (call.auth.presigned) {
     if (Error e = take_hoisted(request)) co_return e;
   }

@@ -74,12 +74,16 @@ std::optional<int64_t> parse_timestamp(std::string_view text) {
   return absl::ToUnixMillis(time);
 }
 
+Error not_supported() {
+  return {"InvalidRequest",
+          "The authorization mechanism that you provided is not supported. "
+          "Please use AWS4-HMAC-SHA256."};
+}
+
 Error parse_header(const http::Request& r, Parts& p) {
   std::string_view text = r.header("authorization");
   if (text.substr(0, kAlgorithm.size()) != kAlgorithm) {
-    return {"InvalidRequest",
-            "The authorization mechanism that you provided is not supported. "
-            "Please use AWS4-HMAC-SHA256."};
+    return not_supported();
   }
   text.remove_prefix(kAlgorithm.size());
   std::string credential;
@@ -187,7 +191,10 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
             "parameter, Signature query string parameter or the Authorization "
             "header should be specified"};
   }
-  if (!by_query && !by_header) return {"AccessDenied", ""};
+  if (!by_query && !by_header) {
+    const bool version2 = r.param("AWSAccessKeyId") != nullptr || r.param("Signature") != nullptr;
+    return version2 ? not_supported() : Error{"AccessDenied", ""};
+  }
   Parts p;
   if (Error e = by_query ? parse_query(r, p) : parse_header(r, p)) return e;
   if (p.region != region_) {
