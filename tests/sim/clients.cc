@@ -313,7 +313,9 @@ awaitable<Status> World::append_part(BlobWriter& writer, NamespacePtr ns, std::s
   auto text = co_await reader->read_all(1 << 20);
   if (unread(text.status())) co_return absl::OkStatus();
   if (!text.ok()) wrong(cat("key ", from, ": ", text.status().message()));
-  const uint64_t at = pick(text->size()), length = pick(text->size() - at + 1);
+  const bool whole = pick(2) == 0;  // then its extents are shared, however small
+  const uint64_t at = whole ? 0 : pick(text->size());
+  const uint64_t length = whole ? text->size() : pick(text->size() - at + 1);
   bytes += text->substr(at, length);
   co_return co_await writer.append_range(reader->blob(), at, length);
 }
