@@ -11,6 +11,7 @@ import subprocess
 import threading
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 
@@ -286,6 +287,45 @@ class S3(Case):
         put = self.s3.generate_presigned_url("put_object", Params={"Bucket": "bucket", "Key": "pre2"}, ExpiresIn=60)
         urllib.request.urlopen(urllib.request.Request(put, data=b"up", method="PUT"))
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="pre2")["Body"].read(), b"up")
+
+    def presigned(self, method, path, params, headers=None):
+        """As AWS's SDK for JavaScript makes it: what would be headers is in the query."""
+        quote = lambda text: urllib.parse.quote(text, safe="-_.~")
+        stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        scope = "%s/us-east-1/s3/aws4_request" % stamp[:8]
+        params = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD",
+                  "X-Amz-Credential": "%s/%s" % (USER, scope), "X-Amz-Date": stamp, "X-Amz-Expires": "900",
+                  "X-Amz-SignedHeaders": "host", **params}
+        query = "&".join("%s=%s" % (quote(k), quote(params[k])) for k in sorted(params))
+        host = "127.0.0.1:%d" % self.server.http
+        canonical = "\n".join([method, path, query, "host:" + host, "", "host", params["X-Amz-Content-Sha256"]])
+        key = ("AWS4" + PASSWORD).encode()
+        for part in (stamp[:8], "us-east-1", "s3", "aws4_request"):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+        url = "http://%s%s?%s&X-Amz-Signature=%s" % (host, path, query, hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest())
+        body = b"the body" if method == "PUT" else None
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, data=body, method=method, headers=headers or {}),
+                                        timeout=PATIENCE) as r:
+                return r.status, r.read(), r.headers
+        except urllib.error.HTTPError as e:
+            return e.code, e.read(), e.headers
+
+    def test_what_a_presigned_url_carries_in_place_of_headers_is_honoured(self):
+        put = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32", "x-id": "PutObject",
+               "x-amz-meta-Colour": "dark green", "x-amz-acl": "private", "x-amz-storage-class": "STANDARD"}
+        self.assertEqual(self.presigned("PUT", "/bucket/js", put)[0], 200)
+        status, body, headers = self.presigned("GET", "/bucket/js", {"x-amz-checksum-mode": "ENABLED", "x-id": "GetObject"})
+        self.assertEqual((status, body, headers["x-amz-meta-colour"]), (200, b"the body", "dark green"))
+        self.assertEqual(self.presigned("PUT", "/bucket/js2", {"x-amz-copy-source": "/bucket/js", "X-Amz-Meta-A": "b"})[0], 200)
+        self.assertEqual(self.s3.get_object(Bucket="bucket", Key="js2")["Body"].read(), b"the body")
+        for params, headers, want in (({"x-amz-acl": "public-read"}, {}, 501), ({"x-amz-tagging": "a=b"}, {}, 501),
+                                      ({"x-amz-object-lock-mode": "GOVERNANCE"}, {}, 501), ({"x-amz-new": "1"}, {}, 501),
+                                      ({"X-Amz-Security-Token": "t"}, {}, 501), ({"tagging": ""}, {}, 501),
+                                      ({"X-Amz-Content-Sha256": "0" * 64}, {}, 400)):
+            self.assertEqual(self.presigned("PUT", "/bucket/js3", params, headers)[0], want, params)
+        self.assertEqual(self.code(self.s3.head_object, Bucket="bucket", Key="js3")[1], 404)
 
     def test_signed_payloads_are_verified_before_commit(self):
         good = hashlib.sha256(b"body").hexdigest()
