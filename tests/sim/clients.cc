@@ -215,6 +215,12 @@ awaitable<bool> World::step(Lsn& lsn) {
     case 7:
       co_return co_await put_blob(ns, key, lsn);
     case 8:
+      if (!changes_.empty() && pick(2) == 0) {  // what was changed just now
+        const Key& newest = changes_.rbegin()->second.key;
+        ns = find_space(newest.first);
+        key = newest.second;
+        if (ns == nullptr) co_return true;
+      }
       co_return co_await rest_on(ns, key);
     case 9: {  // others may have changed it meanwhile; read() itself checks the bytes
       const int64_t pause_ms = pick(3) == 0 ? static_cast<int64_t>(pick(200)) : 0;
