@@ -598,6 +598,7 @@ awaitable<Status> BlobWriter::write_chunk(bool last) {
 // Writes beside what the writer does next, and gives the chunk back then.
 void BlobWriter::send(std::byte* chunk, uint64_t offset, Bytes data) {
   shared_->inflight++;
+  if (store_.taken_) store_.taken_(data.size());
   spawn(shared_->executor, "writing an extent",
         [](ExtentStore& store, std::shared_ptr<Shared> shared, uint32_t file, uint64_t offset,
            std::byte* chunk, Bytes data) -> awaitable<void> {

@@ -32,6 +32,7 @@
 #include <array>
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -76,6 +77,8 @@ class ExtentStore {
 
   static constexpr int64_t kDebtMax = 256 << 20;
   void set_debt_max(uint64_t bytes) { debt_max_ = static_cast<int64_t>(bytes); }  // before start()
+  // Is told of the bytes that a write is about to take, on the writer's thread. Before start().
+  void set_taken(std::function<void(uint64_t bytes)> taken) { taken_ = std::move(taken); }
 
   // Recovery: every live blob is passed to adopt() first, then start() frees all other space,
   // unless `keep` says that records were lost which may refer to it. Files that are referred to and
@@ -177,8 +180,9 @@ class ExtentStore {
   int freers_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t credit_ ABSL_GUARDED_BY(mutex_) = 0;  // given back while the debt was too large
   Status trouble_ ABSL_GUARDED_BY(mutex_);
-  int64_t debt_max_ = kDebtMax;   // constant after start()
-  std::atomic<int64_t> debt_{0};  // bytes that wait to be given back
+  int64_t debt_max_ = kDebtMax;          // constant after start()
+  std::function<void(uint64_t)> taken_;  // likewise; may be empty
+  std::atomic<int64_t> debt_{0};         // bytes that wait to be given back
   std::atomic<bool> patient_{true};
   Tasks freeing_tasks_;
   Gate changed_;  // a file was opened or synced, space was given back

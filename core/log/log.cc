@@ -611,6 +611,17 @@ void Log::note_free(uint64_t bytes) {
   }
 }
 
+void Log::note_taken(uint64_t bytes) {
+  uint64_t free = free_bytes_.load(std::memory_order_relaxed), left;
+  do {
+    if (free == UINT64_MAX) return;  // not known
+    left = free - std::min(free, bytes);
+  } while (!free_bytes_.compare_exchange_weak(free, left, std::memory_order_relaxed));
+  if (left >= kScarce * start_.segment_bytes) return;
+  trouble_.fetch_or(kTight);
+  if (!stuck() && room_end_ < room_wanted()) start_prepare();
+}
+
 uint64_t Log::room() const {
   const uint64_t end = room_end_.load();
   const uint64_t tail = tail_.load(std::memory_order_relaxed);

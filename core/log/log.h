@@ -89,6 +89,9 @@ class Log {
   // left is known from the last check_space(); a margin of kScarce segments is for what others took
   // since.
   Status admit(Need need, uint64_t bytes) const;
+  // Others took so much of the volume since the last check_space(), or are about to: the reserve is
+  // set aside before they have taken what it needs. Any thread.
+  void note_taken(uint64_t bytes);
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
   // Until the device has caught up, or the log failed.
   awaitable<void> wait_for_backlog();

@@ -71,12 +71,12 @@ inline constexpr uint32_t kFrameContinues = 1;  // its first record goes on with
 inline constexpr uint32_t kFrameGoesOn = 2;     // its last record does not end one
 
 enum class RecordType : uint8_t {
-  kPut = 1,              // key has this value from now on
-  kDelete = 2,           // key is gone
-  kNamespace = 3,  // namespace `ns` is there: key its name, value core/store/properties.h
-  kNamespaceDrop = 4,    // namespace `ns` and all in it is gone
-  kNamespaceFlush = 5,   // all keys of `ns` with a smaller LSN are gone; no `ns`: of databases 0-15
-  kOperation = 6,        // the collection `key` changes as `value` says; its expiry is this one
+  kPut = 1,             // key has this value from now on
+  kDelete = 2,          // key is gone
+  kNamespace = 3,       // namespace `ns` is there: key its name, value core/store/properties.h
+  kNamespaceDrop = 4,   // namespace `ns` and all in it is gone
+  kNamespaceFlush = 5,  // all keys of `ns` with a smaller LSN are gone; no `ns`: of databases 0-15
+  kOperation = 6,       // the collection `key` changes as `value` says; its expiry is this one
 };
 
 // Low nibble of flags; the high nibble is the ValueType.

@@ -94,6 +94,7 @@ bool decode(std::string_view& in, CheckpointItem& item) {
 // A checkpoint being written.
 struct Checkpointer::File {
   Volume& volume;
+  Log& log;
   const uint64_t store;
   const FileId id;
   uint64_t at = 0;
@@ -248,6 +249,7 @@ awaitable<Status> Checkpointer::File::flush(bool last) {
   h.crc =
       crc32c(place_seed(store, id.number, at), {buffer.data() + 8, sizeof(h) - 8 + payload.size()});
   std::memcpy(buffer.data(), &h, sizeof(h));
+  log.note_taken(bytes);
   Status wrote = co_await volume.write(id, at, {buffer.data(), bytes}, WriteMode::kPlain);
   if (!wrote.ok()) co_return wrote;
   offsets.push_back(at);
@@ -258,8 +260,8 @@ awaitable<Status> Checkpointer::File::flush(bool last) {
 }
 
 awaitable<Status> Checkpointer::write() {
-  File file{volume_, store_.store_id(), {FileKind::kCheckpoint, number_++}};
   Log& log = store_.log();
+  File file{volume_, log, store_.store_id(), {FileKind::kCheckpoint, number_++}};
   Lsn begin = log.replay_start();
   store_.wait_for_locks();  // what lies before is in the index by then
   Status status = co_await volume_.create(file.id, 0);

@@ -87,6 +87,7 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
                         : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
       stripes_(std::make_unique<std::array<Stripe, kStripes>>()) {
   extents_.set_debt_max(options_.extent_debt_bytes);
+  extents_.set_taken([this](uint64_t bytes) { log_.note_taken(bytes); });
   hash_seed_ = random();
   make_databases();
 }

@@ -170,13 +170,13 @@ TEST_F(Extents, AWriterThatGivesUpLeavesNothing) {
     co_return true;
   };
   EXPECT_TRUE(run(abandon()));
+  EXPECT_TRUE(
+      scheduler.run_until([&] { return pool.in_use() == 0; }));  // writes that were under way
   run([](ExtentStore& s) -> awaitable<bool> {
     co_await s.close();
     co_return true;
   }(store));
   EXPECT_EQ(store.stats().extents, 0u);
-  EXPECT_TRUE(
-      scheduler.run_until([&] { return pool.in_use() == 0; }));  // writes that were under way
 }
 
 // A length that a client announced made a capacity of 0 where it wrapped around: an endless loop.

@@ -205,12 +205,16 @@ awaitable<bool> World::put_part(NamespacePtr ns, objects::UploadInfo upload, Lsn
   ObjectMeta meta;
   meta.etag = objects::hex(part.digest(objects::Algorithm::kMd5));
   const auto number = static_cast<unsigned>(1 + pick(5));
+  if (pick(4) == 0) co_await store_->clock().sleep_ms(static_cast<int64_t>(pick(50)));
   heard_.clear();
   auto put = objects::put_part(*store_, *ns, upload.key, upload.id, number, part, meta);
   if (!put.ok()) co_return refused(put.status());
   const std::vector<Heard> heard = std::move(heard_);
   note_heard(heard, bytes, lsn);
   parts_[meta.etag] = bytes;
+  if (!objects::find_upload(*store_, *ns, upload.key, upload.id).ok()) {
+    wrong("a part was taken of an upload that had ended");
+  }
   seen.parts++;
   co_return true;
 }

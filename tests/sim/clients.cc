@@ -215,6 +215,12 @@ awaitable<bool> World::step(Lsn& lsn) {
     case 7:
       co_return co_await put_blob(ns, key, lsn);
     case 8:
+      if (!changes_.empty() && pick(2) == 0) {  // what was changed just now
+        const Key& newest = changes_.rbegin()->second.key;
+        ns = find_space(newest.first);
+        key = newest.second;
+        if (ns == nullptr) co_return true;
+      }
       co_return co_await rest_on(ns, key);
     case 9: {  // others may have changed it meanwhile; read() itself checks the bytes
       const int64_t pause_ms = pick(3) == 0 ? static_cast<int64_t>(pick(200)) : 0;
@@ -313,7 +319,9 @@ awaitable<Status> World::append_part(BlobWriter& writer, NamespacePtr ns, std::s
   auto text = co_await reader->read_all(1 << 20);
   if (unread(text.status())) co_return absl::OkStatus();
   if (!text.ok()) wrong(cat("key ", from, ": ", text.status().message()));
-  const uint64_t at = pick(text->size()), length = pick(text->size() - at + 1);
+  const bool whole = pick(2) == 0;  // then its extents are shared, however small
+  const uint64_t at = whole ? 0 : pick(text->size());
+  const uint64_t length = whole ? text->size() : pick(text->size() - at + 1);
   bytes += text->substr(at, length);
   co_return co_await writer.append_range(reader->blob(), at, length);
 }

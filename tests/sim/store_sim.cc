@@ -1,6 +1,6 @@
-// The store under simulated crashes: a seeded workload of puts, deletes, batches, blobs, expiry and
-// flushes by concurrent clients, cut off at any volume call, with failed writes, failed syncs and
-// full volumes in between, checked against a model.
+// The store under simulated crashes: a seeded workload of puts, deletes, batches, blobs, expiry,
+// flushes, buckets and multipart uploads by concurrent clients, cut off at any volume call, with
+// failed writes, failed syncs, full volumes and turned clocks in between, checked against a model.
 //
 //   store_sim [--seeds N] [--from SEED] [--jobs N]         prints the failing seed
 //   store_sim --from SEED --seeds 1 [--plant BUG]          replays it

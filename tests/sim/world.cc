@@ -142,7 +142,7 @@ void World::live(bool last) {
   }
   if ((has_reserve || had_reserve_) && !errors && !volume.crashed() &&
       !store->log().status().ok()) {
-    wrong(cat("the log failed: ", store->log().status().message()));
+    wrong(cat("the log failed: ", store->log().status().message(), "; ", space()));
   }
   now_ms_ = scheduler.wall_ms();
   count(*store);
