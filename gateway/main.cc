@@ -136,7 +136,8 @@ int serve(const Options& options) {
 
   // Storage.
   SystemClock clock;
-  ChunkPool pool({limits::kReadChunksMax, limits::kWriteChunksMax});
+  ChunkPool pool({limits::kReadChunksMax, limits::kWriteChunksMax},
+                 limits::kept_chunks(options.memory_bytes));
   auto volume = LocalVolume::open({options.data, options.io != "threads"}, pool.memory());
   if (!volume.ok()) die(volume.status());
   if ((*volume)->engine() != "io_uring" && options.io != "threads") {

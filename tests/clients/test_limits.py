@@ -122,7 +122,7 @@ class TenTimesMemory(unittest.TestCase):
             self.assertEqual((r.strlen(k), r.exists(k), r.ttl(k), r.type(k)), (1024, 1, -1, b"string"))
         self.assertEqual(r.info("stats")["value_reads"], reads)
         print("peak of resident memory: %.1f MiB of %d" % (self.peak / 2**20, self.LIMIT >> 20))
-        self.assertLess(self.peak, self.LIMIT * 1.1)
+        self.assertLess(self.peak, self.LIMIT * 1.05)
         self.restart_from_the_log(r.dbsize())
 
     def restart_from_the_log(self, keys):
@@ -163,6 +163,48 @@ class TenTimesMemory(unittest.TestCase):
         self.assertEqual(self.server.redis().dbsize(), keys)
         self.run_mix(zipfian=True, n=2000)
         self.assertLess(self.peak, self.LIMIT * 1.05)
+
+
+class Cache(unittest.TestCase):
+    """With allkeys-lru, memory holds entries, and not what an allocator lost. redis-server keeps
+    186,183 keys of a kilobyte with 200 MB, and 900,000 with 1 GB."""
+    def fill(self, limit, sets, part):
+        server = Server(args=["--memory=%d" % limit, "--maxmemory-policy=allkeys-lru"])
+        self.addCleanup(server.remove)
+        r, peak, held = server.redis(), [0], []
+        value, batch = b"v" * 1000, 5000
+
+        def read(s, n):
+            left = n * len(b"+OK\r\n")
+            while left:
+                got = s.recv(left)
+                self.assertTrue(got)
+                self.assertEqual(got.strip(b"+OK\r\n"), b"")
+                left -= len(got)
+                with open("/proc/%d/statm" % server.process.pid) as f:
+                    peak[0] = max(peak[0], int(f.read().split()[1]) * 4096)
+        with socket.create_connection(("127.0.0.1", server.resp)) as s:
+            s.sendall(command(b"AUTH", PASSWORD.encode()))
+            read(s, 1)
+            for first in range(0, sets, batch):
+                s.sendall(b"".join(command(b"SET", b"key:%012d" % random.randrange(10**12), value)
+                                   for i in range(batch)))
+                read(s, batch)
+                if first >= sets * 3 // 4:
+                    held.append(r.info("memory")["used_memory"])
+        keys = r.dbsize()
+        print("limit %d: %d keys, entries at least %.1f %%, resident at most %.1f %%" %
+              (limit, keys, min(held) * 100 / limit, peak[0] * 100 / limit))
+        self.assertGreater(min(held), limit * part)
+        self.assertGreater(keys * 1040, limit * part)
+        self.assertLess(peak[0], limit * 1.05)
+
+    def test_of_200_mb_most_is_entries(self):
+        self.fill(200 << 20, 600_000, 0.6)
+
+    @unittest.skipUnless(os.environ.get("LONG"), "takes minutes")
+    def test_of_1_gb_nearly_all_is_entries(self):
+        self.fill(1 << 30, 2_500_000, 0.85)
 
 
 @unittest.skipUnless(has_small_disks(), "the kernel gives no mounts of their own to users")
