@@ -5,8 +5,9 @@
 // Pages of 128 KiB, each cut into blocks of one size, are taken from the system 8 MiB at a time. A
 // page that holds nothing any more serves any size, and its memory goes back to the system if there
 // are enough of such. Where blocks of many pages were freed, those that are left can be moved
-// together, so that pages become empty: their owner does that (core/store/memory.h). Smaller and larger entries are the general allocator's, and all of them under
-// a sanitizer, which then sees what is used after it was freed.
+// together, so that pages become empty: their owner does that (core/store/memory.h). Smaller and
+// larger entries are the general allocator's, and all of them under a sanitizer, which then sees
+// what is used after it was freed.
 //
 // Threads: any; a block may be freed by another thread than the one that took it. Threads are
 // spread over several sets of pages, so that two seldom want the same lock; one whose set is full

@@ -103,8 +103,12 @@ class MemoryKeeper::Moves {
  public:
   void add(Entry* e) {
     if (n_ == moves_.size()) return;
-    if (Entry* denser = e->make_denser()) moves_[n_++] = {e, denser};
+    Entry* denser = e->make_denser();
+    if (denser == nullptr) return;
+    moves_[n_++] = {e, denser};
+    bytes_ += denser->bytes();
   }
+  uint64_t bytes() const { return bytes_; }
   // Under the stripe's lock, as add().
   size_t make(Store& store, Namespace& ns) {
     for (size_t i = 0; i < n_; i++) {
@@ -118,6 +122,7 @@ class MemoryKeeper::Moves {
  private:
   std::array<std::pair<Entry*, Entry*>, kVictimsMax> moves_;
   size_t n_ = 0;
+  uint64_t bytes_ = 0;
 };
 
 MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slots,
@@ -333,27 +338,36 @@ awaitable<void> MemoryKeeper::make_room() {
   }
 }
 
-size_t MemoryKeeper::move_together(Namespace& ns, size_t stripe, size_t& slots) {
+size_t MemoryKeeper::move_some(Namespace& ns, size_t stripe, size_t& slots) {
+  StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
+  if (ns.dropped) return 0;
   Moves moves;
-  const bool bare = policy() != EvictionPolicy::kNoEviction;
-  ns.index->sweep(stripe, slots, bare, [&](Entry* e) { moves.add(e); });
+  ns.index->sweep(stripe, slots, true, [&](Entry* e) { moves.add(e); });
+  moved_bytes_ += moves.bytes();
   return moves.make(store_, ns);
 }
 
+// Where a whole round found little to move, what lies free is not theirs: a rest then, or a store
+// of entries that may not move would be looked through for ever.
 awaitable<void> MemoryKeeper::move_together() {
+  if (measured_ms_ < moves_from_ms_) co_return;
   auto executor = co_await asio::this_coro::executor;
   std::vector<NamespacePtr> spaces = store_.spaces();
   for (size_t turn = 0; turn < kMoveTurns && !store_.stopping_; turn++) {
-    size_t work = 0;
-    for (size_t n = 0; n < kStripes && work < kTurnSlots; n++) {
-      moved_stripe_ = (moved_stripe_ + 1) % kStripes;
-      StripeLocks lock(store_, KeyHash{moved_stripe_} << (64 - kStripeBits));
+    for (size_t work = 0; work < kTurnSlots;) {
       for (auto& ns : spaces) {
-        if (ns->size() == 0 || ns->dropped) continue;
-        size_t left = kSlots;
-        work += kMoveSlots * move_together(*ns, moved_stripe_, left) + 1;
-        work += kSlots - left;
+        size_t left = ns->size() == 0 ? 0 : kSlots;
+        const size_t slots = left;
+        if (slots > 0) work += kMoveSlots * move_some(*ns, moved_stripe_, left);
+        work += slots - left + 1;
       }
+      moved_stripe_ = (moved_stripe_ + 1) % kStripes;
+      if (moved_stripe_ != 0) continue;
+      const bool little = moved_bytes_ < store_.memory_bytes() / kBarrenPart;
+      moved_bytes_ = 0;
+      if (!little) continue;
+      moves_from_ms_ = measured_ms_ + kBarrenMs;
+      co_return;
     }
     co_await asio::post(executor, asio::use_awaitable);
   }

@@ -11,9 +11,9 @@
 // How much: what the store holds is counted exactly (core/base/memory_count.h), and kept within a
 // budget, so that the limit acts with the write that reaches it. The budget is the limit less what
 // the process holds beside, which is measured: StoreOptions::resident_bytes tells how much it holds
-// in all. Where no such measure is given, or the limit is less than
-// an empty process needs, the budget is the limit itself. Whoever took the store past its budget
-// makes room before its answer leaves (help()).
+// in all. Where no such measure is given, or the limit is less than an empty process needs, the
+// budget is the limit itself. Whoever took the store past its budget makes room before its answer
+// leaves (help()).
 //
 // What left memory leaves holes in the pages of those that stay. They are counted (entry_heap.h),
 // and where they are many and memory is short, those entries go first whose pages are nearly empty,
@@ -140,7 +140,7 @@ class MemoryKeeper {
   bool has_measure() const;
   awaitable<void> make_room();
   awaitable<void> move_together();
-  size_t move_together(Namespace& ns, size_t stripe, size_t& slots);
+  size_t move_some(Namespace& ns, size_t stripe, size_t& slots);
   void release();
 
   Store& store_;
@@ -168,6 +168,8 @@ class MemoryKeeper {
   uint64_t reserve_bytes_ = 0, reserve_for_ = 0;  // for holes, and of which limit it is a part
   uint64_t cut_above_ = 0;
   size_t moved_stripe_ = 0;
+  uint64_t moved_bytes_ = 0;   // in the present round over all stripes
+  int64_t moves_from_ms_ = 0;  // no sooner
 };
 
 // Values on their way back into memory: one read for all who wait for the same record.
