@@ -4,6 +4,7 @@
 #include <mutex>
 #include <optional>
 
+#include "core/base/limits.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
 #include "core/log/recovery.h"
@@ -41,7 +42,6 @@ awaitable<Status> Store::open() {
     Status begun = co_await begin();
     if (!begun.ok()) co_return begun;
   }
-  begin_recovery();
   RecoveryOptions recover;
   recover.store = store_id_;
   recover.segment_bytes = segment_bytes_;
@@ -61,16 +61,28 @@ awaitable<Status> Store::open() {
       times.emplace_back(lsn.value(), ms);
     }
   };
-  recovery_->note_time = recover.note_time;
   recover.progress = &progress_;
+  // A record that is read back to be folded into names its segment alone.
+  lives_ = LogLives();
+  for (const ManifestSegment& s : known.segments) lives_.add(SegmentId(s.number), s.epoch);
+  recover.crowded = [this] { return recovery_->crowded(); };
+  recover.fold = [this](Lsn before) { return recovery_->fold(*this, before); };
   usage_.start(segment_bytes_);
   std::vector<FileId> old_checkpoints = std::move(old_checkpoints_);
-  auto again = [&] {  // without the checkpoint
+  auto begin_anew = [&] {
     begin_recovery();
     recovery_->note_time = recover.note_time;
+    recovery_->kept_max = limits::kept_operations(memory_bytes_);
+    if (!known.segments.empty()) {
+      recovery_->first = Lsn(known.segments.front().number * segment_bytes_);
+    }
+  };
+  auto again = [&] {  // without the checkpoint
+    begin_anew();
     recovered_items_ = 0;
     recover.from = Lsn();
   };
+  begin_anew();
   if (checkpoint_) {
     recover.from = Lsn(checkpoint_->footer.begin);
     recover.load_base = [&]() -> awaitable<Status> {
@@ -298,23 +310,22 @@ void Store::apply_to_namespace(const RecordView& r, Lsn lsn) {
 
 void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn lsn) {
   if (r.has_origin()) recovery_->note_time(r.version, r.wall_ms);
-  auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
+  auto& graves = recovery_->tombstones_of(hash);
   // What concerns this key alone is ordered by its stripe's lock: without a tombstone in sight the
   // mutex, which two threads would wait for in turn, is not needed.
   std::unique_lock grave_lock(graves.mutex, std::defer_lock);
   if (r.type != RecordType::kPut || graves.any.load(std::memory_order_relaxed)) grave_lock.lock();
   if (r.type == RecordType::kOperation) {
-    graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
-        {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
-         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
+    recovery_->keep({r.ns.value(), std::string(r.key)}, graves,
+                    {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(),
+                     std::string(r.value), static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
     return;
   }
   Entry* old = ns.index->find(r.key, hash);
   if (old != nullptr && old->lsn() > lsn) return;
   if (r.type == RecordType::kDelete) {
     graves.any.store(true, std::memory_order_relaxed);
-    Lsn& at = graves.newest[{r.ns.value(), std::string(r.key)}];
-    at = std::max(at, lsn);
+    recovery_->bury({r.ns.value(), std::string(r.key)}, graves, lsn);
     if (old != nullptr) {
       ns.index->remove(old, hash);
       Entry::destroy(old);
@@ -372,20 +383,9 @@ awaitable<Status> Store::replay_operations() {
       Namespace& ns = *namespace_for_recovery(NamespaceId(number));
       const auto since = recovered_since(ns);
       if (!since) continue;
-      Lsn floor = *since;
       const KeyHash hash = ns.hash(key);
       Entry* e = ns.index->find(key, hash);
-      // Also one that a checkpoint left on disk and that is gone there: it was written again in
-      // parts since, which are among the operations.
-      if (e != nullptr && (e->lsn() < floor || (e->is_cold() && e->lsn() < recovery_->first))) {
-        ns.index->remove(e, hash);
-        Entry::destroy(e);
-        e = nullptr;
-      }
-      if (e != nullptr) floor = std::max(floor, e->lsn());
-      if (auto grave = graves.newest.find(name); grave != graves.newest.end()) {
-        floor = std::max(floor, grave->second);
-      }
+      const Lsn floor = recovery_->floor_of(ns, name, *since, e);
       std::erase_if(operations, [&](auto& o) { return o.lsn <= floor; });
       if (operations.empty()) continue;
       if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
@@ -595,11 +595,11 @@ Status Store::apply_item(const CheckpointItem& item) {
   const KeyHash hash = ns->hash(r.key);
   StripeLocks lock(*this, hash);
   if (item.kind == ItemKind::kPart) {
-    auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
+    auto& graves = recovery_->tombstones_of(hash);
     std::lock_guard grave_lock(graves.mutex);
-    graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
-        {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
-         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
+    recovery_->keep({r.ns.value(), std::string(r.key)}, graves,
+                    {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
+                     static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
     return absl::OkStatus();
   }
   Entry* entry = nullptr;

@@ -207,6 +207,50 @@ class Cache(unittest.TestCase):
         self.fill(1 << 30, 2_500_000, 0.85)
 
 
+class Start(unittest.TestCase):
+    """A start keeps within memory too, whatever the tail of the log holds."""
+    LIMIT = 256 << 20
+
+    def peak_of_start(self, write):
+        server = Server(args=["--memory=%d" % self.LIMIT])
+        self.addCleanup(server.remove)
+        with socket.create_connection(("127.0.0.1", server.resp)) as s:
+            s.sendall(command(b"AUTH", PASSWORD.encode()))
+            got = s.makefile("rb")
+            self.assertEqual(got.readline(), b"+OK\r\n")
+            for commands in write:
+                s.sendall(b"".join(commands))
+                for _ in commands:
+                    self.assertEqual(got.readline()[:1], b":")
+            s.sendall(command(b"WAITAOF", b"1", b"0", b"0"))
+            self.assertEqual(got.readline(), b"*2\r\n")
+        server.kill()
+        for name in os.listdir(os.path.join(server.directory, "data")):
+            if name.startswith("checkpoint"):
+                os.unlink(os.path.join(server.directory, "data", name))
+        server.start()
+        with open("/proc/%d/status" % server.process.pid) as f:
+            peak = next(int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM"))
+        return server.redis(), peak
+
+    def test_operations_do_not_wait_in_memory(self):
+        """629,000 on one field took 147 MB."""
+        n, batch = 629_000, 1000
+        r, peak = self.peak_of_start([command(b"HSET", b"h", b"f%d" % (i % 3), b"%d" % i) for i in range(k, k + batch)]
+                                     for k in range(0, n, batch))
+        self.assertEqual(r.hgetall("h"), {b"f%d" % (i % 3): b"%d" % i for i in range(n - 3, n)})
+        print("peak of a start with %d operations in the tail: %.1f MiB" % (n, peak / 2**20))
+        self.assertLess(peak, 120 << 20)
+
+    def test_tombstones_do_not_either(self):
+        n, batch = 400_000, 1000
+        r, peak = self.peak_of_start([command(b"DEL" if d else b"HSET", b"key:%040d" % i, *([] if d else [b"f", b"v"]))
+                                      for i in range(k, k + batch) for d in (0, 1)] for k in range(0, n, batch))
+        self.assertEqual(r.dbsize(), 0)
+        print("peak of a start with %d tombstones in the tail: %.1f MiB" % (n, peak / 2**20))
+        self.assertLess(peak, 130 << 20)
+
+
 @unittest.skipUnless(has_small_disks(), "the kernel gives no mounts of their own to users")
 class FullDisk(unittest.TestCase):
     def test_reads_and_deletes_go_on_and_writes_come_back(self):
