@@ -8,6 +8,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/auth/credentials.h"
+#include "gateway/grpc/connections.h"
 
 namespace cairn::rpc {
 
@@ -49,6 +50,7 @@ grpc::Status admit(const grpc::CallbackServerContext& context, const Shared& sha
     return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED",
                  "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
   }
+  if (shared.connections.has_strangers()) shared.connections.trust(context.peer());
   if (cairn::authorize(*caller.who, {action.door, action.name, action.access & Access::kAdmin})) {
     return {};
   }
