@@ -239,7 +239,10 @@ int serve(const Options& options) {
     co_await s3.handle(request, response);
   };
   auto scarce = [&pool] { return pool.waiting() > 0; };
-  http::Door http(loops, handler, http::Times(), scarce);
+  // Half of what clients may hold together; those of the Redis door have the rest, whatever it is.
+  net::Buffers http_buffers([&server] { return server.client_limits.together() / 2; });
+  server.client_limits.set_others([&http_buffers] { return http_buffers.bytes(); });
+  http::Door http(loops, http_buffers, handler, http::Times(), scarce);
   admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(),
                                          options.metrics_on_loopback);
   die_unless(http.listen(endpoint_or_die("--http", options.http)));
