@@ -33,7 +33,7 @@ inline constexpr size_t kept_chunks(uint64_t memory_bytes) {
   return std::clamp<uint64_t>(memory_bytes / kKeptChunksPart >> 20, kKeptChunksMin, kKeptChunksMax);
 }
 
-// ---- a start (core/store/recovery_state.h) ----
+// ---- a start (core/store/replay.h) ----
 // Of operations and tombstones that wait for the records before them.
 inline constexpr uint64_t kKeptOperationsPart = 16;
 inline constexpr uint64_t kKeptOperationsMin = 4 << 10, kKeptOperationsMax = 64 << 20;

@@ -54,7 +54,10 @@ Status error_of(int error, std::string_view what, std::string_view where, uint64
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
-      return disk_full(text.c_str());
+      // Clients are told this one: not where the data lies.
+      return disk_full(cat("the disk is full: ", what, " ", where.substr(where.rfind('/') + 1),
+                           ": ", std::strerror(error))
+                           .c_str());
     case EIO:
       return absl::DataLossError(text);
     case EMFILE:
@@ -85,12 +88,8 @@ bool parse_name(std::string_view name, FileId& id) {
 // What both engines share: names, descriptors, the directory and its lock.
 class DirectoryVolume : public LocalVolume {
  public:
-  DirectoryVolume(std::string directory, std::unique_ptr<Fd> dir, std::unique_ptr<Fd> lock,
-                  std::string reason)
-      : directory_(std::move(directory)),
-        dir_(std::move(dir)),
-        lock_(std::move(lock)),
-        reason_(std::move(reason)) {}
+  DirectoryVolume(std::string directory, std::unique_ptr<Fd> dir, std::string reason)
+      : directory_(std::move(directory)), dir_(std::move(dir)), reason_(std::move(reason)) {}
 
   Executor log_executor(const Executor&) override { return log_executor_; }
   const std::string& fallback_reason() const override { return reason_; }
@@ -401,8 +400,7 @@ class DirectoryVolume : public LocalVolume {
   }
 
   const std::string directory_;
-  const std::unique_ptr<Fd> dir_;
-  const std::unique_ptr<Fd> lock_;
+  const std::unique_ptr<Fd> dir_;  // locked
   const std::string reason_;
   asio::thread_pool pool_{4};
   asio::thread_pool log_thread_{1};
@@ -457,10 +455,8 @@ class ThreadVolume final : public DirectoryVolume {
 // registered file keeps its space after its removal until every ring has let go of it.
 class UringVolume final : public DirectoryVolume {
  public:
-  UringVolume(std::string directory, std::unique_ptr<Fd> dir, std::unique_ptr<Fd> lock,
-              MutableBytes registered)
-      : DirectoryVolume(std::move(directory), std::move(dir), std::move(lock), ""),
-        registered_(registered) {}
+  UringVolume(std::string directory, std::unique_ptr<Fd> dir, MutableBytes registered)
+      : DirectoryVolume(std::move(directory), std::move(dir), ""), registered_(registered) {}
   std::string_view engine() const override { return "io_uring"; }
 
   // A write with RWF_DSYNC rather than a write linked to a data sync: measured with 4 KiB writes
@@ -563,12 +559,8 @@ StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOption
       return error_of(errno, "cannot sync the directory of", where, 0);
     }
   }
-  auto lock =
-      std::make_unique<Fd>(::openat(dir->number, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (lock->number < 0) {
-    return error_of(errno, "cannot write in the data directory", where, 0);
-  }
-  if (::flock(lock->number, LOCK_EX | LOCK_NB) != 0) {
+  // The directory itself, and no file in it: a lock file that somebody clears away locks nothing.
+  if (::flock(dir->number, LOCK_EX | LOCK_NB) != 0) {
     return absl::FailedPreconditionError(
         cat("another server has the data directory ", where, " open"));
   }
@@ -576,11 +568,11 @@ StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOption
   if (options.allow_io_uring) {
     Status probe = RingService::probe();
     if (probe.ok()) {
-      return std::make_unique<UringVolume>(where, std::move(dir), std::move(lock), registered);
+      return std::make_unique<UringVolume>(where, std::move(dir), registered);
     }
     reason = std::string(probe.message());
   }
-  return std::make_unique<ThreadVolume>(where, std::move(dir), std::move(lock), std::move(reason));
+  return std::make_unique<ThreadVolume>(where, std::move(dir), std::move(reason));
 }
 
 }  // namespace cairn

@@ -1,0 +1,158 @@
+// Replay: makes of the records of a log, and of the items of a checkpoint, the keys that they
+// describe. They may come in any order and from several threads: of each key the newest change
+// counts, and what a key is made of by operations is made once all of them are there.
+//
+//   Replay replay(store, …);
+//   replay.apply(…);                      // any number of times, from any executor
+//   co_await replay.finish(first, lost);  // once
+//   replay.namespaces(), …
+//
+// It fills the indexes alone. What is derived from them (order, expiry, what lives where) the
+// store builds after, of what is left then: Store::load.
+//
+// Memory: while it runs, values beyond half of the store's limit stay where they are read from.
+// Operations have an order, and are kept until those before them have come; so are tombstones,
+// until what they hide has. So that neither takes all memory (629,000 operations on one field took
+// 147 MB), crowded() says when there are many, and fold() makes use of those that are complete.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/base/async.h"
+#include "core/base/mutex.h"
+#include "core/base/types.h"
+#include "core/log/recovery.h"
+#include "core/store/checkpoint.h"
+#include "core/store/memory.h"
+
+namespace cairn {
+
+class Namespace;
+class Store;
+
+class Replay {
+ public:
+  // `note_time` learns when records about an LSN were written, from any thread.
+  Replay(Store& store, std::function<void(Lsn, int64_t wall_ms)> note_time);
+  Replay(const Replay&) = delete;
+  Replay& operator=(const Replay&) = delete;
+
+  void apply(std::span<const LogRecord> records);
+  Status apply(const CheckpointItem& item);  // DataLoss: it cannot be read
+
+  // No record of the log is older, as far as is known before it was read.
+  void expect(Lsn first) { first_ = first; }
+  bool crowded() const {
+    return kept_bytes_.load(std::memory_order_relaxed) > kept_max_.load(std::memory_order_relaxed);
+  }
+  // All records before this LSN were applied. What cannot be folded now stays for the end. One
+  // call at a time, beside any number of apply().
+  awaitable<void> fold(Lsn before);
+
+  // `first`: no record of the log is older. `lost`: LSNs that a repair went over. DataLoss if what
+  // was applied does not add up and nothing was lost that could be the reason.
+  awaitable<Status> finish(Lsn first, std::vector<LsnRange> lost);
+
+  // ---- after finish ----
+  struct Space {
+    std::shared_ptr<Namespace> space;
+    Lsn since;  // entries that are older are gone: it was flushed
+  };
+  // That are there, by id. Unless something was lost, all buckets have a name.
+  std::vector<Space> namespaces() const;
+  uint32_t next_namespace() const;  // ids from here on were in no record
+  Lsn first() const { return first_; }
+  bool lossy() const { return !lost_.empty(); }
+  // What an operator should know, and the keys that were given up: they must be said to be gone
+  // once the log takes records again.
+  const std::vector<std::string>& notes() const { return notes_; }
+  const std::vector<std::pair<NamespaceId, std::string>>& given_up() const { return given_up_; }
+
+ private:
+  using Name = std::pair<uint32_t, std::string>;  // a namespace and a key
+  struct Operation {
+    Lsn lsn, version;
+    int64_t expire_ms;
+    uint64_t record_bytes;
+    std::string operation;
+    uint8_t flags;
+    Lsn oldest = {};  // of a part from a checkpoint
+    std::vector<std::pair<Lsn, uint64_t>> charges = {};
+  };
+  // What is known of keys beside their newest put; each holds those of some stripes.
+  struct Shard {
+    std::mutex mutex;
+    std::atomic<bool> any{false};  // whether `removed` holds one
+    absl::flat_hash_map<Name, Lsn> removed;
+    absl::flat_hash_map<Name, std::vector<Operation>> operations;
+  };
+
+  Namespace* namespace_of(NamespaceId id);
+  void apply_to_namespace(const RecordView& record, Lsn lsn);
+  void apply_to_key(Namespace& ns, KeyHash hash, const RecordView& record, Lsn lsn);
+  Shard& shard(KeyHash hash);
+  static uint64_t held_bytes(const Operation& o) {
+    return sizeof(o) * 3 / 2 + o.operation.capacity() + o.charges.size() * sizeof(o.charges[0]);
+  }
+  static uint64_t held_bytes(const Name& name) {
+    return (sizeof(name) + sizeof(Lsn)) * 3 / 2 + name.second.capacity();
+  }
+  // Under the shard's mutex.
+  void keep(Shard& shard, const Name& name, Operation o) {
+    kept_bytes_.fetch_add(held_bytes(o), std::memory_order_relaxed);
+    shard.operations[name].push_back(std::move(o));
+  }
+  void bury(Shard& shard, const Name& name, Lsn lsn) {
+    auto [removed, made] = shard.removed.try_emplace(name, lsn);
+    if (made) kept_bytes_.fetch_add(held_bytes(name), std::memory_order_relaxed);
+    removed->second = std::max(removed->second, lsn);
+  }
+  // What operations on this key do not count any more if they are not newer; `since`: what the
+  // namespace held before is gone. An entry that is gone is removed, and null then.
+  Lsn floor_of(const Shard& shard, Namespace& ns, const Name& name, Lsn since, Entry*& e) const;
+  struct Wanted {  // a record that has to be read first
+    Lsn lsn;
+    uint64_t bytes = 0;
+  };
+  awaitable<void> fold_key(const Name& name, Lsn before);
+  Wanted fold_now(const Name& name, Lsn before, Lsn read, const Faults::Record* record);
+  std::vector<Operation> take(Shard& shard, const Name& name, Lsn floor, Lsn before);
+  void drop_removed(Shard& shard, Lsn before);
+  bool full() const;
+  void grew(uint64_t before, uint64_t now);
+  awaitable<Status> run_operations(Shard& shard);
+  awaitable<Status> run_operations(const Shard& shard, const Name& name,
+                                   std::vector<Operation>& operations);
+  Status run_operations(Namespace& ns, std::string_view key, Entry* entry,
+                        std::vector<Operation>& operations);
+  std::optional<Lsn> since(const Namespace& ns) const;
+
+  Store& store_;
+  const std::function<void(Lsn, int64_t)> note_time_;
+  std::array<Shard, 64> shards_;
+  mutable Mutex mutex_;
+  std::map<uint32_t, std::shared_ptr<Namespace>> namespaces_;
+  absl::flat_hash_map<uint32_t, Lsn> dropped_, flushed_;
+  Status damage_;
+  Lsn first_;
+  std::vector<LsnRange> lost_;
+  std::atomic<uint64_t> entry_bytes_{0};  // about
+  // Of operations and tombstones, about; and what it may be.
+  std::atomic<uint64_t> kept_bytes_{0}, kept_max_{UINT64_MAX};
+  std::vector<std::string> notes_;
+  std::vector<std::pair<NamespaceId, std::string>> given_up_;
+};
+
+}  // namespace cairn
