@@ -144,7 +144,8 @@ int serve(const Options& options) {
 
   // Storage.
   SystemClock clock;
-  ChunkPool pool({limits::kReadChunksMax, limits::kWriteChunksMax});
+  ChunkPool pool({limits::kReadChunksMax, limits::kWriteChunksMax},
+                 limits::kept_chunks(options.memory_bytes));
   auto volume = LocalVolume::open({options.data, options.io != "threads"}, pool.memory());
   if (!volume.ok()) die(volume.status());
   if ((*volume)->engine() != "io_uring" && options.io != "threads") {
@@ -246,7 +247,10 @@ int serve(const Options& options) {
     co_await s3.handle(request, response);
   };
   auto scarce = [&pool] { return pool.waiting() > 0; };
-  http::Door http(loops, handler, http::Times(), scarce);
+  // Half of what clients may hold together; those of the Redis door have the rest, whatever it is.
+  net::Buffers http_buffers([&server] { return server.client_limits.together() / 2; });
+  server.client_limits.set_others([&http_buffers] { return http_buffers.bytes(); });
+  http::Door http(loops, http_buffers, handler, http::Times(), scarce);
   admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(), alarms,
                                          options.metrics_on_loopback);
   die_unless(http.listen(endpoint(options.http)));

@@ -6,16 +6,18 @@
 //   Redis clients             kClientsPercent of N (maxmemory-clients)         N / 4
 //   collections being read    kKeptBytesMax                                   128 MiB
 //   the log's tail            Log::kPendingMax, and frames kept for reuse       5 MiB
+//   while it starts           kept_operations(), and 8 MiB for each thread     N / 16
 //   values on their way back  Faults: kBuffersMax of kBufferBytes               8 MiB
 //
 // The HTTP door adds a buffer for each connection, of which it has a limit of its own, and the gRPC
 // door its quota (gateway/http/door.h, gateway/grpc/door.h). None of this is allocated before it is
-// needed: an idle server holds 32 MiB of it, the chunks that the rings know.
+// needed: an idle server holds the chunks that the rings know, 32 MiB of it or a 32nd of N.
 //
 // Descriptors: all that the system allows, of which a quarter (kStorageDescriptorsMin to -Max) is
 // kept from clients: segments, extent files and rings need them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,6 +26,21 @@ namespace cairn::limits {
 // ---- large values (core/extents/chunk_pool.h) ----
 inline constexpr size_t kReadChunksMax = 320;
 inline constexpr size_t kWriteChunksMax = 192;
+inline constexpr uint64_t kKeptChunksPart = 32;  // of the memory, of the chunks that rings know
+inline constexpr size_t kKeptChunksMin = 4, kKeptChunksMax = 32;
+inline constexpr size_t kept_chunks(uint64_t memory_bytes) {
+  if (memory_bytes == 0) return kKeptChunksMax;
+  return std::clamp<uint64_t>(memory_bytes / kKeptChunksPart >> 20, kKeptChunksMin, kKeptChunksMax);
+}
+
+// ---- a start (core/store/replay.h) ----
+// Of operations and tombstones that wait for the records before them.
+inline constexpr uint64_t kKeptOperationsPart = 16;
+inline constexpr uint64_t kKeptOperationsMin = 4 << 10, kKeptOperationsMax = 64 << 20;
+inline constexpr uint64_t kept_operations(uint64_t memory_bytes) {
+  if (memory_bytes == 0) return kKeptOperationsMax;
+  return std::clamp(memory_bytes / kKeptOperationsPart, kKeptOperationsMin, kKeptOperationsMax);
+}
 
 // ---- descriptors (gateway/net/net.h) ----
 inline constexpr uint64_t kDescriptorsMax = 1 << 20;

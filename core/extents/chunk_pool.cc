@@ -6,8 +6,8 @@
 
 namespace cairn {
 
-ChunkPool::ChunkPool(std::array<size_t, 2> most) : slab_(kPoolChunks * kChunkBytes) {
-  for (size_t i = 0; i < kPoolChunks; i++) free_.push_back(slab_.data() + i * kChunkBytes);
+ChunkPool::ChunkPool(std::array<size_t, 2> most, size_t kept) : slab_(kept * kChunkBytes) {
+  for (size_t i = 0; i < kept; i++) free_.push_back(slab_.data() + i * kChunkBytes);
   MutexLock lock(mutex_);
   for (size_t i = 0; i < classes_.size(); i++) classes_[i].most = most[i];
 }

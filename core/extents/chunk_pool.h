@@ -38,9 +38,10 @@ class ChunkPool {
   enum class Use : uint8_t { kRead, kWrite };
   // The sum, 512 MiB, is the most that large values take of memory.
   static constexpr std::array<size_t, 2> kChunksMax{320, 192};
-  static constexpr size_t kPoolChunks = 32;  // kept, and registered with the rings
+  static constexpr size_t kPoolChunks = 32;
 
-  explicit ChunkPool(std::array<size_t, 2> most = kChunksMax);
+  // `kept`: so many are always there, and known to the rings.
+  explicit ChunkPool(std::array<size_t, 2> most = kChunksMax, size_t kept = kPoolChunks);
   ChunkPool(const ChunkPool&) = delete;
   MutableBytes memory() { return slab_.span(0, slab_.size()); }
 

@@ -98,6 +98,14 @@ Entry* Entry::make_hot(std::unique_ptr<Collection> collection) const {
   return hot;
 }
 
+Entry* Entry::make_denser() {
+  if (!is_string() || is_blob()) return nullptr;
+  void* block = entry_heap::allocate_denser(this, own_bytes());
+  if (block == nullptr) return nullptr;
+  std::memcpy(block, this, own_bytes());
+  return static_cast<Entry*>(block);
+}
+
 Collection* Entry::detach() {
   Collection* c = collection();
   if (c != nullptr) std::memset(const_cast<char*>(value().data()), 0, kPointerBytes);

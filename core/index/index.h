@@ -165,6 +165,11 @@ struct [[gnu::packed]] Entry {
   // A copy of this cold entry with its value, fresh.
   Entry* make_hot(std::string_view value) const;
   Entry* make_hot(std::unique_ptr<Collection> collection) const;
+  // The same entry where its page is better used (core/index/entry_heap.h), or null if it lies well
+  // or is no string or a blob; this one is to be destroyed.
+  Entry* make_denser();
+  // Whether its page had better become empty.
+  bool lies_loosely() const { return entry_heap::is_loose(this, own_bytes()); }
   // Overwrites in place if the layout has the same size; false if it does not.
   bool assign(const RecordView& record, Lsn lsn);
   static void destroy(Entry* entry);

@@ -1,5 +1,7 @@
 #include "core/log/recovery.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/post.hpp>
@@ -71,6 +73,7 @@ class Recovery {
       for (const Segment& s : segments_) o_.progress->total += skipped(s) ? 0 : o_.segment_bytes;
     }
     scans_.resize(segments_.size());
+    passed_.resize(segments_.size(), Passed::kNot);
     std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
     for (const Executor& e : o_.executors) jobs.emplace_back(e, [this] { return work(); });
     co_await run_all(std::move(jobs));
@@ -272,24 +275,74 @@ class Recovery {
       if (skipped(segments_[i])) {
         scans_[i].proven_end = segments_[i].end;
         scans_[i].skipped = true;
-        continue;
+      } else {
+        co_await scan(i, buffer);
+        if (o_.progress != nullptr) o_.progress->done += o_.segment_bytes;
       }
-      co_await scan(segments_[i], buffer, scans_[i]);
-      if (o_.progress != nullptr) o_.progress->done += o_.segment_bytes;
+      pass(i);
     }
   }
 
-  // The bytes of a segment, as they come: [0, size) of the buffer, from where the replay begins.
+  // ---- within bounds ----
+
+  // Nothing behind a segment is folded of which records may come later.
+  enum class Passed : uint8_t { kNot, kWhole, kInPart };
+
+  void pass(size_t i) {
+    const Scan& s = scans_[i];
+    const bool whole =
+        s.status.ok() && s.lost.empty() && !s.head_open && s.head_end == 0 && s.tail == 0;
+    {
+      MutexLock lock(mutex_);
+      passed_[i] = whole ? Passed::kWhole : Passed::kInPart;
+      size_t oldest = oldest_;
+      while (oldest < passed_.size() && passed_[oldest] == Passed::kWhole) oldest++;
+      oldest_ = oldest;
+      if (oldest < passed_.size() && passed_[oldest] == Passed::kInPart) folds_ = false;
+    }
+    went_on_.notify();
+  }
+
+  bool crowded() const {
+    return o_.crowded && folds_ && !o_.repair && o_.lost.empty() && o_.crowded();
+  }
+
+  // All records of segment `i` before this offset were handed over; 0: not all of any.
+  awaitable<void> make_room(size_t i, uint64_t before) {
+    co_await went_on_.until([&] { return oldest_ == i || !crowded(); });
+    if (oldest_ != i || before == 0 || !crowded()) co_return;
+    co_await o_.fold(Lsn(segments_[i].place.base() + before));
+    went_on_.notify();
+  }
+
+  // The bytes of a segment, as they come: [0, size) of the buffer, from where the replay begins. So
+  // that a segment does not take all of its size, it is not read far ahead unless that is wanted,
+  // and what was used goes.
   struct Reading {
     uint64_t size = 0;
+    uint64_t used = 0;
     bool ended = false;
+    bool wanted = false;  // nothing can be done with what has come
+    bool over = false;    // nobody reads on
     Status status;
-    Gate more;
+    Gate more, less;
   };
+  static constexpr uint64_t kReadBytes = 4 << 20, kAheadBytes = 8 << 20;
+
+  // Nobody looks at what lies before `to` any more.
+  static void forget(AlignedBuffer& buffer, Reading& reading, uint64_t to) {
+    ::madvise(buffer.data() + reading.used, to - reading.used, MADV_DONTNEED);
+    reading.used = to;
+    reading.less.notify();
+  }
 
   awaitable<void> read(SegmentId id, AlignedBuffer& buffer, uint64_t end, Reading& out) {
-    constexpr uint64_t kReadBytes = 4 << 20;
+    const auto wanted = [&] {
+      return out.wanted || out.over || out.size - std::min(out.size, out.used) < kAheadBytes;
+    };
     while (out.size < end) {
+      co_await out.less.until(wanted);
+      if (out.over) break;
       const uint64_t want = std::min(kReadBytes, end - out.size);
       auto n = co_await read_some(id, out.size, buffer.span(out.size, want));
       if (!n.ok()) {
@@ -322,35 +375,45 @@ class Recovery {
             "lists what is lost"));
   }
 
-  awaitable<void> scan(const Segment& segment, AlignedBuffer& buffer, Scan& out) {
+  awaitable<void> scan(size_t i, AlignedBuffer& buffer) {
+    const Segment& segment = segments_[i];
     auto executor = co_await asio::this_coro::executor;
     const uint64_t base = segment.place.base();
     Reading reading;
     reading.size = from_ > base ? std::min(from_ - base, o_.segment_bytes) : 0;
     const uint64_t from = std::max(kBlockBytes, reading.size);
+    reading.used = from;
     // What has come is replayed while the rest is read.
     std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
     const uint64_t end =
         segment.end == 0 ? o_.segment_bytes : round_up(segment.end - base, kBlockBytes);
     jobs.emplace_back(executor, [&] { return read(segment.place.segment, buffer, end, reading); });
-    jobs.emplace_back(executor, [&] { return replay(segment, buffer, from, reading, out); });
+    jobs.emplace_back(executor, [&]() -> awaitable<void> {
+      co_await replay(i, buffer, from, reading);
+      reading.over = true;
+      reading.less.notify();
+    });
     co_await run_all(std::move(jobs));
   }
 
-  awaitable<void> replay(const Segment& segment, AlignedBuffer& buffer, uint64_t at,
-                         Reading& reading, Scan& out) {
+  awaitable<void> replay(size_t i, AlignedBuffer& buffer, uint64_t at, Reading& reading) {
+    const Segment& segment = segments_[i];
+    Scan& out = scans_[i];
     const uint64_t base = segment.place.base(), begin = at;
     auto executor = co_await asio::this_coro::executor;
     uint64_t since_pause = 0;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
     uint64_t run = 0;      // where the transaction began that is not at its end yet
     bool in_head = false;  // it began in an earlier segment
+    bool late = false;     // records of this segment come when all others have
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
       if (at >= o_.segment_bytes) break;  // a range that is lost may go on in the next one
       const Bytes bytes{buffer.data(), reading.size};
       auto frame = find_frame(segment.place, bytes, 0, at);
       if (!frame && !reading.ended) {
+        reading.wanted = true;
+        reading.less.notify();
         co_await reading.more.until([&] { return reading.ended || reading.size > bytes.size(); });
         continue;
       }
@@ -380,11 +443,12 @@ class Recovery {
         at = to;
         continue;
       }
+      reading.wanted = false;
       const uint64_t length = frame->size();
       out.frames++;
       if (frame->continues() && run == 0 && !in_head) {
         if (at == begin) {
-          in_head = true;
+          in_head = late = true;
         } else {  // what it goes on with was lost
           if (lost_before(base + at) < base + at + length) {
             out.lost.push_back({base + at, base + at + length});
@@ -409,8 +473,10 @@ class Recovery {
       since_pause += length;
       if (since_pause >= (uint64_t{1} << 20)) {  // others run on this loop
         since_pause = 0;
+        forget(buffer, reading, run != 0 ? run : at);
         co_await asio::post(executor, asio::use_awaitable);
       }
+      if (crowded()) co_await make_room(i, late ? 0 : run != 0 ? run : at);
     }
     out.head_open = in_head;
     out.tail = run;
@@ -559,6 +625,10 @@ class Recovery {
   std::atomic<size_t> next_{0};
   Mutex mutex_;
   std::set<uint64_t> unreadable_;  // blocks, under mutex_ while segments are read
+  std::vector<Passed> passed_;     // under mutex_
+  std::atomic<size_t> oldest_{0};  // segment that is not passed whole
+  std::atomic<bool> folds_{true};
+  Gate went_on_;  // oldest_, folds_ or what crowded() says is another
   uint64_t from_ = 0;
 };
 

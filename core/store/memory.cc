@@ -32,7 +32,18 @@ constexpr std::pair<EvictionPolicy, std::string_view> kPolicies[] = {
 constexpr uint64_t kWholeMin = 128 << 20;  // the process itself takes half of that
 constexpr int64_t kBarrenMs = 1000;        // between rounds that find nothing
 constexpr uint64_t kBarrenPart = 256;      // of the limit: a round that frees less found nothing
-constexpr int64_t kReleaseMs = 100;
+constexpr int64_t kCutMs = 500;            // until what went has shown
+// Parts of the limit. What lies free between entries is moved together from kLoosePart on. Of the
+// others: how far a process may grow past the limit before its budget is cut, by how much more
+// before it is cut again, and where it is cut in any case.
+constexpr uint64_t kLoosePart = 64;
+constexpr uint64_t kCutPart = 128, kCutAgainPart = 256, kCutAlwaysPart = 28;
+// What is kept for holes until it is known how many there are, how fast that is let go of, and what
+// is kept always. Holes beyond kLooseMostPart are gone before a cut would show.
+constexpr uint64_t kReservePart = 16, kReserveDecay = 1024, kReserveLeastPart = 32;
+constexpr uint64_t kLooseMostPart = 8;
+constexpr size_t kMoveTurns = 4;     // in a tick
+constexpr size_t kMoveSlots = 4;     // what one that is moved counts in a turn
 constexpr size_t kTurnSlots = 8192;  // before others have their turn
 constexpr size_t kSlots = 256;       // under one lock
 // shed() does the work of eight calls in one of them: most of it is to find the place where the
@@ -88,8 +99,35 @@ bool MemoryKeeper::evicts(const Entry* e) const {
   }
 }
 
+// Entries that lie in pages which had better become empty, on their way to others.
+class MemoryKeeper::Moves {
+ public:
+  void add(Entry* e) {
+    if (n_ == moves_.size()) return;
+    Entry* denser = e->make_denser();
+    if (denser == nullptr) return;
+    moves_[n_++] = {e, denser};
+    bytes_ += denser->bytes();
+  }
+  uint64_t bytes() const { return bytes_; }
+  // Under the stripe's lock, as add().
+  size_t make(Store& store, Namespace& ns) {
+    for (size_t i = 0; i < n_; i++) {
+      auto [from, to] = moves_[i];
+      store.link(ns, ns.hash(to->key()), from, to);
+      Entry::destroy(from);
+    }
+    return n_;
+  }
+
+ private:
+  std::array<std::pair<Entry*, Entry*>, kVictimsMax> moves_;
+  size_t n_ = 0;
+  uint64_t bytes_ = 0;
+};
+
 MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slots,
-                                        size_t victims_max) {
+                                        size_t victims_max, bool may_choose) {
   Sweep out;
   const EvictionPolicy policy = this->policy();
   const bool cools =
@@ -102,19 +140,32 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
   if (policy == EvictionPolicy::kVolatileTtl && evictable) {
     if (Entry* next = store_.next_to_expire(ns, stripe)) victims[n++] = {next, true};
   }
+  const bool scattered = scattered_.load(std::memory_order_relaxed);
+  const bool chooses = scattered && may_choose;
+  const auto goes = [&](Entry* e) {
+    if (n >= victims_max) return false;
+    const bool evict = evictable && evicts(e) && policy != EvictionPolicy::kVolatileTtl;
+    if (!evict && !may_spill(e)) return false;
+    if (e->heat() > 0 && (cools || !evict)) {
+      e->cool();
+      return false;
+    }
+    if (!evict && e->lsn() >= durable) {
+      out.undurable = true;
+      return false;
+    }
+    if (chooses && !e->lies_loosely()) return false;
+    victims[n++] = {e, evict};
+    return true;
+  };
+  Moves moves;
   const bool bare = policy != EvictionPolicy::kNoEviction;
   size_t left = slots;
   out.end = ns.index->sweep(stripe, left, bare, [&](Entry* e) {
-    if (n >= victims_max || (n > 0 && e == victims[0].first)) return;
-    const bool evict = evictable && evicts(e) && policy != EvictionPolicy::kVolatileTtl;
-    if (!evict && !may_spill(e)) return;
-    if (e->heat() > 0 && (cools || !evict)) return e->cool();
-    if (!evict && e->lsn() >= durable) {
-      out.undurable = true;
-      return;
-    }
-    victims[n++] = {e, evict};
+    if (n > 0 && e == victims[0].first) return;
+    if (!goes(e) && scattered) moves.add(e);
   });
+  moves.make(store_, ns);
   out.slots = slots - left;
   for (size_t i = 0; i < n; i++) {
     auto [e, evict] = victims[i];
@@ -142,7 +193,7 @@ void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
   const unsigned n = sheds_.load(std::memory_order_relaxed);  // a call lost here and there is none
   sheds_.store(n + 1, std::memory_order_relaxed);
   if (n % kShedEvery != 0 || holds_.load(std::memory_order_relaxed) != 0) return;
-  sweep(ns, stripe, kShedSlots, kShedVictims);
+  sweep(ns, stripe, kShedSlots, kShedVictims, true);
   count_->look();
 }
 
@@ -155,7 +206,9 @@ bool MemoryKeeper::help() {
     const size_t stripe = help_stripe_.fetch_add(1, std::memory_order_relaxed) % kStripes;
     StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
     for (auto& ns : spaces) {
-      if (ns->size() > 0 && !ns->dropped) slots += sweep(*ns, stripe, kSlots, kShedVictims).slots;
+      if (ns->size() > 0 && !ns->dropped) {
+        slots += sweep(*ns, stripe, kSlots, kShedVictims, n < stripes / 2).slots;
+      }
     }
   }
   count_->look();
@@ -163,12 +216,15 @@ bool MemoryKeeper::help() {
   return !overrun();
 }
 
+bool MemoryKeeper::has_measure() const {
+  return store_.memory_bytes() >= kWholeMin && store_.options().resident_bytes;
+}
+
 uint64_t MemoryKeeper::budget() {
   const uint64_t limit = store_.memory_bytes();
   if (limit == 0) return UINT64_MAX;
-  if (limit < kWholeMin || !store_.options().resident_bytes) return limit;
-  // What the allocator will hold beside is known only when it does: an eighth is left for it.
-  return std::max(limit - std::min(limit, beside_bytes_.load() + limit / 8), limit / 4);
+  if (!has_measure()) return limit;
+  return std::max(limit - std::min(limit, beside_bytes_.load()), limit / 4);
 }
 
 void MemoryKeeper::limit_changed() {
@@ -177,31 +233,62 @@ void MemoryKeeper::limit_changed() {
   count_->set_budget(budget());
 }
 
-// The process grows with what is counted, and a little more: holes of the allocator. That little is
-// taken down while both grow. It is not simply the difference of the two: what leaves memory makes
-// holes that the next values fill, and to make room for them too would empty the store.
+// What the process holds beside is taken as it is as long as nothing has to go. While room is made,
+// what went leaves holes that the next values fill, so it is not: to make room for holes would
+// empty the store. Then it is lowered as they are filled, and raised only by cuts, when the process
+// grew past the limit; what is cut has half a second to show.
+void MemoryKeeper::measure_process(uint64_t limit, uint64_t used) {
+  const uint64_t all = store_.options().resident_bytes(), loose = entry_heap::loose_bytes();
+  scattered_ = loose > limit / kLoosePart && all > limit - limit / kReservePart;
+  const bool begins = limit != reserve_for_;
+  if (begins) {
+    reserve_for_ = limit;
+    reserve_bytes_ = limit / kReservePart;
+  }
+  const uint64_t least = std::max(loose, limit / kReserveLeastPart);
+  if (pressed() && reserve_bytes_ > least) {
+    reserve_bytes_ -= (reserve_bytes_ - least) / kReserveDecay;
+  }
+  const uint64_t tight = all - (loose - std::min(loose, limit / kLooseMostPart));
+  const uint64_t beside = all - std::min(all, used + loose) + reserve_bytes_;
+  if (begins || all <= limit) cut_above_ = limit + limit / kCutPart;
+  if (begins) {
+    beside_bytes_ = std::min(beside, limit);
+    return;
+  }
+  const uint64_t again = limit / kCutAgainPart;
+  if (tight > std::min(cut_above_, limit + limit / kCutAlwaysPart) && used <= budget()) {
+    if (measured_ms_ < next_cut_ms_) return;
+    next_cut_ms_ = measured_ms_ + kCutMs;
+    // What was cut before and does not show may never show; it is not asked for twice.
+    const uint64_t grown = tight > cut_above_ ? tight - (cut_above_ - again) : 0;
+    uint64_t cut = grown + (tight - limit - grown) / 8;
+    cut_above_ = std::max(cut_above_, tight + again);
+    if (loose > reserve_bytes_) {  // of which some will be gone
+      cut /= 2;
+      reserve_bytes_ += std::min(cut, loose - reserve_bytes_);
+    }
+    beside_bytes_ = std::min(beside_bytes_ + cut, limit);
+    release();
+  } else if (beside < beside_bytes_) {
+    beside_bytes_ -= (beside_bytes_ - beside) / 16;
+  } else if (!pressed()) {
+    const uint64_t room = 2 * MemoryCount::slack(budget());
+    const uint64_t most = limit - std::min(limit, used + room);  // nothing has to go for this
+    beside_bytes_ = std::max(beside_bytes_.load(), std::min(beside, most));
+  }
+}
+
 void MemoryKeeper::measure() {
   const int64_t now = store_.now_ms();
   if (now < measured_ms_) rests_until_ms_ = next_cut_ms_ = 0;  // the clock was set back
   measured_ms_ = now;
   const uint64_t limit = store_.memory_bytes(), used = count_->total();
   peak_bytes_ = std::max(peak_bytes_.load(), used);
-  if (limit >= kWholeMin && store_.options().resident_bytes) {
-    const uint64_t held = store_.options().resident_bytes();
-    const uint64_t all = held - std::min(held, used);
-    uint64_t beside = last_held_ == 0 ? all : beside_bytes_.load();
-    if (last_held_ != 0 && held > last_held_ && used > last_used_) {
-      const uint64_t grown = held - last_held_;
-      beside += grown - std::min(grown, used - last_used_);
-    }
-    if (held > limit && measured_ms_ >= next_cut_ms_) {
-      next_cut_ms_ = measured_ms_ + kReleaseMs;
-      beside += held - limit;
-      release();
-    }
-    beside_bytes_ = std::min(beside, all);
-    last_held_ = held;
-    last_used_ = used;
+  if (has_measure()) {
+    measure_process(limit, used);
+  } else {
+    scattered_ = false;
   }
   if (begins_anew_.exchange(false)) {
     barren_rounds_ = 0;
@@ -230,7 +317,7 @@ awaitable<void> MemoryKeeper::make_room() {
         {
           StripeLocks lock(store_, KeyHash{stripe_} << (64 - kStripeBits));
           if (ns->dropped) break;
-          swept = sweep(*ns, stripe_, kSlots, kVictimsMax);
+          swept = sweep(*ns, stripe_, kSlots, kVictimsMax, false);
         }
         freed += swept.freed_bytes;
         round_freed_ += swept.freed_bytes;
@@ -261,6 +348,41 @@ awaitable<void> MemoryKeeper::make_room() {
   }
 }
 
+size_t MemoryKeeper::move_some(Namespace& ns, size_t stripe, size_t& slots) {
+  StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
+  if (ns.dropped) return 0;
+  Moves moves;
+  ns.index->sweep(stripe, slots, true, [&](Entry* e) { moves.add(e); });
+  moved_bytes_ += moves.bytes();
+  return moves.make(store_, ns);
+}
+
+// Where a whole round found little to move, what lies free is not theirs: a rest then, or a store
+// of entries that may not move would be looked through for ever.
+awaitable<void> MemoryKeeper::move_together() {
+  if (measured_ms_ < moves_from_ms_) co_return;
+  auto executor = co_await asio::this_coro::executor;
+  std::vector<NamespacePtr> spaces = store_.spaces();
+  for (size_t turn = 0; turn < kMoveTurns && !store_.stopping_; turn++) {
+    for (size_t work = 0; work < kTurnSlots;) {
+      for (auto& ns : spaces) {
+        size_t left = ns->size() == 0 ? 0 : kSlots;
+        const size_t slots = left;
+        if (slots > 0) work += kMoveSlots * move_some(*ns, moved_stripe_, left);
+        work += slots - left + 1;
+      }
+      moved_stripe_ = (moved_stripe_ + 1) % kStripes;
+      if (moved_stripe_ != 0) continue;
+      const bool little = moved_bytes_ < store_.memory_bytes() / kBarrenPart;
+      moved_bytes_ = 0;
+      if (!little) continue;
+      moves_from_ms_ = measured_ms_ + kBarrenMs;
+      co_return;
+    }
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+}
+
 // Freed values leave holes in the allocator's pages, and pages that a thread which now sleeps would
 // have to give back: 190 MB were resident with 40 MB in use, and writes refused, before this.
 void MemoryKeeper::release() {
@@ -278,6 +400,7 @@ awaitable<void> MemoryKeeper::run() {
       co_await make_room();
       count_->look();
     }
+    if (scattered_) co_await move_together();
   }
 }
 

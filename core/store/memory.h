@@ -10,9 +10,15 @@
 //
 // How much: what the store holds is counted exactly (core/base/memory_count.h), and kept within a
 // budget, so that the limit acts with the write that reaches it. The budget is the limit less what
-// the process holds beside (StoreOptions::resident_bytes tells how much it holds in all); where
-// that is not given, or the limit is less than an empty process needs, the limit itself. Whoever
-// took the store past its budget makes room before its answer leaves (help()).
+// the process holds beside, which is measured: StoreOptions::resident_bytes tells how much it holds
+// in all. Where no such measure is given, or the limit is less than an empty process needs, the
+// budget is the limit itself. Whoever took the store past its budget makes room before its answer
+// leaves (help()).
+//
+// What left memory leaves holes in the pages of those that stay. They are counted (entry_heap.h),
+// and where they are many and memory is short, those entries go first whose pages are nearly empty,
+// and others are moved together, so that pages serve again. Without that, a process of 256 MiB with
+// more and more keys on disk held 270, of which 30 were holes.
 //
 // Threads: run() is one coroutine on one executor; shed() from any thread under a stripe's lock;
 // the rest from any.
@@ -122,12 +128,19 @@ class MemoryKeeper {
     bool undurable = false;  // something could go once it is durable
   };
 
+  class Moves;
+
   void measure();
+  void measure_process(uint64_t limit, uint64_t used);
   uint64_t budget();
-  Sweep sweep(Namespace& ns, size_t stripe, size_t slots, size_t victims_max);
+  // `may_choose`: may leave alone what could go, where that would only make a hole.
+  Sweep sweep(Namespace& ns, size_t stripe, size_t slots, size_t victims_max, bool may_choose);
   bool may_spill(const Entry* entry) const;
   bool evicts(const Entry* entry) const;
+  bool has_measure() const;
   awaitable<void> make_room();
+  awaitable<void> move_together();
+  size_t move_some(Namespace& ns, size_t stripe, size_t& slots);
   void release();
 
   Store& store_;
@@ -137,6 +150,7 @@ class MemoryKeeper {
   std::atomic<bool> waits_for_log_{false};  // something could go once it is durable
   std::atomic<bool> begins_anew_{false};    // what was found barren may not be so any more
   std::atomic<uint64_t> beside_bytes_{0};   // what the process holds that is not counted
+  std::atomic<bool> scattered_{false};      // much lies free between entries, and memory is short
   std::atomic<uint64_t> peak_bytes_{0};     // of what is counted, as measured
   std::atomic<size_t> help_stripe_{0};
   std::atomic<int> holds_{0};
@@ -151,7 +165,11 @@ class MemoryKeeper {
   bool round_waits_ = false;
   int64_t rests_until_ms_ = 0;
   int64_t next_cut_ms_ = 0, measured_ms_ = 0;
-  uint64_t last_held_ = 0, last_used_ = 0;  // when it was measured before
+  uint64_t reserve_bytes_ = 0, reserve_for_ = 0;  // for holes, and of which limit it is a part
+  uint64_t cut_above_ = 0;
+  size_t moved_stripe_ = 0;
+  uint64_t moved_bytes_ = 0;   // in the present round over all stripes
+  int64_t moves_from_ms_ = 0;  // no sooner
 };
 
 // Values on their way back into memory: one read for all who wait for the same record.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/limits.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
 #include "core/store/store.h"
@@ -11,6 +12,7 @@ namespace cairn {
 
 Replay::Replay(Store& store, std::function<void(Lsn, int64_t)> note_time)
     : store_(store), note_time_(std::move(note_time)) {
+  kept_max_ = limits::kept_operations(store.memory_bytes());
   for (auto& ns : store_.databases_) namespaces_[ns->id.value()] = ns;
   namespaces_[kSystemNamespace.value()] = store_.system_;
   for (auto& entry : namespaces_) {  // what an attempt before left
@@ -114,17 +116,16 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   std::unique_lock lock(known.mutex, std::defer_lock);
   if (r.type != RecordType::kPut || known.any.load(std::memory_order_relaxed)) lock.lock();
   if (r.type == RecordType::kOperation) {
-    known.operations[{r.ns.value(), std::string(r.key)}].push_back(
-        {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
-         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
+    keep(known, {r.ns.value(), std::string(r.key)},
+         {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
+          static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
     return;
   }
   Entry* old = ns.index->find(r.key, hash);
   if (old != nullptr && old->lsn() > lsn) return;
   if (r.type == RecordType::kDelete) {
     known.any.store(true, std::memory_order_relaxed);
-    Lsn& at = known.removed[{r.ns.value(), std::string(r.key)}];
-    at = std::max(at, lsn);
+    bury(known, {r.ns.value(), std::string(r.key)}, lsn);
     if (old != nullptr) {
       ns.index->remove(old, hash);
       Entry::destroy(old);
@@ -186,9 +187,9 @@ Status Replay::apply(const CheckpointItem& item) {
   if (item.kind == ItemKind::kPart) {
     Shard& known = shard(hash);
     std::lock_guard known_lock(known.mutex);
-    known.operations[{r.ns.value(), std::string(r.key)}].push_back(
-        {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
-         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
+    keep(known, {r.ns.value(), std::string(r.key)},
+         {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
+          static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
     return absl::OkStatus();
   }
   Entry* entry = nullptr;
@@ -264,20 +265,9 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
   Namespace& ns = *namespace_of(NamespaceId(name.first));
   const auto alive_since = since(ns);
   if (!alive_since) co_return absl::OkStatus();
-  Lsn floor = *alive_since;
   const KeyHash hash = ns.hash(key);
   Entry* e = ns.index->find(key, hash);
-  // Also one that a checkpoint left on disk and that is gone there: it was written again in
-  // parts since, which are among the operations.
-  if (e != nullptr && (e->lsn() < floor || (e->is_cold() && e->lsn() < first_))) {
-    ns.index->remove(e, hash);
-    Entry::destroy(e);
-    e = nullptr;
-  }
-  if (e != nullptr) floor = std::max(floor, e->lsn());
-  if (auto removed = shard.removed.find(name); removed != shard.removed.end()) {
-    floor = std::max(floor, removed->second);
-  }
+  const Lsn floor = floor_of(shard, ns, name, *alive_since, e);
   std::erase_if(operations, [&](auto& o) { return o.lsn <= floor; });
   if (operations.empty()) co_return absl::OkStatus();
   if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk

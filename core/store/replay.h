@@ -11,6 +11,9 @@
 // store builds after, of what is left then: Store::load.
 //
 // Memory: while it runs, values beyond half of the store's limit stay where they are read from.
+// Operations have an order, and are kept until those before them have come; so are tombstones,
+// until what they hide has. So that neither takes all memory (629,000 operations on one field took
+// 147 MB), crowded() says when there are many, and fold() makes use of those that are complete.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -32,6 +35,7 @@
 #include "core/base/types.h"
 #include "core/log/recovery.h"
 #include "core/store/checkpoint.h"
+#include "core/store/memory.h"
 
 namespace cairn {
 
@@ -47,6 +51,15 @@ class Replay {
 
   void apply(std::span<const LogRecord> records);
   Status apply(const CheckpointItem& item);  // DataLoss: it cannot be read
+
+  // No record of the log is older, as far as is known before it was read.
+  void expect(Lsn first) { first_ = first; }
+  bool crowded() const {
+    return kept_bytes_.load(std::memory_order_relaxed) > kept_max_.load(std::memory_order_relaxed);
+  }
+  // All records before this LSN were applied. What cannot be folded now stays for the end. One
+  // call at a time, beside any number of apply().
+  awaitable<void> fold(Lsn before);
 
   // `first`: no record of the log is older. `lost`: LSNs that a repair went over. DataLoss if what
   // was applied does not add up and nothing was lost that could be the reason.
@@ -90,6 +103,33 @@ class Replay {
   void apply_to_namespace(const RecordView& record, Lsn lsn);
   void apply_to_key(Namespace& ns, KeyHash hash, const RecordView& record, Lsn lsn);
   Shard& shard(KeyHash hash);
+  static uint64_t held_bytes(const Operation& o) {
+    return sizeof(o) * 3 / 2 + o.operation.capacity() + o.charges.size() * sizeof(o.charges[0]);
+  }
+  static uint64_t held_bytes(const Name& name) {
+    return (sizeof(name) + sizeof(Lsn)) * 3 / 2 + name.second.capacity();
+  }
+  // Under the shard's mutex.
+  void keep(Shard& shard, const Name& name, Operation o) {
+    kept_bytes_.fetch_add(held_bytes(o), std::memory_order_relaxed);
+    shard.operations[name].push_back(std::move(o));
+  }
+  void bury(Shard& shard, const Name& name, Lsn lsn) {
+    auto [removed, made] = shard.removed.try_emplace(name, lsn);
+    if (made) kept_bytes_.fetch_add(held_bytes(name), std::memory_order_relaxed);
+    removed->second = std::max(removed->second, lsn);
+  }
+  // What operations on this key do not count any more if they are not newer; `since`: what the
+  // namespace held before is gone. An entry that is gone is removed, and null then.
+  Lsn floor_of(const Shard& shard, Namespace& ns, const Name& name, Lsn since, Entry*& e) const;
+  struct Wanted {  // a record that has to be read first
+    Lsn lsn;
+    uint64_t bytes = 0;
+  };
+  awaitable<void> fold_key(const Name& name, Lsn before);
+  Wanted fold_now(const Name& name, Lsn before, Lsn read, const Faults::Record* record);
+  std::vector<Operation> take(Shard& shard, const Name& name, Lsn floor, Lsn before);
+  void drop_removed(Shard& shard, Lsn before);
   bool full() const;
   void grew(uint64_t before, uint64_t now);
   awaitable<Status> run_operations(Shard& shard);
@@ -109,6 +149,8 @@ class Replay {
   Lsn first_;
   std::vector<LsnRange> lost_;
   std::atomic<uint64_t> entry_bytes_{0};  // about
+  // Of operations and tombstones, about; and what it may be.
+  std::atomic<uint64_t> kept_bytes_{0}, kept_max_{UINT64_MAX};
   std::vector<std::string> notes_;
   std::vector<std::pair<NamespaceId, std::string>> given_up_;
 };

@@ -76,6 +76,17 @@ awaitable<Status> Store::open() {
   };
   auto replay = std::make_unique<Replay>(*this, recover.note_time);
   recover.apply = [&](std::span<const LogRecord> records) { replay->apply(records); };
+  // A record that is read back to be folded into names its segment alone.
+  lives_ = LogLives();
+  for (const ManifestSegment& s : known.segments) lives_.add(SegmentId(s.number), s.epoch);
+  const auto expect = [&] {
+    if (!known.segments.empty()) {
+      replay->expect(Lsn(known.segments.front().number * segment_bytes_));
+    }
+  };
+  expect();
+  recover.crowded = [&] { return replay->crowded(); };
+  recover.fold = [&](Lsn before) { return replay->fold(before); };
   recover.progress = &progress_;
   usage_.start(segment_bytes_);
   std::vector<FileId> old_checkpoints = std::move(old_checkpoints_);
@@ -85,6 +96,7 @@ awaitable<Status> Store::open() {
       Status loaded = co_await load_checkpoint(*checkpoint_, *replay);
       if (!loaded.ok()) {  // the log alone, then
         replay = std::make_unique<Replay>(*this, recover.note_time);
+        expect();
         recovered_items_ = 0;
         recover.from = Lsn();
       }

@@ -9,6 +9,7 @@
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
 #include "gateway/auth/credentials.h"
+#include "gateway/grpc/connections.h"
 
 namespace cairn::rpc {
 
@@ -55,6 +56,7 @@ grpc::Status admit(const grpc::CallbackServerContext& context, const Shared& sha
     return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED",
                  "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
   }
+  if (shared.connections.has_strangers()) shared.connections.trust(context.peer());
   if (cairn::authorize(*caller.who, {action.door, action.name, action.access & Access::kAdmin})) {
     return {};
   }

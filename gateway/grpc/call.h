@@ -21,9 +21,12 @@ inline constexpr uint64_t kValueBytesMax = 3 << 20;                         // i
 inline constexpr uint64_t kInlineBytesMax = 64 << 10;  // values where there are several
 inline constexpr int kKeysMax = 1000;                  // in one call
 
+class Connections;
+
 struct Shared {
   Store& store;
   const Users& users;
+  Connections& connections;
   // With a stream whose client does nothing.
   int64_t patience_ms = 60'000;
   // Who calls over a loopback address may call without credentials what touches nothing: he may see

@@ -9,6 +9,7 @@
 
 #include "core/base/text.h"
 #include "gateway/grpc/admin_service.h"
+#include "gateway/grpc/connections.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
 #include "gateway/grpc/reflection.h"
@@ -46,6 +47,7 @@ void set_limits(grpc::ServerBuilder& builder) {
   builder.SetMaxSendMessageSize(kMessageBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
+  builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kReadBytesMax);
   builder.SetResourceQuota(grpc::ResourceQuota("cairn").Resize(kQuotaBytes));
   // Clients may ping twice a second, with calls under way or without. The server pings who has been
   // silent for a minute, and lets go who does not answer.
@@ -73,6 +75,8 @@ struct Door::Services {
 Door::Door(net::Loops& loops, kv::Server& server, kv::Engine& engine)
     : server_(server),
       engine_(engine),
+      connections_(std::make_shared<Connections>(server.store.any_executor(), server.store.clock(),
+                                                 loops.clients_below)),
       plain_(loops, [this](net::tcp::socket socket,
                            size_t) { return hand_over(std::move(socket), *plain_acceptor_); }),
       secure_(loops, [this](net::tcp::socket socket, size_t) {
@@ -82,6 +86,8 @@ Door::~Door() = default;
 
 awaitable<void> Door::hand_over(net::tcp::socket socket, Acceptor& acceptor) {
   boost::system::error_code ec;
+  const net::tcp::endpoint peer = socket.remote_endpoint(ec);
+  if (ec || !connections_->add(socket.native_handle(), peer)) co_return;
   socket.set_option(net::tcp::no_delay(true), ec);
   socket.native_non_blocking(true, ec);
   Acceptor::NewConnectionParameters connection;
@@ -96,6 +102,7 @@ Status Door::start(const DoorOptions& options) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   set_limits(builder);
+  builder.SetContextAllocator(connections_->contexts());
   using Type = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
   plain_acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
       Type::FROM_FD, grpc::InsecureServerCredentials());
@@ -107,7 +114,8 @@ Status Door::start(const DoorOptions& options) {
         builder.experimental().AddExternalConnectionAcceptor(Type::FROM_FD, *credentials);
     if (Status listens = secure_.listen(*options.tls_address); !listens.ok()) return listens;
   }
-  const Shared shared{server_.store, server_.users, options.patience_ms, options.open_on_loopback};
+  const Shared shared{server_.store, server_.users, *connections_, options.patience_ms,
+                      options.open_on_loopback};
   services_ = std::make_unique<Services>(shared, server_, engine_);
   builder.RegisterService(&services_->kv);
   builder.RegisterService(&services_->objects);

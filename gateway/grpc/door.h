@@ -8,8 +8,9 @@
 // at the other doors, and clients are refused before they take a descriptor that storage needs.
 //
 // Memory: what gRPC itself buffers of all connections together has a quota; beyond it gRPC closes
-// idle connections and cancels streams. It does not count what
-// streams that are opened and reset at once leave behind until they are worked off.
+// idle connections and cancels streams. It does not count all that streams leave behind that are
+// opened and reset at once; connections.h bounds how many of those clients without credentials can
+// make.
 // Threads: start() and stop() once.
 #pragma once
 
@@ -27,6 +28,9 @@ namespace cairn::rpc {
 inline constexpr size_t kQuotaBytes = 256 << 20;  // of gRPC's buffers
 inline constexpr int kStreamsMax = 1000;          // at once on one connection
 inline constexpr int kMetadataBytesMax = 16 << 10;
+// gRPC reads so much at once at most, and makes calls of all of it before any can end: 4 MiB, its
+// own limit, are 100,000 of them.
+inline constexpr int kReadBytesMax = 128 << 10;
 
 struct TlsFiles {
   std::string certificate, key;
@@ -39,6 +43,8 @@ struct DoorOptions {
   int64_t patience_ms = 60'000;   // with a stream whose client does nothing
   bool open_on_loopback = false;  // reflection, without credentials
 };
+
+class Connections;
 
 class Door {
  public:
@@ -54,10 +60,11 @@ class Door {
  private:
   struct Services;
   using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
-  static awaitable<void> hand_over(net::tcp::socket socket, Acceptor& acceptor);
+  awaitable<void> hand_over(net::tcp::socket socket, Acceptor& acceptor);
 
   kv::Server& server_;
   kv::Engine& engine_;
+  const std::shared_ptr<Connections> connections_;
   std::unique_ptr<Services> services_;
   std::unique_ptr<Acceptor> plain_acceptor_, secure_acceptor_;
   std::unique_ptr<grpc::Server> grpc_;

@@ -17,7 +17,9 @@ namespace {
 constexpr std::string_view kFull =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 using Clock = std::chrono::steady_clock;
-constexpr size_t kBufferBytes = 64 << 10;
+constexpr size_t kBufferBytesMin = 4 << 10, kBufferBytesMax = 64 << 10;
+constexpr size_t kTlsBytes = 48 << 10;  // what a connection takes for that, about
+constexpr size_t kAnswerKept = 64 << 10;
 constexpr size_t kSliceBytes = 64 << 10;  // of a body that is sent
 constexpr size_t kConnectionsMax = 8192;
 
@@ -52,9 +54,9 @@ class Patience {
 template <class Stream>
 class Connection {
  public:
-  Connection(Stream stream, Stats& stats, const Handler& handler, const net::Guests& guests,
-             const Times& times, const std::function<bool()>& scarce, std::string peer,
-             bool from_loopback)
+  Connection(Stream stream, Stats& stats, net::Buffers& buffers, const Handler& handler,
+             const net::Guests& guests, const Times& times, const std::function<bool()>& scarce,
+             std::string peer, bool from_loopback)
       : stream_(std::move(stream)),
         guests_(guests),
         stats_(stats),
@@ -65,11 +67,14 @@ class Connection {
         from_loopback_(from_loopback),
         timer_(stream_.executor()),
         pulse_timer_(stream_.executor()),
-        buffer_(kBufferBytes) {}
+        held_(buffers),
+        buffer_(kBufferBytesMin) {}
 
   awaitable<void> run() {
+    held_.set(buffer_.size());
     arm(times_.header);
     if constexpr (Stream::kTls) {
+      if (!held_.try_set(kTlsBytes + buffer_.size())) co_return;
       bool shaken = co_await stream_.handshake();
       if (!shaken) co_return;
     }
@@ -169,6 +174,7 @@ class Connection {
     awaitable<StatusOr<size_t>> read_chunked(MutableBytes into) {
       for (;;) {
         if (c_.begin_ == c_.end_) {
+          c_.grow();
           bool got = co_await c_.fill();
           if (!got) co_return absl::CancelledError("the client is gone");
         }
@@ -195,12 +201,32 @@ class Connection {
       end_ -= begin_;
       begin_ = 0;
     }
-    if (end_ == buffer_.size()) co_return false;
+    if (end_ == buffer_.size() && !grow()) co_return false;
     size_t n = co_await stream_.read_some({buffer_.data() + end_, buffer_.size() - end_});
     if (n == 0) co_return false;
     end_ += n;
     received(n);
     co_return true;
+  }
+  // False also where all connections together have no room for more.
+  bool grow() {
+    const size_t bytes = buffer_.size() * 2;
+    if (bytes > kBufferBytesMax || !hold(bytes)) return false;
+    buffer_.resize(bytes);
+    return true;
+  }
+  bool hold(size_t buffer_bytes) {
+    return held_.try_set(buffer_bytes + out_.capacity() + (Stream::kTls ? kTlsBytes : 0));
+  }
+  // What a request needed is not kept for the next, which may come in minutes.
+  void shrink() {
+    if (buffer_.size() > kBufferBytesMin) {
+      buffer_ = std::vector<std::byte>(kBufferBytesMin);
+      begin_ = end_ = 0;
+    }
+    out_.clear();
+    if (out_.capacity() > kAnswerKept) out_.shrink_to_fit();
+    (void)hold(buffer_.size());
   }
   void received(size_t bytes) {
     moved_ += static_cast<int64_t>(bytes);
@@ -275,6 +301,7 @@ class Connection {
 
   awaitable<bool> one_request() {
     if (begin_ == end_) {
+      shrink();
       arm(first_ ? times_.header : times_.idle);
       at_rest_ = true;
       bool got = co_await fill();
@@ -509,9 +536,8 @@ class Connection {
     if (!linger_) co_return;
     stream_.shutdown_send();
     arm(std::chrono::seconds(2));
-    std::vector<std::byte> sink(64 << 10);
     for (size_t taken = 0; taken < (64 << 20);) {
-      size_t n = co_await stream_.read_some({sink.data(), sink.size()});
+      size_t n = co_await stream_.read_some({buffer_.data(), buffer_.size()});
       if (n == 0) break;
       taken += n;
     }
@@ -546,6 +572,7 @@ class Connection {
   asio::steady_timer pulse_timer_;
   Tasks pulse_;
   bool pulsing_ = false, pulse_over_ = false, pulse_begun_ = false, pulse_failed_ = false;
+  net::Buffers::Held held_;
   std::vector<std::byte> buffer_;
   size_t begin_ = 0, end_ = 0;
   std::string out_;
@@ -559,8 +586,10 @@ class Connection {
 
 }  // namespace
 
-Door::Door(net::Loops& loops, Handler handler, Times times, std::function<bool()> scarce)
-    : handler_(std::move(handler)),
+Door::Door(net::Loops& loops, net::Buffers& buffers, Handler handler, Times times,
+           std::function<bool()> scarce)
+    : buffers_(buffers),
+      handler_(std::move(handler)),
       times_(times),
       scarce_(std::move(scarce)),
       plain_(
@@ -595,8 +624,8 @@ awaitable<void> Door::serve(Stream stream) {
   const auto peer = stream.peer();
   if (stats_.connections.fetch_add(1) < kConnectionsMax) {
     const Executor executor = co_await asio::this_coro::executor;
-    Connection<Stream> connection(std::move(stream), stats_, handler_, guests_, times_, scarce_,
-                                  net::to_string(peer), peer.address().is_loopback());
+    Connection<Stream> connection(std::move(stream), stats_, buffers_, handler_, guests_, times_,
+                                  scarce_, net::to_string(peer), peer.address().is_loopback());
     net::Guests::Guest guest(guests_, executor, [&](net::End how) { connection.end(how); });
     co_await connection.run();
   }

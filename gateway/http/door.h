@@ -8,7 +8,9 @@
 // acknowledged, not what the kernel took. While buffers are scarce, both are judged more strictly.
 // A handler that works has no deadline; where it said that this may take long, the answer begins
 // after 10 s with the head of a 200 and white space.
-// Limits: header 16 KiB; 8,192 connections.
+// Limits: header 16 KiB; 8,192 connections. A connection has 4 KiB, and asks for more where its
+// header or its chunks need it (net/buffers.h): who has sent no whole header gets next to nothing,
+// and is refused where there is no more.
 // Threads: start() and stop() once; a connection lives on one loop.
 #pragma once
 
@@ -18,6 +20,7 @@
 #include <memory>
 
 #include "gateway/http/message.h"
+#include "gateway/net/buffers.h"
 #include "gateway/net/guests.h"
 #include "gateway/net/net.h"
 
@@ -46,8 +49,9 @@ using Handler = std::function<awaitable<void>(Request&, Response&)>;
 
 class Door {
  public:
-  // `scarce` says whether somebody waits for a buffer; from any loop.
-  Door(net::Loops& loops, Handler handler, Times times = {}, std::function<bool()> scarce = {});
+  // `scarce` says whether somebody waits for a buffer; from any loop. `buffers` outlives the loops.
+  Door(net::Loops& loops, net::Buffers& buffers, Handler handler, Times times = {},
+       std::function<bool()> scarce = {});
   Status listen(const net::tcp::endpoint& endpoint);
   Status listen_tls(const net::tcp::endpoint& endpoint, std::shared_ptr<asio::ssl::context> tls);
   net::tcp::endpoint local() const { return plain_.local(); }
@@ -60,6 +64,7 @@ class Door {
  private:
   template <class Stream>
   awaitable<void> serve(Stream stream);
+  net::Buffers& buffers_;
   const Handler handler_;
   const Times times_;
   const std::function<bool()> scarce_;

@@ -139,7 +139,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     if (bytes == noted_bytes_) return true;
     noted_bytes_ = bytes;
     session_->stranger = session_->principal == nullptr;
-    return server_.sessions.note_buffers(*session_, bytes, server_.client_limits.together());
+    return server_.sessions.note_buffers(*session_, bytes, server_.client_limits.left());
   }
 
   // Back-pressure on who writes: more waits for the log than it may hold. Readers beside writers

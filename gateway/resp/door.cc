@@ -48,7 +48,7 @@ awaitable<void> Door::look_after() {
   for (;;) {
     co_await server_.store.clock().sleep_ms(1000);
     server_.client_limits.set_memory(server_.store.memory_bytes());
-    server_.sessions.keep_buffers_within(server_.client_limits.together());
+    server_.sessions.keep_buffers_within(server_.client_limits.left());
     const auto timeout_ms = static_cast<int64_t>(server_.timeout_s.load()) * 1000;
     const int64_t now = server_.store.now_ms();
     for (auto& session : server_.sessions.all()) {

@@ -280,8 +280,14 @@ void hrandfield(Context& c) {
   constexpr size_t kRepeatsMax = 10'000'000;  // with repetition, of an answer held in memory
   if (h != nullptr && count < 0) {
     if (want > kRepeatsMax) return c.reply.error("ERR value is out of range");
-    for (size_t i = 0; i < want; i++) chosen.push_back(h->random(c.store.random()));
-  } else if (h != nullptr && want * 3 < h->size()) {
+    c.reply.array(want * (part == Part::kBoth ? 2 : 1));
+    for (size_t i = 0; i < want; i++) {
+      const auto [field, value] = h->random(c.store.random());
+      add_item(c.reply, part, field, value);
+    }
+    return;
+  }
+  if (h != nullptr && want * 3 < h->size()) {
     absl::flat_hash_set<std::string_view> seen;
     while (chosen.size() < want) {
       Item item = h->random(c.store.random());

@@ -8,9 +8,11 @@
 // Threads: any.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -47,6 +49,13 @@ class ClientLimits {
   uint64_t query_max() const;
   uint64_t answer_max() const { return answer_max_.load(std::memory_order_relaxed); }
   uint64_t together() const { return together_bytes_.load(std::memory_order_relaxed); }
+  // What clients of other doors hold counts too; set before there are any. What is left for those
+  // of this one.
+  void set_others(std::function<uint64_t()> bytes) { others_ = std::move(bytes); }
+  uint64_t left() const {
+    const uint64_t all = together();
+    return others_ ? all - std::min(all, others_()) : all;
+  }
 
  private:
   static constexpr size_t kClasses = 3;
@@ -56,6 +65,7 @@ class ClientLimits {
   };
   void refresh();
 
+  std::function<uint64_t()> others_;  // constant once clients come
   std::array<Atomic, kClasses> output_{
       {{0, 0, 0}, {256ull << 20, 64ull << 20, 60'000}, {32ull << 20, 8ull << 20, 60'000}}};
   std::atomic<int64_t> together_{-limits::kClientsPercent};  // bytes; negative: percent

@@ -1,7 +1,9 @@
 #include "kv/engine/engine.h"
 
+#include <absl/container/flat_hash_set.h>
 #include <absl/container/inlined_vector.h>
 
+#include "core/base/errors.h"
 #include "core/base/text.h"
 
 namespace cairn::kv {
@@ -381,6 +383,34 @@ void Engine::fetch_ahead(Session& session, const Request& request) {
   store().faults().start(session.ns, request.keys[0].name);
 }
 
+namespace {
+
+// Of the keys those whose values are on disk alone, each once; how many bytes they take.
+uint64_t keep_cold_once(Store& store, Faults::Keys& keys) {
+  absl::flat_hash_set<std::pair<const Namespace*, std::string_view>> seen;
+  uint64_t bytes = 0;
+  std::erase_if(keys, [&](auto& k) {
+    auto& [ns, name] = k;
+    if (!seen.insert({ns.get(), name}).second) return true;
+    const KeyHash hash = ns->hash(name);
+    StripeLocks lock(store, hash);
+    const Entry* e = ns->index->find(name, hash);
+    if (e == nullptr || !e->is_cold()) return true;
+    bytes += e->record_bytes();
+    return false;
+  });
+  return bytes;
+}
+
+// All values of a command have to be in memory at once, beside what cannot leave it. One alone
+// always may.
+bool too_large_at_once(Store& store, const Faults::Keys& keys, uint64_t bytes) {
+  const uint64_t budget = store.memory().count().budget();
+  return keys.size() > 1 && budget != UINT64_MAX && bytes > budget / 2;
+}
+
+}  // namespace
+
 awaitable<Status> Engine::read_long_args(Request& request) {
   for (size_t i = 1; i < request.args.size(); i++) {
     const BlobRef* blob = request.args.blob(i);
@@ -407,8 +437,14 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     if (tries == kTries) hold.emplace(store().memory());
     if (request.hash == 0) resolve(session.ns, request);
     if (row.flags & kQueue) resolve_queue(session);
-    const Faults::Keys keys = values_of(session, request);
-    Status fetched = co_await store().faults().fetch_all(keys);
+    Faults::Keys keys = values_of(session, request);
+    const uint64_t bytes = keep_cold_once(store(), keys);
+    Status fetched;
+    if (too_large_at_once(store(), keys, bytes)) {
+      fetched = out_of_memory("the values of this command do not fit in memory together.");
+    } else {
+      fetched = co_await store().faults().fetch_all(keys);
+    }
     if (fetched.ok() && !(row.flags & kBlobArgs)) fetched = co_await read_long_args(request);
     if (!fetched.ok()) {
       Context failed(*this, session, request, reply);

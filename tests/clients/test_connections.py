@@ -11,7 +11,7 @@ import urllib.parse
 
 import redis
 
-from harness import BUILD, PASSWORD, Case, Server, command, wait_until
+from harness import BUILD, PASSWORD, PATIENCE, Case, Server, command, wait_until
 
 AUTH = command(b"AUTH", PASSWORD.encode())
 MIB = 1 << 20
@@ -513,6 +513,79 @@ class Buffers(unittest.TestCase):
         with Crowd(self.server.resp, n, AUTH):
             self.assertTrue(wait_until(lambda: self.r.info("clients")["connected_clients"] >= n, 120))
             self.assertLess(resident(self.server) - before, n * 16384)
+
+
+class Values(unittest.TestCase):
+    """What one command reads back from disk is bounded, and what it answers with it."""
+    LIMIT = 256 * MIB
+    KEYS = 6000
+
+    def test_cold_values_of_one_command(self):
+        server = Server(args=["--memory=%d" % self.LIMIT])
+        self.addCleanup(server.remove)
+        r = server.redis()
+        for first in range(0, self.KEYS, 500):  # 360 MB
+            for _ in range(60):
+                try:
+                    r.mset({"key:%d" % i: b"v" * 60000 for i in range(first, first + 500)})
+                    break
+                except redis.ResponseError as e:
+                    self.assertIn("OOM", str(e))
+                    wait_until(lambda: False, 0.5)
+        cold = r.info("memory")["keys_with_value_on_disk"]
+        self.assertGreater(cold, self.KEYS // 4)
+        peak, ended = [0], threading.Event()
+
+        def watch():
+            while not ended.wait(0.02):
+                peak[0] = max(peak[0], resident(server))
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            keys = ["key:%d" % i for i in range(self.KEYS)]
+            for _ in range(3):
+                with self.assertRaises(redis.ResponseError) as e:
+                    r.mget(keys)
+                self.assertIn("OOM the values of this command", str(e.exception))
+            self.assertEqual(r.mget(keys[:200]), [b"v" * 60000] * 200)
+            for key in keys[:4]:  # of one, cold or not, more often than an answer may hold
+                with self.assertRaises(redis.ConnectionError):
+                    redis.Redis(port=server.resp, password=PASSWORD, retry=None).mget([key] * 30000)
+        finally:
+            ended.set()
+            watcher.join()
+        print("peak of resident memory: %.1f MiB of %d" % (peak[0] / MIB, self.LIMIT // MIB))
+        self.assertLess(peak[0], self.LIMIT * 1.5)
+        self.assertEqual(r.get("key:1"), b"v" * 60000)
+
+
+class HttpBuffers(Case):
+    """A connection that has sent no whole header holds next to nothing: each had 64 KiB."""
+    server_args = dict(args=["--memory=%d" % (256 * MIB)])
+
+    def setUp(self):
+        raise_descriptors()
+        self.before = resident(self.server)
+
+    def test_idle_connections(self):
+        n, answer = 4000, b"HTTP/1.1 200"
+        with Crowd(self.server.http, n, b"GET /-/health/live HTTP/1.1\r\nHost: x\r\n\r\n") as crowd:
+            for s in crowd.sockets:
+                s.settimeout(PATIENCE)
+                self.assertEqual(s.recv(len(answer), socket.MSG_WAITALL), answer)
+            grown = resident(self.server) - self.before
+            print("%d idle connections: %.1f KiB each" % (n, grown / n / 1024))
+            self.assertLess(grown, n * (20 << 10))
+            self.server.s3().list_buckets()
+
+    def test_half_headers(self):
+        n, half = 4000, b"GET / HTTP/1.1\r\nHost: x\r\nx-filler: " + b"f" * 15000
+        with Crowd(self.server.http, n, half):
+            grown = resident(self.server) - self.before
+            print("%d half headers: %.1f KiB each" % (n, grown / n / 1024))
+            # 32 MiB of buffers, and what a connection is without.
+            self.assertLess(grown, (48 * MIB) + n * (16 << 10))
+            self.assertTrue(self.server.redis().ping())
 
 
 class Configuration(unittest.TestCase):

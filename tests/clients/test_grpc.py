@@ -714,6 +714,48 @@ class Connections(GrpcCase):
         self.assertEqual(acknowledged, 8)
         c.socket.close()
 
+    def reset_rapidly(self, port, streams):
+        """Opens streams and resets them at once; whether it was sent away."""
+        c = Http2(port)
+        literal = lambda name, value: b"\x40" + bytes([len(name)]) + name + bytes([len(value)]) + value
+        first = (b"\x83\x86" + literal(b":path", b"/cairn.v1.KeyValue/Get") + literal(b":authority", b"x") +
+                 literal(b"te", b"trailers") + literal(b"content-type", b"application/grpc"))
+        again, cancel = b"\x83\x86\xc1\xc0\xbf\xbe", (8).to_bytes(4, "big")  # the same, by the table of the connection
+        try:
+            c.socket.sendall(c.frame(c.HEADERS, 4, 1, first) + c.frame(c.RST, 0, 1, cancel))
+            for n in range(3, 2 * streams, 2000):
+                c.socket.sendall(b"".join(c.frame(c.HEADERS, 4, i, again) + c.frame(c.RST, 0, i, cancel)
+                                          for i in range(n, n + 2000, 2)))
+        except OSError:
+            return True
+        finally:
+            c.socket.close()
+        return False
+
+    # 2.7 GiB from two connections without a password.
+    def test_rapid_resets_take_little_memory(self):
+        server = Server()
+        self.addCleanup(server.remove)
+        before = resident_mb(server)
+
+        def flood():
+            for _ in range(3):
+                self.reset_rapidly(server.grpc, 150_000)
+        threads = [threading.Thread(target=flood) for _ in range(2)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        grown = resident_mb(server, "VmHWM") - before
+        print("rapid resets took %d MiB" % grown)
+        self.assertLess(grown, 400)
+        # And others are served, once what was cut off is worked off; with large requests too.
+        rpc = server.grpc_stubs()
+        for i in range(50):
+            rpc.kv.Put(rpc.kv_pb.PutRequest(key=rpc.key("db0", b"k%d" % i), value=b"v" * 1_000_000),
+                       metadata=rpc.metadata, wait_for_ready=True, timeout=PATIENCE)
+        rpc.channel.close()
+
     def test_more_than_a_hundred_calls_at_once(self):
         stop, pb = threading.Event(), self.rpc.objects_pb
 

@@ -122,7 +122,7 @@ class TenTimesMemory(unittest.TestCase):
             self.assertEqual((r.strlen(k), r.exists(k), r.ttl(k), r.type(k)), (1024, 1, -1, b"string"))
         self.assertEqual(r.info("stats")["value_reads"], reads)
         print("peak of resident memory: %.1f MiB of %d" % (self.peak / 2**20, self.LIMIT >> 20))
-        self.assertLess(self.peak, self.LIMIT * 1.1)
+        self.assertLess(self.peak, self.LIMIT * 1.05)
         self.restart_from_the_log(r.dbsize())
 
     def restart_from_the_log(self, keys):
@@ -163,6 +163,92 @@ class TenTimesMemory(unittest.TestCase):
         self.assertEqual(self.server.redis().dbsize(), keys)
         self.run_mix(zipfian=True, n=2000)
         self.assertLess(self.peak, self.LIMIT * 1.05)
+
+
+class Cache(unittest.TestCase):
+    """With allkeys-lru, memory holds entries, and not what an allocator lost. redis-server keeps
+    186,183 keys of a kilobyte with 200 MB, and 900,000 with 1 GB."""
+    def fill(self, limit, sets, part):
+        server = Server(args=["--memory=%d" % limit, "--maxmemory-policy=allkeys-lru"])
+        self.addCleanup(server.remove)
+        r, peak, held = server.redis(), [0], []
+        value, batch = b"v" * 1000, 5000
+
+        def read(s, n):
+            left = n * len(b"+OK\r\n")
+            while left:
+                got = s.recv(left)
+                self.assertTrue(got)
+                self.assertEqual(got.strip(b"+OK\r\n"), b"")
+                left -= len(got)
+                with open("/proc/%d/statm" % server.process.pid) as f:
+                    peak[0] = max(peak[0], int(f.read().split()[1]) * 4096)
+        with socket.create_connection(("127.0.0.1", server.resp)) as s:
+            s.sendall(command(b"AUTH", PASSWORD.encode()))
+            read(s, 1)
+            for first in range(0, sets, batch):
+                s.sendall(b"".join(command(b"SET", b"key:%012d" % random.randrange(10**12), value)
+                                   for i in range(batch)))
+                read(s, batch)
+                if first >= sets * 3 // 4:
+                    held.append(r.info("memory")["used_memory"])
+        keys = r.dbsize()
+        print("limit %d: %d keys, entries at least %.1f %%, resident at most %.1f %%" %
+              (limit, keys, min(held) * 100 / limit, peak[0] * 100 / limit))
+        self.assertGreater(min(held), limit * part)
+        self.assertGreater(keys * 1040, limit * part)
+        self.assertLess(peak[0], limit * 1.05)
+
+    def test_of_200_mb_most_is_entries(self):
+        self.fill(200 << 20, 600_000, 0.6)
+
+    @unittest.skipUnless(os.environ.get("LONG"), "takes minutes")
+    def test_of_1_gb_nearly_all_is_entries(self):
+        self.fill(1 << 30, 2_500_000, 0.85)
+
+
+class Start(unittest.TestCase):
+    """A start keeps within memory too, whatever the tail of the log holds."""
+    LIMIT = 256 << 20
+
+    def peak_of_start(self, write):
+        server = Server(args=["--memory=%d" % self.LIMIT])
+        self.addCleanup(server.remove)
+        with socket.create_connection(("127.0.0.1", server.resp)) as s:
+            s.sendall(command(b"AUTH", PASSWORD.encode()))
+            got = s.makefile("rb")
+            self.assertEqual(got.readline(), b"+OK\r\n")
+            for commands in write:
+                s.sendall(b"".join(commands))
+                for _ in commands:
+                    self.assertEqual(got.readline()[:1], b":")
+            s.sendall(command(b"WAITAOF", b"1", b"0", b"0"))
+            self.assertEqual(got.readline(), b"*2\r\n")
+        server.kill()
+        for name in os.listdir(os.path.join(server.directory, "data")):
+            if name.startswith("checkpoint"):
+                os.unlink(os.path.join(server.directory, "data", name))
+        server.start()
+        with open("/proc/%d/status" % server.process.pid) as f:
+            peak = next(int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM"))
+        return server.redis(), peak
+
+    def test_operations_do_not_wait_in_memory(self):
+        """629,000 on one field took 147 MB."""
+        n, batch = 629_000, 1000
+        r, peak = self.peak_of_start([command(b"HSET", b"h", b"f%d" % (i % 3), b"%d" % i) for i in range(k, k + batch)]
+                                     for k in range(0, n, batch))
+        self.assertEqual(r.hgetall("h"), {b"f%d" % (i % 3): b"%d" % i for i in range(n - 3, n)})
+        print("peak of a start with %d operations in the tail: %.1f MiB" % (n, peak / 2**20))
+        self.assertLess(peak, 120 << 20)
+
+    def test_tombstones_do_not_either(self):
+        n, batch = 400_000, 1000
+        r, peak = self.peak_of_start([command(b"DEL" if d else b"HSET", b"key:%040d" % i, *([] if d else [b"f", b"v"]))
+                                      for i in range(k, k + batch) for d in (0, 1)] for k in range(0, n, batch))
+        self.assertEqual(r.dbsize(), 0)
+        print("peak of a start with %d tombstones in the tail: %.1f MiB" % (n, peak / 2**20))
+        self.assertLess(peak, 130 << 20)
 
 
 @unittest.skipUnless(has_small_disks(), "the kernel gives no mounts of their own to users")

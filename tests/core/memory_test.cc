@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <random>
 #include <thread>
 
@@ -97,6 +99,59 @@ TEST(EntryHeap, BlocksAreTheirOwnersAlone) {
       entry_heap::release(b.at, b.bytes);
     }
   }
+}
+
+// With 256 MiB and ten times as much data, 30 MiB were holes that nothing filled.
+TEST(EntryHeap, WhatIsLeftCanBeMovedTogether) {
+  constexpr size_t kBytes = 1030, kBlocks = 20'000;
+  if (entry_heap::allocated_bytes(kBytes) == kBytes) GTEST_SKIP() << "the general allocator's";
+  std::mt19937_64 rng(3);
+  const uint64_t before = entry_heap::loose_bytes();
+  std::vector<char*> blocks;
+  for (size_t i = 0; i < kBlocks; i++) {
+    blocks.push_back(static_cast<char*>(entry_heap::allocate(kBytes)));
+    std::memset(blocks.back(), static_cast<char>(i), kBytes);
+  }
+  EXPECT_LE(entry_heap::loose_bytes(), before);
+  std::shuffle(blocks.begin(), blocks.end(), rng);
+  for (size_t i = kBlocks / 2; i < kBlocks; i++) entry_heap::release(blocks[i], kBytes);
+  blocks.resize(kBlocks / 2);
+  EXPECT_GT(entry_heap::loose_bytes(), before + kBytes * kBlocks / 3);
+  size_t moved = 0;
+  for (int round = 0; round < 20; round++) {
+    for (char*& block : blocks) {
+      auto* denser = static_cast<char*>(entry_heap::allocate_denser(block, kBytes));
+      if (denser == nullptr) continue;
+      EXPECT_TRUE(entry_heap::is_loose(block, kBytes));
+      std::memcpy(denser, block, kBytes);
+      entry_heap::release(block, kBytes);
+      block = denser;
+      moved++;
+    }
+  }
+  EXPECT_LE(entry_heap::loose_bytes(), before + (kBytes * kBlocks / 100));
+  EXPECT_LT(moved, kBlocks);  // most stay where they are
+  for (char* block : blocks) {
+    EXPECT_EQ(std::string_view(block, kBytes).find_first_not_of(*block), std::string::npos);
+    entry_heap::release(block, kBytes);
+  }
+}
+
+// One thread's blocks are freed, and another one's copies take their room.
+TEST(EntryHeap, ThreadsFillTheHolesOfOthers) {
+  constexpr size_t kBytes = 700, kBlocks = 20'000;
+  if (entry_heap::allocated_bytes(kBytes) == kBytes) GTEST_SKIP() << "the general allocator's";
+  const uint64_t before = entry_heap::loose_bytes();
+  std::vector<void*> blocks;
+  std::thread([&] {
+    for (size_t i = 0; i < kBlocks; i++) blocks.push_back(entry_heap::allocate(kBytes));
+  }).join();
+  for (size_t i = 0; i < kBlocks; i += 2) entry_heap::release(blocks[i], kBytes);
+  std::thread([&] {
+    for (size_t i = 0; i < kBlocks; i += 2) blocks[i] = entry_heap::allocate(kBytes);
+  }).join();
+  EXPECT_LE(entry_heap::loose_bytes(), before);
+  for (void* block : blocks) entry_heap::release(block, kBytes);
 }
 
 TEST(EntryHeap, LosesLittle) {

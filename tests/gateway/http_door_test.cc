@@ -27,6 +27,7 @@ bool eventually(const std::function<bool()>& is_so) {
 struct HttpDoor : testing::Test {
   net::Loops loops;
   std::thread thread;
+  net::Buffers buffers;
   std::unique_ptr<Door> door;
   Times times;
   std::atomic<bool> scarce{false};
@@ -69,7 +70,7 @@ struct HttpDoor : testing::Test {
       loops.contexts.front()->run();
     });
     door = std::make_unique<Door>(
-        loops, [this](Request& r, Response& out) { return handle(r, out); }, times,
+        loops, buffers, [this](Request& r, Response& out) { return handle(r, out); }, times,
         [this] { return scarce.load(); });
     ASSERT_TRUE(door->listen({asio::ip::make_address("127.0.0.1"), 0}).ok());
     door->start();

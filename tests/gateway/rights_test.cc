@@ -2,10 +2,12 @@
 // touched.
 #include <gtest/gtest.h>
 
+#include <climits>
 #include <set>
 
 #include "gateway/auth/credentials.h"
 #include "gateway/grpc/admin_service.h"
+#include "gateway/grpc/connections.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
 #include "gateway/grpc/reflection.h"
@@ -37,7 +39,9 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
   }
   EXPECT_GT(s3_rows, 20u);
 
-  const rpc::Shared shared{*store, users};
+  const auto connections =
+      std::make_shared<rpc::Connections>(store->any_executor(), store->clock(), INT_MAX);
+  const rpc::Shared shared{*store, users, *connections};
   const rpc::KeyValueService key_value(shared);
   const rpc::ObjectsService objects(shared);
   const rpc::AdminService admin(shared, *server, *engines.front());

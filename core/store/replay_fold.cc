@@ -1,0 +1,123 @@
+// Keeps within bounds what a recovery has to keep until the records before it have come.
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "core/base/limits.h"
+#include "core/store/replay.h"
+#include "core/store/store.h"
+
+namespace cairn {
+
+Lsn Replay::floor_of(const Shard& shard, Namespace& ns, const Name& name, Lsn since,
+                     Entry*& e) const {
+  // Also one that a checkpoint left on disk and that is gone there: it was written again in parts
+  // since, which are among the operations.
+  if (e != nullptr && (e->lsn() < since || (e->is_cold() && e->lsn() < first_))) {
+    ns.index->remove(e, ns.hash(name.second));
+    Entry::destroy(e);
+    e = nullptr;
+  }
+  Lsn floor = e == nullptr ? since : std::max(since, e->lsn());
+  if (auto removed = shard.removed.find(name); removed != shard.removed.end()) {
+    floor = std::max(floor, removed->second);
+  }
+  return floor;
+}
+
+awaitable<void> Replay::fold(Lsn before) {
+  auto executor = co_await asio::this_coro::executor;
+  for (Shard& shard : shards_) {
+    std::vector<Name> names;
+    {
+      std::lock_guard lock(shard.mutex);
+      for (auto& item : shard.operations) names.push_back(item.first);
+    }
+    std::sort(names.begin(), names.end());  // a table's own order differs each time
+    for (const Name& name : names) co_await fold_key(name, before);
+    drop_removed(shard, before);
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  // What is left could not be folded, and asking often will not change that.
+  kept_max_ = std::max(limits::kept_operations(store_.memory_bytes()), kept_bytes_.load() * 2);
+}
+
+awaitable<void> Replay::fold_key(const Name& name, Lsn before) {
+  Wanted wanted = fold_now(name, before, Lsn(), nullptr);
+  if (!wanted.lsn.valid()) co_return;
+  // Not what it should be, or another one by now: then it stays, and the end says what is wrong.
+  const Faults::Record record = co_await store_.faults_.read_record(wanted.lsn, wanted.bytes);
+  (void)fold_now(name, before, wanted.lsn, &record);
+}
+
+Replay::Wanted Replay::fold_now(const Name& name, Lsn before, Lsn read,
+                                const Faults::Record* record) {
+  Namespace& ns = *namespace_of(NamespaceId(name.first));
+  const KeyHash hash = ns.hash(name.second);
+  Shard& shard = this->shard(hash);
+  StripeLocks lock(store_, hash);
+  std::lock_guard known_lock(shard.mutex);
+  std::optional<Lsn> since;
+  {
+    MutexLock names(mutex_);
+    since = this->since(ns);
+  }
+  auto kept = shard.operations.find(name);
+  if (!since || kept == shard.operations.end()) return {};
+  Entry* e = ns.index->find(name.second, hash);
+  const Lsn floor = floor_of(shard, ns, name, *since, e);
+  const bool counts = std::any_of(kept->second.begin(), kept->second.end(),
+                                  [&](const auto& o) { return o.lsn > floor && o.lsn < before; });
+  if (counts && e != nullptr && e->is_cold()) {
+    if (record == nullptr) return {e->lsn(), e->record_bytes()};
+    if (read != e->lsn()) return {};
+    auto hot = store_.faults_.warm(e, ns.id, *record);
+    if (!hot.ok()) return {};
+    entry_bytes_.fetch_add((*hot)->bytes() - e->bytes(), std::memory_order_relaxed);
+    ns.index->replace(e, *hot, hash);
+    Entry::destroy(e);
+    e = *hot;
+  }
+  std::vector<Operation> now = take(shard, name, floor, before);
+  if (now.empty()) return {};
+  const uint64_t had = e == nullptr ? 0 : e->bytes();
+  if (Status replayed = run_operations(ns, name.second, e, now); !replayed.ok()) {
+    MutexLock damaged(mutex_);
+    damage_ = replayed;
+  }
+  e = ns.index->find(name.second, hash);
+  entry_bytes_.fetch_add((e == nullptr ? 0 : e->bytes()) - had, std::memory_order_relaxed);
+  return {};
+}
+
+// Those of the operations before `before` that count; the others before it are dropped.
+std::vector<Replay::Operation> Replay::take(Shard& shard, const Name& name, Lsn floor, Lsn before) {
+  std::vector<Operation> now, later;
+  auto kept = shard.operations.find(name);
+  for (Operation& o : kept->second) {
+    if (o.lsn >= before) {
+      later.push_back(std::move(o));
+      continue;
+    }
+    kept_bytes_.fetch_sub(held_bytes(o), std::memory_order_relaxed);
+    if (o.lsn > floor) now.push_back(std::move(o));
+  }
+  if (later.empty()) {
+    shard.operations.erase(kept);
+  } else {
+    kept->second = std::move(later);
+  }
+  return now;
+}
+
+// What they hide has come, and is hidden; but for operations that are kept still.
+void Replay::drop_removed(Shard& shard, Lsn before) {
+  std::lock_guard lock(shard.mutex);
+  absl::erase_if(shard.removed, [&](const auto& removed) {
+    if (removed.second >= before || shard.operations.contains(removed.first)) return false;
+    kept_bytes_.fetch_sub(held_bytes(removed.first), std::memory_order_relaxed);
+    return true;
+  });
+}
+
+}  // namespace cairn
