@@ -140,6 +140,7 @@ class Connection {
       }
       while (!done()) {  // what frames the bytes goes; of these, one at least is in the buffer then
         if (c_.begin_ == c_.end_) {
+          c_.grow();
           bool got = co_await c_.fill();
           if (!got) co_return absl::CancelledError("the client is gone");
         }
