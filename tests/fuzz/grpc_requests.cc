@@ -11,12 +11,14 @@
 #include <grpcpp/grpcpp.h>
 
 #include <boost/asio/executor_work_guard.hpp>
+#include <climits>
 #include <future>
 #include <memory>
 #include <thread>
 
 #include "core/store/transaction.h"
 #include "gateway/grpc/admin_service.h"
+#include "gateway/grpc/connections.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
 #include "kv/engine/engine.h"
@@ -100,7 +102,8 @@ class World {
     law(run(store_->open()).ok(), "an empty store opens");
     server_ = std::make_unique<kv::Server>(*store_, users_);
     engines_.push_back(std::make_unique<kv::Engine>(*server_, table_, engines_));
-    const rpc::Shared shared{*store_, users_, 5'000, false};
+    connections_ = std::make_shared<rpc::Connections>(context_.get_executor(), clock_, INT_MAX);
+    const rpc::Shared shared{*store_, users_, *connections_, 5'000, false};
     kv_ = std::make_unique<rpc::KeyValueService>(shared);
     objects_ = std::make_unique<rpc::ObjectsService>(shared);
     admin_ = std::make_unique<rpc::AdminService>(shared, *server_, *engines_.front());
@@ -217,6 +220,7 @@ class World {
   std::unique_ptr<Store> store_;
   std::unique_ptr<kv::Server> server_;
   std::vector<std::unique_ptr<kv::Engine>> engines_;
+  std::shared_ptr<rpc::Connections> connections_;
   std::unique_ptr<rpc::KeyValueService> kv_;
   std::unique_ptr<rpc::ObjectsService> objects_;
   std::unique_ptr<rpc::AdminService> admin_;
