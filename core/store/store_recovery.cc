@@ -316,6 +316,10 @@ awaitable<Status> Store::load(const Replay& replay) {
         ns->properties_.store(std::make_shared<const Properties>(Properties{clock_.now_ms()}));
         nameless_.push_back(ns);
         notes_.push_back(cat("the name of a bucket is lost; it is called ", name, " now"));
+      } else if (ns->named < replay.first()) {
+        // A checkpoint alone knows it: it was dropped, its record was cleaned away, and then what
+        // said that it was dropped got lost.
+        nameless_.push_back(ns);
       }
       ns->order_end = Namespace::kAllHashes;
       by_name_[ns->name] = ns;
