@@ -27,7 +27,7 @@
 #include "gateway/options.h"
 #include "gateway/report_sink.h"
 #include "gateway/resp/door.h"
-#include "kv/types/hash.h"
+#include "kv/types/type.h"
 
 namespace cairn {
 namespace {
@@ -173,7 +173,7 @@ int serve(const Options& options) {
   };
 #endif
   store_options.space_amplification = options.space_amplification;
-  store_options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+  store_options.collections = kv::collection_types();
   store_options.durability = options.durability;
   store_options.repair = options.repair;
   store_options.report = reporter.report();
@@ -246,6 +246,17 @@ int serve(const Options& options) {
     die_unless(http.listen_tls(endpoint_or_die("--http-tls", options.http_tls), tls));
   }
 
+  // Before anything can be acknowledged. While the store loads there is nothing to flush.
+  asio::signal_set signals(*loops.contexts.front(), SIGTERM, SIGINT);
+  struct sigaction hangup {};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) signals.add(SIGHUP);  // nohup asked to go on
+  signals.async_wait([&](boost::system::error_code ec, int) {
+    if (ec) return;
+    if (store.loading()) std::_Exit(0);
+    server.shutdown();
+  });
+
   // These two say how far the start is; the third opens when it is done.
   resp.start();
   http.start();
@@ -285,13 +296,6 @@ int serve(const Options& options) {
   rpc_options.open_on_loopback = options.reflection_on_loopback;
   die_unless(rpc.start(rpc_options));
 
-  asio::signal_set signals(*loops.contexts.front(), SIGTERM, SIGINT);
-  struct sigaction hangup {};
-  ::sigaction(SIGHUP, nullptr, &hangup);
-  if (hangup.sa_handler != SIG_IGN) signals.add(SIGHUP);  // nohup asked to go on
-  signals.async_wait([&](boost::system::error_code ec, int) {
-    if (!ec) server.shutdown();
-  });
   std::string ready =
       cat("ready resp=", net::to_string(resp.local()), " http=", net::to_string(http.local()),
           " grpc=", net::to_string(rpc.local()));

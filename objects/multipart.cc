@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <numeric>
+#include <tuple>
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
@@ -126,7 +127,7 @@ UploadPage list_uploads(Store& store, const Namespace& bucket, std::string_view 
     std::string group(at == key.npos ? "" : key.substr(0, at + delimiter.size()));
     if (!group.empty() && (group == last_group || group == key_marker)) continue;
     if (page.uploads.size() + page.prefixes.size() >= limit) {
-      page.truncated = true;
+      page.truncated = limit > 0;
       break;
     }
     if (!group.empty()) {
@@ -197,17 +198,42 @@ Status check_expected(const Expected& e, const Completed& done, const ObjectMeta
   }
   return absl::InvalidArgumentError("BadDigest");
 }
+// What the completion said, if this upload made the object that is there now, of these parts: a
+// client that did not get the answer asks again. S3 does likewise (CompleteMultipartUpload).
+std::optional<Completed> completed_before(Store& store, Namespace& bucket, std::string_view key,
+                                          std::string_view id,
+                                          const std::vector<CompletePart>& parts) {
+  auto now = stat(store, bucket, key);
+  if (!now.ok() || now->meta.extra["upload"] != id) return std::nullopt;
+  Digest etag(Algorithm::kMd5);
+  for (const CompletePart& part : parts) {
+    const auto raw = unhex(part.etag);
+    if (!raw) return std::nullopt;
+    etag.update(as_bytes(*raw));
+  }
+  if (cat(hex(etag.finish()), "-", parts.size()) != now->etag) return std::nullopt;
+  Completed done;
+  done.put = {now->version, now->seen, now->etag};
+  if (!now->meta.checksums.empty()) {
+    std::tie(done.checksum_algorithm, done.checksum) = *now->meta.checksums.begin();
+    done.full_object = done.checksum.find('-') == done.checksum.npos;
+  }
+  return done;
+}
 }  // namespace
 
 awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                std::string_view key, std::string_view id,
                                                std::vector<CompletePart> parts,
                                                Conditions conditions, Expected expected) {
-  auto upload = find_upload(store, bucket, key, id);
-  if (!upload.ok()) co_return upload.status();
   if (parts.empty()) co_return absl::InvalidArgumentError("MalformedXML no parts");
+  auto upload = find_upload(store, bucket, key, id);
+  if (absl::IsNotFound(upload.status())) {
+    if (auto before = completed_before(store, bucket, key, id, parts)) co_return *before;
+  }
+  if (!upload.ok()) co_return upload.status();
   ObjectMeta meta = upload->meta;
-  meta.extra.clear();
+  meta.extra = {{"upload", std::string(id)}};
   const auto algorithm = algorithm_named(upload->meta.extra["algorithm"]);
   const bool full = upload->meta.extra["type"] == "FULL_OBJECT";
   Upload object(store, 0);
@@ -274,7 +300,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
       std::optional<Info> now;
       if (e != nullptr) now = info_of(store, e);
       if (!conditions.if_match.empty() && !now) {
-        return resting_on(absl::NotFoundError("no such key"), t.seen());
+        return resting_on(absl::NotFoundError("NoSuchKey"), t.seen());
       }
       if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
         return resting_on(absl::FailedPreconditionError("a condition did not hold"), t.seen());

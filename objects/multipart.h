@@ -66,7 +66,8 @@ struct Completed {
   std::string checksum_algorithm, checksum;  // if the upload declared one
   bool full_object = false;
 };
-// InvalidArgument "InvalidPart…", "InvalidPartOrder…", "EntityTooSmall…", "BadDigest…",
+// An upload that was completed already answers again, while its object is there. NotFound
+// "NoSuchKey": if_match, and no object. InvalidArgument "InvalidPart…", "InvalidPartOrder…", "EntityTooSmall…", "BadDigest…",
 // "InvalidRequest…".
 awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                std::string_view key, std::string_view id,

@@ -22,8 +22,13 @@ bool valid_bucket_name(std::string_view name) {
     return false;  // a numbered database, now or one day
   }
   if (digits_and_dots && std::count(name.begin(), name.end(), '.') == 3) return false;  // an IP
-  return name.substr(0, 4) != "xn--" && name.substr(0, 2) != "-/" &&
-         !(name.size() > 8 && name.substr(name.size() - 8) == "-s3alias");
+  // Beginnings and ends that S3 keeps for itself ("Bucket naming rules").
+  constexpr std::string_view kHeads[] = {"xn--", "sthree-", "amzn-s3-demo-"};
+  constexpr std::string_view kTails[] = {"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"};
+  return std::none_of(std::begin(kHeads), std::end(kHeads),
+                      [&](auto head) { return name.starts_with(head); }) &&
+         std::none_of(std::begin(kTails), std::end(kTails),
+                      [&](auto tail) { return name.ends_with(tail); });
 }
 
 std::string etag_of(const ObjectMeta& meta, Lsn version) {

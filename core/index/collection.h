@@ -11,6 +11,16 @@
 // So an operation must say what holds afterwards and not what to add: replaying older operations
 // first, or one twice, must not matter as long as all later ones follow.
 //
+// What counts or has an order keeps to that by names that are never used for something else:
+//   list    each element has a number for life, from a first and a last one that move outward and
+//           never back: a push says "number n is this", a pop or LTRIM "all below n, or above, are
+//           gone"; an insertion in the middle writes again those on the shorter side of it
+//   sorted  "member has score": the order is derived
+//   stream  "the entry of this ID holds this", "entries below this ID are gone"; of a group "the
+//           last ID delivered is this", "this ID is pending with this consumer since then, for the
+//           n-th time", "it is pending no more"
+//   fields with a time to live: "the field has this value until then": the time is absolute
+//
 // Threads: under the lock of the key's stripe.
 #pragma once
 
@@ -58,6 +68,7 @@ class Collection {
   friend class Transaction;
   friend class Cleaner;
   friend class MemoryKeeper;
+  friend class Replay;
   friend struct Entry;
   void set_version(Lsn lsn) { version_.store(lsn, std::memory_order_relaxed); }
   // Of its newest change; a listing reads it under the order's lock alone.

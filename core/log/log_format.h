@@ -73,7 +73,7 @@ inline constexpr uint32_t kFrameGoesOn = 2;     // its last record does not end 
 enum class RecordType : uint8_t {
   kPut = 1,              // key has this value from now on
   kDelete = 2,           // key is gone
-  kNamespaceCreate = 3,  // key is the name of namespace `ns`, meta its properties
+  kNamespace = 3,  // namespace `ns` is there: key its name, value core/store/properties.h
   kNamespaceDrop = 4,    // namespace `ns` and all in it is gone
   kNamespaceFlush = 5,   // all keys of `ns` with a smaller LSN are gone; no `ns`: of databases 0-15
   kOperation = 6,        // the collection `key` changes as `value` says; its expiry is this one

@@ -317,13 +317,15 @@ awaitable<Status> Checkpointer::write() {
 awaitable<Status> Checkpointer::fill(File& file) {
   std::vector<NamespacePtr> spaces = store_.spaces();
   for (auto& ns : spaces) {
-    if (!ns->is_bucket()) continue;
+    const auto [lsn, properties] = store_.name_of(*ns);
+    if (!lsn.valid()) continue;
+    const std::string value = properties->encode();
     CheckpointItem item;
     item.kind = ItemKind::kNamespace;
-    item.lsn = ns->created;
+    item.lsn = lsn;
     item.record.ns = ns->id;
     item.record.key = ns->name;
-    item.record.value = {reinterpret_cast<const char*>(&ns->created_ms), 8};
+    item.record.value = value;
     file.add(item);
   }
   for (auto& [lsn, ms] : store_.log().times()) {

@@ -217,7 +217,7 @@ awaitable<Status> Cleaner::rewrite_large(Lsn end) {
 }
 
 void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
-  if (record.type == RecordType::kNamespaceCreate) return store_.move_name(record, lsn);
+  if (record.type == RecordType::kNamespace) return store_.move_name(record.ns, lsn);
   if (record.type != RecordType::kPut && record.type != RecordType::kOperation) return;
   if (space_ == nullptr || space_->id != record.ns) space_ = store_.namespace_by_id(record.ns);
   if (space_ == nullptr) return;

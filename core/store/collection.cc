@@ -6,7 +6,6 @@
 
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/recovery_state.h"
 #include "core/store/store.h"
 
 namespace cairn {
@@ -155,8 +154,6 @@ void Store::describe(const Collection& c, CheckpointItem& item) const {
   item.charges = {c.charges_.begin(), c.charges_.end()};
 }
 
-// ---- recovery ----
-
 // What lay in segments that are gone no longer counts.
 void Store::forget_charges(Collection& c, Lsn before) const {
   while (!c.charges_.empty() && c.charges_.front().first < before) {
@@ -164,57 +161,6 @@ void Store::forget_charges(Collection& c, Lsn before) const {
     c.charges_.erase(c.charges_.begin());
   }
   c.oldest_ = std::max(c.oldest_, before);
-}
-
-Status Store::replay(Namespace& ns, std::string_view key, Entry* entry,
-                     std::vector<PendingOperation>& operations) {
-  if (!planted(Bug::kOperationsUnsorted)) {
-    std::sort(operations.begin(), operations.end(), [](auto& a, auto& b) { return a.lsn < b.lsn; });
-  }
-  const KeyHash hash = ns.hash(key);
-  const auto damage = [&] {
-    return absl::DataLossError(cat("an operation on a collection in ", ns.name, " cannot be read"));
-  };
-  for (PendingOperation& o : operations) {
-    RecordView r{RecordType::kOperation, o.flags, ns.id, o.expire_ms, key, {}, o.operation};
-    if (entry == nullptr) {
-      auto c = make_collection(o.flags, "");
-      if (c == nullptr) return damage();
-      entry = Entry::make(r, o.lsn, std::move(c));
-      entry->collection()->oldest_ = o.oldest.valid() ? o.oldest : o.lsn;
-      ns.index->insert(entry, hash);
-    }
-    Collection* c = entry->collection();
-    const bool other = c == nullptr || entry->type() != static_cast<ValueType>(o.flags >> 4);
-    if (other || (!o.operation.empty() && !c->apply(o.operation))) {
-      if (recovery_->lost.empty()) return damage();
-      // What made it this type was lost, and what it holds is known in part alone.
-      notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
-      ns.index->remove(entry, hash);
-      Entry::destroy(entry);
-      return absl::OkStatus();
-    }
-    if (o.oldest.valid()) {  // a part from a checkpoint, with what is charged at that moment
-      c->oldest_ = o.oldest;
-      c->charges_ = {o.charges.begin(), o.charges.end()};
-      c->charged_ = 0;
-      for (auto& [at, bytes] : c->charges_) c->charged_ += bytes;
-    } else {
-      charge(*c, o.lsn, o.record_bytes, false);
-    }
-    c->image_size_ = 0;
-    c->set_version(o.version);
-    entry->set_lsn(std::max(entry->lsn(), o.lsn));
-    if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {
-      Entry* other = Entry::make(r, o.lsn, nullptr);
-      std::memcpy(const_cast<char*>(other->value().data()), &c, kPointerBytes);
-      ns.index->replace(entry, other, hash);
-      entry->detach();
-      Entry::destroy(entry);
-      entry = other;
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace cairn

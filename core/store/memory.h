@@ -181,6 +181,7 @@ class Faults {
   void drop_waiters();
 
  private:
+  friend class Replay;
   friend class Store;
   struct Record {
     AlignedBuffer buffer;

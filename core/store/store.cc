@@ -10,7 +10,6 @@
 #include "core/base/errors.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/recovery_state.h"
 #include "core/store/transaction.h"
 
 namespace cairn {
@@ -94,10 +93,10 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
 
 void Store::make_databases() {
   for (uint32_t i = 0; i < kDatabases; i++) {
-    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), 0, hash_seed_,
-                                                memory_.shared_count());
+    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), Properties{},
+                                                hash_seed_, memory_.shared_count());
   }
-  system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", 0, hash_seed_,
+  system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", Properties{}, hash_seed_,
                                         memory_.shared_count());
   system_->order_end = Namespace::kAllHashes;
 }
@@ -355,18 +354,42 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   if (by_name_.contains(name)) {
     return resting_on(absl::AlreadyExistsError("the bucket exists"), newest_name());
   }
-  const int64_t now = clock_.now_ms();
   NamespaceId id(next_namespace_++);
   manifest_.note_next_namespace(next_namespace_);
-  auto ns =
-      std::make_shared<Namespace>(id, std::string(name), now, hash_seed_, memory_.shared_count());
+  auto ns = std::make_shared<Namespace>(id, std::string(name), Properties{clock_.now_ms()},
+                                        hash_seed_, memory_.shared_count());
   ns->order_end = Namespace::kAllHashes;
-  ns->created = log_.append(name_record(*ns));
-  usage_.add(ns->created, name_record(*ns).size());
+  write_name(*ns);
   by_name_[ns->name] = ns;
   by_id_[id.value()] = ns;
-  newest_name_ = ns->created.value();
-  return ns->created;
+  newest_name_ = ns->named.value();
+  return ns->named;
+}
+
+// What names a namespace, with its properties; it views into `ns` and `properties`.
+static RecordView name_record(const Namespace& ns, std::string_view properties) {
+  return {RecordType::kNamespace, 0, ns.id, 0, ns.name, {}, properties};
+}
+
+Lsn Store::write_name(Namespace& ns) {
+  const std::string properties = ns.properties()->encode();
+  const RecordView record = name_record(ns, properties);
+  if (ns.named.valid()) usage_.sub(ns.named, ns.name_bytes);
+  ns.named = log_.append(record);
+  ns.name_bytes = record.size();
+  usage_.add(ns.named, ns.name_bytes);
+  return ns.named;
+}
+
+StatusOr<Lsn> Store::change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change) {
+  if (Status s = check_write(true); !s.ok()) return s;
+  MutexLock lock(names_mutex_);
+  if (ns.dropped) return resting_on(absl::NotFoundError("no such bucket"), newest_name());
+  auto next = std::make_shared<Properties>(*ns.properties());
+  change(*next);
+  ns.properties_.store(std::move(next), std::memory_order_release);
+  newest_name_ = write_name(ns).value();
+  return ns.named;
 }
 
 StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
@@ -397,7 +420,7 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
   by_name_.erase(it);
   by_id_.erase(ns->id.value());
   ns->dropped = true;
-  usage_.sub(ns->created, name_record(*ns).size());
+  usage_.sub(ns->named, ns->name_bytes);
   RecordView record;
   record.type = RecordType::kNamespaceDrop;
   record.ns = ns->id;
@@ -687,13 +710,11 @@ std::vector<NamespacePtr> Store::spaces() const {
   return all;
 }
 
-void Store::move_name(const RecordView& record, Lsn lsn) {
+void Store::move_name(NamespaceId id, Lsn lsn) {
   MutexLock lock(names_mutex_);
-  auto it = by_id_.find(record.ns.value());
-  if (it == by_id_.end() || it->second->created != lsn) return;
-  usage_.sub(lsn, record.size());
-  it->second->created = log_.append(record);
-  usage_.add(it->second->created, record.size());
+  auto it = by_id_.find(id.value());
+  if (it == by_id_.end() || it->second->named != lsn) return;
+  write_name(*it->second);
 }
 
 NamespacePtr Store::namespace_by_id(NamespaceId id) const {

@@ -16,6 +16,7 @@
 #include <absl/container/btree_set.h>
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/inlined_vector.h>
+#include <absl/functional/function_ref.h>
 
 #include <array>
 #include <deque>
@@ -40,6 +41,7 @@
 #include "core/store/cleaner.h"
 #include "core/store/compactor.h"
 #include "core/store/memory.h"
+#include "core/store/properties.h"
 #include "core/store/value.h"
 #include "core/volume/volume.h"
 
@@ -54,7 +56,8 @@ enum class Durability : uint8_t { kAlways, kEverySec, kOff };
 enum class Wish : uint8_t { kNone, kDurable };
 
 struct StoreOptions {
-  uint64_t segment_bytes = 64 << 20;     // for a new store; an old one keeps its own
+  // At most, for a new store; less on a small volume. An old one keeps its own.
+  uint64_t segment_bytes = 64 << 20;
   uint64_t extent_threshold = 64 << 10;  // larger values go to extents
   uint64_t extent_file_bytes = 1 << 30;
   uint64_t extent_debt_bytes = ExtentStore::kDebtMax;  // may wait to be given back
@@ -85,22 +88,28 @@ using NameOrder = absl::btree_set<Entry*, EntryOrder>;
 class Namespace : public std::enable_shared_from_this<Namespace> {
  public:
   // `hash_seed`: of the store; every namespace has its own from it. `memory`: where it is counted.
-  Namespace(NamespaceId id, std::string name, int64_t created_ms, uint64_t hash_seed,
+  Namespace(NamespaceId id, std::string name, Properties properties, uint64_t hash_seed,
             std::shared_ptr<MemoryCount> memory)
       : id(id),
         hash_seed((hash_seed ^ id.value()) * 0x9e3779b97f4a7c15ULL),
         name(std::move(name)),
-        created_ms(created_ms),
+        properties_(std::make_shared<const Properties>(properties)),
         memory_(std::move(memory)),
         index(make_index()) {}
 
   const NamespaceId id;
   const uint64_t hash_seed;
   std::string name;  // constant once the store is open
-  int64_t created_ms;
+  // What holds now; who keeps it is not disturbed by a change (Store::change_properties).
+  std::shared_ptr<const Properties> properties() const {
+    return properties_.load(std::memory_order_acquire);
+  }
   bool is_bucket() const { return id.value() >= kFirstBucket; }
 
  private:
+  friend class Replay;
+  friend class Store;
+  std::atomic<std::shared_ptr<const Properties>> properties_;
   std::atomic<uint64_t> keys_{0};
   const std::shared_ptr<MemoryCount> memory_;
 
@@ -111,7 +120,10 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   // the absence of keys rests on.
   std::atomic<uint64_t> removed{0}, flushed{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
-  Lsn created;                       // of its record; under the store's names lock
+  // Of the record that names it, and the size of that; under the store's names lock. A database has
+  // none until a property of it changes.
+  Lsn named;
+  uint64_t name_bytes = 0;
 
   // The names in order, for listings: of buckets all of them, of a database from its first listing
   // on. While they are put in order (Store::ensure_ordered), those are whose hashes are below
@@ -140,17 +152,6 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
 };
 using NamespacePtr = std::shared_ptr<Namespace>;
 
-// The record that names a bucket; it views into `ns`.
-inline RecordView name_record(const Namespace& ns) {
-  return {RecordType::kNamespaceCreate,
-          0,
-          ns.id,
-          0,
-          ns.name,
-          {},
-          {reinterpret_cast<const char*>(&ns.created_ms), 8}};
-}
-
 // A mutex in four bytes: 4,096 of them guard the stripes. Critical sections are memory work only.
 class ABSL_LOCKABLE StripeMutex {
  public:
@@ -174,6 +175,7 @@ struct Retired {
   NameOrder order;
 };
 
+class Replay;
 class Store;
 
 // The stripes that a command works under; released at the end of the scope.
@@ -224,6 +226,9 @@ class Store {
   std::vector<NamespacePtr> buckets() const;  // by name
   // AlreadyExists if there is one.
   StatusOr<Lsn> create_bucket(std::string_view name);
+  // Of a bucket or a database: `change` is called with those that hold, which nobody changes
+  // meanwhile. NotFound if it was dropped.
+  StatusOr<Lsn> change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change);
   // NotFound; FailedPrecondition if it still holds keys.
   StatusOr<Lsn> drop_bucket(std::string_view name);
 
@@ -320,6 +325,7 @@ class Store {
   friend class Compactor;
   friend class Faults;
   friend class MemoryKeeper;
+  friend class Replay;
   friend class StripeLocks;
   friend class Transaction;
 
@@ -340,28 +346,13 @@ class Store {
 
   // What a large collection is written again in parts of; a smaller one is written whole.
   uint64_t part_bytes() const { return std::min<uint64_t>(64 << 10, log_.segment_bytes() / 8); }
-  struct PendingOperation {
-    Lsn lsn, version;
-    int64_t expire_ms;
-    uint64_t record_bytes;
-    std::string operation;
-    uint8_t flags;
-    Lsn oldest = {};  // of a part from a checkpoint
-    std::vector<std::pair<Lsn, uint64_t>> charges = {};
-  };
-
-  void apply(std::span<const LogRecord> records);
-  void apply_to_namespace(const RecordView& record, Lsn lsn);
-  void apply_to_key(Namespace& ns, KeyHash hash, const RecordView& record, Lsn lsn);
-  awaitable<Status> replay_operations();
-  void begin_recovery();
   awaitable<Status> begin_life(const RecoveredLog& log);
   void name_lost(const std::vector<LsnRange>& lost);
   awaitable<Status> save_from_checkpoint(const std::vector<LsnRange>& lost);
-  awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint);
-  Status apply_item(const CheckpointItem& item);
-  std::optional<Lsn> recovered_since(const Namespace& ns) const;
-  Status load_stripe(Namespace& ns, size_t stripe, Lsn since);
+  awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint, Replay& replay);
+  awaitable<Status> load(const Replay& replay);
+  // Entries older than `since` are gone, and so are records older than `first`.
+  Status load_stripe(Namespace& ns, size_t stripe, Lsn since, Lsn first);
 
   // ---- collections (collection.cc) ----
   std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
@@ -379,10 +370,7 @@ class Store {
   bool spill_collection(Namespace& ns, KeyHash hash, Entry* entry);
   void describe(const Collection& c, CheckpointItem& item) const;
   void forget_charges(Collection& c, Lsn before) const;
-  Status replay(Namespace& ns, std::string_view key, Entry* entry,
-                std::vector<PendingOperation>& operations);
   void make_databases();
-  awaitable<Status> load();
   awaitable<void> run_ticker();
   void tick();
   void report(Severity severity, std::string_view part, std::string_view text) const {
@@ -395,7 +383,6 @@ class Store {
   Retired retire(Namespace& ns);  // and a new order
   awaitable<void> destroy(Retired retired, Lsn lsn);
   void destroy_later(Retired retired, Lsn lsn);
-  Namespace* namespace_for_recovery(NamespaceId id);
   // Puts `entry` into the index in place of `old`, either of which may be null, with all that only
   // the holder of the stripe's lock sees; the caller owns `old` after.
   void place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
@@ -408,7 +395,9 @@ class Store {
   void wait_for_locks();
   // For the cleaner: the entry's record is appended again, as `copy`.
   void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
-  void move_name(const RecordView& record, Lsn lsn);
+  void move_name(NamespaceId id, Lsn lsn);
+  // Appends the record that names a namespace, in place of the one before. Returns its LSN.
+  Lsn write_name(Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
   // The record that writes an entry again, under its old version; it views into the entry.
   RecordView copy_record(Namespace& ns, const Entry* entry, std::string_view value) const;
   // For the compactor: the same bytes lie in `to` now. The store takes references of its own.
@@ -417,6 +406,11 @@ class Store {
   Entry* spill(Namespace& ns, KeyHash hash, Entry* entry);
   Entry* next_to_expire(Namespace& ns, size_t stripe);
   NamespacePtr namespace_by_id(NamespaceId id) const;
+  // The record that names a namespace now: where it is, and what it says.
+  std::pair<Lsn, std::shared_ptr<const Properties>> name_of(const Namespace& ns) const {
+    MutexLock lock(names_mutex_);
+    return {ns.named, ns.properties()};
+  }
   uint32_t next_namespace() const {
     MutexLock lock(names_mutex_);
     return next_namespace_;
@@ -466,10 +460,8 @@ class Store {
   std::optional<FoundCheckpoint> checkpoint_;
   std::vector<FileId> old_checkpoints_;
   std::vector<std::pair<Lsn, Lsn>> recovered_;
-  // What open() has to say in the log once it is open: buckets found without their names, and keys
-  // that --repair went on without.
+  // Buckets found without their names: open() has to name them in the log once that is open.
   std::vector<NamespacePtr> nameless_;
-  std::vector<std::pair<NamespaceId, std::string>> given_up_;
   std::atomic<uint64_t> random_state_;
   std::atomic<size_t> next_executor_{0};
 
@@ -495,9 +487,6 @@ class Store {
   Gate stopped_;      // stopping_ was set
   Tasks background_;  // what close() waits for
   int64_t last_sync_ms_ = 0;
-
-  struct RecoveryState;
-  std::unique_ptr<RecoveryState> recovery_;
 };
 
 }  // namespace cairn

@@ -1,5 +1,6 @@
 // How a store opens: its index from a checkpoint and the log, and what is derived from it.
 #include <algorithm>
+#include <bit>
 #include <boost/asio/post.hpp>
 #include <mutex>
 #include <optional>
@@ -7,15 +8,27 @@
 #include "core/base/plant.h"
 #include "core/base/text.h"
 #include "core/log/recovery.h"
-#include "core/store/recovery_state.h"
+#include "core/store/replay.h"
 #include "core/store/store.h"
 
 namespace cairn {
 
+namespace {
+// The log has some segments in reserve and one that it writes, which cannot be cleaned: a volume
+// has to have many, or all of it is these. On one of 217 MB, three of 64 MiB took no more than 33
+// MB.
+uint64_t segment_bytes_for(uint64_t volume_bytes, uint64_t most) {
+  constexpr uint64_t kSegments = 64, kLeast = 4 << 20;
+  return std::min(most, std::max(kLeast, std::bit_floor(volume_bytes / kSegments)));
+}
+}  // namespace
+
 awaitable<Status> Store::begin() {
   uint64_t id = random();
-  Status opened =
-      co_await manifest_.open(id == 0 ? 1 : id, options_.segment_bytes, options_.repair, notes_);
+  auto room = co_await volume_.free_bytes();
+  if (!room.ok()) co_return room.status();
+  Status opened = co_await manifest_.open(
+      id == 0 ? 1 : id, segment_bytes_for(*room, options_.segment_bytes), options_.repair, notes_);
   if (!opened.ok()) co_return opened;
   const ManifestState known = manifest_.state();
   store_id_ = known.store;
@@ -41,7 +54,6 @@ awaitable<Status> Store::open() {
     Status begun = co_await begin();
     if (!begun.ok()) co_return begun;
   }
-  begin_recovery();
   RecoveryOptions recover;
   recover.store = store_id_;
   recover.segment_bytes = segment_bytes_;
@@ -52,7 +64,6 @@ awaitable<Status> Store::open() {
   recover.lost = known.lost;
   recover.executors = executors_;
   recover.repair = options_.repair;
-  recover.apply = [this](std::span<const LogRecord> records) { apply(records); };
   std::vector<std::pair<uint64_t, int64_t>> times;
   Mutex times_mutex;
   recover.note_time = [&](Lsn lsn, int64_t ms) {
@@ -61,21 +72,20 @@ awaitable<Status> Store::open() {
       times.emplace_back(lsn.value(), ms);
     }
   };
-  recovery_->note_time = recover.note_time;
+  auto replay = std::make_unique<Replay>(*this, recover.note_time);
+  recover.apply = [&](std::span<const LogRecord> records) { replay->apply(records); };
   recover.progress = &progress_;
   usage_.start(segment_bytes_);
   std::vector<FileId> old_checkpoints = std::move(old_checkpoints_);
-  auto again = [&] {  // without the checkpoint
-    begin_recovery();
-    recovery_->note_time = recover.note_time;
-    recovered_items_ = 0;
-    recover.from = Lsn();
-  };
   if (checkpoint_) {
     recover.from = Lsn(checkpoint_->footer.begin);
     recover.load_base = [&]() -> awaitable<Status> {
-      Status loaded = co_await load_checkpoint(*checkpoint_);
-      if (!loaded.ok()) again();
+      Status loaded = co_await load_checkpoint(*checkpoint_, *replay);
+      if (!loaded.ok()) {  // the log alone, then
+        replay = std::make_unique<Replay>(*this, recover.note_time);
+        recovered_items_ = 0;
+        recover.from = Lsn();
+      }
       co_return loaded;
     };
   }
@@ -85,17 +95,22 @@ awaitable<Status> Store::open() {
   if (checkpoint_) old_checkpoints.push_back(checkpoint_->file);
   for (FileId id : old_checkpoints) next_checkpoint = std::max(next_checkpoint, id.number + 1);
   Lsn base = log->on_base ? recover.from : Lsn();
-  if (!log->proven.empty()) recovery_->first = log->proven.front().first;
   recovered_records_ = log->records;
   lives_ = log->lives;
-  recovery_->lost = known.lost;
-  recovery_->lost.insert(recovery_->lost.end(), log->lost.begin(), log->lost.end());
   recovered_ = log->proven;
   std::sort(times.begin(), times.end());
   for (auto& [lsn, ms] : times) log_.note_time(Lsn(lsn), ms);
 
-  Status loaded = co_await load();
-  recovery_.reset();
+  std::vector<LsnRange> lost = known.lost;
+  lost.insert(lost.end(), log->lost.begin(), log->lost.end());
+  Lsn first;
+  if (!log->proven.empty()) first = log->proven.front().first;
+  Status loaded = co_await replay->finish(first, std::move(lost));
+  if (!loaded.ok()) co_return loaded;
+  notes_.insert(notes_.end(), replay->notes().begin(), replay->notes().end());
+  const auto given_up = replay->given_up();
+  loaded = co_await load(*replay);
+  replay.reset();
   if (!loaded.ok()) co_return loaded;
   Status started = co_await begin_life(*log);
   if (!started.ok()) co_return started;
@@ -130,11 +145,10 @@ awaitable<Status> Store::open() {
   if (!started.ok()) co_return started;
   for (const NamespacePtr& ns : nameless_) {
     MutexLock lock(names_mutex_);
-    ns->created = log_.append(name_record(*ns));
-    usage_.add(ns->created, name_record(*ns).size());
+    write_name(*ns);
   }
   nameless_.clear();
-  for (auto& [ns, key] : std::exchange(given_up_, {})) {  // so that no later start asks for them
+  for (auto& [ns, key] : given_up) {  // so that no later start asks for them
     RecordView gone;
     gone.type = RecordType::kDelete;
     gone.ns = ns;
@@ -271,243 +285,29 @@ awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost)
   co_return absl::OkStatus();
 }
 
-Namespace* Store::namespace_for_recovery(NamespaceId id) {
-  if (id.value() < kDatabases) return databases_[id.value()].get();  // without a lock
-  MutexLock lock(recovery_->mutex);
-  auto& ns = recovery_->namespaces[id.value()];
-  if (ns == nullptr) {
-    ns = std::make_shared<Namespace>(id, "", 0, hash_seed_, memory_.shared_count());
-  }
-  return ns.get();
-}
-
-void Store::apply(std::span<const LogRecord> records) {
-  constexpr size_t kGroup = 16;
-  std::array<Namespace*, kGroup> spaces;
-  std::array<KeyHash, kGroup> hashes;
-  std::array<const LogRecord*, kGroup> group;
-  while (!records.empty()) {
-    size_t n = 0;
-    for (; n < kGroup && !records.empty(); records = records.subspan(1)) {
-      const RecordView& r = records.front().record;
-      if (r.type != RecordType::kPut && r.type != RecordType::kDelete &&
-          r.type != RecordType::kOperation) {
-        apply_to_namespace(r, records.front().lsn);
-        continue;
-      }
-      spaces[n] = namespace_for_recovery(r.ns);
-      hashes[n] = spaces[n]->hash(r.key);
-      prefetch(hashes[n]);
-      group[n++] = &records.front();
-    }
-    if (n == 0) return;
-    StripeLocks lock(*this);
-    lock.lock({hashes.data(), n});
-    prefetch({spaces.data(), n}, {hashes.data(), n}, true);
-    for (size_t i = 0; i < n; i++) {
-      apply_to_key(*spaces[i], hashes[i], group[i]->record, group[i]->lsn);
-    }
-  }
-}
-
-void Store::apply_to_namespace(const RecordView& r, Lsn lsn) {
-  auto newest = [&](absl::flat_hash_map<uint32_t, Lsn>& map) {
-    MutexLock lock(recovery_->mutex);
-    Lsn& at = map[r.ns.value()];
-    at = std::max(at, lsn);
-  };
-  switch (r.type) {
-    case RecordType::kNamespaceCreate: {
-      Namespace* ns = namespace_for_recovery(r.ns);
-      MutexLock lock(recovery_->mutex);
-      ns->name = std::string(r.key);
-      ns->created = std::max(ns->created, lsn);
-      if (r.value.size() == 8) std::memcpy(&ns->created_ms, r.value.data(), 8);
-      recovery_->named[r.ns.value()] = true;
-      return;
-    }
-    case RecordType::kNamespaceDrop:
-      return newest(recovery_->dropped);
-    case RecordType::kNamespaceFlush:
-      if (r.ns.valid()) return newest(recovery_->flushed);
-      for (uint32_t i = 0; i < kDatabases; i++) {
-        MutexLock lock(recovery_->mutex);
-        Lsn& at = recovery_->flushed[i];
-        at = std::max(at, lsn);
-      }
-      return;
-    default:
-      return;  // of a later version's making; the format version guards against those
-  }
-}
-
-void Store::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn lsn) {
-  if (r.has_origin()) recovery_->note_time(r.version, r.wall_ms);
-  auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
-  // What concerns this key alone is ordered by its stripe's lock: without a tombstone in sight the
-  // mutex, which two threads would wait for in turn, is not needed.
-  std::unique_lock grave_lock(graves.mutex, std::defer_lock);
-  if (r.type != RecordType::kPut || graves.any.load(std::memory_order_relaxed)) grave_lock.lock();
-  if (r.type == RecordType::kOperation) {
-    graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
-        {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
-         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
-    return;
-  }
-  Entry* old = ns.index->find(r.key, hash);
-  if (old != nullptr && old->lsn() > lsn) return;
-  if (r.type == RecordType::kDelete) {
-    graves.any.store(true, std::memory_order_relaxed);
-    Lsn& at = graves.newest[{r.ns.value(), std::string(r.key)}];
-    at = std::max(at, lsn);
-    if (old != nullptr) {
-      ns.index->remove(old, hash);
-      Entry::destroy(old);
-    }
-    return;
-  }
-  if (grave_lock.owns_lock()) {
-    auto grave = graves.newest.find(std::pair(r.ns.value(), std::string(r.key)));
-    if (grave != graves.newest.end() && grave->second > lsn && !planted(Bug::kTombstoneForgotten)) {
-      return;
-    }
-  }
-  if (old != nullptr && old->assign(r, lsn)) return;
-  const uint64_t limit = memory_bytes_, before = old == nullptr ? 0 : old->bytes();
-  Entry* entry = nullptr;
-  const bool is_collection = r.flags >> 4 != 0;
-  const bool stays = limit != 0 && !r.is_blob() &&
-                     recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2 &&
-                     (!is_collection || r.value.size() <= part_bytes());
-  if (is_collection && !stays) {
-    auto c = make_collection(r.flags, r.value);
-    if (c == nullptr) {
-      MutexLock damaged(recovery_->mutex);
-      recovery_->damage = absl::DataLossError("a collection cannot be read");
-      return;
-    }
-    entry = Entry::make(r, lsn, std::move(c));
-    entry->collection()->set_version(r.has_origin() ? r.version : lsn);
-    begin_charges(*entry->collection(), lsn, r.size(), r.value.size());
-  } else if (stays) {
-    entry = Entry::make_cold(r, lsn);
-  } else {
-    entry = Entry::make(r, lsn);
-  }
-  if (limit != 0) {
-    recovery_->entry_bytes.fetch_add(entry->bytes() - before, std::memory_order_relaxed);
-  }
-  if (old == nullptr) {
-    ns.index->insert(entry, hash);
-  } else {
-    ns.index->replace(old, entry, hash);
-    Entry::destroy(old);
-  }
-}
-
-awaitable<Status> Store::replay_operations() {
-  if (!recovery_->damage.ok()) co_return recovery_->damage;
-  for (auto& graves : recovery_->tombstones) {
-    std::vector<decltype(&*graves.operations.begin())> in_order;  // a table's own differs each time
-    for (auto& item : graves.operations) in_order.push_back(&item);
-    std::sort(in_order.begin(), in_order.end(), [](auto a, auto b) { return a->first < b->first; });
-    for (auto* item : in_order) {
-      auto& [name, operations] = *item;
-      const auto& [number, key] = name;
-      Namespace& ns = *namespace_for_recovery(NamespaceId(number));
-      const auto since = recovered_since(ns);
-      if (!since) continue;
-      Lsn floor = *since;
-      const KeyHash hash = ns.hash(key);
-      Entry* e = ns.index->find(key, hash);
-      // Also one that a checkpoint left on disk and that is gone there: it was written again in
-      // parts since, which are among the operations.
-      if (e != nullptr && (e->lsn() < floor || (e->is_cold() && e->lsn() < recovery_->first))) {
-        ns.index->remove(e, hash);
-        Entry::destroy(e);
-        e = nullptr;
-      }
-      if (e != nullptr) floor = std::max(floor, e->lsn());
-      if (auto grave = graves.newest.find(name); grave != graves.newest.end()) {
-        floor = std::max(floor, grave->second);
-      }
-      std::erase_if(operations, [&](auto& o) { return o.lsn <= floor; });
-      if (operations.empty()) continue;
-      if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
-        auto record = co_await faults_.read_record(e->lsn(), e->record_bytes());
-        auto hot = faults_.warm(e, ns.id, record);
-        if (!hot.ok()) {
-          const Status why = record.status.ok() ? hot.status() : record.status;
-          if (!absl::IsDataLoss(why)) co_return why;
-          if (!options_.repair && !in_ranges(recovery_->lost, e->lsn())) {
-            co_return absl::DataLossError(
-                cat(why.message(),
-                    ", on which later changes of it rest; nothing was changed; "
-                    "--repair goes on without this key"));
-          }
-          notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost: ", why.message()));
-          given_up_.emplace_back(ns.id, key);
-          ns.index->remove(e, hash);
-          Entry::destroy(e);
-          continue;
-        }
-        ns.index->replace(e, *hot, hash);
-        Entry::destroy(e);
-        e = *hot;
-      }
-      Status replayed = replay(ns, key, e, operations);
-      if (!replayed.ok()) co_return replayed;
-    }
-    graves.operations.clear();
-  }
-  co_return absl::OkStatus();
-}
-
-// What a namespace held before this LSN is gone; nothing if all of it is. A drop or a flush
-// concerns what was there before it, and not a namespace that was made later.
-std::optional<Lsn> Store::recovered_since(const Namespace& ns) const {
-  auto newest = [&](const absl::flat_hash_map<uint32_t, Lsn>& map) {
-    auto it = map.find(ns.id.value());
-    return it == map.end() ? Lsn() : it->second;
-  };
-  const Lsn dropped = newest(recovery_->dropped), flushed = newest(recovery_->flushed);
-  if (dropped.valid() && ns.created <= dropped) return std::nullopt;
-  return planted(Bug::kFlushForgotten) ? dropped : std::max(dropped, flushed);
-}
-
-// After all records are applied: forget what was dropped, and build what is derived.
-awaitable<Status> Store::load() {
-  Status replayed = co_await replay_operations();
-  if (!replayed.ok()) co_return replayed;
-  uint32_t next = std::max(kFirstBucket, manifest_.state().next_namespace);
+// After all records are applied: what is derived from what is there.
+awaitable<Status> Store::load(const Replay& replay) {
+  uint32_t next =
+      std::max({kFirstBucket, manifest_.state().next_namespace, replay.next_namespace()});
   if (checkpoint_) next = std::max(next, checkpoint_->footer.next_namespace);
-  for (auto& entry : recovery_->namespaces) {
-    const uint32_t number = entry.first;
-    const NamespacePtr ns = entry.second;
-    next = std::max(next, number + 1);
-    const auto since = recovered_since(*ns);
-    if (!since) continue;
+  for (const auto& [ns, since] : replay.namespaces()) {
     if (ns->is_bucket()) {
-      if (!recovery_->named[number]) {
-        if (recovery_->lost.empty()) {
-          co_return absl::DataLossError(cat("namespace ", number, " has keys but no name"));
-        }
-        MutexLock lock(names_mutex_);
-        std::string name = cat("lost-", number);
+      MutexLock lock(names_mutex_);
+      if (!ns->named.valid()) {
+        std::string name = cat("lost-", ns->id.value());
         while (by_name_.contains(name)) append(name, "-");
         ns->name = name;
-        ns->created_ms = clock_.now_ms();
+        ns->properties_.store(std::make_shared<const Properties>(Properties{clock_.now_ms()}));
         nameless_.push_back(ns);
         notes_.push_back(cat("the name of a bucket is lost; it is called ", name, " now"));
       }
       ns->order_end = Namespace::kAllHashes;
-      MutexLock lock(names_mutex_);
       by_name_[ns->name] = ns;
-      if (ns->created.valid()) usage_.add(ns->created, name_record(*ns).size());
     }
     {
       MutexLock lock(names_mutex_);
-      by_id_[number] = ns;
+      if (ns->named.valid()) usage_.add(ns->named, ns->name_bytes);
+      by_id_[ns->id.value()] = ns;
     }
     std::atomic<size_t> next_stripe{0};
     Mutex mutex;
@@ -517,7 +317,7 @@ awaitable<Status> Store::load() {
       auto executor = co_await asio::this_coro::executor;
       for (size_t s; (s = next_stripe.fetch_add(kStep)) < kStripes;) {
         for (size_t i = s; i < s + kStep; i++) {
-          Status loaded = load_stripe(*ns, i, *since);
+          Status loaded = load_stripe(*ns, i, since, replay.first());
           if (loaded.ok()) continue;
           MutexLock lock(mutex);
           status = loaded;
@@ -539,7 +339,7 @@ awaitable<Status> Store::load() {
 
 // What has expired is kept until the ticker removes it with a tombstone: it is served to nobody,
 // and a clock that is set back at the next start brings nothing back.
-Status Store::load_stripe(Namespace& ns, size_t s, Lsn since) {
+Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
   Stripe& stripe = (*stripes_)[s];
   std::vector<std::pair<Entry*, KeyHash>> gone;
   Status damage;
@@ -551,7 +351,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since) {
       return;
     }
     bytes += held_bytes(e);
-    if (Collection* c = e->collection()) forget_charges(*c, recovery_->first);
+    if (Collection* c = e->collection()) forget_charges(*c, first);
     count(e, 1);
     cold += e->is_cold();
     if (e->has_expiry()) note_expiry(ns, stripe, e);
@@ -579,24 +379,13 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since) {
 
 // ---- checkpoints ----
 
-void Store::begin_recovery() {
-  recovery_ = std::make_unique<RecoveryState>();
-  for (auto& ns : databases_) recovery_->namespaces[ns->id.value()] = ns;
-  recovery_->namespaces[kSystemNamespace.value()] = system_;
-  for (auto& entry : recovery_->namespaces) {
-    for (size_t s = 0; s < kStripes && entry.second->size() > 0; s++) {
-      entry.second->index->take_all(s, Entry::destroy);
-    }
-  }
-}
-
 int Store::loading_percent() const {
   const uint64_t total = progress_.total.load(), done = progress_.done.load();
   if (!loading()) return 100;
   return total == 0 ? 0 : static_cast<int>(std::min<uint64_t>(99, done * 100 / total));
 }
 
-awaitable<Status> Store::load_checkpoint(const FoundCheckpoint& checkpoint) {
+awaitable<Status> Store::load_checkpoint(const FoundCheckpoint& checkpoint, Replay& replay) {
   std::atomic<size_t> next{0};
   Mutex mutex;
   Status status;
@@ -606,7 +395,7 @@ awaitable<Status> Store::load_checkpoint(const FoundCheckpoint& checkpoint) {
     for (size_t i; (i = next.fetch_add(1)) < chunks;) {
       Status applied;
       Status read = co_await read_chunk(volume_, checkpoint, i, [&](const CheckpointItem& item) {
-        if (applied.ok()) applied = apply_item(item);
+        if (applied.ok()) applied = replay.apply(item);
       });
       progress_.done += checkpoint.offsets[i + 1] - checkpoint.offsets[i];
       if (read.ok()) read = applied;
@@ -621,71 +410,6 @@ awaitable<Status> Store::load_checkpoint(const FoundCheckpoint& checkpoint) {
   co_await run_all(std::move(jobs));
   recovered_items_ = checkpoint.footer.items;
   co_return status;
-}
-
-Status Store::apply_item(const CheckpointItem& item) {
-  const RecordView& r = item.record;
-  if (item.kind == ItemKind::kTime) {
-    recovery_->note_time(item.lsn, r.expire_ms);
-    return absl::OkStatus();
-  }
-  if (item.kind == ItemKind::kNamespace) {
-    RecordView name = r;
-    name.type = RecordType::kNamespaceCreate;
-    apply_to_namespace(name, item.lsn);
-    return absl::OkStatus();
-  }
-  Namespace* ns = namespace_for_recovery(r.ns);
-  const KeyHash hash = ns->hash(r.key);
-  StripeLocks lock(*this, hash);
-  if (item.kind == ItemKind::kPart) {
-    auto& graves = recovery_->tombstones[stripe_of(hash) % recovery_->tombstones.size()];
-    std::lock_guard grave_lock(graves.mutex);
-    graves.operations[{r.ns.value(), std::string(r.key)}].push_back(
-        {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
-         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
-    return absl::OkStatus();
-  }
-  Entry* entry = nullptr;
-  const uint64_t limit = memory_bytes_;
-  const bool full =
-      limit != 0 && recovery_->entry_bytes.load(std::memory_order_relaxed) > limit / 2;
-  if (item.kind == ItemKind::kCollection && full && item.image_size != 0) {
-    RecordView cold = r;  // its newest record is all of it, and can be read back
-    if (r.version == item.lsn) cold.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
-    entry = Entry::make_cold(cold, item.lsn);
-    entry->value_size = item.image_size;
-  } else if (item.kind == ItemKind::kCollection) {
-    auto made = make_collection(r.flags, r.value);
-    if (made == nullptr) return absl::DataLossError("a collection cannot be read");
-    entry = Entry::make(r, item.lsn, std::move(made));
-    Collection& c = *entry->collection();
-    c.set_version(r.version);
-    c.oldest_ = item.oldest;
-    c.image_size_ = item.image_size;
-    c.charges_ = {item.charges.begin(), item.charges.end()};
-    for (auto& [at, bytes] : c.charges_) c.charged_ += bytes;
-  } else if (item.kind == ItemKind::kCold) {
-    entry = Entry::make_cold(r, item.lsn);
-    entry->value_size = static_cast<uint32_t>(item.value_size);
-  } else if (full && !r.is_blob()) {
-    entry = Entry::make_cold(r, item.lsn);
-  } else {
-    entry = Entry::make(r, item.lsn);
-  }
-  if (limit != 0) {
-    recovery_->entry_bytes.fetch_add(entry->bytes(), std::memory_order_relaxed);
-  }
-  // A key that was deleted and put again while the checkpoint was written may be in it twice.
-  if (Entry* other = ns->index->find(entry->key(), hash); other == nullptr) {
-    ns->index->insert(entry, hash);
-  } else if (other->lsn() < entry->lsn()) {
-    ns->index->replace(other, entry, hash);
-    Entry::destroy(other);
-  } else {
-    Entry::destroy(entry);
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace cairn

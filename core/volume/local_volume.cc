@@ -45,10 +45,14 @@ struct Fd {
 };
 
 Status error_of(int error, std::string_view what, std::string_view where, uint64_t offset) {
-  const std::string text = cat(what, " ", where, " at ", offset, ": ", std::strerror(error));
   const absl::StatusCode code = volume_error_code(error);
-  if (code == absl::StatusCode::kResourceExhausted) return disk_full(text.c_str());
-  return {code, text};
+  if (code == absl::StatusCode::kResourceExhausted) {
+    // Clients are told this one: not where the data lies.
+    return disk_full(cat("the disk is full: ", what, " ", where.substr(where.rfind('/') + 1), ": ",
+                         std::strerror(error))
+                         .c_str());
+  }
+  return {code, cat(what, " ", where, " at ", offset, ": ", std::strerror(error))};
 }
 
 bool parse_name(std::string_view name, FileId& id) {
@@ -66,12 +70,8 @@ bool parse_name(std::string_view name, FileId& id) {
 // What both engines share: names, descriptors, the directory and its lock.
 class DirectoryVolume : public LocalVolume {
  public:
-  DirectoryVolume(std::string directory, std::unique_ptr<Fd> dir, std::unique_ptr<Fd> lock,
-                  std::string reason)
-      : directory_(std::move(directory)),
-        dir_(std::move(dir)),
-        lock_(std::move(lock)),
-        reason_(std::move(reason)) {}
+  DirectoryVolume(std::string directory, std::unique_ptr<Fd> dir, std::string reason)
+      : directory_(std::move(directory)), dir_(std::move(dir)), reason_(std::move(reason)) {}
 
   Executor log_executor(const Executor&) override { return log_executor_; }
   const std::string& fallback_reason() const override { return reason_; }
@@ -382,8 +382,7 @@ class DirectoryVolume : public LocalVolume {
   }
 
   const std::string directory_;
-  const std::unique_ptr<Fd> dir_;
-  const std::unique_ptr<Fd> lock_;
+  const std::unique_ptr<Fd> dir_;  // locked
   const std::string reason_;
   asio::thread_pool pool_{4};
   asio::thread_pool log_thread_{1};
@@ -438,10 +437,8 @@ class ThreadVolume final : public DirectoryVolume {
 // registered file keeps its space after its removal until every ring has let go of it.
 class UringVolume final : public DirectoryVolume {
  public:
-  UringVolume(std::string directory, std::unique_ptr<Fd> dir, std::unique_ptr<Fd> lock,
-              MutableBytes registered)
-      : DirectoryVolume(std::move(directory), std::move(dir), std::move(lock), ""),
-        registered_(registered) {}
+  UringVolume(std::string directory, std::unique_ptr<Fd> dir, MutableBytes registered)
+      : DirectoryVolume(std::move(directory), std::move(dir), ""), registered_(registered) {}
   std::string_view engine() const override { return "io_uring"; }
 
   // A write with RWF_DSYNC rather than a write linked to a data sync: measured with 4 KiB writes
@@ -575,12 +572,8 @@ StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOption
     const bool synced = above.number >= 0 ? ::fsync(above.number) == 0 : errno == EACCES;
     if (made && !synced) return error_of(errno, "cannot sync the directory of", where, 0);
   }
-  auto lock =
-      std::make_unique<Fd>(::openat(dir->number, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (lock->number < 0) {
-    return error_of(errno, "cannot write in the data directory", where, 0);
-  }
-  if (::flock(lock->number, LOCK_EX | LOCK_NB) != 0) {
+  // The directory itself, and no file in it: a lock file that somebody clears away locks nothing.
+  if (::flock(dir->number, LOCK_EX | LOCK_NB) != 0) {
     return absl::FailedPreconditionError(
         cat("another server has the data directory ", where, " open"));
   }
@@ -588,11 +581,11 @@ StatusOr<std::unique_ptr<LocalVolume>> LocalVolume::open(const LocalVolumeOption
   if (options.allow_io_uring) {
     Status probe = RingService::probe();
     if (probe.ok()) {
-      return std::make_unique<UringVolume>(where, std::move(dir), std::move(lock), registered);
+      return std::make_unique<UringVolume>(where, std::move(dir), registered);
     }
     reason = std::string(probe.message());
   }
-  return std::make_unique<ThreadVolume>(where, std::move(dir), std::move(lock), std::move(reason));
+  return std::make_unique<ThreadVolume>(where, std::move(dir), std::move(reason));
 }
 
 }  // namespace cairn

@@ -169,7 +169,7 @@ Unary* ObjectsService::list_buckets(Context* c, const Caller& by, const v1::List
     }
     auto* out = a->add_buckets();
     out->set_name(b->name);
-    out->set_created_at_ms(b->created_ms);
+    out->set_created_at_ms(b->properties()->created_ms);
     out->set_keys(b->size());
   }
   return finish(c, store_, {}, store_.newest_name());

@@ -103,18 +103,53 @@ class Connection {
       co_return n;
     }
 
+    awaitable<Status> ready() override {
+      c_.watch_moves(patience_, false);
+      Status there = co_await wait();
+      c_.end_moves();
+      co_return there;
+    }
+
     bool done() const { return chunked_ ? decoder_.done() : left_ == 0; }
     bool wants_continue() const { return expects_continue_; }
     uint64_t left() const { return chunked_ ? UINT64_MAX : left_; }
 
    private:
-    awaitable<StatusOr<size_t>> read_some(MutableBytes into) {
-      // Even before an empty body: botocore 1.29 stalls on the request after one that got none.
-      if (std::exchange(expects_continue_, false)) {
-        constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-        bool sent = co_await c_.stream_.write(as_bytes(kContinue));
-        if (!sent) co_return absl::CancelledError("the client is gone");
+    // Even before an empty body: botocore 1.29 stalls on the request after one that got none.
+    awaitable<Status> invite() {
+      if (!std::exchange(expects_continue_, false)) co_return absl::OkStatus();
+      constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+      bool sent = co_await c_.stream_.write(as_bytes(kContinue));
+      if (!sent) co_return absl::CancelledError("the client is gone");
+      co_return absl::OkStatus();
+    }
+
+    awaitable<Status> wait() {
+      Status invited = co_await invite();
+      if (!invited.ok()) co_return invited;
+      if constexpr (!Stream::kTls) {
+        if (!chunked_) {
+          if (!done() && c_.begin_ == c_.end_) co_await c_.stream_.ready();
+          co_return absl::OkStatus();
+        }
       }
+      while (!done()) {  // what frames the bytes goes; of these, one at least is in the buffer then
+        if (c_.begin_ == c_.end_) {
+          bool got = co_await c_.fill();
+          if (!got) co_return absl::CancelledError("the client is gone");
+        }
+        if (!chunked_) break;
+        auto step = decoder_.put({c_.buffer_.data() + c_.begin_, c_.end_ - c_.begin_}, {});
+        if (!step.ok()) co_return step.status();
+        c_.begin_ += step->used;
+        if (c_.begin_ < c_.end_) break;
+      }
+      co_return absl::OkStatus();
+    }
+
+    awaitable<StatusOr<size_t>> read_some(MutableBytes into) {
+      Status invited = co_await invite();
+      if (!invited.ok()) co_return invited;
       if (done()) co_return size_t{0};
       if (chunked_) co_return co_await read_chunked(into);
       size_t want = std::min<uint64_t>(into.size(), left_);

@@ -23,6 +23,9 @@ class Body {
   virtual ~Body() = default;
   // Some bytes; 0 at the end. InvalidArgument: the bytes are not what they were declared to be.
   virtual awaitable<StatusOr<size_t>> read(MutableBytes into) = 0;
+  // Until the next read() need not wait for the peer. Who reads into a buffer that others may need
+  // waits here first, and takes the buffer then. An error is what read() would return.
+  virtual awaitable<Status> ready() = 0;
 };
 
 struct Request {

@@ -117,6 +117,14 @@ class PlainStream {
     if (watch_->readable) return asio::post(executor_, asio::use_awaitable);
     return wait(watch_->reader);
   }
+  // Until try_read has an answer, which may be that the peer is gone.
+  awaitable<void> ready() {
+    for (std::byte byte;;) {
+      if (!watch_->readable) co_await wait(watch_->reader);
+      if (::recv(watch_->fd, &byte, 1, MSG_PEEK) >= 0 || (errno != EAGAIN && errno != EINTR)) break;
+      if (errno == EAGAIN) watch_->readable = false;
+    }
+  }
   // 0: the peer is gone.
   awaitable<size_t> read_some(MutableBytes into) {
     for (;;) {

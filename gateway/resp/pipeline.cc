@@ -14,7 +14,9 @@ Pipeline::Pipeline(kv::Server& server, kv::Engine& engine, kv::Session& session)
       waiting_(store_) {}
 
 Pipeline::~Pipeline() {
-  for (auto& blob : words_) store_.extents().unref(blob);
+  for (auto& blob : words_) {
+    if (blob.ok()) store_.extents().unref(*blob);
+  }
 }
 
 ParserLimits Pipeline::parser_limits() const {
@@ -88,7 +90,12 @@ size_t Pipeline::read_group(Parser::Result& stop) {
     size_t blob = 0;
     for (auto& w : parser_.words()) {
       if (w.streamed) {
-        request.args.add_blob(std::move(words_[blob++]));
+        StatusOr<BlobRef>& word = words_[blob++];
+        if (word.ok()) {
+          request.args.add_blob(*std::move(word));
+        } else {
+          request.args.add_lost(word.status());
+        }
       } else if (parser_.is_inline()) {
         request.args.add_copy(parser_.text(w, input_.pending()));
       } else {
@@ -188,7 +195,7 @@ void Pipeline::next_command() {
   parser_.reset();
 }
 
-void Pipeline::word_taken(BlobRef blob) {
+void Pipeline::word_taken(StatusOr<BlobRef> blob) {
   parser_.streamed();
   words_.push_back(std::move(blob));
 }

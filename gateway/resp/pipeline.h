@@ -46,8 +46,9 @@ class Pipeline {
   // Of a large word: how long it is, and how much of the command lies before it in the input.
   uint64_t word_bytes() const { return parser_.stream_bytes(); }
   size_t word_offset() const { return parser_.consumed(); }
-  // It was taken out of the stream, its CRLF too.
-  void word_taken(BlobRef blob);
+  // It was taken out of the stream, its CRLF too; an error: it could not be kept, and its command
+  // is answered so.
+  void word_taken(StatusOr<BlobRef> blob);
   // Answers the error, with which the conversation ends.
   Next fail(std::string_view why);
 
@@ -73,8 +74,8 @@ class Pipeline {
   Output output_;
   kv::Args waiting_;  // of the command that waits
   Parser parser_;
-  std::vector<BlobRef> words_;  // large ones of the command being read
-  Output::Mark mark_{};         // where the answer to the present command begins
+  std::vector<StatusOr<BlobRef>> words_;  // large ones of the command being read
+  Output::Mark mark_{};                   // where the answer to the present command begins
   Lsn seen_;
 };
 

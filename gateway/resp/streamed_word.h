@@ -4,15 +4,14 @@
 // Threads: one connection's.
 #pragma once
 
-#include "core/base/text.h"
 #include "gateway/net/blob_stream.h"
 #include "gateway/resp/pipeline.h"
 
 namespace cairn::resp {
 
 // Takes the word that the pipeline came to out of its input first, then out of the stream, and its
-// CRLF. False: the peer is gone. An error is answered, and ends the conversation: `next` is kEnd.
-// `came(bytes)` is called with what came from the stream.
+// CRLF. False: the peer is gone. A word that is none is answered, and ends the conversation: `next`
+// is kEnd. `came(bytes)` is called with what came from the stream.
 template <class Stream, class Came>
 awaitable<bool> take_streamed_word(Stream& stream, Pipeline& pipeline, ExtentStore& extents,
                                    Pipeline::Next& next, Came came) {
@@ -48,11 +47,10 @@ awaitable<bool> take_streamed_word(Stream& stream, Pipeline& pipeline, ExtentSto
   }
   input.cut(head, 2);
   if (status.ok()) {
-    auto finished = co_await writer.finish();
-    status = finished.status();
-    if (status.ok()) pipeline.word_taken(std::move(*finished));
+    pipeline.word_taken(co_await writer.finish());
+  } else {
+    pipeline.word_taken(status);
   }
-  if (!status.ok()) next = pipeline.fail(cat("IOERR cannot store the value: ", status.message()));
   co_return true;
 }
 

@@ -4,7 +4,7 @@
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
-#include "kv/types/hash.h"
+#include "kv/types/type.h"
 
 namespace cairn::kv {
 namespace {
@@ -30,11 +30,9 @@ void exists(Context& c) {
   c.reply.integer(n);
 }
 
-std::string_view type_name(const Entry* e) { return e->is_string() ? "string" : "hash"; }
-
 void type(Context& c) {
   const Entry* e = c.find(c.args[1]);
-  c.reply.simple(e == nullptr ? "none" : type_name(e));
+  c.reply.simple(e == nullptr ? "none" : type_of(e->type()).name);
 }
 
 // Puts the value of `from` under another key; the blob is shared.
@@ -220,7 +218,7 @@ void scan(Context& c) {
       for (Entry* e : page) {
         looked++;
         if (e->expired(now) || (match && !match->matches(e->key()))) continue;
-        if (want_type && !equals_ignoring_case(*want_type, type_name(e))) continue;
+        if (want_type && !equals_ignoring_case(*want_type, type_of(e->type()).name)) continue;
         found.emplace_back(e->key());
         c.saw(e);
       }
@@ -291,7 +289,7 @@ void time_left(Context& c, int64_t unit, bool absolute) {
   int64_t ms = e->expire_ms();
   if (!absolute) ms = std::max<int64_t>(0, ms - c.now_ms());
   // To the nearest second, as Redis does.
-  c.reply.integer(unit == 1 ? ms : (ms + 500) / 1000);
+  c.reply.integer(unit == 1 ? ms : ms / 1000 + (ms % 1000 >= 500 ? 1 : 0));
 }
 void ttl(Context& c) { time_left(c, 1000, false); }
 void pttl(Context& c) { time_left(c, 1, false); }
@@ -308,7 +306,7 @@ void persist(Context& c) {
 
 // How a value is kept, in Redis's words.
 std::string_view encoding_of(const Entry* e) {
-  if (const Collection* hash = e->collection()) return static_cast<const Hash*>(hash)->encoding();
+  if (const Collection* c = e->collection()) return type_of(e->type()).encoding(*c);
   constexpr size_t kEmbeddedMax = 44;
   if (e->is_blob()) return "raw";
   if (parse_ll(e->value())) return "int";

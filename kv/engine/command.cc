@@ -18,11 +18,17 @@ void Args::clear() {
   for (auto& [i, blob] : blobs_) store_.extents().unref(blob);
   blobs_.clear();
   owned_.clear();
+  if (!lost_.ok()) lost_ = absl::OkStatus();
 }
 
 void Args::add_blob(BlobRef blob) {
   blobs_.emplace_back(words_.size(), std::move(blob));
   words_.emplace_back();
+}
+
+void Args::add_lost(const Status& why) {
+  words_.emplace_back();
+  if (lost_.ok()) lost_ = why;
 }
 
 void Args::assign_owned(Args& from) {
@@ -257,7 +263,7 @@ void help(Context& c) {
 void Context::defer() {
   if (in_exec) {
     return reply.error(
-        "ERR a value above the extent threshold cannot be changed in parts inside MULTI");
+        "ERR a value above the extent threshold cannot be worked on in parts inside MULTI");
   }
   deferred_ = true;
 }

@@ -43,7 +43,7 @@ class Session;
 // of its connection, until the command was answered; what lies anywhere else is added as a copy,
 // since several commands are read ahead before the first of them runs. A word above the extent
 // threshold was streamed into extents while it arrived: its text is empty and blob(i) is set,
-// holding one reference.
+// holding one reference. One that could not be kept is lost(): its command is refused for it.
 class Args {
  public:
   explicit Args(Store& store) : store_(store) {}
@@ -54,6 +54,8 @@ class Args {
   void add(std::string_view word) { words_.push_back(word); }
   void add_copy(std::string_view word) { words_.push_back(owned_.emplace_back(word)); }
   void add_blob(BlobRef blob);
+  void add_lost(const Status& why);
+  const Status& lost() const { return lost_; }
   // A copy that owns its words; blobs move over.
   void assign_owned(Args& from);
 
@@ -70,6 +72,7 @@ class Args {
     words_.swap(other.words_);
     blobs_.swap(other.blobs_);
     owned_.swap(other.owned_);
+    std::swap(lost_, other.lost_);
   }
 
  private:
@@ -77,6 +80,7 @@ class Args {
   std::vector<std::string_view> words_;
   std::vector<std::pair<size_t, BlobRef>> blobs_;
   std::deque<std::string> owned_;  // whose addresses stay
+  Status lost_;                    // why the first such word is
 };
 
 enum Flags : uint32_t {

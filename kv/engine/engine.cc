@@ -208,6 +208,10 @@ bool Engine::admit(Session& session, Request& request, Reply& reply) {
     reply.error("LOADING Redis is loading the dataset in memory");
     return false;
   }
+  if (!args.lost().ok()) {
+    reply.error(error_text(args.lost()));
+    return false;
+  }
   if (args.has_blobs() && !(row->flags & (kBlobArgs | kLongArgs))) {
     reply.error(cat("ERR an argument of '", row->name, "' is too long"));
     return false;

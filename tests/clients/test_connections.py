@@ -329,6 +329,24 @@ class Chunks(Case):
             self.assertEqual(self.server.redis().get("k"), self.data[:3000000])
         self.all_is_as_before()
 
+    def test_uploads_over_http_that_stop_in_the_middle(self):
+        """However the body is framed, and wherever in its frames it stops."""
+        s3 = self.server.s3()
+        url = urllib.parse.urlsplit(s3.generate_presigned_url("put_object", Params=dict(Bucket="db0", Key="stopped")))
+        head = ("PUT %s?%s HTTP/1.1\r\nHost: %s\r\n" % (url.path, url.query, url.netloc)).encode()
+        full = MIB - 4096  # a chunk's room, exactly
+        said = [head + b"Content-Length: 3000000\r\n\r\n" + self.data[:n] for n in (66000, 300000, full)]
+        for ending in (b"", b"\r", b"\r\n", b"\r\n10", b"\r\n100000;x=y\r\n"):
+            said.append(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % 300000 + self.data[:300000] + ending)
+        for words in said:
+            with Crowd(self.server.http, 195, words) as crowd:
+                self.everybody_goes_on()
+                for s in crowd.sockets:  # though none of them was sent away
+                    s.setblocking(False)
+                    with self.assertRaises(BlockingIOError):
+                        s.recv(1)
+        self.all_is_as_before()
+
     def test_readers_that_do_not_read(self):
         with Crowd(self.server.resp, 340, AUTH + command(b"GET", b"large") * 3) as crowd:
             self.everybody_goes_on()

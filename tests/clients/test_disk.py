@@ -118,6 +118,62 @@ class FullDisk(unittest.TestCase):
             disk.remove()
 
 
+    def test_a_small_disk_takes_all_that_fits(self):
+        """On one of 217 MB free, writes ended for good after 33 MB, though 9 MB were alive."""
+        disk = Disk(260)
+        server = Server(directory=disk.directory, before=disk.before)
+        try:
+            r = server.redis(socket_timeout=120)
+
+            def put(key, value):
+                try:
+                    return r.set(key, value)
+                except redis.exceptions.ResponseError as e:
+                    self.assertIn("disk is full", str(e))
+                    return False
+            for i in range(10000):
+                value = os.urandom(30000)
+                until(lambda: put("k%d" % (i % 300), value), "write %d" % i)
+            self.assertEqual(r.get("k99"), value)
+            self.assertEqual(server.stop(), 0)
+        finally:
+            server.remove()
+            disk.remove()
+
+    def test_a_large_value_that_finds_no_room_is_refused_and_the_next_command_runs(self):
+        """The connection was closed, and the commands behind it were lost."""
+        disk = Disk(260)
+        server = Server(directory=disk.directory, before=disk.before)
+        try:
+            r = server.redis(socket_timeout=120)
+            value = os.urandom(1 * MB)
+            full = False
+            for i in range(300):
+                pipe = r.pipeline(transaction=False)
+                pipe.set("k%d" % i, value)
+                pipe.echo("and %d" % i)
+                answers = pipe.execute(raise_on_error=False)
+                self.assertEqual(answers[1], b"and %d" % i)
+                if isinstance(answers[0], redis.exceptions.ResponseError):
+                    self.assertRegex(str(answers[0]), "^MISCONF .*disk is full")
+                    self.assertNotIn(server.directory, str(answers[0]))
+                    self.assertEqual(r.exists("k%d" % i), 0)
+                    full = True
+                    break
+                self.assertTrue(answers[0])
+            self.assertTrue(full)
+            pipe = r.pipeline(transaction=True)
+            pipe.set("small", "1")
+            pipe.set("large", value)
+            with self.assertRaisesRegex(redis.exceptions.RedisError, "disk is full|EXECABORT"):
+                pipe.execute()
+            self.assertEqual(r.exists("small", "large"), 0)
+            self.assertEqual(r.get("k0"), value)
+        finally:
+            server.remove()
+            disk.remove()
+
+
 class Descriptors(unittest.TestCase):
     def test_writes_are_answered_when_descriptors_run_out(self):
         """At `ulimit -n 256` idle clients left no descriptor for a segment: writes hung for ever."""

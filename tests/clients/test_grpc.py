@@ -784,6 +784,14 @@ class Reflection(GrpcCase):
                 self.ask(version, self.pb.ServerReflectionRequest(list_services="*"), metadata=())
             self.assertEqual(e.exception.code(), CODE.UNAUTHENTICATED)
 
+    def test_of_two_credentials_none_counts(self):
+        good = tuple(self.rpc.metadata)
+        for bad in ("Bearer wrong", "", good[0][1]):
+            for metadata in (good + (("authorization", bad),), (("authorization", bad),) + good):
+                with self.assertRaises(grpc.RpcError) as e:
+                    self.ask(self.VERSIONS[0], self.pb.ServerReflectionRequest(list_services="*"), metadata=metadata)
+                self.assertEqual(e.exception.code(), CODE.UNAUTHENTICATED)
+
     def test_or_by_a_flag_a_peer_on_loopback(self):
         server = Server(args=("--reflection-on-loopback",))
         try:

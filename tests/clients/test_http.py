@@ -81,7 +81,7 @@ HEADERS = {
     "x-amz-skip-destination-validation": "true", "x-amz-source-expected-bucket-owner": USER, "x-amz-storage-class": "STANDARD",
     "x-amz-tagging": "a=b", "x-amz-tagging-directive": "COPY", "x-amz-trailer": "x-amz-checksum-crc32",
     "x-amz-transition-default-minimum-object-size": "varies_by_storage_class", "x-amz-website-redirect-location": "/a",
-    "x-amz-write-offset-bytes": "4", "x-amz-new-with-next-year": "1", "x-cairn-new": "1",
+    "x-amz-write-offset-bytes": "4", "x-amz-new-with-next-year": "1", "x-cairn-new": "1", "x-cairn-expires-ms": "1",
     "if-match": "*", "if-none-match": '"a"', "if-modified-since": "Thu, 01 Jan 2015 00:00:00 GMT",
     "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "if-range": '"a"', "content-range": "bytes 0-1/2",
 }

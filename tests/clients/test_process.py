@@ -47,6 +47,46 @@ class Golden(unittest.TestCase):
 
 
 class Process(unittest.TestCase):
+    def test_whenever_it_is_told_to_stop_what_it_acknowledged_stays(self):
+        """In the first milliseconds after the Redis door opened the signal ended it without a flush."""
+        server = Server()
+        try:
+            for n in range(12):
+                self.assertEqual(server.stop(), 0)
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", 0))
+                    port = s.getsockname()[1]
+                server.launch((port, 0, 0))
+                value = b"%d" % n
+                while server.process.poll() is None:
+                    try:
+                        with socket.create_connection(("127.0.0.1", port)) as s:
+                            s.sendall(b"AUTH %s\r\nSET k %s\r\n" % (PASSWORD.encode(), value))
+                            s.settimeout(PATIENCE)
+                            if s.recv(10, socket.MSG_WAITALL) == b"+OK\r\n+OK\r\n":
+                                break
+                    except ConnectionError:
+                        pass
+                self.assertEqual(server.stop(), 0)
+                server.start()
+                self.assertEqual(server.redis().get("k"), value)
+        finally:
+            server.remove()
+
+    def test_a_directory_stays_locked_whatever_is_removed_from_it(self):
+        server = Server()
+        try:
+            data = os.path.join(server.directory, "data")
+            for name in os.listdir(data):
+                if not name.startswith(("segment", "superblock")):
+                    os.unlink(os.path.join(data, name))
+            done = subprocess.run([os.path.join(BUILD, "cairnd"), "--data=" + data, *self.ports],
+                                  capture_output=True, text=True, timeout=PATIENCE)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("another server has the data directory", done.stderr)
+        finally:
+            server.remove()
+
     ports = ("--resp=127.0.0.1:0", "--http=127.0.0.1:0", "--grpc=127.0.0.1:0")
 
     def test_errors_name_what_is_wrong(self):

@@ -265,6 +265,14 @@ class Redis(Case):
         self.r.append("v", b"b" * 60000)
         self.assertEqual(self.r.get("v"), b"a" * 60000 + b"b" * 60000)
 
+    def test_the_time_of_expiry_is_told_to_the_nearest_second(self):
+        self.r.set("k", "v")
+        for ms in (2 ** 63 - 1, 2 ** 63 - 308, 2 ** 62 + 499, 2 ** 62 + 500, 4102444800499, 4102444800500):
+            self.assertEqual(self.r.pexpireat("k", ms), True)
+            self.assertEqual(self.r.pexpiretime("k"), ms)
+            self.assertEqual(self.r.expiretime("k"), ms // 1000 + (ms % 1000 >= 500))
+        self.assertEqual(self.r.append("k", ""), 1)
+
     def test_expiry_is_exact_among_many_volatile_keys(self):
         with self.r.pipeline(transaction=False) as p:
             for i in range(100000):

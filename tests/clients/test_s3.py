@@ -11,6 +11,7 @@ import subprocess
 import threading
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 
@@ -88,6 +89,11 @@ class S3(Case):
         self.assertEqual((got["ContentRange"], got["ResponseMetadata"]["HTTPStatusCode"]),
                          ("bytes 100-199999/200000", 206))
         self.assertEqual(self.code(get, r="bytes=200000-"), ("InvalidRange", 416))
+        for digits in range(17, 60):  # a number may be of any length
+            large = "9" * digits
+            self.assertEqual(get("bytes=5-" + large)["Body"].read(), data[5:])
+            self.assertEqual(get("bytes=-" + large)["Body"].read(), data)
+            self.assertEqual(self.code(get, r="bytes=%s-" % large), ("InvalidRange", 416))
 
     def test_conditions(self):
         etag = self.s3.put_object(Bucket="bucket", Key="c", Body=b"1")["ETag"]
@@ -176,7 +182,12 @@ class S3(Case):
         self.assertEqual((got["Metadata"], got["ContentType"]), ({"m": "p"}, "video/x"))
         part = self.s3.get_object(Bucket="bucket", Key="mp", PartNumber=2)
         self.assertEqual((part["Body"].read(), part["PartsCount"]), (cuts[1][1], 3))
+        again = complete(parts)  # as S3: an answer may have been lost
+        self.assertEqual((again["ETag"], again["Key"]), (done["ETag"], "mp"))
+        self.assertEqual(self.code(complete, p=parts[:2])[0], "NoSuchUpload")
+        self.s3.put_object(Bucket="bucket", Key="mp", Body=b"another")
         self.assertEqual(self.code(complete, p=parts)[0], "NoSuchUpload")
+        self.s3.put_object(Bucket="bucket", Key="mp", Body=data)
         mp2 = self.s3.create_multipart_upload(Bucket="bucket", Key="mp2")["UploadId"]
         r = self.s3.upload_part_copy(Bucket="bucket", Key="mp2", UploadId=mp2, PartNumber=1,
                                      CopySource="bucket/mp", CopySourceRange="bytes=100-6000000")
@@ -185,6 +196,16 @@ class S3(Case):
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="mp2")["Body"].read(), data[100:6000001])
         mp3 = self.s3.create_multipart_upload(Bucket="bucket", Key="mp3")["UploadId"]
         self.s3.upload_part(Bucket="bucket", Key="mp3", UploadId=mp3, PartNumber=1, Body=b"x")
+        none = self.s3.list_parts(Bucket="bucket", Key="mp3", UploadId=mp3, MaxParts=0)
+        self.assertEqual((none["IsTruncated"], none.get("Parts", [])), (False, []))
+        none = self.s3.list_multipart_uploads(Bucket="bucket", MaxUploads=0)
+        self.assertEqual((none["IsTruncated"], none.get("Uploads", [])), (False, []))
+        tag = self.s3.list_parts(Bucket="bucket", Key="mp3", UploadId=mp3)["Parts"][0]["ETag"]
+        status, text, _ = self.request(
+            "POST", "/bucket/mp3", "uploadId=" + mp3, {"if-match": "x"},
+            b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
+            b"</CompleteMultipartUpload>" % tag.encode())
+        self.assertEqual((status, b"<Code>NoSuchKey</Code>" in text), (404, True), text)
         self.s3.abort_multipart_upload(Bucket="bucket", Key="mp3", UploadId=mp3)
         self.assertEqual(self.code(self.s3.list_parts, Bucket="bucket", Key="mp3", UploadId=mp3)[0], "NoSuchUpload")
 
@@ -267,6 +288,45 @@ class S3(Case):
         urllib.request.urlopen(urllib.request.Request(put, data=b"up", method="PUT"))
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="pre2")["Body"].read(), b"up")
 
+    def presigned(self, method, path, params, headers=None):
+        """As AWS's SDK for JavaScript makes it: what would be headers is in the query."""
+        quote = lambda text: urllib.parse.quote(text, safe="-_.~")
+        stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        scope = "%s/us-east-1/s3/aws4_request" % stamp[:8]
+        params = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD",
+                  "X-Amz-Credential": "%s/%s" % (USER, scope), "X-Amz-Date": stamp, "X-Amz-Expires": "900",
+                  "X-Amz-SignedHeaders": "host", **params}
+        query = "&".join("%s=%s" % (quote(k), quote(params[k])) for k in sorted(params))
+        host = "127.0.0.1:%d" % self.server.http
+        canonical = "\n".join([method, path, query, "host:" + host, "", "host", params["X-Amz-Content-Sha256"]])
+        key = ("AWS4" + PASSWORD).encode()
+        for part in (stamp[:8], "us-east-1", "s3", "aws4_request"):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+        url = "http://%s%s?%s&X-Amz-Signature=%s" % (host, path, query, hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest())
+        body = b"the body" if method == "PUT" else None
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, data=body, method=method, headers=headers or {}),
+                                        timeout=PATIENCE) as r:
+                return r.status, r.read(), r.headers
+        except urllib.error.HTTPError as e:
+            return e.code, e.read(), e.headers
+
+    def test_what_a_presigned_url_carries_in_place_of_headers_is_honoured(self):
+        put = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32", "x-id": "PutObject",
+               "x-amz-meta-Colour": "dark green", "x-amz-acl": "private", "x-amz-storage-class": "STANDARD"}
+        self.assertEqual(self.presigned("PUT", "/bucket/js", put)[0], 200)
+        status, body, headers = self.presigned("GET", "/bucket/js", {"x-amz-checksum-mode": "ENABLED", "x-id": "GetObject"})
+        self.assertEqual((status, body, headers["x-amz-meta-colour"]), (200, b"the body", "dark green"))
+        self.assertEqual(self.presigned("PUT", "/bucket/js2", {"x-amz-copy-source": "/bucket/js", "X-Amz-Meta-A": "b"})[0], 200)
+        self.assertEqual(self.s3.get_object(Bucket="bucket", Key="js2")["Body"].read(), b"the body")
+        for params, headers, want in (({"x-amz-acl": "public-read"}, {}, 501), ({"x-amz-tagging": "a=b"}, {}, 501),
+                                      ({"x-amz-object-lock-mode": "GOVERNANCE"}, {}, 501), ({"x-amz-new": "1"}, {}, 501),
+                                      ({"X-Amz-Security-Token": "t"}, {}, 501), ({"tagging": ""}, {}, 501),
+                                      ({"X-Amz-Content-Sha256": "0" * 64}, {}, 400)):
+            self.assertEqual(self.presigned("PUT", "/bucket/js3", params, headers)[0], want, params)
+        self.assertEqual(self.code(self.s3.head_object, Bucket="bucket", Key="js3")[1], 404)
+
     def test_signed_payloads_are_verified_before_commit(self):
         good = hashlib.sha256(b"body").hexdigest()
         self.assertEqual(self.request("PUT", "/bucket/sp", body=b"body", payload_hash=good)[0], 200)
@@ -291,9 +351,9 @@ class S3(Case):
         self.assertEqual(self.request("PUT", "/bucket/ck2", headers={"content-md5": md5}, body=b"x")[0], 400)
         self.assertEqual(self.code(self.s3.head_object, Bucket="bucket", Key="ck2")[1], 404)
 
-    def chunked(self, path, data, mode, tamper=None, trailer=None, sizes=(65536, 100, 8192)):
+    def chunked(self, path, data, mode, tamper=None, trailer=None, sizes=(65536, 100, 8192), announced=True):
         headers = {"content-encoding": "aws-chunked", "x-amz-decoded-content-length": str(len(data))}
-        if trailer:
+        if trailer and announced:
             headers["x-amz-trailer"] = trailer[0]
         h, key, scope, stamp, previous = signed("PUT", self.server.http, path, headers=headers, payload_hash=mode)
         sign = lambda text: hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
@@ -340,6 +400,13 @@ class S3(Case):
         for mode, trailer, tamper in ((signed_mode, None, flip), (with_trailer, crc, flip), (unsigned, crc, flip),
                                       (unsigned, wrong, None), (with_trailer, wrong, None)):
             self.assertIn(self.chunked("/bucket/ch2", data, mode, tamper, trailer), (400, 403))
+        for more in (b"x", b"\r\n", b"0\r\n\r\n", b"more" * 5000):  # after the end
+            for mode, trailer in ((signed_mode, None), (with_trailer, crc), (unsigned, crc)):
+                self.assertEqual(self.chunked("/bucket/ch2", data, mode, lambda b: b + more, trailer), 400)
+        line = ("%s:%s\r\n" % crc).encode()
+        self.assertEqual(self.chunked("/bucket/ch2", data, unsigned, lambda b: b.replace(line, line * 2), crc), 400)
+        for trailer in (crc, ("x-amz-meta-a", "b")):
+            self.assertEqual(self.chunked("/bucket/ch2", data, unsigned, None, trailer, announced=False), 400)
         self.assertEqual(self.code(self.s3.head_object, Bucket="bucket", Key="ch2")[1], 404)
 
     def test_virtual_host_style(self):

@@ -63,6 +63,7 @@ class TextBody final : public http::Body {
     rest_.remove_prefix(n);
     co_return n;
   }
+  awaitable<Status> ready() override { co_return absl::OkStatus(); }
 
  private:
   std::string_view rest_;

@@ -33,7 +33,7 @@ awaitable<Error> list_buckets(Call& c) {
     last = b->name;
     auto bucket = add(buckets, "Bucket");
     add(bucket, "Name", b->name);
-    add(bucket, "CreationDate", http::iso_date(b->created_ms));
+    add(bucket, "CreationDate", http::iso_date(b->properties()->created_ms));
   }
   if (!next.empty()) add(xml.root(), "ContinuationToken", next);
   if (!prefix.empty()) add(xml.root(), "Prefix", prefix);

@@ -24,7 +24,8 @@ bool lists(std::string_view names, std::string_view name) {
 // Honoured everywhere: what the signature is made of, and what changes nothing that is done.
 constexpr std::string_view kHarmlessHeaders =
     "x-amz-date x-amz-content-sha256 x-amz-user-agent x-amz-expected-bucket-owner "
-    "x-amz-request-payer";
+    "x-amz-request-payer "
+    "x-cairn-version";  // an answer's: s3cmd sends those of a HEAD along with its copies
 constexpr std::string_view kSignatureParams =
     "X-Amz-Algorithm X-Amz-Credential X-Amz-Date X-Amz-Expires X-Amz-SignedHeaders "
     "X-Amz-Signature";
@@ -130,6 +131,28 @@ Error check_params(const Row& row, const Call& c) {
 }
 
 }  // namespace
+
+Error take_hoisted(http::Request& r) {
+  auto& query = r.query;
+  for (size_t i = 0; i < query.size();) {
+    const std::string name = lower(query[i].first);
+    if (!name.starts_with("x-amz-") || lists(kSignatureParams, query[i].first)) {
+      i++;
+      continue;
+    }
+    const std::string value = std::move(query[i].second);
+    query.erase(query.begin() + static_cast<ptrdiff_t>(i));
+    const bool of_body =
+        name == "x-amz-content-sha256" || name == "x-amz-sdk-checksum-algorithm" ||
+        (name.starts_with("x-amz-checksum-") && objects::algorithm_named(name.substr(15)));
+    if (of_body) continue;
+    auto [header, added] = r.headers.emplace(name, value);
+    if (!added && header->second != value) {
+      return {"InvalidRequest", cat(name, " has one value in the URL and another in the header")};
+    }
+  }
+  return {};
+}
 
 Error check_carried(const Row& row, const Call& call) {
   if (Error e = check_headers(row, call)) return e;

@@ -58,6 +58,10 @@ constexpr Row kRows[] = {
     {"NoSuchUpload", 404,
      "The specified multipart upload does not exist. The upload ID might be invalid, or the "
      "multipart upload might have been aborted or completed."},
+    {"InvalidPartNumber", 416, "The requested partnumber is not satisfiable."},
+    {"MalformedTrailerError", 400,
+     "The request contained trailing data that was not well-formed or did not conform to our "
+     "published schema."},
     {"NotImplemented", 501,
      "A header or query that you provided implies functionality that is not implemented."},
     {"PreconditionFailed", 412,
@@ -96,7 +100,7 @@ Error translate(const Status& status, std::string_view missing) {
     case absl::StatusCode::kOk:
       return {};
     case absl::StatusCode::kNotFound:
-      return {missing, ""};
+      return {text == "NoSuchKey" ? "NoSuchKey" : missing, ""};
     case absl::StatusCode::kFailedPrecondition:
       if (is_wrong_type(status)) return {"InvalidRequest", text};
       return {"PreconditionFailed", ""};

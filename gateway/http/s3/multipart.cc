@@ -248,7 +248,7 @@ awaitable<Error> list_parts(Call& c) {
   add(root, "PartNumberMarker", marker);
   add(root, "NextPartNumberMarker", count == 0 ? marker : (end - 1)->number);
   add(root, "MaxParts", limit);
-  add(root, "IsTruncated", end != parts->end() ? "true" : "false");
+  add(root, "IsTruncated", limit > 0 && end != parts->end() ? "true" : "false");
   for (auto p = first; p != end; ++p) {
     auto part = add(root, "Part");
     add(part, "PartNumber", p->number);

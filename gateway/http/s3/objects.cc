@@ -54,6 +54,8 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     if (!raw || raw->size() != 16) co_return Error{"InvalidDigest", ""};
   }
   for (;;) {
+    Status ready = co_await c.body->ready();
+    if (!ready.ok()) co_return error_of(ready);
     std::byte end;
     StatusOr<MutableBytes> room = MutableBytes{&end, 1};
     const bool complete = length && upload.size() == *length;  // then only the end may follow
@@ -68,6 +70,11 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     upload.commit(*n);
   }
   if (length && upload.size() != *length) co_return Error{"IncompleteBody", ""};
+  for (auto& [name, value] : c.body->trailers()) {
+    if (name != trailer) {
+      co_return Error{"MalformedTrailerError", cat("The trailer ", name, " was not announced")};
+    }
+  }
   if (!md5.empty() && objects::base64(upload.digest(Algorithm::kMd5)) != md5) {
     co_return Error{"BadDigest", ""};
   }
@@ -129,6 +136,12 @@ awaitable<Error> put_object(Call& c) {
   co_return Error{};
 }
 
+// A number of any length: what no object reaches is UINT64_MAX.
+std::optional<uint64_t> parse_place(std::string_view digits) {
+  if (digits.empty() || digits.find_first_not_of("0123456789") != digits.npos) return std::nullopt;
+  return parse_int<uint64_t>(digits).value_or(UINT64_MAX);
+}
+
 // "bytes=0-9", "bytes=5-", "bytes=-3"; several ranges or another unit mean the whole object.
 std::optional<objects::Range> parse_range(std::string_view text) {
   constexpr std::string_view kUnit = "bytes=";
@@ -139,11 +152,11 @@ std::optional<objects::Range> parse_range(std::string_view text) {
   objects::Range range;
   std::string_view first = text.substr(0, dash), last = text.substr(dash + 1);
   if (!first.empty()) {
-    range.first = parse_int<uint64_t>(first);
+    range.first = parse_place(first);
     if (!range.first) return std::nullopt;
   }
   if (!last.empty()) {
-    range.last = parse_int<uint64_t>(last);
+    range.last = parse_place(last);
     if (!range.last) return std::nullopt;
   }
   if (!range.first && !range.last) return std::nullopt;
@@ -156,7 +169,7 @@ Error range_of_part(const objects::Info& info, unsigned part,
                     std::optional<objects::Range>& range) {
   auto& sizes = info.meta.part_sizes;
   if (part > std::max<size_t>(1, sizes.size())) {
-    return {"InvalidRange", "The requested partnumber is not satisfiable"};
+    return {"InvalidPartNumber", "The requested partnumber is not satisfiable"};
   }
   if (sizes.empty()) return {};
   uint64_t first = 0;

@@ -48,11 +48,9 @@ awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
     }
     co_return n;
   }
-  if (!in_chunk_) {
-    Status begun = co_await begin_chunk();
-    if (!begun.ok()) co_return begun;
-    if (done_) co_return size_t{0};
-  }
+  Status framed = co_await to_chunk();
+  if (!framed.ok()) co_return framed;
+  if (done_) co_return size_t{0};
   size_t n = 0;
   size_t want = std::min<uint64_t>(into.size(), chunk_left_);
   if (at_ < buffer_.size()) {
@@ -67,11 +65,26 @@ awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
   }
   if (sha256_) sha256_->update(into.first(n));
   chunk_left_ -= n;
-  if (chunk_left_ == 0) {
+  co_return n;
+}
+
+awaitable<Status> PayloadBody::ready() {
+  if (done_) co_return absl::OkStatus();
+  if (framed_) {
+    Status framed = co_await to_chunk();
+    if (!framed.ok() || done_ || at_ < buffer_.size()) co_return framed;
+  }
+  co_return co_await raw_.ready();
+}
+
+// To the next byte of a chunk, or to the end.
+awaitable<Status> PayloadBody::to_chunk() {
+  if (in_chunk_ && chunk_left_ == 0) {
     Status ended = co_await end_chunk();
     if (!ended.ok()) co_return ended;
   }
-  co_return n;
+  if (in_chunk_) co_return absl::OkStatus();
+  co_return co_await begin_chunk();
 }
 
 awaitable<Status> PayloadBody::fill() {
@@ -127,9 +140,15 @@ awaitable<Status> PayloadBody::begin_chunk() {
   if (*size > 0) co_return absl::OkStatus();
   in_chunk_ = false;
   Status good = check_chunk_signature();
+  if (good.ok()) good = co_await read_trailers();
   if (!good.ok()) co_return good;
   done_ = true;
-  co_return co_await read_trailers();
+  std::byte byte;
+  StatusOr<size_t> more = size_t{1};
+  if (at_ == buffer_.size()) more = co_await raw_.read({&byte, 1});
+  if (!more.ok()) co_return more.status();
+  if (*more > 0) co_return absl::InvalidArgumentError("MalformedTrailerError something follows it");
+  co_return absl::OkStatus();
 }
 
 awaitable<Status> PayloadBody::end_chunk() {
@@ -181,7 +200,9 @@ awaitable<Status> PayloadBody::read_trailers() {
       continue;
     }
     append(canonical, name, ":", value, "\n");
-    trailers_[name] = value;
+    if (!trailers_.emplace(name, value).second) {
+      co_return absl::InvalidArgumentError(cat("MalformedTrailerError ", name, " comes twice"));
+    }
   }
   if (auth_.payload != Payload::kStreamingTrailer) co_return absl::OkStatus();
   std::string to_sign = cat("AWS4-HMAC-SHA256-TRAILER\n", auth_.timestamp, "\n", auth_.scope, "\n",

@@ -22,6 +22,7 @@ class PayloadBody final : public http::Body {
  public:
   PayloadBody(http::Body& raw, const Authenticated& auth);
   awaitable<StatusOr<size_t>> read(MutableBytes into) override;
+  awaitable<Status> ready() override;
   bool framed() const { return framed_; }
   // Whether anything is left to check: bytes, or the hash of none that does not say so.
   bool may_have_any(const http::Request& request) const;
@@ -31,6 +32,7 @@ class PayloadBody final : public http::Body {
  private:
   awaitable<Status> fill();  // more raw bytes into the buffer
   awaitable<StatusOr<std::string>> read_line();
+  awaitable<Status> to_chunk();
   awaitable<Status> begin_chunk();
   awaitable<Status> end_chunk();
   awaitable<Status> read_trailers();

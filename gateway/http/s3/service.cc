@@ -136,6 +136,9 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   address(request, call);
   if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) co_return e;
+  if (call.auth.presigned) {
+    if (Error e = take_hoisted(request)) co_return e;
+  }
   PayloadBody body(*request.body, call.auth);
   call.body = &body;
   // "//bucket/key" names no bucket, and is not "/" either.

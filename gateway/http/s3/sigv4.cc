@@ -221,7 +221,8 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     if (!p.presigned) {
       return {"InvalidRequest", "Missing required header for this request: x-amz-content-sha256"};
     }
-    content = "UNSIGNED-PAYLOAD";
+    const std::string* hoisted = r.param("X-Amz-Content-Sha256");
+    content = hoisted != nullptr ? *hoisted : "UNSIGNED-PAYLOAD";
   }
   auto secret = users_.secret(p.access_key);
   if (!secret) return {"InvalidAccessKeyId", ""};

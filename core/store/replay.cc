@@ -1,0 +1,383 @@
+#include "core/store/replay.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/store/store.h"
+
+namespace cairn {
+
+Replay::Replay(Store& store, std::function<void(Lsn, int64_t)> note_time)
+    : store_(store), note_time_(std::move(note_time)) {
+  for (auto& ns : store_.databases_) namespaces_[ns->id.value()] = ns;
+  namespaces_[kSystemNamespace.value()] = store_.system_;
+  for (auto& entry : namespaces_) {  // what an attempt before left
+    for (size_t s = 0; s < kStripes && entry.second->size() > 0; s++) {
+      entry.second->index->take_all(s, Entry::destroy);
+    }
+  }
+}
+
+Replay::Shard& Replay::shard(KeyHash hash) { return shards_[stripe_of(hash) % shards_.size()]; }
+
+bool Replay::full() const {
+  const uint64_t limit = store_.memory_bytes();
+  return limit != 0 && entry_bytes_.load(std::memory_order_relaxed) > limit / 2;
+}
+
+void Replay::grew(uint64_t before, uint64_t now) {
+  if (store_.memory_bytes() == 0) return;
+  entry_bytes_.fetch_add(now - before, std::memory_order_relaxed);
+}
+
+Namespace* Replay::namespace_of(NamespaceId id) {
+  if (id.value() < kDatabases) return store_.databases_[id.value()].get();  // without a lock
+  MutexLock lock(mutex_);
+  auto& ns = namespaces_[id.value()];
+  if (ns == nullptr) {
+    ns = std::make_shared<Namespace>(id, "", Properties{}, store_.hash_seed_,
+                                     store_.memory_.shared_count());
+  }
+  return ns.get();
+}
+
+void Replay::apply(std::span<const LogRecord> records) {
+  constexpr size_t kGroup = 16;
+  std::array<Namespace*, kGroup> spaces;
+  std::array<KeyHash, kGroup> hashes;
+  std::array<const LogRecord*, kGroup> group;
+  while (!records.empty()) {
+    size_t n = 0;
+    for (; n < kGroup && !records.empty(); records = records.subspan(1)) {
+      const RecordView& r = records.front().record;
+      if (r.type != RecordType::kPut && r.type != RecordType::kDelete &&
+          r.type != RecordType::kOperation) {
+        apply_to_namespace(r, records.front().lsn);
+        continue;
+      }
+      spaces[n] = namespace_of(r.ns);
+      hashes[n] = spaces[n]->hash(r.key);
+      store_.prefetch(hashes[n]);
+      group[n++] = &records.front();
+    }
+    if (n == 0) return;
+    StripeLocks lock(store_);
+    lock.lock({hashes.data(), n});
+    store_.prefetch({spaces.data(), n}, {hashes.data(), n}, true);
+    for (size_t i = 0; i < n; i++) {
+      apply_to_key(*spaces[i], hashes[i], group[i]->record, group[i]->lsn);
+    }
+  }
+}
+
+void Replay::apply_to_namespace(const RecordView& r, Lsn lsn) {
+  auto newest = [&](absl::flat_hash_map<uint32_t, Lsn>& map, uint32_t ns) {
+    MutexLock lock(mutex_);
+    Lsn& at = map[ns];
+    at = std::max(at, lsn);
+  };
+  switch (r.type) {
+    case RecordType::kNamespace: {
+      Namespace* ns = namespace_of(r.ns);
+      const auto properties = Properties::decode(r.value);
+      MutexLock lock(mutex_);
+      if (lsn < ns->named) return;
+      if (!properties) {
+        damage_ = absl::FailedPreconditionError(
+            cat("the properties of namespace ", r.key, " are of a later version of the program"));
+        return;
+      }
+      ns->name = std::string(r.key);
+      ns->named = lsn;
+      ns->name_bytes = r.size();
+      ns->properties_.store(std::make_shared<const Properties>(*properties));
+      return;
+    }
+    case RecordType::kNamespaceDrop:
+      return newest(dropped_, r.ns.value());
+    case RecordType::kNamespaceFlush:
+      if (r.ns.valid()) return newest(flushed_, r.ns.value());
+      for (uint32_t i = 0; i < kDatabases; i++) newest(flushed_, i);
+      return;
+    default:
+      return;  // of a later version's making; the format version guards against those
+  }
+}
+
+void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn lsn) {
+  if (r.has_origin()) note_time_(r.version, r.wall_ms);
+  Shard& known = shard(hash);
+  // What concerns this key alone is ordered by its stripe's lock: without a tombstone in sight the
+  // mutex, which two threads would wait for in turn, is not needed.
+  std::unique_lock lock(known.mutex, std::defer_lock);
+  if (r.type != RecordType::kPut || known.any.load(std::memory_order_relaxed)) lock.lock();
+  if (r.type == RecordType::kOperation) {
+    known.operations[{r.ns.value(), std::string(r.key)}].push_back(
+        {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
+         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
+    return;
+  }
+  Entry* old = ns.index->find(r.key, hash);
+  if (old != nullptr && old->lsn() > lsn) return;
+  if (r.type == RecordType::kDelete) {
+    known.any.store(true, std::memory_order_relaxed);
+    Lsn& at = known.removed[{r.ns.value(), std::string(r.key)}];
+    at = std::max(at, lsn);
+    if (old != nullptr) {
+      ns.index->remove(old, hash);
+      Entry::destroy(old);
+    }
+    return;
+  }
+  if (lock.owns_lock()) {
+    auto removed = known.removed.find(Name(r.ns.value(), std::string(r.key)));
+    if (removed != known.removed.end() && removed->second > lsn &&
+        !planted(Bug::kTombstoneForgotten)) {
+      return;
+    }
+  }
+  if (old != nullptr && old->assign(r, lsn)) return;
+  const uint64_t before = old == nullptr ? 0 : old->bytes();
+  Entry* entry = nullptr;
+  const bool is_collection = r.flags >> 4 != 0;
+  const bool stays =
+      !r.is_blob() && full() && (!is_collection || r.value.size() <= store_.part_bytes());
+  if (is_collection && !stays) {
+    auto c = store_.make_collection(r.flags, r.value);
+    if (c == nullptr) {
+      MutexLock damaged(mutex_);
+      damage_ = absl::DataLossError("a collection cannot be read");
+      return;
+    }
+    entry = Entry::make(r, lsn, std::move(c));
+    entry->collection()->set_version(r.has_origin() ? r.version : lsn);
+    store_.begin_charges(*entry->collection(), lsn, r.size(), r.value.size());
+  } else if (stays) {
+    entry = Entry::make_cold(r, lsn);
+  } else {
+    entry = Entry::make(r, lsn);
+  }
+  grew(before, entry->bytes());
+  if (old == nullptr) {
+    ns.index->insert(entry, hash);
+  } else {
+    ns.index->replace(old, entry, hash);
+    Entry::destroy(old);
+  }
+}
+
+Status Replay::apply(const CheckpointItem& item) {
+  const RecordView& r = item.record;
+  if (item.kind == ItemKind::kTime) {
+    note_time_(item.lsn, r.expire_ms);
+    return absl::OkStatus();
+  }
+  if (item.kind == ItemKind::kNamespace) {
+    RecordView name = r;
+    name.type = RecordType::kNamespace;
+    apply_to_namespace(name, item.lsn);
+    return absl::OkStatus();
+  }
+  Namespace* ns = namespace_of(r.ns);
+  const KeyHash hash = ns->hash(r.key);
+  StripeLocks lock(store_, hash);
+  if (item.kind == ItemKind::kPart) {
+    Shard& known = shard(hash);
+    std::lock_guard known_lock(known.mutex);
+    known.operations[{r.ns.value(), std::string(r.key)}].push_back(
+        {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
+         static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
+    return absl::OkStatus();
+  }
+  Entry* entry = nullptr;
+  if (item.kind == ItemKind::kCollection && full() && item.image_size != 0) {
+    RecordView cold = r;  // its newest record is all of it, and can be read back
+    if (r.version == item.lsn) cold.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
+    entry = Entry::make_cold(cold, item.lsn);
+    entry->value_size = item.image_size;
+  } else if (item.kind == ItemKind::kCollection) {
+    auto made = store_.make_collection(r.flags, r.value);
+    if (made == nullptr) return absl::DataLossError("a collection cannot be read");
+    entry = Entry::make(r, item.lsn, std::move(made));
+    Collection& c = *entry->collection();
+    c.set_version(r.version);
+    c.oldest_ = item.oldest;
+    c.image_size_ = item.image_size;
+    c.charges_ = {item.charges.begin(), item.charges.end()};
+    for (auto& [at, bytes] : c.charges_) c.charged_ += bytes;
+  } else if (item.kind == ItemKind::kCold) {
+    entry = Entry::make_cold(r, item.lsn);
+    entry->value_size = static_cast<uint32_t>(item.value_size);
+  } else if (full() && !r.is_blob()) {
+    entry = Entry::make_cold(r, item.lsn);
+  } else {
+    entry = Entry::make(r, item.lsn);
+  }
+  grew(0, entry->bytes());
+  // A key that was deleted and put again while the checkpoint was written may be in it twice.
+  if (Entry* other = ns->index->find(entry->key(), hash); other == nullptr) {
+    ns->index->insert(entry, hash);
+  } else if (other->lsn() < entry->lsn()) {
+    ns->index->replace(other, entry, hash);
+    Entry::destroy(other);
+  } else {
+    Entry::destroy(entry);
+  }
+  return absl::OkStatus();
+}
+
+awaitable<Status> Replay::finish(Lsn first, std::vector<LsnRange> lost) {
+  first_ = first;
+  lost_ = std::move(lost);
+  if (!damage_.ok()) co_return damage_;
+  for (Shard& s : shards_) {
+    Status done = co_await run_operations(s);
+    if (!done.ok()) co_return done;
+  }
+  for (const Space& s : namespaces()) {
+    if (!s.space->named.valid() && s.space->is_bucket() && !lossy()) {
+      co_return absl::DataLossError(
+          cat("namespace ", s.space->id.value(), " has keys but no name"));
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Replay::run_operations(Shard& shard) {
+  std::vector<decltype(&*shard.operations.begin())> in_order;  // a table's own differs each time
+  for (auto& item : shard.operations) in_order.push_back(&item);
+  std::sort(in_order.begin(), in_order.end(), [](auto a, auto b) { return a->first < b->first; });
+  for (auto* item : in_order) {
+    Status done = co_await run_operations(shard, item->first, item->second);
+    if (!done.ok()) co_return done;
+  }
+  shard.operations.clear();
+  co_return absl::OkStatus();
+}
+
+// Those of one key, over what its newest put, or a checkpoint, made of it.
+awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
+                                         std::vector<Operation>& operations) {
+  const std::string& key = name.second;
+  Namespace& ns = *namespace_of(NamespaceId(name.first));
+  const auto alive_since = since(ns);
+  if (!alive_since) co_return absl::OkStatus();
+  Lsn floor = *alive_since;
+  const KeyHash hash = ns.hash(key);
+  Entry* e = ns.index->find(key, hash);
+  // Also one that a checkpoint left on disk and that is gone there: it was written again in
+  // parts since, which are among the operations.
+  if (e != nullptr && (e->lsn() < floor || (e->is_cold() && e->lsn() < first_))) {
+    ns.index->remove(e, hash);
+    Entry::destroy(e);
+    e = nullptr;
+  }
+  if (e != nullptr) floor = std::max(floor, e->lsn());
+  if (auto removed = shard.removed.find(name); removed != shard.removed.end()) {
+    floor = std::max(floor, removed->second);
+  }
+  std::erase_if(operations, [&](auto& o) { return o.lsn <= floor; });
+  if (operations.empty()) co_return absl::OkStatus();
+  if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
+    auto record = co_await store_.faults_.read_record(e->lsn(), e->record_bytes());
+    auto hot = store_.faults_.warm(e, ns.id, record);
+    if (!hot.ok()) {
+      const Status why = record.status.ok() ? hot.status() : record.status;
+      if (!absl::IsDataLoss(why)) co_return why;
+      if (!store_.options_.repair && !in_ranges(lost_, e->lsn())) {
+        co_return absl::DataLossError(
+            cat(why.message(),
+                ", on which later changes of it rest; nothing was changed; "
+                "--repair goes on without this key"));
+      }
+      notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost: ", why.message()));
+      given_up_.emplace_back(ns.id, key);
+      ns.index->remove(e, hash);
+      Entry::destroy(e);
+      co_return absl::OkStatus();
+    }
+    ns.index->replace(e, *hot, hash);
+    Entry::destroy(e);
+    e = *hot;
+  }
+  co_return run_operations(ns, key, e, operations);
+}
+
+Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
+                              std::vector<Operation>& operations) {
+  if (!planted(Bug::kOperationsUnsorted)) {
+    std::sort(operations.begin(), operations.end(), [](auto& a, auto& b) { return a.lsn < b.lsn; });
+  }
+  const KeyHash hash = ns.hash(key);
+  const auto damage = [&] {
+    return absl::DataLossError(cat("an operation on a collection in ", ns.name, " cannot be read"));
+  };
+  for (Operation& o : operations) {
+    RecordView r{RecordType::kOperation, o.flags, ns.id, o.expire_ms, key, {}, o.operation};
+    if (entry == nullptr) {
+      auto c = store_.make_collection(o.flags, "");
+      if (c == nullptr) return damage();
+      entry = Entry::make(r, o.lsn, std::move(c));
+      entry->collection()->oldest_ = o.oldest.valid() ? o.oldest : o.lsn;
+      ns.index->insert(entry, hash);
+    }
+    Collection* c = entry->collection();
+    const bool other = c == nullptr || entry->type() != static_cast<ValueType>(o.flags >> 4);
+    if (other || (!o.operation.empty() && !c->apply(o.operation))) {
+      if (!lossy()) return damage();
+      // What made it this type was lost, and what it holds is known in part alone.
+      notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
+      ns.index->remove(entry, hash);
+      Entry::destroy(entry);
+      return absl::OkStatus();
+    }
+    if (o.oldest.valid()) {  // a part from a checkpoint, with what is charged at that moment
+      c->oldest_ = o.oldest;
+      c->charges_ = {o.charges.begin(), o.charges.end()};
+      c->charged_ = 0;
+      for (auto& [at, bytes] : c->charges_) c->charged_ += bytes;
+    } else {
+      store_.charge(*c, o.lsn, o.record_bytes, false);
+    }
+    c->image_size_ = 0;
+    c->set_version(o.version);
+    entry->set_lsn(std::max(entry->lsn(), o.lsn));
+    if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {
+      Entry* timed = Entry::make(r, o.lsn, nullptr);
+      std::memcpy(const_cast<char*>(timed->value().data()), &c, kPointerBytes);
+      ns.index->replace(entry, timed, hash);
+      entry->detach();
+      Entry::destroy(entry);
+      entry = timed;
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What a namespace held before this LSN is gone; nothing if all of it is. A drop or a flush
+// concerns what was there before it, and not a namespace that was made later.
+std::optional<Lsn> Replay::since(const Namespace& ns) const {
+  auto newest = [&](const absl::flat_hash_map<uint32_t, Lsn>& map) {
+    auto it = map.find(ns.id.value());
+    return it == map.end() ? Lsn() : it->second;
+  };
+  const Lsn dropped = newest(dropped_), flushed = newest(flushed_);
+  if (dropped.valid() && ns.named <= dropped) return std::nullopt;
+  return planted(Bug::kFlushForgotten) ? dropped : std::max(dropped, flushed);
+}
+
+std::vector<Replay::Space> Replay::namespaces() const {
+  std::vector<Space> there;
+  for (auto& [id, ns] : namespaces_) {
+    if (const auto alive = since(*ns)) there.push_back({ns, *alive});
+  }
+  return there;
+}
+
+uint32_t Replay::next_namespace() const {
+  return namespaces_.empty() ? 0 : namespaces_.rbegin()->first + 1;
+}
+
+}  // namespace cairn
