@@ -13,8 +13,15 @@ namespace cairn {
 namespace {
 constexpr std::array<std::string_view, 4> kNames = {"debug", "info", "warning", "error"};
 
+// The escapes of C, but for the single quote, which nothing here takes for an end.
 std::string printable(std::string_view text) {
-  return absl::Utf8SafeCHexEscape(absl::string_view(text.data(), text.size()));
+  const std::string escaped = absl::Utf8SafeCHexEscape(absl::string_view(text.data(), text.size()));
+  std::string out;
+  for (size_t i = 0; i < escaped.size(); i++) {
+    if (escaped[i] == '\\' && escaped[++i] != '\'') out += '\\';
+    out += escaped[i];
+  }
+  return out;
 }
 
 // A JSON string. What is not UTF-8 is shown as \xNN: a key may be any bytes.
