@@ -18,7 +18,7 @@ namespace {
 // has to have many, or all of it is these. On one of 217 MB, three of 64 MiB took no more than 33
 // MB.
 uint64_t segment_bytes_for(uint64_t volume_bytes, uint64_t most) {
-  constexpr uint64_t kSegments = 64, kLeast = 4 << 20;
+  constexpr uint64_t kSegments = 16, kLeast = 4 << 20;
   return std::min(most, std::max(kLeast, std::bit_floor(volume_bytes / kSegments)));
 }
 }  // namespace

@@ -187,7 +187,8 @@ awaitable<Status> SimVolume::write(FileId file, uint64_t offset, Bytes data, Wri
     apply(to->durable, offset, mine->data);
     std::erase_if(to->unsynced,
                   [&](const Disk::Write& w) {  // this one, and what it covers for good
-                    return w.id == id || (w.id < id && w.failed && w.offset >= offset &&
+                    const bool ended = w.id < id && (w.failed || w.completed);
+                    return w.id == id || (ended && w.offset >= offset &&
                                           w.offset + w.data.size() <= offset + data.size());
                   });
   }
