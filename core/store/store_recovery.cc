@@ -305,7 +305,10 @@ awaitable<Status> Store::load(const Replay& replay) {
       std::max({kFirstBucket, manifest_.state().next_namespace, replay.next_namespace()});
   if (checkpoint_) next = std::max(next, checkpoint_->footer.next_namespace);
   if (planted(Bug::kIdUsedAgain)) next = kFirstBucket;
-  for (const auto& [ns, since] : replay.namespaces()) {
+  const std::vector<Replay::Space> all = replay.namespaces();
+  for (const Replay::Space& alive : all) {
+    const NamespacePtr& ns = alive.space;
+    const Lsn since = alive.since;
     next = std::max(next, ns->id.value() + 1);
     if (ns->is_bucket()) {
       MutexLock lock(names_mutex_);

@@ -356,8 +356,8 @@ TEST_F(RepairTest, OneCopyOfTheManifestHoldsAtEveryMoment) {
 // What --repair gave up is gone for good, also if the power goes as soon as the store is open.
 TEST_F(RepairTest, AKeyThatWasGivenUpIsNotAskedForAgain) {
   amplification = 1000;
-  std::vector<std::string> keys;
-  for (int i = 0; i < 6; i++) keys.push_back("hash" + std::to_string(i));
+  std::vector<std::string> keys(6);
+  for (size_t i = 0; i < keys.size(); i++) keys[i] = "hash" + std::to_string(i);
   auto first = make();
   ASSERT_TRUE(run(first->open())->ok());
   std::set<uint64_t> made;

@@ -57,7 +57,7 @@ bool World::create_bucket(Lsn& lsn) {
 bool World::drop_bucket(Lsn& lsn) {
   const auto buckets = store_->buckets();
   if (buckets.empty()) return true;
-  const NamespacePtr ns = buckets[pick(buckets.size())];
+  const NamespacePtr& ns = buckets[pick(buckets.size())];
   if (pick(2) == 0) {
     StripeLocks none(*store_);
     Transaction t(*store_, &none, Shape::kOne);
