@@ -629,10 +629,9 @@ uint64_t Log::room() const {
 }
 
 Status Log::trouble() const {
-  const uint8_t what = trouble_.load(std::memory_order_acquire);
-  if (!stuck()) return absl::OkStatus();
+  if (!stuck()) return admit(Need::kPut);
   MutexLock lock(wait_mutex_);
-  return (what & kFailed) != 0 ? status_ : refusal();
+  return failed() ? status_ : refusal();
 }
 
 Status Log::refusal() const {

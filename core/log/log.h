@@ -109,7 +109,8 @@ class Log {
   uint64_t segment_bytes() const { return start_.segment_bytes; }
   uint64_t prepared_segments() const { return prepared_count_.load(std::memory_order_relaxed); }
   bool full() const { return (trouble_.load(std::memory_order_relaxed) & kFull) != 0; }
-  // Why writes are refused, or will be if it goes on: the log failed, or no segment can be made.
+  // Why puts are refused, or will be if it goes on: the log failed, no segment can be made, or what
+  // the volume has left is too little.
   Status trouble() const;
   // How much may still be appended if no segment can be made any more.
   uint64_t room() const;
