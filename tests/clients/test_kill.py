@@ -216,10 +216,11 @@ class Changer(threading.Thread):
         self.by_http = number % 2 == 0
         self.rng = random.Random(number)
         self.sure = len(history) - 1
+        self.s3 = test.server.s3()  # boto3 makes one at a time
 
     def run(self):
         try:
-            change = self.through_http(self.test.server.s3()) if self.by_http else self.through_grpc()
+            change = self.through_http(self.s3) if self.by_http else self.through_grpc()
             while not self.test.stop.is_set():
                 gone = self.history[-1] is not None and self.rng.random() < 0.4
                 self.history.append(None if gone else b"%s %d %d" % (
@@ -259,6 +260,7 @@ class Reader(threading.Thread):
         self.rng = random.Random(door)
         self.seen = {}
         self.reads = 0
+        self.s3 = test.server.s3()
 
     def run(self):
         try:
@@ -278,12 +280,10 @@ class Reader(threading.Thread):
         return self.test.server.redis().get
 
     def by_http(self):
-        s3 = self.test.server.s3()
-
         def read(key):
             try:
-                return s3.get_object(Bucket="db0", Key=key)["Body"].read()
-            except s3.exceptions.NoSuchKey:
+                return self.s3.get_object(Bucket="db0", Key=key)["Body"].read()
+            except self.s3.exceptions.NoSuchKey:
                 return None
         return read
 

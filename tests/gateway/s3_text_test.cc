@@ -31,20 +31,19 @@ TEST(S3Text, DatesAreThoseOfTheCalendar) {
   for (int i = 0; i < 20000; i++) {
     const int64_t second = static_cast<int64_t>(random() % 253402300800);  // to the end of 9999
     const int64_t ms = second * 1000 + static_cast<int64_t>(random() % 1000);
-    ASSERT_EQ(http::http_date(ms),
-              absl::FormatTime("%a, %d %b %E4Y %H:%M:%S GMT", absl::FromUnixMillis(ms),
-                               absl::UTCTimeZone()));
-    const std::string stamp = absl::FormatTime("%E4Y%m%dT%H%M%SZ", absl::FromUnixSeconds(second),
-                                               absl::UTCTimeZone());
+    ASSERT_EQ(http::http_date(ms), absl::FormatTime("%a, %d %b %E4Y %H:%M:%S GMT",
+                                                    absl::FromUnixMillis(ms), absl::UTCTimeZone()));
+    const std::string stamp =
+        absl::FormatTime("%E4Y%m%dT%H%M%SZ", absl::FromUnixSeconds(second), absl::UTCTimeZone());
     ASSERT_EQ(parse_timestamp(stamp), second * 1000) << stamp;
     // Another digit or character in one place: what the library says.
     std::string other = stamp;
     other[random() % other.size()] = "0123456789TZ-+ "[random() % 15];
     absl::Time time;
     std::string error;
-    const bool good = other.size() == 16 &&
-                      other.find_first_not_of("0123456789TZ") == other.npos &&
-                      absl::ParseTime("%E4Y%m%dT%H%M%SZ", other, absl::UTCTimeZone(), &time, &error);
+    const bool good =
+        other.size() == 16 && other.find_first_not_of("0123456789TZ") == other.npos &&
+        absl::ParseTime("%E4Y%m%dT%H%M%SZ", other, absl::UTCTimeZone(), &time, &error);
     if (other.ends_with("60Z")) continue;  // a leap second, which the library takes
     ASSERT_EQ(parse_timestamp(other), good ? std::optional(absl::ToUnixMillis(time)) : std::nullopt)
         << other;
