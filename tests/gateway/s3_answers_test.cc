@@ -178,27 +178,30 @@ TEST_F(S3Answers, OfUploadsLeaveWhenWhatTheySawIsDurable) {
 }
 
 #ifndef __SANITIZE_ADDRESS__
+// 80 MB in frames that straddle the ends of what is read at a time.
+struct Frames final : http::Body {
+  static constexpr size_t kFrames = 20'000, kFrameBytes = 4096;  // 80 MB
+  awaitable<StatusOr<size_t>> read(MutableBytes into) override {
+    size_t n = 0;
+    for (; n < into.size() && made < first.size() + kFrames * kFrameBytes + last.size(); n++) {
+      into[n] = std::byte(made < first.size() ? first[made] : at(made - first.size()));
+      made++;
+    }
+    co_return n;
+  }
+  char at(size_t place) const {
+    return place < kFrames * kFrameBytes ? frame[place % kFrameBytes]
+                                         : last[place - kFrames * kFrameBytes];
+  }
+  awaitable<Status> ready() override { co_return absl::OkStatus(); }
+  const std::string frame = "1;" + std::string(kFrameBytes - 7, 'a') + "\r\nX\r\n";
+  const std::string first = "1;" + std::string(1993, 'a') + "\r\nX\r\n", last = "0\r\n\r\n";
+  size_t made = 0;
+};
+
 // A body of frames that straddle the ends of what is read at a time was kept whole: 240 MB of it.
 TEST_F(S3Answers, TheBytesOfABodyThatWereUsedAreGivenBack) {
-  struct Frames final : http::Body {
-    static constexpr size_t kFrames = 20'000, kFrameBytes = 4096;  // 80 MB
-    awaitable<StatusOr<size_t>> read(MutableBytes into) override {
-      size_t n = 0;
-      for (; n < into.size() && made < first.size() + kFrames * kFrameBytes + last.size(); n++) {
-        into[n] = std::byte(made < first.size() ? first[made] : at(made - first.size()));
-        made++;
-      }
-      co_return n;
-    }
-    char at(size_t place) const {
-      return place < kFrames * kFrameBytes ? frame[place % kFrameBytes]
-                                           : last[place - kFrames * kFrameBytes];
-    }
-    awaitable<Status> ready() override { co_return absl::OkStatus(); }
-    const std::string frame = "1;" + std::string(kFrameBytes - 7, 'a') + "\r\nX\r\n";
-    const std::string first = "1;" + std::string(1993, 'a') + "\r\nX\r\n", last = "0\r\n\r\n";
-    size_t made = 0;
-  } frames;
+  Frames frames;
   Authenticated auth;
   auth.payload = Payload::kStreamingUnsignedTrailer;
   PayloadBody body(frames, auth);
