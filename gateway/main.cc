@@ -240,7 +240,7 @@ int serve(const Options& options) {
   s3::Service s3(store, users, options.domain, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
-    if (request.path.substr(0, 3) == "/-/") {
+    if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {
       admin->handle(request, response);
       co_return;
     }

@@ -250,8 +250,10 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--io", o.io, "storage engine")
       ->check(CLI::IsMember({"auto", "uring", "threads"}))
       ->capture_default_str();
-  app.add_option("--patience", o.patience_s,
-                 "seconds that a gRPC stream waits for a client that neither sends nor reads")
+  app.add_option(
+         "--patience", o.patience_s,
+         "seconds that a gRPC stream waits for a client that neither sends nor reads, and that "
+         "a call without credentials may last")
       ->check(CLI::Range(1u, 86400u))
       ->capture_default_str();
   app.add_flag("--reflection-on-loopback", o.reflection_on_loopback,

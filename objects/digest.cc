@@ -23,9 +23,9 @@ std::string base64(std::string_view raw) { return absl::Base64Escape({raw.data()
 
 // Abseil skips blanks and takes a text without its padding: what it made has to give this very
 // text.
-std::optional<std::string> base64_decode(std::string_view text) {
+std::optional<std::string> base64_decode(std::string_view text, size_t text_max) {
   std::string out;
-  if (text.size() % 4 != 0 || text.size() > 4096 ||
+  if (text.size() % 4 != 0 || text.size() > text_max ||
       !absl::Base64Unescape({text.data(), text.size()}, &out) || base64(out) != text) {
     return std::nullopt;
   }

@@ -17,8 +17,8 @@ std::string hex(std::string_view raw);
 // Nothing unless the text is pairs of hex digits.
 std::optional<std::string> unhex(std::string_view text);
 std::string base64(std::string_view raw);
-// Nothing unless the text is canonical base64, padding included.
-std::optional<std::string> base64_decode(std::string_view text);
+// Nothing unless the text is canonical base64, padding included, and has `text_max` bytes at most.
+std::optional<std::string> base64_decode(std::string_view text, size_t text_max = 4096);
 
 enum class Algorithm : uint8_t { kCrc32, kCrc32c, kCrc64nvme, kSha1, kSha256, kMd5 };
 // As in x-amz-checksum-NAME: "crc32", "crc32c", "crc64nvme", "sha1", "sha256".

@@ -22,11 +22,13 @@ std::string part_key(std::string_view id, unsigned number) {
   return cat("p/", id, "/", digits);
 }
 
-// Entries of the system namespace with a prefix, in order.
-std::vector<std::string> keys_with(Store& store, std::string_view prefix) {
+// Entries of the system namespace with a prefix, in order. `removed`: what an answer rests on that
+// says by them what there is not.
+std::vector<std::string> keys_with(Store& store, std::string_view prefix, Lsn* removed = nullptr) {
   std::vector<std::string> keys;
   Namespace& ns = store.system();
   MutexLock lock(ns.order_mutex);
+  if (removed != nullptr) *removed = Lsn(ns.removed.load());
   for (auto it = ns.order.lower_bound(prefix);
        it != ns.order.end() && (*it)->key().substr(0, prefix.size()) == prefix; ++it) {
     keys.emplace_back((*it)->key());
@@ -74,6 +76,7 @@ StatusOr<UploadInfo> find_upload(Store& store, const Namespace& bucket, std::str
   info.id = id;
   info.meta = ObjectMeta::decode(e->meta()).value_or(ObjectMeta());
   info.started_ms = parse_int<int64_t>(info.meta.extra["started"]).value_or(0);
+  info.seen = t.seen();
   return info;
 }
 
@@ -97,16 +100,17 @@ StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_
   return PutResult{version, t.seen(), meta.etag};
 }
 
-StatusOr<std::vector<PartInfo>> list_parts(Store& store, std::string_view id) {
-  std::vector<PartInfo> parts;
-  for (auto& name : keys_with(store, cat("p/", id, "/"))) {
+PartList list_parts(Store& store, std::string_view id) {
+  PartList list;
+  for (auto& name : keys_with(store, cat("p/", id, "/"), &list.newest)) {
     auto info = stat(store, store.system(), name);
+    list.newest = std::max(list.newest, info.ok() ? info->seen : rests_on(info.status()));
     if (!info.ok()) continue;
-    parts.push_back(
+    list.parts.push_back(
         {parse_int<unsigned>(std::string_view(name).substr(name.size() - 5)).value_or(0),
          info->size, info->etag, info->modified_ms, info->meta.checksums});
   }
-  return parts;
+  return list;
 }
 
 UploadPage list_uploads(Store& store, const Namespace& bucket, std::string_view prefix,
@@ -115,7 +119,7 @@ UploadPage list_uploads(Store& store, const Namespace& bucket, std::string_view 
   UploadPage page;
   const std::string base = cat("u/", bucket.id.value(), "/");
   std::string last_group;
-  for (auto& name : keys_with(store, cat(base, prefix))) {
+  for (auto& name : keys_with(store, cat(base, prefix), &page.newest)) {
     std::string_view rest = std::string_view(name).substr(base.size());
     size_t nul = rest.rfind('\0');
     if (nul == rest.npos) continue;
@@ -136,6 +140,7 @@ UploadPage list_uploads(Store& store, const Namespace& bucket, std::string_view 
       continue;
     }
     auto info = find_upload(store, bucket, key, id);
+    page.newest = std::max(page.newest, info.ok() ? info->seen : rests_on(info.status()));
     if (info.ok()) page.uploads.push_back(std::move(*info));
   }
   return page;
@@ -235,6 +240,10 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
     if (auto before = completed_before(store, bucket, key, id, parts)) co_return *before;
   }
   if (!upload.ok()) co_return upload.status();
+  Lsn seen = upload->seen;  // what a refusal rests on
+  const auto refuse = [&seen](const std::string& why) {
+    return resting_on(absl::InvalidArgumentError(why), seen);
+  };
   ObjectMeta meta = upload->meta;
   meta.extra = {{"upload", std::string(id)}};
   const auto algorithm = algorithm_named(upload->meta.extra["algorithm"]);
@@ -244,25 +253,24 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   std::string composite, running;
   for (size_t i = 0; i < parts.size(); i++) {
     if (i > 0 && parts[i].number <= parts[i - 1].number) {
-      co_return absl::InvalidArgumentError("InvalidPartOrder");
+      co_return refuse("InvalidPartOrder");
     }
     const std::string name = part_key(id, parts[i].number);
     auto part = co_await open(store, store.system(), name, std::nullopt);
-    if (absl::IsNotFound(part.status())) {
-      co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
-    }
+    seen = std::max(seen, part.ok() ? part->info.seen : rests_on(part.status()));
+    if (absl::IsNotFound(part.status())) co_return refuse(cat("InvalidPart ", parts[i].number));
     if (!part.ok()) co_return part.status();  // it is there, and cannot be read now
     if (part->info.etag != parts[i].etag) {
-      co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
+      co_return refuse(cat("InvalidPart ", parts[i].number));
     }
     for (auto& [name, value] : parts[i].checksums) {
       auto have = part->info.meta.checksums.find(name);
       if (have == part->info.meta.checksums.end() || have->second != value) {
-        co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
+        co_return refuse(cat("InvalidPart ", parts[i].number));
       }
     }
     if (i + 1 < parts.size() && part->info.size < part_bytes_min) {
-      co_return absl::InvalidArgumentError("EntityTooSmall");
+      co_return refuse("EntityTooSmall");
     }
     const auto raw = unhex(part->info.etag);
     if (!raw) co_return absl::DataLossError("a part's ETag is no MD5");
@@ -271,7 +279,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
       auto have = part->info.meta.checksums.find(std::string(name_of(*algorithm)));
       auto value =
           have == part->info.meta.checksums.end() ? std::nullopt : base64_decode(have->second);
-      if (!value) co_return absl::InvalidArgumentError(cat("InvalidPart ", parts[i].number));
+      if (!value) co_return refuse(cat("InvalidPart ", parts[i].number));
       composite += *value;
       if (is_crc(*algorithm)) {
         running = i == 0 ? *value : combine_crc(*algorithm, running, *value, part->info.size);
@@ -292,7 +300,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                         : cat(base64(digest_of(*algorithm, composite)), "-", parts.size());
     meta.checksums[done.checksum_algorithm] = done.checksum;
   }
-  if (Status s = check_expected(expected, done, meta); !s.ok()) co_return s;
+  if (Status s = check_expected(expected, done, meta); !s.ok()) co_return resting_on(s, seen);
   Status finished = co_await object.finish();
   if (!finished.ok()) co_return finished;
   std::string encoded = meta.encode();

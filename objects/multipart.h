@@ -26,6 +26,7 @@ struct UploadInfo {
   std::string key, id;
   int64_t started_ms = 0;
   ObjectMeta meta;
+  Lsn seen;  // what an answer about it has to wait for
 };
 
 struct PutUpload {
@@ -38,11 +39,16 @@ StatusOr<UploadInfo> find_upload(Store& store, const Namespace& bucket, std::str
                                  std::string_view id);
 StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_view key,
                              std::string_view id, unsigned number, Upload& bytes, ObjectMeta meta);
-StatusOr<std::vector<PartInfo>> list_parts(Store& store, std::string_view id);
+struct PartList {
+  std::vector<PartInfo> parts;  // in order
+  Lsn newest;                   // of what the answer rests on and has to wait for
+};
+PartList list_parts(Store& store, std::string_view id);
 struct UploadPage {
   std::vector<UploadInfo> uploads;
   std::vector<std::string> prefixes;
   bool truncated = false;
+  Lsn newest;  // as of a PartList
 };
 UploadPage list_uploads(Store& store, const Namespace& bucket, std::string_view prefix,
                         std::string_view delimiter, std::string_view key_marker,

@@ -11,7 +11,7 @@ MAY_INCLUDE = {
     "core": {"core"},
     "kv": {"core", "kv"},
     "objects": {"core", "objects"},
-    # cairn/v1, grpc/reflection: generated from proto/
+    # cairn/v1, grpc/reflection, grpc/health: generated from proto/
     "gateway": {"core", "kv", "objects", "gateway", "cairn", "grpc"},
     "tools": {"core", "tools", "cairn"},
     "tests": {"core", "kv", "objects", "gateway", "tools", "tests", "cairn"},

@@ -37,17 +37,41 @@ grpc::Status denied(const v1::Key* key) {
 
 }  // namespace
 
-grpc::Status admit(const grpc::CallbackServerContext& context, const Shared& shared,
-                   Caller& caller) {
+namespace {
+
+// Who calls; null if that is not shown. A connection that he called over is no stranger's.
+PrincipalPtr caller_of(grpc::CallbackServerContext& context, const Shared& shared) {
   auto& metadata = context.client_metadata();
+  if (metadata.count("authorization") != 1) return nullptr;  // of two, which?
   const auto it = metadata.find("authorization");
-  if (metadata.count("authorization") == 1) {  // of two, which?
-    caller.who = authenticate(shared.users, {it->second.data(), it->second.size()});
-  }
+  PrincipalPtr who = authenticate(shared.users, {it->second.data(), it->second.size()});
+  if (who != nullptr) shared.connections.trust(context);
+  return who;
+}
+
+grpc::Status admit_stranger(grpc::CallbackServerContext& context, const Shared& shared) {
+  if (shared.connections.serve_without(context)) return {};
+  return error(grpc::RESOURCE_EXHAUSTED, "TOO_MANY_CALLS",
+               "too many calls at once without credentials");
+}
+
+}  // namespace
+
+grpc::Status admit_anybody(grpc::CallbackServerContext& context, const Shared& shared,
+                           Caller& caller) {
+  caller.who = caller_of(context, shared);
+  return caller.who != nullptr ? grpc::Status() : admit_stranger(context, shared);
+}
+
+grpc::Status admit(grpc::CallbackServerContext& context, const Shared& shared, Caller& caller) {
+  caller.who = caller_of(context, shared);
   const Action& action = caller.action;
   if (caller.who == nullptr) {
+    const grpc::Status served = admit_stranger(context, shared);
     const bool open = action.access == Access::kNone && shared.open_on_loopback;
-    if (open && is_loopback(context.peer())) return {};
+    if (open && is_loopback(context.peer())) return served;
+    auto& metadata = context.client_metadata();
+    const auto it = metadata.find("authorization");
     if (it != metadata.end()) {
       note_auth_failure(shared.users, shared.store.options().report, alarm::kAuthGrpc,
                         claimed_user({it->second.data(), it->second.size()}), context.peer());
@@ -56,7 +80,6 @@ grpc::Status admit(const grpc::CallbackServerContext& context, const Shared& sha
     return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED",
                  "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
   }
-  if (shared.connections.has_strangers()) shared.connections.trust(context.peer());
   if (cairn::authorize(*caller.who, {action.door, action.name, action.access & Access::kAdmin})) {
     return {};
   }

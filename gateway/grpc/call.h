@@ -50,8 +50,10 @@ struct Caller {
 
 // UNAUTHENTICATED unless the call carries good credentials; PERMISSION_DENIED unless who they are
 // of may call the method. Sets caller.who.
-grpc::Status admit(const grpc::CallbackServerContext& context, const Shared& shared,
-                   Caller& caller);
+grpc::Status admit(grpc::CallbackServerContext& context, const Shared& shared, Caller& caller);
+// For a method that everybody may call. RESOURCE_EXHAUSTED for a stranger who has too many calls.
+grpc::Status admit_anybody(grpc::CallbackServerContext& context, const Shared& shared,
+                           Caller& caller);
 
 // The error of a call. What came from the client is cut: clients take trailers of 8 KiB at most.
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,

@@ -48,17 +48,31 @@ void disconnect(int descriptor) {
 
 }  // namespace
 
+// A call, as long as gRPC has it.
+class Connections::Call final : public grpc::CallbackServerContext {
+ public:
+  static Call& of(grpc::CallbackServerContext& context) { return static_cast<Call&>(context); }
+
+  std::atomic<bool> vouched{false};          // it is not counted in calls_
+  std::atomic<Stranger*> stranger{nullptr};  // set and cleared under the lock, as all that follows
+  std::list<Call*>::iterator place;          // among the stranger's, if there is one
+  int64_t due_ms = 0;                        // when it has to be over
+  std::function<void()> end;                 // empty: it cannot end, or was asked to
+};
+
 class Connections::Contexts final : public grpc::ContextAllocator {
  public:
   explicit Contexts(std::shared_ptr<Connections> connections)
       : connections_(std::move(connections)) {}
   grpc::CallbackServerContext* NewCallbackServerContext() override {
-    connections_->call_begins();
-    return new grpc::CallbackServerContext;
+    auto* call = new Call;
+    connections_->begin(*call);
+    return call;
   }
   void Release(grpc::CallbackServerContext* context) override {
-    delete context;
-    connections_->call_ended();
+    Call& call = Call::of(*context);
+    connections_->end(call);
+    delete &call;
   }
 
  private:
@@ -74,8 +88,92 @@ Connections::~Connections() {
   while (!strangers_.empty()) drop(strangers_.begin(), false);
 }
 
+// ---- calls ----
+
+void Connections::begin(Call&) {
+  const int64_t now = calls_.fetch_add(1, std::memory_order_relaxed) + 1;
+  if (now > kCallsMax) too_many();
+}
+
+void Connections::vouch(Call& call) {
+  if (!call.vouched.exchange(true)) calls_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Connections::end(Call& call) {
+  vouch(call);
+  if (call.stranger == nullptr) return;
+  MutexLock lock(mutex_);
+  Stranger* stranger = call.stranger;
+  if (stranger == nullptr) return;  // dropped meanwhile
+  stranger->calls.erase(call.place);
+  stranger_calls_--;
+}
+
+void Connections::trust(grpc::CallbackServerContext& context) {
+  Call& call = Call::of(context);
+  vouch(call);
+  if (strangers_count_.load(std::memory_order_relaxed) == 0) return;
+  const std::string name = plain_peer(context.peer());
+  MutexLock lock(mutex_);
+  auto found = by_peer_.find(name);
+  if (found == by_peer_.end()) return;
+  for (Call* other : found->second->calls) vouch(*other);
+  drop(found->second, false);
+}
+
+bool Connections::serve_without(grpc::CallbackServerContext& context) {
+  Call& call = Call::of(context);
+  const std::string name = plain_peer(context.peer());
+  MutexLock lock(mutex_);
+  auto found = by_peer_.find(name);
+  if (found == by_peer_.end()) {  // known by now, or cut off
+    vouch(call);
+    return true;
+  }
+  Stranger& stranger = *found->second;
+  call.place = stranger.calls.insert(stranger.calls.end(), &call);
+  call.stranger = &stranger;
+  call.due_ms = clock_.now_ms() + patience_ms_;
+  const bool served = stranger.calls.size() <= kCallsOfStranger;
+  if (++stranger_calls_ > kStrangerCallsMax) cut_who_has_most();
+  return served;
+}
+
+void Connections::when_over(grpc::CallbackServerContext& context, std::function<void()> end) {
+  Call& call = Call::of(context);
+  MutexLock lock(mutex_);
+  if (call.stranger != nullptr) call.end = std::move(end);
+}
+
+void Connections::cut_who_has_most() {
+  auto most = strangers_.begin();
+  for (auto it = strangers_.begin(); it != strangers_.end(); ++it) {
+    if (it->calls.size() > most->calls.size()) most = it;
+  }
+  drop(most, true);
+}
+
+std::vector<std::function<void()>> Connections::overdue() {
+  const int64_t now = clock_.now_ms();
+  std::vector<std::function<void()>> ends;
+  for (auto it = strangers_.begin(); it != strangers_.end();) {
+    const Place stranger = it++;
+    bool cut = false;
+    for (Call* call : stranger->calls) {
+      if (now < call->due_ms) continue;
+      cut |= call->end == nullptr;
+      if (call->end == nullptr) continue;
+      ends.push_back(std::exchange(call->end, nullptr));
+      call->due_ms = now + patience_ms_;
+    }
+    if (cut) drop(stranger, true);
+  }
+  return ends;
+}
+
+// ---- connections ----
+
 bool Connections::add(int descriptor, const tcp::endpoint& peer) {
-  if (calls() > kCallsMax) return false;
   bool unwatched = false;
   {
     MutexLock lock(mutex_);
@@ -89,7 +187,7 @@ bool Connections::add(int descriptor, const tcp::endpoint& peer) {
     }
     std::string name = name_of(peer);
     if (auto old = by_peer_.find(name); old != by_peer_.end()) drop(old->second, false);
-    strangers_.push_back({name, copy});
+    strangers_.push_back({name, copy, {}});
     by_peer_[std::move(name)] = std::prev(strangers_.end());
     strangers_count_ = strangers_.size();
     unwatched = !std::exchange(watching_, true);
@@ -98,17 +196,31 @@ bool Connections::add(int descriptor, const tcp::endpoint& peer) {
   return true;
 }
 
+// A connection that waits here is not in gRPC's hands, and adds no calls.
+awaitable<void> Connections::wait_for_room() {
+  constexpr int64_t kPauseMs = 5, kPauses = 200;
+  for (int64_t i = 0; i < kPauses && calls() > kCallsMax; i++) co_await clock_.sleep_ms(kPauseMs);
+}
+
 // As long as there are any: a duplicate keeps a descriptor that others may need.
 awaitable<void> Connections::watch(std::shared_ptr<Connections> self) {
   constexpr int64_t kPauseMs = 500;
-  for (;;) {
+  for (bool any = true; any;) {
     co_await self->clock_.sleep_ms(kPauseMs);
-    MutexLock lock(self->mutex_);
-    self->forget_closed();
-    if (!self->strangers_.empty()) continue;
-    self->watching_ = false;
-    co_return;
+    any = self->look_after_all();
   }
+}
+
+bool Connections::look_after_all() {
+  std::vector<std::function<void()>> ends;
+  {
+    MutexLock lock(mutex_);
+    forget_closed();
+    if (strangers_.empty()) return watching_ = false;
+    ends = overdue();
+  }
+  for (auto& end : ends) end();  // what it calls may come back here
+  return true;
 }
 
 void Connections::forget_closed() {
@@ -134,17 +246,16 @@ void Connections::too_many() {
 }
 
 void Connections::drop(Place stranger, bool cut) {
+  for (Call* call : stranger->calls) {
+    call->end = nullptr;
+    call->stranger = nullptr;  // last: from here on it may be gone
+  }
+  stranger_calls_ -= stranger->calls.size();
   if (cut) disconnect(stranger->duplicate);
   ::close(stranger->duplicate);
   by_peer_.erase(stranger->peer);
   strangers_.erase(stranger);
   strangers_count_ = strangers_.size();
-}
-
-void Connections::trust(std::string_view peer) {
-  const std::string name = plain_peer(peer);
-  MutexLock lock(mutex_);
-  if (auto found = by_peer_.find(name); found != by_peer_.end()) drop(found->second, false);
 }
 
 }  // namespace cairn::rpc

@@ -8,9 +8,16 @@
 // there are too many, the strangers that sent more than a little are cut off, in the middle of
 // whatever they send; then it comes to its pause. A client with credentials is not cut off.
 //
-//   - kCallsMax calls live before strangers go; those whose bytes gRPC had read by then are more.
-//   - A stranger that sent up to kStrangerBytes stays; while there are too many calls, none enters.
+//   - kCallsMax calls live before strangers go, of those that showed no credentials, or not yet;
+//     those whose bytes gRPC had read by then are more. A stranger that sent up to kStrangerBytes
+//     stays. Who comes meanwhile waits for a moment, and is let in: he may have credentials.
+//   - Of a stranger, kCallsOfStranger calls are served at once, and of all of them
+//   kStrangerCallsMax
+//     live; the one with the most goes for more. A call of his may last for `patience_ms`: then it
+//     is asked to end, and the connection ends if it does not.
 //   - kStrangersMax strangers: the oldest goes for a new one.
+//
+// So calls of strangers take nothing from who has credentials; his own are not limited here.
 //
 // A connection's descriptor is gRPC's, who closes it. Here is a duplicate of a stranger's, since
 // the number alone might be another connection's by now; it is closed with the next look after
@@ -24,10 +31,12 @@
 
 #include <atomic>
 #include <boost/asio/ip/tcp.hpp>
+#include <functional>
 #include <list>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/clock.h"
 #include "core/base/mutex.h"
@@ -39,45 +48,63 @@ class Connections : public std::enable_shared_from_this<Connections> {
  public:
   static constexpr size_t kStrangersMax = 1'000;
   static constexpr int64_t kCallsMax = 4'096;
+  static constexpr size_t kStrangerCallsMax = 2'048;
+  static constexpr size_t kCallsOfStranger = 8;
   static constexpr uint64_t kStrangerBytes = 64 << 10;
 
   // Descriptors at or above `descriptors_below` are for the storage.
-  Connections(Executor executor, Clock& clock, int descriptors_below)
-      : executor_(std::move(executor)), clock_(clock), descriptors_below_(descriptors_below) {}
+  Connections(Executor executor, Clock& clock, int descriptors_below, int64_t patience_ms = 60'000)
+      : executor_(std::move(executor)),
+        clock_(clock),
+        descriptors_below_(descriptors_below),
+        patience_ms_(patience_ms) {}
   ~Connections();
   Connections(const Connections&) = delete;
 
-  // A new one, about to be handed to gRPC; false: refuse it.
+  // A new one, about to be handed to gRPC; false: there are too few descriptors.
   bool add(int descriptor, const asio::ip::tcp::endpoint& peer);
-  // A call over this connection came with good credentials. `peer` as gRPC names it.
-  void trust(std::string_view peer);
-  bool has_strangers() const { return strangers_count_.load(std::memory_order_relaxed) > 0; }
+  // Before it is handed over: for a moment, while there are too many calls.
+  awaitable<void> wait_for_room();
 
-  // What gRPC makes the contexts of calls with, and so counts them here.
+  // What gRPC makes the contexts of calls with, and so counts them here. The contexts below are
+  // such.
   std::unique_ptr<grpc::ContextAllocator> contexts();
+  // This call came with good credentials: its connection is no stranger's, now and later.
+  void trust(grpc::CallbackServerContext& context);
+  // This call came without. False: its connection is a stranger's who has too many.
+  bool serve_without(grpc::CallbackServerContext& context);
+  // After serve_without(): the call can end by itself when its time is over, and then does so. On
+  // any thread, once at most, and perhaps when the call has ended. Never for who is no stranger.
+  void when_over(grpc::CallbackServerContext& context, std::function<void()> end);
+  // Those that have shown no credentials.
   int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
 
  private:
   class Contexts;
+  class Call;
   struct Stranger {
     std::string peer;
     int duplicate;
+    std::list<Call*> calls;  // those that came to serve_without(), the oldest first
   };
   using Place = std::list<Stranger>::iterator;
 
-  void call_begins() {
-    const int64_t now = calls_.fetch_add(1, std::memory_order_relaxed) + 1;
-    if (now > kCallsMax) too_many();
-  }
-  void call_ended() { calls_.fetch_sub(1, std::memory_order_relaxed); }
+  void begin(Call& call);
+  void end(Call& call);
+  void vouch(Call& call);
   void too_many();
   static awaitable<void> watch(std::shared_ptr<Connections> self);
+  bool look_after_all();  // false: there is nobody
   void forget_closed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Calls to end that are too old. Whose calls did not end when they were asked to is cut off.
+  std::vector<std::function<void()>> overdue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void cut_who_has_most() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void drop(Place stranger, bool cut) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Executor executor_;
   Clock& clock_;
   const int descriptors_below_;
+  const int64_t patience_ms_;
   std::atomic<int64_t> calls_{0};
   std::atomic<int64_t> next_look_ns_{0};  // of too_many()
   std::atomic<size_t> strangers_count_{0};
@@ -85,6 +112,7 @@ class Connections : public std::enable_shared_from_this<Connections> {
   Mutex mutex_;
   bool watching_ ABSL_GUARDED_BY(mutex_) = false;
   std::list<Stranger> strangers_ ABSL_GUARDED_BY(mutex_);  // the oldest first
+  size_t stranger_calls_ ABSL_GUARDED_BY(mutex_) = 0;      // of all of them
   absl::flat_hash_map<std::string, Place> by_peer_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,7 +1,6 @@
 #include "gateway/grpc/door.h"
 
 #include <absl/synchronization/mutex.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 
 #include <fstream>
@@ -10,6 +9,7 @@
 #include "core/base/text.h"
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/connections.h"
+#include "gateway/grpc/health.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
 #include "gateway/grpc/reflection.h"
@@ -65,18 +65,19 @@ struct Door::Services {
       : kv(shared),
         objects(shared),
         admin(shared, server, engine),
-        reflection(shared, {std::begin(kServices), std::end(kServices)}) {}
+        reflection(shared, {std::begin(kServices), std::end(kServices)}),
+        health(shared, {std::begin(kServices), std::end(kServices)}) {}
   KeyValueService kv;
   ObjectsService objects;
   AdminService admin;
   ReflectionService reflection;
+  HealthService health;
 };
 
 Door::Door(net::Loops& loops, kv::Server& server, kv::Engine& engine)
     : server_(server),
       engine_(engine),
-      connections_(std::make_shared<Connections>(server.store.any_executor(), server.store.clock(),
-                                                 loops.clients_below)),
+      loops_(loops),
       plain_(loops, [this](net::tcp::socket socket,
                            size_t) { return hand_over(std::move(socket), *plain_acceptor_); }),
       secure_(loops, [this](net::tcp::socket socket, size_t) {
@@ -88,6 +89,7 @@ awaitable<void> Door::hand_over(net::tcp::socket socket, Acceptor& acceptor) {
   boost::system::error_code ec;
   const net::tcp::endpoint peer = socket.remote_endpoint(ec);
   if (ec || !connections_->add(socket.native_handle(), peer)) co_return;
+  co_await connections_->wait_for_room();
   socket.set_option(net::tcp::no_delay(true), ec);
   socket.native_non_blocking(true, ec);
   Acceptor::NewConnectionParameters connection;
@@ -99,7 +101,8 @@ awaitable<void> Door::hand_over(net::tcp::socket socket, Acceptor& acceptor) {
 Status Door::start(const DoorOptions& options) {
   // Debian's Abseil looks for cycles among gRPC's locks at every one that is taken.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  grpc::EnableDefaultHealthCheckService(true);
+  connections_ = std::make_shared<Connections>(server_.store.any_executor(), server_.store.clock(),
+                                               loops_.clients_below, options.patience_ms);
   grpc::ServerBuilder builder;
   set_limits(builder);
   builder.SetContextAllocator(connections_->contexts());
@@ -121,11 +124,9 @@ Status Door::start(const DoorOptions& options) {
   builder.RegisterService(&services_->objects);
   builder.RegisterService(&services_->admin);
   builder.RegisterService(&services_->reflection);
+  builder.RegisterService(&services_->health);
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr) return absl::InternalError("gRPC does not start");
-  for (const char* name : kServices) {
-    grpc_->GetHealthCheckService()->SetServingStatus(name, true);
-  }
   plain_.start();
   secure_.start();
   return absl::OkStatus();
@@ -135,7 +136,7 @@ void Door::stop(std::chrono::milliseconds patience) {
   plain_.stop();
   secure_.stop();
   if (!grpc_) return;
-  grpc_->GetHealthCheckService()->Shutdown();
+  services_->health.stop();
   grpc_->Shutdown(std::chrono::system_clock::now() + patience);
 }
 

@@ -40,7 +40,8 @@ struct DoorOptions {
   net::tcp::endpoint address;  // port 0 picks one
   std::optional<net::tcp::endpoint> tls_address;
   TlsFiles tls;
-  int64_t patience_ms = 60'000;   // with a stream whose client does nothing
+  // With a stream whose client does nothing, and with a call of who has shown no credentials.
+  int64_t patience_ms = 60'000;
   bool open_on_loopback = false;  // reflection, without credentials
 };
 
@@ -64,7 +65,8 @@ class Door {
 
   kv::Server& server_;
   kv::Engine& engine_;
-  const std::shared_ptr<Connections> connections_;
+  net::Loops& loops_;
+  std::shared_ptr<Connections> connections_;  // since start()
   std::unique_ptr<Services> services_;
   std::unique_ptr<Acceptor> plain_acceptor_, secure_acceptor_;
   std::unique_ptr<grpc::Server> grpc_;

@@ -2,8 +2,9 @@
 
 namespace cairn::rpc {
 
-grpc::Status Service::check(const Context& context, Caller& by, bool whole) const {
-  grpc::Status status = admit(context, shared_, by);
+grpc::Status Service::check(Context& context, Caller& by, bool whole) const {
+  grpc::Status status =
+      whom_ == For::kEverybody ? admit_anybody(context, shared_, by) : admit(context, shared_, by);
   if (status.ok() && !whole)
     status = bad_argument("the request is not the message that it should be");
   return status;

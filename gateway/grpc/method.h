@@ -45,7 +45,10 @@ class Service : public grpc::Service {
   const std::vector<Row>& rows() const { return rows_; }
 
  protected:
-  explicit Service(const Shared& shared) : shared_(shared), store_(shared.store) {}
+  // Whose calls are served: of who is known, or also of strangers, within their limits.
+  enum class For : uint8_t { kKnown, kEverybody };
+  explicit Service(const Shared& shared, For whom = For::kKnown)
+      : shared_(shared), store_(shared.store), whom_(whom) {}
 
   // `access` is all that the method does to any key. `run` is a member function of the service.
   template <class Self, class Request, class Answer>
@@ -107,10 +110,11 @@ class Service : public grpc::Service {
 
  private:
   static Action action_of(const char* path, Access access) { return {"grpc", path + 1, access}; }
-  grpc::Status check(const Context& context, Caller& by, bool whole) const;
+  grpc::Status check(Context& context, Caller& by, bool whole) const;
   void add(const char* path, Action action, grpc::internal::RpcMethod::RpcType type,
            grpc::internal::MethodHandler* handler);
 
+  const For whom_;
   std::vector<Row> rows_;
 };
 

@@ -124,6 +124,7 @@ grpc::Status TxnCall::apply(const StripeLocks& lock, Lsn& rests_on) {
     if (lsn.ok()) answer_.set_version(lsn->value());
   }
   rests_on = t.seen();
+  if (!status.ok()) return status;  // what this call had put, and read, may be gone again
   for (auto& [value, entry] : read_) {
     value->set_version(entry->version().value());
     if (request_.durable()) rests_on = std::max(rests_on, entry->version());

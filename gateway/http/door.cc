@@ -1,5 +1,7 @@
 #include "gateway/http/door.h"
 
+#include <absl/cleanup/cleanup.h>
+
 #include "gateway/http/connection.h"
 
 namespace cairn::http {
@@ -45,15 +47,15 @@ void Door::stop() {
 
 template <class Stream>
 awaitable<void> Door::serve(Stream stream) {
+  const bool full = stats_.connections.fetch_add(1) >= kConnectionsMax;
+  const absl::Cleanup leave = [this] { stats_.connections.fetch_sub(1); };  // whatever ends it
+  if (full) co_return;
   const auto peer = stream.peer();
-  if (stats_.connections.fetch_add(1) < kConnectionsMax) {
-    const Executor executor = co_await asio::this_coro::executor;
-    Connection<Stream> connection(std::move(stream), stats_, buffers_, handler_, guests_, times_,
-                                  scarce_, net::to_string(peer), peer.address().is_loopback());
-    net::Guests::Guest guest(guests_, executor, [&](net::End how) { connection.end(how); });
-    co_await connection.run();
-  }
-  stats_.connections.fetch_sub(1);
+  const Executor executor = co_await asio::this_coro::executor;
+  Connection<Stream> connection(std::move(stream), stats_, buffers_, handler_, guests_, times_,
+                                scarce_, net::to_string(peer), peer.address().is_loopback());
+  net::Guests::Guest guest(guests_, executor, [&](net::End how) { connection.end(how); });
+  co_await connection.run();
 }
 
 }  // namespace cairn::http

@@ -131,7 +131,7 @@ size_t head_size(std::string_view bytes) {
 }
 
 Status read_target(std::string_view target, Request& r) {
-  if (target.empty() || target.size() > 8192) return bad("the target is empty or too long");
+  if (target.empty()) return bad("the target is empty");
   urls::url_view url;
   if (target[0] == '/') {
     auto parsed = urls::parse_origin_form({target.data(), target.size()});

@@ -131,16 +131,33 @@ std::string to_string(const tcp::endpoint& e) {
   return e.address().is_v6() ? cat("[", host, "]:", e.port()) : cat(host, ":", e.port());
 }
 
+// Aborts the stream when the time is over, unless it is destroyed before.
+class TlsStream::Deadline {
+ public:
+  Deadline(TlsStream& stream, std::chrono::seconds time)
+      : stream_(std::make_shared<TlsStream*>(&stream)), timer_(stream.executor(), time) {
+    timer_.async_wait([stream = stream_](boost::system::error_code ec) {
+      if (!ec && *stream != nullptr) (*stream)->abort();
+    });
+  }
+  ~Deadline() { *stream_ = nullptr; }
+  Deadline(const Deadline&) = delete;
+
+ private:
+  const std::shared_ptr<TlsStream*> stream_;  // null once that is over
+  asio::steady_timer timer_;
+};
+
 awaitable<bool> TlsStream::handshake() {
-  auto shaking = std::make_shared<TlsStream*>(this);  // null once that is over
-  asio::steady_timer timer(stream_.get_executor(), kHandshakeTime);
-  timer.async_wait([shaking](boost::system::error_code ec) {
-    if (!ec && *shaking != nullptr) (*shaking)->abort();
-  });
+  const Deadline deadline(*this, kHandshakeTime);
   auto [ec] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kTuple);
-  *shaking = nullptr;
-  timer.cancel();
   co_return !ec;
+}
+
+awaitable<void> TlsStream::shutdown() {
+  const Deadline deadline(*this, kPartingTime);
+  co_await stream_.async_shutdown(kTuple);
+  abort();
 }
 
 int claim_descriptors() {

@@ -212,11 +212,8 @@ class TlsStream {
   }
   // TLS hides its end from whoever does not read.
   void when_ended(const absl::AnyInvocable<void()>&) {}
-  awaitable<void> shutdown() {
-    boost::system::error_code ignored;
-    co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, ignored));
-    abort();
-  }
+  // Says that this is the end, and waits for the peer to say so too; at most for kPartingTime.
+  awaitable<void> shutdown();
   size_t unsent() { return unsent_of(stream_.next_layer().native_handle()); }
   void shutdown_send() {
     boost::system::error_code ignored;
@@ -232,12 +229,14 @@ class TlsStream {
   }
 
  private:
+  class Deadline;
   tcp::endpoint peer_, local_;
   asio::ssl::stream<tcp::socket> stream_;
 };
 
-// How long a TLS handshake may take.
+// How long a TLS handshake may take, and the exchange of farewells at the end.
 inline constexpr std::chrono::seconds kHandshakeTime{10};
+inline constexpr std::chrono::seconds kPartingTime{10};
 
 // Raises how many descriptors the process may have as far as it goes, and says below which number
 // those of clients have to be. The kernel gives the lowest number that is free: a socket that gets

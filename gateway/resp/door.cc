@@ -1,5 +1,7 @@
 #include "gateway/resp/door.h"
 
+#include <absl/cleanup/cleanup.h>
+
 #include <boost/asio/post.hpp>
 
 #include "core/base/async.h"
@@ -84,9 +86,11 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
     how == net::End::kNow ? stream.abort() : stream.shutdown_receive();
   });
   server_.sessions.add(session);
+  const absl::Cleanup leave = [&] {  // also where an exception ends it
+    server_.sessions.remove(session->id);
+    connection->stream().abort();  // whoever still pushes to it
+  };
   co_await connection->run();
-  server_.sessions.remove(session->id);
-  connection->stream().abort();  // whoever still pushes to it
 }
 
 }  // namespace cairn::resp

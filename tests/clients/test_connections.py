@@ -3,6 +3,8 @@ import os
 import resource
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import tempfile
 import threading
@@ -241,6 +243,28 @@ class Handshakes(unittest.TestCase):
                 s.settimeout(120)
                 self.assertEqual(s.recv(1), b"")
                 s.close()
+            self.farewells(server)
+
+    # Who never said farewell stayed for ever, and was counted.
+    def farewells(self, server):
+        context = ssl._create_unverified_context()
+        silent = []
+        for door, words in (("http-tls", b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), ("resp-tls", b"QUIT\r\n")):
+            for _ in range(3):
+                s = context.wrap_socket(socket.create_connection(("127.0.0.1", server.ports[door])))
+                s.settimeout(PATIENCE)
+                s.sendall(words)
+                self.assertNotEqual(s.recv(1000), b"")
+                silent.append(s)
+
+        def closed(s):  # the connection, of which a client that reads no more says nothing
+            return struct.unpack("B", s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0] != 1
+        self.assertTrue(wait_until(lambda: all(closed(s) for s in silent)))
+        r = server.redis()
+        self.assertTrue(wait_until(lambda: r.info("clients")["connected_clients"] == 1))
+        r.close()
+        for s in silent:
+            s.close()
 
 
 class Descriptors(unittest.TestCase):

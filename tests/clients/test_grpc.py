@@ -756,6 +756,80 @@ class Connections(GrpcCase):
                        metadata=rpc.metadata, wait_for_ready=True, timeout=PATIENCE)
         rpc.channel.close()
 
+    def watch(self, channel, **more):
+        return channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=PATIENCE, **more)
+
+    def new_channel(self, server):
+        channel = grpc.insecure_channel("127.0.0.1:%d" % server.grpc, options=[("grpc.use_local_subchannel_pool", 1)])
+        self.addCleanup(channel.close)
+        return channel
+
+    # Four thousand of their watches, and nobody was let in any more.
+    def test_calls_of_strangers_keep_nobody_out(self):
+        server = Server()
+        self.addCleanup(server.remove)
+        rpc, calls = server.grpc_stubs(), []
+        self.addCleanup(rpc.channel.close)
+        for _ in range(6):
+            channel = self.new_channel(server)
+            calls.append([self.watch(channel) for _ in range(1000)])
+        few = [self.watch(self.new_channel(server)) for _ in range(20)]
+        for call in few:
+            self.assertEqual(next(call), b"\x08\x01")
+        for i in range(20):
+            get = self.new_channel(server).unary_unary("/cairn.v1.KeyValue/Get")
+            with self.assertRaises(grpc.RpcError) as e:
+                get(rpc.kv_pb.GetRequest(key=rpc.key("db0", "none")).SerializeToString(), metadata=rpc.metadata, timeout=PATIENCE)
+            self.assertEqual(e.exception.code(), CODE.NOT_FOUND)
+        for of_one in calls:
+            answered = 0
+            for call in of_one:
+                try:
+                    next(call)
+                    answered += 1
+                except grpc.RpcError as e:
+                    self.assertIn(e.code(), (CODE.RESOURCE_EXHAUSTED, CODE.UNAVAILABLE))
+            self.assertLessEqual(answered, 8)
+            for call in of_one:
+                call.cancel()
+        # Who has credentials may have as many as his connection takes.
+        channel = self.new_channel(server)
+        many = [self.watch(channel, metadata=rpc.metadata) for _ in range(200)]
+        for call in many:
+            self.assertEqual(next(call), b"\x08\x01")
+
+    def test_a_call_of_a_stranger_ends(self):
+        server = Server(args=("--patience=1",))
+        self.addCleanup(server.remove)
+        rpc = server.grpc_stubs()
+        self.addCleanup(rpc.channel.close)
+        known = self.watch(rpc.channel, metadata=rpc.metadata)
+        self.assertEqual(next(known), b"\x08\x01")
+        also = self.watch(rpc.channel)  # over the same connection
+        self.assertEqual(next(also), b"\x08\x01")
+        # One that takes no answer is cut off.
+        c = Http2(server.grpc)
+        c.socket.sendall(c.frame(c.SETTINGS, 0, 0, b"\x00\x04" + bytes(4)) + c.frame(c.HEADERS, 4, 1, c.headers(b"/grpc.health.v1.Health/Watch")) +
+                         c.frame(c.DATA, 1, 1, bytes(5)))
+        for _ in range(2):
+            stranger = self.watch(self.new_channel(server))
+            self.assertEqual(next(stranger), b"\x08\x01")
+            with self.assertRaises(grpc.RpcError) as e:
+                next(stranger)
+            self.assertIn("watch again", e.exception.details())
+        try:
+            while c.next_frame() is not None:
+                pass
+        except ConnectionResetError:
+            pass
+        c.socket.close()
+        self.assertTrue(known.is_active() and also.is_active())
+        # Watches do not keep the server from ending.
+        self.assertEqual(server.stop(), 0)
+        with self.assertRaises(grpc.RpcError) as e:
+            next(known)
+        self.assertEqual(e.exception.code(), CODE.UNAVAILABLE)
+
     def test_more_than_a_hundred_calls_at_once(self):
         stop, pb = threading.Event(), self.rpc.objects_pb
 
@@ -802,8 +876,6 @@ class Reflection(GrpcCase):
             services = [s.name for s in answer.list_services_response.service]
             self.assertTrue({"cairn.v1.KeyValue", "cairn.v1.Objects", "cairn.v1.Admin", "grpc.health.v1.Health"} <= set(services))
             for name in services:
-                if name.startswith("grpc.health"):
-                    continue  # gRPC's own, whose description it does not register
                 answer, = self.ask(version, self.pb.ServerReflectionRequest(file_containing_symbol=name))
                 pool = descriptor_pool.DescriptorPool()
                 files = [descriptor_pb2.FileDescriptorProto.FromString(b) for b in answer.file_descriptor_response.file_descriptor_proto]

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import ssl
@@ -510,6 +511,51 @@ class Tool(Case):
             self.server.s3().put_object(Bucket="files", Key="z/../../escape", Body=b"x")
             self.assertEqual(self.cairn("cp", "-r", "cairn://files/z", d + "/out2").returncode, 2)
             self.assertFalse(os.path.exists(os.path.join(d, "escape")))
+
+    # Directories that could not be read were left out without a word.
+    def test_what_a_recursive_upload_leaves_out_it_names(self):
+        self.assertEqual(self.cairn("mb", "partly").returncode, 0)
+        with tempfile.TemporaryDirectory() as d:
+            os.chmod(d, 0o755)
+            tool = shutil.copy(os.path.join(BUILD, "cairn"), d)
+            for name in ("in/a", "in/closed/b", "in/deep/c", "in/deep/closed/d", "in/z"):
+                os.makedirs(os.path.dirname(os.path.join(d, name)), exist_ok=True)
+                open(os.path.join(d, name), "w").write(name)
+            os.symlink("nowhere", d + "/in/dangling")
+            os.mkfifo(d + "/in/deep/pipe")
+            closed = [d + "/in/closed", d + "/in/deep/closed"]
+            for path in closed:
+                os.chmod(path, 0)
+            somebody = (lambda: os.setuid(65534)) if os.geteuid() == 0 else None
+            got = subprocess.run([tool, "--server", "127.0.0.1:%d" % self.server.grpc, "cp", "-r", d + "/in", "cairn://partly/x"],
+                                 capture_output=True, text=True, preexec_fn=somebody, cwd="/",
+                                 env={**os.environ, "CAIRN_ROOT_USER": USER, "CAIRN_ROOT_PASSWORD": PASSWORD})
+            self.assertEqual(got.returncode, 5, got.stderr)
+            for path in closed + [d + "/in/dangling", d + "/in/deep/pipe"]:
+                self.assertIn("left out %s: " % path, got.stderr)
+            listed = [line.split()[1] for line in self.cairn("ls", "-r", "partly/").stdout.decode().splitlines()]
+            self.assertEqual(listed, ["x/a", "x/deep/c", "x/z"])
+            for path in closed:
+                os.chmod(path, 0o755)
+
+    # Two keys of one path overwrote each other, or mixed their bytes.
+    def test_keys_that_are_no_name_of_a_file_of_their_own_are_refused_by_name(self):
+        s3 = self.server.s3()
+        s3.create_bucket(Bucket="paths")
+        good = ["a", "b/c", "b/c.part", "b/c.part.part", "..a/b", "d-", "d/e", "x ", "\u00e9"]
+        bad = ["a/b", "b//c", "b/./c", "b/../c", "./a", "../a", "/a", "/", "d/", ".", "..", "f/..", "b/c/e/f"]
+        for key in good + bad:
+            s3.put_object(Bucket="paths", Key="p/" + key, Body=key.encode() * 100_000)
+        for parallel in ("1", "8"):
+            with tempfile.TemporaryDirectory() as d:
+                got = self.cairn("cp", "-r", "--parallel", parallel, "cairn://paths/p", d + "/out")
+                self.assertEqual(got.returncode, 2)
+                for key in bad:
+                    self.assertIn("left out p/%s: " % key, got.stderr.decode())
+                found = [os.path.relpath(os.path.join(at, f), d + "/out") for at, _, files in os.walk(d) for f in files]
+                self.assertEqual(sorted(found), sorted(good))
+                for key in good:
+                    self.assertEqual(open(os.path.join(d, "out", key), "rb").read(), key.encode() * 100_000, key)
 
     def test_info_and_bench(self):
         self.assertIn(b"storage", self.cairn("info").stdout)

@@ -415,6 +415,78 @@ class S3(Case):
         self.assertIn(b"200 OK", raw(self.server.http, request.encode()))
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="vh")["Body"].read(), b"hi")
 
+    # It went to the administration, which has no such thing.
+    def test_keys_that_begin_as_the_administration_does(self):
+        for key in ("-/", "-/x", "-/health/live", "-/metrics"):
+            self.s3.put_object(Bucket="bucket", Key=key, Body=key.encode())
+            host = {"host": "bucket.localhost:%d" % self.server.http}
+            for method, body in (("GET", key.encode()), ("PUT", b"")):
+                h, *_ = signed(method, self.server.http, "/" + key, headers=host)
+                answer = raw(self.server.http, ("%s /%s HTTP/1.1\r\ncontent-length: 0\r\nconnection: close\r\n" % (method, key) +
+                                                "".join("%s: %s\r\n" % kv for kv in h.items()) + "\r\n").encode())
+                self.assertTrue(answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n" + body), (key, answer))
+            self.assertEqual(self.s3.get_object(Bucket="bucket", Key=key)["Body"].read(), b"")
+        self.assertEqual(raw(self.server.http, b"GET /-/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[9:12], b"200")
+
+    # The other doors make keys that are longer than S3's: a listing stopped at them.
+    def test_a_listing_goes_on_behind_a_long_key(self):
+        redis = self.server.redis(db=9)
+        keys = ["k%d%s" % (i, "y\u00e9+/" * n) for i, n in enumerate((0, 600, 614, 615, 620, 1000, 1500, 2000))]
+        for key in keys:
+            redis.set(key, "v")
+        for size in (1, 3):
+            listed, more = [], {}
+            while True:
+                page = self.s3.list_objects_v2(Bucket="db9", MaxKeys=size, **more)
+                listed += [o["Key"] for o in page["Contents"]]
+                if not page["IsTruncated"]:
+                    break
+                more = dict(ContinuationToken=page["NextContinuationToken"])
+            self.assertEqual(listed, keys)
+
+    # One without bytes had no range, and was not found.
+    def test_parts_by_their_number(self):
+        for sizes in ((0,), (5 << 20, 0), (5 << 20, 7), (3,)):
+            upload = self.s3.create_multipart_upload(Bucket="bucket", Key="numbered")["UploadId"]
+            bodies = [os.urandom(n) for n in sizes]
+            parts = [{"PartNumber": i + 1, "ETag": self.s3.upload_part(
+                Bucket="bucket", Key="numbered", UploadId=upload, PartNumber=i + 1, Body=body)["ETag"]} for i, body in enumerate(bodies)]
+            self.s3.complete_multipart_upload(Bucket="bucket", Key="numbered", UploadId=upload, MultipartUpload={"Parts": parts})
+            for i, body in enumerate(bodies):
+                for call in (self.s3.get_object, self.s3.head_object):
+                    got = call(Bucket="bucket", Key="numbered", PartNumber=i + 1)
+                    self.assertEqual((got["ContentLength"], got["PartsCount"]), (len(body), len(sizes)))
+                    self.assertEqual(got["ResponseMetadata"]["HTTPStatusCode"], 206 if sum(sizes) else 200)
+                    if "Body" in got:
+                        self.assertEqual(got["Body"].read(), body)
+            self.assertEqual(self.code(self.s3.get_object, Bucket="bucket", Key="numbered", PartNumber=len(sizes) + 1)[1], 416)
+
+    def test_a_copied_part_is_the_range_or_nothing(self):
+        upload = self.s3.create_multipart_upload(Bucket="bucket", Key="ranged")["UploadId"]
+        stop, sizes = threading.Event(), (10, 5)
+        self.s3.put_object(Bucket="bucket", Key="changing", Body=b"x" * 10)
+
+        def change():
+            s3 = self.server.s3()
+            while not stop.is_set():
+                for n in sizes:
+                    s3.put_object(Bucket="bucket", Key="changing", Body=b"x" * n)
+        thread = threading.Thread(target=change)
+        thread.start()
+        try:
+            for _ in range(100):
+                try:
+                    self.s3.upload_part_copy(Bucket="bucket", Key="ranged", UploadId=upload, PartNumber=1,
+                                             CopySource="bucket/changing", CopySourceRange="bytes=0-9")
+                except ClientError as e:
+                    self.assertIn(e.response["Error"]["Code"], ("InvalidArgument", "InvalidRange"))
+                    continue
+                self.assertEqual([p["Size"] for p in self.s3.list_parts(Bucket="bucket", Key="ranged", UploadId=upload)["Parts"]], [10])
+        finally:
+            stop.set()
+            thread.join()
+        self.s3.abort_multipart_upload(Bucket="bucket", Key="ranged", UploadId=upload)
+
     def test_who_drips_a_header_is_sent_away(self):
         with socket.create_connection(("127.0.0.1", self.server.http)) as s:
             s.sendall(b"GET /-/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nX: ")  # the second one drips

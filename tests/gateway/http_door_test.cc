@@ -34,7 +34,8 @@ struct HttpDoor : testing::Test {
   std::atomic<int> handled{0}, ended{0};
 
   // /echo: the body; /work?ms=N[&fail]: works for so long, with signs of life; /large: 64 MiB;
-  // /header?v=X: X in a header; /absent: 501; all else: "ok" and no look at the body.
+  // /header?v=X: X in a header; /absent: 501; /throw: throws; all else: "ok" and no look at the
+  // body.
   awaitable<void> handle(Request& r, Response& out) {
     handled++;
     if (r.path == "/echo") {
@@ -57,6 +58,8 @@ struct HttpDoor : testing::Test {
       out.body = "ok";
     } else if (r.path == "/absent") {
       out.status = 501;
+    } else if (r.path == "/throw") {
+      throw std::bad_alloc();
     } else {
       out.body = "ok";
     }
@@ -439,6 +442,17 @@ TEST_F(HttpDoor, AHeaderThatIsNoneIsNotWritten) {
     EXPECT_EQ(got.find("x-value"), got.npos) << got;
     EXPECT_EQ(got.find("Set-Cookie"), got.npos) << got;
   }
+}
+
+// It stayed in the count of connections, and some thousand of them closed the door.
+TEST_F(HttpDoor, AConnectionThatEndsByAnExceptionHasEnded) {
+  start();
+  for (int i = 0; i < 3; i++) {
+    Client c(*door);
+    c.send("GET /throw HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_EQ(c.all(), "");
+  }
+  EXPECT_TRUE(eventually([&] { return door->stats().connections == 0; }));
 }
 
 TEST_F(HttpDoor, NotImplementedIsNoErrorOfTheServer) {

@@ -8,6 +8,7 @@
 #include "gateway/auth/credentials.h"
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/connections.h"
+#include "gateway/grpc/health.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
 #include "gateway/grpc/reflection.h"
@@ -46,12 +47,14 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
   const rpc::ObjectsService objects(shared);
   const rpc::AdminService admin(shared, *server, *engines.front());
   const rpc::ReflectionService reflection(shared, {});
-  for (const rpc::Service* service :
-       std::initializer_list<const rpc::Service*>{&key_value, &objects, &admin, &reflection}) {
+  const rpc::HealthService health(shared, {});
+  for (const rpc::Service* service : std::initializer_list<const rpc::Service*>{
+           &key_value, &objects, &admin, &reflection, &health}) {
     for (const auto& row : service->rows()) {
       EXPECT_EQ(row.action.door, "grpc");
       EXPECT_EQ("/" + std::string(row.action.name), row.path);
-      EXPECT_EQ(row.action.access == Access::kNone, service == &reflection) << row.path;
+      EXPECT_EQ(row.action.access == Access::kNone, service == &reflection || service == &health)
+          << row.path;
       EXPECT_TRUE(grpc.emplace(row.action.door, row.action.name).second) << row.path;
     }
   }

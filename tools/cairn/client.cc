@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <sstream>
 
 namespace cairn::cli {
@@ -116,13 +117,17 @@ grpc::Status Client::download(const v1::Key& key, const std::string& file,
   v1::DownloadRequest request;
   *request.mutable_key() = key;
   auto reader = objects->Download(c.get(), request);
-  const std::string part = file + ".part";
+  // Beside the file, under a name that no key has: FILE.part may be another key's.
+  std::random_device random;
+  std::ostringstream name;
+  name << ".cairn-" << std::hex << random() << random();
+  const std::string part = (std::filesystem::path(file).parent_path() / name.str()).string();
   std::FILE* out = nullptr;
   v1::DownloadResponse message;
   bool bad_write = false;
   while (reader->Read(&message)) {
     if (out == nullptr) {
-      out = file == "-" ? stdout : std::fopen(part.c_str(), "wb");
+      out = file == "-" ? stdout : std::fopen(part.c_str(), "wbx");
       bad_write = out == nullptr;
     }
     if (bad_write) break;

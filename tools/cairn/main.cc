@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "tools/cairn/client.h"
@@ -271,6 +272,63 @@ int run_transfers(const Common& o, Client& client, const std::vector<Transfer>& 
   return rc;
 }
 
+// All files below a directory. False: some of what is there cannot be copied, and was named.
+bool files_below(const fs::path& directory, const v1::Key& base, std::vector<Transfer>& all) {
+  bool whole = true;
+  const auto leave_out = [&](const fs::path& path, const std::string& why) {
+    std::fprintf(stderr, "cairn: left out %s: %s\n", path.c_str(), why.c_str());
+    whole = false;
+  };
+  std::vector<fs::path> open{directory};
+  while (!open.empty()) {
+    const fs::path at = std::move(open.back());
+    open.pop_back();
+    std::error_code ec;
+    fs::directory_iterator it(at, ec);
+    for (; !ec && it != fs::directory_iterator(); it.increment(ec)) {
+      const fs::path& path = it->path();
+      std::error_code of_entry;
+      const fs::file_status status = it->status(of_entry);
+      if (of_entry && status.type() != fs::file_type::not_found) {
+        leave_out(path, of_entry.message());
+      } else if (fs::is_directory(status) && !it->is_symlink(of_entry)) {
+        open.push_back(path);
+      } else if (fs::is_regular_file(status)) {
+        const uint64_t size = it->file_size(of_entry);
+        Transfer t{path.string(), base, of_entry ? 0 : size};
+        t.key.set_key(base.key() + path.lexically_relative(directory).generic_string());
+        all.push_back(std::move(t));
+      } else {
+        leave_out(path, "neither a file nor a directory");
+      }
+    }
+    if (ec) leave_out(at, ec.message());
+  }
+  return whole;
+}
+
+// A key is not a path: where one would not be the name of its file, or not of it alone, it is
+// refused, or it would lead out of the target or overwrite what another key left there. Asked in
+// the order of the keys.
+class FileNames {
+ public:
+  bool take(const std::string& name) {
+    const fs::path path(name);
+    if (name.empty() || name.find('\0') != name.npos || path.is_absolute() ||
+        !path.has_filename() || path.lexically_normal().native() != name || name == "." ||
+        *path.begin() == "..") {
+      return false;
+    }
+    for (fs::path above = path.parent_path(); !above.empty(); above = above.parent_path()) {
+      if (taken_.count(above.native()) > 0) return false;  // a file, and cannot be a directory too
+    }
+    return taken_.insert(name).second;
+  }
+
+ private:
+  std::set<std::string> taken_;
+};
+
 int cp(const Common& o, const std::string& from, const std::string& to, bool recursive,
        unsigned parallel) {
   Client client(o.target);
@@ -292,20 +350,14 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
   }
   if (to_store) {
     v1::Key base = path_or_exit(to, false);
+    bool whole = true;
     if (fs::is_directory(from, ec)) {
       if (!recursive) {
         std::fprintf(stderr, "cairn: %s is a directory; use --recursive\n", from.c_str());
         return kUsage;
       }
-      std::string prefix = base.key();
-      if (!prefix.empty() && prefix.back() != '/') prefix += '/';
-      for (auto& entry : fs::recursive_directory_iterator(
-               from, fs::directory_options::skip_permission_denied, ec)) {
-        if (!entry.is_regular_file(ec)) continue;
-        Transfer t{entry.path().string(), base, entry.file_size(ec)};
-        t.key.set_key(prefix + fs::relative(entry.path(), from, ec).generic_string());
-        all.push_back(std::move(t));
-      }
+      if (!base.key().empty() && base.key().back() != '/') base.set_key(base.key() + "/");
+      whole = files_below(from, base, all);
     } else {
       Transfer t{from, base, from == "-" ? 0 : fs::file_size(from, ec)};
       if (base.key().empty() || base.key().back() == '/') {
@@ -313,29 +365,30 @@ int cp(const Common& o, const std::string& from, const std::string& to, bool rec
       }
       all.push_back(std::move(t));
     }
-    return run_transfers(o, client, all, true, parallel);
+    const int rc = run_transfers(o, client, all, true, parallel);
+    return rc == kOk && !whole ? kFailed : rc;
   }
   v1::Key base = path_or_exit(from, false);
   if (recursive) {
     std::string prefix = base.key();
     if (!prefix.empty() && prefix.back() != '/') prefix += '/';
-    bool outside = false;
+    bool refused = false;
+    FileNames names;
     grpc::Status status =
         client.list(base.namespace_(), prefix, "", [&](const v1::ObjectInfo& i, bool) {
-          fs::path relative = fs::path(i.key().key().substr(prefix.size())).lexically_normal();
-          // A key is not a path: one that leads out of the target is refused.
-          if (relative.empty() || relative.is_absolute() || *relative.begin() == "..") {
-            std::fprintf(stderr, "cairn: skipped %s: not a safe file name\n",
+          const std::string name = i.key().key().substr(prefix.size());
+          if (!names.take(name)) {
+            std::fprintf(stderr, "cairn: left out %s: not the name of a file of its own\n",
                          i.key().key().c_str());
-            outside = true;
+            refused = true;
             return;
           }
-          all.push_back({(fs::path(to) / relative).string(), i.key(), i.size_bytes()});
+          all.push_back({(fs::path(to) / name).string(), i.key(), i.size_bytes()});
         });
     if (!status.ok()) return fail(o, status, from);
     for (auto& t : all) fs::create_directories(fs::path(t.file).parent_path(), ec);
     int rc = run_transfers(o, client, all, false, parallel);
-    return rc == kOk && outside ? kUsage : rc;
+    return rc == kOk && refused ? kUsage : rc;
   }
   v1::StatRequest request;
   *request.mutable_key() = key_or_exit(from);

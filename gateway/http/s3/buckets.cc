@@ -194,7 +194,9 @@ awaitable<Error> list_v2(Call& c) {
   }
   l.query.after = start;
   if (c.has_param("continuation-token")) {
-    auto decoded = objects::base64_decode(token);
+    constexpr size_t kTokenMax =
+        (kKeyBytesMax + 2) / 3 * 4;  // other doors make keys that S3 does not
+    auto decoded = objects::base64_decode(token, kTokenMax);
     if (!decoded || decoded->empty()) {
       co_return Error{"InvalidArgument", "The continuation token provided is incorrect"};
     }

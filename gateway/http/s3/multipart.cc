@@ -76,7 +76,7 @@ awaitable<Error> upload_part(Call& c) {
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
   if (auto a = objects::algorithm_named(algorithm)) {
     if (!meta.checksums.empty() && !meta.checksums.contains(algorithm)) {
-      co_return Error{"InvalidRequest", "Checksum Type mismatch occurred"};
+      co_return Error{"InvalidRequest", "Checksum Type mismatch occurred", found->seen};
     }
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
@@ -88,6 +88,11 @@ awaitable<Error> upload_part(Call& c) {
   c.response.set("ETag", cat("\"", meta.etag, "\""));
   for (auto& [name, value] : meta.checksums) c.response.set(cat("x-amz-checksum-", name), value);
   co_return Error{};
+}
+
+Error outside(uint64_t source_bytes, Lsn seen) {
+  return {"InvalidArgument",
+          cat("Range specified is not valid for source object of size: ", source_bytes), seen};
 }
 
 awaitable<Error> upload_part_copy(Call& c) {
@@ -113,8 +118,7 @@ awaitable<Error> upload_part_copy(Call& c) {
     range = objects::Range{*first, *last};
     auto info = objects::stat(c.store, *source, key);
     if (info.ok() && *last >= info->size) {
-      co_return Error{"InvalidArgument",
-                      cat("Range specified is not valid for source object of size: ", info->size)};
+      co_return outside(info->size, info->seen);
     }
   }
   objects::Verdict verdict = objects::Verdict::kGo;
@@ -122,7 +126,13 @@ awaitable<Error> upload_part_copy(Call& c) {
   if (Error e = conditions_of(c.request, conditions, "x-amz-copy-source-")) co_return e;
   auto opened = co_await objects::open(c.store, *source, key, range, conditions, &verdict);
   if (!opened.ok()) co_return error_of(opened.status());
-  if (verdict != objects::Verdict::kGo) co_return Error{"PreconditionFailed", ""};
+  if (verdict != objects::Verdict::kGo) {
+    co_return Error{"PreconditionFailed", "", opened->info.seen};
+  }
+  // A smaller object may have taken the source's place since the look at its size.
+  if (range && opened->length != *range->last - *range->first + 1) {
+    co_return outside(opened->info.size, opened->info.seen);
+  }
   takes_long(c);
   // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's
   // checksum is made from.
@@ -227,8 +237,9 @@ awaitable<Error> list_parts(Call& c) {
   }
   auto upload = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!upload.ok()) co_return error_of(upload.status(), "NoSuchUpload");
-  auto parts = objects::list_parts(c.store, upload->id);
-  if (!parts.ok()) co_return error_of(parts.status());
+  const auto list = objects::list_parts(c.store, upload->id);
+  if (Error e = co_await settle(c, std::max(upload->seen, list.newest))) co_return e;
+  const auto& parts = list.parts;
   XmlOut xml("ListPartsResult");
   auto root = xml.root();
   add(root, "Bucket", c.bucket_name);
@@ -242,13 +253,13 @@ awaitable<Error> list_parts(Call& c) {
     add(root, "ChecksumType", extra["type"]);
   }
   const auto first =
-      std::find_if(parts->begin(), parts->end(), [&](auto& p) { return p.number > marker; });
-  const size_t count = std::min(limit, static_cast<size_t>(parts->end() - first));
+      std::find_if(parts.begin(), parts.end(), [&](auto& p) { return p.number > marker; });
+  const size_t count = std::min(limit, static_cast<size_t>(parts.end() - first));
   const auto end = first + static_cast<ptrdiff_t>(count);
   add(root, "PartNumberMarker", marker);
   add(root, "NextPartNumberMarker", count == 0 ? marker : (end - 1)->number);
   add(root, "MaxParts", limit);
-  add(root, "IsTruncated", limit > 0 && end != parts->end() ? "true" : "false");
+  add(root, "IsTruncated", limit > 0 && end != parts.end() ? "true" : "false");
   for (auto p = first; p != end; ++p) {
     auto part = add(root, "Part");
     add(part, "PartNumber", p->number);
@@ -272,6 +283,7 @@ awaitable<Error> list_uploads(Call& c) {
   }
   auto page =
       objects::list_uploads(c.store, *c.bucket, prefix, delimiter, key_marker, id_marker, limit);
+  if (Error e = co_await settle(c, page.newest)) co_return e;
   // As in listings of objects: names that XML cannot hold.
   for (auto& u : page.uploads) url = url || !is_xml_text(u.key);
   for (auto& p : page.prefixes) url = url || !is_xml_text(p);

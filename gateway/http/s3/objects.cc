@@ -1,6 +1,7 @@
 // Operations on one object: put, get, head, delete, copy.
 #include <algorithm>
 
+#include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/metadata.h"
@@ -118,9 +119,12 @@ awaitable<Error> put_object(Call& c) {
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (!conditions.empty()) {  // fail before the body is sent, where that can be known already
     auto now = objects::stat(c.store, *c.bucket, c.key);
-    if (!now.ok() && !conditions.if_match.empty()) co_return Error{"NoSuchKey", ""};
-    if (objects::judge(conditions, now.ok() ? &*now : nullptr) != objects::Verdict::kGo) {
-      co_return Error{"PreconditionFailed", ""};
+    const bool absent = absl::IsNotFound(now.status());
+    if (absent && !conditions.if_match.empty()) co_return error_of(now.status());
+    if ((absent || now.ok()) &&
+        objects::judge(conditions, now.ok() ? &*now : nullptr) != objects::Verdict::kGo) {
+      const Lsn seen = now.ok() ? now->seen : rests_on(now.status());
+      co_return Error{"PreconditionFailed", "", seen};
     }
   }
   objects::Upload upload(c.store, hint);
@@ -164,14 +168,16 @@ std::optional<objects::Range> parse_range(std::string_view text) {
   return range;
 }
 
-// The bytes of one part of a multipart object.
-Error range_of_part(const objects::Info& info, unsigned part,
-                    std::optional<objects::Range>& range) {
+// The bytes of one part of a multipart object. No range is that of a part without bytes: `empty`.
+Error range_of_part(const objects::Info& info, unsigned part, std::optional<objects::Range>& range,
+                    bool& empty) {
   auto& sizes = info.meta.part_sizes;
   if (part > std::max<size_t>(1, sizes.size())) {
-    return {"InvalidPartNumber", "The requested partnumber is not satisfiable"};
+    return {"InvalidPartNumber", "The requested partnumber is not satisfiable", info.seen};
   }
   if (sizes.empty()) return {};
+  empty = sizes[part - 1] == 0;
+  if (empty) return {};
   uint64_t first = 0;
   for (unsigned i = 0; i + 1 < part; i++) first += sizes[i];
   range = objects::Range{first, first + sizes[part - 1] - 1};
@@ -183,6 +189,7 @@ awaitable<Error> get_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   unsigned part = 0;
+  bool empty_part = false;
   if (c.has_param("partNumber")) {
     if (range)
       co_return Error{"InvalidRequest",
@@ -190,7 +197,7 @@ awaitable<Error> get_object(Call& c) {
     if (Error e = part_number(c, part)) co_return e;
     auto info = objects::stat(c.store, *c.bucket, c.key);
     if (!info.ok()) co_return error_of(info.status());
-    if (Error e = range_of_part(*info, part, range)) co_return e;
+    if (Error e = range_of_part(*info, part, range, empty_part)) co_return e;
     // The bytes must be of the value whose parts were looked at.
     conditions.if_version = info->version;
   } else if (std::string_view text = c.request.header("if-range"); !text.empty()) {
@@ -201,11 +208,13 @@ awaitable<Error> get_object(Call& c) {
   objects::Verdict verdict = objects::Verdict::kGo;
   auto opened = co_await objects::open(c.store, *c.bucket, c.key, range, conditions, &verdict);
   if (!opened.ok()) {
+    Error e = error_of(opened.status());
     if (absl::IsOutOfRange(opened.status())) {
       auto info = objects::stat(c.store, *c.bucket, c.key);
       if (info.ok()) c.response.set("Content-Range", cat("bytes */", info->size));
+      if (info.ok()) e.rests_on = std::max(e.rests_on, info->seen);
     }
-    co_return error_of(opened.status());
+    co_return e;
   }
   if (Error e = co_await settle(c, opened->info.seen)) co_return e;
   if (verdict == objects::Verdict::kFailed) {
@@ -219,7 +228,17 @@ awaitable<Error> get_object(Call& c) {
     c.response.status = 304;
     co_return Error{};
   }
-  if (opened->partial) {
+  if (empty_part) {
+    // Of an object without bytes it is the whole. No range says which no bytes of another it is.
+    opened->partial = opened->info.size > 0;
+    opened->length = 0;
+    opened->inline_bytes.clear();
+    opened->reader.reset();
+    if (opened->partial) {
+      c.response.status = 206;
+      c.response.set("Content-Range", cat("bytes */", opened->info.size));
+    }
+  } else if (opened->partial) {
     c.response.status = 206;
     c.response.set("Content-Range",
                    cat("bytes ", opened->offset, "-", opened->offset + opened->length - 1, "/",
@@ -295,7 +314,9 @@ awaitable<Error> copy_object(Call& c) {
   if (Error e = conditions_of(c.request, of_source, "x-amz-copy-source-")) co_return e;
   auto opened = co_await objects::open(c.store, *source, key, std::nullopt, of_source, &verdict);
   if (!opened.ok()) co_return error_of(opened.status());
-  if (verdict != objects::Verdict::kGo) co_return Error{"PreconditionFailed", ""};
+  if (verdict != objects::Verdict::kGo) {
+    co_return Error{"PreconditionFailed", "", opened->info.seen};
+  }
   ObjectMeta meta = opened->info.meta;
   if (directive == "replace") {
     ObjectMeta fresh;

@@ -88,10 +88,8 @@ awaitable<Status> PayloadBody::to_chunk() {
 }
 
 awaitable<Status> PayloadBody::fill() {
-  if (at_ == buffer_.size()) {
-    buffer_.clear();
-    at_ = 0;
-  }
+  buffer_.erase(0, at_);  // frames that straddle its end would have it grow with the body
+  at_ = 0;
   size_t old = buffer_.size();
   buffer_.resize(old + 4096);
   auto n = co_await raw_.read({reinterpret_cast<std::byte*>(buffer_.data()) + old, 4096});

@@ -86,15 +86,22 @@ Error Call::may(const Action& action, std::string_view space, std::string_view o
   return {"AccessDenied", ""};
 }
 
-void Service::address(const http::Request& r, Call& call) const {
+std::string_view Service::bucket_of_host(const http::Request& r) const {
   std::string_view host = r.header("host");
   host = host.substr(
       0, host.rfind(':') == host.npos || host.back() == ']' ? host.npos : host.rfind(':'));
   const std::string suffix = cat(".", domain_);
+  if (host.size() <= suffix.size() ||
+      !equals_ignoring_case(host.substr(host.size() - suffix.size()), suffix)) {
+    return {};
+  }
+  return host.substr(0, host.size() - suffix.size());
+}
+
+void Service::address(const http::Request& r, Call& call) const {
   std::string_view path = std::string_view(r.path).substr(1);
-  if (host.size() > suffix.size() &&
-      equals_ignoring_case(host.substr(host.size() - suffix.size()), suffix)) {
-    call.bucket_name = host.substr(0, host.size() - suffix.size());
+  call.bucket_name = bucket_of_host(r);
+  if (!call.bucket_name.empty()) {
     call.key = path;
     return;
   }

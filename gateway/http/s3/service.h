@@ -88,6 +88,8 @@ class Service {
         domain_(std::move(domain)),
         region_(std::move(region)) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
+  // The bucket that the request's host names; empty: the path names it.
+  std::string_view bucket_of_host(const http::Request& request) const;
 
  private:
   awaitable<Error> dispatch(http::Request& request, http::Response& response);
