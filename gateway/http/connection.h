@@ -73,6 +73,7 @@ class Connection {
 
     awaitable<StatusOr<size_t>> read(MutableBytes into) override {
       if (into.empty()) co_return size_t{0};
+      if (is_ready()) co_return take_buffered(into);
       c_.watch_moves(patience_, false);
       auto n = co_await read_some(into);
       c_.end_moves();
@@ -84,6 +85,10 @@ class Connection {
       Status there = co_await wait();
       c_.end_moves();
       co_return there;
+    }
+
+    bool is_ready() const override {
+      return !chunked_ && !expects_continue_ && (done() || c_.begin_ != c_.end_);
     }
 
     bool done() const { return chunked_ ? decoder_.done() : left_ == 0; }
@@ -129,18 +134,20 @@ class Connection {
       Status invited = co_await invite();
       if (!invited.ok()) co_return invited;
       if (done()) co_return size_t{0};
-      size_t want = std::min<uint64_t>(into.size(), left_);
-      size_t n = std::min(want, c_.end_ - c_.begin_);
-      if (n > 0) {
-        std::memcpy(into.data(), c_.buffer_.data() + c_.begin_, n);
-        c_.begin_ += n;
-      } else {
-        n = co_await c_.stream_.read_some(into.first(want));
-        if (n == 0) co_return absl::CancelledError("the client is gone");
-        c_.received(n);
-      }
+      if (c_.begin_ != c_.end_) co_return take_buffered(into);
+      const size_t want = std::min<uint64_t>(into.size(), left_);
+      const size_t n = co_await c_.stream_.read_some(into.first(want));
+      if (n == 0) co_return absl::CancelledError("the client is gone");
+      c_.received(n);
       left_ -= n;
       co_return n;
+    }
+    size_t take_buffered(MutableBytes into) {
+      const size_t n = std::min<uint64_t>({into.size(), left_, c_.end_ - c_.begin_});
+      if (n > 0) std::memcpy(into.data(), c_.buffer_.data() + c_.begin_, n);
+      c_.begin_ += n;
+      left_ -= n;
+      return n;
     }
     awaitable<StatusOr<size_t>> read_chunked(MutableBytes into) {
       Status there = co_await wait();

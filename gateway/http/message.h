@@ -26,6 +26,8 @@ class Body {
   // Until the next read() need not wait for the peer. Who reads into a buffer that others may need
   // waits here first, and takes the buffer then. An error is what read() would return.
   virtual awaitable<Status> ready() = 0;
+  // Whether that is so already, as far as is known at once.
+  virtual bool is_ready() const { return false; }
 };
 
 struct Request {

@@ -55,7 +55,8 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     if (!raw || raw->size() != 16) co_return Error{"InvalidDigest", ""};
   }
   for (;;) {
-    Status ready = co_await c.body->ready();
+    Status ready;
+    if (!c.body->is_ready()) ready = co_await c.body->ready();
     if (!ready.ok()) co_return error_of(ready);
     std::byte end;
     StatusOr<MutableBytes> room = MutableBytes{&end, 1};
