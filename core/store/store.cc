@@ -422,7 +422,7 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
       ns->index->for_each(s, [&](Entry* e) {
         if (e->expired(now)) return;
         live = true;
-        if (e->wished()) rests_on = std::max(rests_on, e->lsn());
+        rests_on = std::max(rests_on, this->rests_on(*ns, KeyHash{s} << (64 - kStripeBits), e));
       });
     }
     if (live) {
@@ -458,6 +458,12 @@ void raise(std::atomic<uint64_t>& newest, Lsn lsn) {
 void Store::note_removal(Namespace& ns, KeyHash hash, Lsn lsn) {
   if (planted(Bug::kAbsenceForgotten)) return;
   stripe(hash).removed = lsn;
+  raise(ns.removed, lsn);
+}
+
+void Store::note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn) {
+  if (planted(Bug::kExpiryToldTooSoon)) return;
+  stripe(hash).timed = lsn;
   raise(ns.removed, lsn);
 }
 
@@ -579,9 +585,7 @@ void Store::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash
 }
 
 Entry* Store::find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) const {
-  Entry* e = ns.index->find(key, hash);
-  if (e == nullptr || !e->has_expiry() || !e->expired(now.ms())) return e;
-  return nullptr;  // the ticker removes it
+  return alive(ns.index->find(key, hash), now);
 }
 
 void Store::note_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
@@ -595,6 +599,12 @@ void Store::forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
   stripe.expiry.erase({entry->expire_ms(), entry, ns.index.get()});
   ns.volatile_keys.fetch_sub(1, std::memory_order_relaxed);
   stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
+}
+
+void Store::set_expiry(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms) {
+  forget_expiry(ns, stripe(hash), entry);
+  entry->set_expire_ms(expire_ms);
+  note_expiry(ns, stripe(hash), entry);
 }
 
 void Store::bury(Lsn lsn, Entry* entry) {
@@ -670,7 +680,7 @@ void Store::wait_for_locks() {
 
 void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy) {
   const Lsn lsn = log_.append(copy);
-  if (entry->has_origin() && copy.has_origin()) {
+  if (entry->has_origin() && copy.has_origin() && !entry->expiry_apart()) {
     usage_.sub(entry->lsn(), entry->record_bytes());
     // A transaction that spans segments is not durable when its first one is sealed.
     entry->set_wished(still_wished(entry));

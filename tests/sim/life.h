@@ -87,9 +87,9 @@ class World : public ChangeListener {
   bool change_in(Transaction& t, Namespace& ns, const std::string& key, bool large,
                  std::vector<Change>& made, uint64_t& bytes);
   awaitable<bool> change_hash(NamespacePtr ns, std::string key, Lsn& lsn);
-  bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change,
-                   bool also_expiry);
+  bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change);
   void choose_fields(const std::string& key, const Entry* e, bool unset, Change& change);
+  bool change_expiry(Namespace& ns, const std::string& key, Lsn& lsn);
   Status expire(Transaction& t, Namespace& ns, Entry* e, Change& change);
   awaitable<Status> append_part(BlobWriter& writer, NamespacePtr ns, std::string& bytes);
   // `pause_ms`: between opening a blob and reading it, as a slow client does.
