@@ -10,10 +10,18 @@
 // It fills the indexes alone. What is derived from them (order, expiry, what lives where) the
 // store builds after, of what is left then: Store::load.
 //
+// Who follows a store that is written elsewhere uses it alike: the items of a checkpoint, then the
+// records of a LogTail (core/log/log_tail.h) from where that begins, as they come; fold() when they
+// crowd it; and finish() once, when the copy is to serve. Until then nobody may read the copy: it
+// has of each key the newest put, and not yet what operations and expiries made of that, nor what
+// is derived. Values that stay where they are read from must be there for Faults: a follower has
+// the segments and extents at hand that the records lie in, or no limit of its memory.
+//
 // Memory: while it runs, values beyond half of the store's limit stay where they are read from.
 // Operations have an order, and are kept until those before them have come; so are tombstones,
-// until what they hide has. So that neither takes all memory (629,000 operations on one field took
-// 147 MB), crowded() says when there are many, and fold() makes use of those that are complete.
+// until what they hide has, and the newest change of an expiry alone. So that neither takes all
+// memory (629,000 operations on one field took 147 MB), crowded() says when there are many, and
+// fold() makes use of those that are complete.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>

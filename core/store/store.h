@@ -33,6 +33,7 @@
 #include "core/extents/extents.h"
 #include "core/index/index.h"
 #include "core/log/log.h"
+#include "core/log/log_tail.h"
 #include "core/log/manifest.h"
 #include "core/log/recovery.h"
 #include "core/log/segment_usage.h"
@@ -270,6 +271,8 @@ class Store {
 
   // ---- the parts ----
   Log& log() { return log_; }
+  // For whoever follows the store: from this LSN on. It goes before the store does.
+  LogTail tail(Lsn from) { return {volume_, log_, lives_, from}; }
   ExtentStore& extents() { return extents_; }
   const Cleaner& cleaner() const { return cleaner_; }
   const Compactor& compactor() const { return compactor_; }

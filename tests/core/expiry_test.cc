@@ -200,6 +200,7 @@ TEST_F(ExpiryTest, IsKeptWhateverElseHappens) {
 }
 
 TEST_F(ExpiryTest, OfAValueOnDiskReadsAndWritesNoneOfIt) {
+  amplification = 1000;
   Model model;
   {
     auto store = opened();

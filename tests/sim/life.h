@@ -74,6 +74,8 @@ class World : public ChangeListener {
   void check_ended(const std::string& id);
   void check_parts();
   awaitable<void> check_now();
+  awaitable<void> follow();
+  awaitable<void> check_followed();
   bool changed_since(const Key& key, Lsn since) const;
 
   // ---- what is done (clients.cc) ----
@@ -140,6 +142,9 @@ class World : public ChangeListener {
   std::map<std::string, std::string> parts_;  // by ETag: what was uploaded
   std::set<uint32_t> ids_;                    // of all buckets that there were
   Lsn acked_, durable_floor_;
+  std::set<Lsn> followed_;  // what a live tail of the log has given in this life
+  Lsn followed_from_, followed_to_;
+  bool follows_ = false;
   uint64_t next_value_ = 1;
   uint32_t epoch_ = 0;
   int life_ = 0;

@@ -21,6 +21,7 @@
 //      nobody can reach, and after that no part is without its upload and no upload without its
 //      bucket.
 //  13. A clock that goes back brings nothing back: a key that expired and is gone stays so.
+//  14. Who follows the log sees all that is durable, in order, and nothing else.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,7 @@ struct Seen {
            unread = 0, closed_under_load = 0, damages = 0, damages_refused = 0, values_refused = 0,
            repaired = 0, expired = 0, evicted = 0, clocks_back = 0, buckets_made = 0,
            buckets_dropped = 0, bucket_gone = 0, listings = 0, uploads = 0, parts = 0,
-           uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0;
+           uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0, followed = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -78,6 +79,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::uploads_aborted, "aborted"},
     {&Seen::uploads_dropped, "buckets dropped with open ones"},
     {&Seen::swept, "starts that swept some up"},
+    {&Seen::followed, "records followed"},
 };
 
 struct Outcome {
