@@ -244,8 +244,8 @@ awaitable<Status> Replay::finish(Lsn first, std::vector<LsnRange> lost) {
   for (Shard& s : shards_) {
     Status done = co_await run_operations(s);
     if (!done.ok()) co_return done;
-    set_expiries(s, Lsn(UINT64_MAX));
   }
+  for (Shard& s : shards_) set_expiries(s, Lsn(UINT64_MAX));
   for (const Space& s : namespaces()) {
     if (!s.space->named.valid() && s.space->is_bucket() && !lossy()) {
       co_return absl::DataLossError(
