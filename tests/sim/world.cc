@@ -309,7 +309,7 @@ void World::check_key(const Key& key, const Value& value, const std::optional<Va
 
 // Law 14, as long as the cleaner does not overtake it.
 awaitable<void> World::follow() {
-  followed_from_ = store_->log().durable();
+  followed_to_ = followed_from_ = store_->log().durable();
   LogTail tail = store_->tail(followed_from_);
   for (Lsn last; follows_;) {
     const auto records = co_await tail.next();
