@@ -45,7 +45,6 @@ Info info_of(Store& store, const Entry* e) {
   Info info;
   info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
   info.version = e->version();
-  if (e->wished()) info.seen = e->lsn();
   info.expire_ms = e->expire_ms();
   if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);
   info.modified_ms =
@@ -109,7 +108,9 @@ StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
   Entry* e = t.find(ns, key, hash);
   if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
-  return info_of(store, e);
+  Info info = info_of(store, e);
+  info.seen = t.seen();
+  return info;
 }
 
 awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view key,
@@ -145,6 +146,7 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
   Opened o;
   o.info = info_of(store, e);
+  o.info.seen = t.seen();
   Verdict v = judge(conditions, &o.info);
   if (verdict != nullptr) *verdict = v;
   if (v != Verdict::kGo) {
@@ -396,6 +398,7 @@ void list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
   for (int passed = 0; it != ns.order.end() && in_prefix((*it)->key());) {
     const Entry* e = *it;
     if (e->expired(now) || (!e->is_string() && !q.collections)) {
+      if (e->wished()) page.newest = std::max(page.newest, e->lsn());
       if (++passed > kPassedMax) {
         from = e->key();
         return;

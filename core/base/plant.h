@@ -51,6 +51,9 @@ enum class Bug {
   kSharedCountedOnce,      // recovery counts an extent once, whatever refers to it
   kExtentCutShort,         // recovery takes an extent to end with the last whole block
   kRollBackForgets,        // what was given up stays done to a collection
+  kExpiryForgotten,        // recovery leaves out changes of an expiry alone
+  kCleanerLosesExpiry,     // the cleaner copies the expiry of the record, not the one that holds
+  kExpiryToldTooSoon,      // a change of an expiry alone is told before it is durable
   kEnd,
 };
 

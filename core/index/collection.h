@@ -75,6 +75,7 @@ class Collection {
   std::atomic<Lsn> version_{Lsn()};
   Lsn oldest_;               // records before this one no longer matter
   uint32_t image_size_ = 0;  // of the value of its newest record, iff that is a put; else 0
+  bool expires_ = false;     // as its newest record says; its entry knows what holds now
   uint64_t charged_ = 0;     // sum of charges_
   // First LSN in each segment that holds records of it, and the bytes counted as live there.
   absl::InlinedVector<std::pair<Lsn, uint64_t>, 1> charges_;

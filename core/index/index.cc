@@ -50,6 +50,7 @@ Entry* Entry::make_cold() const {
   r.version = version();
   const Collection* c = collection();
   if (c != nullptr && r.version != lsn()) r.flags |= kRecordHasOrigin;
+  if (c != nullptr && c->expires_ != has_expiry()) r.flags |= kExpiryApart;
   Entry* cold = make(r, lsn(), kCold);
   if (c != nullptr) cold->value_size = c->image_size_;
   return cold;
@@ -85,7 +86,8 @@ Entry* Entry::make(const RecordView& r, Lsn lsn, std::unique_ptr<Collection> col
   RecordView held = r;
   Collection* pointer = collection.release();
   held.value = {reinterpret_cast<const char*>(&pointer), kPointerBytes};
-  held.flags &= static_cast<uint8_t>(~kRecordHasOrigin);  // the collection knows its version
+  // The collection knows its version, and what its record says.
+  held.flags &= static_cast<uint8_t>(~(kRecordHasOrigin | kExpiryApart));
   return make(held, lsn, 0);
 }
 
@@ -96,6 +98,20 @@ Entry* Entry::make_hot(std::unique_ptr<Collection> collection) const {
                     std::move(collection));
   hot->set_marks(hot->marks() | kFresh);
   return hot;
+}
+
+Entry* Entry::with_expiry(int64_t at_ms) const {
+  RecordView r{RecordType::kPut, flags, {}, at_ms, key(), meta(), {}};
+  if (!is_cold()) r.value = value();
+  if (has_expiry() != (at_ms != 0)) {
+    r.flags ^= kRecordHasExpiry;
+    if (collection() == nullptr) r.flags ^= kExpiryApart;
+  }
+  r.version = version();
+  Entry* other = make(r, lsn(), marks() & kCold);
+  other->value_size = value_size;
+  other->set_marks(marks());
+  return other;
 }
 
 Entry* Entry::make_denser() {

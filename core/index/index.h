@@ -53,10 +53,15 @@ struct [[gnu::packed]] Entry {
 
  public:
   uint32_t value_size : 24;
-  uint8_t flags;  // as in the record
+  uint8_t flags;  // as in the record, and kExpiryApart
   uint16_t key_size;
 
   static constexpr size_t kValueBytesMax = (size_t{1} << 24) - 1;
+  // In `flags`, and in those of a checkpoint's items, but never in a record's: the record at lsn()
+  // has an expiry and the entry has none, or the other way round, since one of its own changed it
+  // (RecordType::kExpiry). What the record takes is known by it. Of a collection in memory its
+  // `expires_` says the same.
+  static constexpr uint8_t kExpiryApart = 8;
   Lsn lsn() const { return Lsn(uint64_t{place_} * 8); }  // where its record lies
   void set_lsn(Lsn lsn) {
     assert(lsn.value() % 8 == 0);
@@ -103,6 +108,9 @@ struct [[gnu::packed]] Entry {
 
   bool is_blob() const { return flags & kRecordIsBlob; }
   bool has_expiry() const { return flags & kRecordHasExpiry; }
+  bool expiry_apart() const { return flags & kExpiryApart; }
+  // For a record that says what this entry is.
+  uint8_t record_flags() const { return flags & static_cast<uint8_t>(~kExpiryApart); }
   ValueType type() const { return static_cast<ValueType>(flags >> 4); }
   bool is_string() const { return type() == ValueType::kString; }
   // The structure that the value is, if it is one and in memory; the entry owns it.
@@ -112,6 +120,10 @@ struct [[gnu::packed]] Entry {
     return c;
   }
   Collection* detach();  // the caller owns it, and destroys the entry
+  // Owns this one, if there is one, again.
+  void attach(Collection* c) {
+    if (c != nullptr) std::memcpy(const_cast<char*>(value().data()), &c, kPointerBytes);
+  }
   int64_t expire_ms() const {
     int64_t ms = 0;
     if (has_expiry()) std::memcpy(&ms, body(), 8);
@@ -144,13 +156,13 @@ struct [[gnu::packed]] Entry {
   }
   // To write the value anew; where it came from is left out.
   RecordView record(NamespaceId ns) const {
-    auto f = static_cast<uint8_t>(flags & ~kRecordHasOrigin);
+    auto f = static_cast<uint8_t>(record_flags() & ~kRecordHasOrigin);
     return {RecordType::kPut, f, ns, expire_ms(), key(), meta(), value()};
   }
   // Size of its record in the log.
   uint64_t record_bytes() const {
-    return round_up(sizeof(RecordHeader) + (has_expiry() ? 8 : 0) + (has_origin() ? 16 : 0) +
-                        key_size + meta_size() + value_size,
+    return round_up(sizeof(RecordHeader) + (has_expiry() != expiry_apart() ? 8 : 0) +
+                        (has_origin() ? 16 : 0) + key_size + meta_size() + value_size,
                     8);
   }
 
@@ -165,6 +177,14 @@ struct [[gnu::packed]] Entry {
   // A copy of this cold entry with its value, fresh.
   Entry* make_hot(std::string_view value) const;
   Entry* make_hot(std::unique_ptr<Collection> collection) const;
+  // The same entry, of the same record, with another expiry (0: none). A collection in memory is
+  // that of both then, until one of them is detached.
+  Entry* with_expiry(int64_t at_ms) const;
+  // The same in place; it has an expiry, and is in no order.
+  void set_expire_ms(int64_t at_ms) {
+    assert(has_expiry() && at_ms != 0);
+    std::memcpy(body(), &at_ms, 8);
+  }
   // The same entry where its page is better used (core/index/entry_heap.h), or null if it lies well
   // or is no string or a blob; this one is to be destroyed.
   Entry* make_denser();

@@ -89,6 +89,35 @@ void Log::forget_oldest() {
   sealed_segments_.pop_front();
 }
 
+// What is durable is asked first, and then which segment is open: so no segment is passed over that
+// is sealed meanwhile.
+Log::Stretch Log::stretch(Lsn at) const {
+  const Lsn durable = this->durable();
+  const SegmentId open = open_segment();
+  if (!open.valid()) return {};
+  const auto first_of = [this](SegmentId s) {
+    return Lsn(s.value() * start_.segment_bytes + kBlockBytes);
+  };
+  MutexLock lock(mutex_);
+  const SegmentId oldest = sealed_segments_.empty() ? open : sealed_segments_.front().first;
+  if (segment_of(at.value()) < oldest) return {.gone = true};
+  auto it = std::upper_bound(sealed_segments_.begin(), sealed_segments_.end(), at,
+                             [](Lsn lsn, const auto& segment) { return lsn < segment.second; });
+  if (it == sealed_segments_.end()) return {open, first_of(open), durable, {}};
+  SegmentId next = std::next(it) == sealed_segments_.end() ? open : std::next(it)->first;
+  if (next <= it->first) next = it->first.next();  // sealed just now
+  // A transaction that goes on behind a segment is not durable when that is sealed.
+  if (durable < it->second) return {it->first, first_of(it->first), durable, {}};
+  return {it->first, first_of(it->first), it->second, first_of(next)};
+}
+
+awaitable<Status> Log::wait_for_more(Lsn at) {
+  co_await changed_.until([&] { return durable() > at || failed() || closed_; });
+  if (durable() > at) co_return absl::OkStatus();
+  if (failed()) co_return status();
+  co_return absl::CancelledError("the log was closed");
+}
+
 Log::Stats Log::stats() const {
   MutexLock lock(mutex_);
   return stats_;
@@ -445,8 +474,8 @@ awaitable<Status> Log::flush_once() {
     if (sync) stats_.syncs++;
   }
   pending_bytes_.fetch_sub(records, std::memory_order_relaxed);
-  changed_.notify();
   if (!unsynced_) durable_.store(end, std::memory_order_release);
+  changed_.notify();
   if (!stuck() && room_end_ < room_wanted()) start_prepare();
   co_return absl::OkStatus();
 }
@@ -483,6 +512,8 @@ awaitable<Status> Log::close() {
   // Behind the last steps of the last flush.
   co_await asio::post(asio::bind_executor(executor_, asio::use_awaitable));
   co_await asio::post(loop_, asio::use_awaitable);
+  closed_ = true;
+  changed_.notify();
   co_return status;
 }
 

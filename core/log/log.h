@@ -106,7 +106,20 @@ class Log {
   std::optional<std::pair<SegmentId, Lsn>> oldest_sealed() const;
   size_t sealed_segments() const;
   void forget_oldest();  // its file is gone
+  // Where to read what follows `at`, an LSN: in this segment, from `first` to `end`, which is
+  // durable. Nothing is there yet if `at` is at the end.
+  struct Stretch {
+    SegmentId segment;
+    Lsn first, end;
+    Lsn next;           // where the segment after it begins; invalid: more will come in this one
+    bool gone = false;  // segments behind `at` were cleaned away
+  };
+  Stretch stretch(Lsn at) const;
+  // Until something behind `at` is durable; nobody syncs for that. Cancelled: the log was closed.
+  awaitable<Status> wait_for_more(Lsn at);
   uint64_t segment_bytes() const { return start_.segment_bytes; }
+  uint64_t store() const { return start_.store; }
+  const Manifest& manifest() const { return manifest_; }
   uint64_t prepared_segments() const { return prepared_count_.load(std::memory_order_relaxed); }
   bool full() const { return (trouble_.load(std::memory_order_relaxed) & kFull) != 0; }
   // Why puts are refused, or will be if it goes on: the log failed, no segment can be made, or what
@@ -224,7 +237,7 @@ class Log {
   static constexpr uint8_t kFailed = 4;
   static constexpr uint8_t kTight = 8;  // the volume has little left: puts are looked at
   std::atomic<uint8_t> trouble_{0};
-  std::atomic<bool> closing_{false};
+  std::atomic<bool> closing_{false}, closed_{false};
   std::atomic<bool> held_{false};
   std::atomic<uint64_t> tail_{0};  // written under mutex_
 
@@ -232,7 +245,7 @@ class Log {
   std::atomic<uint64_t> pending_bytes_{0};
   std::atomic<uint64_t> sync_wanted_{0};  // someone waits for durable_ to pass this
   std::atomic<bool> flushing_{false};
-  Gate changed_;  // preparing_ or flushing_ ended, a flush was written, the log failed
+  Gate changed_;  // preparing_ or flushing_ ended, a flush was written, the log failed or closed
 
   mutable Mutex mutex_;
   std::unique_ptr<Frame> active_ ABSL_GUARDED_BY(mutex_);

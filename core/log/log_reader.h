@@ -30,6 +30,11 @@ class LogLives {
   std::vector<std::pair<SegmentId, uint32_t>> lives_;
 };
 
+struct LogRecord {
+  RecordView record;
+  Lsn lsn;
+};
+
 struct FrameView {
   FrameHeader header{};
   Bytes bytes;  // from the header on
@@ -67,6 +72,11 @@ class SegmentReader {
   // no whole frame: then skip() goes on behind it.
   awaitable<StatusOr<std::optional<FrameView>>> next();
   void skip(uint64_t bytes) { at_ += bytes; }
+  // More was written since: what was read from behind the end does not count.
+  void extend(uint64_t end) {
+    buffer_end_ = std::min(buffer_end_, end_);
+    end_ = end;
+  }
 
  private:
   awaitable<StatusOr<Bytes>> load(uint64_t bytes);
@@ -74,7 +84,7 @@ class SegmentReader {
   Volume& volume_;
   const SegmentPlace place_;
   uint64_t at_;
-  const uint64_t end_;
+  uint64_t end_;
   AlignedBuffer buffer_;
   uint64_t buffer_at_ = 0, buffer_end_ = 0;  // offsets in the segment
   uint64_t bytes_read_ = 0;

@@ -24,11 +24,6 @@
 
 namespace cairn {
 
-struct LogRecord {
-  RecordView record;
-  Lsn lsn;
-};
-
 struct RecoveryOptions {
   uint64_t store = 0;
   uint64_t segment_bytes = 0;

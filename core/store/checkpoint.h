@@ -56,7 +56,7 @@ struct ItemHeader {
   uint32_t value_size;
   uint32_t meta_size;
   uint16_t key_size;
-  uint8_t flags;  // of the record
+  uint8_t flags;  // of the record, with the expiry that holds, and Entry::kExpiryApart
   ItemKind kind;
 };
 static_assert(sizeof(ItemHeader) == 24);

@@ -262,6 +262,11 @@ void Cleaner::copy_found() {
     }
     if (e->lsn() != f.lsn) continue;
     if (planted(Bug::kCleanerDropsNewest) && f.lsn.value() / 8 % 64 == 0) continue;
+    if (!planted(Bug::kCleanerLosesExpiry)) {  // what changed it since is not copied
+      f.record.expire_ms = e->expire_ms();
+      f.record.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
+      if (e->has_expiry()) f.record.flags |= kRecordHasExpiry;
+    }
     if (planted(Bug::kCleanerLosesVersion)) {
       f.record.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
     }

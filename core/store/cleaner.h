@@ -8,8 +8,9 @@
 // Threads: run() is one coroutine on one executor; the rest from any.
 //
 // Invariants
-//  1. A record is live iff the index names its LSN; nothing else is asked. A record of a collection
-//     is live iff it is not older than the oldest that the collection needs.
+//  1. A record is live iff the index names its LSN; nothing else is asked. Its copy has the expiry
+//     that the index names: a record that changed it alone is newer, and needs no copy. A record of
+//     a collection is live iff it is not older than the oldest that the collection needs.
 //  2. A segment is freed only when its copies, and every record that made another of its records
 //     dead, are durable: before that a crash would take the old value and the new one.
 //  3. Segments go one by one, oldest first, and each is struck off the manifest before it is

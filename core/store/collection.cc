@@ -61,7 +61,13 @@ void Store::count(const Collection& c, int sign) {
   }
 }
 
-void Store::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size) {
+void Store::begin_charges(Collection& c, Lsn lsn, const RecordView& r) {
+  begin_charges(c, lsn, r.size(), r.value.size(), r.has_expiry());
+}
+
+void Store::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
+                          bool expires) {
+  c.expires_ = expires;
   c.charges_.clear();
   c.charged_ = 0;
   c.oldest_ = lsn;
@@ -71,7 +77,8 @@ void Store::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_
 }
 
 RecordView Store::copy_record(Namespace& ns, const Entry* e, std::string_view value) const {
-  RecordView r{RecordType::kPut, e->flags, ns.id, e->expire_ms(), e->key(), e->meta(), value};
+  RecordView r{RecordType::kPut, e->record_flags(), ns.id, e->expire_ms(),
+               e->key(),         e->meta(),         value};
   r.flags |= kRecordHasOrigin;
   r.version = e->version();
   r.wall_ms = log_.time_of(r.version);
@@ -86,7 +93,7 @@ void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   count(entry, -1);
   entry->set_wished(still_wished(entry));
   entry->set_lsn(log_.append(r));
-  begin_charges(c, entry->lsn(), r.size(), image.size());
+  begin_charges(c, entry->lsn(), r);
   count(entry, 1);
 }
 
@@ -121,6 +128,7 @@ awaitable<Status> Store::rewrite_parts(NamespacePtr ns, std::string key, Lsn bef
       if (!begin.valid()) begin = e->lsn();
       charge(*c, e->lsn(), r.size(), true);
       c->image_size_ = 0;
+      c->expires_ = r.has_expiry();
       size = r.size();
       if (cursor == 0) {  // nothing before the first part matters
         count(e, -1);
@@ -152,6 +160,7 @@ void Store::describe(const Collection& c, CheckpointItem& item) const {
   item.oldest = c.oldest_;
   item.image_size = c.image_size_;
   item.charges = {c.charges_.begin(), c.charges_.end()};
+  if (c.expires_ != item.record.has_expiry()) item.record.flags |= Entry::kExpiryApart;
 }
 
 // What lay in segments that are gone no longer counts.

@@ -184,7 +184,7 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
   }
   if (e->is_string()) return e->make_hot(r->value);
   Entry* hot = e->make_hot(std::move(c));
-  store_.begin_charges(*hot->collection(), e->lsn(), e->record_bytes(), e->value_size);
+  store_.begin_charges(*hot->collection(), e->lsn(), *r);
   return hot;
 }
 

@@ -26,9 +26,7 @@ void Store::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash
 }
 
 Entry* Store::find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) const {
-  Entry* e = ns.index->find(key, hash);
-  if (e == nullptr || !e->has_expiry() || !e->expired(now.ms())) return e;
-  return nullptr;  // the ticker removes it
+  return alive(ns.index->find(key, hash), now);
 }
 
 void Store::note_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
@@ -42,6 +40,12 @@ void Store::forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
   stripe.expiry.erase({entry->expire_ms(), entry, ns.index.get()});
   ns.volatile_keys.fetch_sub(1, std::memory_order_relaxed);
   stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
+}
+
+void Store::set_expiry(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms) {
+  forget_expiry(ns, stripe(hash), entry);
+  entry->set_expire_ms(expire_ms);
+  note_expiry(ns, stripe(hash), entry);
 }
 
 void Store::bury(Lsn lsn, Entry* entry) {
@@ -117,7 +121,7 @@ void Store::wait_for_locks() {
 
 void Store::move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy) {
   const Lsn lsn = log_.append(copy);
-  if (entry->has_origin() && copy.has_origin()) {
+  if (entry->has_origin() && copy.has_origin() && !entry->expiry_apart()) {
     usage_.sub(entry->lsn(), entry->record_bytes());
     // A transaction that spans segments is not durable when its first one is sealed.
     entry->set_wished(still_wished(entry));

@@ -95,7 +95,7 @@ StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
       ns->index->for_each(s, [&](Entry* e) {
         if (e->expired(now)) return;
         live = true;
-        if (e->wished()) rests_on = std::max(rests_on, e->lsn());
+        rests_on = std::max(rests_on, this->rests_on(*ns, KeyHash{s} << (64 - kStripeBits), e));
       });
     }
     if (live) {
@@ -131,6 +131,12 @@ void raise(std::atomic<uint64_t>& newest, Lsn lsn) {
 void Store::note_removal(Namespace& ns, KeyHash hash, Lsn lsn) {
   if (planted(Bug::kAbsenceForgotten)) return;
   stripe(hash).removed = lsn;
+  raise(ns.removed, lsn);
+}
+
+void Store::note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn) {
+  if (planted(Bug::kExpiryToldTooSoon)) return;
+  stripe(hash).timed = lsn;
   raise(ns.removed, lsn);
 }
 

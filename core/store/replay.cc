@@ -55,7 +55,7 @@ void Replay::apply(std::span<const LogRecord> records) {
     for (; n < kGroup && !records.empty(); records = records.subspan(1)) {
       const RecordView& r = records.front().record;
       if (r.type != RecordType::kPut && r.type != RecordType::kDelete &&
-          r.type != RecordType::kOperation) {
+          r.type != RecordType::kOperation && r.type != RecordType::kExpiry) {
         apply_to_namespace(r, records.front().lsn);
         continue;
       }
@@ -115,6 +115,9 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   // mutex, which two threads would wait for in turn, is not needed.
   std::unique_lock lock(known.mutex, std::defer_lock);
   if (r.type != RecordType::kPut || known.any.load(std::memory_order_relaxed)) lock.lock();
+  if (r.type == RecordType::kExpiry) {
+    return keep(known, {r.ns.value(), std::string(r.key)}, {lsn, r.has_expiry() ? r.expire_ms : 0});
+  }
   if (r.type == RecordType::kOperation) {
     keep(known, {r.ns.value(), std::string(r.key)},
          {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
@@ -123,6 +126,9 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   }
   Entry* old = ns.index->find(r.key, hash);
   if (old != nullptr && old->lsn() > lsn) return;
+  // This very record, as a checkpoint tells of it, and with what changed its expiry since.
+  const int64_t expire_ms = r.has_expiry() ? r.expire_ms : 0;
+  if (old != nullptr && old->lsn() == lsn && old->expire_ms() != expire_ms) return;
   if (r.type == RecordType::kDelete) {
     known.any.store(true, std::memory_order_relaxed);
     bury(known, {r.ns.value(), std::string(r.key)}, lsn);
@@ -154,7 +160,7 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
     }
     entry = Entry::make(r, lsn, std::move(c));
     entry->collection()->set_version(r.has_origin() ? r.version : lsn);
-    store_.begin_charges(*entry->collection(), lsn, r.size(), r.value.size());
+    store_.begin_charges(*entry->collection(), lsn, r);
   } else if (stays) {
     entry = Entry::make_cold(r, lsn);
   } else {
@@ -189,7 +195,8 @@ Status Replay::apply(const CheckpointItem& item) {
     std::lock_guard known_lock(known.mutex);
     keep(known, {r.ns.value(), std::string(r.key)},
          {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
-          static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), item.oldest, item.charges});
+          static_cast<uint8_t>(r.flags & ~(kRecordHasOrigin | Entry::kExpiryApart)), item.oldest,
+          item.charges});
     return absl::OkStatus();
   }
   Entry* entry = nullptr;
@@ -206,6 +213,7 @@ Status Replay::apply(const CheckpointItem& item) {
     c.set_version(r.version);
     c.oldest_ = item.oldest;
     c.image_size_ = item.image_size;
+    c.expires_ = r.has_expiry() != ((r.flags & Entry::kExpiryApart) != 0);
     c.charges_ = {item.charges.begin(), item.charges.end()};
     for (auto& [at, bytes] : c.charges_) c.charged_ += bytes;
   } else if (item.kind == ItemKind::kCold) {
@@ -237,6 +245,7 @@ awaitable<Status> Replay::finish(Lsn first, std::vector<LsnRange> lost) {
     Status done = co_await run_operations(s);
     if (!done.ok()) co_return done;
   }
+  for (Shard& s : shards_) set_expiries(s, Lsn(UINT64_MAX));
   for (const Space& s : namespaces()) {
     if (!s.space->named.valid() && s.space->is_bucket() && !lossy()) {
       co_return absl::DataLossError(
@@ -315,7 +324,7 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
     }
     Collection* c = entry->collection();
     const bool other = c == nullptr || entry->type() != static_cast<ValueType>(o.flags >> 4);
-    if (other || (!o.operation.empty() && !c->apply(o.operation))) {
+    if (other || !c->apply(o.operation)) {
       if (!lossy()) return damage();
       // What made it this type was lost, and what it holds is known in part alone.
       notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
@@ -332,6 +341,7 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
       store_.charge(*c, o.lsn, o.record_bytes, false);
     }
     c->image_size_ = 0;
+    c->expires_ = r.has_expiry();
     c->set_version(o.version);
     entry->set_lsn(std::max(entry->lsn(), o.lsn));
     if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {

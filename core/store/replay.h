@@ -10,10 +10,18 @@
 // It fills the indexes alone. What is derived from them (order, expiry, what lives where) the
 // store builds after, of what is left then: Store::load.
 //
+// Who follows a store that is written elsewhere uses it alike: the items of a checkpoint, then the
+// records of a LogTail (core/log/log_tail.h) from where that begins, as they come; fold() when they
+// crowd it; and finish() once, when the copy is to serve. Until then nobody may read the copy: it
+// has of each key the newest put, and not yet what operations and expiries made of that, nor what
+// is derived. Values that stay where they are read from must be there for Faults: a follower has
+// the segments and extents at hand that the records lie in, or no limit of its memory.
+//
 // Memory: while it runs, values beyond half of the store's limit stay where they are read from.
 // Operations have an order, and are kept until those before them have come; so are tombstones,
-// until what they hide has. So that neither takes all memory (629,000 operations on one field took
-// 147 MB), crowded() says when there are many, and fold() makes use of those that are complete.
+// until what they hide has, and the newest change of an expiry alone. So that neither takes all
+// memory (629,000 operations on one field took 147 MB), crowded() says when there are many, and
+// fold() makes use of those that are complete.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -52,6 +60,8 @@ class Replay {
   void apply(std::span<const LogRecord> records);
   Status apply(const CheckpointItem& item);  // DataLoss: it cannot be read
 
+  // A checkpoint was applied, which tells of all changes of expiries before this LSN.
+  void on_base(Lsn begin) { base_ = begin; }
   // No record of the log is older, as far as is known before it was read.
   void expect(Lsn first) { first_ = first; }
   bool crowded() const {
@@ -79,6 +89,9 @@ class Replay {
   // once the log takes records again.
   const std::vector<std::string>& notes() const { return notes_; }
   const std::vector<std::pair<NamespaceId, std::string>>& given_up() const { return given_up_; }
+  // Keys of whose expiry the log tells otherwise than the checkpoint, which is right: what came
+  // last was lost.
+  const std::vector<std::pair<NamespaceId, std::string>>& restated() const { return restated_; }
 
  private:
   using Name = std::pair<uint32_t, std::string>;  // a namespace and a key
@@ -91,12 +104,17 @@ class Replay {
     Lsn oldest = {};  // of a part from a checkpoint
     std::vector<std::pair<Lsn, uint64_t>> charges = {};
   };
+  struct Expiry {  // the newest change of it alone
+    Lsn lsn;
+    int64_t expire_ms;  // 0: none
+  };
   // What is known of keys beside their newest put; each holds those of some stripes.
   struct Shard {
     std::mutex mutex;
     std::atomic<bool> any{false};  // whether `removed` holds one
     absl::flat_hash_map<Name, Lsn> removed;
     absl::flat_hash_map<Name, std::vector<Operation>> operations;
+    absl::flat_hash_map<Name, Expiry> expiries;
   };
 
   Namespace* namespace_of(NamespaceId id);
@@ -107,7 +125,7 @@ class Replay {
     return sizeof(o) * 3 / 2 + o.operation.capacity() + o.charges.size() * sizeof(o.charges[0]);
   }
   static uint64_t held_bytes(const Name& name) {
-    return (sizeof(name) + sizeof(Lsn)) * 3 / 2 + name.second.capacity();
+    return (sizeof(name) + sizeof(Expiry)) * 3 / 2 + name.second.capacity();
   }
   // Under the shard's mutex.
   void keep(Shard& shard, const Name& name, Operation o) {
@@ -119,6 +137,15 @@ class Replay {
     if (made) kept_bytes_.fetch_add(held_bytes(name), std::memory_order_relaxed);
     removed->second = std::max(removed->second, lsn);
   }
+  void keep(Shard& shard, Name name, Expiry expiry) {
+    const uint64_t bytes = held_bytes(name);
+    auto [kept, made] = shard.expiries.try_emplace(std::move(name), expiry);
+    if (made) kept_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    if (kept->second.lsn < expiry.lsn) kept->second = expiry;
+  }
+  // Of all keys of a shard, once what they change has come: all before this LSN.
+  void set_expiries(Shard& shard, Lsn before);
+  void set_expiry(Namespace& ns, std::string_view key, const Expiry& expiry);
   // What operations on this key do not count any more if they are not newer; `since`: what the
   // namespace held before is gone. An entry that is gone is removed, and null then.
   Lsn floor_of(const Shard& shard, Namespace& ns, const Name& name, Lsn since, Entry*& e) const;
@@ -147,12 +174,13 @@ class Replay {
   absl::flat_hash_map<uint32_t, Lsn> dropped_, flushed_;
   Status damage_;
   Lsn first_;
+  Lsn base_;
   std::vector<LsnRange> lost_;
   std::atomic<uint64_t> entry_bytes_{0};  // about
   // Of operations and tombstones, about; and what it may be.
   std::atomic<uint64_t> kept_bytes_{0}, kept_max_{UINT64_MAX};
   std::vector<std::string> notes_;
-  std::vector<std::pair<NamespaceId, std::string>> given_up_;
+  std::vector<std::pair<NamespaceId, std::string>> given_up_, restated_;
 };
 
 }  // namespace cairn

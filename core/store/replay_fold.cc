@@ -4,6 +4,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "core/base/limits.h"
+#include "core/base/plant.h"
 #include "core/store/replay.h"
 #include "core/store/store.h"
 
@@ -35,6 +36,7 @@ awaitable<void> Replay::fold(Lsn before) {
     }
     std::sort(names.begin(), names.end());  // a table's own order differs each time
     for (const Name& name : names) co_await fold_key(name, before);
+    set_expiries(shard, before);
     drop_removed(shard, before);
     co_await asio::post(executor, asio::use_awaitable);
   }
@@ -108,6 +110,47 @@ std::vector<Replay::Operation> Replay::take(Shard& shard, const Name& name, Lsn 
     kept->second = std::move(later);
   }
   return now;
+}
+
+// Those of a key whose operations could not all be folded wait for them, since an operation says
+// which expiry held at its time.
+void Replay::set_expiries(Shard& shard, Lsn before) {
+  std::vector<Name> names;
+  {
+    std::lock_guard lock(shard.mutex);
+    for (auto& [name, expiry] : shard.expiries) {
+      if (expiry.lsn < before && !shard.operations.contains(name)) names.push_back(name);
+    }
+  }
+  for (const Name& name : names) {
+    Namespace& ns = *namespace_of(NamespaceId(name.first));
+    StripeLocks lock(store_, ns.hash(name.second));
+    std::lock_guard known_lock(shard.mutex);
+    auto kept = shard.expiries.find(name);
+    if (kept->second.lsn >= before || shard.operations.contains(name)) continue;  // changed since
+    set_expiry(ns, name.second, kept->second);
+    kept_bytes_.fetch_sub(held_bytes(name), std::memory_order_relaxed);
+    shard.expiries.erase(kept);
+  }
+}
+
+// A value on disk stays there. What is not there was deleted, flushed or lost since.
+void Replay::set_expiry(Namespace& ns, std::string_view key, const Expiry& expiry) {
+  const KeyHash hash = ns.hash(key);
+  Entry* e = ns.index->find(key, hash);
+  if (e == nullptr || e->lsn() > expiry.lsn || e->expire_ms() == expiry.expire_ms ||
+      planted(Bug::kExpiryForgotten)) {
+    return;
+  }
+  if (expiry.lsn < base_) {
+    restated_.emplace_back(ns.id, key);
+    return;
+  }
+  Entry* other = e->with_expiry(expiry.expire_ms);
+  entry_bytes_.fetch_add(other->bytes() - e->bytes(), std::memory_order_relaxed);
+  ns.index->replace(e, other, hash);
+  e->detach();
+  Entry::destroy(e);
 }
 
 // What they hide has come, and is hidden; but for operations that are kept still.

@@ -33,6 +33,7 @@
 #include "core/extents/extents.h"
 #include "core/index/index.h"
 #include "core/log/log.h"
+#include "core/log/log_tail.h"
 #include "core/log/manifest.h"
 #include "core/log/recovery.h"
 #include "core/log/segment_usage.h"
@@ -117,8 +118,9 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
  public:
   std::unique_ptr<Index> index;  // replaced only while all stripes are locked
   std::atomic<int64_t> volatile_keys{0};
-  // The newest removal of any key, and of all keys at once, whose writer wanted it durable: what
-  // the absence of keys rests on.
+  // The newest removal of any key, or change of its expiry alone, and the newest removal of all
+  // keys at once, whose writer wanted it durable: what the absence of keys rests on, and what
+  // their presence does beside their own records.
   std::atomic<uint64_t> removed{0}, flushed{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
   // Of the record that names it, and the size of that; under the store's names lock. A database has
@@ -237,12 +239,18 @@ class Store {
   // The entry may be cold; its value comes back with faults().fetch(), without the lock.
   // None that is expired at `now`.
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) const;
-  // What an answer rests on that was made from this entry, or from there being none: the LSN of the
-  // change, if its writer wanted it durable.
+  // Nothing, if its time has come.
+  static Entry* alive(Entry* entry, Now& now) {
+    // The ticker removes what has expired.
+    return entry == nullptr || !entry->has_expiry() || !entry->expired(now.ms()) ? entry : nullptr;
+  }
+  // What an answer rests on that was made from this entry, expired or not, or from there being
+  // none: the LSN of the change, if its writer wanted it durable, or of one of an expiry alone.
   Lsn rests_on(const Namespace& ns, KeyHash hash, const Entry* entry) const {
-    if (entry != nullptr) return entry->wished() ? entry->lsn() : Lsn();
+    const Stripe& s = (*stripes_)[stripe_of(hash)];
+    if (entry != nullptr) return entry->wished() ? std::max(entry->lsn(), s.timed) : s.timed;
     const Lsn flushed(ns.flushed.load(std::memory_order_relaxed));
-    return std::max(flushed, (*stripes_)[stripe_of(hash)].removed);
+    return std::max({flushed, s.removed, s.timed});
   }
   // Hints: this stripe will be locked; these keys will be looked for, their stripes are locked.
   void prefetch(KeyHash hash) const { __builtin_prefetch(&(*stripes_)[stripe_of(hash)], 1); }
@@ -264,6 +272,8 @@ class Store {
 
   // ---- the parts ----
   Log& log() { return log_; }
+  // For whoever follows the store: from this LSN on. It goes before the store does.
+  LogTail tail(Lsn from) { return {volume_, log_, lives_, from}; }
   ExtentStore& extents() { return extents_; }
   const Cleaner& cleaner() const { return cleaner_; }
   const Compactor& compactor() const { return compactor_; }
@@ -342,7 +352,9 @@ class Store {
     StripeMutex mutex;
     std::atomic<int64_t> next_due{INT64_MAX};
     absl::btree_set<ExpiryItem> expiry;  // under mutex
-    Lsn removed;  // the newest removal that its writer wanted durable; under mutex
+    // The newest removal, and change of an expiry alone, that its writer wanted durable; under
+    // mutex.
+    Lsn removed, timed;
   };
 
   // What a large collection is written again in parts of; a smaller one is written whole.
@@ -350,6 +362,9 @@ class Store {
   awaitable<Status> begin_life(const RecoveredLog& log);
   void name_lost(const std::vector<LsnRange>& lost);
   awaitable<Status> save_from_checkpoint(const std::vector<LsnRange>& lost);
+  awaitable<Status> save_expiries(const std::vector<LsnRange>& lost,
+                                  const std::vector<std::pair<NamespaceId, std::string>>& also);
+  Status say_expiry(Namespace& ns, std::string_view key);
   awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint, Replay& replay);
   awaitable<Status> load(const Replay& replay);
   // Entries older than `since` are gone, and so are records older than `first`.
@@ -358,7 +373,9 @@ class Store {
   // ---- collections (collection.cc) ----
   std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
   void charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted);
-  void begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size);
+  void begin_charges(Collection& c, Lsn lsn, const RecordView& record);
+  void begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
+                     bool expires);
   // Adds the records of an entry to what is live in the log, or takes them away.
   void count(const Entry* entry, int sign);
   void count(const Collection& c, int sign);
@@ -418,10 +435,12 @@ class Store {
   }
   void forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
   void note_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
+  void set_expiry(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms);
   void bury(Lsn lsn, Entry* entry);
   // Whether somebody still has to wait for this entry; so he has for what takes its place.
   bool still_wished(const Entry* e) const { return e->wished() && !log_.is_durable(e->lsn()); }
   void note_removal(Namespace& ns, KeyHash hash, Lsn lsn);
+  void note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn);
   static void note_flush(Namespace& ns, Lsn lsn);
   awaitable<void> release_dead();
   awaitable<void> release_doomed();

@@ -10,6 +10,7 @@
 #include "core/log/recovery.h"
 #include "core/store/replay.h"
 #include "core/store/store.h"
+#include "core/store/transaction.h"
 
 namespace cairn {
 
@@ -99,6 +100,8 @@ awaitable<Status> Store::open() {
         expect();
         recovered_items_ = 0;
         recover.from = Lsn();
+      } else {
+        replay->on_base(recover.from);
       }
       co_return loaded;
     };
@@ -122,7 +125,7 @@ awaitable<Status> Store::open() {
   Status loaded = co_await replay->finish(first, std::move(lost));
   if (!loaded.ok()) co_return loaded;
   notes_.insert(notes_.end(), replay->notes().begin(), replay->notes().end());
-  const auto given_up = replay->given_up();
+  const auto given_up = replay->given_up(), restated = replay->restated();
   loaded = co_await load(*replay);
   replay.reset();
   if (!loaded.ok()) co_return loaded;
@@ -170,6 +173,7 @@ awaitable<Status> Store::open() {
     log_.append(gone);
   }
   if (!log->lost.empty()) (void)co_await save_from_checkpoint(log->lost);
+  if (!log->lost.empty()) (void)co_await save_expiries(log->lost, restated);
   (void)co_await log_.wait_durable(Lsn(log_.tail().value() - 1));
   last_sync_ms_ = clock_.now_ms();
   loading_.store(false, std::memory_order_release);
@@ -297,6 +301,51 @@ awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost)
     }
   }
   co_return absl::OkStatus();
+}
+
+// An expiry that a record in a lost range may have set: it is said again, of every key whose own
+// record is older than that.
+awaitable<Status> Store::save_expiries(
+    const std::vector<LsnRange>& lost,
+    const std::vector<std::pair<NamespaceId, std::string>>& also) {
+  uint64_t end = 0;
+  for (const LsnRange& range : lost) end = std::max(end, range.to);
+  const auto doubtful = [&](const Entry* e) {
+    const Collection* c = e->collection();
+    const bool apart = c == nullptr ? e->expiry_apart() : c->expires_ != e->has_expiry();
+    return (apart || e->has_expiry()) && e->lsn().value() < end;
+  };
+  for (auto& [id, key] : also) {
+    const NamespacePtr ns = namespace_by_id(id);
+    if (ns == nullptr) continue;
+    if (Status said = say_expiry(*ns, key); !said.ok()) co_return said;
+    if (log_.backlogged()) co_await log_.wait_for_backlog();
+  }
+  for (const NamespacePtr& ns : spaces()) {
+    for (size_t s = 0; s < kStripes; s++) {
+      std::vector<std::string> keys;
+      {
+        StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+        ns->index->for_each(s, [&](const Entry* e) {
+          if (doubtful(e)) keys.emplace_back(e->key());
+        });
+      }
+      for (const std::string& key : keys) {
+        if (Status said = say_expiry(*ns, key); !said.ok()) co_return said;
+      }
+      if (log_.backlogged()) co_await log_.wait_for_backlog();
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+Status Store::say_expiry(Namespace& ns, std::string_view key) {
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(*this, hash);
+  Entry* e = ns.index->find(key, hash);
+  if (e == nullptr) return absl::OkStatus();
+  Transaction t(*this, &lock, Shape::kOne, Wish::kNone, Cause::kCopy);
+  return t.expire(ns, hash, e, e->expire_ms());
 }
 
 // After all records are applied: what is derived from what is there.

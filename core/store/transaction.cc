@@ -81,11 +81,11 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
       collection == nullptr ? Entry::make(r, lsn) : Entry::make(r, lsn, std::move(collection));
   if (Collection* c = entry->collection()) {
     c->set_version(lsn);
-    store_.begin_charges(*c, lsn, r.size(), r.value.size());
+    store_.begin_charges(*c, lsn, r);
   }
   entry->set_wished(wished(old));
   store_.link(ns, hash, old, entry);
-  changed(ns, entry->key(), r.has_origin() ? What::kExpiry : What::kPut, lsn);
+  changed(ns, entry->key(), What::kPut, lsn);
   if (old != nullptr) store_.dispose(old, lsn);
 }
 
@@ -126,8 +126,8 @@ Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
     return absl::OkStatus();
   }
   lsn_ = store_.log_.append(r);
+  if (wished(entry)) store_.note_removal(ns, hash, lsn_);  // before a listing can miss it
   store_.link(ns, hash, entry, nullptr);
-  if (wished(entry)) store_.note_removal(ns, hash, lsn_);
   changed(ns, r.key, What::kRemove, lsn_);
   store_.dispose(entry, lsn_);
   return absl::OkStatus();
@@ -144,11 +144,9 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
   }
   if (Status s = check_put(ns, change); !s.ok()) return s;
   RecordView r = change;
-  if (r.value.empty() && entry->version().valid()) {  // the value's version stays
-    r.flags |= kRecordHasOrigin;
-    r.version = entry->version();
-    r.wall_ms = store_.log_.time_of(r.version);
-  }
+  r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
+  r.flags |= entry->flags & kRecordHasExpiry;
+  r.expire_ms = entry->expire_ms();
   if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
   if (shape_ == Shape::kOne) {
     operate_now(ns, hash, entry, r);
@@ -160,11 +158,9 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
 
 void Transaction::apply(KeyHash hash, Collection& c, std::string_view operation) {
   const uint64_t before = c.memory_bytes();
-  if (!operation.empty()) {
-    const bool applied = c.apply(operation);
-    assert(applied);
-    (void)applied;
-  }
+  const bool applied = c.apply(operation);
+  assert(applied);
+  (void)applied;
   store_.memory_.count().add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
 }
 
@@ -174,17 +170,11 @@ void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const R
   apply(hash, c, r.value);
   store_.charge(c, lsn, r.size(), true);
   c.image_size_ = 0;
-  if (!r.has_origin()) c.set_version(lsn);
+  c.expires_ = r.has_expiry();
+  c.set_version(lsn);
   entry->set_wished(wished(entry));
   entry->set_lsn(lsn);
-  changed(ns, entry->key(), r.value.empty() ? What::kExpiry : What::kOperate, lsn);
-  if (entry->expire_ms() == (r.has_expiry() ? r.expire_ms : 0)) return;
-  Entry* other = Entry::make(r, lsn, nullptr);
-  std::memcpy(const_cast<char*>(other->value().data()), entry->value().data(), kPointerBytes);
-  other->set_marks(entry->marks());
-  store_.link(ns, hash, entry, other);
-  entry->detach();
-  Entry::destroy(entry);
+  changed(ns, entry->key(), What::kOperate, lsn);
 }
 
 void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
@@ -195,17 +185,52 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
   step.details->bytes = r.value;
   step.details->collection = &c;
   step.details->version = c.version_.load(std::memory_order_relaxed);
-  if (!r.value.empty()) {
-    c.inverse(r.value, step.details->inverse);
-    c.set_version(Lsn());  // not known before the commit
-  }
+  c.inverse(r.value, step.details->inverse);
+  c.set_version(Lsn());  // not known before the commit
   apply(hash, c, r.value);
-  if (entry->expire_ms() == (r.has_expiry() ? r.expire_ms : 0)) return;
+}
+
+// ---- expire ----
+
+Status Transaction::expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms) {
+  assert(covers(hash));
+  RecordView r;
+  r.type = RecordType::kExpiry;
+  r.ns = ns.id;
+  r.key = entry->key();
+  r.expire_ms = expire_ms;
+  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
+  if (Status s = check_put(ns, r); !s.ok()) return s;
+  if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  if (shape_ == Shape::kOne) {
+    expire_now(ns, hash, entry, r);
+  } else {
+    expire_later(ns, hash, entry, r);
+  }
+  return absl::OkStatus();
+}
+
+// The entry's own record stays where it is. It is older than the one written here, so the cleaner
+// comes to it first, and copies it with the expiry that holds then: this one need not live on, and
+// does not count as live.
+void Transaction::expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
+  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
+  if (wished(entry)) store_.note_expiry_change(ns, hash, lsn);
+  changed(ns, r.key, What::kExpiry, lsn);
+  if (entry->has_expiry() && r.has_expiry() && !ns.orders(hash)) {
+    return store_.set_expiry(ns, hash, entry, r.expire_ms);
+  }
+  Entry* other = entry->with_expiry(r.expire_ms);
+  store_.link(ns, hash, entry, other);
+  entry->detach();
+  Entry::destroy(entry);  // the new one holds its blob
+}
+
+void Transaction::expire_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
+  Step& step = add_step(r.type, r.flags, &ns, hash);
   step.old = entry;
-  step.entry = Entry::make(r, entry->lsn(), nullptr);
-  std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
-  step.entry->set_marks(entry->marks());
   // The order names the old one until the commit, and who lists it looks into its collection.
+  step.entry = entry->with_expiry(r.expire_ms);
   store_.place(ns, hash, entry, step.entry);
 }
 
@@ -278,12 +303,13 @@ RecordView Transaction::record_of(const Step& s) const {
       r.key = s.entry->key();
       r.value = s.details->bytes;
       break;
+    case RecordType::kExpiry:
+      r.flags = s.flags;
+      r.expire_ms = s.entry->expire_ms();
+      r.key = s.entry->key();
+      break;
     default:
       break;
-  }
-  if (r.has_origin()) {
-    r.version = s.details != nullptr ? s.details->version : s.entry->version();
-    r.wall_ms = store_.log_.time_of(r.version);
   }
   return r;
 }
@@ -299,7 +325,9 @@ StatusOr<Lsn> Transaction::commit() {
     Need need = Need::kClean;  // of the steps, the one that must stop first
     for (const Step& s : work_->steps) {
       if (s.type == RecordType::kDelete && need == Need::kClean) need = Need::kDelete;
-      if (s.type == RecordType::kPut || s.type == RecordType::kOperation) need = Need::kPut;
+      if (s.type != RecordType::kDelete && s.type != RecordType::kNamespaceFlush) {
+        need = Need::kPut;
+      }
     }
     (void)refuse(store_.log_.admit(need, work_->bytes));
   }
@@ -349,13 +377,19 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (s.ns->orders(s.hash)) {
     int64_t names = 0;
     if (s.old != nullptr) names -= static_cast<int64_t>(s.ns->order.erase(s.old));
-    if (s.entry != nullptr && (s.type == RecordType::kPut || s.old != nullptr)) {
+    if (s.entry != nullptr && s.type != RecordType::kOperation) {
       names += static_cast<int64_t>(s.ns->order.insert(s.entry).second);
     }
     store_.memory_.count().add(stripe_of(s.hash), names * Store::kOrderBytes);
   }
-  if (s.type != RecordType::kOperation && s.old != nullptr) store_.count(s.old, -1);
   const bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
+  if (s.type == RecordType::kExpiry) {
+    if (wished) store_.note_expiry_change(*s.ns, s.hash, lsn);
+    s.entry->set_wished(s.old->wished());
+    s.entry->set_lsn(s.old->lsn());  // not known before, if this transaction made it
+    return;
+  }
+  if (s.old != nullptr) store_.count(s.old, -1);
   if (s.entry == nullptr) {
     if (wished) store_.note_removal(*s.ns, s.hash, lsn);
     return;
@@ -366,10 +400,12 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (s.type == RecordType::kOperation) {
     store_.charge(*c, lsn, bytes, true);
     c->image_size_ = 0;
-    if ((s.flags & kRecordHasOrigin) == 0) c->set_version(lsn);
+    c->expires_ = (s.flags & kRecordHasExpiry) != 0;
+    c->set_version(lsn);
   } else if (c != nullptr) {
     c->set_version(lsn);
-    store_.begin_charges(*c, lsn, bytes, s.details->bytes.size());
+    store_.begin_charges(*c, lsn, bytes, s.details->bytes.size(),
+                         (s.flags & kRecordHasExpiry) != 0);
     store_.count(*c, 1);
   } else {
     store_.usage_.add(lsn, bytes);
@@ -388,12 +424,12 @@ void Transaction::undo(Step& s) {
     case RecordType::kDelete:
       store_.place(*s.ns, s.hash, nullptr, s.old);
       break;
+    case RecordType::kExpiry:
+      store_.place(*s.ns, s.hash, s.entry, s.old);
+      s.entry->detach();
+      Entry::destroy(s.entry);
+      break;
     case RecordType::kOperation:
-      if (s.old != nullptr) {  // it has the collection still
-        store_.place(*s.ns, s.hash, s.entry, s.old);
-        s.entry->detach();
-        Entry::destroy(s.entry);
-      }
       if (planted(Bug::kRollBackForgets)) break;
       for (auto& operation : s.details->inverse) apply(s.hash, *c, operation);
       c->set_version(s.details->version);
@@ -419,8 +455,8 @@ void Transaction::end() {
   for (Step& s : work_->steps) {
     if (s.type == RecordType::kNamespaceFlush) {
       for (auto& f : s.details->flushed) store_.destroy_later(std::move(f.retired), newest);
-    } else if (s.old != nullptr && s.type == RecordType::kOperation) {
-      s.old->detach();  // its collection went to the entry that took its place
+    } else if (s.type == RecordType::kExpiry) {
+      s.old->detach();  // its blob or collection went to the entry that took its place
       Entry::destroy(s.old);
     } else if (s.old != nullptr) {
       store_.dispose(s.old, newest);
@@ -442,9 +478,7 @@ void Transaction::tell(std::span<const Lsn> lsns) {
     const std::string_view key = s.type == RecordType::kNamespaceFlush
                                      ? std::string_view()
                                      : (s.entry != nullptr ? s.entry : s.old)->key();
-    const bool expiry_alone = (s.flags & kRecordHasOrigin) != 0 ||
-                              (s.type == RecordType::kOperation && s.details->bytes.empty());
-    const What what = expiry_alone                            ? What::kExpiry
+    const What what = s.type == RecordType::kExpiry           ? What::kExpiry
                       : s.type == RecordType::kPut            ? What::kPut
                       : s.type == RecordType::kDelete         ? What::kRemove
                       : s.type == RecordType::kNamespaceFlush ? What::kFlush

@@ -1,4 +1,4 @@
-// The one way in which keys change: put, remove, operate and flush, then commit.
+// The one way in which keys change: put, remove, operate, expire and flush, then commit.
 //
 // A transaction is filled under the locks of its keys, which outlive it, and sees its own changes:
 // they are in the index at once, where only the holder of the locks can look, and what they took
@@ -58,9 +58,9 @@ class Transaction {
   // The time at which all of it happens.
   Now& now() { return now_; }
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash) {
-    Entry* e = store_.find(ns, key, hash, now_);
+    Entry* e = ns.index->find(key, hash);
     saw(store_.rests_on(ns, hash, e));
-    return e;
+    return Store::alive(e, now_);
   }
 
   // Makes the value of record.key what `record` says. A blob's reference passes to the store, also
@@ -68,10 +68,12 @@ class Transaction {
   // as the operation that makes all of it.
   Status put(Namespace& ns, KeyHash hash, const RecordView& record);
   Status remove(Namespace& ns, KeyHash hash, Entry* entry);
-  // Changes a collection: `change` is an operation record with the expiry that holds from now on;
-  // without an operation it changes the expiry alone. `entry` is the key's, its value in memory and
-  // of the type that the record says; null: it is made. The entry may be another one afterwards.
+  // Changes a collection: `change` is an operation record. `entry` is the key's, its value in
+  // memory and of the type that the record says, and its expiry stays; null: it is made.
   Status operate(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
+  // Changes the expiry alone (0: none) of any entry, whose value may be on disk and stays there: a
+  // record of the key's size. LSN and version stay. The entry may be another one afterwards.
+  Status expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms);
   // All keys go, as one record. Takes all stripes for it unless the transaction has them; one of
   // several changes must have them.
   Status flush(Namespace& ns);
@@ -142,6 +144,8 @@ class Transaction {
   void operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void apply(KeyHash hash, Collection& collection, std::string_view operation);
+  void expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
+  void expire_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   RecordView record_of(const Step& step) const;
   void make_known(std::span<const Lsn> lsns);
   void finish(Step& step, Lsn lsn);

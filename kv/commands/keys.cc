@@ -136,7 +136,6 @@ void with_stripe(Context& c, size_t stripe, Fn fn) {
 }
 
 void randomkey(Context& c) {
-  c.saw_all(c.ns());
   const size_t start = c.store.random() % kStripes;
   const int64_t now = c.now_ms();
   std::string key;
@@ -162,6 +161,7 @@ void randomkey(Context& c) {
       });
     });
   }
+  c.saw_all(c.ns());  // also those that went while it looked
   if (found) {
     c.reply.bulk(key);
   } else {
@@ -173,7 +173,6 @@ void keys(Context& c) {
   std::vector<std::string> found;
   const int64_t now = c.now_ms();
   Glob pattern(c.args[1]);
-  c.saw_all(c.ns());
   for (size_t s = 0; s < kStripes; s++) {
     with_stripe(c, s, [&] {
       c.ns().index->for_each(s, [&](Entry* e) {
@@ -184,6 +183,7 @@ void keys(Context& c) {
       });
     });
   }
+  c.saw_all(c.ns());
   c.reply.array(found.size());
   for (auto& k : found) c.reply.bulk(k);
 }
@@ -214,7 +214,6 @@ void scan(Context& c) {
     c.reply.bulk("0");
     return c.reply.array(0);
   }
-  c.saw_all(c.ns());
   KeyHash at = cursor << 16;
   std::vector<std::string> found;
   std::vector<Entry*> page;
@@ -237,6 +236,7 @@ void scan(Context& c) {
     at = next;
     if (next != 0) break;
   }
+  c.saw_all(c.ns());
   if (at == 0 && stripe < kStripes) at = KeyHash{stripe} << (64 - kStripeBits);
   c.reply.array(2);
   c.reply.bulk(cat(stripe >= kStripes ? 0 : at >> 16));
@@ -419,13 +419,13 @@ constexpr Row kRows[] = {
      "generic",
      "Iterates over the key names in the database.",
      "2.8.0"},
-    {"expire", -3, kChange, kUpdatesKey, expire, nullptr, "generic",
+    {"expire", -3, kChange, kUpdatesName, expire, nullptr, "generic",
      "Sets the expiration time of a key in seconds."},
-    {"pexpire", -3, kChange, kUpdatesKey, pexpire, nullptr, "generic",
+    {"pexpire", -3, kChange, kUpdatesName, pexpire, nullptr, "generic",
      "Sets the expiration time of a key in milliseconds.", "2.6.0"},
-    {"expireat", -3, kChange, kUpdatesKey, expireat, nullptr, "generic",
+    {"expireat", -3, kChange, kUpdatesName, expireat, nullptr, "generic",
      "Sets the expiration time of a key to a Unix timestamp.", "1.2.0"},
-    {"pexpireat", -3, kChange, kUpdatesKey, pexpireat, nullptr, "generic",
+    {"pexpireat", -3, kChange, kUpdatesName, pexpireat, nullptr, "generic",
      "Sets the expiration time of a key to a Unix milliseconds timestamp.", "2.6.0"},
     {"ttl", 2, kRead, kReadsName, ttl, nullptr, "generic",
      "Returns the expiration time in seconds of a key."},
@@ -435,7 +435,7 @@ constexpr Row kRows[] = {
      "Returns the expiration time of a key as a Unix timestamp.", "7.0.0"},
     {"pexpiretime", 2, kRead, kReadsName, pexpiretime, nullptr, "generic",
      "Returns the expiration time of a key as a Unix milliseconds timestamp.", "7.0.0"},
-    {"persist", 2, kChange, kUpdatesKey, persist, nullptr, "generic",
+    {"persist", 2, kChange, kUpdatesName, persist, nullptr, "generic",
      "Removes the expiration time of a key.", "2.2.0"},
     {"object",
      -2,

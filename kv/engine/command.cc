@@ -189,40 +189,13 @@ bool Context::operate(ValueType type, std::string_view key, Entry* entry,
   r.ns = ns().id;
   r.key = key;
   r.value = operation;
-  if (entry != nullptr && entry->has_expiry()) {
-    r.flags |= kRecordHasExpiry;
-    r.expire_ms = entry->expire_ms();
-  }
-  return operate(entry, r);
-}
-
-bool Context::operate(Entry* entry, const RecordView& change) {
-  const Key* k = resolved(ns(), change.key, true);
-  return k != nullptr && done(txn->operate(ns(), k->hash, entry, change));
+  const Key* k = resolved(ns(), key, true);
+  return k != nullptr && done(txn->operate(ns(), k->hash, entry, r));
 }
 
 bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
-  if (!entry->is_string()) {
-    RecordView r{RecordType::kOperation, entry->flags, ns().id, expire_ms, entry->key(), {}, {}};
-    r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
-    if (expire_ms != 0) r.flags |= kRecordHasExpiry;
-    return operate(entry, r);
-  }
-  RecordView r = entry->record(ns().id);
-  r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
-  r.expire_ms = expire_ms;
-  if (expire_ms != 0) r.flags |= kRecordHasExpiry;
-  if (entry->version().valid()) {  // conditions and entity tags look at the value alone
-    r.flags |= kRecordHasOrigin;
-    r.version = entry->version();
-    r.wall_ms = store.log().time_of(r.version);
-  }
-  if (!entry->is_blob()) return put(ns(), r);
-  BlobRef blob = *BlobRef::decode(entry->value());
-  store.extents().ref(blob);
-  if (put(ns(), r)) return true;
-  store.extents().unref(blob);
-  return false;
+  const Key* k = resolved(ns(), entry->key(), true);
+  return k != nullptr && done(txn->expire(ns(), k->hash, entry, expire_ms));
 }
 
 bool Context::remove(Namespace& ns, Entry* entry) {

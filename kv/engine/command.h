@@ -215,7 +215,7 @@ class Context {
   bool operate(ValueType type, std::string_view key, Entry* entry, std::string_view operation);
   // A value given as word i: text or blob.
   bool put_word(std::string_view key, size_t i, int64_t expire_ms);
-  // Writes the entry again with another expiry (0: none).
+  // Gives the entry another expiry (0: none); its value may be on disk.
   bool put_expiry(Entry* entry, int64_t expire_ms);
 
   // The value of an entry as a bulk string, or a part of it.
@@ -249,7 +249,6 @@ class Context {
   // The request's own key of that name; null, after it refused, if there is none, if it may not be
   // changed, or if its stripe is not locked. That would be a bug of a command or of its row.
   const Key* resolved(const Namespace& ns, std::string_view key, bool change);
-  bool operate(Entry* entry, const RecordView& change);
   bool done(const Status& status);
   size_t last_key_ = 0;  // commands take their keys in order
   std::string failure_;

@@ -64,6 +64,7 @@ inline constexpr KeySpec kLooksAtKey[] = {{.flags = kKeyReadOnly}};
 inline constexpr KeySpec kLooksAtName[] = {{.flags = kKeyReadOnly | kKeyNameOnly}};
 inline constexpr KeySpec kChangesKey[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyUpdate}};
 inline constexpr KeySpec kUpdatesKey[] = {{.flags = kKeyReadWrite | kKeyUpdate}};
+inline constexpr KeySpec kUpdatesName[] = {{.flags = kKeyReadWrite | kKeyUpdate | kKeyNameOnly}};
 inline constexpr KeySpec kInsertsIntoKey[] = {{.flags = kKeyReadWrite | kKeyInsert}};
 
 // The flags of this specification's keys in this very command.

@@ -481,6 +481,39 @@ class Redis(Case):
         self.r = self.server.redis()
         self.assertEqual([self.r.get("d%d" % i) for i in range(200)], [b"%d" % i for i in range(200)])
 
+    def test_the_expiry_of_a_value_on_disk_changes_without_reading_it(self):
+        self.r.config_set("appendfsync", "always")
+        keys = ["cold%d" % i for i in range(60)]
+        values = {k: os.urandom(3000) for k in keys}
+        for k in keys:
+            self.r.set(k, values[k], px=10 ** 9 if k.endswith("5") else None)
+        self.server.stop()
+        self.server.start()  # from a checkpoint, which leaves such values on disk
+        self.r = self.server.redis()
+        self.r.config_set("appendfsync", "always")
+        reads = self.r.info("stats")["value_reads"]
+        at = int(time.time() * 1000) + 10 ** 8
+        for i, k in enumerate(keys):
+            if k.endswith("5"):
+                self.assertEqual(self.r.persist(k), 1)
+            elif i % 3 == 0:
+                self.assertEqual(self.r.pexpireat(k, at + i), 1)
+            elif i % 3 == 1:
+                with self.r.pipeline(transaction=True) as p:
+                    p.expire(k, 10 ** 6).pexpireat(k, at + i).ttl(k)
+                    self.assertEqual(p.execute()[:2], [1, 1])
+            else:
+                self.assertEqual(self.r.pexpire(k, 10 ** 7), 1)
+                self.assertEqual(self.r.execute_command("PEXPIREAT", k, at + i, "GT"), 1)
+        self.assertEqual(self.r.info("stats")["value_reads"], reads)
+        for restarts in range(2):
+            for i, k in enumerate(keys):
+                self.assertEqual(self.r.pexpiretime(k), -1 if k.endswith("5") else at + i)
+                self.assertEqual(self.r.get(k), values[k])
+            self.assertGreater(self.r.info("stats")["value_reads"], 0)
+            self.server.restart()
+            self.r = self.server.redis()
+
     def test_past_the_memory_limit_values_stay_on_disk_and_keys_are_refused(self):
         self.r.config_set("maxmemory", "2mb")
         try:

@@ -5,11 +5,15 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <map>
 #include <optional>
 
+#include "core/base/async.h"
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/log/log_tail.h"
 #include "core/log/recovery.h"
 #include "tests/sim/sim_volume.h"
 
@@ -28,7 +32,12 @@ struct LogTest : testing::Test {
   sim::Rng rng{1};
   std::map<uint64_t, std::string> found;  // keys by LSN, of the last recovery
   RecoveredLog recovered;
-  bool clean_first = false;  // the next life loses its oldest segment to the cleaner
+  // Of this life.
+  LogLives lives;
+  Volume* volume_now = nullptr;
+  Manifest* manifest_now = nullptr;
+  std::map<uint64_t, Lsn> ends;  // of the transaction that a record is of
+  bool clean_first = false;      // the next life loses its oldest segment to the cleaner
 
   uint64_t pick(uint64_t n) { return rng() % n; }
 
@@ -99,6 +108,11 @@ struct LogTest : testing::Test {
     });
     Status saved = co_await manifest.save();
     if (!saved.ok()) co_return saved;
+    lives = got->lives;
+    lives.add(got->next_segment, known.epoch);
+    volume_now = &volume;
+    manifest_now = &manifest;
+    ends.clear();
     for (SegmentId s : got->unused) {
       Status removed = co_await volume.remove({FileKind::kSegment, s.value()});
       if (!removed.ok()) co_return removed;
@@ -118,7 +132,7 @@ struct LogTest : testing::Test {
     }
     return items;
   }
-  static Lsn append(Log& log, const std::vector<Item>& items) {
+  Lsn append(Log& log, const std::vector<Item>& items) {
     std::vector<RecordView> records(items.size());
     for (size_t i = 0; i < items.size(); i++) {
       records[i].ns = NamespaceId(0);
@@ -128,7 +142,35 @@ struct LogTest : testing::Test {
     std::vector<Lsn> lsns(items.size());
     log.append_batch(records, lsns);
     for (size_t i = 1; i < lsns.size(); i++) EXPECT_LT(lsns[i - 1], lsns[i]);
+    for (size_t i = 0; i < lsns.size(); i++) {
+      found[lsns[i].value()] = items[i].key;
+      ends[lsns[i].value()] = lsns.back();
+    }
     return lsns.back();
+  }
+  // Reads a live tail to its end: all from `from` on, in order, each when it is durable.
+  awaitable<void> follow(Log& log, Lsn from, size_t& finished) {
+    LogTail tail(*volume_now, log, lives, from);
+    std::map<uint64_t, std::string> seen;
+    for (;;) {
+      const auto records = co_await tail.next();
+      if (!records.ok()) {
+        EXPECT_TRUE(absl::IsCancelled(records.status())) << records.status();
+        break;
+      }
+      EXPECT_FALSE(records->empty());
+      for (const LogRecord& r : *records) {
+        const uint64_t lsn = r.lsn.value();
+        EXPECT_TRUE(seen.empty() || lsn > seen.rbegin()->first);
+        EXPECT_TRUE(log.is_durable(ends.contains(lsn) ? ends[lsn] : r.lsn));
+        EXPECT_LT(r.lsn, tail.at());
+        seen[lsn] = r.record.key;
+      }
+    }
+    const std::map<uint64_t, std::string> want(found.lower_bound(from.value()), found.end());
+    EXPECT_EQ(seen.size(), want.size()) << "from " << from.value();
+    EXPECT_TRUE(seen == want) << "from " << from.value();
+    finished++;
   }
   // How many records of each transaction were found.
   std::map<uint64_t, size_t> counts() const {
@@ -205,6 +247,88 @@ TEST_F(LogTest, RecordsThatFitAFrameShareIt) {
     EXPECT_LT(b.value() - a.value(), 200u);
     EXPECT_TRUE((co_await log.wait_durable(b)).ok());
     EXPECT_EQ(log.stats().frames, 1u);
+  };
+  ASSERT_TRUE(live(UINT64_MAX, work));
+}
+
+// From anywhere, in the past or not reached yet, of this life or those before, while it is written.
+TEST_F(LogTest, ALiveTailGivesWhatIsDurableAndNothingElse) {
+  uint64_t next = 1;
+  size_t started = 0, finished = 0;
+  for (int life = 0; life < 12; life++) {
+    auto work = [&](Log& log) -> awaitable<void> {
+      auto executor = co_await asio::this_coro::executor;
+      Tasks tails;
+      for (int k = 0; k < 40; k++) {
+        const size_t records = pick(6) == 0 ? 40 + pick(200) : 1 + pick(6);
+        const Lsn lsn = append(log, transaction(next++, records, 100 + pick(2000)));
+        if (pick(3) == 0) {
+          Lsn from(log.tail().value() + pick(3 * kSegmentBytes));
+          if (pick(3) != 0) {  // a record's, or right behind it
+            auto it = found.begin();
+            std::advance(it, static_cast<ptrdiff_t>(pick(found.size())));
+            from = Lsn(it->first + pick(2));
+          }
+          started++;
+          tails.spawn(executor, "a tail", follow(log, from, finished));
+        }
+        const bool waits = pick(2) == 0;
+        if (!waits) continue;
+        const Status durable = co_await log.wait_durable(lsn);
+        EXPECT_TRUE(durable.ok());
+      }
+      const Status closed = co_await log.close();
+      EXPECT_TRUE(closed.ok());
+      co_await tails.ended();
+    };
+    ASSERT_TRUE(live(UINT64_MAX, work));
+  }
+  EXPECT_EQ(finished, started);
+  EXPECT_GT(started, 100u);
+}
+
+// Nobody syncs for it; what is cleaned away under it, it says.
+TEST_F(LogTest, ALiveTailWaitsAndSaysWhatIsGone) {
+  auto work = [&](Log& log) -> awaitable<void> {
+    const Lsn first = append(log, transaction(1, 2, 100));
+    Status done = co_await log.wait_durable(first);
+    EXPECT_TRUE(done.ok());
+    LogTail tail(*volume_now, log, lives, Lsn());
+    LogTail slow(*volume_now, log, lives, Lsn());
+    auto records = co_await tail.next();
+    EXPECT_TRUE(records.ok() && records->size() == 2) << records.status();
+    append(log, transaction(2, 1, 100));
+    auto executor = co_await asio::this_coro::executor;
+    bool woken = false;
+    Tasks waits;
+    auto wait = [](LogTail& waiting, bool& ended) -> awaitable<void> {
+      const auto got = co_await waiting.next();
+      EXPECT_TRUE(got.ok() && got->size() == 1) << got.status();
+      ended = true;
+    };
+    waits.spawn(executor, "a tail", wait(tail, woken));
+    const uint64_t syncs = log.stats().syncs;
+    for (int i = 0; i < 50; i++) co_await asio::post(executor, asio::use_awaitable);
+    EXPECT_FALSE(woken);
+    EXPECT_EQ(log.stats().syncs, syncs);
+    const Lsn last = append(log, transaction(3, 100, 1500));
+    done = co_await log.wait_durable(last);
+    EXPECT_TRUE(done.ok());
+    co_await waits.ended();
+    EXPECT_TRUE(woken);
+    manifest_now->strike_segment(SegmentId(0));  // as the cleaner does
+    done = co_await manifest_now->save();
+    EXPECT_TRUE(done.ok());
+    done = co_await volume_now->remove({FileKind::kSegment, 0});
+    EXPECT_TRUE(done.ok());
+    records = co_await slow.next();  // before the log knows
+    EXPECT_TRUE(absl::IsOutOfRange(records.status())) << records.status();
+    log.forget_oldest();
+    records = co_await slow.next();
+    EXPECT_TRUE(absl::IsOutOfRange(records.status())) << records.status();
+    LogTail there(*volume_now, log, lives, Lsn(kSegmentBytes));
+    records = co_await there.next();
+    EXPECT_TRUE(records.ok() && records->back().lsn >= Lsn(kSegmentBytes)) << records.status();
   };
   ASSERT_TRUE(live(UINT64_MAX, work));
 }

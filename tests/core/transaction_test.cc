@@ -145,7 +145,11 @@ struct TransactionTest : testing::Test {
       return t.flush(ns);
     }
     Value& v = model[{i, key}];
-    v.expire_ms = r.expire_ms;
+    if (e != nullptr && pick(4) == 0) {
+      v.expire_ms = r.expire_ms;
+      return t.expire(ns, hash, e, r.expire_ms);
+    }
+    if (!hashes || e == nullptr) v.expire_ms = r.expire_ms;
     if (!hashes) {
       const std::string bytes(pick(200), static_cast<char>('a' + pick(26)));
       r.value = v.bytes = bytes;
@@ -156,7 +160,7 @@ struct TransactionTest : testing::Test {
     if (v.fields.size() > 1 && v.fields.contains(field) && pick(2) == 0) {
       kv::Hash::add_delete(operation, field);
       v.fields.erase(field);
-    } else if (e == nullptr || pick(4) != 0) {  // else its expiry alone
+    } else {
       for (size_t n = 1 + pick(pick(5) == 0 ? 300 : 3), k = 0; k < n; k++) {
         const std::string name = k == 0 ? field : "f" + std::to_string(pick(400));
         const std::string text(pick(30), static_cast<char>('a' + pick(26)));

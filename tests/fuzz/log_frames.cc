@@ -64,7 +64,7 @@ void check_record(Bytes bytes, uint32_t seed) {
 void append_record(std::string& payload, const SegmentPlace& place, uint64_t at, Input& input,
                    Written& written) {
   RecordView r;
-  r.type = static_cast<RecordType>(1 + input.byte() % 6);
+  r.type = static_cast<RecordType>(1 + input.byte() % 8);
   r.flags = static_cast<uint8_t>(input.byte() & 0xf7);
   const bool goes_on = input.byte() % 2 != 0;
   const std::string key = pattern(input.byte(), at), meta = pattern(input.byte(), at + 1),

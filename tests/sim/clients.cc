@@ -151,15 +151,13 @@ awaitable<bool> World::rest_on(NamespacePtr ns, std::string key) {
   {
     StripeLocks lock(*store_, hash);
     Transaction t(*store_, &lock, Shape::kOne);
-    const bool there = t.find(*ns, key, hash) != nullptr;
+    (void)t.find(*ns, key, hash);
     seen_lsn = t.seen();
     for (auto it = changes_.rbegin(); it != changes_.rend(); ++it) {
       const Change& c = it->second;
       if (!c.concerns({ns->id.value(), key})) continue;
-      // One that is gone without a deletion expired, which needs no record.
-      const bool made =
-          c.kind != Change::kDelete && c.kind != Change::kFlush && c.kind != Change::kDrop;
-      if (!c.unwished && (there || !made)) rests_on = it->first;
+      // One that is gone without a deletion expired: that it does rests on this one, too.
+      if (!c.unwished) rests_on = it->first;
       break;
     }
   }
@@ -206,7 +204,10 @@ awaitable<bool> World::step(Lsn& lsn) {
     case 3:
       co_return co_await change_several(lsn);
     case 4: {
-      if (pick(10) != 0) co_return true;
+      if (pick(10) != 0) {
+        if (pick(3) == 0) key = cat_key("hash", pick(kHashes));
+        co_return change_expiry(*ns, key, lsn);
+      }
       StripeLocks none(*store_);
       Transaction t(*store_, &none, Shape::kOne);
       (void)t.flush(*ns);
@@ -246,18 +247,12 @@ awaitable<bool> World::step(Lsn& lsn) {
   }
 }
 
-// Or, now and then, gives it another expiry.
 awaitable<bool> World::remove_one(NamespacePtr ns, std::string key, Lsn& lsn) {
   const KeyHash hash = ns->hash(key);
   StripeLocks lock(*store_, hash);
   Transaction t(*store_, &lock, Shape::kOne);
   Entry* e = t.find(*ns, key, hash);
   if (e == nullptr) co_return true;
-  if (pick(4) == 0 && !e->is_cold()) {
-    Change change{Change::kExpire, {ns->id.value(), key}, {}};
-    (void)expire(t, *ns, e, change);
-    co_return take(t.commit(), change, lsn);
-  }
   (void)t.remove(*ns, hash, e);
   co_return take(t.commit(), {Change::kDelete, {ns->id.value(), key}, {}}, lsn);
 }
@@ -328,20 +323,25 @@ awaitable<Status> World::append_part(BlobWriter& writer, NamespacePtr ns, std::s
   co_return co_await writer.append_range(reader->blob(), at, length);
 }
 
-// The expiry of a string alone.
+// Of any value, in memory or on disk: it is not looked at.
+bool World::change_expiry(Namespace& ns, const std::string& key, Lsn& lsn) {
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(*store_, hash);
+  Transaction t(*store_, &lock, Shape::kOne);
+  Entry* e = t.find(ns, key, hash);
+  if (e == nullptr) return true;
+  if (e->is_cold()) seen.cold_expiries++;
+  Change change{Change::kExpire, {ns.id.value(), key}, {}};
+  (void)expire(t, ns, e, change);
+  return take(t.commit(), change, lsn);
+}
+
 Status World::expire(Transaction& t, Namespace& ns, Entry* e, Change& change) {
-  RecordView r = e->record(ns.id);
-  change.value.expire_ms = r.expire_ms = store_->now_ms() + 1 + static_cast<int64_t>(pick(3000));
-  r.flags |= kRecordHasExpiry | kRecordHasOrigin;
-  r.version = e->version();
-  r.wall_ms = store_->log().time_of(r.version);
-  const std::string key(e->key());
-  if (!e->is_blob()) return t.put(ns, ns.hash(key), r);
-  const BlobRef blob = *BlobRef::decode(e->value());
-  store_->extents().ref(blob);
-  Status put = t.put(ns, ns.hash(key), r);
-  if (!put.ok()) store_->extents().unref(blob);
-  return put;
+  change.kind = Change::kExpire;
+  if (pick(4) != 0) {
+    change.value.expire_ms = store_->now_ms() + 1 + static_cast<int64_t>(pick(6000));
+  }
+  return t.expire(ns, ns.hash(e->key()), e, change.value.expire_ms);
 }
 
 // ---- several at once ----
@@ -392,10 +392,12 @@ bool World::change_in(Transaction& t, Namespace& ns, const std::string& key, boo
   const KeyHash hash = ns.hash(key);
   Change change{Change::kPut, {ns.id.value(), key}, {}};
   if (key.starts_with("hash")) {
-    if (!change_hash(t, ns, key, change, false)) return false;
+    if (!change_hash(t, ns, key, change)) return false;
   } else if (Entry* e = t.find(ns, key, hash); e != nullptr && pick(4) == 0) {
     change.kind = Change::kDelete;
     (void)t.remove(ns, hash, e);
+  } else if (e != nullptr && pick(4) == 0) {
+    (void)expire(t, ns, e, change);
   } else {
     change.value.bytes = content(large ? (8 << 10) + pick(24 << 10) : pick(2000));
     bytes += change.value.bytes.size();
@@ -428,13 +430,12 @@ awaitable<bool> World::change_hash(NamespacePtr ns, std::string key, Lsn& lsn) {
   }
   Transaction t(*store_, &lock, Shape::kOne);
   Change change{Change::kSet, {ns->id.value(), key}, {}};
-  if (!change_hash(t, *ns, key, change, true)) co_return true;
+  if (!change_hash(t, *ns, key, change)) co_return true;
   co_return take(t.commit(), change, lsn);
 }
 
 // False: there was nothing to do.
-bool World::change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change,
-                        bool also_expiry) {
+bool World::change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change) {
   const KeyHash hash = ns.hash(key);
   Entry* e = t.find(ns, key, hash);
   change.kind = Change::kSet;
@@ -443,22 +444,14 @@ bool World::change_hash(Transaction& t, Namespace& ns, const std::string& key, C
   r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
   r.ns = ns.id;
   r.key = key;
-  if (e != nullptr && e->has_expiry()) {
-    r.flags |= kRecordHasExpiry;
-    r.expire_ms = e->expire_ms();
-  }
   const uint64_t what = pick(10);
   if (e != nullptr && what == 0 && (key < "hash6" || pick(10) == 0)) {
     change.kind = Change::kDelete;
     (void)t.remove(ns, hash, e);
     return true;
   }
-  if (e != nullptr && what == 1 && also_expiry) {
-    change.kind = Change::kExpire;
-    change.value.expire_ms = r.expire_ms =
-        store_->now_ms() + 1000 + static_cast<int64_t>(pick(3000));
-    r.flags |= kRecordHasExpiry;
-    (void)t.operate(ns, hash, e, r);
+  if (e != nullptr && what == 1) {
+    (void)expire(t, ns, e, change);
     return true;
   }
   const bool unset = e != nullptr && what < 4;
@@ -474,7 +467,7 @@ bool World::change_hash(Transaction& t, Namespace& ns, const std::string& key, C
   }
   if (operation.empty()) return false;
   r.value = operation;
-  change.value.expire_ms = r.expire_ms;
+  if (e != nullptr) change.value.expire_ms = e->expire_ms();
   if (e == nullptr) change.kind = Change::kPut;
   seen.hash_changes++;
   (void)t.operate(ns, hash, e, r);

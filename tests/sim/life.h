@@ -75,6 +75,8 @@ class World : public ChangeListener {
   void check_ended(const std::string& id);
   void check_parts();
   awaitable<void> check_now();
+  awaitable<void> follow();
+  awaitable<void> check_followed();
   bool changed_since(const Key& key, Lsn since) const;
 
   // ---- what is done (clients.cc) ----
@@ -88,9 +90,9 @@ class World : public ChangeListener {
   bool change_in(Transaction& t, Namespace& ns, const std::string& key, bool large,
                  std::vector<Change>& made, uint64_t& bytes);
   awaitable<bool> change_hash(NamespacePtr ns, std::string key, Lsn& lsn);
-  bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change,
-                   bool also_expiry);
+  bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change);
   void choose_fields(const std::string& key, const Entry* e, bool unset, Change& change);
+  bool change_expiry(Namespace& ns, const std::string& key, Lsn& lsn);
   Status expire(Transaction& t, Namespace& ns, Entry* e, Change& change);
   awaitable<Status> append_part(BlobWriter& writer, NamespacePtr ns, std::string& bytes);
   // `pause_ms`: between opening a blob and reading it, as a slow client does.
@@ -141,6 +143,9 @@ class World : public ChangeListener {
   std::map<std::string, std::string> parts_;  // by ETag: what was uploaded
   std::set<uint32_t> ids_;                    // of all buckets that there were
   Lsn acked_, durable_floor_;
+  std::set<Lsn> followed_;  // what a live tail of the log has given in this life
+  Lsn followed_from_, followed_to_;
+  bool follows_ = false;
   uint64_t next_value_ = 1;
   uint32_t epoch_ = 0;
   int life_ = 0;

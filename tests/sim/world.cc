@@ -112,6 +112,10 @@ void World::live(bool last) {
     on = on && finish(clock.sleep_ms(200));  // segments are prepared by then
     has_reserve =
         store->log().room() > kSegmentBytes * 5 / 2 && disk_.capacity_bytes > kSegmentBytes * 8;
+    followed_.clear();
+    followed_to_ = Lsn();
+    follows_ = on && pick(3) == 0;
+    if (follows_) asio::co_spawn(context, follow(), asio::detached);
     if (on) {
       std::vector<awaitable<void>> clients;
       clients.reserve(4);
@@ -124,6 +128,7 @@ void World::live(bool last) {
         on = false;
       } else {
         on = finish(together(std::move(clients)));
+        if (on && follows_) on = finish(check_followed());
         if (on && pick(4) == 0) on = finish(check_now());
       }
     }
@@ -300,6 +305,45 @@ void World::check_key(const Key& key, const Value& value, const std::optional<Va
             " bytes expiring ", value.expire_ms, ", now ", store_->now_ms(), "; versions ",
             got->version.value(), " and ", value.version.value(), "; meta ", got->meta.size(),
             " and ", value.meta.size()));
+}
+
+// Law 14, as long as the cleaner does not overtake it.
+awaitable<void> World::follow() {
+  followed_to_ = followed_from_ = store_->log().durable();
+  LogTail tail = store_->tail(followed_from_);
+  for (Lsn last; follows_;) {
+    const auto records = co_await tail.next();
+    if (!records.ok()) {
+      follows_ = false;
+      const Status& why = records.status();
+      if (!absl::IsOutOfRange(why) && !absl::IsCancelled(why) && !absl::IsUnavailable(why) &&
+          !unread(why)) {
+        wrong(cat("the log's tail: ", why.message()));
+      }
+      co_return;
+    }
+    for (const LogRecord& r : *records) {
+      if (r.lsn <= last || !store_->log().is_durable(r.lsn)) {
+        wrong(cat("the log's tail gave LSN ", r.lsn.value(), " after ", last.value()));
+      }
+      followed_.insert(last = r.lsn);
+      seen.followed++;
+    }
+    followed_to_ = tail.at();
+  }
+}
+
+awaitable<void> World::check_followed() {
+  for (int i = 0; i < 1000 && follows_ && followed_to_ <= acked_; i++) {
+    co_await store_->clock().sleep_ms(5);
+  }
+  if (!follows_ || !store_->log().status().ok()) co_return;
+  if (followed_to_ <= acked_) wrong("the log's tail does not come to what is durable");
+  for (auto& [lsn, change] : changes_) {
+    if (followed_from_ <= lsn && lsn < followed_to_ && !followed_.contains(lsn)) {
+      wrong(cat("the log's tail left out LSN ", lsn.value()));
+    }
+  }
 }
 
 // There is nothing else.

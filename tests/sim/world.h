@@ -21,6 +21,7 @@
 //      nobody can reach, and after that no part is without its upload and no upload without its
 //      bucket.
 //  13. A clock that goes back brings nothing back: a key that expired and is gone stays so.
+//  14. Who follows the log sees all that is durable, in order, and nothing else.
 #pragma once
 
 #include <cstdint>
@@ -33,12 +34,12 @@ namespace cairn::sim {
 struct Seen {
   uint64_t crashes = 0, crashes_in_recovery = 0, operations = 0, cleaned = 0, copied_bytes = 0,
            refused_full = 0, written_after_full = 0, relieved = 0, calm = 0, spilled = 0,
-           value_reads = 0, hash_changes = 0, checkpoints = 0, starts_from_checkpoint = 0,
-           blobs_moved = 0, given_up = 0, spanning = 0, rested = 0, unread = 0,
-           closed_under_load = 0, damages = 0, damages_refused = 0, values_refused = 0,
+           value_reads = 0, cold_expiries = 0, hash_changes = 0, checkpoints = 0,
+           starts_from_checkpoint = 0, blobs_moved = 0, given_up = 0, spanning = 0, rested = 0,
+           unread = 0, closed_under_load = 0, damages = 0, damages_refused = 0, values_refused = 0,
            repaired = 0, expired = 0, evicted = 0, clocks_back = 0, buckets_made = 0,
            buckets_dropped = 0, bucket_gone = 0, listings = 0, uploads = 0, parts = 0,
-           uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0;
+           uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0, followed = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -52,6 +53,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::calm, "logs seen at their multiple"},
     {&Seen::spilled, "values that left memory"},
     {&Seen::value_reads, "values read back"},
+    {&Seen::cold_expiries, "expiries changed of values on disk"},
     {&Seen::hash_changes, "changes of hashes"},
     {&Seen::checkpoints, "checkpoints"},
     {&Seen::starts_from_checkpoint, "starts from one"},
@@ -77,6 +79,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::uploads_aborted, "aborted"},
     {&Seen::uploads_dropped, "buckets dropped with open ones"},
     {&Seen::swept, "starts that swept some up"},
+    {&Seen::followed, "records followed"},
 };
 
 struct Outcome {
