@@ -51,6 +51,7 @@ enum class Bug {
   kSharedCountedOnce,      // recovery counts an extent once, whatever refers to it
   kExtentCutShort,         // recovery takes an extent to end with the last whole block
   kRollBackForgets,        // what was given up stays done to a collection
+  kPartExpiredSilently,    // a part of a key expires without a record that says so
   kEnd,
 };
 
