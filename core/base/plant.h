@@ -54,6 +54,7 @@ enum class Bug {
   kExpiryForgotten,        // recovery leaves out changes of an expiry alone
   kCleanerLosesExpiry,     // the cleaner copies the expiry of the record, not the one that holds
   kExpiryToldTooSoon,      // a change of an expiry alone is told before it is durable
+  kPartExpiredSilently,    // a part of a key expires without a record that says so
   kEnd,
 };
 

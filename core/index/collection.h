@@ -19,9 +19,18 @@
 //   stream  "the entry of this ID holds this", "entries below this ID are gone"; of a group "the
 //           last ID delivered is this", "this ID is pending with this consumer since then, for the
 //           n-th time", "it is pending no more"
-//   fields with a time to live: "the field has this value until then": the time is absolute
+//   fields with a time to live: "the field has this value until then", "the field is there until
+//           then, if it is there": times are absolute, so that a replay at another hour makes the
+//           same
 //
-// Threads: under the lock of the key's stripe.
+// A part of it may have a time of its own, at which it goes. The store wakes its entry then
+// (next_due), asks what is to be recorded (expire), and removes the key once nothing is left
+// (gone_at). Until its turn has come a part that is due is still in it, in its images too, but
+// whoever reads leaves it out. A collection with such a time does not leave memory: its entry could
+// not say the time.
+//
+// Threads: under the lock of the key's stripe; next_due() and gone_at() also under that of the
+// order that the entry is in.
 #pragma once
 
 #include <absl/container/inlined_vector.h>
@@ -39,7 +48,9 @@ namespace cairn {
 
 class Collection {
  public:
-  virtual ~Collection() = default;
+  Collection() = default;
+  virtual ~Collection() { delete due(); }
+  Collection(const Collection&) = delete;
 
   // False if this is no operation of the type: broken bytes, or a later version's.
   [[nodiscard]] virtual bool apply(std::string_view operation) = 0;
@@ -52,6 +63,21 @@ class Collection {
   // is there from the first call to the last is in one of the parts. One is longer than twice
   // `bytes` only if a single element is: then it holds no other, and fits where that fitted.
   virtual uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const = 0;
+  // When the next part of it is due, and when nothing will be left of it; INT64_MAX: never.
+  int64_t next_due() const {
+    const Due* due = due_.load(std::memory_order_acquire);
+    return due == nullptr ? INT64_MAX : due->next.load(std::memory_order_relaxed);
+  }
+  int64_t gone_at() const {
+    const Due* due = due_.load(std::memory_order_acquire);
+    return due == nullptr ? INT64_MAX : due->gone.load(std::memory_order_relaxed);
+  }
+  // Appends to `operation` one that removes parts that are due, `most` at most, and returns how
+  // many; the store asks again while there are more. Something is due, but not all of it.
+  virtual size_t expire(int64_t now_ms, size_t most, std::string& operation) const {
+    (void)now_ms, (void)most, (void)operation;
+    return 0;
+  }
   // Whether somebody reads it still, though it left the store; then it stays whole.
   virtual bool in_use() const { return false; }
   // Frees some of its memory, for one that nobody needs any more; false when little is left.
@@ -63,6 +89,16 @@ class Collection {
     return operation;
   }
 
+ protected:
+  // Its times; most have none. Once made it stays, since whoever reads next_due() may not hold the
+  // stripe.
+  struct Due {
+    virtual ~Due() = default;
+    std::atomic<int64_t> next{INT64_MAX}, gone{INT64_MAX};
+  };
+  Due* due() const { return due_.load(std::memory_order_relaxed); }
+  void set_due(std::unique_ptr<Due> due) { due_.store(due.release(), std::memory_order_release); }
+
  private:
   friend class Store;
   friend class Transaction;
@@ -73,6 +109,7 @@ class Collection {
   void set_version(Lsn lsn) { version_.store(lsn, std::memory_order_relaxed); }
   // Of its newest change; a listing reads it under the order's lock alone.
   std::atomic<Lsn> version_{Lsn()};
+  std::atomic<Due*> due_{nullptr};
   Lsn oldest_;               // records before this one no longer matter
   uint32_t image_size_ = 0;  // of the value of its newest record, iff that is a put; else 0
   bool expires_ = false;     // as its newest record says; its entry knows what holds now
@@ -85,8 +122,13 @@ class Collection {
 inline constexpr size_t kPointerBytes = 8;
 static_assert(sizeof(void*) == kPointerBytes);
 
-// How to make an empty one, by ValueType; null: the program does not know the type. `seed` is a
-// secret for its hash tables.
-using CollectionTypes = std::array<std::unique_ptr<Collection> (*)(uint64_t seed), 16>;
+struct CollectionType {
+  // Makes an empty one; null: the program does not know the type. `seed` is a secret for its hash
+  // tables.
+  std::unique_ptr<Collection> (*make)(uint64_t seed) = nullptr;
+  // Whether one made by this operation alone may have a time of its own; null: none ever has.
+  bool (*has_times)(std::string_view operation) = nullptr;
+};
+using CollectionTypes = std::array<CollectionType, 16>;  // by ValueType
 
 }  // namespace cairn

@@ -120,16 +120,23 @@ struct [[gnu::packed]] Entry {
     return c;
   }
   Collection* detach();  // the caller owns it, and destroys the entry
-  // Owns this one, if there is one, again.
-  void attach(Collection* c) {
-    if (c != nullptr) std::memcpy(const_cast<char*>(value().data()), &c, kPointerBytes);
-  }
   int64_t expire_ms() const {
     int64_t ms = 0;
     if (has_expiry()) std::memcpy(&ms, body(), 8);
     return ms;
   }
-  bool expired(int64_t now_ms) const { return has_expiry() && expire_ms() <= now_ms; }
+  // When it, or a part of what it holds, expires; INT64_MAX: never.
+  int64_t due_ms() const {
+    const int64_t due = has_expiry() ? expire_ms() : INT64_MAX;
+    const Collection* c = collection();
+    return c == nullptr ? due : std::min(due, c->next_due());
+  }
+  // Nothing is left of it: it expired, or all that it holds did.
+  bool expired(int64_t now_ms) const {
+    if (has_expiry() && expire_ms() <= now_ms) return true;
+    const Collection* c = collection();
+    return c != nullptr && c->gone_at() <= now_ms;
+  }
   bool has_origin() const { return flags & kRecordHasOrigin; }
   // The LSN under which the value was written; the cleaner may have moved the record since.
   Lsn version() const {

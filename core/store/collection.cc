@@ -16,11 +16,16 @@ constexpr uint64_t kChargeSlack = 4 << 10;  // counted as live beyond what an im
 }  // namespace
 
 std::unique_ptr<Collection> Store::make_collection(uint8_t flags, std::string_view image) {
-  auto* make = options_.collections[flags >> 4];
+  auto* make = options_.collections[flags >> 4].make;
   if (make == nullptr) return nullptr;
   std::unique_ptr<Collection> c = make(random());
   if (!image.empty() && !c->apply(image)) return nullptr;
   return c;
+}
+
+bool Store::has_times(uint8_t flags, std::string_view image) const {
+  auto* asks = options_.collections[flags >> 4].has_times;
+  return asks != nullptr && asks(image);
 }
 
 // Records of a collection are live from its oldest one on; how many bytes of them would be copied
@@ -148,7 +153,7 @@ awaitable<Status> Store::rewrite_parts(NamespacePtr ns, std::string key, Lsn bef
 
 bool Store::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
   Collection& c = *entry->collection();
-  if (c.image_bytes() > part_bytes()) return false;
+  if (c.image_bytes() > part_bytes() || c.next_due() != INT64_MAX) return false;
   if (c.image_size_ == 0) {  // first it must be one record
     if (log_.admit(Need::kPut).ok()) rewrite(ns, hash, entry);
     return false;

@@ -11,8 +11,7 @@
 namespace cairn {
 
 int64_t Store::held_bytes(const Entry* e) {
-  constexpr size_t kExpiryBytes = sizeof(ExpiryItem) * 4 / 3;  // nodes are three quarters full
-  return static_cast<int64_t>(e->bytes() + (e->has_expiry() ? kExpiryBytes : 0));
+  return static_cast<int64_t>(e->bytes()) + (e->due_ms() != INT64_MAX ? kDueBytes : 0);
 }
 
 void Store::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
@@ -29,23 +28,37 @@ Entry* Store::find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) 
   return alive(ns.index->find(key, hash), now);
 }
 
-void Store::note_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
-  int64_t when = entry->expire_ms();
+void Store::note_due(Namespace& ns, Stripe& stripe, Entry* entry) {
+  const int64_t when = entry->due_ms();
+  if (entry->has_expiry()) ns.volatile_keys.fetch_add(1, std::memory_order_relaxed);
+  if (when == INT64_MAX) return;
   stripe.expiry.insert({when, entry, ns.index.get()});
-  ns.volatile_keys.fetch_add(1, std::memory_order_relaxed);
   if (when < stripe.next_due.load(std::memory_order_relaxed)) stripe.next_due = when;
 }
 
-void Store::forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry) {
-  stripe.expiry.erase({entry->expire_ms(), entry, ns.index.get()});
-  ns.volatile_keys.fetch_sub(1, std::memory_order_relaxed);
+void Store::forget_due(Namespace& ns, Stripe& stripe, Entry* entry) {
+  const int64_t when = entry->due_ms();
+  if (entry->has_expiry()) ns.volatile_keys.fetch_sub(1, std::memory_order_relaxed);
+  if (when == INT64_MAX) return;
+  stripe.expiry.erase({when, entry, ns.index.get()});
   stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
 }
 
 void Store::set_expiry(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms) {
-  forget_expiry(ns, stripe(hash), entry);
+  const int64_t due = entry->due_ms();
   entry->set_expire_ms(expire_ms);
-  note_expiry(ns, stripe(hash), entry);
+  move_due(ns, hash, entry, due);
+}
+
+void Store::move_due(Namespace& ns, KeyHash hash, Entry* entry, int64_t before) {
+  const int64_t when = entry->due_ms();
+  if (when == before) return;
+  Stripe& s = stripe(hash);
+  if (before != INT64_MAX) s.expiry.erase({before, entry, ns.index.get()});
+  if (when != INT64_MAX) s.expiry.insert({when, entry, ns.index.get()});
+  s.next_due = s.expiry.empty() ? INT64_MAX : s.expiry.begin()->when_ms;
+  memory_.count().add(stripe_of(hash),
+                      (when != INT64_MAX ? kDueBytes : 0) - (before != INT64_MAX ? kDueBytes : 0));
 }
 
 void Store::bury(Lsn lsn, Entry* entry) {
@@ -75,7 +88,7 @@ void Store::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   Stripe& s = stripe(hash);
   int64_t bytes = 0;
   if (old != nullptr) {
-    if (old->has_expiry()) forget_expiry(ns, s, old);
+    forget_due(ns, s, old);
     bytes -= held_bytes(old);
     if (old->is_cold()) cold_.fetch_sub(1, std::memory_order_relaxed);
   }
@@ -89,7 +102,7 @@ void Store::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   if (entry != nullptr) {
     bytes += held_bytes(entry);
     if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
-    if (entry->has_expiry()) note_expiry(ns, s, entry);
+    note_due(ns, s, entry);
   }
   memory_.count().add(stripe_of(hash), bytes);
 }
@@ -161,7 +174,7 @@ Entry* Store::spill(Namespace& ns, KeyHash hash, Entry* entry) {
 
 Entry* Store::next_to_expire(Namespace& ns, size_t stripe) {
   for (const ExpiryItem& item : (*stripes_)[stripe].expiry) {
-    if (item.index == ns.index.get()) return item.entry;
+    if (item.index == ns.index.get() && item.entry->has_expiry()) return item.entry;
   }
   return nullptr;
 }

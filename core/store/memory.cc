@@ -81,7 +81,7 @@ uint64_t process_resident_bytes() {
 bool MemoryKeeper::may_spill(const Entry* e) const {
   if (e->is_bare()) return false;
   const Collection* c = e->collection();
-  return c == nullptr || c->image_bytes() <= store_.part_bytes();
+  return c == nullptr || (c->next_due() == INT64_MAX && c->image_bytes() <= store_.part_bytes());
 }
 
 bool MemoryKeeper::evicts(const Entry* e) const {

@@ -149,8 +149,9 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   const uint64_t before = old == nullptr ? 0 : old->bytes();
   Entry* entry = nullptr;
   const bool is_collection = r.flags >> 4 != 0;
-  const bool stays =
-      !r.is_blob() && full() && (!is_collection || r.value.size() <= store_.part_bytes());
+  const bool stays = !r.is_blob() && full() &&
+                     (!is_collection || (r.value.size() <= store_.part_bytes() &&
+                                         !store_.has_times(r.flags, r.value)));
   if (is_collection && !stays) {
     auto c = store_.make_collection(r.flags, r.value);
     if (c == nullptr) {
@@ -200,7 +201,8 @@ Status Replay::apply(const CheckpointItem& item) {
     return absl::OkStatus();
   }
   Entry* entry = nullptr;
-  if (item.kind == ItemKind::kCollection && full() && item.image_size != 0) {
+  if (item.kind == ItemKind::kCollection && full() && item.image_size != 0 &&
+      !store_.has_times(r.flags, r.value)) {
     RecordView cold = r;  // its newest record is all of it, and can be read back
     if (r.version == item.lsn) cold.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
     entry = Entry::make_cold(cold, item.lsn);

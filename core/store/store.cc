@@ -155,8 +155,8 @@ int64_t Store::average_ttl_ms(const Namespace& ns) {
     size_t looked = 0;
     for (const ExpiryItem& item : (*stripes_)[s].expiry) {
       if (looked++ == kLook) break;
-      if (item.index != ns.index.get()) continue;
-      sum += static_cast<double>(std::max<int64_t>(item.when_ms - now, 0));
+      if (item.index != ns.index.get() || !item.entry->has_expiry()) continue;
+      sum += static_cast<double>(std::max<int64_t>(item.entry->expire_ms() - now, 0));
       seen++;
     }
   }

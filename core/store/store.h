@@ -242,7 +242,8 @@ class Store {
   // Nothing, if its time has come.
   static Entry* alive(Entry* entry, Now& now) {
     // The ticker removes what has expired.
-    return entry == nullptr || !entry->has_expiry() || !entry->expired(now.ms()) ? entry : nullptr;
+    if (entry == nullptr || entry->due_ms() == INT64_MAX) return entry;
+    return entry->expired(now.ms()) ? nullptr : entry;
   }
   // What an answer rests on that was made from this entry, expired or not, or from there being
   // none: the LSN of the change, if its writer wanted it durable, or of one of an expiry alone.
@@ -325,7 +326,7 @@ class Store {
   // tail is written.
   static constexpr int64_t kTickMs = 20;
 
-  // What an entry is counted with, its place among the keys that expire included.
+  // What an entry is counted with, its place among those that wait for a time included.
   static int64_t held_bytes(const Entry* e);
   static constexpr int64_t kOrderBytes = kPointerBytes * 4 / 3;
   // And with its name in an order, whose nodes are three quarters full.
@@ -348,10 +349,11 @@ class Store {
       return when_ms != o.when_ms ? when_ms < o.when_ms : entry < o.entry;
     }
   };
+  static constexpr int64_t kDueBytes = sizeof(ExpiryItem) * 4 / 3;  // nodes are 3/4 full
   struct alignas(64) Stripe {
     StripeMutex mutex;
     std::atomic<int64_t> next_due{INT64_MAX};
-    absl::btree_set<ExpiryItem> expiry;  // under mutex
+    absl::btree_set<ExpiryItem> expiry;  // under mutex; each with its Entry::due_ms
     // The newest removal, and change of an expiry alone, that its writer wanted durable; under
     // mutex.
     Lsn removed, timed;
@@ -372,6 +374,8 @@ class Store {
 
   // ---- collections (collection.cc) ----
   std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
+  // Whether the collection that this image makes has to be in memory: something in it may expire.
+  bool has_times(uint8_t flags, std::string_view image) const;
   void charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted);
   void begin_charges(Collection& c, Lsn lsn, const RecordView& record);
   void begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
@@ -433,8 +437,12 @@ class Store {
     MutexLock lock(names_mutex_);
     return next_namespace_;
   }
-  void forget_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
-  void note_expiry(Namespace& ns, Stripe& stripe, Entry* entry);
+  // The entry's place among those that wait for a time, if it has one (Entry::due_ms).
+  void forget_due(Namespace& ns, Stripe& stripe, Entry* entry);
+  void note_due(Namespace& ns, Stripe& stripe, Entry* entry);
+  // The same after its collection changed, `before` which it was due then.
+  void move_due(Namespace& ns, KeyHash hash, Entry* entry, int64_t before);
+  // Another time for one that has one.
   void set_expiry(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms);
   void bury(Lsn lsn, Entry* entry);
   // Whether somebody still has to wait for this entry; so he has for what takes its place.
@@ -446,10 +454,12 @@ class Store {
   awaitable<void> release_doomed();
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
   awaitable<void> build_order(NamespacePtr ns);
-  static constexpr size_t kExpireStep = 64;
+  static constexpr size_t kExpireStep = 64;  // keys and parts of keys
   awaitable<void> run_expiry();
   awaitable<void> expire_due(int64_t now);
   StatusOr<size_t> expire_some(size_t stripe, int64_t now);
+  StatusOr<size_t> expire_one(const StripeLocks& lock, Namespace& ns, Entry* entry, int64_t now,
+                              size_t most);
 
   Volume& volume_;
   Clock& clock_;

@@ -426,7 +426,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
     if (Collection* c = e->collection()) forget_charges(*c, first);
     count(e, 1);
     cold += e->is_cold();
-    if (e->has_expiry()) note_expiry(ns, stripe, e);
+    note_due(ns, stripe, e);
     if (ns.ordered() && !(e->is_cold() && planted(Bug::kColdNotListed))) {
       MutexLock lock(ns.order_mutex);
       ns.order.insert(e);

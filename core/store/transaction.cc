@@ -147,7 +147,9 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
   r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
   r.flags |= entry->flags & kRecordHasExpiry;
   r.expire_ms = entry->expire_ms();
-  if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  // What expires makes room, as a removal does.
+  const Need need = cause_ == Cause::kExpiry ? Need::kDelete : Need::kPut;
+  if (Status s = reserve(r, need); !s.ok()) return s;
   if (shape_ == Shape::kOne) {
     operate_now(ns, hash, entry, r);
   } else {
@@ -156,18 +158,22 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
   return absl::OkStatus();
 }
 
-void Transaction::apply(KeyHash hash, Collection& c, std::string_view operation) {
+void Transaction::apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_view operation) {
+  if (operation.empty()) return;
+  Collection& c = *entry->collection();
   const uint64_t before = c.memory_bytes();
+  const int64_t due = entry->due_ms();
   const bool applied = c.apply(operation);
   assert(applied);
   (void)applied;
+  store_.move_due(ns, hash, entry, due);
   store_.memory_.count().add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
 }
 
 void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Collection& c = *entry->collection();
   const Lsn lsn = lsn_ = store_.log_.append(caused(r));
-  apply(hash, c, r.value);
+  apply(ns, hash, entry, r.value);
   store_.charge(c, lsn, r.size(), true);
   c.image_size_ = 0;
   c.expires_ = r.has_expiry();
@@ -187,7 +193,7 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
   step.details->version = c.version_.load(std::memory_order_relaxed);
   c.inverse(r.value, step.details->inverse);
   c.set_version(Lsn());  // not known before the commit
-  apply(hash, c, r.value);
+  apply(ns, hash, entry, r.value);
 }
 
 // ---- expire ----
@@ -431,7 +437,9 @@ void Transaction::undo(Step& s) {
       break;
     case RecordType::kOperation:
       if (planted(Bug::kRollBackForgets)) break;
-      for (auto& operation : s.details->inverse) apply(s.hash, *c, operation);
+      for (auto& operation : s.details->inverse) {
+        apply(*s.ns, s.hash, s.old != nullptr ? s.old : s.entry, operation);
+      }
       c->set_version(s.details->version);
       break;
     default:

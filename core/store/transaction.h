@@ -143,7 +143,8 @@ class Transaction {
                  std::unique_ptr<Collection> collection);
   void operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
-  void apply(KeyHash hash, Collection& collection, std::string_view operation);
+  // To the collection of an entry that is in the index.
+  void apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_view operation);
   void expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void expire_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   RecordView record_of(const Step& step) const;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cassert>
 
 #include "core/base/plant.h"
 #include "core/store/store.h"
@@ -110,31 +111,60 @@ awaitable<void> Store::expire_due(int64_t now) {
   }
 }
 
-// At most kExpireStep keys of a stripe; fewer if no more are due.
+// At most kExpireStep keys of a stripe, and parts of keys; fewer if no more are due.
 StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
   Stripe& stripe = (*stripes_)[s];
   StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
   size_t looked_at = 0;
-  for (; looked_at < kExpireStep && !stripe.expiry.empty(); looked_at++) {
+  while (looked_at < kExpireStep && !stripe.expiry.empty()) {
     const ExpiryItem item = *stripe.expiry.begin();
     if (item.when_ms > now) break;
     if (item.index->retired) {
       stripe.expiry.erase(stripe.expiry.begin());
+      looked_at++;
       continue;
     }
-    Namespace& ns = *item.index->owner;
-    if (planted(Bug::kExpiredSilently)) {
-      link(ns, ns.hash(item.entry->key()), item.entry, nullptr);
-      dispose(item.entry, log_.tail());
-      continue;
-    }
-    Transaction t(*this, &lock, Shape::kOne, Wish::kNone, Cause::kExpiry);
-    Status removed = t.remove(ns, ns.hash(item.entry->key()), item.entry);
-    if (!removed.ok()) return removed;
-    expired_++;
+    const auto gone =
+        expire_one(lock, *item.index->owner, item.entry, now, kExpireStep - looked_at);
+    if (!gone.ok()) return gone;
+    looked_at += *gone;
   }
   stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
   return looked_at;
+}
+
+// What of the entry is due: itself, or at most so many parts. Returns how many went.
+StatusOr<size_t> Store::expire_one(const StripeLocks& lock, Namespace& ns, Entry* entry,
+                                   int64_t now, size_t most) {
+  const KeyHash hash = ns.hash(entry->key());
+  Transaction t(*this, &lock, Shape::kOne, Wish::kNone, Cause::kExpiry);
+  if (!entry->expired(now)) {
+    std::string operation;
+    const size_t parts = entry->collection()->expire(now, most, operation);
+    assert(parts > 0);
+    if (planted(Bug::kPartExpiredSilently)) {
+      const auto before = static_cast<int64_t>(entry->bytes());
+      const int64_t due = entry->due_ms();
+      (void)entry->collection()->apply(operation);
+      memory_.count().add(stripe_of(hash), static_cast<int64_t>(entry->bytes()) - before);
+      move_due(ns, hash, entry, due);
+      return parts;
+    }
+    RecordView r{RecordType::kOperation, entry->flags,       ns.id,    entry->expire_ms(),
+                 entry->key(),           std::string_view(), operation};
+    Status changed = t.operate(ns, hash, entry, r);
+    if (!changed.ok()) return changed;
+    return parts;
+  }
+  if (planted(Bug::kExpiredSilently)) {
+    link(ns, hash, entry, nullptr);
+    dispose(entry, log_.tail());
+    return 1;
+  }
+  Status removed = t.remove(ns, hash, entry);
+  if (!removed.ok()) return removed;
+  expired_++;
+  return 1;
 }
 
 }  // namespace cairn

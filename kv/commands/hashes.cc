@@ -5,34 +5,16 @@
 #include <cmath>
 
 #include "core/base/text.h"
+#include "kv/commands/hash_view.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 #include "kv/types/glob.h"
 #include "kv/types/hash.h"
 
 namespace cairn::kv {
-namespace {
 
-const Hash* hash_of(const Entry* e) {
-  return e == nullptr ? nullptr : static_cast<const Hash*>(e->collection());
-}
-
-bool find(Context& c, Entry*& e) { return c.find(c.args[1], ValueType::kHash, e); }
-bool find(Context& c, const Hash*& h) {
-  Entry* e;
-  if (!find(c, e)) return false;
-  h = hash_of(e);
-  return true;
-}
-
-bool set_field(Context& c, Entry* e, std::string_view field, std::string_view value) {
-  std::string operation;
-  Hash::add_set(operation, field, value);
-  return c.operate(ValueType::kHash, c.args[1], e, operation);
-}
-
-bool fields_fit(Context& c, size_t step) {
-  for (size_t i = 2; i < c.args.size(); i += step) {
+bool fields_fit(Context& c, size_t first, size_t step) {
+  for (size_t i = first; i < c.args.size(); i += step) {
     if (c.args[i].size() <= kKeyBytesMax) continue;
     c.reply.error("ERR a field has at most 65535 bytes");
     return false;
@@ -40,22 +22,25 @@ bool fields_fit(Context& c, size_t step) {
   return true;
 }
 
-// The number of fields that are new, or nothing after an error.
+namespace {
+
+// The number of fields that are new, or nothing after an error. A field's time, if it had one, is
+// forgotten.
 std::optional<int64_t> set_pairs(Context& c) {
   if (c.args.size() % 2 != 0) {
     c.reply.error(cat("ERR wrong number of arguments for '", c.row.name, "' command"));
     return std::nullopt;
   }
-  if (!fields_fit(c, 2)) return std::nullopt;
-  Entry* e;
-  if (!find(c, e)) return std::nullopt;
-  const size_t before = e == nullptr ? 0 : hash_of(e)->size();
+  if (!fields_fit(c, 2, 2)) return std::nullopt;
+  HashView h;
+  if (!find(c, h)) return std::nullopt;
+  const size_t before = h.size();
   std::string operation;
   for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
     Hash::add_set(operation, c.args[i], c.args[i + 1]);
   }
-  if (!c.operate(ValueType::kHash, c.args[1], e, operation)) return std::nullopt;
-  return static_cast<int64_t>(hash_of(c.find(c.args[1]))->size() - before);
+  if (!c.operate(ValueType::kHash, c.args[1], h.entry(), operation)) return std::nullopt;
+  return static_cast<int64_t>(HashView(c, c.find(c.args[1])).size() - before);
 }
 
 void hset(Context& c) {
@@ -67,16 +52,17 @@ void hmset(Context& c) {
 }
 
 void hsetnx(Context& c) {
-  if (!fields_fit(c, 2)) return;
-  Entry* e;
-  if (!find(c, e)) return;
-  if (e != nullptr && hash_of(e)->get(c.args[2])) return c.reply.integer(0);
-  if (set_field(c, e, c.args[2], c.args[3])) c.reply.integer(1);
+  if (!fields_fit(c, 2, 2)) return;
+  HashView h;
+  if (!find(c, h)) return;
+  if (h.get(c.args[2])) return c.reply.integer(0);
+  std::string operation;
+  Hash::add_set(operation, c.args[2], c.args[3]);
+  if (c.operate(ValueType::kHash, c.args[1], h.entry(), operation)) c.reply.integer(1);
 }
 
-void reply_field(Context& c, const Hash* h, std::string_view field) {
-  auto value = h == nullptr ? std::nullopt : h->get(field);
-  if (value) {
+void reply_field(Context& c, const HashView& h, std::string_view field) {
+  if (auto value = h.get(field)) {
     c.reply.bulk(*value);
   } else {
     c.reply.null();
@@ -84,57 +70,56 @@ void reply_field(Context& c, const Hash* h, std::string_view field) {
 }
 
 void hget(Context& c) {
-  const Hash* h;
+  HashView h;
   if (!find(c, h)) return;
-  c.engine.count_hit(h != nullptr);
+  c.engine.count_hit(bool(h));
   reply_field(c, h, c.args[2]);
 }
 
 void hmget(Context& c) {
-  const Hash* h;
+  HashView h;
   if (!find(c, h)) return;
-  c.engine.count_hit(h != nullptr);
+  c.engine.count_hit(bool(h));
   c.reply.array(c.args.size() - 2);
   for (size_t i = 2; i < c.args.size(); i++) reply_field(c, h, c.args[i]);
 }
 
 void hdel(Context& c) {
-  Entry* e;
-  if (!find(c, e)) return;
-  if (e == nullptr) return c.reply.integer(0);
-  const Hash* h = hash_of(e);
+  HashView h;
+  if (!find(c, h)) return;
+  if (!h) return c.reply.integer(0);
   absl::flat_hash_set<std::string_view> gone;
   std::string operation;
   for (size_t i = 2; i < c.args.size(); i++) {
-    if (h->get(c.args[i]) && gone.insert(c.args[i]).second) {
+    if (h.get(c.args[i]) && gone.insert(c.args[i]).second) {
       Hash::add_delete(operation, c.args[i]);
     }
   }
-  if (gone.size() == h->size()) {  // no hash is empty
-    if (!c.remove(c.ns(), e)) return;
-  } else if (!gone.empty() && !c.operate(ValueType::kHash, c.args[1], e, operation)) {
+  if (gone.size() == h.size()) {  // no hash is empty
+    if (!c.remove(c.ns(), h.entry())) return;
+  } else if (!gone.empty() && !c.operate(ValueType::kHash, c.args[1], h.entry(), operation)) {
     return;
   }
   c.reply.integer(static_cast<int64_t>(gone.size()));
 }
 
 void hlen(Context& c) {
-  const Hash* h;
+  HashView h;
   if (!find(c, h)) return;
-  c.reply.integer(h == nullptr ? 0 : static_cast<int64_t>(h->size()));
+  c.reply.integer(static_cast<int64_t>(h.size()));
 }
 
 void hstrlen(Context& c) {
-  const Hash* h;
+  HashView h;
   if (!find(c, h)) return;
-  auto value = h == nullptr ? std::nullopt : h->get(c.args[2]);
+  auto value = h.get(c.args[2]);
   c.reply.integer(value ? static_cast<int64_t>(value->size()) : 0);
 }
 
 void hexists(Context& c) {
-  const Hash* h;
+  HashView h;
   if (!find(c, h)) return;
-  c.reply.integer(h != nullptr && h->get(c.args[2]));
+  c.reply.integer(h.get(c.args[2]).has_value());
 }
 
 // What of each field is in an answer.
@@ -150,8 +135,13 @@ void add_item(Reply& reply, Part part, std::string_view field, std::string_view 
 // the table: the order of HRANDFIELD with a positive count is not random in Redis either.
 class Fields final : public Series {
  public:
-  Fields(Store& store, KeyHash key, const Hash& hash, Part part, uint64_t count)
-      : store_(store), key_(key), walk_(hash), part_(part), left_(hash.size()), count_(count) {}
+  Fields(Store& store, KeyHash key, const HashView& h, Part part, uint64_t count)
+      : store_(store),
+        key_(key),
+        walk_(*h, h.now_ms()),
+        part_(part),
+        left_(h.size()),
+        count_(count) {}
   bool next(Reply& reply) override {
     StripeLocks lock(store_, key_);
     const bool more = walk_.next([&](auto field, auto value) {
@@ -176,66 +166,68 @@ class Fields final : public Series {
 
 // Above that an answer about many of its fields is made piece by piece, between which others have
 // their turn: in one go, 10 million fields took their thread for 14 s.
-bool is_large(const Hash& h) { return h.image_bytes() > (256 << 10); }
+bool is_large(const HashView& h) { return h && (*h).image_bytes() > (256 << 10); }
 
-void reply_all(Context& c, const Hash* h, Part part) {
-  if (h != nullptr && is_large(*h)) {
-    const uint64_t values = h->size() * (part == Part::kBoth ? 2 : 1);
-    return c.reply.series(
-        std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, h->size()), values);
+// HKEYS, HVALS and HGETALL.
+template <Part kPart>
+void reply_all(Context& c) {
+  HashView h;
+  if (!find(c, h)) return;
+  const size_t n = h.size();
+  if (kPart == Part::kBoth) {
+    c.reply.map(n);
+  } else {
+    c.reply.array(n);
   }
-  if (h != nullptr) {
-    h->for_each([&](auto field, auto value) { add_item(c.reply, part, field, value); });
+  if (is_large(h)) {
+    return c.reply.series(std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), h, kPart, n),
+                          n * (kPart == Part::kBoth ? 2 : 1));
   }
+  if (!h) return;
+  (*h).for_each(h.now_ms(),
+                [&](auto field, auto value) { add_item(c.reply, kPart, field, value); });
 }
 
-void hkeys(Context& c) {
-  const Hash* h;
-  if (!find(c, h)) return;
-  c.reply.array(h == nullptr ? 0 : h->size());
-  reply_all(c, h, Part::kFields);
-}
-
-void hvals(Context& c) {
-  const Hash* h;
-  if (!find(c, h)) return;
-  c.reply.array(h == nullptr ? 0 : h->size());
-  reply_all(c, h, Part::kValues);
-}
-
-void hgetall(Context& c) {
-  const Hash* h;
-  if (!find(c, h)) return;
-  c.reply.map(h == nullptr ? 0 : h->size());
-  reply_all(c, h, Part::kBoth);
+// Gives a field another value; its time stays.
+bool change_field(Context& c, const HashView& h, const std::optional<Hash::Item>& old,
+                  std::string_view value) {
+  std::string operation;
+  if (old && old->until_ms != Hash::kForEver) {
+    Hash::add_set_until(operation, c.args[2], value, old->until_ms);
+  } else {
+    Hash::add_set(operation, c.args[2], value);
+  }
+  return c.operate(ValueType::kHash, c.args[1], h.entry(), operation);
 }
 
 void hincrby(Context& c) {
   int64_t by, value = 0;
-  if (!c.integer(3, by) || !fields_fit(c, 2)) return;
-  Entry* e;
-  if (!find(c, e)) return;
-  if (auto old = e == nullptr ? std::nullopt : hash_of(e)->get(c.args[2])) {
-    auto parsed = parse_ll(*old);
+  if (!c.integer(3, by) || !fields_fit(c, 2, 2)) return;
+  HashView h;
+  if (!find(c, h)) return;
+  const auto old = h.find(c.args[2]);
+  if (old) {
+    auto parsed = parse_ll(old->value);
     if (!parsed) return c.reply.error("ERR hash value is not an integer");
     value = *parsed;
   }
   if (__builtin_add_overflow(value, by, &value)) {
     return c.reply.error("ERR increment or decrement would overflow");
   }
-  if (set_field(c, e, c.args[2], cat(value))) c.reply.integer(value);
+  if (change_field(c, h, old, cat(value))) c.reply.integer(value);
 }
 
 void hincrbyfloat(Context& c) {
   auto by = parse_float(c.args[3]);
   if (!by) return c.reply.error("ERR value is not a valid float");
   if (std::isinf(*by)) return c.reply.error("ERR value is NaN or Infinity");
-  if (!fields_fit(c, 2)) return;
-  Entry* e;
-  if (!find(c, e)) return;
+  if (!fields_fit(c, 2, 2)) return;
+  HashView h;
+  if (!find(c, h)) return;
   long double sum = *by;
-  if (auto old = e == nullptr ? std::nullopt : hash_of(e)->get(c.args[2])) {
-    auto value = parse_float(*old);
+  const auto old = h.find(c.args[2]);
+  if (old) {
+    auto value = parse_float(old->value);
     if (!value) return c.reply.error("ERR hash value is not a float");
     sum += *value;
   }
@@ -243,15 +235,15 @@ void hincrbyfloat(Context& c) {
     return c.reply.error("ERR increment would produce NaN or Infinity");
   }
   const std::string text = format_float(sum);
-  if (set_field(c, e, c.args[2], text)) c.reply.bulk(text);
+  if (change_field(c, h, old, text)) c.reply.bulk(text);
 }
 
 void hrandfield(Context& c) {
   if (c.args.size() == 2) {
-    const Hash* h;
+    HashView h;
     if (!find(c, h)) return;
-    if (h == nullptr) return c.reply.null();
-    return c.reply.bulk(h->random(c.store.random()).first);
+    if (!h) return c.reply.null();
+    return c.reply.bulk((*h).random(c.store.random(), h.now_ms()).first);
   }
   int64_t count;
   if (!c.integer(2, count)) return;
@@ -263,38 +255,39 @@ void hrandfield(Context& c) {
     return c.reply.error("ERR value is out of range");
   }
   using Item = std::pair<std::string_view, std::string_view>;
-  const Hash* h;
+  HashView h;
   if (!find(c, h)) return;
+  const size_t size = h.size();
   const bool pairs = values && c.session.resp == 3;
   const Part part = pairs ? Part::kPairs : values ? Part::kBoth : Part::kFields;
   const auto want = static_cast<size_t>(std::abs(count));
   constexpr size_t kDrawsMax = 1000;  // of a large hash at once
-  if (h != nullptr && count > 0 && want > kDrawsMax && is_large(*h)) {
-    const size_t n = std::min(want, h->size());
+  if (count > 0 && want > kDrawsMax && is_large(h)) {
+    const size_t n = std::min(want, size);
     const size_t values = n * (part == Part::kBoth ? 2 : 1);
     c.reply.array(values);
-    return c.reply.series(std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), *h, part, n),
+    return c.reply.series(std::make_unique<Fields>(c.store, c.ns().hash(c.args[1]), h, part, n),
                           values);
   }
   std::vector<Item> chosen;
   constexpr size_t kRepeatsMax = 10'000'000;  // with repetition, of an answer held in memory
-  if (h != nullptr && count < 0) {
+  if (h && count < 0) {
     if (want > kRepeatsMax) return c.reply.error("ERR value is out of range");
     c.reply.array(want * (part == Part::kBoth ? 2 : 1));
     for (size_t i = 0; i < want; i++) {
-      const auto [field, value] = h->random(c.store.random());
+      const auto [field, value] = (*h).random(c.store.random(), h.now_ms());
       add_item(c.reply, part, field, value);
     }
     return;
   }
-  if (h != nullptr && want * 3 < h->size()) {
+  if (h && want * 3 < size) {
     absl::flat_hash_set<std::string_view> seen;
     while (chosen.size() < want) {
-      Item item = h->random(c.store.random());
+      Item item = (*h).random(c.store.random(), h.now_ms());
       if (seen.insert(item.first).second) chosen.push_back(item);
     }
-  } else if (h != nullptr && want > 0) {
-    h->for_each([&](auto field, auto value) { chosen.emplace_back(field, value); });
+  } else if (h && want > 0) {
+    (*h).for_each(h.now_ms(), [&](auto field, auto value) { chosen.emplace_back(field, value); });
     for (size_t i = 0; i < std::min(want, chosen.size()) && want < chosen.size(); i++) {
       std::swap(chosen[i], chosen[i + c.store.random() % (chosen.size() - i)]);
     }
@@ -307,9 +300,9 @@ void hrandfield(Context& c) {
 void hscan(Context& c) {
   uint64_t cursor;
   if (!parse_cursor(c, c.args[2], cursor)) return;
-  const Hash* h;
+  HashView h;
   if (!find(c, h)) return;
-  if (h == nullptr || cursor > UINT64_MAX >> 16) {  // no such hash, or behind its last field
+  if (!h || cursor > UINT64_MAX >> 16) {  // no such hash, or behind its last field
     c.reply.array(2);
     c.reply.bulk("0");
     return c.reply.array(0);
@@ -331,7 +324,7 @@ void hscan(Context& c) {
   }
   std::vector<std::string_view> found;
   const auto limit = static_cast<size_t>(std::min(count, kScanCountMax));
-  const uint64_t next = h->scan(cursor, limit, [&](auto field, auto value) {
+  const uint64_t next = (*h).scan(cursor, limit, h.now_ms(), [&](auto field, auto value) {
     if (match && !match->matches(field)) return;
     found.push_back(field);
     if (values) found.push_back(value);
@@ -366,11 +359,11 @@ constexpr Row kRows[] = {
      "Returns the length of the value of a field.", "3.2.0"},
     {"hexists", 3, kRead, kLooksAtKey, hexists, nullptr, kGroup,
      "Determines whether a field exists in a hash.", "2.0.0"},
-    {"hkeys", 2, kReadAll, kReadsKey, hkeys, nullptr, kGroup, "Returns all fields in a hash.",
-     "2.0.0"},
-    {"hvals", 2, kReadAll, kReadsKey, hvals, nullptr, kGroup, "Returns all values in a hash.",
-     "2.0.0"},
-    {"hgetall", 2, kReadAll, kReadsKey, hgetall, nullptr, kGroup,
+    {"hkeys", 2, kReadAll, kReadsKey, reply_all<Part::kFields>, nullptr, kGroup,
+     "Returns all fields in a hash.", "2.0.0"},
+    {"hvals", 2, kReadAll, kReadsKey, reply_all<Part::kValues>, nullptr, kGroup,
+     "Returns all values in a hash.", "2.0.0"},
+    {"hgetall", 2, kReadAll, kReadsKey, reply_all<Part::kBoth>, nullptr, kGroup,
      "Returns all fields and values in a hash.", "2.0.0"},
     {"hincrby", 4, kStore, kChangesKey, hincrby, nullptr, kGroup,
      "Increments the integer value of a field in a hash by a number.", "2.0.0"},

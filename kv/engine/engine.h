@@ -137,6 +137,7 @@ std::span<const Row> lcs_rows();
 std::span<const Row> bit_rows();
 std::span<const Row> bitfield_rows();
 std::span<const Row> hash_rows();
+std::span<const Row> hash_expiry_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
 std::span<const Row> server_rows();

@@ -12,8 +12,7 @@ namespace cairn::kv {
 
 namespace {
 
-enum Kind : char { kSet = 1, kDelete = 2 };
-constexpr size_t kItemHead = 2;  // about, in an image
+enum Kind : char { kSet = 1, kDelete = 2, kSetUntil = 3, kUntil = 4 };
 
 void add(std::string& out, std::string_view s) {
   if (s.size() < 255) {
@@ -42,14 +41,29 @@ bool take(std::string_view& in, std::string_view& s) {
   return true;
 }
 
-RecordView field_record(std::string_view field, std::string_view value) {
+void add(std::string& out, int64_t until_ms) {
+  out.append(reinterpret_cast<const char*>(&until_ms), sizeof(until_ms));
+}
+
+bool take(std::string_view& in, int64_t& until_ms) {
+  if (in.size() < sizeof(until_ms)) return false;
+  std::memcpy(&until_ms, in.data(), sizeof(until_ms));
+  in.remove_prefix(sizeof(until_ms));
+  return until_ms >= 0;
+}
+
+RecordView field_record(const Hash::Item& item) {
   RecordView r;
-  r.key = field;
-  r.value = value;
+  r.key = item.field;
+  r.value = item.value;
+  r.expire_ms = item.until_ms;
+  if (item.until_ms != Hash::kForEver) r.flags = kRecordHasExpiry;
   return r;
 }
 
 }  // namespace
+
+// ---- operations ----
 
 void Hash::add_set(std::string& operation, std::string_view field, std::string_view value) {
   if (operation.empty()) operation.push_back(kSet);
@@ -57,53 +71,193 @@ void Hash::add_set(std::string& operation, std::string_view field, std::string_v
   add(operation, value);
 }
 
+void Hash::add_set_until(std::string& operation, std::string_view field, std::string_view value,
+                         int64_t until_ms) {
+  if (operation.empty()) operation.push_back(kSetUntil);
+  add(operation, until_ms);
+  add(operation, field);
+  add(operation, value);
+}
+
+void Hash::add_until(std::string& operation, std::string_view field, int64_t until_ms) {
+  if (operation.empty()) operation.push_back(kUntil);
+  add(operation, until_ms);
+  add(operation, field);
+}
+
 void Hash::add_delete(std::string& operation, std::string_view field) {
   if (operation.empty()) operation.push_back(kDelete);
   add(operation, field);
 }
 
+bool Hash::has_times(std::string_view operation) {
+  return !operation.empty() && operation[0] == kSetUntil;
+}
+
+namespace {
+// Takes what an operation of this kind says of one field; false if that is none.
+bool take(char kind, std::string_view& in, Hash::Item& item) {
+  item.until_ms = Hash::kForEver;
+  if ((kind == kSetUntil || kind == kUntil) && !take(in, item.until_ms)) return false;
+  if (!take(in, item.field) || item.field.size() > kKeyBytesMax) return false;
+  return (kind != kSet && kind != kSetUntil) || take(in, item.value);
+}
+}  // namespace
+
 bool Hash::apply(std::string_view operation) {
+  const bool applied = apply_items(operation);
+  note_times();
+  return applied;
+}
+
+bool Hash::apply_items(std::string_view operation) {
   if (operation.empty()) return false;
   const char kind = operation[0];
+  if (kind < kSet || kind > kUntil) return false;
   operation.remove_prefix(1);
-  std::string_view field, value;
+  Item item;
   while (!operation.empty()) {
-    if (!take(operation, field) || field.size() > kKeyBytesMax) return false;
-    if (kind == kSet) {
-      if (!take(operation, value)) return false;
-      set(field, value);
-    } else if (kind == kDelete) {
-      remove(field);
+    if (!take(kind, operation, item)) return false;
+    if (kind == kDelete) {
+      remove(item.field);
+    } else if (kind == kUntil) {
+      set_until(item.field, item.until_ms);
     } else {
-      return false;
+      set(item);
     }
   }
   return true;
 }
 
 void Hash::inverse(std::string_view operation, std::vector<std::string>& undo) const {
-  std::string set, unset;
+  std::string set, unset, until;
   const char kind = operation[0];
   operation.remove_prefix(1);
-  std::string_view field, value;
-  while (take(operation, field)) {
-    if (kind == kSet) take(operation, value);
-    if (auto old = get(field)) {
-      add_set(set, field, *old);
-    } else {
-      add_delete(unset, field);
+  Item item;
+  while (take(kind, operation, item)) {
+    const auto old = find(item.field, kNoTime);
+    if (old && kind == kUntil) {
+      add_until(until, item.field, old->until_ms);
+    } else if (old) {
+      add_set_until(set, item.field, old->value, old->until_ms);
+    } else if (kind != kUntil) {
+      add_delete(unset, item.field);
     }
   }
-  if (!unset.empty()) undo.push_back(std::move(unset));
-  if (!set.empty()) undo.push_back(std::move(set));
+  for (std::string* o : {&unset, &set, &until}) {
+    if (!o->empty()) undo.push_back(std::move(*o));
+  }
+}
+
+size_t Hash::expire(int64_t now_ms, size_t most, std::string& operation) const {
+  constexpr size_t kBytesMax = 64 << 10;  // of names; one is more only by itself
+  size_t n = 0;
+  const auto more = [&] { return n < most && operation.size() < kBytesMax; };
+  if (table_) {
+    const auto& order = times()->order;
+    for (auto it = order.begin(); it != order.end() && it->first <= now_ms && more(); ++it, n++) {
+      add_delete(operation, it->second->key());
+    }
+    return n;
+  }
+  std::string_view rest = bytes_;
+  for (Item item; more() && take_item(rest, item);) {
+    if (!item.is_due(now_ms)) continue;
+    add_delete(operation, item.field);
+    n++;
+  }
+  return n;
+}
+
+// ---- times ----
+
+void Hash::make_times() {
+  if (due() != nullptr) return;
+  const std::string before = std::move(bytes_);
+  bytes_ = std::string();
+  std::string_view rest = before;
+  for (Item item; take_item(rest, item);) {
+    add(bytes_, item.until_ms);
+    add(bytes_, item.field);
+    add(bytes_, item.value);
+  }
+  set_due(std::make_unique<Times>());
+}
+
+// For a small one it looks at all of its fields, which are not many.
+void Hash::note_times() {
+  Times* t = times();
+  if (t == nullptr) return;
+  int64_t next = INT64_MAX, last = 0;
+  if (table_) {
+    t->timed = t->order.size();
+    if (t->timed > 0) {
+      next = t->order.begin()->first;
+      last = t->order.rbegin()->first;
+    }
+  } else {
+    t->timed = 0;
+    each([&](const Item& item) {
+      if (item.until_ms == kForEver) return;
+      t->timed++;
+      next = std::min(next, item.until_ms);
+      last = std::max(last, item.until_ms);
+    });
+  }
+  t->next.store(next, std::memory_order_relaxed);
+  t->gone.store(t->timed > 0 && t->timed == count_ ? last : INT64_MAX, std::memory_order_relaxed);
+}
+
+void Hash::add_to_order(const Entry* e) {
+  if (e->has_expiry()) times()->order.emplace(e->expire_ms(), e);
+}
+
+void Hash::take_from_order(const Entry* e) {
+  if (e->has_expiry()) times()->order.erase({e->expire_ms(), e});
+}
+
+// ---- what is there ----
+
+bool Hash::take_item(std::string_view& in, Item& item) const {
+  item.until_ms = kForEver;
+  return (due() == nullptr || take(in, item.until_ms)) && take(in, item.field) &&
+         take(in, item.value);
+}
+
+template <class Fn>
+void Hash::each(Fn fn) const {
+  if (table_) return table_->for_each(0, [&](const Entry* e) { fn(item_of(e)); });
+  std::string_view rest = bytes_;
+  for (Item item; take_item(rest, item);) fn(item);
+}
+
+size_t Hash::size(int64_t now_ms) const {
+  if (next_due() > now_ms) return count_;
+  size_t due = 0;
+  if (table_) {
+    const auto& order = times()->order;
+    for (auto it = order.begin(); it != order.end() && it->first <= now_ms; ++it) due++;
+  } else {
+    each([&](const Item& item) { due += item.is_due(now_ms); });
+  }
+  return count_ - due;
 }
 
 uint64_t Hash::memory_bytes() const {
-  return sizeof(Hash) + (bytes_.capacity() > 15 ? bytes_.capacity() : 0) + entry_bytes_ +
-         (table_ ? sizeof(Index) + table_->table_bytes() : 0);
+  uint64_t bytes = sizeof(Hash) + (bytes_.capacity() > 15 ? bytes_.capacity() : 0) + entry_bytes_ +
+                   (table_ ? sizeof(Index) + table_->table_bytes() : 0);
+  if (const Times* t = times()) {  // nodes are three quarters full
+    bytes += sizeof(Times) + t->order.size() * sizeof(*t->order.begin()) * 4 / 3;
+  }
+  return bytes;
 }
 
-uint64_t Hash::image_bytes() const { return 1 + item_bytes_ + count_ * kItemHead; }
+size_t Hash::item_head() const {
+  constexpr size_t kLengths = 2;  // about
+  return kLengths + (any_timed() ? sizeof(int64_t) : 0);
+}
+
+uint64_t Hash::image_bytes() const { return 1 + item_bytes_ + count_ * item_head(); }
 
 // ---- walks ----
 
@@ -116,16 +270,19 @@ std::atomic<uint64_t> kept_by_all{0};
 struct Hash::Walk::State {
   Mutex mutex;  // with whoever destroys the hash once it left the store
   const Index* table ABSL_GUARDED_BY(mutex);  // null: all that is left is kept
-  const Lsn begun;  // entries with this stamp or a later one are not what was there
+  const Lsn begun;       // entries with this stamp or a later one are not what was there
+  const int64_t now_ms;  // what was due by then is not either
   KeyHash at ABSL_GUARDED_BY(mutex) = 0;    // what lies before was handed out or is kept
   std::string kept ABSL_GUARDED_BY(mutex);  // items
   size_t kept_at ABSL_GUARDED_BY(mutex) = 0;
   bool lost ABSL_GUARDED_BY(mutex) = false;  // it would have had to keep too much
   std::atomic<bool> ended{false};
 
-  State(const Index* table, Lsn begun) : table(table), begun(begun) {}
+  State(const Index* table, Lsn begun, int64_t now_ms)
+      : table(table), begun(begun), now_ms(now_ms) {}
   ~State() { kept_by_all -= kept.size(); }
 
+  bool shows(const Entry* e) const { return e->lsn() < begun && !e->expired(now_ms); }
   void keep(const Entry* e) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (lost) return;
     const size_t before = kept.size();
@@ -145,16 +302,16 @@ struct Hash::Walk::State {
   template <class Fn>
   void step(Fn fn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     at = table->walk(0, at, [&](const Entry* e) {
-      if (e->lsn() < begun) fn(e);
+      if (shows(e)) fn(e);
     });
     if (at == 0) table = nullptr;
   }
 };
 
-Hash::Walk::Walk(const Hash& hash) {
+Hash::Walk::Walk(const Hash& hash, int64_t now_ms) {
   assert(hash.table_ != nullptr);
   hash.walks_begun_++;
-  state_ = std::make_shared<State>(hash.table_.get(), hash.stamp());
+  state_ = std::make_shared<State>(hash.table_.get(), hash.stamp(), now_ms);
   if (hash.walks_ == nullptr) hash.walks_ = std::make_unique<Walks>();
   hash.walks_->push_back(state_);
 }
@@ -190,7 +347,7 @@ void Hash::keep(const Entry* old, KeyHash hash) const {
   if (!in_use()) return;
   for (auto& walk : *walks_) {
     MutexLock lock(walk->mutex);
-    if (walk->table != nullptr && hash >= walk->at && old->lsn() < walk->begun) walk->keep(old);
+    if (walk->table != nullptr && hash >= walk->at && walk->shows(old)) walk->keep(old);
   }
 }
 
@@ -211,44 +368,75 @@ Hash::~Hash() {
   }
 }
 
-std::optional<std::string_view> Hash::get(std::string_view field) const {
+// ---- fields ----
+
+std::optional<Hash::Item> Hash::find(std::string_view field, int64_t now_ms) const {
   if (table_) {
     const Entry* e = table_->find(field, table_->hash(field));
-    if (e == nullptr) return std::nullopt;
-    return e->value();
+    if (e == nullptr || e->expired(now_ms)) return std::nullopt;
+    return item_of(e);
   }
-  std::string_view rest = bytes_, f, v;
-  while (take(rest, f) && take(rest, v)) {
-    if (f == field) return v;
+  std::string_view rest = bytes_;
+  for (Item item; take_item(rest, item);) {
+    if (item.field == field) return item.is_due(now_ms) ? std::nullopt : std::optional(item);
   }
   return std::nullopt;
 }
 
-void Hash::set(std::string_view field, std::string_view value) {
-  if (!table_) {
-    if (field.size() > kListpackValue || value.size() > kListpackValue) plain_ = false;
-    if (replace(field, value)) return;
-    if (count_ >= kListpackEntries) plain_ = false;
-    if (count_ < kCompactEntries && bytes_.size() + field.size() + value.size() < kCompactBytes) {
-      add(bytes_, field);
-      add(bytes_, value);
-      count_++;
-      item_bytes_ += field.size() + value.size();
-      return;
-    }
-    spread();
+void Hash::set(const Item& item) {
+  if (item.until_ms != kForEver) make_times();
+  if (table_) return set_in_table(item);
+  const auto& [field, value, until_ms] = item;
+  if (field.size() > kListpackValue || value.size() > kListpackValue) plain_ = false;
+  if (replace(item)) return;
+  if (count_ >= kListpackEntries) plain_ = false;
+  if (count_ < kCompactEntries && bytes_.size() + field.size() + value.size() < kCompactBytes) {
+    if (due() != nullptr) add(bytes_, until_ms);
+    add(bytes_, field);
+    add(bytes_, value);
+    count_++;
+    item_bytes_ += field.size() + value.size();
+    return;
   }
-  const KeyHash hash = table_->hash(field);
-  Entry* old = table_->find(field, hash);
-  item_bytes_ += field.size() + value.size();
+  spread();
+  set_in_table(item);
+}
+
+// In the place where the field is, if it is there and there is room.
+bool Hash::replace(const Item& item) {
+  std::string_view rest = bytes_;
+  Item old;
+  for (const char* at = rest.data(); take_item(rest, old); at = rest.data()) {
+    if (old.field != item.field) continue;
+    if (bytes_.size() + item.value.size() >= kCompactBytes + old.value.size()) return false;
+    item_bytes_ += item.value.size() - old.value.size();
+    const auto begin = static_cast<size_t>(at - bytes_.data());
+    const auto end = static_cast<size_t>(rest.data() - bytes_.data());
+    std::string made;
+    if (due() != nullptr) add(made, item.until_ms);
+    add(made, item.field);
+    add(made, item.value);
+    bytes_.replace(begin, end - begin, made);
+    return true;
+  }
+  return false;
+}
+
+void Hash::set_in_table(const Item& item) {
+  const KeyHash hash = table_->hash(item.field);
+  const RecordView record = field_record(item);
+  Entry* old = table_->find(item.field, hash);
+  item_bytes_ += item.field.size() + item.value.size();
   if (old != nullptr) {
     keep(old, hash);
-    item_bytes_ -= field.size() + old->value_size;
-    if (old->assign(field_record(field, value), stamp())) return;
+    take_from_order(old);
+    item_bytes_ -= item.field.size() + old->value_size;
+    if (old->assign(record, stamp())) return add_to_order(old);
     entry_bytes_ -= old->bytes();
   }
-  Entry* made = Entry::make(field_record(field, value), stamp());
+  Entry* made = Entry::make(record, stamp());
   entry_bytes_ += made->bytes();
+  add_to_order(made);
   if (old == nullptr) {
     table_->insert(made, hash);
     count_++;
@@ -258,22 +446,22 @@ void Hash::set(std::string_view field, std::string_view value) {
   }
 }
 
-// In the place where the field is, if it is there and there is room.
-bool Hash::replace(std::string_view field, std::string_view value) {
-  std::string_view rest = bytes_, f, v;
-  while (take(rest, f)) {
-    const char* at = rest.data();
-    take(rest, v);
-    if (f != field) continue;
-    if (bytes_.size() + value.size() >= kCompactBytes + v.size()) return false;
-    item_bytes_ += value.size() - v.size();
-    std::string item;
-    add(item, value);
-    bytes_.replace(static_cast<size_t>(at - bytes_.data()), static_cast<size_t>(rest.data() - at),
-                   item);
-    return true;
+void Hash::set_until(std::string_view field, int64_t until_ms) {
+  if (until_ms != kForEver) make_times();
+  if (due() == nullptr) return;
+  if (table_) {
+    auto item = find(field, kNoTime);
+    if (!item || item->until_ms == until_ms) return;
+    const std::string value(item->value);  // the entry is written over
+    return set_in_table({field, value, until_ms});
   }
-  return false;
+  std::string_view rest = bytes_;
+  Item item;
+  for (const char* at = rest.data(); take_item(rest, item); at = rest.data()) {
+    if (item.field != field) continue;
+    std::memcpy(bytes_.data() + (at - bytes_.data()), &until_ms, sizeof(until_ms));
+    return;
+  }
 }
 
 void Hash::remove(std::string_view field) {
@@ -282,6 +470,7 @@ void Hash::remove(std::string_view field) {
     Entry* e = table_->find(field, hash);
     if (e == nullptr) return;
     keep(e, hash);
+    take_from_order(e);
     table_->remove(e, hash);
     count_--;
     item_bytes_ -= e->key_size + e->value_size;
@@ -289,10 +478,11 @@ void Hash::remove(std::string_view field) {
     Entry::destroy(e);
     return;
   }
-  std::string_view rest = bytes_, f, v;
-  for (const char* at = rest.data(); take(rest, f) && take(rest, v); at = rest.data()) {
-    if (f != field) continue;
-    item_bytes_ -= f.size() + v.size();
+  std::string_view rest = bytes_;
+  Item item;
+  for (const char* at = rest.data(); take_item(rest, item); at = rest.data()) {
+    if (item.field != field) continue;
+    item_bytes_ -= item.field.size() + item.value.size();
     count_--;
     bytes_.erase(static_cast<size_t>(at - bytes_.data()), static_cast<size_t>(rest.data() - at));
     return;
@@ -305,40 +495,51 @@ void Hash::spread() {
   bytes_ = std::string();
   count_ = 0;
   item_bytes_ = 0;
-  std::string_view rest = bytes, f, v;
-  while (take(rest, f) && take(rest, v)) set(f, v);
+  std::string_view rest = bytes;
+  for (Item item; take_item(rest, item);) set_in_table(item);
 }
 
-void Hash::for_each(const Visit& visit) const {
-  if (table_) {
-    table_->for_each(0, [&](Entry* e) { visit(e->key(), e->value()); });
-    return;
-  }
-  std::string_view rest = bytes_, f, v;
-  while (take(rest, f) && take(rest, v)) visit(f, v);
+void Hash::for_each(int64_t now_ms, const Visit& visit) const {
+  each([&](const Item& item) {
+    if (!item.is_due(now_ms)) visit(item.field, item.value);
+  });
 }
 
-uint64_t Hash::scan(uint64_t cursor, size_t count, const Visit& visit) const {
+template <class Fn>
+uint64_t Hash::scan(uint64_t cursor, size_t count, Fn fn) const {
   if (!table_) {
-    for_each(visit);
+    each(fn);
     return 0;
   }
   std::vector<Entry*> page;
   const KeyHash next = table_->scan(0, cursor << 16, count, page);
-  for (Entry* e : page) visit(e->key(), e->value());
+  for (const Entry* e : page) fn(item_of(e));
   return next >> 16;
+}
+
+uint64_t Hash::scan(uint64_t cursor, size_t count, int64_t now_ms, const Visit& visit) const {
+  return scan(cursor, count, [&](const Item& item) {
+    if (!item.is_due(now_ms)) visit(item.field, item.value);
+  });
 }
 
 uint64_t Hash::save(uint64_t cursor, uint64_t bytes, std::string& operation) const {
   constexpr uint64_t kPageMax = 256;
-  const uint64_t average = (item_bytes_ + count_) / std::max<size_t>(count_, 1);
+  const bool timed = any_timed();
+  const uint64_t average = (item_bytes_ + count_ * item_head()) / std::max<size_t>(count_, 1);
   auto page = static_cast<size_t>(std::clamp<uint64_t>(bytes / (average + 1), 1, kPageMax));
   const size_t begin = operation.size();
   const uint64_t most = capped_add(bytes, bytes);
-  auto each = [&](std::string_view f, std::string_view v) { add_set(operation, f, v); };
+  const auto add = [&](const Item& item) {
+    if (timed) {
+      add_set_until(operation, item.field, item.value, item.until_ms);
+    } else {
+      add_set(operation, item.field, item.value);
+    }
+  };
   for (;;) {
     const size_t before = operation.size();
-    const uint64_t next = scan(cursor, page, each);
+    const uint64_t next = scan(cursor, page, add);
     const uint64_t size = operation.size() - begin;
     // A field that is much larger than the others is a part of its own.
     if (size > most && (page > 1 || before > begin)) {
@@ -358,24 +559,37 @@ bool Hash::shed() {
   std::vector<Entry*> page;
   table_->scan(0, 0, kStep, page);
   for (Entry* e : page) {
+    take_from_order(e);
     table_->remove(e, table_->hash(e->key()));
     Entry::destroy(e);
   }
   return page.size() >= kStep;
 }
 
-std::pair<std::string_view, std::string_view> Hash::random(uint64_t random) const {
-  if (table_) {
-    const Entry* e = nullptr;
-    while ((e = table_->random(0, random)) == nullptr) random = random * 6364136223846793005 + 1;
-    return {e->key(), e->value()};
+std::pair<std::string_view, std::string_view> Hash::random(uint64_t random, int64_t now_ms) const {
+  if (!table_) {
+    size_t skip = random % size(now_ms);
+    std::string_view rest = bytes_;
+    for (Item item; take_item(rest, item);) {
+      if (!item.is_due(now_ms) && skip-- == 0) return {item.field, item.value};
+    }
+    return {};
   }
-  std::string_view rest = bytes_, f, v;
-  for (size_t i = random % count_ + 1; i > 0; i--) {
-    take(rest, f);
-    take(rest, v);
+  constexpr int kTriesMax = 1000;
+  for (int tries = 0; tries < kTriesMax || next_due() > now_ms; tries++) {
+    const Entry* e = table_->random(0, random);
+    if (e != nullptr && !e->expired(now_ms)) return {e->key(), e->value()};
+    random = random * 6364136223846793005 + 1;
   }
-  return {f, v};
+  // Nearly all of it is due: then the next that is not, from a place by chance.
+  std::optional<Item> found;
+  uint64_t cursor = (random & (UINT64_MAX >> kStripeBits)) >> 16;
+  while (!found) {
+    cursor = scan(cursor, 64, [&](const Item& item) {
+      if (!item.is_due(now_ms)) found = item;
+    });
+  }
+  return {found->field, found->value};
 }
 
 }  // namespace cairn::kv

@@ -1,16 +1,30 @@
-// The hash type: fields and their values.
+// The hash type: fields and their values, each for ever or until a time (Unix milliseconds; 0: for
+// ever).
+//
+// A field whose time has come stays until the store takes it out (core/index/collection.h), but who
+// reads says at what time he does, and does not see what is due by then.
 //
 // Small ones are one stretch of bytes, searched from the front; larger ones a table that grows
 // without pauses (core/index/index.h). OBJECT ENCODING answers by Redis's thresholds, which are not
 // ours.
 //
-// An operation, which is also how a small one lies in memory and in the log:
-//   operation = u8 kind  item*          kind 1: item = field value, set;  2: item = field, deleted
-//   field, value = length bytes         length = u8, or 255 and u32, little-endian
+// An operation, whose items are also how a small one lies in memory (those of kind 1, or of kind 3
+// once a field of it had a time) and in the log:
+//   operation = u8 kind  item*
+//     kind 1: item = field value          the field has this value, for ever
+//     kind 2: item = field                it is deleted
+//     kind 3: item = until field value    it has this value until then
+//     kind 4: item = until field          it is there until then, if it is there
+//   field, value = length bytes           length = u8, or 255 and u32, little-endian
+//   until = i64, little-endian            0: for ever
+// Of a large one the entries of its table hold the times, which are in order beside it.
 //
 // Threads: as core/index/collection.h.
 #pragma once
 
+#include <absl/container/btree_set.h>
+
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -30,9 +44,17 @@ class Hash final : public Collection {
   explicit Hash(uint64_t seed) : seed_(seed) {}
   ~Hash() override;
   static std::unique_ptr<Collection> make(uint64_t seed) { return std::make_unique<Hash>(seed); }
+  static bool has_times(std::string_view operation);
 
-  // Operations to pass to Store::operate.
+  static constexpr int64_t kForEver = 0;
+  static constexpr int64_t kNoTime = INT64_MIN;  // nothing is due yet
+
+  // Operations to pass to Transaction::operate. One is of one kind: all of its items were added by
+  // the same of these.
   static void add_set(std::string& operation, std::string_view field, std::string_view value);
+  static void add_set_until(std::string& operation, std::string_view field, std::string_view value,
+                            int64_t until_ms);
+  static void add_until(std::string& operation, std::string_view field, int64_t until_ms);
   static void add_delete(std::string& operation, std::string_view field);
 
   bool apply(std::string_view operation) override;
@@ -40,19 +62,36 @@ class Hash final : public Collection {
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
+  size_t expire(int64_t now_ms, size_t most, std::string& operation) const override;
   bool in_use() const override;
   bool shed() override;
 
-  size_t size() const { return count_; }
-  std::string_view encoding() const { return plain_ ? "listpack" : "hashtable"; }
-  std::optional<std::string_view> get(std::string_view field) const;
+  // Redis's words; as there, a small one that had a field with a time is not a listpack any more.
+  std::string_view encoding() const {
+    if (!plain_) return "hashtable";
+    return due() == nullptr ? "listpack" : "listpackex";
+  }
+
+  // ---- what is there at `now_ms` ----
+  // As long as nothing is due, at once; else what is due is counted.
+  size_t size(int64_t now_ms) const;
+  struct Item {
+    std::string_view field, value;
+    int64_t until_ms = kForEver;
+    bool is_due(int64_t now_ms) const { return until_ms != kForEver && until_ms <= now_ms; }
+  };
+  std::optional<Item> find(std::string_view field, int64_t now_ms) const;
+  std::optional<std::string_view> get(std::string_view field, int64_t now_ms) const {
+    const auto item = find(field, now_ms);
+    return item ? std::optional(item->value) : std::nullopt;
+  }
   using Visit = std::function<void(std::string_view field, std::string_view value)>;
-  void for_each(const Visit& visit) const;
+  void for_each(int64_t now_ms, const Visit& visit) const;
   // All of it as it is now, handed out in pieces while others change it: what is changed before its
   // turn is kept as it was. For a hash that is not compact.
   class Walk {
    public:
-    explicit Walk(const Hash& hash);
+    Walk(const Hash& hash, int64_t now_ms);
     ~Walk();
     Walk(const Walk&) = delete;
     // Calls visit for some fields, in no order; false after the last. Under the lock of the key's
@@ -68,22 +107,43 @@ class Hash final : public Collection {
     std::shared_ptr<State> state_;
   };
   // As SCAN: about `count` fields from `cursor` on; returns the next cursor, 0 at the end.
-  uint64_t scan(uint64_t cursor, size_t count, const Visit& visit) const;
+  uint64_t scan(uint64_t cursor, size_t count, int64_t now_ms, const Visit& visit) const;
   // One field by chance; there must be one.
-  std::pair<std::string_view, std::string_view> random(uint64_t random) const;
+  std::pair<std::string_view, std::string_view> random(uint64_t random, int64_t now_ms) const;
 
  private:
   static constexpr size_t kCompactEntries = 128, kCompactBytes = 4 << 10;
+  // Of one that has, or had, fields with a time.
+  struct Times final : Due {
+    size_t timed = 0;                                         // fields with one
+    absl::btree_set<std::pair<int64_t, const Entry*>> order;  // of a table's entries
+  };
 
-  void set(std::string_view field, std::string_view value);
-  bool replace(std::string_view field, std::string_view value);
+  Times* times() const { return static_cast<Times*>(due()); }
+  void make_times();
+  void note_times();  // after a change
+  bool any_timed() const { return due() != nullptr && times()->timed > 0; }
+  size_t item_head() const;  // bytes of an item beside field and value, in an image
+  static Item item_of(const Entry* e) { return {e->key(), e->value(), e->expire_ms()}; }
+  bool take_item(std::string_view& in, Item& item) const;  // off the front of a small one's bytes
+  template <class Fn>
+  void each(Fn fn) const;
+  template <class Fn>
+  uint64_t scan(uint64_t cursor, size_t count, Fn fn) const;
+  bool apply_items(std::string_view operation);
+  void set(const Item& item);
+  bool replace(const Item& item);
+  void set_in_table(const Item& item);
+  void set_until(std::string_view field, int64_t until_ms);
   void remove(std::string_view field);
+  void add_to_order(const Entry* e);
+  void take_from_order(const Entry* e);
   void spread();  // from bytes to a table
   void keep(const Entry* old, KeyHash hash) const;
   Lsn stamp() const { return Lsn(walks_begun_ * 8); }  // of entries changed from now on
 
   const uint64_t seed_;
-  std::string bytes_;             // items, while there is no table
+  std::string bytes_;             // items, while there is no table; with times iff there are Times
   std::unique_ptr<Index> table_;  // else: entries without a record, their LSN a stamp
   size_t count_ = 0;
   uint64_t item_bytes_ = 0;   // of fields and values

@@ -13,8 +13,8 @@ std::string_view encoding(const Collection& c) {
   return static_cast<const T&>(c).encoding();
 }
 constexpr Type kTypes[] = {
-    {ValueType::kString, "string", nullptr, nullptr},
-    {ValueType::kHash, "hash", Hash::make, encoding<Hash>},
+    {ValueType::kString, "string", {}, nullptr},
+    {ValueType::kHash, "hash", {Hash::make, Hash::has_times}, encoding<Hash>},
 };
 }  // namespace
 
@@ -29,7 +29,7 @@ const Type& type_of(ValueType value) {
 
 CollectionTypes collection_types() {
   CollectionTypes made{};
-  for (const Type& t : kTypes) made[static_cast<size_t>(t.value)] = t.make;
+  for (const Type& t : kTypes) made[static_cast<size_t>(t.value)] = t.collection;
   return made;
 }
 

@@ -14,8 +14,8 @@ namespace cairn::kv {
 struct Type {
   ValueType value;
   std::string_view name;  // Redis's
-  // An empty one, and how one is kept, in Redis's words; null: values are bytes.
-  std::unique_ptr<Collection> (*make)(uint64_t seed);
+  // How one is made, and how one is kept, in Redis's words; null: values are bytes.
+  CollectionType collection;
   std::string_view (*encoding)(const Collection& collection);
 };
 

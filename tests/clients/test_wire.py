@@ -25,7 +25,7 @@ u63 u64 I8 #1 #0 * k* h? [a-z]* default""".split()
 UNSTABLE = set("""info client|list client|info client|id client|kill client|reply client|setinfo client|no-touch config|set
 config|resetstat config|rewrite config|get time lastsave randomkey hrandfield shutdown ttl pttl object|idletime object|freq
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
-hello reset quit save bgsave waitaof select multi exec discard watch object|encoding""".split())
+hello reset quit save bgsave waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime""".split())
 UNORDERED = set("keys scan hscan hkeys hvals hgetall".split())
 SIZED = set("setbit setrange bitfield".split())  # redis-server would make 512 MB of some numbers
 KEYS = [b"k%d" % i for i in range(8)] + [b"h%d" % i for i in range(4)] + [b"", b"absent"]
@@ -156,6 +156,7 @@ class Generator:
         r = self.r
         n = lambda: r.choice([b"0", b"1", b"-1", b"5", b"-3", b"100"])
         word = lambda: r.choice([b"", b"a", b"17", b"3.5", b"value"])
+        fields = lambda: [b"FIELDS", b"1", b"f%d" % r.randrange(4)]
         return {
             "set": lambda: [word()] + r.choice([[], [b"GET"], [b"NX"], [b"XX", b"GET"], [b"KEEPTTL"], [b"PXAT", b"99999999999999"]]),
             "getex": lambda: r.choice([[], [b"PERSIST"], [b"EXAT", b"99999999999"]]),
@@ -169,6 +170,11 @@ class Generator:
             "lcs": lambda: r.choice([[], [b"LEN"], [b"IDX", b"MINMATCHLEN", b"2", b"WITHMATCHLEN"]]),
             "hset": lambda: [b"f%d" % r.randrange(4), word()],
             "hscan": lambda: [b"0"], "scan": lambda: [b"0"],
+            "hsetex": lambda: r.choice([[], [b"FNX"], [b"KEEPTTL"], [b"PXAT", b"9999999999999"]]) + fields() + [word()],
+            "hgetex": lambda: r.choice([[], [b"PERSIST"], [b"EXAT", b"9999999999"], [b"EXAT", b"1"]]) + fields(),
+            "hgetdel": fields, "hpersist": fields,
+            "hexpireat": lambda: [r.choice([b"9999999999", b"1"])] + r.choice([[], [b"NX"], [b"LT"]]) + fields(),
+            "hpexpire": lambda: [b"5"] + fields(),
             "expireat": lambda: [b"99999999999"], "pexpireat": lambda: [b"99999999999999"],
         }.get(name, lambda: None)()
 
@@ -190,7 +196,7 @@ class Generator:
             end = last if last >= 0 else len(words) + last
             for i in range(first, min(end, len(words) - 1) + 1, step):
                 words[i] = r.choice(KEYS)
-        if name in ("expire", "pexpire", "setex", "psetex") and len(words) > 2 and words[2].isdigit():
+        if name in ("expire", "pexpire", "setex", "psetex", "hexpire", "hpexpire") and len(words) > 2 and words[2].isdigit():
             words[2] = b"100000000"  # nothing comes due on the way
         for i, w in enumerate(words[3:], 3):  # as here
             if words[i - 1].upper() in (b"EX", b"PX") and w.isdigit():

@@ -19,6 +19,7 @@
 #include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "kv/types/hash.h"
+#include "kv/types/type.h"
 #include "tests/core/fault_volume.h"
 #include "tests/sim/sim_volume.h"
 
@@ -75,7 +76,7 @@ struct FaultTest : testing::Test {
     options.random_seed = 5;
     options.repair = repair;
     options.space_amplification = amplification;
-    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+    options.collections = kv::collection_types();
     return std::make_unique<Store>(volume, store_clock, pool,
                                    std::vector<Executor>{context.get_executor()}, options);
   }

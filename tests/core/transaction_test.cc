@@ -10,14 +10,16 @@
 #include <optional>
 
 #include "kv/types/hash.h"
+#include "kv/types/type.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {
 namespace {
 
+using Fields = std::map<std::string, std::pair<std::string, int64_t>>;  // value, and until when
 struct Value {
   std::string bytes;
-  std::map<std::string, std::string> fields;  // of a hash
+  Fields fields;  // of a hash
   int64_t expire_ms = 0;
   bool operator==(const Value&) const = default;
 };
@@ -54,7 +56,7 @@ struct TransactionTest : testing::Test {
     StoreOptions options;
     options.segment_bytes = 1 << 20;
     options.random_seed = 5;
-    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+    options.collections = kv::collection_types();
     store = std::make_unique<Store>(volume, clock, pool,
                                     std::vector<Executor>{context.get_executor()}, options);
     store->listeners().add(told);
@@ -66,13 +68,20 @@ struct TransactionTest : testing::Test {
   }
   void TearDown() override { EXPECT_TRUE(run(store->close()).ok()); }
   uint64_t pick(uint64_t n) { return rng() % n; }
+  int64_t some_time() {
+    const auto seconds = static_cast<int64_t>(pick(4));
+    return seconds == 0 ? kv::Hash::kForEver : clock.now_ms() + seconds * 1000;
+  }
 
   static Value value_of(const Entry* e) {
     Value v;
     v.expire_ms = e->expire_ms();
     if (const Collection* c = e->collection()) {
-      static_cast<const kv::Hash*>(c)->for_each(
-          [&](auto field, auto text) { v.fields[std::string(field)] = text; });
+      const auto* h = static_cast<const kv::Hash*>(c);
+      h->for_each(kv::Hash::kNoTime, [&](auto field, auto text) {
+        v.fields[std::string(field)] = {std::string(text),
+                                        h->find(field, kv::Hash::kNoTime)->until_ms};
+      });
     } else {
       v.bytes = e->value();
     }
@@ -160,13 +169,27 @@ struct TransactionTest : testing::Test {
     if (v.fields.size() > 1 && v.fields.contains(field) && pick(2) == 0) {
       kv::Hash::add_delete(operation, field);
       v.fields.erase(field);
-    } else {
+    } else if (e == nullptr || pick(4) != 0) {  // else times alone
+      const bool timed = pick(3) == 0;
       for (size_t n = 1 + pick(pick(5) == 0 ? 300 : 3), k = 0; k < n; k++) {
         const std::string name = k == 0 ? field : "f" + std::to_string(pick(400));
         const std::string text(pick(30), static_cast<char>('a' + pick(26)));
-        kv::Hash::add_set(operation, name, text);
-        v.fields[name] = text;
+        const int64_t until = timed ? some_time() : kv::Hash::kForEver;
+        if (timed) {
+          kv::Hash::add_set_until(operation, name, text, until);
+        } else {
+          kv::Hash::add_set(operation, name, text);
+        }
+        v.fields[name] = {text, until};
       }
+    } else if (pick(2) == 0) {
+      for (auto& [name, f] : v.fields) {
+        if (pick(4) == 0) kv::Hash::add_until(operation, name, f.second = some_time());
+      }
+    }
+    if (operation.empty()) {
+      v.expire_ms = r.expire_ms;
+      return t.expire(ns, hash, e, r.expire_ms);
     }
     r.type = RecordType::kOperation;
     r.flags |= static_cast<uint8_t>(ValueType::kHash) << 4;
@@ -228,9 +251,14 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
                     co_return absl::OkStatus();
                   }())
                       .ok());
-      std::erase_if(model, [&](auto& kv) {
-        return kv.second.expire_ms != 0 && kv.second.expire_ms <= clock.now_ms();
-      });
+      const auto is_due = [&](int64_t at) { return at != 0 && at <= clock.now_ms(); };
+      for (auto it = model.begin(); it != model.end();) {
+        Value& v = it->second;
+        const bool had = !v.fields.empty();
+        std::erase_if(v.fields, [&](auto& f) { return is_due(f.second.second); });
+        const bool gone = is_due(v.expire_ms) || (had && v.fields.empty());
+        it = gone ? model.erase(it) : std::next(it);
+      }
       flushed = false;
       before = look();
       ASSERT_EQ(values(before), model);
@@ -258,7 +286,7 @@ TEST_F(TransactionTest, ReplaysAsItWas) {
   spaces.clear();
   StoreOptions options;
   options.random_seed = 6;
-  options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+  options.collections = kv::collection_types();
   store = std::make_unique<Store>(volume, clock, pool,
                                   std::vector<Executor>{context.get_executor()}, options);
   ASSERT_TRUE(run(store->open()).ok());

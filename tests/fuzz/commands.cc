@@ -140,7 +140,10 @@ constexpr std::string_view kWords[] = {"0",
                                        "32",
                                        "512",
                                        "536870911",
-                                       "4294967295"};
+                                       "4294967295",
+                                       "FNX",
+                                       "FXX",
+                                       "9999999999"};
 
 struct Word {
   std::string text;
@@ -187,6 +190,12 @@ void prepare(KvWorld& world, unsigned what) {
   if (what & 16) run({"SET", "gone", "x", "PX", "1"});
   if (what & 16) world.pass_ms(5);
   if (what & 32) law(world.store->create_bucket("photos").ok(), "a bucket is made");
+  if (what & 128) {  // of which one is due later, and one now
+    run({"HSETEX", "hash", "EXAT", "9999999999", "FIELDS", "2", "f1", "1", "field", "x"});
+    run({"HSETEX", "table", "EXAT", "9999999999", "FIELDS", "1", "f1", std::string(900, 'v')});
+    run({"HSETEX", "hash", "PX", "3", "FIELDS", "1", "1", "2"});
+    world.pass_ms(5);
+  }
   if (what & 64) run({"SET", "cold", std::string(1000, 'c')});
   if (what & 64) world.make_cold();
 }

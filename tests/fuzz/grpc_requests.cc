@@ -23,6 +23,7 @@
 #include "gateway/grpc/objects_service.h"
 #include "kv/engine/engine.h"
 #include "kv/types/hash.h"
+#include "kv/types/type.h"
 #include "objects/multipart.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/memory_volume.h"
@@ -96,7 +97,7 @@ class World {
     options.segment_bytes = 1 << 20;
     options.extent_threshold = 1 << 10;
     options.random_seed = 5;
-    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+    options.collections = kv::collection_types();
     store_ = std::make_unique<Store>(volume_, clock_, pool(),
                                      std::vector<Executor>{context_.get_executor()}, options);
     law(run(store_->open()).ok(), "an empty store opens");

@@ -10,6 +10,7 @@
 #include "gateway/resp/output.h"
 #include "kv/engine/engine.h"
 #include "kv/types/hash.h"
+#include "kv/types/type.h"
 #include "tests/fuzz/sim_world.h"
 
 namespace cairn::fuzz {
@@ -27,7 +28,7 @@ struct KvWorld : SimWorld {
     options.segment_bytes = 1 << 20;
     options.extent_threshold = kExtentThreshold;
     options.random_seed = 5;
-    options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+    options.collections = kv::collection_types();
     store = std::make_unique<Store>(volume, clock, pool(),
                                     std::vector<Executor>{context.get_executor()}, options);
     law(run(store->open()).ok(), "an empty store opens");

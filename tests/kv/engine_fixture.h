@@ -14,6 +14,7 @@
 #include "core/extents/blob_reader.h"
 #include "kv/engine/engine.h"
 #include "kv/types/hash.h"
+#include "kv/types/type.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn::kv {
@@ -115,7 +116,7 @@ struct EngineTest : testing::Test {
     options.segment_bytes = 1 << 20;
     options.extent_threshold = 16 << 10;
     options.random_seed = 5;
-    options.collections[static_cast<size_t>(ValueType::kHash)] = Hash::make;
+    options.collections = collection_types();
     store = std::make_unique<Store>(volume, clock, pool,
                                     std::vector<Executor>{context.get_executor()}, options);
     ASSERT_TRUE(finish(store->open()).ok());

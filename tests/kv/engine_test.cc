@@ -6,9 +6,21 @@
 namespace cairn::kv {
 namespace {
 
-enum class State { kAbsent, kInline, kInteger, kCold, kExtents, kHash, kLargeHash, kExpired };
-constexpr State kStates[] = {State::kAbsent,  State::kInline, State::kInteger,   State::kCold,
-                             State::kExtents, State::kHash,   State::kLargeHash, State::kExpired};
+enum class State {
+  kAbsent,
+  kInline,
+  kInteger,
+  kCold,
+  kExtents,
+  kHash,
+  kLargeHash,
+  kExpired,
+  kTimedHash,
+  kDueHash
+};
+constexpr State kStates[] = {State::kAbsent,    State::kInline, State::kInteger,   State::kCold,
+                             State::kExtents,   State::kHash,   State::kLargeHash, State::kExpired,
+                             State::kTimedHash, State::kDueHash};
 
 struct EveryRow : EngineTest {
   std::mt19937_64 random{11};
@@ -40,6 +52,12 @@ struct EveryRow : EngineTest {
       case State::kExpired:
         run({"SET", key, "x", "PX", "1"});
         pass_ms(5);
+        return;
+      case State::kTimedHash:  // of which one is due, and no turn has come
+      case State::kDueHash:
+        run({"HSETEX", key, "PX", "5", "FIELDS", "1", "1", "2"});
+        if (state == State::kTimedHash) run({"HSETEX", key, "EX", "50", "FIELDS", "1", "x", "2"});
+        scheduler.turn_wall_ms(5);
     }
   }
 
@@ -86,6 +104,8 @@ struct EveryRow : EngineTest {
                                            "9223372036854775807",
                                            "-9223372036854775808",
                                            "GT",
+                                           "FIELDS",
+                                           "FXX",
                                            "photos"};
     return std::string(kWords[random() % std::size(kWords)]);
   }

@@ -96,27 +96,17 @@ void World::check_buckets() {
 
 // ---- listings ----
 
-std::map<std::string, const Value*> World::now_in(uint32_t ns) const {
-  std::map<std::string, const Value*> now;
-  for (auto it = state_.keys.lower_bound({ns, ""});
-       it != state_.keys.end() && it->first.first == ns; ++it) {
-    now[it->first.second] = &it->second;
-  }
-  std::map<std::string, int64_t> expiry;  // set since
+std::map<std::string, Value> World::now_in(uint32_t ns) const {
+  State state;
+  const auto end = state_.keys.lower_bound({ns + 1, ""});
+  for (auto it = state_.keys.lower_bound({ns, ""}); it != end; ++it) state.keys.insert(*it);
   for (auto& [lsn, c] : changes_) {
-    if (c.key.first != ns) continue;
-    if (c.kind == Change::kFlush || c.kind == Change::kDrop) now.clear();
-    if (c.kind == Change::kDelete) now.erase(c.key.second);
-    if (c.kind == Change::kPut) now[c.key.second] = &c.value;
-    if (c.kind == Change::kPut || c.kind == Change::kExpire) {
-      expiry[c.key.second] = c.value.expire_ms;
-    }
+    if (c.key.first == ns) state.apply(c);
   }
-  std::erase_if(now, [&](auto& kv) {
-    const auto set = expiry.find(kv.first);
-    const int64_t when = set != expiry.end() ? set->second : kv.second->expire_ms;
-    return when != 0 && when <= store_->now_ms();
-  });
+  std::map<std::string, Value> now;
+  for (auto& [key, value] : state.keys) {
+    if (!value.expired(store_->now_ms())) now.emplace(key.second, std::move(value));
+  }
   return now;
 }
 

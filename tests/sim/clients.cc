@@ -54,6 +54,10 @@ void World::changed(std::span<const cairn::Change> changes) {
   const size_t first = heard_.size();
   for (auto& c : changes) {
     const Key key{c.ns->id.value(), std::string(c.key)};
+    if (c.cause == Cause::kExpiry && c.what == What::kOperate) {
+      note_lapse(c, key);
+      continue;
+    }
     if (c.cause == Cause::kExpiry || c.cause == Cause::kEviction) {
       (c.cause == Cause::kExpiry ? seen.expired : seen.evicted)++;
       changes_[c.lsn] = {Change::kDelete, key, {}, false, true};
@@ -63,6 +67,23 @@ void World::changed(std::span<const cairn::Change> changes) {
   }
   if (heard_.size() > first + 1)
     groups_[heard_.back().lsn].assign(heard_.begin() + static_cast<ptrdiff_t>(first), heard_.end());
+}
+
+// Some fields of a hash expired. Which ones depends on whose turn it was: what is left says it.
+void World::note_lapse(const cairn::Change& c, const Key& key) {
+  seen.lapsed++;
+  const Namespace& ns = *find_space(key.first);
+  const Entry* e = ns.index->find(key.second, ns.hash(key.second));
+  Change change{Change::kLapse, key, {}, false, true};
+  change.value.fields = fields_of(*e->collection(), kv::Hash::kNoTime);
+  const State& proven = state_;
+  if (auto old = proven.keys.find(key); old != proven.keys.end() && !changed_since(key, Lsn())) {
+    for (auto& [field, f] : old->second.fields) {
+      const bool left = change.value.fields.contains(field);
+      if (!left && !f.is_due(store_->now_ms())) wrong(cat("field ", field, " expired too early"));
+    }
+  }
+  changes_[c.lsn] = std::move(change);
 }
 
 NamespacePtr World::find_space(uint32_t id) const {
@@ -103,8 +124,7 @@ awaitable<std::optional<Value>> World::read(NamespacePtr ns, std::string key, in
         break;
       }
       if (const Collection* c = e->collection()) {
-        static_cast<const kv::Hash*>(c)->for_each(
-            [&](auto field, auto text) { value.fields[std::string(field)] = text; });
+        value.fields = fields_of(*c, now.ms());
         co_return value;
       }
       if (!e->is_cold()) {
@@ -454,15 +474,23 @@ bool World::change_hash(Transaction& t, Namespace& ns, const std::string& key, C
     (void)expire(t, ns, e, change);
     return true;
   }
-  const bool unset = e != nullptr && what < 4;
+  const bool unset = e != nullptr && what < 4, retime = e != nullptr && what == 4;
   if (unset) change.kind = Change::kUnset;
   choose_fields(key, e, unset, change);
+  if (retime) change.value.fields = some_times(fields_of(*e->collection(), t.now().ms()));
+  if (!unset && !retime && pick(4) == 0) change.value.fields = some_times(change.value.fields);
+  const bool timed = std::any_of(change.value.fields.begin(), change.value.fields.end(),
+                                 [](auto& f) { return f.second.until_ms != 0; });
   std::string operation;
-  for (auto& [field, text] : change.value.fields) {
+  for (auto& [field, f] : change.value.fields) {
     if (unset) {
       kv::Hash::add_delete(operation, field);
+    } else if (retime) {
+      kv::Hash::add_until(operation, field, f.until_ms);
+    } else if (timed) {
+      kv::Hash::add_set_until(operation, field, f.text, f.until_ms);
     } else {
-      kv::Hash::add_set(operation, field, text);
+      kv::Hash::add_set(operation, field, f.text);
     }
   }
   if (operation.empty()) return false;
@@ -474,14 +502,29 @@ bool World::change_hash(Transaction& t, Namespace& ns, const std::string& key, C
   return true;
 }
 
+// Some of these fields, mostly with a time that comes soon.
+Fields World::some_times(Fields fields) {
+  const uint64_t all = 1 + pick(4);
+  std::erase_if(fields, [&](auto&) { return pick(all) != 0; });
+  for (auto& f : fields) {
+    const auto after = static_cast<int64_t>(1 + pick(2000));
+    f.second.until_ms = pick(4) == 0 ? 0 : store_->now_ms() + after;
+  }
+  return fields;
+}
+
 void World::choose_fields(const std::string& key, const Entry* e, bool unset, Change& change) {
   const bool large = key >= "hash6";
   const auto* now = e == nullptr ? nullptr : static_cast<const kv::Hash*>(e->collection());
+  const int64_t now_ms = store_->now_ms();
   for (uint64_t i = 1 + pick(large ? 40 : 5); i > 0; i--) {
     std::string field = cat("f", pick(large ? 400 : 20));
     std::string text = unset ? "" : content(pick(large ? 200 : 60));
-    if (unset && (!now->get(field) || change.value.fields.size() + 1 >= now->size())) continue;
-    change.value.fields[field] = text;
+    if (unset &&
+        (!now->get(field, now_ms) || change.value.fields.size() + 1 >= now->size(now_ms))) {
+      continue;
+    }
+    change.value.fields[field] = {text};
   }
 }
 

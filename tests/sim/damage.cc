@@ -6,7 +6,6 @@
 
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
-#include "kv/types/hash.h"
 
 namespace cairn::sim {
 
@@ -147,8 +146,7 @@ class Opened {
           break;
         }
         if (const Collection* c = e->collection()) {
-          static_cast<const kv::Hash*>(c)->for_each(
-              [&](auto field, auto text) { value.fields[std::string(field)] = text; });
+          value.fields = fields_of(*c, now.ms());
           co_return value;
         }
         if (!e->is_cold()) {
@@ -172,7 +170,7 @@ class Opened {
     if (buckets != expected.buckets) wrong("there are other buckets");
     for (auto& [key, value] : expected.keys) {
       auto got = co_await read(space(key.first), key.second);
-      const bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
+      const bool expired = value.expired(store_->now_ms());
       if (!got.ok()) {
         if (!absl::IsDataLoss(got.status()))
           wrong(cat("key ", key.second, ": ", got.status().message()));
@@ -181,11 +179,13 @@ class Opened {
       }
       if (expired) continue;
       if (!got->has_value()) wrong(cat("key ", key.second, " is lost"));
-      if (**got != value) wrong(cat("key ", key.second, " has another value"));
+      if (!value.is_seen_as(**got, store_->now_ms())) {
+        wrong(cat("key ", key.second, " has another value"));
+      }
     }
     uint64_t live = 0, found = 0;
     for (auto& [key, value] : expected.keys) {
-      live += value.expire_ms == 0 || value.expire_ms > store_->now_ms();
+      live += !value.expired(store_->now_ms());
     }
     for (auto& ns : store_->spaces()) {
       for (size_t s = 0; s < kStripes && ns->size() > 0; s++) {

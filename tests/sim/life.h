@@ -91,6 +91,8 @@ class World : public ChangeListener {
                  std::vector<Change>& made, uint64_t& bytes);
   awaitable<bool> change_hash(NamespacePtr ns, std::string key, Lsn& lsn);
   bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change);
+  void note_lapse(const cairn::Change& change, const Key& key);
+  Fields some_times(Fields fields);
   void choose_fields(const std::string& key, const Entry* e, bool unset, Change& change);
   bool change_expiry(Namespace& ns, const std::string& key, Lsn& lsn);
   Status expire(Transaction& t, Namespace& ns, Entry* e, Change& change);
@@ -120,7 +122,7 @@ class World : public ChangeListener {
   awaitable<bool> put_part(NamespacePtr ns, objects::UploadInfo upload, Lsn& lsn);
   awaitable<bool> complete(NamespacePtr ns, objects::UploadInfo upload, Lsn& lsn);
   // What the model holds of a namespace now: its keys that are not expired.
-  std::map<std::string, const Value*> now_in(uint32_t ns) const;
+  std::map<std::string, Value> now_in(uint32_t ns) const;
   awaitable<bool> check_listing(NamespacePtr ns);
   // Notes what the store told of; `content` is what the keys that were put hold.
   void note_heard(const std::vector<Heard>& heard, const std::string& content, Lsn& lsn);

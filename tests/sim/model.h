@@ -1,6 +1,7 @@
 // What the simulation believes to be in the store.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -9,10 +10,17 @@
 #include <vector>
 
 #include "core/base/types.h"
+#include "kv/types/hash.h"
 
 namespace cairn::sim {
 
-using Fields = std::map<std::string, std::string>;
+struct Field {
+  std::string text;
+  int64_t until_ms = 0;  // 0: for ever
+  bool is_due(int64_t now_ms) const { return until_ms != 0 && until_ms <= now_ms; }
+  bool operator==(const Field&) const = default;
+};
+using Fields = std::map<std::string, Field>;
 struct Value {
   std::string bytes;
   Fields fields;  // of a hash; none is empty
@@ -20,13 +28,35 @@ struct Value {
   Lsn version = {};
   std::string meta = {};
   bool operator==(const Value&) const = default;
+
+  bool expired(int64_t now_ms) const {
+    if (expire_ms != 0 && expire_ms <= now_ms) return true;
+    return !fields.empty() && std::all_of(fields.begin(), fields.end(),
+                                          [&](auto& f) { return f.second.is_due(now_ms); });
+  }
+  // Whether it looks like this then. What is due is not seen, and may be gone: that made a newer
+  // version.
+  bool is_seen_as(const Value& got, int64_t now_ms) const {
+    Value seen = *this;
+    const auto due = std::erase_if(seen.fields, [&](auto& f) { return f.second.is_due(now_ms); });
+    if (due > 0 && got.version > version) seen.version = got.version;
+    return got == seen;
+  }
 };
+inline Fields fields_of(const Collection& c, int64_t now_ms) {
+  const auto& hash = static_cast<const kv::Hash&>(c);
+  Fields fields;
+  hash.for_each(now_ms, [&](auto field, auto text) {
+    fields[std::string(field)] = {std::string(text), hash.find(field, now_ms)->until_ms};
+  });
+  return fields;
+}
 using Key = std::pair<uint32_t, std::string>;  // namespace, key
 
 struct Change {
-  // kSet and kUnset change fields of a hash; kUnset has them as keys. kCreate and kDrop concern a
-  // bucket: the key is its id and its name.
-  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire, kCreate, kDrop } kind;
+  // kSet and kUnset change fields of a hash; kUnset has them as keys, and kLapse those that are
+  // left after some expired. kCreate and kDrop concern a bucket: the key is its id and its name.
+  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kLapse, kExpire, kCreate, kDrop } kind;
   Key key;
   Value value;
   bool goes_on = false;   // the next one happened with it, or neither did
@@ -71,6 +101,13 @@ inline void State::apply(const Change& c) {
       value.expire_ms = c.value.expire_ms;
       break;
     }
+    case Change::kLapse:
+      if (auto it = keys.find(c.key); it != keys.end()) {
+        std::erase_if(it->second.fields,
+                      [&](auto& f) { return !c.value.fields.contains(f.first); });
+        it->second.version = c.value.version;
+      }
+      break;
     case Change::kExpire:  // of what is there; its version stays
       if (auto it = keys.find(c.key); it != keys.end()) it->second.expire_ms = c.value.expire_ms;
       break;

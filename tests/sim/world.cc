@@ -11,6 +11,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "kv/types/hash.h"
+#include "kv/types/type.h"
 #include "tests/sim/damage.h"
 #include "tests/sim/life.h"
 
@@ -31,7 +32,7 @@ StoreOptions World::make_options() {
   options.extent_threshold = 8 << 10;
   options.extent_file_bytes = 1 << 20;
   options.random_seed = rng_() | 1;
-  options.collections[static_cast<size_t>(ValueType::kHash)] = kv::Hash::make;
+  options.collections = kv::collection_types();
   if (pick(2) == 0) {
     options.memory_bytes = (150 << 10) + (16 << 10 << pick(5));  // tables, some values
   }
@@ -290,14 +291,14 @@ awaitable<void> World::check() {
 
 void World::check_key(const Key& key, const Value& value, const std::optional<Value>& got,
                       Lsn since) {
-  const bool expired = value.expire_ms != 0 && value.expire_ms <= store_->now_ms();
+  const bool expired = value.expired(store_->now_ms());
   if (!got.has_value() && (expired || changed_since(key, since))) return;
   if (!got.has_value()) {
     wrong(cat("key ", key.first, "/", key.second, " is lost, version ", value.version.value(),
               " expiring ", value.expire_ms, ", now ", store_->now_ms(), " fields ",
               value.fields.size()));
   }
-  if (*got == value || expired) return;
+  if (expired || value.is_seen_as(*got, store_->now_ms())) return;
   wrong(cat("key ", key.first, "/", key.second,
             " has another value: ", got->bytes.substr(0, got->bytes.find(':')), " of ",
             got->bytes.size(), " bytes expiring ", got->expire_ms, ", model ",
@@ -350,8 +351,10 @@ awaitable<void> World::check_followed() {
 void World::check_count() {
   uint64_t live = 0, found = 0;
   for (auto& [key, value] : state_.keys) {
-    live +=
-        (value.expire_ms == 0 || value.expire_ms > store_->now_ms()) && !changed_since(key, Lsn());
+    const bool gone = std::any_of(changes_.begin(), changes_.end(), [&](auto& c) {
+      return c.second.kind != Change::kLapse && c.second.concerns(key);
+    });
+    live += !value.expired(store_->now_ms()) && !gone;
   }
   for (auto& ns : store_->spaces()) {
     for (size_t s = 0; s < kStripes && ns->size() > 0; s++) {

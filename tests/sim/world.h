@@ -20,7 +20,8 @@
 //  12. Completing, aborting and dropping a bucket are whole: what is swept up at a start is what
 //      nobody can reach, and after that no part is without its upload and no upload without its
 //      bucket.
-//  13. A clock that goes back brings nothing back: a key that expired and is gone stays so.
+//  13. A clock that goes back brings nothing back: a key, or a field of a hash, that expired and is
+//      gone stays so. What is due is seen by nobody, though it is not gone yet.
 //  14. Who follows the log sees all that is durable, in order, and nothing else.
 #pragma once
 
@@ -37,7 +38,7 @@ struct Seen {
            value_reads = 0, cold_expiries = 0, hash_changes = 0, checkpoints = 0,
            starts_from_checkpoint = 0, blobs_moved = 0, given_up = 0, spanning = 0, rested = 0,
            unread = 0, closed_under_load = 0, damages = 0, damages_refused = 0, values_refused = 0,
-           repaired = 0, expired = 0, evicted = 0, clocks_back = 0, buckets_made = 0,
+           repaired = 0, expired = 0, lapsed = 0, evicted = 0, clocks_back = 0, buckets_made = 0,
            buckets_dropped = 0, bucket_gone = 0, listings = 0, uploads = 0, parts = 0,
            uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0, followed = 0;
 };
@@ -67,6 +68,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::values_refused, "values refused"},
     {&Seen::repaired, "repaired"},
     {&Seen::expired, "keys that expired"},
+    {&Seen::lapsed, "changes of hashes by fields that expired"},
     {&Seen::evicted, "keys evicted"},
     {&Seen::clocks_back, "clocks that went back"},
     {&Seen::buckets_made, "buckets made"},
