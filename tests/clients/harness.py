@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -126,9 +127,10 @@ class Server:
         settings = dict(retries={"max_attempts": 0}, signature_version="s3v4",
                         s3={"addressing_style": "path"})
         settings.update(config)
-        return boto3.client("s3", endpoint_url="http://127.0.0.1:%d" % self.http,
-                            aws_access_key_id=USER, aws_secret_access_key=PASSWORD,
-                            region_name="us-east-1", config=Config(**settings))
+        session = boto3.session.Session()  # the one that they share is not for threads
+        return session.client("s3", endpoint_url="http://127.0.0.1:%d" % self.http,
+                              aws_access_key_id=USER, aws_secret_access_key=PASSWORD,
+                              region_name="us-east-1", config=Config(**settings))
 
     def grpc_stubs(self):
         return Grpc(self.grpc)
@@ -137,6 +139,7 @@ class Server:
 class Grpc:
     """The three services with credentials, from stubs that protoc makes for the occasion."""
     _generated = None
+    _generating = threading.Lock()
 
     def __init__(self, port, password=PASSWORD):
         import grpc
@@ -154,15 +157,20 @@ class Grpc:
 
     @classmethod
     def protos(cls):
-        if cls._generated:
-            return
-        cls._generated = tempfile.mkdtemp(prefix="cairn-stubs-")
+        with cls._generating:  # a second thread would import what is not made yet
+            if not cls._generated:
+                cls._generated = cls.generate()
+
+    @staticmethod
+    def generate():
+        directory = tempfile.mkdtemp(prefix="cairn-stubs-")
         base = os.path.join(ROOT, "proto")
         names = ["cairn/v1/%s.proto" % n for n in ("common", "kv", "objects", "admin")]
         subprocess.check_call([sys.executable, "-m", "grpc_tools.protoc", "-I" + base,
-                               "-I/usr/include", "--python_out=" + cls._generated,
-                               "--grpc_python_out=" + cls._generated] + names, cwd=base)
-        sys.path.insert(0, cls._generated)
+                               "-I/usr/include", "--python_out=" + directory,
+                               "--grpc_python_out=" + directory] + names, cwd=base)
+        sys.path.insert(0, directory)
+        return directory
 
     def key(self, namespace, key):
         return self.common.Key(namespace=namespace, key=key if isinstance(key, bytes) else key.encode())
