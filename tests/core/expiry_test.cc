@@ -152,7 +152,7 @@ struct ExpiryTest : FaultTest {
       auto fetched = run(store.faults().fetch(store.database(0).shared_from_this(), key));
       ASSERT_TRUE(fetched && fetched->ok()) << *fetched;
       std::map<std::string, std::string> fields;
-      static_cast<kv::Hash*>(find(store, key)->collection())->for_each([&](auto f, auto v) {
+      static_cast<kv::Hash*>(find(store, key)->collection())->for_each(0, [&](auto f, auto v) {
         fields[std::string(f)] = v;
       });
       EXPECT_TRUE(fields == held.fields);

@@ -386,7 +386,7 @@ TEST_F(RepairTest, AKeyThatWasGivenUpIsNotAskedForAgain) {
     gone += e == nullptr;
     if (e == nullptr) continue;
     ASSERT_FALSE(e->is_cold()) << "what is left of it would be a whole one some day";
-    EXPECT_EQ(static_cast<kv::Hash*>(e->collection())->size(), 2u);  // the checkpoint had it
+    EXPECT_EQ(static_cast<kv::Hash*>(e->collection())->size(0), 2u);  // the checkpoint had it
   }
   EXPECT_GT(gone, 0u);
   take_apart(std::move(third));
@@ -438,7 +438,7 @@ TEST_F(RepairTest, AHashWithOneFieldThatIsMuchLargerIsWrittenAgain) {
     Entry* e = store->database(0).index->find("h", store->database(0).hash("h"));
     ASSERT_NE(e, nullptr);
     std::map<std::string, std::string> found;
-    static_cast<kv::Hash*>(e->collection())->for_each([&](auto field, auto value) {
+    static_cast<kv::Hash*>(e->collection())->for_each(0, [&](auto field, auto value) {
       found[std::string(field)] = value;
     });
     EXPECT_EQ(found, model);

@@ -8,6 +8,7 @@
 //   piece  = u8 extent  u16 first block  u24 length
 #include "core/base/checksum.h"
 #include "core/extents/blob_reader.h"
+#include "core/extents/extent_format.h"
 #include "core/log/log_format.h"
 #include "tests/fuzz/sim_world.h"
 
