@@ -124,8 +124,7 @@ StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
       looked_at++;
       continue;
     }
-    const auto gone =
-        expire_one(lock, *item.index->owner, item.entry, now, kExpireStep - looked_at);
+    auto gone = expire_one(lock, *item.index->owner, item.entry, now, kExpireStep - looked_at);
     if (!gone.ok()) return gone;
     looked_at += *gone;
   }

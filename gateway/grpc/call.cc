@@ -67,7 +67,7 @@ grpc::Status admit(grpc::CallbackServerContext& context, const Shared& shared, C
   caller.who = caller_of(context, shared);
   const Action& action = caller.action;
   if (caller.who == nullptr) {
-    const grpc::Status served = admit_stranger(context, shared);
+    grpc::Status served = admit_stranger(context, shared);
     const bool open = action.access == Access::kNone && shared.open_on_loopback;
     if (open && is_loopback(context.peer())) return served;
     auto& metadata = context.client_metadata();

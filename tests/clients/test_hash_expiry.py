@@ -9,8 +9,8 @@ from harness import Case, wait_until
 class HashExpiry(Case):
     def setUp(self):
         self.r = self.server.redis()
-        self.r.flushall()
         self.r.config_set("appendfsync", "always")
+        self.r.flushall()
 
     def tearDown(self):
         self.r.close()
@@ -22,6 +22,7 @@ class HashExpiry(Case):
             self.server.stop()
             self.server.start()
         self.r = self.server.redis()
+        self.r.config_set("appendfsync", "always")  # which a start forgets
 
     def do(self, line):
         return self.r.execute_command(*line.split())

@@ -99,7 +99,7 @@ struct ExpiryTest : FaultTest {
       model[large] = held;
       return;
     }
-    const auto some = [&] {
+    const auto some = [&]() -> std::string {
       const auto kind = pick(8);
       if (kind == 0) return large;
       return (kind < 3 ? "h" : "k") + std::to_string(pick(kind < 3 ? 3 : 12));
