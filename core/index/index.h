@@ -120,10 +120,6 @@ struct [[gnu::packed]] Entry {
     return c;
   }
   Collection* detach();  // the caller owns it, and destroys the entry
-  // Owns this one, if there is one, again.
-  void attach(Collection* c) {
-    if (c != nullptr) std::memcpy(const_cast<char*>(value().data()), &c, kPointerBytes);
-  }
   int64_t expire_ms() const {
     int64_t ms = 0;
     if (has_expiry()) std::memcpy(&ms, body(), 8);

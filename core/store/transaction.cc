@@ -229,9 +229,9 @@ void Transaction::expire_now(Namespace& ns, KeyHash hash, Entry* entry, const Re
 void Transaction::expire_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Step& step = add_step(r.type, r.flags, &ns, hash);
   step.old = entry;
+  // The order names the old one until the commit, and who lists it looks into its collection.
   step.entry = entry->with_expiry(r.expire_ms);
   store_.place(ns, hash, entry, step.entry);
-  entry->detach();
 }
 
 // ---- flush ----
@@ -425,9 +425,8 @@ void Transaction::undo(Step& s) {
       store_.place(*s.ns, s.hash, nullptr, s.old);
       break;
     case RecordType::kExpiry:
-      s.old->attach(s.entry->collection());
       store_.place(*s.ns, s.hash, s.entry, s.old);
-      s.entry->detach();
+      s.entry->detach();  // the old one has its collection still
       Entry::destroy(s.entry);
       break;
     case RecordType::kOperation:
@@ -457,7 +456,8 @@ void Transaction::end() {
     if (s.type == RecordType::kNamespaceFlush) {
       for (auto& f : s.details->flushed) store_.destroy_later(std::move(f.retired), newest);
     } else if (s.type == RecordType::kExpiry) {
-      Entry::destroy(s.old);  // its blob or collection went to the entry that took its place
+      s.old->detach();  // its blob or collection went to the entry that took its place
+      Entry::destroy(s.old);
     } else if (s.old != nullptr) {
       store_.dispose(s.old, newest);
     }

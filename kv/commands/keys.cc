@@ -150,6 +150,17 @@ void randomkey(Context& c) {
       c.saw(e);
     });
   }
+  for (size_t s = 0; s < kStripes && !found && c.ns().size() > 0;
+       s++) {  // all that was drawn expired
+    with_stripe(c, s, [&] {
+      c.ns().index->for_each(s, [&](Entry* e) {
+        if (found || e->expired(now)) return;
+        key = e->key();
+        found = true;
+        c.saw(e);
+      });
+    });
+  }
   c.saw_all(c.ns());  // also those that went while it looked
   if (found) {
     c.reply.bulk(key);
