@@ -432,7 +432,7 @@ void Transaction::undo(Step& s) {
       break;
     case RecordType::kExpiry:
       store_.place(*s.ns, s.hash, s.entry, s.old);
-      s.entry->detach();
+      s.entry->detach();  // the old one has its collection still
       Entry::destroy(s.entry);
       break;
     case RecordType::kOperation:

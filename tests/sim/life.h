@@ -147,7 +147,7 @@ class World : public ChangeListener {
   Lsn acked_, durable_floor_;
   std::set<Lsn> followed_;  // what a live tail of the log has given in this life
   Lsn followed_from_, followed_to_;
-  bool follows_ = false;
+  bool follows_ = false, unreadable_ = false;
   uint64_t next_value_ = 1;
   uint32_t epoch_ = 0;
   int life_ = 0;

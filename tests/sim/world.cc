@@ -70,6 +70,7 @@ void World::live(bool last) {
   // Little or no room is left; now and then for all lives from the second on.
   const bool stays = stays_full_ && life_ > 0;
   const bool full = stays || (!last && (long_ || pick(8) == 0));
+  unreadable_ = unreadable;
   if (unreadable) faults.read_error = 0.005;
   if (!stays || life_ == 1) disk_.capacity_bytes = UINT64_MAX;
   if (full && (!stays || life_ == 1))
@@ -318,7 +319,7 @@ awaitable<void> World::follow() {
       follows_ = false;
       const Status& why = records.status();
       if (!absl::IsOutOfRange(why) && !absl::IsCancelled(why) && !absl::IsUnavailable(why) &&
-          !unread(why)) {
+          !(unreadable_ && absl::IsDataLoss(why))) {
         wrong(cat("the log's tail: ", why.message()));
       }
       co_return;
