@@ -351,11 +351,11 @@ awaitable<void> World::check_followed() {
 // There is nothing else.
 void World::check_count() {
   uint64_t live = 0, found = 0;
-  for (auto& [key, value] : state_.keys) {
+  for (auto& held : state_.keys) {
     const bool gone = std::any_of(changes_.begin(), changes_.end(), [&](auto& c) {
-      return c.second.kind != Change::kLapse && c.second.concerns(key);
+      return c.second.kind != Change::kLapse && c.second.concerns(held.first);
     });
-    live += !value.expired(store_->now_ms()) && !gone;
+    live += !held.second.expired(store_->now_ms()) && !gone;
   }
   for (auto& ns : store_->spaces()) {
     for (size_t s = 0; s < kStripes && ns->size() > 0; s++) {
