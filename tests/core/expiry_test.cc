@@ -99,10 +99,9 @@ struct ExpiryTest : FaultTest {
       model[large] = held;
       return;
     }
-    const auto some = [&]() -> std::string {
+    const auto some = [&] {
       const auto kind = pick(8);
-      if (kind == 0) return large;
-      return (kind < 3 ? "h" : "k") + std::to_string(pick(kind < 3 ? 3 : 12));
+      return kind == 0 ? large : (kind < 3 ? "h" : "k") + std::to_string(pick(kind < 3 ? 3 : 12));
     };
     const bool one = pick(2) == 0;
     std::vector<std::string> keys{some()};

@@ -279,7 +279,7 @@ TEST_F(HashExpiry, ATransactionThatIsRefusedLeavesTimesAsTheyWere) {
   say("HSETEX new PX 50 FIELDS 1 x y");
   for (int i = 0; i < 70; i++) run({"SETRANGE", cat("large", i), "16000000", "x"});
   run({"HSET", "h", "huge", std::string(2 << 20, 'x')});
-  EXPECT_NE(say("EXEC").find("-"), std::string::npos);
+  EXPECT_NE(say("EXEC").find('-'), std::string::npos);
   EXPECT_EQ(say("EXISTS new"), ":0");
   EXPECT_EQ(say("HPTTL h FIELDS 3 a b c"), "*3 :300 :300 :-1");
   pass_ms(100);
