@@ -51,6 +51,10 @@ enum class Bug {
   kSharedCountedOnce,      // recovery counts an extent once, whatever refers to it
   kExtentCutShort,         // recovery takes an extent to end with the last whole block
   kRollBackForgets,        // what was given up stays done to a collection
+  kRenameNotNoted,         // the cleaner looks for a renamed collection under its old name
+  kOldNameKept,            // recovery leaves a renamed collection its old name too
+  kIdentitiesForgotten,    // a checkpoint tells of no collection that has an identity
+  kNamedTooSoon,           // a collection's name is in the log before all of it is
   kEnd,
 };
 

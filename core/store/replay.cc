@@ -54,6 +54,11 @@ void Replay::apply(std::span<const LogRecord> records) {
     size_t n = 0;
     for (; n < kGroup && !records.empty(); records = records.subspan(1)) {
       const RecordView& r = records.front().record;
+      if (r.type == RecordType::kName) {
+        if (r.has_origin()) note_time_(r.version, r.wall_ms);
+        apply_name(r, records.front().lsn);
+        continue;
+      }
       if (r.type != RecordType::kPut && r.type != RecordType::kDelete &&
           r.type != RecordType::kOperation) {
         apply_to_namespace(r, records.front().lsn);
@@ -123,15 +128,7 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   }
   Entry* old = ns.index->find(r.key, hash);
   if (old != nullptr && old->lsn() > lsn) return;
-  if (r.type == RecordType::kDelete) {
-    known.any.store(true, std::memory_order_relaxed);
-    bury(known, {r.ns.value(), std::string(r.key)}, lsn);
-    if (old != nullptr) {
-      ns.index->remove(old, hash);
-      Entry::destroy(old);
-    }
-    return;
-  }
+  if (r.type == RecordType::kDelete) return remove(known, ns, hash, r.key, lsn);
   if (lock.owns_lock()) {
     auto removed = known.removed.find(Name(r.ns.value(), std::string(r.key)));
     if (removed != known.removed.end() && removed->second > lsn &&
@@ -161,6 +158,20 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
     entry = Entry::make(r, lsn);
   }
   grew(before, entry->bytes());
+  insert(ns, hash, old, entry);
+}
+
+void Replay::remove(Shard& known, Namespace& ns, KeyHash hash, std::string_view key, Lsn lsn) {
+  Entry* old = ns.index->find(key, hash);
+  if (old != nullptr && old->lsn() > lsn) return;
+  known.any.store(true, std::memory_order_relaxed);
+  bury(known, {ns.id.value(), std::string(key)}, lsn);
+  if (old == nullptr) return;
+  ns.index->remove(old, hash);
+  Entry::destroy(old);
+}
+
+void Replay::insert(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   if (old == nullptr) {
     ns.index->insert(entry, hash);
   } else {
@@ -180,6 +191,13 @@ Status Replay::apply(const CheckpointItem& item) {
     name.type = RecordType::kNamespace;
     apply_to_namespace(name, item.lsn);
     return absl::OkStatus();
+  }
+  if (item.kind == ItemKind::kName) {
+    apply_name(r, item.lsn);
+    const auto name = NameRecord::decode(r.value);
+    MutexLock lock(mutex_);
+    if (name) based_.insert(name->identity);
+    return damage_;
   }
   Namespace* ns = namespace_of(r.ns);
   const KeyHash hash = ns->hash(r.key);
@@ -237,6 +255,8 @@ awaitable<Status> Replay::finish(Lsn first, std::vector<LsnRange> lost) {
     Status done = co_await run_operations(s);
     if (!done.ok()) co_return done;
   }
+  Status named = name_collections();
+  if (!named.ok()) co_return named;
   for (const Space& s : namespaces()) {
     if (!s.space->named.valid() && s.space->is_bucket() && !lossy()) {
       co_return absl::DataLossError(
@@ -318,7 +338,8 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
     if (other || (!o.operation.empty() && !c->apply(o.operation))) {
       if (!lossy()) return damage();
       // What made it this type was lost, and what it holds is known in part alone.
-      notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
+      if (ns.id != kIdentities)
+        notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
       ns.index->remove(entry, hash);
       Entry::destroy(entry);
       return absl::OkStatus();

@@ -87,6 +87,7 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
   store_.link(ns, hash, old, entry);
   changed(ns, entry->key(), r.has_origin() ? What::kExpiry : What::kPut, lsn);
   if (old != nullptr) store_.dispose(old, lsn);
+  if (entry->collection() != nullptr) store_.identify(ns, entry);
 }
 
 Transaction::Step& Transaction::add_step(RecordType type, uint8_t flags, Namespace* ns,
@@ -149,7 +150,9 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
     r.version = entry->version();
     r.wall_ms = store_.log_.time_of(r.version);
   }
-  if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  RecordView logged = r;
+  Store::set_subject(*entry->collection(), logged);
+  if (Status s = reserve(logged, Need::kPut); !s.ok()) return s;
   if (shape_ == Shape::kOne) {
     operate_now(ns, hash, entry, r);
   } else {
@@ -170,21 +173,34 @@ void Transaction::apply(KeyHash hash, Collection& c, std::string_view operation)
 
 void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Collection& c = *entry->collection();
-  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
+  RecordView logged = caused(r);
+  Store::set_subject(c, logged);
+  const Lsn lsn = lsn_ = store_.log_.append(logged);
   apply(hash, c, r.value);
-  store_.charge(c, lsn, r.size(), true);
+  store_.charge(c, lsn, logged.size(), true);
   c.image_size_ = 0;
   if (!r.has_origin()) c.set_version(lsn);
   entry->set_wished(wished(entry));
   entry->set_lsn(lsn);
   changed(ns, entry->key(), r.value.empty() ? What::kExpiry : What::kOperate, lsn);
-  if (entry->expire_ms() == (r.has_expiry() ? r.expire_ms : 0)) return;
-  Entry* other = Entry::make(r, lsn, nullptr);
-  std::memcpy(const_cast<char*>(other->value().data()), entry->value().data(), kPointerBytes);
-  other->set_marks(entry->marks());
-  store_.link(ns, hash, entry, other);
-  entry->detach();
-  Entry::destroy(entry);
+  if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {
+    Entry* other = Entry::make(r, lsn, nullptr);
+    std::memcpy(const_cast<char*>(other->value().data()), entry->value().data(), kPointerBytes);
+    other->set_marks(entry->marks());
+    store_.link(ns, hash, entry, other);
+    entry->detach();
+    Entry::destroy(entry);
+    entry = other;
+  }
+  store_.identify(ns, entry);
+}
+
+// What is changed under its key would be rewritten for each rename from here on.
+void Transaction::identify() {
+  for (const Step& s : work_->steps) {
+    if (s.details == nullptr || s.details->collection == nullptr || s.entry == nullptr) continue;
+    if (s.ns->index->find(s.entry->key(), s.hash) == s.entry) store_.identify(*s.ns, s.entry);
+  }
 }
 
 void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
@@ -207,6 +223,45 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
   step.entry->set_marks(entry->marks());
   store_.place(ns, hash, entry, step.entry);
   entry->detach();
+}
+
+// ---- rename ----
+
+// The entry `from` has none afterwards.
+void Transaction::pass_collection(Entry* from, Entry* to) {
+  Collection* c = from->detach();
+  std::memcpy(const_cast<char*>(to->value().data()), &c, kPointerBytes);
+}
+
+Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Namespace& to,
+                           KeyHash to_hash, std::string_view key) {
+  assert(covers(from_hash) && covers(to_hash) && has_identity(entry));
+  if (shape_ != Shape::kSeveral) {
+    return refuse(absl::InternalError("a rename in a transaction of one change"));
+  }
+  Collection& c = *entry->collection();
+  const std::string name =
+      NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to, from.id, entry->key()}
+          .encode();
+  RecordView r{RecordType::kName, entry->flags, to.id, entry->expire_ms(), key, {}, name};
+  if (Status s = check_put(to, r); !s.ok()) return s;
+  if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  Step& step = add_step(r.type, r.flags, &to, to_hash);
+  step.old = to.index->find(key, to_hash);
+  step.details = std::make_unique<Details>();
+  step.details->bytes = name;
+  step.details->collection = &c;
+  step.details->version = c.version_.load(std::memory_order_relaxed);
+  step.details->from = &from;
+  step.details->from_hash = from_hash;
+  step.details->before = entry;
+  step.entry = Entry::make(r, entry->lsn(), nullptr);
+  step.entry->set_marks(entry->marks());
+  store_.place(from, from_hash, entry, nullptr);
+  pass_collection(entry, step.entry);
+  c.set_version(Lsn());  // not known before the commit
+  store_.place(to, to_hash, step.old, step.entry);
+  return absl::OkStatus();
 }
 
 // ---- flush ----
@@ -277,6 +332,13 @@ RecordView Transaction::record_of(const Step& s) const {
       r.expire_ms = s.entry->expire_ms();
       r.key = s.entry->key();
       r.value = s.details->bytes;
+      Store::set_subject(*s.details->collection, r);
+      break;
+    case RecordType::kName:
+      r.flags = s.flags;
+      r.expire_ms = s.entry->expire_ms();
+      r.key = s.entry->key();
+      r.value = s.details->bytes;
       break;
     default:
       break;
@@ -299,7 +361,10 @@ StatusOr<Lsn> Transaction::commit() {
     Need need = Need::kClean;  // of the steps, the one that must stop first
     for (const Step& s : work_->steps) {
       if (s.type == RecordType::kDelete && need == Need::kClean) need = Need::kDelete;
-      if (s.type == RecordType::kPut || s.type == RecordType::kOperation) need = Need::kPut;
+      if (s.type == RecordType::kPut || s.type == RecordType::kOperation ||
+          s.type == RecordType::kName) {
+        need = Need::kPut;
+      }
     }
     (void)refuse(store_.log_.admit(need, work_->bytes));
   }
@@ -314,6 +379,7 @@ StatusOr<Lsn> Transaction::commit() {
   if (records.empty()) return Lsn();
   store_.log_.append_batch(records, lsns);
   make_known(lsns);
+  identify();
   if (wish_ == Wish::kDurable) saw(lsns.back());
   return work_->newest = lsns.back();
 }
@@ -326,6 +392,7 @@ void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_AN
   };
   for (const Step& s : work_->steps) {
     if (s.ns != nullptr) add(s.ns);
+    if (s.type == RecordType::kName) add(s.details->from);
     if (s.type != RecordType::kNamespaceFlush) continue;
     for (auto& f : s.details->flushed) add(f.ns);
   }
@@ -346,16 +413,26 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     }
     return;
   }
+  const bool renamed = s.type == RecordType::kName;
+  if (renamed && s.details->from->orders(s.details->from_hash)) {
+    const auto names = static_cast<int64_t>(s.details->from->order.erase(s.details->before));
+    store_.memory_.count().add(stripe_of(s.details->from_hash), -names * Store::kOrderBytes);
+  }
   if (s.ns->orders(s.hash)) {
     int64_t names = 0;
     if (s.old != nullptr) names -= static_cast<int64_t>(s.ns->order.erase(s.old));
-    if (s.entry != nullptr && (s.type == RecordType::kPut || s.old != nullptr)) {
+    if (s.entry != nullptr && (s.type == RecordType::kPut || renamed || s.old != nullptr)) {
       names += static_cast<int64_t>(s.ns->order.insert(s.entry).second);
     }
     store_.memory_.count().add(stripe_of(s.hash), names * Store::kOrderBytes);
   }
   if (s.type != RecordType::kOperation && s.old != nullptr) store_.count(s.old, -1);
-  const bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
+  bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
+  if (renamed) {  // so is that the old name is gone
+    wished |= this->wished(s.details->before);
+    if (wished) store_.note_removal(*s.details->from, s.details->from_hash, lsn);
+    c->identity_->rename(s.ns_id, s.entry->key());
+  }
   if (s.entry == nullptr) {
     if (wished) store_.note_removal(*s.ns, s.hash, lsn);
     return;
@@ -363,7 +440,7 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   s.entry->set_wished(wished);
   const uint64_t bytes = record_of(s).size();
   s.entry->set_lsn(lsn);
-  if (s.type == RecordType::kOperation) {
+  if (s.type == RecordType::kOperation || renamed) {
     store_.charge(*c, lsn, bytes, true);
     c->image_size_ = 0;
     if ((s.flags & kRecordHasOrigin) == 0) c->set_version(lsn);
@@ -399,6 +476,13 @@ void Transaction::undo(Step& s) {
       for (auto& operation : s.details->inverse) apply(s.hash, *c, operation);
       c->set_version(s.details->version);
       break;
+    case RecordType::kName:
+      store_.place(*s.ns, s.hash, s.entry, s.old);
+      pass_collection(s.entry, s.details->before);
+      Entry::destroy(s.entry);
+      c->set_version(s.details->version);
+      store_.place(*s.details->from, s.details->from_hash, nullptr, s.details->before);
+      break;
     default:
       for (auto& f : s.details->flushed) {
         f.retired.index.swap(f.ns->index);
@@ -425,6 +509,7 @@ void Transaction::end() {
     } else if (s.old != nullptr) {
       store_.dispose(s.old, newest);
     }
+    if (s.type == RecordType::kName) Entry::destroy(s.details->before);
   }
 }
 
@@ -446,9 +531,14 @@ void Transaction::tell(std::span<const Lsn> lsns) {
                               (s.type == RecordType::kOperation && s.details->bytes.empty());
     const What what = expiry_alone                            ? What::kExpiry
                       : s.type == RecordType::kPut            ? What::kPut
+                      : s.type == RecordType::kName           ? What::kPut
                       : s.type == RecordType::kDelete         ? What::kRemove
                       : s.type == RecordType::kNamespaceFlush ? What::kFlush
                                                               : What::kOperate;
+    if (s.type == RecordType::kName) {
+      changes.push_back(
+          {s.details->from, s.details->before->key(), What::kRemove, cause_, lsns[i]});
+    }
     if (what != What::kFlush) {
       changes.push_back({s.ns, key, what, cause_, lsns[i]});
       continue;

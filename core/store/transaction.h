@@ -1,4 +1,4 @@
-// The one way in which keys change: put, remove, operate and flush, then commit.
+// The one way in which keys change: put, remove, operate, rename and flush, then commit.
 //
 // A transaction is filled under the locks of its keys, which outlive it, and sees its own changes:
 // they are in the index at once, where only the holder of the locks can look, and what they took
@@ -72,6 +72,15 @@ class Transaction {
   // without an operation it changes the expiry alone. `entry` is the key's, its value in memory and
   // of the type that the record says; null: it is made. The entry may be another one afterwards.
   Status operate(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
+  // Whether rename() can be used: one record then does it, whatever the value's size.
+  static bool has_identity(const Entry* entry) {
+    const Collection* c = entry->collection();
+    return c != nullptr && c->identity_ != nullptr;
+  }
+  // `entry`, which is `from`'s and has an identity, is from now on found in `to` under `key`, in
+  // place of what is there. In a transaction of several changes.
+  Status rename(Namespace& from, KeyHash from_hash, Entry* entry, Namespace& to, KeyHash to_hash,
+                std::string_view key);
   // All keys go, as one record. Takes all stripes for it unless the transaction has them; one of
   // several changes must have them.
   Status flush(Namespace& ns);
@@ -99,6 +108,10 @@ class Transaction {
     std::vector<std::string> inverse;  // of the operation
     Collection* collection = nullptr;
     Lsn version;  // of the collection before an operation
+    // Where a collection was before it was renamed; the entry there, without it.
+    Namespace* from = nullptr;
+    KeyHash from_hash = 0;
+    Entry* before = nullptr;
     std::vector<Flushed> flushed;
   };
   struct Step {
@@ -142,6 +155,8 @@ class Transaction {
   void operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void apply(KeyHash hash, Collection& collection, std::string_view operation);
+  void pass_collection(Entry* from, Entry* to);
+  void identify();
   RecordView record_of(const Step& step) const;
   void make_known(std::span<const Lsn> lsns);
   void finish(Step& step, Lsn lsn);

@@ -104,11 +104,13 @@ std::map<std::string, const Value*> World::now_in(uint32_t ns) const {
   }
   std::map<std::string, int64_t> expiry;  // set since
   for (auto& [lsn, c] : changes_) {
+    if (c.kind == Change::kRename && c.from.first == ns) now.erase(c.from.second);
     if (c.key.first != ns) continue;
     if (c.kind == Change::kFlush || c.kind == Change::kDrop) now.clear();
     if (c.kind == Change::kDelete) now.erase(c.key.second);
-    if (c.kind == Change::kPut) now[c.key.second] = &c.value;
-    if (c.kind == Change::kPut || c.kind == Change::kExpire) {
+    const bool put = c.kind == Change::kPut || c.kind == Change::kRename;
+    if (put) now[c.key.second] = &c.value;
+    if (put || c.kind == Change::kExpire) {
       expiry[c.key.second] = c.value.expire_ms;
     }
   }

@@ -25,14 +25,20 @@ using Key = std::pair<uint32_t, std::string>;  // namespace, key
 
 struct Change {
   // kSet and kUnset change fields of a hash; kUnset has them as keys. kCreate and kDrop concern a
-  // bucket: the key is its id and its name.
-  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire, kCreate, kDrop } kind;
+  // bucket: the key is its id and its name. kRename: what `from` held has this key now.
+  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kExpire, kCreate, kDrop, kRename } kind;
   Key key;
   Value value;
   bool goes_on = false;   // the next one happened with it, or neither did
   bool unwished = false;  // nobody asked for it: no answer waits for it
+  Key from = {};
 
+  // Whether the key is gone by it.
+  bool removes(const Key& k) const {
+    return kind == kDelete || kind == kFlush || kind == kDrop || (kind == kRename && from == k);
+  }
   bool concerns(const Key& k) const {
+    if (kind == kRename && from == k) return true;
     if (kind == kCreate || key.first != k.first) return false;
     return kind == kFlush || kind == kDrop || key.second == k.second;
   }
@@ -74,6 +80,13 @@ inline void State::apply(const Change& c) {
     case Change::kExpire:  // of what is there; its version stays
       if (auto it = keys.find(c.key); it != keys.end()) it->second.expire_ms = c.value.expire_ms;
       break;
+    case Change::kRename: {
+      Value value = std::move(keys[c.from]);
+      keys.erase(c.from);
+      value.version = c.value.version;
+      keys[c.key] = std::move(value);
+      break;
+    }
     case Change::kFlush:
       clear(c.key.first);
       break;
