@@ -64,13 +64,18 @@ void Digest::Free::operator()(void* context) const {
   EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context));
 }
 
+// Looked up once: by EVP_sha256() and the like OpenSSL does it at each use, under a lock.
+static const EVP_MD* fetched(Algorithm algorithm) {
+  static const EVP_MD* const md5 = EVP_MD_fetch(nullptr, "MD5", nullptr);
+  static const EVP_MD* const sha1 = EVP_MD_fetch(nullptr, "SHA1", nullptr);
+  static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return algorithm == Algorithm::kMd5 ? md5 : algorithm == Algorithm::kSha1 ? sha1 : sha256;
+}
+
 Digest::Digest(Algorithm algorithm) : algorithm_(algorithm) {
   if (is_crc(algorithm)) return;
   context_.reset(EVP_MD_CTX_new());
-  const EVP_MD* md = algorithm == Algorithm::kMd5    ? EVP_md5()
-                     : algorithm == Algorithm::kSha1 ? EVP_sha1()
-                                                     : EVP_sha256();
-  EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_.get()), md, nullptr);
+  EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_.get()), fetched(algorithm), nullptr);
 }
 Digest::~Digest() = default;
 Digest::Digest(Digest&&) noexcept = default;

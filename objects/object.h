@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "core/store/transaction.h"
 #include "core/store/value.h"
 #include "objects/digest.h"

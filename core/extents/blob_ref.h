@@ -35,6 +35,12 @@ struct BlobRef {
   uint64_t size = 0;
   std::vector<Piece> pieces;
 
+  // What its extents take, about; others may share them.
+  uint64_t extent_bytes() const {
+    uint64_t sum = 0;
+    for (const Piece& p : pieces) sum += p.is_hole() ? 0 : p.length;
+    return sum;
+  }
   std::string encode() const {
     std::string out(8 + pieces.size() * sizeof(Piece), '\0');
     std::memcpy(out.data(), &size, 8);

@@ -47,18 +47,7 @@
 
 namespace cairn {
 
-struct ExtentHeader {
-  uint32_t magic;
-  uint32_t crc;  // of the bytes after this field
-  uint32_t version;
-  uint32_t data_bytes;
-  uint64_t store;
-  uint32_t file;
-  uint32_t page;
-  uint32_t reserved[8];
-  uint32_t block_crc[kExtentBlocksMax];
-};
-static_assert(sizeof(ExtentHeader) == kBlockBytes);
+struct ExtentHeader;  // core/extents/extent_format.h
 
 class ExtentStore {
  public:
@@ -140,6 +129,8 @@ class ExtentStore {
 
   void gave_back(uint64_t bytes);
   void note_kept(FileId file, const Status& freed);
+  // The operator learns of what a client will be told.
+  void tell(const Status& failed) const;
   // Until so much was given back, if too much waits for that.
   awaitable<void> wait_for_frees(uint64_t bytes);
   // The file takes no more extents.
@@ -193,108 +184,6 @@ class ExtentStore {
     Status failed;
   };
   absl::flat_hash_map<uint32_t, SyncState> syncs_ ABSL_GUARDED_BY(mutex_);
-};
-
-// Turns a stream of bytes, and ranges of other blobs, into one new blob. A value over
-// kBlobBytesMax, announced or reached, is refused: is_value_too_long().
-class BlobWriter {
- public:
-  // `size_hint`: the expected total, 0 if unknown.
-  BlobWriter(ExtentStore& store, uint64_t size_hint);
-  ~BlobWriter();  // frees what was written, once it has landed, unless finish() gave it away
-  BlobWriter(const BlobWriter&) = delete;
-
-  // Room to fill, at least one byte; then commit how much was filled. In between the writer keeps
-  // its chunk from everybody else: who has to wait for bytes first calls rest(), which takes the
-  // room away, and then prepare() again.
-  awaitable<StatusOr<MutableBytes>> prepare();
-  void commit(size_t bytes);
-  void rest();
-
-  awaitable<Status> append(Bytes data);
-  // The bytes [offset, offset + length) of a blob that the caller holds a reference to; whole
-  // blocks are shared, not copied.
-  awaitable<Status> append_range(const BlobRef& blob, uint64_t offset, uint64_t length);
-  awaitable<Status> append_zeros(uint64_t length);
-
-  uint64_t size() const;
-
-  // Makes all durable and gives the blob away, one reference counted for the caller.
-  awaitable<StatusOr<BlobRef>> finish();
-
- private:
-  struct Shared;  // outlives the writer while writes are in flight
-  awaitable<Status> end_extent();
-  awaitable<Status> write_chunk(bool last);
-  awaitable<Status> open_extent();
-  // Whether so many more bytes, as one more piece, are still a value that can be.
-  Status check_room(uint64_t bytes) const;
-  awaitable<void> take_chunk();
-  void send(std::byte* chunk, uint64_t offset, Bytes data);
-  void park();
-  void add_piece(const Piece& piece);
-
-  ExtentStore& store_;
-  const uint64_t size_hint_;
-  std::shared_ptr<Shared> shared_;
-  BlobRef blob_;                 // finished pieces
-  std::vector<uint32_t> files_;  // to sync
-
-  // The extent being filled.
-  bool open_ = false;
-  ExtentStore::Place place_;
-  uint64_t capacity_ = 0;  // data bytes
-  uint64_t filled_ = 0;    // data bytes committed
-  uint64_t written_ = 0;   // data bytes handed to the volume
-  std::byte* chunk_ = nullptr;
-  std::string parked_;      // what is left of a chunk that was given back: less than a page
-  size_t chunk_begin_ = 0;  // first chunk leaves a page for the header
-  size_t chunk_used_ = 0;
-  uint32_t block_crc_ = 0;
-  std::unique_ptr<ExtentHeader> header_;
-};
-
-// Reads a range of a blob, block by block, every byte checked. The reader holds a reference to the
-// blob from construction to destruction; construct it under the lock that guards the entry.
-class BlobReader {
- public:
-  BlobReader(ExtentStore& store, BlobRef blob, uint64_t offset, uint64_t length);
-  ~BlobReader();
-  BlobReader(const BlobReader&) = delete;
-
-  uint64_t left() const { return left_; }
-  const BlobRef& blob() const { return blob_; }
-  // The next bytes, up to 1 MiB, valid until the next call; empty at the end. DataLoss if they are
-  // not what was written.
-  awaitable<StatusOr<Bytes>> next();
-  // Whoever has to wait before he can use the rest of what next() gave, its last `bytes` bytes,
-  // says so, and asks with keep() whether it is still there. If not, next() gives it again.
-  void offer(uint64_t bytes, const Executor& executor);
-  bool keep();
-  // All that is left, for callers that know it to be small.
-  awaitable<StatusOr<std::string>> read_all(uint64_t limit);
-
- private:
-  struct Fetch;
-  struct Lender;
-  void start_fetch();
-  void launch(const Executor& executor, std::byte* chunk);
-  void seek();  // where the next fetch begins, from `at_`
-  void give_back();
-
-  ExtentStore& store_;
-  const BlobRef blob_;
-  uint64_t at_;    // of the next byte to return, in the blob
-  uint64_t left_;  // bytes not yet returned
-  uint64_t offered_ = 0;
-  uint64_t ahead_left_;  // bytes not yet asked for
-  size_t piece_ = 0;     // where the next fetch begins
-  uint64_t piece_at_ = 0;
-  std::shared_ptr<Fetch> current_;
-  std::shared_ptr<Fetch> ahead_;
-  std::shared_ptr<Lender> lender_;
-  std::shared_ptr<ExtentHeader> header_;  // of header_place_
-  ExtentStore::Place header_place_;
 };
 
 }  // namespace cairn

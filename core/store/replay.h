@@ -36,7 +36,7 @@
 #include "core/base/types.h"
 #include "core/log/recovery.h"
 #include "core/store/checkpoint.h"
-#include "core/store/memory.h"
+#include "core/store/faults.h"
 
 namespace cairn {
 

@@ -40,6 +40,7 @@
 #include "core/store/checkpoint.h"
 #include "core/store/cleaner.h"
 #include "core/store/compactor.h"
+#include "core/store/faults.h"
 #include "core/store/memory.h"
 #include "core/store/properties.h"
 #include "core/store/value.h"

@@ -1,6 +1,7 @@
 #include "gateway/http/head.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -19,11 +20,25 @@ namespace {
 
 Status bad(std::string_view why) { return absl::InvalidArgumentError(cat("bad request: ", why)); }
 
-bool is_token_char(char c) {
-  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-         kMarks.find(c) != kMarks.npos;
-}
+// Letters, digits and some marks, as a table.
+class CharSet {
+ public:
+  constexpr explicit CharSet(std::string_view marks) {
+    for (char c = 'a'; c <= 'z'; c++) has_[static_cast<unsigned char>(c)] = true;
+    for (char c = 'A'; c <= 'Z'; c++) has_[static_cast<unsigned char>(c)] = true;
+    for (char c = '0'; c <= '9'; c++) has_[static_cast<unsigned char>(c)] = true;
+    for (char c : marks) has_[static_cast<unsigned char>(c)] = true;
+  }
+  constexpr bool holds(std::string_view text) const {
+    return std::all_of(text.begin(), text.end(),
+                       [this](char c) { return has_[static_cast<unsigned char>(c)]; });
+  }
+
+ private:
+  std::array<bool, 256> has_{};
+};
+constexpr CharSet kToken("!#$%&'*+-.^_`|~");
+constexpr CharSet kHost("-._~!$&'()*+,;=%:[]");
 
 // Fields that have one value: a second one would be a second opinion.
 bool comes_once(std::string_view name) {
@@ -72,18 +87,10 @@ Status check_lines(std::string_view head) {
   return absl::OkStatus();
 }
 
-bool is_host(std::string_view text) {
-  constexpr std::string_view kMarks = "-._~!$&'()*+,;=%:[]";
-  return std::all_of(text.begin(), text.end(), [&](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           kMarks.find(c) != kMarks.npos;
-  });
-}
-
 Status read_framing(const Request& r, bool http10, Framing& f) {
   f.http10 = http10;
   if (!r.has_header("host") && !http10) return bad("HTTP/1.1 needs a Host");
-  if (!is_host(r.header("host"))) return bad("the Host is none");
+  if (!kHost.holds(r.header("host"))) return bad("the Host is none");
   if (r.has_header("transfer-encoding")) {
     if (http10 || !equals_ignoring_case(r.header("transfer-encoding"), "chunked")) {
       return bad("the only transfer coding here is chunked");
@@ -107,9 +114,7 @@ Status read_framing(const Request& r, bool http10, Framing& f) {
 
 }  // namespace
 
-bool is_field_name(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
-}
+bool is_field_name(std::string_view text) { return !text.empty() && kToken.holds(text); }
 
 bool is_field_value(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "core/base/types.h"
-#include "core/extents/extents.h"
+#include "core/extents/blob_reader.h"
 
 namespace cairn::http {
 

@@ -8,7 +8,8 @@
 #include <array>
 #include <vector>
 
-#include "core/extents/extents.h"
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "gateway/net/net.h"
 
 namespace cairn::net {

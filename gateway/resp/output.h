@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/extents/blob_reader.h"
 #include "kv/engine/reply.h"
 
 namespace cairn::resp {

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/base/errors.h"
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -52,7 +54,6 @@ awaitable<std::optional<std::vector<HeldValue>>> hold_values(Context& c,
     }
     v.exists = true;
     v.version = e->version();
-    v.expire_ms = e->expire_ms();
     if (e->is_blob()) {
       v.blob = BlobRef::decode(e->value());
       c.store.extents().ref(*v.blob);
@@ -134,8 +135,10 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
       r.ns = c.ns().id;
       r.key = key;
       r.value = encoded;
-      r.flags = static_cast<uint8_t>(kRecordIsBlob | (old.expire_ms != 0 ? kRecordHasExpiry : 0));
-      r.expire_ms = old.expire_ms;
+      // As it is now: a new expiry does not make it another version.
+      const bool expires = e != nullptr && e->has_expiry();
+      r.flags = static_cast<uint8_t>(kRecordIsBlob | (expires ? kRecordHasExpiry : 0));
+      r.expire_ms = expires ? e->expire_ms() : 0;
       put = c.put(c.ns(), r);
     }
     if (put) co_return size;

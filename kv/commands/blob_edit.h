@@ -31,7 +31,6 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
 struct HeldValue {
   bool exists = false;
   Lsn version;
-  int64_t expire_ms = 0;
   std::string inline_bytes;     // iff not a blob
   std::optional<BlobRef> blob;  // one reference held
   uint64_t size() const { return blob ? blob->size : inline_bytes.size(); }
@@ -47,7 +46,6 @@ struct HeldValue {
   void swap(HeldValue& o) {
     std::swap(exists, o.exists);
     std::swap(version, o.version);
-    std::swap(expire_ms, o.expire_ms);
     std::swap(inline_bytes, o.inline_bytes);
     std::swap(blob, o.blob);
     std::swap(store, o.store);

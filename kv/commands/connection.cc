@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
 #include "core/store/auth_failure.h"
 #include "kv/engine/engine.h"
 

@@ -8,6 +8,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 

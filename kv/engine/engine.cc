@@ -5,6 +5,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
 
 namespace cairn::kv {
 

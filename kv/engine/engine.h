@@ -133,10 +133,13 @@ class Engine {
 std::span<const Row> string_rows();
 std::span<const Row> lcs_rows();
 std::span<const Row> bit_rows();
+std::span<const Row> bitfield_rows();
 std::span<const Row> hash_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
 std::span<const Row> server_rows();
+std::span<const Row> info_rows();
+std::span<const Row> config_rows();
 std::span<const Row> command_rows();
 std::span<const Row> transaction_rows();
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/extents/extents.h"
+#include "core/extents/blob_reader.h"
 
 namespace cairn::kv {
 

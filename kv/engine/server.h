@@ -90,6 +90,10 @@ struct Server {
 
 // The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot
 // change, or the value will not do; empty for none.
+inline std::string_view durability_name(Durability d) {  // in Redis's words
+  return d == Durability::kAlways ? "always" : d == Durability::kEverySec ? "everysec" : "no";
+}
+
 bool set_parameter(Server& server, std::string_view name, std::string_view value);
 std::string get_parameter(Server& server, std::string_view name);
 

@@ -206,5 +206,136 @@ class Kill(unittest.TestCase):
             self.server.remove()
 
 
+class Changer(threading.Thread):
+    """Changes one key through a door that answers only when the change is durable. `history` has every
+    state that the key may be in, `sure` is the newest of them that was acknowledged."""
+
+    def __init__(self, test, number, history):
+        super().__init__()
+        self.test, self.key, self.history = test, "k%d" % number, history
+        self.by_http = number % 2 == 0
+        self.rng = random.Random(number)
+        self.sure = len(history) - 1
+        self.s3 = test.server.s3()  # boto3 makes one at a time
+
+    def run(self):
+        try:
+            change = self.through_http(self.s3) if self.by_http else self.through_grpc()
+            while not self.test.stop.is_set():
+                gone = self.history[-1] is not None and self.rng.random() < 0.4
+                self.history.append(None if gone else b"%s %d %d" % (
+                    self.key.encode(), self.test.round, len(self.history)))
+                change(self.history[-1])
+                self.sure = len(self.history) - 1
+        except Exception as e:
+            if not self.test.stop.is_set():
+                self.test.errors.append(e)
+
+    def through_http(self, s3):
+        def change(value):
+            if value is None:
+                s3.delete_object(Bucket="db0", Key=self.key)
+            else:
+                s3.put_object(Bucket="db0", Key=self.key, Body=value)
+        return change
+
+    def through_grpc(self):
+        rpc = self.test.server.grpc_stubs()
+        key = rpc.key("db0", self.key)
+
+        def change(value):
+            if value is None:
+                rpc.kv.Delete(rpc.kv_pb.DeleteRequest(key=key), metadata=rpc.metadata)
+            else:
+                rpc.kv.Put(rpc.kv_pb.PutRequest(key=key, value=value), metadata=rpc.metadata)
+        return change
+
+
+class Reader(threading.Thread):
+    """Notes for each key the earliest state that what it was answered may have been."""
+
+    def __init__(self, test, door):
+        super().__init__()
+        self.test, self.door = test, door
+        self.rng = random.Random(door)
+        self.seen = {}
+        self.reads = 0
+        self.s3 = test.server.s3()
+
+    def run(self):
+        try:
+            read = getattr(self, "by_" + self.door)()
+            while not self.test.stop.is_set():
+                c = self.rng.choice(self.test.changers)
+                before = c.sure
+                value = read(c.key)
+                state = next(i for i in range(before, len(c.history)) if c.history[i] == value)
+                self.seen[c.key] = max(self.seen.get(c.key, 0), state)
+                self.reads += 1
+        except Exception as e:
+            if not self.test.stop.is_set():
+                self.test.errors.append(e)
+
+    def by_resp(self):
+        return self.test.server.redis().get
+
+    def by_http(self):
+        def read(key):
+            try:
+                return self.s3.get_object(Bucket="db0", Key=key)["Body"].read()
+            except self.s3.exceptions.NoSuchKey:
+                return None
+        return read
+
+    def by_grpc(self):
+        rpc = self.test.server.grpc_stubs()
+
+        def read(key):
+            answer = rpc.kv.BatchGet(rpc.kv_pb.BatchGetRequest(keys=[rpc.key("db0", key)]), metadata=rpc.metadata)
+            found = answer.entries[0]
+            return found.value.value if found.HasField("value") else None
+        return read
+
+
+class Wishes(unittest.TestCase):
+    """Where the log is synced once a second, the writers of single values wished them durable: nobody, at
+    no door, is answered by one (or by its absence) that a kill takes back."""
+
+    def test_no_answer_rests_on_what_a_kill_takes_back(self):
+        self.server = Server(args=["--durability=everysec"])
+        self.errors = []
+        Grpc.protos()
+        histories = [[None] for _ in range(6)]
+        rng = random.Random()
+        reads = 0
+        try:
+            for self.round in range(max(4, ROUNDS // 4)):
+                self.stop = threading.Event()
+                self.changers = [Changer(self, n, h) for n, h in enumerate(histories)]
+                readers = [Reader(self, door) for door in ("resp", "resp", "http", "grpc")]
+                for t in self.changers + readers:
+                    t.start()
+                enough = rng.randrange(20, 120)
+                self.assertTrue(wait_until(lambda: self.errors or all(r.reads > enough for r in readers)))
+                self.stop.set()
+                self.server.kill()
+                for t in self.changers + readers:
+                    t.join()
+                self.assertEqual(self.errors, [])
+                self.server.start()
+                r = self.server.redis()
+                for c in self.changers:
+                    least = max([c.sure] + [reader.seen.get(c.key, 0) for reader in readers])
+                    now = r.get(c.key)
+                    self.assertIn(now, c.history[least:], "%s is older than what was answered" % c.key)
+                    c.history[:] = [now]
+                r.close()
+                reads += sum(reader.reads for reader in readers)
+            print("%d answers rest on what is there" % reads)
+            self.assertEqual(self.server.stop(), 0)
+        finally:
+            self.server.remove()
+
+
 if __name__ == "__main__":
     unittest.main()

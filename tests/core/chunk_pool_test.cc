@@ -10,7 +10,8 @@
 #include <random>
 #include <thread>
 
-#include "core/extents/extents.h"
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "tests/sim/sim_volume.h"
 
 namespace cairn {

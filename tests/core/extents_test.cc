@@ -1,6 +1,4 @@
 // Blobs: what is written comes back, what is shared is shared, what is damaged is refused.
-#include "core/extents/extents.h"
-
 #include <gtest/gtest.h>
 
 #include <boost/asio/co_spawn.hpp>
@@ -9,6 +7,8 @@
 #include <random>
 
 #include "core/base/errors.h"
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "core/log/log_format.h"
 #include "tests/sim/sim_volume.h"
 

@@ -14,6 +14,8 @@
 
 #include "core/base/async.h"
 #include "core/base/errors.h"
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "kv/types/hash.h"

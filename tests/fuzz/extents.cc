@@ -6,9 +6,8 @@
 //   of
 //            a damaged byte  u8 when it is damaged
 //   piece  = u8 extent  u16 first block  u24 length
-#include "core/extents/extents.h"
-
 #include "core/base/checksum.h"
+#include "core/extents/blob_reader.h"
 #include "core/log/log_format.h"
 #include "tests/fuzz/sim_world.h"
 

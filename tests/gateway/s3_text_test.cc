@@ -1,8 +1,12 @@
 // Texts as S3 has them: dates, percent-encoding, base64, encoded words, metadata, XML.
+#include <absl/time/time.h>
 #include <gtest/gtest.h>
+
+#include <random>
 
 #include "core/base/text.h"
 #include "gateway/http/s3/metadata.h"
+#include "gateway/http/s3/sigv4.h"
 #include "gateway/http/s3/xml.h"
 
 namespace cairn::s3 {
@@ -20,6 +24,31 @@ TEST(S3Text, DatesGoBothWaysAndNothingElseIsOne) {
                     "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT"}) {
     EXPECT_EQ(http::parse_http_date(text), std::nullopt) << text;
   }
+}
+
+TEST(S3Text, DatesAreThoseOfTheCalendar) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 20000; i++) {
+    const int64_t second = static_cast<int64_t>(random() % 253402300800);  // to the end of 9999
+    const int64_t ms = second * 1000 + static_cast<int64_t>(random() % 1000);
+    ASSERT_EQ(http::http_date(ms), absl::FormatTime("%a, %d %b %E4Y %H:%M:%S GMT",
+                                                    absl::FromUnixMillis(ms), absl::UTCTimeZone()));
+    const std::string stamp =
+        absl::FormatTime("%E4Y%m%dT%H%M%SZ", absl::FromUnixSeconds(second), absl::UTCTimeZone());
+    ASSERT_EQ(parse_timestamp(stamp), second * 1000) << stamp;
+    // Another digit or character in one place: what the library says.
+    std::string other = stamp;
+    other[random() % other.size()] = "0123456789TZ-+ "[random() % 15];
+    absl::Time time;
+    std::string error;
+    const bool good =
+        other.size() == 16 && other.find_first_not_of("0123456789TZ") == other.npos &&
+        absl::ParseTime("%E4Y%m%dT%H%M%SZ", other, absl::UTCTimeZone(), &time, &error);
+    if (other.ends_with("60Z")) continue;  // a leap second, which the library takes
+    ASSERT_EQ(parse_timestamp(other), good ? std::optional(absl::ToUnixMillis(time)) : std::nullopt)
+        << other;
+  }
+  EXPECT_EQ(http::http_date(-1), "Wed, 31 Dec 1969 23:59:59 GMT");
 }
 
 TEST(S3Text, PercentEncodingIsStrictAndGoesBothWays) {

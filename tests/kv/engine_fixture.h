@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
 #include "kv/engine/engine.h"
 #include "kv/types/hash.h"
 #include "tests/sim/sim_volume.h"

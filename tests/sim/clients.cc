@@ -3,6 +3,8 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "kv/types/hash.h"
 #include "tests/sim/life.h"
 

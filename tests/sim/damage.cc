@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
 #include "kv/types/hash.h"
 
 namespace cairn::sim {

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/extents/blob_writer.h"
 #include "core/store/transaction.h"
 #include "objects/multipart.h"
 #include "tests/sim/model.h"

@@ -8,6 +8,8 @@
 #include <set>
 
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "core/store/transaction.h"
 
 namespace cairn::stress {

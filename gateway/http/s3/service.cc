@@ -1,12 +1,13 @@
 #include "gateway/http/s3/service.h"
 
 #include <algorithm>
+#include <random>
 
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
-#include "gateway/auth/credentials.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
+#include "objects/digest.h"
 
 namespace cairn::s3 {
 
@@ -142,6 +143,13 @@ awaitable<Error> throw_away_body(Call& call) {
   co_return co_await read_small(call, kUnwantedMax, text);
 }
 
+// Tells requests apart and hides nothing: OpenSSL's random bytes took 6 % of a small GET.
+std::string request_id() {
+  thread_local std::mt19937_64 ids(uint64_t{std::random_device{}()} << 32 | std::random_device{}());
+  const uint64_t id = ids();
+  return objects::hex({reinterpret_cast<const char*>(&id), sizeof(id)});
+}
+
 }  // namespace
 
 awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
@@ -180,7 +188,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
 }
 
 awaitable<void> Service::handle(http::Request& request, http::Response& response) {
-  const std::string id = random_hex(8);
+  const std::string id = request_id();
   response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
   if (!store_.loading()) e = co_await dispatch(request, response);

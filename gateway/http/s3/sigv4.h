@@ -32,6 +32,8 @@ struct Authenticated {
 };
 
 std::string hmac_sha256(std::string_view key, std::string_view data);
+// 20130524T000000Z, to Unix milliseconds; nothing if it is no such time.
+std::optional<int64_t> parse_timestamp(std::string_view text);
 
 class Authenticator {
  public:

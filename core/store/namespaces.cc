@@ -1,0 +1,242 @@
+// Namespaces: making, naming and dropping them, what they held, and the order of their names.
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "core/base/errors.h"
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/store/store.h"
+#include "core/store/transaction.h"
+
+namespace cairn {
+
+NamespacePtr Store::find_namespace(std::string_view name) const {
+  if (name.substr(0, 2) == "db") {
+    auto number = parse_int<uint32_t>(name.substr(2));
+    if (number && *number < kDatabases && databases_[*number]->name == name) {
+      return databases_[*number];
+    }
+  }
+  MutexLock lock(names_mutex_);
+  auto it = by_name_.find(name);
+  return it == by_name_.end() ? nullptr : it->second;
+}
+
+std::vector<NamespacePtr> Store::buckets() const {
+  std::vector<NamespacePtr> all;
+  {
+    MutexLock lock(names_mutex_);
+    for (auto& [name, ns] : by_name_) all.push_back(ns);
+  }
+  std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a->name < b->name; });
+  return all;
+}
+
+StatusOr<Lsn> Store::create_bucket(std::string_view name) {
+  if (Status s = check_write(true); !s.ok()) return s;
+  MutexLock lock(names_mutex_);
+  if (by_name_.contains(name)) {
+    return resting_on(absl::AlreadyExistsError("the bucket exists"), newest_name());
+  }
+  NamespaceId id(next_namespace_++);
+  manifest_.note_next_namespace(next_namespace_);
+  auto ns = std::make_shared<Namespace>(id, std::string(name), Properties{clock_.now_ms()},
+                                        hash_seed_, memory_.shared_count());
+  ns->order_end = Namespace::kAllHashes;
+  write_name(*ns);
+  by_name_[ns->name] = ns;
+  by_id_[id.value()] = ns;
+  newest_name_ = ns->named.value();
+  return ns->named;
+}
+
+// What names a namespace, with its properties; it views into `ns` and `properties`.
+static RecordView name_record(const Namespace& ns, std::string_view properties) {
+  return {RecordType::kNamespace, 0, ns.id, 0, ns.name, {}, properties};
+}
+
+Lsn Store::write_name(Namespace& ns) {
+  const std::string properties = ns.properties()->encode();
+  const RecordView record = name_record(ns, properties);
+  if (ns.named.valid()) usage_.sub(ns.named, ns.name_bytes);
+  ns.named = log_.append(record);
+  ns.name_bytes = record.size();
+  usage_.add(ns.named, ns.name_bytes);
+  return ns.named;
+}
+
+StatusOr<Lsn> Store::change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change) {
+  if (Status s = check_write(true); !s.ok()) return s;
+  MutexLock lock(names_mutex_);
+  if (ns.dropped) return resting_on(absl::NotFoundError("no such bucket"), newest_name());
+  auto next = std::make_shared<Properties>(*ns.properties());
+  change(*next);
+  ns.properties_.store(std::move(next), std::memory_order_release);
+  newest_name_ = write_name(ns).value();
+  return ns.named;
+}
+
+StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
+  if (Status s = log_.admit(Need::kClean); !s.ok()) return s;
+  StripeLocks all(*this);  // no put is under way anywhere
+  all.lock_all();
+  MutexLock lock(names_mutex_);
+  auto it = by_name_.find(name);
+  if (it == by_name_.end()) {
+    return resting_on(absl::NotFoundError("no such bucket"), newest_name());
+  }
+  NamespacePtr ns = it->second;
+  if (ns->size() > 0) {
+    const int64_t now = clock_.now_ms();
+    bool live = false;
+    Lsn rests_on;
+    for (size_t s = 0; s < kStripes && !live; s++) {
+      ns->index->for_each(s, [&](Entry* e) {
+        if (e->expired(now)) return;
+        live = true;
+        if (e->wished()) rests_on = std::max(rests_on, e->lsn());
+      });
+    }
+    if (live) {
+      return resting_on(absl::FailedPreconditionError("the bucket is not empty"), rests_on);
+    }
+  }
+  by_name_.erase(it);
+  by_id_.erase(ns->id.value());
+  ns->dropped = true;
+  usage_.sub(ns->named, ns->name_bytes);
+  RecordView record;
+  record.type = RecordType::kNamespaceDrop;
+  record.ns = ns->id;
+  const Lsn lsn = log_.append(record);
+  newest_name_ = lsn.value();
+  note_flush(*ns, lsn);
+  if (listeners_.any()) {
+    const Change change{ns.get(), {}, What::kFlush, Cause::kUser, lsn};
+    listeners_.tell({&change, 1});
+  }
+  destroy_later(retire(*ns), lsn);
+  return lsn;
+}
+
+namespace {
+void raise(std::atomic<uint64_t>& newest, Lsn lsn) {
+  uint64_t now = newest.load(std::memory_order_relaxed);
+  while (now < lsn.value() && !newest.compare_exchange_weak(now, lsn.value())) {
+  }
+}
+}  // namespace
+
+void Store::note_removal(Namespace& ns, KeyHash hash, Lsn lsn) {
+  if (planted(Bug::kAbsenceForgotten)) return;
+  stripe(hash).removed = lsn;
+  raise(ns.removed, lsn);
+}
+
+void Store::note_flush(Namespace& ns, Lsn lsn) {
+  raise(ns.flushed, lsn);
+  raise(ns.removed, lsn);
+}
+
+std::unique_ptr<Index> Store::replace_index(Namespace& ns) {
+  std::unique_ptr<Index> old = std::move(ns.index);
+  old->keep_own_size();
+  ns.index = ns.make_index();
+  old->retired = true;
+  return old;
+}
+
+Retired Store::retire(Namespace& ns) {
+  Retired old;
+  old.index = replace_index(ns);
+  ns.volatile_keys = 0;
+  MutexLock lock(ns.order_mutex);
+  old.order.swap(ns.order);
+  return old;
+}
+
+void Store::destroy_later(Retired retired, Lsn lsn) {
+  background_.spawn(executors_.front(), "freeing what was flushed",
+                    destroy(std::move(retired), lsn));
+}
+
+awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
+  constexpr int64_t kStep = 1000;
+  auto executor = co_await asio::this_coro::executor;
+  co_await asio::post(executor, asio::use_awaitable);  // whoever flushed holds its locks until then
+  while (!retired.order.empty()) {
+    auto end = retired.order.begin();
+    int64_t names = 0;
+    for (; names < kStep && end != retired.order.end(); names++) ++end;
+    memory_.count().add(0, -names * kOrderBytes);
+    retired.order.erase(retired.order.begin(), end);
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  Index& index = *retired.index;
+  for (size_t s = 0; s < kStripes; s++) {
+    {
+      StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+      Stripe& stripe = (*stripes_)[s];
+      absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.index == &index; });
+    }
+    int64_t bytes = 0;
+    int64_t entries = 0;
+    index.take_all(s, [&](Entry* e) {
+      bytes += held_bytes(e);
+      count(e, -1);
+      if (e->is_cold()) cold_--;
+      entries++;
+      dispose(e, lsn);
+    });
+    memory_.count().add(s, -bytes);
+    if (s % 16 == 15 || entries >= kStep) co_await asio::post(executor, asio::use_awaitable);
+  }
+}
+
+awaitable<Status> Store::ensure_ordered(NamespacePtr ns) {
+  if (ns->ordered()) co_return absl::OkStatus();
+  if (!ns->order_builds.exchange(true)) {
+    if (ns->ordered()) {  // since it was asked: beginning anew would forget what is in order
+      ns->order_builds = false;
+      ns->order_built.notify();
+      co_return absl::OkStatus();
+    }
+    background_.spawn(any_executor(), "putting names in order", build_order(ns));
+  }
+  co_await ns->order_built.until([&] { return !ns->order_builds.load(); });
+  co_return ns->ordered() ? absl::OkStatus() : absl::CancelledError("the store closes");
+}
+
+// Changes of what is in order already go into it as they come (orders()); of the rest, when the
+// hand comes by. A flush meanwhile only means that less is left to be put in order.
+awaitable<void> Store::build_order(NamespacePtr ns) {
+  constexpr size_t kStep = 2048;  // names and stripes, before others have their turn
+  auto executor = co_await asio::this_coro::executor;
+  KeyHash from = 0;
+  size_t since = 0;
+  for (size_t s = 0; s < kStripes && !stopping_;) {
+    const KeyHash first = KeyHash{s} << (64 - kStripeBits);
+    {
+      StripeLocks lock(*this, first);
+      MutexLock order_lock(ns->order_mutex);
+      size_t added = 0;
+      const auto add = [&](Entry* e) ABSL_NO_THREAD_SAFETY_ANALYSIS {  // it does not see the lock
+        added += ns->order.insert(e).second;
+      };
+      from = ns->index->walk(s, std::max(from, first), add);
+      memory_.count().add(s, static_cast<int64_t>(added) * kOrderBytes);
+      since += added + 1;
+      if (from == 0) s++;
+      const KeyHash end = s == kStripes ? Namespace::kAllHashes : KeyHash{s} << (64 - kStripeBits);
+      ns->order_end.store(from == 0 ? end : from, std::memory_order_release);
+    }
+    if (since < kStep) continue;
+    since = 0;
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  ns->order_builds = false;
+  ns->order_built.notify();
+}
+
+}  // namespace cairn

@@ -1,0 +1,248 @@
+// INFO: what the server is, has and did.
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "core/base/text.h"
+#include "kv/engine/engine.h"
+
+namespace cairn::kv {
+namespace {
+
+std::string human(uint64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "K", "M", "G", "T"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit < 4) value /= 1024, unit++;
+  char text[32];
+  std::snprintf(text, sizeof(text), unit == 0 ? "%.0f%s" : "%.2f%s", value, kUnits[unit]);
+  return text;
+}
+
+double seconds(const timeval& t) { return static_cast<double>(t.tv_sec) + t.tv_usec / 1e6; }
+
+std::string fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%.*f", digits, value);
+  return text;
+}
+
+struct Section {
+  std::string_view name;
+  bool by_default;
+  void (*print)(Context&, std::string&);
+};
+
+void info_server(Context& c, std::string& out) {
+  Server& s = c.engine.server();
+  utsname os{};
+  ::uname(&os);
+  const int64_t up = (c.now_ms() - s.start_ms) / 1000;
+  append(out, "redis_version:7.4.0\r\ncairn_version:", CAIRN_VERSION,
+         "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_build_id:0\r\n",
+         "redis_mode:standalone\r\nos:", os.sysname, " ", os.release, " ", os.machine,
+         "\r\narch_bits:64\r\nmonotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:epoll\r\n",
+         "storage_engine:", s.volume_engine, "\r\ngcc_version:", __GNUC__, ".", __GNUC_MINOR__,
+         ".0\r\nprocess_id:", ::getpid(), "\r\nprocess_supervised:no\r\nrun_id:", s.run_id,
+         "\r\ntcp_port:", s.port, "\r\nserver_time_usec:", c.now_ms() * 1000,
+         "\r\nuptime_in_seconds:", up, "\r\nuptime_in_days:", up / 86400,
+         "\r\nhz:50\r\nconfigured_hz:50\r\nlru_clock:", (c.now_ms() / 1000) & 0xffffff,
+         "\r\nexecutable:/proc/self/exe\r\nconfig_file:", s.config_file,
+         "\r\nio_threads_active:", s.threads > 1 ? 1 : 0, "\r\n");
+}
+
+void info_clients(Context& c, std::string& out) {
+  Server& s = c.engine.server();
+  append(out, "connected_clients:", s.sessions.size(),
+         "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
+         "\r\nblocked_clients:0\r\ntracking_clients:0\r\n");
+}
+
+void info_memory(Context& c, std::string& out) {
+  const uint64_t used = c.store.used_bytes(), rss = process_resident_bytes(),
+                 max = c.store.memory_bytes(), top = c.store.memory().peak_bytes();
+  append(out, "used_memory:", used, "\r\nused_memory_human:", human(used),
+         "\r\nused_memory_rss:", rss, "\r\nused_memory_rss_human:", human(rss),
+         "\r\nused_memory_peak:", top, "\r\nused_memory_peak_human:", human(top),
+         "\r\nused_memory_dataset:", used, "\r\nused_memory_lua:0\r\nmaxmemory:", max,
+         "\r\nmaxmemory_human:", human(max),
+         "\r\nmaxmemory_policy:", name_of(c.store.memory().policy()),
+         "\r\nmem_clients_normal:", c.engine.server().sessions.buffer_bytes(),
+         "\r\nchunks_in_use:", c.store.pool().in_use(),
+         "\r\nchunks_waited_for:", c.store.pool().waiting(),
+         "\r\nkeys_with_value_on_disk:", c.store.cold_count(), "\r\nmem_fragmentation_ratio:",
+         fixed(used > 0 ? static_cast<double>(rss) / static_cast<double>(used) : 0, 2),
+         "\r\nmem_allocator:", "mimalloc", "\r\nactive_defrag_running:0\r\n");
+}
+
+void info_persistence(Context& c, std::string& out) {
+  Server& s = c.engine.server();
+  Status log = c.store.log().status();
+  auto stats = c.store.log().stats();
+  append(out, "loading:", c.store.loading() ? 1 : 0,
+         "\r\nloading_loaded_perc:", c.store.loading_percent(), "\r\nasync_loading:0\r\n",
+         "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
+         "\r\nrdb_last_bgsave_status:", log.ok() ? "ok" : "err",
+         "\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:1\r\n",
+         "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n",
+         "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\n",
+         "aof_last_write_status:", log.ok() ? "ok" : "err", "\r\naof_current_size:", stats.bytes,
+         "\r\nlog_segments_freed:", c.store.cleaner().stats().segments_freed,
+         "\r\ncheckpoints_written:", c.store.checkpointer().written(),
+         "\r\nrecovered_from_checkpoint:", c.store.recovered_items(),
+         "\r\nrecovered_from_log:", c.store.recovered_records(),
+         "\r\nlog_frames_written:", stats.frames, "\r\nlog_syncs:", stats.syncs,
+         "\r\nlog_tail_lsn:", c.store.log().tail().value(),
+         "\r\nlog_durable_lsn:", c.store.log().durable().value(), "\r\n");
+}
+
+// Of the time since somebody asked before, at least a tenth of a second ago.
+uint64_t ops_per_second(Context& c) {
+  constexpr int64_t kLeastMs = 100;
+  Rate& rate = c.engine.server().rate;
+  MutexLock lock(rate.mutex);
+  if (rate.at_ms == 0) rate.at_ms = c.engine.server().start_ms;
+  const int64_t passed_ms = c.now_ms() - rate.at_ms;
+  const uint64_t commands = c.engine.total_commands();
+  if (passed_ms < kLeastMs && passed_ms >= 0) return rate.per_second;
+  if (passed_ms > 0 && commands >= rate.commands) {
+    rate.per_second = (commands - rate.commands) * 1000 / static_cast<uint64_t>(passed_ms);
+  }
+  rate.at_ms = c.now_ms();
+  rate.commands = commands;
+  return rate.per_second;
+}
+
+void info_stats(Context& c, std::string& out) {
+  Server& s = c.engine.server();
+  Stats& t = s.stats;
+  append(out, "total_connections_received:", t.connections.load(),
+         "\r\ntotal_commands_processed:", c.engine.total_commands(),
+         "\r\ninstantaneous_ops_per_sec:", ops_per_second(c),
+         "\r\ntotal_net_input_bytes:", t.bytes_in.load(),
+         "\r\ntotal_net_output_bytes:", t.bytes_out.load(),
+         "\r\nrejected_connections:", t.rejected_connections.load(),
+         "\r\nevicted_clients:", s.sessions.sent_away(),
+         "\r\nclient_output_buffer_limit_disconnections:", t.output_limit_disconnections.load(),
+         "\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:",
+         c.store.expired_count(), "\r\nevicted_keys:", c.store.memory().stats().evicted,
+         "\r\nspilled_values:", c.store.memory().stats().spilled,
+         "\r\nvalue_reads:", c.store.faults().reads(), "\r\nkeyspace_hits:", c.engine.total_hits(),
+         "\r\nkeyspace_misses:", c.engine.total_misses(),
+         "\r\npubsub_channels:0\r\npubsub_patterns:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n",
+         "total_error_replies:", t.error_replies.load(), "\r\n");
+}
+
+void info_replication(Context& c, std::string& out) {
+  append(out, "role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\n",
+         "master_replid:", c.engine.server().run_id,
+         "\r\nmaster_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:",
+         c.store.log().tail().value(),
+         "\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\nrepl_backlog_size:0\r\n",
+         "repl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n");
+}
+
+void info_cpu(Context&, std::string& out) {
+  rusage self{}, children{};
+  ::getrusage(RUSAGE_SELF, &self);
+  ::getrusage(RUSAGE_CHILDREN, &children);
+  append(out, "used_cpu_sys:", fixed(seconds(self.ru_stime), 6),
+         "\r\nused_cpu_user:", fixed(seconds(self.ru_utime), 6),
+         "\r\nused_cpu_sys_children:", fixed(seconds(children.ru_stime), 6),
+         "\r\nused_cpu_user_children:", fixed(seconds(children.ru_utime), 6), "\r\n");
+}
+
+void info_modules(Context&, std::string&) {}
+
+void info_commandstats(Context& c, std::string& out) {
+  auto all = c.engine.calls();
+  for (size_t i = 0; i < all.size(); i++) {
+    const Engine::Calls& n = all[i];
+    if (n.calls + n.rejected + n.failed == 0) continue;
+    const double each = n.calls == 0 ? 0 : n.us / static_cast<double>(n.calls);
+    append(out, "cmdstat_", c.engine.table().rows()[i].name, ":calls=", n.calls,
+           ",usec=", static_cast<uint64_t>(n.us), ",usec_per_call=", fixed(each, 2),
+           ",rejected_calls=", n.rejected, ",failed_calls=", n.failed, "\r\n");
+  }
+}
+
+void info_errorstats(Context& c, std::string& out) {
+  Stats& stats = c.engine.server().stats;
+  MutexLock lock(stats.mutex);
+  for (auto& [code, count] : stats.errors) {
+    append(out, "errorstat_", code, ":count=", count, "\r\n");
+  }
+}
+
+void info_cluster(Context&, std::string& out) { out += "cluster_enabled:0\r\n"; }
+
+void info_keyspace(Context& c, std::string& out) {
+  for (uint32_t i = 0; i < kDatabases; i++) {
+    Namespace& ns = c.store.database(i);
+    if (ns.size() == 0) continue;
+    append(out, "db", i, ":keys=", ns.size(), ",expires=", ns.volatile_keys.load(),
+           ",avg_ttl=", c.store.average_ttl_ms(ns), "\r\n");
+  }
+  for (auto& ns : c.store.buckets()) {
+    append(out, "bucket_", ns->name, ":keys=", ns->size(), ",expires=", ns->volatile_keys.load(),
+           ",avg_ttl=", c.store.average_ttl_ms(*ns), "\r\n");
+  }
+}
+
+constexpr Section kSections[] = {
+    {"Server", true, info_server},
+    {"Clients", true, info_clients},
+    {"Memory", true, info_memory},
+    {"Persistence", true, info_persistence},
+    {"Stats", true, info_stats},
+    {"Replication", true, info_replication},
+    {"CPU", true, info_cpu},
+    {"Modules", true, info_modules},
+    {"Commandstats", false, info_commandstats},
+    {"Errorstats", true, info_errorstats},
+    {"Cluster", true, info_cluster},
+    {"Keyspace", true, info_keyspace},
+};
+
+void info(Context& c) {
+  auto wanted = [&](const Section& s) {
+    if (c.args.size() == 1) return s.by_default;
+    for (size_t i = 1; i < c.args.size(); i++) {
+      std::string_view word = c.args[i];
+      if (equals_ignoring_case(word, "all") || equals_ignoring_case(word, "everything") ||
+          (equals_ignoring_case(word, "default") && s.by_default) ||
+          equals_ignoring_case(word, s.name)) {
+        return true;
+      }
+    }
+    return false;
+  };
+  std::string out;
+  for (const Section& s : kSections) {
+    if (!wanted(s)) continue;
+    if (!out.empty()) out += "\r\n";
+    append(out, "# ", s.name, "\r\n");
+    s.print(c, out);
+  }
+  c.reply.verbatim(out);
+}
+
+constexpr std::string_view kGroup = "server";
+constexpr Row kRows[] = {
+    {"info",
+     -1,
+     kLoading | kDangerous,
+     {},
+     info,
+     nullptr,
+     kGroup,
+     "Returns information and statistics about the server."},
+};
+
+}  // namespace
+std::span<const Row> info_rows() { return kRows; }
+
+}  // namespace cairn::kv
