@@ -58,6 +58,9 @@ class Collection {
   virtual uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const = 0;
   // Whether somebody reads it still, though it left the store; then it stays whole.
   virtual bool in_use() const { return false; }
+  // It is found under a key with this hash from now on: who reads it still does so under the lock
+  // of that one's stripe. Under the locks of both.
+  virtual void moved(uint64_t hash) { (void)hash; }
   // Frees some of its memory, for one that nobody needs any more; false when little is left.
   virtual bool shed() = 0;
 

@@ -432,6 +432,7 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     wished |= this->wished(s.details->before);
     if (wished) store_.note_removal(*s.details->from, s.details->from_hash, lsn);
     c->identity_->rename(s.ns_id, s.entry->key());
+    c->moved(s.hash);
   }
   if (s.entry == nullptr) {
     if (wished) store_.note_removal(*s.ns, s.hash, lsn);

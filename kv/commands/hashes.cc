@@ -151,9 +151,13 @@ void add_item(Reply& reply, Part part, std::string_view field, std::string_view 
 class Fields final : public Series {
  public:
   Fields(Store& store, KeyHash key, const Hash& hash, Part part, uint64_t count)
-      : store_(store), key_(key), walk_(hash), part_(part), left_(hash.size()), count_(count) {}
+      : store_(store), walk_(hash, key), part_(part), left_(hash.size()), count_(count) {}
   bool next(Reply& reply) override {
-    StripeLocks lock(store_, key_);
+    StripeLocks lock(store_);
+    for (KeyHash key = walk_.key(); !lock.covers(key); key = walk_.key()) {  // it may be renamed
+      lock.unlock();
+      lock.lock(key);
+    }
     const bool more = walk_.next([&](auto field, auto value) {
       if (count_ == left_ || store_.random() % left_ < count_) {
         add_item(reply, part_, field, value);
@@ -167,7 +171,6 @@ class Fields final : public Series {
 
  private:
   Store& store_;
-  const KeyHash key_;
   Hash::Walk walk_;
   const Part part_;
   uint64_t left_;   // fields to come

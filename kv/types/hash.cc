@@ -122,8 +122,9 @@ struct Hash::Walk::State {
   size_t kept_at ABSL_GUARDED_BY(mutex) = 0;
   bool lost ABSL_GUARDED_BY(mutex) = false;  // it would have had to keep too much
   std::atomic<bool> ended{false};
+  std::atomic<KeyHash> key;
 
-  State(const Index* table, Lsn begun) : table(table), begun(begun) {}
+  State(const Index* table, Lsn begun, KeyHash key) : table(table), begun(begun), key(key) {}
   ~State() { kept_by_all -= kept.size(); }
 
   void keep(const Entry* e) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
@@ -151,10 +152,10 @@ struct Hash::Walk::State {
   }
 };
 
-Hash::Walk::Walk(const Hash& hash) {
+Hash::Walk::Walk(const Hash& hash, KeyHash key) {
   assert(hash.table_ != nullptr);
   hash.walks_begun_++;
-  state_ = std::make_shared<State>(hash.table_.get(), hash.stamp());
+  state_ = std::make_shared<State>(hash.table_.get(), hash.stamp(), key);
   if (hash.walks_ == nullptr) hash.walks_ = std::make_unique<Walks>();
   hash.walks_->push_back(state_);
 }
@@ -168,6 +169,13 @@ Hash::Walk::~Walk() {
 bool Hash::Walk::lost() const {
   MutexLock lock(state_->mutex);
   return state_->lost;
+}
+
+KeyHash Hash::Walk::key() const { return state_->key.load(std::memory_order_acquire); }
+
+void Hash::moved(KeyHash hash) {
+  if (!in_use()) return;
+  for (auto& walk : *walks_) walk->key.store(hash, std::memory_order_release);
 }
 
 bool Hash::Walk::next(const Visit& visit) {

@@ -41,6 +41,7 @@ class Hash final : public Collection {
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
   bool in_use() const override;
+  void moved(KeyHash hash) override;
   bool shed() override;
 
   size_t size() const { return count_; }
@@ -52,10 +53,13 @@ class Hash final : public Collection {
   // turn is kept as it was. For a hash that is not compact.
   class Walk {
    public:
-    explicit Walk(const Hash& hash);
+    // `key`: the hash of the key that it is found under.
+    explicit Walk(const Hash& hash, KeyHash key = 0);
     ~Walk();
     Walk(const Walk&) = delete;
-    // Calls visit for some fields, in no order; false after the last. Under the lock of the key's
+    // Of the key that it is found under now, or was last. Who locks that one's stripe looks again.
+    KeyHash key() const;
+    // Calls visit for some fields, in no order; false after the last. Under the lock of that
     // stripe, also when the key is gone.
     bool next(const Visit& visit);
     // All walks together keep at most limits::kKeptBytesMax: one that would need more has ended
