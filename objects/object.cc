@@ -1,6 +1,8 @@
 #include "objects/object.h"
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
@@ -365,12 +367,14 @@ auto seek_past(const Order& order, std::string prefix) {
   return order.lower_bound(std::string_view(prefix));
 }
 
-// Its names are in order.
-ListPage list_now(Store& store, Namespace& ns, const ListQuery& q) {
-  ListPage page;
+// Its names are in order. One turn: goes on from `from`, a key, unless that is empty; it stays
+// empty where the page is complete. What a listing passes over is not bounded by its page, and all
+// who change names wait meanwhile.
+void list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& from, ListPage& page) {
+  constexpr int kPassedMax = 4096;
   const int64_t now = store.now_ms();
   MutexLock lock(ns.order_mutex);
-  page.newest = Lsn(ns.removed.load());  // those that are not listed may be gone
+  page.newest = std::max(page.newest, Lsn(ns.removed.load()));  // what is not listed may be gone
   auto in_prefix = [&](std::string_view key) { return key.substr(0, q.prefix.size()) == q.prefix; };
   // The common prefix that a key falls into, or nothing.
   auto group_of = [&](std::string_view key) -> std::string_view {
@@ -379,8 +383,8 @@ ListPage list_now(Store& store, Namespace& ns, const ListQuery& q) {
     return at == key.npos ? std::string_view() : key.substr(0, at + q.delimiter.size());
   };
   using Iterator = decltype(ns.order)::const_iterator;
-  Iterator it = ns.order.lower_bound(std::string_view(q.prefix));
-  if (!q.after.empty() && q.after >= q.prefix) {
+  Iterator it = ns.order.lower_bound(std::string_view(from.empty() ? q.prefix : from));
+  if (from.empty() && !q.after.empty() && q.after >= q.prefix) {
     it = ns.order.upper_bound(std::string_view(q.after));
     if (in_prefix(q.after)) {
       // A page that ended with a common prefix goes on after all of it.
@@ -388,9 +392,14 @@ ListPage list_now(Store& store, Namespace& ns, const ListQuery& q) {
       if (!group.empty() && group == q.after) it = seek_past(ns.order, std::string(group));
     }
   }
-  while (it != ns.order.end() && in_prefix((*it)->key())) {
+  from.clear();
+  for (int passed = 0; it != ns.order.end() && in_prefix((*it)->key());) {
     const Entry* e = *it;
     if (e->expired(now) || (!e->is_string() && !q.collections)) {
+      if (++passed > kPassedMax) {
+        from = e->key();
+        return;
+      }
       ++it;
       continue;
     }
@@ -420,7 +429,6 @@ ListPage list_now(Store& store, Namespace& ns, const ListQuery& q) {
     ++it;
   }
   if (page.truncated && !page.items.empty()) page.next = page.items.back().key;
-  return page;
 }
 
 }  // namespace
@@ -428,7 +436,15 @@ ListPage list_now(Store& store, Namespace& ns, const ListQuery& q) {
 awaitable<StatusOr<ListPage>> list(Store& store, NamespacePtr ns, const ListQuery& query) {
   Status ordered = co_await store.ensure_ordered(ns);
   if (!ordered.ok()) co_return ordered;
-  co_return list_now(store, *ns, query);
+  auto executor = co_await asio::this_coro::executor;
+  ListPage page;
+  std::string from;
+  list_some(store, *ns, query, from, page);
+  while (!from.empty()) {
+    co_await asio::post(executor, asio::use_awaitable);
+    list_some(store, *ns, query, from, page);
+  }
+  co_return page;
 }
 
 }  // namespace cairn::objects

@@ -395,7 +395,11 @@ KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry
 Entry* Index::random(size_t stripe, uint64_t random) const {
   const Part* p = part(stripe);
   if (p == nullptr || p->size() == 0) return nullptr;
-  const Segment* s = p->at(random % p->size()).segment();
+  const size_t first = random % p->size();
+  const Segment* s = p->at(first).segment();
+  for (size_t i = 1; s->count == 0 && i < p->size(); i++) {
+    s = p->at((first + i) % p->size()).segment();  // those that became empty stay
+  }
   if (s->count == 0) return nullptr;
   auto k = static_cast<uint32_t>((random >> 32) % s->capacity);
   while (s->slots[k] == 0) k = k + 1 == s->capacity ? 0 : k + 1;

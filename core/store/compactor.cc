@@ -60,7 +60,8 @@ awaitable<Status> Compactor::compact() {
         }
         for (std::string& key : keys) {
           Status moved = co_await move(ns, std::move(key));
-          if (!moved.ok()) co_return moved;
+          // One that cannot be read keeps its file, and nothing else from being moved.
+          if (!moved.ok() && !absl::IsDataLoss(moved)) co_return moved;
           if (store_.stopping_) co_return absl::CancelledError("the store closes");
         }
         if (from == 0) break;

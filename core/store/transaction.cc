@@ -221,8 +221,8 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
   step.entry = Entry::make(r, entry->lsn(), nullptr);
   std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
   step.entry->set_marks(entry->marks());
+  // The order names the old one until the commit, and who lists it looks into its collection.
   store_.place(ns, hash, entry, step.entry);
-  entry->detach();
 }
 
 // ---- rename ----
@@ -467,8 +467,7 @@ void Transaction::undo(Step& s) {
       store_.place(*s.ns, s.hash, nullptr, s.old);
       break;
     case RecordType::kOperation:
-      if (s.old != nullptr) {  // it has the collection again
-        std::memcpy(const_cast<char*>(s.old->value().data()), &c, kPointerBytes);
+      if (s.old != nullptr) {  // it has the collection still
         store_.place(*s.ns, s.hash, s.entry, s.old);
         s.entry->detach();
         Entry::destroy(s.entry);
@@ -506,7 +505,8 @@ void Transaction::end() {
     if (s.type == RecordType::kNamespaceFlush) {
       for (auto& f : s.details->flushed) store_.destroy_later(std::move(f.retired), newest);
     } else if (s.old != nullptr && s.type == RecordType::kOperation) {
-      Entry::destroy(s.old);  // its collection went to the entry that took its place
+      s.old->detach();  // its collection went to the entry that took its place
+      Entry::destroy(s.old);
     } else if (s.old != nullptr) {
       store_.dispose(s.old, newest);
     }

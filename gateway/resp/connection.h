@@ -255,11 +255,14 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
       piece.clear();
       while (more && piece.text().size() < kPieceBytes) more = series.next(piece);
       if (series.lost()) co_return false;
+      pipeline_.note_piece(piece.capacity());  // a single field may be of 16 MiB
+      if (!note_buffers()) co_return false;
       bool sent = co_await write(as_bytes(piece.text()));
       if (!sent) co_return false;
       moved(piece.text().size());
       co_await asio::post(stream_.executor(), asio::use_awaitable);  // others' turn
     }
+    pipeline_.note_piece(0);
     co_return true;
   }
 

@@ -45,10 +45,11 @@ void Output::overflow() {
   limit_ = 0;
   text_ = std::string();
   streams_.clear();
+  stream_bytes_ = 0;
 }
 
 void Output::write_bulk(std::string_view bytes) {
-  if (text_.size() + bytes.size() > limit_) return overflow();
+  if (text_.size() + stream_bytes_ + bytes.size() > limit_) return overflow();
   header('$', bytes.size());
   text_.append(bytes);
   text_.append("\r\n", 2);
@@ -61,13 +62,17 @@ void Output::write_verbatim(std::string_view text) {
 }
 
 void Output::write_stream(std::unique_ptr<BlobReader> blob) {
+  const size_t bytes =
+      sizeof(Stream) + sizeof(BlobReader) + blob->blob().pieces.size() * sizeof(Piece);
+  if (text_.size() + stream_bytes_ + bytes > limit_) return overflow();
   header('$', blob->left());
-  streams_.push_back({text_.size(), std::move(blob), nullptr});
+  streams_.push_back({text_.size(), std::move(blob), nullptr, bytes});
+  stream_bytes_ += bytes;
   text_.append("\r\n");
 }
 
 void Output::write_series(std::unique_ptr<kv::Series> values) {
-  streams_.push_back({text_.size(), nullptr, std::move(values)});
+  streams_.push_back({text_.size(), nullptr, std::move(values), 0});
 }
 
 void Output::write_null() { text_.append(version_ < 3 ? "$-1\r\n" : "_\r\n"); }

@@ -20,6 +20,7 @@ class Output final : public kv::Reply {
     size_t at;                         // its bytes go before this position of the text
     std::unique_ptr<BlobReader> blob;  // one of them
     std::unique_ptr<kv::Series> series;
+    size_t bytes;  // that the reader takes: a value may be of many pieces
   };
   const std::string& text() const { return text_; }
   std::vector<Stream>& streams() { return streams_; }
@@ -27,16 +28,20 @@ class Output final : public kv::Reply {
   Mark mark() const override { return {text_.size(), streams_.size(), due_, errors_}; }
   void cut(const Mark& mark) override {
     text_.resize(std::min(mark.text, text_.size()));  // less is there once it overflowed
-    streams_.resize(std::min(mark.streams, streams_.size()));
+    while (streams_.size() > mark.streams) {
+      stream_bytes_ -= streams_.back().bytes;
+      streams_.pop_back();
+    }
     due_ = mark.due;
     errors_ = mark.errors;
   }
   void clear() {
     text_.clear();
     streams_.clear();
+    stream_bytes_ = 0;
     if (text_.capacity() > kKeptMax) text_.shrink_to_fit();
   }
-  size_t capacity() const { return text_.capacity(); }
+  size_t capacity() const { return text_.capacity() + stream_bytes_; }
 
   // Past so many bytes nothing more is gathered, and what was is dropped: the client is to be sent
   // away.
@@ -67,6 +72,7 @@ class Output final : public kv::Reply {
   bool overflowed_ = false;
   std::string text_;
   std::vector<Stream> streams_;
+  size_t stream_bytes_ = 0;
 };
 
 }  // namespace cairn::resp

@@ -41,7 +41,7 @@ bool Pipeline::may_grow() const {
 
 uint64_t Pipeline::buffer_bytes() const {
   return input_.capacity() + output_.capacity() +
-         parser_.words().capacity() * sizeof(Parser::Word) + session_.queued_bytes;
+         parser_.words().capacity() * sizeof(Parser::Word) + session_.queued_bytes + piece_bytes_;
 }
 
 Pipeline::Next Pipeline::fail(std::string_view why) {
@@ -86,7 +86,7 @@ size_t Pipeline::read_group(Parser::Result& stop) {
     stop = parser_.parse(input_.pending(), l);
     if (stop != Parser::Result::kCommand) break;
     kv::Request& request = group[n++];
-    request.args.clear();
+    request.clear();
     size_t blob = 0;
     for (auto& w : parser_.words()) {
       if (w.streamed) {

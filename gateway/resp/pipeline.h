@@ -54,6 +54,8 @@ class Pipeline {
 
   // All that this connection holds in memory.
   uint64_t buffer_bytes() const;
+  // Of a series that is being sent, so many bytes are on their way.
+  void note_piece(uint64_t bytes) { piece_bytes_ = bytes; }
   // Whether the command that is being read may go on to grow.
   bool may_grow() const;
 
@@ -72,6 +74,7 @@ class Pipeline {
   kv::Session& session_;
   Input input_;
   Output output_;
+  uint64_t piece_bytes_ = 0;
   kv::Args waiting_;  // of the command that waits
   Parser parser_;
   std::vector<StatusOr<BlobRef>> words_;  // large ones of the command being read

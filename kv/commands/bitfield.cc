@@ -201,6 +201,7 @@ awaitable<void> bitfield_deferred(Context& c) {
   BlobEdit edit;
   edit.offset = first;
   edit.length = end - first;
+  edit.grows_to = fields_end_bytes(fields, true);  // what is read alone adds nothing
   std::string before;
   edit.change = [&](std::string& bytes) {
     before = bytes;

@@ -80,7 +80,7 @@ awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const Blo
                                      uint64_t& new_size) {
   const uint64_t offset = edit.offset == BlobEdit::kEnd ? old.size() : edit.offset;
   const uint64_t added = edit.word != 0 ? c.args.length(edit.word) : edit.length;
-  const uint64_t end = capped_add(offset, added);
+  const uint64_t end = std::min(capped_add(offset, added), std::max(old.size(), edit.grows_to));
   if (end > kBlobBytesMax) co_return value_too_long();
   new_size = std::max(old.size(), end);
   BlobWriter writer(c.store.extents(), 0);
@@ -99,6 +99,7 @@ awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const Blo
     if (!bytes.ok()) co_return bytes.status();
     bytes->resize(edit.length);
     edit.change(*bytes);
+    bytes->resize(end - std::min(end, offset));
     status = co_await writer.append(as_bytes(*bytes));
   } else if (const BlobRef* blob = c.args.blob(edit.word)) {
     status = co_await writer.append_range(*blob, 0, blob->size);

@@ -17,7 +17,8 @@ struct BlobEdit {
   uint64_t offset = 0;  // where the new bytes go; kEnd: after the last
   size_t word = 0;      // the argument that holds the new bytes, or 0:
   uint64_t length = 0;  //   then this many bytes are read (zeros past the end) …
-  std::function<void(std::string&)> change;  // … changed by this, and written back
+  std::function<void(std::string&)> change;  // … changed by this, and written back, but for
+  uint64_t grows_to = UINT64_MAX;            //   what would make a value longer than this
 };
 
 // Writes `value` over an inline entry; its expiry stays, its object metadata goes.

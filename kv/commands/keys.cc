@@ -156,6 +156,17 @@ void randomkey(Context& c) {
       c.saw(e);
     });
   }
+  for (size_t s = 0; s < kStripes && !found && c.ns().size() > 0;
+       s++) {  // all that was drawn expired
+    with_stripe(c, s, [&] {
+      c.ns().index->for_each(s, [&](Entry* e) {
+        if (found || e->expired(now)) return;
+        key = e->key();
+        found = true;
+        c.saw(e);
+      });
+    });
+  }
   if (found) {
     c.reply.bulk(key);
   } else {

@@ -15,7 +15,9 @@
 namespace cairn::kv {
 
 void Args::clear() {
+  constexpr size_t kWordsKept = 1 << 12;
   words_.clear();
+  if (words_.capacity() > kWordsKept) words_ = {};
   for (auto& [i, blob] : blobs_) store_.extents().unref(blob);
   blobs_.clear();
   owned_.clear();

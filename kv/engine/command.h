@@ -147,6 +147,13 @@ struct Request {
   NamespacePtr selected;  // what Row::selects names, if it is there
   KeyHash hash = 0;       // of its one key; 0: it has none or several, or waits in a transaction
   size_t end = 0;         // where the next one begins, for the reader's use
+
+  // For the next command; what a long one needed is not kept.
+  void clear() {
+    constexpr size_t kKeysKept = 1 << 12;
+    args.clear();
+    if (keys.capacity() > kKeysKept) decltype(keys)().swap(keys);
+  }
 };
 
 class Context {

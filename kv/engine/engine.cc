@@ -449,8 +449,14 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     }
     if (fetched.ok() && !(row.flags & kBlobArgs)) fetched = co_await read_long_args(request);
     if (!fetched.ok()) {
+      // As every command that is refused before it runs: a transaction comes to nothing.
+      if (session.in_multi && (row.flags & kNoQueue) == 0) session.multi_failed = true;
       Context failed(*this, session, request, reply);
-      failed.status_error(fetched);
+      if (row.flags & kQueue) {
+        discard_refused(failed, fetched);
+      } else {
+        failed.status_error(fetched);
+      }
       finish(failed, mark);
       co_return Outcome{};
     }

@@ -92,6 +92,8 @@ class Engine {
   static void unwatch(Context& c);
 
  private:
+  // EXEC came to nothing, and the session is out of its transaction.
+  static void discard_refused(Context& c, const Status& status);
   // Answers the error and returns false if the command may not run, or not be queued. The request's
   // keys are resolved.
   bool admit(Session& session, Request& request, Reply& reply);

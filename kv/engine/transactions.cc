@@ -47,13 +47,10 @@ void Engine::unwatch(Context& c) {
   c.reply.ok();
 }
 
-namespace {
-// Nothing of the transaction was done.
-void discard_refused(Context& c, const Status& status) {
+void Engine::discard_refused(Context& c, const Status& status) {
   c.session.leave_multi();
   c.reply.error(cat("EXECABORT Transaction discarded because of: ", error_text(status)));
 }
-}  // namespace
 
 void Engine::exec(Context& c) {
   Session& session = c.session;

@@ -26,11 +26,10 @@ void Watches::changed(std::span<const Change> changes) {
 }
 
 void WatchList::add(Watches& watches, const NamespacePtr& ns, std::string_view key, bool present) {
-  const bool known =
-      std::any_of(keys_.begin(), keys_.end(), [&](auto& w) { return w.ns == ns && w.key == key; });
-  if (known) return;
+  if (known_.contains({ns.get(), key})) return;
   watches_ = &watches;
   keys_.push_back({ns, std::string(key), present});
+  known_.insert({ns.get(), keys_.back().key});
   watches.listeners_.interest(1);
   MutexLock lock(watches.mutex_);
   watches.keys_[{ns.get(), std::string(key)}].push_back({&touched_, present});
@@ -47,6 +46,7 @@ void WatchList::clear() {
     }
   }
   watches_->listeners_.interest(-static_cast<int>(keys_.size()));
+  known_.clear();
   keys_.clear();
   touched_ = false;
 }

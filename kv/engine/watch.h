@@ -8,8 +8,10 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -55,13 +57,14 @@ class WatchList {
   // Under the lock of the key's stripe; once for each key.
   void add(Watches& watches, const NamespacePtr& ns, std::string_view key, bool present);
   void clear();
-  const std::vector<Watched>& keys() const { return keys_; }
+  const std::deque<Watched>& keys() const { return keys_; }
   // Whether one of them changed. Under the locks of the keys' stripes nothing more can.
   bool touched() const { return touched_.load(std::memory_order_acquire); }
 
  private:
   Watches* watches_ = nullptr;
-  std::vector<Watched> keys_;
+  std::deque<Watched> keys_;  // whose addresses stay
+  absl::flat_hash_set<std::pair<const Namespace*, std::string_view>> known_;  // the same
   std::atomic<bool> touched_{false};
 };
 

@@ -96,6 +96,23 @@ class Doors(Case):
         self.redis("db3", "SET", "z", "d")
         self.assertEqual(self.s3.list_objects_v2(Bucket="db3")["KeyCount"], 4)
 
+    def test_a_listing_passes_over_what_is_none_of_its_names(self):
+        """However many there are; it holds others up for a part of them at a time."""
+        r = self.server.redis()
+        with r.pipeline(transaction=False) as p:
+            p.select(4)
+            for i in range(15000):
+                p.hset("h%05d" % i, "f", "v")
+            for key in ("a", "h02000x", "h10000/x", "h10000/y", "z"):
+                p.set(key, "v")
+            p.execute()
+        r.close()
+        names = lambda **q: [o["Key"] for o in self.s3.list_objects_v2(Bucket="db4", **q).get("Contents", [])]
+        self.assertEqual(names(), ["a", "h02000x", "h10000/x", "h10000/y", "z"])
+        self.assertEqual(names(Delimiter="/"), ["a", "h02000x", "z"])
+        self.assertEqual(names(StartAfter="a", MaxKeys=1), ["h02000x"])
+        self.assertEqual(names(Prefix="h1", StartAfter="h10000/x"), ["h10000/y"])
+
     def test_a_transaction_publishes_an_object_and_counts_it(self):
         data = os.urandom(300000)
         self.rpc.upload("photos", "staged", data, metadata=self.rpc.objects_pb.ObjectMetadata(content_type="image/x"))

@@ -262,6 +262,82 @@ class Redis(Case):
         self.r.execute_command("BITFIELD", "u", "SET", "u16", "#150000", 4660)
         self.assertEqual(self.r.getrange("u", 300000, 300001), b"\x12\x34")
 
+    def test_what_bitfield_reads_makes_no_value_longer(self):
+        """On a value in extents a GET beyond its end did."""
+        for size in (1000, 70000):
+            for last in (100, size, size + 5, 130000):
+                self.r.set("v", b"\1" * size)
+                self.assertEqual(self.r.execute_command(
+                    "BITFIELD", "v", "SET", "u8", "0", "7", "GET", "u8", "#200000", "GET", "u8", "#%d" % (size - 1),
+                    "INCRBY", "u8", "#%d" % last, "2"), [1, 0, 1, 3 if last < size else 2])
+                self.assertEqual(self.r.strlen("v"), max(size, last + 1))
+
+    def test_an_edit_in_extents_keeps_the_expiry_that_others_set(self):
+        """It took back an EXPIRE or a PERSIST of the time that it took."""
+        self.r.set("v", b"x" * 200000)
+        stop = threading.Event()
+
+        def append():
+            other = self.server.redis()
+            while not stop.is_set():
+                other.append("v", "y")
+            other.close()
+        appender = threading.Thread(target=append)
+        appender.start()
+        try:
+            for _ in range(150):
+                self.r.expire("v", 100)
+                length = self.r.strlen("v")
+                while self.r.strlen("v") < length + 2:
+                    pass
+                self.assertGreater(self.r.ttl("v"), 0)
+                self.r.persist("v")
+                length = self.r.strlen("v")
+                while self.r.strlen("v") < length + 2:
+                    pass
+                self.assertEqual(self.r.ttl("v"), -1)
+        finally:
+            stop.set()
+            appender.join()
+
+    def test_a_command_that_cannot_be_read_aborts_its_transaction(self):
+        """EXEC ran without it."""
+        with self.r.pipeline(transaction=False) as p:
+            p.execute_command("MULTI")
+            p.set("a", 1)
+            p.hset("h", "f", b"x" * (17 << 20))
+            p.execute_command("EXEC")
+            p.execute_command("MULTI")
+            p.execute_command("DISCARD")
+            answers = p.execute(raise_on_error=False)
+        self.assertIsInstance(answers[2], redis.ResponseError)
+        self.assertRegex(str(answers[3]), "^Transaction discarded")
+        self.assertEqual(answers[4:], [b"OK", b"OK"])
+        self.assertIsNone(self.r.get("a"))
+
+    def test_a_hundred_thousand_keys_are_watched_at_once(self):
+        """Each was compared with all before it: an hour, in which nobody else was answered."""
+        keys = ["w%d" % (i // 2) for i in range(400000)]  # each twice
+        other = self.server.redis()
+        with self.r.pipeline() as p:
+            p.watch(*keys)
+            other.set("w150000", "x")
+            p.multi()
+            p.set("a", 1)
+            self.assertRaises(redis.WatchError, p.execute)
+        other.close()
+
+    def test_a_random_key_is_one_that_is_there(self):
+        """Among many that expired, or were deleted, it found none."""
+        with self.r.pipeline(transaction=False) as p:
+            for i in range(20000):
+                p.set("gone%d" % i, "x")
+            p.set("here", "x")
+            for i in range(20000):
+                p.delete("gone%d" % i)
+            p.execute()
+        self.assertEqual({self.r.randomkey() for _ in range(20)}, {b"here"})
+
     def test_a_grown_small_value_moves_to_extents(self):
         self.r.set("v", b"a" * 60000)
         self.r.append("v", b"b" * 60000)
@@ -436,6 +512,33 @@ class Redis(Case):
             self.assertTrue(wait_until(self._try))
         finally:
             self.r.config_set("maxmemory", "0")
+
+    def test_a_transaction_whose_values_do_not_fit_together_is_over(self):
+        """EXEC answered the error, and what came after it was queued and never done."""
+        server = Server(args=["--memory=32mb"])
+        try:
+            r = server.redis()
+            with r.pipeline(transaction=False) as p:
+                for i in range(1500):
+                    p.set("k%d" % i, b"x" * 60000)
+                    if i % 100 == 99:
+                        p.execute()
+            self.assertTrue(wait_until(lambda: r.info("memory")["keys_with_value_on_disk"] > 700))
+            with r.pipeline(transaction=False) as p:
+                p.execute_command("MULTI")
+                p.set("n", 1)
+                for i in range(700):
+                    p.getrange("k%d" % i, 0, 1)
+                p.execute_command("EXEC")
+                p.set("after", 1)
+                p.execute_command("MULTI")
+                p.execute_command("DISCARD")
+                answers = p.execute(raise_on_error=False)
+            self.assertIsInstance(answers[-4], redis.exceptions.ExecAbortError)
+            self.assertEqual(answers[-3:], [True, b"OK", b"OK"])
+            self.assertEqual(r.mget("after", "n"), [b"1", None])
+        finally:
+            server.remove()
 
     def test_an_eviction_policy_makes_a_cache(self):
         for policy, expiry, gone in (("allkeys-lru", None, True), ("allkeys-lfu", None, True),

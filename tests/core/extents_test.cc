@@ -9,6 +9,7 @@
 #include "core/base/errors.h"
 #include "core/extents/blob_reader.h"
 #include "core/extents/blob_writer.h"
+#include "core/extents/extent_format.h"
 #include "core/log/log_format.h"
 #include "tests/sim/sim_volume.h"
 

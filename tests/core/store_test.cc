@@ -9,6 +9,8 @@
 #include <optional>
 #include <set>
 
+#include "core/extents/blob_reader.h"
+#include "core/extents/blob_writer.h"
 #include "core/log/manifest.h"
 #include "core/store/checkpoint.h"
 #include "core/store/transaction.h"
