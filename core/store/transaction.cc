@@ -227,12 +227,6 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
 
 // ---- rename ----
 
-// The entry `from` has none afterwards.
-void Transaction::pass_collection(Entry* from, Entry* to) {
-  Collection* c = from->detach();
-  std::memcpy(const_cast<char*>(to->value().data()), &c, kPointerBytes);
-}
-
 Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Namespace& to,
                            KeyHash to_hash, std::string_view key) {
   assert(covers(from_hash) && covers(to_hash) && has_identity(entry));
@@ -257,8 +251,9 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
   step.details->before = entry;
   step.entry = Entry::make(r, entry->lsn(), nullptr);
   step.entry->set_marks(entry->marks());
+  std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
   store_.place(from, from_hash, entry, nullptr);
-  pass_collection(entry, step.entry);
+  // The order names the old one until the commit, and who lists it looks into its collection.
   c.set_version(Lsn());  // not known before the commit
   store_.place(to, to_hash, step.old, step.entry);
   return absl::OkStatus();
@@ -478,7 +473,7 @@ void Transaction::undo(Step& s) {
       break;
     case RecordType::kName:
       store_.place(*s.ns, s.hash, s.entry, s.old);
-      pass_collection(s.entry, s.details->before);
+      s.entry->detach();
       Entry::destroy(s.entry);
       c->set_version(s.details->version);
       store_.place(*s.details->from, s.details->from_hash, nullptr, s.details->before);
@@ -510,7 +505,10 @@ void Transaction::end() {
     } else if (s.old != nullptr) {
       store_.dispose(s.old, newest);
     }
-    if (s.type == RecordType::kName) Entry::destroy(s.details->before);
+    if (s.type == RecordType::kName) {
+      s.details->before->detach();
+      Entry::destroy(s.details->before);
+    }
   }
 }
 

@@ -108,7 +108,7 @@ class Transaction {
     std::vector<std::string> inverse;  // of the operation
     Collection* collection = nullptr;
     Lsn version;  // of the collection before an operation
-    // Where a collection was before it was renamed; the entry there, without it.
+    // Where a collection was before it was renamed, and the entry there.
     Namespace* from = nullptr;
     KeyHash from_hash = 0;
     Entry* before = nullptr;
@@ -155,7 +155,6 @@ class Transaction {
   void operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void apply(KeyHash hash, Collection& collection, std::string_view operation);
-  void pass_collection(Entry* from, Entry* to);
   void identify();
   RecordView record_of(const Step& step) const;
   void make_known(std::span<const Lsn> lsns);
