@@ -55,6 +55,10 @@ enum class Bug {
   kCleanerLosesExpiry,     // the cleaner copies the expiry of the record, not the one that holds
   kExpiryToldTooSoon,      // a change of an expiry alone is told before it is durable
   kPartExpiredSilently,    // a part of a key expires without a record that says so
+  kRenameNotNoted,         // the cleaner looks for a renamed collection under its old name
+  kOldNameKept,            // recovery leaves a renamed collection its old name too
+  kIdentitiesForgotten,    // a checkpoint tells of no collection that has an identity
+  kNamedTooSoon,           // a collection's name is in the log before all of it is
   kEnd,
 };
 

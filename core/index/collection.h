@@ -11,6 +11,9 @@
 // So an operation must say what holds afterwards and not what to add: replaying older operations
 // first, or one twice, must not matter as long as all later ones follow.
 //
+// Renaming: a small one is put under its new name. A large one has an identity, which its records
+// in the log name in place of its key, and gets another name by one more record (identities.h).
+//
 // What counts or has an order keeps to that by names that are never used for something else:
 //   list    each element has a number for life, from a first and a last one that move outward and
 //           never back: a push says "number n is this", a pop or LTRIM "all below n, or above, are
@@ -43,6 +46,7 @@
 #include <vector>
 
 #include "core/base/types.h"
+#include "core/index/identities.h"
 
 namespace cairn {
 
@@ -80,9 +84,13 @@ class Collection {
   }
   // Whether somebody reads it still, though it left the store; then it stays whole.
   virtual bool in_use() const { return false; }
+  // It is found under a key with this hash from now on: who reads it still does so under the lock
+  // of that one's stripe. Under the locks of both.
+  virtual void moved(uint64_t hash) { (void)hash; }
   // Frees some of its memory, for one that nobody needs any more; false when little is left.
   virtual bool shed() = 0;
 
+  const Identity* identity() const { return identity_.get(); }  // null: its key is all it has
   std::string image() const {
     std::string operation;
     save(0, UINT64_MAX, operation);
@@ -114,6 +122,7 @@ class Collection {
   uint32_t image_size_ = 0;  // of the value of its newest record, iff that is a put; else 0
   bool expires_ = false;     // as its newest record says; its entry knows what holds now
   uint64_t charged_ = 0;     // sum of charges_
+  std::unique_ptr<Identity> identity_;  // of a large one
   // First LSN in each segment that holds records of it, and the bytes counted as live there.
   absl::InlinedVector<std::pair<Lsn, uint64_t>, 1> charges_;
 };

@@ -77,6 +77,7 @@ enum class RecordType : uint8_t {
   kNamespaceDrop = 4,   // namespace `ns` and all in it is gone
   kNamespaceFlush = 5,  // all keys of `ns` with a smaller LSN are gone; no `ns`: of databases 0-15
   kOperation = 6,       // the collection `key` changes as `value` says; its expiry is this one
+  kName = 7,            // key has the collection of an identity: core/index/identities.h
   kExpiry = 8,          // what `key` holds stays as it is, and its expiry is this one, or none
 };
 

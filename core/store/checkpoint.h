@@ -48,6 +48,7 @@ enum class ItemKind : uint8_t {
   kPart = 4,        // of a large collection: an operation
   kNamespace = 5,   // key is the name, value the time of its creation; lsn its record's
   kTime = 6,        // when records about `lsn` were written: expiry says it
+  kName = 7,        // as the record kName, after all parts of that identity
 };
 
 struct ItemHeader {
@@ -133,7 +134,9 @@ class Checkpointer {
   bool wanted() const;
   awaitable<Status> fill(File& file);
   awaitable<Status> fill_stripe(File& file, Namespace& ns, size_t stripe);
-  awaitable<Status> fill_parts(File& file, std::shared_ptr<Namespace> ns, std::string key);
+  awaitable<Status> fill_parts(File& file, uint64_t identity, std::shared_ptr<Namespace> ns,
+                               std::string key);
+  void add_name(File& file, const Namespace& ns, const Entry* entry);
   awaitable<Status> remove_old();
 
   Store& store_;

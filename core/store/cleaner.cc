@@ -78,6 +78,7 @@ awaitable<void> Cleaner::run() {
     auto oldest = *store_.log().oldest_sealed();
     Status cleaned = co_await clean(oldest.first, oldest.second);
     found_.clear();
+    identities_.clear();
     large_.clear();
     space_ = nullptr;
     if (!cleaned.ok() && !absl::IsCancelled(cleaned)) {
@@ -185,7 +186,7 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
       take(r, lsn, header->wall_ms);
     });
     copy_found();  // before the buffer is read into again
-    if (!large_.empty()) {
+    if (!large_.empty() || !identities_.empty()) {
       Status rewritten = co_await rewrite_large(end);
       if (!rewritten.ok()) co_return rewritten;
     }
@@ -201,15 +202,19 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
 }
 
 awaitable<Status> Cleaner::rewrite_large(Lsn end) {
-  auto large = std::move(large_);
+  std::vector<Store::Known> large;
+  for (uint64_t id : identities_) large.push_back({id, nullptr, {}});
+  for (auto& [ns, key] : large_) large.push_back({0, ns, std::move(key)});
+  identities_.clear();
   large_.clear();
-  for (auto& [ns, key] : large) {
-    Status rewritten =
-        co_await store_.rewrite_parts(ns, key, end, [this](uint64_t bytes) -> awaitable<void> {
-          bytes_copied_ += bytes;
-          since_pause_ += bytes;
-          if (since_pause_ >= kSliceBytes) co_await pace();
-        });
+  for (Store::Known& which : large) {
+    Status rewritten = co_await store_.rewrite_parts(std::move(which), end,
+                                                     [this](uint64_t bytes) -> awaitable<void> {
+                                                       bytes_copied_ += bytes;
+                                                       since_pause_ += bytes;
+                                                       if (since_pause_ >= kSliceBytes)
+                                                         co_await pace();
+                                                     });
     if (!rewritten.ok()) co_return rewritten;
     if (store_.stopping_) co_return absl::CancelledError("the store closes");
   }
@@ -218,6 +223,15 @@ awaitable<Status> Cleaner::rewrite_large(Lsn end) {
 
 void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
   if (record.type == RecordType::kNamespace) return store_.move_name(record.ns, lsn);
+  if (record.type == RecordType::kName || record.ns == kIdentities) {
+    const auto name = NameRecord::decode(record.value);
+    const auto id = record.ns == kIdentities ? Identity::of_key(record.key)
+                    : name                   ? std::optional(name->identity)
+                                             : std::nullopt;
+    if (!id || planted(Bug::kCollectionNotRewritten)) return;
+    if (identities_.empty() || identities_.back() != *id) identities_.push_back(*id);
+    return;
+  }
   if (record.type != RecordType::kPut && record.type != RecordType::kOperation) return;
   if (space_ == nullptr || space_->id != record.ns) space_ = store_.namespace_by_id(record.ns);
   if (space_ == nullptr) return;
@@ -248,6 +262,7 @@ void Cleaner::copy_found() {
     if (e == nullptr) continue;
     if (const Collection* c = e->collection()) {
       if (c->oldest_ > f.lsn || planted(Bug::kCollectionNotRewritten)) continue;
+      if (c->identity_ != nullptr) continue;  // what it was before it had one
       if (c->image_bytes() > store_.part_bytes()) {
         if (large_.empty() || large_.back() != std::pair(f.ns, std::string(f.record.key))) {
           large_.emplace_back(f.ns, f.record.key);

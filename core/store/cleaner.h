@@ -74,7 +74,9 @@ class Cleaner {
   AlignedBuffer buffer_;
   uint64_t buffer_at_ = 0, buffer_end_ = 0;  // offsets in the segment
   std::vector<Found> found_;
-  std::vector<std::pair<std::shared_ptr<Namespace>, std::string>> large_;  // to be rewritten
+  // Large collections, to be rewritten: by identity, or by key.
+  std::vector<uint64_t> identities_;
+  std::vector<std::pair<std::shared_ptr<Namespace>, std::string>> large_;
   Status room_;
   std::vector<LsnRange> lost_;        // what cannot be read, and is known to be lost
   std::shared_ptr<Namespace> space_;  // of the record seen last

@@ -95,6 +95,7 @@ void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   Collection& c = *entry->collection();
   const std::string image = c.image();
   const RecordView r = copy_record(ns, entry, image);
+  c.identity_.reset();
   count(entry, -1);
   entry->set_wished(still_wished(entry));
   entry->set_lsn(log_.append(r));
@@ -102,53 +103,136 @@ void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   count(entry, 1);
 }
 
-awaitable<Status> Store::rewrite_parts(NamespacePtr ns, std::string key, Lsn before,
+// ---- large ones ----
+
+void Store::set_subject(const Collection& c, RecordView& r) {
+  if (c.identity_ == nullptr) return;
+  r.ns = kIdentities;
+  r.key = c.identity_->key();
+}
+
+StatusOr<uint64_t> Store::append_part(Namespace& ns, Entry* e, uint64_t& cursor, Lsn& begin) {
+  Collection& c = *e->collection();
+  std::string operation;
+  const uint64_t next = c.save(cursor, part_bytes(), operation);
+  RecordView r = copy_record(ns, e, operation);
+  r.type = RecordType::kOperation;
+  set_subject(c, r);
+  // What fitted once fits with what a copy grows by: the log keeps a block for that.
+  if (r.size() > log_.record_bytes_max() + kBlockBytes) {
+    return absl::InternalError(cat("a part of a collection in ", ns.name, " is too large"));
+  }
+  cursor = next;
+  e->set_wished(still_wished(e));
+  e->set_lsn(log_.append(r));
+  if (!begin.valid()) begin = e->lsn();
+  charge(c, e->lsn(), r.size(), true);
+  c.image_size_ = 0;
+  c.expires_ = r.has_expiry();
+  if (cursor != 0) return r.size();
+  if (c.identity_ != nullptr) {
+    c.identity_->from = begin;
+    c.identity_->to = e->lsn();
+    append_name(ns, e);
+  }
+  count(e, -1);  // nothing before the first part matters
+  while (c.charges_.size() > 1 && c.charges_[1].first <= begin) {
+    c.charged_ -= c.charges_.front().second;
+    c.charges_.erase(c.charges_.begin());
+  }
+  c.charges_.front().first = std::max(c.charges_.front().first, begin);
+  c.oldest_ = begin;
+  count(e, 1);
+  return r.size();
+}
+
+void Store::append_name(Namespace& ns, Entry* e) {
+  Collection& c = *e->collection();
+  const std::string name =
+      NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to, {}}.encode();
+  RecordView r = copy_record(ns, e, name);
+  r.type = RecordType::kName;
+  e->set_lsn(log_.append(r));
+  charge(c, e->lsn(), r.size(), true);
+}
+
+void Store::identify(Namespace& ns, Entry* e) {
+  Collection& c = *e->collection();
+  const uint64_t bytes = c.image_bytes();
+  if (c.identity_ != nullptr || bytes <= part_bytes()) return;
+  // With its change it may have taken the last room; then at the next one.
+  if (!log_.admit(Need::kPut, bytes + bytes / 2 + e->key_size + kBlockBytes).ok()) return;
+  c.identity_ = std::make_unique<Identity>(identities_, identities_->next(epoch_), ns.id, e->key());
+  if (planted(Bug::kNamedTooSoon)) append_name(ns, e);
+  uint64_t cursor = 0;
+  Lsn begin;
+  do {
+    if (append_part(ns, e, cursor, begin).ok()) continue;
+    c.identity_.reset();  // a name that was not written: what was is nobody's
+    return;
+  } while (cursor != 0);
+}
+
+Store::Known Store::known(NamespacePtr ns, const Entry* e) const {
+  const Collection* c = e->collection();
+  if (c != nullptr && c->identity_ != nullptr) return {c->identity_->id(), nullptr, {}};
+  return {0, std::move(ns), std::string(e->key())};
+}
+
+bool Store::look_up(Known& known) const {
+  if (known.identity == 0) return true;
+  auto name = identities_->name_of(known.identity);
+  if (!name) return false;
+  known.ns = namespace_by_id(name->first);
+  known.key = std::move(name->second);
+  return known.ns != nullptr;
+}
+
+Entry* Store::entry_of(const Known& known, KeyHash hash) {
+  Entry* e = known.ns->index->find(known.key, hash);
+  const Collection* c = e == nullptr ? nullptr : e->collection();
+  if (c == nullptr) return nullptr;
+  const uint64_t id = c->identity_ == nullptr ? 0 : c->identity_->id();
+  return id == known.identity ? e : nullptr;
+}
+
+awaitable<Status> Store::rewrite_parts(Known which, Lsn before,
                                        std::function<awaitable<void>(uint64_t)> pace) {
-  const KeyHash hash = ns->hash(key);
   uint64_t cursor = 0;
   Lsn begin;
   const Collection* same = nullptr;
-  do {
+  for (;;) {
     uint64_t size = 0;
+    if (!look_up(which)) co_return absl::OkStatus();
+    const KeyHash hash = which.ns->hash(which.key);
     {
       StripeLocks lock(*this, hash);
-      Entry* e = ns->index->find(key, hash);
+      Entry* e = entry_of(which, hash);
+      if (e == nullptr && which.identity != 0) {
+        Known now{which.identity, nullptr, {}};
+        if (look_up(now) && now != which) continue;  // renamed just now
+      }
       Collection* c = e == nullptr ? nullptr : e->collection();
       // Gone, or another one made since: then what was to be rewritten is dead.
       if (c == nullptr || c->oldest_ >= before || (same != nullptr && c != same)) {
         co_return absl::OkStatus();
       }
-      if (Status room = log_.room_to_clean(2 * part_bytes()); !room.ok()) co_return room;
-      same = c;
-      std::string operation;
-      cursor = c->save(cursor, part_bytes(), operation);
-      RecordView r = copy_record(*ns, e, operation);
-      r.type = RecordType::kOperation;
-      // What fitted once fits with what a copy grows by: the log keeps a block for that.
-      if (r.size() > log_.record_bytes_max() + kBlockBytes) {
-        co_return absl::InternalError(cat("a part of a collection in ", ns->name, " is too large"));
-      }
-      e->set_wished(still_wished(e));
-      e->set_lsn(log_.append(r));
-      if (!begin.valid()) begin = e->lsn();
-      charge(*c, e->lsn(), r.size(), true);
-      c->image_size_ = 0;
-      c->expires_ = r.has_expiry();
-      size = r.size();
-      if (cursor == 0) {  // nothing before the first part matters
-        count(e, -1);
-        while (c->charges_.size() > 1 && c->charges_[1].first <= begin) {
-          c->charged_ -= c->charges_.front().second;
-          c->charges_.erase(c->charges_.begin());
-        }
-        c->charges_.front().first = std::max(c->charges_.front().first, begin);
-        c->oldest_ = begin;
-        count(e, 1);
+      if (Status room = log_.room_to_clean(2 * part_bytes() + e->key_size); !room.ok())
+        co_return room;
+      if (c->image_bytes() <= part_bytes()) {  // it has shrunk
+        size = c->image_bytes();
+        rewrite(*which.ns, hash, e);
+        cursor = 0;
+      } else {
+        same = c;
+        auto appended = append_part(*which.ns, e, cursor, begin);
+        if (!appended.ok()) co_return appended.status();
+        size = *appended;
       }
     }
     co_await pace(size);
-  } while (cursor != 0);
-  co_return absl::OkStatus();
+    if (cursor == 0) co_return absl::OkStatus();
+  }
 }
 
 bool Store::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
@@ -166,6 +250,16 @@ void Store::describe(const Collection& c, CheckpointItem& item) const {
   item.image_size = c.image_size_;
   item.charges = {c.charges_.begin(), c.charges_.end()};
   if (c.expires_ != item.record.has_expiry()) item.record.flags |= Entry::kExpiryApart;
+}
+
+void Store::charge_once(Collection& c, Lsn lsn, uint64_t bytes) const {
+  auto at = c.charges_.begin();
+  for (; at != c.charges_.end(); ++at) {
+    if (usage_.same_segment(at->first, lsn)) return;
+    if (at->first > lsn) break;
+  }
+  c.charges_.emplace(at, lsn, bytes);
+  c.charged_ += bytes;
 }
 
 // What lay in segments that are gone no longer counts.

@@ -54,6 +54,11 @@ void Replay::apply(std::span<const LogRecord> records) {
     size_t n = 0;
     for (; n < kGroup && !records.empty(); records = records.subspan(1)) {
       const RecordView& r = records.front().record;
+      if (r.type == RecordType::kName) {
+        if (r.has_origin()) note_time_(r.version, r.wall_ms);
+        apply_name(r, records.front().lsn);
+        continue;
+      }
       if (r.type != RecordType::kPut && r.type != RecordType::kDelete &&
           r.type != RecordType::kOperation && r.type != RecordType::kExpiry) {
         apply_to_namespace(r, records.front().lsn);
@@ -121,7 +126,7 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   if (r.type == RecordType::kOperation) {
     keep(known, {r.ns.value(), std::string(r.key)},
          {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
-          static_cast<uint8_t>(r.flags & ~kRecordHasOrigin)});
+          static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), r.has_expiry()});
     return;
   }
   Entry* old = ns.index->find(r.key, hash);
@@ -129,15 +134,7 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   // This very record, as a checkpoint tells of it, and with what changed its expiry since.
   const int64_t expire_ms = r.has_expiry() ? r.expire_ms : 0;
   if (old != nullptr && old->lsn() == lsn && old->expire_ms() != expire_ms) return;
-  if (r.type == RecordType::kDelete) {
-    known.any.store(true, std::memory_order_relaxed);
-    bury(known, {r.ns.value(), std::string(r.key)}, lsn);
-    if (old != nullptr) {
-      ns.index->remove(old, hash);
-      Entry::destroy(old);
-    }
-    return;
-  }
+  if (r.type == RecordType::kDelete) return remove(known, ns, hash, r.key, lsn);
   if (lock.owns_lock()) {
     auto removed = known.removed.find(Name(r.ns.value(), std::string(r.key)));
     if (removed != known.removed.end() && removed->second > lsn &&
@@ -168,6 +165,20 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
     entry = Entry::make(r, lsn);
   }
   grew(before, entry->bytes());
+  insert(ns, hash, old, entry);
+}
+
+void Replay::remove(Shard& known, Namespace& ns, KeyHash hash, std::string_view key, Lsn lsn) {
+  Entry* old = ns.index->find(key, hash);
+  if (old != nullptr && old->lsn() > lsn) return;
+  known.any.store(true, std::memory_order_relaxed);
+  bury(known, {ns.id.value(), std::string(key)}, lsn);
+  if (old == nullptr) return;
+  ns.index->remove(old, hash);
+  Entry::destroy(old);
+}
+
+void Replay::insert(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   if (old == nullptr) {
     ns.index->insert(entry, hash);
   } else {
@@ -188,6 +199,13 @@ Status Replay::apply(const CheckpointItem& item) {
     apply_to_namespace(name, item.lsn);
     return absl::OkStatus();
   }
+  if (item.kind == ItemKind::kName) {
+    apply_name(r, item.lsn);
+    const auto name = NameRecord::decode(r.value);
+    MutexLock lock(mutex_);
+    if (name) based_.insert(name->identity);
+    return damage_;
+  }
   Namespace* ns = namespace_of(r.ns);
   const KeyHash hash = ns->hash(r.key);
   StripeLocks lock(store_, hash);
@@ -196,8 +214,8 @@ Status Replay::apply(const CheckpointItem& item) {
     std::lock_guard known_lock(known.mutex);
     keep(known, {r.ns.value(), std::string(r.key)},
          {item.lsn, r.version, r.expire_ms, 0, std::string(r.value),
-          static_cast<uint8_t>(r.flags & ~(kRecordHasOrigin | Entry::kExpiryApart)), item.oldest,
-          item.charges});
+          static_cast<uint8_t>(r.flags & ~(kRecordHasOrigin | Entry::kExpiryApart)),
+          r.has_expiry() != ((r.flags & Entry::kExpiryApart) != 0), item.oldest, item.charges});
     return absl::OkStatus();
   }
   Entry* entry = nullptr;
@@ -247,6 +265,9 @@ awaitable<Status> Replay::finish(Lsn first, std::vector<LsnRange> lost) {
     Status done = co_await run_operations(s);
     if (!done.ok()) co_return done;
   }
+  Status named = name_collections();
+  if (!named.ok()) co_return named;
+  // Only now is it known which record of a collection with an identity is its newest.
   for (Shard& s : shards_) set_expiries(s, Lsn(UINT64_MAX));
   for (const Space& s : namespaces()) {
     if (!s.space->named.valid() && s.space->is_bucket() && !lossy()) {
@@ -309,7 +330,10 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
 Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
                               std::vector<Operation>& operations) {
   if (!planted(Bug::kOperationsUnsorted)) {
-    std::sort(operations.begin(), operations.end(), [](auto& a, auto& b) { return a.lsn < b.lsn; });
+    // A part from a checkpoint knows what its newest record did, and what was changed since.
+    std::sort(operations.begin(), operations.end(), [](auto& a, auto& b) {
+      return a.lsn != b.lsn ? a.lsn < b.lsn : a.oldest < b.oldest;
+    });
   }
   const KeyHash hash = ns.hash(key);
   const auto damage = [&] {
@@ -329,7 +353,8 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
     if (other || !c->apply(o.operation)) {
       if (!lossy()) return damage();
       // What made it this type was lost, and what it holds is known in part alone.
-      notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
+      if (ns.id != kIdentities)
+        notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
       ns.index->remove(entry, hash);
       Entry::destroy(entry);
       return absl::OkStatus();
@@ -343,7 +368,7 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
       store_.charge(*c, o.lsn, o.record_bytes, false);
     }
     c->image_size_ = 0;
-    c->expires_ = r.has_expiry();
+    c->expires_ = o.expires;
     c->set_version(o.version);
     entry->set_lsn(std::max(entry->lsn(), o.lsn));
     if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {

@@ -25,6 +25,7 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 
 #include <array>
 #include <atomic>
@@ -101,6 +102,7 @@ class Replay {
     uint64_t record_bytes;
     std::string operation;
     uint8_t flags;
+    bool expires;     // as the record says; a checkpoint has the expiry that holds
     Lsn oldest = {};  // of a part from a checkpoint
     std::vector<std::pair<Lsn, uint64_t>> charges = {};
   };
@@ -115,11 +117,21 @@ class Replay {
     absl::flat_hash_map<Name, Lsn> removed;
     absl::flat_hash_map<Name, std::vector<Operation>> operations;
     absl::flat_hash_map<Name, Expiry> expiries;
+    std::vector<Name> named;  // that had a name record at some time
   };
+  class Reference;  // stands for the collection of an identity until finish()
 
   Namespace* namespace_of(NamespaceId id);
   void apply_to_namespace(const RecordView& record, Lsn lsn);
   void apply_to_key(Namespace& ns, KeyHash hash, const RecordView& record, Lsn lsn);
+  void apply_name(const RecordView& record, Lsn lsn);
+  // The key is gone, if nothing newer made it; its stripe and the shard are locked.
+  void remove(Shard& shard, Namespace& ns, KeyHash hash, std::string_view key, Lsn lsn);
+  void insert(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
+  static bool is_reference(const Entry* entry);  // `entry` may be null
+  Status name_collections();
+  Status name_collection(Namespace& ns, Entry* entry, Lsn since);
+  void give_up(Namespace& ns, KeyHash hash, Entry* entry);
   Shard& shard(KeyHash hash);
   static uint64_t held_bytes(const Operation& o) {
     return sizeof(o) * 3 / 2 + o.operation.capacity() + o.charges.size() * sizeof(o.charges[0]);
@@ -181,6 +193,7 @@ class Replay {
   std::atomic<uint64_t> kept_bytes_{0}, kept_max_{UINT64_MAX};
   std::vector<std::string> notes_;
   std::vector<std::pair<NamespaceId, std::string>> given_up_, restated_;
+  absl::flat_hash_set<uint64_t> based_;  // identities that a checkpoint has; under mutex_
 };
 
 }  // namespace cairn

@@ -113,7 +113,7 @@ std::vector<Replay::Operation> Replay::take(Shard& shard, const Name& name, Lsn 
 }
 
 // Those of a key whose operations could not all be folded wait for them, since an operation says
-// which expiry held at its time.
+// which expiry held at its time; so does one whose collection is known by its identity alone.
 void Replay::set_expiries(Shard& shard, Lsn before) {
   std::vector<Name> names;
   {
@@ -128,6 +128,7 @@ void Replay::set_expiries(Shard& shard, Lsn before) {
     std::lock_guard known_lock(shard.mutex);
     auto kept = shard.expiries.find(name);
     if (kept->second.lsn >= before || shard.operations.contains(name)) continue;  // changed since
+    if (is_reference(ns.index->find(name.second, ns.hash(name.second)))) continue;
     set_expiry(ns, name.second, kept->second);
     kept_bytes_.fetch_sub(held_bytes(name), std::memory_order_relaxed);
     shard.expiries.erase(kept);

@@ -383,15 +383,36 @@ class Store {
   // Adds the records of an entry to what is live in the log, or takes them away.
   void count(const Entry* entry, int sign);
   void count(const Collection& c, int sign);
-  // Appends a small collection again, whole.
+  // Appends a small collection again, whole; it needs no identity any more.
   void rewrite(Namespace& ns, KeyHash hash, Entry* entry);
+  // What an operation's record says that it concerns.
+  static void set_subject(const Collection& c, RecordView& record);
+  // Gives a collection that has become large an identity, if there is room: appends all of it.
+  void identify(Namespace& ns, Entry* entry);
+  // Appends a part of it, and at the end (`cursor` 0) what names it. Returns what they take.
+  StatusOr<uint64_t> append_part(Namespace& ns, Entry* entry, uint64_t& cursor, Lsn& begin);
+  void append_name(Namespace& ns, Entry* entry);
+  // A collection that is known by its identity or, without one, by its key.
+  struct Known {
+    uint64_t identity = 0;
+    NamespacePtr ns;
+    std::string key;
+    bool operator==(const Known&) const = default;
+  };
+  Known known(NamespacePtr ns, const Entry* entry) const;
+  // Looks where it is now; false if it is gone.
+  bool look_up(Known& known) const;
+  // The entry under that key, if it is still that collection's; its stripe is locked.
+  static Entry* entry_of(const Known& known, KeyHash hash);
   // Appends a large one again in parts, unless nothing of it is older than `before` any more.
-  awaitable<Status> rewrite_parts(NamespacePtr ns, std::string key, Lsn before,
+  awaitable<Status> rewrite_parts(Known which, Lsn before,
                                   std::function<awaitable<void>(uint64_t)> pace);
   // Whether it may leave memory now; if not, it may later.
   bool spill_collection(Namespace& ns, KeyHash hash, Entry* entry);
   void describe(const Collection& c, CheckpointItem& item) const;
   void forget_charges(Collection& c, Lsn before) const;
+  // The same segment is counted once: for a record that may be among those counted already.
+  void charge_once(Collection& c, Lsn lsn, uint64_t bytes) const;
   void make_databases();
   awaitable<void> run_ticker();
   void tick();
@@ -495,6 +516,7 @@ class Store {
   std::atomic<uint64_t> random_state_;
   std::atomic<size_t> next_executor_{0};
 
+  const std::shared_ptr<Identities> identities_ = std::make_shared<Identities>();
   std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
   std::array<NamespacePtr, kDatabases> databases_;
   NamespacePtr system_;

@@ -284,6 +284,7 @@ awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost)
       }
       for (std::string& key : keys) {
         if (Status room = log_.admit(Need::kPut); !room.ok()) co_return room;
+        Known which;
         {
           const KeyHash hash = ns->hash(key);
           StripeLocks lock(*this, hash);
@@ -292,9 +293,10 @@ awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost)
           if (c == nullptr) move(*ns, hash, e, copy_record(*ns, e, e->value()));
           if (c != nullptr && c->image_bytes() <= part_bytes()) rewrite(*ns, hash, e);
           if (c == nullptr || c->image_bytes() <= part_bytes()) continue;
+          which = known(ns, e);
         }
         Status rewritten = co_await rewrite_parts(
-            ns, std::move(key), log_.tail(),
+            std::move(which), log_.tail(),
             [this](uint64_t) -> awaitable<void> { return log_.wait_for_backlog(); });
         if (!rewritten.ok()) co_return rewritten;
       }

@@ -87,6 +87,7 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
   store_.link(ns, hash, old, entry);
   changed(ns, entry->key(), What::kPut, lsn);
   if (old != nullptr) store_.dispose(old, lsn);
+  if (entry->collection() != nullptr) store_.identify(ns, entry);
 }
 
 Transaction::Step& Transaction::add_step(RecordType type, uint8_t flags, Namespace* ns,
@@ -147,9 +148,11 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
   r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
   r.flags |= entry->flags & kRecordHasExpiry;
   r.expire_ms = entry->expire_ms();
+  RecordView logged = r;
+  Store::set_subject(*entry->collection(), logged);
   // What expires makes room, as a removal does.
   const Need need = cause_ == Cause::kExpiry ? Need::kDelete : Need::kPut;
-  if (Status s = reserve(r, need); !s.ok()) return s;
+  if (Status s = reserve(logged, need); !s.ok()) return s;
   if (shape_ == Shape::kOne) {
     operate_now(ns, hash, entry, r);
   } else {
@@ -172,15 +175,28 @@ void Transaction::apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_v
 
 void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Collection& c = *entry->collection();
-  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
+  RecordView logged = caused(r);
+  Store::set_subject(c, logged);
+  const Lsn lsn = lsn_ = store_.log_.append(logged);
   apply(ns, hash, entry, r.value);
-  store_.charge(c, lsn, r.size(), true);
+  store_.charge(c, lsn, logged.size(), true);
   c.image_size_ = 0;
   c.expires_ = r.has_expiry();
   c.set_version(lsn);
   entry->set_wished(wished(entry));
   entry->set_lsn(lsn);
   changed(ns, entry->key(), What::kOperate, lsn);
+  store_.identify(ns, entry);
+}
+
+// What is changed under its key would be rewritten for each rename from here on.
+void Transaction::identify() {
+  for (const Step& s : work_->steps) {
+    if (s.details == nullptr || s.details->collection == nullptr || s.entry == nullptr) continue;
+    // A later step may have given it another entry, or another name.
+    Entry* e = s.ns->index->find(s.entry->key(), s.hash);
+    if (e != nullptr && e->collection() == s.details->collection) store_.identify(*s.ns, e);
+  }
 }
 
 void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
@@ -238,6 +254,40 @@ void Transaction::expire_later(Namespace& ns, KeyHash hash, Entry* entry, const 
   // The order names the old one until the commit, and who lists it looks into its collection.
   step.entry = entry->with_expiry(r.expire_ms);
   store_.place(ns, hash, entry, step.entry);
+}
+
+// ---- rename ----
+
+Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Namespace& to,
+                           KeyHash to_hash, std::string_view key) {
+  assert(covers(from_hash) && covers(to_hash) && has_identity(entry));
+  if (shape_ != Shape::kSeveral) {
+    return refuse(absl::InternalError("a rename in a transaction of one change"));
+  }
+  Collection& c = *entry->collection();
+  const std::string name =
+      NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to, from.id, entry->key()}
+          .encode();
+  RecordView r{RecordType::kName, entry->record_flags(), to.id, entry->expire_ms(), key, {}, name};
+  if (Status s = check_put(to, r); !s.ok()) return s;
+  if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  Step& step = add_step(r.type, r.flags, &to, to_hash);
+  step.old = to.index->find(key, to_hash);
+  step.details = std::make_unique<Details>();
+  step.details->bytes = name;
+  step.details->collection = &c;
+  step.details->version = c.version_.load(std::memory_order_relaxed);
+  step.details->from = &from;
+  step.details->from_hash = from_hash;
+  step.details->before = entry;
+  step.entry = Entry::make(r, entry->lsn(), nullptr);
+  step.entry->set_marks(entry->marks());
+  std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
+  store_.place(from, from_hash, entry, nullptr);
+  // The order names the old one until the commit, and who lists it looks into its collection.
+  c.set_version(Lsn());  // not known before the commit
+  store_.place(to, to_hash, step.old, step.entry);
+  return absl::OkStatus();
 }
 
 // ---- flush ----
@@ -308,6 +358,13 @@ RecordView Transaction::record_of(const Step& s) const {
       r.expire_ms = s.entry->expire_ms();
       r.key = s.entry->key();
       r.value = s.details->bytes;
+      Store::set_subject(*s.details->collection, r);
+      break;
+    case RecordType::kName:
+      r.flags = s.flags;
+      r.expire_ms = s.entry->expire_ms();
+      r.key = s.entry->key();
+      r.value = s.details->bytes;
       break;
     case RecordType::kExpiry:
       r.flags = s.flags;
@@ -348,6 +405,7 @@ StatusOr<Lsn> Transaction::commit() {
   if (records.empty()) return Lsn();
   store_.log_.append_batch(records, lsns);
   make_known(lsns);
+  identify();
   if (wish_ == Wish::kDurable) saw(lsns.back());
   return work_->newest = lsns.back();
 }
@@ -360,6 +418,7 @@ void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_AN
   };
   for (const Step& s : work_->steps) {
     if (s.ns != nullptr) add(s.ns);
+    if (s.type == RecordType::kName) add(s.details->from);
     if (s.type != RecordType::kNamespaceFlush) continue;
     for (auto& f : s.details->flushed) add(f.ns);
   }
@@ -380,6 +439,11 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     }
     return;
   }
+  const bool renamed = s.type == RecordType::kName;
+  if (renamed && s.details->from->orders(s.details->from_hash)) {
+    const auto names = static_cast<int64_t>(s.details->from->order.erase(s.details->before));
+    store_.memory_.count().add(stripe_of(s.details->from_hash), -names * Store::kOrderBytes);
+  }
   if (s.ns->orders(s.hash)) {
     int64_t names = 0;
     if (s.old != nullptr) names -= static_cast<int64_t>(s.ns->order.erase(s.old));
@@ -388,7 +452,7 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     }
     store_.memory_.count().add(stripe_of(s.hash), names * Store::kOrderBytes);
   }
-  const bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
+  bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
   if (s.type == RecordType::kExpiry) {
     if (wished) store_.note_expiry_change(*s.ns, s.hash, lsn);
     s.entry->set_wished(s.old->wished());
@@ -396,6 +460,12 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return;
   }
   if (s.old != nullptr) store_.count(s.old, -1);
+  if (renamed) {  // so is that the old name is gone
+    wished |= this->wished(s.details->before);
+    if (wished) store_.note_removal(*s.details->from, s.details->from_hash, lsn);
+    c->identity_->rename(s.ns_id, s.entry->key());
+    c->moved(s.hash);
+  }
   if (s.entry == nullptr) {
     if (wished) store_.note_removal(*s.ns, s.hash, lsn);
     return;
@@ -403,7 +473,7 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   s.entry->set_wished(wished);
   const uint64_t bytes = record_of(s).size();
   s.entry->set_lsn(lsn);
-  if (s.type == RecordType::kOperation) {
+  if (s.type == RecordType::kOperation || renamed) {
     store_.charge(*c, lsn, bytes, true);
     c->image_size_ = 0;
     c->expires_ = (s.flags & kRecordHasExpiry) != 0;
@@ -442,6 +512,13 @@ void Transaction::undo(Step& s) {
       }
       c->set_version(s.details->version);
       break;
+    case RecordType::kName:
+      store_.place(*s.ns, s.hash, s.entry, s.old);
+      s.entry->detach();
+      Entry::destroy(s.entry);
+      c->set_version(s.details->version);
+      store_.place(*s.details->from, s.details->from_hash, nullptr, s.details->before);
+      break;
     default:
       for (auto& f : s.details->flushed) {
         f.retired.index.swap(f.ns->index);
@@ -469,6 +546,10 @@ void Transaction::end() {
     } else if (s.old != nullptr) {
       store_.dispose(s.old, newest);
     }
+    if (s.type == RecordType::kName) {
+      s.details->before->detach();
+      Entry::destroy(s.details->before);
+    }
   }
 }
 
@@ -488,9 +569,14 @@ void Transaction::tell(std::span<const Lsn> lsns) {
                                      : (s.entry != nullptr ? s.entry : s.old)->key();
     const What what = s.type == RecordType::kExpiry           ? What::kExpiry
                       : s.type == RecordType::kPut            ? What::kPut
+                      : s.type == RecordType::kName           ? What::kPut
                       : s.type == RecordType::kDelete         ? What::kRemove
                       : s.type == RecordType::kNamespaceFlush ? What::kFlush
                                                               : What::kOperate;
+    if (s.type == RecordType::kName) {
+      changes.push_back(
+          {s.details->from, s.details->before->key(), What::kRemove, cause_, lsns[i]});
+    }
     if (what != What::kFlush) {
       changes.push_back({s.ns, key, what, cause_, lsns[i]});
       continue;

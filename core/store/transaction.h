@@ -1,4 +1,4 @@
-// The one way in which keys change: put, remove, operate, expire and flush, then commit.
+// The one way in which keys change: put, remove, operate, expire, rename and flush, then commit.
 //
 // A transaction is filled under the locks of its keys, which outlive it, and sees its own changes:
 // they are in the index at once, where only the holder of the locks can look, and what they took
@@ -74,6 +74,15 @@ class Transaction {
   // Changes the expiry alone (0: none) of any entry, whose value may be on disk and stays there: a
   // record of the key's size. LSN and version stay. The entry may be another one afterwards.
   Status expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms);
+  // Whether rename() can be used: one record then does it, whatever the value's size.
+  static bool has_identity(const Entry* entry) {
+    const Collection* c = entry->collection();
+    return c != nullptr && c->identity_ != nullptr;
+  }
+  // `entry`, which is `from`'s and has an identity, is from now on found in `to` under `key`, in
+  // place of what is there. In a transaction of several changes.
+  Status rename(Namespace& from, KeyHash from_hash, Entry* entry, Namespace& to, KeyHash to_hash,
+                std::string_view key);
   // All keys go, as one record. Takes all stripes for it unless the transaction has them; one of
   // several changes must have them.
   Status flush(Namespace& ns);
@@ -101,6 +110,10 @@ class Transaction {
     std::vector<std::string> inverse;  // of the operation
     Collection* collection = nullptr;
     Lsn version;  // of the collection before an operation
+    // Where a collection was before it was renamed, and the entry there.
+    Namespace* from = nullptr;
+    KeyHash from_hash = 0;
+    Entry* before = nullptr;
     std::vector<Flushed> flushed;
   };
   struct Step {
@@ -147,6 +160,7 @@ class Transaction {
   void apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_view operation);
   void expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void expire_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
+  void identify();
   RecordView record_of(const Step& step) const;
   void make_known(std::span<const Lsn> lsns);
   void finish(Step& step, Lsn lsn);

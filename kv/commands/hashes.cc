@@ -136,14 +136,13 @@ void add_item(Reply& reply, Part part, std::string_view field, std::string_view 
 class Fields final : public Series {
  public:
   Fields(Store& store, KeyHash key, const HashView& h, Part part, uint64_t count)
-      : store_(store),
-        key_(key),
-        walk_(*h, h.now_ms()),
-        part_(part),
-        left_(h.size()),
-        count_(count) {}
+      : store_(store), walk_(*h, h.now_ms(), key), part_(part), left_(h.size()), count_(count) {}
   bool next(Reply& reply) override {
-    StripeLocks lock(store_, key_);
+    StripeLocks lock(store_);
+    for (KeyHash key = walk_.key(); !lock.covers(key); key = walk_.key()) {  // it may be renamed
+      lock.unlock();
+      lock.lock(key);
+    }
     const bool more = walk_.next([&](auto field, auto value) {
       if (count_ == left_ || store_.random() % left_ < count_) {
         add_item(reply, part_, field, value);
@@ -157,7 +156,6 @@ class Fields final : public Series {
 
  private:
   Store& store_;
-  const KeyHash key_;
   Hash::Walk walk_;
   const Part part_;
   uint64_t left_;   // fields to come

@@ -57,10 +57,15 @@ bool put_copy(Context& c, Entry* from, Namespace& to, std::string_view key) {
   return false;
 }
 
+// A large collection by one record; what is small is put and removed.
+bool move_to(Context& c, Entry* from, Namespace& to, std::string_view key) {
+  if (Transaction::has_identity(from)) return c.rename(from, to, key);
+  return put_copy(c, from, to, key) && c.remove(c.ns(), from);
+}
+
 bool rename_to(Context& c) {
   Entry* from = c.find(c.args[1]);
-  if (c.args[1] == c.args[2]) return true;
-  return put_copy(c, from, c.ns(), c.args[2]) && c.remove(c.ns(), from);
+  return c.args[1] == c.args[2] || move_to(c, from, c.ns(), c.args[2]);
 }
 
 void rename(Context& c) {
@@ -124,7 +129,7 @@ void move(Context& c) {
   if (to == &c.ns()) return c.reply.error("ERR source and destination objects are the same");
   Entry* from = c.find(c.args[1]);
   if (from == nullptr || c.find(*to, c.args[1]) != nullptr) return c.reply.integer(0);
-  if (put_copy(c, from, *to, c.args[1]) && c.remove(c.ns(), from)) c.reply.integer(1);
+  if (move_to(c, from, *to, c.args[1])) c.reply.integer(1);
 }
 
 // Calls fn(stripe) with the stripe locked.

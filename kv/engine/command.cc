@@ -155,6 +155,12 @@ bool Context::put(Namespace& ns, const RecordView& record) {
   return k != nullptr && done(txn->put(ns, k->hash, record));
 }
 
+bool Context::rename(Entry* from, Namespace& to, std::string_view key) {
+  const Key* old = resolved(ns(), from->key(), true);
+  const Key* k = old == nullptr ? nullptr : resolved(to, key, true);
+  return k != nullptr && done(txn->rename(ns(), old->hash, from, to, k->hash, key));
+}
+
 bool Context::put_string(std::string_view key, std::string_view value, int64_t expire_ms) {
   RecordView r;
   r.ns = ns().id;

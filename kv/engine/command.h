@@ -211,6 +211,8 @@ class Context {
   bool put(Namespace& ns, const RecordView& record);
   bool put_string(std::string_view key, std::string_view value, int64_t expire_ms);
   bool remove(Namespace& ns, Entry* entry);
+  // Gives what this session's namespace has there another name (Transaction::rename).
+  bool rename(Entry* from, Namespace& to, std::string_view key);
   // Changes the collection at `key`, or makes it; `entry` is what find() returned.
   bool operate(ValueType type, std::string_view key, Entry* entry, std::string_view operation);
   // A value given as word i: text or blob.

@@ -277,9 +277,10 @@ struct Hash::Walk::State {
   size_t kept_at ABSL_GUARDED_BY(mutex) = 0;
   bool lost ABSL_GUARDED_BY(mutex) = false;  // it would have had to keep too much
   std::atomic<bool> ended{false};
+  std::atomic<KeyHash> key;
 
-  State(const Index* table, Lsn begun, int64_t now_ms)
-      : table(table), begun(begun), now_ms(now_ms) {}
+  State(const Index* table, Lsn begun, int64_t now_ms, KeyHash key)
+      : table(table), begun(begun), now_ms(now_ms), key(key) {}
   ~State() { kept_by_all -= kept.size(); }
 
   bool shows(const Entry* e) const { return e->lsn() < begun && !e->expired(now_ms); }
@@ -308,10 +309,10 @@ struct Hash::Walk::State {
   }
 };
 
-Hash::Walk::Walk(const Hash& hash, int64_t now_ms) {
+Hash::Walk::Walk(const Hash& hash, int64_t now_ms, KeyHash key) {
   assert(hash.table_ != nullptr);
   hash.walks_begun_++;
-  state_ = std::make_shared<State>(hash.table_.get(), hash.stamp(), now_ms);
+  state_ = std::make_shared<State>(hash.table_.get(), hash.stamp(), now_ms, key);
   if (hash.walks_ == nullptr) hash.walks_ = std::make_unique<Walks>();
   hash.walks_->push_back(state_);
 }
@@ -325,6 +326,13 @@ Hash::Walk::~Walk() {
 bool Hash::Walk::lost() const {
   MutexLock lock(state_->mutex);
   return state_->lost;
+}
+
+KeyHash Hash::Walk::key() const { return state_->key.load(std::memory_order_acquire); }
+
+void Hash::moved(KeyHash hash) {
+  if (!in_use()) return;
+  for (auto& walk : *walks_) walk->key.store(hash, std::memory_order_release);
 }
 
 bool Hash::Walk::next(const Visit& visit) {

@@ -64,6 +64,7 @@ class Hash final : public Collection {
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
   size_t expire(int64_t now_ms, size_t most, std::string& operation) const override;
   bool in_use() const override;
+  void moved(KeyHash hash) override;
   bool shed() override;
 
   // Redis's words; as there, a small one that had a field with a time is not a listpack any more.
@@ -91,10 +92,13 @@ class Hash final : public Collection {
   // turn is kept as it was. For a hash that is not compact.
   class Walk {
    public:
-    Walk(const Hash& hash, int64_t now_ms);
+    // `key`: the hash of the key that it is found under.
+    Walk(const Hash& hash, int64_t now_ms, KeyHash key = 0);
     ~Walk();
     Walk(const Walk&) = delete;
-    // Calls visit for some fields, in no order; false after the last. Under the lock of the key's
+    // Of the key that it is found under now, or was last. Who locks that one's stripe looks again.
+    KeyHash key() const;
+    // Calls visit for some fields, in no order; false after the last. Under the lock of that
     // stripe, also when the key is gone.
     bool next(const Visit& visit);
     // All walks together keep at most limits::kKeptBytesMax: one that would need more has ended

@@ -446,6 +446,81 @@ TEST_F(RepairTest, AHashWithOneFieldThatIsMuchLargerIsWrittenAgain) {
   }
 }
 
+// A renamed hash of which a part is lost is given up under the name that it has, and for good; what
+// was done to it later, or its rename, is lost alone.
+TEST_F(RepairTest, ARenamedHashIsThereWholeOrGivenUpByName) {
+  amplification = 1000;
+  enum Lost { kPart, kLater, kRename };
+  for (const Lost lost : {kPart, kLater, kRename}) {
+    SCOPED_TRACE(lost);
+    repair = false;
+    disk = sim::Disk();
+    auto store = make();
+    ASSERT_TRUE(run(store->open())->ok());
+    Namespace& ns = store->database(0);
+    const KeyHash from = ns.hash("from"), to = ns.hash("to");
+    std::map<std::string, std::string> model;
+    const auto set = [&](const std::string& key, const std::string& field) {
+      const KeyHash hash = ns.hash(key);
+      std::string operation;
+      model[field] = std::string(900, 'v');
+      kv::Hash::add_set(operation, field, model[field]);
+      RecordView r;
+      r.type = RecordType::kOperation;
+      r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
+      r.ns = ns.id;
+      r.key = key;
+      r.value = operation;
+      StripeLocks lock(*store, hash);
+      Transaction t(*store, &lock, Shape::kOne);
+      EXPECT_TRUE(t.operate(ns, hash, ns.index->find(key, hash), r).ok());
+      return *t.commit();
+    };
+    for (int i = 0; i < 10; i++) set("from", "f" + std::to_string(i));
+    ASSERT_TRUE(run(put(*store, "a", "1"))->ok());
+    Lsn renamed;
+    {
+      StripeLocks lock(*store);
+      lock.lock(std::vector<KeyHash>{from, to});
+      Transaction t(*store, &lock, Shape::kSeveral);
+      Entry* e = ns.index->find("from", from);
+      ASSERT_TRUE(Transaction::has_identity(e));
+      ASSERT_TRUE(t.rename(ns, from, e, ns, to, "to").ok());
+      renamed = *t.commit();
+    }
+    const Lsn part = ns.index->find("to", to)->collection()->identity()->from;
+    ASSERT_TRUE(run(put(*store, "b", "1"))->ok());
+    const auto before = model;
+    const Lsn later = set("to", "later");
+    ASSERT_TRUE(run(put(*store, "c", "1"))->ok());
+    ASSERT_TRUE(run(put(*store, "d", "1"))->ok());
+    kill(std::move(store));
+    zero((lost == kPart ? part : lost == kLater ? later : renamed).value());
+    EXPECT_TRUE(absl::IsDataLoss(open(false).status()));
+    ASSERT_TRUE(open(true).ok());
+    repair = false;
+    store = make();
+    ASSERT_TRUE(run(store->open())->ok());
+    std::map<std::string, std::map<std::string, std::string>> found;
+    for (const std::string key : {"from", "to"}) {
+      Namespace& now = store->database(0);
+      const Entry* e = now.index->find(key, now.hash(key));
+      if (e == nullptr) continue;
+      static_cast<kv::Hash*>(e->collection())->for_each(0, [&](auto field, auto value) {
+        found[key][std::string(field)] = value;
+      });
+    }
+    if (lost == kPart) {
+      EXPECT_TRUE(found.empty());
+    } else if (lost == kLater) {
+      EXPECT_EQ(found, (decltype(found){{"to", before}}));
+    } else {
+      EXPECT_EQ(found, (decltype(found){{"from", model}}));
+    }
+    take_apart(std::move(store));
+  }
+}
+
 // Damage in what a checkpoint covers is not seen by a start, and stops the cleaner. --repair finds
 // it, keeps what the checkpoint has of it, and from then on it is in nobody's way.
 TEST_F(RepairTest, DamageBeforeACheckpointIsRepairedToo) {

@@ -8,6 +8,7 @@
 #include <boost/asio/detached.hpp>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "kv/types/hash.h"
 #include "kv/types/type.h"
@@ -27,9 +28,13 @@ using Model = std::map<std::pair<size_t, std::string>, Value>;  // by namespace 
 
 struct Told : ChangeListener {
   void changed(std::span<const Change> changes) override {
-    for (auto& c : changes) all.emplace_back(c.what, std::string(c.key), c.lsn);
+    for (auto& c : changes) {
+      all.emplace_back(c.what, std::string(c.key), c.lsn);
+      lsns.insert(c.lsn);
+    }
   }
   std::vector<std::tuple<What, std::string, Lsn>> all;
+  std::set<Lsn> lsns;  // a rename is one record, and told of as two changes
 };
 
 struct TransactionTest : testing::Test {
@@ -44,6 +49,7 @@ struct TransactionTest : testing::Test {
   std::vector<NamespacePtr> spaces;
   Told told;
   bool flushed = false;  // what a flush took may still be counted
+  size_t renames = 0;
 
   Status run(awaitable<Status> work) {
     std::optional<Status> result;
@@ -54,7 +60,7 @@ struct TransactionTest : testing::Test {
   }
   void SetUp() override {
     StoreOptions options;
-    options.segment_bytes = 1 << 20;
+    options.segment_bytes = 64 << 10;  // so that hashes are large soon
     options.random_seed = 5;
     options.collections = kv::collection_types();
     store = std::make_unique<Store>(volume, clock, pool,
@@ -144,11 +150,19 @@ struct TransactionTest : testing::Test {
       r.flags = kRecordHasExpiry;
       r.expire_ms = clock.now_ms() + 1000 + static_cast<int64_t>(pick(3)) * 1000;
     }
-    if (e != nullptr && pick(4) == 0) {
+    const size_t j = pick(spaces.size());
+    const std::string to = "hash" + std::to_string(pick(6));
+    if (e != nullptr && Transaction::has_identity(e) && pick(3) == 0 && (i != j || to != key)) {
+      renames++;
+      auto value = model.extract({i, key});
+      model[{j, to}] = std::move(value.mapped());
+      return t.rename(ns, hash, e, *spaces[j], spaces[j]->hash(to), to);
+    }
+    if (e != nullptr && pick(8) == 0) {
       model.erase({i, key});
       return t.remove(ns, hash, e);
     }
-    if (pick(30) == 0) {
+    if (pick(60) == 0) {
       std::erase_if(model, [&](auto& kv) { return kv.first.first == i; });
       flushed = true;
       return t.flush(ns);
@@ -173,7 +187,7 @@ struct TransactionTest : testing::Test {
       const bool timed = pick(3) == 0;
       for (size_t n = 1 + pick(pick(5) == 0 ? 300 : 3), k = 0; k < n; k++) {
         const std::string name = k == 0 ? field : "f" + std::to_string(pick(400));
-        const std::string text(pick(30), static_cast<char>('a' + pick(26)));
+        const std::string text(pick(90), static_cast<char>('a' + pick(26)));
         const int64_t until = timed ? some_time() : kv::Hash::kForEver;
         if (timed) {
           kv::Hash::add_set_until(operation, name, text, until);
@@ -210,6 +224,7 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
   for (int round = 0; round < 1500; round++) {
     const uint64_t live_before = store->cleaner().stats().live_bytes;
     told.all.clear();
+    told.lsns.clear();
     Model after = model;
     const size_t steps = pick(12);
     const uint64_t end = pick(4);
@@ -237,7 +252,7 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
     const Seen now = look();
     if (committed) {
       model = after;
-      EXPECT_EQ(told.all.size(), steps);
+      EXPECT_EQ(told.lsns.size(), steps);
     } else {
       EXPECT_EQ(now, before) << "round " << round;
       EXPECT_TRUE(told.all.empty());
@@ -264,6 +279,50 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
       ASSERT_EQ(values(before), model);
     }
   }
+}
+
+// A large hash is renamed by one record, however large it is; afterwards its changes are its own,
+// and so are those of what takes its old name.
+TEST_F(TransactionTest, RenamesALargeHashByOneRecord) {
+  Namespace& ns = *spaces[0];
+  const auto set = [&](const std::string& key, const std::string& field, size_t size) {
+    const KeyHash hash = ns.hash(key);
+    StripeLocks lock(*store, hash);
+    Transaction t(*store, &lock, Shape::kOne);
+    std::string operation;
+    kv::Hash::add_set(operation, field, std::string(size, 'v'));
+    RecordView r{RecordType::kOperation,
+                 static_cast<uint8_t>(ValueType::kHash) << 4,
+                 ns.id,
+                 0,
+                 key,
+                 {},
+                 operation};
+    ASSERT_TRUE(t.operate(ns, hash, t.find(ns, key, hash), r).ok());
+    ASSERT_TRUE(t.commit().ok());
+  };
+  for (int i = 0; i < 5000; i++) set("a", "f" + std::to_string(i), 100);
+  const auto rename = [&](const std::string& from, const std::string& to) {
+    const std::vector<KeyHash> hashes{ns.hash(from), ns.hash(to)};
+    StripeLocks lock(*store);
+    lock.lock(hashes);
+    Transaction t(*store, &lock, Shape::kSeveral);
+    Entry* e = t.find(ns, from, hashes[0]);
+    ASSERT_TRUE(Transaction::has_identity(e));
+    ASSERT_TRUE(t.rename(ns, hashes[0], e, ns, hashes[1], to).ok());
+    ASSERT_TRUE(t.commit().ok());
+  };
+  const Lsn before = store->log().tail();
+  rename("a", "b");
+  EXPECT_LT(store->log().tail().value(), before.value() + 1000);
+  set("a", "other", 1);
+  rename("b", "c");
+  set("c", "last", 2);
+  EXPECT_EQ(told.all.size(), 5000u + 2 + 1 + 2 + 1);
+  const Seen seen = look();
+  EXPECT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen.at({0, "a"}).first.fields.size(), 1u);
+  EXPECT_EQ(seen.at({0, "c"}).first.fields.size(), 5001u);
 }
 
 // Whatever was committed is what a start finds.

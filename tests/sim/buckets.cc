@@ -101,7 +101,12 @@ std::map<std::string, Value> World::now_in(uint32_t ns) const {
   const auto end = state_.keys.lower_bound({ns + 1, ""});
   for (auto it = state_.keys.lower_bound({ns, ""}); it != end; ++it) state.keys.insert(*it);
   for (auto& [lsn, c] : changes_) {
-    if (c.key.first == ns) state.apply(c);
+    if (c.kind == Change::kRename) {  // the other name may be in another namespace
+      state.keys.erase(c.from);
+      if (c.key.first == ns) state.keys[c.key] = c.value;
+    } else if (c.key.first == ns) {
+      state.apply(c);
+    }
   }
   std::map<std::string, Value> now;
   for (auto& [key, value] : state.keys) {

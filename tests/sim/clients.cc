@@ -216,7 +216,7 @@ awaitable<void> World::client(uint64_t steps) {
 awaitable<bool> World::step(Lsn& lsn) {
   NamespacePtr ns = some_space();
   std::string key = some_key();
-  switch (pick(30)) {
+  switch (pick(31)) {
     case 0:
     case 1:
       co_return co_await remove_one(ns, key, lsn);
@@ -262,6 +262,8 @@ awaitable<bool> World::step(Lsn& lsn) {
     case 17:
     case 18:
       co_return co_await use_buckets(lsn);
+    case 19:
+      co_return co_await rename_hash(lsn);
     default:
       co_return put_small(*ns, key, lsn);
   }
@@ -368,7 +370,7 @@ Status World::expire(Transaction& t, Namespace& ns, Entry* e, Change& change) {
 
 // Several changes that happen together: some are given up, and then nothing happened.
 awaitable<bool> World::change_several(Lsn& lsn) {
-  std::vector<std::pair<NamespacePtr, std::string>> keys(2 + pick(6));
+  Keys keys(2 + pick(6));
   std::vector<KeyHash> hashes;
   cairn::Faults::Keys hash_keys;
   for (auto& [ns, key] : keys) {
@@ -388,7 +390,7 @@ awaitable<bool> World::change_several(Lsn& lsn) {
   uint64_t bytes = 0;
   Transaction t(*store_, &lock, Shape::kSeveral);
   for (size_t i = 0; i < keys.size() && t.status().ok(); i++) {
-    if (!change_in(t, *keys[i].first, keys[i].second, large, made, bytes)) continue;
+    if (!change_in(t, keys, i, large, made, bytes)) continue;
   }
   if (pick(5) == 0) {
     seen.given_up++;
@@ -398,20 +400,37 @@ awaitable<bool> World::change_several(Lsn& lsn) {
   auto done = t.commit();
   if (!done.ok()) co_return refused(done.status());
   if (bytes > kSegmentBytes) seen.spanning++;
+  co_return take_group(made, lsn);
+}
+
+// What a transaction did, of which the store told.
+bool World::take_group(std::vector<Change>& made, Lsn& lsn) {
+  // A rename is one record, and told of as two changes.
+  const auto end = std::unique(heard_.begin(), heard_.end(),
+                               [](const Heard& a, const Heard& b) { return a.lsn == b.lsn; });
+  heard_.erase(end, heard_.end());
   if (heard_.size() != made.size()) wrong("a transaction told of other changes than it made");
   for (size_t i = 0; i < made.size(); i++) {
     made[i].goes_on = i + 1 < made.size();
     changes_[lsn = heard_[i].lsn] = made[i];
   }
-  co_return true;
+  return true;
 }
 
 // One of them. False: there was nothing to do.
-bool World::change_in(Transaction& t, Namespace& ns, const std::string& key, bool large,
+bool World::change_in(Transaction& t, const Keys& keys, size_t i, bool large,
                       std::vector<Change>& made, uint64_t& bytes) {
+  Namespace& ns = *keys[i].first;
+  const std::string& key = keys[i].second;
   const KeyHash hash = ns.hash(key);
   Change change{Change::kPut, {ns.id.value(), key}, {}};
   if (key.starts_with("hash")) {
+    const auto& to = keys[pick(keys.size())];
+    Entry* e = t.find(ns, key, hash);
+    if (e != nullptr && pick(3) == 0 && to.second.starts_with("hash") && to != keys[i]) {
+      rename(t, ns, e, *to.first, to.second, made);
+      return true;
+    }
     if (!change_hash(t, ns, key, change)) return false;
   } else if (Entry* e = t.find(ns, key, hash); e != nullptr && pick(4) == 0) {
     change.kind = Change::kDelete;
@@ -513,13 +532,71 @@ Fields World::some_times(Fields fields) {
   return fields;
 }
 
+// As RENAME and MOVE do it: a large one by one record, another is put and removed.
+void World::rename(Transaction& t, Namespace& from, Entry* e, Namespace& to, const std::string& key,
+                   std::vector<Change>& made) {
+  Change change{Change::kRename, {to.id.value(), key}, {}};
+  change.from = {from.id.value(), std::string(e->key())};
+  change.value.expire_ms = e->expire_ms();
+  change.value.fields = fields_of(*e->collection(), kv::Hash::kNoTime);
+  const KeyHash hash = from.hash(e->key()), to_hash = to.hash(key);
+  if (Transaction::has_identity(e)) {
+    seen.renamed++;
+    made.push_back(change);
+    return (void)t.rename(from, hash, e, to, to_hash, key);
+  }
+  seen.renamed_whole++;
+  const std::string image = e->collection()->image();
+  RecordView r = e->record(to.id);
+  r.key = key;
+  r.value = image;
+  change.kind = Change::kPut;
+  made.push_back(change);
+  made.push_back({Change::kDelete, change.from, {}});
+  (void)t.put(to, to_hash, r);
+  if (t.status().ok()) (void)t.remove(from, hash, e);
+}
+
+awaitable<bool> World::rename_hash(Lsn& lsn) {
+  NamespacePtr from = some_space(), to = some_space();
+  std::string key = cat_key("hash", pick(kHashes));
+  for (int i = 0; i < 20; i++) {  // mostly one of those that are large
+    const KeyHash hash = from->hash(key);
+    StripeLocks lock(*store_, hash);
+    const Entry* e = from->index->find(key, hash);
+    if (e != nullptr && Transaction::has_identity(e)) break;
+    from = some_space();
+    key = cat_key("hash", pick(kHashes));
+  }
+  const std::string new_key = cat_key("hash", pick(2) == 0 ? pick(kHashes) : 6 + pick(2));
+  if (from == to && key == new_key) co_return true;
+  const std::vector<KeyHash> hashes{from->hash(key), to->hash(new_key)};
+  const cairn::Faults::Keys keys{{from, key}};
+  StripeLocks lock(*store_);
+  Status locked = co_await store_->faults().lock_with_values(lock, hashes, keys);
+  if (!locked.ok()) {
+    if (unread(locked)) co_return true;
+    if (store_->log().status().ok()) wrong(cat("a rename: ", locked.message()));
+    co_return false;
+  }
+  Transaction t(*store_, &lock, Shape::kSeveral);
+  Entry* e = t.find(*from, key, hashes[0]);
+  if (e == nullptr) co_return true;
+  std::vector<Change> made;
+  rename(t, *from, e, *to, new_key, made);
+  heard_.clear();
+  auto done = t.commit();
+  if (!done.ok()) co_return refused(done.status());
+  co_return take_group(made, lsn);
+}
+
 void World::choose_fields(const std::string& key, const Entry* e, bool unset, Change& change) {
   const bool large = key >= "hash6";
   const auto* now = e == nullptr ? nullptr : static_cast<const kv::Hash*>(e->collection());
   const int64_t now_ms = store_->now_ms();
   for (uint64_t i = 1 + pick(large ? 40 : 5); i > 0; i--) {
     std::string field = cat("f", pick(large ? 400 : 20));
-    std::string text = unset ? "" : content(pick(large ? 200 : 60));
+    std::string text = unset ? "" : content(pick(large ? 400 : 60));
     if (unset &&
         (!now->get(field, now_ms) || change.value.fields.size() + 1 >= now->size(now_ms))) {
       continue;

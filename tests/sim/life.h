@@ -87,12 +87,18 @@ class World : public ChangeListener {
   bool put_small(Namespace& ns, const std::string& key, Lsn& lsn);
   awaitable<bool> rest_on(NamespacePtr ns, std::string key);
   awaitable<bool> change_several(Lsn& lsn);
-  bool change_in(Transaction& t, Namespace& ns, const std::string& key, bool large,
-                 std::vector<Change>& made, uint64_t& bytes);
+  using Keys = std::vector<std::pair<NamespacePtr, std::string>>;
+  bool change_in(Transaction& t, const Keys& keys, size_t i, bool large, std::vector<Change>& made,
+                 uint64_t& bytes);
   awaitable<bool> change_hash(NamespacePtr ns, std::string key, Lsn& lsn);
   bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change);
   void note_lapse(const cairn::Change& change, const Key& key);
   Fields some_times(Fields fields);
+  awaitable<bool> rename_hash(Lsn& lsn);
+  // `e` is found under another key from now on.
+  void rename(Transaction& t, Namespace& from, Entry* e, Namespace& to, const std::string& key,
+              std::vector<Change>& made);
+  bool take_group(std::vector<Change>& made, Lsn& lsn);
   void choose_fields(const std::string& key, const Entry* e, bool unset, Change& change);
   bool change_expiry(Namespace& ns, const std::string& key, Lsn& lsn);
   Status expire(Transaction& t, Namespace& ns, Entry* e, Change& change);

@@ -56,13 +56,16 @@ using Key = std::pair<uint32_t, std::string>;  // namespace, key
 struct Change {
   // kSet and kUnset change fields of a hash; kUnset has them as keys, and kLapse those that are
   // left after some expired. kCreate and kDrop concern a bucket: the key is its id and its name.
-  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kLapse, kExpire, kCreate, kDrop } kind;
+  // kRename: what `from` held has this key now, and `value` says what that was.
+  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kLapse, kExpire, kCreate, kDrop, kRename } kind;
   Key key;
   Value value;
   bool goes_on = false;   // the next one happened with it, or neither did
   bool unwished = false;  // nobody asked for it: no answer waits for it
+  Key from = {};
 
   bool concerns(const Key& k) const {
+    if (kind == kRename && from == k) return true;
     if (kind == kCreate || key.first != k.first) return false;
     return kind == kFlush || kind == kDrop || key.second == k.second;
   }
@@ -111,6 +114,13 @@ inline void State::apply(const Change& c) {
     case Change::kExpire:  // of what is there; its version stays
       if (auto it = keys.find(c.key); it != keys.end()) it->second.expire_ms = c.value.expire_ms;
       break;
+    case Change::kRename: {
+      Value value = std::move(keys[c.from]);
+      keys.erase(c.from);
+      value.version = c.value.version;
+      keys[c.key] = std::move(value);
+      break;
+    }
     case Change::kFlush:
       clear(c.key.first);
       break;

@@ -1,0 +1,152 @@
+// Which key a collection with an identity has: see core/index/identities.h.
+#include <algorithm>
+
+#include "core/base/plant.h"
+#include "core/base/text.h"
+#include "core/store/replay.h"
+#include "core/store/store.h"
+
+namespace cairn {
+
+// What a key holds while it is not known whether all of its collection has come. The operations are
+// those of a key like any other, in the namespace of identities.
+class Replay::Reference final : public Collection {
+ public:
+  Reference(const NameRecord& name, const RecordView& r)
+      : id(name.identity),
+        from(name.from),
+        to(name.to),
+        record_bytes(r.size()),
+        expires(r.has_expiry() != ((r.flags & Entry::kExpiryApart) != 0)) {}
+  // Under a key's own name there are none behind the one that names its collection.
+  bool apply(std::string_view) override { return false; }
+  void inverse(std::string_view, std::vector<std::string>&) const override {}
+  uint64_t memory_bytes() const override { return sizeof(*this); }
+  uint64_t image_bytes() const override { return 0; }
+  uint64_t save(uint64_t, uint64_t, std::string&) const override { return 0; }
+  bool shed() override { return false; }
+
+  const uint64_t id;
+  const Lsn from, to;
+  const uint64_t record_bytes;
+  const bool expires;  // as the record says
+};
+
+bool Replay::is_reference(const Entry* e) {
+  return e != nullptr && dynamic_cast<const Reference*>(e->collection()) != nullptr;
+}
+
+void Replay::apply_name(const RecordView& r, Lsn lsn) {
+  const auto name = NameRecord::decode(r.value);
+  if (!name) {
+    MutexLock damaged(mutex_);
+    damage_ = absl::DataLossError("the name of a collection cannot be read");
+    return;
+  }
+  Namespace& ns = *namespace_of(r.ns);
+  const KeyHash hash = ns.hash(r.key);
+  if (name->old_ns.valid() && !planted(Bug::kOldNameKept)) {
+    Namespace& old = *namespace_of(name->old_ns);
+    const KeyHash old_hash = old.hash(name->old_key);
+    StripeLocks lock(store_, old_hash);
+    Shard& known = shard(old_hash);
+    std::lock_guard known_lock(known.mutex);
+    remove(known, old, old_hash, name->old_key, lsn);
+  }
+  StripeLocks lock(store_, hash);
+  Shard& known = shard(hash);
+  std::lock_guard known_lock(known.mutex);
+  Entry* old = ns.index->find(r.key, hash);
+  if (old != nullptr && old->lsn() > lsn) return;
+  // This very record, as a checkpoint tells of it, and with what changed its expiry since.
+  const int64_t expire_ms = r.has_expiry() ? r.expire_ms : 0;
+  if (old != nullptr && old->lsn() == lsn && old->expire_ms() != expire_ms) return;
+  const Name key(r.ns.value(), std::string(r.key));
+  auto removed = known.removed.find(key);
+  if (removed != known.removed.end() && removed->second > lsn) return;
+  Entry* entry = Entry::make(r, lsn, std::make_unique<Reference>(*name, r));
+  entry->collection()->set_version(r.has_origin() ? r.version : lsn);
+  grew(old == nullptr ? 0 : old->bytes(), entry->bytes());
+  insert(ns, hash, old, entry);
+  known.named.push_back(key);
+}
+
+void Replay::give_up(Namespace& ns, KeyHash hash, Entry* entry) {
+  notes_.push_back(cat("the value of ", ns.name, "/", entry->key(), " is lost"));
+  given_up_.emplace_back(ns.id, entry->key());
+  ns.index->remove(entry, hash);
+  Entry::destroy(entry);
+}
+
+// All operations have been run. Where a repair left two keys the same collection, the newer name
+// counts.
+Status Replay::name_collections() {
+  std::vector<std::pair<Lsn, Name>> named;
+  for (Shard& s : shards_) {
+    for (Name& name : s.named) {
+      Namespace& ns = *namespace_of(NamespaceId(name.first));
+      const Entry* e = ns.index->find(name.second, ns.hash(name.second));
+      if (!is_reference(e)) continue;
+      named.emplace_back(e->lsn(), std::move(name));
+    }
+    s.named = {};
+  }
+  std::sort(named.rbegin(), named.rend());
+  named.erase(std::unique(named.begin(), named.end()), named.end());
+  for (auto& [lsn, name] : named) {
+    Namespace& ns = *namespace_of(NamespaceId(name.first));
+    const auto alive_since = since(ns);
+    if (!alive_since) continue;
+    Status done =
+        name_collection(ns, ns.index->find(name.second, ns.hash(name.second)), *alive_since);
+    if (!done.ok()) return done;
+  }
+  MutexLock lock(mutex_);
+  namespaces_.erase(kIdentities.value());  // what has no name is none
+  return absl::OkStatus();
+}
+
+Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
+  const auto& reference = static_cast<const Reference&>(*entry->collection());
+  const KeyHash hash = ns.hash(entry->key());
+  if (entry->lsn() < since) {
+    ns.index->remove(entry, hash);
+    Entry::destroy(entry);
+    return absl::OkStatus();
+  }
+  Namespace& identities = *namespace_of(kIdentities);
+  const std::string_view id(reinterpret_cast<const char*>(&reference.id), sizeof(reference.id));
+  const KeyHash id_hash = identities.hash(id);
+  Entry* all = identities.index->find(id, id_hash);
+  const bool there = all != nullptr && all->type() == entry->type();
+  if (!there && !lossy()) {
+    return absl::DataLossError(
+        cat("the collection ", ns.name, "/", entry->key(), " has a name and no records"));
+  }
+  const bool in_part =
+      !based_.contains(reference.id) && std::any_of(lost_.begin(), lost_.end(), [&](auto& range) {
+        return range.from <= reference.to.value() && reference.from.value() < range.to;
+      });
+  if (!there || in_part) {
+    give_up(ns, hash, entry);
+    return absl::OkStatus();
+  }
+  Collection* c = all->detach();
+  const Entry* newest = all->lsn() > entry->lsn() ? all : entry;
+  const Lsn version = newest == all ? c->version_.load() : reference.version_.load();
+  RecordView r{RecordType::kPut, newest->flags, ns.id, newest->expire_ms(), entry->key(), {}, {}};
+  c->set_version(version);
+  c->image_size_ = 0;
+  if (newest == entry) c->expires_ = reference.expires;
+  c->identity_ = std::make_unique<Identity>(store_.identities_, reference.id, ns.id, entry->key());
+  c->identity_->from = reference.from;
+  c->identity_->to = reference.to;
+  store_.charge_once(*c, entry->lsn(), reference.record_bytes);
+  Entry* named = Entry::make(r, newest->lsn(), std::unique_ptr<Collection>(c));
+  identities.index->remove(all, id_hash);
+  Entry::destroy(all);
+  insert(ns, hash, entry, named);
+  return absl::OkStatus();
+}
+
+}  // namespace cairn
