@@ -460,8 +460,10 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return;
   }
   if (s.old != nullptr) store_.count(s.old, -1);
-  if (renamed) {  // so is that the old name is gone
-    wished |= this->wished(s.details->before);
+  if (renamed) {  // so is that the old name is gone, and so was what changed its expiry
+    const Entry* before = s.details->before;
+    wished |= this->wished(before) || !store_.log_.is_durable(store_.rests_on(
+                                          *s.details->from, s.details->from_hash, before));
     if (wished) store_.note_removal(*s.details->from, s.details->from_hash, lsn);
     c->identity_->rename(s.ns_id, s.entry->key());
     c->moved(s.hash);

@@ -11,7 +11,6 @@
 namespace cairn::kv {
 
 namespace {
-
 enum Kind : char { kSet = 1, kDelete = 2, kSetUntil = 3, kUntil = 4 };
 
 void add(std::string& out, std::string_view s) {
@@ -50,6 +49,14 @@ bool take(std::string_view& in, int64_t& until_ms) {
   std::memcpy(&until_ms, in.data(), sizeof(until_ms));
   in.remove_prefix(sizeof(until_ms));
   return until_ms >= 0;
+}
+
+// Takes what an operation of this kind says of one field; false if that is none.
+bool take(char kind, std::string_view& in, Hash::Item& item) {
+  item.until_ms = Hash::kForEver;
+  if ((kind == kSetUntil || kind == kUntil) && !take(in, item.until_ms)) return false;
+  if (!take(in, item.field) || item.field.size() > kKeyBytesMax) return false;
+  return (kind != kSet && kind != kSetUntil) || take(in, item.value);
 }
 
 RecordView field_record(const Hash::Item& item) {
@@ -93,16 +100,6 @@ void Hash::add_delete(std::string& operation, std::string_view field) {
 bool Hash::has_times(std::string_view operation) {
   return !operation.empty() && operation[0] == kSetUntil;
 }
-
-namespace {
-// Takes what an operation of this kind says of one field; false if that is none.
-bool take(char kind, std::string_view& in, Hash::Item& item) {
-  item.until_ms = Hash::kForEver;
-  if ((kind == kSetUntil || kind == kUntil) && !take(in, item.until_ms)) return false;
-  if (!take(in, item.field) || item.field.size() > kKeyBytesMax) return false;
-  return (kind != kSet && kind != kSetUntil) || take(in, item.value);
-}
-}  // namespace
 
 bool Hash::apply(std::string_view operation) {
   const bool applied = apply_items(operation);

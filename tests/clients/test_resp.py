@@ -665,12 +665,14 @@ class Hashes(Case):
 
     def test_a_hash_of_any_size_is_renamed_and_moved(self):
         """Its changes before and after are its own, also after a crash; so are those of what takes
-        its old name."""
+        its old name. Its expiry stays, and so do those of its fields."""
         value = os.urandom(50000)
         pipe = self.r.pipeline(transaction=False)
         for i in range(1600):
             pipe.hset("a", i, value)
         pipe.execute()
+        self.assertTrue(self.r.expire("a", 100000))
+        self.assertEqual(self.r.execute_command("HEXPIRE", "a", 50000, "FIELDS", 1, 3), [1])
         self.assertTrue(self.r.rename("a", "b"))
         self.assertTrue(self.r.renamenx("b", "c"))
         self.assertTrue(self.r.move("c", 1))
@@ -691,6 +693,11 @@ class Hashes(Case):
         self.assertEqual(other.hget("c", 1599), value)
         self.assertEqual(other.hget("c", "last"), b"2")
         self.assertIsNone(other.hget("c", 7))
+        self.assertTrue(50000 < other.ttl("c") <= 100000)
+        self.assertEqual(self.r.ttl("a"), -1)
+        [left, ever] = other.execute_command("HTTL", "c", "FIELDS", 2, 3, 4)
+        self.assertTrue(0 < left <= 50000)
+        self.assertEqual(ever, -1)
         other.delete("c")
         other.close()
 

@@ -13,7 +13,8 @@ namespace {
 struct ExpiryTest : FaultTest {
   struct Held {
     std::string bytes;
-    std::map<std::string, std::string> fields;  // of a hash
+    // Of a hash: the fields, and until when they are there.
+    std::map<std::string, std::pair<std::string, int64_t>> fields;
     int64_t expire_ms = 0;
     Lsn version;
     bool operator==(const Held&) const = default;
@@ -21,6 +22,9 @@ struct ExpiryTest : FaultTest {
   using Model = std::map<std::string, Held>;
   static constexpr uint64_t kSegment = 64 << 10;
   static constexpr int64_t kFar = 1'000'000'000;  // nothing expires here
+
+  uint64_t renames = 0;
+  bool times = true;  // of fields; a hash with one stays in memory
 
   uint64_t pick(uint64_t n) { return rng() % n; }
   int64_t some_time() { return clock.now_ms() + kFar + static_cast<int64_t>(pick(1'000'000)); }
@@ -61,20 +65,35 @@ struct ExpiryTest : FaultTest {
       r.value = held.bytes;
       return t.put(ns, hash, r);
     }
-    for (size_t n = 1 + pick(pick(6) == 0 ? 40 : 4); n > 0; n--) {
+    const int64_t until = times && pick(12) == 0 ? some_time() : kv::Hash::kForEver;
+    for (size_t n = 1 + pick(pick(6) == 0 ? 60 : 4); n > 0; n--) {
       const std::string field = "f" + std::to_string(pick(60));
-      held.fields[field] = std::string(pick(400), static_cast<char>('a' + pick(26)));
-      kv::Hash::add_set(operation, field, held.fields[field]);
+      const std::string text(pick(400), static_cast<char>('a' + pick(26)));
+      held.fields[field] = {text, until};
+      if (until == kv::Hash::kForEver) {
+        kv::Hash::add_set(operation, field, text);
+      } else {
+        kv::Hash::add_set_until(operation, field, text, until);
+      }
     }
     r.type = RecordType::kOperation;
     r.flags |= static_cast<uint8_t>(ValueType::kHash) << 4;
     r.value = operation;
     return t.operate(ns, hash, e, r);
   }
-  // `model` is what holds if it is committed.
-  Status change(Store& store, Transaction& t, const std::string& key, Model& model) {
+  // `model` is what holds if it is committed; `key` may be another one then.
+  Status change(Store& store, Transaction& t, std::string& key, Model& model) {
     Namespace& ns = store.database(0);
     Entry* e = t.find(ns, key, ns.hash(key));
+    const std::string to = "h" + std::to_string(pick(3));
+    if (e != nullptr && t.shape() == Shape::kSeveral && Transaction::has_identity(e) && to != key &&
+        pick(3) == 0) {
+      renames++;
+      const KeyHash hash = ns.hash(key);
+      model[to] = model.extract(key).mapped();
+      key = to;
+      return t.rename(ns, hash, e, ns, ns.hash(to), to);
+    }
     const uint64_t what = pick(8);
     if (e != nullptr && what < 4) {
       const int64_t at = pick(3) == 0 ? 0 : some_time();
@@ -150,9 +169,10 @@ struct ExpiryTest : FaultTest {
       }
       auto fetched = run(store.faults().fetch(store.database(0).shared_from_this(), key));
       ASSERT_TRUE(fetched && fetched->ok()) << *fetched;
-      std::map<std::string, std::string> fields;
-      static_cast<kv::Hash*>(find(store, key)->collection())->for_each(0, [&](auto f, auto v) {
-        fields[std::string(f)] = v;
+      decltype(held.fields) fields;
+      const auto& hash = static_cast<const kv::Hash&>(*find(store, key)->collection());
+      hash.for_each(0, [&](auto f, auto v) {
+        fields[std::string(f)] = {std::string(v), hash.find(f, 0)->until_ms};
       });
       EXPECT_TRUE(fields == held.fields);
       EXPECT_EQ(find(store, key)->expire_ms(), held.expire_ms);
@@ -160,8 +180,8 @@ struct ExpiryTest : FaultTest {
   }
 };
 
-// Of strings, blobs and hashes, in memory and on disk, whatever the cleaner, checkpoints and
-// restarts do; what is given up changes nothing.
+// Of strings, blobs and hashes, in memory and on disk, under other names too, whatever the cleaner,
+// checkpoints and restarts do; what is given up changes nothing.
 TEST_F(ExpiryTest, IsKeptWhateverElseHappens) {
   amplification = 1.3;
   uint64_t cleaned = 0, cold = 0, based = 0;
@@ -196,10 +216,12 @@ TEST_F(ExpiryTest, IsKeptWhateverElseHappens) {
   EXPECT_GT(cleaned, 0u);
   EXPECT_GT(cold, 0u);
   EXPECT_GT(based, 0u);
+  EXPECT_GT(renames, 0u);
 }
 
 TEST_F(ExpiryTest, OfAValueOnDiskReadsAndWritesNoneOfIt) {
   amplification = 1000;
+  times = false;
   Model model;
   {
     auto store = opened();

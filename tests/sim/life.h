@@ -1,5 +1,5 @@
 // The store's lives and those who use it: world.cc has the lives and the laws, clients.cc what is
-// done to keys, buckets.cc what is done to buckets, listings and multipart uploads.
+// done to keys, hashes.cc to hashes, buckets.cc to buckets, listings and multipart uploads.
 //
 // All of it runs on one thread, and what a client notes of a change it notes before anybody else
 // runs: so the model is as far as the store at any moment, and what comes back of it after a crash
@@ -41,6 +41,7 @@ class World : public ChangeListener {
  private:
   static constexpr uint64_t kSegmentBytes = 64 << 10;
   static constexpr uint32_t kDatabasesUsed = 3;
+  static constexpr uint64_t kHashes = 8;  // keys of hashes in each; the last two are large
   struct Heard {
     Key key;
     What what;
