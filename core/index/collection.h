@@ -56,7 +56,8 @@ class Collection {
   virtual ~Collection() { delete due(); }
   Collection(const Collection&) = delete;
 
-  // False if this is no operation of the type: broken bytes, or a later version's.
+  // False if this is no operation of the type: broken bytes, or a later version's. An empty one
+  // changes nothing.
   [[nodiscard]] virtual bool apply(std::string_view operation) = 0;
   // Adds to `undo` the operations that, applied after `operation`, make of it what it is now.
   virtual void inverse(std::string_view operation, std::vector<std::string>& undo) const = 0;
@@ -111,6 +112,7 @@ class Collection {
   friend class Store;
   friend class Transaction;
   friend class Cleaner;
+  friend class CollectionCopy;
   friend class MemoryKeeper;
   friend class Replay;
   friend struct Entry;

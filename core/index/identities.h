@@ -13,6 +13,9 @@
 //  4. The newest name record is not older than the oldest record that is needed: whoever writes the
 //     collection again, under the lock of its key, ends with a name record.
 //
+// One that is still being made (CollectionCopy) is the key of its identity in the namespace of
+// identities: it has no name record before it is whole.
+//
 // Threads: any; the fields of an Identity under the lock of its key's stripe.
 #pragma once
 
@@ -34,7 +37,8 @@
 
 namespace cairn {
 
-// The namespace of identities in the log. It has no keys of its own.
+// The namespace of identities in the log: no door knows it, and what is in it when the store opens
+// is nothing.
 inline constexpr NamespaceId kIdentities{17};
 
 // The value of a name record:
@@ -112,6 +116,27 @@ class Identities {
   absl::flat_hash_map<uint64_t, Name> names_ ABSL_GUARDED_BY(mutex_);
 };
 
+// What is done to a collection while somebody copies it: in the order in which it was done, and no
+// longer once the collection is gone. Under the lock of its key's stripe.
+class Followed {
+ public:
+  static constexpr uint64_t kBytesMax = 64 << 20;
+  void add(std::string_view operation) {
+    bytes_ += operation.size() + sizeof(std::string);
+    if (lost()) return operations_.clear();
+    operations_.emplace_back(operation);
+  }
+  bool lost() const { return bytes_ > kBytesMax; }  // more than that was done since the last look
+  std::vector<std::string> take() {
+    bytes_ = 0;
+    return std::exchange(operations_, {});
+  }
+
+ private:
+  std::vector<std::string> operations_;
+  uint64_t bytes_ = 0;
+};
+
 // A collection's own; it is known by it as long as this lives.
 class Identity {
  public:
@@ -125,7 +150,10 @@ class Identity {
 
   uint64_t id() const { return id_; }
   // What its records in the log have as their key.
-  std::string_view key() const { return {reinterpret_cast<const char*>(&id_), sizeof(id_)}; }
+  std::string_view key() const { return key_of(id_); }
+  static std::string_view key_of(const uint64_t& id) {
+    return {reinterpret_cast<const char*>(&id), sizeof(id)};
+  }
   static std::optional<uint64_t> of_key(std::string_view key) {
     uint64_t id;
     if (key.size() != sizeof(id)) return std::nullopt;
@@ -135,11 +163,23 @@ class Identity {
   void rename(NamespaceId ns, std::string_view key) {
     if (!planted(Bug::kRenameNotNoted)) all_->set(id_, ns, key);
   }
+  // Who is told what is done to it, as long as they live.
+  void follow(const std::shared_ptr<Followed>& followed) { followed_.push_back(followed); }
+  bool is_followed(const Followed* followed) const {
+    return std::any_of(followed_.begin(), followed_.end(),
+                       [&](auto& f) { return f.lock().get() == followed; });
+  }
+  void done(std::string_view operation) {
+    if (followed_.empty()) return;
+    std::erase_if(followed_, [](auto& f) { return f.expired(); });
+    for (auto& f : followed_) f.lock()->add(operation);
+  }
   Lsn from, to;  // as in the name record
 
  private:
   const std::shared_ptr<Identities> all_;
   const uint64_t id_;
+  std::vector<std::weak_ptr<Followed>> followed_;
 };
 
 }  // namespace cairn

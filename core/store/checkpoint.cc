@@ -367,6 +367,9 @@ awaitable<Status> Checkpointer::fill(File& file) {
   std::vector<uint64_t> identities;
   if (!planted(Bug::kIdentitiesForgotten)) identities = store_.identities_->all();
   for (uint64_t id : identities) {
+    if (planted(Bug::kUnnamedForgotten) && store_.identities_->name_of(id)->first == kIdentities) {
+      continue;
+    }
     Status filled = co_await fill_parts(file, id, nullptr, {});
     if (!filled.ok()) co_return filled;
   }
@@ -452,7 +455,7 @@ awaitable<Status> Checkpointer::fill_parts(File& file, uint64_t identity,
       Store::set_subject(*c, item.record);
       store_.describe(*c, item);
       file.add(item);
-      if (cursor == 0 && identity != 0) add_name(file, *which.ns, e);
+      if (cursor == 0 && identity != 0 && which.ns->id != kIdentities) add_name(file, *which.ns, e);
     }
     Status wrote = co_await file.flush();
     if (!wrote.ok()) co_return wrote;

@@ -133,7 +133,7 @@ StatusOr<uint64_t> Store::append_part(Namespace& ns, Entry* e, uint64_t& cursor,
   if (c.identity_ != nullptr) {
     c.identity_->from = begin;
     c.identity_->to = e->lsn();
-    append_name(ns, e);
+    if (ns.id != kIdentities) append_name(ns, e);
   }
   count(e, -1);  // nothing before the first part matters
   while (c.charges_.size() > 1 && c.charges_[1].first <= begin) {
@@ -159,7 +159,7 @@ void Store::append_name(Namespace& ns, Entry* e) {
 void Store::identify(Namespace& ns, Entry* e) {
   Collection& c = *e->collection();
   const uint64_t bytes = c.image_bytes();
-  if (c.identity_ != nullptr || bytes <= part_bytes()) return;
+  if (c.identity_ != nullptr || bytes <= part_bytes() || ns.id == kIdentities) return;
   // With its change it may have taken the last room; then at the next one.
   if (!log_.admit(Need::kPut, bytes + bytes / 2 + e->key_size + kBlockBytes).ok()) return;
   c.identity_ = std::make_unique<Identity>(identities_, identities_->next(epoch_), ns.id, e->key());
@@ -219,7 +219,7 @@ awaitable<Status> Store::rewrite_parts(Known which, Lsn before,
       }
       if (Status room = log_.room_to_clean(2 * part_bytes() + e->key_size); !room.ok())
         co_return room;
-      if (c->image_bytes() <= part_bytes()) {  // it has shrunk
+      if (c->image_bytes() <= part_bytes() && which.ns->id != kIdentities) {  // it has shrunk
         size = c->image_bytes();
         rewrite(*which.ns, hash, e);
         cursor = 0;

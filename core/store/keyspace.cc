@@ -194,6 +194,7 @@ void Store::move_name(NamespaceId id, Lsn lsn) {
 }
 
 NamespacePtr Store::namespace_by_id(NamespaceId id) const {
+  if (id == kIdentities) return unnamed_;
   MutexLock lock(names_mutex_);
   auto it = by_id_.find(id.value());
   return it == by_id_.end() ? nullptr : it->second;

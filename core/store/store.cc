@@ -100,6 +100,8 @@ void Store::make_databases() {
   system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", Properties{}, hash_seed_,
                                         memory_.shared_count());
   system_->order_end = Namespace::kAllHashes;
+  unnamed_ = std::make_shared<Namespace>(kIdentities, ".unnamed", Properties{}, hash_seed_,
+                                         memory_.shared_count());
 }
 
 Store::~Store() { drop_waiters(); }  // coroutines may hold readers and writers of the extents

@@ -334,6 +334,7 @@ class Store {
  private:
   friend class Checkpointer;
   friend class Cleaner;
+  friend class CollectionCopy;
   friend class Compactor;
   friend class Faults;
   friend class MemoryKeeper;
@@ -520,6 +521,7 @@ class Store {
   std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
   std::array<NamespacePtr, kDatabases> databases_;
   NamespacePtr system_;
+  NamespacePtr unnamed_;  // kIdentities: what has no name yet; not among spaces()
 
   mutable Mutex names_mutex_;
   std::map<std::string, NamespacePtr, std::less<>> by_name_ ABSL_GUARDED_BY(names_mutex_);

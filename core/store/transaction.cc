@@ -169,6 +169,7 @@ void Transaction::apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_v
   const bool applied = c.apply(operation);
   assert(applied);
   (void)applied;
+  if (c.identity_ != nullptr) c.identity_->done(operation);
   store_.move_due(ns, hash, entry, due);
   store_.memory_.count().add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
 }
@@ -259,16 +260,23 @@ void Transaction::expire_later(Namespace& ns, KeyHash hash, Entry* entry, const 
 // ---- rename ----
 
 Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Namespace& to,
-                           KeyHash to_hash, std::string_view key) {
+                           KeyHash to_hash, std::string_view key,
+                           std::optional<int64_t> expire_ms) {
   assert(covers(from_hash) && covers(to_hash) && has_identity(entry));
   if (shape_ != Shape::kSeveral) {
     return refuse(absl::InternalError("a rename in a transaction of one change"));
   }
   Collection& c = *entry->collection();
   const std::string name =
-      NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to, from.id, entry->key()}
+      NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to,
+                 from.id == kIdentities ? NamespaceId() : from.id, entry->key()}
           .encode();
   RecordView r{RecordType::kName, entry->record_flags(), to.id, entry->expire_ms(), key, {}, name};
+  if (expire_ms) {
+    r.expire_ms = *expire_ms;
+    r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
+    if (r.expire_ms != 0) r.flags |= kRecordHasExpiry;
+  }
   if (Status s = check_put(to, r); !s.ok()) return s;
   if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
   Step& step = add_step(r.type, r.flags, &to, to_hash);
@@ -575,7 +583,8 @@ void Transaction::tell(std::span<const Lsn> lsns) {
                       : s.type == RecordType::kDelete         ? What::kRemove
                       : s.type == RecordType::kNamespaceFlush ? What::kFlush
                                                               : What::kOperate;
-    if (s.type == RecordType::kName) {
+    if (s.ns != nullptr && s.ns->id == kIdentities) continue;
+    if (s.type == RecordType::kName && s.details->from->id != kIdentities) {
       changes.push_back(
           {s.details->from, s.details->before->key(), What::kRemove, cause_, lsns[i]});
     }

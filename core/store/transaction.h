@@ -26,6 +26,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -80,9 +81,9 @@ class Transaction {
     return c != nullptr && c->identity_ != nullptr;
   }
   // `entry`, which is `from`'s and has an identity, is from now on found in `to` under `key`, in
-  // place of what is there. In a transaction of several changes.
+  // place of what is there, with this expiry or its own. In a transaction of several changes.
   Status rename(Namespace& from, KeyHash from_hash, Entry* entry, Namespace& to, KeyHash to_hash,
-                std::string_view key);
+                std::string_view key, std::optional<int64_t> expire_ms = std::nullopt);
   // All keys go, as one record. Takes all stripes for it unless the transaction has them; one of
   // several changes must have them.
   Status flush(Namespace& ns);
@@ -168,7 +169,7 @@ class Transaction {
   void roll_back();
   void end();
   void changed(Namespace& ns, std::string_view key, What what, Lsn lsn) {
-    if (store_.listeners().any()) tell(ns, key, what, lsn);
+    if (store_.listeners().any() && ns.id != kIdentities) tell(ns, key, what, lsn);
   }
   void tell(Namespace& ns, std::string_view key, What what, Lsn lsn);
   void tell(std::span<const Lsn> lsns);

@@ -2,7 +2,9 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "core/store/collection_copy.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/session.h"
 #include "kv/types/glob.h"
 #include "kv/types/type.h"
 
@@ -43,7 +45,7 @@ bool put_copy(Context& c, Entry* from, Namespace& to, std::string_view key) {
   if (const Collection* collection = from->collection()) {
     // Before the image is made: of 10 million fields that took 24 s, in which nobody was answered.
     if (collection->image_bytes() > c.store.log().record_bytes_max()) {
-      c.reply.error("ERR the value is larger than a log segment and cannot be copied");
+      c.reply.error("ERR a value larger than a log segment cannot be written at once");
       return false;
     }
     image = collection->image();
@@ -101,25 +103,104 @@ Namespace* target(Context& c, const Key& key) {
   return key.ns;
 }
 
-void copy(Context& c) {
+struct CopyTo {
+  Namespace* ns = nullptr;
   bool replace = false;
+};
+
+bool parse(Context& c, CopyTo& to) {
   for (size_t i = 3; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "replace")) {
-      replace = true;
+      to.replace = true;
     } else if (equals_ignoring_case(c.args[i], "db") && i + 1 < c.args.size()) {
-      if (!names_space(c, c.args[++i])) return;
+      if (!names_space(c, c.args[++i])) return false;
     } else {
-      return c.syntax_error();
+      c.syntax_error();
+      return false;
     }
   }
-  Namespace* to = target(c, c.request.keys[1]);
-  if (to == nullptr) return;
-  if (to == &c.ns() && c.args[1] == c.args[2]) {
-    return c.reply.error("ERR source and destination objects are the same");
+  to.ns = target(c, c.request.keys[1]);
+  if (to.ns == &c.ns() && c.args[1] == c.args[2]) {
+    c.reply.error("ERR source and destination objects are the same");
+    return false;
   }
+  return to.ns != nullptr;
+}
+
+// What is to be copied; null, after it answered so, if there is nothing or it may not be.
+Entry* to_copy(Context& c, const CopyTo& to) {
   Entry* from = c.find(c.args[1]);
-  if (from == nullptr || (!replace && c.find(*to, c.args[2]) != nullptr)) return c.reply.integer(0);
-  if (put_copy(c, from, *to, c.args[2])) c.reply.integer(1);
+  if (from != nullptr && (to.replace || c.find(*to.ns, c.args[2]) == nullptr)) return from;
+  c.reply.integer(0);
+  return nullptr;
+}
+
+void copy(Context& c) {
+  CopyTo to;
+  if (!parse(c, to)) return;
+  Entry* from = to_copy(c, to);
+  if (from == nullptr) return;
+  if (CollectionCopy::is_for(c.store, from) && !c.in_exec) return c.defer();
+  if (put_copy(c, from, *to.ns, c.args[2])) c.reply.integer(1);
+}
+
+// What is left to be done of a copy that is made in turns.
+enum class Left : uint8_t { kNothing, kSome, kAll };
+
+// A turn of it, with both keys and its own locked. kAll: the key holds something else by now.
+Left copy_turn(Context& c, const CopyTo& to, StripeLocks& locks, CollectionCopy& copying,
+               bool begins) {
+  Context::Turn turn(c, locks, Shape::kSeveral);
+  Entry* from = to_copy(c, to);
+  if (from == nullptr) return Left::kNothing;
+  if (!CollectionCopy::is_for(c.store, from)) {
+    if (put_copy(c, from, *to.ns, c.args[2]) && turn.commit()) c.reply.integer(1);
+    return Left::kNothing;
+  }
+  Status status = c.store.check_write(true);
+  if (status.ok() && begins) status = copying.begin(c.ns(), from);
+  if (status.ok() && !copying.follows(from)) return Left::kAll;
+  if (status.ok()) status = copying.step(locks, from);
+  if (status.ok() && !copying.whole()) return Left::kSome;
+  const Key& key = c.request.keys[1];
+  if (status.ok()) status = copying.name(*c.txn, from, *to.ns, key.hash, key.name);
+  if (!status.ok()) {
+    c.status_error(status);
+  } else if (turn.commit()) {
+    c.reply.integer(1);
+  }
+  return Left::kNothing;
+}
+
+// False if all of it is left to be done.
+awaitable<bool> copy_in_turns(Context& c, const CopyTo& to) {
+  CollectionCopy copying(c.store);
+  const std::vector<KeyHash> hashes{c.request.keys[0].hash, c.request.keys[1].hash, copying.hash()};
+  const Faults::Keys values{{c.session.ns, c.args[1]}};
+  const auto executor = co_await asio::this_coro::executor;
+  for (bool begins = true; !c.session.ended(); begins = false) {
+    {
+      StripeLocks locks(c.store);
+      Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
+      if (!locked.ok()) {
+        c.status_error(locked);
+        co_return true;
+      }
+      const Left left = copy_turn(c, to, locks, copying, begins);
+      if (left != Left::kSome) co_return left == Left::kNothing;
+    }
+    (void)c.store.memory().help();
+    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  c.reply.error("ERR the client is gone");  // nobody reads it
+  co_return true;
+}
+
+awaitable<void> copy_deferred(Context& c) {
+  CopyTo to;
+  if (!parse(c, to)) co_return;
+  for (bool done = false; !done;) done = co_await copy_in_turns(c, to);
 }
 
 void move(Context& c) {
@@ -395,7 +476,7 @@ constexpr Row kRows[] = {
      "Renames a key and overwrites the destination."},
     {"renamenx", 3, kChange | kBatch, kRenamesNx, renamenx, nullptr, "generic",
      "Renames a key only when the target key name doesn't exist."},
-    {"copy", -3, kWrite | kDenyOom, kCopies, copy, nullptr, "generic",
+    {"copy", -3, kWrite | kDenyOom, kCopies, copy, copy_deferred, "generic",
      "Copies the value of a key to a new key.", "6.2.0"},
     {"move", 3, kChange | kBatch, kMoves, move, nullptr, "generic",
      "Moves a key to another database."},

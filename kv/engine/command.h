@@ -179,23 +179,29 @@ class Context {
   // A turn of a command that has waited: locks of its own, and a time and a change of its own.
   class Turn {
    public:
-    Turn(Context& context, StripeLocks& locks)
+    Turn(Context& context, StripeLocks& locks, Shape shape = Shape::kOne)
         : context_(context),
           outer_(std::exchange(context.locks, &locks), context.txn),
-          txn_(context.store, &locks, Shape::kOne, context.wish()) {
+          txn_(context.store, &locks, shape, context.wish()) {
       context.txn = &txn_;
     }
     ~Turn() {
-      (void)txn_.commit();  // an error was answered when it was met
+      if (!committed_) (void)commit();
       context_.saw(txn_.seen());
       std::tie(context_.locks, context_.txn) = outer_;
     }
     Turn(const Turn&) = delete;
+    // False: what it changed was refused, and the error is the command's answer.
+    bool commit() {
+      committed_ = true;
+      return context_.done(txn_.commit().status());
+    }
 
    private:
     Context& context_;
     const std::pair<StripeLocks*, Transaction*> outer_;
     Transaction txn_;
+    bool committed_ = false;
   };
 
   // Keys of this session's namespace, or of the given one.

@@ -86,8 +86,14 @@ awaitable<Status> Session::wait_durable(Log& log, Clock& clock, Lsn lsn) {
   co_return *status;
 }
 
+bool Session::ended() {
+  MutexLock lock(mutex);
+  return peer_ended_;
+}
+
 void Session::unblock_all() {
   MutexLock lock(mutex);
+  peer_ended_ = true;
   unblocked_ = Unblock::kGone;
   if (waiter_ != nullptr) waiter_->cancel();
 }

@@ -93,6 +93,8 @@ class Session {
   bool unblock(Unblock how);
   // The connection ends: nobody waits for anything any more.
   void unblock_all();
+  // Nobody will read an answer: the peer sends no more, or the connection ends.
+  bool ended();
   // The peer sends no more: nobody waits for a command any more, now or later.
   void peer_ended();
 

@@ -108,7 +108,7 @@ bool Hash::apply(std::string_view operation) {
 }
 
 bool Hash::apply_items(std::string_view operation) {
-  if (operation.empty()) return false;
+  if (operation.empty()) return true;
   const char kind = operation[0];
   if (kind < kSet || kind > kUntil) return false;
   operation.remove_prefix(1);

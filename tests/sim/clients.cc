@@ -212,7 +212,7 @@ awaitable<void> World::client(uint64_t steps) {
 awaitable<bool> World::step(Lsn& lsn) {
   NamespacePtr ns = some_space();
   std::string key = some_key();
-  switch (pick(31)) {
+  switch (pick(32)) {
     case 0:
     case 1:
       co_return co_await remove_one(ns, key, lsn);
@@ -260,6 +260,8 @@ awaitable<bool> World::step(Lsn& lsn) {
       co_return co_await use_buckets(lsn);
     case 19:
       co_return co_await rename_hash(lsn);
+    case 20:
+      co_return co_await copy_hash(lsn);
     default:
       co_return put_small(*ns, key, lsn);
   }

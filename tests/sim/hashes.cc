@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "core/store/collection_copy.h"
 #include "kv/types/hash.h"
 #include "tests/sim/life.h"
 
@@ -139,6 +140,48 @@ awaitable<bool> World::rename_hash(Lsn& lsn) {
   auto done = t.commit();
   if (!done.ok()) co_return refused(done.status());
   co_return take_group(made, lsn);
+}
+
+// As COPY does it: a large one in turns, and what it is at the last one counts.
+awaitable<bool> World::copy_hash(Lsn& lsn) {
+  NamespacePtr from = some_space(), to = some_space();
+  const std::string key = cat_key("hash", 6 + pick(2)), new_key = cat_key("hash", pick(kHashes));
+  if (from == to && key == new_key) co_return true;
+  CollectionCopy copying(*store_);
+  const KeyHash to_hash = to->hash(new_key);
+  const std::vector<KeyHash> hashes{from->hash(key), to_hash, copying.hash()};
+  const cairn::Faults::Keys keys{{from, key}};
+  for (bool begins = true;; begins = false) {
+    {
+      StripeLocks lock(*store_);
+      Status locked = co_await store_->faults().lock_with_values(lock, hashes, keys);
+      if (!locked.ok()) {
+        if (unread(locked)) co_return true;
+        if (store_->log().status().ok()) wrong(cat("a copy: ", locked.message()));
+        co_return false;
+      }
+      Transaction t(*store_, &lock, Shape::kSeveral);
+      Entry* e = t.find(*from, key, hashes[0]);
+      if (e == nullptr || !CollectionCopy::is_for(*store_, e)) co_return true;
+      Status status;
+      if (begins) status = copying.begin(*from, e);
+      if (!status.ok()) co_return refused(status);
+      if (!copying.follows(e)) co_return true;  // it has become another one
+      status = copying.step(lock, e);
+      if (!status.ok()) co_return refused(status);
+      if (copying.whole()) {
+        Change change{Change::kPut, {to->id.value(), new_key}, {}};
+        change.value.expire_ms = e->expire_ms();
+        change.value.fields = fields_of(*e->collection(), kv::Hash::kNoTime);
+        (void)copying.name(t, e, *to, to_hash, new_key);
+        seen.copied++;
+        co_return take(t.commit(), change, lsn);
+      }
+    }
+    if (pick(8) == 0) co_return true;  // given up
+    seen.copy_turns++;
+    co_await store_->clock().sleep_ms(static_cast<int64_t>(1 + pick(20)));
+  }
 }
 
 void World::choose_fields(const std::string& key, const Entry* e, bool unset, Change& change) {

@@ -96,6 +96,7 @@ class World : public ChangeListener {
   void note_lapse(const cairn::Change& change, const Key& key);
   Fields some_times(Fields fields);
   awaitable<bool> rename_hash(Lsn& lsn);
+  awaitable<bool> copy_hash(Lsn& lsn);
   // `e` is found under another key from now on.
   void rename(Transaction& t, Namespace& from, Entry* e, Namespace& to, const std::string& key,
               std::vector<Change>& made);

@@ -41,7 +41,7 @@ struct Seen {
            repaired = 0, expired = 0, lapsed = 0, evicted = 0, clocks_back = 0, buckets_made = 0,
            buckets_dropped = 0, bucket_gone = 0, listings = 0, uploads = 0, parts = 0,
            uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0, followed = 0,
-           renamed = 0, renamed_whole = 0;
+           renamed = 0, renamed_whole = 0, copied = 0, copy_turns = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -59,6 +59,8 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::hash_changes, "changes of hashes"},
     {&Seen::renamed, "hashes renamed by one record"},
     {&Seen::renamed_whole, "and by all of them"},
+    {&Seen::copied, "large hashes copied"},
+    {&Seen::copy_turns, "turns of that beside others"},
     {&Seen::checkpoints, "checkpoints"},
     {&Seen::starts_from_checkpoint, "starts from one"},
     {&Seen::closed_under_load, "lives closed while clients worked"},

@@ -1,0 +1,87 @@
+#include "core/store/collection_copy.h"
+
+#include "core/base/errors.h"
+#include "core/base/plant.h"
+
+namespace cairn {
+
+CollectionCopy::CollectionCopy(Store& store)
+    : store_(store),
+      id_(store.identities_->next(store.epoch_)),
+      key_(Identity::key_of(id_)),
+      hash_(store.unnamed_->hash(key_)) {}
+
+CollectionCopy::~CollectionCopy() {
+  StripeLocks lock(store_, hash_);
+  Entry* e = find();
+  if (e == nullptr) return;  // it has its name
+  store_.link(*store_.unnamed_, hash_, e, nullptr);
+  store_.dispose(e, Lsn());
+}
+
+bool CollectionCopy::is_for(const Store& store, const Entry* source) {
+  const Collection* c = source->collection();
+  return c != nullptr && c->image_bytes() > store.part_bytes();
+}
+
+Entry* CollectionCopy::find() const { return store_.unnamed_->index->find(key_, hash_); }
+
+Status CollectionCopy::begin(Namespace& ns, Entry* source) {
+  store_.identify(ns, source);
+  Collection& c = *source->collection();
+  // One that became large when there was no room has none to this day.
+  if (c.identity_ == nullptr) return disk_full("there is no room for a copy");
+  followed_ = std::make_shared<Followed>();
+  c.identity_->follow(followed_);
+  return absl::OkStatus();
+}
+
+bool CollectionCopy::follows(const Entry* source) const {
+  const Collection* c = source == nullptr ? nullptr : source->collection();
+  return c != nullptr && c->identity_ != nullptr && c->identity_->is_followed(followed_.get()) &&
+         (!begun_ || find() != nullptr);
+}
+
+Status CollectionCopy::operate(Transaction& t, const Entry* source, std::string_view operation) {
+  Entry* e = find();
+  RecordView r;
+  r.type = RecordType::kOperation;
+  r.flags = static_cast<uint8_t>(source->flags & ~kRecordHasExpiry);
+  r.ns = kIdentities;
+  r.key = key_;
+  r.value = operation;
+  if (Status s = t.operate(*store_.unnamed_, hash_, e, r); !s.ok()) return s;
+  if (e != nullptr) return absl::OkStatus();
+  find()->collection()->identity_ =
+      std::make_unique<Identity>(store_.identities_, id_, kIdentities, key_);
+  return absl::OkStatus();
+}
+
+Status CollectionCopy::step(const StripeLocks& locks, const Entry* source) {
+  if (followed_->lost()) {
+    return absl::ResourceExhaustedError("the value changes faster than it can be copied");
+  }
+  Transaction t(store_, &locks, Shape::kSeveral, Wish::kNone);
+  for (const std::string& operation : followed_->take()) {
+    if (planted(Bug::kCopyFollowsNothing)) break;
+    if (Status s = operate(t, source, operation); !s.ok()) return s;
+  }
+  std::string part;
+  const uint64_t next = source->collection()->save(cursor_, store_.part_bytes(), part);
+  if (Status s = operate(t, source, part); !s.ok()) return s;
+  if (auto done = t.commit(); !done.ok()) return done.status();
+  begun_ = true;
+  cursor_ = next;
+  return absl::OkStatus();
+}
+
+Status CollectionCopy::name(Transaction& t, const Entry* source, Namespace& to, KeyHash to_hash,
+                            std::string_view key) {
+  Entry* e = find();
+  const Collection& c = *e->collection();
+  c.identity_->from = c.oldest_;
+  c.identity_->to = e->lsn();
+  return t.rename(*store_.unnamed_, hash_, e, to, to_hash, key, source->expire_ms());
+}
+
+}  // namespace cairn
