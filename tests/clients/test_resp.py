@@ -637,28 +637,130 @@ class Hashes(Case):
     def tearDown(self):
         self.r.close()
 
-    def test_a_hash_is_copied_whole_or_refused(self):
-        """20 MB are one record of the log, 80 MB are more than it takes."""
+    def fill(self, key, fields, value):
+        pipe = self.r.pipeline(transaction=False)
+        for i in range(fields):
+            pipe.hset(key, i, value)
+        pipe.execute()
+
+    def test_a_hash_of_any_size_is_copied(self):
+        """80 MB are more than a record of the log takes. The copy has the times of the source, and is
+        its own; it survives a crash."""
         value = os.urandom(50000)
-        for fields, copied in ((400, True), (1600, False)):
-            self.r.delete("from", "to")
-            pipe = self.r.pipeline(transaction=False)
-            for i in range(fields):
-                pipe.hset("from", i, value)
-            pipe.execute()
-            if copied:
-                self.assertEqual(self.r.copy("from", "to"), 1)
-                self.assertTrue(self.r.rename("to", "to2"))
-            else:
-                with self.assertRaisesRegex(redis.ResponseError, "larger than a log segment"):
-                    self.r.copy("from", "to")
+        self.fill("from", 1600, value)
+        self.r.expire("from", 100000)
+        self.assertEqual(self.r.execute_command("HEXPIRE", "from", 50000, "FIELDS", 1, 3), [1])
+        self.assertEqual(self.r.copy("from", "to"), 1)
+        self.assertEqual(self.r.copy("from", "to"), 0)
+        self.assertEqual(self.r.hset("to", "own", 1), 1)
+        self.assertEqual(self.r.copy("to", "from", replace=True), 1)
+        self.assertEqual(self.r.hdel("to", "own"), 1)
+        with self.assertRaisesRegex(redis.ResponseError, "larger than a log segment"):
+            self.r.pipeline(transaction=True).copy("from", "other").execute()
+        self.assertEqual(self.r.copy("from", "other", destination_db=1), 1)
         self.r.execute_command("WAITAOF", 1, 0, 0)
-        self.server.restart()
+        self.r.close()
+        self.server.kill()
+        self.server.start()
         self.r = self.server.redis()
-        self.assertEqual(self.r.hlen("to2"), 400)
-        self.assertEqual(set(self.r.hvals("to2")), {value})
-        self.assertEqual(self.r.hlen("from"), 1600)
-        self.assertEqual(self.r.exists("to"), 0)
+        other = self.server.redis(db=1)
+        for r, key, fields in ((self.r, "from", 1601), (self.r, "to", 1600), (other, "other", 1601)):
+            self.assertEqual(r.hlen(key), fields)
+            self.assertEqual(set(r.hmget(key, *range(1600))), {value})
+            self.assertTrue(50000 < r.ttl(key) <= 100000)
+            [left, ever] = r.execute_command("HTTL", key, "FIELDS", 2, 3, 4)
+            self.assertTrue(0 < left <= 50000)
+            self.assertEqual(ever, -1)
+        self.assertEqual(self.r.exists("other"), 0)
+        other.delete("other")
+        other.close()
+
+    def test_a_copy_is_what_its_source_is_at_that_moment(self):
+        """A transaction of a writer is in it whole or not; all that was acknowledged before it is in
+        it; until then there is none, and afterwards nothing of the source's reaches it."""
+        self.fill("from", 60000, b"v" * 40)
+        stop, errors, done = threading.Event(), [], [0]
+
+        def write():
+            r = self.server.redis()
+            while not stop.is_set():
+                n = done[0] + 1
+                tx = r.pipeline(transaction=True)
+                for field in ("first", n % 60000, "last"):
+                    tx.hset("from", field, n)
+                tx.execute()
+                done[0] = n
+            r.close()
+
+        def watch():
+            r = self.server.redis()
+            while not stop.is_set():
+                size = r.hlen("to")
+                if size not in (0, 60002):
+                    errors.append(size)
+            r.close()
+
+        threads = [threading.Thread(target=t) for t in (write, watch)]
+        for t in threads:
+            t.start()
+        try:
+            self.assertTrue(wait_until(lambda: done[0] > 10))
+            for _ in range(8):
+                self.r.delete("to")
+                before = done[0]
+                self.assertEqual(self.r.copy("from", "to"), 1)
+                after = done[0] + 1
+                first, last = (int(n) for n in self.r.hmget("to", "first", "last"))
+                self.assertEqual(first, last)
+                self.assertTrue(before <= first <= after)
+                copied = self.r.hgetall("to")
+                self.assertEqual(int(copied[b"%d" % (first % 60000)]), first)
+                self.assertEqual(copied, self.r.hgetall("to"))
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertEqual(errors, [])
+
+    def test_a_copy_ends_with_its_client_and_with_its_source(self):
+        """Nothing is left of it, in memory either; who waits for it is answered. What has another
+        value by then is copied as that."""
+        self.fill("from", 200000, b"v" * 40)
+        used = self.r.info("memory")["used_memory"]
+        for way in ("client", "kill", "delete", "flush", "replace", "rename"):
+            if self.r.type("from") != b"hash":
+                self.r.delete("from")
+                self.fill("from", 200000, b"v" * 40)
+            r = self.server.redis()
+            client = r.connection_pool.get_connection("CLIENT")
+            client.send_command("CLIENT", "ID")
+            number = client.read_response()
+            client.send_command("COPY", "from", "to")
+            self.assertTrue(wait_until(
+                lambda: self.r.info("memory")["used_memory"] > used + (1 << 20)
+                or self.r.exists("to")))
+            if way == "client":
+                client.disconnect()
+            elif way == "kill":
+                self.r.client_kill_filter(_id=number)
+            elif way == "delete":
+                self.r.delete("from")
+            elif way == "flush":
+                self.r.flushdb()
+            elif way == "replace":
+                self.r.set("from", "small")
+            else:
+                self.r.rename("from", "renamed")
+            if way in ("delete", "flush", "replace", "rename"):
+                self.assertIn(client.read_response(), (0, 1))
+                if way == "replace" and self.r.type("to") == b"string":
+                    self.assertEqual(self.r.get("to"), b"small")
+            r.close()
+            client.disconnect()
+            self.r.delete("renamed")
+            self.assertTrue(wait_until(
+                lambda: (self.r.delete("to"), self.r.info("memory")["used_memory"])[1]
+                < used + (1 << 20)))
 
     def test_a_hash_of_any_size_is_renamed_and_moved(self):
         """Its changes before and after are its own, also after a crash; so are those of what takes
