@@ -59,8 +59,8 @@ enum class Bug {
   kOldNameKept,            // recovery leaves a renamed collection its old name too
   kIdentitiesForgotten,    // a checkpoint tells of no collection that has an identity
   kNamedTooSoon,           // a collection's name is in the log before all of it is
-  kCopyFollowsNothing,     // what is done to a collection while it is copied is not done to its copy
-  kUnnamedForgotten,       // a checkpoint tells of no collection that has no name yet
+  kCopyFollowsNothing,  // what is done to a collection while it is copied is not done to its copy
+  kUnnamedForgotten,    // a checkpoint tells of no collection that has no name yet
   kEnd,
 };
 
