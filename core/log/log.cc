@@ -159,6 +159,7 @@ Log::Frame* Log::reserve(uint64_t bytes) {
   frame->start = next_start_;
   frame->used = sizeof(FrameHeader);
   frame->records = 0;
+  frame->wall_ms = clock_.now_ms();
   active_ = std::move(frame);
   return active_.get();
 }
@@ -193,17 +194,19 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
   }
   Frame* frame;
   uint64_t offset;
-  bool large;
+  bool opened, large;
   {
     MutexLock lock(mutex_);
     frame = reserve(total);
     offset = frame->used;
+    opened = frame->records == 0;
     frame->used += total;
     tail_.store(frame->start + frame->used, std::memory_order_relaxed);
     frame->records += static_cast<uint32_t>(records.size());
     frame->fills.fetch_add(1, std::memory_order_relaxed);
     large = frame->used >= kWriteBytes;
   }
+  if (opened) note_time(Lsn(frame->start), frame->wall_ms);
   pending_bytes_.fetch_add(total, std::memory_order_relaxed);
   for (size_t i = 0; i < records.size(); i++) {
     lsns[i] = Lsn(frame->start + offset);
@@ -216,6 +219,7 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
 
 std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::span<Lsn> lsns) {
   std::vector<Frame*> frames;
+  const int64_t now_ms = clock_.now_ms();
   MutexLock lock(mutex_);
   seal_active();
   for (size_t i = 0; i < records.size();) {
@@ -223,6 +227,7 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
     auto frame = std::make_unique<Frame>();
     frame->start = next_start_;
     frame->used = sizeof(FrameHeader);
+    frame->wall_ms = now_ms;
     const uint64_t capacity =
         std::min(room, std::max(kLargeFrameBytes, frame->used + records[i].size()));
     for (; i < records.size() && frame->used + records[i].size() <= capacity; i++) {
@@ -247,6 +252,7 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
 // one by one, while those before are written.
 void Log::append_large(std::span<const RecordView> records, std::span<Lsn> lsns, uint64_t total) {
   const std::vector<Frame*> frames = lay_out(records, lsns);
+  note_time(Lsn(frames.front()->start), frames.front()->wall_ms);
   pending_bytes_.fetch_add(total, std::memory_order_relaxed);
   bool memory = true;
   size_t i = 0;
@@ -490,7 +496,7 @@ awaitable<Status> Log::write_frame(Frame& frame, WriteMode mode, Lsn durable) {
   header.store = start_.store;
   header.lsn = frame.start;
   header.durable_lsn = durable.value();
-  header.wall_ms = clock_.now_ms();
+  header.wall_ms = frame.wall_ms;
   header.payload_bytes = static_cast<uint32_t>(frame.used - sizeof(FrameHeader));
   header.flags = frame.flags;
   header.previous_end = previous_end_.value();
@@ -498,7 +504,6 @@ awaitable<Status> Log::write_frame(Frame& frame, WriteMode mode, Lsn durable) {
   std::memcpy(frame.buffer.data(), &header, sizeof(header));
   uint64_t length = round_up(frame.used, kBlockBytes);
   std::memset(frame.buffer.data() + frame.used, 0, length - frame.used);
-  note_time(Lsn(frame.start), header.wall_ms);
   co_return co_await volume_.write({FileKind::kSegment, segment}, offset,
                                    {frame.buffer.data(), length}, mode);
 }
@@ -522,7 +527,9 @@ awaitable<Status> Log::close() {
 void Log::note_time(Lsn lsn, int64_t wall_ms) {
   constexpr size_t kTimesMax = 65536;
   MutexLock lock(wait_mutex_);
-  if (!times_.empty() && times_.back().second + 1000 > wall_ms) return;
+  // The first one of each second: so it is the same one when the log is read again.
+  if (!times_.empty() && times_.back().second / 1000 >= wall_ms / 1000) return;
+  if (!times_.empty() && times_.back().first >= lsn.value()) return;  // beside another append
   times_.emplace_back(lsn.value(), wall_ms);
   if (times_.size() > kTimesMax) {  // older times get coarser
     size_t kept = 0;

@@ -144,7 +144,8 @@ class Log {
   // Called now and then: writes what waits, and syncs too if asked.
   void tick(bool sync);
 
-  // Wall time, within a second, at which a record was written.
+  // Wall time at which a record was written, or rather the first one in the same second: as that
+  // of every record which is not very old, it stays the same in every life.
   int64_t time_of(Lsn lsn) const;
   void note_time(Lsn lsn, int64_t wall_ms);
 
@@ -172,6 +173,7 @@ class Log {
     uint64_t used = 0;   // bytes, header included
     uint32_t records = 0;
     uint32_t flags = 0;              // of the header
+    int64_t wall_ms = 0;             // likewise
     std::atomic<uint32_t> fills{0};  // appends that have their place and still copy
   };
 

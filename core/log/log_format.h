@@ -58,7 +58,7 @@ struct FrameHeader {
   uint64_t store;
   uint64_t lsn;            // of this header: segment * segment_bytes + offset
   uint64_t durable_lsn;    // everything below it was durable when this frame was sealed
-  int64_t wall_ms;         // Unix time of the seal
+  int64_t wall_ms;         // Unix time of its first record
   uint32_t payload_bytes;  // records, after this header and before the padding
   uint32_t flags;          // kFrameContinues, kFrameGoesOn
   // Where the log ended when this segment was opened: the seal of the one before it. Everything

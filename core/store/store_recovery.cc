@@ -67,13 +67,13 @@ awaitable<Status> Store::open() {
   recover.lost = known.lost;
   recover.executors = executors_;
   recover.repair = options_.repair;
-  std::vector<std::pair<uint64_t, int64_t>> times;
+  // The first one of each second, as the log kept them; segments are read side by side.
+  absl::flat_hash_map<int64_t, std::pair<uint64_t, int64_t>> seconds;
   Mutex times_mutex;
   recover.note_time = [&](Lsn lsn, int64_t ms) {
     MutexLock lock(times_mutex);
-    if (times.empty() || times.back().second / 1000 != ms / 1000) {
-      times.emplace_back(lsn.value(), ms);
-    }
+    auto [it, first] = seconds.try_emplace(ms / 1000, lsn.value(), ms);
+    if (!first) it->second = std::min(it->second, {lsn.value(), ms});
   };
   auto replay = std::make_unique<Replay>(*this, recover.note_time);
   recover.apply = [&](std::span<const LogRecord> records) { replay->apply(records); };
@@ -115,6 +115,9 @@ awaitable<Status> Store::open() {
   recovered_records_ = log->records;
   lives_ = log->lives;
   recovered_ = log->proven;
+  std::vector<std::pair<uint64_t, int64_t>> times;
+  times.reserve(seconds.size());
+  for (auto& item : seconds) times.push_back(item.second);
   std::sort(times.begin(), times.end());
   for (auto& [lsn, ms] : times) log_.note_time(Lsn(lsn), ms);
 

@@ -68,6 +68,29 @@ class Doors(Case):
                     if part:
                         self.assertEqual(self.redis(ns, "GETRANGE", key, size // 3, size // 3 + 99), part)
 
+    def test_when_a_value_was_written_is_one_time_at_every_door_and_in_every_life(self):
+        """After a pause of the whole store, too: the log knew the time of its last write alone."""
+        def modified(key):
+            stat = self.rpc.objects.Stat(self.rpc.objects_pb.StatRequest(key=self.rpc.key("db5", key)),
+                                         metadata=self.rpc.metadata)
+            http = self.s3.head_object(Bucket="db5", Key=key)["LastModified"].timestamp()
+            self.assertEqual(int(http), stat.info.modified_at_ms // 1000)
+            return stat.info.modified_at_ms
+
+        self.redis("db5", "SET", "first", "1")
+        time.sleep(2.5)
+        before = int(time.time())
+        self.redis("db5", "SET", "second", "2")
+        at_once = modified("second")
+        self.assertLessEqual(before, at_once // 1000)
+        first = modified("first")
+        self.assertLess(first, at_once)
+        self.redis("db5", "WAITAOF", 1, 0, 0)
+        self.server.kill()
+        self.server.start()
+        type(self).s3, type(self).rpc = self.server.s3(), self.server.grpc_stubs()
+        self.assertEqual((modified("first"), modified("second")), (first, at_once))
+
     def test_expiry_is_one(self):
         self.s3.put_object(Bucket="photos", Key="e", Body=b"x" * 100000)
         at = int(time.time() * 1000) + 1000000
