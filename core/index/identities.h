@@ -164,19 +164,25 @@ class Identity {
     if (!planted(Bug::kRenameNotNoted)) all_->set(id_, ns, key);
   }
   // Who is told what is done to it, as long as they live.
-  void follow(const std::shared_ptr<Followed>& followed) { followed_.push_back(followed); }
+  void follow(const std::shared_ptr<Followed>& followed) {
+    forget_gone();
+    followed_.push_back(followed);
+  }
   bool is_followed(const Followed* followed) const {
     return std::any_of(followed_.begin(), followed_.end(),
                        [&](auto& f) { return f.lock().get() == followed; });
   }
   void done(std::string_view operation) {
     if (followed_.empty()) return;
-    std::erase_if(followed_, [](auto& f) { return f.expired(); });
+    forget_gone();
     for (auto& f : followed_) f.lock()->add(operation);
   }
   Lsn from, to;  // as in the name record
 
  private:
+  void forget_gone() {
+    std::erase_if(followed_, [](auto& f) { return f.expired(); });
+  }
   const std::shared_ptr<Identities> all_;
   const uint64_t id_;
   std::vector<std::weak_ptr<Followed>> followed_;

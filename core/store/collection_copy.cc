@@ -15,6 +15,9 @@ CollectionCopy::~CollectionCopy() {
   StripeLocks lock(store_, hash_);
   Entry* e = find();
   if (e == nullptr) return;  // it has its name
+  // A start that reads its records need not keep them until the end.
+  Transaction t(store_, &lock, Shape::kOne, Wish::kNone);
+  if (t.remove(*store_.unnamed_, hash_, e).ok()) return;
   store_.link(*store_.unnamed_, hash_, e, nullptr);
   store_.dispose(e, Lsn());
 }
@@ -30,7 +33,10 @@ Status CollectionCopy::begin(Namespace& ns, Entry* source) {
   store_.identify(ns, source);
   Collection& c = *source->collection();
   // One that became large when there was no room has none to this day.
-  if (c.identity_ == nullptr) return disk_full("there is no room for a copy");
+  if (c.identity_ == nullptr) {
+    Status room = store_.log_.admit(Need::kPut, 2 * c.image_bytes());
+    return room.ok() ? disk_full("there is no room for a copy") : room;
+  }
   followed_ = std::make_shared<Followed>();
   c.identity_->follow(followed_);
   return absl::OkStatus();
@@ -68,7 +74,9 @@ Status CollectionCopy::step(const StripeLocks& locks, const Entry* source) {
   }
   std::string part;
   const uint64_t next = source->collection()->save(cursor_, store_.part_bytes(), part);
-  if (Status s = operate(t, source, part); !s.ok()) return s;
+  if (!part.empty() || !begun_) {  // what was left may have gone since the last part
+    if (Status s = operate(t, source, part); !s.ok()) return s;
+  }
   if (auto done = t.commit(); !done.ok()) return done.status();
   begun_ = true;
   cursor_ = next;

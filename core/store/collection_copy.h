@@ -6,7 +6,8 @@
 // the log before its name comes. Each turn saves one more part of what is copied, and does what was
 // done to that since the turn before (Followed). Then one transaction says which key the copy has.
 // So it is what the source is at that moment, not what that was when the copy began: that is what
-// others see who look at both. Without its name it is nothing, in this life and after a crash.
+// others see who look at both. Until then nothing of it expires by itself: the source may be given
+// more time. Without its name it is nothing, in this life and after a crash.
 //
 // Threads: one at a time; under the locks that each call names.
 #pragma once

@@ -31,7 +31,7 @@ Entry* Store::find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) 
 void Store::note_due(Namespace& ns, Stripe& stripe, Entry* entry) {
   const int64_t when = entry->due_ms();
   if (entry->has_expiry()) ns.volatile_keys.fetch_add(1, std::memory_order_relaxed);
-  if (when == INT64_MAX) return;
+  if (when == INT64_MAX || ns.id == kIdentities) return;
   stripe.expiry.insert({when, entry, ns.index.get()});
   if (when < stripe.next_due.load(std::memory_order_relaxed)) stripe.next_due = when;
 }
@@ -39,7 +39,7 @@ void Store::note_due(Namespace& ns, Stripe& stripe, Entry* entry) {
 void Store::forget_due(Namespace& ns, Stripe& stripe, Entry* entry) {
   const int64_t when = entry->due_ms();
   if (entry->has_expiry()) ns.volatile_keys.fetch_sub(1, std::memory_order_relaxed);
-  if (when == INT64_MAX) return;
+  if (when == INT64_MAX || ns.id == kIdentities) return;
   stripe.expiry.erase({when, entry, ns.index.get()});
   stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
 }
@@ -53,10 +53,12 @@ void Store::set_expiry(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire
 void Store::move_due(Namespace& ns, KeyHash hash, Entry* entry, int64_t before) {
   const int64_t when = entry->due_ms();
   if (when == before) return;
-  Stripe& s = stripe(hash);
-  if (before != INT64_MAX) s.expiry.erase({before, entry, ns.index.get()});
-  if (when != INT64_MAX) s.expiry.insert({when, entry, ns.index.get()});
-  s.next_due = s.expiry.empty() ? INT64_MAX : s.expiry.begin()->when_ms;
+  if (ns.id != kIdentities) {
+    Stripe& s = stripe(hash);
+    if (before != INT64_MAX) s.expiry.erase({before, entry, ns.index.get()});
+    if (when != INT64_MAX) s.expiry.insert({when, entry, ns.index.get()});
+    s.next_due = s.expiry.empty() ? INT64_MAX : s.expiry.begin()->when_ms;
+  }
   memory_.count().add(stripe_of(hash),
                       (when != INT64_MAX ? kDueBytes : 0) - (before != INT64_MAX ? kDueBytes : 0));
 }

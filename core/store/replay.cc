@@ -174,6 +174,7 @@ void Replay::remove(Shard& known, Namespace& ns, KeyHash hash, std::string_view 
   known.any.store(true, std::memory_order_relaxed);
   bury(known, {ns.id.value(), std::string(key)}, lsn);
   if (old == nullptr) return;
+  lost_name(old, lsn);
   ns.index->remove(old, hash);
   Entry::destroy(old);
 }
@@ -182,6 +183,7 @@ void Replay::insert(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   if (old == nullptr) {
     ns.index->insert(entry, hash);
   } else {
+    lost_name(old, entry->lsn());
     ns.index->replace(old, entry, hash);
     Entry::destroy(old);
   }

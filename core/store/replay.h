@@ -117,7 +117,7 @@ class Replay {
     absl::flat_hash_map<Name, Lsn> removed;
     absl::flat_hash_map<Name, std::vector<Operation>> operations;
     absl::flat_hash_map<Name, Expiry> expiries;
-    std::vector<Name> named;  // that had a name record at some time
+    absl::flat_hash_set<Name> named;  // that had a name record at some time
   };
   class Reference;  // stands for the collection of an identity until finish()
 
@@ -129,6 +129,11 @@ class Replay {
   void remove(Shard& shard, Namespace& ns, KeyHash hash, std::string_view key, Lsn lsn);
   void insert(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
   static bool is_reference(const Entry* entry);  // `entry` may be null
+  // Something newer took the place of a name, or of one that came only now.
+  void lost_name(uint64_t identity, Lsn lsn);
+  void lost_name(const Entry* entry, Lsn lsn);  // if it is one
+  // The records of identities that have had their last name count no more.
+  void drop_nameless(Lsn before);
   Status name_collections();
   Status name_collection(Namespace& ns, Entry* entry, Lsn since);
   void give_up(Namespace& ns, KeyHash hash, Entry* entry);
@@ -193,7 +198,14 @@ class Replay {
   std::atomic<uint64_t> kept_bytes_{0}, kept_max_{UINT64_MAX};
   std::vector<std::string> notes_;
   std::vector<std::pair<NamespaceId, std::string>> given_up_, restated_;
-  absl::flat_hash_set<uint64_t> based_;  // identities that a checkpoint has; under mutex_
+  // Under mutex_: identities that a checkpoint has, and what is known of the names of each so far.
+  absl::flat_hash_set<uint64_t> based_;
+  struct Named {
+    NamespaceId ns;
+    Lsn at, gone;  // `gone` is newer: nothing has that name
+    bool dropped = false;
+  };
+  absl::flat_hash_map<uint64_t, Named> names_;
 };
 
 }  // namespace cairn

@@ -28,6 +28,7 @@ Lsn Replay::floor_of(const Shard& shard, Namespace& ns, const Name& name, Lsn si
 
 awaitable<void> Replay::fold(Lsn before) {
   auto executor = co_await asio::this_coro::executor;
+  drop_nameless(before);
   for (Shard& shard : shards_) {
     std::vector<Name> names;
     {

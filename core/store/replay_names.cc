@@ -57,18 +57,67 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
   Shard& known = shard(hash);
   std::lock_guard known_lock(known.mutex);
   Entry* old = ns.index->find(r.key, hash);
-  if (old != nullptr && old->lsn() > lsn) return;
+  if (old != nullptr && old->lsn() > lsn) return lost_name(name->identity, old->lsn());
   // This very record, as a checkpoint tells of it, and with what changed its expiry since.
   const int64_t expire_ms = r.has_expiry() ? r.expire_ms : 0;
   if (old != nullptr && old->lsn() == lsn && old->expire_ms() != expire_ms) return;
   const Name key(r.ns.value(), std::string(r.key));
   auto removed = known.removed.find(key);
-  if (removed != known.removed.end() && removed->second > lsn) return;
+  if (removed != known.removed.end() && removed->second > lsn) {
+    return lost_name(name->identity, removed->second);
+  }
   Entry* entry = Entry::make(r, lsn, std::make_unique<Reference>(*name, r));
   entry->collection()->set_version(r.has_origin() ? r.version : lsn);
   grew(old == nullptr ? 0 : old->bytes(), entry->bytes());
   insert(ns, hash, old, entry);
-  known.named.push_back(key);
+  known.named.insert(key);
+  MutexLock names(mutex_);
+  Named& named = names_[name->identity];
+  named.ns = r.ns;
+  named.at = lsn;
+}
+
+void Replay::lost_name(uint64_t identity, Lsn lsn) {
+  MutexLock lock(mutex_);
+  Named& named = names_[identity];
+  named.gone = std::max(named.gone, lsn);
+}
+
+void Replay::lost_name(const Entry* entry, Lsn lsn) {
+  if (is_reference(entry)) lost_name(static_cast<const Reference&>(*entry->collection()).id, lsn);
+}
+
+// A name that comes later is not newer than what took the place of the last one, if that was before
+// `before`: all of those have come. Only a repair, which went over some, can meet one.
+void Replay::drop_nameless(Lsn before) {
+  std::vector<std::pair<uint64_t, Lsn>> nameless;
+  {
+    MutexLock lock(mutex_);
+    for (auto& [id, named] : names_) {
+      Lsn gone = named.gone > named.at ? named.gone : Lsn();
+      if (auto ns = namespaces_.find(named.ns.value());
+          named.at.valid() && ns != namespaces_.end()) {
+        const auto alive_since = since(*ns->second);
+        const Lsn cleared = alive_since ? *alive_since : dropped_.find(named.ns.value())->second;
+        if (cleared > named.at) gone = std::max(gone, cleared);
+      }
+      if (!gone.valid() || gone >= before || named.dropped) continue;
+      named.dropped = true;
+      nameless.emplace_back(id, gone);
+    }
+  }
+  std::sort(nameless.begin(), nameless.end());  // a table's own order differs each time
+  Namespace& ns = *namespace_of(kIdentities);
+  for (auto& [id, gone] : nameless) {
+    const std::string_view key = Identity::key_of(id);
+    const KeyHash hash = ns.hash(key);
+    StripeLocks lock(store_, hash);
+    Shard& known = shard(hash);
+    std::lock_guard known_lock(known.mutex);
+    const Entry* e = ns.index->find(key, hash);
+    if (e != nullptr) entry_bytes_.fetch_sub(e->bytes(), std::memory_order_relaxed);
+    remove(known, ns, hash, key, gone);
+  }
 }
 
 void Replay::give_up(Namespace& ns, KeyHash hash, Entry* entry) {
@@ -83,16 +132,14 @@ void Replay::give_up(Namespace& ns, KeyHash hash, Entry* entry) {
 Status Replay::name_collections() {
   std::vector<std::pair<Lsn, Name>> named;
   for (Shard& s : shards_) {
-    for (Name& name : s.named) {
+    for (const Name& name : s.named) {
       Namespace& ns = *namespace_of(NamespaceId(name.first));
       const Entry* e = ns.index->find(name.second, ns.hash(name.second));
-      if (!is_reference(e)) continue;
-      named.emplace_back(e->lsn(), std::move(name));
+      if (is_reference(e)) named.emplace_back(e->lsn(), name);
     }
-    s.named = {};
+    s.named.clear();
   }
   std::sort(named.rbegin(), named.rend());
-  named.erase(std::unique(named.begin(), named.end()), named.end());
   for (auto& [lsn, name] : named) {
     Namespace& ns = *namespace_of(NamespaceId(name.first));
     const auto alive_since = since(ns);
@@ -119,7 +166,11 @@ Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
   const KeyHash id_hash = identities.hash(id);
   Entry* all = identities.index->find(id, id_hash);
   const bool there = all != nullptr && all->type() == entry->type();
-  if (!there && !lossy()) {
+  const bool dropped = [&] {
+    MutexLock lock(mutex_);
+    return names_[reference.id].dropped;
+  }();
+  if ((!there || dropped) && !lossy()) {
     return absl::DataLossError(
         cat("the collection ", ns.name, "/", entry->key(), " has a name and no records"));
   }
@@ -127,7 +178,7 @@ Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
       !based_.contains(reference.id) && std::any_of(lost_.begin(), lost_.end(), [&](auto& range) {
         return range.from <= reference.to.value() && reference.from.value() < range.to;
       });
-  if (!there || in_part) {
+  if (!there || dropped || in_part) {
     give_up(ns, hash, entry);
     return absl::OkStatus();
   }

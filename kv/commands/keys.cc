@@ -178,7 +178,7 @@ awaitable<bool> copy_in_turns(Context& c, const CopyTo& to) {
   const std::vector<KeyHash> hashes{c.request.keys[0].hash, c.request.keys[1].hash, copying.hash()};
   const Faults::Keys values{{c.session.ns, c.args[1]}};
   const auto executor = co_await asio::this_coro::executor;
-  for (bool begins = true; !c.session.ended(); begins = false) {
+  for (bool begins = true; !c.session.ends(); begins = false) {
     {
       StripeLocks locks(c.store);
       Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
@@ -193,7 +193,8 @@ awaitable<bool> copy_in_turns(Context& c, const CopyTo& to) {
     if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
     co_await asio::post(executor, asio::use_awaitable);
   }
-  c.reply.error("ERR the client is gone");  // nobody reads it
+  c.session.close_after_reply = true;  // what comes behind it may rest on it
+  c.reply.error("ERR the connection ends");
   co_return true;
 }
 

@@ -86,14 +86,9 @@ awaitable<Status> Session::wait_durable(Log& log, Clock& clock, Lsn lsn) {
   co_return *status;
 }
 
-bool Session::ended() {
-  MutexLock lock(mutex);
-  return peer_ended_;
-}
-
 void Session::unblock_all() {
   MutexLock lock(mutex);
-  peer_ended_ = true;
+  ends_ = true;
   unblocked_ = Unblock::kGone;
   if (waiter_ != nullptr) waiter_->cancel();
 }

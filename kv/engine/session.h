@@ -93,8 +93,8 @@ class Session {
   bool unblock(Unblock how);
   // The connection ends: nobody waits for anything any more.
   void unblock_all();
-  // Nobody will read an answer: the peer sends no more, or the connection ends.
-  bool ended();
+  // It does: what is done for it may be given up, if nothing is done for it after that.
+  bool ends() const { return ends_.load(std::memory_order_relaxed); }
   // The peer sends no more: nobody waits for a command any more, now or later.
   void peer_ended();
 
@@ -115,6 +115,7 @@ class Session {
   std::shared_ptr<Waiter> waiter_ ABSL_GUARDED_BY(mutex);
   WaitFor waits_for_ ABSL_GUARDED_BY(mutex) = WaitFor::kCommand;
   bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
+  std::atomic<bool> ends_{false};
   std::atomic<Unblock> unblocked_{Unblock::kTimeout};
 };
 

@@ -127,6 +127,7 @@ bool Hash::apply_items(std::string_view operation) {
 }
 
 void Hash::inverse(std::string_view operation, std::vector<std::string>& undo) const {
+  if (operation.empty()) return;
   std::string set, unset, until;
   const char kind = operation[0];
   operation.remove_prefix(1);
