@@ -256,17 +256,7 @@ void Upload::commit(size_t bytes) {
   }
 }
 
-awaitable<Status> Upload::append(Bytes data) {
-  while (!data.empty()) {
-    auto room = co_await prepare();
-    if (!room.ok()) co_return room.status();
-    size_t n = std::min(room->size(), data.size());
-    std::memcpy(room->data(), data.data(), n);
-    commit(n);
-    data = data.subspan(n);
-  }
-  co_return absl::OkStatus();
-}
+awaitable<Status> Upload::append(Bytes data) { return append_to(*this, data); }
 
 awaitable<Status> Upload::append_object(Opened& source) {
   if (source.reader == nullptr) co_return co_await append(as_bytes(source.inline_bytes));

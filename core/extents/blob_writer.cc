@@ -222,17 +222,7 @@ awaitable<Status> BlobWriter::end_extent() {
   co_return absl::OkStatus();
 }
 
-awaitable<Status> BlobWriter::append(Bytes data) {
-  while (!data.empty()) {
-    auto room = co_await prepare();
-    if (!room.ok()) co_return room.status();
-    size_t n = std::min(room->size(), data.size());
-    std::memcpy(room->data(), data.data(), n);
-    commit(n);
-    data = data.subspan(n);
-  }
-  co_return absl::OkStatus();
-}
+awaitable<Status> BlobWriter::append(Bytes data) { return append_to(*this, data); }
 
 awaitable<Status> BlobWriter::append_zeros(uint64_t length) {
   static const std::array<std::byte, kExtentBlockBytes> kZeros{};

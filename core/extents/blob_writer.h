@@ -5,6 +5,8 @@
 // Memory: at most 4 chunks in flight and one that fills (core/extents/chunk_pool.h).
 #pragma once
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -69,5 +71,19 @@ class BlobWriter {
   uint32_t block_crc_ = 0;
   std::unique_ptr<ExtentHeader> header_;
 };
+
+// Copies `data` into what has a BlobWriter's prepare() and commit(), which outlives the call.
+template <class Writer>
+awaitable<Status> append_to(Writer& writer, Bytes data) {
+  while (!data.empty()) {
+    auto room = co_await writer.prepare();
+    if (!room.ok()) co_return room.status();
+    const size_t n = std::min(room->size(), data.size());
+    std::memcpy(room->data(), data.data(), n);
+    writer.commit(n);
+    data = data.subspan(n);
+  }
+  co_return absl::OkStatus();
+}
 
 }  // namespace cairn

@@ -150,8 +150,8 @@ void randomkey(Context& c) {
       c.saw(e);
     });
   }
-  for (size_t s = 0; s < kStripes && !found && c.ns().size() > 0;
-       s++) {  // all that was drawn expired
+  // All that was drawn had expired.
+  for (size_t s = 0; s < kStripes && !found && c.ns().size() > 0; s++) {
     with_stripe(c, s, [&] {
       c.ns().index->for_each(s, [&](Entry* e) {
         if (found || e->expired(now)) return;

@@ -88,12 +88,12 @@ struct Server {
   std::atomic<int64_t> last_save_ms{0};
 };
 
-// The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot
-// change, or the value will not do; empty for none.
 inline std::string_view durability_name(Durability d) {  // in Redis's words
   return d == Durability::kAlways ? "always" : d == Durability::kEverySec ? "everysec" : "no";
 }
 
+// The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot
+// change, or the value will not do; empty for none.
 bool set_parameter(Server& server, std::string_view name, std::string_view value);
 std::string get_parameter(Server& server, std::string_view name);
 
