@@ -251,5 +251,163 @@ TEST_F(FaultTest, RoomIsMadeAfterTheClockWasSetBack) {
   take_apart(std::move(store));
 }
 
+// ---- a model ----
+
+// Keys of any size come, go and are used while memory is short: which of them go is the policy's
+// choice, which values stay in memory is nobody's business, and what is counted is what is there.
+struct MemoryModel : FaultTest {
+  struct Value {
+    std::string bytes;
+    int64_t expire_ms = 0;
+  };
+  std::unique_ptr<Store> store;
+  std::map<std::string, Value> model;
+  uint64_t gone = 0;
+
+  MemoryModel() { amplification = 1000; }  // the cleaner also moves values that are on disk
+  uint64_t pick(uint64_t n) { return rng() % n; }
+  static bool may_evict(EvictionPolicy policy, const Value& value) {
+    const std::string_view name = name_of(policy);
+    return name.starts_with("allkeys") || (name.starts_with("volatile") && value.expire_ms != 0);
+  }
+  awaitable<Status> all_durable() {
+    return store->log().wait_durable(Lsn(store->log().tail().value() - 1));
+  }
+
+  void put() {
+    const std::string key = cat("key", pick(500));
+    Namespace& ns = store->database(0);
+    const KeyHash hash = ns.hash(key);
+    Value value{
+        std::string(pick(3) == 0 ? pick(20) : pick(2000), static_cast<char>('a' + pick(26))),
+        pick(2) == 0 ? 0 : clock.now_ms() + 3'600'000};
+    StripeLocks lock(*store, hash);
+    Transaction t(*store, &lock, pick(4) == 0 ? Shape::kSeveral : Shape::kOne);
+    Entry* old = t.find(ns, key, hash);
+    if (pick(10) == 0) {
+      if (old == nullptr) return;
+      ASSERT_TRUE(t.remove(ns, hash, old).ok());
+      ASSERT_TRUE(t.commit().ok());
+      model.erase(key);
+      return;
+    }
+    RecordView r;
+    r.ns = ns.id;
+    r.key = key;
+    r.value = value.bytes;
+    r.expire_ms = value.expire_ms;
+    if (r.expire_ms != 0) r.flags |= kRecordHasExpiry;
+    ASSERT_TRUE(t.put(ns, hash, r).ok());
+    ASSERT_TRUE(t.commit().ok());
+    model[key] = value;
+  }
+  // Until the limit is kept, or nothing is left that could go.
+  void make_room() {
+    for (int i = 0; i < 20 && !store->memory().help(); i++) ASSERT_TRUE(run(all_durable())->ok());
+    EXPECT_FALSE(store->memory().overrun());
+  }
+  // The keys that are there, and what is counted for them.
+  void check(EvictionPolicy policy) {
+    uint64_t bytes = 0, cold = 0;
+    std::set<std::string> there;
+    for (auto& ns : store->spaces()) {
+      bytes += ns->index->table_bytes();
+      for (size_t s = 0; s < kStripes; s++) {
+        ns->index->for_each(s, [&](const Entry* e) {
+          bytes += static_cast<uint64_t>(Store::held_bytes(e));
+          cold += e->is_cold();
+          there.emplace(e->key());
+          EXPECT_TRUE(!e->is_cold() || store->log().is_durable(e->lsn())) << e->key();
+        });
+      }
+    }
+    EXPECT_EQ(store->used_bytes(), bytes);
+    EXPECT_EQ(store->cold_count(), cold);
+    for (const std::string& key : there) ASSERT_TRUE(model.contains(key)) << key << " is back";
+    std::erase_if(model, [&](auto& m) {
+      if (there.contains(m.first)) return false;
+      EXPECT_TRUE(may_evict(policy, m.second)) << m.first;
+      gone++;
+      return true;
+    });
+    EXPECT_GE(store->memory().stats().evicted, gone);  // some were put again since
+  }
+  void check_values() {
+    for (auto& [key, value] : model) {
+      const auto got = *run(get(*store, key));
+      ASSERT_TRUE(got.ok()) << key << " " << got.status();
+      EXPECT_EQ(*got, value.bytes) << key;
+    }
+  }
+  void open() {
+    store = make();
+    ASSERT_TRUE(run(store->open())->ok());
+  }
+};
+
+TEST_F(MemoryModel, WhatGoesIsWhatThePolicyNames) {
+  for (int p = 0; p <= static_cast<int>(EvictionPolicy::kVolatileTtl); p++) {
+    const auto policy = static_cast<EvictionPolicy>(p);
+    SCOPED_TRACE(name_of(policy));
+    disk = sim::Disk();
+    model.clear();
+    gone = 0;
+    memory_bytes = 0;
+    open();
+    store->memory().set_policy(policy);
+    uint64_t spilled = 0;
+    for (int i = 0; i < 1500 && !HasFailure(); i++) {
+      if (i % 200 == 100) store->set_memory_bytes(30'000 + pick(300'000));
+      put();
+      if (pick(5) == 0) make_room();
+      if (pick(50) == 0) check(policy);
+    }
+    make_room();
+    store->set_memory_bytes(0);
+    check(policy);
+    spilled = store->memory().stats().spilled;
+    EXPECT_EQ(gone > 0, policy != EvictionPolicy::kNoEviction);
+    // Where all keys may go, none need be read back.
+    EXPECT_EQ(spilled > 0, !name_of(policy).starts_with("allkeys"));
+    check_values();
+    check(policy);
+    // And so it is after a restart: what was evicted does not come back.
+    ASSERT_TRUE(run(all_durable())->ok());
+    take_apart(std::move(store));
+    disk.crash(rng);
+    open();
+    gone = 0;
+    check(EvictionPolicy::kNoEviction);
+    check_values();
+    EXPECT_TRUE(run(store->close())->ok());
+    take_apart(std::move(store));
+  }
+}
+
+// Least recently used, about: what is used all the time is not what goes.
+TEST_F(MemoryModel, WhatIsUsedStays) {
+  memory_bytes = 100'000;
+  open();
+  store->memory().set_policy(EvictionPolicy::kAllKeysLru);
+  Namespace& ns = store->database(0);
+  constexpr int kUsed = 20;
+  for (int i = 0; i < 3000 && !HasFailure(); i++) {
+    const std::string key = i < kUsed ? cat("used", i) : cat("once", i);
+    ASSERT_TRUE(run(FaultTest::put(*store, key, std::string(500, 'x')))->ok());
+    for (int j = 0; j < std::min(i + 1, kUsed); j++) {
+      const std::string used = cat("used", j);
+      StripeLocks lock(*store, ns.hash(used));
+      Now now(store->clock());
+      Entry* e = store->find(ns, used, ns.hash(used), now);
+      ASSERT_NE(e, nullptr) << used << " went in step " << i;
+      e->touch();
+    }
+    make_room();
+  }
+  EXPECT_GT(store->memory().stats().evicted, 2000u);
+  EXPECT_TRUE(run(store->close())->ok());
+  take_apart(std::move(store));
+}
+
 }  // namespace
 }  // namespace cairn

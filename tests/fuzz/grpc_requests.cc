@@ -109,6 +109,7 @@ class World {
     objects_ = std::make_unique<rpc::ObjectsService>(shared);
     admin_ = std::make_unique<rpc::AdminService>(shared, *server_, *engines_.front());
     grpc::ServerBuilder builder;
+    builder.SetContextAllocator(connections_->contexts());
     builder.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
     builder.SetMaxSendMessageSize(rpc::kMessageBytesMax);
     builder.RegisterService(kv_.get());
