@@ -183,6 +183,7 @@ void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const R
   changed(ns, entry->key(), What::kOperate, lsn);
 }
 
+// The collection's version stays until the commit: a listing reads it meanwhile.
 void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Collection& c = *entry->collection();
   Step& step = add_step(r.type, r.flags, &ns, hash);
@@ -190,9 +191,7 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
   step.details = std::make_unique<Details>();
   step.details->bytes = r.value;
   step.details->collection = &c;
-  step.details->version = c.version_.load(std::memory_order_relaxed);
   c.inverse(r.value, step.details->inverse);
-  c.set_version(Lsn());  // not known before the commit
   apply(ns, hash, entry, r.value);
 }
 
@@ -421,7 +420,6 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
 // ---- the way back ----
 
 void Transaction::undo(Step& s) {
-  Collection* c = s.details == nullptr ? nullptr : s.details->collection;
   switch (s.type) {
     case RecordType::kPut:
       store_.place(*s.ns, s.hash, s.entry, s.old);
@@ -440,7 +438,6 @@ void Transaction::undo(Step& s) {
       for (auto& operation : s.details->inverse) {
         apply(*s.ns, s.hash, s.old != nullptr ? s.old : s.entry, operation);
       }
-      c->set_version(s.details->version);
       break;
     default:
       for (auto& f : s.details->flushed) {

@@ -100,7 +100,6 @@ class Transaction {
     std::string bytes;                 // a collection's operation or image
     std::vector<std::string> inverse;  // of the operation
     Collection* collection = nullptr;
-    Lsn version;  // of the collection before an operation
     std::vector<Flushed> flushed;
   };
   struct Step {
