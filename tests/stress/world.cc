@@ -114,6 +114,7 @@ void World::fetch(const NamespacePtr& ns, std::string key) {
 
 std::vector<KeyHash> World::hashes_of(const Namespace& ns, const std::vector<std::string>& keys) {
   std::vector<KeyHash> hashes;
+  hashes.reserve(keys.size());
   for (auto& key : keys) hashes.push_back(ns.hash(key));
   return hashes;
 }

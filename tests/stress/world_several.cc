@@ -11,6 +11,7 @@ constexpr const char* kGroupField = "all";  // of a group's hash
 
 std::vector<std::string> keys_of(size_t group) {
   std::vector<std::string> keys;
+  keys.reserve(World::kGroupKeys);
   for (size_t i = 0; i < World::kGroupKeys; i++) keys.push_back(World::group_key(group, i));
   return keys;
 }
@@ -52,6 +53,7 @@ void World::change_group(Notes& notes, const StripeLocks& locks, Namespace& ns,
   const int64_t expire_ms = expires ? some_time(notes) : 0;
   Transaction t(*store_, &locks, Shape::kSeveral);
   std::vector<Event::Found> found;
+  found.reserve(keys.size());
   for (auto& key : keys) {
     const KeyHash hash = ns.hash(key);
     Entry* e = t.find(ns, key, hash);
