@@ -109,7 +109,7 @@ class Manifest {
   bool was_clean() const { return was_clean_; }
 
   ManifestState state() const;
-  // Changes what the next save() writes.
+  // Changes what the next save() writes. `fn` takes no lock: others hold theirs when they call.
   template <class Fn>
   void change(Fn fn) {
     MutexLock lock(mutex_);

@@ -193,6 +193,7 @@ awaitable<Status> Store::open() {
 awaitable<Status> Store::begin_life(const RecoveredLog& log) {
   uint64_t lost_bytes = 0;
   for (const LsnRange& range : log.lost) lost_bytes += range.to - range.from;
+  const uint32_t next = next_namespace();
   manifest_.change([&](ManifestState& m) {
     m.segments.clear();
     for (auto& [first, end] : log.proven) {
@@ -201,7 +202,7 @@ awaitable<Status> Store::begin_life(const RecoveredLog& log) {
     }
     m.proven = std::max(m.proven, log.end.value());
     m.lost.insert(m.lost.end(), log.lost.begin(), log.lost.end());
-    m.next_namespace = std::max(m.next_namespace, next_namespace());
+    m.next_namespace = std::max(m.next_namespace, next);
   });
   Status saved = co_await manifest_.save();
   if (!saved.ok()) co_return saved;

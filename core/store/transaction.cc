@@ -200,6 +200,7 @@ void Transaction::identify() {
   }
 }
 
+// The collection's version stays until the commit: a listing reads it meanwhile.
 void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Collection& c = *entry->collection();
   Step& step = add_step(r.type, r.flags, &ns, hash);
@@ -207,9 +208,7 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
   step.details = std::make_unique<Details>();
   step.details->bytes = r.value;
   step.details->collection = &c;
-  step.details->version = c.version_.load(std::memory_order_relaxed);
   c.inverse(r.value, step.details->inverse);
-  c.set_version(Lsn());  // not known before the commit
   apply(ns, hash, entry, r.value);
 }
 
@@ -284,7 +283,6 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
   step.details = std::make_unique<Details>();
   step.details->bytes = name;
   step.details->collection = &c;
-  step.details->version = c.version_.load(std::memory_order_relaxed);
   step.details->from = &from;
   step.details->from_hash = from_hash;
   step.details->before = entry;
@@ -292,8 +290,6 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
   step.entry->set_marks(entry->marks());
   std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
   store_.place(from, from_hash, entry, nullptr);
-  // The order names the old one until the commit, and who lists it looks into its collection.
-  c.set_version(Lsn());  // not known before the commit
   store_.place(to, to_hash, step.old, step.entry);
   return absl::OkStatus();
 }
@@ -501,7 +497,6 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
 // ---- the way back ----
 
 void Transaction::undo(Step& s) {
-  Collection* c = s.details == nullptr ? nullptr : s.details->collection;
   switch (s.type) {
     case RecordType::kPut:
       store_.place(*s.ns, s.hash, s.entry, s.old);
@@ -520,13 +515,11 @@ void Transaction::undo(Step& s) {
       for (auto& operation : s.details->inverse) {
         apply(*s.ns, s.hash, s.old != nullptr ? s.old : s.entry, operation);
       }
-      c->set_version(s.details->version);
       break;
     case RecordType::kName:
       store_.place(*s.ns, s.hash, s.entry, s.old);
       s.entry->detach();
       Entry::destroy(s.entry);
-      c->set_version(s.details->version);
       store_.place(*s.details->from, s.details->from_hash, nullptr, s.details->before);
       break;
     default:

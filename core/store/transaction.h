@@ -110,7 +110,6 @@ class Transaction {
     std::string bytes;                 // a collection's operation or image
     std::vector<std::string> inverse;  // of the operation
     Collection* collection = nullptr;
-    Lsn version;  // of the collection before an operation
     // Where a collection was before it was renamed, and the entry there.
     Namespace* from = nullptr;
     KeyHash from_hash = 0;

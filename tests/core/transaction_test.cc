@@ -135,6 +135,15 @@ struct TransactionTest : testing::Test {
     return seen;
   }
 
+  // What a listing of the bucket says, which holds no stripe.
+  std::vector<std::tuple<std::string, Lsn, int64_t>> listed() {
+    std::vector<std::tuple<std::string, Lsn, int64_t>> all;
+    MutexLock lock(spaces[2]->order_mutex);
+    for (const Entry* e : spaces[2]->order)
+      all.emplace_back(e->key(), e->version(), e->expire_ms());
+    return all;
+  }
+
   // One random change of both.
   Status change(Transaction& t, Model& model) {
     const size_t i = pick(spaces.size());
@@ -226,6 +235,7 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
     told.all.clear();
     told.lsns.clear();
     Model after = model;
+    const auto listed_before = listed();
     const size_t steps = pick(12);
     const uint64_t end = pick(4);
     bool committed = false;
@@ -236,6 +246,7 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
       Transaction t(*store, &lock, Shape::kSeveral);
       for (; made < steps; made++) ASSERT_TRUE(change(t, after).ok());
       EXPECT_TRUE(told.all.empty());
+      EXPECT_EQ(listed(), listed_before);
       if (end == 0) {  // refused at this step
         const std::string key(kKeyBytesMax + 1, 'x');
         RecordView r;

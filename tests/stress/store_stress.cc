@@ -27,28 +27,43 @@ std::vector<NamespacePtr> spaces(Store& store) {
   return all;
 }
 
+std::string some_key(Notes& notes) {
+  const uint64_t i = notes.pick(World::kKeys + World::kHashes);
+  return i < World::kKeys ? World::key(i) : World::hash_key(i - World::kKeys);
+}
+
+// Somebody else's bucket, if it is there at the moment.
+void visit(World& world, Notes& notes) {
+  const NamespacePtr other = world.store().find_namespace(cat("bucket", notes.pick(4)));
+  if (other == nullptr) return;
+  for (int i = 0; i < 5; i++) {
+    world.put(notes, other, World::key(notes.pick(World::kKeys)), false);
+    world.change_hash(notes, other, World::hash_key(notes.pick(World::kHashes)));
+    world.change_expiry(notes, other, some_key(notes));
+    world.get(notes, other, some_key(notes));
+  }
+}
+
 void call(World& world, Notes& notes, size_t thread) {
   const auto all = spaces(world.store());
   const NamespacePtr& ns = all[notes.pick(all.size())];
   const std::string key = World::key(notes.pick(World::kKeys));
   const size_t group = notes.pick(World::kGroups);
   const uint64_t what = notes.pick(1000);
-  if (what < 400) return world.get(notes, ns, key);
-  if (what < 640) return void(world.put(notes, ns, key, false));
-  if (what < 655) return void(world.put(notes, ns, key, true));
-  if (what < 740) return world.remove(notes, ns, key);
+  if (what < 300) return world.get(notes, ns, some_key(notes));
+  if (what < 480) return void(world.put(notes, ns, key, false));
+  if (what < 495) return void(world.put(notes, ns, key, true));
+  if (what < 560) return world.remove(notes, ns, some_key(notes));
+  if (what < 630) return void(world.change_expiry(notes, ns, some_key(notes)));
+  if (what < 740) {
+    return void(world.change_hash(notes, ns, World::hash_key(notes.pick(World::kHashes))));
+  }
   if (what < 840) return world.change_group(notes, ns, group);
   if (what < 940) return world.read_group(notes, ns, group);
   if (what < 970) return world.list(notes, all[1 + notes.pick(2)]);
   if (what < 980) return world.flush(notes, all[notes.pick(2)]);
   if (what < 990) return world.live_and_die(notes, cat("bucket", thread));
-  // Somebody else's bucket, if it is there at the moment.
-  const NamespacePtr other = world.store().find_namespace(cat("bucket", notes.pick(4)));
-  if (other == nullptr) return;
-  for (int i = 0; i < 5; i++) {
-    world.put(notes, other, World::key(notes.pick(World::kKeys)), false);
-    world.get(notes, other, World::key(notes.pick(World::kKeys)));
-  }
+  visit(world, notes);
 }
 
 struct Totals {

@@ -1,16 +1,14 @@
 #include "tests/stress/world.h"
 
-#include <boost/asio/co_spawn.hpp>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <future>
-#include <set>
 
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "core/extents/blob_writer.h"
-#include "core/store/transaction.h"
+#include "kv/types/hash.h"
+#include "kv/types/type.h"
 
 namespace cairn::stress {
 
@@ -20,29 +18,13 @@ void fail(const std::string& what) {
   std::_Exit(1);
 }
 
-namespace {
-
 void must(const Status& status, const char* what) {
   if (!status.ok()) fail(cat(what, ": ", status.ToString()));
 }
 
-uint64_t tick() {
+uint64_t World::Call::tick() {
   return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
-
-}  // namespace
-
-struct World::Call {
-  explicit Call(World& world) : clock(world.clock_), begin_ms(clock.now_ms()), begin(tick()) {}
-  // It happened between the call's begin and now.
-  Event event(Event::Kind kind, Lsn lsn = {}, uint64_t id = 0, int64_t expire_ms = 0) const {
-    const uint64_t end = tick();
-    return {kind, begin, end, begin_ms, clock.now_ms(), lsn.value(), id, expire_ms};
-  }
-  Clock& clock;
-  const int64_t begin_ms;
-  const uint64_t begin;
-};
 
 World::World(std::string directory) : directory_(std::move(directory)) {
   for (size_t i = 0; i < kLoops; i++) {
@@ -60,14 +42,6 @@ World::~World() {
   loops_.clear();
 }
 
-template <class T>
-T World::wait(awaitable<T> work) {
-  std::promise<T> result;
-  asio::co_spawn(*loops_[next_id() % kLoops], std::move(work),
-                 [&](std::exception_ptr, T value) { result.set_value(std::move(value)); });
-  return result.get_future().get();
-}
-
 void World::open() {
   auto volume = LocalVolume::open({directory_, true}, pool_.memory());
   must(volume.status(), "the volume does not open");
@@ -75,7 +49,8 @@ void World::open() {
   StoreOptions options;
   options.segment_bytes = 1 << 20;
   options.extent_file_bytes = 8 << 20;
-  options.memory_bytes = 500 << 10;
+  options.memory_bytes = 400 << 10;
+  options.collections = kv::collection_types();
   options.space_amplification = 1.3;
   std::vector<Executor> executors;
   for (auto& loop : loops_) executors.push_back(loop->get_executor());
@@ -93,6 +68,7 @@ const std::vector<std::string>& World::names() {
   static const std::vector<std::string> all = [] {
     std::vector<std::string> names;
     for (size_t i = 0; i < kKeys; i++) names.push_back(key(i));
+    for (size_t i = 0; i < kHashes; i++) names.push_back(hash_key(i));
     for (size_t g = 0; g < kGroups; g++) {
       for (size_t i = 0; i < kGroupKeys; i++) names.push_back(group_key(g, i));
     }
@@ -103,20 +79,22 @@ const std::vector<std::string>& World::names() {
 
 // ---- values: their number, and what follows from it ----
 
-std::string World::value_of(uint64_t id, bool large) {
+std::string World::value_of(uint64_t id, Size size) {
   const uint64_t mixed = id * 0x9e3779b97f4a7c15ULL >> 20;
   std::string value = cat(id, ":");
-  value.resize(large ? 70'000 + mixed % 100'000 : 24 + mixed % 3000,
-               static_cast<char>('a' + id % 26));
+  const uint64_t bytes = size == Size::kLarge   ? 70'000 + mixed % 100'000
+                         : size == Size::kSmall ? 24 + mixed % 3000
+                                                : 22;
+  value.resize(bytes, static_cast<char>('a' + id % 26));
   return value;
 }
 
 uint64_t World::id_of(std::string_view value) {
   const auto id = parse_int<uint64_t>(value.substr(0, value.find(':'))).value_or(0);
-  if (value != value_of(id, false) && value != value_of(id, true)) {
-    fail(cat("a value is torn: ", value.substr(0, 40), ", ", value.size(), " bytes"));
+  for (const Size size : {Size::kTiny, Size::kSmall, Size::kLarge}) {
+    if (value == value_of(id, size)) return id;
   }
-  return id;
+  fail(cat("a value is torn: ", value.substr(0, 40), ", ", value.size(), " bytes"));
 }
 
 uint64_t World::read_blob(const BlobRef& blob) {
@@ -134,6 +112,18 @@ void World::fetch(const NamespacePtr& ns, std::string key) {
   must(wait<Status>(store_->faults().fetch(ns, std::move(key))), "a value cannot be read back");
 }
 
+std::vector<KeyHash> World::hashes_of(const Namespace& ns, const std::vector<std::string>& keys) {
+  std::vector<KeyHash> hashes;
+  hashes.reserve(keys.size());
+  for (auto& key : keys) hashes.push_back(ns.hash(key));
+  return hashes;
+}
+
+int64_t World::some_time(Notes& notes) const {
+  const auto after = static_cast<int64_t>(notes.pick(notes.pick(3) == 0 ? 2000 : 100));
+  return notes.pick(4) == 0 ? 0 : clock_.now_ms() + after;
+}
+
 // ---- single keys ----
 
 void World::get(Notes& notes, const NamespacePtr& ns, const std::string& key) {
@@ -143,37 +133,40 @@ void World::get(Notes& notes, const NamespacePtr& ns, const std::string& key) {
   for (;;) {
     std::optional<BlobRef> blob;
     std::string value;
-    Lsn version;
+    Event seen{};
     {
       StripeLocks lock(*store_, hash);
       Now now(clock_);
       Entry* e = store_->find(*ns, key, hash, now);
       if (e == nullptr) return events.push_back(call.event(Event::kAbsent));
       e->touch();
-      version = e->version();
+      seen = call.event(Event::kSeen, e->version(), e->expire_ms());
       if (e->is_blob()) {
         blob = BlobRef::decode(e->value());
         store_->extents().ref(*blob);
+      } else if (e->collection() != nullptr) {
+        seen.fields = fields_of(e, now.ms());
       } else if (!e->is_cold()) {
         value = e->value();
       }
     }
-    if (value.empty() && !blob) {
+    if (value.empty() && !blob && seen.fields.empty()) {
       fetch(ns, key);
       continue;
     }
-    // The key was looked at before the blob was read, which takes its time.
-    const Event seen = call.event(Event::kSeen, version);
-    events.push_back(seen);
-    events.back().id = blob ? read_blob(*blob) : id_of(value);
-    return;
+    if (blob) {
+      seen.fields[""].id = read_blob(*blob);
+    } else if (!value.empty()) {
+      seen.fields[""].id = id_of(value);
+    }
+    return events.push_back(std::move(seen));
   }
 }
 
 bool World::put(Notes& notes, const NamespacePtr& ns, const std::string& key, bool large) {
   const KeyHash hash = ns->hash(key);
   const uint64_t id = next_id();
-  std::string value = value_of(id, large);
+  std::string value = value_of(id, large ? Size::kLarge : Size::kSmall);
   RecordView r;
   r.ns = ns->id;
   r.key = key;
@@ -207,7 +200,8 @@ bool World::put(Notes& notes, const NamespacePtr& ns, const std::string& key, bo
     return false;
   }
   must(lsn.status(), "a value cannot be put");
-  notes.events[{ns->id.value(), key}].push_back(call.event(Event::kPut, *lsn, id, r.expire_ms));
+  notes.events[{ns->id.value(), key}].push_back(
+      call.event(Event::kPut, *lsn, r.expire_ms, {{"", {id}}}));
   return true;
 }
 
@@ -225,165 +219,116 @@ void World::remove(Notes& notes, const NamespacePtr& ns, const std::string& key)
     }
   }
   notes.events[{ns->id.value(), key}].push_back(
-      call.event(lsn.valid() ? Event::kRemove : Event::kAbsent, lsn));
+      lsn.valid() ? call.event(Event::kRemove, lsn, 0, {}, Event::kSomething)
+                  : call.event(Event::kAbsent));
 }
 
-// ---- several keys ----
-
-void World::change_group(Notes& notes, const NamespacePtr& ns, size_t group) {
-  const bool removes = notes.pick(4) == 0;
-  const uint64_t id = next_id();
-  const std::string value = value_of(id, false);
-  std::vector<std::string> keys;
-  std::vector<KeyHash> hashes;
-  for (size_t i = 0; i < kGroupKeys; i++) {
-    keys.push_back(group_key(group, i));
-    hashes.push_back(ns->hash(keys.back()));
-  }
+bool World::change_expiry(Notes& notes, const NamespacePtr& ns, const std::string& key) {
+  const KeyHash hash = ns->hash(key);
+  const int64_t expire_ms = some_time(notes);
+  auto& events = notes.events[{ns->id.value(), key}];
   const Call call(*this);
-  std::vector<Event::Kind> kinds(kGroupKeys, removes ? Event::kRemove : Event::kPut);
-  std::vector<Lsn> versions(kGroupKeys);
-  {
-    StripeLocks locks(*store_);
-    locks.lock(hashes);
-    Transaction t(*store_, &locks, Shape::kSeveral);
-    for (size_t i = 0; i < kGroupKeys; i++) {
-      RecordView r;
-      r.ns = ns->id;
-      r.key = keys[i];
-      r.value = value;
-      Entry* e = t.find(*ns, keys[i], hashes[i]);
-      if (removes && e == nullptr) {
-        kinds[i] = Event::kAbsent;
-        continue;
-      }
-      Status done = removes ? t.remove(*ns, hashes[i], e) : t.put(*ns, hashes[i], r);
-      must(done, "a group cannot be changed");
-    }
-    auto newest = t.commit();
-    must(newest.status(), "a group cannot be committed");
-    for (size_t i = 0; i < kGroupKeys; i++) {
-      Entry* e = t.find(*ns, keys[i], hashes[i]);
-      versions[i] = kinds[i] == Event::kPut ? e->version() : *newest;
-    }
+  StripeLocks lock(*store_, hash);
+  Transaction t(*store_, &lock, Shape::kOne);
+  Entry* e = t.find(*ns, key, hash);
+  if (e == nullptr) {
+    events.push_back(call.event(Event::kAbsent));
+    return !ns->dropped;
   }
-  for (size_t i = 0; i < kGroupKeys; i++) {
-    notes.events[{ns->id.value(), keys[i]}].push_back(
-        call.event(kinds[i], kinds[i] == Event::kAbsent ? Lsn() : versions[i], id));
-  }
+  // A bucket that was dropped is empty.
+  must(t.expire(*ns, hash, e, expire_ms), "an expiry cannot be changed");
+  events.push_back(call.event(Event::kExpire, *t.commit(), expire_ms, {}, Event::kSomething));
+  return true;
 }
 
-void World::read_group(Notes& notes, const NamespacePtr& ns, size_t group) {
-  std::vector<KeyHash> hashes;
-  for (size_t i = 0; i < kGroupKeys; i++) hashes.push_back(ns->hash(group_key(group, i)));
-  const Call call(*this);
-  for (;;) {
-    std::array<std::string, kGroupKeys> values;
-    std::array<Lsn, kGroupKeys> versions;
-    size_t present = 0;
-    std::string cold;
-    {
-      StripeLocks locks(*store_);
-      locks.lock(hashes);
-      Now now(clock_);
-      for (size_t i = 0; i < kGroupKeys; i++) {
-        Entry* e = store_->find(*ns, group_key(group, i), hashes[i], now);
-        if (e == nullptr) continue;
-        present++;
-        versions[i] = e->version();
-        if (e->is_cold()) {
-          cold = group_key(group, i);
-        } else {
-          values[i] = e->value();
-        }
-      }
-    }
-    if (!cold.empty()) {
-      fetch(ns, cold);
-      continue;
-    }
-    if (present != 0 && present != kGroupKeys) fail(cat("half of a group is there: ", group));
-    for (size_t i = 0; i < kGroupKeys; i++) {
-      if (values[i] != values[0]) fail(cat("a group is of two changes: ", group));
-      notes.events[{ns->id.value(), group_key(group, i)}].push_back(
-          present == 0 ? call.event(Event::kAbsent)
-                       : call.event(Event::kSeen, versions[i], id_of(values[i])));
-    }
-    return;
-  }
+// ---- hashes ----
+
+Fields World::fields_of(const Entry* e, int64_t now_ms) {
+  const auto& hash = static_cast<const kv::Hash&>(*e->collection());
+  Fields fields;
+  hash.for_each(now_ms, [&](std::string_view field, std::string_view value) {
+    fields[std::string(field)] = {id_of(value), hash.find(field, now_ms)->until_ms};
+  });
+  if (fields.size() != hash.size(now_ms)) fail("a hash has fields that it does not count");
+  return fields;
 }
 
-// What a listing reads, and how it reads it: under the lock of the order alone.
-void World::list(Notes& notes, const NamespacePtr& ns) {
-  const Call call(*this);
-  must(wait<Status>(store_->ensure_ordered(ns)), "names cannot be put in order");
-  struct Item {
-    Lsn version;
-    uint64_t size;
-  };
-  std::map<std::string, Item> found;
-  std::string last;
-  {
-    MutexLock lock(ns->order_mutex);
-    const int64_t now = clock_.now_ms();
-    for (const Entry* e : ns->order) {
-      if (e->expired(now) || !e->is_string()) continue;
-      if (e->key() <= last) fail(cat("names are not in order: ", last, ", ", e->key()));
-      last = e->key();
-      found[last] = {e->version(),
-                     e->is_blob() ? BlobRef::size_of(e->value()) : uint64_t{e->value_size}};
-      if (!e->meta().empty()) fail("a value has got metadata");
+Event::Kind World::choose_change(Notes& notes, bool large, const Fields& there, Fields& fields,
+                                 std::string& operation) {
+  const uint64_t what = there.empty() ? 0 : notes.pick(8);
+  if (what >= 4) {  // some of those that are there
+    const uint64_t of = 1 + notes.pick(4);
+    for (auto& f : there) {
+      if (notes.pick(of) == 0) fields.insert(f);
+    }
+    if (what >= 6) {
+      for (auto& [name, f] : fields) kv::Hash::add_delete(operation, name);
+      return Event::kUnset;
+    }
+    for (auto& [name, f] : fields) {
+      f.until_ms = some_time(notes);
+      kv::Hash::add_until(operation, name, f.until_ms);
+    }
+    return Event::kSet;
+  }
+  const bool timed = notes.pick(3) == 0;
+  for (uint64_t i = 1 + notes.pick(large ? 10 : 3); i > 0; i--) {
+    fields[cat("field", notes.pick(large ? 80 : 8))] = {next_id(), timed ? some_time(notes) : 0};
+  }
+  for (auto& [name, f] : fields) {
+    const std::string value = value_of(f.id, large ? Size::kSmall : Size::kTiny);
+    if (timed) {
+      kv::Hash::add_set_until(operation, name, value, f.until_ms);
+    } else {
+      kv::Hash::add_set(operation, name, value);
     }
   }
-  for (auto& name : names()) {
-    auto it = found.find(name);
-    notes.events[{ns->id.value(), name}].push_back(
-        it == found.end() ? call.event(Event::kAbsent)
-                          : call.event(Event::kSeen, it->second.version));
-  }
-  for (size_t g = 0; g < kGroups; g++) {
-    std::set<uint64_t> sizes;
-    for (size_t i = 0; i < kGroupKeys; i++) {
-      auto it = found.find(group_key(g, i));
-      sizes.insert(it == found.end() ? 0 : it->second.size);
-    }
-    if (sizes.size() != 1) fail(cat("a listing shows half of a group: ", g));
-  }
+  return Event::kSet;
 }
 
-void World::flush(Notes& notes, const NamespacePtr& ns) {
+Status World::operate(Transaction& t, Namespace& ns, const std::string& key, Entry* e,
+                      const std::string& operation) {
+  RecordView r;
+  r.type = RecordType::kOperation;
+  r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
+  r.ns = ns.id;
+  r.key = key;
+  r.value = operation;
+  return t.operate(ns, ns.hash(key), e, r);
+}
+
+bool World::change_hash(Notes& notes, const NamespacePtr& ns, const std::string& key) {
   const Call call(*this);
-  Transaction t(*store_, nullptr, Shape::kOne);
-  (void)t.flush(*ns);
+  bool there = true;
+  with_values(ns, {key},
+              [&](StripeLocks& locks) { there = change_hash(notes, locks, *ns, key, call); });
+  return there;
+}
+
+bool World::change_hash(Notes& notes, const StripeLocks& locks, Namespace& ns,
+                        const std::string& key, const Call& call) {
+  const KeyHash hash = ns.hash(key);
+  auto& events = notes.events[{ns.id.value(), key}];
+  Transaction t(*store_, &locks, Shape::kOne);
+  Entry* e = t.find(ns, key, hash);
+  const Event::Found found = e == nullptr ? Event::kNothing : Event::kSomething;
+  const Fields there = e == nullptr ? Fields() : fields_of(e, t.now().ms());
+  Fields fields;
+  std::string operation;
+  const auto kind = choose_change(notes, key == hash_key(kHashes - 1), there, fields, operation);
+  if (operation.empty()) return true;
+  if (kind == Event::kUnset && fields.size() == there.size()) {  // nothing would be left
+    must(t.remove(ns, hash, e), "a hash cannot be removed");
+    events.push_back(call.event(Event::kRemove, *t.commit(), 0, {}, found));
+    return true;
+  }
+  const int64_t expire_ms = e == nullptr ? 0 : e->expire_ms();
+  (void)operate(t, ns, key, e, operation);
   auto lsn = t.commit();
-  must(lsn.status(), "a database cannot be flushed");
-  for (auto& name : names()) {
-    notes.events[{ns->id.value(), name}].push_back(call.event(Event::kRemove, *lsn));
-  }
-}
-
-// ---- buckets ----
-
-void World::live_and_die(Notes& notes, const std::string& bucket) {
-  must(store_->create_bucket(bucket).status(), "a bucket cannot be made");
-  const NamespacePtr ns = store_->find_namespace(bucket);
-  if (ns == nullptr) fail("a bucket is not there");
-  for (int i = 0; i < 20; i++) put(notes, ns, key(notes.pick(kKeys)), notes.pick(10) == 0);
-  list(notes, ns);
-  for (;;) {  // others may write to it meanwhile
-    for (auto& name : names()) remove(notes, ns, name);
-    const Call call(*this);
-    auto dropped = store_->drop_bucket(bucket);
-    if (absl::IsFailedPrecondition(dropped.status())) continue;
-    must(dropped.status(), "a bucket cannot be dropped");
-    for (auto& name : names()) {  // it held none of these
-      notes.events[{ns->id.value(), name}].push_back(call.event(Event::kAbsent));
-    }
-    break;
-  }
-  if (store_->find_namespace(bucket) != nullptr) fail("a bucket is there still");
-  if (put(notes, ns, key(0), false)) fail("a bucket that is gone takes values");
-  get(notes, ns, key(0));
+  if (absl::IsNotFound(lsn.status())) return false;
+  must(lsn.status(), "a hash cannot be changed");
+  events.push_back(call.event(kind, *lsn, expire_ms, std::move(fields), found));
+  return true;
 }
 
 }  // namespace cairn::stress
