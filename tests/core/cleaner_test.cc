@@ -192,7 +192,7 @@ struct CleanerTest : FaultTest {
     const std::string key = cat("key", pick(what < 50 ? 5 : 40));
     if (what < 15) return remove(*ns, key);
     if (what < 30) return expire(*ns, key);
-    if (what < 60 && collections) return operate(*ns, key);
+    if (what < 60 && collections) return operate(*ns, pick(3) == 0 ? key : cat("hash", pick(2)));
     put(*ns, key, word(what < 65 ? 20'000 : what < 80 ? 20 : 3000));
   }
   void work(int steps) {
