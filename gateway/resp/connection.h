@@ -37,6 +37,12 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
       do {
         bool slept = next == Next::kSleep;
         next = slept ? co_await pipeline_.sleep() : pipeline_.run();
+        if (next == Next::kWord && !output().empty()) {
+          // The client may wait for what was answered before it sends the rest of the word.
+          bool sent = sent_at_once();
+          if (!sent) sent = co_await send(next);
+          if (!sent) co_return;
+        }
         if (next == Next::kWord) {
           moved(0);
           bool taken = co_await take_streamed_word(stream_, pipeline_, store_.extents(), next,

@@ -131,8 +131,9 @@ struct CleanerTest : FaultTest {
       kv::Hash::add_delete(operation, field);
       value.fields.erase(field);
     } else {
-      for (uint64_t i = 1 + pick(6); i > 0; i--) {
-        const std::string field = cat("field", pick(150)), text = word(200);
+      // Some grow until they are written again in parts.
+      for (uint64_t i = 1 + pick(key.starts_with("hash") ? 30 : 6); i > 0; i--) {
+        const std::string field = cat("field", pick(300)), text = word(200);
         kv::Hash::add_set(operation, field, text);
         value.fields[field] = text;
       }
@@ -192,7 +193,7 @@ struct CleanerTest : FaultTest {
     const std::string key = cat("key", pick(what < 50 ? 5 : 40));
     if (what < 15) return remove(*ns, key);
     if (what < 30) return expire(*ns, key);
-    if (what < 60 && collections) return operate(*ns, key);
+    if (what < 60 && collections) return operate(*ns, pick(3) == 0 ? key : cat("hash", pick(2)));
     put(*ns, key, word(what < 65 ? 20'000 : what < 80 ? 20 : 3000));
   }
   void work(int steps) {

@@ -197,7 +197,7 @@ void prepare(KvWorld& world, unsigned what) {
     world.pass_ms(5);
   }
   if (what & 64) run({"SET", "cold", std::string(1000, 'c')});
-  if (what & 64) world.make_cold();
+  if (what & 64) world.make_cold("cold");
 }
 
 void check_one_answer(KvWorld& world, kv::Session& session, const kv::Row& row,

@@ -73,7 +73,8 @@ class TextBody final : public http::Body {
 // Runs a coroutine that waits for nothing outside of itself.
 template <class T>
 T run(awaitable<T> work) {
-  asio::io_context context(1);
+  static asio::io_context context(1);
+  context.restart();
   std::optional<T> result;
   asio::co_spawn(context, std::move(work), [&](std::exception_ptr error, T value) {
     law(error == nullptr, "no exception leaves a coroutine");

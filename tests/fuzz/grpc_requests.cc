@@ -10,6 +10,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <climits>
 #include <future>
@@ -27,6 +28,22 @@
 #include "objects/multipart.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/memory_volume.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CAIRN_FINDS_LEAKS
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define CAIRN_FINDS_LEAKS
+#endif
+#ifdef CAIRN_FINDS_LEAKS
+#include <sanitizer/lsan_interface.h>
+
+// What an index holds it finds by addresses that carry more than the address: no leak, but it looks
+// like one. So leaks are looked for between worlds.
+static std::atomic<int> worlds{0};
+extern "C" int __lsan_is_turned_off() { return worlds; }
+#endif
 
 namespace cairn::fuzz {
 namespace {
@@ -91,6 +108,9 @@ bool well_formed(const Message& m) {
 class World {
  public:
   World() {
+#ifdef CAIRN_FINDS_LEAKS
+    worlds++;
+#endif
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     loop_ = std::thread([this] { context_.run(); });
     StoreOptions options;
@@ -127,6 +147,9 @@ class World {
     context_.stop();
     loop_.join();
     store_->drop_waiters();
+#ifdef CAIRN_FINDS_LEAKS
+    worlds--;
+#endif
   }
 
   // The keys that inputs begin with, and no others.
@@ -282,6 +305,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static int inputs = 0;
   if (inputs++ % kInputsPerWorld == 0) {
     world.reset();
+#ifdef CAIRN_FINDS_LEAKS
+    law(__lsan_do_recoverable_leak_check() == 0, "a world leaves nothing behind");
+#endif
     world = std::make_unique<World>();
   }
   world->begin();

@@ -54,12 +54,14 @@ Talk talk(std::string_view text, size_t step, bool known, int version) {
     for (;;) {
       next = pipeline.run();
       if (next == Next::kWord) {
+        out.answers += world.sent(pipeline.output(), session->resp);
+        pipeline.answers_left();
         const bool taken = world.run(resp::take_streamed_word(
             stream, pipeline, world.store->extents(), next, [](size_t) {}));
         if (!taken) break;  // the client is gone
-      } else if (next == Next::kSleep) {
-        next = world.run(pipeline.sleep());
       }
+      if (next == Next::kFetch) next = world.run(pipeline.fetch());
+      if (next == Next::kSleep) next = world.run(pipeline.sleep());
       if (next == Next::kWord || next == Next::kMore) continue;
       out.answers += world.sent(pipeline.output(), session->resp);
       pipeline.answers_left();

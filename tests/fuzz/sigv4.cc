@@ -1,73 +1,20 @@
 // SigV4: a request signed here is accepted; whatever is accepted after a change carries the very
-// signature that a verifier of its own, below, computes for it.
+// signature that a signer of our own for tests computes for it.
 #include "gateway/http/s3/sigv4.h"
 
 #include <algorithm>
 
 #include "core/base/text.h"
-#include "objects/digest.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/gateway/aws_signer.h"
 
 namespace cairn::fuzz {
 namespace {
 
 constexpr std::string_view kUser = "user", kSecret = "secret-1", kStamp = "20260101T000000Z";
-constexpr std::string_view kScope = "20260101/us-east-1/s3/aws4_request";
 constexpr int64_t kNowMs = 1767225600000;
 
-std::string hash(std::string_view text) {
-  return objects::hex(objects::digest_of(objects::Algorithm::kSha256, text));
-}
-
-// The rules of "Create a canonical request", written from the text of the reference.
-std::string uri_encode(std::string_view text, bool path) {
-  std::string out;
-  for (unsigned char c : text) {
-    if (std::isalnum(c) || c == '-' || c == '.' || c == '_' || c == '~' || (path && c == '/')) {
-      out.push_back(static_cast<char>(c));
-    } else {
-      char hex[4];
-      std::snprintf(hex, sizeof(hex), "%%%02X", c);
-      out += hex;
-    }
-  }
-  return out;
-}
-
-std::string signature_of(const http::Request& r, const std::string& signed_headers,
-                         std::string_view payload, std::string_view stamp, bool presigned) {
-  std::string canonical = cat(r.method, "\n", uri_encode(r.path, true), "\n");
-  std::vector<std::string> pairs;
-  for (auto& [name, value] : r.query) {
-    if (presigned && name == "X-Amz-Signature") continue;
-    pairs.push_back(cat(uri_encode(name, false), "\x01", uri_encode(value, false)));
-  }
-  std::sort(pairs.begin(), pairs.end());
-  for (size_t i = 0; i < pairs.size(); i++) {
-    pairs[i][pairs[i].find('\x01')] = '=';
-    append(canonical, i > 0 ? "&" : "", pairs[i]);
-  }
-  canonical += "\n";
-  for (size_t at = 0; at <= signed_headers.size();) {
-    const size_t end = std::min(signed_headers.find(';', at), signed_headers.size());
-    const std::string name = signed_headers.substr(at, end - at);
-    at = end + 1;
-    std::string value;
-    for (char c : std::string(r.header(name))) {
-      if (c == ' ' && (value.empty() || value.back() == ' ')) continue;
-      value.push_back(c);
-    }
-    while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.pop_back();
-    append(canonical, name, ":", value, "\n");
-  }
-  append(canonical, "\n", signed_headers, "\n", payload);
-  std::string key = cat("AWS4", kSecret);
-  for (std::string_view part : {"20260101", "us-east-1", "s3", "aws4_request"}) {
-    key = s3::hmac_sha256(key, part);
-  }
-  return objects::hex(
-      s3::hmac_sha256(key, cat("AWS4-HMAC-SHA256\n", stamp, "\n", kScope, "\n", hash(canonical))));
-}
+const aws::Signer kSigner{std::string(kUser), std::string(kSecret), std::string(kStamp)};
 
 // A request made of the input; header values are as a parser leaves them.
 http::Request make(Input& in) {
@@ -89,28 +36,6 @@ http::Request make(Input& in) {
     r.headers[name] = value;
   }
   return r;
-}
-
-void sign(http::Request& r, bool presigned) {
-  std::string names;
-  const std::string payload = presigned ? "UNSIGNED-PAYLOAD" : hash("body");
-  if (!presigned) {
-    r.headers["x-amz-content-sha256"] = payload;
-    r.headers["x-amz-date"] = kStamp;
-  }
-  for (auto& [name, value] : r.headers) append(names, names.empty() ? "" : ";", name);
-  if (presigned) {
-    r.query.insert(r.query.end(), {{"X-Amz-Algorithm", "AWS4-HMAC-SHA256"},
-                                   {"X-Amz-Credential", cat(kUser, "/", kScope)},
-                                   {"X-Amz-Date", std::string(kStamp)},
-                                   {"X-Amz-Expires", "60"},
-                                   {"X-Amz-SignedHeaders", names}});
-    r.query.emplace_back("X-Amz-Signature", signature_of(r, names, payload, kStamp, true));
-  } else {
-    r.headers["authorization"] =
-        cat("AWS4-HMAC-SHA256 Credential=", kUser, "/", kScope, ", SignedHeaders=", names,
-            ", Signature=", signature_of(r, names, payload, kStamp, false));
-  }
 }
 
 void edit(std::string& text, Input& in) {
@@ -171,7 +96,9 @@ void check_accepted(const http::Request& r) {
   const std::string_view payload =
       r.has_header("x-amz-content-sha256") ? r.header("x-amz-content-sha256") : "UNSIGNED-PAYLOAD";
   const std::string stamp = by_query ? *r.param("X-Amz-Date") : std::string(r.header("x-amz-date"));
-  law(signature == signature_of(r, names, payload, stamp, by_query != nullptr),
+  aws::Signer signer = kSigner;
+  signer.stamp = stamp;
+  law(signature == signer.signature(r, names, payload, by_query != nullptr),
       "what is accepted has the signature of this request");
   for (auto& [name, value] : r.headers) {
     law(!name.starts_with("x-amz-") ||
@@ -191,7 +118,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Input in(data, size);
   const bool presigned = in.byte() % 2;
   http::Request r = make(in);
-  sign(r, presigned);
+  if (presigned) {
+    kSigner.presign(r, "60");
+  } else {
+    kSigner.sign(r, aws::sha256("body"));
+  }
   s3::Authenticated who;
   law(!authenticator.authenticate(r, kNowMs, who) && who.principal->name() == kUser,
       "a signed request is accepted");

@@ -2,8 +2,7 @@
 // and of nothing that the server uses, so that both can be held against each other.
 #pragma once
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/sha.h>
 
 #include <algorithm>
 #include <array>
@@ -28,18 +27,21 @@ inline std::string hex(std::string_view raw) {
   }
   return out;
 }
-inline std::string sha256(std::string_view text) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> out;
-  size_t n = 0;
-  EVP_Q_digest(nullptr, "SHA256", nullptr, text.data(), text.size(), out.data(), &n);
-  return hex({reinterpret_cast<char*>(out.data()), n});
+inline std::string sha256_raw(std::string_view text) {
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> out;
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), out.data());
+  return {reinterpret_cast<char*>(out.data()), out.size()};
 }
+inline std::string sha256(std::string_view text) { return hex(sha256_raw(text)); }
+// RFC 2104.
 inline std::string hmac(std::string_view key, std::string_view text) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> out;
-  unsigned n = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-       reinterpret_cast<const unsigned char*>(text.data()), text.size(), out.data(), &n);
-  return {reinterpret_cast<char*>(out.data()), n};
+  constexpr size_t kBlock = 64;
+  std::string padded = key.size() > kBlock ? sha256_raw(key) : std::string(key);
+  padded.resize(kBlock);
+  std::string inner = padded, outer = padded;
+  for (char& c : inner) c = static_cast<char>(c ^ 0x36);
+  for (char& c : outer) c = static_cast<char>(c ^ 0x5c);
+  return sha256_raw(cat(outer, sha256_raw(cat(inner, text))));
 }
 inline std::string uri_encode(std::string_view text, bool path) {
   std::string out;
@@ -124,23 +126,19 @@ struct Signer {
   }
 
   // ---- aws-chunked ----
-  // Of the next chunk; its "signature" is what the one after it rests on.
-  std::string chunk_signature(std::string_view previous, std::string_view bytes) const {
-    return hex(hmac(key(), cat("AWS4-HMAC-SHA256-PAYLOAD\n", stamp, "\n", scope(), "\n", previous,
-                               "\n", sha256(""), "\n", sha256(bytes))));
-  }
-  std::string trailer_signature(std::string_view previous, std::string_view trailers) const {
-    return hex(hmac(key(), cat("AWS4-HMAC-SHA256-TRAILER\n", stamp, "\n", scope(), "\n", previous,
-                               "\n", sha256(trailers))));
-  }
   // A body of these chunks. `seed`: the request's signature. Of trailers each is a name and a
   // value; `signed_trailer`: they are signed, in the order in which they come.
   std::string chunked(std::string_view seed, const std::vector<std::string>& chunks,
                       const std::vector<std::pair<std::string, std::string>>& trailers,
                       bool signed_trailer) const {
+    const std::string key = this->key();
+    const auto sign = [&](std::string_view what, std::string_view previous, std::string_view rest) {
+      return hex(hmac(key, cat("AWS4-HMAC-SHA256-", what, "\n", stamp, "\n", scope(), "\n",
+                               previous, "\n", rest)));
+    };
     std::string out, previous(seed);
     const auto add = [&](std::string_view bytes) {
-      previous = chunk_signature(previous, bytes);
+      previous = sign("PAYLOAD", previous, cat(sha256(""), "\n", sha256(bytes)));
       char size[20];
       std::snprintf(size, sizeof(size), "%zx", bytes.size());
       append(out, std::string_view(size), ";chunk-signature=", previous, "\r\n");
@@ -156,7 +154,7 @@ struct Signer {
       append(canonical, name, ":", value, "\n");
     }
     if (signed_trailer) {
-      append(out, "x-amz-trailer-signature:", trailer_signature(previous, canonical), "\r\n");
+      append(out, "x-amz-trailer-signature:", sign("TRAILER", previous, sha256(canonical)), "\r\n");
     }
     return out += "\r\n";
   }

@@ -216,6 +216,20 @@ TEST_F(DoorTest, EmptyInlineKeysAreKeysOfTheirOwn) {
   EXPECT_EQ(store->database(0).size(), 0u);
 }
 
+// Answers stayed behind until a large word that followed them had come to its end: a client that
+// waited for them before it sent the rest waited for ever.
+TEST_F(DoorTest, AnswersDoNotWaitForALargeWordThatFollowsThem) {
+  const std::string value(200'000, 'v');
+  const std::string set = cat("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$200000\r\n", value, "\r\n");
+  Client client(door->local());
+  for (const size_t cut : {size_t{35}, size_t{40}, size_t{70'000}, set.size() - 1}) {
+    client.send(cat("SET b 2\r\nPING\r\n", std::string_view(set).substr(0, cut)));
+    EXPECT_EQ(client.receive(12), "+OK\r\n+PONG\r\n") << cut;
+    client.send(std::string_view(set).substr(cut));
+    EXPECT_EQ(client.receive(5), "+OK\r\n") << cut;
+  }
+}
+
 // Words longer than a small string, queued by MULTI and run when their packets are long gone.
 TEST_F(DoorTest, QueuedCommandsKeepTheirWords) {
   Client client(door->local());

@@ -223,7 +223,10 @@ TEST_F(SigV4, OfAnotherKeyRegionOrDayNothingIsGood) {
     http::Request r = some_request();
     other.sign(r, "UNSIGNED-PAYLOAD");
     EXPECT_EQ(refusal(r), kExpected[which]);
-    // The key of another day, under this day's stamp: what is cached is not taken for it.
+    // The key of another day: what is kept of this one is not taken for it, nor the other way.
+    r = some_request();
+    signer.sign(r, "UNSIGNED-PAYLOAD");
+    EXPECT_EQ(refusal(r), "");
     other = signer;
     other.stamp = "20130523T235959Z";
     r = some_request();
