@@ -396,7 +396,7 @@ void list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
       ++it;
       continue;
     }
-    if (page.items.size() >= q.limit) {
+    if (page.items.size() >= q.limit || page.key_bytes > kPageKeyBytes) {
       page.truncated = true;
       break;
     }
@@ -405,12 +405,14 @@ void list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
     if (std::string_view group = group_of(e->key()); !group.empty()) {
       item.key = group;
       item.is_prefix = true;
+      page.key_bytes += item.key.size();
       page.items.push_back(std::move(item));
       it = seek_past(ns.order, page.items.back().key);
       continue;
     }
     Info info = info_of(store, e);
     item.key = e->key();
+    page.key_bytes += item.key.size();
     item.type = e->type();
     item.size = e->is_string() ? info.size : 0;
     item.etag = std::move(info.etag);

@@ -157,11 +157,14 @@ struct ListItem {
   Lsn version;
   std::string checksum_algorithm;
 };
+// A page ends behind so many bytes of keys, too: those of S3 have at most 1,024, others 64 KiB.
+inline constexpr size_t kPageKeyBytes = 2 << 20;
 struct ListPage {
   std::vector<ListItem> items;  // in order of key
   bool truncated = false;
   std::string next;  // pass as `after`
-  Lsn newest;        // of what the answer rests on and has to wait for
+  size_t key_bytes = 0;
+  Lsn newest;  // of what the answer rests on and has to wait for
 };
 // Strings alone unless asked for more: collections have no bytes to download.
 awaitable<StatusOr<ListPage>> list(Store& store, NamespacePtr ns, const ListQuery& query);

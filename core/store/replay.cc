@@ -251,6 +251,7 @@ Status Replay::apply(const CheckpointItem& item) {
   if (Entry* other = ns->index->find(entry->key(), hash); other == nullptr) {
     ns->index->insert(entry, hash);
   } else if (other->lsn() < entry->lsn()) {
+    lost_name(other, entry->lsn());
     ns->index->replace(other, entry, hash);
     Entry::destroy(other);
   } else {

@@ -129,8 +129,8 @@ class Replay {
   void remove(Shard& shard, Namespace& ns, KeyHash hash, std::string_view key, Lsn lsn);
   void insert(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
   static bool is_reference(const Entry* entry);  // `entry` may be null
-  // Something newer took the place of a name, or of one that came only now.
-  void lost_name(uint64_t identity, Lsn lsn);
+  // A name came for whose place there is something newer.
+  void came_late(uint64_t identity, Lsn newer);
   void lost_name(const Entry* entry, Lsn lsn);  // if it is one
   // The records of identities that have had their last name count no more.
   void drop_nameless(Lsn before);
@@ -201,8 +201,10 @@ class Replay {
   // Under mutex_: identities that a checkpoint has, and what is known of the names of each so far.
   absl::flat_hash_set<uint64_t> based_;
   struct Named {
-    NamespaceId ns;
-    Lsn at, gone;  // `gone` is newer: nothing has that name
+    bool there = false;  // some key has it now
+    NamespaceId ns;      // that one's, and its name record
+    Lsn at;
+    Lsn gone;  // what took the place of its names, the newest
     bool dropped = false;
   };
   absl::flat_hash_map<uint64_t, Named> names_;

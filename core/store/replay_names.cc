@@ -57,14 +57,14 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
   Shard& known = shard(hash);
   std::lock_guard known_lock(known.mutex);
   Entry* old = ns.index->find(r.key, hash);
-  if (old != nullptr && old->lsn() > lsn) return lost_name(name->identity, old->lsn());
+  if (old != nullptr && old->lsn() > lsn) return came_late(name->identity, old->lsn());
   // This very record, as a checkpoint tells of it, and with what changed its expiry since.
   const int64_t expire_ms = r.has_expiry() ? r.expire_ms : 0;
   if (old != nullptr && old->lsn() == lsn && old->expire_ms() != expire_ms) return;
   const Name key(r.ns.value(), std::string(r.key));
   auto removed = known.removed.find(key);
   if (removed != known.removed.end() && removed->second > lsn) {
-    return lost_name(name->identity, removed->second);
+    return came_late(name->identity, removed->second);
   }
   Entry* entry = Entry::make(r, lsn, std::make_unique<Reference>(*name, r));
   entry->collection()->set_version(r.has_origin() ? r.version : lsn);
@@ -73,18 +73,23 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
   known.named.insert(key);
   MutexLock names(mutex_);
   Named& named = names_[name->identity];
+  named.there = true;
   named.ns = r.ns;
   named.at = lsn;
 }
 
-void Replay::lost_name(uint64_t identity, Lsn lsn) {
+void Replay::came_late(uint64_t identity, Lsn newer) {
   MutexLock lock(mutex_);
   Named& named = names_[identity];
-  named.gone = std::max(named.gone, lsn);
+  if (!named.there) named.gone = std::max(named.gone, newer);
 }
 
 void Replay::lost_name(const Entry* entry, Lsn lsn) {
-  if (is_reference(entry)) lost_name(static_cast<const Reference&>(*entry->collection()).id, lsn);
+  if (!is_reference(entry)) return;
+  MutexLock lock(mutex_);
+  Named& named = names_[static_cast<const Reference&>(*entry->collection()).id];
+  named.there = false;
+  named.gone = std::max(named.gone, lsn);
 }
 
 // A name that comes later is not newer than what took the place of the last one, if that was before
@@ -94,12 +99,11 @@ void Replay::drop_nameless(Lsn before) {
   {
     MutexLock lock(mutex_);
     for (auto& [id, named] : names_) {
-      Lsn gone = named.gone > named.at ? named.gone : Lsn();
-      if (auto ns = namespaces_.find(named.ns.value());
-          named.at.valid() && ns != namespaces_.end()) {
-        const auto alive_since = since(*ns->second);
-        const Lsn cleared = alive_since ? *alive_since : dropped_.find(named.ns.value())->second;
-        if (cleared > named.at) gone = std::max(gone, cleared);
+      Lsn gone = named.gone;
+      if (named.there) {
+        const auto alive_since = since(*namespaces_.find(named.ns.value())->second);
+        gone = alive_since ? *alive_since : dropped_.find(named.ns.value())->second;
+        if (gone <= named.at) continue;
       }
       if (!gone.valid() || gone >= before || named.dropped) continue;
       named.dropped = true;

@@ -87,6 +87,7 @@ class Connection {
       co_return there;
     }
 
+    bool hold(size_t bytes) override { return c_.hold_body(bytes); }
     bool is_ready() const override {
       return !chunked_ && !expects_continue_ && (done() || c_.begin_ != c_.end_);
     }
@@ -191,7 +192,14 @@ class Connection {
     return true;
   }
   bool hold(size_t buffer_bytes) {
-    return held_.try_set(buffer_bytes + out_.capacity() + (Stream::kTls ? kTlsBytes : 0));
+    return held_.try_set(buffer_bytes + out_.capacity() + body_bytes_ +
+                         (Stream::kTls ? kTlsBytes : 0));
+  }
+  bool hold_body(size_t bytes) {
+    const size_t before = std::exchange(body_bytes_, bytes);
+    if (hold(buffer_.size())) return true;
+    body_bytes_ = before;
+    return false;
   }
   // What a request needed is not kept for the next, which may come in minutes.
   void shrink() {
@@ -200,6 +208,7 @@ class Connection {
       begin_ = end_ = 0;
     }
     out_.clear();
+    body_bytes_ = 0;
     if (out_.capacity() > kAnswerKept) out_.shrink_to_fit();
     (void)hold(buffer_.size());
   }
@@ -548,6 +557,7 @@ class Connection {
   Tasks pulse_;
   bool pulsing_ = false, pulse_over_ = false, pulse_begun_ = false, pulse_failed_ = false;
   net::Buffers::Held held_;
+  size_t body_bytes_ = 0;  // of the request's body, that its handler keeps
   std::vector<std::byte> buffer_;
   size_t begin_ = 0, end_ = 0;
   std::string out_;

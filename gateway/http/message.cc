@@ -72,6 +72,9 @@ awaitable<StatusOr<std::string>> read_all(Body& body, size_t limit) {
     size_t at = out.size();
     if (at > limit) co_return absl::ResourceExhaustedError("the request body is too large");
     out.resize(at + std::min<size_t>(64 << 10, limit - at + 1));
+    if (!body.hold(out.capacity())) {
+      co_return absl::UnavailableError("clients hold too much memory; try again");
+    }
     MutableBytes into{reinterpret_cast<std::byte*>(out.data()) + at, out.size() - at};
     auto n = co_await body.read(into);
     if (!n.ok()) co_return n.status();

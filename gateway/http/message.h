@@ -28,6 +28,12 @@ class Body {
   virtual awaitable<Status> ready() = 0;
   // Whether that is so already, as far as is known at once.
   virtual bool is_ready() const { return false; }
+  // Its reader keeps so many bytes of it in memory, until the request was answered. False: clients
+  // hold too much already.
+  virtual bool hold(size_t bytes) {
+    (void)bytes;
+    return true;
+  }
 };
 
 struct Request {
@@ -78,7 +84,8 @@ std::string percent_encode(std::string_view text, bool keep_slash);
 std::string http_date(int64_t unix_ms);                         // RFC 9110 IMF-fixdate
 std::optional<int64_t> parse_http_date(std::string_view text);  // Unix seconds
 std::string iso_date(int64_t unix_ms);                          // 2006-02-03T16:45:09.000Z
-// All that is left of a body; ResourceExhausted above the limit.
+// All that is left of a body. ResourceExhausted above the limit; Unavailable: clients hold too
+// much.
 awaitable<StatusOr<std::string>> read_all(Body& body, size_t limit);
 
 }  // namespace cairn::http

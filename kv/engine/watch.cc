@@ -4,6 +4,10 @@
 
 namespace cairn::kv {
 
+namespace {
+constexpr uint64_t kWatchBytes = 256;  // of each key in three tables, beside its name
+}
+
 void Watches::touch(std::vector<Watcher>& watchers, const Change& change) {
   // One that was not there, or had expired already, is still not there after these.
   const bool gone = change.what == What::kFlush || change.cause == Cause::kExpiry;
@@ -29,6 +33,7 @@ void WatchList::add(Watches& watches, const NamespacePtr& ns, std::string_view k
   if (known_.contains({ns.get(), key})) return;
   watches_ = &watches;
   keys_.push_back({ns, std::string(key), present});
+  bytes_ += kWatchBytes + 2 * key.size();
   known_.insert({ns.get(), keys_.back().key});
   watches.listeners_.interest(1);
   MutexLock lock(watches.mutex_);
@@ -48,6 +53,7 @@ void WatchList::clear() {
   watches_->listeners_.interest(-static_cast<int>(keys_.size()));
   known_.clear();
   keys_.clear();
+  bytes_ = 0;
   touched_ = false;
 }
 

@@ -58,11 +58,13 @@ class WatchList {
   void add(Watches& watches, const NamespacePtr& ns, std::string_view key, bool present);
   void clear();
   const std::deque<Watched>& keys() const { return keys_; }
+  uint64_t bytes() const { return bytes_; }  // that they take here and there, about
   // Whether one of them changed. Under the locks of the keys' stripes nothing more can.
   bool touched() const { return touched_.load(std::memory_order_acquire); }
 
  private:
   Watches* watches_ = nullptr;
+  uint64_t bytes_ = 0;
   std::deque<Watched> keys_;  // whose addresses stay
   absl::flat_hash_set<std::pair<const Namespace*, std::string_view>> known_;  // the same
   std::atomic<bool> touched_{false};

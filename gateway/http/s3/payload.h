@@ -24,6 +24,7 @@ class PayloadBody final : public http::Body {
   awaitable<StatusOr<size_t>> read(MutableBytes into) override;
   awaitable<Status> ready() override;
   bool is_ready() const override { return !framed_ && raw_.is_ready(); }
+  bool hold(size_t bytes) override { return raw_.hold(bytes); }
   bool framed() const { return framed_; }
   // Whether anything is left to check: bytes, or the hash of none that does not say so.
   bool may_have_any(const http::Request& request) const;
