@@ -149,7 +149,8 @@ TEST_F(SigV4, WhatIsSignedIsGoodAndNoByteOfItCanChange) {
       each_byte(
           "a value in the query", [q](auto& r) -> auto& { return r.query[q].second; });
     }
-    for (auto& [name, value] : good.headers) {
+    for (auto& header : good.headers) {
+      const std::string& name = header.first;
       if (name == "authorization") continue;
       each_byte(
           name.c_str(), [&](auto& r) -> auto& { return r.headers[name]; });
@@ -240,7 +241,7 @@ TEST_F(SigV4, OfAnotherKeyRegionOrDayNothingIsGood) {
 // ---- time ----
 
 TEST_F(SigV4, ARequestIsGoodForAQuarterOfAnHourEitherWay) {
-  constexpr int64_t kMost = 15 * 60 * 1000;
+  constexpr int64_t kMost = int64_t{15} * 60 * 1000;
   http::Request r = some_request();
   signer.sign(r, "UNSIGNED-PAYLOAD");
   for (int round = 0; round < 300; round++) {
@@ -258,7 +259,7 @@ TEST_F(SigV4, APresignedUrlIsGoodUntilItExpires) {
     http::Request r = some_request();
     signer.presign(r, std::to_string(seconds));
     const int64_t end = kStampMs + seconds * 1000;
-    const int64_t begin = kStampMs - 15 * 60 * 1000;
+    const int64_t begin = kStampMs - int64_t{15} * 60 * 1000;
     EXPECT_EQ(
         refusal(r, begin + static_cast<int64_t>(pick(static_cast<uint64_t>(end - begin + 1)))), "");
     EXPECT_EQ(refusal(r, end), "");

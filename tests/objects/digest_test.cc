@@ -109,6 +109,7 @@ TEST(Digest, AnySplitGivesWhatOnePieceGives) {
 TEST(Digest, StreamsAreApart) {
   std::mt19937_64 rng(2);
   std::vector<std::pair<Digest, std::string>> streams;
+  streams.reserve(24);
   for (int i = 0; i < 24; i++) streams.emplace_back(Digest(kAll[rng() % std::size(kAll)]), "");
   for (int i = 0; i < 2000; i++) {
     auto& [digest, text] = streams[rng() % streams.size()];
