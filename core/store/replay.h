@@ -201,8 +201,8 @@ class Replay {
   // Under mutex_: identities that a checkpoint has, and what is known of the names of each so far.
   absl::flat_hash_set<uint64_t> based_;
   struct Named {
-    bool there = false;  // some key has it now
-    NamespaceId ns;      // that one's, and its name record
+    int there = 0;   // keys that have it now: more than one until a rename between them comes
+    NamespaceId ns;  // of the newest name record, and it
     Lsn at;
     Lsn gone;  // what took the place of its names, the newest
     bool dropped = false;

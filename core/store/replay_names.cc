@@ -73,7 +73,8 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
   known.named.insert(key);
   MutexLock names(mutex_);
   Named& named = names_[name->identity];
-  named.there = true;
+  named.there++;
+  if (named.at > lsn) return;
   named.ns = r.ns;
   named.at = lsn;
 }
@@ -81,14 +82,14 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
 void Replay::came_late(uint64_t identity, Lsn newer) {
   MutexLock lock(mutex_);
   Named& named = names_[identity];
-  if (!named.there) named.gone = std::max(named.gone, newer);
+  if (named.there == 0) named.gone = std::max(named.gone, newer);
 }
 
 void Replay::lost_name(const Entry* entry, Lsn lsn) {
   if (!is_reference(entry)) return;
   MutexLock lock(mutex_);
   Named& named = names_[static_cast<const Reference&>(*entry->collection()).id];
-  named.there = false;
+  named.there--;
   named.gone = std::max(named.gone, lsn);
 }
 
@@ -100,7 +101,7 @@ void Replay::drop_nameless(Lsn before) {
     MutexLock lock(mutex_);
     for (auto& [id, named] : names_) {
       Lsn gone = named.gone;
-      if (named.there) {
+      if (named.there > 0) {
         const auto alive_since = since(*namespaces_.find(named.ns.value())->second);
         gone = alive_since ? *alive_since : dropped_.find(named.ns.value())->second;
         if (gone <= named.at) continue;
