@@ -7,6 +7,7 @@
 #include "core/base/plant.h"
 #include "core/base/text.h"
 #include "core/log/log_format.h"
+#include "core/log/manifest_rebuild.h"
 
 namespace cairn {
 
@@ -24,16 +25,6 @@ struct OldHeader {
   uint32_t magic, crc, version, epoch;
   uint64_t store, segment_bytes;
 };
-
-// Whether segments can be of that size: what is computed from it, and the buffers, rely on that.
-bool is_segment_size(uint64_t bytes) {
-  return std::has_single_bit(bytes) && bytes >= 4 * kBlockBytes && bytes <= uint64_t{1} << 32;
-}
-
-// Whether a segment can have that number: its LSNs, and those of the next one, are numbers.
-bool is_segment_number(uint64_t number, uint64_t segment_bytes) {
-  return number < UINT64_MAX / segment_bytes - 1;
-}
 
 // Whether a manifest can say this: segments in order, each with its end in itself.
 bool is_possible(const ManifestState& s) {
@@ -56,6 +47,14 @@ uint32_t checksum(Bytes all, uint64_t copy) {
 }
 
 }  // namespace
+
+bool is_segment_size(uint64_t bytes) {
+  return std::has_single_bit(bytes) && bytes >= 4 * kBlockBytes && bytes <= uint64_t{1} << 32;
+}
+
+bool is_segment_number(uint64_t number, uint64_t segment_bytes) {
+  return number < UINT64_MAX / segment_bytes - 1;
+}
 
 // ---- one copy ----
 
@@ -194,6 +193,9 @@ awaitable<Status> Manifest::open(uint64_t new_store, uint64_t new_segment_bytes,
   for (const FileInfo& f : *files) others += f.id.kind != FileKind::kSuperblock;
   if (copies->newest) {
     for (auto& what : copies->damaged) notes.push_back(cat(what, "; its copy is whole"));
+    auto taken = co_await catch_up(volume_, *files, repair, *copies->newest, notes);
+    if (!taken.ok()) co_return taken.status();
+    rebuilt_ = *taken;
     change([&](ManifestState& s) { s = *copies->newest; });
   } else if (others == 0 && copies->written < 2) {
     change([&](ManifestState& s) {
@@ -219,48 +221,6 @@ awaitable<Status> Manifest::open(uint64_t new_store, uint64_t new_segment_bytes,
   });
   for (uint64_t copy = 0; copy < 2; copy++) exists_[copy] = copies->exists[copy];
   first_ = copies->newest ? 1 - copies->newest_copy : 0;
-  co_return absl::OkStatus();
-}
-
-// From the headers of the segments: each says whose it is and which life wrote it.
-awaitable<Status> Manifest::rebuild(const std::vector<FileInfo>& files) {
-  ManifestState s;
-  AlignedBuffer block(kBlockBytes);
-  for (const FileInfo& f : files) {
-    if (f.id.kind == FileKind::kExtents) {
-      s.next_extent_file = std::max(s.next_extent_file, static_cast<uint32_t>(f.id.number + 1));
-    }
-    if (f.id.kind != FileKind::kSegment) continue;
-    auto n = co_await volume_.read(f.id, 0, block.span(0, kBlockBytes));
-    SegmentHeader h{};
-    if (n.ok() && *n == kBlockBytes) std::memcpy(&h, block.data(), sizeof(h));
-    if (h.magic != kSegmentMagic || h.segment != f.id.number ||
-        !header_intact(h, h.store, h.segment, 0) || (s.store != 0 && h.store != s.store) ||
-        !is_segment_size(h.segment_bytes) || !is_segment_number(h.segment, h.segment_bytes) ||
-        (s.store != 0 && h.segment_bytes != s.segment_bytes)) {
-      continue;
-    }
-    if (h.version != kLogVersion) {
-      co_return absl::FailedPreconditionError(cat(to_string(f.id), " has format version ",
-                                                  h.version, "; this program reads version ",
-                                                  kLogVersion));
-    }
-    s.store = h.store;
-    s.segment_bytes = h.segment_bytes;
-    s.epoch = std::max(s.epoch, h.epoch);
-    s.segments.push_back({h.segment, 0, h.epoch, 0});
-  }
-  if (s.store == 0) {
-    co_return absl::DataLossError(
-        "no segment has an intact header: nothing says what the files of this directory are, and "
-        "--repair cannot go on; they were left as they are");
-  }
-  std::sort(s.segments.begin(), s.segments.end(),
-            [](auto& a, auto& b) { return a.number < b.number; });
-  // A life may have begun since that wrote no segment.
-  s.epoch += 1000;
-  rebuilt_ = true;
-  change([&](ManifestState& state) { state = s; });
   co_return absl::OkStatus();
 }
 

@@ -97,13 +97,13 @@ class Manifest {
   explicit Manifest(Volume& volume) : volume_(volume) {}
 
   // Reads what is there, or begins with the given values if the volume is empty, and takes the next
-  // epoch. Nothing is written before the first save(), so that a start that is refused changes
-  // nothing. DataLoss: there are files, and no copy that can be read; with `repair` it is
-  // made anew from what the segments say about themselves. FailedPrecondition: another format.
-  // `notes` gets what an operator should know.
+  // epoch. Nothing is written before the first save(): a start that is refused changes nothing.
+  // DataLoss: no copy can be read, or both are older than the files (manifest_rebuild.h); with
+  // `repair` it goes on from what the segments say of themselves. FailedPrecondition: another
+  // format. `notes` gets what an operator should know.
   awaitable<Status> open(uint64_t new_store, uint64_t new_segment_bytes, bool repair,
                          std::vector<std::string>& notes);
-  // Whether it had to be made anew: it then names what was found and no more.
+  // Whether it went on from the files themselves: it then names what was found and no more.
   bool rebuilt() const { return rebuilt_; }
   // Whether the store was stopped after all was durable, and nothing was appended since.
   bool was_clean() const { return was_clean_; }

@@ -187,7 +187,9 @@ class Recovery {
                                                   h.version, "; this program reads version ",
                                                   kLogVersion));
     }
-    if (segments_.empty() || segments_.back().end != 0) co_return absl::OkStatus();
+    if (segments_.empty() || (segments_.back().end != 0 && segment.end != 0)) {
+      co_return absl::OkStatus();
+    }
     n = co_await read_some(id, kBlockBytes, block.span(0, kBlockBytes));
     if (!n.ok()) co_return n.status();
     if (*n < kBlockBytes) co_return absl::OkStatus();
@@ -200,7 +202,8 @@ class Recovery {
                      cat("segments between ", name(segments_.back().place.segment), " and ",
                          name(id), " are missing"));
     }
-    if (first->previous_end > before && first->previous_end <= before + o_.segment_bytes) {
+    if (segments_.back().end == 0 && first->previous_end > before &&
+        first->previous_end <= before + o_.segment_bytes) {
       segments_.back().end = first->previous_end;
     }
     co_return absl::OkStatus();

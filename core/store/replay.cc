@@ -303,7 +303,13 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
   const KeyHash hash = ns.hash(key);
   Entry* e = ns.index->find(key, hash);
   const Lsn floor = floor_of(shard, ns, name, *alive_since, e);
-  std::erase_if(operations, [&](auto& o) { return o.lsn <= floor; });
+  // What a checkpoint tells of in parts is there with the expiry that it had then: an operation
+  // that comes before would set its own again.
+  Lsn told(UINT64_MAX);
+  for (const Operation& o : operations) told = o.oldest.valid() ? std::min(told, o.lsn) : told;
+  if (told == Lsn(UINT64_MAX)) told = Lsn();
+  std::erase_if(operations,
+                [&](auto& o) { return o.lsn <= floor || (!o.oldest.valid() && o.lsn <= told); });
   if (operations.empty()) co_return absl::OkStatus();
   if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
     auto record = co_await store_.faults_.read_record(e->lsn(), e->record_bytes());

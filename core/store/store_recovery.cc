@@ -140,7 +140,14 @@ awaitable<Status> Store::open() {
   const bool needed = free.ok() && *free < 4 * segment_bytes_;
   const bool astray = manifest_.rebuilt() && !log->on_base;
   if ((needed || astray) && !old_checkpoints.empty()) {
-    for (FileId id : old_checkpoints) (void)co_await volume_.remove(id);
+    for (FileId id : old_checkpoints) {
+      if (needed) {
+        (void)co_await volume_.remove(id);
+      } else {  // it may be all that is left of something
+        (void)co_await volume_.keep_apart(id);
+        notes_.push_back(cat(to_string(id), " was set aside"));
+      }
+    }
     (void)co_await volume_.sync_directory();
     old_checkpoints.clear();
     base = Lsn();

@@ -186,6 +186,46 @@ class Damage(unittest.TestCase):
             finally:
                 server.remove()
 
+    def test_superblocks_of_an_earlier_moment(self):
+        """What a copy leaves that goes by size: the superblocks are those of the last clean stop. The
+        life that they do not know is not passed over."""
+        with tempfile.TemporaryDirectory() as top:
+            directory = os.path.join(top, "store")
+            os.mkdir(directory)
+            data = os.path.join(directory, "data")
+            expected = make(directory, True)
+            copies = ["superblock-0", "superblock-1"]
+            for name in copies:
+                shutil.copyfile(os.path.join(data, name), os.path.join(top, name))
+            server = Server(directory=directory)
+            r = server.redis()
+            r.config_set("appendfsync", "always")
+            for i in range(50, 100):
+                expected[b"k%d" % i] = b"value, the newest %d" % i
+                r.set("k%d" % i, expected[b"k%d" % i])
+            expected[b"blob9"] = b"9" + BLOB
+            r.set("blob9", expected[b"blob9"])
+            r.delete("k2")
+            del expected[b"k2"]
+            r.close()
+            server.kill()
+            for name in copies:
+                shutil.copyfile(os.path.join(top, name), os.path.join(data, name))
+            before = sorted(os.listdir(data))
+            with self.assertRaisesRegex(RuntimeError, "superblock-1 are older than segment-.*--repair"):
+                Server(directory=directory)
+            self.assertEqual(sorted(os.listdir(data)), before)
+            server = Server(directory=directory, args=["--repair"])
+            try:
+                self.assertIn("all that is there was taken in", open(server.log.name).read())
+                self.compare(server, expected, "repaired")
+                self.assertEqual(server.stop(), 0)
+                server.args = []
+                server.start()
+                self.compare(server, expected, "after the repair")
+            finally:
+                server.remove()
+
     def test_a_bucket_outlives_the_memory_of_one_that_was_dropped(self):
         """Ids are never used again: a drop concerns the bucket that it named, also when only the log
         is left to tell."""

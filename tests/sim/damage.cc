@@ -74,6 +74,11 @@ Damage damage(Disk& disk, Rng& rng) {
   return {id, what};
 }
 
+Damage put_back(Disk& disk, const Superblocks& older) {
+  for (auto& [id, bytes] : older) disk.files.at(id)->view = disk.files.at(id)->durable = bytes;
+  return {older.begin()->first, "from an earlier moment, and so is its copy"};
+}
+
 // One store over a damaged disk, in a world of its own without crashes.
 class Opened {
  public:
@@ -226,48 +231,77 @@ class Opened {
 
 }  // namespace
 
-void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& believed,
-                  const StoreOptions& options, int64_t now_ms, Seen& seen) {
+Superblocks superblocks_of(const Disk& disk) {
+  Superblocks both;
+  for (auto& [id, file] : disk.files) {
+    if (id.kind == FileKind::kSuperblock) both[id] = file->durable;
+  }
+  return both;
+}
+
+namespace {
+
+// All that was durable is served, and of the rest what a crash may leave.
+void check_served(Opened& opened, const Believed& believed, Seen& seen) {
+  const Proven& proven = opened.store().recovered();
+  State state = believed.state;
+  if (believed.durable.valid() && !happened(proven, believed.durable, believed.durable)) {
+    opened.wrong("less is served than was proven to be durable");
+  }
+  bool missing = false, goes_on = false;
+  for (auto [lsn, change] : believed.changes) {
+    if (!happened(proven, lsn, believed.durable)) {
+      if (goes_on) opened.wrong("a transaction is there in part");
+      missing = true;
+      continue;
+    }
+    if (missing) opened.wrong(cat("LSN ", lsn.value(), " is there, one before it is not"));
+    goes_on = change.goes_on;
+    change.value.version = lsn;
+    state.apply(change);
+  }
+  auto compare = [&]() -> awaitable<void> { co_await opened.compare(state, seen); };
+  opened.run(compare());
+}
+
+}  // namespace
+
+void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Superblocks* older,
+                  const Believed& believed, const StoreOptions& options, int64_t now_ms,
+                  Seen& seen) {
   if (disk.files.empty()) return;
+  const auto harm = [&](Disk& copy, Rng& from) {
+    return older != nullptr ? put_back(copy, *older) : damage(copy, from);
+  };
   Disk damaged = copy_of(disk, false);
   Rng same = rng;
-  const Damage what = damage(damaged, rng);
+  const Damage what = harm(damaged, rng);
   const size_t files = damaged.files.size();
+  bool aged = false;  // refused since the superblocks are old
   seen.damages++;
   {
     Opened opened(seed, damaged, rng, options, what, now_ms);
     if (opened.status.ok()) {
-      const Proven& proven = opened.store().recovered();
-      State state = believed.state;
-      if (believed.durable.valid() && !happened(proven, believed.durable, believed.durable)) {
-        opened.wrong("less is served than was proven to be durable");
-      }
-      bool missing = false, goes_on = false;
-      for (auto [lsn, change] : believed.changes) {
-        if (!happened(proven, lsn, believed.durable)) {
-          if (goes_on) opened.wrong("a transaction is there in part");
-          missing = true;
-          continue;
-        }
-        if (missing) opened.wrong(cat("LSN ", lsn.value(), " is there, one before it is not"));
-        goes_on = change.goes_on;
-        change.value.version = lsn;
-        state.apply(change);
-      }
-      auto compare = [&]() -> awaitable<void> { co_await opened.compare(state, seen); };
-      opened.run(compare());
+      check_served(opened, believed, seen);
       return;
     }
     seen.damages_refused++;
     const std::string message(opened.status.message());
-    if (message.find(to_string(what.file)) == std::string::npos ||
-        message.find("--repair") == std::string::npos) {
+    const bool says = message.find("--repair") != std::string::npos;
+    aged = message.find(" are older than ") != std::string::npos;
+    // To an old manifest that nothing shows to be so, what was cleaned since is missing.
+    const std::string name = older != nullptr && !aged ? "segment-" : to_string(what.file);
+    if (!says || message.find(name) == std::string::npos) {
       opened.wrong(cat("it is refused without its name: ", message));
+    }
+    if (older == nullptr && (aged || what.file.kind == FileKind::kSuperblock)) {
+      opened.wrong(cat("it is refused although a copy of the manifest holds: ", message));
     }
     if (damaged.files.size() != files) opened.wrong("a refused start changed files");
   }
+  seen.aged += aged;
   Disk again = copy_of(disk, true);
-  (void)damage(again, same);
+  (void)harm(again, same);
   StoreOptions repairing = options;
   repairing.repair = true;
   {
@@ -275,6 +309,10 @@ void open_damaged(uint64_t seed, Rng& rng, const Disk& disk, const Believed& bel
     if (!opened.status.ok()) opened.wrong(cat("not repaired: ", opened.status.message()));
     if (opened.store().notes().empty()) opened.wrong("repaired without a word");
     if (again.files.size() + again.aside.size() < files) opened.wrong("a repair removed files");
+    if (aged) {
+      check_served(opened, believed, seen);
+      if (opened.store().epoch() <= believed.epoch) opened.wrong("an epoch was used twice");
+    }
     auto check = [&]() -> awaitable<void> { co_await opened.check_written(believed); };
     opened.run(check());
     if (rng() % 2 == 0) {

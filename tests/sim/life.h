@@ -16,6 +16,7 @@
 #include "core/extents/blob_writer.h"
 #include "core/store/transaction.h"
 #include "objects/multipart.h"
+#include "tests/sim/damage.h"
 #include "tests/sim/model.h"
 #include "tests/sim/sim_volume.h"
 #include "tests/sim/world.h"
@@ -56,7 +57,8 @@ class World : public ChangeListener {
   void live(bool last);
   void turn_clock(bool running);
   StoreOptions make_options();
-  void look_at_damage(const StoreOptions& options, bool clean);
+  void look_at_damage(const StoreOptions& options, bool clean, const Superblocks* older);
+  void note_superblocks();
   awaitable<void> close_under(std::vector<awaitable<void>> work);
   static awaitable<void> together(std::vector<awaitable<void>> work);
   void count(Store& store);
@@ -156,6 +158,7 @@ class World : public ChangeListener {
   std::set<Lsn> followed_;  // what a live tail of the log has given in this life
   Lsn followed_from_, followed_to_;
   bool follows_ = false, unreadable_ = false;
+  std::vector<Superblocks> older_;  // as they were at moments of this life and of those before
   uint64_t next_value_ = 1;
   uint32_t epoch_ = 0;
   int life_ = 0;

@@ -110,6 +110,7 @@ void World::live(bool last) {
     epoch_ = store->epoch();
     if (store->recovered_items() > 0) seen.starts_from_checkpoint++;
     settle(store->recovered());
+    note_superblocks();
     bool on = finish(check());
     on = on && finish(clock.sleep_ms(200));  // segments are prepared by then
     has_reserve =
@@ -166,7 +167,20 @@ void World::live(bool last) {
     disk_.crash(rng_);
     seen.crashes++;
   }
-  if (!errors && pick(4) == 0) look_at_damage(options, clean);
+  if (!errors && pick(4) == 0) look_at_damage(options, clean, nullptr);
+  // Apart from the world's own course.
+  Rng apart(seed_ << 8 | static_cast<uint64_t>(life_));
+  if (!errors && !older_.empty() && apart() % 4 == 0) {
+    std::swap(rng_, apart);
+    look_at_damage(options, clean, &older_[rng_() % older_.size()]);
+    std::swap(rng_, apart);
+  }
+  note_superblocks();
+}
+
+void World::note_superblocks() {
+  Superblocks both = superblocks_of(disk_);
+  if (both.size() == 2) older_.push_back(std::move(both));  // else the first start was cut off
 }
 
 void World::count(Store& store) {
@@ -179,8 +193,8 @@ void World::count(Store& store) {
   seen.value_reads += store.faults().reads();
 }
 
-void World::look_at_damage(const StoreOptions& options, bool clean) {
-  Believed believed{state_, changes_, ever_, {}};
+void World::look_at_damage(const StoreOptions& options, bool clean, const Superblocks* older) {
+  Believed believed{state_, changes_, ever_, {}, epoch_};
   // The tail can only be told from a torn one where something says that it was durable.
   ManifestState known;
   for (uint64_t copy = 0; copy < 2; copy++) {
@@ -202,7 +216,7 @@ void World::look_at_damage(const StoreOptions& options, bool clean) {
     if (at < known.proven && !never) believed.durable = lsn;
   }
   if (clean) believed.durable = durable_floor_;
-  open_damaged(seed_, rng_, disk_, believed, options, now_ms_, seen);
+  open_damaged(seed_, rng_, disk_, older, believed, options, now_ms_, seen);
 }
 
 awaitable<void> World::close_under(std::vector<awaitable<void>> work) {
