@@ -11,7 +11,7 @@
 //
 // The HTTP door adds a buffer for each connection, of which it has a limit of its own, and the gRPC
 // door its quota (gateway/http/door.h, gateway/grpc/door.h). None of this is allocated before it is
-// needed: an idle server holds the chunks that the rings know, 32 MiB of it or a 32nd of N.
+// needed: an idle server holds the chunks that the rings know, 32 MiB of it or a 64th of N.
 //
 // Descriptors: all that the system allows, of which a quarter (kStorageDescriptorsMin to -Max) is
 // kept from clients: segments, extent files and rings need them.
@@ -26,7 +26,7 @@ namespace cairn::limits {
 // ---- large values (core/extents/chunk_pool.h) ----
 inline constexpr size_t kReadChunksMax = 320;
 inline constexpr size_t kWriteChunksMax = 192;
-inline constexpr uint64_t kKeptChunksPart = 32;  // of the memory, of the chunks that rings know
+inline constexpr uint64_t kKeptChunksPart = 64;  // of the memory, of the chunks that rings know
 inline constexpr size_t kKeptChunksMin = 4, kKeptChunksMax = 32;
 inline constexpr size_t kept_chunks(uint64_t memory_bytes) {
   if (memory_bytes == 0) return kKeptChunksMax;

@@ -1,6 +1,6 @@
 // Where entries of 64 bytes to 8 KiB lie. The general allocator has four sizes between two powers
 // of two: an entry of 1,030 bytes, the usual key with a value of 1 KB, takes 1,280 there, and of
-// 1 GB of memory a fifth holds nothing. Here it has 32, so that at most a thirty-second is lost.
+// 1 GB of memory a fifth holds nothing. Here it has 64, so that at most a sixty-fourth is lost.
 //
 // Pages of 128 KiB, each cut into blocks of one size, are taken from the system 8 MiB at a time. A
 // page that holds nothing any more serves any size, and its memory goes back to the system if there
@@ -29,7 +29,8 @@ void* allocate(size_t bytes);
 // `bytes`: as they were asked for.
 void release(void* block, size_t bytes);
 
-// Whether the block's page holds less than others of its kind; true of blocks that lie elsewhere.
+// Whether the block's page had better run empty than others of its kind; true of blocks that lie
+// elsewhere. Whoever asks of all blocks in turn finds some such, and the same until they are empty.
 bool is_loose(const void* block, size_t bytes);
 // Where the block had better lie, so that its page becomes empty: a new one of the same size, or
 // null if it lies well. The caller copies it, and releases the old one.

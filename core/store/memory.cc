@@ -36,12 +36,18 @@ constexpr int64_t kCutMs = 500;            // until what went has shown
 // Parts of the limit. What lies free between entries is moved together from kLoosePart on. Of the
 // others: how far a process may grow past the limit before its budget is cut, by how much more
 // before it is cut again, and where it is cut in any case.
-constexpr uint64_t kLoosePart = 64;
+constexpr uint64_t kLoosePart = 128;
 constexpr uint64_t kCutPart = 128, kCutAgainPart = 256, kCutAlwaysPart = 28;
-// What is kept for holes until it is known how many there are, how fast that is let go of, and what
-// is kept always. Holes beyond kLooseMostPart are gone before a cut would show.
-constexpr uint64_t kReservePart = 16, kReserveDecay = 1024, kReserveLeastPart = 32;
+// What is kept free: as much as are holes now, at least and at most such parts, and a little for
+// what is not counted and comes and goes. It follows a rise at once, and a fall so slowly, in
+// ticks. Holes beyond kLooseMostPart are gone before a cut would show.
+constexpr uint64_t kReserveLeastPart = 64, kReserveMostPart = 16, kReserveSparePart = 128;
+constexpr uint64_t kReserveSpareMin = 3 << 20;
+constexpr uint64_t kReserveDecay = 128;
 constexpr uint64_t kLooseMostPart = 8;
+constexpr uint64_t kScatteredPart = 16;  // moved together where less than that of the limit is left
+constexpr uint64_t kChoosingRest = 16;
+constexpr int kChoosingRounds = 2;   // that empty pages which were found and find others
 constexpr size_t kMoveTurns = 4;     // in a tick
 constexpr size_t kMoveSlots = 4;     // what one that is moved counts in a turn
 constexpr size_t kTurnSlots = 8192;  // before others have their turn
@@ -49,6 +55,7 @@ constexpr size_t kSlots = 256;       // under one lock
 // shed() does the work of eight calls in one of them: most of it is to find the place where the
 // last sweep of a stripe ended.
 constexpr size_t kShedEvery = 8;
+constexpr size_t kLookEvery = 1024;
 constexpr size_t kShedSlots = 64 * kShedEvery, kShedVictims = 4 * kShedEvery;
 
 }  // namespace
@@ -140,7 +147,9 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
   }
   const bool scattered = scattered_.load(std::memory_order_relaxed);
   const bool chooses = scattered && may_choose;
+  bool lies_well = false;
   const auto goes = [&](Entry* e) {
+    lies_well = false;
     if (n >= victims_max) return false;
     const bool evict = evictable && evicts(e) && policy != EvictionPolicy::kVolatileTtl;
     if (!evict && !may_spill(e)) return false;
@@ -152,7 +161,10 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
       out.undurable = true;
       return false;
     }
-    if (chooses && !e->lies_loosely()) return false;
+    if (chooses && !e->lies_loosely()) {
+      lies_well = true;
+      return false;
+    }
     victims[n++] = {e, evict};
     return true;
   };
@@ -161,7 +173,7 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
   size_t left = slots;
   out.end = ns.index->sweep(stripe, left, bare, [&](Entry* e) {
     if (n > 0 && e == victims[0].first) return;
-    if (!goes(e) && scattered) moves.add(e);
+    if (!goes(e) && scattered && !lies_well) moves.add(e);
   });
   moves.make(store_, ns);
   out.slots = slots - left;
@@ -191,6 +203,9 @@ void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
   const unsigned n = sheds_.load(std::memory_order_relaxed);  // a call lost here and there is none
   sheds_.store(n + 1, std::memory_order_relaxed);
   if (n % kShedEvery != 0 || holds_.load(std::memory_order_relaxed) != 0) return;
+  if (n % kLookEvery == 0 && has_measure()) {  // a tick is late where others are busy
+    look_for_holes(store_.memory_bytes(), count_->total(), entry_heap::loose_bytes());
+  }
   sweep(ns, stripe, kShedSlots, kShedVictims, true);
   count_->look();
 }
@@ -237,15 +252,17 @@ void MemoryKeeper::limit_changed() {
 // grew past the limit; what is cut has half a second to show.
 void MemoryKeeper::measure_process(uint64_t limit, uint64_t used) {
   const uint64_t all = store_.options().resident_bytes(), loose = entry_heap::loose_bytes();
-  scattered_ = loose > limit / kLoosePart && all > limit - limit / kReservePart;
-  const bool begins = limit != reserve_for_;
-  if (begins) {
-    reserve_for_ = limit;
-    reserve_bytes_ = limit / kReservePart;
-  }
-  const uint64_t least = std::max(loose, limit / kReserveLeastPart);
-  if (pressed() && reserve_bytes_ > least) {
-    reserve_bytes_ -= (reserve_bytes_ - least) / kReserveDecay;
+  apart_bytes_ = all - std::min(all, used + loose);
+  look_for_holes(limit, used, loose);
+  const bool begins = limit != std::exchange(reserve_for_, limit);
+  const uint64_t wanted = std::clamp(loose, limit / kReserveLeastPart, limit / kReserveMostPart) +
+                          std::max(limit / kReserveSparePart, kReserveSpareMin);
+  if (begins) reserve_bytes_ = 0;
+  if (reserve_bytes_ < wanted) {
+    beside_bytes_ = std::min(beside_bytes_ + wanted - reserve_bytes_, limit);
+    reserve_bytes_ = wanted;
+  } else if (pressed()) {
+    reserve_bytes_ -= (reserve_bytes_ - wanted) / kReserveDecay;
   }
   const uint64_t tight = all - (loose - std::min(loose, limit / kLooseMostPart));
   const uint64_t beside = all - std::min(all, used + loose) + reserve_bytes_;
@@ -277,6 +294,12 @@ void MemoryKeeper::measure_process(uint64_t limit, uint64_t used) {
   }
 }
 
+// Whether much lies free between entries, and memory is short.
+void MemoryKeeper::look_for_holes(uint64_t limit, uint64_t used, uint64_t loose) {
+  scattered_ =
+      loose > limit / kLoosePart && apart_bytes_ + used + loose > limit - limit / kScatteredPart;
+}
+
 void MemoryKeeper::measure() {
   const int64_t now = store_.now_ms();
   if (now < measured_ms_) rests_until_ms_ = next_cut_ms_ = 0;  // the clock was set back
@@ -306,6 +329,10 @@ awaitable<void> MemoryKeeper::make_room() {
   auto executor = co_await asio::this_coro::executor;
   std::vector<NamespacePtr> spaces = store_.spaces();
   const uint64_t barren = store_.memory_bytes() / kBarrenPart;
+  const uint64_t little = store_.memory_bytes() / kReserveMostPart;
+  const auto chooses = [&] {
+    return scattered_ && barren_rounds_ < kChoosingRounds && deficit_bytes_ < little;
+  };
   uint64_t freed = 0;
   size_t turn = 0;
   while (freed < deficit_bytes_ && holds_ == 0 && !store_.stopping_) {
@@ -315,7 +342,7 @@ awaitable<void> MemoryKeeper::make_room() {
         {
           StripeLocks lock(store_, KeyHash{stripe_} << (64 - kStripeBits));
           if (ns->dropped) break;
-          swept = sweep(*ns, stripe_, kSlots, kVictimsMax, false);
+          swept = sweep(*ns, stripe_, kSlots, kVictimsMax, chooses());
         }
         freed += swept.freed_bytes;
         round_freed_ += swept.freed_bytes;
@@ -332,7 +359,7 @@ awaitable<void> MemoryKeeper::make_room() {
     }
     if (++stripe_ < kStripes) continue;
     stripe_ = 0;
-    const bool found = round_freed_ > barren;
+    const bool found = round_freed_ > (chooses() ? barren / kChoosingRest : barren);
     barren_rounds_ = found || round_waits_ ? 0 : barren_rounds_ + 1;
     const bool waits = !found && round_waits_;
     round_freed_ = 0;
@@ -344,6 +371,7 @@ awaitable<void> MemoryKeeper::make_room() {
     }
     if (waits) co_return;
   }
+  if (freed >= deficit_bytes_) barren_rounds_ = 0;
 }
 
 size_t MemoryKeeper::move_some(Namespace& ns, size_t stripe, size_t& slots) {

@@ -132,6 +132,7 @@ class MemoryKeeper {
 
   void measure();
   void measure_process(uint64_t limit, uint64_t used);
+  void look_for_holes(uint64_t limit, uint64_t used, uint64_t loose);
   uint64_t budget();
   // `may_choose`: may leave alone what could go, where that would only make a hole.
   Sweep sweep(Namespace& ns, size_t stripe, size_t slots, size_t victims_max, bool may_choose);
@@ -150,6 +151,7 @@ class MemoryKeeper {
   std::atomic<bool> waits_for_log_{false};  // something could go once it is durable
   std::atomic<bool> begins_anew_{false};    // what was found barren may not be so any more
   std::atomic<uint64_t> beside_bytes_{0};   // what the process holds that is not counted
+  std::atomic<uint64_t> apart_bytes_{0};    // the same as measured, without what lies loosely
   std::atomic<bool> scattered_{false};      // much lies free between entries, and memory is short
   std::atomic<uint64_t> peak_bytes_{0};     // of what is counted, as measured
   std::atomic<size_t> help_stripe_{0};
