@@ -185,7 +185,7 @@ awaitable<StatusOr<bool>> catch_up(Volume& volume, const std::vector<FileInfo>& 
   if (const uint64_t count = newer->segments.size(); count > 0) {
     append(what, "; behind what they know ", count == 1 ? "lies 1 segment" : "lie ");
     if (count > 1) append(what, count, " segments, to ", name_of(newer->segments.back().number));
-    append(what, " of up to ", count * state.segment_bytes, " bytes");
+    append(what, count > 1 ? ", of up to " : " of up to ", count * state.segment_bytes, " bytes");
   }
   if (!gone.empty()) append(what, "; ", gone);
   if (!repair) {

@@ -302,12 +302,18 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
   if (!alive_since) co_return absl::OkStatus();
   const KeyHash hash = ns.hash(key);
   Entry* e = ns.index->find(key, hash);
+  // What a checkpoint tells of in parts is all of it, with the expiry that it had then: what comes
+  // before, which is replayed too with `repair`, would bring back what it had earlier.
+  Lsn told;
+  for (const Operation& o : operations) {
+    if (o.oldest.valid()) told = told.valid() ? std::min(told, o.lsn) : o.lsn;
+  }
+  if (e != nullptr && e->lsn() <= told) {
+    ns.index->remove(e, hash);
+    Entry::destroy(e);
+    e = nullptr;
+  }
   const Lsn floor = floor_of(shard, ns, name, *alive_since, e);
-  // What a checkpoint tells of in parts is there with the expiry that it had then: an operation
-  // that comes before would set its own again.
-  Lsn told(UINT64_MAX);
-  for (const Operation& o : operations) told = o.oldest.valid() ? std::min(told, o.lsn) : told;
-  if (told == Lsn(UINT64_MAX)) told = Lsn();
   std::erase_if(operations,
                 [&](auto& o) { return o.lsn <= floor || (!o.oldest.valid() && o.lsn <= told); });
   if (operations.empty()) co_return absl::OkStatus();
