@@ -396,7 +396,9 @@ void list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
       ++it;
       continue;
     }
-    if (page.items.size() >= q.limit || page.key_bytes > kPageKeyBytes) {
+    const bool ends =
+        page.key_bytes > kPageKeyBytes && page.items.back().key.size() <= kLastKeyBytes;
+    if (page.items.size() >= q.limit || ends) {
       page.truncated = true;
       break;
     }

@@ -157,8 +157,9 @@ struct ListItem {
   Lsn version;
   std::string checksum_algorithm;
 };
-// A page ends behind so many bytes of keys, too: those of S3 have at most 1,024, others 64 KiB.
-inline constexpr size_t kPageKeyBytes = 2 << 20;
+// A page ends behind so many bytes of keys, too (those of S3 have at most 1,024, others 64 KiB), at
+// one that a client can send back in a head.
+inline constexpr size_t kPageKeyBytes = 2 << 20, kLastKeyBytes = 4 << 10;
 struct ListPage {
   std::vector<ListItem> items;  // in order of key
   bool truncated = false;

@@ -14,6 +14,7 @@ import urllib.parse
 import redis
 
 from harness import BUILD, PASSWORD, PATIENCE, Case, Server, command, wait_until
+from test_s3 import signed
 
 AUTH = command(b"AUTH", PASSWORD.encode())
 MIB = 1 << 20
@@ -531,6 +532,9 @@ class Buffers(unittest.TestCase):
         queued = command(b"SET", b"k", b"q" * 60000)
         self.assertTrue(self.sent_away([b"MULTI\r\n"] + [queued] * 5000))
 
+    def test_names_that_are_watched(self):
+        self.assertTrue(self.sent_away([command(b"WATCH", b"%08d" % i + b"w" * 60000) for i in range(3000)]))
+
     def test_idle_clients_cost_next_to_nothing(self):
         n = min(9900, raise_descriptors() - 500)
         before = resident(self.server)
@@ -610,6 +614,27 @@ class HttpBuffers(Case):
             # 32 MiB of buffers, and what a connection is without.
             self.assertLess(grown, (48 * MIB) + n * (16 << 10))
             self.assertTrue(self.server.redis().ping())
+
+    def test_bodies_that_a_handler_keeps(self):
+        """Each was kept whole while its client was waited for."""
+        n, s3 = 300, self.server.s3()
+        s3.create_bucket(Bucket="bodies")
+        headers = signed("POST", self.server.http, "/bodies", "delete=", {"content-length": "1000000"})[0]
+        head = "".join("%s: %s\r\n" % item for item in headers.items())
+        half = b"POST /bodies?delete= HTTP/1.1\r\n%s\r\n<Delete>" % head.encode() + b"<Object><Key>a</Key></Object>" * 30000
+        before = resident(self.server)
+        with Crowd(self.server.http, n, half) as crowd:
+            refused = 0
+            for s in crowd.sockets:
+                s.settimeout(0.2)
+                try:
+                    refused += b" 503 " in s.recv(100)
+                except (TimeoutError, ConnectionError):
+                    pass
+            grown = resident(self.server) - before
+            print("%d bodies of 1 MB: %.1f MiB, %d refused" % (n, grown / MIB, refused))
+            self.assertGreater(refused, 0)
+            self.assertLess(grown, (64 * MIB) + n * (100 << 10))  # and what its socket buffers held
 
 
 class Configuration(unittest.TestCase):

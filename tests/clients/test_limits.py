@@ -276,6 +276,16 @@ class Start(unittest.TestCase):
         self.assertLess(peak, 130 << 20)
 
 
+    def test_large_hashes_that_are_gone_do_not_either(self):
+        rounds, fields, value = 30, 200, b"v" * 50_000
+        r, peak = self.peak_of_start(
+            [command(b"HSET", b"h", b"%d" % i, value) for i in range(fields)] + [command(b"DEL", b"h")]
+            for _ in range(rounds))
+        self.assertEqual(r.dbsize(), 0)
+        print("peak of a start with %d large hashes that are gone: %.1f MiB" % (rounds, peak / 2**20))
+        self.assertLess(peak, 200 << 20)
+
+
 @unittest.skipUnless(has_small_disks(), "the kernel gives no mounts of their own to users")
 class FullDisk(unittest.TestCase):
     def test_reads_and_deletes_go_on_and_writes_come_back(self):

@@ -125,6 +125,12 @@ Error parse_listing(const Call& c, Listing& l) {
   return {};
 }
 
+// Where no name can end a page, since a client could not send it back.
+Error too_long(const objects::ListPage& page) {
+  if (page.key_bytes <= 4 * objects::kPageKeyBytes) return {};
+  return {"InvalidRequest", "The names of this page are too long for one answer; ask for fewer."};
+}
+
 // A page with names that XML cannot hold is URL-encoded whether the client asked for it or not, and
 // says so: what it lists could not be named otherwise.
 void choose_encoding(Listing& l, const objects::ListPage& page) {
@@ -164,6 +170,7 @@ awaitable<Error> list_v1(Call& c) {
     if (!listed.ok()) co_return error_of(listed.status());
     page = std::move(*listed);
   }
+  if (Error e = too_long(page)) co_return e;
   if (Error e = co_await settle(c, page.newest)) co_return e;
   choose_encoding(l, page);
   XmlOut xml("ListBucketResult");
@@ -208,6 +215,7 @@ awaitable<Error> list_v2(Call& c) {
     if (!listed.ok()) co_return error_of(listed.status());
     page = std::move(*listed);
   }
+  if (Error e = too_long(page)) co_return e;
   if (Error e = co_await settle(c, page.newest)) co_return e;
   choose_encoding(l, page);
   XmlOut xml("ListBucketResult");
