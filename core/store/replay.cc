@@ -303,9 +303,13 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
   const KeyHash hash = ns.hash(key);
   Entry* e = ns.index->find(key, hash);
   // What a checkpoint tells of in parts is all of it, with the expiry that it had then: what comes
-  // before, which is replayed too with `repair`, would bring back what it had earlier.
+  // before, which is replayed too with `repair`, would bring back what it had earlier. A repair
+  // folds nothing; elsewhere some of the parts may be in the entry already.
   Lsn told;
+  const auto identity = ns.id == kIdentities ? Identity::of_key(key) : std::nullopt;
+  const bool whole = !identity || based_.contains(*identity);  // else its name came no more
   for (const Operation& o : operations) {
+    if (!store_.options_.repair || !whole) break;
     if (o.oldest.valid()) told = told.valid() ? std::min(told, o.lsn) : o.lsn;
   }
   if (e != nullptr && e->lsn() <= told) {

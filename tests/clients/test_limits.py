@@ -283,7 +283,7 @@ class Start(unittest.TestCase):
             for _ in range(rounds))
         self.assertEqual(r.dbsize(), 0)
         print("peak of a start with %d large hashes that are gone: %.1f MiB" % (rounds, peak / 2**20))
-        self.assertLess(peak, 200 << 20)
+        self.assertLess(peak, self.LIMIT)
 
 
 @unittest.skipUnless(has_small_disks(), "the kernel gives no mounts of their own to users")

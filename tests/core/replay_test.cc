@@ -386,5 +386,116 @@ TEST_F(ReplayTest, WhatStaysOnDiskIsNamedAlike) {
   for (uint64_t seed = 2001; seed <= 2080 && !HasFailure(); seed++) tell(seed, seed % 2 == 0);
 }
 
+// Parts of a checkpoint, between which the collection was changed: some are folded before others.
+TEST_F(ReplayTest, PartsOfACheckpointAreAllThere) {
+  start();
+  for (auto& [field, lsn] : {std::pair("a", 88), std::pair("b", 496)}) {
+    std::string operation;
+    kv::Hash::add_set(operation, field, "value");
+    CheckpointItem item;
+    item.kind = ItemKind::kPart;
+    item.lsn = item.record.version = Lsn(static_cast<uint64_t>(lsn));
+    item.oldest = Lsn(48);
+    item.record.flags = kHashFlags | kRecordHasOrigin;
+    item.record.ns = NamespaceId(0);
+    item.record.key = "h";
+    item.record.value = operation;
+    ASSERT_TRUE(replay->apply(item).ok());
+  }
+  replay->on_base(Lsn(96));
+  ASSERT_TRUE(run(folded(Lsn(200))).has_value());
+  ASSERT_TRUE(run(replay->finish(Lsn(48), {}))->ok());
+  Namespace& ns = store->database(0);
+  const Entry* e = ns.index->find("h", ns.hash("h"));
+  ASSERT_NE(e, nullptr);
+  EXPECT_EQ(value_of(e).fields.size(), 2);
+}
+
+// Large collections that are named, renamed, replaced, deleted and flushed; where each is at the
+// end in any order of arrival, and whatever was dropped on the way.
+struct Names {
+  explicit Names(uint64_t seed) : story(seed) {}
+  Story story;
+  std::map<std::string, uint64_t> now;  // which identity a key has; 0: a string
+  uint64_t at = 96, last = 0;
+
+  Record& add(RecordType type, uint32_t ns, std::string key, std::string value = {}) {
+    Record& r = story.records.emplace_back();
+    r.type = type;
+    r.ns = NamespaceId(ns);
+    r.key = std::move(key);
+    r.value = std::move(value);
+    r.lsn = Lsn(at += 16);
+    return r;
+  }
+  void step() {
+    const std::string key = cat("key", story.pick(4)), other = cat("key", story.pick(4));
+    const auto it = now.find(key);
+    const bool large = it != now.end() && it->second != 0;
+    switch (story.pick(8)) {
+      case 0:
+        add(RecordType::kNamespaceFlush, 0, {});
+        return now.clear();
+      case 1:
+        add(RecordType::kPut, 0, key, "string");
+        now[key] = 0;
+        return;
+      case 2:
+        if (it == now.end()) return;
+        add(RecordType::kDelete, 0, key);
+        now.erase(it);
+        return;
+      case 3:
+      case 4: {
+        const uint64_t id = ++last;
+        std::string operation;
+        kv::Hash::add_set(operation, cat("of", id), "value");
+        Record& part = add(RecordType::kOperation, kIdentities.value(),
+                           std::string(Identity::key_of(id)), operation);
+        part.flags = kHashFlags;
+        const Lsn lsn = part.lsn;
+        add(RecordType::kName, 0, key, NameRecord{id, lsn, lsn, {}, {}}.encode()).flags =
+            kHashFlags;
+        now[key] = id;
+        return;
+      }
+      default:
+        if (!large || key == other) return;
+        const uint64_t id = it->second;
+        add(RecordType::kName, 0, other, NameRecord{id, {}, {}, NamespaceId(0), key}.encode())
+            .flags = kHashFlags;
+        now.erase(it);
+        now[other] = id;
+    }
+  }
+};
+
+TEST_F(ReplayTest, LargeCollectionsHaveTheirNewestNames) {
+  for (uint64_t seed = 1; seed <= 400 && !HasFailure(); seed++) {
+    SCOPED_TRACE(cat("seed ", seed));
+    Names names(seed);
+    while (names.story.records.size() < 40) names.step();
+    start();
+    apply_all(names.story, seed % 4 != 0);
+    const Status finished = *run(replay->finish(Lsn(), {}));
+    ASSERT_TRUE(finished.ok()) << finished;
+    Lsn since;
+    for (const Replay::Space& s : replay->namespaces()) {
+      if (s.space->id == NamespaceId(0)) since = s.since;
+    }
+    std::map<std::string, uint64_t> found;
+    for (size_t i = 0; i < kStripes; i++) {
+      store->database(0).index->for_each(i, [&](const Entry* e) {
+        if (e->lsn() < since) return;
+        uint64_t& id = found[std::string(e->key())];
+        for (auto& field : value_of(e).fields) {
+          id = parse_int<uint64_t>(std::string_view(field.first).substr(2)).value_or(0);
+        }
+      });
+    }
+    EXPECT_EQ(found, names.now);
+  }
+}
+
 }  // namespace
 }  // namespace cairn
