@@ -416,6 +416,7 @@ class Store {
   void charge_once(Collection& c, Lsn lsn, uint64_t bytes) const;
   void make_databases();
   awaitable<void> run_ticker();
+  awaitable<void> prove_last();
   void tick();
   void report(Severity severity, std::string_view part, std::string_view text) const {
     if (options_.report) options_.report(severity, part, text);
@@ -541,6 +542,7 @@ class Store {
   Gate stopped_;      // stopping_ was set
   Tasks background_;  // what close() waits for
   int64_t last_sync_ms_ = 0;
+  Lsn durable_before_, proven_last_;  // prove_last()'s
 };
 
 }  // namespace cairn

@@ -15,7 +15,7 @@ awaitable<void> Store::rest(int64_t ms) {
 }
 
 awaitable<void> Store::run_ticker() {
-  constexpr int kSpaceTicks = 5;
+  constexpr int kSpaceTicks = 5, kProofTicks = 1000 / kTickMs;
   for (int n = 0; !stopping_; n++) {
     co_await rest(kTickMs);
     tick();
@@ -23,7 +23,18 @@ awaitable<void> Store::run_ticker() {
     co_await release_dead();
     co_await release_doomed();
     if (n % kSpaceTicks == 0) co_await log_.check_space();
+    if (n % kProofTicks == 0) co_await prove_last();
   }
+}
+
+// A frame says how far those before it were durable, and nothing says so of the last one: damage
+// would look like a write that was torn. So where nothing follows, the manifest says it.
+awaitable<void> Store::prove_last() {
+  const Lsn durable = log_.durable();
+  if (std::exchange(durable_before_, durable) != durable || durable == proven_last_) co_return;
+  proven_last_ = durable;
+  manifest_.note_proven(durable);
+  (void)co_await manifest_.save();  // one that failed is met when the next segment is named
 }
 
 void Store::tick() {
