@@ -61,9 +61,10 @@ awaitable<Status> look_at_segment(Volume& volume, const ManifestState& known, Fi
       std::lower_bound(known.segments.begin(), known.segments.end(), file.number,
                        [](const ManifestSegment& s, uint64_t number) { return s.number < number; });
   const bool is_named = named != known.segments.end() && named->number == file.number;
+  const uint64_t first = known.segments.empty() ? 0 : known.segments.front().number;
   const uint64_t behind = known.segments.empty() ? 0 : known.segments.back().number + 1;
-  // One that was sealed is no other's; before the last, what is not named was cleaned.
-  if (is_named ? named->end != 0 : file.number < behind) co_return absl::OkStatus();
+  // One that was sealed is no other's; before the first, what is not named was cleaned.
+  if (is_named ? named->end != 0 : file.number < first) co_return absl::OkStatus();
   if (!is_segment_number(file.number, known.segment_bytes)) co_return absl::OkStatus();
   const SegmentHeader h = co_await read_header(volume, file);
   const bool mine = h.store == known.store && h.segment_bytes == known.segment_bytes;
@@ -80,6 +81,8 @@ awaitable<Status> look_at_segment(Volume& volume, const ManifestState& known, Fi
   }
   // An earlier life's is what a start found to hold nothing, and could not remove any more.
   if (epoch == 0 || epoch < known.epoch) co_return absl::OkStatus();
+  // Nor is what its own life let go between those that it has; a later one may have taken that.
+  if (!is_named && file.number < behind && epoch == known.epoch) co_return absl::OkStatus();
   newer.segments.push_back({file.number, 0, epoch, 0});
   newer.epoch = std::max(newer.epoch, epoch);
   if (!newer.proof.empty()) co_return absl::OkStatus();

@@ -391,11 +391,10 @@ std::optional<Hash::Item> Hash::find(std::string_view field, int64_t now_ms) con
 
 void Hash::set(const Item& item) {
   if (item.until_ms != kForEver) make_times();
-  if (table_) return set_in_table(item);
   const auto& [field, value, until_ms] = item;
   if (field.size() > kListpackValue || value.size() > kListpackValue) plain_ = false;
+  if (table_) return set_in_table(item);
   if (replace(item)) return;
-  if (count_ >= kListpackEntries) plain_ = false;
   if (count_ < kCompactEntries && bytes_.size() + field.size() + value.size() < kCompactBytes) {
     if (due() != nullptr) add(bytes_, until_ms);
     add(bytes_, field);
@@ -445,7 +444,7 @@ void Hash::set_in_table(const Item& item) {
   add_to_order(made);
   if (old == nullptr) {
     table_->insert(made, hash);
-    count_++;
+    if (++count_ > kListpackEntries) plain_ = false;
   } else {
     table_->replace(old, made, hash);
     Entry::destroy(old);

@@ -417,6 +417,14 @@ TEST(Hash, EncodingFollowsRedissThresholds) {
   for (int i = 0; i < 128; i++) Hash::add_set(operation, "f" + std::to_string(i), "v");
   ASSERT_TRUE(hash.apply(operation));
   EXPECT_EQ(hash.encoding(), "listpack");
+  Hash large(1);  // a table before it has as many fields
+  for (size_t i = 0; i <= Hash::kListpackEntries; i++) {
+    EXPECT_EQ(large.encoding(), "listpack") << i;
+    std::string one;
+    Hash::add_set(one, "f" + std::to_string(i), std::string(60, 'v'));
+    EXPECT_TRUE(large.apply(one));
+  }
+  EXPECT_EQ(large.encoding(), "hashtable");
   operation.clear();
   Hash::add_set(operation, "one more", "v");
   ASSERT_TRUE(hash.apply(operation));
