@@ -121,6 +121,17 @@ struct RepairTest : FaultTest {
   }
 };
 
+// What nothing follows was taken for a write that was torn, however long ago it was durable.
+TEST_F(RepairTest, WhatIsLastIsKnownToHaveBeenThere) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put_together(*store, 10, 100))->ok());
+  sleep(3000);
+  kill(std::move(store));
+  zero(*blocks.begin() * kBlockBytes);
+  EXPECT_EQ(refused_and_repaired(), 0);
+}
+
 TEST_F(RepairTest, ATransactionThatIsDamagedIsLostWholeAndForGood) {
   amplification = 1000;
   auto store = make();
