@@ -167,7 +167,7 @@ Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
     return absl::OkStatus();
   }
   Namespace& identities = *namespace_of(kIdentities);
-  const std::string_view id(reinterpret_cast<const char*>(&reference.id), sizeof(reference.id));
+  const std::string_view id = Identity::key_of(reference.id);
   const KeyHash id_hash = identities.hash(id);
   Entry* all = identities.index->find(id, id_hash);
   const bool there = all != nullptr && all->type() == entry->type();
