@@ -36,7 +36,7 @@ inline constexpr size_t kept_chunks(uint64_t memory_bytes) {
 // ---- a start (core/store/replay.h) ----
 // Of operations and tombstones that wait for the records before them.
 inline constexpr uint64_t kKeptOperationsPart = 16;
-inline constexpr uint64_t kKeptOperationsMin = 4 << 10, kKeptOperationsMax = 64 << 20;
+inline constexpr uint64_t kKeptOperationsMin = 4 << 10, kKeptOperationsMax = 256 << 20;
 inline constexpr uint64_t kept_operations(uint64_t memory_bytes) {
   if (memory_bytes == 0) return kKeptOperationsMax;
   return std::clamp(memory_bytes / kKeptOperationsPart, kKeptOperationsMin, kKeptOperationsMax);

@@ -306,14 +306,14 @@ class Recovery {
     went_on_.notify();
   }
 
-  bool crowded() const {
-    return o_.crowded && folds_ && !o_.repair && o_.lost.empty() && o_.crowded();
+  bool crowded(size_t i) const {
+    return o_.crowded && folds_ && !o_.repair && o_.lost.empty() && o_.crowded(oldest_ != i);
   }
 
   // All records of segment `i` before this offset were handed over; 0: not all of any.
   awaitable<void> make_room(size_t i, uint64_t before) {
-    co_await went_on_.until([&] { return oldest_ == i || !crowded(); });
-    if (oldest_ != i || before == 0 || !crowded()) co_return;
+    co_await went_on_.until([&] { return oldest_ == i || !crowded(i); });
+    if (oldest_ != i || before == 0 || !crowded(i)) co_return;
     co_await o_.fold(Lsn(segments_[i].place.base() + before));
     went_on_.notify();
   }
@@ -409,12 +409,20 @@ class Recovery {
     uint64_t run = 0;      // where the transaction began that is not at its end yet
     bool in_head = false;  // it began in an earlier segment
     bool late = false;     // records of this segment come when all others have
+    uint64_t looked = 0, seen = 0;  // behind the last frame: how far, and what it witnesses
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
       if (at >= o_.segment_bytes) break;  // a range that is lost may go on in the next one
       const Bytes bytes{buffer.data(), reading.size};
       auto frame = find_frame(segment.place, bytes, 0, at);
       if (!frame && !reading.ended) {
+        if (!o_.repair && no_frame(segment, bytes, at) && lost_before(base + at) == 0) {
+          // Of what lies behind, it counts only how far it was durable.
+          looked = std::max(looked, at);
+          seen = std::max(seen, durable_witness(segment, bytes, looked));
+          looked = std::max(looked, (bytes.size() / kBlockBytes - 1) * kBlockBytes);
+          forget(buffer, reading, std::max(reading.used, looked));
+        }
         reading.wanted = true;
         reading.less.notify();
         co_await reading.more.until([&] { return reading.ended || reading.size > bytes.size(); });
@@ -426,7 +434,9 @@ class Recovery {
       }
       if (!frame) {
         const uint64_t known = lost_before(base + at);
-        const uint64_t witness = sealed != 0 ? sealed : durable_witness(segment, bytes, at);
+        const uint64_t witness =
+            sealed != 0 ? sealed
+                        : std::max(seen, durable_witness(segment, bytes, std::max(at, looked)));
         if (known == 0 && witness <= at) break;     // a torn tail, or the end
         const uint64_t from = run != 0 ? run : at;  // a transaction with a hole in it is none
         run = 0;
@@ -479,7 +489,7 @@ class Recovery {
         forget(buffer, reading, run != 0 ? run : at);
         co_await asio::post(executor, asio::use_awaitable);
       }
-      if (crowded()) co_await make_room(i, late ? 0 : run != 0 ? run : at);
+      if (crowded(i)) co_await make_room(i, late ? 0 : run != 0 ? run : at);
     }
     out.head_open = in_head;
     out.tail = run;
@@ -596,6 +606,12 @@ class Recovery {
     }
   }
 
+  // No frame begins at `at`, whatever follows these bytes.
+  static bool no_frame(const Segment& segment, Bytes bytes, uint64_t at) {
+    if (at + kBlockBytes > bytes.size()) return false;
+    const auto h = decode_frame_header(segment.place, at, bytes.subspan(at));
+    return !h || at + frame_bytes(*h) <= bytes.size();
+  }
   // How far the segment is known to have been durable: from intact frames after `at`, and from what
   // was said elsewhere.
   uint64_t durable_witness(const Segment& segment, Bytes bytes, uint64_t at) const {

@@ -11,8 +11,9 @@
 namespace cairn {
 
 Replay::Replay(Store& store, std::function<void(Lsn, int64_t)> note_time)
-    : store_(store), note_time_(std::move(note_time)) {
-  kept_max_ = limits::kept_operations(store.memory_bytes());
+    : store_(store),
+      note_time_(std::move(note_time)),
+      kept_limit_(limits::kept_operations(store.memory_bytes())) {
   for (auto& ns : store_.databases_) namespaces_[ns->id.value()] = ns;
   namespaces_[kSystemNamespace.value()] = store_.system_;
   for (auto& entry : namespaces_) {  // what an attempt before left

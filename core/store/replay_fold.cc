@@ -33,7 +33,11 @@ awaitable<void> Replay::fold(Lsn before) {
     std::vector<Name> names;
     {
       std::lock_guard lock(shard.mutex);
-      for (auto& item : shard.operations) names.push_back(item.first);
+      for (auto& [name, kept] : shard.operations) {
+        if (std::any_of(kept.begin(), kept.end(), [&](auto& o) { return o.lsn < before; })) {
+          names.push_back(name);
+        }
+      }
     }
     std::sort(names.begin(), names.end());  // a table's own order differs each time
     for (const Name& name : names) co_await fold_key(name, before);
@@ -42,7 +46,8 @@ awaitable<void> Replay::fold(Lsn before) {
     co_await asio::post(executor, asio::use_awaitable);
   }
   // What is left could not be folded, and asking often will not change that.
-  kept_max_ = std::max(limits::kept_operations(store_.memory_bytes()), kept_bytes_.load() * 2);
+  const uint64_t left = kept_bytes_;
+  kept_max_ = std::max(kept_limit_, left + left / 2);
 }
 
 awaitable<void> Replay::fold_key(const Name& name, Lsn before) {

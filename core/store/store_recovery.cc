@@ -86,7 +86,7 @@ awaitable<Status> Store::open() {
     }
   };
   expect();
-  recover.crowded = [&] { return replay->crowded(); };
+  recover.crowded = [&](bool ahead) { return replay->crowded(ahead); };
   recover.fold = [&](Lsn before) { return replay->fold(before); };
   recover.progress = &progress_;
   usage_.start(segment_bytes_);
