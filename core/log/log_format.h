@@ -166,20 +166,20 @@ inline void encode_record(const RecordView& r, bool goes_on, uint32_t seed, std:
   std::memset(p, 0, static_cast<size_t>(to + r.size() - p));
 }
 
-// Reads the record at the start of `from`; nothing if its lengths or checksum do not hold.
-inline std::optional<RecordView> decode_record(Bytes from, uint32_t seed) {
-  if (from.size() < sizeof(RecordHeader)) return std::nullopt;
+// Reads the record at the start of `from` into `r`, which is as it was made; false if its lengths
+// or checksum do not hold.
+inline bool decode_record(Bytes from, uint32_t seed, RecordView& r) {
+  if (from.size() < sizeof(RecordHeader)) return false;
   RecordHeader h;
   std::memcpy(&h, from.data(), sizeof(h));
-  RecordView r;
   r.flags = h.flags;
   // 64-bit sums of 32-bit lengths cannot overflow.
   uint64_t body = (r.has_expiry() ? 8u : 0u) + (r.has_origin() ? 16u : 0u) + uint64_t{h.key_size} +
                   h.meta_size + h.value_size;
-  if (body > from.size() - sizeof(h)) return std::nullopt;
+  if (body > from.size() - sizeof(h)) return false;
   if (crc32c(seed, from.subspan(4, sizeof(h) - 4 + body)) != h.crc &&
       !planted(Bug::kSkippedChecksum)) {
-    return std::nullopt;
+    return false;
   }
   const char* p = reinterpret_cast<const char*>(from.data()) + sizeof(h);
   r.type = h.type;
@@ -198,7 +198,11 @@ inline std::optional<RecordView> decode_record(Bytes from, uint32_t seed) {
   r.key = {p, h.key_size};
   r.meta = {p + h.key_size, h.meta_size};
   r.value = {p + h.key_size + h.meta_size, h.value_size};
-  return r;
+  return true;
+}
+inline std::optional<RecordView> decode_record(Bytes from, uint32_t seed) {
+  RecordView r;
+  return decode_record(from, seed, r) ? std::optional(r) : std::nullopt;
 }
 
 // Headers carry their checksum in the second word.
@@ -256,11 +260,11 @@ bool for_each_record(const SegmentPlace& place, const FrameHeader& h, Bytes byte
   uint64_t at = sizeof(h);
   const uint64_t end = at + h.payload_bytes;
   for (uint32_t i = 0; i < h.record_count; i++) {
-    auto r = decode_record(bytes.subspan(at, end - at),
-                           record_seed(place.store, place.segment, frame + at, h.epoch));
-    if (!r || r->size() > end - at) return false;
-    fn(*r, Lsn(h.lsn + at));
-    at += r->size();
+    RecordView r;
+    const uint32_t seed = record_seed(place.store, place.segment, frame + at, h.epoch);
+    if (!decode_record(bytes.subspan(at, end - at), seed, r) || r.size() > end - at) return false;
+    fn(r, Lsn(h.lsn + at));
+    at += r.size();
   }
   return at == end;
 }

@@ -44,14 +44,20 @@ struct FrameView {
 };
 
 // The frame at `at` of a segment whose bytes are `bytes` from `begin` on: whole, with every record
-// checked; nothing if it is not.
-inline std::optional<FrameView> find_frame(const SegmentPlace& place, Bytes bytes, uint64_t begin,
-                                           uint64_t at) {
+// checked; nothing if it is not. Calls fn(record, lsn) for its records, which count only if the
+// frame is whole.
+template <class Fn>
+std::optional<FrameView> find_frame(const SegmentPlace& place, Bytes bytes, uint64_t begin,
+                                    uint64_t at, Fn fn) {
   if (at < begin || at - begin >= bytes.size()) return std::nullopt;
   const Bytes rest = bytes.subspan(at - begin);
   auto h = decode_frame_header(place, at, rest);
-  if (!h || !for_each_record(place, *h, rest, [](const RecordView&, Lsn) {})) return std::nullopt;
+  if (!h || !for_each_record(place, *h, rest, fn)) return std::nullopt;
   return FrameView{*h, rest};
+}
+inline std::optional<FrameView> find_frame(const SegmentPlace& place, Bytes bytes, uint64_t begin,
+                                           uint64_t at) {
+  return find_frame(place, bytes, begin, at, [](const RecordView&, Lsn) {});
 }
 
 // Reads a part of a file. Of the blocks that the device cannot read (DataLoss), those for which

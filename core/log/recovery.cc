@@ -406,15 +406,19 @@ class Recovery {
     auto executor = co_await asio::this_coro::executor;
     uint64_t since_pause = 0;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
-    uint64_t run = 0;      // where the transaction began that is not at its end yet
-    bool in_head = false;  // it began in an earlier segment
-    bool late = false;     // records of this segment come when all others have
-    uint64_t looked = 0, seen = 0;  // behind the last frame: how far, and what it witnesses
+    uint64_t run = 0;                // where the transaction began that is not at its end yet
+    bool in_head = false;            // it began in an earlier segment
+    bool late = false;               // records of this segment come when all others have
+    uint64_t looked = 0, seen = 0;   // behind the last frame: how far, and what it witnesses
+    std::vector<LogRecord> records;  // of the frame
     for (;;) {
       if (sealed != 0 && at >= sealed) break;
       if (at >= o_.segment_bytes) break;  // a range that is lost may go on in the next one
       const Bytes bytes{buffer.data(), reading.size};
-      auto frame = find_frame(segment.place, bytes, 0, at);
+      records.clear();
+      auto frame = find_frame(segment.place, bytes, 0, at, [&](const RecordView& r, Lsn lsn) {
+        records.push_back({r, lsn});
+      });
       if (!frame && !reading.ended) {
         if (!o_.repair && no_frame(segment, bytes, at) && lost_before(base + at) == 0) {
           // Of what lies behind, it counts only how far it was durable.
@@ -476,9 +480,10 @@ class Recovery {
         if (in_head) {
           out.head_end = at;
         } else {
-          for (uint64_t next = run != 0 ? run : at - length; next < at;) {
+          for (uint64_t next = run; run != 0 && next < at - length;) {
             next += apply(segment.place, bytes, next, out);
           }
+          apply(frame->header, records, out);
         }
         run = 0;
         in_head = false;
@@ -496,16 +501,23 @@ class Recovery {
     out.proven_end = base + at;
   }
 
-  // Hands over the records of the frame at `at`, which is whole; returns its length.
-  uint64_t apply(const SegmentPlace& place, Bytes bytes, uint64_t at, Scan& out) {
-    std::vector<LogRecord> records;
-    auto h = decode_frame_header(place, at, bytes.subspan(at));
-    for_each_record(place, *h, bytes.subspan(at), [&](const RecordView& r, Lsn lsn) {
-      records.push_back({r, lsn});
-    });
-    if (o_.note_time) o_.note_time(Lsn(h->lsn), h->wall_ms);
+  // Hands over the records of a frame, which is whole.
+  void apply(const FrameHeader& h, std::span<const LogRecord> records, Scan& out) {
+    if (o_.note_time) o_.note_time(Lsn(h.lsn), h.wall_ms);
     o_.apply(records);
     out.records += records.size();
+  }
+  void apply(const SegmentPlace& place, const FrameHeader& h, Bytes bytes, Scan& out) {
+    std::vector<LogRecord> records;
+    for_each_record(place, h, bytes, [&](const RecordView& r, Lsn lsn) {
+      records.push_back({r, lsn});
+    });
+    apply(h, records, out);
+  }
+  // The one at `at`; returns its length.
+  uint64_t apply(const SegmentPlace& place, Bytes bytes, uint64_t at, Scan& out) {
+    auto h = decode_frame_header(place, at, bytes.subspan(at));
+    apply(place, *h, bytes.subspan(at), out);
     return frame_bytes(*h);
   }
 
@@ -595,14 +607,7 @@ class Recovery {
       auto frame = co_await reader.next();
       if (!frame.ok()) co_return frame.status();
       if (!*frame) co_return absl::OkStatus();
-      const uint64_t at = (*frame)->header.lsn - place.base();
-      std::vector<LogRecord> records;
-      for_each_record(place, (*frame)->header, (*frame)->bytes, [&](const RecordView& r, Lsn lsn) {
-        records.push_back({r, lsn});
-      });
-      if (o_.note_time) o_.note_time(Lsn(place.base() + at), (*frame)->header.wall_ms);
-      o_.apply(records);
-      scans_[part.segment].records += records.size();
+      apply(place, (*frame)->header, (*frame)->bytes, scans_[part.segment]);
     }
   }
 
