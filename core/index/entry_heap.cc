@@ -244,7 +244,7 @@ class Class {
     if (page->next != nullptr) page->next->before = page->before;
   }
 
-  Mutex mutex_;
+  SmallMutex mutex_;
   std::array<Page*, 2> first_ ABSL_GUARDED_BY(mutex_){};  // those that leave in the second
   uint64_t pages_ ABSL_GUARDED_BY(mutex_) = 0;            // full ones too
   uint64_t leaving_ ABSL_GUARDED_BY(mutex_) = 0;          // of them
@@ -278,6 +278,21 @@ Class& class_of(const Page* page) {
   return heap().sets[page->set][class_of(size_t{page->block_bytes})];
 }
 
+// Where the thread's own pages of this size have no room.
+void* allocate_elsewhere(size_t bytes, uint32_t own, size_t size_class) {
+  auto& sets = heap().sets;
+  for (const bool leaving : {false, true}) {
+    for (uint32_t i = 0; i < kSets; i++) {
+      void* block = sets[(own + i) % kSets][size_class].allocate(leaving, i > 0);
+      if (block != nullptr) return block;
+    }
+  }
+  for (size_t wider = size_class + 1; wider < std::min(size_class + kWider, kClasses); wider++) {
+    if (void* block = sets[own][wider].allocate(false, true)) return block;
+  }
+  return sets[own][size_class].allocate_in_new_page(heap().pages, allocated_bytes(bytes), own);
+}
+
 size_t block_bytes_of(size_t size_class) {
   const size_t octave = size_class >> kStepsLog2;
   const size_t within = size_class & ((size_t{1} << kStepsLog2) - 1);
@@ -297,17 +312,8 @@ void* allocate(size_t bytes) {
   if (is_ours(bytes)) {
     const uint32_t own = set_of_thread();
     const size_t size_class = class_of(bytes);
-    auto& sets = heap().sets;
-    for (const bool leaving : {false, true}) {
-      for (uint32_t i = 0; i < kSets; i++) {
-        void* block = sets[(own + i) % kSets][size_class].allocate(leaving, i > 0);
-        if (block != nullptr) return block;
-      }
-    }
-    for (size_t wider = size_class + 1; wider < std::min(size_class + kWider, kClasses); wider++) {
-      if (void* block = sets[own][wider].allocate(false, true)) return block;
-    }
-    return sets[own][size_class].allocate_in_new_page(heap().pages, allocated_bytes(bytes), own);
+    void* block = heap().sets[own][size_class].allocate(false, false);
+    return block != nullptr ? block : allocate_elsewhere(bytes, own, size_class);
   }
   void* block = std::malloc(bytes);
   if (block == nullptr) throw std::bad_alloc();

@@ -16,18 +16,6 @@ namespace cairn {
 
 // ---- locks ----
 
-void StripeMutex::lock_slow() {
-  for (int i = 0; i < 100; i++) {
-    uint32_t free = 0;
-    if (word_.load(std::memory_order_relaxed) == 0 &&
-        word_.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
-      return;
-    }
-    __builtin_ia32_pause();
-  }
-  while (word_.exchange(2, std::memory_order_acquire) != 0) word_.wait(2);
-}
-
 void StripeLocks::lock(KeyHash hash) {
   assert(!any());
   one_ = static_cast<uint32_t>(stripe_of(hash));

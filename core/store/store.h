@@ -155,23 +155,6 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
 };
 using NamespacePtr = std::shared_ptr<Namespace>;
 
-// A mutex in four bytes: 4,096 of them guard the stripes. Critical sections are memory work only.
-class ABSL_LOCKABLE StripeMutex {
- public:
-  void lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() {
-    uint32_t free = 0;
-    if (word_.compare_exchange_strong(free, 1, std::memory_order_acquire)) return;
-    lock_slow();
-  }
-  void unlock() ABSL_UNLOCK_FUNCTION() {
-    if (word_.exchange(0, std::memory_order_release) == 2) word_.notify_one();
-  }
-
- private:
-  void lock_slow();
-  std::atomic<uint32_t> word_{0};  // 0 free, 1 held, 2 held and waited for
-};
-
 // What a namespace held before it was flushed; freed step by step.
 struct Retired {
   std::unique_ptr<Index> index;
@@ -352,7 +335,7 @@ class Store {
   };
   static constexpr int64_t kDueBytes = sizeof(ExpiryItem) * 4 / 3;  // nodes are 3/4 full
   struct alignas(64) Stripe {
-    StripeMutex mutex;
+    SmallMutex mutex;
     std::atomic<int64_t> next_due{INT64_MAX};
     absl::btree_set<ExpiryItem> expiry;  // under mutex; each with its Entry::due_ms
     // The newest removal, and change of an expiry alone, that its writer wanted durable; under
