@@ -233,7 +233,8 @@ void Index::grow(Part& part, KeyHash for_hash) {
   const size_t stripe = stripe_of(for_hash);
   const uint32_t most = slots_max(stripe);
   if (s->capacity < most) {
-    uint32_t capacity = std::min<uint32_t>(most, s->capacity + s->capacity / 8 + 2);
+    const uint32_t more = s->capacity / (loading.load(std::memory_order_relaxed) ? 2 : 8) + 2;
+    const uint32_t capacity = std::min<uint32_t>(most, s->capacity + more);
     return part.set(at, SegmentRef(resize(stripe, s, capacity)));
   }
   if (s->depth == part.depth) {  // the directory is as deep as this segment: double it
@@ -259,8 +260,7 @@ void Index::grow(Part& part, KeyHash for_hash) {
     counts[side[k]]++;
   }
   for (int i = 0; i < 2; i++) {
-    uint32_t capacity = std::clamp<uint32_t>(counts[i] + counts[i] / 8 + 4, kSegmentSlotsMin, most);
-    half[i] = make_segment(stripe, capacity, depth);
+    half[i] = make_segment(stripe, std::min(slots_for(counts[i]), most), depth);
   }
   for (uint32_t k = 0; k < s->capacity; k++) {
     if (s->slots[k] != 0) place(half[side[k]], s->slots[k]);
@@ -269,6 +269,32 @@ void Index::grow(Part& part, KeyHash for_hash) {
   part.set(first, SegmentRef(half[0]));
   part.set(first + part.span(half[0]), SegmentRef(half[1]));
   free_segment(stripe, s);
+}
+
+void Index::reserve(size_t stripe, uint32_t keys) {
+  Part& p = make_part(stripe);
+  if (p.size() != 0) return;
+  const auto slots = [&] { return slots_for(keys >> p.depth); };
+  while (slots() > slots_max(stripe)) p.depth++;
+  if (p.depth > 0) {
+    p.directory = std::make_unique<SegmentRef[]>(p.size());
+    count(stripe, static_cast<int64_t>(p.size() * sizeof(SegmentRef)));
+  }
+  for (size_t i = 0; i < size_t{1} << p.depth; i++) {
+    p.at(i) = SegmentRef(make_segment(stripe, slots(), p.depth));
+  }
+}
+
+void Index::fit(size_t stripe) {
+  if (!touched(stripe)) return;
+  Part& p = make_part(stripe);
+  for (size_t i = 0; i < p.size();) {
+    Segment* s = p.at(i).segment();
+    const size_t next = i + p.span(s);
+    const uint32_t slots = slots_for(s->count);
+    if (slots_for(slots) < s->capacity) p.set(i, SegmentRef(resize(stripe, s, slots)));
+    i = next;
+  }
 }
 
 uint64_t* Index::find_slot(const Part& part, std::string_view key, KeyHash hash) {

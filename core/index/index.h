@@ -245,6 +245,9 @@ class Index {
 
   Namespace* const owner;
   std::atomic<bool> retired{false};  // its namespace goes on with another one
+  // While a store loads, tables grow by half and not by an eighth, so that a key is moved twice on
+  // its way in and not eight times; then each stripe is fitted to what it holds.
+  std::atomic<bool> loading{false};
 
   KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed_) & mask_; }
   Entry* find(std::string_view key, KeyHash hash) const;
@@ -255,6 +258,16 @@ class Index {
   // The caller owns the entry again.
   void remove(Entry* entry, KeyHash hash);
 
+  // So many keys will be inserted in a stripe: one that holds none gets the tables for them at
+  // once, and need not grow to them step by step.
+  void reserve(size_t stripe, uint32_t keys);
+  // All of a stripe is there: tables that are much larger than that needs are made smaller.
+  void fit(size_t stripe);
+  // How many there are in a stripe, which needs its lock, and in all.
+  uint32_t size(size_t stripe) const {
+    const Part* p = part(stripe);
+    return p == nullptr ? 0 : p->count;
+  }
   uint64_t size() const { return counts_.keys->load(std::memory_order_relaxed); }
   // From now on it counts its keys for itself, and the other count begins anew. Nobody changes it
   // meanwhile.
@@ -435,6 +448,7 @@ class Index {
   }
   Part& make_part(size_t stripe);
   static uint32_t slots_max(size_t stripe);  // of its segments
+  static uint32_t slots_for(uint32_t keys) { return keys + keys / 8 + kSegmentSlotsMin; }
   void count(size_t stripe, int64_t bytes);
   Segment* make_segment(size_t stripe, uint32_t capacity, unsigned depth);
   void free_segment(size_t stripe, Segment* segment);

@@ -5,6 +5,7 @@
 // Threads: any.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cassert>
@@ -35,6 +36,34 @@ class SegmentUsage {
   void sub(Lsn lsn, uint64_t bytes) {
     cell(lsn.value() >> shift_).fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   }
+  // Adds up before it adds, for who counts many records: the cells are everybody's, and a segment
+  // has few. What it got is counted when it goes.
+  class Sum {
+   public:
+    explicit Sum(SegmentUsage& usage) : usage_(usage) {}
+    ~Sum() {
+      for (const Kept& k : kept_) usage_.add_to(k);
+    }
+    Sum(const Sum&) = delete;
+    Sum& operator=(const Sum&) = delete;
+    void add(Lsn lsn, uint64_t bytes) {
+      const uint64_t segment = lsn.value() >> usage_.shift_;
+      Kept& k = kept_[segment % kept_.size()];
+      if (k.segment != segment) {
+        usage_.add_to(k);
+        k = {segment, 0};
+      }
+      k.bytes += bytes;
+    }
+
+   private:
+    friend SegmentUsage;
+    struct Kept {
+      uint64_t segment = 0, bytes = 0;
+    };
+    SegmentUsage& usage_;
+    std::array<Kept, 16> kept_;
+  };
   uint64_t segment_bytes() const { return uint64_t{1} << shift_; }
   bool same_segment(Lsn a, Lsn b) const { return a.value() >> shift_ == b.value() >> shift_; }
   uint64_t live(SegmentId segment) const {
@@ -54,6 +83,10 @@ class SegmentUsage {
   struct Free {
     void operator()(Cell* p) const { std::free(p); }
   };
+  void add_to(const Sum::Kept& k) {
+    if (k.bytes == 0) return;
+    cell(k.segment).fetch_add(static_cast<int64_t>(k.bytes), std::memory_order_relaxed);
+  }
   Cell& cell(uint64_t segment) { return live_.get()[segment % kSegmentsMax]; }
   int shift_ = 0;
   const std::unique_ptr<Cell, Free> live_;

@@ -14,6 +14,7 @@ namespace cairn {
 namespace {
 
 constexpr uint64_t kChunkFull = 1 << 20;
+constexpr uint32_t kStripeMin = 16;       // keys, that it is worth saying how many there are
 constexpr uint32_t kValueBytesMax = 512;  // a longer one costs a read when it is wanted
 constexpr int64_t kLookMs = 200;
 
@@ -21,16 +22,17 @@ void put(std::string& out, const void* from, size_t n) {
   out.append(static_cast<const char*>(from), n);
 }
 
+bool has_value(ItemKind kind) { return kind != ItemKind::kCold && kind != ItemKind::kStripe; }
+
 void encode(std::string& out, const CheckpointItem& item) {
   const RecordView& r = item.record;
-  const ItemHeader h{
-      item.lsn.value(),
-      r.ns.value(),
-      static_cast<uint32_t>(item.kind == ItemKind::kCold ? item.value_size : r.value.size()),
-      static_cast<uint32_t>(r.meta.size()),
-      static_cast<uint16_t>(r.key.size()),
-      r.flags,
-      item.kind};
+  const ItemHeader h{item.lsn.value(),
+                     r.ns.value(),
+                     static_cast<uint32_t>(has_value(item.kind) ? r.value.size() : item.value_size),
+                     static_cast<uint32_t>(r.meta.size()),
+                     static_cast<uint16_t>(r.key.size()),
+                     r.flags,
+                     item.kind};
   put(out, &h, sizeof(h));
   if (r.has_expiry()) put(out, &r.expire_ms, 8);
   if (r.has_origin()) put(out, &r.version, 8);
@@ -80,7 +82,7 @@ bool decode(std::string_view& in, CheckpointItem& item) {
       item.charges.emplace_back(lsn, bytes);
     }
   }
-  const uint64_t value = h.kind == ItemKind::kCold ? 0 : h.value_size;
+  const uint64_t value = has_value(h.kind) ? h.value_size : 0;
   if (uint64_t{h.key_size} + h.meta_size + value > in.size()) return false;
   r.key = in.substr(0, h.key_size);
   r.meta = in.substr(h.key_size, h.meta_size);
@@ -107,7 +109,7 @@ struct Checkpointer::File {
   void add(const CheckpointItem& item) {
     encode(payload, item);
     payload_items++;
-    items++;
+    items += item.kind != ItemKind::kStripe;
   }
   // Writes what was added as a chunk, once there is enough for one or if it is the `last`.
   awaitable<Status> flush(bool last = false);
@@ -409,6 +411,14 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
         }
         file.add(item);
       };
+      if (const uint32_t keys = ns.index->size(stripe); from == base && keys >= kStripeMin) {
+        CheckpointItem item;
+        item.kind = ItemKind::kStripe;
+        item.lsn = Lsn(stripe);
+        item.record.ns = ns.id;
+        item.value_size = keys;
+        file.add(item);
+      }
       from = ns.dropped ? 0 : ns.index->walk(stripe, from, add);
     }
     Status wrote = co_await file.flush();

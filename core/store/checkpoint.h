@@ -37,7 +37,7 @@ namespace cairn {
 class Store;
 class Namespace;
 
-inline constexpr uint32_t kCheckpointVersion = 2;
+inline constexpr uint32_t kCheckpointVersion = 3;
 inline constexpr uint32_t kChunkMagic = 0x4b434e43;   // "CNCK"
 inline constexpr uint32_t kFooterMagic = 0x46434e43;  // "CNCF"
 
@@ -49,6 +49,7 @@ enum class ItemKind : uint8_t {
   kNamespace = 5,   // key is the name, value the time of its creation; lsn its record's
   kTime = 6,        // when records about `lsn` were written: expiry says it
   kName = 7,        // as the record kName, after all parts of that identity
+  kStripe = 8,      // about value_size keys follow that lie in stripe `lsn` of the index
 };
 
 struct ItemHeader {
@@ -94,7 +95,7 @@ struct CheckpointItem {
   ItemKind kind = ItemKind::kValue;
   Lsn lsn;
   RecordView record;        // type unused
-  uint64_t value_size = 0;  // of a cold one
+  uint64_t value_size = 0;  // of a cold one, or a stripe
   Lsn oldest;
   uint32_t image_size = 0;
   std::vector<std::pair<Lsn, uint64_t>> charges;

@@ -16,7 +16,9 @@ Replay::Replay(Store& store, std::function<void(Lsn, int64_t)> note_time)
       kept_limit_(limits::kept_operations(store.memory_bytes())) {
   for (auto& ns : store_.databases_) namespaces_[ns->id.value()] = ns;
   namespaces_[kSystemNamespace.value()] = store_.system_;
-  for (auto& entry : namespaces_) {  // what an attempt before left
+  for (auto& entry : namespaces_) {
+    entry.second->index->loading = true;
+    // What an attempt before left.
     for (size_t s = 0; s < kStripes && entry.second->size() > 0; s++) {
       entry.second->index->take_all(s, Entry::destroy);
     }
@@ -30,9 +32,10 @@ bool Replay::full() const {
   return limit != 0 && entry_bytes_.load(std::memory_order_relaxed) > limit / 2;
 }
 
-void Replay::grew(uint64_t before, uint64_t now) {
+void Replay::grew(const Entry* before, const Entry* now) {
   if (store_.memory_bytes() == 0) return;
-  entry_bytes_.fetch_add(now - before, std::memory_order_relaxed);
+  const uint64_t less = before == nullptr ? 0 : before->bytes();
+  entry_bytes_.fetch_add(now->bytes() - less, std::memory_order_relaxed);
 }
 
 Namespace* Replay::namespace_of(NamespaceId id) {
@@ -42,6 +45,7 @@ Namespace* Replay::namespace_of(NamespaceId id) {
   if (ns == nullptr) {
     ns = std::make_shared<Namespace>(id, "", Properties{}, store_.hash_seed_,
                                      store_.memory_.shared_count());
+    ns->index->loading = true;
   }
   return ns.get();
 }
@@ -144,7 +148,6 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
     }
   }
   if (old != nullptr && old->assign(r, lsn)) return;
-  const uint64_t before = old == nullptr ? 0 : old->bytes();
   Entry* entry = nullptr;
   const bool is_collection = r.flags >> 4 != 0;
   const bool stays = !r.is_blob() && full() &&
@@ -165,7 +168,7 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   } else {
     entry = Entry::make(r, lsn);
   }
-  grew(before, entry->bytes());
+  grew(old, entry);
   insert(ns, hash, old, entry);
 }
 
@@ -210,6 +213,12 @@ Status Replay::apply(const CheckpointItem& item) {
     return damage_;
   }
   Namespace* ns = namespace_of(r.ns);
+  if (item.kind == ItemKind::kStripe) {
+    const uint64_t stripe = item.lsn.value() % kStripes;
+    StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
+    ns->index->reserve(stripe, static_cast<uint32_t>(item.value_size));
+    return absl::OkStatus();
+  }
   const KeyHash hash = ns->hash(r.key);
   StripeLocks lock(store_, hash);
   if (item.kind == ItemKind::kPart) {
@@ -247,7 +256,7 @@ Status Replay::apply(const CheckpointItem& item) {
   } else {
     entry = Entry::make(r, item.lsn);
   }
-  grew(0, entry->bytes());
+  grew(nullptr, entry);
   // A key that was deleted and put again while the checkpoint was written may be in it twice.
   if (Entry* other = ns->index->find(entry->key(), hash); other == nullptr) {
     ns->index->insert(entry, hash);

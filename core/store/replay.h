@@ -178,7 +178,7 @@ class Replay {
   std::vector<Operation> take(Shard& shard, const Name& name, Lsn floor, Lsn before);
   void drop_removed(Shard& shard, Lsn before);
   bool full() const;
-  void grew(uint64_t before, uint64_t now);
+  void grew(const Entry* before, const Entry* now);  // `before` may be null
   awaitable<Status> run_operations(Shard& shard);
   awaitable<Status> run_operations(const Shard& shard, const Name& name,
                                    std::vector<Operation>& operations);

@@ -68,7 +68,7 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
   }
   Entry* entry = Entry::make(r, lsn, std::make_unique<Reference>(*name, r));
   entry->collection()->set_version(r.has_origin() ? r.version : lsn);
-  grew(old == nullptr ? 0 : old->bytes(), entry->bytes());
+  grew(old, entry);
   insert(ns, hash, old, entry);
   known.named.insert(key);
   MutexLock names(mutex_);

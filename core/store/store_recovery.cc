@@ -416,6 +416,7 @@ awaitable<Status> Store::load(const Replay& replay) {
       co_await run_all(std::move(jobs));
     }
     if (!status.ok()) co_return status;
+    ns->index->loading = false;
   }
   MutexLock lock(names_mutex_);
   next_namespace_ = next;
@@ -428,6 +429,8 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
   Stripe& stripe = (*stripes_)[s];
   std::vector<std::pair<Entry*, KeyHash>> gone;
   Status damage;
+  SegmentUsage::Sum usage(usage_);
+  const bool ordered = ns.ordered();
   uint64_t cold = 0;
   int64_t bytes = 0;
   ns.index->for_each(s, [&](Entry* e) {
@@ -436,11 +439,16 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
       return;
     }
     bytes += held_bytes(e);
-    if (Collection* c = e->collection()) forget_charges(*c, first);
-    count(e, 1);
+    if (Collection* c = e->collection()) {
+      forget_charges(*c, first);
+      count(*c, 1);
+      note_due(ns, stripe, e);
+    } else {
+      usage.add(e->lsn(), e->record_bytes());
+      if (e->has_expiry()) note_due(ns, stripe, e);
+    }
     cold += e->is_cold();
-    note_due(ns, stripe, e);
-    if (ns.ordered() && !(e->is_cold() && planted(Bug::kColdNotListed))) {
+    if (ordered && !(e->is_cold() && planted(Bug::kColdNotListed))) {
       MutexLock lock(ns.order_mutex);
       ns.order.insert(e);
       bytes += kOrderBytes;
@@ -459,6 +467,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
     ns.index->remove(e, hash);
     Entry::destroy(e);
   }
+  ns.index->fit(s);
   return damage;
 }
 
@@ -491,7 +500,9 @@ awaitable<Status> Store::load_checkpoint(const FoundCheckpoint& checkpoint, Repl
     }
   };
   std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs;
-  for (const Executor& e : executors_) jobs.emplace_back(e, work);
+  for (const Executor& e : executors_) {  // one works while the other's chunk comes
+    for (int i = 0; i < 2; i++) jobs.emplace_back(e, work);
+  }
   co_await run_all(std::move(jobs));
   recovered_items_ = checkpoint.footer.items;
   co_return status;

@@ -104,6 +104,74 @@ TEST(Index, AWalkSeesEveryKeyThatStaysOnceThroughGrowth) {
   for (auto& [key, times] : seen) EXPECT_EQ(times, 1) << key;
 }
 
+TEST(Index, AStripeThatWasReservedHoldsTheSameAndNeedNotGrow) {
+  const auto keys = crowded_keys(3000, 1);
+  for (const size_t count : {1, 4, 15, 100, 200, 700, 3000}) {
+    for (const size_t said : {count / 2, count, 2 * count}) {
+      Index index(kSeed);
+      index.insert(make("other", "", 8), KeyHash{1} << (64 - kStripeBits));
+      const uint64_t empty = index.table_bytes();
+      index.reserve(0, static_cast<uint32_t>(said));
+      const uint64_t reserved = index.table_bytes();
+      for (size_t i = 0; i < count; i++) {
+        index.insert(make(keys[i], "v", 8 * (i + 1)), hash_key(keys[i], kSeed));
+      }
+      if (said >= count && count <= 200) {
+        EXPECT_EQ(index.table_bytes(), reserved);  // in one table; of several some hold more
+      }
+      EXPECT_LT(index.table_bytes() - empty, 24 * std::max(said, count) + 100);
+      EXPECT_EQ(index.size(0), count);
+      EXPECT_EQ(index.size(1), 1u);
+      std::set<std::string> seen;
+      size_t met = 0;
+      for (KeyHash from = 0;;) {
+        from = index.walk(0, from, [&](const Entry* e) {
+          seen.emplace(e->key());
+          met++;
+        });
+        if (from == 0) break;
+      }
+      EXPECT_EQ(met, count);
+      index.reserve(0, 5000);  // changes nothing where keys are
+      for (size_t i = 0; i < count; i++) {
+        const KeyHash hash = hash_key(keys[i], kSeed);
+        EXPECT_TRUE(seen.contains(keys[i]));
+        Entry* e = index.find(keys[i], hash);
+        ASSERT_NE(e, nullptr);
+        EXPECT_EQ(e->lsn().value(), 8 * (i + 1));
+        index.remove(e, hash);
+        Entry::destroy(e);
+      }
+      EXPECT_EQ(index.size(), 1u);
+      EXPECT_EQ(index.table_bytes(), empty);
+    }
+  }
+}
+
+TEST(Index, WhatWasLoadedInStepsOfAHalfFitsAfterwards) {
+  const auto keys = crowded_keys(6000, 2);
+  for (const size_t count : {1, 7, 100, 250, 400, 1500, 6000}) {
+    uint64_t bytes[2];
+    for (const bool loading : {false, true}) {
+      Index index(kSeed);
+      index.loading = loading;
+      for (size_t i = 0; i < count; i++) {
+        index.insert(make(keys[i], "v", 8 * (i + 1)), hash_key(keys[i], kSeed));
+      }
+      index.loading = false;
+      for (size_t stripe = 0; stripe < 3; stripe++) index.fit(stripe);
+      EXPECT_EQ(index.size(), count);
+      for (size_t i = 0; i < count; i++) {
+        const Entry* e = index.find(keys[i], hash_key(keys[i], kSeed));
+        ASSERT_NE(e, nullptr);
+        EXPECT_EQ(e->lsn().value(), 8 * (i + 1));
+      }
+      bytes[loading] = index.table_bytes();
+    }
+    EXPECT_LE(bytes[true], bytes[false] + count + 200) << count;
+  }
+}
+
 TEST(Index, TableCostPerKeyStaysSmall) {
   Index index(kSeed);
   for (int i = 0; i < 200000; i++) {

@@ -1,5 +1,7 @@
 // Stores that were damaged, or stopped at a bad moment: what is refused, what --repair costs, and
 // that what it did once it need not do again.
+#include <map>
+#include <random>
 #include <thread>
 
 #include "tests/core/fault_fixture.h"
@@ -637,6 +639,22 @@ TEST(SegmentUsage, WhatIsCountedOffTooLateIsNoOneElses) {
   usage.add(at(kAll + 6), 600);  // one that lives is not touched, however long the log is
   usage.forget(SegmentId(kAll / 2 + 6), SegmentId(kAll + 8));
   EXPECT_EQ(usage.live(SegmentId(kAll + 6)), 600u);
+}
+
+TEST(SegmentUsage, ASumIsWhatItWasGiven) {
+  SegmentUsage usage;
+  usage.start(kSegment);
+  std::map<uint64_t, uint64_t> expected;
+  std::mt19937_64 rng(7);
+  for (int round = 0; round < 20; round++) {
+    SegmentUsage::Sum sum(usage);
+    for (int i = 0; i < 500; i++) {
+      const uint64_t segment = rng() % (round + 1) * 5, bytes = rng() % 1000;
+      sum.add(Lsn(segment * kSegment + rng() % kSegment), bytes);
+      expected[segment] += bytes;
+    }
+  }
+  for (auto& [segment, bytes] : expected) EXPECT_EQ(usage.live(SegmentId(segment)), bytes);
 }
 
 }  // namespace

@@ -6,9 +6,11 @@
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <map>
 #include <optional>
 #include <set>
 
+#include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "core/extents/blob_writer.h"
 #include "core/log/manifest.h"
@@ -315,6 +317,60 @@ TEST_F(StoreTest, ADamagedCheckpointCostsNothing) {
   ASSERT_TRUE(run(store.open()).ok());
   EXPECT_EQ(store.recovered_items(), 0u);
   EXPECT_EQ(store.database(0).size(), 1u);
+  ASSERT_TRUE(run(store.close()).ok());
+}
+
+// So that a start makes their tables at once.
+TEST_F(StoreTest, ACheckpointSaysHowManyKeysOfAStripeFollow) {
+  StoreOptions options;
+  options.segment_bytes = 64 << 10;
+  options.random_seed = 5;
+  const std::array<size_t, 3> counts = {40, 3, 200};
+  std::map<std::string, size_t, std::less<>> stripes;  // of the keys
+  {
+    Store store(volume, clock, pool, {context.get_executor()}, options);
+    ASSERT_TRUE(run(store.open()).ok());
+    Namespace& ns = store.database(2);
+    auto left = counts;
+    for (int i = 0; left != std::array<size_t, 3>{}; i++) {
+      const std::string key = cat("key", i);
+      const KeyHash hash = ns.hash(key);
+      if (stripe_of(hash) >= left.size() || left[stripe_of(hash)] == 0) continue;
+      left[stripe_of(hash)]--;
+      stripes[key] = stripe_of(hash);
+      RecordView r;
+      r.ns = ns.id;
+      r.key = key;
+      r.value = "value";
+      StripeLocks lock(store, hash);
+      ASSERT_TRUE(Transaction(store, &lock, Shape::kOne).put(ns, hash, r).ok());
+    }
+    ASSERT_TRUE(run(store.close()).ok());
+  }
+  std::map<uint64_t, size_t> said, there;  // by stripe
+  auto read = [&]() -> awaitable<Status> {
+    std::vector<FileId> others;
+    auto found = co_await find_checkpoint(volume, store_id(), others);
+    if (!found.ok() || !found->has_value()) co_return absl::NotFoundError("no checkpoint");
+    const FoundCheckpoint& checkpoint = **found;
+    EXPECT_EQ(checkpoint.footer.chunks, 1u);
+    const std::function<void(const CheckpointItem&)> look = [&](const CheckpointItem& item) {
+      if (item.record.ns != NamespaceId(2)) return;
+      if (item.kind == ItemKind::kStripe) said[item.lsn.value()] = item.value_size;
+      if (item.kind != ItemKind::kValue) return;
+      const size_t stripe = stripes.find(item.record.key)->second;
+      there[stripe]++;
+      EXPECT_EQ(said.contains(stripe), counts.at(stripe) >= 16) << "it comes before its keys";
+    };
+    Status looked = co_await read_chunk(volume, checkpoint, 0, look);
+    co_return looked;
+  };
+  ASSERT_TRUE(run(read()).ok());
+  EXPECT_EQ(there, (std::map<uint64_t, size_t>{{0, 40}, {1, 3}, {2, 200}}));
+  EXPECT_EQ(said, (std::map<uint64_t, size_t>{{0, 40}, {2, 200}}));
+  Store store(volume, clock, pool, {context.get_executor()}, options);
+  ASSERT_TRUE(run(store.open()).ok());
+  EXPECT_EQ(store.database(2).size(), counts[0] + counts[1] + counts[2]);
   ASSERT_TRUE(run(store.close()).ok());
 }
 
