@@ -196,7 +196,11 @@ class StripeLocks {
   void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   bool all() const { return all_; }
   bool any() const { return all_ || one_ != kNone || !many_.empty(); }
-  bool covers(KeyHash hash) const;
+  bool covers(KeyHash hash) const {
+    const auto s = static_cast<uint32_t>(stripe_of(hash));
+    // A group has few: faster than a binary search.
+    return one_ == s || all_ || std::find(many_.begin(), many_.end(), s) != many_.end();
+  }
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;

@@ -18,12 +18,12 @@ Status Transaction::refuse(Status status) {
 Status Transaction::reserve(const RecordView& r, Need need) {
   if (!status_.ok()) return status_;
   if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = std::make_unique<Work>();
-  const uint64_t before = work_ == nullptr ? 0 : work_->bytes;
-  if (Status s = store_.log_.admit(need, before + r.size()); !s.ok()) return refuse(s);
-  if (r.size() > store_.log_.record_bytes_max()) {
+  const uint64_t bytes = r.size(), before = work_ == nullptr ? 0 : work_->bytes;
+  if (Status s = store_.log_.admit(need, before + bytes); !s.ok()) return refuse(s);
+  if (bytes > store_.log_.record_bytes_max()) {
     return refuse(absl::ResourceExhaustedError("the change is larger than a log segment"));
   }
-  if (work_ != nullptr) work_->bytes += r.size();
+  if (work_ != nullptr) work_->bytes += bytes;
   return absl::OkStatus();
 }
 
@@ -72,8 +72,9 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
     const bool wished = this->wished(old);
     if (old->assign(r, lsn)) {
       old->set_wished(wished);
-      store_.usage_.sub(before, old->record_bytes());
-      store_.usage_.add(lsn, old->record_bytes());
+      const uint64_t bytes = r.size();  // both records'
+      store_.usage_.sub(before, bytes);
+      store_.usage_.add(lsn, bytes);
       return changed(ns, r.key, What::kPut, lsn);
     }
   }
@@ -381,12 +382,7 @@ RecordView Transaction::record_of(const Step& s) const {
   return r;
 }
 
-StatusOr<Lsn> Transaction::commit() {
-  if (shape_ == Shape::kOne) {
-    if (!status_.ok()) return status_;
-    if (wish_ == Wish::kDurable) saw(lsn_);
-    return lsn_;
-  }
+StatusOr<Lsn> Transaction::commit_several() {
   if (status_.ok() && work_ == nullptr) return Lsn();
   if (status_.ok()) {          // room may have gone since each step was taken
     Need need = Need::kClean;  // of the steps, the one that must stop first

@@ -91,7 +91,12 @@ class Transaction {
 
   // The newest LSN, or an invalid one if nothing changed. Entries that were found in the
   // transaction stay readable until it is destroyed, and say now under which LSN they were written.
-  StatusOr<Lsn> commit();
+  StatusOr<Lsn> commit() {
+    if (shape_ == Shape::kSeveral) return commit_several();
+    if (!status_.ok()) return status_;
+    if (wish_ == Wish::kDurable) saw(lsn_);
+    return lsn_;
+  }
   // What an answer of any kind (a value, that there is none, a refusal, what was changed) has to
   // wait for: the newest change that it rests on whose writer wanted it durable.
   Lsn seen() const { return seen_; }
@@ -145,6 +150,7 @@ class Transaction {
     record.cause = cause_;
     return record;
   }
+  StatusOr<Lsn> commit_several();
   Status refuse(Status status);
   Status check_put(const Namespace& ns, const RecordView& record);
   Status reserve(const RecordView& record, Need need);
