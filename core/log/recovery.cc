@@ -406,9 +406,9 @@ class Recovery {
     auto executor = co_await asio::this_coro::executor;
     uint64_t since_pause = 0;
     const uint64_t sealed = segment.end != 0 ? segment.end - base : 0;
-    uint64_t run = 0;      // where the transaction began that is not at its end yet
-    bool in_head = false;  // it began in an earlier segment
-    bool late = false;     // records of this segment come when all others have
+    uint64_t run = 0;               // where the transaction began that is not at its end yet
+    bool in_head = false;           // it began in an earlier segment
+    bool late = false;              // records of this segment come when all others have
     uint64_t looked = 0, seen = 0;  // behind the last frame: how far, and what it witnesses
     for (;;) {
       if (sealed != 0 && at >= sealed) break;

@@ -484,6 +484,8 @@ class Store {
   static constexpr size_t kExpireStep = 64;  // keys and parts of keys
   awaitable<void> run_expiry();
   awaitable<void> expire_due(int64_t now);
+  // The first stripe from there on in which something is due, or kStripes.
+  size_t due_from(size_t stripe, int64_t now) const;
   StatusOr<size_t> expire_some(size_t stripe, int64_t now);
   StatusOr<size_t> expire_one(const StripeLocks& lock, Namespace& ns, Entry* entry, int64_t now,
                               size_t most);

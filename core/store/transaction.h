@@ -146,13 +146,21 @@ class Transaction {
     return wish_ == Wish::kDurable || (old != nullptr && store_.still_wished(old));
   }
   bool covers(KeyHash hash) const { return locks_ == nullptr || locks_->covers(hash); }
-  RecordView caused(RecordView record) const {
-    record.cause = cause_;
-    return record;
+  Lsn append(const RecordView& record) {
+    if (record.cause == cause_) return store_.log_.append(record);
+    RecordView caused = record;
+    caused.cause = cause_;
+    return store_.log_.append(caused);
   }
   StatusOr<Lsn> commit_several();
   Status refuse(Status status);
   Status check_put(const Namespace& ns, const RecordView& record);
+  // Nearly all puts: a short string by itself, which nothing that check_put() and reserve() look
+  // for can speak against. They took a thirtieth of a SET.
+  bool taken_at_once(const Namespace& ns, const RecordView& r) const {
+    return shape_ == Shape::kOne && r.flags >> 4 == 0 && r.size() <= kKeyBytesMax && status_.ok() &&
+           !ns.dropped.load(std::memory_order_relaxed) && store_.log_.untroubled();
+  }
   Status reserve(const RecordView& record, Need need);
   Step& add_step(RecordType type, uint8_t flags, Namespace* ns, KeyHash hash);
   Status flush(NamespaceId id, std::span<Namespace* const> spaces);

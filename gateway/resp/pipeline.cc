@@ -40,8 +40,8 @@ bool Pipeline::may_grow() const {
 }
 
 uint64_t Pipeline::buffer_bytes() const {
-  return input_.capacity() + output_.capacity() +
-         parser_.buffer_bytes() + session_.queued_bytes + session_.watched.bytes() + piece_bytes_;
+  return input_.capacity() + output_.capacity() + parser_.buffer_bytes() + session_.queued_bytes +
+         session_.watched.bytes() + piece_bytes_;
 }
 
 Pipeline::Next Pipeline::fail(std::string_view why) {
