@@ -144,8 +144,9 @@ int serve(const Options& options) {
 
   // Storage.
   SystemClock clock;
-  ChunkPool pool({limits::kReadChunksMax, limits::kWriteChunksMax},
-                 limits::kept_chunks(options.memory_bytes));
+  const uint64_t memory = options.memory_bytes;
+  ChunkPool pool({limits::read_chunks(memory), limits::write_chunks(memory)},
+                 limits::kept_chunks(memory));
   auto volume = LocalVolume::open({options.data, options.io != "threads"}, pool.memory());
   if (!volume.ok()) die(volume.status());
   if ((*volume)->engine() != "io_uring" && options.io != "threads") {

@@ -44,7 +44,7 @@ awaitable<Woken> Waiter::wait(Clock& clock, int64_t ms) {
   co_return co_await wait();
 }
 
-bool Waiter::end(Woken how) {
+bool Waiter::end(Woken how, bool here) {
   Resume<Woken> resume;
   {
     MutexLock lock(mutex_);
@@ -52,7 +52,12 @@ bool Waiter::end(Woken how) {
     ended_ = how;
     resume = std::move(resume_);
   }
-  if (resume) resume(how);
+  if (!resume) return true;
+  if (here) {
+    resume.here(how);
+  } else {
+    resume(how);
+  }
   return true;
 }
 

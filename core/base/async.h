@@ -120,11 +120,13 @@ class Waiter {
   // Any thread; the first counts, and is told so.
   bool wake() { return end(Woken::kCalled); }
   bool cancel() { return end(Woken::kCancelled); }
+  // As Resume::here().
+  bool wake_here() { return end(Woken::kCalled, true); }
   // Destroys who waits.
   void drop();
 
  private:
-  bool end(Woken how);
+  bool end(Woken how, bool here = false);
 
   Mutex mutex_;
   std::optional<Woken> ended_ ABSL_GUARDED_BY(mutex_);

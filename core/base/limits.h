@@ -2,7 +2,8 @@
 //
 // What a server may hold beside its data, where --memory is N (or that of the machine):
 //
-//   buffers of large values   kReadChunksMax + kWriteChunksMax, 1 MiB each     512 MiB
+//   buffers of large values   read_chunks() + write_chunks(), 1 MiB each      N / 4, but no more
+//                                                            than 512 MiB and no less than 32
 //   Redis clients             kClientsPercent of N (maxmemory-clients)         N / 4
 //   collections being read    kKeptBytesMax                                   128 MiB
 //   the log's tail            Log::kPendingMax, and frames kept for reuse       5 MiB
@@ -24,8 +25,16 @@
 namespace cairn::limits {
 
 // ---- large values (core/extents/chunk_pool.h) ----
-inline constexpr size_t kReadChunksMax = 320;
-inline constexpr size_t kWriteChunksMax = 192;
+// They are lent, so that fewer of them make no stream wait for one that stands still.
+inline constexpr size_t kReadChunksMax = 320, kWriteChunksMax = 192, kChunksMin = 16;
+inline constexpr uint64_t kChunksPart = 8;  // of the memory, for reading and for writing each
+inline constexpr size_t read_chunks(uint64_t memory_bytes) {
+  if (memory_bytes == 0) return kReadChunksMax;
+  return std::clamp<uint64_t>(memory_bytes / kChunksPart >> 20, kChunksMin, kReadChunksMax);
+}
+inline constexpr size_t write_chunks(uint64_t memory_bytes) {
+  return std::min(read_chunks(memory_bytes), kWriteChunksMax);
+}
 inline constexpr uint64_t kKeptChunksPart = 64;  // of the memory, of the chunks that rings know
 inline constexpr size_t kKeptChunksMin = 4, kKeptChunksMax = 32;
 inline constexpr size_t kept_chunks(uint64_t memory_bytes) {

@@ -58,8 +58,9 @@ inline std::string lower(std::string_view text) {
 inline bool equals_ignoring_case(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); i++) {
-    if ((a[i] | 32) != (b[i] | 32) || ((a[i] ^ b[i]) & ~32)) return false;
-    if (a[i] != b[i] && !((a[i] | 32) >= 'a' && (a[i] | 32) <= 'z')) return false;
+    if (a[i] == b[i]) continue;
+    const auto letter = static_cast<unsigned char>((a[i] | 32) - 'a');
+    if ((a[i] ^ b[i]) != 32 || letter >= 26) return false;
   }
   return true;
 }

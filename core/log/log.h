@@ -82,13 +82,19 @@ class Log {
   Status status() const;  // OK while the log takes writes
   // Whether a record may be appended: status(), or ResourceExhausted for want of space.
   Status admit(Need need) const {
-    if (trouble_.load(std::memory_order_acquire) == 0) return absl::OkStatus();
+    if (untroubled()) return absl::OkStatus();
     return admit_slow(need);
   }
+  // Then any record may, up to half a segment.
+  bool untroubled() const { return trouble_.load(std::memory_order_acquire) == 0; }
   // The same for a transaction of so many bytes, which then finds room whole. What the volume has
   // left is known from the last check_space(); a margin of kScarce segments is for what others took
   // since.
-  Status admit(Need need, uint64_t bytes) const;
+  Status admit(Need need, uint64_t bytes) const {
+    Status s = admit(need);
+    // One prepared segment is always left.
+    return !s.ok() || bytes <= start_.segment_bytes / 2 ? s : admit_large(bytes);
+  }
   // Others took so much of the volume since the last check_space(), or are about to: the reserve is
   // set aside before they have taken what it needs. Any thread.
   void note_taken(uint64_t bytes);
@@ -198,6 +204,7 @@ class Log {
   awaitable<Status> prepare_more();
   awaitable<Status> make_segment(SegmentId segment, uint64_t& reserve);
   Status admit_slow(Need need) const;
+  Status admit_large(uint64_t bytes) const;
   Status refusal() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(wait_mutex_);
   void fail(const Status& status);
   // A sync that failed is not asked for again; what found no room or descriptor did not begin.

@@ -224,10 +224,8 @@ awaitable<Status> Log::wait_for_room(Lsn end) {
   co_return absl::OkStatus();
 }
 
-Status Log::admit(Need need, uint64_t bytes) const {
-  if (Status s = admit(need); !s.ok()) return s;
+Status Log::admit_large(uint64_t bytes) const {
   const uint64_t segment = start_.segment_bytes;
-  if (bytes <= segment / 2) return absl::OkStatus();  // one prepared segment is always left
   if (bytes > batch_bytes_max()) {
     return absl::ResourceExhaustedError("the transaction is larger than 1 GiB");
   }

@@ -36,6 +36,13 @@ class SegmentUsage {
   void sub(Lsn lsn, uint64_t bytes) {
     cell(lsn.value() >> shift_).fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   }
+  // A newer record of the same size took the place of one. Nothing to do for most that are written
+  // again soon; an atomic operation behind the copy of a record waits for all of it.
+  void move(Lsn from, Lsn to, uint64_t bytes) {
+    if (same_segment(from, to)) return;
+    sub(from, bytes);
+    add(to, bytes);
+  }
   // Adds up before it adds, for who counts many records: the cells are everybody's, and a segment
   // has few. What it got is counted when it goes.
   class Sum {

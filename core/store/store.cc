@@ -46,11 +46,6 @@ void StripeLocks::unlock() {
   many_.clear();
 }
 
-bool StripeLocks::covers(KeyHash hash) const {
-  auto s = static_cast<uint32_t>(stripe_of(hash));
-  return all_ || one_ == s || std::binary_search(many_.begin(), many_.end(), s);
-}
-
 // ---- opening ----
 
 Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor> executors,

@@ -179,7 +179,11 @@ class StripeLocks {
   void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
   bool all() const { return all_; }
   bool any() const { return all_ || one_ != kNone || !many_.empty(); }
-  bool covers(KeyHash hash) const;
+  bool covers(KeyHash hash) const {
+    const auto s = static_cast<uint32_t>(stripe_of(hash));
+    // A group has few: faster than a binary search.
+    return one_ == s || all_ || std::find(many_.begin(), many_.end(), s) != many_.end();
+  }
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
@@ -463,6 +467,8 @@ class Store {
   static constexpr size_t kExpireStep = 64;  // keys and parts of keys
   awaitable<void> run_expiry();
   awaitable<void> expire_due(int64_t now);
+  // The first stripe from there on in which something is due, or kStripes.
+  size_t due_from(size_t stripe, int64_t now) const;
   StatusOr<size_t> expire_some(size_t stripe, int64_t now);
   StatusOr<size_t> expire_one(const StripeLocks& lock, Namespace& ns, Entry* entry, int64_t now,
                               size_t most);

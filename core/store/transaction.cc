@@ -18,12 +18,12 @@ Status Transaction::refuse(Status status) {
 Status Transaction::reserve(const RecordView& r, Need need) {
   if (!status_.ok()) return status_;
   if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = std::make_unique<Work>();
-  const uint64_t before = work_ == nullptr ? 0 : work_->bytes;
-  if (Status s = store_.log_.admit(need, before + r.size()); !s.ok()) return refuse(s);
-  if (r.size() > store_.log_.record_bytes_max()) {
+  const uint64_t bytes = r.size(), before = work_ == nullptr ? 0 : work_->bytes;
+  if (Status s = store_.log_.admit(need, before + bytes); !s.ok()) return refuse(s);
+  if (bytes > store_.log_.record_bytes_max()) {
     return refuse(absl::ResourceExhaustedError("the change is larger than a log segment"));
   }
-  if (work_ != nullptr) work_->bytes += r.size();
+  if (work_ != nullptr) work_->bytes += bytes;
   return absl::OkStatus();
 }
 
@@ -44,6 +44,10 @@ Status Transaction::check_put(const Namespace& ns, const RecordView& r) {
 
 Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
   assert(covers(hash));
+  if (taken_at_once(ns, r)) {
+    put_now(ns, hash, r, nullptr);
+    return absl::OkStatus();
+  }
   if (Status s = check_put(ns, r); !s.ok()) return s;
   std::unique_ptr<Collection> collection;
   if (r.flags >> 4 != 0) {
@@ -63,7 +67,7 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
 
 void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
                           std::unique_ptr<Collection> collection) {
-  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
+  const Lsn lsn = lsn_ = append(r);
   Entry* old = ns.index->find(r.key, hash);
   // In place when nothing else looks at the entry and its shape stays.
   if (old != nullptr && !ns.orders(hash) && !old->has_expiry() && !r.has_expiry() &&
@@ -72,8 +76,7 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
     const bool wished = this->wished(old);
     if (old->assign(r, lsn)) {
       old->set_wished(wished);
-      store_.usage_.sub(before, old->record_bytes());
-      store_.usage_.add(lsn, old->record_bytes());
+      store_.usage_.move(before, lsn, r.size());  // both are of this size
       return changed(ns, r.key, What::kPut, lsn);
     }
   }
@@ -119,14 +122,13 @@ Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
   r.type = RecordType::kDelete;
   r.ns = ns.id;
   r.key = entry->key();
-  r.cause = cause_;
   if (Status s = reserve(r, Need::kDelete); !s.ok()) return s;
   if (shape_ == Shape::kSeveral) {
     add_step(r.type, 0, &ns, hash).old = entry;
     store_.place(ns, hash, entry, nullptr);
     return absl::OkStatus();
   }
-  lsn_ = store_.log_.append(r);
+  lsn_ = append(r);
   if (wished(entry)) store_.note_removal(ns, hash, lsn_);  // before a listing can miss it
   store_.link(ns, hash, entry, nullptr);
   changed(ns, r.key, What::kRemove, lsn_);
@@ -176,9 +178,9 @@ void Transaction::apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_v
 
 void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Collection& c = *entry->collection();
-  RecordView logged = caused(r);
+  RecordView logged = r;
   Store::set_subject(c, logged);
-  const Lsn lsn = lsn_ = store_.log_.append(logged);
+  const Lsn lsn = lsn_ = append(logged);
   apply(ns, hash, entry, r.value);
   store_.charge(c, lsn, logged.size(), true);
   c.image_size_ = 0;
@@ -236,7 +238,7 @@ Status Transaction::expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t ex
 // comes to it first, and copies it with the expiry that holds then: this one need not live on, and
 // does not count as live.
 void Transaction::expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
-  const Lsn lsn = lsn_ = store_.log_.append(caused(r));
+  const Lsn lsn = lsn_ = append(r);
   if (wished(entry)) store_.note_expiry_change(ns, hash, lsn);
   changed(ns, r.key, What::kExpiry, lsn);
   if (entry->has_expiry() && r.has_expiry() && !ns.orders(hash)) {
@@ -311,7 +313,6 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
   RecordView r;
   r.type = RecordType::kNamespaceFlush;
   r.ns = id;
-  r.cause = cause_;
   StripeLocks own(store_);
   if (locks_ == nullptr || !locks_->all()) {
     if (shape_ == Shape::kSeveral) {
@@ -330,7 +331,7 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
     }
     return absl::OkStatus();
   }
-  lsn_ = store_.log_.append(r);
+  lsn_ = append(r);
   for (Namespace* ns : spaces) {
     if (wish_ == Wish::kDurable) store_.note_flush(*ns, lsn_);
     store_.destroy_later(store_.retire(*ns), lsn_);
@@ -381,12 +382,7 @@ RecordView Transaction::record_of(const Step& s) const {
   return r;
 }
 
-StatusOr<Lsn> Transaction::commit() {
-  if (shape_ == Shape::kOne) {
-    if (!status_.ok()) return status_;
-    if (wish_ == Wish::kDurable) saw(lsn_);
-    return lsn_;
-  }
+StatusOr<Lsn> Transaction::commit_several() {
   if (status_.ok() && work_ == nullptr) return Lsn();
   if (status_.ok()) {          // room may have gone since each step was taken
     Need need = Need::kClean;  // of the steps, the one that must stop first

@@ -91,7 +91,12 @@ class Transaction {
 
   // The newest LSN, or an invalid one if nothing changed. Entries that were found in the
   // transaction stay readable until it is destroyed, and say now under which LSN they were written.
-  StatusOr<Lsn> commit();
+  StatusOr<Lsn> commit() {
+    if (shape_ == Shape::kSeveral) return commit_several();
+    if (!status_.ok()) return status_;
+    if (wish_ == Wish::kDurable) saw(lsn_);
+    return lsn_;
+  }
   // What an answer of any kind (a value, that there is none, a refusal, what was changed) has to
   // wait for: the newest change that it rests on whose writer wanted it durable.
   Lsn seen() const { return seen_; }
@@ -141,12 +146,21 @@ class Transaction {
     return wish_ == Wish::kDurable || (old != nullptr && store_.still_wished(old));
   }
   bool covers(KeyHash hash) const { return locks_ == nullptr || locks_->covers(hash); }
-  RecordView caused(RecordView record) const {
-    record.cause = cause_;
-    return record;
+  Lsn append(const RecordView& record) {
+    if (record.cause == cause_) return store_.log_.append(record);
+    RecordView caused = record;
+    caused.cause = cause_;
+    return store_.log_.append(caused);
   }
+  StatusOr<Lsn> commit_several();
   Status refuse(Status status);
   Status check_put(const Namespace& ns, const RecordView& record);
+  // Nearly all puts: a short string by itself, which nothing that check_put() and reserve() look
+  // for can speak against. They took a thirtieth of a SET.
+  bool taken_at_once(const Namespace& ns, const RecordView& r) const {
+    return shape_ == Shape::kOne && r.flags >> 4 == 0 && r.size() <= kKeyBytesMax && status_.ok() &&
+           !ns.dropped.load(std::memory_order_relaxed) && store_.log_.untroubled();
+  }
   Status reserve(const RecordView& record, Need need);
   Step& add_step(RecordType type, uint8_t flags, Namespace* ns, KeyHash hash);
   Status flush(NamespaceId id, std::span<Namespace* const> spaces);

@@ -100,17 +100,20 @@ awaitable<void> Store::run_expiry() {
   }
 }
 
+size_t Store::due_from(size_t stripe, int64_t now) const {
+  while (stripe < kStripes && (*stripes_)[stripe].next_due.load(std::memory_order_relaxed) > now) {
+    stripe++;
+  }
+  return stripe;
+}
+
 // In steps, however many expire together: a lock is held for one step, a turn of the loop has a
 // few.
 awaitable<void> Store::expire_due(int64_t now) {
   constexpr size_t kTurn = 256;
   auto executor = co_await asio::this_coro::executor;
   size_t done = 0;
-  for (size_t s = 0; s < kStripes && !stopping_;) {
-    if ((*stripes_)[s].next_due.load(std::memory_order_relaxed) > now) {
-      s++;
-      continue;
-    }
+  for (size_t s = due_from(0, now); s < kStripes && !stopping_; s = due_from(s, now)) {
     const auto removed = expire_some(s, now);
     if (!removed.ok()) co_return;  // read-only: reads still skip it
     done += *removed;

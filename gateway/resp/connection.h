@@ -152,7 +152,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   // waited here too once, up to 100 ms for a sync.
   awaitable<void> wait_for_log() {
     const Lsn last(store_.log().tail().value() - 1);
-    Status ignored = co_await session_->wait_durable(store_.log(), store_.clock(), last);
+    Status ignored = co_await session_->wait_durable(store_.log(), last);
     (void)ignored;  // a failed log is reported by the next write
   }
 
@@ -203,15 +203,19 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     }
     if (!note_buffers()) co_return false;
     if (must_wait()) {
-      Status durable =
-          co_await session_->wait_durable(store_.log(), store_.clock(), pipeline_.seen());
-      if (!durable.ok()) {
+      Status durable = co_await session_->wait_durable(store_.log(), pipeline_.seen());
+      if (durable.ok()) {
+        bool sent = sent_at_once();
+        if (sent) co_return true;
+      } else {
         // What the answers promise did not happen: they are not sent.
         output().clear();
         next = pipeline_.fail(cat("MISCONF ", durable.message()));
       }
     }
-    co_await pushed_.until([this] { return writer_ == Writer::kNobody; });
+    if (writer_ != Writer::kNobody) {
+      co_await pushed_.until([this] { return writer_ == Writer::kNobody; });
+    }
     writer_ = Writer::kAnswers;
     moved(0);
     bool sent = co_await send_answers();

@@ -16,7 +16,13 @@ void Output::header(char type, size_t count) {
   text_.append(line, static_cast<size_t>(end - line));
 }
 
-void Output::write_simple(std::string_view text) { append(text_, "+", text, "\r\n"); }
+void Output::write_simple(std::string_view text) {
+  if (text == "OK") {  // most of all
+    text_.append("+OK\r\n", 5);
+  } else {
+    append(text_, "+", text, "\r\n");
+  }
+}
 
 void Output::write_error(std::string_view text) {
   text_.push_back('-');
@@ -50,6 +56,21 @@ void Output::overflow() {
 
 void Output::write_bulk(std::string_view bytes) {
   if (text_.size() + stream_bytes_ + bytes.size() > limit_) return overflow();
+  constexpr size_t kShort = 64;
+  if (bytes.size() <= kShort) {  // put together first: one append instead of three
+    char all[kShort + 8];
+    char* at = all;
+    *at++ = '$';
+    if (bytes.size() >= 10) *at++ = static_cast<char>('0' + bytes.size() / 10);
+    *at++ = static_cast<char>('0' + bytes.size() % 10);
+    *at++ = '\r';
+    *at++ = '\n';
+    at += bytes.copy(at, bytes.size());
+    *at++ = '\r';
+    *at++ = '\n';
+    text_.append(all, static_cast<size_t>(at - all));
+    return;
+  }
   header('$', bytes.size());
   text_.append(bytes);
   text_.append("\r\n", 2);

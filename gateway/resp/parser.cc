@@ -8,7 +8,7 @@
 namespace cairn::resp {
 
 void Parser::reset() {
-  words_.clear();
+  count_ = 0;
   at_ = 0;
   left_ = -1;
   inline_ = false;
@@ -19,9 +19,17 @@ Parser::Result Parser::fail(std::string_view why) {
   return Result::kError;
 }
 
-bool Parser::read_length(std::string_view buffer, int64_t& value, bool& bad, size_t& next) const {
+Parser::Result Parser::fail_word(char first) {
+  return fail(cat("expected '$', got '", std::string_view(&first, 1), "'"));
+}
+
+namespace {
+
+// The number in the line that begins at `at` + 1; false if the line is not whole yet.
+[[gnu::noinline]] bool read_any_length(std::string_view buffer, size_t at, int64_t& value,
+                                       bool& bad, size_t& next) {
   constexpr size_t kLineMax = 32;
-  size_t i = at_ + 1;
+  size_t i = at + 1;
   bool negative = i < buffer.size() && buffer[i] == '-';
   if (negative) i++;
   const size_t first = i;
@@ -32,7 +40,7 @@ bool Parser::read_length(std::string_view buffer, int64_t& value, bool& bad, siz
     if (i - first >= 18) bad = true;
   }
   if (i + 1 >= buffer.size()) {
-    bad |= i - at_ > kLineMax;
+    bad |= i - at > kLineMax;
     return bad;
   }
   if (i == first || buffer[i] != '\r' || buffer[i + 1] != '\n') bad = true;
@@ -41,30 +49,59 @@ bool Parser::read_length(std::string_view buffer, int64_t& value, bool& bad, siz
   return true;
 }
 
-Parser::Result Parser::parse(std::string_view buffer, const ParserLimits& limits) {
-  if (buffer.empty() && left_ < 0) return Result::kNeedMore;
+// Nearly all are of a few digits, and whole.
+inline bool read_length(std::string_view buffer, size_t at, int64_t& value, bool& bad,
+                        size_t& next) {
+  constexpr size_t kDigits = 3;
+  if (buffer.size() - at > kDigits + 2) {
+    const char* line = buffer.data() + at + 1;
+    unsigned short_value = 0;
+    size_t n = 0;
+    for (unsigned digit; n < kDigits && (digit = static_cast<unsigned>(line[n] - '0')) <= 9; n++) {
+      short_value = short_value * 10 + digit;
+    }
+    if (n > 0 && line[n] == '\r' && line[n + 1] == '\n') {
+      value = short_value;
+      bad = false;
+      next = at + n + 3;
+      return true;
+    }
+  }
+  return read_any_length(buffer, at, value, bad, next);
+}
+
+}  // namespace
+
+Parser::Result Parser::parse_header(std::string_view buffer, const ParserLimits& limits) {
+  if (buffer.empty()) return Result::kNeedMore;
+  if (buffer[0] != '*') return parse_inline(buffer);
   int64_t n;
   bool bad;
   size_t next = 0;
-  if (left_ < 0) {
-    if (buffer[0] != '*') return parse_inline(buffer);
-    if (!read_length(buffer, n, bad, next)) return Result::kNeedMore;
-    if (bad || n > INT32_MAX) return fail("invalid multibulk length");
-    if (n > static_cast<int64_t>(limits.words_max)) {
-      return fail(limits.words_max <= 10 ? "unauthenticated multibulk length"
-                                         : "invalid multibulk length");
-    }
-    at_ = next;
-    if (n <= 0) return Result::kEmpty;
-    left_ = n;
-    words_.reserve(static_cast<size_t>(std::min<int64_t>(n, 1024)));
+  if (!read_length(buffer, at_, n, bad, next)) return Result::kNeedMore;
+  if (bad || n > INT32_MAX) return fail("invalid multibulk length");
+  if (n > static_cast<int64_t>(limits.words_max)) {
+    return fail(limits.words_max <= 10 ? "unauthenticated multibulk length"
+                                       : "invalid multibulk length");
   }
+  at_ = next;
+  if (n <= 0) return Result::kEmpty;
+  left_ = n;
+  return Result::kCommand;
+}
+
+Parser::Result Parser::parse(std::string_view buffer, const ParserLimits& limits) {
+  if (left_ < 0) {
+    const Result begun = parse_header(buffer, limits);
+    if (begun != Result::kCommand || inline_) return begun;
+  }
+  int64_t n;
+  bool bad;
+  size_t next = 0;
   while (left_ > 0) {
     if (at_ >= buffer.size()) return Result::kNeedMore;
-    if (buffer[at_] != '$') {
-      return fail(cat("expected '$', got '", std::string_view(&buffer[at_], 1), "'"));
-    }
-    if (!read_length(buffer, n, bad, next)) return Result::kNeedMore;
+    if (buffer[at_] != '$') return fail_word(buffer[at_]);
+    if (!read_length(buffer, at_, n, bad, next)) return Result::kNeedMore;
     if (bad || n < 0 || static_cast<uint64_t>(n) > limits.bulk_bytes_max) {
       return fail(limits.words_max <= 10 && !bad && n > 0 ? "unauthenticated bulk length"
                                                           : "invalid bulk length");
@@ -79,7 +116,7 @@ Parser::Result Parser::parse(std::string_view buffer, const ParserLimits& limits
     if (buffer[next + length] != '\r' || buffer[next + length + 1] != '\n') {
       return fail("invalid bulk length");
     }
-    words_.push_back({next, length, false});
+    add({next, length, false});
     at_ = next + length + 2;
     left_--;
   }
@@ -87,7 +124,7 @@ Parser::Result Parser::parse(std::string_view buffer, const ParserLimits& limits
 }
 
 void Parser::streamed() {
-  words_.push_back({0, 0, true});
+  add({0, 0, true});
   left_--;
 }
 
@@ -151,9 +188,9 @@ Parser::Result Parser::parse_inline(std::string_view buffer) {
         return fail("unbalanced quotes in request");
       }
     }
-    words_.push_back({start, inline_text_.size() - start, false});
+    add({start, inline_text_.size() - start, false});
   }
-  return words_.empty() ? Result::kEmpty : Result::kCommand;
+  return count_ == 0 ? Result::kEmpty : Result::kCommand;
 }
 
 }  // namespace cairn::resp

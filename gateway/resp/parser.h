@@ -6,7 +6,9 @@
 // Threads: one connection's.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,7 +45,8 @@ class Parser {
   // Ready for the next command.
   void reset();
 
-  const std::vector<Word>& words() const { return words_; }
+  std::span<const Word> words() const { return {words_.data(), count_}; }
+  uint64_t buffer_bytes() const { return words_.size() * sizeof(Word); }
   size_t consumed() const { return at_; }
   uint64_t stream_bytes() const { return stream_bytes_; }
   const std::string& error() const { return error_; }
@@ -55,12 +58,18 @@ class Parser {
   }
 
  private:
+  Result parse_header(std::string_view buffer, const ParserLimits& limits);
   Result parse_inline(std::string_view buffer);
   Result fail(std::string_view why);
-  // The number in the line that begins at at_ + 1; false if the line is not whole yet.
-  bool read_length(std::string_view buffer, int64_t& value, bool& bad, size_t& next) const;
+  Result fail_word(char first);
 
-  std::vector<Word> words_;
+  void add(Word word) {
+    if (count_ == words_.size()) words_.resize(std::max<size_t>(8, 2 * count_));
+    words_[count_++] = word;
+  }
+
+  std::vector<Word> words_;  // room for them, of which are used
+  size_t count_ = 0;
   size_t at_ = 0;
   int64_t left_ = -1;  // words still to come; -1 before the array header
   uint64_t stream_bytes_ = 0;

@@ -40,8 +40,7 @@ bool Pipeline::may_grow() const {
 }
 
 uint64_t Pipeline::buffer_bytes() const {
-  return input_.capacity() + output_.capacity() +
-         parser_.words().capacity() * sizeof(Parser::Word) + session_.queued_bytes +
+  return input_.capacity() + output_.capacity() + parser_.buffer_bytes() + session_.queued_bytes +
          session_.watched.bytes() + piece_bytes_;
 }
 

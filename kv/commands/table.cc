@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
 
@@ -22,11 +24,15 @@ Access access_of(const Row& row) {
 }  // namespace
 
 size_t Table::slot_of(std::string_view name) {
+  const size_t n = name.size();
   uint64_t head = 0;
-  for (size_t i = 0; i < name.size() && i < 8; i++) {
-    head = head << 8 | static_cast<uint8_t>(name[i] | 32);
+  if (n >= sizeof(head)) {
+    std::memcpy(&head, name.data(), sizeof(head));
+  } else {
+    for (size_t i = 0; i < n; i++) head = head << 8 | static_cast<uint8_t>(name[i]);
   }
-  head ^= name.size() * 0x9e3779b97f4a7c15ULL;
+  head |= 0x2020202020202020ULL;  // whatever the case of its letters
+  head ^= n * 0x9e3779b97f4a7c15ULL;
   return (head * 0xbf58476d1ce4e5b9ULL) >> 54;
 }
 

@@ -14,22 +14,23 @@
 
 namespace cairn::kv {
 
-void Args::clear() {
-  constexpr size_t kWordsKept = 1 << 12;
-  words_.clear();
+void Args::clear_rest() {
   if (words_.capacity() > kWordsKept) words_ = {};
   for (auto& [i, blob] : blobs_) store_.extents().unref(blob);
   blobs_.clear();
   owned_.clear();
-  if (!lost_.ok()) lost_ = absl::OkStatus();
+  lost_ = absl::OkStatus();
+  plain_ = true;
 }
 
 void Args::add_blob(BlobRef blob) {
+  plain_ = false;
   blobs_.emplace_back(words_.size(), std::move(blob));
   words_.emplace_back();
 }
 
 void Args::add_lost(const Status& why) {
+  plain_ = false;
   words_.emplace_back();
   if (lost_.ok()) lost_ = why;
 }
@@ -38,9 +39,11 @@ void Args::assign_owned(Args& from) {
   clear();
   for (std::string_view w : from.words_) add_copy(w);
   blobs_.swap(from.blobs_);
+  plain_ = false;
 }
 
 void Args::set_text(size_t i, std::string text) {
+  plain_ = false;
   store_.extents().unref(take_blob(i));
   words_[i] = owned_.emplace_back(std::move(text));
 }
@@ -82,7 +85,7 @@ Wish Context::wish() const {
   return engine.server().durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
 }
 
-const Key* Context::resolved(const Namespace& ns, std::string_view key, bool change) {
+const Key* Context::resolved_of_all(const Namespace& ns, std::string_view key, bool change) {
   const size_t n = request.keys.size();
   for (size_t i = 0, at = last_key_; i < n; i++, at++) {
     if (at >= n) at -= n;

@@ -50,9 +50,15 @@ class Args {
   ~Args() { clear(); }
   Args(Args&&) = default;
 
-  void clear();
+  void clear() {
+    words_.clear();
+    if (!plain_ || words_.capacity() > kWordsKept) clear_rest();
+  }
   void add(std::string_view word) { words_.push_back(word); }
-  void add_copy(std::string_view word) { words_.push_back(owned_.emplace_back(word)); }
+  void add_copy(std::string_view word) {
+    plain_ = false;
+    words_.push_back(owned_.emplace_back(word));
+  }
   void add_blob(BlobRef blob);
   void add_lost(const Status& why);
   const Status& lost() const { return lost_; }
@@ -73,14 +79,19 @@ class Args {
     blobs_.swap(other.blobs_);
     owned_.swap(other.owned_);
     std::swap(lost_, other.lost_);
+    std::swap(plain_, other.plain_);
   }
 
  private:
+  static constexpr size_t kWordsKept = 1 << 12;
+  void clear_rest();
+
   Store& store_;
   std::vector<std::string_view> words_;
   std::vector<std::pair<size_t, BlobRef>> blobs_;
   std::deque<std::string> owned_;  // whose addresses stay
   Status lost_;                    // why the first such word is
+  bool plain_ = true;              // all words are views: there is nothing else
 };
 
 enum Flags : uint32_t {
@@ -171,6 +182,7 @@ class Context {
   Transaction* txn = nullptr;  // what it changes; of all commands together inside EXEC
   bool in_exec = false;
   uint64_t errors_counted = 0;  // in the statistics, of those that it answered
+  KeyHash locked = 0;           // whose stripe is locked for sure: that of its one key
 
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
@@ -256,7 +268,15 @@ class Context {
  private:
   // The request's own key of that name; null, after it refused, if there is none, if it may not be
   // changed, or if its stripe is not locked. That would be a bug of a command or of its row.
-  const Key* resolved(const Namespace& ns, std::string_view key, bool change);
+  const Key* resolved(const Namespace& ns, std::string_view key, bool change) {
+    const Key& k = request.keys.front();  // nearly always: its one key, by the very word
+    if (locked != 0 && k.ns == &ns && k.name.data() == key.data() && k.name.size() == key.size() &&
+        (!change || (k.flags & kKeyChanges) != 0)) {
+      return &k;
+    }
+    return resolved_of_all(ns, key, change);
+  }
+  const Key* resolved_of_all(const Namespace& ns, std::string_view key, bool change);
   bool done(const Status& status);
   size_t last_key_ = 0;  // commands take their keys in order
   std::string failure_;

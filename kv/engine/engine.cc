@@ -64,7 +64,11 @@ uint64_t Engine::total_misses() const {
 // ---- what is known of a request before it runs ----
 
 void Engine::prepare(Session& session, Request& request) {
-  const Row* row = request.row = table_.find(request.args.words());
+  // As the command before it in this place, mostly; not by the name of a subcommand's row.
+  const Row* row = request.row;
+  if (row == nullptr || row->one_key != 1 || !equals_ignoring_case(row->name, request.args[0])) {
+    row = request.row = table_.find(request.args.words());
+  }
   request.hash = 0;
   if (row == nullptr || session.in_multi || row->one_key == 0) return;
   const size_t word = row->one_key;
@@ -328,6 +332,7 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne, c.wish());
   c.txn = &txn;
   if (held == nullptr) lock_keys(session, request, own);
+  c.locked = request.hash;
   if (waits_for_values(session, request)) return {Lsn(), true, true};
   call(c);
   if (c.failure().empty()) {

@@ -50,13 +50,12 @@ std::string Session::describe(int64_t now_ms) {
              " lib-name=", lib_name, " lib-ver=", lib_version);
 }
 
-awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
-                               WaitFor what) {
+awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms) {
   {
     MutexLock lock(mutex);
     waiter_ = waiter;
-    waits_for_ = what;
-    if (peer_ended_ && what == WaitFor::kCommand) {
+    for_command_ = true;
+    if (peer_ended_) {
       unblocked_ = Unblock::kGone;
       waiter_->cancel();
     }
@@ -68,22 +67,34 @@ awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int
   } else {
     how = co_await waiter->wait();
   }
-  if (what == WaitFor::kCommand) waited_ns += steady_ns() - begun;
+  waited_ns += steady_ns() - begun;
   MutexLock lock(mutex);
   waiter_ = nullptr;
   co_return how;
 }
 
-awaitable<Status> Session::wait_durable(Log& log, Clock& clock, Lsn lsn) {
-  auto waiter = std::make_shared<Waiter>();
-  auto status = std::make_shared<Status>(absl::CancelledError("the client is gone"));
+namespace {
+struct Durable final : Waiter {
+  Status status = absl::CancelledError("the client is gone");
+};
+}  // namespace
+
+awaitable<Status> Session::wait_durable(Log& log, Lsn lsn) {
+  auto waiter = std::make_shared<Durable>();
   const Executor executor = co_await asio::this_coro::executor;
-  log.when_durable(lsn, executor, [waiter, status](const Status& durable) {
-    *status = durable;
-    waiter->wake();
+  log.when_durable(lsn, executor, [waiter](const Status& durable) {
+    waiter->status = durable;
+    waiter->wake_here();
   });
-  (void)co_await wait(waiter, clock, 0, WaitFor::kLog);
-  co_return *status;
+  {
+    MutexLock lock(mutex);
+    waiter_ = waiter;
+    for_command_ = false;
+  }
+  (void)co_await waiter->wait();
+  MutexLock lock(mutex);
+  waiter_ = nullptr;
+  co_return waiter->status;
 }
 
 void Session::unblock_all() {
@@ -103,7 +114,7 @@ void Session::peer_ended() {
 
 bool Session::unblock(Unblock how) {
   MutexLock lock(mutex);
-  if (waiter_ == nullptr || waits_for_ != WaitFor::kCommand) return false;
+  if (waiter_ == nullptr || !for_command_) return false;
   unblocked_ = how;
   return waiter_->cancel();
 }

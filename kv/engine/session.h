@@ -77,15 +77,12 @@ class Session {
     kError,    // with the error that CLIENT UNBLOCK … ERROR asks for
     kGone,     // nobody waits for the answer any more
   };
-  enum class WaitFor : uint8_t {
-    kCommand,  // for what it asks for: anybody may end it
-    kLog,      // so that its answers may leave: ends with the connection alone
-  };
-  // Until somebody wakes the waiter or calls unblock(), at most so many milliseconds; 0: no limit.
-  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
-                        WaitFor what = WaitFor::kCommand);
-  // Until a record is durable; Cancelled if the connection ends before.
-  awaitable<Status> wait_durable(Log& log, Clock& clock, Lsn lsn);
+  // For what a command asks for: until somebody wakes the waiter or calls unblock(), at most so
+  // many milliseconds; 0: no limit.
+  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms);
+  // Until a record is durable, so that answers may leave; Cancelled if the connection ends before,
+  // which alone ends it.
+  awaitable<Status> wait_durable(Log& log, Lsn lsn);
   int64_t waited_ns = 0;  // in all, for commands
   // Of the last wait that ended with kCancelled.
   Unblock unblocked() const { return unblocked_.load(); }
@@ -113,7 +110,7 @@ class Session {
 
  private:
   std::shared_ptr<Waiter> waiter_ ABSL_GUARDED_BY(mutex);
-  WaitFor waits_for_ ABSL_GUARDED_BY(mutex) = WaitFor::kCommand;
+  bool for_command_ ABSL_GUARDED_BY(mutex) = true;  // that is what it waits for
   bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> ends_{false};
   std::atomic<Unblock> unblocked_{Unblock::kTimeout};

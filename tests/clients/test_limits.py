@@ -232,6 +232,30 @@ class Cache(unittest.TestCase):
         self.assertGreater(self.write(250_000, other), 0.55)
 
 
+class SlowReaders(unittest.TestCase):
+    def test_what_nobody_reads_keeps_to_a_small_memory(self):
+        """200 answers of 64 MB that nobody reads took 341 MB of a server with 160."""
+        server = Server(args=["--memory=160mb"])
+        self.addCleanup(server.remove)
+        r = server.redis()
+        r.set("large", bytes(64 << 20))
+        stalled = [socket.create_connection(("127.0.0.1", server.resp)) for _ in range(200)]
+        for s in stalled:
+            self.addCleanup(s.close)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"GET", b"large"))
+        for s in stalled:
+            self.assertEqual(s.recv(5, socket.MSG_WAITALL), b"+OK\r\n")
+            self.assertEqual(s.recv(1), b"$")
+        with open("/proc/%d/status" % server.process.pid) as f:
+            peak = next(int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM"))
+        print("peak with 200 answers that nobody reads: %.1f MiB" % (peak / 2**20))
+        self.assertLess(peak, 160 << 20)
+        self.assertEqual(r.getrange("large", 64_000_000, 64_000_002), bytes(3))
+        r.set("other", bytes(1 << 20))
+        self.assertEqual(r.strlen("other"), 1 << 20)
+
+
 class Start(unittest.TestCase):
     """A start keeps within memory too, whatever the tail of the log holds."""
     LIMIT = 256 << 20
