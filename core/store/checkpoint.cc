@@ -189,6 +189,9 @@ awaitable<Status> read_chunk(Volume& volume, const FoundCheckpoint& from, size_t
   CheckpointItem item;
   for (uint32_t k = 0; k < h.items; k++) {
     if (!decode(rest, item)) co_return damage();
+    if (item.kind == ItemKind::kStripe) {  // no more than the file has room for
+      item.value_size = std::min(item.value_size, from.footer.index_offset / sizeof(ItemHeader));
+    }
     fn(item);
   }
   co_return absl::OkStatus();

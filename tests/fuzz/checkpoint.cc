@@ -115,6 +115,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
           law(within(r.key, file.size()) && within(r.meta, file.size()) &&
                   within(r.value, file.size()),
               "an item is smaller than its file");
+          law(item.kind != ItemKind::kStripe || item.value_size <= file.size(),
+              "no more keys are expected than the file has room for");
           look_at(item);
         }));
     law(bytes <= file.size(), "all items lie in the file");
