@@ -18,37 +18,47 @@
 // kept from clients: segments, extent files and rings need them.
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 namespace cairn::limits {
 
+// N: what --memory says, or what the machine has.
+inline uint64_t memory_of(uint64_t memory_bytes) {
+  static const auto machine = static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES))) *
+                              static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PAGESIZE)));
+  return memory_bytes != 0 ? memory_bytes : machine;
+}
+
 // ---- large values (core/extents/chunk_pool.h) ----
 // They are lent, so that fewer of them make no stream wait for one that stands still.
 inline constexpr size_t kReadChunksMax = 320, kWriteChunksMax = 192, kChunksMin = 16;
 inline constexpr uint64_t kChunksPart = 8;  // of the memory, for reading and for writing each
-inline constexpr size_t read_chunks(uint64_t memory_bytes) {
-  if (memory_bytes == 0) return kReadChunksMax;
-  return std::clamp<uint64_t>(memory_bytes / kChunksPart >> 20, kChunksMin, kReadChunksMax);
+inline size_t read_chunks(uint64_t memory_bytes) {
+  return std::clamp<uint64_t>(memory_of(memory_bytes) / kChunksPart >> 20, kChunksMin,
+                              kReadChunksMax);
 }
-inline constexpr size_t write_chunks(uint64_t memory_bytes) {
+inline size_t write_chunks(uint64_t memory_bytes) {
   return std::min(read_chunks(memory_bytes), kWriteChunksMax);
 }
 inline constexpr uint64_t kKeptChunksPart = 64;  // of the memory, of the chunks that rings know
 inline constexpr size_t kKeptChunksMin = 4, kKeptChunksMax = 32;
-inline constexpr size_t kept_chunks(uint64_t memory_bytes) {
-  if (memory_bytes == 0) return kKeptChunksMax;
-  return std::clamp<uint64_t>(memory_bytes / kKeptChunksPart >> 20, kKeptChunksMin, kKeptChunksMax);
+inline size_t kept_chunks(uint64_t memory_bytes) {
+  return std::clamp<uint64_t>(memory_of(memory_bytes) / kKeptChunksPart >> 20, kKeptChunksMin,
+                              kKeptChunksMax);
 }
 
 // ---- a start (core/store/replay.h) ----
-// Of operations and tombstones that wait for the records before them.
-inline constexpr uint64_t kKeptOperationsPart = 16;
-inline constexpr uint64_t kKeptOperationsMin = 4 << 10, kKeptOperationsMax = 256 << 20;
-inline constexpr uint64_t kept_operations(uint64_t memory_bytes) {
-  if (memory_bytes == 0) return kKeptOperationsMax;
-  return std::clamp(memory_bytes / kKeptOperationsPart, kKeptOperationsMin, kKeptOperationsMax);
+// Of operations and tombstones that wait for the records before them; half as much again where they
+// cannot be folded.
+inline constexpr uint64_t kKeptOperationsPart = 24;
+inline constexpr uint64_t kKeptOperationsMin = 4 << 10, kKeptOperationsMax = 128 << 20;
+inline uint64_t kept_operations(uint64_t memory_bytes) {
+  return std::clamp(memory_of(memory_bytes) / kKeptOperationsPart, kKeptOperationsMin,
+                    kKeptOperationsMax);
 }
 
 // ---- descriptors (gateway/net/net.h) ----

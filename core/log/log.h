@@ -82,11 +82,13 @@ class Log {
   Status status() const;  // OK while the log takes writes
   // Whether a record may be appended: status(), or ResourceExhausted for want of space.
   Status admit(Need need) const {
-    if (untroubled()) return absl::OkStatus();
+    if (trouble_.load(std::memory_order_acquire) == 0) return absl::OkStatus();
     return admit_slow(need);
   }
-  // Then any record may, up to half a segment.
-  bool untroubled() const { return trouble_.load(std::memory_order_acquire) == 0; }
+  // The same for a record of so many bytes that is small: true says that it may, whatever for.
+  bool admits_small(uint64_t bytes) const {
+    return trouble_.load(std::memory_order_acquire) == 0 && bytes <= start_.segment_bytes / 4;
+  }
   // The same for a transaction of so many bytes, which then finds room whole. What the volume has
   // left is known from the last check_space(); a margin of kScarce segments is for what others took
   // since.

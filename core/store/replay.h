@@ -65,11 +65,10 @@ class Replay {
   void on_base(Lsn begin) { base_ = begin; }
   // No record of the log is older, as far as is known before it was read.
   void expect(Lsn first) { first_ = first; }
-  // Who reads `ahead` of others may take half of what there is: the rest is theirs, who have to
-  // come before all that is kept can be folded.
+  // For who reads `ahead` of others, and has to wait for what they fold; or else for them, who do.
   bool crowded(bool ahead) const {
     return kept_bytes_.load(std::memory_order_relaxed) >
-           (ahead ? kept_limit_ / 2 : kept_max_.load(std::memory_order_relaxed));
+           (ahead ? kept_limit_ : kept_max_.load(std::memory_order_relaxed));
   }
   // All records before this LSN were applied. What cannot be folded now stays for the end. One
   // call at a time, beside any number of apply().
@@ -197,8 +196,8 @@ class Replay {
   Lsn base_;
   std::vector<LsnRange> lost_;
   std::atomic<uint64_t> entry_bytes_{0};  // about
-  // Of operations and tombstones, about; what it may be; and when to fold next, which is more where
-  // some of it cannot be folded.
+  // Of operations and tombstones, about; what it may be; and when to fold next, which is later
+  // where some of it could not be folded.
   std::atomic<uint64_t> kept_bytes_{0};
   const uint64_t kept_limit_;
   std::atomic<uint64_t> kept_max_{kept_limit_};

@@ -158,8 +158,9 @@ class Transaction {
   // Nearly all puts: a short string by itself, which nothing that check_put() and reserve() look
   // for can speak against. They took a thirtieth of a SET.
   bool taken_at_once(const Namespace& ns, const RecordView& r) const {
-    return shape_ == Shape::kOne && r.flags >> 4 == 0 && r.size() <= kKeyBytesMax && status_.ok() &&
-           !ns.dropped.load(std::memory_order_relaxed) && store_.log_.untroubled();
+    const uint64_t bytes = r.size();
+    return shape_ == Shape::kOne && r.flags >> 4 == 0 && bytes <= kKeyBytesMax && status_.ok() &&
+           !ns.dropped.load(std::memory_order_relaxed) && store_.log_.admits_small(bytes);
   }
   Status reserve(const RecordView& record, Need need);
   Step& add_step(RecordType type, uint8_t flags, Namespace* ns, KeyHash hash);

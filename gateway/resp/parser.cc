@@ -36,8 +36,11 @@ namespace {
   value = 0;
   bad = false;
   for (; i < buffer.size() && buffer[i] >= '0' && buffer[i] <= '9' && i - first < 19; i++) {
-    value = value * 10 + (buffer[i] - '0');  // at most 18 digits: no overflow
-    if (i - first >= 18) bad = true;
+    if (i - first >= 18) {
+      bad = true;  // no length has so many, and they could overflow
+    } else {
+      value = value * 10 + (buffer[i] - '0');
+    }
   }
   if (i + 1 >= buffer.size()) {
     bad |= i - at > kLineMax;

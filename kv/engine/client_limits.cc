@@ -1,7 +1,5 @@
 #include "kv/engine/client_limits.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <vector>
 
@@ -22,12 +20,6 @@ std::vector<std::string_view> words_of(std::string_view text) {
     text = end == text.npos ? "" : text.substr(end + 1);
   }
   return words;
-}
-
-uint64_t machine_bytes() {
-  static const uint64_t bytes = static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES))) *
-                                static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_PAGESIZE)));
-  return bytes;
 }
 
 }  // namespace
@@ -116,7 +108,8 @@ void ClientLimits::set_memory(uint64_t limit_bytes) {
 void ClientLimits::refresh() {
   const int64_t together = together_;
   const uint64_t limit = memory_.load();
-  const uint64_t memory = limit == 0 ? machine_bytes() : std::max(limit, limits::kClientsOfAtLeast);
+  const uint64_t memory =
+      limit == 0 ? limits::memory_of(0) : std::max(limit, limits::kClientsOfAtLeast);
   uint64_t bytes = UINT64_MAX;
   if (together > 0) bytes = static_cast<uint64_t>(together);
   if (together < 0) bytes = memory / 100 * static_cast<uint64_t>(-together);

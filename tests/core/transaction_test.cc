@@ -292,6 +292,42 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
   }
 }
 
+// A put of any size is taken or refused alike by itself and among others: what a segment cannot hold
+// is in none.
+TEST_F(TransactionTest, WhatFitsInNoSegmentIsRefused) {
+  const uint64_t most = store->log().record_bytes_max();
+  Namespace& ns = *spaces[0];
+  const std::string key = "key";
+  const KeyHash hash = ns.hash(key);
+  for (const Shape shape : {Shape::kOne, Shape::kSeveral}) {
+    for (size_t size = most - 200; size < most + 200; size += 1 + pick(8)) {
+      const std::string value(size, 'v');
+      RecordView r;
+      r.key = key;
+      r.value = value;
+      StripeLocks lock(*store, hash);
+      Transaction t(*store, &lock, shape);
+      const Status put = t.put(ns, hash, r);
+      EXPECT_EQ(put.ok(), r.size() <= most) << size;
+      EXPECT_EQ(t.commit().ok(), put.ok());
+    }
+    for (size_t size = most; size < 3 * most; size += 1 + pick(500)) {
+      const std::string value(size, 'v');
+      RecordView r;
+      r.key = key;
+      r.value = value;
+      StripeLocks lock(*store, hash);
+      Transaction t(*store, &lock, shape);
+      EXPECT_FALSE(t.put(ns, hash, r).ok()) << size;
+    }
+    Status settled = run([&]() -> awaitable<Status> {
+      co_await clock.sleep_ms(1000);
+      co_return absl::OkStatus();
+    }());
+    ASSERT_TRUE(settled.ok());
+  }
+}
+
 // A large hash is renamed by one record, however large it is; afterwards its changes are its own,
 // and so are those of what takes its old name.
 TEST_F(TransactionTest, RenamesALargeHashByOneRecord) {
