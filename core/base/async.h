@@ -9,8 +9,9 @@
 // Nobody sleeps in a loop to look again: who waits is woken by who changes what he waits for.
 //
 // Threads: any thread may wake. Who is woken goes on on the executor that he waited on, in a later
-// turn of it; at once only by here() and wake_here(). A coroutine that is never woken is destroyed with what would have woken it; drop()
-// does that for an owner whose waiters hold what it is about to take apart.
+// turn of it; at once only by here() and wake_here(). A coroutine that is never woken is destroyed
+// with what would have woken it; drop() does that for an owner whose waiters hold what it is about
+// to take apart.
 #pragma once
 
 #include <absl/functional/any_invocable.h>

@@ -292,8 +292,8 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
   }
 }
 
-// A put of any size is taken or refused alike by itself and among others: what a segment cannot hold
-// is in none.
+// A put of any size is taken or refused alike by itself and among others: what a segment cannot
+// hold is in none.
 TEST_F(TransactionTest, WhatFitsInNoSegmentIsRefused) {
   const uint64_t most = store->log().record_bytes_max();
   Namespace& ns = *spaces[0];
