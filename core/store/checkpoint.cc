@@ -141,10 +141,10 @@ awaitable<StatusOr<std::optional<FoundCheckpoint>>> find_checkpoint(Volume& volu
         !header_intact(c.footer, store, f.id.number, footer_at)) {
       continue;
     }
-    if (c.footer.version != kCheckpointVersion) {
-      co_return absl::FailedPreconditionError(cat(to_string(f.id), " has format version ",
-                                                  c.footer.version, "; this program reads version ",
-                                                  kCheckpointVersion));
+    if (c.footer.version < kCheckpointOldest || c.footer.version > kCheckpointVersion) {
+      co_return absl::FailedPreconditionError(
+          cat(to_string(f.id), " has format version ", c.footer.version,
+              "; this program reads versions ", kCheckpointOldest, " to ", kCheckpointVersion));
     }
     const uint64_t index_bytes = footer_at - std::min(footer_at, c.footer.index_offset);
     if (c.footer.index_offset % kBlockBytes != 0 || c.footer.chunks > index_bytes / 8) continue;

@@ -37,7 +37,8 @@ namespace cairn {
 class Store;
 class Namespace;
 
-inline constexpr uint32_t kCheckpointVersion = 3;
+// 3 has kStripe items, and else is as 2.
+inline constexpr uint32_t kCheckpointVersion = 3, kCheckpointOldest = 2;
 inline constexpr uint32_t kChunkMagic = 0x4b434e43;   // "CNCK"
 inline constexpr uint32_t kFooterMagic = 0x46434e43;  // "CNCF"
 
