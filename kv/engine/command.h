@@ -269,12 +269,11 @@ class Context {
   // The request's own key of that name; null, after it refused, if there is none, if it may not be
   // changed, or if its stripe is not locked. That would be a bug of a command or of its row.
   const Key* resolved(const Namespace& ns, std::string_view key, bool change) {
-    const Key& k = request.keys.front();  // nearly always: its one key, by the very word
-    if (locked != 0 && k.ns == &ns && k.name.data() == key.data() && k.name.size() == key.size() &&
-        (!change || (k.flags & kKeyChanges) != 0)) {
-      return &k;
-    }
-    return resolved_of_all(ns, key, change);
+    if (locked == 0) return resolved_of_all(ns, key, change);
+    const Key& k = request.keys[0];  // nearly always: its one key, by the very word
+    const bool itself = k.name.data() == key.data() && k.name.size() == key.size();
+    const bool allowed = !change || (k.flags & kKeyChanges) != 0;
+    return k.ns == &ns && itself && allowed ? &k : resolved_of_all(ns, key, change);
   }
   const Key* resolved_of_all(const Namespace& ns, std::string_view key, bool change);
   bool done(const Status& status);
