@@ -1,9 +1,11 @@
 // Stores that were damaged, or stopped at a bad moment: what is refused, what --repair costs, and
 // that what it did once it need not do again.
+#include <future>
 #include <map>
 #include <random>
 #include <thread>
 
+#include "core/base/text.h"
 #include "tests/core/fault_fixture.h"
 
 namespace cairn {
@@ -280,30 +282,51 @@ TEST_F(RepairTest, LsnsDoNotBeginAnew) {
   EXPECT_EQ(open(false).value_or(-1), 20);
 }
 
-// A transaction on one thread has flushed, holds all stripes, and is given up; meanwhile a
-// checkpoint is written on another.
-TEST_F(RepairTest, ACheckpointWithinAFlushThatIsGivenUpHasAllKeys) {
+// While a checkpoint is written, a transaction on another thread has flushed, or removed the last
+// keys of a namespace, and is given up.
+TEST_F(RepairTest, ACheckpointBesideATransactionThatIsGivenUpHasAllKeys) {
   amplification = 1000;
-  auto store = make();
-  ASSERT_TRUE(run(store->open())->ok());
-  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
-  std::thread writer;
-  {
-    StripeLocks all(*store);
-    all.lock_all();
-    Transaction t(*store, &all, Shape::kSeveral);
-    ASSERT_TRUE(t.flush_databases().ok());
-    writer = std::thread([&] {
+  for (bool flush : {true, false}) {
+    SCOPED_TRACE(flush ? "flushed" : "removed");
+    disk.files.clear();
+    auto store = make();
+    ASSERT_TRUE(run(store->open())->ok());
+    ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
+    std::promise<void> begun, changed;
+    volume.set([&](Call call, std::optional<FileId> file) -> Status {
+      if (call == Call::kCreate && file->kind == FileKind::kCheckpoint) {
+        begun.set_value();
+        changed.get_future().wait();
+      }
+      return absl::OkStatus();
+    });
+    std::thread writer([&] {
       auto& checkpointer = const_cast<Checkpointer&>(store->checkpointer());
       auto written = run(checkpointer.write());
       EXPECT_TRUE(written && written->ok());
     });
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    begun.get_future().wait();
+    {
+      Namespace& ns = store->database(0);
+      std::vector<KeyHash> hashes;
+      for (int i = 0; i < 20; i++) hashes.push_back(ns.hash(cat("m", i)));
+      StripeLocks locks(*store);
+      flush ? locks.lock_all() : locks.lock(hashes);
+      Transaction t(*store, &locks, Shape::kSeveral);
+      EXPECT_TRUE(!flush || t.flush_databases().ok());
+      for (size_t i = 0; i < hashes.size() && !flush; i++) {
+        EXPECT_TRUE(t.remove(ns, hashes[i], ns.index->find(cat("m", i), hashes[i])).ok());
+      }
+      EXPECT_EQ(ns.size(), 0);
+      changed.set_value();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    writer.join();
+    volume.heal();
+    ASSERT_TRUE(run(put(*store, "z", "1"))->ok());
+    kill(std::move(store));
+    EXPECT_EQ(open(false).value_or(-1), 20);
   }
-  writer.join();
-  ASSERT_TRUE(run(put(*store, "z", "1"))->ok());
-  kill(std::move(store));
-  EXPECT_EQ(open(false).value_or(-1), 20);
 }
 
 // One copy of the manifest does not hold, since a power cut tore it, or since it grew on a full
