@@ -1,6 +1,7 @@
 #include "gateway/grpc/connections.h"
 
 #include <fcntl.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -66,13 +67,26 @@ class Connections::Contexts final : public grpc::ContextAllocator {
       : connections_(std::move(connections)) {}
   grpc::CallbackServerContext* NewCallbackServerContext() override {
     auto* call = new Call;
-    connections_->begin(*call);
+    connections_->begin();
     return call;
   }
+  // Of a method that does not exist, which gRPC answers by itself. Without one from here it makes
+  // its own, and releases that here nevertheless.
+  grpc::GenericCallbackServerContext* NewGenericCallbackServerContext() override {
+    connections_->begin();
+    return new grpc::GenericCallbackServerContext;
+  }
   void Release(grpc::CallbackServerContext* context) override {
-    Call& call = Call::of(*context);
-    connections_->end(call);
-    delete &call;
+    if (auto* call = dynamic_cast<Call*>(context)) {
+      connections_->end(*call);
+      delete call;
+    } else {
+      Release(static_cast<grpc::GenericCallbackServerContext*>(context));
+    }
+  }
+  void Release(grpc::GenericCallbackServerContext* context) override {
+    connections_->end();
+    delete context;
   }
 
  private:
@@ -90,13 +104,15 @@ Connections::~Connections() {
 
 // ---- calls ----
 
-void Connections::begin(Call&) {
+void Connections::begin() {
   const int64_t now = calls_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (now > kCallsMax) too_many();
 }
 
+void Connections::end() { calls_.fetch_sub(1, std::memory_order_relaxed); }
+
 void Connections::vouch(Call& call) {
-  if (!call.vouched.exchange(true)) calls_.fetch_sub(1, std::memory_order_relaxed);
+  if (!call.vouched.exchange(true)) end();
 }
 
 void Connections::end(Call& call) {

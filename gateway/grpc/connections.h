@@ -89,7 +89,8 @@ class Connections : public std::enable_shared_from_this<Connections> {
   };
   using Place = std::list<Stranger>::iterator;
 
-  void begin(Call& call);
+  void begin();
+  void end();
   void end(Call& call);
   void vouch(Call& call);
   void too_many();

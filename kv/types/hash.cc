@@ -207,11 +207,15 @@ void Hash::note_times() {
 }
 
 void Hash::add_to_order(const Entry* e) {
-  if (e->has_expiry()) times()->order.emplace(e->expire_ms(), e);
+  if (!e->has_expiry()) return;
+  times()->order.emplace(e->expire_ms(), e);
+  times()->due += e->expire_ms() <= times()->counted_ms;
 }
 
 void Hash::take_from_order(const Entry* e) {
-  if (e->has_expiry()) times()->order.erase({e->expire_ms(), e});
+  if (!e->has_expiry()) return;
+  times()->order.erase({e->expire_ms(), e});
+  times()->due -= e->expire_ms() <= times()->counted_ms;
 }
 
 // ---- what is there ----
@@ -231,14 +235,17 @@ void Hash::each(Fn fn) const {
 
 size_t Hash::size(int64_t now_ms) const {
   if (next_due() > now_ms) return count_;
-  size_t due = 0;
-  if (table_) {
-    const auto& order = times()->order;
-    for (auto it = order.begin(); it != order.end() && it->first <= now_ms; ++it) due++;
-  } else {
+  if (!table_) {
+    size_t due = 0;
     each([&](const Item& item) { due += item.is_due(now_ms); });
+    return count_ - due;
   }
-  return count_ - due;
+  Times& t = *times();
+  if (now_ms < t.counted_ms) t.due = 0, t.counted_ms = 0;  // a clock went back
+  auto it = t.order.lower_bound({t.counted_ms + 1, nullptr});
+  for (; it != t.order.end() && it->first <= now_ms; ++it) t.due++;
+  t.counted_ms = now_ms;
+  return count_ - t.due;
 }
 
 uint64_t Hash::memory_bytes() const {
@@ -580,21 +587,20 @@ std::pair<std::string_view, std::string_view> Hash::random(uint64_t random, int6
     }
     return {};
   }
-  constexpr int kTriesMax = 1000;
+  constexpr int kTriesMax = 64;
   for (int tries = 0; tries < kTriesMax || next_due() > now_ms; tries++) {
     const Entry* e = table_->random(0, random);
     if (e != nullptr && !e->expired(now_ms)) return {e->key(), e->value()};
     random = random * 6364136223846793005 + 1;
   }
   // Nearly all of it is due: then the next that is not, from a place by chance.
-  std::optional<Item> found;
-  uint64_t cursor = (random & (UINT64_MAX >> kStripeBits)) >> 16;
-  while (!found) {
-    cursor = scan(cursor, 64, [&](const Item& item) {
-      if (!item.is_due(now_ms)) found = item;
+  const Entry* found = nullptr;
+  for (KeyHash at = random & (UINT64_MAX >> kStripeBits); found == nullptr;) {
+    at = table_->walk(0, at, [&](const Entry* e) {
+      if (!e->expired(now_ms)) found = e;
     });
   }
-  return {found->field, found->value};
+  return {found->key(), found->value()};
 }
 
 }  // namespace cairn::kv

@@ -74,7 +74,6 @@ class Hash final : public Collection {
   }
 
   // ---- what is there at `now_ms` ----
-  // As long as nothing is due, at once; else what is due is counted.
   size_t size(int64_t now_ms) const;
   struct Item {
     std::string_view field, value;
@@ -121,6 +120,9 @@ class Hash final : public Collection {
   struct Times final : Due {
     size_t timed = 0;                                         // fields with one
     absl::btree_set<std::pair<int64_t, const Entry*>> order;  // of a table's entries
+    // How many of them are due at that time; asked for a later one, only the rest are counted.
+    size_t due = 0;
+    int64_t counted_ms = 0;
   };
 
   Times* times() const { return static_cast<Times*>(due()); }

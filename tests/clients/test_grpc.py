@@ -756,6 +756,23 @@ class Connections(GrpcCase):
                        metadata=rpc.metadata, wait_for_ready=True, timeout=PATIENCE)
         rpc.channel.close()
 
+    # The second one ended the server, without a password.
+    def test_methods_that_do_not_exist_are_unimplemented(self):
+        names = ["/cairn.v1.KeyValue/Nope", "/cairn.v1.KeyValue/", "/cairn.v1.KeyValue", "/grpc.health.v1.Health/Nope",
+                 "/", "//", "x", "/x/y", "/x/y/z", "/cairn.v1.KeyValue/Get?x", "/" + "n" * 5000]
+        channel = self.new_channel(self.server)
+        for i in range(4500):  # more than there are calls at once
+            kind = random.choice((channel.unary_unary, channel.unary_stream, channel.stream_unary, channel.stream_stream))
+            method, body = kind(random.choice(names)), random.choice((b"", b"x", bytes(100_000) if i % 100 == 0 else b"y"))
+            streams = kind in (channel.stream_unary, channel.stream_stream)
+            with self.assertRaises(grpc.RpcError) as e:
+                got = method(iter([body] * random.randrange(3)) if streams else body, timeout=PATIENCE,
+                             metadata=random.choice((None, self.rpc.metadata)))
+                list(got if kind in (channel.unary_stream, channel.stream_stream) else [got])
+            self.assertEqual(e.exception.code(), CODE.UNIMPLEMENTED)
+        self.assertEqual(self.server.process.poll(), None)
+        self.assertEqual(next(self.watch(self.new_channel(self.server))), b"\x08\x01")
+
     def watch(self, channel, **more):
         return channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=PATIENCE, **more)
 
