@@ -56,7 +56,9 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
   KeyHash hash = store.system().hash(name);
   StripeLocks lock(store, hash);
   // Buckets are dropped under all locks: an upload is there before, and swept, or it is refused.
-  if (bucket.dropped) return absl::NotFoundError("NoSuchBucket");
+  if (bucket.dropped) {
+    return resting_on(absl::NotFoundError("NoSuchBucket"), store.newest_name());
+  }
   Transaction t(store, &lock, Shape::kOne);
   if (Status s = t.put(store.system(), hash, r); !s.ok()) return s;
   made.version = *t.commit();

@@ -119,7 +119,7 @@ class Replay {
     absl::flat_hash_map<Name, Lsn> removed;
     absl::flat_hash_map<Name, std::vector<Operation>> operations;
     absl::flat_hash_map<Name, Expiry> expiries;
-    absl::flat_hash_set<Name> named;  // that had a name record at some time
+    absl::flat_hash_set<Name> named;  // that had a name record; who folds forgets those that went
   };
   class Reference;  // stands for the collection of an identity until finish()
 
@@ -148,8 +148,10 @@ class Replay {
   }
   // Under the shard's mutex.
   void keep(Shard& shard, const Name& name, Operation o) {
-    kept_bytes_.fetch_add(held_bytes(o), std::memory_order_relaxed);
-    shard.operations[name].push_back(std::move(o));
+    auto& kept = shard.operations[name];
+    const uint64_t bytes = held_bytes(o) + (kept.empty() ? held_bytes(name) : 0);
+    kept_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    kept.push_back(std::move(o));
   }
   void bury(Shard& shard, const Name& name, Lsn lsn) {
     auto [removed, made] = shard.removed.try_emplace(name, lsn);
@@ -176,6 +178,7 @@ class Replay {
   Wanted fold_now(const Name& name, Lsn before, Lsn read, const Faults::Record* record);
   std::vector<Operation> take(Shard& shard, const Name& name, Lsn floor, Lsn before);
   void drop_removed(Shard& shard, Lsn before);
+  void drop_names(Shard& shard);
   bool full() const;
   void grew(const Entry* before, const Entry* now);  // `before` may be null
   awaitable<Status> run_operations(Shard& shard);
@@ -210,7 +213,6 @@ class Replay {
     NamespaceId ns;  // of the newest name record, and it
     Lsn at;
     Lsn gone;  // what took the place of its names, the newest
-    bool dropped = false;
   };
   absl::flat_hash_map<uint64_t, Named> names_;
 };

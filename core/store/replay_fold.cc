@@ -43,6 +43,7 @@ awaitable<void> Replay::fold(Lsn before) {
     for (const Name& name : names) co_await fold_key(name, before);
     set_expiries(shard, before);
     drop_removed(shard, before);
+    drop_names(shard);
     co_await asio::post(executor, asio::use_awaitable);
   }
   // What is left could not be folded, and asking often will not change that.
@@ -115,6 +116,7 @@ std::vector<Replay::Operation> Replay::take(Shard& shard, const Name& name, Lsn 
     if (o.lsn > floor) now.push_back(std::move(o));
   }
   if (later.empty()) {
+    kept_bytes_.fetch_sub(held_bytes(name), std::memory_order_relaxed);
     shard.operations.erase(kept);
   } else {
     kept->second = std::move(later);

@@ -70,7 +70,9 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
   entry->collection()->set_version(r.has_origin() ? r.version : lsn);
   grew(old, entry);
   insert(ns, hash, old, entry);
-  known.named.insert(key);
+  if (known.named.insert(key).second) {
+    kept_bytes_.fetch_add(held_bytes(key), std::memory_order_relaxed);
+  }
   MutexLock names(mutex_);
   Named& named = names_[name->identity];
   named.there++;
@@ -106,10 +108,9 @@ void Replay::drop_nameless(Lsn before) {
         gone = alive_since ? *alive_since : dropped_.find(named.ns.value())->second;
         if (gone <= named.at) continue;
       }
-      if (!gone.valid() || gone >= before || named.dropped) continue;
-      named.dropped = true;
-      nameless.emplace_back(id, gone);
+      if (gone.valid() && gone < before) nameless.emplace_back(id, gone);
     }
+    for (auto& [id, gone] : nameless) names_.erase(id);
   }
   std::sort(nameless.begin(), nameless.end());  // a table's own order differs each time
   Namespace& ns = *namespace_of(kIdentities);
@@ -122,6 +123,24 @@ void Replay::drop_nameless(Lsn before) {
     const Entry* e = ns.index->find(key, hash);
     if (e != nullptr) entry_bytes_.fetch_sub(e->bytes(), std::memory_order_relaxed);
     remove(known, ns, hash, key, gone);
+  }
+}
+
+// Those that have another value by now, or none.
+void Replay::drop_names(Shard& shard) {
+  std::vector<Name> names;
+  {
+    std::lock_guard lock(shard.mutex);
+    names.assign(shard.named.begin(), shard.named.end());
+  }
+  for (const Name& name : names) {
+    const Namespace& ns = *namespace_of(NamespaceId(name.first));
+    const KeyHash hash = ns.hash(name.second);
+    StripeLocks lock(store_, hash);
+    std::lock_guard known_lock(shard.mutex);
+    if (is_reference(ns.index->find(name.second, hash))) continue;
+    kept_bytes_.fetch_sub(held_bytes(name), std::memory_order_relaxed);
+    shard.named.erase(name);
   }
 }
 
@@ -171,11 +190,7 @@ Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
   const KeyHash id_hash = identities.hash(id);
   Entry* all = identities.index->find(id, id_hash);
   const bool there = all != nullptr && all->type() == entry->type();
-  const bool dropped = [&] {
-    MutexLock lock(mutex_);
-    return names_[reference.id].dropped;
-  }();
-  if ((!there || dropped) && !lossy()) {
+  if (!there && !lossy()) {
     return absl::DataLossError(
         cat("the collection ", ns.name, "/", entry->key(), " has a name and no records"));
   }
@@ -183,7 +198,7 @@ Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
       !based_.contains(reference.id) && std::any_of(lost_.begin(), lost_.end(), [&](auto& range) {
         return range.from <= reference.to.value() && reference.from.value() < range.to;
       });
-  if (!there || dropped || in_part) {
+  if (!there || in_part) {
     give_up(ns, hash, entry);
     return absl::OkStatus();
   }

@@ -214,7 +214,7 @@ class Store {
   Namespace& database(uint32_t number) { return *databases_[number]; }
   Namespace& system() { return *system_; }
   NamespacePtr find_namespace(std::string_view name) const;  // "db3" or a bucket's name
-  // The newest bucket made or dropped: what an answer about buckets rests on.
+  // The newest bucket made or dropped: what an answer about buckets, or of one, rests on.
   Lsn newest_name() const { return Lsn(newest_name_.load(std::memory_order_acquire)); }
   std::vector<NamespacePtr> buckets() const;  // by name
   // AlreadyExists if there is one.

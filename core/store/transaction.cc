@@ -29,7 +29,7 @@ Status Transaction::reserve(const RecordView& r, Need need) {
 
 Status Transaction::check_put(const Namespace& ns, const RecordView& r) {
   if (ns.dropped.load(std::memory_order_relaxed) && !planted(Bug::kPutIntoDropped)) {
-    return refuse(absl::NotFoundError("no such bucket"));
+    return refuse(resting_on(absl::NotFoundError("no such bucket"), store_.newest_name()));
   }
   if (r.key.size() > kKeyBytesMax) {
     return refuse(absl::InvalidArgumentError("the key is too long"));

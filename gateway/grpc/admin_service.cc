@@ -21,7 +21,7 @@ Unary* AdminService::info(Context* c, const Caller&, const v1::InfoRequest*, v1:
   a->set_durability(d == Durability::kAlways     ? "always"
                     : d == Durability::kEverySec ? "everysec"
                                                  : "no");
-  return finish(c, store_, {});
+  return finish(c, {});
 }
 
 Unary* AdminService::stats(Context* c, const Caller&, const v1::StatsRequest*,
@@ -56,7 +56,7 @@ Unary* AdminService::stats(Context* c, const Caller&, const v1::StatsRequest*,
   a->set_extent_bytes(extents.live_bytes);
   a->set_resp_commands(engine_.total_commands());
   a->set_read_only(!store_.log().status().ok());
-  return finish(c, store_, {});
+  return finish(c, {});
 }
 
 }  // namespace cairn::rpc

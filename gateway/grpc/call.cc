@@ -248,6 +248,7 @@ int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
                                  grpc::Status status, Lsn rests_on) {
   auto* reactor = context->DefaultReactor();
+  rests_on = std::max(rests_on, store.newest_name());
   if (!rests_on.valid() || store.log().is_durable(rests_on)) {
     reactor->Finish(status);
   } else {
@@ -259,9 +260,23 @@ grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& st
   return reactor;
 }
 
+grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, const grpc::Status& status) {
+  auto* reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
+// A refusal may rest on a namespace that is there, or is not.
+static awaitable<grpc::Status> to_end(Store& store, awaitable<grpc::Status> work) {
+  grpc::Status status = co_await std::move(work);
+  if (status.ok()) co_return status;
+  grpc::Status durable = co_await settled(store, Lsn());
+  co_return durable.ok() ? status : durable;
+}
+
 void spawn_to_end(Store& store, awaitable<grpc::Status> work,
                   std::function<void(const grpc::Status&)> finish) {
-  cairn::spawn(store.any_executor(), "a gRPC call", std::move(work), finish,
+  cairn::spawn(store.any_executor(), "a gRPC call", to_end(store, std::move(work)), finish,
                [finish](const Status& failure) {
                  spdlog::error("{}", std::string(failure.message()));
                  finish(error(grpc::INTERNAL, "INTERNAL", "unexpected"));
@@ -277,7 +292,8 @@ grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& sto
 }
 
 awaitable<grpc::Status> settled(Store& store, Lsn lsn) {
-  if (!lsn.valid()) co_return grpc::Status();
+  lsn = std::max(lsn, store.newest_name());
+  if (!lsn.valid() || store.log().is_durable(lsn)) co_return grpc::Status();
   Status durable = co_await store.log().wait_durable(lsn);
   co_return error_of(durable);
 }

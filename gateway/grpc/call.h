@@ -93,7 +93,8 @@ struct ExpiryWish {
 };
 int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc::Status& error);
 
-// Finishes when what the answer rests on is durable; a refusal rests on what was judged.
+// Finishes when what the answer rests on is durable, and which namespaces there are; a refusal
+// rests on what was judged.
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
                                  grpc::Status status, Lsn rests_on = Lsn());
 // Runs the rest of a call on an I/O loop; `finish` gets INTERNAL if an exception leaves it.
@@ -102,6 +103,8 @@ void spawn_to_end(Store& store, awaitable<grpc::Status> work,
 grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& store,
                                 awaitable<grpc::Status> work);
 awaitable<grpc::Status> settled(Store& store, Lsn lsn);
+// At once: of what no namespace has to do with.
+grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, const grpc::Status& status);
 // The error for a status of an operation on a key, once what it rests on is durable.
 awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key);
 awaitable<grpc::Status> write_refused(Store& store, const Status& status, const v1::Key& key);

@@ -73,10 +73,10 @@ HealthService::HealthService(const Shared& shared, std::vector<std::string> serv
 
 Unary* HealthService::check(Context* c, const Caller&, const Request* q, Answer* a) {
   if (!serves(q->service())) {
-    return finish(c, store_, {grpc::NOT_FOUND, "no such service"});
+    return finish(c, {grpc::NOT_FOUND, "no such service"});
   }
   a->set_status(Answer::SERVING);
-  return finish(c, store_, {});
+  return finish(c, {});
 }
 
 grpc::ServerWriteReactor<HealthService::Answer>* HealthService::watch(Context* c,

@@ -83,6 +83,7 @@ void renamenx(Context& c) {
 
 // Answers the error if this word names no namespace.
 bool names_space(Context& c, std::string_view word) {
+  c.saw(c.store.newest_name());
   if (c.store.find_namespace(namespace_name(word)) != nullptr) return true;
   const auto number = parse_ll(word);
   if (!number) {

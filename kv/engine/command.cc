@@ -77,7 +77,9 @@ Context::Context(Engine& engine, Session& session, Request& request, Reply& repl
       request(request),
       row(*request.row),
       args(request.args),
-      reply(reply) {}
+      reply(reply) {
+  if (row.selects != 0 || session.ns->is_bucket()) saw(store.newest_name());
+}
 
 Namespace& Context::ns() const { return *session.ns; }
 

@@ -411,6 +411,38 @@ TEST_F(ReplayTest, OperationsOfWhatWasDroppedAreNotKept) {
   EXPECT_EQ(replay->namespaces().size(), kDatabases + 1);  // and that of the system
 }
 
+TEST_F(ReplayTest, NamesThatACollectionHadAreNotKept) {
+  memory_bytes = 20'000'000;
+  start();
+  std::string operation;
+  kv::Hash::add_set(operation, "field", "value");
+  uint64_t lsn = 48;
+  const auto apply_one = [&](RecordType type, NamespaceId ns, std::string_view key,
+                             std::string_view value) {
+    RecordView r{type, kHashFlags, ns, 0, key, {}, value};
+    const LogRecord record{r, Lsn(lsn)};
+    replay->apply({&record, 1});
+    lsn += 16;
+  };
+  apply_one(RecordType::kOperation, kIdentities, Identity::key_of(1), operation);
+  std::string key = std::string(20'000, 'k') + "0";
+  apply_one(RecordType::kName, NamespaceId(0), key,
+            NameRecord{1, Lsn(48), Lsn(48), {}, {}}.encode());
+  for (int i = 1; !replay->crowded(true); i++) {
+    const std::string old = std::exchange(key, cat(std::string(20'000, 'k'), i));
+    apply_one(RecordType::kName, NamespaceId(0), key,
+              NameRecord{1, Lsn(48), Lsn(48), NamespaceId(0), old}.encode());
+  }
+  ASSERT_TRUE(run(folded(Lsn(lsn))).has_value());
+  EXPECT_FALSE(replay->crowded(true));
+  ASSERT_TRUE(run(replay->finish(Lsn(48), {}))->ok());
+  Namespace& ns = store->database(0);
+  EXPECT_EQ(ns.size(), 1u);
+  const Entry* e = ns.index->find(key, ns.hash(key));
+  ASSERT_NE(e, nullptr);
+  EXPECT_EQ(value_of(e).fields.size(), 1u);
+}
+
 // Parts of a checkpoint, between which the collection was changed: some are folded before others.
 TEST_F(ReplayTest, PartsOfACheckpointAreAllThere) {
   start();

@@ -289,7 +289,7 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
   key = path.substr(slash + 1);
   if (Error e = c.may(action::kGetObject, bucket, key)) return e;
   ns = c.store.find_namespace(bucket);
-  if (ns == nullptr) return {"NoSuchBucket", ""};
+  if (ns == nullptr) return {"NoSuchBucket", "", c.store.newest_name()};
   return {};
 }
 

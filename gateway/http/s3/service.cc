@@ -190,6 +190,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   if (row->needs_bucket && scope != Scope::kService) {
     call.bucket = store_.find_namespace(call.bucket_name);
     if (call.bucket == nullptr) co_return Error{"NoSuchBucket", "", store_.newest_name()};
+    if (Error e = co_await settle(call, store_.newest_name())) co_return e;
   }
   co_return co_await row->run(call);
 }
