@@ -119,6 +119,8 @@ void Store::link(Namespace& ns, KeyHash hash, Entry* old,
     count(old, -1);
   }
   place(ns, hash, old, entry);
+  note_keys(ns, int64_t{entry != nullptr} - int64_t{old != nullptr},
+            entry != nullptr && entry->wished() ? entry->lsn() : Lsn());
   if (entry != nullptr) {
     count(entry, 1);
     if (ordered) names += static_cast<int64_t>(ns.order.insert(entry).second);

@@ -145,6 +145,12 @@ void Store::note_flush(Namespace& ns, Lsn lsn) {
   raise(ns.removed, lsn);
 }
 
+void Store::note_keys(Namespace& ns, int64_t more, Lsn wished) {
+  if (more == 0) return;
+  ns.committed_keys_.fetch_add(more, std::memory_order_relaxed);
+  if (wished.valid()) raise(ns.added, wished);
+}
+
 std::unique_ptr<Index> Store::replace_index(Namespace& ns) {
   std::unique_ptr<Index> old = std::move(ns.index);
   old->keep_own_size();
@@ -157,6 +163,7 @@ Retired Store::retire(Namespace& ns) {
   Retired old;
   old.index = replace_index(ns);
   ns.volatile_keys = 0;
+  ns.committed_keys_ = 0;
   MutexLock lock(ns.order_mutex);
   old.order.swap(ns.order);
   return old;

@@ -113,6 +113,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   friend class Store;
   std::atomic<std::shared_ptr<const Properties>> properties_;
   std::atomic<uint64_t> keys_{0};
+  std::atomic<int64_t> committed_keys_{0};
   const std::shared_ptr<MemoryCount> memory_;
 
  public:
@@ -122,6 +123,8 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   // keys at once, whose writer wanted it durable: what the absence of keys rests on, and what
   // their presence does beside their own records.
   std::atomic<uint64_t> removed{0}, flushed{0};
+  // The newest key that came to be there, likewise: how many there are rests on it.
+  std::atomic<uint64_t> added{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
   // Of the record that names it, and the size of that; under the store's names lock. A database has
   // none until a property of it changes.
@@ -145,8 +148,11 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   Gate order_built;  // order_builds ended
 
   KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed); }
-  // From any thread, without a lock: the count outlives the index that a flush replaces.
+  // From any thread, without a lock: the count outlives the index that a flush replaces. All that
+  // the index holds, with what a transaction has put there or taken away that may come to nothing.
   uint64_t size() const { return keys_.load(std::memory_order_relaxed); }
+  // Without that: a transaction changes it once, at its commit.
+  int64_t committed_size() const { return committed_keys_.load(std::memory_order_relaxed); }
   // An empty one for this namespace; the one before keeps its own size from then on.
   std::unique_ptr<Index> make_index() {
     return std::make_unique<Index>(hash_seed, this, false,
@@ -463,6 +469,8 @@ class Store {
   void note_removal(Namespace& ns, KeyHash hash, Lsn lsn);
   void note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn);
   static void note_flush(Namespace& ns, Lsn lsn);
+  // So many keys more are there; `wished`: by the newest change whose writer wanted it durable.
+  static void note_keys(Namespace& ns, int64_t more, Lsn wished);
   awaitable<void> release_dead();
   awaitable<void> release_doomed();
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }

@@ -416,6 +416,7 @@ awaitable<Status> Store::load(const Replay& replay) {
       co_await run_all(std::move(jobs));
     }
     if (!status.ok()) co_return status;
+    ns->committed_keys_ = static_cast<int64_t>(ns->size());
     ns->index->loading = false;
   }
   MutexLock lock(names_mutex_);

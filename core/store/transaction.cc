@@ -427,7 +427,30 @@ void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_AN
   for (Namespace* ns : ordered) ns->order_mutex.lock();
   for (size_t i = 0; i < lsns.size(); i++) finish(work_->steps[i], lsns[i]);
   for (Namespace* ns : ordered) ns->order_mutex.unlock();
+  note_keys(lsns.back());
   if (store_.listeners().any()) tell(lsns);
+}
+
+// Of each namespace once, so that nobody sees a part of it.
+void Transaction::note_keys(Lsn newest) {
+  absl::InlinedVector<std::pair<Namespace*, int64_t>, 4> more;
+  const auto add = [&](Namespace* ns, int64_t keys) {
+    auto it = std::find_if(more.begin(), more.end(), [ns](auto& m) { return m.first == ns; });
+    if (it == more.end()) it = more.insert(it, {ns, 0});
+    it->second += keys;
+  };
+  for (const Step& s : work_->steps) {
+    if (s.type == RecordType::kNamespaceFlush) {
+      for (auto& f : s.details->flushed) add(f.ns, -static_cast<int64_t>(f.retired.index->size()));
+    } else if (s.type == RecordType::kPut || s.type == RecordType::kDelete ||
+               s.type == RecordType::kName) {
+      add(s.ns, int64_t{s.entry != nullptr} - int64_t{s.old != nullptr});
+      if (s.type == RecordType::kName) add(s.details->from, -1);
+    }
+  }
+  for (auto& [ns, keys] : more) {
+    Store::note_keys(*ns, keys, wish_ == Wish::kDurable ? newest : Lsn());
+  }
 }
 
 void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {

@@ -179,6 +179,7 @@ class Transaction {
   RecordView record_of(const Step& step) const;
   void make_known(std::span<const Lsn> lsns);
   void finish(Step& step, Lsn lsn);
+  void note_keys(Lsn newest);
   void undo(Step& step);
   void roll_back();
   void end();

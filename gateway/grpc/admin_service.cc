@@ -35,7 +35,7 @@ Unary* AdminService::stats(Context* c, const Caller&, const v1::StatsRequest*,
     }
     auto* out = a->add_namespaces();
     out->set_name(ns.name);
-    out->set_keys(ns.size());
+    out->set_keys(static_cast<uint64_t>(ns.committed_size()));
     out->set_expiring_keys(static_cast<uint64_t>(ns.volatile_keys.load()));
   };
   for (uint32_t i = 0; i < kDatabases; i++) {

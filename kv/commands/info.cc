@@ -182,13 +182,14 @@ void info_cluster(Context&, std::string& out) { out += "cluster_enabled:0\r\n"; 
 void info_keyspace(Context& c, std::string& out) {
   for (uint32_t i = 0; i < kDatabases; i++) {
     Namespace& ns = c.store.database(i);
-    if (ns.size() == 0) continue;
-    append(out, "db", i, ":keys=", ns.size(), ",expires=", ns.volatile_keys.load(),
+    const int64_t keys = ns.committed_size();
+    if (keys == 0) continue;
+    append(out, "db", i, ":keys=", keys, ",expires=", ns.volatile_keys.load(),
            ",avg_ttl=", c.store.average_ttl_ms(ns), "\r\n");
   }
   for (auto& ns : c.store.buckets()) {
-    append(out, "bucket_", ns->name, ":keys=", ns->size(), ",expires=", ns->volatile_keys.load(),
-           ",avg_ttl=", c.store.average_ttl_ms(*ns), "\r\n");
+    append(out, "bucket_", ns->name, ":keys=", ns->committed_size(),
+           ",expires=", ns->volatile_keys.load(), ",avg_ttl=", c.store.average_ttl_ms(*ns), "\r\n");
   }
 }
 

@@ -8,8 +8,10 @@ namespace cairn::kv {
 namespace {
 
 void dbsize(Context& c) {
-  c.saw_all(c.ns());
-  c.reply.integer(static_cast<int64_t>(c.ns().size()));
+  Namespace& ns = c.ns();
+  c.reply.integer(c.in_exec ? static_cast<int64_t>(ns.size()) : ns.committed_size());
+  c.saw_all(ns);
+  c.saw(Lsn(ns.added.load(std::memory_order_relaxed)));
 }
 
 bool flush_mode(Context& c) {

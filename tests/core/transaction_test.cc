@@ -114,6 +114,7 @@ struct TransactionTest : testing::Test {
         });
       }
       EXPECT_EQ(ns.volatile_keys.load(), with_expiry);
+      EXPECT_EQ(ns.committed_size(), static_cast<int64_t>(ns.size()));
       EXPECT_EQ(ns.size(),
                 static_cast<size_t>(std::count_if(seen.begin(), seen.end(),
                                                   [&](auto& v) { return v.first.first == i; })));
@@ -236,6 +237,8 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
     told.lsns.clear();
     Model after = model;
     const auto listed_before = listed();
+    std::vector<int64_t> sizes;
+    for (auto& ns : spaces) sizes.push_back(ns->committed_size());
     const size_t steps = pick(12);
     const uint64_t end = pick(4);
     bool committed = false;
@@ -247,6 +250,7 @@ TEST_F(TransactionTest, IsWholeOrNeverWas) {
       for (; made < steps; made++) ASSERT_TRUE(change(t, after).ok());
       EXPECT_TRUE(told.all.empty());
       EXPECT_EQ(listed(), listed_before);
+      for (size_t i = 0; i < spaces.size(); i++) EXPECT_EQ(spaces[i]->committed_size(), sizes[i]);
       if (end == 0) {  // refused at this step
         const std::string key(kKeyBytesMax + 1, 'x');
         RecordView r;

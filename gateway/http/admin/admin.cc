@@ -145,10 +145,10 @@ std::string Admin::metrics() const {
   }
   append(out, "# HELP cairn_keys Keys in a namespace.\n# TYPE cairn_keys gauge\n");
   for (uint32_t i = 0; i < kDatabases; i++) {
-    append(out, "cairn_keys{namespace=\"db", i, "\"} ", store.database(i).size(), "\n");
+    append(out, "cairn_keys{namespace=\"db", i, "\"} ", store.database(i).committed_size(), "\n");
   }
   for (auto& b : store.buckets()) {
-    append(out, "cairn_keys{namespace=\"", b->name, "\"} ", b->size(), "\n");
+    append(out, "cairn_keys{namespace=\"", b->name, "\"} ", b->committed_size(), "\n");
   }
   return out;
 }
