@@ -125,10 +125,12 @@ class Replay {
 
   Namespace* namespace_of(NamespaceId id);
   void apply_to_namespace(const RecordView& record, Lsn lsn);
+  void remove_older(Namespace& ns, Lsn before);
   void apply_to_key(Namespace& ns, KeyHash hash, const RecordView& record, Lsn lsn);
   void apply_name(const RecordView& record, Lsn lsn);
   // The key is gone, if nothing newer made it; its stripe and the shard are locked.
   void remove(Shard& shard, Namespace& ns, KeyHash hash, std::string_view key, Lsn lsn);
+  void drop(Namespace& ns, KeyHash hash, Entry* entry, Lsn lsn);
   void insert(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
   static bool is_reference(const Entry* entry);  // `entry` may be null
   // A name came for whose place there is something newer.

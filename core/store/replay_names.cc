@@ -56,6 +56,9 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
   StripeLocks lock(store_, hash);
   Shard& known = shard(hash);
   std::lock_guard known_lock(known.mutex);
+  if (const Lsn flushed(ns.flushed.load()); lsn < flushed) {
+    return came_late(name->identity, flushed);
+  }
   Entry* old = ns.index->find(r.key, hash);
   if (old != nullptr && old->lsn() > lsn) return came_late(name->identity, old->lsn());
   // This very record, as a checkpoint tells of it, and with what changed its expiry since.
@@ -120,8 +123,6 @@ void Replay::drop_nameless(Lsn before) {
     StripeLocks lock(store_, hash);
     Shard& known = shard(hash);
     std::lock_guard known_lock(known.mutex);
-    const Entry* e = ns.index->find(key, hash);
-    if (e != nullptr) entry_bytes_.fetch_sub(e->bytes(), std::memory_order_relaxed);
     remove(known, ns, hash, key, gone);
   }
 }

@@ -357,7 +357,7 @@ class Store {
   };
 
   // What a large collection is written again in parts of; a smaller one is written whole.
-  uint64_t part_bytes() const { return std::min<uint64_t>(64 << 10, log_.segment_bytes() / 8); }
+  uint64_t part_bytes() const { return std::min<uint64_t>(64 << 10, segment_bytes_ / 8); }
   awaitable<Status> begin_life(const RecoveredLog& log);
   void name_lost(const std::vector<LsnRange>& lost);
   awaitable<Status> save_from_checkpoint(const std::vector<LsnRange>& lost);

@@ -81,6 +81,7 @@ Pipeline::Next Pipeline::run() {
 size_t Pipeline::read_group(Parser::Result& stop) {
   const ParserLimits l = parser_limits();
   auto& group = engine_.group();
+  session_.enter_again(store_);  // while nothing is prepared
   size_t n = 0;
   while (n < group.size()) {
     stop = parser_.parse(input_.pending(), l);

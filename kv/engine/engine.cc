@@ -307,6 +307,13 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   const Reply::Mark mark = reply.mark();
   if (!admit(session, request, reply)) {
     if (session.in_multi) session.multi_failed = true;
+    if (session.in_multi && request.row != nullptr && (request.row->flags & kQueue)) {
+      session.leave_multi();
+      reply.cut(mark);
+      reply.error(
+          "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' "
+          "command");
+    }
     if (request.row != nullptr) bump(counts_[table_.index_of(*request.row)].rejected);
     server_.stats.count_error(reply.last_error_code());
     return {};

@@ -51,6 +51,11 @@ class Session {
   uint64_t queued_bytes = 0;
   WatchList watched;
   void leave_multi();
+  // A bucket that was deleted and made again is another one, of the same name.
+  void enter_again(const Store& store) {
+    if (!ns->dropped.load(std::memory_order_relaxed)) return;
+    if (NamespacePtr again = store.find_namespace(ns->name)) ns = std::move(again);
+  }
 
   // For CLIENT LIST and KILL.
   const uint64_t id;

@@ -773,6 +773,23 @@ class Connections(GrpcCase):
         self.assertEqual(self.server.process.poll(), None)
         self.assertEqual(next(self.watch(self.new_channel(self.server))), b"\x08\x01")
 
+    # 2 MiB of it took 2 GB, without a password.
+    def test_what_is_packed_is_refused(self):
+        server = Server()
+        self.addCleanup(server.remove)
+        before = resident_mb(server)
+        rpc = server.grpc_stubs()
+        for algorithm in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+            channel = self.new_channel(server)
+            for metadata in (None, rpc.metadata):
+                put = channel.unary_unary("/cairn.v1.KeyValue/Put")
+                for size in (1000, 100 << 20):
+                    with self.assertRaises(grpc.RpcError) as e:
+                        put(bytes(size), metadata=metadata, compression=algorithm, timeout=PATIENCE)
+                    self.assertEqual(e.exception.code(), CODE.UNIMPLEMENTED)
+        self.assertLess(resident_mb(server, "VmHWM"), before + 60)
+        rpc.kv.Put(rpc.kv_pb.PutRequest(key=rpc.key("db0", b"k"), value=b"v"), metadata=rpc.metadata)
+
     def watch(self, channel, **more):
         return channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=PATIENCE, **more)
 

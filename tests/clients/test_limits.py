@@ -303,6 +303,28 @@ class Start(unittest.TestCase):
         print("peak of a start with a large transaction before them: %.1f MiB" % (peak / 2**20))
         self.assertLess(peak, 120 << 20)
 
+    def test_hashes_are_left_where_they_are(self):
+        n = 250_000  # 1 KB each, of which the running server held a part too
+        r, peak = self.peak_of_start([command(b"HSET", b"h%d" % i, *(w for k in range(5) for w in (b"f%d" % k, b"v" * 200)))
+                                      for i in range(k, k + 200)] for k in range(0, n, 200))
+        self.assertEqual(r.dbsize(), n)
+        self.assertEqual(r.hget("h%d" % (n - 1), "f4"), b"v" * 200)
+        self.assertEqual(r.hlen("h0"), 5)
+        print("peak of a start with %d hashes: %.1f MiB" % (n, peak / 2**20))
+        self.assertLess(peak, self.LIMIT)
+
+    def test_nor_does_what_was_flushed(self):
+        rounds, n = 12, 20_000
+        def write():
+            for k in range(rounds):
+                for i in range(0, n, 500):
+                    yield [command(b"SET", b"%d-%d-" % (k, j) + b"x" * 1000, b"v") for j in range(i, i + 500)]
+                yield [command(b"FLUSHALL")]
+        r, peak = self.peak_of_start(write())
+        self.assertEqual(r.dbsize(), 0)
+        print("peak of a start with %d keys that were flushed: %.1f MiB" % (rounds * n, peak / 2**20))
+        self.assertLess(peak, 200 << 20)
+
     def test_what_lies_behind_the_last_record_is_not_held(self):
         """The rest of a segment, which is looked over for what it witnesses, took 60 MB."""
         _, peak = self.peak_of_start([[command(b"HSET", b"h", b"f", b"v")]])

@@ -60,6 +60,13 @@ class Whole(Case):
             p.set("k%d" % i, b"v" * 60_000)
         self.check_whole(p.execute, 1200)
 
+    def test_an_exec_with_words_behind_it_ends_the_transaction(self):
+        answers = raw(self.server.resp, command(b"AUTH", PASSWORD.encode()) + command(b"MULTI") + command(b"SET", b"not", b"x")
+                      + command(b"EXEC", b"junk") + command(b"GET", b"not") + command(b"QUIT")).split(b"\r\n")
+        self.assertEqual(answers[1:3], [b"+OK", b"+QUEUED"])
+        self.assertTrue(answers[3].startswith(b"-EXECABORT Transaction discarded because of: wrong number"), answers)
+        self.assertEqual(answers[4], b"$-1")
+
     # A command's own error leaves the others alone, as in Redis.
     def test_errors_of_commands_are_their_own(self):
         p = self.r.pipeline(transaction=True)

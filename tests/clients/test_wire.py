@@ -309,6 +309,25 @@ class Wire(Case):
 
 
 class Races(Case):
+    def test_who_is_in_a_bucket_is_in_the_one_that_has_its_name_now(self):
+        s3 = self.server.s3()
+        s3.create_bucket(Bucket="again")
+        c = Answers(self.server.resp, PASSWORD)
+        self.assertEqual(c.ask(b"SELECT", b"again"), b"+OK\r\n")
+        for i in range(3):
+            c.ask(b"FLUSHDB")
+            s3.delete_bucket(Bucket="again")
+            self.assertEqual(c.ask(b"GET", b"k"), b"$-1\r\n")
+            self.assertEqual(c.ask(b"SET", b"k", b"v")[:1], b"-")
+            s3.create_bucket(Bucket="again")
+            s3.put_object(Bucket="again", Key="k", Body=b"%d" % i)
+            self.assertEqual(c.ask(b"GET", b"k"), b"$1\r\n%d\r\n" % i)
+            self.assertEqual(c.ask(b"DBSIZE"), b":1\r\n")
+            self.assertEqual(c.ask(b"SET", b"j", b"v"), b"+OK\r\n")
+        c.ask(b"FLUSHDB")
+        s3.delete_bucket(Bucket="again")
+        c.close()
+
     def test_a_bucket_that_comes_and_goes_is_refused_or_served_but_never_stops_the_server(self):
         """Keys are resolved before the locks are taken, and the bucket may be another one by then."""
         s3, done = self.server.s3(), threading.Event()

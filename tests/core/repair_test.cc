@@ -254,10 +254,10 @@ TEST_F(RepairTest, AKeyThatWasGivenUpIsNotAskedForAgain) {
   Namespace& ns = third->database(0);
   size_t gone = 0;
   for (auto& key : keys) {
+    ASSERT_TRUE(run(third->faults().fetch(ns.shared_from_this(), key))->ok());
     const Entry* e = ns.index->find(key, ns.hash(key));
     gone += e == nullptr;
     if (e == nullptr) continue;
-    ASSERT_FALSE(e->is_cold()) << "what is left of it would be a whole one some day";
     EXPECT_EQ(static_cast<kv::Hash*>(e->collection())->size(0), 2u);  // the checkpoint had it
   }
   EXPECT_GT(gone, 0u);
