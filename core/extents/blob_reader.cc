@@ -35,7 +35,8 @@ struct BlobReader::Fetch {
     if (absl::IsNotFound(status)) {
       status = absl::DataLossError(cat(to_string(file_id(piece.file)), " is missing"));
     }
-    store.tell(status);
+    // Nobody holds the extent any more if the reader is gone: what was read may be its hole.
+    if (wanted) store.tell(status);
     done = true;
     ready.notify();
   }

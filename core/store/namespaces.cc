@@ -72,7 +72,7 @@ StatusOr<Lsn> Store::change_properties(Namespace& ns, absl::FunctionRef<void(Pro
   if (ns.dropped) return resting_on(absl::NotFoundError("no such bucket"), newest_name());
   auto next = std::make_shared<Properties>(*ns.properties());
   change(*next);
-  ns.properties_.store(std::move(next), std::memory_order_release);
+  ns.set_properties(std::move(next));
   newest_name_ = write_name(ns).value();
   return ns.named;
 }

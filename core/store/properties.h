@@ -6,7 +6,7 @@
 // No tag is in use yet. One that the program does not know is of a later version's making: what it
 // asks for could not be honoured, so the store is not opened.
 //
-// Threads: immutable once a namespace has it; Namespace::properties() hands it out without a lock.
+// Threads: immutable once a namespace has it; Namespace::properties() hands it out to any.
 #pragma once
 
 #include <cstdint>

@@ -105,7 +105,7 @@ void Replay::apply_to_namespace(const RecordView& r, Lsn lsn) {
       ns->name = std::string(r.key);
       ns->named = lsn;
       ns->name_bytes = r.size();
-      ns->properties_.store(std::make_shared<const Properties>(*properties));
+      ns->set_properties(std::make_shared<const Properties>(*properties));
       return;
     }
     case RecordType::kNamespaceDrop:

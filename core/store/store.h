@@ -104,14 +104,22 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   std::string name;  // constant once the store is open
   // What holds now; who keeps it is not disturbed by a change (Store::change_properties).
   std::shared_ptr<const Properties> properties() const {
-    return properties_.load(std::memory_order_acquire);
+    MutexLock lock(properties_mutex_);
+    return properties_;
   }
   bool is_bucket() const { return id.value() >= kFirstBucket; }
 
  private:
   friend class Replay;
   friend class Store;
-  std::atomic<std::shared_ptr<const Properties>> properties_;
+  void set_properties(std::shared_ptr<const Properties> next) {
+    MutexLock lock(properties_mutex_);
+    properties_.swap(next);
+  }
+  // Held for the copy of a pointer. The std::atomic<std::shared_ptr> of GCC 12 holds such a lock
+  // too, but lets go of it in load() with no order: a race with the next store().
+  mutable SmallMutex properties_mutex_;
+  std::shared_ptr<const Properties> properties_ ABSL_GUARDED_BY(properties_mutex_);
   std::atomic<uint64_t> keys_{0};
   std::atomic<int64_t> committed_keys_{0};
   const std::shared_ptr<MemoryCount> memory_;

@@ -378,7 +378,7 @@ awaitable<Status> Store::load(const Replay& replay) {
         std::string name = cat("lost-", ns->id.value());
         while (by_name_.contains(name)) append(name, "-");
         ns->name = name;
-        ns->properties_.store(std::make_shared<const Properties>(Properties{clock_.now_ms()}));
+        ns->set_properties(std::make_shared<const Properties>(Properties{clock_.now_ms()}));
         nameless_.push_back(ns);
         notes_.push_back(cat("the name of a bucket is lost; it is called ", name, " now"));
       } else if (ns->named < replay.first()) {

@@ -12,6 +12,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CAIRN_BUILD", os.path.join(ROOT, "build", "release"))
+SANITIZED = os.path.basename(BUILD) in ("asan", "tsan")
 USER, PASSWORD = "tester", "tester-password-1"
 PATIENCE = 180  # seconds, after which something hangs, however busy the machine is
 
@@ -134,6 +135,13 @@ class Server:
 
     def grpc_stubs(self):
         return Grpc(self.grpc)
+
+
+def resident(server, what="VmRSS"):
+    """In bytes; none under a sanitizer, which holds more for itself than for the server."""
+    with open("/proc/%d/status" % server.process.pid) as f:
+        lines = [line for line in f if line.startswith(what + ":")]
+    return 0 if SANITIZED else int(lines[0].split()[1]) << 10
 
 
 class Grpc:

@@ -13,7 +13,7 @@ import urllib.parse
 
 import redis
 
-from harness import BUILD, PASSWORD, PATIENCE, Case, Server, command, wait_until
+from harness import BUILD, PASSWORD, PATIENCE, Case, Server, command, resident, wait_until
 from test_s3 import signed
 
 AUTH = command(b"AUTH", PASSWORD.encode())
@@ -24,12 +24,6 @@ def raise_descriptors():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def resident(server):
-    for line in open("/proc/%d/status" % server.process.pid):
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) << 10
 
 
 class Crowd:

@@ -12,18 +12,12 @@ import unittest
 
 import grpc
 
-from harness import BUILD, PASSWORD, ROOT, USER, Case, Server, wait_until
+from harness import BUILD, PASSWORD, ROOT, USER, Case, Server, resident, wait_until
 
 CODE = grpc.StatusCode
 PATIENCE = 120  # seconds until a call counts as hung, on however busy a machine
 BOUNDARIES = sorted({0, 1} | {(1 << bits) + d for bits in (31, 32, 63) for d in (-1, 0, 1)} | {(1 << 64) - 1})
 ANSWER_MAX = 4 << 20
-
-
-def resident_mb(server, what="VmRSS"):
-    for line in open("/proc/%d/status" % server.process.pid):
-        if line.startswith(what):
-            return int(line.split()[1]) >> 10
 
 
 class GrpcCase(Case):
@@ -69,12 +63,12 @@ class GrpcCase(Case):
 class Lengths(GrpcCase):
     # size_bytes = 2^64-1 wrapped to a capacity of 0: a loop that outlived deadline and SIGTERM.
     def test_an_upload_of_any_announced_size_ends(self):
-        before = resident_mb(self.server)
+        before = resident(self.server)
         for size in BOUNDARIES:
             parts = self.upload_parts(b"x" * 100000, key=self.rpc.key("db0", "up"), size_bytes=size)
             want = CODE.OK if size == 0 else CODE.INVALID_ARGUMENT if size < 1 << 43 else CODE.RESOURCE_EXHAUSTED
             self.assertEqual(self.code(self.rpc.objects.Upload, parts), want, size)
-        self.assertLess(resident_mb(self.server), before + 200)
+        self.assertLess(resident(self.server), before + (200 << 20))
 
     def test_any_range_of_a_download_is_what_python_cuts(self):
         data = bytes(range(256)) * 500
@@ -653,7 +647,7 @@ class Stalls(GrpcCase):
             self.assertEqual(e.code(), CODE.DEADLINE_EXCEEDED)
 
     def test_a_download_that_nobody_takes_is_cut_off(self):
-        self.rpc.upload("db0", "large", os.urandom(1 << 20) * 30)
+        self.server.redis().set("large", os.urandom(1 << 20) * 30)  # no patience there
         call = self.rpc.objects.Download(self.rpc.objects_pb.DownloadRequest(key=self.rpc.key("db0", "large")), metadata=self.rpc.metadata)
         next(call)
         self.call(self.rpc.objects.Delete, self.rpc.objects_pb.DeleteObjectRequest(key=self.rpc.key("db0", "large")))
@@ -736,7 +730,7 @@ class Connections(GrpcCase):
     def test_rapid_resets_take_little_memory(self):
         server = Server()
         self.addCleanup(server.remove)
-        before = resident_mb(server)
+        before = resident(server)
 
         def flood():
             for _ in range(3):
@@ -746,7 +740,7 @@ class Connections(GrpcCase):
             t.start()
         for t in threads:
             t.join()
-        grown = resident_mb(server, "VmHWM") - before
+        grown = (resident(server, "VmHWM") - before) >> 20
         print("rapid resets took %d MiB" % grown)
         self.assertLess(grown, 400)
         # And others are served, once what was cut off is worked off; with large requests too.

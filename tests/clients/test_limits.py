@@ -14,7 +14,7 @@ import botocore.exceptions
 import grpc
 import redis
 
-from harness import PASSWORD, PATIENCE, Server, command, has_small_disks, wait_until
+from harness import PASSWORD, PATIENCE, Server, command, has_small_disks, resident, wait_until
 
 
 class TenTimesMemory(unittest.TestCase):
@@ -247,8 +247,7 @@ class SlowReaders(unittest.TestCase):
         for s in stalled:
             self.assertEqual(s.recv(5, socket.MSG_WAITALL), b"+OK\r\n")
             self.assertEqual(s.recv(1), b"$")
-        with open("/proc/%d/status" % server.process.pid) as f:
-            peak = next(int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM"))
+        peak = resident(server, "VmHWM")
         print("peak with 200 answers that nobody reads: %.1f MiB" % (peak / 2**20))
         self.assertLess(peak, 160 << 20)
         self.assertEqual(r.getrange("large", 64_000_000, 64_000_002), bytes(3))
@@ -278,9 +277,7 @@ class Start(unittest.TestCase):
             if name.startswith("checkpoint"):
                 os.unlink(os.path.join(server.directory, "data", name))
         server.start()
-        with open("/proc/%d/status" % server.process.pid) as f:
-            peak = next(int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM"))
-        return server.redis(), peak
+        return server.redis(), resident(server, "VmHWM")
 
     def test_operations_do_not_wait_in_memory(self):
         """629,000 on one field took 147 MB."""

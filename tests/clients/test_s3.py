@@ -17,7 +17,7 @@ import zlib
 
 from botocore.exceptions import ClientError
 
-from harness import PASSWORD, PATIENCE, USER, Case, Server, raw
+from harness import PASSWORD, PATIENCE, USER, Case, Server, raw, resident
 
 
 def signed(method, port, path, query="", headers=None, payload_hash="UNSIGNED-PAYLOAD", now=None,
@@ -520,8 +520,7 @@ class Memory(unittest.TestCase):
         try:
             s3 = server.s3()
             s3.create_bucket(Bucket="large")
-            rss = lambda: int(open("/proc/%d/statm" % server.process.pid).read().split()[1]) * 4096
-            base = rss()
+            base = resident(server)
             size, block = 400 << 20, os.urandom(1 << 20)
             digest = hashlib.sha256()
 
@@ -530,7 +529,7 @@ class Memory(unittest.TestCase):
                 def read(self, n=-1):
                     n = min(len(block), self.left if n < 0 else n, self.left)
                     self.left -= n
-                    Source.top = max(Source.top, rss())
+                    Source.top = max(Source.top, resident(server))
                     digest.update(block[:n])
                     return block[:n]
             h, *_ = signed("PUT", server.http, "/large/o", headers={})
@@ -552,7 +551,7 @@ class Memory(unittest.TestCase):
                 if not part:
                     break
                 got.update(part)
-                top = max(top, rss())
+                top = max(top, resident(server))
             self.assertEqual(got.digest(), digest.digest())
             self.assertLess(max(top, Source.top) - base, 64 << 20)
         finally:

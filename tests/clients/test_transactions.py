@@ -9,7 +9,7 @@ import boto3  # noqa: F401  (imported by the main thread: see harness)
 import grpc
 import redis
 
-from harness import PASSWORD, Case, command, raw, wait_until
+from harness import PASSWORD, SANITIZED, Case, command, raw, wait_until
 
 
 class Whole(Case):
@@ -151,7 +151,7 @@ class Whole(Case):
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            for _ in range(60):
+            for _ in range(3 if SANITIZED else 60):  # each begins anew until nobody wrote meanwhile
                 self.assertEqual(self.r.bitop("XOR", "sum", "a", "b"), 100_000)
                 self.assertEqual(self.r.bitcount("sum"), 0)
         finally:

@@ -44,11 +44,22 @@ void visit(World& world, Notes& notes) {
   }
 }
 
+// What is set for a bucket as a whole, here a count, while others look at it.
+void count_up(World& world, Namespace& bucket) {
+  const auto before = bucket.properties();
+  const int64_t count = before->created_ms;
+  must(world.store().change_properties(bucket, [](Properties& p) { p.created_ms++; }).status(),
+       "a property cannot be changed");
+  if (before->created_ms != count) fail("what was handed out changed");
+  if (bucket.properties()->created_ms <= count) fail("what is set for a bucket goes back");
+}
+
 void call(World& world, Notes& notes, size_t thread) {
   const auto all = spaces(world.store());
   const NamespacePtr& ns = all[notes.pick(all.size())];
   const std::string key = World::key(notes.pick(World::kKeys));
   const size_t group = notes.pick(World::kGroups);
+  if (all[2]->properties()->created_ms == 0) fail("a bucket has lost its properties");
   const uint64_t what = notes.pick(1000);
   if (what < 300) return world.get(notes, ns, some_key(notes));
   if (what < 480) return void(world.put(notes, ns, key, false));
@@ -63,7 +74,8 @@ void call(World& world, Notes& notes, size_t thread) {
   if (what < 970) return world.list(notes, all[1 + notes.pick(2)]);
   if (what < 980) return world.flush(notes, all[notes.pick(2)]);
   if (what < 990) return world.live_and_die(notes, cat("bucket", thread));
-  visit(world, notes);
+  if (what < 995) return visit(world, notes);
+  count_up(world, *all[2]);
 }
 
 struct Totals {
