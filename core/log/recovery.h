@@ -47,9 +47,8 @@ struct RecoveryOptions {
   std::function<void(std::span<const LogRecord>)> apply;
   // What is kept of the records until those before them have come must not take all memory. When
   // `crowded` says that it takes too much, who reads ahead waits, and the one that reads the oldest
-  // segment calls `fold` with an LSN before which all have come. It is not called where records
-  // come later than others: with `repair`, with ranges lost before, and behind a transaction that
-  // lies in several segments.
+  // segment calls `fold` with an LSN before which all have come. It is not called with `repair` and
+  // with ranges lost before: records come later than others then.
   std::function<bool(bool ahead)> crowded;
   std::function<awaitable<void>(Lsn before)> fold;
   std::function<void(Lsn, int64_t wall_ms)> note_time;

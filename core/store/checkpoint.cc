@@ -347,12 +347,8 @@ awaitable<Status> Checkpointer::fill(File& file) {
     file.add(item);
   }
   auto executor = co_await asio::this_coro::executor;
-  // What an empty one gets from now on is in the log's tail. One that is only flushed by a
-  // transaction which is given up is not empty: that holds all stripes until then.
-  std::erase_if(spaces, [this](auto& ns) {
-    StripeLocks lock(store_, KeyHash{0});
-    return ns->size() == 0;
-  });
+  // Whether a stripe holds anything is asked under its lock: what a transaction under way has taken
+  // out of it may come back. What it gets after it was looked at is in the log's tail.
   const auto touched = [this](const Namespace& ns, size_t stripe) {
     StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));  // the index stays
     return ns.index->touched(stripe);
@@ -366,6 +362,7 @@ awaitable<Status> Checkpointer::fill(File& file) {
       }
       co_await asio::post(executor, asio::use_awaitable);
     }
+    co_await asio::post(executor, asio::use_awaitable);
   }
   // They are not met under their names, which change: one could be missed under the old one and
   // under the new one, and then the log's tail has a rename and nothing else of it.

@@ -71,7 +71,11 @@ Replay::Wanted Replay::fold_now(const Name& name, Lsn before, Lsn read,
     since = this->since(ns);
   }
   auto kept = shard.operations.find(name);
-  if (!since || kept == shard.operations.end()) return {};
+  if (kept == shard.operations.end()) return {};
+  if (!since) {  // all that the namespace held is gone for good
+    take(shard, name, Lsn(UINT64_MAX), Lsn(UINT64_MAX));
+    return {};
+  }
   Entry* e = ns.index->find(name.second, hash);
   const Lsn floor = floor_of(shard, ns, name, *since, e);
   const bool counts = std::any_of(kept->second.begin(), kept->second.end(),

@@ -2,126 +2,11 @@
 // that what it did once it need not do again.
 #include <map>
 #include <random>
-#include <thread>
 
-#include "tests/core/fault_fixture.h"
+#include "tests/core/repair_fixture.h"
 
 namespace cairn {
 namespace {
-
-constexpr uint64_t kSegment = 64 << 10;
-
-struct RepairTest : FaultTest {
-  std::set<uint64_t> blocks;  // of the records of put_together()
-
-  // Keys m0, m1, … in one transaction, and durable.
-  awaitable<Status> put_together(Store& store, int count, size_t bytes) {
-    Namespace& ns = store.database(0);
-    std::vector<std::string> keys;
-    std::vector<KeyHash> hashes;
-    for (int i = 0; i < count; i++) {
-      keys.push_back("m" + std::to_string(i));
-      hashes.push_back(ns.hash(keys.back()));
-    }
-    const std::string value(bytes, 'x');
-    StripeLocks lock(store);
-    lock.lock(hashes);
-    Lsn lsn;
-    {
-      Transaction t(store, &lock, Shape::kSeveral);
-      for (size_t i = 0; i < keys.size(); i++) {
-        RecordView r;
-        r.ns = ns.id;
-        r.key = keys[i];
-        r.value = value;
-        Status put = t.put(ns, hashes[i], r);
-        if (!put.ok()) co_return put;
-      }
-      auto done = t.commit();
-      if (!done.ok()) co_return done.status();
-      lsn = *done;
-      for (size_t i = 0; i < keys.size(); i++) {
-        blocks.insert(ns.index->find(keys[i], hashes[i])->lsn().value() / kBlockBytes);
-      }
-    }
-    lock.unlock();
-    co_return co_await store.log().wait_durable(lsn);
-  }
-  // A hash's first field, or one more.
-  awaitable<StatusOr<Lsn>> put_field(Store& store, std::string key, bool first) {
-    Namespace& ns = store.database(0);
-    std::string operation;
-    kv::Hash::add_set(operation, first ? "f" : "g", "1");
-    RecordView r;
-    r.ns = ns.id;
-    r.key = key;
-    r.value = operation;
-    r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
-    Lsn lsn;
-    {
-      StripeLocks lock(store, ns.hash(key));
-      Transaction t(store, &lock, Shape::kOne);
-      Status done;
-      if (first) {
-        done = t.put(ns, ns.hash(key), r);
-      } else {
-        r.type = RecordType::kOperation;
-        done = t.operate(ns, ns.hash(key), ns.index->find(key, ns.hash(key)), r);
-      }
-      if (!done.ok()) co_return done;
-      lsn = *t.commit();
-    }
-    Status durable = co_await store.log().wait_durable(lsn);
-    if (!durable.ok()) co_return durable;
-    co_return lsn;
-  }
-  sim::Disk copy() const {
-    sim::Disk copy;
-    for (auto& [id, file] : disk.files) copy.files[id] = std::make_shared<sim::Disk::File>(*file);
-    return copy;
-  }
-  void zero(uint64_t lsn) {
-    auto& file = *disk.files.at({FileKind::kSegment, lsn / kSegment});
-    const uint64_t at = lsn % kSegment / kBlockBytes * kBlockBytes;
-    std::fill_n(file.view.begin() + static_cast<ptrdiff_t>(at), kBlockBytes, std::byte{});
-    file.durable = file.view;
-  }
-  void kill(std::unique_ptr<Store> store) {
-    take_apart(std::move(store));
-    disk.crash(rng);
-  }
-  // Opens, counts the keys of put_together(), and is killed.
-  StatusOr<int> open(bool repairing, std::vector<std::string>* buckets = nullptr) {
-    repair = repairing;
-    auto store = make();
-    auto opened = run(store->open());
-    StatusOr<int> keys = absl::UnknownError("it hangs");
-    if (opened && !opened->ok()) keys = *opened;
-    if (opened && opened->ok()) {
-      keys = 0;
-      for (size_t s = 0; s < kStripes; s++) {
-        store->database(0).index->for_each(s, [&](Entry* e) { *keys += e->key()[0] == 'm'; });
-      }
-      if (buckets != nullptr) {
-        for (auto& ns : store->buckets()) buckets->push_back(ns->name);
-      }
-    }
-    kill(std::move(store));
-    return keys;
-  }
-  // Refused, repaired, and from then on open.
-  int refused_and_repaired(std::vector<std::string>* buckets = nullptr) {
-    auto refused = open(false);
-    EXPECT_TRUE(absl::IsDataLoss(refused.status())) << refused.status();
-    EXPECT_NE(refused.status().message().find("--repair"), std::string::npos) << refused.status();
-    auto repaired = open(true);
-    EXPECT_TRUE(repaired.ok()) << repaired.status();
-    auto again = open(false, buckets);
-    EXPECT_TRUE(again.ok()) << again.status();
-    EXPECT_EQ(repaired.value_or(-1), again.value_or(-2));
-    return again.value_or(-1);
-  }
-};
 
 // What nothing follows was taken for a write that was torn, however long ago it was durable.
 TEST_F(RepairTest, WhatIsLastIsKnownToHaveBeenThere) {
@@ -276,32 +161,6 @@ TEST_F(RepairTest, LsnsDoNotBeginAnew) {
   ASSERT_TRUE(run(store->open())->ok());
   EXPECT_GT(store->log().tail(), end);
   ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
-  kill(std::move(store));
-  EXPECT_EQ(open(false).value_or(-1), 20);
-}
-
-// A transaction on one thread has flushed, holds all stripes, and is given up; meanwhile a
-// checkpoint is written on another.
-TEST_F(RepairTest, ACheckpointWithinAFlushThatIsGivenUpHasAllKeys) {
-  amplification = 1000;
-  auto store = make();
-  ASSERT_TRUE(run(store->open())->ok());
-  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
-  std::thread writer;
-  {
-    StripeLocks all(*store);
-    all.lock_all();
-    Transaction t(*store, &all, Shape::kSeveral);
-    ASSERT_TRUE(t.flush_databases().ok());
-    writer = std::thread([&] {
-      auto& checkpointer = const_cast<Checkpointer&>(store->checkpointer());
-      auto written = run(checkpointer.write());
-      EXPECT_TRUE(written && written->ok());
-    });
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  writer.join();
-  ASSERT_TRUE(run(put(*store, "z", "1"))->ok());
   kill(std::move(store));
   EXPECT_EQ(open(false).value_or(-1), 20);
 }
@@ -532,75 +391,6 @@ TEST_F(RepairTest, ARenamedHashIsThereWholeOrGivenUpByName) {
     }
     take_apart(std::move(store));
   }
-}
-
-// Damage in what a checkpoint covers is not seen by a start, and stops the cleaner. --repair finds
-// it, keeps what the checkpoint has of it, and from then on it is in nobody's way.
-TEST_F(RepairTest, DamageBeforeACheckpointIsRepairedToo) {
-  amplification = 1000;
-  auto store = make();
-  ASSERT_TRUE(run(store->open())->ok());
-  ASSERT_TRUE(run(put_together(*store, 20, 300))->ok());
-  const auto hash = *run(put_field(*store, "hash", true));
-  ASSERT_TRUE(hash.ok());
-  for (int i = 0; i < 60; i++) {
-    ASSERT_TRUE(run(put(*store, "key" + std::to_string(i), std::string(3000, 'v')))->ok());
-  }
-  ASSERT_TRUE(run(store->close())->ok());
-  kill(std::move(store));
-  for (uint64_t block : blocks) zero(block * kBlockBytes);
-  zero(hash->value());
-  EXPECT_EQ(open(false).value_or(-1), 20);
-  EXPECT_EQ(open(true).value_or(-1), 20);
-  amplification = 1;
-  for (int life = 0; life < 3; life++) {  // the last without the checkpoint that has the values
-    SCOPED_TRACE(testing::Message() << "life " << life);
-    repair = false;
-    store = make();
-    auto opened = run(store->open());
-    ASSERT_TRUE(opened && opened->ok()) << *opened;
-    for (int i = 0; i < 300; i++) {
-      ASSERT_TRUE(run(put(*store, "key" + std::to_string(i % 7), std::string(3000, 'v')))->ok());
-    }
-    for (int i = 0; i < 500 && store->log().oldest_sealed()->first.value() < 3; i++) sleep(20);
-    EXPECT_GE(store->log().oldest_sealed()->first.value(), 3u);
-    EXPECT_TRUE(store->cleaner().stats().status.ok()) << store->cleaner().stats().status;
-    for (int i = 0; i < 20; i++) {
-      auto got = run(get(*store, "m" + std::to_string(i)));
-      EXPECT_TRUE(got && got->ok()) << got->status();
-    }
-    Namespace& ns = store->database(0);
-    EXPECT_NE(ns.index->find("hash", ns.hash("hash")), nullptr);
-    kill(std::move(store));
-    if (life == 1) {
-      std::erase_if(disk.files, [](auto& f) { return f.first.kind == FileKind::kCheckpoint; });
-    }
-  }
-}
-
-// The manifest is lost with the newest segments: the checkpoint that went on from them counts no
-// more, also not when the log has grown past it.
-TEST_F(RepairTest, ACheckpointOfSegmentsThatAreLostNeverCounts) {
-  amplification = 1000;
-  auto store = make();
-  ASSERT_TRUE(run(store->open())->ok());
-  for (int i = 0; i < 100; i++) {
-    ASSERT_TRUE(run(put(*store, "m" + std::to_string(i), std::string(3000, 'v')))->ok());
-  }
-  ASSERT_TRUE(run(store->close())->ok());
-  kill(std::move(store));
-  std::erase_if(disk.files, [](auto& f) {
-    const bool newest = f.first.kind == FileKind::kSegment && f.first.number >= 3;
-    return newest || f.first.kind == FileKind::kSuperblock;
-  });
-  repair = true;
-  store = make();
-  ASSERT_TRUE(run(store->open())->ok());
-  const uint64_t keys = store->database(0).size();
-  EXPECT_LT(keys, 100u);
-  ASSERT_TRUE(run(put(*store, "z", "1"))->ok());
-  kill(std::move(store));
-  EXPECT_EQ(open(false).value_or(-1), static_cast<int>(keys));
 }
 
 // A sector that cannot be read, and that nothing was ever written to.

@@ -386,6 +386,31 @@ TEST_F(ReplayTest, WhatStaysOnDiskIsNamedAlike) {
   for (uint64_t seed = 2001; seed <= 2080 && !HasFailure(); seed++) tell(seed, seed % 2 == 0);
 }
 
+TEST_F(ReplayTest, OperationsOfWhatWasDroppedAreNotKept) {
+  memory_bytes = 20'000'000;
+  start();
+  RecordView r;
+  r.ns = NamespaceId(20);
+  r.type = RecordType::kNamespaceDrop;
+  const LogRecord drop{r, Lsn(uint64_t{1} << 30)};
+  replay->apply({&drop, 1});
+  std::string operation;
+  kv::Hash::add_set(operation, "field", std::string(1000, 'v'));
+  r.type = RecordType::kOperation;
+  r.flags = kHashFlags;
+  r.key = "h";
+  r.value = operation;
+  uint64_t lsn = 48;
+  for (; !replay->crowded(true); lsn += 2000) {
+    const LogRecord operated{r, Lsn(lsn)};
+    replay->apply({&operated, 1});
+  }
+  ASSERT_TRUE(run(folded(Lsn(lsn))).has_value());
+  EXPECT_FALSE(replay->crowded(true));
+  EXPECT_TRUE(run(replay->finish(Lsn(48), {}))->ok());
+  EXPECT_EQ(replay->namespaces().size(), kDatabases + 1);  // and that of the system
+}
+
 // Parts of a checkpoint, between which the collection was changed: some are folded before others.
 TEST_F(ReplayTest, PartsOfACheckpointAreAllThere) {
   start();
