@@ -182,7 +182,8 @@ class PlainStream {
     return suspend<>([&slot](Resume<> resume) { slot = resume.release(); });
   }
   // Not by a receive that only peeks: the kernel acknowledges then, and where the peer is on this
-  // machine, the thread that does so carries over what it sends next (twice the packets of a PUT).
+  // machine, the thread that does so carries over what it sends next (of a PUT 1.8 times as many
+  // packets).
   bool has_answer() const {
     pollfd asked{watch_->fd, POLLIN, 0};
     return ::poll(&asked, 1, 0) != 0;  // failing, it has nothing to say: try_read has
