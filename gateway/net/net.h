@@ -6,6 +6,7 @@
 
 #include <absl/functional/any_invocable.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -119,10 +120,10 @@ class PlainStream {
   }
   // Until try_read has an answer, which may be that the peer is gone.
   awaitable<void> ready() {
-    for (std::byte byte;;) {
+    for (;;) {
       if (!watch_->readable) co_await wait(watch_->reader);
-      if (::recv(watch_->fd, &byte, 1, MSG_PEEK) >= 0 || (errno != EAGAIN && errno != EINTR)) break;
-      if (errno == EAGAIN) watch_->readable = false;
+      if (has_answer()) break;
+      watch_->readable = false;
     }
   }
   // 0: the peer is gone.
@@ -179,6 +180,13 @@ class PlainStream {
  private:
   static awaitable<void> wait(absl::AnyInvocable<void()>& slot) {
     return suspend<>([&slot](Resume<> resume) { slot = resume.release(); });
+  }
+  // Not by a receive that only peeks: the kernel acknowledges then, and where the peer is on this
+  // machine, the thread that does so carries over what it sends next (of a PUT 1.8 times as many
+  // packets).
+  bool has_answer() const {
+    pollfd asked{watch_->fd, POLLIN, 0};
+    return ::poll(&asked, 1, 0) != 0;  // failing, it has nothing to say: try_read has
   }
   Executor executor_;
   Poller* poller_;
