@@ -3,6 +3,7 @@ on, metadata as headers, who may see what."""
 import base64
 import hashlib
 import http.client
+import itertools
 import os
 import re
 import subprocess
@@ -368,6 +369,14 @@ class Http(Case):
         return int(raw(self.server.http, request).split(b" ")[1])
 
     # ---- multipart ----
+
+    def test_content_encodings_stay_as_they_were_written(self):
+        # All but the one that says how the body came: it was taken out, and the blanks of the others with it.
+        for words in itertools.product(["gzip", "deflate", "aws-chunked"], repeat=3):
+            for comma in (",", ", ", " ,  "):
+                self.s3.put_object(Bucket="bucket", Key="encoded", ContentEncoding=comma.join(words))
+                kept = comma.join(w for w in words if w != "aws-chunked").strip()
+                self.assertEqual(self.s3.head_object(Bucket="bucket", Key="encoded").get("ContentEncoding", "").strip(), kept)
 
     def test_a_dropped_bucket_takes_its_open_uploads_along(self):
         rpc = self.server.grpc_stubs()
