@@ -57,7 +57,7 @@ bool comes_once(std::string_view name) {
                                         "if-range",
                                         "if-modified-since",
                                         "if-unmodified-since"};
-  if (name.starts_with("x-amz-meta-")) return false;
+  if (name.starts_with("x-amz-meta-") || name == "x-amz-object-attributes") return false;
   return name.starts_with("x-amz-") || name.starts_with("x-cairn-") ||
          std::find(std::begin(kOnce), std::end(kOnce), name) != std::end(kOnce);
 }
@@ -183,7 +183,7 @@ Status read_head(std::string_view head, Request& r, Framing& framing) {
     auto [it, fresh] = r.headers.try_emplace(std::move(name), value);
     if (fresh) continue;
     if (comes_once(it->first)) return bad(cat(it->first, " came twice"));
-    append(it->second, ", ", value);
+    append(it->second, ",", value);
   }
   if (Status s = read_framing(r, message.version() == 10, framing); !s.ok()) return s;
   framing.keep_alive = message.keep_alive();
