@@ -231,6 +231,14 @@ std::optional<Completed> completed_before(Store& store, Namespace& bucket, std::
 }
 }  // namespace
 
+std::string part_checksum(const ObjectMeta& meta, size_t index) {
+  const auto all = meta.extra.find(kPartChecksums);
+  const size_t count = meta.part_sizes.size();
+  if (all == meta.extra.end() || count == 0 || all->second.size() % count != 0) return "";
+  const size_t width = all->second.size() / count;
+  return index < count ? base64(all->second.substr(index * width, width)) : "";
+}
+
 awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                std::string_view key, std::string_view id,
                                                std::vector<CompletePart> parts,
@@ -301,6 +309,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                         ? base64(running)
                         : cat(base64(digest_of(*algorithm, composite)), "-", parts.size());
     meta.checksums[done.checksum_algorithm] = done.checksum;
+    meta.extra[kPartChecksums] = composite;
   }
   if (Status s = check_expected(expected, done, meta); !s.ok()) co_return resting_on(s, seen);
   Status finished = co_await object.finish();
@@ -309,15 +318,8 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   std::function<Status(Transaction&)> publish = [&](Transaction& t) -> Status {
     KeyHash hash = bucket.hash(key);
     if (!conditions.empty()) {
-      Entry* e = t.find(bucket, key, hash);
-      std::optional<Info> now;
-      if (e != nullptr) now = info_of(store, e);
-      if (!conditions.if_match.empty() && !now) {
-        return resting_on(absl::NotFoundError("NoSuchKey"), t.seen());
-      }
-      if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
-        return resting_on(absl::FailedPreconditionError("a condition did not hold"), t.seen());
-      }
+      const Entry* e = t.find(bucket, key, hash);
+      if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;
     }
     Status put = t.put(bucket, hash, object.record(bucket, key, encoded, 0));
     if (put.ok()) object.gave_away();

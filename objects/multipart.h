@@ -81,6 +81,12 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                Conditions conditions, Expected expected,
                                                uint64_t part_bytes_min = kPartBytesMin);
 
+// In ObjectMeta::extra of an object that was uploaded in parts, if its upload declared a checksum:
+// those of the parts, one behind another, by the algorithm of the object's own.
+inline constexpr const char* kPartChecksums = "part-checksums";
+// That of the part at this place, the first at 0, in base64; empty: there is none.
+std::string part_checksum(const ObjectMeta& meta, size_t index);
+
 // Drops an empty bucket with the uploads that are open in it, as S3 does. Errors: NotFound,
 // FailedPrecondition (not empty), and those of writing.
 StatusOr<Lsn> drop_bucket(Store& store, std::string_view name);

@@ -301,6 +301,19 @@ RecordView Upload::record(Namespace& ns, std::string_view key, std::string_view 
   return r;
 }
 
+Status check_conditions(Store& store, const Conditions& conditions, const Entry* entry, Lsn seen) {
+  if (conditions.empty()) return absl::OkStatus();
+  std::optional<Info> now;
+  if (entry != nullptr) now = info_of(store, entry);
+  if (!conditions.if_match.empty() && !now) {
+    return resting_on(absl::NotFoundError("NoSuchKey"), seen);
+  }
+  if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
+    return resting_on(absl::FailedPreconditionError("a condition did not hold"), seen);
+  }
+  return absl::OkStatus();
+}
+
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions) {
   if (Status s = store.check_write(true); !s.ok()) return s;
@@ -310,15 +323,8 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
   if (!conditions.empty()) {
-    Entry* e = t.find(ns, key, hash);
-    std::optional<Info> now;
-    if (e != nullptr) now = info_of(store, e);
-    if (!conditions.if_match.empty() && !now) {
-      return resting_on(absl::NotFoundError("no such key"), t.seen());
-    }
-    if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
-      return resting_on(absl::FailedPreconditionError("a condition did not hold"), t.seen());
-    }
+    const Entry* e = t.find(ns, key, hash);
+    if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;
   }
   Status done = t.put(ns, hash, upload.record(ns, key, encoded, expire_ms));
   if (!done.ok()) return done;
@@ -334,13 +340,7 @@ StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
   Entry* e = t.find(ns, key, hash);
-  if (!conditions.empty()) {
-    std::optional<Info> now;
-    if (e != nullptr) now = info_of(store, e);
-    if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
-      return resting_on(absl::FailedPreconditionError("a condition did not hold"), t.seen());
-    }
-  }
+  if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;
   if (e != nullptr) (void)t.remove(ns, hash, e);
   auto lsn = t.commit();
   if (!lsn.ok()) return lsn.status();

@@ -58,6 +58,9 @@ struct Conditions {
 };
 enum class Verdict { kGo, kNotModified, kFailed };
 Verdict judge(const Conditions& conditions, const Info* current);
+// Of a write, in the transaction that found `entry` (null: nothing is there). NotFound: if_match,
+// and nothing is there, as S3 has it; FailedPrecondition: another one does not hold.
+Status check_conditions(Store& store, const Conditions& conditions, const Entry* entry, Lsn seen);
 
 // A value being read: what it was at one moment, however it changes meanwhile.
 struct Opened {

@@ -57,7 +57,7 @@ bool comes_once(std::string_view name) {
                                         "if-range",
                                         "if-modified-since",
                                         "if-unmodified-since"};
-  if (name.starts_with("x-amz-meta-")) return false;
+  if (name.starts_with("x-amz-meta-") || name == "x-amz-object-attributes") return false;
   return name.starts_with("x-amz-") || name.starts_with("x-cairn-") ||
          std::find(std::begin(kOnce), std::end(kOnce), name) != std::end(kOnce);
 }
@@ -105,9 +105,9 @@ Status read_framing(const Request& r, bool http10, Framing& f) {
     if (!length || *length > INT64_MAX) return bad("Content-Length is no number");
     f.length = *length;
   }
-  if (r.has_header("expect")) {
-    if (!equals_ignoring_case(r.header("expect"), "100-continue")) return bad("unknown Expect");
-    f.expects_continue = true;
+  if (const std::string_view expect = r.header("expect"); !expect.empty()) {
+    if (!equals_ignoring_case(expect, "100-continue")) return bad("unknown Expect");
+    f.expects_continue = !http10;  // to whom 100 is no answer (RFC 9110, 10.1.1)
   }
   return absl::OkStatus();
 }
@@ -183,7 +183,7 @@ Status read_head(std::string_view head, Request& r, Framing& framing) {
     auto [it, fresh] = r.headers.try_emplace(std::move(name), value);
     if (fresh) continue;
     if (comes_once(it->first)) return bad(cat(it->first, " came twice"));
-    append(it->second, ", ", value);
+    append(it->second, ",", value);
   }
   if (Status s = read_framing(r, message.version() == 10, framing); !s.ok()) return s;
   framing.keep_alive = message.keep_alive();

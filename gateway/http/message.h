@@ -42,7 +42,7 @@ struct Request {
   std::string raw_path;                                    // before '?', still encoded
   std::string path;                                        // decoded
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
-  std::map<std::string, std::string> headers;  // lower-case names; repeated ones joined by ", "
+  std::map<std::string, std::string> headers;  // lower-case names; repeated ones joined by ","
   std::optional<uint64_t> content_length;
   bool has_body = false;
   Body* body = nullptr;  // never null while a handler runs

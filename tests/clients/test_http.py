@@ -3,6 +3,7 @@ on, metadata as headers, who may see what."""
 import base64
 import hashlib
 import http.client
+import itertools
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import time
 import unittest
 import urllib.error
 import urllib.request
+import zlib
 
 from botocore.exceptions import ClientError
 
@@ -42,7 +44,9 @@ OPERATIONS = {
     "PutObject": ("PUT", "/matrix/key", "", WRITE + BODY, []),
     "CopyObject": ("PUT", "/matrix/copy", "", WRITE + SOURCE + ["x-amz-metadata-directive", "x-amz-tagging-directive",
                                                                 "x-amz-checksum-algorithm"], []),
-    "GetObject": ("GET", "/matrix/key", "", READ, ["partNumber", "versionId"] + RESPONSE),
+    "GetObject": ("GET", "/matrix/key", "", READ, ["partNumber", "versionId", "attributes"] + RESPONSE),
+    "GetObjectAttributes": ("GET", "/matrix/key", "attributes=", ["x-amz-object-attributes", "x-amz-max-parts",
+                                                                  "x-amz-part-number-marker"], ["versionId"]),
     "HeadObject": ("HEAD", "/matrix/key", "", READ, ["partNumber", "versionId"] + RESPONSE),
     "DeleteObject": ("DELETE", "/matrix/key", "", ["if-match", "if-unmodified-since"], ["versionId"]),
     "CreateMultipartUpload": ("POST", "/matrix/key", "uploads=", [
@@ -54,6 +58,8 @@ OPERATIONS = {
     "AbortMultipartUpload": ("DELETE", "/matrix/open", "uploadId=", [], []),
     "ListParts": ("GET", "/matrix/open", "uploadId=", [], ["max-parts", "part-number-marker"]),
 }
+# Without which an operation is another, or none.
+NEEDED = {"x-amz-copy-source": "/matrix/key", "x-amz-object-attributes": "ETag"}
 # What S3 gives a meaning to, with a value that it takes.
 HEADERS = {
     "x-amz-acl": "private", "x-amz-bypass-governance-retention": "true", "x-amz-bucket-object-lock-enabled": "false",
@@ -147,7 +153,7 @@ class Http(Case):
         before, wrong = self.state(), []
         for name, (method, path, query, headers, params) in OPERATIONS.items():
             query = query.replace("uploadId=", "uploadId=" + self.upload)
-            base = {"x-amz-copy-source": "/matrix/key"} if "x-amz-copy-source" in headers else {}
+            base = {h: v for h, v in NEEDED.items() if h in headers}
             tries = [(query, {**base, h: v}, h) for h, v in HEADERS.items() if h not in headers]
             tries += [("&".join(q for q in (query, p + "=1") if q), base, p) for p in PARAMS
                       if p not in params and p + "=" not in query]
@@ -165,7 +171,7 @@ class Http(Case):
             if name in ("DeleteObject", "AbortMultipartUpload", "DeleteObjects", "CompleteMultipartUpload"):
                 continue
             query = query.replace("uploadId=", "uploadId=" + self.upload)
-            base = {"x-amz-copy-source": "/matrix/key"} if "x-amz-copy-source" in headers else {}
+            base = {h: v for h, v in NEEDED.items() if h in headers}
             self.assertIn(self.call(method, path, query, base, bodies.get(name, b""))[0], (200, 204), name)
 
     def test_what_is_true_is_honoured(self):
@@ -368,6 +374,98 @@ class Http(Case):
         return int(raw(self.server.http, request).split(b" ")[1])
 
     # ---- multipart ----
+
+    def test_content_encodings_stay_as_they_were_written(self):
+        # All but the one that says how the body came: it was taken out, and the blanks of the others with it.
+        for words in itertools.product(["gzip", "deflate", "aws-chunked"], repeat=3):
+            for comma in (",", ", ", " ,  "):
+                self.s3.put_object(Bucket="bucket", Key="encoded", ContentEncoding=comma.join(words))
+                kept = comma.join(w for w in words if w != "aws-chunked").strip()
+                self.assertEqual(self.s3.head_object(Bucket="bucket", Key="encoded").get("ContentEncoding", "").strip(), kept)
+
+    def test_the_attributes_of_an_object_are_those_that_it_was_uploaded_with(self):
+        parts, names = [b"a" * (5 << 20), b"b" * (5 << 20), b"the last"], ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+        digests = {"SHA256": lambda b: hashlib.sha256(b).digest(), "SHA1": lambda b: hashlib.sha1(b).digest(),
+                   "CRC32": lambda b: zlib.crc32(b).to_bytes(4, "big")}
+        text = lambda raw: base64.b64encode(raw).decode()
+        ask = lambda key, **args: self.s3.get_object_attributes(Bucket="bucket", Key=key, **{"ObjectAttributes": names, **args})
+        for algorithm in (None, *digests):
+            declared = {"ChecksumAlgorithm": algorithm} if algorithm else {}
+            upload = self.s3.create_multipart_upload(Bucket="bucket", Key="known", **declared)["UploadId"]
+            sums = [text(digests[algorithm](b)) if algorithm else None for b in parts]
+            sent = [{"PartNumber": i + 1, "ETag": self.s3.upload_part(Bucket="bucket", Key="known", UploadId=upload, PartNumber=i + 1,
+                                                                      Body=b, **declared)["ETag"]} for i, b in enumerate(parts)]
+            done = self.s3.complete_multipart_upload(Bucket="bucket", Key="known", UploadId=upload, MultipartUpload={"Parts": sent})
+            self.s3.copy_object(Bucket="bucket", Key="copied", CopySource="bucket/known", MetadataDirective="REPLACE")
+            for key in ("known", "copied"):
+                all_of_it = ask(key)
+                self.assertEqual((all_of_it["ETag"], all_of_it["ObjectSize"], all_of_it["StorageClass"]),
+                                 (done["ETag"].strip('"'), sum(map(len, parts)), "STANDARD"))
+                field = "Checksum" + str(algorithm)
+                self.assertEqual(all_of_it.get("Checksum", {}).get(field), done.get(field))
+                for limit, marker in itertools.product(range(5), range(5)):
+                    page = ask(key, MaxParts=limit, PartNumberMarker=marker)["ObjectParts"]
+                    want = list(range(1, 4))[marker:marker + limit]
+                    got = page.get("Parts", [])
+                    self.assertEqual([p["PartNumber"] for p in got], want)
+                    self.assertEqual([p["Size"] for p in got], [len(parts[i - 1]) for i in want])
+                    self.assertEqual([p.get(field) for p in got], [sums[i - 1] for i in want])
+                    self.assertEqual((page["TotalPartsCount"], page["IsTruncated"], page["NextPartNumberMarker"]),
+                                     (3, limit > 0 and marker + limit < 3, want[-1] if want else marker))
+                for i, b in enumerate(parts):  # the checksum of a part is that of its bytes
+                    got = self.s3.get_object(Bucket="bucket", Key=key, PartNumber=i + 1, ChecksumMode="ENABLED")
+                    self.assertEqual((got["Body"].read(), got.get(field)), (b, sums[i]))
+        self.s3.put_object(Bucket="bucket", Key="known", Body=b"x", ChecksumAlgorithm="SHA256")
+        self.assertEqual({k: v for k, v in ask("known").items() if k in names},
+                         {"ETag": hashlib.md5(b"x").hexdigest(), "ObjectSize": 1, "StorageClass": "STANDARD",
+                          "Checksum": {"ChecksumSHA256": text(digests["SHA256"](b"x"))}})
+        for name in names:
+            got = ask("known", ObjectAttributes=[name])
+            self.assertEqual([n for n in names if n in got], [] if name == "ObjectParts" else [name])
+        for headers in ({}, {"x-amz-object-attributes": "ETag,Nothing"}, {"x-amz-object-attributes": "ETag", "x-amz-max-parts": "-1"}):
+            self.assertEqual(self.call("GET", "/bucket/known", "attributes", headers)[0], 400, headers)
+        self.assertEqual(self.code(self.call("GET", "/bucket/nothing", "attributes", {"x-amz-object-attributes": "ETag"})), (404, "NoSuchKey"))
+
+    def test_a_list_in_two_lines_is_one_list(self):
+        # As SDKs for Java send it, and as S3 signs it: with a comma and no blank.
+        for method, headers, body in (("PUT", {"x-amz-meta-list": "a,b"}, b"x"), ("GET", {"x-amz-object-attributes": "ETag,ObjectSize"}, b"")):
+            query = "attributes=" if method == "GET" else ""
+            h, *_ = signed(method, self.server.http, "/bucket/list", query, headers, payload_hash=hashlib.sha256(body).hexdigest())
+            self.connection.putrequest(method, "/bucket/list?" + query, skip_host=True)
+            for name, value in {**h, "content-length": str(len(body))}.items():
+                for line in value.split(",") if name in headers else [value]:
+                    self.connection.putheader(name, line)
+            self.connection.endheaders(body)
+            r = self.connection.getresponse()
+            text = r.read()
+            self.assertEqual(r.status, 200, text)
+        self.assertIn(b"<ObjectSize>1</ObjectSize>", text)
+        self.assertEqual(self.s3.head_object(Bucket="bucket", Key="list")["Metadata"], {"list": "a,b"})
+
+    def test_a_conditional_delete_of_nothing_finds_nothing(self):
+        for etag in ("*", '"abc"'):
+            self.assertEqual(self.code(self.call("DELETE", "/bucket/never", "", {"if-match": etag})), (404, "NoSuchKey"))
+        body = b"<Delete><Object><Key>never</Key><ETag>abc</ETag></Object></Delete>"
+        self.assertEqual(self.code(self.call("POST", "/bucket", "delete=", {}, body)), (200, "NoSuchKey"))
+        self.s3.put_object(Bucket="bucket", Key="there", Body=b"x")
+        self.assertEqual(self.code(self.call("DELETE", "/bucket/there", "", {"if-match": '"abc"'})), (412, "PreconditionFailed"))
+        self.assertEqual(self.call("DELETE", "/bucket/there", "", {"if-match": "*"})[0], 204)
+
+    def test_an_upload_by_a_form_is_not_there(self):
+        # It is signed in its body: without a word about forms it would look like somebody without rights.
+        body = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\na\r\n--x--\r\n'
+        self.connection.close()
+        self.connection.request("POST", "/bucket", body, {"content-type": "multipart/form-data; boundary=x"})
+        r = self.connection.getresponse()
+        self.assertEqual(self.code((r.status, r.read())), (501, "NotImplemented"))
+        self.connection.close()
+
+    def test_what_is_no_checksum_is_refused_as_such(self):
+        digests = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}
+        for name, size in digests.items():
+            for length in (0, 1, size - 1, size, size + 1, 64):
+                answer = self.call("PUT", "/bucket/sum", "", {"x-amz-checksum-" + name: base64.b64encode(b"z" * length).decode()}, b"x")
+                self.assertEqual(self.code(answer), (400, "BadDigest" if length == size else "InvalidRequest"), (name, length))
 
     def test_a_dropped_bucket_takes_its_open_uploads_along(self):
         rpc = self.server.grpc_stubs()

@@ -138,8 +138,10 @@ Framed frame(std::string_view head) {
 }
 
 TEST(HttpHead, WhatFramesABodyIsOneLengthOrOneChunkedOrNothing) {
-  const char* good[] = {"Content-Length: 0", "Content-Length: 5", "Transfer-Encoding: chunked",
-                        "Transfer-Encoding: CHUNKED", "Connection: close"};
+  const char* good[] = {"Content-Length: 0",          "Content-Length: 5",
+                        "Transfer-Encoding: chunked", "Transfer-Encoding: CHUNKED",
+                        "Connection: close",          "Expect:",
+                        "Expect: 100-Continue"};
   for (auto line : good) {
     EXPECT_TRUE(frame(cat("PUT / HTTP/1.1\r\nHost: x\r\n", line, "\r\n\r\n")).status.ok()) << line;
   }
@@ -190,6 +192,17 @@ TEST(HttpHead, WhatFramesABodyIsOneLengthOrOneChunkedOrNothing) {
   EXPECT_FALSE(frame("PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").status.ok());
   EXPECT_FALSE(
       frame(std::string_view("GET / HTTP/1.1\r\nHost: x\r\nA: \0\r\n\r\n", 33)).status.ok());
+}
+
+TEST(HttpHead, OnlyHttp11IsInvitedToSendItsBody) {
+  for (auto& [version, expect, invited] :
+       {std::tuple{"1.1", "100-continue", true}, std::tuple{"1.1", "", false},
+        std::tuple{"1.0", "100-continue", false}}) {
+    Framed f = frame(cat("PUT / HTTP/", version,
+                         "\r\nHost: x\r\nContent-Length: 1\r\nExpect: ", expect, "\r\n\r\n"));
+    ASSERT_TRUE(f.status.ok()) << f.status;
+    EXPECT_EQ(f.framing.expects_continue, invited) << version << " " << expect;
+  }
 }
 
 TEST(HttpHead, ARequestNamesOneHostAndOneTarget) {

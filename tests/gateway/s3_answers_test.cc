@@ -117,6 +117,8 @@ TEST_F(S3Answers, LeaveWhenWhatTheySawIsDurable) {
        {{"x-amz-copy-source", "/photos/a"}, {"x-amz-copy-source-if-none-match", "*"}},
        "PreconditionFailed"},
       {"GetObject", {{"if-match", "\"x\""}}, "PreconditionFailed"},
+      {"GetObjectAttributes", {{"x-amz-object-attributes", "ETag"}}, ""},
+      {"DeleteObject", {{"if-match", "\"x\""}}, "PreconditionFailed"},
       {"GetObject", {{"range", "bytes=100-"}}, "InvalidRange"}};
   for (auto& c : of_present) {
     put("a", "new");
@@ -127,6 +129,8 @@ TEST_F(S3Answers, LeaveWhenWhatTheySawIsDurable) {
   const Case of_absent[] = {
       {"PutObject", {{"if-match", "\"x\""}, {"content-length", "0"}}, "NoSuchKey"},
       {"CopyObject", {{"x-amz-copy-source", "/photos/a"}}, "NoSuchKey"},
+      {"DeleteObject", {{"if-match", "*"}}, "NoSuchKey"},
+      {"GetObjectAttributes", {{"x-amz-object-attributes", "ETag"}}, "NoSuchKey"},
       {"GetObject", {}, "NoSuchKey"}};
   for (auto& c : of_absent) {
     put("a", "new");

@@ -45,6 +45,25 @@ std::optional<std::string> decode_word(std::string_view word) {
   return raw;
 }
 
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+  return text;
+}
+
+// aws-chunked is how the body came, not what it is. What else the list has stays as it was written.
+std::string without_aws_chunked(std::string_view list) {
+  std::string kept;
+  for (bool first = true; !list.empty();) {
+    const size_t comma = list.find(',');
+    const std::string_view one = list.substr(0, comma);
+    list.remove_prefix(comma == list.npos ? list.size() : comma + 1);
+    if (equals_ignoring_case(trimmed(one), "aws-chunked")) continue;
+    append(kept, std::exchange(first, false) ? "" : ",", one);
+  }
+  return std::string(trimmed(kept));
+}
+
 }  // namespace
 
 std::string decode_words(std::string_view text) {
@@ -80,18 +99,7 @@ Error meta_of(const Call& c, ObjectMeta& meta) {
        {"cache-control", "content-disposition", "content-language", "expires"}) {
     if (c.request.has_header(name)) meta.headers[std::string(name)] = c.request.header(name);
   }
-  // aws-chunked is how the body came, not what it is.
-  std::string encoding;
-  std::string_view rest = c.request.header("content-encoding");
-  while (!rest.empty()) {
-    size_t comma = rest.find(',');
-    std::string_view one = rest.substr(0, comma);
-    rest = comma == rest.npos ? "" : rest.substr(comma + 1);
-    while (!one.empty() && one.front() == ' ') one.remove_prefix(1);
-    while (!one.empty() && one.back() == ' ') one.remove_suffix(1);
-    if (one.empty() || equals_ignoring_case(one, "aws-chunked")) continue;
-    append(encoding, encoding.empty() ? "" : ",", one);
-  }
+  const std::string encoding = without_aws_chunked(c.request.header("content-encoding"));
   if (!encoding.empty()) meta.headers["content-encoding"] = encoding;
   return error_of(check_meta(meta));
 }

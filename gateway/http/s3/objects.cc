@@ -11,6 +11,14 @@ namespace cairn::s3 {
 
 using objects::Algorithm;
 
+namespace {
+// Whether the text is a digest of this algorithm at all.
+bool is_digest(Algorithm algorithm, const std::string& text) {
+  const auto raw = objects::base64_decode(text);
+  return raw && raw->size() == objects::digest_of(algorithm, {}).size();
+}
+}  // namespace
+
 awaitable<Error> receive(Call& c, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums) {
   const http::Request& r = c.request;
@@ -45,7 +53,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     co_return Error{"InvalidRequest", "A trailer needs a STREAMING- payload"};
   }
   if (declared) upload.add_digest(*declared);
-  if (!expected.empty() && !objects::base64_decode(expected)) {
+  if (declared && trailer.empty() && !is_digest(*declared, expected)) {
     co_return Error{"InvalidRequest", cat("Value for x-amz-checksum-", objects::name_of(*declared),
                                           " header is invalid.")};
   }
@@ -102,9 +110,12 @@ void set_checksum_headers(http::Response& response,
                           const std::map<std::string, std::string>& checksums) {
   for (auto& [name, value] : checksums) {
     response.set(cat("x-amz-checksum-", name), value);
-    response.set("x-amz-checksum-type",
-                 value.find('-') == value.npos ? "FULL_OBJECT" : "COMPOSITE");
+    response.set("x-amz-checksum-type", checksum_type(value));
   }
+}
+
+std::string_view checksum_type(std::string_view checksum) {
+  return checksum.find('-') == checksum.npos ? "FULL_OBJECT" : "COMPOSITE";
 }
 
 namespace {
@@ -185,6 +196,19 @@ Error range_of_part(const objects::Info& info, unsigned part, std::optional<obje
   return {};
 }
 
+// The checksum of the bytes that were asked for: the object's, or that of one of its parts.
+void set_checksums(http::Response& r, const objects::Opened& opened, unsigned part) {
+  const ObjectMeta& meta = opened.info.meta;
+  const std::string of_part = part == 0 ? "" : objects::part_checksum(meta, part - 1);
+  if (!of_part.empty() && !meta.checksums.empty()) {
+    auto& [algorithm, whole] = *meta.checksums.begin();
+    r.set(cat("x-amz-checksum-", algorithm), of_part);
+    r.set("x-amz-checksum-type", checksum_type(whole));
+  } else if (!opened.partial) {
+    set_checksum_headers(r, meta.checksums);
+  }
+}
+
 awaitable<Error> get_object(Call& c) {
   std::optional<objects::Range> range = parse_range(c.request.header("range"));
   objects::Conditions conditions;
@@ -248,8 +272,8 @@ awaitable<Error> get_object(Call& c) {
   if (part != 0 && !opened->info.meta.part_sizes.empty()) {
     c.response.set("x-amz-mp-parts-count", cat(opened->info.meta.part_sizes.size()));
   }
-  if (lower(c.request.header("x-amz-checksum-mode")) == "enabled" && !opened->partial) {
-    set_checksum_headers(c.response, opened->info.meta.checksums);
+  if (lower(c.request.header("x-amz-checksum-mode")) == "enabled") {
+    set_checksums(c.response, *opened, part);
   }
   c.response.content_length = opened->length;
   if (c.request.method == "HEAD") co_return Error{};
@@ -325,6 +349,9 @@ awaitable<Error> copy_object(Call& c) {
     fresh.etag = meta.etag;
     fresh.checksums = meta.checksums;
     fresh.part_sizes = meta.part_sizes;
+    if (auto it = meta.extra.find(objects::kPartChecksums); it != meta.extra.end()) {
+      fresh.extra.insert(*it);
+    }
     meta = std::move(fresh);
   }
   meta.modified_ms = c.store.now_ms();
@@ -345,6 +372,7 @@ awaitable<Error> copy_object(Call& c) {
   if (hash) meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   if (sum) {
     meta.checksums = {{wanted, objects::base64(upload.digest(*objects::algorithm_named(wanted)))}};
+    meta.extra.erase(objects::kPartChecksums);  // which are of another algorithm, or say no more
   }
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
@@ -383,6 +411,9 @@ constexpr Row kRows[] = {
      kReadParams},
     {"HeadObject", action::kGetObject, "HEAD", Scope::kObject, "", "", get_object, kReadHeaders,
      kReadParams},
+    {"GetObjectAttributes", action::kGetObjectAttributes, "GET", Scope::kObject, "attributes", "",
+     get_attributes, "x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker",
+     "versionId"},
     {"DeleteObject", action::kDeleteObject, "DELETE", Scope::kObject, "", "", delete_object,
      "if-match if-unmodified-since", "versionId"},
 };

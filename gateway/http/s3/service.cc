@@ -150,6 +150,12 @@ awaitable<Error> throw_away_body(Call& call) {
   co_return co_await read_small(call, kUnwantedMax, text);
 }
 
+// An upload from an HTML form (POST Object) brings its signature in its body.
+bool is_form(const Call& call) {
+  return call.request.method == "POST" && call.key.empty() &&
+         lower(call.request.header("content-type")).starts_with("multipart/form-data");
+}
+
 // Tells requests apart and hides nothing: OpenSSL's random bytes took 6 % of a small GET.
 std::string request_id() {
   thread_local std::mt19937_64 ids(uint64_t{std::random_device{}()} << 32 | std::random_device{}());
@@ -162,6 +168,7 @@ std::string request_id() {
 awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   address(request, call);
+  if (is_form(call)) co_return Error{"NotImplemented", "Cairn does not have uploads by forms"};
   if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) {
     if (e.code == "InvalidAccessKeyId" || e.code == "SignatureDoesNotMatch") {
       note_auth_failure(users_, store_.options().report, alarm::kAuthS3, claimed_key(request),

@@ -52,6 +52,7 @@ inline constexpr Action kGetBucketLocation{kDoor, "GetBucketLocation", Access::k
 inline constexpr Action kGetBucketVersioning{kDoor, "GetBucketVersioning", Access::kRead};
 inline constexpr Action kListUploads{kDoor, "ListBucketMultipartUploads", Access::kRead};
 inline constexpr Action kGetObject{kDoor, "GetObject", Access::kRead};
+inline constexpr Action kGetObjectAttributes{kDoor, "GetObjectAttributes", Access::kRead};
 inline constexpr Action kPutObject{kDoor, "PutObject", Access::kWrite};
 inline constexpr Action kDeleteObject{kDoor, "DeleteObject", Access::kDelete};
 inline constexpr Action kAbortUpload{kDoor, "AbortMultipartUpload", Access::kWrite};
@@ -123,6 +124,9 @@ Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key);
 // gets what the client sent, by algorithm.
 awaitable<Error> receive(Call& call, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums);
+// GetObjectAttributes: what there is to know of an object beside its bytes.
+awaitable<Error> get_attributes(Call& call);
+
 // What a row with checked bodies honours of them.
 #define CAIRN_S3_CHECKSUMS                                                                   \
   "x-amz-checksum-crc32 x-amz-checksum-crc32c x-amz-checksum-crc64nvme x-amz-checksum-sha1 " \
@@ -133,5 +137,7 @@ awaitable<Error> receive(Call& call, objects::Upload& upload,
   "x-amz-source-expected-bucket-owner"
 void set_checksum_headers(http::Response& response,
                           const std::map<std::string, std::string>& checksums);
+// FULL_OBJECT or COMPOSITE, by what it says of an object.
+std::string_view checksum_type(std::string_view checksum);
 
 }  // namespace cairn::s3
