@@ -235,11 +235,9 @@ void Hash::each(Fn fn) const {
 
 size_t Hash::size(int64_t now_ms) const {
   if (next_due() > now_ms) return count_;
-  if (!table_) {
-    size_t due = 0;
-    each([&](const Item& item) { due += item.is_due(now_ms); });
-    return count_ - due;
-  }
+  size_t due = 0;
+  if (!table_) each([&](const Item& item) { due += item.is_due(now_ms); });
+  if (!table_) return count_ - due;
   Times& t = *times();
   if (now_ms < t.counted_ms) t.due = 0, t.counted_ms = 0;  // a clock went back
   auto it = t.order.lower_bound({t.counted_ms + 1, nullptr});
@@ -266,13 +264,11 @@ uint64_t Hash::image_bytes() const { return 1 + item_bytes_ + count_ * item_head
 
 // ---- walks ----
 
-namespace {
-// What all walks of the process keep together: for readers who stand still while what they read is
-// changed or deleted.
-std::atomic<uint64_t> kept_by_all{0};
-}  // namespace
-
 struct Hash::Walk::State {
+  // By all walks of the process together: for readers who stand still while what they read is
+  // changed or deleted.
+  static inline std::atomic<uint64_t> kept_by_all{0};
+
   Mutex mutex;  // with whoever destroys the hash once it left the store
   const Index* table ABSL_GUARDED_BY(mutex);  // null: all that is left is kept
   const Lsn begun;       // entries with this stamp or a later one are not what was there
@@ -595,11 +591,9 @@ std::pair<std::string_view, std::string_view> Hash::random(uint64_t random, int6
   }
   // Nearly all of it is due: then the next that is not, from a place by chance.
   const Entry* found = nullptr;
-  for (KeyHash at = random & (UINT64_MAX >> kStripeBits); found == nullptr;) {
-    at = table_->walk(0, at, [&](const Entry* e) {
-      if (!e->expired(now_ms)) found = e;
-    });
-  }
+  const auto look = [&](const Entry* e) { found = e->expired(now_ms) ? found : e; };
+  KeyHash at = random & (UINT64_MAX >> kStripeBits);
+  while (found == nullptr) at = table_->walk(0, at, look);
   return {found->key(), found->value()};
 }
 

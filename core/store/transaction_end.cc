@@ -1,0 +1,103 @@
+// How a transaction ends: undone, or told to who listens.
+#include "core/base/plant.h"
+#include "core/store/transaction.h"
+
+namespace cairn {
+
+// ---- the way back ----
+
+void Transaction::undo(Step& s) {
+  switch (s.type) {
+    case RecordType::kPut:
+      store_.place(*s.ns, s.hash, s.entry, s.old);
+      store_.dispose(s.entry, Lsn());
+      break;
+    case RecordType::kDelete:
+      store_.place(*s.ns, s.hash, nullptr, s.old);
+      break;
+    case RecordType::kExpiry:
+      store_.place(*s.ns, s.hash, s.entry, s.old);
+      s.entry->detach();  // the old one has its collection still
+      Entry::destroy(s.entry);
+      break;
+    case RecordType::kOperation:
+      if (planted(Bug::kRollBackForgets)) break;
+      for (auto& operation : s.details->inverse) {
+        apply(*s.ns, s.hash, s.old != nullptr ? s.old : s.entry, operation);
+      }
+      break;
+    case RecordType::kName:
+      store_.place(*s.ns, s.hash, s.entry, s.old);
+      s.entry->detach();
+      Entry::destroy(s.entry);
+      store_.place(*s.details->from, s.details->from_hash, nullptr, s.details->before);
+      break;
+    default:
+      for (auto& f : s.details->flushed) {
+        f.retired.index.swap(f.ns->index);
+        f.ns->index->retired = false;
+        f.ns->index->count_in_place_of(*f.retired.index);
+        f.ns->volatile_keys = f.volatile_keys;
+      }
+  }
+}
+
+void Transaction::roll_back() {
+  for (size_t i = work_->steps.size(); i-- > 0;) undo(work_->steps[i]);
+  work_.reset();
+}
+
+void Transaction::end() {
+  if (!work_->newest.valid()) return roll_back();
+  const Lsn newest = work_->newest;
+  for (Step& s : work_->steps) {
+    if (s.type == RecordType::kNamespaceFlush) {
+      for (auto& f : s.details->flushed) store_.destroy_later(std::move(f.retired), newest);
+    } else if (s.type == RecordType::kExpiry) {
+      s.old->detach();  // its blob or collection went to the entry that took its place
+      Entry::destroy(s.old);
+    } else if (s.old != nullptr) {
+      store_.dispose(s.old, newest);
+    }
+    if (s.type == RecordType::kName) {
+      s.details->before->detach();
+      Entry::destroy(s.details->before);
+    }
+  }
+}
+
+// ---- telling others ----
+
+void Transaction::tell(Namespace& ns, std::string_view key, What what, Lsn lsn) {
+  const Change change{&ns, key, what, cause_, lsn};
+  store_.listeners().tell({&change, 1});
+}
+
+void Transaction::tell(std::span<const Lsn> lsns) {
+  std::vector<Change> changes;
+  for (size_t i = 0; i < lsns.size(); i++) {
+    const Step& s = work_->steps[i];
+    const std::string_view key = s.type == RecordType::kNamespaceFlush
+                                     ? std::string_view()
+                                     : (s.entry != nullptr ? s.entry : s.old)->key();
+    const What what = s.type == RecordType::kExpiry           ? What::kExpiry
+                      : s.type == RecordType::kPut            ? What::kPut
+                      : s.type == RecordType::kName           ? What::kPut
+                      : s.type == RecordType::kDelete         ? What::kRemove
+                      : s.type == RecordType::kNamespaceFlush ? What::kFlush
+                                                              : What::kOperate;
+    if (s.ns != nullptr && s.ns->id == kIdentities) continue;
+    if (s.type == RecordType::kName && s.details->from->id != kIdentities) {
+      changes.push_back(
+          {s.details->from, s.details->before->key(), What::kRemove, cause_, lsns[i]});
+    }
+    if (what != What::kFlush) {
+      changes.push_back({s.ns, key, what, cause_, lsns[i]});
+      continue;
+    }
+    for (auto& f : s.details->flushed) changes.push_back({f.ns, {}, what, cause_, lsns[i]});
+  }
+  store_.listeners().tell(changes);
+}
+
+}  // namespace cairn
