@@ -434,18 +434,41 @@ KeyHash Index::scan(size_t stripe, KeyHash from, size_t count, std::vector<Entry
   return 0;
 }
 
+// One of a stripe's entries, each with the same chance, as `random` decides; null: there is none.
 Entry* Index::random(size_t stripe, uint64_t random) const {
   const Part* p = part(stripe);
-  if (p == nullptr || p->size() == 0) return nullptr;
-  const size_t first = random % p->size();
-  const Segment* s = p->at(first).segment();
-  for (size_t i = 1; s->count == 0 && i < p->size(); i++) {
-    s = p->at((first + i) % p->size()).segment();  // those that became empty stay
+  if (p == nullptr || p->count == 0) return nullptr;
+  auto below = [&random](size_t n) {  // splitmix64
+    random += 0x9e3779b97f4a7c15ULL;
+    uint64_t x = (random ^ (random >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+    return static_cast<size_t>((x ^ (x >> 31)) % n);
+  };
+  // Of all the slots that there would be if each segment were full-grown, some by chance, until one
+  // is there and in use. The next one in use after it will not do: what follows a gap would be
+  // drawn ten times as often as the rest.
+  constexpr int kTriesMax = 64;
+  const size_t most = p->depth == 0 ? p->at(0).capacity() : kSegmentSlotsMax;
+  for (int tries = 0; tries < kTriesMax; tries++) {
+    const SegmentRef ref = p->at(below(p->size()));
+    const Segment* s = ref.segment();
+    const size_t slot = below(most * p->span(s));  // the directory names it so many times
+    if (slot < ref.capacity() && s->slots[slot] != 0) return pointer(s->slots[slot]);
   }
-  if (s->count == 0) return nullptr;
-  auto k = static_cast<uint32_t>((random >> 32) % s->capacity);
-  while (s->slots[k] == 0) k = k + 1 == s->capacity ? 0 : k + 1;
-  return pointer(s->slots[k]);
+  // Most are gone that it grew for: then counted.
+  size_t skip = below(p->count);
+  for (size_t i = 0; i < p->size();) {
+    const Segment* s = p->at(i).segment();
+    i += p->span(s);
+    if (skip >= s->count) {
+      skip -= s->count;
+      continue;
+    }
+    for (size_t slot = 0;; slot++) {
+      if (s->slots[slot] != 0 && skip-- == 0) return pointer(s->slots[slot]);
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace cairn

@@ -141,6 +141,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
 
   // Says what the connection holds; false if it is to go for it.
   bool note_buffers() {
+    pipeline_.publish_held();
     const uint64_t bytes = pipeline_.buffer_bytes() + outbox_.bytes();
     if (bytes == noted_bytes_) return true;
     noted_bytes_ = bytes;

@@ -44,6 +44,18 @@ uint64_t Pipeline::buffer_bytes() const {
          session_.watched.bytes() + piece_bytes_;
 }
 
+void Pipeline::publish_held() const {
+  auto put = [](std::atomic<uint64_t>& to, uint64_t bytes) {
+    to.store(bytes, std::memory_order_relaxed);
+  };
+  put(session_.held.query, input_.size());
+  put(session_.held.query_room, input_.capacity() - input_.size());
+  put(session_.held.words, parser_.buffer_bytes());
+  put(session_.held.answers, output_.text().size());
+  put(session_.held.answer_room, output_.capacity());
+  put(session_.held.transaction, session_.queued_bytes);
+}
+
 Pipeline::Next Pipeline::fail(std::string_view why) {
   server_.stats.count_error("ERR");
   output_.error(why);
@@ -52,6 +64,7 @@ Pipeline::Next Pipeline::fail(std::string_view why) {
 
 Pipeline::Next Pipeline::run() {
   output_.set_limit(server_.client_limits.answer_max());
+  session_.held.query.store(input_.size(), std::memory_order_relaxed);
   for (;;) {
     Parser::Result stop = Parser::Result::kCommand;
     const size_t read = read_group(stop);

@@ -54,6 +54,8 @@ class Pipeline {
 
   // All that this connection holds in memory.
   uint64_t buffer_bytes() const;
+  // Tells the session which parts they have.
+  void publish_held() const;
   // Of a series that is being sent, so many bytes are on their way.
   void note_piece(uint64_t bytes) { piece_bytes_ = bytes; }
   // Whether the command that is being read may go on to grow.

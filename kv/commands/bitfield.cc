@@ -170,7 +170,7 @@ void bitfield_with(Context& c, bool read_only) {
   if (end == 0) return;
   if (e == nullptr) {
     c.put_string(c.args[1], value, 0);
-  } else {
+  } else if (value != e->value()) {
     put_edited(c, e, value);
   }
 }

@@ -34,6 +34,7 @@ void setbit(Context& c) {
     return c.defer();
   std::string value(e == nullptr ? std::string_view() : e->value());
   int old = get_bit(value, static_cast<uint64_t>(offset));
+  if (byte < value.size() && old == bit) return c.reply.integer(old);  // nothing was changed
   if (value.size() <= byte) value.resize(byte + 1);
   put_bit(value, static_cast<uint64_t>(offset), bit);
   bool put = e == nullptr ? c.put_string(c.args[1], value, 0) : put_edited(c, e, value);

@@ -75,14 +75,25 @@ awaitable<StatusOr<std::string>> read_held(Context& c, const HeldValue& value, u
 
 namespace {
 
-// The new blob for one attempt, composed from the value as it was when it was held.
-awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const BlobEdit& edit,
-                                     uint64_t& new_size) {
+// The new blob for one attempt, composed from the value as it was when it was held; none if that
+// stays as it is.
+awaitable<StatusOr<std::optional<BlobRef>>> compose(Context& c, const HeldValue& old,
+                                                    const BlobEdit& edit, uint64_t& new_size) {
   const uint64_t offset = edit.offset == BlobEdit::kEnd ? old.size() : edit.offset;
   const uint64_t added = edit.word != 0 ? c.args.length(edit.word) : edit.length;
   const uint64_t end = std::min(capped_add(offset, added), std::max(old.size(), edit.grows_to));
   if (end > kBlobBytesMax) co_return value_too_long();
   new_size = std::max(old.size(), end);
+  std::string changed;
+  if (edit.word == 0) {
+    auto bytes = co_await read_held(c, old, offset, edit.length);
+    if (!bytes.ok()) co_return bytes.status();
+    changed = *bytes;
+    changed.resize(edit.length);
+    edit.change(changed);
+    changed.resize(end - std::min(end, offset));
+    if (end <= old.size() && changed == *bytes) co_return std::nullopt;
+  }
   BlobWriter writer(c.store.extents(), 0);
   auto old_range = [&](uint64_t from, uint64_t length) -> awaitable<Status> {
     if (length == 0) co_return absl::OkStatus();
@@ -95,12 +106,7 @@ awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const Blo
     status = co_await writer.append_zeros(offset - old.size());
   if (!status.ok()) co_return status;
   if (edit.word == 0) {
-    auto bytes = co_await read_held(c, old, offset, edit.length);
-    if (!bytes.ok()) co_return bytes.status();
-    bytes->resize(edit.length);
-    edit.change(*bytes);
-    bytes->resize(end - std::min(end, offset));
-    status = co_await writer.append(as_bytes(*bytes));
+    status = co_await writer.append(as_bytes(changed));
   } else if (const BlobRef* blob = c.args.blob(edit.word)) {
     status = co_await writer.append_range(*blob, 0, blob->size);
   } else {
@@ -108,7 +114,9 @@ awaitable<StatusOr<BlobRef>> compose(Context& c, const HeldValue& old, const Blo
   }
   if (status.ok() && end < old.size()) status = co_await old_range(end, old.size() - end);
   if (!status.ok()) co_return status;
-  co_return co_await writer.finish();
+  auto blob = co_await writer.finish();
+  if (!blob.ok()) co_return blob.status();
+  co_return std::optional<BlobRef>(*std::move(blob));
 }
 
 }  // namespace
@@ -120,18 +128,20 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
     if (!held) co_return std::nullopt;
     const HeldValue& old = *held;
     uint64_t size = 0;
-    auto blob = co_await compose(c, old, edit, size);
-    if (!blob.ok()) {
-      c.status_error(blob.status());
+    auto composed = co_await compose(c, old, edit, size);
+    if (!composed.ok()) {
+      c.status_error(composed.status());
       co_return std::nullopt;
     }
+    if (!*composed) co_return size;
+    const BlobRef& blob = **composed;
     StripeLocks lock(c.store, c.ns().hash(key));
     Context::Turn turn(c, lock);
     Entry* e = c.find(key);
     const bool same = (e == nullptr ? Lsn() : e->version()) == old.version;
     bool put = false;
     if (same) {
-      std::string encoded = blob->encode();
+      std::string encoded = blob.encode();
       RecordView r;
       r.ns = c.ns().id;
       r.key = key;
@@ -143,7 +153,7 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
       put = c.put(c.ns(), r);
     }
     if (put) co_return size;
-    c.store.extents().unref(*blob);
+    c.store.extents().unref(blob);
     if (same) co_return std::nullopt;  // put() answered the error
   }
 }

@@ -24,7 +24,8 @@ struct BlobEdit {
 // Writes `value` over an inline entry; its expiry stays, its object metadata goes.
 bool put_edited(Context& c, Entry* entry, std::string_view value);
 
-// Returns the new length of the value, or nothing after it answered an error.
+// Returns the new length of the value, or nothing after it answered an error. Where `change` leaves
+// the bytes as they are, and no more are added, nothing is written.
 awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
                                              const BlobEdit& edit);
 

@@ -33,6 +33,7 @@ std::vector<std::string_view> categories(const Row& row) {
   if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0) {
     names.emplace_back("keyspace");
   }
+  if (row.name.substr(0, row.name.find('|')) == "command") names.emplace_back("connection");
   for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
                             std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous")}) {
     if (row.flags & flag) names.emplace_back(name);
@@ -250,7 +251,6 @@ void command_list(Context& c) {
   }
   std::vector<std::string_view> names;
   for (const Row& row : c.engine.table().rows()) {
-    if (!pattern && !category && row.is_subcommand()) continue;
     if (pattern && !pattern->matches(row.name)) continue;
     const auto in = categories(row);
     const auto is_it = [&](auto n) { return equals_ignoring_case(n, *category); };

@@ -66,7 +66,13 @@ Refusal set_policy(Server& s, std::string_view value) {
   return {};
 }
 
-Refusal taken(bool ok) { return ok ? "" : "argument couldn't be parsed or is not supported"; }
+// Of what is always on: who asks for it has it.
+std::string get_yes(Server&) { return "yes"; }
+Refusal set_yes(Server&, std::string_view value) {
+  if (equals_ignoring_case(value, "yes")) return {};
+  return equals_ignoring_case(value, "no") ? "it cannot be switched off"
+                                           : "argument must be 'yes' or 'no'";
+}
 
 Refusal set_save(Server&, std::string_view value) {
   return value.empty() ? "" : "there are no snapshots: the log is the database";
@@ -75,10 +81,10 @@ Refusal set_save(Server&, std::string_view value) {
 constexpr Parameter kParameters[] = {
     {"appendfsync", [](Server& s) { return std::string(durability_name(s.durability)); },
      set_durability},
-    {"appendonly", [](Server&) { return std::string("yes"); }, nullptr},
+    {"appendonly", get_yes, set_yes},
     {"bind", [](Server& s) { return s.bind_address; }, nullptr},
     {"client-output-buffer-limit", [](Server& s) { return s.client_limits.output_text(); },
-     [](Server& s, std::string_view v) { return taken(s.client_limits.set_output(v)); }},
+     [](Server& s, std::string_view v) { return s.client_limits.set_output(v); }},
     {"cluster-enabled", [](Server&) { return std::string("no"); }, nullptr},
     {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
     {"dir", [](Server& s) { return s.data_directory; }, nullptr},
@@ -89,15 +95,15 @@ constexpr Parameter kParameters[] = {
      set_number<&Server::max_clients, 1, UINT32_MAX>},
     {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); }, set_memory},
     {"maxmemory-clients", [](Server& s) { return s.client_limits.together_text(); },
-     [](Server& s, std::string_view v) { return taken(s.client_limits.set_together(v)); }},
+     [](Server& s, std::string_view v) { return s.client_limits.set_together(v); }},
     {"maxmemory-policy", [](Server& s) { return std::string(name_of(s.store.memory().policy())); },
      set_policy},
     {"port", [](Server& s) { return cat(s.port); }, nullptr},
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
      set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},
     {"save", [](Server&) { return std::string(); }, set_save},
-    {"slave-read-only", [](Server&) { return std::string("yes"); }, nullptr},
-    {"replica-read-only", [](Server&) { return std::string("yes"); }, nullptr},
+    {"slave-read-only", get_yes, set_yes},
+    {"replica-read-only", get_yes, set_yes},
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr},

@@ -1,5 +1,6 @@
 // Commands on keys of any type.
 #include <algorithm>
+#include <cmath>
 
 #include "core/base/text.h"
 #include "core/store/collection_copy.h"
@@ -223,16 +224,47 @@ void with_stripe(Context& c, size_t stripe, Fn fn) {
   fn();
 }
 
+// Draws an entry, each of them with the same chance, and gives it to fn(Entry*) under its stripe's
+// lock: from a stripe by chance, which is taken the more likely the more it holds.
+template <class Fn>
+void draw(Context& c, Fn fn) {
+  bool found = false;
+  auto take = [&](const Index& index, size_t stripe) {
+    fn(index.random(stripe, c.store.random()));
+    found = true;
+  };
+  constexpr int kTriesMax = 64;
+  const uint64_t size = c.ns().size();
+  const double mean = static_cast<double>(size) / kStripes;
+  const auto most = static_cast<uint64_t>(mean + 8 * std::sqrt(mean) + 8);  // hardly one holds more
+  for (int tries = 0; tries < kTriesMax && mean >= 1 && !found; tries++) {
+    const size_t stripe = c.store.random() % kStripes;
+    with_stripe(c, stripe, [&] {
+      const Index& index = *c.ns().index;
+      if (c.store.random() % most < index.size(stripe)) take(index, stripe);
+    });
+  }
+  // Most hold none: then counted. None is found if keys go meanwhile; the caller draws again.
+  uint64_t skip = found || size == 0 ? 0 : c.store.random() % size;
+  for (size_t stripe = 0; stripe < kStripes && !found;) {
+    with_stripe(c, stripe, [&] {
+      const Index& index = *c.ns().index;
+      const uint64_t here = index.size(stripe);
+      if (here > skip) return take(index, stripe);
+      skip -= here;
+      stripe += index.touched(stripe) ? 1 : Index::kBlockStripes;  // is a block's first one then
+    });
+  }
+}
+
 void randomkey(Context& c) {
-  const size_t start = c.store.random() % kStripes;
   const int64_t now = c.now_ms();
   std::string key;
   bool found = false;
-  for (size_t i = 0; i < kStripes && !found; i++) {
-    size_t stripe = (start + i) % kStripes;
-    with_stripe(c, stripe, [&] {
-      Entry* e = c.ns().index->random(stripe, c.store.random());
-      if (e == nullptr || e->expired(now)) return;
+  constexpr int kDrawsMax = 16;
+  for (int draws = 0; draws < kDrawsMax && !found; draws++) {
+    draw(c, [&](Entry* e) {
+      if (e->expired(now)) return;
       key = e->key();
       found = true;
       c.saw(e);

@@ -39,21 +39,23 @@ bool parse_memory(std::string_view text, uint64_t& bytes) {
   return false;
 }
 
-bool ClientLimits::set_output(std::string_view text) {
+std::string ClientLimits::set_output(std::string_view text) {
   const auto words = words_of(text);
-  if (words.empty() || words.size() % 4 != 0) return false;
+  if (words.size() % 4 != 0) return "Wrong number of arguments in buffer limit configuration.";
   std::array<OutputLimit, kClasses> limits;
   for (size_t i = 0; i < kClasses; i++) limits[i] = output(static_cast<ClientClass>(i));
   for (size_t i = 0; i < words.size(); i += 4) {
     std::string name = lower(words[i]);
     if (name == "replica") name = "slave";
     const auto* at = std::find(kClassNames.begin(), kClassNames.end(), name);
-    if (at == kClassNames.end()) return false;
+    if (at == kClassNames.end()) {
+      return "Invalid client class specified in buffer limit configuration.";
+    }
     OutputLimit& limit = limits[static_cast<size_t>(at - kClassNames.begin())];
     const auto seconds = parse_int<uint32_t>(words[i + 3]);
     if (!parse_memory(words[i + 1], limit.hard) || !parse_memory(words[i + 2], limit.soft) ||
         !seconds) {
-      return false;
+      return "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
     }
     limit.soft_ms = int64_t{*seconds} * 1000;
   }
@@ -63,7 +65,7 @@ bool ClientLimits::set_output(std::string_view text) {
     output_[i].soft_ms = limits[i].soft_ms;
   }
   refresh();
-  return true;
+  return {};
 }
 
 std::string ClientLimits::output_text() const {
@@ -82,18 +84,21 @@ OutputLimit ClientLimits::output(ClientClass c) const {
           a.soft_ms.load(std::memory_order_relaxed)};
 }
 
-bool ClientLimits::set_together(std::string_view text) {
+std::string ClientLimits::set_together(std::string_view text) {
   if (!text.empty() && text.back() == '%') {
     const auto percent = parse_int<int64_t>(text.substr(0, text.size() - 1));
-    if (!percent || *percent < 0 || *percent > 100) return false;
+    if (!percent || *percent < 0) return "argument must be a memory or percent value";
+    if (*percent > 100) return "percentage argument must be less or equal to 100";
     together_ = -*percent;
   } else {
     uint64_t bytes;
-    if (!parse_memory(text, bytes) || bytes > INT64_MAX) return false;
+    if (!parse_memory(text, bytes) || bytes > INT64_MAX) {
+      return "argument must be a memory or percent value";
+    }
     together_ = static_cast<int64_t>(bytes);
   }
   refresh();
-  return true;
+  return {};
 }
 
 std::string ClientLimits::together_text() const {

@@ -33,13 +33,15 @@ bool parse_memory(std::string_view text, uint64_t& bytes);
 class ClientLimits {
  public:
   // CONFIG SET client-output-buffer-limit "normal 0 0 0 pubsub 32mb 8mb 60": classes that are not
-  // named keep theirs. False, and nothing changed, if it is not in that form.
-  bool set_output(std::string_view text);
+  // named keep theirs. Returns why it will not do, in Redis's words, and nothing changed; empty:
+  // it was taken.
+  std::string set_output(std::string_view text);
   std::string output_text() const;
   OutputLimit output(ClientClass c) const;
 
   // CONFIG SET maxmemory-clients: bytes, or a part of the memory limit such as "5%"; 0: none.
-  bool set_together(std::string_view text);
+  // Likewise.
+  std::string set_together(std::string_view text);
   std::string together_text() const;
   // Where there is no memory limit, a part of it is one of the machine's memory. Called when the
   // limit changes, and now and then.

@@ -106,6 +106,12 @@ class Session {
 
   // ---- what it holds (Sessions::note_buffers) ----
   std::atomic<uint64_t> buffer_bytes{0};
+  struct Held {                                        // the parts of it that CLIENT LIST names
+    std::atomic<uint64_t> query{0}, query_room{0};     // what it sent and no command used up
+    std::atomic<uint64_t> words{0};                    // of the command that is being read
+    std::atomic<uint64_t> answers{0}, answer_room{0};  // what waits to be sent
+    std::atomic<uint64_t> transaction{0};              // queued by MULTI
+  } held;
   std::atomic<bool> stranger{false};   // it has no rights yet
   std::atomic<bool> sent_away{false};  // for what it held
 

@@ -412,7 +412,8 @@ class Readme(Case):
         r = self.server.redis()
         r.response_callbacks.clear()
         listed = self.text.split("## Redis commands\n")[1].split("Not there")[0].split()
-        self.assertEqual(listed, sorted(c.decode().upper() for c in r.execute_command("COMMAND", "LIST")))
+        self.assertEqual(listed, sorted(c.decode().upper() for c in r.execute_command("COMMAND", "LIST")
+                                        if b"|" not in c))
 
     def test_files_that_it_names_are_there(self):
         for path in re.findall(r"`((?:core|kv|objects|gateway|tools|tests|proto)/[\w./-]+)[ :`]", self.text):

@@ -227,6 +227,24 @@ class Watched(Case):
             self.r.flushall()
             self.assertEqual(self.execs("k", before, change), stays, (before, change.__code__.co_firstlineno))
 
+    def test_bits_that_stay_as_they_are_change_nothing(self):
+        """As in Redis: neither are watchers told, nor is anything written."""
+        for value in (b"abcd" * 4, b"abcd" * 50000):  # the second lies in extents
+            there = [("SET", "k", value)]
+            same = [("SETBIT", "k", "0", "0"), ("SETBIT", "k", "1", "1"), ("BITFIELD", "k", "SET", "u8", "0", "97"),
+                    ("BITFIELD", "k", "INCRBY", "u8", "8", "0", "GET", "u8", "16"),
+                    ("BITFIELD", "k", "OVERFLOW", "FAIL", "INCRBY", "u8", "0", "200"),
+                    ("BITFIELD", "k", "INCRBY", "u8", "0", "1", "INCRBY", "u8", "0", "-1")]
+            others = [("SETBIT", "k", "0", "1"), ("BITFIELD", "k", "SET", "u8", "0", "98"),
+                      ("SETBIT", "k", str(8 * len(value)), "0"),
+                      ("BITFIELD", "k", "SET", "u16", str(8 * len(value) - 8), str(ord("d") << 8))]
+            for words in same + others:
+                stays = self.execs("k", there, lambda o: o.execute_command(*words))
+                self.assertEqual(stays, words in same, words)
+            for words in same:
+                self.r.execute_command(*words)
+                self.assertEqual(len(self.r.get("k")), len(value) + 1)
+
     def test_a_key_that_expires(self):
         ttl_ms, there = 100, False
         while not there:  # a busy machine may take longer than that to come to WATCH

@@ -478,6 +478,18 @@ class AgainstRedis(Wire):
                 self.assertEqual(a.ask(b"COMMAND", sub, *words), b.ask(b"COMMAND", sub, *words), words)
         b.close()
 
+    def test_command_list_names_subcommands_too_and_under_the_same_categories(self):
+        a, b = self.connect(), Answers(self.peer.port)
+        theirs = Rows(b)
+        listed = lambda c, *words: {n.lstrip(b"+") for n in parsed(c.ask(b"COMMAND", b"LIST", *words))}
+        both = {n.encode() for n in self.rows.rows if n in theirs.rows and n not in DIFFERENT_FLAGS}
+        self.assertIn(b"client|list", both)
+        self.assertLessEqual(both, listed(a))
+        for category in parsed(b.ask(b"ACL", b"CAT")):
+            words = (b"FILTERBY", b"ACLCAT", category)
+            self.assertEqual(listed(a, *words) & both, listed(b, *words) & both, category)
+        b.close()
+
     def test_what_was_answered_otherwise(self):
         """One by one, what an outside look found."""
         a, b = self.connect(), Answers(self.peer.port)
@@ -489,12 +501,9 @@ class AgainstRedis(Wire):
         b.close()
 
 
-# COMMAND is filed under its group alone; Redis has it under connections too, by hand.
 # SAVE and its like do not write a snapshot beside the database, so they load nothing either.
 DIFFERENT_FLAGS = {
     "lastsave": {b"+admin", b"+@admin"}, "echo": {b"+loading"}, "shutdown": {b"+loading"},
-    **{name: {b"+@connection"} for name in """command command|count command|docs command|getkeys
-       command|getkeysandflags command|help command|info command|list""".split()},
 }
 LONG = "x" * 5000
 SINGLE = [w.split() for w in """FLUSHALL
@@ -526,6 +535,10 @@ CONFIG SET timeout 1 maxclients
 CONFIG SET maxmemory 1x
 CONFIG SET maxmemory-policy foo
 CONFIG SET appendfsync foo
+CONFIG SET appendonly foo
+CONFIG SET maxmemory-clients 101%
+CONFIG SET maxmemory-clients -1%
+CONFIG SET maxmemory-clients foo
 CONFIG SET proto-max-bulk-len 5
 CONFIG FOO
 CONFIG REWRITE
@@ -564,6 +577,11 @@ CLIENT FOO
 PING a b""".split("\n")] + [
     ["SET", "l1", LONG], ["SET", "l2", LONG[:-1] + "y"], ["LCS", "l1", "l2", "LEN"], ["LCS", "l1", "l2"],
     ["LCS", "l1", "l2", "IDX", "WITHMATCHLEN"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal 0 0"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "nobody 0 0 0"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal 1x 0 0"],
+    ["CONFIG", "SET", "client-output-buffer-limit", ""],
+    ["CONFIG", "GET", "client-output-buffer-limit"],
     ["KEYS", "*" * 70000], ["DEL", "l1", "l2", "s", "b", "h", "nf"], ["SCAN", "0", "MATCH", "k" * 70000],
 ]
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <random>
 #include <set>
@@ -201,6 +202,35 @@ TEST(Entry, KeepsEveryPartOfARecord) {
   r.value = "longer";
   EXPECT_FALSE(e->assign(r, Lsn(112)));
   Entry::destroy(e);
+}
+
+// The next slot in use after one by chance was drawn once: what followed a gap, ten times as often.
+TEST(Index, DrawsEachKeyOfAStripeWithTheSameChance) {
+  constexpr size_t kDraws = 200;  // for each
+  std::mt19937_64 rng(11);
+  for (auto [most, kept] : {std::pair(1, 1), {3, 3}, {100, 100}, {3000, 3000}, {20000, 40}}) {
+    Index index(kSeed, nullptr, true);
+    std::map<std::string, size_t> drawn;
+    for (int i = 0; i < most; i++) {
+      const std::string key = cat("key", i);
+      index.insert(make(key, "", 8), index.hash(key));
+      if (i < kept) drawn[key] = 0;
+    }
+    for (int i = kept; i < most; i++) {
+      const std::string key = cat("key", i);
+      Entry* e = index.find(key, index.hash(key));
+      index.remove(e, index.hash(key));
+      Entry::destroy(e);
+    }
+    for (size_t i = 0; i < kDraws * drawn.size(); i++)
+      drawn.at(std::string(index.random(0, rng())->key()))++;
+    double chi_square = 0;
+    for (auto& [key, times] : drawn) {
+      const double off = static_cast<double>(times) - kDraws;
+      chi_square += off * off / kDraws;
+    }
+    EXPECT_LT(chi_square, kept + 6 * std::sqrt(2.0 * kept)) << most << " " << kept;
+  }
 }
 
 // What the allocator rounds up to is not in it.

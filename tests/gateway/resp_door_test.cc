@@ -317,7 +317,7 @@ TEST_F(DoorTest, WhoDoesNotReadWhatIsPushedIsSentAway) {
   client.send("PING\r\n");
   EXPECT_EQ(client.receive(7), "+PONG\r\n");
   auto session = session_of(*server);
-  ASSERT_TRUE(server->client_limits.set_output("pubsub 1mb 0 0"));
+  ASSERT_EQ(server->client_limits.set_output("pubsub 1mb 0 0"), "");
   const std::string message = cat("+", std::string(100'000, 'm'), "\r\n");
   while (server->sessions.size() == 1) session->push(message);  // else this never ends
 }
@@ -375,7 +375,7 @@ TEST_F(DoorTest, TheLargestOfAllClientsIsSentAwayFirst) {
   small.send(half);
   large.send(cat(half, half.substr(half.find("$60000"))));
   while (server->sessions.buffer_bytes() < 600'000) std::this_thread::yield();
-  ASSERT_TRUE(server->client_limits.set_together("450000"));
+  ASSERT_EQ(server->client_limits.set_together("450000"), "");
   EXPECT_EQ(large.receive(1), "");
   EXPECT_EQ(server->sessions.sent_away(), 1u);
   while (server->sessions.size() > 2) std::this_thread::yield();

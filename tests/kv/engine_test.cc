@@ -1,4 +1,6 @@
 // Laws of the command engine, over all rows of the table.
+#include <cmath>
+#include <map>
 #include <random>
 
 #include "tests/kv/engine_fixture.h"
@@ -226,6 +228,29 @@ TEST_F(EngineTest, ACallIsCountedOnceAsWhatBecameOfIt) {
   make_cold();
   run({"GET", "cold"});
   EXPECT_EQ(counts("get").calls, 1u);
+}
+
+// Of two keys one came 71 times of 100, and of a hundred some a hundred times as often as others.
+TEST_F(EngineTest, ADrawnKeyOrFieldIsEachWithTheSameChance) {
+  auto check = [&](size_t count, size_t draws, const std::vector<std::string>& draw) {
+    std::map<std::string, size_t> drawn;
+    for (size_t i = 0; i < count * draws; i++) drawn[run(draw)]++;
+    double chi_square = 0;
+    for (auto& [name, times] : drawn) {
+      const double off = static_cast<double>(times) - static_cast<double>(draws);
+      chi_square += off * off / static_cast<double>(draws);
+    }
+    EXPECT_EQ(drawn.size(), count) << draw[0];
+    const auto freedom = static_cast<double>(count);
+    EXPECT_LT(chi_square, freedom + 6 * std::sqrt(2 * freedom)) << draw[0] << " of " << count;
+  };
+  size_t made = 0;
+  for (size_t count : {2, 100, 6000}) {
+    for (; made < count; made++) run({"SET", cat("key", made), "v"});
+    check(count, count > 1000 ? 20 : 100, {"RANDOMKEY"});
+  }
+  for (size_t field = 0; field < 2000; field++) run({"HSET", "h", cat("field", field), "v"});
+  check(2000, 40, {"HRANDFIELD", "h"});
 }
 
 TEST_F(EngineTest, KeysAreThoseThatTheCommandTouches) {
