@@ -137,6 +137,11 @@ class Log {
   uint64_t room() const;
   // Whether the cleaner may append so many bytes more.
   Status room_to_clean(uint64_t bytes) const;
+  // The cleaner appends at most so much of the segment that it is at, and has appended this; both 0
+  // between two segments.
+  void note_cleaning(uint64_t copies, uint64_t copied);
+  // Once nobody makes segments: all that can be made are there.
+  awaitable<void> prepared();
   // Looks how much room the volume has, and prepares segments accordingly; called now and then.
   awaitable<void> check_space();
 
@@ -237,8 +242,9 @@ class Log {
   std::atomic<bool> preparing_{false};
   std::atomic<uint64_t> room_end_{0};             // the LSN up to which space is set aside
   std::atomic<uint64_t> free_bytes_{UINT64_MAX};  // of the volume, when it was asked last
-  std::atomic<uint64_t> full_room_{UINT64_MAX};   // what was left when the volume was found full
-  std::atomic<int64_t> opened_ms_{0};             // when a segment was opened last
+  std::atomic<uint64_t> cleaner_copies_{0}, cleaner_copied_{0};
+  std::atomic<uint64_t> full_room_{UINT64_MAX};  // what was left when the volume was found full
+  std::atomic<int64_t> opened_ms_{0};            // when a segment was opened last
   // Of prepare(): a segment whose file is made, and no more is known to be.
   SegmentId half_made_;
   uint64_t half_made_reserve_ = 0;

@@ -172,6 +172,15 @@ Status Log::refusal() const {
   return absl::UnavailableError(cat("no log segment can be made: ", prepare_status_.message()));
 }
 
+void Log::note_cleaning(uint64_t copies, uint64_t copied) {
+  cleaner_copies_ = copies;
+  cleaner_copied_ = copied;
+}
+
+awaitable<void> Log::prepared() {
+  co_await changed_.until([this] { return !preparing_ || failed(); });
+}
+
 Status Log::room_to_clean(uint64_t bytes) const {
   if (Status s = status(); !s.ok()) return s;
   if (!stuck() || room() > bytes + start_.segment_bytes / 8) return absl::OkStatus();
@@ -196,8 +205,15 @@ Status Log::admit_slow(Need need) const {
   } else if (!full()) {
     kept = std::min(kept, segment / 4);  // nothing that is deleted helps
   }
-  // Where there was never that much: deletions make the room, and the cleaner cannot.
-  if (need == Need::kDelete) kept = std::min<uint64_t>(kept, full_room_ / 8 * 5);
+  if (need == Need::kDelete) {
+    // Where there was never that much: deletions make the room, and the cleaner cannot.
+    kept = std::min<uint64_t>(kept, full_room_ / 8 * 5);
+    // What the cleaner has copied of a segment is as good as given back, and is not missing: with
+    // it counted, deletions were refused now and then while it copied. What it has before it stays.
+    const uint64_t copied = cleaner_copied_, before = cleaner_copies_;
+    const uint64_t to_come = before > copied ? before - copied + segment / 8 : 0;
+    kept = std::max(kept - std::min(kept, copied), to_come);
+  }
   if (left > kept) return absl::OkStatus();
   MutexLock lock(wait_mutex_);
   return refusal();

@@ -76,7 +76,11 @@ awaitable<void> Cleaner::run() {
       continue;
     }
     auto oldest = *store_.log().oldest_sealed();
+    const uint64_t live = store_.usage_.live(oldest.first);
+    copies_ = live + live / 2;  // at worst
+    copied_before_ = bytes_copied_;
     Status cleaned = co_await clean(oldest.first, oldest.second);
+    store_.log().note_cleaning(0, 0);
     found_.clear();
     identities_.clear();
     large_.clear();
@@ -123,7 +127,10 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
   log.forget_oldest();
   store_.usage_.forget(segment, log.open_segment());
   segments_freed_++;
-  if (log.full()) co_await log.check_space();
+  if (log.full()) {
+    co_await log.check_space();
+    co_await log.prepared();
+  }
   co_return absl::OkStatus();
 }
 
@@ -257,6 +264,9 @@ void Cleaner::copy_found() {
   StripeLocks locks(store_);
   if (!found_.empty()) locks.lock(std::span(hashes.data(), found_.size()));
   store_.prefetch({spaces.data(), found_.size()}, {hashes.data(), found_.size()});
+  uint64_t copied = bytes_copied_ - copied_before_;
+  for (const Found& f : found_) copied += f.record.size();
+  store_.log().note_cleaning(copies_, copied);
   for (Found& f : found_) {
     Entry* e = f.ns->index->find(f.record.key, f.hash);
     if (e == nullptr) continue;

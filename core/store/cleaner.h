@@ -82,6 +82,7 @@ class Cleaner {
   std::shared_ptr<Namespace> space_;  // of the record seen last
   SegmentId removed_;                 // the last one, which may still be listed
   uint64_t since_pause_ = 0;
+  uint64_t copies_ = 0, copied_before_ = 0;  // of the segment that it is at: Log::note_cleaning
   bool urgent_ = false;
 
   std::atomic<uint64_t> segments_freed_{0}, bytes_read_{0}, bytes_copied_{0};

@@ -93,6 +93,12 @@ struct ExpiryWish {
 };
 int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc::Status& error);
 
+// What the answer of a write rests on that saw and wrote this. While the log has more in memory
+// than it should, that is the write itself, though nobody wished it durable: so that no client
+// writes faster than the device.
+inline Lsn paced(Store& store, Lsn seen, Lsn written) {
+  return store.log().congested() ? std::max(seen, written) : seen;
+}
 // Finishes when what the answer rests on is durable, and which namespaces there are; a refusal
 // rests on what was judged.
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,

@@ -74,7 +74,7 @@ Unary* KeyValueService::put(Context* c, const Caller& by, const v1::PutRequest* 
   r.value = q->value();
   Lsn lsn;
   grpc::Status status = publish(by, *q, r, *a, lsn);
-  return finish(c, store_, status, lsn);
+  return finish(c, store_, status, paced(store_, lsn, Lsn(a->version())));
 }
 
 awaitable<grpc::Status> KeyValueService::put_large(Caller by, const v1::PutRequest* q,
@@ -88,7 +88,7 @@ awaitable<grpc::Status> KeyValueService::put_large(Caller by, const v1::PutReque
   Lsn lsn;
   status = publish(by, *q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
   if (status.ok()) upload.gave_away();
-  grpc::Status durable = co_await settled(store_, lsn);
+  grpc::Status durable = co_await settled(store_, paced(store_, lsn, Lsn(a->version())));
   co_return durable.ok() ? status : durable;
 }
 
@@ -145,7 +145,7 @@ Unary* KeyValueService::remove(Context* c, const Caller& by, const v1::DeleteReq
       a->set_deleted(true);
       a->set_version(removed->value());
     }
-    lsn = t.seen();
+    lsn = paced(store_, t.seen(), Lsn(a->version()));
   }
   return finish(c, store_, status, lsn);
 }

@@ -115,7 +115,7 @@ awaitable<grpc::Status> ObjectsService::copy_bytes(Caller by, const v1::CopyRequ
                    q->drop_expiry() ? 0 : opened->info.expire_ms, conditions_of(q->condition()));
   if (!put.ok()) co_return co_await write_refused(store_, put.status(), q->to());
   a->set_version(put->version.value());
-  co_return co_await settled(store_, put->seen);
+  co_return co_await settled(store_, paced(store_, put->seen, put->version));
 }
 
 Unary* ObjectsService::remove(Context* c, const Caller& by, const v1::DeleteObjectRequest* q,

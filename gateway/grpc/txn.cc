@@ -123,7 +123,7 @@ grpc::Status TxnCall::apply(const StripeLocks& lock, Lsn& rests_on) {
     status = write_error_of(lsn.status());
     if (lsn.ok()) answer_.set_version(lsn->value());
   }
-  rests_on = t.seen();
+  rests_on = paced(store_, t.seen(), Lsn(answer_.version()));
   if (!status.ok()) return status;  // what this call had put, and read, may be gone again
   for (auto& [value, entry] : read_) {
     value->set_version(entry->version().value());

@@ -132,7 +132,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     info.etag = put->etag;
     info.meta = std::move(meta_);
     fill(info, key(), answer_->mutable_info());
-    co_return co_await settled(store_, put->seen);
+    co_return co_await settled(store_, paced(store_, put->seen, put->version));
   }
 
   const v1::Key& key() const { return header_.key(); }
