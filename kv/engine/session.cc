@@ -14,7 +14,6 @@ Session::Session(Store& store, uint64_t id, std::string address, std::string loc
       address(std::move(address)),
       local_address(std::move(local_address)),
       created_ms(store.now_ms()) {
-  last_active_ms = created_ms;
   publish("NULL");
 }
 
@@ -39,8 +38,7 @@ std::string Session::describe(int64_t now_ms) {
   std::string_view db = listed_ns;
   if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
   return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
-             " age=", (now_ms - created_ms) / 1000,
-             " idle=", (now_ms - last_active_ms.load()) / 1000,
+             " age=", (now_ms - created_ms) / 1000, " idle=", silent_s.load(),
              " flags=", listed_multi >= 0 ? "x" : "N", " db=", db,
              " sub=0 psub=0 ssub=0 multi=", listed_multi,
              " qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=",
