@@ -446,7 +446,7 @@ TEST_F(DoorTest, ATransactionWhoseAnswerIsTooLargeEndsThereAndIsGivenUpWhole) {
 
 // Words that a command needs in memory were all read before anybody asked how much they are.
 TEST_F(DoorTest, LongWordsAreReadWhereTheyFitAndAreTheirClientsMeanwhile) {
-  constexpr uint64_t kBytes = 100'000;
+  static constexpr uint64_t kBytes = 100'000;
   const auto hset = [](int words) {
     std::string all = cat("*", 2 + 2 * words, "\r\n$4\r\nHSET\r\n$1\r\nh\r\n");
     for (int i = 0; i < words; i++) {
