@@ -87,6 +87,14 @@ CLI::Validator not_empty() {
           ""};
 }
 
+CLI::Validator is_number() {
+  return {[](std::string& text) {
+            const bool none = std::isnan(std::strtod(text.c_str(), nullptr));
+            return none ? cat("'", text, "' is not a number") : std::string();
+          },
+          ""};
+}
+
 // The TOML file, which also knows in which line what was said.
 class ConfigFile final : public CLI::ConfigTOML {
  public:
@@ -216,6 +224,7 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--space-amplification", o.space_amplification,
                  "the log may be so many times as large as what lives in it")
       ->check(CLI::Range(1.1, 100.0))
+      ->check(is_number())  // which a range takes everything for
       ->capture_default_str();
   app.add_option_function<std::string>(
          "--durability", [&o](const std::string& text) { take_durability(o, text); },

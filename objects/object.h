@@ -48,8 +48,7 @@ struct Conditions {
   std::optional<int64_t> if_modified_since_s, if_unmodified_since_s;
   std::optional<Lsn> if_version;  // the version, invalid for "must not exist"
   // A range counts only of this very value; else the whole is meant. Decides about nothing else.
-  std::string if_range;               // one strong ETag in quotes
-  std::optional<int64_t> if_range_s;  // when it was last modified
+  std::string if_range;  // one strong ETag in quotes; nothing else ever matches
   std::optional<bool> if_exists;
   bool empty() const {
     return if_match.empty() && if_none_match.empty() && !if_modified_since_s &&

@@ -70,13 +70,15 @@ inline constexpr uint64_t kStorageDescriptorsMax = 4096;
 inline constexpr uint64_t kClientsMax = 10'000;
 inline constexpr int64_t kClientsPercent = 25;                // of memory, for all their buffers
 inline constexpr uint64_t kClientsOfAtLeast = 128 << 20;      // where memory counts the index alone
+inline constexpr uint64_t kClientsBytesMin = 128 << 10;       // whatever is said: as Redis
+inline constexpr uint64_t kAnswerBytesMin = 16 << 10;         // likewise, of one client's answers
 inline constexpr uint64_t kQueryBytesMax = 1ull << 30;        // one command, without large words
 inline constexpr uint64_t kStrangerQueryBytesMax = 32 << 10;  // the same before AUTH
 inline constexpr uint64_t kStrangerWordBytesMax = 16 << 10;
 inline constexpr uint64_t kStrangerWordsMax = 10;
 inline constexpr size_t kAnswerBytes = 256 << 10;     // gathered before they are sent
 inline constexpr uint64_t kKeptBytesMax = 128 << 20;  // of large collections that change while read
-inline constexpr int64_t kStallMs = 300'000;  // without a byte in the middle of a large value
+inline constexpr int64_t kStallS = 300;  // without a byte in the middle of a large value
 
 // ---- a clean stop ----
 inline constexpr int64_t kPartingMs = 2000;  // for what was begun to be answered

@@ -46,14 +46,15 @@ struct Fd {
   std::atomic<uint64_t> used{0};  // when, in uses of all descriptors
 };
 
+// Of an open volume `where` is the name of a file alone: clients are told, and where the data lies
+// is not for them.
+constexpr std::string_view kDirectory = "the data directory";
 Status error_of(int error, std::string_view what, std::string_view where,
                 std::optional<uint64_t> offset = std::nullopt) {
   const absl::StatusCode code = volume_error_code(error);
   if (code == absl::StatusCode::kResourceExhausted) {
-    // Clients are told this one: not where the data lies.
-    return disk_full(cat("the disk is full: ", what, " ", where.substr(where.rfind('/') + 1), ": ",
-                         std::strerror(error))
-                         .c_str());
+    return disk_full(
+        cat("the disk is full: ", what, " ", where, ": ", std::strerror(error)).c_str());
   }
   const std::string at = offset ? cat(" at ", *offset) : "";
   return {code, cat(what, " ", where, at, ": ", std::strerror(error))};
@@ -97,13 +98,13 @@ class DirectoryVolume : public LocalVolume {
       }
       if (number < 0) {
         if (spare) keep_spare(name);
-        return error_of(error, "cannot create", path(file), 0);
+        return error_of(error, "cannot create", to_string(file), 0);
       }
       auto handle = std::make_shared<Fd>(number);
       if (reserve_bytes > 0 && !spare) {
         Status reserved = absl::OkStatus();
         if (::ftruncate(handle->number, static_cast<off_t>(size_bytes)) != 0) {
-          reserved = error_of(errno, "cannot reserve space for", path(file), 0);
+          reserved = error_of(errno, "cannot reserve space for", to_string(file), 0);
         }
         if (reserved.ok()) reserved = reserve(handle->number, file, 0, reserve_bytes);
         if (!reserved.ok()) {
@@ -138,7 +139,7 @@ class DirectoryVolume : public LocalVolume {
 
   awaitable<Status> sync_directory() override {
     co_return co_await blocking([this]() -> Status {
-      if (::fsync(dir_->number) != 0) return error_of(errno, "cannot sync", directory_, 0);
+      if (::fsync(dir_->number) != 0) return error_of(errno, "cannot sync", kDirectory, 0);
       return absl::OkStatus();
     });
   }
@@ -149,7 +150,7 @@ class DirectoryVolume : public LocalVolume {
       if (!fd.ok()) return fd.status();
       if (::fallocate((*fd)->number, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                       static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
-        return error_of(errno, "cannot punch", path(file), offset);
+        return error_of(errno, "cannot punch", to_string(file), offset);
       }
       return absl::OkStatus();
     });
@@ -187,22 +188,23 @@ class DirectoryVolume : public LocalVolume {
         if (::renameat(dir_->number, name.c_str(), dir_->number, to.c_str()) == 0) {
           return absl::OkStatus();
         }
-        return error_of(errno, "cannot rename", path(file), 0);
+        return error_of(errno, "cannot rename", to_string(file), 0);
       }
-      return absl::AlreadyExistsError(cat("there are too many files set aside of ", path(file)));
+      return absl::AlreadyExistsError(
+          cat("there are too many files set aside of ", to_string(file)));
     });
   }
 
   awaitable<StatusOr<std::vector<FileInfo>>> list() override {
     co_return co_await blocking([this]() -> StatusOr<std::vector<FileInfo>> {
       DIR* d = ::opendir(directory_.c_str());
-      if (d == nullptr) return error_of(errno, "cannot list", directory_, 0);
+      if (d == nullptr) return error_of(errno, "cannot list", kDirectory, 0);
       const absl::Cleanup close = [d] { ::closedir(d); };
       std::vector<FileInfo> files;
       for (;;) {
         errno = 0;
         const dirent* e = ::readdir(d);
-        if (e == nullptr && errno != 0) return error_of(errno, "cannot list", directory_, 0);
+        if (e == nullptr && errno != 0) return error_of(errno, "cannot list", kDirectory, 0);
         if (e == nullptr) return files;
         FileId id;
         struct stat st;
@@ -210,7 +212,7 @@ class DirectoryVolume : public LocalVolume {
         if (::fstatat(dir_->number, e->d_name, &st, 0) == 0) {
           files.push_back({id, static_cast<uint64_t>(st.st_size)});
         } else if (errno != ENOENT) {  // what cannot be looked at is not what is not there
-          return error_of(errno, "cannot look at", path(id), 0);
+          return error_of(errno, "cannot look at", to_string(id), 0);
         }
       }
     });
@@ -219,7 +221,7 @@ class DirectoryVolume : public LocalVolume {
   awaitable<StatusOr<uint64_t>> free_bytes() override {
     co_return co_await blocking([this]() -> StatusOr<uint64_t> {
       struct statvfs fs;
-      if (::fstatvfs(dir_->number, &fs) != 0) return error_of(errno, "cannot ask", directory_, 0);
+      if (::fstatvfs(dir_->number, &fs) != 0) return error_of(errno, "cannot ask", kDirectory, 0);
       return uint64_t{fs.f_bavail} * fs.f_frsize;
     });
   }
@@ -233,7 +235,7 @@ class DirectoryVolume : public LocalVolume {
       return it->second;
     }
     const int number = open_with_room(to_string(file), 0);
-    if (number < 0) return error_of(errno, "cannot open", path(file), 0);
+    if (number < 0) return error_of(errno, "cannot open", to_string(file), 0);
     return keep_open(file, std::make_shared<Fd>(number));
   }
 
@@ -275,7 +277,7 @@ class DirectoryVolume : public LocalVolume {
            st.st_blocks * 512 >= st.st_size;
     if (keep && keep_spare(name)) return absl::OkStatus();
     if (::unlinkat(dir_->number, name.c_str(), 0) != 0) {
-      return error_of(errno, "cannot remove", path(file), 0);
+      return error_of(errno, "cannot remove", to_string(file), 0);
     }
     return absl::OkStatus();
   }
@@ -296,7 +298,7 @@ class DirectoryVolume : public LocalVolume {
       rc = ::posix_fallocate(fd, static_cast<off_t>(from), static_cast<off_t>(to - from));
     } while (rc == EINTR);
     if (rc != 0 && rc != EOPNOTSUPP && rc != EINVAL) {
-      return error_of(rc, "cannot reserve space for", path(file), from);
+      return error_of(rc, "cannot reserve space for", to_string(file), from);
     }
     AlignedBuffer zeros(std::min<uint64_t>(to - from, 1 << 20));
     std::memset(zeros.data(), 0, zeros.size());
@@ -304,10 +306,10 @@ class DirectoryVolume : public LocalVolume {
       ssize_t n = ::pwrite(fd, zeros.data(), std::min<uint64_t>(zeros.size(), to - at),
                            static_cast<off_t>(at));
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return error_of(n < 0 ? errno : EIO, "cannot write", path(file), at);
+      if (n <= 0) return error_of(n < 0 ? errno : EIO, "cannot write", to_string(file), at);
       at += static_cast<uint64_t>(n);
     }
-    if (::fdatasync(fd) != 0) return error_of(errno, "cannot sync", path(file), 0);
+    if (::fdatasync(fd) != 0) return error_of(errno, "cannot sync", to_string(file), 0);
     return absl::OkStatus();
   }
 
@@ -343,8 +345,6 @@ class DirectoryVolume : public LocalVolume {
     return false;
   }
 
-  std::string path(FileId file) const { return cat(directory_, "/", to_string(file)); }
-
   Status write_now(FileId file, uint64_t offset, Bytes data, WriteMode mode) {
     auto fd = descriptor(file);
     if (!fd.ok()) return fd.status();
@@ -354,7 +354,8 @@ class DirectoryVolume : public LocalVolume {
       ssize_t n = ::pwritev2((*fd)->number, &part, 1, static_cast<off_t>(offset + done),
                              mode == WriteMode::kDurable ? RWF_DSYNC : 0);
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return error_of(n < 0 ? errno : EIO, "cannot write", path(file), offset + done);
+      if (n <= 0)
+        return error_of(n < 0 ? errno : EIO, "cannot write", to_string(file), offset + done);
       done += static_cast<size_t>(n);
     }
     return absl::OkStatus();
@@ -368,7 +369,7 @@ class DirectoryVolume : public LocalVolume {
     do {
       rc = ::fdatasync((*fd)->number);
     } while (rc != 0 && errno == EINTR);
-    if (rc != 0) return error_of(errno, "cannot sync", path(file), 0);
+    if (rc != 0) return error_of(errno, "cannot sync", to_string(file), 0);
     (*fd)->synced = covered;
     return absl::OkStatus();
   }
@@ -423,7 +424,7 @@ class ThreadVolume final : public DirectoryVolume {
         ssize_t n = ::pread((*fd)->number, into.data() + done, into.size() - done,
                             static_cast<off_t>(offset + done));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return error_of(errno, "cannot read", path(file), offset + done);
+        if (n < 0) return error_of(errno, "cannot read", to_string(file), offset + done);
         done += static_cast<size_t>(n);
         if (n == 0 || n % static_cast<ssize_t>(kBlockBytes) != 0) break;
       }
@@ -471,7 +472,8 @@ class UringVolume final : public DirectoryVolume {
         if (mode == WriteMode::kDurable) sqe->rw_flags = RWF_DSYNC;
       });
       if (n == -EINTR || n == -EAGAIN) continue;
-      if (n <= 0) co_return error_of(n < 0 ? -n : EIO, "cannot write", path(file), offset + done);
+      if (n <= 0)
+        co_return error_of(n < 0 ? -n : EIO, "cannot write", to_string(file), offset + done);
       done += static_cast<size_t>(n);
     }
     co_return absl::OkStatus();
@@ -493,7 +495,7 @@ class UringVolume final : public DirectoryVolume {
         }
       });
       if (n == -EINTR || n == -EAGAIN) continue;
-      if (n < 0) co_return error_of(-n, "cannot read", path(file), offset + done);
+      if (n < 0) co_return error_of(-n, "cannot read", to_string(file), offset + done);
       done += static_cast<size_t>(n);
       if (n == 0 || n % static_cast<int>(kBlockBytes) != 0) break;  // the end of the file
     }
@@ -512,7 +514,7 @@ class UringVolume final : public DirectoryVolume {
         io_uring_prep_fsync(sqe, (*fd)->number, IORING_FSYNC_DATASYNC);
       });
     } while (n == -EINTR || n == -EAGAIN);
-    if (n < 0) co_return error_of(-n, "cannot sync", path(file), 0);
+    if (n < 0) co_return error_of(-n, "cannot sync", to_string(file), 0);
     (*fd)->synced = covered;
     co_return absl::OkStatus();
   }

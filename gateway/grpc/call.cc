@@ -229,7 +229,7 @@ v1::ValueType type_of(ValueType type) {
   return v1::VALUE_TYPE_UNSPECIFIED;
 }
 
-int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc::Status& status) {
+int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, grpc::Status& status) {
   if (wish.keep && (wish.ttl_ms != 0 || wish.at_ms != 0)) {
     status = bad_argument("keep_expiry goes with neither ttl_ms nor expires_at_ms");
     return 0;
@@ -237,12 +237,19 @@ int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc
   if (wish.keep) return entry == nullptr ? 0 : entry->expire_ms();
   int64_t at = wish.at_ms;
   bool bad = wish.ttl_ms < 0 || wish.at_ms < 0 || (wish.ttl_ms != 0 && wish.at_ms != 0);
-  if (wish.ttl_ms != 0) bad |= __builtin_add_overflow(wish.ttl_ms, store.now_ms(), &at);
+  if (wish.ttl_ms != 0) bad |= __builtin_add_overflow(wish.ttl_ms, now.ms(), &at);
   if (bad) {
     status = bad_argument("set one of ttl_ms and expires_at_ms, and not below zero");
     return 0;
   }
   return at;
+}
+
+grpc::Status check_expiry(Store& store, const ExpiryWish& wish) {
+  grpc::Status status;
+  Now now(store.clock());
+  expiry_of(now, wish, nullptr, status);
+  return status;
 }
 
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,

@@ -85,13 +85,16 @@ inline Wish wish_of(v1::Durability d) {
 }
 v1::ValueType type_of(ValueType type);
 
-// When a value written now expires, in Unix milliseconds, 0 for never; sets `error` if the wishes
-// contradict each other or make no time.
+// When a value that is written at that time expires, in Unix milliseconds, 0 for never; sets
+// `error` if the wishes contradict each other or make no time. All that one transaction writes has
+// the time of the transaction: what was put with one ttl_ms goes at one moment.
 struct ExpiryWish {
   int64_t ttl_ms = 0, at_ms = 0;
   bool keep = false;  // what the key has
 };
-int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc::Status& error);
+int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, grpc::Status& error);
+// The error of the same before there is a transaction.
+grpc::Status check_expiry(Store& store, const ExpiryWish& wish);
 
 // What the answer of a write rests on that saw and wrote this. While the log has more in memory
 // than it should, that is the write itself, though nobody wished it durable: so that no client

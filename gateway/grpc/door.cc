@@ -1,7 +1,9 @@
 #include "gateway/grpc/door.h"
 
 #include <absl/synchronization/mutex.h>
+#include <google/protobuf/stubs/logging.h>
 #include <grpcpp/resource_quota.h>
+#include <spdlog/spdlog.h>
 
 #include <fstream>
 #include <sstream>
@@ -62,6 +64,13 @@ void set_limits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
 }
 
+// What Protocol Buffers says of a message, to the log: any stranger's may be malformed, and it
+// would write lines of its own to the standard error.
+void log_protobuf(google::protobuf::LogLevel level, const char*, int, const std::string& text) {
+  const bool fatal = level == google::protobuf::LOGLEVEL_FATAL;
+  spdlog::log(fatal ? spdlog::level::critical : spdlog::level::debug, "protobuf: {}", text);
+}
+
 }  // namespace
 
 struct Door::Services {
@@ -105,6 +114,7 @@ awaitable<void> Door::hand_over(net::tcp::socket socket, Acceptor& acceptor) {
 Status Door::start(const DoorOptions& options) {
   // Debian's Abseil looks for cycles among gRPC's locks at every one that is taken.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  google::protobuf::SetLogHandler(log_protobuf);
   connections_ = std::make_shared<Connections>(server_.store.any_executor(), server_.store.clock(),
                                                loops_.clients_below, options.patience_ms);
   grpc::ServerBuilder builder;

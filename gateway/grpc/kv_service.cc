@@ -98,7 +98,7 @@ grpc::Status KeyValueService::publish(const Caller& by, const v1::PutRequest& q,
                                       v1::PutResponse& a, Lsn& lsn) {
   grpc::Status status = check_durability(q.durability());
   const ExpiryWish wish{q.ttl_ms(), q.expires_at_ms(), q.keep_expiry()};
-  if (status.ok()) expiry_of(store_, wish, nullptr, status);
+  if (status.ok()) status = check_expiry(store_, wish);
   NamespacePtr ns =
       status.ok() ? find_namespace(store_, by, Access::kWrite, q.key(), status) : nullptr;
   if (ns == nullptr) return status;
@@ -111,7 +111,8 @@ grpc::Status KeyValueService::publish(const Caller& by, const v1::PutRequest& q,
   Entry* e = t.find(*ns, r.key, hash);
   lsn = t.seen();
   if (!holds(q.condition(), e)) return condition_failed(q.key());
-  r.expire_ms = expiry_of(store_, wish, e, status);
+  r.expire_ms = expiry_of(t.now(), wish, e, status);
+  if (!status.ok()) return status;
   if (r.expire_ms != 0) r.flags |= kRecordHasExpiry;
   if (Status s = t.put(*ns, hash, r); !s.ok()) return write_error_of(s, &q.key());
   const auto put = t.commit();

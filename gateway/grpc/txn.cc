@@ -48,8 +48,8 @@ grpc::Status TxnCall::check_operation(const v1::TxnOp& op, Operation& out) {
   writes_ |= !op.has_get();
   switch (op.op_case()) {
     case v1::TxnOp::kPut:
-      expiry_of(store_, {op.put().ttl_ms(), op.put().expires_at_ms(), op.put().keep_expiry()},
-                nullptr, status);
+      status = check_expiry(store_,
+                            {op.put().ttl_ms(), op.put().expires_at_ms(), op.put().keep_expiry()});
       if (status.ok()) out.at = place(op.put().key(), Access::kWrite, false, status);
       if (op.put().value().size() > store_.options().extent_threshold) {
         out.large = std::make_unique<objects::Upload>(store_, op.put().value().size());
@@ -167,7 +167,7 @@ grpc::Status TxnCall::perform(Operation& o, Transaction& t) {
     return e == nullptr ? grpc::Status()
                         : write_error_of(t.remove(*o.at.ns, o.at.hash, e), o.at.key);
   }
-  if (o.op->has_put()) return write_error_of(put(o, e, t), o.at.key);
+  if (o.op->has_put()) return put(o, e, t);
   const Entry* from = t.find(*o.from.ns, o.from.key->key(), o.from.hash);
   result->set_found(from != nullptr);
   if (from == nullptr) return {};
@@ -175,11 +175,12 @@ grpc::Status TxnCall::perform(Operation& o, Transaction& t) {
   return write_error_of(copy(o, from, t), o.at.key);
 }
 
-Status TxnCall::put(Operation& o, const Entry* old, Transaction& t) {
+grpc::Status TxnCall::put(Operation& o, const Entry* old, Transaction& t) {
   const v1::TxnOp::PutOp& put = o.op->put();
-  grpc::Status checked;  // by check_operation()
+  grpc::Status checked;
   const int64_t expire =
-      expiry_of(store_, {put.ttl_ms(), put.expires_at_ms(), put.keep_expiry()}, old, checked);
+      expiry_of(t.now(), {put.ttl_ms(), put.expires_at_ms(), put.keep_expiry()}, old, checked);
+  if (!checked.ok()) return checked;
   RecordView r;
   if (o.large) {
     r = o.large->record(*o.at.ns, put.key().key(), "", expire);
@@ -192,7 +193,7 @@ Status TxnCall::put(Operation& o, const Entry* old, Transaction& t) {
   }
   Status done = t.put(*o.at.ns, o.at.hash, r);
   if (done.ok() && o.large) o.large->gave_away();
-  return done;
+  return write_error_of(done, o.at.key);
 }
 
 Status TxnCall::copy(const Operation& o, const Entry* from, Transaction& t) {

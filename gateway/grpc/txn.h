@@ -50,7 +50,7 @@ class TxnCall {
   grpc::Status apply(const StripeLocks& lock, Lsn& rests_on);
   bool compare(Transaction& t);
   grpc::Status perform(Operation& operation, Transaction& t);
-  Status put(Operation& operation, const Entry* old, Transaction& t);
+  grpc::Status put(Operation& operation, const Entry* old, Transaction& t);
   Status copy(const Operation& operation, const Entry* from, Transaction& t);
 
   Store& store_;

@@ -39,7 +39,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     grpc::Status status;
     const NamespacePtr ns = find_namespace(store_, by_, Access::kWrite, key(), status);
     if (ns == nullptr) co_return status;
-    expiry_of(store_, {header_.ttl_ms()}, nullptr, status);
+    status = check_expiry(store_, {header_.ttl_ms()});
     if (status.ok()) status = read_metadata();
     if (status.ok()) status = read_checksums();
     if (!status.ok()) co_return status;
@@ -121,7 +121,8 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     meta_.modified_ms = store_.now_ms();
     grpc::Status status;
     objects::Info info;
-    info.expire_ms = expiry_of(store_, {header_.ttl_ms()}, nullptr, status);
+    Now now(store_.clock());
+    info.expire_ms = expiry_of(now, {header_.ttl_ms()}, nullptr, status);
     if (!status.ok()) co_return status;
     auto put = objects::put(store_, ns, key().key(), upload, meta_, info.expire_ms,
                             conditions_of(header_.condition()));

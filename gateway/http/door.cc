@@ -53,7 +53,7 @@ awaitable<void> Door::serve(Stream stream) {
   const auto peer = stream.peer();
   const Executor executor = co_await asio::this_coro::executor;
   Connection<Stream> connection(std::move(stream), stats_, buffers_, handler_, guests_, times_,
-                                scarce_, net::to_string(peer), peer.address().is_loopback());
+                                scarce_, net::to_string(peer), net::is_loopback(peer.address()));
   net::Guests::Guest guest(guests_, executor, [&](net::End how) { connection.end(how); });
   co_await connection.run();
 }

@@ -126,6 +126,11 @@ StatusOr<tcp::endpoint> parse_endpoint(std::string_view text) {
   return tcp::endpoint(address, *port);
 }
 
+bool is_loopback(const asio::ip::address& address) {
+  if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address.is_loopback();
+  return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).is_loopback();
+}
+
 std::string to_string(const tcp::endpoint& e) {
   std::string host = e.address().to_string();
   return e.address().is_v6() ? cat("[", host, "]:", e.port()) : cat(host, ":", e.port());

@@ -39,6 +39,8 @@ inline constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 
 // "HOST:PORT", "[V6]:PORT"; InvalidArgument says what is wrong with it.
 StatusOr<tcp::endpoint> parse_endpoint(std::string_view text);
+// This machine's own, also in IPv6's spelling of an IPv4 address.
+bool is_loopback(const asio::ip::address& address);
 std::string to_string(const tcp::endpoint& endpoint);
 
 // Readiness of plain sockets, one for each io_context: an epoll of its own, edge-triggered, inside

@@ -51,7 +51,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
                                                      server_.stats.bytes_in += bytes;
                                                    });
           if (!taken) co_return;
-          session_->moved_ms = 0;
+          session_->stalled_s = kv::Session::kNothingMoves;
         } else if (next == Next::kFetch) {
           slept = true;
           next = co_await pipeline_.fetch();
@@ -82,7 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
       if (n == 0) co_return;
       pipeline_.input().added(n);
       server_.stats.bytes_in.fetch_add(n, std::memory_order_relaxed);
-      session_->last_active_ms.store(store_.now_ms(), std::memory_order_relaxed);
+      session_->silent_s.store(0, std::memory_order_relaxed);
     }
     co_await stream_.shutdown();
   }
@@ -110,7 +110,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   // From any thread. False: the client reads too slowly, and is to be sent away.
   bool push(std::string_view message) {
     switch (outbox_.push(message, server_.client_limits.output(kv::ClientClass::kPubsub),
-                         store_.now_ms())) {
+                         kv::steady_ns() / 1'000'000)) {
       case Outbox::Push::kAdded:
         return true;
       case Outbox::Push::kRefused:
@@ -135,7 +135,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   Output& output() { return pipeline_.output(); }
 
   void moved(size_t sent_bytes) {
-    session_->moved_ms.store(store_.now_ms(), std::memory_order_relaxed);
+    session_->stalled_s.store(0, std::memory_order_relaxed);
     server_.stats.bytes_out.fetch_add(sent_bytes, std::memory_order_relaxed);
   }
 
@@ -224,7 +224,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
       const std::string text = outbox_.take(kPieceBytes);
       sent = co_await write(as_bytes(text));
     }
-    session_->moved_ms = 0;
+    session_->stalled_s = kv::Session::kNothingMoves;
     writer_ = Writer::kNobody;
     co_return sent;
   }

@@ -51,12 +51,15 @@ awaitable<void> Door::look_after() {
     co_await server_.store.clock().sleep_ms(1000);
     server_.client_limits.set_memory(server_.store.memory_bytes());
     server_.sessions.keep_buffers_within(server_.client_limits.left());
-    const auto timeout_ms = static_cast<int64_t>(server_.timeout_s.load()) * 1000;
-    const int64_t now = server_.store.now_ms();
+    const uint64_t timeout_s = server_.timeout_s;
     for (auto& session : server_.sessions.all()) {
-      const int64_t moved = session->moved_ms;
-      const bool silent = timeout_ms != 0 && now - session->last_active_ms > timeout_ms;
-      if (silent || (moved != 0 && now - moved > limits::kStallMs)) session->kill();
+      const auto silent_s = static_cast<uint64_t>(++session->silent_s);
+      int64_t stalled_s = session->stalled_s;
+      if (stalled_s != kv::Session::kNothingMoves) {  // unless it moves, or ends, meanwhile
+        if (session->stalled_s.compare_exchange_strong(stalled_s, stalled_s + 1)) stalled_s++;
+      }
+      const bool silent = timeout_s != 0 && silent_s > timeout_s;
+      if (silent || stalled_s > limits::kStallS) session->kill();
     }
   }
 }

@@ -46,7 +46,7 @@ class Output final : public kv::Reply {
   // Past so many bytes nothing more is gathered, and what was is dropped: the client is to be sent
   // away.
   void set_limit(uint64_t bytes) { limit_ = bytes; }
-  bool overflowed() const { return overflowed_; }
+  bool overflowed() const override { return overflowed_; }
 
  private:
   static constexpr size_t kKeptMax = 512 << 10;

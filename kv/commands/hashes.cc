@@ -266,11 +266,16 @@ void hrandfield(Context& c) {
   }
   int64_t count;
   if (!c.integer(2, count)) return;
+  if (count == INT64_MIN) {
+    return c.reply.error(
+        "ERR value is out of range, value must between -9223372036854775807 and "
+        "9223372036854775807");
+  }
   const bool values = c.args.size() == 4;
   if (c.args.size() > 4 || (values && !equals_ignoring_case(c.args[3], "withvalues"))) {
     return c.syntax_error();
   }
-  if (count < -INT64_MAX / 2 || (values && count > INT64_MAX / 2)) {
+  if (values && (count < -INT64_MAX / 2 || count > INT64_MAX / 2)) {
     return c.reply.error("ERR value is out of range");
   }
   using Item = std::pair<std::string_view, std::string_view>;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
@@ -36,6 +37,11 @@ struct Section {
   void (*print)(Context&, std::string&);
 };
 
+std::string executable() {
+  std::error_code ec;
+  return std::filesystem::read_symlink("/proc/self/exe", ec).string();
+}
+
 void info_server(Context& c, std::string& out) {
   Server& s = c.engine.server();
   utsname os{};
@@ -50,7 +56,7 @@ void info_server(Context& c, std::string& out) {
          "\r\ntcp_port:", s.port, "\r\nserver_time_usec:", c.now_ms() * 1000,
          "\r\nuptime_in_seconds:", up, "\r\nuptime_in_days:", up / 86400,
          "\r\nhz:50\r\nconfigured_hz:50\r\nlru_clock:", (c.now_ms() / 1000) & 0xffffff,
-         "\r\nexecutable:/proc/self/exe\r\nconfig_file:", s.config_file,
+         "\r\nexecutable:", executable(), "\r\nconfig_file:", s.config_file,
          "\r\nio_threads_active:", s.threads > 1 ? 1 : 0, "\r\n");
 }
 

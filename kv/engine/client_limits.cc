@@ -118,9 +118,10 @@ void ClientLimits::refresh() {
   uint64_t bytes = UINT64_MAX;
   if (together > 0) bytes = static_cast<uint64_t>(together);
   if (together < 0) bytes = memory / 100 * static_cast<uint64_t>(-together);
+  bytes = std::max(bytes, limits::kClientsBytesMin);
   together_bytes_ = bytes;
   const uint64_t hard = output_[0].hard;
-  answer_max_ = hard == 0 ? bytes : std::min(bytes, hard);
+  answer_max_ = hard == 0 ? bytes : std::min(bytes, std::max(hard, limits::kAnswerBytesMin));
 }
 
 uint64_t ClientLimits::query_max() const { return std::min(limits::kQueryBytesMax, together()); }

@@ -5,6 +5,9 @@
 // least: a smaller limit is about the data alone (core/store/memory.h), and a quarter of 2 MB once
 // sent a client away for the room of its last answer.
 //
+// No limit is so small that nobody could say that it is to be another: all together have 128 KiB,
+// and the answers to one 16 KiB, in Redis too. CONFIG GET shows what was said all the same.
+//
 // Threads: any.
 #pragma once
 

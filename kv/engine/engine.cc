@@ -425,6 +425,47 @@ bool too_large_at_once(Store& store, const Faults::Keys& keys, uint64_t bytes) {
 
 }  // namespace
 
+StatusOr<uint64_t> Engine::long_bytes(const Request& request) const {
+  constexpr uint64_t kToReadMax = 1 << 20;  // a pattern, or a name: for no change
+  if (!request.args.has_blobs() || (request.row->flags & kBlobArgs)) return 0;
+  const uint64_t most =
+      (request.row->flags & kWrite) ? store_.log().record_bytes_max() : kToReadMax;
+  uint64_t bytes = 0;
+  for (size_t i = 1; i < request.args.size(); i++) {
+    if (const BlobRef* blob = request.args.blob(i)) bytes = capped_add(bytes, blob->size);
+  }
+  if (bytes <= most) return bytes;
+  if (request.row->flags & kWrite) {
+    return absl::ResourceExhaustedError("the change is larger than a log segment");
+  }
+  return absl::ResourceExhaustedError(cat("an argument of '", request.row->name, "' is too long"));
+}
+
+namespace {
+// What is in memory for a command is its client's, beside its buffers.
+class OfClient {
+ public:
+  OfClient(Server& server, Session& session, uint64_t bytes)
+      : server_(server), session_(session), before_(session.buffer_bytes) {
+    if (bytes == 0) return;
+    held_ = true;
+    allowed_ =
+        server_.sessions.note_buffers(session_, before_ + bytes, server_.client_limits.left());
+  }
+  ~OfClient() {
+    if (held_) (void)server_.sessions.note_buffers(session_, before_, UINT64_MAX);
+  }
+  OfClient(const OfClient&) = delete;
+  bool allowed() const { return allowed_; }  // else the client is sent away
+
+ private:
+  Server& server_;
+  Session& session_;
+  const uint64_t before_;
+  bool held_ = false, allowed_ = true;
+};
+}  // namespace
+
 awaitable<Status> Engine::read_long_args(Request& request) {
   for (size_t i = 1; i < request.args.size(); i++) {
     const BlobRef* blob = request.args.blob(i);
@@ -447,6 +488,8 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
   const Row& row = *request.row;
   const Reply::Mark mark = reply.mark();
   std::optional<MemoryKeeper::Hold> hold;
+  const auto long_ones = long_bytes(request);
+  const OfClient words(server_, session, long_ones.value_or(0));
   for (int tries = 0;; tries++) {
     if (tries == kTries) hold.emplace(store().memory());
     if (request.hash == 0) resolve(session.ns, request);
@@ -454,7 +497,11 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     Faults::Keys keys = values_of(session, request);
     const uint64_t bytes = keep_cold_once(store(), keys);
     Status fetched;
-    if (too_large_at_once(store(), keys, bytes)) {
+    if (!long_ones.ok()) {
+      fetched = long_ones.status();
+    } else if (!words.allowed()) {
+      fetched = out_of_memory("clients hold too much.");
+    } else if (too_large_at_once(store(), keys, bytes)) {
       fetched = out_of_memory("the values of this command do not fit in memory together.");
     } else {
       fetched = co_await store().faults().fetch_all(keys);

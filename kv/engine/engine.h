@@ -112,6 +112,9 @@ class Engine {
   Faults::Keys values_of(const Session& session, const Request& request) const;
   // Whether one of them is on disk alone; their stripes are locked.
   bool waits_for_values(Session& session, const Request& request);
+  // Of the words that have to be read back for it: how long they are together, or why it cannot
+  // have them.
+  StatusOr<uint64_t> long_bytes(const Request& request) const;
   awaitable<Status> read_long_args(Request& request);
 
   struct Counts {  // written by the engine's thread

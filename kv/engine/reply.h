@@ -98,6 +98,9 @@ class Reply {
   uint64_t errors() const { return errors_; }
   const std::string& last_error_code() const { return last_error_code_; }  // ERR, WRONGTYPE, …
 
+  // It became too large for its client, who is sent away: nobody will see it.
+  virtual bool overflowed() const { return false; }
+
   // Where an answer begins, to take it back.
   struct Mark {
     size_t text, streams;

@@ -14,7 +14,6 @@ Session::Session(Store& store, uint64_t id, std::string address, std::string loc
       address(std::move(address)),
       local_address(std::move(local_address)),
       created_ms(store.now_ms()) {
-  last_active_ms = created_ms;
   publish("NULL");
 }
 
@@ -40,16 +39,16 @@ std::string Session::describe(int64_t now_ms) {
   if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
   const uint64_t answers = held.answers, answer_room = held.answer_room;
   // The buffer of answers grows to what they took: its size is its peak.
-  return cat(
-      "id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
-      " age=", (now_ms - created_ms) / 1000, " idle=", (now_ms - last_active_ms.load()) / 1000,
-      " flags=", listed_multi >= 0 ? "x" : "N", " db=", db,
-      " sub=0 psub=0 ssub=0 multi=", listed_multi, " qbuf=", held.query.load(),
-      " qbuf-free=", held.query_room.load(), " argv-mem=", held.words.load(),
-      " multi-mem=", held.transaction.load(), " rbs=", answer_room, " rbp=", answer_room,
-      " obl=", answers, " oll=0 omem=", answers > 0 ? answer_room : 0,
-      " tot-mem=", buffer_bytes.load(), " events=r cmd=", last_command, " user=", listed_user,
-      " redir=-1 resp=", listed_resp, " lib-name=", lib_name, " lib-ver=", lib_version);
+  return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
+             " age=", (now_ms - created_ms) / 1000, " idle=", silent_s.load(),
+             " flags=", listed_multi >= 0 ? "x" : "N", " db=", db,
+             " sub=0 psub=0 ssub=0 multi=", listed_multi, " qbuf=", held.query.load(),
+             " qbuf-free=", held.query_room.load(), " argv-mem=", held.words.load(),
+             " multi-mem=", held.transaction.load(), " rbs=", answer_room, " rbp=", answer_room,
+             " obl=", answers, " oll=0 omem=", answers > 0 ? answer_room : 0,
+             " tot-mem=", buffer_bytes.load(), " events=r cmd=", last_command,
+             " user=", listed_user, " redir=-1 resp=", listed_resp, " lib-name=", lib_name,
+             " lib-ver=", lib_version);
 }
 
 awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms) {

@@ -66,7 +66,6 @@ class Session {
   std::string lib_name ABSL_GUARDED_BY(mutex);
   std::string lib_version ABSL_GUARDED_BY(mutex);
   std::string last_command ABSL_GUARDED_BY(mutex);
-  std::atomic<int64_t> last_active_ms{0};
   std::string listed_ns ABSL_GUARDED_BY(mutex);
   std::string listed_user ABSL_GUARDED_BY(mutex);
   int listed_resp ABSL_GUARDED_BY(mutex) = 2;
@@ -100,9 +99,13 @@ class Session {
   // The peer sends no more: nobody waits for a command any more, now or later.
   void peer_ended();
 
-  // When the last bytes of a large value, or of a long answer, went to or from the client; 0: none
-  // is under way.
-  std::atomic<int64_t> moved_ms{0};
+  // ---- seconds without a sign of it ----
+  // The door counts them, one at each of its looks: the clock on the wall may be set ahead, and
+  // nobody is to go for that.
+  std::atomic<int64_t> silent_s{0};  // since it last sent something
+  // Since the last bytes of a large value, or of a long answer, went to or from it.
+  static constexpr int64_t kNothingMoves = -1;  // none is under way
+  std::atomic<int64_t> stalled_s{kNothingMoves};
 
   // ---- what it holds (Sessions::note_buffers) ----
   std::atomic<uint64_t> buffer_bytes{0};

@@ -90,6 +90,10 @@ void Engine::exec(Context& c) {
     c.errors_counted += c.reply.errors() - mark.errors;
     c.saw(inner.seen());
     if (!txn.status().ok()) break;
+    if (c.reply.overflowed()) {  // nobody would hear of it: nothing of it is done
+      session.ns = home;
+      return c.status_error(absl::ResourceExhaustedError("the answer is too large"));
+    }
   }
   auto lsn = txn.commit();
   c.saw(txn.seen());

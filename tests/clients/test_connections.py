@@ -188,7 +188,7 @@ class Credentials(unittest.TestCase):
             subprocess.check_call(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
                                    "/CN=localhost", "-keyout", key, "-out", cert], stderr=subprocess.DEVNULL)
             import redis
-            for address, open_to_all in (("0.0.0.0", False), ("127.0.0.1", True)):
+            for address, open_to_all in (("0.0.0.0", False), ("127.0.0.1", True), ("[::ffff:127.0.0.1]", True)):
                 server = Server(credentials=False, args=[
                     "--tls-cert=" + cert, "--tls-key=" + key, "--resp-tls=%s:0" % address])
                 try:

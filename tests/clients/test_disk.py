@@ -7,9 +7,10 @@ import threading
 import time
 import unittest
 
+import grpc
 import redis
 
-from harness import Disk, Server
+from harness import PATIENCE, Disk, Server
 
 MB = 1 << 20
 
@@ -65,6 +66,12 @@ class Told(unittest.TestCase):
     def test_lines_are_json_where_that_is_asked_for(self):
         server = Server(args=["--log-format=json", "--log-level=debug"])
         try:
+            # What no sender of UTF-8 would send, of somebody without a password: Protocol Buffers wrote lines of its own.
+            with grpc.insecure_channel("127.0.0.1:%d" % server.grpc) as channel:
+                call = channel.unary_unary("/cairn.v1.KeyValue/Get", lambda b: b, lambda b: b)
+                for request in (b"\x0a\x04\x0a\x02\xff\xff", b"\x0a\x7f"):
+                    with self.assertRaises(grpc.RpcError):
+                        call(request, timeout=PATIENCE)
             self.assertEqual(server.stop(), 0)
             lines = [json.loads(line) for line in open(server.log.name)]
             self.assertTrue(lines)

@@ -600,6 +600,62 @@ class Transactions(GrpcCase):
             outcomes[after is None] += 1
         self.assertGreater(min(outcomes.values()), 20)
 
+    def test_a_bucket_that_goes_and_comes_back_meanwhile(self):
+        kv, opb, over = self.rpc.kv_pb, self.rpc.objects_pb, threading.Event()
+        keys = [self.rpc.key("comes-and-goes", "k%d" % i) for i in range(5)]
+        get = kv.TxnRequest(then=[kv.TxnOp(get=kv.TxnOp.GetOp(key=k)) for k in keys])
+        wrong, outcomes = [], {CODE.OK: 0, CODE.NOT_FOUND: 0}
+
+        def until_over(step):
+            try:
+                while not over.is_set():
+                    code = step()
+                    outcomes[code] += 1  # KeyError: no other
+            except Exception as e:
+                wrong.append(repr(e))
+
+        def write(i=iter(range(10**9))):
+            value = b"%d" % next(i)
+            return self.code(self.rpc.kv.Txn, kv.TxnRequest(
+                then=[kv.TxnOp(put=kv.TxnOp.PutOp(key=k, value=value)) for k in keys], durability=2))
+
+        def read():
+            try:
+                found = {r.value.value if r.found else None for r in self.call(self.rpc.kv.Txn, get).results}
+                if len(found) != 1:
+                    wrong.append(found)
+                return CODE.OK
+            except grpc.RpcError as e:
+                return e.code()
+        threads = [threading.Thread(target=until_over, args=(step,)) for step in (write, write, read, read)]
+        for t in threads:
+            t.start()
+        empty = kv.TxnRequest(then=[kv.TxnOp(delete=kv.TxnOp.DeleteOp(key=k)) for k in keys], durability=2)
+        gone = 0
+        while gone < 60 and not wrong:
+            self.assertIn(self.code(self.rpc.objects.CreateBucket, opb.CreateBucketRequest(name="comes-and-goes")),
+                          (CODE.OK, CODE.ALREADY_EXISTS))
+            self.code(self.rpc.kv.Txn, empty)
+            gone += self.code(self.rpc.objects.DeleteBucket, opb.DeleteBucketRequest(name="comes-and-goes")) == CODE.OK
+        over.set()
+        for t in threads:
+            t.join()
+        self.assertEqual(wrong, [])
+        self.assertGreater(outcomes[CODE.OK], 0)
+        self.assertGreater(outcomes[CODE.NOT_FOUND], 0)
+
+    # In 53 of 60 they had two.
+    def test_what_has_one_ttl_has_one_moment_to_expire(self):
+        kv, r, moments = self.rpc.kv_pb, self.server.redis(db=9), []
+        for ttl_ms in range(3_600_000, 3_600_030):
+            ops = [kv.TxnOp(put=kv.TxnOp.PutOp(key=self.rpc.key("db9", "t%d" % i), value=b"x" * 1000, ttl_ms=ttl_ms)) for i in range(990)]
+            self.call(self.rpc.kv.Txn, kv.TxnRequest(then=ops, durability=2))
+            p = r.pipeline(transaction=False)
+            for i in range(990):
+                p.pexpiretime("t%d" % i)
+            moments.append(len(set(p.execute())))
+        self.assertEqual(moments, [1] * 30)
+
     # 977 of 999 copies were stored.
     def test_one_larger_than_the_log_takes_changes_nothing(self):
         kv, key = self.rpc.kv_pb, self.rpc.key

@@ -126,6 +126,62 @@ class Held(unittest.TestCase):
                 return str(e)
         self.held(lambda: self.s3_called("delete_bucket", Bucket="left"), {"SET": put})
 
+    # ---- gRPC's own wishes ----
+
+    EVERYSEC = 2
+
+    def test_a_grpc_refusal_waits_for_what_it_judged(self):
+        kv, objects, pb, opb, key = self.rpc.kv, self.rpc.objects, self.rpc.kv_pb, self.rpc.objects_pb, self.rpc.key
+        absent, judged = self.rpc.common.Condition(exists=False), key("db0", "judged")
+        copy = opb.CopyRequest(to=judged, condition=absent)
+        getattr(copy, "from").CopyFrom(key("db0", "from"))
+        taken = pb.TxnOp(put=pb.TxnOp.PutOp(key=key("db0", "taken"), value=b"x"))
+        missing = pb.TxnOp(put=pb.TxnOp.PutOp(key=key("none-such", "x"), value=b"x"))
+
+        def compared(*otherwise):
+            request = pb.TxnRequest(compare=[pb.Compare(key=judged, condition=absent)], then=[taken], otherwise=otherwise,
+                                    durability=self.EVERYSEC)
+            return "gone" if not kv.Txn(request, metadata=self.rpc.metadata, timeout=PATIENCE).succeeded else "there"
+        upload = iter([opb.UploadRequest(header=opb.UploadHeader(key=judged, condition=absent)), opb.UploadRequest(data=b"x")])
+        answers = self.held(lambda: self.called(kv.Put, pb.PutRequest(key=judged, value=b"x")), {
+            "Put": lambda: self.called(kv.Put, pb.PutRequest(key=judged, value=b"y", condition=absent, durability=self.EVERYSEC)),
+            "Delete": lambda: self.called(kv.Delete, pb.DeleteRequest(key=judged, condition=absent, durability=self.EVERYSEC)),
+            "Copy": lambda: self.called(objects.Copy, copy),
+            "Objects.Delete": lambda: self.called(objects.Delete, opb.DeleteObjectRequest(key=judged, condition=absent)),
+            "Upload": lambda: self.called(objects.Upload, upload),
+            "Txn": compared,
+            "Txn that reads": lambda: compared(pb.TxnOp(get=pb.TxnOp.GetOp(key=judged))),
+            "Txn of a namespace that is not there": lambda: self.called(kv.Txn, pb.TxnRequest(
+                compare=[pb.Compare(key=judged, condition=absent)], then=[taken], otherwise=[missing])),
+        })
+        self.assertEqual(answers.pop("the change"), "there")
+        self.assertEqual(set(answers.values()), {"gone"}, answers)
+
+    def test_who_asks_for_it_waits_for_what_was_not_wished_durable(self):
+        kv, objects, pb, opb = self.rpc.kv, self.rpc.objects, self.rpc.kv_pb, self.rpc.objects_pb
+        key = self.rpc.key("db0", "soon")
+        read = pb.TxnOp(get=pb.TxnOp.GetOp(key=key))
+        probes = {
+            "Get": lambda **how: self.called(kv.Get, pb.GetRequest(key=key, **how)),
+            "BatchGet": lambda **how: self.called(kv.BatchGet, pb.BatchGetRequest(keys=[key], **how)),
+            "Txn": lambda **how: self.called(kv.Txn, pb.TxnRequest(then=[read], **how)),
+            "Stat": lambda **how: self.called(objects.Stat, opb.StatRequest(key=key, **how)),
+            "Download": lambda **how: bool(list(objects.Download(opb.DownloadRequest(key=key, **how), metadata=self.rpc.metadata))) and "there",
+        }
+        open(self.hold_file, "w").close()
+        try:
+            put = pb.PutRequest(key=key, value=b"x", durability=self.EVERYSEC)
+            self.assertEqual(self.pool.submit(lambda: self.called(kv.Put, put)).result(PATIENCE), "there")
+            waiting = {name: self.pool.submit(probe, durable=True) for name, probe in probes.items()}
+            for name, probe in probes.items():
+                self.assertEqual(self.pool.submit(probe).result(PATIENCE), "there", name)
+            time.sleep(0.5)
+            early = [name for name, call in waiting.items() if call.done()]
+        finally:
+            self.release()
+        self.assertEqual(early, [])
+        self.assertEqual({call.result(PATIENCE) for call in waiting.values()}, {"there"})
+
 
 if __name__ == "__main__":
     unittest.main()

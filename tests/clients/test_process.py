@@ -133,6 +133,8 @@ class Process(unittest.TestCase):
                     (["--memory=1kb"], "'1kb' is less than"),
                     (["--memory=1e400gb"], "no size"),
                     (["--threads=many"], "--threads: "),
+                    (["--space-amplification=nan"], "--space-amplification: "),
+                    (["--space-amplification=inf"], "--space-amplification: "),
                     (["--maxclients=abc"], "--maxclients: 'abc' is not a number of clients"),
                     (["--timeout=-1"], "--timeout: '-1' is not a number of seconds"),
                     (["--proto-max-bulk-len=1kb"], "--proto-max-bulk-len: '1kb' is not a size of at least 1mb"),
@@ -240,6 +242,22 @@ class Process(unittest.TestCase):
                 r.shutdown(nosave=True)
                 self.assertEqual(server.process.wait(20), 0)
                 server.remove()
+
+    def test_no_other_signal_ends_it_and_sigquit_ends_it_clean(self):
+        server = Server(args=["--durability=off"])
+        self.addCleanup(server.remove)
+        r = server.redis()
+        self.assertEqual(os.path.realpath(r.info("server")["executable"]), os.path.realpath(os.path.join(BUILD, "cairnd")))
+        r.set("k", "v")
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO,
+                       signal.SIGPWR, signal.SIGPIPE, signal.SIGRTMIN, signal.SIGRTMAX):
+            server.process.send_signal(number)
+            self.assertTrue(r.ping(), number)
+        server.process.send_signal(signal.SIGQUIT)
+        self.assertEqual(server.process.wait(PATIENCE), 0)
+        server.process.stdout.close()
+        server.start()
+        self.assertEqual(server.redis().get("k"), b"v")
 
     def test_tls_on_all_doors(self):
         with tempfile.TemporaryDirectory() as d:

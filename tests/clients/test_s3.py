@@ -293,12 +293,12 @@ class S3(Case):
         quote = lambda text: urllib.parse.quote(text, safe="-_.~")
         stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         scope = "%s/us-east-1/s3/aws4_request" % stamp[:8]
-        params = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD",
-                  "X-Amz-Credential": "%s/%s" % (USER, scope), "X-Amz-Date": stamp, "X-Amz-Expires": "900",
-                  "X-Amz-SignedHeaders": "host", **params}
+        payload = next((v for k, v in params.items() if k.lower() == "x-amz-content-sha256"), "UNSIGNED-PAYLOAD")
+        params = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": "%s/%s" % (USER, scope), "X-Amz-Date": stamp, "X-Amz-Expires": "900",
+                  "X-Amz-SignedHeaders": "host", **({} if payload in params.values() else {"X-Amz-Content-Sha256": payload}), **params}
         query = "&".join("%s=%s" % (quote(k), quote(params[k])) for k in sorted(params))
         host = "127.0.0.1:%d" % self.server.http
-        canonical = "\n".join([method, path, query, "host:" + host, "", "host", params["X-Amz-Content-Sha256"]])
+        canonical = "\n".join([method, path, query, "host:" + host, "", "host", payload])
         key = ("AWS4" + PASSWORD).encode()
         for part in (stamp[:8], "us-east-1", "s3", "aws4_request"):
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
@@ -325,6 +325,14 @@ class S3(Case):
                                       ({"X-Amz-Security-Token": "t"}, {}, 501), ({"tagging": ""}, {}, 501),
                                       ({"X-Amz-Content-Sha256": "0" * 64}, {}, 400)):
             self.assertEqual(self.presigned("PUT", "/bucket/js3", params, headers)[0], want, params)
+        # The hash of the body counts in any spelling: in all but one the body was not looked at.
+        for name in ("X-Amz-Content-Sha256", "x-amz-content-sha256", "X-Amz-Content-SHA256", "X-AMZ-CONTENT-SHA256"):
+            other, own = (hashlib.sha256(b).hexdigest() for b in (b"other", b"the body"))
+            status, body, _ = self.presigned("PUT", "/bucket/js3", {name: other})
+            self.assertEqual((status, b"XAmzContentSHA256Mismatch" in body), (400, True), name)
+            self.assertEqual(self.presigned("PUT", "/bucket/js4", {name: own})[0], 200, name)
+            if name != "X-Amz-Content-Sha256":
+                self.assertEqual(self.presigned("PUT", "/bucket/js3", {name: own, "X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"})[0], 400)
         self.assertEqual(self.code(self.s3.head_object, Bucket="bucket", Key="js3")[1], 404)
 
     def test_signed_payloads_are_verified_before_commit(self):

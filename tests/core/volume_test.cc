@@ -122,6 +122,22 @@ TYPED_TEST(VolumeContract, ErrorsHaveTheirKinds) {
   EXPECT_TRUE(absl::IsAlreadyExists(this->v.run(v.create(this->file, 0))));
 }
 
+// Clients are told why the store takes no more writes, and anybody who asks whether it is ready:
+// where its data lies is not for them.
+TYPED_TEST(VolumeContract, ErrorsNameTheFileAlone) {
+  Volume& v = this->v.get();
+  AlignedBuffer b = this->filled(4096, 0);
+  ASSERT_TRUE(this->v.run(v.create({FileKind::kSegment, 77}, 4096)).ok());
+  for (const Status& error :
+       {this->v.run(v.read(this->file, 0, b.span(0, 4096))).status(),
+        this->v.run(v.write(this->file, 0, {b.data(), 4096}, WriteMode::kPlain)),
+        this->v.run(v.sync(this->file)), this->v.run(v.punch(this->file, 0, 4096)),
+        this->v.run(v.remove(this->file)), this->v.run(v.create({FileKind::kSegment, 77}, 0))}) {
+    EXPECT_FALSE(error.ok());
+    EXPECT_EQ(error.message().find('/'), std::string_view::npos) << error;
+  }
+}
+
 TYPED_TEST(VolumeContract, ListShowsWhatIsThereAndRemoveTakesIt) {
   Volume& v = this->v.get();
   ASSERT_TRUE(this->v.run(v.create(this->file, 8192)).ok());

@@ -6,9 +6,11 @@
 #include <future>
 #include <thread>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
 #include "core/volume/local_volume.h"
 #include "gateway/resp/door.h"
+#include "kv/types/type.h"
 
 namespace cairn::resp {
 namespace {
@@ -19,6 +21,8 @@ struct HeldVolume : Volume {
   Volume& real;
   Clock& clock;
   std::atomic<bool> held{false};
+  std::atomic<bool> reads_held{false};
+  std::atomic<int> reads{0};  // of large values
 
   awaitable<void> wait() {
     while (held) co_await clock.sleep_ms(1);
@@ -29,7 +33,11 @@ struct HeldVolume : Volume {
     co_return co_await real.write(f, offset, data, mode);
   }
   awaitable<StatusOr<size_t>> read(FileId f, uint64_t offset, MutableBytes into) override {
-    return real.read(f, offset, into);
+    if (f.kind == FileKind::kExtents) {
+      reads++;
+      while (reads_held) co_await clock.sleep_ms(1);
+    }
+    co_return co_await real.read(f, offset, into);
   }
   awaitable<Status> sync(FileId f) override {
     co_await wait();
@@ -46,15 +54,18 @@ struct HeldVolume : Volume {
 };
 
 // A clock on which a millisecond, what back-pressure waits at a time, does not pass while it is
-// held.
+// held, and on which a second, at which the door looks after its clients, does at once while it is
+// hurried. The time of day can be set ahead.
 struct HeldClock : Clock {
   SystemClock real;
-  std::atomic<bool> held{false};
-  int64_t now_ms() const override { return real.now_ms(); }
+  std::atomic<bool> held{false}, hurried{false};
+  std::atomic<int64_t> seconds{0}, ahead_ms{0};
+  int64_t now_ms() const override { return real.now_ms() + ahead_ms; }
   awaitable<void> sleep_ms(int64_t ms) override {
     do {
-      co_await real.sleep_ms(ms);
+      co_await real.sleep_ms(ms == 1000 && hurried ? 1 : ms);
     } while (ms == 1 && held);
+    if (ms == 1000) seconds++;
   }
 };
 
@@ -101,6 +112,7 @@ struct DoorTest : testing::Test {
     StoreOptions options;
     options.segment_bytes = 1 << 20;
     options.durability = Durability::kOff;
+    options.collections = kv::collection_types();
     store = std::make_unique<Store>(*volume, clock, pool, loops.executors(), options);
     ASSERT_TRUE(run(store->open()).ok());
     server = std::make_unique<kv::Server>(*store, users);
@@ -359,6 +371,114 @@ TEST_F(DoorTest, AWaitEndsAtItsTimeWhenItIsUnblockedAndWhenThePeerIsGone) {
     EXPECT_EQ(client.receive(1), "");
   }
   volume->held = false;
+}
+
+// ---- who is sent away ----
+
+// The part of a SET of so many bytes that comes before its value.
+std::string begin_of_set(size_t bytes) {
+  return cat("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$", bytes, "\r\n");
+}
+
+// A clock that was set ahead once ended every large value that was on its way.
+TEST_F(DoorTest, ATimeOfDayThatIsSetAheadSendsNobodyAway) {
+  constexpr size_t kBytes = 200'000;
+  server->timeout_s = 1000;
+  Client silent(door->local()), moving(door->local());
+  silent.send("PING\r\n");
+  EXPECT_EQ(silent.receive(7), "+PONG\r\n");
+  moving.send(cat("PING\r\n", begin_of_set(kBytes), std::string(kBytes / 2, 'x')));
+  EXPECT_EQ(moving.receive(7), "+PONG\r\n");
+  clock.ahead_ms = int64_t{24} * 3600 * 1000;
+  clock.hurried = true;
+  for (const int64_t from = clock.seconds; clock.seconds < from + 20;) std::this_thread::yield();
+  clock.hurried = false;
+  moving.send(cat(std::string(kBytes / 2, 'x'), "\r\n"));
+  EXPECT_EQ(moving.receive(5), "+OK\r\n");
+  silent.send("PING\r\n");
+  EXPECT_EQ(silent.receive(7), "+PONG\r\n");
+}
+
+TEST_F(DoorTest, WhoStandsStillInALargeValueGoesAndWhoIsSilentAfterTheTimeout) {
+  Client silent(door->local()), stalled(door->local());
+  silent.send("PING\r\n");
+  EXPECT_EQ(silent.receive(7), "+PONG\r\n");
+  const int64_t from = clock.seconds;
+  stalled.send(cat(begin_of_set(200'000), "x"));
+  clock.hurried = true;
+  EXPECT_EQ(stalled.receive(1), "");
+  EXPECT_GE(clock.seconds - from, limits::kStallS);
+  silent.send("PING\r\n");
+  EXPECT_EQ(silent.receive(7), "+PONG\r\n");
+  server->timeout_s = 100;
+  EXPECT_EQ(silent.receive(1), "");
+  clock.hurried = false;
+}
+
+TEST_F(DoorTest, NoLimitOfWhatClientsHoldKeepsEverybodyOut) {
+  ASSERT_TRUE(server->client_limits.set_together("1"));
+  ASSERT_TRUE(server->client_limits.set_output("normal 1 1 1"));
+  Client client(door->local());
+  client.send("ECHO 0123456789\r\nSET a 1\r\nGET a\r\n");
+  EXPECT_EQ(client.receive(29), "$10\r\n0123456789\r\n+OK\r\n$1\r\n1\r\n");
+}
+
+// It once ran to its end, in seconds in which nobody else of its thread was served.
+TEST_F(DoorTest, ATransactionWhoseAnswerIsTooLargeEndsThereAndIsGivenUpWhole) {
+  constexpr int kReads = 1000;
+  ASSERT_TRUE(server->client_limits.set_output("normal 200kb 0 0"));
+  Client client(door->local()), other(door->local());
+  other.send(cat("*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$50000\r\n", std::string(50'000, 'x'), "\r\n"));
+  EXPECT_EQ(other.receive(5), "+OK\r\n");
+  std::string all = "MULTI\r\nSET a 1\r\n", queued = "+OK\r\n+QUEUED\r\n";
+  for (int i = 0; i < kReads; i++) {
+    all += "GET big\r\n";
+    queued += "+QUEUED\r\n";
+  }
+  client.send(all);
+  EXPECT_EQ(client.receive(queued.size()), queued);
+  client.send("EXEC\r\n");
+  EXPECT_EQ(client.receive(1), "");
+  other.send("EXISTS a\r\n");
+  EXPECT_EQ(other.receive(4), ":0\r\n");
+  EXPECT_LT(engines.front()->calls()[table.index_of(*table.find("get"))].calls, 10u);
+}
+
+// Words that a command needs in memory were all read before anybody asked how much they are.
+TEST_F(DoorTest, LongWordsAreReadWhereTheyFitAndAreTheirClientsMeanwhile) {
+  static constexpr uint64_t kBytes = 100'000;
+  const auto hset = [](int words) {
+    std::string all = cat("*", 2 + 2 * words, "\r\n$4\r\nHSET\r\n$1\r\nh\r\n");
+    for (int i = 0; i < words; i++) {
+      append(all, "$2\r\n", 10 + i, "\r\n$", kBytes, "\r\n", std::string(kBytes, 'x'), "\r\n");
+    }
+    return all;
+  };
+  Client client(door->local());
+  client.send(hset(20));  // a segment has 1 MiB
+  constexpr std::string_view kTooLarge = "-ERR the change is larger than a log segment\r\n";
+  EXPECT_EQ(client.receive(kTooLarge.size()), kTooLarge);
+  EXPECT_EQ(volume->reads, 0);
+  client.send(cat("*4\r\n$4\r\nSCAN\r\n$1\r\n0\r\n$5\r\nMATCH\r\n$2000000\r\n",
+                  std::string(2'000'000, '*'), "\r\n"));
+  constexpr std::string_view kTooLong = "-ERR an argument of 'scan' is too long\r\n";
+  EXPECT_EQ(client.receive(kTooLong.size()), kTooLong);
+  EXPECT_EQ(volume->reads, 0);
+
+  volume->reads_held = true;
+  client.send(hset(3));
+  while (volume->reads == 0) std::this_thread::yield();
+  EXPECT_GE(server->sessions.buffer_bytes(), 3 * kBytes);
+  volume->reads_held = false;
+  EXPECT_EQ(client.receive(4), ":3\r\n");
+  EXPECT_LT(server->sessions.buffer_bytes(), kBytes);
+
+  volume->reads = 0;
+  ASSERT_TRUE(server->client_limits.set_together("200kb"));
+  client.send(hset(3));
+  while (server->sessions.size() > 0) std::this_thread::yield();
+  EXPECT_EQ(volume->reads, 0);
+  EXPECT_EQ(server->sessions.sent_away(), 1u);
 }
 
 TEST_F(DoorTest, TheLargestOfAllClientsIsSentAwayFirst) {

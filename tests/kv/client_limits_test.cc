@@ -12,9 +12,9 @@ TEST(ClientLimits, AreReadAndShownInRedissWords) {
   ClientLimits limits;
   EXPECT_EQ(limits.output_text(),
             "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60");
-  EXPECT_EQ(limits.set_output("pubsub 1mb 512kb 5  normal 100 0 0"), "");
+  EXPECT_EQ(limits.set_output("pubsub 1mb 512kb 5  normal 20kb 0 0"), "");
   EXPECT_EQ(limits.output_text(),
-            "normal 100 0 0 slave 268435456 67108864 60 pubsub 1048576 524288 5");
+            "normal 20480 0 0 slave 268435456 67108864 60 pubsub 1048576 524288 5");
   EXPECT_EQ(limits.set_output("replica 0 0 0"), "");
   const std::string before = limits.output_text();
   EXPECT_EQ(limits.set_output(""), "");
@@ -26,7 +26,7 @@ TEST(ClientLimits, AreReadAndShownInRedissWords) {
   EXPECT_EQ(limits.together_text(), "25%");
   limits.set_memory(1000 << 20);
   EXPECT_EQ(limits.together(), 250u << 20);
-  EXPECT_EQ(limits.answer_max(), 100u);  // the hard limit of normal clients
+  EXPECT_EQ(limits.answer_max(), 20u << 10);  // the hard limit of normal clients
   EXPECT_EQ(limits.set_together("50mb"), "");
   EXPECT_EQ(limits.together(), 50u << 20);
   EXPECT_EQ(limits.set_together("10%"), "");
@@ -47,6 +47,22 @@ TEST(ClientLimits, ASmallLimitOfMemoryIsAboutTheDataAlone) {
   EXPECT_EQ(limits.together(), least);
   EXPECT_EQ(limits.set_together("1mb"), "");
   EXPECT_EQ(limits.together(), 1u << 20);
+}
+
+// "maxmemory-clients 1" once let nobody in any more, not even who wanted to take it back.
+TEST(ClientLimits, AreNeverSoSmallThatNobodyCanChangeThem) {
+  ClientLimits limits;
+  limits.set_memory(128 << 20);
+  for (const char* small : {"1", "1000", "64kb", "128kb"}) {
+    EXPECT_EQ(limits.set_together(small), "");
+    EXPECT_EQ(limits.together(), 128u << 10) << small;
+    EXPECT_EQ(limits.query_max(), 128u << 10) << small;
+    EXPECT_EQ(limits.answer_max(), 128u << 10) << small;
+  }
+  EXPECT_EQ(limits.set_together("129kb"), "");
+  EXPECT_EQ(limits.together(), 129u << 10);
+  EXPECT_EQ(limits.set_output("normal 1 1 1"), "");
+  EXPECT_EQ(limits.answer_max(), 16u << 10);
 }
 
 }  // namespace

@@ -54,6 +54,28 @@ void count_up(World& world, Namespace& bucket) {
   if (bucket.properties()->created_ms <= count) fail("what is set for a bucket goes back");
 }
 
+// What metrics, INFO and a health check read, without a lock.
+void look_around(World& world) {
+  Store& store = world.store();
+  const auto most = static_cast<int64_t>(World::names().size());
+  for (auto& ns : spaces(store)) {
+    const auto there = static_cast<int64_t>(ns->size());
+    const int64_t committed = ns->committed_size();
+    if (there < 0 || there > most || committed < 0 || committed > most) {
+      fail(cat(ns->name, " has ", there, " keys, of which ", committed, " are committed, of ",
+               most));
+    }
+  }
+  if (!store.health().ready) fail("the store is not ready");
+  (void)store.log().stats();
+  (void)store.memory().stats();
+  (void)store.cleaner().stats();
+  (void)store.compactor().stats();
+  (void)store.memory_bytes();
+  (void)store.expired_count();
+  (void)store.newest_name();
+}
+
 void call(World& world, Notes& notes, size_t thread) {
   const auto all = spaces(world.store());
   const NamespacePtr& ns = all[notes.pick(all.size())];
@@ -61,6 +83,7 @@ void call(World& world, Notes& notes, size_t thread) {
   const size_t group = notes.pick(World::kGroups);
   if (all[2]->properties()->created_ms == 0) fail("a bucket has lost its properties");
   const uint64_t what = notes.pick(1000);
+  if (what < 50) return look_around(world);
   if (what < 300) return world.get(notes, ns, some_key(notes));
   if (what < 480) return void(world.put(notes, ns, key, false));
   if (what < 495) return void(world.put(notes, ns, key, true));

@@ -226,9 +226,7 @@ awaitable<Error> get_object(Call& c) {
     // The bytes must be of the value whose parts were looked at.
     conditions.if_version = info->version;
   } else if (std::string_view text = c.request.header("if-range"); !text.empty()) {
-    // A date, a strong ETag, or something that is neither and never matches.
-    conditions.if_range_s = http::parse_http_date(text);
-    if (!conditions.if_range_s) conditions.if_range = text;
+    conditions.if_range = text;
   }
   objects::Verdict verdict = objects::Verdict::kGo;
   auto opened = co_await objects::open(c.store, *c.bucket, c.key, range, conditions, &verdict);

@@ -265,8 +265,15 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     if (!p.presigned) {
       return {"InvalidRequest", "Missing required header for this request: x-amz-content-sha256"};
     }
-    const std::string* hoisted = r.param("X-Amz-Content-Sha256");
-    content = hoisted != nullptr ? *hoisted : "UNSIGNED-PAYLOAD";
+    // In any spelling, as all headers that a URL carries.
+    for (auto& [name, value] : r.query) {
+      if (!equals_ignoring_case(name, "x-amz-content-sha256")) continue;
+      if (!content.empty() && content != value) {
+        return {"InvalidRequest", "x-amz-content-sha256 has two values in the URL"};
+      }
+      content = value;
+    }
+    if (content.empty()) content = "UNSIGNED-PAYLOAD";
   }
   auto secret = users_.secret(p.access_key);
   if (!secret) return {"InvalidAccessKeyId", ""};
