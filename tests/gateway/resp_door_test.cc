@@ -416,8 +416,8 @@ TEST_F(DoorTest, WhoStandsStillInALargeValueGoesAndWhoIsSilentAfterTheTimeout) {
 }
 
 TEST_F(DoorTest, NoLimitOfWhatClientsHoldKeepsEverybodyOut) {
-  ASSERT_TRUE(server->client_limits.set_together("1"));
-  ASSERT_TRUE(server->client_limits.set_output("normal 1 1 1"));
+  ASSERT_EQ(server->client_limits.set_together("1"), "");
+  ASSERT_EQ(server->client_limits.set_output("normal 1 1 1"), "");
   Client client(door->local());
   client.send("ECHO 0123456789\r\nSET a 1\r\nGET a\r\n");
   EXPECT_EQ(client.receive(29), "$10\r\n0123456789\r\n+OK\r\n$1\r\n1\r\n");
@@ -426,7 +426,7 @@ TEST_F(DoorTest, NoLimitOfWhatClientsHoldKeepsEverybodyOut) {
 // It once ran to its end, in seconds in which nobody else of its thread was served.
 TEST_F(DoorTest, ATransactionWhoseAnswerIsTooLargeEndsThereAndIsGivenUpWhole) {
   constexpr int kReads = 1000;
-  ASSERT_TRUE(server->client_limits.set_output("normal 200kb 0 0"));
+  ASSERT_EQ(server->client_limits.set_output("normal 200kb 0 0"), "");
   Client client(door->local()), other(door->local());
   other.send(cat("*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$50000\r\n", std::string(50'000, 'x'), "\r\n"));
   EXPECT_EQ(other.receive(5), "+OK\r\n");
@@ -474,7 +474,7 @@ TEST_F(DoorTest, LongWordsAreReadWhereTheyFitAndAreTheirClientsMeanwhile) {
   EXPECT_LT(server->sessions.buffer_bytes(), kBytes);
 
   volume->reads = 0;
-  ASSERT_TRUE(server->client_limits.set_together("200kb"));
+  ASSERT_EQ(server->client_limits.set_together("200kb"), "");
   client.send(hset(3));
   while (server->sessions.size() > 0) std::this_thread::yield();
   EXPECT_EQ(volume->reads, 0);
