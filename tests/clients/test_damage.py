@@ -10,7 +10,7 @@ import unittest
 
 import redis
 
-from harness import Server
+from harness import Server, wait_until
 
 BLOB = os.urandom(200000)
 
@@ -104,11 +104,12 @@ class Damage(unittest.TestCase):
                 server = Server(directory=directory, args=["--repair"])
                 now = os.listdir(data)
                 # What the cleaner or the compactor emptied meanwhile was copied whole.
-                moved = server.redis().info("persistence")["log_segments_freed"] > 0 or any(
+                moved = lambda: server.redis().info("persistence")["log_segments_freed"] > 0 or any(
                     f.startswith("extents-") and f not in before for f in now)
                 for f in before:
-                    if f.startswith(("segment-", "extents-")) and not moved:
-                        self.assertTrue(any(n.endswith(f) for n in now), "%s: %s is gone" % (where, f))
+                    if f.startswith(("segment-", "extents-")) and not any(n.endswith(f) for n in now):
+                        # It goes a moment before it is counted.
+                        self.assertTrue(wait_until(moved, 10), "%s: %s is gone" % (where, f))
                 log = open(server.log.name).read()
                 self.assertRegex(log, "(?i)lost|set aside|made anew", where)
                 r = server.redis()

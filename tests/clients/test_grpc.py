@@ -827,7 +827,7 @@ class Connections(GrpcCase):
     def test_what_is_packed_is_refused(self):
         server = Server()
         self.addCleanup(server.remove)
-        before = resident_mb(server)
+        before = resident(server)
         rpc = server.grpc_stubs()
         for algorithm in (grpc.Compression.Gzip, grpc.Compression.Deflate):
             channel = self.new_channel(server)
@@ -837,7 +837,7 @@ class Connections(GrpcCase):
                     with self.assertRaises(grpc.RpcError) as e:
                         put(bytes(size), metadata=metadata, compression=algorithm, timeout=PATIENCE)
                     self.assertEqual(e.exception.code(), CODE.UNIMPLEMENTED)
-        self.assertLess(resident_mb(server, "VmHWM"), before + 60)
+        self.assertLess(resident(server, "VmHWM"), before + (60 << 20))
         rpc.kv.Put(rpc.kv_pb.PutRequest(key=rpc.key("db0", b"k"), value=b"v"), metadata=rpc.metadata)
 
     def watch(self, channel, **more):

@@ -412,6 +412,8 @@ class AgainstRedis(Wire):
             self.parted |= not why.startswith(("a cursor", "SYNC"))
             return True
         name = words[0].lower().decode("latin1")
+        if name in ("expiretime", "pexpiretime") and ours[:1] == theirs[:1] == b":":
+            return abs(int(ours[1:]) - int(theirs[1:])) < 60_000  # what was relative was said to one before the other
         if name == "dbsize" and ours[:1] == theirs[:1] == b":":
             return int(ours[1:]) <= int(theirs[1:])  # it counts a key that is due until it meets it
         if not (isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs)):
