@@ -38,8 +38,8 @@ TEST_F(CheckpointTest, ACheckpointBesideATransactionThatIsGivenUpHasAllKeys) {
     begun.get_future().wait();
     {
       Namespace& ns = store->database(0);
-      std::vector<KeyHash> hashes;
-      for (int i = 0; i < 20; i++) hashes.push_back(ns.hash(cat("m", i)));
+      std::vector<KeyHash> hashes(20);
+      for (size_t i = 0; i < hashes.size(); i++) hashes[i] = ns.hash(cat("m", i));
       StripeLocks locks(*store);
       flush ? locks.lock_all() : locks.lock(hashes);
       Transaction t(*store, &locks, Shape::kSeveral);
