@@ -131,17 +131,26 @@ Status Recovery::lose_parts(size_t segment) {
 
 // What comes before it was applied, so it can be folded as it comes.
 awaitable<Status> Recovery::apply_parts() {
+  AlignedBuffer buffer(kBlockBytes);
   for (const Part& part : parts_) {
     const SegmentPlace& place = segments_[part.segment].place;
-    SegmentReader reader(volume_, place, part.from, part.to);
-    for (;;) {
-      auto frame = co_await reader.next();
-      if (!frame.ok()) co_return frame.status();
-      if (!*frame) break;
-      const FrameView& found = **frame;
-      apply(place, found.header, found.bytes, scans_[part.segment]);
+    for (uint64_t at = part.from; at < part.to;) {
+      auto n = co_await read_some(place.segment, at, buffer.span(0, kBlockBytes));
+      if (!n.ok()) co_return n.status();
+      const auto header = decode_frame_header(place, at, {buffer.data(), *n});
+      const uint64_t bytes = header ? frame_bytes(*header) : 0;
+      if (bytes > buffer.size()) buffer = AlignedBuffer(bytes);
+      n = co_await read_some(place.segment, at, buffer.span(0, bytes));
+      if (!n.ok()) co_return n.status();
+      const auto frame = find_frame(place, {buffer.data(), *n}, at, at);
+      if (!frame) {
+        co_return absl::DataLossError(
+            cat(name(place.segment), " is damaged at offset ", at, " since it was read"));
+      }
+      apply(place, frame->header, frame->bytes, scans_[part.segment]);
+      at += frame->size();
       if (folds_ && o_.crowded(false)) {
-        co_await o_.fold(Lsn(found.header.lsn));
+        co_await o_.fold(Lsn(frame->header.lsn));
         went_on_.notify();
       }
     }
