@@ -128,7 +128,11 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
   for (int tries = 0;; tries++) {
     if (tries == kTries) hold.emplace(store.memory());
     auto opened = try_open(store, ns, key, range, conditions, verdict);
-    if (!opened.ok() || !opened->cold) co_return opened;
+    if (!opened.ok() || !opened->cold) {
+      hold.reset();
+      if (tries > 0 && store.backpressure().holds(false)) co_await store.backpressure().wait(false);
+      co_return opened;
+    }
     std::string name(key);
     Status fetched = co_await store.faults().fetch(held, std::move(name));
     if (!fetched.ok()) co_return fetched;

@@ -67,6 +67,39 @@ void Waiter::drop() {
   std::swap(resume, resume_);
 }
 
+// ---- Errand ----
+
+void Errand::begin(const std::shared_ptr<Waiter>& waiter) {
+  MutexLock lock(mutex_);
+  waiter_ = waiter;
+  if (cancelled_) waiter->cancel();
+}
+
+void Errand::end() {
+  MutexLock lock(mutex_);
+  waiter_ = nullptr;
+}
+
+awaitable<Woken> Errand::wait(std::shared_ptr<Waiter> waiter) {
+  begin(waiter);
+  const Woken how = co_await waiter->wait();
+  end();
+  co_return how;
+}
+
+awaitable<Woken> Errand::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms) {
+  begin(waiter);
+  const Woken how = co_await waiter->wait(clock, ms);
+  end();
+  co_return how;
+}
+
+void Errand::cancel() {
+  MutexLock lock(mutex_);
+  cancelled_ = true;
+  if (waiter_ != nullptr) waiter_->cancel();
+}
+
 // ---- Gate ----
 
 bool Gate::add(const std::shared_ptr<Waiter>& waiter, uint64_t seen) {

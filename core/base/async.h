@@ -4,6 +4,7 @@
 //   Tasks   starts several, and waits until all of them have ended
 //   suspend puts the running coroutine to sleep and gives away the one way to wake it
 //   Waiter  one coroutine waits for one call, a cancellation, or the end of its patience
+//   Errand  what is done on behalf of somebody who may go away: that cancels what it waits for
 //   Gate    any number wait until something is true; who changes it says so
 //
 // Nobody sleeps in a loop to look again: who waits is woken by who changes what he waits for.
@@ -132,6 +133,24 @@ class Waiter {
   Mutex mutex_;
   std::optional<Woken> ended_ ABSL_GUARDED_BY(mutex_);
   Resume<Woken> resume_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Its owner outlives who waits.
+class Errand {
+ public:
+  // As the waiter's own; cancelled at once if the errand was before.
+  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter);
+  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms);
+  // Any thread. Whatever it waits for, now or later, is for nothing.
+  void cancel();
+
+ private:
+  void begin(const std::shared_ptr<Waiter>& waiter);
+  void end();
+
+  Mutex mutex_;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<Waiter> waiter_ ABSL_GUARDED_BY(mutex_);
 };
 
 // What is waited for is a predicate over state that others change: they change it, then notify().

@@ -352,6 +352,11 @@ void Log::fail(const Status& status) {
   trouble_.fetch_or(kFailed, std::memory_order_acq_rel);
   release_waiters();
   changed_.notify();
+  relieved();
+}
+
+void Log::hold(bool held) {
+  if (held_.exchange(held) && !held) relieved();
 }
 
 void Log::fail_unless_it_passes(const Status& synced) {
@@ -482,6 +487,7 @@ awaitable<Status> Log::flush_once() {
   pending_bytes_.fetch_sub(records, std::memory_order_relaxed);
   if (!unsynced_) durable_.store(end, std::memory_order_release);
   changed_.notify();
+  relieved();
   if (!stuck() && room_end_ < room_wanted()) start_prepare();
   co_return absl::OkStatus();
 }

@@ -12,7 +12,7 @@
 // segment cannot be made for another reason that may pass (no descriptors), the same holds, with
 // less kept, and it is tried again; closing, a bounded number of times. Memory: frames of 256
 // KiB, kept for reuse; congested() says when more than kPendingMax waits for the device, and
-// callers that can wait then do so before they append more.
+// callers that can wait then do so before they append more (core/store/backpressure.h).
 //
 // Invariants
 //  1. Records are in LSN order in the log; an append that returned before another began has the
@@ -29,6 +29,7 @@
 #include <atomic>
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -103,9 +104,14 @@ class Log {
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
   // Until the device has caught up, or the log failed.
   awaitable<void> wait_for_backlog();
-  bool congested() const { return held_.load(std::memory_order_relaxed) || backlogged(); }
-  // While held, congested() is true: the cleaner is too far behind.
-  void hold(bool held) { held_.store(held, std::memory_order_relaxed); }
+  // Never once the log failed: who waits would do so for ever.
+  bool congested() const {
+    return (held_.load(std::memory_order_relaxed) || backlogged()) && !failed();
+  }
+  // While held, congested() is true: the cleaner is too far behind, and gets on.
+  void hold(bool held);
+  // Called, on any thread, when congested() may have ended. Set before start().
+  void set_relieved(std::function<void()> relieved) { relieved_ = std::move(relieved); }
 
   // The segment that is written now; all before it are sealed, and durable once durable() is past
   // their end. Those prepared after it hold nothing yet.
@@ -209,6 +215,9 @@ class Log {
   Status admit_large(uint64_t bytes) const;
   Status refusal() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(wait_mutex_);
   void fail(const Status& status);
+  void relieved() const {
+    if (relieved_) relieved_();
+  }
   // A sync that failed is not asked for again; what found no room or descriptor did not begin.
   void fail_unless_it_passes(const Status& synced);
   void note_trouble(const Status& made);
@@ -223,6 +232,7 @@ class Log {
   const Executor loop_;
   const Executor executor_;  // of the flush
   const Report report_;
+  std::function<void()> relieved_;
   LogStart start_;
 
   // Owned by the flush coroutine, one at a time.

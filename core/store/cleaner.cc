@@ -56,11 +56,19 @@ bool Cleaner::wanted() {
       segment;
   const uint64_t over = size > target ? size - target : 0;
   const bool full = log.full();
-  log.hold(over > kHoldSegments * segment);
   urgent_ = full || over > kUrgentSegments * segment;
-  auto oldest = log.oldest_sealed();
+  const bool wanted = (full || over > 0) && can_clean(size, live);
+  // Who writes waits only for a cleaner that gets on.
+  log.hold(wanted && over > kHoldSegments * segment);
+  return wanted;
+}
+
+bool Cleaner::can_clean(uint64_t size, uint64_t live) const {
+  const Log& log = store_.log();
+  const uint64_t segment = log.segment_bytes();
+  const auto oldest = log.oldest_sealed();
   if (!oldest || !log.status().ok()) return false;
-  if (!full) return over > 0;
+  if (!log.full()) return true;
   // A first copy grows by its origin, at worst by half; it must fit in what is left.
   const uint64_t copies = store_.usage_.live(oldest->first);
   const uint64_t live_sealed = live - std::min(live, store_.usage_.live(log.open_segment()));
@@ -89,7 +97,10 @@ awaitable<void> Cleaner::run() {
       MutexLock lock(mutex_);
       status_ = cleaned;
     }
-    if (!cleaned.ok()) co_await store_.rest(kRetryMs);
+    if (!cleaned.ok()) {
+      store_.log().hold(false);
+      co_await store_.rest(kRetryMs);
+    }
   }
   buffer_ = AlignedBuffer();
   store_.log().hold(false);

@@ -59,6 +59,8 @@ class Cleaner {
   uint64_t log_bytes() const;
   uint64_t live_bytes() const;
   bool wanted();
+  // Whether the oldest segment can be cleaned, with so many bytes in the log and so many alive.
+  bool can_clean(uint64_t size, uint64_t live) const;
   awaitable<Status> clean(SegmentId segment, Lsn end);
   awaitable<Status> copy_live(SegmentId segment, Lsn end);
   awaitable<Status> rewrite_large(Lsn end);

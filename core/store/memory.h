@@ -12,8 +12,8 @@
 // budget, so that the limit acts with the write that reaches it. The budget is the limit less what
 // the process holds beside, which is measured: StoreOptions::resident_bytes tells how much it holds
 // in all. Where no such measure is given, or the limit is less than an empty process needs, the
-// budget is the limit itself. Whoever took the store past its budget makes room before its answer
-// leaves (help()).
+// budget is the limit itself. Who finds the store past its budget makes room (help()) before he
+// writes more (core/store/backpressure.h).
 //
 // What left memory leaves holes in the pages of those that stay. They are counted (entry_heap.h),
 // and where they are many and memory is short, those entries go first whose pages are nearly empty,
@@ -82,7 +82,7 @@ class MemoryKeeper {
   bool pressed() const { return count_->pressed(); }
   bool exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
   // More is held than may be, and room can be made: whoever took some should help().
-  bool overrun() const { return count_->over() && !exhausted(); }
+  bool overrun() const { return pressed() && count_->over() && !exhausted(); }
   // Makes some room in a stripe that is locked; entries of `ns` may be replaced or removed.
   void shed(Namespace& ns, size_t stripe);
   // Makes room wherever there is some, as much as is missing but no longer than a turn. The caller

@@ -64,12 +64,14 @@ Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor
       compactor_(*this),
       checkpointer_(*this, volume),
       memory_(*this),
+      backpressure_(log_, memory_, clock),
       faults_(*this),
       random_state_(options.random_seed != 0
                         ? options.random_seed
                         : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
       stripes_(std::make_unique<std::array<Stripe, kStripes>>()) {
   extents_.set_debt_max(options_.extent_debt_bytes);
+  log_.set_relieved([this] { backpressure_.look(); });
   extents_.set_taken([this](uint64_t bytes) { log_.note_taken(bytes); });
   hash_seed_ = random();
   make_databases();
@@ -91,6 +93,7 @@ Store::~Store() { drop_waiters(); }  // coroutines may hold readers and writers 
 
 void Store::drop_waiters() {
   log_.drop_waiters();
+  backpressure_.drop();
   faults_.drop_waiters();
   extents_.drop_waiters();
   manifest_.drop_waiters();

@@ -37,6 +37,7 @@
 #include "core/log/manifest.h"
 #include "core/log/recovery.h"
 #include "core/log/segment_usage.h"
+#include "core/store/backpressure.h"
 #include "core/store/change.h"
 #include "core/store/checkpoint.h"
 #include "core/store/cleaner.h"
@@ -269,6 +270,7 @@ class Store {
   const Cleaner& cleaner() const { return cleaner_; }
   const Compactor& compactor() const { return compactor_; }
   MemoryKeeper& memory() { return memory_; }
+  Backpressure& backpressure() { return backpressure_; }
   Faults& faults() { return faults_; }
   ChangeListeners& listeners() { return listeners_; }
   bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
@@ -491,6 +493,7 @@ class Store {
   Compactor compactor_;
   Checkpointer checkpointer_;
   MemoryKeeper memory_;
+  Backpressure backpressure_;
   Faults faults_;
   ChangeListeners listeners_;
   uint64_t store_id_ = 0;

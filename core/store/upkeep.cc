@@ -43,6 +43,7 @@ void Store::tick() {
   sync |= extents_.pressed();
   if (sync || now < last_sync_ms_) last_sync_ms_ = now;
   log_.tick(sync);
+  backpressure_.look();
 }
 
 // In steps: a blob of 3 TB has 49,000 pieces.

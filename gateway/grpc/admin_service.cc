@@ -8,7 +8,7 @@ AdminService::AdminService(const Shared& shared, kv::Server& server, kv::Engine&
   unary("/cairn.v1.Admin/Stats", Access::kAdmin, &AdminService::stats);
 }
 
-Unary* AdminService::info(Context* c, const Caller&, const v1::InfoRequest*, v1::InfoResponse* a) {
+Unary* AdminService::info(Unary* c, const Caller&, const v1::InfoRequest*, v1::InfoResponse* a) {
   char id[17];
   std::snprintf(id, sizeof(id), "%016lx", store_.store_id());
   a->set_version(CAIRN_VERSION);
@@ -24,8 +24,7 @@ Unary* AdminService::info(Context* c, const Caller&, const v1::InfoRequest*, v1:
   return finish(c, {});
 }
 
-Unary* AdminService::stats(Context* c, const Caller&, const v1::StatsRequest*,
-                           v1::StatsResponse* a) {
+Unary* AdminService::stats(Unary* c, const Caller&, const v1::StatsRequest*, v1::StatsResponse* a) {
   uint64_t bytes = 0, left_out = 0;
   auto add = [&](Namespace& ns) {
     bytes += ns.name.size() + 32;

@@ -12,8 +12,8 @@ class AdminService final : public Service {
   AdminService(const Shared& shared, kv::Server& server, kv::Engine& engine);
 
  private:
-  Unary* info(Context* c, const Caller& by, const v1::InfoRequest* q, v1::InfoResponse* a);
-  Unary* stats(Context* c, const Caller& by, const v1::StatsRequest* q, v1::StatsResponse* a);
+  Unary* info(Unary* c, const Caller& by, const v1::InfoRequest* q, v1::InfoResponse* a);
+  Unary* stats(Unary* c, const Caller& by, const v1::StatsRequest* q, v1::StatsResponse* a);
 
   kv::Server& server_;
   kv::Engine& engine_;

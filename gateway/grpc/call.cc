@@ -132,6 +132,10 @@ grpc::Status condition_failed(const v1::Key& key) {
   return error(grpc::FAILED_PRECONDITION, "CONDITION_FAILED", "a condition did not hold", &key);
 }
 
+grpc::Status cancelled(const v1::Key* key) {
+  return error(grpc::CANCELLED, "CANCELLED", "cancelled", key);
+}
+
 grpc::Status too_large(std::string_view instead, const v1::Key* key) {
   return error(grpc::OUT_OF_RANGE, "TOO_LARGE", cat("it does not fit in a message; ", instead),
                key);
@@ -245,25 +249,23 @@ int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc
   return at;
 }
 
-grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
-                                 grpc::Status status, Lsn rests_on) {
-  auto* reactor = context->DefaultReactor();
+grpc::ServerUnaryReactor* finish(grpc::ServerUnaryReactor* call, Store& store, grpc::Status status,
+                                 Lsn rests_on) {
   rests_on = std::max(rests_on, store.newest_name());
   if (!rests_on.valid() || store.log().is_durable(rests_on)) {
-    reactor->Finish(status);
+    call->Finish(status);
   } else {
     store.log().when_durable(rests_on, store.any_executor(),
-                             [reactor, status = std::move(status)](Status durable) {
-                               reactor->Finish(durable.ok() ? status : error_of(durable));
+                             [call, status = std::move(status)](Status durable) {
+                               call->Finish(durable.ok() ? status : error_of(durable));
                              });
   }
-  return reactor;
+  return call;
 }
 
-grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, const grpc::Status& status) {
-  auto* reactor = context->DefaultReactor();
-  reactor->Finish(status);
-  return reactor;
+grpc::ServerUnaryReactor* finish(grpc::ServerUnaryReactor* call, const grpc::Status& status) {
+  call->Finish(status);
+  return call;
 }
 
 // A refusal may rest on a namespace that is there, or is not.
@@ -274,21 +276,52 @@ static awaitable<grpc::Status> to_end(Store& store, awaitable<grpc::Status> work
   co_return durable.ok() ? status : durable;
 }
 
+static grpc::Status unexpected(const Status& failure) {
+  spdlog::error("{}", std::string(failure.message()));
+  return error(grpc::INTERNAL, "INTERNAL", "unexpected");
+}
+
 void spawn_to_end(Store& store, awaitable<grpc::Status> work,
                   std::function<void(const grpc::Status&)> finish) {
   cairn::spawn(store.any_executor(), "a gRPC call", to_end(store, std::move(work)), finish,
-               [finish](const Status& failure) {
-                 spdlog::error("{}", std::string(failure.message()));
-                 finish(error(grpc::INTERNAL, "INTERNAL", "unexpected"));
-               });
+               [finish](const Status& failure) { finish(unexpected(failure)); });
 }
 
-grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& store,
+grpc::ServerUnaryReactor* spawn(grpc::ServerUnaryReactor* call, Store& store,
                                 awaitable<grpc::Status> work) {
-  auto* reactor = context->DefaultReactor();
   spawn_to_end(store, std::move(work),
-               [reactor](const grpc::Status& status) { reactor->Finish(status); });
-  return reactor;
+               [call](const grpc::Status& status) { call->Finish(status); });
+  return call;
+}
+
+namespace {
+
+class HeldCall final : public grpc::ServerUnaryReactor {
+ public:
+  Errand errand;
+  void OnCancel() override { errand.cancel(); }
+  void OnDone() override { delete this; }
+};
+
+// `call` is gone when it has finished.
+awaitable<void> wait_and_run(Store& store, HeldCall* call,
+                             std::function<void(grpc::ServerUnaryReactor*)> run) {
+  const bool goes_on = co_await store.backpressure().wait(call->errand);
+  if (goes_on) {
+    run(call);
+  } else {
+    call->Finish(cancelled());
+  }
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* run_with_room(Store& store,
+                                        std::function<void(grpc::ServerUnaryReactor*)> run) {
+  auto* call = new HeldCall;
+  cairn::spawn(store.any_executor(), "a gRPC call", wait_and_run(store, call, std::move(run)),
+               [call](const Status& failure) { call->Finish(unexpected(failure)); });
+  return call;
 }
 
 awaitable<grpc::Status> settled(Store& store, Lsn lsn) {

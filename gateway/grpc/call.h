@@ -61,6 +61,7 @@ grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_v
 grpc::Status bad_argument(std::string_view message, const v1::Key* key = nullptr);
 grpc::Status no_such_namespace(const v1::Key* key = nullptr);
 grpc::Status condition_failed(const v1::Key& key);
+grpc::Status cancelled(const v1::Key* key = nullptr);
 // It does not fit in a message; `instead` says what to do.
 grpc::Status too_large(std::string_view instead, const v1::Key* key = nullptr);
 // The one table from the store's errors to gRPC's. What is not found is a key for who reads, a
@@ -95,16 +96,20 @@ int64_t expiry_of(Store& store, const ExpiryWish& wish, const Entry* entry, grpc
 
 // Finishes when what the answer rests on is durable, and which namespaces there are; a refusal
 // rests on what was judged.
-grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
-                                 grpc::Status status, Lsn rests_on = Lsn());
+grpc::ServerUnaryReactor* finish(grpc::ServerUnaryReactor* call, Store& store, grpc::Status status,
+                                 Lsn rests_on = Lsn());
 // Runs the rest of a call on an I/O loop; `finish` gets INTERNAL if an exception leaves it.
 void spawn_to_end(Store& store, awaitable<grpc::Status> work,
                   std::function<void(const grpc::Status&)> finish);
-grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& store,
+grpc::ServerUnaryReactor* spawn(grpc::ServerUnaryReactor* call, Store& store,
                                 awaitable<grpc::Status> work);
+// Runs a call that writes when the store has room for that (core/store/backpressure.h), on an I/O
+// loop; if it is cancelled before, nothing is done.
+grpc::ServerUnaryReactor* run_with_room(Store& store,
+                                        std::function<void(grpc::ServerUnaryReactor*)> run);
 awaitable<grpc::Status> settled(Store& store, Lsn lsn);
 // At once: of what no namespace has to do with.
-grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, const grpc::Status& status);
+grpc::ServerUnaryReactor* finish(grpc::ServerUnaryReactor* call, const grpc::Status& status);
 // The error for a status of an operation on a key, once what it rests on is durable.
 awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key);
 awaitable<grpc::Status> write_refused(Store& store, const Status& status, const v1::Key& key);

@@ -71,7 +71,7 @@ HealthService::HealthService(const Shared& shared, std::vector<std::string> serv
       [this](Context* c, const Caller&, const Request* q) { return watch(c, *q); });
 }
 
-Unary* HealthService::check(Context* c, const Caller&, const Request* q, Answer* a) {
+Unary* HealthService::check(Unary* c, const Caller&, const Request* q, Answer* a) {
   if (!serves(q->service())) {
     return finish(c, {grpc::NOT_FOUND, "no such service"});
   }

@@ -29,7 +29,7 @@ class HealthService final : public Service {
   class Watch;
   using Request = grpc::health::v1::HealthCheckRequest;
   using Answer = grpc::health::v1::HealthCheckResponse;
-  Unary* check(Context* context, const Caller& by, const Request* request, Answer* answer);
+  Unary* check(Unary* c, const Caller& by, const Request* request, Answer* answer);
   grpc::ServerWriteReactor<Answer>* watch(Context* context, const Request& request);
   bool serves(std::string_view name) const;
 

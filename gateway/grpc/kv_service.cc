@@ -15,7 +15,7 @@ KeyValueService::KeyValueService(const Shared& shared) : Service(shared) {
   unary("/cairn.v1.KeyValue/Delete", Access::kDelete, &KeyValueService::remove);
   unary("/cairn.v1.KeyValue/BatchGet", Access::kRead, &KeyValueService::batch_get);
   unary("/cairn.v1.KeyValue/Txn", Access::kRead | Access::kWrite | Access::kDelete,
-        &KeyValueService::txn);
+        &KeyValueService::txn, &TxnCall::writes);
   unary("/cairn.v1.KeyValue/Scan", Access::kRead, &KeyValueService::scan);
 }
 
@@ -31,7 +31,7 @@ void fill_opened(objects::Opened& o, v1::Value* value) {
 
 // ---- one value ----
 
-Unary* KeyValueService::get(Context* c, const Caller& by, const v1::GetRequest* q,
+Unary* KeyValueService::get(Unary* c, const Caller& by, const v1::GetRequest* q,
                             v1::GetResponse* a) {
   grpc::Status status;
   NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->key(), status);
@@ -62,7 +62,7 @@ awaitable<grpc::Status> KeyValueService::get_from_disk(NamespacePtr ns, const v1
   co_return co_await settled(store_, q->durable() ? o->info.version : o->info.seen);
 }
 
-Unary* KeyValueService::put(Context* c, const Caller& by, const v1::PutRequest* q,
+Unary* KeyValueService::put(Unary* c, const Caller& by, const v1::PutRequest* q,
                             v1::PutResponse* a) {
   if (q->value().size() > kValueBytesMax) {
     return finish(c, store_, too_large("use Objects.Upload", &q->key()));
@@ -85,6 +85,7 @@ awaitable<grpc::Status> KeyValueService::put_large(Caller by, const v1::PutReque
   Status stored = co_await upload.append(as_bytes(q->value()));
   if (stored.ok()) stored = co_await upload.finish();
   if (!stored.ok()) co_return error_of(stored, &q->key());
+  if (store_.backpressure().holds()) co_await store_.backpressure().wait();
   Lsn lsn;
   status = publish(by, *q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
   if (status.ok()) upload.gave_away();
@@ -121,7 +122,7 @@ grpc::Status KeyValueService::publish(const Caller& by, const v1::PutRequest& q,
   return {};
 }
 
-Unary* KeyValueService::remove(Context* c, const Caller& by, const v1::DeleteRequest* q,
+Unary* KeyValueService::remove(Unary* c, const Caller& by, const v1::DeleteRequest* q,
                                v1::DeleteResponse* a) {
   grpc::Status status = check_durability(q->durability());
   NamespacePtr ns =
@@ -210,6 +211,7 @@ struct Batch {
       if (!locked.ok()) co_return error_of(locked);
       status = read(lock);
     }
+    if (store.backpressure().holds(false)) co_await store.backpressure().wait(false);
     grpc::Status durable = co_await settled(store, newest);
     co_return durable.ok() ? status : durable;
   }
@@ -217,7 +219,7 @@ struct Batch {
 
 }  // namespace
 
-Unary* KeyValueService::batch_get(Context* c, const Caller& by, const v1::BatchGetRequest* q,
+Unary* KeyValueService::batch_get(Unary* c, const Caller& by, const v1::BatchGetRequest* q,
                                   v1::BatchGetResponse* a) {
   auto batch = std::make_unique<Batch>(Batch{store_, by, *q, *a, {}, {}, {}});
   grpc::Status status = batch->check();
@@ -239,7 +241,7 @@ Unary* KeyValueService::batch_get(Context* c, const Caller& by, const v1::BatchG
   return spawn(c, store_, work(std::move(batch)));
 }
 
-Unary* KeyValueService::txn(Context* c, const Caller& by, const v1::TxnRequest* q,
+Unary* KeyValueService::txn(Unary* c, const Caller& by, const v1::TxnRequest* q,
                             v1::TxnResponse* a) {
   auto call = std::make_unique<TxnCall>(store_, by, *q, *a);
   grpc::Status status = call->check();
@@ -273,7 +275,7 @@ bool add_item(const objects::ListItem& found, std::string value, uint64_t& total
 
 }  // namespace
 
-Unary* KeyValueService::scan(Context* c, const Caller& by, const v1::ScanRequest* q,
+Unary* KeyValueService::scan(Unary* c, const Caller& by, const v1::ScanRequest* q,
                              v1::ScanResponse* a) {
   grpc::Status status;
   NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->namespace_(), status);

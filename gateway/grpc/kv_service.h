@@ -11,13 +11,13 @@ class KeyValueService final : public Service {
   explicit KeyValueService(const Shared& shared);
 
  private:
-  Unary* get(Context* c, const Caller& by, const v1::GetRequest* q, v1::GetResponse* a);
-  Unary* put(Context* c, const Caller& by, const v1::PutRequest* q, v1::PutResponse* a);
-  Unary* remove(Context* c, const Caller& by, const v1::DeleteRequest* q, v1::DeleteResponse* a);
-  Unary* batch_get(Context* c, const Caller& by, const v1::BatchGetRequest* q,
+  Unary* get(Unary* c, const Caller& by, const v1::GetRequest* q, v1::GetResponse* a);
+  Unary* put(Unary* c, const Caller& by, const v1::PutRequest* q, v1::PutResponse* a);
+  Unary* remove(Unary* c, const Caller& by, const v1::DeleteRequest* q, v1::DeleteResponse* a);
+  Unary* batch_get(Unary* c, const Caller& by, const v1::BatchGetRequest* q,
                    v1::BatchGetResponse* a);
-  Unary* txn(Context* c, const Caller& by, const v1::TxnRequest* q, v1::TxnResponse* a);
-  Unary* scan(Context* c, const Caller& by, const v1::ScanRequest* q, v1::ScanResponse* a);
+  Unary* txn(Unary* c, const Caller& by, const v1::TxnRequest* q, v1::TxnResponse* a);
+  Unary* scan(Unary* c, const Caller& by, const v1::ScanRequest* q, v1::ScanResponse* a);
 
   grpc::Status publish(const Caller& by, const v1::PutRequest& q, RecordView record,
                        v1::PutResponse& a, Lsn& lsn);

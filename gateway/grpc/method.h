@@ -50,18 +50,29 @@ class Service : public grpc::Service {
   explicit Service(const Shared& shared, For whom = For::kKnown)
       : shared_(shared), store_(shared.store), whom_(whom) {}
 
-  // `access` is all that the method does to any key. `run` is a member function of the service.
+  // `access` is all that the method does to any key. `run` is a member function of the service; it
+  // finishes the call that it gets, and returns it. If the method may write, it runs when the store
+  // has room for more, unless `writes` says that this request writes nothing.
   template <class Self, class Request, class Answer>
   void unary(const char* path, Access access,
-             Unary* (Self::*run)(Context*, const Caller&, const Request*, Answer*)) {
+             Unary* (Self::*run)(Unary*, const Caller&, const Request*, Answer*),
+             bool (*writes)(const Request&) = nullptr) {
+    constexpr Access kWrites = Access::kWrite | Access::kInsert | Access::kDelete;
+    const bool may_write = (access & kWrites) != Access::kNone;
     using Handler = grpc::internal::CallbackUnaryHandler<Parsed<Request>, Answer>;
     const Action action = action_of(path, access);
     add(path, action, grpc::internal::RpcMethod::NORMAL_RPC,
-        new Handler([this, action, run](Context* c, const Parsed<Request>* q, Answer* a) {
+        new Handler([=, this](Context* c, const Parsed<Request>* q, Answer* a) -> Unary* {
           Caller by{nullptr, action};
           grpc::Status status = check(*c, by, q->whole);
-          if (!status.ok()) return finish(c, store_, status);
-          return (static_cast<Self*>(this)->*run)(c, by, &q->message, a);
+          if (!status.ok()) return finish(c->DefaultReactor(), store_, status);
+          auto* self = static_cast<Self*>(this);
+          if (may_write && store_.backpressure().holds() &&
+              (writes == nullptr || writes(q->message))) {
+            return run_with_room(store_,
+                                 [=](Unary* call) { (self->*run)(call, by, &q->message, a); });
+          }
+          return (self->*run)(c->DefaultReactor(), by, &q->message, a);
         }));
   }
   // `make` returns a reactor that deletes itself. Messages may come that are none: Parsed::whole.

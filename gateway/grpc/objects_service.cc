@@ -30,7 +30,7 @@ ObjectsService::ObjectsService(const Shared& shared) : Service(shared) {
 
 // ---- objects ----
 
-Unary* ObjectsService::stat(Context* c, const Caller& by, const v1::StatRequest* q,
+Unary* ObjectsService::stat(Unary* c, const Caller& by, const v1::StatRequest* q,
                             v1::StatResponse* a) {
   grpc::Status status;
   NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->key(), status);
@@ -43,7 +43,7 @@ Unary* ObjectsService::stat(Context* c, const Caller& by, const v1::StatRequest*
   return finish(c, store_, {}, q->durable() ? info->version : info->seen);
 }
 
-Unary* ObjectsService::list(Context* c, const Caller& by, const v1::ListRequest* q,
+Unary* ObjectsService::list(Unary* c, const Caller& by, const v1::ListRequest* q,
                             v1::ListResponse* a) {
   grpc::Status status;
   NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->namespace_(), status);
@@ -89,7 +89,7 @@ awaitable<grpc::Status> ObjectsService::list_page(NamespacePtr ns, const v1::Lis
   co_return co_await settled(store_, page.newest);
 }
 
-Unary* ObjectsService::copy(Context* c, const Caller& by, const v1::CopyRequest* q,
+Unary* ObjectsService::copy(Unary* c, const Caller& by, const v1::CopyRequest* q,
                             v1::CopyResponse* a) {
   return spawn(c, store_, copy_bytes(by, q, a));
 }
@@ -108,6 +108,7 @@ awaitable<grpc::Status> ObjectsService::copy_bytes(Caller by, const v1::CopyRequ
   Status copied = co_await upload.append_object(*opened);
   if (copied.ok()) copied = co_await upload.finish();
   if (!copied.ok()) co_return error_of(copied, &q->to());
+  if (store_.backpressure().holds()) co_await store_.backpressure().wait();
   ObjectMeta meta = opened->info.meta;
   if (!meta.empty()) meta.modified_ms = store_.now_ms();
   auto put =
@@ -118,7 +119,7 @@ awaitable<grpc::Status> ObjectsService::copy_bytes(Caller by, const v1::CopyRequ
   co_return co_await settled(store_, put->seen);
 }
 
-Unary* ObjectsService::remove(Context* c, const Caller& by, const v1::DeleteObjectRequest* q,
+Unary* ObjectsService::remove(Unary* c, const Caller& by, const v1::DeleteObjectRequest* q,
                               v1::DeleteObjectResponse* a) {
   grpc::Status status;
   NamespacePtr ns = find_namespace(store_, by, Access::kDelete, q->key(), status);
@@ -134,7 +135,7 @@ Unary* ObjectsService::remove(Context* c, const Caller& by, const v1::DeleteObje
 
 // ---- buckets ----
 
-Unary* ObjectsService::create_bucket(Context* c, const Caller& by, const v1::CreateBucketRequest* q,
+Unary* ObjectsService::create_bucket(Unary* c, const Caller& by, const v1::CreateBucketRequest* q,
                                      v1::CreateBucketResponse*) {
   if (!objects::valid_bucket_name(q->name())) {
     return finish(c, store_,
@@ -149,7 +150,7 @@ Unary* ObjectsService::create_bucket(Context* c, const Caller& by, const v1::Cre
   return finish(c, store_, {}, *lsn);
 }
 
-Unary* ObjectsService::delete_bucket(Context* c, const Caller& by, const v1::DeleteBucketRequest* q,
+Unary* ObjectsService::delete_bucket(Unary* c, const Caller& by, const v1::DeleteBucketRequest* q,
                                      v1::DeleteBucketResponse*) {
   grpc::Status status = by.permit(Access::kDelete, q->name());
   if (!status.ok()) return finish(c, store_, status);
@@ -158,7 +159,7 @@ Unary* ObjectsService::delete_bucket(Context* c, const Caller& by, const v1::Del
   return finish(c, store_, {}, *lsn);
 }
 
-Unary* ObjectsService::list_buckets(Context* c, const Caller& by, const v1::ListBucketsRequest* q,
+Unary* ObjectsService::list_buckets(Unary* c, const Caller& by, const v1::ListBucketsRequest* q,
                                     v1::ListBucketsResponse* a) {
   uint64_t total = 0;
   for (auto& b : store_.buckets()) {

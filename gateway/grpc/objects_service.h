@@ -11,16 +11,16 @@ class ObjectsService final : public Service {
   explicit ObjectsService(const Shared& shared);
 
  private:
-  Unary* stat(Context* c, const Caller& by, const v1::StatRequest* q, v1::StatResponse* a);
-  Unary* list(Context* c, const Caller& by, const v1::ListRequest* q, v1::ListResponse* a);
-  Unary* copy(Context* c, const Caller& by, const v1::CopyRequest* q, v1::CopyResponse* a);
-  Unary* remove(Context* c, const Caller& by, const v1::DeleteObjectRequest* q,
+  Unary* stat(Unary* c, const Caller& by, const v1::StatRequest* q, v1::StatResponse* a);
+  Unary* list(Unary* c, const Caller& by, const v1::ListRequest* q, v1::ListResponse* a);
+  Unary* copy(Unary* c, const Caller& by, const v1::CopyRequest* q, v1::CopyResponse* a);
+  Unary* remove(Unary* c, const Caller& by, const v1::DeleteObjectRequest* q,
                 v1::DeleteObjectResponse* a);
-  Unary* create_bucket(Context* c, const Caller& by, const v1::CreateBucketRequest* q,
+  Unary* create_bucket(Unary* c, const Caller& by, const v1::CreateBucketRequest* q,
                        v1::CreateBucketResponse* a);
-  Unary* delete_bucket(Context* c, const Caller& by, const v1::DeleteBucketRequest* q,
+  Unary* delete_bucket(Unary* c, const Caller& by, const v1::DeleteBucketRequest* q,
                        v1::DeleteBucketResponse* a);
-  Unary* list_buckets(Context* c, const Caller& by, const v1::ListBucketsRequest* q,
+  Unary* list_buckets(Unary* c, const Caller& by, const v1::ListBucketsRequest* q,
                       v1::ListBucketsResponse* a);
 
   awaitable<grpc::Status> list_page(NamespacePtr ns, const v1::ListRequest* q, v1::ListResponse* a);

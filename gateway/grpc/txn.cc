@@ -7,6 +7,12 @@
 
 namespace cairn::rpc {
 
+bool TxnCall::writes(const v1::TxnRequest& request) {
+  const auto writes = [](const v1::TxnOp& op) { return !op.has_get(); };
+  return std::any_of(request.then().begin(), request.then().end(), writes) ||
+         std::any_of(request.otherwise().begin(), request.otherwise().end(), writes);
+}
+
 TxnCall::Place TxnCall::place(const v1::Key& key, Access access, bool value, grpc::Status& status) {
   Place at{&key, find_namespace(store_, by_, access, key, status), 0};
   if (at.ns == nullptr) return at;
@@ -95,6 +101,7 @@ awaitable<grpc::Status> TxnCall::run() {
       if (!stored.ok()) co_return error_of(stored, o.at.key);
     }
   }
+  if (store_.backpressure().holds(writes_)) co_await store_.backpressure().wait(writes_);
   grpc::Status status;
   Lsn rests_on;
   {

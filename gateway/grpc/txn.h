@@ -24,6 +24,8 @@ class TxnCall {
   TxnCall(Store& store, Caller by, const v1::TxnRequest& request, v1::TxnResponse& answer)
       : store_(store), by_(std::move(by)), request_(request), answer_(answer) {}
 
+  // Whether it may, whatever is true of its comparisons.
+  static bool writes(const v1::TxnRequest& request);
   // What can be said without locks. Before all else.
   grpc::Status check();
   // Runs it, if it needs no disk before its answer is known; false: use run(). The answer rests on

@@ -26,6 +26,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     spawn_to_end(store_, run(), [this](const grpc::Status& status) { Finish(status); });
   }
   void OnReadDone(bool ok) override { turn_.finish(ok); }
+  void OnCancel() override { errand_.cancel(); }
   void OnDone() override { delete this; }
 
  private:
@@ -98,7 +99,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
       if (!added.ok()) co_return error_of(added, &key());
     }
     if (context_->IsCancelled()) {
-      co_return error(grpc::CANCELLED, "CANCELLED", "cancelled", &key());
+      co_return cancelled(&key());
     }
     if (announced != 0 && upload.size() != announced) {
       co_return bad_argument("fewer bytes came than were announced", &key());
@@ -116,6 +117,10 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
   }
 
   awaitable<grpc::Status> publish(Namespace& ns, objects::Upload& upload) {
+    if (store_.backpressure().holds()) {
+      const bool goes_on = co_await store_.backpressure().wait(errand_);
+      if (!goes_on) co_return cancelled(&key());
+    }
     meta_.etag = declares_md5_ ? objects::hex(upload.digest(Algorithm::kMd5))
                                : cat(objects::hex(upload.digest(Algorithm::kCrc64nvme)), "-1");
     meta_.modified_ms = store_.now_ms();
@@ -146,6 +151,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
   ObjectMeta meta_;
   std::vector<std::pair<Algorithm, std::string>> declared_;
   bool declares_md5_ = false;
+  Errand errand_;  // until the call is cancelled
   Turn turn_;
 };
 

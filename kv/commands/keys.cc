@@ -190,8 +190,9 @@ awaitable<bool> copy_in_turns(Context& c, const CopyTo& to) {
       const Left left = copy_turn(c, to, locks, copying, begins);
       if (left != Left::kSome) co_return left == Left::kNothing;
     }
-    (void)c.store.memory().help();
-    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
+    if (c.store.backpressure().holds()) {
+      (void)co_await c.store.backpressure().wait(c.session.errand);
+    }
     co_await asio::post(executor, asio::use_awaitable);
   }
   c.session.close_after_reply = true;  // what comes behind it may rest on it

@@ -98,6 +98,7 @@ awaitable<Status> Session::wait_durable(Log& log, Lsn lsn) {
 }
 
 void Session::unblock_all() {
+  errand.cancel();
   MutexLock lock(mutex);
   ends_ = true;
   unblocked_ = Unblock::kGone;

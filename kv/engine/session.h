@@ -83,6 +83,7 @@ class Session {
   // Until a record is durable, so that answers may leave; Cancelled if the connection ends before,
   // which alone ends it.
   awaitable<Status> wait_durable(Log& log, Lsn lsn);
+  Errand errand;          // what its connection waits for otherwise, until it ends
   int64_t waited_ns = 0;  // in all, for commands
   // Of the last wait that ended with kCancelled.
   Unblock unblocked() const { return unblocked_.load(); }

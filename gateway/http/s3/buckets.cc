@@ -49,6 +49,7 @@ awaitable<Error> create_bucket(Call& c) {
     co_return Error{"BucketAlreadyOwnedByYou", "", c.store.newest_name()};
   }
   if (!objects::valid_bucket_name(c.bucket_name)) co_return Error{"InvalidBucketName", ""};
+  co_await wait_for_room(c);
   auto lsn = c.store.create_bucket(c.bucket_name);
   if (absl::IsAlreadyExists(lsn.status())) {
     co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
@@ -67,6 +68,7 @@ awaitable<Error> delete_bucket(Call& c) {
   if (!c.bucket->is_bucket()) {
     co_return Error{"MethodNotAllowed", "A numbered database cannot be deleted"};
   }
+  co_await wait_for_room(c);
   auto lsn = objects::drop_bucket(c.store, c.bucket_name);
   if (absl::IsFailedPrecondition(lsn.status())) {
     Error full{"BucketNotEmpty", "", rests_on(lsn.status())};
@@ -249,6 +251,7 @@ awaitable<Error> delete_objects(Call& c) {
     conditions.if_match = etag;
     Error e = c.may(c.row->action, c.bucket_name, key);
     if (!e) {
+      co_await wait_for_room(c);
       auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
       e = error_of(lsn.status());
       newest = std::max(newest, lsn.ok() ? lsn->seen : e.rests_on);

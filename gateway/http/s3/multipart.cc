@@ -36,6 +36,7 @@ awaitable<Error> create(Call& c) {
     c.response.set("x-amz-checksum-algorithm", upper(algorithm));
     c.response.set("x-amz-checksum-type", type);
   }
+  co_await wait_for_room(c);
   auto made = objects::create_upload(c.store, *c.bucket, c.key, std::move(meta));
   if (!made.ok()) co_return error_of(made.status(), "NoSuchBucket");
   if (Error e = co_await settle(c, made->version)) co_return e;
@@ -81,6 +82,7 @@ awaitable<Error> upload_part(Call& c) {
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  co_await wait_for_room(c);
   auto put =
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
@@ -148,6 +150,7 @@ awaitable<Error> upload_part_copy(Call& c) {
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  co_await wait_for_room(c);
   auto put =
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
@@ -194,6 +197,7 @@ awaitable<Error> complete(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   takes_long(c);
+  co_await wait_for_room(c);
   auto done = co_await objects::complete_upload(c.store, *c.bucket, c.key, c.param("uploadId"),
                                                 std::move(parts), conditions, expected);
   if (!done.ok()) co_return error_of(done.status(), "NoSuchUpload");
@@ -212,6 +216,7 @@ awaitable<Error> complete(Call& c) {
 }
 
 awaitable<Error> abort(Call& c) {
+  co_await wait_for_room(c);
   auto lsn = objects::abort_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!lsn.ok()) co_return error_of(lsn.status(), "NoSuchUpload");
   c.response.status = 204;

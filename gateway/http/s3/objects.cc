@@ -130,6 +130,7 @@ awaitable<Error> put_object(Call& c) {
   }
   objects::Upload upload(c.store, hint);
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
+  co_await wait_for_room(c);
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
   auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions);
@@ -261,6 +262,7 @@ awaitable<Error> get_object(Call& c) {
 awaitable<Error> delete_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  co_await wait_for_room(c);
   auto lsn = objects::remove(c.store, *c.bucket, c.key, conditions);
   if (!lsn.ok()) co_return error_of(lsn.status());
   c.response.status = 204;
@@ -348,6 +350,7 @@ awaitable<Error> copy_object(Call& c) {
   }
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  co_await wait_for_room(c);
   auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;

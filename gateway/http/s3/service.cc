@@ -27,6 +27,10 @@ void takes_long(Call& call) {
   call.response.takes_long();
 }
 
+awaitable<void> wait_for_room(Call& call) {
+  if (call.store.backpressure().holds()) co_await call.store.backpressure().wait();
+}
+
 awaitable<Error> settle(Call& call, Lsn lsn) {
   if (!lsn.valid() || call.store.log().is_durable(lsn)) co_return Error{};
   Status durable = co_await call.store.log().wait_durable(lsn);

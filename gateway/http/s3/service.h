@@ -107,6 +107,8 @@ void reply_xml(Call& call, const XmlOut& xml);
 // For an operation that may take longer than a client waits: from here on its answer is XML.
 void takes_long(Call& call);
 void add_owner(pugi::xml_node parent, const char* name, const Call& call);
+// Before anything is appended: until the store has room for it (core/store/backpressure.h).
+awaitable<void> wait_for_room(Call& call);
 // Waits until what the answer rests on is durable.
 awaitable<Error> settle(Call& call, Lsn lsn);
 // Reads a small body whole and checks all that was declared about it; checksums in headers are the
