@@ -8,7 +8,8 @@
 #include <string>
 #include <string_view>
 
-#include "core/store/store.h"
+#include "core/store/memory.h"
+#include "core/store/options.h"
 
 namespace cairn {
 

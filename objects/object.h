@@ -15,6 +15,7 @@
 
 #include "core/extents/blob_reader.h"
 #include "core/extents/blob_writer.h"
+#include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "core/store/value.h"
 #include "objects/digest.h"

@@ -66,6 +66,15 @@ class Tree(unittest.TestCase):
         self.assertGreater(seen, 100)
         self.assertEqual(wrong, [])
 
+    def test_the_parts_of_the_store_do_not_know_it(self):
+        whole, wrong = {"store.cc", "store_recovery.cc", "upkeep.cc"}, []
+        for _, path in sources():
+            if os.path.dirname(path) == os.path.join(ROOT, "core", "store") and os.path.basename(path) not in whole:
+                text = re.sub(r"//[^\n]*", "", open(path, encoding="utf-8").read())
+                if "store/store.h" in text or re.search(r"\bStore\s*[&*]", text):
+                    wrong.append(os.path.relpath(path, ROOT))
+        self.assertEqual(wrong, [])
+
     def test_headers_are_guarded_and_say_what_they_are_for(self):
         for _, path in sources():
             if path.endswith(".h"):

@@ -45,6 +45,9 @@ class MemoryCount {
   // Little is left of the budget, or nothing. It stays set until look() finds otherwise: whoever
   // frees memory calls that.
   bool pressed() const { return pressed_.load(std::memory_order_relaxed); }
+  // The budget is used up, and nothing that is held can go.
+  bool exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
+  void set_exhausted(bool exhausted) { exhausted_.store(exhausted, std::memory_order_relaxed); }
   void look() {
     const uint64_t budget = this->budget();
     const uint64_t threshold = budget - slack(budget), sum = total();
@@ -68,7 +71,7 @@ class MemoryCount {
   };
   std::array<Shard, kShards> shards_;
   std::atomic<uint64_t> budget_{UINT64_MAX};
-  std::atomic<bool> pressed_{false};
+  std::atomic<bool> pressed_{false}, exhausted_{false};
 };
 
 }  // namespace cairn

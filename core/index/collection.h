@@ -89,7 +89,7 @@ class Collection {
   // of that one's stripe. Under the locks of both.
   virtual void moved(uint64_t hash) { (void)hash; }
   // Frees some of its memory, for one that nobody needs any more; false when little is left.
-  virtual bool shed() = 0;
+  virtual bool free_some() = 0;
 
   const Identity* identity() const { return identity_.get(); }  // null: its key is all it has
   std::string image() const {
@@ -109,6 +109,8 @@ class Collection {
   void set_due(std::unique_ptr<Due> due) { due_.store(due.release(), std::memory_order_release); }
 
  private:
+  friend class Checkpointer;
+  friend class Keyspace;
   friend class Store;
   friend class Transaction;
   friend class Cleaner;

@@ -111,6 +111,10 @@ Log::Stretch Log::stretch(Lsn at) const {
   return {it->first, first_of(it->first), it->second, first_of(next)};
 }
 
+awaitable<void> Log::wait_for_more(Lsn at, int64_t ms) {
+  (void)co_await changed_.until([&] { return durable() > at || failed() || closed_; }, clock_, ms);
+}
+
 awaitable<Status> Log::wait_for_more(Lsn at) {
   co_await changed_.until([&] { return durable() > at || failed() || closed_; });
   if (durable() > at) co_return absl::OkStatus();

@@ -125,6 +125,8 @@ class Log {
   Stretch stretch(Lsn at) const;
   // Until something behind `at` is durable; nobody syncs for that. Cancelled: the log was closed.
   awaitable<Status> wait_for_more(Lsn at);
+  // The same for so long at most, and for whoever is content with less.
+  awaitable<void> wait_for_more(Lsn at, int64_t ms);
   uint64_t segment_bytes() const { return start_.segment_bytes; }
   uint64_t store() const { return start_.store; }
   const Manifest& manifest() const { return manifest_; }

@@ -7,7 +7,7 @@
 #include "core/base/checksum.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
 
 namespace cairn {
 
@@ -201,7 +201,7 @@ awaitable<Status> read_chunk(Volume& volume, const FoundCheckpoint& from, size_t
 
 bool Checkpointer::wanted() const {
   constexpr uint64_t kSegmentsMin = 4;
-  const Log& log = store_.log();
+  const Log& log = keyspace_.log();
   if (!log.status().ok() || log.full()) return false;
   // What the newest began with was cleaned away: it no longer counts.
   const auto sealed = log.oldest_sealed();
@@ -215,18 +215,18 @@ bool Checkpointer::wanted() const {
 }
 
 awaitable<void> Checkpointer::run() {
-  while (!store_.stopping_) {
-    co_await store_.rest(kLookMs);
+  while (!keyspace_.stopping_) {
+    co_await keyspace_.rest(kLookMs);
     // The room is needed more elsewhere; also that of one which was cut off by a crash.
-    if (store_.log().full() && (begin_.valid() || !old_.empty())) {
+    if (keyspace_.log().full() && (begin_.valid() || !old_.empty())) {
       begin_ = Lsn();
-      store_.manifest_.change([](ManifestState& m) { m.checkpoint = UINT64_MAX; });
-      Status struck = co_await store_.manifest_.save();
+      keyspace_.manifest_.change([](ManifestState& m) { m.checkpoint = UINT64_MAX; });
+      Status struck = co_await keyspace_.manifest_.save();
       if (struck.ok()) (void)co_await remove_old();
     }
     if (!wanted()) continue;
     Status written = co_await write();
-    if (!written.ok()) co_await store_.rest(10 * kLookMs);
+    if (!written.ok()) co_await keyspace_.rest(10 * kLookMs);
   }
 }
 
@@ -265,10 +265,10 @@ awaitable<Status> Checkpointer::File::flush(bool last) {
 }
 
 awaitable<Status> Checkpointer::write() {
-  Log& log = store_.log();
-  File file{volume_, log, store_.store_id(), {FileKind::kCheckpoint, number_++}};
+  Log& log = keyspace_.log();
+  File file{volume_, log, keyspace_.store_id(), {FileKind::kCheckpoint, number_++}};
   Lsn begin = log.replay_start();
-  store_.wait_for_locks();  // what lies before is in the index by then
+  keyspace_.wait_for_locks();  // what lies before is in the index by then
   Status status = co_await volume_.create(file.id, 0);
   if (!status.ok()) co_return status;
   status = co_await fill(file);
@@ -288,8 +288,8 @@ awaitable<Status> Checkpointer::write() {
     footer.chunks = file.offsets.size();
     footer.index_offset = file.at;
     footer.items = file.items;
-    footer.hash_seed = store_.hash_seed_;
-    footer.next_namespace = store_.next_namespace();
+    footer.hash_seed = keyspace_.hash_seed_;
+    footer.next_namespace = keyspace_.next_namespace();
     file.buffer = AlignedBuffer(std::max(bytes, kBlockBytes));
     std::memset(file.buffer.data(), 0, file.buffer.size());
     if (used > 0) std::memcpy(file.buffer.data(), file.offsets.data(), used);
@@ -313,9 +313,9 @@ awaitable<Status> Checkpointer::write() {
     (void)co_await volume_.remove(file.id);
     co_return status;
   }
-  store_.manifest_.note_proven(log.durable());
-  store_.manifest_.change([&](ManifestState& m) { m.checkpoint = file.id.number; });
-  Status named = co_await store_.manifest_.save();  // before the ones that it names are removed
+  keyspace_.manifest_.note_proven(log.durable());
+  keyspace_.manifest_.change([&](ManifestState& m) { m.checkpoint = file.id.number; });
+  Status named = co_await keyspace_.manifest_.save();  // before the ones that it names are removed
   if (!named.ok()) co_return named;
   begin_ = begin;
   written_++;
@@ -325,9 +325,9 @@ awaitable<Status> Checkpointer::write() {
 }
 
 awaitable<Status> Checkpointer::fill(File& file) {
-  std::vector<NamespacePtr> spaces = store_.spaces();
+  std::vector<NamespacePtr> spaces = keyspace_.spaces();
   for (auto& ns : spaces) {
-    const auto [lsn, properties] = store_.name_of(*ns);
+    const auto [lsn, properties] = keyspace_.name_of(*ns);
     if (!lsn.valid() || planted(Bug::kCheckpointWithoutNames)) continue;
     const std::string value = properties->encode();
     CheckpointItem item;
@@ -338,7 +338,7 @@ awaitable<Status> Checkpointer::fill(File& file) {
     item.record.value = value;
     file.add(item);
   }
-  for (auto& [lsn, ms] : store_.log().times()) {
+  for (auto& [lsn, ms] : keyspace_.log().times()) {
     CheckpointItem item;
     item.kind = ItemKind::kTime;
     item.lsn = Lsn(lsn);
@@ -350,7 +350,7 @@ awaitable<Status> Checkpointer::fill(File& file) {
   // Whether a stripe holds anything is asked under its lock: what a transaction under way has taken
   // out of it may come back. What it gets after it was looked at is in the log's tail.
   const auto touched = [this](const Namespace& ns, size_t stripe) {
-    StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));  // the index stays
+    StripeLocks lock(keyspace_, KeyHash{stripe} << (64 - kStripeBits));  // the index stays
     return ns.index->touched(stripe);
   };
   for (size_t block = 0; block < kStripes; block += Index::kBlockStripes) {
@@ -367,9 +367,10 @@ awaitable<Status> Checkpointer::fill(File& file) {
   // They are not met under their names, which change: one could be missed under the old one and
   // under the new one, and then the log's tail has a rename and nothing else of it.
   std::vector<uint64_t> identities;
-  if (!planted(Bug::kIdentitiesForgotten)) identities = store_.identities_->all();
+  if (!planted(Bug::kIdentitiesForgotten)) identities = keyspace_.identities_->all();
   for (uint64_t id : identities) {
-    if (planted(Bug::kUnnamedForgotten) && store_.identities_->name_of(id)->first == kIdentities) {
+    if (planted(Bug::kUnnamedForgotten) &&
+        keyspace_.identities_->name_of(id)->first == kIdentities) {
       continue;
     }
     Status filled = co_await fill_parts(file, id, nullptr, {});
@@ -378,18 +379,25 @@ awaitable<Status> Checkpointer::fill(File& file) {
   co_return co_await file.flush(true);
 }
 
+void Checkpointer::describe(const Collection& c, CheckpointItem& item) {
+  item.oldest = c.oldest_;
+  item.image_size = c.image_size_;
+  item.charges = {c.charges_.begin(), c.charges_.end()};
+  if (c.expires_ != item.record.has_expiry()) item.record.flags |= Entry::kExpiryApart;
+}
+
 awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t stripe) {
   const KeyHash base = KeyHash{stripe} << (64 - kStripeBits);
   std::vector<std::string> large;
   auto executor = co_await asio::this_coro::executor;
   for (KeyHash from = base;;) {
     {
-      StripeLocks lock(store_, base);
+      StripeLocks lock(keyspace_, base);
       auto add = [&](const Entry* e) {
         CheckpointItem item;
         const Collection* c = e->collection();
         if (c != nullptr && c->identity() != nullptr) return;
-        if (c != nullptr && c->image_bytes() > store_.part_bytes()) {
+        if (c != nullptr && c->image_bytes() > keyspace_.part_bytes()) {
           large.emplace_back(e->key());
           return;
         }
@@ -398,7 +406,7 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
         item.record.version = e->version();
         std::string image;
         if (c != nullptr) {
-          store_.describe(*c, item);
+          describe(*c, item);
           item.record.flags |= kRecordHasOrigin;
           image = c->image();
           item.record.value = image;
@@ -435,26 +443,26 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
 
 awaitable<Status> Checkpointer::fill_parts(File& file, uint64_t identity,
                                            std::shared_ptr<Namespace> ns, std::string key) {
-  Store::Known which{identity, std::move(ns), std::move(key)};
+  Keyspace::Known which{identity, std::move(ns), std::move(key)};
   auto executor = co_await asio::this_coro::executor;
   uint64_t cursor = 0;
   const Collection* same = nullptr;
   for (;;) {
-    if (!store_.look_up(which)) co_return absl::OkStatus();
+    if (!keyspace_.look_up(which)) co_return absl::OkStatus();
     const KeyHash hash = which.ns->hash(which.key);
     {
-      StripeLocks lock(store_, hash);
-      Entry* e = Store::entry_of(which, hash);
+      StripeLocks lock(keyspace_, hash);
+      Entry* e = Keyspace::entry_of(which, hash);
       if (e == nullptr && identity != 0) {
-        Store::Known now{identity, nullptr, {}};
-        if (store_.look_up(now) && now != which) continue;  // renamed just now
+        Keyspace::Known now{identity, nullptr, {}};
+        if (keyspace_.look_up(now) && now != which) continue;  // renamed just now
       }
       const Collection* c = e == nullptr ? nullptr : e->collection();
       // Deleted, or another one by now: the log says so, and what it is.
       if (c == nullptr || (same != nullptr && c != same)) co_return absl::OkStatus();
       same = c;
       std::string operation;
-      cursor = c->save(cursor, store_.part_bytes(), operation);
+      cursor = c->save(cursor, keyspace_.part_bytes(), operation);
       CheckpointItem item;
       item.kind = ItemKind::kPart;
       item.lsn = e->lsn();
@@ -462,8 +470,8 @@ awaitable<Status> Checkpointer::fill_parts(File& file, uint64_t identity,
           RecordType::kOperation, e->flags, which.ns->id, e->expire_ms(), e->key(), {}, operation};
       item.record.flags |= kRecordHasOrigin;
       item.record.version = e->version();
-      Store::set_subject(*c, item.record);
-      store_.describe(*c, item);
+      Keyspace::set_subject(*c, item.record);
+      describe(*c, item);
       file.add(item);
       if (cursor == 0 && identity != 0 && which.ns->id != kIdentities) add_name(file, *which.ns, e);
     }
@@ -483,7 +491,7 @@ void Checkpointer::add_name(File& file, const Namespace& ns, const Entry* e) {
   item.record = {RecordType::kName, e->flags, ns.id, e->expire_ms(), e->key(), {}, name};
   item.record.flags |= kRecordHasOrigin;
   item.record.version = e->version();
-  store_.describe(*e->collection(), item);  // what its newest record says of the expiry
+  describe(*e->collection(), item);  // what its newest record says of the expiry
   file.add(item);
 }
 

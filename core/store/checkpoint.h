@@ -34,7 +34,7 @@
 
 namespace cairn {
 
-class Store;
+class Keyspace;
 class Namespace;
 
 // 3 has kStripe items, and else is as 2.
@@ -119,7 +119,7 @@ awaitable<Status> read_chunk(Volume& volume, const FoundCheckpoint& from, size_t
 
 class Checkpointer {
  public:
-  Checkpointer(Store& store, Volume& volume) : store_(store), volume_(volume) {}
+  Checkpointer(Keyspace& keyspace, Volume& volume) : keyspace_(keyspace), volume_(volume) {}
 
   awaitable<void> run();
   // Writes one; the ones before it go.
@@ -138,10 +138,11 @@ class Checkpointer {
   awaitable<Status> fill_stripe(File& file, Namespace& ns, size_t stripe);
   awaitable<Status> fill_parts(File& file, uint64_t identity, std::shared_ptr<Namespace> ns,
                                std::string key);
+  static void describe(const Collection& c, CheckpointItem& item);
   void add_name(File& file, const Namespace& ns, const Entry* entry);
   awaitable<Status> remove_old();
 
-  Store& store_;
+  Keyspace& keyspace_;
   Volume& volume_;
   uint64_t number_ = 0;
   Lsn begin_;                // of the newest; 0: there is none

@@ -6,7 +6,7 @@
 
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
 
 namespace cairn {
 
@@ -21,16 +21,16 @@ constexpr uint64_t kHoldSegments = 8;    // so many: writers wait
 }  // namespace
 
 uint64_t Cleaner::log_bytes() const {
-  return (store_.log().sealed_segments() + 1) * store_.log().segment_bytes();
+  return (keyspace_.log().sealed_segments() + 1) * keyspace_.log().segment_bytes();
 }
 
 uint64_t Cleaner::live_bytes() const {
-  auto oldest = store_.log().oldest_sealed();
-  const SegmentId open = store_.log().open_segment();
+  auto oldest = keyspace_.log().oldest_sealed();
+  const SegmentId open = keyspace_.log().open_segment();
   if (!open.valid()) return 0;
   uint64_t sum = 0;
   for (SegmentId s = oldest ? oldest->first : open; s <= open; s = s.next()) {
-    sum += store_.usage_.live(s);
+    sum += keyspace_.usage_.live(s);
   }
   return sum;
 }
@@ -48,11 +48,11 @@ Cleaner::Stats Cleaner::stats() const {
 }
 
 bool Cleaner::wanted() {
-  Log& log = store_.log();
+  Log& log = keyspace_.log();
   const uint64_t segment = log.segment_bytes();
   const uint64_t size = log_bytes(), live = live_bytes();
   const auto target =
-      static_cast<uint64_t>(static_cast<double>(live) * store_.options().space_amplification) +
+      static_cast<uint64_t>(static_cast<double>(live) * keyspace_.options().space_amplification) +
       segment;
   const uint64_t over = size > target ? size - target : 0;
   const bool full = log.full();
@@ -62,49 +62,49 @@ bool Cleaner::wanted() {
   if (!oldest || !log.status().ok()) return false;
   if (!full) return over > 0;
   // A first copy grows by its origin, at worst by half; it must fit in what is left.
-  const uint64_t copies = store_.usage_.live(oldest->first);
-  const uint64_t live_sealed = live - std::min(live, store_.usage_.live(log.open_segment()));
+  const uint64_t copies = keyspace_.usage_.live(oldest->first);
+  const uint64_t live_sealed = live - std::min(live, keyspace_.usage_.live(log.open_segment()));
   const uint64_t dead = size - segment - std::min(size - segment, live_sealed);
   return copies == 0 ||
          (dead >= segment * 3 / 4 && copies + copies / 2 + segment / 8 <= log.room());
 }
 
 awaitable<void> Cleaner::run() {
-  while (!store_.stopping_) {
+  while (!keyspace_.stopping_) {
     if (!wanted()) {
-      co_await store_.rest(kIdleMs);
+      co_await keyspace_.rest(kIdleMs);
       continue;
     }
-    auto oldest = *store_.log().oldest_sealed();
-    const uint64_t live = store_.usage_.live(oldest.first);
+    auto oldest = *keyspace_.log().oldest_sealed();
+    const uint64_t live = keyspace_.usage_.live(oldest.first);
     copies_ = live + live / 2;  // at worst
     copied_before_ = bytes_copied_;
     Status cleaned = co_await clean(oldest.first, oldest.second);
-    store_.log().note_cleaning(0, 0);
+    keyspace_.log().note_cleaning(0, 0);
     found_.clear();
     identities_.clear();
     large_.clear();
     space_ = nullptr;
     if (!cleaned.ok() && !absl::IsCancelled(cleaned)) {
-      store_.report(Severity::kWarning, "cleaner",
-                    cat("segment ", oldest.first.value(), " stays: ", cleaned.message()));
+      keyspace_.report(Severity::kWarning, "cleaner",
+                       cat("segment ", oldest.first.value(), " stays: ", cleaned.message()));
     }
     {
       MutexLock lock(mutex_);
       status_ = cleaned;
     }
-    if (!cleaned.ok()) co_await store_.rest(kRetryMs);
+    if (!cleaned.ok()) co_await keyspace_.rest(kRetryMs);
   }
   buffer_ = AlignedBuffer();
-  store_.log().hold(false);
+  keyspace_.log().hold(false);
 }
 
 // Whoever appended to a segment that is sealed by now holds the locks that it changed the index
 // under, or has let go of them.
 awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
-  Log& log = store_.log();
-  store_.wait_for_locks();
-  if (removed_ != segment && store_.usage_.live(segment) > 0) {
+  Log& log = keyspace_.log();
+  keyspace_.wait_for_locks();
+  if (removed_ != segment && keyspace_.usage_.live(segment) > 0) {
     Status copied = co_await copy_live(segment, end);
     if (!copied.ok()) co_return copied;
   }
@@ -112,10 +112,10 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
     Status durable = co_await log.wait_durable(Lsn(log.tail().value() - 1));
     if (!durable.ok()) co_return durable;
   }
-  store_.manifest_.note_proven(log.durable());
-  store_.manifest_.strike_segment(segment);
+  keyspace_.manifest_.note_proven(log.durable());
+  keyspace_.manifest_.strike_segment(segment);
   Status removed;
-  if (!planted(Bug::kRemovedBeforeStruck)) removed = co_await store_.manifest_.save();
+  if (!planted(Bug::kRemovedBeforeStruck)) removed = co_await keyspace_.manifest_.save();
   if (removed.ok() && removed_ != segment) {
     removed = co_await volume_.recycle({FileKind::kSegment, segment.value()});
     if (absl::IsNotFound(removed)) removed = absl::OkStatus();
@@ -125,7 +125,7 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
   if (removed.ok()) removed = co_await volume_.sync_directory();
   if (!removed.ok()) co_return removed;
   log.forget_oldest();
-  store_.usage_.forget(segment, log.open_segment());
+  keyspace_.usage_.forget(segment, log.open_segment());
   segments_freed_++;
   if (log.full()) {
     co_await log.check_space();
@@ -136,11 +136,11 @@ awaitable<Status> Cleaner::clean(SegmentId segment, Lsn end) {
 
 awaitable<StatusOr<Bytes>> Cleaner::load(SegmentId segment, uint64_t offset, uint64_t bytes) {
   if (offset < buffer_at_ || offset + bytes > buffer_end_) {
-    const uint64_t room = store_.log().segment_bytes() - offset;
+    const uint64_t room = keyspace_.log().segment_bytes() - offset;
     const uint64_t want = std::min(room, std::max(kReadBytes, round_up(bytes, kBlockBytes)));
     if (buffer_.size() < want) buffer_ = AlignedBuffer(want);
     buffer_at_ = buffer_end_ = offset;
-    const uint64_t base = segment.value() * store_.log().segment_bytes();
+    const uint64_t base = segment.value() * keyspace_.log().segment_bytes();
     auto n = co_await read_around(
         volume_, {FileKind::kSegment, segment.value()}, offset, buffer_.span(0, want),
         [this, base](uint64_t at) { return in_ranges(lost_, Lsn(base + at)); });
@@ -153,21 +153,21 @@ awaitable<StatusOr<Bytes>> Cleaner::load(SegmentId segment, uint64_t offset, uin
 }
 
 awaitable<void> Cleaner::pace() {
-  co_await store_.log().wait_for_backlog();
+  co_await keyspace_.log().wait_for_backlog();
   since_pause_ = 0;
   if (urgent_) {
     auto executor = co_await asio::this_coro::executor;
     co_await asio::post(executor, asio::use_awaitable);
   } else {
-    co_await store_.rest(1);
+    co_await keyspace_.rest(1);
   }
 }
 
 awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
-  const SegmentPlace found{store_.store_id(), segment, store_.log().segment_bytes(),
-                           store_.lives_.epoch_of(segment)};
+  const SegmentPlace found{keyspace_.store_id(), segment, keyspace_.log().segment_bytes(),
+                           keyspace_.lives_.epoch_of(segment)};
   const SegmentPlace* place = &found;
-  lost_ = store_.manifest_.state().lost;
+  lost_ = keyspace_.manifest_.state().lost;
   buffer_at_ = buffer_end_ = 0;
   room_ = absl::OkStatus();
   const uint64_t end_offset = end.value() - place->base();
@@ -202,34 +202,34 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
     at += frame_bytes(*header);
     since_pause_ += frame_bytes(*header);
     if (since_pause_ >= kSliceBytes) co_await pace();
-    if (store_.stopping_) co_return absl::CancelledError("the store closes");
-    if (Status s = store_.log().status(); !s.ok()) co_return s;
+    if (keyspace_.stopping_) co_return absl::CancelledError("the store closes");
+    if (Status s = keyspace_.log().status(); !s.ok()) co_return s;
   }
   co_return absl::OkStatus();
 }
 
 awaitable<Status> Cleaner::rewrite_large(Lsn end) {
-  std::vector<Store::Known> large;
+  std::vector<Keyspace::Known> large;
   for (uint64_t id : identities_) large.push_back({id, nullptr, {}});
   for (auto& [ns, key] : large_) large.push_back({0, ns, std::move(key)});
   identities_.clear();
   large_.clear();
-  for (Store::Known& which : large) {
-    Status rewritten = co_await store_.rewrite_parts(std::move(which), end,
-                                                     [this](uint64_t bytes) -> awaitable<void> {
-                                                       bytes_copied_ += bytes;
-                                                       since_pause_ += bytes;
-                                                       if (since_pause_ >= kSliceBytes)
-                                                         co_await pace();
-                                                     });
+  for (Keyspace::Known& which : large) {
+    Status rewritten = co_await keyspace_.rewrite_parts(std::move(which), end,
+                                                        [this](uint64_t bytes) -> awaitable<void> {
+                                                          bytes_copied_ += bytes;
+                                                          since_pause_ += bytes;
+                                                          if (since_pause_ >= kSliceBytes)
+                                                            co_await pace();
+                                                        });
     if (!rewritten.ok()) co_return rewritten;
-    if (store_.stopping_) co_return absl::CancelledError("the store closes");
+    if (keyspace_.stopping_) co_return absl::CancelledError("the store closes");
   }
   co_return absl::OkStatus();
 }
 
 void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
-  if (record.type == RecordType::kNamespace) return store_.move_name(record.ns, lsn);
+  if (record.type == RecordType::kNamespace) return keyspace_.move_name(record.ns, lsn);
   if (record.type == RecordType::kName || record.ns == kIdentities) {
     const auto name = NameRecord::decode(record.value);
     const auto id = record.ns == kIdentities ? Identity::of_key(record.key)
@@ -240,7 +240,7 @@ void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
     return;
   }
   if (record.type != RecordType::kPut && record.type != RecordType::kOperation) return;
-  if (space_ == nullptr || space_->id != record.ns) space_ = store_.namespace_by_id(record.ns);
+  if (space_ == nullptr || space_->id != record.ns) space_ = keyspace_.namespace_by_id(record.ns);
   if (space_ == nullptr) return;
   Found found{record, lsn, space_, 0};
   found.record.cause = Cause::kCopy;
@@ -261,27 +261,27 @@ void Cleaner::copy_found() {
     hashes[i] = found_[i].hash;
     spaces[i] = found_[i].ns.get();
   }
-  StripeLocks locks(store_);
+  StripeLocks locks(keyspace_);
   if (!found_.empty()) locks.lock(std::span(hashes.data(), found_.size()));
-  store_.prefetch({spaces.data(), found_.size()}, {hashes.data(), found_.size()});
+  keyspace_.prefetch({spaces.data(), found_.size()}, {hashes.data(), found_.size()});
   uint64_t copied = bytes_copied_ - copied_before_;
   for (const Found& f : found_) copied += f.record.size();
-  store_.log().note_cleaning(copies_, copied);
+  keyspace_.log().note_cleaning(copies_, copied);
   for (Found& f : found_) {
     Entry* e = f.ns->index->find(f.record.key, f.hash);
     if (e == nullptr) continue;
     if (const Collection* c = e->collection()) {
       if (c->oldest_ > f.lsn || planted(Bug::kCollectionNotRewritten)) continue;
       if (c->identity_ != nullptr) continue;  // what it was before it had one
-      if (c->image_bytes() > store_.part_bytes()) {
+      if (c->image_bytes() > keyspace_.part_bytes()) {
         if (large_.empty() || large_.back() != std::pair(f.ns, std::string(f.record.key))) {
           large_.emplace_back(f.ns, f.record.key);
         }
       } else if (room_.ok()) {
-        room_ = store_.log().room_to_clean(2 * store_.part_bytes());
+        room_ = keyspace_.log().room_to_clean(2 * keyspace_.part_bytes());
         if (!room_.ok()) continue;
         bytes_copied_ += c->image_bytes();
-        store_.rewrite(*f.ns, f.hash, e);
+        keyspace_.rewrite(*f.ns, f.hash, e);
       }
       continue;
     }
@@ -295,7 +295,7 @@ void Cleaner::copy_found() {
     if (planted(Bug::kCleanerLosesVersion)) {
       f.record.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
     }
-    store_.move(*f.ns, f.hash, e, f.record);
+    keyspace_.move(*f.ns, f.hash, e, f.record);
     bytes_copied_ += f.record.size();
   }
   found_.clear();

@@ -29,12 +29,12 @@
 
 namespace cairn {
 
-class Store;
+class Keyspace;
 class Namespace;
 
 class Cleaner {
  public:
-  Cleaner(Store& store, Volume& volume) : store_(store), volume_(volume) {}
+  Cleaner(Keyspace& keyspace, Volume& volume) : keyspace_(keyspace), volume_(volume) {}
 
   awaitable<void> run();
 
@@ -67,7 +67,7 @@ class Cleaner {
   void take(const RecordView& record, Lsn lsn, int64_t wall_ms);
   void copy_found();
 
-  Store& store_;
+  Keyspace& keyspace_;
   Volume& volume_;
 
   // Owned by run().

@@ -6,7 +6,7 @@
 
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
 
 namespace cairn {
 
@@ -15,7 +15,7 @@ constexpr uint64_t kChargeMin = 8;          // a segment that holds a record is 
 constexpr uint64_t kChargeSlack = 4 << 10;  // counted as live beyond what an image would take
 }  // namespace
 
-std::unique_ptr<Collection> Store::make_collection(uint8_t flags, std::string_view image) {
+std::unique_ptr<Collection> Keyspace::make_collection(uint8_t flags, std::string_view image) {
   auto* make = options_.collections[flags >> 4].make;
   if (make == nullptr) return nullptr;
   std::unique_ptr<Collection> c = make(random());
@@ -23,14 +23,14 @@ std::unique_ptr<Collection> Store::make_collection(uint8_t flags, std::string_vi
   return c;
 }
 
-bool Store::has_times(uint8_t flags, std::string_view image) const {
+bool Keyspace::has_times(uint8_t flags, std::string_view image) const {
   auto* asks = options_.collections[flags >> 4].has_times;
   return asks != nullptr && asks(image);
 }
 
 // Records of a collection are live from its oldest one on; how many bytes of them would be copied
 // is known only as the size of an image. So no more than that is counted, the oldest records less.
-void Store::charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted) {
+void Keyspace::charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted) {
   if (c.charges_.empty() || !usage_.same_segment(c.charges_.back().first, lsn)) {
     c.charges_.emplace_back(lsn, 0);
   }
@@ -47,7 +47,7 @@ void Store::charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted) {
   }
 }
 
-void Store::count(const Entry* e, int sign) {
+void Keyspace::count(const Entry* e, int sign) {
   if (const Collection* c = e->collection()) return count(*c, sign);
   if (sign > 0) {
     usage_.add(e->lsn(), e->record_bytes());
@@ -56,7 +56,7 @@ void Store::count(const Entry* e, int sign) {
   }
 }
 
-void Store::count(const Collection& c, int sign) {
+void Keyspace::count(const Collection& c, int sign) {
   for (auto& [lsn, bytes] : c.charges_) {
     if (sign > 0) {
       usage_.add(lsn, bytes);
@@ -66,12 +66,12 @@ void Store::count(const Collection& c, int sign) {
   }
 }
 
-void Store::begin_charges(Collection& c, Lsn lsn, const RecordView& r) {
+void Keyspace::begin_charges(Collection& c, Lsn lsn, const RecordView& r) {
   begin_charges(c, lsn, r.size(), r.value.size(), r.has_expiry());
 }
 
-void Store::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
-                          bool expires) {
+void Keyspace::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
+                             bool expires) {
   c.expires_ = expires;
   c.charges_.clear();
   c.charged_ = 0;
@@ -81,7 +81,7 @@ void Store::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_
   charge(c, lsn, record_bytes, false);
 }
 
-RecordView Store::copy_record(Namespace& ns, const Entry* e, std::string_view value) const {
+RecordView Keyspace::copy_record(Namespace& ns, const Entry* e, std::string_view value) const {
   RecordView r{RecordType::kPut, e->record_flags(), ns.id, e->expire_ms(),
                e->key(),         e->meta(),         value};
   r.flags |= kRecordHasOrigin;
@@ -91,7 +91,7 @@ RecordView Store::copy_record(Namespace& ns, const Entry* e, std::string_view va
   return r;
 }
 
-void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
+void Keyspace::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   Collection& c = *entry->collection();
   const std::string image = c.image();
   const RecordView r = copy_record(ns, entry, image);
@@ -105,13 +105,13 @@ void Store::rewrite(Namespace& ns, KeyHash, Entry* entry) {
 
 // ---- large ones ----
 
-void Store::set_subject(const Collection& c, RecordView& r) {
+void Keyspace::set_subject(const Collection& c, RecordView& r) {
   if (c.identity_ == nullptr) return;
   r.ns = kIdentities;
   r.key = c.identity_->key();
 }
 
-StatusOr<uint64_t> Store::append_part(Namespace& ns, Entry* e, uint64_t& cursor, Lsn& begin) {
+StatusOr<uint64_t> Keyspace::append_part(Namespace& ns, Entry* e, uint64_t& cursor, Lsn& begin) {
   Collection& c = *e->collection();
   std::string operation;
   const uint64_t next = c.save(cursor, part_bytes(), operation);
@@ -146,7 +146,7 @@ StatusOr<uint64_t> Store::append_part(Namespace& ns, Entry* e, uint64_t& cursor,
   return r.size();
 }
 
-void Store::append_name(Namespace& ns, Entry* e) {
+void Keyspace::append_name(Namespace& ns, Entry* e) {
   Collection& c = *e->collection();
   const std::string name =
       NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to, {}}.encode();
@@ -156,7 +156,7 @@ void Store::append_name(Namespace& ns, Entry* e) {
   charge(c, e->lsn(), r.size(), true);
 }
 
-void Store::identify(Namespace& ns, Entry* e) {
+void Keyspace::identify(Namespace& ns, Entry* e) {
   Collection& c = *e->collection();
   const uint64_t bytes = c.image_bytes();
   if (c.identity_ != nullptr || bytes <= part_bytes() || ns.id == kIdentities) return;
@@ -173,13 +173,13 @@ void Store::identify(Namespace& ns, Entry* e) {
   } while (cursor != 0);
 }
 
-Store::Known Store::known(NamespacePtr ns, const Entry* e) const {
+Keyspace::Known Keyspace::known(NamespacePtr ns, const Entry* e) const {
   const Collection* c = e->collection();
   if (c != nullptr && c->identity_ != nullptr) return {c->identity_->id(), nullptr, {}};
   return {0, std::move(ns), std::string(e->key())};
 }
 
-bool Store::look_up(Known& known) const {
+bool Keyspace::look_up(Known& known) const {
   if (known.identity == 0) return true;
   auto name = identities_->name_of(known.identity);
   if (!name) return false;
@@ -188,7 +188,7 @@ bool Store::look_up(Known& known) const {
   return known.ns != nullptr;
 }
 
-Entry* Store::entry_of(const Known& known, KeyHash hash) {
+Entry* Keyspace::entry_of(const Known& known, KeyHash hash) {
   Entry* e = known.ns->index->find(known.key, hash);
   const Collection* c = e == nullptr ? nullptr : e->collection();
   if (c == nullptr) return nullptr;
@@ -196,8 +196,8 @@ Entry* Store::entry_of(const Known& known, KeyHash hash) {
   return id == known.identity ? e : nullptr;
 }
 
-awaitable<Status> Store::rewrite_parts(Known which, Lsn before,
-                                       std::function<awaitable<void>(uint64_t)> pace) {
+awaitable<Status> Keyspace::rewrite_parts(Known which, Lsn before,
+                                          std::function<awaitable<void>(uint64_t)> pace) {
   uint64_t cursor = 0;
   Lsn begin;
   const Collection* same = nullptr;
@@ -235,7 +235,7 @@ awaitable<Status> Store::rewrite_parts(Known which, Lsn before,
   }
 }
 
-bool Store::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
+bool Keyspace::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
   Collection& c = *entry->collection();
   if (c.image_bytes() > part_bytes() || c.next_due() != INT64_MAX) return false;
   if (c.image_size_ == 0) {  // first it must be one record
@@ -245,14 +245,7 @@ bool Store::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
   return log_.is_durable(entry->lsn());
 }
 
-void Store::describe(const Collection& c, CheckpointItem& item) const {
-  item.oldest = c.oldest_;
-  item.image_size = c.image_size_;
-  item.charges = {c.charges_.begin(), c.charges_.end()};
-  if (c.expires_ != item.record.has_expiry()) item.record.flags |= Entry::kExpiryApart;
-}
-
-void Store::charge_once(Collection& c, Lsn lsn, uint64_t bytes) const {
+void Keyspace::charge_once(Collection& c, Lsn lsn, uint64_t bytes) const {
   auto at = c.charges_.begin();
   for (; at != c.charges_.end(); ++at) {
     if (usage_.same_segment(at->first, lsn)) return;
@@ -263,7 +256,7 @@ void Store::charge_once(Collection& c, Lsn lsn, uint64_t bytes) const {
 }
 
 // What lay in segments that are gone no longer counts.
-void Store::forget_charges(Collection& c, Lsn before) const {
+void Keyspace::forget_charges(Collection& c, Lsn before) const {
   while (!c.charges_.empty() && c.charges_.front().first < before) {
     c.charged_ -= c.charges_.front().second;
     c.charges_.erase(c.charges_.begin());

@@ -5,36 +5,36 @@
 
 namespace cairn {
 
-CollectionCopy::CollectionCopy(Store& store)
-    : store_(store),
-      id_(store.identities_->next(store.epoch_)),
+CollectionCopy::CollectionCopy(Keyspace& keyspace)
+    : keyspace_(keyspace),
+      id_(keyspace.identities_->next(keyspace.epoch_)),
       key_(Identity::key_of(id_)),
-      hash_(store.unnamed_->hash(key_)) {}
+      hash_(keyspace.unnamed_->hash(key_)) {}
 
 CollectionCopy::~CollectionCopy() {
-  StripeLocks lock(store_, hash_);
+  StripeLocks lock(keyspace_, hash_);
   Entry* e = find();
   if (e == nullptr) return;  // it has its name
   // A start that reads its records need not keep them until the end.
-  Transaction t(store_, &lock, Shape::kOne, Wish::kNone);
-  if (t.remove(*store_.unnamed_, hash_, e).ok()) return;
-  store_.link(*store_.unnamed_, hash_, e, nullptr);
-  store_.dispose(e, Lsn());
+  Transaction t(keyspace_, &lock, Shape::kOne, Wish::kNone);
+  if (t.remove(*keyspace_.unnamed_, hash_, e).ok()) return;
+  keyspace_.link(*keyspace_.unnamed_, hash_, e, nullptr);
+  keyspace_.dispose(e, Lsn());
 }
 
-bool CollectionCopy::is_for(const Store& store, const Entry* source) {
+bool CollectionCopy::is_for(const Keyspace& keyspace, const Entry* source) {
   const Collection* c = source->collection();
-  return c != nullptr && c->image_bytes() > store.part_bytes();
+  return c != nullptr && c->image_bytes() > keyspace.part_bytes();
 }
 
-Entry* CollectionCopy::find() const { return store_.unnamed_->index->find(key_, hash_); }
+Entry* CollectionCopy::find() const { return keyspace_.unnamed_->index->find(key_, hash_); }
 
 Status CollectionCopy::begin(Namespace& ns, Entry* source) {
-  store_.identify(ns, source);
+  keyspace_.identify(ns, source);
   Collection& c = *source->collection();
   // One that became large when there was no room has none to this day.
   if (c.identity_ == nullptr) {
-    Status room = store_.log_.admit(Need::kPut, 2 * c.image_bytes());
+    Status room = keyspace_.log_.admit(Need::kPut, 2 * c.image_bytes());
     return room.ok() ? disk_full("there is no room for a copy") : room;
   }
   followed_ = std::make_shared<Followed>();
@@ -56,10 +56,10 @@ Status CollectionCopy::operate(Transaction& t, const Entry* source, std::string_
   r.ns = kIdentities;
   r.key = key_;
   r.value = operation;
-  if (Status s = t.operate(*store_.unnamed_, hash_, e, r); !s.ok()) return s;
+  if (Status s = t.operate(*keyspace_.unnamed_, hash_, e, r); !s.ok()) return s;
   if (e != nullptr) return absl::OkStatus();
   find()->collection()->identity_ =
-      std::make_unique<Identity>(store_.identities_, id_, kIdentities, key_);
+      std::make_unique<Identity>(keyspace_.identities_, id_, kIdentities, key_);
   return absl::OkStatus();
 }
 
@@ -67,13 +67,13 @@ Status CollectionCopy::step(const StripeLocks& locks, const Entry* source) {
   if (followed_->lost()) {
     return absl::ResourceExhaustedError("the value changes faster than it can be copied");
   }
-  Transaction t(store_, &locks, Shape::kSeveral, Wish::kNone);
+  Transaction t(keyspace_, &locks, Shape::kSeveral, Wish::kNone);
   for (const std::string& operation : followed_->take()) {
     if (planted(Bug::kCopyFollowsNothing)) break;
     if (Status s = operate(t, source, operation); !s.ok()) return s;
   }
   std::string part;
-  const uint64_t next = source->collection()->save(cursor_, store_.part_bytes(), part);
+  const uint64_t next = source->collection()->save(cursor_, keyspace_.part_bytes(), part);
   if (!part.empty() || !begun_) {  // what was left may have gone since the last part
     if (Status s = operate(t, source, part); !s.ok()) return s;
   }
@@ -89,7 +89,7 @@ Status CollectionCopy::name(Transaction& t, const Entry* source, Namespace& to, 
   const Collection& c = *e->collection();
   c.identity_->from = c.oldest_;
   c.identity_->to = e->lsn();
-  return t.rename(*store_.unnamed_, hash_, e, to, to_hash, key, source->expire_ms());
+  return t.rename(*keyspace_.unnamed_, hash_, e, to, to_hash, key, source->expire_ms());
 }
 
 }  // namespace cairn

@@ -21,13 +21,13 @@ namespace cairn {
 
 class CollectionCopy {
  public:
-  explicit CollectionCopy(Store& store);
+  explicit CollectionCopy(Keyspace& keyspace);
   ~CollectionCopy();  // locks its own key: what was not named is taken back
   CollectionCopy(const CollectionCopy&) = delete;
   CollectionCopy& operator=(const CollectionCopy&) = delete;
 
   // Whether an entry has to be copied in this way, or can be put as one record.
-  static bool is_for(const Store& store, const Entry* source);
+  static bool is_for(const Keyspace& keyspace, const Entry* source);
 
   // Its own key: to be locked, beside the source's, for all that follows.
   KeyHash hash() const { return hash_; }
@@ -49,7 +49,7 @@ class CollectionCopy {
   Entry* find() const;
   Status operate(Transaction& t, const Entry* source, std::string_view operation);
 
-  Store& store_;
+  Keyspace& keyspace_;
   const uint64_t id_;
   const std::string key_;
   const KeyHash hash_;

@@ -5,7 +5,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "core/base/plant.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
 
 namespace cairn {
 
@@ -16,19 +16,19 @@ constexpr int64_t kRestPart = 20;      // a pass is followed by so many times it
 }  // namespace
 
 awaitable<void> Compactor::run() {
-  Clock& clock = store_.clock();
-  for (int64_t next_ms = 0, looked_ms = 0; !store_.stopping_;) {
-    co_await store_.rest(kLookMs);
+  Clock& clock = keyspace_.clock();
+  for (int64_t next_ms = 0, looked_ms = 0; !keyspace_.stopping_;) {
+    co_await keyspace_.rest(kLookMs);
     const int64_t now_ms = clock.now_ms();
     if (now_ms < looked_ms) next_ms = 0;  // the clock was set back
     looked_ms = now_ms;
-    if (now_ms < next_ms || store_.log().full() || !store_.log().status().ok()) continue;
-    files_ = store_.extents().sparse_files();
+    if (now_ms < next_ms || keyspace_.log().full() || !keyspace_.log().status().ok()) continue;
+    files_ = keyspace_.extents().sparse_files();
     if (files_.empty()) continue;
     const int64_t begin_ms = clock.now_ms();
     const uint64_t moved = blobs_moved_;
     Status done = co_await compact();
-    for (auto& [from, to] : copies_) store_.extents().unref({0, {{to.file, to.page, 0, 1}}});
+    for (auto& [from, to] : copies_) keyspace_.extents().unref({0, {{to.file, to.page, 0, 1}}});
     copies_.clear();
     const int64_t took_ms = clock.now_ms() - begin_ms;
     next_ms =
@@ -47,12 +47,12 @@ bool Compactor::concerns(std::string_view blob) const {
 
 awaitable<Status> Compactor::compact() {
   auto executor = co_await asio::this_coro::executor;
-  for (auto& ns : store_.spaces()) {
+  for (auto& ns : keyspace_.spaces()) {
     for (size_t s = 0; s < kStripes && ns->size() > 0; s++) {
       for (KeyHash from = KeyHash{s} << (64 - kStripeBits);;) {
         std::vector<std::string> keys;
         {
-          StripeLocks lock(store_, KeyHash{s} << (64 - kStripeBits));
+          StripeLocks lock(keyspace_, KeyHash{s} << (64 - kStripeBits));
           if (ns->dropped) break;
           from = ns->index->walk(s, from, [&](const Entry* e) {
             if (e->is_blob() && concerns(e->value())) keys.emplace_back(e->key());
@@ -62,26 +62,26 @@ awaitable<Status> Compactor::compact() {
           Status moved = co_await move(ns, std::move(key));
           // One that cannot be read keeps its file, and nothing else from being moved.
           if (!moved.ok() && !absl::IsDataLoss(moved)) co_return moved;
-          if (store_.stopping_) co_return absl::CancelledError("the store closes");
+          if (keyspace_.stopping_) co_return absl::CancelledError("the store closes");
         }
         if (from == 0) break;
         co_await asio::post(executor, asio::use_awaitable);
       }
       if (s % 64 == 63) co_await asio::post(executor, asio::use_awaitable);
     }
-    if (store_.stopping_) co_return absl::CancelledError("the store closes");
+    if (keyspace_.stopping_) co_return absl::CancelledError("the store closes");
   }
-  Log& log = store_.log();  // what was moved out goes once that is durable
+  Log& log = keyspace_.log();  // what was moved out goes once that is durable
   co_return co_await log.wait_durable(Lsn(log.tail().value() - 1));
 }
 
 awaitable<Status> Compactor::move(std::shared_ptr<Namespace> ns, std::string key) {
   const KeyHash hash = ns->hash(key);
-  ExtentStore& extents = store_.extents();
+  ExtentStore& extents = keyspace_.extents();
   BlobRef old;
   Lsn lsn;
   {
-    StripeLocks lock(store_, hash);
+    StripeLocks lock(keyspace_, hash);
     const Entry* e = ns->index->find(key, hash);
     if (e == nullptr || !e->is_blob() || ns->dropped) co_return absl::OkStatus();
     old = *BlobRef::decode(e->value());
@@ -105,10 +105,10 @@ awaitable<Status> Compactor::move(std::shared_ptr<Namespace> ns, std::string key
     p.header_page = copy->second.page;
   }
   if (status.ok()) {
-    StripeLocks lock(store_, hash);
+    StripeLocks lock(keyspace_, hash);
     Entry* e = ns->index->find(key, hash);
     if (e != nullptr && e->lsn() == lsn && !ns->dropped) {
-      status = store_.move_blob(*ns, hash, e, blob);
+      status = keyspace_.move_blob(*ns, hash, e, blob);
       if (status.ok()) blobs_moved_++;
     }
   }

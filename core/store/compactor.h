@@ -10,7 +10,7 @@
 //
 // Invariants
 //  1. A record names a copy only when the copy is durable; the old extent goes only when that
-//     record is (Store::bury) and no reader is left.
+//     record is (Keyspace::bury) and no reader is left.
 //  2. An extent that several values share is copied once, and shared by them after.
 //  3. A key's value and version do not change.
 #pragma once
@@ -25,12 +25,12 @@
 
 namespace cairn {
 
-class Store;
+class Keyspace;
 class Namespace;
 
 class Compactor {
  public:
-  explicit Compactor(Store& store) : store_(store) {}
+  explicit Compactor(Keyspace& keyspace) : keyspace_(keyspace) {}
 
   awaitable<void> run();
 
@@ -45,7 +45,7 @@ class Compactor {
   bool concerns(std::string_view blob) const;
   awaitable<Status> move(std::shared_ptr<Namespace> ns, std::string key);
 
-  Store& store_;
+  Keyspace& keyspace_;
 
   // Owned by run().
   std::vector<uint32_t> files_;                              // to be emptied, sorted

@@ -8,7 +8,8 @@
 #include "core/base/async.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
+#include "core/store/memory.h"
 
 namespace cairn {
 
@@ -40,15 +41,15 @@ awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) 
     Lsn lsn;
     uint64_t record_bytes = 0;
     {
-      StripeLocks lock(store_, hash);
+      StripeLocks lock(keyspace_, hash);
       Entry* e = ns->index->find(key, hash);
       if (e == nullptr || !e->is_cold()) co_return absl::OkStatus();
       lsn = e->lsn();
       record_bytes = e->record_bytes();
     }
-    if (!store_.log().is_durable(lsn) &&
+    if (!keyspace_.log().is_durable(lsn) &&
         !planted(Bug::kFaultTooSoon)) {  // the cleaner moved it just now
-      Status durable = co_await store_.log().wait_durable(lsn);
+      Status durable = co_await keyspace_.log().wait_durable(lsn);
       if (!durable.ok()) co_return durable;
       continue;
     }
@@ -92,9 +93,9 @@ awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector
   constexpr int kTries = 3;  // then memory holds still
   std::optional<MemoryKeeper::Hold> hold;
   for (int tries = 0;; tries++) {
-    if (tries == kTries) hold.emplace(store_.memory());
+    if (tries == kTries) hold.emplace(memory_);
     locks.lock(hashes);
-    if (!store_.has_cold()) co_return absl::OkStatus();
+    if (!keyspace_.has_cold()) co_return absl::OkStatus();
     Keys cold = keys;
     keep_cold(cold);
     if (cold.empty()) co_return absl::OkStatus();
@@ -131,8 +132,8 @@ void Faults::start(std::shared_ptr<Namespace> ns, std::string_view key) {
                  std::string name) -> awaitable<void> {
     (void)co_await faults.fetch(std::move(in), std::move(name));
   };
-  store_.background_.spawn(store_.any_executor(), "reading a value back",
-                           work(*this, std::move(ns), std::string(key)));
+  keyspace_.background_.spawn(keyspace_.any_executor(), "reading a value back",
+                              work(*this, std::move(ns), std::string(key)));
 }
 
 awaitable<Status> Faults::read(Namespace& ns, std::string_view key, Lsn lsn,
@@ -142,29 +143,29 @@ awaitable<Status> Faults::read(Namespace& ns, std::string_view key, Lsn lsn,
   keep_buffer(std::move(record.buffer));
   Status status = installed.ok() || record.status.ok() ? installed : record.status;
   if (absl::IsDataLoss(status)) {
-    store_.report(Severity::kWarning, alarm::kDamage, std::string(status.message()));
+    keyspace_.report(Severity::kWarning, alarm::kDamage, std::string(status.message()));
   }
   co_return status;
 }
 
 awaitable<Faults::Record> Faults::read_record(Lsn lsn, uint64_t record_bytes) {
-  const uint64_t segment_bytes = store_.usage_.segment_bytes();
+  const uint64_t segment_bytes = keyspace_.usage_.segment_bytes();
   const uint64_t segment = lsn.value() / segment_bytes, offset = lsn.value() % segment_bytes;
   const uint64_t begin = offset / kBlockBytes * kBlockBytes;
   const uint64_t end = round_up(offset + record_bytes, kBlockBytes);
   Record out;
   out.buffer = take_buffer(end - begin);
   reads_.fetch_add(1, std::memory_order_relaxed);
-  auto n = co_await store_.volume_.read({FileKind::kSegment, segment}, begin,
-                                        out.buffer.span(0, end - begin));
+  auto n = co_await keyspace_.volume_.read({FileKind::kSegment, segment}, begin,
+                                           out.buffer.span(0, end - begin));
   out.status = n.status();
   if (absl::IsNotFound(out.status)) {
     out.status = absl::DataLossError(cat(to_string({FileKind::kSegment, segment}), " is missing"));
   }
   if (!n.ok() || *n <= offset - begin) co_return out;
-  const uint32_t epoch = store_.lives_.epoch_of(SegmentId(segment));
+  const uint32_t epoch = keyspace_.lives_.epoch_of(SegmentId(segment));
   out.view = decode_record(Bytes(out.buffer.data(), *n).subspan(offset - begin),
-                           record_seed(store_.store_id(), SegmentId(segment), offset, epoch));
+                           record_seed(keyspace_.store_id(), SegmentId(segment), offset, epoch));
   co_return out;
 }
 
@@ -174,9 +175,9 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
   std::unique_ptr<Collection> c;
   const bool same = r && r->key == e->key() && r->ns == ns && r->value.size() == e->value_size &&
                     r->flags >> 4 == e->flags >> 4;
-  if (same && !e->is_string()) c = store_.make_collection(r->flags, r->value);
+  if (same && !e->is_string()) c = keyspace_.make_collection(r->flags, r->value);
   if (!same || (!e->is_string() && c == nullptr)) {
-    const uint64_t segment_bytes = store_.usage_.segment_bytes();
+    const uint64_t segment_bytes = keyspace_.usage_.segment_bytes();
     const uint64_t segment = e->lsn().value() / segment_bytes;
     return absl::DataLossError(cat(
         "segment ", segment, " (", to_string({FileKind::kSegment, segment}),
@@ -184,7 +185,7 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
   }
   if (e->is_string()) return e->make_hot(r->value);
   Entry* hot = e->make_hot(std::move(c));
-  store_.begin_charges(*hot->collection(), e->lsn(), *r);
+  keyspace_.begin_charges(*hot->collection(), e->lsn(), *r);
   return hot;
 }
 
@@ -192,13 +193,13 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
 // index names another place, and what was read does not count.
 Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, const Record& record) {
   const KeyHash hash = ns.hash(key);
-  StripeLocks lock(store_, hash);
-  if (store_.memory().pressed()) store_.memory().shed(ns, stripe_of(hash));
+  StripeLocks lock(keyspace_, hash);
+  if (memory_.pressed()) memory_.shed(ns, stripe_of(hash));
   Entry* e = ns.index->find(key, hash);
   if (e == nullptr || !e->is_cold() || e->lsn() != lsn) return absl::OkStatus();
   auto hot = warm(e, ns.id, record);
   if (!hot.ok()) return hot.status();
-  store_.link(ns, hash, e, *hot);
+  keyspace_.link(ns, hash, e, *hot);
   Entry::destroy(e);
   return absl::OkStatus();
 }

@@ -20,13 +20,14 @@
 
 namespace cairn {
 
-class Store;
+class Keyspace;
+class MemoryKeeper;
 class Namespace;
 class StripeLocks;
 
 class Faults {
  public:
-  explicit Faults(Store& store) : store_(store) {}
+  Faults(Keyspace& keyspace, MemoryKeeper& memory) : keyspace_(keyspace), memory_(memory) {}
 
   // Brings the value of a key back. OK also if there is no such key, or its value is in memory.
   // DataLoss: its record is damaged; other errors are the volume's.
@@ -49,7 +50,6 @@ class Faults {
 
  private:
   friend class Replay;
-  friend class Store;
   struct Record {
     AlignedBuffer buffer;
     std::optional<RecordView> view;  // into the buffer; none if it does not hold
@@ -68,7 +68,8 @@ class Faults {
   static constexpr size_t kBuffersMax = 1024;
   static constexpr uint64_t kBufferBytes = 8 << 10;
 
-  Store& store_;
+  Keyspace& keyspace_;
+  MemoryKeeper& memory_;
   std::atomic<uint64_t> reads_{0};
   Mutex mutex_;
   // By LSN: who else waits for it.

@@ -11,7 +11,7 @@
 #include "core/base/async.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
 #include "core/store/transaction.h"
 
 namespace cairn {
@@ -88,7 +88,7 @@ uint64_t process_resident_bytes() {
 bool MemoryKeeper::may_spill(const Entry* e) const {
   if (e->is_bare()) return false;
   const Collection* c = e->collection();
-  return c == nullptr || (c->next_due() == INT64_MAX && c->image_bytes() <= store_.part_bytes());
+  return c == nullptr || (c->next_due() == INT64_MAX && c->image_bytes() <= keyspace_.part_bytes());
 }
 
 bool MemoryKeeper::evicts(const Entry* e) const {
@@ -104,6 +104,9 @@ bool MemoryKeeper::evicts(const Entry* e) const {
   }
 }
 
+MemoryKeeper::MemoryKeeper(Keyspace& keyspace)
+    : keyspace_(keyspace), count_(keyspace.memory_count()) {}
+
 // Entries that lie in pages which had better become empty, on their way to others.
 class MemoryKeeper::Moves {
  public:
@@ -116,10 +119,10 @@ class MemoryKeeper::Moves {
   }
   uint64_t bytes() const { return bytes_; }
   // Under the stripe's lock, as add().
-  size_t make(Store& store, Namespace& ns) {
+  size_t make(Keyspace& keyspace, Namespace& ns) {
     for (size_t i = 0; i < n_; i++) {
       auto [from, to] = moves_[i];
-      store.link(ns, ns.hash(to->key()), from, to);
+      keyspace.link(ns, ns.hash(to->key()), from, to);
       Entry::destroy(from);
     }
     return n_;
@@ -137,13 +140,13 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
   const EvictionPolicy policy = this->policy();
   const bool cools =
       policy != EvictionPolicy::kAllKeysRandom && policy != EvictionPolicy::kVolatileRandom;
-  const Lsn durable = store_.log().durable();
+  const Lsn durable = keyspace_.log().durable();
   std::array<std::pair<Entry*, bool>, kVictimsMax> victims;  // and whether it is deleted
   size_t n = 0;
   victims_max = std::min(victims_max, kVictimsMax);
   const bool evictable = ns.id != kSystemNamespace && !ns.is_bucket();
   if (policy == EvictionPolicy::kVolatileTtl && evictable) {
-    if (Entry* next = store_.next_to_expire(ns, stripe)) victims[n++] = {next, true};
+    if (Entry* next = keyspace_.next_to_expire(ns, stripe)) victims[n++] = {next, true};
   }
   const bool scattered = scattered_.load(std::memory_order_relaxed);
   const bool chooses = scattered && may_choose;
@@ -175,21 +178,21 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
     if (n > 0 && e == victims[0].first) return;
     if (!goes(e) && scattered && !lies_well) moves.add(e);
   });
-  moves.make(store_, ns);
+  moves.make(keyspace_, ns);
   out.slots = slots - left;
   for (size_t i = 0; i < n; i++) {
     auto [e, evict] = victims[i];
     const KeyHash hash = ns.hash(e->key());
     const uint64_t before = e->bytes();
-    if (!evict && e->collection() != nullptr && !store_.spill_collection(ns, hash, e)) {
+    if (!evict && e->collection() != nullptr && !keyspace_.spill_collection(ns, hash, e)) {
       out.undurable = true;
     } else if (!evict) {
-      out.freed_bytes += before - store_.spill(ns, hash, e)->bytes();
+      out.freed_bytes += before - keyspace_.spill(ns, hash, e)->bytes();
       spilled_.fetch_add(1, std::memory_order_relaxed);
     } else if (planted(Bug::kEvictedSilently)) {
-      store_.link(ns, hash, e, nullptr);
-      store_.dispose(e, store_.log().tail());
-    } else if (Transaction t(store_, nullptr, Shape::kOne, Wish::kNone, Cause::kEviction);
+      keyspace_.link(ns, hash, e, nullptr);
+      keyspace_.dispose(e, keyspace_.log().tail());
+    } else if (Transaction t(keyspace_, nullptr, Shape::kOne, Wish::kNone, Cause::kEviction);
                t.remove(ns, hash, e).ok()) {
       out.freed_bytes += before;
       evicted_.fetch_add(1, std::memory_order_relaxed);
@@ -204,37 +207,49 @@ void MemoryKeeper::shed(Namespace& ns, size_t stripe) {
   sheds_.store(n + 1, std::memory_order_relaxed);
   if (n % kShedEvery != 0 || holds_.load(std::memory_order_relaxed) != 0) return;
   if (n % kLookEvery == 0 && has_measure()) {  // a tick is late where others are busy
-    look_for_holes(store_.memory_bytes(), count_->total(), entry_heap::loose_bytes());
+    look_for_holes(keyspace_.memory_bytes(), count_.total(), entry_heap::loose_bytes());
   }
   sweep(ns, stripe, kShedSlots, kShedVictims, true);
-  count_->look();
+  count_.look();
 }
 
 bool MemoryKeeper::help() {
   if (!overrun()) return true;
-  const std::vector<NamespacePtr> spaces = store_.spaces();
+  const std::vector<NamespacePtr> spaces = keyspace_.spaces();
   size_t slots = 0;
   const size_t stripes = kStripes * (Entry::kHeatUsed + 1);  // so often it finds a warm entry cold
-  for (size_t n = 0; n < stripes && slots < kTurnSlots && holds_ == 0 && count_->over(); n++) {
+  for (size_t n = 0; n < stripes && slots < kTurnSlots && holds_ == 0 && count_.over(); n++) {
     const size_t stripe = help_stripe_.fetch_add(1, std::memory_order_relaxed) % kStripes;
-    StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
+    StripeLocks lock(keyspace_, KeyHash{stripe} << (64 - kStripeBits));
     for (auto& ns : spaces) {
       if (ns->size() > 0 && !ns->dropped) {
         slots += sweep(*ns, stripe, kSlots, kShedVictims, n < stripes / 2).slots;
       }
     }
   }
-  count_->look();
-  if (waits_for_log_.exchange(false, std::memory_order_relaxed)) store_.log().tick(true);
+  count_.look();
+  if (waits_for_log_.exchange(false, std::memory_order_relaxed)) keyspace_.log().tick(true);
   return !overrun();
 }
 
+awaitable<void> MemoryKeeper::wait_for_room(absl::FunctionRef<bool()> gone) {
+  constexpr int64_t kPatienceMs = 1000;
+  Log& log = keyspace_.log();
+  for (int64_t begun = keyspace_.now_ms(), now = begun; now - begun < kPatienceMs;) {
+    const Lsn durable = log.durable();
+    if (help() || gone()) co_return;
+    co_await log.wait_for_more(durable, Keyspace::kTickMs);  // no flush: they grow cold by ticks
+    now = keyspace_.now_ms();
+    begun = std::min(begun, now);  // the clock may be set back
+  }
+}
+
 bool MemoryKeeper::has_measure() const {
-  return store_.memory_bytes() >= kWholeMin && store_.options().resident_bytes;
+  return keyspace_.memory_bytes() >= kWholeMin && keyspace_.options().resident_bytes;
 }
 
 uint64_t MemoryKeeper::budget() {
-  const uint64_t limit = store_.memory_bytes();
+  const uint64_t limit = keyspace_.memory_bytes();
   if (limit == 0) return UINT64_MAX;
   if (!has_measure()) return limit;
   return std::max(limit - std::min(limit, beside_bytes_.load()), limit / 4);
@@ -242,8 +257,8 @@ uint64_t MemoryKeeper::budget() {
 
 void MemoryKeeper::limit_changed() {
   begins_anew_ = true;
-  exhausted_ = false;
-  count_->set_budget(budget());
+  count_.set_exhausted(false);
+  count_.set_budget(budget());
 }
 
 // What the process holds beside is taken as it is as long as nothing has to go. While room is made,
@@ -251,7 +266,7 @@ void MemoryKeeper::limit_changed() {
 // empty the store. Then it is lowered as they are filled, and raised only by cuts, when the process
 // grew past the limit; what is cut has half a second to show.
 void MemoryKeeper::measure_process(uint64_t limit, uint64_t used) {
-  const uint64_t all = store_.options().resident_bytes(), loose = entry_heap::loose_bytes();
+  const uint64_t all = keyspace_.options().resident_bytes(), loose = entry_heap::loose_bytes();
   apart_bytes_ = all - std::min(all, used + loose);
   look_for_holes(limit, used, loose);
   const bool begins = limit != std::exchange(reserve_for_, limit);
@@ -301,10 +316,10 @@ void MemoryKeeper::look_for_holes(uint64_t limit, uint64_t used, uint64_t loose)
 }
 
 void MemoryKeeper::measure() {
-  const int64_t now = store_.now_ms();
+  const int64_t now = keyspace_.now_ms();
   if (now < measured_ms_) rests_until_ms_ = next_cut_ms_ = 0;  // the clock was set back
   measured_ms_ = now;
-  const uint64_t limit = store_.memory_bytes(), used = count_->total();
+  const uint64_t limit = keyspace_.memory_bytes(), used = count_.total();
   peak_bytes_ = std::max(peak_bytes_.load(), used);
   if (has_measure()) {
     measure_process(limit, used);
@@ -316,31 +331,31 @@ void MemoryKeeper::measure() {
     rests_until_ms_ = 0;
   }
   const uint64_t budget = this->budget();
-  count_->set_budget(budget);
+  count_.set_budget(budget);
   const uint64_t goal = budget - MemoryCount::slack(budget) / 2;
   deficit_bytes_ = limit != 0 && used > goal ? used - goal : 0;
-  if (pressed() && waits_for_log_.exchange(false)) store_.log().tick(true);
-  if (used <= budget) exhausted_ = false;
+  if (pressed() && waits_for_log_.exchange(false)) keyspace_.log().tick(true);
+  if (used <= budget) count_.set_exhausted(false);
   if (deficit_bytes_ == 0) barren_rounds_ = 0;
 }
 
 awaitable<void> MemoryKeeper::make_room() {
   const int rounds = counts_frequency() ? Entry::kHeatMax + 1 : Entry::kHeatUsed + 1;
   auto executor = co_await asio::this_coro::executor;
-  std::vector<NamespacePtr> spaces = store_.spaces();
-  const uint64_t barren = store_.memory_bytes() / kBarrenPart;
-  const uint64_t little = store_.memory_bytes() / kReserveMostPart;
+  std::vector<NamespacePtr> spaces = keyspace_.spaces();
+  const uint64_t barren = keyspace_.memory_bytes() / kBarrenPart;
+  const uint64_t little = keyspace_.memory_bytes() / kReserveMostPart;
   const auto chooses = [&] {
     return scattered_ && barren_rounds_ < kChoosingRounds && deficit_bytes_ < little;
   };
   uint64_t freed = 0;
   size_t turn = 0;
-  while (freed < deficit_bytes_ && holds_ == 0 && !store_.stopping_) {
+  while (freed < deficit_bytes_ && holds_ == 0 && !keyspace_.stopping_) {
     for (auto& ns : spaces) {
       for (bool end = ns->size() == 0; !end;) {
         Sweep swept;
         {
-          StripeLocks lock(store_, KeyHash{stripe_} << (64 - kStripeBits));
+          StripeLocks lock(keyspace_, KeyHash{stripe_} << (64 - kStripeBits));
           if (ns->dropped) break;
           swept = sweep(*ns, stripe_, kSlots, kVictimsMax, chooses());
         }
@@ -352,7 +367,7 @@ awaitable<void> MemoryKeeper::make_room() {
         if (turn < kTurnSlots) continue;
         turn = 0;
         co_await asio::post(executor, asio::use_awaitable);
-        if (store_.now_ms() < measured_ms_ + Store::kTickMs) continue;
+        if (keyspace_.now_ms() < measured_ms_ + Keyspace::kTickMs) continue;
         measure();  // others did not wait either
         freed = 0;
       }
@@ -365,8 +380,8 @@ awaitable<void> MemoryKeeper::make_room() {
     round_freed_ = 0;
     round_waits_ = false;
     if (barren_rounds_ >= rounds) {
-      if (!begins_anew_) exhausted_ = count_->over();
-      rests_until_ms_ = store_.now_ms() + kBarrenMs;
+      if (!begins_anew_) count_.set_exhausted(count_.over());
+      rests_until_ms_ = keyspace_.now_ms() + kBarrenMs;
       co_return;
     }
     if (waits) co_return;
@@ -375,12 +390,12 @@ awaitable<void> MemoryKeeper::make_room() {
 }
 
 size_t MemoryKeeper::move_some(Namespace& ns, size_t stripe, size_t& slots) {
-  StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
+  StripeLocks lock(keyspace_, KeyHash{stripe} << (64 - kStripeBits));
   if (ns.dropped) return 0;
   Moves moves;
   ns.index->sweep(stripe, slots, true, [&](Entry* e) { moves.add(e); });
   moved_bytes_ += moves.bytes();
-  return moves.make(store_, ns);
+  return moves.make(keyspace_, ns);
 }
 
 // Where a whole round found little to move, what lies free is not theirs: a rest then, or a store
@@ -388,8 +403,8 @@ size_t MemoryKeeper::move_some(Namespace& ns, size_t stripe, size_t& slots) {
 awaitable<void> MemoryKeeper::move_together() {
   if (measured_ms_ < moves_from_ms_) co_return;
   auto executor = co_await asio::this_coro::executor;
-  std::vector<NamespacePtr> spaces = store_.spaces();
-  for (size_t turn = 0; turn < kMoveTurns && !store_.stopping_; turn++) {
+  std::vector<NamespacePtr> spaces = keyspace_.spaces();
+  for (size_t turn = 0; turn < kMoveTurns && !keyspace_.stopping_; turn++) {
     for (size_t work = 0; work < kTurnSlots;) {
       for (auto& ns : spaces) {
         size_t left = ns->size() == 0 ? 0 : kSlots;
@@ -399,7 +414,7 @@ awaitable<void> MemoryKeeper::move_together() {
       }
       moved_stripe_ = (moved_stripe_ + 1) % kStripes;
       if (moved_stripe_ != 0) continue;
-      const bool little = moved_bytes_ < store_.memory_bytes() / kBarrenPart;
+      const bool little = moved_bytes_ < keyspace_.memory_bytes() / kBarrenPart;
       moved_bytes_ = 0;
       if (!little) continue;
       moves_from_ms_ = measured_ms_ + kBarrenMs;
@@ -412,19 +427,19 @@ awaitable<void> MemoryKeeper::move_together() {
 // Freed values leave holes in the allocator's pages, and pages that a thread which now sleeps would
 // have to give back: 190 MB were resident with 40 MB in use, and writes refused, before this.
 void MemoryKeeper::release() {
-  if (!store_.options().release_memory) return;
-  for (const Executor& executor : store_.executors()) {
-    asio::post(executor, store_.options().release_memory);
+  if (!keyspace_.options().release_memory) return;
+  for (const Executor& executor : keyspace_.executors()) {
+    asio::post(executor, keyspace_.options().release_memory);
   }
 }
 
 awaitable<void> MemoryKeeper::run() {
-  while (!store_.stopping_) {
-    co_await store_.rest(Store::kTickMs);
+  while (!keyspace_.stopping_) {
+    co_await keyspace_.rest(Keyspace::kTickMs);
     measure();
-    if (deficit_bytes_ > 0 && (overrun() || store_.now_ms() >= rests_until_ms_)) {
+    if (deficit_bytes_ > 0 && (overrun() || keyspace_.now_ms() >= rests_until_ms_)) {
       co_await make_room();
-      count_->look();
+      count_.look();
     }
     if (scattered_) co_await move_together();
   }

@@ -29,7 +29,7 @@
 //     everything and found nothing that could go.
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
+#include <absl/functional/function_ref.h>
 
 #include <atomic>
 #include <memory>
@@ -45,7 +45,7 @@
 
 namespace cairn {
 
-class Store;
+class Keyspace;
 class Namespace;
 class StripeLocks;
 
@@ -68,27 +68,27 @@ uint64_t process_resident_bytes();
 
 class MemoryKeeper {
  public:
-  explicit MemoryKeeper(Store& store) : store_(store) {}
+  explicit MemoryKeeper(Keyspace& keyspace);
 
   awaitable<void> run();
 
-  // What is held; others count here too what they hold for the store.
-  MemoryCount& count() { return *count_; }
-  const MemoryCount& count() const { return *count_; }
-  std::shared_ptr<MemoryCount> shared_count() const { return count_; }
-  uint64_t peak_bytes() const { return std::max(peak_bytes_.load(), count_->total()); }
+  uint64_t peak_bytes() const { return std::max(peak_bytes_.load(), count_.total()); }
 
   // Whether whoever takes memory should make room as he goes, and whether no more can be made.
-  bool pressed() const { return count_->pressed(); }
-  bool exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
+  bool pressed() const { return count_.pressed(); }
+  bool exhausted() const { return count_.exhausted(); }
   // More is held than may be, and room can be made: whoever took some should help().
-  bool overrun() const { return count_->over() && !exhausted(); }
+  bool overrun() const { return count_.over() && !exhausted(); }
   // Makes some room in a stripe that is locked; entries of `ns` may be replaced or removed.
   void shed(Namespace& ns, size_t stripe);
   // Makes room wherever there is some, as much as is missing but no longer than a turn. The caller
   // holds no stripe. Whether overrun() is over; if not, what could go may have to become durable
   // first.
   bool help();
+  // For a writer who found overrun(): helps until that is over, or for a second, or until `gone`
+  // says that nobody waits for him. What could go may have to become durable first: the flush that
+  // makes it so wakes him.
+  awaitable<void> wait_for_room(absl::FunctionRef<bool()> gone);
 
   EvictionPolicy policy() const { return policy_.load(std::memory_order_relaxed); }
   void set_policy(EvictionPolicy policy) {
@@ -144,9 +144,8 @@ class MemoryKeeper {
   size_t move_some(Namespace& ns, size_t stripe, size_t& slots);
   void release();
 
-  Store& store_;
-  const std::shared_ptr<MemoryCount> count_ = std::make_shared<MemoryCount>();
-  std::atomic<bool> exhausted_{false};
+  Keyspace& keyspace_;
+  MemoryCount& count_;
   std::atomic<EvictionPolicy> policy_{EvictionPolicy::kNoEviction};
   std::atomic<bool> waits_for_log_{false};  // something could go once it is durable
   std::atomic<bool> begins_anew_{false};    // what was found barren may not be so any more

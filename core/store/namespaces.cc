@@ -6,12 +6,12 @@
 #include "core/base/errors.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
 #include "core/store/transaction.h"
 
 namespace cairn {
 
-NamespacePtr Store::find_namespace(std::string_view name) const {
+NamespacePtr Keyspace::find_namespace(std::string_view name) const {
   if (name.substr(0, 2) == "db") {
     auto number = parse_int<uint32_t>(name.substr(2));
     if (number && *number < kDatabases && databases_[*number]->name == name) {
@@ -23,7 +23,7 @@ NamespacePtr Store::find_namespace(std::string_view name) const {
   return it == by_name_.end() ? nullptr : it->second;
 }
 
-std::vector<NamespacePtr> Store::buckets() const {
+std::vector<NamespacePtr> Keyspace::buckets() const {
   std::vector<NamespacePtr> all;
   {
     MutexLock lock(names_mutex_);
@@ -33,7 +33,7 @@ std::vector<NamespacePtr> Store::buckets() const {
   return all;
 }
 
-StatusOr<Lsn> Store::create_bucket(std::string_view name) {
+StatusOr<Lsn> Keyspace::create_bucket(std::string_view name) {
   if (Status s = check_write(true); !s.ok()) return s;
   MutexLock lock(names_mutex_);
   if (by_name_.contains(name)) {
@@ -42,7 +42,7 @@ StatusOr<Lsn> Store::create_bucket(std::string_view name) {
   NamespaceId id(next_namespace_++);
   manifest_.note_next_namespace(next_namespace_);
   auto ns = std::make_shared<Namespace>(id, std::string(name), Properties{clock_.now_ms()},
-                                        hash_seed_, memory_.shared_count());
+                                        hash_seed_, memory_count_);
   ns->order_end = Namespace::kAllHashes;
   write_name(*ns);
   by_name_[ns->name] = ns;
@@ -56,7 +56,7 @@ static RecordView name_record(const Namespace& ns, std::string_view properties) 
   return {RecordType::kNamespace, 0, ns.id, 0, ns.name, {}, properties};
 }
 
-Lsn Store::write_name(Namespace& ns) {
+Lsn Keyspace::write_name(Namespace& ns) {
   const std::string properties = ns.properties()->encode();
   const RecordView record = name_record(ns, properties);
   if (ns.named.valid()) usage_.sub(ns.named, ns.name_bytes);
@@ -66,7 +66,8 @@ Lsn Store::write_name(Namespace& ns) {
   return ns.named;
 }
 
-StatusOr<Lsn> Store::change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change) {
+StatusOr<Lsn> Keyspace::change_properties(Namespace& ns,
+                                          absl::FunctionRef<void(Properties&)> change) {
   if (Status s = check_write(true); !s.ok()) return s;
   MutexLock lock(names_mutex_);
   if (ns.dropped) return resting_on(absl::NotFoundError("no such bucket"), newest_name());
@@ -77,7 +78,7 @@ StatusOr<Lsn> Store::change_properties(Namespace& ns, absl::FunctionRef<void(Pro
   return ns.named;
 }
 
-StatusOr<Lsn> Store::drop_bucket(std::string_view name) {
+StatusOr<Lsn> Keyspace::drop_bucket(std::string_view name) {
   if (Status s = log_.admit(Need::kClean); !s.ok()) return s;
   StripeLocks all(*this);  // no put is under way anywhere
   all.lock_all();
@@ -128,30 +129,30 @@ void raise(std::atomic<uint64_t>& newest, Lsn lsn) {
 }
 }  // namespace
 
-void Store::note_removal(Namespace& ns, KeyHash hash, Lsn lsn) {
+void Keyspace::note_removal(Namespace& ns, KeyHash hash, Lsn lsn) {
   if (planted(Bug::kAbsenceForgotten)) return;
   stripe(hash).removed = lsn;
   raise(ns.removed, lsn);
 }
 
-void Store::note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn) {
+void Keyspace::note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn) {
   if (planted(Bug::kExpiryToldTooSoon)) return;
   stripe(hash).timed = lsn;
   raise(ns.removed, lsn);
 }
 
-void Store::note_flush(Namespace& ns, Lsn lsn) {
+void Keyspace::note_flush(Namespace& ns, Lsn lsn) {
   raise(ns.flushed, lsn);
   raise(ns.removed, lsn);
 }
 
-void Store::note_keys(Namespace& ns, int64_t more, Lsn wished) {
+void Keyspace::note_keys(Namespace& ns, int64_t more, Lsn wished) {
   if (more == 0) return;
   ns.committed_keys_.fetch_add(more, std::memory_order_relaxed);
   if (wished.valid()) raise(ns.added, wished);
 }
 
-std::unique_ptr<Index> Store::replace_index(Namespace& ns) {
+std::unique_ptr<Index> Keyspace::replace_index(Namespace& ns) {
   std::unique_ptr<Index> old = std::move(ns.index);
   old->keep_own_size();
   ns.index = ns.make_index();
@@ -159,7 +160,7 @@ std::unique_ptr<Index> Store::replace_index(Namespace& ns) {
   return old;
 }
 
-Retired Store::retire(Namespace& ns) {
+Retired Keyspace::retire(Namespace& ns) {
   Retired old;
   old.index = replace_index(ns);
   ns.volatile_keys = 0;
@@ -169,12 +170,12 @@ Retired Store::retire(Namespace& ns) {
   return old;
 }
 
-void Store::destroy_later(Retired retired, Lsn lsn) {
+void Keyspace::destroy_later(Retired retired, Lsn lsn) {
   background_.spawn(executors_.front(), "freeing what was flushed",
                     destroy(std::move(retired), lsn));
 }
 
-awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
+awaitable<void> Keyspace::destroy(Retired retired, Lsn lsn) {
   constexpr int64_t kStep = 1000;
   auto executor = co_await asio::this_coro::executor;
   co_await asio::post(executor, asio::use_awaitable);  // whoever flushed holds its locks until then
@@ -182,7 +183,7 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
     auto end = retired.order.begin();
     int64_t names = 0;
     for (; names < kStep && end != retired.order.end(); names++) ++end;
-    memory_.count().add(0, -names * kOrderBytes);
+    memory_count_->add(0, -names * kOrderBytes);
     retired.order.erase(retired.order.begin(), end);
     co_await asio::post(executor, asio::use_awaitable);
   }
@@ -202,12 +203,12 @@ awaitable<void> Store::destroy(Retired retired, Lsn lsn) {
       entries++;
       dispose(e, lsn);
     });
-    memory_.count().add(s, -bytes);
+    memory_count_->add(s, -bytes);
     if (s % 16 == 15 || entries >= kStep) co_await asio::post(executor, asio::use_awaitable);
   }
 }
 
-awaitable<Status> Store::ensure_ordered(NamespacePtr ns) {
+awaitable<Status> Keyspace::ensure_ordered(NamespacePtr ns) {
   if (ns->ordered()) co_return absl::OkStatus();
   if (!ns->order_builds.exchange(true)) {
     if (ns->ordered()) {  // since it was asked: beginning anew would forget what is in order
@@ -223,7 +224,7 @@ awaitable<Status> Store::ensure_ordered(NamespacePtr ns) {
 
 // Changes of what is in order already go into it as they come (orders()); of the rest, when the
 // hand comes by. A flush meanwhile only means that less is left to be put in order.
-awaitable<void> Store::build_order(NamespacePtr ns) {
+awaitable<void> Keyspace::build_order(NamespacePtr ns) {
   constexpr size_t kStep = 2048;  // names and stripes, before others have their turn
   auto executor = co_await asio::this_coro::executor;
   KeyHash from = 0;
@@ -238,7 +239,7 @@ awaitable<void> Store::build_order(NamespacePtr ns) {
         added += ns->order.insert(e).second;
       };
       from = ns->index->walk(s, std::max(from, first), add);
-      memory_.count().add(s, static_cast<int64_t>(added) * kOrderBytes);
+      memory_count_->add(s, static_cast<int64_t>(added) * kOrderBytes);
       since += added + 1;
       if (from == 0) s++;
       const KeyHash end = s == kStripes ? Namespace::kAllHashes : KeyHash{s} << (64 - kStripeBits);

@@ -6,16 +6,17 @@
 #include "core/base/limits.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
 
 namespace cairn {
 
-Replay::Replay(Store& store, std::function<void(Lsn, int64_t)> note_time)
-    : store_(store),
+Replay::Replay(Keyspace& keyspace, Faults& faults, std::function<void(Lsn, int64_t)> note_time)
+    : keyspace_(keyspace),
+      faults_(faults),
       note_time_(std::move(note_time)),
-      kept_limit_(limits::kept_operations(store.memory_bytes())) {
-  for (auto& ns : store_.databases_) namespaces_[ns->id.value()] = ns;
-  namespaces_[kSystemNamespace.value()] = store_.system_;
+      kept_limit_(limits::kept_operations(keyspace.memory_bytes())) {
+  for (auto& ns : keyspace_.databases_) namespaces_[ns->id.value()] = ns;
+  namespaces_[kSystemNamespace.value()] = keyspace_.system_;
   for (auto& entry : namespaces_) {
     entry.second->index->loading = true;
     // What an attempt before left.
@@ -28,23 +29,23 @@ Replay::Replay(Store& store, std::function<void(Lsn, int64_t)> note_time)
 Replay::Shard& Replay::shard(KeyHash hash) { return shards_[stripe_of(hash) % shards_.size()]; }
 
 bool Replay::full() const {
-  const uint64_t limit = store_.memory_bytes();
+  const uint64_t limit = keyspace_.memory_bytes();
   return limit != 0 && entry_bytes_.load(std::memory_order_relaxed) > limit / 2;
 }
 
 void Replay::grew(const Entry* before, const Entry* now) {
-  if (store_.memory_bytes() == 0) return;
+  if (keyspace_.memory_bytes() == 0) return;
   const uint64_t less = before == nullptr ? 0 : before->bytes();
   entry_bytes_.fetch_add(now->bytes() - less, std::memory_order_relaxed);
 }
 
 Namespace* Replay::namespace_of(NamespaceId id) {
-  if (id.value() < kDatabases) return store_.databases_[id.value()].get();  // without a lock
+  if (id.value() < kDatabases) return keyspace_.databases_[id.value()].get();  // without a lock
   MutexLock lock(mutex_);
   auto& ns = namespaces_[id.value()];
   if (ns == nullptr) {
-    ns = std::make_shared<Namespace>(id, "", Properties{}, store_.hash_seed_,
-                                     store_.memory_.shared_count());
+    ns = std::make_shared<Namespace>(id, "", Properties{}, keyspace_.hash_seed_,
+                                     keyspace_.memory_count_);
     ns->index->loading = true;
   }
   return ns.get();
@@ -71,13 +72,13 @@ void Replay::apply(std::span<const LogRecord> records) {
       }
       spaces[n] = namespace_of(r.ns);
       hashes[n] = spaces[n]->hash(r.key);
-      store_.prefetch(hashes[n]);
+      keyspace_.prefetch(hashes[n]);
       group[n++] = &records.front();
     }
     if (n == 0) return;
-    StripeLocks lock(store_);
+    StripeLocks lock(keyspace_);
     lock.lock({hashes.data(), n});
-    store_.prefetch({spaces.data(), n}, {hashes.data(), n}, true);
+    keyspace_.prefetch({spaces.data(), n}, {hashes.data(), n}, true);
     for (size_t i = 0; i < n; i++) {
       apply_to_key(*spaces[i], hashes[i], group[i]->record, group[i]->lsn);
     }
@@ -130,7 +131,7 @@ void Replay::remove_older(Namespace& ns, Lsn before) {
   std::vector<Entry*> older;
   for (size_t s = 0; s < kStripes && ns.size() > 0; s++) {
     if (!ns.index->touched(s)) continue;
-    StripeLocks lock(store_, KeyHash{s} << (64 - kStripeBits));
+    StripeLocks lock(keyspace_, KeyHash{s} << (64 - kStripeBits));
     older.clear();
     ns.index->for_each(s, [&](Entry* e) {
       if (e->lsn() < before) older.push_back(e);
@@ -173,10 +174,10 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   Entry* entry = nullptr;
   const bool is_collection = r.flags >> 4 != 0;
   const bool stays = !r.is_blob() && full() &&
-                     (!is_collection || (r.value.size() <= store_.part_bytes() &&
-                                         !store_.has_times(r.flags, r.value)));
+                     (!is_collection || (r.value.size() <= keyspace_.part_bytes() &&
+                                         !keyspace_.has_times(r.flags, r.value)));
   if (is_collection && !stays) {
-    auto c = store_.make_collection(r.flags, r.value);
+    auto c = keyspace_.make_collection(r.flags, r.value);
     if (c == nullptr) {
       MutexLock damaged(mutex_);
       damage_ = absl::DataLossError("a collection cannot be read");
@@ -184,7 +185,7 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
     }
     entry = Entry::make(r, lsn, std::move(c));
     entry->collection()->set_version(r.has_origin() ? r.version : lsn);
-    store_.begin_charges(*entry->collection(), lsn, r);
+    keyspace_.begin_charges(*entry->collection(), lsn, r);
   } else if (stays) {
     entry = Entry::make_cold(r, lsn);
   } else {
@@ -242,12 +243,12 @@ Status Replay::apply(const CheckpointItem& item) {
   Namespace* ns = namespace_of(r.ns);
   if (item.kind == ItemKind::kStripe) {
     const uint64_t stripe = item.lsn.value() % kStripes;
-    StripeLocks lock(store_, KeyHash{stripe} << (64 - kStripeBits));
+    StripeLocks lock(keyspace_, KeyHash{stripe} << (64 - kStripeBits));
     ns->index->reserve(stripe, static_cast<uint32_t>(item.value_size));
     return absl::OkStatus();
   }
   const KeyHash hash = ns->hash(r.key);
-  StripeLocks lock(store_, hash);
+  StripeLocks lock(keyspace_, hash);
   if (item.kind == ItemKind::kPart) {
     Shard& known = shard(hash);
     std::lock_guard known_lock(known.mutex);
@@ -259,13 +260,13 @@ Status Replay::apply(const CheckpointItem& item) {
   }
   Entry* entry = nullptr;
   if (item.kind == ItemKind::kCollection && full() && item.image_size != 0 &&
-      !store_.has_times(r.flags, r.value)) {
+      !keyspace_.has_times(r.flags, r.value)) {
     RecordView cold = r;  // its newest record is all of it, and can be read back
     if (r.version == item.lsn) cold.flags &= static_cast<uint8_t>(~kRecordHasOrigin);
     entry = Entry::make_cold(cold, item.lsn);
     entry->value_size = item.image_size;
   } else if (item.kind == ItemKind::kCollection) {
-    auto made = store_.make_collection(r.flags, r.value);
+    auto made = keyspace_.make_collection(r.flags, r.value);
     if (made == nullptr) return absl::DataLossError("a collection cannot be read");
     entry = Entry::make(r, item.lsn, std::move(made));
     Collection& c = *entry->collection();
@@ -346,7 +347,7 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
   const auto identity = ns.id == kIdentities ? Identity::of_key(key) : std::nullopt;
   const bool whole = !identity || based_.contains(*identity);  // else its name came no more
   for (const Operation& o : operations) {
-    if (!store_.options_.repair || !whole) break;
+    if (!keyspace_.options_.repair || !whole) break;
     if (o.oldest.valid()) told = told.valid() ? std::min(told, o.lsn) : o.lsn;
   }
   if (e != nullptr && e->lsn() <= told) {
@@ -359,12 +360,12 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
                 [&](auto& o) { return o.lsn <= floor || (!o.oldest.valid() && o.lsn <= told); });
   if (operations.empty()) co_return absl::OkStatus();
   if (e != nullptr && e->is_cold()) {  // they change what a checkpoint left on disk
-    auto record = co_await store_.faults_.read_record(e->lsn(), e->record_bytes());
-    auto hot = store_.faults_.warm(e, ns.id, record);
+    auto record = co_await faults_.read_record(e->lsn(), e->record_bytes());
+    auto hot = faults_.warm(e, ns.id, record);
     if (!hot.ok()) {
       const Status why = record.status.ok() ? hot.status() : record.status;
       if (!absl::IsDataLoss(why)) co_return why;
-      if (!store_.options_.repair && !in_ranges(lost_, e->lsn())) {
+      if (!keyspace_.options_.repair && !in_ranges(lost_, e->lsn())) {
         co_return absl::DataLossError(
             cat(why.message(),
                 ", on which later changes of it rest; nothing was changed; "
@@ -398,7 +399,7 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
   for (Operation& o : operations) {
     RecordView r{RecordType::kOperation, o.flags, ns.id, o.expire_ms, key, {}, o.operation};
     if (entry == nullptr) {
-      auto c = store_.make_collection(o.flags, "");
+      auto c = keyspace_.make_collection(o.flags, "");
       if (c == nullptr) return damage();
       entry = Entry::make(r, o.lsn, std::move(c));
       entry->collection()->oldest_ = o.oldest.valid() ? o.oldest : o.lsn;
@@ -421,7 +422,7 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
       c->charged_ = 0;
       for (auto& [at, bytes] : c->charges_) c->charged_ += bytes;
     } else {
-      store_.charge(*c, o.lsn, o.record_bytes, false);
+      keyspace_.charge(*c, o.lsn, o.record_bytes, false);
     }
     c->image_size_ = 0;
     c->expires_ = o.expires;

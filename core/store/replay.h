@@ -2,13 +2,13 @@
 // describe. They may come in any order and from several threads: of each key the newest change
 // counts, and what a key is made of by operations is made once all of them are there.
 //
-//   Replay replay(store, …);
+//   Replay replay(keyspace, …);
 //   replay.apply(…);                      // any number of times, from any executor
 //   co_await replay.finish(first, lost);  // once
 //   replay.namespaces(), …
 //
 // It fills the indexes alone. What is derived from them (order, expiry, what lives where) the
-// store builds after, of what is left then: Store::load.
+// store builds after, of what is left then: Keyspace::load.
 //
 // Who follows a store that is written elsewhere uses it alike: the items of a checkpoint, then the
 // records of a LogTail (core/log/log_tail.h) from where that begins, as they come; fold() when they
@@ -49,12 +49,13 @@
 namespace cairn {
 
 class Namespace;
-class Store;
+class Keyspace;
 
 class Replay {
  public:
   // `note_time` learns when records about an LSN were written, from any thread.
-  Replay(Store& store, std::function<void(Lsn, int64_t wall_ms)> note_time);
+  // What is folded into is read back by `faults`.
+  Replay(Keyspace& keyspace, Faults& faults, std::function<void(Lsn, int64_t wall_ms)> note_time);
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;
 
@@ -190,7 +191,8 @@ class Replay {
                         std::vector<Operation>& operations);
   std::optional<Lsn> since(const Namespace& ns) const;
 
-  Store& store_;
+  Keyspace& keyspace_;
+  Faults& faults_;
   const std::function<void(Lsn, int64_t)> note_time_;
   std::array<Shard, 64> shards_;
   mutable Mutex mutex_;

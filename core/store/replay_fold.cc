@@ -5,8 +5,8 @@
 
 #include "core/base/limits.h"
 #include "core/base/plant.h"
+#include "core/store/keyspace.h"
 #include "core/store/replay.h"
-#include "core/store/store.h"
 
 namespace cairn {
 
@@ -55,7 +55,7 @@ awaitable<void> Replay::fold_key(const Name& name, Lsn before) {
   Wanted wanted = fold_now(name, before, Lsn(), nullptr);
   if (!wanted.lsn.valid()) co_return;
   // Not what it should be, or another one by now: then it stays, and the end says what is wrong.
-  const Faults::Record record = co_await store_.faults_.read_record(wanted.lsn, wanted.bytes);
+  const Faults::Record record = co_await faults_.read_record(wanted.lsn, wanted.bytes);
   (void)fold_now(name, before, wanted.lsn, &record);
 }
 
@@ -64,7 +64,7 @@ Replay::Wanted Replay::fold_now(const Name& name, Lsn before, Lsn read,
   Namespace& ns = *namespace_of(NamespaceId(name.first));
   const KeyHash hash = ns.hash(name.second);
   Shard& shard = this->shard(hash);
-  StripeLocks lock(store_, hash);
+  StripeLocks lock(keyspace_, hash);
   std::lock_guard known_lock(shard.mutex);
   std::optional<Lsn> since;
   {
@@ -84,7 +84,7 @@ Replay::Wanted Replay::fold_now(const Name& name, Lsn before, Lsn read,
   if (counts && e != nullptr && e->is_cold()) {
     if (record == nullptr) return {e->lsn(), e->record_bytes()};
     if (read != e->lsn()) return {};
-    auto hot = store_.faults_.warm(e, ns.id, *record);
+    auto hot = faults_.warm(e, ns.id, *record);
     if (!hot.ok()) return {};
     entry_bytes_.fetch_add((*hot)->bytes() - e->bytes(), std::memory_order_relaxed);
     ns.index->replace(e, *hot, hash);
@@ -136,7 +136,7 @@ void Replay::set_expiries(Shard& shard, Lsn before) {
   }
   for (const Name& name : names) {
     Namespace& ns = *namespace_of(NamespaceId(name.first));
-    StripeLocks lock(store_, ns.hash(name.second));
+    StripeLocks lock(keyspace_, ns.hash(name.second));
     std::lock_guard known_lock(shard.mutex);
     auto kept = shard.expiries.find(name);
     if (kept->second.lsn >= before || shard.operations.contains(name)) continue;  // changed since

@@ -3,8 +3,8 @@
 
 #include "core/base/plant.h"
 #include "core/base/text.h"
+#include "core/store/keyspace.h"
 #include "core/store/replay.h"
-#include "core/store/store.h"
 
 namespace cairn {
 
@@ -24,7 +24,7 @@ class Replay::Reference final : public Collection {
   uint64_t memory_bytes() const override { return sizeof(*this); }
   uint64_t image_bytes() const override { return 0; }
   uint64_t save(uint64_t, uint64_t, std::string&) const override { return 0; }
-  bool shed() override { return false; }
+  bool free_some() override { return false; }
 
   const uint64_t id;
   const Lsn from, to;
@@ -48,12 +48,12 @@ void Replay::apply_name(const RecordView& r, Lsn lsn) {
   if (name->old_ns.valid() && !planted(Bug::kOldNameKept)) {
     Namespace& old = *namespace_of(name->old_ns);
     const KeyHash old_hash = old.hash(name->old_key);
-    StripeLocks lock(store_, old_hash);
+    StripeLocks lock(keyspace_, old_hash);
     Shard& known = shard(old_hash);
     std::lock_guard known_lock(known.mutex);
     remove(known, old, old_hash, name->old_key, lsn);
   }
-  StripeLocks lock(store_, hash);
+  StripeLocks lock(keyspace_, hash);
   Shard& known = shard(hash);
   std::lock_guard known_lock(known.mutex);
   if (const Lsn flushed(ns.flushed.load()); lsn < flushed) {
@@ -120,7 +120,7 @@ void Replay::drop_nameless(Lsn before) {
   for (auto& [id, gone] : nameless) {
     const std::string_view key = Identity::key_of(id);
     const KeyHash hash = ns.hash(key);
-    StripeLocks lock(store_, hash);
+    StripeLocks lock(keyspace_, hash);
     Shard& known = shard(hash);
     std::lock_guard known_lock(known.mutex);
     remove(known, ns, hash, key, gone);
@@ -137,7 +137,7 @@ void Replay::drop_names(Shard& shard) {
   for (const Name& name : names) {
     const Namespace& ns = *namespace_of(NamespaceId(name.first));
     const KeyHash hash = ns.hash(name.second);
-    StripeLocks lock(store_, hash);
+    StripeLocks lock(keyspace_, hash);
     std::lock_guard known_lock(shard.mutex);
     if (is_reference(ns.index->find(name.second, hash))) continue;
     kept_bytes_.fetch_sub(held_bytes(name), std::memory_order_relaxed);
@@ -210,10 +210,11 @@ Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
   c->set_version(version);
   c->image_size_ = 0;
   if (newest == entry) c->expires_ = reference.expires;
-  c->identity_ = std::make_unique<Identity>(store_.identities_, reference.id, ns.id, entry->key());
+  c->identity_ =
+      std::make_unique<Identity>(keyspace_.identities_, reference.id, ns.id, entry->key());
   c->identity_->from = reference.from;
   c->identity_->to = reference.to;
-  store_.charge_once(*c, entry->lsn(), reference.record_bytes);
+  keyspace_.charge_once(*c, entry->lsn(), reference.record_bytes);
   Entry* named = Entry::make(r, newest->lsn(), std::unique_ptr<Collection>(c));
   identities.index->remove(all, id_hash);
   Entry::destroy(all);

@@ -14,78 +14,15 @@
 
 namespace cairn {
 
-// ---- locks ----
-
-void StripeLocks::lock(KeyHash hash) {
-  assert(!any());
-  one_ = static_cast<uint32_t>(stripe_of(hash));
-  (*store_.stripes_)[one_].mutex.lock();
-}
-
-void StripeLocks::lock(std::span<const KeyHash> hashes) {
-  assert(!any());
-  for (KeyHash h : hashes) many_.push_back(static_cast<uint32_t>(stripe_of(h)));
-  std::sort(many_.begin(), many_.end());
-  many_.erase(std::unique(many_.begin(), many_.end()), many_.end());
-  for (uint32_t s : many_) (*store_.stripes_)[s].mutex.lock();
-}
-
-void StripeLocks::lock_all() {
-  assert(!any());
-  for (auto& s : *store_.stripes_) s.mutex.lock();
-  all_ = true;
-}
-
-void StripeLocks::unlock() {
-  if (all_) {
-    for (auto& s : *store_.stripes_) s.mutex.unlock();
-    all_ = false;
-  }
-  if (one_ != kNone) (*store_.stripes_)[std::exchange(one_, kNone)].mutex.unlock();
-  for (uint32_t s : many_) (*store_.stripes_)[s].mutex.unlock();
-  many_.clear();
-}
-
-// ---- opening ----
-
 Store::Store(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor> executors,
              StoreOptions options)
-    : volume_(volume),
-      clock_(clock),
-      pool_(pool),
-      executors_(std::move(executors)),
-      options_(options),
+    : Keyspace(volume, clock, pool, std::move(executors), options),
       durability_(options.durability),
-      memory_bytes_(options.memory_bytes),
-      manifest_(volume),
-      log_(volume, clock, manifest_, executors_.front(), options.report),
-      extents_(volume, clock, pool, manifest_, executors_.front(), options.report),
+      memory_(*this),
+      faults_(*this, memory_),
       cleaner_(*this, volume),
       compactor_(*this),
-      checkpointer_(*this, volume),
-      memory_(*this),
-      faults_(*this),
-      random_state_(options.random_seed != 0
-                        ? options.random_seed
-                        : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
-      stripes_(std::make_unique<std::array<Stripe, kStripes>>()) {
-  extents_.set_debt_max(options_.extent_debt_bytes);
-  extents_.set_taken([this](uint64_t bytes) { log_.note_taken(bytes); });
-  hash_seed_ = random();
-  make_databases();
-}
-
-void Store::make_databases() {
-  for (uint32_t i = 0; i < kDatabases; i++) {
-    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), Properties{},
-                                                hash_seed_, memory_.shared_count());
-  }
-  system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", Properties{}, hash_seed_,
-                                        memory_.shared_count());
-  system_->order_end = Namespace::kAllHashes;
-  unnamed_ = std::make_shared<Namespace>(kIdentities, ".unnamed", Properties{}, hash_seed_,
-                                         memory_.shared_count());
-}
+      checkpointer_(*this, volume) {}
 
 Store::~Store() { drop_waiters(); }  // coroutines may hold readers and writers of the extents
 
@@ -98,15 +35,6 @@ void Store::drop_waiters() {
   background_.drop();
   for (auto& ns : spaces()) ns->order_built.drop();
 }
-
-uint64_t Store::random() {  // splitmix64
-  uint64_t x = random_state_.fetch_add(0x9e3779b97f4a7c15ULL) + 0x9e3779b97f4a7c15ULL;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
-
-Executor Store::any_executor() { return executors_[next_executor_++ % executors_.size()]; }
 
 awaitable<Status> Store::close() {
   stopping_ = true;
@@ -174,14 +102,6 @@ Store::Health Store::health() const {
   for (const LsnRange& range : manifest_.state().lost) lost_bytes += range.to - range.from;
   if (lost_bytes > 0) add(true, cat("up to ", lost_bytes, " bytes of the log's records are lost"));
   return health;
-}
-
-Status Store::check_write(bool grows) const {
-  if (Status s = log_.admit(grows ? Need::kPut : Need::kDelete); !s.ok()) return s;
-  if (grows && memory_.exhausted()) {
-    return out_of_memory("command not allowed when used memory > 'maxmemory'.");
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace cairn

@@ -75,7 +75,7 @@ awaitable<Status> Store::open() {
     auto [it, first] = seconds.try_emplace(ms / 1000, lsn.value(), ms);
     if (!first) it->second = std::min(it->second, {lsn.value(), ms});
   };
-  auto replay = std::make_unique<Replay>(*this, recover.note_time);
+  auto replay = std::make_unique<Replay>(*this, faults_, recover.note_time);
   recover.apply = [&](std::span<const LogRecord> records) { replay->apply(records); };
   // A record that is read back to be folded into names its segment alone.
   lives_ = LogLives();
@@ -96,7 +96,7 @@ awaitable<Status> Store::open() {
     recover.load_base = [&]() -> awaitable<Status> {
       Status loaded = co_await load_checkpoint(*checkpoint_, *replay);
       if (!loaded.ok()) {  // the log alone, then
-        replay = std::make_unique<Replay>(*this, recover.note_time);
+        replay = std::make_unique<Replay>(*this, faults_, recover.note_time);
         expect();
         recovered_items_ = 0;
         recover.from = Lsn();
@@ -462,7 +462,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
       }
     }
   });
-  memory_.count().add(s, bytes);
+  memory_count_->add(s, bytes);
   cold_ += cold;
   for (auto& [e, hash] : gone) {
     ns.index->remove(e, hash);

@@ -19,8 +19,8 @@ Status Transaction::reserve(const RecordView& r, Need need) {
   if (!status_.ok()) return status_;
   if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = std::make_unique<Work>();
   const uint64_t bytes = r.size(), before = work_ == nullptr ? 0 : work_->bytes;
-  if (Status s = store_.log_.admit(need, before + bytes); !s.ok()) return refuse(s);
-  if (bytes > store_.log_.record_bytes_max()) {
+  if (Status s = keyspace_.log_.admit(need, before + bytes); !s.ok()) return refuse(s);
+  if (bytes > keyspace_.log_.record_bytes_max()) {
     return refuse(absl::ResourceExhaustedError("the change is larger than a log segment"));
   }
   if (work_ != nullptr) work_->bytes += bytes;
@@ -29,7 +29,7 @@ Status Transaction::reserve(const RecordView& r, Need need) {
 
 Status Transaction::check_put(const Namespace& ns, const RecordView& r) {
   if (ns.dropped.load(std::memory_order_relaxed) && !planted(Bug::kPutIntoDropped)) {
-    return refuse(resting_on(absl::NotFoundError("no such bucket"), store_.newest_name()));
+    return refuse(resting_on(absl::NotFoundError("no such bucket"), keyspace_.newest_name()));
   }
   if (r.key.size() > kKeyBytesMax) {
     return refuse(absl::InvalidArgumentError("the key is too long"));
@@ -51,7 +51,7 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
   if (Status s = check_put(ns, r); !s.ok()) return s;
   std::unique_ptr<Collection> collection;
   if (r.flags >> 4 != 0) {
-    collection = store_.make_collection(r.flags, r.value);
+    collection = keyspace_.make_collection(r.flags, r.value);
     if (collection == nullptr) {
       return refuse(absl::InvalidArgumentError("not a value of this type"));
     }
@@ -76,7 +76,7 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
     const bool wished = this->wished(old);
     if (old->assign(r, lsn)) {
       old->set_wished(wished);
-      store_.usage_.move(before, lsn, r.size());  // both are of this size
+      keyspace_.usage_.move(before, lsn, r.size());  // both are of this size
       return changed(ns, r.key, What::kPut, lsn);
     }
   }
@@ -84,13 +84,13 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
       collection == nullptr ? Entry::make(r, lsn) : Entry::make(r, lsn, std::move(collection));
   if (Collection* c = entry->collection()) {
     c->set_version(lsn);
-    store_.begin_charges(*c, lsn, r);
+    keyspace_.begin_charges(*c, lsn, r);
   }
   entry->set_wished(wished(old));
-  store_.link(ns, hash, old, entry);
+  keyspace_.link(ns, hash, old, entry);
   changed(ns, entry->key(), What::kPut, lsn);
-  if (old != nullptr) store_.dispose(old, lsn);
-  if (entry->collection() != nullptr) store_.identify(ns, entry);
+  if (old != nullptr) keyspace_.dispose(old, lsn);
+  if (entry->collection() != nullptr) keyspace_.identify(ns, entry);
 }
 
 Transaction::Step& Transaction::add_step(RecordType type, uint8_t flags, Namespace* ns,
@@ -111,7 +111,7 @@ void Transaction::put_later(Namespace& ns, KeyHash hash, const RecordView& r,
     step.details->collection = collection.get();
     step.entry = Entry::make(r, Lsn(), std::move(collection));
   }
-  store_.place(ns, hash, step.old, step.entry);
+  keyspace_.place(ns, hash, step.old, step.entry);
 }
 
 // ---- remove ----
@@ -125,14 +125,14 @@ Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
   if (Status s = reserve(r, Need::kDelete); !s.ok()) return s;
   if (shape_ == Shape::kSeveral) {
     add_step(r.type, 0, &ns, hash).old = entry;
-    store_.place(ns, hash, entry, nullptr);
+    keyspace_.place(ns, hash, entry, nullptr);
     return absl::OkStatus();
   }
   lsn_ = append(r);
-  if (wished(entry)) store_.note_removal(ns, hash, lsn_);  // before a listing can miss it
-  store_.link(ns, hash, entry, nullptr);
+  if (wished(entry)) keyspace_.note_removal(ns, hash, lsn_);  // before a listing can miss it
+  keyspace_.link(ns, hash, entry, nullptr);
   changed(ns, r.key, What::kRemove, lsn_);
-  store_.dispose(entry, lsn_);
+  keyspace_.dispose(entry, lsn_);
   return absl::OkStatus();
 }
 
@@ -151,7 +151,7 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
   r.flags |= entry->flags & kRecordHasExpiry;
   r.expire_ms = entry->expire_ms();
   RecordView logged = r;
-  Store::set_subject(*entry->collection(), logged);
+  Keyspace::set_subject(*entry->collection(), logged);
   // What expires makes room, as a removal does.
   const Need need = cause_ == Cause::kExpiry ? Need::kDelete : Need::kPut;
   if (Status s = reserve(logged, need); !s.ok()) return s;
@@ -172,24 +172,24 @@ void Transaction::apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_v
   assert(applied);
   (void)applied;
   if (c.identity_ != nullptr) c.identity_->done(operation);
-  store_.move_due(ns, hash, entry, due);
-  store_.memory_.count().add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
+  keyspace_.move_due(ns, hash, entry, due);
+  keyspace_.memory_count_->add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
 }
 
 void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   Collection& c = *entry->collection();
   RecordView logged = r;
-  Store::set_subject(c, logged);
+  Keyspace::set_subject(c, logged);
   const Lsn lsn = lsn_ = append(logged);
   apply(ns, hash, entry, r.value);
-  store_.charge(c, lsn, logged.size(), true);
+  keyspace_.charge(c, lsn, logged.size(), true);
   c.image_size_ = 0;
   c.expires_ = r.has_expiry();
   c.set_version(lsn);
   entry->set_wished(wished(entry));
   entry->set_lsn(lsn);
   changed(ns, entry->key(), What::kOperate, lsn);
-  store_.identify(ns, entry);
+  keyspace_.identify(ns, entry);
 }
 
 // What is changed under its key would be rewritten for each rename from here on.
@@ -198,7 +198,7 @@ void Transaction::identify() {
     if (s.details == nullptr || s.details->collection == nullptr || s.entry == nullptr) continue;
     // A later step may have given it another entry, or another name.
     Entry* e = s.ns->index->find(s.entry->key(), s.hash);
-    if (e != nullptr && e->collection() == s.details->collection) store_.identify(*s.ns, e);
+    if (e != nullptr && e->collection() == s.details->collection) keyspace_.identify(*s.ns, e);
   }
 }
 
@@ -239,13 +239,13 @@ Status Transaction::expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t ex
 // does not count as live.
 void Transaction::expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   const Lsn lsn = lsn_ = append(r);
-  if (wished(entry)) store_.note_expiry_change(ns, hash, lsn);
+  if (wished(entry)) keyspace_.note_expiry_change(ns, hash, lsn);
   changed(ns, r.key, What::kExpiry, lsn);
   if (entry->has_expiry() && r.has_expiry() && !ns.orders(hash)) {
-    return store_.set_expiry(ns, hash, entry, r.expire_ms);
+    return keyspace_.set_expiry(ns, hash, entry, r.expire_ms);
   }
   Entry* other = entry->with_expiry(r.expire_ms);
-  store_.link(ns, hash, entry, other);
+  keyspace_.link(ns, hash, entry, other);
   entry->detach();
   Entry::destroy(entry);  // the new one holds its blob
 }
@@ -255,7 +255,7 @@ void Transaction::expire_later(Namespace& ns, KeyHash hash, Entry* entry, const 
   step.old = entry;
   // The order names the old one until the commit, and who lists it looks into its collection.
   step.entry = entry->with_expiry(r.expire_ms);
-  store_.place(ns, hash, entry, step.entry);
+  keyspace_.place(ns, hash, entry, step.entry);
 }
 
 // ---- rename ----
@@ -291,8 +291,8 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
   step.entry = Entry::make(r, entry->lsn(), nullptr);
   step.entry->set_marks(entry->marks());
   std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
-  store_.place(from, from_hash, entry, nullptr);
-  store_.place(to, to_hash, step.old, step.entry);
+  keyspace_.place(from, from_hash, entry, nullptr);
+  keyspace_.place(to, to_hash, step.old, step.entry);
   return absl::OkStatus();
 }
 
@@ -305,7 +305,7 @@ Status Transaction::flush(Namespace& ns) {
 
 Status Transaction::flush_databases() {
   std::array<Namespace*, kDatabases> all;
-  for (uint32_t i = 0; i < kDatabases; i++) all[i] = &store_.database(i);
+  for (uint32_t i = 0; i < kDatabases; i++) all[i] = &keyspace_.database(i);
   return flush(NamespaceId(), all);
 }
 
@@ -313,7 +313,7 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
   RecordView r;
   r.type = RecordType::kNamespaceFlush;
   r.ns = id;
-  StripeLocks own(store_);
+  StripeLocks own(keyspace_);
   if (locks_ == nullptr || !locks_->all()) {
     if (shape_ == Shape::kSeveral) {
       return refuse(absl::InternalError("a flush in a transaction without all locks"));
@@ -327,14 +327,14 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
     step.details = std::make_unique<Details>();
     for (Namespace* ns : spaces) {
       const int64_t keys = ns->volatile_keys.exchange(0);
-      step.details->flushed.push_back({ns, {store_.replace_index(*ns), {}}, keys});
+      step.details->flushed.push_back({ns, {keyspace_.replace_index(*ns), {}}, keys});
     }
     return absl::OkStatus();
   }
   lsn_ = append(r);
   for (Namespace* ns : spaces) {
-    if (wish_ == Wish::kDurable) store_.note_flush(*ns, lsn_);
-    store_.destroy_later(store_.retire(*ns), lsn_);
+    if (wish_ == Wish::kDurable) keyspace_.note_flush(*ns, lsn_);
+    keyspace_.destroy_later(keyspace_.retire(*ns), lsn_);
     changed(*ns, {}, What::kFlush, lsn_);
   }
   return absl::OkStatus();
@@ -363,7 +363,7 @@ RecordView Transaction::record_of(const Step& s) const {
       r.expire_ms = s.entry->expire_ms();
       r.key = s.entry->key();
       r.value = s.details->bytes;
-      Store::set_subject(*s.details->collection, r);
+      Keyspace::set_subject(*s.details->collection, r);
       break;
     case RecordType::kName:
       r.flags = s.flags;
@@ -392,7 +392,7 @@ StatusOr<Lsn> Transaction::commit_several() {
         need = Need::kPut;
       }
     }
-    (void)refuse(store_.log_.admit(need, work_->bytes));
+    (void)refuse(keyspace_.log_.admit(need, work_->bytes));
   }
   if (!status_.ok()) {
     if (work_ != nullptr) roll_back();
@@ -403,7 +403,7 @@ StatusOr<Lsn> Transaction::commit_several() {
   for (const Step& s : work_->steps) records.push_back(record_of(s));
   std::vector<Lsn> lsns(records.size());
   if (records.empty()) return Lsn();
-  store_.log_.append_batch(records, lsns);
+  keyspace_.log_.append_batch(records, lsns);
   make_known(lsns);
   identify();
   if (wish_ == Wish::kDurable) saw(lsns.back());
@@ -428,7 +428,7 @@ void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_AN
   for (size_t i = 0; i < lsns.size(); i++) finish(work_->steps[i], lsns[i]);
   for (Namespace* ns : ordered) ns->order_mutex.unlock();
   note_keys(lsns.back());
-  if (store_.listeners().any()) tell(lsns);
+  if (keyspace_.listeners().any()) tell(lsns);
 }
 
 // Of each namespace once, so that nobody sees a part of it.
@@ -449,7 +449,7 @@ void Transaction::note_keys(Lsn newest) {
     }
   }
   for (auto& [ns, keys] : more) {
-    Store::note_keys(*ns, keys, wish_ == Wish::kDurable ? newest : Lsn());
+    Keyspace::note_keys(*ns, keys, wish_ == Wish::kDurable ? newest : Lsn());
   }
 }
 
@@ -458,14 +458,14 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (s.type == RecordType::kNamespaceFlush) {
     for (auto& f : s.details->flushed) {
       f.retired.order.swap(f.ns->order);
-      if (wish_ == Wish::kDurable) store_.note_flush(*f.ns, lsn);
+      if (wish_ == Wish::kDurable) keyspace_.note_flush(*f.ns, lsn);
     }
     return;
   }
   const bool renamed = s.type == RecordType::kName;
   if (renamed && s.details->from->orders(s.details->from_hash)) {
     const auto names = static_cast<int64_t>(s.details->from->order.erase(s.details->before));
-    store_.memory_.count().add(stripe_of(s.details->from_hash), -names * Store::kOrderBytes);
+    keyspace_.memory_count_->add(stripe_of(s.details->from_hash), -names * Keyspace::kOrderBytes);
   }
   if (s.ns->orders(s.hash)) {
     int64_t names = 0;
@@ -473,43 +473,43 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     if (s.entry != nullptr && s.type != RecordType::kOperation) {
       names += static_cast<int64_t>(s.ns->order.insert(s.entry).second);
     }
-    store_.memory_.count().add(stripe_of(s.hash), names * Store::kOrderBytes);
+    keyspace_.memory_count_->add(stripe_of(s.hash), names * Keyspace::kOrderBytes);
   }
   bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
   if (s.type == RecordType::kExpiry) {
-    if (wished) store_.note_expiry_change(*s.ns, s.hash, lsn);
+    if (wished) keyspace_.note_expiry_change(*s.ns, s.hash, lsn);
     s.entry->set_wished(s.old->wished());
     s.entry->set_lsn(s.old->lsn());  // not known before, if this transaction made it
     return;
   }
-  if (s.old != nullptr) store_.count(s.old, -1);
+  if (s.old != nullptr) keyspace_.count(s.old, -1);
   if (renamed) {  // so is that the old name is gone, and so was what changed its expiry
     const Entry* before = s.details->before;
-    wished |= this->wished(before) || !store_.log_.is_durable(store_.rests_on(
+    wished |= this->wished(before) || !keyspace_.log_.is_durable(keyspace_.rests_on(
                                           *s.details->from, s.details->from_hash, before));
-    if (wished) store_.note_removal(*s.details->from, s.details->from_hash, lsn);
+    if (wished) keyspace_.note_removal(*s.details->from, s.details->from_hash, lsn);
     c->identity_->rename(s.ns_id, s.entry->key());
     c->moved(s.hash);
   }
   if (s.entry == nullptr) {
-    if (wished) store_.note_removal(*s.ns, s.hash, lsn);
+    if (wished) keyspace_.note_removal(*s.ns, s.hash, lsn);
     return;
   }
   s.entry->set_wished(wished);
   const uint64_t bytes = record_of(s).size();
   s.entry->set_lsn(lsn);
   if (s.type == RecordType::kOperation || renamed) {
-    store_.charge(*c, lsn, bytes, true);
+    keyspace_.charge(*c, lsn, bytes, true);
     c->image_size_ = 0;
     c->expires_ = (s.flags & kRecordHasExpiry) != 0;
     c->set_version(lsn);
   } else if (c != nullptr) {
     c->set_version(lsn);
-    store_.begin_charges(*c, lsn, bytes, s.details->bytes.size(),
-                         (s.flags & kRecordHasExpiry) != 0);
-    store_.count(*c, 1);
+    keyspace_.begin_charges(*c, lsn, bytes, s.details->bytes.size(),
+                            (s.flags & kRecordHasExpiry) != 0);
+    keyspace_.count(*c, 1);
   } else {
-    store_.usage_.add(lsn, bytes);
+    keyspace_.usage_.add(lsn, bytes);
   }
 }
 

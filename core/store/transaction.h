@@ -33,7 +33,7 @@
 #include "core/base/clock.h"
 #include "core/base/plant.h"
 #include "core/store/change.h"
-#include "core/store/store.h"
+#include "core/store/keyspace.h"
 
 namespace cairn {
 
@@ -42,14 +42,14 @@ enum class Shape : uint8_t { kOne, kSeveral };
 class Transaction {
  public:
   // `locks` may be null where whoever called holds them.
-  Transaction(Store& store, const StripeLocks* locks, Shape shape, Wish wish = Wish::kDurable,
+  Transaction(Keyspace& keyspace, const StripeLocks* locks, Shape shape, Wish wish = Wish::kDurable,
               Cause cause = Cause::kUser)
-      : store_(store),
+      : keyspace_(keyspace),
         locks_(locks),
         shape_(shape),
         wish_(wish),
         cause_(cause),
-        now_(store.clock()) {}
+        now_(keyspace.clock()) {}
   ~Transaction() {
     if (work_ != nullptr) end();
   }
@@ -60,8 +60,8 @@ class Transaction {
   Now& now() { return now_; }
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash) {
     Entry* e = ns.index->find(key, hash);
-    saw(store_.rests_on(ns, hash, e));
-    return Store::alive(e, now_);
+    saw(keyspace_.rests_on(ns, hash, e));
+    return Keyspace::alive(e, now_);
   }
 
   // Makes the value of record.key what `record` says. A blob's reference passes to the store, also
@@ -143,14 +143,14 @@ class Transaction {
   // Whether what takes the place of `old` is wished durable.
   bool wished(const Entry* old) const {
     if (planted(Bug::kWishForgotten)) return false;
-    return wish_ == Wish::kDurable || (old != nullptr && store_.still_wished(old));
+    return wish_ == Wish::kDurable || (old != nullptr && keyspace_.still_wished(old));
   }
   bool covers(KeyHash hash) const { return locks_ == nullptr || locks_->covers(hash); }
   Lsn append(const RecordView& record) {
-    if (record.cause == cause_) return store_.log_.append(record);
+    if (record.cause == cause_) return keyspace_.log_.append(record);
     RecordView caused = record;
     caused.cause = cause_;
-    return store_.log_.append(caused);
+    return keyspace_.log_.append(caused);
   }
   StatusOr<Lsn> commit_several();
   Status refuse(Status status);
@@ -160,7 +160,7 @@ class Transaction {
   bool taken_at_once(const Namespace& ns, const RecordView& r) const {
     const uint64_t bytes = r.size();
     return shape_ == Shape::kOne && r.flags >> 4 == 0 && bytes <= kKeyBytesMax && status_.ok() &&
-           !ns.dropped.load(std::memory_order_relaxed) && store_.log_.admits_small(bytes);
+           !ns.dropped.load(std::memory_order_relaxed) && keyspace_.log_.admits_small(bytes);
   }
   Status reserve(const RecordView& record, Need need);
   Step& add_step(RecordType type, uint8_t flags, Namespace* ns, KeyHash hash);
@@ -184,12 +184,12 @@ class Transaction {
   void roll_back();
   void end();
   void changed(Namespace& ns, std::string_view key, What what, Lsn lsn) {
-    if (store_.listeners().any() && ns.id != kIdentities) tell(ns, key, what, lsn);
+    if (keyspace_.listeners().any() && ns.id != kIdentities) tell(ns, key, what, lsn);
   }
   void tell(Namespace& ns, std::string_view key, What what, Lsn lsn);
   void tell(std::span<const Lsn> lsns);
 
-  Store& store_;
+  Keyspace& keyspace_;
   const StripeLocks* const locks_;
   const Shape shape_;
   const Wish wish_;

@@ -9,14 +9,14 @@ namespace cairn {
 void Transaction::undo(Step& s) {
   switch (s.type) {
     case RecordType::kPut:
-      store_.place(*s.ns, s.hash, s.entry, s.old);
-      store_.dispose(s.entry, Lsn());
+      keyspace_.place(*s.ns, s.hash, s.entry, s.old);
+      keyspace_.dispose(s.entry, Lsn());
       break;
     case RecordType::kDelete:
-      store_.place(*s.ns, s.hash, nullptr, s.old);
+      keyspace_.place(*s.ns, s.hash, nullptr, s.old);
       break;
     case RecordType::kExpiry:
-      store_.place(*s.ns, s.hash, s.entry, s.old);
+      keyspace_.place(*s.ns, s.hash, s.entry, s.old);
       s.entry->detach();  // the old one has its collection still
       Entry::destroy(s.entry);
       break;
@@ -27,10 +27,10 @@ void Transaction::undo(Step& s) {
       }
       break;
     case RecordType::kName:
-      store_.place(*s.ns, s.hash, s.entry, s.old);
+      keyspace_.place(*s.ns, s.hash, s.entry, s.old);
       s.entry->detach();
       Entry::destroy(s.entry);
-      store_.place(*s.details->from, s.details->from_hash, nullptr, s.details->before);
+      keyspace_.place(*s.details->from, s.details->from_hash, nullptr, s.details->before);
       break;
     default:
       for (auto& f : s.details->flushed) {
@@ -52,12 +52,12 @@ void Transaction::end() {
   const Lsn newest = work_->newest;
   for (Step& s : work_->steps) {
     if (s.type == RecordType::kNamespaceFlush) {
-      for (auto& f : s.details->flushed) store_.destroy_later(std::move(f.retired), newest);
+      for (auto& f : s.details->flushed) keyspace_.destroy_later(std::move(f.retired), newest);
     } else if (s.type == RecordType::kExpiry) {
       s.old->detach();  // its blob or collection went to the entry that took its place
       Entry::destroy(s.old);
     } else if (s.old != nullptr) {
-      store_.dispose(s.old, newest);
+      keyspace_.dispose(s.old, newest);
     }
     if (s.type == RecordType::kName) {
       s.details->before->detach();
@@ -70,7 +70,7 @@ void Transaction::end() {
 
 void Transaction::tell(Namespace& ns, std::string_view key, What what, Lsn lsn) {
   const Change change{&ns, key, what, cause_, lsn};
-  store_.listeners().tell({&change, 1});
+  keyspace_.listeners().tell({&change, 1});
 }
 
 void Transaction::tell(std::span<const Lsn> lsns) {
@@ -97,7 +97,7 @@ void Transaction::tell(std::span<const Lsn> lsns) {
     }
     for (auto& f : s.details->flushed) changes.push_back({f.ns, {}, what, cause_, lsns[i]});
   }
-  store_.listeners().tell(changes);
+  keyspace_.listeners().tell(changes);
 }
 
 }  // namespace cairn

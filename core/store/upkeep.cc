@@ -10,10 +10,6 @@
 
 namespace cairn {
 
-awaitable<void> Store::rest(int64_t ms) {
-  co_await stopped_.until([this] { return stopping_.load(); }, clock_, ms);
-}
-
 awaitable<void> Store::run_ticker() {
   constexpr int kSpaceTicks = 5, kProofTicks = 1000 / kTickMs;
   for (int n = 0; !stopping_; n++) {
@@ -43,54 +39,6 @@ void Store::tick() {
   sync |= extents_.pressed();
   if (sync || now < last_sync_ms_) last_sync_ms_ = now;
   log_.tick(sync);
-}
-
-// In steps: a blob of 3 TB has 49,000 pieces.
-awaitable<void> Store::release_dead() {
-  constexpr size_t kStep = 256;
-  auto executor = co_await asio::this_coro::executor;
-  for (size_t done = 0;;) {
-    Entry* entry;
-    {
-      MutexLock lock(dead_mutex_);
-      if (dead_.empty()) break;
-      if (!log_.is_durable(dead_.front().first) && !planted(Bug::kBlobFreedTooSoon)) break;
-      entry = dead_.front().second;
-      dead_.pop_front();
-    }
-    const BlobRef blob = *BlobRef::decode(entry->value());
-    Entry::destroy(entry);
-    for (size_t i = 0; i < blob.pieces.size(); i += kStep) {
-      auto first = blob.pieces.begin() + static_cast<ptrdiff_t>(i);
-      auto last =
-          blob.pieces.begin() + static_cast<ptrdiff_t>(std::min(i + kStep, blob.pieces.size()));
-      extents_.unref({0, {first, last}});
-      done += static_cast<size_t>(last - first);
-      if (done >= kStep) {
-        done = 0;
-        co_await asio::post(executor, asio::use_awaitable);
-      }
-    }
-    extents_.expected_unref(blob.extent_bytes());
-  }
-}
-
-awaitable<void> Store::release_doomed() {
-  auto executor = co_await asio::this_coro::executor;
-  std::deque<std::unique_ptr<Collection>> doomed;
-  {
-    MutexLock lock(dead_mutex_);
-    doomed.swap(doomed_);
-  }
-  for (auto& c : doomed) {
-    if (c->in_use()) {
-      MutexLock lock(dead_mutex_);
-      doomed_.push_back(std::move(c));
-      continue;
-    }
-    while (c->shed()) co_await asio::post(executor, asio::use_awaitable);
-    c.reset();
-  }
 }
 
 awaitable<void> Store::run_expiry() {
@@ -159,7 +107,7 @@ StatusOr<size_t> Store::expire_one(const StripeLocks& lock, Namespace& ns, Entry
       const auto before = static_cast<int64_t>(entry->bytes());
       const int64_t due = entry->due_ms();
       (void)entry->collection()->apply(operation);
-      memory_.count().add(stripe_of(hash), static_cast<int64_t>(entry->bytes()) - before);
+      memory_count_->add(stripe_of(hash), static_cast<int64_t>(entry->bytes()) - before);
       move_due(ns, hash, entry, due);
       return parts;
     }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cairn/v1/kv.pb.h"
+#include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "gateway/grpc/call.h"
 

@@ -29,6 +29,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "core/store/users.h"
 #include "kv/engine/key_spec.h"

@@ -419,7 +419,7 @@ uint64_t keep_cold_once(Store& store, Faults::Keys& keys) {
 // always may.
 bool too_large_at_once(Store& store, const Faults::Keys& keys, uint64_t bytes) {
   constexpr uint64_t kAlways = 16 << 20;  // so much makes no difference, whatever the limit is
-  const uint64_t budget = store.memory().count().budget();
+  const uint64_t budget = store.memory_count().budget();
   return keys.size() > 1 && budget != UINT64_MAX && bytes > std::max(budget / 2, kAlways);
 }
 

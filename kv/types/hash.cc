@@ -561,7 +561,7 @@ uint64_t Hash::save(uint64_t cursor, uint64_t bytes, std::string& operation) con
   }
 }
 
-bool Hash::shed() {
+bool Hash::free_some() {
   constexpr size_t kStep = 1000;
   if (!table_) return false;
   std::vector<Entry*> page;

@@ -65,7 +65,7 @@ class Hash final : public Collection {
   size_t expire(int64_t now_ms, size_t most, std::string& operation) const override;
   bool in_use() const override;
   void moved(KeyHash hash) override;
-  bool shed() override;
+  bool free_some() override;
 
   // Redis's words; as there, a small one that had a field with a time is not a listpack any more.
   std::string_view encoding() const {

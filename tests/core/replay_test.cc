@@ -244,7 +244,8 @@ struct ReplayTest : FaultTest {
   void start() {
     TearDown();
     store = make();
-    replay = std::make_unique<Replay>(*store, [this](Lsn lsn, int64_t) { timed.insert(lsn); });
+    replay = std::make_unique<Replay>(*store, store->faults(),
+                                      [this](Lsn lsn, int64_t) { timed.insert(lsn); });
   }
   void TearDown() override {
     replay.reset();

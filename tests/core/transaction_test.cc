@@ -1,5 +1,6 @@
 // The laws of a transaction: committed, it is what a model says; given up or refused at any step,
 // nothing of it ever was.
+#include "core/store/store.h"
 #include "core/store/transaction.h"
 
 #include <gtest/gtest.h>

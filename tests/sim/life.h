@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/extents/blob_writer.h"
+#include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "objects/multipart.h"
 #include "tests/sim/damage.h"

@@ -1,0 +1,357 @@
+// The keyspace: namespaces of keys over one log, one index each, and shared extents. All that the
+// parts of a store (core/store/store.h) work on, and Transactions change; it knows none of them.
+//
+// Threads: any thread runs any operation in place. Functions that take a KeyHash need the stripes
+// of their keys locked (StripeLocks); they never block on I/O. Coroutines run on I/O executors.
+// Order of locks: stripes in ascending order, then namespaces' order locks by id, then the log's.
+// Keys change through a Transaction (core/store/transaction.h) and in no other way.
+//
+// Invariants
+//  1. A change is in the log's tail buffer before the index shows it; what the index shows under a
+//     lock has an LSN, and is durable once log().durable() is past it.
+//  2. An entry's blob is counted as referred to as long as the entry, or a record that recovery
+//     may still replay, needs it.
+//  3. An expired key is never returned, by nobody.
+#pragma once
+
+#include <absl/container/btree_set.h>
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/inlined_vector.h>
+#include <absl/functional/function_ref.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/base/async.h"
+#include "core/base/clock.h"
+#include "core/base/memory_count.h"
+#include "core/base/mutex.h"
+#include "core/base/report.h"
+#include "core/extents/extents.h"
+#include "core/index/index.h"
+#include "core/log/log.h"
+#include "core/log/log_reader.h"
+#include "core/log/manifest.h"
+#include "core/log/segment_usage.h"
+#include "core/store/change.h"
+#include "core/store/namespace.h"
+#include "core/store/options.h"
+#include "core/store/properties.h"
+#include "core/store/value.h"
+#include "core/volume/volume.h"
+
+namespace cairn {
+
+// Whether the writer of a change wants it durable before anybody rests on it.
+enum class Wish : uint8_t { kNone, kDurable };
+
+class Keyspace;
+
+// The stripes that a command works under; released at the end of the scope.
+class StripeLocks {
+ public:
+  explicit StripeLocks(Keyspace& keyspace) : keyspace_(keyspace) {}
+  StripeLocks(Keyspace& keyspace, KeyHash hash) : keyspace_(keyspace) { lock(hash); }
+  ~StripeLocks() { unlock(); }
+  StripeLocks(const StripeLocks&) = delete;
+  StripeLocks& operator=(const StripeLocks&) = delete;
+
+  void lock(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void lock(std::span<const KeyHash> hashes) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void lock_all() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  bool all() const { return all_; }
+  bool any() const { return all_ || one_ != kNone || !many_.empty(); }
+  bool covers(KeyHash hash) const {
+    const auto s = static_cast<uint32_t>(stripe_of(hash));
+    if (one_ == s || all_) return true;
+    // Of few, as a pipeline's group has, it is found sooner by looking at each.
+    constexpr size_t kFew = 16;
+    return many_.size() > kFew ? std::binary_search(many_.begin(), many_.end(), s)
+                               : std::find(many_.begin(), many_.end(), s) != many_.end();
+  }
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  Keyspace& keyspace_;
+  uint32_t one_ = kNone;
+  absl::InlinedVector<uint32_t, 16> many_;  // sorted
+  bool all_ = false;
+};
+
+class Keyspace {
+ public:
+  // ---- namespaces ----
+  Namespace& database(uint32_t number) { return *databases_[number]; }
+  Namespace& system() { return *system_; }
+  NamespacePtr find_namespace(std::string_view name) const;  // "db3" or a bucket's name
+  // The newest bucket made or dropped: what an answer about buckets, or of one, rests on.
+  Lsn newest_name() const { return Lsn(newest_name_.load(std::memory_order_acquire)); }
+  std::vector<NamespacePtr> buckets() const;  // by name
+  // AlreadyExists if there is one.
+  StatusOr<Lsn> create_bucket(std::string_view name);
+  // Of a bucket or a database: `change` is called with those that hold, which nobody changes
+  // meanwhile. NotFound if it was dropped.
+  StatusOr<Lsn> change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change);
+  // NotFound; FailedPrecondition if it still holds keys.
+  StatusOr<Lsn> drop_bucket(std::string_view name);
+
+  // ---- under the lock of the key's stripe ----
+  // The entry may be cold; its value comes back with Faults::fetch(), without the lock.
+  // None that is expired at `now`.
+  Entry* find(Namespace& ns, std::string_view key, KeyHash hash, Now& now) const;
+  // Nothing, if its time has come.
+  static Entry* alive(Entry* entry, Now& now) {
+    // The ticker removes what has expired.
+    if (entry == nullptr || entry->due_ms() == INT64_MAX) return entry;
+    return entry->expired(now.ms()) ? nullptr : entry;
+  }
+  // What an answer rests on that was made from this entry, expired or not, or from there being
+  // none: the LSN of the change, if its writer wanted it durable, or of one of an expiry alone.
+  Lsn rests_on(const Namespace& ns, KeyHash hash, const Entry* entry) const {
+    const Stripe& s = (*stripes_)[stripe_of(hash)];
+    if (entry != nullptr) return entry->wished() ? std::max(entry->lsn(), s.timed) : s.timed;
+    const Lsn flushed(ns.flushed.load(std::memory_order_relaxed));
+    return std::max({flushed, s.removed, s.timed});
+  }
+  // Hints: this stripe will be locked; these keys will be looked for, their stripes are locked.
+  void prefetch(KeyHash hash) const { __builtin_prefetch(&(*stripes_)[stripe_of(hash)], 1); }
+  void prefetch(Namespace& ns, std::span<const KeyHash> hashes) { ns.index->prefetch(hashes); }
+  void prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
+                bool insert = false);
+
+  // ---- checks before work ----
+  // Whether a write may begin; `grows` if it may need memory.
+  Status check_write(bool grows) const;
+
+  // ---- what it lies in ----
+  Log& log() { return log_; }
+  const Log& log() const { return log_; }
+  ExtentStore& extents() { return extents_; }
+  ChangeListeners& listeners() { return listeners_; }
+  bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
+  uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
+  std::vector<NamespacePtr> spaces() const;  // all of them
+  Clock& clock() { return clock_; }
+  ChunkPool& pool() { return pool_; }
+  const StoreOptions& options() const { return options_; }
+  int64_t now_ms() const { return clock_.now_ms(); }
+  uint64_t random();
+  Executor any_executor();  // the next I/O loop, for work that comes from outside
+  const std::vector<Executor>& executors() const { return executors_; }
+
+  uint64_t memory_bytes() const { return memory_bytes_; }
+  // Keys, values and tables, now; who holds something for the store counts it here too.
+  MemoryCount& memory_count() { return *memory_count_; }
+  uint64_t used_bytes() const { return memory_count_->total(); }
+  uint64_t store_id() const { return store_id_; }
+  uint32_t epoch() const { return epoch_; }
+
+  // Has the names of a namespace put in order, if they are not yet: slice by slice, each under the
+  // lock of its stripe. Cancelled if the store closes meanwhile.
+  awaitable<Status> ensure_ordered(NamespacePtr ns);
+
+  // How often the store looks after itself: expired keys go, deleted blobs are freed, the log's
+  // tail is written.
+  static constexpr int64_t kTickMs = 20;
+
+  // What an entry is counted with, its place among those that wait for a time included.
+  static int64_t held_bytes(const Entry* e);
+  // And with its name in an order, whose nodes are three quarters full.
+  static constexpr int64_t kOrderBytes = kPointerBytes * 4 / 3;
+
+ protected:
+  friend class Checkpointer;
+  friend class Cleaner;
+  friend class CollectionCopy;
+  friend class Compactor;
+  friend class Faults;
+  friend class MemoryKeeper;
+  friend class Replay;
+  friend class StripeLocks;
+  friend class Transaction;
+
+  Keyspace(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Executor> executors,
+           StoreOptions options);
+  ~Keyspace() = default;
+
+  struct ExpiryItem {
+    int64_t when_ms;
+    Entry* entry;
+    Index* index;
+    bool operator<(const ExpiryItem& o) const {
+      return when_ms != o.when_ms ? when_ms < o.when_ms : entry < o.entry;
+    }
+  };
+  static constexpr int64_t kDueBytes = sizeof(ExpiryItem) * 4 / 3;  // nodes are 3/4 full
+  struct alignas(64) Stripe {
+    SmallMutex mutex;
+    std::atomic<int64_t> next_due{INT64_MAX};
+    absl::btree_set<ExpiryItem> expiry;  // under mutex; each with its Entry::due_ms
+    // The newest removal, and change of an expiry alone, that its writer wanted durable; under
+    // mutex.
+    Lsn removed, timed;
+  };
+
+  // What a large collection is written again in parts of; a smaller one is written whole.
+  uint64_t part_bytes() const { return std::min<uint64_t>(64 << 10, segment_bytes_ / 8); }
+
+  // ---- collections (collection.cc) ----
+  std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
+  // Whether the collection that this image makes has to be in memory: something in it may expire.
+  bool has_times(uint8_t flags, std::string_view image) const;
+  void charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted);
+  void begin_charges(Collection& c, Lsn lsn, const RecordView& record);
+  void begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
+                     bool expires);
+  // Adds the records of an entry to what is live in the log, or takes them away.
+  void count(const Entry* entry, int sign);
+  void count(const Collection& c, int sign);
+  // Appends a small collection again, whole; it needs no identity any more.
+  void rewrite(Namespace& ns, KeyHash hash, Entry* entry);
+  // What an operation's record says that it concerns.
+  static void set_subject(const Collection& c, RecordView& record);
+  // Gives a collection that has become large an identity, if there is room: appends all of it.
+  void identify(Namespace& ns, Entry* entry);
+  // Appends a part of it, and at the end (`cursor` 0) what names it. Returns what they take.
+  StatusOr<uint64_t> append_part(Namespace& ns, Entry* entry, uint64_t& cursor, Lsn& begin);
+  void append_name(Namespace& ns, Entry* entry);
+  // A collection that is known by its identity or, without one, by its key.
+  struct Known {
+    uint64_t identity = 0;
+    NamespacePtr ns;
+    std::string key;
+    bool operator==(const Known&) const = default;
+  };
+  Known known(NamespacePtr ns, const Entry* entry) const;
+  // Looks where it is now; false if it is gone.
+  bool look_up(Known& known) const;
+  // The entry under that key, if it is still that collection's; its stripe is locked.
+  static Entry* entry_of(const Known& known, KeyHash hash);
+  // Appends a large one again in parts, unless nothing of it is older than `before` any more.
+  awaitable<Status> rewrite_parts(Known which, Lsn before,
+                                  std::function<awaitable<void>(uint64_t)> pace);
+  // Whether it may leave memory now; if not, it may later.
+  bool spill_collection(Namespace& ns, KeyHash hash, Entry* entry);
+  void forget_charges(Collection& c, Lsn before) const;
+  // The same segment is counted once: for a record that may be among those counted already.
+  void charge_once(Collection& c, Lsn lsn, uint64_t bytes) const;
+
+  void make_databases();
+  void report(Severity severity, std::string_view part, std::string_view text) const {
+    if (options_.report) options_.report(severity, part, text);
+  }
+  // For background work between two looks: so long, or until the store closes.
+  awaitable<void> rest(int64_t ms);
+  // Gives the namespace a new index; all stripes are locked.
+  std::unique_ptr<Index> replace_index(Namespace& ns);
+  Retired retire(Namespace& ns);  // and a new order
+  awaitable<void> destroy(Retired retired, Lsn lsn);
+  void destroy_later(Retired retired, Lsn lsn);
+  // Puts `entry` into the index in place of `old`, either of which may be null, with all that only
+  // the holder of the stripe's lock sees; the caller owns `old` after.
+  void place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
+  // The same, with the order of names and what lives in the log.
+  void link(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
+  // An entry that was linked until `lsn` said otherwise; an invalid one: that never was in the log.
+  void dispose(Entry* old, Lsn lsn);
+  // Whoever holds a stripe or the names now has let go since: what was appended before the call is
+  // in the index.
+  void wait_for_locks();
+  // For the cleaner: the entry's record is appended again, as `copy`.
+  void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
+  void move_name(NamespaceId id, Lsn lsn);
+  // Appends the record that names a namespace, in place of the one before. Returns its LSN.
+  Lsn write_name(Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
+  // The record that writes an entry again, under its old version; it views into the entry.
+  RecordView copy_record(Namespace& ns, const Entry* entry, std::string_view value) const;
+  // For the compactor: the same bytes lie in `to` now. The store takes references of its own.
+  Status move_blob(Namespace& ns, KeyHash hash, Entry* entry, const BlobRef& to);
+  // Forgets a value that is in the log; returns the cold entry that is there instead.
+  Entry* spill(Namespace& ns, KeyHash hash, Entry* entry);
+  Entry* next_to_expire(Namespace& ns, size_t stripe);
+  NamespacePtr namespace_by_id(NamespaceId id) const;
+  // The record that names a namespace now: where it is, and what it says.
+  std::pair<Lsn, std::shared_ptr<const Properties>> name_of(const Namespace& ns) const {
+    MutexLock lock(names_mutex_);
+    return {ns.named, ns.properties()};
+  }
+  uint32_t next_namespace() const {
+    MutexLock lock(names_mutex_);
+    return next_namespace_;
+  }
+  // The entry's place among those that wait for a time, if it has one (Entry::due_ms).
+  void forget_due(Namespace& ns, Stripe& stripe, Entry* entry);
+  void note_due(Namespace& ns, Stripe& stripe, Entry* entry);
+  // The same after its collection changed, `before` which it was due then.
+  void move_due(Namespace& ns, KeyHash hash, Entry* entry, int64_t before);
+  // Another time for one that has one.
+  void set_expiry(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms);
+  void bury(Lsn lsn, Entry* entry);
+  // Whether somebody still has to wait for this entry; so he has for what takes its place.
+  bool still_wished(const Entry* e) const { return e->wished() && !log_.is_durable(e->lsn()); }
+  void note_removal(Namespace& ns, KeyHash hash, Lsn lsn);
+  void note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn);
+  static void note_flush(Namespace& ns, Lsn lsn);
+  // So many keys more are there; `wished`: by the newest change whose writer wanted it durable.
+  static void note_keys(Namespace& ns, int64_t more, Lsn wished);
+  awaitable<void> release_dead();
+  awaitable<void> release_doomed();
+  Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
+  awaitable<void> build_order(NamespacePtr ns);
+
+  Volume& volume_;
+  Clock& clock_;
+  ChunkPool& pool_;
+  const std::vector<Executor> executors_;
+  const StoreOptions options_;
+  std::atomic<uint64_t> memory_bytes_;
+  const std::shared_ptr<MemoryCount> memory_count_ = std::make_shared<MemoryCount>();
+  Manifest manifest_;
+  Log log_;
+  SegmentUsage usage_;
+  ExtentStore extents_;
+  ChangeListeners listeners_;
+  uint64_t store_id_ = 0;
+  uint32_t epoch_ = 0;
+  LogLives lives_;  // constant once the store is open
+  uint64_t hash_seed_ = 0;
+  uint64_t segment_bytes_ = 0;  // 0: begin() was not called
+  std::atomic<uint64_t> random_state_;
+  std::atomic<size_t> next_executor_{0};
+
+  const std::shared_ptr<Identities> identities_ = std::make_shared<Identities>();
+  std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
+  std::array<NamespacePtr, kDatabases> databases_;
+  NamespacePtr system_;
+  NamespacePtr unnamed_;  // kIdentities: what has no name yet; not among spaces()
+
+  mutable Mutex names_mutex_;
+  std::map<std::string, NamespacePtr, std::less<>> by_name_ ABSL_GUARDED_BY(names_mutex_);
+  absl::flat_hash_map<uint32_t, NamespacePtr> by_id_ ABSL_GUARDED_BY(names_mutex_);
+  uint32_t next_namespace_ ABSL_GUARDED_BY(names_mutex_) = kFirstBucket;
+
+  // Entries with blobs that the index no longer names; their extents go once that is durable.
+  Mutex dead_mutex_;
+  std::deque<std::pair<Lsn, Entry*>> dead_ ABSL_GUARDED_BY(dead_mutex_);
+  // Large collections that nobody needs, freed step by step.
+  std::deque<std::unique_ptr<Collection>> doomed_ ABSL_GUARDED_BY(dead_mutex_);
+
+  std::atomic<uint64_t> cold_{0};  // entries whose value is in the log alone
+  std::atomic<uint64_t> newest_name_{0};
+  std::atomic<bool> stopping_{false};
+  Gate stopped_;      // stopping_ was set
+  Tasks background_;  // what close() waits for
+};
+
+}  // namespace cairn

@@ -1,0 +1,127 @@
+// A namespace: the keys of a numbered database or a bucket, their index, and their names in order.
+//
+// Threads: what is atomic from any thread; the index and the order under the locks that core/store/
+// keyspace.h names. It outlives its removal for as long as somebody holds it.
+#pragma once
+
+#include <absl/container/btree_set.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/base/async.h"
+#include "core/base/memory_count.h"
+#include "core/base/mutex.h"
+#include "core/index/index.h"
+#include "core/store/properties.h"
+
+namespace cairn {
+
+inline constexpr uint32_t kDatabases = 16;  // db0 .. db15 are the namespaces 0 .. 15
+inline constexpr NamespaceId kSystemNamespace{16};
+inline constexpr uint32_t kFirstBucket = 32;
+
+struct EntryOrder {
+  using is_transparent = void;
+  static std::string_view key(const Entry* e) { return e->key(); }
+  static std::string_view key(std::string_view s) { return s; }
+  template <class A, class B>
+  bool operator()(const A& a, const B& b) const {
+    return key(a) < key(b);
+  }
+};
+
+using NameOrder = absl::btree_set<Entry*, EntryOrder>;
+
+class Namespace : public std::enable_shared_from_this<Namespace> {
+ public:
+  // `hash_seed`: of the store; every namespace has its own from it. `memory`: where it is counted.
+  Namespace(NamespaceId id, std::string name, Properties properties, uint64_t hash_seed,
+            std::shared_ptr<MemoryCount> memory)
+      : id(id),
+        hash_seed((hash_seed ^ id.value()) * 0x9e3779b97f4a7c15ULL),
+        name(std::move(name)),
+        properties_(std::make_shared<const Properties>(properties)),
+        memory_(std::move(memory)),
+        index(make_index()) {}
+
+  const NamespaceId id;
+  const uint64_t hash_seed;
+  std::string name;  // constant once the store is open
+  // What holds now; who keeps it is not disturbed by a change (Keyspace::change_properties).
+  std::shared_ptr<const Properties> properties() const {
+    MutexLock lock(properties_mutex_);
+    return properties_;
+  }
+  bool is_bucket() const { return id.value() >= kFirstBucket; }
+
+ private:
+  friend class Keyspace;
+  friend class Replay;
+  friend class Store;
+  void set_properties(std::shared_ptr<const Properties> next) {
+    MutexLock lock(properties_mutex_);
+    properties_.swap(next);
+  }
+  // Held for the copy of a pointer. The std::atomic<std::shared_ptr> of GCC 12 holds such a lock
+  // too, but lets go of it in load() with no order: a race with the next store().
+  mutable SmallMutex properties_mutex_;
+  std::shared_ptr<const Properties> properties_ ABSL_GUARDED_BY(properties_mutex_);
+  std::atomic<uint64_t> keys_{0};
+  std::atomic<int64_t> committed_keys_{0};
+  const std::shared_ptr<MemoryCount> memory_;
+
+ public:
+  std::unique_ptr<Index> index;  // replaced only while all stripes are locked
+  std::atomic<int64_t> volatile_keys{0};
+  // The newest removal of any key, or change of its expiry alone, and the newest removal of all
+  // keys at once, whose writer wanted it durable: what the absence of keys rests on, and what
+  // their presence does beside their own records.
+  std::atomic<uint64_t> removed{0}, flushed{0};
+  // The newest key that came to be there, likewise: how many there are rests on it.
+  std::atomic<uint64_t> added{0};
+  std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
+  // Of the record that names it, and the size of that; under the keyspace's names lock. A database
+  // has none until a property of it changes.
+  Lsn named;
+  uint64_t name_bytes = 0;
+
+  // The names in order, for listings: of buckets all of them, of a database from its first listing
+  // on. While they are put in order (Keyspace::ensure_ordered), those are whose hashes are below
+  // order_end. An entry changes in an order only in what Entry::marks() and version() may show.
+  static constexpr KeyHash kAllHashes = UINT64_MAX;
+  std::atomic<KeyHash> order_end{0};  // what is below this in a stripe: written under its lock
+  bool ordered() const { return order_end.load(std::memory_order_acquire) == kAllHashes; }
+  // Under the lock of its stripe: whether a key with this hash is in the order, if it is there.
+  bool orders(KeyHash hash) const {
+    const KeyHash end = order_end.load(std::memory_order_relaxed);
+    return hash < end || end == kAllHashes;
+  }
+  mutable Mutex order_mutex;
+  NameOrder order ABSL_GUARDED_BY(order_mutex);
+  std::atomic<bool> order_builds{false};
+  Gate order_built;  // order_builds ended
+
+  KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed); }
+  // From any thread, without a lock: the count outlives the index that a flush replaces. All that
+  // the index holds, with what a transaction has put there or taken away that may come to nothing.
+  uint64_t size() const { return keys_.load(std::memory_order_relaxed); }
+  // Without that: a transaction changes it once, at its commit.
+  int64_t committed_size() const { return committed_keys_.load(std::memory_order_relaxed); }
+  // An empty one for this namespace; the one before keeps its own size from then on.
+  std::unique_ptr<Index> make_index() {
+    return std::make_unique<Index>(hash_seed, this, false,
+                                   IndexCounts{&keys_, memory_, is_bucket()});
+  }
+};
+using NamespacePtr = std::shared_ptr<Namespace>;
+
+// What a namespace held before it was flushed; freed step by step.
+struct Retired {
+  std::unique_ptr<Index> index;
+  NameOrder order;
+};
+
+}  // namespace cairn
