@@ -57,10 +57,9 @@ Status run_to_end(net::Loops& loops, awaitable<Status> work) {
 
 // What was begun is answered; what is not done after a while is not, at any door. After this no
 // answer leaves, so that the flush that follows covers all that was ever acknowledged.
-void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> doors,
-                       rpc::Door& rpc) {
+void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> doors, rpc::Door& rpc,
+                       Clock& clock) {
   static constexpr auto kPatience = std::chrono::milliseconds(limits::kPartingMs);
-  const auto end = std::chrono::steady_clock::now() + kPatience;
   std::promise<void> ended;
   std::future<void> rpc_ended = ended.get_future();
   std::thread([&rpc, ended = std::move(ended)]() mutable {
@@ -68,12 +67,14 @@ void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> do
     ended.set_value();
   }).detach();
   for (net::Guests* guests : doors) guests->ask_to_leave();
-  auto any_left = [&] {
-    return std::any_of(doors.begin(), doors.end(), [](auto* guests) { return guests->size() > 0; });
+  const auto all_left = [&]() -> awaitable<Status> {
+    bool in_time = true;  // once they are not, nobody waits for those of another door
+    for (net::Guests* guests : doors) {
+      in_time = co_await guests->all_left(clock, in_time ? limits::kPartingMs : 0);
+    }
+    co_return absl::OkStatus();
   };
-  while (any_left() && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+  die_unless(run_to_end(loops, all_left()));
   for (net::Guests* guests : doors) guests->dismiss();
   loops.wait_for_turn();
   // Its calls are cancelled by now. One that does not hear of it keeps nobody from stopping.
@@ -326,7 +327,7 @@ int serve(const Options& options) {
   stop.get_future().wait();
   resp.stop();
   http.stop();
-  part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc);
+  part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc, clock);
   Status closed = run_to_end(loops, store.close());
   if (!closed.ok()) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));

@@ -255,6 +255,7 @@ grpc::Status check_expiry(Store& store, const ExpiryWish& wish) {
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, Store& store,
                                  grpc::Status status, Lsn rests_on) {
   auto* reactor = context->DefaultReactor();
+  if (rests_on.valid()) (void)store.memory().help();
   rests_on = std::max(rests_on, store.newest_name());
   if (!rests_on.valid() || store.log().is_durable(rests_on)) {
     reactor->Finish(status);
@@ -299,6 +300,7 @@ grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& sto
 }
 
 awaitable<grpc::Status> settled(Store& store, Lsn lsn) {
+  if (lsn.valid()) (void)store.memory().help();
   lsn = std::max(lsn, store.newest_name());
   if (!lsn.valid() || store.log().is_durable(lsn)) co_return grpc::Status();
   Status durable = co_await store.log().wait_durable(lsn);

@@ -96,11 +96,11 @@ int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, grpc::St
 // The error of the same before there is a transaction.
 grpc::Status check_expiry(Store& store, const ExpiryWish& wish);
 
-// What the answer of a write rests on that saw and wrote this. While the log has more in memory
-// than it should, that is the write itself, though nobody wished it durable: so that no client
-// writes faster than the device.
+// What the answer of a write rests on that saw and wrote this. While the log, or the store, has
+// more in memory than it should, that is the write itself, though nobody wished it durable: so that
+// no client writes faster than the device.
 inline Lsn paced(Store& store, Lsn seen, Lsn written) {
-  return store.log().congested() ? std::max(seen, written) : seen;
+  return store.log().congested() || store.memory().overrun() ? std::max(seen, written) : seen;
 }
 // Finishes when what the answer rests on is durable, and which namespaces there are; a refusal
 // rests on what was judged.

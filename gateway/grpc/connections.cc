@@ -109,7 +109,9 @@ void Connections::begin() {
   if (now > kCallsMax) too_many();
 }
 
-void Connections::end() { calls_.fetch_sub(1, std::memory_order_relaxed); }
+void Connections::end() {
+  if (calls_.fetch_sub(1) == kCallsMax + 1) room_.notify();
+}
 
 void Connections::vouch(Call& call) {
   if (!call.vouched.exchange(true)) end();
@@ -214,8 +216,8 @@ bool Connections::add(int descriptor, const tcp::endpoint& peer) {
 
 // A connection that waits here is not in gRPC's hands, and adds no calls.
 awaitable<void> Connections::wait_for_room() {
-  constexpr int64_t kPauseMs = 5, kPauses = 200;
-  for (int64_t i = 0; i < kPauses && calls() > kCallsMax; i++) co_await clock_.sleep_ms(kPauseMs);
+  constexpr int64_t kPatienceMs = 1000;
+  (void)co_await room_.until([this] { return calls() <= kCallsMax; }, clock_, kPatienceMs);
 }
 
 // As long as there are any: a duplicate keeps a descriptor that others may need.

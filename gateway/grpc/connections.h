@@ -38,6 +38,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/async.h"
 #include "core/base/clock.h"
 #include "core/base/mutex.h"
 #include "core/base/types.h"
@@ -107,6 +108,7 @@ class Connections : public std::enable_shared_from_this<Connections> {
   const int descriptors_below_;
   const int64_t patience_ms_;
   std::atomic<int64_t> calls_{0};
+  Gate room_;                             // calls_ is kCallsMax again
   std::atomic<int64_t> next_look_ns_{0};  // of too_many()
   std::atomic<size_t> strangers_count_{0};
 

@@ -16,13 +16,20 @@ Guests::Guest::Guest(Guests& all, Executor executor, std::function<void(End)> en
 
 Guests::Guest::~Guest() {
   state_->end = nullptr;
-  MutexLock lock(all_.mutex_);
-  all_.states_.erase(state_);
+  {
+    MutexLock lock(all_.mutex_);
+    all_.states_.erase(state_);
+  }
+  all_.left_.notify();
 }
 
 size_t Guests::size() const {
   MutexLock lock(mutex_);
   return states_.size();
+}
+
+awaitable<bool> Guests::all_left(Clock& clock, int64_t ms) {
+  co_return co_await left_.until([this] { return size() == 0; }, clock, ms);
 }
 
 void Guests::tell(End how) {

@@ -15,6 +15,8 @@
 #include <functional>
 #include <memory>
 
+#include "core/base/async.h"
+#include "core/base/clock.h"
 #include "core/base/mutex.h"
 #include "core/base/types.h"
 
@@ -55,11 +57,14 @@ class Guests {
   }
   bool closing() const { return closing_.load(std::memory_order_acquire); }
   size_t size() const;
+  // Until nobody is left, or for so long; whether nobody is.
+  awaitable<bool> all_left(Clock& clock, int64_t ms);
 
  private:
   void tell(End how);
 
   std::atomic<bool> closing_{false};
+  Gate left_;
   mutable Mutex mutex_;
   absl::flat_hash_set<std::shared_ptr<Guest::State>> states_ ABSL_GUARDED_BY(mutex_);
 };

@@ -59,7 +59,9 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
         if (guests_.closing()) next = Next::kEnd;
         const bool wrote = std::exchange(session_->wrote, false);
         if (wrote && store_.log().congested()) co_await wait_for_log();
-        if ((wrote || slept) && store_.memory().overrun()) co_await wait_for_memory();
+        if ((wrote || slept) && store_.memory().overrun()) {
+          co_await store_.memory().wait_for_room([this] { return session_->sent_away.load(); });
+        }
         if (next == Next::kWord || next == Next::kMore || output().empty()) continue;
         bool sent = sent_at_once();
         if (!sent) sent = co_await send(next);
@@ -155,16 +157,6 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     const Lsn last(store_.log().tail().value() - 1);
     Status ignored = co_await session_->wait_durable(store_.log(), last);
     (void)ignored;  // a failed log is reported by the next write
-  }
-
-  // Likewise on who wrote or had values brought back: memory is full. He makes room, and waits for
-  // what has to become durable before it can leave; at most for a moment.
-  awaitable<void> wait_for_memory() {
-    constexpr int kPatienceMs = 1000;
-    for (int i = 0; i < kPatienceMs && !session_->sent_away; i++) {
-      if (store_.memory().help()) co_return;
-      co_await store_.clock().sleep_ms(1);
-    }
   }
 
   bool must_wait() const {

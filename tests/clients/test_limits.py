@@ -1,4 +1,5 @@
 """Within its means: more data than memory, a full disk, and what a starting server answers."""
+import concurrent.futures
 import math
 import os
 import random
@@ -253,6 +254,50 @@ class SlowReaders(unittest.TestCase):
         self.assertEqual(r.getrange("large", 64_000_000, 64_000_002), bytes(3))
         r.set("other", bytes(1 << 20))
         self.assertEqual(r.strlen("other"), 1 << 20)
+
+
+class Doors(unittest.TestCase):
+    """A limit acts with the write that reaches it, at whichever door: gRPC's writers went 5 MB beyond 24."""
+    LIMIT, VALUE, WRITERS, CALLS, DEPTH = 24 << 20, os.urandom(60_000), 6, 250, 4
+
+    def most_used(self, write):
+        """While writers offer some times the limit, each with a few calls at once."""
+        server = Server(args=["--memory=%d" % self.LIMIT])
+        self.addCleanup(server.remove)
+        r = server.redis()
+        before = r.info("memory")["used_memory"]
+        with concurrent.futures.ThreadPoolExecutor(self.WRITERS) as pool:
+            writers = [pool.submit(write, server, "k%d" % i) for i in range(self.WRITERS)]
+            most = 0
+            while not all(w.done() for w in writers):
+                most = max(most, r.info("memory")["used_memory"])
+            for w in writers:
+                w.result()
+        self.assertGreater(most, before + self.LIMIT // 2)
+        self.assertEqual(r.dbsize(), self.WRITERS * self.CALLS)
+        for i in range(0, self.CALLS, 50):
+            self.assertEqual(r.get("k0-%d" % i), self.VALUE)
+        return most
+
+    def test_grpc(self):
+        def write(server, name):
+            rpc, begun = server.grpc_stubs(), []
+            for i in range(self.CALLS):
+                request = rpc.kv_pb.PutRequest(key=rpc.key("db0", "%s-%d" % (name, i)), value=self.VALUE,
+                                               durability=rpc.common.DURABILITY_EVERYSEC)
+                begun.append(rpc.kv.Put.future(request, metadata=rpc.metadata))
+                if len(begun) == self.DEPTH:
+                    begun.pop(0).result(PATIENCE)
+            for call in begun:
+                call.result(PATIENCE)
+        self.assertLess(self.most_used(write), self.LIMIT + self.WRITERS * self.DEPTH * len(self.VALUE))
+
+    def test_s3(self):
+        def write(server, name):
+            s3 = server.s3()
+            for i in range(self.CALLS):
+                s3.put_object(Bucket="db0", Key="%s-%d" % (name, i), Body=self.VALUE)
+        self.assertLess(self.most_used(write), self.LIMIT + self.WRITERS * len(self.VALUE))
 
 
 class Start(unittest.TestCase):

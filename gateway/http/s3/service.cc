@@ -28,6 +28,7 @@ void takes_long(Call& call) {
 }
 
 awaitable<Error> settle(Call& call, Lsn lsn) {
+  if (lsn.valid()) (void)call.store.memory().help();
   if (!lsn.valid() || call.store.log().is_durable(lsn)) co_return Error{};
   Status durable = co_await call.store.log().wait_durable(lsn);
   co_return error_of(durable);
