@@ -1,6 +1,5 @@
 // The laws of a transaction: committed, it is what a model says; given up or refused at any step,
 // nothing of it ever was.
-#include "core/store/store.h"
 #include "core/store/transaction.h"
 
 #include <gtest/gtest.h>
@@ -11,6 +10,7 @@
 #include <optional>
 #include <set>
 
+#include "core/store/store.h"
 #include "kv/types/hash.h"
 #include "kv/types/type.h"
 #include "tests/sim/sim_volume.h"
