@@ -277,11 +277,17 @@ void Log::append_large(std::span<const RecordView> records, std::span<Lsn> lsns,
 
 // ---- durability ----
 
+// To whoever waits for what the log had taken: it may lie on the device, or not.
+static Status unknown_outcome(const Status& failed) {
+  return absl::UnavailableError(
+      cat(failed.message(), "; what was not answered before may or may not have been kept"));
+}
+
 void Log::when_durable(Lsn lsn, Executor executor, absl::AnyInvocable<void(Status)> done) {
   {
     MutexLock lock(wait_mutex_);
     if (is_durable(lsn) || !status_.ok()) {
-      Status now = is_durable(lsn) ? absl::OkStatus() : status_;
+      Status now = is_durable(lsn) ? absl::OkStatus() : unknown_outcome(status_);
       asio::post(executor, [done = std::move(done), now]() mutable { done(now); });
       return;
     }
@@ -322,7 +328,7 @@ void Log::release_waiters() {
                                      std::make_move_iterator(others));
     ready.erase(ready.begin(), others);
     asio::post(executor, [this, group = std::move(group), status]() mutable {
-      for (DurableWaiter& w : group) w.done(is_durable(w.lsn) ? absl::OkStatus() : status);
+      for (DurableWaiter& w : group) w.done(is_durable(w.lsn) ? absl::OkStatus() : unknown_outcome(status));
     });
   }
 }
@@ -427,6 +433,8 @@ awaitable<Status> Log::flush_once() {
     end = next_start_;
   }
   const bool sync = sync_wanted_.load() > durable_.load();
+  flushing_since_ms_.store(clock_.now_ms(), std::memory_order_relaxed);
+  const absl::Cleanup ended = [this] { flushing_since_ms_.store(0, std::memory_order_relaxed); };
   if (planted(Bug::kAnswerBeforeSync)) {
     durable_ = end;
     release_waiters();
@@ -456,8 +464,7 @@ awaitable<Status> Log::flush_once() {
       if (!reserved.ok()) co_return reserved;
     }
     bool alone = frames.size() == 1 && sync && !unsynced_ && !planted(Bug::kSkippedSync);
-    Status written =
-        co_await write_frame(*frame, alone ? WriteMode::kDurable : WriteMode::kPlain, durable());
+    Status written = co_await write_in_time(*frame, alone ? WriteMode::kDurable : WriteMode::kPlain);
     if (!written.ok()) co_return written;
     unsynced_ = !alone;
     written_end_ = frame_end;
@@ -488,6 +495,15 @@ awaitable<Status> Log::flush_once() {
   changed_.notify();
   if (!stuck() && room_end_ < room_wanted()) start_prepare();
   co_return absl::OkStatus();
+}
+
+// Where there is no descriptor to write with, nothing was begun and nothing is lost: once there is.
+awaitable<Status> Log::write_in_time(Frame& frame, WriteMode mode) {
+  for (int tries = 0;; tries++) {
+    Status written = co_await write_frame(frame, mode, durable());
+    if (!absl::IsUnavailable(written) || (closing_ && tries >= kTries)) co_return written;
+    co_await clock_.sleep_ms(kRetryMs);
+  }
 }
 
 awaitable<Status> Log::write_frame(Frame& frame, WriteMode mode, Lsn durable) {

@@ -12,7 +12,8 @@
 // segment cannot be made for another reason that may pass (no descriptors), the same holds, with
 // less kept, and it is tried again; closing, a bounded number of times. Memory: frames of 256
 // KiB, kept for reuse; congested() says when more than kPendingMax waits for the device, and
-// callers that can wait then do so before they append more.
+// callers that can wait then do so before they append more. So it does when one write or sync takes
+// longer than kLateMs.
 //
 // Invariants
 //  1. Records are in LSN order in the log; an append that returned before another began has the
@@ -103,7 +104,16 @@ class Log {
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
   // Until the device has caught up, or the log failed.
   awaitable<void> wait_for_backlog();
-  bool congested() const { return held_.load(std::memory_order_relaxed) || backlogged(); }
+  bool congested() const {
+    return held_.load(std::memory_order_relaxed) || backlogged() || late_ms() > kLateMs;
+  }
+  // For how long the device has been at what was given to it last; 0: at nothing. What was appended
+  // since is in this process alone.
+  int64_t late_ms() const {
+    const int64_t since = flushing_since_ms_.load(std::memory_order_relaxed);
+    return since == 0 ? 0 : clock_.now_ms() - since;
+  }
+  static constexpr int64_t kLateMs = 1000;  // then who writes waits: else all of it could be lost
   // While held, congested() is true: the cleaner is too far behind.
   void hold(bool held) { held_.store(held, std::memory_order_relaxed); }
 
@@ -205,6 +215,7 @@ class Log {
   awaitable<void> flush();
   awaitable<Status> flush_once();
   awaitable<Status> write_frame(Frame& frame, WriteMode mode, Lsn durable);
+  awaitable<Status> write_in_time(Frame& frame, WriteMode mode);
   awaitable<Status> open_segment(SegmentId segment, Lsn previous_end);
   awaitable<Status> wait_for_room(Lsn end);
   uint64_t room_wanted() const;
@@ -264,6 +275,7 @@ class Log {
   std::atomic<uint64_t> pending_bytes_{0};
   std::atomic<uint64_t> sync_wanted_{0};  // someone waits for durable_ to pass this
   std::atomic<bool> flushing_{false};
+  std::atomic<int64_t> flushing_since_ms_{0};
   Gate changed_;  // preparing_ or flushing_ ended, a flush was written, the log failed or closed
 
   mutable Mutex mutex_;

@@ -186,14 +186,21 @@ void info_errorstats(Context& c, std::string& out) {
 void info_cluster(Context&, std::string& out) { out += "cluster_enabled:0\r\n"; }
 
 void info_keyspace(Context& c, std::string& out) {
+  const auto saw = [&](const Namespace& ns) {
+    c.saw_all(ns);
+    c.saw(Lsn(ns.added.load(std::memory_order_relaxed)));
+  };
+  c.saw(c.store.newest_name());
   for (uint32_t i = 0; i < kDatabases; i++) {
     Namespace& ns = c.store.database(i);
     const int64_t keys = ns.committed_size();
+    saw(ns);
     if (keys == 0) continue;
     append(out, "db", i, ":keys=", keys, ",expires=", ns.volatile_keys.load(),
            ",avg_ttl=", c.store.average_ttl_ms(ns), "\r\n");
   }
   for (auto& ns : c.store.buckets()) {
+    saw(*ns);
     append(out, "bucket_", ns->name, ":keys=", ns->committed_size(),
            ",expires=", ns->volatile_keys.load(), ",avg_ttl=", c.store.average_ttl_ms(*ns), "\r\n");
   }

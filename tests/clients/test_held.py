@@ -2,15 +2,18 @@
 import concurrent.futures
 import contextlib
 import os
+import select
+import socket
 import subprocess
 import tempfile
 import time
 import unittest
+import urllib.request
 
 import botocore.exceptions
 import grpc
 
-from harness import PATIENCE, Server
+from harness import PASSWORD, PATIENCE, Server, command
 
 
 class Held(unittest.TestCase):
@@ -125,6 +128,37 @@ class Held(unittest.TestCase):
             except Exception as e:
                 return str(e)
         self.held(lambda: self.s3_called("delete_bucket", Bucket="left"), {"SET": put})
+
+    def test_that_keys_are_counted(self):
+        """INFO told of keys that were not durable."""
+        r = self.server.redis(db=7)
+
+        def counted():
+            return self.server.redis().info("keyspace").get("db7", {}).get("keys", 0)
+        self.assertEqual(self.held(lambda: r.set("k", "v"), {"INFO": counted})["INFO"], 1)
+        self.assertEqual(self.held(r.flushdb, {"INFO": counted})["INFO"], 0)
+
+    def test_who_writes_waits_for_a_device_that_does_not_answer(self):
+        """What was acknowledged under everysec lay in memory for as long as one sync took: 29 s of it, until it was full."""
+        with contextlib.closing(socket.create_connection(("127.0.0.1", self.server.resp))) as s:
+            s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"CONFIG", b"SET", b"appendfsync", b"everysec"))
+            self.assertEqual(s.recv(10, socket.MSG_WAITALL), b"+OK\r\n" * 2)
+            open(self.hold_file, "w").close()
+            try:
+                for i in range(2000):  # 20 s, and not 200 KB
+                    s.sendall(command(b"SET", b"written", b"%d" % i))
+                    if not select.select([s], [], [], 3)[0]:
+                        break
+                    self.assertEqual(s.recv(5, socket.MSG_WAITALL), b"+OK\r\n")
+                    time.sleep(0.01)
+                self.assertLess(i, 1999, "it was never held back")
+                self.assertGreater(int(self.server.redis().get("written")), 0)  # who reads does not wait
+                self.assertIn(b"writers wait", urllib.request.urlopen(
+                    "http://127.0.0.1:%d/-/health/ready" % self.server.http).read())
+            finally:
+                self.release()
+                self.server.redis().config_set("appendfsync", "always")
+            self.assertEqual(s.recv(5, socket.MSG_WAITALL), b"+OK\r\n")
 
     # ---- gRPC's own wishes ----
 

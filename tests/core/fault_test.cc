@@ -94,6 +94,40 @@ TEST_F(FaultTest, WithoutDescriptorsWritesAreRefusedAndTakenAgain) {
   check();
 }
 
+// The open segment's descriptor may have been closed for want of others: what found none to write
+// with was final once.
+TEST_F(FaultTest, AWriteThatFindsNoDescriptorIsTriedAgain) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  int refused = 0;
+  volume.set([&](Call call, std::optional<FileId> file) -> Status {
+    if (call != Call::kWrite || file->kind != FileKind::kSegment || refused == 5) {
+      return absl::OkStatus();
+    }
+    refused++;
+    return absl::UnavailableError("EMFILE");
+  });
+  EXPECT_TRUE(run(put(*store, "key", "value"))->ok());
+  EXPECT_EQ(refused, 5);
+  EXPECT_TRUE(store->log().status().ok());
+  EXPECT_TRUE(run(store->close())->ok());
+  take_apart(std::move(store));
+  check();
+}
+
+TEST_F(FaultTest, WhoWaitedForWhatFailedHearsThatItMayHaveBeenKept) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  volume.fail_nth(1, true, absl::DataLossError("EIO"), [](Call call, std::optional<FileId> file) {
+    return call == Call::kWrite && file->kind == FileKind::kSegment;
+  });
+  const std::string unknown = "may or may not have been kept";
+  const Status first = *run(put(*store, "key", "value")), later = *run(put(*store, "key", "other"));
+  EXPECT_NE(first.message().find(unknown), std::string::npos) << first;
+  EXPECT_EQ(later.message().find(unknown), std::string::npos) << later;
+  take_apart(std::move(store));
+}
+
 // prepare() once wrote a flag that fail() had set, and a failed log took writes again.
 TEST_F(FaultTest, AFailedLogStaysFailed) {
   auto store = make();
