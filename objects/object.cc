@@ -239,8 +239,10 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare() {
     co_return room;
   }
   if (small_.size() == small_used_) {
-    small_.resize(
-        std::min<uint64_t>(threshold, std::max<uint64_t>({size_hint_, small_used_ * 2, 4096})));
+    // What was announced has to come before it takes much.
+    constexpr uint64_t kFirst = 16 << 10, kGrowth = 4, kLeast = 4096;
+    const uint64_t wanted = std::min(std::max<uint64_t>(size_hint_, kLeast), kFirst);
+    small_.resize(std::min<uint64_t>(threshold, std::max(wanted, small_used_ * kGrowth)));
   }
   room_ = {reinterpret_cast<std::byte*>(small_.data()) + small_used_, small_.size() - small_used_};
   co_return room_;

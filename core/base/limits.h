@@ -6,6 +6,7 @@
 //                                                            than 512 MiB and no less than 32
 //   Redis clients             kClientsPercent of N (maxmemory-clients)         N / 4
 //   collections being read    kKeptBytesMax                                   128 MiB
+//   commands' own work        workspace()                                     N / 8, 32 to 512 MiB
 //   the log's tail            Log::kPendingMax, and frames kept for reuse       5 MiB
 //   while it starts           kept_operations(), and 8 MiB for each thread     N / 16
 //   values on their way back  Faults: kBuffersMax of kBufferBytes               8 MiB
@@ -78,6 +79,12 @@ inline constexpr uint64_t kStrangerWordBytesMax = 16 << 10;
 inline constexpr uint64_t kStrangerWordsMax = 10;
 inline constexpr size_t kAnswerBytes = 256 << 10;     // gathered before they are sent
 inline constexpr uint64_t kKeptBytesMax = 128 << 20;  // of large collections that change while read
+// Of all commands together, for what they make across turns (kv/engine/workspace.h).
+inline constexpr uint64_t kWorkspacePart = 8;
+inline constexpr uint64_t kWorkspaceMin = 32 << 20, kWorkspaceMax = 512 << 20;
+inline uint64_t workspace(uint64_t memory_bytes) {
+  return std::clamp(memory_of(memory_bytes) / kWorkspacePart, kWorkspaceMin, kWorkspaceMax);
+}
 inline constexpr int64_t kStallS = 300;  // without a byte in the middle of a large value
 
 // ---- a clean stop ----

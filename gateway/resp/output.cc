@@ -93,7 +93,10 @@ void Output::write_stream(std::unique_ptr<BlobReader> blob) {
 }
 
 void Output::write_series(std::unique_ptr<kv::Series> values) {
-  streams_.push_back({text_.size(), nullptr, std::move(values), 0});
+  const size_t bytes = values->bytes();
+  if (text_.size() + stream_bytes_ + bytes > limit_) return overflow();
+  streams_.push_back({text_.size(), nullptr, std::move(values), bytes});
+  stream_bytes_ += bytes;
 }
 
 void Output::write_null() { text_.append(version_ < 3 ? "$-1\r\n" : "_\r\n"); }

@@ -189,6 +189,10 @@ awaitable<void> bitfield_deferred(Context& c) {
     co_return c.reply.error(
         "ERR the fields of one BITFIELD on a value in extents lie too far apart");
   }
+  constexpr uint64_t kCopies = 4;  // as it was, as it becomes, and on its way
+  const auto share =
+      co_await c.workspace(kCopies * (end - first) + c.store.options().extent_threshold);
+  if (share == nullptr) co_return;
   if (fields_end_bytes(fields, true) == 0) {
     auto value = co_await hold_value(c, c.args[1]);
     if (!value) co_return;

@@ -1,9 +1,12 @@
 // The bitmap commands. Bit 0 is the most significant bit of the first byte.
 #include "kv/commands/bits.h"
 
+#include <absl/container/flat_hash_map.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
@@ -265,81 +268,144 @@ bool parse_op(Context& c, Op& op) {
 }
 
 // `sum` and the next source, both padded with zeros to the same length.
-void combine(Op op, std::string& sum, std::string_view next) {
-  for (size_t i = 0; i < sum.size(); i++) {
-    char x = i < next.size() ? next[i] : '\0';
-    if (op == Op::kAnd) sum[i] = static_cast<char>(sum[i] & x);
-    if (op == Op::kOr) sum[i] = static_cast<char>(sum[i] | x);
-    if (op == Op::kXor) sum[i] = static_cast<char>(sum[i] ^ x);
+template <class Word>
+void combine_as(Op op, std::string& sum, std::string_view next, size_t& i) {
+  for (; i + sizeof(Word) <= std::min(sum.size(), next.size()); i += sizeof(Word)) {
+    Word x, y;
+    std::memcpy(&x, sum.data() + i, sizeof(x));
+    std::memcpy(&y, next.data() + i, sizeof(y));
+    x = static_cast<Word>(op == Op::kAnd ? x & y : op == Op::kOr ? x | y : x ^ y);
+    std::memcpy(sum.data() + i, &x, sizeof(x));
   }
 }
+void combine(Op op, std::string& sum, std::string_view next) {
+  size_t i = 0;
+  combine_as<uint64_t>(op, sum, next, i);
+  combine_as<uint8_t>(op, sum, next, i);
+  if (op == Op::kAnd && i < sum.size())
+    std::fill(sum.begin() + static_cast<ptrdiff_t>(i), sum.end(), '\0');
+}
+
+// What BITOP is made of. A key that is named again changes nothing, but that of XOR two cancel each
+// other: of such a one its length alone counts.
+struct Sources {
+  std::vector<std::string_view> keys;  // each once
+  std::vector<bool> cancelled;
+
+  Sources(const Context& c, Op op) {
+    absl::flat_hash_map<std::string_view, size_t> places;
+    for (size_t i = 3; i < c.args.size(); i++) {
+      auto [place, first] = places.try_emplace(c.args[i], keys.size());
+      if (first) {
+        keys.push_back(c.args[i]);
+        cancelled.push_back(false);
+      } else if (op == Op::kXor) {
+        cancelled[place->second] = !cancelled[place->second];
+      }
+    }
+  }
+};
+
+// The sources so far, combined.
+struct Sum {
+  bool any = false;
+  std::string bytes;
+
+  void add(Op op, bool cancelled, std::string_view value) {
+    const bool first = !std::exchange(any, true);
+    if (first && !cancelled) {
+      bytes = value;
+      return;
+    }
+    bytes.resize(std::max(bytes.size(), value.size()));
+    if (!cancelled) combine(op, bytes, value);
+  }
+};
 
 void bitop(Context& c) {
   Op op;
   if (!parse_op(c, op)) return;
-  size_t longest = 0;
+  const Sources sources(c, op);
   bool in_extents = false;
-  for (size_t i = 3; i < c.args.size(); i++) {
+  for (std::string_view key : sources.keys) {
     Entry* e;
-    if (!c.find(c.args[i], ValueType::kString, e)) return;
-    if (e == nullptr) continue;
-    in_extents |= e->is_blob();
-    longest = std::max<size_t>(longest, e->value_size);
+    if (!c.find(key, ValueType::kString, e)) return;
+    in_extents |= e != nullptr && e->is_blob();
   }
   if (in_extents) return c.defer();
-  std::string sum;
-  for (size_t i = 3; i < c.args.size(); i++) {
-    Entry* e = c.find(c.args[i]);
-    std::string_view value = e == nullptr ? std::string_view() : e->value();
-    if (i == 3) {
-      sum = value;
-      sum.resize(longest);
-    } else {
-      combine(op, sum, value);
-    }
+  Sum sum;
+  for (size_t i = 0; i < sources.keys.size(); i++) {
+    const Entry* e = c.find(sources.keys[i]);
+    sum.add(op, sources.cancelled[i], e == nullptr ? std::string_view() : e->value());
   }
   if (op == Op::kNot) {
-    for (char& x : sum) x = static_cast<char>(~x);
+    for (char& x : sum.bytes) x = static_cast<char>(~x);
   }
-  if (longest == 0) {
+  if (sum.bytes.empty()) {
     Entry* to = c.find(c.args[2]);
     if (to != nullptr && !c.remove(c.ns(), to)) return;
-  } else if (!c.put_string(c.args[2], sum, 0)) {
+  } else if (!c.put_string(c.args[2], sum.bytes, 0)) {
     return;
   }
-  c.reply.integer(static_cast<int64_t>(longest));
+  c.reply.integer(static_cast<int64_t>(sum.bytes.size()));
 }
 
-// The result over what all sources were at one moment.
-awaitable<StatusOr<BlobRef>> combine_held(Context& c, Op op, const std::vector<HeldValue>& sources,
-                                          uint64_t longest) {
-  BlobWriter writer(c.store.extents(), longest);
-  for (uint64_t at = 0; at < longest; at += kExtentBlockBytes) {
-    const uint64_t n = std::min<uint64_t>(kExtentBlockBytes, longest - at);
-    std::string sum;
-    for (size_t i = 0; i < sources.size(); i++) {
-      auto bytes = co_await read_held(c, sources[i], at, n);
+// The sources at one moment. Those in memory are combined there and then: of a million of them
+// copies would take 64 GB.
+struct HeldSources {
+  std::vector<Lsn> versions;
+  Sum in_memory;
+  std::vector<HeldValue> in_extents;  // that are not cancelled
+  uint64_t longest = 0;
+};
+
+awaitable<std::optional<HeldSources>> hold_sources(Context& c, Op op, const Sources& sources) {
+  HeldSources held;
+  held.versions.resize(sources.keys.size());
+  const bool all = co_await look_at_values(c, sources.keys, [&](size_t i, const Entry* e) {
+    if (e != nullptr) held.versions[i] = e->version();
+    if (e == nullptr || !e->is_blob()) {
+      held.in_memory.add(op, sources.cancelled[i], e == nullptr ? std::string_view() : e->value());
+      held.longest = std::max(held.longest, held.in_memory.bytes.size());
+      return;
+    }
+    HeldValue value;
+    value.hold(c.store, e);
+    held.longest = std::max(held.longest, value.size());
+    if (!sources.cancelled[i]) held.in_extents.push_back(std::move(value));
+  });
+  if (!all) co_return std::nullopt;
+  co_return std::move(held);
+}
+
+awaitable<StatusOr<BlobRef>> combine_held(Context& c, Op op, const HeldSources& sources) {
+  BlobWriter writer(c.store.extents(), sources.longest);
+  for (uint64_t at = 0; at < sources.longest; at += kExtentBlockBytes) {
+    const uint64_t n = std::min<uint64_t>(kExtentBlockBytes, sources.longest - at);
+    Sum sum;
+    if (sources.in_memory.any) {
+      const std::string_view bytes = sources.in_memory.bytes;
+      sum.add(op, false, bytes.substr(std::min<uint64_t>(at, bytes.size()), n));
+    }
+    for (const HeldValue& source : sources.in_extents) {
+      auto bytes = co_await read_held(c, source, at, n);
       if (!bytes.ok()) co_return bytes.status();
-      if (i == 0) {
-        sum = std::move(*bytes);
-        sum.resize(n);
-      } else {
-        combine(op, sum, *bytes);
-      }
+      sum.add(op, false, *bytes);
     }
+    sum.bytes.resize(n);
     if (op == Op::kNot) {
-      for (char& x : sum) x = static_cast<char>(~x);
+      for (char& x : sum.bytes) x = static_cast<char>(~x);
     }
-    Status added = co_await writer.append(as_bytes(sum));
+    Status added = co_await writer.append(as_bytes(sum.bytes));
     if (!added.ok()) co_return added;
   }
   co_return co_await writer.finish();
 }
 
-bool same_as_held(Context& c, const std::vector<HeldValue>& sources) {
-  for (size_t i = 0; i < sources.size(); i++) {
-    Entry* e = c.find(c.args[i + 3]);
-    if ((e == nullptr ? Lsn() : e->version()) != sources[i].version) return false;
+bool same_as_held(Context& c, const Sources& sources, const HeldSources& held) {
+  for (size_t i = 0; i < sources.keys.size(); i++) {
+    Entry* e = c.find(sources.keys[i]);
+    if ((e == nullptr ? Lsn() : e->version()) != held.versions[i]) return false;
   }
   return true;
 }
@@ -357,31 +423,26 @@ bool put_blob(Context& c, std::string_view key, const BlobRef& blob) {
 awaitable<void> bitop_deferred(Context& c) {
   Op op;
   if (!parse_op(c, op)) co_return;
-  std::vector<std::string_view> names;
+  const Sources sources(c, op);
   std::vector<KeyHash> hashes{c.ns().hash(c.args[2])};
-  for (size_t i = 3; i < c.args.size(); i++) {
-    names.push_back(c.args[i]);
-    hashes.push_back(c.ns().hash(c.args[i]));
-  }
-  for (;;) {  // until nobody changed a source meanwhile
-    auto held = co_await hold_values(c, names);
+  for (std::string_view key : sources.keys) hashes.push_back(c.ns().hash(key));
+  while (!c.given_up()) {  // until nobody changed a source meanwhile
+    auto held = co_await hold_sources(c, op, sources);
     if (!held) co_return;
-    uint64_t longest = 0;
-    for (auto& v : *held) longest = std::max(longest, v.size());
-    auto blob = co_await combine_held(c, op, *held, longest);
+    auto blob = co_await combine_held(c, op, *held);
     if (!blob.ok()) co_return c.status_error(blob.status());
     StripeLocks lock(c.store);
     lock.lock(hashes);
     Context::Turn turn(c, lock);
-    const bool same = same_as_held(c, *held);
+    const bool same = same_as_held(c, sources, *held);
     bool done = false;
-    if (same && longest > 0) done = put_blob(c, c.args[2], *blob);
+    if (same && held->longest > 0) done = put_blob(c, c.args[2], *blob);
     if (!done) c.store.extents().unref(*blob);
-    if (same && longest == 0) {
+    if (same && held->longest == 0) {
       Entry* to = c.find(c.args[2]);
       done = to == nullptr || c.remove(c.ns(), to);
     }
-    if (done) c.reply.integer(static_cast<int64_t>(longest));
+    if (done) c.reply.integer(static_cast<int64_t>(held->longest));
     if (same) co_return;
   }
 }

@@ -27,8 +27,8 @@ awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key)
   co_return std::move(held->front());
 }
 
-awaitable<std::optional<std::vector<HeldValue>>> hold_values(Context& c,
-                                                             std::vector<std::string_view> keys) {
+awaitable<bool> look_at_values(Context& c, std::span<const std::string_view> keys,
+                               absl::FunctionRef<void(size_t, const Entry*)> look) {
   std::vector<KeyHash> hashes;
   Faults::Keys wanted;
   for (std::string_view key : keys) {
@@ -39,28 +39,35 @@ awaitable<std::optional<std::vector<HeldValue>>> hold_values(Context& c,
   Status locked = co_await c.store.faults().lock_with_values(lock, hashes, wanted);
   if (!locked.ok()) {
     c.status_error(locked);
-    co_return std::nullopt;
+    co_return false;
   }
   Context::Turn turn(c, lock);
-  std::vector<HeldValue> values(keys.size());
   for (size_t i = 0; i < keys.size(); i++) {
-    HeldValue& v = values[i];
-    v.store = &c.store;
-    Entry* e = c.find(keys[i]);
-    if (e == nullptr) continue;
-    if (!e->is_string()) {
+    const Entry* e = c.find(keys[i]);
+    if (e != nullptr && !e->is_string()) {
       c.reply.error(kWrongType);
-      co_return std::nullopt;
+      co_return false;
     }
+    look(i, e);
+  }
+  co_return true;
+}
+
+awaitable<std::optional<std::vector<HeldValue>>> hold_values(Context& c,
+                                                             std::vector<std::string_view> keys) {
+  std::vector<HeldValue> values(keys.size());
+  const bool held = co_await look_at_values(c, keys, [&](size_t i, const Entry* e) {
+    HeldValue& v = values[i];
+    if (e == nullptr) return;
     v.exists = true;
     v.version = e->version();
     if (e->is_blob()) {
-      v.blob = BlobRef::decode(e->value());
-      c.store.extents().ref(*v.blob);
+      v.hold(c.store, e);
     } else {
       v.inline_bytes = std::string(e->value());
     }
-  }
+  });
+  if (!held) co_return std::nullopt;
   co_return std::move(values);
 }
 
@@ -123,7 +130,7 @@ awaitable<StatusOr<std::optional<BlobRef>>> compose(Context& c, const HeldValue&
 
 awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
                                              const BlobEdit& edit) {
-  for (;;) {
+  while (!c.given_up()) {  // until nobody changed it meanwhile
     auto held = co_await hold_value(c, key);
     if (!held) co_return std::nullopt;
     const HeldValue& old = *held;
@@ -156,6 +163,7 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
     c.store.extents().unref(blob);
     if (same) co_return std::nullopt;  // put() answered the error
   }
+  co_return std::nullopt;
 }
 
 }  // namespace cairn::kv

@@ -3,8 +3,11 @@
 // nobody else did meanwhile.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,6 +48,12 @@ struct HeldValue {
   ~HeldValue() {
     if (blob) store->extents().unref(*blob);
   }
+  // Of an entry that has one, under its lock.
+  void hold(Store& of, const Entry* e) {
+    store = &of;
+    blob = BlobRef::decode(e->value());
+    store->extents().ref(*blob);
+  }
   void swap(HeldValue& o) {
     std::swap(exists, o.exists);
     std::swap(version, o.version);
@@ -54,6 +63,10 @@ struct HeldValue {
   }
   Store* store = nullptr;
 };
+// Calls look(i, entry), which may be null, for each of the keys, whose values are in memory or in
+// extents, at one moment under their locks. False after it answered an error: one is no string.
+awaitable<bool> look_at_values(Context& c, std::span<const std::string_view> keys,
+                               absl::FunctionRef<void(size_t, const Entry*)> look);
 // Nothing after it answered an error.
 awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key);
 // All of them as they are at one moment.

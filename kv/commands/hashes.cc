@@ -168,19 +168,29 @@ class Draws final : public Series {
  public:
   Draws(Store& store, const HashView& h, Part part, uint64_t count)
       : store_(store), part_(part), left_(count) {
-    (*h).for_each(h.now_ms(), [&](auto field, auto value) { items_.emplace_back(field, value); });
+    (*h).for_each(h.now_ms(), [&](auto field, auto value) {
+      items_.push_back({static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(field.size()),
+                        static_cast<uint32_t>(value.size())});
+      append(text_, field, value);
+    });
   }
   bool next(Reply& reply) override {
-    const auto& [field, value] = items_[store_.random() % items_.size()];
-    add_item(reply, part_, field, value);
+    const Item& item = items_[store_.random() % items_.size()];
+    const std::string_view text = std::string_view(text_).substr(item.at);
+    add_item(reply, part_, text.substr(0, item.field), text.substr(item.field, item.value));
     return --left_ > 0;
   }
+  size_t bytes() const override { return text_.capacity() + items_.capacity() * sizeof(Item); }
 
  private:
+  struct Item {
+    uint32_t at, field, value;  // its place, and sizes
+  };
   Store& store_;
   const Part part_;
   uint64_t left_;
-  std::vector<std::pair<std::string, std::string>> items_;
+  std::string text_;
+  std::vector<Item> items_;
 };
 
 // Above that an answer about many of its fields is made piece by piece, between which others have
@@ -341,11 +351,12 @@ void hscan(Context& c) {
   if (!parse_cursor(c, c.args[2], cursor)) return;
   HashView h;
   if (!find(c, h)) return;
-  if (!h || cursor > UINT64_MAX >> 16) {  // no such hash, or behind its last field
+  const auto nothing = [&c] {
     c.reply.array(2);
     c.reply.bulk("0");
-    return c.reply.array(0);
-  }
+    c.reply.array(0);
+  };
+  if (!h) return nothing();  // before the options are looked at, as in Redis
   int64_t count = 10;
   bool values = true;
   std::optional<Glob> match;
@@ -361,6 +372,7 @@ void hscan(Context& c) {
       return c.syntax_error();
     }
   }
+  if (cursor > UINT64_MAX >> 16) return nothing();  // behind its last field
   std::vector<std::string_view> found;
   const auto limit = static_cast<size_t>(std::min(count, kScanCountMax));
   const uint64_t next = (*h).scan(cursor, limit, h.now_ms(), [&](auto field, auto value) {

@@ -180,7 +180,7 @@ awaitable<bool> copy_in_turns(Context& c, const CopyTo& to) {
   const std::vector<KeyHash> hashes{c.request.keys[0].hash, c.request.keys[1].hash, copying.hash()};
   const Faults::Keys values{{c.session.ns, c.args[1]}};
   const auto executor = co_await asio::this_coro::executor;
-  for (bool begins = true; !c.session.ends(); begins = false) {
+  for (bool begins = true; !c.given_up(); begins = false) {
     {
       StripeLocks locks(c.store);
       Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
@@ -195,8 +195,6 @@ awaitable<bool> copy_in_turns(Context& c, const CopyTo& to) {
     if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
     co_await asio::post(executor, asio::use_awaitable);
   }
-  c.session.close_after_reply = true;  // what comes behind it may rest on it
-  c.reply.error("ERR the connection ends");
   co_return true;
 }
 
@@ -334,6 +332,7 @@ void scan(Context& c) {
     c.reply.bulk("0");
     return c.reply.array(0);
   }
+  constexpr uint64_t kScanWork = 4096;  // what counts as another key looked at
   KeyHash at = cursor << 16;
   std::vector<std::string> found;
   std::vector<Entry*> page;
@@ -346,7 +345,7 @@ void scan(Context& c) {
       page.clear();
       next = c.ns().index->scan(stripe, at, static_cast<size_t>(count - looked), page);
       for (Entry* e : page) {
-        looked++;
+        looked += 1 + (match ? static_cast<int64_t>(match->work(e->key()) / kScanWork) : 0);
         if (e->expired(now) || (match && !match->matches(e->key()))) continue;
         if (want_type && !equals_ignoring_case(*want_type, type_of(e->type()).name)) continue;
         found.emplace_back(e->key());

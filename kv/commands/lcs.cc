@@ -18,6 +18,10 @@ class Matrix {
   Matrix(std::string_view a, std::string_view b)
       : a_(a), b_(b), row_(b.size() + 1), up_((a.size() * b.size() + 63) / 64) {}
 
+  static uint64_t bytes(uint64_t a, uint64_t b) {
+    return a * b / 8 + 8 + (b + 1) * sizeof(uint32_t);
+  }
+
   // Fills so many more rows; false when all are filled.
   bool fill(size_t rows) {
     for (; rows > 0 && filled_ < a_.size(); rows--, filled_++) {
@@ -157,11 +161,22 @@ void lcs(Context& c) {
 awaitable<void> lcs_deferred(Context& c) {
   Options options;
   if (!parse(c, options)) co_return;
-  std::vector<std::string_view> names{c.args[1], c.args[2]};
-  auto held = co_await hold_values(c, std::move(names));
-  if (!held) co_return;
+  std::unique_ptr<Workspace::Share> share;
+  std::optional<std::vector<HeldValue>> held;
+  for (;;) {  // nothing is held by who waits; what is there may change meanwhile
+    std::vector<std::string_view> names{c.args[1], c.args[2]};
+    held = co_await hold_values(c, std::move(names));
+    if (!held) co_return;
+    const uint64_t a = (*held)[0].size(), b = (*held)[1].size();
+    if (too_large(c, a, b)) co_return;
+    const uint64_t needed = Matrix::bytes(a, b) + a + b;
+    if (share != nullptr && needed <= share->bytes()) break;
+    held.reset();
+    share.reset();
+    share = co_await c.workspace(needed);
+    if (share == nullptr) co_return;
+  }
   const std::vector<HeldValue>& values = *held;
-  if (too_large(c, values[0].size(), values[1].size())) co_return;
   auto a = co_await read_held(c, values[0], 0, values[0].size());
   if (!a.ok()) co_return c.status_error(a.status());
   auto b = co_await read_held(c, values[1], 0, values[1].size());
@@ -170,6 +185,7 @@ awaitable<void> lcs_deferred(Context& c) {
   constexpr size_t kCellsPerTurn = 1 << 18;
   const auto executor = co_await asio::this_coro::executor;
   while (table.fill(1 + kCellsPerTurn / (b->size() + 1))) {
+    if (c.given_up()) co_return;
     co_await asio::post(executor, asio::use_awaitable);
   }
   answer(c, options, table);

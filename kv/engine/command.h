@@ -34,6 +34,7 @@
 #include "core/store/users.h"
 #include "kv/engine/key_spec.h"
 #include "kv/engine/reply.h"
+#include "kv/engine/workspace.h"
 
 namespace cairn::kv {
 
@@ -261,6 +262,11 @@ class Context {
     if (entry->wished()) saw(entry->lsn());
   }
   // An answer about all keys rests on those that are gone, too.
+  // Memory for what it makes beside its answer (Workspace); null after it answered that the
+  // connection ends.
+  awaitable<std::unique_ptr<Workspace::Share>> workspace(uint64_t bytes);
+  // Whether its connection ends; then it answered so, and is to be given up.
+  bool given_up();
   void saw_all(const Namespace& ns) { saw(Lsn(ns.removed.load(std::memory_order_relaxed))); }
   void saw(Lsn lsn) {
     if (lsn > seen_) seen_ = lsn;

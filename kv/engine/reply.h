@@ -25,6 +25,8 @@ class Series {
   virtual bool next(Reply& reply) = 0;
   // It ended too early, since it would have had to keep too much: what was announced cannot come.
   virtual bool lost() const { return false; }
+  // What it holds beside what the store does.
+  virtual size_t bytes() const { return 0; }
 };
 
 class Reply {

@@ -15,6 +15,7 @@
 #include "core/store/users.h"
 #include "kv/engine/client_limits.h"
 #include "kv/engine/session.h"
+#include "kv/engine/workspace.h"
 
 namespace cairn::kv {
 
@@ -84,6 +85,7 @@ struct Server {
   std::atomic<uint64_t> max_clients{limits::kClientsMax};
   std::atomic<uint64_t> timeout_s{0};
   ClientLimits client_limits;
+  Workspace workspace;
 
   std::atomic<int64_t> last_save_ms{0};
 };

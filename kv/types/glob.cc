@@ -5,7 +5,8 @@
 
 namespace cairn::kv {
 
-Glob::Glob(std::string_view pattern, bool ignore_case) : ignore_case_(ignore_case) {
+Glob::Glob(std::string_view pattern, bool ignore_case)
+    : ignore_case_(ignore_case), pattern_bytes_(pattern.size()) {
   pieces_.emplace_back();
   while (!pattern.empty()) {
     const char c = pattern[0];

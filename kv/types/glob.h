@@ -19,6 +19,8 @@ class Glob {
  public:
   explicit Glob(std::string_view pattern, bool ignore_case = false);
   bool matches(std::string_view text);
+  // About how many steps that takes.
+  uint64_t work(std::string_view text) const { return text.size() * (pattern_bytes_ / 64 + 1); }
 
  private:
   // What one byte of the text has to be: this byte, any, or one of classes_[n - kClass].
@@ -46,6 +48,7 @@ class Glob {
   std::vector<Piece> pieces_;  // one more than there are stars
   std::vector<std::bitset<256>> classes_;
   size_t least_ = 0;  // bytes that a text must have
+  const size_t pattern_bytes_;
 };
 
 inline bool glob_match(std::string_view pattern, std::string_view text, bool ignore_case = false) {

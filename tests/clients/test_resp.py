@@ -190,6 +190,27 @@ class Differential(Case):
             for c in (ours, theirs):
                 c.disconnect()
 
+    def test_bitop_of_any_sources_is_what_redis_makes_of_them(self):
+        """Absent, in memory, in extents; named again and again; the target among them."""
+        r = random.Random(77)
+        ours, theirs = self.server.redis(db=3), redis.Redis(port=self.peer.port, db=3)
+        sizes = [0, 1, 7, 8, 9, 100, 65_535, 65_536, 65_537, 70_000, 140_000]
+        for n in range(150):
+            if n % 10 == 0:
+                for c in (ours, theirs):
+                    c.flushdb()
+                for i in range(6):
+                    value = r.randbytes(r.choice(sizes[1:] if i % 2 else sizes[1:7]))
+                    for c in (ours, theirs):
+                        c.set("k%d" % i, value)
+            op = r.choice(["AND", "OR", "XOR", "XOR", "NOT"])
+            keys = ["k%d" % r.randrange(7) for _ in range(1 if op == "NOT" else r.randrange(1, 9))]
+            to = r.choice(["to", "k%d" % r.randrange(6)])
+            answers = [(c.bitop(op, to, *keys), c.get(to)) for c in (ours, theirs)]
+            self.assertTrue(answers[0] == answers[1], (n, op, to, keys, [a[0] for a in answers]))
+        for c in (ours, theirs):
+            c.close()
+
     def test_random_pipelines_answer_byte_for_byte_as_redis_does(self):
         """Commands that arrive together: groups under shared locks, values that grow into extents
         in between, transactions, another database."""

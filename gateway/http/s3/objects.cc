@@ -71,6 +71,9 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     const bool complete = length && upload.size() == *length;  // then only the end may follow
     if (!complete) room = co_await upload.prepare();
     if (!room.ok()) co_return error_of(room.status());
+    if (!c.body->hold(upload.held_bytes())) {
+      co_return Error{"SlowDown", "Clients hold too much memory, try again"};
+    }
     auto n = co_await c.body->read(*room);
     if (!n.ok()) co_return error_of(n.status());
     if (*n == 0) break;
