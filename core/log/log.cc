@@ -328,7 +328,8 @@ void Log::release_waiters() {
                                      std::make_move_iterator(others));
     ready.erase(ready.begin(), others);
     asio::post(executor, [this, group = std::move(group), status]() mutable {
-      for (DurableWaiter& w : group) w.done(is_durable(w.lsn) ? absl::OkStatus() : unknown_outcome(status));
+      for (DurableWaiter& w : group)
+        w.done(is_durable(w.lsn) ? absl::OkStatus() : unknown_outcome(status));
     });
   }
 }
@@ -464,7 +465,8 @@ awaitable<Status> Log::flush_once() {
       if (!reserved.ok()) co_return reserved;
     }
     bool alone = frames.size() == 1 && sync && !unsynced_ && !planted(Bug::kSkippedSync);
-    Status written = co_await write_in_time(*frame, alone ? WriteMode::kDurable : WriteMode::kPlain);
+    Status written =
+        co_await write_in_time(*frame, alone ? WriteMode::kDurable : WriteMode::kPlain);
     if (!written.ok()) co_return written;
     unsynced_ = !alone;
     written_end_ = frame_end;

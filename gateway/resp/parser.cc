@@ -9,6 +9,7 @@ namespace cairn::resp {
 
 void Parser::reset() {
   count_ = 0;
+  if (words_.size() > kWordsKept) std::vector<Word>().swap(words_);
   at_ = 0;
   left_ = -1;
   inline_ = false;

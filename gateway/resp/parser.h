@@ -68,7 +68,8 @@ class Parser {
     words_[count_++] = word;
   }
 
-  std::vector<Word> words_;  // room for them, of which are used
+  static constexpr size_t kWordsKept = 1 << 12;  // a client at rest holds no more room than that
+  std::vector<Word> words_;                      // room for them, of which are used
   size_t count_ = 0;
   size_t at_ = 0;
   int64_t left_ = -1;  // words still to come; -1 before the array header

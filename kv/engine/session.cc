@@ -131,21 +131,26 @@ void Sessions::remove(uint64_t id) {
   auto it = by_id_.find(id);
   if (it == by_id_.end()) return;
   it->second->sent_away = true;  // it notes nothing any more
-  buffer_bytes_ -= it->second->buffer_bytes.exchange(0);
+  buffer_bytes_ -= static_cast<int64_t>(it->second->buffer_bytes.exchange(0));
   by_id_.erase(it);
 }
 
 bool Sessions::note_buffers(Session& session, uint64_t bytes, uint64_t most) {
   if (session.sent_away) return false;
-  const uint64_t grown = bytes - session.buffer_bytes.exchange(bytes);  // may wrap: a difference
-  if (buffer_bytes_.fetch_add(grown) + grown <= most) return true;
+  const auto before = static_cast<int64_t>(session.buffer_bytes.exchange(bytes));
+  const int64_t grown = static_cast<int64_t>(bytes) - before;
+  const int64_t sum = buffer_bytes_.fetch_add(grown) + grown;
+  if (within(sum, most) && !session.sent_away) return true;
   keep_buffers_within(most);
-  return !session.sent_away;
+  if (!session.sent_away) return true;
+  // Whoever sent it away meanwhile may have taken off what it held before.
+  buffer_bytes_ -= static_cast<int64_t>(session.buffer_bytes.exchange(0));
+  return false;
 }
 
 void Sessions::keep_buffers_within(uint64_t most) {
   MutexLock lock(mutex_);
-  while (buffer_bytes_ > most) {
+  while (!within(buffer_bytes_, most)) {
     constexpr uint64_t kRestBytes = 4 << 10;  // a stranger who does nothing takes no more
     Session* largest = nullptr;
     auto rank = [](const Session& s) {
@@ -158,7 +163,7 @@ void Sessions::keep_buffers_within(uint64_t most) {
     }
     if (largest == nullptr) return;
     largest->sent_away = true;
-    buffer_bytes_ -= largest->buffer_bytes.exchange(0);
+    buffer_bytes_ -= static_cast<int64_t>(largest->buffer_bytes.exchange(0));
     sent_away_++;
     largest->kill();  // posts
   }

@@ -143,14 +143,22 @@ class Sessions {
   // those are sent away that hold most, strangers before others, until they do not; false: the
   // caller is one of them.
   bool note_buffers(Session& session, uint64_t bytes, uint64_t most);
-  uint64_t buffer_bytes() const { return buffer_bytes_.load(std::memory_order_relaxed); }
+  uint64_t buffer_bytes() const {
+    return static_cast<uint64_t>(
+        std::max<int64_t>(buffer_bytes_.load(std::memory_order_relaxed), 0));
+  }
   uint64_t sent_away() const { return sent_away_.load(std::memory_order_relaxed); }
   // The same for who did not say anything, where the limit has changed.
   void keep_buffers_within(uint64_t most);
 
  private:
   std::atomic<uint64_t> next_id_{0};
-  std::atomic<uint64_t> buffer_bytes_{0}, sent_away_{0};
+  static bool within(int64_t sum, uint64_t most) {
+    return sum <= 0 || static_cast<uint64_t>(sum) <= most;
+  }
+  // Less than nothing for a moment, where one is taken off by others before it was added.
+  std::atomic<int64_t> buffer_bytes_{0};
+  std::atomic<uint64_t> sent_away_{0};
   mutable Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<Session>> by_id_ ABSL_GUARDED_BY(mutex_);
 };

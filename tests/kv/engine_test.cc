@@ -2,6 +2,7 @@
 #include <cmath>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "tests/kv/engine_fixture.h"
 
@@ -280,6 +281,36 @@ TEST_F(EngineTest, SelectInsideATransactionMovesTheKeysThatFollow) {
 }
 
 // The bucket that a transaction or a command names is looked up once.
+// What one client held was taken off the sum before it had been added: the sum was less than
+// nothing, which was more than anything, and all clients were sent away.
+TEST_F(EngineTest, WhoHoldsLittleIsNotSentAwayForOthers) {
+  constexpr uint64_t kMost = 1 << 20;
+  Sessions sessions;
+  const auto add = [&] {
+    auto s = std::make_shared<Session>(*store, sessions.next_id(), "here:1", "here:2");
+    s->kill = [] {};
+    sessions.add(s);
+    return s;
+  };
+  const auto small = add();
+  ASSERT_TRUE(sessions.note_buffers(*small, 100, kMost));
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 4; t++) {
+    threads.emplace_back([&, rng = std::mt19937(t)]() mutable {
+      auto s = add();
+      for (int i = 0; i < 2'000'000; i++) {
+        if (sessions.note_buffers(*s, rng() % 8 == 0 ? 4 * kMost : 1000, kMost)) continue;
+        sessions.remove(s->id);
+        s = add();
+      }
+      sessions.remove(s->id);
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_FALSE(small->sent_away);
+  EXPECT_EQ(sessions.buffer_bytes(), 100u);
+}
+
 TEST_F(EngineTest, ABucketMadeAnewIsAnotherOne) {
   ASSERT_TRUE(store->create_bucket("photos").ok());
   ASSERT_EQ(run({"SELECT", "photos"}), "+OK");
