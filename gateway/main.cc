@@ -68,9 +68,11 @@ void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> do
   }).detach();
   for (net::Guests* guests : doors) guests->ask_to_leave();
   const auto all_left = [&]() -> awaitable<Status> {
-    bool in_time = true;  // once they are not, nobody waits for those of another door
+    const auto begun = std::chrono::steady_clock::now();
     for (net::Guests* guests : doors) {
-      in_time = co_await guests->all_left(clock, in_time ? limits::kPartingMs : 0);
+      const auto left = begun + kPatience - std::chrono::steady_clock::now();
+      const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(left).count();
+      (void)co_await guests->all_left(clock, std::max<int64_t>(ms, 0));
     }
     co_return absl::OkStatus();
   };

@@ -102,8 +102,8 @@ class Upload {
   awaitable<Status> append_object(Opened& source);
   void add_digest(Algorithm algorithm);
   uint64_t size() const;
-  size_t held_bytes() const { return small_.capacity(); }  // in memory of its own
-  std::string digest(Algorithm algorithm);                 // after the last byte, once
+  size_t held_bytes() const { return small_.size(); }  // in memory of its own
+  std::string digest(Algorithm algorithm);             // after the last byte, once
 
   // All bytes durable in extents, or in memory. Call before the commit of the record.
   awaitable<Status> finish();

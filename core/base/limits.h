@@ -10,6 +10,7 @@
 //   the log's tail            Log::kPendingMax, and frames kept for reuse       5 MiB
 //   while it starts           kept_operations(), and 8 MiB for each thread     N / 16
 //   values on their way back  Faults: kBuffersMax of kBufferBytes               8 MiB
+//   answers of gRPC           answers(), those that clients have not taken    N / 8, 32 to 512 MiB
 //
 // The HTTP door adds a buffer for each connection, of which it has a limit of its own, and the gRPC
 // door its quota (gateway/http/door.h, gateway/grpc/door.h). None of this is allocated before it is
@@ -86,6 +87,9 @@ inline uint64_t workspace(uint64_t memory_bytes) {
   return std::clamp(memory_of(memory_bytes) / kWorkspacePart, kWorkspaceMin, kWorkspaceMax);
 }
 inline constexpr int64_t kStallS = 300;  // without a byte in the middle of a large value
+
+// ---- the gRPC door (gateway/grpc/connections.h) ----
+inline uint64_t answers(uint64_t memory_bytes) { return workspace(memory_bytes); }
 
 // ---- a clean stop ----
 inline constexpr int64_t kPartingMs = 2000;  // for what was begun to be answered

@@ -164,6 +164,8 @@ Log::Frame* Log::reserve(uint64_t bytes) {
   frame->used = sizeof(FrameHeader);
   frame->records = 0;
   frame->wall_ms = clock_.now_ms();
+  int64_t none = 0;
+  unwritten_since_ms_.compare_exchange_strong(none, frame->wall_ms);
   active_ = std::move(frame);
   return active_.get();
 }
@@ -434,8 +436,6 @@ awaitable<Status> Log::flush_once() {
     end = next_start_;
   }
   const bool sync = sync_wanted_.load() > durable_.load();
-  flushing_since_ms_.store(clock_.now_ms(), std::memory_order_relaxed);
-  const absl::Cleanup ended = [this] { flushing_since_ms_.store(0, std::memory_order_relaxed); };
   if (planted(Bug::kAnswerBeforeSync)) {
     durable_ = end;
     release_waiters();
@@ -470,6 +470,7 @@ awaitable<Status> Log::flush_once() {
     if (!written.ok()) co_return written;
     unsynced_ = !alone;
     written_end_ = frame_end;
+    note_written(&frame == &frames.back() ? nullptr : (&frame)[1].get());
     if (frame->buffer.size() > kFrameBytes) frame->buffer = AlignedBuffer();
   }
   if (sync && planted(Bug::kSkippedSync)) unsynced_ = false;
@@ -499,7 +500,16 @@ awaitable<Status> Log::flush_once() {
   co_return absl::OkStatus();
 }
 
-// Where there is no descriptor to write with, nothing was begun and nothing is lost: once there is.
+// The oldest that is not written is `next`, or what was appended since.
+void Log::note_written(const Frame* next) {
+  MutexLock lock(mutex_);
+  if (next == nullptr && !sealed_.empty()) next = sealed_.front().get();
+  if (next == nullptr) next = active_.get();
+  unwritten_since_ms_.store(next == nullptr ? 0 : next->wall_ms, std::memory_order_relaxed);
+}
+
+// Where there is no descriptor or memory to write with now, it may go later: the same frame is
+// written again whole, at its place.
 awaitable<Status> Log::write_in_time(Frame& frame, WriteMode mode) {
   for (int tries = 0;; tries++) {
     Status written = co_await write_frame(frame, mode, durable());

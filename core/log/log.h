@@ -12,8 +12,8 @@
 // segment cannot be made for another reason that may pass (no descriptors), the same holds, with
 // less kept, and it is tried again; closing, a bounded number of times. Memory: frames of 256
 // KiB, kept for reuse; congested() says when more than kPendingMax waits for the device, and
-// callers that can wait then do so before they append more. So it does when one write or sync takes
-// longer than kLateMs.
+// callers that can wait then do so before they append more. So it does when
+// what was appended has waited for kLateMs.
 //
 // Invariants
 //  1. Records are in LSN order in the log; an append that returned before another began has the
@@ -107,13 +107,18 @@ class Log {
   bool congested() const {
     return held_.load(std::memory_order_relaxed) || backlogged() || late_ms() > kLateMs;
   }
-  // For how long the device has been at what was given to it last; 0: at nothing. What was appended
-  // since is in this process alone.
+  // How old the oldest record is that lies in this process alone, not given to the device yet or
+  // not taken by it; 0: none does. Once that is kLateMs who writes waits, so that what was
+  // acknowledged before it was durable, and can be lost with the process, was all written in that
+  // time.
   int64_t late_ms() const {
-    const int64_t since = flushing_since_ms_.load(std::memory_order_relaxed);
-    return since == 0 ? 0 : clock_.now_ms() - since;
+    int64_t since = unwritten_since_ms_.load(std::memory_order_relaxed);
+    if (since == 0) return 0;
+    const int64_t now = clock_.now_ms();
+    if (now < since) unwritten_since_ms_.compare_exchange_strong(since, now);  // it was set back
+    return std::max<int64_t>(now - since, 0);
   }
-  static constexpr int64_t kLateMs = 1000;  // then who writes waits: else all of it could be lost
+  static constexpr int64_t kLateMs = 1000;
   // While held, congested() is true: the cleaner is too far behind.
   void hold(bool held) { held_.store(held, std::memory_order_relaxed); }
 
@@ -216,6 +221,7 @@ class Log {
   awaitable<Status> flush_once();
   awaitable<Status> write_frame(Frame& frame, WriteMode mode, Lsn durable);
   awaitable<Status> write_in_time(Frame& frame, WriteMode mode);
+  void note_written(const Frame* next);
   awaitable<Status> open_segment(SegmentId segment, Lsn previous_end);
   awaitable<Status> wait_for_room(Lsn end);
   uint64_t room_wanted() const;
@@ -275,7 +281,7 @@ class Log {
   std::atomic<uint64_t> pending_bytes_{0};
   std::atomic<uint64_t> sync_wanted_{0};  // someone waits for durable_ to pass this
   std::atomic<bool> flushing_{false};
-  std::atomic<int64_t> flushing_since_ms_{0};
+  mutable std::atomic<int64_t> unwritten_since_ms_{0};  // 0: all records were written
   Gate changed_;  // preparing_ or flushing_ ended, a flush was written, the log failed or closed
 
   mutable Mutex mutex_;

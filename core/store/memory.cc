@@ -235,10 +235,13 @@ bool MemoryKeeper::help() {
 awaitable<void> MemoryKeeper::wait_for_room(absl::FunctionRef<bool()> gone) {
   constexpr int64_t kPatienceMs = 1000;
   Log& log = keyspace_.log();
+  const auto executor = co_await asio::this_coro::executor;
   for (int64_t begun = keyspace_.now_ms(), now = begun; now - begun < kPatienceMs;) {
-    const Lsn durable = log.durable();
-    if (help() || gone()) co_return;
-    co_await log.wait_for_more(durable, Keyspace::kTickMs);  // no flush: they grow cold by ticks
+    // Once the log failed nothing becomes durable any more, and writes are refused for that.
+    if (help() || gone() || !log.status().ok()) co_return;
+    // Without a flush they grow cold by ticks. Others have their turn in any case.
+    co_await log.wait_for_more(log.durable(), Keyspace::kTickMs);
+    co_await asio::post(executor, asio::use_awaitable);
     now = keyspace_.now_ms();
     begun = std::min(begun, now);  // the clock may be set back
   }

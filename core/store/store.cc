@@ -89,7 +89,7 @@ Store::Health Store::health() const {
   const Status put = log_.admit(Need::kPut);
   if (Status log = log_.trouble(); !log.ok()) add(put.ok(), std::string(log.message()));
   if (const int64_t ms = log_.late_ms(); ms > Log::kLateMs) {
-    add(true, cat("a write or sync of the log has not ended for ", ms / 1000, " s: writers wait"));
+    add(true, cat("the disk has not taken what was written ", ms / 1000, " s ago: writers wait"));
   }
   if (memory_.exhausted()) add(true, "memory is used up, and commands that need some are refused");
   if (Status s = extents_.trouble(); !s.ok()) {

@@ -6,6 +6,7 @@
 
 #include "core/base/async.h"
 #include "core/base/errors.h"
+#include "core/base/limits.h"
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
 #include "gateway/auth/credentials.h"
@@ -305,6 +306,28 @@ awaitable<grpc::Status> settled(Store& store, Lsn lsn) {
   if (!lsn.valid() || store.log().is_durable(lsn)) co_return grpc::Status();
   Status durable = co_await store.log().wait_durable(lsn);
   co_return error_of(durable);
+}
+
+// gRPC holds the message, and the bytes that it makes of it.
+static constexpr uint64_t kHeldOfAnswer = 2;
+
+awaitable<grpc::Status> room_for_answer(const Shared& shared, grpc::CallbackServerContext& context,
+                                        uint64_t bytes) {
+  const uint64_t most = limits::answers(shared.store.memory_bytes());
+  const bool room =
+      co_await shared.connections.wait_for_answers(context, kHeldOfAnswer * bytes, most);
+  if (room) co_return grpc::Status();
+  co_return error(grpc::RESOURCE_EXHAUSTED, "ANSWERS_NOT_TAKEN",
+                  "clients do not take what they were answered; try again");
+}
+
+bool has_room_for_answer(const Shared& shared) {
+  return shared.connections.has_room(limits::answers(shared.store.memory_bytes()));
+}
+
+void answered(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes) {
+  constexpr uint64_t kSmall = 64 << 10;
+  if (bytes > kSmall) shared.connections.count_answer(context, kHeldOfAnswer * bytes);
 }
 
 awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key) {

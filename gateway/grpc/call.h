@@ -19,6 +19,7 @@ inline constexpr int kMessageBytesMax = 4 << 20;
 inline constexpr uint64_t kAnswerBytesMax = kMessageBytesMax - (64 << 10);  // of what varies in it
 inline constexpr uint64_t kValueBytesMax = 3 << 20;                         // in Get and Put
 inline constexpr uint64_t kInlineBytesMax = 64 << 10;  // values where there are several
+inline constexpr uint64_t kItemBytes = 1 << 10;        // of one in a listing, about
 inline constexpr int kKeysMax = 1000;                  // in one call
 
 class Connections;
@@ -114,6 +115,13 @@ grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, Store& sto
 awaitable<grpc::Status> settled(Store& store, Lsn lsn);
 // At once: of what no namespace has to do with.
 grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, const grpc::Status& status);
+// Before an answer of so many bytes is made: RESOURCE_EXHAUSTED if clients do not take what they
+// were answered (Connections::wait_for_answers).
+awaitable<grpc::Status> room_for_answer(const Shared& shared, grpc::CallbackServerContext& context,
+                                        uint64_t bytes);
+// Whether it can be made at once; if so it is counted after, with answered().
+bool has_room_for_answer(const Shared& shared);
+void answered(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes);
 // The error for a status of an operation on a key, once what it rests on is durable.
 awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key);
 awaitable<grpc::Status> write_refused(Store& store, const Status& status, const v1::Key& key);

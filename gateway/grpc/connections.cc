@@ -17,6 +17,10 @@ namespace {
 
 using asio::ip::tcp;
 
+constexpr int64_t kLookMs = 500;  // between two looks at those who are late
+// An answer that was not taken for so long is in the way of others who wait.
+constexpr int64_t kPatienceForOthersMs = 10'000;
+
 // ADDRESS:PORT without brackets, escapes and scope, of the peer's name as gRPC writes it:
 // "ipv4:127.0.0.1:1234", "ipv6:%5B::1%5D:1234".
 std::string plain_peer(std::string_view peer) {
@@ -59,6 +63,11 @@ class Connections::Call final : public grpc::CallbackServerContext {
   std::list<Call*>::iterator place;          // among the stranger's, if there is one
   int64_t due_ms = 0;                        // when it has to be over
   std::function<void()> end;                 // empty: it cannot end, or was asked to
+
+  std::atomic<uint64_t> answer_bytes{0};    // counted; then, under the lock:
+  std::list<Call*>::iterator answer_place;  // among answers_
+  int64_t answered_ms = 0;                  // since when
+  bool cancelling = false, ended = false;
 };
 
 class Connections::Contexts final : public grpc::ContextAllocator {
@@ -78,8 +87,7 @@ class Connections::Contexts final : public grpc::ContextAllocator {
   }
   void Release(grpc::CallbackServerContext* context) override {
     if (auto* call = dynamic_cast<Call*>(context)) {
-      connections_->end(*call);
-      delete call;
+      if (connections_->end(*call)) delete call;
     } else {
       Release(static_cast<grpc::GenericCallbackServerContext*>(context));
     }
@@ -117,14 +125,84 @@ void Connections::vouch(Call& call) {
   if (!call.vouched.exchange(true)) end();
 }
 
-void Connections::end(Call& call) {
+bool Connections::end(Call& call) {
   vouch(call);
-  if (call.stranger == nullptr) return;
+  const uint64_t bytes = call.answer_bytes.load(std::memory_order_relaxed);
+  if (call.stranger == nullptr && bytes == 0) return true;
+  {
+    MutexLock lock(mutex_);
+    if (Stranger* stranger = call.stranger; stranger != nullptr) {  // else dropped meanwhile
+      stranger->calls.erase(call.place);
+      stranger_calls_--;
+    }
+    if (bytes == 0) return true;
+    answers_.erase(call.answer_place);
+    answer_bytes_ -= bytes;
+    call.ended = true;
+    if (call.cancelling) return false;
+  }
+  taken_.notify();
+  return true;
+}
+
+// ---- answers ----
+
+bool Connections::try_count(Call& call, uint64_t bytes, uint64_t most) {
+  if (bytes == 0) return true;
   MutexLock lock(mutex_);
-  Stranger* stranger = call.stranger;
-  if (stranger == nullptr) return;  // dropped meanwhile
-  stranger->calls.erase(call.place);
-  stranger_calls_--;
+  if (answer_bytes_ != 0 && answer_bytes_ + bytes > most) return false;
+  answer_bytes_ += bytes;
+  if (call.answer_bytes.fetch_add(bytes) == 0) {
+    call.answer_place = answers_.insert(answers_.end(), &call);
+    call.answered_ms = clock_.now_ms();
+  }
+  return true;
+}
+
+awaitable<bool> Connections::wait_for_answers(grpc::CallbackServerContext& context, uint64_t bytes,
+                                              uint64_t most) {
+  Call& call = Call::of(context);
+  const int64_t patience_ms = 2 * patience_ms_ + kLookMs;  // the oldest are cancelled before that
+  bool counted = false;
+  waiting_++;
+  (void)co_await taken_.until(
+      [&] { return (counted = try_count(call, bytes, most)) || call.IsCancelled(); }, clock_,
+      patience_ms);
+  waiting_--;
+  if (counted && bytes > 0) watch_if_nobody_does();
+  co_return counted;
+}
+
+void Connections::count_answer(grpc::CallbackServerContext& context, uint64_t bytes) {
+  (void)try_count(Call::of(context), bytes, UINT64_MAX);
+  watch_if_nobody_does();
+}
+
+void Connections::cancel_untaken() {
+  const int64_t patience =
+      waiting_ > 0 ? std::min(patience_ms_, kPatienceForOthersMs) : patience_ms_;
+  const int64_t before = clock_.now_ms() - patience;
+  std::vector<Call*> late;
+  {
+    MutexLock lock(mutex_);
+    for (Call* call : answers_) {
+      if (call->cancelling || call->answered_ms > before) continue;
+      call->cancelling = true;
+      late.push_back(call);
+    }
+  }
+  for (Call* call : late) {
+    call->TryCancel();  // the call may end in here
+    bool ended;
+    {
+      MutexLock lock(mutex_);
+      call->cancelling = false;
+      ended = call->ended;
+    }
+    if (!ended) continue;
+    delete call;
+    taken_.notify();
+  }
 }
 
 void Connections::trust(grpc::CallbackServerContext& context) {
@@ -192,7 +270,6 @@ std::vector<std::function<void()>> Connections::overdue() {
 // ---- connections ----
 
 bool Connections::add(int descriptor, const tcp::endpoint& peer) {
-  bool unwatched = false;
   {
     MutexLock lock(mutex_);
     if (strangers_.size() >= kStrangersMax) forget_closed();
@@ -208,9 +285,8 @@ bool Connections::add(int descriptor, const tcp::endpoint& peer) {
     strangers_.push_back({name, copy, {}});
     by_peer_[std::move(name)] = std::prev(strangers_.end());
     strangers_count_ = strangers_.size();
-    unwatched = !std::exchange(watching_, true);
   }
-  if (unwatched) spawn(executor_, "watching gRPC connections", watch(shared_from_this()));
+  watch_if_nobody_does();
   return true;
 }
 
@@ -220,11 +296,19 @@ awaitable<void> Connections::wait_for_room() {
   (void)co_await room_.until([this] { return calls() <= kCallsMax; }, clock_, kPatienceMs);
 }
 
+void Connections::watch_if_nobody_does() {
+  {
+    MutexLock lock(mutex_);
+    if (std::exchange(watching_, true)) return;
+  }
+  spawn(executor_, "watching gRPC connections", watch(shared_from_this()));
+}
+
 // As long as there are any: a duplicate keeps a descriptor that others may need.
 awaitable<void> Connections::watch(std::shared_ptr<Connections> self) {
-  constexpr int64_t kPauseMs = 500;
   for (bool any = true; any;) {
-    co_await self->clock_.sleep_ms(kPauseMs);
+    co_await self->clock_.sleep_ms(kLookMs);
+    self->cancel_untaken();
     any = self->look_after_all();
   }
 }
@@ -234,7 +318,7 @@ bool Connections::look_after_all() {
   {
     MutexLock lock(mutex_);
     forget_closed();
-    if (strangers_.empty()) return watching_ = false;
+    if (strangers_.empty() && answers_.empty()) return watching_ = false;
     ends = overdue();
   }
   for (auto& end : ends) end();  // what it calls may come back here

@@ -17,7 +17,11 @@
 //     is asked to end, and the connection ends if it does not.
 //   - kStrangersMax strangers: the oldest goes for a new one.
 //
-// So calls of strangers take nothing from who has credentials; his own are not limited here.
+// So calls of strangers take nothing from who has credentials; the number of his own is not limited
+// here. But what they are answered is: gRPC keeps an answer until its client has taken it, in no
+// sum of ours and for as long as the client likes (300 answers of 3 MiB to one that took
+// nothing: 1.8 GB). Large ones are counted here until their call ends. Who is about to make one
+// waits until there is room, and a call whose answer was not taken in time is cancelled.
 //
 // A connection's descriptor is gRPC's, who closes it. Here is a duplicate of a stranger's, since
 // the number alone might be another connection's by now; it is closed with the next look after
@@ -77,6 +81,15 @@ class Connections : public std::enable_shared_from_this<Connections> {
   // After serve_without(): the call can end by itself when its time is over, and then does so. On
   // any thread, once at most, and perhaps when the call has ended. Never for who is no stranger.
   void when_over(grpc::CallbackServerContext& context, std::function<void()> end);
+  // Before an answer of so many bytes is made, for this call: until those that were not taken yet
+  // leave room, which is `most` for all of them. False: they did not in time.
+  awaitable<bool> wait_for_answers(grpc::CallbackServerContext& context, uint64_t bytes,
+                                   uint64_t most);
+  // The same for one that could be made at once.
+  void count_answer(grpc::CallbackServerContext& context, uint64_t bytes);
+  bool has_room(uint64_t most) const {
+    return answer_bytes_.load(std::memory_order_relaxed) < most;
+  }
   // Those that have shown no credentials.
   int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
 
@@ -92,7 +105,10 @@ class Connections : public std::enable_shared_from_this<Connections> {
 
   void begin();
   void end();
-  void end(Call& call);
+  bool end(Call& call);  // false: it is deleted by others
+  bool try_count(Call& call, uint64_t bytes, uint64_t most);
+  void watch_if_nobody_does();
+  void cancel_untaken();
   void vouch(Call& call);
   void too_many();
   static awaitable<void> watch(std::shared_ptr<Connections> self);
@@ -112,7 +128,12 @@ class Connections : public std::enable_shared_from_this<Connections> {
   std::atomic<int64_t> next_look_ns_{0};  // of too_many()
   std::atomic<size_t> strangers_count_{0};
 
+  std::atomic<uint64_t> answer_bytes_{0};
+  std::atomic<int> waiting_{0};  // in wait_for_answers()
+  Gate taken_;                   // answer_bytes_ is less
+
   Mutex mutex_;
+  std::list<Call*> answers_ ABSL_GUARDED_BY(mutex_);  // calls with large ones, the oldest first
   bool watching_ ABSL_GUARDED_BY(mutex_) = false;
   std::list<Stranger> strangers_ ABSL_GUARDED_BY(mutex_);  // the oldest first
   size_t stranger_calls_ ABSL_GUARDED_BY(mutex_) = 0;      // of all of them

@@ -41,18 +41,21 @@ Unary* KeyValueService::get(Context* c, const Caller& by, const v1::GetRequest* 
     return finish(c, store_, error_of(opened.status(), &q->key()), rests_on(opened.status()));
   }
   if (opened->reader != nullptr || opened->cold) {
-    return spawn(c, store_, get_from_disk(std::move(ns), q, a));
+    return spawn(c, store_, get_from_disk(c, std::move(ns), q, a));
   }
   fill_opened(*opened, a->mutable_value());
   return finish(c, store_, {}, q->durable() ? opened->info.version : opened->info.seen);
 }
 
-awaitable<grpc::Status> KeyValueService::get_from_disk(NamespacePtr ns, const v1::GetRequest* q,
+awaitable<grpc::Status> KeyValueService::get_from_disk(Context* c, NamespacePtr ns,
+                                                       const v1::GetRequest* q,
                                                        v1::GetResponse* a) {
   const v1::Key& key = q->key();
   auto o = co_await objects::open(store_, *ns, key.key(), std::nullopt);
   if (!o.ok()) co_return co_await refused(store_, o.status(), key);
   if (o->info.size > kValueBytesMax) co_return too_large("use Objects.Download", &key);
+  grpc::Status room = co_await room_for_answer(shared_, *c, o->info.size);
+  if (!room.ok()) co_return room;
   fill_opened(*o, a->mutable_value());
   if (o->reader != nullptr) {
     auto bytes = co_await o->reader->read_all(kValueBytesMax);
@@ -157,6 +160,8 @@ namespace {
 
 // BatchGet: the keys of a request, and their values at one moment.
 struct Batch {
+  const Shared& shared;
+  Context& context;
   Store& store;
   const Caller by;
   const v1::BatchGetRequest& request;
@@ -204,7 +209,9 @@ struct Batch {
     return {};
   }
   awaitable<grpc::Status> read_from_disk() {
-    grpc::Status status;
+    const uint64_t most = std::min<uint64_t>(keys.size() * kInlineBytesMax, kAnswerBytesMax);
+    grpc::Status status = co_await room_for_answer(shared, context, most);
+    if (!status.ok()) co_return status;
     {
       StripeLocks lock(store);
       Status locked = co_await store.faults().lock_with_values(lock, hashes, keys);
@@ -220,10 +227,10 @@ struct Batch {
 
 Unary* KeyValueService::batch_get(Context* c, const Caller& by, const v1::BatchGetRequest* q,
                                   v1::BatchGetResponse* a) {
-  auto batch = std::make_unique<Batch>(Batch{store_, by, *q, *a, {}, {}, {}});
+  auto batch = std::make_unique<Batch>(Batch{shared_, *c, store_, by, *q, *a, {}, {}, {}});
   grpc::Status status = batch->check();
   if (!status.ok()) return finish(c, store_, status);
-  {
+  if (has_room_for_answer(shared_)) {
     StripeLocks lock(store_);
     lock.lock(batch->hashes);
     Faults::Keys cold = batch->keys;
@@ -231,6 +238,7 @@ Unary* KeyValueService::batch_get(Context* c, const Caller& by, const v1::BatchG
     if (cold.empty()) {
       status = batch->read(lock);
       lock.unlock();
+      answered(shared_, *c, a->ByteSizeLong());
       return finish(c, store_, status, batch->newest);
     }
   }
@@ -242,11 +250,14 @@ Unary* KeyValueService::batch_get(Context* c, const Caller& by, const v1::BatchG
 
 Unary* KeyValueService::txn(Context* c, const Caller& by, const v1::TxnRequest* q,
                             v1::TxnResponse* a) {
-  auto call = std::make_unique<TxnCall>(store_, by, *q, *a);
+  auto call = std::make_unique<TxnCall>(shared_, *c, by, *q, *a);
   grpc::Status status = call->check();
   if (!status.ok()) return finish(c, store_, status);
   Lsn rests_on;
-  if (call->run_in_place(status, rests_on)) return finish(c, store_, status, rests_on);
+  if (call->run_in_place(status, rests_on)) {
+    answered(shared_, *c, a->ByteSizeLong());
+    return finish(c, store_, status, rests_on);
+  }
   auto work = [](std::unique_ptr<TxnCall> call) -> awaitable<grpc::Status> {
     co_return co_await call->run();
   };
@@ -282,16 +293,21 @@ Unary* KeyValueService::scan(Context* c, const Caller& by, const v1::ScanRequest
   if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
     return finish(c, store_, bad_argument("page_size is at most 1000"));
   }
-  return spawn(c, store_, scan_from_disk(std::move(ns), q, a));
+  return spawn(c, store_, scan_from_disk(c, std::move(ns), q, a));
 }
 
-awaitable<grpc::Status> KeyValueService::scan_from_disk(NamespacePtr ns, const v1::ScanRequest* q,
+awaitable<grpc::Status> KeyValueService::scan_from_disk(Context* c, NamespacePtr ns,
+                                                        const v1::ScanRequest* q,
                                                         v1::ScanResponse* a) {
   objects::ListQuery query;
   query.prefix = q->prefix();
   query.after = q->page_token();
   query.limit = q->page_size() == 0 ? 100 : q->page_size();
   query.collections = true;
+  const uint64_t each = q->with_values() ? kInlineBytesMax : kItemBytes;
+  grpc::Status room = co_await room_for_answer(
+      shared_, *c, std::min<uint64_t>(query.limit * each, kAnswerBytesMax));
+  if (!room.ok()) co_return room;
   auto listed = co_await objects::list(store_, ns, query);
   if (!listed.ok()) co_return error_of(listed.status());
   objects::ListPage page = std::move(*listed);

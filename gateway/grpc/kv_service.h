@@ -21,10 +21,10 @@ class KeyValueService final : public Service {
 
   grpc::Status publish(const Caller& by, const v1::PutRequest& q, RecordView record,
                        v1::PutResponse& a, Lsn& lsn);
-  awaitable<grpc::Status> get_from_disk(NamespacePtr ns, const v1::GetRequest* q,
+  awaitable<grpc::Status> get_from_disk(Context* c, NamespacePtr ns, const v1::GetRequest* q,
                                         v1::GetResponse* a);
   awaitable<grpc::Status> put_large(Caller by, const v1::PutRequest* q, v1::PutResponse* a);
-  awaitable<grpc::Status> scan_from_disk(NamespacePtr ns, const v1::ScanRequest* q,
+  awaitable<grpc::Status> scan_from_disk(Context* c, NamespacePtr ns, const v1::ScanRequest* q,
                                          v1::ScanResponse* a);
 };
 

@@ -51,13 +51,16 @@ Unary* ObjectsService::list(Context* c, const Caller& by, const v1::ListRequest*
   if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
     return finish(c, store_, bad_argument("page_size is at most 1000"));
   }
-  return spawn(c, store_, list_page(std::move(ns), q, a));
+  return spawn(c, store_, list_page(c, std::move(ns), q, a));
 }
 
-awaitable<grpc::Status> ObjectsService::list_page(NamespacePtr ns, const v1::ListRequest* q,
-                                                  v1::ListResponse* a) {
+awaitable<grpc::Status> ObjectsService::list_page(Context* c, NamespacePtr ns,
+                                                  const v1::ListRequest* q, v1::ListResponse* a) {
   objects::ListQuery query{q->prefix(), q->delimiter(), q->page_token(),
                            q->page_size() == 0 ? kKeysMax : q->page_size()};
+  grpc::Status room = co_await room_for_answer(
+      shared_, *c, std::min<uint64_t>(query.limit * kItemBytes, kAnswerBytesMax));
+  if (!room.ok()) co_return room;
   auto listed = co_await objects::list(store_, ns, query);
   if (!listed.ok()) co_return error_of(listed.status());
   objects::ListPage page = std::move(*listed);

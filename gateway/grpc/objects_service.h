@@ -23,7 +23,8 @@ class ObjectsService final : public Service {
   Unary* list_buckets(Context* c, const Caller& by, const v1::ListBucketsRequest* q,
                       v1::ListBucketsResponse* a);
 
-  awaitable<grpc::Status> list_page(NamespacePtr ns, const v1::ListRequest* q, v1::ListResponse* a);
+  awaitable<grpc::Status> list_page(Context* c, NamespacePtr ns, const v1::ListRequest* q,
+                                    v1::ListResponse* a);
   awaitable<grpc::Status> copy_bytes(Caller by, const v1::CopyRequest* q, v1::CopyResponse* a);
 };
 

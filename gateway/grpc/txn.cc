@@ -77,6 +77,7 @@ bool TxnCall::run_in_place(grpc::Status& status, Lsn& rests_on) {
       return false;
     }
   }
+  if (!has_room_for_answer(shared_)) return false;
   StripeLocks lock(store_);
   lock.lock(hashes_);
   Faults::Keys cold = looked_at_;
@@ -87,6 +88,13 @@ bool TxnCall::run_in_place(grpc::Status& status, Lsn& rests_on) {
 }
 
 awaitable<grpc::Status> TxnCall::run() {
+  uint64_t gets = 0;
+  for (auto* list : {&then_, &otherwise_}) {
+    gets += std::count_if(list->begin(), list->end(), [](auto& o) { return o.op->has_get(); });
+  }
+  grpc::Status status = co_await room_for_answer(
+      shared_, context_, std::min<uint64_t>(gets * kInlineBytesMax, kAnswerBytesMax));
+  if (!status.ok()) co_return status;
   for (auto* list : {&then_, &otherwise_}) {
     for (Operation& o : *list) {
       if (o.large == nullptr) continue;
@@ -95,7 +103,6 @@ awaitable<grpc::Status> TxnCall::run() {
       if (!stored.ok()) co_return error_of(stored, o.at.key);
     }
   }
-  grpc::Status status;
   Lsn rests_on;
   {
     StripeLocks lock(store_);

@@ -22,8 +22,14 @@ namespace cairn::rpc {
 class TxnCall {
  public:
   // Request and answer outlive the call.
-  TxnCall(Store& store, Caller by, const v1::TxnRequest& request, v1::TxnResponse& answer)
-      : store_(store), by_(std::move(by)), request_(request), answer_(answer) {}
+  TxnCall(const Shared& shared, grpc::CallbackServerContext& context, Caller by,
+          const v1::TxnRequest& request, v1::TxnResponse& answer)
+      : shared_(shared),
+        context_(context),
+        store_(shared.store),
+        by_(std::move(by)),
+        request_(request),
+        answer_(answer) {}
 
   // What can be said without locks. Before all else.
   grpc::Status check();
@@ -54,6 +60,8 @@ class TxnCall {
   grpc::Status put(Operation& operation, const Entry* old, Transaction& t);
   Status copy(const Operation& operation, const Entry* from, Transaction& t);
 
+  const Shared& shared_;
+  grpc::CallbackServerContext& context_;
   Store& store_;
   const Caller by_;
   const v1::TxnRequest& request_;

@@ -333,17 +333,18 @@ void scan(Context& c) {
     return c.reply.array(0);
   }
   constexpr uint64_t kScanWork = 4096;  // what counts as another key looked at
+  constexpr int64_t kScanFew = 16;      // compared with a pattern before that is looked at
   KeyHash at = cursor << 16;
   std::vector<std::string> found;
   std::vector<Entry*> page;
   int64_t looked = 0;
   const int64_t now = c.now_ms();
   size_t stripe = stripe_of(at);
-  for (; stripe < kStripes && looked < count; stripe++) {
-    KeyHash next = 0;
+  for (; stripe < kStripes && looked < count; stripe += at == 0) {
     with_stripe(c, stripe, [&] {
       page.clear();
-      next = c.ns().index->scan(stripe, at, static_cast<size_t>(count - looked), page);
+      const int64_t few = match ? std::min<int64_t>(count - looked, kScanFew) : count - looked;
+      at = c.ns().index->scan(stripe, at, static_cast<size_t>(few), page);
       for (Entry* e : page) {
         looked += 1 + (match ? static_cast<int64_t>(match->work(e->key()) / kScanWork) : 0);
         if (e->expired(now) || (match && !match->matches(e->key()))) continue;
@@ -352,8 +353,6 @@ void scan(Context& c) {
         c.saw(e);
       }
     });
-    at = next;
-    if (next != 0) break;
   }
   c.saw_all(c.ns());
   if (at == 0 && stripe < kStripes) at = KeyHash{stripe} << (64 - kStripeBits);

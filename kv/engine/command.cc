@@ -309,18 +309,24 @@ std::string format_float(long double value) {
   return out == "-0" ? "0" : out;
 }
 
-bool Context::given_up() {
-  if (!session.ends()) return false;
+void Context::give_up() {
   session.close_after_reply = true;  // what comes behind it may rest on it
   reply.error("ERR the connection ends");
+}
+
+bool Context::given_up() {
+  if (!session.ends()) return false;
+  give_up();
   return true;
 }
 
 awaitable<std::unique_ptr<Workspace::Share>> Context::workspace(uint64_t bytes) {
   Server& server = engine.server();
   const uint64_t most = limits::workspace(store.memory_bytes());
-  auto share = co_await server.workspace.take(bytes, most, [this] { return session.ends(); });
-  if (share == nullptr) (void)given_up();
+  auto share = co_await server.workspace.take(bytes, most, [this](std::shared_ptr<Waiter> waiter) {
+    return session.wait(std::move(waiter), store.clock(), 0);
+  });
+  if (share == nullptr) give_up();
   co_return share;
 }
 

@@ -261,12 +261,13 @@ class Context {
   void saw(const Entry* entry) {
     if (entry->wished()) saw(entry->lsn());
   }
-  // An answer about all keys rests on those that are gone, too.
   // Memory for what it makes beside its answer (Workspace); null after it answered that the
   // connection ends.
   awaitable<std::unique_ptr<Workspace::Share>> workspace(uint64_t bytes);
   // Whether its connection ends; then it answered so, and is to be given up.
   bool given_up();
+  void give_up();
+  // An answer about all keys rests on those that are gone, too.
   void saw_all(const Namespace& ns) { saw(Lsn(ns.removed.load(std::memory_order_relaxed))); }
   void saw(Lsn lsn) {
     if (lsn > seen_) seen_ = lsn;

@@ -308,8 +308,8 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   if (!admit(session, request, reply)) {
     if (session.in_multi) session.multi_failed = true;
     const bool queues = request.row != nullptr && (request.row->flags & kQueue);
+    if (queues && session.in_multi) session.leave_multi();
     if (queues && reply.last_error_code() == "ERR") {  // as Redis says it, in MULTI or not
-      if (session.in_multi) session.leave_multi();
       reply.cut(mark);
       reply.error(
           "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' "

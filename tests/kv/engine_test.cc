@@ -280,7 +280,6 @@ TEST_F(EngineTest, SelectInsideATransactionMovesTheKeysThatFollow) {
   EXPECT_EQ(run({"GET", "a"}), "1");
 }
 
-// The bucket that a transaction or a command names is looked up once.
 // What one client held was taken off the sum before it had been added: the sum was less than
 // nothing, which was more than anything, and all clients were sent away.
 TEST_F(EngineTest, WhoHoldsLittleIsNotSentAwayForOthers) {
@@ -311,6 +310,7 @@ TEST_F(EngineTest, WhoHoldsLittleIsNotSentAwayForOthers) {
   EXPECT_EQ(sessions.buffer_bytes(), 100u);
 }
 
+// The bucket that a transaction or a command names is looked up once.
 TEST_F(EngineTest, ABucketMadeAnewIsAnotherOne) {
   ASSERT_TRUE(store->create_bucket("photos").ok());
   ASSERT_EQ(run({"SELECT", "photos"}), "+OK");

@@ -62,6 +62,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     auto raw = objects::base64_decode(md5);
     if (!raw || raw->size() != 16) co_return Error{"InvalidDigest", ""};
   }
+  size_t held = 0;  // until it goes to extents
   for (;;) {
     Status ready;
     if (!c.body->is_ready()) ready = co_await c.body->ready();
@@ -71,7 +72,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     const bool complete = length && upload.size() == *length;  // then only the end may follow
     if (!complete) room = co_await upload.prepare();
     if (!room.ok()) co_return error_of(room.status());
-    if (!c.body->hold(upload.held_bytes())) {
+    if (upload.held_bytes() != held && !c.body->hold(held = upload.held_bytes())) {
       co_return Error{"SlowDown", "Clients hold too much memory, try again"};
     }
     auto n = co_await c.body->read(*room);
