@@ -164,8 +164,7 @@ Log::Frame* Log::reserve(uint64_t bytes) {
   frame->used = sizeof(FrameHeader);
   frame->records = 0;
   frame->wall_ms = clock_.now_ms();
-  int64_t none = 0;
-  unwritten_since_ms_.compare_exchange_strong(none, frame->wall_ms);
+  note_unwritten(frame->wall_ms);
   active_ = std::move(frame);
   return active_.get();
 }
@@ -250,6 +249,7 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
     frames.push_back(frame.get());
     sealed_.push_back(std::move(frame));
   }
+  note_unwritten(now_ms);
   tail_.store(next_start_, std::memory_order_relaxed);
   return frames;
 }
@@ -449,7 +449,8 @@ awaitable<Status> Log::flush_once() {
       if (frame != nullptr) filled(*frame);
     }
   };
-  for (auto& frame : frames) {
+  for (size_t i = 0; i < frames.size(); i++) {
+    auto& frame = frames[i];
     filled(*frame);
     if (frame->buffer.size() == 0) {
       co_return absl::ResourceExhaustedError("there is no memory for a frame");
@@ -470,7 +471,7 @@ awaitable<Status> Log::flush_once() {
     if (!written.ok()) co_return written;
     unsynced_ = !alone;
     written_end_ = frame_end;
-    note_written(&frame == &frames.back() ? nullptr : (&frame)[1].get());
+    note_written(i + 1 < frames.size() ? frames[i + 1].get() : nullptr);
     if (frame->buffer.size() > kFrameBytes) frame->buffer = AlignedBuffer();
   }
   if (sync && planted(Bug::kSkippedSync)) unsynced_ = false;

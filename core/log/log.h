@@ -221,6 +221,9 @@ class Log {
   awaitable<Status> flush_once();
   awaitable<Status> write_frame(Frame& frame, WriteMode mode, Lsn durable);
   awaitable<Status> write_in_time(Frame& frame, WriteMode mode);
+  void note_unwritten(int64_t now_ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (unwritten_since_ms_.load(std::memory_order_relaxed) == 0) unwritten_since_ms_ = now_ms;
+  }
   void note_written(const Frame* next);
   awaitable<Status> open_segment(SegmentId segment, Lsn previous_end);
   awaitable<Status> wait_for_room(Lsn end);
