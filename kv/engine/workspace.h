@@ -41,7 +41,7 @@ class Workspace {
       absl::FunctionRef<awaitable<Woken>(std::shared_ptr<Waiter>)> wait) {
     auto waiter = std::make_shared<Waiter>();
     const Place place = stand(waiter, bytes, most);
-    if (!place->served) (void)co_await wait(std::move(waiter));
+    (void)co_await wait(std::move(waiter));  // at once for who was served
     const bool served = leave(place);
     if (!served) co_return nullptr;
     co_return std::make_unique<Share>(*this, bytes);
