@@ -1,16 +1,8 @@
 #include "core/store/store.h"
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
-#include <cassert>
-#include <mutex>
-#include <random>
-#include <thread>
 
-#include "core/base/errors.h"
-#include "core/base/plant.h"
 #include "core/base/text.h"
-#include "core/store/transaction.h"
 
 namespace cairn {
 

@@ -1,5 +1,4 @@
 // What the store does by itself: the ticker, what dies, what expires.
-#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cassert>
