@@ -36,7 +36,14 @@ inline constexpr size_t kKeyBytesMax = 65535;
 inline constexpr uint32_t kSpilledBytesMin = 16;  // smaller values stay in memory
 
 // On disk in the high nibble of a record's flags: never renumber.
-enum class ValueType : uint8_t { kString = 0, kHash = 1 };
+enum class ValueType : uint8_t {
+  kString = 0,
+  kHash = 1,
+  kList = 2,
+  kSet = 3,
+  kSortedSet = 4,
+  kStream = 5,
+};
 
 using KeyHash = uint64_t;
 KeyHash hash_key(std::string_view key, uint64_t seed);  // never 0

@@ -226,6 +226,14 @@ v1::ValueType type_of(ValueType type) {
       return v1::VALUE_TYPE_STRING;
     case ValueType::kHash:
       return v1::VALUE_TYPE_HASH;
+    case ValueType::kList:
+      return v1::VALUE_TYPE_LIST;
+    case ValueType::kSet:
+      return v1::VALUE_TYPE_SET;
+    case ValueType::kSortedSet:
+      return v1::VALUE_TYPE_SORTED_SET;
+    case ValueType::kStream:
+      return v1::VALUE_TYPE_STREAM;
   }
   return v1::VALUE_TYPE_UNSPECIFIED;
 }
