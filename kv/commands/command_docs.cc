@@ -26,7 +26,8 @@ std::vector<std::string_view> categories(const Row& row) {
   for (auto [group, name] :
        {std::pair("generic", "keyspace"), std::pair("string", "string"),
         std::pair("bitmap", "bitmap"), std::pair("hash", "hash"),
-        std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
+        std::pair("hyperloglog", "hyperloglog"), std::pair("connection", "connection"),
+        std::pair("transactions", "transaction")}) {
     if (row.group == group) names.emplace_back(name);
   }
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.

@@ -6,6 +6,7 @@
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
 #include "kv/types/hash.h"
+#include "kv/types/hyperloglog.h"
 
 namespace cairn::kv {
 namespace {
@@ -90,6 +91,7 @@ constexpr Parameter kParameters[] = {
     {"dir", [](Server& s) { return s.data_directory; }, nullptr},
     {"hash-max-listpack-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr},
     {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr},
+    {"hll-sparse-max-bytes", [](Server&) { return cat(hll::kSparseBytesMax); }, nullptr},
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
      set_number<&Server::max_clients, 1, UINT32_MAX>},

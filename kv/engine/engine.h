@@ -139,6 +139,7 @@ std::span<const Row> string_rows();
 std::span<const Row> lcs_rows();
 std::span<const Row> bit_rows();
 std::span<const Row> bitfield_rows();
+std::span<const Row> hyperloglog_rows();
 std::span<const Row> hash_rows();
 std::span<const Row> hash_expiry_rows();
 std::span<const Row> key_rows();

@@ -175,6 +175,9 @@ class Generator:
             "hgetdel": fields, "hpersist": fields,
             "hexpireat": lambda: [r.choice([b"9999999999", b"1"])] + r.choice([[], [b"NX"], [b"LT"]]) + fields(),
             "hpexpire": lambda: [b"5"] + fields(),
+            "pfadd": lambda: [b"e%d" % r.randrange(1 << 20) for _ in range(r.choice([0, 1, 3, 300]))],
+            "pfcount": lambda: [], "pfmerge": lambda: [],
+            "pfdebug": lambda: [r.choice(KEYS)],
             "expireat": lambda: [b"99999999999"], "pexpireat": lambda: [b"99999999999999"],
         }.get(name, lambda: None)()
 
@@ -212,6 +215,8 @@ class Generator:
             lambda: [b"SET", k, BIG], lambda: [b"SET", k, b"x", b"PXAT", b"1"],
             lambda: [b"SET", k, b"later", b"EXAT", b"99999999999"],
             lambda: [b"HSET", r.choice(KEYS[8:12]), b"f1", b"1", b"f2", b"x"],
+            lambda: [b"PFADD", k] + [b"e%d" % r.randrange(1 << 20) for _ in range(r.choice([1, 30, 1500]))],
+            lambda: [b"SET", k, b"HYLL\x01" + bytes(11) + r.choice([b"\x7f\xff", b"\x7f", b"\x80\x84\x7f\xfc", b"\x00"])],
             lambda: [b"DEL", r.choice(KEYS)],
         ])()
 
