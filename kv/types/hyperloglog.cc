@@ -274,7 +274,7 @@ uint64_t estimate(const Registers& registers) {
 
 bool raise(std::string& value, const Registers& registers) {
   for (size_t i = 0; i < kRegisters; i++) {
-    if (registers[i] > 0 && raise(value, {i, registers[i]}) == Added::kBroken) return false;
+    if (registers[i] > 0 && raise(value, Place{i, registers[i]}) == Added::kBroken) return false;
   }
   forget_estimate(value);
   return true;
