@@ -139,9 +139,10 @@ void pfselftest(Context& c) {
         *expected != *registers) {
       return c.reply.error("ERR TESTFAILED registers are not read as they were written");
     }
-    const auto estimate = static_cast<double>(hll::estimate(*registers));
+    const uint64_t estimate = hll::estimate(*registers);
     const auto true_count = static_cast<double>(n);
-    if (std::abs(estimate - true_count) > std::max(3.0, true_count * 6 * 0.0081)) {
+    if (std::abs(static_cast<double>(estimate) - true_count) >
+        std::max(3.0, true_count * 6 * 0.0081)) {
       return c.reply.error(cat("ERR TESTFAILED ", n, " elements are estimated as ", estimate));
     }
   }

@@ -228,6 +228,7 @@ std::string make_empty() {
   value.resize(kHeaderBytes);
   value[kEncodingAt] = kSparse;
   add_zeros(value, kLongZeros);
+  forget_estimate(value);
   return value;
 }
 
