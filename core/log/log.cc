@@ -512,9 +512,9 @@ void Log::note_written(const Frame* next) {
 // Where there is no descriptor or memory to write with now, it may go later: the same frame is
 // written again whole, at its place.
 awaitable<Status> Log::write_in_time(Frame& frame, WriteMode mode) {
-  for (int tries = 0;; tries++) {
+  for (int tries = 0;;) {  // those before the close do not count
     Status written = co_await write_frame(frame, mode, durable());
-    if (!absl::IsUnavailable(written) || (closing_ && tries >= kTries)) co_return written;
+    if (!absl::IsUnavailable(written) || (closing_ && ++tries > kTries)) co_return written;
     co_await clock_.sleep_ms(kRetryMs);
   }
 }

@@ -115,6 +115,31 @@ TEST_F(FaultTest, AWriteThatFindsNoDescriptorIsTriedAgain) {
   check();
 }
 
+// What was tried before the close counted, and the first refusal during it was the last.
+TEST_F(FaultTest, AWriteThatWasTriedForLongIsTriedAgainWhileTheStoreCloses) {
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  bool closing = false;
+  int refused = 0;
+  volume.set([&](Call call, std::optional<FileId> file) -> Status {
+    if (call != Call::kWrite || file->kind != FileKind::kSegment) return absl::OkStatus();
+    if (closing && refused++ >= 5) return absl::OkStatus();
+    return absl::UnavailableError("EMFILE");
+  });
+  std::optional<Status> written;
+  spawn(context.get_executor(), "a test", [](auto work, auto& result) -> awaitable<void> {
+    result = co_await std::move(work);
+  }(put(*store, "key", "value"), written));
+  sleep(10'000);
+  EXPECT_FALSE(written.has_value());
+  closing = true;
+  EXPECT_TRUE(run(store->close())->ok());
+  EXPECT_TRUE(written.has_value() && written->ok());
+  EXPECT_GT(refused, 5);
+  take_apart(std::move(store));
+  check();
+}
+
 TEST_F(FaultTest, WhoWaitedForWhatFailedHearsThatItMayHaveBeenKept) {
   auto store = make();
   ASSERT_TRUE(run(store->open())->ok());
