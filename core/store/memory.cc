@@ -238,9 +238,10 @@ awaitable<void> MemoryKeeper::wait_for_room(absl::FunctionRef<bool()> gone) {
   const auto executor = co_await asio::this_coro::executor;
   for (int64_t begun = keyspace_.now_ms(), now = begun; now - begun < kPatienceMs;) {
     // Once the log failed nothing becomes durable any more, and writes are refused for that.
+    const Lsn durable = log.durable();  // what becomes durable while help() looks is more already
     if (help() || gone() || !log.status().ok()) co_return;
     // Without a flush they grow cold by ticks. Others have their turn in any case.
-    co_await log.wait_for_more(log.durable(), Keyspace::kTickMs);
+    co_await log.wait_for_more(durable, Keyspace::kTickMs);
     co_await asio::post(executor, asio::use_awaitable);
     now = keyspace_.now_ms();
     begun = std::min(begun, now);  // the clock may be set back

@@ -80,7 +80,8 @@ Store::Health Store::health() const {
   }
   const Status put = log_.admit(Need::kPut);
   if (Status log = log_.trouble(); !log.ok()) add(put.ok(), std::string(log.message()));
-  if (const int64_t ms = log_.late_ms(); ms > Log::kLateMs) {
+  // Once the log has failed nobody waits: writes are refused.
+  if (const int64_t ms = log_.late_ms(); log_.status().ok() && ms > Log::kLateMs) {
     add(true, cat("the disk has not taken what was written ", ms / 1000, " s ago: writers wait"));
   }
   if (memory_.exhausted()) add(true, "memory is used up, and commands that need some are refused");
