@@ -323,11 +323,17 @@ bool Context::given_up() {
 awaitable<std::unique_ptr<Workspace::Share>> Context::workspace(uint64_t bytes) {
   Server& server = engine.server();
   const uint64_t most = limits::workspace(store.memory_bytes());
-  auto share = co_await server.workspace.take(bytes, most, [this](std::shared_ptr<Waiter> waiter) {
-    return session.wait(std::move(waiter), store.clock(), 0);
-  });
-  if (share == nullptr) give_up();
-  co_return share;
+  for (;;) {
+    auto share =
+        co_await server.workspace.take(bytes, most, [this](std::shared_ptr<Waiter> waiter) {
+          return session.wait(std::move(waiter), store.clock(), 0);
+        });
+    if (share != nullptr) co_return share;
+    // CLIENT UNBLOCK is for commands that block: who waits for room stands in line again.
+    if (session.ends() || session.unblocked() == Session::Unblock::kGone) break;
+  }
+  give_up();
+  co_return nullptr;
 }
 
 }  // namespace cairn::kv

@@ -56,7 +56,7 @@ awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int
     MutexLock lock(mutex);
     waiter_ = waiter;
     for_command_ = true;
-    if (peer_ended_) {
+    if (peer_ended_ || ends_) {
       unblocked_ = Unblock::kGone;
       waiter_->cancel();
     }

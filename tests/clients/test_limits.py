@@ -301,6 +301,18 @@ class Work(unittest.TestCase):
         self.grows(lambda: [s.sendall(command(b"LCS", b"a", b"b", b"LEN")) for s in waiting],
                    lambda: self.assertEqual(len({s.recv(7, socket.MSG_WAITALL) for s in waiting}), 1))
 
+    # It ended the connection of who waited for room to work in, which is no command that blocks.
+    def test_client_unblock_leaves_who_waits_for_room(self):
+        for name in ("a", "b"):
+            self.r.set(name, os.urandom(11_500))
+        waiting = list(self.clients(6))
+        for s in waiting:
+            s.sendall(command(b"LCS", b"a", b"b", b"LEN"))
+        for client in self.r.client_list():
+            if client["cmd"] == "lcs":
+                self.r.execute_command("CLIENT", "UNBLOCK", client["id"], "ERROR")
+        self.assertEqual({s.recv(1, socket.MSG_WAITALL) for s in waiting}, {b":"})
+
     def test_bitfield(self):
         for i in range(12):
             self.r.setrange("k%d" % i, 5 << 20, "x")
