@@ -56,6 +56,8 @@ Unary* AdminService::stats(Context* c, const Caller&, const v1::StatsRequest*,
   a->set_extent_bytes(extents.live_bytes);
   a->set_resp_commands(engine_.total_commands());
   a->set_read_only(!store_.log().status().ok());
+  answered(shared_, *c, a->ByteSizeLong());
+  answer_goes(shared_, *c, *a, {});
   return finish(c, {});
 }
 

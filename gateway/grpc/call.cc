@@ -322,6 +322,7 @@ static constexpr uint64_t kHeldOfAnswer = 2;
 awaitable<grpc::Status> room_for_answer(const Shared& shared, grpc::CallbackServerContext& context,
                                         uint64_t bytes) {
   const uint64_t most = limits::answers(shared.store.memory_bytes());
+  if (bytes <= kSmallAnswerBytes) co_return grpc::Status();
   const bool room =
       co_await shared.connections.wait_for_answers(context, kHeldOfAnswer * bytes, most);
   if (room) co_return grpc::Status();
@@ -334,8 +335,46 @@ bool has_room_for_answer(const Shared& shared) {
 }
 
 void answered(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes) {
-  constexpr uint64_t kSmall = 64 << 10;
-  if (bytes > kSmall) shared.connections.count_answer(context, kHeldOfAnswer * bytes);
+  if (bytes <= kSmallAnswerBytes) return;
+  shared.connections.count_answer(context, kHeldOfAnswer * bytes);
+}
+
+void answer_goes(const Shared& shared, grpc::CallbackServerContext& context,
+                 const google::protobuf::Message& answer, const grpc::Status& status) {
+  const uint64_t bytes = status.ok() ? answer.ByteSizeLong() : 0;
+  shared.connections.answer_goes(context, bytes <= kSmallAnswerBytes ? 0 : kHeldOfAnswer * bytes);
+}
+
+grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, const Shared& shared,
+                                 const google::protobuf::Message& answer, grpc::Status status,
+                                 Lsn rests_on) {
+  const uint64_t bytes = answer.ByteSizeLong();
+  if (!status.ok() || bytes <= kSmallAnswerBytes) {
+    return finish(context, shared.store, std::move(status), rests_on);
+  }
+  answered(shared, *context, bytes);
+  const Lsn newest = std::max(rests_on, shared.store.newest_name());
+  if (newest.valid() && !shared.store.log().is_durable(newest)) {
+    return spawn(context, shared, answer, settled(shared.store, rests_on));
+  }
+  answer_goes(shared, *context, answer, status);
+  return finish(context, status);
+}
+
+grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, const Shared& shared,
+                                const google::protobuf::Message& answer,
+                                awaitable<grpc::Status> work) {
+  auto* reactor = context->DefaultReactor();
+  spawn_to_end(shared.store, std::move(work),
+               [reactor, context, &shared, &answer](const grpc::Status& status) {
+                 answer_goes(shared, *context, answer, status);
+                 reactor->Finish(status);
+               });
+  return reactor;
+}
+
+grpc::Status cancelled(const v1::Key* key) {
+  return error(grpc::CANCELLED, "CANCELLED", "cancelled", key);
 }
 
 awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key) {

@@ -119,11 +119,25 @@ grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, const grp
 // were answered (Connections::wait_for_answers).
 awaitable<grpc::Status> room_for_answer(const Shared& shared, grpc::CallbackServerContext& context,
                                         uint64_t bytes);
-// Whether it can be made at once; if so it is counted after, with answered().
+// Whether it can be made at once; if so it is counted after, with answered(). Small ones are not.
+inline constexpr uint64_t kSmallAnswerBytes = 4 << 10;
 bool has_room_for_answer(const Shared& shared);
 void answered(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes);
+// Just before the call is finished: the answer counts as large as it is from here on, and its
+// client is waited for.
+void answer_goes(const Shared& shared, grpc::CallbackServerContext& context,
+                 const google::protobuf::Message& answer, const grpc::Status& status);
+// As finish() and spawn(), with both, for calls whose answer may be large.
+grpc::ServerUnaryReactor* finish(grpc::CallbackServerContext* context, const Shared& shared,
+                                 const google::protobuf::Message& answer, grpc::Status status,
+                                 Lsn rests_on = Lsn());
+grpc::ServerUnaryReactor* spawn(grpc::CallbackServerContext* context, const Shared& shared,
+                                const google::protobuf::Message& answer,
+                                awaitable<grpc::Status> work);
 // The error for a status of an operation on a key, once what it rests on is durable.
 awaitable<grpc::Status> refused(Store& store, const Status& status, const v1::Key& key);
 awaitable<grpc::Status> write_refused(Store& store, const Status& status, const v1::Key& key);
+// Of a write whose client does not want it any more: he may have made another since.
+grpc::Status cancelled(const v1::Key* key = nullptr);
 
 }  // namespace cairn::rpc

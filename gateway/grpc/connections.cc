@@ -21,6 +21,13 @@ constexpr int64_t kLookMs = 500;  // between two looks at those who are late
 // An answer that was not taken for so long is in the way of others who wait.
 constexpr int64_t kPatienceForOthersMs = 10'000;
 
+// The clock on the wall may be set ahead, and no call is to end for that.
+int64_t steady_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
 // ADDRESS:PORT without brackets, escapes and scope, of the peer's name as gRPC writes it:
 // "ipv4:127.0.0.1:1234", "ipv6:%5B::1%5D:1234".
 std::string plain_peer(std::string_view peer) {
@@ -66,7 +73,8 @@ class Connections::Call final : public grpc::CallbackServerContext {
 
   std::atomic<uint64_t> answer_bytes{0};    // counted; then, under the lock:
   std::list<Call*>::iterator answer_place;  // among answers_
-  int64_t answered_ms = 0;                  // since when
+  std::string peer;                         // whose part it is counted in
+  int64_t answered_ms = INT64_MAX;          // since when it is gRPC's, and its client's to take
   bool cancelling = false, ended = false;
 };
 
@@ -106,8 +114,13 @@ std::unique_ptr<grpc::ContextAllocator> Connections::contexts() {
 }
 
 Connections::~Connections() {
-  MutexLock lock(mutex_);
-  while (!strangers_.empty()) drop(strangers_.begin(), false);
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  {
+    MutexLock lock(mutex_);
+    while (!strangers_.empty()) drop(strangers_.begin(), false);
+    for (Standing& s : line_) waiters.push_back(s.waiter);
+  }
+  for (auto& waiter : waiters) waiter->drop();
 }
 
 // ---- calls ----
@@ -129,59 +142,110 @@ bool Connections::end(Call& call) {
   vouch(call);
   const uint64_t bytes = call.answer_bytes.load(std::memory_order_relaxed);
   if (call.stranger == nullptr && bytes == 0) return true;
-  {
-    MutexLock lock(mutex_);
-    if (Stranger* stranger = call.stranger; stranger != nullptr) {  // else dropped meanwhile
-      stranger->calls.erase(call.place);
-      stranger_calls_--;
-    }
-    if (bytes == 0) return true;
-    answers_.erase(call.answer_place);
-    answer_bytes_ -= bytes;
-    call.ended = true;
-    if (call.cancelling) return false;
+  MutexLock lock(mutex_);
+  if (Stranger* stranger = call.stranger; stranger != nullptr) {  // else dropped meanwhile
+    stranger->calls.erase(call.place);
+    stranger_calls_--;
   }
-  taken_.notify();
-  return true;
+  if (bytes == 0) return true;
+  lower(call, 0);
+  call.ended = true;
+  return !call.cancelling;
 }
 
 // ---- answers ----
 
-bool Connections::try_count(Call& call, uint64_t bytes, uint64_t most) {
-  if (bytes == 0) return true;
-  MutexLock lock(mutex_);
-  if (answer_bytes_ != 0 && answer_bytes_ + bytes > most) return false;
+void Connections::count(Call& call, uint64_t bytes) {
   answer_bytes_ += bytes;
+  held_by_[call.peer] += bytes;
   if (call.answer_bytes.fetch_add(bytes) == 0) {
     call.answer_place = answers_.insert(answers_.end(), &call);
-    call.answered_ms = clock_.now_ms();
   }
-  return true;
+}
+
+void Connections::lower(Call& call, uint64_t bytes) {
+  const uint64_t before = call.answer_bytes.load(std::memory_order_relaxed);
+  if (bytes >= before) return;
+  answer_bytes_ -= before - bytes;
+  call.answer_bytes = bytes;
+  if (bytes == 0) answers_.erase(call.answer_place);
+  if (auto held = held_by_.find(call.peer); (held->second -= before - bytes) == 0) {
+    held_by_.erase(held);
+  }
+  serve();
+}
+
+void Connections::serve() {
+  for (Standing& s : line_) {
+    if (s.served) continue;
+    const auto held = held_by_.find(s.call->peer);
+    const uint64_t free = s.most - std::min<uint64_t>(s.most, answer_bytes_);
+    // No connection holds more than it leaves to others; those behind it may have room.
+    if (held != held_by_.end() && held->second + s.bytes > free) continue;
+    if (answer_bytes_ != 0 && s.bytes > free) return;
+    s.served = true;
+    waiting_--;
+    count(*s.call, s.bytes);
+    s.waiter->wake();
+  }
 }
 
 awaitable<bool> Connections::wait_for_answers(grpc::CallbackServerContext& context, uint64_t bytes,
                                               uint64_t most) {
   Call& call = Call::of(context);
+  if (bytes == 0) co_return true;
+  auto waiter = std::make_shared<Waiter>();
+  std::list<Standing>::iterator place;
+  {
+    std::string peer = context.peer();
+    MutexLock lock(mutex_);
+    if (call.peer.empty()) call.peer = std::move(peer);
+    place = line_.insert(line_.end(), {waiter, &call, bytes, most});
+    waiting_++;
+    serve();
+  }
+  watch_if_nobody_does();
   const int64_t patience_ms = 2 * patience_ms_ + kLookMs;  // the oldest are cancelled before that
-  bool counted = false;
-  waiting_++;
-  (void)co_await taken_.until(
-      [&] { return (counted = try_count(call, bytes, most)) || call.IsCancelled(); }, clock_,
-      patience_ms);
-  waiting_--;
-  if (counted && bytes > 0) watch_if_nobody_does();
-  co_return counted;
+  (void)co_await waiter->wait(clock_, patience_ms);        // at once for who was served
+  MutexLock lock(mutex_);
+  const bool served = place->served;
+  if (!served) waiting_--;
+  line_.erase(place);
+  serve();  // who stood behind it
+  co_return served && !call.IsCancelled();
 }
 
 void Connections::count_answer(grpc::CallbackServerContext& context, uint64_t bytes) {
-  (void)try_count(Call::of(context), bytes, UINT64_MAX);
+  if (bytes == 0) return;
+  Call& call = Call::of(context);
+  {
+    std::string peer = context.peer();
+    MutexLock lock(mutex_);
+    if (call.peer.empty()) call.peer = std::move(peer);
+    count(call, bytes);
+  }
   watch_if_nobody_does();
+}
+
+void Connections::answer_goes(grpc::CallbackServerContext& context, uint64_t bytes) {
+  Call& call = Call::of(context);
+  if (call.answer_bytes.load(std::memory_order_relaxed) == 0) return;
+  MutexLock lock(mutex_);
+  call.answered_ms = steady_ms();
+  lower(call, bytes);
+}
+
+void Connections::wake_cancelled() {
+  MutexLock lock(mutex_);
+  for (Standing& s : line_) {
+    if (!s.served && s.call->IsCancelled()) s.waiter->cancel();
+  }
 }
 
 void Connections::cancel_untaken() {
   const int64_t patience =
       waiting_ > 0 ? std::min(patience_ms_, kPatienceForOthersMs) : patience_ms_;
-  const int64_t before = clock_.now_ms() - patience;
+  const int64_t before = steady_ms() - patience;
   std::vector<Call*> late;
   {
     MutexLock lock(mutex_);
@@ -199,9 +263,7 @@ void Connections::cancel_untaken() {
       call->cancelling = false;
       ended = call->ended;
     }
-    if (!ended) continue;
-    delete call;
-    taken_.notify();
+    if (ended) delete call;
   }
 }
 
@@ -229,7 +291,7 @@ bool Connections::serve_without(grpc::CallbackServerContext& context) {
   Stranger& stranger = *found->second;
   call.place = stranger.calls.insert(stranger.calls.end(), &call);
   call.stranger = &stranger;
-  call.due_ms = clock_.now_ms() + patience_ms_;
+  call.due_ms = steady_ms() + patience_ms_;
   const bool served = stranger.calls.size() <= kCallsOfStranger;
   if (++stranger_calls_ > kStrangerCallsMax) cut_who_has_most();
   return served;
@@ -250,7 +312,7 @@ void Connections::cut_who_has_most() {
 }
 
 std::vector<std::function<void()>> Connections::overdue() {
-  const int64_t now = clock_.now_ms();
+  const int64_t now = steady_ms();
   std::vector<std::function<void()>> ends;
   for (auto it = strangers_.begin(); it != strangers_.end();) {
     const Place stranger = it++;
@@ -309,6 +371,7 @@ awaitable<void> Connections::watch(std::shared_ptr<Connections> self) {
   for (bool any = true; any;) {
     co_await self->clock_.sleep_ms(kLookMs);
     self->cancel_untaken();
+    self->wake_cancelled();
     any = self->look_after_all();
   }
 }
@@ -318,7 +381,7 @@ bool Connections::look_after_all() {
   {
     MutexLock lock(mutex_);
     forget_closed();
-    if (strangers_.empty() && answers_.empty()) return watching_ = false;
+    if (strangers_.empty() && answers_.empty() && line_.empty()) return watching_ = false;
     ends = overdue();
   }
   for (auto& end : ends) end();  // what it calls may come back here

@@ -20,8 +20,11 @@
 // So calls of strangers take nothing from who has credentials; the number of his own is not limited
 // here. But what they are answered is: gRPC keeps an answer until its client has taken it, in no
 // sum of ours and for as long as the client likes (300 answers of 3 MiB to one that took
-// nothing: 1.8 GB). Large ones are counted here until their call ends. Who is about to make one
-// waits until there is room, and a call whose answer was not taken in time is cancelled.
+// nothing: 1.8 GB). All but small ones are counted here until their call ends. Who is about to make
+// one waits until there is room, in the order in which they came, except that a connection holds no
+// more than it leaves to others: so one that takes nothing stops nobody else. What was counted is
+// the most that the answer may have; once it is made, it counts as large as it is, and if it is not
+// taken in time from then on, its call is cancelled. A call that is cancelled waits no longer.
 //
 // A connection's descriptor is gRPC's, who closes it. Here is a duplicate of a stranger's, since
 // the number alone might be another connection's by now; it is closed with the next look after
@@ -85,10 +88,14 @@ class Connections : public std::enable_shared_from_this<Connections> {
   // leave room, which is `most` for all of them. False: they did not in time.
   awaitable<bool> wait_for_answers(grpc::CallbackServerContext& context, uint64_t bytes,
                                    uint64_t most);
-  // The same for one that could be made at once.
+  // The answer is made and goes to gRPC now: from here on its client is waited for. It has so many
+  // bytes of those that were counted.
+  void answer_goes(grpc::CallbackServerContext& context, uint64_t bytes);
+  // The same as wait_for_answers() for one that could be made at once.
   void count_answer(grpc::CallbackServerContext& context, uint64_t bytes);
+  // Half at most is taken without standing in line, so that the rest goes by turns.
   bool has_room(uint64_t most) const {
-    return answer_bytes_.load(std::memory_order_relaxed) < most;
+    return answer_bytes_.load(std::memory_order_relaxed) < most / 2;
   }
   // Those that have shown no credentials.
   int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
@@ -102,11 +109,20 @@ class Connections : public std::enable_shared_from_this<Connections> {
     std::list<Call*> calls;  // those that came to serve_without(), the oldest first
   };
   using Place = std::list<Stranger>::iterator;
+  struct Standing {  // a call in wait_for_answers()
+    std::shared_ptr<Waiter> waiter;
+    Call* call;
+    uint64_t bytes, most;
+    bool served = false;
+  };
 
   void begin();
   void end();
   bool end(Call& call);  // false: it is deleted by others
-  bool try_count(Call& call, uint64_t bytes, uint64_t most);
+  void count(Call& call, uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void lower(Call& call, uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // to so many
+  void serve() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // who waits and has room now
+  void wake_cancelled();
   void watch_if_nobody_does();
   void cancel_untaken();
   void vouch(Call& call);
@@ -129,10 +145,11 @@ class Connections : public std::enable_shared_from_this<Connections> {
   std::atomic<size_t> strangers_count_{0};
 
   std::atomic<uint64_t> answer_bytes_{0};
-  std::atomic<int> waiting_{0};  // in wait_for_answers()
-  Gate taken_;                   // answer_bytes_ is less
+  std::atomic<int> waiting_{0};  // in line_, and not served
 
   Mutex mutex_;
+  std::list<Standing> line_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, uint64_t> held_by_ ABSL_GUARDED_BY(mutex_);  // by connection
   std::list<Call*> answers_ ABSL_GUARDED_BY(mutex_);  // calls with large ones, the oldest first
   bool watching_ ABSL_GUARDED_BY(mutex_) = false;
   std::list<Stranger> strangers_ ABSL_GUARDED_BY(mutex_);  // the oldest first

@@ -40,22 +40,34 @@ Unary* KeyValueService::get(Context* c, const Caller& by, const v1::GetRequest* 
   if (!opened.ok()) {
     return finish(c, store_, error_of(opened.status(), &q->key()), rests_on(opened.status()));
   }
-  if (opened->reader != nullptr || opened->cold) {
-    return spawn(c, store_, get_from_disk(c, std::move(ns), q, a));
+  if (opened->reader != nullptr || opened->cold ||
+      (opened->info.size > kSmallAnswerBytes && !has_room_for_answer(shared_))) {
+    return spawn(c, shared_, *a, get_from_disk(c, std::move(ns), q, a));
   }
   fill_opened(*opened, a->mutable_value());
-  return finish(c, store_, {}, q->durable() ? opened->info.version : opened->info.seen);
+  return finish(c, shared_, *a, {}, q->durable() ? opened->info.version : opened->info.seen);
 }
 
 awaitable<grpc::Status> KeyValueService::get_from_disk(Context* c, NamespacePtr ns,
                                                        const v1::GetRequest* q,
                                                        v1::GetResponse* a) {
   const v1::Key& key = q->key();
-  auto o = co_await objects::open(store_, *ns, key.key(), std::nullopt);
-  if (!o.ok()) co_return co_await refused(store_, o.status(), key);
-  if (o->info.size > kValueBytesMax) co_return too_large("use Objects.Download", &key);
-  grpc::Status room = co_await room_for_answer(shared_, *c, o->info.size);
-  if (!room.ok()) co_return room;
+  // Who waits for room holds nothing meanwhile, so the value may be another, and larger, after
+  // that.
+  StatusOr<objects::Opened> o = absl::UnknownError("");
+  for (uint64_t room_bytes = 0;;) {
+    auto info = objects::stat(store_, *ns, key.key());
+    if (!info.ok()) co_return co_await refused(store_, info.status(), key);
+    if (info->size > kValueBytesMax) co_return too_large("use Objects.Download", &key);
+    if (info->size > room_bytes) {
+      grpc::Status room = co_await room_for_answer(shared_, *c, info->size - room_bytes);
+      if (!room.ok()) co_return room;
+      room_bytes = info->size;
+    }
+    o = co_await objects::open(store_, *ns, key.key(), std::nullopt);
+    if (!o.ok()) co_return co_await refused(store_, o.status(), key);
+    if (o->info.size <= room_bytes) break;
+  }
   fill_opened(*o, a->mutable_value());
   if (o->reader != nullptr) {
     auto bytes = co_await o->reader->read_all(kValueBytesMax);
@@ -71,7 +83,7 @@ Unary* KeyValueService::put(Context* c, const Caller& by, const v1::PutRequest* 
     return finish(c, store_, too_large("use Objects.Upload", &q->key()));
   }
   if (q->value().size() > store_.options().extent_threshold) {
-    return spawn(c, store_, put_large(by, q, a));
+    return spawn(c, store_, put_large(c, by, q, a));
   }
   RecordView r;
   r.value = q->value();
@@ -80,7 +92,7 @@ Unary* KeyValueService::put(Context* c, const Caller& by, const v1::PutRequest* 
   return finish(c, store_, status, paced(store_, lsn, Lsn(a->version())));
 }
 
-awaitable<grpc::Status> KeyValueService::put_large(Caller by, const v1::PutRequest* q,
+awaitable<grpc::Status> KeyValueService::put_large(Context* c, Caller by, const v1::PutRequest* q,
                                                    v1::PutResponse* a) {
   grpc::Status status = by.permit(Access::kWrite, q->key());
   if (!status.ok()) co_return status;
@@ -88,6 +100,7 @@ awaitable<grpc::Status> KeyValueService::put_large(Caller by, const v1::PutReque
   Status stored = co_await upload.append(as_bytes(q->value()));
   if (stored.ok()) stored = co_await upload.finish();
   if (!stored.ok()) co_return error_of(stored, &q->key());
+  if (c->IsCancelled()) co_return cancelled(&q->key());
   Lsn lsn;
   status = publish(by, *q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
   if (status.ok()) upload.gave_away();
@@ -238,14 +251,13 @@ Unary* KeyValueService::batch_get(Context* c, const Caller& by, const v1::BatchG
     if (cold.empty()) {
       status = batch->read(lock);
       lock.unlock();
-      answered(shared_, *c, a->ByteSizeLong());
-      return finish(c, store_, status, batch->newest);
+      return finish(c, shared_, *a, status, batch->newest);
     }
   }
   auto work = [](std::unique_ptr<Batch> batch) -> awaitable<grpc::Status> {
     co_return co_await batch->read_from_disk();
   };
-  return spawn(c, store_, work(std::move(batch)));
+  return spawn(c, shared_, *a, work(std::move(batch)));
 }
 
 Unary* KeyValueService::txn(Context* c, const Caller& by, const v1::TxnRequest* q,
@@ -255,13 +267,12 @@ Unary* KeyValueService::txn(Context* c, const Caller& by, const v1::TxnRequest* 
   if (!status.ok()) return finish(c, store_, status);
   Lsn rests_on;
   if (call->run_in_place(status, rests_on)) {
-    answered(shared_, *c, a->ByteSizeLong());
-    return finish(c, store_, status, rests_on);
+    return finish(c, shared_, *a, status, rests_on);
   }
   auto work = [](std::unique_ptr<TxnCall> call) -> awaitable<grpc::Status> {
     co_return co_await call->run();
   };
-  return spawn(c, store_, work(std::move(call)));
+  return spawn(c, shared_, *a, work(std::move(call)));
 }
 
 // ---- scanning ----
@@ -293,7 +304,7 @@ Unary* KeyValueService::scan(Context* c, const Caller& by, const v1::ScanRequest
   if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
     return finish(c, store_, bad_argument("page_size is at most 1000"));
   }
-  return spawn(c, store_, scan_from_disk(c, std::move(ns), q, a));
+  return spawn(c, shared_, *a, scan_from_disk(c, std::move(ns), q, a));
 }
 
 awaitable<grpc::Status> KeyValueService::scan_from_disk(Context* c, NamespacePtr ns,

@@ -23,7 +23,8 @@ class KeyValueService final : public Service {
                        v1::PutResponse& a, Lsn& lsn);
   awaitable<grpc::Status> get_from_disk(Context* c, NamespacePtr ns, const v1::GetRequest* q,
                                         v1::GetResponse* a);
-  awaitable<grpc::Status> put_large(Caller by, const v1::PutRequest* q, v1::PutResponse* a);
+  awaitable<grpc::Status> put_large(Context* c, Caller by, const v1::PutRequest* q,
+                                    v1::PutResponse* a);
   awaitable<grpc::Status> scan_from_disk(Context* c, NamespacePtr ns, const v1::ScanRequest* q,
                                          v1::ScanResponse* a);
 };

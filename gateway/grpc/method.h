@@ -101,7 +101,7 @@ class Service : public grpc::Service {
           Caller by{nullptr, action};
           grpc::Status status = check(*c, by, true);
           if (!status.ok()) return new Refused<Reactor>(status);
-          return make();
+          return make(c, by);
         }));
   }
 

@@ -51,7 +51,7 @@ Unary* ObjectsService::list(Context* c, const Caller& by, const v1::ListRequest*
   if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
     return finish(c, store_, bad_argument("page_size is at most 1000"));
   }
-  return spawn(c, store_, list_page(c, std::move(ns), q, a));
+  return spawn(c, shared_, *a, list_page(c, std::move(ns), q, a));
 }
 
 awaitable<grpc::Status> ObjectsService::list_page(Context* c, NamespacePtr ns,
@@ -94,10 +94,10 @@ awaitable<grpc::Status> ObjectsService::list_page(Context* c, NamespacePtr ns,
 
 Unary* ObjectsService::copy(Context* c, const Caller& by, const v1::CopyRequest* q,
                             v1::CopyResponse* a) {
-  return spawn(c, store_, copy_bytes(by, q, a));
+  return spawn(c, store_, copy_bytes(c, by, q, a));
 }
 
-awaitable<grpc::Status> ObjectsService::copy_bytes(Caller by, const v1::CopyRequest* q,
+awaitable<grpc::Status> ObjectsService::copy_bytes(Context* c, Caller by, const v1::CopyRequest* q,
                                                    v1::CopyResponse* a) {
   grpc::Status status;
   NamespacePtr from = find_namespace(store_, by, Access::kRead, q->from(), status);
@@ -111,6 +111,7 @@ awaitable<grpc::Status> ObjectsService::copy_bytes(Caller by, const v1::CopyRequ
   Status copied = co_await upload.append_object(*opened);
   if (copied.ok()) copied = co_await upload.finish();
   if (!copied.ok()) co_return error_of(copied, &q->to());
+  if (c->IsCancelled()) co_return cancelled(&q->to());
   ObjectMeta meta = opened->info.meta;
   if (!meta.empty()) meta.modified_ms = store_.now_ms();
   auto put =
@@ -178,7 +179,7 @@ Unary* ObjectsService::list_buckets(Context* c, const Caller& by, const v1::List
     out->set_created_at_ms(b->properties()->created_ms);
     out->set_keys(b->size());
   }
-  return finish(c, store_, {}, store_.newest_name());
+  return finish(c, shared_, *a, {}, store_.newest_name());
 }
 
 }  // namespace cairn::rpc

@@ -25,7 +25,8 @@ class ObjectsService final : public Service {
 
   awaitable<grpc::Status> list_page(Context* c, NamespacePtr ns, const v1::ListRequest* q,
                                     v1::ListResponse* a);
-  awaitable<grpc::Status> copy_bytes(Caller by, const v1::CopyRequest* q, v1::CopyResponse* a);
+  awaitable<grpc::Status> copy_bytes(Context* c, Caller by, const v1::CopyRequest* q,
+                                     v1::CopyResponse* a);
 };
 
 }  // namespace cairn::rpc

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "gateway/grpc/stream.h"
 #include "grpc/reflection/v1/reflection.pb.h"
 #include "grpc/reflection/v1alpha/reflection.pb.h"
 
@@ -78,30 +79,57 @@ void answer_to(const Request& q, const std::vector<std::string>& services, Answe
   refuse(grpc::INVALID_ARGUMENT, "a request for nothing", answer);
 }
 
+// What comes back with each answer, and what an answer may have, about: all descriptors.
+constexpr size_t kRequestBytesMax = 4 << 10;
+constexpr uint64_t kAnswerBytes = 64 << 10;
+
+// Everybody who is known may call it, also who has no right to anything else: so it takes little of
+// each, is counted, and does not wait for who does nothing.
 class Call final : public grpc::ServerBidiReactor<Parsed<Request>, Answer> {
  public:
-  explicit Call(const std::vector<std::string>& services) : services_(services) {
-    StartRead(&request_);
+  Call(const Shared& shared, Context* context, const std::vector<std::string>& services)
+      : shared_(shared),
+        context_(context),
+        services_(services),
+        turn_(shared.store.clock(), shared.patience_ms) {
+    spawn_to_end(shared.store, run(), [this](const grpc::Status& status) { Finish(status); });
   }
-  void OnReadDone(bool ok) override {
-    if (!ok) return Finish({});
-    if (!request_.whole) {
-      return Finish(bad_argument("the request is not the message that it should be"));
-    }
-    answer_.Clear();
-    answer_to(request_.message, services_, answer_);
-    StartWrite(&answer_);
-  }
-  void OnWriteDone(bool ok) override {
-    if (!ok) return Finish({});
-    StartRead(&request_);
-  }
+  void OnReadDone(bool ok) override { turn_.finish(ok); }
+  void OnWriteDone(bool ok) override { turn_.finish(ok); }
   void OnDone() override { delete this; }
 
  private:
+  awaitable<grpc::Status> run() {
+    for (bool counted = false;; counted = true) {
+      const Turn::End read = co_await turn_.run([this] { StartRead(&request_); });
+      if (read == Turn::End::kStalled) {
+        co_return error(grpc::DEADLINE_EXCEEDED, "STALLED", "the client did nothing for too long");
+      }
+      if (read == Turn::End::kOver) co_return grpc::Status();
+      if (!request_.whole) {
+        co_return bad_argument("the request is not the message that it should be");
+      }
+      if (request_.message.ByteSizeLong() > kRequestBytesMax) {
+        co_return error(grpc::RESOURCE_EXHAUSTED, "TOO_LARGE", "a request has 4096 bytes at most");
+      }
+      if (!counted) {
+        grpc::Status room = co_await room_for_answer(shared_, *context_, kAnswerBytes);
+        if (!room.ok()) co_return room;
+      }
+      answer_.Clear();
+      answer_to(request_.message, services_, answer_);
+      const Turn::End written = co_await turn_.run([this] { StartWrite(&answer_); });
+      if (written == Turn::End::kStalled) context_->TryCancel();  // a status would wait behind it
+      if (written != Turn::End::kDone) co_return grpc::Status::CANCELLED;
+    }
+  }
+
+  const Shared& shared_;
+  Context* const context_;
   const std::vector<std::string>& services_;
   Parsed<Request> request_;
   Answer answer_;
+  Turn turn_;
 };
 
 }  // namespace
@@ -112,7 +140,9 @@ ReflectionService::ReflectionService(const Shared& shared, std::vector<std::stri
   (void)grpc::reflection::v1alpha::ServerReflectionRequest::descriptor();
   for (const char* path : {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
                            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"}) {
-    both_stream<Request, Answer>(path, Access::kNone, [this] { return new Call(services_); });
+    both_stream<Request, Answer>(path, Access::kNone, [this](Context* c, const Caller&) {
+      return new Call(shared_, c, services_);
+    });
   }
 }
 

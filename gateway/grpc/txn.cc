@@ -108,6 +108,7 @@ awaitable<grpc::Status> TxnCall::run() {
     StripeLocks lock(store_);
     Status locked = co_await store_.faults().lock_with_values(lock, hashes_, looked_at_);
     if (!locked.ok()) co_return error_of(locked);
+    if (context_.IsCancelled()) co_return cancelled();
     status = apply(lock, rests_on);
   }
   grpc::Status durable = co_await settled(store_, rests_on);

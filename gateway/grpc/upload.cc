@@ -15,6 +15,8 @@ grpc::Status stalled(const v1::Key& key) {
 
 using objects::Algorithm;
 
+constexpr uint64_t kChunkBytes = 1 << 20;  // no message of a download has more
+
 class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest>> {
  public:
   UploadCall(const Shared& shared, Caller by, Context* context, v1::UploadResponse* answer)
@@ -97,9 +99,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
       Status added = co_await upload.append(as_bytes(data));
       if (!added.ok()) co_return error_of(added, &key());
     }
-    if (context_->IsCancelled()) {
-      co_return error(grpc::CANCELLED, "CANCELLED", "cancelled", &key());
-    }
+    if (context_->IsCancelled()) co_return cancelled(&key());
     if (announced != 0 && upload.size() != announced) {
       co_return bad_argument("fewer bytes came than were announced", &key());
     }
@@ -112,6 +112,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
       if (algorithm != Algorithm::kMd5) meta_.checksums.emplace(name, value);
     }
     Status finished = co_await upload.finish();
+    if (context_->IsCancelled()) co_return cancelled(&key());
     co_return error_of(finished, &key());
   }
 
@@ -154,7 +155,8 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
  public:
   DownloadCall(const Shared& shared, Caller by, Context* context,
                const v1::DownloadRequest* request)
-      : store_(shared.store),
+      : shared_(shared),
+        store_(shared.store),
         by_(std::move(by)),
         context_(context),
         request_(*request),
@@ -184,6 +186,12 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
     if (!status.ok()) co_return status;
     fill(opened->info, key, message_.mutable_info());
     bool sent = co_await write();
+    if (sent) {  // one message is under way at a time
+      const uint64_t left =
+          opened->reader == nullptr ? opened->inline_bytes.size() : opened->reader->left();
+      status = co_await room_for_answer(shared_, *context_, std::min(left, kChunkBytes));
+      if (!status.ok()) co_return status;
+    }
     if (sent && opened->reader == nullptr && !opened->inline_bytes.empty()) {
       message_.set_data(std::move(opened->inline_bytes));
       sent = co_await write();
@@ -206,6 +214,7 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
     co_return end == Turn::End::kDone && !context_->IsCancelled();
   }
 
+  const Shared& shared_;
   Store& store_;
   const Caller by_;
   Context* const context_;

@@ -737,6 +737,89 @@ class Stalls(GrpcCase):
         self.assertEqual(rpc.kv.Txn(rpc.kv_pb.TxnRequest(then=[rpc.kv_pb.TxnOp(put=rpc.kv_pb.TxnOp.PutOp(
             key=rpc.key("db0", "small"), value=b"x"))]), metadata=rpc.metadata, timeout=PATIENCE).succeeded, True)
 
+    # ---- answers that nobody takes, with 32 MiB for all of them ----
+
+    def small_server(self):
+        server = Server(args=["--memory=160mb"])
+        self.addCleanup(server.remove)
+        return server, server.grpc_stubs()
+
+    def open_streams(self, server, rpc, method, request, streams, window=0):
+        """Calls on a connection that takes next to nothing of their answers."""
+        c = Http2(server.grpc)
+        self.addCleanup(c.socket.close)
+        c.socket.sendall(c.frame(c.SETTINGS, 0, 0, b"\x00\x04" + window.to_bytes(4, "big")))
+        message = request.SerializeToString()
+        message = b"\0" + len(message).to_bytes(4, "big") + message
+        for stream in range(1, 2 * streams, 2):
+            c.socket.sendall(c.frame(c.HEADERS, 4, stream, c.headers(method, rpc.metadata)) + c.frame(c.DATA, 1, stream, message))
+        return c
+
+    # It waited on, and put its value seconds after others had put a newer one.
+    def test_a_call_that_is_reset_while_it_waits_is_not_done(self):
+        server, rpc = self.small_server()
+        pb = rpc.kv_pb
+        put = lambda key, value: rpc.kv.Put(pb.PutRequest(key=rpc.key("db0", key), value=value), metadata=rpc.metadata, timeout=PATIENCE)
+        get = lambda key: pb.GetRequest(key=rpc.key("db0", key))
+        put("large", os.urandom(3 << 20))
+        put("z", b"old")
+        fillers = [self.open_streams(server, rpc, b"/cairn.v1.KeyValue/Get", get("large"), 3) for _ in range(4)]
+        time.sleep(1)
+        txn = pb.TxnRequest(then=[pb.TxnOp(put=pb.TxnOp.PutOp(key=rpc.key("db0", "z"), value=b"zombie"))] +
+                            [pb.TxnOp(get=pb.TxnOp.GetOp(key=rpc.key("db0", "z")))] * 60)
+        c = self.open_streams(server, rpc, b"/cairn.v1.KeyValue/Txn", txn, 1)
+        time.sleep(0.5)
+        c.socket.sendall(c.frame(c.RST, 0, 1, (8).to_bytes(4, "big")))
+        time.sleep(0.5)
+        put("z", b"newer")
+        for f in fillers:
+            f.socket.close()
+        time.sleep(3)
+        self.assertEqual(server.redis().get("z"), b"newer")
+
+    # Four scans of nothing counted as much as all answers may have, and stopped everybody's.
+    def test_who_takes_no_answer_stops_nobody_else(self):
+        server, rpc = self.small_server()
+        scan = rpc.kv_pb.ScanRequest(page_size=1000, with_values=True)
+        scan.namespace = "db0"
+        self.open_streams(server, rpc, b"/cairn.v1.KeyValue/Scan", scan, 100)
+        begun = time.monotonic()
+        for _ in range(10):
+            rpc.kv.Scan(scan, metadata=rpc.metadata, timeout=PATIENCE)
+        self.assertLess(time.monotonic() - begun, 8)
+
+    # 200 downloads held 437 MB, and small values were not counted at all.
+    def test_downloads_and_small_values_count_too(self):
+        for key, value, streams, method in (("large", os.urandom(1 << 20), 200, b"/cairn.v1.Objects/Download"),
+                                            ("small", os.urandom(60_000), 900, b"/cairn.v1.KeyValue/Get")):
+            with self.subTest(key):
+                server, rpc = self.small_server()
+                server.redis().set(key, value)
+                request = (rpc.objects_pb.DownloadRequest if key == "large" else rpc.kv_pb.GetRequest)(key=rpc.key("db0", key))
+                before = resident(server)
+                self.open_streams(server, rpc, method, request, streams, 4096)
+                time.sleep(4)
+                grown = resident(server, "VmHWM") - before
+                print("%s: grown by %.1f MiB" % (key, grown / 2**20))
+                self.assertLess(grown, 64 << 20)
+
+    # 50 streams whose requests had 1.9 MiB held 474 MB for as long as they liked.
+    def test_reflection_takes_small_requests_and_has_patience(self):
+        method = self.rpc.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                                                request_serializer=lambda b: b, response_deserializer=lambda b: b)
+        stop = threading.Event()
+
+        def nothing():
+            stop.wait(PATIENCE)
+            yield from ()
+        for requests, code in ((iter([b"\x0a\x88\x27" + b"h" * 5000 + b"\x3a\x00"]), CODE.RESOURCE_EXHAUSTED),
+                               (nothing(), CODE.DEADLINE_EXCEEDED)):
+            with self.assertRaises(grpc.RpcError) as raised:
+                list(method(requests, metadata=self.rpc.metadata, timeout=20))
+            stop.set() if code == CODE.DEADLINE_EXCEEDED else None
+            self.assertEqual(raised.exception.code(), code)
+            self.assertTrue(self.detail(raised.exception).reason)  # the server's own word
+
 
 class Http2:
     """The frames of one connection, by hand: what no client library would send."""
