@@ -265,7 +265,7 @@ class Connection final : public kv::Sender,
   }
   [[gnu::noinline]] void begin_to_push() {
     constexpr size_t kTextBytes = 16 << 10, kTurnBytes = 256 << 10;
-    char text[kTextBytes];
+    [[gnu::uninitialized]] char text[kTextBytes];  // else it would be cleared each time
     size_t n = 0;
     for (size_t done = 0; done < kTurnBytes; done += n) {
       n = outbox().copy(text, sizeof(text), session_->push_byte(), false);

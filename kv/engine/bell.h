@@ -1,13 +1,16 @@
 // Tells a loop which of its connections have something to be sent. Whoever pushes to many of them
 // wakes the loop once, and a connection is told once for all that came until its turn.
 //
+// After a round of telling the loop rests from it for as long as it took: who publishes to many
+// leaves others half of the time, and the more connections there are, the more messages each sends
+// at once. One message to a hundred listeners cost 57 us of CPU without the rest, in a pipeline of
+// 16, and redis-server 67; a lone message waits for nothing.
+//
 // Threads: ring() from any; senders are told on the loop's.
 #pragma once
 
-#include <algorithm>
-#include <boost/asio/post.hpp>
+#include <cstdint>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "core/base/mutex.h"
@@ -26,47 +29,22 @@ class Bell {
   explicit Bell(Executor loop) : loop_(std::move(loop)) {}  // outlived by it
   Bell(const Bell&) = delete;
 
-  void ring(const std::weak_ptr<Sender>& who) {
-    {
-      MutexLock lock(mutex_);
-      rung_.push_back(who);
-      if (std::exchange(heard_, true)) return;
-    }
-    listen();
-  }
+  void ring(const std::weak_ptr<Sender>& who);
 
  private:
-  static constexpr size_t kTurnMax = 64;  // then others have theirs
-
-  void listen() {
-    asio::post(loop_, [this] { answer(); });
-  }
-  void answer() {
-    if (next_ == turn_.size()) {
-      turn_.clear();
-      next_ = 0;
-      MutexLock lock(mutex_);
-      turn_.swap(rung_);
-    }
-    const size_t end = std::min(turn_.size(), next_ + kTurnMax);
-    while (next_ < end) {
-      if (auto who = turn_[next_++].lock()) who->send_pushes();
-    }
-    if (next_ == turn_.size()) {
-      MutexLock lock(mutex_);
-      if (rung_.empty()) heard_ = false;
-      if (rung_.empty()) return;
-    }
-    listen();
-  }
+  void listen();
+  void answer();
+  void tell_some();
 
   const Executor loop_;
   Mutex mutex_;
   std::vector<std::weak_ptr<Sender>> rung_ ABSL_GUARDED_BY(mutex_);
   bool heard_ ABSL_GUARDED_BY(mutex_) = false;  // answer() is on its way
   // The loop's.
-  std::vector<std::weak_ptr<Sender>> turn_;
-  size_t next_ = 0;
+  std::vector<std::weak_ptr<Sender>> round_;
+  size_t next_ = 0;          // in it
+  int64_t spent_ns_ = 0;     // on it
+  int64_t rests_until_ = 0;  // by the steady clock
 };
 
 }  // namespace cairn::kv

@@ -25,11 +25,12 @@ void append_bulk(std::string& to, std::string_view text) {
   append(to, "$", text.size(), "\r\n", text, "\r\n");
 }
 
-std::shared_ptr<const std::string> head_of(size_t values, std::string_view kind) {
-  std::string text = cat(values, "\r\n");
-  append_bulk(text, kind);
-  return std::make_shared<const std::string>(std::move(text));
+// Of all messages of a kind: owned by nobody, so that outboxes do not count who holds it.
+std::shared_ptr<const std::string> unowned(const std::string& text) {
+  return {std::shared_ptr<const std::string>(), &text};
 }
+const std::string kMessageHead = "3\r\n$7\r\nmessage\r\n";
+const std::string kShardMessageHead = "3\r\n$8\r\nsmessage\r\n";
 
 std::shared_ptr<const std::string> pattern_head(std::string_view pattern) {
   std::string text = "4\r\n$8\r\npmessage\r\n";
@@ -65,8 +66,8 @@ Channels::Channels(const ClientLimits& limits, std::atomic<uint64_t>& disconnect
     : limits_(limits),
       disconnections_(disconnections),
       tables_{Table(kShards), Table(kPatternShards), Table(kShards)},
-      message_head_(head_of(3, "message")),
-      shard_message_head_(head_of(3, "smessage")) {}
+      message_head_(unowned(kMessageHead)),
+      shard_message_head_(unowned(kShardMessageHead)) {}
 
 Channels::~Channels() = default;
 

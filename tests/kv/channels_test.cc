@@ -32,6 +32,7 @@ std::string pushed(Session& s) {
 
 struct ChannelsTest : EngineTest {
   Channels& channels() { return server->channels; }
+  size_t below(size_t n) { return static_cast<size_t>(rng() % n); }
 };
 
 struct Model {
@@ -56,13 +57,13 @@ TEST_F(ChannelsTest, DoWhatAModelDoes) {
   const std::vector<std::string> pattern_names{"*",      "a*", "?",    "news.[12]",
                                                "news.*", "ab", "[^a]*"};
   for (int step = 0; step < 20'000; step++) {
-    const Kind kind = kKinds[rng.below(3)];
+    const Kind kind = kKinds[below(3)];
     const auto& of = kind == Kind::kPattern ? pattern_names : channel_names;
-    const std::string& name = of[rng.below(of.size())];
-    const size_t who = rng.below(kSessions);
+    const std::string& name = of[below(of.size())];
+    const size_t who = below(kSessions);
     Session& s = *sessions[who];
     auto& subscribers = model.at(kind);
-    const auto dice = rng.below(100);
+    const auto dice = below(100);
     if (dice < 35) {
       ASSERT_EQ(channels().subscribe(s, kind, name), subscribers[name].insert(who).second);
     } else if (dice < 60) {
@@ -78,7 +79,7 @@ TEST_F(ChannelsTest, DoWhatAModelDoes) {
       }
       ASSERT_EQ(ended, want);
     } else if (dice < 65) {
-      while (channels().leave(s, 1 + rng.below(4))) {
+      while (channels().leave(s, 1 + below(4))) {
       }
       for (Kind k : kKinds) {
         for (auto& [n, whom] : model.at(k)) whom.erase(who);
