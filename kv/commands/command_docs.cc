@@ -17,6 +17,9 @@ std::vector<std::string_view> flag_names(const Row& row) {
         std::pair(kNoAuth, "no_auth"), std::pair(kNoMulti, "no_multi")}) {
     if (row.flags & flag) names.push_back(name);
   }
+  if (std::any_of(row.keys.begin(), row.keys.end(), [](auto& s) { return s.count_at >= 0; })) {
+    names.push_back("movablekeys");
+  }
   return names;
 }
 

@@ -130,14 +130,14 @@ bool List::free_some() {
 std::string_view List::at(uint64_t index) const {
   if (!large_) return one_.at(static_cast<uint32_t>(index));
   uint64_t within;
-  const auto c = large_->tree.at_rank(index, within);
+  const auto c = place(large_->tree, index, within);
   return c->at(static_cast<uint32_t>(within));
 }
 
 bool List::exceeds(uint64_t index, uint64_t n, uint64_t bytes) const {
   if (!large_ || large_->packed <= bytes) return false;
   uint64_t within = 0, sum = 0;
-  for (auto c = large_->tree.at_rank(index, within); c && n > 0; c.next(), within = 0) {
+  for (auto c = place(large_->tree, index, within); c && n > 0; c.next(), within = 0) {
     sum += c->packed().size();
     if (sum > bytes) return true;
     n -= std::min<uint64_t>(n, c->count() - within);
@@ -148,7 +148,7 @@ bool List::exceeds(uint64_t index, uint64_t n, uint64_t bytes) const {
 std::vector<BlockRef> List::blocks(uint64_t index, uint64_t n) const {
   std::vector<BlockRef> blocks;
   uint64_t within = 0;
-  for (auto c = large_->tree.at_rank(index, within); c && n > 0; c.next(), within = 0) {
+  for (auto c = place(large_->tree, index, within); c && n > 0; c.next(), within = 0) {
     blocks.push_back(*c);
     n -= std::min<uint64_t>(n, c->count() - within);
   }
@@ -166,8 +166,27 @@ uint64_t List::image_bytes() const {
   return packed_bytes() + kPutHead * (large_ ? large_->blocks : one_ ? 1 : 0);
 }
 
+List::Tree::Cursor List::place(const Tree& tree, uint64_t index, uint64_t& within) {
+  const uint64_t size = tree.size();
+  if (index < size) {
+    auto last = tree.last();
+    if (index >= size - last->count()) {
+      within = index - (size - last->count());
+      return last;
+    }
+  }
+  return tree.at_rank(index, within);
+}
+
 // The first block with numbers from this one on.
 List::Tree::Cursor List::block_from(int64_t number) const {
+  const Tree& tree = large_->tree;
+  if (tree.empty()) return tree.end();
+  auto c = tree.last();  // nearly always it is at an end
+  if (c->end() <= number) return tree.end();
+  if (c->first() <= number) return c;
+  c = tree.first();
+  if (c->end() > number) return c;
   uint64_t rank;
   return large_->tree.first_not([&](const BlockRef& b) { return b.end() <= number; }, rank);
 }
@@ -282,7 +301,7 @@ void List::add_push(const List* list, bool left, std::span<const std::string_vie
 void List::add_erase(uint64_t index, uint64_t n, std::string& operation) const {
   const auto number = [&](uint64_t i) {
     uint64_t within = i;
-    const BlockRef& b = large_ ? *large_->tree.at_rank(i, within) : one_;
+    const BlockRef& b = large_ ? *place(large_->tree, i, within) : one_;
     return b.first() + static_cast<int64_t>(within);
   };
   if (n == 0) return;
@@ -291,7 +310,7 @@ void List::add_erase(uint64_t index, uint64_t n, std::string& operation) const {
 
 void List::add_set(uint64_t index, std::string_view element, std::string& operation) const {
   uint64_t within = index;
-  const int64_t first = large_ ? large_->tree.at_rank(index, within)->first() : one_.first();
+  const int64_t first = large_ ? place(large_->tree, index, within)->first() : one_.first();
   const size_t begin = begin_put(operation, first + static_cast<int64_t>(within));
   pack(operation, element);
   end_put(operation, begin);
@@ -312,7 +331,7 @@ BlockRef List::block_at(uint64_t index, uint64_t& within, int64_t& free_first,
   free_end = kNumberMax;
   within = index;
   if (!large_) return one_;
-  auto c = large_->tree.at_rank(index, within);
+  auto c = place(large_->tree, index, within);
   const BlockRef block = *c;
   if (!c.is_first()) {
     auto before = c;
@@ -331,7 +350,7 @@ void List::add_insert(uint64_t index, std::string_view element, std::string& ope
   const auto w = static_cast<uint32_t>(within);
   const int64_t before = block.first() - free_first, behind = free_end - block.end();
   if (within == 0 && before > 0 && large_) {  // in front of a block: behind the one before
-    const BlockRef& other = *large_->tree.at_rank(index - 1, within);
+    const BlockRef& other = *place(large_->tree, index - 1, within);
     within = 0;
     if (other.packed().size() + kv::packed_bytes(element.size()) <= BlockRef::kPackedMax) {
       const size_t begin = begin_put(operation, other.end());
@@ -381,7 +400,7 @@ void List::add_divided(const BlockRef& block, uint32_t w, std::string_view eleme
 void List::renumber(uint64_t index, std::string_view element, std::string& operation) const {
   constexpr int64_t kSpare = 1 << 13;  // for each block
   uint64_t within;
-  auto left = large_->tree.at_rank(index, within), right = left;
+  auto left = place(large_->tree, index, within), right = left;
   const BlockRef middle = *left;
   int64_t blocks = 1, count = 1 + int64_t{middle.count()};
   int64_t low = middle.first(), high = middle.end();
@@ -430,7 +449,7 @@ void List::renumber(uint64_t index, std::string_view element, std::string& opera
 void List::add_remove(std::span<const uint64_t> indexes, std::string& operation) const {
   for (size_t i = 0; i < indexes.size();) {
     uint64_t within = indexes[i];
-    const BlockRef& block = large_ ? *large_->tree.at_rank(indexes[i], within) : one_;
+    const BlockRef& block = large_ ? *place(large_->tree, indexes[i], within) : one_;
     const uint64_t begin = indexes[i] - within;  // of the block
     size_t n = i;                                // behind those that are in it
     while (n < indexes.size() && indexes[n] < begin + block.count()) n++;
@@ -581,12 +600,14 @@ bool List::put_in_block(const Tree::Cursor& c, int64_t first, uint32_t count,
 void List::put_in_tree(int64_t first, uint32_t count, std::string_view packed) {
   const Tree& tree = large_->tree;
   const int64_t end = first + count;
-  Tree::Cursor c = tree.end();  // the first block with numbers from `first` on
-  if (!tree.empty() && tree.last()->end() > first) {
-    c = tree.first();
-    if (c->end() <= first) c = block_from(first);
+  if (tree.empty()) return insert_blocks(first, count, packed);
+  auto c = tree.last();
+  if (c->end() <= first) {
+    if (c->end() == first && put_in_block(c, first, count, packed)) return;
+    return insert_blocks(first, count, packed);
   }
-  if (c && c->first() < end) {
+  c = block_from(first);
+  if (c->first() < end) {
     auto next = c;
     next.next();
     const bool alone = !next || next->first() >= end;
@@ -594,12 +615,12 @@ void List::put_in_tree(int64_t first, uint32_t count, std::string_view packed) {
     erase_in_tree(first, end);
     return insert_blocks(first, count, packed);
   }
-  if (!tree.empty() && !c.is_first()) {
+  if (!c.is_first()) {
     auto before = c;
     before.prev();
     if (before->end() == first && put_in_block(before, first, count, packed)) return;
   }
-  if (c && c->first() == end && put_in_block(c, first, count, packed)) return;
+  if (c->first() == end && put_in_block(c, first, count, packed)) return;
   insert_blocks(first, count, packed);
 }
 
@@ -653,6 +674,7 @@ void List::erase_in_tree(int64_t first, int64_t end) {
       return insert_block(c, std::move(block));
     }
     change_block(c, [&](BlockRef& b) { trim(b, first, end); });
+    if (behind >= end) return;
   }
 }
 

@@ -86,7 +86,7 @@ class List final : public Collection {
   template <class Fn>
   static void walk(const Tree& tree, uint64_t index, uint64_t n, Fn fn) {
     uint64_t within = 0;
-    for (auto c = tree.at_rank(index, within); c && n > 0; c.next(), within = 0) {
+    for (auto c = place(tree, index, within); c && n > 0; c.next(), within = 0) {
       const uint64_t here = std::min(n, c->count() - within);
       if (!c->walk(static_cast<uint32_t>(within), here, fn)) return;
       n -= here;
@@ -95,7 +95,7 @@ class List final : public Collection {
   template <class Fn>
   static void walk_back(const Tree& tree, uint64_t index, uint64_t n, Fn fn) {
     uint64_t within = 0;
-    auto c = tree.at_rank(index, within);
+    auto c = place(tree, index, within);
     while (c && n > 0) {
       const uint64_t here = std::min(n, within + 1);
       if (!c->walk_back(static_cast<uint32_t>(within), here, fn)) return;
@@ -132,6 +132,9 @@ class List final : public Collection {
   };
 
   Tree::Cursor block_from(int64_t number) const;
+  // The block of an element, and where in it. Mostly it is at an end, where nothing need be
+  // counted.
+  static Tree::Cursor place(const Tree& tree, uint64_t index, uint64_t& within);
   template <class Fn>
   void each_block(int64_t first, int64_t end, Fn fn) const;
   void add_range(int64_t first, int64_t end, std::string& operation) const;
