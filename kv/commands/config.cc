@@ -7,6 +7,7 @@
 #include "kv/types/glob.h"
 #include "kv/types/hash.h"
 #include "kv/types/hyperloglog.h"
+#include "kv/types/list.h"
 
 namespace cairn::kv {
 namespace {
@@ -93,6 +94,8 @@ constexpr Parameter kParameters[] = {
     {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr},
     {"hll-sparse-max-bytes", [](Server&) { return cat(hll::kSparseBytesMax); }, nullptr},
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
+    {"list-max-listpack-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr},
+    {"list-max-ziplist-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
      set_number<&Server::max_clients, 1, UINT32_MAX>},
     {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); }, set_memory},

@@ -144,6 +144,8 @@ std::span<const Row> bitfield_rows();
 std::span<const Row> hyperloglog_rows();
 std::span<const Row> hash_rows();
 std::span<const Row> hash_expiry_rows();
+std::span<const Row> list_rows();
+std::span<const Row> list_search_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
 std::span<const Row> server_rows();

@@ -19,7 +19,7 @@ NUMBERS = [b"%d" % (base + d) for base in (0, 1 << 31, 1 << 32, -(1 << 31)) for 
     b"007", b"+1", b"1.5", b"-0", b"1e3", b"nan", b"inf", b"-inf", b"1e4000", b"1e5000", b"-1e-4950", b"0x10",
     b" 1", b"1 ", b"1" * 300]
 OPTIONS = b"""NX XX GT LT GET EX PX EXAT PXAT KEEPTTL PERSIST WITHVALUES MATCH COUNT TYPE BIT BYTE LEN IDX
-WITHMATCHLEN MINMATCHLEN AND OR XOR NOT SET INCRBY OVERFLOW WRAP SAT FAIL DB REPLACE SYNC ASYNC string hash u8 i8 i64
+WITHMATCHLEN MINMATCHLEN LEFT RIGHT BEFORE AFTER RANK MAXLEN AND OR XOR NOT SET INCRBY OVERFLOW WRAP SAT FAIL DB REPLACE SYNC ASYNC string hash u8 i8 i64
 u63 u64 I8 #1 #0 * k* h? [a-z]* default""".split()
 # Of these the answer depends on the moment, the process, what redis-server shares (OBJECT REFCOUNT) or the table's order, is not one,
 # or ends the test.
@@ -30,7 +30,7 @@ hello reset quit save bgsave waitaof select multi exec discard watch object|enco
 subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help""".split())
 UNORDERED = set("keys scan hscan hkeys hvals hgetall".split())
 SIZED = set("setbit setrange bitfield".split())  # redis-server would make 512 MB of some numbers
-KEYS = [b"k%d" % i for i in range(8)] + [b"h%d" % i for i in range(4)] + [b"", b"absent"]
+KEYS = [b"k%d" % i for i in range(8)] + [b"h%d" % i for i in range(4)] + [b"l%d" % i for i in range(4)] + [b"", b"absent"]
 BIG = bytes(range(256)) * 300  # lies in extents
 
 
@@ -158,6 +158,8 @@ class Generator:
         r = self.r
         n = lambda: r.choice([b"0", b"1", b"-1", b"5", b"-3", b"100"])
         word = lambda: r.choice([b"", b"a", b"17", b"3.5", b"value"])
+        words = lambda: [word() for _ in range(r.randrange(1, 4))]
+        side = lambda: r.choice([b"LEFT", b"RIGHT", b"left"])
         fields = lambda: [b"FIELDS", b"1", b"f%d" % r.randrange(4)]
         return {
             "set": lambda: [word()] + r.choice([[], [b"GET"], [b"NX"], [b"XX", b"GET"], [b"KEEPTTL"], [b"PXAT", b"99999999999999"]]),
@@ -171,6 +173,14 @@ class Generator:
             "move": lambda: [r.choice([b"0", b"1", b"99", b"x"])],
             "lcs": lambda: r.choice([[], [b"LEN"], [b"IDX", b"MINMATCHLEN", b"2", b"WITHMATCHLEN"]]),
             "hset": lambda: [b"f%d" % r.randrange(4), word()],
+            "lpush": words, "rpush": words, "lpushx": words, "rpushx": words,
+            "lpop": lambda: r.choice([[], [], [n()]]), "rpop": lambda: r.choice([[], [], [n()]]),
+            "lrange": lambda: r.choice([[b"0", b"-1"], [n(), n()]]), "ltrim": lambda: [n(), n()],
+            "lindex": lambda: [n()], "lset": lambda: [n(), word()], "lrem": lambda: [n(), word()],
+            "linsert": lambda: [r.choice([b"BEFORE", b"after"]), word(), word()],
+            "lpos": lambda: [word()] + r.choice([[], [b"RANK", n()], [b"COUNT", n()], [b"COUNT", b"0", b"RANK", n(), b"MAXLEN", n()]]),
+            "lmove": lambda: [side(), side()], "rpoplpush": lambda: [],
+            "lmpop": lambda: [b"2", r.choice(KEYS), r.choice(KEYS[12:16]), side()] + r.choice([[], [b"COUNT", n()]]),
             "hscan": lambda: [b"0"], "scan": lambda: [b"0"],
             "hsetex": lambda: r.choice([[], [b"FNX"], [b"KEEPTTL"], [b"PXAT", b"9999999999999"]]) + fields() + [word()],
             "hgetex": lambda: r.choice([[], [b"PERSIST"], [b"EXAT", b"9999999999"], [b"EXAT", b"1"]]) + fields(),
@@ -191,11 +201,11 @@ class Generator:
         least = abs(arity)
         extra = self.likely(name) if r.random() < 0.6 else None
         n = least + r.choice([0, 0, 0, 0, 1, 2, 3, 4]) - (r.random() < 0.05)
-        if extra is not None and first:
+        if extra is not None and (first or name == "lmpop"):
             n = (first + 1 if last < 0 else last + 1)
         while len(words) < n:
             words.append(self.word(name))
-        if extra is not None and first:
+        if extra is not None and (first or name == "lmpop"):
             words += extra
         if first:
             end = last if last >= 0 else len(words) + last
@@ -216,6 +226,8 @@ class Generator:
             lambda: [b"DEL", k], lambda: [b"SET", k, b"hello world"], lambda: [b"SET", k, b"17"],
             lambda: [b"SET", k, BIG], lambda: [b"SET", k, b"x", b"PXAT", b"1"],
             lambda: [b"SET", k, b"later", b"EXAT", b"99999999999"],
+            lambda: [b"RPUSH", r.choice(KEYS[12:16]), b"a", b"value", b"17", b"", b"a", b"3.5"],
+            lambda: [b"RPUSH", r.choice(KEYS[12:16])] + [b"value", b"a", b"x" * 100] * 100,
             lambda: [b"HSET", r.choice(KEYS[8:12]), b"f1", b"1", b"f2", b"x"],
             lambda: [b"PFADD", k] + [b"e%d" % r.randrange(1 << 20) for _ in range(r.choice([1, 30, 1500]))],
             lambda: [b"SET", k, b"HYLL\x01" + bytes(11) + r.choice([b"\x7f\xff", b"\x7f", b"\x80\x84\x7f\xfc", b"\x00"])],
@@ -258,7 +270,7 @@ class Wire(Case):
             connection.ask(b"SELECT", db)
             for key in KEYS:
                 kind = connection.ask(b"TYPE", key)
-                read = [b"GET", key] if kind == b"+string\r\n" else [b"HGETALL", key]
+                read = {b"+string\r\n": [b"GET", key], b"+list\r\n": [b"LRANGE", key, b"0", b"-1"]}.get(kind, [b"HGETALL", key])
                 value = connection.ask(*read) if kind != b"+none\r\n" else b""
                 if kind == b"+hash\r\n":
                     flat = parsed(value)
@@ -404,6 +416,8 @@ class AgainstRedis(Wire):
                 return "SELECT takes names of buckets"
             if name == b"command" and ours == b"-ERR Invalid command specified":
                 return "SYNC is a word that streams are made of, and no command here"
+            if name == b"lpos" and b"must between -9223372036854775807" in ours:
+                return "a rank that cannot be negated is refused since 7.2; 7.0 finds something"
             if name == b"exec" and isinstance(theirs, bytes) and ours[:10] == theirs[:10]:
                 return "why a transaction was aborted is said in other words"
         if name in (b"scan", b"hscan") and isinstance(ours, list) and isinstance(theirs, list):
@@ -559,6 +573,47 @@ SCAN 18446744073709551615 MATCH nothing
 SCAN 18446744073709551616
 SCAN x
 HSCAN nokey -1
+RPUSH l a b c a b c
+LPOP l x
+LPOP l -1
+LPOP l 0
+LPOP nokey 0
+LPOP s -1
+LPOP l 1 2
+LPOS l a RANK 0
+LPOS l a RANK x
+LPOS l a COUNT -1
+LPOS l a MAXLEN x
+LPOS l a COUNT 0 RANK -1
+LPOS l a COUNT
+LPOS nokey a COUNT 1
+LPOS nokey a
+LPOS s a RANK 0
+LSET nokey x a
+LSET l x a
+LSET l 100 a
+LSET s x a
+LINSERT s foo a b
+LINSERT nokey before a b
+LINSERT l before z b
+LREM s x a
+LREM l -9223372036854775808 b
+LINDEX nokey x
+LINDEX s x
+LMOVE l s left right
+LMOVE nokey s left right
+LMOVE l l left right
+LMPOP x l left
+LMPOP 0 l left
+LMPOP 1 l foo
+LMPOP 1 l left count 0
+LMPOP 1 l left count
+LMPOP 2 l left
+LMPOP 1 l left foo
+LMPOP 9223372036854775807 l left
+LMPOP 1 l left count 9223372036854775807
+LPUSHX s a
+EXISTS l
 MULTI
 BGSAVE FOO
 HELLO 2
