@@ -52,6 +52,11 @@ class MemberTable {
   void for_each(Fn fn) const {
     index_.for_each(0, [&](const Entry* e) { fn(e); });
   }
+  // A step of a walk over one that nobody changes meanwhile: Index::walk().
+  template <class Fn>
+  KeyHash walk(KeyHash from, Fn fn) const {
+    return index_.walk(0, from, [&](const Entry* e) { fn(e); });
+  }
   // As SCAN: about `count` entries from `cursor` on; returns the next cursor, 0 at the end.
   template <class Fn>
   uint64_t scan(uint64_t cursor, size_t count, Fn fn) const {

@@ -10,10 +10,12 @@
 #include <absl/container/flat_hash_set.h>
 #include <absl/hash/hash.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace cairn::kv {
 
@@ -26,6 +28,15 @@ inline void append_item(std::string& out, std::string_view s) {
     out.append(reinterpret_cast<const char*>(&n), 4);
   }
   out.append(s);
+}
+
+inline size_t item_size(std::string_view s) { return s.size() + (s.size() < 255 ? 1 : 5); }
+// The same where there is room for item_size() bytes.
+inline void put_item(char* at, std::string_view s) {
+  const auto n = static_cast<uint32_t>(s.size());
+  *at++ = static_cast<char>(std::min<uint32_t>(n, 255));
+  if (n >= 255) at = static_cast<char*>(std::memcpy(at, &n, 4)) + 4;
+  if (n > 0) std::memcpy(at, s.data(), n);
 }
 
 // Takes an item off the front; false if there is none.
@@ -49,13 +60,10 @@ class TextSet {
   TextSet() : places_(0, Hash{{&items_}}, Equal{{&items_}}) {}
   TextSet(const TextSet&) = delete;
 
-  // What so many strings of so many bytes take, and room for them: none moves then.
+  // About what so many strings of so many bytes take.
   static uint64_t bytes_for(uint64_t count, uint64_t bytes) {
-    return bytes + count * (kHead + kPlaceBytes);
-  }
-  void reserve(uint64_t count, uint64_t bytes) {
-    places_.reserve(count);
-    items_.reserve(bytes + count * kHead);
+    constexpr uint64_t kHead = 2, kPlaceBytes = 14;  // the table is three quarters full
+    return bytes + bytes / 4 + count * (kHead + kPlaceBytes);
   }
 
   bool add(std::string_view s) {  // false if it is there
@@ -66,9 +74,10 @@ class TextSet {
     });
     return items_.size() > before;
   }
-  void clear() {
+  void clear() { (void)take_items(); }
+  std::string take_items() {  // and leaves nothing
     places_ = Places(0, Hash{{&items_}}, Equal{{&items_}});
-    items_ = std::string();
+    return std::exchange(items_, std::string());
   }
   bool contains(std::string_view s) const { return places_.contains(s); }
   size_t size() const { return places_.size(); }
@@ -78,8 +87,6 @@ class TextSet {
   const std::string& items() const { return items_; }
 
  private:
-  static constexpr uint64_t kHead = 5;         // of an item, at most
-  static constexpr uint64_t kPlaceBytes = 21;  // in the table, which may be half empty
   struct Look {
     const std::string* items;
     using is_transparent = void;
