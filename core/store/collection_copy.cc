@@ -48,11 +48,11 @@ bool CollectionCopy::follows(const Entry* source) const {
          (!begun_ || find() != nullptr);
 }
 
-Status CollectionCopy::operate(Transaction& t, const Entry* source, std::string_view operation) {
+Status CollectionCopy::operate(Transaction& t, uint8_t flags, std::string_view operation) {
   Entry* e = find();
   RecordView r;
   r.type = RecordType::kOperation;
-  r.flags = static_cast<uint8_t>(source->flags & ~kRecordHasExpiry);
+  r.flags = static_cast<uint8_t>(flags & ~kRecordHasExpiry);
   r.ns = kIdentities;
   r.key = key_;
   r.value = operation;
@@ -70,12 +70,12 @@ Status CollectionCopy::step(const StripeLocks& locks, const Entry* source) {
   Transaction t(keyspace_, &locks, Shape::kSeveral, Wish::kNone);
   for (const std::string& operation : followed_->take()) {
     if (planted(Bug::kCopyFollowsNothing)) break;
-    if (Status s = operate(t, source, operation); !s.ok()) return s;
+    if (Status s = operate(t, source->flags, operation); !s.ok()) return s;
   }
   std::string part;
   const uint64_t next = source->collection()->save(cursor_, keyspace_.part_bytes(), part);
   if (!part.empty() || !begun_) {  // what was left may have gone since the last part
-    if (Status s = operate(t, source, part); !s.ok()) return s;
+    if (Status s = operate(t, source->flags, part); !s.ok()) return s;
   }
   if (auto done = t.commit(); !done.ok()) return done.status();
   begun_ = true;
@@ -83,13 +83,28 @@ Status CollectionCopy::step(const StripeLocks& locks, const Entry* source) {
   return absl::OkStatus();
 }
 
+Status CollectionCopy::add(const StripeLocks& locks, uint8_t flags, std::string_view operation) {
+  if (begun_ && find() == nullptr) return absl::AbortedError("what was made so far is gone");
+  Transaction t(keyspace_, &locks, Shape::kSeveral, Wish::kNone);
+  if (Status s = operate(t, flags, operation); !s.ok()) return s;
+  begun_ = true;
+  return t.commit().status();
+}
+
 Status CollectionCopy::name(Transaction& t, const Entry* source, Namespace& to, KeyHash to_hash,
+                            std::string_view key) {
+  return name(t, source->expire_ms(), to, to_hash, key);
+}
+
+uint64_t CollectionCopy::part_bytes(const Keyspace& keyspace) { return keyspace.part_bytes(); }
+
+Status CollectionCopy::name(Transaction& t, int64_t expire_ms, Namespace& to, KeyHash to_hash,
                             std::string_view key) {
   Entry* e = find();
   const Collection& c = *e->collection();
   c.identity_->from = c.oldest_;
   c.identity_->to = e->lsn();
-  return t.rename(*keyspace_.unnamed_, hash_, e, to, to_hash, key, source->expire_ms());
+  return t.rename(*keyspace_.unnamed_, hash_, e, to, to_hash, key, expire_ms);
 }
 
 }  // namespace cairn

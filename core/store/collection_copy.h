@@ -9,6 +9,9 @@
 // others see who look at both. Until then nothing of it expires by itself: the source may be given
 // more time. Without its name it is nothing, in this life and after a crash.
 //
+// Or it has no source, and its parts are what the caller says: for what a command makes that is too
+// large to be put at once.
+//
 // Threads: one at a time; under the locks that each call names.
 #pragma once
 
@@ -45,9 +48,21 @@ class CollectionCopy {
   Status name(Transaction& t, const Entry* source, Namespace& to, KeyHash to_hash,
               std::string_view key);
 
+  // ---- without a source ----
+  // One more part: an operation of the type that these flags of a record say.
+  Status add(const StripeLocks& locks, uint8_t flags, std::string_view operation);
+  // The same as above, once there is a part; without an expiry.
+  Status name(Transaction& t, Namespace& to, KeyHash to_hash, std::string_view key) {
+    return name(t, int64_t{0}, to, to_hash, key);
+  }
+  // Parts of this size suit the log; what is no larger can be put at once.
+  static uint64_t part_bytes(const Keyspace& keyspace);
+
  private:
   Entry* find() const;
-  Status operate(Transaction& t, const Entry* source, std::string_view operation);
+  Status operate(Transaction& t, uint8_t flags, std::string_view operation);
+  Status name(Transaction& t, int64_t expire_ms, Namespace& to, KeyHash to_hash,
+              std::string_view key);
 
   Keyspace& keyspace_;
   const uint64_t id_;

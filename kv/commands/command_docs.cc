@@ -28,9 +28,9 @@ std::vector<std::string_view> categories(const Row& row) {
   if (row.run == nullptr) return {"slow"};  // the rest is its subcommands'
   for (auto [group, name] :
        {std::pair("generic", "keyspace"), std::pair("string", "string"),
-        std::pair("bitmap", "bitmap"), std::pair("hash", "hash"), std::pair("list", "list"),
-        std::pair("hyperloglog", "hyperloglog"), std::pair("connection", "connection"),
-        std::pair("transactions", "transaction")}) {
+        std::pair("bitmap", "bitmap"), std::pair("hyperloglog", "hyperloglog"),
+        std::pair("hash", "hash"), std::pair("list", "list"), std::pair("set", "set"),
+        std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
     if (row.group == group) names.emplace_back(name);
   }
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.

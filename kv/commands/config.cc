@@ -8,6 +8,7 @@
 #include "kv/types/hash.h"
 #include "kv/types/hyperloglog.h"
 #include "kv/types/list.h"
+#include "kv/types/set.h"
 
 namespace cairn::kv {
 namespace {
@@ -107,6 +108,9 @@ constexpr Parameter kParameters[] = {
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
      set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},
     {"save", [](Server&) { return std::string(); }, set_save},
+    {"set-max-intset-entries", [](Server&) { return cat(Set::kIntsetEntries); }, nullptr},
+    {"set-max-listpack-entries", [](Server&) { return cat(Set::kListpackEntries); }, nullptr},
+    {"set-max-listpack-value", [](Server&) { return cat(Set::kListpackValue); }, nullptr},
     {"slave-read-only", get_yes, set_yes},
     {"replica-read-only", get_yes, set_yes},
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },

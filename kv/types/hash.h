@@ -5,7 +5,7 @@
 // reads says at what time he does, and does not see what is due by then.
 //
 // Small ones are one stretch of bytes, searched from the front; larger ones a table that grows
-// without pauses (core/index/index.h). OBJECT ENCODING answers by Redis's thresholds, which are not
+// without pauses (member_table.h). OBJECT ENCODING answers by Redis's thresholds, which are not
 // ours.
 //
 // An operation, whose items are also how a small one lies in memory (those of kind 1, or of kind 3
@@ -15,7 +15,7 @@
 //     kind 2: item = field                it is deleted
 //     kind 3: item = until field value    it has this value until then
 //     kind 4: item = until field          it is there until then, if it is there
-//   field, value = length bytes           length = u8, or 255 and u32, little-endian
+//   field, value                          items as in text_set.h
 //   until = i64, little-endian            0: for ever
 // Of a large one the entries of its table hold the times, which are in order beside it.
 //
@@ -32,7 +32,7 @@
 #include <vector>
 
 #include "core/index/collection.h"
-#include "core/index/index.h"
+#include "kv/types/member_table.h"
 
 namespace cairn::kv {
 
@@ -42,12 +42,11 @@ class Hash final : public Collection {
   static constexpr size_t kListpackEntries = 128, kListpackValue = 64;
 
   explicit Hash(uint64_t seed) : seed_(seed) {}
-  ~Hash() override;
   static std::unique_ptr<Collection> make(uint64_t seed) { return std::make_unique<Hash>(seed); }
   static bool has_times(std::string_view operation);
 
-  static constexpr int64_t kForEver = 0;
-  static constexpr int64_t kNoTime = INT64_MIN;  // nothing is due yet
+  static constexpr int64_t kForEver = MemberTable::kForEver;
+  static constexpr int64_t kNoTime = MemberTable::kNoTime;
 
   // Operations to pass to Transaction::operate. One is of one kind: all of its items were added by
   // the same of these.
@@ -63,8 +62,10 @@ class Hash final : public Collection {
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
   size_t expire(int64_t now_ms, size_t most, std::string& operation) const override;
-  bool in_use() const override;
-  void moved(KeyHash hash) override;
+  bool in_use() const override { return table_ != nullptr && table_->in_use(); }
+  void moved(KeyHash hash) override {
+    if (table_ != nullptr) table_->moved(hash);
+  }
   bool free_some() override;
 
   // Redis's words; as there, a small one that had a field with a time is not a listpack any more.
@@ -87,27 +88,11 @@ class Hash final : public Collection {
   }
   using Visit = std::function<void(std::string_view field, std::string_view value)>;
   void for_each(int64_t now_ms, const Visit& visit) const;
-  // All of it as it is now, handed out in pieces while others change it: what is changed before its
-  // turn is kept as it was. For a hash that is not compact.
-  class Walk {
+  // For a hash that is not compact.
+  class Walk final : public MemberTable::Walk {
    public:
-    // `key`: the hash of the key that it is found under.
-    Walk(const Hash& hash, int64_t now_ms, KeyHash key = 0);
-    ~Walk();
-    Walk(const Walk&) = delete;
-    // Of the key that it is found under now, or was last. Who locks that one's stripe looks again.
-    KeyHash key() const;
-    // Calls visit for some fields, in no order; false after the last. Under the lock of that
-    // stripe, also when the key is gone.
-    bool next(const Visit& visit);
-    // All walks together keep at most limits::kKeptBytesMax: one that would need more has ended
-    // without its last fields.
-    bool lost() const;
-
-   private:
-    friend class Hash;
-    struct State;
-    std::shared_ptr<State> state_;
+    Walk(const Hash& hash, int64_t now_ms, KeyHash key = 0)
+        : MemberTable::Walk(*hash.table_, now_ms, key) {}
   };
   // As SCAN: about `count` fields from `cursor` on; returns the next cursor, 0 at the end.
   uint64_t scan(uint64_t cursor, size_t count, int64_t now_ms, const Visit& visit) const;
@@ -131,7 +116,7 @@ class Hash final : public Collection {
   bool any_timed() const { return due() != nullptr && times()->timed > 0; }
   size_t item_head() const;  // bytes of an item beside field and value, in an image
   static Item item_of(const Entry* e) { return {e->key(), e->value(), e->expire_ms()}; }
-  bool take_item(std::string_view& in, Item& item) const;  // off the front of a small one's bytes
+  bool take_field(std::string_view& in, Item& item) const;  // off the front of a small one's bytes
   template <class Fn>
   void each(Fn fn) const;
   template <class Fn>
@@ -145,19 +130,15 @@ class Hash final : public Collection {
   void add_to_order(const Entry* e);
   void take_from_order(const Entry* e);
   void spread();  // from bytes to a table
-  void keep(const Entry* old, KeyHash hash) const;
-  Lsn stamp() const { return Lsn(walks_begun_ * 8); }  // of entries changed from now on
+  size_t count() const { return table_ ? table_->size() : count_; }
+  uint64_t item_bytes() const { return table_ ? table_->item_bytes() : item_bytes_; }
 
   const uint64_t seed_;
-  std::string bytes_;             // items, while there is no table; with times iff there are Times
-  std::unique_ptr<Index> table_;  // else: entries without a record, their LSN a stamp
+  std::unique_ptr<MemberTable> table_;  // or, while there is none:
+  std::string bytes_;                   // items; with times iff there are Times
   size_t count_ = 0;
-  uint64_t item_bytes_ = 0;   // of fields and values
-  uint64_t entry_bytes_ = 0;  // of the table's entries
-  bool plain_ = true;         // never exceeded Redis's thresholds
-  using Walks = std::vector<std::shared_ptr<Walk::State>>;
-  mutable std::unique_ptr<Walks> walks_;  // none: null
-  mutable uint64_t walks_begun_ = 0;
+  uint64_t item_bytes_ = 0;  // of fields and values
+  bool plain_ = true;        // never exceeded Redis's thresholds
 };
 
 }  // namespace cairn::kv

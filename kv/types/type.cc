@@ -5,6 +5,7 @@
 
 #include "kv/types/hash.h"
 #include "kv/types/list.h"
+#include "kv/types/set.h"
 
 namespace cairn::kv {
 
@@ -17,6 +18,7 @@ constexpr Type kTypes[] = {
     {ValueType::kString, "string", {}, nullptr},
     {ValueType::kHash, "hash", {Hash::make, Hash::has_times}, encoding<Hash>},
     {ValueType::kList, "list", {List::make, nullptr}, encoding<List>},
+    {ValueType::kSet, "set", {Set::make, nullptr}, encoding<Set>},
 };
 }  // namespace
 

@@ -27,10 +27,10 @@ UNSTABLE = set("""info client|list client|info client|id client|kill client|repl
 config|resetstat config|rewrite config|get time lastsave randomkey hrandfield shutdown ttl pttl object|idletime object|freq
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
 hello reset quit save bgsave waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
-subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help""".split())
-UNORDERED = set("keys scan hscan hkeys hvals hgetall".split())
+subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help spop srandmember""".split())
+UNORDERED = set("keys scan hscan hkeys hvals hgetall sscan smembers sinter sunion sdiff".split())
 SIZED = set("setbit setrange bitfield".split())  # redis-server would make 512 MB of some numbers
-KEYS = [b"k%d" % i for i in range(8)] + [b"h%d" % i for i in range(4)] + [b"l%d" % i for i in range(4)] + [b"", b"absent"]
+KEYS = [b"k%d" % i for i in range(8)] + [b"%c%d" % (kind, i) for kind in b"hls" for i in range(4)] + [b"", b"absent"]
 BIG = bytes(range(256)) * 300  # lies in extents
 
 
@@ -160,6 +160,8 @@ class Generator:
         word = lambda: r.choice([b"", b"a", b"17", b"3.5", b"value"])
         words = lambda: [word() for _ in range(r.randrange(1, 4))]
         side = lambda: r.choice([b"LEFT", b"RIGHT", b"left"])
+        members = lambda: [r.choice([b"", b"a", b"b", b"1", b"-1", b"17", b"017", b"70000", b"-5000000000", b"x" * 70])
+                           for _ in range(r.choice([1, 1, 2, 5]))]
         fields = lambda: [b"FIELDS", b"1", b"f%d" % r.randrange(4)]
         return {
             "set": lambda: [word()] + r.choice([[], [b"GET"], [b"NX"], [b"XX", b"GET"], [b"KEEPTTL"], [b"PXAT", b"99999999999999"]]),
@@ -190,6 +192,9 @@ class Generator:
             "pfadd": lambda: [b"e%d" % r.randrange(1 << 20) for _ in range(r.choice([0, 1, 3, 300]))],
             "pfcount": lambda: [], "pfmerge": lambda: [],
             "pfdebug": lambda: [r.choice(KEYS)],
+            "sadd": lambda: members() + members(), "srem": lambda: members() + members(), "smismember": members,
+            "sismember": lambda: members()[:1], "smove": lambda: members()[:1],
+            "sscan": lambda: [b"0"] + r.choice([[], [b"MATCH", b"*1*"], [b"COUNT", b"100"]]),
             "expireat": lambda: [b"99999999999"], "pexpireat": lambda: [b"99999999999999"],
         }.get(name, lambda: None)()
 
@@ -205,6 +210,10 @@ class Generator:
             n = (first + 1 if last < 0 else last + 1)
         while len(words) < n:
             words.append(self.word(name))
+        if name == "sintercard" and r.random() < 0.8:
+            keys = [r.choice(KEYS) for _ in range(r.choice([1, 2, 2, 3]))]
+            limit = r.choice([[], [b"LIMIT", b"1"], [b"limit", b"0"], [b"LIMIT", b"-1"]])
+            return words[:1] + [b"%d" % len(keys)] + keys + limit
         if extra is not None and (first or name == "lmpop"):
             words += extra
         if first:
@@ -232,6 +241,10 @@ class Generator:
             lambda: [b"PFADD", k] + [b"e%d" % r.randrange(1 << 20) for _ in range(r.choice([1, 30, 1500]))],
             lambda: [b"SET", k, b"HYLL\x01" + bytes(11) + r.choice([b"\x7f\xff", b"\x7f", b"\x80\x84\x7f\xfc", b"\x00"])],
             lambda: [b"DEL", r.choice(KEYS)],
+            lambda: [b"SADD", r.choice(KEYS[16:20]), b"1", b"-1", b"70000"],
+            lambda: [b"SADD", r.choice(KEYS[16:20]), b"a", b"1", b"17", b"x" * 70],
+            lambda: [b"SADD", r.choice(KEYS[16:20])] + [b"%d" % i for i in range(r.choice([100, 600]))],
+            lambda: [b"SADD", r.choice(KEYS[16:20])] + [b"m%d" % i for i in range(200)],
         ])()
 
     def stream(self, n, transactions=True):
@@ -270,11 +283,14 @@ class Wire(Case):
             connection.ask(b"SELECT", db)
             for key in KEYS:
                 kind = connection.ask(b"TYPE", key)
-                read = {b"+string\r\n": [b"GET", key], b"+list\r\n": [b"LRANGE", key, b"0", b"-1"]}.get(kind, [b"HGETALL", key])
+                read = {b"+string\r\n": [b"GET", key], b"+list\r\n": [b"LRANGE", key, b"0", b"-1"],
+                        b"+set\r\n": [b"SMEMBERS", key]}.get(kind, [b"HGETALL", key])
                 value = connection.ask(*read) if kind != b"+none\r\n" else b""
                 if kind == b"+hash\r\n":
                     flat = parsed(value)
                     value = sorted(zip(flat[::2], flat[1::2]))
+                if kind == b"+set\r\n":
+                    value = sorted(parsed(value))
                 out.append((key, kind, value, connection.ask(b"EXPIRETIME", key) != b":-1\r\n"))
             out.append(connection.ask(b"DBSIZE"))
         return out
@@ -420,9 +436,12 @@ class AgainstRedis(Wire):
                 return "a rank that cannot be negated is refused since 7.2; 7.0 finds something"
             if name == b"exec" and isinstance(theirs, bytes) and ours[:10] == theirs[:10]:
                 return "why a transaction was aborted is said in other words"
-        if name in (b"scan", b"hscan") and isinstance(ours, list) and isinstance(theirs, list):
+        if name in (b"scan", b"hscan", b"sscan") and isinstance(ours, list) and isinstance(theirs, list):
             if words[1 if name == b"scan" else 2] != b"0":
                 return "a cursor that was not handed out is any place in each server's own order"
+        if name == b"sscan" and isinstance(ours, list) and isinstance(theirs, list) and theirs[0] != b"0":
+            if set(theirs[1]) <= set(ours[1]) or ours[0] != b"0":
+                return "a cursor into a table, which 7.0.15 makes of fewer members than later versions and this one"
         return None
 
     def same(self, words, ours, theirs, queued=()):
@@ -441,7 +460,7 @@ class AgainstRedis(Wire):
             return False
         if name == "exec":
             return len(ours) == len(queued) and all(map(self.same, queued, ours, theirs))
-        if name in ("scan", "hscan"):
+        if name in ("scan", "hscan", "sscan"):
             ours, theirs = ours[1:], theirs[1:]
         if name not in UNORDERED:
             return False
@@ -496,6 +515,8 @@ class AgainstRedis(Wire):
                       (b"BITFIELD", b"a", b"INCRBY", b"u8", b"0", b"1"), (b"COPY", b"a", b"b", b"DB", b"1"),
                       (b"BITOP", b"AND", b"a", b"b", b"c"), (b"MSET", b"a", b"1", b"b", b"2"), (b"MSET", b"a"),
                       (b"OBJECT", b"ENCODING", b"a"), (b"OBJECT", b"FOO", b"a"), (b"PING", b"a"), (b"NOSUCH", b"a"),
+                      (b"SINTERCARD", b"2", b"a", b"b", b"LIMIT", b"1"), (b"SINTERCARD", b"3", b"a"), (b"SINTERCARD", b"x", b"a"),
+                      (b"SMOVE", b"a", b"b", b"c"), (b"SUNIONSTORE", b"a", b"b", b"c"), (b"SINTERSTORE", b"a", b"b", b"c"),
                       (b"RENAME", b"a", b"b"), (b"CLIENT", b"KILL", b"a"), (b"GET", b"a", b"b")):
             for sub in (b"GETKEYS", b"GETKEYSANDFLAGS"):
                 self.assertEqual(a.ask(b"COMMAND", sub, *words), b.ask(b"COMMAND", sub, *words), words)
@@ -638,6 +659,57 @@ COMMAND LIST FILTERBY MODULE x
 COMMAND FOO
 CLIENT
 CLIENT FOO
+SADD set 1 2 3
+SADD word x
+SRANDMEMBER set -9223372036854775808
+SRANDMEMBER set 9223372036854775808
+SRANDMEMBER set x
+SRANDMEMBER set 1 2
+SRANDMEMBER set 0
+SRANDMEMBER nokey
+SRANDMEMBER nokey 5
+SRANDMEMBER nokey -5
+SRANDMEMBER word
+SRANDMEMBER word 5
+SRANDMEMBER word -3
+SRANDMEMBER nf 1
+SPOP set -1
+SPOP set x
+SPOP set 1 2
+SPOP set 0
+SPOP set 99999999999999999999
+SPOP nokey
+SPOP nokey 3
+SPOP word 7
+EXISTS word
+SADD word x
+SPOP word
+EXISTS word
+SINTERCARD 0 set
+SINTERCARD x set
+SINTERCARD 3 set
+SINTERCARD 1 set LIMIT
+SINTERCARD 1 set LIMIT -1
+SINTERCARD 1 set LIMIT x
+SINTERCARD 1 set LIMIT 1 LIMIT 2
+SINTERCARD 1 set FOO 1
+SINTERCARD 1 set set
+SMOVE set set 9
+SMOVE set set 1
+SMOVE nokey set 1
+SMOVE set nf 1
+SMOVE nf set 1
+SSCAN set 0 NOVALUES
+SSCAN set 0 COUNT 0
+SSCAN set 0 COUNT x
+SSCAN set 0 MATCH
+SSCAN nokey 0 FOO
+SINTERSTORE to set nokey
+SDIFFSTORE to set nokey
+SINTER nokey nf
+SUNION nokey set word
+OBJECT ENCODING set
+DEL set to
 PING a b""".split("\n")] + [
     ["SET", "l1", LONG], ["SET", "l2", LONG[:-1] + "y"], ["LCS", "l1", "l2", "LEN"], ["LCS", "l1", "l2"],
     ["LCS", "l1", "l2", "IDX", "WITHMATCHLEN"],
