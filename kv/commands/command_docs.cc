@@ -25,7 +25,7 @@ std::vector<std::string_view> categories(const Row& row) {
   if (row.run == nullptr) return {"slow"};  // the rest is its subcommands'
   for (auto [group, name] :
        {std::pair("generic", "keyspace"), std::pair("string", "string"),
-        std::pair("bitmap", "bitmap"), std::pair("hash", "hash"),
+        std::pair("bitmap", "bitmap"), std::pair("hash", "hash"), std::pair("stream", "stream"),
         std::pair("hyperloglog", "hyperloglog"), std::pair("connection", "connection"),
         std::pair("transactions", "transaction")}) {
     if (row.group == group) names.emplace_back(name);

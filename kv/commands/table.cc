@@ -37,9 +37,11 @@ size_t Table::slot_of(std::string_view name) {
 }
 
 Table::Table() : slots_(kSlots) {
-  for (auto family : {string_rows(), lcs_rows(), bit_rows(), bitfield_rows(), hyperloglog_rows(),
-                      hash_rows(), hash_expiry_rows(), key_rows(), connection_rows(), info_rows(),
-                      config_rows(), server_rows(), command_rows(), transaction_rows()}) {
+  for (auto family :
+       {string_rows(), lcs_rows(), bit_rows(), bitfield_rows(), hyperloglog_rows(), hash_rows(),
+        hash_expiry_rows(), stream_rows(), stream_read_rows(), stream_group_rows(),
+        stream_claim_rows(), stream_info_rows(), key_rows(), connection_rows(), info_rows(),
+        config_rows(), server_rows(), command_rows(), transaction_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   Row* container = nullptr;

@@ -20,6 +20,25 @@ void Stream::add_entry(std::string& operation, const StreamEntry& entry) {
   StreamBlock::add_entry_to(operation, entry);
 }
 
+void Stream::add_entry(std::string& operation, StreamId id,
+                       std::span<const std::string_view> words) {
+  size_t names = 0, values = 0;
+  for (size_t i = 0; i + 1 < words.size(); i += 2) {
+    names += varint_bytes(words[i].size()) + words[i].size();
+    values += varint_bytes(words[i + 1].size()) + words[i + 1].size();
+  }
+  constexpr size_t kRest = 96;  // heads, and the state that follows
+  operation.reserve(operation.size() + names + values + kRest);
+  operation.push_back(kEntries);
+  add_id(operation, id);
+  add_varint(operation, words.size() / 2);
+  add_varint(operation, names);
+  for (size_t i = 0; i + 1 < words.size(); i += 2) add_bytes(operation, words[i]);
+  add_varint(operation, 3 + values);
+  operation.append(3, '\0');
+  for (size_t i = 0; i + 1 < words.size(); i += 2) add_bytes(operation, words[i + 1]);
+}
+
 void Stream::add_trim(std::string& operation, StreamId to) {
   operation.push_back(kTrim);
   add_id(operation, to);
@@ -109,6 +128,10 @@ bool Stream::apply_items(std::string_view in) {
     StreamId id;
     switch (kind) {
       case kEntries: {
+        if (StreamEntry e; StreamBlock::take_entry_alone(in, e)) {
+          put(e);
+          break;
+        }
         const StreamBlock::Ref block = StreamBlock::take(in);
         good = bool(block);
         if (good) put_block(block);
@@ -312,14 +335,25 @@ StreamId Stream::id_at(uint64_t rank) const {
   return e.id;
 }
 
-StreamId Stream::whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most) const {
+StreamId Stream::whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, StreamId added,
+                              size_t added_bytes) const {
+  const bool adds = added != kStreamIdMin;
+  const bool joins = adds && !tree_.empty() && (*tree_.last())->has_room(added_bytes);
+  const StreamId top = top_id();
+  const uint64_t all = size() + (adds ? 1 : 0);
   StreamId to;
   uint64_t gone = 0;
+  const auto take = [&](uint64_t count, StreamId last) {
+    gone += count;
+    if (all - gone < keep || last >= keep_from || (most != 0 && gone > most)) return false;
+    to = last;
+    return true;
+  };
   for (auto at = tree_.first(); at; at.next()) {
-    gone += (*at)->count();
-    if (size() - gone < keep || (*at)->last() >= keep_from || (most != 0 && gone > most)) break;
-    to = (*at)->last();
+    const bool with_it = joins && (*at)->last() == top;
+    if (!take((*at)->count() + (with_it ? 1 : 0), with_it ? added : (*at)->last())) return to;
   }
+  if (adds && !joins) (void)take(1, added);
   return to;
 }
 
@@ -378,9 +412,9 @@ bool Stream::Walk::next(StreamEntry& e) {
 
 // ---- counts of groups ----
 
-bool Stream::has_tombstones_from(StreamId from) const {
+bool Stream::has_tombstones_from(StreamId from, StreamId first) const {
   const StreamId deleted = state_.max_deleted;
-  return size() > 0 && deleted != kStreamIdMin && first_id() <= deleted && from <= deleted;
+  return deleted != kStreamIdMin && from <= deleted && first <= deleted && size() > 0;
 }
 
 int64_t Stream::estimate_read(StreamId id) const {
@@ -404,17 +438,23 @@ int64_t Stream::lag(const StreamGroup& group) const {
   const StreamId first = first_id();
   if (group.last() < first && state_.max_deleted < first) return static_cast<int64_t>(size());
   int64_t read = group.entries_read();
-  if (read == StreamGroup::kUnknown || has_tombstones_from(group.last())) {
+  if (read == StreamGroup::kUnknown || has_tombstones_from(group.last(), first)) {
     read = estimate_read(group.last());
   }
   return read == StreamGroup::kUnknown ? StreamGroup::kUnknown : added - read;
 }
 
-int64_t Stream::read_after(StreamId last, int64_t read, StreamId id) const {
-  if (read != StreamGroup::kUnknown && last >= first_id() && !has_tombstones_from(last)) {
-    return read + 1;
+int64_t Stream::read_after(StreamId last, int64_t read, std::span<const StreamId> ids) const {
+  const StreamId first = first_id();
+  for (const StreamId& id : ids) {
+    if (read != StreamGroup::kUnknown && last >= first && !has_tombstones_from(last, first)) {
+      read++;
+    } else if (state_.added != 0) {
+      read = estimate_read(id);
+    }
+    last = id;
   }
-  return state_.added != 0 ? estimate_read(id) : read;
+  return read;
 }
 
 // ---- memory ----

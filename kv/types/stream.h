@@ -58,6 +58,9 @@ class Stream final : public Collection {
 
   // ---- operations to pass to Transaction::operate; each adds an item ----
   static void add_entry(std::string& operation, const StreamEntry& entry);
+  // Of fields and values in turn.
+  static void add_entry(std::string& operation, StreamId id,
+                        std::span<const std::string_view> words);
   static void add_trim(std::string& operation, StreamId to);
   static void add_delete(std::string& operation, StreamId id);
   static void add_state(std::string& operation, const State& state);
@@ -94,10 +97,11 @@ class Stream final : public Collection {
   // How many entries are below this ID; and the ID of the entry that has so many before it.
   uint64_t rank(StreamId id) const;
   StreamId id_at(uint64_t rank) const;
-  // What XTRIM with ~ takes away: whole blocks. The last ID of so many blocks, at the front, that
-  // at least `keep` entries stay, all those at `keep_from` or above stay, and not more than `most`
-  // go (0: any number); 0-0: none.
-  StreamId whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most) const;
+  // What XTRIM with ~ takes away: whole blocks. The last ID of as many blocks at the front as can
+  // go so that `keep` entries stay, and all from `keep_from` on, and not more than `most` go (0:
+  // any number); 0-0: none. With one that is about to be added (`added_bytes` long; 0-0: none).
+  StreamId whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, StreamId added,
+                        size_t added_bytes) const;
   // Redis's radix-tree-keys: how many pieces it lies in.
   uint64_t blocks() const;
 
@@ -134,8 +138,8 @@ class Stream final : public Collection {
   // ever added, and how many entries it has before it; kUnknown where deletions hide it.
   int64_t estimate_read(StreamId id) const;
   int64_t lag(const StreamGroup& group) const;
-  // What a group has read after it delivered this entry, too.
-  int64_t read_after(StreamId last, int64_t read, StreamId id) const;
+  // What a group has read after it delivered these entries, too, beyond `last`.
+  int64_t read_after(StreamId last, int64_t read, std::span<const StreamId> ids) const;
 
  private:
   // Where save() goes on: by ID and name, so that it survives all changes.
@@ -151,7 +155,7 @@ class Stream final : public Collection {
   bool apply_items(std::string_view operation);
   static bool apply_group_item(char kind, std::string_view& in, StreamGroup* group,
                                StreamConsumer*& consumer);
-  bool has_tombstones_from(StreamId from) const;
+  bool has_tombstones_from(StreamId from, StreamId first) const;
   void put_block(const StreamBlock::Ref& block);
   void put(const StreamEntry& entry);
   void remove(StreamId from, StreamId to);  // entries

@@ -80,6 +80,22 @@ void StreamBlock::add_entry_to(std::string& out, const StreamEntry& e) {
   out.append(e.values);
 }
 
+bool StreamBlock::take_entry_alone(std::string_view& in, StreamEntry& e) {
+  std::string_view rest = in, entry;
+  if (!take_varint(rest, e.id.ms) || !take_varint(rest, e.id.seq) || !take_varint(rest, e.fields) ||
+      !take_bytes(rest, e.names) || !take_bytes(rest, entry) || e.fields == 0 || entry.size() < 3 ||
+      entry[0] != 0 || entry[1] != 0 || entry[2] != 0) {
+    return false;
+  }
+  e.values = entry.substr(3);
+  std::string_view names = e.names, values = e.values;
+  if (!skip(names, e.fields) || !names.empty() || !skip(values, e.fields) || !values.empty()) {
+    return false;
+  }
+  in = rest;
+  return true;
+}
+
 void StreamBlock::add_range_to(std::string& out, StreamId from, StreamId to) const {
   Reader reader(*this);
   uint32_t begin = reader.at(), end = begin;

@@ -42,6 +42,11 @@ inline void add_varint(std::string& out, uint64_t n) {
   for (; n >= 0x80; n >>= 7) out.push_back(static_cast<char>(n | 0x80));
   out.push_back(static_cast<char>(n));
 }
+inline size_t varint_bytes(uint64_t n) {
+  size_t bytes = 1;
+  for (; n >= 0x80; n >>= 7) bytes++;
+  return bytes;
+}
 inline bool take_varint(std::string_view& in, uint64_t& n) {
   n = 0;
   for (unsigned shift = 0, i = 0; i < in.size() && shift < 64; i++, shift += 7) {
@@ -121,6 +126,9 @@ class StreamBlock {
   void add_to(std::string& out) const;
   void add_range_to(std::string& out, StreamId from, StreamId to) const;
   static void add_entry_to(std::string& out, const StreamEntry& e);
+  // What add_entry_to() wrote, without making a block of it; false, and nothing taken, if it is
+  // something else.
+  static bool take_entry_alone(std::string_view& in, StreamEntry& e);
 
   size_t count() const { return count_; }
   StreamId base() const { return base_; }
@@ -128,9 +136,9 @@ class StreamBlock {
   StreamId last() const { return last_; }
   size_t bytes() const { return size_; }
   size_t allocated() const { return sizeof(StreamBlock) + capacity_; }
-  bool has_room(const StreamEntry& e) const {
-    return count_ < kEntriesMax && size_ + e.names.size() + e.values.size() < kBytesMax;
-  }
+  // For one whose names and values take so many bytes.
+  bool has_room(size_t bytes) const { return count_ < kEntriesMax && size_ + bytes < kBytesMax; }
+  bool has_room(const StreamEntry& e) const { return has_room(e.names.size() + e.values.size()); }
   bool is_too_large() const { return count_ > 2 * kEntriesMax || size_ > 2 * kBytesMax; }
 
   // Goes over the entries in order.
