@@ -52,6 +52,13 @@ const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, si
 // Answers as Redis does where a subcommand got words that it does not know.
 void subcommand_syntax_error(Context& c);
 
+// The families.
+std::span<const Row> stream_rows();
+std::span<const Row> stream_read_rows();
+std::span<const Row> stream_group_rows();
+std::span<const Row> stream_claim_rows();
+std::span<const Row> stream_info_rows();
+
 // What a group delivers to a consumer, or a consumer claims: IDs with one time and one count are
 // written to the operation together.
 class Deliveries {

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "kv/commands/stream_view.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
