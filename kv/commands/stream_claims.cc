@@ -77,7 +77,7 @@ bool parse_option(Context& c, size_t& i, Claim& claim) {
   } else if (more && equals_ignoring_case(word, "lastid")) {
     return stream_id(c, ++i, claim.last);
   } else {
-    c.reply.error(cat("ERR Unrecognized XCLAIM option '", word.substr(0, word.find('\0')), "'"));
+    c.reply.error(cat("ERR Unrecognized XCLAIM option '", shown(word), "'"));
     return false;
   }
   return true;

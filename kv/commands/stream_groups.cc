@@ -11,8 +11,8 @@ namespace cairn::kv {
 const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, size_t group) {
   const StreamGroup* found = view ? view->group(c.args[group]) : nullptr;
   if (found == nullptr) {
-    c.reply.error(
-        cat("NOGROUP No such key '", c.args[key], "' or consumer group '", c.args[group], "'"));
+    c.reply.error(cat("NOGROUP No such key '", shown(c.args[key]), "' or consumer group '",
+                      shown(c.args[group]), "'"));
   }
   return found;
 }
@@ -20,7 +20,7 @@ const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, si
 void subcommand_syntax_error(Context& c) {
   const std::string_view name = c.row.name.substr(0, c.row.name.find('|'));
   c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
-                    c.args[1].substr(0, 128), "'. Try ", upper(name), " HELP."));
+                    shown(c.args[1].substr(0, 128)), "'. Try ", upper(name), " HELP."));
 }
 
 namespace {
@@ -64,8 +64,8 @@ bool find_group(Context& c, StreamView& s, const StreamGroup*& group) {
   if (!find_stream(c, s)) return false;
   group = s->group(c.args[3]);
   if (group != nullptr) return true;
-  c.reply.error(
-      cat("NOGROUP No such consumer group '", c.args[3], "' for key name '", c.args[2], "'"));
+  c.reply.error(cat("NOGROUP No such consumer group '", shown(c.args[3]), "' for key name '",
+                    shown(c.args[2]), "'"));
   return false;
 }
 

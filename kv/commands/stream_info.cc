@@ -145,8 +145,8 @@ void xinfo_consumers(Context& c) {
   if (!find_stream(c, s)) return;
   const StreamGroup* group = s->group(c.args[3]);
   if (group == nullptr) {
-    return c.reply.error(
-        cat("NOGROUP No such consumer group '", c.args[3], "' for key name '", c.args[2], "'"));
+    return c.reply.error(cat("NOGROUP No such consumer group '", shown(c.args[3]),
+                             "' for key name '", shown(c.args[2]), "'"));
   }
   const int64_t now = c.now_ms();
   Reply& reply = c.reply;

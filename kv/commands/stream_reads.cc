@@ -96,8 +96,8 @@ bool parse_id(Context& c, const Read& read, size_t i, Source& source) {
   StreamView s;
   if (!find(c, source.key, s)) return false;
   if (read.by_group && (!s || s->group(c.args[read.group]) == nullptr)) {
-    return fail(c, cat("NOGROUP No such key '", c.args[source.key], "' or consumer group '",
-                       c.args[read.group], "' in XREADGROUP with GROUP option"));
+    return fail(c, cat("NOGROUP No such key '", shown(c.args[source.key]), "' or consumer group '",
+                       shown(c.args[read.group]), "' in XREADGROUP with GROUP option"));
   }
   if (c.args[word] == "$") {
     if (read.by_group) {

@@ -49,6 +49,8 @@ inline bool operate(Context& c, size_t word, const StreamView& view, std::string
 // The group that a word names, of the stream of another; null after it answered NOGROUP.
 const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, size_t group);
 
+// A word in the text of an error: as a C string, like Redis.
+inline std::string_view shown(std::string_view word) { return word.substr(0, word.find('\0')); }
 // Answers as Redis does where a subcommand got words that it does not know.
 void subcommand_syntax_error(Context& c);
 
