@@ -30,6 +30,7 @@ std::vector<std::string_view> categories(const Row& row) {
        {std::pair("generic", "keyspace"), std::pair("string", "string"),
         std::pair("bitmap", "bitmap"), std::pair("hyperloglog", "hyperloglog"),
         std::pair("hash", "hash"), std::pair("list", "list"), std::pair("set", "set"),
+        std::pair("sorted-set", "sortedset"), std::pair("stream", "stream"),
         std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
     if (row.group == group) names.emplace_back(name);
   }

@@ -9,6 +9,7 @@
 #include "kv/types/hyperloglog.h"
 #include "kv/types/list.h"
 #include "kv/types/set.h"
+#include "kv/types/stream_block.h"
 
 namespace cairn::kv {
 namespace {
@@ -113,6 +114,8 @@ constexpr Parameter kParameters[] = {
     {"set-max-listpack-value", [](Server&) { return cat(Set::kListpackValue); }, nullptr},
     {"slave-read-only", get_yes, set_yes},
     {"replica-read-only", get_yes, set_yes},
+    {"stream-node-max-bytes", [](Server&) { return cat(StreamBlock::kBytesMax); }, nullptr},
+    {"stream-node-max-entries", [](Server&) { return cat(StreamBlock::kEntriesMax); }, nullptr},
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr},

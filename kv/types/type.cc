@@ -6,6 +6,7 @@
 #include "kv/types/hash.h"
 #include "kv/types/list.h"
 #include "kv/types/set.h"
+#include "kv/types/stream.h"
 
 namespace cairn::kv {
 
@@ -19,6 +20,7 @@ constexpr Type kTypes[] = {
     {ValueType::kHash, "hash", {Hash::make, Hash::has_times}, encoding<Hash>},
     {ValueType::kList, "list", {List::make, nullptr}, encoding<List>},
     {ValueType::kSet, "set", {Set::make, nullptr}, encoding<Set>},
+    {ValueType::kStream, "stream", {Stream::make, nullptr}, encoding<Stream>},
 };
 }  // namespace
 

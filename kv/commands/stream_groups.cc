@@ -1,0 +1,330 @@
+// XGROUP, XACK and XPENDING.
+#include <algorithm>
+
+#include "core/base/text.h"
+#include "kv/commands/stream_view.h"
+#include "kv/engine/engine.h"
+#include "kv/engine/session.h"
+
+namespace cairn::kv {
+
+const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, size_t group) {
+  const StreamGroup* found = view ? view->group(c.args[group]) : nullptr;
+  if (found == nullptr) {
+    c.reply.error(cat("NOGROUP No such key '", shown(c.args[key]), "' or consumer group '",
+                      shown(c.args[group]), "'"));
+  }
+  return found;
+}
+
+void subcommand_syntax_error(Context& c) {
+  const std::string_view name = c.row.name.substr(0, c.row.name.find('|'));
+  c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
+                    shown(c.args[1].substr(0, 128)), "'. Try ", upper(name), " HELP."));
+}
+
+namespace {
+
+// ---- XGROUP key group, from word 2 on ----
+
+struct GroupOptions {
+  bool make_stream = false;
+  int64_t read = StreamGroup::kUnknown;
+};
+
+bool parse(Context& c, bool may_make, GroupOptions& options) {
+  for (size_t i = 5; i < c.args.size(); i++) {
+    if (may_make && equals_ignoring_case(c.args[i], "mkstream")) {
+      options.make_stream = true;
+    } else if (i + 1 < c.args.size() && equals_ignoring_case(c.args[i], "entriesread")) {
+      if (!c.integer(++i, options.read)) return false;
+      if (options.read < 0 && options.read != StreamGroup::kUnknown) {
+        c.reply.error("ERR value for ENTRIESREAD must be positive or -1");
+        return false;
+      }
+    } else {
+      subcommand_syntax_error(c);
+      return false;
+    }
+  }
+  return true;
+}
+
+// False after it answered that the stream, or the group, is not there.
+bool find_stream(Context& c, StreamView& s) {
+  if (!find(c, 2, s)) return false;
+  if (s) return true;
+  c.reply.error(
+      "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to "
+      "use the MKSTREAM option to create an empty stream automatically.");
+  return false;
+}
+
+bool find_group(Context& c, StreamView& s, const StreamGroup*& group) {
+  if (!find_stream(c, s)) return false;
+  group = s->group(c.args[3]);
+  if (group != nullptr) return true;
+  c.reply.error(cat("NOGROUP No such consumer group '", shown(c.args[3]), "' for key name '",
+                    shown(c.args[2]), "'"));
+  return false;
+}
+
+std::string about_group(std::string_view name) {
+  std::string operation;
+  Stream::add_group_name(operation, name);
+  return operation;
+}
+
+void xgroup_create(Context& c) {
+  GroupOptions options;
+  if (!parse(c, true, options)) return;
+  StreamView s;
+  if (options.make_stream ? !find(c, 2, s) : !find_stream(c, s)) return;
+  StreamId last;
+  if (c.args[4] == "$") {
+    if (s) last = s->state().last;
+  } else if (!stream_id(c, 4, last)) {
+    return;
+  }
+  if (s && s->group(c.args[3]) != nullptr) {
+    return c.reply.error("BUSYGROUP Consumer Group name already exists");
+  }
+  std::string operation;
+  if (!s) Stream::add_state(operation, {});
+  operation += about_group(c.args[3]);
+  Stream::add_group(operation, last, options.read);
+  if (operate(c, 2, s, operation)) c.reply.ok();
+}
+
+void xgroup_setid(Context& c) {
+  GroupOptions options;
+  if (!parse(c, false, options)) return;
+  StreamView s;
+  const StreamGroup* group;
+  if (!find_group(c, s, group)) return;
+  StreamId last = s->state().last;
+  if (c.args[4] != "$" && !stream_id(c, 4, last, 0, false)) return;
+  std::string operation = about_group(c.args[3]);
+  Stream::add_group(operation, last, options.read);
+  if (operate(c, 2, s, operation)) c.reply.ok();
+}
+
+void xgroup_destroy(Context& c) {
+  StreamView s;
+  if (!find_stream(c, s)) return;
+  if (s->group(c.args[3]) == nullptr) return c.reply.integer(0);
+  std::string operation = about_group(c.args[3]);
+  Stream::add_group_gone(operation);
+  if (operate(c, 2, s, operation)) c.reply.integer(1);
+}
+
+void xgroup_createconsumer(Context& c) {
+  StreamView s;
+  const StreamGroup* group;
+  if (!find_group(c, s, group)) return;
+  if (group->consumer(c.args[4]) != nullptr) return c.reply.integer(0);
+  std::string operation = about_group(c.args[3]);
+  Stream::add_consumer(operation, c.args[4], c.now_ms(), StreamConsumer::kNever);
+  if (operate(c, 2, s, operation)) c.reply.integer(1);
+}
+
+void xgroup_delconsumer(Context& c) {
+  StreamView s;
+  const StreamGroup* group;
+  if (!find_group(c, s, group)) return;
+  const StreamConsumer* consumer = group->consumer(c.args[4]);
+  if (consumer == nullptr) return c.reply.integer(0);
+  const auto pending = static_cast<int64_t>(consumer->pending.size());
+  std::string operation = about_group(c.args[3]);
+  Stream::add_consumer_gone(operation, c.args[4]);
+  if (operate(c, 2, s, operation)) c.reply.integer(pending);
+}
+
+// ---- XACK ----
+
+void xack(Context& c) {
+  StreamView s;
+  if (!find(c, 1, s)) return;
+  const StreamGroup* group = s ? s->group(c.args[2]) : nullptr;
+  if (group == nullptr) return c.reply.integer(0);
+  absl::InlinedVector<StreamId, 8> ids;
+  for (size_t i = 3; i < c.args.size(); i++) {
+    StreamId id;
+    if (!stream_id(c, i, id)) return;
+    if (group->pending().contains(id)) ids.push_back(id);
+  }
+  if (ids.size() > 1) {
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  }
+  if (ids.empty()) return c.reply.integer(0);
+  std::string operation = about_group(c.args[2]);
+  Stream::add_acknowledged(operation, ids);
+  if (operate(c, 1, s, operation)) c.reply.integer(static_cast<int64_t>(ids.size()));
+}
+
+// ---- XPENDING ----
+
+void reply_summary(Context& c, const StreamGroup& group) {
+  Reply& reply = c.reply;
+  const auto& pending = group.pending();
+  reply.array(4);
+  reply.integer(static_cast<int64_t>(pending.size()));
+  if (pending.empty()) {
+    reply.null();
+    reply.null();
+    return reply.null_array();
+  }
+  reply_id(reply, pending.begin()->first);
+  reply_id(reply, pending.rbegin()->first);
+  size_t n = 0;
+  for (auto& [name, consumer] : group.consumers()) n += !consumer->pending.empty();
+  reply.array(n);
+  for (auto& [name, consumer] : group.consumers()) {
+    if (consumer->pending.empty()) continue;
+    reply.array(2);
+    reply.bulk(name);
+    reply.bulk(cat(consumer->pending.size()));
+  }
+}
+
+struct Listed {
+  StreamId id;
+  std::string_view consumer;
+  int64_t idle_ms;
+  uint64_t times;
+};
+
+void reply_listed(Reply& reply, const Listed& l) {
+  reply.array(4);
+  reply_id(reply, l.id);
+  reply.bulk(l.consumer);
+  reply.integer(l.idle_ms);
+  reply.integer(static_cast<int64_t>(l.times));
+}
+
+// Many of them, as they were.
+class Listing final : public Series {
+ public:
+  explicit Listing(std::vector<Listed> listed) : listed_(std::move(listed)) {
+    for (Listed& l : listed_) {  // consumers may go
+      const auto [name, made] = names_.emplace(l.consumer, nullptr);
+      if (made) name->second = std::make_unique<std::string>(l.consumer);
+      l.consumer = *name->second;
+    }
+  }
+  static constexpr size_t kAtOnce = 512;
+  bool next(Reply& reply) override {
+    const size_t end = std::min(listed_.size(), at_ + kAtOnce);
+    for (; at_ < end; at_++) reply_listed(reply, listed_[at_]);
+    return at_ < listed_.size();
+  }
+  size_t bytes() const override { return listed_.capacity() * sizeof(Listed); }
+
+ private:
+  absl::btree_map<std::string, std::unique_ptr<std::string>, std::less<>> names_;
+  std::vector<Listed> listed_;
+  size_t at_ = 0;
+};
+
+struct Selection {
+  StreamId from, to;
+  int64_t min_idle_ms = 0, count = 0;
+  size_t consumer = 0;  // a word; 0: all of them
+};
+
+void reply_selection(Context& c, const StreamGroup& group, const Selection& want) {
+  std::vector<Listed> found;
+  const auto most = static_cast<uint64_t>(want.count);
+  const int64_t now = c.now_ms();
+  const auto take = [&](StreamId id, const StreamGroup::Pending& p) {
+    const int64_t idle = std::max<int64_t>(0, now - p.since_ms);
+    if (want.min_idle_ms > 0 && now - p.since_ms < want.min_idle_ms) return;
+    found.push_back({id, p.consumer->name, idle, p.times});
+  };
+  if (want.consumer != 0) {
+    const StreamConsumer* consumer = group.consumer(c.args[want.consumer]);
+    if (consumer == nullptr) return c.reply.array(0);
+    auto it = consumer->pending.lower_bound(want.from);
+    for (; it != consumer->pending.end() && *it <= want.to && found.size() < most; ++it) {
+      take(*it, group.pending().find(*it)->second);
+    }
+  } else {
+    auto it = group.pending().lower_bound(want.from);
+    for (; it != group.pending().end() && it->first <= want.to && found.size() < most; ++it) {
+      take(it->first, it->second);
+    }
+  }
+  const size_t n = found.size();
+  c.reply.array(n);
+  if (n > Listing::kAtOnce) {
+    return c.reply.series(std::make_unique<Listing>(std::move(found)), n);
+  }
+  for (const Listed& l : found) reply_listed(c.reply, l);
+}
+
+void xpending(Context& c) {
+  const size_t words = c.args.size();
+  if (words != 3 && (words < 6 || words > 9)) return c.syntax_error();
+  Selection want;
+  if (words > 3) {
+    size_t first = 3;
+    if (equals_ignoring_case(c.args[3], "idle")) {
+      if (!c.integer(4, want.min_idle_ms)) return;
+      if (words < 8) return c.syntax_error();
+      first = 5;
+    }
+    if (!c.integer(first + 2, want.count)) return;
+    want.count = std::max<int64_t>(want.count, 0);
+    if (!interval_ids(c, first, first + 1, want.from, want.to)) return;
+    if (first + 3 < words) want.consumer = first + 3;
+  }
+  StreamView s;
+  if (!find(c, 1, s)) return;
+  const StreamGroup* group = kv::find_group(c, s, 1, 2);
+  if (group == nullptr) return;
+  if (words == 3) {
+    reply_summary(c, *group);
+  } else {
+    reply_selection(c, *group, want);
+  }
+}
+
+constexpr std::string_view kGroup = "stream";
+constexpr KeySpec kDeletesFromSecond[] = {{.flags = kKeyReadWrite | kKeyDelete, .first = 2}};
+constexpr KeySpec kInsertsIntoSecond[] = {{.flags = kKeyReadWrite | kKeyInsert, .first = 2}};
+constexpr KeySpec kUpdatesSecond[] = {{.flags = kKeyReadWrite | kKeyUpdate, .first = 2}};
+constexpr Row kRows[] = {
+    {"xgroup",
+     -2,
+     0,
+     {},
+     nullptr,
+     nullptr,
+     kGroup,
+     "A container for consumer groups commands.",
+     "5.0.0"},
+    {"xgroup|create", -5, kWrite | kDenyOom, kInsertsIntoSecond, xgroup_create, nullptr, kGroup,
+     "Creates a consumer group.", "5.0.0"},
+    {"xgroup|createconsumer", 5, kWrite | kDenyOom, kInsertsIntoSecond, xgroup_createconsumer,
+     nullptr, kGroup, "Creates a consumer in a consumer group.", "6.2.0"},
+    {"xgroup|delconsumer", 5, kWrite, kDeletesFromSecond, xgroup_delconsumer, nullptr, kGroup,
+     "Deletes a consumer from a consumer group.", "5.0.0"},
+    {"xgroup|destroy", 4, kWrite, kDeletesFromSecond, xgroup_destroy, nullptr, kGroup,
+     "Destroys a consumer group.", "5.0.0"},
+    {"xgroup|help", 2, kLoading, {}, help, nullptr, kGroup, "Prints this help.", "5.0.0"},
+    {"xgroup|setid", -5, kWrite, kUpdatesSecond, xgroup_setid, nullptr, kGroup,
+     "Sets the last-delivered ID of a consumer group.", "5.0.0"},
+    {"xack", -4, kWrite | kFast, kUpdatesKey, xack, nullptr, kGroup,
+     "Returns the number of messages that were successfully acknowledged by the consumer group "
+     "member of a stream.",
+     "5.0.0"},
+    {"xpending", -3, kReadOnly, kReadsKey, xpending, nullptr, kGroup,
+     "Returns the information and entries from a stream consumer group's pending entries list.",
+     "5.0.0"},
+};
+
+}  // namespace
+std::span<const Row> stream_group_rows() { return kRows; }
+
+}  // namespace cairn::kv

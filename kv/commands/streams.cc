@@ -1,0 +1,471 @@
+// The stream commands that know no groups: XADD, XRANGE, XTRIM and the like.
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+
+#include "core/base/text.h"
+#include "kv/commands/stream_view.h"
+#include "kv/engine/engine.h"
+#include "kv/engine/session.h"
+
+namespace cairn::kv {
+
+// ---- IDs ----
+
+namespace {
+// Redis's string2ull.
+bool parse_number(const char* text, uint64_t& n) {
+  if (const auto small = parse_ll(text)) {
+    n = static_cast<uint64_t>(*small);
+    return *small >= 0;
+  }
+  char* end;
+  errno = 0;
+  n = std::strtoull(text, &end, 10);
+  return errno != EINVAL && errno != ERANGE && *text != '\0' && *end == '\0';
+}
+}  // namespace
+
+std::optional<StreamId> parse_id(std::string_view word, uint64_t missing, bool* any_seq) {
+  char text[128];
+  if (word.size() >= sizeof(text)) return std::nullopt;
+  std::memcpy(text, word.data(), word.size());
+  text[word.size()] = '\0';
+  char* dash = std::strchr(text, '-');
+  if (dash != nullptr) *dash = '\0';
+  StreamId id{0, missing};
+  if (!parse_number(text, id.ms)) return std::nullopt;
+  if (dash == nullptr) return id;
+  if (any_seq != nullptr && dash[1] == '*' && dash[2] == '\0') {
+    *any_seq = true;
+    return StreamId{id.ms, 0};
+  }
+  return parse_number(dash + 1, id.seq) ? std::optional(id) : std::nullopt;
+}
+
+namespace {
+bool parse_or_answer(Context& c, std::string_view word, StreamId& id, uint64_t missing,
+                     bool strict) {
+  if (!strict && word == "-") return id = kStreamIdMin, true;
+  if (!strict && word == "+") return id = kStreamIdMax, true;
+  const auto parsed = parse_id(word, missing);
+  if (parsed) return id = *parsed, true;
+  c.reply.error("ERR Invalid stream ID specified as stream command argument");
+  return false;
+}
+
+bool interval_id(Context& c, size_t word, StreamId& id, uint64_t missing, bool& open) {
+  const std::string_view text = c.args[word];
+  open = text.size() > 1 && text[0] == '(';
+  return parse_or_answer(c, open ? text.substr(1) : text, id, missing, open);
+}
+}  // namespace
+
+bool stream_id(Context& c, size_t word, StreamId& id, uint64_t missing, bool strict) {
+  return parse_or_answer(c, c.args[word], id, missing, strict);
+}
+
+bool interval_start(Context& c, size_t word, StreamId& from) {
+  bool open;
+  if (!interval_id(c, word, from, 0, open)) return false;
+  if (open && from == kStreamIdMax) {
+    c.reply.error("ERR invalid start ID for the interval");
+    return false;
+  }
+  if (open) from = from.next();
+  return true;
+}
+
+bool interval_ids(Context& c, size_t from_word, size_t to_word, StreamId& from, StreamId& to) {
+  bool open;
+  if (!interval_start(c, from_word, from) || !interval_id(c, to_word, to, UINT64_MAX, open)) {
+    return false;
+  }
+  if (open && to == kStreamIdMin) {
+    c.reply.error("ERR invalid end ID for the interval");
+    return false;
+  }
+  if (open) to = to.prev();
+  return true;
+}
+
+// ---- answers ----
+
+void reply_id(Reply& reply, StreamId id) {
+  char text[48];
+  char* end = std::to_chars(text, text + sizeof(text), id.ms).ptr;
+  *end++ = '-';
+  end = std::to_chars(end, text + sizeof(text), id.seq).ptr;
+  reply.bulk({text, static_cast<size_t>(end - text)});
+}
+
+void reply_entry(Reply& reply, const StreamEntry& e) {
+  reply.array(2);
+  reply_id(reply, e.id);
+  reply.array(2 * e.fields);
+  e.for_each([&](auto field, auto value) {
+    reply.bulk(field);
+    reply.bulk(value);
+  });
+}
+
+namespace {
+// In one turn of an answer.
+constexpr uint64_t kEntriesAtOnce = 512, kBytesAtOnce = 64 << 10;
+
+// Answers entries until that is enough for a turn, and moves `from` or `to` behind the last of
+// them.
+template <class Next>
+void reply_some(Reply& reply, Next next, StreamId& from, StreamId& to, bool backwards,
+                uint64_t& left) {
+  uint64_t bytes = 0;
+  StreamEntry e;
+  for (uint64_t n = 0; left > 0 && n < kEntriesAtOnce && bytes < kBytesAtOnce; n++) {
+    if (!next(e)) return;
+    reply_entry(reply, e);
+    left--;
+    bytes += e.names.size() + e.values.size();
+    if (left > 0) (backwards ? to : from) = backwards ? e.id.prev() : e.id.next();
+  }
+}
+
+// The rest of them, of the stream as it was.
+class Entries final : public Series {
+ public:
+  Entries(const Stream& stream, StreamId from, StreamId to, bool backwards, uint64_t left)
+      : snapshot_(stream.snapshot()), from_(from), to_(to), backwards_(backwards), left_(left) {}
+  bool next(Reply& reply) override {
+    const bool there = snapshot_.read([&](const Stream::Tree& tree) {
+      Stream::Walk walk(tree, from_, to_, backwards_);
+      reply_some(
+          reply, [&](StreamEntry& e) { return walk.next(e); }, from_, to_, backwards_, left_);
+    });
+    return there && left_ > 0;
+  }
+  bool lost() const override { return snapshot_.lost(); }
+
+ private:
+  const Snapshot<Stream::Tree> snapshot_;
+  StreamId from_, to_;
+  const bool backwards_;
+  uint64_t left_;
+};
+}  // namespace
+
+uint64_t reply_entries(Context& c, const Stream& stream, StreamId from, StreamId to, uint64_t most,
+                       bool backwards) {
+  uint64_t n = 0;
+  if (from <= to) {
+    n = (to == kStreamIdMax ? stream.size() : stream.rank(to.next())) - stream.rank(from);
+  }
+  if (most != 0) n = std::min(n, most);
+  c.reply.array(n);
+  uint64_t left = n;
+  Stream::Walk walk(stream.tree(), from, to, backwards);
+  reply_some(
+      c.reply, [&](StreamEntry& e) { return walk.next(e); }, from, to, backwards, left);
+  if (left > 0) {
+    c.reply.series(std::make_unique<Entries>(stream, from, to, backwards, left), left);
+  }
+  return n;
+}
+
+bool find(Context& c, size_t word, StreamView& view) {
+  if (!c.find(c.args[word], ValueType::kStream, view.entry)) return false;
+  view.stream =
+      view.entry == nullptr ? nullptr : static_cast<const Stream*>(view.entry->collection());
+  return true;
+}
+
+namespace {
+
+// ---- XADD and XTRIM ----
+
+struct Trim {
+  enum By : uint8_t { kNothing, kLength, kId } by = kNothing;
+  bool about = false;
+  int64_t length = 0;
+  StreamId id;
+  uint64_t limit = 0;  // entries at once; 0: none
+};
+
+struct Add {
+  bool make = true;
+  bool given = false, any_seq = false;  // the ID, or part of it
+  StreamId id;
+};
+
+// What follows MAXLEN or MINID; moves on to its last word.
+bool parse_threshold(Context& c, size_t& i, Trim& trim, Trim::By by) {
+  if (trim.by != Trim::kNothing) {
+    c.reply.error("ERR syntax error, MAXLEN and MINID options at the same time are not compatible");
+    return false;
+  }
+  const size_t more = c.args.size() - 1 - i;
+  const std::string_view next = c.args[i + 1];
+  trim.by = by;
+  trim.about = more >= 2 && next == "~";
+  if (trim.about || (more >= 2 && next == "=")) i++;
+  i++;
+  if (by == Trim::kId) return stream_id(c, i, trim.id);
+  if (!c.integer(i, trim.length)) return false;
+  if (trim.length >= 0) return true;
+  c.reply.error("ERR The MAXLEN argument must be >= 0.");
+  return false;
+}
+
+// The options of XADD (with `add`) and XTRIM. Returns the word of the ID; 0 after an error.
+size_t parse_options(Context& c, Trim& trim, Add* add) {
+  int64_t limit = 0;
+  bool limited = false;
+  size_t i = 2;
+  for (; i < c.args.size(); i++) {
+    const std::string_view word = c.args[i];
+    const bool more = i + 1 < c.args.size();
+    if (add != nullptr && word == "*") break;
+    if (more && equals_ignoring_case(word, "maxlen")) {
+      if (!parse_threshold(c, i, trim, Trim::kLength)) return 0;
+    } else if (more && equals_ignoring_case(word, "minid")) {
+      if (!parse_threshold(c, i, trim, Trim::kId)) return 0;
+    } else if (more && equals_ignoring_case(word, "limit")) {
+      if (!c.integer(++i, limit)) return 0;
+      if (limit < 0) return c.reply.error("ERR The LIMIT argument must be >= 0."), 0;
+      limited = true;
+    } else if (add != nullptr && equals_ignoring_case(word, "nomkstream")) {
+      add->make = false;
+    } else if (add != nullptr) {
+      const auto id = parse_id(word, 0, &add->any_seq);
+      if (!id) {
+        c.reply.error("ERR Invalid stream ID specified as stream command argument");
+        return 0;
+      }
+      add->id = *id;
+      add->given = true;
+      break;
+    } else {
+      c.syntax_error();
+      return 0;
+    }
+  }
+  if (limit != 0 && trim.by == Trim::kNothing) {
+    c.reply.error("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
+    return 0;
+  }
+  if (add == nullptr && trim.by == Trim::kNothing) {
+    c.reply.error("ERR syntax error, XTRIM must be called with at least one trimming strategy");
+    return 0;
+  }
+  if (limited && !trim.about) {
+    c.reply.error("ERR syntax error, LIMIT cannot be used without the special ~ option");
+    return 0;
+  }
+  constexpr uint64_t kUsualLimit = 100 * StreamBlock::kEntriesMax;
+  if (trim.about) trim.limit = limited ? static_cast<uint64_t>(limit) : kUsualLimit;
+  return i;
+}
+
+// Adds to `operation` that what is to go goes; returns how many entries that are in the stream go.
+// One more, `added`, follows on them (0-0: none).
+uint64_t trim_entries(const Stream* stream, const Trim& trim, StreamId added, size_t added_bytes,
+                      std::string& operation) {
+  const uint64_t there = stream == nullptr ? 0 : stream->size();
+  const uint64_t all = there + (added == kStreamIdMin ? 0 : 1);
+  if (trim.by == Trim::kNothing || all == 0) return 0;
+  const bool by_length = trim.by == Trim::kLength;
+  const auto keep = static_cast<uint64_t>(trim.length);
+  StreamId to;
+  if (trim.about) {
+    const Stream none(0);
+    to = (stream == nullptr ? none : *stream)
+             .whole_blocks(by_length ? keep : 0, by_length ? kStreamIdMax : trim.id, trim.limit,
+                           added, added_bytes);
+  } else if (by_length) {
+    const uint64_t gone = all - std::min(all, keep);
+    if (gone != 0) to = gone > there ? added : stream->id_at(gone - 1);
+  } else if (trim.id != kStreamIdMin) {
+    to = trim.id.prev();
+    if ((there > 0 ? stream->first_id() : added) > to) return 0;
+  }
+  if (to == kStreamIdMin) return 0;
+  Stream::add_trim(operation, to);
+  if (there == 0) return 0;
+  return to == kStreamIdMax ? there : stream->rank(to.next());
+}
+
+// The ID of the entry to be added; false after it answered why there is none.
+bool next_id(Context& c, const Add& add, const Stream::State& state, StreamId& id) {
+  if (state.last == kStreamIdMax) {
+    c.reply.error("ERR The stream has exhausted the last possible ID, unable to add more items");
+    return false;
+  }
+  const auto now = static_cast<uint64_t>(c.now_ms());
+  bool possible = true;
+  if (!add.given) {
+    id = now > state.last.ms ? StreamId{now, 0} : state.last.next();
+  } else if (add.any_seq && add.id.ms == state.last.ms) {
+    possible = state.last.seq != UINT64_MAX;
+    id = state.last.next();
+  } else {
+    id = add.id;
+  }
+  if (possible && id > state.last) return true;
+  c.reply.error("ERR The ID specified in XADD is equal or smaller than the target stream top item");
+  return false;
+}
+
+void xadd(Context& c) {
+  Trim trim;
+  Add add;
+  const size_t at = parse_options(c, trim, &add);
+  if (at == 0) return;
+  const size_t words = c.args.size() > at + 1 ? c.args.size() - at - 1 : 0;
+  if (words < 2 || words % 2 != 0) {
+    return c.reply.error("ERR wrong number of arguments for 'xadd' command");
+  }
+  if (add.given && !add.any_seq && add.id == kStreamIdMin) {
+    return c.reply.error("ERR The ID specified in XADD must be greater than 0-0");
+  }
+  StreamView s;
+  if (!find(c, 1, s)) return;
+  if (!s && !add.make) return c.reply.null();
+  Stream::State state = s ? s->state() : Stream::State();
+  StreamId id;
+  if (!next_id(c, add, state, id)) return;
+  std::string operation;
+  Stream::add_entry(operation, id, c.args.words().subspan(at + 1));
+  state.last = id;
+  state.added++;
+  Stream::add_state(operation, state);
+  size_t bytes = 0;
+  for (size_t i = at + 1; i < c.args.size(); i++) bytes += c.args[i].size() + 1;
+  (void)trim_entries(s.stream, trim, id, bytes, operation);
+  if (operate(c, 1, s, operation)) reply_id(c.reply, id);
+}
+
+void xtrim(Context& c) {
+  Trim trim;
+  if (parse_options(c, trim, nullptr) == 0) return;
+  StreamView s;
+  if (!find(c, 1, s)) return;
+  if (!s) return c.reply.integer(0);
+  std::string operation;
+  const uint64_t gone = trim_entries(s.stream, trim, {}, 0, operation);
+  if (gone != 0 && !operate(c, 1, s, operation)) return;
+  c.reply.integer(static_cast<int64_t>(gone));
+}
+
+// ---- the others ----
+
+void xlen(Context& c) {
+  StreamView s;
+  if (!find(c, 1, s)) return;
+  c.reply.integer(s ? static_cast<int64_t>(s->size()) : 0);
+}
+
+void range(Context& c, bool backwards) {
+  StreamId from, to;
+  if (!interval_ids(c, backwards ? 3 : 2, backwards ? 2 : 3, from, to)) return;
+  int64_t count = -1;
+  for (size_t i = 4; i < c.args.size(); i++) {
+    if (!equals_ignoring_case(c.args[i], "count") || i + 1 == c.args.size()) {
+      return c.syntax_error();
+    }
+    if (!c.integer(++i, count)) return;
+    count = std::max<int64_t>(count, 0);
+  }
+  StreamView s;
+  if (!find(c, 1, s)) return;
+  if (!s) return c.reply.array(0);
+  if (count == 0) return c.reply.null_array();
+  reply_entries(c, *s, from, to, count < 0 ? 0 : static_cast<uint64_t>(count), backwards);
+}
+void xrange(Context& c) { range(c, false); }
+void xrevrange(Context& c) { range(c, true); }
+
+void xdel(Context& c) {
+  StreamView s;
+  if (!find(c, 1, s)) return;
+  if (!s) return c.reply.integer(0);
+  std::string operation;
+  Stream::State state = s->state();
+  absl::InlinedVector<StreamId, 8> ids;
+  for (size_t i = 2; i < c.args.size(); i++) {
+    StreamId id;
+    if (!stream_id(c, i, id)) return;
+    if (s->find(id)) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  if (ids.empty()) return c.reply.integer(0);
+  for (const StreamId& id : ids) Stream::add_delete(operation, id);
+  state.max_deleted = std::max(state.max_deleted, ids.back());
+  Stream::add_state(operation, state);
+  if (operate(c, 1, s, operation)) c.reply.integer(static_cast<int64_t>(ids.size()));
+}
+
+void xsetid(Context& c) {
+  Stream::State state;
+  int64_t added = -1;
+  bool deleted = false;
+  if (!stream_id(c, 2, state.last)) return;
+  for (size_t i = 3; i < c.args.size(); i++) {
+    const bool more = i + 1 < c.args.size();
+    if (more && equals_ignoring_case(c.args[i], "entriesadded")) {
+      if (!c.integer(++i, added)) return;
+      if (added < 0) return c.reply.error("ERR entries_added must be positive");
+    } else if (more && equals_ignoring_case(c.args[i], "maxdeletedid")) {
+      if (!stream_id(c, ++i, state.max_deleted)) return;
+      if (state.last < state.max_deleted) {
+        return c.reply.error(
+            "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id");
+      }
+      deleted = true;
+    } else {
+      return c.syntax_error();
+    }
+  }
+  StreamView s;
+  if (!find(c, 1, s)) return;
+  if (!s) return c.reply.error("ERR no such key");
+  if (s->size() > 0) {
+    if (state.last < s->top_id()) {
+      return c.reply.error(
+          "ERR The ID specified in XSETID is smaller than the target stream top item");
+    }
+    if (added != -1 && static_cast<uint64_t>(added) < s->size()) {
+      return c.reply.error(
+          "ERR The entries_added specified in XSETID is smaller than the target stream length");
+    }
+  }
+  state.added = added == -1 ? s->state().added : static_cast<uint64_t>(added);
+  if (!deleted || state.max_deleted == kStreamIdMin) state.max_deleted = s->state().max_deleted;
+  std::string operation;
+  Stream::add_state(operation, state);
+  if (operate(c, 1, s, operation)) c.reply.ok();
+}
+
+constexpr std::string_view kGroup = "stream";
+constexpr uint32_t kRead = kReadOnly | kFast;
+constexpr uint32_t kStore = kWrite | kDenyOom | kFast | kLongArgs;
+constexpr KeySpec kDeletesFromKey[] = {{.flags = kKeyReadWrite | kKeyDelete}};
+constexpr Row kRows[] = {
+    {"xadd", -5, kStore, kUpdatesKey, xadd, nullptr, kGroup,
+     "Appends a new message to a stream. Creates the key if it doesn't exist.", "5.0.0"},
+    {"xlen", 2, kRead, kLooksAtKey, xlen, nullptr, kGroup,
+     "Return the number of messages in a stream.", "5.0.0"},
+    {"xrange", -4, kReadOnly, kReadsKey, xrange, nullptr, kGroup,
+     "Returns the messages from a stream within a range of IDs.", "5.0.0"},
+    {"xrevrange", -4, kReadOnly, kReadsKey, xrevrange, nullptr, kGroup,
+     "Returns the messages from a stream within a range of IDs in reverse order.", "5.0.0"},
+    {"xdel", -3, kWrite | kFast, kDeletesFromKey, xdel, nullptr, kGroup,
+     "Returns the number of messages after removing them from a stream.", "5.0.0"},
+    {"xtrim", -4, kWrite, kDeletesFromKey, xtrim, nullptr, kGroup,
+     "Deletes messages from the beginning of a stream.", "5.0.0"},
+    {"xsetid", -3, kWrite | kDenyOom | kFast, kUpdatesKey, xsetid, nullptr, kGroup,
+     "An internal command for replicating stream values.", "5.0.0"},
+};
+
+}  // namespace
+std::span<const Row> stream_rows() { return kRows; }
+
+}  // namespace cairn::kv
