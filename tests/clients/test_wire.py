@@ -211,7 +211,7 @@ class Generator:
             "lpos": lambda: [word()] + r.choice([[], [b"RANK", n()], [b"COUNT", n()], [b"COUNT", b"0", b"RANK", n(), b"MAXLEN", n()]]),
             "lmove": lambda: [side(), side()], "rpoplpush": lambda: [],
             "lmpop": lambda: [b"2", r.choice(KEYS), r.choice(KEYS[12:16]), side()] + r.choice([[], [b"COUNT", n()]]),
-            "hscan": lambda: [b"0"], "scan": lambda: [b"0"],
+            "hscan": lambda: [b"0"], "scan": lambda: [b"0", b"COUNT", b"100"],
             "hsetex": lambda: r.choice([[], [b"FNX"], [b"KEEPTTL"], [b"PXAT", b"9999999999999"]]) + fields() + [word()],
             "hgetex": lambda: r.choice([[], [b"PERSIST"], [b"EXAT", b"9999999999"], [b"EXAT", b"1"]]) + fields(),
             "hgetdel": fields, "hpersist": fields,
@@ -397,7 +397,8 @@ class Wire(Case):
         return answers, state
 
     def test_framing_grouping_and_splitting_change_nothing(self):
-        names = [n for n in self.rows.rows if n not in UNSTABLE]
+        # In a table of members each has a place by a secret of its own: which of them are in a part is chance.
+        names = [n for n in self.rows.rows if n not in UNSTABLE and n != "sscan"]
         end, seed = time.monotonic() + SECONDS / 2, SEED
         while time.monotonic() < end or seed == SEED:
             stream = Generator(seed, self.rows, names).stream(150)
@@ -511,6 +512,8 @@ class AgainstRedis(Wire):
         if name in (b"scan", b"hscan", b"sscan") and isinstance(ours, list) and isinstance(theirs, list):
             if words[1 if name == b"scan" else 2] != b"0":
                 return "a cursor that was not handed out is any place in each server's own order"
+        if name == b"scan" and isinstance(ours, list) and isinstance(theirs, list) and (ours[0], theirs[0]) != (b"0", b"0"):
+            return "a cursor on its way: each server's own order"
         if name == b"sscan" and isinstance(ours, list) and isinstance(theirs, list) and theirs[0] != b"0":
             if set(theirs[1]) <= set(ours[1]) or ours[0] != b"0":
                 return "a cursor into a table, which 7.0.15 makes of fewer members than later versions and this one"
