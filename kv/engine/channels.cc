@@ -10,9 +10,9 @@ namespace cairn::kv {
 namespace {
 
 // Of a name in the table, a session's place in it and it in the session's, beside its text.
-constexpr uint64_t kNameBytes = 160;
+constexpr uint64_t kNameBytes = 112;
 // Of a compiled pattern, and for each byte of its text.
-constexpr uint64_t kPatternBytes = 512, kPatternByte = 32;
+constexpr uint64_t kPatternBytes = 320, kPatternByte = 8;
 constexpr size_t kShards = 256, kPatternShards = 8;  // of those each message looks at all
 
 uint64_t bytes_of(Channels::Kind kind, std::string_view name) {
