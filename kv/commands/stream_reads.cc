@@ -86,6 +86,7 @@ struct Source {
   bool newest = false;    // > : what the group has not delivered
   bool answered = false;  // with the entries from `from` to `to`, or those of `history`
   StreamId from, to = kStreamIdMax;
+  uint64_t entries = 0;  // delivered by a group
   std::vector<StreamId> history;
 };
 using Sources = absl::InlinedVector<Source, 1>;
@@ -124,15 +125,17 @@ bool parse_id(Context& c, const Read& read, size_t i, Source& source) {
 // False after it answered an error, here and below.
 bool deliver_newest(Context& c, const Read& read, Source& source, const StreamView& s,
                     const StreamGroup& group) {
-  if (s->size() == 0 || s->top_id() <= group.last()) return true;
+  if (s->size() == 0 || s->top_id() <= group.last() || source.to <= group.last()) return true;
   source.answered = true;
   source.from = group.last().next();
   absl::InlinedVector<StreamId, 16> ids;
-  Stream::Walk walk(s->tree(), source.from, kStreamIdMax);
+  Stream::Walk walk(s->tree(), source.from, source.to);
   for (StreamEntry e; (read.most == 0 || ids.size() < read.most) && walk.next(e);) {
     ids.push_back(e.id);
   }
+  if (ids.empty()) return source.answered = false, true;
   source.to = ids.back();
+  source.entries = ids.size();
   const std::string_view name = c.args[read.consumer];
   const StreamConsumer* before = group.consumer(name);
   const int64_t now = c.now_ms();
@@ -167,6 +170,7 @@ bool deliver_history(Context& c, const Read& read, Source& source, const StreamV
       if (s->find(*it)) again.add(*it, group.pending().find(*it)->second.times + 1);
     }
   }
+  source.entries = source.history.size();
   if (consumer != nullptr && source.history.empty()) {
     consumer->seen_ms = now;
     return true;
@@ -289,12 +293,157 @@ void xread(Context& c) {
   if (parse(c, read)) read_streams(c, read);
 }
 
+// ---- in turns ----
+
+// What a group delivered in a turn, of the stream as it was then.
+struct Slice {
+  Slice(const Stream& stream, const Source& source) : snapshot(stream.snapshot()), source(source) {}
+  Snapshot<Stream::Tree> snapshot;
+  Source source;
+};
+
+class Slices final : public Series {
+ public:
+  explicit Slices(std::vector<Slice> slices) : slices_(std::move(slices)) {}
+  bool next(Reply& reply) override {
+    Slice& slice = slices_[at_];
+    bool ended = true;
+    const bool there = slice.snapshot.read([&](const Stream::Tree& tree) {
+      ended = slice.source.newest ? reply_some(reply, tree, slice.source)
+                                  : reply_some_history(reply, tree, slice.source.history);
+    });
+    lost_ |= !there;
+    if (ended) at_++;
+    return there && at_ < slices_.size();
+  }
+  bool lost() const override { return lost_; }
+  size_t bytes() const override {
+    size_t ids = 0;
+    for (auto& s : slices_) ids += s.source.history.capacity();
+    return slices_.capacity() * sizeof(Slice) + ids * sizeof(StreamId);
+  }
+
+ private:
+  static constexpr size_t kAtOnce = 512;
+  // Whether that was all of it.
+  static bool reply_some(Reply& reply, const Stream::Tree& tree, Source& source) {
+    Stream::Walk walk(tree, source.from, source.to);
+    StreamEntry e;
+    for (size_t n = 0; n < kAtOnce && walk.next(e); n++) {
+      reply_entry(reply, e);
+      if (e.id == source.to) return true;
+      source.from = e.id.next();
+    }
+    return false;
+  }
+  bool reply_some_history(Reply& reply, const Stream::Tree& tree,
+                          const std::vector<StreamId>& ids) {
+    const size_t n = std::min(kAtOnce, ids.size() - history_at_);
+    reply_history(reply, tree, std::span(ids).subspan(history_at_, n));
+    history_at_ += n;
+    if (history_at_ < ids.size()) return false;
+    history_at_ = 0;
+    return true;
+  }
+
+  std::vector<Slice> slices_;
+  size_t at_ = 0, history_at_ = 0;
+  bool lost_ = false;
+};
+
+constexpr uint64_t kDeliveredAtOnce = 4096;
+
+// Whether a group may have so much to deliver that it is done in turns: a million entries took
+// their thread, and all who need the stripe, for 0.3 s.
+bool is_large(Context& c, const Read& read) {
+  if (read.streams != 1 || (read.most != 0 && read.most <= kDeliveredAtOnce)) return false;
+  Entry* entry = c.find(c.args[read.first]);
+  if (entry == nullptr || entry->type() != ValueType::kStream) return false;
+  const auto& stream = *static_cast<const Stream*>(entry->collection());
+  const StreamGroup* group = stream.group(c.args[read.group]);
+  if (group == nullptr) return false;
+  if (c.args[read.first + 1] == ">") {
+    return stream.size() - stream.rank(group->last()) > kDeliveredAtOnce;
+  }
+  const StreamConsumer* consumer = group->consumer(c.args[read.consumer]);
+  return consumer != nullptr && consumer->pending.size() > kDeliveredAtOnce;
+}
+
+enum class Turned : uint8_t { kMore, kAll, kFailed };
+
+// A turn of it: what is delivered is in `slices` then, and `source` says where to go on.
+Turned deliver_some(Context& c, const Read& read, StripeLocks& locks, Source& source, uint64_t left,
+                    std::vector<Slice>& slices) {
+  Context::Turn turn(c, locks);
+  if (Status writes = c.store.check_write(false); !writes.ok()) {
+    c.status_error(writes);
+    return Turned::kFailed;
+  }
+  const bool begins = slices.empty();
+  StreamView s;
+  if (begins) {
+    if (!parse_id(c, read, 0, source) || !find(c, source.key, s)) return Turned::kFailed;
+    source.to = s->top_id();  // what is added meanwhile is for another time
+  } else {
+    // Gone, or another one by now: what was delivered is the answer.
+    Entry* entry = c.find(c.args[source.key]);
+    if (entry == nullptr || entry->type() != ValueType::kStream) return Turned::kAll;
+    s = {entry, static_cast<const Stream*>(entry->collection())};
+    if (s->group(c.args[read.group]) == nullptr) return Turned::kAll;
+  }
+  Read part = read;
+  part.most = std::min(left, kDeliveredAtOnce);
+  Source some = source;
+  some.answered = false;
+  if (!deliver(c, part, some) || !turn.commit()) return Turned::kFailed;
+  if (some.entries == 0) return Turned::kAll;
+  slices.emplace_back(*s, some);
+  if (!some.newest) source.after = some.history.back();
+  return some.entries < part.most || some.entries == left ? Turned::kAll : Turned::kMore;
+}
+
+awaitable<void> read_in_turns(Context& c, const Read& read) {
+  const std::vector<KeyHash> hashes{c.request.keys[0].hash};
+  const Faults::Keys values{{c.session.ns, c.args[read.first]}};
+  const auto executor = co_await asio::this_coro::executor;
+  std::vector<Slice> slices;
+  Source source;
+  uint64_t left = read.most == 0 ? UINT64_MAX : read.most, n = 0;
+  for (Turned turned = Turned::kMore; turned == Turned::kMore;) {
+    if (c.given_up()) co_return;
+    {
+      StripeLocks locks(c.store);
+      Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
+      if (!locked.ok()) {
+        c.status_error(locked);
+        co_return;
+      }
+      turned = deliver_some(c, read, locks, source, left, slices);
+    }
+    if (turned == Turned::kFailed) co_return;
+    if (!slices.empty()) {
+      left -= turned == Turned::kMore ? slices.back().source.entries : 0;
+    }
+    (void)c.store.memory().help();
+    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  for (auto& s : slices) n += s.source.entries;
+  if (n == 0 && source.newest) co_return c.reply.null_array();
+  const bool pairs = c.session.resp == 3;
+  pairs ? c.reply.map(1) : c.reply.array(1);
+  if (!pairs) c.reply.array(2);
+  c.reply.bulk(c.args[read.first]);
+  c.reply.array(n);
+  if (n > 0) c.reply.series(std::make_unique<Slices>(std::move(slices)), n);
+}
+
 // What it changes in several streams is one change.
 void xreadgroup(Context& c) {
   Read read;
   read.by_group = true;
   if (!parse(c, read)) return;
-  if (read.streams > 1 && !c.in_exec) return c.defer();
+  if (!c.in_exec && (read.streams > 1 || is_large(c, read))) return c.defer();
   read_streams(c, read);
 }
 
@@ -302,13 +451,13 @@ awaitable<void> xreadgroup_deferred(Context& c) {
   Read read;
   read.by_group = true;
   if (!parse(c, read)) co_return;
+  if (read.streams == 1) co_return co_await read_in_turns(c, read);
   std::vector<KeyHash> hashes;
   Faults::Keys values;
   for (const Key& key : c.request.keys) {
-    if (std::find(hashes.begin(), hashes.end(), key.hash) == hashes.end()) {
-      hashes.push_back(key.hash);
-      values.emplace_back(c.session.ns, key.name);
-    }
+    if (std::find(hashes.begin(), hashes.end(), key.hash) != hashes.end()) continue;
+    hashes.push_back(key.hash);
+    values.emplace_back(c.session.ns, key.name);
   }
   StripeLocks locks(c.store);
   Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);

@@ -258,7 +258,7 @@ void StreamBlock::remove(Ref& ref, StreamId from, StreamId to) {
 
 StreamBlock::Ref StreamBlock::split(Ref& ref) {
   Reader reader(*ref);
-  StreamEntry e, first;
+  StreamEntry e;
   const size_t keep = ref->count_ / 2;
   StreamId last;
   uint32_t at = 0;
