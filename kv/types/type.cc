@@ -4,6 +4,7 @@
 #include <cassert>
 
 #include "kv/types/hash.h"
+#include "kv/types/sorted_set.h"
 
 namespace cairn::kv {
 
@@ -15,6 +16,7 @@ std::string_view encoding(const Collection& c) {
 constexpr Type kTypes[] = {
     {ValueType::kString, "string", {}, nullptr},
     {ValueType::kHash, "hash", {Hash::make, Hash::has_times}, encoding<Hash>},
+    {ValueType::kSortedSet, "zset", {SortedSet::make, nullptr}, encoding<SortedSet>},
 };
 }  // namespace
 
