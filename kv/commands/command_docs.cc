@@ -17,6 +17,9 @@ std::vector<std::string_view> flag_names(const Row& row) {
         std::pair(kNoAuth, "no_auth"), std::pair(kNoMulti, "no_multi")}) {
     if (row.flags & flag) names.push_back(name);
   }
+  if (std::any_of(row.keys.begin(), row.keys.end(), [](auto& s) { return s.count_at >= 0; })) {
+    names.push_back("movablekeys");
+  }
   return names;
 }
 
@@ -26,8 +29,8 @@ std::vector<std::string_view> categories(const Row& row) {
   for (auto [group, name] :
        {std::pair("generic", "keyspace"), std::pair("string", "string"),
         std::pair("bitmap", "bitmap"), std::pair("hash", "hash"),
-        std::pair("hyperloglog", "hyperloglog"), std::pair("connection", "connection"),
-        std::pair("transactions", "transaction")}) {
+        std::pair("hyperloglog", "hyperloglog"), std::pair("sorted-set", "sortedset"),
+        std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
     if (row.group == group) names.emplace_back(name);
   }
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.

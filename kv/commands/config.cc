@@ -7,6 +7,7 @@
 #include "kv/types/glob.h"
 #include "kv/types/hash.h"
 #include "kv/types/hyperloglog.h"
+#include "kv/types/sorted_set.h"
 
 namespace cairn::kv {
 namespace {
@@ -109,6 +110,9 @@ constexpr Parameter kParameters[] = {
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr},
+    {"zset-max-listpack-entries", [](Server&) { return cat(SortedSet::kListpackEntries); },
+     nullptr},
+    {"zset-max-listpack-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr},
 };
 
 void config_get(Context& c) {

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "kv/commands/sorted_set_view.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
@@ -38,7 +39,8 @@ size_t Table::slot_of(std::string_view name) {
 
 Table::Table() : slots_(kSlots) {
   for (auto family : {string_rows(), lcs_rows(), bit_rows(), bitfield_rows(), hyperloglog_rows(),
-                      hash_rows(), hash_expiry_rows(), key_rows(), connection_rows(), info_rows(),
+                      hash_rows(), hash_expiry_rows(), sorted_set_rows(), sorted_set_range_rows(),
+                      sorted_set_algebra_rows(), key_rows(), connection_rows(), info_rows(),
                       config_rows(), server_rows(), command_rows(), transaction_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }

@@ -93,7 +93,9 @@ bool take(std::string_view& in, std::string_view& s) {
   return true;
 }
 
-bool take(std::string_view& in, Item& item) { return take(in, item.score) && take(in, item.member); }
+bool take(std::string_view& in, Item& item) {
+  return take(in, item.score) && take(in, item.member);
+}
 
 void add(std::string& out, const Item& item) {
   add(out, item.score);
@@ -496,8 +498,7 @@ uint64_t SortedSet::save(uint64_t cursor, uint64_t bytes, std::string& operation
   const uint64_t most = capped_add(bytes, bytes);
   for (;;) {
     const size_t before = operation.size();
-    const uint64_t next =
-        scan(cursor, page, [&](const Item& item) { add_score(operation, item); });
+    const uint64_t next = scan(cursor, page, [&](const Item& item) { add_score(operation, item); });
     const uint64_t size = operation.size() - begin;
     // A member that is much larger than the others is a part of its own.
     if (size > most && (page > 1 || before > begin)) {
