@@ -457,6 +457,9 @@ class AgainstRedis(Wire):
                 return "SYNC is a word that streams are made of, and no command here"
             if name == b"exec" and isinstance(theirs, bytes) and ours[:10] == theirs[:10]:
                 return "why a transaction was aborted is said in other words"
+        if b"lex" in name or (name in (b"zrange", b"zrangestore") and b"bylex" in [w.lower() for w in words]):
+            if not any(isinstance(x, bytes) and x.startswith(b"-") for x in (ours, theirs)):
+                return "what is between two names is unspecified where scores differ; of a large set it is what each search meets"
         if name in (b"zrank", b"zrevrank") and len(words) > 3 and theirs[:10] == b"-ERR wrong":
             return "WITHSCORE is of 7.2"
         if name == b"zscan" and isinstance(ours, list) and isinstance(theirs, list) and (ours[0], theirs[0]) != (b"0", b"0"):
