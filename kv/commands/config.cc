@@ -9,6 +9,7 @@
 #include "kv/types/hyperloglog.h"
 #include "kv/types/list.h"
 #include "kv/types/set.h"
+#include "kv/types/sorted_set.h"
 #include "kv/types/stream_block.h"
 
 namespace cairn::kv {
@@ -119,6 +120,9 @@ constexpr Parameter kParameters[] = {
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr},
+    {"zset-max-listpack-entries", [](Server&) { return cat(SortedSet::kListpackEntries); },
+     nullptr},
+    {"zset-max-listpack-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr},
 };
 
 void config_get(Context& c) {

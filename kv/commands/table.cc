@@ -2,6 +2,7 @@
 
 #include "core/base/text.h"
 #include "kv/commands/set_view.h"
+#include "kv/commands/sorted_set_view.h"
 #include "kv/commands/stream_view.h"
 #include "kv/engine/engine.h"
 
@@ -40,13 +41,33 @@ size_t Table::slot_of(std::string_view name) {
 }
 
 Table::Table() : slots_(kSlots) {
-  for (auto family :
-       {string_rows(),       lcs_rows(),         bit_rows(),          bitfield_rows(),
-        hyperloglog_rows(),  hash_rows(),        hash_expiry_rows(),  list_rows(),
-        list_search_rows(),  set_rows(),         set_algebra_rows(),  stream_rows(),
-        stream_group_rows(), key_rows(),         connection_rows(),   info_rows(),
-        config_rows(),       server_rows(),      command_rows(),      transaction_rows(),
-        pubsub_rows(),       stream_read_rows(), stream_claim_rows(), stream_info_rows()}) {
+  for (auto family : {string_rows(),
+                      lcs_rows(),
+                      bit_rows(),
+                      bitfield_rows(),
+                      hyperloglog_rows(),
+                      hash_rows(),
+                      hash_expiry_rows(),
+                      list_rows(),
+                      list_search_rows(),
+                      set_rows(),
+                      set_algebra_rows(),
+                      sorted_set_rows(),
+                      sorted_set_range_rows(),
+                      sorted_set_algebra_rows(),
+                      stream_rows(),
+                      stream_group_rows(),
+                      key_rows(),
+                      connection_rows(),
+                      info_rows(),
+                      config_rows(),
+                      server_rows(),
+                      command_rows(),
+                      transaction_rows(),
+                      pubsub_rows(),
+                      stream_read_rows(),
+                      stream_claim_rows(),
+                      stream_info_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   Row* container = nullptr;

@@ -6,6 +6,7 @@
 #include "kv/types/hash.h"
 #include "kv/types/list.h"
 #include "kv/types/set.h"
+#include "kv/types/sorted_set.h"
 #include "kv/types/stream.h"
 
 namespace cairn::kv {
@@ -21,6 +22,7 @@ constexpr Type kTypes[] = {
     {ValueType::kList, "list", {List::make, nullptr}, encoding<List>},
     {ValueType::kSet, "set", {Set::make, nullptr}, encoding<Set>},
     {ValueType::kStream, "stream", {Stream::make, nullptr}, encoding<Stream>},
+    {ValueType::kSortedSet, "zset", {SortedSet::make, nullptr}, encoding<SortedSet>},
 };
 }  // namespace
 

@@ -1,0 +1,462 @@
+// ZUNION, ZINTER, ZDIFF and their like.
+//
+// Where few members have to be looked at, all is done in place, and inside an EXEC always.
+// Otherwise it is done in turns over the inputs as they were at one moment (SortedSet::View), so
+// that others have theirs; what is made lies in the command's own memory (Workspace), and is
+// answered in parts, or put by one commit at the end. If the destination was changed meanwhile all
+// is done again.
+#include <absl/container/flat_hash_map.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cmath>
+#include <deque>
+
+#include "core/base/text.h"
+#include "kv/commands/sorted_set_view.h"
+#include "kv/engine/engine.h"
+#include "kv/engine/session.h"
+
+namespace cairn::kv {
+namespace {
+
+using Item = SortedSet::Item;
+
+enum class Op : uint8_t { kUnion, kInter, kDiff };
+enum class Answer : uint8_t { kMembers, kCount, kStored };
+enum class Aggregate : uint8_t { kSum, kMin, kMax };
+
+// ---- the inputs ----
+
+bool is_input(const Entry* entry) { return entry->type() == ValueType::kSortedSet; }
+uint64_t size_of(const Entry* entry) { return entry == nullptr ? 0 : sorted_set_of(entry)->size(); }
+void for_each_member(const Entry* entry, SortedSet::Visit visit) {
+  if (entry != nullptr) sorted_set_of(entry)->for_each(visit);
+}
+std::optional<double> score_in(const Entry* entry, std::string_view member) {
+  return entry == nullptr ? std::nullopt : sorted_set_of(entry)->score(member);
+}
+
+struct Input {
+  const Entry* entry = nullptr;  // null: there is nothing
+  double weight = 1;
+  uint64_t size = 0;
+  SortedSet::View view;  // where it is done in turns
+};
+
+struct Question {
+  Op op;
+  Answer answer;
+  size_t count_at = 1;  // the word that says how many inputs there are
+  std::vector<Input> inputs;
+  Aggregate aggregate = Aggregate::kSum;
+  bool scores = false;
+  uint64_t most = UINT64_MAX;
+
+  uint64_t cost() const {
+    uint64_t all = 0, least = UINT64_MAX;
+    for (const Input& input : inputs) {
+      all += input.size;
+      least = std::min(least, input.size);
+    }
+    return op == Op::kInter ? least * inputs.size() : all;
+  }
+};
+
+bool parse_weights(Context& c, Question& q, size_t first) {
+  for (size_t i = 0; i < q.inputs.size(); i++) {
+    const auto weight = parse_score(c.args[first + i]);
+    if (!weight) return c.reply.error("ERR weight value is not a float"), false;
+    q.inputs[i].weight = *weight;
+  }
+  return true;
+}
+
+bool parse_aggregate(Context& c, Question& q, std::string_view word) {
+  for (auto [name, value] : {std::pair("sum", Aggregate::kSum), std::pair("min", Aggregate::kMin),
+                             std::pair("max", Aggregate::kMax)}) {
+    if (!equals_ignoring_case(word, name)) continue;
+    q.aggregate = value;
+    return true;
+  }
+  return c.syntax_error(), false;
+}
+
+bool parse_options(Context& c, Question& q, size_t i) {
+  const bool counts = q.answer == Answer::kCount, combines = q.op != Op::kDiff && !counts;
+  const size_t n = q.inputs.size();
+  while (i < c.args.size()) {
+    const std::string_view word = c.args[i];
+    const size_t left = c.args.size() - i;
+    if (combines && left >= n + 1 && equals_ignoring_case(word, "weights")) {
+      if (!parse_weights(c, q, i + 1)) return false;
+      i += n + 1;
+    } else if (combines && left >= 2 && equals_ignoring_case(word, "aggregate")) {
+      if (!parse_aggregate(c, q, c.args[i + 1])) return false;
+      i += 2;
+    } else if (q.answer == Answer::kMembers && equals_ignoring_case(word, "withscores")) {
+      q.scores = true;
+      i++;
+    } else if (counts && left >= 2 && equals_ignoring_case(word, "limit")) {
+      constexpr std::string_view kNegative = "ERR LIMIT can't be negative";
+      int64_t limit;
+      if (!c.integer(i + 1, limit, kNegative)) return false;
+      if (limit < 0) return c.reply.error(kNegative), false;
+      q.most = limit == 0 ? UINT64_MAX : static_cast<uint64_t>(limit);
+      i += 2;
+    } else {
+      return c.syntax_error(), false;
+    }
+  }
+  return true;
+}
+
+// With the keys locked. The inputs of the smallest first, in which order scores are combined.
+bool parse(Context& c, Question& q) {
+  int64_t count;
+  if (!c.integer(q.count_at, count)) return false;
+  if (count < 1) {
+    c.reply.error(cat("ERR at least 1 input key is needed for '", c.row.name, "' command"));
+    return false;
+  }
+  const size_t first = q.count_at + 1;
+  if (count > static_cast<int64_t>(c.args.size() - first)) return c.syntax_error(), false;
+  q.inputs.resize(static_cast<size_t>(count));
+  for (size_t i = 0; i < q.inputs.size(); i++) {
+    const Entry* entry = c.find(c.args[first + i]);
+    if (entry != nullptr && !is_input(entry)) return c.reply.error(kWrongType), false;
+    q.inputs[i].entry = entry;
+    q.inputs[i].size = size_of(entry);
+  }
+  if (!parse_options(c, q, first + q.inputs.size())) return false;
+  if (q.op != Op::kDiff) {
+    std::stable_sort(q.inputs.begin(), q.inputs.end(),
+                     [](const Input& a, const Input& b) { return a.size < b.size; });
+  }
+  return true;
+}
+
+// ---- scores ----
+
+double weighted(const Input& input, double score) {
+  const double value = input.weight * score;
+  return std::isnan(value) ? 0 : value;  // infinite times nothing
+}
+
+void combine(Aggregate how, double& sum, double value) {
+  if (how == Aggregate::kSum) {
+    sum += value;
+    if (std::isnan(sum)) sum = 0;  // of the two infinite ones
+  } else if (how == Aggregate::kMin ? value < sum : value > sum) {
+    sum = value;
+  }
+}
+
+// ---- the work ----
+
+// Members and their scores, found by name; the names are its own.
+class Made {
+  struct Run {
+    size_t at, end;
+  };
+  auto later() const {
+    return [this](const Run& a, const Run& b) { return items_[b.at] < items_[a.at]; };
+  }
+
+ public:
+  struct Sum {
+    double score;
+    size_t met;  // inputs in which it was found
+  };
+  static uint64_t bytes_for(uint64_t count, uint64_t name_bytes) {
+    return name_bytes + count * 2 * (sizeof(std::string_view) + sizeof(Sum) + 1 + sizeof(Item));
+  }
+  void reserve(uint64_t count) { sums_.reserve(count); }
+  Sum* find(std::string_view member) {
+    auto it = sums_.find(member);
+    return it == sums_.end() ? nullptr : &it->second;
+  }
+  void add(std::string_view member, Sum sum) {
+    constexpr size_t kStretch = 64 << 10;
+    if (stretches_.empty() ||
+        stretches_.back().capacity() - stretches_.back().size() < member.size()) {
+      stretches_.emplace_back().reserve(std::max(kStretch, member.size()));
+    }
+    std::string& stretch = stretches_.back();
+    stretch.append(member);
+    sums_.emplace(std::string_view(stretch).substr(stretch.size() - member.size()), sum);
+  }
+  void remove(std::string_view member) { sums_.erase(member); }
+
+  // Afterwards: those that were met so often, in order. Made step by step; false when it is done.
+  bool sort_some(size_t met) {
+    constexpr size_t kRun = 4096;
+    if (!begun_) {
+      begun_ = true;
+      at_ = sums_.begin();
+      items_.reserve(sums_.size());
+    }
+    const size_t begin = items_.size();
+    for (size_t n = 0; at_ != sums_.end() && n < kRun; ++at_, n++) {
+      if (at_->second.met >= met) items_.push_back({at_->second.score, at_->first});
+    }
+    std::sort(items_.begin() + static_cast<ptrdiff_t>(begin), items_.end());
+    if (items_.size() > begin) runs_.push_back({begin, items_.size()});
+    if (at_ != sums_.end()) return true;
+    std::make_heap(runs_.begin(), runs_.end(), later());
+    return false;
+  }
+  size_t size() const { return items_.size(); }
+  // The next in order; there must be one.
+  Item take() {
+    std::pop_heap(runs_.begin(), runs_.end(), later());
+    const Item item = items_[runs_.back().at++];
+    if (runs_.back().at == runs_.back().end) {
+      runs_.pop_back();
+    } else {
+      std::push_heap(runs_.begin(), runs_.end(), later());
+    }
+    return item;
+  }
+
+ private:
+  using Sums = absl::flat_hash_map<std::string_view, Sum>;
+  std::deque<std::string> stretches_;
+  Sums sums_;
+  bool begun_ = false;
+  Sums::iterator at_;
+  std::vector<Item> items_;
+  std::vector<Run> runs_;
+};
+
+// One item of the input `i`, where each input is gone through after the other.
+void take_item(const Question& q, size_t i, const Item& item, Made& made) {
+  const Input& input = q.inputs[i];
+  Made::Sum* sum = made.find(item.member);
+  if (q.op == Op::kDiff) {
+    if (i == 0) {
+      if (sum == nullptr) made.add(item.member, {item.score, 1});
+    } else if (sum != nullptr) {
+      made.remove(item.member);
+    }
+    return;
+  }
+  if (sum == nullptr) {
+    if (q.op == Op::kUnion || i == 0) made.add(item.member, {weighted(input, item.score), 1});
+  } else if (q.op == Op::kUnion || sum->met == i) {
+    sum->met++;
+    const bool nan_counts = q.op == Op::kInter;  // as in Redis
+    const double value = input.weight * item.score;
+    combine(q.aggregate, sum->score, nan_counts ? value : weighted(input, item.score));
+  }
+}
+
+size_t needed(const Question& q) { return q.op == Op::kInter ? q.inputs.size() : 1; }
+
+// Under the locks. An intersection looks its smallest up in the others.
+Made work_at_once(const Question& q) {
+  Made made;
+  if (q.op != Op::kInter) {
+    for (size_t i = 0; i < q.inputs.size(); i++) {
+      for_each_member(q.inputs[i].entry, [&](const Item& item) { take_item(q, i, item, made); });
+    }
+  } else {
+    uint64_t found = 0;
+    for_each_member(q.inputs[0].entry, [&](const Item& item) {
+      if (found >= q.most) return;
+      double score = weighted(q.inputs[0], item.score);
+      for (size_t i = 1; i < q.inputs.size(); i++) {
+        const auto other = score_in(q.inputs[i].entry, item.member);
+        if (!other) return;
+        combine(q.aggregate, score, q.inputs[i].weight * *other);
+      }
+      made.add(item.member, {score, q.inputs.size()});
+      found++;
+    });
+  }
+  while (made.sort_some(needed(q))) {
+  }
+  return made;
+}
+
+// ---- the commands ----
+
+class Result final : public Series {
+ public:
+  Result(std::unique_ptr<Made> made, std::unique_ptr<Workspace::Share> share, Form form)
+      : made_(std::move(made)), share_(std::move(share)), left_(made_->size()), form_(form) {}
+  bool next(Reply& reply) override {
+    constexpr int kStep = 500;
+    for (int i = 0; i < kStep && left_ > 0; i++, left_--) reply_item(reply, form_, made_->take());
+    return left_ > 0;
+  }
+
+ private:
+  std::unique_ptr<Made> made_;
+  std::unique_ptr<Workspace::Share> share_;
+  size_t left_;
+  const Form form_;
+};
+
+void answer(Context& c, const Question& q, std::unique_ptr<Made> made,
+            std::unique_ptr<Workspace::Share> share) {
+  const size_t n = made->size();
+  if (q.answer == Answer::kCount) {
+    return c.reply.integer(static_cast<int64_t>(std::min<uint64_t>(n, q.most)));
+  }
+  const Form form = form_of(q.scores, c.session.resp);
+  const uint64_t values = announce(c.reply, form, n);
+  if (share != nullptr && n > kMembersAtOnce) {
+    return c.reply.series(std::make_unique<Result>(std::move(made), std::move(share), form),
+                          values);
+  }
+  for (size_t i = 0; i < n; i++) reply_item(c.reply, form, made->take());
+}
+
+template <Op kOp, Answer kAnswer>
+Question question() {
+  return {kOp, kAnswer, kAnswer == Answer::kStored ? 2U : 1U, {}};
+}
+
+template <Op kOp, Answer kAnswer>
+void run(Context& c) {
+  constexpr uint64_t kInPlaceMax = 10'000;
+  Question q = question<kOp, kAnswer>();
+  if (!parse(c, q)) return;
+  if (q.cost() > kInPlaceMax && !c.in_exec) return c.defer();
+  auto made = std::make_unique<Made>(work_at_once(q));
+  if (q.answer != Answer::kStored) return answer(c, q, std::move(made), nullptr);
+  std::string operation;
+  const size_t n = made->size();
+  for (size_t i = 0; i < n; i++) SortedSet::add_score(operation, made->take());
+  if (store(c, c.args[1], operation, n)) c.reply.integer(static_cast<int64_t>(n));
+}
+
+awaitable<bool> lock(Context& c, const Question& q, StripeLocks& locks) {
+  std::vector<KeyHash> hashes;
+  Faults::Keys values;
+  for (const Key& key : c.request.keys) {
+    hashes.push_back(key.hash);
+    if (key.word > q.count_at) values.emplace_back(c.session.ns, key.name);
+  }
+  const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
+  if (!locked.ok()) c.status_error(locked);
+  co_return locked.ok();
+}
+
+// Where there was nothing: an invalid one.
+Lsn version_at(Context& c, std::string_view key) {
+  const Entry* e = c.find(key);
+  return e == nullptr ? Lsn() : e->version();
+}
+
+// The inputs as they are now, and what is made of them; false after an answer, or when one was
+// lost.
+awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made, std::string* operation) {
+  constexpr uint64_t kStep = 1000;
+  const auto executor = co_await asio::this_coro::executor;
+  uint64_t most = 0;
+  for (const Input& input : q.inputs) most += input.size;
+  made.reserve(q.op == Op::kUnion ? most : q.inputs[0].size);
+  for (size_t i = 0; i < q.inputs.size(); i++) {
+    for (uint64_t at = 0; at < q.inputs[i].size; at += kStep) {
+      const uint64_t n = std::min(kStep, q.inputs[i].size - at);
+      const bool there = q.inputs[i].view.for_each(
+          at, n, false, [&](const Item& item) { take_item(q, i, item, made); });
+      if (!there) {
+        c.reply.error("ERR the values change faster than they can be read");
+        co_return false;
+      }
+      if (c.given_up()) co_return false;
+      co_await asio::post(executor, asio::use_awaitable);
+    }
+  }
+  while (made.sort_some(needed(q))) co_await asio::post(executor, asio::use_awaitable);
+  if (operation == nullptr) co_return true;
+  for (size_t i = 0; i < made.size(); i++) {
+    SortedSet::add_score(*operation, made.take());
+    if (i % kStep == 0) co_await asio::post(executor, asio::use_awaitable);
+  }
+  co_return true;
+}
+
+template <Op kOp, Answer kAnswer>
+awaitable<void> run_deferred(Context& c) {
+  while (!c.given_up()) {
+    Question q = question<kOp, kAnswer>();
+    Lsn before;
+    uint64_t bytes = 0;
+    {
+      StripeLocks locks(c.store);
+      if (!co_await lock(c, q, locks)) co_return;
+      Context::Turn turn(c, locks);
+      if (!parse(c, q)) co_return;
+      for (Input& input : q.inputs) {
+        if (input.entry == nullptr) continue;
+        const SortedSet& set = *sorted_set_of(input.entry);
+        input.view = SortedSet::View(set);
+        bytes += Made::bytes_for(input.size, 2 * set.image_bytes());
+        input.entry = nullptr;  // good under the locks alone
+      }
+      if (kAnswer == Answer::kStored) before = version_at(c, c.args[1]);
+    }
+    auto share = co_await c.workspace(bytes);
+    if (share == nullptr) co_return;
+    auto made = std::make_unique<Made>();
+    std::string operation;
+    const bool stores = kAnswer == Answer::kStored;
+    if (!co_await work_in_turns(c, q, *made, stores ? &operation : nullptr)) co_return;
+    if (!stores) co_return answer(c, q, std::move(made), std::move(share));
+    StripeLocks locks(c.store);
+    locks.lock(c.request.keys[0].hash);
+    Context::Turn turn(c, locks);
+    if (version_at(c, c.args[1]) != before) continue;
+    if (store(c, c.args[1], operation, made->size())) {
+      c.reply.integer(static_cast<int64_t>(made->size()));
+    }
+    co_return;
+  }
+}
+
+constexpr std::string_view kGroup = kSortedSetGroup;
+constexpr KeySpec kReadsSome[] = {{.flags = kKeyReadOnly | kKeyAccess, .count_at = 0}};
+constexpr KeySpec kStoresSome[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly},
+                                   {.flags = kKeyReadOnly | kKeyAccess, .first = 2, .count_at = 0}};
+template <Op kOp, Answer kAnswer>
+constexpr Row row(std::string_view name, std::string_view summary, std::string_view since) {
+  if (kAnswer == Answer::kStored) {
+    return {name,
+            -4,
+            kWrite | kDenyOom,
+            kStoresSome,
+            run<kOp, kAnswer>,
+            run_deferred<kOp, kAnswer>,
+            kGroup,
+            summary,
+            since};
+  }
+  return {name,   -3,      kReadOnly, kReadsSome, run<kOp, kAnswer>, run_deferred<kOp, kAnswer>,
+          kGroup, summary, since};
+}
+constexpr Row kRows[] = {
+    row<Op::kUnion, Answer::kMembers>("zunion", "Returns the union of multiple sorted sets.",
+                                      "6.2.0"),
+    row<Op::kInter, Answer::kMembers>("zinter", "Returns the intersect of multiple sorted sets.",
+                                      "6.2.0"),
+    row<Op::kDiff, Answer::kMembers>(
+        "zdiff", "Returns the difference between multiple sorted sets.", "6.2.0"),
+    row<Op::kUnion, Answer::kStored>("zunionstore",
+                                     "Stores the union of multiple sorted sets in a key.", "2.0.0"),
+    row<Op::kInter, Answer::kStored>(
+        "zinterstore", "Stores the intersect of multiple sorted sets in a key.", "2.0.0"),
+    row<Op::kDiff, Answer::kStored>(
+        "zdiffstore", "Stores the difference of multiple sorted sets in a key.", "6.2.0"),
+    row<Op::kInter, Answer::kCount>(
+        "zintercard", "Returns the number of members of the intersect of multiple sorted sets.",
+        "7.0.0"),
+};
+
+}  // namespace
+std::span<const Row> sorted_set_algebra_rows() { return kRows; }
+
+}  // namespace cairn::kv

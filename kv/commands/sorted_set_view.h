@@ -1,0 +1,65 @@
+// Sorted sets as the commands on them see them.
+//
+// Threads: as the command.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "kv/engine/command.h"
+#include "kv/types/sorted_set.h"
+
+namespace cairn::kv {
+
+// Good until the command changes the key; null: there is none.
+inline const SortedSet* sorted_set_of(const Entry* entry) {
+  return entry == nullptr ? nullptr : static_cast<const SortedSet*>(entry->collection());
+}
+
+// False after it answered that the key holds something else.
+inline bool find_sorted_set(Context& c, std::string_view key, Entry*& entry) {
+  return c.find(key, ValueType::kSortedSet, entry);
+}
+
+// Above so many members an answer is made piece by piece, between which others have their turn.
+inline constexpr uint64_t kMembersAtOnce = 4096;
+
+// How items are answered: a member after another, or with their scores; in pairs as RESP3 has them.
+enum class Form : uint8_t { kMembers, kFlat, kPairs };
+inline Form form_of(bool scores, int resp) {
+  return !scores ? Form::kMembers : resp >= 3 ? Form::kPairs : Form::kFlat;
+}
+void reply_item(Reply& reply, Form form, const SortedSet::Item& item);
+// Announces so many of them; returns how many values they are.
+uint64_t announce(Reply& reply, Form form, uint64_t count);
+
+// A stretch of ranks, from `first` on, upwards or downwards.
+struct Ranks {
+  uint64_t first = 0, count = 0;
+  bool down = false;
+};
+// Answers them, piece by piece if there are many.
+void reply_ranks(Context& c, const SortedSet& set, const Ranks& ranks, Form form);
+
+// A number as Redis reads a score: what strtod takes, but nothing before or behind it.
+std::optional<double> parse_score(std::string_view word);
+
+// Takes the `count` lowest or highest out of what `entry` holds under `key`, and calls fn(item) for
+// each before. Answers nothing but the error, and then returns false.
+bool pop(Context& c, std::string_view key, Entry* entry, bool highest, uint64_t count,
+         SortedSet::Visit visit);
+// Removes these ranks (upwards), or the key when nothing is left.
+bool remove_ranks(Context& c, std::string_view key, Entry* entry, const Ranks& ranks);
+// Puts what this operation makes, of so many members, in place of what is there; none: removes it.
+bool store(Context& c, std::string_view key, std::string_view operation, uint64_t count);
+
+std::span<const Row> sorted_set_rows();
+std::span<const Row> sorted_set_range_rows();
+std::span<const Row> sorted_set_algebra_rows();
+
+inline constexpr std::string_view kSortedSetGroup = "sorted-set";
+inline constexpr KeySpec kDeletesFromSortedSet[] = {{.flags = kKeyReadWrite | kKeyDelete}};
+
+}  // namespace cairn::kv
