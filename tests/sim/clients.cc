@@ -71,7 +71,7 @@ void World::note_lapse(const cairn::Change& c, const Key& key) {
   const Namespace& ns = *find_space(key.first);
   const Entry* e = ns.index->find(key.second, ns.hash(key.second));
   Change change{Change::kLapse, key, {}, false, true};
-  change.value.fields = fields_of(*e->collection(), kv::Hash::kNoTime);
+  change.value.fields = fields_of(*e, kv::Hash::kNoTime);
   const State& proven = state_;
   if (auto old = proven.keys.find(key); old != proven.keys.end() && !changed_since(key, Lsn())) {
     for (auto& [field, f] : old->second.fields) {
@@ -120,7 +120,7 @@ awaitable<std::optional<Value>> World::read(NamespacePtr ns, std::string key, in
         break;
       }
       if (const Collection* c = e->collection()) {
-        value.fields = fields_of(*c, now.ms());
+        value.fields = fields_of(*e, now.ms());
         co_return value;
       }
       if (!e->is_cold()) {
@@ -221,7 +221,7 @@ awaitable<bool> World::step(Lsn& lsn) {
       co_return co_await change_several(lsn);
     case 4: {
       if (pick(10) != 0) {
-        if (pick(3) == 0) key = cat_key("hash", pick(kHashes));
+        if (pick(3) == 0) key = some_collection();
         co_return change_expiry(*ns, key, lsn);
       }
       StripeLocks none(*store_);
@@ -253,15 +253,15 @@ awaitable<bool> World::step(Lsn& lsn) {
     case 13:
     case 14:
     case 15:
-      co_return co_await change_hash(ns, cat_key("hash", pick(kHashes)), lsn);
+      co_return co_await change_collection(ns, some_collection(), lsn);
     case 16:
     case 17:
     case 18:
       co_return co_await use_buckets(lsn);
     case 19:
-      co_return co_await rename_hash(lsn);
+      co_return co_await rename_collection(lsn);
     case 20:
-      co_return co_await copy_hash(lsn);
+      co_return co_await copy_collection(lsn);
     default:
       co_return put_small(*ns, key, lsn);
   }
@@ -370,15 +370,15 @@ Status World::expire(Transaction& t, Namespace& ns, Entry* e, Change& change) {
 awaitable<bool> World::change_several(Lsn& lsn) {
   Keys keys(2 + pick(6));
   std::vector<KeyHash> hashes;
-  cairn::Faults::Keys hash_keys;
+  cairn::Faults::Keys collection_keys;
   for (auto& [ns, key] : keys) {
     ns = some_space();
-    key = pick(3) == 0 ? cat_key("hash", pick(kHashes)) : some_key();
+    key = pick(3) == 0 ? some_collection() : some_key();
     hashes.push_back(ns->hash(key));
-    if (key.starts_with("hash")) hash_keys.emplace_back(ns, key);
+    if (is_collection(key)) collection_keys.emplace_back(ns, key);
   }
   StripeLocks lock(*store_);
-  Status locked = co_await store_->faults().lock_with_values(lock, hashes, hash_keys);
+  Status locked = co_await store_->faults().lock_with_values(lock, hashes, collection_keys);
   if (!locked.ok()) {
     if (store_->log().status().ok() && !unread(locked)) wrong(cat("a batch: ", locked.message()));
     co_return false;
@@ -422,14 +422,14 @@ bool World::change_in(Transaction& t, const Keys& keys, size_t i, bool large,
   const std::string& key = keys[i].second;
   const KeyHash hash = ns.hash(key);
   Change change{Change::kPut, {ns.id.value(), key}, {}};
-  if (key.starts_with("hash")) {
+  if (is_collection(key)) {
     const auto& to = keys[pick(keys.size())];
     Entry* e = t.find(ns, key, hash);
-    if (e != nullptr && pick(3) == 0 && to.second.starts_with("hash") && to != keys[i]) {
+    if (e != nullptr && pick(3) == 0 && kind_of(to.second) == kind_of(key) && to != keys[i]) {
       rename(t, ns, e, *to.first, to.second, made);
       return true;
     }
-    if (!change_hash(t, ns, key, change)) return false;
+    if (!change_collection(t, ns, key, change)) return false;
   } else if (Entry* e = t.find(ns, key, hash); e != nullptr && pick(4) == 0) {
     change.kind = Change::kDelete;
     (void)t.remove(ns, hash, e);

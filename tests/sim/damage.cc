@@ -151,7 +151,7 @@ class Opened {
           break;
         }
         if (const Collection* c = e->collection()) {
-          value.fields = fields_of(*c, now.ms());
+          value.fields = fields_of(*e, now.ms());
           co_return value;
         }
         if (!e->is_cold()) {

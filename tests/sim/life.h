@@ -1,5 +1,6 @@
 // The store's lives and those who use it: world.cc has the lives and the laws, clients.cc what is
-// done to keys, hashes.cc to hashes, buckets.cc to buckets, listings and multipart uploads.
+// done to keys, collections.cc to hashes, lists and sets, buckets.cc to buckets, listings and
+// multipart uploads.
 //
 // All of it runs on one thread, and what a client notes of a change it notes before anybody else
 // runs: so the model is as far as the store at any moment, and what comes back of it after a crash
@@ -43,7 +44,7 @@ class World : public ChangeListener {
  private:
   static constexpr uint64_t kSegmentBytes = 64 << 10;
   static constexpr uint32_t kDatabasesUsed = 3;
-  static constexpr uint64_t kHashes = 8;  // keys of hashes in each; the last two are large
+  static constexpr uint64_t kOfAKind = 8;  // keys of each kind in each; the last two are large
   struct Heard {
     Key key;
     What what;
@@ -94,12 +95,18 @@ class World : public ChangeListener {
   using Keys = std::vector<std::pair<NamespacePtr, std::string>>;
   bool change_in(Transaction& t, const Keys& keys, size_t i, bool large, std::vector<Change>& made,
                  uint64_t& bytes);
-  awaitable<bool> change_hash(NamespacePtr ns, std::string key, Lsn& lsn);
-  bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Change& change);
+  awaitable<bool> change_collection(NamespacePtr ns, std::string key, Lsn& lsn);
+  bool change_collection(Transaction& t, Namespace& ns, const std::string& key, Change& change);
+  bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Entry* e, Change& change);
+  // What is done to a list, a set or a sorted set, which may not be there yet; empty: nothing.
+  std::string some_change(const std::string& key, const Entry* e);
+  std::string change_list(const Collection* c, bool large);
+  std::string change_set(const Collection* c, bool large);
+  std::string change_sorted_set(const Collection* c, bool large);
   void note_lapse(const cairn::Change& change, const Key& key);
   Fields some_times(Fields fields);
-  awaitable<bool> rename_hash(Lsn& lsn);
-  awaitable<bool> copy_hash(Lsn& lsn);
+  awaitable<bool> rename_collection(Lsn& lsn);
+  awaitable<bool> copy_collection(Lsn& lsn);
   // `e` is found under another key from now on.
   void rename(Transaction& t, Namespace& from, Entry* e, Namespace& to, const std::string& key,
               std::vector<Change>& made);
@@ -112,6 +119,15 @@ class World : public ChangeListener {
   awaitable<std::optional<Value>> read(NamespacePtr ns, std::string key, int64_t pause_ms = 0);
   std::string content(size_t size);
   std::string some_key() { return cat_key("key", pick(40)); }
+  // A key says what it holds: "list3" a list.
+  std::string some_collection() { return cat_key(some_kind(), pick(kOfAKind)); }
+  const char* some_kind() {
+    static constexpr const char* kKinds[] = {"hash", "hash", "hash", "list", "set", "zset"};
+    return kKinds[pick(std::size(kKinds))];
+  }
+  static std::string_view kind_of(std::string_view key) { return key.substr(0, key.size() - 1); }
+  static bool is_collection(std::string_view key) { return !key.starts_with("key"); }
+  static bool is_large(std::string_view key) { return key.back() >= '6'; }
   static std::string cat_key(const char* prefix, uint64_t n) { return prefix + std::to_string(n); }
   NamespacePtr some_space();
   NamespacePtr find_space(uint32_t id) const;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/base/types.h"
-#include "kv/types/hash.h"
+#include "core/index/index.h"
 
 namespace cairn::sim {
 
@@ -23,7 +23,7 @@ struct Field {
 using Fields = std::map<std::string, Field>;
 struct Value {
   std::string bytes;
-  Fields fields;  // of a hash; none is empty
+  Fields fields;  // of a collection (collections.cc); none is empty
   int64_t expire_ms = 0;
   Lsn version = {};
   std::string meta = {};
@@ -43,14 +43,9 @@ struct Value {
     return got == seen;
   }
 };
-inline Fields fields_of(const Collection& c, int64_t now_ms) {
-  const auto& hash = static_cast<const kv::Hash&>(c);
-  Fields fields;
-  hash.for_each(now_ms, [&](auto field, auto text) {
-    fields[std::string(field)] = {std::string(text), hash.find(field, now_ms)->until_ms};
-  });
-  return fields;
-}
+// Of a hash its fields; a list has its elements by place, a set its members, a sorted set the
+// scores of its members.
+Fields fields_of(const Entry& e, int64_t now_ms);
 using Key = std::pair<uint32_t, std::string>;  // namespace, key
 
 struct Change {
