@@ -13,6 +13,7 @@
 #include <deque>
 
 #include "core/base/text.h"
+#include "kv/commands/set_view.h"
 #include "kv/commands/sorted_set_view.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
@@ -28,20 +29,52 @@ enum class Aggregate : uint8_t { kSum, kMin, kMax };
 
 // ---- the inputs ----
 
-bool is_input(const Entry* entry) { return entry->type() == ValueType::kSortedSet; }
-uint64_t size_of(const Entry* entry) { return entry == nullptr ? 0 : sorted_set_of(entry)->size(); }
+// A set is an input, too: each of its members has the score 1.
+bool is_set(const Entry* entry) { return entry->type() == ValueType::kSet; }
+bool is_input(const Entry* entry) {
+  return entry->type() == ValueType::kSortedSet || is_set(entry);
+}
+uint64_t size_of(const Entry* entry) {
+  if (entry == nullptr) return 0;
+  return is_set(entry) ? set_of(entry)->size() : sorted_set_of(entry)->size();
+}
+void for_each_member(const Set& set, SortedSet::Visit visit) {
+  set.for_each([&](std::string_view member) { visit({1, member}); });
+}
 void for_each_member(const Entry* entry, SortedSet::Visit visit) {
-  if (entry != nullptr) sorted_set_of(entry)->for_each(visit);
+  if (entry == nullptr) return;
+  if (is_set(entry)) return for_each_member(*set_of(entry), visit);
+  sorted_set_of(entry)->for_each(visit);
 }
 std::optional<double> score_in(const Entry* entry, std::string_view member) {
-  return entry == nullptr ? std::nullopt : sorted_set_of(entry)->score(member);
+  if (entry == nullptr) return std::nullopt;
+  if (!is_set(entry)) return sorted_set_of(entry)->score(member);
+  return set_of(entry)->contains(member) ? std::optional(1.0) : std::nullopt;
 }
 
 struct Input {
   const Entry* entry = nullptr;  // null: there is nothing
   double weight = 1;
   uint64_t size = 0;
-  SortedSet::View view;  // where it is done in turns
+  // As it is now, where it is done in turns: of a sorted set, of a small set, of another set.
+  SortedSet::View view;
+  std::unique_ptr<Set> copy;
+  std::unique_ptr<MemberTable::Walk> walk;
+
+  void hold(Context& c, std::string_view key) {
+    if (!is_set(entry)) {
+      view = SortedSet::View(*sorted_set_of(entry));
+    } else if (set_of(entry)->table() == nullptr) {
+      copy = set_of(entry)->copy_of_small();
+    } else {
+      walk = std::make_unique<MemberTable::Walk>(*set_of(entry)->table(), c.now_ms(),
+                                                 c.ns().hash(key));
+    }
+    entry = nullptr;  // good under the locks alone
+  }
+  uint64_t image_bytes() const {
+    return is_set(entry) ? set_of(entry)->image_bytes() : sorted_set_of(entry)->image_bytes();
+  }
 };
 
 struct Question {
@@ -350,20 +383,39 @@ Lsn version_at(Context& c, std::string_view key) {
   return e == nullptr ? Lsn() : e->version();
 }
 
-// The inputs as they are now, and what is made of them; false after an answer, or when one was
-// lost.
-awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made, std::string* operation) {
+// A part of an input, from `at` on; false if it cannot be had any more. `at` becomes where the next
+// part begins, or the input's size.
+bool take_part(Context& c, const Question& q, size_t i, uint64_t& at, Made& made) {
   constexpr uint64_t kStep = 1000;
+  const Input& input = q.inputs[i];
+  const auto take = [&](const Item& item) { take_item(q, i, item, made); };
+  if (input.walk != nullptr) {
+    StripeLocks lock(c.store);
+    lock_set_of(*input.walk, lock);
+    const bool more = input.walk->next([&](auto member, auto) { take({1, member}); });
+    if (!more) at = input.size;
+    return !input.walk->lost();
+  }
+  if (input.copy != nullptr) {
+    for_each_member(*input.copy, take);
+    at = input.size;
+    return true;
+  }
+  const uint64_t n = std::min(kStep, input.size - at);
+  at += n;
+  return input.view.for_each(at - n, n, false, take);
+}
+
+// The inputs as they were, and what is made of them; false after an answer, or when one was lost.
+awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made, std::string* operation) {
+  constexpr size_t kStep = 1000;
   const auto executor = co_await asio::this_coro::executor;
   uint64_t most = 0;
   for (const Input& input : q.inputs) most += input.size;
   made.reserve(q.op == Op::kUnion ? most : q.inputs[0].size);
   for (size_t i = 0; i < q.inputs.size(); i++) {
-    for (uint64_t at = 0; at < q.inputs[i].size; at += kStep) {
-      const uint64_t n = std::min(kStep, q.inputs[i].size - at);
-      const bool there = q.inputs[i].view.for_each(
-          at, n, false, [&](const Item& item) { take_item(q, i, item, made); });
-      if (!there) {
+    for (uint64_t at = 0; at < q.inputs[i].size;) {
+      if (!take_part(c, q, i, at, made)) {
         c.reply.error("ERR the values change faster than they can be read");
         co_return false;
       }
@@ -393,10 +445,8 @@ awaitable<void> run_deferred(Context& c) {
       if (!parse(c, q)) co_return;
       for (Input& input : q.inputs) {
         if (input.entry == nullptr) continue;
-        const SortedSet& set = *sorted_set_of(input.entry);
-        input.view = SortedSet::View(set);
-        bytes += Made::bytes_for(input.size, 2 * set.image_bytes());
-        input.entry = nullptr;  // good under the locks alone
+        bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
+        input.hold(c, input.entry->key());
       }
       if (kAnswer == Answer::kStored) before = version_at(c, c.args[1]);
     }

@@ -21,7 +21,8 @@
 //   elements
 //             | 2  i64 first  i64 end                those from `first` to before `end` have none
 //
-// Lists are never empty in the store: the key goes with the last element.
+// Lists are never empty in the store: the key goes with the last element. Only where damage took
+// records away may one be met that has nothing left.
 //
 // Threads: as core/index/collection.h.
 #pragma once
@@ -76,12 +77,12 @@ class List final : public Collection {
   template <class Fn>
   void walk(uint64_t index, uint64_t n, Fn fn) const {
     if (large_) return walk(large_->tree, index, n, fn);
-    one_.walk(static_cast<uint32_t>(index), n, fn);
+    if (one_) one_.walk(static_cast<uint32_t>(index), n, fn);
   }
   template <class Fn>
   void walk_back(uint64_t index, uint64_t n, Fn fn) const {
     if (large_) return walk_back(large_->tree, index, n, fn);
-    one_.walk_back(static_cast<uint32_t>(index), n, fn);
+    if (one_) one_.walk_back(static_cast<uint32_t>(index), n, fn);
   }
   template <class Fn>
   static void walk(const Tree& tree, uint64_t index, uint64_t n, Fn fn) {

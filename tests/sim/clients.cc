@@ -119,7 +119,7 @@ awaitable<std::optional<Value>> World::read(NamespacePtr ns, std::string key, in
         reader = std::make_unique<BlobReader>(store_->extents(), std::move(ref), 0, size);
         break;
       }
-      if (const Collection* c = e->collection()) {
+      if (e->collection() != nullptr) {
         value.fields = fields_of(*e, now.ms());
         co_return value;
       }

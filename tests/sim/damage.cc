@@ -150,7 +150,7 @@ class Opened {
           reader = std::make_unique<BlobReader>(store_->extents(), std::move(ref), 0, size);
           break;
         }
-        if (const Collection* c = e->collection()) {
+        if (e->collection() != nullptr) {
           value.fields = fields_of(*e, now.ms());
           co_return value;
         }
