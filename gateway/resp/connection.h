@@ -2,20 +2,23 @@
 // either side ends it. Beside that, anybody may push to it (Outbox) at any time: what is pushed
 // goes out between two answers, also while the client says nothing or a command waits.
 //
-// Threads: that of its loop; push() and what Session offers from any.
+// Pushes go out while there are no answers, and answers that are there go first: what a command
+// brought about is never heard of before its answer.
+//
+// Threads: that of its loop; what Session offers from any.
 #pragma once
 
 #include <memory>
 
 #include "core/base/async.h"
 #include "gateway/net/guests.h"
-#include "gateway/resp/outbox.h"
 #include "gateway/resp/streamed_word.h"
 
 namespace cairn::resp {
 
 template <class Stream>
-class Connection : public std::enable_shared_from_this<Connection<Stream>> {
+class Connection final : public kv::Sender,
+                         public std::enable_shared_from_this<Connection<Stream>> {
  public:
   Connection(Stream stream, kv::Server& server, kv::Engine& engine, const net::Guests& guests,
              std::shared_ptr<kv::Session> session)
@@ -62,6 +65,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
         if ((wrote || slept) && store_.memory().overrun()) {
           co_await store_.memory().wait_for_room([this] { return session_->sent_away.load(); });
         }
+        if (output().empty()) push_at_once();  // it waited for answers that nobody wants
         if (next == Next::kWord || next == Next::kMore || output().empty()) continue;
         bool sent = sent_at_once();
         if (!sent) sent = co_await send(next);
@@ -90,7 +94,8 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   }
 
   // What others may do to it.
-  void offer_to(const std::shared_ptr<kv::Session>& session, const Executor& executor) {
+  void offer_to(const std::shared_ptr<kv::Session>& session, const Executor& executor,
+                kv::Bell& bell) {
     const auto weak = this->weak_from_this();
     const std::weak_ptr<kv::Session> weak_session = session;
     session->kill = [weak, weak_session, executor] {
@@ -99,33 +104,17 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
         if (auto self = weak.lock()) self->stream().abort();
       });
     };
-    session->push = [weak, weak_session](std::string_view message) {
-      auto self = weak.lock();
-      if (self == nullptr || self->push(message)) return;
-      if (auto s = weak_session.lock()) s->kill();
-    };
+    session->outbox.belongs_to(weak, bell);
     stream_.when_ended([weak_session] {
       if (auto s = weak_session.lock()) s->peer_ended();
     });
   }
 
-  // From any thread. False: the client reads too slowly, and is to be sent away.
-  bool push(std::string_view message) {
-    switch (outbox_.push(message, server_.client_limits.output(kv::ClientClass::kPubsub),
-                         kv::steady_ns() / 1'000'000)) {
-      case Outbox::Push::kAdded:
-        return true;
-      case Outbox::Push::kRefused:
-        return false;
-      case Outbox::Push::kFirst:
-        break;
-    }
-    asio::post(stream_.executor(), [weak = this->weak_from_this()] {
-      if (auto self = weak.lock()) self->start_pushing();
-    });
-    return true;
+  // The bell rang: something was pushed.
+  void send_pushes() override {
+    push_at_once();
+    (void)note_buffers();  // if it is too much, it is sent away for it
   }
-  const Outbox& outbox() const { return outbox_; }
 
  private:
   using Next = Pipeline::Next;
@@ -135,6 +124,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   enum class Writer : uint8_t { kNobody, kAnswers, kPushes };
 
   Output& output() { return pipeline_.output(); }
+  kv::Outbox& outbox() { return session_->outbox; }
 
   void moved(size_t sent_bytes) {
     session_->stalled_s.store(0, std::memory_order_relaxed);
@@ -144,7 +134,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   // Says what the connection holds; false if it is to go for it.
   bool note_buffers() {
     pipeline_.publish_held();
-    const uint64_t bytes = pipeline_.buffer_bytes() + outbox_.bytes();
+    const uint64_t bytes = pipeline_.buffer_bytes() + outbox().bytes() + piece_.capacity();
     if (bytes == noted_bytes_) return true;
     noted_bytes_ = bytes;
     session_->stranger = session_->principal == nullptr;
@@ -167,7 +157,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   // False: send() has to do it, or the rest.
   bool sent_at_once() {
     if (writer_ != Writer::kNobody || must_wait() || !output().streams().empty() ||
-        output().overflowed() || !outbox_.empty()) {
+        output().overflowed()) {
       return false;
     }
     const Bytes text = as_bytes(output().text());
@@ -177,6 +167,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
       return false;
     }
     finish_send();
+    push_at_once();
     return true;
   }
 
@@ -212,12 +203,9 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     writer_ = Writer::kAnswers;
     moved(0);
     bool sent = co_await send_answers();
-    while (sent && !outbox_.empty()) {
-      const std::string text = outbox_.take(kPieceBytes);
-      sent = co_await write(as_bytes(text));
-    }
     session_->stalled_s = kv::Session::kNothingMoves;
     writer_ = Writer::kNobody;
+    if (sent) push_at_once();
     co_return sent;
   }
 
@@ -253,7 +241,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   }
 
   awaitable<bool> send_series(kv::Series& series) {
-    Output piece(session_->resp);
+    Output piece(session_->resp, &outbox());
     for (bool more = true; more;) {
       piece.clear();
       while (more && piece.text().size() < kPieceBytes) more = series.next(piece);
@@ -271,22 +259,53 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
 
   // ---- pushes, while no answer is on its way ----
 
-  void start_pushing() {
-    if (writer_ != Writer::kNobody) return;  // whoever writes takes them along
-    writer_ = Writer::kPushes;
-    spawn(stream_.executor(), "pushing to a client", push_all(this->shared_from_this()),
-          [](const Status&) {});
+  // What the socket takes without waiting, up to a turn's worth; push_all() sends what it does not.
+  void push_at_once() {
+    if (!outbox().empty() && writer_ == Writer::kNobody && output().empty()) begin_to_push();
+  }
+  [[gnu::noinline]] void begin_to_push() {
+    constexpr size_t kTextBytes = 16 << 10, kTurnBytes = 256 << 10;
+    [[gnu::uninitialized]] char text[kTextBytes];  // else it would be cleared each time
+    size_t n = 0;
+    for (size_t done = 0; done < kTurnBytes; done += n) {
+      n = outbox().copy(text, sizeof(text), session_->push_byte(), false);
+      if (n == 0) return;
+      const ssize_t took = stream_.try_write(as_bytes(std::string_view(text, n)));
+      if (took < 0) return end_pushes();
+      outbox().sent(static_cast<size_t>(took));
+      server_.stats.bytes_out.fetch_add(static_cast<uint64_t>(took), std::memory_order_relaxed);
+      if (static_cast<size_t>(took) < n) {
+        writer_ = Writer::kPushes;
+        return spawn(stream_.executor(), "pushing to a client", push_all(this->shared_from_this()),
+                     [](const Status&) {});
+      }
+    }
+    outbox().ring();
   }
 
   static awaitable<void> push_all(std::shared_ptr<Connection> self) {
     bool sent = true;
-    while (sent && !self->outbox_.empty()) {
-      const std::string text = self->outbox_.take(kPieceBytes);
-      sent = co_await self->stream_.write(as_bytes(text));
-      self->server_.stats.bytes_out.fetch_add(text.size(), std::memory_order_relaxed);
+    while (sent) {
+      // Answers that were made meanwhile come first, but never within a message.
+      const bool begun = !self->output().empty();
+      self->piece_.resize(kPieceBytes);
+      const size_t n = self->outbox().copy(self->piece_.data(), self->piece_.size(),
+                                           self->session_->push_byte(), begun);
+      if (n == 0) break;
+      self->outbox().sent(n);
+      sent = co_await self->stream_.write(as_bytes(self->piece_).first(n));
+      self->server_.stats.bytes_out.fetch_add(n, std::memory_order_relaxed);
     }
+    self->piece_ = {};
     self->writer_ = Writer::kNobody;
+    if (!sent) self->end_pushes();
     self->pushed_.notify();
+  }
+
+  // The peer is gone, which whoever reads will find.
+  void end_pushes() {
+    outbox().close();
+    stream_.abort();
   }
 
   Stream stream_;
@@ -295,10 +314,10 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   Store& store_;
   const std::shared_ptr<kv::Session> session_;
   Pipeline pipeline_;
-  Outbox outbox_;
   Writer writer_ = Writer::kNobody;
-  Gate pushed_;      // writer_ is nobody again
-  size_t sent_ = 0;  // of the output, already
+  Gate pushed_;        // writer_ is nobody again
+  std::string piece_;  // of pushes, on its way
+  size_t sent_ = 0;    // of the output, already
   uint64_t noted_bytes_ = 0;
 };
 

@@ -25,7 +25,11 @@ Door::Door(net::Loops& loops, kv::Server& server, std::vector<std::unique_ptr<kv
           kFull),
       secure_(loops, [this](net::tcp::socket socket, size_t loop) {
         return serve(net::TlsStream(std::move(socket), *tls_), loop);
-      }) {}
+      }) {
+  for (const Executor& loop : loops.executors()) {
+    bells_.push_back(std::make_unique<kv::Bell>(loop));
+  }
+}
 
 Status Door::listen(const net::tcp::endpoint& endpoint) { return plain_.listen(endpoint); }
 
@@ -52,14 +56,18 @@ awaitable<void> Door::look_after() {
     server_.client_limits.set_memory(server_.store.memory_bytes());
     server_.sessions.keep_buffers_within(server_.client_limits.left());
     const uint64_t timeout_s = server_.timeout_s;
+    const kv::OutputLimit pushed = server_.client_limits.output(kv::ClientClass::kPubsub);
     for (auto& session : server_.sessions.all()) {
       const auto silent_s = static_cast<uint64_t>(++session->silent_s);
       int64_t stalled_s = session->stalled_s;
       if (stalled_s != kv::Session::kNothingMoves) {  // unless it moves, or ends, meanwhile
         if (session->stalled_s.compare_exchange_strong(stalled_s, stalled_s + 1)) stalled_s++;
       }
-      const bool silent = timeout_s != 0 && silent_s > timeout_s;
-      if (silent || stalled_s > limits::kStallS) session->kill();
+      const bool listens = session->subscriptions.any_seen();  // what should it say?
+      const bool silent = timeout_s != 0 && silent_s > timeout_s && !listens;
+      const bool late = session->outbox.overdue(pushed, kv::steady_ns() / 1'000'000);
+      if (late) server_.stats.output_limit_disconnections.fetch_add(1, std::memory_order_relaxed);
+      if (silent || late || stalled_s > limits::kStallS) session->kill();
     }
   }
 }
@@ -84,7 +92,7 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
   if (!server_.auth_required) session->principal = server_.users.default_user();
   auto connection = std::make_shared<Connection<Stream>>(std::move(stream), server_,
                                                          *engines_[loop], guests_, session);
-  connection->offer_to(session, executor);
+  connection->offer_to(session, executor, *bells_[loop]);
   net::Guests::Guest guest(guests_, executor, [&stream = connection->stream()](net::End how) {
     how == net::End::kNow ? stream.abort() : stream.shutdown_receive();
   });
@@ -94,6 +102,12 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
     connection->stream().abort();  // whoever still pushes to it
   };
   co_await connection->run();
+  connection->stream().abort();
+  session->outbox.close();
+  constexpr size_t kTurn = 1000;  // names that it listened to, before others have their turn
+  while (server_.channels.leave(*session, kTurn)) {
+    co_await asio::post(executor, asio::use_awaitable);
+  }
 }
 
 }  // namespace cairn::resp

@@ -38,6 +38,7 @@ class Door {
   net::Guests guests_;
   net::Listener plain_;
   net::Listener secure_;
+  std::vector<std::unique_ptr<kv::Bell>> bells_;  // of each loop
 };
 
 }  // namespace cairn::resp

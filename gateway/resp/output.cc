@@ -52,6 +52,7 @@ void Output::overflow() {
   text_ = std::string();
   streams_.clear();
   stream_bytes_ = 0;
+  beside_.clear();
 }
 
 void Output::write_bulk(std::string_view bytes) {
@@ -104,5 +105,43 @@ void Output::write_null_array() { text_.append(version_ < 3 ? "*-1\r\n" : "_\r\n
 void Output::write_array(size_t count) { header('*', count); }
 void Output::write_map(size_t pairs) { version_ < 3 ? header('*', pairs * 2) : header('%', pairs); }
 void Output::write_set(size_t count) { header(version_ < 3 ? '*' : '~', count); }
+
+void Output::note_beside(size_t begin) {
+  if (!beside_.empty() && beside_.back().second == begin) {
+    beside_.back().second = text_.size();
+  } else {
+    beside_.emplace_back(begin, text_.size());
+  }
+}
+
+void Output::write_notice(std::string_view what, std::optional<std::string_view> name,
+                          size_t count) {
+  if (text_.size() + stream_bytes_ + what.size() + (name ? name->size() : 0) > limit_) {
+    return overflow();
+  }
+  const size_t begin = text_.size();
+  header(push_byte(), 3);
+  write_bulk(what);
+  name ? write_bulk(*name) : write_null();
+  header(':', count);
+  if (!overflowed_) note_beside(begin);
+}
+
+void Output::pushed_first() {
+  if (outbox_ == nullptr || outbox_->empty() || overflowed_) return;
+  const size_t begin = text_.size();
+  outbox_->drain(text_, push_byte());
+  note_beside(begin);
+  if (text_.size() + stream_bytes_ > limit_) overflow();
+}
+
+void Output::cut_answers(const Mark& mark) {
+  std::string kept;
+  for (auto [from, to] : beside_) {
+    if (from >= mark.text && to <= text_.size()) kept.append(text_, from, to - from);
+  }
+  cut(mark);
+  text_ += kept;
+}
 
 }  // namespace cairn::resp

@@ -8,13 +8,16 @@
 #include <vector>
 
 #include "core/extents/blob_reader.h"
+#include "kv/engine/outbox.h"
 #include "kv/engine/reply.h"
 
 namespace cairn::resp {
 
 class Output final : public kv::Reply {
  public:
-  explicit Output(const int& version) : version_(version) {}
+  // `outbox`: of the same client, if anything may be pushed to it.
+  explicit Output(const int& version, kv::Outbox* outbox = nullptr)
+      : version_(version), outbox_(outbox) {}
 
   struct Stream {
     size_t at;                         // its bytes go before this position of the text
@@ -35,8 +38,14 @@ class Output final : public kv::Reply {
     due_ = mark.due;
     errors_ = mark.errors;
   }
+  // Takes back the answers since the mark, but not what came beside them.
+  void cut_answers(const Mark& mark);
+  // The command is over: nothing that came beside its answer will be looked for.
+  void end_command() { beside_.clear(); }
+  void pushed_first() override;
   void clear() {
     text_.clear();
+    beside_.clear();
     streams_.clear();
     stream_bytes_ = 0;
     if (text_.capacity() > kKeptMax) text_.shrink_to_fit();
@@ -64,13 +73,19 @@ class Output final : public kv::Reply {
   void write_array(size_t count) override;
   void write_map(size_t pairs) override;
   void write_set(size_t count) override;
+  void write_notice(std::string_view what, std::optional<std::string_view> name,
+                    size_t count) override;
 
   void header(char type, size_t count);
   void overflow();
+  char push_byte() const { return version_ < 3 ? '*' : '>'; }
+  void note_beside(size_t begin);
   const int& version_;
+  kv::Outbox* const outbox_;
   uint64_t limit_ = UINT64_MAX;
   bool overflowed_ = false;
   std::string text_;
+  std::vector<std::pair<size_t, size_t>> beside_;  // from, to: of this command, no answers
   std::vector<Stream> streams_;
   size_t stream_bytes_ = 0;
 };

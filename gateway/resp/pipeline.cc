@@ -10,7 +10,7 @@ Pipeline::Pipeline(kv::Server& server, kv::Engine& engine, kv::Session& session)
       engine_(engine),
       store_(server.store),
       session_(session),
-      output_(session.resp),
+      output_(session.resp, &session.outbox),
       waiting_(store_) {}
 
 Pipeline::~Pipeline() {
@@ -41,7 +41,7 @@ bool Pipeline::may_grow() const {
 
 uint64_t Pipeline::buffer_bytes() const {
   return input_.capacity() + output_.capacity() + parser_.buffer_bytes() + session_.queued_bytes +
-         session_.watched.bytes() + piece_bytes_;
+         session_.watched.bytes() + session_.subscriptions.bytes() + piece_bytes_;
 }
 
 void Pipeline::publish_held() const {
@@ -192,16 +192,17 @@ void Pipeline::finish_command() {
       break;
     case kv::ReplyMode::kSkipNext:  // CLIENT REPLY SKIP itself, and the command after it
       session_.reply_mode = kv::ReplyMode::kSkipThis;
-      output_.cut(mark_);
+      output_.cut_answers(mark_);
       break;
     case kv::ReplyMode::kSkipThis:
       session_.reply_mode = kv::ReplyMode::kOn;
-      output_.cut(mark_);
+      output_.cut_answers(mark_);
       break;
     case kv::ReplyMode::kOff:
-      output_.cut(mark_);
+      output_.cut_answers(mark_);
       break;
   }
+  output_.end_command();
 }
 
 void Pipeline::next_command() {

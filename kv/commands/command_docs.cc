@@ -10,11 +10,11 @@ namespace {
 
 std::vector<std::string_view> flag_names(const Row& row) {
   std::vector<std::string_view> names;
-  for (auto [flag, name] :
-       {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
-        std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
-        std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"), std::pair(kFast, "fast"),
-        std::pair(kNoAuth, "no_auth"), std::pair(kNoMulti, "no_multi")}) {
+  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
+                            std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
+                            std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"),
+                            std::pair(kFast, "fast"), std::pair(kNoAuth, "no_auth"),
+                            std::pair(kNoMulti, "no_multi"), std::pair(kPubsub, "pubsub")}) {
     if (row.flags & flag) names.push_back(name);
   }
   return names;
@@ -35,8 +35,9 @@ std::vector<std::string_view> categories(const Row& row) {
     names.emplace_back("keyspace");
   }
   if (row.name.substr(0, row.name.find('|')) == "command") names.emplace_back("connection");
-  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
-                            std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous")}) {
+  for (auto [flag, name] :
+       {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"), std::pair(kAdmin, "admin"),
+        std::pair(kDangerous, "dangerous"), std::pair(kPubsub, "pubsub")}) {
     if (row.flags & flag) names.emplace_back(name);
   }
   names.emplace_back(row.flags & kFast ? "fast" : "slow");
@@ -45,11 +46,12 @@ std::vector<std::string_view> categories(const Row& row) {
 
 std::vector<std::string_view> key_flag_names(uint16_t flags) {
   std::vector<std::string_view> names;
-  for (auto [flag, name] : {std::pair(kKeyReadOnly, "RO"), std::pair(kKeyReadWrite, "RW"),
-                            std::pair(kKeyOverwrite, "OW"), std::pair(kKeyRemove, "RM"),
-                            std::pair(kKeyAccess, "access"), std::pair(kKeyUpdate, "update"),
-                            std::pair(kKeyInsert, "insert"), std::pair(kKeyDelete, "delete"),
-                            std::pair(kKeyVariable, "variable_flags")}) {
+  for (auto [flag, name] :
+       {std::pair(kKeyReadOnly, "RO"), std::pair(kKeyReadWrite, "RW"),
+        std::pair(kKeyOverwrite, "OW"), std::pair(kKeyRemove, "RM"),
+        std::pair(kKeyAccess, "access"), std::pair(kKeyUpdate, "update"),
+        std::pair(kKeyInsert, "insert"), std::pair(kKeyDelete, "delete"),
+        std::pair(kKeyVariable, "variable_flags"), std::pair(kKeyNotKey, "not_key")}) {
     if (flags & flag) names.emplace_back(name);
   }
   return names;
@@ -212,7 +214,7 @@ void reply_keys(Context& c, bool with_flags) {
     return c.reply.error("ERR Invalid command specified");
   }
   const auto n = static_cast<int>(words.size());
-  if (row->keys.empty()) return c.reply.error("ERR The command has no key arguments");
+  if (!row->has_keys()) return c.reply.error("ERR The command has no key arguments");
   if (row->arity > 0 ? n != row->arity : n < -row->arity) {
     return c.reply.error("ERR Invalid number of arguments specified for command");
   }

@@ -1,5 +1,7 @@
 // Commands about the connection itself.
 #include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
 
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
@@ -12,6 +14,11 @@ namespace {
 void ping(Context& c) {
   if (c.args.size() > 2) {
     return c.reply.error("ERR wrong number of arguments for 'ping' command");
+  }
+  if (c.session.only_listens()) {
+    c.reply.array(2);
+    c.reply.bulk("pong");
+    return c.reply.bulk(c.args.size() > 1 ? c.args[1] : "");
   }
   if (c.args.size() == 1) return c.reply.simple("PONG");
   c.reply.bulk(c.args[1]);
@@ -32,8 +39,12 @@ void quit(Context& c) {
   c.session.close_after_reply = true;
 }
 
+constexpr size_t kLeftAtOnce = 1000;  // names that it listened to
+
 void reset(Context& c) {
   Session& s = c.session;
+  if (c.engine.server().channels.leave(s, kLeftAtOnce)) return c.defer();
+  c.reply.pushed_first();  // as they were to come
   s.leave_multi();
   s.ns = c.store.find_namespace("db0");
   s.resp = 2;
@@ -47,6 +58,14 @@ void reset(Context& c) {
     s.name.clear();
   }
   c.reply.simple("RESET");
+}
+
+awaitable<void> reset_in_turns(Context& c) {
+  const Executor executor = co_await asio::this_coro::executor;
+  while (c.engine.server().channels.leave(c.session, kLeftAtOnce)) {
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  reset(c);
 }
 
 void select(Context& c) {
@@ -147,6 +166,23 @@ void hello(Context& c) {
 
 // ---- CLIENT ----
 
+// TYPE of CLIENT KILL and LIST; false after it answered the error.
+bool client_type(Context& c, std::string_view word, std::optional<ClientClass>& type,
+                 bool& nobody) {
+  const std::string t = lower(word);
+  if (t == "normal") {
+    type = ClientClass::kNormal;
+  } else if (t == "pubsub") {
+    type = ClientClass::kPubsub;
+  } else if (t == "master" || t == "replica" || t == "slave") {
+    nobody = true;
+  } else {
+    c.reply.error(cat("ERR Unknown client type '", word.substr(0, 128), "'"));
+    return false;
+  }
+  return true;
+}
+
 void client_kill(Context& c) {
   Server& server = c.engine.server();
   auto kill = [&](auto matches) {
@@ -168,7 +204,8 @@ void client_kill(Context& c) {
   }
   std::optional<int64_t> id, max_age;
   std::optional<std::string_view> addr, laddr, user;
-  bool skip_me = true, no_type_match = false;
+  std::optional<ClientClass> type;
+  bool skip_me = true, nobody = false;
   for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
     std::string_view option = c.args[i], value = c.args[i + 1];
     if (equals_ignoring_case(option, "id")) {
@@ -187,12 +224,7 @@ void client_kill(Context& c) {
       max_age = parse_ll(value);
       if (!max_age) return c.reply.error("ERR maxage is not an integer or out of range");
     } else if (equals_ignoring_case(option, "type")) {
-      std::string t = lower(value);
-      if (t == "master" || t == "replica" || t == "slave" || t == "pubsub") {
-        no_type_match = true;
-      } else if (t != "normal") {
-        return c.reply.error(cat("ERR Unknown client type '", value.substr(0, 128), "'"));
-      }
+      if (!client_type(c, value, type, nobody)) return;
     } else if (equals_ignoring_case(option, "skipme")) {
       if (equals_ignoring_case(value, "yes")) {
         skip_me = true;
@@ -208,7 +240,7 @@ void client_kill(Context& c) {
   if (c.args.size() % 2 != 0) return c.syntax_error();
   c.reply.integer(kill([&](Session& s) {
     if (skip_me && &s == &c.session) return false;
-    if (no_type_match) return false;
+    if (nobody || (type && *type != s.client_class())) return false;
     if (id && static_cast<uint64_t>(*id) != s.id) return false;
     if (addr && *addr != s.address) return false;
     if (laddr && *laddr != s.local_address) return false;
@@ -245,7 +277,8 @@ void client_unblock(Context& c) {
 void client_list(Context& c) {
   c.session.publish("client|list");
   std::vector<int64_t> ids;
-  bool none = false;
+  std::optional<ClientClass> type;
+  bool nobody = false;
   for (size_t i = 2; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "id") && i + 1 < c.args.size()) {
       for (i++; i < c.args.size(); i++) {
@@ -254,12 +287,7 @@ void client_list(Context& c) {
         ids.push_back(id);
       }
     } else if (equals_ignoring_case(c.args[i], "type") && i + 1 < c.args.size()) {
-      std::string t = lower(c.args[++i]);
-      if (t == "master" || t == "replica" || t == "slave" || t == "pubsub") {
-        none = true;
-      } else if (t != "normal") {
-        return c.reply.error(cat("ERR Unknown client type '", c.args[i].substr(0, 128), "'"));
-      }
+      if (!client_type(c, c.args[++i], type, nobody)) return;
     } else {
       return c.syntax_error();
     }
@@ -268,7 +296,8 @@ void client_list(Context& c) {
   for (auto& s : c.engine.server().sessions.all()) {
     bool wanted =
         ids.empty() || std::find(ids.begin(), ids.end(), static_cast<int64_t>(s->id)) != ids.end();
-    if (wanted && !none) append(text, s->describe(c.now_ms()), "\n");
+    wanted &= !nobody && (!type || *type == s->client_class());
+    if (wanted) append(text, s->describe(c.now_ms()), "\n");
   }
   c.reply.verbatim(text);
 }
@@ -345,7 +374,14 @@ constexpr uint32_t kClient = kLoading | kNoScript;
 constexpr uint32_t kClientAdmin = kClient | kAdmin | kDangerous;
 constexpr uint32_t kLogin = kFast | kNoAuth | kLoading | kNoScript;
 constexpr Row kRows[] = {
-    {"ping", -1, kFast, {}, ping, nullptr, kGroup, "Returns the server's liveliness response."},
+    {"ping",
+     -1,
+     kFast | kListener,
+     {},
+     ping,
+     nullptr,
+     kGroup,
+     "Returns the server's liveliness response."},
     {"echo",
      2,
      kFast | kLoading | kBlobArgs,
@@ -354,8 +390,23 @@ constexpr Row kRows[] = {
      nullptr,
      kGroup,
      "Returns the given string."},
-    {"quit", -1, kLogin | kNoQueue, {}, quit, nullptr, kGroup, "Closes the connection."},
-    {"reset", 1, kLogin | kNoQueue, {}, reset, nullptr, kGroup, "Resets the connection.", "6.2.0"},
+    {"quit",
+     -1,
+     kLogin | kNoQueue | kListener,
+     {},
+     quit,
+     nullptr,
+     kGroup,
+     "Closes the connection."},
+    {"reset",
+     1,
+     kLogin | kNoQueue | kListener,
+     {},
+     reset,
+     reset_in_turns,
+     kGroup,
+     "Resets the connection.",
+     "6.2.0"},
     {"select",
      2,
      kFast | kLoading,

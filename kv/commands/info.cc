@@ -64,7 +64,8 @@ void info_clients(Context& c, std::string& out) {
   Server& s = c.engine.server();
   append(out, "connected_clients:", s.sessions.size(),
          "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
-         "\r\nblocked_clients:0\r\ntracking_clients:0\r\n");
+         "\r\nblocked_clients:0\r\ntracking_clients:0\r\npubsub_clients:", s.channels.clients(),
+         "\r\n");
 }
 
 void info_memory(Context& c, std::string& out) {
@@ -125,6 +126,7 @@ uint64_t ops_per_second(Context& c) {
 void info_stats(Context& c, std::string& out) {
   Server& s = c.engine.server();
   Stats& t = s.stats;
+  using Kind = Channels::Kind;
   append(out, "total_connections_received:", t.connections.load(),
          "\r\ntotal_commands_processed:", c.engine.total_commands(),
          "\r\ninstantaneous_ops_per_sec:", ops_per_second(c),
@@ -138,7 +140,10 @@ void info_stats(Context& c, std::string& out) {
          "\r\nspilled_values:", c.store.memory().stats().spilled,
          "\r\nvalue_reads:", c.store.faults().reads(), "\r\nkeyspace_hits:", c.engine.total_hits(),
          "\r\nkeyspace_misses:", c.engine.total_misses(),
-         "\r\npubsub_channels:0\r\npubsub_patterns:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n",
+         "\r\npubsub_channels:", s.channels.names(Kind::kChannel),
+         "\r\npubsub_patterns:", s.channels.names(Kind::kPattern),
+         "\r\npubsubshard_channels:", s.channels.names(Kind::kShardChannel),
+         "\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n",
          "total_error_replies:", t.error_replies.load(), "\r\n");
 }
 

@@ -11,7 +11,8 @@ namespace {
 uint16_t one_key_of(const Row& row) {
   if (row.keys.size() != 1) return 0;
   const KeySpec& s = row.keys[0];
-  const bool simple = s.keyword.empty() && s.last == 0 && s.count_at < 0 && s.space_word == 0;
+  const bool simple = s.keyword.empty() && s.last == 0 && s.count_at < 0 && s.space_word == 0 &&
+                      (s.flags & kKeyNotKey) == 0;
   return simple ? static_cast<uint16_t>(s.first) : 0;
 }
 
@@ -37,9 +38,10 @@ size_t Table::slot_of(std::string_view name) {
 }
 
 Table::Table() : slots_(kSlots) {
-  for (auto family : {string_rows(), lcs_rows(), bit_rows(), bitfield_rows(), hyperloglog_rows(),
-                      hash_rows(), hash_expiry_rows(), key_rows(), connection_rows(), info_rows(),
-                      config_rows(), server_rows(), command_rows(), transaction_rows()}) {
+  for (auto family :
+       {string_rows(), lcs_rows(), bit_rows(), bitfield_rows(), hyperloglog_rows(), hash_rows(),
+        hash_expiry_rows(), key_rows(), connection_rows(), info_rows(), config_rows(),
+        server_rows(), command_rows(), transaction_rows(), pubsub_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   Row* container = nullptr;

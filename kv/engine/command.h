@@ -107,6 +107,7 @@ enum Flags : uint32_t {
   kLoading = 1 << 7,
   kNoScript = 1 << 8,
   kDangerous = 1 << 9,  // a category of its own in Redis
+  kPubsub = 1 << 10,
   // Ours; COMMAND does not show them.
   kWholeSpace = 1 << 16,    // takes all stripes: its keys are not known beforehand
   kBatch = 1 << 17,         // its changes are one batch
@@ -115,6 +116,8 @@ enum Flags : uint32_t {
   kLongArgs = 1 << 20,      // words above the extent threshold are read back into memory for it
   kAllDatabases = 1 << 21,  // concerns all numbered databases
   kQueue = 1 << 22,         // its keys are those of the commands that wait in the transaction
+  kListener = 1 << 23,      // allowed to whoever listens in RESP2
+  kMessage = 1 << 24,       // its words are as long as words may be (with kLongArgs)
 };
 
 class Context;
@@ -134,6 +137,7 @@ struct Row {
 
   // Set by the table.
   uint16_t subcommands = 0;  // rows behind this one
+  bool has_keys() const { return !keys.empty() && (keys[0].flags & kKeyNotKey) == 0; }
   bool is_subcommand() const { return name.find('|') != name.npos; }
   uint16_t one_key = 0;  // the word that is its only key, of the session's namespace
   Action action = {};    // of a row without keys; with keys each has its own access

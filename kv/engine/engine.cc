@@ -203,6 +203,16 @@ bool keys_fit(const Request& request, Reply& reply) {
 
 }  // namespace
 
+bool Engine::fits_listener(const Session& session, const Row& row, Reply& reply) {
+  if (!session.only_listens() || (row.flags & kListener)) return true;
+  const bool aborts = row.flags & kQueue;
+  reply.error(cat(aborts ? "EXECABORT Transaction discarded because of: " : "ERR ",
+                  "Can't execute '", row.name,
+                  "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
+                  "this context"));
+  return false;
+}
+
 bool Engine::admit(Session& session, Request& request, Reply& reply) {
   const Row* row = request.row;
   const Args& args = request.args;
@@ -211,7 +221,7 @@ bool Engine::admit(Session& session, Request& request, Reply& reply) {
     reply.error("NOAUTH Authentication required.");
     return false;
   }
-  if (store_.loading() && (!(row->flags & kLoading) || !row->keys.empty())) {
+  if (store_.loading() && (!(row->flags & kLoading) || row->has_keys())) {
     reply.error("LOADING Redis is loading the dataset in memory");
     return false;
   }
@@ -226,10 +236,12 @@ bool Engine::admit(Session& session, Request& request, Reply& reply) {
   if (request.hash == 0) resolve(session.ns, request);
   if (!keys_fit(request, reply)) return false;
   if (!session.in_multi || (row->flags & kNoQueue)) {
-    return may_all(session) || permitted(session, request, reply);
+    const bool allowed = may_all(session) || permitted(session, request, reply);
+    return allowed && fits_listener(session, *row, reply);
   }
   // The keys of what is queued are known when it runs: a SELECT may come before it.
   request.keys.clear();
+  if (!fits_listener(session, *row, reply)) return false;
   if (row->flags & kNoMulti) {
     reply.error("ERR Command not allowed inside a transaction");
     return false;
@@ -429,8 +441,11 @@ bool too_large_at_once(Store& store, const Faults::Keys& keys, uint64_t bytes) {
 StatusOr<uint64_t> Engine::long_bytes(const Request& request) const {
   constexpr uint64_t kToReadMax = 1 << 20;  // a pattern, or a name: for no change
   if (!request.args.has_blobs() || (request.row->flags & kBlobArgs)) return 0;
-  const uint64_t most =
-      (request.row->flags & kWrite) ? store_.log().record_bytes_max() : kToReadMax;
+  uint64_t most = (request.row->flags & kWrite) ? store_.log().record_bytes_max() : kToReadMax;
+  if (request.row->flags & kMessage) {
+    const uint64_t word = server_.proto_max_bulk_len;
+    most = capped_add(word, word);
+  }
   uint64_t bytes = 0;
   for (size_t i = 1; i < request.args.size(); i++) {
     if (const BlobRef* blob = request.args.blob(i)) bytes = capped_add(bytes, blob->size);
@@ -468,13 +483,16 @@ class OfClient {
 }  // namespace
 
 awaitable<Status> Engine::read_long_args(Request& request) {
+  const uint64_t bytes_max = (request.row->flags & kMessage)
+                                 ? server_.proto_max_bulk_len.load(std::memory_order_relaxed)
+                                 : Entry::kValueBytesMax;
   for (size_t i = 1; i < request.args.size(); i++) {
     const BlobRef* blob = request.args.blob(i);
     if (blob == nullptr) continue;
     store().extents().ref(*blob);
     BlobReader reader(store().extents(), *blob, 0, blob->size);
     store().extents().unref(*blob);
-    auto text = co_await reader.read_all(Entry::kValueBytesMax);
+    auto text = co_await reader.read_all(bytes_max);
     if (!text.ok()) co_return text.status();
     request.args.set_text(i, std::move(*text));
   }

@@ -97,6 +97,8 @@ class Engine {
   // Answers the error and returns false if the command may not run, or not be queued. The request's
   // keys are resolved.
   bool admit(Session& session, Request& request, Reply& reply);
+  // Whether it may be said by who listens; else it answered the error.
+  static bool fits_listener(const Session& session, const Row& row, Reply& reply);
   // The keys of a request, in this namespace unless it names another.
   void resolve(const NamespacePtr& space, Request& request);
   void resolve_queue(Session& session);
@@ -149,5 +151,6 @@ std::span<const Row> info_rows();
 std::span<const Row> config_rows();
 std::span<const Row> command_rows();
 std::span<const Row> transaction_rows();
+std::span<const Row> pubsub_rows();
 
 }  // namespace cairn::kv

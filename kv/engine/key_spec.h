@@ -32,6 +32,7 @@ enum KeyFlags : uint16_t {
   kKeyInsert = 1 << 6,
   kKeyDelete = 1 << 7,
   kKeyVariable = 1 << 8,  // an option decides: KeySpec::unless
+  kKeyNotKey = 1 << 11,   // no key, but told by clients to the server of its slot; shown by COMMAND
   // Ours; COMMAND does not show them.
   kKeyNameOnly = 1 << 9,  // the value need not be in memory
   kKeyAgain = 1 << 10,    // a word that another specification names, in another namespace
@@ -97,6 +98,7 @@ void for_each_key(std::span<const KeySpec> specs, const Words& words, Fn fn) {
   const auto n = static_cast<int64_t>(words.size());
   const auto word = [&](int64_t i) { return std::string_view(words[static_cast<size_t>(i)]); };
   for (const KeySpec& spec : specs) {
+    if (spec.flags & kKeyNotKey) continue;
     int64_t first = spec.first;
     if (!spec.keyword.empty()) {
       while (first < n && !equals_ignoring_case(word(first), spec.keyword)) {

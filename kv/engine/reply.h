@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -94,6 +95,17 @@ class Reply {
   }
   void ok() { simple("OK"); }
 
+  // Beside the answers, even of a client that wants none: what became of a subscription, to which
+  // name (nothing: there was none), and how many there are now. The first one of a command stands
+  // where its answer would.
+  void notice(std::string_view what, std::optional<std::string_view> name, size_t count,
+              bool answers) {
+    if (answers) due_--;
+    write_notice(what, name, count);
+  }
+  // What was pushed until now comes before what follows. Not within an answer.
+  virtual void pushed_first() {}
+
   // How many values are still to come, counted down from where the counting began: a whole value
   // takes one away, and one that is not whole adds what it lacks. Modulo 2^64.
   uint64_t due() const { return due_; }
@@ -131,6 +143,8 @@ class Reply {
   virtual void write_array(size_t count) = 0;
   virtual void write_map(size_t pairs) = 0;
   virtual void write_set(size_t count) = 0;
+  virtual void write_notice(std::string_view what, std::optional<std::string_view> name,
+                            size_t count) = 0;
 };
 
 }  // namespace cairn::kv

@@ -13,6 +13,7 @@
 #include "core/base/mutex.h"
 #include "core/store/store.h"
 #include "core/store/users.h"
+#include "kv/engine/channels.h"
 #include "kv/engine/client_limits.h"
 #include "kv/engine/session.h"
 #include "kv/engine/workspace.h"
@@ -86,6 +87,8 @@ struct Server {
   std::atomic<uint64_t> timeout_s{0};
   ClientLimits client_limits;
   Workspace workspace;
+
+  Channels channels{client_limits, stats.output_limit_disconnections};
 
   std::atomic<int64_t> last_save_ms{0};
 };

@@ -37,15 +37,20 @@ std::string Session::describe(int64_t now_ms) {
   MutexLock lock(mutex);
   std::string_view db = listed_ns;
   if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
-  const uint64_t answers = held.answers, answer_room = held.answer_room;
+  const uint64_t answers = held.answers, answer_room = held.answer_room, pushed = outbox.bytes();
+  using Kind = Channels::Kind;
+  std::string_view flags = listed_multi >= 0 ? "x" : "N";
+  if (subscriptions.any_seen()) flags = listed_multi >= 0 ? "Px" : "P";
   // The buffer of answers grows to what they took: its size is its peak.
   return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
-             " age=", (now_ms - created_ms) / 1000, " idle=", silent_s.load(),
-             " flags=", listed_multi >= 0 ? "x" : "N", " db=", db,
-             " sub=0 psub=0 ssub=0 multi=", listed_multi, " qbuf=", held.query.load(),
-             " qbuf-free=", held.query_room.load(), " argv-mem=", held.words.load(),
-             " multi-mem=", held.transaction.load(), " rbs=", answer_room, " rbp=", answer_room,
-             " obl=", answers, " oll=0 omem=", answers > 0 ? answer_room : 0,
+             " age=", (now_ms - created_ms) / 1000, " idle=", silent_s.load(), " flags=", flags,
+             " db=", db, " sub=", subscriptions.size(Kind::kChannel),
+             " psub=", subscriptions.size(Kind::kPattern),
+             " ssub=", subscriptions.size(Kind::kShardChannel), " multi=", listed_multi,
+             " qbuf=", held.query.load(), " qbuf-free=", held.query_room.load(),
+             " argv-mem=", held.words.load(), " multi-mem=", held.transaction.load(),
+             " rbs=", answer_room, " rbp=", answer_room, " obl=", answers,
+             " oll=", pushed > 0 ? 1 : 0, " omem=", (answers > 0 ? answer_room : 0) + pushed,
              " tot-mem=", buffer_bytes.load(), " events=r cmd=", last_command,
              " user=", listed_user, " redir=-1 resp=", listed_resp, " lib-name=", lib_name,
              " lib-ver=", lib_version);

@@ -1,7 +1,8 @@
 // One client of the command engine: where it is, who it is, and its open transaction.
 //
 // Threads: a session belongs to the thread of its connection. What other threads may read for
-// CLIENT LIST is under `mutex`, or atomic; kill(), push() and unblock() may be called from any.
+// CLIENT LIST is under `mutex`, or atomic; kill() and unblock() may be called from any, and the
+// outbox takes what any pushes.
 #pragma once
 
 #include <chrono>
@@ -15,7 +16,9 @@
 #include "core/base/async.h"
 #include "core/base/mutex.h"
 #include "core/store/store.h"
+#include "kv/engine/channels.h"
 #include "kv/engine/command.h"
+#include "kv/engine/outbox.h"
 #include "kv/engine/watch.h"
 
 namespace cairn::kv {
@@ -72,8 +75,17 @@ class Session {
   int listed_multi ABSL_GUARDED_BY(mutex) = -1;
   // Constant after registration.
   std::function<void()> kill;
-  // Sends a whole message beside the answers; a client that reads too slowly is sent away instead.
-  std::function<void(std::string_view)> push;
+
+  // What comes to it beside the answers, and what it wants to come.
+  Outbox outbox;
+  Subscriptions subscriptions{*this};
+  // RESP2 has no pushes: whoever listens in it may say little else.
+  bool only_listens() const { return resp == 2 && subscriptions.any(); }
+  // The first byte of a push.
+  char push_byte() const { return resp == 2 ? '*' : '>'; }
+  ClientClass client_class() const {  // any thread
+    return subscriptions.any_seen() ? ClientClass::kPubsub : ClientClass::kNormal;
+  }
 
   // ---- waits that others may end ----
   enum class Unblock : uint8_t {

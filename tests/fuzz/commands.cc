@@ -210,6 +210,10 @@ void check_one_answer(KvWorld& world, kv::Session& session, const kv::Row& row,
   // SHUTDOWN is answered by the end of the connection, or by an error.
   if (row.name == "shutdown" && !was_ended && session.close_after_reply && text.empty()) return;
   const bool whole = take_value(rest);
+  // What becomes of each channel is told by itself.
+  const bool tells = (row.flags & kv::kPubsub) != 0 && (row.flags & kv::kListener) != 0;
+  while (tells && take_value(rest)) {
+  }
   if (!whole || !rest.empty()) {
     for (auto& w : words) std::fprintf(stderr, "\"%s\" ", w.substr(0, 100).c_str());
     std::fprintf(stderr, "-> %s\n", text.substr(0, 300).c_str());

@@ -93,7 +93,13 @@ Expected expect(std::string_view text) {
                                             "post",
                                             "host:",
                                             "client-query-buffer-limit",
-                                            "client-output-buffer-limit"};
+                                            "client-output-buffer-limit",
+                                            "subscribe",
+                                            "unsubscribe",
+                                            "psubscribe",
+                                            "punsubscribe",
+                                            "ssubscribe",
+                                            "sunsubscribe"};
   constexpr std::string_view kNotTimeless[] = {"info", "client", "ex",     "px",    "exat",
                                                "pxat", "time",   "memory", "config"};
   const auto is_one = [](const auto& list, std::string_view word) {

@@ -274,9 +274,15 @@ std::shared_ptr<kv::Session> session_of(kv::Server& server) {
   return server.sessions.all()[0];
 }
 
+// The session is one of RESP2.
+kv::Push push_of(std::string_view text) {
+  static const auto none = std::make_shared<const std::string>();
+  return {none, std::make_shared<const std::string>(text)};
+}
+
 TEST_F(DoorTest, PushesComeBetweenAnswersAndNeverWithinOne) {
   constexpr int kPushes = 3000, kCommands = 3000;
-  const std::string push = "+pushed\r\n", large(300'000, 'l'), small = "$5\r\nsmall\r\n";
+  const std::string push = "*1\r\n+pushed\r\n", large(300'000, 'l'), small = "$5\r\nsmall\r\n";
   Client client(door->local());
   client.send("SET small small\r\n");
   EXPECT_EQ(client.receive(5), "+OK\r\n");
@@ -284,7 +290,9 @@ TEST_F(DoorTest, PushesComeBetweenAnswersAndNeverWithinOne) {
   EXPECT_EQ(client.receive(5), "+OK\r\n");
   auto session = session_of(*server);
   std::thread pusher([&] {
-    for (int i = 0; i < kPushes; i++) session->push(push);
+    for (int i = 0; i < kPushes; i++) {
+      server->channels.push(*session, push_of(push.substr(1)));
+    }
   });
   std::thread sender([&] {
     for (int i = 0; i < kCommands; i++)
@@ -293,7 +301,7 @@ TEST_F(DoorTest, PushesComeBetweenAnswersAndNeverWithinOne) {
   int pushes = 0, answers = 0;
   while (pushes < kPushes || answers < kCommands) {
     const std::string head = client.receive(1);
-    if (head == "+") {
+    if (head == "*") {
       ASSERT_EQ(head + client.receive(push.size() - 1), push);
       pushes++;
       continue;
@@ -313,13 +321,13 @@ TEST_F(DoorTest, PushesReachWhoWaitsForACommandAndWhoSaysNothing) {
   client.send("SET a 1\r\n");
   EXPECT_EQ(client.receive(5), "+OK\r\n");
   auto session = session_of(*server);
-  session->push("+one\r\n");
-  EXPECT_EQ(client.receive(6), "+one\r\n");
+  server->channels.push(*session, push_of("0\r\n"));
+  EXPECT_EQ(client.receive(4), "*0\r\n");
   volume->held = true;
   client.send("SET a 2\r\nWAITAOF 1 0 0\r\n");  // what is answered does not wait for what waits
   EXPECT_EQ(client.receive(5), "+OK\r\n");
-  session->push("+two\r\n");
-  EXPECT_EQ(client.receive(6), "+two\r\n");
+  server->channels.push(*session, push_of("1\r\n:2\r\n"));
+  EXPECT_EQ(client.receive(8), "*1\r\n:2\r\n");
   volume->held = false;
   EXPECT_EQ(client.receive(12), "*2\r\n:1\r\n:0\r\n");
 }
@@ -330,8 +338,9 @@ TEST_F(DoorTest, WhoDoesNotReadWhatIsPushedIsSentAway) {
   EXPECT_EQ(client.receive(7), "+PONG\r\n");
   auto session = session_of(*server);
   ASSERT_EQ(server->client_limits.set_output("pubsub 1mb 0 0"), "");
-  const std::string message = cat("+", std::string(100'000, 'm'), "\r\n");
-  while (server->sessions.size() == 1) session->push(message);  // else this never ends
+  const kv::Push message = push_of(cat("1\r\n+", std::string(100'000, 'm'), "\r\n"));
+  while (server->sessions.size() == 1)
+    server->channels.push(*session, message);  // else this never ends
 }
 
 TEST_F(DoorTest, AWaitEndsAtItsTimeWhenItIsUnblockedAndWhenThePeerIsGone) {

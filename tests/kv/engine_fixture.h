@@ -75,6 +75,10 @@ class RecordedReply final : public Reply {
   void write_bulk(std::string_view bytes) override { add(std::string(bytes)); }
   void write_verbatim(std::string_view text) override { add(std::string(text)); }
   void write_stream(std::unique_ptr<BlobReader> blob) override { add(cat("blob", blob->left())); }
+  void write_notice(std::string_view what, std::optional<std::string_view> name,
+                    size_t count) override {
+    add(cat("[", what, " ", name ? *name : "null", " ", count, "]"));
+  }
   void write_series(std::unique_ptr<Series> series) override {
     series_.emplace_back(values.size(), std::move(series));
   }
