@@ -446,7 +446,8 @@ class CountedTree {
   void shrink(Path& path) {
     Node* node = path.leaf;
     for (size_t level = depth_; level > 0; level--) {
-      auto [inner, at] = path[level - 1];
+      Inner* inner = path[level - 1].node;
+      const size_t at = path[level - 1].at;
       const size_t depth = depth_ - level;
       const size_t capacity = depth == 0 ? kLeafItems : kChildren;
       const auto can_join = [&](size_t left) {
