@@ -877,7 +877,8 @@ XAUTOCLAIM st g e 0 0 COUNT
 XAUTOCLAIM st nog e 0 0
 XAUTOCLAIM st g e 0 0
 OBJECT ENCODING st
-CONFIG GET stream-node-max-*
+CONFIG GET stream-node-max-bytes
+CONFIG GET stream-node-max-entries
 DEL st
 MULTI
 BGSAVE FOO
