@@ -48,6 +48,11 @@ bool CollectionCopy::follows(const Entry* source) const {
          (!begun_ || find() != nullptr);
 }
 
+const Collection* CollectionCopy::made() const {
+  const Entry* e = find();
+  return e == nullptr ? nullptr : e->collection();
+}
+
 Status CollectionCopy::operate(Transaction& t, uint8_t flags, std::string_view operation) {
   Entry* e = find();
   RecordView r;

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "kv/commands/dump.h"
 #include "kv/commands/set_view.h"
 #include "kv/commands/sorted_set_view.h"
 #include "kv/commands/stream_view.h"
@@ -58,6 +59,9 @@ Table::Table() : slots_(kSlots) {
                       stream_rows(),
                       stream_group_rows(),
                       key_rows(),
+                      dump_rows(),
+                      restore_rows(),
+                      migrate_rows(),
                       connection_rows(),
                       info_rows(),
                       config_rows(),

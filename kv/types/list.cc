@@ -298,6 +298,12 @@ void List::add_push(const List* list, bool left, std::span<const std::string_vie
   }
 }
 
+int64_t List::add_block(int64_t first, uint32_t count, std::string_view packed,
+                        std::string& operation) {
+  add_put(operation, first, packed);
+  return first + count + kGap;
+}
+
 void List::add_erase(uint64_t index, uint64_t n, std::string& operation) const {
   const auto number = [&](uint64_t i) {
     uint64_t within = i;

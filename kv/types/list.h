@@ -109,11 +109,16 @@ class List final : public Collection {
   // As it is now, whatever is done to it later. For one that is not small.
   bool is_small() const { return large_ == nullptr; }
   Snapshot<Tree> snapshot() const { return large_->snapshots.take(large_->tree); }
+  uint64_t block_count() const { return large_ ? large_->blocks : one_ ? 1 : 0; }
 
   // ---- operations to pass to Transaction::operate, or several of them one behind the other ----
   // Elements come to one end, one by one; `list` may be null: to one that is not there.
   static void add_push(const List* list, bool left, std::span<const std::string_view> elements,
                        std::string& operation);
+  // A list is made from its front on of such blocks, of packed elements (list_block.h): the first
+  // begins at number 0, each other one where this says.
+  static int64_t add_block(int64_t first, uint32_t count, std::string_view packed,
+                           std::string& operation);
   void add_erase(uint64_t index, uint64_t n, std::string& operation) const;
   void add_set(uint64_t index, std::string_view element, std::string& operation) const;
   // Before the one at this index, from 1 to size() - 1.
