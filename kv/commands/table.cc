@@ -59,9 +59,6 @@ Table::Table() : slots_(kSlots) {
                       stream_rows(),
                       stream_group_rows(),
                       key_rows(),
-                      dump_rows(),
-                      restore_rows(),
-                      migrate_rows(),
                       connection_rows(),
                       info_rows(),
                       config_rows(),
@@ -71,7 +68,10 @@ Table::Table() : slots_(kSlots) {
                       pubsub_rows(),
                       stream_read_rows(),
                       stream_claim_rows(),
-                      stream_info_rows()}) {
+                      stream_info_rows(),
+                      dump_rows(),
+                      restore_rows(),
+                      migrate_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   Row* container = nullptr;

@@ -10,6 +10,7 @@ import time
 import unittest
 
 from harness import PASSWORD, Case, command
+from test_dump import payload
 from test_resp import Peer
 
 SECONDS = float(os.environ.get("CAIRN_WIRE_SECONDS", "40"))
@@ -29,10 +30,15 @@ UNSTABLE = set("""info client|list client|info client|id client|kill client|repl
 config|resetstat config|rewrite config|get time lastsave randomkey hrandfield shutdown ttl pttl object|idletime object|freq
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
 hello reset quit save bgsave waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
-subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember""".split())
+subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember
+dump migrate""".split())
 UNORDERED = set("keys scan hscan hkeys hvals hgetall sscan smembers sinter sunion sdiff zscan".split())
 SIZED = set("setbit setrange bitfield".split())  # redis-server would make 512 MB of some numbers
 KEYS = [b"k%d" % i for i in range(8)] + [b"%c%d" % (kind, i) for kind in b"hlsxz" for i in range(4)] + [b"", b"absent"]
+PAYLOADS = [payload(body) for body in (
+    b"\x00\x05hello", b"\x00\xc0\x11", b"\x00\x41\x00" + b"y" * 256, b"\x01\x02\x01a\x01b", b"\x02\x02\x01a\x011", b"\x02\x02\x01a\x01a",
+    b"\x04\x01\x02f1\x01x", b"\x05\x02\x01a\0\0\0\0\0\0\xf0\x3f\x01b\0\0\0\0\0\0\0\0", b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x01\0\x05\0",
+    b"\x10\x0d\x0d\0\0\0\x02\0\x81f\x02\x07\x01\xff", b"\x02\x00", b"\x06\x01", b"\x00\x05hell")] + [payload(b"\x00\x01a", 13), b"", b"x" * 20]
 ZKEYS = KEYS[24:28]  # sorted sets, most of them
 BIG = bytes(range(256)) * 300  # lies in extents
 
@@ -194,6 +200,8 @@ class Generator:
             "xinfo|stream": lambda: r.choice([[], [b"FULL"], [b"FULL", b"COUNT", n()]]),
             "xinfo|groups": lambda: [], "xinfo|consumers": lambda: [group],
             "set": lambda: [word()] + r.choice([[], [b"GET"], [b"NX"], [b"XX", b"GET"], [b"KEEPTTL"], [b"PXAT", b"99999999999999"]]),
+            "restore": lambda: [r.choice([b"0", b"0", b"100000000", b"-1", b"x"]), r.choice(PAYLOADS)] + r.choice(
+                [[], [b"REPLACE"], [b"replace"], [b"ABSTTL", b"REPLACE"], [b"IDLETIME", n()], [b"FREQ", n()], [b"FREQ", b"5", b"IDLETIME", b"5"], [b"FOO"]]),
             "getex": lambda: r.choice([[], [b"PERSIST"], [b"EXAT", b"99999999999"]]),
             "bitfield": lambda: [b"SET", r.choice([b"u8", b"i5", b"i64"]), n(), n(), b"GET", b"u4", b"3"][:r.choice([0, 3, 4, 7])],
             "bitfield_ro": lambda: [b"GET", b"u8", n()][:r.choice([0, 3])],
@@ -638,8 +646,8 @@ class AgainstRedis(Wire):
         a, b = self.connect(), Answers(self.peer.port)
         theirs = Rows(b)
         for name, row in self.rows.rows.items():
-            if name not in theirs.rows:
-                continue
+            if name not in theirs.rows or name == "migrate":
+                continue  # its keys are looked for where its options are, not from the end
             x, y = (parsed(c.ask(b"COMMAND", b"INFO", name.encode()))[0] for c in (a, b))
             if name not in ("zrank", "zrevrank"):  # WITHSCORE is of 7.2
                 self.assertEqual(x[1], y[1], name)
