@@ -1,6 +1,7 @@
 """DUMP and RESTORE: between redis-server and this server in both directions, every type in every encoding."""
 import os
 import random
+import socket
 import subprocess
 import threading
 import time
@@ -284,6 +285,128 @@ class Dump(Case):
         self.ours.execute_command("HPERSIST", "h", "FIELDS", "1", "a")
         self.theirs.restore("h", 0, self.ours.dump("h"))
         self.assertEqual(told(self.theirs, "h"), told(self.ours, "h"))
+
+
+class Migrate(Case):
+    def setUp(self):
+        self.peer = Peer()
+        self.addCleanup(self.peer.stop)
+        self.ours, self.theirs = self.server.redis(), redis.Redis(port=self.peer.port)
+        self.ours.response_callbacks.clear()
+        self.ours.flushall()
+        for c in (self.ours, self.theirs):
+            self.addCleanup(c.close)
+
+    def migrate(self, *words, port=None):
+        return self.ours.execute_command("MIGRATE", "127.0.0.1", port or self.peer.port, *words)
+
+    def test_keys_go_to_redis_and_back(self):
+        values = Values(4)
+        for i, kind in enumerate(KINDS * 20):
+            for words in values.make(kind, 20, "k%d" % i):
+                try:
+                    self.ours.execute_command(*words)
+                except redis.ResponseError:
+                    pass
+        self.ours.execute_command("RPUSH", "large", *range(100_000))
+        self.ours.execute_command("SET", "later", "x", "PX", 10_000_000)
+        keys = self.ours.execute_command("KEYS", "*")
+        before = {k: told(self.server.redis(), k) for k in keys}
+        self.assertEqual(self.migrate("", 0, 5000, "COPY", "KEYS", *keys), b"OK")
+        self.assertEqual(self.ours.execute_command("DBSIZE"), len(keys))
+        self.assertEqual({k: told(self.theirs, k) for k in keys}, before)
+        with self.assertRaisesRegex(redis.ResponseError, "Target instance replied with error: BUSYKEY"):
+            self.migrate("", 0, 5000, "KEYS", *keys)
+        self.assertEqual(self.ours.execute_command("DBSIZE"), len(keys))
+        self.assertEqual(self.migrate("", 0, 5000, "REPLACE", "KEYS", *keys), b"OK")
+        self.assertEqual(self.ours.execute_command("DBSIZE"), 0)
+        self.assertEqual({k: told(self.theirs, k) for k in keys}, before)
+        self.assertGreater(self.theirs.pttl("later"), 9_000_000)
+        back = self.theirs.execute_command("MIGRATE", "127.0.0.1", self.server.resp, "", 0, 60000, "AUTH", PASSWORD, "KEYS", *keys)
+        self.assertEqual(back, b"OK")
+        self.assertEqual(self.theirs.dbsize(), 0)
+        self.assertEqual({k: told(self.server.redis(), k) for k in keys}, before)
+
+    def test_errors_are_told(self):
+        self.assertEqual(self.migrate("absent", 0, 1000), b"NOKEY")
+        self.assertEqual(self.migrate("", 0, 1000, "KEYS"), b"NOKEY")
+        self.ours.execute_command("SET", "k", "v")
+        for words, text in ((("k", "x", 1000), "not an integer"), (("k", 0, "x"), "not an integer"), (("k", 0, 1000, "FOO"), "syntax error"),
+                            (("k", 0, 1000, "KEYS", "k"), "must be set to the empty string"), (("k", 0, 1000, "AUTH"), "syntax error"),
+                            (("k", 99, 1000), "Target instance replied with error: ERR DB index"),
+                            (("k", 0, 1000, "AUTH", "wrong"), "Target instance replied with error")):
+            with self.assertRaisesRegex(redis.ResponseError, text, msg=words):
+                self.migrate(*words)
+        with socket.socket() as s:  # takes connections, and says nothing
+            s.bind(("127.0.0.1", 0))
+            s.listen(4)
+            begun = time.monotonic()
+            with self.assertRaisesRegex(redis.ResponseError, "IOERR error or timeout reading"):
+                self.migrate("k", 0, 300, port=s.getsockname()[1])
+            self.assertGreater(time.monotonic() - begun, 0.25)
+            port = s.getsockname()[1]
+        with self.assertRaisesRegex(redis.ResponseError, "IOERR error or timeout connecting"):
+            self.migrate("k", 0, 300, port=port)
+        self.assertEqual(self.ours.execute_command("GET", "k"), b"v")
+
+    def test_nothing_is_lost_when_the_other_is_killed(self):
+        for round in range(3):
+            for at in range(0, 20000, 1000):
+                self.ours.execute_command("MSET", *(w for i in range(at, at + 1000) for w in (b"%d-%d" % (round, i), b"v" * 500)))
+            keys = [b"%d-%d" % (round, i) for i in range(20000)]
+            killer = threading.Timer(0.05 * (round + 1), self.peer.process.kill)
+            killer.start()
+            try:
+                self.migrate("", 0, 1000, "KEYS", *keys)
+            except redis.ResponseError as e:
+                self.assertIn("IOERR", str(e))
+            killer.join()
+            here = self.ours.execute_command("EXISTS", *keys)
+            print("of 20000 keys %d stayed" % here)
+            self.peer.process.wait()
+            self.peer.stop()
+            # Without its memory nobody can ask the other; what is here must be whole.
+            left = [k for k in keys if self.ours.execute_command("EXISTS", k)]
+            self.assertTrue(all(v == b"v" * 500 for v in self.ours.execute_command("MGET", *left)) if left else True)
+            self.peer = Peer()
+            self.addCleanup(self.peer.stop)
+
+    def test_nothing_is_lost_when_this_one_is_killed_or_others_write(self):
+        keys = [b"k%d" % i for i in range(10000)]
+        self.ours.execute_command("CONFIG", "SET", "appendfsync", "always")
+        self.ours.execute_command("MSET", *(w for k in keys for w in (k, b"0")))
+        stop, written = threading.Event(), {}
+
+        def write():
+            c, r = self.server.redis(), random.Random(1)
+            try:
+                for n in range(1, 1 << 30):
+                    if stop.is_set():
+                        break
+                    k = r.choice(keys)
+                    if c.set(k, n, xx=True):
+                        written[k] = n
+            except redis.ConnectionError:
+                pass
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        killer = threading.Timer(0.3, self.server.kill)
+        killer.start()
+        try:
+            self.migrate("", 0, 5000, "KEYS", *keys)
+        except (redis.ResponseError, redis.ConnectionError):
+            pass
+        killer.join()
+        stop.set()
+        thread.join()
+        self.server.start()
+        ours = self.server.redis()
+        for k in keys:
+            values = [int(v) for v in (ours.get(k), self.theirs.get(k)) if v is not None]
+            self.assertTrue(values, k)
+            self.assertGreaterEqual(max(values), written.get(k, 0), k)
+        ours.close()
 
 
 if __name__ == "__main__":
