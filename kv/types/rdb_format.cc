@@ -313,7 +313,7 @@ bool Packed::open(Form form, std::string bytes) {
   if (rest_.empty() || static_cast<uint8_t>(rest_.back()) != 0xff) return fail();
   if (form == Form::kZipmap) {
     if (!take(rest_, small) || rest_.empty()) return fail();
-    count_ = 2 * small;
+    count_ = uint64_t{2} * small;
     counted_ = small < 254;
   } else {
     if (!take(rest_, size) || size != bytes_.size()) return fail();
