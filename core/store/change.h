@@ -31,6 +31,7 @@ struct Change {
   What what;
   Cause cause;
   Lsn lsn;  // of the record that says so
+  bool named = false;  // whoever made it tells what it was (Transaction::names_changes)
 };
 
 class ChangeListener {

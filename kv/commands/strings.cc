@@ -53,6 +53,8 @@ void set(Context& c) {
     if (there != nullptr && !c.remove(c.ns(), there)) return;
   } else if (!c.put_word(c.args[1], 2, at)) {
     return;
+  } else if (expire.given()) {
+    c.add_event(Events::kGeneric, "expire", c.ns(), c.args[1]);
   }
   if (!want_old) c.reply.ok();
 }
@@ -66,7 +68,9 @@ void set_with_ttl(Context& c, std::string_view unit) {
   ExpireOption expire;
   expire.parse(unit);
   if (!expire.value(c, 2)) return;
-  if (c.put_word(c.args[1], 3, expire.at_ms)) c.reply.ok();
+  if (!c.put_word(c.args[1], 3, expire.at_ms)) return;
+  c.add_event(Events::kGeneric, "expire", c.ns(), c.args[1]);
+  c.reply.ok();
 }
 void setex(Context& c) { set_with_ttl(c, "ex"); }
 void psetex(Context& c) { set_with_ttl(c, "px"); }
