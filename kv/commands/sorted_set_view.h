@@ -56,6 +56,7 @@ bool remove_ranks(Context& c, std::string_view key, Entry* entry, const Ranks& r
 bool store(Context& c, std::string_view key, std::string_view operation, uint64_t count);
 
 std::span<const Row> sorted_set_rows();
+std::span<const Row> sorted_set_pop_rows();
 std::span<const Row> sorted_set_range_rows();
 std::span<const Row> sorted_set_algebra_rows();
 

@@ -53,6 +53,7 @@ Table::Table() : slots_(kSlots) {
                       set_rows(),
                       set_algebra_rows(),
                       sorted_set_rows(),
+                      sorted_set_pop_rows(),
                       sorted_set_range_rows(),
                       sorted_set_algebra_rows(),
                       stream_rows(),

@@ -146,6 +146,7 @@ bool List::exceeds(uint64_t index, uint64_t n, uint64_t bytes) const {
 }
 
 std::vector<BlockRef> List::blocks(uint64_t index, uint64_t n) const {
+  if (!large_) return {one_};
   std::vector<BlockRef> blocks;
   uint64_t within = 0;
   for (auto c = place(large_->tree, index, within); c && n > 0; c.next(), within = 0) {

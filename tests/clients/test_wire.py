@@ -562,7 +562,7 @@ class AgainstRedis(Wire):
             if name == b"exec" and isinstance(theirs, bytes) and ours[:10] == theirs[:10]:
                 return "why a transaction was aborted is said in other words"
         if b"lex" in name or (name in (b"zrange", b"zrangestore") and b"bylex" in [w.lower() for w in words]):
-            if not any(isinstance(x, bytes) and x.startswith(b"-") for x in (ours, theirs)):
+            if self.uneven and not any(isinstance(x, bytes) and x.startswith(b"-") for x in (ours, theirs)):
                 return "what is between two names is unspecified where scores differ; of a large set it is what each search meets"
         if name in (b"zrank", b"zrevrank") and len(words) > 3 and theirs[:10] == b"-ERR wrong":
             return "WITHSCORE is of 7.2"
@@ -577,6 +577,17 @@ class AgainstRedis(Wire):
             if set(theirs[1]) <= set(ours[1]) or ours[0] != b"0":
                 return "a cursor into a table, which 7.0.15 makes of fewer members than later versions and this one"
         return None
+
+    def has_uneven_scores(self, peer, words, in_multi):
+        """Whether the sorted set that a command takes names from has members of different scores; unknown within MULTI."""
+        name = words[0].lower()
+        if b"lex" not in name and name not in (b"zrange", b"zrangestore"):
+            return name == b"exec"
+        key = 2 if name == b"zrangestore" else 1
+        if in_multi or len(words) <= key:
+            return in_multi
+        items = parsed(peer.ask(b"ZRANGE", words[key], b"0", b"-1", b"WITHSCORES"))
+        return isinstance(items, list) and len(set(items[1::2])) > 1
 
     def same(self, words, ours, theirs, queued=()):
         if ours == theirs:
@@ -616,11 +627,13 @@ class AgainstRedis(Wire):
         end, seed = time.monotonic() + SECONDS / 2, SEED
         while time.monotonic() < end or seed == SEED:
             a, b = self.connect(), Answers(self.peer.port)
-            queued, self.parted = [], False
+            queued, self.parted, in_multi = [], False, False
             for i, words in enumerate(Generator(seed, self.rows, names).stream(400)):
+                self.uneven = self.has_uneven_scores(b, words, in_multi)
                 x, y = parsed(a.ask(*words)), parsed(b.ask(*words))
                 if words == [b"MULTI"]:
                     queued = []
+                in_multi = words[0].upper() == b"MULTI" or (in_multi and words[0].upper() not in (b"EXEC", b"DISCARD", b"RESET"))
                 if x == b"+QUEUED":
                     queued.append(words)
                 if not self.same(words, x, y, queued):
