@@ -333,7 +333,7 @@ BlockRef List::block_at(uint64_t index, uint64_t& within, int64_t& free_first,
   within = index;
   if (!large_) return one_;
   auto c = place(large_->tree, index, within);
-  const BlockRef block = *c;
+  BlockRef block = *c;
   if (!c.is_first()) {
     auto before = c;
     before.prev();
