@@ -194,9 +194,9 @@ void range(Context& c) {
       i += 2;
     } else if (kAuto && equals_ignoring_case(word, "rev")) {
       r.down = true;
-    } else if (kAuto && equals_ignoring_case(word, "bylex")) {
+    } else if (kAuto && r.by == By::kRank && equals_ignoring_case(word, "bylex")) {
       r.by = By::kLex;
-    } else if (kAuto && equals_ignoring_case(word, "byscore")) {
+    } else if (kAuto && r.by == By::kRank && equals_ignoring_case(word, "byscore")) {
       r.by = By::kScore;
     } else {
       return c.syntax_error();
