@@ -278,6 +278,9 @@ struct Question {
   Answer answer;
   size_t first = 1, end = 0;
   uint64_t most = UINT64_MAX;
+  // Of a destination that is one of the inputs, too, where it is done in turns: what it was then.
+  bool reads_destination = false;
+  Lsn destination;
 };
 
 bool parse_card(Context& c, Question& q) {
@@ -306,7 +309,21 @@ bool parse(Context& c, Question& q) {
   if (q.answer == Answer::kCount) return parse_card(c, q);
   q.first = q.answer == Answer::kStored ? 2 : 1;
   q.end = c.args.size();
+  if (q.answer == Answer::kStored) {
+    for (size_t i = q.first; i < q.end; i++) q.reads_destination |= c.args[i] == c.args[1];
+  }
   return true;
+}
+
+// Where there is nothing: an invalid one.
+Lsn destination_version(Context& c) {
+  const Entry* e = c.find(c.args[1]);
+  return e == nullptr ? Lsn() : e->version();
+}
+
+// What others did to the destination since it was read would be lost.
+bool is_stale(Context& c, const Question& q) {
+  return q.reads_destination && destination_version(c) != q.destination;
 }
 
 // What there is to do, with all sets locked; nothing after it answered that a key holds something
@@ -392,15 +409,19 @@ awaitable<bool> lock_all_of(Context& c, const Question& q, StripeLocks& locks) {
   co_return locked.ok();
 }
 
-// One more part of what was made, and after the last its name; false when it is done, or refused.
-bool store_turn(Context& c, CollectionCopy& made, StripeLocks& locks, Gathered& members) {
+enum class Stored : uint8_t { kPart, kAll, kStale };
+
+// One more part of what was made, and after the last its name; kAll, too, when it was refused.
+Stored store_turn(Context& c, const Question& q, CollectionCopy& made, StripeLocks& locks,
+                  Gathered& members) {
   Context::Turn turn(c, locks, Shape::kSeveral);
+  if (is_stale(c, q)) return Stored::kStale;
   auto& stretches = members.stretches();
   Status status = c.store.check_write(true);
   if (status.ok()) status = made.add(locks, kSetFlags, Set::all_there(stretches.front()));
   if (status.ok()) {
     stretches.pop_front();
-    if (!stretches.empty()) return true;
+    if (!stretches.empty()) return Stored::kPart;
     status = made.name(*c.txn, c.ns(), c.ns().hash(c.args[1]), c.args[1]);
   }
   if (!status.ok()) {
@@ -408,35 +429,43 @@ bool store_turn(Context& c, CollectionCopy& made, StripeLocks& locks, Gathered& 
   } else if (turn.commit()) {
     c.reply.integer(static_cast<int64_t>(members.count()));
   }
-  return false;
+  return Stored::kAll;
 }
 
-awaitable<void> store_in_turns(Context& c, Gathered members) {
+// False if it is stale, with nothing done.
+awaitable<bool> store_in_turns(Context& c, const Question& q, Gathered members) {
   const KeyHash to = c.ns().hash(c.args[1]);
   if (members.bytes() < CollectionCopy::part_bytes(c.store)) {
     StripeLocks locks(c.store, to);
     Context::Turn turn(c, locks);
+    if (is_stale(c, q)) co_return false;
     const Status status = c.store.check_write(true);
-    if (!status.ok()) co_return c.status_error(status);
-    co_return store_at_once(c, std::move(members));
+    if (status.ok()) {
+      store_at_once(c, std::move(members));
+    } else {
+      c.status_error(status);
+    }
+    co_return true;
   }
   CollectionCopy made(c.store);
   const std::vector<KeyHash> hashes{to, made.hash()};
   const auto executor = co_await asio::this_coro::executor;
-  for (bool more = true; more && !c.given_up();) {
+  while (!c.given_up()) {
     {
       StripeLocks locks(c.store);
       locks.lock(hashes);
-      more = store_turn(c, made, locks, members);
+      const Stored stored = store_turn(c, q, made, locks, members);
+      if (stored != Stored::kPart) co_return stored == Stored::kAll;
     }
     (void)c.store.memory().help();
     if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
     co_await asio::post(executor, asio::use_awaitable);
   }
+  co_return true;
 }
 
 // The work on the sets as they are now, with memory for it; nothing after it answered.
-awaitable<std::unique_ptr<Workspace::Share>> begin(Context& c, const Question& q,
+awaitable<std::unique_ptr<Workspace::Share>> begin(Context& c, Question& q,
                                                    std::unique_ptr<Work>& work) {
   std::unique_ptr<Workspace::Share> share;
   for (;;) {  // nothing is held by who waits; what is there may change meanwhile
@@ -451,6 +480,7 @@ awaitable<std::unique_ptr<Workspace::Share>> begin(Context& c, const Question& q
       needed = work->memory_bytes();
       if (share != nullptr && needed <= share->bytes()) {
         work->begin();
+        if (q.reads_destination) q.destination = destination_version(c);
         co_return share;
       }
     }
@@ -461,8 +491,9 @@ awaitable<std::unique_ptr<Workspace::Share>> begin(Context& c, const Question& q
   }
 }
 
-// False if others changed the sets faster than they could be kept as they were.
-awaitable<bool> in_turns(Context& c, const Question& q) {
+// False, without an answer, if others changed the sets faster than they could be kept as they were,
+// or the destination, which is one of them.
+awaitable<bool> in_turns(Context& c, Question& q) {
   constexpr int64_t kTurnNs = 500'000;
   std::unique_ptr<Work> work;
   const auto share = co_await begin(c, q, work);
@@ -482,7 +513,7 @@ awaitable<bool> in_turns(Context& c, const Question& q) {
   } else if (q.answer == Answer::kCount) {
     c.reply.integer(static_cast<int64_t>(made.count()));
   } else {
-    co_await store_in_turns(c, std::move(made));
+    co_return co_await store_in_turns(c, q, std::move(made));
   }
   co_return true;
 }

@@ -3,8 +3,8 @@
 // Where few members have to be looked at, all is done in place, and inside an EXEC always.
 // Otherwise it is done in turns over the inputs as they were at one moment (SortedSet::View), so
 // that others have theirs; what is made lies in the command's own memory (Workspace), and is
-// answered in parts, or put by one commit at the end. If the destination was changed meanwhile all
-// is done again.
+// answered in parts, or stored in parts that get the destination's name at the end. If the
+// destination is one of the inputs and was changed meanwhile all is done again.
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include <deque>
 
 #include "core/base/text.h"
+#include "core/store/collection_copy.h"
 #include "kv/commands/set_view.h"
 #include "kv/commands/sorted_set_view.h"
 #include "kv/engine/engine.h"
@@ -85,6 +86,9 @@ struct Question {
   Aggregate aggregate = Aggregate::kSum;
   bool scores = false;
   uint64_t most = UINT64_MAX;
+  // Of a destination that is one of the inputs, too, where it is done in turns: what it was then.
+  bool reads_destination = false;
+  Lsn destination;
 
   uint64_t cost() const {
     uint64_t all = 0, least = UINT64_MAX;
@@ -158,6 +162,7 @@ bool parse(Context& c, Question& q) {
   for (size_t i = 0; i < q.inputs.size(); i++) {
     const Entry* entry = c.find(c.args[first + i]);
     if (entry != nullptr && !is_input(entry)) return c.reply.error(kWrongType), false;
+    if (q.answer == Answer::kStored && c.args[first + i] == c.args[1]) q.reads_destination = true;
     q.inputs[i].entry = entry;
     q.inputs[i].size = size_of(entry);
   }
@@ -351,18 +356,22 @@ Question question() {
   return {kOp, kAnswer, kAnswer == Answer::kStored ? 2U : 1U, {}};
 }
 
-template <Op kOp, Answer kAnswer>
-void run(Context& c) {
-  constexpr uint64_t kInPlaceMax = 10'000;
-  Question q = question<kOp, kAnswer>();
-  if (!parse(c, q)) return;
-  if (q.cost() > kInPlaceMax && !c.in_exec) return c.defer();
+void do_at_once(Context& c, Question& q) {
   auto made = std::make_unique<Made>(work_at_once(q));
   if (q.answer != Answer::kStored) return answer(c, q, std::move(made), nullptr);
   std::string operation;
   const size_t n = made->size();
   for (size_t i = 0; i < n; i++) SortedSet::add_score(operation, made->take());
   if (store(c, c.args[1], operation, n)) c.reply.integer(static_cast<int64_t>(n));
+}
+
+template <Op kOp, Answer kAnswer>
+void run(Context& c) {
+  constexpr uint64_t kInPlaceMax = 10'000;
+  Question q = question<kOp, kAnswer>();
+  if (!parse(c, q)) return;
+  if (q.cost() > kInPlaceMax && !c.in_exec) return c.defer();
+  do_at_once(c, q);
 }
 
 awaitable<bool> lock(Context& c, const Question& q, StripeLocks& locks) {
@@ -377,10 +386,15 @@ awaitable<bool> lock(Context& c, const Question& q, StripeLocks& locks) {
   co_return locked.ok();
 }
 
-// Where there was nothing: an invalid one.
-Lsn version_at(Context& c, std::string_view key) {
-  const Entry* e = c.find(key);
+// Where there is nothing: an invalid one.
+Lsn destination_version(Context& c) {
+  const Entry* e = c.find(c.args[1]);
   return e == nullptr ? Lsn() : e->version();
+}
+
+// What others did to the destination since it was read would be lost.
+bool is_stale(Context& c, const Question& q) {
+  return q.reads_destination && destination_version(c) != q.destination;
 }
 
 // A part of an input, from `at` on; false if it cannot be had any more. `at` becomes where the next
@@ -407,8 +421,7 @@ bool take_part(Context& c, const Question& q, size_t i, uint64_t& at, Made& made
 }
 
 // The inputs as they were, and what is made of them; false after an answer, or when one was lost.
-awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made, std::string* operation) {
-  constexpr size_t kStep = 1000;
+awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made) {
   const auto executor = co_await asio::this_coro::executor;
   uint64_t most = 0;
   for (const Input& input : q.inputs) most += input.size;
@@ -424,48 +437,108 @@ awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made, std::st
     }
   }
   while (made.sort_some(needed(q))) co_await asio::post(executor, asio::use_awaitable);
-  if (operation == nullptr) co_return true;
-  for (size_t i = 0; i < made.size(); i++) {
-    SortedSet::add_score(*operation, made.take());
-    if (i % kStep == 0) co_await asio::post(executor, asio::use_awaitable);
+  co_return true;
+}
+
+enum class Stored : uint8_t { kPart, kAll, kStale };
+
+// One more part of what was made, `left` of it, and after the last its name; kAll, too, when it was
+// refused.
+Stored store_turn(Context& c, const Question& q, CollectionCopy& copy, StripeLocks& locks,
+                  Made& made, size_t& left) {
+  constexpr size_t kPartBytes = 16 << 10;  // a member takes its time
+  constexpr auto kFlags = static_cast<uint8_t>(static_cast<unsigned>(ValueType::kSortedSet) << 4);
+  Context::Turn turn(c, locks, Shape::kSeveral);
+  if (is_stale(c, q)) return Stored::kStale;
+  std::string part;
+  for (; left > 0 && part.size() < kPartBytes; left--) SortedSet::add_score(part, made.take());
+  Status status = c.store.check_write(true);
+  if (status.ok()) status = copy.add(locks, kFlags, part);
+  if (status.ok() && left > 0) return Stored::kPart;
+  if (status.ok()) {
+    status = copy.name(*c.txn, c.ns(), c.request.keys[0].hash, c.args[1]);
   }
+  if (!status.ok()) {
+    c.status_error(status);
+  } else if (turn.commit()) {
+    c.reply.integer(static_cast<int64_t>(made.size()));
+  }
+  return Stored::kAll;
+}
+
+// False if it is stale, with nothing done.
+awaitable<bool> store_in_turns(Context& c, const Question& q, Made& made) {
+  constexpr size_t kAtOnceMax = 1000;
+  const KeyHash to = c.request.keys[0].hash;
+  size_t left = made.size();
+  if (left <= kAtOnceMax) {
+    StripeLocks locks(c.store, to);
+    Context::Turn turn(c, locks);
+    if (is_stale(c, q)) co_return false;
+    std::string operation;
+    for (; left > 0; left--) SortedSet::add_score(operation, made.take());
+    if (store(c, c.args[1], operation, made.size())) {
+      c.reply.integer(static_cast<int64_t>(made.size()));
+    }
+    co_return true;
+  }
+  CollectionCopy copy(c.store);
+  const std::vector<KeyHash> hashes{to, copy.hash()};
+  const auto executor = co_await asio::this_coro::executor;
+  while (!c.given_up()) {
+    {
+      StripeLocks locks(c.store);
+      locks.lock(hashes);
+      const Stored stored = store_turn(c, q, copy, locks, made, left);
+      if (stored != Stored::kPart) co_return stored == Stored::kAll;
+    }
+    (void)c.store.memory().help();
+    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  co_return true;
+}
+
+// False, without an answer, if others changed the destination, which is one of the inputs.
+awaitable<bool> in_turns(Context& c, Question& q) {
+  uint64_t bytes = 0;
+  {
+    StripeLocks locks(c.store);
+    if (!co_await lock(c, q, locks)) co_return true;
+    Context::Turn turn(c, locks);
+    if (!parse(c, q)) co_return true;
+    for (Input& input : q.inputs) {
+      if (input.entry == nullptr) continue;
+      bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
+      input.hold(c, input.entry->key());
+    }
+    if (q.reads_destination) q.destination = destination_version(c);
+  }
+  auto share = co_await c.workspace(bytes);
+  if (share == nullptr) co_return true;
+  auto made = std::make_unique<Made>();
+  if (!co_await work_in_turns(c, q, *made)) co_return true;
+  if (q.answer == Answer::kStored) co_return co_await store_in_turns(c, q, *made);
+  answer(c, q, std::move(made), std::move(share));
   co_return true;
 }
 
 template <Op kOp, Answer kAnswer>
 awaitable<void> run_deferred(Context& c) {
-  while (!c.given_up()) {
+  constexpr int kTries = 3;
+  for (int tries = 0; tries < kTries && !c.given_up(); tries++) {
     Question q = question<kOp, kAnswer>();
-    Lsn before;
-    uint64_t bytes = 0;
-    {
-      StripeLocks locks(c.store);
-      if (!co_await lock(c, q, locks)) co_return;
-      Context::Turn turn(c, locks);
-      if (!parse(c, q)) co_return;
-      for (Input& input : q.inputs) {
-        if (input.entry == nullptr) continue;
-        bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
-        input.hold(c, input.entry->key());
-      }
-      if (kAnswer == Answer::kStored) before = version_at(c, c.args[1]);
-    }
-    auto share = co_await c.workspace(bytes);
-    if (share == nullptr) co_return;
-    auto made = std::make_unique<Made>();
-    std::string operation;
-    const bool stores = kAnswer == Answer::kStored;
-    if (!co_await work_in_turns(c, q, *made, stores ? &operation : nullptr)) co_return;
-    if (!stores) co_return answer(c, q, std::move(made), std::move(share));
-    StripeLocks locks(c.store);
-    locks.lock(c.request.keys[0].hash);
-    Context::Turn turn(c, locks);
-    if (version_at(c, c.args[1]) != before) continue;
-    if (store(c, c.args[1], operation, made->size())) {
-      c.reply.integer(static_cast<int64_t>(made->size()));
-    }
-    co_return;
+    const bool done = co_await in_turns(c, q);
+    if (done) co_return;
   }
+  if (c.given_up()) co_return;
+  // Nobody may change them any more: then others wait for once.
+  Question q = question<kOp, kAnswer>();
+  StripeLocks locks(c.store);
+  const bool locked = co_await lock(c, q, locks);
+  if (!locked) co_return;
+  Context::Turn turn(c, locks);
+  if (parse(c, q)) do_at_once(c, q);
 }
 
 constexpr std::string_view kGroup = kSortedSetGroup;
