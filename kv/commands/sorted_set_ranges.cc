@@ -191,9 +191,9 @@ bool parse_range(Context& c, size_t at, bool any, bool stores, Range& r, bool& s
       i += 2;
     } else if (any && equals_ignoring_case(word, "rev")) {
       r.down = true;
-    } else if (any && equals_ignoring_case(word, "bylex")) {
+    } else if (any && r.by == By::kRank && equals_ignoring_case(word, "bylex")) {
       r.by = By::kLex;
-    } else if (any && equals_ignoring_case(word, "byscore")) {
+    } else if (any && r.by == By::kRank && equals_ignoring_case(word, "byscore")) {
       r.by = By::kScore;
     } else {
       return c.syntax_error(), false;

@@ -244,7 +244,7 @@ class Generator:
             return [key()] + options + sum(([score(), member()] for _ in range(r.choice([1, 1, 2, 3]))), [])
         if name in ("zrange", "zrangestore"):
             by = r.choice([(n, []), (bound, [b"BYSCORE"]), (lex, [b"BYLEX"])])
-            rest = by[1] + r.choice([[], [b"REV"]]) + limit() + (scores() if name == "zrange" or r.random() < 0.1 else [])
+            rest = by[1] + r.choice([[], [], [], [b"BYLEX"], [b"BYSCORE"]][:r.choice([3, 5])]) + r.choice([[], [b"REV"]]) + limit() + (scores() if name == "zrange" or r.random() < 0.1 else [])
             r.shuffle(rest) if b"LIMIT" not in rest else None
             return [key() for _ in range(1 + (name == "zrangestore"))] + [by[0](), by[0]()] + rest
         if name in ("zunion", "zinter", "zdiff", "zunionstore", "zinterstore", "zdiffstore", "zintercard"):
