@@ -95,7 +95,7 @@ class SortAndPlaces(Case):
         r = random.Random(7)
         points = {b"m%d" % i: (r.uniform(-180, 180), math.degrees(math.asin(r.uniform(-0.99, 0.99)))) for i in range(40000)}
         self.push("GEOADD", "geo", [w for m, (x, y) in points.items() for w in (x, y, m)])
-        for center, meters in (((10, 50), 3e6), ((-179.5, 10), 2e6), ((30, 84), 1.5e6), ((0, 0), 1.2e7)):
+        for center, meters in (((10, 50), 3e6), ((-179.5, 10), 2e6), ((30, 84), 1.5e6), ((0.5, 0.5), 1.2e7)):
             near = {m: distance(center, p) for m, p in points.items()}
             wanted = sorted((m for m, d in near.items() if d <= meters), key=near.get)
             got = self.r.geosearch("geo", longitude=center[0], latitude=center[1], radius=meters, unit="m", sort="ASC")
