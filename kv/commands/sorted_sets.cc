@@ -62,11 +62,6 @@ bool member_fits(Context& c, std::string_view member) {
   return false;
 }
 
-struct AddOptions {
-  bool nx = false, xx = false, gt = false, lt = false, changed = false, increment = false;
-  size_t first = 2;  // the first score
-};
-
 bool parse(Context& c, AddOptions& o) {
   for (; o.first < c.args.size(); o.first++) {
     const std::string_view word = c.args[o.first];
@@ -107,46 +102,13 @@ Done decide(const AddOptions& o, std::optional<double> old, double& score) {
 }
 
 void add(Context& c, const AddOptions& o) {
-  // Of a command that names a member again, what it said before counts.
   absl::InlinedVector<SortedSet::Item, 8> items;
   for (size_t i = o.first; i < c.args.size(); i += 2) {
     const auto score = parse_score(c.args[i]);
     if (!score) return c.reply.error(kNoFloat);
     items.push_back({*score, c.args[i + 1]});
   }
-  for (const auto& item : items) {
-    if (!member_fits(c, item.member)) return;
-  }
-  Entry* entry;
-  if (!find_sorted_set(c, c.args[1], entry)) return;
-  const SortedSet* set = sorted_set_of(entry);
-  absl::flat_hash_map<std::string_view, double> said;  // where one may be named twice
-  int64_t added = 0, updated = 0;
-  Done done = Done::kNothing;
-  std::string operation;
-  operation.reserve(items.size() == 1 ? items[0].member.size() + 24 : 0);
-  for (auto& item : items) {
-    std::optional<double> old;
-    if (auto it = said.find(item.member); it != said.end()) {
-      old = it->second;
-    } else if (set != nullptr) {
-      old = set->score(item.member);
-    }
-    done = decide(o, old, item.score);
-    if (done == Done::kNotANumber) {
-      return c.reply.error("ERR resulting score is not a number (NaN)");
-    }
-    added += done == Done::kAdded;
-    updated += done == Done::kUpdated;
-    if (done != Done::kAdded && done != Done::kUpdated) continue;
-    SortedSet::add_score(operation, item);
-    if (items.size() > 1) said[item.member] = item.score;
-  }
-  c.set_event(o.increment ? "zincr" : "zadd");
-  if (!operation.empty() && !c.operate(ValueType::kSortedSet, c.args[1], entry, operation)) return;
-  if (!o.increment) return c.reply.integer(o.changed ? added + updated : added);
-  if (done == Done::kNothing) return c.reply.null();
-  c.reply.real(items[0].score);
+  add_items(c, o, {items.data(), items.size()});
 }
 
 void zadd(Context& c) {
@@ -393,6 +355,42 @@ constexpr Row kRows[] = {
 };
 
 }  // namespace
+
+void add_items(Context& c, const AddOptions& o, std::span<SortedSet::Item> items) {
+  for (const auto& item : items) {
+    if (!member_fits(c, item.member)) return;
+  }
+  Entry* entry;
+  if (!find_sorted_set(c, c.args[1], entry)) return;
+  const SortedSet* set = sorted_set_of(entry);
+  absl::flat_hash_map<std::string_view, double> said;  // where one may be named twice
+  int64_t added = 0, updated = 0;
+  Done done = Done::kNothing;
+  std::string operation;
+  operation.reserve(items.size() == 1 ? items[0].member.size() + 24 : 0);
+  for (auto& item : items) {
+    std::optional<double> old;
+    if (auto it = said.find(item.member); it != said.end()) {
+      old = it->second;
+    } else if (set != nullptr) {
+      old = set->score(item.member);
+    }
+    done = decide(o, old, item.score);
+    if (done == Done::kNotANumber) {
+      return c.reply.error("ERR resulting score is not a number (NaN)");
+    }
+    added += done == Done::kAdded;
+    updated += done == Done::kUpdated;
+    if (done != Done::kAdded && done != Done::kUpdated) continue;
+    SortedSet::add_score(operation, item);
+    if (items.size() > 1) said[item.member] = item.score;
+  }
+  c.set_event(o.increment ? "zincr" : "zadd");
+  if (!operation.empty() && !c.operate(ValueType::kSortedSet, c.args[1], entry, operation)) return;
+  if (!o.increment) return c.reply.integer(o.changed ? added + updated : added);
+  if (done == Done::kNothing) return c.reply.null();
+  c.reply.real(items[0].score);
+}
 
 bool store(Context& c, std::string_view key, std::string_view operation, uint64_t count) {
   if (count == 0) {

@@ -1,7 +1,9 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "kv/commands/geo.h"
 #include "kv/commands/set_view.h"
+#include "kv/commands/sort.h"
 #include "kv/commands/sorted_set_view.h"
 #include "kv/commands/stream_view.h"
 #include "kv/engine/engine.h"
@@ -56,6 +58,9 @@ Table::Table() : slots_(kSlots) {
                       sorted_set_pop_rows(),
                       sorted_set_range_rows(),
                       sorted_set_algebra_rows(),
+                      geo_rows(),
+                      geo_search_rows(),
+                      sort_rows(),
                       stream_rows(),
                       stream_group_rows(),
                       key_rows(),

@@ -96,6 +96,7 @@ constexpr Exception kExceptions[] = {
     {"decr*", "incrby"},
     {"expire*", "expire"},
     {"geoadd", "zadd"},
+    {"georadius*", "georadiusstore"},
     {"getset", "set"},
     {"hexpire*", "hexpire"},
     {"hgetdel", "hdel"},
@@ -148,6 +149,7 @@ EventName event_of(std::string_view row, std::string_view group) {
     const bool many = name.ends_with('*');
     if (many ? row.starts_with(name.substr(0, name.size() - 1)) : row == name) event.name = other;
   }
+  if (row == "sort") event.of = kList;
   event.before_del =
       (event.of & (kList | kSet | kHash | kSortedSet)) != 0 && !event.name.ends_with("store");
   return event;
