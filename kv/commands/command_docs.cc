@@ -10,14 +10,16 @@ namespace {
 
 std::vector<std::string_view> flag_names(const Row& row) {
   std::vector<std::string_view> names;
-  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
-                            std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
-                            std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"),
-                            std::pair(kFast, "fast"), std::pair(kNoAuth, "no_auth"),
-                            std::pair(kNoMulti, "no_multi"), std::pair(kPubsub, "pubsub")}) {
+  for (auto [flag, name] :
+       {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
+        std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
+        std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"), std::pair(kFast, "fast"),
+        std::pair(kNoAuth, "no_auth"), std::pair(kNoMulti, "no_multi"),
+        std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
     if (row.flags & flag) names.push_back(name);
   }
-  if (std::any_of(row.keys.begin(), row.keys.end(), [](auto& s) { return s.count_at >= 0; })) {
+  const auto moves = [](const KeySpec& s) { return s.count_at >= 0 || !s.keyword.empty(); };
+  if (std::any_of(row.keys.begin(), row.keys.end(), moves)) {
     names.push_back("movablekeys");
   }
   return names;
@@ -32,16 +34,19 @@ std::vector<std::string_view> categories(const Row& row) {
         std::pair("hash", "hash"), std::pair("list", "list"), std::pair("set", "set"),
         std::pair("sorted-set", "sortedset"), std::pair("stream", "stream"),
         std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
-    if (row.group == group) names.emplace_back(name);
+    if (row.group != group) continue;
+    const bool waits = row.keys.empty() && !row.is_subcommand() &&  // WAIT
+                       (row.flags & (kWrite | kReadOnly)) == 0 && row.group == "generic";
+    names.emplace_back(waits ? "connection" : name);
   }
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.
   if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0) {
     names.emplace_back("keyspace");
   }
   if (row.name.substr(0, row.name.find('|')) == "command") names.emplace_back("connection");
-  for (auto [flag, name] :
-       {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"), std::pair(kAdmin, "admin"),
-        std::pair(kDangerous, "dangerous"), std::pair(kPubsub, "pubsub")}) {
+  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
+                            std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous"),
+                            std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
     if (row.flags & flag) names.emplace_back(name);
   }
   names.emplace_back(row.flags & kFast ? "fast" : "slow");

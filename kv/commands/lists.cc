@@ -145,32 +145,12 @@ void pop(Context& c) {
 }
 
 void lmpop(Context& c) {
-  const auto number = parse_ll(c.args[1]);
-  if (!number || *number <= 0) return c.reply.error("ERR numkeys should be greater than 0");
-  const auto words = static_cast<int64_t>(c.args.size());
-  if (*number >= words - 2) return c.syntax_error();
-  auto i = static_cast<size_t>(*number) + 2;
-  const auto left = parse_end(c, c.args[i++]);
-  if (!left) return;
-  int64_t count = 1;
-  if (i < c.args.size()) {
-    if (c.args.size() != i + 2 || !equals_ignoring_case(c.args[i], "count")) {
-      return c.syntax_error();
-    }
-    const auto parsed = parse_ll(c.args[i + 1]);
-    if (!parsed || *parsed <= 0) return c.reply.error("ERR count should be greater than 0");
-    count = *parsed;
-  }
-  for (size_t k = 2; k < static_cast<size_t>(*number) + 2; k++) {
+  PopOfSome pops;
+  if (!parse(c, 1, pops)) return;
+  for (size_t k = pops.first; k < pops.end; k++) {
     ListView list;
     if (!find(c, c.args[k], list)) return;
-    if (!list) continue;
-    const uint64_t n = std::min(static_cast<uint64_t>(count), list.size());
-    c.reply.array(2);
-    c.reply.bulk(c.args[k]);
-    c.reply.array(n);
-    (void)pop(c, c.args[k], list, *left, n);
-    return;
+    if (list) return pop_some(c, k, list, pops);
   }
   c.reply.null_array();
 }
@@ -325,6 +305,37 @@ std::optional<bool> parse_end(Context& c, std::string_view word) {
   if (equals_ignoring_case(word, "right")) return false;
   c.syntax_error();
   return std::nullopt;
+}
+
+bool parse(Context& c, size_t word, PopOfSome& pops) {
+  const auto fail = [&c](std::string_view text) {
+    c.reply.error(text);
+    return false;
+  };
+  constexpr std::string_view kSyntax = "ERR syntax error";
+  const auto number = parse_ll(c.args[word]);
+  if (!number || *number <= 0) return fail("ERR numkeys should be greater than 0");
+  if (*number >= static_cast<int64_t>(c.args.size() - word) - 1) return fail(kSyntax);
+  pops.first = word + 1;
+  pops.end = pops.first + static_cast<size_t>(*number);
+  size_t i = pops.end;
+  const auto left = parse_end(c, c.args[i++]);
+  if (!left) return false;
+  pops.left = *left;
+  if (i == c.args.size()) return true;
+  if (c.args.size() != i + 2 || !equals_ignoring_case(c.args[i], "count")) return fail(kSyntax);
+  const auto count = parse_ll(c.args[i + 1]);
+  if (!count || *count <= 0) return fail("ERR count should be greater than 0");
+  pops.count = static_cast<uint64_t>(*count);
+  return true;
+}
+
+void pop_some(Context& c, size_t word, const ListView& list, const PopOfSome& pops) {
+  const uint64_t n = std::min(pops.count, list.size());
+  c.reply.array(2);
+  c.reply.bulk(c.args[word]);
+  c.reply.array(n);
+  (void)pop(c, c.args[word], list, pops.left, n);
 }
 
 bool pop(Context& c, std::string_view key, const ListView& list, bool left, uint64_t n) {

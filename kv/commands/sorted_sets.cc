@@ -251,35 +251,12 @@ void zpop(Context& c) {
 }
 
 void zmpop(Context& c) {
-  constexpr std::string_view kKeys = "ERR numkeys should be greater than 0";
-  constexpr std::string_view kCount = "ERR count should be greater than 0";
-  int64_t keys, count = 1;
-  if (!c.integer(1, keys, kKeys)) return;
-  if (keys < 1) return c.reply.error(kKeys);
-  if (keys >= static_cast<int64_t>(c.args.size()) - 2) return c.syntax_error();
-  const auto end = 2 + static_cast<size_t>(keys);
-  const bool highest = equals_ignoring_case(c.args[end], "max");
-  if (!highest && !equals_ignoring_case(c.args[end], "min")) return c.syntax_error();
-  if (end + 1 < c.args.size()) {
-    if (end + 2 >= c.args.size() || !equals_ignoring_case(c.args[end + 1], "count")) {
-      return c.syntax_error();
-    }
-    if (!c.integer(end + 2, count, kCount)) return;
-    if (count < 1) return c.reply.error(kCount);
-    if (end + 3 < c.args.size()) return c.syntax_error();
-  }
-  for (size_t i = 2; i < end; i++) {
+  PopOfSets pops;
+  if (!parse(c, 1, pops)) return;
+  for (size_t i = pops.first; i < pops.end; i++) {
     Entry* entry;
     if (!find_sorted_set(c, c.args[i], entry)) return;
-    if (entry == nullptr) continue;
-    const uint64_t n =
-        std::min<uint64_t>(sorted_set_of(entry)->size(), static_cast<uint64_t>(count));
-    c.reply.array(2);
-    c.reply.bulk(c.args[i]);
-    c.reply.array(n);
-    (void)pop(c, c.args[i], entry, highest, n,
-              [&](const SortedSet::Item& item) { reply_item(c.reply, Form::kPairs, item); });
-    return;
+    if (entry != nullptr) return pop_some(c, i, entry, pops);
   }
   c.reply.null_array();
 }
@@ -470,6 +447,43 @@ bool remove_ranks(Context& c, std::string_view key, Entry* entry, const Ranks& r
     return false;
   }
   return c.operate(ValueType::kSortedSet, key, entry, SortedSet::range_gone(first, last));
+}
+
+bool parse(Context& c, size_t word, PopOfSets& pops) {
+  const auto fail = [&c](std::string_view text) {
+    c.reply.error(text);
+    return false;
+  };
+  constexpr std::string_view kSyntax = "ERR syntax error";
+  constexpr std::string_view kKeys = "ERR numkeys should be greater than 0";
+  constexpr std::string_view kCount = "ERR count should be greater than 0";
+  int64_t keys;
+  if (!c.integer(word, keys, kKeys)) return false;
+  if (keys < 1) return fail(kKeys);
+  const size_t words = c.args.size();
+  if (keys >= static_cast<int64_t>(words - word) - 1) return fail(kSyntax);
+  pops.first = word + 1;
+  pops.end = pops.first + static_cast<size_t>(keys);
+  pops.highest = equals_ignoring_case(c.args[pops.end], "max");
+  if (!pops.highest && !equals_ignoring_case(c.args[pops.end], "min")) return fail(kSyntax);
+  if (pops.end + 1 == words) return true;
+  if (pops.end + 2 >= words || !equals_ignoring_case(c.args[pops.end + 1], "count")) {
+    return fail(kSyntax);
+  }
+  int64_t count;
+  if (!c.integer(pops.end + 2, count, kCount)) return false;
+  if (count < 1) return fail(kCount);
+  pops.count = static_cast<uint64_t>(count);
+  return pops.end + 3 == words || fail(kSyntax);
+}
+
+void pop_some(Context& c, size_t word, Entry* entry, const PopOfSets& pops) {
+  const uint64_t n = std::min(sorted_set_of(entry)->size(), pops.count);
+  c.reply.array(2);
+  c.reply.bulk(c.args[word]);
+  c.reply.array(n);
+  (void)pop(c, c.args[word], entry, pops.highest, n,
+            [&](const SortedSet::Item& item) { reply_item(c.reply, Form::kPairs, item); });
 }
 
 bool pop(Context& c, std::string_view key, Entry* entry, bool highest, uint64_t count,
