@@ -241,7 +241,10 @@ void ltrim(Context& c) {
     if (c.remove(c.ns(), list.entry())) c.reply.ok();
     return;
   }
-  if (span.n == size) return c.reply.ok();
+  if (span.n == size) {
+    c.did_change(c.ns(), c.args[1]);  // to Redis it did
+    return c.reply.ok();
+  }
   std::string operation;
   const uint64_t end = span.index + span.n;
   list->add_erase(0, span.index, operation);
@@ -351,6 +354,7 @@ bool pop(Context& c, std::string_view key, const ListView& list, bool left, uint
   } else {
     list->walk_back(size - 1, n, show);
   }
+  c.set_event(left ? "lpop" : "rpop");
   if (n == size) return c.remove(c.ns(), list.entry());  // no list is empty
   std::string operation;
   list->add_erase(first, n, operation);
@@ -367,11 +371,15 @@ void move(Context& c, std::string_view from, const ListView& list, bool from_lef
   std::string operation;
   if (target.entry() == list.entry()) {
     list->add_rotate(from_left, to_left, operation);
-    (void)c.operate(ValueType::kList, from, list.entry(), operation);
+    c.set_event(to_left ? "lpush" : "rpush");
+    if (!c.operate(ValueType::kList, from, list.entry(), operation)) return;
+    c.add_event(Events::kList, from_left ? "lpop" : "rpop", c.ns(), from);
     return;
   }
   List::add_push(target.get(), to_left, {&element, 1}, operation);
+  c.set_event(to_left ? "lpush" : "rpush");
   if (!c.operate(ValueType::kList, to, target.entry(), operation)) return;
+  c.set_event(from_left ? "lpop" : "rpop");
   operation.clear();
   if (list.size() == 1) return (void)c.remove(c.ns(), list.entry());
   list->add_erase(index, 1, operation);

@@ -401,7 +401,10 @@ bool store_turn(Context& c, CollectionCopy& made, StripeLocks& locks, Gathered& 
   if (status.ok()) {
     stretches.pop_front();
     if (!stretches.empty()) return true;
-    status = made.name(*c.txn, c.ns(), c.ns().hash(c.args[1]), c.args[1]);
+    const KeyHash to = c.ns().hash(c.args[1]);
+    c.will_change(c.ns(), to, c.args[1]);
+    status = made.name(*c.txn, c.ns(), to, c.args[1]);
+    c.did_change(c.ns(), c.args[1]);
   }
   if (!status.ok()) {
     c.status_error(status);

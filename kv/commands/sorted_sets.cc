@@ -142,6 +142,7 @@ void add(Context& c, const AddOptions& o) {
     SortedSet::add_score(operation, item);
     if (items.size() > 1) said[item.member] = item.score;
   }
+  c.set_event(o.increment ? "zincr" : "zadd");
   if (!operation.empty() && !c.operate(ValueType::kSortedSet, c.args[1], entry, operation)) return;
   if (!o.increment) return c.reply.integer(o.changed ? added + updated : added);
   if (done == Done::kNothing) return c.reply.null();
@@ -491,6 +492,7 @@ bool pop(Context& c, std::string_view key, Entry* entry, bool highest, uint64_t 
   const SortedSet& set = *sorted_set_of(entry);
   const uint64_t size = set.size();
   set.for_each(highest ? size - 1 : 0, count, highest, visit);
+  c.set_event(highest ? "zpopmax" : "zpopmin");
   return remove_ranks(c, key, entry, {highest ? size - count : 0, count});
 }
 

@@ -338,8 +338,11 @@ void xadd(Context& c) {
   Stream::add_state(operation, state);
   size_t bytes = 0;
   for (size_t i = at + 1; i < c.args.size(); i++) bytes += c.args[i].size() + 1;
+  const size_t untrimmed = operation.size();
   (void)trim_entries(s.stream, trim, id, bytes, operation);
-  if (operate(c, 1, s, operation)) reply_id(c.reply, id);
+  if (!operate(c, 1, s, operation)) return;
+  if (operation.size() != untrimmed) c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
+  reply_id(c.reply, id);
 }
 
 // So many go in one turn: a million took their thread, and all who need the stripe, for 10 ms.

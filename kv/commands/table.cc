@@ -75,6 +75,7 @@ Table::Table() : slots_(kSlots) {
   Row* container = nullptr;
   for (Row& row : rows_) {
     row.one_key = one_key_of(row);
+    row.event = event_of(row.name, row.group);
     row.action = {"resp", row.name, access_of(row)};
     if (row.is_subcommand()) {
       container->subcommands++;

@@ -87,6 +87,7 @@ void Engine::hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, bool
     const Shape shape = (c.row.flags & kBatch) ? Shape::kSeveral : Shape::kOne;
     Transaction txn(store_, &locks, shape, c.wish());
     txn.set_committer(&ready_);
+    txn.names_changes();
     c.locks = &locks;
     c.txn = &txn;
     if (dropped) {
@@ -97,6 +98,7 @@ void Engine::hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, bool
     if (c.failure().empty()) {
       if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
     }
+    c.tell_events(c.failure().empty());
     c.saw(txn.seen());
     finish(c, mark);
     w.seen = c.seen();

@@ -360,6 +360,7 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne, c.wish());
   txn.set_committer(&ready_);
   c.txn = &txn;
+  txn.names_changes();
   if (held == nullptr) lock_keys(session, request, own);
   c.locked = request.hash;
   if (waits_for_values(session, request)) return {Lsn(), true, true};
@@ -367,6 +368,7 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   if (c.failure().empty()) {
     if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
   }
+  c.tell_events(c.failure().empty());
   c.saw(txn.seen());
   if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
     store().memory().shed(*session.ns, stripe_of(request.hash));

@@ -90,6 +90,7 @@ struct Server {
   Workspace workspace;
 
   Channels channels{client_limits, stats.output_limit_disconnections};
+  Events events{store, channels};
 
   std::atomic<int64_t> last_save_ms{0};
 
