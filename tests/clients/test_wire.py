@@ -30,6 +30,8 @@ config|resetstat config|rewrite config|get time lastsave randomkey hrandfield sh
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
 hello reset quit save bgsave waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
 subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember""".split())
+# The word that says how long it waits, from the end if negative.
+TIMED = {"blpop": -1, "brpop": -1, "blmove": -1, "brpoplpush": -1, "bzpopmin": -1, "bzpopmax": -1, "blmpop": 1, "bzmpop": 1, "wait": 2}
 UNORDERED = set("keys scan hscan hkeys hvals hgetall sscan smembers sinter sunion sdiff zscan".split())
 SIZED = set("setbit setrange bitfield".split())  # redis-server would make 512 MB of some numbers
 KEYS = [b"k%d" % i for i in range(8)] + [b"%c%d" % (kind, i) for kind in b"hlsxz" for i in range(4)] + [b"", b"absent"]
@@ -217,6 +219,10 @@ class Generator:
             "lpos": lambda: [word()] + r.choice([[], [b"RANK", n()], [b"COUNT", n()], [b"COUNT", b"0", b"RANK", n(), b"MAXLEN", n()]]),
             "lmove": lambda: [side(), side()], "rpoplpush": lambda: [],
             "lmpop": lambda: [b"2", r.choice(KEYS), r.choice(KEYS[12:16]), side()] + r.choice([[], [b"COUNT", n()]]),
+            "blpop": lambda: [b"0"], "brpop": lambda: [b"0"], "bzpopmin": lambda: [b"0"], "bzpopmax": lambda: [b"0"],
+            "blmove": lambda: [side(), side(), b"0"], "brpoplpush": lambda: [b"0"],
+            "blmpop": lambda: [b"0", b"2", r.choice(KEYS), r.choice(KEYS[12:16]), side()] + r.choice([[], [b"COUNT", n()]]),
+            "bzmpop": lambda: [b"0", b"2", r.choice(KEYS), r.choice(ZKEYS), r.choice([b"MIN", b"max"])] + r.choice([[], [b"COUNT", n()]]),
             "hscan": lambda: [b"0"], "scan": lambda: [b"0", b"COUNT", b"100"],
             "hsetex": lambda: r.choice([[], [b"FNX"], [b"KEEPTTL"], [b"PXAT", b"9999999999999"]]) + fields() + [word()],
             "hgetex": lambda: r.choice([[], [b"PERSIST"], [b"EXAT", b"9999999999"], [b"EXAT", b"1"]]) + fields(),
@@ -354,7 +360,7 @@ class Generator:
         least = abs(arity)
         extra = self.likely(name) if r.random() < 0.6 else None
         n = least + r.choice([0, 0, 0, 0, 1, 2, 3, 4]) - (r.random() < 0.05)
-        whole = name in ("lmpop", "xread", "xreadgroup")  # their keys are where they say
+        whole = name in ("lmpop", "blmpop", "bzmpop", "xread", "xreadgroup")  # their keys are where they say
         if extra is not None and whole:
             n = len(words)
         elif extra is not None and first:
@@ -382,6 +388,8 @@ class Generator:
         for i, w in enumerate(words[3:], 3):  # as here
             if words[i - 1].upper() in (b"EX", b"PX") and w.isdigit():
                 words[i] = b"100000000"
+        if name in TIMED and len(words) > 2:
+            words[TIMED[name]] = r.choice([b"5" if name == "wait" else b"0.005"] * 8 + [b"x", b"-1"])
         return [w if r.random() < 0.9 or i else w.swapcase() for i, w in enumerate(words)]
 
     def setting(self):
@@ -843,9 +851,7 @@ class AgainstRedis(Wire):
 
 
 # SAVE and its like do not write a snapshot beside the database, so they load nothing either.
-# Blocking comes later.
 DIFFERENT_FLAGS = {
-    "xread": {b"+blocking", b"+movablekeys", b"+@blocking"}, "xreadgroup": {b"+blocking", b"+movablekeys", b"+@blocking"},
     "lastsave": {b"+admin", b"+@admin"}, "echo": {b"+loading"}, "shutdown": {b"+loading"},
 }
 LONG = "x" * 5000
