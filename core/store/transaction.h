@@ -56,6 +56,8 @@ class Transaction {
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
 
+  // Who hears of those that wait for what it changes. Before the first change.
+  void set_committer(Committer* committer) { committer_ = committer; }
   // The time at which all of it happens.
   Now& now() { return now_; }
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash) {
@@ -88,6 +90,9 @@ class Transaction {
   // several changes must have them.
   Status flush(Namespace& ns);
   Status flush_databases();
+
+  // Whoever fills it tells itself what its changes were, in words that this program does not have.
+  void names_changes() { named_ = true; }
 
   // The newest LSN, or an invalid one if nothing changed. Entries that were found in the
   // transaction stay readable until it is destroyed, and say now under which LSN they were written.
@@ -194,11 +199,13 @@ class Transaction {
   const Shape shape_;
   const Wish wish_;
   const Cause cause_;
+  bool named_ = false;
   Now now_;
   Lsn lsn_;  // of what was changed at once
   Lsn seen_;
   Status status_;
   std::unique_ptr<Work> work_;
+  Committer* committer_ = nullptr;
 };
 
 }  // namespace cairn

@@ -12,6 +12,7 @@
 #include "core/extents/blob_writer.h"
 #include "core/store/collection_copy.h"
 #include "kv/commands/dump.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 #include "kv/types/hash.h"
@@ -227,6 +228,13 @@ class Making {
  public:
   Making(Context& c, const Options& o) : c_(c), o_(o) {}
 
+  // How long the next part is to be. What is no longer than the first is put at once; of a sorted
+  // set, the others are a millisecond or two.
+  uint64_t part_bytes() const {
+    constexpr uint64_t kPartBytes = 16 << 10;
+    const uint64_t most = CollectionCopy::part_bytes(c_.store);
+    return copy_ ? std::min(kPartBytes, most) : most;
+  }
   // One more part of a collection.
   Status add(ValueType type, std::string_view operation) {
     if (!copy_) copy_.emplace(c_.store);
@@ -254,8 +262,10 @@ class Making {
     }
     if (!is_free(c_, o_)) return;
     if (is_past(c_, o_)) return put_nothing(c_);
+    c_.will_change(c_.ns(), to, c_.args[1]);
     status = copy_->name(*c_.txn, c_.ns(), to, c_.args[1], o_.until_ms);
     if (!status.ok()) return c_.status_error(status);
+    c_.did_change(c_.ns(), c_.args[1]);
     warm(c_, o_);
     if (turn.commit()) c_.reply.ok();
   }
@@ -337,8 +347,6 @@ uint64_t item_bytes_max(Context& c) { return c.store.log().record_bytes_max(); }
 
 awaitable<void> make(Context& c, Pieces& pieces, bool is_text, Making& making) {
   using Got = rdb::Reader::Got;
-  const uint64_t part = CollectionCopy::part_bytes(c.store);
-  const auto executor = co_await asio::this_coro::executor;
   rdb::Reader reader(item_bytes_max(c), c.store.now_ms());
   std::string body, operation;
   for (bool begun = false; !c.given_up();) {
@@ -355,14 +363,13 @@ awaitable<void> make(Context& c, Pieces& pieces, bool is_text, Making& making) {
     std::string_view rest = body;
     Got got = Got::kFull;
     while (got == Got::kFull && !c.session.ends()) {
-      got = reader.read(rest, pieces.left() == 0, is_text ? UINT64_MAX : part, operation);
+      got = reader.read(rest, pieces.left() == 0, is_text ? UINT64_MAX : making.part_bytes(),
+                        operation);
       if (got != Got::kFull) continue;
       const Status added = making.add(reader.type(), operation);
       if (!added.ok()) co_return c.status_error(added);
       operation.clear();
-      (void)c.store.memory().help();
-      if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
-      co_await asio::post(executor, asio::use_awaitable);
+      co_await between_turns(c);
     }
     body.erase(0, body.size() - rest.size());
     if (got == Got::kNeedsMore || got == Got::kFull) continue;

@@ -78,6 +78,8 @@ void Engine::exec(Context& c) {
   const Reply::Mark begin = c.reply.mark();
   const NamespacePtr home = session.ns;
   Transaction txn(c.store, c.locks, Shape::kSeveral, c.wish());
+  txn.set_committer(engine.committer());
+  txn.names_changes();
   c.reply.array(queue.size());
   for (Request& queued : queue) {
     const Reply::Mark mark = c.reply.mark();
@@ -89,6 +91,7 @@ void Engine::exec(Context& c) {
     engine.finish(inner, mark);
     c.errors_counted += c.reply.errors() - mark.errors;
     c.saw(inner.seen());
+    c.take_events(inner);
     if (!txn.status().ok()) break;
     if (c.reply.overflowed()) {  // nobody would hear of it: nothing of it is done
       session.ns = home;
@@ -97,7 +100,8 @@ void Engine::exec(Context& c) {
   }
   auto lsn = txn.commit();
   c.saw(txn.seen());
-  if (lsn.ok()) return;
+  if (lsn.ok()) return c.tell_events(true);
+  c.tell_events(false);
   c.reply.cut(begin);
   c.errors_counted = 0;
   session.ns = home;

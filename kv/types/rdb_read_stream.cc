@@ -176,8 +176,7 @@ bool Reader::stream_state(Source& in, std::string& operation) {
     return false;
   }
   if (!in.take_length(groups)) return false;
-  if (length != s.length || state.last < s.top || state.max_deleted > state.last ||
-      state.added < length || state.added > INT64_MAX) {
+  if (length != s.length || state.last < s.top || state.max_deleted > state.last) {
     return in.fail();
   }
   s.last = state.last;
@@ -207,7 +206,6 @@ bool Reader::group_head(Source& in, std::string& operation) {
   if (!in.take_length(pending)) return false;
   int64_t entries_read = StreamGroup::kUnknown;
   if (rdb_type_ != kStream) {
-    if (read != UINT64_MAX && read >= INT64_MAX) return in.fail();
     entries_read = static_cast<int64_t>(read);
   } else if (s.length == 0 || last == s.last) {  // what can be told of an old one
     entries_read = static_cast<int64_t>(s.length);
