@@ -71,7 +71,11 @@ bool is_free(Context& c, const Options& o) {
 bool parse_time(Context& c, Options& o) {
   constexpr std::string_view kInvalid = "ERR Invalid TTL value, must be >= 0";
   if (!c.integer(2, o.until_ms)) return false;
-  if (o.until_ms < 0) return c.reply.error(kInvalid), false;
+  return o.until_ms >= 0 || (c.reply.error(kInvalid), false);
+}
+
+// What was said from now on becomes a moment, once the payload was believed.
+bool fix_time(Context& c, Options& o) {
   if (o.until_ms == 0 || o.absolute) return true;
   if (!__builtin_add_overflow(o.until_ms, c.now_ms(), &o.until_ms)) return true;
   return c.reply.error("ERR invalid expire time in 'restore' command"), false;
@@ -154,6 +158,7 @@ void restore(Context& c) {
     return c.reply.error(kBadChecksum);
   }
   body = body.substr(0, end);
+  if (!fix_time(c, o)) return;
   const uint64_t most =
       std::min(CollectionCopy::part_bytes(c.store), c.store.options().extent_threshold);
   std::string made;
@@ -403,6 +408,7 @@ awaitable<void> restore_deferred(Context& c) {
   const auto whole = co_await is_whole(c, type);
   if (!whole.ok()) co_return c.status_error(whole.status());
   if (!*whole) co_return c.reply.error(kBadChecksum);
+  if (!fix_time(c, o)) co_return;
   const auto share = co_await c.workspace(work_bytes(c, type));
   if (share == nullptr) co_return;
   Pieces pieces(c, c.args.length(kPayload) - rdb::kFooterBytes);

@@ -40,7 +40,7 @@ KEYS = [b"k%d" % i for i in range(8)] + [b"%c%d" % (kind, i) for kind in b"hlsxz
 PAYLOADS = [payload(body) for body in (
     b"\x00\x05hello", b"\x00\xc0\x11", b"\x00\x41\x00" + b"y" * 256, b"\x01\x02\x01a\x01b", b"\x02\x02\x01a\x011", b"\x02\x02\x01a\x01a",
     b"\x04\x01\x02f1\x01x", b"\x05\x02\x01a\0\0\0\0\0\0\xf0\x3f\x01b\0\0\0\0\0\0\0\0", b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x01\0\x05\0",
-    b"\x10\x0d\x0d\0\0\0\x02\0\x81f\x02\x07\x01\xff", b"\x02\x00", b"\x06\x01", b"\x00\x05hell")] + [payload(b"\x00\x01a", 13), b"", b"x" * 20]
+    b"\x10\x0d\x0d\0\0\0\x02\0\x81f\x02\x07\x01\xff", b"\x02\x00", b"\x06\x01", b"\x00\x3fhell")] + [payload(b"\x00\x01a", 13), b"", b"x" * 20]
 ZKEYS = KEYS[24:28]  # sorted sets, most of them
 GKEYS = [b"g%d" % i for i in range(3)]  # of places
 KEYS += GKEYS
