@@ -282,12 +282,14 @@ std::vector<Element> take_some(Work& work, uint64_t& left) {
   const size_t each = std::max<size_t>(1, work.question().gets.size());
   const uint64_t n = std::min<uint64_t>(left, std::max<size_t>(1, kKeysATurn / each));
   std::vector<Element> some;
+  some.reserve(n);
   for (uint64_t i = 0; i < n; i++) some.push_back(work.take());
   left -= n;
   return some;
 }
 std::vector<Element*> pointers(std::vector<Element>& some) {
   std::vector<Element*> all;
+  all.reserve(some.size());
   for (Element& e : some) all.push_back(&e);
   return all;
 }
