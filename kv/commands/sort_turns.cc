@@ -8,6 +8,7 @@
 #include "kv/commands/set_view.h"
 #include "kv/commands/sort.h"
 #include "kv/commands/sorted_set_view.h"
+#include "kv/commands/store_made.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -400,11 +401,6 @@ awaitable<Step> make_in_turns(Context& c, Work& work, const Room& room, Made& ma
   }
   made.flush();
   co_return Step::kDone;
-}
-
-Lsn version_at(Context& c, std::string_view key) {  // where there is nothing: an invalid one
-  const Entry* e = c.find(key);
-  return e == nullptr ? Lsn() : e->version();
 }
 
 // One more part of what was made, and after the last its name.
