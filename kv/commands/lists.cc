@@ -422,7 +422,7 @@ void ltrim(Context& c) {
     if (c.remove(c.ns(), list.entry())) c.reply.ok();
     return;
   }
-  if (span.n == size) {
+  if (span.n == list.size()) {
     c.did_change(c.ns(), c.args[1]);  // to Redis it did
     return c.reply.ok();
   }
