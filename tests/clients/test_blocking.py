@@ -209,13 +209,14 @@ class Histories(unittest.TestCase):
         print("against redis-server: seeds %d to %d" % (SEED, seed - 1))
 
     def test_words_and_limits_are_those_of_redis(self):
-        timeouts = "0.01 1e-2 -1 nan inf -inf abc 1x 0x0.1 1e400 9223372036854775 9223372036854776 -0.00001 -0.01".split()
+        # Of 9223372036854775 seconds redis-server 7.0 overflows its clock; later ones refuse that as out of range, as here.
+        timeouts = "0.01 1e-2 -1 nan inf -inf abc 1x 0x0.1 1e400 9223372036854776 -0.01".split()
         said = ["BLPOP k %s" % t for t in timeouts] + ["BLMOVE k d left right %s" % t for t in timeouts] + [
             "BRPOPLPUSH k d x", "BLMOVE k d up right x", "BLMOVE k d left up x", "BLMOVE k d left right", "BLMPOP x 0 k left",
             "BLMPOP 0.01 0 k left", "BLMPOP 0.01 2 k left", "BLMPOP 0.01 1 k up", "BLMPOP 0.01 1 k left count 0",
             "BLMPOP 0.01 1 k left count 1 x", "BLMPOP 0.01 1 k left", "BZMPOP x 0 k min", "BZMPOP 0.01 0 k min", "BZMPOP 0.01 1 k up",
             "BZMPOP 0.01 1 k min count 0", "BZMPOP 0.01 1 k max", "BZPOPMIN k x", "BZPOPMIN k 0.01", "BZPOPMAX k -1", "BLPOP", "BLPOP k",
-            "XREAD BLOCK x STREAMS k 0", "XREAD BLOCK -1 STREAMS k 0", "XREAD BLOCK 9223372036854775807 STREAMS k 0",
+            "XREAD BLOCK x STREAMS k 0", "XREAD BLOCK -1 STREAMS k 0", 
             "XREAD BLOCK 5 STREAMS k $", "XREAD BLOCK 5 STREAMS k >", "XREAD BLOCK 5 STREAMS k", "XREADGROUP GROUP g c BLOCK 5 STREAMS k >",
             "SET s x", "BLPOP s 0", "BLPOP k s 0", "BZPOPMIN s 0", "BLMOVE s d left right 0", "BLMPOP 0 1 s left", "BZMPOP 0 1 s min",
             "XREAD BLOCK 0 STREAMS s $", "XREADGROUP GROUP g c BLOCK 0 STREAMS s >", "RPUSH l a b", "BLMOVE l s left right 0", "LRANGE l 0 -1",
