@@ -381,9 +381,9 @@ awaitable<Status> Store::load(const Replay& replay) {
         ns->set_properties(std::make_shared<const Properties>(Properties{clock_.now_ms()}));
         nameless_.push_back(ns);
         notes_.push_back(cat("the name of a bucket is lost; it is called ", name, " now"));
-      } else if (ns->named < replay.first()) {
-        // A checkpoint alone knows it: it was dropped, its record was cleaned away, and then what
-        // said that it was dropped got lost.
+      } else if (ns->named < replay.first() || replay.is_lost(ns->named)) {
+        // A checkpoint alone knows it: its record is lost. Or it was dropped, its record was
+        // cleaned away, and then what said that it was dropped got lost.
         nameless_.push_back(ns);
       }
       ns->order_end = Namespace::kAllHashes;

@@ -52,7 +52,7 @@ class Pop final : public ListAwaited {
 
 class PopSome final : public ListAwaited {
  public:
-  bool parse(Context& c) { return seconds_to_wait(c, 1, timeout_ms) && kv::parse(c, 2, pops_); }
+  bool parse(Context& c) { return kv::parse(c, 2, pops_) && seconds_to_wait(c, 1, timeout_ms); }
   static void nothing(Context& c) { c.reply.null_array(); }
   bool begin(Context& c) override { return begin_with(c, pops_.first, pops_.end); }
 

@@ -8,6 +8,7 @@
 #include "kv/commands/set_view.h"
 #include "kv/commands/sort.h"
 #include "kv/commands/sorted_set_view.h"
+#include "kv/commands/store_made.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -282,12 +283,14 @@ std::vector<Element> take_some(Work& work, uint64_t& left) {
   const size_t each = std::max<size_t>(1, work.question().gets.size());
   const uint64_t n = std::min<uint64_t>(left, std::max<size_t>(1, kKeysATurn / each));
   std::vector<Element> some;
+  some.reserve(n);
   for (uint64_t i = 0; i < n; i++) some.push_back(work.take());
   left -= n;
   return some;
 }
 std::vector<Element*> pointers(std::vector<Element>& some) {
   std::vector<Element*> all;
+  all.reserve(some.size());
   for (Element& e : some) all.push_back(&e);
   return all;
 }
@@ -398,11 +401,6 @@ awaitable<Step> make_in_turns(Context& c, Work& work, const Room& room, Made& ma
   }
   made.flush();
   co_return Step::kDone;
-}
-
-Lsn version_at(Context& c, std::string_view key) {  // where there is nothing: an invalid one
-  const Entry* e = c.find(key);
-  return e == nullptr ? Lsn() : e->version();
 }
 
 // One more part of what was made, and after the last its name.

@@ -53,7 +53,7 @@ class PopOne final : public SortedSetAwaited {
 
 class PopSomeOf final : public SortedSetAwaited {
  public:
-  bool parse(Context& c) { return seconds_to_wait(c, 1, timeout_ms) && kv::parse(c, 2, pops_); }
+  bool parse(Context& c) { return kv::parse(c, 2, pops_) && seconds_to_wait(c, 1, timeout_ms); }
   bool begin(Context& c) override { return begin_with(c, pops_.first, pops_.end); }
 
  private:

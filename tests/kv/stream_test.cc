@@ -321,6 +321,7 @@ TEST(Stream, OperationsTwiceAreAsOnce) {
   Random r;
   Stream s(1);
   std::vector<std::string> log;
+  log.reserve(1000);
   for (int i = 0; i < 1000; i++) log.push_back(r.step());
   for (auto& o : log) ASSERT_TRUE(s.apply(o));
   for (size_t i = 500; i < log.size(); i++) ASSERT_TRUE(s.apply(log[i]));
