@@ -195,7 +195,7 @@ class Turns(Case):
                 self.assertEqual(r.sort("list", store="to"), n)
                 self.assertEqual(r.sort("list", by="none_*", store="to"), n)
                 self.assertEqual(r.geosearchstore("to", "geo", longitude=10, latitude=5, radius=3000, unit="km"), n)
-                self.assertEqual(r.execute_command("GEORADIUS", "geo", 10, 5, 3000, "km", "STORE", "to"), n)
+                self.assertEqual(r.georadius("geo", 10, 5, 3000, "km", store="to"), n)
                 self.assertEqual(r.zunionstore("to", ["zset"]), n)
                 self.assertEqual(r.zrangestore("to", "zset", 0, -1), n)
         finally:
