@@ -108,11 +108,11 @@ constexpr Row kRows[] = {
     {"geoadd", -5, kWrite | kDenyOom | kLongArgs, kUpdatesKey, geoadd, nullptr, kGeoGroup,
      "Adds one or more members to a geospatial index. The key is created if it doesn't exist.",
      "3.2.0"},
-    {"geodist", -4, kReadOnly, kReadsKey, geodist, nullptr, kGeoGroup,
+    {"geodist", -4, kReadOnly | kLongArgs, kReadsKey, geodist, nullptr, kGeoGroup,
      "Returns the distance between two members of a geospatial index.", "3.2.0"},
-    {"geohash", -2, kReadOnly, kReadsKey, geohash, nullptr, kGeoGroup,
+    {"geohash", -2, kReadOnly | kLongArgs, kReadsKey, geohash, nullptr, kGeoGroup,
      "Returns members from a geospatial index as geohash strings.", "3.2.0"},
-    {"geopos", -2, kReadOnly, kReadsKey, geopos, nullptr, kGeoGroup,
+    {"geopos", -2, kReadOnly | kLongArgs, kReadsKey, geopos, nullptr, kGeoGroup,
      "Returns the longitude and latitude of members from a geospatial index.", "3.2.0"},
 };
 

@@ -15,6 +15,8 @@
 #include "core/base/text.h"
 #include "kv/commands/geo.h"
 #include "kv/commands/run_sort.h"
+#include "kv/commands/store_made.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -317,24 +319,61 @@ void answer(Context& c, const Question& q, std::unique_ptr<Search> search,
   for (uint64_t i = 0; i < n; i++) reply_point(c.reply, q, search->take());
 }
 
-// What is to be stored, in its order.
-using Items = RunSort<SortedSet::Item, std::less<>>;
-void add_item(Items& items, const Question& q, const Point& p) {
-  items.add({q.store_distance ? p.distance / q.area.unit : p.score, p.member});
-}
+// What is to be stored, in its order; the members' names are those of the search.
+class Stored {
+ public:
+  Stored(const Question& q, std::unique_ptr<Search> search)
+      : search_(std::move(search)),
+        count_(count_of(q, *search_)),
+        unit_(q.store_distance ? q.area.unit : 0) {
+    items_.reserve(count_);
+  }
+  // Step by step; false when they are in order.
+  bool sort_some() {
+    constexpr uint64_t kStep = 1000;
+    if (items_.size() == count_) return items_.sort_some();
+    const uint64_t end = std::min(count_, items_.size() + kStep);
+    while (items_.size() < end) {
+      const Point& p = search_->take();
+      items_.add({unit_ != 0 ? p.distance / unit_ : p.score, p.member});
+    }
+    return true;
+  }
+  uint64_t size() const { return count_; }
+  const SortedSet::Item& take() { return items_.take(); }
 
-bool store_found(Context& c, const Question& q, std::string_view operation, uint64_t n) {
-  if (!store(c, c.args[q.store_at], operation, n)) return false;
-  c.reply.integer(static_cast<int64_t>(n));
-  return true;
-}
+ private:
+  const std::unique_ptr<Search> search_;
+  const uint64_t count_;
+  const double unit_;  // 0: their places are stored
+  RunSort<SortedSet::Item, std::less<>> items_;
+};
 
 void answer_nothing(Context& c, const Question& q) {
-  if (q.store_at != 0) {
-    (void)store_found(c, q, {}, 0);
-  } else {
-    c.reply.array(0);
+  if (q.store_at == 0) return c.reply.array(0);
+  if (store(c, c.args[q.store_at], {}, 0)) c.reply.integer(0);
+}
+
+void answer_at_once(Context& c, const Question& q, const SortedSet& set,
+                    std::unique_ptr<Search> search) {
+  bool lost = false;
+  while (search->step(set, lost)) {
   }
+  while (search->sort_some()) {
+  }
+  if (q.store_at == 0) return answer(c, q, std::move(search), nullptr);
+  Stored stored(q, std::move(search));
+  while (stored.sort_some()) {
+  }
+  const uint64_t n = stored.size();
+  std::string operation;
+  for (uint64_t i = 0; i < n; i++) SortedSet::add_score(operation, stored.take());
+  if (store(c, c.args[q.store_at], operation, n)) c.reply.integer(static_cast<int64_t>(n));
+}
+
+// About how many bytes so many of its members take.
+uint64_t bytes_of(const SortedSet& set, uint64_t count) {
+  return (set.image_bytes() / set.size() + 1) * count;
 }
 
 template <Kind kKind, bool kMayStore>
@@ -346,39 +385,55 @@ void run(Context& c) {
   if (!parse(c, q, set)) return;
   if (set == nullptr) return answer_nothing(c, q);
   auto search = std::make_unique<Search>(q, *set);
-  if (search->cost() > kInPlaceMax && !c.in_exec) return c.defer();
-  bool lost = false;
-  while (search->step(*set, lost)) {
-  }
-  while (search->sort_some()) {
-  }
-  if (q.store_at == 0) return answer(c, q, std::move(search), nullptr);
-  const uint64_t n = count_of(q, *search);
-  Items items;
-  for (uint64_t i = 0; i < n; i++) add_item(items, q, search->take());
-  while (items.sort_some()) {
-  }
-  std::string operation;
-  for (uint64_t i = 0; i < n; i++) SortedSet::add_score(operation, items.take());
-  (void)store_found(c, q, operation, n);
+  const bool much =
+      search->cost() > kInPlaceMax || bytes_of(*set, search->found_most()) > put_at_once_max(c);
+  if (much && !c.in_exec) return c.defer();
+  answer_at_once(c, q, *set, std::move(search));
 }
 
-awaitable<bool> lock_keys(Context& c, StripeLocks& locks) {
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
-  for (const Key& key : c.request.keys) {
-    hashes.push_back(key.hash);
-    if ((key.flags & kKeyNameOnly) == 0) values.emplace_back(c.session.ns, key.name);
-  }
-  const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) c.status_error(locked);
-  co_return locked.ok();
-}
+// ---- in turns ----
 
-// Where there was nothing: an invalid one.
-Lsn version_at(Context& c, const Question& q) {
-  const Entry* e = q.store_at == 0 ? nullptr : c.find(c.args[q.store_at]);
-  return e == nullptr ? Lsn() : e->version();
+// A search in a set as it was.
+struct Begun {
+  Question question;
+  SortedSet::View view;
+  std::unique_ptr<Search> search;
+  std::unique_ptr<Workspace::Share> share;  // memory for it
+  Lsn version;                              // of the destination
+};
+
+// In the set as it is now; nothing after it answered.
+awaitable<std::optional<Begun>> begin(Context& c, const Question& blank) {
+  std::unique_ptr<Workspace::Share> share;
+  for (;;) {  // nothing is held by who waits; what is there may change meanwhile
+    uint64_t bytes = 0;
+    {
+      StripeLocks locks(c.store);
+      const bool locked = co_await lock_keys(c, locks);
+      if (!locked) co_return std::nullopt;
+      Context::Turn turn(c, locks);
+      Begun begun{blank, SortedSet::View(), nullptr, nullptr, Lsn()};
+      Question& q = begun.question;
+      const SortedSet* set;
+      if (!parse(c, q, set)) co_return std::nullopt;
+      if (set == nullptr) {
+        if (q.store_at == 0 || may_write_still(c)) answer_nothing(c, q);
+        co_return std::nullopt;
+      }
+      begun.search = std::make_unique<Search>(q, *set);
+      const uint64_t found = begun.search->found_most();
+      bytes = Search::bytes_for(found, 2 * bytes_of(*set, found));
+      if (share != nullptr && bytes <= share->bytes()) {
+        begun.view = SortedSet::View(*set);
+        begun.share = std::move(share);
+        if (q.store_at != 0) begun.version = version_at(c, c.args[q.store_at]);
+        co_return begun;
+      }
+    }
+    share.reset();
+    share = co_await c.workspace(bytes);
+    if (share == nullptr) co_return std::nullopt;
+  }
 }
 
 // False after an answer.
@@ -394,62 +449,44 @@ awaitable<bool> look_in_turns(Context& c, const SortedSet::View& set, Search& se
   co_return !lost;
 }
 
-awaitable<std::string> gather_in_turns(const Question& q, Search& search) {
-  constexpr uint64_t kStep = 1000;
+// False if what it is to take the place of was changed.
+awaitable<bool> in_turns(Context& c, const Question& blank) {
+  auto begun = co_await begin(c, blank);
+  if (!begun) co_return true;
+  const Question& q = begun->question;
+  const bool looked = co_await look_in_turns(c, begun->view, *begun->search);
+  if (!looked) co_return true;
+  begun->view = SortedSet::View();  // a change need not keep anything for it
+  if (q.store_at == 0) {
+    answer(c, q, std::move(begun->search), std::move(begun->share));
+    co_return true;
+  }
+  auto stored = std::make_shared<Stored>(q, std::move(begun->search));
   const auto executor = co_await asio::this_coro::executor;
-  const uint64_t n = count_of(q, search);
-  Items items;
-  items.reserve(n);
-  for (uint64_t i = 0; i < n; i++) {
-    add_item(items, q, search.take());
-    if (i % kStep == 0) co_await asio::post(executor, asio::use_awaitable);
-  }
-  while (items.sort_some()) co_await asio::post(executor, asio::use_awaitable);
-  std::string operation;
-  for (uint64_t i = 0; i < n; i++) {
-    SortedSet::add_score(operation, items.take());
-    if (i % kStep == 0) co_await asio::post(executor, asio::use_awaitable);
-  }
-  co_return operation;
+  while (stored->sort_some()) co_await asio::post(executor, asio::use_awaitable);
+  const uint64_t count = stored->size();
+  co_return co_await store_made(c, ValueType::kSortedSet, c.args[q.store_at], begun->version,
+                                parts_of(std::move(stored)), count);
 }
 
 template <Kind kKind, bool kMayStore>
 awaitable<void> run_deferred(Context& c) {
-  while (!c.given_up()) {
-    Question q{kKind, kMayStore, {}};
-    SortedSet::View view;
-    std::unique_ptr<Search> search;
-    Lsn before;
-    uint64_t bytes = 0;
-    {
-      StripeLocks locks(c.store);
-      const bool locked = co_await lock_keys(c, locks);
-      if (!locked) co_return;
-      Context::Turn turn(c, locks);
-      const SortedSet* set;
-      q.resp = c.session.resp;
-      if (!parse(c, q, set)) co_return;
-      if (set == nullptr) co_return answer_nothing(c, q);
-      view = SortedSet::View(*set);
-      search = std::make_unique<Search>(q, *set);
-      const uint64_t found = search->found_most();
-      bytes = Search::bytes_for(found, 2 * (set->image_bytes() / set->size() + 1) * found);
-      before = version_at(c, q);
-    }
-    auto share = co_await c.workspace(bytes);
-    if (share == nullptr) co_return;
-    const bool looked = co_await look_in_turns(c, view, *search);
-    if (!looked) co_return;
-    if (q.store_at == 0) co_return answer(c, q, std::move(search), std::move(share));
-    const std::string operation = co_await gather_in_turns(q, *search);
-    StripeLocks locks(c.store);
-    const bool locked = co_await lock_keys(c, locks);
-    if (!locked) co_return;
-    Context::Turn turn(c, locks);
-    if (version_at(c, q) != before) continue;
-    (void)store_found(c, q, operation, count_of(q, *search));
-    co_return;
+  Question blank{kKind, kMayStore, {}};
+  blank.resp = c.session.resp;
+  for (int tries = 0; tries < kTriesInTurns; tries++) {
+    if (c.given_up()) co_return;
+    const bool done = co_await in_turns(c, blank);
+    if (done) co_return;
   }
+  // Nobody may change them any more: then others wait for once.
+  StripeLocks locks(c.store);
+  const bool locked = co_await lock_keys(c, locks);
+  if (!locked) co_return;
+  Context::Turn turn(c, locks);
+  const SortedSet* set;
+  if (!may_write_still(c) || !parse(c, blank, set)) co_return;
+  if (set == nullptr) co_return answer_nothing(c, blank);
+  answer_at_once(c, blank, *set, std::make_unique<Search>(blank, *set));
 }
 
 constexpr KeySpec kSearchStores[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly},
@@ -467,7 +504,7 @@ constexpr Row row(std::string_view name, int arity, std::span<const KeySpec> key
                   std::string_view summary, std::string_view since) {
   return {name,
           arity,
-          kMayStore ? kWrite | kDenyOom : uint32_t{kReadOnly},
+          (kMayStore ? kWrite | kDenyOom : uint32_t{kReadOnly}) | kLongArgs,
           keys,
           run<kKind, kMayStore>,
           run_deferred<kKind, kMayStore>,

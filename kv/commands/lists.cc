@@ -94,10 +94,10 @@ class Popped final : public Series {
 // What was taken in several turns.
 class PoppedInTurns final : public Series {
  public:
-  void add(const List& list, bool left, uint64_t n) {
-    parts_.push_back(std::make_unique<Popped>(list, left, n));
-    bytes_ += parts_.back()->bytes();
+  void add(std::unique_ptr<Popped> part, uint64_t n) {
+    bytes_ += part->bytes();
     count_ += n;
+    parts_.push_back(std::move(part));
   }
   uint64_t count() const { return count_; }
   bool next(Reply& reply) override {
@@ -252,7 +252,7 @@ bool pop_turn(Context& c, const Pop& p, StripeLocks& locks, std::string_view& ke
   }
   const uint64_t size = list.size();
   const uint64_t n = std::min({p.count - popped.count(), size, elements_a_turn(*list)});
-  popped.add(*list, p.left, n);
+  auto part = std::make_unique<Popped>(*list, p.left, n);
   c.set_event(p.left ? "lpop" : "rpop");
   bool done;
   if (n == size) {
@@ -262,7 +262,9 @@ bool pop_turn(Context& c, const Pop& p, StripeLocks& locks, std::string_view& ke
     list->add_erase(p.left ? 0 : size - n, n, operation);
     done = c.operate(ValueType::kList, key, list.entry(), operation);
   }
-  return done && turn.commit() && n < size && popped.count() < p.count;
+  if (!done || !turn.commit()) return false;
+  popped.add(std::move(part), n);
+  return n < size && popped.count() < p.count;
 }
 
 awaitable<void> run_in_turns(Context& c, const Pop& p) {
@@ -281,16 +283,18 @@ awaitable<void> run_in_turns(Context& c, const Pop& p) {
   const auto share = co_await c.workspace(bytes);
   if (share == nullptr) co_return;
   auto popped = std::make_unique<PoppedInTurns>();
+  Context turns(c.engine, c.session, c.request, c.reply);
   for (bool more = true; more;) {
     if (c.given_up()) co_return;
     {
       StripeLocks locks(c.store);
-      const bool locked = co_await lock_keys(c, locks);
-      more = locked && pop_turn(c, p, locks, key, *popped);
+      const bool locked = co_await lock_keys(turns, locks);
+      more = locked && pop_turn(turns, p, locks, key, *popped);
     }
     co_await between_turns(c);
   }
   const uint64_t n = popped->count();
+  end_turns(c, turns, n > 0);
   if (n == 0) co_return;
   c.reply.cut(mark);  // what was taken is answered
   announce(c, p, key, n);

@@ -14,6 +14,7 @@
 #include "core/base/text.h"
 #include "kv/commands/set_view.h"
 #include "kv/commands/store_made.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -174,6 +175,8 @@ class Work {
   uint64_t cost() const {
     return sum(excluded_, &Input::size) + sum(sources_, &Input::size) * (1 + tested_.size());
   }
+  // What is made takes at most so much.
+  uint64_t made_bytes() const { return sum(sources_, &Input::bytes); }
   // What it takes beside the sets.
   uint64_t memory_bytes() const {
     uint64_t bytes = 0;
@@ -371,23 +374,10 @@ void run(Context& c) {
   }
   const auto work = look(c, q, true);
   if (!work) return;
-  if (work->cost() > kInPlaceMax && !c.in_exec) return c.defer();
+  const bool much = work->cost() > kInPlaceMax ||
+                    (q.answer != Answer::kCount && work->made_bytes() > put_at_once_max(c));
+  if (much && !c.in_exec) return c.defer();
   answer_at_once(c, q, *work);
-}
-
-// The locks of all keys of a question at a moment when the sets are in memory; false after it
-// answered that they cannot be.
-awaitable<bool> lock_all_of(Context& c, const Question& q, StripeLocks& locks) {
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
-  if (q.answer == Answer::kStored) hashes.push_back(c.ns().hash(c.args[1]));
-  for (size_t i = q.first; i < q.end; i++) {
-    hashes.push_back(c.ns().hash(c.args[i]));
-    values.emplace_back(c.session.ns, c.args[i]);
-  }
-  const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) c.status_error(locked);
-  co_return locked.ok();
 }
 
 // The members that were made, as operations.
@@ -429,7 +419,7 @@ awaitable<std::optional<Begun>> begin(Context& c, const Question& q) {
     uint64_t needed = 0;
     {
       StripeLocks locks(c.store);
-      const bool locked = co_await lock_all_of(c, q, locks);
+      const bool locked = co_await lock_keys(c, locks);
       if (!locked) co_return std::nullopt;
       Context::Turn turn(c, locks);
       begun.work = look(c, q, false);
@@ -490,9 +480,10 @@ awaitable<void> run_deferred(Context& c) {
   }
   // Nobody may change them any more: then others wait for once.
   StripeLocks locks(c.store);
-  const bool locked = co_await lock_all_of(c, q, locks);
+  const bool locked = co_await lock_keys(c, locks);
   if (!locked) co_return;
   Context::Turn turn(c, locks);
+  if (q.answer == Answer::kStored && !may_write_still(c)) co_return;
   const auto work = look(c, q, true);
   if (work) answer_at_once(c, q, *work);
 }

@@ -202,6 +202,9 @@ Found find(Context& c, const Pattern& pattern, std::string_view element) {
 
 // ---- all of it in one turn ----
 
+namespace {
+
+// Puts them in place of what is there, and answers.
 void store_at_once(Context& c, const Question& q, std::span<const std::string_view> values) {
   const std::string_view key = c.args[q.store_at];
   if (values.empty()) {
@@ -215,11 +218,9 @@ void store_at_once(Context& c, const Question& q, std::span<const std::string_vi
   r.ns = c.ns().id;
   r.key = key;
   r.value = operation;
-  r.flags = kListFlags;
+  r.flags = static_cast<uint8_t>(static_cast<unsigned>(ValueType::kList) << 4);
   if (c.put(c.ns(), r)) c.reply.integer(static_cast<int64_t>(values.size()));
 }
-
-namespace {
 
 // What cannot be done in one turn is done later, in turns; an EXEC has only one.
 Outcome later(Context& c, std::string_view why) {
@@ -251,7 +252,7 @@ Outcome answer_at_once(Context& c, Work& work) {
   return Outcome::kDone;
 }
 
-Outcome store_result(Context& c, Work& work) {
+Outcome store_result(Context& c, Work& work, bool however_much) {
   constexpr uint64_t kBytesMax = 4 << 20;  // more are stored in parts, where there are turns
   const Question& q = work.question();
   std::vector<std::string_view> values;
@@ -269,7 +270,7 @@ Outcome store_result(Context& c, Work& work) {
       if (found.blob != nullptr) return later(c, "a value above the extent threshold");
       add(found.value.value_or(""));  // no other key changes before it is stored
     }
-    if (bytes > kBytesMax && !c.in_exec) return Outcome::kLater;
+    if (bytes > kBytesMax && !c.in_exec && !however_much) return Outcome::kLater;
   }
   store_at_once(c, q, values);
   return Outcome::kDone;
@@ -277,7 +278,7 @@ Outcome store_result(Context& c, Work& work) {
 
 }  // namespace
 
-Outcome work_at_once(Context& c, Work& work, const Entry* entry) {
+Outcome work_at_once(Context& c, Work& work, const Entry* entry, bool however_much) {
   gather_at_once(work, entry);
   const Question& q = work.question();
   for (Element& e : work.elements()) {
@@ -294,7 +295,7 @@ Outcome work_at_once(Context& c, Work& work, const Entry* entry) {
   while (work.sort_some()) {
   }
   if (work.failed()) return c.reply.error(kNoNumber), Outcome::kDone;
-  return q.store_at == 0 ? answer_at_once(c, work) : store_result(c, work);
+  return q.store_at == 0 ? answer_at_once(c, work) : store_result(c, work, however_much);
 }
 
 }  // namespace sorting
@@ -322,11 +323,12 @@ constexpr KeySpec kSorts[] = {{.flags = kKeyReadOnly | kKeyAccess},
                                .keyword = "store"}};
 constexpr KeySpec kReads[] = {{.flags = kKeyReadOnly | kKeyAccess}, kDerived};
 constexpr Row kRows[] = {
-    {"sort", -2, kWrite | kDenyOom | kDangerous | kWholeSpace, kSorts, sort, sorting::run_deferred,
-     "generic",
+    {"sort", -2, kWrite | kDenyOom | kDangerous | kWholeSpace | kLongArgs, kSorts, sort,
+     sorting::run_deferred, "generic",
      "Sorts the elements in a list, a set, or a sorted set, optionally storing the result."},
-    {"sort_ro", -2, kReadOnly | kDangerous | kWholeSpace, kReads, sort, sorting::run_deferred,
-     "generic", "Returns the sorted elements of a list, a set, or a sorted set.", "7.0.0"},
+    {"sort_ro", -2, kReadOnly | kDangerous | kWholeSpace | kLongArgs, kReads, sort,
+     sorting::run_deferred, "generic",
+     "Returns the sorted elements of a list, a set, or a sorted set.", "7.0.0"},
 };
 
 }  // namespace

@@ -11,7 +11,8 @@
 //   many elements: in turns over the elements as they were at one moment; other keys are looked at
 //     some at a time, each as it is when its turn comes. So here it is not one moment, as it would
 //     be in Redis: who changes two keys in one transaction may be seen half. What is stored is
-//     stored by one commit; all is done again if the destination was changed meanwhile.
+//     stored by one commit; all is done again if the destination was changed meanwhile, some times,
+//     and then at once, or, with other keys, in place of whatever is there.
 //
 // Texts are compared byte by byte, as in Redis where no locale is set, and then end at a zero byte
 // unless they are stored.
@@ -215,14 +216,11 @@ Found find(Context& c, const Pattern& pattern, std::string_view element);
 // ---- all of it in one turn ----
 
 enum class Outcome : uint8_t { kDone, kLater };
-// With all keys locked that it looks at. kLater: it has to be done in turns.
-Outcome work_at_once(Context& c, Work& work, const Entry* entry);
+// With all keys locked that it looks at. kLater: it has to be done in turns; `however_much`: unless
+// that is because it stores much.
+Outcome work_at_once(Context& c, Work& work, const Entry* entry, bool however_much = false);
 inline constexpr std::string_view kNoNumber =
     "ERR One or more scores can't be converted into double";
-inline constexpr uint8_t kListFlags =
-    static_cast<uint8_t>(static_cast<unsigned>(ValueType::kList) << 4);
-// Puts them in place of what is there, and answers.
-void store_at_once(Context& c, const Question& q, std::span<const std::string_view> values);
 
 awaitable<void> run_deferred(Context& c);
 

@@ -4,11 +4,11 @@
 
 #include "core/base/errors.h"
 #include "core/extents/blob_reader.h"
-#include "core/store/collection_copy.h"
 #include "kv/commands/set_view.h"
 #include "kv/commands/sort.h"
 #include "kv/commands/sorted_set_view.h"
 #include "kv/commands/store_made.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -17,21 +17,6 @@ namespace {
 
 // ---- in one turn, with the keys that follow from the elements ----
 
-// Of the request itself.
-void add_keys(Context& c, std::vector<KeyHash>& hashes, Faults::Keys& values) {
-  for (const Key& key : c.request.keys) {
-    hashes.push_back(key.hash);
-    if ((key.flags & kKeyNameOnly) == 0) values.emplace_back(c.session.ns, key.name);
-  }
-}
-
-awaitable<bool> lock_keys(Context& c, StripeLocks& locks, const std::vector<KeyHash>& hashes,
-                          const Faults::Keys& values) {
-  const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) c.status_error(locked);
-  co_return locked.ok();
-}
-
 // The names that these patterns make of some elements.
 class Derived {
  public:
@@ -39,11 +24,10 @@ class Derived {
     if (!pattern.names_key()) return;
     std::string& name = names_.emplace_back(pattern.key(element));
     if (name.size() > kKeyBytesMax) return names_.pop_back();
-    hashes.push_back(c.ns().hash(name));
-    values.emplace_back(c.session.ns, name);
+    wanted.hashes.push_back(c.ns().hash(name));
+    wanted.values.emplace_back(c.session.ns, name);
   }
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
+  Wanted wanted;
 
  private:
   std::deque<std::string> names_;
@@ -53,8 +37,8 @@ class Derived {
 awaitable<bool> look(Context& c, const Question& q, Derived& keys, Lsn& version, bool& few) {
   constexpr uint64_t kElementsMax = 1000, kKeysMax = 4000;
   StripeLocks locks(c.store);
-  add_keys(c, keys.hashes, keys.values);
-  const bool locked = co_await lock_keys(c, locks, keys.hashes, keys.values);
+  keys.wanted.add_keys_of(c.request);
+  const bool locked = co_await lock(c, locks, keys.wanted);
   if (!locked) co_return false;
   Context::Turn turn(c, locks);
   const Entry* entry;
@@ -82,7 +66,7 @@ awaitable<Outcome> in_one_turn(Context& c, const Question& q) {
     if (!looked) co_return Outcome::kDone;
     if (!few) break;
     StripeLocks locks(c.store);
-    const bool locked = co_await lock_keys(c, locks, keys.hashes, keys.values);
+    const bool locked = co_await lock(c, locks, keys.wanted);
     if (!locked) co_return Outcome::kDone;
     Context::Turn turn(c, locks);
     const Entry* entry;
@@ -167,8 +151,8 @@ awaitable<bool> look_up(Context& c, std::span<Element* const> elements,
     for (const Pattern& p : patterns) keys.add(c, p, e->text);
   }
   StripeLocks locks(c.store);
-  if (!keys.hashes.empty()) {
-    const bool locked = co_await lock_keys(c, locks, keys.hashes, keys.values);
+  if (!keys.wanted.hashes.empty()) {
+    const bool locked = co_await lock(c, locks, keys.wanted);
     if (!locked) co_return false;
   }
   Context::Turn turn(c, locks);
@@ -359,7 +343,13 @@ class Made {
   }
   uint64_t count() const { return count_; }
   uint64_t bytes() const { return bytes_ + pending_.capacity(); }
-  std::deque<std::string>& parts() { return parts_; }
+  // Of these the next one; an empty one after the last.
+  std::string take_part() {
+    if (parts_.empty()) return {};
+    std::string part = std::move(parts_.front());
+    parts_.pop_front();
+    return part;
+  }
 
  private:
   static constexpr size_t kPartBytes = 48 << 10;
@@ -403,72 +393,6 @@ awaitable<Step> make_in_turns(Context& c, Work& work, const Room& room, Made& ma
   co_return Step::kDone;
 }
 
-// One more part of what was made, and after the last its name.
-enum class Stored : uint8_t { kMore, kDone, kChanged };
-Stored store_turn(Context& c, const Question& q, CollectionCopy& copy, StripeLocks& locks,
-                  Made& made, Lsn before) {
-  Context::Turn turn(c, locks, Shape::kSeveral);
-  const std::string_view key = c.args[q.store_at];
-  Status status = c.store.check_write(true);
-  if (version_at(c, key) != before) return Stored::kChanged;
-  if (status.ok()) status = copy.add(locks, kListFlags, made.parts().front());
-  if (status.ok()) {
-    made.parts().pop_front();
-    if (!made.parts().empty()) return Stored::kMore;
-    const KeyHash hash = c.ns().hash(key);
-    c.will_change(c.ns(), hash, key);
-    status = copy.name(*c.txn, c.ns(), hash, key);
-    c.did_change(c.ns(), key);
-  }
-  if (!status.ok()) {
-    c.status_error(status);
-  } else if (turn.commit()) {
-    c.reply.integer(static_cast<int64_t>(made.count()));
-  }
-  return Stored::kDone;
-}
-
-// What is one part, or nothing.
-Stored store_small(Context& c, const Question& q, StripeLocks& locks, Made& made, Lsn before) {
-  Context::Turn turn(c, locks);
-  const std::string_view key = c.args[q.store_at];
-  if (version_at(c, key) != before) return Stored::kChanged;
-  const Status status = c.store.check_write(true);
-  if (!status.ok()) return c.status_error(status), Stored::kDone;
-  if (made.count() == 0) return store_at_once(c, q, {}), Stored::kDone;
-  RecordView r;
-  r.ns = c.ns().id;
-  r.key = key;
-  r.value = made.parts().front();
-  r.flags = kListFlags;
-  if (c.put(c.ns(), r)) c.reply.integer(static_cast<int64_t>(made.count()));
-  return Stored::kDone;
-}
-
-awaitable<Stored> store_in_turns(Context& c, const Question& q, Made& made, Lsn before) {
-  const KeyHash to = c.ns().hash(c.args[q.store_at]);
-  if (made.parts().size() <= 1) {
-    StripeLocks locks(c.store, to);
-    co_return store_small(c, q, locks, made, before);
-  }
-  CollectionCopy copy(c.store);
-  const std::vector<KeyHash> hashes{to, copy.hash()};
-  const auto executor = co_await asio::this_coro::executor;
-  Stored stored = Stored::kMore;
-  while (stored == Stored::kMore) {
-    if (c.given_up()) co_return Stored::kDone;
-    {
-      StripeLocks locks(c.store);
-      locks.lock(hashes);
-      stored = store_turn(c, q, copy, locks, made, before);
-    }
-    (void)c.store.memory().help();
-    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
-    co_await asio::post(executor, asio::use_awaitable);
-  }
-  co_return stored;
-}
-
 // A work on the elements as they are now; null after it answered.
 struct Begun {
   std::unique_ptr<Work> work;
@@ -477,11 +401,8 @@ struct Begun {
   uint64_t bytes = 0;
 };
 awaitable<Begun> begin(Context& c, const Question& q, uint64_t room) {
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
-  add_keys(c, hashes, values);
   StripeLocks locks(c.store);
-  const bool locked = co_await lock_keys(c, locks, hashes, values);
+  const bool locked = co_await lock_keys(c, locks);
   Begun begun;
   if (!locked) co_return begun;
   Context::Turn turn(c, locks);
@@ -515,37 +436,59 @@ awaitable<bool> gather_in_turns(Context& c, Begun& begun) {
   co_return false;
 }
 
-// False if it has to be done again: with more room, or because the destination has changed.
-awaitable<bool> in_turns(Context& c, const Question& q, Room& room) {
+// How it ended. kMoreRoom: it has to be done again, and has the room now; kChanged: again, since
+// the destination has changed.
+enum class Ended : uint8_t { kDone, kMoreRoom, kChanged };
+
+// `anyhow`: what is stored takes the place of whatever is there.
+awaitable<Ended> in_turns(Context& c, const Question& q, Room& room, bool anyhow) {
   Begun begun = co_await begin(c, q, room.share() == nullptr ? 0 : room.share()->bytes());
-  if (begun.work == nullptr) co_return true;
+  if (begun.work == nullptr) co_return Ended::kDone;
   if (begun.source == nullptr) {
     room = Room(begun.bytes);
     const bool taken = co_await room.take(c);
-    co_return !taken;
+    co_return taken ? Ended::kMoreRoom : Ended::kDone;
   }
   const bool gathered = co_await gather_in_turns(c, begun);
-  if (!gathered) co_return true;
+  if (!gathered) co_return Ended::kDone;
   begun.source.reset();
   Step step = co_await weigh_in_turns(c, *begun.work, room);
-  if (step == Step::kDone && begun.work->failed()) co_return c.reply.error(kNoNumber), true;
-  Made made;
+  if (step == Step::kDone && begun.work->failed()) {
+    c.reply.error(kNoNumber);
+    co_return Ended::kDone;
+  }
+  auto made = std::make_shared<Made>();
   if (step == Step::kDone && q.store_at != 0) {
-    step = co_await make_in_turns(c, *begun.work, room, made);
+    step = co_await make_in_turns(c, *begun.work, room, *made);
   }
   if (step == Step::kMoreRoom) {
     begun = Begun();
-    if (!room.grow(c)) co_return true;
+    if (!room.grow(c)) co_return Ended::kDone;
     const bool taken = co_await room.take(c);
-    co_return !taken;
+    co_return taken ? Ended::kMoreRoom : Ended::kDone;
   }
-  if (step == Step::kAnswered) co_return true;
+  if (step == Step::kAnswered) co_return Ended::kDone;
   if (q.store_at == 0) {
     co_await answer_in_turns(c, std::move(begun.work), room);
-    co_return true;
+    co_return Ended::kDone;
   }
-  const Stored stored = co_await store_in_turns(c, q, made, begun.destination);
-  co_return stored != Stored::kChanged;
+  const auto version = anyhow ? std::nullopt : std::optional(begun.destination);
+  const bool stored = co_await store_made(
+      c, ValueType::kList, c.args[q.store_at], version,
+      [made](uint64_t) { return std::optional(made->take_part()); }, made->count());
+  co_return stored ? Ended::kDone : Ended::kChanged;
+}
+
+// With what is sorted, and the destination, locked: others wait.
+awaitable<void> at_once(Context& c, const Question& q) {
+  StripeLocks locks(c.store);
+  const bool locked = co_await lock_keys(c, locks);
+  if (!locked) co_return;
+  Context::Turn turn(c, locks);
+  const Entry* entry;
+  if (!may_write_still(c) || !find_source(c, entry)) co_return;
+  Work work(q, entry);
+  (void)work_at_once(c, work, entry, true);
 }
 
 }  // namespace
@@ -558,7 +501,17 @@ awaitable<void> run_deferred(Context& c) {
     if (outcome == Outcome::kDone) co_return;
   }
   Room room(0);
-  for (bool done = false; !done && !c.given_up();) done = co_await in_turns(c, q, room);
+  for (int changed = 0; !c.given_up();) {
+    // Nobody can lock all other keys as well. What others add to what is sorted is not to be lost.
+    const bool last = changed == kTriesInTurns;
+    if (last && !q.looks_up()) co_return co_await at_once(c, q);
+    if (last && c.args[q.store_at] == c.args[1]) {
+      co_return c.reply.error("ERR the values change faster than they can be sorted");
+    }
+    const Ended ended = co_await in_turns(c, q, room, last);
+    if (ended == Ended::kDone) co_return;
+    if (ended == Ended::kChanged) changed++;
+  }
 }
 
 }  // namespace cairn::kv::sorting

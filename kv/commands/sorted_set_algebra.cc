@@ -95,6 +95,16 @@ struct Question {
     }
     return op == Op::kInter ? least * inputs.size() : all;
   }
+  // What is made takes at most so much, about. While the inputs are those of parse().
+  uint64_t bytes() const {
+    constexpr uint64_t kEach = 16;  // with a score
+    uint64_t all = 0;
+    for (const Input& input : inputs) {
+      if (input.entry != nullptr) all += input.image_bytes() + kEach * input.size;
+      if (op != Op::kUnion) break;
+    }
+    return all;
+  }
 };
 
 bool parse_weights(Context& c, Question& q, size_t first) {
@@ -347,9 +357,8 @@ void answer(Context& c, const Question& q, std::unique_ptr<Made> made,
   for (size_t i = 0; i < n; i++) reply_item(c.reply, form, made->take());
 }
 
-template <Op kOp, Answer kAnswer>
-Question question() {
-  return {kOp, kAnswer, kAnswer == Answer::kStored ? 2U : 1U, {}};
+Question question(Op op, Answer answer) {
+  return {op, answer, answer == Answer::kStored ? 2U : 1U, {}};
 }
 
 void answer_at_once(Context& c, const Question& q) {
@@ -364,9 +373,10 @@ void answer_at_once(Context& c, const Question& q) {
 template <Op kOp, Answer kAnswer>
 void run(Context& c) {
   constexpr uint64_t kInPlaceMax = 10'000;
-  Question q = question<kOp, kAnswer>();
+  Question q = question(kOp, kAnswer);
   if (!parse(c, q)) return;
-  if (q.cost() > kInPlaceMax && !c.in_exec) return c.defer();
+  const bool much = q.cost() > kInPlaceMax || q.bytes() > put_at_once_max(c);
+  if (much && !c.in_exec) return c.defer();
   answer_at_once(c, q);
 }
 
@@ -409,64 +419,75 @@ awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made) {
   co_return true;
 }
 
-// What was made, as operations; it lives as long as they are asked for.
-NextPart parts_of(std::shared_ptr<Made> made) {
-  const size_t count = made->size();
-  return [made = std::move(made), left = count](uint64_t bytes) mutable {
-    std::string operation;
-    for (; left > 0 && operation.size() < bytes; left--) {
-      SortedSet::add_score(operation, made->take());
+// What is there to be done in turns.
+struct Begun {
+  Question question;                        // on inputs as they were
+  std::unique_ptr<Workspace::Share> share;  // memory for it
+  Lsn version;                              // of the destination
+};
+
+// On the inputs as they are now; nothing after it answered.
+awaitable<std::optional<Begun>> begin(Context& c, Op op, Answer answer) {
+  std::unique_ptr<Workspace::Share> share;
+  for (;;) {  // nothing is held by who waits; what is there may change meanwhile
+    uint64_t bytes = 0;
+    {
+      StripeLocks locks(c.store);
+      const bool locked = co_await lock_keys(c, locks);
+      if (!locked) co_return std::nullopt;
+      Context::Turn turn(c, locks);
+      Question q = question(op, answer);
+      if (!parse(c, q)) co_return std::nullopt;
+      for (const Input& input : q.inputs) {
+        if (input.entry != nullptr) bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
+      }
+      if (share != nullptr && bytes <= share->bytes()) {
+        for (Input& input : q.inputs) {
+          if (input.entry != nullptr) input.hold(c, input.entry->key());
+        }
+        const Lsn version = answer == Answer::kStored ? version_at(c, c.args[1]) : Lsn();
+        co_return Begun{std::move(q), std::move(share), version};
+      }
     }
-    return std::optional(std::move(operation));
-  };
+    share.reset();
+    share = co_await c.workspace(bytes);
+    if (share == nullptr) co_return std::nullopt;
+  }
 }
 
 // False if an input was lost or what it is to take the place of was changed, or the connection
 // ends.
-awaitable<bool> in_turns(Context& c, Question q) {
-  Lsn version;
-  uint64_t bytes = 0;
-  {
-    StripeLocks locks(c.store);
-    const bool locked = co_await lock_keys(c, locks);
-    if (!locked) co_return true;
-    Context::Turn turn(c, locks);
-    if (!parse(c, q)) co_return true;
-    for (Input& input : q.inputs) {
-      if (input.entry == nullptr) continue;
-      bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
-      input.hold(c, input.entry->key());
-    }
-    if (q.answer == Answer::kStored) version = version_at(c, c.args[1]);
-  }
-  auto share = co_await c.workspace(bytes);
-  if (share == nullptr) co_return true;
+awaitable<bool> in_turns(Context& c, Op op, Answer answers) {
+  auto begun = co_await begin(c, op, answers);
+  if (!begun) co_return true;
   auto made = std::make_unique<Made>();
-  const bool whole = co_await work_in_turns(c, q, *made);
+  const bool whole = co_await work_in_turns(c, begun->question, *made);
   if (!whole) co_return false;
-  if (q.answer != Answer::kStored) {
-    answer(c, q, std::move(made), std::move(share));
+  if (answers != Answer::kStored) {
+    answer(c, begun->question, std::move(made), std::move(begun->share));
     co_return true;
   }
+  begun->question.inputs.clear();  // a change need not keep anything for it
   const uint64_t count = made->size();
-  co_return co_await store_made(c, ValueType::kSortedSet, c.args[1], version,
-                                parts_of(std::move(made)), count);
+  co_return co_await store_made(c, ValueType::kSortedSet, c.args[1], begun->version,
+                                parts_of(std::shared_ptr<Made>(std::move(made))), count);
 }
 
 template <Op kOp, Answer kAnswer>
 awaitable<void> run_deferred(Context& c) {
   for (int tries = 0; tries < kTriesInTurns; tries++) {
     if (c.given_up()) co_return;
-    const bool done = co_await in_turns(c, question<kOp, kAnswer>());
+    const bool done = co_await in_turns(c, kOp, kAnswer);
     if (done) co_return;
   }
   if (c.given_up()) co_return;
   // Nobody may change them any more: then others wait for once.
-  Question q = question<kOp, kAnswer>();
+  Question q = question(kOp, kAnswer);
   StripeLocks locks(c.store);
   const bool locked = co_await lock_keys(c, locks);
   if (!locked) co_return;
   Context::Turn turn(c, locks);
+  if (q.answer == Answer::kStored && !may_write_still(c)) co_return;
   if (parse(c, q)) answer_at_once(c, q);
 }
 

@@ -78,6 +78,7 @@ void run(Context& c, const Pop& p) {
   const uint64_t n = std::min(size, p.count);
   if (n > kPopsAtOnce && n < size && !c.in_exec) return c.defer();
   name_key(c, p, key);
+  c.set_event(p.highest ? "zpopmax" : "zpopmin");
   if (n == size) {  // who reads it out still has it though it is gone
     reply_ranks(c, *sorted_set_of(entry), {p.highest ? size - 1 : 0, n, p.highest}, p.form);
     (void)c.remove(c.ns(), entry);
@@ -186,15 +187,17 @@ awaitable<void> run_in_turns(Context& c, const Pop& p) {
   const auto share = co_await c.workspace(*bytes);
   if (share == nullptr) co_return;
   Popped popped;
+  Context turns(c.engine, c.session, c.request, c.reply);
   for (bool more = true; more;) {
     if (c.given_up()) co_return;
     {
       StripeLocks locks(c.store);
-      const bool locked = co_await lock_keys(c, locks);
-      more = locked && pop_turn(c, p, locks, popped);
+      const bool locked = co_await lock_keys(turns, locks);
+      more = locked && pop_turn(turns, p, locks, popped);
     }
     co_await between_turns(c);
   }
+  end_turns(c, turns, popped.count > 0);
   if (popped.count == 0) co_return;
   c.reply.cut(mark);  // what was taken is answered
   name_key(c, p, popped.key);

@@ -258,7 +258,10 @@ void zrangestore(Context& c) {
   const SortedSet* set = nullptr;
   Ranks ranks;
   if (!find_source(c, set, ranks)) return;
-  if (ranks.count > kMembersAtOnce && !c.in_exec) return c.defer();
+  const bool much =
+      ranks.count > kMembersAtOnce ||
+      (set != nullptr && set->image_bytes() / set->size() * ranks.count > put_at_once_max(c));
+  if (much && !c.in_exec) return c.defer();
   store_at_once(c, set, ranks);
 }
 
@@ -294,7 +297,10 @@ awaitable<void> zrangestore_deferred(Context& c) {
       const SortedSet* set = nullptr;
       if (!find_source(c, set, ranks)) co_return;
       // What was changed again and again is done at once, while others wait.
-      if (set == nullptr || tries == kTriesInTurns) co_return store_at_once(c, set, ranks);
+      if (set == nullptr || tries == kTriesInTurns) {
+        if (may_write_still(c)) store_at_once(c, set, ranks);
+        co_return;
+      }
       view = std::make_shared<const SortedSet::View>(*set);
       version = version_at(c, c.args[1]);
     }
@@ -410,23 +416,25 @@ constexpr std::string_view kGroup = kSortedSetGroup;
 constexpr KeySpec kStoresRange[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly},
                                     {.flags = kKeyReadOnly | kKeyAccess, .first = 2}};
 constexpr Row kRows[] = {
-    {"zrange", -4, kReadOnly, kReadsKey, range<By::kRank, false, true>, nullptr, kGroup,
+    {"zrange", -4, kReadOnly | kLongArgs, kReadsKey, range<By::kRank, false, true>, nullptr, kGroup,
      "Returns members in a sorted set within a range of indexes.", "1.2.0"},
-    {"zrangestore", -5, kWrite | kDenyOom, kStoresRange, zrangestore, zrangestore_deferred, kGroup,
-     "Stores a range of members from a sorted set in a key.", "6.2.0"},
+    {"zrangestore", -5, kWrite | kDenyOom | kLongArgs, kStoresRange, zrangestore,
+     zrangestore_deferred, kGroup, "Stores a range of members from a sorted set in a key.",
+     "6.2.0"},
     {"zrevrange", -4, kReadOnly, kReadsKey, range<By::kRank, true, false>, nullptr, kGroup,
      "Returns members in a sorted set within a range of indexes in reverse order.", "1.2.0"},
     {"zrangebyscore", -4, kReadOnly, kReadsKey, range<By::kScore, false, false>, nullptr, kGroup,
      "Returns members in a sorted set within a range of scores.", "1.0.5"},
     {"zrevrangebyscore", -4, kReadOnly, kReadsKey, range<By::kScore, true, false>, nullptr, kGroup,
      "Returns members in a sorted set within a range of scores in reverse order.", "2.2.0"},
-    {"zrangebylex", -4, kReadOnly, kReadsKey, range<By::kLex, false, false>, nullptr, kGroup,
-     "Returns members in a sorted set within a lexicographical range.", "2.8.9"},
-    {"zrevrangebylex", -4, kReadOnly, kReadsKey, range<By::kLex, true, false>, nullptr, kGroup,
-     "Returns members in a sorted set within a lexicographical range in reverse order.", "2.8.9"},
+    {"zrangebylex", -4, kReadOnly | kLongArgs, kReadsKey, range<By::kLex, false, false>, nullptr,
+     kGroup, "Returns members in a sorted set within a lexicographical range.", "2.8.9"},
+    {"zrevrangebylex", -4, kReadOnly | kLongArgs, kReadsKey, range<By::kLex, true, false>, nullptr,
+     kGroup, "Returns members in a sorted set within a lexicographical range in reverse order.",
+     "2.8.9"},
     {"zcount", 4, kReadOnly | kFast, kReadsKey, count<By::kScore>, nullptr, kGroup,
      "Returns the count of members in a sorted set that have scores within a range.", "2.0.0"},
-    {"zlexcount", 4, kReadOnly | kFast, kReadsKey, count<By::kLex>, nullptr, kGroup,
+    {"zlexcount", 4, kReadOnly | kFast | kLongArgs, kReadsKey, count<By::kLex>, nullptr, kGroup,
      "Returns the number of members in a sorted set within a lexicographical range.", "2.8.9"},
     {"zremrangebyrank", 4, kWrite, kDeletesFromSortedSet, remove<By::kRank>,
      remove_deferred<By::kRank>, kGroup,
@@ -434,7 +442,7 @@ constexpr Row kRows[] = {
     {"zremrangebyscore", 4, kWrite, kDeletesFromSortedSet, remove<By::kScore>,
      remove_deferred<By::kScore>, kGroup,
      "Removes members in a sorted set within a range of scores.", "1.2.0"},
-    {"zremrangebylex", 4, kWrite, kDeletesFromSortedSet, remove<By::kLex>,
+    {"zremrangebylex", 4, kWrite | kLongArgs, kDeletesFromSortedSet, remove<By::kLex>,
      remove_deferred<By::kLex>, kGroup,
      "Removes members in a sorted set within a lexicographical range.", "2.8.9"},
 };

@@ -3,11 +3,13 @@
 // Threads: as the command.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "kv/commands/store_made.h"
 #include "kv/engine/command.h"
 #include "kv/types/sorted_set.h"
 
@@ -74,6 +76,19 @@ void pop_some(Context& c, size_t word, Entry* entry, const PopOfSets& pops);
 bool remove_ranks(Context& c, std::string_view key, Entry* entry, const Ranks& ranks);
 // Puts what this operation makes, of so many members, in place of what is there; none: removes it.
 bool store(Context& c, std::string_view key, std::string_view operation, uint64_t count);
+
+// What was made, as operations: so many items (size()) that it hands out in order (take()).
+template <class Made>
+NextPart parts_of(std::shared_ptr<Made> made) {
+  const uint64_t count = made->size();
+  return [made = std::move(made), left = count](uint64_t bytes) mutable {
+    std::string operation;
+    for (; left > 0 && operation.size() < bytes; left--) {
+      SortedSet::add_score(operation, made->take());
+    }
+    return std::optional(std::move(operation));
+  };
+}
 
 std::span<const Row> sorted_set_rows();
 std::span<const Row> sorted_set_pop_rows();

@@ -1,6 +1,5 @@
 #include "kv/commands/store_made.h"
 
-#include "core/store/collection_copy.h"
 #include "kv/commands/turns.h"
 
 namespace cairn::kv {
@@ -10,8 +9,9 @@ namespace {
 struct Made {
   const ValueType type;
   const std::string_view key;
-  const Lsn version;
+  const std::optional<Lsn> version;
   const uint64_t count;
+  bool finds_another(Context& c) const { return version && version_at(c, key) != *version; }
   uint8_t flags() const { return static_cast<uint8_t>(static_cast<unsigned>(type) << 4); }
 };
 
@@ -21,7 +21,7 @@ enum class Turn : uint8_t { kMore, kDone, kChanged };
 Turn put_at_once(Context& c, const Made& made, const std::string& all) {
   StripeLocks locks(c.store, c.ns().hash(made.key));
   Context::Turn turn(c, locks);
-  if (version_at(c, made.key) != made.version) return Turn::kChanged;
+  if (made.finds_another(c)) return Turn::kChanged;
   if (!may_write_still(c)) return Turn::kDone;
   Entry* old = c.find(made.key);
   bool done = true;
@@ -43,7 +43,7 @@ Turn put_at_once(Context& c, const Made& made, const std::string& all) {
 Turn put_part(Context& c, const Made& made, CollectionCopy& copy, StripeLocks& locks,
               const std::string& part, bool last) {
   Context::Turn turn(c, locks, Shape::kSeveral);
-  if (version_at(c, made.key) != made.version) return Turn::kChanged;
+  if (made.finds_another(c)) return Turn::kChanged;
   Status status = c.store.check_write(true);
   if (status.ok()) status = copy.add(locks, made.flags(), part);
   if (status.ok() && !last) return Turn::kMore;
@@ -63,8 +63,8 @@ Turn put_part(Context& c, const Made& made, CollectionCopy& copy, StripeLocks& l
 
 }  // namespace
 
-awaitable<bool> store_made(Context& c, ValueType type, std::string_view key, Lsn version,
-                           NextPart next, uint64_t count) {
+awaitable<bool> store_made(Context& c, ValueType type, std::string_view key,
+                           std::optional<Lsn> version, NextPart next, uint64_t count) {
   const Made made{type, key, version, count};
   const uint64_t bytes = CollectionCopy::part_bytes(c.store);
   auto part = next(bytes);

@@ -13,12 +13,17 @@
 #include <string>
 #include <string_view>
 
+#include "core/store/collection_copy.h"
 #include "kv/engine/command.h"
 
 namespace cairn::kv {
 
 // So often a command begins again before it does all at once, while others wait.
 inline constexpr int kTriesInTurns = 3;
+
+// What may take more bytes than this is not put at once, unless there is no other way: it would
+// keep others waiting, and the log takes no record that is longer than one of its segments.
+inline uint64_t put_at_once_max(Context& c) { return 4 * CollectionCopy::part_bytes(c.store); }
 
 // Of a key that is locked; where there is nothing an invalid one.
 inline Lsn version_at(Context& c, std::string_view key) {
@@ -32,8 +37,8 @@ using NextPart = std::function<std::optional<std::string>(uint64_t bytes)>;
 
 // In place of what is there, or if there is no part, nothing instead of it; answers `count`, or the
 // error. False if what it would take the place of is not what it was, or a part was lost: then
-// nothing was done, nor answered.
-awaitable<bool> store_made(Context& c, ValueType type, std::string_view key, Lsn version,
-                           NextPart next, uint64_t count);
+// nothing was done, nor answered. Without a version it takes the place of whatever is there.
+awaitable<bool> store_made(Context& c, ValueType type, std::string_view key,
+                           std::optional<Lsn> version, NextPart next, uint64_t count);
 
 }  // namespace cairn::kv

@@ -69,8 +69,9 @@ bool take(std::string_view& in, Change& change) {
   change.packed = in.substr(0, bytes);
   in.remove_prefix(bytes);
   change.count = count_packed(change.packed);
+  if (change.count == 0 || change.first > kNumberMax - int64_t{change.count}) return false;
   change.end = change.first + change.count;
-  return change.count > 0 && change.first < kNumberMax && change.end <= kNumberMax;
+  return true;
 }
 
 uint32_t within(const BlockRef& block, int64_t number) {

@@ -540,7 +540,7 @@ SortedSet::~SortedSet() {
   std::free(bytes_);
   if (!large_ || large_->order.grave == nullptr) return;
   auto& l = *large_;
-  l.snapshots.keep(l.entry_bytes);
+  l.snapshots.keep(l.entry_bytes + l.order.tree.bytes());
   l.table.take_all(0, [&](Entry* e) { l.order.grave->entries.push_back(e); });
 }
 

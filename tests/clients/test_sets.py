@@ -146,6 +146,21 @@ class Sets(Case):
             self.assertEqual(set(taken) | set(rest), everything)
             self.assertFalse(self.r.exists("s"))
 
+    def test_large_sets_are_drawn_from_again_and_again(self):
+        n = 50000
+        everything = {b"member%d" % i for i in range(n)}
+        self.fill("s", everything)
+        drawn = self.r.srandmember("s", -200000)
+        self.assertEqual(len(drawn), 200000)
+        self.assertLessEqual(set(drawn), everything)
+        self.assertGreater(len(set(drawn)), 0.95 * n)  # of all 0.98 are expected
+        with self.r.pipeline(transaction=True) as tx:  # it is gone before it is answered
+            tx.srandmember("s", -20000)
+            tx.delete("s")
+            drawn = tx.execute()[0]
+        self.assertEqual(len(drawn), 20000)
+        self.assertLessEqual(set(drawn), everything)
+
     def test_several_who_pop_much_share_the_members(self):
         n = 50000
         everything = {b"member%d" % i for i in range(n)}

@@ -1,6 +1,9 @@
 """Lists, sets and sorted sets that are too large for one turn, while others change them."""
 import threading
+import time
 import unittest
+
+import redis
 
 from harness import Case
 
@@ -172,6 +175,112 @@ class Turns(Case):
             after = len(rest) - 10  # pushed since the last turn
             self.assertEqual(rest[:after], whole[:after])
             self.assertEqual(rest[after:], whole[after + 20:after + 30])
+
+    def test_stores_end_though_somebody_writes_the_destination(self):
+        """They began again as long as he did."""
+        n = 60000
+        self.fill_list("list", [b"%d" % (i * 7919 % n) for i in range(n)])
+        places = [w for i in range(n) for w in (i / n * 20, i / n * 10, b"m%d" % i)]
+        for i in range(0, len(places), 6000):
+            self.r.execute_command("GEOADD", "geo", *places[i:i + 6000])
+        self.fill_zset("zset", {b"m%d" % i: i for i in range(n)})
+        stop = threading.Event()
+
+        def write(r):
+            while not stop.is_set():
+                r.set("to", "x")
+        end = self.beside(write)
+        try:
+            with self.server.redis(socket_timeout=60) as r:
+                self.assertEqual(r.sort("list", store="to"), n)
+                self.assertEqual(r.sort("list", by="none_*", store="to"), n)
+                self.assertEqual(r.geosearchstore("to", "geo", longitude=10, latitude=5, radius=3000, unit="km"), n)
+                self.assertEqual(r.georadius("geo", 10, 5, 3000, "km", store="to"), n)
+                self.assertEqual(r.zunionstore("to", ["zset"]), n)
+                self.assertEqual(r.zrangestore("to", "zset", 0, -1), n)
+        finally:
+            stop.set()
+            end()
+        self.r.sort("list", store="to")
+        self.assertEqual(self.r.lrange("to", 0, -1), [b"%d" % i for i in range(n)])
+
+    def test_few_but_large_members_are_stored(self):
+        """They are more than the log takes as one record."""
+        n = 1200
+        members = [b"%d:" % i + b"x" * 60000 for i in range(n)]
+        for i in range(0, n, 50):
+            part = members[i:i + 50]
+            self.r.execute_command("GEOADD", "geo", *[w for m in part for w in (10, 5, m)])
+            self.r.sadd("set", *part)
+        self.assertEqual(self.r.zunionstore("to", ["geo", "set"]), n)
+        self.assertEqual(self.r.zrangestore("to", "geo", 0, -1), n)
+        self.assertEqual(self.r.zcard("to"), n)
+        self.assertEqual(self.r.geosearchstore("to", "geo", longitude=10, latitude=5, radius=1, unit="km"), n)
+        self.assertEqual(self.r.zscore("to", members[5]), self.r.zscore("geo", members[5]))
+        self.assertEqual(self.r.sunionstore("to", "set"), n)
+        self.assertEqual(self.r.sunionstore("to", "set", "none"), n)
+        self.assertEqual(set(self.r.smembers("to")), set(members))
+
+    def test_others_have_their_turn_while_places_are_stored(self):
+        n = 200000
+        places = [w for i in range(n) for w in (i / n * 20, i / n * 10, b"m%d" % i)]
+        for i in range(0, len(places), 6000):
+            self.r.execute_command("GEOADD", "geo", *places[i:i + 6000])
+
+        def work(r):
+            for _ in range(2):
+                r.geosearchstore("to", "geo", longitude=10, latitude=5, radius=3000, unit="km")
+        end = self.beside(work)
+        longest = 0
+        while end.running():
+            begun = time.monotonic()
+            self.r.get("to2")
+            longest = max(longest, time.monotonic() - begun)
+        end()
+        self.assertEqual(self.r.zcard("to"), n)
+        self.assertLess(longest, 0.3)  # on a busy machine; in one go it takes longer
+
+    def test_words_that_are_too_long_for_a_member_are_none(self):
+        long = b"x" * 70000
+        self.r.zadd("z", {"a": 1})
+        self.r.geoadd("g", (1, 2, "a"))
+        self.r.hset("h", "f", "v")
+        self.r.rpush("l", 2, 1)
+        for words, wanted in (
+                (("ZSCORE", "z", long), None), (("ZMSCORE", "z", "a", long), [b"1", None]),
+                (("ZRANK", "z", long), None), (("ZREVRANK", "z", long), None), (("ZREM", "z", long), 0),
+                (("GEOPOS", "g", long), [None]), (("GEODIST", "g", "a", long), None), (("GEOHASH", "g", long), [None]),
+                (("ZLEXCOUNT", "z", "[" + "x" * 70000, "+"), 0),
+                (("ZRANGEBYLEX", "z", "-", b"[" + long), [b"a"]), (("ZREVRANGEBYLEX", "z", "+", b"[" + long), []),
+                (("ZRANGE", "z", b"[" + long, "+", "BYLEX"), []), (("ZREMRANGEBYLEX", "z", b"(" + long, "+"), 0),
+                (("HGET", "h", long), None), (("HMGET", "h", "f", long), [b"v", None]), (("HEXISTS", "h", long), 0),
+                (("HSTRLEN", "h", long), 0), (("HDEL", "h", long), 0),
+                (("SORT", "l", "BY", long + b"*"), [b"1", b"2"]), (("SORT", "l", "GET", long + b"*"), [None, None]),
+                (("SORT_RO", "l", "GET", "h->" + "x" * 70000), [None, None])):
+            with self.server.redis() as r:
+                r.response_callbacks.clear()
+                self.assertEqual(r.execute_command(*words), wanted, words[:2])
+        for words in (("GEORADIUSBYMEMBER", "g", long, 1, "km"), ("GEOSEARCH", "g", "FROMMEMBER", long, "BYRADIUS", 1, "km")):
+            with self.assertRaisesRegex(redis.ResponseError, "could not decode requested zset member"):
+                self.r.execute_command(*words)
+
+    def test_what_a_pop_of_all_members_is_called(self):
+        self.r.config_set("notify-keyspace-events", "KA")
+        self.addCleanup(lambda: self.server.redis().config_set("notify-keyspace-events", ""))
+        listener = self.r.pubsub(ignore_subscribe_messages=True)
+        listener.psubscribe("__keyspace@0__:z")
+        while listener.get_message(timeout=1) is not None:
+            pass
+        told = []
+        for words in (("ZMPOP", 1, "z", "MIN", "COUNT", 5), ("ZMPOP", 1, "z", "MAX", "COUNT", 5), ("ZPOPMAX", "z", 5)):
+            self.r.zadd("z", {"a": 1, "b": 2})
+            self.r.execute_command(*words)
+        while len(told) < 9:
+            message = listener.get_message(timeout=5)
+            self.assertIsNotNone(message, told)
+            told.append(message["data"].decode())
+        listener.close()
+        self.assertEqual(told, ["zadd", "zpopmin", "del", "zadd", "zpopmax", "del", "zadd", "zpopmax", "del"])
 
 
 if __name__ == "__main__":
