@@ -435,8 +435,9 @@ class Many(Case):
                          b"XREAD STREAMS a b 0 0", b"XREAD STREAMS a $", b"WATCH a b", b"UNWATCH", b"OBJECT ENCODING n", b"TYPE n", b"TTL n",
                          b"APPEND n x", b"DEL n", b"XACK n g 1", b"XCLAIM n g c 0 1-1", b"XAUTOCLAIM n g c 0 0", b"TOUCH n n",
                          b"XREADGROUP GROUP g c STREAMS a b > >", b"XTRIM n MAXLEN 1", b"LPOP n", b"EXPIRE n 1", b"MGET " + many):
-                begun, told = time.monotonic(), []
+                took, told = [], []
                 for end, listener in zip(ends, listeners):
+                    begun = time.monotonic()
                     answer = end.ask(*line.split())
                     end.ask(b"PUBLISH", b"end", b"")
                     told.append([])
@@ -445,8 +446,9 @@ class Many(Case):
                         if message[1] == b"end":
                             break
                         told[-1].append(message[2])
+                    took.append(time.monotonic() - begun)
                 self.assertEqual(told[0], told[1], (line[:60], answer[:60]))
-                self.assertLess(time.monotonic() - begun, 10, line[:60])
+                self.assertLess(took[0], 20 * took[1] + 2, line[:60])
             for c in ends + listeners:
                 c.close()
         finally:
