@@ -20,6 +20,10 @@ std::vector<std::string_view> flag_names(const Row& row) {
   if (std::any_of(row.keys.begin(), row.keys.end(), [](auto& s) { return s.count_at >= 0; })) {
     names.push_back("movablekeys");
   }
+  if (row.group == "scripting" && row.has_keys()) {
+    names.push_back("skip_monitor");
+    names.push_back("no_mandatory_keys");
+  }
   return names;
 }
 
@@ -31,7 +35,8 @@ std::vector<std::string_view> categories(const Row& row) {
         std::pair("bitmap", "bitmap"), std::pair("hyperloglog", "hyperloglog"),
         std::pair("hash", "hash"), std::pair("list", "list"), std::pair("set", "set"),
         std::pair("sorted-set", "sortedset"), std::pair("stream", "stream"),
-        std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
+        std::pair("connection", "connection"), std::pair("transactions", "transaction"),
+        std::pair("scripting", "scripting")}) {
     if (row.group == group) names.emplace_back(name);
   }
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.
@@ -42,6 +47,8 @@ std::vector<std::string_view> categories(const Row& row) {
   for (auto [flag, name] :
        {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"), std::pair(kAdmin, "admin"),
         std::pair(kDangerous, "dangerous"), std::pair(kPubsub, "pubsub")}) {
+    // Whoever may run scripts that only read has not thereby said what they may read.
+    if (flag == kReadOnly && row.group == "scripting") continue;
     if (row.flags & flag) names.emplace_back(name);
   }
   names.emplace_back(row.flags & kFast ? "fast" : "slow");

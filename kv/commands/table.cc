@@ -67,7 +67,9 @@ Table::Table() : slots_(kSlots) {
                       pubsub_rows(),
                       stream_read_rows(),
                       stream_claim_rows(),
-                      stream_info_rows()}) {
+                      stream_info_rows(),
+                      script_rows(),
+                      function_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   Row* container = nullptr;

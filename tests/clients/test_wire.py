@@ -29,7 +29,8 @@ UNSTABLE = set("""info client|list client|info client|id client|kill client|repl
 config|resetstat config|rewrite config|get time lastsave randomkey hrandfield shutdown ttl pttl object|idletime object|freq
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
 hello reset quit save bgsave waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
-subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember""".split())
+subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember
+script|debug script|help function|help function|dump""".split())
 UNORDERED = set("keys scan hscan hkeys hvals hgetall sscan smembers sinter sunion sdiff zscan".split())
 SIZED = set("setbit setrange bitfield".split())  # redis-server would make 512 MB of some numbers
 KEYS = [b"k%d" % i for i in range(8)] + [b"%c%d" % (kind, i) for kind in b"hlsxz" for i in range(4)] + [b"", b"absent"]
