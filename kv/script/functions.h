@@ -34,7 +34,7 @@ using LibraryPtr = std::shared_ptr<const Library>;
 
 class Functions final : public Server::Part {
  public:
-  static constexpr uint64_t kBytesMax = 16 << 20;  // of all sources
+  static constexpr uint64_t kBytesMax = 4 << 20;  // of all sources
   static constexpr std::string_view kPrefix =
       "function/";  // of their names in the system's namespace
 

@@ -84,7 +84,6 @@ void* LuaState::allocate(void* self, void* block, size_t before, size_t after) {
 }
 
 void LuaState::make() {
-  most_ = kScriptMemoryMax;  // it fits, whatever there is
   lua_ = lua_newstate(allocate, this);
   if (lua_ == nullptr) throw std::bad_alloc();
   constexpr luaL_Reg kLibraries[] = {{"", luaopen_base},
@@ -251,7 +250,9 @@ bool LuaState::compile(std::string_view source, const char* chunk, std::string_v
   // does not meet the collector.
   lua_pushstring(lua_, chunk);
   lua_gc(lua_, LUA_GCSTOP, 0);
+  limit(kScriptMemoryMax);
   const int failed = luaL_loadbuffer(lua_, source.data(), source.size(), chunk);
+  most_ = UINT64_MAX;
   lua_gc(lua_, LUA_GCRESTART, 0);
   lua_remove(lua_, -2);
   if (failed == 0) return true;
@@ -287,7 +288,6 @@ std::string LuaState::take_error() {
 }
 
 bool LuaState::push_script(const Script& script) {
-  most_ = kScriptMemoryMax;
   lua_rawgeti(lua_, LUA_REGISTRYINDEX, script_env_);
   lua_replace(lua_, LUA_GLOBALSINDEX);
   const std::string_view body = body_of(script.source);
@@ -318,7 +318,6 @@ void LuaState::set_words(Context& c, size_t from, size_t to) {
 
 void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool function, int64_t keys) {
   constexpr size_t kFirst = 3;  // word
-  most_ = script_memory(c.store.memory_bytes()) + (2 << 20);
   json = {};
   random = 0x330E;  // the same numbers in every run
   starved_ = false;
@@ -360,6 +359,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
         return lua_gettop(l);
       },
       1);
+  limit(script_memory(c.store.memory_bytes()));
   int status = lua_pcall(lua, 0, LUA_MULTRET, 0);
   if (status == 0) {
     const int arguments = function ? 2 : 0;
@@ -368,7 +368,8 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
     const int handler = lua_gettop(lua) - arguments - 1;
     status = lua_pcall(lua, arguments, 1, handler);
   }
-  if (status != 0 && starved_ && run.ended == Ended::kNo) run.ended = Ended::kNoMemory;
+  if (starved_ && run.ended == Ended::kNo) run.ended = Ended::kNoMemory;
+  most_ = UINT64_MAX;
   const int version = c.session.resp;
   c.session.resp = resp;
   c.session.ns = home;
@@ -413,7 +414,10 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
           },
           1);
       lua_insert(lua, -2);
-      if (lua_pcall(lua, 1, 0, 0) != 0) {
+      limit(script_memory(c.store.memory_bytes()));
+      const int status_of_answer = lua_pcall(lua, 1, 0, 0);
+      most_ = UINT64_MAX;
+      if (status_of_answer != 0) {
         c.reply.cut(mark);
         fail("the script's answer is too large, and nothing of it was done");
       }
@@ -436,14 +440,19 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
     lua_setfield(lua, -2, "ARGV");
     lua_settop(lua, 0);
   }
-  constexpr uint64_t kKeptBytes = 8 << 20;
-  if (used_ > kKeptBytes) {
-    lua_gc(lua, LUA_GCCOLLECT, 0);
-    if (used_ > 4 * kKeptBytes) {  // a stack that has grown, functions: begun anew
-      close();
-      make();
-    }
+  clean_up();
+}
+
+// What a script left behind beyond the usual goes at once; a state that stays large is made anew.
+void LuaState::clean_up() {
+  constexpr uint64_t kSlack = 8 << 20, kLarge = 96 << 20;
+  if (used_ < 2 * settled_ + kSlack) return;
+  lua_gc(lua_, LUA_GCCOLLECT, 0);
+  if (used_ > kLarge) {
+    close();
+    make();
   }
+  settled_ = used_;
 }
 
 // The error at the top of the stack, in Redis's words.
@@ -476,7 +485,6 @@ void LuaState::answer_error(Context& c, std::string_view name) {
 
 std::string LuaState::load_library(Library& library) {
   lua_State* lua = lua_;
-  most_ = kScriptMemoryMax;
   lua_rawgeti(lua, LUA_REGISTRYINDEX, function_env_);
   lua_replace(lua, LUA_GLOBALSINDEX);
   const std::string_view body = body_of(library.source);
@@ -488,7 +496,10 @@ std::string LuaState::load_library(Library& library) {
     library.deadline_ns = steady_ns() + 500'000'000;
     lua_rawgeti(lua, LUA_REGISTRYINDEX, handler_);
     lua_insert(lua, -2);
-    if (lua_pcall(lua, 0, 0, lua_gettop(lua) - 1) != 0) {
+    limit(kScriptMemoryMax);
+    const int status = lua_pcall(lua, 0, 0, lua_gettop(lua) - 1);
+    most_ = UINT64_MAX;
+    if (status != 0) {
       failed = "Error registering functions: ";
       if (lua_istable(lua, -1)) {
         lua_pushliteral(lua, "err");

@@ -108,7 +108,9 @@ class LuaState final : public Engine::Part {
   // The script is over: an error that passes through pcall. Does not return.
   [[noreturn]] void end(lua_State* lua, Ended why);
   void pass_on(lua_State* lua) {  // after any call of the script's code
-    if (run_ != nullptr && run_->ended != Ended::kNo) end(lua, run_->ended);
+    if (run_ == nullptr) return;
+    if (run_->ended != Ended::kNo) end(lua, run_->ended);
+    if (starved_) end(lua, Ended::kNoMemory);
   }
   // Ends the run if it is to end; for functions of libraries that take long.
   void look_at_time(lua_State* lua);
@@ -158,6 +160,7 @@ class LuaState final : public Engine::Part {
   static void hook(lua_State* lua, lua_Debug*);
   void make();
   void make_globals();
+  void clean_up();
   void set_words(Context& c, size_t from, size_t to);
   void answer_error(Context& c, std::string_view name);
   bool compile(std::string_view source, const char* chunk, std::string_view doing);
@@ -167,7 +170,10 @@ class LuaState final : public Engine::Part {
 
   Engine& engine_;
   lua_State* lua_ = nullptr;
-  uint64_t used_ = 0, most_ = 0;
+  // Outside of protected calls there is no limit: Lua would end the process.
+  uint64_t used_ = 0, most_ = UINT64_MAX;
+  uint64_t settled_ = 0;  // used_, when nothing was left to collect
+  void limit(uint64_t bytes) { most_ = used_ + bytes; }
   bool starved_ = false;  // an allocation was refused
   Run* run_ = nullptr;
   int levels_ = 0;
