@@ -331,13 +331,13 @@ std::string named_arguments(lua_State* lua, LibraryFunction& f) {
     }
     const std::string_view key = text_at(lua, -2);
     if (equals_ignoring_case(key, "function_name")) {
-      if (lua_type(lua, -1) != LUA_TSTRING) {
+      if (lua_isstring(lua, -1) == 0) {
         return "function_name argument given to redis.register_function must be a string";
       }
       f.name = text_at(lua, -1);
       named = true;
     } else if (equals_ignoring_case(key, "description")) {
-      if (lua_type(lua, -1) != LUA_TSTRING) {
+      if (lua_isstring(lua, -1) == 0) {
         return "description argument given to redis.register_function must be a string";
       }
       f.description = text_at(lua, -1);

@@ -210,7 +210,8 @@ int sort(lua_State* lua) {
   return changes_table(lua);
 }
 
-// The generator of drand48, so that scripts draw what they draw in Redis.
+// The generator of drand48, so that scripts that give a seed draw what they draw in Redis. Others
+// draw other numbers in each run.
 int64_t draw(LuaState& state) {
   state.random = (state.random * 0x5DEECE66DULL + 0xB) & 0xFFFF'FFFF'FFFFULL;
   return static_cast<int64_t>(state.random >> 17);

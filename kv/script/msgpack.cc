@@ -238,12 +238,12 @@ int unpack_some(lua_State* lua, int64_t most, int64_t offset) {
   const std::string_view in = text_argument(lua, 1);
   const auto size = static_cast<int64_t>(in.size());
   if (offset < 0 || most < 0) {
-    return luaL_error(lua, "Invalid request to unpack with offset of %d and limit of %d",
+    return luaL_error(lua, "Invalid request to unpack with offset of %d and limit of %d.",
                       static_cast<int>(offset), static_cast<int>(size));
   }
   if (offset > size) {
-    return luaL_error(lua, "Start offset %d greater than input length %d", static_cast<int>(offset),
-                      static_cast<int>(size));
+    return luaL_error(lua, "Start offset %d greater than input length %d.",
+                      static_cast<int>(offset), static_cast<int>(size));
   }
   const bool all = most == 0;
   Unpacker unpacker(lua, in.substr(static_cast<size_t>(offset)));

@@ -319,7 +319,7 @@ void LuaState::set_words(Context& c, size_t from, size_t to) {
 void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool function, int64_t keys) {
   constexpr size_t kFirst = 3;  // word
   json = {};
-  random = 0x330E;  // the same numbers in every run
+  random = c.store.random();
   starved_ = false;
   const NamespacePtr home = c.session.ns;
   const int resp = std::exchange(c.session.resp, 2);

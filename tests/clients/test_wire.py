@@ -84,7 +84,7 @@ class Answers:
         elif kind in b"*~%" and head != b"-1":
             for _ in range(int(head) * (2 if kind == b"%" else 1)):
                 at = self.whole(at)
-        elif kind not in b"+-:$*_,#":
+        elif kind not in b"+-:$*_,#(":
             raise ValueError("no answer begins with %r" % self.buffer[at - 40:at + 40])
         return at
 

@@ -105,10 +105,10 @@ TEST_F(Script, EndsWhenItTakesTooMuch) {
   // CVE-2022-24834: lengths that wrap around in the buffer of cjson.
   refuses(
       "local s, t = ('\\1'):rep(2 ^ 20), {} for i = 1, 4000 do t[i] = s end return cjson.encode(t)",
-      "memory");
+      "nothing of it was done");
   refuses(
       "local s, t = ('x'):rep(2 ^ 20), {} for i = 1, 4000 do t[i] = s end return cmsgpack.pack(t)",
-      "memory");
+      "nothing of it was done");
   EXPECT_EQ(eval("return 1"), ":1");
 }
 

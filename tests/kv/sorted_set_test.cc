@@ -196,7 +196,9 @@ TEST(SortedSet, AViewStaysWhatItWasWhateverBecomesOfIt) {
         }
       }
       views.clear();
-      if (set != nullptr) EXPECT_FALSE(set->in_use());
+      if (set != nullptr) {
+        EXPECT_FALSE(set->in_use());
+      }
     }
   }
 }
