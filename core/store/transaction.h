@@ -89,6 +89,9 @@ class Transaction {
   Status flush(Namespace& ns);
   Status flush_databases();
 
+  // Whoever fills it tells itself what its changes were, in words that this program does not have.
+  void names_changes() { named_ = true; }
+
   // The newest LSN, or an invalid one if nothing changed. Entries that were found in the
   // transaction stay readable until it is destroyed, and say now under which LSN they were written.
   StatusOr<Lsn> commit() {
@@ -194,6 +197,7 @@ class Transaction {
   const Shape shape_;
   const Wish wish_;
   const Cause cause_;
+  bool named_ = false;
   Now now_;
   Lsn lsn_;  // of what was changed at once
   Lsn seen_;

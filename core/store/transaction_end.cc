@@ -69,7 +69,7 @@ void Transaction::end() {
 // ---- telling others ----
 
 void Transaction::tell(Namespace& ns, std::string_view key, What what, Lsn lsn) {
-  const Change change{&ns, key, what, cause_, lsn};
+  const Change change{&ns, key, what, cause_, lsn, named_};
   keyspace_.listeners().tell({&change, 1});
 }
 
@@ -89,13 +89,13 @@ void Transaction::tell(std::span<const Lsn> lsns) {
     if (s.ns != nullptr && s.ns->id == kIdentities) continue;
     if (s.type == RecordType::kName && s.details->from->id != kIdentities) {
       changes.push_back(
-          {s.details->from, s.details->before->key(), What::kRemove, cause_, lsns[i]});
+          {s.details->from, s.details->before->key(), What::kRemove, cause_, lsns[i], named_});
     }
     if (what != What::kFlush) {
-      changes.push_back({s.ns, key, what, cause_, lsns[i]});
+      changes.push_back({s.ns, key, what, cause_, lsns[i], named_});
       continue;
     }
-    for (auto& f : s.details->flushed) changes.push_back({f.ns, {}, what, cause_, lsns[i]});
+    for (auto& f : s.details->flushed) changes.push_back({f.ns, {}, what, cause_, lsns[i], named_});
   }
   keyspace_.listeners().tell(changes);
 }

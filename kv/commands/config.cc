@@ -110,6 +110,10 @@ constexpr Parameter kParameters[] = {
      [](Server& s, std::string_view v) { return s.client_limits.set_together(v); }},
     {"maxmemory-policy", [](Server& s) { return std::string(name_of(s.store.memory().policy())); },
      set_policy},
+    {"notify-keyspace-events", [](Server& s) { return s.events.text(); },
+     [](Server& s, std::string_view letters) -> Refusal {
+       return s.events.set(letters) ? "" : "Invalid event class character. Use 'Ag$lszhxeKEtmdn'.";
+     }},
     {"port", [](Server& s) { return cat(s.port); }, nullptr},
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
      set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},

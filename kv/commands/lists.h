@@ -17,9 +17,7 @@ class ListView {
   ListView() = default;  // of a key that is not there
   explicit ListView(Entry* entry)
       : entry_(entry),
-        list_(entry == nullptr ? nullptr : static_cast<const List*>(entry->collection())) {
-    if (list_ != nullptr && list_->size() == 0) list_ = nullptr;  // damage has emptied it
-  }
+        list_(entry == nullptr ? nullptr : static_cast<const List*>(entry->collection())) {}
   explicit operator bool() const { return list_ != nullptr; }
   const List& operator*() const { return *list_; }
   const List* operator->() const { return list_; }

@@ -110,7 +110,9 @@ void smove(Context& c) {
   std::string gone, there;
   Set::add_gone(gone, member);
   Set::add_there(there, member);
+  c.set_event("srem");
   if (!take_away(c, from, c.args[1], 1, gone)) return;
+  c.set_event("sadd");
   if (to == nullptr || !set_of(to)->contains(member)) {
     if (!c.operate(ValueType::kSet, c.args[2], to, there)) return;
   }

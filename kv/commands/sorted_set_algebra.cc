@@ -3,8 +3,7 @@
 // Where few members have to be looked at, all is done in place, and inside an EXEC always.
 // Otherwise it is done in turns over the inputs as they were at one moment (SortedSet::View), so
 // that others have theirs; what is made lies in the command's own memory (Workspace), and is
-// answered in parts, or put by one commit at the end. If the destination was changed meanwhile all
-// is done again.
+// answered in parts, or put at the end (store_made.h).
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
@@ -15,6 +14,8 @@
 #include "core/base/text.h"
 #include "kv/commands/set_view.h"
 #include "kv/commands/sorted_set_view.h"
+#include "kv/commands/store_made.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -351,12 +352,7 @@ Question question() {
   return {kOp, kAnswer, kAnswer == Answer::kStored ? 2U : 1U, {}};
 }
 
-template <Op kOp, Answer kAnswer>
-void run(Context& c) {
-  constexpr uint64_t kInPlaceMax = 10'000;
-  Question q = question<kOp, kAnswer>();
-  if (!parse(c, q)) return;
-  if (q.cost() > kInPlaceMax && !c.in_exec) return c.defer();
+void answer_at_once(Context& c, const Question& q) {
   auto made = std::make_unique<Made>(work_at_once(q));
   if (q.answer != Answer::kStored) return answer(c, q, std::move(made), nullptr);
   std::string operation;
@@ -365,22 +361,13 @@ void run(Context& c) {
   if (store(c, c.args[1], operation, n)) c.reply.integer(static_cast<int64_t>(n));
 }
 
-awaitable<bool> lock(Context& c, const Question& q, StripeLocks& locks) {
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
-  for (const Key& key : c.request.keys) {
-    hashes.push_back(key.hash);
-    if (key.word > q.count_at) values.emplace_back(c.session.ns, key.name);
-  }
-  const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) c.status_error(locked);
-  co_return locked.ok();
-}
-
-// Where there was nothing: an invalid one.
-Lsn version_at(Context& c, std::string_view key) {
-  const Entry* e = c.find(key);
-  return e == nullptr ? Lsn() : e->version();
+template <Op kOp, Answer kAnswer>
+void run(Context& c) {
+  constexpr uint64_t kInPlaceMax = 10'000;
+  Question q = question<kOp, kAnswer>();
+  if (!parse(c, q)) return;
+  if (q.cost() > kInPlaceMax && !c.in_exec) return c.defer();
+  answer_at_once(c, q);
 }
 
 // A part of an input, from `at` on; false if it cannot be had any more. `at` becomes where the next
@@ -406,66 +393,81 @@ bool take_part(Context& c, const Question& q, size_t i, uint64_t& at, Made& made
   return input.view.for_each(at - n, n, false, take);
 }
 
-// The inputs as they were, and what is made of them; false after an answer, or when one was lost.
-awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made, std::string* operation) {
-  constexpr size_t kStep = 1000;
+// The inputs as they were; false when one was lost, or the connection ends.
+awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made) {
   const auto executor = co_await asio::this_coro::executor;
   uint64_t most = 0;
   for (const Input& input : q.inputs) most += input.size;
   made.reserve(q.op == Op::kUnion ? most : q.inputs[0].size);
   for (size_t i = 0; i < q.inputs.size(); i++) {
     for (uint64_t at = 0; at < q.inputs[i].size;) {
-      if (!take_part(c, q, i, at, made)) {
-        c.reply.error("ERR the values change faster than they can be read");
-        co_return false;
-      }
-      if (c.given_up()) co_return false;
+      if (!take_part(c, q, i, at, made) || c.session.ends()) co_return false;
       co_await asio::post(executor, asio::use_awaitable);
     }
   }
   while (made.sort_some(needed(q))) co_await asio::post(executor, asio::use_awaitable);
-  if (operation == nullptr) co_return true;
-  for (size_t i = 0; i < made.size(); i++) {
-    SortedSet::add_score(*operation, made.take());
-    if (i % kStep == 0) co_await asio::post(executor, asio::use_awaitable);
-  }
   co_return true;
+}
+
+// What was made, as operations; it lives as long as they are asked for.
+NextPart parts_of(std::shared_ptr<Made> made) {
+  const size_t count = made->size();
+  return [made = std::move(made), left = count](uint64_t bytes) mutable {
+    std::string operation;
+    for (; left > 0 && operation.size() < bytes; left--) {
+      SortedSet::add_score(operation, made->take());
+    }
+    return std::optional(std::move(operation));
+  };
+}
+
+// False if an input was lost or what it is to take the place of was changed, or the connection
+// ends.
+awaitable<bool> in_turns(Context& c, Question q) {
+  Lsn version;
+  uint64_t bytes = 0;
+  {
+    StripeLocks locks(c.store);
+    const bool locked = co_await lock_keys(c, locks);
+    if (!locked) co_return true;
+    Context::Turn turn(c, locks);
+    if (!parse(c, q)) co_return true;
+    for (Input& input : q.inputs) {
+      if (input.entry == nullptr) continue;
+      bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
+      input.hold(c, input.entry->key());
+    }
+    if (q.answer == Answer::kStored) version = version_at(c, c.args[1]);
+  }
+  auto share = co_await c.workspace(bytes);
+  if (share == nullptr) co_return true;
+  auto made = std::make_unique<Made>();
+  const bool whole = co_await work_in_turns(c, q, *made);
+  if (!whole) co_return false;
+  if (q.answer != Answer::kStored) {
+    answer(c, q, std::move(made), std::move(share));
+    co_return true;
+  }
+  const uint64_t count = made->size();
+  co_return co_await store_made(c, ValueType::kSortedSet, c.args[1], version,
+                                parts_of(std::move(made)), count);
 }
 
 template <Op kOp, Answer kAnswer>
 awaitable<void> run_deferred(Context& c) {
-  while (!c.given_up()) {
-    Question q = question<kOp, kAnswer>();
-    Lsn before;
-    uint64_t bytes = 0;
-    {
-      StripeLocks locks(c.store);
-      if (!co_await lock(c, q, locks)) co_return;
-      Context::Turn turn(c, locks);
-      if (!parse(c, q)) co_return;
-      for (Input& input : q.inputs) {
-        if (input.entry == nullptr) continue;
-        bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
-        input.hold(c, input.entry->key());
-      }
-      if (kAnswer == Answer::kStored) before = version_at(c, c.args[1]);
-    }
-    auto share = co_await c.workspace(bytes);
-    if (share == nullptr) co_return;
-    auto made = std::make_unique<Made>();
-    std::string operation;
-    const bool stores = kAnswer == Answer::kStored;
-    if (!co_await work_in_turns(c, q, *made, stores ? &operation : nullptr)) co_return;
-    if (!stores) co_return answer(c, q, std::move(made), std::move(share));
-    StripeLocks locks(c.store);
-    locks.lock(c.request.keys[0].hash);
-    Context::Turn turn(c, locks);
-    if (version_at(c, c.args[1]) != before) continue;
-    if (store(c, c.args[1], operation, made->size())) {
-      c.reply.integer(static_cast<int64_t>(made->size()));
-    }
-    co_return;
+  for (int tries = 0; tries < kTriesInTurns; tries++) {
+    if (c.given_up()) co_return;
+    const bool done = co_await in_turns(c, question<kOp, kAnswer>());
+    if (done) co_return;
   }
+  if (c.given_up()) co_return;
+  // Nobody may change them any more: then others wait for once.
+  Question q = question<kOp, kAnswer>();
+  StripeLocks locks(c.store);
+  const bool locked = co_await lock_keys(c, locks);
+  if (!locked) co_return;
+  Context::Turn turn(c, locks);
+  if (parse(c, q)) answer_at_once(c, q);
 }
 
 constexpr std::string_view kGroup = kSortedSetGroup;

@@ -46,6 +46,15 @@ void reply_ranks(Context& c, const SortedSet& set, const Ranks& ranks, Form form
 // A number as Redis reads a score: what strtod takes, but nothing before or behind it.
 std::optional<double> parse_score(std::string_view word);
 
+// How members are added; `first`: the word of the first score.
+struct AddOptions {
+  bool nx = false, xx = false, gt = false, lt = false, changed = false, increment = false;
+  size_t first = 2;
+};
+// Adds them to word 1, and answers. Of a command that names a member again, what it said before
+// counts.
+void add_items(Context& c, const AddOptions& o, std::span<SortedSet::Item> items);
+
 // Takes the `count` lowest or highest out of what `entry` holds under `key`, and calls fn(item) for
 // each before. Answers nothing but the error, and then returns false.
 bool pop(Context& c, std::string_view key, Entry* entry, bool highest, uint64_t count,
@@ -56,6 +65,7 @@ bool remove_ranks(Context& c, std::string_view key, Entry* entry, const Ranks& r
 bool store(Context& c, std::string_view key, std::string_view operation, uint64_t count);
 
 std::span<const Row> sorted_set_rows();
+std::span<const Row> sorted_set_pop_rows();
 std::span<const Row> sorted_set_range_rows();
 std::span<const Row> sorted_set_algebra_rows();
 

@@ -3,6 +3,8 @@
 // Threads: as the command.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -46,6 +48,10 @@ bool find(Context& c, size_t word, StreamView& view);
 inline bool operate(Context& c, size_t word, const StreamView& view, std::string_view operation) {
   return c.operate(ValueType::kStream, c.args[word], view.entry, operation);
 }
+// The event of a consumer that came to be because it asked.
+inline void made_consumer(Context& c, size_t word) {
+  c.add_event(Events::kStream, "xgroup-createconsumer", c.ns(), c.args[word]);
+}
 // The group that a word names, of the stream of another; null after it answered NOGROUP.
 const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, size_t group);
 
@@ -60,6 +66,14 @@ std::span<const Row> stream_read_rows();
 std::span<const Row> stream_group_rows();
 std::span<const Row> stream_claim_rows();
 std::span<const Row> stream_info_rows();
+
+// ---- what is done in turns ----
+
+// Pending entries that are looked at, or taken away, in one of them.
+inline constexpr size_t kPendingAtOnce = 4096;
+// For a run_deferred: calls turn() under the lock of the command's only key, again and again,
+// with the turns of others between, while it returns true. What a turn changed is committed then.
+awaitable<void> in_turns(Context& c, absl::FunctionRef<bool()> turn);
 
 // What a group delivers to a consumer, or a consumer claims: IDs with one time and one count are
 // written to the operation together.

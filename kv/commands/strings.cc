@@ -50,9 +50,16 @@ void set(Context& c) {
   if (want_old) c.reply_value(old);
   if (at != 0 && at <= c.now_ms()) {  // already past: as if set and expired
     Entry* there = c.find(c.args[1]);
+    c.will_change(c.ns(), c.request.keys[0].hash, c.args[1]);
+    c.did_change(c.ns(), c.args[1]);
+    c.add_event(Events::kGeneric, "expire", c.ns(), c.args[1]);
+    c.add_event(Events::kExpired, "expired", c.ns(), c.args[1]);
+    c.set_event({});
     if (there != nullptr && !c.remove(c.ns(), there)) return;
   } else if (!c.put_word(c.args[1], 2, at)) {
     return;
+  } else if (expire.given()) {
+    c.add_event(Events::kGeneric, "expire", c.ns(), c.args[1]);
   }
   if (!want_old) c.reply.ok();
 }
@@ -66,7 +73,9 @@ void set_with_ttl(Context& c, std::string_view unit) {
   ExpireOption expire;
   expire.parse(unit);
   if (!expire.value(c, 2)) return;
-  if (c.put_word(c.args[1], 3, expire.at_ms)) c.reply.ok();
+  if (!c.put_word(c.args[1], 3, expire.at_ms)) return;
+  c.add_event(Events::kGeneric, "expire", c.ns(), c.args[1]);
+  c.reply.ok();
 }
 void setex(Context& c) { set_with_ttl(c, "ex"); }
 void psetex(Context& c) { set_with_ttl(c, "px"); }

@@ -1,7 +1,9 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "kv/commands/geo.h"
 #include "kv/commands/set_view.h"
+#include "kv/commands/sort.h"
 #include "kv/commands/sorted_set_view.h"
 #include "kv/commands/stream_view.h"
 #include "kv/engine/engine.h"
@@ -53,8 +55,12 @@ Table::Table() : slots_(kSlots) {
                       set_rows(),
                       set_algebra_rows(),
                       sorted_set_rows(),
+                      sorted_set_pop_rows(),
                       sorted_set_range_rows(),
                       sorted_set_algebra_rows(),
+                      geo_rows(),
+                      geo_search_rows(),
+                      sort_rows(),
                       stream_rows(),
                       stream_group_rows(),
                       key_rows(),
@@ -75,6 +81,7 @@ Table::Table() : slots_(kSlots) {
   Row* container = nullptr;
   for (Row& row : rows_) {
     row.one_key = one_key_of(row);
+    row.event = event_of(row.name, row.group);
     row.action = {"resp", row.name, access_of(row)};
     if (row.is_subcommand()) {
       container->subcommands++;

@@ -77,7 +77,8 @@ Context::Context(Engine& engine, Session& session, Request& request, Reply& repl
       request(request),
       row(*request.row),
       args(request.args),
-      reply(reply) {
+      reply(reply),
+      event_(row.event) {
   if (row.selects != 0 || session.ns->is_bucket()) saw(store.newest_name());
 }
 
@@ -108,7 +109,9 @@ const Key* Context::resolved_of_all(const Namespace& ns, std::string_view key, b
 Entry* Context::look(Namespace& ns, std::string_view key) {
   const Key* k = resolved(ns, key, false);
   if (k == nullptr) return nullptr;
-  return txn->find(ns, key, k->hash);
+  Entry* e = txn->find(ns, key, k->hash);
+  if (e == nullptr && tells_events()) missed(*k);
+  return e;
 }
 
 Entry* Context::look(std::string_view key) { return look(ns(), key); }
@@ -157,13 +160,19 @@ bool Context::done(const Status& status) {
 
 bool Context::put(Namespace& ns, const RecordView& record) {
   const Key* k = resolved(ns, record.key, true);
-  return k != nullptr && done(txn->put(ns, k->hash, record));
+  if (k == nullptr) return false;
+  will_change(ns, k->hash, record.key);
+  if (!done(txn->put(ns, k->hash, record))) return false;
+  did_change(ns, record.key);
+  return true;
 }
 
 bool Context::rename(Entry* from, Namespace& to, std::string_view key) {
   const Key* old = resolved(ns(), from->key(), true);
   const Key* k = old == nullptr ? nullptr : resolved(to, key, true);
-  return k != nullptr && done(txn->rename(ns(), old->hash, from, to, k->hash, key));
+  if (k == nullptr) return false;
+  will_change(to, k->hash, key);
+  return done(txn->rename(ns(), old->hash, from, to, k->hash, key));
 }
 
 bool Context::put_string(std::string_view key, std::string_view value, int64_t expire_ms) {
@@ -201,17 +210,29 @@ bool Context::operate(ValueType type, std::string_view key, Entry* entry,
   r.key = key;
   r.value = operation;
   const Key* k = resolved(ns(), key, true);
-  return k != nullptr && done(txn->operate(ns(), k->hash, entry, r));
+  if (k == nullptr) return false;
+  if (entry == nullptr) will_change(ns(), k->hash, key);
+  if (!done(txn->operate(ns(), k->hash, entry, r))) return false;
+  did_change(ns(), key);
+  return true;
 }
 
 bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
   const Key* k = resolved(ns(), entry->key(), true);
-  return k != nullptr && done(txn->expire(ns(), k->hash, entry, expire_ms));
+  if (k == nullptr || !done(txn->expire(ns(), k->hash, entry, expire_ms))) return false;
+  if (tells_events()) {
+    add_event(Events::kGeneric, expire_ms == 0 ? "persist" : "expire", ns(), k->name);
+  }
+  return true;
 }
 
 bool Context::remove(Namespace& ns, Entry* entry) {
   const Key* k = resolved(ns, entry->key(), true);
-  return k != nullptr && done(txn->remove(ns, k->hash, entry));
+  if (k == nullptr || !done(txn->remove(ns, k->hash, entry))) return false;
+  if (!tells_events() || event_.name.empty()) return true;
+  if (event_.before_del) add_event(event_.of, event_.name, ns, k->name);
+  add_event(Events::kGeneric, "del", ns, k->name);
+  return true;
 }
 
 void Context::reply_range(Entry* entry, uint64_t offset, uint64_t length) {
@@ -225,6 +246,46 @@ void Context::reply_range(Entry* entry, uint64_t offset, uint64_t length) {
   offset = std::min(offset, blob.size);
   length = std::min(length, blob.size - offset);
   reply.stream(std::make_unique<BlobReader>(store.extents(), std::move(blob), offset, length));
+}
+
+bool Context::tells_events() const { return engine.server().events.tells(); }
+
+void Context::add_event(Events::Class of, std::string_view event, const Namespace& ns,
+                        std::string_view key) {
+  if (event.empty() || !engine.server().events.tells(of)) return;
+  Event added{of, event, &ns, std::string(key)};
+  const auto again = [&] { return std::find(events_.begin(), events_.end(), added); };
+  if (in_turns_ && again() != events_.end()) return;
+  events_.push_back(std::move(added));
+}
+
+// A value that nobody has looked for since its time came is gone now, and what comes is new.
+void Context::will_change(Namespace& ns, KeyHash hash, std::string_view key) {
+  if (!engine.server().events.tells(Events::kExpired | Events::kNew)) return;
+  const Entry* there = ns.index->find(key, hash);
+  const bool expired = there != nullptr && txn->find(ns, key, hash) == nullptr;
+  if (expired) add_event(Events::kExpired, "expired", ns, key);
+  if (there == nullptr || expired) add_event(Events::kNew, "new", ns, key);
+}
+
+// As often as it is looked for, it is missed once.
+void Context::missed(const Key& key) {
+  if ((key.flags & kKeyChanges) != 0) return;
+  Event miss{Events::kKeyMiss, "keymiss", key.ns, std::string(key.name)};
+  if (std::find(events_.begin(), events_.end(), miss) != events_.end()) return;
+  add_event(miss.of, miss.name, *miss.ns, miss.key);
+}
+
+void Context::tell_events(bool committed) {
+  if (!committed) events_.resize(events_told_);
+  for (; events_told_ < events_.size(); events_told_++) {
+    const Event& e = events_[events_told_];
+    engine.server().events.tell(*e.ns, e.of, e.name, e.key);
+  }
+}
+
+void Context::take_events(Context& inner) {
+  for (Event& e : inner.events_) events_.push_back(std::move(e));
 }
 
 std::string upper(std::string_view text) {

@@ -32,6 +32,7 @@
 #include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "core/store/users.h"
+#include "kv/engine/events.h"
 #include "kv/engine/key_spec.h"
 #include "kv/engine/reply.h"
 #include "kv/engine/workspace.h"
@@ -140,6 +141,7 @@ struct Row {
   bool has_keys() const { return !keys.empty() && (keys[0].flags & kKeyNotKey) == 0; }
   bool is_subcommand() const { return name.find('|') != name.npos; }
   uint16_t one_key = 0;  // the word that is its only key, of the session's namespace
+  EventName event = {};  // of what it changes
   Action action = {};    // of a row without keys; with keys each has its own access
 };
 
@@ -202,6 +204,8 @@ class Context {
           outer_(std::exchange(context.locks, &locks), context.txn),
           txn_(context.store, &locks, shape, context.wish()) {
       context.txn = &txn_;
+      txn_.names_changes();
+      context.in_turns_ = true;
     }
     ~Turn() {
       if (!committed_) (void)commit();
@@ -212,7 +216,9 @@ class Context {
     // False: what it changed was refused, and the error is the command's answer.
     bool commit() {
       committed_ = true;
-      return context_.done(txn_.commit().status());
+      const bool done = context_.done(txn_.commit().status());
+      context_.tell_events(done);
+      return done;
     }
 
    private:
@@ -243,6 +249,23 @@ class Context {
   bool put_word(std::string_view key, size_t i, int64_t expire_ms);
   // Gives the entry another expiry (0: none); its value may be on disk.
   bool put_expiry(Entry* entry, int64_t expire_ms);
+
+  // ---- what its changes are called in keyspace notifications (events.h) ----
+  // Each change of a key is told under the event of the row; from now on under this name. Empty:
+  // not at all, by a command that adds each itself.
+  void set_event(std::string_view name) { event_.name = name; }
+  // One more event of a key, for when all is committed.
+  void add_event(Events::Class of, std::string_view event, const Namespace& ns,
+                 std::string_view key);
+  // Around a change that is made in another way than by the functions above.
+  void will_change(Namespace& ns, KeyHash hash, std::string_view key);
+  void did_change(const Namespace& ns, std::string_view key) {
+    if (tells_events()) add_event(event_.of, event_.name, ns, key);
+  }
+  // What was added is told, for it is committed; or forgotten. Under the locks of its keys.
+  void tell_events(bool committed);
+  // Those of a command of the same transaction, which is not committed yet.
+  void take_events(Context& inner);
 
   // The value of an entry as a bulk string, or a part of it.
   void reply_value(Entry* entry) { reply_range(entry, 0, UINT64_MAX); }
@@ -293,8 +316,21 @@ class Context {
     return k.ns == &ns && itself && allowed ? &k : resolved_of_all(ns, key, change);
   }
   const Key* resolved_of_all(const Namespace& ns, std::string_view key, bool change);
+  bool tells_events() const;
+  void missed(const Key& key);
   bool done(const Status& status);
   size_t last_key_ = 0;  // commands take their keys in order
+  struct Event {
+    Events::Class of;
+    std::string_view name;  // of a row, or a literal
+    const Namespace* ns;
+    std::string key;
+    bool operator==(const Event&) const = default;
+  };
+  EventName event_;
+  std::vector<Event> events_;
+  size_t events_told_ = 0;  // those before are kept, so that a later turn does not add one again
+  bool in_turns_ = false;
   std::string failure_;
   Lsn seen_;
   bool deferred_ = false;

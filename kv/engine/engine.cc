@@ -394,6 +394,7 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   const bool several = (row->flags & kBatch) && args.size() > 2;
   Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne, c.wish());
   c.txn = &txn;
+  txn.names_changes();
   if (held == nullptr) lock_keys(session, request, own);
   c.locked = request.hash;
   if (waits_for_values(session, request)) return {Lsn(), true, true};
@@ -406,6 +407,7 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   if (c.failure().empty()) {
     if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
   }
+  c.tell_events(c.failure().empty());
   if (!session.unsent.empty()) send_messages(c);
   c.saw(txn.seen());
   if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {

@@ -99,6 +99,7 @@ struct Server {
   std::shared_ptr<Part> functions ABSL_GUARDED_BY(functions_mutex);
 
   Channels channels{client_limits, stats.output_limit_disconnections};
+  Events events{store, channels};
 
   std::atomic<int64_t> last_save_ms{0};
 };

@@ -81,6 +81,7 @@ void Engine::exec(Context& c) {
   const Reply::Mark begin = c.reply.mark();
   const NamespacePtr home = session.ns;
   Transaction txn(c.store, c.locks, Shape::kSeveral, c.wish());
+  txn.names_changes();
   c.reply.array(queue.size());
   for (Request& queued : queue) {
     const Reply::Mark mark = c.reply.mark();
@@ -90,6 +91,7 @@ void Engine::exec(Context& c) {
     inner.in_exec = true;
     if (engine.permitted(session, queued, c.reply)) engine.call(inner);
     if (inner.again) {  // of a script: all of it is taken back, and begins again
+      c.tell_events(false);
       session.ns = home;
       session.queue = std::move(queue);
       session.in_multi = c.again = true;
@@ -97,6 +99,7 @@ void Engine::exec(Context& c) {
     }
     engine.finish(inner, mark);
     if (inner.dooms) {
+      c.tell_events(false);
       session.unsent.clear();
       c.reply.cut(begin);
       session.ns = home;
@@ -105,6 +108,7 @@ void Engine::exec(Context& c) {
     }
     c.errors_counted += c.reply.errors() - mark.errors;
     c.saw(inner.seen());
+    c.take_events(inner);
     if (!txn.status().ok()) break;
     if (c.reply.overflowed()) {  // nobody would hear of it: nothing of it is done
       session.ns = home;
@@ -115,6 +119,7 @@ void Engine::exec(Context& c) {
   auto lsn = txn.commit();
   c.saw(txn.seen());
   session.leave_multi();
+  c.tell_events(lsn.ok());
   if (lsn.ok()) return;
   session.unsent.clear();
   c.reply.cut(begin);

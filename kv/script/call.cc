@@ -166,6 +166,7 @@ int call(lua_State* lua, bool raise) {
     inner.locked = request.hash;
     engine.run_inner(inner);
     outer.saw(inner.seen());
+    outer.take_events(inner);
   }
   if (!run->txn.status().ok()) state.end(lua, Ended::kRefused);
   if (reply.overflowed()) state.end(lua, Ended::kNoMemory);

@@ -324,6 +324,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   const NamespacePtr home = c.session.ns;
   const int resp = std::exchange(c.session.resp, 2);
   Transaction own(c.store, c.locks, Shape::kSeveral, c.wish());
+  own.names_changes();
   Transaction& txn = c.in_exec ? *c.txn : own;
   const bool read_only = (c.row.flags & kReadOnly) != 0 || (flags & kScriptNoWrites) != 0;
   RunningScripts::Running running;
@@ -426,6 +427,8 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
       if (auto lsn = own.commit(); !lsn.ok()) c.status_error(lsn.status());
     }
   }
+  // Those of a transaction around it are told when that is committed, if nothing failed.
+  if (!c.in_exec) c.tell_events(!c.again && c.failure().empty());
   c.saw(txn.seen());
   run_ = nullptr;
   reply_.fetched = nullptr;

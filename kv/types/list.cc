@@ -146,6 +146,7 @@ bool List::exceeds(uint64_t index, uint64_t n, uint64_t bytes) const {
 }
 
 std::vector<BlockRef> List::blocks(uint64_t index, uint64_t n) const {
+  if (!large_) return {one_};
   std::vector<BlockRef> blocks;
   uint64_t within = 0;
   for (auto c = place(large_->tree, index, within); c && n > 0; c.next(), within = 0) {
@@ -332,7 +333,7 @@ BlockRef List::block_at(uint64_t index, uint64_t& within, int64_t& free_first,
   within = index;
   if (!large_) return one_;
   auto c = place(large_->tree, index, within);
-  const BlockRef block = *c;
+  BlockRef block = *c;
   if (!c.is_first()) {
     auto before = c;
     before.prev();

@@ -17,12 +17,8 @@
 // there get others (renumber).
 //
 //   operation = step*
-//   step      = 1  i64 first  u32 bytes  elements    the numbers from `first` on have these
-//   elements
+//   step      = 1  i64 first  u32 bytes  elements    the numbers from `first` on are these
 //             | 2  i64 first  i64 end                those from `first` to before `end` have none
-//
-// Lists are never empty in the store: the key goes with the last element. Only where damage took
-// records away may one be met that has nothing left.
 //
 // Threads: as core/index/collection.h.
 #pragma once
@@ -56,6 +52,7 @@ class List final : public Collection {
 
   bool apply(std::string_view operation) override;
   void inverse(std::string_view operation, std::vector<std::string>& undo) const override;
+  bool empty() const override { return size() == 0; }
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
@@ -71,7 +68,7 @@ class List final : public Collection {
   }
   // Whether `n` elements from this one on take more than so many bytes.
   bool exceeds(uint64_t index, uint64_t n, uint64_t bytes) const;
-  // The blocks that hold them, of a list that is not small.
+  // The blocks that hold them.
   std::vector<BlockRef> blocks(uint64_t index, uint64_t n) const;
   // fn(element) of `n` elements from this one on, or back; fn returns false to stop.
   template <class Fn>

@@ -488,6 +488,7 @@ class Redis(Case):
             with socket.create_connection(("127.0.0.1", self.server.resp), timeout=PATIENCE) as s:
                 self.assertEqual(s.recv(10), b"")
         finally:
+            self.r.connection_pool.disconnect()  # it was idle as long
             self.r.config_set("timeout", 0)
 
     def test_keys_have_a_limit(self):

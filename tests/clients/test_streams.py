@@ -90,6 +90,51 @@ class Streams(Case):
             self.assertEqual(self.r.xpending(key, "g")["pending"], n)
             self.assertEqual(self.r.xlen(key), n)
 
+    def test_counts_may_be_any_and_stop_no_server(self):
+        self.do("XADD s 1-1 a b")
+        self.do("XSETID s 1-1 ENTRIESADDED 9223372036854775807")
+        self.do("XADD s 2-1 a b")
+        self.do("XGROUP CREATE s g 0 ENTRIESREAD 9223372036854775806")
+        self.do("XREADGROUP GROUP g c STREAMS s >")
+        self.do("XGROUP CREATE s all 0 ENTRIESREAD 9223372036854775807")
+        self.do("XREADGROUP GROUP all c COUNT 1 STREAMS s >")
+        before = self.seen("s")
+        self.assertEqual(before[3][2], -(1 << 63))  # as Redis counts
+        self.again(True)
+        self.assertEqual(self.seen("s"), before)
+
+    def test_what_is_large_is_done_in_turns_and_whole(self):
+        n = 104_000
+        self.fill("s", n)
+        for g in ("g", "h", "i"):
+            self.do("XGROUP CREATE s %s 0" % g)
+        for g, c, count in (("g", "a", 30_000), ("g", "b", 10), ("h", "a", 20_000), ("i", "a", 10)):
+            self.do("XREADGROUP GROUP %s %s COUNT %d STREAMS s >" % (g, c, count))
+
+        def pending(words):
+            listed = self.r.execute_command("XPENDING", "s", "g", *words.split(), parse_detail=True)
+            return [(p["message_id"], p["consumer"]) for p in listed]
+
+        for words, want in (("- + 100000", 30_010), ("- + 100000 a", 30_000), ("29999 + 1000000", 12), ("- + 29000 a", 29_000),
+                            ("(1-1 (30002-1 50000", 30_000), ("- + 100000 b", 10), ("- + 0", 0), ("- + 9000 none", 0)):
+            got = pending(words)
+            self.assertEqual(len(got), want, words)
+            self.assertEqual([p[0] for p in got], sorted((p[0] for p in got), key=lambda i: int(i.split(b"-")[0])))
+        self.assertEqual(pending("IDLE 100000000 - + 10"), [])
+        self.do("XCLAIM s g b 0 29000-1 IDLE 200000000")
+        self.assertEqual(pending("IDLE 100000000 - + 10"), [(b"29000-1", b"b")])
+        self.assertEqual(self.do("XGROUP DELCONSUMER s g a"), 29_999)
+        self.assertEqual(self.r.xpending("s", "g")["pending"], 11)
+        self.assertEqual(self.do("XGROUP DESTROY s h"), 1)
+        self.assertEqual(self.do("XGROUP DESTROY s h"), 0)
+        before = self.seen("s")
+        self.assertEqual([g["name"] for g in before[1]], [b"g", b"i"])
+        self.again(True)
+        self.assertEqual(self.seen("s"), before)
+        self.do("XADD s MAXLEN 7 %d-1 a b" % (n + 1))
+        self.assertEqual([i for i, _ in self.r.xrange("s")], [b"%d-1" % i for i in range(n - 5, n + 2)])
+        self.assertEqual(self.r.xinfo_stream("s")["entries-added"], n + 1)
+
     def test_what_failed_in_a_transaction_changes_nothing(self):
         self.fill("s", 300)
         self.do("XGROUP CREATE s g 0")

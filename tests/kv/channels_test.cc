@@ -174,6 +174,7 @@ TEST_F(ChannelsTest, EachSubscriberGetsTheMessagesOfEachPublisherInTheirOrder) {
   }
   std::atomic<bool> done{false};
   std::vector<std::thread> threads;
+  threads.reserve(kPublishers);
   for (int p = 0; p < kPublishers; p++) {
     threads.emplace_back([&, p] {
       for (int i = 0; i < kMessages; i++) {

@@ -83,10 +83,14 @@ TEST_F(ListCommands, ATransactionThatIsRefusedChangesNothing) {
   run({"LTRIM", "l", "5", "10"});
   run({"LPUSH", "l", "a", "b"});
   run({"LINSERT", "l", "BEFORE", element(7), "c"});
-  run({"SET", "too large", std::string(12 << 10, 'x')});
-  for (int i = 0; i < 100; i++) run({"RPUSH", "l", std::string(12 << 10, 'x')});
+  std::vector<std::string> larger_than_a_segment{"HSET", "h"};
+  for (int i = 0; i < 100; i++) {
+    larger_than_a_segment.push_back(cat(i));
+    larger_than_a_segment.emplace_back(12 << 10, 'x');
+  }
+  run(larger_than_a_segment);
   const std::string refused = run({"EXEC"});
-  EXPECT_EQ(refused.substr(0, 5), "-ERR ") << refused.substr(0, 100);
+  EXPECT_EQ(refused.substr(0, 10), "-EXECABORT") << refused.substr(0, 100);
   expect_elements(answer(*session, {"LRANGE", "l", "0", "-1"}), kLong, 0, 1);
 }
 
