@@ -64,6 +64,20 @@ uint64_t Engine::total_misses() const {
 
 // ---- what is known of a request before it runs ----
 
+namespace {
+// The word that is its only key, of the session's namespace; 0: there is none, or not one alone.
+size_t only_key(const Row& row, const Args& args) {
+  if (row.one_key != 0) return row.one_key;
+  if (row.keys.size() != 1 || row.keys[0].count_at < 0 || row.run_deferred != nullptr) return 0;
+  // As many as a word says, as of scripts.
+  const KeySpec& s = row.keys[0];
+  const auto count = static_cast<size_t>(s.first + s.count_at);
+  const bool one = s.keyword.empty() && s.after_count == 1 && s.space_word == 0 &&
+                   s.space_option.empty() && count < args.size() && args[count] == "1";
+  return one ? count + 1 : 0;
+}
+}  // namespace
+
 void Engine::prepare(Session& session, Request& request) {
   // As the command before it in this place, mostly; not by the name of a subcommand's row.
   const Row* row = request.row;
@@ -71,9 +85,9 @@ void Engine::prepare(Session& session, Request& request) {
     row = request.row = table_.find(request.args.words());
   }
   request.hash = 0;
-  if (row == nullptr || session.in_multi || row->one_key == 0) return;
-  const size_t word = row->one_key;
-  if (word >= request.args.size()) return;
+  if (row == nullptr || session.in_multi) return;
+  const size_t word = only_key(*row, request.args);
+  if (word == 0 || word >= request.args.size()) return;
   const std::string_view key = request.args[word];
   request.hash = session.ns->hash(key);
   if (request.keys.size() != 1) request.keys.resize(1);  // as it was for the command before it
@@ -382,6 +396,7 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
     return {};
   }
   if (row->flags & kQueue) resolve_queue(session);
+  if (session.lacking != nullptr) request.hash = 0;  // a script's one key is not all it needs
   Context c(*this, session, request, reply);
   if (!may_write(c)) {
     bump(counts_[table_.index_of(*row)].rejected);

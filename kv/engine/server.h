@@ -86,7 +86,6 @@ struct Server {
   std::atomic<uint64_t> proto_max_bulk_len{512ull << 20};
   std::atomic<uint64_t> max_clients{limits::kClientsMax};
   std::atomic<uint64_t> timeout_s{0};
-  std::atomic<uint64_t> busy_reply_threshold_ms{5000};
   ClientLimits client_limits;
   Workspace workspace;
   ScriptCache scripts;

@@ -123,7 +123,8 @@ int call(lua_State* lua, bool raise) {
     return answer_error(lua, raise,
                         "ERR redis.call/pcall can only be called inside a script invocation");
   }
-  state.pass_on(lua);
+  // The commands that it called until now may have taken long.
+  std::exchange(run->called, true) ? state.look_at_time(lua) : state.pass_on(lua);
   if (lua_gettop(lua) == 0) {
     return answer_error(lua, raise,
                         "ERR Please specify at least one argument for this redis lib call");

@@ -79,6 +79,14 @@ namespace {
 
 constexpr size_t kShaSize = 40;
 
+// Nobody else is served while a source is hashed and compiled: this much takes a tenth of a second.
+constexpr size_t kSourceBytesMax = 4 << 20;
+bool fits(Context& c, std::string_view source) {
+  if (source.size() <= kSourceBytesMax) return true;
+  c.reply.error(cat("ERR a script has at most ", kSourceBytesMax, " bytes"));
+  return false;
+}
+
 // Compiles it, and remembers it if that goes well; the function is on the state's stack then. False
 // after it answered why not.
 bool learn(Context& c, std::string_view sha, bool stays) {
@@ -105,6 +113,7 @@ bool learn(Context& c, std::string_view sha, bool stays) {
 void eval(Context& c) {
   int64_t keys;
   if (!read_key_count(c, "ERR value is not an integer or out of range", keys)) return;
+  if (!fits(c, c.args[1])) return;
   const std::string sha = sha1_hex(c.args[1]);
   LuaState& state = LuaState::of(c.engine);
   uint32_t flags = 0;
@@ -122,19 +131,18 @@ void evalsha(Context& c) {
   if (c.args[1].size() != kShaSize) return c.reply.error(kNoScript);
   int64_t keys;
   if (!read_key_count(c, "ERR value is not an integer or out of range", keys)) return;
-  char sha[kShaSize];
-  for (size_t i = 0; i < kShaSize; i++) {
-    const char d = c.args[1][i];
-    sha[i] = d >= 'A' && d <= 'Z' ? static_cast<char>(d + 32) : d;
-  }
-  const std::string_view name(sha, kShaSize);
   LuaState& state = LuaState::of(c.engine);
+  std::string_view name = c.args[1];  // in lower case, mostly
+  std::string lowered;
   uint32_t flags = 0;
   if (!state.push_known(name, flags)) {
+    name = lowered = lower(name);
     const ScriptPtr script = c.engine.server().scripts.find(name);
     if (script == nullptr) return c.reply.error(kNoScript);
-    if (!state.push_script(*script)) return c.reply.error(cat("ERR ", state.take_error()));
     flags = script->flags;
+    if (!state.push_known(name, flags) && !state.push_script(*script)) {
+      return c.reply.error(cat("ERR ", state.take_error()));
+    }
   }
   if (!may_begin(c, flags)) return state.drop();
   state.run(c, name, flags, false, keys);
@@ -143,6 +151,7 @@ void evalsha(Context& c) {
 // ---- SCRIPT ----
 
 void script_load(Context& c) {
+  if (!fits(c, c.args[2])) return;
   const std::string sha = sha1_hex(c.args[2]);
   if (!learn(c, sha, true)) return;
   LuaState::of(c.engine).drop();

@@ -69,6 +69,14 @@ std::string add_library(Context& c, std::string_view source, bool replace, Libra
   return {};
 }
 
+bool take_too_long(const Libraries& libraries) {
+  int64_t sum = 0;
+  for (auto& [name, library] : libraries) sum += library->took_ns;
+  return sum > Functions::kLoadNsMax;
+}
+constexpr std::string_view kTooLong =
+    "ERR the libraries of functions take too long to load together";
+
 uint64_t bytes_of(const Libraries& libraries) {
   uint64_t sum = 0;
   for (auto& [name, library] : libraries) sum += library->source.size();
@@ -117,6 +125,10 @@ bool store(Context& c, Functions& functions, Libraries libraries) {
   }
   if (bytes_of(libraries) > Functions::kBytesMax) {
     c.reply.error("ERR the libraries of functions are too large together");
+    return false;
+  }
+  if (take_too_long(libraries)) {
+    c.reply.error(kTooLong);
     return false;
   }
   Namespace& system = c.store.system();
@@ -327,6 +339,7 @@ void function_restore(Context& c) {
     for (const std::string& source : *sources) {
       const std::string why = add_library(c, source, policy == Policy::kReplace, libraries);
       if (!why.empty()) return c.reply.error(cat("ERR ", why));
+      if (take_too_long(libraries)) return c.reply.error(kTooLong);
     }
     if (store(c, functions, std::move(libraries)) && !c.again) c.reply.ok();
   });

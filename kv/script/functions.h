@@ -29,12 +29,14 @@ struct Library {
   std::vector<LibraryFunction> functions;
   bool keep = false;  // the callbacks
   int64_t deadline_ns = 0;
+  int64_t took_ns = 0;  // to say what functions it has
 };
 using LibraryPtr = std::shared_ptr<const Library>;
 
 class Functions final : public Server::Part {
  public:
-  static constexpr uint64_t kBytesMax = 4 << 20;  // of all sources
+  static constexpr uint64_t kBytesMax = 4 << 20;        // of all sources
+  static constexpr int64_t kLoadNsMax = 1'000'000'000;  // each thread loads all of them in one go
   static constexpr std::string_view kPrefix =
       "function/";  // of their names in the system's namespace
 

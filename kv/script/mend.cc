@@ -213,6 +213,10 @@ int sort(lua_State* lua) {
 // The generator of drand48, so that scripts that give a seed draw what they draw in Redis. Others
 // draw other numbers in each run.
 int64_t draw(LuaState& state) {
+  if (!state.random_seeded) {
+    state.random = state.new_seed();
+    state.random_seeded = true;
+  }
   state.random = (state.random * 0x5DEECE66DULL + 0xB) & 0xFFFF'FFFF'FFFFULL;
   return static_cast<int64_t>(state.random >> 17);
 }
@@ -243,7 +247,9 @@ int random(lua_State* lua) {
 
 int random_seed(lua_State* lua) {
   const auto seed = static_cast<uint32_t>(luaL_checkint(lua, 1));
-  LuaState::of(lua).random = (uint64_t{seed} << 16) + 0x330E;
+  LuaState& state = LuaState::of(lua);
+  state.random = (uint64_t{seed} << 16) + 0x330E;
+  state.random_seeded = true;
   return 0;
 }
 

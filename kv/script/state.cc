@@ -98,7 +98,15 @@ void LuaState::make() {
   mend_libraries(lua_);
   make_globals();
   lua_pushcfunction(lua_, error_handler);
+  lua_pushvalue(lua_, -1);
   handler_ = luaL_ref(lua_, LUA_REGISTRYINDEX);
+  lua_rawgeti(lua_, LUA_REGISTRYINDEX, script_globals_);
+  lua_pushliteral(lua_, "KEYS");
+  lua_pushliteral(lua_, "ARGV");
+  lua_pushcclosure(lua_, run_protected, 4);
+  runner_ = luaL_ref(lua_, LUA_REGISTRYINDEX);
+  entered_function_ = true;
+  enter(false);
   lua_sethook(lua_, hook, LUA_MASKCOUNT, kHookEach);
   lua_settop(lua_, 0);
   epoch_ = engine_.server().scripts.epoch();
@@ -288,8 +296,7 @@ std::string LuaState::take_error() {
 }
 
 bool LuaState::push_script(const Script& script) {
-  lua_rawgeti(lua_, LUA_REGISTRYINDEX, script_env_);
-  lua_replace(lua_, LUA_GLOBALSINDEX);
+  enter(false);
   const std::string_view body = body_of(script.source);
   if (!body.empty() && body[0] == LUA_SIGNATURE[0]) {
     lua_pushliteral(lua_, "Error compiling script (new function): user_script:1: no bytecode");
@@ -316,140 +323,138 @@ void LuaState::set_words(Context& c, size_t from, size_t to) {
   }
 }
 
-void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool function, int64_t keys) {
+// Chunks that are compiled from now on have these globals.
+void LuaState::enter(bool function) {
+  if (entered_function_ == function) return;
+  entered_function_ = function;
+  lua_rawgeti(lua_, LUA_REGISTRYINDEX, function ? function_env_ : script_env_);
+  lua_replace(lua_, LUA_GLOBALSINDEX);
+}
+
+// Calls the script, which is its argument, and answers. Its upvalues are the handler of errors, the
+// globals of scripts, and the names of two of them. Returns an error of the script.
+int LuaState::run_protected(lua_State* lua) {
   constexpr size_t kFirst = 3;  // word
+  LuaState& s = of(lua);
+  Run& run = *s.run_;
+  Context& c = run.c;
+  const size_t first_argument = kFirst + run.keys;
+  lua_pushvalue(lua, lua_upvalueindex(1));
+  lua_insert(lua, 1);
+  if (run.function) {
+    s.set_words(c, kFirst, first_argument);
+    s.set_words(c, first_argument, c.args.size());
+  } else {
+    lua_pushvalue(lua, lua_upvalueindex(3));
+    s.set_words(c, kFirst, first_argument);
+    lua_rawset(lua, lua_upvalueindex(2));
+    lua_pushvalue(lua, lua_upvalueindex(4));
+    s.set_words(c, first_argument, c.args.size());
+    lua_rawset(lua, lua_upvalueindex(2));
+  }
+  run.status = lua_pcall(lua, run.function ? 2 : 0, 1, 1);
+  if (run.ended != Ended::kNo || s.starved_) return 0;
+  run.answered = true;
+  if (run.status != 0) return 1;
+  const int version = std::exchange(c.session.resp, run.resp);  // what it asked for with setresp
+  // Values are read without metamethods, but memory may end.
+  s.limit(script_memory(c.store.memory_bytes()));
+  answer_value(lua, c.reply, version);
+  return 0;
+}
+
+void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool function, int64_t keys) {
   json = {};
-  random = c.store.random();
+  random_seeded = false;
   starved_ = false;
   const NamespacePtr home = c.session.ns;
   const int resp = std::exchange(c.session.resp, 2);
   Transaction own(c.store, c.locks, Shape::kSeveral, c.wish());
   own.names_changes();
-  Transaction& txn = c.in_exec ? *c.txn : own;
   const bool read_only = (c.row.flags & kReadOnly) != 0 || (flags & kScriptNoWrites) != 0;
   RunningScripts::Running running;
   running.function = function;
-  Run run{c, txn, name, flags, read_only, running};
-  run.begun_ns = steady_ns();
+  Run run{c,        c.in_exec ? *c.txn : own,  name, flags,      read_only, running,
+          function, static_cast<size_t>(keys), resp, steady_ns()};
   run_ = &run;
   reply_.fetched = c.session.lacking == nullptr ? nullptr : &c.session.lacking->fetched;
+  const Reply::Mark mark = c.reply.mark();
 
   lua_State* lua = lua_;  // [function]
-  lua_rawgeti(lua, LUA_REGISTRYINDEX, function ? function_env_ : script_env_);
-  lua_replace(lua, LUA_GLOBALSINDEX);
-  // Memory may end here too, so it is done where Lua catches that.
-  struct Call {
-    LuaState* state;
-    Context* c;
-    bool function;
-    size_t keys;
-  } call{this, &c, function, static_cast<size_t>(keys)};
-  lua_pushlightuserdata(lua, &call);
-  lua_pushcclosure(
-      lua,
-      [](lua_State* l) -> int {
-        auto& call = *static_cast<Call*>(lua_touserdata(l, lua_upvalueindex(1)));
-        LuaState& s = *call.state;
-        const size_t first_argument = kFirst + call.keys;
-        if (!call.function) lua_rawgeti(l, LUA_REGISTRYINDEX, s.script_globals_);
-        s.set_words(*call.c, kFirst, first_argument);
-        if (!call.function) lua_setfield(l, -2, "KEYS");
-        s.set_words(*call.c, first_argument, call.c->args.size());
-        if (!call.function) lua_setfield(l, -2, "ARGV");
-        if (!call.function) lua_pop(l, 1);
-        return lua_gettop(l);
-      },
-      1);
+  enter(function);
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, runner_);
+  lua_insert(lua, -2);
   limit(script_memory(c.store.memory_bytes()));
-  int status = lua_pcall(lua, 0, LUA_MULTRET, 0);
-  if (status == 0) {
-    const int arguments = function ? 2 : 0;
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, handler_);
-    lua_insert(lua, -2 - arguments);
-    const int handler = lua_gettop(lua) - arguments - 1;
-    status = lua_pcall(lua, arguments, 1, handler);
-  }
-  if (starved_ && run.ended == Ended::kNo) run.ended = Ended::kNoMemory;
+  const int status = lua_pcall(lua, 1, 1, 0);
   most_ = UINT64_MAX;
-  const int version = c.session.resp;
+  if (status != 0 && !run.answered && run.ended == Ended::kNo) run.ended = Ended::kNoMemory;
+  if (starved_ && !run.answered && run.ended == Ended::kNo) run.ended = Ended::kNoMemory;
   c.session.resp = resp;
   c.session.ns = home;
   if (run.listed) c.engine.server().running_scripts.remove(running);
 
-  const auto fail = [&](std::string_view text) {
-    c.dooms = c.in_exec;
-    c.status_error(absl::AbortedError(std::string(text)));
-  };
-  if (run.ended == Ended::kAgain) {
-    c.again = true;
-  } else if (run.ended == Ended::kKilled) {
-    fail(cat("Error running script (call to ", name, "): Script killed by user with ",
-             function ? "FUNCTION" : "SCRIPT", " KILL..."));
-  } else if (run.ended == Ended::kTooLong) {
-    fail(cat("the script ran for more than ", kLongestNs / 1'000'000,
-             " ms, and nothing of it was done"));
-  } else if (run.ended == Ended::kNoMemory) {
-    fail("the script needs more memory than a script may, and nothing of it was done");
-  } else if (run.ended == Ended::kRefused) {
-    if (c.in_exec) {
-      c.dooms = true;
-    }
-    c.status_error(txn.status());
-  } else {
-    if (status != 0) {
-      answer_error(c, name);
-    } else {
-      const Reply::Mark mark = c.reply.mark();
-      struct Answer {
-        Reply* reply;
-        int version;
-      } answer{&c.reply, version};
-      // Values are read without metamethods, but memory may end.
-      lua_pushlightuserdata(lua, &answer);
-      lua_pushcclosure(
-          lua,
-          [](lua_State* l) -> int {
-            auto& a = *static_cast<Answer*>(lua_touserdata(l, lua_upvalueindex(1)));
-            answer_value(l, *a.reply, a.version);
-            return 0;
-          },
-          1);
-      lua_insert(lua, -2);
-      limit(script_memory(c.store.memory_bytes()));
-      const int status_of_answer = lua_pcall(lua, 1, 0, 0);
-      most_ = UINT64_MAX;
-      if (status_of_answer != 0) {
-        c.reply.cut(mark);
-        fail("the script's answer is too large, and nothing of it was done");
-      }
-    }
-    if (!c.in_exec && c.failure().empty()) {
+  if (run.ended != Ended::kNo) {
+    answer_end(c, run);
+  } else if (run.status != 0) {
+    answer_error(c, name);
+  } else if (status != 0) {
+    c.reply.cut(mark);
+    fail(c, "the script's answer is too large, and nothing of it was done");
+  }
+  if (!c.in_exec) {
+    if (!c.again && c.failure().empty()) {
       if (auto lsn = own.commit(); !lsn.ok()) c.status_error(lsn.status());
     }
+    // Those of a transaction around it are told when that is committed.
+    c.tell_events(!c.again && c.failure().empty());
   }
-  // Those of a transaction around it are told when that is committed, if nothing failed.
-  if (!c.in_exec) c.tell_events(!c.again && c.failure().empty());
-  c.saw(txn.seen());
+  c.saw(run.txn.seen());
   run_ = nullptr;
   reply_.fetched = nullptr;
   levels_ = coroutines = 0;
-  lua_sethook(lua, hook, LUA_MASKCOUNT, kHookEach);
+  if (run.ended != Ended::kNo) lua_sethook(lua, hook, LUA_MASKCOUNT, kHookEach);
   lua_settop(lua, 0);
-  if (!function) {  // nobody else's business
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, script_globals_);
-    lua_pushnil(lua);
-    lua_setfield(lua, -2, "KEYS");
-    lua_pushnil(lua);
-    lua_setfield(lua, -2, "ARGV");
-    lua_settop(lua, 0);
-  }
   clean_up();
+}
+
+// Nothing of the script is done, for this.
+void LuaState::fail(Context& c, std::string_view why) {
+  c.dooms = c.in_exec;
+  c.status_error(absl::AbortedError(std::string(why)));
+}
+
+void LuaState::answer_end(Context& c, const Run& run) {
+  switch (run.ended) {
+    case Ended::kNo:
+      return;
+    case Ended::kAgain:
+      c.again = true;
+      return;
+    case Ended::kKilled:
+      return fail(c,
+                  cat("Error running script (call to ", run.name, "): Script killed by user with ",
+                      run.function ? "FUNCTION" : "SCRIPT", " KILL..."));
+    case Ended::kTooLong:
+      return fail(c, cat("the script ran for more than ", kLongestNs / 1'000'000,
+                         " ms, and nothing of it was done"));
+    case Ended::kNoMemory:
+      return fail(c, "the script needs more memory than a script may, and nothing of it was done");
+    case Ended::kRefused:
+      c.dooms = c.in_exec;
+      return c.status_error(run.txn.status());
+  }
 }
 
 // What a script left behind beyond the usual goes at once; a state that stays large is made anew.
 void LuaState::clean_up() {
   constexpr uint64_t kSlack = 8 << 20, kLarge = 96 << 20;
   if (used_ < 2 * settled_ + kSlack) return;
+  lua_rawgeti(lua_, LUA_REGISTRYINDEX, script_globals_);
+  for (const char* name : {"KEYS", "ARGV"}) {
+    lua_pushnil(lua_);
+    lua_setfield(lua_, -2, name);
+  }
+  lua_settop(lua_, 0);
   lua_gc(lua_, LUA_GCCOLLECT, 0);
   if (used_ > kLarge) {
     close();
@@ -488,20 +493,22 @@ void LuaState::answer_error(Context& c, std::string_view name) {
 
 std::string LuaState::load_library(Library& library) {
   lua_State* lua = lua_;
-  lua_rawgeti(lua, LUA_REGISTRYINDEX, function_env_);
-  lua_replace(lua, LUA_GLOBALSINDEX);
+  enter(true);
   const std::string_view body = body_of(library.source);
   std::string failed;
   if (!compile(body, "@user_function", "Error compiling function")) {
     failed = text_at(lua, -1);
   } else {
+    constexpr int64_t kLongestLoadNs = 500'000'000;
+    const int64_t begun = steady_ns();
     loading = &library;
-    library.deadline_ns = steady_ns() + 500'000'000;
+    library.deadline_ns = begun + kLongestLoadNs;
     lua_rawgeti(lua, LUA_REGISTRYINDEX, handler_);
     lua_insert(lua, -2);
     limit(kScriptMemoryMax);
     const int status = lua_pcall(lua, 0, 0, lua_gettop(lua) - 1);
     most_ = UINT64_MAX;
+    library.took_ns = steady_ns() - begun;
     if (status != 0) {
       failed = "Error registering functions: ";
       if (lua_istable(lua, -1)) {

@@ -70,9 +70,16 @@ struct Run {
   uint32_t flags;         // ScriptFlags
   bool read_only;
   RunningScripts::Running& running;
+  // What it is called with.
+  bool function;
+  size_t keys;
+  int resp;  // the client's protocol
+  int64_t begun_ns;
   Ended ended = Ended::kNo;
-  bool listed = false;  // in RunningScripts
-  int64_t begun_ns = 0;
+  bool listed = false;    // in RunningScripts
+  bool called = false;    // a command
+  bool answered = false;  // else it has not come to its end
+  int status = 0;         // of what it did: an error of its own
 };
 
 class LuaState final : public Engine::Part {
@@ -146,6 +153,8 @@ class LuaState final : public Engine::Part {
   };
   Json json;
   uint64_t random = 0;
+  bool random_seeded = false;
+  uint64_t new_seed() { return engine_.store().random(); }
   Library* loading = nullptr;  // the library that says what functions it has
 
   // The table at the top of the stack is replaced by one that stands before it and cannot change.
@@ -161,8 +170,12 @@ class LuaState final : public Engine::Part {
   void make();
   void make_globals();
   void clean_up();
+  void enter(bool function);
+  static int run_protected(lua_State* lua);
   void set_words(Context& c, size_t from, size_t to);
   void answer_error(Context& c, std::string_view name);
+  static void answer_end(Context& c, const Run& run);
+  static void fail(Context& c, std::string_view why);
   bool compile(std::string_view source, const char* chunk, std::string_view doing);
   void forget_compiled();
   void close();
@@ -176,6 +189,7 @@ class LuaState final : public Engine::Part {
   void limit(uint64_t bytes) { most_ = used_ + bytes; }
   bool starved_ = false;  // an allocation was refused
   Run* run_ = nullptr;
+  bool entered_function_ = false;  // whose globals new chunks get
   int levels_ = 0;
   Request request_;
   Recorded reply_;
@@ -185,7 +199,7 @@ class LuaState final : public Engine::Part {
     uint32_t flags;
   };
   ByText<Function> compiled_;  // by SHA1
-  int script_globals_ = 0, script_env_ = 0, function_env_ = 0, handler_ = 0;
+  int script_globals_ = 0, script_env_ = 0, function_env_ = 0, handler_ = 0, runner_ = 0;
   // The functions of libraries, as of a version of them.
   uint64_t functions_version_ = 0;
   ByText<Function> functions_;

@@ -12,7 +12,7 @@ import redis
 
 from harness import PASSWORD, Case, raw, wait_until
 from test_resp import Peer
-from test_wire import Answers
+from test_wire import Answers, parsed
 
 SECONDS = float(os.environ.get("CAIRN_WIRE_SECONDS", "8"))
 
@@ -293,6 +293,66 @@ class Pairs(Case):
         words = [w if isinstance(w, bytes) else str(w).encode() for w in words]
         self.assertEqual(a.ask(*words), b.ask(*words), words)
 
+    def listeners(self, a, b):
+        """Of the keyspace events of both."""
+        out = []
+        for c, listener in ((a, Answers(self.server.resp, PASSWORD)), (b, Answers(self.peer.port))):
+            self.assertEqual(c.ask(b"CONFIG", b"SET", b"notify-keyspace-events", b"AKEn"), b"+OK\r\n")
+            self.addCleanup(self.forget_events, listener, self.server.resp if c is a else self.peer.port)
+            listener.ask(b"PSUBSCRIBE", b"__key*__:*")
+            out.append(listener)
+        return out
+
+    def forget_events(self, listener, port):
+        listener.close()
+        c = Answers(port, PASSWORD if port == self.server.resp else None)
+        c.ask(b"CONFIG", b"SET", b"notify-keyspace-events", b"")
+        c.close()
+
+    def events(self, listener, c):
+        """What was told until now."""
+        c.ask(b"PUBLISH", b"__key__:end", b"")
+        out = []
+        while True:
+            _, _, channel, message = parsed(listener.next())
+            if channel == b"__key__:end":
+                return out
+            out.append((channel, message))
+
+    def test_what_scripts_change_is_told_as_redis_tells_it(self):
+        a, b = self.both()
+        la, lb = self.listeners(a, b)
+        # Each asks for the end through a connection of its own: the other is in MULTI now and then.
+        ends = Answers(self.server.resp, PASSWORD), Answers(self.peer.port)
+        told = 0
+        for words in [("EVAL", "redis.call('SET', KEYS[1], 1) redis.call('INCR', KEYS[1]) return redis.call('DEL', KEYS[1])", 1, "e1"),
+                      ("EVAL", "redis.call('RPUSH', 'e2', 'a', 'b') redis.call('LPOP', 'e2', 2) redis.call('HSET', 'e3', 'f', 1)", 0),
+                      ("EVAL", "for i = 1, 6 do redis.call('SET', 'e4' .. i, i, 'EX', 1000) end return redis.call('RENAME', 'e41', 'e42')", 0),
+                      ("EVAL", "redis.call('SET', 'e5', 1) redis.pcall('LPUSH', 'e5', 1) error('stop')", 0),
+                      ("EVAL", "redis.call('SET', 'e5', 1) redis.call('LPUSH', 'e5', 1)", 0),
+                      ("EVAL", "redis.call('SELECT', 3) return redis.call('SET', 'e6', 1)", 0),
+                      ("EVAL_RO", "return redis.call('SET', 'e7', 1)", 0),
+                      ("EVAL", "return redis.call('GET', 'e1')", 0),
+                      ("MULTI",), ("SET", "e8", 1), ("EVAL", "redis.call('APPEND', 'e8', ARGV[1]) redis.call('SADD', 'e9', 1, 2)", 0, "x"),
+                      ("SREM", "e9", 1, 2), ("EXEC",), ("MULTI",), ("EVAL", "return redis.call('SET', 'e8', 1)", 0), ("DISCARD",),
+                      ("FUNCTION", "LOAD", "REPLACE", "#!lua name=e\nredis.register_function('e', function(k) return redis.call('ZADD', k[1], 1, 'm') end)"),
+                      ("FCALL", "e", 1, "e10"), ("FUNCTION", "DELETE", "e")]:
+            self.same(a, b, *words)
+            ours, redis = self.events(la, ends[0]), self.events(lb, ends[1])
+            self.assertEqual(ours, redis, words)
+            told += len(ours)
+        self.assertGreater(told, 50)
+        # What is taken back is not told: that it takes too long is ours alone.
+        self.assertIn(b"nothing of it was done", a.ask(b"EVAL", b"redis.call('SET', 'e11', 1) while true do end", b"0"))
+        self.assertEqual(self.events(la, a), [])
+        for words in ((b"MULTI",), (b"SET", b"e12", b"1"), (b"EVAL", b"redis.call('SET', 'e13', 1) while true do end", b"0"), (b"SET", b"e14", b"1")):
+            a.ask(*words)
+        self.assertIn(b"EXECABORT", a.ask(b"EXEC"))
+        self.assertEqual(self.events(la, a), [])
+        self.assertEqual(a.ask(b"EXISTS", b"e11", b"e12", b"e13", b"e14"), b":0\r\n")
+        for c in (a, b, *ends):
+            c.close()
+
     def test_answers_are_those_of_redis(self):
         for resp in (2, 3):
             a, b = self.both(resp)
@@ -386,17 +446,19 @@ class Pairs(Case):
         deadline, n = time.monotonic() + SECONDS, 0
         while time.monotonic() < deadline:
             a, b = self.both(r.choice([2, 3]))
+            la, lb = self.listeners(a, b)
             for _ in range(100):
                 source = script()
                 words = ["EVAL", source, 2, "str", "k1", "7"] if r.random() < 0.7 else ["EVAL", source, 0, "7"]
                 answers = [c.ask(*(str(w).encode() for w in words)) for c in (a, b)]
                 self.assertEqual(answers[0], answers[1], "seed %d: %s" % (seed, source))
+                self.assertEqual(self.events(la, a), self.events(lb, b), "seed %d: %s" % (seed, source))
                 n += 1
             for words in (("MGET", "str", "n", "k1", "k2"), ("HLEN", "h"), ("LRANGE", "l", 0, -1), ("SCARD", "s"), ("ZRANGE", "z", 0, -1, "WITHSCORES"),
                           ("DBSIZE",), ("EXISTS", "str", "n", "h", "l", "s", "z", "k1", "k2")):
                 self.same(a, b, *words)
-            a.close()
-            b.close()
+            for c in (a, b, la, lb):
+                c.close()
         print("%d scripts" % n)
 
     def test_commands_for_no_script_are_those_of_redis(self):
