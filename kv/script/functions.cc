@@ -212,7 +212,15 @@ void function_delete(Context& c) {
   });
 }
 
+void refuse_count(Context& c) {
+  std::string_view word = c.args[1];
+  word = word.substr(0, std::min<size_t>(word.find('\0'), 128));
+  c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '", word,
+                    "'. Try FUNCTION HELP."));
+}
+
 void function_flush(Context& c) {
+  if (c.args.size() > 3) return refuse_count(c);
   const bool said =
       c.args.size() == 2 || (c.args.size() == 3 && (equals_ignoring_case(c.args[2], "sync") ||
                                                     equals_ignoring_case(c.args[2], "async")));
@@ -315,10 +323,7 @@ void function_dump(Context& c) {
 
 void function_restore(Context& c) {
   enum class Policy : uint8_t { kAppend, kFlush, kReplace } policy = Policy::kAppend;
-  if (c.args.size() > 4) {
-    return c.reply.error(
-        "ERR Unknown subcommand or wrong number of arguments for 'restore'. Try FUNCTION HELP.");
-  }
+  if (c.args.size() > 4) return refuse_count(c);
   if (c.args.size() == 4) {
     if (equals_ignoring_case(c.args[3], "flush")) {
       policy = Policy::kFlush;
