@@ -11,11 +11,12 @@ namespace {
 
 std::vector<std::string_view> flag_names(const Row& row) {
   std::vector<std::string_view> names;
-  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
-                            std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
-                            std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"),
-                            std::pair(kFast, "fast"), std::pair(kNoAuth, "no_auth"),
-                            std::pair(kNoMulti, "no_multi"), std::pair(kPubsub, "pubsub")}) {
+  for (auto [flag, name] :
+       {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
+        std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
+        std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"), std::pair(kFast, "fast"),
+        std::pair(kNoAuth, "no_auth"), std::pair(kNoMulti, "no_multi"),
+        std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
     if (row.flags & flag) names.push_back(name);
   }
   const auto movable = [](const KeySpec& s) {
@@ -39,7 +40,10 @@ std::vector<std::string_view> categories(const Row& row) {
         std::pair("sorted-set", "sortedset"), std::pair("stream", "stream"),
         std::pair("geo", "geo"), std::pair("connection", "connection"),
         std::pair("transactions", "transaction"), std::pair("scripting", "scripting")}) {
-    if (row.group == group) names.emplace_back(name);
+    if (row.group != group) continue;
+    const bool waits = row.keys.empty() && !row.is_subcommand() &&  // WAIT
+                       (row.flags & (kWrite | kReadOnly)) == 0 && row.group == "generic";
+    names.emplace_back(waits ? "connection" : name);
   }
   if (row.name == "sort" || row.name == "sort_ro") names = {"set", "sortedset", "list"};
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.
@@ -47,9 +51,9 @@ std::vector<std::string_view> categories(const Row& row) {
     names.emplace_back("keyspace");
   }
   if (row.name.substr(0, row.name.find('|')) == "command") names.emplace_back("connection");
-  for (auto [flag, name] :
-       {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"), std::pair(kAdmin, "admin"),
-        std::pair(kDangerous, "dangerous"), std::pair(kPubsub, "pubsub")}) {
+  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
+                            std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous"),
+                            std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
     // Whoever may run scripts that only read has not thereby said what they may read.
     if (flag == kReadOnly && row.group == "scripting") continue;
     if (row.flags & flag) names.emplace_back(name);

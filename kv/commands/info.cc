@@ -64,8 +64,9 @@ void info_clients(Context& c, std::string& out) {
   Server& s = c.engine.server();
   append(out, "connected_clients:", s.sessions.size(),
          "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
-         "\r\nblocked_clients:0\r\ntracking_clients:0\r\npubsub_clients:", s.channels.clients(),
-         "\r\n");
+         "\r\nblocked_clients:", s.blocked_clients.load(),
+         "\r\ntracking_clients:0\r\npubsub_clients:", s.channels.clients(),
+         "\r\ntotal_blocking_keys:", s.waiters.keys(), "\r\n");
 }
 
 void info_memory(Context& c, std::string& out) {

@@ -23,7 +23,7 @@ struct Positions {  // of LPOS
   bool counted = false;
 };
 
-bool parse(Context& c, Positions& p) {
+bool parse_positions(Context& c, Positions& p) {
   for (size_t i = 3; i < c.args.size(); i += 2) {
     const std::string_view option = c.args[i];
     if (i + 1 == c.args.size()) return c.syntax_error(), false;
@@ -73,7 +73,7 @@ class Indexes final : public Series {
 
 struct Lpos {
   Positions p;
-  bool parse(Context& c) { return kv::parse(c, p); }
+  bool parse(Context& c) { return parse_positions(c, p); }
   ListSearch search(Context& c) const {
     ListSearch search(c.args[2]);
     search.back = p.rank < 0;

@@ -193,24 +193,13 @@ bool parse_pop(Context& c, Pop& p) {
 }
 
 bool parse_pop_of_some(Context& c, Pop& p) {
-  const auto number = parse_ll(c.args[1]);
-  if (!number || *number <= 0) return c.reply.error("ERR numkeys should be greater than 0"), false;
-  const auto words = static_cast<int64_t>(c.args.size());
-  if (*number >= words - 2) return c.syntax_error(), false;
+  PopOfSome pops;
+  if (!parse(c, 1, pops)) return false;
   p.one_of_some = p.counted = true;
-  p.first = 2;
-  p.end = static_cast<size_t>(*number) + 2;
-  size_t i = p.end;
-  const auto left = parse_end(c, c.args[i++]);
-  if (!left) return false;
-  p.left = *left;
-  if (i == c.args.size()) return true;
-  if (c.args.size() != i + 2 || !equals_ignoring_case(c.args[i], "count")) {
-    return c.syntax_error(), false;
-  }
-  const auto count = parse_ll(c.args[i + 1]);
-  if (!count || *count <= 0) return c.reply.error("ERR count should be greater than 0"), false;
-  p.count = static_cast<uint64_t>(*count);
+  p.first = pops.first;
+  p.end = pops.end;
+  p.left = pops.left;
+  p.count = pops.count;
   return true;
 }
 
@@ -538,6 +527,37 @@ std::optional<bool> parse_end(Context& c, std::string_view word) {
   if (equals_ignoring_case(word, "right")) return false;
   c.syntax_error();
   return std::nullopt;
+}
+
+bool parse(Context& c, size_t word, PopOfSome& pops) {
+  const auto fail = [&c](std::string_view text) {
+    c.reply.error(text);
+    return false;
+  };
+  constexpr std::string_view kSyntax = "ERR syntax error";
+  const auto number = parse_ll(c.args[word]);
+  if (!number || *number <= 0) return fail("ERR numkeys should be greater than 0");
+  if (*number >= static_cast<int64_t>(c.args.size() - word) - 1) return fail(kSyntax);
+  pops.first = word + 1;
+  pops.end = pops.first + static_cast<size_t>(*number);
+  size_t i = pops.end;
+  const auto left = parse_end(c, c.args[i++]);
+  if (!left) return false;
+  pops.left = *left;
+  if (i == c.args.size()) return true;
+  if (c.args.size() != i + 2 || !equals_ignoring_case(c.args[i], "count")) return fail(kSyntax);
+  const auto count = parse_ll(c.args[i + 1]);
+  if (!count || *count <= 0) return fail("ERR count should be greater than 0");
+  pops.count = static_cast<uint64_t>(*count);
+  return true;
+}
+
+void pop_some(Context& c, size_t word, const ListView& list, const PopOfSome& pops) {
+  const uint64_t n = std::min(pops.count, list.size());
+  c.reply.array(2);
+  c.reply.bulk(c.args[word]);
+  c.reply.array(n);
+  (void)pop(c, c.args[word], list, pops.left, n);
 }
 
 bool pop(Context& c, std::string_view key, const ListView& list, bool left, uint64_t n) {

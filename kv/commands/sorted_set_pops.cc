@@ -41,25 +41,12 @@ bool parse_pop(Context& c, Pop& p) {
 }
 
 bool parse_pop_of_some(Context& c, Pop& p) {
-  constexpr std::string_view kKeys = "ERR numkeys should be greater than 0";
-  constexpr std::string_view kCount = "ERR count should be greater than 0";
-  int64_t keys, count = 1;
-  if (!c.integer(1, keys, kKeys)) return false;
-  if (keys < 1) return c.reply.error(kKeys), false;
-  if (keys >= static_cast<int64_t>(c.args.size()) - 2) return c.syntax_error(), false;
-  p.first = 2;
-  p.end = 2 + static_cast<size_t>(keys);
-  p.highest = equals_ignoring_case(c.args[p.end], "max");
-  if (!p.highest && !equals_ignoring_case(c.args[p.end], "min")) return c.syntax_error(), false;
-  if (p.end + 1 < c.args.size()) {
-    if (p.end + 2 >= c.args.size() || !equals_ignoring_case(c.args[p.end + 1], "count")) {
-      return c.syntax_error(), false;
-    }
-    if (!c.integer(p.end + 2, count, kCount)) return false;
-    if (count < 1) return c.reply.error(kCount), false;
-    if (p.end + 3 < c.args.size()) return c.syntax_error(), false;
-  }
-  p.count = static_cast<uint64_t>(count);
+  PopOfSets pops;
+  if (!parse(c, 1, pops)) return false;
+  p.first = pops.first;
+  p.end = pops.end;
+  p.highest = pops.highest;
+  p.count = pops.count;
   p.form = Form::kPairs;
   p.one_of_some = true;
   return true;
@@ -268,6 +255,43 @@ bool remove_ranks(Context& c, std::string_view key, Entry* entry, const Ranks& r
     return false;
   }
   return c.operate(ValueType::kSortedSet, key, entry, SortedSet::range_gone(first, last));
+}
+
+bool parse(Context& c, size_t word, PopOfSets& pops) {
+  const auto fail = [&c](std::string_view text) {
+    c.reply.error(text);
+    return false;
+  };
+  constexpr std::string_view kSyntax = "ERR syntax error";
+  constexpr std::string_view kKeys = "ERR numkeys should be greater than 0";
+  constexpr std::string_view kCount = "ERR count should be greater than 0";
+  int64_t keys;
+  if (!c.integer(word, keys, kKeys)) return false;
+  if (keys < 1) return fail(kKeys);
+  const size_t words = c.args.size();
+  if (keys >= static_cast<int64_t>(words - word) - 1) return fail(kSyntax);
+  pops.first = word + 1;
+  pops.end = pops.first + static_cast<size_t>(keys);
+  pops.highest = equals_ignoring_case(c.args[pops.end], "max");
+  if (!pops.highest && !equals_ignoring_case(c.args[pops.end], "min")) return fail(kSyntax);
+  if (pops.end + 1 == words) return true;
+  if (pops.end + 2 >= words || !equals_ignoring_case(c.args[pops.end + 1], "count")) {
+    return fail(kSyntax);
+  }
+  int64_t count;
+  if (!c.integer(pops.end + 2, count, kCount)) return false;
+  if (count < 1) return fail(kCount);
+  pops.count = static_cast<uint64_t>(count);
+  return pops.end + 3 == words || fail(kSyntax);
+}
+
+void pop_some(Context& c, size_t word, Entry* entry, const PopOfSets& pops) {
+  const uint64_t n = std::min(sorted_set_of(entry)->size(), pops.count);
+  c.reply.array(2);
+  c.reply.bulk(c.args[word]);
+  c.reply.array(n);
+  (void)pop(c, c.args[word], entry, pops.highest, n,
+            [&](const SortedSet::Item& item) { reply_item(c.reply, Form::kPairs, item); });
 }
 
 bool pop(Context& c, std::string_view key, Entry* entry, bool highest, uint64_t count,

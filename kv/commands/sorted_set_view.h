@@ -59,6 +59,17 @@ void add_items(Context& c, const AddOptions& o, std::span<SortedSet::Item> items
 // each before. Answers nothing but the error, and then returns false.
 bool pop(Context& c, std::string_view key, Entry* entry, bool highest, uint64_t count,
          SortedSet::Visit visit);
+// What ZMPOP and BZMPOP say: of the keys from `first` up to `end` (words) the first that holds
+// something gives so many.
+struct PopOfSets {
+  size_t first = 0, end = 0;
+  bool highest = false;
+  uint64_t count = 1;
+};
+// `word`: the number of keys. False after it answered what is wrong.
+bool parse(Context& c, size_t word, PopOfSets& pops);
+// Answers with members of this sorted set, whose key is that word.
+void pop_some(Context& c, size_t word, Entry* entry, const PopOfSets& pops);
 // Removes these ranks (upwards), or the key when nothing is left.
 bool remove_ranks(Context& c, std::string_view key, Entry* entry, const Ranks& ranks);
 // Puts what this operation makes, of so many members, in place of what is there; none: removes it.
@@ -68,6 +79,7 @@ std::span<const Row> sorted_set_rows();
 std::span<const Row> sorted_set_pop_rows();
 std::span<const Row> sorted_set_range_rows();
 std::span<const Row> sorted_set_algebra_rows();
+std::span<const Row> sorted_set_blocking_rows();
 
 inline constexpr std::string_view kSortedSetGroup = "sorted-set";
 inline constexpr KeySpec kDeletesFromSortedSet[] = {{.flags = kKeyReadWrite | kKeyDelete}};

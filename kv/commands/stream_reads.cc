@@ -1,7 +1,8 @@
-// XREAD and XREADGROUP.
+// XREAD and XREADGROUP, which may wait.
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "kv/commands/blocking.h"
 #include "kv/commands/stream_view.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
@@ -14,19 +15,13 @@ struct Read {
   size_t group = 0, consumer = 0;  // words
   uint64_t most = 0;               // entries of each stream; 0: all
   bool no_ack = false, blocks = false;
+  int64_t timeout_ms = 0;         // 0: no limit
   size_t first = 0, streams = 0;  // words that are keys; as many IDs follow
 };
 
 bool fail(Context& c, std::string_view text) {
   c.reply.error(text);
   return false;
-}
-
-bool parse_timeout(Context& c, size_t word) {
-  int64_t ms;
-  if (!c.integer(word, ms, "ERR timeout is not an integer or out of range")) return false;
-  if (ms < 0) return fail(c, "ERR timeout is negative");
-  return ms <= INT64_MAX - c.now_ms() || fail(c, "ERR timeout is out of range");
 }
 
 bool parse_streams(Context& c, size_t first, Read& read) {
@@ -46,7 +41,7 @@ bool parse(Context& c, Read& read) {
   for (size_t i = 1; i < args.size() && read.streams == 0; i++) {
     const size_t more = args.size() - 1 - i;
     if (more >= 1 && equals_ignoring_case(args[i], "block")) {
-      if (!parse_timeout(c, ++i)) return false;
+      if (!milliseconds_to_wait(c, ++i, read.timeout_ms)) return false;
       read.blocks = true;
     } else if (more >= 1 && equals_ignoring_case(args[i], "count")) {
       int64_t count;
@@ -248,6 +243,10 @@ class History final : public Series {
   size_t at_ = 0;
 };
 
+void announce_streams(Context& c, size_t count) {
+  c.session.resp == 3 ? c.reply.map(count) : c.reply.array(count);
+}
+
 void reply_source(Context& c, const Read& read, Source& source) {
   c.reply.bulk(c.args[source.key]);
   StreamView s;
@@ -260,40 +259,6 @@ void reply_source(Context& c, const Read& read, Source& source) {
   c.reply.array(n);
   if (n <= History::kAtOnce) return reply_history(c.reply, s->tree(), source.history);
   c.reply.series(std::make_unique<History>(*s, std::move(source.history)), n);
-}
-
-void read_streams(Context& c, const Read& read) {
-  Sources sources(read.streams);
-  for (size_t i = 0; i < read.streams; i++) {
-    if (!parse_id(c, read, i, sources[i])) return;
-  }
-  size_t answered = 0;
-  for (Source& source : sources) {
-    if (!deliver(c, read, source)) return;
-    answered += source.answered;
-  }
-  // Here one that blocks would begin to wait for its keys, and be served by what is above.
-  if (answered == 0 && read.blocks && !c.in_exec) {
-    return c.reply.error(cat("ERR ", upper(c.row.name),
-                             " does not wait yet: there is nothing to read, and BLOCK is "
-                             "not offered so far"));
-  }
-  for (Source& source : sources) {
-    if (read.by_group && !source.answered && !note_attempt(c, read, source)) return;
-  }
-  if (answered == 0) return c.reply.null_array();
-  const bool pairs = c.session.resp == 3;
-  pairs ? c.reply.map(answered) : c.reply.array(answered);
-  for (Source& source : sources) {
-    if (!source.answered) continue;
-    if (!pairs) c.reply.array(2);
-    reply_source(c, read, source);
-  }
-}
-
-void xread(Context& c) {
-  Read read;
-  if (parse(c, read)) read_streams(c, read);
 }
 
 // ---- in turns ----
@@ -405,7 +370,8 @@ Turned deliver_some(Context& c, const Read& read, StripeLocks& locks, Source& so
   return some.entries < part.most || some.entries == left ? Turned::kAll : Turned::kMore;
 }
 
-awaitable<void> read_in_turns(Context& c, const Read& read) {
+// False if it did not answer: there was nothing any more, and it may wait for more.
+awaitable<bool> read_in_turns(Context& c, const Read& read) {
   const std::vector<KeyHash> hashes{c.request.keys[0].hash};
   const Faults::Keys values{{c.session.ns, c.args[read.first]}};
   const auto executor = co_await asio::this_coro::executor;
@@ -413,17 +379,17 @@ awaitable<void> read_in_turns(Context& c, const Read& read) {
   Source source;
   uint64_t left = read.most == 0 ? UINT64_MAX : read.most, n = 0;
   for (Turned turned = Turned::kMore; turned == Turned::kMore;) {
-    if (c.given_up()) co_return;
+    if (c.given_up()) co_return true;
     {
       StripeLocks locks(c.store);
       Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
       if (!locked.ok()) {
         c.status_error(locked);
-        co_return;
+        co_return true;
       }
       turned = deliver_some(c, read, locks, source, left, slices);
     }
-    if (turned == Turned::kFailed) co_return;
+    if (turned == Turned::kFailed) co_return true;
     if (!slices.empty()) {
       left -= turned == Turned::kMore ? slices.back().source.entries : 0;
     }
@@ -432,49 +398,140 @@ awaitable<void> read_in_turns(Context& c, const Read& read) {
     co_await asio::post(executor, asio::use_awaitable);
   }
   for (auto& s : slices) n += s.source.entries;
-  if (n == 0 && source.newest) co_return c.reply.null_array();
-  const bool pairs = c.session.resp == 3;
-  pairs ? c.reply.map(1) : c.reply.array(1);
-  if (!pairs) c.reply.array(2);
+  if (n == 0 && source.newest && read.blocks) co_return false;
+  if (n == 0 && source.newest) {
+    c.reply.null_array();
+    co_return true;
+  }
+  announce_streams(c, 1);
+  if (c.session.resp != 3) c.reply.array(2);
   c.reply.bulk(c.args[read.first]);
   c.reply.array(n);
   if (n > 0) c.reply.series(std::make_unique<Slices>(std::move(slices)), n);
+  co_return true;
+}
+
+// ---- the commands ----
+
+// As in Redis, one that waited is answered with the stream that something came to, and no other.
+template <bool kByGroup>
+class Reading final : public Awaited {
+ public:
+  Read read;
+  bool waits = false;  // it may: this is the second half
+  bool large = false;  // begin() left all of it for turns
+
+  bool parse(Context& c) {
+    read.by_group = kByGroup;
+    return kv::parse(c, read);
+  }
+  static void nothing(Context& c) { c.reply.null_array(); }
+
+  ValueType type() const override { return ValueType::kStream; }
+  bool hears_loss() const override { return kByGroup; }
+
+  bool begin(Context& c) override {
+    sources_.assign(read.streams, Source());
+    for (size_t i = 0; i < read.streams; i++) {
+      if (!parse_id(c, read, i, sources_[i])) return true;
+    }
+    if (kByGroup && !c.in_exec && is_large(c, read)) return large = true;
+    size_t answered = 0;
+    for (Source& source : sources_) {
+      if (!deliver(c, read, source)) return true;
+      answered += source.answered;
+    }
+    const bool begins_to_wait = answered == 0 && read.blocks && !c.in_exec;
+    if (begins_to_wait && !waits) return false;  // before anything changed
+    for (Source& source : sources_) {
+      if (kByGroup && !source.answered && !note_attempt(c, read, source)) return true;
+    }
+    if (answered == 0) return begins_to_wait ? false : (nothing(c), true);
+    announce_streams(c, answered);
+    for (Source& source : sources_) {
+      if (source.answered) reply(c, source);
+    }
+    return true;
+  }
+
+  bool wants(const Entry* entry, size_t word) const override {
+    const bool there = entry != nullptr && entry->type() == ValueType::kStream;
+    if (!there) return kByGroup;
+    const auto& stream = *static_cast<const Stream*>(entry->collection());
+    StreamId after = source_of(word).after;
+    if (kByGroup) {
+      const StreamGroup* group = stream.group(group_);
+      if (group == nullptr) return true;
+      after = group->last();
+    }
+    return stream.size() > 0 && stream.top_id() > after;
+  }
+
+  void serve(Context& c, size_t word) override {
+    Source source;
+    source.key = word;
+    source.after = source_of(word).after;
+    source.newest = kByGroup;
+    if (kByGroup && lost(c, word)) return;
+    if (!deliver(c, read, source)) return;
+    announce_streams(c, 1);
+    reply(c, source);
+  }
+
+  void name_group(std::string_view group) { group_ = group; }
+
+ private:
+  const Source& source_of(size_t word) const { return sources_[word - read.first]; }
+  void reply(Context& c, Source& source) {
+    if (c.session.resp != 3) c.reply.array(2);
+    reply_source(c, read, source);
+  }
+  // Whether there is no such group any more; then it answered so.
+  bool lost(Context& c, size_t word) const {
+    Entry* entry = c.find(c.args[word]);
+    if (entry == nullptr || entry->type() != ValueType::kStream) {
+      return !fail(c, "UNBLOCKED the stream key no longer exists");
+    }
+    const auto& stream = *static_cast<const Stream*>(entry->collection());
+    if (stream.group(c.args[read.group]) != nullptr) return false;
+    return !fail(c, "NOGROUP the consumer group this client was blocked on no longer exists");
+  }
+
+  Sources sources_;
+  std::string_view group_;
+};
+
+void xread(Context& c) {
+  Reading<false> reading;
+  if (!reading.parse(c) || reading.begin(c)) return;
+  c.defer();
+}
+
+awaitable<void> xread_deferred(Context& c) {
+  Reading<false> reading;
+  if (!reading.parse(c)) co_return;
+  reading.waits = true;
+  co_await c.engine.wait_for(c, reading, reading.read.timeout_ms);
 }
 
 // What it changes in several streams is one change.
 void xreadgroup(Context& c) {
-  Read read;
-  read.by_group = true;
-  if (!parse(c, read)) return;
-  if (!c.in_exec && (read.streams > 1 || is_large(c, read))) return c.defer();
-  read_streams(c, read);
+  Reading<true> reading;
+  if (!reading.parse(c)) return;
+  const bool several = !c.in_exec && reading.read.streams > 1;
+  if (several || !reading.begin(c) || reading.large) c.defer();
 }
 
 awaitable<void> xreadgroup_deferred(Context& c) {
-  Read read;
-  read.by_group = true;
-  if (!parse(c, read)) co_return;
-  if (read.streams == 1) co_return co_await read_in_turns(c, read);
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
-  for (const Key& key : c.request.keys) {
-    if (std::find(hashes.begin(), hashes.end(), key.hash) != hashes.end()) continue;
-    hashes.push_back(key.hash);
-    values.emplace_back(c.session.ns, key.name);
+  for (bool answered = false; !answered;) {
+    Reading<true> reading;
+    if (!reading.parse(c)) co_return;
+    reading.waits = true;
+    reading.name_group(c.args[reading.read.group]);
+    co_await c.engine.wait_for(c, reading, reading.read.timeout_ms);
+    answered = !reading.large;
+    if (!answered) answered = co_await read_in_turns(c, reading.read);
   }
-  StripeLocks locks(c.store);
-  Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) {
-    c.status_error(locked);
-    co_return;
-  }
-  Context::Turn turn(c, locks, Shape::kSeveral);
-  if (Status writes = c.store.check_write(false); !writes.ok()) {
-    c.status_error(writes);
-    co_return;
-  }
-  read_streams(c, read);
-  (void)turn.commit();
 }
 
 constexpr std::string_view kGroup = "stream";
@@ -485,10 +542,11 @@ constexpr KeySpec kReadsStreamsByGroup[] = {
     {.flags = kKeyReadOnly | kKeyAccess, .first = 4, .keyword = "STREAMS", .last = -1, .limit = 2},
     {.flags = kKeyReadWrite | kKeyAgain, .first = 4, .keyword = "STREAMS", .last = -1, .limit = 2}};
 constexpr Row kRows[] = {
-    {"xread", -4, kReadOnly, kReadsStreams, xread, nullptr, kGroup,
+    {"xread", -4, kReadOnly | kBlocking, kReadsStreams, xread, xread_deferred, kGroup,
      "Returns messages from multiple streams with IDs greater than the ones requested.", "5.0.0"},
-    {"xreadgroup", -7, kWrite, kReadsStreamsByGroup, xreadgroup, xreadgroup_deferred, kGroup,
-     "Returns new or historical messages from a stream for a consumer in a group.", "5.0.0"},
+    {"xreadgroup", -7, kWrite | kBlocking, kReadsStreamsByGroup, xreadgroup, xreadgroup_deferred,
+     kGroup, "Returns new or historical messages from a stream for a consumer in a group.",
+     "5.0.0"},
 };
 
 }  // namespace

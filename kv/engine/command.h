@@ -109,6 +109,7 @@ enum Flags : uint32_t {
   kNoScript = 1 << 8,
   kDangerous = 1 << 9,  // a category of its own in Redis
   kPubsub = 1 << 10,
+  kBlocking = 1 << 11,  // may wait for what it asks for
   // Ours; COMMAND does not show them.
   kWholeSpace = 1 << 16,    // takes all stripes: its keys are not known beforehand
   kBatch = 1 << 17,         // its changes are one batch
@@ -195,6 +196,7 @@ class Context {
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
   Wish wish() const;  // of what it changes
+  Committer* committer() const;
 
   // A turn of a command that has waited: locks of its own, and a time and a change of its own.
   class Turn {
@@ -203,6 +205,7 @@ class Context {
         : context_(context),
           outer_(std::exchange(context.locks, &locks), context.txn),
           txn_(context.store, &locks, shape, context.wish()) {
+      txn_.set_committer(context.committer());
       context.txn = &txn_;
       txn_.names_changes();
       context.in_turns_ = true;

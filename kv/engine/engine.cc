@@ -15,7 +15,8 @@ Engine::Engine(Server& server, const Table& table, std::vector<std::unique_ptr<E
       store_(server.store),
       table_(table),
       all_(all),
-      counts_(table.rows().size()) {
+      counts_(table.rows().size()),
+      executor_(store_.executors()[all.size() % store_.executors().size()]) {
   for (size_t i = 0; i < kGroupMax; i++) group_.emplace_back(server.store);
 }
 
@@ -374,6 +375,14 @@ void Engine::call(Context& c) {
 
 Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, StripeLocks* held) {
   const Reply::Mark mark = reply.mark();
+  StripeLocks own(store());
+  const Outcome outcome = run_locked(session, request, reply, mark, held, own);
+  if (!ready_.keys.empty()) serve_ready(held != nullptr ? *held : own);
+  return outcome;
+}
+
+Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& reply,
+                                   const Reply::Mark& mark, StripeLocks* held, StripeLocks& own) {
   if (!admit(session, request, reply)) {
     if (session.in_multi) session.multi_failed = true;
     const bool queues = request.row != nullptr && (request.row->flags & kQueue);
@@ -404,10 +413,10 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
     server_.stats.count_error(reply.last_error_code());
     return {};
   }
-  StripeLocks own(store());
   c.locks = held != nullptr ? held : &own;
   const bool several = (row->flags & kBatch) && args.size() > 2;
   Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne, c.wish());
+  txn.set_committer(&ready_);
   c.txn = &txn;
   txn.names_changes();
   if (held == nullptr) lock_keys(session, request, own);
@@ -666,6 +675,10 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
   const int64_t busy = steady_ns() - begun - (session.waited_ns - waited);
   bump(counts_[table_.index_of(row)].ns, static_cast<uint64_t>(busy));
   finish(c, mark);
+  if (!ready_.keys.empty()) {
+    StripeLocks none(store());
+    serve_ready(none);
+  }
   co_return c.seen();
 }
 

@@ -12,6 +12,7 @@
 #include "kv/engine/command.h"
 #include "kv/engine/server.h"
 #include "kv/engine/session.h"
+#include "kv/engine/waiters.h"
 
 namespace cairn::kv {
 
@@ -80,6 +81,15 @@ class Engine {
   void resolve(const NamespacePtr& space, Request& request);
   // Whether a value that it looks at is on disk alone; the stripes of its keys are locked.
   bool waits_for_values(Session& session, const Request& request);
+  // ---- who waits (waiters.h, blocking.cc) ----
+
+  // The rest of a command that has to wait: begins once more, stands in line if there is nothing,
+  // and answers in the end. `timeout_ms`: 0 for no limit.
+  awaitable<void> wait_for(Context& c, Awaited& awaited, int64_t timeout_ms);
+  // Hears of the keys that the changes of a command have made ready.
+  Committer* committer() { return &ready_; }
+  // Serves those who wait for a key, under locks of its own. On this engine's thread.
+  void serve(ReadyKey key);
 
   Store& store() { return store_; }
   Server& server() { return server_; }
@@ -110,6 +120,26 @@ class Engine {
   static void unwatch(Context& c);
 
  private:
+  Outcome run_locked(Session& session, Request& request, Reply& reply, const Reply::Mark& mark,
+                     StripeLocks* held, StripeLocks& own);
+
+  // Why a line was not served to its end: other locks, or values that are on disk, are needed; or
+  // it is others' turn.
+  enum class Stop : uint8_t { kEnd, kLocks, kValues, kTurn };
+  struct Unserved {
+    ReadyKey key;
+    std::vector<ReadyKey> beside;  // what is needed beside it
+    Stop why = Stop::kEnd;
+  };
+  // Serves who waits for the keys in ready_, at most `left`, as far as these locks go.
+  void serve_under(StripeLocks& locks, size_t& left, std::vector<Unserved>& rest);
+  Stop serve_line(const ReadyKey& key, StripeLocks& locks, size_t& left,
+                  std::vector<ReadyKey>& beside);
+  void hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, bool dropped);
+  // A command is over: serves with its locks, and then without them.
+  [[gnu::noinline]] void serve_ready(StripeLocks& locks);
+  awaitable<void> serve_in_turns(Unserved unserved);
+
   // EXEC came to nothing, and the session is out of its transaction.
   static void discard_refused(Context& c, const Status& status);
   // Answers the error and returns false if the command may not run, or not be queued. The request's
@@ -152,6 +182,8 @@ class Engine {
   std::vector<Request> group_;
   std::vector<Counts> counts_;
   std::atomic<uint64_t> hits_{0}, misses_{0};
+  const Executor executor_;  // of its thread
+  ReadyKeys ready_;          // by what runs now
 };
 
 // The families; each returns its rows.
@@ -163,6 +195,7 @@ std::span<const Row> hyperloglog_rows();
 std::span<const Row> hash_rows();
 std::span<const Row> hash_expiry_rows();
 std::span<const Row> list_rows();
+std::span<const Row> list_blocking_rows();
 std::span<const Row> list_search_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();

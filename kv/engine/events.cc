@@ -62,7 +62,7 @@ void Events::tell(const Namespace& ns, Class of, std::string_view event, std::st
   }
 }
 
-void Events::changed(std::span<const Change> changes) {
+void Events::changed(std::span<const Change> changes, Committer* /*by*/) {
   if (!tells()) return;
   for (const Change& c : changes) {
     // What the system keeps for itself is nobody's key.

@@ -17,6 +17,7 @@
 #include "kv/engine/client_limits.h"
 #include "kv/engine/scripts.h"
 #include "kv/engine/session.h"
+#include "kv/engine/waiters.h"
 #include "kv/engine/workspace.h"
 
 namespace cairn::kv {
@@ -101,11 +102,32 @@ struct Server {
   Events events{store, channels};
 
   std::atomic<int64_t> last_save_ms{0};
+
+  Waiters waiters{store};
+  std::atomic<uint64_t> blocked_clients{0};
 };
 
 inline std::string_view durability_name(Durability d) {  // in Redis's words
   return d == Durability::kAlways ? "always" : d == Durability::kEverySec ? "everysec" : "no";
 }
+
+// A client that waits in a command which blocks: others see that it does.
+class Blocked {
+ public:
+  Blocked(Server& server, Session& session) : server_(server), session_(session) {
+    server_.blocked_clients++;
+    session_.blocked = true;
+  }
+  ~Blocked() {
+    session_.blocked = false;
+    server_.blocked_clients--;
+  }
+  Blocked(const Blocked&) = delete;
+
+ private:
+  Server& server_;
+  Session& session_;
+};
 
 // The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot
 // change, or the value will not do; empty for none.

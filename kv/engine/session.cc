@@ -39,8 +39,9 @@ std::string Session::describe(int64_t now_ms) {
   if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
   const uint64_t answers = held.answers, answer_room = held.answer_room, pushed = outbox.bytes();
   using Kind = Channels::Kind;
-  std::string_view flags = listed_multi >= 0 ? "x" : "N";
-  if (subscriptions.any_seen()) flags = listed_multi >= 0 ? "Px" : "P";
+  std::string flags = cat(subscriptions.any_seen() ? "P" : "", listed_multi >= 0 ? "x" : "",
+                          blocked.load() ? "b" : "");
+  if (flags.empty()) flags = "N";
   // The buffer of answers grows to what they took: its size is its peak.
   return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
              " age=", (now_ms - created_ms) / 1000, " idle=", silent_s.load(), " flags=", flags,

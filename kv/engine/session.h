@@ -157,6 +157,9 @@ class Session {
   bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> ends_{false};
   std::atomic<Unblock> unblocked_{Unblock::kTimeout};
+
+ public:
+  std::atomic<bool> blocked{false};  // it waits in a command that blocks
 };
 
 // All sessions of the process.

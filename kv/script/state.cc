@@ -370,6 +370,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   const NamespacePtr home = c.session.ns;
   const int resp = std::exchange(c.session.resp, 2);
   Transaction own(c.store, c.locks, Shape::kSeveral, c.wish());
+  own.set_committer(c.committer());  // who waits for what it makes is served
   own.names_changes();
   const bool read_only = (c.row.flags & kReadOnly) != 0 || (flags & kScriptNoWrites) != 0;
   RunningScripts::Running running;
