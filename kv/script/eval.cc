@@ -19,9 +19,10 @@ bool parse_shebang(std::string_view source, uint32_t& flags, std::string& why) {
     if (first) {
       first = false;
       if (word == "#!lua") continue;
-      return why = cat("Unexpected engine in script shebang: ", word), false;
+      return why = cat("Unexpected engine in script shebang: ", shown(word)), false;
     }
-    if (!word.starts_with(kFlags)) return why = cat("Unknown lua shebang option: ", word), false;
+    if (!word.starts_with(kFlags))
+      return why = cat("Unknown lua shebang option: ", shown(word)), false;
     word.remove_prefix(kFlags.size());
     for (bool more = !word.empty(); more;) {
       const size_t comma = word.find(',');
@@ -29,7 +30,7 @@ bool parse_shebang(std::string_view source, uint32_t& flags, std::string& why) {
       more = comma != word.npos;
       word.remove_prefix(more ? comma + 1 : word.size());
       if (!add_script_flag(flag, flags)) {
-        return why = cat("Unexpected flag in script shebang: ", flag), false;
+        return why = cat("Unexpected flag in script shebang: ", shown(flag)), false;
       }
     }
   }

@@ -33,7 +33,7 @@ std::string read_head(std::string_view source, std::string& name) {
   for (size_t i = 1; i < words.size(); i++) {
     std::string_view value = words[i];
     if (!equals_ignoring_case(value.substr(0, kName.size()), kName)) {
-      return cat("Invalid metadata value given: ", value);
+      return cat("Invalid metadata value given: ", shown(value));
     }
     if (named) return "Invalid metadata value, name argument was given multiple times";
     named = true;
@@ -41,7 +41,8 @@ std::string read_head(std::string_view source, std::string& name) {
   }
   if (!named) return "Library name was not given";
   if (!is_library_name(name)) return std::string(kBadLibraryName);
-  if (!equals_ignoring_case(words[0], "lua")) return cat("Engine '", words[0], "' not found");
+  if (!equals_ignoring_case(words[0], "lua"))
+    return cat("Engine '", shown(words[0]), "' not found");
   return {};
 }
 
@@ -189,7 +190,7 @@ void function_load(Context& c) {
   bool replace = false;
   for (size_t i = 2; i < last; i++) {
     if (!equals_ignoring_case(c.args[i], "replace")) {
-      return c.reply.error(cat("ERR Unknown option given: ", c.args[i]));
+      return c.reply.error(cat("ERR Unknown option given: ", shown(c.args[i])));
     }
     replace = true;
   }
@@ -213,9 +214,7 @@ void function_delete(Context& c) {
 }
 
 void refuse_count(Context& c) {
-  std::string_view word = c.args[1];
-  word = word.substr(0, std::min<size_t>(word.find('\0'), 128));
-  c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '", word,
+  c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '", shown(c.args[1]),
                     "'. Try FUNCTION HELP."));
 }
 
@@ -271,7 +270,7 @@ void function_list(Context& c) {
       if (++i >= c.args.size()) return c.reply.error("ERR library name argument was not given");
       pattern.emplace(c.args[i], true);
     } else {
-      return c.reply.error(cat("ERR Unknown argument ", c.args[i]));
+      return c.reply.error(cat("ERR Unknown argument ", shown(c.args[i])));
     }
   }
   const auto set = known(c);

@@ -210,6 +210,10 @@ class LuaState final : public Engine::Part {
 // A script says what it is in its first line; false, and why, if it says it wrong.
 bool parse_shebang(std::string_view source, uint32_t& flags, std::string& why);
 std::vector<std::string_view> words_of(std::string_view line);
+// A word of a client in an error text: as a C string, like Redis.
+inline std::string_view shown(std::string_view word) {
+  return word.substr(0, std::min<size_t>(word.find('\0'), 128));
+}
 // Word 2, which says how many keys there are; false after it answered what is wrong with it.
 bool read_key_count(Context& c, std::string_view not_a_number, int64_t& keys);
 // Whether a script with these flags may begin; else it answered why not.
