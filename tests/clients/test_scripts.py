@@ -530,6 +530,15 @@ class Scripts(Case):
         got = [m for m in (p.get_message(timeout=1) for _ in range(12)) if m and m.get("data") == b"m"]
         self.assertEqual(len(got), 2)
 
+    def test_scripts_of_one_key_in_a_pipeline(self):
+        """Their keys are looked up and locked ahead, together; what else they touch is not."""
+        p = self.r.pipeline(transaction=False)
+        for i in range(60):
+            p.eval("redis.call('INCR', KEYS[1]) return redis.call('INCR', 'sum') + redis.call('STRLEN', 'other' .. ARGV[1] % 7)", 1, "k%d" % (i % 20), i)
+            p.incr("k%d" % (i % 20))
+            p.eval("return redis.call('GET', KEYS[1])", 1, "k%d" % (i % 20))
+        self.assertEqual(p.execute(), sum(([i + 1, 2 * (i // 20) + 2, b"%d" % (2 * (i // 20) + 2)] for i in range(60)), []))
+
     def test_who_waits_is_served_when_a_script_is_over(self):
         for call, expected, source in (
                 (lambda r: r.blpop("list", 60), (b"list", b"1"), "redis.call('RPUSH', KEYS[1], 1, 2) redis.call('RPUSH', KEYS[1], 3)"),
@@ -550,6 +559,32 @@ class Scripts(Case):
             thread.join()
             self.assertEqual(got, [expected])
         self.assertEqual(self.r.lrange("other", 0, -1), [b"x"])
+
+    def test_a_threshold_that_would_mean_nothing_is_refused(self):
+        for name in ("busy-reply-threshold", "lua-time-limit"):
+            self.assertEqual(self.r.config_get(name), {name: "0"})
+            self.assertTrue(self.r.config_set(name, 0))
+            with self.assertRaisesRegex(redis.ResponseError, "nobody gets BUSY"):
+                self.r.config_set(name, 5000)
+
+    def test_what_takes_the_thread_is_bounded(self):
+        with self.assertRaisesRegex(redis.ResponseError, "a script has at most"):
+            self.r.eval("--" + "x" * (5 << 20), 0)
+        # Each alone is quick enough; all of them are loaded in one go by each thread.
+        slow = "#!lua name=slow%d\nlocal n = 0 for i = 1, 3e6 do n = n + i %% 7 end redis.register_function('slow%d', function() return 1 end)"
+        loaded = 0
+        with self.assertRaisesRegex(redis.ResponseError, "too long to load together|timeout"):
+            for loaded in range(1000):
+                self.r.function_load(slow % (loaded, loaded))
+        self.assertLess(loaded, 500)
+        self.r.function_flush()
+        # A loop of few instructions that calls slow commands.
+        for at in range(0, 200_000, 1000):
+            self.r.mset({"many%d" % i: 1 for i in range(at, at + 1000)})
+        begun = time.monotonic()
+        with self.assertRaisesRegex(redis.ResponseError, "ran for more than"):
+            self.r.eval("for i = 1, 1000 do redis.call('KEYS', 'none*') end", 0)
+        self.assertLess(time.monotonic() - begun, 30)
 
     def test_commands_that_wait_do_not_in_a_script(self):
         self.r.rpush("l", "a")

@@ -41,7 +41,7 @@ return 1
 constexpr std::string_view kMessagePack = R"(
 pcall(cmsgpack.unpack_limit, ARGV[1], #ARGV[2], #ARGV[2])
 local fine, read = pcall(cmsgpack.unpack_one, ARGV[1])
-if not fine then return 1 end
+if not fine or #ARGV[1] == 0 then return 1 end
 local values = {cmsgpack.unpack(cmsgpack.pack(select(2, cmsgpack.unpack_one(ARGV[1]))))}
 local once = values[1]
 if not same(once, (cmsgpack.unpack(cmsgpack.pack(once)))) then return {err = 'MessagePack'} end
