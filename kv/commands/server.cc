@@ -89,10 +89,9 @@ void bgsave(Context& c) {
 
 void lastsave(Context& c) { c.reply.integer(c.engine.server().last_save_ms / 1000); }
 
-// As Session::wait, of a client that others see to be blocked.
 awaitable<Woken> wait_blocked(Context& c, std::shared_ptr<Waiter> waiter, int64_t timeout_ms) {
-  const Blocked blocked(c.engine.server(), c.session);
-  co_return co_await c.session.wait(std::move(waiter), c.store.clock(), timeout_ms);
+  const Blocked blocked(c.engine.server());
+  co_return co_await c.session.wait(std::move(waiter), c.store.clock(), timeout_ms, true);
 }
 
 struct WaitAof {

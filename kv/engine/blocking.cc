@@ -13,8 +13,8 @@ namespace {
 // A place in line, for as long as the command waits.
 class InLine {
  public:
-  InLine(Server& server, Session& session, std::shared_ptr<Waiting> waiting)
-      : waiters_(server.waiters), waiting_(std::move(waiting)), blocked_(server, session) {
+  InLine(Server& server, std::shared_ptr<Waiting> waiting)
+      : waiters_(server.waiters), waiting_(std::move(waiting)), blocked_(server) {
     waiters_.add(waiting_);
   }
   ~InLine() { waiters_.remove(waiting_); }
@@ -66,12 +66,12 @@ awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_m
       answered = awaited.begin(c);
     }
     answered |= !c.failure().empty();
-    if (!answered) in_line.emplace(server_, c.session, waiting);
+    if (!answered) in_line.emplace(server_, waiting);
     if (!ready_.keys.empty()) serve_ready(locks);
     if (answered) co_return;
   }
   c.session.publish(c.row.name);
-  const Woken how = co_await c.session.wait(waiting, store_.clock(), timeout_ms);
+  const Woken how = co_await c.session.wait(waiting, store_.clock(), timeout_ms, true);
   if (how != Woken::kCalled && waiting->end()) co_return answer_unserved(c, how);
   if (how != Woken::kCalled) co_await waiting->until_served();
   answer_served(c, *waiting);

@@ -111,22 +111,15 @@ inline std::string_view durability_name(Durability d) {  // in Redis's words
   return d == Durability::kAlways ? "always" : d == Durability::kEverySec ? "everysec" : "no";
 }
 
-// A client that waits in a command which blocks: others see that it does.
+// Counts a client that waits in a command which blocks.
 class Blocked {
  public:
-  Blocked(Server& server, Session& session) : server_(server), session_(session) {
-    server_.blocked_clients++;
-    session_.blocked = true;
-  }
-  ~Blocked() {
-    session_.blocked = false;
-    server_.blocked_clients--;
-  }
+  explicit Blocked(Server& server) : server_(server) { server_.blocked_clients++; }
+  ~Blocked() { server_.blocked_clients--; }
   Blocked(const Blocked&) = delete;
 
  private:
   Server& server_;
-  Session& session_;
 };
 
 // The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot

@@ -57,11 +57,13 @@ std::string Session::describe(int64_t now_ms) {
              " lib-ver=", lib_version);
 }
 
-awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms) {
+awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
+                               bool shown) {
   {
     MutexLock lock(mutex);
     waiter_ = waiter;
     for_command_ = true;
+    blocked = shown;
     if (peer_ended_ || ends_) {
       unblocked_ = Unblock::kGone;
       waiter_->cancel();
@@ -77,6 +79,7 @@ awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int
   waited_ns += steady_ns() - begun;
   MutexLock lock(mutex);
   waiter_ = nullptr;
+  blocked = false;
   co_return how;
 }
 

@@ -112,7 +112,9 @@ class Session {
   };
   // For what a command asks for: until somebody wakes the waiter or calls unblock(), at most so
   // many milliseconds; 0: no limit.
-  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms);
+  // `shown`: others see that a command blocks it, from when unblock() finds it.
+  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
+                        bool shown = false);
   // Until a record is durable, so that answers may leave; Cancelled if the connection ends before,
   // which alone ends it.
   awaitable<Status> wait_durable(Log& log, Lsn lsn);

@@ -60,7 +60,9 @@ class Control(Client):
 
 
 class Histories(unittest.TestCase):
-    """The same commands to both servers, the same clients wait and are served, in the same order. Three things differ.
+    """The same commands to both servers, the same clients wait and are served, in the same order. Four things differ.
+    redis-server 7.0 wakes nobody where a result (ZUNIONSTORE and its like) takes the place of a value of another type;
+    here it does, so that results go to a key which only sorted sets have.
     redis-server 7.0 answers XREAD with no entries at all where one was added and deleted in one transaction; here the
     client waits on. A consumer that asked for what is not there is one from then on, as since 7.2. BLMOVE onto a key
     of another stripe is served after those keys that need no other lock."""
@@ -96,7 +98,8 @@ class Histories(unittest.TestCase):
             lambda: [b"BLMOVE", key(), key(), end(), end(), forever],
             lambda: [b"BRPOPLPUSH", key(), key(), forever],
             lambda: [b"BLMPOP", forever] + several() + [end()] + count(),
-            lambda: [r.choice([b"BZPOPMIN", b"BZPOPMAX"])] + keys() + [forever],
+            lambda: [r.choice([b"BZPOPMIN", b"BZPOPMAX"])] + keys() + r.choice([[], [b"z"]]) + [forever],
+            lambda: [r.choice([b"BZPOPMIN", b"BZPOPMAX"]), b"z"] + keys() + [forever],
             lambda: [b"BZMPOP", forever] + several() + [r.choice([b"MIN", b"MAX"])] + count(),
             lambda: [b"XREAD"] + count() + [b"BLOCK", forever] + streams(lambda: r.choice([b"$", b"$", b"0", b"%d-1" % (self.last + 1)])),
             lambda: [b"XREADGROUP"] + group() + count() + [b"BLOCK", forever] + streams(lambda: b">"),
@@ -118,8 +121,8 @@ class Histories(unittest.TestCase):
             lambda: [b"RENAME", key(), key()], lambda: [b"RENAMENX", key(), key()],
             lambda: [b"COPY", key(), key()] + r.choice([[], [b"REPLACE"]]),
             lambda: [b"LMOVE", key(), key(), b"LEFT", b"RIGHT"], lambda: [b"LPOP", key()], lambda: [b"RPOP", key(), b"2"],
-            lambda: [b"ZUNIONSTORE", key(), b"2", key(), key()], lambda: [b"ZRANGESTORE", key(), key(), b"0", b"-1"],
-            lambda: [b"ZPOPMIN", key()], lambda: [b"LTRIM", key(), b"1", b"-1"], lambda: [b"SADD", key(), b"m"],
+            lambda: [b"ZUNIONSTORE", b"z", b"2", key(), key()], lambda: [b"ZRANGESTORE", b"z", key(), b"0", b"-1"],
+            lambda: [b"ZPOPMIN", r.choice([key(), b"z"])], lambda: [b"LTRIM", key(), b"1", b"-1"], lambda: [b"SADD", key(), b"m"],
             lambda: [b"XGROUP", b"CREATE", key(), r.choice([b"g", b"h"]), b"$", b"MKSTREAM"],
             lambda: [b"XGROUP", b"CREATE", key(), r.choice([b"g", b"h"]), b"0", b"MKSTREAM"],
             lambda: [b"XGROUP", b"DESTROY", key(), r.choice([b"g", b"h"])],
@@ -192,7 +195,7 @@ class Histories(unittest.TestCase):
                 got = [(c.ask(b"CLIENT", b"UNBLOCK", b"%d" % side[i].id, b"ERROR"), side[i].next())
                        for side, c in zip(sides, control)]
                 self.assertEqual(got[0], got[1], "client %d, %s" % (i, where()))
-            for key in (b"a", b"b", b"c"):
+            for key in (b"a", b"b", b"c", b"z"):
                 for look in ([b"TYPE", key], [b"LRANGE", key, b"0", b"-1"], [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
                              [b"XRANGE", key, b"-", b"+"], [b"XPENDING", key, b"g"]):
                     x, y = (c.ask(*look) for c in control)
@@ -340,15 +343,6 @@ class Waits(Case):
     def test_other_doors_wake_too(self):
         rpc = self.server.grpc_stubs()
         kv = rpc.kv_pb
-        for made, waits, want in (("RPUSH m 1", "BLPOP k 0", [b"k", b"1"]), ("ZADD m 1 a", "BZPOPMIN k 0", [b"k", b"a", b"1"]),
-                                  ("XADD m 1-1 f v", "XREAD BLOCK 0 STREAMS k $", [[b"k", [[b"1-1", [b"f", b"v"]]]]])):
-            self.ask("FLUSHALL")
-            self.ask(made)
-            w = self.waiter(waits)
-            copy = kv.TxnOp(copy=kv.TxnOp.CopyOp(to=rpc.key("db0", "k"), **{"from": rpc.key("db0", "m")}))
-            rpc.kv.Txn(kv.TxnRequest(then=[copy]), metadata=rpc.metadata)
-            self.assertEqual(parsed(w.next()), want)
-            w.close()
         self.ask("XGROUP CREATE s g $ MKSTREAM")
         w = self.waiter("XREADGROUP GROUP g c BLOCK 0 STREAMS s >")
         rpc.kv.Put(kv.PutRequest(key=rpc.key("db0", "s"), value=b"x"), metadata=rpc.metadata)
@@ -443,11 +437,16 @@ class Waits(Case):
         print("%d clients wait: %.1f %% of a CPU, %d bytes each; %.0f us of CPU for each that is served" % (
             n, 100 * idle, each, 1e6 * (cpu() - used) / 1000))
         self.assertEqual(self.ask("LLEN all"), b":0\r\n")
-        for s in line[:1000]:
-            s.settimeout(60)
-            got = b""
-            while not got.endswith(b"x\r\n"):
-                got += s.recv(100)
+        served = select.poll()
+        for s in line:
+            s.setblocking(False)
+            served.register(s, select.POLLIN)
+        by_fd, answers = {s.fileno(): s for s in line}, 0
+        while answers < 1000:
+            ready = served.poll(60_000)
+            self.assertTrue(ready, answers)
+            for fd, _ in ready:
+                answers += by_fd[fd].recv(1000).count(b"all\r\n$1\r\nx\r\n")
         for s in line:
             s.close()
         self.assertTrue(wait_until(lambda: b"blocked_clients:0\r" in self.control.ask(b"INFO", b"clients")))
