@@ -72,7 +72,7 @@ size_t only_key(const Row& row, const Args& args) {
   if (row.keys.size() != 1 || row.keys[0].count_at < 0 || row.run_deferred != nullptr) return 0;
   // As many as a word says, as of scripts.
   const KeySpec& s = row.keys[0];
-  const auto count = static_cast<size_t>(s.first + s.count_at);
+  const size_t count = static_cast<size_t>(s.first) + static_cast<size_t>(s.count_at);
   const bool one = s.keyword.empty() && s.after_count == 1 && s.space_word == 0 &&
                    s.space_option.empty() && count < args.size() && args[count] == "1";
   return one ? count + 1 : 0;
