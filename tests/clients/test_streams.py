@@ -149,15 +149,6 @@ class Streams(Case):
         self.assertEqual(self.r.xlen("s"), 10)  # as in Redis: what does not fail is done
         self.assertNotEqual(self.seen("s"), before)
 
-    def test_block_is_refused_only_where_it_would_wait(self):
-        self.fill("s", 1)
-        self.do("XGROUP CREATE s g 0")
-        self.assertEqual(len(self.do("XREAD BLOCK 10 STREAMS s 0")), 1)
-        self.assertEqual(len(self.do("XREADGROUP GROUP g c BLOCK 10 STREAMS s >")), 1)
-        for line in ("XREAD BLOCK 10 STREAMS s $", "XREADGROUP GROUP g c BLOCK 10 STREAMS s >"):
-            with self.assertRaisesRegex(Exception, "BLOCK is not offered"):
-                self.do(line)
-
     def group(self):
         g = self.r.xinfo_groups("s")[0]
         return g["entries-read"], g["lag"]
