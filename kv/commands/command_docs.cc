@@ -23,6 +23,10 @@ std::vector<std::string_view> flag_names(const Row& row) {
     return s.count_at >= 0 || !s.keyword.empty() || (s.flags & kKeyUnknown) != 0;
   };
   if (std::any_of(row.keys.begin(), row.keys.end(), movable)) names.push_back("movablekeys");
+  if (row.group == "scripting" && row.has_keys()) {
+    names.push_back("skip_monitor");
+    names.push_back("no_mandatory_keys");
+  }
   return names;
 }
 
@@ -35,7 +39,7 @@ std::vector<std::string_view> categories(const Row& row) {
         std::pair("hash", "hash"), std::pair("list", "list"), std::pair("set", "set"),
         std::pair("sorted-set", "sortedset"), std::pair("stream", "stream"),
         std::pair("geo", "geo"), std::pair("connection", "connection"),
-        std::pair("transactions", "transaction")}) {
+        std::pair("transactions", "transaction"), std::pair("scripting", "scripting")}) {
     if (row.group != group) continue;
     const bool waits = row.keys.empty() && !row.is_subcommand() &&  // WAIT
                        (row.flags & (kWrite | kReadOnly)) == 0 && row.group == "generic";
@@ -50,6 +54,8 @@ std::vector<std::string_view> categories(const Row& row) {
   for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
                             std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous"),
                             std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
+    // Whoever may run scripts that only read has not thereby said what they may read.
+    if (flag == kReadOnly && row.group == "scripting") continue;
     if (row.flags & flag) names.emplace_back(name);
   }
   names.emplace_back(row.flags & kFast ? "fast" : "slow");

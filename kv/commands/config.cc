@@ -83,11 +83,20 @@ Refusal set_save(Server&, std::string_view value) {
   return value.empty() ? "" : "there are no snapshots: the log is the database";
 }
 
+// After how long others get BUSY while a script runs; as in Redis, 0 is never.
+std::string get_never(Server&) { return "0"; }
+Refusal set_never(Server&, std::string_view value) {
+  return value == "0" ? ""
+                      : "nobody gets BUSY: a script is ended after 1000 ms, and nothing of it is "
+                        "done";
+}
+
 constexpr Parameter kParameters[] = {
     {"appendfsync", [](Server& s) { return std::string(durability_name(s.durability)); },
      set_durability},
     {"appendonly", get_yes, set_yes},
     {"bind", [](Server& s) { return s.bind_address; }, nullptr},
+    {"busy-reply-threshold", get_never, set_never},
     {"client-output-buffer-limit", [](Server& s) { return s.client_limits.output_text(); },
      [](Server& s, std::string_view v) { return s.client_limits.set_output(v); }},
     {"cluster-enabled", [](Server&) { return std::string("no"); }, nullptr},
@@ -99,6 +108,7 @@ constexpr Parameter kParameters[] = {
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
     {"list-max-listpack-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr},
     {"list-max-ziplist-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr},
+    {"lua-time-limit", get_never, set_never},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
      set_number<&Server::max_clients, 1, UINT32_MAX>},
     {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); }, set_memory},

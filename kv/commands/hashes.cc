@@ -139,7 +139,8 @@ class Fields final : public Series {
       : store_(store), walk_(*h, h.now_ms(), key), part_(part), left_(h.size()), count_(count) {}
   bool next(Reply& reply) override {
     StripeLocks lock(store_);
-    for (KeyHash key = walk_.key(); !lock.covers(key); key = walk_.key()) {  // it may be renamed
+    for (KeyHash key = walk_.key(); !locked_ && !lock.covers(key);
+         key = walk_.key()) {  // it may be renamed
       lock.unlock();
       lock.lock(key);
     }

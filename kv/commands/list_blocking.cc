@@ -97,7 +97,7 @@ class RightToLeft final : public Move {
 };
 
 constexpr std::string_view kGroup = "list";
-constexpr uint32_t kWaits = kWrite | kNoScript | kBlocking;
+constexpr uint32_t kWaits = kWrite | kBlocking;
 constexpr uint32_t kMovesOne = kWaits | kDenyOom | kBatch;
 constexpr KeySpec kPops[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete, .last = -2}};
 constexpr KeySpec kMoves[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete},

@@ -131,7 +131,7 @@ class Members final : public Series {
         count_(count) {}
   bool next(Reply& reply) override {
     StripeLocks lock(store_);
-    lock_set_of(walk_, lock);
+    if (!locked_) lock_set_of(walk_, lock);
     const bool more = walk_.next([&](auto member, auto) {
       if (count_ == left_ || store_.random() % left_ < count_) {
         reply.bulk(member);

@@ -62,7 +62,7 @@ class PopSomeOf final : public SortedSetAwaited {
 };
 
 constexpr std::string_view kGroup = kSortedSetGroup;
-constexpr uint32_t kWaits = kWrite | kNoScript | kBlocking | kFast;
+constexpr uint32_t kWaits = kWrite | kBlocking | kFast;
 constexpr KeySpec kPops[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete, .last = -2}};
 constexpr KeySpec kPopsOneOf[] = {
     {.flags = kKeyReadWrite | kKeyAccess | kKeyDelete, .first = 2, .count_at = 0}};

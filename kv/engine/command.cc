@@ -319,7 +319,8 @@ void help(Context& c) {
 void Context::defer() {
   if (in_exec) {
     return reply.error(
-        "ERR a value above the extent threshold cannot be worked on in parts inside MULTI");
+        "ERR a value above the extent threshold cannot be worked on in parts inside MULTI or a "
+        "script");
   }
   deferred_ = true;
 }

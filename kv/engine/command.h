@@ -280,6 +280,11 @@ class Context {
   // See the top of this file. Inside EXEC it answers an error instead.
   void defer();
   bool deferred() const { return deferred_; }
+  // A script lacked something (Session::Lacking): nothing of it, and of the transaction around it,
+  // is done, and it is run again with that (Engine::run_cold).
+  bool again = false;
+  // The transaction around it comes to nothing, for the failure that it answers.
+  bool dooms = false;
 
   void syntax_error() { reply.error("ERR syntax error"); }
   // The store's error is the command's answer, whatever it has answered or will answer.

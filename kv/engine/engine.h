@@ -64,6 +64,23 @@ class Engine {
   // Takes the words.
   awaitable<Lsn> run_deferred(Session& session, Args& args, Reply& reply);
 
+  // What a family keeps for each thread; made by it.
+  struct Part {
+    virtual ~Part() = default;
+  };
+  std::unique_ptr<Part> scripts;
+
+  // A command of a script, or of a transaction: what is known of it is told apart.
+  enum class Refused : uint8_t { kNo, kUnknown, kArity };
+  Refused check_form(const Request& request) const;
+  // Whether the session's principal may run the row at all, on the keys that the request has.
+  bool may_run(const Session& session, const Row& row, const NamespacePtr& ns) const;
+  bool may_touch(const Session& session, const Request& request) const;
+  // Under the locks and in the transaction of `outer`; what `inner` answers is one answer.
+  void run_inner(Context& inner);
+  void resolve(const NamespacePtr& space, Request& request);
+  // Whether a value that it looks at is on disk alone; the stripes of its keys are locked.
+  bool waits_for_values(Session& session, const Request& request);
   // ---- who waits (waiters.h, blocking.cc) ----
 
   // The rest of a command that has to wait: begins once more, stands in line if there is nothing,
@@ -130,8 +147,6 @@ class Engine {
   bool admit(Session& session, Request& request, Reply& reply);
   // Whether it may be said by who listens; else it answered the error.
   static bool fits_listener(const Session& session, const Row& row, Reply& reply);
-  // The keys of a request, in this namespace unless it names another.
-  void resolve(const NamespacePtr& space, Request& request);
   void resolve_queue(Session& session);
   // Whether the session's principal may do this to all its keys; else it answered the error.
   bool permitted(const Session& session, const Request& request, Reply& reply) const;
@@ -139,12 +154,14 @@ class Engine {
   void lock_keys(Session& session, const Request& request, StripeLocks& locks);
   bool may_write(Context& c);
   void call(Context& c);
+  // What a script published, unless it came to nothing.
+  void send_messages(Context& c);
   // One command, one answer: what was answered since the mark stands only if it is that.
   void finish(Context& c, const Reply::Mark& mark);
   // The keys whose values a command will look at.
   Faults::Keys values_of(const Session& session, const Request& request) const;
-  // Whether one of them is on disk alone; their stripes are locked.
-  bool waits_for_values(Session& session, const Request& request);
+  // Reads the value of a blob that a script lacked.
+  awaitable<Status> read_lacking(Session& session);
   // Of the words that have to be read back for it: how long they are together, or why it cannot
   // have them.
   StatusOr<uint64_t> long_bytes(const Request& request) const;
@@ -188,5 +205,7 @@ std::span<const Row> config_rows();
 std::span<const Row> command_rows();
 std::span<const Row> transaction_rows();
 std::span<const Row> pubsub_rows();
+std::span<const Row> script_rows();
+std::span<const Row> function_rows();
 
 }  // namespace cairn::kv

@@ -65,7 +65,8 @@ void Events::tell(const Namespace& ns, Class of, std::string_view event, std::st
 void Events::changed(std::span<const Change> changes, Committer* /*by*/) {
   if (!tells()) return;
   for (const Change& c : changes) {
-    if (c.named || c.cause == Cause::kCopy) continue;
+    // What the system keeps for itself is nobody's key.
+    if (c.named || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
     if (c.what == What::kRemove && c.cause == Cause::kExpiry) {
       tell(*c.ns, Events::kExpired, "expired", c.key);
     } else if (c.what == What::kRemove && c.cause == Cause::kEviction) {

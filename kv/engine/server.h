@@ -15,6 +15,7 @@
 #include "core/store/users.h"
 #include "kv/engine/channels.h"
 #include "kv/engine/client_limits.h"
+#include "kv/engine/scripts.h"
 #include "kv/engine/session.h"
 #include "kv/engine/waiters.h"
 #include "kv/engine/workspace.h"
@@ -88,6 +89,14 @@ struct Server {
   std::atomic<uint64_t> timeout_s{0};
   ClientLimits client_limits;
   Workspace workspace;
+  ScriptCache scripts;
+  RunningScripts running_scripts;
+  // The libraries of functions, which only kv/script knows; made by it once.
+  struct Part {
+    virtual ~Part() = default;
+  };
+  Mutex functions_mutex;
+  std::shared_ptr<Part> functions ABSL_GUARDED_BY(functions_mutex);
 
   Channels channels{client_limits, stats.output_limit_disconnections};
   Events events{store, channels};

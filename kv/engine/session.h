@@ -60,6 +60,23 @@ class Session {
     if (NamespacePtr again = store.find_namespace(ns->name)) ns = std::move(again);
   }
 
+  // What a script needed beside the keys that its request names, so that it was taken back and is
+  // run again.
+  struct Lacking {
+    std::vector<std::pair<NamespacePtr, std::string>> keys;
+    bool all_stripes = false;
+    std::unique_ptr<BlobReader> blob;                          // to be read
+    std::vector<std::pair<std::string, std::string>> fetched;  // values of such, by their names
+    uint64_t fetched_bytes = 0;
+  };
+  std::unique_ptr<Lacking> lacking;
+  // What scripts publish is sent once what they change is there: they may be taken back.
+  struct Message {
+    Channels::Kind kind;
+    std::string channel, text;
+  };
+  std::vector<Message> unsent;
+
   // For CLIENT LIST and KILL.
   const uint64_t id;
   const std::string address, local_address;
