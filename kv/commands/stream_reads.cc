@@ -332,7 +332,9 @@ uint64_t to_deliver(Context& c, const Read& read, const Source& source) {
   StreamView s;
   const StreamGroup* group = look_for_group(c, s, source.key, read.group);
   if (group == nullptr) return 0;
-  if (source.newest) return s->size() - s->rank(group->last());
+  if (source.newest) {  // exactly: where it is none, the command waits
+    return s->top_id() > group->last() ? s->size() - s->rank(group->last().next()) : 0;
+  }
   const StreamConsumer* consumer = group->consumer(c.args[read.consumer]);
   return consumer == nullptr ? 0 : consumer->pending.size();
 }
@@ -437,10 +439,9 @@ awaitable<bool> read_in_turns(Context& c, const Read& read) {
     if (!co_await deliver_in_turns(c, read, i, answered == 0, all[i])) co_return true;
     answered += all[i].answered ? 1 : 0;
   }
-  if (answered == 0 && read.blocks) co_return false;
   if (answered == 0) {
-    c.reply.null_array();
-    co_return true;
+    if (!read.blocks) c.reply.null_array();
+    co_return !read.blocks;
   }
   announce_streams(c, answered);
   for (Delivery& d : all) {
@@ -578,22 +579,18 @@ awaitable<void> xreadgroup_deferred(Context& c) {
 
 constexpr std::string_view kGroup = "stream";
 constexpr KeySpec::Option kOptions[] = {{"block", 1}, {"count", 1}, {"group", 2}};
-constexpr KeySpec kReadsStreams[] = {{.flags = kKeyReadOnly | kKeyAccess,
-                                      .keyword = "STREAMS",
-                                      .options = kOptions,
-                                      .last = -1,
-                                      .limit = 2}};
-// A group's user reads entries; what is changed beside is the group.
-constexpr KeySpec of_group(uint16_t flags) {
+constexpr KeySpec streams(uint16_t flags, int first) {
   return {.flags = flags,
-          .first = 4,
+          .first = first,
           .keyword = "STREAMS",
           .options = kOptions,
           .last = -1,
           .limit = 2};
 }
-constexpr KeySpec kReadsStreamsByGroup[] = {of_group(kKeyReadOnly | kKeyAccess),
-                                            of_group(kKeyReadWrite | kKeyAgain)};
+constexpr KeySpec kReadsStreams[] = {streams(kKeyReadOnly | kKeyAccess, 1)};
+// A group's user reads entries; what is changed beside is the group.
+constexpr KeySpec kReadsStreamsByGroup[] = {streams(kKeyReadOnly | kKeyAccess, 4),
+                                            streams(kKeyReadWrite | kKeyAgain, 4)};
 constexpr Row kRows[] = {
     {"xread", -4, kReadOnly | kBlocking, kReadsStreams, xread, xread_deferred, kGroup,
      "Returns messages from multiple streams with IDs greater than the ones requested.", "5.0.0"},

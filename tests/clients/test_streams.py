@@ -253,6 +253,17 @@ class Streams(Case):
             self.do("XREADGROUP GROUP g c STREAMS s none 0 0")
         other.close()
 
+    def test_many_streams_with_nothing_new_are_waited_for(self):
+        n = 5000
+        p = self.r.pipeline(transaction=False)
+        for i in range(n):
+            p.xadd("s%d" % i, {"a": 1})
+            p.xgroup_create("s%d" % i, "g", "$")
+        p.execute()
+        words = ["s%d" % i for i in range(n)] + [">"] * n
+        self.assertIsNone(self.r.execute_command("XREADGROUP", "GROUP", "g", "c", "BLOCK", "10", "STREAMS", *words) or None)
+        self.assertEqual([c["name"] for c in self.r.xinfo_consumers("s4999", "g")], [b"c"])
+
     def test_who_comes_too_late_is_a_consumer_too(self):
         self.fill("s", 5000)
         for _ in range(20):
