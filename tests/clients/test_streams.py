@@ -300,7 +300,7 @@ class Streams(Case):
             for before in ("", "COUNT 1 ", "NOACK ", "COUNT 1 NOACK "):
                 line = "XREADGROUP %sGROUP %s %s STREAMS s 0" % (before, group, consumer)
                 self.assertEqual(self.do(line), [[b"s", []]], line)
-                self.assertEqual(self.r.command_getkeys(*line.split()), [b"s"], line)
+                self.assertEqual(self.r.command_getkeys(*line.split()), ["s"], line)
             self.assertEqual(len(self.do("XREADGROUP GROUP %s %s COUNT 2 STREAMS s >" % (group, consumer))[0][1]), 2)
             self.do("XGROUP DESTROY s %s" % group)
 
