@@ -77,11 +77,11 @@ Table::Table() : slots_(kSlots) {
                       stream_read_rows(),
                       stream_claim_rows(),
                       stream_info_rows(),
-                       dump_rows(),
-                       restore_rows(),
-                       migrate_rows(),
-                       script_rows(),
-                       function_rows()}) {
+                      dump_rows(),
+                      restore_rows(),
+                      migrate_rows(),
+                      script_rows(),
+                      function_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   Row* container = nullptr;
