@@ -3,6 +3,7 @@ protocols; and what only many, slow or vanishing clients show. CAIRN_PUBSUB_SECO
 on, CAIRN_PUBSUB_SEED where they begin."""
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -131,10 +132,9 @@ class Histories(unittest.TestCase):
     def history(self, seed, steps=150):
         r = random.Random(seed)
         n = r.choice([2, 3])
-        for port in (self.server.resp, self.peer.port):  # who listened in the last one is gone
-            one = Client(port)
-            self.assertTrue(wait_until(lambda: b"connected_clients:1\r" in one.ask(b"INFO", b"clients")))
-            one.close()
+        watches = [Client(port) for port in (self.server.resp, self.peer.port)]
+        connected = lambda: [int(re.search(rb"connected_clients:(\d+)", w.ask(b"INFO", b"clients"))[1]) for w in watches]
+        before = connected()
         sides = [[Client(port) for _ in range(n)] for port in (self.server.resp, self.peer.port)]
         messages = [[[] for _ in range(n)] for _ in sides]
         said = []
@@ -167,6 +167,9 @@ class Histories(unittest.TestCase):
         finally:
             for c in sum(sides, []):
                 c.close()
+            self.assertTrue(wait_until(lambda: all(a <= b for a, b in zip(connected(), before))))  # who listened is gone
+            for w in watches:
+                w.close()
 
     def test_histories_of_a_few_clients_are_those_of_redis(self):
         end, seed = time.monotonic() + SECONDS, SEED
