@@ -100,6 +100,11 @@ void put_nothing(Context& c) {
   if (e == nullptr || c.remove(c.ns(), e)) c.reply.ok();
 }
 
+// To Redis a key is new that takes the place of what had its name.
+void replaces(Context& c) {
+  if (c.look(c.args[1]) != nullptr) c.add_event(Events::kNew, "new", c.ns(), c.args[1]);
+}
+
 bool is_past(Context& c, const Options& o) { return o.until_ms != 0 && o.until_ms <= c.now_ms(); }
 
 uint8_t flags_of(ValueType type) { return static_cast<uint8_t>(static_cast<unsigned>(type) << 4); }
@@ -112,6 +117,7 @@ void put_value(Context& c, const Options& o, uint8_t flags, std::string_view val
   r.flags = flags;
   r.expire_ms = o.until_ms;
   if (o.until_ms != 0) r.flags |= kRecordHasExpiry;
+  replaces(c);
   if (!c.put(c.ns(), r)) return;
   warm(c, o);
   c.reply.ok();
@@ -267,6 +273,7 @@ class Making {
     }
     if (!is_free(c_, o_)) return;
     if (is_past(c_, o_)) return put_nothing(c_);
+    replaces(c_);
     c_.will_change(c_.ns(), to, c_.args[1]);
     status = copy_->name(*c_.txn, c_.ns(), to, c_.args[1], o_.until_ms);
     if (!status.ok()) return c_.status_error(status);
@@ -308,6 +315,7 @@ class Making {
     r.value = encoded;
     r.flags = static_cast<uint8_t>(kRecordIsBlob | (o_.until_ms != 0 ? kRecordHasExpiry : 0));
     r.expire_ms = o_.until_ms;
+    replaces(c_);
     if (!c_.put(c_.ns(), r)) return false;
     warm(c_, o_);
     c_.reply.ok();

@@ -653,6 +653,8 @@ class AgainstRedis(Wire):
                 return "a value that ends within a run: redis-server reads the byte behind it, and breaks the value"
             if name == b"lpos" and b"must between -9223372036854775807" in ours:
                 return "a rank that cannot be negated is refused since 7.2; 7.0 finds something"
+            if name == b"function" and ours == b"-ERR functions cannot be changed inside MULTI":
+                return "libraries are records of a transaction of their own"
             if name == b"exec" and isinstance(theirs, bytes) and ours[:10] == theirs[:10]:
                 return "why a transaction was aborted is said in other words"
         if name.startswith((b"geosearch", b"georadius")):
