@@ -100,16 +100,12 @@ void put_nothing(Context& c) {
   if (e == nullptr || c.remove(c.ns(), e)) c.reply.ok();
 }
 
-// To Redis a key is new that takes the place of what had its name.
-void replaces(Context& c) {
-  if (c.look(c.args[1]) != nullptr) c.add_event(Events::kNew, "new", c.ns(), c.args[1]);
-}
-
 bool is_past(Context& c, const Options& o) { return o.until_ms != 0 && o.until_ms <= c.now_ms(); }
 
 uint8_t flags_of(ValueType type) { return static_cast<uint8_t>(static_cast<unsigned>(type) << 4); }
 
-void put_value(Context& c, const Options& o, uint8_t flags, std::string_view value) {
+// Whether it was; it is answered in any case.
+bool put_value(Context& c, const Options& o, uint8_t flags, std::string_view value) {
   RecordView r;
   r.ns = c.ns().id;
   r.key = c.args[1];
@@ -117,10 +113,11 @@ void put_value(Context& c, const Options& o, uint8_t flags, std::string_view val
   r.flags = flags;
   r.expire_ms = o.until_ms;
   if (o.until_ms != 0) r.flags |= kRecordHasExpiry;
-  replaces(c);
-  if (!c.put(c.ns(), r)) return;
+  c.replaces(c.ns(), r.key);
+  if (!c.put(c.ns(), r)) return false;
   warm(c, o);
   c.reply.ok();
+  return true;
 }
 
 uint64_t size_of(ValueType type, const Collection& value) {
@@ -178,7 +175,7 @@ void restore(Context& c) {
   const bool is_text = reader.type() == ValueType::kString;
   if (!is_text && !makes_value(c, reader, made)) return c.reply.error(kBadFormat);
   if (is_past(c, o) || has_nothing_left(reader)) return put_nothing(c);
-  put_value(c, o, flags_of(reader.type()), made);
+  (void)put_value(c, o, flags_of(reader.type()), made);
 }
 
 // ---- in turns ----
@@ -273,7 +270,7 @@ class Making {
     }
     if (!is_free(c_, o_)) return;
     if (is_past(c_, o_)) return put_nothing(c_);
-    replaces(c_);
+    c_.replaces(c_.ns(), c_.args[1]);
     c_.will_change(c_.ns(), to, c_.args[1]);
     status = copy_->name(*c_.txn, c_.ns(), to, c_.args[1], o_.until_ms);
     if (!status.ok()) return c_.status_error(status);
@@ -293,7 +290,7 @@ class Making {
       if (is_past(c_, o_)) {
         put_nothing(c_);
       } else {
-        put = put_blob(blob);
+        put = put_value(c_, o_, kRecordIsBlob, blob.encode());
       }
     }
     if (!put) c_.store.extents().unref(blob);
@@ -305,21 +302,7 @@ class Making {
     if (!is_text && !makes_value(c_, reader, value)) return c_.reply.error(kBadFormat);
     if (!is_free(c_, o_)) return;
     if (is_past(c_, o_) || has_nothing_left(reader)) return put_nothing(c_);
-    put_value(c_, o_, flags_of(reader.type()), value);
-  }
-  bool put_blob(const BlobRef& blob) {
-    const std::string encoded = blob.encode();
-    RecordView r;
-    r.ns = c_.ns().id;
-    r.key = c_.args[1];
-    r.value = encoded;
-    r.flags = static_cast<uint8_t>(kRecordIsBlob | (o_.until_ms != 0 ? kRecordHasExpiry : 0));
-    r.expire_ms = o_.until_ms;
-    replaces(c_);
-    if (!c_.put(c_.ns(), r)) return false;
-    warm(c_, o_);
-    c_.reply.ok();
-    return true;
+    (void)put_value(c_, o_, flags_of(reader.type()), value);
   }
 
   Context& c_;

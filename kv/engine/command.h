@@ -263,6 +263,10 @@ class Context {
   // One more event of a key, for when all is committed.
   void add_event(Events::Class of, std::string_view event, const Namespace& ns,
                  std::string_view key);
+  // To Redis a key is new that takes the place of what had its name; before that happens.
+  void replaces(Namespace& ns, std::string_view key) {
+    if (look(ns, key) != nullptr) add_event(Events::kNew, "new", ns, key);
+  }
   // Around a change that is made in another way than by the functions above.
   void will_change(Namespace& ns, KeyHash hash, std::string_view key);
   void did_change(const Namespace& ns, std::string_view key) {

@@ -17,7 +17,7 @@ import redis
 
 from harness import PASSWORD, SANITIZED, Case, Server, command, resident, wait_until
 from test_pubsub import Client
-from test_resp import Peer
+from test_resp import Both
 from test_wire import parsed
 
 SECONDS = float(os.environ.get("CAIRN_BLOCKING_SECONDS", "20"))
@@ -59,22 +59,13 @@ class Control(Client):
             raise AssertionError("does not wait")
 
 
-class Histories(unittest.TestCase):
+class Histories(Both):
     """The same commands to both servers, the same clients wait and are served, in the same order. Four things differ.
     redis-server 7.0 wakes nobody where a result (ZUNIONSTORE and its like) takes the place of a value of another type;
     here it does, so that results go to a key which only sorted sets have.
     redis-server 7.0 answers XREAD with no entries at all where one was added and deleted in one transaction; here the
     client waits on. A consumer that asked for what is not there is one from then on, as since 7.2. BLMOVE onto a key
     of another stripe is served after those keys that need no other lock."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server, cls.peer = Server(credentials=False), Peer()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.peer.stop()
-        cls.server.remove()
 
     def __init__(self, *args):
         super().__init__(*args)

@@ -10,7 +10,7 @@ import unittest
 import redis
 
 from harness import PASSWORD, Case
-from test_resp import Peer
+from test_resp import BesidePeer, Peer
 
 SEED = int(os.environ.get("CAIRN_DUMP_SEED", "1"))
 
@@ -99,17 +99,7 @@ def told(c, key):
     return kind
 
 
-class Dump(Case):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.peer = Peer()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.peer.stop()
-        super().tearDownClass()
-
+class Dump(BesidePeer, Case):
     def setUp(self):
         self.ours = self.server.redis()
         self.theirs = redis.Redis(port=self.peer.port)

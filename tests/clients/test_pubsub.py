@@ -11,8 +11,8 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, Case, Server, command, resident, wait_until
-from test_resp import Peer
+from harness import PASSWORD, Case, command, resident, wait_until
+from test_resp import Both, Peer
 from test_wire import Answers, parsed
 
 SECONDS = float(os.environ.get("CAIRN_PUBSUB_SECONDS", "20"))
@@ -53,20 +53,11 @@ class Client(Answers):
                 return got, messages
 
 
-class Histories(unittest.TestCase):
+class Histories(Both):
     """The same commands to both servers; what each client got is compared. Three things may differ. A message that a
     client publishes to itself comes to it from redis-server 7.0 before the answer to PUBLISH, and in the midst of
     that of EXEC, from later versions and from Cairn behind them. And what is found in a table comes in its order.
     No pattern of redis-server's matches a channel without a name, not even *: nothing is published to it, nor is it listed."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server, cls.peer = Server(credentials=False), Peer()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.peer.stop()
-        cls.server.remove()
 
     @staticmethod
     def words(r, multi):

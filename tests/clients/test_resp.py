@@ -42,8 +42,8 @@ class Peer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-class Differential(Case):
-    """Random command streams give the answers that redis-server gives, word for word."""
+class BesidePeer:
+    """Of a Case: a redis-server runs beside Cairn."""
 
     @classmethod
     def setUpClass(cls):
@@ -54,6 +54,23 @@ class Differential(Case):
     def tearDownClass(cls):
         cls.peer.stop()
         super().tearDownClass()
+
+
+class Both(unittest.TestCase):
+    """Cairn without a password, and a redis-server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server, cls.peer = Server(credentials=False), Peer()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.peer.stop()
+        cls.server.remove()
+
+
+class Differential(BesidePeer, Case):
+    """Random command streams give the answers that redis-server gives, word for word."""
 
     def word(self, r):
         return r.choice([

@@ -11,7 +11,7 @@ import unittest
 import redis
 
 from harness import PASSWORD, Case, raw, wait_until
-from test_resp import Peer
+from test_resp import BesidePeer
 from test_wire import Answers, parsed
 
 SECONDS = float(os.environ.get("CAIRN_WIRE_SECONDS", "8"))
@@ -268,17 +268,7 @@ HEADED = ["#!lua\nreturn 1", "#!lua flags=no-writes\nreturn redis.call('set','a'
           "\n\nerror('hi')", "return 1\n", "-- comment"]
 
 
-class Pairs(Case):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.peer = Peer()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.peer.stop()
-        super().tearDownClass()
-
+class Pairs(BesidePeer, Case):
     def both(self, resp=2):
         a, b = Answers(self.server.resp, PASSWORD), Answers(self.peer.port)
         if resp == 3:

@@ -11,7 +11,7 @@ import unittest
 
 from harness import PASSWORD, Case, command
 from test_dump import payload
-from test_resp import Peer
+from test_resp import BesidePeer
 
 SECONDS = float(os.environ.get("CAIRN_WIRE_SECONDS", "40"))
 SEED = int(os.environ.get("CAIRN_WIRE_SEED", "1"))
@@ -622,18 +622,8 @@ class Races(Case):
         self.assertTrue(self.server.redis().ping())
 
 
-class AgainstRedis(Wire):
+class AgainstRedis(BesidePeer, Wire):
     """Only what differs on purpose may differ; each difference has its reason here."""
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.peer = Peer()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.peer.stop()
-        super().tearDownClass()
 
     test_framing_grouping_and_splitting_change_nothing = None
 
