@@ -382,8 +382,8 @@ awaitable<Status> Store::load(const Replay& replay) {
         nameless_.push_back(ns);
         notes_.push_back(cat("the name of a bucket is lost; it is called ", name, " now"));
       } else if (ns->named < replay.first() || replay.is_lost(ns->named)) {
-        // A checkpoint alone knows it: its record is lost. Or it was dropped, its record was cleaned
-        // away, and then what said that it was dropped got lost.
+        // A checkpoint alone knows it: its record is lost. Or it was dropped, its record was
+        // cleaned away, and then what said that it was dropped got lost.
         nameless_.push_back(ns);
       }
       ns->order_end = Namespace::kAllHashes;

@@ -34,7 +34,8 @@ std::vector<std::string_view> categories(const Row& row) {
         std::pair("bitmap", "bitmap"), std::pair("hyperloglog", "hyperloglog"),
         std::pair("hash", "hash"), std::pair("list", "list"), std::pair("set", "set"),
         std::pair("sorted-set", "sortedset"), std::pair("stream", "stream"),
-        std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
+        std::pair("geo", "geo"), std::pair("connection", "connection"),
+        std::pair("transactions", "transaction")}) {
     if (row.group != group) continue;
     const bool waits = row.keys.empty() && !row.is_subcommand() &&  // WAIT
                        (row.flags & (kWrite | kReadOnly)) == 0 && row.group == "generic";

@@ -18,6 +18,13 @@ const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, si
   return found;
 }
 
+const StreamGroup* look_for_group(Context& c, StreamView& view, size_t key, size_t group) {
+  Entry* entry = c.look(c.args[key]);
+  if (entry == nullptr || entry->type() != ValueType::kStream) return nullptr;
+  view = {entry, static_cast<const Stream*>(entry->collection())};
+  return view->group(c.args[group]);
+}
+
 void subcommand_syntax_error(Context& c) {
   const std::string_view name = c.row.name.substr(0, c.row.name.find('|'));
   c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
@@ -110,19 +117,31 @@ void xgroup_setid(Context& c) {
   if (operate(c, 2, s, operation)) c.reply.ok();
 }
 
-// Acknowledges the first kPendingAtOnce of what is pending.
+// Acknowledges the first kPendingAtOnce of what is pending. That is no event: what the command is
+// to do may not come about yet.
 template <class Pending, class IdOf>
 bool forget_some(Context& c, const StreamView& s, const Pending& pending, IdOf id_of) {
   std::vector<StreamId> ids;
   for (auto it = pending.begin(); ids.size() < kPendingAtOnce; ++it) ids.push_back(id_of(*it));
   std::string operation = about_group(c.args[3]);
   Stream::add_acknowledged(operation, ids);
+  c.set_event("");
   return operate(c, 2, s, operation);
+}
+
+// Whether an EXEC may take away what is pending, of which it keeps a copy until it is done; answers
+// if not.
+bool may_forget(Context& c, uint64_t image_bytes) {
+  if (!c.in_exec || image_bytes <= c.store.log().record_bytes_max()) return true;
+  c.status_error(absl::ResourceExhaustedError(
+      "too many pending entries to be removed at once within a transaction"));
+  return false;
 }
 
 void destroy_group(Context& c, const StreamView& s) {
   std::string operation = about_group(c.args[3]);
   Stream::add_group_gone(operation);
+  c.set_event(c.row.event.name);
   if (operate(c, 2, s, operation)) c.reply.integer(1);
 }
 
@@ -132,7 +151,7 @@ void xgroup_destroy(Context& c) {
   const StreamGroup* group = s->group(c.args[3]);
   if (group == nullptr) return c.reply.integer(0);
   if (group->pending().size() > kPendingAtOnce && !c.in_exec) return c.defer();
-  destroy_group(c, s);
+  if (may_forget(c, group->image_bytes())) destroy_group(c, s);
 }
 
 // A million pending entries took their thread, and all who need the stripe, for 0.2 s: they go
@@ -164,6 +183,7 @@ void delete_consumer(Context& c, const StreamView& s, const StreamConsumer& cons
   gone += consumer.pending.size();
   std::string operation = about_group(c.args[3]);
   Stream::add_consumer_gone(operation, c.args[4]);
+  c.set_event(c.row.event.name);
   if (operate(c, 2, s, operation)) c.reply.integer(static_cast<int64_t>(gone));
 }
 
@@ -174,7 +194,9 @@ void xgroup_delconsumer(Context& c) {
   const StreamConsumer* consumer = group->consumer(c.args[4]);
   if (consumer == nullptr) return c.reply.integer(0);
   if (consumer->pending.size() > kPendingAtOnce && !c.in_exec) return c.defer();
-  delete_consumer(c, s, *consumer, 0);
+  const size_t all = std::max<size_t>(1, group->pending().size());
+  const uint64_t of_each = group->image_bytes() / all;
+  if (may_forget(c, of_each * consumer->pending.size())) delete_consumer(c, s, *consumer, 0);
 }
 
 awaitable<void> xgroup_delconsumer_deferred(Context& c) {
@@ -182,8 +204,12 @@ awaitable<void> xgroup_delconsumer_deferred(Context& c) {
   co_await in_turns(c, [&] {
     StreamView s;
     const StreamGroup* group;
-    if (!find_group(c, s, group)) return false;
-    const StreamConsumer* consumer = group->consumer(c.args[4]);
+    if (gone > 0) {
+      group = look_for_group(c, s, 2, 3);
+    } else if (!find_group(c, s, group)) {
+      return false;
+    }
+    const StreamConsumer* consumer = group == nullptr ? nullptr : group->consumer(c.args[4]);
     if (consumer == nullptr) return c.reply.integer(static_cast<int64_t>(gone)), false;
     if (consumer->pending.size() <= kPendingAtOnce) {
       return delete_consumer(c, s, *consumer, gone), false;
@@ -267,6 +293,8 @@ struct Selection {
 
   // Looks at so many at most; whether that was all.
   bool look(Context& c, const StreamGroup& group, size_t most);
+  // Lowers the count to what is there, and returns how many bytes it takes to find so many.
+  uint64_t limit(Context& c, const StreamGroup& group);
 
  private:
   bool take(StreamId id, const StreamGroup::Pending& p, int64_t now_ms);
@@ -302,6 +330,18 @@ bool Selection::look(Context& c, const StreamGroup& group, size_t most) {
     if (!take(it->first, it->second, now)) return true;
   }
   return false;
+}
+
+uint64_t Selection::limit(Context& c, const StreamGroup& group) {
+  constexpr uint64_t kNameBytes = 96;  // in the set, beside the text
+  const StreamConsumer* one = consumer == 0 ? nullptr : group.consumer(c.args[consumer]);
+  const uint64_t all = consumer == 0    ? group.pending().size()
+                       : one == nullptr ? 0
+                                        : one->pending.size();
+  count = static_cast<int64_t>(std::min(static_cast<uint64_t>(count), all));
+  const uint64_t consumers = consumer == 0 ? group.consumers().size() : 1;
+  return static_cast<uint64_t>(count) * sizeof(Listed) + consumers * kNameBytes +
+         group.name_bytes();
 }
 
 class Listing final : public Series {
@@ -364,6 +404,17 @@ awaitable<void> xpending_deferred(Context& c) {
   Selection want;
   if (!parse(c, want)) co_return;
   const uint64_t before = c.reply.due();
+  uint64_t bytes = 0;
+  co_await in_turns(c, [&] {
+    StreamView s;
+    if (!find(c, 1, s)) return false;
+    if (const StreamGroup* group = kv::find_group(c, s, 1, 2)) bytes = want.limit(c, *group);
+    return false;
+  });
+  if (c.reply.due() != before || !c.failure().empty()) co_return;
+  const auto share = co_await c.workspace(bytes);
+  if (share == nullptr) co_return;
+  want.found.reserve(static_cast<size_t>(want.count));
   co_await in_turns(c, [&] {
     StreamView s;
     if (!find(c, 1, s)) return false;
@@ -376,6 +427,7 @@ awaitable<void> xpending_deferred(Context& c) {
 constexpr std::string_view kGroup = "stream";
 constexpr KeySpec kDeletesFromSecond[] = {{.flags = kKeyReadWrite | kKeyDelete, .first = 2}};
 constexpr KeySpec kInsertsIntoSecond[] = {{.flags = kKeyReadWrite | kKeyInsert, .first = 2}};
+constexpr KeySpec kAcknowledgesInKey[] = {{.flags = kKeyReadWrite | kKeyUpdate | kKeyLooked}};
 constexpr KeySpec kUpdatesSecond[] = {{.flags = kKeyReadWrite | kKeyUpdate, .first = 2}};
 constexpr Row kRows[] = {
     {"xgroup",
@@ -398,7 +450,7 @@ constexpr Row kRows[] = {
     {"xgroup|help", 2, kLoading, {}, help, nullptr, kGroup, "Prints this help.", "5.0.0"},
     {"xgroup|setid", -5, kWrite, kUpdatesSecond, xgroup_setid, nullptr, kGroup,
      "Sets the last-delivered ID of a consumer group.", "5.0.0"},
-    {"xack", -4, kWrite | kFast, kUpdatesKey, xack, nullptr, kGroup,
+    {"xack", -4, kWrite | kFast, kAcknowledgesInKey, xack, nullptr, kGroup,
      "Returns the number of messages that were successfully acknowledged by the consumer group "
      "member of a stream.",
      "5.0.0"},

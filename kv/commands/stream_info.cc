@@ -57,6 +57,8 @@ void reply_end(Reply& reply, std::string_view name, const Stream& s, bool last) 
 class InFull final : public Series {
  public:
   explicit InFull(uint64_t most) : most_(most) {}
+  // About how many bytes it takes to look at all of them.
+  uint64_t bytes_for(const Stream& s) const;
   // Looks at so much more; whether that was all.
   bool look(const Stream& s, size_t looks);
   size_t groups() const { return groups_.size(); }
@@ -100,6 +102,18 @@ class InFull final : public Series {
   Step step_ = kGroup;
   size_t group_ = 0, consumer_ = 0, pending_ = 0;
 };
+
+uint64_t InFull::bytes_for(const Stream& s) const {
+  constexpr uint64_t kNameBytes = 96;  // in a set, beside the text
+  uint64_t bytes = 0;
+  for (auto& [name, group] : s.groups()) {
+    const uint64_t pending = group->pending().size(), consumers = group->consumers().size();
+    const uint64_t of_consumers = most_ > pending ? pending : std::min(pending, most_ * consumers);
+    bytes += sizeof(Group) + name.size() + consumers * (sizeof(Consumer) + kNameBytes) +
+             2 * group->name_bytes() + (std::min(most_, pending) + of_consumers) * sizeof(Pending);
+  }
+  return bytes;
+}
 
 bool InFull::look(const Stream& s, size_t looks) {
   while (looks > 0) {
@@ -294,13 +308,22 @@ awaitable<void> xinfo_stream_deferred(Context& c) {
   uint64_t most;
   if (!parse_full(c, most)) co_return;
   auto full = std::make_unique<InFull>(most == 0 ? UINT64_MAX : most);
-  bool begun = false, whole = false;
+  const uint64_t before = c.reply.due();
+  uint64_t bytes = 0;
+  co_await in_turns(c, [&] {
+    StreamView s;
+    if (find_stream(c, s)) bytes = full->bytes_for(*s);
+    return false;
+  });
+  if (c.reply.due() != before || !c.failure().empty()) co_return;
+  const auto share = co_await c.workspace(bytes);
+  if (share == nullptr) co_return;
+  bool whole = false;
   co_await in_turns(c, [&] {
     StreamView s;
     if (!find_stream(c, s)) return false;
-    if (!begun) reply_entries_in_full(c, *s, most);
-    begun = true;
     whole = full->look(*s, kPendingAtOnce);
+    if (whole) reply_entries_in_full(c, *s, most);  // not before: the stream may go until then
     return !whole;
   });
   if (whole) reply_groups_in_full(c.reply, std::move(full));

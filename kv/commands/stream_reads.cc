@@ -102,7 +102,12 @@ bool parse_id(Context& c, const Read& read, size_t i, Source& source) {
                   "history of this consumer by specifying a proper ID, or use the > ID to get new "
                   "messages. The $ ID would just return an empty result set.");
     }
-    if (s) source.after = s->state().last;
+    if (s) {
+      source.after = s->state().last;
+    } else {
+      // Redis looks for it twice.
+      c.add_event(Events::kKeyMiss, "keymiss", c.ns(), c.args[source.key]);
+    }
     return true;
   }
   if (c.args[word] == ">") {
@@ -265,7 +270,8 @@ void reply_source(Context& c, const Read& read, Source& source) {
 
 // What a group delivered in a turn, of the stream as it was then.
 struct Slice {
-  Slice(const Stream& stream, const Source& source) : snapshot(stream.snapshot()), source(source) {}
+  Slice(const Stream& stream, Source source)
+      : snapshot(stream.snapshot()), source(std::move(source)) {}
   Snapshot<Stream::Tree> snapshot;
   Source source;
 };
@@ -321,93 +327,130 @@ class Slices final : public Series {
 
 constexpr uint64_t kDeliveredAtOnce = 4096;
 
-// Whether a group may have so much to deliver that it is done in turns: a million entries took
-// their thread, and all who need the stripe, for 0.3 s.
-bool is_large(Context& c, const Read& read) {
-  if (read.streams != 1 || (read.most != 0 && read.most <= kDeliveredAtOnce)) return false;
-  Entry* entry = c.find(c.args[read.first]);
-  if (entry == nullptr || entry->type() != ValueType::kStream) return false;
-  const auto& stream = *static_cast<const Stream*>(entry->collection());
-  const StreamGroup* group = stream.group(c.args[read.group]);
-  if (group == nullptr) return false;
-  if (c.args[read.first + 1] == ">") {
-    return stream.size() - stream.rank(group->last()) > kDeliveredAtOnce;
+// What the group of one stream may have to deliver.
+uint64_t to_deliver(Context& c, const Read& read, const Source& source) {
+  StreamView s;
+  const StreamGroup* group = look_for_group(c, s, source.key, read.group);
+  if (group == nullptr) return 0;
+  if (source.newest) {  // exactly: where it is none, the command waits
+    return s->top_id() > group->last() ? s->size() - s->rank(group->last().next()) : 0;
   }
   const StreamConsumer* consumer = group->consumer(c.args[read.consumer]);
-  return consumer != nullptr && consumer->pending.size() > kDeliveredAtOnce;
+  return consumer == nullptr ? 0 : consumer->pending.size();
 }
+
+// Whether that is so much in all streams that it is done in turns: a million entries took their
+// thread, and all who need the stripe, for 0.3 s.
+bool is_large(Context& c, const Read& read, const Sources& sources) {
+  if (read.most != 0 && read.most <= kDeliveredAtOnce / read.streams) return false;
+  uint64_t sum = 0;
+  for (const Source& source : sources) {
+    const uint64_t all = to_deliver(c, read, source);
+    sum += read.most == 0 ? all : std::min(all, read.most);
+    if (sum > kDeliveredAtOnce) return true;
+  }
+  return false;
+}
+
+// One of the streams, and what was delivered of it so far.
+struct Delivery {
+  Source source;  // where to go on
+  uint64_t left = 0, entries = 0;
+  bool begun = false, answered = false;
+  std::vector<Slice> slices;
+};
 
 enum class Turned : uint8_t { kMore, kAll, kFailed };
 
-// A turn of it: what is delivered is in `slices` then, and `source` says where to go on.
-Turned deliver_some(Context& c, const Read& read, StripeLocks& locks, Source& source, uint64_t left,
-                    std::vector<Slice>& slices) {
+// False: it cannot begin, and answered why, or is not to: others have delivered before it, so that
+// no error is an answer any more.
+bool begin_delivery(Context& c, const Read& read, size_t i, bool first, Delivery& d) {
+  StreamView s;
+  if (!first && look_for_group(c, s, read.first + i, read.group) == nullptr) return false;
+  if (!parse_id(c, read, i, d.source) || !find(c, d.source.key, s)) return false;
+  d.source.to = s->top_id();  // what is added meanwhile is for another time
+  d.left = read.most == 0 ? UINT64_MAX : read.most;
+  d.begun = true;
+  return true;
+}
+
+// A turn of the stream that was named at i; `first`: nothing was delivered of any yet.
+Turned deliver_some(Context& c, const Read& read, StripeLocks& locks, size_t i, bool first,
+                    Delivery& d) {
   Context::Turn turn(c, locks);
   if (Status writes = c.store.check_write(false); !writes.ok()) {
     c.status_error(writes);
     return Turned::kFailed;
   }
-  const bool begins = slices.empty();
-  StreamView s;
-  if (begins) {
-    if (!parse_id(c, read, 0, source) || !find(c, source.key, s)) return Turned::kFailed;
-    source.to = s->top_id();  // what is added meanwhile is for another time
-  } else {
-    // Gone, or another one by now: what was delivered is the answer.
-    Entry* entry = c.find(c.args[source.key]);
-    if (entry == nullptr || entry->type() != ValueType::kStream) return Turned::kAll;
-    s = {entry, static_cast<const Stream*>(entry->collection())};
-    if (s->group(c.args[read.group]) == nullptr) return Turned::kAll;
+  if (!d.begun && !begin_delivery(c, read, i, first, d)) {
+    return first ? Turned::kFailed : Turned::kAll;
   }
+  StreamView s;  // gone, or another one by now: what was delivered is the answer
+  if (look_for_group(c, s, d.source.key, read.group) == nullptr) return Turned::kAll;
   Read part = read;
-  part.most = std::min(left, kDeliveredAtOnce);
-  Source some = source;
-  some.answered = false;
-  if (!deliver(c, part, some) || !turn.commit()) return Turned::kFailed;
+  part.most = std::min(d.left, kDeliveredAtOnce);
+  Source some = d.source;
+  if (!deliver(c, part, some)) return Turned::kFailed;
+  // What it was to have, others may have taken.
+  const bool nothing = d.slices.empty() && !some.answered;
+  if (nothing && !note_attempt(c, read, some)) return Turned::kFailed;
+  if (!turn.commit()) return Turned::kFailed;
+  d.answered |= some.answered;
   if (some.entries == 0) return Turned::kAll;
-  slices.emplace_back(*s, some);
-  if (!some.newest) source.after = some.history.back();
-  return some.entries < part.most || some.entries == left ? Turned::kAll : Turned::kMore;
+  d.entries += some.entries;
+  d.left -= some.entries;
+  if (!some.newest) d.source.after = some.history.back();
+  const bool all = some.entries < part.most || d.left == 0;
+  d.slices.emplace_back(*s, std::move(some));
+  return all ? Turned::kAll : Turned::kMore;
 }
 
-// False if it did not answer: there was nothing any more, and it may wait for more.
-awaitable<bool> read_in_turns(Context& c, const Read& read) {
-  const std::vector<KeyHash> hashes{c.request.keys[0].hash};
-  const Faults::Keys values{{c.session.ns, c.args[read.first]}};
+// False if it failed, or its connection ends; then it answered.
+awaitable<bool> deliver_in_turns(Context& c, const Read& read, size_t i, bool first, Delivery& d) {
+  const Key& key = c.request.keys[i];
+  const std::vector<KeyHash> hashes{key.hash};
+  const Faults::Keys values{{c.session.ns, key.name}};
   const auto executor = co_await asio::this_coro::executor;
-  std::vector<Slice> slices;
-  Source source;
-  uint64_t left = read.most == 0 ? UINT64_MAX : read.most, n = 0;
   for (Turned turned = Turned::kMore; turned == Turned::kMore;) {
-    if (c.given_up()) co_return true;
+    if (c.given_up()) co_return false;
     {
       StripeLocks locks(c.store);
       Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
       if (!locked.ok()) {
         c.status_error(locked);
-        co_return true;
+        co_return false;
       }
-      turned = deliver_some(c, read, locks, source, left, slices);
+      turned = deliver_some(c, read, locks, i, first && d.slices.empty(), d);
     }
-    if (turned == Turned::kFailed) co_return true;
-    if (!slices.empty()) {
-      left -= turned == Turned::kMore ? slices.back().source.entries : 0;
-    }
+    if (turned == Turned::kFailed) co_return false;
     (void)c.store.memory().help();
     if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
     co_await asio::post(executor, asio::use_awaitable);
   }
-  for (auto& s : slices) n += s.source.entries;
-  if (n == 0 && source.newest && read.blocks) co_return false;
-  if (n == 0 && source.newest) {
-    c.reply.null_array();
-    co_return true;
+  co_return true;
+}
+
+// One stream after the other. False if it did not answer: there was nothing any more, and it may
+// wait for more.
+awaitable<bool> read_in_turns(Context& c, const Read& read) {
+  std::vector<Delivery> all(read.streams);
+  size_t answered = 0;
+  for (size_t i = 0; i < read.streams; i++) {
+    if (!co_await deliver_in_turns(c, read, i, answered == 0, all[i])) co_return true;
+    answered += all[i].answered ? 1 : 0;
   }
-  announce_streams(c, 1);
-  if (c.session.resp != 3) c.reply.array(2);
-  c.reply.bulk(c.args[read.first]);
-  c.reply.array(n);
-  if (n > 0) c.reply.series(std::make_unique<Slices>(std::move(slices)), n);
+  if (answered == 0) {
+    if (!read.blocks) c.reply.null_array();
+    co_return !read.blocks;
+  }
+  announce_streams(c, answered);
+  for (Delivery& d : all) {
+    if (!d.answered) continue;
+    if (c.session.resp != 3) c.reply.array(2);
+    c.reply.bulk(c.args[d.source.key]);
+    c.reply.array(d.entries);
+    if (d.entries > 0) c.reply.series(std::make_unique<Slices>(std::move(d.slices)), d.entries);
+  }
   co_return true;
 }
 
@@ -435,7 +478,7 @@ class Reading final : public Awaited {
     for (size_t i = 0; i < read.streams; i++) {
       if (!parse_id(c, read, i, sources_[i])) return true;
     }
-    if (kByGroup && !c.in_exec && is_large(c, read)) return large = true;
+    if (kByGroup && !c.in_exec && is_large(c, read, sources_)) return large = true;
     size_t answered = 0;
     for (Source& source : sources_) {
       if (!deliver(c, read, source)) return true;
@@ -535,12 +578,19 @@ awaitable<void> xreadgroup_deferred(Context& c) {
 }
 
 constexpr std::string_view kGroup = "stream";
-constexpr KeySpec kReadsStreams[] = {
-    {.flags = kKeyReadOnly | kKeyAccess, .keyword = "STREAMS", .last = -1, .limit = 2}};
+constexpr KeySpec::Option kOptions[] = {{"block", 1}, {"count", 1}, {"group", 2}};
+constexpr KeySpec streams(uint16_t flags, int first) {
+  return {.flags = flags,
+          .first = first,
+          .keyword = "STREAMS",
+          .options = kOptions,
+          .last = -1,
+          .limit = 2};
+}
+constexpr KeySpec kReadsStreams[] = {streams(kKeyReadOnly | kKeyAccess, 1)};
 // A group's user reads entries; what is changed beside is the group.
-constexpr KeySpec kReadsStreamsByGroup[] = {
-    {.flags = kKeyReadOnly | kKeyAccess, .first = 4, .keyword = "STREAMS", .last = -1, .limit = 2},
-    {.flags = kKeyReadWrite | kKeyAgain, .first = 4, .keyword = "STREAMS", .last = -1, .limit = 2}};
+constexpr KeySpec kReadsStreamsByGroup[] = {streams(kKeyReadOnly | kKeyAccess, 4),
+                                            streams(kKeyReadWrite | kKeyAgain, 4)};
 constexpr Row kRows[] = {
     {"xread", -4, kReadOnly | kBlocking, kReadsStreams, xread, xread_deferred, kGroup,
      "Returns messages from multiple streams with IDs greater than the ones requested.", "5.0.0"},

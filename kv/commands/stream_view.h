@@ -55,6 +55,10 @@ inline void made_consumer(Context& c, size_t word) {
 // The group that a word names, of the stream of another; null after it answered NOGROUP.
 const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, size_t group);
 
+// The same for a turn that comes behind another, which answers nothing: null if by now the key is
+// gone, or holds something else, or has no such group.
+const StreamGroup* look_for_group(Context& c, StreamView& view, size_t key, size_t group);
+
 // A word in the text of an error: as a C string, like Redis.
 inline std::string_view shown(std::string_view word) { return word.substr(0, word.find('\0')); }
 // Answers as Redis does where a subcommand got words that it does not know.

@@ -338,6 +338,19 @@ bool next_id(Context& c, const Add& add, const Stream::State& state, StreamId& i
   return false;
 }
 
+// Whether an EXEC may take away so many bytes of entries, or so many of the first entries: it keeps
+// a copy of them until it is done. Answers if not.
+bool may_take_away(Context& c, bool too_much) {
+  if (!c.in_exec || !too_much) return true;
+  c.status_error(
+      absl::ResourceExhaustedError("too many entries to be removed at once within a transaction"));
+  return false;
+}
+bool may_trim(Context& c, const Stream* stream, uint64_t gone) {
+  if (!c.in_exec || gone == 0) return true;
+  return may_take_away(c, stream->exceeds(gone, c.store.log().record_bytes_max()));
+}
+
 // So many go in one turn: a million took their thread, and all who need the stripe, for 10 ms.
 constexpr uint64_t kTrimmedAtOnce = 100'000;
 
@@ -358,8 +371,9 @@ bool parse_add(Context& c, Trim& trim, Add& add, size_t& at) {
 }
 
 // Adds the entry, whose words follow that at `at`, unless more than kTrimmedAtOnce entries would go
-// for it: then it changes and answers nothing, and returns how many that are.
-uint64_t add_entry(Context& c, const Trim& trim, const Add& add, size_t at) {
+// for it: then it changes and answers nothing, and returns how many that are. `trimmed`: some went
+// before.
+uint64_t add_entry(Context& c, const Trim& trim, const Add& add, size_t at, bool trimmed = false) {
   StreamView s;
   if (!find(c, 1, s)) return 0;
   if (!s && !add.make) return c.reply.null(), 0;
@@ -376,9 +390,11 @@ uint64_t add_entry(Context& c, const Trim& trim, const Add& add, size_t at) {
   const size_t untrimmed = operation.size();
   const uint64_t gone = trim_entries(s.stream, trim, id, bytes, operation);
   if (gone > kTrimmedAtOnce && !c.in_exec) return gone;
+  if (!may_trim(c, s.stream, gone)) return 0;
   c.set_event("xadd");
   if (!operate(c, 1, s, operation)) return 0;
-  if (operation.size() != untrimmed) c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
+  if (trimmed || operation.size() != untrimmed)
+    c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
   reply_id(c.reply, id);
   return 0;
 }
@@ -390,19 +406,26 @@ void xadd(Context& c) {
   if (parse_add(c, trim, add, at) && add_entry(c, trim, add, at) != 0) c.defer();
 }
 
-// The first of all that go do so before it is added.
+// The first of all that go do so before it is added; it is told the other way round, as of others.
 awaitable<void> xadd_deferred(Context& c) {
   Trim trim;
   Add add;
   size_t at;
   if (!parse_add(c, trim, add, at)) co_return;
+  bool trimmed = false;
+  const uint64_t errors = c.reply.errors();
   co_await in_turns(c, [&] {
-    if (add_entry(c, trim, add, at) == 0) return false;
+    if (add_entry(c, trim, add, at, trimmed) == 0) {
+      const bool failed = c.reply.errors() != errors;
+      if (trimmed && failed) c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
+      return false;
+    }
     StreamView s;
     if (!find(c, 1, s)) return false;
     std::string operation;
     Stream::add_trim(operation, s->id_at(kTrimmedAtOnce - 1));
-    c.set_event("xtrim");
+    c.set_event("");
+    trimmed = true;
     if (trim.limit != 0) trim.limit -= kTrimmedAtOnce;  // more than that were to go
     return operate(c, 1, s, operation);
   });
@@ -417,6 +440,7 @@ void xtrim(Context& c) {
   std::string operation;
   const uint64_t gone = trim_entries(s.stream, trim, {}, 0, operation);
   if (gone > kTrimmedAtOnce && !c.in_exec) return c.defer();
+  if (!may_trim(c, s.stream, gone)) return;
   if (gone != 0 && !operate(c, 1, s, operation)) return;
   c.reply.integer(static_cast<int64_t>(gone));
 }
@@ -489,14 +513,19 @@ void xdel(Context& c) {
   std::string operation;
   Stream::State state = s->state();
   absl::InlinedVector<StreamId, 8> ids;
+  uint64_t bytes = 0;
   for (size_t i = 2; i < c.args.size(); i++) {
     StreamId id;
     if (!stream_id(c, i, id)) return;
-    if (s->find(id)) ids.push_back(id);
+    const auto entry = s->find(id);
+    if (!entry) continue;
+    ids.push_back(id);
+    bytes += entry->names.size() + entry->values.size();
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   if (ids.empty()) return c.reply.integer(0);
+  if (!may_take_away(c, bytes > c.store.log().record_bytes_max())) return;
   for (const StreamId& id : ids) Stream::add_delete(operation, id);
   state.max_deleted = std::max(state.max_deleted, ids.back());
   Stream::add_state(operation, state);

@@ -1,4 +1,6 @@
 // Commands that wait, and how those who wait are served (waiters.h).
+#include <absl/container/flat_hash_set.h>
+
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 
@@ -46,7 +48,9 @@ void answer_served(Context& c, Waiting& waiting) {
 awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_ms) {
   std::vector<KeyHash> hashes;
   Faults::Keys values;
+  absl::flat_hash_set<KeyHash> seen;  // a key may be named by several words, and by many
   for (const Key& key : c.request.keys) {
+    if (!seen.insert(key.hash).second) continue;
     hashes.push_back(key.hash);
     values.emplace_back(key.ns->shared_from_this(), key.name);
   }

@@ -19,6 +19,7 @@
 // taken back and an error stands there instead (Engine::finish).
 #pragma once
 
+#include <absl/container/flat_hash_set.h>
 #include <absl/container/inlined_vector.h>
 
 #include <deque>
@@ -152,7 +153,8 @@ struct Key {
   std::string_view name;
   KeyHash hash;
   uint32_t word;
-  uint16_t flags;  // KeyFlags
+  uint16_t flags;               // KeyFlags
+  mutable bool missed = false;  // that nothing is there was told: once of each word
 };
 
 // A command that was read, and what is known of it before it runs.
@@ -234,7 +236,8 @@ class Context {
   // Keys of this session's namespace, or of the given one.
   Entry* find(std::string_view key) { return find(ns(), key); }
   Entry* find(Namespace& ns, std::string_view key);
-  // The same, which is no use of it: what OBJECT tells stays as it was.
+  // The same, which is no use of it: what OBJECT tells stays as it was, and nobody hears that it is
+  // missed.
   Entry* look(std::string_view key);
   Entry* look(Namespace& ns, std::string_view key);
   // The same for a key that holds this type, or nothing; false after it answered WRONGTYPE.
@@ -324,10 +327,14 @@ class Context {
     const Namespace* ns;
     std::string key;
     bool operator==(const Event&) const = default;
+    template <class H>
+    friend H AbslHashValue(H h, const Event& e) {
+      return H::combine(std::move(h), e.of, e.name, e.ns, e.key);
+    }
   };
   EventName event_;
-  std::vector<Event> events_;
-  size_t events_told_ = 0;  // those before are kept, so that a later turn does not add one again
+  std::vector<Event> events_;           // to be told
+  absl::flat_hash_set<Event> in_turn_;  // what one turn told no later one tells again
   bool in_turns_ = false;
   std::string failure_;
   Lsn seen_;

@@ -368,7 +368,8 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   if (c.failure().empty()) {
     if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
   }
-  c.tell_events(c.failure().empty());
+  // What is deferred looks for all of it again.
+  c.tell_events(c.failure().empty() && !c.deferred());
   c.saw(txn.seen());
   if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
     store().memory().shed(*session.ns, stripe_of(request.hash));

@@ -36,7 +36,7 @@ void Engine::discard(Context& c) {
 void Engine::watch(Context& c) {
   if (c.session.in_multi) return c.reply.error("ERR WATCH inside MULTI is not allowed");
   for (const Key& key : c.request.keys) {
-    const bool present = c.find(*key.ns, key.name) != nullptr;
+    const bool present = c.look(*key.ns, key.name) != nullptr;
     c.session.watched.add(c.engine.server().watches, key.ns->shared_from_this(), key.name, present);
   }
   c.reply.ok();

@@ -228,8 +228,9 @@ void Stream::edit(const Tree::Cursor& at, Fn fn) {
   tree_.change(at, [&](StreamBlock::Ref& block) {
     const uint64_t bytes = allocated(*block), size = block->bytes();
     const StreamBlock* before = &*block;
+    const bool shared = block.shared();  // with snapshots, which keep it
     fn(block);
-    if (&*block != before) kept_bytes_ += bytes;
+    if (shared && &*block != before) kept_bytes_ += bytes;
     block_bytes_ += allocated(*block) - bytes;
     entry_bytes_ += block->bytes() - size;
   });
@@ -247,7 +248,7 @@ void Stream::erase(const Tree::Cursor& at) {
   blocks_--;
   block_bytes_ -= allocated(*block);
   entry_bytes_ -= block->bytes() + kBlockHead;
-  kept_bytes_ += allocated(*block);
+  if (block.shared()) kept_bytes_ += allocated(*block);
 }
 
 // The block with the first entry that has this ID or a larger one.
@@ -336,6 +337,17 @@ StreamId Stream::id_at(uint64_t rank) const {
   StreamEntry e;
   while (reader.next(e) && within-- > 0) continue;
   return e.id;
+}
+
+bool Stream::exceeds(uint64_t n, uint64_t bytes) const {
+  uint64_t sum = 0;
+  for (auto at = tree_.first(); at && n > 0; at.next()) {
+    const uint64_t count = (*at)->count(), some = std::min(n, count);
+    sum += (*at)->bytes() * some / count;
+    if (sum > bytes) return true;
+    n -= some;
+  }
+  return false;
 }
 
 StreamId Stream::whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, StreamId added,

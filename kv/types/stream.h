@@ -99,6 +99,9 @@ class Stream final : public Collection {
   // How many entries are below this ID; and the ID of the entry that has so many before it.
   uint64_t rank(StreamId id) const;
   StreamId id_at(uint64_t rank) const;
+  // Whether the first n entries take more than so many bytes; in about as many steps as these have
+  // blocks.
+  bool exceeds(uint64_t n, uint64_t bytes) const;
   // What XTRIM with ~ takes away: whole blocks. The last ID of as many blocks at the front as can
   // go so that `keep` entries stay, and all from `keep_from` on, and not more than `most` go (0:
   // any number); 0-0: none. With one that is about to be added (`added_bytes` long; 0-0: none).

@@ -46,6 +46,7 @@ class StreamGroup {
     const auto it = consumers_.find(name);
     return it == consumers_.end() ? nullptr : it->second.get();
   }
+  uint64_t name_bytes() const { return name_bytes_; }  // of the consumers
   uint64_t memory_bytes() const;
   uint64_t image_bytes() const;
 

@@ -407,6 +407,53 @@ class Many(Case):
         stays.close()
         publisher.close()
 
+    def test_a_pong_comes_behind_what_was_published_before_the_ping(self):
+        c, p = Client(self.server.resp, PASSWORD), Client(self.server.resp, PASSWORD)
+        c.ask(b"SUBSCRIBE", b"on")
+        for i in range(6000):
+            p.ask(b"PUBLISH", b"on", b"%d" % i)
+            c.socket.sendall(command(b"PING"))
+            self.assertEqual([parsed(c.next())[0] for _ in range(2)], [b"message", b"pong"], i)
+        p.close()
+        c.close()
+
+    def test_a_key_is_missed_as_often_as_it_is_looked_for(self):
+        """As redis-server tells it, of many keys at once, too."""
+        peer = Peer()
+        try:
+            ends = [Client(self.server.resp, PASSWORD), Client(peer.port)]
+            listeners = [Client(self.server.resp, PASSWORD), Client(peer.port)]
+            for end, listener in zip(ends, listeners):
+                end.ask(b"CONFIG", b"SET", b"notify-keyspace-events", b"Em")
+                listener.ask(b"SUBSCRIBE", b"__keyevent@0__:keymiss", b"end")
+                listener.next()
+                for at in range(0, 150_000, 10_000):  # so many that SUNION goes on without its locks
+                    end.ask(b"SADD", b"S", *(b"member %d" % i for i in range(at, at + 10_000)))
+            many = b" ".join(b"none%d" % i for i in range(60_000))
+            for line in (b"GET n", b"MGET a a b a", b"EXISTS a a", b"SUNION a a", b"SUNION S n n", b"GETEX n", b"GETDEL n", b"GETSET n v",
+                         b"DEL n", b"SET n v", b"DEL n", b"SET n v GET", b"DEL n", b"PFCOUNT n", b"PFCOUNT a b", b"PFMERGE d a", b"DEL d",
+                         b"XREAD STREAMS a b 0 0", b"XREAD STREAMS a $", b"WATCH a b", b"UNWATCH", b"OBJECT ENCODING n", b"TYPE n", b"TTL n",
+                         b"APPEND n x", b"DEL n", b"XACK n g 1", b"XCLAIM n g c 0 1-1", b"XAUTOCLAIM n g c 0 0", b"TOUCH n n",
+                         b"XREADGROUP GROUP g c STREAMS a b > >", b"XTRIM n MAXLEN 1", b"LPOP n", b"EXPIRE n 1", b"MGET " + many):
+                took, told = [], []
+                for end, listener in zip(ends, listeners):
+                    begun = time.monotonic()
+                    answer = end.ask(*line.split())
+                    end.ask(b"PUBLISH", b"end", b"")
+                    told.append([])
+                    while True:
+                        message = parsed(listener.next())
+                        if message[1] == b"end":
+                            break
+                        told[-1].append(message[2])
+                    took.append(time.monotonic() - begun)
+                self.assertEqual(told[0], told[1], (line[:60], answer[:60]))
+                self.assertLess(took[0], 20 * took[1] + 2, line[:60])
+            for c in ends + listeners:
+                c.close()
+        finally:
+            peer.stop()
+
     def test_messages_of_a_channel_come_before_the_word_that_it_ended(self):
         """Whatever is on its way when it is ended."""
         done = threading.Event()

@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
 
 namespace cairn::kv {
@@ -348,6 +349,29 @@ TEST(Stream, ASnapshotStaysAsItWas) {
   for (int i = 0; s->free_some() && i < 1000; i++) continue;
   s.reset();
   check();
+}
+
+// Blocks that grow after it was taken are none of its own, and are not counted as kept for it.
+TEST(Stream, ASnapshotOutlivesAnyNumberOfEntriesThatAreAdded) {
+  Stream s(1);
+  Text text;
+  text.add("f", std::string(1000, 'x'));
+  const auto add = [&](uint64_t ms) {
+    std::string operation;
+    Stream::add_entry(operation, text.entry({ms, 0}));
+    ASSERT_TRUE(s.apply(operation));
+  };
+  add(1);
+  const auto snapshot = s.snapshot();
+  for (uint64_t i = 2; i * 1000 < limits::kKeptBytesMax + (limits::kKeptBytesMax >> 1); i++) {
+    add(i);
+    if (i % 8 == 0) {  // and goes, as no reader has seen it
+      std::string operation;
+      Stream::add_delete(operation, {i, 0});
+      ASSERT_TRUE(s.apply(operation));
+    }
+  }
+  EXPECT_FALSE(snapshot.lost());
 }
 
 TEST(Stream, MemoryIsCountedAndFreedInSteps) {
