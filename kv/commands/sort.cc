@@ -66,7 +66,7 @@ bool parse(Context& c, Question& q) {
       return c.syntax_error(), false;
     }
   }
-  // The word behind the first STORE is the key that was resolved, and is locked.
+  // The word behind the last STORE is the key that was resolved, and is locked.
   if (q.store_at != 0 && !names(c, q.store_at)) return c.syntax_error(), false;
   return true;
 }
@@ -316,11 +316,14 @@ void sort(Context& c) {
 
 constexpr int kNowhere = 1 << 20;  // no word
 constexpr KeySpec kDerived = {.flags = kKeyReadOnly | kKeyAccess | kKeyUnknown, .first = kNowhere};
+constexpr KeySpec::Option kOptions[] = {{"by", 1}, {"get", 1}, {"limit", 2}};
 constexpr KeySpec kSorts[] = {{.flags = kKeyReadOnly | kKeyAccess},
                               kDerived,
                               {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly | kKeyUnknown,
                                .first = 2,
-                               .keyword = "store"}};
+                               .keyword = "store",
+                               .options = kOptions,
+                               .last_counts = true}};
 constexpr KeySpec kReads[] = {{.flags = kKeyReadOnly | kKeyAccess}, kDerived};
 constexpr Row kRows[] = {
     {"sort", -2, kWrite | kDenyOom | kDangerous | kWholeSpace | kLongArgs, kSorts, sort,
