@@ -781,8 +781,8 @@ class AgainstRedis(BesidePeer, Wire):
     # Between what time tells and what a reader finds, nobody can say which comes first.
     # Who tried is a consumer since 7.2.
     UNTIMELY = (b"expired", b"hexpired", b"xgroup-createconsumer")
-    # What SORT derives from the elements is missed without a word, and XREAD looks for a stream once.
-    MISSES_MORE = (b"SORT", b"SORT_RO", b"XREAD", b"EXEC")
+    # What SORT derives from the elements is missed without a word.
+    MISSES_MORE = (b"SORT", b"SORT_RO", b"EXEC")
 
     def events(self, listener, connection):
         """What the listener was told until now, but what depends on the moment or the version; and beside it what was
