@@ -252,7 +252,9 @@ void reply_keys(Context& c, bool with_flags) {
   for_each_key(row->keys, words, [&](size_t word, const KeySpec& spec, uint16_t flags) {
     if ((spec.flags & kKeyAgain) == 0) keys.emplace_back(words[word], flags);
   });
-  if (keys.empty()) return c.reply.error("ERR Invalid arguments specified for command");
+  const bool may_have_none = row->group == "scripting";  // no-mandatory-keys
+  if (keys.empty() && !may_have_none)
+    return c.reply.error("ERR Invalid arguments specified for command");
   c.reply.array(keys.size());
   for (auto& [key, flags] : keys) {
     if (with_flags) c.reply.array(2);

@@ -50,7 +50,7 @@ void time_(Context& c) {
 void shutdown(Context& c) {
   for (size_t i = 1; i < c.args.size(); i++) {
     std::string word = lower(c.args[i]);
-    if (word == "abort") return c.reply.error("ERR No shutdown in progress.");
+    if (word == "abort" && c.args.size() == 2) return c.reply.error("ERR No shutdown in progress.");
     if (word != "nosave" && word != "save" && word != "now" && word != "force") {
       return c.syntax_error();
     }

@@ -433,7 +433,7 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   }
   // What is deferred looks for all of it again.
   c.tell_events(c.failure().empty() && !c.deferred());
-  if (!session.unsent.empty()) send_messages(c);
+  send_messages(c);
   c.saw(txn.seen());
   if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
     store().memory().shed(*session.ns, stripe_of(request.hash));
@@ -548,31 +548,6 @@ StatusOr<uint64_t> Engine::long_bytes(const Request& request) const {
   }
   return absl::ResourceExhaustedError(cat("an argument of '", request.row->name, "' is too long"));
 }
-
-namespace {
-// What is in memory for a command is its client's, beside its buffers.
-class OfClient {
- public:
-  OfClient(Server& server, Session& session, uint64_t bytes)
-      : server_(server), session_(session), before_(session.buffer_bytes) {
-    if (bytes == 0) return;
-    held_ = true;
-    allowed_ =
-        server_.sessions.note_buffers(session_, before_ + bytes, server_.client_limits.left());
-  }
-  ~OfClient() {
-    if (held_) (void)server_.sessions.note_buffers(session_, before_, UINT64_MAX);
-  }
-  OfClient(const OfClient&) = delete;
-  bool allowed() const { return allowed_; }  // else the client is sent away
-
- private:
-  Server& server_;
-  Session& session_;
-  const uint64_t before_;
-  bool held_ = false, allowed_ = true;
-};
-}  // namespace
 
 awaitable<Status> Engine::read_long_args(Request& request) {
   const uint64_t bytes_max = (request.row->flags & kMessage)

@@ -118,6 +118,8 @@ class Engine {
   static void discard(Context& c);
   static void watch(Context& c);
   static void unwatch(Context& c);
+  // What a script or EXEC published, unless it came to nothing.
+  void send_messages(Context& c);
 
  private:
   Outcome run_locked(Session& session, Request& request, Reply& reply, const Reply::Mark& mark,
@@ -135,7 +137,7 @@ class Engine {
   void serve_under(StripeLocks& locks, size_t& left, std::vector<Unserved>& rest);
   Stop serve_line(const ReadyKey& key, StripeLocks& locks, size_t& left,
                   std::vector<ReadyKey>& beside);
-  void hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, bool dropped);
+  void hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, const Now& now, bool dropped);
   // A command is over: serves with its locks, and then without them.
   [[gnu::noinline]] void serve_ready(StripeLocks& locks);
   awaitable<void> serve_in_turns(Unserved unserved);
@@ -154,8 +156,6 @@ class Engine {
   void lock_keys(Session& session, const Request& request, StripeLocks& locks);
   bool may_write(Context& c);
   void call(Context& c);
-  // What a script published, unless it came to nothing.
-  void send_messages(Context& c);
   // One command, one answer: what was answered since the mark stands only if it is that.
   void finish(Context& c, const Reply::Mark& mark);
   // The keys whose values a command will look at.

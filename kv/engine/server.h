@@ -122,6 +122,29 @@ class Blocked {
   Server& server_;
 };
 
+// What is in memory for a command is its client's, beside its buffers.
+class OfClient {
+ public:
+  OfClient(Server& server, Session& session, uint64_t bytes)
+      : server_(server), session_(session), before_(session.buffer_bytes) {
+    if (bytes == 0) return;
+    held_ = true;
+    allowed_ =
+        server_.sessions.note_buffers(session_, before_ + bytes, server_.client_limits.left());
+  }
+  ~OfClient() {
+    if (held_) (void)server_.sessions.note_buffers(session_, before_, UINT64_MAX);
+  }
+  OfClient(const OfClient&) = delete;
+  bool allowed() const { return allowed_; }  // else the client is sent away
+
+ private:
+  Server& server_;
+  Session& session_;
+  const uint64_t before_;
+  bool held_ = false, allowed_ = true;
+};
+
 // The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot
 // change, or the value will not do; empty for none.
 bool set_parameter(Server& server, std::string_view name, std::string_view value);

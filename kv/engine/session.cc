@@ -62,7 +62,7 @@ awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int
   {
     MutexLock lock(mutex);
     waiter_ = waiter;
-    for_command_ = true;
+    for_command_ = shown;
     blocked = shown;
     if (peer_ended_ || ends_) {
       unblocked_ = Unblock::kGone;

@@ -70,7 +70,7 @@ class Session {
     uint64_t fetched_bytes = 0;
   };
   std::unique_ptr<Lacking> lacking;
-  // What scripts publish is sent once what they change is there: they may be taken back.
+  // What scripts and EXEC publish is sent once what they change is there: they may be taken back.
   struct Message {
     Channels::Kind kind;
     std::string channel, text;

@@ -11,6 +11,7 @@ import unittest
 import redis
 
 from harness import PASSWORD, Case, raw, wait_until
+from test_dump import crc64
 from test_resp import BesidePeer
 from test_wire import Answers, parsed
 
@@ -520,6 +521,25 @@ class Scripts(Case):
         got = [m for m in (p.get_message(timeout=1) for _ in range(12)) if m and m.get("data") == b"m"]
         self.assertEqual(len(got), 2)
 
+    def test_what_a_transaction_publishes_comes_once_and_if_it_is_done(self):
+        p = self.r.pubsub()
+        p.subscribe("c")
+        self.assertTrue(wait_until(lambda: self.r.publish("c", "x") == 1))
+        again = self.r.pipeline(transaction=True)
+        again.publish("c", "once").eval("return redis.call('INCR', 'undeclared' .. ARGV[1])", 0, "1")
+        self.assertEqual(again.execute(), [1, 1])
+        killed = self.r.pipeline(transaction=True)
+        killed.publish("c", "never").eval("while true do end", 0)
+        with self.assertRaises(redis.ExecAbortError):
+            killed.execute()
+        self.assertEqual(self.r.publish("c", "end"), 1)
+        got = []
+        while not got or got[-1] != b"end":
+            message = p.get_message(ignore_subscribe_messages=True, timeout=10)
+            if message:
+                got.append(message["data"])
+        self.assertEqual([m for m in got if m != b"x"], [b"once", b"end"])
+
     def test_scripts_of_one_key_in_a_pipeline(self):
         """Their keys are looked up and locked ahead, together; what else they touch is not."""
         p = self.r.pipeline(transaction=False)
@@ -633,6 +653,16 @@ class Scripts(Case):
                 kill(k)
         thread.join()
         self.assertRegex(answers[0], "killed by user with SCRIPT KILL|nothing of it was done")
+
+    def test_a_dump_that_grows_is_not_unpacked(self):
+        """Run after run of one byte: a megabyte is four hundred then."""
+        runs = 15_000
+        packed, whole = b"\0a" + b"\xe0\xff\0" * runs, 1 + 264 * runs
+        library = b"\xf5\xc3\x81%b\x81%b%b" % (len(packed).to_bytes(8, "big"), whole.to_bytes(8, "big"), packed)
+        for n, error in ((1, "Missing library metadata"), (20, "failed loading functions")):
+            dump = library * n + (10).to_bytes(2, "little")
+            with self.assertRaisesRegex(redis.ResponseError, error):
+                self.r.execute_command("FUNCTION", "RESTORE", dump + crc64(dump).to_bytes(8, "little"))
 
     def test_functions_are_there_after_a_restart(self):
         self.r.function_flush()
