@@ -530,7 +530,7 @@ class Scripts(Case):
         self.assertEqual(again.execute(), [1, 1])
         killed = self.r.pipeline(transaction=True)
         killed.publish("c", "never").eval("while true do end", 0)
-        with self.assertRaises(redis.ExecAbortError):
+        with self.assertRaises(redis.exceptions.ExecAbortError):
             killed.execute()
         self.assertEqual(self.r.publish("c", "end"), 1)
         got = []
