@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <cstring>
 
 #include "core/base/text.h"
@@ -17,6 +18,13 @@ uint16_t one_key_of(const Row& row) {
   const bool simple = s.keyword.empty() && s.last == 0 && s.count_at < 0 && s.space_word == 0 &&
                       (s.flags & kKeyNotKey) == 0;
   return simple ? static_cast<uint16_t>(s.first) : 0;
+}
+
+// Redis's fast commands on one key, which take the time of an element, with the least words that
+// they take: more of them, or a count, and they take longer. SET is one but for its name.
+uint16_t brief_of(const Row& row) {
+  const bool brief = row.one_key != 0 && ((row.flags & kFast) != 0 || row.name == "set");
+  return brief ? static_cast<uint16_t>(std::abs(row.arity)) : uint16_t{0};
 }
 
 Access access_of(const Row& row) {
@@ -59,9 +67,15 @@ Table::Table() : slots_(kSlots) {
                       stream_group_rows(),
                       key_rows(),
                       connection_rows(),
+                      client_rows(),
+                      monitor_rows(),
                       info_rows(),
                       config_rows(),
                       server_rows(),
+                      slowlog_rows(),
+                      latency_rows(),
+                      memory_rows(),
+                      debug_rows(),
                       command_rows(),
                       transaction_rows(),
                       pubsub_rows(),
@@ -73,6 +87,7 @@ Table::Table() : slots_(kSlots) {
   Row* container = nullptr;
   for (Row& row : rows_) {
     row.one_key = one_key_of(row);
+    row.brief = brief_of(row);
     row.event = event_of(row.name, row.group);
     row.action = {"resp", row.name, access_of(row)};
     if (row.is_subcommand()) {
@@ -84,6 +99,30 @@ Table::Table() : slots_(kSlots) {
     while (slots_[i] != nullptr) i = (i + 1) % kSlots;
     slots_[i] = &row;
   }
+}
+
+std::string_view instead_of(std::string_view command) {
+  constexpr std::pair<std::string_view, std::string_view> kInstead[] = {
+      {"acl", "there is one user, root: see requirepass"},
+      {"asking", "there is no cluster"},
+      {"bgrewriteaof", "the log is cleaned by itself; BGSAVE and WAITAOF make all durable"},
+      {"cluster", "there is no cluster"},
+      {"failover", "there are no replicas"},
+      {"lolwut", "nothing is drawn"},
+      {"module", "there are no modules"},
+      {"psync", "there are no replicas; back up with the log"},
+      {"readonly", "there is no cluster"},
+      {"readwrite", "there is no cluster"},
+      {"replconf", "there are no replicas"},
+      {"replicaof", "there are no replicas"},
+      {"restore-asking", "there is no cluster"},
+      {"slaveof", "there are no replicas"},
+      {"sync", "there are no replicas; back up with the log"},
+  };
+  for (auto [name, instead] : kInstead) {
+    if (equals_ignoring_case(name, command)) return instead;
+  }
+  return {};
 }
 
 const Row* Table::find(std::string_view name) const {

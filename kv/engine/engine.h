@@ -75,6 +75,8 @@ class Engine {
     double us = 0;
   };
   std::vector<Calls> calls() const;
+  // How long its calls took, of each row of the table; empty: nobody counted.
+  std::vector<Durations::Sums> durations() const;
   void reset_calls();
   void count_hit(bool hit) {
     auto& c = hit ? hits_ : misses_;
@@ -92,6 +94,18 @@ class Engine {
   static void unwatch(Context& c);
 
  private:
+  struct Counts {  // written by the engine's thread
+    std::atomic<uint64_t> calls{0}, ns{0}, rejected{0}, failed{0};
+    std::atomic<Durations*> durations{nullptr};
+    // Of the call that was timed last; that thread's alone.
+    uint64_t last_ns = 0;
+    size_t last_bucket = 0;
+
+    Counts() = default;
+    Counts(const Counts&) = delete;
+    ~Counts() { delete durations.load(); }
+  };
+
   // EXEC came to nothing, and the session is out of its transaction.
   static void discard_refused(Context& c, const Status& status);
   // Answers the error and returns false if the command may not run, or not be queued. The request's
@@ -108,6 +122,10 @@ class Engine {
   void lock_keys(Session& session, const Request& request, StripeLocks& locks);
   bool may_write(Context& c);
   void call(Context& c);
+  void timed(Context& c, Counts& counts, uint64_t ns);
+  static void count_duration(Counts& counts, size_t bucket);
+  // Whether CLIENT PAUSE keeps it back.
+  bool paused(const Session& session, const Request& request) const;
   // One command, one answer: what was answered since the mark stands only if it is that.
   void finish(Context& c, const Reply::Mark& mark);
   // The keys whose values a command will look at.
@@ -119,10 +137,6 @@ class Engine {
   StatusOr<uint64_t> long_bytes(const Request& request) const;
   awaitable<Status> read_long_args(Request& request);
 
-  struct Counts {  // written by the engine's thread
-    std::atomic<uint64_t> calls{0}, ns{0}, rejected{0}, failed{0};
-    uint64_t last_ns = 0;  // of the call that was timed last; that thread's alone
-  };
   static void bump(std::atomic<uint64_t>& n, uint64_t by = 1) {
     n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
   }
@@ -136,6 +150,9 @@ class Engine {
   std::atomic<uint64_t> hits_{0}, misses_{0};
 };
 
+// What to do in place of a command of Redis's that is not here; empty: nothing is known.
+std::string_view instead_of(std::string_view command);
+
 // The families; each returns its rows.
 std::span<const Row> string_rows();
 std::span<const Row> lcs_rows();
@@ -148,6 +165,12 @@ std::span<const Row> list_rows();
 std::span<const Row> list_search_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
+std::span<const Row> client_rows();  // more subcommands of CLIENT, behind connection_rows()
+std::span<const Row> monitor_rows();
+std::span<const Row> slowlog_rows();
+std::span<const Row> latency_rows();
+std::span<const Row> memory_rows();
+std::span<const Row> debug_rows();
 std::span<const Row> server_rows();
 std::span<const Row> info_rows();
 std::span<const Row> config_rows();

@@ -29,7 +29,10 @@ UNSTABLE = set("""info client|list client|info client|id client|kill client|repl
 config|resetstat config|rewrite config|get time lastsave randomkey hrandfield shutdown ttl pttl object|idletime object|freq
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
 hello reset quit save bgsave waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
-subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember""".split())
+subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember
+client|pause client|unpause debug latency|doctor latency|graph latency|help latency|histogram latency|history latency|latest latency|reset
+memory|doctor memory|help memory|malloc-stats memory|purge memory|stats memory|usage monitor role slowlog|get slowlog|help slowlog|len
+slowlog|reset""".split())
 UNORDERED = set("keys scan hscan hkeys hvals hgetall sscan smembers sinter sunion sdiff zscan".split())
 SIZED = set("setbit setrange bitfield".split())  # redis-server would make 512 MB of some numbers
 KEYS = [b"k%d" % i for i in range(8)] + [b"%c%d" % (kind, i) for kind in b"hlsxz" for i in range(4)] + [b"", b"absent"]
@@ -665,6 +668,28 @@ class AgainstRedis(Wire):
                 self.assertEqual(a.ask(b"COMMAND", sub, *words), b.ask(b"COMMAND", sub, *words), words)
         b.close()
 
+    def test_command_docs_tell_the_arguments_that_redis_tells(self):
+        a, b = self.connect(), Answers(self.peer.port)
+        def arguments(docs):
+            if not docs:
+                return None
+            fields = dict(zip(docs[1][::2], docs[1][1::2]))
+            return fields.get(b"arguments")
+        def plain(of):
+            pairs = dict(zip(of[::2], of[1::2]))
+            pairs.pop(b"since", None)
+            pairs.pop(b"deprecated_since", None)
+            pairs[b"arguments"] = [plain(x) for x in pairs.get(b"arguments", [])]
+            return pairs
+        compared = 0
+        for name in self.rows.rows:
+            ours, theirs = (arguments(parsed(c.ask(b"COMMAND", b"DOCS", name.encode()))) for c in (a, b))
+            if theirs and name not in ("zrank", "zrevrank"):
+                self.assertEqual([plain(x) for x in ours or []], [plain(x) for x in theirs], name)
+                compared += 1
+        self.assertGreater(compared, 100)
+        b.close()
+
     def test_command_list_names_subcommands_too_and_under_the_same_categories(self):
         a, b = self.connect(), Answers(self.peer.port)
         theirs = Rows(b)
@@ -691,7 +716,7 @@ class AgainstRedis(Wire):
 # SAVE and its like do not write a snapshot beside the database, so they load nothing either.
 # Blocking comes later.
 DIFFERENT_FLAGS = {
-    "xread": {b"+blocking", b"+movablekeys", b"+@blocking"}, "xreadgroup": {b"+blocking", b"+movablekeys", b"+@blocking"},
+    "xread": {b"+blocking", b"+@blocking"}, "xreadgroup": {b"+blocking", b"+@blocking"}, "role": {b"+@admin"},
     "lastsave": {b"+admin", b"+@admin"}, "echo": {b"+loading"}, "shutdown": {b"+loading"},
 }
 LONG = "x" * 5000
@@ -904,6 +929,29 @@ COMMAND LIST FILTERBY MODULE x
 COMMAND FOO
 CLIENT
 CLIENT FOO
+CLIENT GETREDIR
+CLIENT PAUSE x
+CLIENT PAUSE -1
+CLIENT PAUSE 1 FOO
+CLIENT PAUSE 99999999999999999999
+CLIENT UNPAUSE
+SLOWLOG GET x
+SLOWLOG GET -2
+SLOWLOG FOO
+LATENCY FOO
+LATENCY GRAPH x
+LATENCY HISTORY x
+LATENCY RESET x
+MEMORY FOO
+MEMORY USAGE nokey
+MEMORY USAGE nokey FOO
+MEMORY USAGE nokey SAMPLES
+MEMORY USAGE nokey SAMPLES -1
+MEMORY USAGE nokey SAMPLES x
+DEBUG SLEEP 0
+CONFIG SET loglevel foo
+CONFIG SET latency-tracking foo
+CONFIG SET save foo
 SADD set 1 2 3
 SADD word x
 SRANDMEMBER set -9223372036854775808
