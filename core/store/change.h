@@ -30,7 +30,7 @@ struct Change {
   std::string_view key;  // as long as the call lasts
   What what;
   Cause cause;
-  Lsn lsn;  // of the record that says so
+  Lsn lsn;             // of the record that says so
   bool named = false;  // whoever made it tells what it was (Transaction::names_changes)
 };
 

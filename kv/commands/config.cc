@@ -212,10 +212,6 @@ Refusal set_percentiles(Server& s, std::string_view value) {
   return {};
 }
 
-Refusal set_events(Server&, std::string_view value) {
-  return value.empty() ? "" : "there are no keyspace notifications yet";
-}
-
 constexpr std::string_view kOneLog = "the log is the database, and there is no other file of it";
 constexpr std::string_view kNoReplicas = "there are no replicas";
 constexpr std::string_view kShape = "the size at which a value changes its shape is no setting";
@@ -288,7 +284,6 @@ constexpr Parameter kParameters[] = {
      set_tracking},
     {"latency-tracking-info-percentiles", get_percentiles, set_percentiles},
     {"loglevel", get_log_level, set_log_level},
-    {"notify-keyspace-events", [](Server&) { return std::string(); }, set_events},
     {"requirepass", [](Server& s) { return s.default_password(); }, set_password},
     {"slowlog-log-slower-than", [](Server& s) { return cat(s.lookout.slower_than_us()); },
      set_slower_than},

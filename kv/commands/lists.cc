@@ -261,7 +261,10 @@ void ltrim(Context& c) {
     if (c.remove(c.ns(), list.entry())) c.reply.ok();
     return;
   }
-  if (span.n == size) return c.reply.ok();
+  if (span.n == size) {
+    c.did_change(c.ns(), c.args[1]);  // to Redis it did
+    return c.reply.ok();
+  }
   std::string operation;
   const uint64_t end = span.index + span.n;
   list->add_erase(0, span.index, operation);

@@ -32,6 +32,7 @@ bool record(Context& c, const StreamView& s, const StreamGroup& group, size_t wo
     active = consumer == nullptr ? StreamConsumer::kNever : consumer->active_ms;
   }
   Stream::add_consumer(operation, c.args[word], now, active);
+  if (consumer == nullptr) made_consumer(c, 1);
   operation += claims.pending;
   if (!claims.gone.empty()) Stream::add_acknowledged(operation, claims.gone);
   return operate(c, 1, s, operation);

@@ -147,6 +147,7 @@ bool deliver_newest(Context& c, const Read& read, Source& source, const StreamVi
   Stream::add_group(operation, source.to, s->read_after(group.last(), group.entries_read(), ids));
   Stream::add_consumer(operation, name, now, active);
   if (!read.no_ack) Stream::add_pending(operation, now, 1, ids);
+  if (before == nullptr) made_consumer(c, source.key);
   return operate(c, source.key, s, operation);
 }
 
@@ -159,6 +160,7 @@ bool deliver_history(Context& c, const Read& read, Source& source, const StreamV
   const int64_t now = c.now_ms();
   std::string operation;
   Stream::add_group_name(operation, group.name());
+  if (consumer == nullptr) made_consumer(c, source.key);
   Stream::add_consumer(operation, name, now,
                        consumer == nullptr ? StreamConsumer::kNever : consumer->active_ms);
   if (consumer != nullptr) {
@@ -203,6 +205,7 @@ bool note_attempt(Context& c, const Read& read, const Source& source) {
   std::string operation;
   Stream::add_group_name(operation, c.args[read.group]);
   Stream::add_consumer(operation, name, c.now_ms(), StreamConsumer::kNever);
+  made_consumer(c, source.key);
   return operate(c, source.key, s, operation);
 }
 

@@ -46,6 +46,10 @@ bool find(Context& c, size_t word, StreamView& view);
 inline bool operate(Context& c, size_t word, const StreamView& view, std::string_view operation) {
   return c.operate(ValueType::kStream, c.args[word], view.entry, operation);
 }
+// The event of a consumer that came to be because it asked.
+inline void made_consumer(Context& c, size_t word) {
+  c.add_event(Events::kStream, "xgroup-createconsumer", c.ns(), c.args[word]);
+}
 // The group that a word names, of the stream of another; null after it answered NOGROUP.
 const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, size_t group);
 

@@ -338,9 +338,10 @@ void xadd(Context& c) {
   Stream::add_state(operation, state);
   size_t bytes = 0;
   for (size_t i = at + 1; i < c.args.size(); i++) bytes += c.args[i].size() + 1;
-  const bool trimmed = trim_entries(s.stream, trim, id, bytes, operation) > 0;
+  const size_t untrimmed = operation.size();
+  (void)trim_entries(s.stream, trim, id, bytes, operation);
   if (!operate(c, 1, s, operation)) return;
-  if (trimmed) c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
+  if (operation.size() != untrimmed) c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
   reply_id(c.reply, id);
 }
 

@@ -50,6 +50,11 @@ void set(Context& c) {
   if (want_old) c.reply_value(old);
   if (at != 0 && at <= c.now_ms()) {  // already past: as if set and expired
     Entry* there = c.find(c.args[1]);
+    c.will_change(c.ns(), c.request.keys[0].hash, c.args[1]);
+    c.did_change(c.ns(), c.args[1]);
+    c.add_event(Events::kGeneric, "expire", c.ns(), c.args[1]);
+    c.add_event(Events::kExpired, "expired", c.ns(), c.args[1]);
+    c.set_event({});
     if (there != nullptr && !c.remove(c.ns(), there)) return;
   } else if (!c.put_word(c.args[1], 2, at)) {
     return;

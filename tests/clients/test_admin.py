@@ -223,7 +223,7 @@ class Settings(AdminCase):
             self.ask("CONFIG", "SET", name, before)
         for name, value, why in (("hz", "10", "keys expire when they are due"), ("hash-max-listpack-value", "65", "no setting"),
                                  ("replicaof", "127.0.0.1 1", "no replicas"), ("appendonly", "no", "cannot be switched off"),
-                                 ("notify-keyspace-events", "KEA", "no keyspace notifications"), ("save", "900", "Invalid save parameters"),
+                                 ("save", "900", "Invalid save parameters"),
                                  ("save", "0 1", "Invalid save parameters"), ("loglevel", "x", "must be one of"), ("latency-tracking", "x", "'yes' or 'no'"),
                                  ("latency-tracking-info-percentiles", "101", "between 0 and 100"), ("slowlog-log-slower-than", "-2", "between -1"),
                                  ("slowlog-max-len", "-1", "between 0"), ("databases", "4", "immutable"), ("maxmemory", "101%", "less or equal to 100")):

@@ -122,6 +122,28 @@ class Doors(Case):
         self.redis("photos", "EXPIRE", "meta", 100)
         self.assertEqual(self.s3.head_object(Bucket="photos", Key="meta")["Metadata"], {"a": "b"})
 
+    def test_changes_through_every_door_are_told(self):
+        """Keyspace notifications: also of uploads, of what expires, and of nothing but what happened."""
+        r = self.server.redis()
+        r.config_set("notify-keyspace-events", "KA")
+        self.addCleanup(r.config_set, "notify-keyspace-events", "")
+        with r.pubsub() as listener:
+            listener.psubscribe("__keyspace@photos__:told-*")
+            self.assertEqual(listener.get_message(timeout=PATIENCE)["type"], "psubscribe")
+            for door in ("resp", "http", "grpc"):
+                self.put(door, "photos", "told-" + door, b"x")
+                self.put(door, "photos", "told-large-" + door, b"x" * (5 << 20))
+            self.s3.delete_object(Bucket="photos", Key="told-http")
+            self.s3.delete_object(Bucket="photos", Key="told-absent")
+            self.s3.copy_object(Bucket="photos", Key="told-copy", CopySource="photos/told-resp")
+            self.redis("photos", "PEXPIRE", "told-copy", "1")
+            expected = [("told-" + large + door, "set") for door in ("resp", "http", "grpc") for large in ("", "large-")] + [
+                ("told-http", "del"), ("told-copy", "set"), ("told-copy", "expire"), ("told-copy", "expired")]
+            for key, event in expected:
+                message = listener.get_message(timeout=PATIENCE)
+                self.assertEqual((message["channel"], message["data"]), (b"__keyspace@photos__:" + key.encode(), event.encode()))
+            self.assertIsNone(listener.get_message(timeout=0.2))
+
     def test_a_listing_shows_what_redis_wrote(self):
         self.redis("photos", "SET", "from-redis", "abc")
         listed = {o["Key"]: o for o in self.s3.list_objects_v2(Bucket="photos", Prefix="from-")["Contents"]}
