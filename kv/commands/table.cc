@@ -50,6 +50,7 @@ size_t Table::slot_of(std::string_view name) {
 
 Table::Table() : slots_(kSlots) {
   for (auto family : {string_rows(),
+                      conditional_rows(),
                       lcs_rows(),
                       bit_rows(),
                       bitfield_rows(),

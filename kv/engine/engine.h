@@ -165,6 +165,7 @@ std::span<const Row> list_rows();
 std::span<const Row> list_search_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
+std::span<const Row> conditional_rows();
 std::span<const Row> client_rows();  // more subcommands of CLIENT, behind connection_rows()
 std::span<const Row> monitor_rows();
 std::span<const Row> slowlog_rows();

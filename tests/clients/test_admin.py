@@ -419,6 +419,58 @@ class Documentation(AdminCase):
         self.refused("^unknown command 'NOSUCH', with args beginning with: 'a' $", "NOSUCH", "a")
 
 
+class Conditional(AdminCase):
+    def test_a_string_is_changed_if_it_holds_what_it_should(self):
+        self.ask("DEL", "k", "l")
+        self.assertIsNone(self.ask("SET", "k", "a", "IFEQ", "b"))
+        self.assertEqual(self.ask("SET", "k", "a", "IFNE", "b"), b"OK")
+        self.assertIsNone(self.ask("SET", "k", "c", "IFNE", "a"))
+        self.assertEqual(self.ask("SET", "k", "c", "IFEQ", "a", "GET"), b"a")
+        self.assertEqual(self.ask("SET", "k", "d", "IFEQ", "x", "GET"), b"c")
+        self.assertEqual(self.ask("SET", "k", "d", "IFEQ", "c", "EX", "100"), b"OK")
+        self.assertEqual(self.ask("TTL", "k"), 100)
+        self.refused("syntax error", "SET", "k", "v", "IFEQ", "d", "NX")
+        self.refused("syntax error", "SET", "k", "v", "XX", "IFEQ", "d")
+        self.refused("syntax error", "SET", "k", "v", "IFEQ")
+        self.ask("RPUSH", "l", "x")
+        self.refused("WRONGTYPE", "SET", "l", "v", "IFEQ", "d")
+        self.ask("SET", "big", "x" * 100_000)
+        self.assertEqual(self.ask("SET", "big", "y", "IFEQ", "x"), None)
+        self.assertEqual(self.ask("SET", "big", "y", "IFNE", "x"), b"OK")
+
+    def test_a_key_is_deleted_if_it_holds_what_it_should(self):
+        self.ask("MSET", "k", "a", "m", "b")
+        self.assertEqual(self.ask("DELEX", "k", "IFEQ", "b"), 0)
+        self.assertEqual(self.ask("DELEX", "k", "IFNE", "a"), 0)
+        self.assertEqual(self.ask("DELEX", "k", "IFEQ", "a"), 1)
+        self.assertEqual(self.ask("DELEX", "k"), 0)
+        self.assertEqual(self.ask("DELEX", "m"), 1)
+        self.refused("Invalid condition", "DELEX", "k", "FOO", "a")
+        self.refused("wrong number of arguments", "DELEX", "k", "IFEQ")
+        self.ask("SET", "k", "a")
+        self.assertEqual([self.ask("DELIFEQ", "k", v) for v in "baa"], [0, 1, 0])
+        self.ask("RPUSH", "l", "x")
+        self.refused("string type", "DELEX", "l", "IFEQ", "x")
+        self.refused("WRONGTYPE", "DELIFEQ", "l", "x")
+        self.assertEqual(self.ask("DELEX", "l"), 1)
+
+    def test_several_keys_that_expire_together(self):
+        self.ask("DEL", "a", "b", "c")
+        self.assertEqual(self.ask("MSETEX", "2", "a", "1", "b", "2", "EX", "100"), 1)
+        self.assertEqual([self.ask("TTL", k) for k in "ab"], [100, 100])
+        self.assertEqual(self.ask("MSETEX", "2", "b", "x", "c", "x", "NX"), 0)
+        self.assertEqual(self.ask("MSETEX", "2", "b", "x", "c", "x", "XX"), 0)
+        self.assertEqual(self.ask("MSETEX", "2", "a", "3", "b", "4", "XX", "KEEPTTL"), 1)
+        self.assertEqual(self.ask("MGET", "a", "b", "c"), [b"3", b"4", None])
+        self.assertEqual(self.ask("TTL", "a"), 100)
+        self.assertEqual(self.ask("MSETEX", "1", "a", "5"), 1)
+        self.assertEqual(self.ask("TTL", "a"), -1)
+        self.refused("numkeys", "MSETEX", "0", "a", "1")
+        self.refused("key-value pairs", "MSETEX", "2", "a", "1")
+        self.refused("syntax error", "MSETEX", "1", "a", "1", "NX", "XX")
+        self.refused("invalid expire time", "MSETEX", "1", "a", "1", "EX", "0")
+
+
 class Debug(Case):
     def test_it_is_off_unless_it_was_asked_for(self):
         r = self.server.redis()
