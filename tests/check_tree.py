@@ -21,7 +21,7 @@ MAY_INCLUDE = {
 # itself may include all of them.
 ROOMS = {
     "core": [["base"], ["volume"], ["log"], ["extents"], ["index"], ["store"]],
-    "kv": [["types"], ["engine"], ["commands"]],
+    "kv": [["types"], ["engine"], ["commands"], ["script"]],
     "gateway": [["net"], ["auth"], ["resp", "http", "grpc"]],
 }
 

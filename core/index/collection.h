@@ -15,9 +15,9 @@
 // in the log name in place of its key, and gets another name by one more record (identities.h).
 //
 // What counts or has an order keeps to that by names that are never used for something else:
-//   list    each element has a number for life, from a first and a last one that move outward and
-//           never back: a push says "number n is this", a pop or LTRIM "all below n, or above, are
-//           gone"; an insertion in the middle writes again those on the shorter side of it
+//   list    each element has a number: "the numbers from n on are these", "the numbers from n to m
+//           are nobody's"; who inserts where no number is free gives its neighbours others
+//           (kv/types/list.h)
 //   sorted  "member has score": the order is derived
 //   stream  "the entry of this ID holds this", "entries below this ID are gone"; of a group "the
 //           last ID delivered is this", "this ID is pending with this consumer since then, for the
@@ -31,6 +31,9 @@
 // (gone_at). Until its turn has come a part that is due is still in it, in its images too, but
 // whoever reads leaves it out. A collection with such a time does not leave memory: its entry could
 // not say the time.
+//
+// Most types have no empty ones: the key goes with what is last in it. Damage to the log may leave
+// one with nothing in it; the store drops that when it opens (empty), so that nobody meets it.
 //
 // Threads: under the lock of the key's stripe; next_due() and gone_at() also under that of the
 // order that the entry is in.
@@ -61,6 +64,8 @@ class Collection {
   [[nodiscard]] virtual bool apply(std::string_view operation) = 0;
   // Adds to `undo` the operations that, applied after `operation`, make of it what it is now.
   virtual void inverse(std::string_view operation, std::vector<std::string>& undo) const = 0;
+  // Nothing is in it, and of this type there is none like that.
+  virtual bool empty() const = 0;
   virtual uint64_t memory_bytes() const = 0;  // that it holds beside its entry
   virtual uint64_t image_bytes() const = 0;   // about so many take the operations of save()
   // Appends to `operation` one that makes a part, from `cursor` on and about `bytes` long, what it

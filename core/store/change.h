@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -34,11 +35,20 @@ struct Change {
   bool named = false;  // whoever made it tells what it was (Transaction::names_changes)
 };
 
+// Who committed a transaction, if he takes part in what it brings about: somebody who waits for a
+// key is served by who made it, before anybody else can look (kv/engine/waiters.h).
+class Committer {
+ public:
+  virtual ~Committer() = default;
+  // A client waits for this key, which the transaction has changed. Within changed(), below.
+  virtual void awaited(const std::shared_ptr<Namespace>& ns, std::string_view key) = 0;
+};
+
 class ChangeListener {
  public:
   virtual ~ChangeListener() = default;
-  // The changes of one transaction, in the order in which they were made.
-  virtual void changed(std::span<const Change> changes) = 0;
+  // The changes of one transaction, in the order in which they were made; `by` may be null.
+  virtual void changed(std::span<const Change> changes, Committer* by) = 0;
 };
 
 class ChangeListeners {
@@ -48,8 +58,8 @@ class ChangeListeners {
   // the lock of its stripe; then no change of it is missed.
   void interest(int by) { interest_.fetch_add(by, std::memory_order_relaxed); }
   bool any() const { return interest_.load(std::memory_order_relaxed) != 0; }
-  void tell(std::span<const Change> changes) const {
-    for (ChangeListener* l : listeners_) l->changed(changes);
+  void tell(std::span<const Change> changes, Committer* by) const {
+    for (ChangeListener* l : listeners_) l->changed(changes, by);
   }
 
  private:

@@ -1,5 +1,7 @@
 #include "core/store/collection_copy.h"
 
+#include <algorithm>
+
 #include "core/base/errors.h"
 #include "core/base/plant.h"
 
@@ -48,6 +50,11 @@ bool CollectionCopy::follows(const Entry* source) const {
          (!begun_ || find() != nullptr);
 }
 
+const Collection* CollectionCopy::made() const {
+  const Entry* e = find();
+  return e == nullptr ? nullptr : e->collection();
+}
+
 Status CollectionCopy::operate(Transaction& t, uint8_t flags, std::string_view operation) {
   Entry* e = find();
   RecordView r;
@@ -72,8 +79,10 @@ Status CollectionCopy::step(const StripeLocks& locks, const Entry* source) {
     if (planted(Bug::kCopyFollowsNothing)) break;
     if (Status s = operate(t, source->flags, operation); !s.ok()) return s;
   }
+  constexpr uint64_t kStepBytes = 16 << 10;  // of a sorted set, that is a millisecond or two
   std::string part;
-  const uint64_t next = source->collection()->save(cursor_, keyspace_.part_bytes(), part);
+  const uint64_t most = std::min(kStepBytes, keyspace_.part_bytes());
+  const uint64_t next = source->collection()->save(cursor_, most, part);
   if (!part.empty() || !begun_) {  // what was left may have gone since the last part
     if (Status s = operate(t, source->flags, part); !s.ok()) return s;
   }

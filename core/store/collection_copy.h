@@ -51,10 +51,12 @@ class CollectionCopy {
   // ---- without a source ----
   // One more part: an operation of the type that these flags of a record say.
   Status add(const StripeLocks& locks, uint8_t flags, std::string_view operation);
-  // The same as above, once there is a part; without an expiry.
-  Status name(Transaction& t, Namespace& to, KeyHash to_hash, std::string_view key) {
-    return name(t, int64_t{0}, to, to_hash, key);
+  // The same as above, once there is a part; 0: without an expiry.
+  Status name(Transaction& t, Namespace& to, KeyHash to_hash, std::string_view key,
+              int64_t expire_ms = 0) {
+    return name(t, expire_ms, to, to_hash, key);
   }
+  const Collection* made() const;  // what it is so far; null: nothing
   // Parts of this size suit the log; what is no larger can be put at once.
   static uint64_t part_bytes(const Keyspace& keyspace);
 

@@ -115,7 +115,7 @@ StatusOr<Lsn> Keyspace::drop_bucket(std::string_view name) {
   note_flush(*ns, lsn);
   if (listeners_.any()) {
     const Change change{ns.get(), {}, What::kFlush, Cause::kUser, lsn};
-    listeners_.tell({&change, 1});
+    listeners_.tell({&change, 1}, nullptr);
   }
   destroy_later(retire(*ns), lsn);
   return lsn;

@@ -89,6 +89,7 @@ class Replay {
   uint32_t next_namespace() const;  // ids from here on were in no record
   Lsn first() const { return first_; }
   bool lossy() const { return !lost_.empty(); }
+  bool is_lost(Lsn lsn) const { return in_ranges(lost_, lsn); }
   // What an operator should know, and the keys that were given up: they must be said to be gone
   // once the log takes records again.
   const std::vector<std::string>& notes() const { return notes_; }

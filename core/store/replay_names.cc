@@ -21,6 +21,7 @@ class Replay::Reference final : public Collection {
   // Under a key's own name there are none behind the one that names its collection.
   bool apply(std::string_view) override { return false; }
   void inverse(std::string_view, std::vector<std::string>&) const override {}
+  bool empty() const override { return false; }
   uint64_t memory_bytes() const override { return sizeof(*this); }
   uint64_t image_bytes() const override { return 0; }
   uint64_t save(uint64_t, uint64_t, std::string&) const override { return 0; }

@@ -81,14 +81,17 @@ class Store : public Keyspace {
  private:
   awaitable<Status> begin_life(const RecoveredLog& log);
   void name_lost(const std::vector<LsnRange>& lost);
+  void note_emptied(const Namespace& ns, std::vector<std::string> keys);
   awaitable<Status> save_from_checkpoint(const std::vector<LsnRange>& lost);
   awaitable<Status> save_expiries(const std::vector<LsnRange>& lost,
                                   const std::vector<std::pair<NamespaceId, std::string>>& also);
   Status say_expiry(Namespace& ns, std::string_view key);
   awaitable<Status> load_checkpoint(const FoundCheckpoint& checkpoint, Replay& replay);
   awaitable<Status> load(const Replay& replay);
-  // Entries older than `since` are gone, and so are records older than `first`.
-  Status load_stripe(Namespace& ns, size_t stripe, Lsn since, Lsn first);
+  // Entries older than `since` are gone, and so are records older than `first`. Appends the names
+  // of keys that damage left nothing of: they are gone, too.
+  Status load_stripe(Namespace& ns, size_t stripe, Lsn since, Lsn first,
+                     std::vector<std::string>& emptied);
 
   awaitable<void> run_ticker();
   awaitable<void> prove_last();

@@ -381,9 +381,9 @@ awaitable<Status> Store::load(const Replay& replay) {
         ns->set_properties(std::make_shared<const Properties>(Properties{clock_.now_ms()}));
         nameless_.push_back(ns);
         notes_.push_back(cat("the name of a bucket is lost; it is called ", name, " now"));
-      } else if (ns->named < replay.first()) {
-        // A checkpoint alone knows it: it was dropped, its record was cleaned away, and then what
-        // said that it was dropped got lost.
+      } else if (ns->named < replay.first() || replay.is_lost(ns->named)) {
+        // A checkpoint alone knows it: its record is lost. Or it was dropped, its record was
+        // cleaned away, and then what said that it was dropped got lost.
         nameless_.push_back(ns);
       }
       ns->order_end = Namespace::kAllHashes;
@@ -397,15 +397,18 @@ awaitable<Status> Store::load(const Replay& replay) {
     std::atomic<size_t> next_stripe{0};
     Mutex mutex;
     Status status;
+    std::vector<std::string> emptied;
     auto work = [&]() -> awaitable<void> {
       constexpr size_t kStep = 64;
       auto executor = co_await asio::this_coro::executor;
       for (size_t s; (s = next_stripe.fetch_add(kStep)) < kStripes;) {
         for (size_t i = s; i < s + kStep; i++) {
-          Status loaded = load_stripe(*ns, i, since, replay.first());
-          if (loaded.ok()) continue;
+          std::vector<std::string> none;
+          Status loaded = load_stripe(*ns, i, since, replay.first(), none);
+          if (loaded.ok() && none.empty()) continue;
           MutexLock lock(mutex);
-          status = loaded;
+          emptied.insert(emptied.end(), none.begin(), none.end());
+          if (!loaded.ok()) status = loaded;
         }
         co_await asio::post(executor, asio::use_awaitable);
       }
@@ -416,6 +419,7 @@ awaitable<Status> Store::load(const Replay& replay) {
       co_await run_all(std::move(jobs));
     }
     if (!status.ok()) co_return status;
+    note_emptied(*ns, std::move(emptied));
     ns->committed_keys_ = static_cast<int64_t>(ns->size());
     ns->index->loading = false;
   }
@@ -424,9 +428,22 @@ awaitable<Status> Store::load(const Replay& replay) {
   co_return absl::OkStatus();
 }
 
+void Store::note_emptied(const Namespace& ns, std::vector<std::string> keys) {
+  constexpr size_t kNamed = 100;
+  if (keys.empty()) return;
+  std::sort(keys.begin(), keys.end());
+  std::string names;
+  for (size_t i = 0; i < std::min(keys.size(), kNamed); i++) {
+    append(names, i > 0 ? ", " : "", ns.name, "/", keys[i]);
+  }
+  notes_.push_back(cat("nothing is left of ", keys.size(), " keys, which are gone: ", names,
+                       keys.size() > kNamed ? ", and others" : ""));
+}
+
 // What has expired is kept until the ticker removes it with a tombstone: it is served to nobody,
 // and a clock that is set back at the next start brings nothing back.
-Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
+Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first,
+                          std::vector<std::string>& emptied) {
   Stripe& stripe = (*stripes_)[s];
   std::vector<std::pair<Entry*, KeyHash>> gone;
   Status damage;
@@ -436,6 +453,12 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first) {
   int64_t bytes = 0;
   ns.index->for_each(s, [&](Entry* e) {
     if (e->lsn() < since || (planted(Bug::kExpiredNotLoaded) && e->expired(clock_.now_ms()))) {
+      gone.emplace_back(e, ns.hash(e->key()));
+      return;
+    }
+    // Its records make the same of it at each start, until they are cleaned away.
+    if (e->collection() != nullptr && e->collection()->empty()) {
+      emptied.emplace_back(e->key());
       gone.emplace_back(e, ns.hash(e->key()));
       return;
     }

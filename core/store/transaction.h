@@ -56,6 +56,8 @@ class Transaction {
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
 
+  // Who hears of those that wait for what it changes. Before the first change.
+  void set_committer(Committer* committer) { committer_ = committer; }
   // The time at which all of it happens.
   Now& now() { return now_; }
   Entry* find(Namespace& ns, std::string_view key, KeyHash hash) {
@@ -203,6 +205,7 @@ class Transaction {
   Lsn seen_;
   Status status_;
   std::unique_ptr<Work> work_;
+  Committer* committer_ = nullptr;
 };
 
 }  // namespace cairn

@@ -70,7 +70,7 @@ void Transaction::end() {
 
 void Transaction::tell(Namespace& ns, std::string_view key, What what, Lsn lsn) {
   const Change change{&ns, key, what, cause_, lsn, named_};
-  keyspace_.listeners().tell({&change, 1});
+  keyspace_.listeners().tell({&change, 1}, committer_);
 }
 
 void Transaction::tell(std::span<const Lsn> lsns) {
@@ -97,7 +97,7 @@ void Transaction::tell(std::span<const Lsn> lsns) {
     }
     for (auto& f : s.details->flushed) changes.push_back({f.ns, {}, what, cause_, lsns[i], named_});
   }
-  keyspace_.listeners().tell(changes);
+  keyspace_.listeners().tell(changes, committer_);
 }
 
 }  // namespace cairn

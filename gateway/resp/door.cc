@@ -64,7 +64,7 @@ awaitable<void> Door::look_after() {
         if (session->stalled_s.compare_exchange_strong(stalled_s, stalled_s + 1)) stalled_s++;
       }
       const bool listens = session->subscriptions.any_seen();  // what should it say?
-      const bool silent = timeout_s != 0 && silent_s > timeout_s && !listens;
+      const bool silent = timeout_s != 0 && silent_s > timeout_s && !listens && !session->blocked;
       const bool late = session->outbox.overdue(pushed, kv::steady_ns() / 1'000'000);
       if (late) server_.stats.output_limit_disconnections.fetch_add(1, std::memory_order_relaxed);
       if (silent || late || stalled_s > limits::kStallS) session->kill();

@@ -77,10 +77,20 @@ void Output::write_bulk(std::string_view bytes) {
   text_.append("\r\n", 2);
 }
 
-void Output::write_verbatim(std::string_view text) {
+void Output::write_verbatim_as(std::string_view format, std::string_view text) {
+  constexpr size_t kFormatBytes = 3;
   if (version_ < 3) return write_bulk(text);
-  header('=', text.size() + 4);
-  append(text_, "txt:", text, "\r\n");
+  if (text_.size() + stream_bytes_ + text.size() > limit_) return overflow();
+  header('=', text.size() + kFormatBytes + 1);
+  std::string name(format.substr(0, kFormatBytes));
+  name.resize(kFormatBytes, ' ');
+  append(text_, name, ":", text, "\r\n");
+}
+
+void Output::write_big_number(std::string_view digits) {
+  if (version_ < 3) return write_bulk(digits);
+  if (text_.size() + stream_bytes_ + digits.size() > limit_) return overflow();
+  append(text_, "(", digits, "\r\n");
 }
 
 void Output::write_stream(std::unique_ptr<BlobReader> blob) {

@@ -65,7 +65,9 @@ class Output final : public kv::Reply {
   void write_real(double value) override;
   void write_boolean(bool value) override;
   void write_bulk(std::string_view bytes) override;
-  void write_verbatim(std::string_view text) override;
+  void write_verbatim(std::string_view text) override { write_verbatim_as("txt", text); }
+  void write_verbatim_as(std::string_view format, std::string_view text) override;
+  void write_big_number(std::string_view digits) override;
   void write_stream(std::unique_ptr<BlobReader> blob) override;
   void write_series(std::unique_ptr<kv::Series> values) override;
   void write_null() override;

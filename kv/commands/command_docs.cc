@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "kv/commands/sort.h"
 #include "kv/commands/syntax.h"
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
@@ -11,16 +12,21 @@ namespace {
 
 std::vector<std::string_view> flag_names(const Row& row) {
   std::vector<std::string_view> names;
-  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
-                            std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
-                            std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"),
-                            std::pair(kFast, "fast"), std::pair(kNoAuth, "no_auth"),
-                            std::pair(kNoMulti, "no_multi"), std::pair(kPubsub, "pubsub")}) {
+  for (auto [flag, name] :
+       {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
+        std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
+        std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"), std::pair(kFast, "fast"),
+        std::pair(kNoAuth, "no_auth"), std::pair(kNoMulti, "no_multi"),
+        std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
     if (row.flags & flag) names.push_back(name);
   }
-  const auto moves = [](const KeySpec& s) { return s.count_at >= 0 || !s.keyword.empty(); };
-  if (std::any_of(row.keys.begin(), row.keys.end(), moves)) {
-    names.push_back("movablekeys");
+  const auto movable = [](const KeySpec& s) {
+    return s.count_at >= 0 || !s.keyword.empty() || (s.flags & kKeyUnknown) != 0;
+  };
+  if (std::any_of(row.keys.begin(), row.keys.end(), movable)) names.push_back("movablekeys");
+  if (row.group == "scripting" && row.has_keys()) {
+    names.push_back("skip_monitor");
+    names.push_back("no_mandatory_keys");
   }
   return names;
 }
@@ -33,17 +39,24 @@ std::vector<std::string_view> categories(const Row& row) {
         std::pair("bitmap", "bitmap"), std::pair("hyperloglog", "hyperloglog"),
         std::pair("hash", "hash"), std::pair("list", "list"), std::pair("set", "set"),
         std::pair("sorted-set", "sortedset"), std::pair("stream", "stream"),
-        std::pair("connection", "connection"), std::pair("transactions", "transaction")}) {
-    if (row.group == group) names.emplace_back(name);
+        std::pair("geo", "geo"), std::pair("connection", "connection"),
+        std::pair("transactions", "transaction"), std::pair("scripting", "scripting")}) {
+    if (row.group != group) continue;
+    const bool waits = row.keys.empty() && !row.is_subcommand() &&  // WAIT
+                       (row.flags & (kWrite | kReadOnly)) == 0 && row.group == "generic";
+    names.emplace_back(waits ? "connection" : name);
   }
+  if (row.name == "sort" || row.name == "sort_ro") names = {"set", "sortedset", "list"};
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.
   if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0) {
     names.emplace_back("keyspace");
   }
   if (row.name.substr(0, row.name.find('|')) == "command") names.emplace_back("connection");
-  for (auto [flag, name] :
-       {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"), std::pair(kAdmin, "admin"),
-        std::pair(kDangerous, "dangerous"), std::pair(kPubsub, "pubsub")}) {
+  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
+                            std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous"),
+                            std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
+    // Whoever may run scripts that only read has not thereby said what they may read.
+    if (flag == kReadOnly && row.group == "scripting") continue;
     if (row.flags & flag) names.emplace_back(name);
   }
   names.emplace_back(row.flags & kFast ? "fast" : "slow");
@@ -71,7 +84,8 @@ struct LegacyRange {
 LegacyRange legacy_range(const Row& row) {
   LegacyRange r;
   for (const KeySpec& s : row.keys) {
-    if (!s.keyword.empty() || s.count_at >= 0 || (s.flags & kKeyAgain) != 0) continue;
+    if (!s.keyword.empty() || s.count_at >= 0) continue;
+    if ((s.flags & (kKeyAgain | kKeyUnknown)) != 0) continue;
     if (r.first != 0 && s.first != r.last + r.step) break;
     if (r.first == 0) r.first = s.first;
     r.last = s.last < 0 ? s.last : s.first + s.last;
@@ -80,7 +94,17 @@ LegacyRange legacy_range(const Row& row) {
   return r;
 }
 
+void reply_unknown(Reply& reply, std::string_view what) {
+  reply.bulk(what);
+  reply.map(2);
+  reply.bulk("type");
+  reply.bulk("unknown");
+  reply.bulk("spec");
+  reply.map(0);
+}
+
 void reply_begin_search(Reply& reply, const KeySpec& s) {
+  if (s.flags & kKeyUnknown) return reply_unknown(reply, "begin_search");
   reply.bulk("begin_search");
   reply.map(2);
   reply.bulk("type");
@@ -101,6 +125,7 @@ void reply_begin_search(Reply& reply, const KeySpec& s) {
 }
 
 void reply_find_keys(Reply& reply, const KeySpec& s) {
+  if (s.flags & kKeyUnknown) return reply_unknown(reply, "find_keys");
   const bool counted = s.count_at >= 0;
   reply.bulk("find_keys");
   reply.map(2);

@@ -203,7 +203,7 @@ Refusal set_percentiles(Server& s, std::string_view value) {
   std::vector<double> percents;
   for (auto word : words_of(value)) {
     const auto percent = parse_float(word);
-    if (!percent || *percent < 0 || *percent > 100) {
+    if (!percent || !(*percent >= 0 && *percent <= 100)) {
       return "latency-tracking-info-percentiles should be a list of percentiles between 0 and 100";
     }
     percents.push_back(static_cast<double>(*percent));
@@ -222,11 +222,20 @@ constexpr std::string_view kAlone = "there is no cluster";
 constexpr std::string_view kClock = "what is warm and cold is not sampled";
 constexpr std::string_view kProcess = "the process is another's matter: a service manager's";
 
+// After how long others get BUSY while a script runs; as in Redis, 0 is never.
+std::string get_never(Server&) { return "0"; }
+Refusal set_never(Server&, std::string_view value) {
+  return value == "0" ? ""
+                      : "nobody gets BUSY: a script is ended after 1000 ms, and nothing of it is "
+                        "done";
+}
+
 constexpr Parameter kParameters[] = {
     {"appendfsync", [](Server& s) { return std::string(durability_name(s.durability)); },
      set_durability},
     {"appendonly", get_yes, set_yes},
     {"bind", [](Server& s) { return s.bind_address; }, nullptr},
+    {"busy-reply-threshold", get_never, set_never},
     {"client-output-buffer-limit", [](Server& s) { return s.client_limits.output_text(); },
      [](Server& s, std::string_view v) { return s.client_limits.set_output(v); }},
     {"cluster-enabled", [](Server&) { return std::string("no"); }, nullptr},
@@ -240,6 +249,7 @@ constexpr Parameter kParameters[] = {
     {"list-max-listpack-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr,
      kShape},
     {"list-max-ziplist-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr, kShape},
+    {"lua-time-limit", get_never, set_never},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
      set_number<&Server::max_clients, 1, UINT32_MAX>},
     {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); }, set_memory},

@@ -15,6 +15,8 @@ void ping(Context& c) {
   if (c.args.size() > 2) {
     return c.reply.error("ERR wrong number of arguments for 'ping' command");
   }
+  // Whoever listens takes PONG for a sign that what was published before it has come.
+  if (c.session.subscriptions.any() && !c.in_exec) c.reply.pushed_first();
   if (c.session.only_listens()) {
     c.reply.array(2);
     c.reply.bulk("pong");

@@ -139,7 +139,8 @@ class Fields final : public Series {
       : store_(store), walk_(*h, h.now_ms(), key), part_(part), left_(h.size()), count_(count) {}
   bool next(Reply& reply) override {
     StripeLocks lock(store_);
-    for (KeyHash key = walk_.key(); !lock.covers(key); key = walk_.key()) {  // it may be renamed
+    for (KeyHash key = walk_.key(); !locked_ && !lock.covers(key);
+         key = walk_.key()) {  // it may be renamed
       lock.unlock();
       lock.lock(key);
     }
@@ -398,17 +399,17 @@ constexpr Row kRows[] = {
      "Sets the values of multiple fields.", "2.0.0"},
     {"hsetnx", 4, kStore, kInsertsIntoKey, hsetnx, nullptr, kGroup,
      "Sets the value of a field in a hash only when the field doesn't exist.", "2.0.0"},
-    {"hget", 3, kRead, kReadsKey, hget, nullptr, kGroup, "Returns the value of a field in a hash.",
-     "2.0.0"},
-    {"hmget", -3, kRead, kReadsKey, hmget, nullptr, kGroup,
+    {"hget", 3, kRead | kLongArgs, kReadsKey, hget, nullptr, kGroup,
+     "Returns the value of a field in a hash.", "2.0.0"},
+    {"hmget", -3, kRead | kLongArgs, kReadsKey, hmget, nullptr, kGroup,
      "Returns the values of all fields in a hash.", "2.0.0"},
-    {"hdel", -3, kWrite | kFast, kDeletesFromKey, hdel, nullptr, kGroup,
+    {"hdel", -3, kWrite | kFast | kLongArgs, kDeletesFromKey, hdel, nullptr, kGroup,
      "Deletes one or more fields and their values from a hash.", "2.0.0"},
     {"hlen", 2, kRead, kLooksAtKey, hlen, nullptr, kGroup,
      "Returns the number of fields in a hash.", "2.0.0"},
-    {"hstrlen", 3, kRead, kLooksAtKey, hstrlen, nullptr, kGroup,
+    {"hstrlen", 3, kRead | kLongArgs, kLooksAtKey, hstrlen, nullptr, kGroup,
      "Returns the length of the value of a field.", "3.2.0"},
-    {"hexists", 3, kRead, kLooksAtKey, hexists, nullptr, kGroup,
+    {"hexists", 3, kRead | kLongArgs, kLooksAtKey, hexists, nullptr, kGroup,
      "Determines whether a field exists in a hash.", "2.0.0"},
     {"hkeys", 2, kReadAll, kReadsKey, reply_all<Part::kFields>, nullptr, kGroup,
      "Returns all fields in a hash.", "2.0.0"},

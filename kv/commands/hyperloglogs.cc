@@ -150,8 +150,8 @@ void pfselftest(Context& c) {
 }
 
 constexpr std::string_view kGroup = "hyperloglog";
-constexpr KeySpec kCounted[] = {{.flags = kKeyReadWrite | kKeyAccess, .last = -1}};
-constexpr KeySpec kMerged[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyInsert},
+constexpr KeySpec kCounted[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyLooked, .last = -1}};
+constexpr KeySpec kMerged[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyInsert | kKeyLooked},
                                {.flags = kKeyReadOnly | kKeyAccess, .first = 2, .last = -1}};
 constexpr KeySpec kDebugged[] = {{.flags = kKeyReadWrite | kKeyAccess, .first = 2}};
 constexpr Row kRows[] = {

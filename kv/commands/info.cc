@@ -63,17 +63,17 @@ void info_server(Context& c, std::string& out) {
 
 void info_clients(Context& c, std::string& out) {
   Server& s = c.engine.server();
-  uint64_t blocked = 0, largest_in = 0, largest_out = 0;
+  uint64_t largest_in = 0, largest_out = 0;
   for (auto& session : s.sessions.all()) {
-    blocked += session->blocked() ? 1 : 0;
     largest_in = std::max(largest_in, session->held.query.load());
     largest_out = std::max(largest_out, session->held.answers.load() + session->outbox.bytes());
   }
   append(out, "connected_clients:", s.sessions.size(),
          "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
          "\r\nclient_recent_max_input_buffer:", largest_in,
-         "\r\nclient_recent_max_output_buffer:", largest_out, "\r\nblocked_clients:", blocked,
+         "\r\nclient_recent_max_output_buffer:", largest_out, "\r\nblocked_clients:", s.blocked_clients.load(),
          "\r\ntracking_clients:0\r\npubsub_clients:", s.channels.clients(),
+         "\r\ntotal_blocking_keys:", s.waiters.keys(),
          "\r\nmonitoring_clients:", s.lookout.monitors.size(), "\r\n");
 }
 

@@ -60,14 +60,9 @@ bool put_copy(Context& c, Entry* from, Namespace& to, std::string_view key) {
   return false;
 }
 
-// To Redis a key is new that takes the place of what had its name.
-void replaces(Context& c, Namespace& to, std::string_view key) {
-  if (c.look(to, key) != nullptr) c.add_event(Events::kNew, "new", to, key);
-}
-
 // A large collection by one record; what is small is put and removed.
 bool move_to(Context& c, Entry* from, Namespace& to, std::string_view key) {
-  replaces(c, to, key);
+  c.replaces(to, key);
   // Their events differ from those of a value that is put or removed.
   const bool moves = c.row.name == "move";
   const std::string_view old = c.args[1];
@@ -157,7 +152,7 @@ void copy(Context& c) {
   Entry* from = to_copy(c, to);
   if (from == nullptr) return;
   if (CollectionCopy::is_for(c.store, from) && !c.in_exec) return c.defer();
-  replaces(c, *to.ns, c.args[2]);
+  c.replaces(*to.ns, c.args[2]);
   if (put_copy(c, from, *to.ns, c.args[2])) c.reply.integer(1);
 }
 
@@ -171,7 +166,7 @@ Left copy_turn(Context& c, const CopyTo& to, StripeLocks& locks, CollectionCopy&
   Entry* from = to_copy(c, to);
   if (from == nullptr) return Left::kNothing;
   if (!CollectionCopy::is_for(c.store, from)) {
-    replaces(c, *to.ns, c.args[2]);
+    c.replaces(*to.ns, c.args[2]);
     if (put_copy(c, from, *to.ns, c.args[2]) && turn.commit()) c.reply.integer(1);
     return Left::kNothing;
   }
@@ -183,7 +178,7 @@ Left copy_turn(Context& c, const CopyTo& to, StripeLocks& locks, CollectionCopy&
   const Key& key = c.request.keys[1];
   if (status.ok()) {
     c.will_change(*to.ns, key.hash, key.name);
-    replaces(c, *to.ns, key.name);
+    c.replaces(*to.ns, key.name);
     status = copying.name(*c.txn, from, *to.ns, key.hash, key.name);
     c.did_change(*to.ns, key.name);
   }

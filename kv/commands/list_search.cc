@@ -8,6 +8,7 @@
 
 #include "core/base/text.h"
 #include "kv/commands/lists.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -23,7 +24,7 @@ struct Positions {  // of LPOS
   bool counted = false;
 };
 
-bool parse(Context& c, Positions& p) {
+bool parse_positions(Context& c, Positions& p) {
   for (size_t i = 3; i < c.args.size(); i += 2) {
     const std::string_view option = c.args[i];
     if (i + 1 == c.args.size()) return c.syntax_error(), false;
@@ -73,7 +74,7 @@ class Indexes final : public Series {
 
 struct Lpos {
   Positions p;
-  bool parse(Context& c) { return kv::parse(c, p); }
+  bool parse(Context& c) { return parse_positions(c, p); }
   ListSearch search(Context& c) const {
     ListSearch search(c.args[2]);
     search.back = p.rank < 0;
@@ -183,13 +184,7 @@ void run(Context& c) {
 
 // ---- in turns ----
 
-// Whether it may still write; a command that has waited asks again.
-bool may_change(Context& c) {
-  if ((c.row.flags & kWrite) == 0) return true;
-  Status status = c.store.check_write((c.row.flags & kDenyOom) != 0);
-  if (!status.ok()) c.status_error(status);
-  return status.ok();
-}
+bool may_change(Context& c) { return (c.row.flags & kWrite) == 0 || may_write_still(c); }
 
 // A list that is searched.
 struct Searched {
@@ -197,15 +192,6 @@ struct Searched {
   Lsn version;
   uint64_t size, each_turn;  // elements
 };
-
-// With the list's stripe locked, and its value in memory. False after an error.
-awaitable<bool> lock_list(Context& c, StripeLocks& locks) {
-  const std::vector<KeyHash> hashes{c.request.keys[0].hash};
-  const Faults::Keys values{{c.session.ns, c.args[1]}};
-  Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) c.status_error(locked);
-  co_return locked.ok();
-}
 
 // Nothing if all is done.
 template <class Command>
@@ -262,7 +248,7 @@ awaitable<void> run_deferred(Context& c) {
     std::optional<Searched> searched;
     {
       StripeLocks locks(c.store);
-      const bool locked = co_await lock_list(c, locks);
+      const bool locked = co_await lock_keys(c, locks);
       if (!locked) co_return;
       searched = begin_search(c, command, locks, attempt > kAttempts);
       if (!searched) co_return;
@@ -273,7 +259,7 @@ awaitable<void> run_deferred(Context& c) {
     if (!looked) attempt = kAttempts;
     if (!looked) continue;
     StripeLocks locks(c.store);
-    const bool locked = co_await lock_list(c, locks);
+    const bool locked = co_await lock_keys(c, locks);
     if (!locked || end_search(c, command, locks, search, version)) co_return;
   }
 }

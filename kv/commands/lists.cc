@@ -3,9 +3,12 @@
 #include "kv/commands/lists.h"
 
 #include <algorithm>
+#include <deque>
 
 #include "core/base/text.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/session.h"
 
 namespace cairn::kv {
 
@@ -88,6 +91,50 @@ class Popped final : public Series {
   size_t bytes_ = 0;
 };
 
+// What was taken in several turns.
+class PoppedInTurns final : public Series {
+ public:
+  void add(std::unique_ptr<Popped> part, uint64_t n) {
+    bytes_ += part->bytes();
+    count_ += n;
+    parts_.push_back(std::move(part));
+  }
+  uint64_t count() const { return count_; }
+  bool next(Reply& reply) override {
+    bytes_ -= parts_.front()->bytes();
+    if (parts_.front()->next(reply)) {
+      bytes_ += parts_.front()->bytes();
+    } else {
+      parts_.pop_front();
+    }
+    return !parts_.empty();
+  }
+  size_t bytes() const override { return bytes_; }
+
+ private:
+  std::deque<std::unique_ptr<Popped>> parts_;
+  uint64_t count_ = 0;
+  size_t bytes_ = 0;
+};
+
+// A list that loses more than this loses it in turns, each of so much and with a commit of its own:
+// others see it grow shorter meanwhile. All at once a gigabyte would stop its thread for a tenth of
+// a second.
+constexpr uint64_t kErasedBytes = 1 << 20;
+
+// About how many elements of a list take so much.
+uint64_t elements_a_turn(const List& list) {
+  return 1 + list.size() * kErasedBytes / list.packed_bytes();
+}
+
+// Whether an EXEC may remove these; answers if not. It keeps a copy of them until it is done.
+bool may_erase(Context& c, const List& list, uint64_t index, uint64_t n) {
+  if (!c.in_exec || !list.exceeds(index, n, c.store.log().record_bytes_max())) return true;
+  c.status_error(
+      absl::ResourceExhaustedError("too many elements to be removed at once within a transaction"));
+  return false;
+}
+
 // A range as LRANGE and LTRIM say it; n == 0: nothing.
 struct Span {
   uint64_t index = 0, n = 0;
@@ -122,57 +169,158 @@ void rpushx(Context& c) { push(c, false, true); }
 
 // ---- pop ----
 
+struct Pop {
+  bool one_of_some = false;  // it names a key of several, and answers which it was
+  bool left = true, counted = false;
+  uint64_t count = 1;
+  size_t first = 1, end = 2;  // its keys
+};
+
+bool parse_pop(Context& c, Pop& p) {
+  if (c.args.size() > 3) {
+    c.reply.error(cat("ERR wrong number of arguments for '", c.row.name, "' command"));
+    return false;
+  }
+  p.counted = c.args.size() == 3;
+  if (!p.counted) return true;
+  const auto count = parse_ll(c.args[2]);
+  if (!count || *count < 0) {
+    c.reply.error("ERR value is out of range, must be positive");
+    return false;
+  }
+  p.count = static_cast<uint64_t>(*count);
+  return true;
+}
+
+bool parse_pop_of_some(Context& c, Pop& p) {
+  PopOfSome pops;
+  if (!parse(c, 1, pops)) return false;
+  p.one_of_some = p.counted = true;
+  p.first = pops.first;
+  p.end = pops.end;
+  p.left = pops.left;
+  p.count = pops.count;
+  return true;
+}
+
+// The first of the keys that is there, and its list; false after it answered that one of them holds
+// something else, or that there is none.
+bool choose(Context& c, const Pop& p, std::string_view& key, ListView& list) {
+  for (size_t i = p.first; i < p.end; i++) {
+    key = c.args[i];
+    if (!find(c, key, list)) return false;
+    if (list) return true;
+  }
+  p.counted ? c.reply.null_array() : c.reply.null();
+  return false;
+}
+
+void announce(Context& c, const Pop& p, std::string_view key, uint64_t n) {
+  if (p.one_of_some) c.reply.array(2);
+  if (p.one_of_some) c.reply.bulk(key);
+  if (p.counted) c.reply.array(n);
+}
+
+void run(Context& c, const Pop& p) {
+  std::string_view key;
+  ListView list;
+  if (!choose(c, p, key, list)) return;
+  const uint64_t n = std::min(p.count, list.size());
+  if (n > 1 && !c.in_exec && list->exceeds(p.left ? 0 : list.size() - n, n, kErasedBytes)) {
+    return c.defer();
+  }
+  announce(c, p, key, n);
+  if (n > 0) (void)pop(c, key, list, p.left, n);
+}
+
+// False when nothing more is to be done.
+bool pop_turn(Context& c, const Pop& p, StripeLocks& locks, std::string_view& key,
+              PoppedInTurns& popped) {
+  Context::Turn turn(c, locks);
+  ListView list;
+  if (popped.count() == 0) {
+    if (!choose(c, p, key, list)) return false;
+  } else {
+    Entry* e = c.find(key);
+    if (e == nullptr || e->type() != ValueType::kList) return false;
+    list = ListView(e);
+  }
+  const Status writes = c.store.check_write(false);
+  if (!writes.ok()) {
+    if (popped.count() == 0) c.status_error(writes);
+    return false;
+  }
+  const uint64_t size = list.size();
+  const uint64_t n = std::min({p.count - popped.count(), size, elements_a_turn(*list)});
+  auto part = std::make_unique<Popped>(*list, p.left, n);
+  c.set_event(p.left ? "lpop" : "rpop");
+  bool done;
+  if (n == size) {
+    done = c.remove(c.ns(), list.entry());
+  } else {
+    std::string operation;
+    list->add_erase(p.left ? 0 : size - n, n, operation);
+    done = c.operate(ValueType::kList, key, list.entry(), operation);
+  }
+  if (!done || !turn.commit()) return false;
+  popped.add(std::move(part), n);
+  return n < size && popped.count() < p.count;
+}
+
+awaitable<void> run_in_turns(Context& c, const Pop& p) {
+  const Reply::Mark mark = c.reply.mark();
+  std::string_view key;
+  uint64_t bytes = 0;
+  {
+    StripeLocks locks(c.store);
+    const bool locked = co_await lock_keys(c, locks);
+    if (!locked) co_return;
+    Context::Turn turn(c, locks);
+    ListView list;
+    if (!choose(c, p, key, list)) co_return;
+    bytes = list->packed_bytes() / list.size() * std::min(p.count, list.size());
+  }
+  const auto share = co_await c.workspace(bytes);
+  if (share == nullptr) co_return;
+  auto popped = std::make_unique<PoppedInTurns>();
+  Context turns(c.engine, c.session, c.request, c.reply);
+  for (bool more = true; more;) {
+    if (c.given_up()) co_return;
+    {
+      StripeLocks locks(c.store);
+      const bool locked = co_await lock_keys(turns, locks);
+      more = locked && pop_turn(turns, p, locks, key, *popped);
+    }
+    co_await between_turns(c);
+  }
+  const uint64_t n = popped->count();
+  end_turns(c, turns, n > 0);
+  if (n == 0) co_return;
+  c.reply.cut(mark);  // what was taken is answered
+  announce(c, p, key, n);
+  c.reply.series(std::move(popped), n);
+}
+
 template <bool kLeft>
 void pop(Context& c) {
-  if (c.args.size() > 3) {
-    return c.reply.error(cat("ERR wrong number of arguments for '", c.row.name, "' command"));
-  }
-  const bool counted = c.args.size() == 3;
-  int64_t count = 1;
-  if (counted) {
-    const auto parsed = parse_ll(c.args[2]);
-    if (!parsed || *parsed < 0) {
-      return c.reply.error("ERR value is out of range, must be positive");
-    }
-    count = *parsed;
-  }
-  ListView list;
-  if (!find(c, c.args[1], list)) return;
-  if (!list) return counted ? c.reply.null_array() : c.reply.null();
-  const uint64_t n = std::min(static_cast<uint64_t>(count), list.size());
-  if (counted) c.reply.array(n);
-  if (n > 0) (void)pop(c, c.args[1], list, kLeft, n);
+  Pop p;
+  p.left = kLeft;
+  if (parse_pop(c, p)) run(c, p);
+}
+template <bool kLeft>
+awaitable<void> pop_deferred(Context& c) {
+  Pop p;
+  p.left = kLeft;
+  if (parse_pop(c, p)) co_await run_in_turns(c, p);
 }
 
 void lmpop(Context& c) {
-  const auto number = parse_ll(c.args[1]);
-  if (!number || *number <= 0) return c.reply.error("ERR numkeys should be greater than 0");
-  const auto words = static_cast<int64_t>(c.args.size());
-  if (*number >= words - 2) return c.syntax_error();
-  auto i = static_cast<size_t>(*number) + 2;
-  const auto left = parse_end(c, c.args[i++]);
-  if (!left) return;
-  int64_t count = 1;
-  if (i < c.args.size()) {
-    if (c.args.size() != i + 2 || !equals_ignoring_case(c.args[i], "count")) {
-      return c.syntax_error();
-    }
-    const auto parsed = parse_ll(c.args[i + 1]);
-    if (!parsed || *parsed <= 0) return c.reply.error("ERR count should be greater than 0");
-    count = *parsed;
-  }
-  for (size_t k = 2; k < static_cast<size_t>(*number) + 2; k++) {
-    ListView list;
-    if (!find(c, c.args[k], list)) return;
-    if (!list) continue;
-    const uint64_t n = std::min(static_cast<uint64_t>(count), list.size());
-    c.reply.array(2);
-    c.reply.bulk(c.args[k]);
-    c.reply.array(n);
-    (void)pop(c, c.args[k], list, *left, n);
-    return;
-  }
-  c.reply.null_array();
+  Pop p;
+  if (parse_pop_of_some(c, p)) run(c, p);
+}
+awaitable<void> lmpop_deferred(Context& c) {
+  Pop p;
+  if (parse_pop_of_some(c, p)) co_await run_in_turns(c, p);
 }
 
 // ---- move ----
@@ -249,27 +397,82 @@ void lset(Context& c) {
   if (c.operate(ValueType::kList, c.args[1], list.entry(), operation)) c.reply.ok();
 }
 
+// ---- LTRIM ----
+
+// Trims a list to a range of it that is not empty.
+bool trim(Context& c, const ListView& list, const Span& span) {
+  const uint64_t size = list.size(), end = span.index + span.n;
+  if (!may_erase(c, *list, 0, span.index) || !may_erase(c, *list, end, size - end)) return false;
+  std::string operation;
+  list->add_erase(0, span.index, operation);
+  list->add_erase(end, size - end, operation);
+  return operation.empty() || c.operate(ValueType::kList, c.args[1], list.entry(), operation);
+}
+
+bool is_much(const List& list, const Span& span) {
+  const uint64_t end = span.index + span.n;
+  return list.exceeds(0, span.index, kErasedBytes) ||
+         list.exceeds(end, list.size() - end, kErasedBytes);
+}
+
 void ltrim(Context& c) {
   int64_t start, stop;
   if (!c.integer(2, start) || !c.integer(3, stop)) return;
   ListView list;
   if (!find(c, c.args[1], list)) return;
   if (!list) return c.reply.ok();
-  const uint64_t size = list.size();
-  const Span span(start, stop, size);
+  const Span span(start, stop, list.size());
   if (span.n == 0) {  // no list is empty
     if (c.remove(c.ns(), list.entry())) c.reply.ok();
     return;
   }
-  if (span.n == size) {
+  if (span.n == list.size()) {
     c.did_change(c.ns(), c.args[1]);  // to Redis it did
     return c.reply.ok();
   }
-  std::string operation;
-  const uint64_t end = span.index + span.n;
-  list->add_erase(0, span.index, operation);
-  list->add_erase(end, size - end, operation);
-  if (c.operate(ValueType::kList, c.args[1], list.entry(), operation)) c.reply.ok();
+  if (!c.in_exec && is_much(*list, span)) return c.defer();
+  if (trim(c, list, span)) c.reply.ok();
+}
+
+// A turn takes some off one end, and what is to be kept is where it was but for those: so whatever
+// others push or pop meanwhile, they might as well have done it before. False when it is done.
+bool trim_turn(Context& c, StripeLocks& locks, int64_t& start, int64_t& stop) {
+  Context::Turn turn(c, locks);
+  ListView list;
+  if (!find(c, c.args[1], list) || !may_write_still(c)) return false;
+  if (!list) return c.reply.ok(), false;
+  const uint64_t size = list.size();
+  Span span(start, stop, size);
+  const bool last = span.n == 0 || !is_much(*list, span);
+  if (!last) {
+    const uint64_t most = elements_a_turn(*list), behind = size - span.index - span.n;
+    const bool at_front = span.index >= behind;
+    const uint64_t n = std::min(most, at_front ? span.index : behind);
+    const auto moved = static_cast<int64_t>(n);
+    for (int64_t* index : {&start, &stop}) {
+      if (at_front && *index >= 0) *index -= moved;
+      if (!at_front && *index < 0) *index += moved;
+    }
+    span.index = at_front ? n : 0;
+    span.n = size - n;
+  }
+  const bool done = span.n == 0 ? c.remove(c.ns(), list.entry()) : trim(c, list, span);
+  if (!done || !turn.commit()) return false;
+  if (last) c.reply.ok();
+  return !last;
+}
+
+awaitable<void> ltrim_deferred(Context& c) {
+  int64_t start, stop;
+  if (!c.integer(2, start) || !c.integer(3, stop)) co_return;
+  while (!c.given_up()) {
+    {
+      StripeLocks locks(c.store);
+      const bool locked = co_await lock_keys(c, locks);
+      if (!locked || !trim_turn(c, locks, start, stop)) co_return;
+    }
+    co_await between_turns(c);
+  }
 }
 
 constexpr uint32_t kPush = kWrite | kDenyOom | kFast | kLongArgs;
@@ -289,13 +492,13 @@ constexpr Row kRows[] = {
      "Prepends one or more elements to a list only when the list exists.", "2.2.0"},
     {"rpushx", -3, kPush, kInsertsIntoKey, rpushx, nullptr, kGroup,
      "Appends an element to a list only when the list exists.", "2.2.0"},
-    {"lpop", -2, kWrite | kFast, kPops, pop<true>, nullptr, kGroup,
+    {"lpop", -2, kWrite | kFast, kPops, pop<true>, pop_deferred<true>, kGroup,
      "Returns the first elements in a list after removing it. Deletes the list if the last element "
      "was popped."},
-    {"rpop", -2, kWrite | kFast, kPops, pop<false>, nullptr, kGroup,
+    {"rpop", -2, kWrite | kFast, kPops, pop<false>, pop_deferred<false>, kGroup,
      "Returns and removes the last elements of a list. Deletes the list if the last element was "
      "popped."},
-    {"lmpop", -4, kWrite, kPopsOneOf, lmpop, nullptr, kGroup,
+    {"lmpop", -4, kWrite, kPopsOneOf, lmpop, lmpop_deferred, kGroup,
      "Returns multiple elements from a list after removing them. Deletes the list if the last "
      "element was popped.",
      "7.0.0"},
@@ -317,7 +520,7 @@ constexpr Row kRows[] = {
      "Returns an element from a list by its index."},
     {"lset", 4, kWrite | kDenyOom | kLongArgs, kUpdatesKey, lset, nullptr, kGroup,
      "Sets the value of an element in a list by its index."},
-    {"ltrim", 4, kWrite, kTrims, ltrim, nullptr, kGroup,
+    {"ltrim", 4, kWrite, kTrims, ltrim, ltrim_deferred, kGroup,
      "Removes elements from both ends a list. Deletes the list if all elements were trimmed."},
 };
 
@@ -328,6 +531,37 @@ std::optional<bool> parse_end(Context& c, std::string_view word) {
   if (equals_ignoring_case(word, "right")) return false;
   c.syntax_error();
   return std::nullopt;
+}
+
+bool parse(Context& c, size_t word, PopOfSome& pops) {
+  const auto fail = [&c](std::string_view text) {
+    c.reply.error(text);
+    return false;
+  };
+  constexpr std::string_view kSyntax = "ERR syntax error";
+  const auto number = parse_ll(c.args[word]);
+  if (!number || *number <= 0) return fail("ERR numkeys should be greater than 0");
+  if (*number >= static_cast<int64_t>(c.args.size() - word) - 1) return fail(kSyntax);
+  pops.first = word + 1;
+  pops.end = pops.first + static_cast<size_t>(*number);
+  size_t i = pops.end;
+  const auto left = parse_end(c, c.args[i++]);
+  if (!left) return false;
+  pops.left = *left;
+  if (i == c.args.size()) return true;
+  if (c.args.size() != i + 2 || !equals_ignoring_case(c.args[i], "count")) return fail(kSyntax);
+  const auto count = parse_ll(c.args[i + 1]);
+  if (!count || *count <= 0) return fail("ERR count should be greater than 0");
+  pops.count = static_cast<uint64_t>(*count);
+  return true;
+}
+
+void pop_some(Context& c, size_t word, const ListView& list, const PopOfSome& pops) {
+  const uint64_t n = std::min(pops.count, list.size());
+  c.reply.array(2);
+  c.reply.bulk(c.args[word]);
+  c.reply.array(n);
+  (void)pop(c, c.args[word], list, pops.left, n);
 }
 
 bool pop(Context& c, std::string_view key, const ListView& list, bool left, uint64_t n) {
@@ -345,6 +579,7 @@ bool pop(Context& c, std::string_view key, const ListView& list, bool left, uint
   }
   c.set_event(left ? "lpop" : "rpop");
   if (n == size) return c.remove(c.ns(), list.entry());  // no list is empty
+  if (!may_erase(c, *list, first, n)) return false;
   std::string operation;
   list->add_erase(first, n, operation);
   return c.operate(ValueType::kList, key, list.entry(), operation);

@@ -17,9 +17,7 @@ class ListView {
   ListView() = default;  // of a key that is not there
   explicit ListView(Entry* entry)
       : entry_(entry),
-        list_(entry == nullptr ? nullptr : static_cast<const List*>(entry->collection())) {
-    if (list_ != nullptr && list_->size() == 0) list_ = nullptr;  // damage has emptied it
-  }
+        list_(entry == nullptr ? nullptr : static_cast<const List*>(entry->collection())) {}
   explicit operator bool() const { return list_ != nullptr; }
   const List& operator*() const { return *list_; }
   const List* operator->() const { return list_; }
@@ -46,6 +44,18 @@ std::optional<bool> parse_end(Context& c, std::string_view word);
 // Takes `n` elements off an end, from 1 to its size, and answers them, as that many values. False
 // if the store refuses.
 bool pop(Context& c, std::string_view key, const ListView& list, bool left, uint64_t n);
+
+// What LMPOP and BLMPOP say: of the keys from `first` up to `end` (words) the first that holds
+// something gives so many.
+struct PopOfSome {
+  size_t first = 0, end = 0;
+  bool left = true;
+  uint64_t count = 1;
+};
+// `word`: the number of keys. False after it answered what is wrong.
+bool parse(Context& c, size_t word, PopOfSome& pops);
+// Answers with elements of this list, whose key is that word.
+void pop_some(Context& c, size_t word, const ListView& list, const PopOfSome& pops);
 
 // Moves an element from the end of one list, which is there, to an end of another, and answers it;
 // or answers what is wrong.

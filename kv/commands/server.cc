@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "kv/commands/blocking.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
@@ -96,40 +97,79 @@ void bgsave(Context& c) {
 
 void lastsave(Context& c) { c.reply.integer(c.engine.server().last_save_ms / 1000); }
 
-void waitaof(Context& c) {
-  int64_t local, replicas, timeout;
-  if (!c.integer(1, local) || !c.integer(2, replicas) || !c.integer(3, timeout)) return;
-  if (local < 0 || local > 1)
-    return c.reply.error("ERR value is out of range, must be between 0 and 1");
-  if (replicas < 0) return c.reply.error("ERR value is out of range, must be positive");
-  if (timeout < 0) return c.reply.error("ERR timeout is negative");
-  if (local == 1) return c.defer();
+awaitable<Woken> wait_blocked(Context& c, std::shared_ptr<Waiter> waiter, int64_t timeout_ms) {
+  const Blocked blocked(c.engine.server());
+  co_return co_await c.session.wait(std::move(waiter), c.store.clock(), timeout_ms, true);
+}
+
+struct WaitAof {
+  int64_t local = 0, replicas = 0, timeout_ms = 0;
+};
+
+bool parse(Context& c, WaitAof& w) {
+  if (!c.integer(1, w.local)) return false;
+  if (w.local < 0 || w.local > 1) {
+    c.reply.error("ERR value is out of range, must be between 0 and 1");
+    return false;
+  }
+  constexpr std::string_view kNotPositive = "ERR value is out of range, must be positive";
+  if (!c.integer(2, w.replicas, kNotPositive)) return false;
+  if (w.replicas < 0) {
+    c.reply.error(kNotPositive);
+    return false;
+  }
+  return milliseconds_to_wait(c, 3, w.timeout_ms);
+}
+
+void reply_durable(Context& c, Lsn lsn) {
   c.reply.array(2);
-  c.reply.integer(c.store.log().is_durable(Lsn(c.store.log().tail().value() - 1)));
+  c.reply.integer(c.store.log().is_durable(lsn));
   c.reply.integer(0);
 }
 
-// There are no replicas to wait for, so asking for some answers 0 of them at once. The wait ends
-// too when its time is over, or somebody ends it.
+void waitaof(Context& c) {
+  WaitAof w;
+  if (!parse(c, w)) return;
+  if ((w.local > 0 || w.replicas > 0) && !c.in_exec) return c.defer();
+  reply_durable(c, newest(c));
+}
+
+// There are no replicas, so waiting for some is over when its time is, or somebody ends it.
 awaitable<void> waitaof_deferred(Context& c) {
-  int64_t timeout_ms = 0;
-  if (!c.integer(3, timeout_ms)) co_return;
+  WaitAof w;
+  if (!parse(c, w)) co_return;
   Log& log = c.store.log();
-  const Lsn last(log.tail().value() - 1);
+  const Lsn last = newest(c);
   auto waiter = std::make_shared<Waiter>();
   auto status = std::make_shared<Status>();
   const Executor executor = co_await asio::this_coro::executor;
-  log.when_durable(last, executor, [waiter, status](const Status& durable) {
+  log.when_durable(last, executor, [waiter, status, w](const Status& durable) {
     *status = durable;
-    waiter->wake();
+    if (w.replicas == 0 || !durable.ok()) waiter->wake();
   });
-  const Woken how = co_await c.session.wait(waiter, c.store.clock(), timeout_ms);
+  const Woken how = co_await wait_blocked(c, waiter, w.timeout_ms);
   if (how == Woken::kCancelled && c.session.unblocked() == Session::Unblock::kError) {
     co_return c.reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
   }
   if (!status->ok()) co_return c.status_error(*status);
-  c.reply.array(2);
-  c.reply.integer(log.is_durable(last));
+  reply_durable(c, last);
+}
+
+// Without replicas none ever acknowledges anything: it is over when its time is.
+void wait_replicas(Context& c) {
+  int64_t replicas, timeout_ms;
+  if (!c.integer(1, replicas) || !milliseconds_to_wait(c, 2, timeout_ms)) return;
+  if (replicas > 0 && !c.in_exec) return c.defer();
+  c.reply.integer(0);
+}
+
+awaitable<void> wait_replicas_deferred(Context& c) {
+  int64_t timeout_ms = 0;
+  if (!milliseconds_to_wait(c, 2, timeout_ms)) co_return;
+  const Woken how = co_await wait_blocked(c, std::make_shared<Waiter>(), timeout_ms);
+  if (how == Woken::kCancelled && c.session.unblocked() == Session::Unblock::kError) {
+    co_return c.reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+  }
   c.reply.integer(0);
 }
 
@@ -195,9 +235,19 @@ constexpr Row kRows[] = {
      kGroup,
      "Returns the replication role.",
      "2.8.12"},
+    {"wait",
+     3,
+     kNoScript,
+     {},
+     wait_replicas,
+     wait_replicas_deferred,
+     "generic",
+     "Blocks until the asynchronous replication of all preceding write commands sent by the "
+     "connection is completed.",
+     "3.0.0"},
     {"waitaof",
      4,
-     kNoMulti,
+     kNoScript | kBlocking,
      {},
      waitaof,
      waitaof_deferred,

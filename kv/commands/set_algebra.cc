@@ -2,9 +2,9 @@
 //
 // Where few members have to be looked at, all is done in place. Otherwise it is done in turns over
 // the sets as they were at one moment (MemberTable::Walk and Past), so that others have theirs, and
-// what is to be stored is committed at the end. What is made lies in the command's own memory
-// meanwhile, for which it waits its turn (Workspace). Inside an EXEC, which is one moment however
-// long, all is done in place.
+// what is to be stored is put at the end (store_made.h). What is made lies in the command's own
+// memory meanwhile, for which it waits its turn (Workspace). Inside an EXEC, which is one moment
+// however long, all is done in place.
 #include <absl/hash/hash.h>
 
 #include <algorithm>
@@ -12,8 +12,9 @@
 #include <boost/asio/post.hpp>
 
 #include "core/base/text.h"
-#include "core/store/collection_copy.h"
 #include "kv/commands/set_view.h"
+#include "kv/commands/store_made.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -174,6 +175,8 @@ class Work {
   uint64_t cost() const {
     return sum(excluded_, &Input::size) + sum(sources_, &Input::size) * (1 + tested_.size());
   }
+  // What is made takes at most so much.
+  uint64_t made_bytes() const { return sum(sources_, &Input::bytes); }
   // What it takes beside the sets.
   uint64_t memory_bytes() const {
     uint64_t bytes = 0;
@@ -326,8 +329,6 @@ std::unique_ptr<Work> look(Context& c, const Question& q, bool stays) {
   return std::make_unique<Work>(q.op, std::move(inputs), q.most, q.answer == Answer::kCount);
 }
 
-constexpr uint8_t kSetFlags = static_cast<uint8_t>(static_cast<unsigned>(ValueType::kSet) << 4);
-
 // Puts them at once in place of what is there.
 void store_at_once(Context& c, Gathered members) {
   if (members.count() == 0) {
@@ -343,7 +344,7 @@ void store_at_once(Context& c, Gathered members) {
   r.ns = c.ns().id;
   r.key = c.args[1];
   r.value = image;
-  r.flags = kSetFlags;
+  r.flags = static_cast<uint8_t>(static_cast<unsigned>(ValueType::kSet) << 4);
   if (c.put(c.ns(), r)) c.reply.integer(static_cast<int64_t>(members.count()));
 }
 
@@ -373,137 +374,116 @@ void run(Context& c) {
   }
   const auto work = look(c, q, true);
   if (!work) return;
-  if (work->cost() > kInPlaceMax && !c.in_exec) return c.defer();
+  const bool much = work->cost() > kInPlaceMax ||
+                    (q.answer != Answer::kCount && work->made_bytes() > put_at_once_max(c));
+  if (much && !c.in_exec) return c.defer();
   answer_at_once(c, q, *work);
 }
 
-// The locks of all keys of a question at a moment when the sets are in memory; false after it
-// answered that they cannot be.
-awaitable<bool> lock_all_of(Context& c, const Question& q, StripeLocks& locks) {
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
-  if (q.answer == Answer::kStored) hashes.push_back(c.ns().hash(c.args[1]));
-  for (size_t i = q.first; i < q.end; i++) {
-    hashes.push_back(c.ns().hash(c.args[i]));
-    values.emplace_back(c.session.ns, c.args[i]);
-  }
-  const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) c.status_error(locked);
-  co_return locked.ok();
-}
-
-// One more part of what was made, and after the last its name; false when it is done, or refused.
-bool store_turn(Context& c, CollectionCopy& made, StripeLocks& locks, Gathered& members) {
-  Context::Turn turn(c, locks, Shape::kSeveral);
-  auto& stretches = members.stretches();
-  Status status = c.store.check_write(true);
-  if (status.ok()) status = made.add(locks, kSetFlags, Set::all_there(stretches.front()));
-  if (status.ok()) {
-    stretches.pop_front();
-    if (!stretches.empty()) return true;
-    const KeyHash to = c.ns().hash(c.args[1]);
-    c.will_change(c.ns(), to, c.args[1]);
-    status = made.name(*c.txn, c.ns(), to, c.args[1]);
-    c.did_change(c.ns(), c.args[1]);
-  }
-  if (!status.ok()) {
-    c.status_error(status);
-  } else if (turn.commit()) {
-    c.reply.integer(static_cast<int64_t>(members.count()));
-  }
-  return false;
-}
-
-awaitable<void> store_in_turns(Context& c, Gathered members) {
-  const KeyHash to = c.ns().hash(c.args[1]);
-  if (members.bytes() < CollectionCopy::part_bytes(c.store)) {
-    StripeLocks locks(c.store, to);
-    Context::Turn turn(c, locks);
-    const Status status = c.store.check_write(true);
-    if (!status.ok()) co_return c.status_error(status);
-    co_return store_at_once(c, std::move(members));
-  }
-  CollectionCopy made(c.store);
-  const std::vector<KeyHash> hashes{to, made.hash()};
-  const auto executor = co_await asio::this_coro::executor;
-  for (bool more = true; more && !c.given_up();) {
-    {
-      StripeLocks locks(c.store);
-      locks.lock(hashes);
-      more = store_turn(c, made, locks, members);
+// The members that were made, as operations.
+class Operations {
+ public:
+  explicit Operations(Gathered members) : members_(std::move(members)) {}
+  std::string next(uint64_t bytes) {
+    std::string operation;
+    auto& stretches = members_.stretches();
+    while (!stretches.empty() && operation.size() < bytes) {
+      std::string_view rest = std::string_view(stretches.front()).substr(at_), member;
+      while (operation.size() < bytes && take_item(rest, member)) {
+        Set::add_there(operation, member);
+      }
+      at_ = stretches.front().size() - rest.size();
+      if (!rest.empty()) break;
+      stretches.pop_front();
+      at_ = 0;
     }
-    (void)c.store.memory().help();
-    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
-    co_await asio::post(executor, asio::use_awaitable);
+    return operation;
   }
-}
 
-// The work on the sets as they are now, with memory for it; nothing after it answered.
-awaitable<std::unique_ptr<Workspace::Share>> begin(Context& c, const Question& q,
-                                                   std::unique_ptr<Work>& work) {
-  std::unique_ptr<Workspace::Share> share;
+ private:
+  Gathered members_;
+  size_t at_ = 0;  // in the first stretch
+};
+
+// What is there to be done in turns.
+struct Begun {
+  std::unique_ptr<Work> work;
+  std::unique_ptr<Workspace::Share> share;  // memory for it
+  Lsn version;                              // of the destination
+};
+
+// On the sets as they are now; nothing after it answered.
+awaitable<std::optional<Begun>> begin(Context& c, const Question& q) {
+  Begun begun;
   for (;;) {  // nothing is held by who waits; what is there may change meanwhile
     uint64_t needed = 0;
     {
       StripeLocks locks(c.store);
-      const bool locked = co_await lock_all_of(c, q, locks);
-      if (!locked) co_return nullptr;
+      const bool locked = co_await lock_keys(c, locks);
+      if (!locked) co_return std::nullopt;
       Context::Turn turn(c, locks);
-      work = look(c, q, false);
-      if (!work) co_return nullptr;
-      needed = work->memory_bytes();
-      if (share != nullptr && needed <= share->bytes()) {
-        work->begin();
-        co_return share;
+      begun.work = look(c, q, false);
+      if (!begun.work) co_return std::nullopt;
+      needed = begun.work->memory_bytes();
+      if (begun.share != nullptr && needed <= begun.share->bytes()) {
+        begun.work->begin();
+        if (q.answer == Answer::kStored) begun.version = version_at(c, c.args[1]);
+        co_return begun;
       }
     }
-    work.reset();
-    share.reset();
-    share = co_await c.workspace(needed);
-    if (share == nullptr) co_return nullptr;
+    begun.work.reset();
+    begun.share.reset();
+    begun.share = co_await c.workspace(needed);
+    if (begun.share == nullptr) co_return std::nullopt;
   }
 }
 
-// False if others changed the sets faster than they could be kept as they were.
+// False if others changed the sets faster than they could be kept as they were, or changed what it
+// is to take the place of.
 awaitable<bool> in_turns(Context& c, const Question& q) {
   constexpr int64_t kTurnNs = 500'000;
-  std::unique_ptr<Work> work;
-  const auto share = co_await begin(c, q, work);
-  if (share == nullptr) co_return true;
+  auto begun = co_await begin(c, q);
+  if (!begun) co_return true;
+  auto& work = begun->work;
   const auto executor = co_await asio::this_coro::executor;
-  for (int64_t begun = steady_ns(); work->step();) {
-    if (steady_ns() - begun < kTurnNs) continue;
+  for (int64_t since = steady_ns(); work->step();) {
+    if (steady_ns() - since < kTurnNs) continue;
     if (c.given_up()) co_return true;
     co_await asio::post(executor, asio::use_awaitable);
-    begun = steady_ns();
+    since = steady_ns();
   }
   if (work->lost()) co_return false;
   Gathered made = work->take();
   work.reset();
+  if (q.answer == Answer::kStored) {
+    const uint64_t count = made.count();
+    auto operations = std::make_shared<Operations>(std::move(made));
+    co_return co_await store_made(
+        c, ValueType::kSet, c.args[1], begun->version,
+        [operations](uint64_t bytes) { return std::optional(operations->next(bytes)); }, count);
+  }
   if (q.answer == Answer::kMembers) {
     reply_gathered(c, std::move(made));
-  } else if (q.answer == Answer::kCount) {
-    c.reply.integer(static_cast<int64_t>(made.count()));
   } else {
-    co_await store_in_turns(c, std::move(made));
+    c.reply.integer(static_cast<int64_t>(made.count()));
   }
   co_return true;
 }
 
 template <Op kOp, Answer kAnswer>
 awaitable<void> run_deferred(Context& c) {
-  constexpr int kTries = 3;
   Question q{kOp, kAnswer};
   if (!parse(c, q)) co_return;
-  for (int tries = 0; tries < kTries; tries++) {
+  for (int tries = 0; tries < kTriesInTurns; tries++) {
     const bool done = co_await in_turns(c, q);
     if (done) co_return;
   }
   // Nobody may change them any more: then others wait for once.
   StripeLocks locks(c.store);
-  const bool locked = co_await lock_all_of(c, q, locks);
+  const bool locked = co_await lock_keys(c, locks);
   if (!locked) co_return;
   Context::Turn turn(c, locks);
+  if (q.answer == Answer::kStored && !may_write_still(c)) co_return;
   const auto work = look(c, q, true);
   if (work) answer_at_once(c, q, *work);
 }

@@ -2,10 +2,10 @@
 #include <absl/container/flat_hash_set.h>
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 
 #include "core/base/text.h"
 #include "kv/commands/set_view.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 #include "kv/types/glob.h"
@@ -131,7 +131,7 @@ class Members final : public Series {
         count_(count) {}
   bool next(Reply& reply) override {
     StripeLocks lock(store_);
-    lock_set_of(walk_, lock);
+    if (!locked_) lock_set_of(walk_, lock);
     const bool more = walk_.next([&](auto member, auto) {
       if (count_ == left_ || store_.random() % left_ < count_) {
         reply.bulk(member);
@@ -202,6 +202,52 @@ class Draws final : public Series {
   std::vector<uint32_t> places_;
 };
 
+// The same of a large one: as it is at each step, for which its key is locked. Should it go
+// meanwhile, the rest is drawn from some that were drawn when it was there.
+class LargeDraws final : public Series {
+ public:
+  LargeDraws(Context& c, std::string_view key, const Set& set, uint64_t count)
+      : store_(c.store),
+        ns_(c.session.ns),
+        key_(key),
+        hash_(c.ns().hash(key)),
+        set_(&set),
+        left_(count) {
+    constexpr size_t kDrawn = 1000, kBytes = 64 << 10;
+    size_t bytes = 0;
+    Set::Digits digits;
+    while (drawn_.size() < kDrawn && bytes < kBytes) {
+      drawn_.emplace_back(set.random(store_.random(), digits));
+      bytes += drawn_.back().size();
+    }
+  }
+  bool next(Reply& reply) override {
+    constexpr uint64_t kStep = 200, kBytes = 256 << 10;
+    StripeLocks lock(store_, hash_);
+    const Entry* e = ns_->index->find(key_, hash_);
+    const bool there = e != nullptr && !e->is_cold() && e->collection() == set_;
+    Set::Digits digits;
+    for (uint64_t i = 0, bytes = 0; i < kStep && bytes < kBytes && left_ > 0; i++, left_--) {
+      const uint64_t random = store_.random();
+      const std::string_view member =
+          there ? set_of(e)->random(random, digits) : drawn_[random % drawn_.size()];
+      reply.bulk(member);
+      bytes += member.size();
+    }
+    return left_ > 0;
+  }
+  size_t bytes() const override { return drawn_.size() * (sizeof(std::string) + 64); }
+
+ private:
+  Store& store_;
+  const NamespacePtr ns_;
+  const std::string key_;
+  const KeyHash hash_;
+  const Collection* const set_;
+  uint64_t left_;
+  std::vector<std::string> drawn_;
+};
+
 void smembers(Context& c) {
   const Set* set;
   if (!find_set(c, c.args[1], set)) return;
@@ -262,11 +308,7 @@ void srandmember(Context& c) {
   }
   if (set == nullptr || count == 0) return c.reply.array(0);
   const auto want = static_cast<uint64_t>(std::abs(count));
-  constexpr size_t kDrawsMax = 1000;          // of a large set at once
-  constexpr size_t kLargeDrawsMax = 100'000;  // with repetition, of a large set: its lock is held
-  if (count < 0 && want > kLargeDrawsMax && is_large(*set)) {
-    return c.reply.error("ERR value is out of range");
-  }
+  constexpr size_t kDrawsMax = 1000;  // at once
   const uint64_t n = count < 0 ? want : std::min<uint64_t>(want, set->size());
   c.reply.array(n);
   if (count > 0) {
@@ -276,7 +318,10 @@ void srandmember(Context& c) {
     if (n == set->size()) return set->for_each([&](auto member) { c.reply.bulk(member); });
     return choose(c, *set, n, [&](auto member) { c.reply.bulk(member); });
   }
-  if (n > kDrawsMax && !is_large(*set)) {
+  if (n > kDrawsMax && is_large(*set)) {
+    return c.reply.series(std::make_unique<LargeDraws>(c, c.args[1], *set, n), n);
+  }
+  if (n > kDrawsMax) {
     return c.reply.series(std::make_unique<Draws>(c.store, *set, n), n);
   }
   for (uint64_t i = 0; i < n; i++) c.reply.bulk(set->random(c.store.random(), digits));
@@ -362,13 +407,11 @@ awaitable<void> spop_deferred(Context& c) {
   int64_t count = 0;
   if (!parse_count(c, true, count)) co_return;
   const auto want = static_cast<uint64_t>(count);
-  const std::vector<KeyHash> hashes{c.request.keys[0].hash};
-  const Faults::Keys values{{c.session.ns, c.args[1]}};
   uint64_t bytes = 0;
   {
     StripeLocks locks(c.store);
-    const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-    if (!locked.ok()) co_return c.status_error(locked);
+    const bool locked = co_await lock_keys(c, locks);
+    if (!locked) co_return;
     Context::Turn turn(c, locks);
     const Set* set;
     if (!find_set(c, c.args[1], set)) co_return;
@@ -378,20 +421,20 @@ awaitable<void> spop_deferred(Context& c) {
   if (share == nullptr) co_return;
   Gathered popped;
   const Reply::Mark mark = c.reply.mark();
-  const auto executor = co_await asio::this_coro::executor;
-  for (bool more = true; more && !c.given_up();) {
+  Context turns(c.engine, c.session, c.request, c.reply);
+  for (bool more = true; more;) {
+    if (c.given_up()) co_return;
     {
       StripeLocks locks(c.store);
-      const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-      if (!locked.ok()) break;
-      more = pop_turn(c, locks, want, popped);
+      const bool locked = co_await lock_keys(turns, locks);
+      more = locked && pop_turn(turns, locks, want, popped);
     }
-    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
-    co_await asio::post(executor, asio::use_awaitable);
+    co_await between_turns(c);
   }
-  if (c.session.close_after_reply) co_return;
   c.reply.cut(mark);  // the key may hold something else by now: what was taken is answered
-  reply_gathered(c, std::move(popped));
+  const bool refused = popped.count() == 0 && !turns.failure().empty();
+  end_turns(c, turns, popped.count() > 0);
+  if (!refused) reply_gathered(c, std::move(popped));
 }
 
 // ---- SSCAN ----

@@ -3,8 +3,7 @@
 // Where few members have to be looked at, all is done in place, and inside an EXEC always.
 // Otherwise it is done in turns over the inputs as they were at one moment (SortedSet::View), so
 // that others have theirs; what is made lies in the command's own memory (Workspace), and is
-// answered in parts, or put by one commit at the end. If the destination was changed meanwhile all
-// is done again.
+// answered in parts, or put at the end (store_made.h).
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
@@ -15,6 +14,8 @@
 #include "core/base/text.h"
 #include "kv/commands/set_view.h"
 #include "kv/commands/sorted_set_view.h"
+#include "kv/commands/store_made.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -93,6 +94,16 @@ struct Question {
       least = std::min(least, input.size);
     }
     return op == Op::kInter ? least * inputs.size() : all;
+  }
+  // What is made takes at most so much, about. While the inputs are those of parse().
+  uint64_t bytes() const {
+    constexpr uint64_t kEach = 16;  // with a score
+    uint64_t all = 0;
+    for (const Input& input : inputs) {
+      if (input.entry != nullptr) all += input.image_bytes() + kEach * input.size;
+      if (op != Op::kUnion) break;
+    }
+    return all;
   }
 };
 
@@ -346,17 +357,11 @@ void answer(Context& c, const Question& q, std::unique_ptr<Made> made,
   for (size_t i = 0; i < n; i++) reply_item(c.reply, form, made->take());
 }
 
-template <Op kOp, Answer kAnswer>
-Question question() {
-  return {kOp, kAnswer, kAnswer == Answer::kStored ? 2U : 1U, {}};
+Question question(Op op, Answer answer) {
+  return {op, answer, answer == Answer::kStored ? 2U : 1U, {}};
 }
 
-template <Op kOp, Answer kAnswer>
-void run(Context& c) {
-  constexpr uint64_t kInPlaceMax = 10'000;
-  Question q = question<kOp, kAnswer>();
-  if (!parse(c, q)) return;
-  if (q.cost() > kInPlaceMax && !c.in_exec) return c.defer();
+void answer_at_once(Context& c, const Question& q) {
   auto made = std::make_unique<Made>(work_at_once(q));
   if (q.answer != Answer::kStored) return answer(c, q, std::move(made), nullptr);
   std::string operation;
@@ -365,22 +370,14 @@ void run(Context& c) {
   if (store(c, c.args[1], operation, n)) c.reply.integer(static_cast<int64_t>(n));
 }
 
-awaitable<bool> lock(Context& c, const Question& q, StripeLocks& locks) {
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
-  for (const Key& key : c.request.keys) {
-    hashes.push_back(key.hash);
-    if (key.word > q.count_at) values.emplace_back(c.session.ns, key.name);
-  }
-  const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) c.status_error(locked);
-  co_return locked.ok();
-}
-
-// Where there was nothing: an invalid one.
-Lsn version_at(Context& c, std::string_view key) {
-  const Entry* e = c.find(key);
-  return e == nullptr ? Lsn() : e->version();
+template <Op kOp, Answer kAnswer>
+void run(Context& c) {
+  constexpr uint64_t kInPlaceMax = 10'000;
+  Question q = question(kOp, kAnswer);
+  if (!parse(c, q)) return;
+  const bool much = q.cost() > kInPlaceMax || q.bytes() > put_at_once_max(c);
+  if (much && !c.in_exec) return c.defer();
+  answer_at_once(c, q);
 }
 
 // A part of an input, from `at` on; false if it cannot be had any more. `at` becomes where the next
@@ -406,66 +403,92 @@ bool take_part(Context& c, const Question& q, size_t i, uint64_t& at, Made& made
   return input.view.for_each(at - n, n, false, take);
 }
 
-// The inputs as they were, and what is made of them; false after an answer, or when one was lost.
-awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made, std::string* operation) {
-  constexpr size_t kStep = 1000;
+// The inputs as they were; false when one was lost, or the connection ends.
+awaitable<bool> work_in_turns(Context& c, const Question& q, Made& made) {
   const auto executor = co_await asio::this_coro::executor;
   uint64_t most = 0;
   for (const Input& input : q.inputs) most += input.size;
   made.reserve(q.op == Op::kUnion ? most : q.inputs[0].size);
   for (size_t i = 0; i < q.inputs.size(); i++) {
     for (uint64_t at = 0; at < q.inputs[i].size;) {
-      if (!take_part(c, q, i, at, made)) {
-        c.reply.error("ERR the values change faster than they can be read");
-        co_return false;
-      }
-      if (c.given_up()) co_return false;
+      if (!take_part(c, q, i, at, made) || c.session.ends()) co_return false;
       co_await asio::post(executor, asio::use_awaitable);
     }
   }
   while (made.sort_some(needed(q))) co_await asio::post(executor, asio::use_awaitable);
-  if (operation == nullptr) co_return true;
-  for (size_t i = 0; i < made.size(); i++) {
-    SortedSet::add_score(*operation, made.take());
-    if (i % kStep == 0) co_await asio::post(executor, asio::use_awaitable);
-  }
   co_return true;
+}
+
+// What is there to be done in turns.
+struct Begun {
+  Question question;                        // on inputs as they were
+  std::unique_ptr<Workspace::Share> share;  // memory for it
+  Lsn version;                              // of the destination
+};
+
+// On the inputs as they are now; nothing after it answered.
+awaitable<std::optional<Begun>> begin(Context& c, Op op, Answer answer) {
+  std::unique_ptr<Workspace::Share> share;
+  for (;;) {  // nothing is held by who waits; what is there may change meanwhile
+    uint64_t bytes = 0;
+    {
+      StripeLocks locks(c.store);
+      const bool locked = co_await lock_keys(c, locks);
+      if (!locked) co_return std::nullopt;
+      Context::Turn turn(c, locks);
+      Question q = question(op, answer);
+      if (!parse(c, q)) co_return std::nullopt;
+      for (const Input& input : q.inputs) {
+        if (input.entry != nullptr) bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
+      }
+      if (share != nullptr && bytes <= share->bytes()) {
+        for (Input& input : q.inputs) {
+          if (input.entry != nullptr) input.hold(c, input.entry->key());
+        }
+        const Lsn version = answer == Answer::kStored ? version_at(c, c.args[1]) : Lsn();
+        co_return Begun{std::move(q), std::move(share), version};
+      }
+    }
+    share.reset();
+    share = co_await c.workspace(bytes);
+    if (share == nullptr) co_return std::nullopt;
+  }
+}
+
+// False if an input was lost or what it is to take the place of was changed, or the connection
+// ends.
+awaitable<bool> in_turns(Context& c, Op op, Answer answers) {
+  auto begun = co_await begin(c, op, answers);
+  if (!begun) co_return true;
+  auto made = std::make_unique<Made>();
+  const bool whole = co_await work_in_turns(c, begun->question, *made);
+  if (!whole) co_return false;
+  if (answers != Answer::kStored) {
+    answer(c, begun->question, std::move(made), std::move(begun->share));
+    co_return true;
+  }
+  begun->question.inputs.clear();  // a change need not keep anything for it
+  const uint64_t count = made->size();
+  co_return co_await store_made(c, ValueType::kSortedSet, c.args[1], begun->version,
+                                parts_of(std::shared_ptr<Made>(std::move(made))), count);
 }
 
 template <Op kOp, Answer kAnswer>
 awaitable<void> run_deferred(Context& c) {
-  while (!c.given_up()) {
-    Question q = question<kOp, kAnswer>();
-    Lsn before;
-    uint64_t bytes = 0;
-    {
-      StripeLocks locks(c.store);
-      if (!co_await lock(c, q, locks)) co_return;
-      Context::Turn turn(c, locks);
-      if (!parse(c, q)) co_return;
-      for (Input& input : q.inputs) {
-        if (input.entry == nullptr) continue;
-        bytes += Made::bytes_for(input.size, 2 * input.image_bytes());
-        input.hold(c, input.entry->key());
-      }
-      if (kAnswer == Answer::kStored) before = version_at(c, c.args[1]);
-    }
-    auto share = co_await c.workspace(bytes);
-    if (share == nullptr) co_return;
-    auto made = std::make_unique<Made>();
-    std::string operation;
-    const bool stores = kAnswer == Answer::kStored;
-    if (!co_await work_in_turns(c, q, *made, stores ? &operation : nullptr)) co_return;
-    if (!stores) co_return answer(c, q, std::move(made), std::move(share));
-    StripeLocks locks(c.store);
-    locks.lock(c.request.keys[0].hash);
-    Context::Turn turn(c, locks);
-    if (version_at(c, c.args[1]) != before) continue;
-    if (store(c, c.args[1], operation, made->size())) {
-      c.reply.integer(static_cast<int64_t>(made->size()));
-    }
-    co_return;
+  for (int tries = 0; tries < kTriesInTurns; tries++) {
+    if (c.given_up()) co_return;
+    const bool done = co_await in_turns(c, kOp, kAnswer);
+    if (done) co_return;
   }
+  if (c.given_up()) co_return;
+  // Nobody may change them any more: then others wait for once.
+  Question q = question(kOp, kAnswer);
+  StripeLocks locks(c.store);
+  const bool locked = co_await lock_keys(c, locks);
+  if (!locked) co_return;
+  Context::Turn turn(c, locks);
+  if (q.answer == Answer::kStored && !may_write_still(c)) co_return;
+  if (parse(c, q)) answer_at_once(c, q);
 }
 
 constexpr std::string_view kGroup = kSortedSetGroup;

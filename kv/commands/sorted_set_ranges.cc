@@ -6,6 +6,8 @@
 
 #include "core/base/text.h"
 #include "kv/commands/sorted_set_view.h"
+#include "kv/commands/store_made.h"
+#include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -176,60 +178,135 @@ class Stretch final : public Series {
   const Form form_;
 };
 
-// ZRANGE and what became part of it: `at` is the word of the key that is read.
-template <By kBy, bool kDown, bool kAuto, bool kStores>
-void range(Context& c) {
-  constexpr size_t kAt = kStores ? 2 : 1;
-  Range r;
-  r.by = kBy;
-  r.down = kDown;
-  bool scores = false, limited = false;
-  for (size_t i = kAt + 3; i < c.args.size(); i++) {
+// ZRANGE and what became part of it: the word `at` is the key that is read. Answers the error.
+bool parse_range(Context& c, size_t at, bool any, bool stores, Range& r, bool& scores) {
+  bool limited = false;
+  for (size_t i = at + 3; i < c.args.size(); i++) {
     const std::string_view word = c.args[i];
-    if (!kStores && equals_ignoring_case(word, "withscores")) {
+    if (!stores && equals_ignoring_case(word, "withscores")) {
       scores = true;
     } else if (equals_ignoring_case(word, "limit") && i + 2 < c.args.size()) {
-      if (!c.integer(i + 1, r.offset) || !c.integer(i + 2, r.limit)) return;
+      if (!c.integer(i + 1, r.offset) || !c.integer(i + 2, r.limit)) return false;
       limited = r.limit != -1;
       i += 2;
-    } else if (kAuto && equals_ignoring_case(word, "rev")) {
+    } else if (any && equals_ignoring_case(word, "rev")) {
       r.down = true;
-    } else if (kAuto && equals_ignoring_case(word, "bylex")) {
+    } else if (any && r.by == By::kRank && equals_ignoring_case(word, "bylex")) {
       r.by = By::kLex;
-    } else if (kAuto && equals_ignoring_case(word, "byscore")) {
+    } else if (any && r.by == By::kRank && equals_ignoring_case(word, "byscore")) {
       r.by = By::kScore;
     } else {
-      return c.syntax_error();
+      return c.syntax_error(), false;
     }
   }
   if (r.by == By::kRank && limited) {
-    return c.reply.error(
+    c.reply.error(
         "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX");
+    return false;
   }
   if (r.by == By::kLex && scores) {
-    return c.reply.error("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
+    c.reply.error("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
+    return false;
   }
   const bool swapped = r.down && r.by != By::kRank;
-  if (!parse_ends(c, r, swapped ? kAt + 2 : kAt + 1, swapped ? kAt + 1 : kAt + 2)) return;
+  return parse_ends(c, r, swapped ? at + 2 : at + 1, swapped ? at + 1 : at + 2);
+}
+
+template <By kBy, bool kDown, bool kAny>
+void range(Context& c) {
+  Range r;
+  r.by = kBy;
+  r.down = kDown;
+  bool scores = false;
+  if (!parse_range(c, 1, kAny, false, r, scores)) return;
   Entry* entry;
-  if (!find_sorted_set(c, c.args[kAt], entry)) return;
+  if (!find_sorted_set(c, c.args[1], entry)) return;
   const SortedSet* set = sorted_set_of(entry);
   const Ranks ranks = set == nullptr ? Ranks() : resolve(r, *set);
-  if constexpr (kStores) {
+  c.engine.count_hit(entry != nullptr);
+  if (ranks.count == 0) return c.reply.array(0);
+  reply_ranks(c, *set, ranks, form_of(scores, c.session.resp));
+}
+
+// ---- ZRANGESTORE ----
+
+// What it is to store, upwards; false after it answered the error.
+bool find_source(Context& c, const SortedSet*& set, Ranks& ranks) {
+  Range r;
+  bool scores = false;
+  if (!parse_range(c, 2, true, true, r, scores)) return false;
+  Entry* entry;
+  if (!find_sorted_set(c, c.args[2], entry)) return false;
+  set = sorted_set_of(entry);
+  if (set != nullptr) ranks = resolve(r, *set);
+  if (ranks.down && ranks.count > 0) ranks.first -= ranks.count - 1;
+  return true;
+}
+
+void store_at_once(Context& c, const SortedSet* set, const Ranks& ranks) {
+  std::string operation;
+  if (ranks.count > 0) {
+    set->for_each(ranks.first, ranks.count, false,
+                  [&](const Item& item) { SortedSet::add_score(operation, item); });
+  }
+  if (store(c, c.args[1], operation, ranks.count)) {
+    c.reply.integer(static_cast<int64_t>(ranks.count));
+  }
+}
+
+void zrangestore(Context& c) {
+  const SortedSet* set = nullptr;
+  Ranks ranks;
+  if (!find_source(c, set, ranks)) return;
+  const bool much =
+      ranks.count > kMembersAtOnce ||
+      (set != nullptr && set->image_bytes() / set->size() * ranks.count > put_at_once_max(c));
+  if (much && !c.in_exec) return c.defer();
+  store_at_once(c, set, ranks);
+}
+
+// Part of a set as it was, as operations.
+NextPart parts_of(std::shared_ptr<const SortedSet::View> view, Ranks ranks) {
+  return [view = std::move(view), ranks](uint64_t bytes) mutable -> std::optional<std::string> {
+    constexpr uint64_t kStep = 100;
     std::string operation;
-    if (ranks.count > 0) {
-      Ranks up = ranks;
-      if (up.down) up.first = ranks.first + 1 - ranks.count;
-      set->for_each(up.first, up.count, false,
-                    [&](const Item& item) { SortedSet::add_score(operation, item); });
+    while (ranks.count > 0 && operation.size() < bytes) {
+      const uint64_t n = std::min(ranks.count, kStep);
+      const bool there = view->for_each(ranks.first, n, false, [&](const Item& item) {
+        if (operation.size() >= bytes) return;
+        SortedSet::add_score(operation, item);
+        ranks.first++;
+        ranks.count--;
+      });
+      if (!there) return std::nullopt;
     }
-    if (store(c, c.args[1], operation, ranks.count)) {
-      c.reply.integer(static_cast<int64_t>(ranks.count));
+    return operation;
+  };
+}
+
+awaitable<void> zrangestore_deferred(Context& c) {
+  for (int tries = 0; tries <= kTriesInTurns && !c.given_up(); tries++) {
+    Lsn version;
+    Ranks ranks;
+    std::shared_ptr<const SortedSet::View> view;
+    {
+      StripeLocks locks(c.store);
+      const bool locked = co_await lock_keys(c, locks);
+      if (!locked) co_return;
+      Context::Turn turn(c, locks);
+      const SortedSet* set = nullptr;
+      if (!find_source(c, set, ranks)) co_return;
+      // What was changed again and again is done at once, while others wait.
+      if (set == nullptr || tries == kTriesInTurns) {
+        if (may_write_still(c)) store_at_once(c, set, ranks);
+        co_return;
+      }
+      view = std::make_shared<const SortedSet::View>(*set);
+      version = version_at(c, c.args[1]);
     }
-  } else {
-    c.engine.count_hit(entry != nullptr);
-    if (ranks.count == 0) return c.reply.array(0);
-    reply_ranks(c, *set, ranks, form_of(scores, c.session.resp));
+    const bool done = co_await store_made(c, ValueType::kSortedSet, c.args[1], version,
+                                          parts_of(std::move(view), ranks), ranks.count);
+    if (done) co_return;
   }
 }
 
@@ -244,18 +321,94 @@ void count(Context& c) {
   c.reply.integer(set == nullptr ? 0 : static_cast<int64_t>(resolve(r, *set).count));
 }
 
+// ---- ZREMRANGEBY* ----
+
+// More than so many are removed in turns: others see the set grow smaller meanwhile. A million in
+// one go stop their thread for half a second.
+constexpr uint64_t kRemovedAtOnce = 10'000;
+
+// What it is to remove; false after it answered.
 template <By kBy>
-void remove(Context& c) {
+bool find_range(Context& c, Entry*& entry, Ranks& ranks) {
   Range r;
   r.by = kBy;
-  if (!parse_ends(c, r, 2, 3)) return;
+  if (!parse_ends(c, r, 2, 3) || !find_sorted_set(c, c.args[1], entry)) return false;
+  if (entry != nullptr) ranks = resolve(r, *sorted_set_of(entry));
+  return true;
+}
+
+template <By kBy>
+void remove(Context& c) {
   Entry* entry;
-  if (!find_sorted_set(c, c.args[1], entry)) return;
-  const SortedSet* set = sorted_set_of(entry);
-  if (set == nullptr) return c.reply.integer(0);
-  const Ranks ranks = resolve(r, *set);
-  if (remove_ranks(c, c.args[1], entry, ranks)) {
+  Ranks ranks;
+  if (!find_range<kBy>(c, entry, ranks)) return;
+  if (ranks.count > kRemovedAtOnce && ranks.count < sorted_set_of(entry)->size() && !c.in_exec) {
+    return c.defer();
+  }
+  if (ranks.count == 0 || remove_ranks(c, c.args[1], entry, ranks)) {
     c.reply.integer(static_cast<int64_t>(ranks.count));
+  }
+}
+
+// What stood in the range when the command began, from a first item to a last.
+struct Removal {
+  double first_score, last_score;
+  std::string first_member, last_member;
+  uint64_t left, done = 0;
+
+  Removal(const SortedSet& set, const Ranks& ranks) : left(ranks.count) {
+    const Item first = set.at(ranks.first), last = set.at(ranks.first + ranks.count - 1);
+    first_score = first.score;
+    first_member = first.member;
+    last_score = last.score;
+    last_member = last.member;
+  }
+  // Where the next stand now, at most as many as are left.
+  Ranks next(const SortedSet& set) const {
+    constexpr uint64_t kATurn = 1000;
+    const Item first{first_score, first_member}, last{last_score, last_member};
+    const uint64_t from = set.count_before([&](const Item& i) { return i < first; });
+    const uint64_t to = set.count_before([&](const Item& i) { return !(last < i); });
+    return {from, std::min({to - std::min(from, to), left, kATurn})};
+  }
+};
+
+// False when nothing is left to be done.
+template <By kBy>
+bool remove_turn(Context& c, StripeLocks& locks, std::optional<Removal>& removal) {
+  Context::Turn turn(c, locks);
+  Entry* entry;
+  Ranks ranks;
+  if (!removal) {
+    if (!find_range<kBy>(c, entry, ranks)) return false;
+    if (ranks.count == 0) return c.reply.integer(0), false;
+    removal.emplace(*sorted_set_of(entry), ranks);
+  } else {
+    entry = c.find(c.args[1]);
+    if (entry != nullptr && entry->type() != ValueType::kSortedSet) entry = nullptr;
+  }
+  if (entry != nullptr) ranks = removal->next(*sorted_set_of(entry));
+  if (entry == nullptr || ranks.count == 0) {
+    return c.reply.integer(static_cast<int64_t>(removal->done)), false;
+  }
+  const bool done = may_write_still(c) && remove_ranks(c, c.args[1], entry, ranks);
+  if (!done || !turn.commit()) return false;
+  removal->done += ranks.count;
+  removal->left -= ranks.count;
+  if (removal->left == 0) c.reply.integer(static_cast<int64_t>(removal->done));
+  return removal->left > 0;
+}
+
+template <By kBy>
+awaitable<void> remove_deferred(Context& c) {
+  std::optional<Removal> removal;
+  while (!c.given_up()) {
+    {
+      StripeLocks locks(c.store);
+      const bool locked = co_await lock_keys(c, locks);
+      if (!locked || !remove_turn<kBy>(c, locks, removal)) co_return;
+    }
+    co_await between_turns(c);
   }
 }
 
@@ -263,30 +416,34 @@ constexpr std::string_view kGroup = kSortedSetGroup;
 constexpr KeySpec kStoresRange[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly},
                                     {.flags = kKeyReadOnly | kKeyAccess, .first = 2}};
 constexpr Row kRows[] = {
-    {"zrange", -4, kReadOnly, kReadsKey, range<By::kRank, false, true, false>, nullptr, kGroup,
+    {"zrange", -4, kReadOnly | kLongArgs, kReadsKey, range<By::kRank, false, true>, nullptr, kGroup,
      "Returns members in a sorted set within a range of indexes.", "1.2.0"},
-    {"zrangestore", -5, kWrite | kDenyOom, kStoresRange, range<By::kRank, false, true, true>,
-     nullptr, kGroup, "Stores a range of members from a sorted set in a key.", "6.2.0"},
-    {"zrevrange", -4, kReadOnly, kReadsKey, range<By::kRank, true, false, false>, nullptr, kGroup,
+    {"zrangestore", -5, kWrite | kDenyOom | kLongArgs, kStoresRange, zrangestore,
+     zrangestore_deferred, kGroup, "Stores a range of members from a sorted set in a key.",
+     "6.2.0"},
+    {"zrevrange", -4, kReadOnly, kReadsKey, range<By::kRank, true, false>, nullptr, kGroup,
      "Returns members in a sorted set within a range of indexes in reverse order.", "1.2.0"},
-    {"zrangebyscore", -4, kReadOnly, kReadsKey, range<By::kScore, false, false, false>, nullptr,
-     kGroup, "Returns members in a sorted set within a range of scores.", "1.0.5"},
-    {"zrevrangebyscore", -4, kReadOnly, kReadsKey, range<By::kScore, true, false, false>, nullptr,
-     kGroup, "Returns members in a sorted set within a range of scores in reverse order.", "2.2.0"},
-    {"zrangebylex", -4, kReadOnly, kReadsKey, range<By::kLex, false, false, false>, nullptr, kGroup,
-     "Returns members in a sorted set within a lexicographical range.", "2.8.9"},
-    {"zrevrangebylex", -4, kReadOnly, kReadsKey, range<By::kLex, true, false, false>, nullptr,
+    {"zrangebyscore", -4, kReadOnly, kReadsKey, range<By::kScore, false, false>, nullptr, kGroup,
+     "Returns members in a sorted set within a range of scores.", "1.0.5"},
+    {"zrevrangebyscore", -4, kReadOnly, kReadsKey, range<By::kScore, true, false>, nullptr, kGroup,
+     "Returns members in a sorted set within a range of scores in reverse order.", "2.2.0"},
+    {"zrangebylex", -4, kReadOnly | kLongArgs, kReadsKey, range<By::kLex, false, false>, nullptr,
+     kGroup, "Returns members in a sorted set within a lexicographical range.", "2.8.9"},
+    {"zrevrangebylex", -4, kReadOnly | kLongArgs, kReadsKey, range<By::kLex, true, false>, nullptr,
      kGroup, "Returns members in a sorted set within a lexicographical range in reverse order.",
      "2.8.9"},
     {"zcount", 4, kReadOnly | kFast, kReadsKey, count<By::kScore>, nullptr, kGroup,
      "Returns the count of members in a sorted set that have scores within a range.", "2.0.0"},
-    {"zlexcount", 4, kReadOnly | kFast, kReadsKey, count<By::kLex>, nullptr, kGroup,
+    {"zlexcount", 4, kReadOnly | kFast | kLongArgs, kReadsKey, count<By::kLex>, nullptr, kGroup,
      "Returns the number of members in a sorted set within a lexicographical range.", "2.8.9"},
-    {"zremrangebyrank", 4, kWrite, kDeletesFromSortedSet, remove<By::kRank>, nullptr, kGroup,
+    {"zremrangebyrank", 4, kWrite, kDeletesFromSortedSet, remove<By::kRank>,
+     remove_deferred<By::kRank>, kGroup,
      "Removes members in a sorted set within a range of indexes.", "2.0.0"},
-    {"zremrangebyscore", 4, kWrite, kDeletesFromSortedSet, remove<By::kScore>, nullptr, kGroup,
+    {"zremrangebyscore", 4, kWrite, kDeletesFromSortedSet, remove<By::kScore>,
+     remove_deferred<By::kScore>, kGroup,
      "Removes members in a sorted set within a range of scores.", "1.2.0"},
-    {"zremrangebylex", 4, kWrite, kDeletesFromSortedSet, remove<By::kLex>, nullptr, kGroup,
+    {"zremrangebylex", 4, kWrite | kLongArgs, kDeletesFromSortedSet, remove<By::kLex>,
+     remove_deferred<By::kLex>, kGroup,
      "Removes members in a sorted set within a lexicographical range.", "2.8.9"},
 };
 

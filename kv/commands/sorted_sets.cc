@@ -62,11 +62,6 @@ bool member_fits(Context& c, std::string_view member) {
   return false;
 }
 
-struct AddOptions {
-  bool nx = false, xx = false, gt = false, lt = false, changed = false, increment = false;
-  size_t first = 2;  // the first score
-};
-
 bool parse(Context& c, AddOptions& o) {
   for (; o.first < c.args.size(); o.first++) {
     const std::string_view word = c.args[o.first];
@@ -107,46 +102,13 @@ Done decide(const AddOptions& o, std::optional<double> old, double& score) {
 }
 
 void add(Context& c, const AddOptions& o) {
-  // Of a command that names a member again, what it said before counts.
   absl::InlinedVector<SortedSet::Item, 8> items;
   for (size_t i = o.first; i < c.args.size(); i += 2) {
     const auto score = parse_score(c.args[i]);
     if (!score) return c.reply.error(kNoFloat);
     items.push_back({*score, c.args[i + 1]});
   }
-  for (const auto& item : items) {
-    if (!member_fits(c, item.member)) return;
-  }
-  Entry* entry;
-  if (!find_sorted_set(c, c.args[1], entry)) return;
-  const SortedSet* set = sorted_set_of(entry);
-  absl::flat_hash_map<std::string_view, double> said;  // where one may be named twice
-  int64_t added = 0, updated = 0;
-  Done done = Done::kNothing;
-  std::string operation;
-  operation.reserve(items.size() == 1 ? items[0].member.size() + 24 : 0);
-  for (auto& item : items) {
-    std::optional<double> old;
-    if (auto it = said.find(item.member); it != said.end()) {
-      old = it->second;
-    } else if (set != nullptr) {
-      old = set->score(item.member);
-    }
-    done = decide(o, old, item.score);
-    if (done == Done::kNotANumber) {
-      return c.reply.error("ERR resulting score is not a number (NaN)");
-    }
-    added += done == Done::kAdded;
-    updated += done == Done::kUpdated;
-    if (done != Done::kAdded && done != Done::kUpdated) continue;
-    SortedSet::add_score(operation, item);
-    if (items.size() > 1) said[item.member] = item.score;
-  }
-  c.set_event(o.increment ? "zincr" : "zadd");
-  if (!operation.empty() && !c.operate(ValueType::kSortedSet, c.args[1], entry, operation)) return;
-  if (!o.increment) return c.reply.integer(o.changed ? added + updated : added);
-  if (done == Done::kNothing) return c.reply.null();
-  c.reply.real(items[0].score);
+  add_items(c, o, {items.data(), items.size()});
 }
 
 void zadd(Context& c) {
@@ -228,61 +190,6 @@ void zrank(Context& c) {
   if (with_score) c.reply.array(2);
   c.reply.integer(static_cast<int64_t>(rank));
   if (with_score) c.reply.real(place->score);
-}
-
-constexpr std::string_view kNotPositive = "ERR value is out of range, must be positive";
-
-template <bool kHighest>
-void zpop(Context& c) {
-  if (c.args.size() > 3) return c.syntax_error();
-  int64_t count = 1;
-  const bool counted = c.args.size() == 3;
-  if (counted && !c.integer(2, count, kNotPositive)) return;
-  if (count < 0) return c.reply.error(kNotPositive);
-  Entry* entry;
-  if (!find_sorted_set(c, c.args[1], entry)) return;
-  const SortedSet* set = sorted_set_of(entry);
-  const uint64_t n =
-      set == nullptr ? 0 : std::min<uint64_t>(set->size(), static_cast<uint64_t>(count));
-  if (n == 0) return c.reply.array(0);
-  const Form form = counted ? form_of(true, c.session.resp) : Form::kFlat;
-  announce(c.reply, form, n);
-  (void)pop(c, c.args[1], entry, kHighest, n,
-            [&](const SortedSet::Item& item) { reply_item(c.reply, form, item); });
-}
-
-void zmpop(Context& c) {
-  constexpr std::string_view kKeys = "ERR numkeys should be greater than 0";
-  constexpr std::string_view kCount = "ERR count should be greater than 0";
-  int64_t keys, count = 1;
-  if (!c.integer(1, keys, kKeys)) return;
-  if (keys < 1) return c.reply.error(kKeys);
-  if (keys >= static_cast<int64_t>(c.args.size()) - 2) return c.syntax_error();
-  const auto end = 2 + static_cast<size_t>(keys);
-  const bool highest = equals_ignoring_case(c.args[end], "max");
-  if (!highest && !equals_ignoring_case(c.args[end], "min")) return c.syntax_error();
-  if (end + 1 < c.args.size()) {
-    if (end + 2 >= c.args.size() || !equals_ignoring_case(c.args[end + 1], "count")) {
-      return c.syntax_error();
-    }
-    if (!c.integer(end + 2, count, kCount)) return;
-    if (count < 1) return c.reply.error(kCount);
-    if (end + 3 < c.args.size()) return c.syntax_error();
-  }
-  for (size_t i = 2; i < end; i++) {
-    Entry* entry;
-    if (!find_sorted_set(c, c.args[i], entry)) return;
-    if (entry == nullptr) continue;
-    const uint64_t n =
-        std::min<uint64_t>(sorted_set_of(entry)->size(), static_cast<uint64_t>(count));
-    c.reply.array(2);
-    c.reply.bulk(c.args[i]);
-    c.reply.array(n);
-    (void)pop(c, c.args[i], entry, highest, n,
-              [&](const SortedSet::Item& item) { reply_item(c.reply, Form::kPairs, item); });
-    return;
-  }
-  c.reply.null_array();
 }
 
 // Members by chance, again and again, of a set as it was.
@@ -424,33 +331,23 @@ void zscan(Context& c) {
 constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kAdd = kWrite | kDenyOom | kFast | kLongArgs;
 constexpr std::string_view kGroup = kSortedSetGroup;
-constexpr KeySpec kPops[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete}};
-constexpr KeySpec kPopsOfSome[] = {
-    {.flags = kKeyReadWrite | kKeyAccess | kKeyDelete, .count_at = 0}};
 constexpr Row kRows[] = {
     {"zadd", -4, kAdd, kUpdatesKey, zadd, nullptr, kGroup,
      "Adds one or more members to a sorted set, or updates their scores.", "1.2.0"},
     {"zincrby", 4, kAdd, kChangesKey, zincrby, nullptr, kGroup,
      "Increments the score of a member in a sorted set.", "1.2.0"},
-    {"zrem", -3, kWrite | kFast, kDeletesFromSortedSet, zrem, nullptr, kGroup,
+    {"zrem", -3, kWrite | kFast | kLongArgs, kDeletesFromSortedSet, zrem, nullptr, kGroup,
      "Removes one or more members from a sorted set.", "1.2.0"},
     {"zcard", 2, kRead, kLooksAtKey, zcard, nullptr, kGroup,
      "Returns the number of members in a sorted set.", "1.2.0"},
-    {"zscore", 3, kRead, kReadsKey, zscore, nullptr, kGroup,
+    {"zscore", 3, kRead | kLongArgs, kReadsKey, zscore, nullptr, kGroup,
      "Returns the score of a member in a sorted set.", "1.2.0"},
-    {"zmscore", -3, kRead, kReadsKey, zmscore, nullptr, kGroup,
+    {"zmscore", -3, kRead | kLongArgs, kReadsKey, zmscore, nullptr, kGroup,
      "Returns the score of one or more members in a sorted set.", "6.2.0"},
-    {"zrank", -3, kRead, kReadsKey, zrank<false>, nullptr, kGroup,
+    {"zrank", -3, kRead | kLongArgs, kReadsKey, zrank<false>, nullptr, kGroup,
      "Returns the index of a member in a sorted set ordered by ascending scores.", "2.0.0"},
-    {"zrevrank", -3, kRead, kReadsKey, zrank<true>, nullptr, kGroup,
+    {"zrevrank", -3, kRead | kLongArgs, kReadsKey, zrank<true>, nullptr, kGroup,
      "Returns the index of a member in a sorted set ordered by descending scores.", "2.0.0"},
-    {"zpopmin", -2, kWrite | kFast, kPops, zpop<false>, nullptr, kGroup,
-     "Removes and returns the members of a sorted set that have the lowest scores.", "5.0.0"},
-    {"zpopmax", -2, kWrite | kFast, kPops, zpop<true>, nullptr, kGroup,
-     "Removes and returns the members of a sorted set that have the highest scores.", "5.0.0"},
-    {"zmpop", -4, kWrite, kPopsOfSome, zmpop, nullptr, kGroup,
-     "Removes and returns the lowest or highest members of the first of some sorted sets.",
-     "7.0.0"},
     {"zrandmember", -2, kReadOnly, kReadsKey, zrandmember, nullptr, kGroup,
      "Returns one or more random members from a sorted set.", "6.2.0"},
     {"zscan", -3, kReadOnly | kLongArgs, kReadsKey, zscan, nullptr, kGroup,
@@ -459,27 +356,40 @@ constexpr Row kRows[] = {
 
 }  // namespace
 
-bool remove_ranks(Context& c, std::string_view key, Entry* entry, const Ranks& ranks) {
-  const SortedSet& set = *sorted_set_of(entry);
-  if (ranks.count == 0) return true;
-  if (ranks.count == set.size()) return c.remove(c.ns(), entry);
-  const auto first = set.at(ranks.first), last = set.at(ranks.first + ranks.count - 1);
-  // Of what is undone if the transaction comes to nothing a copy is kept.
-  if (c.in_exec && ranks.count > kMembersAtOnce &&
-      set.image_bytes() / set.size() * ranks.count > c.store.log().record_bytes_max()) {
-    c.reply.error("ERR too many members to be removed at once within a transaction");
-    return false;
+void add_items(Context& c, const AddOptions& o, std::span<SortedSet::Item> items) {
+  for (const auto& item : items) {
+    if (!member_fits(c, item.member)) return;
   }
-  return c.operate(ValueType::kSortedSet, key, entry, SortedSet::range_gone(first, last));
-}
-
-bool pop(Context& c, std::string_view key, Entry* entry, bool highest, uint64_t count,
-         SortedSet::Visit visit) {
-  const SortedSet& set = *sorted_set_of(entry);
-  const uint64_t size = set.size();
-  set.for_each(highest ? size - 1 : 0, count, highest, visit);
-  c.set_event(highest ? "zpopmax" : "zpopmin");
-  return remove_ranks(c, key, entry, {highest ? size - count : 0, count});
+  Entry* entry;
+  if (!find_sorted_set(c, c.args[1], entry)) return;
+  const SortedSet* set = sorted_set_of(entry);
+  absl::flat_hash_map<std::string_view, double> said;  // where one may be named twice
+  int64_t added = 0, updated = 0;
+  Done done = Done::kNothing;
+  std::string operation;
+  operation.reserve(items.size() == 1 ? items[0].member.size() + 24 : 0);
+  for (auto& item : items) {
+    std::optional<double> old;
+    if (auto it = said.find(item.member); it != said.end()) {
+      old = it->second;
+    } else if (set != nullptr) {
+      old = set->score(item.member);
+    }
+    done = decide(o, old, item.score);
+    if (done == Done::kNotANumber) {
+      return c.reply.error("ERR resulting score is not a number (NaN)");
+    }
+    added += done == Done::kAdded;
+    updated += done == Done::kUpdated;
+    if (done != Done::kAdded && done != Done::kUpdated) continue;
+    SortedSet::add_score(operation, item);
+    if (items.size() > 1) said[item.member] = item.score;
+  }
+  c.set_event(o.increment ? "zincr" : "zadd");
+  if (!operation.empty() && !c.operate(ValueType::kSortedSet, c.args[1], entry, operation)) return;
+  if (!o.increment) return c.reply.integer(o.changed ? added + updated : added);
+  if (done == Done::kNothing) return c.reply.null();
+  c.reply.real(items[0].score);
 }
 
 bool store(Context& c, std::string_view key, std::string_view operation, uint64_t count) {

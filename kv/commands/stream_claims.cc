@@ -210,9 +210,10 @@ void xautoclaim(Context& c) {
 }
 
 constexpr std::string_view kGroup = "stream";
-constexpr KeySpec kDeletesFromKey[] = {{.flags = kKeyReadWrite | kKeyDelete}};
+constexpr KeySpec kClaimsFromKey[] = {{.flags = kKeyReadWrite | kKeyUpdate | kKeyLooked}};
+constexpr KeySpec kDeletesFromKey[] = {{.flags = kKeyReadWrite | kKeyDelete | kKeyLooked}};
 constexpr Row kRows[] = {
-    {"xclaim", -6, kWrite | kFast, kUpdatesKey, xclaim, nullptr, kGroup,
+    {"xclaim", -6, kWrite | kFast, kClaimsFromKey, xclaim, nullptr, kGroup,
      "Changes, or acquires, ownership of a message in a consumer group, as if the message was "
      "delivered a consumer group member.",
      "5.0.0"},

@@ -1,7 +1,8 @@
-// XREAD and XREADGROUP.
+// XREAD and XREADGROUP, which may wait.
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "kv/commands/blocking.h"
 #include "kv/commands/stream_view.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
@@ -14,19 +15,13 @@ struct Read {
   size_t group = 0, consumer = 0;  // words
   uint64_t most = 0;               // entries of each stream; 0: all
   bool no_ack = false, blocks = false;
+  int64_t timeout_ms = 0;         // 0: no limit
   size_t first = 0, streams = 0;  // words that are keys; as many IDs follow
 };
 
 bool fail(Context& c, std::string_view text) {
   c.reply.error(text);
   return false;
-}
-
-bool parse_timeout(Context& c, size_t word) {
-  int64_t ms;
-  if (!c.integer(word, ms, "ERR timeout is not an integer or out of range")) return false;
-  if (ms < 0) return fail(c, "ERR timeout is negative");
-  return ms <= INT64_MAX - c.now_ms() || fail(c, "ERR timeout is out of range");
 }
 
 bool parse_streams(Context& c, size_t first, Read& read) {
@@ -46,7 +41,7 @@ bool parse(Context& c, Read& read) {
   for (size_t i = 1; i < args.size() && read.streams == 0; i++) {
     const size_t more = args.size() - 1 - i;
     if (more >= 1 && equals_ignoring_case(args[i], "block")) {
-      if (!parse_timeout(c, ++i)) return false;
+      if (!milliseconds_to_wait(c, ++i, read.timeout_ms)) return false;
       read.blocks = true;
     } else if (more >= 1 && equals_ignoring_case(args[i], "count")) {
       int64_t count;
@@ -107,7 +102,12 @@ bool parse_id(Context& c, const Read& read, size_t i, Source& source) {
                   "history of this consumer by specifying a proper ID, or use the > ID to get new "
                   "messages. The $ ID would just return an empty result set.");
     }
-    if (s) source.after = s->state().last;
+    if (s) {
+      source.after = s->state().last;
+    } else {
+      // Redis looks for it twice.
+      c.add_event(Events::kKeyMiss, "keymiss", c.ns(), c.args[source.key]);
+    }
     return true;
   }
   if (c.args[word] == ">") {
@@ -248,6 +248,10 @@ class History final : public Series {
   size_t at_ = 0;
 };
 
+void announce_streams(Context& c, size_t count) {
+  c.session.resp == 3 ? c.reply.map(count) : c.reply.array(count);
+}
+
 void reply_source(Context& c, const Read& read, Source& source) {
   c.reply.bulk(c.args[source.key]);
   StreamView s;
@@ -262,45 +266,12 @@ void reply_source(Context& c, const Read& read, Source& source) {
   c.reply.series(std::make_unique<History>(*s, std::move(source.history)), n);
 }
 
-void read_streams(Context& c, const Read& read) {
-  Sources sources(read.streams);
-  for (size_t i = 0; i < read.streams; i++) {
-    if (!parse_id(c, read, i, sources[i])) return;
-  }
-  size_t answered = 0;
-  for (Source& source : sources) {
-    if (!deliver(c, read, source)) return;
-    answered += source.answered;
-  }
-  // Here one that blocks would begin to wait for its keys, and be served by what is above.
-  if (answered == 0 && read.blocks && !c.in_exec) {
-    return c.reply.error(cat("ERR ", upper(c.row.name),
-                             " does not wait yet: there is nothing to read, and BLOCK is "
-                             "not offered so far"));
-  }
-  for (Source& source : sources) {
-    if (read.by_group && !source.answered && !note_attempt(c, read, source)) return;
-  }
-  if (answered == 0) return c.reply.null_array();
-  const bool pairs = c.session.resp == 3;
-  pairs ? c.reply.map(answered) : c.reply.array(answered);
-  for (Source& source : sources) {
-    if (!source.answered) continue;
-    if (!pairs) c.reply.array(2);
-    reply_source(c, read, source);
-  }
-}
-
-void xread(Context& c) {
-  Read read;
-  if (parse(c, read)) read_streams(c, read);
-}
-
 // ---- in turns ----
 
 // What a group delivered in a turn, of the stream as it was then.
 struct Slice {
-  Slice(const Stream& stream, const Source& source) : snapshot(stream.snapshot()), source(source) {}
+  Slice(const Stream& stream, Source source)
+      : snapshot(stream.snapshot()), source(std::move(source)) {}
   Snapshot<Stream::Tree> snapshot;
   Source source;
 };
@@ -356,139 +327,276 @@ class Slices final : public Series {
 
 constexpr uint64_t kDeliveredAtOnce = 4096;
 
-// Whether a group may have so much to deliver that it is done in turns: a million entries took
-// their thread, and all who need the stripe, for 0.3 s.
-bool is_large(Context& c, const Read& read) {
-  if (read.streams != 1 || (read.most != 0 && read.most <= kDeliveredAtOnce)) return false;
-  Entry* entry = c.find(c.args[read.first]);
-  if (entry == nullptr || entry->type() != ValueType::kStream) return false;
-  const auto& stream = *static_cast<const Stream*>(entry->collection());
-  const StreamGroup* group = stream.group(c.args[read.group]);
-  if (group == nullptr) return false;
-  if (c.args[read.first + 1] == ">") {
-    return stream.size() - stream.rank(group->last()) > kDeliveredAtOnce;
+// What the group of one stream may have to deliver.
+uint64_t to_deliver(Context& c, const Read& read, const Source& source) {
+  StreamView s;
+  const StreamGroup* group = look_for_group(c, s, source.key, read.group);
+  if (group == nullptr) return 0;
+  if (source.newest) {  // exactly: where it is none, the command waits
+    return s->top_id() > group->last() ? s->size() - s->rank(group->last().next()) : 0;
   }
   const StreamConsumer* consumer = group->consumer(c.args[read.consumer]);
-  return consumer != nullptr && consumer->pending.size() > kDeliveredAtOnce;
+  return consumer == nullptr ? 0 : consumer->pending.size();
 }
+
+// Whether that is so much in all streams that it is done in turns: a million entries took their
+// thread, and all who need the stripe, for 0.3 s.
+bool is_large(Context& c, const Read& read, const Sources& sources) {
+  if (read.most != 0 && read.most <= kDeliveredAtOnce / read.streams) return false;
+  uint64_t sum = 0;
+  for (const Source& source : sources) {
+    const uint64_t all = to_deliver(c, read, source);
+    sum += read.most == 0 ? all : std::min(all, read.most);
+    if (sum > kDeliveredAtOnce) return true;
+  }
+  return false;
+}
+
+// One of the streams, and what was delivered of it so far.
+struct Delivery {
+  Source source;  // where to go on
+  uint64_t left = 0, entries = 0;
+  bool begun = false, answered = false;
+  std::vector<Slice> slices;
+};
 
 enum class Turned : uint8_t { kMore, kAll, kFailed };
 
-// A turn of it: what is delivered is in `slices` then, and `source` says where to go on.
-Turned deliver_some(Context& c, const Read& read, StripeLocks& locks, Source& source, uint64_t left,
-                    std::vector<Slice>& slices) {
+// False: it cannot begin, and answered why, or is not to: others have delivered before it, so that
+// no error is an answer any more.
+bool begin_delivery(Context& c, const Read& read, size_t i, bool first, Delivery& d) {
+  StreamView s;
+  if (!first && look_for_group(c, s, read.first + i, read.group) == nullptr) return false;
+  if (!parse_id(c, read, i, d.source) || !find(c, d.source.key, s)) return false;
+  d.source.to = s->top_id();  // what is added meanwhile is for another time
+  d.left = read.most == 0 ? UINT64_MAX : read.most;
+  d.begun = true;
+  return true;
+}
+
+// A turn of the stream that was named at i; `first`: nothing was delivered of any yet.
+Turned deliver_some(Context& c, const Read& read, StripeLocks& locks, size_t i, bool first,
+                    Delivery& d) {
   Context::Turn turn(c, locks);
   if (Status writes = c.store.check_write(false); !writes.ok()) {
     c.status_error(writes);
     return Turned::kFailed;
   }
-  const bool begins = slices.empty();
-  StreamView s;
-  if (begins) {
-    if (!parse_id(c, read, 0, source) || !find(c, source.key, s)) return Turned::kFailed;
-    source.to = s->top_id();  // what is added meanwhile is for another time
-  } else {
-    // Gone, or another one by now: what was delivered is the answer.
-    Entry* entry = c.find(c.args[source.key]);
-    if (entry == nullptr || entry->type() != ValueType::kStream) return Turned::kAll;
-    s = {entry, static_cast<const Stream*>(entry->collection())};
-    if (s->group(c.args[read.group]) == nullptr) return Turned::kAll;
+  if (!d.begun && !begin_delivery(c, read, i, first, d)) {
+    return first ? Turned::kFailed : Turned::kAll;
   }
+  StreamView s;  // gone, or another one by now: what was delivered is the answer
+  if (look_for_group(c, s, d.source.key, read.group) == nullptr) return Turned::kAll;
   Read part = read;
-  part.most = std::min(left, kDeliveredAtOnce);
-  Source some = source;
-  some.answered = false;
-  if (!deliver(c, part, some) || !turn.commit()) return Turned::kFailed;
+  part.most = std::min(d.left, kDeliveredAtOnce);
+  Source some = d.source;
+  if (!deliver(c, part, some)) return Turned::kFailed;
+  // What it was to have, others may have taken.
+  const bool nothing = d.slices.empty() && !some.answered;
+  if (nothing && !note_attempt(c, read, some)) return Turned::kFailed;
+  if (!turn.commit()) return Turned::kFailed;
+  d.answered |= some.answered;
   if (some.entries == 0) return Turned::kAll;
-  slices.emplace_back(*s, some);
-  if (!some.newest) source.after = some.history.back();
-  return some.entries < part.most || some.entries == left ? Turned::kAll : Turned::kMore;
+  d.entries += some.entries;
+  d.left -= some.entries;
+  if (!some.newest) d.source.after = some.history.back();
+  const bool all = some.entries < part.most || d.left == 0;
+  d.slices.emplace_back(*s, std::move(some));
+  return all ? Turned::kAll : Turned::kMore;
 }
 
-awaitable<void> read_in_turns(Context& c, const Read& read) {
-  const std::vector<KeyHash> hashes{c.request.keys[0].hash};
-  const Faults::Keys values{{c.session.ns, c.args[read.first]}};
+// False if it failed, or its connection ends; then it answered.
+awaitable<bool> deliver_in_turns(Context& c, const Read& read, size_t i, bool first, Delivery& d) {
+  const Key& key = c.request.keys[i];
+  const std::vector<KeyHash> hashes{key.hash};
+  const Faults::Keys values{{c.session.ns, key.name}};
   const auto executor = co_await asio::this_coro::executor;
-  std::vector<Slice> slices;
-  Source source;
-  uint64_t left = read.most == 0 ? UINT64_MAX : read.most, n = 0;
   for (Turned turned = Turned::kMore; turned == Turned::kMore;) {
-    if (c.given_up()) co_return;
+    if (c.given_up()) co_return false;
     {
       StripeLocks locks(c.store);
       Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
       if (!locked.ok()) {
         c.status_error(locked);
-        co_return;
+        co_return false;
       }
-      turned = deliver_some(c, read, locks, source, left, slices);
+      turned = deliver_some(c, read, locks, i, first && d.slices.empty(), d);
     }
-    if (turned == Turned::kFailed) co_return;
-    if (!slices.empty()) {
-      left -= turned == Turned::kMore ? slices.back().source.entries : 0;
-    }
+    if (turned == Turned::kFailed) co_return false;
     (void)c.store.memory().help();
     if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
     co_await asio::post(executor, asio::use_awaitable);
   }
-  for (auto& s : slices) n += s.source.entries;
-  if (n == 0 && source.newest) co_return c.reply.null_array();
-  const bool pairs = c.session.resp == 3;
-  pairs ? c.reply.map(1) : c.reply.array(1);
-  if (!pairs) c.reply.array(2);
-  c.reply.bulk(c.args[read.first]);
-  c.reply.array(n);
-  if (n > 0) c.reply.series(std::make_unique<Slices>(std::move(slices)), n);
+  co_return true;
+}
+
+// One stream after the other. False if it did not answer: there was nothing any more, and it may
+// wait for more.
+awaitable<bool> read_in_turns(Context& c, const Read& read) {
+  std::vector<Delivery> all(read.streams);
+  size_t answered = 0;
+  for (size_t i = 0; i < read.streams; i++) {
+    if (!co_await deliver_in_turns(c, read, i, answered == 0, all[i])) co_return true;
+    answered += all[i].answered ? 1 : 0;
+  }
+  if (answered == 0) {
+    if (!read.blocks) c.reply.null_array();
+    co_return !read.blocks;
+  }
+  announce_streams(c, answered);
+  for (Delivery& d : all) {
+    if (!d.answered) continue;
+    if (c.session.resp != 3) c.reply.array(2);
+    c.reply.bulk(c.args[d.source.key]);
+    c.reply.array(d.entries);
+    if (d.entries > 0) c.reply.series(std::make_unique<Slices>(std::move(d.slices)), d.entries);
+  }
+  co_return true;
+}
+
+// ---- the commands ----
+
+// As in Redis, one that waited is answered with the stream that something came to, and no other.
+template <bool kByGroup>
+class Reading final : public Awaited {
+ public:
+  Read read;
+  bool waits = false;  // it may: this is the second half
+  bool large = false;  // begin() left all of it for turns
+
+  bool parse(Context& c) {
+    read.by_group = kByGroup;
+    return kv::parse(c, read);
+  }
+  static void nothing(Context& c) { c.reply.null_array(); }
+
+  ValueType type() const override { return ValueType::kStream; }
+  bool hears_loss() const override { return kByGroup; }
+
+  bool begin(Context& c) override {
+    sources_.assign(read.streams, Source());
+    for (size_t i = 0; i < read.streams; i++) {
+      if (!parse_id(c, read, i, sources_[i])) return true;
+    }
+    if (kByGroup && !c.in_exec && is_large(c, read, sources_)) return large = true;
+    size_t answered = 0;
+    for (Source& source : sources_) {
+      if (!deliver(c, read, source)) return true;
+      answered += source.answered;
+    }
+    const bool begins_to_wait = answered == 0 && read.blocks && !c.in_exec;
+    if (begins_to_wait && !waits) return false;  // before anything changed
+    for (Source& source : sources_) {
+      if (kByGroup && !source.answered && !note_attempt(c, read, source)) return true;
+    }
+    if (answered == 0) return begins_to_wait ? false : (nothing(c), true);
+    announce_streams(c, answered);
+    for (Source& source : sources_) {
+      if (source.answered) reply(c, source);
+    }
+    return true;
+  }
+
+  bool wants(const Entry* entry, size_t word) const override {
+    const bool there = entry != nullptr && entry->type() == ValueType::kStream;
+    if (!there) return kByGroup;
+    const auto& stream = *static_cast<const Stream*>(entry->collection());
+    StreamId after = source_of(word).after;
+    if (kByGroup) {
+      const StreamGroup* group = stream.group(group_);
+      if (group == nullptr) return true;
+      after = group->last();
+    }
+    return stream.size() > 0 && stream.top_id() > after;
+  }
+
+  void serve(Context& c, size_t word) override {
+    Source source;
+    source.key = word;
+    source.after = source_of(word).after;
+    source.newest = kByGroup;
+    if (kByGroup && lost(c, word)) return;
+    if (!deliver(c, read, source)) return;
+    announce_streams(c, 1);
+    reply(c, source);
+  }
+
+  void name_group(std::string_view group) { group_ = group; }
+
+ private:
+  const Source& source_of(size_t word) const { return sources_[word - read.first]; }
+  void reply(Context& c, Source& source) {
+    if (c.session.resp != 3) c.reply.array(2);
+    reply_source(c, read, source);
+  }
+  // Whether there is no such group any more; then it answered so.
+  bool lost(Context& c, size_t word) const {
+    Entry* entry = c.find(c.args[word]);
+    if (entry == nullptr || entry->type() != ValueType::kStream) {
+      return !fail(c, "UNBLOCKED the stream key no longer exists");
+    }
+    const auto& stream = *static_cast<const Stream*>(entry->collection());
+    if (stream.group(c.args[read.group]) != nullptr) return false;
+    return !fail(c, "NOGROUP the consumer group this client was blocked on no longer exists");
+  }
+
+  Sources sources_;
+  std::string_view group_;
+};
+
+void xread(Context& c) {
+  Reading<false> reading;
+  if (!reading.parse(c) || reading.begin(c)) return;
+  c.defer();
+}
+
+awaitable<void> xread_deferred(Context& c) {
+  Reading<false> reading;
+  if (!reading.parse(c)) co_return;
+  reading.waits = true;
+  co_await c.engine.wait_for(c, reading, reading.read.timeout_ms);
 }
 
 // What it changes in several streams is one change.
 void xreadgroup(Context& c) {
-  Read read;
-  read.by_group = true;
-  if (!parse(c, read)) return;
-  if (!c.in_exec && (read.streams > 1 || is_large(c, read))) return c.defer();
-  read_streams(c, read);
+  Reading<true> reading;
+  if (!reading.parse(c)) return;
+  const bool several = !c.in_exec && reading.read.streams > 1;
+  if (several || !reading.begin(c) || reading.large) c.defer();
 }
 
 awaitable<void> xreadgroup_deferred(Context& c) {
-  Read read;
-  read.by_group = true;
-  if (!parse(c, read)) co_return;
-  if (read.streams == 1) co_return co_await read_in_turns(c, read);
-  std::vector<KeyHash> hashes;
-  Faults::Keys values;
-  for (const Key& key : c.request.keys) {
-    if (std::find(hashes.begin(), hashes.end(), key.hash) != hashes.end()) continue;
-    hashes.push_back(key.hash);
-    values.emplace_back(c.session.ns, key.name);
+  for (bool answered = false; !answered;) {
+    Reading<true> reading;
+    if (!reading.parse(c)) co_return;
+    reading.waits = true;
+    reading.name_group(c.args[reading.read.group]);
+    co_await c.engine.wait_for(c, reading, reading.read.timeout_ms);
+    answered = !reading.large;
+    if (!answered) answered = co_await read_in_turns(c, reading.read);
   }
-  StripeLocks locks(c.store);
-  Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-  if (!locked.ok()) {
-    c.status_error(locked);
-    co_return;
-  }
-  Context::Turn turn(c, locks, Shape::kSeveral);
-  if (Status writes = c.store.check_write(false); !writes.ok()) {
-    c.status_error(writes);
-    co_return;
-  }
-  read_streams(c, read);
-  (void)turn.commit();
 }
 
 constexpr std::string_view kGroup = "stream";
-constexpr KeySpec kReadsStreams[] = {
-    {.flags = kKeyReadOnly | kKeyAccess, .keyword = "STREAMS", .last = -1, .limit = 2}};
+constexpr KeySpec::Option kOptions[] = {{"block", 1}, {"count", 1}, {"group", 2}};
+constexpr KeySpec streams(uint16_t flags, int first) {
+  return {.flags = flags,
+          .first = first,
+          .keyword = "STREAMS",
+          .options = kOptions,
+          .last = -1,
+          .limit = 2};
+}
+constexpr KeySpec kReadsStreams[] = {streams(kKeyReadOnly | kKeyAccess, 1)};
 // A group's user reads entries; what is changed beside is the group.
-constexpr KeySpec kReadsStreamsByGroup[] = {
-    {.flags = kKeyReadOnly | kKeyAccess, .first = 4, .keyword = "STREAMS", .last = -1, .limit = 2},
-    {.flags = kKeyReadWrite | kKeyAgain, .first = 4, .keyword = "STREAMS", .last = -1, .limit = 2}};
+constexpr KeySpec kReadsStreamsByGroup[] = {streams(kKeyReadOnly | kKeyAccess, 4),
+                                            streams(kKeyReadWrite | kKeyAgain, 4)};
 constexpr Row kRows[] = {
-    {"xread", -4, kReadOnly, kReadsStreams, xread, nullptr, kGroup,
+    {"xread", -4, kReadOnly | kBlocking, kReadsStreams, xread, xread_deferred, kGroup,
      "Returns messages from multiple streams with IDs greater than the ones requested.", "5.0.0"},
-    {"xreadgroup", -7, kWrite, kReadsStreamsByGroup, xreadgroup, xreadgroup_deferred, kGroup,
-     "Returns new or historical messages from a stream for a consumer in a group.", "5.0.0"},
+    {"xreadgroup", -7, kWrite | kBlocking, kReadsStreamsByGroup, xreadgroup, xreadgroup_deferred,
+     kGroup, "Returns new or historical messages from a stream for a consumer in a group.",
+     "5.0.0"},
 };
 
 }  // namespace

@@ -3,6 +3,8 @@
 // Threads: as the command.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -53,6 +55,10 @@ inline void made_consumer(Context& c, size_t word) {
 // The group that a word names, of the stream of another; null after it answered NOGROUP.
 const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, size_t group);
 
+// The same for a turn that comes behind another, which answers nothing: null if by now the key is
+// gone, or holds something else, or has no such group.
+const StreamGroup* look_for_group(Context& c, StreamView& view, size_t key, size_t group);
+
 // A word in the text of an error: as a C string, like Redis.
 inline std::string_view shown(std::string_view word) { return word.substr(0, word.find('\0')); }
 // Answers as Redis does where a subcommand got words that it does not know.
@@ -64,6 +70,14 @@ std::span<const Row> stream_read_rows();
 std::span<const Row> stream_group_rows();
 std::span<const Row> stream_claim_rows();
 std::span<const Row> stream_info_rows();
+
+// ---- what is done in turns ----
+
+// Pending entries that are looked at, or taken away, in one of them.
+inline constexpr size_t kPendingAtOnce = 4096;
+// For a run_deferred: calls turn() under the lock of the command's only key, again and again,
+// with the turns of others between, while it returns true. What a turn changed is committed then.
+awaitable<void> in_turns(Context& c, absl::FunctionRef<bool()> turn);
 
 // What a group delivers to a consumer, or a consumer claims: IDs with one time and one count are
 // written to the operation together.

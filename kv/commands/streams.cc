@@ -177,6 +177,31 @@ bool find(Context& c, size_t word, StreamView& view) {
   return true;
 }
 
+awaitable<void> in_turns(Context& c, absl::FunctionRef<bool()> turn) {
+  const Key& key = c.request.keys[0];
+  const std::vector<KeyHash> hashes{key.hash};
+  const Faults::Keys values{{c.session.ns, key.name}};
+  const auto executor = co_await asio::this_coro::executor;
+  for (bool more = true; more;) {
+    if (c.given_up()) co_return;
+    {
+      StripeLocks locks(c.store);
+      Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
+      if (!locked.ok()) co_return c.status_error(locked);
+      Context::Turn in_turn(c, locks);
+      if (Status writes = c.store.check_write(c.row.flags & kDenyOom);
+          (c.row.flags & kWrite) && !writes.ok()) {
+        co_return c.status_error(writes);
+      }
+      more = turn();
+      if (!in_turn.commit()) co_return;
+    }
+    (void)c.store.memory().help();
+    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+}
+
 namespace {
 
 // ---- XADD and XTRIM ----
@@ -313,24 +338,48 @@ bool next_id(Context& c, const Add& add, const Stream::State& state, StreamId& i
   return false;
 }
 
-void xadd(Context& c) {
-  Trim trim;
-  Add add;
-  const size_t at = parse_options(c, trim, &add);
-  if (at == 0) return;
+// Whether an EXEC may take away so many bytes of entries, or so many of the first entries: it keeps
+// a copy of them until it is done. Answers if not.
+bool may_take_away(Context& c, bool too_much) {
+  if (!c.in_exec || !too_much) return true;
+  c.status_error(
+      absl::ResourceExhaustedError("too many entries to be removed at once within a transaction"));
+  return false;
+}
+bool may_trim(Context& c, const Stream* stream, uint64_t gone) {
+  if (!c.in_exec || gone == 0) return true;
+  return may_take_away(c, stream->exceeds(gone, c.store.log().record_bytes_max()));
+}
+
+// So many go in one turn: a million took their thread, and all who need the stripe, for 10 ms.
+constexpr uint64_t kTrimmedAtOnce = 100'000;
+
+// The first words of an XADD; false after an error.
+bool parse_add(Context& c, Trim& trim, Add& add, size_t& at) {
+  at = parse_options(c, trim, &add);
+  if (at == 0) return false;
   const size_t words = c.args.size() > at + 1 ? c.args.size() - at - 1 : 0;
   if (words < 2 || words % 2 != 0) {
-    return c.reply.error("ERR wrong number of arguments for 'xadd' command");
+    c.reply.error("ERR wrong number of arguments for 'xadd' command");
+    return false;
   }
   if (add.given && !add.any_seq && add.id == kStreamIdMin) {
-    return c.reply.error("ERR The ID specified in XADD must be greater than 0-0");
+    c.reply.error("ERR The ID specified in XADD must be greater than 0-0");
+    return false;
   }
+  return true;
+}
+
+// Adds the entry, whose words follow that at `at`, unless more than kTrimmedAtOnce entries would go
+// for it: then it changes and answers nothing, and returns how many that are. `trimmed`: some went
+// before.
+uint64_t add_entry(Context& c, const Trim& trim, const Add& add, size_t at, bool trimmed = false) {
   StreamView s;
-  if (!find(c, 1, s)) return;
-  if (!s && !add.make) return c.reply.null();
+  if (!find(c, 1, s)) return 0;
+  if (!s && !add.make) return c.reply.null(), 0;
   Stream::State state = s ? s->state() : Stream::State();
   StreamId id;
-  if (!next_id(c, add, state, id)) return;
+  if (!next_id(c, add, state, id)) return 0;
   std::string operation;
   Stream::add_entry(operation, id, c.args.words().subspan(at + 1));
   state.last = id;
@@ -339,14 +388,48 @@ void xadd(Context& c) {
   size_t bytes = 0;
   for (size_t i = at + 1; i < c.args.size(); i++) bytes += c.args[i].size() + 1;
   const size_t untrimmed = operation.size();
-  (void)trim_entries(s.stream, trim, id, bytes, operation);
-  if (!operate(c, 1, s, operation)) return;
-  if (operation.size() != untrimmed) c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
+  const uint64_t gone = trim_entries(s.stream, trim, id, bytes, operation);
+  if (gone > kTrimmedAtOnce && !c.in_exec) return gone;
+  if (!may_trim(c, s.stream, gone)) return 0;
+  c.set_event("xadd");
+  if (!operate(c, 1, s, operation)) return 0;
+  if (trimmed || operation.size() != untrimmed)
+    c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
   reply_id(c.reply, id);
+  return 0;
 }
 
-// So many go in one turn: a million took their thread, and all who need the stripe, for 10 ms.
-constexpr uint64_t kTrimmedAtOnce = 100'000;
+void xadd(Context& c) {
+  Trim trim;
+  Add add;
+  size_t at;
+  if (parse_add(c, trim, add, at) && add_entry(c, trim, add, at) != 0) c.defer();
+}
+
+// The first of all that go do so before it is added; it is told the other way round, as of others.
+awaitable<void> xadd_deferred(Context& c) {
+  Trim trim;
+  Add add;
+  size_t at;
+  if (!parse_add(c, trim, add, at)) co_return;
+  bool trimmed = false;
+  const uint64_t errors = c.reply.errors();
+  co_await in_turns(c, [&] {
+    if (add_entry(c, trim, add, at, trimmed) == 0) {
+      const bool failed = c.reply.errors() != errors;
+      if (trimmed && failed) c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
+      return false;
+    }
+    StreamView s;
+    if (!find(c, 1, s)) return false;
+    std::string operation;
+    Stream::add_trim(operation, s->id_at(kTrimmedAtOnce - 1));
+    c.set_event("");
+    trimmed = true;
+    if (trim.limit != 0) trim.limit -= kTrimmedAtOnce;  // more than that were to go
+    return operate(c, 1, s, operation);
+  });
+}
 
 void xtrim(Context& c) {
   Trim trim;
@@ -357,18 +440,14 @@ void xtrim(Context& c) {
   std::string operation;
   const uint64_t gone = trim_entries(s.stream, trim, {}, 0, operation);
   if (gone > kTrimmedAtOnce && !c.in_exec) return c.defer();
+  if (!may_trim(c, s.stream, gone)) return;
   if (gone != 0 && !operate(c, 1, s, operation)) return;
   c.reply.integer(static_cast<int64_t>(gone));
 }
 
-// A turn of it. Returns how many go; `to` is the last of all that go, found in the first turn.
-uint64_t trim_some(Context& c, StripeLocks& locks, const Trim& trim, std::optional<StreamId>& to) {
-  Context::Turn turn(c, locks);
+// A turn of it. Returns how many went; `to` is the last of all that go, found in the first turn.
+uint64_t trim_some(Context& c, const Trim& trim, std::optional<StreamId>& to) {
   StreamView s;
-  if (Status writes = c.store.check_write(false); !writes.ok()) {
-    c.status_error(writes);
-    return 0;
-  }
   if (!find(c, 1, s) || !s || s->size() == 0) return 0;
   std::string operation;
   if (!to) {
@@ -381,33 +460,20 @@ uint64_t trim_some(Context& c, StripeLocks& locks, const Trim& trim, std::option
   if (gone == 0) return 0;
   operation.clear();
   Stream::add_trim(operation, s->id_at(gone - 1));
-  return operate(c, 1, s, operation) && turn.commit() ? gone : 0;
+  return operate(c, 1, s, operation) ? gone : 0;
 }
 
 awaitable<void> xtrim_deferred(Context& c) {
   Trim trim;
   if (parse_options(c, trim, nullptr) == 0) co_return;
-  const std::vector<KeyHash> hashes{c.request.keys[0].hash};
-  const Faults::Keys values{{c.session.ns, c.args[1]}};
-  const auto executor = co_await asio::this_coro::executor;
   const uint64_t before = c.reply.due();
   std::optional<StreamId> to;
   uint64_t gone = 0;
-  for (uint64_t some = kTrimmedAtOnce; some == kTrimmedAtOnce; gone += some) {
-    if (c.given_up()) co_return;
-    {
-      StripeLocks locks(c.store);
-      Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
-      if (!locked.ok()) {
-        c.status_error(locked);
-        co_return;
-      }
-      some = trim_some(c, locks, trim, to);
-    }
-    (void)c.store.memory().help();
-    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
-    co_await asio::post(executor, asio::use_awaitable);
-  }
+  co_await in_turns(c, [&] {
+    const uint64_t some = trim_some(c, trim, to);
+    gone += some;
+    return some == kTrimmedAtOnce;
+  });
   // It may hold something else by now, and that was answered.
   if (c.reply.due() == before) c.reply.integer(static_cast<int64_t>(gone));
 }
@@ -447,14 +513,19 @@ void xdel(Context& c) {
   std::string operation;
   Stream::State state = s->state();
   absl::InlinedVector<StreamId, 8> ids;
+  uint64_t bytes = 0;
   for (size_t i = 2; i < c.args.size(); i++) {
     StreamId id;
     if (!stream_id(c, i, id)) return;
-    if (s->find(id)) ids.push_back(id);
+    const auto entry = s->find(id);
+    if (!entry) continue;
+    ids.push_back(id);
+    bytes += entry->names.size() + entry->values.size();
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   if (ids.empty()) return c.reply.integer(0);
+  if (!may_take_away(c, bytes > c.store.log().record_bytes_max())) return;
   for (const StreamId& id : ids) Stream::add_delete(operation, id);
   state.max_deleted = std::max(state.max_deleted, ids.back());
   Stream::add_state(operation, state);
@@ -507,7 +578,7 @@ constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kStore = kWrite | kDenyOom | kFast | kLongArgs;
 constexpr KeySpec kDeletesFromKey[] = {{.flags = kKeyReadWrite | kKeyDelete}};
 constexpr Row kRows[] = {
-    {"xadd", -5, kStore, kUpdatesKey, xadd, nullptr, kGroup,
+    {"xadd", -5, kStore, kUpdatesKey, xadd, xadd_deferred, kGroup,
      "Appends a new message to a stream. Creates the key if it doesn't exist.", "5.0.0"},
     {"xlen", 2, kRead, kLooksAtKey, xlen, nullptr, kGroup,
      "Return the number of messages in a stream.", "5.0.0"},

@@ -287,13 +287,15 @@ constexpr uint32_t kRead = kReadOnly | kFast;
 constexpr uint32_t kStoreSlow = kWrite | kDenyOom;  // as Redis files them
 constexpr uint32_t kStore = kStoreSlow | kFast;
 constexpr std::string_view kGroup = "string";
-constexpr KeySpec kSetsKey[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyUpdate | kKeyVariable,
+constexpr uint16_t kReplacesRead = kKeyReadWrite | kKeyAccess | kKeyUpdate | kKeyLooked;
+constexpr KeySpec kSetsKey[] = {{.flags = kReplacesRead | kKeyVariable,
                                  .unless_from = 3,
                                  .unless = {"get", "ifeq", "ifne"},
                                  .otherwise = kKeyOverwrite | kKeyUpdate | kKeyNameOnly}};
 constexpr KeySpec kMakesKey[] = {{.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly}};
 constexpr KeySpec kReplacesKey[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly}};
-constexpr KeySpec kTakesKey[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete}};
+constexpr KeySpec kReadsAndReplacesKey[] = {{.flags = kReplacesRead}};
+constexpr KeySpec kTakesKey[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete | kKeyLooked}};
 constexpr KeySpec kReadsKeys[] = {{.flags = kKeyReadOnly | kKeyAccess, .last = -1}};
 constexpr KeySpec kReplacesPairs[] = {
     {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly, .last = -1, .step = 2}};
@@ -309,11 +311,11 @@ constexpr Row kRows[] = {
      "Sets the string value and expiration time of a key.", "2.0.0"},
     {"psetex", 4, kStoreSlow | kBlobArgs, kReplacesKey, psetex, nullptr, kGroup,
      "Sets both string value and expiration time in milliseconds of a key.", "2.6.0"},
-    {"getset", 3, kStore | kBlobArgs, kChangesKey, getset, nullptr, kGroup,
+    {"getset", 3, kStore | kBlobArgs, kReadsAndReplacesKey, getset, nullptr, kGroup,
      "Returns the previous string value of a key after setting it to a new value."},
     {"getdel", 2, kWrite | kFast, kTakesKey, getdel, nullptr, kGroup,
      "Returns the string value of a key after deleting the key.", "6.2.0"},
-    {"getex", -2, kWrite | kFast, kChangesKey, getex, nullptr, kGroup,
+    {"getex", -2, kWrite | kFast, kReadsAndReplacesKey, getex, nullptr, kGroup,
      "Returns the string value of a key after setting its expiration time.", "6.2.0"},
     {"mget", -2, kRead, kReadsKeys, mget, nullptr, kGroup,
      "Atomically returns the string values of one or more keys."},

@@ -2,7 +2,11 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "kv/commands/alone.h"
+#include "kv/commands/dump.h"
+#include "kv/commands/geo.h"
 #include "kv/commands/set_view.h"
+#include "kv/commands/sort.h"
 #include "kv/commands/sorted_set_view.h"
 #include "kv/commands/stream_view.h"
 #include "kv/engine/engine.h"
@@ -59,11 +63,17 @@ Table::Table() : slots_(kSlots) {
                       hash_expiry_rows(),
                       list_rows(),
                       list_search_rows(),
+                      list_blocking_rows(),
                       set_rows(),
                       set_algebra_rows(),
                       sorted_set_rows(),
+                      sorted_set_pop_rows(),
                       sorted_set_range_rows(),
                       sorted_set_algebra_rows(),
+                      geo_rows(),
+                      geo_search_rows(),
+                      sort_rows(),
+                      sorted_set_blocking_rows(),
                       stream_rows(),
                       stream_group_rows(),
                       key_rows(),
@@ -77,12 +87,18 @@ Table::Table() : slots_(kSlots) {
                       latency_rows(),
                       memory_rows(),
                       debug_rows(),
+                      alone_rows(),
                       command_rows(),
                       transaction_rows(),
                       pubsub_rows(),
                       stream_read_rows(),
                       stream_claim_rows(),
-                      stream_info_rows()}) {
+                      stream_info_rows(),
+                      dump_rows(),
+                      restore_rows(),
+                      migrate_rows(),
+                      script_rows(),
+                      function_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   Row* container = nullptr;
@@ -104,21 +120,9 @@ Table::Table() : slots_(kSlots) {
 
 std::string_view instead_of(std::string_view command) {
   constexpr std::pair<std::string_view, std::string_view> kInstead[] = {
-      {"acl", "there is one user, root: see requirepass"},
-      {"asking", "there is no cluster"},
-      {"bgrewriteaof", "the log is cleaned by itself; BGSAVE and WAITAOF make all durable"},
-      {"cluster", "there is no cluster"},
-      {"failover", "there are no replicas"},
-      {"lolwut", "nothing is drawn"},
-      {"module", "there are no modules"},
-      {"psync", "there are no replicas; back up with the log"},
-      {"readonly", "there is no cluster"},
-      {"readwrite", "there is no cluster"},
-      {"replconf", "there are no replicas"},
-      {"replicaof", "there are no replicas"},
-      {"restore-asking", "there is no cluster"},
-      {"slaveof", "there are no replicas"},
-      {"sync", "there are no replicas; back up with the log"},
+      {"acl", "there is one user, root, and his password: requirepass"},
+      {"bgrewriteaof", "the log is cleaned without being asked; BGSAVE and WAITAOF make it durable"},
+      {"swapdb", "databases keep their names; COPY ... DB and MOVE take keys from one to another"},
   };
   for (auto [name, instead] : kInstead) {
     if (equals_ignoring_case(name, command)) return instead;

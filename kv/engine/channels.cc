@@ -11,14 +11,14 @@ namespace {
 
 // Of a name in the table, a session's place in it and it in the session's, beside its text.
 constexpr uint64_t kNameBytes = 112;
-// Of a compiled pattern, and for each byte of its text.
-constexpr uint64_t kPatternBytes = 320, kPatternByte = 8;
+// Of a pattern, beside what it takes when it is compiled and the head of its messages.
+constexpr uint64_t kPatternBytes = 160;
 constexpr size_t kShards = 256, kPatternShards = 8;  // of those each message looks at all
 
-uint64_t bytes_of(Channels::Kind kind, std::string_view name) {
-  uint64_t bytes = kNameBytes + name.size();
-  if (kind == Channels::Kind::kPattern) bytes += kPatternBytes + kPatternByte * name.size();
-  return bytes;
+// With what the pattern, if it is one, may come to take when it is compared.
+uint64_t bytes_of(std::string_view name, const Glob* pattern) {
+  const uint64_t bytes = kNameBytes + name.size();
+  return pattern == nullptr ? bytes : bytes + kPatternBytes + name.size() + pattern->memory_bytes();
 }
 
 void append_bulk(std::string& to, std::string_view text) {
@@ -75,6 +75,7 @@ bool Channels::subscribe(Session& session, Kind kind, std::string_view text) {
   Subscriptions& own = session.subscriptions;
   auto& names = own.names_[static_cast<size_t>(kind)];
   Shard& shard = table(kind).shard_of(text);
+  const Glob* glob = nullptr;
   {
     MutexLock lock(shard.mutex);
     auto it = shard.names.find(text);
@@ -87,9 +88,10 @@ bool Channels::subscribe(Session& session, Kind kind, std::string_view text) {
     }
     if (!names.insert(it->get()).second) return false;
     (*it)->sessions.push_back(&session);
+    if (kind == Kind::kPattern) glob = &(*it)->pattern->glob;
   }
   own.channels_ = this;
-  own.bytes_ += bytes_of(kind, text);
+  own.bytes_ += bytes_of(text, glob);
   own.sizes_[static_cast<size_t>(kind)].store(names.size(), std::memory_order_relaxed);
   if (own.all_++ == 0) clients_.fetch_add(1, std::memory_order_relaxed);
   return true;
@@ -99,7 +101,7 @@ bool Channels::subscribe(Session& session, Kind kind, std::string_view text) {
 void Channels::end(Session& session, Kind kind, Name* name, std::string* text) {
   Subscriptions& own = session.subscriptions;
   auto& names = own.names_[static_cast<size_t>(kind)];
-  own.bytes_ -= bytes_of(kind, name->text);
+  own.bytes_ -= bytes_of(name->text, kind == Kind::kPattern ? &name->pattern->glob : nullptr);
   names.erase(name);
   own.sizes_[static_cast<size_t>(kind)].store(names.size(), std::memory_order_relaxed);
   if (--own.all_ == 0) clients_.fetch_sub(1, std::memory_order_relaxed);

@@ -84,6 +84,8 @@ Context::Context(Engine& engine, Session& session, Request& request, Reply& repl
 
 Namespace& Context::ns() const { return *session.ns; }
 
+Committer* Context::committer() const { return engine.committer(); }
+
 Wish Context::wish() const {
   return engine.server().durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
 }
@@ -93,8 +95,12 @@ const Key* Context::resolved_of_all(const Namespace& ns, std::string_view key, b
   for (size_t i = 0, at = last_key_; i < n; i++, at++) {
     if (at >= n) at -= n;
     const Key& k = request.keys[at];
-    const bool itself = k.name.data() == key.data() && k.name.size() == key.size();
-    if (k.ns != &ns || !(itself || k.name == key)) continue;
+    const auto itself = [key](const Key& one) {
+      return one.name.data() == key.data() && one.name.size() == key.size();
+    };
+    if (k.ns != &ns || !(itself(k) || k.name == key)) continue;
+    // Of two words that are the same the one that was meant: they mostly follow on each other.
+    if (!itself(k) && at + 1 < n && itself(request.keys[at + 1])) continue;
     last_key_ = at;
     const bool allowed = !change || (k.flags & kKeyChanges) != 0;
     if (allowed && locks != nullptr && locks->covers(k.hash)) return &k;
@@ -108,17 +114,20 @@ const Key* Context::resolved_of_all(const Namespace& ns, std::string_view key, b
 
 Entry* Context::look(Namespace& ns, std::string_view key) {
   const Key* k = resolved(ns, key, false);
-  if (k == nullptr) return nullptr;
-  Entry* e = txn->find(ns, key, k->hash);
-  if (e == nullptr && tells_events()) missed(*k);
-  return e;
+  return k == nullptr ? nullptr : txn->find(ns, key, k->hash);
 }
 
 Entry* Context::look(std::string_view key) { return look(ns(), key); }
 
 Entry* Context::find(Namespace& ns, std::string_view key) {
-  Entry* e = look(ns, key);
-  if (e == nullptr || session.no_touch) return e;
+  const Key* k = resolved(ns, key, false);
+  if (k == nullptr) return nullptr;
+  Entry* e = txn->find(ns, key, k->hash);
+  if (e == nullptr) {
+    if (engine.server().events.tells(Events::kKeyMiss)) missed(*k);
+    return nullptr;
+  }
+  if (session.no_touch) return e;
   if (store.memory().counts_frequency()) {
     e->touch_often(store.random());
   } else {
@@ -254,8 +263,7 @@ void Context::add_event(Events::Class of, std::string_view event, const Namespac
                         std::string_view key) {
   if (event.empty() || !engine.server().events.tells(of)) return;
   Event added{of, event, &ns, std::string(key)};
-  const auto again = [&] { return std::find(events_.begin(), events_.end(), added); };
-  if (in_turns_ && again() != events_.end()) return;
+  if (in_turns_ && !in_turn_.insert(added).second) return;
   events_.push_back(std::move(added));
 }
 
@@ -270,18 +278,18 @@ void Context::will_change(Namespace& ns, KeyHash hash, std::string_view key) {
 
 // As often as it is looked for, it is missed once.
 void Context::missed(const Key& key) {
-  if ((key.flags & kKeyChanges) != 0) return;
-  Event miss{Events::kKeyMiss, "keymiss", key.ns, std::string(key.name)};
-  if (std::find(events_.begin(), events_.end(), miss) != events_.end()) return;
-  add_event(miss.of, miss.name, *miss.ns, miss.key);
+  const bool only_changed = (key.flags & kKeyChanges) != 0 && (key.flags & kKeyLooked) == 0;
+  if (only_changed || key.missed) return;
+  key.missed = true;
+  events_.push_back({Events::kKeyMiss, "keymiss", key.ns, std::string(key.name)});
 }
 
 void Context::tell_events(bool committed) {
-  if (!committed) events_.resize(events_told_);
-  for (; events_told_ < events_.size(); events_told_++) {
-    const Event& e = events_[events_told_];
-    engine.server().events.tell(*e.ns, e.of, e.name, e.key);
+  for (const Event& e : events_) {
+    if (committed) engine.server().events.tell(*e.ns, e.of, e.name, e.key);
+    if (!committed && in_turns_) in_turn_.erase(e);
   }
+  events_.clear();
 }
 
 void Context::take_events(Context& inner) {
@@ -311,7 +319,8 @@ void help(Context& c) {
 void Context::defer() {
   if (in_exec) {
     return reply.error(
-        "ERR a value above the extent threshold cannot be worked on in parts inside MULTI");
+        "ERR a value above the extent threshold cannot be worked on in parts inside MULTI or a "
+        "script");
   }
   deferred_ = true;
 }

@@ -19,6 +19,7 @@
 // taken back and an error stands there instead (Engine::finish).
 #pragma once
 
+#include <absl/container/flat_hash_set.h>
 #include <absl/container/inlined_vector.h>
 
 #include <deque>
@@ -109,6 +110,7 @@ enum Flags : uint32_t {
   kNoScript = 1 << 8,
   kDangerous = 1 << 9,  // a category of its own in Redis
   kPubsub = 1 << 10,
+  kBlocking = 1 << 11,  // may wait for what it asks for
   // Ours; COMMAND does not show them.
   kWholeSpace = 1 << 16,    // takes all stripes: its keys are not known beforehand
   kBatch = 1 << 17,         // its changes are one batch
@@ -152,7 +154,8 @@ struct Key {
   std::string_view name;
   KeyHash hash;
   uint32_t word;
-  uint16_t flags;  // KeyFlags
+  uint16_t flags;               // KeyFlags
+  mutable bool missed = false;  // that nothing is there was told: once of each word
 };
 
 // A command that was read, and what is known of it before it runs.
@@ -196,6 +199,7 @@ class Context {
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
   Wish wish() const;  // of what it changes
+  Committer* committer() const;
 
   // A turn of a command that has waited: locks of its own, and a time and a change of its own.
   class Turn {
@@ -204,6 +208,7 @@ class Context {
         : context_(context),
           outer_(std::exchange(context.locks, &locks), context.txn),
           txn_(context.store, &locks, shape, context.wish()) {
+      txn_.set_committer(context.committer());
       context.txn = &txn_;
       txn_.names_changes();
       context.in_turns_ = true;
@@ -232,7 +237,8 @@ class Context {
   // Keys of this session's namespace, or of the given one.
   Entry* find(std::string_view key) { return find(ns(), key); }
   Entry* find(Namespace& ns, std::string_view key);
-  // The same, which is no use of it: what OBJECT tells stays as it was.
+  // The same, which is no use of it: what OBJECT tells stays as it was, and nobody hears that it is
+  // missed.
   Entry* look(std::string_view key);
   Entry* look(Namespace& ns, std::string_view key);
   // The same for a key that holds this type, or nothing; false after it answered WRONGTYPE.
@@ -258,6 +264,10 @@ class Context {
   // One more event of a key, for when all is committed.
   void add_event(Events::Class of, std::string_view event, const Namespace& ns,
                  std::string_view key);
+  // To Redis a key is new that takes the place of what had its name; before that happens.
+  void replaces(Namespace& ns, std::string_view key) {
+    if (look(ns, key) != nullptr) add_event(Events::kNew, "new", ns, key);
+  }
   // Around a change that is made in another way than by the functions above.
   void will_change(Namespace& ns, KeyHash hash, std::string_view key);
   void did_change(const Namespace& ns, std::string_view key) {
@@ -275,6 +285,11 @@ class Context {
   // See the top of this file. Inside EXEC it answers an error instead.
   void defer();
   bool deferred() const { return deferred_; }
+  // A script lacked something (Session::Lacking): nothing of it, and of the transaction around it,
+  // is done, and it is run again with that (Engine::run_cold).
+  bool again = false;
+  // The transaction around it comes to nothing, for the failure that it answers.
+  bool dooms = false;
 
   void syntax_error() { reply.error("ERR syntax error"); }
   // The store's error is the command's answer, whatever it has answered or will answer.
@@ -322,10 +337,14 @@ class Context {
     const Namespace* ns;
     std::string key;
     bool operator==(const Event&) const = default;
+    template <class H>
+    friend H AbslHashValue(H h, const Event& e) {
+      return H::combine(std::move(h), e.of, e.name, e.ns, e.key);
+    }
   };
   EventName event_;
-  std::vector<Event> events_;
-  size_t events_told_ = 0;  // those before are kept, so that a later turn does not add one again
+  std::vector<Event> events_;           // to be told
+  absl::flat_hash_set<Event> in_turn_;  // what one turn told no later one tells again
   bool in_turns_ = false;
   std::string failure_;
   Lsn seen_;

@@ -1,5 +1,6 @@
 #include "kv/engine/engine.h"
 
+#include <absl/cleanup/cleanup.h>
 #include <absl/container/flat_hash_set.h>
 #include <absl/container/inlined_vector.h>
 
@@ -14,7 +15,8 @@ Engine::Engine(Server& server, const Table& table, std::vector<std::unique_ptr<E
       store_(server.store),
       table_(table),
       all_(all),
-      counts_(table.rows().size()) {
+      counts_(table.rows().size()),
+      executor_(store_.executors()[all.size() % store_.executors().size()]) {
   for (size_t i = 0; i < kGroupMax; i++) group_.emplace_back(server.store);
 }
 
@@ -75,6 +77,20 @@ uint64_t Engine::total_misses() const {
 
 // ---- what is known of a request before it runs ----
 
+namespace {
+// The word that is its only key, of the session's namespace; 0: there is none, or not one alone.
+size_t only_key(const Row& row, const Args& args) {
+  if (row.one_key != 0) return row.one_key;
+  if (row.keys.size() != 1 || row.keys[0].count_at < 0 || row.run_deferred != nullptr) return 0;
+  // As many as a word says, as of scripts.
+  const KeySpec& s = row.keys[0];
+  const size_t count = static_cast<size_t>(s.first) + static_cast<size_t>(s.count_at);
+  const bool one = s.keyword.empty() && s.after_count == 1 && s.space_word == 0 &&
+                   s.space_option.empty() && count < args.size() && args[count] == "1";
+  return one ? count + 1 : 0;
+}
+}  // namespace
+
 void Engine::prepare(Session& session, Request& request) {
   // As the command before it in this place, mostly; not by the name of a subcommand's row.
   const Row* row = request.row;
@@ -82,9 +98,9 @@ void Engine::prepare(Session& session, Request& request) {
     row = request.row = table_.find(request.args.words());
   }
   request.hash = 0;
-  if (row == nullptr || session.in_multi || row->one_key == 0) return;
-  const size_t word = row->one_key;
-  if (word >= request.args.size()) return;
+  if (row == nullptr || session.in_multi) return;
+  const size_t word = only_key(*row, request.args);
+  if (word == 0 || word >= request.args.size()) return;
   const std::string_view key = request.args[word];
   request.hash = session.ns->hash(key);
   if (request.keys.size() != 1) request.keys.resize(1);  // as it was for the command before it
@@ -160,6 +176,31 @@ bool Engine::permitted(const Session& session, const Request& request, Reply& re
   return true;
 }
 
+bool Engine::may_run(const Session& session, const Row& row, const NamespacePtr& ns) const {
+  if (may_all(session)) return true;
+  const Principal& principal = *session.principal;
+  if (!authorize(principal, {row.action.door, row.action.name, Access::kNone})) return false;
+  if (row.has_keys()) return true;
+  if (row.flags & kAllDatabases) {
+    for (uint32_t i = 0; i < kDatabases; i++) {
+      if (!authorize(principal, row.action, store_.database(i).name)) return false;
+    }
+    return true;
+  }
+  if (row.flags & (kWrite | kReadOnly)) return authorize(principal, row.action, ns->name);
+  return authorize(principal, row.action);
+}
+
+bool Engine::may_touch(const Session& session, const Request& request) const {
+  if (may_all(session)) return true;
+  const Row& row = *request.row;
+  return std::all_of(request.keys.begin(), request.keys.end(), [&](const Key& key) {
+    if (key.ns == nullptr) return true;  // nothing there to be touched
+    const Action action{row.action.door, row.action.name, kv::access_of(key.flags)};
+    return authorize(*session.principal, action, key.ns->name, key.name);
+  });
+}
+
 void Engine::lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks) {
   absl::InlinedVector<KeyHash, kGroupMax> hashes;
   for (const Request& r : requests) hashes.push_back(r.hash);
@@ -201,6 +242,19 @@ bool well_formed(const Row* row, const Args& args, Reply& reply) {
   }
   return true;
 }
+
+}  // namespace
+
+Engine::Refused Engine::check_form(const Request& request) const {
+  const Row* row = request.row;
+  if (row == nullptr || (row->subcommands > 0 && request.args.size() > 1)) {
+    return Refused::kUnknown;
+  }
+  const auto n = static_cast<int>(request.args.size());
+  return (row->arity > 0 ? n != row->arity : n < -row->arity) ? Refused::kArity : Refused::kNo;
+}
+
+namespace {
 
 // Keys are words of the request, never blobs.
 bool keys_fit(const Request& request, Reply& reply) {
@@ -283,6 +337,10 @@ void Engine::lock_keys(Session& session, const Request& request, StripeLocks& lo
     }
   };
   add(request);
+  if (session.lacking != nullptr) {
+    if (session.lacking->all_stripes) return locks.lock_all();
+    for (auto& [ns, key] : session.lacking->keys) hashes.push_back(ns->hash(key));
+  }
   if (request.row->flags & kQueue) {
     for (const Request& queued : session.queue) {
       if (queued.row->flags & kWholeSpace) return locks.lock_all();
@@ -361,6 +419,14 @@ bool Engine::paused(const Session& session, const Request& request) const {
 
 Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, StripeLocks* held) {
   const Reply::Mark mark = reply.mark();
+  StripeLocks own(store());
+  const Outcome outcome = run_locked(session, request, reply, mark, held, own);
+  if (!ready_.keys.empty()) serve_ready(held != nullptr ? *held : own);
+  return outcome;
+}
+
+Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& reply,
+                                   const Reply::Mark& mark, StripeLocks* held, StripeLocks& own) {
   if (!admit(session, request, reply)) {
     if (session.in_multi) session.multi_failed = true;
     const bool queues = request.row != nullptr && (request.row->flags & kQueue);
@@ -384,6 +450,7 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
     return {};
   }
   if (row->flags & kQueue) resolve_queue(session);
+  if (session.lacking != nullptr) request.hash = 0;  // a script's one key is not all it needs
   Context c(*this, session, request, reply);
   if (!may_write(c)) {
     bump(counts_[table_.index_of(*row)].rejected);
@@ -391,20 +458,27 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
     server_.stats.count_error(reply.last_error_code());
     return {};
   }
-  StripeLocks own(store());
   c.locks = held != nullptr ? held : &own;
   const bool several = (row->flags & kBatch) && args.size() > 2;
   Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne, c.wish());
+  txn.set_committer(&ready_);
   c.txn = &txn;
   txn.names_changes();
   if (held == nullptr) lock_keys(session, request, own);
   c.locked = request.hash;
   if (waits_for_values(session, request)) return {Lsn(), true, true};
   call(c);
+  if (c.again) {
+    session.unsent.clear();
+    reply.cut(mark);
+    return {Lsn(), true, true};
+  }
   if (c.failure().empty()) {
     if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
   }
-  c.tell_events(c.failure().empty());
+  // What is deferred looks for all of it again.
+  c.tell_events(c.failure().empty() && !c.deferred());
+  if (!session.unsent.empty()) send_messages(c);
   c.saw(txn.seen());
   if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
     store().memory().shed(*session.ns, stripe_of(request.hash));
@@ -432,6 +506,9 @@ void add_values(const Request& request, Faults::Keys& to) {
 Faults::Keys Engine::values_of(const Session& session, const Request& request) const {
   Faults::Keys keys;
   add_values(request, keys);
+  if (session.lacking != nullptr) {
+    for (auto& [ns, key] : session.lacking->keys) keys.emplace_back(ns, key);
+  }
   if (request.row->flags & kQueue) {
     for (const Request& queued : session.queue) add_values(queued, keys);
   }
@@ -449,6 +526,19 @@ bool Engine::waits_for_values(Session& session, const Request& request) {
   Faults::Keys keys = values_of(session, request);
   store().faults().keep_cold(keys);
   return !keys.empty();
+}
+
+void Engine::send_messages(Context& c) {
+  for (const Session::Message& m : c.session.unsent) {
+    if (c.failure().empty()) (void)server_.channels.publish(m.kind, m.channel, m.text);
+  }
+  c.session.unsent.clear();
+}
+
+void Engine::run_inner(Context& inner) {
+  const Reply::Mark mark = inner.reply.mark();
+  call(inner);
+  finish(inner, mark);
 }
 
 void Engine::fetch_ahead(Session& session, const Request& request) {
@@ -546,6 +636,22 @@ awaitable<Status> Engine::read_long_args(Request& request) {
   co_return absl::OkStatus();
 }
 
+awaitable<Status> Engine::read_lacking(Session& session) {
+  if (session.lacking == nullptr || session.lacking->blob == nullptr) co_return absl::OkStatus();
+  Session::Lacking& lacking = *session.lacking;
+  const std::unique_ptr<BlobReader> reader = std::move(lacking.blob);
+  const uint64_t most = script_memory(store_.memory_bytes()) / 2;
+  if (reader->left() > most - std::min(most, lacking.fetched_bytes)) {
+    co_return absl::ResourceExhaustedError("the value is too long for a script");
+  }
+  std::string name = cat(reader->blob().encode(), ":", reader->left());
+  auto value = co_await reader->read_all(most);
+  if (!value.ok()) co_return value.status();
+  lacking.fetched_bytes += value->size();
+  lacking.fetched.emplace_back(std::move(name), *std::move(value));
+  co_return absl::OkStatus();
+}
+
 awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply& reply) {
   constexpr int kTries = 3;  // then memory holds still
   Request request(store());
@@ -555,6 +661,7 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
   const Reply::Mark mark = reply.mark();
   std::optional<MemoryKeeper::Hold> hold;
   const auto long_ones = long_bytes(request);
+  const absl::Cleanup forget = [&session] { session.lacking = nullptr; };
   const OfClient words(server_, session, long_ones.value_or(0));
   for (int tries = 0;; tries++) {
     while (paused(session, request) && !session.ends()) {
@@ -581,6 +688,7 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     } else {
       fetched = co_await store().faults().fetch_all(keys);
     }
+    if (fetched.ok()) fetched = co_await read_lacking(session);
     if (fetched.ok() && !(row.flags & kBlobArgs)) fetched = co_await read_long_args(request);
     if (!fetched.ok()) {
       // As every command that is refused before it runs: a transaction comes to nothing.
@@ -595,7 +703,13 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
       co_return Outcome{};
     }
     const Outcome outcome = run(session, request, reply);
-    if (outcome.cold) continue;
+    if (outcome.cold) {
+      if (session.ends()) {  // a script may go on and on
+        session.close_after_reply = true;
+        co_return Outcome{};
+      }
+      continue;
+    }
     if (outcome.deferred) args.swap(request.args);
     co_return outcome;
   }
@@ -616,6 +730,10 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
   const int64_t busy = steady_ns() - begun - (session.waited_ns - waited);
   timed(c, counts_[table_.index_of(row)], static_cast<uint64_t>(std::max<int64_t>(busy, 0)));
   finish(c, mark);
+  if (!ready_.keys.empty()) {
+    StripeLocks none(store());
+    serve_ready(none);
+  }
   co_return c.seen();
 }
 

@@ -12,6 +12,7 @@
 #include "kv/engine/command.h"
 #include "kv/engine/server.h"
 #include "kv/engine/session.h"
+#include "kv/engine/waiters.h"
 
 namespace cairn::kv {
 
@@ -63,6 +64,33 @@ class Engine {
   // Takes the words.
   awaitable<Lsn> run_deferred(Session& session, Args& args, Reply& reply);
 
+  // What a family keeps for each thread; made by it.
+  struct Part {
+    virtual ~Part() = default;
+  };
+  std::unique_ptr<Part> scripts;
+
+  // A command of a script, or of a transaction: what is known of it is told apart.
+  enum class Refused : uint8_t { kNo, kUnknown, kArity };
+  Refused check_form(const Request& request) const;
+  // Whether the session's principal may run the row at all, on the keys that the request has.
+  bool may_run(const Session& session, const Row& row, const NamespacePtr& ns) const;
+  bool may_touch(const Session& session, const Request& request) const;
+  // Under the locks and in the transaction of `outer`; what `inner` answers is one answer.
+  void run_inner(Context& inner);
+  void resolve(const NamespacePtr& space, Request& request);
+  // Whether a value that it looks at is on disk alone; the stripes of its keys are locked.
+  bool waits_for_values(Session& session, const Request& request);
+  // ---- who waits (waiters.h, blocking.cc) ----
+
+  // The rest of a command that has to wait: begins once more, stands in line if there is nothing,
+  // and answers in the end. `timeout_ms`: 0 for no limit.
+  awaitable<void> wait_for(Context& c, Awaited& awaited, int64_t timeout_ms);
+  // Hears of the keys that the changes of a command have made ready.
+  Committer* committer() { return &ready_; }
+  // Serves those who wait for a key, under locks of its own. On this engine's thread.
+  void serve(ReadyKey key);
+
   Store& store() { return store_; }
   Server& server() { return server_; }
   const Table& table() const { return table_; }
@@ -105,6 +133,25 @@ class Engine {
     Counts(const Counts&) = delete;
     ~Counts() { delete durations.load(); }
   };
+  Outcome run_locked(Session& session, Request& request, Reply& reply, const Reply::Mark& mark,
+                     StripeLocks* held, StripeLocks& own);
+
+  // Why a line was not served to its end: other locks, or values that are on disk, are needed; or
+  // it is others' turn.
+  enum class Stop : uint8_t { kEnd, kLocks, kValues, kTurn };
+  struct Unserved {
+    ReadyKey key;
+    std::vector<ReadyKey> beside;  // what is needed beside it
+    Stop why = Stop::kEnd;
+  };
+  // Serves who waits for the keys in ready_, at most `left`, as far as these locks go.
+  void serve_under(StripeLocks& locks, size_t& left, std::vector<Unserved>& rest);
+  Stop serve_line(const ReadyKey& key, StripeLocks& locks, size_t& left,
+                  std::vector<ReadyKey>& beside);
+  void hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, bool dropped);
+  // A command is over: serves with its locks, and then without them.
+  [[gnu::noinline]] void serve_ready(StripeLocks& locks);
+  awaitable<void> serve_in_turns(Unserved unserved);
 
   // EXEC came to nothing, and the session is out of its transaction.
   static void discard_refused(Context& c, const Status& status);
@@ -113,8 +160,6 @@ class Engine {
   bool admit(Session& session, Request& request, Reply& reply);
   // Whether it may be said by who listens; else it answered the error.
   static bool fits_listener(const Session& session, const Row& row, Reply& reply);
-  // The keys of a request, in this namespace unless it names another.
-  void resolve(const NamespacePtr& space, Request& request);
   void resolve_queue(Session& session);
   // Whether the session's principal may do this to all its keys; else it answered the error.
   bool permitted(const Session& session, const Request& request, Reply& reply) const;
@@ -126,12 +171,14 @@ class Engine {
   static void count_duration(Counts& counts, size_t bucket);
   // Whether CLIENT PAUSE keeps it back.
   bool paused(const Session& session, const Request& request) const;
+  // What a script published, unless it came to nothing.
+  void send_messages(Context& c);
   // One command, one answer: what was answered since the mark stands only if it is that.
   void finish(Context& c, const Reply::Mark& mark);
   // The keys whose values a command will look at.
   Faults::Keys values_of(const Session& session, const Request& request) const;
-  // Whether one of them is on disk alone; their stripes are locked.
-  bool waits_for_values(Session& session, const Request& request);
+  // Reads the value of a blob that a script lacked.
+  awaitable<Status> read_lacking(Session& session);
   // Of the words that have to be read back for it: how long they are together, or why it cannot
   // have them.
   StatusOr<uint64_t> long_bytes(const Request& request) const;
@@ -148,6 +195,8 @@ class Engine {
   std::vector<Request> group_;
   std::vector<Counts> counts_;
   std::atomic<uint64_t> hits_{0}, misses_{0};
+  const Executor executor_;  // of its thread
+  ReadyKeys ready_;          // by what runs now
 };
 
 // What to do in place of a command of Redis's that is not here; empty: nothing is known.
@@ -162,6 +211,7 @@ std::span<const Row> hyperloglog_rows();
 std::span<const Row> hash_rows();
 std::span<const Row> hash_expiry_rows();
 std::span<const Row> list_rows();
+std::span<const Row> list_blocking_rows();
 std::span<const Row> list_search_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
@@ -178,5 +228,7 @@ std::span<const Row> config_rows();
 std::span<const Row> command_rows();
 std::span<const Row> transaction_rows();
 std::span<const Row> pubsub_rows();
+std::span<const Row> script_rows();
+std::span<const Row> function_rows();
 
 }  // namespace cairn::kv

@@ -8,12 +8,12 @@ namespace cairn::kv {
 
 namespace {
 
-using enum Events::Class;
-
 constexpr std::pair<char, Events::Class> kLetters[] = {
-    {'A', Events::kAll}, {'g', kGeneric},   {'$', kString},   {'l', kList},     {'s', kSet},
-    {'h', kHash},        {'z', kSortedSet}, {'x', kExpired},  {'e', kEvicted},  {'t', kStream},
-    {'d', kModule},      {'n', kNew},       {'K', kKeyspace}, {'E', kKeyevent}, {'m', kKeyMiss},
+    {'A', Events::kAll},       {'g', Events::kGeneric},  {'$', Events::kString},
+    {'l', Events::kList},      {'s', Events::kSet},      {'h', Events::kHash},
+    {'z', Events::kSortedSet}, {'x', Events::kExpired},  {'e', Events::kEvicted},
+    {'t', Events::kStream},    {'d', Events::kModule},   {'n', Events::kNew},
+    {'K', Events::kKeyspace},  {'E', Events::kKeyevent}, {'m', Events::kKeyMiss},
 };
 
 // The number of a database, or the name of a bucket.
@@ -54,30 +54,32 @@ std::string Events::text() const {
 void Events::tell(const Namespace& ns, Class of, std::string_view event, std::string_view key) {
   if (!tells(of)) return;
   const std::string_view name = shown_name(ns);
-  if (tells(kKeyspace)) {
+  if (tells(Events::kKeyspace)) {
     channels_.publish(Channels::Kind::kChannel, cat("__keyspace@", name, "__:", key), event);
   }
-  if (tells(kKeyevent)) {
+  if (tells(Events::kKeyevent)) {
     channels_.publish(Channels::Kind::kChannel, cat("__keyevent@", name, "__:", event), key);
   }
 }
 
-void Events::changed(std::span<const Change> changes) {
+void Events::changed(std::span<const Change> changes, Committer* /*by*/) {
   if (!tells()) return;
   for (const Change& c : changes) {
-    if (c.named || c.cause == Cause::kCopy) continue;
+    // What the system keeps for itself is nobody's key.
+    if (c.named || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
     if (c.what == What::kRemove && c.cause == Cause::kExpiry) {
-      tell(*c.ns, kExpired, "expired", c.key);
+      tell(*c.ns, Events::kExpired, "expired", c.key);
     } else if (c.what == What::kRemove && c.cause == Cause::kEviction) {
-      tell(*c.ns, kEvicted, "evicted", c.key);
+      tell(*c.ns, Events::kEvicted, "evicted", c.key);
     } else if (c.what == What::kRemove) {
-      tell(*c.ns, kGeneric, "del", c.key);
+      tell(*c.ns, Events::kGeneric, "del", c.key);
     } else if (c.what == What::kOperate && c.cause == Cause::kExpiry) {
-      tell(*c.ns, kHash, "hexpired", c.key);  // no other type has parts with a time of their own
+      // No other type has parts with a time of their own.
+      tell(*c.ns, Events::kHash, "hexpired", c.key);
     } else if (c.what == What::kExpiry) {
-      tell(*c.ns, kGeneric, "expire", c.key);
+      tell(*c.ns, Events::kGeneric, "expire", c.key);
     } else if (c.what == What::kPut) {
-      tell(*c.ns, kString, "set", c.key);
+      tell(*c.ns, Events::kString, "set", c.key);
     }
   }
 }
@@ -96,6 +98,7 @@ constexpr Exception kExceptions[] = {
     {"decr*", "incrby"},
     {"expire*", "expire"},
     {"geoadd", "zadd"},
+    {"georadius*", "georadiusstore"},
     {"getset", "set"},
     {"hexpire*", "hexpire"},
     {"hgetdel", "hdel"},
@@ -105,11 +108,13 @@ constexpr Exception kExceptions[] = {
     {"hsetnx", "hset"},
     {"incr", "incrby"},
     {"lpushx", "lpush"},
+    {"migrate", "del"},
     {"mset*", "set"},
     {"pexpire*", "expire"},
     {"pfcount", ""},
     {"pfdebug", ""},
     {"pfmerge", "pfadd"},
+    {"restore-asking", "restore"},
     {"psetex", "set"},
     {"rpushx", "rpush"},
     {"setex", "set"},
@@ -130,14 +135,14 @@ constexpr Exception kExceptions[] = {
 
 Events::Class class_of(std::string_view group) {
   constexpr std::pair<std::string_view, Events::Class> kClasses[] = {
-      {"string", kString}, {"bitmap", kString}, {"hyperloglog", kString},
-      {"list", kList},     {"set", kSet},       {"sorted-set", kSortedSet},
-      {"geo", kSortedSet}, {"hash", kHash},     {"stream", kStream},
+      {"string", Events::kString}, {"bitmap", Events::kString}, {"hyperloglog", Events::kString},
+      {"list", Events::kList},     {"set", Events::kSet},       {"sorted-set", Events::kSortedSet},
+      {"geo", Events::kSortedSet}, {"hash", Events::kHash},     {"stream", Events::kStream},
   };
   for (const auto& [name, of] : kClasses) {
     if (name == group) return of;
   }
-  return kGeneric;
+  return Events::kGeneric;
 }
 
 }  // namespace
@@ -148,8 +153,10 @@ EventName event_of(std::string_view row, std::string_view group) {
     const bool many = name.ends_with('*');
     if (many ? row.starts_with(name.substr(0, name.size() - 1)) : row == name) event.name = other;
   }
+  if (row == "sort") event.of = Events::kList;
   event.before_del =
-      (event.of & (kList | kSet | kHash | kSortedSet)) != 0 && !event.name.ends_with("store");
+      (event.of & (Events::kList | Events::kSet | Events::kHash | Events::kSortedSet)) != 0 &&
+      !event.name.ends_with("store");
   return event;
 }
 

@@ -62,7 +62,7 @@ class Events final : public ChangeListener {
   void tell(const Namespace& ns, Class of, std::string_view event, std::string_view key);
 
  private:
-  void changed(std::span<const Change> changes) override;
+  void changed(std::span<const Change> changes, Committer* by) override;
 
   Channels& channels_;
   ChangeListeners& listeners_;

@@ -36,6 +36,8 @@ enum KeyFlags : uint16_t {
   // Ours; COMMAND does not show them.
   kKeyNameOnly = 1 << 9,  // the value need not be in memory
   kKeyAgain = 1 << 10,    // a word that another specification names, in another namespace
+  // Bit 12 is SORT's (sort.h).
+  kKeyLooked = 1 << 13,  // changed, but read before: that it is missed is told (events.h)
   kKeyChanges = kKeyReadWrite | kKeyOverwrite | kKeyRemove,
 };
 
@@ -44,6 +46,13 @@ struct KeySpec {
   // Where they begin: at this word, or after this keyword, which is looked for from there on.
   int first = 1;
   std::string_view keyword = {};
+  // Options that stand before the keyword, from word 1 on, and how many words each takes: a word
+  // of theirs is not the keyword, though it may read so.
+  struct Option {
+    std::string_view name;
+    int words;
+  };
+  std::span<const Option> options = {};
   // From there on: to the word `last` (counted from the first one, or from the end if negative),
   // each `step` words; a limit of n leaves out all but the first 1/n of them.
   int last = 0, step = 1, limit = 0;
@@ -91,6 +100,22 @@ size_t space_of(const KeySpec& spec, const Words& words) {
   return found;
 }
 
+// The word behind the keyword of the specification, which has one.
+template <class Words>
+int64_t behind_keyword(const KeySpec& spec, const Words& words) {
+  const auto n = static_cast<int64_t>(words.size());
+  for (int64_t i = spec.options.empty() ? spec.first : 1; i < n; i++) {
+    const std::string_view word = words[static_cast<size_t>(i)];
+    if (i >= spec.first && equals_ignoring_case(word, spec.keyword)) return i + 1;
+    for (const KeySpec::Option& option : spec.options) {
+      if (!equals_ignoring_case(word, option.name)) continue;
+      i += option.words;
+      break;
+    }
+  }
+  return n;
+}
+
 // Calls fn(word, spec, flags) for each word that is a key. Words that are not there, or a count
 // that is none, make no keys: the command says then what is wrong.
 template <class Words, class Fn>
@@ -99,13 +124,7 @@ void for_each_key(std::span<const KeySpec> specs, const Words& words, Fn fn) {
   const auto word = [&](int64_t i) { return std::string_view(words[static_cast<size_t>(i)]); };
   for (const KeySpec& spec : specs) {
     if (spec.flags & kKeyNotKey) continue;
-    int64_t first = spec.first;
-    if (!spec.keyword.empty()) {
-      while (first < n && !equals_ignoring_case(word(first), spec.keyword)) {
-        first++;
-      }
-      first++;
-    }
+    int64_t first = spec.keyword.empty() ? spec.first : behind_keyword(spec, words);
     if (first >= n) continue;
     int64_t end;  // behind the last
     if (spec.count_at >= 0) {

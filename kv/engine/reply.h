@@ -28,6 +28,11 @@ class Series {
   virtual bool lost() const { return false; }
   // What it holds beside what the store does.
   virtual size_t bytes() const { return 0; }
+  // Whoever asks holds the stripes that the command had: they are not to be taken again.
+  void keep_locks() { locked_ = true; }
+
+ protected:
+  bool locked_ = false;
 };
 
 class Reply {
@@ -59,9 +64,13 @@ class Reply {
     due_--;
     write_bulk(bytes);
   }
-  void verbatim(std::string_view text) {
+  void verbatim(std::string_view text, std::string_view format = "txt") {
     due_--;
-    write_verbatim(text);
+    write_verbatim_as(format, text);
+  }
+  void big_number(std::string_view digits) {
+    due_--;
+    write_big_number(digits);
   }
   // The rest of a blob as one bulk string, streamed when the reply is sent.
   void stream(std::unique_ptr<BlobReader> blob) {
@@ -136,6 +145,9 @@ class Reply {
   virtual void write_boolean(bool value) = 0;
   virtual void write_bulk(std::string_view bytes) = 0;
   virtual void write_verbatim(std::string_view text) = 0;
+  // Only scripts answer these.
+  virtual void write_verbatim_as(std::string_view, std::string_view text) { write_verbatim(text); }
+  virtual void write_big_number(std::string_view digits) { write_bulk(digits); }
   virtual void write_stream(std::unique_ptr<BlobReader> blob) = 0;
   virtual void write_series(std::unique_ptr<Series> values) = 0;
   virtual void write_null() = 0;

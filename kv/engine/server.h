@@ -18,7 +18,9 @@
 #include "kv/engine/channels.h"
 #include "kv/engine/client_limits.h"
 #include "kv/engine/lookout.h"
+#include "kv/engine/scripts.h"
 #include "kv/engine/session.h"
+#include "kv/engine/waiters.h"
 #include "kv/engine/workspace.h"
 
 namespace cairn::kv {
@@ -105,11 +107,22 @@ struct Server {
   std::atomic<uint64_t> timeout_s{0};
   ClientLimits client_limits;
   Workspace workspace;
+  ScriptCache scripts;
+  RunningScripts running_scripts;
+  // The libraries of functions, which only kv/script knows; made by it once.
+  struct Part {
+    virtual ~Part() = default;
+  };
+  Mutex functions_mutex;
+  std::shared_ptr<Part> functions ABSL_GUARDED_BY(functions_mutex);
 
   Channels channels{client_limits, stats.output_limit_disconnections};
   Events events{store, channels};
 
   std::atomic<int64_t> last_save_ms{0};
+
+  Waiters waiters{store};
+  std::atomic<uint64_t> blocked_clients{0};
 
   // Constant after start; without them there is nothing to be told or done.
   std::function<std::string()> allocator_stats;
@@ -137,6 +150,17 @@ inline constexpr std::string_view kRedisVersion = "7.2.0";
 inline std::string_view durability_name(Durability d) {  // in Redis's words
   return d == Durability::kAlways ? "always" : d == Durability::kEverySec ? "everysec" : "no";
 }
+
+// Counts a client that waits in a command which blocks.
+class Blocked {
+ public:
+  explicit Blocked(Server& server) : server_(server) { server_.blocked_clients++; }
+  ~Blocked() { server_.blocked_clients--; }
+  Blocked(const Blocked&) = delete;
+
+ private:
+  Server& server_;
+};
 
 // The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot
 // change, or the value will not do; empty for none.

@@ -49,7 +49,7 @@ std::string Session::describe(int64_t now_ms) {
   if (monitors) flags += 'O';
   if (subscriptions.any_seen()) flags += 'P';
   if (listed_multi >= 0) flags += 'x';
-  if (waiter_ != nullptr && for_command_) flags += 'b';
+  if (blocked.load()) flags += 'b';
   if (no_evict) flags += 'e';
   if (listed_no_touch) flags += 'T';
   if (flags.empty()) flags = "N";
@@ -68,11 +68,13 @@ std::string Session::describe(int64_t now_ms) {
              " lib-ver=", lib_version);
 }
 
-awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms) {
+awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
+                               bool shown) {
   {
     MutexLock lock(mutex);
     waiter_ = waiter;
     for_command_ = true;
+    blocked = shown;
     if (peer_ended_ || ends_) {
       unblocked_ = Unblock::kGone;
       waiter_->cancel();
@@ -88,6 +90,7 @@ awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int
   waited_ns += steady_ns() - begun;
   MutexLock lock(mutex);
   waiter_ = nullptr;
+  blocked = false;
   co_return how;
 }
 

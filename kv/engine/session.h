@@ -63,6 +63,23 @@ class Session {
     if (NamespacePtr again = store.find_namespace(ns->name)) ns = std::move(again);
   }
 
+  // What a script needed beside the keys that its request names, so that it was taken back and is
+  // run again.
+  struct Lacking {
+    std::vector<std::pair<NamespacePtr, std::string>> keys;
+    bool all_stripes = false;
+    std::unique_ptr<BlobReader> blob;                          // to be read
+    std::vector<std::pair<std::string, std::string>> fetched;  // values of such, by their names
+    uint64_t fetched_bytes = 0;
+  };
+  std::unique_ptr<Lacking> lacking;
+  // What scripts publish is sent once what they change is there: they may be taken back.
+  struct Message {
+    Channels::Kind kind;
+    std::string channel, text;
+  };
+  std::vector<Message> unsent;
+
   // For CLIENT LIST and KILL.
   const uint64_t id;
   const std::string address, local_address;
@@ -101,18 +118,15 @@ class Session {
   };
   // For what a command asks for: until somebody wakes the waiter or calls unblock(), at most so
   // many milliseconds; 0: no limit.
-  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms);
+  // `shown`: others see that a command blocks it, from when unblock() finds it.
+  awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
+                        bool shown = false);
   // Until a record is durable, so that answers may leave; Cancelled if the connection ends before,
   // which alone ends it.
   awaitable<Status> wait_durable(Log& log, Lsn lsn);
   int64_t waited_ns = 0;  // in all, for commands
   // Of the last wait that ended with kCancelled.
   Unblock unblocked() const { return unblocked_.load(); }
-  // Whether a command of it waits for something now.
-  bool blocked() {
-    MutexLock lock(mutex);
-    return waiter_ != nullptr && for_command_;
-  }
   // Whether it waited for a command.
   bool unblock(Unblock how);
   // The connection ends: nobody waits for anything any more.
@@ -151,6 +165,9 @@ class Session {
   bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> ends_{false};
   std::atomic<Unblock> unblocked_{Unblock::kTimeout};
+
+ public:
+  std::atomic<bool> blocked{false};  // it waits in a command that blocks
 };
 
 // All sessions of the process.

@@ -36,7 +36,7 @@ void Engine::discard(Context& c) {
 void Engine::watch(Context& c) {
   if (c.session.in_multi) return c.reply.error("ERR WATCH inside MULTI is not allowed");
   for (const Key& key : c.request.keys) {
-    const bool present = c.find(*key.ns, key.name) != nullptr;
+    const bool present = c.look(*key.ns, key.name) != nullptr;
     c.session.watched.add(c.engine.server().watches, key.ns->shared_from_this(), key.name, present);
   }
   c.reply.ok();
@@ -73,11 +73,15 @@ void Engine::exec(Context& c) {
     const Entry* e = c.txn->find(*w.ns, w.key, w.ns->hash(w.key));
     touched |= w.present && e == nullptr;  // one that expired may still be there
   }
-  session.leave_multi();
-  if (touched) return c.reply.null_array();
+  if (touched) {
+    session.leave_multi();
+    return c.reply.null_array();
+  }
+  session.in_multi = false;
   const Reply::Mark begin = c.reply.mark();
   const NamespacePtr home = session.ns;
   Transaction txn(c.store, c.locks, Shape::kSeveral, c.wish());
+  txn.set_committer(engine.committer());
   txn.names_changes();
   c.reply.array(queue.size());
   for (Request& queued : queue) {
@@ -87,20 +91,38 @@ void Engine::exec(Context& c) {
     inner.txn = &txn;
     inner.in_exec = true;
     if (engine.permitted(session, queued, c.reply)) engine.call(inner);
+    if (inner.again) {  // of a script: all of it is taken back, and begins again
+      c.tell_events(false);
+      session.ns = home;
+      session.queue = std::move(queue);
+      session.in_multi = c.again = true;
+      return;
+    }
     engine.finish(inner, mark);
+    if (inner.dooms) {
+      c.tell_events(false);
+      session.unsent.clear();
+      c.reply.cut(begin);
+      session.ns = home;
+      session.leave_multi();
+      return c.reply.error(cat("EXECABORT Transaction discarded because of: ", inner.failure()));
+    }
     c.errors_counted += c.reply.errors() - mark.errors;
     c.saw(inner.seen());
     c.take_events(inner);
     if (!txn.status().ok()) break;
     if (c.reply.overflowed()) {  // nobody would hear of it: nothing of it is done
       session.ns = home;
+      session.leave_multi();
       return c.status_error(absl::ResourceExhaustedError("the answer is too large"));
     }
   }
   auto lsn = txn.commit();
   c.saw(txn.seen());
-  if (lsn.ok()) return c.tell_events(true);
-  c.tell_events(false);
+  session.leave_multi();
+  c.tell_events(lsn.ok());
+  if (lsn.ok()) return;
+  session.unsent.clear();
   c.reply.cut(begin);
   c.errors_counted = 0;
   session.ns = home;

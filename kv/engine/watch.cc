@@ -16,7 +16,8 @@ void Watches::touch(std::vector<Watcher>& watchers, const Change& change) {
   }
 }
 
-void Watches::changed(std::span<const Change> changes) {
+void Watches::changed(std::span<const Change> changes, Committer* /*by*/) {
+  if (watched_.load(std::memory_order_relaxed) == 0) return;
   MutexLock lock(mutex_);
   for (const Change& c : changes) {
     if (c.what == What::kFlush) {
@@ -36,6 +37,7 @@ void WatchList::add(Watches& watches, const NamespacePtr& ns, std::string_view k
   bytes_ += kWatchBytes + 2 * key.size();
   known_.insert({ns.get(), keys_.back().key});
   watches.listeners_.interest(1);
+  watches.watched_.fetch_add(1, std::memory_order_relaxed);
   MutexLock lock(watches.mutex_);
   watches.keys_[{ns.get(), std::string(key)}].push_back({&touched_, present});
 }
@@ -51,6 +53,7 @@ void WatchList::clear() {
     }
   }
   watches_->listeners_.interest(-static_cast<int>(keys_.size()));
+  watches_->watched_.fetch_sub(keys_.size(), std::memory_order_relaxed);
   known_.clear();
   keys_.clear();
   bytes_ = 0;

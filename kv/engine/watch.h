@@ -26,7 +26,7 @@ namespace cairn::kv {
 class Watches final : public ChangeListener {
  public:
   explicit Watches(Store& store) : listeners_(store.listeners()) { listeners_.add(*this); }
-  void changed(std::span<const Change> changes) override;
+  void changed(std::span<const Change> changes, Committer* by) override;
 
  private:
   friend class WatchList;
@@ -38,6 +38,7 @@ class Watches final : public ChangeListener {
   void touch(std::vector<Watcher>& watchers, const Change& change);
 
   ChangeListeners& listeners_;
+  std::atomic<size_t> watched_{0};  // keys; others than watchers may be interested in changes
   Mutex mutex_;
   absl::flat_hash_map<Key, std::vector<Watcher>> keys_ ABSL_GUARDED_BY(mutex_);
 };

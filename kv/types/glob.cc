@@ -117,6 +117,17 @@ size_t Glob::find(Piece& piece, std::string_view text) {
   return text.npos;
 }
 
+uint64_t Glob::memory_bytes() const {
+  uint64_t bytes = pieces_.capacity() * sizeof(Piece) + classes_.capacity() * sizeof(classes_[0]);
+  for (const Piece& piece : pieces_) {
+    const uint64_t words = (piece.elements.size() + 63) / 64;
+    bytes += piece.text.capacity() + piece.elements.capacity() * sizeof(Element);
+    const bool between = &piece != &pieces_.front() && &piece != &pieces_.back();
+    if (between) bytes += 256 * words * sizeof(uint64_t);  // masks
+  }
+  return bytes;
+}
+
 // Bit i of `state`: the first i + 1 elements fit the bytes that end here.
 size_t Glob::find_by_masks(Piece& piece, std::string_view text) {
   const size_t n = piece.size(), words = (n + 63) / 64;

@@ -19,6 +19,8 @@ class Glob {
  public:
   explicit Glob(std::string_view pattern, bool ignore_case = false);
   bool matches(std::string_view text);
+  // That it takes, with what it works out when it is compared with a long text.
+  uint64_t memory_bytes() const;
   // About how many steps that takes.
   uint64_t work(std::string_view text) const { return text.size() * (pattern_bytes_ / 64 + 1); }
 

@@ -338,6 +338,12 @@ void Hash::for_each(int64_t now_ms, const Visit& visit) const {
   });
 }
 
+void Hash::for_each_item(int64_t now_ms, absl::FunctionRef<void(const Item&)> visit) const {
+  each([&](const Item& item) {
+    if (!item.is_due(now_ms)) visit(item);
+  });
+}
+
 template <class Fn>
 uint64_t Hash::scan(uint64_t cursor, size_t count, Fn fn) const {
   if (!table_) {

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <absl/container/btree_set.h>
+#include <absl/functional/function_ref.h>
 
 #include <cstdint>
 #include <functional>
@@ -58,6 +59,7 @@ class Hash final : public Collection {
 
   bool apply(std::string_view operation) override;
   void inverse(std::string_view operation, std::vector<std::string>& undo) const override;
+  bool empty() const override { return count() == 0; }
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
@@ -88,11 +90,17 @@ class Hash final : public Collection {
   }
   using Visit = std::function<void(std::string_view field, std::string_view value)>;
   void for_each(int64_t now_ms, const Visit& visit) const;
+  void for_each_item(int64_t now_ms, absl::FunctionRef<void(const Item&)> visit) const;
+  // Whether a field that is there has a time.
+  bool any_timed(int64_t now_ms) const {
+    return any_timed() && times()->timed > count() - size(now_ms);
+  }
+  bool is_compact() const { return table_ == nullptr; }
   // For a hash that is not compact.
   class Walk final : public MemberTable::Walk {
    public:
-    Walk(const Hash& hash, int64_t now_ms, KeyHash key = 0)
-        : MemberTable::Walk(*hash.table_, now_ms, key) {}
+    Walk(const Hash& hash, int64_t now_ms, KeyHash key = 0, bool times = false)
+        : MemberTable::Walk(*hash.table_, now_ms, key, times) {}
   };
   // As SCAN: about `count` fields from `cursor` on; returns the next cursor, 0 at the end.
   uint64_t scan(uint64_t cursor, size_t count, int64_t now_ms, const Visit& visit) const;

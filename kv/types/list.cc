@@ -69,8 +69,9 @@ bool take(std::string_view& in, Change& change) {
   change.packed = in.substr(0, bytes);
   in.remove_prefix(bytes);
   change.count = count_packed(change.packed);
+  if (change.count == 0 || change.first > kNumberMax - int64_t{change.count}) return false;
   change.end = change.first + change.count;
-  return change.count > 0 && change.first < kNumberMax && change.end <= kNumberMax;
+  return true;
 }
 
 uint32_t within(const BlockRef& block, int64_t number) {
@@ -146,6 +147,7 @@ bool List::exceeds(uint64_t index, uint64_t n, uint64_t bytes) const {
 }
 
 std::vector<BlockRef> List::blocks(uint64_t index, uint64_t n) const {
+  if (!large_) return {one_};
   std::vector<BlockRef> blocks;
   uint64_t within = 0;
   for (auto c = place(large_->tree, index, within); c && n > 0; c.next(), within = 0) {
@@ -298,6 +300,12 @@ void List::add_push(const List* list, bool left, std::span<const std::string_vie
   }
 }
 
+int64_t List::add_block(int64_t first, uint32_t count, std::string_view packed,
+                        std::string& operation) {
+  add_put(operation, first, packed);
+  return first + count + kGap;
+}
+
 void List::add_erase(uint64_t index, uint64_t n, std::string& operation) const {
   const auto number = [&](uint64_t i) {
     uint64_t within = i;
@@ -332,7 +340,7 @@ BlockRef List::block_at(uint64_t index, uint64_t& within, int64_t& free_first,
   within = index;
   if (!large_) return one_;
   auto c = place(large_->tree, index, within);
-  const BlockRef block = *c;
+  BlockRef block = *c;
   if (!c.is_first()) {
     auto before = c;
     before.prev();

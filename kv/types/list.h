@@ -17,12 +17,8 @@
 // there get others (renumber).
 //
 //   operation = step*
-//   step      = 1  i64 first  u32 bytes  elements    the numbers from `first` on have these
-//   elements
+//   step      = 1  i64 first  u32 bytes  elements    the numbers from `first` on are these
 //             | 2  i64 first  i64 end                those from `first` to before `end` have none
-//
-// Lists are never empty in the store: the key goes with the last element. Only where damage took
-// records away may one be met that has nothing left.
 //
 // Threads: as core/index/collection.h.
 #pragma once
@@ -56,6 +52,7 @@ class List final : public Collection {
 
   bool apply(std::string_view operation) override;
   void inverse(std::string_view operation, std::vector<std::string>& undo) const override;
+  bool empty() const override { return size() == 0; }
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
@@ -71,7 +68,7 @@ class List final : public Collection {
   }
   // Whether `n` elements from this one on take more than so many bytes.
   bool exceeds(uint64_t index, uint64_t n, uint64_t bytes) const;
-  // The blocks that hold them, of a list that is not small.
+  // The blocks that hold them.
   std::vector<BlockRef> blocks(uint64_t index, uint64_t n) const;
   // fn(element) of `n` elements from this one on, or back; fn returns false to stop.
   template <class Fn>
@@ -109,11 +106,16 @@ class List final : public Collection {
   // As it is now, whatever is done to it later. For one that is not small.
   bool is_small() const { return large_ == nullptr; }
   Snapshot<Tree> snapshot() const { return large_->snapshots.take(large_->tree); }
+  uint64_t block_count() const { return large_ ? large_->blocks : one_ ? 1 : 0; }
 
   // ---- operations to pass to Transaction::operate, or several of them one behind the other ----
   // Elements come to one end, one by one; `list` may be null: to one that is not there.
   static void add_push(const List* list, bool left, std::span<const std::string_view> elements,
                        std::string& operation);
+  // A list is made from its front on of such blocks, of packed elements (list_block.h): the first
+  // begins at number 0, each other one where this says.
+  static int64_t add_block(int64_t first, uint32_t count, std::string_view packed,
+                           std::string& operation);
   void add_erase(uint64_t index, uint64_t n, std::string& operation) const;
   void add_set(uint64_t index, std::string_view element, std::string& operation) const;
   // Before the one at this index, from 1 to size() - 1.

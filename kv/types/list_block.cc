@@ -74,7 +74,7 @@ BlockRef::Block* BlockRef::allocate(size_t packed) {
 BlockRef::BlockRef(int64_t first, std::string_view packed, uint32_t count, Grows grows) {
   assert(count > 0);
   block_ = allocate(grows == Grows::kNot ? packed.size() : std::max(packed.size(), kPackedMax));
-  block_->count = count;
+  count_ = count;
   block_->first = first;
   block_->begin =
       grows == Grows::kFront ? block_->capacity - static_cast<uint32_t>(packed.size()) : 0;
@@ -91,11 +91,11 @@ void BlockRef::release() {
 size_t BlockRef::offset(uint32_t index) const {
   const std::string_view all = packed();
   const char* at = all.data();
-  if (index <= block_->count / 2) {
+  if (index <= count_ / 2) {
     for (; index > 0; index--) at = behind(element_at(at));
   } else {
     at += all.size();
-    for (; index < block_->count; index++) at = begin_of(element_before(at));
+    for (; index < count_; index++) at = begin_of(element_before(at));
   }
   return static_cast<size_t>(at - all.data());
 }
@@ -105,7 +105,7 @@ void BlockRef::splice(size_t from, size_t to, uint32_t were, std::string_view pa
   const std::string_view all = this->packed();
   const size_t size = all.size() - (to - from) + packed.size();
   const bool at_front = from == 0 && to < all.size();
-  const uint32_t left = block_->count - were + count;
+  const uint32_t left = count_ - were + count;
   assert(left > 0);
   const bool roomy = size + kHeadBytes < allocated_bytes() / 2 && packed.size() < to - from;
   if (is_shared() || size > block_->capacity || roomy) {
@@ -138,7 +138,7 @@ void BlockRef::splice(size_t from, size_t to, uint32_t were, std::string_view pa
     std::memcpy(begin + from, packed.data(), packed.size());
     block_->end = block_->begin + static_cast<uint32_t>(size);
   }
-  block_->count = left;
+  count_ = left;
   block_->first = first;
 }
 

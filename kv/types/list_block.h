@@ -63,7 +63,7 @@ inline const char* begin_of(std::string_view element) {
 
 class BlockRef {
  public:
-  static constexpr size_t kHeadBytes = 28, kBytes = 8 << 10;
+  static constexpr size_t kHeadBytes = 24, kBytes = 8 << 10;
   // Of packed elements in a block, unless a single one takes more.
   static constexpr size_t kPackedMax = kBytes - kHeadBytes;
   // What is known beforehand: it will grow in this direction, up to kPackedMax.
@@ -72,19 +72,21 @@ class BlockRef {
   BlockRef() = default;
   BlockRef(int64_t first, std::string_view packed, uint32_t count, Grows grows = Grows::kNot);
   ~BlockRef() { release(); }
-  BlockRef(const BlockRef& from) : block_(from.block_) {
+  BlockRef(const BlockRef& from) : block_(from.block_), count_(from.count_) {
     if (block_ != nullptr) block_->references.fetch_add(1, std::memory_order_relaxed);
   }
-  BlockRef(BlockRef&& from) noexcept : block_(std::exchange(from.block_, nullptr)) {}
+  BlockRef(BlockRef&& from) noexcept
+      : block_(std::exchange(from.block_, nullptr)), count_(from.count_) {}
   BlockRef& operator=(BlockRef from) noexcept {
     std::swap(block_, from.block_);
+    std::swap(count_, from.count_);
     return *this;
   }
 
   explicit operator bool() const { return block_ != nullptr; }
-  uint32_t count() const { return block_->count; }
+  uint32_t count() const { return count_; }
   int64_t first() const { return block_->first; }  // the number of its first element
-  int64_t end() const { return block_->first + block_->count; }
+  int64_t end() const { return block_->first + count_; }
   std::string_view packed() const {
     return {data() + block_->begin, size_t{block_->end} - block_->begin};
   }
@@ -126,9 +128,8 @@ class BlockRef {
  private:
   struct Block {  // its elements lie behind it
     std::atomic<uint32_t> references{1};
-    uint32_t count;
-    int64_t first;
     uint32_t capacity;  // for packed elements, which lie from begin to end
+    int64_t first;
     uint32_t begin, end;
   };
   static_assert(offsetof(Block, end) + sizeof(uint32_t) == kHeadBytes);
@@ -138,6 +139,7 @@ class BlockRef {
   void release();
 
   Block* block_ = nullptr;
+  uint32_t count_ = 0;  // here, so that who looks for an index need not look at each block
 };
 
 }  // namespace cairn::kv

@@ -1,6 +1,7 @@
 #include "kv/types/member_table.h"
 
 #include <atomic>
+#include <cstring>
 
 #include "core/base/limits.h"
 #include "core/base/mutex.h"
@@ -71,7 +72,7 @@ struct MemberTable::State {
   const MemberTable* table ABSL_GUARDED_BY(mutex);  // null: all that is left is kept
   const Lsn begun;       // entries with this stamp or a later one are not what was there
   const int64_t now_ms;  // what was due by then is not either
-  const bool walks;
+  const bool walks, times;
   KeyHash at ABSL_GUARDED_BY(mutex) = 0;    // what lies before was handed out or is kept
   std::string kept ABSL_GUARDED_BY(mutex);  // items, for a walk
   size_t kept_at ABSL_GUARDED_BY(mutex) = 0;
@@ -81,8 +82,8 @@ struct MemberTable::State {
   std::atomic<bool> ended{false};
   std::atomic<KeyHash> key;
 
-  State(const MemberTable* table, Lsn begun, int64_t now_ms, bool walks, KeyHash key)
-      : table(table), begun(begun), now_ms(now_ms), walks(walks), key(key) {}
+  State(const MemberTable* table, Lsn begun, int64_t now_ms, bool walks, bool times, KeyHash key)
+      : table(table), begun(begun), now_ms(now_ms), walks(walks), times(times), key(key) {}
   ~State() { kept_by_all -= kept_bytes; }
 
   bool shows(const Entry* e) const { return e->lsn() < begun && !e->expired(now_ms); }
@@ -91,6 +92,8 @@ struct MemberTable::State {
     if (walks) {
       append_item(kept, e->key());
       append_item(kept, e->value());
+      const int64_t until_ms = e->expire_ms();
+      if (times) kept.append(reinterpret_cast<const char*>(&until_ms), sizeof(until_ms));
     } else {
       gone.add(e->key());
     }
@@ -123,17 +126,17 @@ struct MemberTable::State {
   }
 };
 
-std::shared_ptr<MemberTable::State> MemberTable::begin(int64_t now_ms, KeyHash key,
-                                                       bool walks) const {
+std::shared_ptr<MemberTable::State> MemberTable::begin(int64_t now_ms, KeyHash key, bool walks,
+                                                       bool times) const {
   begun_++;
-  auto state = std::make_shared<State>(this, stamp(), now_ms, walks, key);
+  auto state = std::make_shared<State>(this, stamp(), now_ms, walks, times, key);
   if (states_ == nullptr) states_ = std::make_unique<States>();
   states_->push_back(state);
   return state;
 }
 
-MemberTable::Walk::Walk(const MemberTable& table, int64_t now_ms, KeyHash key)
-    : state_(table.begin(now_ms, key, true)) {}
+MemberTable::Walk::Walk(const MemberTable& table, int64_t now_ms, KeyHash key, bool times)
+    : state_(table.begin(now_ms, key, true, times)) {}
 MemberTable::Walk::~Walk() { state_->end(); }
 KeyHash MemberTable::Walk::key() const { return state_->key.load(std::memory_order_acquire); }
 bool MemberTable::Walk::lost() const {
@@ -142,14 +145,26 @@ bool MemberTable::Walk::lost() const {
 }
 
 bool MemberTable::Walk::next(Visit visit) {
+  return next_timed([&](auto member, auto value, int64_t) { visit(member, value); });
+}
+
+bool MemberTable::Walk::next_timed(VisitTimed visit) {
   constexpr int kKeptMax = 512;  // in one step
   State& s = *state_;
   MutexLock lock(s.mutex);
   if (s.kept_at == s.kept.size()) {
-    if (s.table != nullptr) s.step([&](const Entry* e) { visit(e->key(), e->value()); });
+    if (s.table != nullptr)
+      s.step([&](const Entry* e) { visit(e->key(), e->value(), e->expire_ms()); });
   } else {
     std::string_view rest = std::string_view(s.kept).substr(s.kept_at), f, v;
-    for (int i = 0; i < kKeptMax && take_item(rest, f) && take_item(rest, v); i++) visit(f, v);
+    for (int i = 0; i < kKeptMax && take_item(rest, f) && take_item(rest, v); i++) {
+      int64_t until_ms = kForEver;
+      if (s.times) {
+        std::memcpy(&until_ms, rest.data(), sizeof(until_ms));
+        rest.remove_prefix(sizeof(until_ms));
+      }
+      visit(f, v, until_ms);
+    }
     s.kept_at = s.kept.size() - rest.size();
     if (rest.empty()) s.drop_kept();
   }
@@ -157,7 +172,7 @@ bool MemberTable::Walk::next(Visit visit) {
 }
 
 MemberTable::Past::Past(const MemberTable& table, int64_t now_ms, KeyHash key)
-    : state_(table.begin(now_ms, key, false)) {}
+    : state_(table.begin(now_ms, key, false, false)) {}
 MemberTable::Past::~Past() { state_->end(); }
 KeyHash MemberTable::Past::key() const { return state_->key.load(std::memory_order_acquire); }
 bool MemberTable::Past::lost() const {

@@ -88,8 +88,9 @@ class MemberTable {
   // turn is kept as it was.
   class Walk {
    public:
-    // `key`: the hash of the key that the collection is found under.
-    Walk(const MemberTable& table, int64_t now_ms, KeyHash key);
+    // `key`: the hash of the key that the collection is found under. `times`: until when members
+    // are there is wanted, too.
+    Walk(const MemberTable& table, int64_t now_ms, KeyHash key, bool times = false);
     ~Walk();
     Walk(const Walk&) = delete;
     // Of the key that it is found under now, or was last. Who locks that one's stripe looks again.
@@ -97,6 +98,9 @@ class MemberTable {
     // Calls visit for some members, in no order; false after the last. Under the lock of that
     // stripe, also when the key is gone.
     bool next(Visit visit);
+    using VisitTimed =
+        absl::FunctionRef<void(std::string_view member, std::string_view value, int64_t until_ms)>;
+    bool next_timed(VisitTimed visit);
     // All walks together keep at most limits::kKeptBytesMax: one that would need more has ended
     // without its last members.
     bool lost() const;
@@ -123,7 +127,7 @@ class MemberTable {
   void moved(KeyHash hash);  // Collection::moved
 
  private:
-  std::shared_ptr<State> begin(int64_t now_ms, KeyHash key, bool walks) const;
+  std::shared_ptr<State> begin(int64_t now_ms, KeyHash key, bool walks, bool times) const;
   void keep(const Entry* old, KeyHash hash) const;
   Lsn stamp() const { return Lsn(begun_ * 8); }  // of entries changed from now on
 

@@ -47,6 +47,7 @@ class Set final : public Collection {
 
   bool apply(std::string_view operation) override;
   void inverse(std::string_view operation, std::vector<std::string>& undo) const override;
+  bool empty() const override { return size() == 0; }
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/base/types.h"
+#include "kv/types/member_table.h"
 
 namespace cairn::kv {
 
@@ -140,6 +141,8 @@ std::string SortedSet::range_gone(const Item& first, const Item& last) {
   add(operation, last);
   return operation;
 }
+
+bool SortedSet::take_item(std::string_view& items, Item& item) { return take(items, item); }
 
 bool SortedSet::apply(std::string_view operation) {
   if (operation.empty()) return true;
@@ -491,25 +494,10 @@ uint64_t SortedSet::scan(uint64_t cursor, size_t count, Visit visit) const {
 }
 
 uint64_t SortedSet::save(uint64_t cursor, uint64_t bytes, std::string& operation) const {
-  constexpr uint64_t kPageMax = 256;
   const uint64_t average = image_bytes() / std::max<size_t>(size(), 1);
-  auto page = static_cast<size_t>(std::clamp<uint64_t>(bytes / (average + 1), 1, kPageMax));
-  const size_t begin = operation.size();
-  const uint64_t most = capped_add(bytes, bytes);
-  for (;;) {
-    const size_t before = operation.size();
-    const uint64_t next = scan(cursor, page, [&](const Item& item) { add_score(operation, item); });
-    const uint64_t size = operation.size() - begin;
-    // A member that is much larger than the others is a part of its own.
-    if (size > most && (page > 1 || before > begin)) {
-      operation.resize(before);
-      if (page == 1) return cursor;
-      page = 1;
-      continue;
-    }
-    cursor = next;
-    if (cursor == 0 || size >= bytes) return cursor;
-  }
+  return save_in_parts(cursor, bytes, average, operation, [&](uint64_t from, size_t n) {
+    return scan(from, n, [&](const Item& item) { add_score(operation, item); });
+  });
 }
 
 // ---- snapshots and the end ----
@@ -543,17 +531,16 @@ bool SortedSet::free_some() {
   std::vector<Entry*> page;
   large_->table.scan(0, 0, kStep, page);
   for (Entry* e : page) take_out(e);
-  for (size_t i = 0; i < kStep / 64; i++) {
-    if (!large_->order.tree.free_some()) break;
-  }
-  return page.size() >= kStep;
+  bool more = true;  // of the tree, whose leaves may be a quarter full
+  for (size_t i = 0; more && i < kStep / 16; i++) more = large_->order.tree.free_some();
+  return more || page.size() >= kStep;
 }
 
 SortedSet::~SortedSet() {
   std::free(bytes_);
   if (!large_ || large_->order.grave == nullptr) return;
   auto& l = *large_;
-  l.snapshots.keep(l.entry_bytes);
+  l.snapshots.keep(l.entry_bytes + l.order.tree.bytes());
   l.table.take_all(0, [&](Entry* e) { l.order.grave->entries.push_back(e); });
 }
 

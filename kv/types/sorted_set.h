@@ -62,8 +62,13 @@ class SortedSet final : public Collection {
   static void add_gone(std::string& operation, std::string_view member);
   static std::string range_gone(const Item& first, const Item& last);
 
+  // Takes an item off the front of those of an operation of add_score(), which begin behind its
+  // first byte; false after the last.
+  static bool take_item(std::string_view& items, Item& item);
+
   bool apply(std::string_view operation) override;
   void inverse(std::string_view operation, std::vector<std::string>& undo) const override;
+  bool empty() const override { return size() == 0; }
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;

@@ -99,8 +99,9 @@ bool Stream::apply(std::string_view operation) {
   const bool applied = apply_items(operation);
   if (snapshots_.any()) snapshots_.keep(kept_bytes_ + tree_.take_copied_bytes());
   kept_bytes_ = 0;
+  // More than the operation can have made, so that no more is ever dead than once was alive.
   constexpr size_t kFreedAtOnce = 64;
-  if (!dead_.empty()) (void)free_dead(kFreedAtOnce);
+  if (!dead_.empty()) (void)free_dead(kFreedAtOnce + operation.size());
   return applied;
 }
 
@@ -147,8 +148,7 @@ bool Stream::apply_items(std::string_view in) {
         break;
       case kState: {
         State s;
-        good = take_id(in, s.last) && take_varint(in, s.added) && take_id(in, s.max_deleted) &&
-               s.added <= INT64_MAX;
+        good = take_id(in, s.last) && take_varint(in, s.added) && take_id(in, s.max_deleted);
         if (good) state_ = s;
         break;
       }
@@ -160,7 +160,7 @@ bool Stream::apply_items(std::string_view in) {
         break;
       case kGroup: {
         uint64_t read;
-        good = named && take_id(in, id) && take_varint(in, read) && read <= INT64_MAX;
+        good = named && take_id(in, id) && take_varint(in, read);
         if (!good) break;
         if (group == nullptr) {
           group = groups_.emplace(name, std::make_unique<StreamGroup>(name)).first->second.get();
@@ -174,6 +174,7 @@ bool Stream::apply_items(std::string_view in) {
         if (!good || group == nullptr) break;
         group_bytes_ -= bytes;
         group_image_bytes_ -= image;
+        dead_bytes_ += group->memory_bytes();
         const auto it = groups_.find(name);
         dead_.push_back(std::move(it->second));
         groups_.erase(it);
@@ -227,14 +228,16 @@ void Stream::edit(const Tree::Cursor& at, Fn fn) {
   tree_.change(at, [&](StreamBlock::Ref& block) {
     const uint64_t bytes = allocated(*block), size = block->bytes();
     const StreamBlock* before = &*block;
+    const bool shared = block.shared();  // with snapshots, which keep it
     fn(block);
-    if (&*block != before) kept_bytes_ += bytes;
+    if (shared && &*block != before) kept_bytes_ += bytes;
     block_bytes_ += allocated(*block) - bytes;
     entry_bytes_ += block->bytes() - size;
   });
 }
 
 void Stream::insert(const Tree::Cursor& at, StreamBlock::Ref block) {
+  blocks_++;
   block_bytes_ += allocated(*block);
   entry_bytes_ += block->bytes() + kBlockHead;
   tree_.insert(at, std::move(block));
@@ -242,9 +245,10 @@ void Stream::insert(const Tree::Cursor& at, StreamBlock::Ref block) {
 
 void Stream::erase(const Tree::Cursor& at) {
   const StreamBlock::Ref block = tree_.erase(at);
+  blocks_--;
   block_bytes_ -= allocated(*block);
   entry_bytes_ -= block->bytes() + kBlockHead;
-  kept_bytes_ += allocated(*block);
+  if (block.shared()) kept_bytes_ += allocated(*block);
 }
 
 // The block with the first entry that has this ID or a larger one.
@@ -335,6 +339,17 @@ StreamId Stream::id_at(uint64_t rank) const {
   return e.id;
 }
 
+bool Stream::exceeds(uint64_t n, uint64_t bytes) const {
+  uint64_t sum = 0;
+  for (auto at = tree_.first(); at && n > 0; at.next()) {
+    const uint64_t count = (*at)->count(), some = std::min(n, count);
+    sum += (*at)->bytes() * some / count;
+    if (sum > bytes) return true;
+    n -= some;
+  }
+  return false;
+}
+
 StreamId Stream::whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, StreamId added,
                               size_t added_bytes) const {
   const bool adds = added != kStreamIdMin;
@@ -355,12 +370,6 @@ StreamId Stream::whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, 
   }
   if (adds && !joins) (void)take(1, added);
   return to;
-}
-
-uint64_t Stream::blocks() const {
-  uint64_t n = 0;
-  for (auto at = tree_.first(); at; at.next()) n++;
-  return n;
 }
 
 Stream::Walk::Walk(const Tree& tree, StreamId from, StreamId to, bool backwards)
@@ -417,38 +426,40 @@ bool Stream::has_tombstones_from(StreamId from, StreamId first) const {
   return deleted != kStreamIdMin && from <= deleted && first <= deleted && size() > 0;
 }
 
+// All counts are modulo 2^64: XSETID and XGROUP set them to what they like.
 int64_t Stream::estimate_read(StreamId id) const {
-  const auto added = static_cast<int64_t>(state_.added), length = static_cast<int64_t>(size());
-  if (added == 0) return 0;
-  if (length == 0 && id <= state_.last) return added;
+  const uint64_t all = state_.added, before = all - size();
+  const auto added = static_cast<int64_t>(all);
+  if (all == 0) return 0;
+  if (size() == 0 && id <= state_.last) return added;
   if (id != kStreamIdMin && id < state_.max_deleted) return StreamGroup::kUnknown;
   if (id == state_.last) return added;
   if (id > state_.last) return StreamGroup::kUnknown;
   const StreamId first = first_id();
   if (state_.max_deleted == kStreamIdMin || state_.max_deleted < first) {
-    if (id < first) return added - length;
-    if (id == first) return added - length + 1;
+    if (id < first) return static_cast<int64_t>(before);
+    if (id == first) return static_cast<int64_t>(before + 1);
   }
   return StreamGroup::kUnknown;
 }
 
 int64_t Stream::lag(const StreamGroup& group) const {
-  const auto added = static_cast<int64_t>(state_.added);
-  if (added == 0) return 0;
+  if (state_.added == 0) return 0;
   const StreamId first = first_id();
   if (group.last() < first && state_.max_deleted < first) return static_cast<int64_t>(size());
   int64_t read = group.entries_read();
   if (read == StreamGroup::kUnknown || has_tombstones_from(group.last(), first)) {
     read = estimate_read(group.last());
   }
-  return read == StreamGroup::kUnknown ? StreamGroup::kUnknown : added - read;
+  if (read == StreamGroup::kUnknown) return read;
+  return static_cast<int64_t>(state_.added - static_cast<uint64_t>(read));
 }
 
 int64_t Stream::read_after(StreamId last, int64_t read, std::span<const StreamId> ids) const {
   const StreamId first = first_id();
   for (const StreamId& id : ids) {
     if (read != StreamGroup::kUnknown && last >= first && !has_tombstones_from(last, first)) {
-      read++;
+      read = static_cast<int64_t>(static_cast<uint64_t>(read) + 1);
     } else if (state_.added != 0) {
       read = estimate_read(id);
     }
@@ -460,14 +471,22 @@ int64_t Stream::read_after(StreamId last, int64_t read, std::span<const StreamId
 // ---- memory ----
 
 uint64_t Stream::memory_bytes() const {
-  return sizeof(Stream) + tree_.bytes() + block_bytes_ + group_bytes_ +
+  return sizeof(Stream) + tree_.bytes() + block_bytes_ + group_bytes_ + dead_bytes_ +
          groups_.size() * (sizeof(std::string) + sizeof(void*)) * 4 / 3;
 }
 
 uint64_t Stream::image_bytes() const { return 32 + entry_bytes_ + group_image_bytes_; }
 
 bool Stream::free_dead(size_t most) {
-  while (!dead_.empty() && !dead_.back()->free_some(most)) dead_.pop_back();
+  while (!dead_.empty() && most > 0) {
+    StreamGroup& group = *dead_.back();
+    dead_bytes_ -= group.memory_bytes();
+    if (group.free_some(most)) {
+      dead_bytes_ += group.memory_bytes();
+    } else {
+      dead_.pop_back();
+    }
+  }
   return !dead_.empty();
 }
 
@@ -480,6 +499,7 @@ bool Stream::free_some() {
   if (tree_.free_some()) return true;
   if (free_dead(kStep)) return true;
   if (groups_.empty()) return false;
+  dead_bytes_ += groups_.begin()->second->memory_bytes();
   dead_.push_back(std::move(groups_.begin()->second));
   groups_.erase(groups_.begin());
   return true;

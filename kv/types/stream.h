@@ -10,11 +10,12 @@
 //     1 block              these entries are there (stream_block.h)
 //     2 id                 all entries up to this one are gone
 //     3 id                 this entry is gone
-//     4 id added id        the last ID, how many were added, the largest that was deleted
+//     4 id added id        the last ID, how many were added (modulo 2^64), the largest that was
+//                          deleted
 //     5 name               the items that follow are about this group; if it is not there and is
 //                          not made, they say nothing
 //     6 id read            it is there; the ID delivered last, entries read (0: not known, else
-//                          one more)
+//                          one more, modulo 2^64)
 //     7                    it is gone
 //     8 name seen active   this consumer is there, with these times; the pending entries that
 //                          follow are its
@@ -76,6 +77,7 @@ class Stream final : public Collection {
 
   bool apply(std::string_view operation) override;
   void inverse(std::string_view operation, std::vector<std::string>& undo) const override;
+  bool empty() const override { return false; }
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
@@ -97,13 +99,16 @@ class Stream final : public Collection {
   // How many entries are below this ID; and the ID of the entry that has so many before it.
   uint64_t rank(StreamId id) const;
   StreamId id_at(uint64_t rank) const;
+  // Whether the first n entries take more than so many bytes; in about as many steps as these have
+  // blocks.
+  bool exceeds(uint64_t n, uint64_t bytes) const;
   // What XTRIM with ~ takes away: whole blocks. The last ID of as many blocks at the front as can
   // go so that `keep` entries stay, and all from `keep_from` on, and not more than `most` go (0:
   // any number); 0-0: none. With one that is about to be added (`added_bytes` long; 0-0: none).
   StreamId whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, StreamId added,
                         size_t added_bytes) const;
   // Redis's radix-tree-keys: how many pieces it lies in.
-  uint64_t blocks() const;
+  uint64_t blocks() const { return blocks_; }
 
   // Entries from one ID to another, in order or backwards; of a tree that does not change
   // meanwhile.
@@ -172,13 +177,15 @@ class Stream final : public Collection {
   Tree tree_;
   mutable Snapshots<Tree> snapshots_;
   State state_;
-  uint64_t block_bytes_ = 0;  // that the blocks take
+  uint64_t blocks_ = 0;
+  uint64_t block_bytes_ = 0;  // that they take
   uint64_t entry_bytes_ = 0;  // of what is in them
   uint64_t kept_bytes_ = 0;   // of blocks that the operation at work left to snapshots
   uint64_t group_bytes_ = 0;  // that the groups take
   uint64_t group_image_bytes_ = 0;
   Groups groups_;
   std::vector<std::unique_ptr<StreamGroup>> dead_;  // freed step by step
+  uint64_t dead_bytes_ = 0;
   const uint64_t seed_;
   mutable std::unique_ptr<Saves> saves_;  // those under way
 };

@@ -108,6 +108,8 @@ class StreamBlock {
     const StreamBlock& operator*() const { return *block_; }
     const StreamBlock* operator->() const { return block_; }
     explicit operator bool() const { return block_ != nullptr; }
+    // Whether it has other holders; while nobody takes one of it, none comes.
+    bool shared() const { return block_->references_.load(std::memory_order_acquire) > 1; }
 
    private:
     friend class StreamBlock;

@@ -38,8 +38,8 @@ void StreamGroup::remove_consumer(std::string_view name) {
   const auto it = consumers_.find(name);
   if (it == consumers_.end()) return;
   for (const StreamId& id : it->second->pending) pending_.erase(id);
-  consumers_.erase(it);
   name_bytes_ -= name.size();
+  consumers_.erase(it);  // `name` may be its own
 }
 
 void StreamGroup::set_pending(StreamId id, StreamConsumer& consumer, int64_t since_ms,
@@ -63,7 +63,7 @@ void StreamGroup::remove_pending(StreamId id) {
   pending_.erase(it);
 }
 
-bool StreamGroup::free_some(size_t most) {
+bool StreamGroup::free_some(size_t& most) {
   for (; most > 0 && !pending_.empty(); most--) {
     const auto it = pending_.begin();
     it->second.consumer->pending.erase(it->first);

@@ -46,6 +46,7 @@ class StreamGroup {
     const auto it = consumers_.find(name);
     return it == consumers_.end() ? nullptr : it->second.get();
   }
+  uint64_t name_bytes() const { return name_bytes_; }  // of the consumers
   uint64_t memory_bytes() const;
   uint64_t image_bytes() const;
 
@@ -58,8 +59,8 @@ class StreamGroup {
   void remove_consumer(std::string_view name);
   void set_pending(StreamId id, StreamConsumer& consumer, int64_t since_ms, uint64_t times);
   void remove_pending(StreamId id);
-  // Frees some of it; false when nothing is left.
-  bool free_some(size_t most);
+  // Frees so many of its parts at most, and takes them off `most`; false when none is left.
+  bool free_some(size_t& most);
 
  private:
   const std::string name_;

@@ -4,16 +4,21 @@ README.md between its two marks; test_process.py holds README to it."""
 import os
 import re
 import sys
+import textwrap
 
 from harness import ROOT, Server
 
 BEGIN, END = "<!-- compatibility -->\n", "<!-- /compatibility -->\n"
 # What a command that is there does not do.
 PARTLY = {
-    "client": None, "config": None, "copy": "in `MULTI` no value above a log segment", "object": None,
-    "debug": "`SLEEP ERROR LOG SET-ACTIVE-EXPIRE`, if `--enable-debug-command`",
-    "flushall": "leaves buckets alone", "object|idletime": "an error: it is not tracked", "memory": None,
-    "shutdown": "no `ABORT`: it does not wait",
+    "copy": "in `MULTI` no value above a log segment", "debug": "`SLEEP ERROR LOG SET-ACTIVE-EXPIRE`, if `--enable-debug-command`",
+    "flushall": "leaves buckets alone", "object": "`IDLETIME` is an error: it is not tracked", "replicaof": "`NO ONE` alone",
+    "slaveof": "`NO ONE` alone", "shutdown": "no `ABORT`: it does not wait",
+}
+# What answers that it is not there, as a redis-server without it does, or where that has it, in words of its own.
+NO = {
+    **dict.fromkeys(("asking", "cluster", "readonly", "readwrite"), "there is no cluster, as with `cluster-enabled no`"),
+    **dict.fromkeys(("failover", "psync", "replconf", "sync"), "there are no replicas"),
 }
 
 
@@ -49,8 +54,8 @@ def table(names, why):
             shown = name.upper()
             lacks = [n.split("|")[1].upper() for _, n in commands if n.startswith(name + "|") and n not in names]
             note = PARTLY.get(name)
-            if name not in names:
-                no.append((shown, why.get(name, "")))
+            if name in NO or name not in names:
+                no.append((shown, NO.get(name) or why.get(name, "")))
             elif lacks or note:
                 notes = ([note] if note else []) + (["without `%s`" % " ".join(lacks)] if lacks else [])
                 partly.append("`%s` (%s)" % (shown, "; ".join(notes)))
@@ -61,7 +66,9 @@ def table(names, why):
             reasons.setdefault(reason, []).append("`%s`" % shown)
         nos = ["%s%s" % (" ".join(n), " (%s)" % reason if reason else "") for reason, n in sorted(reasons.items())]
         out.append("| %s | %s | %s | %s |" % (group, " ".join(yes), ", ".join(partly), ", ".join(nos)))
-    return "\n".join(out) + "\n"
+    known = {n for _, n in commands}
+    later = sorted("`%s`" % n.replace("|", " ").upper() for n in names if n not in known)
+    return "\n".join(out) + "\n\n" + textwrap.fill("And of later versions, or of Valkey: %s." % " ".join(later), 118, break_on_hyphens=False) + "\n"
 
 
 def main():

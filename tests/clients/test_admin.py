@@ -77,7 +77,7 @@ class SlowLog(AdminCase):
         self.refused("WRONGPASS", "HELLO", "3", "AUTH", "default", "secret-2")
         self.refused("", "CONFIG", "SET", "masterauth", "secret-3")
         self.ask("CONFIG", "SET", "requirepass", "secret-4")
-        self.ask("CONFIG", "SET", "requirepass", PASSWORD)
+        self.ask("CONFIG", "SET", "requirepass", "(root's)")
         text = repr(self.entries())
         self.assertNotIn("secret", text)
         self.assertNotIn(PASSWORD, text)
@@ -271,6 +271,13 @@ class Settings(AdminCase):
         self.assertTrue(r.config_set("requirepass", ""))
         self.assertTrue(come("PING"))
 
+    def test_roots_password_which_is_an_s3_secret_too_is_shown_to_nobody(self):
+        self.assertEqual(self.value("requirepass"), "(root's)")
+        self.setting("requirepass", "other")
+        self.refused("WRONGPASS", "AUTH", PASSWORD)
+        self.ask("CONFIG", "SET", "requirepass", "(root's)")
+        self.assertEqual(self.ask("AUTH", PASSWORD), b"OK")
+
 
 class Pause(AdminCase):
     def later(self, *words):
@@ -415,8 +422,30 @@ class Documentation(AdminCase):
         self.assertEqual(got.returncode, 0)
 
     def test_what_is_not_there_says_what_is(self):
-        self.refused("^unknown command 'BGREWRITEAOF', with args beginning with: .*cleaned by itself", "BGREWRITEAOF")
+        self.refused("^unknown command 'BGREWRITEAOF', with args beginning with: .*cleaned without being asked", "BGREWRITEAOF")
         self.refused("^unknown command 'NOSUCH', with args beginning with: 'a' $", "NOSUCH", "a")
+
+
+class Alone(AdminCase):
+    """What is about others: a cluster, replicas, modules. What redis-server says too is in test_wire.py."""
+    def test_it_is_no_replica_and_has_none(self):
+        self.assertEqual(self.ask("REPLICAOF", "NO", "ONE"), b"OK")
+        for words in (("REPLICAOF", "127.0.0.1", "6379"), ("SLAVEOF", "127.0.0.1", "6379"), ("SYNC",), ("PSYNC", "?", "-1"),
+                      ("REPLCONF", "listening-port", "1")):
+            self.refused("does not replicate", *words)
+        self.assertEqual(self.ask("ROLE")[0::2], [b"master", []])
+        self.refused("unknown command 'SWAPDB'.*COPY", "SWAPDB", "0", "1")
+
+    def test_it_draws(self):
+        for words in ((), ("VERSION", "5", "a"), ("x",)):
+            self.assertRegex(self.ask("LOLWUT", *words), rb"Cairn ver\. \d+\.\d+")
+
+    def test_a_restore_of_a_cluster_is_one(self):
+        self.ask("SET", "k", "v")
+        payload = self.ask("DUMP", "k")
+        self.ask("DEL", "k")
+        self.assertEqual(self.ask("RESTORE-ASKING", "k", "0", payload), b"OK")
+        self.assertEqual(self.ask("GET", "k"), b"v")
 
 
 class Conditional(AdminCase):

@@ -427,13 +427,6 @@ class Readme(Case):
     """What the README says can be done."""
     text = open(os.path.join(ROOT, "README.md"), encoding="utf-8").read()
 
-    def test_the_commands_that_it_lists_are_those_that_are_there(self):
-        r = self.server.redis()
-        r.response_callbacks.clear()
-        listed = self.text.split("## Redis commands\n")[1].split("Not there")[0].split()
-        self.assertEqual(listed, sorted(c.decode().upper() for c in r.execute_command("COMMAND", "LIST")
-                                        if b"|" not in c))
-
     def test_the_table_of_compatibility_is_what_the_server_has(self):
         made = compatibility.table(*compatibility.rows_of(self.server))
         listed = self.text.split(compatibility.BEGIN)[1].split(compatibility.END)[0]

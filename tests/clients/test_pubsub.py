@@ -3,6 +3,7 @@ protocols; and what only many, slow or vanishing clients show. CAIRN_PUBSUB_SECO
 on, CAIRN_PUBSUB_SEED where they begin."""
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -10,8 +11,8 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, Case, Server, command, resident, wait_until
-from test_resp import Peer
+from harness import PASSWORD, Case, command, resident, wait_until
+from test_resp import Both, Peer
 from test_wire import Answers, parsed
 
 SECONDS = float(os.environ.get("CAIRN_PUBSUB_SECONDS", "20"))
@@ -48,24 +49,15 @@ class Client(Answers):
                 messages.append(v)
                 continue
             got.append(v)
-            if len(got) == answers if self.multi else v[:2] == [b"punsubscribe", fence]:
+            if len(got) == answers if self.multi else isinstance(v, list) and v[:2] == [b"punsubscribe", fence]:
                 return got, messages
 
 
-class Histories(unittest.TestCase):
+class Histories(Both):
     """The same commands to both servers; what each client got is compared. Three things may differ. A message that a
     client publishes to itself comes to it from redis-server 7.0 before the answer to PUBLISH, and in the midst of
     that of EXEC, from later versions and from Cairn behind them. And what is found in a table comes in its order.
     No pattern of redis-server's matches a channel without a name, not even *: nothing is published to it, nor is it listed."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server, cls.peer = Server(credentials=False), Peer()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.peer.stop()
-        cls.server.remove()
 
     @staticmethod
     def words(r, multi):
@@ -131,6 +123,9 @@ class Histories(unittest.TestCase):
     def history(self, seed, steps=150):
         r = random.Random(seed)
         n = r.choice([2, 3])
+        watches = [Client(port) for port in (self.server.resp, self.peer.port)]
+        connected = lambda: [int(re.search(rb"connected_clients:(\d+)", w.ask(b"INFO", b"clients"))[1]) for w in watches]
+        before = connected()
         sides = [[Client(port) for _ in range(n)] for port in (self.server.resp, self.peer.port)]
         messages = [[[] for _ in range(n)] for _ in sides]
         said = []
@@ -163,6 +158,9 @@ class Histories(unittest.TestCase):
         finally:
             for c in sum(sides, []):
                 c.close()
+            self.assertTrue(wait_until(lambda: all(a <= b for a, b in zip(connected(), before))))  # who listened is gone
+            for w in watches:
+                w.close()
 
     def test_histories_of_a_few_clients_are_those_of_redis(self):
         end, seed = time.monotonic() + SECONDS, SEED
@@ -406,6 +404,53 @@ class Many(Case):
         self.assertTrue(wait_until(lambda: publisher.ask(b"PUBSUB", b"NUMSUB", b"busy").endswith(b":1\r\n")))
         stays.close()
         publisher.close()
+
+    def test_a_pong_comes_behind_what_was_published_before_the_ping(self):
+        c, p = Client(self.server.resp, PASSWORD), Client(self.server.resp, PASSWORD)
+        c.ask(b"SUBSCRIBE", b"on")
+        for i in range(6000):
+            p.ask(b"PUBLISH", b"on", b"%d" % i)
+            c.socket.sendall(command(b"PING"))
+            self.assertEqual([parsed(c.next())[0] for _ in range(2)], [b"message", b"pong"], i)
+        p.close()
+        c.close()
+
+    def test_a_key_is_missed_as_often_as_it_is_looked_for(self):
+        """As redis-server tells it, of many keys at once, too."""
+        peer = Peer()
+        try:
+            ends = [Client(self.server.resp, PASSWORD), Client(peer.port)]
+            listeners = [Client(self.server.resp, PASSWORD), Client(peer.port)]
+            for end, listener in zip(ends, listeners):
+                end.ask(b"CONFIG", b"SET", b"notify-keyspace-events", b"Em")
+                listener.ask(b"SUBSCRIBE", b"__keyevent@0__:keymiss", b"end")
+                listener.next()
+                for at in range(0, 150_000, 10_000):  # so many that SUNION goes on without its locks
+                    end.ask(b"SADD", b"S", *(b"member %d" % i for i in range(at, at + 10_000)))
+            many = b" ".join(b"none%d" % i for i in range(60_000))
+            for line in (b"GET n", b"MGET a a b a", b"EXISTS a a", b"SUNION a a", b"SUNION S n n", b"GETEX n", b"GETDEL n", b"GETSET n v",
+                         b"DEL n", b"SET n v", b"DEL n", b"SET n v GET", b"DEL n", b"PFCOUNT n", b"PFCOUNT a b", b"PFMERGE d a", b"DEL d",
+                         b"XREAD STREAMS a $", b"WATCH a b", b"UNWATCH", b"OBJECT ENCODING n", b"TYPE n", b"TTL n",
+                         b"APPEND n x", b"DEL n", b"XACK n g 1", b"XCLAIM n g c 0 1-1", b"XAUTOCLAIM n g c 0 0", b"TOUCH n n",
+                         b"XREADGROUP GROUP g c STREAMS a b > >", b"XTRIM n MAXLEN 1", b"LPOP n", b"EXPIRE n 1", b"MGET " + many):
+                took, told = [], []
+                for end, listener in zip(ends, listeners):
+                    begun = time.monotonic()
+                    answer = end.ask(*line.split())
+                    end.ask(b"PUBLISH", b"end", b"")
+                    told.append([])
+                    while True:
+                        message = parsed(listener.next())
+                        if message[1] == b"end":
+                            break
+                        told[-1].append(message[2])
+                    took.append(time.monotonic() - begun)
+                self.assertEqual(told[0], told[1], (line[:60], answer[:60]))
+                self.assertLess(took[0], 20 * took[1] + 2, line[:60])
+            for c in ends + listeners:
+                c.close()
+        finally:
+            peer.stop()
 
     def test_messages_of_a_channel_come_before_the_word_that_it_ended(self):
         """Whatever is on its way when it is ended."""

@@ -42,8 +42,8 @@ class Peer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-class Differential(Case):
-    """Random command streams give the answers that redis-server gives, word for word."""
+class BesidePeer:
+    """Of a Case: a redis-server runs beside Cairn."""
 
     @classmethod
     def setUpClass(cls):
@@ -54,6 +54,23 @@ class Differential(Case):
     def tearDownClass(cls):
         cls.peer.stop()
         super().tearDownClass()
+
+
+class Both(unittest.TestCase):
+    """Cairn without a password, and a redis-server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server, cls.peer = Server(credentials=False), Peer()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.peer.stop()
+        cls.server.remove()
+
+
+class Differential(BesidePeer, Case):
+    """Random command streams give the answers that redis-server gives, word for word."""
 
     def word(self, r):
         return r.choice([
@@ -488,6 +505,7 @@ class Redis(Case):
             with socket.create_connection(("127.0.0.1", self.server.resp), timeout=PATIENCE) as s:
                 self.assertEqual(s.recv(10), b"")
         finally:
+            self.r.connection_pool.disconnect()  # it was idle as long
             self.r.config_set("timeout", 0)
 
     def test_keys_have_a_limit(self):

@@ -92,6 +92,42 @@ class Sets(Case):
             moving.join()
         self.assertEqual(self.r.sunion("a", "b"), everything | {b"other"})
 
+    def test_what_is_stored_into_an_input_keeps_what_others_put_there_meanwhile(self):
+        """Adds to the destination all the time: whichever comes first, the member is there afterwards."""
+        stop, added = threading.Event(), []
+
+        def add():
+            r = self.server.redis()
+            while not stop.is_set():
+                member = b"new%d" % len(added)
+                r.execute_command(*adding, member)
+                added.append(member)
+                time.sleep(0.005)
+            r.close()
+
+        for n in (12000, 60000):
+            self.r.flushall()
+            self.fill("s", range(n))
+            self.fill("t", range(n // 2, n + n // 2))
+            self.r.zunionstore("z", ["s"])
+            for adding, of in ((("SADD", "s"), "SMISMEMBER"), (("ZADD", "z", 5), "ZMSCORE")):
+                key, kind = adding[1], adding[0][0]
+                union, inter, diff = (kind + word for word in ("UNIONSTORE", "INTERSTORE", "DIFFSTORE"))
+                count = (2,) if kind == "Z" else ()
+                for words in ((union, key, *count, key, "t"), (inter, key, *count, key, key), (diff, key, *count, key, "none")):
+                    stop.clear()
+                    added.clear()
+                    adder = threading.Thread(target=add)
+                    adder.start()
+                    try:
+                        made = self.r.execute_command(*words)
+                    finally:
+                        stop.set()
+                        adder.join()
+                    self.assertGreaterEqual(made, n, words)
+                    there = self.r.execute_command(of, key, *added) if added else []
+                    self.assertEqual([m for m, x in zip(added, there) if x in (None, 0)], [], words)
+
     def test_spop_takes_each_member_once(self):
         for n in (50, 5000, 60000):
             everything = {b"member%d" % i for i in range(n)}
@@ -109,6 +145,21 @@ class Sets(Case):
             self.assertEqual(len(taken) + len(rest), n)
             self.assertEqual(set(taken) | set(rest), everything)
             self.assertFalse(self.r.exists("s"))
+
+    def test_large_sets_are_drawn_from_again_and_again(self):
+        n = 50000
+        everything = {b"member%d" % i for i in range(n)}
+        self.fill("s", everything)
+        drawn = self.r.srandmember("s", -200000)
+        self.assertEqual(len(drawn), 200000)
+        self.assertLessEqual(set(drawn), everything)
+        self.assertGreater(len(set(drawn)), 0.95 * n)  # of all 0.98 are expected
+        with self.r.pipeline(transaction=True) as tx:  # it is gone before it is answered
+            tx.srandmember("s", -20000)
+            tx.delete("s")
+            drawn = tx.execute()[0]
+        self.assertEqual(len(drawn), 20000)
+        self.assertLessEqual(set(drawn), everything)
 
     def test_several_who_pop_much_share_the_members(self):
         n = 50000

@@ -1,5 +1,6 @@
 """Streams against the real server: through a stop and a kill, many entries at once, and what a group has read of a
 stream that is trimmed and deleted from, as Redis documents it since 7.2 (7.0 counts wrongly there)."""
+import threading
 import unittest
 
 from harness import Case
@@ -33,6 +34,40 @@ class Streams(Case):
             for i in range(at, min(at + 1000, begin + n)):
                 p.xadd(key, {"number": i, "text": "value %d" % i}, id="%d-1" % i)
             p.execute()
+
+    def listener(self):
+        p = self.server.redis().pubsub()
+        p.psubscribe("__keyevent@0__:*")
+        p.get_message(timeout=10)
+        return p
+
+    def told(self, listener):
+        """The names of the events until now."""
+        self.r.publish("__keyevent@0__:end", "")
+        names = []
+        while True:
+            message = listener.get_message(timeout=10)
+            names.append(message["channel"].rpartition(b":")[2])
+            if names[-1] == b"end":
+                return names[:-1]
+
+    def at_once(self, *lines):
+        """The answers to these, each of a client of its own; errors as values."""
+        clients = [self.server.redis() for _ in lines]
+        connections = [c.connection_pool.get_connection("") for c in clients]
+        for c in connections:
+            c.connect()
+        for c, line in zip(connections, lines):
+            c.send_command(*line.split())
+        out = []
+        for c in connections:
+            try:
+                out.append(c.read_response())
+            except Exception as e:
+                out.append(e)
+        for c in connections:
+            c.disconnect()
+        return out
 
     def seen(self, key):
         groups = [{k: v for k, v in g.items()} for g in self.r.xinfo_groups(key)]
@@ -90,6 +125,54 @@ class Streams(Case):
             self.assertEqual(self.r.xpending(key, "g")["pending"], n)
             self.assertEqual(self.r.xlen(key), n)
 
+    def test_counts_may_be_any_and_stop_no_server(self):
+        self.do("XADD s 1-1 a b")
+        self.do("XSETID s 1-1 ENTRIESADDED 9223372036854775807")
+        self.do("XADD s 2-1 a b")
+        self.do("XGROUP CREATE s g 0 ENTRIESREAD 9223372036854775806")
+        self.do("XREADGROUP GROUP g c STREAMS s >")
+        self.do("XGROUP CREATE s all 0 ENTRIESREAD 9223372036854775807")
+        self.do("XREADGROUP GROUP all c COUNT 1 STREAMS s >")
+        before = self.seen("s")
+        self.assertEqual(before[3][2], -(1 << 63))  # as Redis counts
+        self.again(True)
+        self.assertEqual(self.seen("s"), before)
+
+    def test_what_is_large_is_done_in_turns_and_whole(self):
+        n = 104_000
+        self.fill("s", n)
+        for g in ("g", "h", "i"):
+            self.do("XGROUP CREATE s %s 0" % g)
+        for g, c, count in (("g", "a", 30_000), ("g", "b", 10), ("h", "a", 20_000), ("i", "a", 10)):
+            self.do("XREADGROUP GROUP %s %s COUNT %d STREAMS s >" % (g, c, count))
+
+        def pending(words):
+            listed = self.r.execute_command("XPENDING", "s", "g", *words.split(), parse_detail=True)
+            return [(p["message_id"], p["consumer"]) for p in listed]
+
+        for words, want in (("- + 100000", 30_010), ("- + 100000 a", 30_000), ("29999 + 1000000", 12), ("- + 29000 a", 29_000),
+                            ("(1-1 (30002-1 50000", 30_000), ("- + 100000 b", 10), ("- + 0", 0), ("- + 9000 none", 0)):
+            got = pending(words)
+            self.assertEqual(len(got), want, words)
+            self.assertEqual([p[0] for p in got], sorted((p[0] for p in got), key=lambda i: int(i.split(b"-")[0])))
+        self.assertEqual(pending("IDLE 100000000 - + 10"), [])
+        self.do("XCLAIM s g b 0 29000-1 IDLE 200000000")
+        self.assertEqual(pending("IDLE 100000000 - + 10"), [(b"29000-1", b"b")])
+        self.assertEqual(self.do("XGROUP DELCONSUMER s g a"), 29_999)
+        self.assertEqual(self.r.xpending("s", "g")["pending"], 11)
+        self.assertEqual(self.do("XGROUP DESTROY s h"), 1)
+        self.assertEqual(self.do("XGROUP DESTROY s h"), 0)
+        before = self.seen("s")
+        self.assertEqual([g["name"] for g in before[1]], [b"g", b"i"])
+        self.again(True)
+        self.assertEqual(self.seen("s"), before)
+        self.r.config_set("notify-keyspace-events", "Et")
+        listener = self.listener()
+        self.do("XADD s MAXLEN 7 %d-1 a b" % (n + 1))
+        self.assertEqual(self.told(listener), [b"xadd", b"xtrim"])
+        self.assertEqual([i for i, _ in self.r.xrange("s")], [b"%d-1" % i for i in range(n - 5, n + 2)])
+        self.assertEqual(self.r.xinfo_stream("s")["entries-added"], n + 1)
+
     def test_what_failed_in_a_transaction_changes_nothing(self):
         self.fill("s", 300)
         self.do("XGROUP CREATE s g 0")
@@ -104,14 +187,122 @@ class Streams(Case):
         self.assertEqual(self.r.xlen("s"), 10)  # as in Redis: what does not fail is done
         self.assertNotEqual(self.seen("s"), before)
 
-    def test_block_is_refused_only_where_it_would_wait(self):
-        self.fill("s", 1)
-        self.do("XGROUP CREATE s g 0")
-        self.assertEqual(len(self.do("XREAD BLOCK 10 STREAMS s 0")), 1)
-        self.assertEqual(len(self.do("XREADGROUP GROUP g c BLOCK 10 STREAMS s >")), 1)
-        for line in ("XREAD BLOCK 10 STREAMS s $", "XREADGROUP GROUP g c BLOCK 10 STREAMS s >"):
-            with self.assertRaisesRegex(Exception, "BLOCK is not offered"):
-                self.do(line)
+    def test_a_stream_that_goes_while_its_command_is_in_turns(self):
+        """What is told is what was done, and what was done is answered."""
+        n = 30_000
+        self.fill("s", n)
+        self.r.config_set("notify-keyspace-events", "Et")
+        listener, destroyed, deleted, late = self.listener(), 0, 0, 0
+        for _ in range(12):
+            self.do("XGROUP CREATE s g 0")
+            self.do("XREADGROUP GROUP g a COUNT %d STREAMS s >" % n)
+            answer, _ = self.at_once("XGROUP DESTROY s g", "RENAME s other")
+            destroyed += answer == 1
+            late += isinstance(answer, Exception)
+            self.do("RENAME other s")
+            self.do("XGROUP DESTROY s g")
+            destroyed += answer != 1
+            self.do("XGROUP CREATE s g 0")
+            self.do("XREADGROUP GROUP g a COUNT %d STREAMS s >" % n)
+            answer, _ = self.at_once("XINFO STREAM s FULL COUNT 0", "RENAME s other")
+            late += isinstance(answer, Exception)
+            if isinstance(answer, Exception):
+                self.assertEqual(str(answer), "no such key")
+            self.do("RENAME other s")
+            answer, _ = self.at_once("XGROUP DELCONSUMER s g a", "RENAME s other")
+            late += isinstance(answer, Exception)
+            left = self.r.xpending("other", "g")["pending"]
+            self.assertEqual((0 if isinstance(answer, Exception) else answer) + left, n)
+            deleted += left == 0 and answer == n
+            self.do("RENAME other s")
+            self.do("XGROUP DESTROY s g")
+            destroyed += 1
+        told = self.told(listener)
+        self.assertEqual(told.count(b"xgroup-destroy"), destroyed)
+        # A consumer of whom nothing is left when the key goes may be there still, or not.
+        self.assertLessEqual(told.count(b"xgroup-delconsumer"), deleted)
+        print("gone in the midst: %d of 36" % late)
+
+    def test_several_streams_are_read_in_turns(self):
+        n = 40_000
+        for key in ("s", "t"):
+            self.fill(key, n)
+            self.do("XGROUP CREATE %s g 0" % key)
+        self.do("XGROUP CREATE u g $ MKSTREAM")
+        partly, other = False, self.server.redis()
+        for _ in range(20):
+            answers = []
+            thread = threading.Thread(target=lambda: answers.append(self.do("XREADGROUP GROUP g c STREAMS s u t > > >")))
+            thread.start()
+            while thread.is_alive():
+                partly |= 0 < other.xpending("t", "g")["pending"] < n
+            thread.join()
+            self.assertEqual([(key, len(entries)) for key, entries in answers[0]], [(b"s", n), (b"t", n)])
+            self.assertEqual([i for i, _ in answers[0][1][1]], [b"%d-1" % i for i in range(1, n + 1)])
+            self.assertEqual([c["name"] for c in other.xinfo_consumers("u", "g")], [b"c"])
+            if partly:
+                break
+            for key in ("s", "t"):
+                self.do("XGROUP DESTROY %s g" % key)
+                self.do("XGROUP CREATE %s g 0" % key)
+        self.assertTrue(partly)  # others had their turns between
+        history = self.do("XREADGROUP GROUP g c COUNT 30000 STREAMS s u t 0 0 5")
+        self.assertEqual([(key, len(entries)) for key, entries in history], [(b"s", 30_000), (b"u", 0), (b"t", 30_000)])
+        self.assertIsNone(self.do("XREADGROUP GROUP g c STREAMS s u t > > >") or None)
+        with self.assertRaisesRegex(Exception, "NOGROUP"):
+            self.do("XREADGROUP GROUP g c STREAMS s none 0 0")
+        other.close()
+
+    def test_many_streams_with_nothing_new_are_waited_for(self):
+        n = 5000
+        p = self.r.pipeline(transaction=False)
+        for i in range(n):
+            p.xadd("s%d" % i, {"a": 1})
+            p.xgroup_create("s%d" % i, "g", "$")
+        p.execute()
+        words = ["s%d" % i for i in range(n)] + [">"] * n
+        self.assertIsNone(self.r.execute_command("XREADGROUP", "GROUP", "g", "c", "BLOCK", "10", "STREAMS", *words) or None)
+        self.assertEqual([c["name"] for c in self.r.xinfo_consumers("s4999", "g")], [b"c"])
+
+    def test_who_comes_too_late_is_a_consumer_too(self):
+        self.fill("s", 5000)
+        for _ in range(20):
+            self.do("XGROUP CREATE s g 0")
+            names = [b"c%d" % i for i in range(8)]
+            answers = self.at_once(*("XREADGROUP GROUP g c%d STREAMS s >" % i for i in range(8)))
+            self.assertEqual(sum(len(a[0][1]) for a in answers if a), 5000)
+            self.assertEqual([c["name"] for c in self.r.xinfo_consumers("s", "g")], names)
+            self.do("XGROUP DESTROY s g")
+
+    def test_a_transaction_does_not_copy_what_is_too_large(self):
+        for at in range(0, 1300, 100):
+            p = self.r.pipeline(transaction=False)
+            for i in range(at, at + 100):
+                p.xadd("s", {"text": b"x" * 60_000}, id="%d-1" % (i + 1))
+            p.execute()
+        before = self.r.xinfo_stream("s")
+        ids = ["%d-1" % (i + 1) for i in range(1300)]
+        for words in (("XTRIM", "s", "MAXLEN", "0"), ("XADD", "s", "MAXLEN", "1", "*", "a", "b"), ["XDEL", "s"] + ids):
+            p = self.r.pipeline(transaction=True)
+            p.execute_command(*words)
+            with self.assertRaisesRegex(Exception, "too many entries"):
+                p.execute()
+            self.assertEqual(self.r.xinfo_stream("s"), before)
+        p = self.r.pipeline(transaction=True)
+        p.execute_command("XTRIM", "s", "MAXLEN", "1000")
+        self.assertEqual(p.execute(), [300])
+        self.assertEqual(self.do("XTRIM s MAXLEN 0"), 1000)
+
+    def test_names_of_options_may_be_those_of_groups_and_consumers(self):
+        self.fill("s", 3)
+        for group, consumer in (("STREAMS", "c"), ("g", "streams"), ("STREAMS", "STREAMS"), ("COUNT", "BLOCK"), ("group", "count")):
+            self.do("XGROUP CREATE s %s 0" % group)
+            for before in ("", "COUNT 1 ", "NOACK ", "COUNT 1 NOACK "):
+                line = "XREADGROUP %sGROUP %s %s STREAMS s 0" % (before, group, consumer)
+                self.assertEqual(self.do(line), [[b"s", []]], line)
+                self.assertEqual(self.r.command_getkeys(*line.split()), ["s"], line)
+            self.assertEqual(len(self.do("XREADGROUP GROUP %s %s COUNT 2 STREAMS s >" % (group, consumer))[0][1]), 2)
+            self.do("XGROUP DESTROY s %s" % group)
 
     def group(self):
         g = self.r.xinfo_groups("s")[0]

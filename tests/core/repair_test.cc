@@ -113,6 +113,47 @@ TEST_F(RepairTest, OperationsOfAHashWhoseBeginningIsLostAreDropped) {
   refused_and_repaired();
 }
 
+// No type has an empty one: HRANDFIELD of a hash like that divided by zero.
+TEST_F(RepairTest, AHashThatDamageLeftNothingOfIsGone) {
+  amplification = 1000;
+  auto store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  ASSERT_TRUE(run(put_field(*store, "k", true))->ok());
+  const auto second = *run(put_field(*store, "k", false));
+  ASSERT_TRUE(second.ok());
+  const auto removed = [&]() -> awaitable<Status> {
+    Namespace& ns = store->database(0);
+    std::string operation;
+    kv::Hash::add_delete(operation, "f");
+    RecordView r;
+    r.type = RecordType::kOperation;
+    r.ns = ns.id;
+    r.key = "k";
+    r.value = operation;
+    r.flags = static_cast<uint8_t>(ValueType::kHash) << 4;
+    StatusOr<Lsn> lsn;
+    {
+      StripeLocks lock(*store, ns.hash("k"));
+      Transaction t(*store, &lock, Shape::kOne);
+      Status done = t.operate(ns, ns.hash("k"), ns.index->find("k", ns.hash("k")), r);
+      if (!done.ok()) co_return done;
+      lsn = t.commit();
+    }
+    co_return co_await store->log().wait_durable(*lsn);
+  };
+  ASSERT_TRUE(run(removed())->ok());
+  ASSERT_TRUE(run(put(*store, "c", "1"))->ok());
+  kill(std::move(store));
+  zero(second->value());
+  refused_and_repaired();
+  store = make();
+  ASSERT_TRUE(run(store->open())->ok());
+  Namespace& ns = store->database(0);
+  EXPECT_EQ(ns.index->find("k", ns.hash("k")), nullptr);
+  EXPECT_NE(ns.index->find("c", ns.hash("c")), nullptr);
+  kill(std::move(store));
+}
+
 TEST_F(RepairTest, SpaceThatIsNotGivenBackRefusesNoStart) {
   auto store = make();
   ASSERT_TRUE(run(store->open())->ok());

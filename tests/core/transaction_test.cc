@@ -28,7 +28,7 @@ struct Value {
 using Model = std::map<std::pair<size_t, std::string>, Value>;  // by namespace and key
 
 struct Told : ChangeListener {
-  void changed(std::span<const Change> changes) override {
+  void changed(std::span<const Change> changes, Committer* /*by*/) override {
     for (auto& c : changes) {
       all.emplace_back(c.what, std::string(c.key), c.lsn);
       lsns.insert(c.lsn);

@@ -235,6 +235,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const cairn::kv::Row& row = rows[input.number(2) % rows.size()];
     const unsigned shape = input.byte();
     auto& session = sessions[shape >> 7];
+    if (row.name == "migrate") continue;  // there is no other server
     const auto words = command(input, row, (shape & 127) % (kWordsMax + 1));
     check_one_answer(world, *session, row, words);
     if (session->close_after_reply) session = world.new_session();

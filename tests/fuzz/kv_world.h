@@ -70,10 +70,13 @@ struct KvWorld : SimWorld {
     auto outcome = engine().run(session, request, output);
     if (outcome.cold) outcome = run(engine().run_cold(session, request.args, output));
     if (!outcome.deferred) return;
-    run([&]() -> awaitable<bool> {
+    const auto rest = [&]() -> awaitable<bool> {
       (void)co_await engine().run_deferred(session, request.args, output);
       co_return true;
-    }());
+    };
+    run(rest(), [&] {  // nobody else comes, for whom it could wait
+      if (session.blocked) session.unblock(kv::Session::Unblock::kTimeout);
+    });
   }
   void answer(kv::Session& session, const std::vector<std::string>& words) {
     resp::Output ignored(session.resp);

@@ -2,6 +2,8 @@
 // fills as it likes.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <memory>
 #include <optional>
@@ -30,14 +32,19 @@ struct SimWorld {
     disk.files[file] = std::move(made);
   }
 
+  // `meanwhile` is called again and again until it ends.
   template <class T>
-  T run(awaitable<T> work) {
+  T run(
+      awaitable<T> work, absl::FunctionRef<void()> meanwhile = [] {}) {
     std::optional<T> result;
     asio::co_spawn(context, std::move(work), [&](std::exception_ptr error, T value) {
       law(error == nullptr, "no exception leaves a coroutine");
       result.emplace(std::move(value));
     });
-    scheduler.run_until([&] { return result.has_value(); });
+    scheduler.run_until([&] {
+      meanwhile();
+      return result.has_value();
+    });
     law(result.has_value(), "the coroutine ends");
     return std::move(*result);
   }

@@ -174,6 +174,7 @@ TEST_F(ChannelsTest, EachSubscriberGetsTheMessagesOfEachPublisherInTheirOrder) {
   }
   std::atomic<bool> done{false};
   std::vector<std::thread> threads;
+  threads.reserve(kPublishers);
   for (int p = 0; p < kPublishers; p++) {
     threads.emplace_back([&, p] {
       for (int i = 0; i < kMessages; i++) {
@@ -208,6 +209,21 @@ TEST_F(ChannelsTest, EachSubscriberGetsTheMessagesOfEachPublisherInTheirOrder) {
     }
     EXPECT_EQ(n, l % 2 == 1 ? kPublishers * kMessages : kPublishers * kMessages / 3 * 2);
   }
+}
+
+// A pattern works out masks of 32 bytes for each of its bytes when it meets a long channel.
+TEST_F(ChannelsTest, APatternCountsAllThatItComesToTake) {
+  const auto s = new_session();
+  const std::string pattern = cat("*", std::string(60'000, '?'), "a*");
+  const uint64_t before = process_resident_bytes();
+  channels().subscribe(*s, Kind::kPattern, pattern);
+  channels().publish(Kind::kChannel, std::string(70'000, 'a'), "m");
+  const uint64_t taken = process_resident_bytes() - before;
+  EXPECT_GT(s->subscriptions.bytes(), 32 * pattern.size());
+  EXPECT_GT(s->subscriptions.bytes() + (1 << 20), taken);
+  channels().subscribe(*s, Kind::kPattern, "*?*?*?*");
+  channels().leave(*s, SIZE_MAX);
+  EXPECT_EQ(s->subscriptions.bytes(), 0u);
 }
 
 TEST_F(ChannelsTest, ASubscriptionEndsWithItsSession) {

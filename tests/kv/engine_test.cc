@@ -117,6 +117,7 @@ struct EveryRow : EngineTest {
     std::vector<std::string> words;
     const size_t bar = row.name.find('|');
     words.emplace_back(row.name.substr(0, bar));
+    if (row.name == "migrate") words.insert(words.end(), {"127.0.0.1", "1"});  // nobody is there
     if (bar != row.name.npos) words.emplace_back(row.name.substr(bar + 1));
     while (words.size() < n) words.push_back(word());
     std::vector<size_t> keys;
@@ -138,6 +139,7 @@ std::string show(const std::vector<std::string>& words) {
 // BITFIELD without operations on a value in extents answered nothing, and every later answer of the
 // connection was shifted; GETSET into a bucket that was dropped answered twice.
 TEST_F(EveryRow, AnswersExactlyOnceWhateverTheValueAndTheArguments) {
+  ends_waits = true;
   ASSERT_TRUE(store->create_bucket("photos").ok());
   for (const Row& row : table.rows()) {
     const auto least = static_cast<size_t>(std::abs(row.arity));

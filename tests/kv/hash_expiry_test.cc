@@ -309,7 +309,7 @@ TEST_F(HashExpiry, WithATimeAHashStaysInMemoryAndWithoutItLeaves) {
 TEST_F(HashExpiry, ManyFieldsGoInSteps) {
   struct Turns : ChangeListener {
     explicit Turns(asio::io_context& context) : context(context) {}
-    void changed(std::span<const Change> changes) override {
+    void changed(std::span<const Change> changes, Committer* /*by*/) override {
       if (changes[0].cause != Cause::kExpiry) return;
       all += changes.size();
       most = std::max(most, in_turn += changes.size());

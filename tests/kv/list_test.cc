@@ -387,6 +387,9 @@ TEST(List, BrokenOperationsAreRefused) {
   }
   EXPECT_TRUE(List().apply(""));  // of no change
   EXPECT_FALSE(List().apply("\x07whatever"));
+  std::string far = good;  // its first element has the last number that there is
+  far.replace(1, 8, std::string(7, '\xff') + '\x7f');
+  EXPECT_FALSE(List().apply(far));
   EXPECT_FALSE(List().apply(std::string_view(good).substr(0, 20)));
   for (int i = 0; i < 20'000; i++) {
     std::string bytes = good.substr(0, 400);

@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
 
 namespace cairn::kv {
@@ -321,6 +322,7 @@ TEST(Stream, OperationsTwiceAreAsOnce) {
   Random r;
   Stream s(1);
   std::vector<std::string> log;
+  log.reserve(1000);
   for (int i = 0; i < 1000; i++) log.push_back(r.step());
   for (auto& o : log) ASSERT_TRUE(s.apply(o));
   for (size_t i = 500; i < log.size(); i++) ASSERT_TRUE(s.apply(log[i]));
@@ -347,6 +349,29 @@ TEST(Stream, ASnapshotStaysAsItWas) {
   for (int i = 0; s->free_some() && i < 1000; i++) continue;
   s.reset();
   check();
+}
+
+// Blocks that grow after it was taken are none of its own, and are not counted as kept for it.
+TEST(Stream, ASnapshotOutlivesAnyNumberOfEntriesThatAreAdded) {
+  Stream s(1);
+  Text text;
+  text.add("f", std::string(1000, 'x'));
+  const auto add = [&](uint64_t ms) {
+    std::string operation;
+    Stream::add_entry(operation, text.entry({ms, 0}));
+    ASSERT_TRUE(s.apply(operation));
+  };
+  add(1);
+  const auto snapshot = s.snapshot();
+  for (uint64_t i = 2; i * 1000 < limits::kKeptBytesMax + (limits::kKeptBytesMax >> 1); i++) {
+    add(i);
+    if (i % 8 == 0) {  // and goes, as no reader has seen it
+      std::string operation;
+      Stream::add_delete(operation, {i, 0});
+      ASSERT_TRUE(s.apply(operation));
+    }
+  }
+  EXPECT_FALSE(snapshot.lost());
 }
 
 TEST(Stream, MemoryIsCountedAndFreedInSteps) {
@@ -391,6 +416,65 @@ TEST(Stream, BrokenOperationsAreRefused) {
     ASSERT_TRUE(copy.apply(s.image()));
     model_of(copy);
   }
+}
+
+// XSETID and XGROUP say what they like; the largest stopped the server, and each start after it.
+TEST(Stream, CountsAreModulo2To64) {
+  Stream s(1), copy(2);
+  Text t;
+  t.add("f", "v");
+  for (uint64_t added : {uint64_t{INT64_MAX}, uint64_t{INT64_MAX} + 1, UINT64_MAX}) {
+    for (int64_t read : {INT64_MAX, INT64_MAX - 1, int64_t{0}, INT64_MIN, int64_t{-1}}) {
+      std::string op;
+      Stream::add_entry(op, t.entry({1, 1}));
+      Stream::add_state(op, {{1, 1}, added, {}});
+      Stream::add_group_name(op, "g");
+      Stream::add_group(op, {0, 1}, read);
+      ASSERT_TRUE(s.apply(op));
+      EXPECT_EQ(s.state().added, added);
+      const StreamGroup& group = *s.group("g");
+      EXPECT_EQ(group.entries_read(), read);
+      const StreamId id{1, 1};
+      (void)s.read_after({1, 1}, read, {&id, 1});
+      (void)s.lag(group);
+      (void)s.estimate_read({0, 5});
+      ASSERT_TRUE(copy.apply(s.image()));
+      EXPECT_EQ(model_of(copy), model_of(s));
+    }
+  }
+}
+
+// Groups that came and went were kept by the thousands, and counted as nothing.
+TEST(Stream, AGroupThatWentIsCountedUntilItIsFreedAndFreedAsFastAsOthersCome) {
+  Stream s(1);
+  std::vector<StreamId> ids;
+  for (uint64_t i = 1; i <= 5000; i++) ids.push_back({i, 1});
+  uint64_t with_it = 0;
+  for (int i = 0; i < 50; i++) {
+    std::string made, gone;
+    for (std::string* op : {&made, &gone}) Stream::add_group_name(*op, "g");
+    Stream::add_group(made, {}, 0);
+    Stream::add_consumer(made, "c", 1, 1);
+    Stream::add_pending(made, 1, 1, ids);
+    Stream::add_group_gone(gone);
+    ASSERT_TRUE(s.apply(made));
+    with_it = std::max(with_it, s.memory_bytes());
+    ASSERT_TRUE(s.apply(gone));
+    EXPECT_EQ(s.groups().size(), 0U);
+    if (i == 0) {
+      EXPECT_GT(s.memory_bytes(), with_it / 2);
+    }
+    EXPECT_LE(s.memory_bytes(), with_it);
+  }
+  Stream alone(1);
+  std::string made;
+  Stream::add_group_name(made, "g");
+  Stream::add_group(made, {}, 0);
+  Stream::add_consumer(made, "c", 1, 1);
+  Stream::add_pending(made, 1, 1, ids);
+  ASSERT_TRUE(alone.apply(made));
+  EXPECT_LE(with_it, 2 * alone.memory_bytes());
+  while (s.free_some()) continue;
 }
 
 TEST(Stream, TheLargestIdIsAnEntryLikeOthers) {

@@ -46,7 +46,7 @@ bool World::take(const StatusOr<Lsn>& done, const Change& change, Lsn& lsn) {
 }
 
 // What happened to keys by itself is noted as the store tells of it.
-void World::changed(std::span<const cairn::Change> changes) {
+void World::changed(std::span<const cairn::Change> changes, cairn::Committer* /*by*/) {
   const size_t first = heard_.size();
   for (auto& c : changes) {
     const Key key{c.ns->id.value(), std::string(c.key)};

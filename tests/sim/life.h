@@ -37,7 +37,7 @@ class World : public ChangeListener {
   void run() {
     for (life_ = 0; life_ <= crashes_; life_++) live(life_ == crashes_);
   }
-  void changed(std::span<const cairn::Change> changes) override;
+  void changed(std::span<const cairn::Change> changes, cairn::Committer* by) override;
   Seen seen;
   uint64_t trace = 0;  // of every call to the volume and its outcome
 

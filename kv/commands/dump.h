@@ -1,0 +1,39 @@
+// Values as payloads of DUMP, for the commands that make and read them.
+//
+// Threads: as the command.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/extents/blob_ref.h"
+#include "kv/engine/command.h"
+
+namespace cairn::kv {
+
+// The payload of what this entry holds at `now_ms`; nothing if it is to be made in turns.
+std::optional<std::string> payload_at_once(const Entry* e, int64_t now_ms);
+
+// A payload that was made in turns: in extents, where nobody but its holder knows of it.
+struct HeldPayload {
+  explicit HeldPayload(Store& store) : store(store) {}
+  ~HeldPayload();
+  HeldPayload(const HeldPayload&) = delete;
+  Store& store;
+  std::optional<BlobRef> blob;  // one reference held
+  std::string text;             // or, of a small one
+  int64_t expire_ms = 0;        // of the value; 0: never
+  Lsn version;                  // that it had
+  uint64_t size() const { return blob ? blob->size : text.size(); }
+};
+enum class Dumped : uint8_t { kMade, kAbsent, kRefused };
+// kRefused: after it answered the error.
+awaitable<Dumped> payload_in_turns(Context& c, std::string_view key, HeldPayload& payload);
+
+std::span<const Row> dump_rows();
+std::span<const Row> restore_rows();
+std::span<const Row> migrate_rows();
+
+}  // namespace cairn::kv

@@ -1,0 +1,121 @@
+// An answer that is kept as it was made, for whoever sends it later in his own protocol: what a
+// client that waited is answered is made by the thread that served it.
+//
+// Threads: one after the other.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kv/engine/reply.h"
+
+namespace cairn::kv {
+
+class KeptReply final : public Reply {
+ public:
+  // Answers all of it.
+  void give(Reply& to) {
+    for (Value& v : values_) give(v, to);
+    values_.clear();
+  }
+
+  Mark mark() const override { return {values_.size(), 0, due_, errors_}; }
+  void cut(const Mark& mark) override {
+    values_.resize(mark.text);
+    due_ = due_before_ = mark.due;
+    errors_ = mark.errors;
+  }
+
+ private:
+  enum class Kind : uint8_t {
+    kSimple,
+    kError,
+    kInteger,
+    kReal,
+    kBoolean,
+    kBulk,
+    kVerbatim,
+    kStream,
+    kSeries,
+    kNull,
+    kNullArray,
+    kArray,
+    kMap,
+    kSet
+  };
+  struct Value {
+    Kind kind = Kind::kNull;
+    int64_t number = 0;  // or how many
+    double real = 0;
+    std::string text = {};
+    std::unique_ptr<BlobReader> blob = {};
+    std::unique_ptr<Series> series = {};
+  };
+  static void give(Value& v, Reply& to) {
+    const auto count = static_cast<size_t>(v.number);
+    switch (v.kind) {
+      case Kind::kSimple:
+        return to.simple(v.text);
+      case Kind::kError:
+        return to.error(v.text);
+      case Kind::kInteger:
+        return to.integer(v.number);
+      case Kind::kReal:
+        return to.real(v.real);
+      case Kind::kBoolean:
+        return to.boolean(v.number != 0);
+      case Kind::kBulk:
+        return to.bulk(v.text);
+      case Kind::kVerbatim:
+        return to.verbatim(v.text);
+      case Kind::kStream:
+        return to.stream(std::move(v.blob));
+      case Kind::kSeries:
+        return to.series(std::move(v.series), count);
+      case Kind::kNull:
+        return to.null();
+      case Kind::kNullArray:
+        return to.null_array();
+      case Kind::kArray:
+        return to.array(count);
+      case Kind::kMap:
+        return to.map(count);
+      case Kind::kSet:
+        return to.set(count);
+    }
+  }
+  Value& add(Kind kind, uint64_t number = 0) {
+    due_before_ = due_;
+    return values_.emplace_back(Value{.kind = kind, .number = static_cast<int64_t>(number)});
+  }
+  void write_simple(std::string_view text) override { add(Kind::kSimple).text = text; }
+  void write_error(std::string_view text) override { add(Kind::kError).text = text; }
+  void write_integer(int64_t value) override { add(Kind::kInteger).number = value; }
+  void write_real(double value) override { add(Kind::kReal).real = value; }
+  void write_boolean(bool value) override { add(Kind::kBoolean, value ? 1 : 0); }
+  void write_bulk(std::string_view bytes) override { add(Kind::kBulk).text = bytes; }
+  void write_verbatim(std::string_view text) override { add(Kind::kVerbatim).text = text; }
+  void write_stream(std::unique_ptr<BlobReader> blob) override {
+    add(Kind::kStream).blob = std::move(blob);
+  }
+  void write_series(std::unique_ptr<Series> series) override {
+    const uint64_t count = due_before_ - due_;
+    add(Kind::kSeries, count).series = std::move(series);
+  }
+  void write_null() override { add(Kind::kNull); }
+  void write_null_array() override { add(Kind::kNullArray); }
+  void write_array(size_t count) override { add(Kind::kArray, count); }
+  void write_map(size_t pairs) override { add(Kind::kMap, pairs); }
+  void write_set(size_t count) override { add(Kind::kSet, count); }
+  // What may be told beside an answer is for who listens, and no command that waits tells it.
+  void write_notice(std::string_view, std::optional<std::string_view>, size_t) override {}
+
+  std::vector<Value> values_;
+  uint64_t due_before_ = 0;  // after the last value
+};
+
+}  // namespace cairn::kv

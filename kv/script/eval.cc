@@ -1,0 +1,274 @@
+// EVAL, EVALSHA and SCRIPT.
+#include "core/base/errors.h"
+#include "core/base/text.h"
+#include "kv/script/flags.h"
+#include "kv/script/sha1.h"
+#include "kv/script/state.h"
+
+namespace cairn::kv {
+
+bool parse_shebang(std::string_view source, uint32_t& flags, std::string& why) {
+  flags = kScriptPlain;
+  if (!source.starts_with("#!")) return true;
+  const size_t end = source.find('\n');
+  if (end == source.npos) return why = "Invalid script shebang", false;
+  flags = 0;
+  bool first = true;
+  for (std::string_view word : words_of(source.substr(0, end))) {
+    constexpr std::string_view kFlags = "flags=";
+    if (first) {
+      first = false;
+      if (word == "#!lua") continue;
+      return why = cat("Unexpected engine in script shebang: ", shown(word)), false;
+    }
+    if (!word.starts_with(kFlags))
+      return why = cat("Unknown lua shebang option: ", shown(word)), false;
+    word.remove_prefix(kFlags.size());
+    for (bool more = !word.empty(); more;) {
+      const size_t comma = word.find(',');
+      const std::string_view flag = word.substr(0, comma);
+      more = comma != word.npos;
+      word.remove_prefix(more ? comma + 1 : word.size());
+      if (!add_script_flag(flag, flags)) {
+        return why = cat("Unexpected flag in script shebang: ", shown(flag)), false;
+      }
+    }
+  }
+  return true;
+}
+
+std::vector<std::string_view> words_of(std::string_view line) {
+  constexpr std::string_view kSpaces = " \t\r\v\f";
+  std::vector<std::string_view> words;
+  for (size_t at = line.find_first_not_of(kSpaces); at != line.npos;) {
+    const size_t end = std::min(line.find_first_of(kSpaces, at), line.size());
+    words.push_back(line.substr(at, end - at));
+    at = line.find_first_not_of(kSpaces, end);
+  }
+  return words;
+}
+
+bool read_key_count(Context& c, std::string_view not_a_number, int64_t& keys) {
+  if (!c.integer(2, keys, not_a_number)) return false;
+  if (keys > static_cast<int64_t>(c.args.size()) - 3) {
+    c.reply.error("ERR Number of keys can't be greater than number of args");
+    return false;
+  }
+  if (keys < 0) {
+    c.reply.error("ERR Number of keys can't be negative");
+    return false;
+  }
+  return true;
+}
+
+bool may_begin(Context& c, uint32_t flags) {
+  if (flags & kScriptPlain) return true;
+  if ((c.row.flags & kReadOnly) && !(flags & kScriptNoWrites)) {
+    c.reply.error("ERR Can not execute a script with write flag using *_ro command.");
+    return false;
+  }
+  if (flags & (kScriptNoWrites | kScriptAllowOom)) return true;
+  const Status room = c.store.check_write(true);
+  if (!is_out_of_memory(room)) return true;
+  c.reply.error(
+      "OOM allow-oom flag is not set on the script, can not run it when used memory > "
+      "'maxmemory'");
+  return false;
+}
+
+namespace {
+
+constexpr size_t kShaSize = 40;
+
+// Nobody else is served while a source is hashed and compiled: this much takes a tenth of a second.
+constexpr size_t kSourceBytesMax = 4 << 20;
+bool fits(Context& c, std::string_view source) {
+  if (source.size() <= kSourceBytesMax) return true;
+  c.reply.error(cat("ERR a script has at most ", kSourceBytesMax, " bytes"));
+  return false;
+}
+
+// Compiles it, and remembers it if that goes well; the function is on the state's stack then. False
+// after it answered why not.
+bool learn(Context& c, std::string_view sha, bool stays) {
+  auto script = std::make_shared<Script>();
+  script->sha = sha;
+  script->source = c.args[c.row.is_subcommand() ? 2 : 1];
+  std::string why;
+  if (!parse_shebang(script->source, script->flags, why)) {
+    c.reply.error(cat("ERR ", why));
+    return false;
+  }
+  LuaState& state = LuaState::of(c.engine);
+  if (!state.push_script(*script)) {
+    c.reply.error(cat("ERR ", state.take_error()));
+    return false;
+  }
+  if (!c.engine.server().scripts.add(std::move(script), stays)) {
+    c.reply.error("ERR there are too many scripts: SCRIPT FLUSH makes room");
+    return false;
+  }
+  return true;
+}
+
+void eval(Context& c) {
+  int64_t keys;
+  if (!read_key_count(c, "ERR value is not an integer or out of range", keys)) return;
+  if (!fits(c, c.args[1])) return;
+  const std::string sha = sha1_hex(c.args[1]);
+  LuaState& state = LuaState::of(c.engine);
+  uint32_t flags = 0;
+  if (!state.push_known(sha, flags)) {
+    if (!learn(c, sha, false)) return;
+    std::string ignored;
+    (void)parse_shebang(c.args[1], flags, ignored);
+  }
+  if (!may_begin(c, flags)) return state.drop();
+  state.run(c, sha, flags, false, keys);
+}
+
+void evalsha(Context& c) {
+  constexpr std::string_view kNoScript = "NOSCRIPT No matching script. Please use EVAL.";
+  if (c.args[1].size() != kShaSize) return c.reply.error(kNoScript);
+  int64_t keys;
+  if (!read_key_count(c, "ERR value is not an integer or out of range", keys)) return;
+  LuaState& state = LuaState::of(c.engine);
+  std::string_view name = c.args[1];  // in lower case, mostly
+  std::string lowered;
+  uint32_t flags = 0;
+  if (!state.push_known(name, flags)) {
+    name = lowered = lower(name);
+    const ScriptPtr script = c.engine.server().scripts.find(name);
+    if (script == nullptr) return c.reply.error(kNoScript);
+    flags = script->flags;
+    if (!state.push_known(name, flags) && !state.push_script(*script)) {
+      return c.reply.error(cat("ERR ", state.take_error()));
+    }
+  }
+  if (!may_begin(c, flags)) return state.drop();
+  state.run(c, name, flags, false, keys);
+}
+
+// ---- SCRIPT ----
+
+void script_load(Context& c) {
+  if (!fits(c, c.args[2])) return;
+  const std::string sha = sha1_hex(c.args[2]);
+  if (!learn(c, sha, true)) return;
+  LuaState::of(c.engine).drop();
+  c.reply.bulk(sha);
+}
+
+void script_exists(Context& c) {
+  c.reply.array(c.args.size() - 2);
+  for (size_t i = 2; i < c.args.size(); i++) {
+    c.reply.integer(c.engine.server().scripts.find(lower(c.args[i])) != nullptr);
+  }
+}
+
+void script_flush(Context& c) {
+  const bool known =
+      c.args.size() == 2 || (c.args.size() == 3 && (equals_ignoring_case(c.args[2], "sync") ||
+                                                    equals_ignoring_case(c.args[2], "async")));
+  if (!known) return c.reply.error("ERR SCRIPT FLUSH only support SYNC|ASYNC option");
+  c.engine.server().scripts.flush();
+  c.reply.ok();
+}
+
+void script_kill(Context& c) { kill_scripts(c, false); }
+
+void script_debug(Context& c) {
+  if (equals_ignoring_case(c.args[2], "no")) return c.reply.ok();
+  if (equals_ignoring_case(c.args[2], "yes") || equals_ignoring_case(c.args[2], "sync")) {
+    return c.reply.error("ERR there is no debugger of scripts here; redis.log writes to the log");
+  }
+  c.reply.error("ERR Use SCRIPT DEBUG YES/SYNC/NO");
+}
+
+constexpr std::string_view kGroup = "scripting";
+constexpr uint32_t kEval = kNoScript | kLongArgs | kMessage;
+constexpr Row kRows[] = {
+    {"eval", -3, kEval, kKeysOfScript, eval, nullptr, kGroup, "Executes a server-side Lua script.",
+     "2.6.0"},
+    {"evalsha", -3, kEval, kKeysOfScript, evalsha, nullptr, kGroup,
+     "Executes a server-side Lua script by SHA1 digest.", "2.6.0"},
+    {"eval_ro", -3, kEval | kReadOnly, kKeysReadByScript, eval, nullptr, kGroup,
+     "Executes a read-only server-side Lua script.", "7.0.0"},
+    {"evalsha_ro", -3, kEval | kReadOnly, kKeysReadByScript, evalsha, nullptr, kGroup,
+     "Executes a read-only server-side Lua script by SHA1 digest.", "7.0.0"},
+    {"script",
+     -2,
+     0,
+     {},
+     nullptr,
+     nullptr,
+     kGroup,
+     "A container for Lua scripts management commands.",
+     "2.6.0"},
+    {"script|debug",
+     3,
+     kNoScript,
+     {},
+     script_debug,
+     nullptr,
+     kGroup,
+     "Sets the debug mode of server-side Lua scripts.",
+     "3.2.0"},
+    {"script|exists",
+     -3,
+     kNoScript,
+     {},
+     script_exists,
+     nullptr,
+     kGroup,
+     "Determines whether server-side Lua scripts exist in the script cache.",
+     "2.6.0"},
+    {"script|flush",
+     -2,
+     kNoScript,
+     {},
+     script_flush,
+     nullptr,
+     kGroup,
+     "Removes all server-side Lua scripts from the script cache.",
+     "2.6.0"},
+    {"script|help", 2, kLoading, {}, help, nullptr, kGroup, "Prints this help.", "5.0.0"},
+    {"script|kill",
+     2,
+     kNoScript,
+     {},
+     script_kill,
+     nullptr,
+     kGroup,
+     "Terminates a server-side Lua script during execution.",
+     "2.6.0"},
+    {"script|load",
+     3,
+     kNoScript | kLongArgs | kMessage,
+     {},
+     script_load,
+     nullptr,
+     kGroup,
+     "Loads a server-side Lua script to the script cache.",
+     "2.6.0"},
+};
+
+}  // namespace
+
+void kill_scripts(Context& c, bool functions) {
+  switch (c.engine.server().running_scripts.kill(functions)) {
+    case RunningScripts::Killed::kSome:
+      return c.reply.ok();
+    case RunningScripts::Killed::kNone:
+      return c.reply.error("NOTBUSY No scripts in execution right now.");
+    case RunningScripts::Killed::kTooLate:
+      return c.reply.error(
+          "UNKILLABLE Sorry the script already executed write commands against the dataset. You "
+          "can either wait the script termination or kill the server in a hard way using the "
+          "SHUTDOWN NOSAVE command.");
+  }
+}
+
+std::span<const Row> script_rows() { return kRows; }
+
+}  // namespace cairn::kv
