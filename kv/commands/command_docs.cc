@@ -48,10 +48,14 @@ std::vector<std::string_view> categories(const Row& row) {
   }
   if (row.name == "sort" || row.name == "sort_ro") names = {"set", "sortedset", "list"};
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.
-  if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0) {
+  if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0 && row.name != "lolwut" &&
+      row.name != "memory|usage") {
     names.emplace_back("keyspace");
   }
-  if (row.name.substr(0, row.name.find('|')) == "command") names.emplace_back("connection");
+  if (row.name.substr(0, row.name.find('|')) == "command" ||
+      (row.group == "cluster" && !row.is_subcommand())) {
+    names.emplace_back("connection");
+  }
   for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
                             std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous"),
                             std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
@@ -287,7 +291,8 @@ class SyntaxParser {
 };
 
 void reply_argument(Reply& reply, const Argument& a) {
-  reply.map(2 + static_cast<size_t>(!a.key_spec.empty()) + static_cast<size_t>(!a.token.empty()) +
+  const bool token = !a.token.empty() || a.type == "pure-token";
+  reply.map(2 + static_cast<size_t>(!a.key_spec.empty()) + static_cast<size_t>(token) +
             static_cast<size_t>(!a.flags.empty()) + static_cast<size_t>(!a.parts.empty()));
   reply.bulk("name");
   reply.bulk(a.name.empty() ? lower(a.token) : std::string(a.name));
@@ -297,7 +302,7 @@ void reply_argument(Reply& reply, const Argument& a) {
     reply.bulk("key_spec_index");
     reply.integer(*parse_int<int64_t>(a.key_spec));
   }
-  if (!a.token.empty()) {
+  if (token) {
     reply.bulk("token");
     reply.bulk(a.token);
   }

@@ -71,7 +71,8 @@ void info_clients(Context& c, std::string& out) {
   append(out, "connected_clients:", s.sessions.size(),
          "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
          "\r\nclient_recent_max_input_buffer:", largest_in,
-         "\r\nclient_recent_max_output_buffer:", largest_out, "\r\nblocked_clients:", s.blocked_clients.load(),
+         "\r\nclient_recent_max_output_buffer:", largest_out,
+         "\r\nblocked_clients:", s.blocked_clients.load(),
          "\r\ntracking_clients:0\r\npubsub_clients:", s.channels.clients(),
          "\r\ntotal_blocking_keys:", s.waiters.keys(),
          "\r\nmonitoring_clients:", s.lookout.monitors.size(), "\r\n");

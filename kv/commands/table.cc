@@ -121,7 +121,8 @@ Table::Table() : slots_(kSlots) {
 std::string_view instead_of(std::string_view command) {
   constexpr std::pair<std::string_view, std::string_view> kInstead[] = {
       {"acl", "there is one user, root, and his password: requirepass"},
-      {"bgrewriteaof", "the log is cleaned without being asked; BGSAVE and WAITAOF make it durable"},
+      {"bgrewriteaof",
+       "the log is cleaned without being asked; BGSAVE and WAITAOF make it durable"},
       {"swapdb", "databases keep their names; COPY ... DB and MOVE take keys from one to another"},
   };
   for (auto [name, instead] : kInstead) {

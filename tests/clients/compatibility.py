@@ -67,7 +67,7 @@ def table(names, why):
         nos = ["%s%s" % (" ".join(n), " (%s)" % reason if reason else "") for reason, n in sorted(reasons.items())]
         out.append("| %s | %s | %s | %s |" % (group, " ".join(yes), ", ".join(partly), ", ".join(nos)))
     known = {n for _, n in commands}
-    later = sorted("`%s`" % n.replace("|", " ").upper() for n in names if n not in known)
+    later = ["`%s`" % n.replace("|", " ").upper() for n in sorted(names - known)]
     return "\n".join(out) + "\n\n" + textwrap.fill("And of later versions, or of Valkey: %s." % " ".join(later), 118, break_on_hyphens=False) + "\n"
 
 

@@ -69,8 +69,7 @@ class SlowLog(AdminCase):
         self.assertEqual(len(long), 32)
         self.assertEqual(long[31], b"... (71 more arguments)")
         self.assertIn([b"SET", b"k", b"x" * 128 + b"... (72 more bytes)"], words)
-        self.assertTrue(any(w[:2] == [b"SET", b"k"] and w[2].endswith(b" more bytes)") and b"(9" in w[2] or w[2:] == [b"... (100000 more bytes)"]
-                            for w in words if w[0] == b"SET"))
+        self.assertIn([b"SET", b"k", b"(100000 bytes)"], words)  # streamed into extents
 
     def test_no_secret_is_in_it(self):
         self.refused("WRONGPASS", "AUTH", "default", "secret-1")
@@ -134,7 +133,7 @@ class Latency(AdminCase):
         self.assertIn(b"latency-monitor-threshold", self.ask("LATENCY", "DOCTOR"))
         self.setting("latency-monitor-threshold", "1")
         deadline = time.monotonic() + 60
-        self.ask("MSET", *sum(([b"k%d" % j, b"x"] for j in range(100_000)), []))
+        self.ask("MSET", *[word for j in range(100_000) for word in (b"k%d" % j, b"x")])
         while not self.ask("LATENCY", "LATEST") and time.monotonic() < deadline:
             self.ask("KEYS", "*")
         names = [e[0] for e in self.ask("LATENCY", "LATEST")]
