@@ -415,6 +415,12 @@ class Documentation(AdminCase):
         self.assertEqual(docs[b"set"][b"complexity"], b"O(1)")
         self.assertEqual([a[1] for a in docs[b"set"][b"arguments"]], [b"key", b"value", b"condition", b"get", b"expiration"])
         self.assertIn(b"client|pause", docs[b"client"][b"subcommands"])
+        docs = self.ask("COMMAND", "DOCS")
+        told = {docs[i]: dict(zip(docs[i + 1][::2], docs[i + 1][1::2])).get(b"complexity") for i in range(0, len(docs), 2)}
+        for name, complexity in told.items():  # a formula, and what its letters are
+            self.assertRegex(complexity or b"O(1)", rb"^O\([^;]*\)( each)?(, or O\(N\))?(; [A-Z]: [\w ]+(, [A-Z]: [\w ]+)*)?$", name)
+            self.assertLess(len(complexity or b""), 80, name)
+        self.assertGreater(sum(c is not None for c in told.values()), 200)
 
     def test_redis_cli_uses_them(self):
         got = subprocess.run(["redis-cli", "-p", str(self.server.resp), "-a", PASSWORD, "--no-auth-warning", "HELP", "SET"], capture_output=True, timeout=60)
