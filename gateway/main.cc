@@ -33,6 +33,20 @@
 namespace cairn {
 namespace {
 
+spdlog::level::level_enum level_of(Severity severity) {
+  switch (severity) {
+    case Severity::kDebug:
+      return spdlog::level::debug;
+    case Severity::kInfo:
+      return spdlog::level::info;
+    case Severity::kWarning:
+      return spdlog::level::warn;
+    case Severity::kError:
+      break;
+  }
+  return spdlog::level::err;
+}
+
 [[noreturn]] void die(const Status& status, int exit_code = 1) {
   spdlog::error("{}", std::string(status.message()));
   std::fflush(nullptr);
@@ -133,9 +147,14 @@ Status rewrite_config(const Options& options, kv::Server& server) {
 }
 
 int serve(const Options& options) {
-  static const Reporter reporter(stderr, options.log_level, options.log_format);
-  static Alarms alarms(reporter.report());
+  // What is less severe than `least` is left out; CONFIG SET loglevel changes it.
+  static std::atomic<Severity> least{options.log_level};
+  static const Reporter reporter(stderr, Severity::kDebug, options.log_format);
+  static Alarms alarms([](Severity severity, std::string_view part, std::string_view text) {
+    if (severity >= least) reporter.write(severity, part, text);
+  });
   log_through(reporter);
+  spdlog::set_level(level_of(least));
   std::signal(SIGPIPE, SIG_IGN);
   const int clients_below = net::claim_descriptors();
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
@@ -207,8 +226,24 @@ int serve(const Options& options) {
     loopback_alone &= net::is_loopback(endpoint(options.resp_tls).address());
   }
   server.auth_required = root->configured || !loopback_alone;
+  server.loopback_alone = loopback_alone;
+  server.log_level = [] { return least.load(); };
+  server.set_log_level = [](Severity severity) {
+    least = severity;
+    spdlog::set_level(level_of(severity));
+  };
+#ifdef CAIRN_MIMALLOC
+  server.release_memory = [] { mi_collect(true); };
+  server.allocator_stats = [] {
+    std::string text;
+    mi_stats_print_out([](const char* part, void* to) { *static_cast<std::string*>(to) += part; },
+                       &text);
+    return text;
+  };
+#endif
   server.data_directory = options.data;
   server.config_file = options.config_file;
+  server.debug_command = options.debug_command;
   server.bind_address = resp_endpoint.address().to_string();
   server.threads = options.threads;
   server.start_ms = clock.now_ms();

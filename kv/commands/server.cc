@@ -59,6 +59,14 @@ void shutdown(Context& c) {
   c.engine.server().shutdown();
 }
 
+// A master of nobody.
+void role(Context& c) {
+  c.reply.array(3);
+  c.reply.bulk("master");
+  c.reply.integer(static_cast<int64_t>(c.store.log().tail().value()));
+  c.reply.array(0);
+}
+
 // SAVE, BGSAVE and WAITAOF all mean: a log that is synced up to here.
 void save(Context& c) { c.defer(); }
 
@@ -218,6 +226,15 @@ constexpr Row kRows[] = {
      nullptr,
      kGroup,
      "Returns the Unix timestamp of the last successful save to disk."},
+    {"role",
+     1,
+     kFast | kLoading | kNoScript | kDangerous,
+     {},
+     role,
+     nullptr,
+     kGroup,
+     "Returns the replication role.",
+     "2.8.12"},
     {"wait",
      3,
      kNoScript,

@@ -65,6 +65,8 @@ BlobRef Args::take_blob(size_t i) {
     if (it->first != i) continue;
     BlobRef blob = std::move(it->second);
     blobs_.erase(it);
+    // For whoever is shown the command when it ran: SLOWLOG, MONITOR.
+    words_[i] = owned_.emplace_back(cat("(", blob.size, " bytes)"));
     return blob;
   }
   return {};

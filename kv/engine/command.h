@@ -143,6 +143,7 @@ struct Row {
   bool has_keys() const { return !keys.empty() && (keys[0].flags & kKeyNotKey) == 0; }
   bool is_subcommand() const { return name.find('|') != name.npos; }
   uint16_t one_key = 0;  // the word that is its only key, of the session's namespace
+  uint16_t brief = 0;    // with so many words it takes no time that anybody would note; 0: never
   EventName event = {};  // of what it changes
   Action action = {};    // of a row without keys; with keys each has its own access
 };
