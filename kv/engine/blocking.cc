@@ -76,6 +76,11 @@ awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_m
       answered = awaited.begin(c);
     }
     answered |= !c.failure().empty();
+    const bool dropped = std::any_of(c.request.keys.begin(), c.request.keys.end(),
+                                     [](const Key& key) { return key.ns->dropped.load(); });
+    if (!answered && dropped) {  // nothing comes to it any more
+      co_return c.status_error(absl::NotFoundError("no such bucket"));
+    }
     if (!answered) in_line.emplace(server_, waiting);
     if (!ready_.keys.empty()) serve_ready(locks);
     if (answered) co_return;
