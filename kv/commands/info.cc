@@ -114,8 +114,15 @@ void info_persistence(Context& c, std::string& out) {
   Status log = c.store.log().status();
   auto stats = c.store.log().stats();
   append(out, "loading:", c.store.loading() ? 1 : 0,
-         "\r\nloading_loaded_perc:", c.store.loading_percent(), "\r\nasync_loading:0\r\n",
-         "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
+         "\r\nloading_loaded_perc:", c.store.loading_percent(), "\r\nasync_loading:0\r\n");
+  if (c.store.loading()) {  // clients come again after so long
+    const int64_t took = (c.now_ms() - s.start_ms) / 1000;
+    const auto percent = static_cast<int64_t>(c.store.loading_percent());
+    append(out, "loading_start_time:", s.start_ms / 1000,
+           "\r\nloading_eta_seconds:", percent == 0 ? took : took * (100 - percent) / percent,
+           "\r\n");
+  }
+  append(out, "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
          "\r\nrdb_last_bgsave_status:", log.ok() ? "ok" : "err",
          "\r\nrdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:1\r\n",
          "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n",

@@ -68,6 +68,7 @@ bool parse(Context& c, Question& q) {
   }
   // The word behind the last STORE is the key that was resolved, and is locked.
   if (q.store_at != 0 && !names(c, q.store_at)) return c.syntax_error(), false;
+  q.repeats = q.store_at != 0 || c.in_script;
   return true;
 }
 
@@ -104,7 +105,7 @@ uint64_t size_of(const Entry* e) {
 
 Work::Work(const Question& q, const Entry* entry) : q_(q), size_(size_of(entry)) {
   const bool is_set = entry != nullptr && entry->type() == ValueType::kSet;
-  if (!q_.sorts && is_set && q_.store_at != 0) {  // so that it is the same each time
+  if (!q_.sorts && is_set && q_.repeats) {
     q_.sorts = q_.alpha = true;
     q_.by.reset();
   }

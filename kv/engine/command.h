@@ -191,8 +191,9 @@ class Context {
   Args& args;
   Reply& reply;
   StripeLocks* locks = nullptr;
-  Transaction* txn = nullptr;  // what it changes; of all commands together inside EXEC
-  bool in_exec = false;
+  Transaction* txn = nullptr;   // what it changes; of all commands together inside EXEC
+  bool in_exec = false;         // or in a script
+  bool in_script = false;       // of which the same is expected each time
   uint64_t errors_counted = 0;  // in the statistics, of those that it answered
   KeyHash locked = 0;           // whose stripe is locked for sure: that of its one key
 

@@ -23,6 +23,21 @@ int changes_table(lua_State* lua) {
   return original(lua)(lua);
 }
 
+// The library moves what is between the end and the position, and takes a position beyond 32 bits
+// for one below zero: billions of moves.
+int insert(lua_State* lua) {
+  constexpr lua_Number kBelowMax = 1 << 20;
+  if (lua_istable(lua, 1) && lua_gettop(lua) == 3) {
+    const lua_Number at = luaL_checknumber(lua, 2);
+    if (!(at >= -kBelowMax && at <= INT32_MAX)) {
+      return luaL_argerror(lua, 2, "position out of bounds");
+    }
+    const auto end = static_cast<lua_Number>(lua_objlen(lua, 1)) + 1;
+    if (at < end) LuaState::of(lua).work(lua, static_cast<uint64_t>(end - at));
+  }
+  return changes_table(lua);
+}
+
 // The table that stands behind a locked one, in its place.
 void see_through(lua_State* lua, int i) {
   if (!lua_istable(lua, i) || !LuaState::of(lua).is_locked(lua, i)) return;
@@ -74,11 +89,23 @@ int call_protected(lua_State* lua) {
   return lua_gettop(lua);
 }
 
+// Calls the handler of an error, its upvalue; but none when the script is over: that is an error
+// within the hook, where no hook is called, and the handler might never end.
+int handle(lua_State* lua) {
+  lua_settop(lua, 1);
+  if (LuaState::of(lua).is_over()) return 1;
+  lua_pushvalue(lua, lua_upvalueindex(1));
+  lua_insert(lua, 1);
+  lua_call(lua, 1, 1);
+  return 1;
+}
+
 int call_with_handler(lua_State* lua) {
   luaL_checkany(lua, 2);
   LuaState& state = LuaState::of(lua);
   const LuaState::Level level(lua, LuaState::kLevelsMax);
   lua_settop(lua, 2);
+  lua_pushcclosure(lua, handle, 1);
   lua_insert(lua, 1);
   const int failed = lua_pcall(lua, 0, LUA_MULTRET, 1);
   state.pass_on(lua);
@@ -335,7 +362,8 @@ void mend_libraries(lua_State* lua) {
   lua_pop(lua, 1);
 
   lua_getglobal(lua, "table");
-  for (const char* name : {"insert", "remove", "setn"}) replace(lua, name, changes_table);
+  replace(lua, "insert", insert);
+  for (const char* name : {"remove", "setn"}) replace(lua, name, changes_table);
   for (const char* name : {"foreach", "foreachi"}) {
     lua_getfield(lua, -1, name);
     (void)luaL_loadstring(lua, kCaller);

@@ -257,6 +257,11 @@ void LuaState::end(lua_State* lua, Ended why) {
   std::abort();  // it does not return
 }
 
+bool LuaState::is_over() const {
+  if (run_ != nullptr) return run_->ended != Ended::kNo;
+  return loading != nullptr && steady_ns() > loading->deadline_ns;
+}
+
 void LuaState::hook(lua_State* lua, lua_Debug*) { of(lua).look_at_time(lua); }
 
 void LuaState::look_at_time(lua_State* lua) {

@@ -120,6 +120,8 @@ class LuaState final : public Engine::Part {
   void run(Context& c, std::string_view name, uint32_t flags, bool function, int64_t keys);
 
   Run* current() { return run_; }
+  // It is being ended, or the library that it loads has had its time.
+  bool is_over() const;
   // The script is over: an error that passes through pcall. Does not return.
   [[noreturn]] void end(lua_State* lua, Ended why);
   void pass_on(lua_State* lua) {  // after any call of the script's code
