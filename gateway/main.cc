@@ -123,7 +123,31 @@ void take_settings(const Options& options, kv::Server& server) {
   }
 }
 
-Status rewrite_config(const Options& options, kv::Server& server) {
+// Settings that are no lines of the file.
+constexpr std::string_view kNotWritten[] = {"latency-monitor-threshold",
+                                            "latency-tracking",
+                                            "latency-tracking-info-percentiles",
+                                            "loglevel",
+                                            "notify-keyspace-events",
+                                            "requirepass",
+                                            "save",
+                                            "slowlog-log-slower-than",
+                                            "slowlog-max-len"};
+std::vector<std::string> not_written(kv::Server& server) {
+  std::vector<std::string> values;
+  for (std::string_view name : kNotWritten) values.push_back(kv::get_parameter(server, name));
+  return values;
+}
+
+// `begun`: what those were then. One that has changed cannot be kept, and OK would say that it is.
+Status rewrite_config(const Options& options, kv::Server& server,
+                      const std::vector<std::string>& begun) {
+  const std::vector<std::string> values = not_written(server);
+  for (size_t i = 0; i < values.size(); i++) {
+    if (values[i] == begun[i]) continue;
+    return absl::FailedPreconditionError(
+        cat(kNotWritten[i], " is not what it was at the start, and is no line of the file"));
+  }
   auto word = [](std::string_view text) { return cat("\"", text, "\""); };
   auto get = [&](std::string_view name) { return kv::get_parameter(server, name); };
   const Options plain;
@@ -253,7 +277,9 @@ int serve(const Options& options) {
   server.durability = options.durability;
   take_settings(options, server);
   if (!options.config_file.empty()) {
-    server.rewrite_config = [&] { return rewrite_config(options, server); };
+    server.rewrite_config = [&, begun = not_written(server)] {
+      return rewrite_config(options, server, begun);
+    };
   }
   std::promise<void> stop;
   std::atomic<bool> stopping{false};

@@ -206,6 +206,8 @@ Refusal set_percentiles(Server& s, std::string_view value) {
     if (!percent || !(*percent >= 0 && *percent <= 100)) {
       return "latency-tracking-info-percentiles should be a list of percentiles between 0 and 100";
     }
+    constexpr size_t kMost = 32;
+    if (percents.size() == kMost) return cat("at most ", kMost, " percentiles are told");
     percents.push_back(static_cast<double>(*percent));
   }
   s.set_percentiles(std::move(percents));
@@ -298,7 +300,7 @@ constexpr Parameter kParameters[] = {
     {"slowlog-log-slower-than", [](Server& s) { return cat(s.lookout.slower_than_us()); },
      set_slower_than},
     {"slowlog-max-len", [](Server& s) { return cat(s.lookout.slowlog.length_max()); },
-     set_count<take_slowlog_length, 1'000'000>},
+     set_count<take_slowlog_length, 20'000>},
     fixed("active-defrag-cycle-max", "25", kNoDefrag),
     fixed("active-expire-effort", "1", kDue),
     fixed("activedefrag", "no", kNoDefrag),

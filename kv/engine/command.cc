@@ -72,6 +72,11 @@ BlobRef Args::take_blob(size_t i) {
   return {};
 }
 
+void Args::put_back(size_t i, BlobRef blob) {
+  blobs_.emplace_back(i, std::move(blob));
+  words_[i] = {};
+}
+
 Context::Context(Engine& engine, Session& session, Request& request, Reply& reply)
     : engine(engine),
       store(engine.store()),

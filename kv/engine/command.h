@@ -78,6 +78,7 @@ class Args {
   uint64_t length(size_t i) const;
   // Passes the blob's reference to the caller.
   BlobRef take_blob(size_t i);
+  void put_back(size_t i, BlobRef blob);  // with a reference, after it was taken
   void swap(Args& other) {
     words_.swap(other.words_);
     blobs_.swap(other.blobs_);

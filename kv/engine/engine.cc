@@ -385,7 +385,8 @@ void Engine::call(Context& c) {
   } else {
     const uint64_t begun = Ticks::now();
     c.row.run(c);
-    timed(c, counts, server_.lookout.ticks.ns(Ticks::now() - begun));
+    const uint64_t ended = Ticks::now();  // on another processor it may seem to be before
+    timed(c, counts, server_.lookout.ticks.ns(ended > begun ? ended - begun : 0));
   }
   if ((looks & Lookout::kMonitored) != 0 && (c.row.flags & kAdmin) == 0) {
     server_.lookout.monitors.tell(server_.channels, c);
@@ -639,11 +640,15 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
   const absl::Cleanup forget = [&session] { session.lacking = nullptr; };
   const OfClient words(server_, session, long_ones.value_or(0));
   for (int tries = 0;; tries++) {
-    while (paused(session, request) && !session.ends()) {
+    if (paused(session, request)) hold.reset();  // memory is not to stand still for so long
+    bool gone = session.ends();
+    while (!gone && paused(session, request)) {
       co_await server_.lookout.pause.wait(session, store().clock());
+      // As in Redis, what is kept back of who hangs up is not done.
+      gone = session.ends() || session.unblocked() == Session::Unblock::kGone;
     }
     if (tries == kTries) hold.emplace(store().memory());
-    if (session.ends()) {
+    if (gone) {
       Context ended(*this, session, request, reply);
       ended.give_up();
       finish(ended, mark);

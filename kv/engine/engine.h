@@ -173,8 +173,6 @@ class Engine {
   static void count_duration(Counts& counts, size_t bucket);
   // Whether CLIENT PAUSE keeps it back.
   bool paused(const Session& session, const Request& request) const;
-  // What a script published, unless it came to nothing.
-  void send_messages(Context& c);
   // One command, one answer: what was answered since the mark stands only if it is that.
   void finish(Context& c, const Reply::Mark& mark);
   // The keys whose values a command will look at.

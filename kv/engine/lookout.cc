@@ -66,7 +66,10 @@ std::string line_of(const Context& c) {
     } else if (c.args[i].empty() && c.args.length(i) > 0) {
       append_quoted(line, cat("(", c.args.length(i), " bytes)"));
     } else {
-      append_quoted(line, c.args[i]);
+      constexpr size_t kWordMax = 16 << 10;  // it is made while others wait for the locks
+      const std::string_view word = c.args[i];
+      append_quoted(line, word.substr(0, kWordMax));
+      if (word.size() > kWordMax) append(line, "... (", word.size() - kWordMax, " more bytes)");
     }
   }
   line += "\r\n";
@@ -155,7 +158,8 @@ awaitable<void> Pause::wait(Session& session, Clock& clock) {
     if (left_ms <= 0) co_return;
     place = waiting_.insert(waiting_.end(), waiter);
   }
-  (void)co_await session.wait(std::move(waiter), clock, left_ms);
+  // As in Redis it is listed as blocked, so that it is not sent away for its silence.
+  (void)co_await session.wait(std::move(waiter), clock, left_ms, true);
   MutexLock lock(mutex_);
   waiting_.erase(place);
 }

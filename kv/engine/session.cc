@@ -73,7 +73,7 @@ awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int
   {
     MutexLock lock(mutex);
     waiter_ = waiter;
-    for_command_ = shown;
+    for_command_ = true;
     blocked = shown;
     if (peer_ended_ || ends_) {
       unblocked_ = Unblock::kGone;
@@ -136,6 +136,7 @@ void Session::peer_ended() {
 bool Session::unblock(Unblock how) {
   MutexLock lock(mutex);
   if (waiter_ == nullptr || !for_command_) return false;
+  if (how != Unblock::kGone && !blocked) return false;  // it is no wait that others see
   unblocked_ = how;
   return waiter_->cancel();
 }

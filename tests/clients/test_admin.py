@@ -317,13 +317,25 @@ class Pause(AdminCase):
         self.assertEqual(got, [[b"OK"]])
 
     def test_it_ends_by_itself(self):
+        begun = time.monotonic()
         self.ask("CLIENT", "PAUSE", "300")
-        begun = time.monotonic()
         self.ask("PING")
-        self.assertGreater(time.monotonic() - begun, 0.2)
-        begun = time.monotonic()
+        self.assertGreater(time.monotonic() - begun, 0.25)
         self.ask("PING")
-        self.assertLess(time.monotonic() - begun, 0.2)
+
+    def test_who_hangs_up_waits_no_more(self):
+        """He span in his thread as long as the pause went on."""
+        self.ask("CLIENT", "PAUSE", "100000", "WRITE")
+        self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
+        s = socket.create_connection(("127.0.0.1", self.server.resp))
+        s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"CLIENT", b"SETNAME", b"half") + command(b"SET", b"k", b"gone"))
+        there = lambda: b"name=half" in self.ask("CLIENT", "LIST")
+        self.assertTrue(wait_until(there))
+        s.shutdown(socket.SHUT_WR)
+        self.assertTrue(wait_until(lambda: not there()))
+        s.close()
+        self.ask("CLIENT", "UNPAUSE")
+        self.assertNotEqual(self.ask("GET", "k"), b"gone")
 
     def test_who_is_killed_waits_no_more(self):
         self.ask("CLIENT", "PAUSE", "100000", "WRITE")
@@ -519,13 +531,13 @@ class Debug(Case):
         self.addCleanup(a.close)
         self.addCleanup(b.close)
         b.ping()
-        t = threading.Thread(target=lambda: a.execute_command("DEBUG", "SLEEP", "0.5"))
+        t = threading.Thread(target=lambda: a.execute_command("DEBUG", "SLEEP", "3"))
         begun = time.monotonic()
         t.start()
         b.ping()
-        self.assertLess(time.monotonic() - begun, 0.4)
+        self.assertTrue(t.is_alive())
         t.join()
-        self.assertGreater(time.monotonic() - begun, 0.4)
+        self.assertGreater(time.monotonic() - begun, 2.9)
         with self.assertRaisesRegex(redis.ResponseError, "^some error"):
             b.execute_command("DEBUG", "ERROR", "some error")
 

@@ -22,6 +22,14 @@ SETUP = [["FLUSHALL"], ["SET", "str", "x"], ["SET", "n", "7"], ["HSET", "h", "f"
 
 # Each a whole script. redis-server 7.0.15 ends itself at error({}) and error(): they are not here.
 SCRIPTS = r"""
+redis.call('sadd', 'many', 'b', 'a', 'z', 'aa') return redis.call('sort', 'many', 'by', '_')
+redis.call('sadd', 'many', 'b', 'a', 'z', 'aa') return redis.call('sort_ro', 'many', 'by', '_', 'desc', 'limit', 1, 2)
+redis.call('sadd', 'many', 'b', 'a', 'z', 'aa') return redis.call('sort', 'many', 'by', '_', 'get', '#', 'get', 'str')
+local t = {1, 2} table.insert(t, 2, 'x') table.insert(t, 9, 'y') table.insert(t, -1, 'z') return {t[1], t[2], t[3], t[4], t[-1]}
+return {xpcall(function() error('x') end, function(m) return 'handled ' .. tostring(m) end)}
+return {xpcall(function() error('x') end, function(m) error('y') end)}
+return {xpcall(function() error('x') end, nil)}
+return {xpcall(function() return 1, 2 end, function() end)}
 return redis.call()
 return redis.call({})
 return redis.call(nil)
@@ -592,6 +600,14 @@ class Scripts(Case):
                 got.append(message["data"])
         self.assertEqual([m for m in got if m != b"x"], [b"once", b"end"])
 
+    def test_a_transaction_that_begins_again_has_its_large_values(self):
+        large = b"x" * 100_000
+        p = self.r.pipeline(transaction=True)
+        p.set("a", large).append("b", large).execute_command("MSETEX", 1, "c", large)
+        p.eval("return redis.call('INCR', 'undeclared' .. ARGV[1])", 0, "2")
+        self.assertEqual(p.execute(), [True, len(large), 1, 1])
+        self.assertEqual(self.r.mget("a", "b", "c"), [large] * 3)
+
     def test_scripts_of_one_key_in_a_pipeline(self):
         """Their keys are looked up and locked ahead, together; what else they touch is not."""
         p = self.r.pipeline(transaction=False)
@@ -648,6 +664,11 @@ class Scripts(Case):
             self.r.eval("for i = 1, 1000 do redis.call('KEYS', 'none*') end", 0)
         self.assertLess(time.monotonic() - begun, 30)
 
+    def test_a_position_far_from_the_elements_is_refused(self):
+        for position in ("2^31", "-2^31", "-2^40", "0/0", "1/0"):
+            with self.assertRaisesRegex(redis.ResponseError, "position out of bounds"):
+                self.r.eval("return table.insert({}, %s, 1)" % position, 0)
+
     def rss_mb(self):
         with open("/proc/%d/status" % self.server.process.pid) as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1]) // 1024
@@ -671,7 +692,14 @@ class Scripts(Case):
                        "local t = {} for i = 1, 3e5 do t['k' .. i] = i end for i = 1, 3e5 do t['k' .. i] = nil end "
                        "local all = {} for i = 1, 6e4 do all[i] = t end return cmsgpack.pack(all)",
                        "local t = {} for i = 1, 3e5 do t['k' .. i] = i end for i = 1, 3e5 do t['k' .. i] = nil end "
-                       "local all = {} for i = 1, 1e5 do all[i] = {map = t} end return all"):
+                       "local all = {} for i = 1, 1e5 do all[i] = {map = t} end return all",
+                       "xpcall(function() while true do end end, function() while true do end end)",
+                       "while true do xpcall(function() error('x') end, function() while true do end end) end",
+                       "coroutine.wrap(function() xpcall(function() while true do end end, function() while true do end end) end)()",
+                       "local t = {1} for i = 1, 60 do t = {t, t} end return t",
+                       "local t = {} for i = 1, 1e5 do t[i] = '' end while true do table.concat(t) end",
+                       "local s, t = ('x'):rep(1e6), {} for i = 1, 60 do t[i] = s .. i end while true do table.sort(t) end",
+                       "while true do table.insert({}, -1e6, 1) end"):
             begun = time.monotonic()
             with self.assertRaisesRegex(redis.ResponseError, "ran for more than", msg=source):
                 self.r.eval(source, 0)
