@@ -678,6 +678,7 @@ class Scripts(Case):
         lowest = "local t = {} for i = 1, 2e5 do t[i] = i end "
         for source in (lowest + "for i = 1, 1e9 do table.insert(t, 1, i) end",
                        lowest + "for i = 1, 1e9 do t[i] = 1 table.maxn(t) end",
+                       lowest + "while true do table.concat(t) end",
                        "local s = ('\\0'):rep(1e7) local a, b = s .. 'a', s .. 'b' while a < b do end",
                        "local t = {} for i = 1, 3e5 do t['k' .. i] = i end for i = 1, 3e5 do t['k' .. i] = nil end while true do next(t) end",
                        "local t = {} for i = 1, 3e5 do t[i] = {} end while true do collectgarbage() end",

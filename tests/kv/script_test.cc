@@ -243,6 +243,8 @@ TEST_F(Script, ALibraryThatCannotBeLoadedIsListedAndCanBeDeleted) {
   EXPECT_EQ(run({"FUNCTION", "DELETE", "torn"}), "+OK");
   EXPECT_EQ(run({"FCALL", "f", "0"}), "-ERR Function not found");
   EXPECT_EQ(run({"FUNCTION", "LIST"}), "*0");
+  EXPECT_EQ(reports.size(), 1U);
+  reports.clear();
 }
 
 TEST(FunctionDump, IsRedissAndTakesNoOther) {
