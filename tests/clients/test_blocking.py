@@ -372,6 +372,7 @@ class Waits(Case):
         holds = int(re.search(r" tot-mem=(\d+) ", parsed(self.ask("CLIENT LIST ID %d" % w.id)).decode())[1])
         self.assertGreater(holds, 200_000)  # for each key a place
         w.close()
+        self.assertTrue(wait_until(lambda: b"blocked_clients:0\r" in self.control.ask(b"INFO", b"clients")))
         w = self.waiter("BLPOP k k l 0")
         listed = parsed(self.ask("CLIENT LIST ID %d" % w.id)).decode()
         self.assertIn(" flags=b ", listed)
