@@ -8,7 +8,6 @@
 #include "kv/script/functions.h"
 #include "kv/script/sha1.h"
 #include "kv/script/state.h"
-#include "kv/types/glob.h"
 
 namespace cairn::kv {
 namespace {
@@ -109,16 +108,7 @@ bool hold_message(lua_State* lua, LuaState& state, const Request& request, Conte
   const Kind kind = name == "publish" ? Kind::kChannel : Kind::kShardChannel;
   const Channels& channels = outer.engine.server().channels;
   const std::string_view channel = request.args[1];
-  uint64_t receivers = channels.subscribers(kind, channel);
-  std::vector<std::string> patterns;
-  for (size_t s = 0; kind == Kind::kChannel && s < channels.shards(Kind::kPattern); s++) {
-    channels.for_each(Kind::kPattern, s, [&](std::string_view pattern) {
-      if (glob_match(pattern, channel)) patterns.emplace_back(pattern);
-    });
-  }
-  for (const std::string& pattern : patterns) {
-    receivers += channels.subscribers(Kind::kPattern, pattern);
-  }
+  const uint64_t receivers = channels.receivers(kind, channel);
   if (receivers > 0) {
     state.hold(lua, {kind, std::string(channel), std::string(request.args[2])});
   }
