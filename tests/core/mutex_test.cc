@@ -15,6 +15,7 @@ TEST(SmallMutexTest, GuardsWhatThreadsCount) {
   SmallMutex mutex;
   uint64_t count = 0;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; i++) {
     threads.emplace_back([&] {
       for (int k = 0; k < kTimes; k++) {
