@@ -212,6 +212,16 @@ class Case(unittest.TestCase):
     def tearDownClass(cls):
         cls.server.remove()
 
+    def raw_client(self):
+        """A socket that is logged in, and its number in CLIENT LIST."""
+        s = socket.create_connection(("127.0.0.1", self.server.resp))
+        self.addCleanup(s.close)
+        s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"CLIENT", b"ID"))
+        answer = b""
+        while answer.count(b"\r\n") < 2:
+            answer += s.recv(100)
+        return s, answer.split(b":")[1].strip().decode()
+
 
 def raw(port, data, timeout=60, shut=True):
     """Sends bytes and returns all that comes back until the server closes or falls silent."""

@@ -340,15 +340,10 @@ class Pause(AdminCase):
     def test_who_is_killed_waits_no_more(self):
         self.ask("CLIENT", "PAUSE", "100000", "WRITE")
         self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
-        s = socket.create_connection(("127.0.0.1", self.server.resp))
-        self.addCleanup(s.close)
-        s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"CLIENT", b"ID"))
-        answer = b""
-        while answer.count(b"\r\n") < 2:
-            answer += s.recv(100)
+        s, number = self.raw_client()
         s.sendall(command(b"SET", b"k", b"killed"))
         time.sleep(0.1)
-        self.assertEqual(self.ask("CLIENT", "KILL", "ID", answer.split(b":")[1].strip()), 1)
+        self.assertEqual(self.ask("CLIENT", "KILL", "ID", number), 1)
         s.settimeout(10)
         self.assertEqual(s.recv(100), b"")
         self.ask("CLIENT", "UNPAUSE")

@@ -4,7 +4,7 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, Case, command, wait_until
+from harness import Case, command, wait_until
 
 
 class ClientList(Case):
@@ -14,13 +14,7 @@ class ClientList(Case):
 
     def client(self):
         """A raw client, and what CLIENT LIST says of it."""
-        s = socket.create_connection(("127.0.0.1", self.server.resp))
-        self.addCleanup(s.close)
-        s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"CLIENT", b"ID"))
-        answer = b""
-        while answer.count(b"\r\n") < 2:
-            answer += s.recv(100)
-        number = answer.split(b":")[1].strip().decode()
+        s, number = self.raw_client()
         return s, lambda field: next(int(c[field]) for c in self.r.client_list() if c["id"] == number)
 
     def test_it_tells_what_was_sent_and_no_command_used_up(self):
