@@ -134,6 +134,8 @@ constexpr Parameter kParameters[] = {
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr},
+    {"tracking-table-max-keys", [](Server& s) { return cat(s.tracking_keys_max.load()); },
+     set_number<&Server::tracking_keys_max, 0, INT64_MAX>},
     {"zset-max-listpack-entries", [](Server&) { return cat(SortedSet::kListpackEntries); },
      nullptr},
     {"zset-max-listpack-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr},

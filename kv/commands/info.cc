@@ -65,7 +65,7 @@ void info_clients(Context& c, std::string& out) {
   append(out, "connected_clients:", s.sessions.size(),
          "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
          "\r\nblocked_clients:", s.blocked_clients.load(),
-         "\r\ntracking_clients:0\r\npubsub_clients:", s.channels.clients(),
+         "\r\ntracking_clients:", s.tracking.clients(), "\r\npubsub_clients:", s.channels.clients(),
          "\r\ntotal_blocking_keys:", s.waiters.keys(), "\r\n");
 }
 
@@ -144,6 +144,9 @@ void info_stats(Context& c, std::string& out) {
          "\r\npubsub_channels:", s.channels.names(Kind::kChannel),
          "\r\npubsub_patterns:", s.channels.names(Kind::kPattern),
          "\r\npubsubshard_channels:", s.channels.names(Kind::kShardChannel),
+         "\r\ntracking_total_keys:", s.tracking.keys(),
+         "\r\ntracking_total_items:", s.tracking.items(),
+         "\r\ntracking_total_prefixes:", s.tracking.prefixes(),
          "\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n",
          "total_error_replies:", t.error_replies.load(), "\r\n");
 }

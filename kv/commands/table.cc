@@ -68,6 +68,7 @@ Table::Table() : slots_(kSlots) {
                       stream_group_rows(),
                       key_rows(),
                       connection_rows(),
+                      tracking_rows(),
                       info_rows(),
                       config_rows(),
                       server_rows(),

@@ -90,7 +90,7 @@ void Engine::hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, bool
     const Reply::Mark mark = c.reply.mark();
     const Shape shape = (c.row.flags & kBatch) ? Shape::kSeveral : Shape::kOne;
     Transaction txn(store_, &locks, shape, c.wish());
-    txn.set_committer(&ready_);
+    txn.set_committer(committer(w.session.id));
     txn.names_changes();
     c.locks = &locks;
     c.txn = &txn;

@@ -40,7 +40,7 @@ std::string Session::describe(int64_t now_ms) {
   const uint64_t answers = held.answers, answer_room = held.answer_room, pushed = outbox.bytes();
   using Kind = Channels::Kind;
   std::string flags = cat(subscriptions.any_seen() ? "P" : "", listed_multi >= 0 ? "x" : "",
-                          blocked.load() ? "b" : "");
+                          blocked.load() ? "b" : "", tracker->letters());
   if (flags.empty()) flags = "N";
   // The buffer of answers grows to what they took: its size is its peak.
   return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
@@ -53,7 +53,7 @@ std::string Session::describe(int64_t now_ms) {
              " rbs=", answer_room, " rbp=", answer_room, " obl=", answers,
              " oll=", pushed > 0 ? 1 : 0, " omem=", (answers > 0 ? answer_room : 0) + pushed,
              " tot-mem=", buffer_bytes.load(), " events=r cmd=", last_command,
-             " user=", listed_user, " redir=-1 resp=", listed_resp, " lib-name=", lib_name,
+             " user=", listed_user, " redir=", tracker->redirect(), " resp=", listed_resp, " lib-name=", lib_name,
              " lib-ver=", lib_version);
 }
 
@@ -183,6 +183,12 @@ std::vector<std::shared_ptr<Session>> Sessions::all() const {
   std::vector<std::shared_ptr<Session>> out;
   for (auto& [id, s] : by_id_) out.push_back(s);
   return out;
+}
+
+std::shared_ptr<Session> Sessions::find(uint64_t id) const {
+  MutexLock lock(mutex_);
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : it->second;
 }
 
 size_t Sessions::size() const {

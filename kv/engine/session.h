@@ -19,6 +19,7 @@
 #include "kv/engine/channels.h"
 #include "kv/engine/command.h"
 #include "kv/engine/outbox.h"
+#include "kv/engine/tracking.h"
 #include "kv/engine/watch.h"
 
 namespace cairn::kv {
@@ -88,7 +89,7 @@ class Session {
   std::string last_command ABSL_GUARDED_BY(mutex);
   std::string listed_ns ABSL_GUARDED_BY(mutex);
   std::string listed_user ABSL_GUARDED_BY(mutex);
-  int listed_resp ABSL_GUARDED_BY(mutex) = 2;
+  int listed_resp ABSL_GUARDED_BY(mutex) = 2;  // what is pushed to it is in this protocol
   int listed_multi ABSL_GUARDED_BY(mutex) = -1;
   // Constant after registration.
   std::function<void()> kill;
@@ -96,6 +97,7 @@ class Session {
   // What comes to it beside the answers, and what it wants to come.
   Outbox outbox;
   Subscriptions subscriptions{*this};
+  TrackerOf tracker{*this};
   // RESP2 has no pushes: whoever listens in it may say little else.
   bool only_listens() const { return resp == 2 && subscriptions.any(); }
   // The first byte of a push.
@@ -171,6 +173,7 @@ class Sessions {
   void add(std::shared_ptr<Session> session);
   void remove(uint64_t id);
   std::vector<std::shared_ptr<Session>> all() const;  // by id
+  std::shared_ptr<Session> find(uint64_t id) const;   // null: there is none
   size_t size() const;
 
   // The connection of a session says what it holds now. Where all together hold more than `most`,

@@ -164,6 +164,7 @@ int call(lua_State* lua, bool raise) {
     inner.locks = outer.locks;
     inner.txn = &run->txn;
     inner.in_exec = true;
+    inner.script = &outer.request;
     inner.locked = request.hash;
     engine.run_inner(inner);
     outer.saw(inner.seen());
