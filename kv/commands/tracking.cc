@@ -55,8 +55,8 @@ bool prefixes_fit(Context& c, std::span<const std::string_view> prefixes) {
   constexpr std::string_view kMustNot = "'. Prefixes for a single client must not overlap.";
   for (size_t i = 0; i < prefixes.size(); i++) {
     if (const auto it = overlapping(own, prefixes[i]); it != own.end()) {
-      c.reply.error(cat("ERR Prefix '", shown(prefixes[i]),
-                        "' overlaps with an existing prefix '", shown(*it), kMustNot));
+      c.reply.error(cat("ERR Prefix '", shown(prefixes[i]), "' overlaps with an existing prefix '",
+                        shown(*it), kMustNot));
       return false;
     }
     if (i != first) continue;

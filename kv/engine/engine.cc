@@ -362,7 +362,8 @@ void Engine::call(Context& c) {
   Counts& counts = counts_[table_.index_of(c.row)];
   const uint64_t n = counts.calls.load(std::memory_order_relaxed);
   bump(counts.calls);
-  if (server_.tracking.any()) [[unlikely]] server_.tracking.runs(c);
+  if (server_.tracking.any()) [[unlikely]]
+    server_.tracking.runs(c);
   if (n >= kAlwaysTimed && n % kTimedEach != 0) {
     bump(counts.ns, counts.last_ns);
     return c.row.run(c);
@@ -680,7 +681,8 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
   const int64_t busy = steady_ns() - begun - (session.waited_ns - waited);
   bump(counts_[table_.index_of(row)].ns, static_cast<uint64_t>(busy));
   finish(c, mark);
-  if (server_.tracking.any()) [[unlikely]] server_.tracking.answered(session, request);
+  if (server_.tracking.any()) [[unlikely]]
+    server_.tracking.answered(session, request);
   if (!ready_.keys.empty()) {
     StripeLocks none(store());
     serve_ready(none);

@@ -53,8 +53,8 @@ std::string Session::describe(int64_t now_ms) {
              " rbs=", answer_room, " rbp=", answer_room, " obl=", answers,
              " oll=", pushed > 0 ? 1 : 0, " omem=", (answers > 0 ? answer_room : 0) + pushed,
              " tot-mem=", buffer_bytes.load(), " events=r cmd=", last_command,
-             " user=", listed_user, " redir=", tracker->redirect(), " resp=", listed_resp, " lib-name=", lib_name,
-             " lib-ver=", lib_version);
+             " user=", listed_user, " redir=", tracker->redirect(), " resp=", listed_resp,
+             " lib-name=", lib_name, " lib-ver=", lib_version);
 }
 
 awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
