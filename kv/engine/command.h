@@ -193,8 +193,8 @@ class Context {
   Transaction* txn = nullptr;  // what it changes; of all commands together inside EXEC
   bool in_exec = false;
   const Request* script = nullptr;  // that called it
-  uint64_t errors_counted = 0;  // in the statistics, of those that it answered
-  KeyHash locked = 0;           // whose stripe is locked for sure: that of its one key
+  uint64_t errors_counted = 0;      // in the statistics, of those that it answered
+  KeyHash locked = 0;               // whose stripe is locked for sure: that of its one key
 
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
