@@ -304,7 +304,8 @@ void Tracking::remember(std::string_view key, const TrackerPtr& tracker) {
   count(at, it->first, readers, -1);
   const size_t before = readers.size();
   if (before >= kMany && (before & (before - 1)) == 0) {
-    std::erase_if(readers, [](const TrackerPtr& r) { return !r->has(Tracker::kOn); });
+    const auto gone = [](const TrackerPtr& r) { return !r->has(Tracker::kOn); };
+    readers.erase(std::remove_if(readers.begin(), readers.end(), gone), readers.end());
     place = std::lower_bound(readers.begin(), readers.end(), tracker);
   }
   readers.insert(place, tracker);

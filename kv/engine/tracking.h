@@ -73,6 +73,7 @@ class Tracker {
     kCaching = 1 << 5,  // CLIENT CACHING was said, for the next command
     kBroken = 1 << 6,   // whom it redirects to is gone
   };
+  using Names = absl::btree_set<std::string, std::less<>>;
   explicit Tracker(Session& session);
 
   bool has(uint32_t flag) const { return (flags_.load(std::memory_order_relaxed) & flag) != 0; }
@@ -84,7 +85,7 @@ class Tracker {
 
   // ---- its session's thread ----
   void set_caching() { flags_.fetch_or(kCaching, std::memory_order_relaxed); }
-  const absl::btree_set<std::string>& prefixes() const { return prefixes_; }
+  const Names& prefixes() const { return prefixes_; }
   uint64_t bytes() const { return bytes_; }  // that the prefixes take here and there, about
 
  private:
@@ -100,9 +101,9 @@ class Tracker {
 
   // Its session's thread.
   Tracking* tracking_ = nullptr;
-  absl::btree_set<std::string> prefixes_;
+  Names prefixes_;
   uint64_t bytes_ = 0;
-  absl::flat_hash_set<std::string> noted_;  // read by a transaction that is under way
+  Names noted_;  // read by a transaction that is under way
 };
 
 // The part of a session: ends with it.

@@ -91,22 +91,24 @@ class Histories(Both):
             [b"BITOP", b"NOT", b"s2", s], [b"EVAL", b"return redis.call('SET', KEYS[1], ARGV[1])", b"1", s, new],
             [b"EVAL", b"redis.call('GET', KEYS[1]); return redis.call('SET', KEYS[2], ARGV[1])", b"2", s, b"s1", new]])
 
-    def modes(self, r, n):
+    def modes(self, r, n, scripts):
         options = r.choice([[], [], [], [b"NOLOOP"], [b"OPTIN"], [b"OPTOUT"], [b"BCAST"], [b"BCAST", b"NOLOOP"], [b"BCAST", b"PREFIX", b"s", b"PREFIX", b"h1"],
                             [b"BCAST", b"PREFIX", b"s1"], [b"BCAST", b"PREFIX", b"", b"PREFIX", b"s"], [b"OPTIN", b"OPTOUT"], [b"BCAST", b"OPTIN"],
                             [b"PREFIX", b"a"], [b"FOO"], [b"REDIRECT", b"999999"], [b"REDIRECT", b"x"], [b"OPTIN", b"NOLOOP"]])
+        if scripts and options == [b"BCAST", b"NOLOOP"]:
+            options = [b"BCAST"]  # redis-server 7.0 tells of what the client's own scripts change
         if r.random() < 0.3:
             options = options + [b"REDIRECT", r.randrange(n)]  # of that client
         return [b"CLIENT", b"TRACKING", r.choice([b"ON", b"ON", b"ON", b"ON", b"OFF", b"off", b"x"])] + options
 
-    def steps(self, r, n):
+    def steps(self, r, n, scripts):
         x = r.random()
         if x < 0.4:
             return [self.reads(r)]
         if x < 0.7:
             return [self.writes(r)]
         if x < 0.78:
-            return [self.modes(r, n)]
+            return [self.modes(r, n, scripts)]
         if x < 0.82:
             return [[b"CLIENT", b"CACHING", r.choice([b"YES", b"NO", b"yes", b"x"])], self.reads(r)]
         if x < 0.88:  # what is read before it is written, behind, or both
@@ -137,7 +139,7 @@ class Histories(Both):
 
     def history(self, seed, steps=120):
         r = random.Random(seed)
-        n, ports = self.CLIENTS, (self.server.resp, self.peer.port)
+        n, scripts, ports = self.CLIENTS, seed % 2 == 0, (self.server.resp, self.peer.port)
         watches = [Client(p) for p in ports]
         for w in watches:
             w.ask(b"FLUSHALL")
@@ -152,7 +154,7 @@ class Histories(Both):
         try:
             for _ in range(steps):
                 who = r.randrange(n)
-                todo = self.steps(r, n)
+                todo = [w for w in self.steps(r, n, scripts) if scripts or w[0] != b"EVAL"]
                 if sides[0][who].listens:
                     todo = [r.choice([[b"PING"], [b"RESET"], [b"UNSUBSCRIBE"]])] if r.random() < 0.1 else []
                 for words in todo:
@@ -373,7 +375,8 @@ class OfItsOwn(Case):
         c.socket.sendall(command(b"XREAD", b"BLOCK", b"0", b"STREAMS", b"x", b"$"))
         self.assertTrue(wait_until(lambda: r.info("clients")["blocked_clients"] == 1))
         r.xadd("x", {"f": "1"})
-        self.assertEqual(c.answer()[0][0] if False else True, True)
+        c.answer()
+        c.heard = []
         self.assertIn(b"x", c.fence())
         r.flushall()
         r.close()
