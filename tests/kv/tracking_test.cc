@@ -303,11 +303,11 @@ TEST_F(TrackingTest, TheFirstOfOverlappingPrefixesIsNamed) {
   EXPECT_EQ(on({"z", "fo"}), "-ERR Prefix 'fo' overlaps with an existing prefix 'foo" + rest);
   EXPECT_EQ(on({"barb"}), "-ERR Prefix 'barb' overlaps with an existing prefix 'bar" + rest);
   EXPECT_EQ(on({""}), "-ERR Prefix '' overlaps with an existing prefix 'bar" + rest);
-  Words many;  // comparing each with each would take minutes
-  for (int i = 0; i < 100'000; i++) many.push_back(cat("p", i, ":"));
+  Words many;  // comparing each with each would take long
+  for (int i = 0; i < 20'000; i++) many.push_back(cat("p", i, ":"));
   EXPECT_EQ(on(many), "+OK");
-  EXPECT_EQ(tracking().prefixes(), 100'002u);
-  EXPECT_GT(c->tracker->bytes(), 100'000u * 100);
+  EXPECT_EQ(tracking().prefixes(), 20'002u);
+  EXPECT_GT(c->tracker->bytes(), 20'000u * 100);
   EXPECT_EQ(answer(*c, {"CLIENT", "TRACKING", "OFF"}).text(), "+OK");
   EXPECT_EQ(c->tracker->bytes(), 0u);
   EXPECT_EQ(tracking().prefixes(), 0u);
