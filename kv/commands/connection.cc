@@ -55,10 +55,11 @@ void reset(Context& c) {
   s.leave_multi();
   s.ns = c.store.find_namespace("db0");
   s.reply_mode = ReplyMode::kOn;
-  const Server& server = c.engine.server();
+  Server& server = c.engine.server();
   s.principal = server.auth_required ? nullptr : server.users.default_user();
   s.no_evict = false;
   s.no_touch = false;
+  server.lookout.monitor(s, false);
   {
     MutexLock lock(s.mutex);
     c.reply.pushed_first();  // as they were to come
@@ -91,9 +92,13 @@ constexpr std::string_view kWrongPass =
 
 bool authenticate(Context& c, std::string_view user, std::string_view password) {
   const Server& server = c.engine.server();
-  PrincipalPtr who = server.users.authenticate(user, password);
   // Where nobody need say who he is, the default user has no password, so that any is right.
-  if (!server.auth_required && user == "default") who = server.users.default_user();
+  PrincipalPtr who;
+  if (user != "default") {
+    who = server.users.authenticate(user, password);
+  } else if (!server.auth_required || server.is_default_password(password)) {
+    who = server.users.default_user();
+  }
   if (who == nullptr) {
     note_auth_failure(server.users, c.store.options().report, alarm::kAuthResp, user,
                       c.session.address);
@@ -165,7 +170,7 @@ void hello(Context& c) {
   c.reply.bulk("server");
   c.reply.bulk("redis");
   c.reply.bulk("version");
-  c.reply.bulk("7.4.0");
+  c.reply.bulk(kRedisVersion);
   c.reply.bulk("proto");
   c.reply.integer(version);
   c.reply.bulk("id");

@@ -287,6 +287,7 @@ void Tracking::count(size_t shard, const std::string& key, const Readers& reader
 }
 
 void Tracking::remember(std::string_view key, const TrackerPtr& tracker) {
+  tracker->remembered_++;
   constexpr size_t kMany = 8;  // readers, among whom some may be gone
   const size_t at = shard_of(key);
   Shard& shard = shards_[at];
@@ -458,7 +459,7 @@ void Tracking::ran(Session& session, const Row* row, bool again, bool over) {
     tracker->noted_.clear();
   }
   if (over) command_over(*tracker, session, row);
-  tidy(kAtOnce);
+  tidy(kAtOnce + std::exchange(tracker->remembered_, 0));
 }
 
 void Tracking::answered(Session& session, const Request& request) {

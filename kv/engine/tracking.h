@@ -103,7 +103,8 @@ class Tracker {
   Tracking* tracking_ = nullptr;
   Names prefixes_;
   uint64_t bytes_ = 0;
-  Names noted_;  // read by a transaction that is under way
+  Names noted_;            // read by a transaction that is under way
+  size_t remembered_ = 0;  // keys, of which the table was not tidied yet
 };
 
 // The part of a session: ends with it.
