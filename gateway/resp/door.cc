@@ -51,12 +51,14 @@ void Door::start() {
 // still in the middle of a large value, are sent away; so are those for whom there is no room any
 // more since a limit has changed.
 awaitable<void> Door::look_after() {
+  constexpr size_t kTidied = 10'000;  // keys that clients track
   for (;;) {
     co_await server_.store.clock().sleep_ms(1000);
     server_.client_limits.set_memory(server_.store.memory_bytes());
     server_.sessions.keep_buffers_within(server_.client_limits.left());
     const uint64_t timeout_s = server_.timeout_s;
     const kv::OutputLimit pushed = server_.client_limits.output(kv::ClientClass::kPubsub);
+    server_.tracking.tidy(kTidied);
     for (auto& session : server_.sessions.all()) {
       const auto silent_s = static_cast<uint64_t>(++session->silent_s);
       int64_t stalled_s = session->stalled_s;
@@ -106,7 +108,7 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
   connection->stream().abort();
   session->outbox.close();
   constexpr size_t kTurn = 1000;  // names that it listened to, before others have their turn
-  while (server_.channels.leave(*session, kTurn)) {
+  while (server_.channels.leave(*session, kTurn) || server_.tracking.leave(*session, kTurn)) {
     co_await asio::post(executor, asio::use_awaitable);
   }
 }

@@ -41,7 +41,8 @@ bool Pipeline::may_grow() const {
 
 uint64_t Pipeline::buffer_bytes() const {
   return input_.capacity() + output_.capacity() + parser_.buffer_bytes() + session_.queued_bytes +
-         session_.watched.bytes() + session_.subscriptions.bytes() + piece_bytes_;
+         session_.watched.bytes() + session_.subscriptions.bytes() + session_.tracker->bytes() +
+         piece_bytes_;
 }
 
 void Pipeline::publish_held() const {

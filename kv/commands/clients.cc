@@ -34,9 +34,6 @@ void client_unpause(Context& c) {
   c.reply.ok();
 }
 
-// Nobody's invalidations go elsewhere while there are none.
-void client_getredir(Context& c) { c.reply.integer(-1); }
-
 void monitor(Context& c) {
   if (c.in_exec) return c.reply.error("ERR MONITOR isn't allowed for DENY BLOCKING client");
   c.engine.server().lookout.monitor(c.session, true);
@@ -47,15 +44,6 @@ constexpr std::string_view kGroup = "connection";
 constexpr uint32_t kClient = kLoading | kNoScript;
 constexpr uint32_t kClientAdmin = kClient | kAdmin | kDangerous;
 constexpr Row kClientRows[] = {
-    {"client|getredir",
-     2,
-     kClient,
-     {},
-     client_getredir,
-     nullptr,
-     kGroup,
-     "Returns the client ID to which the connection's tracking notifications are redirected.",
-     "6.0.0"},
     {"client|pause",
      -3,
      kClientAdmin,

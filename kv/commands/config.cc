@@ -301,6 +301,8 @@ constexpr Parameter kParameters[] = {
      set_slower_than},
     {"slowlog-max-len", [](Server& s) { return cat(s.lookout.slowlog.length_max()); },
      set_count<take_slowlog_length, 20'000>},
+    {"tracking-table-max-keys", [](Server& s) { return cat(s.tracking_keys_max.load()); },
+     set_number<&Server::tracking_keys_max, 0, INT64_MAX>},
     fixed("active-defrag-cycle-max", "25", kNoDefrag),
     fixed("active-expire-effort", "1", kDue),
     fixed("activedefrag", "no", kNoDefrag),

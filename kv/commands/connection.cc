@@ -16,7 +16,8 @@ void ping(Context& c) {
     return c.reply.error("ERR wrong number of arguments for 'ping' command");
   }
   // Whoever listens takes PONG for a sign that what was published before it has come.
-  if (c.session.subscriptions.any() && !c.in_exec) c.reply.pushed_first();
+  const bool hears = c.session.subscriptions.any() || c.session.tracker->has(Tracker::kOn);
+  if (hears && !c.in_exec) c.reply.pushed_first();
   if (c.session.only_listens()) {
     c.reply.array(2);
     c.reply.bulk("pong");
@@ -41,15 +42,18 @@ void quit(Context& c) {
   c.session.close_after_reply = true;
 }
 
-constexpr size_t kLeftAtOnce = 1000;  // names that it listened to
+constexpr size_t kLeftAtOnce = 1000;  // names that it listened to, or prefixes that it tracked
+bool leave_some(Context& c) {
+  Server& server = c.engine.server();
+  return server.channels.leave(c.session, kLeftAtOnce) ||
+         server.tracking.leave(c.session, kLeftAtOnce);
+}
 
 void reset(Context& c) {
   Session& s = c.session;
-  if (c.engine.server().channels.leave(s, kLeftAtOnce)) return c.defer();
-  c.reply.pushed_first();  // as they were to come
+  if (leave_some(c)) return c.defer();
   s.leave_multi();
   s.ns = c.store.find_namespace("db0");
-  s.resp = 2;
   s.reply_mode = ReplyMode::kOn;
   Server& server = c.engine.server();
   s.principal = server.auth_required ? nullptr : server.users.default_user();
@@ -58,6 +62,8 @@ void reset(Context& c) {
   server.lookout.monitor(s, false);
   {
     MutexLock lock(s.mutex);
+    c.reply.pushed_first();  // as they were to come
+    s.resp = s.listed_resp = 2;
     s.name.clear();
   }
   c.reply.simple("RESET");
@@ -65,7 +71,7 @@ void reset(Context& c) {
 
 awaitable<void> reset_in_turns(Context& c) {
   const Executor executor = co_await asio::this_coro::executor;
-  while (c.engine.server().channels.leave(c.session, kLeftAtOnce)) {
+  while (leave_some(c)) {
     co_await asio::post(executor, asio::use_awaitable);
   }
   reset(c);
@@ -153,7 +159,13 @@ void hello(Context& c) {
     MutexLock lock(c.session.mutex);
     c.session.name = *name;
   }
-  c.session.resp = static_cast<int>(version);
+  {
+    // What was pushed in the one protocol leaves before the other one is spoken.
+    MutexLock lock(c.session.mutex);
+    const bool other = version != c.session.resp;
+    if (other && c.engine.server().tracking.any() && !c.in_exec) c.reply.pushed_first();
+    c.session.resp = c.session.listed_resp = static_cast<int>(version);
+  }
   c.reply.map(7);
   c.reply.bulk("server");
   c.reply.bulk("redis");

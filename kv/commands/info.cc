@@ -73,7 +73,7 @@ void info_clients(Context& c, std::string& out) {
          "\r\nclient_recent_max_input_buffer:", largest_in,
          "\r\nclient_recent_max_output_buffer:", largest_out,
          "\r\nblocked_clients:", s.blocked_clients.load(),
-         "\r\ntracking_clients:0\r\npubsub_clients:", s.channels.clients(),
+         "\r\ntracking_clients:", s.tracking.clients(), "\r\npubsub_clients:", s.channels.clients(),
          "\r\ntotal_blocking_keys:", s.waiters.keys(),
          "\r\nmonitoring_clients:", s.lookout.monitors.size(), "\r\n");
 }
@@ -187,9 +187,11 @@ void info_stats(Context& c, std::string& out) {
          "\r\npubsub_patterns:", s.channels.names(Kind::kPattern),
          "\r\npubsubshard_channels:", s.channels.names(Kind::kShardChannel),
          "\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\nmigrate_cached_sockets:0\r\n",
-         "slave_expires_tracked_keys:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n",
-         "tracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n",
-         "total_error_replies:", t.error_replies.load(), "\r\n");
+         "slave_expires_tracked_keys:0\r\ntracking_total_keys:", s.tracking.keys(),
+         "\r\ntracking_total_items:", s.tracking.items(),
+         "\r\ntracking_total_prefixes:", s.tracking.prefixes(),
+         "\r\nunexpected_error_replies:0\r\n", "total_error_replies:", t.error_replies.load(),
+         "\r\n");
 }
 
 void info_replication(Context& c, std::string& out) {

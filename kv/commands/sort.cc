@@ -68,7 +68,7 @@ bool parse(Context& c, Question& q) {
   }
   // The word behind the last STORE is the key that was resolved, and is locked.
   if (q.store_at != 0 && !names(c, q.store_at)) return c.syntax_error(), false;
-  q.repeats = q.store_at != 0 || c.in_script;
+  q.repeats = q.store_at != 0 || c.script != nullptr;
   return true;
 }
 

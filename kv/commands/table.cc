@@ -80,6 +80,7 @@ Table::Table() : slots_(kSlots) {
                       connection_rows(),
                       client_rows(),
                       monitor_rows(),
+                      tracking_rows(),
                       info_rows(),
                       config_rows(),
                       server_rows(),

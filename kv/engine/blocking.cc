@@ -103,7 +103,7 @@ void Engine::hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, cons
     const Shape shape = (c.row.flags & kBatch) ? Shape::kSeveral : Shape::kOne;
     Transaction txn(store_, &locks, shape, c.wish());
     std::construct_at(&txn.now(), now);  // one moment: what was there for the line is there here
-    txn.set_committer(&ready_);
+    txn.set_committer(committer(w.session.id));
     txn.names_changes();
     c.locks = &locks;
     c.txn = &txn;

@@ -156,21 +156,24 @@ Subscriptions::~Subscriptions() {
   if (channels_ != nullptr) (void)channels_->leave(session_, SIZE_MAX);
 }
 
-void Channels::push(Session& session, const Push& push, const OutputLimit& limit, int64_t now_ms) {
-  if (session.outbox.push(push, limit, now_ms) != Outbox::Added::kRefused) return;
-  disconnections_.fetch_add(1, std::memory_order_relaxed);
-  if (session.kill) session.kill();  // posts
+bool Channels::push(Session& session, const Push& push, const OutputLimit& limit, int64_t now_ms) {
+  const Outbox::Added added = session.outbox.push(push, limit, now_ms);
+  if (added == Outbox::Added::kRefused) {
+    disconnections_.fetch_add(1, std::memory_order_relaxed);
+    if (session.kill) session.kill();  // posts
+  }
+  return added == Outbox::Added::kAdded;
 }
 
-void Channels::push(Session& session, const Push& p) {
-  push(session, p, limits_.output(ClientClass::kPubsub), steady_ns() / 1'000'000);
+bool Channels::push(Session& session, const Push& p) {
+  return push(session, p, limits_.output(ClientClass::kPubsub), steady_ns() / 1'000'000);
 }
 
 uint64_t Channels::deliver(const Name& name, const std::shared_ptr<const std::string>& head,
                            Message& m) {
   m.make(limits_);
   const Push message{head, m.body};
-  for (Session* session : name.sessions) push(*session, message, m.limit, m.now_ms);
+  for (Session* session : name.sessions) (void)push(*session, message, m.limit, m.now_ms);
   return name.sessions.size();
 }
 

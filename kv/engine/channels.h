@@ -61,8 +61,8 @@ class Channels {
   uint64_t publish(Kind kind, std::string_view channel, std::string_view message);
   // How many would get it now.
   uint64_t receivers(Kind kind, std::string_view channel) const;
-  // Pushes anything else.
-  void push(Session& session, const Push& push);
+  // Pushes anything else. False: the client is gone, or is to go for it.
+  bool push(Session& session, const Push& push);
 
   size_t names(Kind kind) const { return table(kind).names.load(std::memory_order_relaxed); }
   uint64_t subscribers(Kind kind, std::string_view name) const;
@@ -114,7 +114,7 @@ class Channels {
   const Table& table(Kind kind) const { return tables_[static_cast<size_t>(kind)]; }
   void end(Session& session, Kind kind, Name* name, std::string* text);
   uint64_t deliver(const Name& name, const std::shared_ptr<const std::string>& head, Message& m);
-  void push(Session& session, const Push& push, const OutputLimit& limit, int64_t now_ms);
+  bool push(Session& session, const Push& push, const OutputLimit& limit, int64_t now_ms);
 
   const ClientLimits& limits_;
   std::atomic<uint64_t>& disconnections_;

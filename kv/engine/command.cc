@@ -91,7 +91,7 @@ Context::Context(Engine& engine, Session& session, Request& request, Reply& repl
 
 Namespace& Context::ns() const { return *session.ns; }
 
-Committer* Context::committer() const { return engine.committer(); }
+Committer* Context::committer() const { return engine.committer(session.id); }
 
 Wish Context::wish() const {
   return engine.server().durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;

@@ -192,11 +192,11 @@ class Context {
   Args& args;
   Reply& reply;
   StripeLocks* locks = nullptr;
-  Transaction* txn = nullptr;   // what it changes; of all commands together inside EXEC
-  bool in_exec = false;         // or in a script
-  bool in_script = false;       // of which the same is expected each time
-  uint64_t errors_counted = 0;  // in the statistics, of those that it answered
-  KeyHash locked = 0;           // whose stripe is locked for sure: that of its one key
+  Transaction* txn = nullptr;       // what it changes; of all commands together inside EXEC
+  bool in_exec = false;             // or in a script
+  const Request* script = nullptr;  // that called it
+  uint64_t errors_counted = 0;      // in the statistics, of those that it answered
+  KeyHash locked = 0;               // whose stripe is locked for sure: that of its one key
 
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }

@@ -376,6 +376,8 @@ void Engine::call(Context& c) {
   Counts& counts = counts_[table_.index_of(c.row)];
   const uint64_t n = counts.calls.load(std::memory_order_relaxed);
   bump(counts.calls);
+  if (server_.tracking.any()) [[unlikely]]
+    server_.tracking.runs(c);
   const uint32_t looks = server_.lookout.bits();
   const bool brief = c.args.size() == c.row.brief && (looks & Lookout::kTimesAll) == 0;
   if (brief && n >= kAlwaysTimed && n % kTimedEach != 0) {
@@ -422,6 +424,9 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
   const Reply::Mark mark = reply.mark();
   StripeLocks own(store());
   const Outcome outcome = run_locked(session, request, reply, mark, held, own);
+  if (server_.tracking.any()) [[unlikely]] {
+    server_.tracking.ran(session, request.row, outcome.cold, !outcome.deferred);
+  }
   if (!ready_.keys.empty()) serve_ready(held != nullptr ? *held : own);
   return outcome;
 }
@@ -462,7 +467,7 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   c.locks = held != nullptr ? held : &own;
   const bool several = (row->flags & kBatch) && args.size() > 2;
   Transaction txn(store(), c.locks, several ? Shape::kSeveral : Shape::kOne, c.wish());
-  txn.set_committer(&ready_);
+  txn.set_committer(committer(session.id));
   c.txn = &txn;
   txn.names_changes();
   if (held == nullptr) lock_keys(session, request, own);
@@ -710,6 +715,8 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
   const int64_t busy = steady_ns() - begun - (session.waited_ns - waited);
   timed(c, counts_[table_.index_of(row)], static_cast<uint64_t>(std::max<int64_t>(busy, 0)));
   finish(c, mark);
+  if (server_.tracking.any()) [[unlikely]]
+    server_.tracking.answered(session, request);
   if (!ready_.keys.empty()) {
     StripeLocks none(store());
     serve_ready(none);

@@ -87,7 +87,10 @@ class Engine {
   // and answers in the end. `timeout_ms`: 0 for no limit.
   awaitable<void> wait_for(Context& c, Awaited& awaited, int64_t timeout_ms);
   // Hears of the keys that the changes of a command have made ready.
-  Committer* committer() { return &ready_; }
+  Committer* committer(uint64_t client) {
+    ready_.client = client;
+    return &ready_;
+  }
   // Serves those who wait for a key, under locks of its own. On this engine's thread.
   void serve(ReadyKey key);
 
@@ -215,6 +218,7 @@ std::span<const Row> list_blocking_rows();
 std::span<const Row> list_search_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
+std::span<const Row> tracking_rows();  // more subcommands of CLIENT, behind connection_rows()
 std::span<const Row> conditional_rows();
 std::span<const Row> client_rows();  // more subcommands of CLIENT, behind connection_rows()
 std::span<const Row> monitor_rows();

@@ -103,7 +103,7 @@ void Monitors::tell(Channels& channels, const Context& c) const {
   static const auto kNothing = std::make_shared<const std::string>();
   const Push line{kNothing, std::make_shared<const std::string>(line_of(c)), '+'};
   MutexLock lock(mutex_);
-  for (Session* session : sessions_) channels.push(*session, line);
+  for (Session* session : sessions_) (void)channels.push(*session, line);
 }
 
 // ---- CLIENT PAUSE ----

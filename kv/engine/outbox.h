@@ -49,6 +49,11 @@ class Outbox {
   Added push(const Push& push, const OutputLimit& limit, int64_t now_ms);
   uint64_t bytes() const { return bytes_.load(std::memory_order_acquire); }
   bool empty() const { return bytes() == 0; }
+  // Nothing is taken any more.
+  bool closed() const {
+    MutexLock lock(mutex_);
+    return closed_;
+  }
   // Over the soft limit for too long; for who looks now and then, when nobody pushes.
   bool overdue(const OutputLimit& limit, int64_t now_ms) const;
 

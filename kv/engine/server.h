@@ -20,6 +20,7 @@
 #include "kv/engine/lookout.h"
 #include "kv/engine/scripts.h"
 #include "kv/engine/session.h"
+#include "kv/engine/tracking.h"
 #include "kv/engine/waiters.h"
 #include "kv/engine/workspace.h"
 
@@ -118,6 +119,8 @@ struct Server {
 
   Channels channels{client_limits, stats.output_limit_disconnections};
   Events events{store, channels};
+  std::atomic<uint64_t> tracking_keys_max{Tracking::kKeysMax};  // CONFIG SET may change it
+  Tracking tracking{store, channels, tracking_keys_max};
 
   std::atomic<int64_t> last_save_ms{0};
 

@@ -50,6 +50,7 @@ std::string Session::describe(int64_t now_ms) {
   if (subscriptions.any_seen()) flags += 'P';
   if (listed_multi >= 0) flags += 'x';
   if (blocked.load()) flags += 'b';
+  flags += tracker->letters();
   if (no_evict) flags += 'e';
   if (listed_no_touch) flags += 'T';
   if (flags.empty()) flags = "N";
@@ -64,8 +65,8 @@ std::string Session::describe(int64_t now_ms) {
              " rbs=", answer_room, " rbp=", answer_room, " obl=", answers,
              " oll=", pushed > 0 ? 1 : 0, " omem=", (answers > 0 ? answer_room : 0) + pushed,
              " tot-mem=", buffer_bytes.load(), " events=r cmd=", last_command,
-             " user=", listed_user, " redir=-1 resp=", listed_resp, " lib-name=", lib_name,
-             " lib-ver=", lib_version);
+             " user=", listed_user, " redir=", tracker->redirect(), " resp=", listed_resp,
+             " lib-name=", lib_name, " lib-ver=", lib_version);
 }
 
 awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
@@ -195,6 +196,12 @@ std::vector<std::shared_ptr<Session>> Sessions::all() const {
   std::vector<std::shared_ptr<Session>> out;
   for (auto& [id, s] : by_id_) out.push_back(s);
   return out;
+}
+
+std::shared_ptr<Session> Sessions::find(uint64_t id) const {
+  MutexLock lock(mutex_);
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : it->second;
 }
 
 size_t Sessions::size() const {

@@ -19,6 +19,7 @@
 #include "kv/engine/channels.h"
 #include "kv/engine/command.h"
 #include "kv/engine/outbox.h"
+#include "kv/engine/tracking.h"
 #include "kv/engine/watch.h"
 
 namespace cairn::kv {
@@ -91,7 +92,7 @@ class Session {
   std::string last_command ABSL_GUARDED_BY(mutex);
   std::string listed_ns ABSL_GUARDED_BY(mutex);
   std::string listed_user ABSL_GUARDED_BY(mutex);
-  int listed_resp ABSL_GUARDED_BY(mutex) = 2;
+  int listed_resp ABSL_GUARDED_BY(mutex) = 2;  // what is pushed to it is in this protocol
   bool listed_no_touch ABSL_GUARDED_BY(mutex) = false;
   int listed_multi ABSL_GUARDED_BY(mutex) = -1;
   // Constant after registration.
@@ -100,6 +101,7 @@ class Session {
   // What comes to it beside the answers, and what it wants to come.
   Outbox outbox;
   Subscriptions subscriptions{*this};
+  TrackerOf tracker{*this};
   Lookout* monitored_by = nullptr;    // it is told of all commands: MONITOR
   std::atomic<bool> monitors{false};  // the same for CLIENT LIST
   // RESP2 has no pushes: whoever listens in it may say little else.
@@ -177,6 +179,7 @@ class Sessions {
   void add(std::shared_ptr<Session> session);
   void remove(uint64_t id);
   std::vector<std::shared_ptr<Session>> all() const;  // by id
+  std::shared_ptr<Session> find(uint64_t id) const;   // null: there is none
   size_t size() const;
 
   // The connection of a session says what it holds now. Where all together hold more than `most`,

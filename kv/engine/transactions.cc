@@ -120,7 +120,7 @@ void Engine::exec(Context& c) {
   const Reply::Mark begin = c.reply.mark();
   const NamespacePtr home = session.ns;
   Transaction txn(c.store, c.locks, Shape::kSeveral, c.wish());
-  txn.set_committer(engine.committer());
+  txn.set_committer(c.committer());
   txn.names_changes();
   HeldBlobs blobs(c.store, queue);
   c.reply.array(queue.size());

@@ -74,6 +74,7 @@ struct ReadyKey {
 // What is told to an engine while a command of its runs, in the order in which it changed.
 struct ReadyKeys final : Committer {
   std::vector<ReadyKey> keys;
+  uint64_t client = 0;  // for whom it commits
   void awaited(const NamespacePtr& ns, std::string_view key) override {
     // Once for what changes it again and again; another time finds nothing to do.
     if (!keys.empty() && keys.back().ns == ns && keys.back().name == key) return;

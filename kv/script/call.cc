@@ -163,7 +163,8 @@ int call(lua_State* lua, bool raise) {
     Context inner(engine, session, request, reply);
     inner.locks = outer.locks;
     inner.txn = &run->txn;
-    inner.in_exec = inner.in_script = true;
+    inner.in_exec = true;
+    inner.script = &outer.request;
     inner.locked = request.hash;
     engine.run_inner(inner);
     outer.saw(inner.seen());

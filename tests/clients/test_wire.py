@@ -245,6 +245,10 @@ class Generator:
             "sadd": lambda: members() + members(), "srem": lambda: members() + members(), "smismember": members,
             "sismember": lambda: members()[:1], "smove": lambda: members()[:1],
             "sscan": lambda: [b"0"] + r.choice([[], [b"MATCH", b"*1*"], [b"COUNT", b"100"]]),
+            "client|tracking": lambda: [r.choice([b"ON", b"on", b"OFF", b"x"])] + r.choice(  # redis-server 7.0 answers twice to other prefixes
+                [[], [b"BCAST"], [b"BCAST", b"PREFIX", b"k", b"prefix", word()], [b"BCAST", b"PREFIX", b"h1"], [b"OPTIN"], [b"OPTOUT", b"NOLOOP"],
+                 [b"OPTIN", b"OPTOUT"], [b"BCAST", b"OPTIN"], [b"PREFIX", b"k"], [b"REDIRECT", b"99999999"], [b"REDIRECT", word()], [b"PREFIX"]]),
+            "client|caching": lambda: [r.choice([b"YES", b"no", b"x"])], "client|trackinginfo": lambda: [], "client|getredir": lambda: [],
             "expireat": lambda: [b"99999999999"], "pexpireat": lambda: [b"99999999999999"],
         }.get(name, lambda: None)()
 
@@ -370,7 +374,8 @@ class Generator:
         least = abs(arity)
         extra = self.likely(name) if r.random() < 0.6 else None
         n = least + r.choice([0, 0, 0, 0, 1, 2, 3, 4]) - (r.random() < 0.05)
-        whole = name in ("lmpop", "blmpop", "bzmpop", "xread", "xreadgroup")  # their keys are where they say
+        whole = name in ("lmpop", "blmpop", "bzmpop", "xread", "xreadgroup", "client|tracking", "client|caching",
+                         "client|trackinginfo", "client|getredir")  # their keys, if any, are where they say
         if extra is not None and whole:
             n = len(words)
         elif extra is not None and first:
