@@ -306,7 +306,7 @@ int serve(const Options& options) {
       (*volume)->engine());
 
   // The gRPC door.
-  rpc::Door rpc(loops, server, *engines.front());
+  rpc::Door rpc(loops, server, engines);
   rpc::DoorOptions rpc_options;
   rpc_options.address = endpoint(options.grpc);
   if (!options.grpc_tls.empty()) {
