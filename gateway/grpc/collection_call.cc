@@ -9,13 +9,6 @@
 
 namespace cairn::rpc {
 
-kv::Engine& engine_of(const Shared& shared, const Executor& loop) {
-  const auto& loops = shared.store.executors();
-  const auto it = std::find(loops.begin(), loops.end(), loop);
-  const auto at = it == loops.end() ? 0 : static_cast<size_t>(it - loops.begin());
-  return *(*shared.engines)[at];
-}
-
 void CollectionStep::find_row(const Shared& shared) {
   command.find_row(shared.engines->front()->table());
   access_ = command.access();
@@ -101,7 +94,7 @@ awaitable<grpc::Status> perform(const Shared& shared, Context& context, Collecti
     if (!status.ok()) co_return status;
   }
   const Executor loop = co_await asio::this_coro::executor;
-  kv::Errand errand(engine_of(shared, loop));
+  kv::Errand errand(kv::engine_of(*shared.engines, loop));
   const std::vector<KeyHash> hashes{step.hash};
   const Faults::Keys values{{step.ns, step.key->key()}};
   Lsn rests_on;

@@ -12,9 +12,6 @@
 
 namespace cairn::rpc {
 
-// The engine of this loop.
-kv::Engine& engine_of(const Shared& shared, const Executor& loop);
-
 struct CollectionStep {
   explicit CollectionStep(Store& store) : command(store) {}
 
@@ -33,7 +30,7 @@ struct CollectionStep {
       rpc::hear(q, values, static_cast<Answer&>(answer));
     };
     may_be_large = has_list(*Answer::descriptor());
-    if constexpr (requires(Answer& a) { a.set_version(0); }) {
+    if constexpr (requires(Answer & a) { a.set_version(0); }) {
       name_version = [](google::protobuf::Message& answer, Lsn version) {
         static_cast<Answer&>(answer).set_version(version.value());
       };

@@ -191,7 +191,7 @@ class TailCall final : public ItemStream<Message>, private Tails::Tail {
     // From here on the client misses nothing.
     if (!co_await this->run([this] { this->StartSendInitialMetadata(); })) co_return ended();
     const Executor loop = co_await asio::this_coro::executor;
-    kv::Errand errand(engine_of(shared, loop));
+    kv::Errand errand(kv::engine_of(*shared.engines, loop));
     const absl::Cleanup hide = [this] { show(nullptr); };
     show(&errand);
     do {
@@ -237,9 +237,9 @@ class TailCall final : public ItemStream<Message>, private Tails::Tail {
     if (!status.ok()) co_return status;
     kv::Values& values = command.values;
     if (values.is_null()) co_return grpc::Status();  // others took it
-    (void)values.count();  // streams
+    (void)values.count();                            // streams
     (void)values.count();
-    (void)values.text();   // its key
+    (void)values.text();  // its key
     (void)values.count();
     co_return co_await this->send(values, key, [this](const Message& sent) {
       after_ = sent.entries(sent.entries_size() - 1).id();

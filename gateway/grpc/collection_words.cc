@@ -49,7 +49,8 @@ grpc::Status no_number(const v1::Key& key) { return bad_argument("NaN is no numb
 bool is_id(std::string_view id) {
   constexpr size_t kCharsMax = 41;
   const size_t dash = id.find('-');
-  const std::string_view parts[] = {id.substr(0, dash), dash == id.npos ? "0" : id.substr(dash + 1)};
+  const std::string_view parts[] = {id.substr(0, dash),
+                                    dash == id.npos ? "0" : id.substr(dash + 1)};
   return id.size() <= kCharsMax && std::all_of(std::begin(parts), std::end(parts), [](auto part) {
            return !part.empty() && part.find_first_not_of("0123456789") == part.npos;
          });
@@ -366,7 +367,9 @@ grpc::Status say(const v1::StreamDeleteRequest& q, kv::Args& to) {
   return add_ids(to, q.ids(), q.key());
 }
 
-grpc::Status say(const v1::StreamCountRequest& q, kv::Args& to) { return about(to, "xlen", q.key()); }
+grpc::Status say(const v1::StreamCountRequest& q, kv::Args& to) {
+  return about(to, "xlen", q.key());
+}
 
 grpc::Status say(const v1::StreamRangeRequest& q, kv::Args& to) {
   begin(to, q.reverse() ? "xrevrange" : "xrange", q.key());

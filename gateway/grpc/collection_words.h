@@ -81,10 +81,8 @@ void hear(const v1::StreamAcknowledgeRequest& q, kv::Values& values,
 void hear(const v1::StreamClaimRequest& q, kv::Values& values, v1::StreamClaimResponse& a);
 // The four that count all.
 template <class Request, class Answer>
-  requires requires(Answer& a) { a.set_count(0); }
-void hear(const Request&, kv::Values& values, Answer& a) {
-  a.set_count(values.number());
-}
+requires requires(Answer& a) { a.set_count(0); }
+void hear(const Request&, kv::Values& values, Answer& a) { a.set_count(values.number()); }
 
 // The next item of a long answer, behind the number of them; returns its bytes, about.
 size_t take_item(kv::Values& values, v1::HashScanResponse& a);
@@ -93,10 +91,8 @@ size_t take_item(kv::Values& values, v1::SetMembersResponse& a);
 size_t take_item(kv::Values& values, v1::SortedSetRangeResponse& a);
 size_t take_item(kv::Values& values, v1::StreamEntry& entry);
 template <class Answer>
-  requires requires(Answer& a) { a.add_entries(); }
-size_t take_item(kv::Values& values, Answer& a) {
-  return take_item(values, *a.add_entries());
-}
+requires requires(Answer& a) { a.add_entries(); }
+size_t take_item(kv::Values& values, Answer& a) { return take_item(values, *a.add_entries()); }
 
 // What a command answered as its error, in Redis's words, as a status.
 grpc::Status error_of_command(std::string_view text, const v1::Key& key);

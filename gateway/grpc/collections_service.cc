@@ -17,18 +17,18 @@ Unary* CollectionsService::run(Context* c, const Caller& by, const Request* q, A
 
 template <class Request, class Answer>
 void CollectionsService::range(const char* path) {
-  server_stream<Request, Answer>(
-      path, Access::kRead, [this](Context* c, const Caller& by, const Request* q) {
-        return new RangeCall<Request, Answer>(shared_, by, c, *q);
-      });
+  server_stream<Request, Answer>(path, Access::kRead,
+                                 [this](Context* c, const Caller& by, const Request* q) {
+                                   return new RangeCall<Request, Answer>(shared_, by, c, *q);
+                                 });
 }
 
 template <class Request, class Answer>
 void CollectionsService::tail(const char* path) {
-  server_stream<Request, Answer>(
-      path, Access::kRead, [this](Context* c, const Caller& by, const Request* q) {
-        return new TailCall<Request, Answer>(shared_, by, c, *q, tails_);
-      });
+  server_stream<Request, Answer>(path, Access::kRead,
+                                 [this](Context* c, const Caller& by, const Request* q) {
+                                   return new TailCall<Request, Answer>(shared_, by, c, *q, tails_);
+                                 });
 }
 
 // The access is that of the command.

@@ -1,6 +1,6 @@
-// cairn.v1.Hashes, Lists, Sets, SortedSets and Streams, as one service of gRPC's: their rows differ,
-// and nothing else. Each has typed messages; what is done is done by the commands of the Redis door
-// (kv/engine/errand.h), so that both doors mean the same by a collection.
+// cairn.v1.Hashes, Lists, Sets, SortedSets and Streams, as one service of gRPC's: their rows
+// differ, and nothing else. Each has typed messages; what is done is done by the commands of the
+// Redis door (kv/engine/errand.h), so that both doors mean the same by a collection.
 //
 // Threads: gRPC's, any number at once; stop() once, from any.
 #pragma once

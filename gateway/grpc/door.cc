@@ -22,10 +22,17 @@ namespace cairn::rpc {
 namespace {
 
 constexpr const char* kServices[] = {
-    "cairn.v1.KeyValue", "cairn.v1.Objects", "cairn.v1.Hashes", "cairn.v1.Lists", "cairn.v1.Sets",
-    "cairn.v1.SortedSets", "cairn.v1.Streams",
-    "cairn.v1.Admin",        "grpc.reflection.v1.ServerReflection",
-    "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection",
+    "cairn.v1.KeyValue",
+    "cairn.v1.Objects",
+    "cairn.v1.Hashes",
+    "cairn.v1.Lists",
+    "cairn.v1.Sets",
+    "cairn.v1.SortedSets",
+    "cairn.v1.Streams",
+    "cairn.v1.Admin",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1alpha.ServerReflection",
 };
 
 StatusOr<std::string> read_file(const std::string& path) {
@@ -136,8 +143,9 @@ Status Door::start(const DoorOptions& options) {
         builder.experimental().AddExternalConnectionAcceptor(Type::FROM_FD, *credentials);
     if (Status listens = secure_.listen(*options.tls_address); !listens.ok()) return listens;
   }
-  const Shared shared{server_.store, server_.users, *connections_, options.patience_ms,
-                      options.open_on_loopback, &engines_};
+  const Shared shared{
+      server_.store, server_.users, *connections_, options.patience_ms, options.open_on_loopback,
+      &engines_};
   services_ = std::make_unique<Services>(shared, server_, *engines_.front());
   builder.RegisterService(&services_->kv);
   builder.RegisterService(&services_->objects);

@@ -1,5 +1,6 @@
-// The gRPC door: KeyValue, Objects, the collections and Admin, with health and reflection. gRPC's own threads call
-// the store in place; work that needs storage I/O goes to an I/O loop as a coroutine.
+// The gRPC door: KeyValue, Objects, the collections and Admin, with health and reflection. gRPC's
+// own threads call the store in place; work that needs storage I/O goes to an I/O loop as a
+// coroutine.
 //
 // Every call but health needs credentials, in the metadata "authorization": "Bearer PASSWORD" or
 // "Basic base64(USER:PASSWORD)".

@@ -79,8 +79,8 @@ void TxnCall::ask(const Request& request, Operation& out, grpc::Status& status) 
   const CollectionWishes wishes = wishes_of(request);
   if ((wishes.condition != nullptr && wishes.condition->ByteSizeLong() != 0) ||
       wishes.durability != v1::DURABILITY_UNSPECIFIED || wishes.durable) {
-    status = bad_argument("condition, durability and durable are the transaction's",
-                          &request.key());
+    status =
+        bad_argument("condition, durability and durable are the transaction's", &request.key());
     return;
   }
   out.step = std::make_unique<CollectionStep>(store_);
@@ -205,7 +205,7 @@ awaitable<grpc::Status> TxnCall::run() {
   Lsn rests_on;
   const Executor loop = co_await asio::this_coro::executor;
   std::optional<kv::Errand> errand;
-  if (has_steps_) errand.emplace(engine_of(shared_, loop));
+  if (has_steps_) errand.emplace(kv::engine_of(*shared_.engines, loop));
   {
     StripeLocks lock(store_);
     Status locked = co_await store_.faults().lock_with_values(lock, hashes_, looked_at_);

@@ -118,6 +118,13 @@ void Command::enter(Engine& engine, NamespacePtr in) {
 
 // ---- errands ----
 
+Engine& engine_of(const std::vector<std::unique_ptr<Engine>>& engines, const Executor& loop) {
+  const auto& loops = engines.front()->store().executors();
+  const auto it = std::find(loops.begin(), loops.end(), loop);
+  assert(it != loops.end());
+  return *engines[static_cast<size_t>(it - loops.begin())];
+}
+
 namespace {
 // The door has asked whether its caller may.
 const PrincipalPtr& itself() {
@@ -157,9 +164,7 @@ std::string Errand::run(Command& command, StripeLocks& locks, Transaction& txn) 
   return command.values.error_text();
 }
 
-void Errand::end(bool committed) {
-  told_.tell_events(committed);
-}
+void Errand::end(bool committed) { told_.tell_events(committed); }
 
 void Errand::serve() {
   for (ReadyKey& key : std::exchange(ready_.keys, {})) engine_.serve(std::move(key));

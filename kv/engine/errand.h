@@ -19,6 +19,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kv/engine/engine.h"
 #include "kv/engine/reply.h"
@@ -34,7 +35,7 @@ class Values final : public Reply {
   // What would take more than so many bytes is let go, and overflowed().
   void set_limit(uint64_t bytes) { limit_bytes_ = bytes; }
   bool overflowed() const override { return overflowed_; }
-  uint64_t bytes() const { return bytes_; }  // held
+  uint64_t bytes() const { return bytes_; }                      // held
   const std::string& error_text() const { return error_text_; }  // of the last; empty: none
 
   // Whether there is another value. Then the first is at hand.
@@ -107,6 +108,9 @@ struct Command {
   NamespacePtr space;
   Values values;
 };
+
+// The engine of this loop, which is one of the store's.
+Engine& engine_of(const std::vector<std::unique_ptr<Engine>>& engines, const Executor& loop);
 
 class Errand {
  public:
