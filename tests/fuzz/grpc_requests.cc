@@ -3,7 +3,7 @@
 // what must be refused for its form alone is never done.
 //
 //   input = call*
-//   call  = u8 method, and in its upper two bits how many messages beyond one, for streams  message*
+//   call  = u8 method, and in its upper two bits how many messages beyond one, for streams message*
 //   message = u16 length  bytes
 #include <absl/synchronization/mutex.h>
 #include <google/protobuf/dynamic_message.h>
@@ -58,9 +58,9 @@ constexpr size_t kCallsMax = 8;
 
 std::vector<const MethodDescriptor*> all_methods() {
   std::vector<const MethodDescriptor*> out;
-  for (const Descriptor* in_file : {v1::GetRequest::descriptor(), v1::StatRequest::descriptor(),
-                                    v1::InfoRequest::descriptor(),
-                                    v1::HashSetRequest::descriptor()}) {
+  for (const Descriptor* in_file :
+       {v1::GetRequest::descriptor(), v1::StatRequest::descriptor(), v1::InfoRequest::descriptor(),
+        v1::HashSetRequest::descriptor()}) {
     const auto* file = in_file->file();
     for (int s = 0; s < file->service_count(); s++) {
       for (int m = 0; m < file->service(s)->method_count(); m++) {

@@ -269,6 +269,7 @@ awaitable<Error> get_collection(Call& c) {
   json += "}\n";
   c.response.set("Content-Type", "application/json");
   c.response.set("x-cairn-version", cat(page.version.value()));
+  if (page.expires_at_ms != 0) c.response.set("x-cairn-expires-ms", cat(page.expires_at_ms));
   c.response.set("Vary", "Accept");
   co_return Error{};
 }
