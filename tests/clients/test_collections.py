@@ -1,16 +1,22 @@
 """Collections at the gRPC door: what a model says, what the Redis door reads of the same keys, and what a client
 that does not behave can do."""
+import base64
+import json
 import os
 import random
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.parse
+import urllib.request
 
 import grpc
 import redis
 
 from harness import resident, wait_until
 from test_grpc import CODE, PATIENCE, GrpcCase
+from test_s3 import signed
 
 SEED = int(os.environ.get("CAIRN_SEED", random.randrange(1 << 30)))
 INFINITE = float("inf")
@@ -725,6 +731,151 @@ class Tails(CollectionCase):
         for t in threads:
             t.join()
         self.assertEqual(sorted(seen), list(range(n)))
+
+
+class Json(CollectionCase):
+    """GET of a collection over HTTP by who accepts JSON."""
+    JSON = {"Accept": "text/html;q=0.5, application/json"}
+
+    def get(self, key="k", method="GET", headers=None, **query):
+        path = "/db0/" + urllib.parse.quote(key, safe="")
+        query = "&".join("%s=%s" % (n.replace("_", "-"), urllib.parse.quote(str(v), safe=""))
+                         for n, v in sorted(query.items()))
+        signed_headers, *_ = signed(method, self.server.http, path, query, headers or self.JSON)
+        request = urllib.request.Request(
+            "http://127.0.0.1:%d%s%s" % (self.server.http, path, "?" + query if query else ""), method=method,
+            headers=signed_headers)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as r:
+                return r.status, r.read(), r.headers
+        except urllib.error.HTTPError as e:
+            return e.code, e.read(), e.headers
+
+    def plain(self, item):
+        """What a member of the JSON says, with bytes for texts."""
+        if isinstance(item, list):
+            return [self.plain(i) for i in item]
+        if isinstance(item, str):
+            return item.encode()
+        if isinstance(item, dict) and set(item) == {"base64"}:
+            return base64.b64decode(item["base64"])
+        if isinstance(item, dict):
+            return {n: self.plain(v) for n, v in item.items()}
+        return item
+
+    def pages(self, key="k", **query):
+        members, token, pages = [], {}, 0
+        while True:
+            status, body, headers = self.get(key, **token, **query)
+            self.assertEqual((status, headers["content-type"]), (200, "application/json"), body)
+            page = json.loads(body)
+            self.assertEqual(headers["x-cairn-version"], str(page["version"]))
+            members += self.plain(page["members"])
+            pages += 1
+            if "next" not in page:
+                return page["type"], members, pages
+            token = {"continuation_token": page["next"]}
+
+    def any_bytes(self):
+        r = self.random
+        kind = r.randrange(4)
+        if kind == 0:
+            return bytes(r.randrange(256) for _ in range(r.randrange(12)))
+        if kind == 1:
+            return bytes(r.randrange(128) for _ in range(r.randrange(12)))
+        if kind == 2:
+            return "".join(chr(r.choice((0x20, 0xe9, 0x20ac, 0x1f600, 0x2028, 0x22, 0x5c))) for _ in range(6)).encode()
+        return b"{\"base64\":\"%d\"}" % r.randrange(100)
+
+    def test_members_of_all_bytes_come_through(self):
+        for n in (1, 40, 700):
+            self.redis.flushall()
+            words = list(dict.fromkeys([bytes([b]) for b in range(256)] + [self.any_bytes() for _ in range(n)]))
+            self.redis.rpush("l", *words)
+            self.redis.sadd("s", *words)
+            self.redis.hset("h", mapping={w: w[::-1] for w in words})
+            scores = {w: self.random.choice((i + .1, -i, 1e300, -INFINITE, INFINITE)) for i, w in enumerate(words)}
+            self.redis.zadd("z", scores)
+            entries = [(self.redis.xadd("e", {w: w + b"!"}), w) for w in words]
+            for most in (7, 1000):
+                self.assertEqual(self.pages("l", max_keys=most)[:2], ("list", words), SEED)
+                kind, members, _ = self.pages("s", max_keys=most)
+                self.assertEqual((kind, sorted(members)), ("set", sorted(words)), SEED)
+                kind, members, _ = self.pages("h", max_keys=most)
+                self.assertEqual((kind, {m["field"]: m["value"] for m in members}), ("hash", {w: w[::-1] for w in words}))
+                kind, members, pages = self.pages("z", max_keys=most)
+                self.assertEqual((kind, pages), ("sorted-set", -(-len(words) // most)))
+                self.assertEqual([(m["member"], float(m["score"])) for m in members],
+                                 self.redis.zrange("z", 0, -1, withscores=True), SEED)
+                kind, members, pages = self.pages("e", max_keys=most)
+                self.assertEqual((kind, pages), ("stream", -(-len(words) // most)))
+                self.assertEqual([(m["id"], m["fields"]) for m in members],
+                                 [(i, [{"field": w, "value": w + b"!"}]) for i, w in entries], SEED)
+
+    def test_head_agrees(self):
+        self.redis.hset("k", mapping={"a": "1", "b": "2"})
+        self.redis.expire("k", 1000)
+        status, body, headers = self.get()
+        head_status, nothing, head = self.get(method="HEAD")
+        self.assertEqual((status, head_status, nothing), (200, 200, b""))
+        for name in ("content-type", "content-length", "x-cairn-version", "x-cairn-expires-ms", "vary"):
+            self.assertEqual(head[name], headers[name], name)
+        self.assertEqual(int(head["content-length"]), len(body))
+        self.assertEqual(json.loads(body)["expires_at_ms"], int(head["x-cairn-expires-ms"]))
+
+    def test_who_does_not_accept_json_gets_the_error_and_bytes_stay_bytes(self):
+        self.redis.rpush("k", "x")
+        for accept in ("*/*", "text/plain", "application/json5", "application/*"):
+            self.assertEqual(self.get(headers={"Accept": accept})[0], 400, accept)
+        self.redis.set("bytes", b"{}")
+        self.assertEqual(self.get("bytes")[:2], (200, b"{}"))
+        self.assertEqual(self.get("bytes", max_keys=3)[0], 400)
+        self.assertEqual(self.get("nothing")[0], 404)
+
+    def test_what_it_cannot_do_is_refused(self):
+        self.redis.rpush("k", "x")
+        self.redis.xadd("e", {"f": "v"})
+        for status, query in ((400, dict(max_keys=0)), (400, dict(max_keys="x")), (400, dict(continuation_token="-1")),
+                              (400, dict(continuation_token="x")), (400, dict(continuation_token="9" * 30)),
+                              (501, dict(partNumber=1)), (501, dict(response_content_type="x"))):
+            self.assertEqual(self.get(**query)[0], status, query)
+        for token in ("1", "-", "1-x", "(1-1", "1-1-1"):
+            self.assertEqual(self.get("e", continuation_token=token)[0], 400, token)
+        for name in ("If-None-Match", "If-Match", "If-Modified-Since", "Range"):
+            self.assertEqual(self.get(headers={**self.JSON, name: "bytes=0-1"})[0], 501, name)
+        path = "/db0/k"
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:%d%s" % (self.server.http, path), headers=self.JSON))
+        self.assertEqual(refused.exception.code, 403)
+        refused.exception.close()
+
+    def test_large_members_make_small_pages(self):
+        big = [b"%d" % i * 300_000 for i in range(10)]
+        self.redis.rpush("l", *big)
+        self.redis.hset("h", mapping={b"f%d" % i: v for i, v in enumerate(big)})
+        self.redis.zadd("z", {v: i for i, v in enumerate(big)})
+        kind, members, pages = self.pages("l")
+        self.assertEqual((members, pages > 2), (big, True))
+        self.assertEqual({m["field"]: m["value"] for m in self.pages("h")[1]}, {b"f%d" % i: v for i, v in enumerate(big)})
+        self.assertEqual([m["member"] for m in self.pages("z")[1]], big)
+
+    def test_pages_of_what_changes(self):
+        self.redis.hset("h", mapping={"f%d" % i: i for i in range(3000)})
+        stop = threading.Event()
+
+        def change():
+            with self.server.redis() as r:
+                i = 0
+                while not stop.is_set():
+                    r.hset("h", "new%d" % i, 1)
+                    r.hdel("h", "new%d" % (i - 5))
+                    i += 1
+        thread = threading.Thread(target=change)
+        thread.start()
+        members = {m["field"] for m in self.pages("h", max_keys=50)[1]}
+        stop.set()
+        thread.join()
+        self.assertLessEqual({b"f%d" % i for i in range(3000)}, members)
 
 
 if __name__ == "__main__":
