@@ -34,13 +34,15 @@ grpc::Status CollectionStep::run(kv::Errand& errand, StripeLocks& locks, Transac
   // A long answer that is not made piece by piece: what 4,096 members of a sorted set may take.
   constexpr uint64_t kHeldMax = 32 << 20;
   kv::Values& values = command.values;
-  values.set_limit(answer == nullptr ? kHeldMax : kAnswerBytesMax);
+  values.set_limit(kHeldMax, answer == nullptr ? UINT64_MAX : kAnswerBytesMax);
   const std::string failure = errand.run(command, locks, txn);
   if (!txn.status().ok()) return write_error_of(txn.status(), key);
   if (!failure.empty()) return error_of_command(failure, *key);
   if (values.overflowed()) return too_large("ask for less at once", key);
   if (answer == nullptr) return {};
+  values.keep_locks();
   hear(values, *answer);
+  if (values.overflowed()) return too_large("ask for less at once", key);
   if (values.broken()) return error(grpc::INTERNAL, "INTERNAL", "unexpected answer", key);
   if (values.lost()) return too_large("ask for less at once", key);
   return answer->ByteSizeLong() + beside > kAnswerBytesMax ? too_large("ask for less at once", key)

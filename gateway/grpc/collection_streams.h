@@ -101,6 +101,7 @@ class RangeCall final : public ItemStream<Message> {
  private:
   awaitable<grpc::Status> run_all() {
     const Shared& shared = this->shared_;
+    const absl::Cleanup drop = [this] { step_.command.values.drop(); };
     grpc::Status status = step_.ask(shared, request_);
     if (status.ok()) status = step_.enter(shared, this->by_);
     if (!status.ok()) co_return status;

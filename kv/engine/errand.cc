@@ -12,11 +12,10 @@ namespace cairn::kv {
 
 void Values::add(Kind kind, int64_t number, double real, std::string_view text) {
   const uint64_t bytes = sizeof(Value) + text.size();
-  if (overflowed_ || bytes > limit_bytes_ - std::min(bytes_, limit_bytes_)) {
-    overflowed_ = true;
-    return;
-  }
+  overflowed_ |= bytes_ + bytes > held_max_ || in_all_ + text.size() > in_all_max_;
+  if (overflowed_) return;
   bytes_ += bytes;
+  in_all_ += text.size();
   values_.push_back({kind, number, real, std::string(text)});
 }
 

@@ -32,14 +32,26 @@ namespace cairn::kv {
 // locks. Taking another kind than the command answers yields nothing, and says so in broken().
 class Values final : public Reply {
  public:
-  // What would take more than so many bytes is let go, and overflowed().
-  void set_limit(uint64_t bytes) { limit_bytes_ = bytes; }
+  // What would be more than so many bytes is let go, and overflowed(): held at once, or in all.
+  void set_limit(uint64_t held, uint64_t in_all = UINT64_MAX) {
+    held_max_ = held;
+    in_all_max_ = in_all;
+  }
   bool overflowed() const override { return overflowed_; }
   uint64_t bytes() const { return bytes_; }                      // held
   const std::string& error_text() const { return error_text_; }  // of the last; empty: none
 
+  // They are taken while the locks that the command had are still held.
+  void keep_locks() {
+    if (series_ != nullptr) series_->keep_locks();
+  }
   // Whether there is another value. Then the first is at hand.
   bool more();
+  // What is left is let go, on the thread that would take it.
+  void drop() {
+    values_.clear();
+    series_ = nullptr;
+  }
   // A series ended too early: what is missing cannot come.
   bool lost() const { return lost_; }
   bool broken() const { return broken_; }
@@ -87,7 +99,7 @@ class Values final : public Reply {
 
   std::deque<Value> values_;
   std::unique_ptr<Series> series_;  // behind all of them
-  uint64_t bytes_ = 0, limit_bytes_ = UINT64_MAX;
+  uint64_t bytes_ = 0, in_all_ = 0, held_max_ = UINT64_MAX, in_all_max_ = UINT64_MAX;
   std::string error_text_;
   bool overflowed_ = false, lost_ = false, broken_ = false;
 };

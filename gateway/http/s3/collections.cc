@@ -221,7 +221,9 @@ awaitable<Error> look(Call& c, Page& page, uint64_t most, kv::Command& command, 
   const std::string failure = errand.run(command, locks, t);
   errand.end(true);
   rests_on = std::max({rests_on, t.seen(), errand.seen()});
-  if (!failure.empty()) co_return Error{"InternalError", "", rests_on};
+  if (!failure.empty()) {  // what else can be wrong with it
+    co_return Error{"InvalidArgument", "continuation-token is out of range", rests_on};
+  }
   looked = command.values.overflowed() ? Looked::kTooMuch : Looked::kDone;
   co_return Error{};
 }
