@@ -45,15 +45,14 @@ grpc::Status add_count(kv::Args& to, uint32_t count, uint32_t usual, const v1::K
 
 grpc::Status no_number(const v1::Key& key) { return bad_argument("NaN is no number here", &key); }
 
-// "MS-SEQ" or "MS". Whether the numbers fit is for the command to say.
+bool is_number(std::string_view text) {
+  return text.find_first_not_of("0123456789") == text.npos && parse_int<uint64_t>(text).has_value();
+}
+
+// "MS-SEQ" or "MS".
 bool is_id(std::string_view id) {
-  constexpr size_t kCharsMax = 41;
   const size_t dash = id.find('-');
-  const std::string_view parts[] = {id.substr(0, dash),
-                                    dash == id.npos ? "0" : id.substr(dash + 1)};
-  return id.size() <= kCharsMax && std::all_of(std::begin(parts), std::end(parts), [](auto part) {
-           return !part.empty() && part.find_first_not_of("0123456789") == part.npos;
-         });
+  return is_number(id.substr(0, dash)) && (dash == id.npos || is_number(id.substr(dash + 1)));
 }
 
 grpc::Status bad_id(const v1::Key& key) {
