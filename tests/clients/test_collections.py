@@ -829,7 +829,7 @@ class Json(CollectionCase):
             self.assertEqual(self.get(headers={"Accept": accept})[0], 400, accept)
         self.redis.set("bytes", b"{}")
         self.assertEqual(self.get("bytes")[:2], (200, b"{}"))
-        self.assertEqual(self.get("bytes", max_keys=3)[0], 400)
+        self.assertEqual(self.get("bytes", max_keys=3)[0], 501)
         self.assertEqual(self.get("nothing")[0], 404)
 
     def test_what_it_cannot_do_is_refused(self):

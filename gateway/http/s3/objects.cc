@@ -254,7 +254,7 @@ awaitable<Error> get_object(Call& c) {
   }
   if (Error e = co_await settle(c, opened->info.seen)) co_return e;
   if (c.has_param("max-keys") || c.has_param("continuation-token")) {
-    co_return Error{"InvalidArgument", "Pages are of collections"};
+    co_return Error{"NotImplemented", "Only collections have pages"};
   }
   if (verdict == objects::Verdict::kFailed) {
     // Another value came between the two looks at the parts: once more.
