@@ -33,6 +33,20 @@
 namespace cairn {
 namespace {
 
+spdlog::level::level_enum level_of(Severity severity) {
+  switch (severity) {
+    case Severity::kDebug:
+      return spdlog::level::debug;
+    case Severity::kInfo:
+      return spdlog::level::info;
+    case Severity::kWarning:
+      return spdlog::level::warn;
+    case Severity::kError:
+      break;
+  }
+  return spdlog::level::err;
+}
+
 [[noreturn]] void die(const Status& status, int exit_code = 1) {
   spdlog::error("{}", std::string(status.message()));
   std::fflush(nullptr);
@@ -109,7 +123,31 @@ void take_settings(const Options& options, kv::Server& server) {
   }
 }
 
-Status rewrite_config(const Options& options, kv::Server& server) {
+// Settings that are no lines of the file.
+constexpr std::string_view kNotWritten[] = {"latency-monitor-threshold",
+                                            "latency-tracking",
+                                            "latency-tracking-info-percentiles",
+                                            "loglevel",
+                                            "notify-keyspace-events",
+                                            "requirepass",
+                                            "save",
+                                            "slowlog-log-slower-than",
+                                            "slowlog-max-len"};
+std::vector<std::string> not_written(kv::Server& server) {
+  std::vector<std::string> values;
+  for (std::string_view name : kNotWritten) values.push_back(kv::get_parameter(server, name));
+  return values;
+}
+
+// `begun`: what those were then. One that has changed cannot be kept, and OK would say that it is.
+Status rewrite_config(const Options& options, kv::Server& server,
+                      const std::vector<std::string>& begun) {
+  const std::vector<std::string> values = not_written(server);
+  for (size_t i = 0; i < values.size(); i++) {
+    if (values[i] == begun[i]) continue;
+    return absl::FailedPreconditionError(
+        cat(kNotWritten[i], " is not what it was at the start, and is no line of the file"));
+  }
   auto word = [](std::string_view text) { return cat("\"", text, "\""); };
   auto get = [&](std::string_view name) { return kv::get_parameter(server, name); };
   const Options plain;
@@ -133,9 +171,14 @@ Status rewrite_config(const Options& options, kv::Server& server) {
 }
 
 int serve(const Options& options) {
-  static const Reporter reporter(stderr, options.log_level, options.log_format);
-  static Alarms alarms(reporter.report());
+  // What is less severe than `least` is left out; CONFIG SET loglevel changes it.
+  static std::atomic<Severity> least{options.log_level};
+  static const Reporter reporter(stderr, Severity::kDebug, options.log_format);
+  static Alarms alarms([](Severity severity, std::string_view part, std::string_view text) {
+    if (severity >= least) reporter.write(severity, part, text);
+  });
   log_through(reporter);
+  spdlog::set_level(level_of(least));
   std::signal(SIGPIPE, SIG_IGN);
   const int clients_below = net::claim_descriptors();
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
@@ -207,8 +250,24 @@ int serve(const Options& options) {
     loopback_alone &= net::is_loopback(endpoint(options.resp_tls).address());
   }
   server.auth_required = root->configured || !loopback_alone;
+  server.loopback_alone = loopback_alone;
+  server.log_level = [] { return least.load(); };
+  server.set_log_level = [](Severity severity) {
+    least = severity;
+    spdlog::set_level(level_of(severity));
+  };
+#ifdef CAIRN_MIMALLOC
+  server.release_memory = [] { mi_collect(true); };
+  server.allocator_stats = [] {
+    std::string text;
+    mi_stats_print_out([](const char* part, void* to) { *static_cast<std::string*>(to) += part; },
+                       &text);
+    return text;
+  };
+#endif
   server.data_directory = options.data;
   server.config_file = options.config_file;
+  server.debug_command = options.debug_command;
   server.bind_address = resp_endpoint.address().to_string();
   server.threads = options.threads;
   server.start_ms = clock.now_ms();
@@ -218,7 +277,9 @@ int serve(const Options& options) {
   server.durability = options.durability;
   take_settings(options, server);
   if (!options.config_file.empty()) {
-    server.rewrite_config = [&] { return rewrite_config(options, server); };
+    server.rewrite_config = [&, begun = not_written(server)] {
+      return rewrite_config(options, server, begun);
+    };
   }
   std::promise<void> stop;
   std::atomic<bool> stopping{false};

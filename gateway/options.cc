@@ -248,6 +248,10 @@ Options parse_options(int argc, char** argv) {
          "what a Redis client may leave unread before it is sent away, for each class: CLASS "
          "MOST SOFT SECONDS, as Redis has it")
       ->default_str(kv::ClientLimits().output_text());
+  app.add_option("--enable-debug-command", o.debug_command,
+                 "who may say DEBUG: no one, clients of this machine (local), or all (yes)")
+      ->check(CLI::IsMember({"no", "local", "yes"}))
+      ->capture_default_str();
   app.add_option("--domain", o.domain, "host names BUCKET.DOMAIN address a bucket over HTTP")
       ->check(not_empty())
       ->capture_default_str();

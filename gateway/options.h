@@ -38,6 +38,7 @@ struct Options {
   Reporter::Format log_format = Reporter::Format::kText;
   std::string config_file;
   std::map<std::string, size_t, std::less<>> config_lines;  // of the flags that it gave, from 1
+  std::string debug_command = "no";                         // no, local, yes
   // What CONFIG SET can change too, in its own words; empty: as the server has it.
   std::string max_clients, timeout, proto_max_bulk_len, maxmemory_clients, output_buffer_limit;
 

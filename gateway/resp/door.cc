@@ -99,6 +99,7 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
   server_.sessions.add(session);
   const absl::Cleanup leave = [&] {  // also where an exception ends it
     server_.sessions.remove(session->id);
+    server_.lookout.monitor(*session, false);
     connection->stream().abort();  // whoever still pushes to it
   };
   co_await connection->run();

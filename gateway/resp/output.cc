@@ -17,6 +17,7 @@ void Output::header(char type, size_t count) {
 }
 
 void Output::write_simple(std::string_view text) {
+  if (text_.size() > limit_) return overflow();
   if (text == "OK") {  // most of all
     text_.append("+OK\r\n", 5);
   } else {
@@ -30,7 +31,10 @@ void Output::write_error(std::string_view text) {
   text_.append("\r\n");
 }
 
-void Output::write_integer(int64_t value) { append(text_, ":", value, "\r\n"); }
+void Output::write_integer(int64_t value) {
+  if (text_.size() > limit_) return overflow();  // an array may be of many
+  append(text_, ":", value, "\r\n");
+}
 
 void Output::write_real(double value) {
   char text[64];
@@ -110,9 +114,15 @@ void Output::write_series(std::unique_ptr<kv::Series> values) {
   stream_bytes_ += bytes;
 }
 
-void Output::write_null() { text_.append(version_ < 3 ? "$-1\r\n" : "_\r\n"); }
+void Output::write_null() {
+  if (text_.size() > limit_) return overflow();
+  text_.append(version_ < 3 ? "$-1\r\n" : "_\r\n");
+}
 void Output::write_null_array() { text_.append(version_ < 3 ? "*-1\r\n" : "_\r\n"); }
-void Output::write_array(size_t count) { header('*', count); }
+void Output::write_array(size_t count) {
+  if (text_.size() > limit_) return overflow();
+  header('*', count);
+}
 void Output::write_map(size_t pairs) { version_ < 3 ? header('*', pairs * 2) : header('%', pairs); }
 void Output::write_set(size_t count) { header(version_ < 3 ? '*' : '~', count); }
 

@@ -3,6 +3,7 @@
 
 #include "core/base/text.h"
 #include "kv/commands/sort.h"
+#include "kv/commands/syntax.h"
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
 
@@ -47,10 +48,14 @@ std::vector<std::string_view> categories(const Row& row) {
   }
   if (row.name == "sort" || row.name == "sort_ro") names = {"set", "sortedset", "list"};
   // Those of the server that are about its keys: DBSIZE, FLUSHALL.
-  if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0) {
+  if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0 && row.name != "lolwut" &&
+      row.name != "memory|usage") {
     names.emplace_back("keyspace");
   }
-  if (row.name.substr(0, row.name.find('|')) == "command") names.emplace_back("connection");
+  if (row.name.substr(0, row.name.find('|')) == "command" ||
+      (row.group == "cluster" && !row.is_subcommand())) {
+    names.emplace_back("connection");
+  }
   for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
                             std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous"),
                             std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
@@ -156,6 +161,19 @@ void reply_key_specs(Reply& reply, const Row& row) {
   }
 }
 
+void reply_tips(Reply& reply, const Row& row) {
+  const Syntax* syntax = syntax_of(row.name);
+  std::vector<std::string_view> tips;
+  std::string_view left = syntax == nullptr ? std::string_view() : syntax->tips;
+  while (!left.empty()) {
+    const size_t end = std::min(left.find(' '), left.size());
+    tips.push_back(left.substr(0, end));
+    left.remove_prefix(std::min(end + 1, left.size()));
+  }
+  reply.array(tips.size());
+  for (auto tip : tips) reply.bulk(tip);
+}
+
 void reply_command(Context& c, const Row& row) {
   Reply& reply = c.reply;
   reply.array(10);
@@ -171,22 +189,159 @@ void reply_command(Context& c, const Row& row) {
   const auto in = categories(row);
   reply.set(in.size());
   for (auto n : in) reply.simple(cat("@", n));
-  reply.array(0);  // tips
+  reply_tips(reply, row);
   reply_key_specs(reply, row);
   reply.array(row.subcommands);
   for (const Row& sub : c.engine.table().subcommands(row)) reply_command(c, sub);
 }
 
+// ---- arguments, from the notation of syntax.cc ----
+
+struct Argument {
+  std::string_view name, token;
+  std::string_view type = "string";
+  std::string_view key_spec;  // the index of its key specification; empty: none
+  std::vector<std::string_view> flags;
+  std::vector<Argument> parts;  // of a choice or a block
+};
+
+class SyntaxParser {
+ public:
+  explicit SyntaxParser(std::string_view text) : left_(text) {}
+  std::vector<Argument> all() { return list(' ', '\0'); }
+
+ private:
+  static constexpr std::string_view kEnds = " *+?(){}|";
+
+  bool take(char c) {
+    if (left_.empty() || left_.front() != c) return false;
+    left_.remove_prefix(1);
+    return true;
+  }
+  std::string_view until(size_t end) {
+    end = std::min(end, left_.size());
+    const std::string_view part = left_.substr(0, end);
+    left_.remove_prefix(end);
+    return part;
+  }
+  void blanks() { until(left_.find_first_not_of(' ')); }
+
+  std::vector<Argument> list(char between, char close) {
+    std::vector<Argument> out;
+    for (blanks(); !left_.empty(); blanks()) {
+      if (close != '\0' && take(close)) break;
+      if (between != ' ' && take(between)) continue;
+      const size_t before = left_.size();
+      out.push_back(argument());
+      if (left_.size() == before) break;  // no argument: the notation is broken
+    }
+    return out;
+  }
+
+  Argument argument() {
+    Argument a;
+    if (take('\'')) {
+      a.token = until(left_.find('\''));
+      take('\'');
+      if (take('=')) {
+        thing(a);
+      } else {
+        a.type = "pure-token";
+        a.name = until(left_.find_first_of(kEnds));
+      }
+    } else {
+      thing(a);
+    }
+    const bool each = take('+'), many = !each && take('*');
+    if (take('?')) a.flags.emplace_back("optional");
+    if (many || each) a.flags.emplace_back("multiple");
+    if (each) a.flags.emplace_back("multiple_token");
+    return a;
+  }
+
+  void thing(Argument& a) {
+    a.name = until(left_.find_first_of(kEnds));
+    if (take('(')) {
+      a.type = "oneof";
+      a.parts = list('|', ')');
+    } else if (take('{')) {
+      a.type = "block";
+      a.parts = list(' ', '}');
+    } else {
+      take_type(a);
+    }
+  }
+
+  static void take_type(Argument& a) {
+    const size_t colon = a.name.rfind(':');
+    if (colon == a.name.npos) return;
+    const std::string_view type = a.name.substr(colon + 1);
+    if (type.empty() || (type.size() > 1 && !parse_int<int>(type.substr(1)))) return;
+    for (auto [letter, name] :
+         {std::pair('k', "key"), std::pair('i', "integer"), std::pair('d', "double"),
+          std::pair('p', "pattern"), std::pair('u', "unix-time")}) {
+      if (type[0] != letter) continue;
+      a.type = name;
+      a.key_spec = type.substr(1);
+      a.name = a.name.substr(0, colon);
+    }
+  }
+
+  std::string_view left_;
+};
+
+void reply_argument(Reply& reply, const Argument& a) {
+  const bool token = !a.token.empty() || a.type == "pure-token";
+  reply.map(2 + static_cast<size_t>(!a.key_spec.empty()) + static_cast<size_t>(token) +
+            static_cast<size_t>(!a.flags.empty()) + static_cast<size_t>(!a.parts.empty()));
+  reply.bulk("name");
+  reply.bulk(a.name.empty() ? lower(a.token) : std::string(a.name));
+  reply.bulk("type");
+  reply.bulk(a.type);
+  if (!a.key_spec.empty()) {
+    reply.bulk("key_spec_index");
+    reply.integer(*parse_int<int64_t>(a.key_spec));
+  }
+  if (token) {
+    reply.bulk("token");
+    reply.bulk(a.token);
+  }
+  if (!a.flags.empty()) {
+    reply.bulk("flags");
+    reply.set(a.flags.size());
+    for (auto flag : a.flags) reply.simple(flag);
+  }
+  if (!a.parts.empty()) {
+    reply.bulk("arguments");
+    reply.array(a.parts.size());
+    for (const Argument& part : a.parts) reply_argument(reply, part);
+  }
+}
+
 void reply_docs(Context& c, const Row& row) {
   Reply& reply = c.reply;
+  const Syntax* syntax = syntax_of(row.name);
+  const std::string_view complexity = syntax == nullptr ? "" : syntax->complexity;
+  const auto arguments =
+      SyntaxParser(syntax == nullptr ? std::string_view() : syntax->arguments).all();
   reply.bulk(row.name);
-  reply.map(row.subcommands > 0 ? 4 : 3);
+  reply.map(3 + static_cast<size_t>(row.subcommands > 0) +
+            static_cast<size_t>(!complexity.empty()) + static_cast<size_t>(!arguments.empty()));
   reply.bulk("summary");
   reply.bulk(row.summary);
   reply.bulk("since");
   reply.bulk(row.since);
   reply.bulk("group");
   reply.bulk(row.group);
+  if (!complexity.empty()) {
+    reply.bulk("complexity");
+    reply.bulk(complexity);
+  }
+  if (!arguments.empty()) {
+    reply.bulk("arguments");
+    reply.array(arguments.size());
+    for (const Argument& a : arguments) reply_argument(reply, a);
+  }
   if (row.subcommands == 0) return;
   reply.bulk("subcommands");
   reply.map(row.subcommands);
@@ -252,7 +407,9 @@ void reply_keys(Context& c, bool with_flags) {
   for_each_key(row->keys, words, [&](size_t word, const KeySpec& spec, uint16_t flags) {
     if ((spec.flags & kKeyAgain) == 0) keys.emplace_back(words[word], flags);
   });
-  if (keys.empty()) return c.reply.error("ERR Invalid arguments specified for command");
+  const bool may_have_none = row->group == "scripting";  // no-mandatory-keys
+  if (keys.empty() && !may_have_none)
+    return c.reply.error("ERR Invalid arguments specified for command");
   c.reply.array(keys.size());
   for (auto& [key, flags] : keys) {
     if (with_flags) c.reply.array(2);

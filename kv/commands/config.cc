@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
@@ -27,7 +28,25 @@ struct Parameter {
   std::string_view name;
   std::string (*get)(Server&);
   Refusal (*set)(Server&, std::string_view);  // null: cannot be changed at run time
+  // Then: why it is as it is; who asks for just that has it. Empty: it is said at the start alone.
+  std::string_view why = {};
+  std::string_view value = {};  // where it is always this, and `get` null
 };
+
+std::string get(const Parameter& p, Server& server) {
+  return p.get != nullptr ? p.get(server) : std::string(p.value);
+}
+
+Refusal set(const Parameter& p, Server& server, std::string_view value) {
+  if (p.set != nullptr) return p.set(server, value);
+  const bool same = equals_ignoring_case(value, get(p, server));
+  return same ? Refusal() : cat("it is '", get(p, server), "' here: ", p.why);
+}
+
+// What is always the same here.
+constexpr Parameter fixed(std::string_view name, std::string_view value, std::string_view why) {
+  return {name, nullptr, nullptr, why, value};
+}
 
 Refusal set_durability(Server& s, std::string_view value) {
   for (auto d : {Durability::kAlways, Durability::kEverySec, Durability::kOff}) {
@@ -54,7 +73,15 @@ Refusal set_number(Server& s, std::string_view value) {
   return {};
 }
 
+// Bytes, or a part of the machine's memory.
 Refusal set_memory(Server& s, std::string_view value) {
+  if (!value.empty() && value.back() == '%') {
+    const auto percent = parse_int<uint64_t>(value.substr(0, value.size() - 1));
+    if (!percent) return "argument must be a memory or percent value";
+    if (*percent > 100) return "percentage argument must be less or equal to 100";
+    s.store.set_memory_bytes(limits::memory_of(0) / 100 * *percent);
+    return {};
+  }
   const auto n = parse_memory(value);
   if (!n) return "argument must be a memory value";
   s.store.set_memory_bytes(*n);
@@ -71,17 +98,131 @@ Refusal set_policy(Server& s, std::string_view value) {
   return {};
 }
 
+std::string yes_or_no(bool yes) { return yes ? "yes" : "no"; }
+std::optional<bool> parse_yes(std::string_view value) {
+  if (equals_ignoring_case(value, "yes")) return true;
+  return equals_ignoring_case(value, "no") ? std::optional(false) : std::nullopt;
+}
+constexpr std::string_view kYesOrNo = "argument must be 'yes' or 'no'";
+
 // Of what is always on: who asks for it has it.
 std::string get_yes(Server&) { return "yes"; }
 Refusal set_yes(Server&, std::string_view value) {
-  if (equals_ignoring_case(value, "yes")) return {};
-  return equals_ignoring_case(value, "no") ? "it cannot be switched off"
-                                           : "argument must be 'yes' or 'no'";
+  const auto yes = parse_yes(value);
+  if (!yes) return std::string(kYesOrNo);
+  return *yes ? "" : "it cannot be switched off";
 }
 
-Refusal set_save(Server&, std::string_view value) {
-  return value.empty() ? "" : "there are no snapshots: the log is the database";
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const size_t end = text.find(' ');
+    if (end != 0) words.push_back(text.substr(0, end));
+    text = end == text.npos ? "" : text.substr(end + 1);
+  }
+  return words;
 }
+
+// That so much is on disk after so many seconds: the log sees to it sooner, whatever is said.
+Refusal set_save(Server& s, std::string_view value) {
+  const auto words = words_of(value);
+  bool good = words.size() % 2 == 0;
+  for (auto word : words) good &= parse_ll(word).value_or(0) >= 1;
+  if (!good) return "Invalid save parameters";
+  s.set_save_points(value);
+  return {};
+}
+
+Refusal set_password(Server& s, std::string_view value) {
+  if (value.empty() && !s.loopback_alone) {
+    return "the Redis door is open to other machines, and would be to anybody";
+  }
+  s.set_default_password(value);
+  return {};
+}
+
+// Redis's names, from the most that is said to the least.
+constexpr std::pair<std::string_view, Severity> kLogLevels[] = {{"debug", Severity::kDebug},
+                                                                {"verbose", Severity::kDebug},
+                                                                {"notice", Severity::kInfo},
+                                                                {"warning", Severity::kWarning}};
+std::string get_log_level(Server& s) {
+  const Severity least = s.log_level ? s.log_level() : Severity::kInfo;
+  for (auto [name, severity] : kLogLevels) {
+    if (severity == least) return std::string(name);
+  }
+  return "warning";
+}
+Refusal set_log_level(Server& s, std::string_view value) {
+  for (auto [name, severity] : kLogLevels) {
+    if (!equals_ignoring_case(value, name)) continue;
+    if (s.set_log_level) s.set_log_level(severity);
+    return {};
+  }
+  return "argument(s) must be one of the following: debug, verbose, notice, warning";
+}
+
+Refusal set_slower_than(Server& s, std::string_view value) {
+  const auto us = parse_ll(value);
+  if (!us) return "argument couldn't be parsed into an integer";
+  constexpr int64_t kMost = INT64_MAX / 1000;
+  if (*us < -1 || *us > kMost) return cat("argument must be between -1 and ", kMost, " inclusive");
+  s.lookout.set_slower_than_us(*us);
+  return {};
+}
+
+// A number that something else keeps.
+template <void (*Take)(Server&, uint64_t), uint64_t Max>
+Refusal set_count(Server& s, std::string_view value) {
+  const auto n = parse_ll(value);
+  if (!n) return "argument couldn't be parsed into an integer";
+  if (*n < 0 || static_cast<uint64_t>(*n) > Max) {
+    return cat("argument must be between 0 and ", Max, " inclusive");
+  }
+  Take(s, static_cast<uint64_t>(*n));
+  return {};
+}
+void take_slowlog_length(Server& s, uint64_t n) { s.lookout.slowlog.set_length_max(n); }
+void take_diary_ms(Server& s, uint64_t n) { s.lookout.set_diary_ms(n); }
+
+Refusal set_tracking(Server& s, std::string_view value) {
+  const auto yes = parse_yes(value);
+  if (!yes) return std::string(kYesOrNo);
+  s.lookout.set(Lookout::kHistograms, *yes);
+  return {};
+}
+
+std::string get_percentiles(Server& s) {
+  std::string text;
+  for (const double percent : s.percentiles()) {
+    append(text, text.empty() ? "" : " ", percent_text(percent));
+  }
+  return text;
+}
+Refusal set_percentiles(Server& s, std::string_view value) {
+  std::vector<double> percents;
+  for (auto word : words_of(value)) {
+    const auto percent = parse_float(word);
+    if (!percent || !(*percent >= 0 && *percent <= 100)) {
+      return "latency-tracking-info-percentiles should be a list of percentiles between 0 and 100";
+    }
+    constexpr size_t kMost = 32;
+    if (percents.size() == kMost) return cat("at most ", kMost, " percentiles are told");
+    percents.push_back(static_cast<double>(*percent));
+  }
+  s.set_percentiles(std::move(percents));
+  return {};
+}
+
+constexpr std::string_view kOneLog = "the log is the database, and there is no other file of it";
+constexpr std::string_view kNoReplicas = "there are no replicas";
+constexpr std::string_view kShape = "the size at which a value changes its shape is no setting";
+constexpr std::string_view kFreed = "values are freed step by step, and nobody waits for it";
+constexpr std::string_view kDue = "keys expire when they are due, by time and not in cycles";
+constexpr std::string_view kNoDefrag = "entries are moved together where memory is short";
+constexpr std::string_view kAlone = "there is no cluster";
+constexpr std::string_view kClock = "what is warm and cold is not sampled";
+constexpr std::string_view kProcess = "the process is another's matter: a service manager's";
 
 // After how long others get BUSY while a script runs; as in Redis, 0 is never.
 std::string get_never(Server&) { return "0"; }
@@ -102,12 +243,14 @@ constexpr Parameter kParameters[] = {
     {"cluster-enabled", [](Server&) { return std::string("no"); }, nullptr},
     {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
     {"dir", [](Server& s) { return s.data_directory; }, nullptr},
-    {"hash-max-listpack-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr},
-    {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr},
-    {"hll-sparse-max-bytes", [](Server&) { return cat(hll::kSparseBytesMax); }, nullptr},
+    {"hash-max-listpack-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr,
+     kShape},
+    {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr, kShape},
+    {"hll-sparse-max-bytes", [](Server&) { return cat(hll::kSparseBytesMax); }, nullptr, kShape},
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
-    {"list-max-listpack-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr},
-    {"list-max-ziplist-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr},
+    {"list-max-listpack-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr,
+     kShape},
+    {"list-max-ziplist-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr, kShape},
     {"lua-time-limit", get_never, set_never},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
      set_number<&Server::max_clients, 1, UINT32_MAX>},
@@ -123,20 +266,90 @@ constexpr Parameter kParameters[] = {
     {"port", [](Server& s) { return cat(s.port); }, nullptr},
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
      set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},
-    {"save", [](Server&) { return std::string(); }, set_save},
-    {"set-max-intset-entries", [](Server&) { return cat(Set::kIntsetEntries); }, nullptr},
-    {"set-max-listpack-entries", [](Server&) { return cat(Set::kListpackEntries); }, nullptr},
-    {"set-max-listpack-value", [](Server&) { return cat(Set::kListpackValue); }, nullptr},
+    {"save", [](Server& s) { return s.save_points(); }, set_save},
+    {"set-max-intset-entries", [](Server&) { return cat(Set::kIntsetEntries); }, nullptr, kShape},
+    {"set-max-listpack-entries", [](Server&) { return cat(Set::kListpackEntries); }, nullptr,
+     kShape},
+    {"set-max-listpack-value", [](Server&) { return cat(Set::kListpackValue); }, nullptr, kShape},
     {"slave-read-only", get_yes, set_yes},
     {"replica-read-only", get_yes, set_yes},
-    {"stream-node-max-bytes", [](Server&) { return cat(StreamBlock::kBytesMax); }, nullptr},
-    {"stream-node-max-entries", [](Server&) { return cat(StreamBlock::kEntriesMax); }, nullptr},
+    {"stream-node-max-bytes", [](Server&) { return cat(StreamBlock::kBytesMax); }, nullptr, kShape},
+    {"stream-node-max-entries", [](Server&) { return cat(StreamBlock::kEntriesMax); }, nullptr,
+     kShape},
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr},
-    {"zset-max-listpack-entries", [](Server&) { return cat(SortedSet::kListpackEntries); },
-     nullptr},
-    {"zset-max-listpack-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr},
+    {"zset-max-listpack-entries", [](Server&) { return cat(SortedSet::kListpackEntries); }, nullptr,
+     kShape},
+    {"hash-max-ziplist-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr,
+     kShape},
+    {"hash-max-ziplist-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr, kShape},
+    {"zset-max-ziplist-entries", [](Server&) { return cat(SortedSet::kListpackEntries); }, nullptr,
+     kShape},
+    {"zset-max-ziplist-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr,
+     kShape},
+    {"enable-debug-command", [](Server& s) { return s.debug_command; }, nullptr},
+    {"latency-monitor-threshold", [](Server& s) { return cat(s.lookout.diary_ms()); },
+     set_count<take_diary_ms, INT64_MAX / 1'000'000>},
+    {"latency-tracking",
+     [](Server& s) { return yes_or_no((s.lookout.bits() & Lookout::kHistograms) != 0); },
+     set_tracking},
+    {"latency-tracking-info-percentiles", get_percentiles, set_percentiles},
+    {"loglevel", get_log_level, set_log_level},
+    {"requirepass", [](Server& s) { return s.default_password(); }, set_password},
+    {"slowlog-log-slower-than", [](Server& s) { return cat(s.lookout.slower_than_us()); },
+     set_slower_than},
+    {"slowlog-max-len", [](Server& s) { return cat(s.lookout.slowlog.length_max()); },
+     set_count<take_slowlog_length, 20'000>},
+    fixed("active-defrag-cycle-max", "25", kNoDefrag),
+    fixed("active-expire-effort", "1", kDue),
+    fixed("activedefrag", "no", kNoDefrag),
+    fixed("activerehashing", "yes", "tables grow and shrink by themselves"),
+    fixed("aclfile", "", "users are not kept in a file"),
+    fixed("aof-load-truncated", "yes", "a torn end of the log is cut, damage is not"),
+    fixed("aof-use-rdb-preamble", "no", kOneLog),
+    fixed("appenddirname", "", kOneLog),
+    fixed("appendfilename", "", kOneLog),
+    fixed("auto-aof-rewrite-min-size", "0", "the log is cleaned by --space-amplification"),
+    fixed("auto-aof-rewrite-percentage", "0", "the log is cleaned by --space-amplification"),
+    fixed("client-query-buffer-limit", "1073741824", "see maxmemory-clients"),
+    fixed("cluster-node-timeout", "15000", kAlone),
+    fixed("cluster-require-full-coverage", "yes", kAlone),
+    fixed("daemonize", "no", kProcess),
+    fixed("dbfilename", "", kOneLog),
+    fixed("disable-thp", "yes", "large pages cost more than they gain"),
+    fixed("dynamic-hz", "no", kDue),
+    fixed("hz", "50", kDue),
+    fixed("jemalloc-bg-thread", "no", "the allocator is mimalloc"),
+    fixed("lazyfree-lazy-eviction", "yes", kFreed),
+    fixed("lazyfree-lazy-expire", "yes", kFreed),
+    fixed("lazyfree-lazy-server-del", "yes", kFreed),
+    fixed("lazyfree-lazy-user-del", "yes", kFreed),
+    fixed("lazyfree-lazy-user-flush", "yes", kFreed),
+    fixed("lfu-decay-time", "1", kClock),
+    fixed("lfu-log-factor", "10", kClock),
+    fixed("list-compress-depth", "0", "lists are not compressed"),
+    fixed("logfile", "", "what there is to say goes to standard error"),
+    fixed("maxmemory-eviction-tenacity", "10", kClock),
+    fixed("maxmemory-samples", "5", kClock),
+    fixed("min-replicas-max-lag", "10", kNoReplicas),
+    fixed("min-replicas-to-write", "0", kNoReplicas),
+    fixed("no-appendfsync-on-rewrite", "no", "the cleaner keeps nobody from a sync"),
+    fixed("pidfile", "", kProcess),
+    fixed("rdbchecksum", "yes", "every record has a checksum"),
+    fixed("rdbcompression", "no", kOneLog),
+    fixed("repl-backlog-size", "0", kNoReplicas),
+    fixed("repl-diskless-sync", "yes", kNoReplicas),
+    fixed("repl-timeout", "60", kNoReplicas),
+    fixed("replica-priority", "100", kNoReplicas),
+    fixed("replica-serve-stale-data", "yes", kNoReplicas),
+    fixed("replicaof", "", kNoReplicas),
+    fixed("slaveof", "", kNoReplicas),
+    fixed("stop-writes-on-bgsave-error", "yes", "a log that failed takes no more writes"),
+    fixed("supervised", "no", kProcess),
+    fixed("unixsocket", "", "there is no such door"),
+    {"zset-max-listpack-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr,
+     kShape},
 };
 
 void config_get(Context& c) {
@@ -151,7 +364,7 @@ void config_get(Context& c) {
   c.reply.map(found.size());
   for (auto* p : found) {
     c.reply.bulk(p->name);
-    c.reply.bulk(p->get(c.engine.server()));
+    c.reply.bulk(get(*p, c.engine.server()));
   }
 }
 
@@ -177,17 +390,17 @@ void config_set(Context& c) {
       return c.reply.error(cat("ERR Unknown option or number of arguments for CONFIG SET - '",
                                c.args[i].substr(0, 128), "'"));
     }
-    if (p->set == nullptr) return refuse(*p, "can't set immutable config");
+    if (p->set == nullptr && p->why.empty()) return refuse(*p, "can't set immutable config");
     for (const Change& other : changes) {
       if (other.parameter == p) return refuse(*p, "duplicate parameter");
     }
-    changes.push_back({p, c.args[i + 1], p->get(server)});
+    changes.push_back({p, c.args[i + 1], get(*p, server)});
   }
   for (size_t i = 0; i < changes.size(); i++) {
-    const Refusal why = changes[i].parameter->set(server, changes[i].value);
+    const Refusal why = set(*changes[i].parameter, server, changes[i].value);
     if (why.empty()) continue;
     for (size_t done = 0; done < i; done++) {
-      (void)changes[done].parameter->set(server, changes[done].before);
+      (void)set(*changes[done].parameter, server, changes[done].before);
     }
     return refuse(*changes[i].parameter, why);
   }
@@ -274,7 +487,7 @@ bool set_parameter(Server& server, std::string_view name, std::string_view value
 
 std::string get_parameter(Server& server, std::string_view name) {
   for (const Parameter& p : kParameters) {
-    if (p.name == name) return p.get(server);
+    if (p.name == name) return get(p, server);
   }
   return {};
 }

@@ -51,10 +51,11 @@ void reset(Context& c) {
   s.ns = c.store.find_namespace("db0");
   s.resp = 2;
   s.reply_mode = ReplyMode::kOn;
-  const Server& server = c.engine.server();
+  Server& server = c.engine.server();
   s.principal = server.auth_required ? nullptr : server.users.default_user();
   s.no_evict = false;
   s.no_touch = false;
+  server.lookout.monitor(s, false);
   {
     MutexLock lock(s.mutex);
     s.name.clear();
@@ -85,9 +86,13 @@ constexpr std::string_view kWrongPass =
 
 bool authenticate(Context& c, std::string_view user, std::string_view password) {
   const Server& server = c.engine.server();
-  PrincipalPtr who = server.users.authenticate(user, password);
   // Where nobody need say who he is, the default user has no password, so that any is right.
-  if (!server.auth_required && user == "default") who = server.users.default_user();
+  PrincipalPtr who;
+  if (user != "default") {
+    who = server.users.authenticate(user, password);
+  } else if (!server.auth_required || server.is_default_password(password)) {
+    who = server.users.default_user();
+  }
   if (who == nullptr) {
     note_auth_failure(server.users, c.store.options().report, alarm::kAuthResp, user,
                       c.session.address);
@@ -153,7 +158,7 @@ void hello(Context& c) {
   c.reply.bulk("server");
   c.reply.bulk("redis");
   c.reply.bulk("version");
-  c.reply.bulk("7.4.0");
+  c.reply.bulk(kRedisVersion);
   c.reply.bulk("proto");
   c.reply.integer(version);
   c.reply.bulk("id");

@@ -155,7 +155,7 @@ bool check(Context& c, const Question& q) {
   } else if (q.is_search() && !q.shaped) {
     error = cat("ERR exactly one of BYRADIUS and BYBOX can be specified for ", name);
   } else if (q.store_at != 0 && !names(c, q.store_at)) {
-    error = "ERR syntax error";  // an option is there twice, of which the first is what was locked
+    error = "ERR syntax error";  // it is not what was locked
   } else if (q.any && !q.counted) {
     error = "ERR the ANY argument requires COUNT argument";
   }
@@ -491,13 +491,25 @@ awaitable<void> run_deferred(Context& c) {
 
 constexpr KeySpec kSearchStores[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly},
                                      {.flags = kKeyReadOnly | kKeyAccess, .first = 2}};
-constexpr KeySpec stores(std::string_view option, int from) {
-  return {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly, .first = from, .keyword = option};
+constexpr KeySpec::Option kBesideStore[] = {{"count", 1}, {"storedist", 1}};
+constexpr KeySpec::Option kBesideStoreDist[] = {{"count", 1}, {"store", 1}};
+constexpr KeySpec stores(int from) {
+  return {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly,
+          .first = from,
+          .keyword = "STORE",
+          .options = kBesideStore,
+          .last_counts = true};
+}
+constexpr KeySpec stores_distances(int from) {
+  KeySpec spec = stores(from);
+  spec.keyword = "STOREDIST";
+  spec.options = kBesideStoreDist;
+  return spec;
 }
 constexpr KeySpec kRadiusStores[] = {
-    {.flags = kKeyReadOnly | kKeyAccess}, stores("STORE", 6), stores("STOREDIST", 6)};
+    {.flags = kKeyReadOnly | kKeyAccess}, stores(6), stores_distances(6)};
 constexpr KeySpec kRadiusByMemberStores[] = {
-    {.flags = kKeyReadOnly | kKeyAccess}, stores("STORE", 5), stores("STOREDIST", 5)};
+    {.flags = kKeyReadOnly | kKeyAccess}, stores(5), stores_distances(5)};
 
 template <Kind kKind, bool kMayStore>
 constexpr Row row(std::string_view name, int arity, std::span<const KeySpec> keys,

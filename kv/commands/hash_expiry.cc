@@ -142,6 +142,7 @@ void expire_fields(Context& c, const Unit& unit) {
                                    "ERR Parameter `numFields` should be greater than 0");
   if (first == 0) return;
   const bool past = until <= c.now_ms();
+  if (past) c.set_event("hdel");
   Changes changes(h);
   reply_each(c, first, [&](std::string_view field) {
     const auto item = changes.find(field);

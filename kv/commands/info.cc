@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
 
@@ -47,7 +48,7 @@ void info_server(Context& c, std::string& out) {
   utsname os{};
   ::uname(&os);
   const int64_t up = (c.now_ms() - s.start_ms) / 1000;
-  append(out, "redis_version:7.4.0\r\ncairn_version:", CAIRN_VERSION,
+  append(out, "redis_version:", kRedisVersion, "\r\ncairn_version:", CAIRN_VERSION,
          "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_build_id:0\r\n",
          "redis_mode:standalone\r\nos:", os.sysname, " ", os.release, " ", os.machine,
          "\r\narch_bits:64\r\nmonotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:epoll\r\n",
@@ -62,28 +63,50 @@ void info_server(Context& c, std::string& out) {
 
 void info_clients(Context& c, std::string& out) {
   Server& s = c.engine.server();
+  uint64_t largest_in = 0, largest_out = 0;
+  for (auto& session : s.sessions.all()) {
+    largest_in = std::max(largest_in, session->held.query.load());
+    largest_out = std::max(largest_out, session->held.answers.load() + session->outbox.bytes());
+  }
   append(out, "connected_clients:", s.sessions.size(),
          "\r\ncluster_connections:0\r\nmaxclients:", s.max_clients.load(),
+         "\r\nclient_recent_max_input_buffer:", largest_in,
+         "\r\nclient_recent_max_output_buffer:", largest_out,
          "\r\nblocked_clients:", s.blocked_clients.load(),
          "\r\ntracking_clients:0\r\npubsub_clients:", s.channels.clients(),
-         "\r\ntotal_blocking_keys:", s.waiters.keys(), "\r\n");
+         "\r\ntotal_blocking_keys:", s.waiters.keys(),
+         "\r\nmonitoring_clients:", s.lookout.monitors.size(), "\r\n");
+}
+
+std::string part_of(uint64_t a, uint64_t b, double times) {
+  return fixed(b > 0 ? times * static_cast<double>(a) / static_cast<double>(b) : 0, 2);
 }
 
 void info_memory(Context& c, std::string& out) {
   const uint64_t used = c.store.used_bytes(), rss = process_resident_bytes(),
-                 max = c.store.memory_bytes(), top = c.store.memory().peak_bytes();
+                 max = c.store.memory_bytes(), top = c.store.memory().peak_bytes(),
+                 machine = limits::memory_of(0),
+                 clients = c.engine.server().sessions.buffer_bytes();
   append(out, "used_memory:", used, "\r\nused_memory_human:", human(used),
          "\r\nused_memory_rss:", rss, "\r\nused_memory_rss_human:", human(rss),
          "\r\nused_memory_peak:", top, "\r\nused_memory_peak_human:", human(top),
-         "\r\nused_memory_dataset:", used, "\r\nused_memory_lua:0\r\nmaxmemory:", max,
-         "\r\nmaxmemory_human:", human(max),
+         "\r\nused_memory_peak_perc:", part_of(used, top, 100), "%",
+         "\r\nused_memory_overhead:", clients, "\r\nused_memory_startup:0",
+         "\r\nused_memory_dataset:", used,
+         "\r\nused_memory_dataset_perc:", used > 0 ? "100.00%" : "0.00%",
+         "\r\nallocator_resident:", rss, "\r\ntotal_system_memory:", machine,
+         "\r\ntotal_system_memory_human:", human(machine),
+         "\r\nused_memory_lua:0\r\nmaxmemory:", max, "\r\nmaxmemory_human:", human(max),
          "\r\nmaxmemory_policy:", name_of(c.store.memory().policy()),
-         "\r\nmem_clients_normal:", c.engine.server().sessions.buffer_bytes(),
+         "\r\nmem_fragmentation_ratio:", part_of(rss, used, 1),
+         "\r\nmem_fragmentation_bytes:", rss > used ? rss - used : 0,
+         "\r\nmem_not_counted_for_evict:0\r\nmem_replication_backlog:0",
+         "\r\nmem_total_replication_buffers:0\r\nmem_clients_slaves:0",
+         "\r\nmem_clients_normal:", clients, "\r\nmem_cluster_links:0\r\nmem_aof_buffer:0",
+         "\r\nmem_allocator:mimalloc\r\nactive_defrag_running:0",
          "\r\nchunks_in_use:", c.store.pool().in_use(),
          "\r\nchunks_waited_for:", c.store.pool().waiting(),
-         "\r\nkeys_with_value_on_disk:", c.store.cold_count(), "\r\nmem_fragmentation_ratio:",
-         fixed(used > 0 ? static_cast<double>(rss) / static_cast<double>(used) : 0, 2),
-         "\r\nmem_allocator:", "mimalloc", "\r\nactive_defrag_running:0\r\n");
+         "\r\nkeys_with_value_on_disk:", c.store.cold_count(), "\r\n");
 }
 
 void info_persistence(Context& c, std::string& out) {
@@ -91,10 +114,17 @@ void info_persistence(Context& c, std::string& out) {
   Status log = c.store.log().status();
   auto stats = c.store.log().stats();
   append(out, "loading:", c.store.loading() ? 1 : 0,
-         "\r\nloading_loaded_perc:", c.store.loading_percent(), "\r\nasync_loading:0\r\n",
-         "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
+         "\r\nloading_loaded_perc:", c.store.loading_percent(), "\r\nasync_loading:0\r\n");
+  if (c.store.loading()) {  // clients come again after so long
+    const int64_t took = (c.now_ms() - s.start_ms) / 1000;
+    const auto percent = static_cast<int64_t>(c.store.loading_percent());
+    append(out, "loading_start_time:", s.start_ms / 1000,
+           "\r\nloading_eta_seconds:", percent == 0 ? took : took * (100 - percent) / percent,
+           "\r\n");
+  }
+  append(out, "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
          "\r\nrdb_last_bgsave_status:", log.ok() ? "ok" : "err",
-         "\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:1\r\n",
+         "\r\nrdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:1\r\n",
          "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n",
          "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\n",
          "aof_last_write_status:", log.ok() ? "ok" : "err", "\r\naof_current_size:", stats.bytes,
@@ -108,31 +138,43 @@ void info_persistence(Context& c, std::string& out) {
 }
 
 // Of the time since somebody asked before, at least a tenth of a second ago.
-uint64_t ops_per_second(Context& c) {
+Rate::PerSecond per_second(Context& c) {
   constexpr int64_t kLeastMs = 100;
-  Rate& rate = c.engine.server().rate;
+  Server& server = c.engine.server();
+  Rate& rate = server.rate;
   MutexLock lock(rate.mutex);
-  if (rate.at_ms == 0) rate.at_ms = c.engine.server().start_ms;
+  if (rate.at_ms == 0) rate.at_ms = server.start_ms;
   const int64_t passed_ms = c.now_ms() - rate.at_ms;
-  const uint64_t commands = c.engine.total_commands();
   if (passed_ms < kLeastMs && passed_ms >= 0) return rate.per_second;
-  if (passed_ms > 0 && commands >= rate.commands) {
-    rate.per_second = (commands - rate.commands) * 1000 / static_cast<uint64_t>(passed_ms);
-  }
+  const auto grown = [&](uint64_t& before, uint64_t now, uint64_t& each) {
+    if (passed_ms > 0 && now >= before) {  // else it was reset
+      each = (now - before) * 1000 / static_cast<uint64_t>(passed_ms);
+    }
+    before = now;
+  };
+  grown(rate.commands, c.engine.total_commands(), rate.per_second.commands);
+  grown(rate.bytes_in, server.stats.bytes_in, rate.per_second.bytes_in);
+  grown(rate.bytes_out, server.stats.bytes_out, rate.per_second.bytes_out);
   rate.at_ms = c.now_ms();
-  rate.commands = commands;
   return rate.per_second;
 }
+
+std::string kilobytes(uint64_t bytes) { return fixed(static_cast<double>(bytes) / 1024, 2); }
 
 void info_stats(Context& c, std::string& out) {
   Server& s = c.engine.server();
   Stats& t = s.stats;
+  const Rate::PerSecond rate = per_second(c);
   using Kind = Channels::Kind;
   append(out, "total_connections_received:", t.connections.load(),
          "\r\ntotal_commands_processed:", c.engine.total_commands(),
-         "\r\ninstantaneous_ops_per_sec:", ops_per_second(c),
+         "\r\ninstantaneous_ops_per_sec:", rate.commands,
          "\r\ntotal_net_input_bytes:", t.bytes_in.load(),
          "\r\ntotal_net_output_bytes:", t.bytes_out.load(),
+         "\r\ntotal_net_repl_input_bytes:0\r\ntotal_net_repl_output_bytes:0",
+         "\r\ninstantaneous_input_kbps:", kilobytes(rate.bytes_in),
+         "\r\ninstantaneous_output_kbps:", kilobytes(rate.bytes_out),
+         "\r\ninstantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00",
          "\r\nrejected_connections:", t.rejected_connections.load(),
          "\r\nevicted_clients:", s.sessions.sent_away(),
          "\r\nclient_output_buffer_limit_disconnections:", t.output_limit_disconnections.load(),
@@ -144,7 +186,9 @@ void info_stats(Context& c, std::string& out) {
          "\r\npubsub_channels:", s.channels.names(Kind::kChannel),
          "\r\npubsub_patterns:", s.channels.names(Kind::kPattern),
          "\r\npubsubshard_channels:", s.channels.names(Kind::kShardChannel),
-         "\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n",
+         "\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\nmigrate_cached_sockets:0\r\n",
+         "slave_expires_tracked_keys:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n",
+         "tracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n",
          "total_error_replies:", t.error_replies.load(), "\r\n");
 }
 
@@ -189,6 +233,20 @@ void info_errorstats(Context& c, std::string& out) {
   }
 }
 
+void info_latencystats(Context& c, std::string& out) {
+  const auto all = c.engine.durations();
+  const auto percents = c.engine.server().percentiles();
+  for (size_t i = 0; i < all.size() && !percents.empty(); i++) {
+    if (total_of(all[i]) == 0) continue;
+    append(out, "latency_percentiles_usec_", c.engine.table().rows()[i].name, ":");
+    for (size_t p = 0; p < percents.size(); p++) {
+      const auto us = static_cast<double>(percentile_of(all[i], percents[p])) / 1000;
+      append(out, p == 0 ? "p" : ",p", percent_text(percents[p]), "=", fixed(us, 3));
+    }
+    out += "\r\n";
+  }
+}
+
 void info_cluster(Context&, std::string& out) { out += "cluster_enabled:0\r\n"; }
 
 void info_keyspace(Context& c, std::string& out) {
@@ -223,6 +281,7 @@ constexpr Section kSections[] = {
     {"Modules", true, info_modules},
     {"Commandstats", false, info_commandstats},
     {"Errorstats", true, info_errorstats},
+    {"Latencystats", false, info_latencystats},
     {"Cluster", true, info_cluster},
     {"Keyspace", true, info_keyspace},
 };

@@ -170,6 +170,7 @@ class Peer {
   awaitable<bool> read_line(std::string& line) {
     constexpr size_t kLineMax = 64 << 10;
     auto wire = wire_;
+    const int64_t begun = c_.store.now_ms();
     for (size_t end = read_.find("\r\n");; end = read_.find("\r\n")) {
       if (end != read_.npos) {
         line = read_.substr(0, end);
@@ -181,7 +182,8 @@ class Peer {
         wire->socket.async_read_some(asio::buffer(wire->in),
                                      [ended](const auto& e, size_t n) { ended(e, n); });
       });
-      if (!got) co_return false;
+      // The time is the line's, however many pieces it comes in.
+      if (!got || c_.store.now_ms() - begun > timeout_ms_) co_return false;
       read_.append(wire->in.data(), wire->taken);
     }
   }
@@ -305,7 +307,6 @@ class Migration {
       if (!got) co_return fail(Failed::kReading), false;
       if (line[0] == '-') refuse(line);
     }
-    const bool greeted = refusal_.empty();
     while (!sent_.empty()) {
       const bool got = co_await peer_.read_line(line);
       if (!got) co_return fail(Failed::kReading), false;
@@ -318,7 +319,7 @@ class Migration {
         if (!removed) co_return false;
       }
     }
-    if (!greeted) waiting_.clear();  // it takes none of them, or into another database
+    if (!greeted_) waiting_.clear();  // it takes none of them, or into another database
     co_return true;
   }
   void refuse(std::string_view line) {

@@ -18,6 +18,7 @@ void subscribe(Context& c) {
   if (kKind == Kind::kShardChannel && c.in_exec) {
     return c.reply.error("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client");
   }
+  c.engine.send_messages(c);  // what EXEC published before
   for (size_t i = 1; i < c.args.size(); i++) {
     channels(c).subscribe(c.session, kKind, c.args[i]);
     c.reply.notice(c.row.name, c.args[i], c.session.subscriptions.counted(kKind), i == 1);
@@ -55,6 +56,7 @@ template <Kind kKind>
 void unsubscribe(Context& c) {
   Session& session = c.session;
   const std::string_view what = c.row.name;
+  c.engine.send_messages(c);
   if (c.args.size() > 1) {
     for (size_t i = 1; i < c.args.size(); i++) {
       channels(c).unsubscribe(session, kKind, c.args[i]);
@@ -79,7 +81,12 @@ void unsubscribe(Context& c) {
 
 template <Kind kKind>
 void publish(Context& c) {
-  c.reply.integer(static_cast<int64_t>(channels(c).publish(kKind, c.args[1], c.args[2])));
+  const uint64_t receivers = c.in_exec ? channels(c).receivers(kKind, c.args[1])
+                                       : channels(c).publish(kKind, c.args[1], c.args[2]);
+  if (c.in_exec && receivers > 0) {  // it is sent once all of the transaction is done
+    c.session.unsent.push_back({kKind, std::string(c.args[1]), std::string(c.args[2])});
+  }
+  c.reply.integer(static_cast<int64_t>(receivers));
 }
 
 // ---- PUBSUB ----

@@ -412,6 +412,8 @@ constexpr Row kRows[] = {
     {"restore", -4, kWrite | kDenyOom | kBlobArgs | kDangerous, kRestores, restore,
      restore_deferred, "generic", "Creates a key from the serialized representation of a value.",
      "2.6.0"},
+    {"restore-asking", -4, kWrite | kDenyOom | kBlobArgs | kDangerous, kRestores, restore,
+     restore_deferred, "server", "RESTORE, as nodes of a cluster say it.", "3.0.0"},
 };
 
 }  // namespace

@@ -50,13 +50,21 @@ void time_(Context& c) {
 void shutdown(Context& c) {
   for (size_t i = 1; i < c.args.size(); i++) {
     std::string word = lower(c.args[i]);
-    if (word == "abort") return c.reply.error("ERR No shutdown in progress.");
+    if (word == "abort" && c.args.size() == 2) return c.reply.error("ERR No shutdown in progress.");
     if (word != "nosave" && word != "save" && word != "now" && word != "force") {
       return c.syntax_error();
     }
   }
   c.session.close_after_reply = true;
   c.engine.server().shutdown();
+}
+
+// A master of nobody.
+void role(Context& c) {
+  c.reply.array(3);
+  c.reply.bulk("master");
+  c.reply.integer(static_cast<int64_t>(c.store.log().tail().value()));
+  c.reply.array(0);
 }
 
 // SAVE, BGSAVE and WAITAOF all mean: a log that is synced up to here.
@@ -218,6 +226,15 @@ constexpr Row kRows[] = {
      nullptr,
      kGroup,
      "Returns the Unix timestamp of the last successful save to disk."},
+    {"role",
+     1,
+     kFast | kLoading | kNoScript | kDangerous,
+     {},
+     role,
+     nullptr,
+     kGroup,
+     "Returns the replication role.",
+     "2.8.12"},
     {"wait",
      3,
      kNoScript,

@@ -66,8 +66,9 @@ bool parse(Context& c, Question& q) {
       return c.syntax_error(), false;
     }
   }
-  // The word behind the first STORE is the key that was resolved, and is locked.
+  // The word behind the last STORE is the key that was resolved, and is locked.
   if (q.store_at != 0 && !names(c, q.store_at)) return c.syntax_error(), false;
+  q.repeats = q.store_at != 0 || c.in_script;
   return true;
 }
 
@@ -104,7 +105,7 @@ uint64_t size_of(const Entry* e) {
 
 Work::Work(const Question& q, const Entry* entry) : q_(q), size_(size_of(entry)) {
   const bool is_set = entry != nullptr && entry->type() == ValueType::kSet;
-  if (!q_.sorts && is_set && q_.store_at != 0) {  // so that it is the same each time
+  if (!q_.sorts && is_set && q_.repeats) {
     q_.sorts = q_.alpha = true;
     q_.by.reset();
   }
@@ -316,11 +317,14 @@ void sort(Context& c) {
 
 constexpr int kNowhere = 1 << 20;  // no word
 constexpr KeySpec kDerived = {.flags = kKeyReadOnly | kKeyAccess | kKeyUnknown, .first = kNowhere};
+constexpr KeySpec::Option kOptions[] = {{"by", 1}, {"get", 1}, {"limit", 2}};
 constexpr KeySpec kSorts[] = {{.flags = kKeyReadOnly | kKeyAccess},
                               kDerived,
                               {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly | kKeyUnknown,
                                .first = 2,
-                               .keyword = "store"}};
+                               .keyword = "store",
+                               .options = kOptions,
+                               .last_counts = true}};
 constexpr KeySpec kReads[] = {{.flags = kKeyReadOnly | kKeyAccess}, kDerived};
 constexpr Row kRows[] = {
     {"sort", -2, kWrite | kDenyOom | kDangerous | kWholeSpace | kLongArgs, kSorts, sort,

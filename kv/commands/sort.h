@@ -81,7 +81,8 @@ struct Question {
   std::optional<Pattern> by;
   std::vector<Pattern> gets;
   int64_t offset = 0, limit = -1;
-  size_t store_at = 0;  // the word of the destination; 0: it is answered
+  size_t store_at = 0;   // the word of the destination; 0: it is answered
+  bool repeats = false;  // what has no order gets one, so that it is the same each time
 
   bool looks_up() const {
     const auto names = [](const Pattern& p) { return p.names_key(); };

@@ -102,12 +102,7 @@ bool parse_id(Context& c, const Read& read, size_t i, Source& source) {
                   "history of this consumer by specifying a proper ID, or use the > ID to get new "
                   "messages. The $ ID would just return an empty result set.");
     }
-    if (s) {
-      source.after = s->state().last;
-    } else {
-      // Redis looks for it twice.
-      c.add_event(Events::kKeyMiss, "keymiss", c.ns(), c.args[source.key]);
-    }
+    if (s) source.after = s->state().last;
     return true;
   }
   if (c.args[word] == ">") {
@@ -184,6 +179,8 @@ bool deliver(Context& c, const Read& read, Source& source) {
   StreamView s;
   if (!find(c, source.key, s)) return false;
   if (!read.by_group) {
+    // For the second time, as Redis looks: for all of them first, and for each again.
+    if (!s) c.add_event(Events::kKeyMiss, "keymiss", c.ns(), c.args[source.key]);
     source.answered = s && s->size() > 0 && s->top_id() > source.after;
     if (source.answered) source.from = source.after.next();
     return true;

@@ -6,6 +6,7 @@
 
 #include "core/base/text.h"
 #include "kv/commands/blob_edit.h"
+#include "kv/commands/compare.h"
 #include "kv/commands/expire_options.h"
 #include "kv/engine/engine.h"
 
@@ -23,16 +24,19 @@ void set(Context& c) {
   bool nx = false, xx = false, want_old = false, keep_ttl = false;
   size_t value_at = 0;
   ExpireOption expire;
+  Comparison comparison;
   for (size_t i = 3; i < c.args.size(); i++) {
     std::string_view word = c.args[i];
-    if (equals_ignoring_case(word, "nx") && !xx) {
+    if (equals_ignoring_case(word, "nx") && !xx && !comparison.given) {
       nx = true;
-    } else if (equals_ignoring_case(word, "xx") && !nx) {
+    } else if (equals_ignoring_case(word, "xx") && !nx && !comparison.given) {
       xx = true;
     } else if (equals_ignoring_case(word, "get")) {
       want_old = true;
     } else if (equals_ignoring_case(word, "keepttl") && !expire.given()) {
       keep_ttl = true;
+    } else if (!nx && !xx && comparison.parse(c, i)) {
+      continue;
     } else if (!keep_ttl && i + 1 < c.args.size() && expire.parse(word)) {
       value_at = ++i;
     } else {
@@ -40,10 +44,13 @@ void set(Context& c) {
     }
   }
   if (value_at != 0 && !expire.value(c, value_at)) return;
-  Entry* old = (nx || xx || want_old || keep_ttl) ? c.find(c.args[1]) : nullptr;
+  const bool looks = nx || xx || want_old || keep_ttl || comparison.given;
+  Entry* old = looks ? c.find(c.args[1]) : nullptr;
   if (want_old && old != nullptr && !old->is_string()) return c.reply.error(kWrongType);
   if (want_old) c.engine.count_hit(old != nullptr);
-  if ((nx && old != nullptr) || (xx && old == nullptr)) {
+  bool goes = !(nx && old != nullptr) && !(xx && old == nullptr);
+  if (comparison.given && !comparison.holds(c, old, goes)) return;
+  if (!goes) {
     return want_old ? c.reply_value(old) : c.reply.null();
   }
   int64_t at = keep_ttl && old != nullptr ? old->expire_ms() : expire.at_ms;
@@ -283,7 +290,7 @@ constexpr std::string_view kGroup = "string";
 constexpr uint16_t kReplacesRead = kKeyReadWrite | kKeyAccess | kKeyUpdate | kKeyLooked;
 constexpr KeySpec kSetsKey[] = {{.flags = kReplacesRead | kKeyVariable,
                                  .unless_from = 3,
-                                 .unless = {"get"},
+                                 .unless = {"get", "ifeq", "ifne"},
                                  .otherwise = kKeyOverwrite | kKeyUpdate | kKeyNameOnly}};
 constexpr KeySpec kMakesKey[] = {{.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly}};
 constexpr KeySpec kReplacesKey[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly}};

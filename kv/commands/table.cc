@@ -1,6 +1,8 @@
+#include <cstdlib>
 #include <cstring>
 
 #include "core/base/text.h"
+#include "kv/commands/alone.h"
 #include "kv/commands/dump.h"
 #include "kv/commands/geo.h"
 #include "kv/commands/set_view.h"
@@ -20,6 +22,13 @@ uint16_t one_key_of(const Row& row) {
   const bool simple = s.keyword.empty() && s.last == 0 && s.count_at < 0 && s.space_word == 0 &&
                       (s.flags & kKeyNotKey) == 0;
   return simple ? static_cast<uint16_t>(s.first) : 0;
+}
+
+// Redis's fast commands on one key, which take the time of an element, with the least words that
+// they take: more of them, or a count, and they take longer. SET is one but for its name.
+uint16_t brief_of(const Row& row) {
+  const bool brief = row.one_key != 0 && ((row.flags & kFast) != 0 || row.name == "set");
+  return brief ? static_cast<uint16_t>(std::abs(row.arity)) : uint16_t{0};
 }
 
 Access access_of(const Row& row) {
@@ -45,6 +54,7 @@ size_t Table::slot_of(std::string_view name) {
 
 Table::Table() : slots_(kSlots) {
   for (auto family : {string_rows(),
+                      conditional_rows(),
                       lcs_rows(),
                       bit_rows(),
                       bitfield_rows(),
@@ -68,9 +78,16 @@ Table::Table() : slots_(kSlots) {
                       stream_group_rows(),
                       key_rows(),
                       connection_rows(),
+                      client_rows(),
+                      monitor_rows(),
                       info_rows(),
                       config_rows(),
                       server_rows(),
+                      slowlog_rows(),
+                      latency_rows(),
+                      memory_rows(),
+                      debug_rows(),
+                      alone_rows(),
                       command_rows(),
                       transaction_rows(),
                       pubsub_rows(),
@@ -87,6 +104,7 @@ Table::Table() : slots_(kSlots) {
   Row* container = nullptr;
   for (Row& row : rows_) {
     row.one_key = one_key_of(row);
+    row.brief = brief_of(row);
     row.event = event_of(row.name, row.group);
     row.action = {"resp", row.name, access_of(row)};
     if (row.is_subcommand()) {
@@ -98,6 +116,19 @@ Table::Table() : slots_(kSlots) {
     while (slots_[i] != nullptr) i = (i + 1) % kSlots;
     slots_[i] = &row;
   }
+}
+
+std::string_view instead_of(std::string_view command) {
+  constexpr std::pair<std::string_view, std::string_view> kInstead[] = {
+      {"acl", "there is one user, root, and his password: requirepass"},
+      {"bgrewriteaof",
+       "the log is cleaned without being asked; BGSAVE and WAITAOF make it durable"},
+      {"swapdb", "databases keep their names; COPY ... DB and MOVE take keys from one to another"},
+  };
+  for (auto [name, instead] : kInstead) {
+    if (equals_ignoring_case(name, command)) return instead;
+  }
+  return {};
 }
 
 const Row* Table::find(std::string_view name) const {

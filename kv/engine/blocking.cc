@@ -3,6 +3,7 @@
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <memory>
 
 #include "kv/engine/engine.h"
 
@@ -46,14 +47,19 @@ void answer_served(Context& c, Waiting& waiting) {
 }  // namespace
 
 awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_ms) {
+  constexpr size_t kPlaceBytes = 240;  // of a key: its line, the place in it, what finds it here
   std::vector<KeyHash> hashes;
   Faults::Keys values;
+  uint64_t bytes = 0;
   absl::flat_hash_set<KeyHash> seen;  // a key may be named by several words, and by many
   for (const Key& key : c.request.keys) {
     if (!seen.insert(key.hash).second) continue;
     hashes.push_back(key.hash);
     values.emplace_back(key.ns->shared_from_this(), key.name);
+    bytes += kPlaceBytes + key.name.size();
   }
+  const OfClient places(server_, c.session, bytes);
+  if (!places.allowed()) co_return c.give_up();
   const auto executor = co_await asio::this_coro::executor;
   const auto waiting = std::make_shared<Waiting>(*this, executor, c.session, c.request, awaited);
   std::optional<InLine> in_line;
@@ -70,6 +76,11 @@ awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_m
       answered = awaited.begin(c);
     }
     answered |= !c.failure().empty();
+    const bool dropped = std::any_of(c.request.keys.begin(), c.request.keys.end(),
+                                     [](const Key& key) { return key.ns->dropped.load(); });
+    if (!answered && dropped) {  // nothing comes to it any more
+      co_return c.status_error(absl::NotFoundError("no such bucket"));
+    }
     if (!answered) in_line.emplace(server_, waiting);
     if (!ready_.keys.empty()) serve_ready(locks);
     if (answered) co_return;
@@ -83,13 +94,15 @@ awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_m
 
 // ---- who serves ----
 
-void Engine::hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, bool dropped) {
+void Engine::hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, const Now& now,
+                       bool dropped) {
   Waiting& w = *claimed.waiting;
   {
     Context c(*this, w.session, w.request, w.reply);
     const Reply::Mark mark = c.reply.mark();
     const Shape shape = (c.row.flags & kBatch) ? Shape::kSeveral : Shape::kOne;
     Transaction txn(store_, &locks, shape, c.wish());
+    std::construct_at(&txn.now(), now);  // one moment: what was there for the line is there here
     txn.set_committer(&ready_);
     txn.names_changes();
     c.locks = &locks;
@@ -141,7 +154,7 @@ Engine::Stop Engine::serve_line(const ReadyKey& key, StripeLocks& locks, size_t&
     const auto claimed = server_.waiters.claim(key, entry != nullptr || dropped, after, ask);
     if (!claimed) return stop;
     left--;
-    hand_over(claimed, locks, dropped);
+    hand_over(claimed, locks, now, dropped);
   }
 }
 

@@ -209,6 +209,18 @@ uint64_t Channels::subscribers(Kind kind, std::string_view name) const {
   return it == shard.names.end() ? 0 : (*it)->sessions.size();
 }
 
+uint64_t Channels::receivers(Kind kind, std::string_view channel) const {
+  uint64_t sum = names(kind) == 0 ? 0 : subscribers(kind, channel);
+  if (kind != Kind::kChannel || names(Kind::kPattern) == 0) return sum;
+  for (const Shard& shard : table(Kind::kPattern).shards) {
+    MutexLock lock(shard.mutex);
+    for (auto& name : shard.names) {
+      if (name->pattern->glob.matches(channel)) sum += name->sessions.size();
+    }
+  }
+  return sum;
+}
+
 void Channels::for_each(Kind kind, size_t shard,
                         absl::FunctionRef<void(std::string_view)> each) const {
   const Shard& s = table(kind).shards[shard];

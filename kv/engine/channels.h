@@ -59,6 +59,8 @@ class Channels {
 
   // How many got it: who listens to the channel, and each pattern that matches.
   uint64_t publish(Kind kind, std::string_view channel, std::string_view message);
+  // How many would get it now.
+  uint64_t receivers(Kind kind, std::string_view channel) const;
   // Pushes anything else.
   void push(Session& session, const Push& push);
 

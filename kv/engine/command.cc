@@ -65,9 +65,16 @@ BlobRef Args::take_blob(size_t i) {
     if (it->first != i) continue;
     BlobRef blob = std::move(it->second);
     blobs_.erase(it);
+    // For whoever is shown the command when it ran: SLOWLOG, MONITOR.
+    words_[i] = owned_.emplace_back(cat("(", blob.size, " bytes)"));
     return blob;
   }
   return {};
+}
+
+void Args::put_back(size_t i, BlobRef blob) {
+  blobs_.emplace_back(i, std::move(blob));
+  words_[i] = {};
 }
 
 Context::Context(Engine& engine, Session& session, Request& request, Reply& reply)

@@ -78,6 +78,7 @@ class Args {
   uint64_t length(size_t i) const;
   // Passes the blob's reference to the caller.
   BlobRef take_blob(size_t i);
+  void put_back(size_t i, BlobRef blob);  // with a reference, after it was taken
   void swap(Args& other) {
     words_.swap(other.words_);
     blobs_.swap(other.blobs_);
@@ -143,6 +144,7 @@ struct Row {
   bool has_keys() const { return !keys.empty() && (keys[0].flags & kKeyNotKey) == 0; }
   bool is_subcommand() const { return name.find('|') != name.npos; }
   uint16_t one_key = 0;  // the word that is its only key, of the session's namespace
+  uint16_t brief = 0;    // with so many words it takes no time that anybody would note; 0: never
   EventName event = {};  // of what it changes
   Action action = {};    // of a row without keys; with keys each has its own access
 };
@@ -190,8 +192,9 @@ class Context {
   Args& args;
   Reply& reply;
   StripeLocks* locks = nullptr;
-  Transaction* txn = nullptr;  // what it changes; of all commands together inside EXEC
-  bool in_exec = false;
+  Transaction* txn = nullptr;   // what it changes; of all commands together inside EXEC
+  bool in_exec = false;         // or in a script
+  bool in_script = false;       // of which the same is expected each time
   uint64_t errors_counted = 0;  // in the statistics, of those that it answered
   KeyHash locked = 0;           // whose stripe is locked for sure: that of its one key
 

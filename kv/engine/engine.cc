@@ -34,9 +34,21 @@ std::vector<Engine::Calls> Engine::calls() const {
   return sum;
 }
 
+std::vector<Durations::Sums> Engine::durations() const {
+  std::vector<Durations::Sums> sums(counts_.size());
+  for (auto& engine : all_) {
+    for (size_t i = 0; i < sums.size(); i++) {
+      const Durations* d = engine->counts_[i].durations.load(std::memory_order_acquire);
+      if (d != nullptr) d->add_to(sums[i]);
+    }
+  }
+  return sums;
+}
+
 void Engine::reset_calls() {
   for (auto& engine : all_) {
     for (auto& c : engine->counts_) {
+      if (Durations* d = c.durations.load(std::memory_order_acquire)) d->reset();
       for (auto* n : {&c.calls, &c.ns, &c.rejected, &c.failed}) n->store(0);
     }
     engine->hits_ = 0;
@@ -206,6 +218,8 @@ void unknown_command(const Args& args, Reply& reply) {
   for (size_t i = 1; i < args.size() && text.size() < 256; i++) {
     append(text, "'", shown(args[i]), "' ");
   }
+  const std::string_view instead = instead_of(args[0]);
+  if (!instead.empty()) append(text, "(", instead, ")");
   reply.error(text);
 }
 
@@ -362,15 +376,46 @@ void Engine::call(Context& c) {
   Counts& counts = counts_[table_.index_of(c.row)];
   const uint64_t n = counts.calls.load(std::memory_order_relaxed);
   bump(counts.calls);
-  if (n >= kAlwaysTimed && n % kTimedEach != 0) {
+  const uint32_t looks = server_.lookout.bits();
+  const bool brief = c.args.size() == c.row.brief && (looks & Lookout::kTimesAll) == 0;
+  if (brief && n >= kAlwaysTimed && n % kTimedEach != 0) {
     bump(counts.ns, counts.last_ns);
-    return c.row.run(c);
+    if ((looks & Lookout::kHistograms) != 0) count_duration(counts, counts.last_bucket);
+    c.row.run(c);
+  } else {
+    const uint64_t begun = Ticks::now();
+    c.row.run(c);
+    const uint64_t ended = Ticks::now();  // on another processor it may seem to be before
+    timed(c, counts, server_.lookout.ticks.ns(ended > begun ? ended - begun : 0));
   }
-  // Two looks at the clock would be a twentieth of a GET.
-  const int64_t begun = steady_ns();
-  c.row.run(c);
-  counts.last_ns = static_cast<uint64_t>(steady_ns() - begun);
-  bump(counts.ns, counts.last_ns);
+  if ((looks & Lookout::kMonitored) != 0 && (c.row.flags & kAdmin) == 0) {
+    server_.lookout.monitors.tell(server_.channels, c);
+  }
+}
+
+void Engine::timed(Context& c, Counts& counts, uint64_t ns) {
+  Lookout& lookout = server_.lookout;
+  counts.last_ns = ns;
+  counts.last_bucket = Durations::bucket(ns);
+  bump(counts.ns, ns);
+  if (c.deferred()) return;  // what it takes is still to come
+  if ((lookout.bits() & Lookout::kHistograms) != 0) count_duration(counts, counts.last_bucket);
+  if (ns >= lookout.slow_ns()) lookout.note_slow(c, ns);
+}
+
+void Engine::count_duration(Counts& counts, size_t bucket) {
+  Durations* durations = counts.durations.load(std::memory_order_relaxed);
+  if (durations == nullptr) {
+    durations = std::make_unique<Durations>().release();
+    counts.durations.store(durations, std::memory_order_release);
+  }
+  durations->add(bucket);
+}
+
+bool Engine::paused(const Session& session, const Request& request) const {
+  Lookout& lookout = server_.lookout;
+  return (lookout.bits() & Lookout::kPaused) != 0 && request.row != nullptr &&
+         lookout.pauses(session, request, store_.now_ms());
 }
 
 Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, StripeLocks* held) {
@@ -399,6 +444,7 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   }
   const Row* row = request.row;
   Args& args = request.args;
+  if (paused(session, request)) return {Lsn(), true, true};
   if (args.has_blobs() && !(row->flags & kBlobArgs)) return {Lsn(), true, true};
   if (session.in_multi && !(row->flags & kNoQueue)) {
     enqueue(session, request, reply);
@@ -433,7 +479,7 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   }
   // What is deferred looks for all of it again.
   c.tell_events(c.failure().empty() && !c.deferred());
-  if (!session.unsent.empty()) send_messages(c);
+  send_messages(c);
   c.saw(txn.seen());
   if (request.hash != 0 && (row->flags & kDenyOom) && store().memory().pressed()) {
     store().memory().shed(*session.ns, stripe_of(request.hash));
@@ -549,31 +595,6 @@ StatusOr<uint64_t> Engine::long_bytes(const Request& request) const {
   return absl::ResourceExhaustedError(cat("an argument of '", request.row->name, "' is too long"));
 }
 
-namespace {
-// What is in memory for a command is its client's, beside its buffers.
-class OfClient {
- public:
-  OfClient(Server& server, Session& session, uint64_t bytes)
-      : server_(server), session_(session), before_(session.buffer_bytes) {
-    if (bytes == 0) return;
-    held_ = true;
-    allowed_ =
-        server_.sessions.note_buffers(session_, before_ + bytes, server_.client_limits.left());
-  }
-  ~OfClient() {
-    if (held_) (void)server_.sessions.note_buffers(session_, before_, UINT64_MAX);
-  }
-  OfClient(const OfClient&) = delete;
-  bool allowed() const { return allowed_; }  // else the client is sent away
-
- private:
-  Server& server_;
-  Session& session_;
-  const uint64_t before_;
-  bool held_ = false, allowed_ = true;
-};
-}  // namespace
-
 awaitable<Status> Engine::read_long_args(Request& request) {
   const uint64_t bytes_max = (request.row->flags & kMessage)
                                  ? server_.proto_max_bulk_len.load(std::memory_order_relaxed)
@@ -619,7 +640,20 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
   const absl::Cleanup forget = [&session] { session.lacking = nullptr; };
   const OfClient words(server_, session, long_ones.value_or(0));
   for (int tries = 0;; tries++) {
+    if (paused(session, request)) hold.reset();  // memory is not to stand still for so long
+    bool gone = session.ends();
+    while (!gone && paused(session, request)) {
+      co_await server_.lookout.pause.wait(session, store().clock());
+      // As in Redis, what is kept back of who hangs up is not done.
+      gone = session.ends() || session.unblocked() == Session::Unblock::kGone;
+    }
     if (tries == kTries) hold.emplace(store().memory());
+    if (gone) {
+      Context ended(*this, session, request, reply);
+      ended.give_up();
+      finish(ended, mark);
+      co_return Outcome{};
+    }
     if (request.hash == 0) resolve(session.ns, request);
     if (row.flags & kQueue) resolve_queue(session);
     Faults::Keys keys = values_of(session, request);
@@ -674,7 +708,7 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
   const int64_t begun = steady_ns(), waited = session.waited_ns;
   co_await row.run_deferred(c);
   const int64_t busy = steady_ns() - begun - (session.waited_ns - waited);
-  bump(counts_[table_.index_of(row)].ns, static_cast<uint64_t>(busy));
+  timed(c, counts_[table_.index_of(row)], static_cast<uint64_t>(std::max<int64_t>(busy, 0)));
   finish(c, mark);
   if (!ready_.keys.empty()) {
     StripeLocks none(store());

@@ -103,6 +103,8 @@ class Engine {
     double us = 0;
   };
   std::vector<Calls> calls() const;
+  // How long its calls took, of each row of the table; empty: nobody counted.
+  std::vector<Durations::Sums> durations() const;
   void reset_calls();
   void count_hit(bool hit) {
     auto& c = hit ? hits_ : misses_;
@@ -118,8 +120,21 @@ class Engine {
   static void discard(Context& c);
   static void watch(Context& c);
   static void unwatch(Context& c);
+  // What a script or EXEC published, unless it came to nothing.
+  void send_messages(Context& c);
 
  private:
+  struct Counts {  // written by the engine's thread
+    std::atomic<uint64_t> calls{0}, ns{0}, rejected{0}, failed{0};
+    std::atomic<Durations*> durations{nullptr};
+    // Of the call that was timed last; that thread's alone.
+    uint64_t last_ns = 0;
+    size_t last_bucket = 0;
+
+    Counts() = default;
+    Counts(const Counts&) = delete;
+    ~Counts() { delete durations.load(); }
+  };
   Outcome run_locked(Session& session, Request& request, Reply& reply, const Reply::Mark& mark,
                      StripeLocks* held, StripeLocks& own);
 
@@ -135,7 +150,7 @@ class Engine {
   void serve_under(StripeLocks& locks, size_t& left, std::vector<Unserved>& rest);
   Stop serve_line(const ReadyKey& key, StripeLocks& locks, size_t& left,
                   std::vector<ReadyKey>& beside);
-  void hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, bool dropped);
+  void hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, const Now& now, bool dropped);
   // A command is over: serves with its locks, and then without them.
   [[gnu::noinline]] void serve_ready(StripeLocks& locks);
   awaitable<void> serve_in_turns(Unserved unserved);
@@ -154,8 +169,10 @@ class Engine {
   void lock_keys(Session& session, const Request& request, StripeLocks& locks);
   bool may_write(Context& c);
   void call(Context& c);
-  // What a script published, unless it came to nothing.
-  void send_messages(Context& c);
+  void timed(Context& c, Counts& counts, uint64_t ns);
+  static void count_duration(Counts& counts, size_t bucket);
+  // Whether CLIENT PAUSE keeps it back.
+  bool paused(const Session& session, const Request& request) const;
   // One command, one answer: what was answered since the mark stands only if it is that.
   void finish(Context& c, const Reply::Mark& mark);
   // The keys whose values a command will look at.
@@ -167,10 +184,6 @@ class Engine {
   StatusOr<uint64_t> long_bytes(const Request& request) const;
   awaitable<Status> read_long_args(Request& request);
 
-  struct Counts {  // written by the engine's thread
-    std::atomic<uint64_t> calls{0}, ns{0}, rejected{0}, failed{0};
-    uint64_t last_ns = 0;  // of the call that was timed last; that thread's alone
-  };
   static void bump(std::atomic<uint64_t>& n, uint64_t by = 1) {
     n.store(n.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
   }
@@ -186,6 +199,9 @@ class Engine {
   ReadyKeys ready_;          // by what runs now
 };
 
+// What to do in place of a command of Redis's that is not here; empty: nothing is known.
+std::string_view instead_of(std::string_view command);
+
 // The families; each returns its rows.
 std::span<const Row> string_rows();
 std::span<const Row> lcs_rows();
@@ -199,6 +215,13 @@ std::span<const Row> list_blocking_rows();
 std::span<const Row> list_search_rows();
 std::span<const Row> key_rows();
 std::span<const Row> connection_rows();
+std::span<const Row> conditional_rows();
+std::span<const Row> client_rows();  // more subcommands of CLIENT, behind connection_rows()
+std::span<const Row> monitor_rows();
+std::span<const Row> slowlog_rows();
+std::span<const Row> latency_rows();
+std::span<const Row> memory_rows();
+std::span<const Row> debug_rows();
 std::span<const Row> server_rows();
 std::span<const Row> info_rows();
 std::span<const Row> config_rows();

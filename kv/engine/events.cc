@@ -114,6 +114,7 @@ constexpr Exception kExceptions[] = {
     {"pfcount", ""},
     {"pfdebug", ""},
     {"pfmerge", "pfadd"},
+    {"restore-asking", "restore"},
     {"psetex", "set"},
     {"rpushx", "rpush"},
     {"setex", "set"},

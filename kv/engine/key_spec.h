@@ -53,6 +53,7 @@ struct KeySpec {
     int words;
   };
   std::span<const Option> options = {};
+  bool last_counts = false;  // of several such keywords; options stand from `first` on then
   // From there on: to the word `last` (counted from the first one, or from the end if negative),
   // each `step` words; a limit of n leaves out all but the first 1/n of them.
   int last = 0, step = 1, limit = 0;
@@ -60,7 +61,7 @@ struct KeySpec {
   int count_at = -1, after_count = 1;
   // If none of these words is among the arguments, from this word on, the flags are `otherwise`.
   int unless_from = 0;
-  std::string_view unless[2] = {};
+  std::string_view unless[3] = {};
   uint16_t otherwise = 0;
   // Their namespace, if it is not the session's: named by a word, or by the word after the last one
   // that is this option, looked for from that word on.
@@ -104,16 +105,21 @@ size_t space_of(const KeySpec& spec, const Words& words) {
 template <class Words>
 int64_t behind_keyword(const KeySpec& spec, const Words& words) {
   const auto n = static_cast<int64_t>(words.size());
-  for (int64_t i = spec.options.empty() ? spec.first : 1; i < n; i++) {
+  int64_t found = n;
+  for (int64_t i = spec.options.empty() || spec.last_counts ? spec.first : 1; i < n; i++) {
     const std::string_view word = words[static_cast<size_t>(i)];
-    if (i >= spec.first && equals_ignoring_case(word, spec.keyword)) return i + 1;
+    if (i >= spec.first && equals_ignoring_case(word, spec.keyword)) {
+      if (!spec.last_counts) return i + 1;
+      found = ++i;
+      continue;
+    }
     for (const KeySpec::Option& option : spec.options) {
       if (!equals_ignoring_case(word, option.name)) continue;
       i += option.words;
       break;
     }
   }
-  return n;
+  return found;
 }
 
 // Calls fn(word, spec, flags) for each word that is a key. Words that are not there, or a count

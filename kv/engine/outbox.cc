@@ -66,7 +66,7 @@ size_t Outbox::copy(char* to, size_t room, char first, bool begun) {
     const Push& push = going_[i];
     if (at == 0) {
       if (begun) break;
-      to[n++] = first;
+      to[n++] = push.first != 0 ? push.first : first;
       at = 1;
     }
     const size_t body = 1 + push.head->size();
@@ -97,7 +97,7 @@ void Outbox::sent(size_t bytes) {
 }
 
 void Outbox::append(std::string& to, const Push& push, char first) {
-  to.push_back(first);
+  to.push_back(push.first != 0 ? push.first : first);
   to.append(*push.head);
   to.append(*push.body);
 }

@@ -4,7 +4,7 @@
 //
 // A message is one text, whoever and however many get it: each outbox holds a reference. Only its
 // first byte is the receiver's own, since an array (RESP2) and a push (RESP3) differ in nothing
-// else.
+// else; that of a line of MONITOR is the same for all.
 //
 // It is bounded as Redis bounds a client's output (client-output-buffer-limit): who is over the
 // hard limit at once, or over the soft one for so many seconds, is sent away, since he reads more
@@ -28,6 +28,7 @@ namespace cairn::kv {
 // A message without its first byte: "3\r\n$7\r\nmessage\r\n", and the rest.
 struct Push {
   std::shared_ptr<const std::string> head, body;
+  char first = 0;  // whoever gets it; 0: the receiver's own
   size_t size() const { return 1 + head->size() + body->size(); }
 };
 

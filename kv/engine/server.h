@@ -7,14 +7,17 @@
 #include <atomic>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/base/mutex.h"
+#include "core/base/report.h"
 #include "core/store/store.h"
 #include "core/store/users.h"
 #include "kv/engine/channels.h"
 #include "kv/engine/client_limits.h"
+#include "kv/engine/lookout.h"
 #include "kv/engine/scripts.h"
 #include "kv/engine/session.h"
 #include "kv/engine/waiters.h"
@@ -49,12 +52,16 @@ struct Stats {
   }
 };
 
-// How many commands ran between two looks.
+// How much was done between two looks.
 struct Rate {
   Mutex mutex;
   int64_t at_ms ABSL_GUARDED_BY(mutex) = 0;
-  uint64_t commands ABSL_GUARDED_BY(mutex) = 0;
-  uint64_t per_second ABSL_GUARDED_BY(mutex) = 0;
+  uint64_t commands ABSL_GUARDED_BY(mutex) = 0, bytes_in ABSL_GUARDED_BY(mutex) = 0,
+                    bytes_out ABSL_GUARDED_BY(mutex) = 0;
+  struct PerSecond {
+    uint64_t commands = 0, bytes_in = 0, bytes_out = 0;
+  };
+  PerSecond per_second ABSL_GUARDED_BY(mutex);
 };
 
 struct Server {
@@ -67,10 +74,21 @@ struct Server {
   Stats stats;
   Rate rate;
 
+  Lookout lookout;
+
+  // Whether the user "default" is whoever comes, without a word. CONFIG SET requirepass may change
+  // that; until it does, his password is root's.
+  std::atomic<bool> auth_required{true};
+  // Whether nobody can come but from this machine, so that it may be without a password.
+  bool loopback_alone = true;  // constant after start
+  bool is_default_password(std::string_view password) const;
+  std::string default_password() const;  // empty: there is none
+  void set_default_password(std::string_view password);
+
   // Constant after start.
-  bool auth_required = true;
   std::string data_directory;
   std::string config_file;
+  std::string debug_command = "no";  // enable-debug-command: no, local, yes
   std::string bind_address;
   uint16_t port = 0, tls_port = 0;
   size_t threads = 1;
@@ -105,7 +123,29 @@ struct Server {
 
   Waiters waiters{store};
   std::atomic<uint64_t> blocked_clients{0};
+
+  // Constant after start; without them there is nothing to be told or done.
+  std::function<std::string()> allocator_stats;
+  std::function<void()> release_memory;
+  std::function<void(Severity)> set_log_level;
+  std::function<Severity()> log_level;
+
+  // What CONFIG SET save was told, which the log keeps anyhow.
+  std::string save_points() const;
+  void set_save_points(std::string_view text);
+  // latency-tracking-info-percentiles.
+  std::vector<double> percentiles() const;
+  void set_percentiles(std::vector<double> percents);
+
+ private:
+  mutable Mutex texts_mutex_;
+  std::optional<std::string> password_ ABSL_GUARDED_BY(texts_mutex_);
+  std::string save_points_ ABSL_GUARDED_BY(texts_mutex_);
+  std::vector<double> percentiles_ ABSL_GUARDED_BY(texts_mutex_){50, 99, 99.9};
 };
+
+// The version of Redis whose commands are here.
+inline constexpr std::string_view kRedisVersion = "7.2.0";
 
 inline std::string_view durability_name(Durability d) {  // in Redis's words
   return d == Durability::kAlways ? "always" : d == Durability::kEverySec ? "everysec" : "no";
@@ -120,6 +160,29 @@ class Blocked {
 
  private:
   Server& server_;
+};
+
+// What is in memory for a command is its client's, beside its buffers.
+class OfClient {
+ public:
+  OfClient(Server& server, Session& session, uint64_t bytes)
+      : server_(server), session_(session), before_(session.buffer_bytes) {
+    if (bytes == 0) return;
+    held_ = true;
+    allowed_ =
+        server_.sessions.note_buffers(session_, before_ + bytes, server_.client_limits.left());
+  }
+  ~OfClient() {
+    if (held_) (void)server_.sessions.note_buffers(session_, before_, UINT64_MAX);
+  }
+  OfClient(const OfClient&) = delete;
+  bool allowed() const { return allowed_; }  // else the client is sent away
+
+ private:
+  Server& server_;
+  Session& session_;
+  const uint64_t before_;
+  bool held_ = false, allowed_ = true;
 };
 
 // The parameters of CONFIG GET and SET, by name: false if there is none of that name, it cannot

@@ -1,6 +1,7 @@
 #include "kv/engine/session.h"
 
 #include "core/base/text.h"
+#include "kv/engine/lookout.h"
 
 namespace cairn::kv {
 
@@ -17,6 +18,10 @@ Session::Session(Store& store, uint64_t id, std::string address, std::string loc
   publish("NULL");
 }
 
+Session::~Session() {
+  if (monitored_by != nullptr) monitored_by->monitor(*this, false);
+}
+
 void Session::leave_multi() {
   in_multi = multi_failed = false;
   queue.clear();
@@ -30,6 +35,7 @@ void Session::publish(std::string_view command) {
   listed_ns = ns->name;
   listed_user = principal == nullptr ? "default" : principal->name();
   listed_resp = resp;
+  listed_no_touch = no_touch;
   listed_multi = in_multi ? static_cast<int>(queue.size()) : -1;
 }
 
@@ -39,8 +45,13 @@ std::string Session::describe(int64_t now_ms) {
   if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
   const uint64_t answers = held.answers, answer_room = held.answer_room, pushed = outbox.bytes();
   using Kind = Channels::Kind;
-  std::string flags = cat(subscriptions.any_seen() ? "P" : "", listed_multi >= 0 ? "x" : "",
-                          blocked.load() ? "b" : "");
+  std::string flags;  // as Redis orders them
+  if (monitors) flags += 'O';
+  if (subscriptions.any_seen()) flags += 'P';
+  if (listed_multi >= 0) flags += 'x';
+  if (blocked.load()) flags += 'b';
+  if (no_evict) flags += 'e';
+  if (listed_no_touch) flags += 'T';
   if (flags.empty()) flags = "N";
   // The buffer of answers grows to what they took: its size is its peak.
   return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
@@ -125,6 +136,7 @@ void Session::peer_ended() {
 bool Session::unblock(Unblock how) {
   MutexLock lock(mutex);
   if (waiter_ == nullptr || !for_command_) return false;
+  if (how != Unblock::kGone && !blocked) return false;  // it is no wait that others see
   unblocked_ = how;
   return waiter_->cancel();
 }

@@ -23,6 +23,8 @@
 
 namespace cairn::kv {
 
+class Lookout;
+
 // "3" names the database db3; anything else names itself.
 std::string namespace_name(std::string_view word);
 
@@ -37,6 +39,7 @@ enum class ReplyMode : uint8_t { kOn, kOff, kSkipNext, kSkipThis };
 class Session {
  public:
   Session(Store& store, uint64_t id, std::string address, std::string local_address);
+  ~Session();
 
   NamespacePtr ns;
   int resp = 2;
@@ -70,7 +73,7 @@ class Session {
     uint64_t fetched_bytes = 0;
   };
   std::unique_ptr<Lacking> lacking;
-  // What scripts publish is sent once what they change is there: they may be taken back.
+  // What scripts and EXEC publish is sent once what they change is there: they may be taken back.
   struct Message {
     Channels::Kind kind;
     std::string channel, text;
@@ -89,6 +92,7 @@ class Session {
   std::string listed_ns ABSL_GUARDED_BY(mutex);
   std::string listed_user ABSL_GUARDED_BY(mutex);
   int listed_resp ABSL_GUARDED_BY(mutex) = 2;
+  bool listed_no_touch ABSL_GUARDED_BY(mutex) = false;
   int listed_multi ABSL_GUARDED_BY(mutex) = -1;
   // Constant after registration.
   std::function<void()> kill;
@@ -96,6 +100,8 @@ class Session {
   // What comes to it beside the answers, and what it wants to come.
   Outbox outbox;
   Subscriptions subscriptions{*this};
+  Lookout* monitored_by = nullptr;    // it is told of all commands: MONITOR
+  std::atomic<bool> monitors{false};  // the same for CLIENT LIST
   // RESP2 has no pushes: whoever listens in it may say little else.
   bool only_listens() const { return resp == 2 && subscriptions.any(); }
   // The first byte of a push.

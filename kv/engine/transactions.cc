@@ -52,6 +52,45 @@ void Engine::discard_refused(Context& c, const Status& status) {
   c.reply.error(cat("EXECABORT Transaction discarded because of: ", error_text(status)));
 }
 
+namespace {
+
+// The blobs of queued commands, which take them as they run: should all of it begin again, they are
+// there again.
+class HeldBlobs {
+ public:
+  HeldBlobs(Store& store, const std::vector<Request>& queue) : extents_(store.extents()) {
+    for (size_t q = 0; q < queue.size(); q++) {
+      const Args& args = queue[q].args;
+      for (size_t i = 0; args.has_blobs() && i < args.size(); i++) {
+        if (const BlobRef* blob = args.blob(i)) held_.push_back({q, i, *blob});
+      }
+    }
+    for (const Held& h : held_) extents_.ref(h.blob);
+  }
+  ~HeldBlobs() {
+    for (const Held& h : held_) extents_.unref(h.blob);
+  }
+  HeldBlobs(const HeldBlobs&) = delete;
+  void give_back(std::vector<Request>& queue) {
+    for (const Held& h : held_) {
+      Args& args = queue[h.command].args;
+      if (args.blob(h.word) != nullptr) continue;
+      extents_.ref(h.blob);
+      args.put_back(h.word, h.blob);
+    }
+  }
+
+ private:
+  struct Held {
+    size_t command, word;
+    BlobRef blob;
+  };
+  ExtentStore& extents_;
+  std::vector<Held> held_;
+};
+
+}  // namespace
+
 void Engine::exec(Context& c) {
   Session& session = c.session;
   Engine& engine = c.engine;
@@ -83,6 +122,7 @@ void Engine::exec(Context& c) {
   Transaction txn(c.store, c.locks, Shape::kSeveral, c.wish());
   txn.set_committer(engine.committer());
   txn.names_changes();
+  HeldBlobs blobs(c.store, queue);
   c.reply.array(queue.size());
   for (Request& queued : queue) {
     const Reply::Mark mark = c.reply.mark();
@@ -94,6 +134,7 @@ void Engine::exec(Context& c) {
     if (inner.again) {  // of a script: all of it is taken back, and begins again
       c.tell_events(false);
       session.ns = home;
+      blobs.give_back(queue);
       session.queue = std::move(queue);
       session.in_multi = c.again = true;
       return;

@@ -1,5 +1,6 @@
 // The table `redis` of scripts: call, pcall, and what stands beside them.
 #include <cstdio>
+#include <span>
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
@@ -59,13 +60,16 @@ bool take_words(lua_State* lua, Args& args) {
   return true;
 }
 
+// Commands that Redis may replicate, though they write nothing: for read-only scripts they are as
+// those that write.
+bool counts_as_write(const Row& row) {
+  return row.name == "publish" || row.name == "spublish" || row.name == "pfcount";
+}
+
 // Why the command may not run; empty: it may. The request's row is known.
 std::string refusal(Run& run, Engine& engine, Session& session, const Request& request) {
   const Row& row = *request.row;
   if (row.flags & kNoScript) return "ERR This Redis command is not allowed from script";
-  if ((row.flags & kWrite) && run.read_only) {
-    return "ERR Write commands are not allowed from read-only scripts.";
-  }
   if (!engine.may_run(session, row, session.ns)) {
     return "NOPERM The user executing the script can't run this command or subcommand";
   }
@@ -73,6 +77,9 @@ std::string refusal(Run& run, Engine& engine, Session& session, const Request& r
     return "NOPERM The user executing the script can't access at least one of the keys mentioned "
            "in "
            "the command arguments";
+  }
+  if (run.read_only && ((row.flags & kWrite) || counts_as_write(row))) {
+    return "ERR Write commands are not allowed from read-only scripts.";
   }
   if (row.flags & kWrite) {
     const bool grows = (row.flags & kDenyOom) && !(run.flags & kScriptAllowOom);
@@ -94,7 +101,8 @@ void lock_keys(lua_State* lua, LuaState& state, const Request& request) {
 }
 
 // What is published goes out when the script has come to its end; false: it is another command.
-bool hold_message(const Request& request, Context& outer, Reply& reply) {
+bool hold_message(lua_State* lua, LuaState& state, const Request& request, Context& outer,
+                  Reply& reply) {
   using Kind = Channels::Kind;
   const std::string_view name = request.row->name;
   if (name != "publish" && name != "spublish") return false;
@@ -111,7 +119,9 @@ bool hold_message(const Request& request, Context& outer, Reply& reply) {
   for (const std::string& pattern : patterns) {
     receivers += channels.subscribers(Kind::kPattern, pattern);
   }
-  outer.session.unsent.push_back({kind, std::string(channel), std::string(request.args[2])});
+  if (receivers > 0) {
+    state.hold(lua, {kind, std::string(channel), std::string(request.args[2])});
+  }
   reply.integer(static_cast<int64_t>(receivers));
   return true;
 }
@@ -159,11 +169,11 @@ int call(lua_State* lua, bool raise) {
   }
   Recorded& reply = state.reply();
   reply.begin(session.resp);
-  if (!hold_message(request, outer, reply)) {
+  if (!hold_message(lua, state, request, outer, reply)) {
     Context inner(engine, session, request, reply);
     inner.locks = outer.locks;
     inner.txn = &run->txn;
-    inner.in_exec = true;
+    inner.in_exec = inner.in_script = true;
     inner.locked = request.hash;
     engine.run_inner(inner);
     outer.saw(inner.seen());
@@ -182,6 +192,7 @@ int call(lua_State* lua, bool raise) {
     lua_setfield(lua, -2, "ignore_error_stats_update");
     return raise ? lua_error(lua) : 1;
   }
+  lua_settop(lua, 0);  // as many words as the stack takes leave no room for the answer
   reply.push_value(lua);
   return 1;
 }
@@ -405,41 +416,50 @@ int register_function(lua_State* lua) {
     }
   }
   if (library->functions.size() >= kFunctionsMax) return refuse_function(lua, "too many functions");
-  if (library->keep) {
-    lua_pushvalue(lua, 2);
-    f.callback = luaL_ref(lua, LUA_REGISTRYINDEX);
-  }
+  lua_pushvalue(lua, 2);
+  f.callback = luaL_ref(lua, LUA_REGISTRYINDEX);
   library->functions.push_back(std::move(f));
   return 0;
 }
 
 }  // namespace
 
-void open_redis(lua_State* lua, bool functions) {
+void open_redis(lua_State* lua, Api whose) {
   constexpr luaL_Reg kFunctions[] = {
-      {"call", redis_call}, {"pcall", redis_pcall},       {"log", log},
-      {"sha1hex", sha1hex}, {"error_reply", error_reply}, {"status_reply", status_reply},
-      {"setresp", setresp}, {"set_repl", set_repl},       {"acl_check_cmd", acl_check_cmd},
-      {nullptr, nullptr}};
+      {"call", redis_call},         {"pcall", redis_pcall},           {"sha1hex", sha1hex},
+      {"error_reply", error_reply}, {"status_reply", status_reply},   {"setresp", setresp},
+      {"set_repl", set_repl},       {"acl_check_cmd", acl_check_cmd}, {nullptr, nullptr}};
   constexpr luaL_Reg kOfScripts[] = {{"replicate_commands", replicate_commands},
                                      {"breakpoint", breakpoint},
                                      {"debug", debug},
                                      {nullptr, nullptr}};
-  constexpr luaL_Reg kOfFunctions[] = {{"register_function", register_function},
-                                       {nullptr, nullptr}};
-  constexpr std::pair<const char*, int> kNumbers[] = {
-      {"LOG_DEBUG", 0},  {"LOG_VERBOSE", 1},
-      {"LOG_NOTICE", 2}, {"LOG_WARNING", 3},
-      {"REPL_NONE", 0},  {"REPL_AOF", 1},
-      {"REPL_SLAVE", 2}, {"REPL_REPLICA", 2},
-      {"REPL_ALL", 3},   {"REDIS_VERSION_NUM", kRedisVersionNumber}};
+  constexpr luaL_Reg kWhileLoading[] = {{"register_function", register_function},
+                                        {nullptr, nullptr}};
+  constexpr luaL_Reg kAlways[] = {{"log", log}, {nullptr, nullptr}};
+  using Number = std::pair<const char*, int>;
+  constexpr Number kNumbers[] = {{"LOG_DEBUG", 0},
+                                 {"LOG_VERBOSE", 1},
+                                 {"LOG_NOTICE", 2},
+                                 {"LOG_WARNING", 3},
+                                 {"REDIS_VERSION_NUM", kRedisVersionNumber}};
+  constexpr Number kNumbersOfRuns[] = {
+      {"REPL_NONE", 0}, {"REPL_AOF", 1}, {"REPL_SLAVE", 2}, {"REPL_REPLICA", 2}, {"REPL_ALL", 3}};
+  const auto set_numbers = [lua](std::span<const Number> numbers) {
+    for (auto [name, number] : numbers) {
+      lua_pushinteger(lua, number);
+      lua_setfield(lua, -2, name);
+    }
+  };
   lua_newtable(lua);
-  set_functions(lua, kFunctions);
-  set_functions(lua, functions ? kOfFunctions : kOfScripts);
-  for (auto [name, number] : kNumbers) {
-    lua_pushinteger(lua, number);
-    lua_setfield(lua, -2, name);
+  set_functions(lua, kAlways);
+  set_numbers(kNumbers);
+  if (whose == Api::kLoading) {
+    set_functions(lua, kWhileLoading);
+  } else {
+    set_functions(lua, kFunctions);
+    set_numbers(kNumbersOfRuns);
   }
+  if (whose == Api::kScripts) set_functions(lua, kOfScripts);
   push(lua, kRedisVersion);
   lua_setfield(lua, -2, "REDIS_VERSION");
 }

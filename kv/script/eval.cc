@@ -1,4 +1,6 @@
 // EVAL, EVALSHA and SCRIPT.
+#include <cctype>
+
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "kv/script/flags.h"
@@ -10,11 +12,15 @@ namespace cairn::kv {
 bool parse_shebang(std::string_view source, uint32_t& flags, std::string& why) {
   flags = kScriptPlain;
   if (!source.starts_with("#!")) return true;
-  const size_t end = source.find('\n');
-  if (end == source.npos) return why = "Invalid script shebang", false;
+  const std::string_view line = source.substr(0, source.find('\n'));
+  std::vector<std::string> words;
+  if (line.size() == source.size() || line.find('\0') != line.npos) {
+    return why = "Invalid script shebang", false;
+  }
+  if (!split_line(line, words)) return why = "Invalid engine in script shebang", false;
   flags = 0;
   bool first = true;
-  for (std::string_view word : words_of(source.substr(0, end))) {
+  for (std::string_view word : words) {
     constexpr std::string_view kFlags = "flags=";
     if (first) {
       first = false;
@@ -46,6 +52,64 @@ std::vector<std::string_view> words_of(std::string_view line) {
     at = line.find_first_not_of(kSpaces, end);
   }
   return words;
+}
+
+namespace {
+// What a backslash and this mean between double quotes.
+char escaped(char c) {
+  constexpr std::pair<char, char> kEscapes[] = {
+      {'n', '\n'}, {'r', '\r'}, {'t', '\t'}, {'b', '\b'}, {'a', '\a'}};
+  for (auto [name, meant] : kEscapes) {
+    if (c == name) return meant;
+  }
+  return c;
+}
+int hex_digit(char c) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const size_t at = kDigits.find(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+  return at == kDigits.npos ? -1 : static_cast<int>(at);
+}
+bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
+
+// From behind its quote to behind the other one. npos: there is none.
+size_t read_quoted(std::string_view line, size_t at, char quote, std::string& word) {
+  for (; at < line.size() && line[at] != quote; at++) {
+    const char next = at + 1 < line.size() ? line[at + 1] : '\0';
+    if (line[at] != '\\' || next == '\0' || (quote == '\'' && next != quote)) {
+      word += line[at];
+      continue;
+    }
+    at++;
+    const int high = next == 'x' && at + 2 < line.size() ? hex_digit(line[at + 1]) : -1;
+    const int low = high >= 0 ? hex_digit(line[at + 2]) : -1;
+    if (quote == '"' && low >= 0) {
+      word += static_cast<char>(high * 16 + low);
+      at += 2;
+    } else {
+      word += quote == '"' ? escaped(next) : next;
+    }
+  }
+  return at < line.size() ? at + 1 : line.npos;
+}
+}  // namespace
+
+bool split_line(std::string_view line, std::vector<std::string>& words) {
+  size_t at = 0;
+  for (;;) {
+    while (at < line.size() && is_space(line[at])) at++;
+    if (at >= line.size()) return true;
+    std::string word;
+    while (at < line.size() && !is_space(line[at])) {
+      const char c = line[at++];
+      if (c != '"' && c != '\'') {
+        word += c;
+        continue;
+      }
+      at = read_quoted(line, at, c, word);
+      if (at == line.npos || (at < line.size() && !is_space(line[at]))) return false;
+    }
+    words.push_back(std::move(word));
+  }
 }
 
 bool read_key_count(Context& c, std::string_view not_a_number, int64_t& keys) {
@@ -80,8 +144,6 @@ namespace {
 
 constexpr size_t kShaSize = 40;
 
-// Nobody else is served while a source is hashed and compiled: this much takes a tenth of a second.
-constexpr size_t kSourceBytesMax = 4 << 20;
 bool fits(Context& c, std::string_view source) {
   if (source.size() <= kSourceBytesMax) return true;
   c.reply.error(cat("ERR a script has at most ", kSourceBytesMax, " bytes"));
@@ -105,6 +167,7 @@ bool learn(Context& c, std::string_view sha, bool stays) {
     return false;
   }
   if (!c.engine.server().scripts.add(std::move(script), stays)) {
+    state.drop();
     c.reply.error("ERR there are too many scripts: SCRIPT FLUSH makes room");
     return false;
   }

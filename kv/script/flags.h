@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kv/engine/scripts.h"
+#include "kv/engine/server.h"
 
 namespace cairn::kv {
 
@@ -37,8 +38,10 @@ inline bool is_library_name(std::string_view name) {
   });
 }
 
-// The version of Redis whose commands are here, as scripts ask for it.
-inline constexpr std::string_view kRedisVersion = "7.4.0";
-inline constexpr int kRedisVersionNumber = 0x00070400;
+// kRedisVersion as a number, as scripts ask for it. It is 7.2.0, whose list of commands is what the
+// README compares with: clients that see a later one use what came with it, without asking. What
+// there is of later versions, such as HEXPIRE, is found by COMMAND.
+inline constexpr int kRedisVersionNumber = 0x00070200;
+static_assert(kRedisVersion == "7.2.0");
 
 }  // namespace cairn::kv

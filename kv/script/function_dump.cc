@@ -92,20 +92,25 @@ class Reader {
     if (!n) return std::nullopt;
     if (!special) {
       const auto bytes = take(*n);
-      if (!bytes) return std::nullopt;
+      if (!bytes || !take_room(bytes->size() + sizeof(std::string))) return std::nullopt;
       return std::string(*bytes);
     }
     if (*n != kCompressed) return std::nullopt;  // an integer is no library
     const auto packed = length(special);
     if (!packed || special) return std::nullopt;
     const auto whole = length(special);
-    if (!whole || special || *whole > Functions::kBytesMax) return std::nullopt;
+    if (!whole || special || !take_room(*whole + sizeof(std::string))) return std::nullopt;
     const auto bytes = take(*packed);
     if (!bytes) return std::nullopt;
     return unpack(*bytes, *whole);
   }
 
  private:
+  bool take_room(uint64_t bytes) {
+    if (bytes > room_) return false;
+    room_ -= bytes;
+    return true;
+  }
   // LZF: runs of literal bytes, and of what came before.
   static std::optional<std::string> unpack(std::string_view in, uint64_t size) {
     std::string out;
@@ -135,6 +140,7 @@ class Reader {
   }
 
   std::string_view in_;
+  uint64_t room_ = Functions::kBytesMax;  // for all sources together
 };
 
 }  // namespace
@@ -154,6 +160,8 @@ std::string dump_libraries(const std::vector<std::string_view>& sources) {
 std::optional<std::vector<std::string>> read_libraries(std::string_view dump, bool& bad) {
   bad = false;
   if (dump.size() < kEndBytes) return std::nullopt;
+  // Sources within the limit take no more, however they are written; beyond, no sum is made.
+  if (dump.size() > 2 * Functions::kBytesMax) return bad = true, std::vector<std::string>();
   const std::string_view body = dump.substr(0, dump.size() - 8);
   if (little(dump.substr(dump.size() - kEndBytes, 2)) > kVersionMax ||
       little(dump.substr(dump.size() - 8)) != crc64(body)) {

@@ -18,7 +18,7 @@ namespace cairn::kv {
 
 std::string dump_libraries(const std::vector<std::string_view>& sources);
 // Nothing: the version or the checksum are wrong. An empty list, and `bad`: what is in it is no
-// library.
+// library, or more than there may be (Functions::kBytesMax), which is not unpacked.
 std::optional<std::vector<std::string>> read_libraries(std::string_view dump, bool& bad);
 
 }  // namespace cairn::kv

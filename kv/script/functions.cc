@@ -24,14 +24,16 @@ using Libraries = std::map<std::string, LibraryPtr, std::less<>>;
 // "#!lua name=mylib" in its first line. An error text, or none.
 std::string read_head(std::string_view source, std::string& name) {
   if (!source.starts_with("#!")) return "Missing library metadata";
-  const size_t end = source.find('\n');
-  if (end == source.npos) return "Invalid library metadata";
-  const auto words = words_of(source.substr(2, end - 2));
-  if (words.empty()) return "Engine '' not found";
+  const std::string_view line = source.substr(0, source.find('\n'));
+  std::vector<std::string> words;
+  if (line.size() == source.size() || line.find('\0') != line.npos || !split_line(line, words)) {
+    return "Invalid library metadata";
+  }
+  const std::string_view engine = std::string_view(words[0]).substr(2);
   constexpr std::string_view kName = "name=";
   bool named = false;
   for (size_t i = 1; i < words.size(); i++) {
-    std::string_view value = words[i];
+    const std::string_view value = words[i];
     if (!equals_ignoring_case(value.substr(0, kName.size()), kName)) {
       return cat("Invalid metadata value given: ", shown(value));
     }
@@ -41,27 +43,37 @@ std::string read_head(std::string_view source, std::string& name) {
   }
   if (!named) return "Library name was not given";
   if (!is_library_name(name)) return std::string(kBadLibraryName);
-  if (!equals_ignoring_case(words[0], "lua"))
-    return cat("Engine '", shown(words[0]), "' not found");
+  if (!equals_ignoring_case(engine, "lua")) return cat("Engine '", shown(engine), "' not found");
   return {};
 }
 
+// Whom a library comes from.
+enum class From : uint8_t {
+  kClient,
+  kDump,
+  kStore,  // it was accepted once
+};
+
 // Adds it to `to`, in place of the one of its name if that may be. An error text, or none.
-std::string add_library(Context& c, std::string_view source, bool replace, Libraries& to,
+std::string add_library(Context& c, std::string_view source, From from, bool replace, Libraries& to,
                         std::string* name = nullptr) {
   auto library = std::make_shared<Library>();
   library->source = source;
+  library->accepted = from == From::kStore;
   if (std::string why = read_head(source, library->name); !why.empty()) return why;
-  if (!replace && to.contains(library->name)) {
+  const bool refused = !replace && to.contains(library->name);
+  if (refused && from == From::kClient) {
     return cat("Library '", library->name, "' already exists");
   }
   if (std::string why = LuaState::of(c.engine).load_library(*library); !why.empty()) return why;
+  if (refused) return cat("Library ", library->name, " already exists");
+  ByText<std::string_view> mine;  // their names, by those in lower case
+  for (const LibraryFunction& f : library->functions) mine.emplace(lower(f.name), f.name);
   for (auto& [other_name, other] : to) {
     if (other_name == library->name) continue;
     for (const LibraryFunction& f : other->functions) {
-      for (const LibraryFunction& mine : library->functions) {
-        if (f.name == mine.name) return cat("Function ", f.name, " already exists");
-      }
+      auto it = mine.find(lower(f.name));
+      if (it != mine.end()) return cat("Function ", it->second, " already exists");
     }
   }
   if (name != nullptr) *name = library->name;
@@ -77,6 +89,15 @@ bool take_too_long(const Libraries& libraries) {
 }
 constexpr std::string_view kTooLong =
     "ERR the libraries of functions take too long to load together";
+
+// Every thread has them all in memory, beside what scripts take.
+bool keep_too_much(Context& c, const Libraries& libraries) {
+  uint64_t sum = 0;
+  for (auto& [name, library] : libraries) sum += library->kept_bytes;
+  return sum > script_memory(c.store.memory_bytes()) / Functions::kKeptPart;
+}
+constexpr std::string_view kKeepTooMuch =
+    "ERR the libraries of functions keep too much in memory together";
 
 uint64_t bytes_of(const Libraries& libraries) {
   uint64_t sum = 0;
@@ -109,9 +130,16 @@ bool load(Context& c, Functions& functions) {
       if (e->is_cold()) {
         c.session.lacking->keys.emplace_back(system.shared_from_this(), std::string(e->key()));
         c.again = true;
-      } else if (const std::string why = add_library(c, e->value(), true, found); !why.empty()) {
-        c.engine.server().report(cat("a library of functions cannot be used: ", why));
+        return;
       }
+      const std::string why = add_library(c, e->value(), From::kStore, true, found);
+      if (why.empty()) return;
+      auto broken = std::make_shared<Library>();
+      broken->name = e->key().substr(Functions::kPrefix.size());
+      broken->source = e->value();
+      broken->broken = why;
+      std::string name = broken->name;
+      found[std::move(name)] = std::move(broken);
     });
   }
   if (!c.again) functions.set_loaded(std::move(found));
@@ -130,6 +158,10 @@ bool store(Context& c, Functions& functions, Libraries libraries) {
   }
   if (take_too_long(libraries)) {
     c.reply.error(kTooLong);
+    return false;
+  }
+  if (keep_too_much(c, libraries)) {
+    c.reply.error(kKeepTooMuch);
     return false;
   }
   Namespace& system = c.store.system();
@@ -197,7 +229,7 @@ void function_load(Context& c) {
   change(c, [&](Functions& functions) {
     Libraries libraries = functions.set()->libraries;
     std::string name;
-    const std::string why = add_library(c, c.args[last], replace, libraries, &name);
+    const std::string why = add_library(c, c.args[last], From::kClient, replace, libraries, &name);
     if (!why.empty()) return c.reply.error(cat("ERR ", why));
     if (store(c, functions, std::move(libraries)) && !c.again) c.reply.bulk(name);
   });
@@ -341,7 +373,8 @@ void function_restore(Context& c) {
     Libraries libraries;
     if (policy != Policy::kFlush) libraries = functions.set()->libraries;
     for (const std::string& source : *sources) {
-      const std::string why = add_library(c, source, policy == Policy::kReplace, libraries);
+      const bool replace = policy == Policy::kReplace;
+      const std::string why = add_library(c, source, From::kDump, replace, libraries);
       if (!why.empty()) return c.reply.error(cat("ERR ", why));
       if (take_too_long(libraries)) return c.reply.error(kTooLong);
     }
@@ -355,7 +388,8 @@ void fcall(Context& c) {
   if (known(c) == nullptr) return;
   LuaState& state = LuaState::of(c.engine);
   uint32_t flags = 0;
-  if (!state.push_function(c.args[1], flags)) return c.reply.error("ERR Function not found");
+  std::string why;
+  if (!state.push_function(c.args[1], flags, why)) return c.reply.error(cat("ERR ", why));
   int64_t keys;
   if (!read_key_count(c, "ERR Bad number of keys provided", keys) || !may_begin(c, flags)) {
     return state.drop();

@@ -1,6 +1,7 @@
 // Libraries of functions: what FUNCTION LOAD brings and FCALL calls. They are records of the store,
 // in the namespace of the system, each under its name; every engine compiles them for itself when
-// it is first asked after they have changed.
+// it is first asked after they have changed. What a function keeps in memory between its calls is
+// that engine's own.
 //
 // Threads: any.
 #pragma once
@@ -27,9 +28,13 @@ struct Library {
   std::string name;
   std::string source;
   std::vector<LibraryFunction> functions;
-  bool keep = false;  // the callbacks
+  bool keep = false;      // the callbacks
+  bool accepted = false;  // it was loaded before
   int64_t deadline_ns = 0;
-  int64_t took_ns = 0;  // to say what functions it has
+  int64_t took_ns = 0;      // to say what functions it has
+  uint64_t kept_bytes = 0;  // in memory, from then on
+  // Why the store has it and nobody can use it: it can be listed, dumped and deleted.
+  std::string broken;
 };
 using LibraryPtr = std::shared_ptr<const Library>;
 
@@ -37,6 +42,7 @@ class Functions final : public Server::Part {
  public:
   static constexpr uint64_t kBytesMax = 4 << 20;        // of all sources
   static constexpr int64_t kLoadNsMax = 1'000'000'000;  // each thread loads all of them in one go
+  static constexpr uint64_t kKeptPart = 2;  // of a script's memory they keep at most half
   static constexpr std::string_view kPrefix =
       "function/";  // of their names in the system's namespace
 

@@ -148,6 +148,7 @@ class Encoder {
   }
 
   void value(int depth, int at) {
+    LuaState::of(lua_).work_on_value(lua_);
     switch (lua_type(lua_, at)) {
       case LUA_TSTRING:
         return text(text_at(lua_, at));
@@ -268,7 +269,7 @@ class Decoder {
   }
 
   Token next() {
-    if ((++tokens_ & 0xFFF) == 0) state_.look_at_time(lua_);
+    state_.work(lua_, 8);
     while (at_ < in_.size() &&
            (in_[at_] == ' ' || in_[at_] == '\t' || in_[at_] == '\n' || in_[at_] == '\r')) {
       at_++;
@@ -479,7 +480,6 @@ class Decoder {
   LuaState& state_;
   const std::string_view in_;
   size_t at_ = 0;
-  uint32_t tokens_ = 0;
   std::string text_;
 };
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <ctime>
 
+#include "kv/script/bytes.h"
 #include "kv/script/state.h"
 
 namespace cairn::kv {
@@ -20,6 +21,21 @@ int changes_table(lua_State* lua) {
     return plain_error(lua, "Attempt to modify a readonly table");
   }
   return original(lua)(lua);
+}
+
+// The library moves what is between the end and the position, and takes a position beyond 32 bits
+// for one below zero: billions of moves.
+int insert(lua_State* lua) {
+  constexpr lua_Number kBelowMax = 1 << 20;
+  if (lua_istable(lua, 1) && lua_gettop(lua) == 3) {
+    const lua_Number at = luaL_checknumber(lua, 2);
+    if (!(at >= -kBelowMax && at <= INT32_MAX)) {
+      return luaL_argerror(lua, 2, "position out of bounds");
+    }
+    const auto end = static_cast<lua_Number>(lua_objlen(lua, 1)) + 1;
+    if (at < end) LuaState::of(lua).work(lua, static_cast<uint64_t>(end - at));
+  }
+  return changes_table(lua);
 }
 
 // The table that stands behind a locked one, in its place.
@@ -73,11 +89,23 @@ int call_protected(lua_State* lua) {
   return lua_gettop(lua);
 }
 
+// Calls the handler of an error, its upvalue; but none when the script is over: that is an error
+// within the hook, where no hook is called, and the handler might never end.
+int handle(lua_State* lua) {
+  lua_settop(lua, 1);
+  if (LuaState::of(lua).is_over()) return 1;
+  lua_pushvalue(lua, lua_upvalueindex(1));
+  lua_insert(lua, 1);
+  lua_call(lua, 1, 1);
+  return 1;
+}
+
 int call_with_handler(lua_State* lua) {
   luaL_checkany(lua, 2);
   LuaState& state = LuaState::of(lua);
   const LuaState::Level level(lua, LuaState::kLevelsMax);
   lua_settop(lua, 2);
+  lua_pushcclosure(lua, handle, 1);
   lua_insert(lua, 1);
   const int failed = lua_pcall(lua, 0, LUA_MULTRET, 1);
   state.pass_on(lua);
@@ -92,11 +120,27 @@ int resume(lua_State* lua) {
   LuaState& state = LuaState::of(lua);
   const LuaState::Level level(lua, LuaState::kLevelsMax);
   if (state.coroutines >= LuaState::kCoroutinesMax) return luaL_error(lua, "C stack overflow");
+  // The function of the library has none, and that of wrap() its coroutine.
+  const bool wrapped = lua_getupvalue(lua, lua_upvalueindex(1), 1) != nullptr;
+  lua_State* to = lua_tothread(lua, wrapped ? -1 : 1);
+  if (wrapped) lua_pop(lua, 1);
+  // Each counts its own instructions, and begins anew here.
+  state.look_at_time(lua);
   struct Nested {
-    explicit Nested(LuaState& s) : s(s) { s.coroutines++; }
-    ~Nested() { s.coroutines--; }
+    Nested(LuaState& s, lua_State* to) : s(s), from(s.running) {
+      s.coroutines++;
+      if (to == nullptr) return;
+      s.running = to;
+      s.set_hook(to);
+    }
+    ~Nested() {
+      s.coroutines--;
+      s.running = from;
+      s.set_hook(from);
+    }
     LuaState& s;
-  } nested(state);
+    lua_State* from;
+  } nested(state, to);
   lua_pushvalue(lua, lua_upvalueindex(1));
   lua_insert(lua, 1);
   lua_call(lua, lua_gettop(lua) - 1, LUA_MULTRET);
@@ -118,10 +162,18 @@ int load_text(lua_State* lua, std::string_view source, const char* name) {
     lua_pushliteral(lua, "attempt to load bytecode");
     return 2;
   }
+  if (source.size() > kSourceBytesMax) {
+    lua_pushnil(lua);
+    lua_pushfstring(lua, "a chunk has at most %d bytes", static_cast<int>(kSourceBytesMax));
+    return 2;
+  }
+  LuaState& state = LuaState::of(lua);
+  state.look_at_time(lua);
   lua_pushstring(lua, name);  // the parser does not keep it itself
   lua_gc(lua, LUA_GCSTOP, 0);
   const int failed = luaL_loadbuffer(lua, source.data(), source.size(), name);
   lua_gc(lua, LUA_GCRESTART, 0);
+  state.look_at_time(lua);
   if (failed == 0) return 1;
   lua_pushnil(lua);
   lua_insert(lua, -2);
@@ -138,21 +190,25 @@ int load_pieces(lua_State* lua) {
   luaL_checktype(lua, 1, LUA_TFUNCTION);
   const char* name = luaL_optstring(lua, 2, "=(load)");
   lua_settop(lua, 2);
+  LuaState& state = LuaState::of(lua);
   const LuaState::Level level(lua, LuaState::kLevelsMax);
-  lua_pushliteral(lua, "");
-  for (;;) {
+  Bytes source(lua);
+  while (source.size() <= kSourceBytesMax) {
+    constexpr uint64_t kCallSteps = 16;
+    state.work(lua, kCallSteps);  // it may be one of a library, without an instruction of Lua
     lua_pushvalue(lua, 1);
     lua_call(lua, 0, 1);
     if (lua_isnil(lua, -1)) break;
     if (lua_isstring(lua, -1) == 0) {
       return luaL_error(lua, "reader function must return a string");
     }
-    size_t size;
-    (void)lua_tolstring(lua, -1, &size);
-    if (size == 0) break;
-    lua_concat(lua, 2);
+    const std::string_view piece = text_at(lua, -1);
+    if (piece.empty()) break;
+    source.add(piece);
+    lua_pop(lua, 1);
   }
-  lua_pop(lua, 1);
+  lua_settop(lua, 2);
+  source.push_all();
   return load_text(lua, text_at(lua, 3), name);
 }
 
@@ -172,6 +228,7 @@ int unpack(lua_State* lua) {
 
 // The collector works for all scripts: what would stop it, or make it lazy, does nothing.
 int collect(lua_State* lua) {
+  LuaState::of(lua).look_at_time(lua);
   const std::string_view what = luaL_optstring(lua, 1, "collect");
   if (what == "count") {
     lua_pushnumber(lua, lua_gc(lua, LUA_GCCOUNT, 0) +
@@ -199,13 +256,36 @@ int repeat(lua_State* lua) {
   return original(lua)(lua);
 }
 
-// A large table is compared by a function of Lua, in which time is looked at.
+// Goes through all of a large table, and makes texts of its numbers.
+int long_walk(lua_State* lua) {
+  LuaState::of(lua).look_at_time(lua);
+  return original(lua)(lua);
+}
+
+// table.sort and the like call argument 2 for each element. If that is a function of a library, it
+// is called by one of Lua, whose instructions are counted.
+void count_calls(lua_State* lua) {
+  if (lua_iscfunction(lua, 2) == 0) return;
+  lua_pushvalue(lua, lua_upvalueindex(2));
+  lua_pushvalue(lua, 2);
+  lua_call(lua, 1, 1);
+  lua_replace(lua, 2);
+}
+constexpr char kCaller[] = "local f = ... return function(...) return f(...) end";
+
+int for_each(lua_State* lua) {
+  count_calls(lua);
+  return original(lua)(lua);
+}
+
+// A large table is compared by a function of Lua, too.
 int sort(lua_State* lua) {
   constexpr size_t kLarge = 1000;
   const LuaState::Level level(lua, LuaState::kLevelsMax);
+  count_calls(lua);
   if (lua_istable(lua, 1) && lua_isnoneornil(lua, 2) && lua_objlen(lua, 1) > kLarge) {
     lua_settop(lua, 1);
-    lua_pushvalue(lua, lua_upvalueindex(2));
+    lua_pushvalue(lua, lua_upvalueindex(3));
   }
   return changes_table(lua);
 }
@@ -288,10 +368,19 @@ void mend_libraries(lua_State* lua) {
   lua_pop(lua, 1);
 
   lua_getglobal(lua, "table");
-  for (const char* name : {"insert", "remove", "setn"}) replace(lua, name, changes_table);
+  replace(lua, "insert", insert);
+  for (const char* name : {"remove", "setn"}) replace(lua, name, changes_table);
+  for (const char* name : {"concat", "maxn"}) replace(lua, name, long_walk);
+  for (const char* name : {"foreach", "foreachi"}) {
+    lua_getfield(lua, -1, name);
+    (void)luaL_loadstring(lua, kCaller);
+    lua_pushcclosure(lua, for_each, 2);
+    lua_setfield(lua, -2, name);
+  }
   lua_getfield(lua, -1, "sort");
+  (void)luaL_loadstring(lua, kCaller);
   (void)luaL_loadstring(lua, "local a, b = ... return a < b");
-  lua_pushcclosure(lua, sort, 2);
+  lua_pushcclosure(lua, sort, 3);
   lua_setfield(lua, -2, "sort");
   lua_pop(lua, 1);
 

@@ -15,6 +15,7 @@ class Packer {
  public:
   explicit Packer(lua_State* lua) : lua_(lua), out_(lua) {}
   void value(int at, int depth) {
+    LuaState::of(lua_).work_on_value(lua_);
     switch (lua_type(lua_, at)) {
       case LUA_TSTRING:
         return text(text_at(lua_, at));
@@ -134,7 +135,7 @@ class Unpacker {
   size_t left() const { return in_.size(); }
 
   void value(int depth) {
-    if ((++values_ & 0xFFF) == 0) state_.look_at_time(lua_);
+    state_.work(lua_, 8);
     if (depth > kReadDepthMax) luaL_error(lua_, "Bad data format in input.");
     luaL_checkstack(lua_, 4,
                     "too many return values at once; use unpack_one or unpack_limit "
@@ -230,7 +231,6 @@ class Unpacker {
   lua_State* const lua_;
   LuaState& state_;
   std::string_view in_;
-  uint32_t values_ = 0;
 };
 
 // `most` values from `offset` on, or all; tells where it stopped unless it went to the end at once.

@@ -16,7 +16,7 @@ constexpr std::string_view kSpecials = "^$*+?.([%-";
 class Matcher {
  public:
   Matcher(lua_State* lua, std::string_view subject, std::string_view pattern)
-      : lua_(lua), subject_(subject), pattern_(pattern) {}
+      : lua_(lua), state_(LuaState::of(lua)), subject_(subject), pattern_(pattern) {}
 
   // The end of a match that begins at `at`; npos: there is none.
   size_t match(size_t at) {
@@ -52,10 +52,7 @@ class Matcher {
   };
 
   unsigned char at(size_t i) const { return static_cast<unsigned char>(subject_[i]); }
-  void step() {
-    constexpr uint32_t kLookEach = 1 << 16;
-    if (++steps_ % kLookEach == 0) LuaState::of(lua_).look_at_time(lua_);
-  }
+  void step(uint64_t n = 1) { state_.work(lua_, n); }
 
   static bool in_class(unsigned char c, unsigned char name) {
     bool is;
@@ -138,7 +135,7 @@ class Matcher {
   }
 
   bool single(size_t s, size_t p, size_t end) {
-    step();
+    step(end - p);  // a set may be long
     if (s >= subject_.size()) return false;
     switch (pattern_[p]) {
       case '.':
@@ -268,6 +265,7 @@ class Matcher {
       luaL_error(lua_, "missing '[' after '%%f' in pattern");
     }
     const size_t end = class_end(p);
+    step(end - p);
     const unsigned char before = s == 0 ? 0 : at(s - 1);
     const unsigned char here = s < subject_.size() ? at(s) : 0;
     return !in_set(before, p, end - 1) && in_set(here, p, end - 1) ? end : kNone;
@@ -280,14 +278,13 @@ class Matcher {
     }
     const Capture& c = capture_[i];
     if (subject_.size() - s < c.size) return kNone;
-    steps_ += static_cast<uint32_t>(c.size);
-    step();
+    step(c.size + 1);
     return subject_.substr(s, c.size) == subject_.substr(c.at, c.size) ? s + c.size : kNone;
   }
 
   lua_State* const lua_;
+  LuaState& state_;
   const std::string_view subject_, pattern_;
-  uint32_t steps_ = 0;
   int depth_ = 0;
   int captures_ = 0;
   Capture capture_[kCapturesMax];

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "kv/script/state.h"
+
 namespace cairn::kv {
 
 void Recorded::write_real(double value) {
@@ -180,8 +182,12 @@ bool answer_tagged(lua_State* lua, Reply& reply, int version, int depth) {
   return true;
 }
 
+// Tables may hold others many times over: what is answered has no limit but those of time and of
+// the client, and an error ends it.
 void answer(lua_State* lua, Reply& reply, int version, int depth) {
   constexpr int kDepthMax = 2000;
+  LuaState::of(lua).work_on_value(lua);
+  if (reply.overflowed()) luaL_error(lua, "the answer is too large");
   if (depth > kDepthMax || lua_checkstack(lua, 8) == 0) {
     reply.error("ERR reached lua stack limit");
     return lua_pop(lua, 1);

@@ -1,5 +1,8 @@
 #include "kv/script/state.h"
 
+#include <absl/container/flat_hash_map.h>
+
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 
@@ -79,8 +82,20 @@ void* LuaState::allocate(void* self, void* block, size_t before, size_t after) {
     return nullptr;
   }
   void* moved = std::realloc(block, after);
-  if (moved != nullptr) s.used_ += after - before;
+  if (moved == nullptr) return nullptr;
+  s.used_ += after - before;
+  if (after > s.largest_) s.meet_block(after);
   return moved;
+}
+
+void LuaState::meet_block(uint64_t bytes) {
+  largest_ = std::bit_ceil(bytes);  // so that the count begins anew a few times only
+  if (running != nullptr) set_hook(running);
+}
+
+int LuaState::hook_each() const {
+  if (run_ != nullptr && run_->ended != Ended::kNo) return 1;
+  return std::max(1, static_cast<int>(kHookEach * kBlockOfHook / largest_));
 }
 
 void LuaState::make() {
@@ -107,17 +122,20 @@ void LuaState::make() {
   runner_ = luaL_ref(lua_, LUA_REGISTRYINDEX);
   entered_function_ = true;
   enter(false);
-  lua_sethook(lua_, hook, LUA_MASKCOUNT, kHookEach);
+  largest_ = kBlockOfHook;
+  running = lua_;
+  set_hook(lua_);
   lua_settop(lua_, 0);
   epoch_ = engine_.server().scripts.epoch();
 }
 
 void LuaState::close() {
   if (lua_ != nullptr) lua_close(lua_);
-  lua_ = nullptr;
+  lua_ = running = nullptr;
   compiled_.clear();
   functions_.clear();
-  functions_version_ = 0;
+  libraries_.clear();
+  functions_version_ = kept_ = 0;
 }
 
 void LuaState::lock_table() {
@@ -150,7 +168,8 @@ bool LuaState::is_locked(lua_State* lua, int i) {
 }
 
 // Two sets of globals over the same locked libraries: of scripts, with their keys and arguments,
-// and of functions, which see nothing that a script left.
+// and of functions, which see nothing that a script left. While a library says what functions it
+// has, there is nothing but what that takes.
 void LuaState::make_globals() {
   lua_State* lua = lua_;
   lua_newtable(lua);
@@ -178,6 +197,12 @@ void LuaState::make_globals() {
     lock_table();
     lua_setglobal(lua, name);
   }
+  const auto refuse_unknown = [lua](int table) {
+    lua_newtable(lua);
+    lua_pushcfunction(lua, no_such_global);
+    lua_setfield(lua, -2, "__index");
+    lua_setmetatable(lua, table);
+  };
   const auto make = [&](bool functions, int& globals) {
     lua_newtable(lua);
     const int table = lua_gettop(lua);
@@ -188,13 +213,10 @@ void LuaState::make_globals() {
       lua_rawset(lua, table);
     }
     lua_pop(lua, 1);
-    open_redis(lua, functions);
+    open_redis(lua, functions ? Api::kFunctions : Api::kScripts);
     lock_table();
     lua_setfield(lua, table, "redis");
-    lua_newtable(lua);
-    lua_pushcfunction(lua, no_such_global);
-    lua_setfield(lua, -2, "__index");
-    lua_setmetatable(lua, table);
+    refuse_unknown(table);
     lua_pushvalue(lua, table);
     globals = luaL_ref(lua, LUA_REGISTRYINDEX);
     lock_table();
@@ -205,9 +227,23 @@ void LuaState::make_globals() {
     lua_pop(lua, 1);
     return luaL_ref(lua, LUA_REGISTRYINDEX);
   };
-  int ignored;
-  function_env_ = make(true, ignored);
+  function_env_ = make(true, function_globals_);
   script_env_ = make(false, script_globals_);
+  lua_newtable(lua);
+  open_redis(lua, Api::kLoading);
+  refuse_unknown(lua_gettop(lua));
+  lock_table();
+  lua_setfield(lua, -2, "redis");
+  refuse_unknown(lua_gettop(lua));
+  loading_globals_ = luaL_ref(lua, LUA_REGISTRYINDEX);
+}
+
+void LuaState::show_globals_of_functions(bool loading) {
+  lua_rawgeti(lua_, LUA_REGISTRYINDEX, function_env_);
+  lua_getmetatable(lua_, -1);
+  lua_rawgeti(lua_, LUA_REGISTRYINDEX, loading ? loading_globals_ : function_globals_);
+  lua_setfield(lua_, -2, "__index");
+  lua_pop(lua_, 2);
 }
 
 // ---- the end of a run ----
@@ -219,6 +255,11 @@ void LuaState::end(lua_State* lua, Ended why) {
   lua_pushliteral(lua, "the script is over");
   lua_error(lua);
   std::abort();  // it does not return
+}
+
+bool LuaState::is_over() const {
+  if (run_ != nullptr) return run_->ended != Ended::kNo;
+  return loading != nullptr && steady_ns() > loading->deadline_ns;
 }
 
 void LuaState::hook(lua_State* lua, lua_Debug*) { of(lua).look_at_time(lua); }
@@ -249,6 +290,19 @@ void LuaState::look_at_time(lua_State* lua) {
     r.begun_ns = run->begun_ns;
     run->c.engine.server().running_scripts.add(r);
   }
+}
+
+void LuaState::hold(lua_State* lua, Session::Message message) {
+  std::vector<Session::Message>& unsent = run_->c.session.unsent;
+  const int64_t now = run_->txn.now().ms();
+  if (now != held_at_ms_ || unsent.size() < held_) held_ = held_bytes_ = 0;
+  held_at_ms_ = now;
+  unsent.push_back(std::move(message));
+  for (; held_ < unsent.size(); held_++) {
+    const Session::Message& m = unsent[held_];
+    held_bytes_ += sizeof(m) + m.channel.size() + m.text.size();
+  }
+  if (held_bytes_ > script_memory(run_->c.store.memory_bytes())) end(lua, Ended::kNoMemory);
 }
 
 // ---- what runs ----
@@ -291,7 +345,7 @@ bool LuaState::push_known(std::string_view sha, uint32_t& flags) {
 
 std::string LuaState::take_error() {
   std::string text(text_at(lua_, -1));
-  lua_settop(lua_, 0);
+  drop();
   return text;
 }
 
@@ -375,6 +429,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   const bool read_only = (c.row.flags & kReadOnly) != 0 || (flags & kScriptNoWrites) != 0;
   RunningScripts::Running running;
   running.function = function;
+  const uint64_t largest_before = largest_;
   Run run{c,        c.in_exec ? *c.txn : own,  name, flags,      read_only, running,
           function, static_cast<size_t>(keys), resp, steady_ns()};
   run_ = &run;
@@ -394,12 +449,13 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   c.session.ns = home;
   if (run.listed) c.engine.server().running_scripts.remove(running);
 
+  const bool interrupted = run.answered && status != 0;  // what is answered is a part
+  if (interrupted) c.reply.cut(mark);
   if (run.ended != Ended::kNo) {
     answer_end(c, run);
   } else if (run.status != 0) {
     answer_error(c, name);
-  } else if (status != 0) {
-    c.reply.cut(mark);
+  } else if (interrupted) {
     fail(c, "the script's answer is too large, and nothing of it was done");
   }
   if (!c.in_exec) {
@@ -413,7 +469,9 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   run_ = nullptr;
   reply_.fetched = nullptr;
   levels_ = coroutines = 0;
-  if (run.ended != Ended::kNo) lua_sethook(lua, hook, LUA_MASKCOUNT, kHookEach);
+  // Nothing that a script had is there for the next one; functions keep what they will.
+  largest_ = function ? std::max(std::min(largest_, used_), kBlockOfHook) : largest_before;
+  if (run.ended != Ended::kNo || largest_ != largest_before) set_hook(lua);
   lua_settop(lua, 0);
   clean_up();
 }
@@ -446,10 +504,11 @@ void LuaState::answer_end(Context& c, const Run& run) {
   }
 }
 
-// What a script left behind beyond the usual goes at once; a state that stays large is made anew.
+// What a script, or a source that was compiled, left behind beyond the usual goes at once; a state
+// that stays large beside what libraries keep is made anew.
 void LuaState::clean_up() {
-  constexpr uint64_t kSlack = 8 << 20, kLarge = 96 << 20;
-  if (used_ < 2 * settled_ + kSlack) return;
+  constexpr uint64_t kSlack = 8 << 20, kMost = 32 << 20, kLarge = 96 << 20;
+  if (used_ < settled_ + std::min(settled_, kMost) + kSlack) return;
   lua_rawgeti(lua_, LUA_REGISTRYINDEX, script_globals_);
   for (const char* name : {"KEYS", "ARGV"}) {
     lua_pushnil(lua_);
@@ -457,7 +516,7 @@ void LuaState::clean_up() {
   }
   lua_settop(lua_, 0);
   lua_gc(lua_, LUA_GCCOLLECT, 0);
-  if (used_ > kLarge) {
+  if (used_ > kept_ + kLarge) {
     close();
     make();
   }
@@ -492,61 +551,142 @@ void LuaState::answer_error(Context& c, std::string_view name) {
 
 // ---- functions of libraries ----
 
-std::string LuaState::load_library(Library& library) {
+// Has the library's function, which is on the stack, called. An error text, or none.
+std::string LuaState::run_library(Library& library) {
+  // One that was accepted comes to its end as it did then, if more slowly.
+  constexpr int64_t kLongestNewNs = 500'000'000, kLongestAcceptedNs = 5'000'000'000;
   lua_State* lua = lua_;
-  enter(true);
-  const std::string_view body = body_of(library.source);
-  std::string failed;
-  if (!compile(body, "@user_function", "Error compiling function")) {
-    failed = text_at(lua, -1);
-  } else {
-    constexpr int64_t kLongestLoadNs = 500'000'000;
-    const int64_t begun = steady_ns();
-    loading = &library;
-    library.deadline_ns = begun + kLongestLoadNs;
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, handler_);
-    lua_insert(lua, -2);
-    limit(kScriptMemoryMax);
-    const int status = lua_pcall(lua, 0, 0, lua_gettop(lua) - 1);
-    most_ = UINT64_MAX;
-    library.took_ns = steady_ns() - begun;
-    if (status != 0) {
-      failed = "Error registering functions: ";
-      if (lua_istable(lua, -1)) {
-        lua_pushliteral(lua, "err");
-        lua_rawget(lua, -2);
-      }
-      failed += lua_isstring(lua, -1) != 0 ? text_at(lua, -1) : "execution failure";
-    } else if (library.functions.empty()) {
-      failed = "No functions registered";
-    }
-    loading = nullptr;
-  }
-  lua_sethook(lua, hook, LUA_MASKCOUNT, kHookEach);
+  const int64_t begun = steady_ns();
+  loading = &library;
+  library.deadline_ns = begun + (library.accepted ? kLongestAcceptedNs : kLongestNewNs);
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, handler_);
+  lua_insert(lua, -2);
+  show_globals_of_functions(true);
+  limit(library.accepted ? 2 * kScriptMemoryMax : script_memory(engine_.store().memory_bytes()));
+  const int status = lua_pcall(lua, 0, 0, lua_gettop(lua) - 1);
+  most_ = UINT64_MAX;
+  show_globals_of_functions(false);
+  library.took_ns = steady_ns() - begun;
+  loading = nullptr;
+  set_hook(lua);
   levels_ = coroutines = 0;
-  lua_settop(lua, 0);
+  if (status == 0) return library.functions.empty() ? "No functions registered" : "";
+  std::string failed = "Error registering functions: ";
+  if (lua_istable(lua, -1)) {
+    lua_pushliteral(lua, "err");
+    lua_rawget(lua, -2);
+  }
+  failed += lua_isstring(lua, -1) != 0 ? text_at(lua, -1) : "execution failure";
   return failed;
 }
 
+std::string LuaState::load_library(Library& library) {
+  constexpr uint64_t kLittle = 1 << 20;  // may be garbage in what a library is said to keep
+  enter(true);
+  if (used_ > settled_ + kLittle) {
+    lua_gc(lua_, LUA_GCCOLLECT, 0);
+    settled_ = used_;
+  }
+  const uint64_t before = used_;
+  std::string failed;
+  if (!compile(body_of(library.source), "@user_function", "Error compiling function")) {
+    failed = text_at(lua_, -1);
+  } else {
+    failed = run_library(library);
+  }
+  lua_settop(lua_, 0);
+  if (failed.empty()) {
+    if (used_ > before + kLittle) lua_gc(lua_, LUA_GCCOLLECT, 0);
+    library.kept_bytes = used_ - std::min(used_, before);
+  }
+  if (!library.keep || !failed.empty()) {
+    for (LibraryFunction& f : library.functions) {
+      luaL_unref(lua_, LUA_REGISTRYINDEX, std::exchange(f.callback, LUA_NOREF));
+    }
+  }
+  if (!library.keep) clean_up();
+  return failed;
+}
+
+void LuaState::take_library(const LibraryPtr& known) {
+  Library again{.name = known->name, .source = known->source};
+  again.keep = again.accepted = true;
+  std::string why = known->broken;
+  if (why.empty()) why = load_library(again);
+  if (!why.empty()) {
+    engine_.server().report(cat("library '", known->name, "' cannot be loaded: ", why));
+    again.functions = known->functions;
+    for (LibraryFunction& f : again.functions) f.callback = LUA_NOREF;
+  }
+  // Of two names that differ in their case alone the first one counts.
+  for (const LibraryFunction& f : again.functions) {
+    const OfLibrary function{f.callback, f.flags, known.get()};
+    if (!functions_.try_emplace(lower(f.name), function).second) {
+      luaL_unref(lua_, LUA_REGISTRYINDEX, f.callback);
+    }
+  }
+  kept_ += again.kept_bytes;
+  settled_ = used_;
+  libraries_[known->name] = {known, std::move(why)};
+}
+
+void LuaState::forget_library(const std::string& name) {
+  auto it = libraries_.find(name);
+  absl::erase_if(functions_, [&](const auto& f) {
+    if (f.second.library != it->second.library.get()) return false;
+    luaL_unref(lua_, LUA_REGISTRYINDEX, f.second.callback);
+    return true;
+  });
+  libraries_.erase(it);
+}
+
+// Those that did not change keep what they have in memory.
 void LuaState::refresh_functions() {
   const std::shared_ptr<const Functions::Set> set = Functions::of(engine_.server()).set();
   if (set->version == functions_version_) return;
-  for (auto& [name, f] : functions_) luaL_unref(lua_, LUA_REGISTRYINDEX, f.callback);
-  functions_.clear();
+  std::vector<std::string> gone;
+  for (auto& [name, loaded] : libraries_) {
+    auto it = set->libraries.find(name);
+    if (it == set->libraries.end() || it->second != loaded.library) gone.push_back(name);
+  }
+  for (const std::string& name : gone) forget_library(name);
+  lua_gc(lua_, LUA_GCCOLLECT, 0);
+  settled_ = used_;
+  kept_ = 0;
+  for (auto& [name, loaded] : libraries_) kept_ += loaded.library->kept_bytes;
   for (auto& [name, known] : set->libraries) {
-    Library again{.name = known->name, .source = known->source};
-    again.keep = true;
-    (void)load_library(again);
-    for (auto& f : again.functions) functions_[f.name] = {f.callback, f.flags};
+    if (!libraries_.contains(name)) take_library(known);
   }
   functions_version_ = set->version;
-  lua_gc(lua_, LUA_GCCOLLECT, 0);
 }
 
-bool LuaState::push_function(std::string_view name, uint32_t& flags) {
+bool LuaState::push_function(std::string_view name, uint32_t& flags, std::string& why) {
   refresh_functions();
-  auto it = functions_.find(name);
-  if (it == functions_.end()) return false;
+  const auto find = [&] {
+    auto it = functions_.find(name);
+    return it != functions_.end() ? it : functions_.find(lower(name));
+  };
+  auto it = find();
+  if (it != functions_.end() && it->second.callback == LUA_NOREF) {
+    const LibraryPtr library = libraries_.at(it->second.library->name).library;
+    forget_library(library->name);
+    take_library(library);
+    it = find();
+  }
+  if (it == functions_.end()) {
+    why = "Function not found";
+    for (auto& [of, loaded] : libraries_) {
+      if (!loaded.library->broken.empty()) {
+        append(why, "; library '", of, "' cannot be loaded: ", loaded.why);
+      }
+    }
+    return false;
+  }
+  if (it->second.callback == LUA_NOREF) {
+    const std::string& library = it->second.library->name;
+    why = cat("library '", library, "' cannot be loaded: ", libraries_.at(library).why);
+    return false;
+  }
   flags = it->second.flags;
   lua_rawgeti(lua_, LUA_REGISTRYINDEX, it->second.callback);
   return true;

@@ -38,6 +38,7 @@
 // Threads: one.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -51,6 +52,10 @@ namespace cairn::kv {
 
 class Functions;
 struct Library;
+using LibraryPtr = std::shared_ptr<const Library>;
+
+// Nobody else is served while a source is hashed and compiled: this much takes a tenth of a second.
+inline constexpr size_t kSourceBytesMax = 4 << 20;
 
 // Why a run is over before its end.
 enum class Ended : uint8_t {
@@ -100,9 +105,12 @@ class LuaState final : public Engine::Part {
   // False: the error is on the stack, as Redis words it.
   bool push_script(const Script& script);
   std::string take_error();
-  void drop() { lua_settop(lua_, 0); }  // what was pushed
-  // FCALL: false if there is none of that name.
-  bool push_function(std::string_view name, uint32_t& flags);
+  void drop() {  // what was pushed
+    lua_settop(lua_, 0);
+    clean_up();
+  }
+  // FCALL: false, and why, if there is none of that name, or it cannot be called here.
+  bool push_function(std::string_view name, uint32_t& flags, std::string& why);
   // Compiles a library and has it say what functions it has; they are in `library` then. Else an
   // error text.
   std::string load_library(Library& library);
@@ -112,6 +120,8 @@ class LuaState final : public Engine::Part {
   void run(Context& c, std::string_view name, uint32_t flags, bool function, int64_t keys);
 
   Run* current() { return run_; }
+  // It is being ended, or the library that it loads has had its time.
+  bool is_over() const;
   // The script is over: an error that passes through pcall. Does not return.
   [[noreturn]] void end(lua_State* lua, Ended why);
   void pass_on(lua_State* lua) {  // after any call of the script's code
@@ -121,10 +131,24 @@ class LuaState final : public Engine::Part {
   }
   // Ends the run if it is to end; for functions of libraries that take long.
   void look_at_time(lua_State* lua);
+  // What such a function does, in steps of about ten nanoseconds.
+  void work(lua_State* lua, uint64_t steps) {
+    constexpr uint64_t kLookEach = 1 << 16;
+    if ((steps_ += steps) < kLookEach) return;
+    steps_ = 0;
+    look_at_time(lua);
+  }
+  // It comes to one more value of a table. That may be a table with much room and nothing in it,
+  // which takes as long as its room is large.
+  void work_on_value(lua_State* lua) { work(lua, 8 + largest_ / 256); }
   // Whether so many bytes more may be had; else the run ends.
   void need(lua_State* lua, uint64_t bytes) {
     if (bytes > most_ - std::min(most_, used_)) end(lua, Ended::kNoMemory);
   }
+
+  // A message that is sent when the script is over. With all that the session holds it takes no
+  // more than a script may; else the run ends.
+  void hold(lua_State* lua, Session::Message message);
 
   Server& server() { return engine_.server(); }
   Request& request() { return request_; }
@@ -141,6 +165,9 @@ class LuaState final : public Engine::Part {
   };
   static constexpr int kLevelsMax = 190, kCoroutinesMax = 8;
   int coroutines = 0;
+  // What runs in the state's memory now: the state itself, or one of its coroutines.
+  lua_State* running = nullptr;
+  void set_hook(lua_State* lua) { lua_sethook(lua, hook, LUA_MASKCOUNT, hook_each()); }
 
   // Settings of cjson, as long as a run.
   struct Json {
@@ -162,11 +189,17 @@ class LuaState final : public Engine::Part {
   bool is_locked(lua_State* lua, int i);
 
  private:
-  static constexpr int kHookEach = 10'000;  // instructions: about 50 us
+  // Instructions between two looks at the time: about 50 us. One of them may take as long as it
+  // takes to go through the largest block of memory that there is (a comparison of texts, a call
+  // of table.insert): above so many bytes they are fewer, in proportion.
+  static constexpr int kHookEach = 10'000;
+  static constexpr uint64_t kBlockOfHook = 32 << 10;
   static constexpr size_t kCompiledMax = 4096;
 
   static void* allocate(void* self, void* block, size_t before, size_t after);
   static void hook(lua_State* lua, lua_Debug*);
+  int hook_each() const;
+  void meet_block(uint64_t bytes);
   void make();
   void make_globals();
   void clean_up();
@@ -179,7 +212,11 @@ class LuaState final : public Engine::Part {
   bool compile(std::string_view source, const char* chunk, std::string_view doing);
   void forget_compiled();
   void close();
+  std::string run_library(Library& library);
+  void show_globals_of_functions(bool loading);
   void refresh_functions();
+  void take_library(const LibraryPtr& known);
+  void forget_library(const std::string& name);
 
   Engine& engine_;
   lua_State* lua_ = nullptr;
@@ -187,7 +224,15 @@ class LuaState final : public Engine::Part {
   uint64_t used_ = 0, most_ = UINT64_MAX;
   uint64_t settled_ = 0;  // used_, when nothing was left to collect
   void limit(uint64_t bytes) { most_ = used_ + bytes; }
+  // Of the blocks that the state may have: at least its size, at most twice as much.
+  uint64_t largest_ = kBlockOfHook;
+  uint64_t steps_ = 0;    // since the last look at the time
   bool starved_ = false;  // an allocation was refused
+  // Of the messages that the session holds these were counted, in this run or in earlier ones of
+  // the same EXEC, which have one time.
+  size_t held_ = 0;
+  uint64_t held_bytes_ = 0;
+  int64_t held_at_ms_ = 0;
   Run* run_ = nullptr;
   bool entered_function_ = false;  // whose globals new chunks get
   int levels_ = 0;
@@ -200,9 +245,21 @@ class LuaState final : public Engine::Part {
   };
   ByText<Function> compiled_;  // by SHA1
   int script_globals_ = 0, script_env_ = 0, function_env_ = 0, handler_ = 0, runner_ = 0;
-  // The functions of libraries, as of a version of them.
+  int function_globals_ = 0, loading_globals_ = 0;
+  // The libraries of functions, as of a version of them.
   uint64_t functions_version_ = 0;
-  ByText<Function> functions_;
+  struct Loaded {
+    LibraryPtr library;
+    std::string why;  // it could not be loaded here; it is tried again when it is called
+  };
+  std::map<std::string, Loaded, std::less<>> libraries_;
+  struct OfLibrary {
+    int callback;  // LUA_NOREF: its library could not be loaded
+    uint32_t flags;
+    const Library* library;
+  };
+  ByText<OfLibrary> functions_;  // by their names in lower case
+  uint64_t kept_ = 0;            // bytes that libraries keep
 };
 
 // ---- what EVAL and FCALL have in common ----
@@ -210,6 +267,9 @@ class LuaState final : public Engine::Part {
 // A script says what it is in its first line; false, and why, if it says it wrong.
 bool parse_shebang(std::string_view source, uint32_t& flags, std::string& why);
 std::vector<std::string_view> words_of(std::string_view line);
+// The same for a line in which words may be quoted, as in an inline command; false if a quote is
+// not closed, or not followed by a space.
+bool split_line(std::string_view line, std::vector<std::string>& words);
 // A word of a client in an error text: as a C string, like Redis.
 inline std::string_view shown(std::string_view word) {
   return word.substr(0, std::min<size_t>(word.find('\0'), 128));
@@ -230,7 +290,8 @@ void open_json(lua_State* lua);
 void open_msgpack(lua_State* lua);
 void open_pack(lua_State* lua);
 void open_bits(lua_State* lua);
-void open_redis(lua_State* lua, bool functions);
+enum class Api : uint8_t { kScripts, kFunctions, kLoading };
+void open_redis(lua_State* lua, Api whose);
 void open_patterns(lua_State* lua);  // into the table of strings, which is on the stack
 // Replaces what is not safe in the standard ones.
 void mend_libraries(lua_State* lua);

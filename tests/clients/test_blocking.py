@@ -5,6 +5,7 @@ import collections
 import os
 import queue
 import random
+import re
 import resource
 import select
 import signal
@@ -311,6 +312,32 @@ class Waits(Case):
             self.assertEqual(parsed(w.next()), [b"k", b"%d" % i])
             w.close()
 
+    def test_a_key_that_expires_as_it_is_given(self):
+        """The look at the line and what is taken are one moment: at a later one there may be nothing to take."""
+        script = """local t = redis.call('TIME')
+            redis.call(ARGV[2], KEYS[1], unpack(ARGV, 3))
+            redis.call('PEXPIREAT', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000) + 1)
+            local begun = os.clock()
+            while os.clock() - begun < ARGV[1] / 1000000 do end"""
+        maker = self.server.redis()
+        for waits, makes in (("BLPOP k 1", "RPUSH v"), ("BZPOPMIN k 1", "ZADD 1 v"), ("XREAD BLOCK 1000 STREAMS k $", "XADD * f v"),
+                             ("BLMOVE k l LEFT LEFT 1", "RPUSH v")):
+            w, over = Waiter(self.server.resp, PASSWORD), threading.Event()
+
+            def take():
+                while not over.is_set():
+                    w.say(*words(waits))
+                    w.next()
+
+            thread = threading.Thread(target=take)
+            thread.start()
+            for _ in range(700):
+                maker.eval(script, 1, "k", random.randint(0, 1000), *makes.split())
+            over.set()
+            thread.join()
+            w.close()
+        maker.close()
+
     def test_moves_make_chains(self):
         first, second, third = self.waiter("BLMOVE a b LEFT RIGHT 0"), self.waiter("BLMOVE b c LEFT RIGHT 0"), self.waiter("BLPOP c 0")
         self.ask("RPUSH a x")
@@ -341,6 +368,11 @@ class Waits(Case):
         w.close()
 
     def test_who_waits_is_listed_and_counted(self):
+        w = self.waiter("BLPOP " + " ".join("key%d" % i for i in range(1000)) + " 0")
+        holds = int(re.search(r" tot-mem=(\d+) ", parsed(self.ask("CLIENT LIST ID %d" % w.id)).decode())[1])
+        self.assertGreater(holds, 200_000)  # for each key a place
+        w.close()
+        self.assertTrue(wait_until(lambda: b"blocked_clients:0\r" in self.control.ask(b"INFO", b"clients")))
         w = self.waiter("BLPOP k k l 0")
         listed = parsed(self.ask("CLIENT LIST ID %d" % w.id)).decode()
         self.assertIn(" flags=b ", listed)

@@ -658,6 +658,14 @@ class Configuration(unittest.TestCase):
             server.start()
             r = server.redis()
             self.assertEqual({name: r.config_get(name)[name] for name in want}, want)
+            # What the file has no line for is not lost behind an OK.
+            for name, value in (("slowlog-max-len", "7"), ("notify-keyspace-events", "KEA")):
+                before = r.config_get(name)[name]
+                r.config_set(name, value)
+                with self.assertRaisesRegex(redis.ResponseError, name + " is not what it was at the start"):
+                    r.config_rewrite()
+                r.config_set(name, before)
+            self.assertTrue(r.config_rewrite())
             r.close()
         server = Server()
         self.addCleanup(server.remove)

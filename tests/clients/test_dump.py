@@ -317,6 +317,45 @@ class Migrate(Case):
         self.assertEqual(self.theirs.dbsize(), 0)
         self.assertEqual({k: told(self.server.redis(), k) for k in keys}, before)
 
+    def test_a_key_that_is_refused_stops_no_other(self):
+        keys = ["k%d" % i for i in range(500)]
+        self.ours.mset({k: "v" for k in keys})
+        self.theirs.set("k7", "other")
+        with self.assertRaisesRegex(redis.ResponseError, "Target instance replied with error: BUSYKEY"):
+            self.migrate("", 0, 5000, "KEYS", *keys)
+        self.assertEqual((self.ours.keys(), self.theirs.dbsize(), self.theirs.get("k7")), ([b"k7"], 500, b"other"))
+
+    def test_a_peer_that_says_a_line_byte_by_byte_has_the_time_of_a_line(self):
+        self.ours.set("k", "v")
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            s.listen(4)
+
+            def drip():
+                peer, _ = s.accept()
+                try:
+                    for _ in range(600):
+                        peer.sendall(b"-")
+                        time.sleep(0.1)
+                except OSError:
+                    pass
+                peer.close()
+
+            thread = threading.Thread(target=drip)
+            thread.start()
+            other, me = self.server.redis(), self.ours.client_id()
+            unblocked = []
+            ask = threading.Timer(0.3, lambda: unblocked.append(other.client_unblock(me)))
+            ask.start()
+            with self.assertRaisesRegex(redis.ResponseError, "IOERR error or timeout reading"):
+                self.migrate("k", 0, 1000, port=s.getsockname()[1])
+            ask.join()
+            other.close()
+            self.assertEqual(unblocked, [False])  # it is no wait of the kind that is ended so
+            thread.join(30)
+            self.assertFalse(thread.is_alive())
+        self.assertEqual(self.ours.get("k"), b"v")
+
     def test_errors_are_told(self):
         self.assertEqual(self.migrate("absent", 0, 1000), b"NOKEY")
         self.assertEqual(self.migrate("", 0, 1000, "KEYS"), b"NOKEY")

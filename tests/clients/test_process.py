@@ -12,6 +12,7 @@ import tempfile
 import unittest
 
 import golden
+import compatibility
 from harness import BUILD, PASSWORD, PATIENCE, ROOT, USER, Case, Server, command, raw
 
 GOLDEN = os.path.join(ROOT, "tests", "golden")
@@ -426,12 +427,10 @@ class Readme(Case):
     """What the README says can be done."""
     text = open(os.path.join(ROOT, "README.md"), encoding="utf-8").read()
 
-    def test_the_commands_that_it_lists_are_those_that_are_there(self):
-        r = self.server.redis()
-        r.response_callbacks.clear()
-        listed = self.text.split("## Redis commands\n")[1].split("Not there")[0].split()
-        self.assertEqual(listed, sorted(c.decode().upper() for c in r.execute_command("COMMAND", "LIST")
-                                        if b"|" not in c))
+    def test_the_table_of_compatibility_is_what_the_server_has(self):
+        made = compatibility.table(*compatibility.rows_of(self.server))
+        listed = self.text.split(compatibility.BEGIN)[1].split(compatibility.END)[0]
+        self.assertEqual(listed, made, "run tests/clients/compatibility.py --write")
 
     def test_files_that_it_names_are_there(self):
         for path in re.findall(r"`((?:core|kv|objects|gateway|tools|tests|proto)/[\w./-]+)[ :`]", self.text):

@@ -430,7 +430,7 @@ class Many(Case):
             many = b" ".join(b"none%d" % i for i in range(60_000))
             for line in (b"GET n", b"MGET a a b a", b"EXISTS a a", b"SUNION a a", b"SUNION S n n", b"GETEX n", b"GETDEL n", b"GETSET n v",
                          b"DEL n", b"SET n v", b"DEL n", b"SET n v GET", b"DEL n", b"PFCOUNT n", b"PFCOUNT a b", b"PFMERGE d a", b"DEL d",
-                         b"XREAD STREAMS a $", b"WATCH a b", b"UNWATCH", b"OBJECT ENCODING n", b"TYPE n", b"TTL n",
+                         b"XREAD STREAMS a b 0 0", b"XREAD STREAMS a $", b"WATCH a b", b"UNWATCH", b"OBJECT ENCODING n", b"TYPE n", b"TTL n",
                          b"APPEND n x", b"DEL n", b"XACK n g 1", b"XCLAIM n g c 0 1-1", b"XAUTOCLAIM n g c 0 0", b"TOUCH n n",
                          b"XREADGROUP GROUP g c STREAMS a b > >", b"XTRIM n MAXLEN 1", b"LPOP n", b"EXPIRE n 1", b"MGET " + many):
                 took, told = [], []

@@ -11,6 +11,7 @@ import unittest
 import redis
 
 from harness import PASSWORD, Case, raw, wait_until
+from test_dump import crc64
 from test_resp import BesidePeer
 from test_wire import Answers, parsed
 
@@ -21,6 +22,14 @@ SETUP = [["FLUSHALL"], ["SET", "str", "x"], ["SET", "n", "7"], ["HSET", "h", "f"
 
 # Each a whole script. redis-server 7.0.15 ends itself at error({}) and error(): they are not here.
 SCRIPTS = r"""
+redis.call('sadd', 'many', 'b', 'a', 'z', 'aa') return redis.call('sort', 'many', 'by', '_')
+redis.call('sadd', 'many', 'b', 'a', 'z', 'aa') return redis.call('sort_ro', 'many', 'by', '_', 'desc', 'limit', 1, 2)
+redis.call('sadd', 'many', 'b', 'a', 'z', 'aa') return redis.call('sort', 'many', 'by', '_', 'get', '#', 'get', 'str')
+local t = {1, 2} table.insert(t, 2, 'x') table.insert(t, 9, 'y') table.insert(t, -1, 'z') return {t[1], t[2], t[3], t[4], t[-1]}
+return {xpcall(function() error('x') end, function(m) return 'handled ' .. tostring(m) end)}
+return {xpcall(function() error('x') end, function(m) error('y') end)}
+return {xpcall(function() error('x') end, nil)}
+return {xpcall(function() return 1, 2 end, function() end)}
 return redis.call()
 return redis.call({})
 return redis.call(nil)
@@ -361,6 +370,28 @@ class Pairs(BesidePeer, Case):
             a.close()
             b.close()
 
+    # PUBLISH and PFCOUNT write nothing, but Redis may replicate them.
+    def test_scripts_that_read_only_may_not_publish(self):
+        for resp in (2, 3):
+            a, b = self.both(resp)
+            for words in (("PUBLISH", "c", "m"), ("SPUBLISH", "c", "m"), ("PFCOUNT", "none"), ("PFADD", "none", "a"), ("SET", "x", 1), ("GET", "none"),
+                          ("PUBLISH", "c")):
+                for source in ("return redis.call(unpack(ARGV))", "#!lua flags=no-writes\nreturn redis.call(unpack(ARGV))",
+                               "return redis.pcall(unpack(ARGV)).err"):
+                    self.same(a, b, "EVAL_RO", source, 0, *words)
+                self.same(a, b, "EVAL", "#!lua flags=no-writes\nreturn redis.call(unpack(ARGV))", 0, *words)
+            a.close()
+            b.close()
+
+    # The words of a command took all of Lua's stack, and its answer found no room.
+    def test_commands_may_have_as_many_words_as_unpack_gives(self):
+        a, b = self.both()
+        for n in (7990, 7997, 7998, 7999, 8000):
+            for command in ("redis.call('RPUSH', KEYS[1], unpack(t))", "#redis.call('MGET', unpack(t))", "redis.call('DEL', KEYS[1], unpack(t))"):
+                self.same(a, b, "EVAL", "local t = {} for i = 1, %d do t[i] = i end return %s" % (n, command), 1, "unpacked")
+        a.close()
+        b.close()
+
     def test_functions_are_those_of_redis(self):
         head = "#!lua name=x\n"
         register = "redis.register_function"
@@ -380,6 +411,35 @@ class Pairs(BesidePeer, Case):
                            head + register + "{function_name='q',callback=function() end,description=1}", head + register + "{1,2}",
                            head + register + "(1,2,3)"]:
                 same("FUNCTION", "LOAD", source)
+            for line in ('#!lua name="foo"', "#!lua name='foo'", '#!"lua" name=foo', '#!lua "name=foo"', '#!lua name="a', '#!lua name=a"b"', "#! name=a",
+                         "#!", "#!lua ", "#!LUA NAME=a", '#!lua name="\\x61b"', '#!lua name="a"b', "#! lua name=a", '#!""  name=a', '#!lua  ""',
+                         "#!lua name=a\r", "#!x", "#!x foo=1", "#!lua name=a \0b", "#!lua 'name=a\\'b'", '#!lua name="a\\tb"', "#!x name=a-b"):
+                same("FUNCTION", "LOAD", "REPLACE", line + "\n" + register + "('f',function() end)")
+                same("FUNCTION", "FLUSH")
+            for line in ('#!"lua" flags=no-writes', '#!lua "flags=no-writes"', '#!lua flags="', "#!lua flags=a\tb", '#!lua ""', "#! ", "#! lua",
+                         "#!lua 'flags=no-writes,allow-oom'", '#!lua flags="no-wri\\x74es"', "#!lua\0", "#!lua flags='a"):
+                same("EVAL", line + "\nreturn redis.call('SET', 'q', 1)", 0)
+            # What a library may see while it is loaded, and afterwards.
+            for name in ("math", "string", "table", "cjson", "pairs", "tonumber", "pcall", "error", "_G", "KEYS", "x", "redis.call", "redis.sha1hex",
+                         "redis.REPL_ALL", "redis.log", "redis.LOG_NOTICE", "redis.nope"):
+                same("FUNCTION", "LOAD", "REPLACE", head + "local a = " + name + " " + register + "('f',function() return type(" + name + ") end)")
+                same("FUNCTION", "LOAD", "REPLACE", head + register + "('f',function() return type(" + name + ") end)")
+                same("FCALL", "f", 0)
+            for body in ("local r = redis " + register + "('f',function() return r.register_function('g',function() end) end)",
+                         "local r = redis " + register + "('f',function() return r.call('GET', 'x') end)",
+                         register + "('f',function() return redis.register_function('g',function() end) end)",
+                         register + "('f',function() return tostring(redis.register_function) end)",
+                         "local s = ('x'):rep(3) " + register + "('f',function() return s end)", "redis.x = 1", "x = 1",
+                         register + "('f',function() x = 1 end)", register + "('f',function() redis.x = 1 end)"):
+                same("FUNCTION", "LOAD", "REPLACE", head + body)
+                same("FCALL", "f", 0)
+            # Names are the same in any case.
+            same("FUNCTION", "LOAD", "REPLACE", head + register + "('tesT',function() return 1 end)")
+            for name in ("TEST", "test", "tesT"):
+                same("FCALL", name, 0)
+                same("FUNCTION", "LOAD", "#!lua name=X\n" + register + "('" + name + "',function() end)")
+            same("FUNCTION", "LOAD", "REPLACE", "#!lua name=X\n" + register + "('other',function() end)")
+            same("FUNCTION", "FLUSH")
             one = "#!lua name=l\n" + register + "{function_name='f',callback=function(k,a) return {k[1],a[1]} end,flags={'no-writes'},description='d'}"
             same("FUNCTION", "LOAD", one)
             same("FUNCTION", "LOAD", one)
@@ -402,6 +462,7 @@ class Pairs(BesidePeer, Case):
                 dump = c.ask(b"FUNCTION", b"DUMP")
                 payload = dump[dump.index(b"\r\n") + 2:-2]
                 self.assertEqual(d.ask(b"FUNCTION", b"RESTORE", payload, b"FLUSH"), b"+OK\r\n")
+                self.assertRegex(d.ask(b"FUNCTION", b"RESTORE", payload), b"^-ERR Library [a-z]+ already exists\r")
                 same("FCALL", "g", 0)
                 same("FCALL", "e", 0)
             same("FUNCTION", "FLUSH")
@@ -520,6 +581,33 @@ class Scripts(Case):
         got = [m for m in (p.get_message(timeout=1) for _ in range(12)) if m and m.get("data") == b"m"]
         self.assertEqual(len(got), 2)
 
+    def test_what_a_transaction_publishes_comes_once_and_if_it_is_done(self):
+        p = self.r.pubsub()
+        p.subscribe("c")
+        self.assertTrue(wait_until(lambda: self.r.publish("c", "x") == 1))
+        again = self.r.pipeline(transaction=True)
+        again.publish("c", "once").eval("return redis.call('INCR', 'undeclared' .. ARGV[1])", 0, "1")
+        self.assertEqual(again.execute(), [1, 1])
+        killed = self.r.pipeline(transaction=True)
+        killed.publish("c", "never").eval("while true do end", 0)
+        with self.assertRaises(redis.exceptions.ExecAbortError):
+            killed.execute()
+        self.assertEqual(self.r.publish("c", "end"), 1)
+        got = []
+        while not got or got[-1] != b"end":
+            message = p.get_message(ignore_subscribe_messages=True, timeout=10)
+            if message:
+                got.append(message["data"])
+        self.assertEqual([m for m in got if m != b"x"], [b"once", b"end"])
+
+    def test_a_transaction_that_begins_again_has_its_large_values(self):
+        large = b"x" * 100_000
+        p = self.r.pipeline(transaction=True)
+        p.set("a", large).append("b", large).execute_command("MSETEX", 1, "c", large)
+        p.eval("return redis.call('INCR', 'undeclared' .. ARGV[1])", 0, "2")
+        self.assertEqual(p.execute(), [True, len(large), 1, 1])
+        self.assertEqual(self.r.mget("a", "b", "c"), [large] * 3)
+
     def test_scripts_of_one_key_in_a_pipeline(self):
         """Their keys are looked up and locked ahead, together; what else they touch is not."""
         p = self.r.pipeline(transaction=False)
@@ -575,6 +663,116 @@ class Scripts(Case):
         with self.assertRaisesRegex(redis.ResponseError, "ran for more than"):
             self.r.eval("for i = 1, 1000 do redis.call('KEYS', 'none*') end", 0)
         self.assertLess(time.monotonic() - begun, 30)
+
+    def test_a_position_far_from_the_elements_is_refused(self):
+        for position in ("2^31", "-2^31", "-2^40", "0/0", "1/0"):
+            with self.assertRaisesRegex(redis.ResponseError, "position out of bounds"):
+                self.r.eval("return table.insert({}, %s, 1)" % position, 0)
+
+    def rss_mb(self):
+        with open("/proc/%d/status" % self.server.process.pid) as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1]) // 1024
+
+    # Time was looked at each 10,000 instructions, and one instruction may take long: half a minute went by.
+    def test_what_takes_long_without_instructions_of_lua_is_ended(self):
+        lowest = "local t = {} for i = 1, 2e5 do t[i] = i end "
+        for source in (lowest + "for i = 1, 1e9 do table.insert(t, 1, i) end",
+                       lowest + "for i = 1, 1e9 do t[i] = 1 table.maxn(t) end",
+                       lowest + "while true do table.concat(t) end",
+                       "local s = ('\\0'):rep(1e7) local a, b = s .. 'a', s .. 'b' while a < b do end",
+                       "local t = {} for i = 1, 3e5 do t['k' .. i] = i end for i = 1, 3e5 do t['k' .. i] = nil end while true do next(t) end",
+                       "local t = {} for i = 1, 3e5 do t[i] = {} end while true do collectgarbage() end",
+                       "load(collectgarbage) while true do load(math.random) end",
+                       "local s = ('x = 1 '):rep(5e5) while true do loadstring(s) end",
+                       "local s = ('x'):rep(1e7) while true do redis.sha1hex(s) s:lower() s:reverse() end",
+                       "local p = '[' .. ('b'):rep(1e5) .. ']' while true do (('a'):rep(1e5)):find(p) end",
+                       "local function inner() for i = 1, 3000 do end end "
+                       "local function outer() for i = 1, 300 do coroutine.wrap(inner)() end end while true do coroutine.wrap(outer)() end",
+                       "local t = {} for i = 1, 3e5 do t['k' .. i] = i end for i = 1, 3e5 do t['k' .. i] = nil end "
+                       "local all = {} for i = 1, 1e5 do all[i] = t end return cjson.encode(all)",
+                       "local t = {} for i = 1, 3e5 do t['k' .. i] = i end for i = 1, 3e5 do t['k' .. i] = nil end "
+                       "local all = {} for i = 1, 6e4 do all[i] = t end return cmsgpack.pack(all)",
+                       "local t = {} for i = 1, 3e5 do t['k' .. i] = i end for i = 1, 3e5 do t['k' .. i] = nil end "
+                       "local all = {} for i = 1, 1e5 do all[i] = {map = t} end return all",
+                       "xpcall(function() while true do end end, function() while true do end end)",
+                       "while true do xpcall(function() error('x') end, function() while true do end end) end",
+                       "coroutine.wrap(function() xpcall(function() while true do end end, function() while true do end end) end)()",
+                       "local t = {1} for i = 1, 60 do t = {t, t} end return t",
+                       "local t = {} for i = 1, 1e5 do t[i] = '' end while true do table.concat(t) end",
+                       "local s, t = ('x'):rep(1e6), {} for i = 1, 60 do t[i] = s .. i end while true do table.sort(t) end",
+                       "while true do table.insert({}, -1e6, 1) end"):
+            begun = time.monotonic()
+            with self.assertRaisesRegex(redis.ResponseError, "ran for more than", msg=source):
+                self.r.eval(source, 0)
+            self.assertLess(time.monotonic() - begun, 8, source)
+        self.assertEqual(self.r.eval("local t = {} table.foreach({'a', 'b'}, rawequal) table.sort({2, 1}, rawequal) return 1", 0), 1)
+
+    # Each level doubles what is answered; nothing looked at the time.
+    def test_an_answer_without_end_is_ended(self):
+        deep = "local t = {1} for i = 1, %d do t = {t, t} end "
+        for source in (deep % 60 + "return t", deep % 60 + "return {map = {a = t}}", deep % 60 + "redis.call('SET', 'k', 1) return {set = {[t] = 1}}"):
+            begun = time.monotonic()
+            with self.assertRaisesRegex(redis.ResponseError, "ran for more than|the answer is too large|too large", msg=source):
+                self.r.eval(source, 0)
+            self.assertLess(time.monotonic() - begun, 8, source)
+        self.assertEqual(self.r.exists("k"), 0)
+        self.assertEqual(self.r.eval(deep % 3 + "return #t", 0), 2)
+
+    # Nothing was collected while only sources came, and each left its parts behind.
+    def test_sources_that_do_not_compile_leave_nothing(self):
+        piece = "local a={" + "function()end," * 1300 + "}\n"
+        body = "do " + " end do ".join([piece] * ((2 << 20) // len(piece))) + " end )"
+        refused = "near '\\)'"
+        with self.assertRaisesRegex(redis.ResponseError, refused):
+            self.r.script_load(body)
+        before = self.rss_mb()
+        for i in range(12):
+            for load in (self.r.script_load, lambda s: self.r.eval(s, 0), lambda s: self.r.function_load("#!lua name=l\n" + s)):
+                with self.assertRaisesRegex(redis.ResponseError, refused):
+                    load("-- %d\n%s" % (i, body))
+        self.assertLess(self.rss_mb() - before, 150)
+
+    # They were held for nobody, in no limit.
+    def test_messages_that_a_script_publishes_are_within_its_memory(self):
+        many = "local m = ('x'):rep(1e6) for i = 1, 400 do redis.call('PUBLISH', 'c', m) end return 1"
+        before = self.rss_mb()
+        self.assertEqual(self.r.eval(many, 0), 1)
+        self.assertLess(self.rss_mb() - before, 100)
+        with self.r.pubsub() as listener:
+            listener.subscribe("c")
+            self.assertEqual(listener.get_message(timeout=10)["type"], "subscribe")
+            with self.assertRaisesRegex(redis.ResponseError, "more memory than a script may"):
+                self.r.eval(many, 0)
+            # All of a transaction together.
+            pipe = self.r.pipeline(transaction=True)
+            for _ in range(100):
+                pipe.eval("local m = ('x'):rep(1e6) for i = 1, 10 do redis.call('PUBLISH', 'c', m) end return 1", 0)
+            with self.assertRaisesRegex(redis.ResponseError, "more memory than a script may"):
+                pipe.execute()
+            self.assertEqual(self.r.eval("return redis.call('PUBLISH', 'c', 'm')", 0), 1)
+            self.assertEqual(listener.get_message(timeout=10)["data"], b"m")
+
+    # The state of a thread was made anew after each call, with all libraries, when they keep much.
+    def test_libraries_that_keep_much_are_loaded_once(self):
+        self.r.function_flush()
+        self.r.function_load("#!lua name=count\nlocal n = 0 redis.register_function('count', function() n = n + 1 return n end)")
+        large = "#!lua name=large%d\nlocal t = {} for i = 1, 150000 do t[i] = {i} end redis.register_function('large%d', function() return #t end)"
+        loaded = 0
+        with self.assertRaisesRegex(redis.ResponseError, "keep too much in memory together"):
+            for loaded in range(100):
+                self.r.function_load(large % (loaded, loaded))
+        self.assertGreater(loaded, 0)
+        garbage = "local t = {} for i = 1, 5e4 do t[i] = {i} end return 1"
+        self.assertEqual((self.r.eval(garbage, 0), self.r.fcall("large0", 0)), (1, 150000))
+        first, begun = self.r.fcall("count", 0), time.monotonic()
+        for i in range(30):
+            self.assertEqual(self.r.fcall("count", 0), first + i + 1)
+            self.r.eval(garbage, 0)
+        self.assertLess(time.monotonic() - begun, 5)
+        # Another library changes: the others keep what they have.
+        self.r.function_load("#!lua name=other\nredis.register_function('other', function() return 1 end)")
+        self.assertEqual((self.r.fcall("other", 0), self.r.fcall("count", 0)), (1, first + 31))
+        self.r.function_flush()
 
     def test_commands_that_wait_do_not_in_a_script(self):
         self.r.rpush("l", "a")
@@ -633,6 +831,16 @@ class Scripts(Case):
                 kill(k)
         thread.join()
         self.assertRegex(answers[0], "killed by user with SCRIPT KILL|nothing of it was done")
+
+    def test_a_dump_that_grows_is_not_unpacked(self):
+        """Run after run of one byte: a megabyte is four hundred then."""
+        runs = 15_000
+        packed, whole = b"\0a" + b"\xe0\xff\0" * runs, 1 + 264 * runs
+        library = b"\xf5\xc3\x81%b\x81%b%b" % (len(packed).to_bytes(8, "big"), whole.to_bytes(8, "big"), packed)
+        for n, error in ((1, "Missing library metadata"), (20, "failed loading functions")):
+            dump = library * n + (10).to_bytes(2, "little")
+            with self.assertRaisesRegex(redis.ResponseError, error):
+                self.r.execute_command("FUNCTION", "RESTORE", dump + crc64(dump).to_bytes(8, "little"))
 
     def test_functions_are_there_after_a_restart(self):
         self.r.function_flush()

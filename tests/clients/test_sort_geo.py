@@ -109,6 +109,22 @@ class SortAndPlaces(Case):
             self.assertEqual(set(self.r.zrange("to", 0, -1)), set(got))
             self.assertAlmostEqual(self.r.zscore("to", got[0]), near[got[0]], delta=1)
 
+    def test_a_destination_stands_behind_the_last_store_that_is_no_options_word(self):
+        self.r.rpush("l", 2, 1)
+        self.r.geoadd("g", (1, 2, "a"))
+        self.r.response_callbacks.clear()
+        radius = ("GEORADIUS", "g", 1, 2, 1, "km")
+        for words, to in ((("SORT", "l", "BY", "store", "STORE", "dst"), "dst"), (("SORT", "l", "GET", "store", "STORE", "dst"), "dst"),
+                          (("SORT", "l", "STORE", "a", "STORE", "b"), "b"), (("SORT", "l", "STORE", "store"), "store"),
+                          (("SORT", "l", "STORE", "store", "STORE", "b"), "b"), ((*radius, "STORE", "a", "STORE", "b"), "b"),
+                          ((*radius, "STORE", "storedist", "STOREDIST", "b"), "b"), ((*radius, "STOREDIST", "a", "STORE", "store"), "store")):
+            self.assertGreater(self.r.execute_command(*words), 0, words)
+            self.assertEqual(sorted(self.r.keys()), sorted([b"l", b"g", to.encode()]), words)
+            self.r.delete(to)
+        self.r.rpush("by", 2, 1)
+        self.assertEqual(self.r.execute_command("SORT", "by", "STORE", "by"), 2)
+        self.assertEqual(self.r.lrange("by", 0, -1), [b"1", b"2"])
+
 
 if __name__ == "__main__":
     unittest.main()

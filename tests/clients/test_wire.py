@@ -31,7 +31,9 @@ config|resetstat config|rewrite config|get time lastsave randomkey hrandfield sh
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
 hello reset quit save bgsave waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
 subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember
-dump migrate script|debug script|help function|help function|dump""".split())
+client|pause client|unpause debug latency|doctor latency|graph latency|help latency|histogram latency|history latency|latest latency|reset
+asking psync sync replconf replicaof slaveof lolwut module|help restore-asking memory|doctor memory|help memory|malloc-stats memory|purge memory|stats memory|usage monitor role slowlog|get slowlog|help slowlog|len
+slowlog|reset dump migrate script|debug script|help function|help function|dump""".split())
 # The word that says how long it waits, from the end if negative.
 TIMED = {"blpop": -1, "brpop": -1, "blmove": -1, "brpoplpush": -1, "bzpopmin": -1, "bzpopmax": -1, "blmpop": 1, "bzmpop": 1, "wait": 2}
 UNORDERED = set("keys scan hscan hkeys hvals hgetall sscan smembers sinter sunion sdiff zscan".split())
@@ -781,8 +783,8 @@ class AgainstRedis(BesidePeer, Wire):
     # Between what time tells and what a reader finds, nobody can say which comes first.
     # Who tried is a consumer since 7.2.
     UNTIMELY = (b"expired", b"hexpired", b"xgroup-createconsumer")
-    # What SORT derives from the elements is missed without a word, and XREAD looks for a stream once.
-    MISSES_MORE = (b"SORT", b"SORT_RO", b"XREAD", b"EXEC")
+    # What SORT derives from the elements is missed without a word.
+    MISSES_MORE = (b"SORT", b"SORT_RO", b"EXEC")
 
     def events(self, listener, connection):
         """What the listener was told until now, but what depends on the moment or the version; and beside it what was
@@ -865,6 +867,28 @@ class AgainstRedis(BesidePeer, Wire):
                 self.assertEqual(a.ask(b"COMMAND", sub, *words), b.ask(b"COMMAND", sub, *words), words)
         b.close()
 
+    def test_command_docs_tell_the_arguments_that_redis_tells(self):
+        a, b = self.connect(), Answers(self.peer.port)
+        def arguments(docs):
+            if not docs:
+                return None
+            fields = dict(zip(docs[1][::2], docs[1][1::2]))
+            return fields.get(b"arguments")
+        def plain(of):
+            pairs = dict(zip(of[::2], of[1::2]))
+            pairs.pop(b"since", None)
+            pairs.pop(b"deprecated_since", None)
+            pairs[b"arguments"] = [plain(x) for x in pairs.get(b"arguments", [])]
+            return pairs
+        compared = 0
+        for name in self.rows.rows:
+            ours, theirs = (arguments(parsed(c.ask(b"COMMAND", b"DOCS", name.encode()))) for c in (a, b))
+            if theirs and name not in ("zrank", "zrevrank", "set"):  # which have more since
+                self.assertEqual([plain(x) for x in ours or []], [plain(x) for x in theirs], name)
+                compared += 1
+        self.assertGreater(compared, 100)
+        b.close()
+
     def test_command_list_names_subcommands_too_and_under_the_same_categories(self):
         a, b = self.connect(), Answers(self.peer.port)
         theirs = Rows(b)
@@ -890,6 +914,7 @@ class AgainstRedis(BesidePeer, Wire):
 
 # SAVE and its like do not write a snapshot beside the database, so they load nothing either.
 DIFFERENT_FLAGS = {
+    "role": {b"+@admin"}, "restore-asking": {b"+asking"},
     "lastsave": {b"+admin", b"+@admin"}, "echo": {b"+loading"}, "shutdown": {b"+loading"},
     # Since 7.2 scripts may call them, and do not wait.
     **{name: {b"+noscript"} for name in "blpop brpop blmove brpoplpush bzpopmin bzpopmax".split()},
@@ -931,6 +956,36 @@ CONFIG SET maxmemory-clients foo
 CONFIG SET proto-max-bulk-len 5
 CONFIG FOO
 CONFIG REWRITE
+CLUSTER
+CLUSTER INFO
+CLUSTER KEYSLOT
+CLUSTER KEYSLOT a
+CLUSTER HELP
+CLUSTER HELP x
+CLUSTER FOO
+READONLY
+READWRITE
+ASKING
+RESTORE-ASKING a
+RESTORE-ASKING a 0 b
+REPLICAOF NO ONE
+REPLICAOF NO
+SLAVEOF no one
+FAILOVER
+FAILOVER ABORT
+FAILOVER TO a 1
+FAILOVER TO a x
+FAILOVER FOO
+FAILOVER FORCE
+FAILOVER TIMEOUT 0
+FAILOVER TIMEOUT x
+FAILOVER TIMEOUT 1
+FAILOVER TIMEOUT
+LOLWUT VERSION x
+MODULE
+MODULE LIST
+MODULE LIST x
+MODULE FOO
 BGSAVE FOO
 BGSAVE SCHEDULE FOO
 SCAN -1 MATCH nothing
@@ -1104,6 +1159,29 @@ COMMAND LIST FILTERBY MODULE x
 COMMAND FOO
 CLIENT
 CLIENT FOO
+CLIENT GETREDIR
+CLIENT PAUSE x
+CLIENT PAUSE -1
+CLIENT PAUSE 1 FOO
+CLIENT PAUSE 99999999999999999999
+CLIENT UNPAUSE
+SLOWLOG GET x
+SLOWLOG GET -2
+SLOWLOG FOO
+LATENCY FOO
+LATENCY GRAPH x
+LATENCY HISTORY x
+LATENCY RESET x
+MEMORY FOO
+MEMORY USAGE nokey
+MEMORY USAGE nokey FOO
+MEMORY USAGE nokey SAMPLES
+MEMORY USAGE nokey SAMPLES -1
+MEMORY USAGE nokey SAMPLES x
+DEBUG SLEEP 0
+CONFIG SET loglevel foo
+CONFIG SET latency-tracking foo
+CONFIG SET save foo
 SADD set 1 2 3
 SADD word x
 SRANDMEMBER set -9223372036854775808

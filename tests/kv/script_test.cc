@@ -212,7 +212,7 @@ TEST_F(Script, FunctionsAreRecordsOfTheStore) {
   EXPECT_EQ(run({"FUNCTION", "FLUSH"}), "+OK");
   EXPECT_EQ(run({"FCALL", "f", "0"}), "-ERR Function not found");
   EXPECT_EQ(run({"FUNCTION", "RESTORE", dump}), "+OK");
-  EXPECT_EQ(run({"FUNCTION", "RESTORE", dump}), "-ERR Library 'mine' already exists");
+  EXPECT_EQ(run({"FUNCTION", "RESTORE", dump}), "-ERR Library mine already exists");
   EXPECT_EQ(run({"FCALL", "f", "1", "k", "v"}), "*2 k v");
   // Another process, which reads them from the store.
   server = std::make_unique<Server>(*store, users);
@@ -220,6 +220,31 @@ TEST_F(Script, FunctionsAreRecordsOfTheStore) {
   engines.clear();
   engines.push_back(std::make_unique<Engine>(*server, table, engines));
   EXPECT_EQ(run({"FCALL", "f", "1", "k", "v"}), "*2 k v");
+}
+
+// One that cannot be loaded after a start was not to be seen, and came back after FUNCTION FLUSH.
+TEST_F(Script, ALibraryThatCannotBeLoadedIsListedAndCanBeDeleted) {
+  {
+    Namespace& system = store->system();
+    StripeLocks locks(*store);
+    locks.lock_all();
+    Transaction txn(*store, &locks, Shape::kOne);
+    RecordView r;
+    r.ns = system.id;
+    r.key = "function/torn";
+    r.value = "#!lua name=torn\nreturn )";
+    ASSERT_TRUE(txn.put(system, system.hash(r.key), r).ok());
+    ASSERT_TRUE(txn.commit().ok());
+  }
+  EXPECT_TRUE(run({"FUNCTION", "LIST"}).find("torn") != std::string::npos);
+  EXPECT_TRUE(run({"FUNCTION", "DUMP"}).find("name=torn") != std::string::npos);
+  EXPECT_TRUE(run({"FCALL", "f", "0"})
+                  .starts_with("-ERR Function not found; library 'torn' cannot be loaded: "));
+  EXPECT_EQ(run({"FUNCTION", "DELETE", "torn"}), "+OK");
+  EXPECT_EQ(run({"FCALL", "f", "0"}), "-ERR Function not found");
+  EXPECT_EQ(run({"FUNCTION", "LIST"}), "*0");
+  EXPECT_EQ(reports.size(), 1U);
+  reports.clear();
 }
 
 TEST(FunctionDump, IsRedissAndTakesNoOther) {

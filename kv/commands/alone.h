@@ -1,0 +1,12 @@
+// Commands about what a server that is alone has not: a cluster, replicas, modules.
+#pragma once
+
+#include <span>
+
+#include "kv/engine/command.h"
+
+namespace cairn::kv {
+
+std::span<const Row> alone_rows();
+
+}  // namespace cairn::kv

@@ -1,0 +1,47 @@
+#include "kv/engine/server.h"
+
+#include <utility>
+
+namespace cairn::kv {
+
+bool Server::is_default_password(std::string_view password) const {
+  MutexLock lock(texts_mutex_);
+  return password_ ? equal_in_constant_time(password, *password_) : users.check_default(password);
+}
+
+// Root's password is an S3 secret too, which no setting shows; who sets this has it again.
+static constexpr std::string_view kRoots = "(root's)";
+
+std::string Server::default_password() const {
+  if (!auth_required) return {};
+  MutexLock lock(texts_mutex_);
+  return password_.value_or(std::string(kRoots));
+}
+
+void Server::set_default_password(std::string_view password) {
+  MutexLock lock(texts_mutex_);
+  password_ = password == kRoots ? std::nullopt : std::optional<std::string>(password);
+  auth_required = !password.empty();
+}
+
+std::string Server::save_points() const {
+  MutexLock lock(texts_mutex_);
+  return save_points_;
+}
+
+void Server::set_save_points(std::string_view text) {
+  MutexLock lock(texts_mutex_);
+  save_points_ = text;
+}
+
+std::vector<double> Server::percentiles() const {
+  MutexLock lock(texts_mutex_);
+  return percentiles_;
+}
+
+void Server::set_percentiles(std::vector<double> percents) {
+  MutexLock lock(texts_mutex_);
+  percentiles_ = std::move(percents);
+}
+
+}  // namespace cairn::kv

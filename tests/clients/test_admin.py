@@ -1,0 +1,546 @@
+"""What an operator asks: what is slow, what is large, what is set, who is there."""
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+import unittest
+
+import redis
+
+from harness import PASSWORD, Case, Server, command, wait_until
+
+
+class AdminCase(Case):
+    def setUp(self):
+        self.r = self.client()
+
+    def client(self, **kwargs):
+        r = self.server.redis(**kwargs)
+        r.response_callbacks.clear()
+        self.addCleanup(r.close)
+        return r
+
+    def ask(self, *words):
+        return self.r.execute_command(*words)
+
+    def setting(self, name, value):
+        before = dict(zip(*[iter(self.ask("CONFIG", "GET", name))] * 2))[name.encode()]
+        self.addCleanup(self.ask, "CONFIG", "SET", name, before)
+        self.ask("CONFIG", "SET", name, value)
+
+    def refused(self, text, *words):
+        with self.assertRaisesRegex(redis.ResponseError, text):
+            self.ask(*words)
+
+
+class SlowLog(AdminCase):
+    def setUp(self):
+        super().setUp()
+        self.setting("slowlog-log-slower-than", "0")
+        self.ask("SLOWLOG", "RESET")
+
+    def entries(self, *n):
+        return self.ask("SLOWLOG", "GET", *(n or ["-1"]))
+
+    def test_it_keeps_the_newest_first_with_who_and_what(self):
+        self.ask("CLIENT", "SETNAME", "me")
+        self.ask("SET", "k", "v")
+        for words in (("GET", "k"),) * 100:  # brief ones too
+            self.ask(*words)
+        got = [e for e in self.entries() if e[3] == [b"GET", b"k"]]
+        self.assertEqual(len(got), 100)
+        ids = [e[0] for e in got]
+        self.assertEqual(ids, sorted(ids, reverse=True))
+        self.assertLess(abs(got[0][1] - time.time()), 60)
+        self.assertLess(got[0][2], 1_000_000)
+        self.assertRegex(got[0][4], rb"^127\.0\.0\.1:\d+$")
+        self.assertEqual(got[0][5], b"me")
+        self.ask("CLIENT", "SETNAME", "")
+
+    def test_words_are_shortened_as_redis_does(self):
+        self.ask("SADD", "s", *range(100))
+        self.ask("SET", "k", "x" * 200)
+        self.ask("SET", "k", "x" * 100_000)
+        words = [e[3] for e in self.entries()]
+        long = next(w for w in words if w[0] == b"SADD")
+        self.assertEqual(len(long), 32)
+        self.assertEqual(long[31], b"... (71 more arguments)")
+        self.assertIn([b"SET", b"k", b"x" * 128 + b"... (72 more bytes)"], words)
+        self.assertIn([b"SET", b"k", b"(100000 bytes)"], words)  # streamed into extents
+
+    def test_no_secret_is_in_it(self):
+        self.refused("WRONGPASS", "AUTH", "default", "secret-1")
+        self.refused("WRONGPASS", "HELLO", "3", "AUTH", "default", "secret-2")
+        self.refused("", "CONFIG", "SET", "masterauth", "secret-3")
+        self.ask("CONFIG", "SET", "requirepass", "secret-4")
+        self.ask("CONFIG", "SET", "requirepass", "(root's)")
+        text = repr(self.entries())
+        self.assertNotIn("secret", text)
+        self.assertNotIn(PASSWORD, text)
+        self.assertIn("(redacted)", text)
+
+    def test_a_slow_command_is_found_at_the_usual_threshold(self):
+        self.ask("CONFIG", "SET", "slowlog-log-slower-than", "10000")
+        self.ask("SLOWLOG", "RESET")
+        with self.r.pipeline(transaction=False) as p:
+            for i in range(0, 300_000, 1000):
+                p.execute_command("MSET", *sum(([b"many%d" % j, b"x"] for j in range(i, i + 1000)), []))
+            p.execute()
+        self.ask("SLOWLOG", "RESET")
+        self.ask("KEYS", "*")
+        self.assertIn([b"KEYS", b"*"], [e[3] for e in self.entries()])
+        self.ask("FLUSHALL")
+
+    def test_its_length_and_its_refusals(self):
+        self.setting("slowlog-max-len", "3")
+        for _ in range(10):
+            self.ask("PING")
+        self.assertEqual(self.ask("SLOWLOG", "LEN"), 3)
+        self.assertEqual(len(self.entries("2")), 2)
+        for bad in ("x", "-2"):
+            self.refused("count should be greater than or equal to -1", "SLOWLOG", "GET", bad)
+        self.refused("unknown subcommand 'FOO'. Try SLOWLOG HELP.", "SLOWLOG", "FOO")
+        self.ask("CONFIG", "SET", "slowlog-log-slower-than", "-1")
+        self.ask("SLOWLOG", "RESET")
+        self.ask("KEYS", "*")
+        self.assertEqual(self.ask("SLOWLOG", "LEN"), 0)
+
+
+class Latency(AdminCase):
+    def test_histograms_count_every_call(self):
+        self.ask("CONFIG", "RESETSTAT")
+        for _ in range(1000):
+            self.ask("GET", "k")
+        got = self.ask("LATENCY", "HISTOGRAM", "get", "nosuch")
+        self.assertEqual(got[0], b"get")
+        self.assertEqual(got[1][:2], [b"calls", 1000])
+        counts = got[1][3][1::2]
+        self.assertEqual(counts, sorted(counts))
+        self.assertEqual(counts[-1], 1000)
+        self.assertEqual(self.ask("LATENCY", "HISTOGRAM", "config")[0], b"config|resetstat")
+        info = self.ask("INFO", "latencystats").decode()
+        self.assertRegex(info, r"latency_percentiles_usec_get:p50=[\d.]+,p99=[\d.]+,p99.9=[\d.]+\r\n")
+        self.setting("latency-tracking", "no")
+        self.ask("GET", "k")
+        self.assertEqual(self.ask("LATENCY", "HISTOGRAM", "get")[1][1], 1000)
+
+    def test_the_diary(self):
+        self.assertEqual(self.ask("LATENCY", "LATEST"), [])
+        self.refused("No samples available for event 'command'", "LATENCY", "GRAPH", "command")
+        self.assertIn(b"latency-monitor-threshold", self.ask("LATENCY", "DOCTOR"))
+        self.setting("latency-monitor-threshold", "1")
+        deadline = time.monotonic() + 60
+        self.ask("MSET", *[word for j in range(100_000) for word in (b"k%d" % j, b"x")])
+        while not self.ask("LATENCY", "LATEST") and time.monotonic() < deadline:
+            self.ask("KEYS", "*")
+        names = [e[0] for e in self.ask("LATENCY", "LATEST")]
+        self.assertIn(b"command", names)
+        history = self.ask("LATENCY", "HISTORY", "command")
+        self.assertGreaterEqual(history[0][1], 1)
+        self.assertIn(b"all time high", self.ask("LATENCY", "GRAPH", "command"))
+        self.assertIn(b"command: ", self.ask("LATENCY", "DOCTOR"))
+        self.assertEqual(self.ask("LATENCY", "RESET", "command", "nosuch"), 1)
+        self.assertEqual(self.ask("LATENCY", "HISTORY", "command"), [])
+        self.ask("FLUSHALL")
+
+
+class Memory(AdminCase):
+    def used(self):
+        return int(re.search(rb"used_memory:(\d+)", self.ask("INFO", "memory")).group(1))
+
+    def test_usage_is_what_the_key_costs(self):
+        self.assertIsNone(self.ask("MEMORY", "USAGE", "nokey"))
+        n = 200
+        for name, fill in (("string", lambda k: self.ask("SET", k, "x" * 500)),
+                           ("hash", lambda k: self.ask("HSET", k, *sum(([b"f%d" % i, b"v" * 20] for i in range(1000)), []))),
+                           ("set", lambda k: self.ask("SADD", k, *["member%d" % i for i in range(1000)])),
+                           ("zset", lambda k: self.ask("ZADD", k, *sum(([i, b"m%d" % i] for i in range(1000)), []))),
+                           ("list", lambda k: self.ask("RPUSH", k, *["element%d" % i for i in range(1000)]))):
+            before = self.used()
+            for i in range(n):
+                fill("%s:%d" % (name, i))
+            cost = self.used() - before
+            told = sum(self.ask("MEMORY", "USAGE", "%s:%d" % (name, i)) for i in range(n))
+            self.assertLess(abs(told - cost), 0.1 * cost, (name, told, cost))
+        self.ask("FLUSHALL")
+
+    def test_options_and_the_rest(self):
+        self.ask("SET", "k", "v")
+        self.assertGreater(self.ask("MEMORY", "USAGE", "k", "SAMPLES", "0"), 10)
+        self.refused("syntax error", "MEMORY", "USAGE", "k", "FOO", "1")
+        self.refused("syntax error", "MEMORY", "USAGE", "k", "SAMPLES")
+        self.refused("syntax error", "MEMORY", "USAGE", "k", "SAMPLES", "-1")
+        self.refused("not an integer", "MEMORY", "USAGE", "k", "SAMPLES", "x")
+        stats = dict(zip(*[iter(self.ask("MEMORY", "STATS"))] * 2))
+        self.assertEqual(stats[b"keys.count"], self.ask("DBSIZE"))
+        self.assertGreater(stats[b"allocator.resident"], 1 << 20)
+        self.assertTrue(self.ask("MEMORY", "DOCTOR"))
+        self.assertTrue(self.ask("MEMORY", "MALLOC-STATS"))
+        self.assertEqual(self.ask("MEMORY", "PURGE"), b"OK")
+
+    def test_redis_cli_finds_large_keys(self):
+        self.ask("SET", "small", "v")
+        self.ask("RPUSH", "large", *["x" * 1000] * 50)
+        for mode in ("--memkeys", "--bigkeys"):
+            got = subprocess.run(["redis-cli", "-p", str(self.server.resp), "-a", PASSWORD, mode], capture_output=True, timeout=60)
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertIn(b"large", got.stdout)
+            if mode == "--memkeys":
+                bytes_ = int(re.search(rb"Biggest +list found +['\"]+large['\"]+ has (\d+) bytes", got.stdout).group(1))
+                self.assertGreater(bytes_, 50_000)
+        self.ask("FLUSHALL")
+
+    def test_redis_cli_stat(self):
+        p = subprocess.Popen(["redis-cli", "-p", str(self.server.resp), "-a", PASSWORD, "--stat", "-i", "0.1"],
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        lines = [p.stdout.readline() for _ in range(4)]
+        p.kill()
+        p.wait()
+        p.stdout.close()
+        self.assertRegex(lines[3], rb"^\d+ +[\d.]+[BKMG] +\d+ +0 +\d+ \(\+\d+\)")
+
+
+class Settings(AdminCase):
+    def value(self, name):
+        got = self.ask("CONFIG", "GET", name)
+        return got[1].decode() if got else None
+
+    def test_what_people_set_works_or_says_why_not(self):
+        for name, value in (("slowlog-log-slower-than", "5000"), ("slowlog-max-len", "50"), ("latency-monitor-threshold", "100"),
+                            ("latency-tracking", "no"), ("latency-tracking-info-percentiles", "50 99.99"), ("loglevel", "warning"),
+                            ("save", "900 1 300 10"), ("timeout", "300"), ("maxclients", "5000"), ("appendonly", "yes"),
+                            ("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
+                            ("maxmemory-clients", "5%"), ("proto-max-bulk-len", "1048576"), ("hz", "50"), ("hash-max-listpack-value", "64"),
+                            ("notify-keyspace-events", ""), ("activedefrag", "no"), ("list-compress-depth", "0")):
+            before = self.value(name)
+            self.assertEqual(self.ask("CONFIG", "SET", name, value), b"OK", name)
+            if name != "client-output-buffer-limit":
+                self.assertEqual(self.value(name), value, name)
+            self.ask("CONFIG", "SET", name, before)
+        for name, value, why in (("hz", "10", "keys expire when they are due"), ("hash-max-listpack-value", "65", "no setting"),
+                                 ("replicaof", "127.0.0.1 1", "no replicas"), ("appendonly", "no", "cannot be switched off"),
+                                 ("save", "900", "Invalid save parameters"),
+                                 ("save", "0 1", "Invalid save parameters"), ("loglevel", "x", "must be one of"), ("latency-tracking", "x", "'yes' or 'no'"),
+                                 ("latency-tracking-info-percentiles", "101", "between 0 and 100"), ("slowlog-log-slower-than", "-2", "between -1"),
+                                 ("slowlog-max-len", "-1", "between 0"), ("databases", "4", "immutable"), ("maxmemory", "101%", "less or equal to 100")):
+            self.refused("%s.*%s" % (name, why), "CONFIG", "SET", name, value)
+        self.refused("Unknown option", "CONFIG", "SET", "nosuch", "1")
+        self.refused("without a config file", "CONFIG", "REWRITE")
+
+    def test_a_part_of_the_machines_memory(self):
+        before = self.value("maxmemory")
+        self.ask("CONFIG", "SET", "maxmemory", "50%")
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
+        self.assertLess(abs(int(self.value("maxmemory")) - machine / 2), machine / 50)
+        self.ask("CONFIG", "SET", "maxmemory", before)
+
+    def test_several_at_once_are_all_or_nothing(self):
+        before = self.value("timeout")
+        self.refused("hz", "CONFIG", "SET", "timeout", "77", "slowlog-max-len", "7", "hz", "10")
+        self.assertEqual(self.value("timeout"), before)
+        self.assertEqual(self.value("slowlog-max-len"), "128")
+        self.ask("CONFIG", "SET", "timeout", "77", "slowlog-max-len", "7")
+        self.assertEqual(self.ask("CONFIG", "GET", "timeout", "slowlog-m*"), [b"slowlog-max-len", b"7", b"timeout", b"77"][2:] + [b"slowlog-max-len", b"7"]
+                         if self.ask("CONFIG", "GET", "timeout", "slowlog-m*")[0] == b"timeout" else [b"slowlog-max-len", b"7", b"timeout", b"77"])
+        self.ask("CONFIG", "SET", "timeout", before, "slowlog-max-len", "128")
+
+    def test_a_password_takes_effect_for_whoever_comes(self):
+        server = Server(credentials=False)
+        self.addCleanup(server.remove)
+        def come(*words):
+            r = redis.Redis(port=server.resp)
+            try:
+                return r.execute_command(*words)
+            except redis.RedisError as e:
+                return str(e)
+            finally:
+                r.close()
+        r = redis.Redis(port=server.resp)
+        self.addCleanup(r.close)
+        self.assertEqual(r.config_get("requirepass"), {"requirepass": ""})
+        self.assertTrue(r.config_set("requirepass", "new-password"))
+        self.assertTrue(r.ping())  # who was there stays
+        self.assertIn("Authentication required", come("PING"))
+        self.assertIn("invalid username-password", come("AUTH", "other"))
+        self.assertTrue(come("AUTH", "new-password"))
+        self.assertEqual(r.config_get("requirepass"), {"requirepass": "new-password"})
+        self.assertTrue(r.config_set("requirepass", ""))
+        self.assertTrue(come("PING"))
+
+    def test_roots_password_which_is_an_s3_secret_too_is_shown_to_nobody(self):
+        self.assertEqual(self.value("requirepass"), "(root's)")
+        self.setting("requirepass", "other")
+        self.refused("WRONGPASS", "AUTH", PASSWORD)
+        self.ask("CONFIG", "SET", "requirepass", "(root's)")
+        self.assertEqual(self.ask("AUTH", PASSWORD), b"OK")
+
+
+class Pause(AdminCase):
+    def later(self, *words):
+        """Asks in another thread; the answer's list fills when it came."""
+        r, got = self.client(), []
+        t = threading.Thread(target=lambda: got.append(r.execute_command(*words)))
+        t.start()
+        self.addCleanup(t.join)
+        return got
+
+    def test_all_wait_and_go_on(self):
+        self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
+        self.ask("CLIENT", "PAUSE", "100000")
+        got = [self.later("SET", "k", "v"), self.later("GET", "k")]
+        time.sleep(0.2)
+        self.assertEqual(got, [[], []])
+        self.assertEqual(self.ask("CLIENT", "UNPAUSE"), b"OK")
+        self.assertTrue(wait_until(lambda: all(got)))
+
+    def test_writes_wait_alone(self):
+        self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
+        multi = self.client()
+        multi.execute_command("MULTI")
+        multi.execute_command("SET", "k", "w")
+        self.ask("SET", "k", "v")
+        self.ask("CLIENT", "PAUSE", "100000", "WRITE")
+        self.assertEqual(self.ask("GET", "k"), b"v")
+        got = []
+        t = threading.Thread(target=lambda: got.append(multi.execute_command("EXEC")))
+        t.start()
+        written = self.later("SET", "k", "x")
+        time.sleep(0.2)
+        self.assertEqual(got + written, [])
+        self.assertEqual(self.ask("GET", "k"), b"v")
+        self.ask("CLIENT", "UNPAUSE")
+        t.join()
+        self.assertTrue(wait_until(lambda: written))
+        self.assertEqual(got, [[b"OK"]])
+
+    def test_it_ends_by_itself(self):
+        begun = time.monotonic()
+        self.ask("CLIENT", "PAUSE", "300")
+        self.ask("PING")
+        self.assertGreater(time.monotonic() - begun, 0.25)
+        self.ask("PING")
+
+    def test_who_hangs_up_waits_no_more(self):
+        """He span in his thread as long as the pause went on."""
+        self.ask("CLIENT", "PAUSE", "100000", "WRITE")
+        self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
+        s = socket.create_connection(("127.0.0.1", self.server.resp))
+        s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"CLIENT", b"SETNAME", b"half") + command(b"SET", b"k", b"gone"))
+        there = lambda: b"name=half" in self.ask("CLIENT", "LIST")
+        self.assertTrue(wait_until(there))
+        s.shutdown(socket.SHUT_WR)
+        self.assertTrue(wait_until(lambda: not there()))
+        s.close()
+        self.ask("CLIENT", "UNPAUSE")
+        self.assertNotEqual(self.ask("GET", "k"), b"gone")
+
+    def test_who_is_killed_waits_no_more(self):
+        self.ask("CLIENT", "PAUSE", "100000", "WRITE")
+        self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
+        s = socket.create_connection(("127.0.0.1", self.server.resp))
+        self.addCleanup(s.close)
+        s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"CLIENT", b"ID"))
+        answer = b""
+        while answer.count(b"\r\n") < 2:
+            answer += s.recv(100)
+        s.sendall(command(b"SET", b"k", b"killed"))
+        time.sleep(0.1)
+        self.assertEqual(self.ask("CLIENT", "KILL", "ID", answer.split(b":")[1].strip()), 1)
+        s.settimeout(10)
+        self.assertEqual(s.recv(100), b"")
+        self.ask("CLIENT", "UNPAUSE")
+        self.assertNotEqual(self.ask("GET", "k"), b"killed")
+
+    def test_refusals(self):
+        self.refused("timeout is not an integer", "CLIENT", "PAUSE", "x")
+        self.refused("timeout is negative", "CLIENT", "PAUSE", "-1")
+        self.refused("mode must be WRITE or ALL", "CLIENT", "PAUSE", "1", "FOO")
+
+
+class Monitor(AdminCase):
+    def monitor(self):
+        s = socket.create_connection(("127.0.0.1", self.server.resp))
+        self.addCleanup(s.close)
+        s.settimeout(10)
+        f = s.makefile("rb")
+        self.addCleanup(f.close)
+        s.sendall(command(b"AUTH", PASSWORD.encode()) + command(b"MONITOR"))
+        self.assertEqual([f.readline(), f.readline()], [b"+OK\r\n"] * 2)
+        return s, f
+
+    def lines(self, f, until):
+        out = []
+        while not out or until not in out[-1]:
+            out.append(f.readline())
+            self.assertTrue(out[-1])
+        return out
+
+    def test_it_tells_what_all_say(self):
+        s, f = self.monitor()
+        self.ask("SET", 'a"\n\x00\\', b"\xff")
+        self.ask("SELECT", "1")
+        self.ask("GET", "a")
+        self.ask("SELECT", "0")
+        self.refused("", "AUTH", "default", "secret")
+        self.ask("CONFIG", "GET", "port")  # an operator's: not shown
+        p = self.r.pipeline()
+        p.get("in-multi")
+        p.execute()
+        self.ask("ECHO", "end")
+        lines = self.lines(f, b"end")
+        for line in lines:
+            self.assertRegex(line, rb'^\+\d{10}\.\d{6} \[\w+ 127\.0\.0\.1:\d+\] "')
+        text = b"".join(lines)
+        self.assertIn(rb'"SET" "a\"\n\x00\\" "\xff"', text)
+        self.assertIn(b'[1 127.0.0.1', text)
+        self.assertIn(b'"AUTH" "(redacted)" "(redacted)"', text)
+        self.assertNotIn(b"CONFIG", text)
+        self.assertLess(text.index(b"in-multi"), text.index(b'"EXEC"'))
+        flags = [c for c in self.ask("CLIENT", "LIST").decode().split("\n") if "cmd=monitor" in c or " flags=O" in c]
+        self.assertTrue(flags)
+        s.sendall(command(b"PING"))  # it may speak
+        self.assertIn(b"+PONG\r\n", self.lines(f, b"PONG"))
+        s.sendall(command(b"RESET"))
+        self.lines(f, b"+RESET")
+        self.ask("ECHO", "after")
+        s.sendall(command(b"AUTH", PASSWORD.encode()))
+        self.assertEqual(f.readline(), b"+OK\r\n")
+
+    def test_who_monitors_and_does_not_read_is_sent_away(self):
+        self.setting("client-output-buffer-limit", "pubsub 1mb 0 0")
+        s, f = self.monitor()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with self.r.pipeline(transaction=False) as p:
+            for _ in range(2000):
+                p.execute_command("SET", "k", "x" * 10_000)
+            p.execute()
+        self.assertTrue(wait_until(lambda: b"cmd=monitor" not in self.ask("CLIENT", "LIST")))
+
+
+class Documentation(AdminCase):
+    def test_commands_have_arguments_and_complexity(self):
+        docs = self.ask("COMMAND", "DOCS", "SET", "XADD", "CLIENT")
+        docs = {docs[i]: dict(zip(docs[i + 1][::2], docs[i + 1][1::2])) for i in range(0, len(docs), 2)}
+        self.assertEqual(docs[b"set"][b"complexity"], b"O(1)")
+        self.assertEqual([a[1] for a in docs[b"set"][b"arguments"]], [b"key", b"value", b"condition", b"get", b"expiration"])
+        self.assertIn(b"client|pause", docs[b"client"][b"subcommands"])
+        docs = self.ask("COMMAND", "DOCS")
+        told = {docs[i]: dict(zip(docs[i + 1][::2], docs[i + 1][1::2])).get(b"complexity") for i in range(0, len(docs), 2)}
+        for name, complexity in told.items():  # a formula, and what its letters are
+            self.assertRegex(complexity or b"O(1)", rb"^O\([^;]*\)( each)?(, or O\(N\))?(; [A-Z]: [\w ]+(, [A-Z]: [\w ]+)*)?$", name)
+            self.assertLess(len(complexity or b""), 80, name)
+        self.assertGreater(sum(c is not None for c in told.values()), 200)
+
+    def test_redis_cli_uses_them(self):
+        got = subprocess.run(["redis-cli", "-p", str(self.server.resp), "-a", PASSWORD, "--no-auth-warning", "HELP", "SET"], capture_output=True, timeout=60)
+        self.assertEqual(got.returncode, 0)
+
+    def test_what_is_not_there_says_what_is(self):
+        self.refused("^unknown command 'BGREWRITEAOF', with args beginning with: .*cleaned without being asked", "BGREWRITEAOF")
+        self.refused("^unknown command 'NOSUCH', with args beginning with: 'a' $", "NOSUCH", "a")
+
+
+class Alone(AdminCase):
+    """What is about others: a cluster, replicas, modules. What redis-server says too is in test_wire.py."""
+    def test_it_is_no_replica_and_has_none(self):
+        self.assertEqual(self.ask("REPLICAOF", "NO", "ONE"), b"OK")
+        for words in (("REPLICAOF", "127.0.0.1", "6379"), ("SLAVEOF", "127.0.0.1", "6379"), ("SYNC",), ("PSYNC", "?", "-1"),
+                      ("REPLCONF", "listening-port", "1")):
+            self.refused("does not replicate", *words)
+        self.assertEqual(self.ask("ROLE")[0::2], [b"master", []])
+        self.refused("unknown command 'SWAPDB'.*COPY", "SWAPDB", "0", "1")
+
+    def test_it_draws(self):
+        for words in ((), ("VERSION", "5", "a"), ("x",)):
+            self.assertRegex(self.ask("LOLWUT", *words), rb"Cairn ver\. \d+\.\d+")
+
+    def test_a_restore_of_a_cluster_is_one(self):
+        self.ask("SET", "k", "v")
+        payload = self.ask("DUMP", "k")
+        self.ask("DEL", "k")
+        self.assertEqual(self.ask("RESTORE-ASKING", "k", "0", payload), b"OK")
+        self.assertEqual(self.ask("GET", "k"), b"v")
+
+
+class Conditional(AdminCase):
+    def test_a_string_is_changed_if_it_holds_what_it_should(self):
+        self.ask("DEL", "k", "l")
+        self.assertIsNone(self.ask("SET", "k", "a", "IFEQ", "b"))
+        self.assertEqual(self.ask("SET", "k", "a", "IFNE", "b"), b"OK")
+        self.assertIsNone(self.ask("SET", "k", "c", "IFNE", "a"))
+        self.assertEqual(self.ask("SET", "k", "c", "IFEQ", "a", "GET"), b"a")
+        self.assertEqual(self.ask("SET", "k", "d", "IFEQ", "x", "GET"), b"c")
+        self.assertEqual(self.ask("SET", "k", "d", "IFEQ", "c", "EX", "100"), b"OK")
+        self.assertEqual(self.ask("TTL", "k"), 100)
+        self.refused("syntax error", "SET", "k", "v", "IFEQ", "d", "NX")
+        self.refused("syntax error", "SET", "k", "v", "XX", "IFEQ", "d")
+        self.refused("syntax error", "SET", "k", "v", "IFEQ")
+        self.ask("RPUSH", "l", "x")
+        self.refused("WRONGTYPE", "SET", "l", "v", "IFEQ", "d")
+        self.ask("SET", "big", "x" * 100_000)
+        self.assertEqual(self.ask("SET", "big", "y", "IFEQ", "x"), None)
+        self.assertEqual(self.ask("SET", "big", "y", "IFNE", "x"), b"OK")
+
+    def test_a_key_is_deleted_if_it_holds_what_it_should(self):
+        self.ask("MSET", "k", "a", "m", "b")
+        self.assertEqual(self.ask("DELEX", "k", "IFEQ", "b"), 0)
+        self.assertEqual(self.ask("DELEX", "k", "IFNE", "a"), 0)
+        self.assertEqual(self.ask("DELEX", "k", "IFEQ", "a"), 1)
+        self.assertEqual(self.ask("DELEX", "k"), 0)
+        self.assertEqual(self.ask("DELEX", "m"), 1)
+        self.refused("Invalid condition", "DELEX", "k", "FOO", "a")
+        self.refused("wrong number of arguments", "DELEX", "k", "IFEQ")
+        self.ask("SET", "k", "a")
+        self.assertEqual([self.ask("DELIFEQ", "k", v) for v in "baa"], [0, 1, 0])
+        self.ask("RPUSH", "l", "x")
+        self.refused("string type", "DELEX", "l", "IFEQ", "x")
+        self.refused("WRONGTYPE", "DELIFEQ", "l", "x")
+        self.assertEqual(self.ask("DELEX", "l"), 1)
+
+    def test_several_keys_that_expire_together(self):
+        self.ask("DEL", "a", "b", "c")
+        self.assertEqual(self.ask("MSETEX", "2", "a", "1", "b", "2", "EX", "100"), 1)
+        self.assertEqual([self.ask("TTL", k) for k in "ab"], [100, 100])
+        self.assertEqual(self.ask("MSETEX", "2", "b", "x", "c", "x", "NX"), 0)
+        self.assertEqual(self.ask("MSETEX", "2", "b", "x", "c", "x", "XX"), 0)
+        self.assertEqual(self.ask("MSETEX", "2", "a", "3", "b", "4", "XX", "KEEPTTL"), 1)
+        self.assertEqual(self.ask("MGET", "a", "b", "c"), [b"3", b"4", None])
+        self.assertEqual(self.ask("TTL", "a"), 100)
+        self.assertEqual(self.ask("MSETEX", "1", "a", "5"), 1)
+        self.assertEqual(self.ask("TTL", "a"), -1)
+        self.refused("numkeys", "MSETEX", "0", "a", "1")
+        self.refused("key-value pairs", "MSETEX", "2", "a", "1")
+        self.refused("syntax error", "MSETEX", "1", "a", "1", "NX", "XX")
+        self.refused("invalid expire time", "MSETEX", "1", "a", "1", "EX", "0")
+
+
+class Debug(Case):
+    def test_it_is_off_unless_it_was_asked_for(self):
+        r = self.server.redis()
+        self.addCleanup(r.close)
+        with self.assertRaisesRegex(redis.ResponseError, "DEBUG command not allowed"):
+            r.execute_command("DEBUG", "SLEEP", "0")
+
+    def test_who_sleeps_sleeps_alone(self):
+        server = Server(args=["--enable-debug-command=local"], threads=1)
+        self.addCleanup(server.remove)
+        a, b = server.redis(), server.redis()
+        self.addCleanup(a.close)
+        self.addCleanup(b.close)
+        b.ping()
+        t = threading.Thread(target=lambda: a.execute_command("DEBUG", "SLEEP", "3"))
+        begun = time.monotonic()
+        t.start()
+        b.ping()
+        self.assertTrue(t.is_alive())
+        t.join()
+        self.assertGreater(time.monotonic() - begun, 2.9)
+        with self.assertRaisesRegex(redis.ResponseError, "^some error"):
+            b.execute_command("DEBUG", "ERROR", "some error")
+
+
+if __name__ == "__main__":
+    unittest.main()
