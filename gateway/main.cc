@@ -307,7 +307,7 @@ int serve(const Options& options) {
   }
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region);
+  s3::Service s3(store, users, options.domain, options.region, &engines);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {
@@ -367,7 +367,7 @@ int serve(const Options& options) {
       (*volume)->engine());
 
   // The gRPC door.
-  rpc::Door rpc(loops, server, *engines.front());
+  rpc::Door rpc(loops, server, engines);
   rpc::DoorOptions rpc_options;
   rpc_options.address = endpoint(options.grpc);
   if (!options.grpc_tls.empty()) {

@@ -6,12 +6,18 @@
 #include <grpcpp/grpcpp.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "cairn/v1/common.pb.h"
 #include "core/store/store.h"
 #include "core/store/users.h"
 #include "objects/object.h"
+
+namespace cairn::kv {
+class Engine;
+}
 
 namespace cairn::rpc {
 
@@ -33,6 +39,8 @@ struct Shared {
   // Who calls over a loopback address may call without credentials what touches nothing: he may see
   // what is served.
   bool open_on_loopback = false;
+  // What runs commands, one for each loop of the store; null where there are no collections.
+  const std::vector<std::unique_ptr<kv::Engine>>* engines = nullptr;
 };
 
 // Who calls which method. He was asked for the method by its name when the call began, and for all

@@ -10,6 +10,7 @@
 
 #include "core/base/text.h"
 #include "gateway/grpc/admin_service.h"
+#include "gateway/grpc/collections_service.h"
 #include "gateway/grpc/connections.h"
 #include "gateway/grpc/health.h"
 #include "gateway/grpc/kv_service.h"
@@ -21,9 +22,17 @@ namespace cairn::rpc {
 namespace {
 
 constexpr const char* kServices[] = {
-    "cairn.v1.KeyValue",     "cairn.v1.Objects",
-    "cairn.v1.Admin",        "grpc.reflection.v1.ServerReflection",
-    "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection",
+    "cairn.v1.KeyValue",
+    "cairn.v1.Objects",
+    "cairn.v1.Hashes",
+    "cairn.v1.Lists",
+    "cairn.v1.Sets",
+    "cairn.v1.SortedSets",
+    "cairn.v1.Streams",
+    "cairn.v1.Admin",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1alpha.ServerReflection",
 };
 
 StatusOr<std::string> read_file(const std::string& path) {
@@ -77,19 +86,22 @@ struct Door::Services {
   Services(const Shared& shared, kv::Server& server, kv::Engine& engine)
       : kv(shared),
         objects(shared),
+        collections(shared),
         admin(shared, server, engine),
         reflection(shared, {std::begin(kServices), std::end(kServices)}),
         health(shared, {std::begin(kServices), std::end(kServices)}) {}
   KeyValueService kv;
   ObjectsService objects;
+  CollectionsService collections;
   AdminService admin;
   ReflectionService reflection;
   HealthService health;
 };
 
-Door::Door(net::Loops& loops, kv::Server& server, kv::Engine& engine)
+Door::Door(net::Loops& loops, kv::Server& server,
+           const std::vector<std::unique_ptr<kv::Engine>>& engines)
     : server_(server),
-      engine_(engine),
+      engines_(engines),
       loops_(loops),
       plain_(loops, [this](net::tcp::socket socket,
                            size_t) { return hand_over(std::move(socket), *plain_acceptor_); }),
@@ -131,11 +143,13 @@ Status Door::start(const DoorOptions& options) {
         builder.experimental().AddExternalConnectionAcceptor(Type::FROM_FD, *credentials);
     if (Status listens = secure_.listen(*options.tls_address); !listens.ok()) return listens;
   }
-  const Shared shared{server_.store, server_.users, *connections_, options.patience_ms,
-                      options.open_on_loopback};
-  services_ = std::make_unique<Services>(shared, server_, engine_);
+  const Shared shared{
+      server_.store, server_.users, *connections_, options.patience_ms, options.open_on_loopback,
+      &engines_};
+  services_ = std::make_unique<Services>(shared, server_, *engines_.front());
   builder.RegisterService(&services_->kv);
   builder.RegisterService(&services_->objects);
+  builder.RegisterService(&services_->collections);
   builder.RegisterService(&services_->admin);
   builder.RegisterService(&services_->reflection);
   builder.RegisterService(&services_->health);
@@ -151,6 +165,7 @@ void Door::stop(std::chrono::milliseconds patience) {
   secure_.stop();
   if (!grpc_) return;
   services_->health.stop();
+  services_->collections.stop();
   grpc_->Shutdown(std::chrono::system_clock::now() + patience);
 }
 

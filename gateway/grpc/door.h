@@ -1,5 +1,6 @@
-// The gRPC door: KeyValue, Objects and Admin, with health and reflection. gRPC's own threads call
-// the store in place; work that needs storage I/O goes to an I/O loop as a coroutine.
+// The gRPC door: KeyValue, Objects, the collections and Admin, with health and reflection. gRPC's
+// own threads call the store in place; work that needs storage I/O goes to an I/O loop as a
+// coroutine.
 //
 // Every call but health needs credentials, in the metadata "authorization": "Bearer PASSWORD" or
 // "Basic base64(USER:PASSWORD)".
@@ -19,6 +20,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "gateway/net/net.h"
 #include "kv/engine/engine.h"
@@ -49,7 +51,8 @@ class Connections;
 
 class Door {
  public:
-  Door(net::Loops& loops, kv::Server& server, kv::Engine& engine);
+  Door(net::Loops& loops, kv::Server& server,
+       const std::vector<std::unique_ptr<kv::Engine>>& engines);
   ~Door();
   Status start(const DoorOptions& options);
   net::tcp::endpoint local() const { return plain_.local(); }
@@ -64,7 +67,7 @@ class Door {
   awaitable<void> hand_over(net::tcp::socket socket, Acceptor& acceptor);
 
   kv::Server& server_;
-  kv::Engine& engine_;
+  const std::vector<std::unique_ptr<kv::Engine>>& engines_;
   net::Loops& loops_;
   std::shared_ptr<Connections> connections_;  // since start()
   std::unique_ptr<Services> services_;

@@ -14,8 +14,8 @@ KeyValueService::KeyValueService(const Shared& shared) : Service(shared) {
   unary("/cairn.v1.KeyValue/Put", Access::kWrite, &KeyValueService::put);
   unary("/cairn.v1.KeyValue/Delete", Access::kDelete, &KeyValueService::remove);
   unary("/cairn.v1.KeyValue/BatchGet", Access::kRead, &KeyValueService::batch_get);
-  unary("/cairn.v1.KeyValue/Txn", Access::kRead | Access::kWrite | Access::kDelete,
-        &KeyValueService::txn);
+  unary("/cairn.v1.KeyValue/Txn",
+        Access::kRead | Access::kWrite | Access::kInsert | Access::kDelete, &KeyValueService::txn);
   unary("/cairn.v1.KeyValue/Scan", Access::kRead, &KeyValueService::scan);
 }
 

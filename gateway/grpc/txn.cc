@@ -1,5 +1,7 @@
 #include "gateway/grpc/txn.h"
 
+#include <google/protobuf/descriptor.h>
+
 #include <algorithm>
 
 #include "core/base/errors.h"
@@ -45,6 +47,7 @@ grpc::Status TxnCall::check() {
 grpc::Status TxnCall::check_operation(const v1::TxnOp& op, Operation& out) {
   grpc::Status status;
   out.op = &op;
+  if (ask(op, out, status)) return status;
   writes_ |= !op.has_get();
   switch (op.op_case()) {
     case v1::TxnOp::kPut:
@@ -65,13 +68,106 @@ grpc::Status TxnCall::check_operation(const v1::TxnOp& op, Operation& out) {
       out.from = place(op.copy().from(), Access::kRead, true, status);
       if (status.ok()) out.at = place(op.copy().to(), Access::kWrite, false, status);
       return status;
-    case v1::TxnOp::OP_NOT_SET:
+    default:
       break;
   }
   return bad_argument("an operation that is none");
 }
 
+template <class Answer, class Request>
+void TxnCall::ask(const Request& request, Operation& out, grpc::Status& status) {
+  const CollectionWishes wishes = wishes_of(request);
+  if ((wishes.condition != nullptr && wishes.condition->ByteSizeLong() != 0) ||
+      wishes.durability != v1::DURABILITY_UNSPECIFIED || wishes.durable) {
+    status =
+        bad_argument("condition, durability and durable are the transaction's", &request.key());
+    return;
+  }
+  out.step = std::make_unique<CollectionStep>(store_);
+  status = out.step->ask<Answer>(shared_, request);
+  if (status.ok()) out.at = place(request.key(), out.step->access(), true, status);
+  out.step->ns = out.at.ns;
+  writes_ |= status.ok() && out.step->command.writes();
+}
+
+bool TxnCall::ask(const v1::TxnOp& op, Operation& out, grpc::Status& status) {
+  using Op = v1::TxnOp;
+  switch (op.op_case()) {
+    case Op::kHashSet:
+      ask<v1::HashSetResponse>(op.hash_set(), out, status);
+      break;
+    case Op::kHashGet:
+      ask<v1::HashGetResponse>(op.hash_get(), out, status);
+      break;
+    case Op::kHashDelete:
+      ask<v1::HashDeleteResponse>(op.hash_delete(), out, status);
+      break;
+    case Op::kHashIncrement:
+      ask<v1::HashIncrementResponse>(op.hash_increment(), out, status);
+      break;
+    case Op::kHashCount:
+      ask<v1::HashCountResponse>(op.hash_count(), out, status);
+      break;
+    case Op::kListPush:
+      ask<v1::ListPushResponse>(op.list_push(), out, status);
+      break;
+    case Op::kListPop:
+      ask<v1::ListPopResponse>(op.list_pop(), out, status);
+      break;
+    case Op::kListCount:
+      ask<v1::ListCountResponse>(op.list_count(), out, status);
+      break;
+    case Op::kSetAdd:
+      ask<v1::SetAddResponse>(op.set_add(), out, status);
+      break;
+    case Op::kSetRemove:
+      ask<v1::SetRemoveResponse>(op.set_remove(), out, status);
+      break;
+    case Op::kSetContains:
+      ask<v1::SetContainsResponse>(op.set_contains(), out, status);
+      break;
+    case Op::kSetCount:
+      ask<v1::SetCountResponse>(op.set_count(), out, status);
+      break;
+    case Op::kSortedSetAdd:
+      ask<v1::SortedSetAddResponse>(op.sorted_set_add(), out, status);
+      break;
+    case Op::kSortedSetRemove:
+      ask<v1::SortedSetRemoveResponse>(op.sorted_set_remove(), out, status);
+      break;
+    case Op::kSortedSetIncrement:
+      ask<v1::SortedSetIncrementResponse>(op.sorted_set_increment(), out, status);
+      break;
+    case Op::kSortedSetScore:
+      ask<v1::SortedSetScoreResponse>(op.sorted_set_score(), out, status);
+      break;
+    case Op::kSortedSetRank:
+      ask<v1::SortedSetRankResponse>(op.sorted_set_rank(), out, status);
+      break;
+    case Op::kSortedSetCount:
+      ask<v1::SortedSetCountResponse>(op.sorted_set_count(), out, status);
+      break;
+    case Op::kStreamAppend:
+      ask<v1::StreamAppendResponse>(op.stream_append(), out, status);
+      break;
+    case Op::kStreamDelete:
+      ask<v1::StreamDeleteResponse>(op.stream_delete(), out, status);
+      break;
+    case Op::kStreamCount:
+      ask<v1::StreamCountResponse>(op.stream_count(), out, status);
+      break;
+    case Op::kStreamAcknowledge:
+      ask<v1::StreamAcknowledgeResponse>(op.stream_acknowledge(), out, status);
+      break;
+    default:
+      return false;
+  }
+  has_steps_ = true;
+  return true;
+}
+
 bool TxnCall::run_in_place(grpc::Status& status, Lsn& rests_on) {
+  if (has_steps_) return false;
   for (auto* list : {&then_, &otherwise_}) {
     if (std::any_of(list->begin(), list->end(), [](auto& o) { return o.large != nullptr; })) {
       return false;
@@ -83,17 +179,20 @@ bool TxnCall::run_in_place(grpc::Status& status, Lsn& rests_on) {
   Faults::Keys cold = looked_at_;
   store_.faults().keep_cold(cold);
   if (!cold.empty()) return false;
-  status = apply(lock, rests_on);
+  status = apply(lock, nullptr, rests_on);
   return true;
 }
 
 awaitable<grpc::Status> TxnCall::run() {
-  uint64_t gets = 0;
+  uint64_t most = 0;
   for (auto* list : {&then_, &otherwise_}) {
-    gets += std::count_if(list->begin(), list->end(), [](auto& o) { return o.op->has_get(); });
+    for (const Operation& o : *list) {
+      if (o.op->has_get()) most += kInlineBytesMax;
+      if (o.step != nullptr && o.step->may_be_large) most += kAnswerBytesMax;
+    }
   }
-  grpc::Status status = co_await room_for_answer(
-      shared_, context_, std::min<uint64_t>(gets * kInlineBytesMax, kAnswerBytesMax));
+  grpc::Status status =
+      co_await room_for_answer(shared_, context_, std::min<uint64_t>(most, kAnswerBytesMax));
   if (!status.ok()) co_return status;
   for (auto* list : {&then_, &otherwise_}) {
     for (Operation& o : *list) {
@@ -104,23 +203,33 @@ awaitable<grpc::Status> TxnCall::run() {
     }
   }
   Lsn rests_on;
+  const Executor loop = co_await asio::this_coro::executor;
+  std::optional<kv::Errand> errand;
+  if (has_steps_) errand.emplace(kv::engine_of(*shared_.engines, loop));
   {
     StripeLocks lock(store_);
     Status locked = co_await store_.faults().lock_with_values(lock, hashes_, looked_at_);
     if (!locked.ok()) co_return error_of(locked);
     if (context_.IsCancelled()) co_return cancelled();
-    status = apply(lock, rests_on);
+    status = apply(lock, errand ? &*errand : nullptr, rests_on);
   }
+  if (errand) errand->serve();
   grpc::Status durable = co_await settled(store_, rests_on);
   co_return durable.ok() ? status : durable;
 }
 
-grpc::Status TxnCall::apply(const StripeLocks& lock, Lsn& rests_on) {
+grpc::Status TxnCall::apply(StripeLocks& lock, kv::Errand* errand, Lsn& rests_on) {
   Transaction t(store_, &lock, Shape::kSeveral, wish_of(request_.durability()));
+  if (errand != nullptr) {
+    t.set_committer(errand->committer());
+    t.names_changes();
+  }
   answer_.set_succeeded(compare(t));
   grpc::Status status;
   for (Operation& o : answer_.succeeded() ? then_ : otherwise_) {
-    if (status.ok()) status = perform(o, t);
+    if (!status.ok()) break;
+    status = o.step == nullptr ? perform(o, t) : perform(*o.step, *o.op, lock, *errand, t);
+    if (status.ok() && errand != nullptr && o.step == nullptr) tell(o, *errand);
   }
   constexpr uint64_t kVersionBytes = 11;  // of each value, which has none yet
   if (status.ok() && answer_.ByteSizeLong() + read_.size() * kVersionBytes > kAnswerBytesMax) {
@@ -131,7 +240,12 @@ grpc::Status TxnCall::apply(const StripeLocks& lock, Lsn& rests_on) {
     status = write_error_of(lsn.status());
     if (lsn.ok()) answer_.set_version(lsn->value());
   }
-  rests_on = paced(store_, t.seen(), Lsn(answer_.version()));
+  Lsn seen = t.seen();
+  if (errand != nullptr) {
+    errand->end(status.ok());
+    seen = std::max(seen, errand->seen());
+  }
+  rests_on = paced(store_, seen, Lsn(answer_.version()));
   if (!status.ok()) return status;  // what this call had put, and read, may be gone again
   for (auto& [value, entry] : read_) {
     value->set_version(entry->version().value());
@@ -181,6 +295,31 @@ grpc::Status TxnCall::perform(Operation& o, Transaction& t) {
   if (from == nullptr) return {};
   if (!from->is_string()) return error_of(wrong_type(), o.from.key);
   return write_error_of(copy(o, from, t), o.at.key);
+}
+
+grpc::Status TxnCall::perform(CollectionStep& step, const v1::TxnOp& op, StripeLocks& lock,
+                              kv::Errand& errand, Transaction& t) {
+  if (step.ns->dropped) return no_such_namespace(step.key);
+  // The answers of operations have their numbers.
+  using google::protobuf::FieldDescriptor;
+  auto* result = answer_.add_results();
+  const FieldDescriptor* field = result->GetDescriptor()->FindFieldByNumber(op.op_case());
+  google::protobuf::Message* answer = result->GetReflection()->MutableMessage(result, field);
+  step.command.enter(errand.engine(), step.ns);
+  grpc::Status status = step.run(errand, lock, t, answer, step_bytes_);
+  step_bytes_ += answer->ByteSizeLong();
+  return status;
+}
+
+// What it changed, as other doors' changes are told (kv/engine/events.h).
+void TxnCall::tell(const Operation& o, kv::Errand& errand) const {
+  const bool found = answer_.results(answer_.results_size() - 1).found();
+  const std::string& key = o.at.key->key();
+  if (o.op->has_put() || (o.op->has_copy() && found)) {
+    errand.did(kv::Events::kString, "set", *o.at.ns, key);
+  } else if (o.op->has_delete_() && found) {
+    errand.did(kv::Events::kGeneric, "del", *o.at.ns, key);
+  }
 }
 
 grpc::Status TxnCall::put(Operation& o, const Entry* old, Transaction& t) {

@@ -2,7 +2,8 @@
 // the locks of their keys at one moment.
 //
 // It happens whole or not at all: what is refused is refused before the commit, an answer that does
-// not fit in a message included.
+// not fit in a message included. Operations on collections are commands that run in it
+// (collection_call.h); then its changes are told by their names, and it runs on a loop.
 // Threads: one at a time; gRPC's if everything is at hand, an I/O loop's if not.
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "gateway/grpc/call.h"
+#include "gateway/grpc/collection_call.h"
 
 namespace cairn::rpc {
 
@@ -50,13 +52,22 @@ class TxnCall {
     Place at;                                // copy: to
     Place from;                              // of a copy
     std::unique_ptr<objects::Upload> large;  // put: a value that goes to extents
+    std::unique_ptr<CollectionStep> step;    // of a collection
   };
 
   Place place(const v1::Key& key, Access access, bool value, grpc::Status& status);
   grpc::Status check_operation(const v1::TxnOp& op, Operation& out);
-  grpc::Status apply(const StripeLocks& lock, Lsn& rests_on);
+  // An operation of a collection; false: it is none.
+  bool ask(const v1::TxnOp& op, Operation& out, grpc::Status& status);
+  template <class Answer, class Request>
+  void ask(const Request& request, Operation& out, grpc::Status& status);
+  // `errand`: of the collections, if it has operations of any.
+  grpc::Status apply(StripeLocks& lock, kv::Errand* errand, Lsn& rests_on);
   bool compare(Transaction& t);
   grpc::Status perform(Operation& operation, Transaction& t);
+  grpc::Status perform(CollectionStep& step, const v1::TxnOp& op, StripeLocks& lock,
+                       kv::Errand& errand, Transaction& t);
+  void tell(const Operation& operation, kv::Errand& errand) const;
   grpc::Status put(Operation& operation, const Entry* old, Transaction& t);
   Status copy(const Operation& operation, const Entry* from, Transaction& t);
 
@@ -75,6 +86,8 @@ class TxnCall {
   std::vector<std::pair<v1::Value*, const Entry*>> read_;  // to be named once committed
   Faults::Keys looked_at_;                                 // the keys whose values are
   bool writes_ = false;
+  bool has_steps_ = false;
+  uint64_t step_bytes_ = 0;  // of the answers about collections, so far
 };
 
 }  // namespace cairn::rpc

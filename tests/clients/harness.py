@@ -145,7 +145,7 @@ def resident(server, what="VmRSS"):
 
 
 class Grpc:
-    """The three services with credentials, from stubs that protoc makes for the occasion."""
+    """The services with credentials, from stubs that protoc makes for the occasion."""
     _generated = None
     _generating = threading.Lock()
 
@@ -154,6 +154,7 @@ class Grpc:
         self.protos()
         from cairn.v1 import admin_pb2, admin_pb2_grpc, common_pb2, kv_pb2, kv_pb2_grpc
         from cairn.v1 import objects_pb2, objects_pb2_grpc
+        from cairn.v1 import collections_pb2, collections_pb2_grpc
         self.common, self.kv_pb, self.objects_pb, self.admin_pb = (
             common_pb2, kv_pb2, objects_pb2, admin_pb2)
         self.metadata = (("authorization", "Bearer " + password),)
@@ -162,6 +163,9 @@ class Grpc:
         self.kv = kv_pb2_grpc.KeyValueStub(self.channel)
         self.objects = objects_pb2_grpc.ObjectsStub(self.channel)
         self.admin = admin_pb2_grpc.AdminStub(self.channel)
+        self.collections_pb = collections_pb2
+        for service in ("Hashes", "Lists", "Sets", "SortedSets", "Streams"):
+            setattr(self, service, getattr(collections_pb2_grpc, service + "Stub")(self.channel))
 
     @classmethod
     def protos(cls):
@@ -173,7 +177,7 @@ class Grpc:
     def generate():
         directory = tempfile.mkdtemp(prefix="cairn-stubs-")
         base = os.path.join(ROOT, "proto")
-        names = ["cairn/v1/%s.proto" % n for n in ("common", "kv", "objects", "admin")]
+        names = ["cairn/v1/%s.proto" % n for n in ("common", "collections", "kv", "objects", "admin")]
         subprocess.check_call([sys.executable, "-m", "grpc_tools.protoc", "-I" + base,
                                "-I/usr/include", "--python_out=" + directory,
                                "--grpc_python_out=" + directory] + names, cwd=base)

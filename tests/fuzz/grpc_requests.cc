@@ -3,7 +3,7 @@
 // what must be refused for its form alone is never done.
 //
 //   input = call*
-//   call  = u8 method, and in its upper bits how many messages beyond one, for streams  message*
+//   call  = u8 method, and in its upper two bits how many messages beyond one, for streams message*
 //   message = u16 length  bytes
 #include <absl/synchronization/mutex.h>
 #include <google/protobuf/dynamic_message.h>
@@ -19,6 +19,7 @@
 
 #include "core/store/transaction.h"
 #include "gateway/grpc/admin_service.h"
+#include "gateway/grpc/collections_service.h"
 #include "gateway/grpc/connections.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
@@ -57,12 +58,17 @@ constexpr size_t kCallsMax = 8;
 
 std::vector<const MethodDescriptor*> all_methods() {
   std::vector<const MethodDescriptor*> out;
-  for (const Descriptor* in_file : {v1::GetRequest::descriptor(), v1::StatRequest::descriptor(),
-                                    v1::InfoRequest::descriptor()}) {
+  for (const Descriptor* in_file :
+       {v1::GetRequest::descriptor(), v1::StatRequest::descriptor(), v1::InfoRequest::descriptor(),
+        v1::HashSetRequest::descriptor()}) {
     const auto* file = in_file->file();
     for (int s = 0; s < file->service_count(); s++) {
       for (int m = 0; m < file->service(s)->method_count(); m++) {
-        out.push_back(file->service(s)->method(m));
+        const MethodDescriptor* method = file->service(s)->method(m);
+        // Those last for as long as the client likes.
+        const bool waits = method->input_type() == v1::StreamReadRequest::descriptor() ||
+                           method->input_type() == v1::StreamReadGroupRequest::descriptor();
+        if (!waits) out.push_back(method);
       }
     }
   }
@@ -124,9 +130,10 @@ class World {
     server_ = std::make_unique<kv::Server>(*store_, users_);
     engines_.push_back(std::make_unique<kv::Engine>(*server_, table_, engines_));
     connections_ = std::make_shared<rpc::Connections>(context_.get_executor(), clock_, INT_MAX);
-    const rpc::Shared shared{*store_, users_, *connections_, 5'000, false};
+    const rpc::Shared shared{*store_, users_, *connections_, 5'000, false, &engines_};
     kv_ = std::make_unique<rpc::KeyValueService>(shared);
     objects_ = std::make_unique<rpc::ObjectsService>(shared);
+    collections_ = std::make_unique<rpc::CollectionsService>(shared);
     admin_ = std::make_unique<rpc::AdminService>(shared, *server_, *engines_.front());
     grpc::ServerBuilder builder;
     builder.SetContextAllocator(connections_->contexts());
@@ -134,6 +141,7 @@ class World {
     builder.SetMaxSendMessageSize(rpc::kMessageBytesMax);
     builder.RegisterService(kv_.get());
     builder.RegisterService(objects_.get());
+    builder.RegisterService(collections_.get());
     builder.RegisterService(admin_.get());
     grpc_ = builder.BuildAndStart();
     stub_ = std::make_unique<grpc::GenericStub>(grpc_->InProcessChannel({}));
@@ -248,6 +256,7 @@ class World {
   std::shared_ptr<rpc::Connections> connections_;
   std::unique_ptr<rpc::KeyValueService> kv_;
   std::unique_ptr<rpc::ObjectsService> objects_;
+  std::unique_ptr<rpc::CollectionsService> collections_;
   std::unique_ptr<rpc::AdminService> admin_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<grpc::GenericStub> stub_;
@@ -314,8 +323,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Input input(data, size);
   for (size_t calls = 0; calls < kCallsMax && !input.rest().empty(); calls++) {
     const unsigned first = input.byte();
-    const MethodDescriptor& method = *methods[(first & 31) % methods.size()];
-    std::vector<std::string> messages(1 + (method.client_streaming() ? first >> 5 : 0));
+    const MethodDescriptor& method = *methods[(first & 63) % methods.size()];
+    std::vector<std::string> messages(1 + (method.client_streaming() ? first >> 6 : 0));
     for (auto& message : messages) {
       message = input.take(input.number(2));
     }

@@ -7,6 +7,7 @@
 
 #include "gateway/auth/credentials.h"
 #include "gateway/grpc/admin_service.h"
+#include "gateway/grpc/collections_service.h"
 #include "gateway/grpc/connections.h"
 #include "gateway/grpc/health.h"
 #include "gateway/grpc/kv_service.h"
@@ -45,11 +46,12 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
   const rpc::Shared shared{*store, users, *connections};
   const rpc::KeyValueService key_value(shared);
   const rpc::ObjectsService objects(shared);
+  const rpc::CollectionsService collections(shared);
   const rpc::AdminService admin(shared, *server, *engines.front());
   const rpc::ReflectionService reflection(shared, {});
   const rpc::HealthService health(shared, {});
   for (const rpc::Service* service : std::initializer_list<const rpc::Service*>{
-           &key_value, &objects, &admin, &reflection, &health}) {
+           &key_value, &objects, &collections, &admin, &reflection, &health}) {
     for (const auto& row : service->rows()) {
       EXPECT_EQ(row.action.door, "grpc");
       EXPECT_EQ("/" + std::string(row.action.name), row.path);
@@ -58,7 +60,7 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
       EXPECT_TRUE(grpc.emplace(row.action.door, row.action.name).second) << row.path;
     }
   }
-  EXPECT_GT(grpc.size(), 15u);
+  EXPECT_GT(grpc.size(), 45u);
 }
 
 TEST_F(Rights, AGrpcMethodReachesOnlyKeysThatItsCallerMayTouchInItsWay) {
@@ -86,6 +88,35 @@ TEST_F(Rights, AGrpcMethodReachesOnlyKeysThatItsCallerMayTouchInItsWay) {
   grpc::Status status;
   EXPECT_EQ(rpc::find_namespace(*store, caller, Access::kRead, "db0", status), nullptr);
   EXPECT_EQ(status.error_code(), grpc::PERMISSION_DENIED);
+}
+
+// What is asked of the caller is what the command does to the key.
+TEST_F(Rights, AnOperationOnACollectionAsksForWhatItsCommandDoes) {
+  const auto connections =
+      std::make_shared<rpc::Connections>(store->any_executor(), store->clock(), INT_MAX);
+  const rpc::Shared shared{*store, users, *connections, 60'000, false, &engines};
+  const auto ask = [&]<class Request>(Access right, Request request, const std::string& name) {
+    request.mutable_key()->set_key(name);
+    const rpc::Caller caller{
+        std::make_shared<Principal>(
+            "other", std::vector<Right>{{.access = right, .space = "db0", .key_prefix = "a:"}}),
+        {"grpc", "cairn.v1.KeyValue/Txn", Access::kAll}};
+    rpc::CollectionStep step(*store);
+    EXPECT_TRUE(step.ask(shared, request).ok());
+    return step.enter(shared, caller).error_code();
+  };
+  v1::HashGetRequest get;
+  get.add_names("f");
+  EXPECT_EQ(ask(Access::kRead, get, "a:1"), grpc::OK);
+  EXPECT_EQ(ask(Access::kRead, get, "b:1"), grpc::PERMISSION_DENIED);
+  EXPECT_EQ(ask(Access::kWrite, get, "a:1"), grpc::PERMISSION_DENIED);
+  v1::HashDeleteRequest del;
+  del.add_names("f");
+  EXPECT_EQ(ask(Access::kDelete, del, "a:1"), grpc::OK);
+  EXPECT_EQ(ask(Access::kRead | Access::kWrite | Access::kInsert, del, "a:1"),
+            grpc::PERMISSION_DENIED);
+  EXPECT_EQ(ask(Access::kDelete, v1::ListPopRequest(), "a:1"), grpc::PERMISSION_DENIED);
+  EXPECT_EQ(ask(Access::kDelete | Access::kRead, v1::ListPopRequest(), "a:1"), grpc::OK);
 }
 
 #ifndef CAIRN_DEBUG

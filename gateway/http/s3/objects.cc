@@ -4,6 +4,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/collections.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
 
@@ -239,6 +240,9 @@ awaitable<Error> get_object(Call& c) {
   }
   objects::Verdict verdict = objects::Verdict::kGo;
   auto opened = co_await objects::open(c.store, *c.bucket, c.key, range, conditions, &verdict);
+  if (is_wrong_type(opened.status()) && c.engines != nullptr && accepts_json(c.request)) {
+    co_return co_await get_collection(c);
+  }
   if (!opened.ok()) {
     Error e = error_of(opened.status());
     if (absl::IsOutOfRange(opened.status())) {
@@ -249,6 +253,9 @@ awaitable<Error> get_object(Call& c) {
     co_return e;
   }
   if (Error e = co_await settle(c, opened->info.seen)) co_return e;
+  if (c.has_param("max-keys") || c.has_param("continuation-token")) {
+    co_return Error{"NotImplemented", "Only collections have pages"};
+  }
   if (verdict == objects::Verdict::kFailed) {
     // Another value came between the two looks at the parts: once more.
     if (part != 0 && opened->info.version != *conditions.if_version)
@@ -402,7 +409,8 @@ constexpr std::string_view kReadHeaders =
     "if-match if-none-match if-modified-since if-unmodified-since if-range x-amz-checksum-mode";
 constexpr std::string_view kReadParams =
     "partNumber versionId response-content-type response-content-language response-expires "
-    "response-cache-control response-content-disposition response-content-encoding";
+    "response-cache-control response-content-disposition response-content-encoding "
+    "max-keys continuation-token";
 
 constexpr Row kRows[] = {
     {"PutObject", action::kPutObject, "PUT", Scope::kObject, "", "", put_object,

@@ -14,9 +14,15 @@
 #include "objects/multipart.h"
 #include "objects/object.h"
 
+namespace cairn::kv {
+class Engine;
+}
+
 namespace cairn::s3 {
 
 struct Row;
+// What runs commands, one for each loop of the store.
+using Engines = std::vector<std::unique_ptr<kv::Engine>>;
 
 // One request on its way through an operation.
 struct Call {
@@ -30,6 +36,7 @@ struct Call {
   std::string_view owner;   // of all buckets
   std::string_view region;  // of all buckets
   const Row* row = nullptr;
+  const Engines* engines = nullptr;  // null: collections are not shown
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -82,12 +89,14 @@ std::span<const Row> multipart_rows();
 
 class Service {
  public:
-  Service(Store& store, const Users& users, std::string domain, std::string region)
+  Service(Store& store, const Users& users, std::string domain, std::string region,
+          const Engines* engines = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
         domain_(std::move(domain)),
-        region_(std::move(region)) {}
+        region_(std::move(region)),
+        engines_(engines) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
@@ -99,6 +108,7 @@ class Service {
   const Users& users_;
   Authenticator authenticator_;
   const std::string domain_, region_;
+  const Engines* const engines_;
 };
 
 // ---- shared by the operations ----

@@ -1,0 +1,85 @@
+// One operation on a collection: a call by itself (perform), one of a transaction (txn.h), or the
+// beginning of a long answer (collection_streams.h).
+//
+// Threads: one at a time; perform() on a loop of the store.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "gateway/grpc/collection_words.h"
+#include "gateway/grpc/method.h"
+
+namespace cairn::rpc {
+
+struct CollectionStep {
+  explicit CollectionStep(Store& store) : command(store) {}
+
+  // From the request, which outlives it. What is asked of the caller is what the command does.
+  template <class Request>
+  grpc::Status ask(const Shared& shared, const Request& q) {
+    key = &q.key();
+    grpc::Status status = say(q, command.words());
+    if (status.ok()) find_row(shared);
+    return status;
+  }
+  // The same, of one that will be answered in a message.
+  template <class Answer, class Request>
+  grpc::Status ask(const Shared& shared, const Request& q) {
+    hear = [&q](kv::Values& values, google::protobuf::Message& answer) {
+      rpc::hear(q, values, static_cast<Answer&>(answer));
+    };
+    may_be_large = has_list(*Answer::descriptor());
+    if constexpr (requires(Answer & a) { a.set_version(0); }) {
+      name_version = [](google::protobuf::Message& answer, Lsn version) {
+        static_cast<Answer&>(answer).set_version(version.value());
+      };
+    }
+    return ask(shared, q);
+  }
+  // Once it was asked: finds the namespace, if the caller may.
+  grpc::Status enter(const Shared& shared, const Caller& by);
+
+  Access access() const { return access_; }
+  // Runs it in the transaction, and puts what it answered into `answer`, which must fit in a
+  // message beside `beside` bytes. An error: the transaction comes to nothing.
+  grpc::Status run(kv::Errand& errand, StripeLocks& locks, Transaction& txn,
+                   google::protobuf::Message* answer, uint64_t beside = 0);
+
+  const v1::Key* key = nullptr;
+  kv::Command command;
+  NamespacePtr ns;
+  KeyHash hash = 0;
+  bool may_be_large = false;  // its answer, which has users' data
+  std::function<void(kv::Values&, google::protobuf::Message&)> hear;
+  std::function<void(google::protobuf::Message&, Lsn)> name_version;
+
+ private:
+  void find_row(const Shared& shared);
+  static bool has_list(const google::protobuf::Descriptor& answer);
+  Access access_ = Access::kNone;
+};
+
+// What a request wishes beside.
+struct CollectionWishes {
+  const v1::Condition* condition = nullptr;
+  v1::Durability durability = v1::DURABILITY_UNSPECIFIED;
+  bool durable = false;
+};
+template <class Request>
+CollectionWishes wishes_of(const Request& q) {
+  CollectionWishes wishes;
+  if constexpr (requires { q.condition(); }) {
+    wishes.condition = &q.condition();
+    wishes.durability = q.durability();
+  }
+  if constexpr (requires { q.durable(); }) wishes.durable = q.durable();
+  return wishes;
+}
+
+// Does it, as one transaction; returns when all that the answer rests on is durable. Without
+// `answer` what the command answered is left in the step.
+awaitable<grpc::Status> perform(const Shared& shared, Context& context, CollectionStep& step,
+                                CollectionWishes wishes, google::protobuf::Message* answer);
+
+}  // namespace cairn::rpc
