@@ -28,6 +28,7 @@
 #include "gateway/options.h"
 #include "gateway/report_sink.h"
 #include "gateway/resp/door.h"
+#include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
 
 namespace cairn {
@@ -292,6 +293,10 @@ int serve(const Options& options) {
   for (size_t i = 0; i < options.threads; i++) {
     engines.push_back(std::make_unique<kv::Engine>(server, table, engines));
   }
+  for (size_t i = 0; i < kv::LongScripts::kThreads; i++) {
+    engines.push_back(std::make_unique<kv::Engine>(server, table, engines));
+  }
+  kv::LongScripts long_scripts(server, engines, options.threads);
   std::shared_ptr<asio::ssl::context> tls;
   if (!options.tls_cert.empty()) {
     auto made = net::make_tls(options.tls_cert, options.tls_key);
@@ -388,6 +393,7 @@ int serve(const Options& options) {
   std::fflush(stdout);
 
   stop.get_future().wait();
+  long_scripts.stop();
   resp.stop();
   http.stop();
   part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc, clock);

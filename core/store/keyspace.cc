@@ -14,27 +14,113 @@ namespace cairn {
 
 // ---- locks ----
 
+void StripeLocks::take(std::span<const KeyHash> hashes) {
+  for (KeyHash h : hashes) many_.push_back(static_cast<uint32_t>(stripe_of(h)));
+  std::sort(many_.begin(), many_.end());
+  many_.erase(std::unique(many_.begin(), many_.end()), many_.end());
+}
+
 void StripeLocks::lock(KeyHash hash) {
   assert(!any());
   one_ = static_cast<uint32_t>(stripe_of(hash));
-  (*keyspace_.stripes_)[one_].mutex.lock();
+  if (!(*keyspace_.stripes_)[one_].mutex.lock_unless_busy()) keyspace_.busy_.lock_anyway(one_);
 }
 
 void StripeLocks::lock(std::span<const KeyHash> hashes) {
   assert(!any());
-  for (KeyHash h : hashes) many_.push_back(static_cast<uint32_t>(stripe_of(h)));
-  std::sort(many_.begin(), many_.end());
-  many_.erase(std::unique(many_.begin(), many_.end()), many_.end());
-  for (uint32_t s : many_) (*keyspace_.stripes_)[s].mutex.lock();
+  take(hashes);
+  for (uint32_t s : many_) {
+    if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) keyspace_.busy_.lock_anyway(s);
+  }
 }
 
 void StripeLocks::lock_all() {
   assert(!any());
-  for (auto& s : *keyspace_.stripes_) s.mutex.lock();
+  for (uint32_t s = 0; s < kStripes; s++) {
+    if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) keyspace_.busy_.lock_anyway(s);
+  }
   all_ = true;
 }
 
+bool StripeLocks::lock_idle(KeyHash hash) {
+  assert(!any());
+  const auto s = static_cast<uint32_t>(stripe_of(hash));
+  if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) [[unlikely]]
+    return false;
+  one_ = s;
+  return true;
+}
+
+bool StripeLocks::lock_idle(std::span<const KeyHash> hashes) {
+  assert(!any());
+  take(hashes);
+  if (lock_those() == kNone) [[likely]]
+    return true;
+  many_.clear();
+  return false;
+}
+
+bool StripeLocks::lock_all_idle() {
+  assert(!any());
+  all_ = true;
+  all_ = lock_those() == kNone;
+  return all_;
+}
+
+bool StripeLocks::add(KeyHash hash) {
+  const auto s = static_cast<uint32_t>(stripe_of(hash));
+  SmallMutex& mutex = (*keyspace_.stripes_)[s].mutex;
+  if (!mutex.try_lock()) return false;
+  const auto insert = [&] { many_.insert(std::upper_bound(many_.begin(), many_.end(), s), s); };
+  if (!busy_) return insert(), true;
+  keyspace_.busy_.widen(insert);
+  mutex.make_busy();
+  return true;
+}
+
+uint32_t StripeLocks::lock_those() {
+  const size_t count = all_ ? kStripes : many_.size();
+  for (size_t i = 0; i < count; i++) {
+    const auto s = all_ ? static_cast<uint32_t>(i) : many_[i];
+    if ((*keyspace_.stripes_)[s].mutex.lock_unless_busy()) [[likely]]
+      continue;
+    while (i-- > 0) (*keyspace_.stripes_)[all_ ? i : many_[i]].mutex.unlock();
+    return s;
+  }
+  return kNone;
+}
+
+void StripeLocks::lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> hashes, bool all) {
+  assert(!any());
+  if (!all) take(hashes);
+  all_ = all;
+  for (uint32_t met = lock_those(); met != kNone; met = lock_those()) {
+    (*keyspace_.stripes_)[met].mutex.wait_while_busy();
+  }
+  busy_ = true;
+  settled_ = false;
+  keyspace_.busy_.begin(*this, std::move(holder));
+  for_each([&](uint32_t s) { (*keyspace_.stripes_)[s].mutex.make_busy(); });
+}
+
+void StripeLocks::settle_busy() {
+  settled_ = true;
+  for_each([&](uint32_t s) { (*keyspace_.stripes_)[s].mutex.settle(); });
+}
+
+void StripeLocks::unlock_busy() {
+  busy_ = false;
+  for_each([&](uint32_t s)
+               ABSL_NO_THREAD_SAFETY_ANALYSIS { (*keyspace_.stripes_)[s].mutex.unlock_busy(); });
+  keyspace_.busy_.end(*this);
+  all_ = false;
+  many_.clear();
+  keyspace_.busy_.idle_.notify();
+}
+
 void StripeLocks::unlock() {
+  if (busy_) [[unlikely]]
+    return unlock_busy();
   if (all_) {
     for (auto& s : *keyspace_.stripes_) s.mutex.unlock();
     all_ = false;
@@ -223,7 +309,9 @@ void Keyspace::link(Namespace& ns, KeyHash hash, Entry* old,
 
 void Keyspace::wait_for_locks() {
   for (size_t s = 0; s < kStripes; s++) {
-    StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+    StripeLocks lock(*this);
+    // What holds a busy one has appended nothing.
+    if (!lock.lock_idle(KeyHash{s} << (64 - kStripeBits))) continue;
   }
   MutexLock lock(names_mutex_);
 }

@@ -43,6 +43,7 @@
 #include "core/log/log_reader.h"
 #include "core/log/manifest.h"
 #include "core/log/segment_usage.h"
+#include "core/store/busy.h"
 #include "core/store/change.h"
 #include "core/store/namespace.h"
 #include "core/store/options.h"
@@ -66,14 +67,31 @@ class StripeLocks {
   StripeLocks(const StripeLocks&) = delete;
   StripeLocks& operator=(const StripeLocks&) = delete;
 
+  // Where one of them is busy, its holder gives way, which takes its time and costs it all that it
+  // has done: for who cannot come again (busy.h).
   void lock(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void lock(std::span<const KeyHash> hashes) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void lock_all() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // False, with nothing locked: one of them is busy.
+  [[nodiscard]] bool lock_idle(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  [[nodiscard]] bool lock_idle(std::span<const KeyHash> hashes) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  [[nodiscard]] bool lock_all_idle() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // One more stripe, beside those that it has, if that is free now: nothing is waited for.
+  [[nodiscard]] bool add(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+
+  // For long, on a thread that may wait: they are busy from then on; all of them, if `all`.
+  void lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> hashes,
+                 bool all) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // The end is near, and not to be interrupted any more: before a commit.
+  void settle() {
+    if (busy_ && !settled_) settle_busy();
+  }
+
   bool all() const { return all_; }
   bool any() const { return all_ || one_ != kNone || !many_.empty(); }
-  bool covers(KeyHash hash) const {
-    const auto s = static_cast<uint32_t>(stripe_of(hash));
+  bool covers(KeyHash hash) const { return covers_stripe(static_cast<uint32_t>(stripe_of(hash))); }
+  bool covers_stripe(uint32_t s) const {
     if (one_ == s || all_) return true;
     // Of few, as a pipeline's group has, it is found sooner by looking at each.
     constexpr size_t kFew = 16;
@@ -83,10 +101,22 @@ class StripeLocks {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
+  void take(std::span<const KeyHash> hashes);  // into many_
+  // Of many_, or of all: the first that is busy, with none locked, or kNone.
+  uint32_t lock_those() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void settle_busy();
+  void unlock_busy() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  template <class Fn>
+  void for_each(Fn fn) const {
+    for (uint32_t s = 0; all_ && s < kStripes; s++) fn(s);
+    if (one_ != kNone) fn(one_);
+    for (uint32_t s : many_) fn(s);
+  }
+
   Keyspace& keyspace_;
   uint32_t one_ = kNone;
+  bool all_ = false, busy_ = false, settled_ = false;
   absl::InlinedVector<uint32_t, 16> many_;  // sorted
-  bool all_ = false;
 };
 
 class Keyspace {
@@ -139,6 +169,7 @@ class Keyspace {
   const Log& log() const { return log_; }
   ExtentStore& extents() { return extents_; }
   ChangeListeners& listeners() { return listeners_; }
+  Busy& busy() { return busy_; }
   bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
   uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
   std::vector<NamespacePtr> spaces() const;  // all of them
@@ -332,6 +363,7 @@ class Keyspace {
 
   const std::shared_ptr<Identities> identities_ = std::make_shared<Identities>();
   std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
+  Busy busy_{clock_, [this](size_t s) -> SmallMutex& { return (*stripes_)[s].mutex; }};
   std::array<NamespacePtr, kDatabases> databases_;
   NamespacePtr system_;
   NamespacePtr unnamed_;  // kIdentities: what has no name yet; not among spaces()

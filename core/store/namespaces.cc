@@ -190,7 +190,9 @@ awaitable<void> Keyspace::destroy(Retired retired, Lsn lsn) {
   Index& index = *retired.index;
   for (size_t s = 0; s < kStripes; s++) {
     {
-      StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+      const KeyHash first = KeyHash{s} << (64 - kStripeBits);
+      (void)co_await busy_.until_idle(first, Busy::Patience::kEndless);
+      StripeLocks lock(*this, first);
       Stripe& stripe = (*stripes_)[s];
       absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.index == &index; });
     }
@@ -231,6 +233,7 @@ awaitable<void> Keyspace::build_order(NamespacePtr ns) {
   size_t since = 0;
   for (size_t s = 0; s < kStripes && !stopping_;) {
     const KeyHash first = KeyHash{s} << (64 - kStripeBits);
+    (void)co_await busy_.until_idle(first, Busy::Patience::kEndless);
     {
       StripeLocks lock(*this, first);
       MutexLock order_lock(ns->order_mutex);

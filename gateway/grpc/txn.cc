@@ -175,7 +175,7 @@ bool TxnCall::run_in_place(grpc::Status& status, Lsn& rests_on) {
   }
   if (!has_room_for_answer(shared_)) return false;
   StripeLocks lock(store_);
-  lock.lock(hashes_);
+  if (!lock.lock_idle(hashes_)) return false;
   Faults::Keys cold = looked_at_;
   store_.faults().keep_cold(cold);
   if (!cold.empty()) return false;

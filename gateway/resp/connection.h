@@ -38,8 +38,12 @@ class Connection final : public kv::Sender,
     }
     for (Next next = Next::kRead; next != Next::kEnd && !guests_.closing();) {
       do {
-        bool slept = next == Next::kSleep;
-        next = slept ? co_await pipeline_.sleep() : pipeline_.run();
+        bool slept = next == Next::kSleep || next == Next::kStay;
+        if (next == Next::kSleep) {
+          next = co_await pipeline_.sleep();
+        } else {
+          next = slept ? co_await pipeline_.fetch() : pipeline_.run();
+        }
         if (next == Next::kWord && !output().empty()) {
           // The client may wait for what was answered before it sends the rest of the word.
           bool sent = sent_at_once();
@@ -112,6 +116,7 @@ class Connection final : public kv::Sender,
 
   // The bell rang: something was pushed.
   void send_pushes() override {
+    if (session_->away) return;  // its answer comes, and they behind it
     push_at_once();
     (void)note_buffers();  // if it is too much, it is sent away for it
   }

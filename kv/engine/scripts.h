@@ -132,10 +132,11 @@ class RunningScripts {
     int64_t begun_ns = 0;
     std::atomic<bool> wrote{false}, killed{false};
   };
-  enum class Killed : uint8_t { kNone, kSome, kTooLate };
+  enum class Killed : uint8_t { kNone, kSome, kTooLate, kOfOtherKind };
 
   void add(Running& r) {
     MutexLock lock(mutex_);
+    if (ended_) r.killed = true;
     all_.push_back(&r);
   }
   void remove(Running& r) {
@@ -147,15 +148,24 @@ class RunningScripts {
     MutexLock lock(mutex_);
     Killed how = Killed::kNone;
     for (Running* r : all_) {
-      if (r->function != functions) continue;
+      if (r->function != functions) {
+        if (how == Killed::kNone) how = Killed::kOfOtherKind;
+        continue;
+      }
       if (r->wrote.load()) {
-        if (how == Killed::kNone) how = Killed::kTooLate;
+        if (how != Killed::kSome) how = Killed::kTooLate;
       } else {
         r->killed = true;
         how = Killed::kSome;
       }
     }
     return how;
+  }
+  // All of them end soon, and every other one.
+  void end_all() {
+    MutexLock lock(mutex_);
+    ended_ = true;
+    for (Running* r : all_) r->killed = true;
   }
   // Calls fn(const Running&) for the oldest one, if there is one.
   template <class Fn>
@@ -169,6 +179,7 @@ class RunningScripts {
  private:
   mutable Mutex mutex_;
   std::list<Running*> all_ ABSL_GUARDED_BY(mutex_);
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace cairn::kv

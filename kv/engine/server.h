@@ -26,6 +26,8 @@
 
 namespace cairn::kv {
 
+class LongScripts;
+
 struct Stats {
   // Errors by their code word, as many different ones as Redis keeps.
   void count_error(std::string_view code) {
@@ -110,6 +112,7 @@ struct Server {
   Workspace workspace;
   ScriptCache scripts;
   RunningScripts running_scripts;
+  LongScripts* long_scripts = nullptr;  // constant after start; null: scripts have no threads
   // The libraries of functions, which only kv/script knows; made by it once.
   struct Part {
     virtual ~Part() = default;

@@ -69,11 +69,16 @@ class Session {
   struct Lacking {
     std::vector<std::pair<NamespacePtr, std::string>> keys;
     bool all_stripes = false;
-    std::unique_ptr<BlobReader> blob;                          // to be read
+    const char* runs_long = nullptr;   // more than a turn: what it is (Busy::Holder)
+    bool gave_way = false;             // it lacked nothing but the leave to go on
+    std::unique_ptr<BlobReader> blob;  // to be read
     std::vector<std::pair<std::string, std::string>> fetched;  // values of such, by their names
     uint64_t fetched_bytes = 0;
   };
   std::unique_ptr<Lacking> lacking;
+  bool away = false;  // it is with LongScripts
+  // What a command met that is not named by its keys, and is busy.
+  std::optional<KeyHash> met_busy;
   // What scripts and EXEC publish is sent once what they change is there: they may be taken back.
   struct Message {
     Channels::Kind kind;
@@ -107,7 +112,11 @@ class Session {
   // RESP2 has no pushes: whoever listens in it may say little else.
   bool only_listens() const { return resp == 2 && subscriptions.any(); }
   // The first byte of a push.
-  char push_byte() const { return resp == 2 ? '*' : '>'; }
+  char push_byte() const { return push_byte_.load(std::memory_order_relaxed); }
+  void speak(int version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    resp = listed_resp = version;
+    push_byte_ = version == 2 ? '*' : '>';
+  }
   ClientClass client_class() const {  // any thread
     return subscriptions.any_seen() ? ClientClass::kPubsub : ClientClass::kNormal;
   }
@@ -166,6 +175,7 @@ class Session {
   bool for_command_ ABSL_GUARDED_BY(mutex) = true;  // that is what it waits for
   bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> ends_{false};
+  std::atomic<char> push_byte_{'*'};  // resp is not theirs who push, but the command's that runs
   std::atomic<Unblock> unblocked_{Unblock::kTimeout};
 
  public:

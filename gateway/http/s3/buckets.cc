@@ -248,6 +248,7 @@ awaitable<Error> delete_objects(Call& c) {
     objects::Conditions conditions;
     conditions.if_match = etag;
     Error e = c.may(c.row->action, c.bucket_name, key);
+    if (!e) e = co_await until_idle(c, key);
     if (!e) {
       auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
       e = error_of(lsn.status());
