@@ -60,6 +60,7 @@ awaitable<void> Door::look_after() {
     const kv::OutputLimit pushed = server_.client_limits.output(kv::ClientClass::kPubsub);
     server_.tracking.tidy(kTidied);
     for (auto& session : server_.sessions.all()) {
+      if (session->served) session->silent_s = 0;
       const auto silent_s = static_cast<uint64_t>(++session->silent_s);
       int64_t stalled_s = session->stalled_s;
       if (stalled_s != kv::Session::kNothingMoves) {  // unless it moves, or ends, meanwhile

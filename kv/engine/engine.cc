@@ -680,7 +680,11 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
   const Reply::Mark mark = reply.mark();
   std::optional<MemoryKeeper::Hold> hold;
   const auto long_ones = long_bytes(request);
-  const absl::Cleanup forget = [&session] { session.lacking = nullptr; };
+  session.served = true;
+  const absl::Cleanup forget = [&session] {
+    session.lacking = nullptr;
+    session.served = false;
+  };
   const OfClient words(server_, session, long_ones.value_or(0));
   bool busy = true;  // perhaps
   for (int tries = 0;; tries++) {

@@ -72,7 +72,7 @@ void LongScripts::work(Engine& engine) {
 
 void LongScripts::perform(Engine& engine, Job& job) {
   Session::Lacking& lacking = *job.session.lacking;
-  const auto holder = std::make_shared<Busy::Holder>(lacking.runs_long, server_.store.now_ms());
+  const auto holder = std::make_shared<Busy::Holder>(lacking.runs_long);
   for (int go = 0; go < kGoesMax; go++) {
     lacking.gave_way = false;
     job.outcome = engine.run_busy(job.session, job.request, job.reply, holder);

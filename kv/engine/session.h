@@ -70,6 +70,7 @@ class Session {
     std::vector<std::pair<NamespacePtr, std::string>> keys;
     bool all_stripes = false;
     const char* runs_long = nullptr;   // more than a turn: what it is (Busy::Holder)
+    int64_t begun_ns = 0;              // when it began for the first time
     bool gave_way = false;             // it lacked nothing but the leave to go on
     std::unique_ptr<BlobReader> blob;  // to be read
     std::vector<std::pair<std::string, std::string>> fetched;  // values of such, by their names
@@ -77,6 +78,8 @@ class Session {
   };
   std::unique_ptr<Lacking> lacking;
   bool away = false;  // it is with LongScripts
+  // Something is done for it, which may take long: nothing is to be heard of it meanwhile.
+  std::atomic<bool> served{false};
   // What a command met that is not named by its keys, and is busy.
   std::optional<KeyHash> met_busy;
   // What scripts and EXEC publish is sent once what they change is there: they may be taken back.

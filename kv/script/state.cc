@@ -310,6 +310,7 @@ Session::Lacking& lacking_of(Session& session) {
 void LuaState::go_on_elsewhere(lua_State* lua) {
   Session::Lacking& lacking = lacking_of(run_->c.session);
   lacking.runs_long = run_->function ? kBusyFunction : kBusyScript;
+  lacking.begun_ns = run_->begun_ns;
   end(lua, Ended::kAgain);
 }
 
@@ -453,11 +454,13 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   own.set_committer(c.committer());  // who waits for what it makes is served
   own.names_changes();
   const bool read_only = (c.row.flags & kReadOnly) != 0 || (flags & kScriptNoWrites) != 0;
+  const bool goes_on = engine_.has_own_thread() && c.session.lacking != nullptr;
+  const int64_t begun_ns = goes_on ? c.session.lacking->begun_ns : steady_ns();
   RunningScripts::Running running;
   running.function = function;
   const uint64_t largest_before = largest_;
-  Run run{c,        c.in_exec ? *c.txn : own,  name, flags,      read_only, running,
-          function, static_cast<size_t>(keys), resp, steady_ns()};
+  Run run{c,        c.in_exec ? *c.txn : own,  name, flags,   read_only, running,
+          function, static_cast<size_t>(keys), resp, begun_ns};
   run_ = &run;
   reply_.fetched = c.session.lacking == nullptr ? nullptr : &c.session.lacking->fetched;
   const Reply::Mark mark = c.reply.mark();
