@@ -845,7 +845,7 @@ class Json(CollectionCase):
 
     def test_who_does_not_accept_json_gets_the_error_and_bytes_stay_bytes(self):
         self.redis.rpush("k", "x")
-        for accept in ("*/*", "text/plain", "application/json5", "application/*"):
+        for accept in ("*/*", "text/plain", "application/json5", "application/*", "application/json;q=0, */*", "application/json; q=0.00"):
             self.assertEqual(self.get(headers={"Accept": accept})[0], 400, accept)
         self.redis.set("bytes", b"{}")
         self.assertEqual(self.get("bytes")[:2], (200, b"{}"))

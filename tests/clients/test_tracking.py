@@ -131,7 +131,8 @@ class Histories(Both):
             return None  # of texts, it tells in Redis how they came to be
         if words[:2] in ([b"CLIENT", b"TRACKINGINFO"], [b"CLIENT", b"GETREDIR"]):
             ids = {b":%d" % c.id: b"client %d" % i for i, c in enumerate(side)}
-            named = lambda v: [named(x) for x in v] if isinstance(v, list) else ids.get(v, v)
+            ids.update({b":0": b"nobody", b":-1": b"none"})
+            named = lambda v: [named(x) for x in v] if isinstance(v, list) else ids.get(v, b"gone") if v[:1] == b":" else v
             return named(answer)
         return b"an ID" if words[0] == b"XADD" and answer[:1] != b"-" else answer if words[0] not in (b"XRANGE", b"XREAD") else None
 
@@ -372,17 +373,18 @@ class OfItsOwn(Case):
             c.close()
 
     def test_a_command_that_waited_leaves_nothing_old(self):
-        """XREAD: what it is served with came after its key was remembered."""
-        r, c = self.server.redis(), self.client()
-        c.socket.sendall(command(b"XREAD", b"BLOCK", b"0", b"STREAMS", b"x", b"$"))
-        self.assertTrue(wait_until(lambda: r.info("clients")["blocked_clients"] == 1))
-        r.xadd("x", {"f": "1"})
-        c.answer()
-        c.heard = []
-        self.assertIn(b"x", c.fence())
-        r.flushall()
-        r.close()
-        c.close()
+        """XREAD: what it is served with came after its key was remembered, or told to who broadcasts."""
+        for mode in ([], [b"BCAST"], [b"BCAST", b"PREFIX", b"", b"NOLOOP"]):
+            r, c = self.server.redis(), self.client(*mode)
+            c.socket.sendall(command(b"XREAD", b"BLOCK", b"0", b"STREAMS", b"x", b"$"))
+            self.assertTrue(wait_until(lambda: r.info("clients")["blocked_clients"] == 1))
+            r.xadd("x", {"f": "1"})
+            c.answer()
+            c.heard = []
+            self.assertIn(b"x", c.fence())
+            c.close()
+            r.flushall()
+            r.close()
 
     def test_the_table_is_bounded(self):
         r, c = self.server.redis(), self.client()
