@@ -357,6 +357,14 @@ void answered(const Shared& shared, grpc::CallbackServerContext& context, uint64
   shared.connections.count_answer(context, kHeldOfAnswer * bytes);
 }
 
+void message_goes(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes) {
+  shared.connections.answer_goes(context, kHeldOfAnswer * bytes);
+}
+
+void answer_keeps(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes) {
+  shared.connections.lower_answer(context, kHeldOfAnswer * bytes);
+}
+
 void answer_goes(const Shared& shared, grpc::CallbackServerContext& context,
                  const google::protobuf::Message& answer, const grpc::Status& status) {
   const uint64_t bytes = status.ok() ? answer.ByteSizeLong() : 0;
