@@ -18,15 +18,23 @@ namespace {
 
 void add_string(std::string& json, std::string_view text) {
   constexpr std::string_view kDigits = "0123456789abcdef";
-  json += '"';
-  for (const char c : text) {
+  const auto plain = [](char c) {
     const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') json += '\\';
-    if (byte < 0x20 || byte == 0x7f) {
-      append(json, "\\u00", kDigits.substr(byte >> 4, 1), kDigits.substr(byte & 15, 1));
+    return byte >= 0x20 && byte != 0x7f && c != '"' && c != '\\';
+  };
+  json += '"';
+  while (!text.empty()) {
+    const auto other = std::find_if_not(text.begin(), text.end(), plain);
+    json.append(text.begin(), other);
+    text.remove_prefix(static_cast<size_t>(other - text.begin()));
+    if (text.empty()) break;
+    const auto byte = static_cast<unsigned char>(text[0]);
+    if (text[0] == '"' || text[0] == '\\') {
+      append(json, "\\", text.substr(0, 1));
     } else {
-      json += c;
+      append(json, "\\u00", kDigits.substr(byte >> 4, 1), kDigits.substr(byte & 15, 1));
     }
+    text.remove_prefix(1);
   }
   json += '"';
 }
@@ -228,6 +236,14 @@ awaitable<Error> look(Call& c, Page& page, uint64_t most, kv::Command& command, 
   co_return Error{};
 }
 
+// Whether they have a weight of 0: "not acceptable" (RFC 9110, 12.4.2).
+bool is_refused(std::string_view params) {
+  const size_t q = std::min(params.find("q="), params.find("Q="));
+  if (q == params.npos) return false;
+  const std::string_view weight = params.substr(q + 2, params.find(';', q) - q - 2);
+  return weight.starts_with('0') && weight.find_first_of("123456789") == weight.npos;
+}
+
 }  // namespace
 
 bool accepts_json(const http::Request& request) {
@@ -237,10 +253,12 @@ bool accepts_json(const http::Request& request) {
     const size_t comma = accept.find(',');
     std::string_view one = accept.substr(0, comma);
     accept = comma == accept.npos ? "" : accept.substr(comma + 1);
-    one = one.substr(0, one.find(';'));
+    const size_t semicolon = one.find(';');
+    const std::string_view params = semicolon == one.npos ? "" : one.substr(semicolon);
+    one = one.substr(0, semicolon);
     while (one.starts_with(' ')) one.remove_prefix(1);
     while (one.ends_with(' ')) one.remove_suffix(1);
-    if (equals_ignoring_case(one, kJson)) return true;
+    if (equals_ignoring_case(one, kJson)) return !is_refused(params);
   }
   return false;
 }
