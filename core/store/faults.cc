@@ -91,6 +91,11 @@ void Faults::keep_cold(Keys& keys) const {
 }
 
 awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
+                                           const Keys& keys) {
+  return lock_with_values(locks, hashes, keys, Busy::Patience::kOfRequests);
+}
+
+awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
                                            const Keys& keys, Busy::Patience patience) {
   constexpr int kTries = 3;  // then memory holds still
   std::optional<MemoryKeeper::Hold> hold;

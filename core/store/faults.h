@@ -40,8 +40,9 @@ class Faults {
   // are among the keys that the locks are for.
   // Where one of those is busy it is waited for, with this patience (core/store/busy.h).
   awaitable<Status> lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
-                                     const Keys& keys,
-                                     Busy::Patience patience = Busy::Patience::kOfRequests);
+                                     const Keys& keys, Busy::Patience patience);
+  awaitable<Status> lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
+                                     const Keys& keys);
   // Those of the keys whose values are on disk alone, under their locks.
   void keep_cold(Keys& keys) const;
   // The same as fetch(), for nobody; who needs it meets the error.

@@ -23,21 +23,21 @@ void StripeLocks::take(std::span<const KeyHash> hashes) {
 void StripeLocks::lock(KeyHash hash) {
   assert(!any());
   one_ = static_cast<uint32_t>(stripe_of(hash));
-  if (!(*keyspace_.stripes_)[one_].mutex.lock_unless_busy()) keyspace_.busy_.lock_anyway(one_);
+  if (!(*keyspace_.stripes_)[one_].mutex.lock_unless_busy()) keyspace_.busy().lock_anyway(one_);
 }
 
 void StripeLocks::lock(std::span<const KeyHash> hashes) {
   assert(!any());
   take(hashes);
   for (uint32_t s : many_) {
-    if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) keyspace_.busy_.lock_anyway(s);
+    if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) keyspace_.busy().lock_anyway(s);
   }
 }
 
 void StripeLocks::lock_all() {
   assert(!any());
   for (uint32_t s = 0; s < kStripes; s++) {
-    if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) keyspace_.busy_.lock_anyway(s);
+    if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) keyspace_.busy().lock_anyway(s);
   }
   all_ = true;
 }
@@ -72,8 +72,8 @@ bool StripeLocks::add(KeyHash hash) {
   SmallMutex& mutex = (*keyspace_.stripes_)[s].mutex;
   if (!mutex.try_lock()) return false;
   const auto insert = [&] { many_.insert(std::upper_bound(many_.begin(), many_.end(), s), s); };
-  if (!busy_) return insert(), true;
-  keyspace_.busy_.widen(insert);
+  if (one_ != kBusy) return insert(), true;
+  keyspace_.busy().widen(insert);
   mutex.make_busy();
   return true;
 }
@@ -97,35 +97,36 @@ void StripeLocks::lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> has
   for (uint32_t met = lock_those(); met != kNone; met = lock_those()) {
     (*keyspace_.stripes_)[met].mutex.wait_while_busy();
   }
-  busy_ = true;
-  settled_ = false;
-  keyspace_.busy_.begin(*this, std::move(holder));
+  one_ = kBusy;
+  keyspace_.busy().begin(*this, std::move(holder));
   for_each([&](uint32_t s) { (*keyspace_.stripes_)[s].mutex.make_busy(); });
 }
 
 void StripeLocks::settle_busy() {
-  settled_ = true;
+  one_ = kSettled;
   for_each([&](uint32_t s) { (*keyspace_.stripes_)[s].mutex.settle(); });
 }
 
 void StripeLocks::unlock_busy() {
-  busy_ = false;
   for_each([&](uint32_t s)
                ABSL_NO_THREAD_SAFETY_ANALYSIS { (*keyspace_.stripes_)[s].mutex.unlock_busy(); });
-  keyspace_.busy_.end(*this);
+  keyspace_.busy().end(*this);
+  one_ = kNone;
   all_ = false;
   many_.clear();
-  keyspace_.busy_.idle_.notify();
+  keyspace_.busy().idle_.notify();
 }
 
 void StripeLocks::unlock() {
-  if (busy_) [[unlikely]]
+  if (one_ < kStripes) {
+    (*keyspace_.stripes_)[std::exchange(one_, kNone)].mutex.unlock();
+  } else if (one_ != kNone) {
     return unlock_busy();
+  }
   if (all_) {
     for (auto& s : *keyspace_.stripes_) s.mutex.unlock();
     all_ = false;
   }
-  if (one_ != kNone) (*keyspace_.stripes_)[std::exchange(one_, kNone)].mutex.unlock();
   for (uint32_t s : many_) (*keyspace_.stripes_)[s].mutex.unlock();
   many_.clear();
 }
@@ -146,7 +147,7 @@ Keyspace::Keyspace(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Ex
       random_state_(options.random_seed != 0
                         ? options.random_seed
                         : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
-      stripes_(std::make_unique<std::array<Stripe, kStripes>>()) {
+      stripes_(std::make_unique<Stripes>(clock_)) {
   extents_.set_debt_max(options_.extent_debt_bytes);
   extents_.set_taken([this](uint64_t bytes) { log_.note_taken(bytes); });
   hash_seed_ = random();

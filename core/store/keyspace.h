@@ -85,7 +85,7 @@ class StripeLocks {
                  bool all) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   // The end is near, and not to be interrupted any more: before a commit.
   void settle() {
-    if (busy_ && !settled_) settle_busy();
+    if (one_ == kBusy) settle_busy();
   }
 
   bool all() const { return all_; }
@@ -100,7 +100,8 @@ class StripeLocks {
   }
 
  private:
-  static constexpr uint32_t kNone = UINT32_MAX;
+  // In the place of a stripe: those that it has are busy; or were.
+  static constexpr uint32_t kNone = UINT32_MAX, kBusy = kNone - 1, kSettled = kNone - 2;
   void take(std::span<const KeyHash> hashes);  // into many_
   // Of many_, or of all: the first that is busy, with none locked, or kNone.
   uint32_t lock_those() ABSL_NO_THREAD_SAFETY_ANALYSIS;
@@ -109,14 +110,14 @@ class StripeLocks {
   template <class Fn>
   void for_each(Fn fn) const {
     for (uint32_t s = 0; all_ && s < kStripes; s++) fn(s);
-    if (one_ != kNone) fn(one_);
+    if (one_ < kStripes) fn(one_);
     for (uint32_t s : many_) fn(s);
   }
 
   Keyspace& keyspace_;
   uint32_t one_ = kNone;
-  bool all_ = false, busy_ = false, settled_ = false;
   absl::InlinedVector<uint32_t, 16> many_;  // sorted
+  bool all_ = false;
 };
 
 class Keyspace {
@@ -169,7 +170,7 @@ class Keyspace {
   const Log& log() const { return log_; }
   ExtentStore& extents() { return extents_; }
   ChangeListeners& listeners() { return listeners_; }
-  Busy& busy() { return busy_; }
+  Busy& busy() { return stripes_->busy; }
   bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
   uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
   std::vector<NamespacePtr> spaces() const;  // all of them
@@ -232,6 +233,12 @@ class Keyspace {
     // The newest removal, and change of an expiry alone, that its writer wanted durable; under
     // mutex.
     Lsn removed, timed;
+  };
+
+  struct Stripes : std::array<Stripe, kStripes> {
+    explicit Stripes(Clock& clock)
+        : busy(clock, [this](size_t s) -> SmallMutex& { return (*this)[s].mutex; }) {}
+    Busy busy;
   };
 
   // What a large collection is written again in parts of; a smaller one is written whole.
@@ -362,8 +369,7 @@ class Keyspace {
   std::atomic<size_t> next_executor_{0};
 
   const std::shared_ptr<Identities> identities_ = std::make_shared<Identities>();
-  std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
-  Busy busy_{clock_, [this](size_t s) -> SmallMutex& { return (*stripes_)[s].mutex; }};
+  std::unique_ptr<Stripes> stripes_;
   std::array<NamespacePtr, kDatabases> databases_;
   NamespacePtr system_;
   NamespacePtr unnamed_;  // kIdentities: what has no name yet; not among spaces()

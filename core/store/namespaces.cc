@@ -191,7 +191,7 @@ awaitable<void> Keyspace::destroy(Retired retired, Lsn lsn) {
   for (size_t s = 0; s < kStripes; s++) {
     {
       const KeyHash first = KeyHash{s} << (64 - kStripeBits);
-      (void)co_await busy_.until_idle(first, Busy::Patience::kEndless);
+      (void)co_await busy().until_idle(first, Busy::Patience::kEndless);
       StripeLocks lock(*this, first);
       Stripe& stripe = (*stripes_)[s];
       absl::erase_if(stripe.expiry, [&](const ExpiryItem& i) { return i.index == &index; });
@@ -233,7 +233,7 @@ awaitable<void> Keyspace::build_order(NamespacePtr ns) {
   size_t since = 0;
   for (size_t s = 0; s < kStripes && !stopping_;) {
     const KeyHash first = KeyHash{s} << (64 - kStripeBits);
-    (void)co_await busy_.until_idle(first, Busy::Patience::kEndless);
+    (void)co_await busy().until_idle(first, Busy::Patience::kEndless);
     {
       StripeLocks lock(*this, first);
       MutexLock order_lock(ns->order_mutex);

@@ -21,7 +21,7 @@ Store::~Store() { drop_waiters(); }  // coroutines may hold readers and writers 
 void Store::drop_waiters() {
   log_.drop_waiters();
   faults_.drop_waiters();
-  busy_.drop_waiters();
+  busy().drop_waiters();
   extents_.drop_waiters();
   manifest_.drop_waiters();
   stopped_.drop();

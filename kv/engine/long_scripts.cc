@@ -42,10 +42,10 @@ void LongScripts::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    ending_ = true;
     waiting.swap(waiting_);
     changed_.notify_all();
   }
-  server_.running_scripts.end_all();
   for (auto& job : waiting) {
     job->outcome = absl::AbortedError("the server is about to stop");
     job->wake();

@@ -42,6 +42,7 @@ class LongScripts {
   awaitable<StatusOr<Engine::Outcome>> run(Session& session, Request& request, Reply& reply);
   // Those that run end soon, with nothing done; no other one begins.
   void stop();
+  bool ending() const { return ending_.load(std::memory_order_relaxed); }
 
  private:
   struct Job {
@@ -61,6 +62,7 @@ class LongScripts {
   std::deque<std::shared_ptr<Job>> waiting_;
   size_t idle_ = 0;  // threads
   bool stopping_ = false;
+  std::atomic<bool> ending_{false};
   std::vector<std::thread> threads_;
 };
 

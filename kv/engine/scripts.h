@@ -136,7 +136,6 @@ class RunningScripts {
 
   void add(Running& r) {
     MutexLock lock(mutex_);
-    if (ended_) r.killed = true;
     all_.push_back(&r);
   }
   void remove(Running& r) {
@@ -161,12 +160,6 @@ class RunningScripts {
     }
     return how;
   }
-  // All of them end soon, and every other one.
-  void end_all() {
-    MutexLock lock(mutex_);
-    ended_ = true;
-    for (Running* r : all_) r->killed = true;
-  }
   // Calls fn(const Running&) for the oldest one, if there is one.
   template <class Fn>
   bool oldest(Fn fn) const {
@@ -179,7 +172,6 @@ class RunningScripts {
  private:
   mutable Mutex mutex_;
   std::list<Running*> all_ ABSL_GUARDED_BY(mutex_);
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace cairn::kv

@@ -112,7 +112,6 @@ struct Server {
   Workspace workspace;
   ScriptCache scripts;
   RunningScripts running_scripts;
-  LongScripts* long_scripts = nullptr;  // constant after start; null: scripts have no threads
   // The libraries of functions, which only kv/script knows; made by it once.
   struct Part {
     virtual ~Part() = default;
@@ -148,6 +147,9 @@ struct Server {
   std::optional<std::string> password_ ABSL_GUARDED_BY(texts_mutex_);
   std::string save_points_ ABSL_GUARDED_BY(texts_mutex_);
   std::vector<double> percentiles_ ABSL_GUARDED_BY(texts_mutex_){50, 99, 99.9};
+
+ public:
+  LongScripts* long_scripts = nullptr;  // constant after start; null: scripts have no threads
 };
 
 // The version of Redis whose commands are here.

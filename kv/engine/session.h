@@ -69,19 +69,16 @@ class Session {
   struct Lacking {
     std::vector<std::pair<NamespacePtr, std::string>> keys;
     bool all_stripes = false;
-    const char* runs_long = nullptr;   // more than a turn: what it is (Busy::Holder)
-    int64_t begun_ns = 0;              // when it began for the first time
-    bool gave_way = false;             // it lacked nothing but the leave to go on
-    std::unique_ptr<BlobReader> blob;  // to be read
+    std::unique_ptr<BlobReader> blob;                          // to be read
     std::vector<std::pair<std::string, std::string>> fetched;  // values of such, by their names
     uint64_t fetched_bytes = 0;
+    // It needs more than a turn, and goes on with LongScripts: what it is (Busy::Holder), and when
+    // it began for the first time.
+    const char* runs_long = nullptr;
+    int64_t begun_ns = 0;
+    bool gave_way = false;  // it lacked nothing but the leave to go on
   };
   std::unique_ptr<Lacking> lacking;
-  bool away = false;  // it is with LongScripts
-  // Something is done for it, which may take long: nothing is to be heard of it meanwhile.
-  std::atomic<bool> served{false};
-  // What a command met that is not named by its keys, and is busy.
-  std::optional<KeyHash> met_busy;
   // What scripts and EXEC publish is sent once what they change is there: they may be taken back.
   struct Message {
     Channels::Kind kind;
@@ -178,11 +175,17 @@ class Session {
   bool for_command_ ABSL_GUARDED_BY(mutex) = true;  // that is what it waits for
   bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> ends_{false};
-  std::atomic<char> push_byte_{'*'};  // resp is not theirs who push, but the command's that runs
   std::atomic<Unblock> unblocked_{Unblock::kTimeout};
 
  public:
   std::atomic<bool> blocked{false};  // it waits in a command that blocks
+  // Something is done for it that may take long: nothing is to be heard of it meanwhile.
+  std::atomic<bool> served{false};
+  bool away = false;                // it is with LongScripts
+  std::optional<KeyHash> met_busy;  // by a command that does not name it with its keys
+
+ private:
+  std::atomic<char> push_byte_{'*'};  // resp is not theirs who push, but the command's that runs
 };
 
 // All sessions of the process.

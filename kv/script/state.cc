@@ -280,6 +280,7 @@ void LuaState::look_at_time(lua_State* lua) {
   if (run->running.killed.load(std::memory_order_relaxed)) s.end(lua, Ended::kKilled);
   if (s.engine_.has_own_thread()) {
     const Busy::Holder* holder = s.engine_.holder();
+    if (s.server().long_scripts->ending()) s.end(lua, Ended::kKilled);
     if (holder != nullptr && holder->must_give_way()) s.give_way(lua);
   } else if (s.server().long_scripts != nullptr) {
     if (took > LongScripts::kTurnNs) s.go_on_elsewhere(lua);
