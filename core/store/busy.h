@@ -21,9 +21,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <list>
 #include <memory>
-#include <optional>
 #include <span>
 
 #include "core/base/async.h"

@@ -40,7 +40,8 @@ awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) 
   for (;;) {
     Lsn lsn;
     uint64_t record_bytes = 0;
-    if (Status idle = co_await keyspace_.busy().until_idle(hash); !idle.ok()) co_return idle;
+    Status idle = co_await keyspace_.busy().until_idle(hash);
+    if (!idle.ok()) co_return idle;
     {
       StripeLocks lock(keyspace_);
       if (!lock.lock_idle(hash)) continue;

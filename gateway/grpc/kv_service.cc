@@ -59,9 +59,8 @@ awaitable<grpc::Status> KeyValueService::get_from_disk(Context* c, NamespacePtr 
   // that.
   StatusOr<objects::Opened> o = absl::UnknownError("");
   for (uint64_t room_bytes = 0;;) {
-    if (Status idle = co_await store_.busy().until_idle(ns->hash(key.key())); !idle.ok()) {
-      co_return error_of(idle, &key);
-    }
+    grpc::Status idle = co_await until_idle(store_, key);
+    if (!idle.ok()) co_return idle;
     auto info = objects::stat(store_, *ns, key.key());
     if (!info.ok()) co_return co_await refused(store_, info.status(), key);
     if (info->size > kValueBytesMax) co_return too_large("use Objects.Download", &key);

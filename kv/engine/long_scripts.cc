@@ -1,7 +1,5 @@
 #include "kv/engine/long_scripts.h"
 
-#include "core/base/errors.h"
-
 namespace cairn::kv {
 
 LongScripts::LongScripts(Server& server, std::vector<std::unique_ptr<Engine>>& engines,
@@ -27,7 +25,7 @@ awaitable<StatusOr<Engine::Outcome>> LongScripts::run(Session& session, Request&
       return job->wake();
     }
     waiting_.push_back(job);
-    if (idle_ == 0 && threads_.size() < engines_.size()) {
+    if (waiting_.size() > idle_ && threads_.size() < engines_.size()) {
       threads_.emplace_back([this, &engine = *engines_[threads_.size()]] { work(engine); });
     }
     changed_.notify_one();

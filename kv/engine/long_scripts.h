@@ -60,7 +60,7 @@ class LongScripts {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> waiting_;
-  size_t idle_ = 0;  // threads
+  size_t idle_ = 0;  // threads that wait for work, or are about to take some
   bool stopping_ = false;
   std::atomic<bool> ending_{false};
   std::vector<std::thread> threads_;
