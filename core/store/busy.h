@@ -14,7 +14,8 @@
 //  1. Of what a holder changes nothing is in the log while its stripes are busy: it settles before
 //     it commits. Who waits for all that is in the log's tail to be in the index may pass over
 //     them.
-//  2. A holder waits for no stripe while it has others that are busy: it takes all of them first.
+//  2. A holder waits for no stripe while it has others that are busy: it takes all of them first,
+//     and none where one is busy already.
 //  3. Who waits with its thread is in Holder::unwilling, and the holder looks there every moment.
 //
 // Threads: any.

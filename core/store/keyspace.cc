@@ -90,16 +90,12 @@ uint32_t StripeLocks::lock_those() {
   return kNone;
 }
 
-void StripeLocks::lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> hashes, bool all) {
-  assert(!any());
-  if (!all) take(hashes);
-  all_ = all;
-  for (uint32_t met = lock_those(); met != kNone; met = lock_those()) {
-    (*keyspace_.stripes_)[met].mutex.wait_while_busy();
-  }
+bool StripeLocks::lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> hashes, bool all) {
+  if (!(all ? lock_all_idle() : lock_idle(hashes))) return false;
   one_ = kBusy;
   keyspace_.busy().begin(*this, std::move(holder));
   for_each([&](uint32_t s) { (*keyspace_.stripes_)[s].mutex.make_busy(); });
+  return true;
 }
 
 void StripeLocks::settle_busy() {

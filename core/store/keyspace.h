@@ -80,9 +80,9 @@ class StripeLocks {
   [[nodiscard]] bool add(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
-  // For long, on a thread that may wait: they are busy from then on; all of them, if `all`.
-  void lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> hashes,
-                 bool all) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // For long: they are busy from then on; all of them, if `all`. False: another has one for long.
+  [[nodiscard]] bool lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> hashes,
+                               bool all) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   // The end is near, and not to be interrupted any more: before a commit.
   void settle() {
     if (one_ == kBusy) settle_busy();

@@ -358,10 +358,7 @@ bool Engine::lock_keys(const Session& session, const Request& request, StripeLoc
   if (request.hash != 0) return locks.lock_idle(request.hash);
   absl::InlinedVector<KeyHash, 16> hashes;
   const bool all = stripes_of(session, request, hashes);
-  if (holder_ != nullptr) {
-    locks.lock_busy(holder_, hashes, all);
-    return true;
-  }
+  if (holder_ != nullptr) return locks.lock_busy(holder_, hashes, all);
   if (all) return locks.lock_all_idle();
   return hashes.empty() || locks.lock_idle(hashes);
 }

@@ -41,11 +41,12 @@ struct BusyTest : testing::Test {
 
 TEST_F(BusyTest, WhoMeetsOneIsToldAndHasNothing) {
   StripeLocks held(store);
-  held.lock_busy(holder, std::array{hash_of(1), hash_of(3)}, false);
+  EXPECT_TRUE(held.lock_busy(holder, std::array{hash_of(1), hash_of(3)}, false));
   StripeLocks other(store);
   EXPECT_FALSE(other.lock_idle(hash_of(3)));
   EXPECT_FALSE(other.lock_idle(std::array{hash_of(0), hash_of(2), hash_of(3)}));
   EXPECT_FALSE(other.lock_all_idle());
+  EXPECT_FALSE(other.lock_busy(holder, std::array{hash_of(2), hash_of(3)}, false));
   EXPECT_FALSE(other.any());
   EXPECT_TRUE(other.lock_idle(std::array{hash_of(0), hash_of(2)}));
   EXPECT_FALSE(other.add(hash_of(3)));
@@ -91,7 +92,7 @@ TEST_F(BusyTest, WhoSleepsForOneHearsThatItIsBusy) {
 TEST_F(BusyTest, RequestsWaitSoLongAndAreRefused) {
   store.busy().patience_ms = 50;
   StripeLocks held(store);
-  held.lock_busy(holder, std::array{hash_of(9)}, false);
+  EXPECT_TRUE(held.lock_busy(holder, std::array{hash_of(9)}, false));
   EXPECT_EQ(held_too_long_by(until_idle(hash_of(9))), "script");
   EXPECT_EQ(held_too_long_by(until_idle(hash_of(9))), "script");  // at once
   EXPECT_TRUE(until_idle(hash_of(8)).ok());
@@ -110,12 +111,12 @@ TEST_F(BusyTest, TheHolderGivesWay) {
     std::atomic<bool> holds{false};
     std::thread long_one([&] {
       StripeLocks held(store);
-      held.lock_busy(holder, std::array{hash_of(1), hash_of(2)}, all);
+      EXPECT_TRUE(held.lock_busy(holder, std::array{hash_of(1), hash_of(2)}, all));
       holds = true;
       while (!holder->must_give_way()) std::this_thread::yield();
       held.unlock();
       holder->let_pass();
-      held.lock_busy(holder, std::array{hash_of(1), hash_of(2)}, all);
+      EXPECT_TRUE(held.lock_busy(holder, std::array{hash_of(1), hash_of(2)}, all));
       held.settle();
     });
     while (!holds) std::this_thread::yield();
@@ -157,7 +158,10 @@ TEST_F(BusyTest, NobodySeesPartsOfWhatIsDoneUnderBusyStripes) {
         const bool all = k % 50 == 0, adds = k % 3 == 0;
         StripeLocks held(store);
         const std::array both{hashes[a], hashes[b]};
-        held.lock_busy(me, std::span(both).first(adds ? 1 : 2), all);
+        if (!held.lock_busy(me, std::span(both).first(adds ? 1 : 2), all)) {
+          std::this_thread::yield();
+          continue;
+        }
         money[a] -= 5;
         bool goes_on = !adds || held.covers(hashes[b]) || held.add(hashes[b]);
         for (int i = 0; i < 20 && goes_on; i++) {
