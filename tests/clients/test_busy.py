@@ -454,6 +454,23 @@ class Ends(unittest.TestCase):
         self.assertEqual(set(self.server.redis().mget(self.keys)), {b"old"})
 
 
+class Eviction(unittest.TestCase):
+    def test_eviction_passes_over_what_is_busy(self):
+        server = Server(threads=1, args=["--memory=%d" % (48 << 20), "--maxmemory-policy=allkeys-lru"])
+        self.addCleanup(server.remove)
+        r = server.redis()
+        r.set("kept", "v" * 1000)
+        script = Running(server, "EVAL", LONG + " + #redis.call('GET', 'kept')", 2, "n", "kept", 4000)
+        self.assertTrue(wait_until(lambda: r.execute_command("FUNCTION", "STATS")[1] is not None))
+        for i in range(0, 80_000, 100):
+            with r.pipeline(transaction=False) as p:
+                for k in range(i, i + 100):
+                    p.set("k%d" % k, "v" * 1000)
+                p.execute()
+        self.assertGreater(r.info("stats")["evicted_keys"], 0)
+        self.assertEqual(script.end(), 1001)
+
+
 class Accounts(BusyCase):
     """Transfers by scripts short and long, on two threads; whoever looks sees the same sum."""
     server_args = dict(threads=2)
