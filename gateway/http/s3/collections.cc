@@ -40,6 +40,9 @@ void add_string(std::string& json, std::string_view text) {
 }
 
 void add_bytes(std::string& json, std::string_view bytes) {
+  // Room for a long one as base64 and for what closes the page, and not twice as much.
+  constexpr size_t kLong = 64 << 10, kRest = 4 << 10;
+  if (bytes.size() > kLong) json.reserve(json.size() + bytes.size() / 3 * 4 + kRest);
   if (is_utf8(bytes)) return add_string(json, bytes);
   append(json, "{\"base64\":\"", objects::base64(bytes), "\"}");
 }
