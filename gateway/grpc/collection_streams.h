@@ -128,8 +128,10 @@ class RangeCall final : public ItemStream<Message> {
     const absl::Cleanup drop = [this] { step_.command.values.drop(); };
     grpc::Status status = step_.ask(shared, request_);
     if (status.ok()) status = step_.enter(shared, this->by_);
+    if (status.ok()) status = co_await this->begin_message();
     if (!status.ok()) co_return status;
     status = co_await perform(shared, *this->context_, step_, wishes_of(request_), nullptr);
+    this->hold(step_.command.values.bytes());
     if (!status.ok()) co_return status;
     (void)step_.command.values.count();
     co_return co_await this->send(step_.command.values, request_.key(), [](const Message&) {});

@@ -559,7 +559,9 @@ constexpr Wording kWordings[] = {
 }  // namespace
 
 grpc::Status error_of_command(std::string_view text, const v1::Key& key) {
-  if (text.starts_with("WRONGTYPE ")) return error_of(wrong_type(), &key);
+  if (text.starts_with("WRONGTYPE ")) {
+    return error(grpc::FAILED_PRECONDITION, "WRONG_TYPE", "the key holds another type", &key);
+  }
   const std::string_view words = text.substr(std::min(text.find(' '), text.size() - 1) + 1);
   for (const Wording& w : kWordings) {
     if (text.starts_with(w.begin)) return error(w.code, w.reason, words, &key);

@@ -28,7 +28,7 @@ bool Values::fits_in_array(Kind kind, uint64_t bytes) {
 void Values::add(Kind kind, int64_t number, double real, std::string_view text) {
   if (overflowed_ || !fits_in_array(kind, text.size())) return;
   const uint64_t bytes = sizeof(Value) + text.size();
-  overflowed_ |= bytes_ + bytes > held_max_ || in_all_ + text.size() > in_all_max_;
+  overflowed_ |= (!in_series_ && bytes_ + bytes > held_max_) || in_all_ + text.size() > in_all_max_;
   if (overflowed_) return;
   bytes_ += bytes;
   in_all_ += text.size();
@@ -60,8 +60,11 @@ void Values::cut(const Mark& mark) {
 }
 
 bool Values::more() {
-  while (values_.empty() && series_ != nullptr) {
-    if (series_->next(*this)) continue;
+  while (values_.empty() && series_ != nullptr && !overflowed_) {
+    in_series_ = true;
+    const bool more = series_->next(*this);
+    in_series_ = false;
+    if (more) continue;
     lost_ = series_->lost();
     series_ = nullptr;
   }

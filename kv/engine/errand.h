@@ -37,7 +37,9 @@ inline constexpr uint64_t kNoClient = 0;
 // locks. Taking another kind than the command answers yields nothing, and says so in broken().
 class Values final : public Reply {
  public:
-  // What would be more than so many bytes is let go, and overflowed(): held at once, or in all.
+  // What would be more than so many bytes is let go, and overflowed(): of what a command answers at
+  // once, or in all. A step of a Series may be larger: it is what there is of the store in one
+  // place, and without it the rest would not be the answer.
   void set_limit(uint64_t held, uint64_t in_all = UINT64_MAX) {
     held_max_ = held;
     in_all_max_ = in_all;
@@ -116,7 +118,7 @@ class Values final : public Reply {
   uint64_t array_max_ = UINT64_MAX, array_bytes_ = 0;
   size_t in_array_ = 0;
   std::string error_text_;
-  bool overflowed_ = false, lost_ = false, broken_ = false;
+  bool in_series_ = false, overflowed_ = false, lost_ = false, broken_ = false;
 };
 
 struct Command {

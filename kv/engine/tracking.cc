@@ -441,12 +441,27 @@ void Tracking::overwrites(const TrackerPtr& tracker, const Context& c) {
 namespace {
 // Scripts are their commands.
 bool reads(const Row& row) { return (row.flags & kReadOnly) != 0 && row.group != "scripting"; }
+
+// Whether one of the prefixes of a client that broadcasts is the key's: none begins with another,
+// so it can only be the last one before it.
+bool covers(const Tracker& tracker, std::string_view key) {
+  if (!tracker.has(Tracker::kOn) || !tracker.has(Tracker::kBroadcast)) return false;
+  const auto after = tracker.prefixes().upper_bound(key);
+  return after != tracker.prefixes().begin() && key.starts_with(*std::prev(after));
+}
 }  // namespace
 
 void Tracking::runs(Context& c) {
   const TrackerPtr& tracker = c.session.tracker.shared();
   if ((c.row.flags & kWrite) != 0 && !tracker->noted_.empty()) overwrites(tracker, c);
-  if (!reads(c.row) || !tracker->remembers()) return;
+  if (!reads(c.row)) return;
+  // What may answer later than it reads is told again behind that, in broadcast mode too.
+  if (c.row.run_deferred != nullptr && !c.in_exec) {
+    for (const Key& key : c.request.keys) {
+      if (key.ns != nullptr && covers(*tracker, key.name)) tracker->noted_.emplace(key.name);
+    }
+  }
+  if (!tracker->remembers()) return;
   note(tracker, c.request, c.in_exec);
   // As redis-server 7.0: a script that reads anything has read all that it declares.
   if (c.script != nullptr) note(tracker, *c.script, true);
@@ -456,9 +471,10 @@ void Tracking::ran(Session& session, const Row* row, bool again, bool over) {
   constexpr size_t kAtOnce = 100;
   const TrackerPtr& tracker = session.tracker.shared();
   if (!tracker->noted_.empty()) {
-    const bool reads = tracker->has(Tracker::kOn) && !tracker->has(Tracker::kBroadcast);
+    // Of who broadcasts: only until it is answered.
+    const bool wanted = tracker->has(Tracker::kOn) && (!over || !tracker->has(Tracker::kBroadcast));
     for (const std::string& key : tracker->noted_) {
-      if (reads && !again) remember(key, tracker);
+      if (wanted && !again) remember(key, tracker);
     }
     tracker->noted_.clear();
   }
@@ -468,10 +484,11 @@ void Tracking::ran(Session& session, const Row* row, bool again, bool over) {
 
 void Tracking::answered(Session& session, const Request& request) {
   const TrackerPtr& tracker = session.tracker.shared();
-  if (reads(*request.row) && tracker->remembers()) {
+  if (reads(*request.row)) {
     Telling telling(*this);
     for (const Key& key : request.keys) {
-      if (key.ns == nullptr || remembered(key.name, tracker)) continue;
+      if (key.ns == nullptr || (!tracker->remembers() && !covers(*tracker, key.name))) continue;
+      if (remembered(key.name, tracker)) continue;
       const Text list = list_of({&key.name, 1});
       telling.tell(*tracker, {list, list});
     }

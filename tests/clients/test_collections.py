@@ -352,6 +352,11 @@ class Rules(CollectionCase):
         self.assertEqual(len(self.do("ListPop", count=3).values), 3)
         self.assertEqual(len(self.elements()), 3)
 
+    def test_an_error_that_names_any_bytes_can_be_read(self):
+        self.do("StreamAppend", b"\xff\xfe\x80", fields=[self.field(b"f", b"1")])
+        self.assertEqual(self.fails("StreamClaim", b"\xff\xfe\x80", group="g", consumer="c", start="0"),
+                         (CODE.NOT_FOUND, "NO_SUCH_GROUP"))
+
     def test_a_real_increment(self):
         self.assertEqual(self.do("HashIncrement", name=b"r", real=0.5).real, 0.5)
         self.assertEqual(self.do("HashIncrement", name=b"r", real=1e300).real, 1e300)
@@ -584,6 +589,21 @@ class LongAnswers(CollectionCase):
         for answer in held:
             answer.cancel()
         self.assertEqual(self.do("HashCount", "h").count, self.N)
+
+    def test_large_values_come_whole(self):
+        values = {b"%d" % i: b"%d-" % i * 130_000 for i in range(100)}
+        for at in range(0, 100, 10):
+            self.redis.hset("h", mapping={n: values[n] for n in list(values)[at:at + 10]})
+        self.assertEqual(self.scan("h"), values)
+        names = [b"%04d" % i + b"x" * 60_000 for i in range(1000)]
+        for at in range(0, 1000, 100):
+            self.redis.zadd("z", {n: int(n[:4]) for n in names[at:at + 100]})
+        self.assertEqual([m for m, _ in self.ranked("z")], names)
+        self.assertEqual([m for m, _ in self.ranked("z", reverse=True)], names[::-1])
+        self.assertEqual(self.redis.zrange("z", 10, 500, withscores=True), [(n, int(n[:4])) for n in names[10:501]])
+        with self.redis.pipeline() as p:
+            self.assertEqual(p.zrange("z", 0, -1).zcard("z").execute(), [names, 1000])
+        self.assertEqual(self.redis.zpopmin("z", 1000), [(n, int(n[:4])) for n in names])
 
     def test_an_element_that_fits_in_no_message(self):
         self.redis.rpush("k", b"small", b"x" * (5 << 20))
@@ -1056,7 +1076,7 @@ class Json(CollectionCase):
 
     def test_who_does_not_accept_json_gets_the_error_and_bytes_stay_bytes(self):
         self.redis.rpush("k", "x")
-        for accept in ("*/*", "text/plain", "application/json5", "application/*"):
+        for accept in ("*/*", "text/plain", "application/json5", "application/*", "application/json;q=0, */*", "application/json; q=0.00"):
             self.assertEqual(self.get(headers={"Accept": accept})[0], 400, accept)
         self.redis.set("bytes", b"{}")
         self.assertEqual(self.get("bytes")[:2], (200, b"{}"))
@@ -1091,6 +1111,17 @@ class Json(CollectionCase):
         self.assertEqual((members, pages > 2), (big, True))
         self.assertEqual({m["field"]: m["value"] for m in self.pages("h")[1]}, {b"f%d" % i: v for i, v in enumerate(big)})
         self.assertEqual([m["member"] for m in self.pages("z")[1]], names)
+
+    def test_a_member_larger_than_a_page_hides_none_behind_it(self):
+        for size in (1 << 20, 5 << 20):
+            words = [b"a", b"x" * size] + [b"m%d" % i for i in range(50)]
+            self.redis.delete("l")
+            self.redis.rpush("l", *words)
+            self.assertEqual(self.pages("l")[1], words)
+            self.redis.delete("e")
+            for i, w in enumerate(words):
+                self.redis.xadd("e", {"f": w}, id="%d-1" % (i + 1))
+            self.assertEqual([m["fields"][0]["value"] for m in self.pages("e")[1]], words)
 
     def test_pages_of_what_changes(self):
         self.redis.hset("h", mapping={"f%d" % i: i for i in range(3000)})
