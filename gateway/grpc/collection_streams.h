@@ -56,18 +56,19 @@ class ItemStream : public grpc::ServerWriteReactor<Message> {
     }
     counted_ = bytes;
   }
-  // Before a message is made: there is room for the largest.
+  // Before a message is made: there is room for the largest. Who holds something already does not
+  // wait for more, for which others might wait that do the same.
   awaitable<grpc::Status> begin_message() {
-    if (has_room_for_answer(shared_) || counted_ >= kAnswerBytesMax) co_return grpc::Status();
-    const uint64_t more = kAnswerBytesMax - std::exchange(counted_, kAnswerBytesMax);
-    co_return co_await room_for_answer(shared_, *context_, more);
+    if (counted_ != 0 || has_room_for_answer(shared_)) co_return grpc::Status();
+    counted_ = kAnswerBytesMax;
+    co_return co_await room_for_answer(shared_, *context_, counted_);
   }
   // What is left of the values. `sent` hears of each message that was.
   template <class Sent>
   awaitable<grpc::Status> send(kv::Values& values, const v1::Key& key, Sent sent) {
     constexpr size_t kPartBytes = 64 << 10;
     const absl::Cleanup all_gone = [this] { hold(0); };
-    for (;;) {
+    while (!values.ended()) {
       grpc::Status room = co_await begin_message();
       if (!room.ok()) co_return room;
       if (!values.more()) break;
@@ -127,8 +128,10 @@ class RangeCall final : public ItemStream<Message> {
     const absl::Cleanup drop = [this] { step_.command.values.drop(); };
     grpc::Status status = step_.ask(shared, request_);
     if (status.ok()) status = step_.enter(shared, this->by_);
+    if (status.ok()) status = co_await this->begin_message();
     if (!status.ok()) co_return status;
     status = co_await perform(shared, *this->context_, step_, wishes_of(request_), nullptr);
+    this->hold(step_.command.values.bytes());
     if (!status.ok()) co_return status;
     (void)step_.command.values.count();
     co_return co_await this->send(step_.command.values, request_.key(), [](const Message&) {});

@@ -54,6 +54,8 @@ class Values final : public Reply {
   void keep_locks() {
     if (series_ != nullptr) series_->keep_locks();
   }
+  // All were taken, as far as is known without making more.
+  bool ended() const { return values_.empty() && series_ == nullptr; }
   // Whether there is another value. Then the first is at hand.
   bool more();
   // What is left is let go, on the thread that would take it.

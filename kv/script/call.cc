@@ -206,9 +206,11 @@ int one_field(lua_State* lua, const char* field) {
 int status_reply(lua_State* lua) { return one_field(lua, "ok"); }
 int error_reply(lua_State* lua) {
   if (lua_gettop(lua) == 1 && lua_type(lua, 1) == LUA_TSTRING) {
-    const std::string_view text = text_at(lua, 1);
-    // A text that begins with '-' has its code word; all others get one.
-    push(lua, text.starts_with('-') ? std::string(text.substr(1)) : cat("ERR ", text));
+    std::string_view text = text_at(lua, 1);
+    while (text.ends_with('\r') || text.ends_with('\n')) text.remove_suffix(1);
+    if (text.starts_with('-')) text.remove_prefix(1);
+    // The first of several words is the code; one alone gets one.
+    push(lua, text.find(' ') != text.npos ? std::string(text) : cat("ERR ", text));
     lua_replace(lua, 1);
   }
   return one_field(lua, "err");

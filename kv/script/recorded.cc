@@ -143,9 +143,7 @@ void answer(lua_State* lua, Reply& reply, int version, int depth);
 // A table of one field that says what it is; false: it is an array. The field is popped.
 bool answer_tagged(lua_State* lua, Reply& reply, int version, int depth) {
   if (field(lua, "err", LUA_TSTRING)) {
-    std::string text = line_of(text_at(lua, -1));
-    if (text.starts_with('-')) text.erase(0, 1);
-    reply.error(text);
+    reply.error(line_of(text_at(lua, -1)));
   } else if (field(lua, "ok", LUA_TSTRING)) {
     reply.simple(line_of(text_at(lua, -1)));
   } else if (field(lua, "double", LUA_TNUMBER)) {

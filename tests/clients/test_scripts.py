@@ -78,6 +78,20 @@ return {ok='x', err='y'}
 return redis.error_reply('x')
 return redis.error_reply('-X y')
 return redis.error_reply('X')
+return redis.error_reply('X y')
+return redis.error_reply('ERR X y')
+return redis.error_reply('-X')
+return redis.error_reply('-')
+return redis.error_reply('')
+return redis.error_reply(' X')
+return redis.error_reply('--X y')
+return redis.error_reply('X y\\r\\nz')
+return redis.error_reply('X\\r\\n')
+return redis.error_reply('-X y\\r\\n\\n')
+return {err='X y'}
+return {err='X'}
+return {err=''}
+local e = redis.error_reply('X y') return e.err
 return redis.error_reply()
 return redis.error_reply(1)
 return redis.status_reply(1)
