@@ -45,11 +45,6 @@ void Output::write_real(double value) {
   append(text_, ",", digits, "\r\n");
 }
 
-void Output::write_real_as(std::string_view digits) {
-  if (version_ < 3) return write_bulk(digits);
-  append(text_, ",", digits, "\r\n");
-}
-
 void Output::write_boolean(bool value) {
   if (version_ < 3) return write_integer(value);
   text_.append(value ? "#t\r\n" : "#f\r\n");

@@ -7,6 +7,7 @@
 #include "kv/commands/compare.h"
 #include "kv/commands/expire_options.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/session.h"
 
 namespace cairn::kv {
 namespace {
@@ -248,16 +249,21 @@ bool added(Context& c, long double before, long double after, long double& diffe
 std::string text_of(int64_t value) { return cat(value); }
 std::string text_of(long double value) { return format_float(value); }
 
-void reply_both(Reply& reply, int64_t value, int64_t difference) {
-  reply.array(2);
-  reply.integer(value);
-  reply.integer(difference);
+void reply_both(Context& c, int64_t value, int64_t difference) {
+  c.reply.array(2);
+  c.reply.integer(value);
+  c.reply.integer(difference);
 }
 
-void reply_both(Reply& reply, long double value, long double difference) {
-  reply.array(2);
-  reply.real_as(format_float(value));
-  reply.real_as(format_float(difference));
+void reply_both(Context& c, long double value, long double difference) {
+  c.reply.array(2);
+  for (const long double number : {value, difference}) {
+    if (c.session.resp == 3) {
+      c.reply.real(static_cast<double>(number));
+    } else {
+      c.reply.bulk(format_float(number));
+    }
+  }
 }
 
 // False after the store refused.
@@ -285,11 +291,11 @@ void increx(Context& c, IncrexOptions& o, Increment<Number> increment) {
   if (e != nullptr && !value_of(c, e, before)) return;
   Number difference = increment.by;
   if (const int side = beyond(before, increment, after); side != 0) {
-    if (!o.saturate) return reply_both(c.reply, before, Number(0));
+    if (!o.saturate) return reply_both(c, before, Number(0));
     after = side > 0 ? increment.most : increment.least;
     if (!added(c, before, after, difference)) return;
   }
-  if (put_number(c, e, text_of(after), o)) reply_both(c.reply, after, difference);
+  if (put_number(c, e, text_of(after), o)) reply_both(c, after, difference);
 }
 
 void increx(Context& c) {

@@ -56,11 +56,6 @@ class Reply {
     due_--;
     write_real(value);
   }
-  // The same with these digits: those of a long double, as format_float() writes them.
-  void real_as(std::string_view digits) {
-    due_--;
-    write_real_as(digits);
-  }
   void boolean(bool value) {
     due_--;
     write_boolean(value);
@@ -147,7 +142,6 @@ class Reply {
   virtual void write_error(std::string_view text) = 0;
   virtual void write_integer(int64_t value) = 0;
   virtual void write_real(double value) = 0;
-  virtual void write_real_as(std::string_view digits) { write_bulk(digits); }
   virtual void write_boolean(bool value) = 0;
   virtual void write_bulk(std::string_view bytes) = 0;
   virtual void write_verbatim(std::string_view text) = 0;

@@ -3,7 +3,6 @@
 #include <bit>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 
 #include "kv/script/state.h"
 
@@ -16,12 +15,6 @@ void Recorded::write_real(double value) {
   std::string_view digits(text, static_cast<size_t>(n));
   if (std::isinf(value)) digits = value > 0 ? "inf" : "-inf";
   write_bulk(digits);
-}
-
-void Recorded::write_real_as(std::string_view digits) {
-  if (version_ < 3) return write_bulk(digits);
-  const std::string text(digits);
-  write_real(std::strtod(text.c_str(), nullptr));
 }
 
 void Recorded::write_stream(std::unique_ptr<BlobReader> blob) {
