@@ -40,7 +40,7 @@ bool SetOptions::parse(Context& c) {
       want_old = true;
     } else if (equals_ignoring_case(word, "keepttl") && !expire.given()) {
       keep_ttl = true;
-    } else if (!nx && !xx && comparison.parse(c, i, false)) {
+    } else if (!nx && !xx && comparison.parse(c, i)) {
       continue;
     } else if (!keep_ttl && i + 1 < c.args.size() && expire.parse(word)) {
       value_at = ++i;
