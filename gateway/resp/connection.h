@@ -51,7 +51,7 @@ class Connection final : public kv::Sender,
           bool taken = co_await take_streamed_word(stream_, pipeline_, store_.extents(), next,
                                                    [this](size_t bytes) {
                                                      moved(0);
-                                                     server_.stats.bytes_in += bytes;
+                                                     server_.stats.count_read(bytes);
                                                    });
           if (!taken) co_return;
           session_->stalled_s = kv::Session::kNothingMoves;
@@ -87,7 +87,7 @@ class Connection final : public kv::Sender,
       }
       if (n == 0) co_return;
       pipeline_.input().added(n);
-      server_.stats.bytes_in.fetch_add(n, std::memory_order_relaxed);
+      server_.stats.count_read(n);
       session_->silent_s.store(0, std::memory_order_relaxed);
     }
     co_await stream_.shutdown();
@@ -128,7 +128,7 @@ class Connection final : public kv::Sender,
 
   void moved(size_t sent_bytes) {
     session_->stalled_s.store(0, std::memory_order_relaxed);
-    server_.stats.bytes_out.fetch_add(sent_bytes, std::memory_order_relaxed);
+    server_.stats.count_write(sent_bytes);
   }
 
   // Says what the connection holds; false if it is to go for it.
@@ -174,7 +174,7 @@ class Connection final : public kv::Sender,
   void finish_send() {
     pipeline_.answers_left();
     sent_ = 0;
-    server_.stats.bytes_out.fetch_add(output().text().size(), std::memory_order_relaxed);
+    server_.stats.count_write(output().text().size());
     output().clear();
   }
 
@@ -273,7 +273,7 @@ class Connection final : public kv::Sender,
       const ssize_t took = stream_.try_write(as_bytes(std::string_view(text, n)));
       if (took < 0) return end_pushes();
       outbox().sent(static_cast<size_t>(took));
-      server_.stats.bytes_out.fetch_add(static_cast<uint64_t>(took), std::memory_order_relaxed);
+      server_.stats.count_write(static_cast<uint64_t>(took));
       if (static_cast<size_t>(took) < n) {
         writer_ = Writer::kPushes;
         return spawn(stream_.executor(), "pushing to a client", push_all(this->shared_from_this()),
@@ -294,7 +294,7 @@ class Connection final : public kv::Sender,
       if (n == 0) break;
       self->outbox().sent(n);
       sent = co_await self->stream_.write(as_bytes(self->piece_).first(n));
-      self->server_.stats.bytes_out.fetch_add(n, std::memory_order_relaxed);
+      self->server_.stats.count_write(n);
     }
     self->piece_ = {};
     self->writer_ = Writer::kNobody;

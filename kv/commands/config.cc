@@ -113,16 +113,6 @@ Refusal set_yes(Server&, std::string_view value) {
   return *yes ? "" : "it cannot be switched off";
 }
 
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> words;
-  while (!text.empty()) {
-    const size_t end = text.find(' ');
-    if (end != 0) words.push_back(text.substr(0, end));
-    text = end == text.npos ? "" : text.substr(end + 1);
-  }
-  return words;
-}
-
 // That so much is on disk after so many seconds: the log sees to it sooner, whatever is said.
 Refusal set_save(Server& s, std::string_view value) {
   const auto words = words_of(value);

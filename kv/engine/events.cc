@@ -67,14 +67,17 @@ void Events::changed(std::span<const Change> changes, Committer* /*by*/) {
   for (const Change& c : changes) {
     // What the system keeps for itself is nobody's key.
     if (c.named || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
-    if (c.what == What::kRemove && c.cause == Cause::kExpiry) {
+    if (c.last_part) {
+      // No other type than hashes has parts with a time of their own.
+      tell(*c.ns, Events::kHash, "hexpired", c.key);
+      tell(*c.ns, Events::kGeneric, "del", c.key);
+    } else if (c.what == What::kRemove && c.cause == Cause::kExpiry) {
       tell(*c.ns, Events::kExpired, "expired", c.key);
     } else if (c.what == What::kRemove && c.cause == Cause::kEviction) {
       tell(*c.ns, Events::kEvicted, "evicted", c.key);
     } else if (c.what == What::kRemove) {
       tell(*c.ns, Events::kGeneric, "del", c.key);
     } else if (c.what == What::kOperate && c.cause == Cause::kExpiry) {
-      // No other type has parts with a time of their own.
       tell(*c.ns, Events::kHash, "hexpired", c.key);
     } else if (c.what == What::kExpiry) {
       tell(*c.ns, Events::kGeneric, "expire", c.key);

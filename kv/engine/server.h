@@ -38,14 +38,23 @@ struct Stats {
       errors.emplace(code, 1);
     }
   }
+  void count_read(uint64_t bytes) {
+    reads.fetch_add(1, std::memory_order_relaxed);
+    bytes_in.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  void count_write(uint64_t bytes) {
+    writes.fetch_add(1, std::memory_order_relaxed);
+    bytes_out.fetch_add(bytes, std::memory_order_relaxed);
+  }
   Mutex mutex;
   std::map<std::string, uint64_t, std::less<>> errors ABSL_GUARDED_BY(mutex);
   std::atomic<uint64_t> connections{0}, rejected_connections{0}, commands{0};
   std::atomic<uint64_t> hits{0}, misses{0}, bytes_in{0}, bytes_out{0}, error_replies{0};
+  std::atomic<uint64_t> reads{0}, writes{0};  // of sockets
   std::atomic<uint64_t> output_limit_disconnections{0};
   void reset() {
     for (auto* c : {&connections, &rejected_connections, &commands, &hits, &misses, &bytes_in,
-                    &bytes_out, &error_replies, &output_limit_disconnections}) {
+                    &bytes_out, &error_replies, &output_limit_disconnections, &reads, &writes}) {
       c->store(0);
     }
     MutexLock lock(mutex);
@@ -110,6 +119,7 @@ struct Server {
   Workspace workspace;
   ScriptCache scripts;
   RunningScripts running_scripts;
+  std::atomic<int64_t> script_bytes{0};  // that the states of all threads take, when none runs
   // The libraries of functions, which only kv/script knows; made by it once.
   struct Part {
     virtual ~Part() = default;

@@ -120,9 +120,13 @@ class Session {
   };
   // For what a command asks for: until somebody wakes the waiter or calls unblock(), at most so
   // many milliseconds; 0: no limit.
-  // `shown`: others see that a command blocks it, from when unblock() finds it.
+  enum class Seen : uint8_t {
+    kNot,      // by nobody
+    kPaused,   // CLIENT LIST tells that it is blocked
+    kBlocked,  // and unblock() ends it
+  };
   awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
-                        bool shown = false);
+                        Seen seen = Seen::kNot);
   // Until a record is durable, so that answers may leave; Cancelled if the connection ends before,
   // which alone ends it.
   awaitable<Status> wait_durable(Log& log, Lsn lsn);
@@ -164,12 +168,14 @@ class Session {
  private:
   std::shared_ptr<Waiter> waiter_ ABSL_GUARDED_BY(mutex);
   bool for_command_ ABSL_GUARDED_BY(mutex) = true;  // that is what it waits for
+  bool may_be_unblocked_ ABSL_GUARDED_BY(mutex) = false;
   bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> ends_{false};
   std::atomic<Unblock> unblocked_{Unblock::kTimeout};
 
  public:
-  std::atomic<bool> blocked{false};  // it waits in a command that blocks
+  std::atomic<bool> blocked{false};  // it waits in a command that blocks, or is paused
+  std::atomic<bool> timed{false};    // the same for a command that says how long at most
 };
 
 // All sessions of the process.
