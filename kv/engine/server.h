@@ -121,8 +121,8 @@ struct Server {
   std::shared_ptr<Part> functions ABSL_GUARDED_BY(functions_mutex);
 
   Channels channels{client_limits, stats.output_limit_disconnections};
-  std::atomic<uint64_t> event_stream_length_max{
-      EventStreams::kLengthMax};  // CONFIG SET may change it
+  // CONFIG SET may change it.
+  std::atomic<uint64_t> event_stream_length_max{EventStreams::kLengthMax};
   Events events{store, channels, event_stream_length_max, durability};
   std::atomic<uint64_t> tracking_keys_max{Tracking::kKeysMax};  // CONFIG SET may change it
   Tracking tracking{store, channels, tracking_keys_max};
