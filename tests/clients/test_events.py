@@ -360,6 +360,9 @@ class Events(Case):
         self.r.xadd(STREAM, {"f": 1}, id="18446744073709551615-18446744073709551615")
         self.r.set("c", 1)
         self.assertEqual((lost() - before, self.r.xlen(STREAM)), (4, 1))
+        self.r.delete(STREAM)
+        self.r.set("d", 1)
+        self.assertEqual(self.r.xrange(STREAM)[0][1], {b"event": b"lost", b"key": b"", b"count": b"1"})
         log = open(self.server.log.name).read()
         self.assertIn("keyspace events of db0 are lost: __events__ is no stream", log)
         self.assertIn("keyspace events of db0 are lost: __events__ has no ID left", log)
@@ -490,27 +493,27 @@ class Apart(unittest.TestCase):
         kept = told(r.xrange(STREAM))
         self.assertEqual({event for _, event in kept}, {b"evicted"})
         gone = {key for key, _ in kept}
-        self.assertEqual([i for i in range(6000) if (b"k%d" % i in gone) == bool(r.exists("k%d" % i))], [])
+        with r.pipeline(transaction=False) as p:
+            for i in range(6000):
+                p.exists("k%d" % i)
+            there = p.execute()
+        self.assertEqual([i for i in range(6000) if (b"k%d" % i in gone) == bool(there[i])], [])
         r.close()
 
-    def test_a_stream_that_left_memory_is_brought_back(self):
+    def test_in_little_memory_the_stream_is_whole(self):
         server = self.start("--memory=80mb", "--notify-keyspace-stream=g", "--notify-keyspace-stream-maxlen=0")
         r = server.redis()
         value, want = os.urandom(20000), []
-        for round in range(4):
+        for round in range(2):
             for i in range(2500):
                 r.set("k%d" % i, value)
-            reads = r.info("stats")["value_reads"]
             for i in range(3):
                 r.delete("k%d" % (3 * round + i))
                 want.append((b"k%d" % (3 * round + i), b"del"))
-            if round > 0 and r.info("stats")["value_reads"] > reads:
-                self.read_back = True
-        self.assertTrue(getattr(self, "read_back", False))
         self.assertEqual(told(r.xrange(STREAM)), want)
         r.close()
 
-    def test_where_memory_is_full_the_newest_stay(self):
+    def test_where_memory_is_full_none_is_lost(self):
         server = self.start("--memory=8mb", "--notify-keyspace-stream=g", "--notify-keyspace-stream-maxlen=0")
         r = server.redis()
         with self.assertRaisesRegex(redis.ResponseError, "OOM"):
@@ -523,8 +526,8 @@ class Apart(unittest.TestCase):
             r.expire("k0000000001", 1000 + i)
         kept = told(r.xrange(STREAM))
         self.assertEqual(set(kept), {(b"k0000000001", b"expire")})
-        self.assertTrue(1000 <= len(kept) <= 1200, len(kept))
-        self.assertEqual(r.xinfo_stream(STREAM)["entries-added"], 5000)
+        self.assertGreaterEqual(len(kept), 1000)
+        self.assertEqual((r.xinfo_stream(STREAM)["entries-added"], r.info("stats")["keyspace_events_lost"]), (5000, 0))
         r.close()
 
 
