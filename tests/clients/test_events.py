@@ -308,7 +308,7 @@ class Events(Case):
         self.assertEqual(self.events(), want)
         self.r.delete("large", STREAM)
         self.r.execute_command("SELECT", 0)
-        self.r.hset("h", "f", 1)
+        self.r.hset("h", mapping={"f": 1, "stays": 1})
         self.r.execute_command("HPEXPIRE", "h", 1, "FIELDS", 1, "f")
         self.assertTrue(wait_until(lambda: (b"h", b"hexpired") in self.events()))
 
