@@ -40,6 +40,8 @@ class Connection final : public kv::Sender,
       do {
         bool slept = next == Next::kSleep;
         next = slept ? co_await pipeline_.sleep() : pipeline_.run();
+        if (session_->kept_events) [[unlikely]]
+          co_await write_events();
         if (next == Next::kWord && !output().empty()) {
           // The client may wait for what was answered before it sends the rest of the word.
           bool sent = sent_at_once();
@@ -58,6 +60,8 @@ class Connection final : public kv::Sender,
         } else if (next == Next::kFetch) {
           slept = true;
           next = co_await pipeline_.fetch();
+          if (session_->kept_events) [[unlikely]]
+            co_await write_events();
         }
         if (guests_.closing()) next = Next::kEnd;
         const bool wrote = std::exchange(session_->wrote, false);
@@ -147,6 +151,14 @@ class Connection final : public kv::Sender,
     const Lsn last(store_.log().tail().value() - 1);
     Status ignored = co_await session_->wait_durable(store_.log(), last);
     (void)ignored;  // a failed log is reported by the next write
+  }
+
+  // The events of what it changed are in the log before the answers leave.
+  awaitable<void> write_events() {
+    session_->kept_events = false;
+    session_->wrote = true;  // a key that was missed may be an event, too
+    const Lsn written = co_await server_.events.streams.write(server_.wish());
+    pipeline_.saw(written);
   }
 
   bool must_wait() const {

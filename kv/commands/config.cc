@@ -253,6 +253,15 @@ constexpr Parameter kParameters[] = {
      [](Server& s, std::string_view letters) -> Refusal {
        return s.events.set(letters) ? "" : "Invalid event class character. Use 'Ag$lszhxeKEtmdn'.";
      }},
+    {"notify-keyspace-stream", [](Server& s) { return s.events.kept_text(); },
+     [](Server& s, std::string_view letters) -> Refusal {
+       return s.events.keep(letters) ? ""
+                                     : "Invalid event class character. Use 'Ag$lszhxetmdn': the "
+                                       "stream has the event and the key.";
+     }},
+    {"notify-keyspace-stream-maxlen",
+     [](Server& s) { return cat(s.event_stream_length_max.load()); },
+     set_number<&Server::event_stream_length_max, 0, INT64_MAX>},
     {"port", [](Server& s) { return cat(s.port); }, nullptr},
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
      set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},

@@ -240,8 +240,8 @@ void info_stats(Context& c, std::string& out) {
          "slave_expires_tracked_keys:0\r\ntracking_total_keys:", s.tracking.keys(),
          "\r\ntracking_total_items:", s.tracking.items(),
          "\r\ntracking_total_prefixes:", s.tracking.prefixes(),
-         "\r\nunexpected_error_replies:0\r\n", "total_error_replies:", t.error_replies.load(),
-         "\r\n");
+         "\r\nkeyspace_events_lost:", s.events.streams.lost(), "\r\nunexpected_error_replies:0\r\n",
+         "total_error_replies:", t.error_replies.load(), "\r\n");
   info_traffic(s, out);
 }
 

@@ -93,9 +93,7 @@ Namespace& Context::ns() const { return *session.ns; }
 
 Committer* Context::committer() const { return engine.committer(session.id); }
 
-Wish Context::wish() const {
-  return engine.server().durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
-}
+Wish Context::wish() const { return engine.server().wish(); }
 
 const Key* Context::resolved_of_all(const Namespace& ns, std::string_view key, bool change) {
   const size_t n = request.keys.size();
@@ -299,7 +297,7 @@ void Context::missed(const Key& key) {
 
 void Context::tell_events(bool committed) {
   for (const Event& e : events_) {
-    if (committed) engine.server().events.tell(*e.ns, e.of, e.name, e.key);
+    if (committed) session.kept_events |= engine.server().events.tell(*e.ns, e.of, e.name, e.key);
     if (!committed && in_turns_) in_turn_.erase(e);
   }
   events_.clear();

@@ -112,6 +112,9 @@ struct Server {
 
   // CONFIG SET may change these.
   std::atomic<Durability> durability{Durability::kEverySec};
+  Wish wish() const {  // of what a command changes
+    return durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
+  }
   std::atomic<uint64_t> proto_max_bulk_len{512ull << 20};
   std::atomic<uint64_t> max_clients{limits::kClientsMax};
   std::atomic<uint64_t> timeout_s{0};
@@ -128,7 +131,9 @@ struct Server {
   std::shared_ptr<Part> functions ABSL_GUARDED_BY(functions_mutex);
 
   Channels channels{client_limits, stats.output_limit_disconnections};
-  Events events{store, channels};
+  // CONFIG SET may change it.
+  std::atomic<uint64_t> event_stream_length_max{EventStreams::kLengthMax};
+  Events events{store, channels, event_stream_length_max, durability};
   std::atomic<uint64_t> tracking_keys_max{Tracking::kKeysMax};  // CONFIG SET may change it
   Tracking tracking{store, channels, tracking_keys_max};
 

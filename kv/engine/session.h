@@ -48,6 +48,8 @@ class Session {
   ReplyMode reply_mode = ReplyMode::kOn;
   bool close_after_reply = false;
   bool wrote = false;  // since its connection last looked
+  // Events of its changes wait to be written (EventStreams), before it is answered.
+  bool kept_events = false;
   std::atomic<bool> no_evict{false};
   bool no_touch = false;
 
