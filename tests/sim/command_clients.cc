@@ -74,7 +74,6 @@ CommandWorld::Client CommandWorld::connect() {
   auto connection = std::make_shared<Connection>(SimStream(c.wire, executor), *life.server,
                                                  *life.engines.front(), life.guests, c.session);
   connection->offer_to(c.session, executor, life.bell);
-  c.connection = connection;
   life.server->sessions.add(c.session);
   life.clients.push_back(c);
   asio::co_spawn(life.context, serve(std::move(connection), c.session), [](std::exception_ptr) {});
@@ -187,6 +186,8 @@ void CommandWorld::check_answers(Client& client, const Batch& batch, const Told&
   }
   const bool waited = batch.all_durable && all.back().starts_with("*2\r\n:1\r\n");
   if (!always_ && !waited) return;
+  // Instead of what they would promise.
+  if (all.back().starts_with("-MISCONF the log failed")) return;
   const auto must_be_durable = [&](Lsn lsn, const char* what) {
     if (!lsn.valid()) return;
     if (!store.log().is_durable(lsn)) {

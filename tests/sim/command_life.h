@@ -39,7 +39,7 @@ class CommandWorld : public ChangeListener {
  private:
   using Connection = resp::Connection<SimStream>;
   static constexpr uint64_t kSegmentBytes = 64 << 10;
-  static constexpr uint64_t kExtentThreshold = 8 << 10;
+  static constexpr uint64_t kExtentThreshold = 16 << 10;  // above the size of a HyperLogLog
   static constexpr int kClients = 4;
 
   struct Commit {
@@ -49,7 +49,6 @@ class CommandWorld : public ChangeListener {
   struct Client {
     std::shared_ptr<Wire> wire;
     std::shared_ptr<kv::Session> session;
-    std::weak_ptr<Connection> connection;
   };
   // What a client committed in this life.
   struct Told {

@@ -123,8 +123,7 @@ void CommandWorld::live(bool last) {
   seen.cleaned += life.store->cleaner().stats().segments_freed;
   seen.cold += life.store->faults().reads();
   durable_floor_ = std::max(durable_floor_, acked_);
-  const bool gone = life.end();
-  if (!gone) wrong("a client outlives its store");
+  life.end();
   trace = life.volume.trace(trace);
   now_running_ = nullptr;
   if (!clean) {
@@ -183,6 +182,7 @@ void CommandWorld::changed(std::span<const Change> changes, Committer* by) {
   if (over_) return;
   Commit commit{changes.front().lsn, changes.back().lsn, {}};
   const bool asked = changes.front().cause == Cause::kUser;
+  const bool wished = now_running_->server->durability == Durability::kAlways;
   const uint64_t client = by == nullptr ? 0 : static_cast<kv::ReadyKeys*>(by)->client;
   std::string what;
   for (const Change& c : changes) {
@@ -207,7 +207,12 @@ void CommandWorld::changed(std::span<const Change> changes, Committer* by) {
     } else {
       now_[key] = image;
     }
-    if (asked) newest_[key] = commit.last;
+    if (!asked) continue;
+    if (wished) {
+      newest_[key] = commit.last;
+    } else {
+      newest_.erase(key);
+    }
   }
   if (verbose_) {
     say(cat("  LSN ", commit.first.value(), " to ", commit.last.value(), " by ", client, ":",
