@@ -102,7 +102,10 @@ void add(Input& in, const kv::Stream& s, unsigned items, std::string& op) {
   const std::string group = cat("g", in.byte() % 3), consumer = cat("c", in.byte() % 3);
   kv::StreamId last = s.state().last;
   for (unsigned i = 0; i < items; i++) {
-    const unsigned kind = in.byte() % 16;
+    // What makes a group or takes it away is an operation of its own: one that also said something
+    // of it before would say more the second time.
+    unsigned kind = in.byte() % 16;
+    if (items > 1 && kind >= 3 && kind <= 5) kind = 8;
     if (kind >= 8) {
       last = {last.ms + in.byte() % 3, last.seq + 1};
       const std::string value = text(in), field = cat("f", in.byte() % 3);
@@ -167,7 +170,8 @@ struct World {
     return made;
   }
 
-  void take(const std::string& op) {
+  // `made`: by what the type offers, and not spoiled.
+  void take(const std::string& op, bool made) {
     const auto beside = copy();
     const sim::Image before = image(*value);
     const uint64_t held = value->memory_bytes();
@@ -185,8 +189,8 @@ struct World {
     law(beside->apply(op), "what is an operation once is one again");
     const sim::Image after = image(*value);
     law(image(*beside) == after, "of the same it makes the same");
-    law(beside->apply(op), "and twice");
-    law(image(*beside) == after, "twice is as once");
+    law(!made || beside->apply(op), "and twice");
+    if (made) law(image(*beside) == after, "twice is as once");
     for (auto& step : undo) law(beside->apply(step), "an inverse is made of operations");
     law(image(*beside) == before, "an inverse is exact");
     if (begun) {
@@ -314,7 +318,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     } else {
       op = operation(in, world.type, *world.value, 1 + what % (what < 190 ? 8 : 200));
     }
-    world.take(op);
+    world.take(op, what < 200);
   }
   world.finish();
   world.check_readers();

@@ -179,7 +179,13 @@ void CommandWorld::check_answers(Client& client, const Batch& batch, const Told&
   const Told& told = told_[client.session->id];
   const uint64_t commits = told.commits - before.commits;
   count(batch, all, commits);
-  if (commits > batch.units) {
+  // Who waits in a group is a consumer of it from then on, as in Redis.
+  const auto waits_in_group = [](const Command& c) {
+    return c.words[0] == "XREADGROUP" &&
+           std::find(c.words.begin(), c.words.end(), "BLOCK") != c.words.end();
+  };
+  const auto more = std::count_if(batch.commands.begin(), batch.commands.end(), waits_in_group);
+  if (commits > batch.units + static_cast<uint64_t>(more)) {
     std::string what;
     for (const Command& c : batch.commands) append(what, c.words[0], " ");
     wrong(cat("client ", client.session->id, " committed ", commits, " times for ", what));
