@@ -179,7 +179,9 @@ struct World {
       (void)value->memory_bytes();
       value = copy_of(*beside);
       broken++;
-      if (begun) parts.clear(), begun = ended = false;
+      parts.clear();
+      cursor = 0;
+      begun = ended = false;
       return;
     }
     law(value->memory_bytes() <= held + 64 * op.size() + (1 << 16), "no more than came");

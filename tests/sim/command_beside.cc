@@ -85,6 +85,7 @@ awaitable<void> CommandWorld::ask_both() {
     constexpr std::string_view kInExtents = "above the extent threshold";
     if (got.find(kInExtents) != got.npos || expected.find(kInExtents) != got.npos) break;
     seen.asked += batch.commands.size();
+    if (verbose_) say(cat("asked of both: ", batch.text().substr(0, 400)));
     if (got == expected || unordered(got) == unordered(expected)) continue;
     std::string what;
     for (const Command& c : batch.commands) {

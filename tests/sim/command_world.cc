@@ -179,7 +179,8 @@ ImagePtr CommandWorld::image_now(const Namespace& ns, const std::string& key, co
 }
 
 void CommandWorld::changed(std::span<const Change> changes, Committer* by) {
-  if (over_) return;
+  // Of a part of a copy that has no name yet nothing is told.
+  if (over_ || changes.empty()) return;
   Commit commit{changes.front().lsn, changes.back().lsn, {}};
   const bool asked = changes.front().cause == Cause::kUser;
   const bool wished = now_running_->server->durability == Durability::kAlways;
