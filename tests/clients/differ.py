@@ -12,11 +12,15 @@ from harness import command
 from streams import LISTENER, PAUSE, TIMED, inner_commands
 
 BATCH_BYTES = 200_000  # of commands that are sent before an answer is read: what sockets hold
-PATIENCE = 30  # seconds, after which a server hangs
+PATIENCE = 90  # seconds, after which a server hangs
 
 
 class More(Exception):
     """The value is not whole yet."""
+
+
+class Gone(Exception):
+    """A server answers no more: why, and which one."""
 
 
 class Nothing:
@@ -71,7 +75,8 @@ class Client:
     MESSAGES = {b"message", b"pmessage", b"smessage", b"subscribe", b"psubscribe", b"ssubscribe", b"unsubscribe",
                 b"punsubscribe", b"sunsubscribe"}
 
-    def __init__(self, port):
+    def __init__(self, port, side=0):
+        self.side = side
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * BATCH_BYTES)
@@ -82,12 +87,20 @@ class Client:
         self.socket.close()
 
     def send(self, data):
-        self.socket.sendall(data)
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            raise Gone(b"-(takes no more)", self.side)
 
     def read(self):
-        part = self.socket.recv(1 << 20)
+        try:
+            part = self.socket.recv(1 << 20)
+        except TimeoutError:
+            raise Gone(b"-(no answer for %d s)" % PATIENCE, self.side)
+        except ConnectionError:
+            part = b""
         if not part:
-            raise EOFError("the connection was closed")
+            raise Gone(b"-(closes the connection)", self.side)
         self.buffer += part
 
     def is_message(self, v):
@@ -235,9 +248,8 @@ class Run:
     """A stream as it is told to both servers. `ports` are Cairn's and redis-server's."""
 
     def __init__(self, ports, steps, covered):
-        self.steps, self.covered = steps, covered
-        self.control = [Client(port) for port in ports]
-        self.clients = [[Client(port) for port in ports] for _ in range(4)]
+        self.ports, self.steps, self.covered = ports, steps, covered
+        self.control, self.clients = [], []  # pairs, Cairn's first
         self.queued = [None] * 4  # of each client, what it has said since MULTI
         self.waiting = {}  # client to step, in order of coming
         self.due = set()  # keys that came due, or may have
@@ -246,20 +258,25 @@ class Run:
     def go(self):
         """Raises Difference; whether the two stayed together until the end."""
         try:
-            self.reset()
+            self.begin()
             self.tell()
             self.compare_state()
             return True
         except Parted:
             return False
-        except (OSError, EOFError) as e:
-            words = self.steps[min(self.at, len(self.steps) - 1)][1]
-            raise Difference(self.at, words, b"-(%s)" % str(e).encode(), b"(or the other way round)")
+        except Gone as e:
+            step = max(0, min(self.at, len(self.steps)) - 1)
+            raise Difference(step, self.steps[step][1], *(e.args[0] if side == e.args[1] else b"(the other one)" for side in (0, 1)))
         finally:
             for c in self.control + sum(self.clients, []):
                 c.close()
 
-    def reset(self):
+    def begin(self):
+        for pair in [self.control] + [[] for _ in range(4)]:
+            for side in (0, 1):
+                pair.append(Client(self.ports[side], side))
+            if pair is not self.control:
+                self.clients.append(pair)
         for c in self.control:
             for words in ("FLUSHALL", "FUNCTION FLUSH", "SCRIPT FLUSH"):
                 c.ask(*words.encode().split())

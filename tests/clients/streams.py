@@ -27,7 +27,7 @@ asking psync sync replconf replicaof slaveof lolwut module|help restore-asking m
 slowlog|reset dump migrate script|debug script|help function|help function|dump""".split())
 # The word that says how long it waits, from the end if negative.
 TIMED = {"blpop": -1, "brpop": -1, "blmove": -1, "brpoplpush": -1, "bzpopmin": -1, "bzpopmax": -1, "blmpop": 1, "bzmpop": 1, "wait": 2}
-UNORDERED = set("keys scan hscan hkeys hvals hgetall sscan smembers sinter sunion sdiff zscan".split())
+UNORDERED = set("keys scan hscan hkeys hvals hgetall sscan smembers sinter sunion sdiff zscan pubsub|channels pubsub|shardchannels".split())
 SIZED = set("setbit setrange bitfield".split())  # redis-server would make 512 MB of some numbers
 KEYS = [b"k%d" % i for i in range(8)] + [b"%c%d" % (kind, i) for kind in b"hlsxz" for i in range(4)] + [b"", b"absent"]
 PAYLOADS = [payload(body) for body in (
@@ -509,8 +509,8 @@ class Scenes(Generator):
         r = self.r
         what = r.choice([
             b"1", b"1.9", b"-0.5", b"'text'", b"''", b"nil", b"false", b"true", b"{}", b"{1,2,nil,4}", b"{1,{2,{3}}}", b"{ok='fine'}", b"{err='ERR no'}",
-            b"{err='no code'}", b"{double=3.5}", b"{map={a=1}}", b"{set={a=true}}", b"KEYS", b"ARGV", b"{#KEYS,#ARGV}", b"redis.error_reply('ERR a')",
-            b"redis.error_reply('a b')", b"redis.status_reply('a')", b"redis.sha1hex(ARGV[1] or '')", b"redis.sha1hex()", b"error('no')", b"error({err='A b'})",
+            b"{err='no code'}", b"{double=3.5}", b"{map={a=1}}", b"{set={a=true}}", b"KEYS", b"ARGV", b"{#KEYS,#ARGV}", 
+            b"redis.status_reply('a')", b"redis.sha1hex(ARGV[1] or '')", b"redis.sha1hex()", b"error('no')", b"error({err='A b'})",
             b"x", b"redis.call()", b"redis.call('nosuch')", b"redis.call('get')", b"redis.pcall('get','k1','k2').err", b"redis.call('incr',KEYS[1])",
             b"redis.call('set',KEYS[1],ARGV[1])", b"redis.call('set','k1',{})", b"redis.call('ping', 1.5)", b"redis.call('echo', 3)", b"redis.call('hgetall','h1')",
             b"tostring(redis.call('get','absent'))", b"cjson.encode({1,2,'x'})", b"cjson.decode(ARGV[1] or '[1,{\"a\":null}]')", b"cmsgpack.unpack(cmsgpack.pack({1,'a'}))",

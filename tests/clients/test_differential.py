@@ -27,7 +27,7 @@ client|no-evict client|no-touch acl|deluser acl|setuser acl|load acl|save acl|lo
 bgrewriteaof script|debug script|kill function|kill subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe multi exec discard watch
 restore-asking waitaof swapdb pfselftest""".split())
 # Of these chance says something, but the form can be compared.
-LOOSE = set("""ttl pttl randomkey hrandfield srandmember zrandmember spop time lastsave client|id memory|usage object|idletime object|freq
+LOOSE = set("""ttl pttl randomkey hrandfield srandmember zrandmember spop time lastsave client|id memory|usage
 object|refcount dump role slowlog|len command|count auth select""".split())
 
 

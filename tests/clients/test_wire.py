@@ -1,16 +1,18 @@
-"""Laws of the Redis door, over generated command streams: framing, grouping and splitting change no answer,
-and what redis-server knows is answered as redis-server answers it. Each failure prints its seed;
+"""Laws of the Redis door, over generated command streams: framing, grouping and splitting change no answer, and what
+redis-server tells of events and of its commands is told here. That all is answered as redis-server answers it is the matter
+of test_differential.py. Each failure prints its seed;
 CAIRN_WIRE_SECONDS says how long to go on (a minute in all by default), CAIRN_WIRE_SEED where to begin."""
+import collections
 import os
 import random
-import re
 import socket
 import threading
 import time
 import unittest
 
+from differences import Said, same, timeless
 from harness import PASSWORD, Case, command
-from test_dump import payload
+from streams import KEYS, UNORDERED, UNSTABLE, Generator, Rows
 from test_resp import BesidePeer
 
 SECONDS = float(os.environ.get("CAIRN_WIRE_SECONDS", "40"))
@@ -99,12 +101,16 @@ def parsed(answer):
     return value(0)[0]
 
 
+def rows_of(connection):
+    return Rows(parsed(connection.ask(b"COMMAND")))
+
+
 class Wire(Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         connection = Answers(cls.server.resp, PASSWORD)
-        cls.rows = Rows(connection)
+        cls.rows = rows_of(connection)
         connection.close()
         cls.budget = SECONDS
 
@@ -168,7 +174,7 @@ class Wire(Case):
     def test_framing_grouping_and_splitting_change_nothing(self):
         # In a table of members each has a place by a secret of its own: which of them are in a part is chance.
         names = [n for n in self.rows.rows if n not in UNSTABLE and n not in ("sscan", "zscan", "sort", "sort_ro")]
-        end, seed = time.monotonic() + SECONDS / 2, SEED
+        end, seed = time.monotonic() + SECONDS * 3 / 4, SEED
         while time.monotonic() < end or seed == SEED:
             stream = Generator(seed, self.rows, names).stream(150)
             answers, state = self.one_by_one(stream)
@@ -248,160 +254,9 @@ class Races(Case):
 
 
 class AgainstRedis(BesidePeer, Wire):
-    """Only what differs on purpose may differ; each difference has its reason here."""
+    """What is told beside the answers."""
 
     test_framing_grouping_and_splitting_change_nothing = None
-
-    def accepted(self, words, ours, theirs):
-        name = words[0].lower()
-        long = any(len(w) > 65535 for w in words)
-        if isinstance(ours, bytes):
-            if ours.startswith(b"-ERR a value above the extent threshold"):
-                return "values in extents cannot be edited inside MULTI"
-            if long and b"is too long" in ours or b"has at most 65535 bytes" in ours:
-                return "words of commands that take no values, keys and fields have a limit"
-            if name == b"select" and ours.startswith(b"-ERR no such bucket"):
-                return "SELECT takes names of buckets"
-            if name == b"command" and ours == b"-ERR Invalid command specified":
-                return "SYNC is a word that streams are made of, and no command here"
-            if name == b"pfadd" and ours[:11] == b"-INVALIDOBJ" and theirs in (b":0", b":1"):
-                return "a value that ends within a run: redis-server reads the byte behind it, and breaks the value"
-            if name == b"lpos" and b"must between -9223372036854775807" in ours:
-                return "a rank that cannot be negated is refused since 7.2; 7.0 finds something"
-            if name == b"function" and ours[:1] == b"-" and len(ours) > 120 and isinstance(theirs, bytes) and theirs[:100] == ours[:100]:
-                return "of what a client said its error says as much as fits a line"
-            if name == b"function" and ours == b"-ERR functions cannot be changed inside MULTI":
-                return "libraries are records of a transaction of their own"
-            if name == b"exec" and isinstance(theirs, bytes) and ours[:10] == theirs[:10]:
-                return "why a transaction was aborted is said in other words"
-        if name.startswith((b"geosearch", b"georadius")):
-            if isinstance(ours, list) and isinstance(theirs, list):
-                names = [{m if isinstance(m, bytes) else m[0] for m in side} for side in (ours, theirs)]
-                edge = {b"p%d" % i for i, (lon, lat) in enumerate(PLACES) if abs(lat) > 66 or lon == 180}
-                on_edge = {b"85.05112878", b"180", b"-180", b"p13"} & set(words)
-                if names[0] - names[1] and (on_edge or names[0] - names[1] <= edge):
-                    return "7.0.15 misses places across a pole and on the edge of the grid"
-            if ours[:1] == theirs[:1] == b":" and int(ours[1:]) > int(theirs[1:]):
-                return "the same, stored"
-        if name in (b"sort", b"sort_ro"):
-            options = [w.upper() for w in words[2:]]
-            if theirs == b"-ERR One or more scores can't be converted into double" and ours != theirs:
-                return "7.0.15 looks at an error of an earlier conversion"
-            if isinstance(ours, list) and isinstance(theirs, list) and b"BY" in options and len(ours) == len(theirs):
-                if b"LIMIT" in options or sorted(map(repr, ours)) == sorted(map(repr, theirs)):
-                    return "what is equal, or not sorted, comes in any order"
-        if b"lex" in name or (name in (b"zrange", b"zrangestore") and b"bylex" in [w.lower() for w in words]):
-            if self.uneven and not any(isinstance(x, bytes) and x.startswith(b"-") for x in (ours, theirs)):
-                return "what is between two names is unspecified where scores differ; of a large set it is what each search meets"
-        if name in (b"zrank", b"zrevrank") and len(words) > 3 and theirs[:10].lower() == b"-err wrong":
-            return "WITHSCORE is of 7.2"
-        if name == b"zscan" and isinstance(ours, list) and isinstance(theirs, list) and (ours[0], theirs[0]) != (b"0", b"0"):
-            return "a cursor on its way: each server's own order"
-        if name in (b"scan", b"hscan", b"sscan", b"zscan") and isinstance(ours, list) and isinstance(theirs, list):
-            if words[1 if name == b"scan" else 2] != b"0":
-                return "a cursor that was not handed out is any place in each server's own order"
-        if name == b"scan" and isinstance(ours, list) and isinstance(theirs, list) and (ours[0], theirs[0]) != (b"0", b"0"):
-            return "a cursor on its way: each server's own order"
-        if name == b"sscan" and isinstance(ours, list) and isinstance(theirs, list) and theirs[0] != b"0":
-            if set(theirs[1]) <= set(ours[1]) or ours[0] != b"0":
-                return "a cursor into a table, which 7.0.15 makes of fewer members than later versions and this one"
-        return None
-
-    def has_uneven_scores(self, peer, words, in_multi):
-        """Whether the sorted set that a command takes names from has members of different scores; unknown within MULTI."""
-        name = words[0].lower()
-        if b"lex" not in name and name not in (b"zrange", b"zrangestore"):
-            return name == b"exec"
-        key = 2 if name == b"zrangestore" else 1
-        if in_multi or len(words) <= key:
-            return in_multi
-        items = parsed(peer.ask(b"ZRANGE", words[key], b"0", b"-1", b"WITHSCORES"))
-        return isinstance(items, list) and len(set(items[1::2])) > 1
-
-    def same(self, words, ours, theirs, queued=()):
-        said = [w.upper() for w in words]
-        if said[0][:3] == b"GEO" and b"ANY" in said and {b"STORE", b"STOREDIST", b"GEOSEARCHSTORE"} & set(said):
-            self.parted = True  # any of them was stored
-        if ours == theirs:
-            return True
-        why = self.accepted(words, ours, theirs)
-        if why:
-            self.parted |= not why.startswith(("a cursor", "SYNC"))
-            return True
-        name = words[0].lower().decode("latin1")
-        if name[:1] == "x":
-            if name == "xgroup" and words[1].lower() == b"createconsumer" and {ours, theirs} == {b":0", b":1"}:
-                return True  # since 7.2 who tried is a consumer
-            if name == "xinfo" and words[1].lower() == b"groups" and isinstance(ours, list) and isinstance(theirs, list):
-                ours, theirs = ([[x for i, x in enumerate(g) if b"consumers" not in (x, g[i - 1])] for g in v] for v in (ours, theirs))
-            return timeless(ours) == timeless(theirs)
-        if name.startswith(("z", "bz")) and repr(ours).replace("b'-0'", "b'0'") == repr(theirs).replace("b'-0'", "b'0'"):
-            return True  # a score of -0 stays one here; there it becomes 0 in a small set, and stays in a large one
-        if name in ("expiretime", "pexpiretime") and ours[:1] == theirs[:1] == b":":
-            return abs(int(ours[1:]) - int(theirs[1:])) < 60_000  # what was relative was said to one before the other
-        if name == "dbsize" and ours[:1] == theirs[:1] == b":":
-            return int(ours[1:]) <= int(theirs[1:])  # it counts a key that is due until it meets it
-        if not (isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs)):
-            return False
-        if name == "exec":
-            return len(ours) == len(queued) and all(map(self.same, queued, ours, theirs))
-        if name in ("scan", "hscan", "sscan", "zscan"):
-            ours, theirs = ours[1:], theirs[1:]
-        if name not in UNORDERED:
-            return False
-        key = lambda v: sorted(map(repr, v)) if isinstance(v, list) else v
-        return sorted(map(repr, map(key, ours))) == sorted(map(repr, map(key, theirs)))
-
-    def test_all_rows_answer_as_redis_does(self):
-        theirs = Rows(Answers(self.peer.port))
-        names = [n for n in self.rows.rows if n not in UNSTABLE and n in theirs.rows]
-        self.assertGreater(len(names), 70)
-        end, seed = time.monotonic() + SECONDS / 2, SEED
-        while time.monotonic() < end or seed == SEED:
-            a, b = self.connect(), Answers(self.peer.port)
-            queued, self.parted, in_multi = [], False, False
-            for i, words in enumerate(Generator(seed, self.rows, names).stream(400)):
-                self.uneven = self.has_uneven_scores(b, words, in_multi)
-                x, y = parsed(a.ask(*words)), parsed(b.ask(*words))
-                if words == [b"MULTI"]:
-                    queued = []
-                in_multi = words[0].upper() == b"MULTI" or (in_multi and words[0].upper() not in (b"EXEC", b"DISCARD", b"RESET"))
-                if x == b"+QUEUED":
-                    queued.append(words)
-                if not self.same(words, x, y, queued):
-                    self.fail("seed %d step %d: %r\n  answers %r\n  redis   %r" % (
-                        seed, i, [w[:60] for w in words], repr(x)[:300], repr(y)[:300]))
-                if self.parted:
-                    break  # from here on the states may differ
-            a.close()
-            b.close()
-            seed += 1
-        print("against redis-server: seeds %d to %d" % (SEED, seed - 1))
-
-    def test_all_rows_do_in_a_script_what_they_do_in_one_of_redis(self):
-        theirs = Rows(Answers(self.peer.port))
-        names = [n for n in self.rows.rows if n not in UNSTABLE and n in theirs.rows and n not in DIFFERENT_FLAGS]
-        end, seed, self.uneven = time.monotonic() + SECONDS / 4, SEED, True
-        while time.monotonic() < end or seed == SEED:
-            a, b = self.connect(), Answers(self.peer.port)
-            self.parted = False
-            for i, words in enumerate(Generator(seed, self.rows, names).stream(300)):
-                # Half of them name a key that is theirs, as they should.
-                keys = [words[1]] if i % 2 and len(words) > 1 and len(words[1]) < 100 else []
-                call = [b"EVAL", b"return redis.pcall(unpack(ARGV))", b"%d" % len(keys)] + keys + words
-                x, y = parsed(a.ask(*call)), parsed(b.ask(*call))
-                if not self.same(words, x, y):
-                    self.fail("seed %d step %d: %r\n  answers %r\n  redis   %r" % (
-                        seed, i, [w[:60] for w in words], repr(x)[:300], repr(y)[:300]))
-                if self.parted:
-                    break  # from here on the states may differ
-            if not self.parted:
-                for words in [[name, k] for k in KEYS for name in (b"TYPE", b"STRLEN", b"HLEN", b"LLEN", b"SCARD", b"ZCARD", b"XLEN")]:
-                    self.assertEqual(a.ask(*words), b.ask(*words), "seed %d: %r" % (seed, words))
-            a.close()
-            b.close()
-            seed += 1
-        print("in scripts as in redis-server's: seeds %d to %d" % (SEED, seed - 1))
 
     # Between what time tells and what a reader finds, nobody can say which comes first.
     # Who tried is a consumer since 7.2.
@@ -430,7 +285,7 @@ class AgainstRedis(BesidePeer, Wire):
 
     def test_the_events_of_all_rows_are_those_of_redis(self):
         """Keyspace notifications, of all classes."""
-        theirs = Rows(Answers(self.peer.port))
+        theirs = rows_of(Answers(self.peer.port))
         names = [n for n in self.rows.rows if n not in UNSTABLE and n in theirs.rows]
         end, seed, told = time.monotonic() + SECONDS / 4, SEED, 0
         while time.monotonic() < end or seed == SEED:
@@ -438,7 +293,7 @@ class AgainstRedis(BesidePeer, Wire):
             for a, l in zip(asked, listeners):
                 self.assertEqual(a.ask(b"CONFIG", b"SET", b"notify-keyspace-events", b"AKEmn"), b"+OK\r\n")
                 l.ask(b"PSUBSCRIBE", b"__key*__:*")
-            queued, due, self.parted, self.uneven = [], set(), False, True
+            queued, due = [], set()
             for i, words in enumerate(Generator(seed, self.rows, names).stream(300)):
                 x, y = [parsed(a.ask(*words)) for a in asked]
                 if words[-2:] == [b"PXAT", b"1"]:
@@ -447,7 +302,8 @@ class AgainstRedis(BesidePeer, Wire):
                     queued = []
                 if x == b"+QUEUED":
                     queued.append(words)
-                if not self.same(words, x, y, queued) or self.parted or (words[0][:1] in b"xX" and b"~" in words):
+                alike, parted = same(Said(words, x, y, True, queued), collections.Counter())
+                if not alike or parted or (words[0][:1] in b"xX" and b"~" in words):
                     break  # the states differ from here on; why is another test's matter
                 ours, redis = [self.events(l, a) for l, a in zip(listeners, ends)]
                 # A result that is empty deletes, for redis-server, also what is due and was not looked for.
@@ -468,7 +324,7 @@ class AgainstRedis(BesidePeer, Wire):
     def test_command_tells_of_each_row_what_redis_tells(self):
         """Arity, keys and their flags, as clients and proxies read them."""
         a, b = self.connect(), Answers(self.peer.port)
-        theirs = Rows(b)
+        theirs = rows_of(b)
         for name, row in self.rows.rows.items():
             if name not in theirs.rows or name == "migrate":
                 continue  # its keys are looked for where its options are, not from the end
@@ -523,7 +379,7 @@ class AgainstRedis(BesidePeer, Wire):
 
     def test_command_list_names_subcommands_too_and_under_the_same_categories(self):
         a, b = self.connect(), Answers(self.peer.port)
-        theirs = Rows(b)
+        theirs = rows_of(b)
         listed = lambda c, *words: {n.lstrip(b"+") for n in parsed(c.ask(b"COMMAND", b"LIST", *words))}
         both = {n.encode() for n in self.rows.rows if n in theirs.rows and n not in DIFFERENT_FLAGS}
         self.assertIn(b"client|list", both)
