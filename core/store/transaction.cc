@@ -332,11 +332,14 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
     return absl::OkStatus();
   }
   lsn_ = append(r);
+  std::vector<Change> changes;  // told together: it is one flush
+  changes.reserve(spaces.size());
   for (Namespace* ns : spaces) {
     if (wish_ == Wish::kDurable) keyspace_.note_flush(*ns, lsn_);
     keyspace_.destroy_later(keyspace_.retire(*ns), lsn_);
-    changed(*ns, {}, What::kFlush, lsn_);
+    changes.push_back({ns, {}, What::kFlush, cause_, lsn_, named_});
   }
+  if (keyspace_.listeners().any()) keyspace_.listeners().tell(changes, committer_);
   return absl::OkStatus();
 }
 

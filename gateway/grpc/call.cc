@@ -2,12 +2,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cassert>
 
 #include "core/base/async.h"
 #include "core/base/errors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 #include "core/store/auth_failure.h"
 #include "gateway/auth/credentials.h"
 #include "gateway/grpc/connections.h"
@@ -104,6 +106,22 @@ grpc::Status Caller::permit(Access access, const v1::Key& key) const {
   return may(access, key.namespace_(), key.key()) ? grpc::Status() : denied(&key);
 }
 
+namespace {
+// A text may name a key or a group, of any bytes; a client could not parse a string field with
+// them.
+std::string readable(std::string_view text) {
+  constexpr std::string_view kReplacement = "\xef\xbf\xbd";
+  std::string out;
+  while (!text.empty()) {
+    uint32_t c;
+    const size_t n = decode_utf8(text, c);
+    out += n == 0 ? kReplacement : text.substr(0, n);
+    text.remove_prefix(std::max<size_t>(n, 1));
+  }
+  return out;
+}
+}  // namespace
+
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,
                    const v1::Key* key) {
   constexpr size_t kTextMax = 256, kNameMax = 64, kKeyMax = 256;
@@ -113,7 +131,7 @@ grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_v
     detail.set_namespace_(std::string(begin_of(key->namespace_(), kNameMax)));
     detail.set_key(key->key().substr(0, kKeyMax));
   }
-  const std::string text(begin_of(message, kTextMax));
+  const std::string text = readable(begin_of(message, kTextMax));
   v1::ErrorStatus status;
   status.set_code(code);
   status.set_message(text);
@@ -337,6 +355,14 @@ bool has_room_for_answer(const Shared& shared) {
 void answered(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes) {
   if (bytes <= kSmallAnswerBytes) return;
   shared.connections.count_answer(context, kHeldOfAnswer * bytes);
+}
+
+void message_goes(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes) {
+  shared.connections.answer_goes(context, kHeldOfAnswer * bytes);
+}
+
+void answer_keeps(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes) {
+  shared.connections.lower_answer(context, kHeldOfAnswer * bytes);
 }
 
 void answer_goes(const Shared& shared, grpc::CallbackServerContext& context,

@@ -131,6 +131,10 @@ awaitable<grpc::Status> room_for_answer(const Shared& shared, grpc::CallbackServ
 inline constexpr uint64_t kSmallAnswerBytes = 4 << 10;
 bool has_room_for_answer(const Shared& shared);
 void answered(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes);
+// A message of a long answer goes: it holds so many bytes, and its client is waited for.
+void message_goes(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes);
+// It has gone, or was not made: the call holds so many bytes from here on.
+void answer_keeps(const Shared& shared, grpc::CallbackServerContext& context, uint64_t bytes);
 // Just before the call is finished: the answer counts as large as it is from here on, and its
 // client is waited for.
 void answer_goes(const Shared& shared, grpc::CallbackServerContext& context,

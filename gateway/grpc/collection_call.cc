@@ -31,7 +31,8 @@ grpc::Status CollectionStep::enter(const Shared& shared, const Caller& by) {
 
 grpc::Status CollectionStep::run(kv::Errand& errand, StripeLocks& locks, Transaction& txn,
                                  google::protobuf::Message* answer, uint64_t beside) {
-  // A long answer that is not made piece by piece: what 4,096 members of a sorted set may take.
+  // At once a command answers little more than a piece of it; for a stream that is what was counted
+  // before it was made.
   constexpr uint64_t kHeldMax = 32 << 20;
   kv::Values& values = command.values;
   values.set_limit(kHeldMax, answer == nullptr ? UINT64_MAX : kAnswerBytesMax);

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <type_traits>
 
 #include "gateway/grpc/collection_words.h"
 #include "gateway/grpc/method.h"
@@ -19,6 +20,9 @@ struct CollectionStep {
   template <class Request>
   grpc::Status ask(const Shared& shared, const Request& q) {
     key = &q.key();
+    constexpr bool kEntries = std::is_same_v<Request, v1::StreamRangeRequest> ||
+                              std::is_same_v<Request, v1::StreamClaimRequest>;
+    if constexpr (kEntries) command.values.set_array_limit(kEntryBytesMax);
     grpc::Status status = say(q, command.words());
     if (status.ok()) find_row(shared);
     return status;

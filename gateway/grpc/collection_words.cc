@@ -81,6 +81,14 @@ grpc::Status about(kv::Args& to, std::string_view name, const v1::Key& key) {
   return {};
 }
 
+// Empty names are good for Redis; here they are what was forgotten.
+template <class Request>
+grpc::Status check_group(const Request& q, const v1::Key& key) {
+  bool named = !q.group().empty();
+  if constexpr (requires { q.consumer(); }) named &= !q.consumer().empty();
+  return named ? grpc::Status() : bad_argument("a group and a consumer have names", &key);
+}
+
 template <class Fields>
 grpc::Status add_fields(kv::Args& to, const Fields& fields, const v1::Key& key) {
   for (const v1::HashField& field : fields) {
@@ -358,6 +366,9 @@ grpc::Status say(const v1::StreamAppendRequest& q, kv::Args& to) {
   }
   if (!q.id().empty() && !is_id(q.id())) return bad_id(q.key());
   to.add(q.id().empty() ? std::string_view("*") : q.id());
+  uint64_t bytes = kItemRoom;
+  for (auto& f : q.fields()) bytes += f.name().size() + f.value().size() + kItemRoom;
+  if (bytes > kEntryBytesMax) return too_large("an entry has 4,000,000 bytes at most", &q.key());
   return add_fields(to, q.fields(), q.key());
 }
 
@@ -390,23 +401,45 @@ grpc::Status check(const v1::StreamReadRequest& q) {
   return q.new_ones() ? grpc::Status() : bad_argument("set after or new_ones", &q.key());
 }
 
-void say(const v1::StreamReadRequest& q, const std::string& after, kv::Args& to) {
-  for (auto word : {"xread", "count", "1000", "block", "0", "streams"}) to.add(word);
+void say_wait(const v1::StreamReadRequest& q, const std::string& after, kv::Args& to) {
+  for (auto word : {"xread", "ready", "block", "0", "streams"}) to.add(word);
+  to.add(q.key().key());
+  to.add(after);
+}
+
+void say_next(const v1::StreamReadRequest& q, const std::string& after, kv::Args& to) {
+  for (auto word : {"xread", "count", "1000", "streams"}) to.add(word);
   to.add(q.key().key());
   to.add(after);
 }
 
 grpc::Status check(const v1::StreamReadGroupRequest& q) {
-  return q.count() <= static_cast<uint32_t>(kKeysMax)
-             ? grpc::Status()
-             : bad_argument("count is at most 1000", &q.key());
+  if (q.count() > static_cast<uint32_t>(kKeysMax)) {
+    return bad_argument("count is at most 1000", &q.key());
+  }
+  return check_group(q, q.key());
 }
 
-void say(const v1::StreamReadGroupRequest& q, const std::string& /*after*/, kv::Args& to) {
+namespace {
+void begin_group(const v1::StreamReadGroupRequest& q, kv::Args& to) {
   to.add("xreadgroup");
   to.add("group");
   to.add(q.group());
   to.add(q.consumer());
+}
+}  // namespace
+
+void say_pending(const v1::StreamReadGroupRequest& q, const std::string& after, kv::Args& to) {
+  begin_group(q, to);
+  for (auto word : {"count", "1", "streams"}) to.add(word);
+  to.add(q.key().key());
+  to.add(after);
+}
+
+void say_next(const v1::StreamReadGroupRequest& q, kv::Args& to) {
+  begin_group(q, to);
+  to.add("maxpending");
+  to.add_copy(cat(q.max_pending() == 0 ? kPendingUsual : q.max_pending()));
   to.add("count");
   (void)add_count(to, q.count(), kPerMessageUsual, q.key());
   for (auto word : {"block", "0", "streams"}) to.add(word);
@@ -418,6 +451,7 @@ grpc::Status say(const v1::StreamCreateGroupRequest& q, kv::Args& to) {
   to.add("xgroup");
   begin(to, "create", q.key());
   to.add(q.group());
+  if (grpc::Status named = check_group(q, q.key()); !named.ok()) return named;
   if (!q.after().empty() && !is_id(q.after())) return bad_id(q.key());
   to.add(q.after().empty() ? std::string_view("$") : q.after());
   if (q.create_stream()) to.add("mkstream");
@@ -428,12 +462,13 @@ grpc::Status say(const v1::StreamDeleteGroupRequest& q, kv::Args& to) {
   to.add("xgroup");
   begin(to, "destroy", q.key());
   to.add(q.group());
-  return {};
+  return check_group(q, q.key());
 }
 
 grpc::Status say(const v1::StreamAcknowledgeRequest& q, kv::Args& to) {
   begin(to, "xack", q.key());
   to.add(q.group());
+  if (grpc::Status named = check_group(q, q.key()); !named.ok()) return named;
   return add_ids(to, q.ids(), q.key());
 }
 
@@ -441,6 +476,7 @@ grpc::Status say(const v1::StreamClaimRequest& q, kv::Args& to) {
   begin(to, "xautoclaim", q.key());
   to.add(q.group());
   to.add(q.consumer());
+  if (grpc::Status named = check_group(q, q.key()); !named.ok()) return named;
   to.add_copy(cat(std::min<uint64_t>(q.idle_ms(), INT64_MAX)));
   if (!q.start().empty() && !is_id(q.start())) return bad_id(q.key());
   to.add(q.start().empty() ? std::string_view("0") : q.start());
@@ -478,13 +514,18 @@ size_t take_item(kv::Values& values, v1::StreamEntry& entry) {
   (void)values.count();
   entry.set_id(values.bytes_of_text());
   size_t bytes = entry.id().size() + kItemRoom;
+  if (values.is_cut()) return entry.set_too_large(true), bytes;
+  if (values.is_null()) return entry.set_deleted(true), bytes;
   for (uint64_t n = values.count() / 2; n > 0 && !values.broken(); n--) {
     auto* field = entry.add_fields();
     field->set_name(values.bytes_of_text());
     field->set_value(values.bytes_of_text());
     bytes += field->name().size() + field->value().size() + kItemRoom;
   }
-  return bytes;
+  if (bytes <= kEntryBytesMax) return bytes;
+  entry.clear_fields();
+  entry.set_too_large(true);
+  return entry.id().size() + kItemRoom;
 }
 
 // ---- errors ----
@@ -518,7 +559,9 @@ constexpr Wording kWordings[] = {
 }  // namespace
 
 grpc::Status error_of_command(std::string_view text, const v1::Key& key) {
-  if (text.starts_with("WRONGTYPE ")) return error_of(wrong_type(), &key);
+  if (text.starts_with("WRONGTYPE ")) {
+    return error(grpc::FAILED_PRECONDITION, "WRONG_TYPE", "the key holds another type", &key);
+  }
   const std::string_view words = text.substr(std::min(text.find(' '), text.size() - 1) + 1);
   for (const Wording& w : kWordings) {
     if (text.starts_with(w.begin)) return error(w.code, w.reason, words, &key);

@@ -15,6 +15,10 @@
 namespace cairn::rpc {
 
 inline constexpr uint32_t kPerMessageUsual = 100;  // entries, where a request does not say how many
+inline constexpr uint32_t kPendingUsual = 100;     // of a consumer, likewise
+// One entry in a message, its names and values and kItemRoom for each field: it fits behind what a
+// message of a long answer has already.
+inline constexpr uint64_t kEntryBytesMax = 4'000'000;
 
 // Adds the words of the command; those that the request has stay in it. An error says what is wrong
 // with the form of the request; what the command then says is wrong is error_of_command().
@@ -48,11 +52,15 @@ grpc::Status say(const v1::StreamCreateGroupRequest& q, kv::Args& to);
 grpc::Status say(const v1::StreamDeleteGroupRequest& q, kv::Args& to);
 grpc::Status say(const v1::StreamAcknowledgeRequest& q, kv::Args& to);
 grpc::Status say(const v1::StreamClaimRequest& q, kv::Args& to);
-// Those that wait: the next entries behind `after`.
+// Those that wait.
 grpc::Status check(const v1::StreamReadRequest& q);
-void say(const v1::StreamReadRequest& q, const std::string& after, kv::Args& to);
+// Until there are entries behind `after`; then they are read, which waits for nothing.
+void say_wait(const v1::StreamReadRequest& q, const std::string& after, kv::Args& to);
+void say_next(const v1::StreamReadRequest& q, const std::string& after, kv::Args& to);
 grpc::Status check(const v1::StreamReadGroupRequest& q);
-void say(const v1::StreamReadGroupRequest& q, const std::string& after, kv::Args& to);
+// What is pending with the consumer behind `after`, one entry; and what is new to its group.
+void say_pending(const v1::StreamReadGroupRequest& q, const std::string& after, kv::Args& to);
+void say_next(const v1::StreamReadGroupRequest& q, kv::Args& to);
 
 // The answer of a command that has no error; values.broken() if it was another than this.
 void hear(const v1::HashSetRequest& q, kv::Values& values, v1::HashSetResponse& a);

@@ -235,6 +235,14 @@ void Connections::answer_goes(grpc::CallbackServerContext& context, uint64_t byt
   lower(call, bytes);
 }
 
+void Connections::lower_answer(grpc::CallbackServerContext& context, uint64_t bytes) {
+  Call& call = Call::of(context);
+  if (call.answer_bytes.load(std::memory_order_relaxed) == 0) return;
+  MutexLock lock(mutex_);
+  call.answered_ms = INT64_MAX;
+  lower(call, bytes);
+}
+
 void Connections::wake_cancelled() {
   MutexLock lock(mutex_);
   for (Standing& s : line_) {

@@ -24,7 +24,8 @@
 // one waits until there is room, in the order in which they came, except that a connection holds no
 // more than it leaves to others: so one that takes nothing stops nobody else. What was counted is
 // the most that the answer may have; once it is made, it counts as large as it is, and if it is not
-// taken in time from then on, its call is cancelled. A call that is cancelled waits no longer.
+// taken in time from then on, its call is cancelled. A call that is cancelled waits no longer. A
+// long answer counts message by message, each until gRPC has passed it on (collection_streams.h).
 //
 // A connection's descriptor is gRPC's, who closes it. Here is a duplicate of a stranger's, since
 // the number alone might be another connection's by now; it is closed with the next look after
@@ -91,6 +92,8 @@ class Connections : public std::enable_shared_from_this<Connections> {
   // The answer is made and goes to gRPC now: from here on its client is waited for. It has so many
   // bytes of those that were counted.
   void answer_goes(grpc::CallbackServerContext& context, uint64_t bytes);
+  // Of what was counted for this call so many bytes are left; its client is not waited for here.
+  void lower_answer(grpc::CallbackServerContext& context, uint64_t bytes);
   // The same as wait_for_answers() for one that could be made at once.
   void count_answer(grpc::CallbackServerContext& context, uint64_t bytes);
   // Half at most is taken without standing in line, so that the rest goes by turns.

@@ -476,7 +476,12 @@ class Connection {
     out_.clear();
     append_head(out_, r, r.status, length);
     const bool has_body = !head && r.status != 204 && r.status != 304;
-    if (has_body && !r.stream) out_ += r.body;
+    if (has_body && !r.stream && r.body.size() <= kAnswerKept) {
+      out_ += r.body;
+    } else if (has_body && !r.stream) {  // too much to have twice
+      r.body.insert(0, out_);
+      out_ = std::move(r.body);
+    }
     Bytes text = as_bytes(out_);
     ssize_t n = stream_.try_write(text);
     if (n < 0) co_return false;

@@ -155,19 +155,36 @@ Ranks resolve(const Range& r, const SortedSet& set) {
   return cut(r, set.size(), from, to);
 }
 
+// Answers some of them, which leave `ranks`. Where a set is only a view of what was, it may be
+// gone.
+template <class SomeSet>
+bool reply_some(Reply& reply, const SomeSet& set, Ranks& ranks, Form form) {
+  constexpr uint64_t kStep = 64;
+  constexpr size_t kBytes = 256 << 10, kScoreBytes = 16;
+  for (size_t bytes = 0; ranks.count > 0 && bytes < kBytes;) {
+    const uint64_t n = std::min(ranks.count, kStep);
+    const auto visit = [&](const Item& item) {
+      reply_item(reply, form, item);
+      bytes += item.member.size() + kScoreBytes;
+    };
+    if constexpr (std::is_same_v<SomeSet, SortedSet>) {
+      set.for_each(ranks.first, n, ranks.down, visit);
+    } else {
+      if (!set.for_each(ranks.first, n, ranks.down, visit)) return false;
+    }
+    ranks.first += ranks.down ? -n : n;
+    ranks.count -= n;
+  }
+  return true;
+}
+
 // Part of a set as it was.
 class Stretch final : public Series {
  public:
   Stretch(const SortedSet& set, const Ranks& ranks, Form form)
       : view_(set), ranks_(ranks), form_(form) {}
   bool next(Reply& reply) override {
-    constexpr uint64_t kStep = 500;
-    const uint64_t n = std::min(ranks_.count, kStep);
-    const bool there = view_.for_each(ranks_.first, n, ranks_.down,
-                                      [&](const Item& item) { reply_item(reply, form_, item); });
-    ranks_.first += ranks_.down ? -n : n;
-    ranks_.count -= n;
-    return there && ranks_.count > 0;
+    return reply_some(reply, view_, ranks_, form_) && ranks_.count > 0;
   }
   bool lost() const override { return view_.lost(); }
   size_t bytes() const override { return view_.bytes(); }
@@ -451,11 +468,12 @@ constexpr Row kRows[] = {
 
 void reply_ranks(Context& c, const SortedSet& set, const Ranks& ranks, Form form) {
   const uint64_t values = announce(c.reply, form, ranks.count);
-  if (ranks.count > kMembersAtOnce) {
-    return c.reply.series(std::make_unique<Stretch>(set, ranks, form), values);
-  }
-  set.for_each(ranks.first, ranks.count, ranks.down,
-               [&](const Item& item) { reply_item(c.reply, form, item); });
+  if (ranks.count == 0) return;
+  Ranks rest = ranks;
+  reply_some(c.reply, set, rest, form);
+  if (rest.count == 0) return;
+  const uint64_t left = values / ranks.count * rest.count;
+  c.reply.series(std::make_unique<Stretch>(set, rest, form), left);
 }
 
 std::span<const Row> sorted_set_range_rows() { return kRows; }

@@ -5,6 +5,7 @@
 #include "kv/commands/blocking.h"
 #include "kv/commands/stream_view.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/errand.h"
 #include "kv/engine/session.h"
 
 namespace cairn::kv {
@@ -15,7 +16,11 @@ struct Read {
   size_t group = 0, consumer = 0;  // words
   uint64_t most = 0;               // entries of each stream; 0: all
   bool no_ack = false, blocks = false;
-  int64_t timeout_ms = 0;         // 0: no limit
+  int64_t timeout_ms = 0;  // 0: no limit
+  // Of a door's errand alone (errand.h):
+  bool by_door = false;
+  bool tells = false;             // READY: it is answered nothing as soon as there is something
+  uint64_t pending_max = 0;       // MAXPENDING: no more with the consumer at once; 0: any number
   size_t first = 0, streams = 0;  // words that are keys; as many IDs follow
 };
 
@@ -36,8 +41,21 @@ bool parse_streams(Context& c, size_t first, Read& read) {
   return true;
 }
 
+// An option that no client can say.
+bool parse_for_door(Context& c, size_t& i, Read& read) {
+  if (!read.by_door) return false;
+  if (c.args[i] == "ready") return read.tells = true;
+  const bool named = c.args[i] == "maxpending" && i + 1 < c.args.size();
+  const auto most = named ? parse_int<uint64_t>(c.args[i + 1]) : std::nullopt;
+  if (!most) return false;
+  read.pending_max = *most;
+  i++;
+  return true;
+}
+
 bool parse(Context& c, Read& read) {
   const auto& args = c.args;
+  read.by_door = c.session.id == kNoClient;
   for (size_t i = 1; i < args.size() && read.streams == 0; i++) {
     const size_t more = args.size() - 1 - i;
     if (more >= 1 && equals_ignoring_case(args[i], "block")) {
@@ -65,7 +83,7 @@ bool parse(Context& c, Read& read) {
                     "instead.");
       }
       read.no_ack = true;
-    } else {
+    } else if (!parse_for_door(c, i, read)) {
       c.syntax_error();
       return false;
     }
@@ -117,22 +135,30 @@ bool parse_id(Context& c, const Read& read, size_t i, Source& source) {
 
 // ---- what a group delivers ----
 
+// So many the consumer may be given, who may be none yet.
+uint64_t room_of(uint64_t pending_max, const StreamConsumer* consumer) {
+  if (pending_max == 0) return UINT64_MAX;
+  const uint64_t pending = consumer == nullptr ? 0 : consumer->pending.size();
+  return pending_max - std::min<uint64_t>(pending, pending_max);
+}
+
 // False after it answered an error, here and below.
 bool deliver_newest(Context& c, const Read& read, Source& source, const StreamView& s,
                     const StreamGroup& group) {
   if (s->size() == 0 || s->top_id() <= group.last() || source.to <= group.last()) return true;
+  const std::string_view name = c.args[read.consumer];
+  const StreamConsumer* before = group.consumer(name);
+  const uint64_t most =
+      std::min(read.most == 0 ? UINT64_MAX : read.most, room_of(read.pending_max, before));
+  if (most == 0) return true;
   source.answered = true;
   source.from = group.last().next();
   absl::InlinedVector<StreamId, 16> ids;
   Stream::Walk walk(s->tree(), source.from, source.to);
-  for (StreamEntry e; (read.most == 0 || ids.size() < read.most) && walk.next(e);) {
-    ids.push_back(e.id);
-  }
+  for (StreamEntry e; ids.size() < most && walk.next(e);) ids.push_back(e.id);
   if (ids.empty()) return source.answered = false, true;
   source.to = ids.back();
   source.entries = ids.size();
-  const std::string_view name = c.args[read.consumer];
-  const StreamConsumer* before = group.consumer(name);
   const int64_t now = c.now_ms();
   int64_t active = now;
   if (read.no_ack) active = before == nullptr ? StreamConsumer::kNever : before->active_ms;
@@ -468,7 +494,7 @@ class Reading final : public Awaited {
   static void nothing(Context& c) { c.reply.null_array(); }
 
   ValueType type() const override { return ValueType::kStream; }
-  bool hears_loss() const override { return kByGroup; }
+  bool hears_loss() const override { return kByGroup || read.by_door; }
 
   bool begin(Context& c) override {
     sources_.assign(read.streams, Source());
@@ -487,6 +513,7 @@ class Reading final : public Awaited {
       if (kByGroup && !source.answered && !note_attempt(c, read, source)) return true;
     }
     if (answered == 0) return begins_to_wait ? false : (nothing(c), true);
+    if (read.tells) return nothing(c), true;
     announce_streams(c, answered);
     for (Source& source : sources_) {
       if (source.answered) reply(c, source);
@@ -496,12 +523,13 @@ class Reading final : public Awaited {
 
   bool wants(const Entry* entry, size_t word) const override {
     const bool there = entry != nullptr && entry->type() == ValueType::kStream;
-    if (!there) return kByGroup;
+    if (!there) return kByGroup || (read.by_door && entry != nullptr);  // it is another type now
     const auto& stream = *static_cast<const Stream*>(entry->collection());
     StreamId after = source_of(word).after;
     if (kByGroup) {
       const StreamGroup* group = stream.group(group_);
       if (group == nullptr) return true;
+      if (room_of(read.pending_max, group->consumer(consumer_)) == 0) return false;
       after = group->last();
     }
     return stream.size() > 0 && stream.top_id() > after;
@@ -514,11 +542,15 @@ class Reading final : public Awaited {
     source.newest = kByGroup;
     if (kByGroup && lost(c, word)) return;
     if (!deliver(c, read, source)) return;
+    if (read.tells) return nothing(c);
     announce_streams(c, 1);
     reply(c, source);
   }
 
-  void name_group(std::string_view group) { group_ = group; }
+  void name_group(std::string_view group, std::string_view consumer) {
+    group_ = group;
+    consumer_ = consumer;
+  }
 
  private:
   const Source& source_of(size_t word) const { return sources_[word - read.first]; }
@@ -538,7 +570,7 @@ class Reading final : public Awaited {
   }
 
   Sources sources_;
-  std::string_view group_;
+  std::string_view group_, consumer_;
 };
 
 void xread(Context& c) {
@@ -567,7 +599,7 @@ awaitable<void> xreadgroup_deferred(Context& c) {
     Reading<true> reading;
     if (!reading.parse(c)) co_return;
     reading.waits = true;
-    reading.name_group(c.args[reading.read.group]);
+    reading.name_group(c.args[reading.read.group], c.args[reading.read.consumer]);
     co_await c.engine.wait_for(c, reading, reading.read.timeout_ms);
     answered = !reading.large;
     if (!answered) answered = co_await read_in_turns(c, reading.read);

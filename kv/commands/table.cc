@@ -79,8 +79,8 @@ Table::Table() : slots_(kSlots) {
                       key_rows(),
                       connection_rows(),
                       client_rows(),
+                      tracking_rows(),  // of `client`, too
                       monitor_rows(),
-                      tracking_rows(),
                       info_rows(),
                       config_rows(),
                       server_rows(),

@@ -685,6 +685,7 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
         failed.status_error(fetched);
       }
       finish(failed, mark);
+      if (server_.tracking.any()) server_.tracking.ran(session, &row, false, true);
       co_return Outcome{};
     }
     const Outcome outcome = run(session, request, reply);

@@ -10,12 +10,29 @@ namespace cairn::kv {
 
 // ---- values ----
 
+bool Values::fits_in_array(Kind kind, uint64_t bytes) {
+  if (kind == Kind::kCount) in_array_ = array_bytes_ = 0;
+  if (array_bytes_ > array_max_) return false;
+  array_bytes_ += bytes;
+  if (array_bytes_ <= array_max_) return true;
+  for (; in_array_ > 0; in_array_--) {
+    bytes_ -= sizeof(Value) + values_.back().text.size();
+    in_all_ -= values_.back().text.size();
+    values_.pop_back();
+  }
+  bytes_ += sizeof(Value);
+  values_.push_back({Kind::kCut});
+  return false;
+}
+
 void Values::add(Kind kind, int64_t number, double real, std::string_view text) {
+  if (overflowed_ || !fits_in_array(kind, text.size())) return;
   const uint64_t bytes = sizeof(Value) + text.size();
-  overflowed_ |= bytes_ + bytes > held_max_ || in_all_ + text.size() > in_all_max_;
+  overflowed_ |= (!in_series_ && bytes_ + bytes > held_max_) || in_all_ + text.size() > in_all_max_;
   if (overflowed_) return;
   bytes_ += bytes;
   in_all_ += text.size();
+  in_array_++;
   values_.push_back({kind, number, real, std::string(text)});
 }
 
@@ -35,6 +52,7 @@ void Values::cut(const Mark& mark) {
     bytes_ -= sizeof(Value) + values_.back().text.size();
     values_.pop_back();
   }
+  in_array_ = array_bytes_ = 0;
   if (mark.streams == 0) series_ = nullptr;
   due_ = mark.due;
   errors_ = mark.errors;
@@ -42,8 +60,11 @@ void Values::cut(const Mark& mark) {
 }
 
 bool Values::more() {
-  while (values_.empty() && series_ != nullptr) {
-    if (series_->next(*this)) continue;
+  while (values_.empty() && series_ != nullptr && !overflowed_) {
+    in_series_ = true;
+    const bool more = series_->next(*this);
+    in_series_ = false;
+    if (more) continue;
     lost_ = series_->lost();
     series_ = nullptr;
   }
@@ -96,6 +117,12 @@ bool Values::is_null() {
   return true;
 }
 
+bool Values::is_cut() {
+  if (!more() || values_.front().kind != Kind::kCut) return false;
+  (void)take();
+  return true;
+}
+
 // ---- commands ----
 
 void Command::find_row(const Table& table) {
@@ -139,7 +166,7 @@ Request& with_row(Request& request, const Table& table) {
 
 Errand::Errand(Engine& engine)
     : engine_(engine),
-      session_(engine.store(), 0, "", ""),
+      session_(engine.store(), kNoClient, "", ""),
       transaction_(engine.store()),
       told_(engine, session_, with_row(transaction_, engine.table()), nothing_) {
   session_.principal = itself();

@@ -28,15 +28,24 @@
 
 namespace cairn::kv {
 
+// The number of an errand's session, which no list has. Nobody can send it away, so what it holds
+// is in no sum of clients: the door counts it. Commands take some words from it that no client may
+// say.
+inline constexpr uint64_t kNoClient = 0;
+
 // What a command answered, to be taken value by value in its order; a Series as it goes, without
 // locks. Taking another kind than the command answers yields nothing, and says so in broken().
 class Values final : public Reply {
  public:
-  // What would be more than so many bytes is let go, and overflowed(): held at once, or in all.
+  // What would be more than so many bytes is let go, and overflowed(): of what a command answers at
+  // once, or in all. A step of a Series may be larger: it is what there is of the store in one
+  // place, and without it the rest would not be the answer.
   void set_limit(uint64_t held, uint64_t in_all = UINT64_MAX) {
     held_max_ = held;
     in_all_max_ = in_all;
   }
+  // An array whose texts have more than so many bytes is not kept: is_cut() stands for it.
+  void set_array_limit(uint64_t bytes) { array_max_ = bytes; }
   bool overflowed() const override { return overflowed_; }
   uint64_t bytes() const { return bytes_; }                      // held
   const std::string& error_text() const { return error_text_; }  // of the last; empty: none
@@ -64,12 +73,13 @@ class Values final : public Reply {
   // How many values the aggregate has that begins here; pairs of a map count as two.
   uint64_t count();
   bool is_null();  // takes it if so
+  bool is_cut();   // likewise
 
   Mark mark() const override { return {values_.size(), series_ != nullptr, due_, errors_}; }
   void cut(const Mark& mark) override;
 
  private:
-  enum class Kind : uint8_t { kNull, kText, kInteger, kReal, kCount };
+  enum class Kind : uint8_t { kNull, kText, kInteger, kReal, kCount, kCut };
   struct Value {
     Kind kind;
     int64_t number = 0;
@@ -77,6 +87,8 @@ class Values final : public Reply {
     std::string text = {};
   };
   void add(Kind kind, int64_t number = 0, double real = 0, std::string_view text = {});
+  // False: it is not to be kept, since its array is too large.
+  bool fits_in_array(Kind kind, uint64_t bytes);
   std::optional<Value> take();
   void write_simple(std::string_view text) override { add(Kind::kText, 0, 0, text); }
   void write_error(std::string_view text) override {
@@ -100,8 +112,11 @@ class Values final : public Reply {
   std::deque<Value> values_;
   std::unique_ptr<Series> series_;  // behind all of them
   uint64_t bytes_ = 0, in_all_ = 0, held_max_ = UINT64_MAX, in_all_max_ = UINT64_MAX;
+  // Of the array that is being added: its texts, and how many values it has so far.
+  uint64_t array_max_ = UINT64_MAX, array_bytes_ = 0;
+  size_t in_array_ = 0;
   std::string error_text_;
-  bool overflowed_ = false, lost_ = false, broken_ = false;
+  bool in_series_ = false, overflowed_ = false, lost_ = false, broken_ = false;
 };
 
 struct Command {

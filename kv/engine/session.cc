@@ -1,6 +1,7 @@
 #include "kv/engine/session.h"
 
 #include "core/base/text.h"
+#include "kv/engine/errand.h"
 #include "kv/engine/lookout.h"
 
 namespace cairn::kv {
@@ -158,6 +159,7 @@ void Sessions::remove(uint64_t id) {
 }
 
 bool Sessions::note_buffers(Session& session, uint64_t bytes, uint64_t most) {
+  if (session.id == kNoClient) return true;
   if (session.sent_away) return false;
   const auto before = static_cast<int64_t>(session.buffer_bytes.exchange(bytes));
   const int64_t grown = static_cast<int64_t>(bytes) - before;

@@ -171,14 +171,14 @@ void Tracking::flush(Telling& telling) {
 
 // All that the key begins with, each but once. They stand in order: the nearest one before the key
 // either is one of them, or shows how much of the key the next one can be at most.
-void Tracking::match(std::string_view key, std::vector<Prefix*>& found) {
+void Tracking::match(std::string_view key, std::vector<Prefixes::value_type*>& found) {
   for (auto it = prefixes_.upper_bound(key); it != prefixes_.begin();) {
     --it;
     const std::string_view text = it->first;
     const auto parted = std::mismatch(text.begin(), text.end(), key.begin(), key.end()).first;
     auto common = static_cast<size_t>(parted - text.begin());
     if (common == text.size()) {
-      found.push_back(&it->second);
+      found.push_back(&*it);
       if (common-- == 0) return;
     }
     it = prefixes_.upper_bound(key.substr(0, common));
@@ -186,23 +186,27 @@ void Tracking::match(std::string_view key, std::vector<Prefix*>& found) {
 }
 
 void Tracking::broadcast(std::span<const Change> changes, uint64_t by, Telling& telling) {
-  std::vector<Prefix*> found, told;
+  std::vector<Prefixes::value_type*> found, told;
   MutexLock lock(prefixes_mutex_);
   for (const Change& c : changes) {
     if (c.what == What::kFlush || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
     found.clear();
     match(c.key, found);
-    for (Prefix* p : found) {
-      if (p->keys.empty()) told.push_back(p);
-      p->keys.push_back(c.key);
+    for (auto* p : found) {
+      auto& keys = p->second.keys;
+      if (keys.empty()) told.push_back(p);
+      keys.push_back(c.key);
     }
   }
-  for (Prefix* p : told) {
-    std::sort(p->keys.begin(), p->keys.end());
-    p->keys.erase(std::unique(p->keys.begin(), p->keys.end()), p->keys.end());
-    const Text list = list_of(p->keys);
-    p->keys = {};
-    for (const TrackerPtr& tracker : p->trackers) {
+  // Prefixes in order, and their keys, as redis-server tells them.
+  std::sort(told.begin(), told.end(), [](auto* a, auto* b) { return a->first < b->first; });
+  for (auto* p : told) {
+    auto& keys = p->second.keys;
+    std::sort(keys.begin(), keys.end());
+    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+    const Text list = list_of(keys);
+    keys = {};
+    for (const TrackerPtr& tracker : p->second.trackers) {
       if (!telling.skips(*tracker, by)) telling.tell(*tracker, {list, list});
     }
   }
@@ -242,7 +246,6 @@ void Tracking::enable(Session& session, const Options& options) {
   }
   t.tracking_ = this;
   if (begins) {
-    bytes_max_ = limits::workspace(store_.memory_bytes());
     MutexLock lock(clients_mutex_);
     trackers_.insert(tracker);
     clients_.fetch_add(1, std::memory_order_relaxed);
@@ -368,7 +371,8 @@ uint64_t Tracking::items() {
 
 bool Tracking::too_much() const {
   const uint64_t most = keys_max_.load(std::memory_order_relaxed);
-  return (most != 0 && keys() > most) || bytes_.load(std::memory_order_relaxed) > bytes_max_.load();
+  return (most != 0 && keys() > most) ||
+         bytes_.load(std::memory_order_relaxed) > limits::workspace(store_.memory_bytes());
 }
 
 bool Tracking::evict_one() {
@@ -437,12 +441,27 @@ void Tracking::overwrites(const TrackerPtr& tracker, const Context& c) {
 namespace {
 // Scripts are their commands.
 bool reads(const Row& row) { return (row.flags & kReadOnly) != 0 && row.group != "scripting"; }
+
+// Whether one of the prefixes of a client that broadcasts is the key's: none begins with another,
+// so it can only be the last one before it.
+bool covers(const Tracker& tracker, std::string_view key) {
+  if (!tracker.has(Tracker::kOn) || !tracker.has(Tracker::kBroadcast)) return false;
+  const auto after = tracker.prefixes().upper_bound(key);
+  return after != tracker.prefixes().begin() && key.starts_with(*std::prev(after));
+}
 }  // namespace
 
 void Tracking::runs(Context& c) {
   const TrackerPtr& tracker = c.session.tracker.shared();
   if ((c.row.flags & kWrite) != 0 && !tracker->noted_.empty()) overwrites(tracker, c);
-  if (!reads(c.row) || !tracker->remembers()) return;
+  if (!reads(c.row)) return;
+  // What may answer later than it reads is told again behind that, in broadcast mode too.
+  if (c.row.run_deferred != nullptr && !c.in_exec) {
+    for (const Key& key : c.request.keys) {
+      if (key.ns != nullptr && covers(*tracker, key.name)) tracker->noted_.emplace(key.name);
+    }
+  }
+  if (!tracker->remembers()) return;
   note(tracker, c.request, c.in_exec);
   // As redis-server 7.0: a script that reads anything has read all that it declares.
   if (c.script != nullptr) note(tracker, *c.script, true);
@@ -452,9 +471,10 @@ void Tracking::ran(Session& session, const Row* row, bool again, bool over) {
   constexpr size_t kAtOnce = 100;
   const TrackerPtr& tracker = session.tracker.shared();
   if (!tracker->noted_.empty()) {
-    const bool reads = tracker->has(Tracker::kOn) && !tracker->has(Tracker::kBroadcast);
+    // Of who broadcasts: only until it is answered.
+    const bool wanted = tracker->has(Tracker::kOn) && (!over || !tracker->has(Tracker::kBroadcast));
     for (const std::string& key : tracker->noted_) {
-      if (reads && !again) remember(key, tracker);
+      if (wanted && !again) remember(key, tracker);
     }
     tracker->noted_.clear();
   }
@@ -464,10 +484,11 @@ void Tracking::ran(Session& session, const Row* row, bool again, bool over) {
 
 void Tracking::answered(Session& session, const Request& request) {
   const TrackerPtr& tracker = session.tracker.shared();
-  if (reads(*request.row) && tracker->remembers()) {
+  if (reads(*request.row)) {
     Telling telling(*this);
     for (const Key& key : request.keys) {
-      if (key.ns == nullptr || remembered(key.name, tracker)) continue;
+      if (key.ns == nullptr || (!tracker->remembers() && !covers(*tracker, key.name))) continue;
+      if (remembered(key.name, tracker)) continue;
       const Text list = list_of({&key.name, 1});
       telling.tell(*tracker, {list, list});
     }

@@ -193,7 +193,7 @@ class Tracking final : public ChangeListener {
   void tell_readers(std::string_view key, const Readers& readers, uint64_t by, Telling& telling);
   void count(size_t shard, const std::string& key, const Readers& readers, int sign);
   void broadcast(std::span<const Change> changes, uint64_t by, Telling& telling);
-  void match(std::string_view key, std::vector<Prefix*>& found)
+  void match(std::string_view key, std::vector<Prefixes::value_type*>& found)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(prefixes_mutex_);
   void add_prefix(const TrackerPtr& tracker, std::string_view text);
   void flush(Telling& telling);
@@ -206,7 +206,7 @@ class Tracking final : public ChangeListener {
   Channels& channels_;
   const std::atomic<uint64_t>& keys_max_;
   std::atomic<uint64_t> clients_{0}, keys_{0}, prefixes_count_{0};
-  std::atomic<uint64_t> bytes_{0}, bytes_max_{UINT64_MAX};
+  std::atomic<uint64_t> bytes_{0};
   std::vector<Shard> shards_;
 
   Mutex clients_mutex_;  // before those of the shards

@@ -180,6 +180,18 @@ TEST_F(EveryRow, AnswersExactlyOnceWhateverTheValueAndTheArguments) {
   }
 }
 
+// A family of subcommands that stood behind another container belonged to that one.
+TEST_F(EveryRow, IsFoundByItsName) {
+  for (const Row& row : table.rows()) {
+    SCOPED_TRACE(row.name);
+    std::vector<std::string_view> words{row.name};
+    if (const size_t bar = row.name.find('|'); bar != row.name.npos) {
+      words = {row.name.substr(0, bar), row.name.substr(bar + 1)};
+    }
+    EXPECT_EQ(table.find(words), &row);
+  }
+}
+
 // What the store refuses is the whole answer, also of a command that had answered already.
 TEST_F(EveryRow, AnswersOnceWhereItsNamespaceIsGone) {
   for (const Row& row : table.rows()) {

@@ -18,20 +18,31 @@ namespace {
 
 void add_string(std::string& json, std::string_view text) {
   constexpr std::string_view kDigits = "0123456789abcdef";
-  json += '"';
-  for (const char c : text) {
+  const auto plain = [](char c) {
     const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') json += '\\';
-    if (byte < 0x20 || byte == 0x7f) {
-      append(json, "\\u00", kDigits.substr(byte >> 4, 1), kDigits.substr(byte & 15, 1));
+    return byte >= 0x20 && byte != 0x7f && c != '"' && c != '\\';
+  };
+  json += '"';
+  while (!text.empty()) {
+    const auto other = std::find_if_not(text.begin(), text.end(), plain);
+    json.append(text.begin(), other);
+    text.remove_prefix(static_cast<size_t>(other - text.begin()));
+    if (text.empty()) break;
+    const auto byte = static_cast<unsigned char>(text[0]);
+    if (text[0] == '"' || text[0] == '\\') {
+      append(json, "\\", text.substr(0, 1));
     } else {
-      json += c;
+      append(json, "\\u00", kDigits.substr(byte >> 4, 1), kDigits.substr(byte & 15, 1));
     }
+    text.remove_prefix(1);
   }
   json += '"';
 }
 
 void add_bytes(std::string& json, std::string_view bytes) {
+  // Room for a long one as base64 and for what closes the page, and not twice as much.
+  constexpr size_t kLong = 64 << 10, kRest = 4 << 10;
+  if (bytes.size() > kLong) json.reserve(json.size() + bytes.size() / 3 * 4 + kRest);
   if (is_utf8(bytes)) return add_string(json, bytes);
   append(json, "{\"base64\":\"", objects::base64(bytes), "\"}");
 }
@@ -59,7 +70,7 @@ struct Page {
   ValueType type = ValueType::kString;
   Lsn version;
   int64_t expires_at_ms = 0;
-  std::string members, next;
+  std::string json, next;
   uint64_t count = 0;  // of members
 };
 
@@ -98,7 +109,7 @@ void say(const Page& page, uint64_t most, const std::string& key, kv::Args& to) 
 }
 
 void add_member(Page& page, kv::Values& values) {
-  std::string& json = page.members;
+  std::string& json = page.json;
   if (page.count++ > 0) json += ',';
   switch (page.type) {
     case ValueType::kHash:
@@ -127,29 +138,6 @@ void add_member(Page& page, kv::Values& values) {
   }
 }
 
-// Takes what the command answered, as much as a page has; false if that cannot be had.
-bool take(Page& page, kv::Values& values) {
-  constexpr size_t kPageBytes = 1 << 20;  // then it ends, where it can go on
-  if (by_cursor(page.type)) {
-    (void)values.count();
-    page.next = values.bytes_of_text();
-    if (page.next == "0") page.next.clear();
-  }
-  (void)values.count();
-  const bool cursor = by_cursor(page.type);
-  while (values.more() && !values.broken() &&
-         (cursor || (page.count < page.most && page.members.size() < kPageBytes))) {
-    add_member(page, values);
-  }
-  const bool ended = !values.more();
-  if (!cursor && ended) page.next.clear();
-  if (!cursor && !ended && page.type != ValueType::kStream) {
-    const uint64_t from = parse_int<uint64_t>(page.token).value_or(0);
-    page.next = cat(from + page.count);
-  }
-  return !values.broken() && !values.lost();
-}
-
 std::string_view name_of(ValueType type) {
   switch (type) {
     case ValueType::kHash:
@@ -165,6 +153,35 @@ std::string_view name_of(ValueType type) {
     default:
       return "string";
   }
+}
+
+// Takes what the command answered, as much as a page has; false if that cannot be had.
+bool take(Page& page, kv::Values& values) {
+  constexpr size_t kPageBytes = 1 << 20;  // then it ends, where it can go on
+  if (by_cursor(page.type)) {
+    (void)values.count();
+    page.next = values.bytes_of_text();
+    if (page.next == "0") page.next.clear();
+  }
+  (void)values.count();
+  append(page.json, "{\"type\":\"", name_of(page.type), "\",\"version\":", page.version.value());
+  if (page.expires_at_ms != 0) append(page.json, ",\"expires_at_ms\":", page.expires_at_ms);
+  page.json += ",\"members\":[";
+  const bool cursor = by_cursor(page.type);
+  while (values.more() && !values.broken() &&
+         (cursor || (page.count < page.most && page.json.size() < kPageBytes))) {
+    add_member(page, values);
+  }
+  const bool ended = !values.more();
+  if (!cursor && ended) page.next.clear();
+  if (!cursor && !ended && page.type != ValueType::kStream) {
+    const uint64_t from = parse_int<uint64_t>(page.token).value_or(0);
+    page.next = cat(from + page.count);
+  }
+  page.json += ']';
+  if (!page.next.empty()) append(page.json, ",\"next\":\"", page.next, "\"");
+  page.json += "}\n";
+  return !values.broken() && !values.lost();
 }
 
 Error read_params(const Call& c, Page& page) {
@@ -228,6 +245,14 @@ awaitable<Error> look(Call& c, Page& page, uint64_t most, kv::Command& command, 
   co_return Error{};
 }
 
+// Whether they have a weight of 0: "not acceptable" (RFC 9110, 12.4.2).
+bool is_refused(std::string_view params) {
+  const size_t q = std::min(params.find("q="), params.find("Q="));
+  if (q == params.npos) return false;
+  const std::string_view weight = params.substr(q + 2, params.find(';', q) - q - 2);
+  return weight.starts_with('0') && weight.find_first_of("123456789") == weight.npos;
+}
+
 }  // namespace
 
 bool accepts_json(const http::Request& request) {
@@ -237,10 +262,12 @@ bool accepts_json(const http::Request& request) {
     const size_t comma = accept.find(',');
     std::string_view one = accept.substr(0, comma);
     accept = comma == accept.npos ? "" : accept.substr(comma + 1);
-    one = one.substr(0, one.find(';'));
+    const size_t semicolon = one.find(';');
+    const std::string_view params = semicolon == one.npos ? "" : one.substr(semicolon);
+    one = one.substr(0, semicolon);
     while (one.starts_with(' ')) one.remove_prefix(1);
     while (one.ends_with(' ')) one.remove_suffix(1);
-    if (equals_ignoring_case(one, kJson)) return true;
+    if (equals_ignoring_case(one, kJson)) return !is_refused(params);
   }
   return false;
 }
@@ -259,16 +286,12 @@ awaitable<Error> get_collection(Call& c) {
   }
   if (looked == Looked::kTooMuch) co_return Error{"EntityTooLarge", "A member is too large"};
   if (!take(page, command->values)) co_return Error{"SlowDown", "It changes too much, try again"};
-  if (!c.body->hold(page.members.size())) {
+  command = nullptr;  // it may be as large as the page
+  if (!c.body->hold(page.json.capacity())) {
     co_return Error{"SlowDown", "Clients hold too much memory, try again"};
   }
   if (Error e = co_await settle(c, rests_on)) co_return e;
-  std::string& json = c.response.body;
-  append(json, "{\"type\":\"", name_of(page.type), "\",\"version\":", page.version.value());
-  if (page.expires_at_ms != 0) append(json, ",\"expires_at_ms\":", page.expires_at_ms);
-  append(json, ",\"members\":[", page.members, "]");
-  if (!page.next.empty()) append(json, ",\"next\":\"", page.next, "\"");
-  json += "}\n";
+  c.response.body = std::move(page.json);
   c.response.set("Content-Type", "application/json");
   c.response.set("x-cairn-version", cat(page.version.value()));
   if (page.expires_at_ms != 0) c.response.set("x-cairn-expires-ms", cat(page.expires_at_ms));
