@@ -9,7 +9,7 @@ import time
 
 from differences import Said, in_any_order, rounded, same, timeless
 from harness import command
-from streams import LISTENER, PAUSE, TIMED, inner_commands
+from streams import TIMED, inner_commands
 
 BATCH_BYTES = 200_000  # of commands that are sent before an answer is read: what sockets hold
 PATIENCE = 90  # seconds, after which a server hangs
@@ -172,6 +172,11 @@ class Client:
 SUBSCRIBES = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE"}
 
 
+def is_due_soon(words):
+    """Whether it may let a key expire in a moment."""
+    return words[-2:] == [b"PX", b"1"] or (words[2:3] == [b"1"] and words[0].upper() in (b"PEXPIRE", b"PSETEX", b"RESTORE"))
+
+
 def waits_for_ever(words):
     name = words[0].lower().decode("latin1")
     if name in TIMED and name != "wait":
@@ -285,10 +290,6 @@ class Run:
     def tell(self):
         while self.at < len(self.steps):
             who, words = self.steps[self.at]
-            if who is PAUSE:
-                time.sleep(0.004)
-                self.at += 1
-                continue
             if who in self.waiting:
                 self.end_wait(who)
             if words[0].upper() in SUBSCRIBES:
@@ -308,13 +309,16 @@ class Run:
     def turn(self, who):
         """What one client says until another speaks."""
         begin, size, inside, batch, probes = self.at, 0, self.queued[who] is not None, [], []
-        while self.at < len(self.steps) and len(batch) < 200:
+        soon = any(map(is_due_soon, self.queued[who] or []))
+        while self.at < len(self.steps) and len(batch) < 200 and (inside or not soon):
             speaker, words = self.steps[self.at]
             size += sum(map(len, words))
             if speaker != who or words[0].upper() in SUBSCRIBES or (batch and size > BATCH_BYTES) or (waits_for_ever(words) and not inside):
                 break
             first = words[0].upper()
-            inside = (inside or first == b"MULTI") and first not in (b"EXEC", b"DISCARD", b"RESET")
+            if len(words) == 1 and first in (b"MULTI", b"EXEC", b"DISCARD", b"RESET"):
+                inside = first == b"MULTI"
+            soon |= is_due_soon(words)
             probes.append(None if inside else probe(words))
             batch.append(words)
             self.at += 1
@@ -332,16 +336,18 @@ class Run:
                 theirs.append(found.pop(0))
         for i, words in enumerate(batch):
             self.compare(begin + i, who, words, ours[i], theirs[i], theirs is ours or uneven[i])
+        if soon and not inside:
+            time.sleep(0.004)  # nobody looks before both have let it expire
 
     def compare(self, step, who, words, ours, theirs, uneven=True):
         first, queued = words[0].upper(), self.queued[who]
         inner = queued or [] if first == b"EXEC" else inner_commands(words)
         self.covered.note(words, ours[0], inner)
-        if words[-2:-1] in ([b"PX"], [b"PXAT"]) or first in (b"PEXPIRE", b"PSETEX", b"RESTORE") or b"PEXPIRE" in words:
-            self.due.update(words[1:])
+        if is_due_soon(words) or words[-2:] in ([b"PXAT", b"1"], [b"EXAT", b"1"]):
+            self.due.add(words[1])
         if first == b"MULTI" and ours[0] == b"+OK":
             self.queued[who] = []
-        elif queued is not None and (first in (b"EXEC", b"DISCARD") and len(words) == 1 or first == b"RESET"):
+        elif queued is not None and len(words) == 1 and first in (b"EXEC", b"DISCARD", b"RESET"):
             self.queued[who] = None
         elif ours[0] == b"+QUEUED":
             queued.append(words)
@@ -566,5 +572,5 @@ def shown(words):
 
 
 def shown_stream(steps):
-    several = len({who for who, _ in steps if who is not PAUSE}) > 1
-    return "\n".join("  (a moment passes)" if who is PAUSE else "  " + ("client %d> " % who if several else "> ") + shown(words) for who, words in steps)
+    several = len({who for who, _ in steps}) > 1
+    return "\n".join("  " + ("client %d> " % who if several else "> ") + shown(words) for who, words in steps)

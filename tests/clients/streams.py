@@ -395,7 +395,6 @@ def inner_commands(words):
     return out
 
 
-PAUSE = None  # as the client of a step: time passes, until what is due soon is due for both
 LISTENER = 3  # the client that subscribes
 CHANNELS = [b"news", b"n\x00ws", b"", b"__keyspace@0__:k1"]
 
@@ -414,6 +413,8 @@ class Scenes(Generator):
             words = super().command()
         if words[0].lower() in (b"hrandfield", b"srandmember", b"zrandmember"):
             words = [b"-7" if re.fullmatch(rb"-[0-9]{4,}", w) else w for w in words]  # they would answer all of those
+        if words[0][:3].lower() == b"geo" and {b"STORE", b"STOREDIST", b"GEOSEARCHSTORE"} & {w.upper() for w in words}:
+            words = [w for w in words if w.upper() != b"ANY"]  # any of them would be stored
         if words[0].lower() in (b"zrank", b"zrevrank"):
             words = words[:3]  # WITHSCORE is of 7.2
         # No two relative times are near each other, since the two servers hear of them at different moments.
@@ -456,17 +457,17 @@ class Scenes(Generator):
         return steps + self.transaction(who)
 
     def expiry(self, who):
-        """What is due soon is due before anybody looks."""
+        """What is due in a moment: before anybody looks, both servers have let it expire."""
         r, key = self.r, self.key()
         soon = r.choice([
             lambda: [(who, [b"SET", key, b"brief", b"PX", b"1"])], lambda: [(who, [b"PSETEX", key, b"1", b"brief"])],
             lambda: [(who, [b"PEXPIRE", key, b"1"])], lambda: [(who, [b"GETEX", key, b"PX", b"1"])],
             lambda: [(who, [b"RESTORE", key, b"1", PAYLOADS[r.randrange(4)], b"REPLACE"])],
-            lambda: [(who, [b"PEXPIRE", k, b"1"]) for k in r.sample(KEYS, 5)],
+            lambda: [(who, [b"PEXPIRE", k, b"1"]) for k in r.sample(KEYS, 3)],
             lambda: [(who, [b"COPY", key, b"absent"]), (who, [b"PEXPIRE", b"absent", b"1"])],
             lambda: [(who, w) for w in ([b"MULTI"], [b"PEXPIRE", key, b"1"], [b"EXEC"])],
         ])()
-        return soon + [(PAUSE, [])] + [(r.choice([who, who, 0, 2]), self.on(key)) for _ in range(r.choice([1, 2, 4]))]
+        return soon + [(r.choice([who, who, 0, 2]), self.on(key)) for _ in range(r.choice([1, 2, 4]))]
 
     def script(self, who):
         r = self.r

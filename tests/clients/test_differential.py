@@ -6,6 +6,7 @@ CAIRN_WIRE_COMMANDS says how many commands are compared at the least, CAIRN_WIRE
 CAIRN_WIRE_SEED where to begin. With --coverage it prints which rows were answered how, and with --all it goes on after a
 difference and prints each kind once."""
 import os
+import resource
 import sys
 import time
 import unittest
@@ -34,8 +35,16 @@ object|refcount dump role slowlog|len command|count auth select""".split())
 class AsRedis(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server, cls.peer = Server(credentials=False), Peer()
-        cls.addClassCleanup(lambda: (cls.peer.stop(), cls.server.remove()))
+        cls.server = Server(credentials=False)
+        cls.addClassCleanup(lambda: cls.server.remove())
+        cls.start_peer()
+        cls.addClassCleanup(lambda: cls.peer.stop())
+
+    @classmethod
+    def start_peer(cls):
+        """With bounds: what a stream asks of it by mistake must not take the machine."""
+        cls.peer = Peer()
+        resource.prlimit(cls.peer.process.pid, resource.RLIMIT_AS, (4 << 30, 4 << 30))
 
     def ports(self):
         """Of both servers, started again if one is gone."""
@@ -43,7 +52,7 @@ class AsRedis(unittest.TestCase):
             print("Cairn ended: " + open(self.server.log.name, errors="replace").read()[-2000:])
             self.server.start()
         if self.peer.process.poll() is not None:
-            type(self).peer = Peer()
+            self.start_peer()
         return self.server.resp, self.peer.port
 
     def difference(self, steps, covered):
