@@ -9,7 +9,7 @@ import time
 
 from differences import Said, in_any_order, rounded, same, timeless
 from harness import command
-from streams import TIMED, inner_commands
+from streams import KEYS, TIMED, inner_commands
 
 BATCH_BYTES = 200_000  # of commands that are sent before an answer is read: what sockets hold
 PATIENCE = 90  # seconds, after which a server hangs
@@ -319,7 +319,7 @@ class Run:
             if len(words) == 1 and first in (b"MULTI", b"EXEC", b"DISCARD", b"RESET"):
                 inside = first == b"MULTI"
             soon |= is_due_soon(words)
-            probes.append(None if inside else probe(words))
+            probes.append(None if inside or who == 1 else probe(words))  # client 1 would be told of what it read so
             batch.append(words)
             self.at += 1
         a, b = self.clients[who]
@@ -351,7 +351,9 @@ class Run:
             self.queued[who] = None
         elif ours[0] == b"+QUEUED":
             queued.append(words)
-        if ours is theirs or (ours[1] == theirs[1] and not words[0].lower() == b"spop"):
+        if b"INVALIDOBJ" in ours[1]:
+            raise Parted  # redis-server has changed a broken HyperLogLog by then
+        if ours is theirs or ours[1] == theirs[1]:
             return
         alike, parted = same(Said(words, ours[0], theirs[0], uneven, inner), self.covered.reasons)
         if not alike or (ours[0] == theirs[0] and ours[1] != theirs[1]):
@@ -432,7 +434,7 @@ class Run:
         out = collections.defaultdict(list)
         for m in heard:
             if m[0] == b"invalidate":
-                out["invalidate"] = sorted({k for k in (m[1] or [b"(all)"]) if k not in self.due} | set(out["invalidate"]))
+                out["invalidate"] = sorted({k for k in (m[1] if isinstance(m[1], list) else [b"(all)"]) if k not in self.due and k not in STREAMS} | set(out["invalidate"]))
             elif m[0] in (b"message", b"pmessage", b"smessage"):
                 of = m[-2].rpartition(b"__:")[2] if m[-2].startswith(b"__key") else b""
                 if not (UNTIMELY & {of, m[-1]} or {b"del"} & {of, m[-1]} and self.due & {of, m[-1]}):
@@ -486,6 +488,7 @@ LOOKS = {
     b"+hash": lambda k: [[b"HGETALL", k]], b"+zset": lambda k: [[b"ZRANGE", k, b"0", b"-1", b"WITHSCORES"]],
     b"+stream": lambda k: [[b"XRANGE", k, b"-", b"+"], [b"XINFO", b"STREAM", k, b"FULL", b"COUNT", b"0"]],
 }
+STREAMS = KEYS[20:24]  # of whose groups Cairn tells too that they changed, and redis-server does not
 # Nobody can say when; or who tried is a consumer since 7.2; or it is told of in another order (test_wire.py compares it).
 UNTIMELY = {b"expired", b"keymiss", b"xgroup-createconsumer"}
 

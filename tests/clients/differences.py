@@ -42,6 +42,8 @@ class Said:
 
 
 DIFFERENCES = []
+NOT_IN_SCRIPTS = b"-ERR This Redis command is not allowed from script"
+SCRIPTED = {"eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"}
 
 
 def differs(why, parts=False):
@@ -111,6 +113,11 @@ def timeless(value):
     return out
 
 
+def is_error(v):
+    """A string may begin with '-' too, but streams know none like this."""
+    return isinstance(v, bytes) and re.match(rb"-[A-Z]+ ", v) is not None
+
+
 def in_any_order(v):
     return sorted(repr(in_any_order(x)) for x in v) if isinstance(v, list) else v
 
@@ -120,7 +127,7 @@ def form(v):
     if isinstance(v, list):
         return type(v), [form(x) for x in v]
     if isinstance(v, bytes):
-        return v[:1] if v[:1] in (b":", b",") else v if v[:1] == b"-" else b"bulk"
+        return v[:1] if v[:1] in (b":", b",") else v if is_error(v) else b"string"
     return v
 
 
@@ -233,9 +240,18 @@ def _(d):
     return d.we_say(b"-ERR a value above the extent threshold")
 
 
+def too_long(d):
+    return d.we_say(b"has at most 65535 bytes") or (d.we_say(b"is too long") and any(len(w) > 65535 for w in d.words))
+
+
+@differs("words of commands that take no values, keys and fields have a limit: refused by both")
+def _(d):
+    return too_long(d) and is_error(d.theirs)
+
+
 @differs("words of commands that take no values, keys and fields have a limit", parts=True)
 def _(d):
-    return d.we_say(b"has at most 65535 bytes") or (d.we_say(b"is too long") and any(len(w) > 65535 for w in d.words))
+    return too_long(d)
 
 
 @differs("SELECT takes names of buckets")
@@ -265,9 +281,14 @@ def _(d):
 
 # --- what later versions of Redis do otherwise than 7.0.15, and this one with them
 
+@differs("since 7.2 scripts may call what waits elsewhere, and do not wait: nothing was there, or it is refused")
+def _(d):
+    return d.they_say(NOT_IN_SCRIPTS) and d.name not in SCRIPTED and (d.ours in (b"nil", []) or is_error(d.ours))
+
+
 @differs("since 7.2 scripts may call what waits elsewhere, and do not wait", parts=True)
 def _(d):
-    return d.they_say(b"-ERR This Redis command is not allowed from script") and not d.we_say(b"is not allowed from script")
+    return d.they_say(NOT_IN_SCRIPTS) and not d.we_say(NOT_IN_SCRIPTS)
 
 
 @differs("a rank that cannot be negated is refused since 7.2; 7.0 finds something")
