@@ -72,7 +72,7 @@ class Job(unittest.TestCase):
             process = subprocess.Popen(words, cwd=HERE, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=errors, start_new_session=True)
         # The session that it leads is gone with it: its workers too, however it ends.
-        end = threading.Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+        end = threading.Timer(3 * PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
         end.start()
         said, killed = [], 0
         try:

@@ -49,7 +49,6 @@ printf 'hello 3\nclient trackinginfo\nhello 2\nreset\nget k1\n' | $CLI | grep -v
 printf 'help @nosuch\nhelp nosuch\n:set hints\nconnect 127.0.0.1 '$PORT'\nping\n' | $CLI
 $CLI --bigkeys | sed -n '/summary/,$p' | grep -v string
 $CLI --memkeys | sed -n '/summary/,$p' | sed 's/has [1-9][0-9]* bytes/has some bytes/; s/ with .*//; s/string found.*/string found/'
-$CLI --functions-rdb /dev/null >/dev/null 2>&1; $CLI ping
 """.strip().split("\n")
 
 

@@ -48,14 +48,14 @@ open_gate(gate)
 worker.stop()  # A worker of Celery 5.2 that met a kill may never ask for tasks again, on any server;
 worker.start()  # it ends when its tasks are over.
 for result, value in accepted:
-    check(result.get(timeout=120) == value, "a result", result.get(), value)
+    check(result.get(timeout=300) == value, "a result", result.get(), value)
 
 # What people do with it.
-check(chord([add.s(i, i) for i in range(10)])(total.s()).get(timeout=120) == 90, "chord")
-check(sum(group(add.s(i, 1) for i in range(20)).apply_async().get(timeout=120)) == 210, "group")
-check(chain(add.s(1, 2), add.s(3), add.s(4)).apply_async().get(timeout=120) == 10, "chain")
-check(third_time_lucky.delay(5).get(timeout=120) == 5, "tried again")
-check(add.apply_async((1, 1), countdown=1).get(timeout=120) == 2, "countdown")
+check(chord([add.s(i, i) for i in range(10)])(total.s()).get(timeout=300) == 90, "chord")
+check(sum(group(add.s(i, 1) for i in range(20)).apply_async().get(timeout=300)) == 210, "group")
+check(chain(add.s(1, 2), add.s(3), add.s(4)).apply_async().get(timeout=300) == 10, "chain")
+check(third_time_lucky.delay(5).get(timeout=300) == 5, "tried again")
+check(add.apply_async((1, 1), countdown=1).get(timeout=300) == 2, "countdown")
 inspect = app.control.inspect(timeout=1)
 wait_for(lambda: inspect.ping() and inspect.stats(), "workers that answer")
 later = add.apply_async((1, 1), countdown=1000)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { kPushes = 100000, kBeforeKill = 500 };
+enum { kInFlight = 10, kBeforeKill = 500 };
 
 static int port;
 static const char* password;
@@ -37,10 +37,10 @@ static redisContext* connect_to_server(void) {
 }
 
 // The list holds 0, 1, 2 ..., and at least as many as were acknowledged.
-static void check_list(redisContext* c, const char* list, long acknowledged) {
+static void check_list(redisContext* c, const char* list, long acknowledged, long sent) {
   redisReply* r = redisCommand(c, "LRANGE %s 0 -1", list);
   CHECK(r->type == REDIS_REPLY_ARRAY && (long)r->elements >= acknowledged &&
-        r->elements <= kPushes);
+        (long)r->elements <= sent);
   for (size_t i = 0; i < r->elements; i++) CHECK((size_t)atol(r->element[i]->str) == i);
   freeReplyObject(r);
 }
@@ -64,18 +64,23 @@ static void types(redisContext* c) {
 }
 
 static void pipeline(redisContext* c) {
-  for (int i = 0; i < kPushes; i++) redisAppendCommand(c, "RPUSH sync %d", i);
-  long acknowledged = 0;
+  long acknowledged = 0, sent = 0;
   void* reply;
-  while (redisGetReply(c, &reply) == REDIS_OK) {
-    CHECK(((redisReply*)reply)->integer == ++acknowledged);
-    freeReplyObject(reply);
+  do {
+    for (int i = 0; i < kInFlight; i++) redisAppendCommand(c, "RPUSH sync %ld", sent++);
+    int written = 0;
+    while (!written) CHECK(redisBufferWrite(c, &written) == REDIS_OK);
     if (acknowledged == kBeforeKill) ask("kill");
-  }
+    for (long before = acknowledged;
+         acknowledged < before + kInFlight && redisGetReply(c, &reply) == REDIS_OK;) {
+      CHECK(((redisReply*)reply)->integer == ++acknowledged);
+      freeReplyObject(reply);
+    }
+  } while (acknowledged == sent);
   CHECK(acknowledged >= kBeforeKill);
   ask("start");
   redisContext* again = connect_to_server();
-  check_list(again, "sync", acknowledged);
+  check_list(again, "sync", acknowledged, sent);
   redisFree(again);
 }
 
@@ -83,7 +88,7 @@ static void pipeline(redisContext* c) {
 static struct {
   short wanted;
   int over;
-  long acknowledged, refused;
+  long sent, acknowledged, refused;
 } loop;
 
 static void add_read(void* unused) { (void)unused, loop.wanted |= POLLIN; }
@@ -93,13 +98,14 @@ static void del_write(void* unused) { (void)unused, loop.wanted &= ~POLLOUT; }
 static void cleanup(void* unused) { (void)unused, loop.over = 1; }
 
 static void pushed(redisAsyncContext* c, void* reply, void* unused) {
-  (void)c, (void)unused;
+  (void)unused;
   if (reply == NULL) {
     loop.refused++;
     return;
   }
   CHECK(loop.refused == 0 && ((redisReply*)reply)->integer == ++loop.acknowledged);
   if (loop.acknowledged == kBeforeKill) ask("kill");
+  redisAsyncCommand(c, pushed, NULL, "RPUSH async %ld", loop.sent++);
 }
 
 static void asynchronous(void) {
@@ -108,17 +114,17 @@ static void asynchronous(void) {
   c->ev.addRead = add_read, c->ev.delRead = del_read;
   c->ev.addWrite = add_write, c->ev.delWrite = del_write, c->ev.cleanup = cleanup;
   redisAsyncCommand(c, NULL, NULL, "AUTH %s", password);
-  for (int i = 0; i < kPushes; i++) redisAsyncCommand(c, pushed, NULL, "RPUSH async %d", i);
+  while (loop.sent < kInFlight) redisAsyncCommand(c, pushed, NULL, "RPUSH async %ld", loop.sent++);
   while (!loop.over) {
     struct pollfd p = {.fd = c->c.fd, .events = loop.wanted};
     CHECK(poll(&p, 1, -1) == 1);
     if (p.revents & (POLLIN | POLLHUP | POLLERR)) redisAsyncHandleRead(c);
     if (!loop.over && (p.revents & POLLOUT)) redisAsyncHandleWrite(c);
   }
-  CHECK(loop.acknowledged >= kBeforeKill && loop.acknowledged + loop.refused == kPushes);
+  CHECK(loop.acknowledged >= kBeforeKill && loop.acknowledged + loop.refused == loop.sent);
   ask("start");
   redisContext* again = connect_to_server();
-  check_list(again, "async", loop.acknowledged);
+  check_list(again, "async", loop.acknowledged, loop.sent);
   redisFree(again);
 }
 

@@ -26,7 +26,7 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // No job depends on how long something takes: this ends one that would hang.
 async function waitFor(condition, what) {
-  for (const end = Date.now() + 120000; Date.now() < end; await sleep(20)) {
+  for (const end = Date.now() + 300000; Date.now() < end; await sleep(20)) {
     if (await condition()) return;
   }
   throw new Error('waited in vain: ' + what);

@@ -28,7 +28,7 @@ def check(is_so, *what):
         raise AssertionError(*what)
 
 
-def wait_for(condition, what, patience=120):
+def wait_for(condition, what, patience=300):
     """Ends a job that hangs; no job depends on how long something takes."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
