@@ -4,6 +4,7 @@
 CAIRN_JOBS_SERVER=redis-server runs them on redis-server instead: a job must be fair."""
 import filecmp
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,32 +19,43 @@ from harness import PASSWORD, PATIENCE, Server, wait_until
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "jobs")
 
 
+def free_port():
+    """One that stays free while nobody listens: not of those that the kernel gives to whoever asks for any,
+    or to the clients that try again and again."""
+    while True:
+        port = random.randrange(20000, 30000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
 class Cairn(Server):
     def __init__(self):
+        self.port = free_port()
         super().__init__(args=["--durability=always"])
 
-    def again(self):
-        """At the same address, as clients expect it."""
-        self.launch((self.resp, self.http, self.grpc))
+    def start(self):
+        self.launch((self.port, 0, 0))
         self.wait_until_ready()
 
 
 class Redis:
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="cairn-test-")
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.resp = s.getsockname()[1]
-        self.again()
+        self.port = free_port()
+        self.start()
 
-    def again(self):
+    def start(self):
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.resp), "--dir", self.directory, "--requirepass", PASSWORD, "--save", "",
+            ["redis-server", "--port", str(self.port), "--dir", self.directory, "--requirepass", PASSWORD, "--save", "",
              "--appendonly", "yes", "--appendfsync", "always"], stdout=subprocess.DEVNULL)
         assert wait_until(self.is_ready)
 
     def is_ready(self):
-        out = subprocess.run(["redis-cli", "-p", str(self.resp), "-a", PASSWORD, "ping"], capture_output=True)
+        out = subprocess.run(["redis-cli", "-p", str(self.port), "-a", PASSWORD, "ping"], capture_output=True)
         return out.stdout == b"PONG\n"
 
     def kill(self):
@@ -64,14 +76,14 @@ class Job(unittest.TestCase):
 
     def job(self, *words, kills):
         """Runs a program to its end, and kills the server as often as it asks, which must be `kills` times."""
-        port = self.server.resp
+        port = self.server.port
         env = dict(os.environ, REDIS_URL="redis://:%s@127.0.0.1:%d" % (PASSWORD, port), REDIS_PORT=str(port),
                    REDIS_PASSWORD=PASSWORD, REDISCLI_AUTH=PASSWORD, JOB_DIRECTORY=self.directory,
                    PYTHONDONTWRITEBYTECODE="1")
         with open(os.path.join(self.directory, "stderr.log"), "wb") as errors:
             process = subprocess.Popen(words, cwd=HERE, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=errors, start_new_session=True)
-        # The session that it leads is gone with it: its workers too, however it ends.
+        # Its workers go with it, however it ends: they are of the group that it leads.
         end = threading.Timer(3 * PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
         end.start()
         said, killed = [], 0
@@ -82,7 +94,7 @@ class Job(unittest.TestCase):
                     killed += 1
                     self.server.kill()
                 elif line == b"ask start\n":
-                    self.server.again()
+                    self.server.start()
                 if line.startswith(b"ask "):
                     process.stdin.write(line[4:-1] + b" done\n")
                     process.stdin.flush()
