@@ -23,7 +23,7 @@ async function mixedJobs() {
   const accepted = new Map();
   let enough = false;
   async function produce() {
-    for (let x = 0; !enough; x++) {
+    for (let x = 0; !enough && accepted.size < 800; x++) {
       const flaky = x % 11 === 0 && { attempts: 5, backoff: { type: 'exponential', delay: 50 } };
       const options = { ...(x % 5 === 0 && { delay: 300 }), ...(x % 7 === 0 && { priority: 1 + (x % 3) }), ...flaky };
       try {

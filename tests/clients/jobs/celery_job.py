@@ -6,6 +6,7 @@ under a producer, and with tasks that all workers are busy with."""
 import os
 import sys
 import threading
+import time
 
 import redis
 from celery import chain, chord, group
@@ -22,6 +23,9 @@ accepted = []  # (the result to come, what it must be)
 def produce():
     i = 0
     while not enough.is_set():
+        if len(accepted) >= most:
+            time.sleep(0.001)
+            continue
         i += 1
         try:
             accepted.append((add_behind_the_gate.delay(gate, i, 1), i + 1))
@@ -30,10 +34,11 @@ def produce():
 
 
 # A producer, and two kills.
-enough = threading.Event()
+enough, most = threading.Event(), 0
 producer = threading.Thread(target=produce)
 producer.start()
 for accepted_at_least in (40, 80):
+    most = accepted_at_least + 20  # so it goes on at the kill, but not for as long as a busy machine takes for it
     wait_for(lambda: len(accepted) >= accepted_at_least, "tasks to be accepted")
     crash()
 enough.set()
