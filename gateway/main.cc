@@ -115,6 +115,8 @@ void take_settings(const Options& options, kv::Server& server) {
        "a size, as 64mb, a share of the memory from 0% to 100%, or 0 for no limit"},
       {"client-output-buffer-limit", options.output_buffer_limit,
        "CLASS MOST SOFT SECONDS, as 'normal 256mb 64mb 60', for normal, replica and pubsub"},
+      {"notify-keyspace-stream", options.keyspace_stream, "some of the letters Ag$lszhxetmdn"},
+      {"notify-keyspace-stream-maxlen", options.keyspace_stream_length, "a number of entries"},
   };
   for (const Setting& s : settings) {
     if (s.value.empty() || kv::set_parameter(server, s.name, s.value)) continue;
@@ -157,18 +159,23 @@ Status rewrite_config(const Options& options, kv::Server& server,
   const kv::ClientLimits limits;
   const uint64_t memory = server.store.memory_bytes();
   return rewrite_config_file(
-      options.config_file, {{"memory", word(cat(memory)), memory == plain.memory_bytes},
-                            {"maxmemory-policy", word(get("maxmemory-policy")),
-                             server.store.memory().policy() == plain.policy},
-                            {"durability", word(durability), server.durability == plain.durability},
-                            {"maxclients", word(get("maxclients")), get("maxclients") == "10000"},
-                            {"timeout", word(get("timeout")), get("timeout") == "0"},
-                            {"proto-max-bulk-len", word(get("proto-max-bulk-len")),
-                             get("proto-max-bulk-len") == "536870912"},
-                            {"maxmemory-clients", word(get("maxmemory-clients")),
-                             get("maxmemory-clients") == limits.together_text()},
-                            {"client-output-buffer-limit", word(get("client-output-buffer-limit")),
-                             get("client-output-buffer-limit") == limits.output_text()}});
+      options.config_file,
+      {{"memory", word(cat(memory)), memory == plain.memory_bytes},
+       {"maxmemory-policy", word(get("maxmemory-policy")),
+        server.store.memory().policy() == plain.policy},
+       {"durability", word(durability), server.durability == plain.durability},
+       {"maxclients", word(get("maxclients")), get("maxclients") == "10000"},
+       {"timeout", word(get("timeout")), get("timeout") == "0"},
+       {"proto-max-bulk-len", word(get("proto-max-bulk-len")),
+        get("proto-max-bulk-len") == "536870912"},
+       {"maxmemory-clients", word(get("maxmemory-clients")),
+        get("maxmemory-clients") == limits.together_text()},
+       {"client-output-buffer-limit", word(get("client-output-buffer-limit")),
+        get("client-output-buffer-limit") == limits.output_text()},
+       {"notify-keyspace-stream", word(get("notify-keyspace-stream")),
+        get("notify-keyspace-stream").empty()},
+       {"notify-keyspace-stream-maxlen", word(get("notify-keyspace-stream-maxlen")),
+        get("notify-keyspace-stream-maxlen") == cat(kv::EventStreams::kLengthMax)}});
 }
 
 int serve(const Options& options) {
@@ -397,6 +404,11 @@ int serve(const Options& options) {
   resp.stop();
   http.stop();
   part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc, clock);
+  const auto write_events = [&server]() -> awaitable<Status> {
+    (void)co_await server.events.streams.write(Wish::kNone);
+    co_return absl::OkStatus();
+  };
+  die_unless(run_to_end(loops, write_events()));
   Status closed = run_to_end(loops, store.close());
   if (!closed.ok()) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));

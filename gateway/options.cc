@@ -10,6 +10,7 @@
 #include "core/base/text.h"
 #include "gateway/net/net.h"
 #include "kv/engine/client_limits.h"
+#include "kv/engine/event_streams.h"
 
 namespace cairn {
 
@@ -248,6 +249,12 @@ Options parse_options(int argc, char** argv) {
          "what a Redis client may leave unread before it is sent away, for each class: CLASS "
          "MOST SOFT SECONDS, as Redis has it")
       ->default_str(kv::ClientLimits().output_text());
+  app.add_option("--notify-keyspace-stream", o.keyspace_stream,
+                 "classes of keyspace events that are kept in the stream __events__, as A or g$x")
+      ->default_str("none");
+  app.add_option("--notify-keyspace-stream-maxlen", o.keyspace_stream_length,
+                 "about how many of them; 0: all")
+      ->default_str(cat(kv::EventStreams::kLengthMax));
   app.add_option("--enable-debug-command", o.debug_command,
                  "who may say DEBUG: no one, clients of this machine (local), or all (yes)")
       ->check(CLI::IsMember({"no", "local", "yes"}))

@@ -41,6 +41,7 @@ struct Options {
   std::string debug_command = "no";                         // no, local, yes
   // What CONFIG SET can change too, in its own words; empty: as the server has it.
   std::string max_clients, timeout, proto_max_bulk_len, maxmemory_clients, output_buffer_limit;
+  std::string keyspace_stream, keyspace_stream_length;
 
   // What to call a flag in a message: "--resp", or "FILE:3: resp" if the file gave it.
   std::string named(std::string_view flag) const;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace cairn {
 
@@ -46,6 +47,17 @@ std::optional<Int> parse_int(std::string_view text, int base = 10) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
   if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
   return value;
+}
+
+// What stands between blanks.
+inline std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const size_t end = text.find(' ');
+    if (end != 0) words.push_back(text.substr(0, end));
+    text = end == text.npos ? "" : text.substr(end + 1);
+  }
+  return words;
 }
 
 inline std::string lower(std::string_view text) {

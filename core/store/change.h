@@ -33,6 +33,8 @@ struct Change {
   Cause cause;
   Lsn lsn;             // of the record that says so
   bool named = false;  // whoever made it tells what it was (Transaction::names_changes)
+  // It was removed since the last part of it was due, not it itself (Collection::gone_at).
+  bool last_part = false;
 };
 
 // Who committed a transaction, if he takes part in what it brings about: somebody who waits for a

@@ -240,6 +240,7 @@ void Keyspace::move_due(Namespace& ns, KeyHash hash, Entry* entry, int64_t befor
 
 void Keyspace::bury(Lsn lsn, Entry* entry) {
   extents_.expect_unref(BlobRef::decode(entry->value())->extent_bytes());
+  to_free_++;
   MutexLock lock(dead_mutex_);
   if (lsn.valid()) {
     dead_.emplace_back(lsn, entry);
@@ -252,6 +253,7 @@ void Keyspace::dispose(Entry* old, Lsn lsn) {
   if (const Collection* c = old->collection(); c != nullptr && c->memory_bytes() > part_bytes()) {
     std::unique_ptr<Collection> doomed(old->detach());
     Entry::destroy(old);
+    to_free_++;
     MutexLock lock(dead_mutex_);
     doomed_.push_back(std::move(doomed));
   } else if (!old->is_blob()) {
@@ -410,6 +412,7 @@ awaitable<void> Keyspace::release_dead() {
       }
     }
     extents_.expected_unref(blob.extent_bytes());
+    note_freed(1);
   }
 }
 
@@ -428,6 +431,7 @@ awaitable<void> Keyspace::release_doomed() {
     }
     while (c->free_some()) co_await asio::post(executor, asio::use_awaitable);
     c.reset();
+    note_freed(1);
   }
 }
 

@@ -173,6 +173,10 @@ class Keyspace {
   Busy& busy() { return stripes_->busy; }
   bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
   uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
+  // What nobody needs any more: so much of it, blobs and large collections and keys that were
+  // flushed together, waits to be freed, and so much was.
+  uint64_t to_free_count() const { return to_free_.load(std::memory_order_relaxed); }
+  uint64_t freed_count() const { return freed_.load(std::memory_order_relaxed); }
   std::vector<NamespacePtr> spaces() const;  // all of them
   Clock& clock() { return clock_; }
   ChunkPool& pool() { return pool_; }
@@ -386,6 +390,11 @@ class Keyspace {
   std::deque<std::unique_ptr<Collection>> doomed_ ABSL_GUARDED_BY(dead_mutex_);
 
   std::atomic<uint64_t> cold_{0};  // entries whose value is in the log alone
+  std::atomic<uint64_t> to_free_{0}, freed_{0};
+  void note_freed(uint64_t count) {
+    to_free_.fetch_sub(count, std::memory_order_relaxed);
+    freed_.fetch_add(count, std::memory_order_relaxed);
+  }
   std::atomic<uint64_t> newest_name_{0};
   std::atomic<bool> stopping_{false};
   Gate stopped_;      // stopping_ was set

@@ -171,6 +171,7 @@ Retired Keyspace::retire(Namespace& ns) {
 }
 
 void Keyspace::destroy_later(Retired retired, Lsn lsn) {
+  to_free_ += retired.index->size();
   background_.spawn(executors_.front(), "freeing what was flushed",
                     destroy(std::move(retired), lsn));
 }
@@ -206,6 +207,7 @@ awaitable<void> Keyspace::destroy(Retired retired, Lsn lsn) {
       dispose(e, lsn);
     });
     memory_count_->add(s, -bytes);
+    note_freed(static_cast<uint64_t>(entries));
     if (s % 16 == 15 || entries >= kStep) co_await asio::post(executor, asio::use_awaitable);
   }
 }

@@ -65,6 +65,7 @@ class Store : public Keyspace {
     memory_.limit_changed();
   }
   uint64_t expired_count() const { return expired_.load(std::memory_order_relaxed); }
+  uint64_t expiry_ns() const { return expiry_ns_.load(std::memory_order_relaxed); }  // it took
   // How long the keys of a namespace that expire have still to live, on average: an estimate from
   // some of them, as Redis's is. 0: none expires.
   int64_t average_ttl_ms(const Namespace& ns);
@@ -120,7 +121,7 @@ class Store : public Keyspace {
   std::vector<std::pair<Lsn, Lsn>> recovered_;
   // Buckets found without their names: open() has to name them in the log once that is open.
   std::vector<NamespacePtr> nameless_;
-  std::atomic<uint64_t> expired_{0};
+  std::atomic<uint64_t> expired_{0}, expiry_ns_{0};
   int64_t last_sync_ms_ = 0;
   Lsn durable_before_, proven_last_;  // prove_last()'s
 };

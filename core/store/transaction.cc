@@ -240,12 +240,13 @@ Status Transaction::expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t ex
 void Transaction::expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
   const Lsn lsn = lsn_ = append(r);
   if (wished(entry)) keyspace_.note_expiry_change(ns, hash, lsn);
-  changed(ns, r.key, What::kExpiry, lsn);
   if (entry->has_expiry() && r.has_expiry() && !ns.orders(hash)) {
-    return keyspace_.set_expiry(ns, hash, entry, r.expire_ms);
+    keyspace_.set_expiry(ns, hash, entry, r.expire_ms);
+    return changed(ns, entry->key(), What::kExpiry, lsn);
   }
   Entry* other = entry->with_expiry(r.expire_ms);
   keyspace_.link(ns, hash, entry, other);
+  changed(ns, other->key(), What::kExpiry, lsn);
   entry->detach();
   Entry::destroy(entry);  // the new one holds its blob
 }

@@ -93,6 +93,8 @@ class Transaction {
 
   // Whoever fills it tells itself what its changes were, in words that this program does not have.
   void names_changes() { named_ = true; }
+  // What it removes goes since the last part of it was due.
+  void removes_last_part() { last_part_ = true; }
 
   // The newest LSN, or an invalid one if nothing changed. Entries that were found in the
   // transaction stay readable until it is destroyed, and say now under which LSN they were written.
@@ -199,7 +201,7 @@ class Transaction {
   const Shape shape_;
   const Wish wish_;
   const Cause cause_;
-  bool named_ = false;
+  bool named_ = false, last_part_ = false;
   Now now_;
   Lsn lsn_;  // of what was changed at once
   Lsn seen_;

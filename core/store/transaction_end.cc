@@ -69,7 +69,7 @@ void Transaction::end() {
 // ---- telling others ----
 
 void Transaction::tell(Namespace& ns, std::string_view key, What what, Lsn lsn) {
-  const Change change{&ns, key, what, cause_, lsn, named_};
+  const Change change{&ns, key, what, cause_, lsn, named_, last_part_};
   keyspace_.listeners().tell({&change, 1}, committer_);
 }
 

@@ -2,6 +2,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cassert>
+#include <chrono>
 
 #include "core/base/plant.h"
 #include "core/store/store.h"
@@ -61,7 +62,11 @@ awaitable<void> Store::expire_due(int64_t now) {
   auto executor = co_await asio::this_coro::executor;
   size_t done = 0;
   for (size_t s = due_from(0, now); s < kStripes && !stopping_; s = due_from(s, now)) {
+    const auto begun = std::chrono::steady_clock::now();
     const auto removed = expire_some(s, now);
+    const auto took = std::chrono::steady_clock::now() - begun;
+    expiry_ns_ +=
+        static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(took).count());
     if (!removed.ok()) co_return;  // read-only: reads still skip it
     done += *removed;
     if (*removed < kExpireStep) s++;
@@ -122,9 +127,11 @@ StatusOr<size_t> Store::expire_one(const StripeLocks& lock, Namespace& ns, Entry
     dispose(entry, log_.tail());
     return 1;
   }
+  const bool by_itself = entry->has_expiry() && entry->expire_ms() <= now;
+  if (!by_itself) t.removes_last_part();
   Status removed = t.remove(ns, hash, entry);
   if (!removed.ok()) return removed;
-  expired_++;
+  if (by_itself) expired_++;
   return 1;
 }
 

@@ -213,7 +213,10 @@ awaitable<grpc::Status> TxnCall::run() {
     if (context_.IsCancelled()) co_return cancelled();
     status = apply(lock, errand ? &*errand : nullptr, rests_on);
   }
-  if (errand) errand->serve();
+  if (errand) {
+    errand->serve(wish_of(request_.durability()));
+    rests_on = std::max(rests_on, errand->seen());
+  }
   grpc::Status durable = co_await settled(store_, rests_on);
   co_return durable.ok() ? status : durable;
 }

@@ -44,6 +44,8 @@ class Connection final : public kv::Sender,
         } else {
           next = slept ? co_await pipeline_.fetch() : pipeline_.run();
         }
+        if (session_->kept_events) [[unlikely]]
+          co_await write_events();
         if (next == Next::kWord && !output().empty()) {
           // The client may wait for what was answered before it sends the rest of the word.
           bool sent = sent_at_once();
@@ -55,13 +57,15 @@ class Connection final : public kv::Sender,
           bool taken = co_await take_streamed_word(stream_, pipeline_, store_.extents(), next,
                                                    [this](size_t bytes) {
                                                      moved(0);
-                                                     server_.stats.bytes_in += bytes;
+                                                     server_.stats.count_read(bytes);
                                                    });
           if (!taken) co_return;
           session_->stalled_s = kv::Session::kNothingMoves;
         } else if (next == Next::kFetch) {
           slept = true;
           next = co_await pipeline_.fetch();
+          if (session_->kept_events) [[unlikely]]
+            co_await write_events();
         }
         if (guests_.closing()) next = Next::kEnd;
         const bool wrote = std::exchange(session_->wrote, false);
@@ -91,7 +95,7 @@ class Connection final : public kv::Sender,
       }
       if (n == 0) co_return;
       pipeline_.input().added(n);
-      server_.stats.bytes_in.fetch_add(n, std::memory_order_relaxed);
+      server_.stats.count_read(n);
       session_->silent_s.store(0, std::memory_order_relaxed);
     }
     co_await stream_.shutdown();
@@ -133,7 +137,7 @@ class Connection final : public kv::Sender,
 
   void moved(size_t sent_bytes) {
     session_->stalled_s.store(0, std::memory_order_relaxed);
-    server_.stats.bytes_out.fetch_add(sent_bytes, std::memory_order_relaxed);
+    server_.stats.count_write(sent_bytes);
   }
 
   // Says what the connection holds; false if it is to go for it.
@@ -152,6 +156,14 @@ class Connection final : public kv::Sender,
     const Lsn last(store_.log().tail().value() - 1);
     Status ignored = co_await session_->wait_durable(store_.log(), last);
     (void)ignored;  // a failed log is reported by the next write
+  }
+
+  // The events of what it changed are in the log before the answers leave.
+  awaitable<void> write_events() {
+    session_->kept_events = false;
+    session_->wrote = true;  // a key that was missed may be an event, too
+    const Lsn written = co_await server_.events.streams.write(server_.wish());
+    pipeline_.saw(written);
   }
 
   bool must_wait() const {
@@ -179,7 +191,7 @@ class Connection final : public kv::Sender,
   void finish_send() {
     pipeline_.answers_left();
     sent_ = 0;
-    server_.stats.bytes_out.fetch_add(output().text().size(), std::memory_order_relaxed);
+    server_.stats.count_write(output().text().size());
     output().clear();
   }
 
@@ -278,7 +290,7 @@ class Connection final : public kv::Sender,
       const ssize_t took = stream_.try_write(as_bytes(std::string_view(text, n)));
       if (took < 0) return end_pushes();
       outbox().sent(static_cast<size_t>(took));
-      server_.stats.bytes_out.fetch_add(static_cast<uint64_t>(took), std::memory_order_relaxed);
+      server_.stats.count_write(static_cast<uint64_t>(took));
       if (static_cast<size_t>(took) < n) {
         writer_ = Writer::kPushes;
         return spawn(stream_.executor(), "pushing to a client", push_all(this->shared_from_this()),
@@ -299,7 +311,7 @@ class Connection final : public kv::Sender,
       if (n == 0) break;
       self->outbox().sent(n);
       sent = co_await self->stream_.write(as_bytes(self->piece_).first(n));
-      self->server_.stats.bytes_out.fetch_add(n, std::memory_order_relaxed);
+      self->server_.stats.count_write(n);
     }
     self->piece_ = {};
     self->writer_ = Writer::kNobody;

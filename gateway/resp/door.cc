@@ -59,6 +59,7 @@ awaitable<void> Door::look_after() {
     const uint64_t timeout_s = server_.timeout_s;
     const kv::OutputLimit pushed = server_.client_limits.output(kv::ClientClass::kPubsub);
     server_.tracking.tidy(kTidied);
+    server_.events.streams.look_after();
     for (auto& session : server_.sessions.all()) {
       if (session->served) session->silent_s = 0;
       const auto silent_s = static_cast<uint64_t>(++session->silent_s);

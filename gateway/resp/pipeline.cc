@@ -171,7 +171,7 @@ Pipeline::Next Pipeline::after_command() {
 }
 
 Pipeline::Next Pipeline::answered(Lsn seen) {
-  if (seen > seen_) seen_ = seen;
+  saw(seen);
   finish_command();
   return after_command();
 }

@@ -5,6 +5,7 @@
 // Threads: one connection's.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "gateway/resp/input.h"
@@ -37,6 +38,7 @@ class Pipeline {
   // What the answers in output() have to wait for where the log is synced for each.
   Lsn seen() const { return seen_; }
   void answers_left() { seen_ = Lsn(); }
+  void saw(Lsn lsn) { seen_ = std::max(seen_, lsn); }
 
   Next run();
   // Brings back what the command needs, and runs it; then kMore, kSend, kSleep or kEnd.

@@ -113,16 +113,6 @@ Refusal set_yes(Server&, std::string_view value) {
   return *yes ? "" : "it cannot be switched off";
 }
 
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> words;
-  while (!text.empty()) {
-    const size_t end = text.find(' ');
-    if (end != 0) words.push_back(text.substr(0, end));
-    text = end == text.npos ? "" : text.substr(end + 1);
-  }
-  return words;
-}
-
 // That so much is on disk after so many seconds: the log sees to it sooner, whatever is said.
 Refusal set_save(Server& s, std::string_view value) {
   const auto words = words_of(value);
@@ -265,6 +255,15 @@ constexpr Parameter kParameters[] = {
      [](Server& s, std::string_view letters) -> Refusal {
        return s.events.set(letters) ? "" : "Invalid event class character. Use 'Ag$lszhxeKEtmdn'.";
      }},
+    {"notify-keyspace-stream", [](Server& s) { return s.events.kept_text(); },
+     [](Server& s, std::string_view letters) -> Refusal {
+       return s.events.keep(letters) ? ""
+                                     : "Invalid event class character. Use 'Ag$lszhxetmdn': the "
+                                       "stream has the event and the key.";
+     }},
+    {"notify-keyspace-stream-maxlen",
+     [](Server& s) { return cat(s.event_stream_length_max.load()); },
+     set_number<&Server::event_stream_length_max, 0, INT64_MAX>},
     {"port", [](Server& s) { return cat(s.port); }, nullptr},
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
      set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},

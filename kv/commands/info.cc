@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "core/base/limits.h"
 #include "core/base/text.h"
@@ -52,10 +54,11 @@ void info_server(Context& c, std::string& out) {
          "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_build_id:0\r\n",
          "redis_mode:standalone\r\nos:", os.sysname, " ", os.release, " ", os.machine,
          "\r\narch_bits:64\r\nmonotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:epoll\r\n",
-         "storage_engine:", s.volume_engine, "\r\ngcc_version:", __GNUC__, ".", __GNUC_MINOR__,
-         ".0\r\nprocess_id:", ::getpid(), "\r\nprocess_supervised:no\r\nrun_id:", s.run_id,
-         "\r\ntcp_port:", s.port, "\r\nserver_time_usec:", c.now_ms() * 1000,
-         "\r\nuptime_in_seconds:", up, "\r\nuptime_in_days:", up / 86400,
+         "atomicvar_api:c++-builtin\r\n", "storage_engine:", s.volume_engine,
+         "\r\ngcc_version:", __GNUC__, ".", __GNUC_MINOR__, ".0\r\nprocess_id:", ::getpid(),
+         "\r\nprocess_supervised:no\r\nrun_id:", s.run_id, "\r\ntcp_port:", s.port,
+         "\r\nserver_time_usec:", c.now_ms() * 1000, "\r\nuptime_in_seconds:", up,
+         "\r\nuptime_in_days:", up / 86400,
          "\r\nhz:50\r\nconfigured_hz:50\r\nlru_clock:", (c.now_ms() / 1000) & 0xffffff,
          "\r\nexecutable:", executable(), "\r\nconfig_file:", s.config_file,
          "\r\nio_threads_active:", s.threads > 1 ? 1 : 0, "\r\n");
@@ -63,8 +66,9 @@ void info_server(Context& c, std::string& out) {
 
 void info_clients(Context& c, std::string& out) {
   Server& s = c.engine.server();
-  uint64_t largest_in = 0, largest_out = 0;
+  uint64_t largest_in = 0, largest_out = 0, timed = 0;
   for (auto& session : s.sessions.all()) {
+    timed += session->timed ? 1 : 0;
     largest_in = std::max(largest_in, session->held.query.load());
     largest_out = std::max(largest_out, session->held.answers.load() + session->outbox.bytes());
   }
@@ -74,12 +78,33 @@ void info_clients(Context& c, std::string& out) {
          "\r\nclient_recent_max_output_buffer:", largest_out,
          "\r\nblocked_clients:", s.blocked_clients.load(),
          "\r\ntracking_clients:", s.tracking.clients(), "\r\npubsub_clients:", s.channels.clients(),
-         "\r\ntotal_blocking_keys:", s.waiters.keys(),
+         "\r\nclients_in_timeout_table:", timed, "\r\ntotal_blocking_keys:", s.waiters.keys(),
          "\r\nmonitoring_clients:", s.lookout.monitors.size(), "\r\n");
 }
 
 std::string part_of(uint64_t a, uint64_t b, double times) {
   return fixed(b > 0 ? times * static_cast<double>(a) / static_cast<double>(b) : 0, 2);
+}
+
+void info_allocator(uint64_t used, uint64_t rss, std::string& out) {
+  // What the allocator has is what the process has: mimalloc does not say how the rest lies.
+  append(out, "\r\nallocator_allocated:", used, "\r\nallocator_active:", rss,
+         "\r\nallocator_resident:", rss, "\r\nallocator_frag_ratio:", part_of(rss, used, 1),
+         "\r\nallocator_frag_bytes:", rss > used ? rss - used : 0,
+         "\r\nallocator_rss_ratio:1.00\r\nallocator_rss_bytes:0",
+         "\r\nrss_overhead_ratio:1.00\r\nrss_overhead_bytes:0",
+         "\r\nmem_fragmentation_ratio:", part_of(rss, used, 1),
+         "\r\nmem_fragmentation_bytes:", rss > used ? rss - used : 0);
+}
+
+// One Lua for each thread, for EVAL and for functions alike.
+void info_scripts(const Server& s, std::string& out) {
+  const auto lua = static_cast<uint64_t>(std::max<int64_t>(s.script_bytes.load(), 0));
+  const uint64_t cached = s.scripts.bytes();
+  append(out, "\r\nused_memory_lua:", lua, "\r\nused_memory_vm_eval:", lua,
+         "\r\nused_memory_lua_human:", human(lua), "\r\nused_memory_scripts_eval:", cached,
+         "\r\nnumber_of_cached_scripts:", s.scripts.size(), "\r\nused_memory_vm_functions:0",
+         "\r\nused_memory_vm_total:", lua, "\r\nused_memory_vm_total_human:", human(lua));
 }
 
 void info_memory(Context& c, std::string& out) {
@@ -94,16 +119,17 @@ void info_memory(Context& c, std::string& out) {
          "\r\nused_memory_overhead:", clients, "\r\nused_memory_startup:0",
          "\r\nused_memory_dataset:", used,
          "\r\nused_memory_dataset_perc:", used > 0 ? "100.00%" : "0.00%",
-         "\r\nallocator_resident:", rss, "\r\ntotal_system_memory:", machine,
-         "\r\ntotal_system_memory_human:", human(machine),
-         "\r\nused_memory_lua:0\r\nmaxmemory:", max, "\r\nmaxmemory_human:", human(max),
-         "\r\nmaxmemory_policy:", name_of(c.store.memory().policy()),
-         "\r\nmem_fragmentation_ratio:", part_of(rss, used, 1),
-         "\r\nmem_fragmentation_bytes:", rss > used ? rss - used : 0,
-         "\r\nmem_not_counted_for_evict:0\r\nmem_replication_backlog:0",
+         "\r\ntotal_system_memory:", machine, "\r\ntotal_system_memory_human:", human(machine));
+  info_scripts(c.engine.server(), out);
+  append(out, "\r\nmaxmemory:", max, "\r\nmaxmemory_human:", human(max),
+         "\r\nmaxmemory_policy:", name_of(c.store.memory().policy()));
+  info_allocator(used, rss, out);
+  append(out, "\r\nmem_not_counted_for_evict:0\r\nmem_replication_backlog:0",
          "\r\nmem_total_replication_buffers:0\r\nmem_clients_slaves:0",
          "\r\nmem_clients_normal:", clients, "\r\nmem_cluster_links:0\r\nmem_aof_buffer:0",
          "\r\nmem_allocator:mimalloc\r\nactive_defrag_running:0",
+         "\r\nlazyfree_pending_objects:", c.store.to_free_count(),
+         "\r\nlazyfreed_objects:", c.store.freed_count(),
          "\r\nchunks_in_use:", c.store.pool().in_use(),
          "\r\nchunks_waited_for:", c.store.pool().waiting(),
          "\r\nkeys_with_value_on_disk:", c.store.cold_count(), "\r\n");
@@ -122,6 +148,14 @@ void info_persistence(Context& c, std::string& out) {
            "\r\nloading_eta_seconds:", percent == 0 ? took : took * (100 - percent) / percent,
            "\r\n");
   }
+  // Nothing is copied to be saved: each change is in the log when it is answered.
+  append(out, "current_cow_peak:0\r\ncurrent_cow_size:0\r\ncurrent_cow_size_age:0",
+         "\r\ncurrent_fork_perc:0.00\r\ncurrent_save_keys_processed:0",
+         "\r\ncurrent_save_keys_total:0\r\nrdb_changes_since_last_save:0\r\nrdb_saves:0",
+         "\r\nrdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0",
+         "\r\nrdb_last_load_keys_loaded:", c.store.recovered_items(),
+         "\r\naof_rewrites:0\r\naof_rewrites_consecutive_failures:0\r\naof_last_cow_size:0",
+         "\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\n");
   append(out, "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
          "\r\nrdb_last_bgsave_status:", log.ok() ? "ok" : "err",
          "\r\nrdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:1\r\n",
@@ -161,6 +195,20 @@ Rate::PerSecond per_second(Context& c) {
 
 std::string kilobytes(uint64_t bytes) { return fixed(static_cast<double>(bytes) / 1024, 2); }
 
+// What threads do beside commands; of what is not done here it tells that it was not.
+void info_traffic(const Server& s, std::string& out) {
+  const uint64_t reads = s.stats.reads, writes = s.stats.writes;
+  const bool threads = s.threads > 1;
+  append(out, "total_reads_processed:", reads, "\r\ntotal_writes_processed:", writes,
+         "\r\nio_threaded_reads_processed:", threads ? reads : 0,
+         "\r\nio_threaded_writes_processed:", threads ? writes : 0,
+         "\r\ntotal_eviction_exceeded_time:0\r\ncurrent_eviction_exceeded_time:0",
+         "\r\nactive_defrag_hits:0\r\nactive_defrag_misses:0\r\nactive_defrag_key_hits:0",
+         "\r\nactive_defrag_key_misses:0\r\ntotal_active_defrag_time:0",
+         "\r\ncurrent_active_defrag_time:0\r\ndump_payload_sanitizations:0",
+         "\r\nreply_buffer_shrinks:0\r\nreply_buffer_expands:0\r\n");
+}
+
 void info_stats(Context& c, std::string& out) {
   Server& s = c.engine.server();
   Stats& t = s.stats;
@@ -179,7 +227,9 @@ void info_stats(Context& c, std::string& out) {
          "\r\nevicted_clients:", s.sessions.sent_away(),
          "\r\nclient_output_buffer_limit_disconnections:", t.output_limit_disconnections.load(),
          "\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:",
-         c.store.expired_count(), "\r\nevicted_keys:", c.store.memory().stats().evicted,
+         c.store.expired_count(), "\r\nexpired_stale_perc:0.00\r\nexpired_time_cap_reached_count:0",
+         "\r\nexpire_cycle_cpu_milliseconds:", c.store.expiry_ns() / 1'000'000,
+         "\r\nevicted_keys:", c.store.memory().stats().evicted,
          "\r\nspilled_values:", c.store.memory().stats().spilled,
          "\r\nvalue_reads:", c.store.faults().reads(), "\r\nkeyspace_hits:", c.engine.total_hits(),
          "\r\nkeyspace_misses:", c.engine.total_misses(),
@@ -190,8 +240,9 @@ void info_stats(Context& c, std::string& out) {
          "slave_expires_tracked_keys:0\r\ntracking_total_keys:", s.tracking.keys(),
          "\r\ntracking_total_items:", s.tracking.items(),
          "\r\ntracking_total_prefixes:", s.tracking.prefixes(),
-         "\r\nunexpected_error_replies:0\r\n", "total_error_replies:", t.error_replies.load(),
-         "\r\n");
+         "\r\nkeyspace_events_lost:", s.events.streams.lost(), "\r\nunexpected_error_replies:0\r\n",
+         "total_error_replies:", t.error_replies.load(), "\r\n");
+  info_traffic(s, out);
 }
 
 void info_replication(Context& c, std::string& out) {
@@ -203,6 +254,20 @@ void info_replication(Context& c, std::string& out) {
          "repl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n");
 }
 
+// Of the thread that began the process: user and system time, as /proc tells them.
+std::pair<double, double> main_thread_seconds() {
+  std::ifstream file(cat("/proc/self/task/", ::getpid(), "/stat"));
+  std::string stat((std::istreambuf_iterator<char>(file)), {});
+  constexpr size_t kUser = 11, kSystem = 12;  // behind the name, which may hold anything
+  const auto words = words_of(std::string_view(stat).substr(stat.rfind(')') + 1));
+  if (words.size() <= kSystem) return {};
+  const auto in_seconds = [&](size_t word) {
+    const auto ticks = static_cast<double>(parse_int<uint64_t>(words[word]).value_or(0));
+    return ticks / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  };
+  return {in_seconds(kUser), in_seconds(kSystem)};
+}
+
 void info_cpu(Context&, std::string& out) {
   rusage self{}, children{};
   ::getrusage(RUSAGE_SELF, &self);
@@ -210,7 +275,10 @@ void info_cpu(Context&, std::string& out) {
   append(out, "used_cpu_sys:", fixed(seconds(self.ru_stime), 6),
          "\r\nused_cpu_user:", fixed(seconds(self.ru_utime), 6),
          "\r\nused_cpu_sys_children:", fixed(seconds(children.ru_stime), 6),
-         "\r\nused_cpu_user_children:", fixed(seconds(children.ru_utime), 6), "\r\n");
+         "\r\nused_cpu_user_children:", fixed(seconds(children.ru_utime), 6));
+  const auto [user, system] = main_thread_seconds();
+  append(out, "\r\nused_cpu_sys_main_thread:", fixed(system, 6),
+         "\r\nused_cpu_user_main_thread:", fixed(user, 6), "\r\n");
 }
 
 void info_modules(Context&, std::string&) {}

@@ -109,7 +109,8 @@ void lastsave(Context& c) { c.reply.integer(c.engine.server().last_save_ms / 100
 
 awaitable<Woken> wait_blocked(Context& c, std::shared_ptr<Waiter> waiter, int64_t timeout_ms) {
   const Blocked blocked(c.engine.server());
-  co_return co_await c.session.wait(std::move(waiter), c.store.clock(), timeout_ms, true);
+  co_return co_await c.session.wait(std::move(waiter), c.store.clock(), timeout_ms,
+                                    Session::Seen::kBlocked);
 }
 
 struct WaitAof {

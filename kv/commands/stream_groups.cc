@@ -18,11 +18,15 @@ const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, si
   return found;
 }
 
-const StreamGroup* look_for_group(Context& c, StreamView& view, size_t key, size_t group) {
+bool look_for_stream(Context& c, size_t key, StreamView& view) {
   Entry* entry = c.look(c.args[key]);
-  if (entry == nullptr || entry->type() != ValueType::kStream) return nullptr;
+  if (entry == nullptr || entry->type() != ValueType::kStream) return false;
   view = {entry, static_cast<const Stream*>(entry->collection())};
-  return view->group(c.args[group]);
+  return true;
+}
+
+const StreamGroup* look_for_group(Context& c, StreamView& view, size_t key, size_t group) {
+  return look_for_stream(c, key, view) ? view->group(c.args[group]) : nullptr;
 }
 
 void subcommand_syntax_error(Context& c) {

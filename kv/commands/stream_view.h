@@ -45,6 +45,9 @@ struct StreamView {
 };
 // False after it answered that the key, this word, holds something else.
 bool find(Context& c, size_t word, StreamView& view);
+// Whether an EXEC may take away so many bytes of entries: it keeps a copy of them until it is done.
+// Answers if not.
+bool may_take_away(Context& c, uint64_t bytes);
 inline bool operate(Context& c, size_t word, const StreamView& view, std::string_view operation) {
   return c.operate(ValueType::kStream, c.args[word], view.entry, operation);
 }
@@ -55,8 +58,9 @@ inline void made_consumer(Context& c, size_t word) {
 // The group that a word names, of the stream of another; null after it answered NOGROUP.
 const StreamGroup* find_group(Context& c, const StreamView& view, size_t key, size_t group);
 
-// The same for a turn that comes behind another, which answers nothing: null if by now the key is
-// gone, or holds something else, or has no such group.
+// For a turn that comes behind another, which answers nothing: false if by now the key is gone, or
+// holds something else. The group is null if there is no such one, either.
+bool look_for_stream(Context& c, size_t key, StreamView& view);
 const StreamGroup* look_for_group(Context& c, StreamView& view, size_t key, size_t group);
 
 // A word in the text of an error: as a C string, like Redis.

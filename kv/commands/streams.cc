@@ -1,4 +1,4 @@
-// The stream commands that know no groups: XADD, XRANGE, XTRIM and the like.
+// The stream commands that know no groups: XRANGE, XDEL and the like.
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -202,281 +202,14 @@ awaitable<void> in_turns(Context& c, absl::FunctionRef<bool()> turn) {
   }
 }
 
-namespace {
-
-// ---- XADD and XTRIM ----
-
-struct Trim {
-  enum By : uint8_t { kNothing, kLength, kId } by = kNothing;
-  bool about = false;
-  int64_t length = 0;
-  StreamId id;
-  uint64_t limit = 0;  // entries at once; 0: none
-};
-
-struct Add {
-  bool make = true;
-  bool given = false, any_seq = false;  // the ID, or part of it
-  StreamId id;
-};
-
-// What follows MAXLEN or MINID; moves on to its last word.
-bool parse_threshold(Context& c, size_t& i, Trim& trim, Trim::By by) {
-  if (trim.by != Trim::kNothing) {
-    c.reply.error("ERR syntax error, MAXLEN and MINID options at the same time are not compatible");
-    return false;
-  }
-  const size_t more = c.args.size() - 1 - i;
-  const std::string_view next = c.args[i + 1];
-  trim.by = by;
-  trim.about = more >= 2 && next == "~";
-  if (trim.about || (more >= 2 && next == "=")) i++;
-  i++;
-  if (by == Trim::kId) return stream_id(c, i, trim.id);
-  if (!c.integer(i, trim.length)) return false;
-  if (trim.length >= 0) return true;
-  c.reply.error("ERR The MAXLEN argument must be >= 0.");
-  return false;
-}
-
-// The options of XADD (with `add`) and XTRIM. Returns the word of the ID; 0 after an error.
-size_t parse_options(Context& c, Trim& trim, Add* add) {
-  int64_t limit = 0;
-  bool limited = false;
-  size_t i = 2;
-  for (; i < c.args.size(); i++) {
-    const std::string_view word = c.args[i];
-    const bool more = i + 1 < c.args.size();
-    if (add != nullptr && word == "*") break;
-    if (more && equals_ignoring_case(word, "maxlen")) {
-      if (!parse_threshold(c, i, trim, Trim::kLength)) return 0;
-    } else if (more && equals_ignoring_case(word, "minid")) {
-      if (!parse_threshold(c, i, trim, Trim::kId)) return 0;
-    } else if (more && equals_ignoring_case(word, "limit")) {
-      if (!c.integer(++i, limit)) return 0;
-      if (limit < 0) return c.reply.error("ERR The LIMIT argument must be >= 0."), 0;
-      limited = true;
-    } else if (add != nullptr && equals_ignoring_case(word, "nomkstream")) {
-      add->make = false;
-    } else if (add != nullptr) {
-      const auto id = parse_id(word, 0, &add->any_seq);
-      if (!id) {
-        c.reply.error("ERR Invalid stream ID specified as stream command argument");
-        return 0;
-      }
-      add->id = *id;
-      add->given = true;
-      break;
-    } else {
-      c.syntax_error();
-      return 0;
-    }
-  }
-  if (limit != 0 && trim.by == Trim::kNothing) {
-    c.reply.error("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
-    return 0;
-  }
-  if (add == nullptr && trim.by == Trim::kNothing) {
-    c.reply.error("ERR syntax error, XTRIM must be called with at least one trimming strategy");
-    return 0;
-  }
-  if (limited && !trim.about) {
-    c.reply.error("ERR syntax error, LIMIT cannot be used without the special ~ option");
-    return 0;
-  }
-  constexpr uint64_t kUsualLimit = 100 * StreamBlock::kEntriesMax;
-  if (trim.about) trim.limit = limited ? static_cast<uint64_t>(limit) : kUsualLimit;
-  return i;
-}
-
-// Adds to `operation` that what is to go goes; returns how many entries that are in the stream go.
-// One more, `added`, follows on them (0-0: none).
-uint64_t trim_entries(const Stream* stream, const Trim& trim, StreamId added, size_t added_bytes,
-                      std::string& operation) {
-  const uint64_t there = stream == nullptr ? 0 : stream->size();
-  const uint64_t all = there + (added == kStreamIdMin ? 0 : 1);
-  if (trim.by == Trim::kNothing || all == 0) return 0;
-  const bool by_length = trim.by == Trim::kLength;
-  const auto keep = static_cast<uint64_t>(trim.length);
-  StreamId to;
-  if (trim.about) {
-    const Stream none(0);
-    to = (stream == nullptr ? none : *stream)
-             .whole_blocks(by_length ? keep : 0, by_length ? kStreamIdMax : trim.id, trim.limit,
-                           added, added_bytes);
-  } else if (by_length) {
-    const uint64_t gone = all - std::min(all, keep);
-    if (gone != 0) to = gone > there ? added : stream->id_at(gone - 1);
-  } else if (trim.id != kStreamIdMin) {
-    to = trim.id.prev();
-    if ((there > 0 ? stream->first_id() : added) > to) return 0;
-  }
-  if (to == kStreamIdMin) return 0;
-  Stream::add_trim(operation, to);
-  if (there == 0) return 0;
-  return to == kStreamIdMax ? there : stream->rank(to.next());
-}
-
-// The ID of the entry to be added; false after it answered why there is none.
-bool next_id(Context& c, const Add& add, const Stream::State& state, StreamId& id) {
-  if (state.last == kStreamIdMax) {
-    c.reply.error("ERR The stream has exhausted the last possible ID, unable to add more items");
-    return false;
-  }
-  const auto now = static_cast<uint64_t>(c.now_ms());
-  bool possible = true;
-  if (!add.given) {
-    id = now > state.last.ms ? StreamId{now, 0} : state.last.next();
-  } else if (add.any_seq && add.id.ms == state.last.ms) {
-    possible = state.last.seq != UINT64_MAX;
-    id = state.last.next();
-  } else {
-    id = add.id;
-  }
-  if (possible && id > state.last) return true;
-  c.reply.error("ERR The ID specified in XADD is equal or smaller than the target stream top item");
-  return false;
-}
-
-// Whether an EXEC may take away so many bytes of entries, or so many of the first entries: it keeps
-// a copy of them until it is done. Answers if not.
-bool may_take_away(Context& c, bool too_much) {
-  if (!c.in_exec || !too_much) return true;
+bool may_take_away(Context& c, uint64_t bytes) {
+  if (!c.in_exec || bytes <= c.store.log().record_bytes_max()) return true;
   c.status_error(
       absl::ResourceExhaustedError("too many entries to be removed at once within a transaction"));
   return false;
 }
-bool may_trim(Context& c, const Stream* stream, uint64_t gone) {
-  if (!c.in_exec || gone == 0) return true;
-  return may_take_away(c, stream->exceeds(gone, c.store.log().record_bytes_max()));
-}
 
-// So many go in one turn: a million took their thread, and all who need the stripe, for 10 ms.
-constexpr uint64_t kTrimmedAtOnce = 100'000;
-
-// The first words of an XADD; false after an error.
-bool parse_add(Context& c, Trim& trim, Add& add, size_t& at) {
-  at = parse_options(c, trim, &add);
-  if (at == 0) return false;
-  const size_t words = c.args.size() > at + 1 ? c.args.size() - at - 1 : 0;
-  if (words < 2 || words % 2 != 0) {
-    c.reply.error("ERR wrong number of arguments for 'xadd' command");
-    return false;
-  }
-  if (add.given && !add.any_seq && add.id == kStreamIdMin) {
-    c.reply.error("ERR The ID specified in XADD must be greater than 0-0");
-    return false;
-  }
-  return true;
-}
-
-// Adds the entry, whose words follow that at `at`, unless more than kTrimmedAtOnce entries would go
-// for it: then it changes and answers nothing, and returns how many that are. `trimmed`: some went
-// before.
-uint64_t add_entry(Context& c, const Trim& trim, const Add& add, size_t at, bool trimmed = false) {
-  StreamView s;
-  if (!find(c, 1, s)) return 0;
-  if (!s && !add.make) return c.reply.null(), 0;
-  Stream::State state = s ? s->state() : Stream::State();
-  StreamId id;
-  if (!next_id(c, add, state, id)) return 0;
-  std::string operation;
-  Stream::add_entry(operation, id, c.args.words().subspan(at + 1));
-  state.last = id;
-  state.added++;
-  Stream::add_state(operation, state);
-  size_t bytes = 0;
-  for (size_t i = at + 1; i < c.args.size(); i++) bytes += c.args[i].size() + 1;
-  const size_t untrimmed = operation.size();
-  const uint64_t gone = trim_entries(s.stream, trim, id, bytes, operation);
-  if (gone > kTrimmedAtOnce && !c.in_exec) return gone;
-  if (!may_trim(c, s.stream, gone)) return 0;
-  c.set_event("xadd");
-  if (!operate(c, 1, s, operation)) return 0;
-  if (trimmed || operation.size() != untrimmed)
-    c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
-  reply_id(c.reply, id);
-  return 0;
-}
-
-void xadd(Context& c) {
-  Trim trim;
-  Add add;
-  size_t at;
-  if (parse_add(c, trim, add, at) && add_entry(c, trim, add, at) != 0) c.defer();
-}
-
-// The first of all that go do so before it is added; it is told the other way round, as of others.
-awaitable<void> xadd_deferred(Context& c) {
-  Trim trim;
-  Add add;
-  size_t at;
-  if (!parse_add(c, trim, add, at)) co_return;
-  bool trimmed = false;
-  const uint64_t errors = c.reply.errors();
-  co_await in_turns(c, [&] {
-    if (add_entry(c, trim, add, at, trimmed) == 0) {
-      const bool failed = c.reply.errors() != errors;
-      if (trimmed && failed) c.add_event(Events::kStream, "xtrim", c.ns(), c.args[1]);
-      return false;
-    }
-    StreamView s;
-    if (!find(c, 1, s)) return false;
-    std::string operation;
-    Stream::add_trim(operation, s->id_at(kTrimmedAtOnce - 1));
-    c.set_event("");
-    trimmed = true;
-    if (trim.limit != 0) trim.limit -= kTrimmedAtOnce;  // more than that were to go
-    return operate(c, 1, s, operation);
-  });
-}
-
-void xtrim(Context& c) {
-  Trim trim;
-  if (parse_options(c, trim, nullptr) == 0) return;
-  StreamView s;
-  if (!find(c, 1, s)) return;
-  if (!s) return c.reply.integer(0);
-  std::string operation;
-  const uint64_t gone = trim_entries(s.stream, trim, {}, 0, operation);
-  if (gone > kTrimmedAtOnce && !c.in_exec) return c.defer();
-  if (!may_trim(c, s.stream, gone)) return;
-  if (gone != 0 && !operate(c, 1, s, operation)) return;
-  c.reply.integer(static_cast<int64_t>(gone));
-}
-
-// A turn of it. Returns how many went; `to` is the last of all that go, found in the first turn.
-uint64_t trim_some(Context& c, const Trim& trim, std::optional<StreamId>& to) {
-  StreamView s;
-  if (!find(c, 1, s) || !s || s->size() == 0) return 0;
-  std::string operation;
-  if (!to) {
-    const uint64_t gone = trim_entries(s.stream, trim, {}, 0, operation);
-    if (gone == 0) return 0;
-    to = s->id_at(gone - 1);
-  }
-  uint64_t gone = *to == kStreamIdMax ? s->size() : s->rank(to->next());
-  gone = std::min(gone, kTrimmedAtOnce);
-  if (gone == 0) return 0;
-  operation.clear();
-  Stream::add_trim(operation, s->id_at(gone - 1));
-  return operate(c, 1, s, operation) ? gone : 0;
-}
-
-awaitable<void> xtrim_deferred(Context& c) {
-  Trim trim;
-  if (parse_options(c, trim, nullptr) == 0) co_return;
-  const uint64_t before = c.reply.due();
-  std::optional<StreamId> to;
-  uint64_t gone = 0;
-  co_await in_turns(c, [&] {
-    const uint64_t some = trim_some(c, trim, to);
-    gone += some;
-    return some == kTrimmedAtOnce;
-  });
-  // It may hold something else by now, and that was answered.
-  if (c.reply.due() == before) c.reply.integer(static_cast<int64_t>(gone));
-}
+namespace {
 
 // ---- the others ----
 
@@ -525,7 +258,7 @@ void xdel(Context& c) {
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   if (ids.empty()) return c.reply.integer(0);
-  if (!may_take_away(c, bytes > c.store.log().record_bytes_max())) return;
+  if (!may_take_away(c, bytes)) return;
   for (const StreamId& id : ids) Stream::add_delete(operation, id);
   state.max_deleted = std::max(state.max_deleted, ids.back());
   Stream::add_state(operation, state);
@@ -575,11 +308,8 @@ void xsetid(Context& c) {
 
 constexpr std::string_view kGroup = "stream";
 constexpr uint32_t kRead = kReadOnly | kFast;
-constexpr uint32_t kStore = kWrite | kDenyOom | kFast | kLongArgs;
 constexpr KeySpec kDeletesFromKey[] = {{.flags = kKeyReadWrite | kKeyDelete}};
 constexpr Row kRows[] = {
-    {"xadd", -5, kStore, kUpdatesKey, xadd, xadd_deferred, kGroup,
-     "Appends a new message to a stream. Creates the key if it doesn't exist.", "5.0.0"},
     {"xlen", 2, kRead, kLooksAtKey, xlen, nullptr, kGroup,
      "Return the number of messages in a stream.", "5.0.0"},
     {"xrange", -4, kReadOnly, kReadsKey, xrange, nullptr, kGroup,
@@ -588,8 +318,6 @@ constexpr Row kRows[] = {
      "Returns the messages from a stream within a range of IDs in reverse order.", "5.0.0"},
     {"xdel", -3, kWrite | kFast, kDeletesFromKey, xdel, nullptr, kGroup,
      "Returns the number of messages after removing them from a stream.", "5.0.0"},
-    {"xtrim", -4, kWrite, kDeletesFromKey, xtrim, xtrim_deferred, kGroup,
-     "Deletes messages from the beginning of a stream.", "5.0.0"},
     {"xsetid", -3, kWrite | kDenyOom | kFast, kUpdatesKey, xsetid, nullptr, kGroup,
      "An internal command for replicating stream values.", "5.0.0"},
 };

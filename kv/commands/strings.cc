@@ -20,11 +20,16 @@ void get(Context& c) {
   c.reply_value(e);
 }
 
-void set(Context& c) {
+struct SetOptions {
   bool nx = false, xx = false, want_old = false, keep_ttl = false;
-  size_t value_at = 0;
+  size_t value_at = 0;  // of the expiry
   ExpireOption expire;
   Comparison comparison;
+
+  bool parse(Context& c);
+};
+
+bool SetOptions::parse(Context& c) {
   for (size_t i = 3; i < c.args.size(); i++) {
     std::string_view word = c.args[i];
     if (equals_ignoring_case(word, "nx") && !xx && !comparison.given) {
@@ -40,21 +45,33 @@ void set(Context& c) {
     } else if (!keep_ttl && i + 1 < c.args.size() && expire.parse(word)) {
       value_at = ++i;
     } else {
-      return c.syntax_error();
+      c.syntax_error();
+      return false;
     }
   }
-  if (value_at != 0 && !expire.value(c, value_at)) return;
-  const bool looks = nx || xx || want_old || keep_ttl || comparison.given;
+  return true;
+}
+
+// False, with nothing done: how the value compares is to be found out first.
+bool set_if(Context& c, SetOptions& o, const Comparison::Found* found) {
+  if (o.value_at != 0 && !o.expire.value(c, o.value_at)) return true;
+  const bool looks = o.nx || o.xx || o.want_old || o.keep_ttl || o.comparison.given;
   Entry* old = looks ? c.find(c.args[1]) : nullptr;
-  if (want_old && old != nullptr && !old->is_string()) return c.reply.error(kWrongType);
-  if (want_old) c.engine.count_hit(old != nullptr);
-  bool goes = !(nx && old != nullptr) && !(xx && old == nullptr);
-  if (comparison.given && !comparison.holds(c, old, goes)) return;
-  if (!goes) {
-    return want_old ? c.reply_value(old) : c.reply.null();
+  if (o.want_old && old != nullptr && !old->is_string()) return c.reply.error(kWrongType), true;
+  bool goes = !(o.nx && old != nullptr) && !(o.xx && old == nullptr);
+  if (o.comparison.given) {
+    std::optional<bool> holds;
+    if (!o.comparison.holds(c, old, found, holds)) return true;
+    if (!holds) return false;
+    goes = *holds;
   }
-  int64_t at = keep_ttl && old != nullptr ? old->expire_ms() : expire.at_ms;
-  if (want_old) c.reply_value(old);
+  if (o.want_old) c.engine.count_hit(old != nullptr);
+  if (!goes) {
+    o.want_old ? c.reply_value(old) : c.reply.null();
+    return true;
+  }
+  int64_t at = o.keep_ttl && old != nullptr ? old->expire_ms() : o.expire.at_ms;
+  if (o.want_old) c.reply_value(old);
   if (at != 0 && at <= c.now_ms()) {  // already past: as if set and expired
     Entry* there = c.find(c.args[1]);
     c.will_change(c.ns(), c.request.keys[0].hash, c.args[1]);
@@ -62,13 +79,27 @@ void set(Context& c) {
     c.add_event(Events::kGeneric, "expire", c.ns(), c.args[1]);
     c.add_event(Events::kExpired, "expired", c.ns(), c.args[1]);
     c.set_event({});
-    if (there != nullptr && !c.remove(c.ns(), there)) return;
+    if (there != nullptr && !c.remove(c.ns(), there)) return true;
   } else if (!c.put_word(c.args[1], 2, at)) {
-    return;
-  } else if (expire.given()) {
+    return true;
+  } else if (o.expire.given()) {
     c.add_event(Events::kGeneric, "expire", c.ns(), c.args[1]);
   }
-  if (!want_old) c.reply.ok();
+  if (!o.want_old) c.reply.ok();
+  return true;
+}
+
+void set(Context& c) {
+  SetOptions options;
+  if (options.parse(c) && !set_if(c, options, nullptr)) c.defer();
+}
+
+awaitable<void> set_deferred(Context& c) {
+  SetOptions options;
+  if (!options.parse(c)) co_return;
+  co_await compare_first(c, c.args[1], options.comparison, [&](const Comparison::Found& found) {
+    return set_if(c, options, &found);
+  });
 }
 
 void setnx(Context& c) {
@@ -290,7 +321,7 @@ constexpr std::string_view kGroup = "string";
 constexpr uint16_t kReplacesRead = kKeyReadWrite | kKeyAccess | kKeyUpdate | kKeyLooked;
 constexpr KeySpec kSetsKey[] = {{.flags = kReplacesRead | kKeyVariable,
                                  .unless_from = 3,
-                                 .unless = {"get", "ifeq", "ifne"},
+                                 .unless = {"get", "ifeq", "ifne", "ifdeq", "ifdne"},
                                  .otherwise = kKeyOverwrite | kKeyUpdate | kKeyNameOnly}};
 constexpr KeySpec kMakesKey[] = {{.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly}};
 constexpr KeySpec kReplacesKey[] = {{.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly}};
@@ -303,7 +334,7 @@ constexpr KeySpec kMakesPairs[] = {
     {.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly, .last = -1, .step = 2}};
 constexpr Row kRows[] = {
     {"get", 2, kRead, kReadsKey, get, nullptr, kGroup, "Returns the string value of a key."},
-    {"set", -3, kStoreSlow | kBlobArgs, kSetsKey, set, nullptr, kGroup,
+    {"set", -3, kStoreSlow | kBlobArgs, kSetsKey, set, set_deferred, kGroup,
      "Sets the string value of a key, ignoring its type."},
     {"setnx", 3, kStore | kBlobArgs, kMakesKey, setnx, nullptr, kGroup,
      "Sets the string value of a key only when the key doesn't exist."},

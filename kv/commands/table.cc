@@ -8,7 +8,7 @@
 #include "kv/commands/set_view.h"
 #include "kv/commands/sort.h"
 #include "kv/commands/sorted_set_view.h"
-#include "kv/commands/stream_view.h"
+#include "kv/commands/stream_references.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
@@ -75,6 +75,8 @@ Table::Table() : slots_(kSlots) {
                       sort_rows(),
                       sorted_set_blocking_rows(),
                       stream_rows(),
+                      stream_add_rows(),
+                      stream_reference_rows(),
                       stream_group_rows(),
                       key_rows(),
                       connection_rows(),

@@ -86,7 +86,8 @@ awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_m
     if (answered) co_return;
   }
   c.session.publish(c.row.name);
-  const Woken how = co_await c.session.wait(waiting, store_.clock(), timeout_ms, true);
+  const Woken how =
+      co_await c.session.wait(waiting, store_.clock(), timeout_ms, Session::Seen::kBlocked);
   if (how != Woken::kCalled && waiting->end()) co_return answer_unserved(c, how);
   if (how != Woken::kCalled) co_await waiting->until_served();
   answer_served(c, *waiting);

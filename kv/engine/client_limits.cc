@@ -12,16 +12,6 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kClassNames{"normal", "slave", "pubsub"};
 
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> words;
-  while (!text.empty()) {
-    const size_t end = text.find(' ');
-    if (end != 0) words.push_back(text.substr(0, end));
-    text = end == text.npos ? "" : text.substr(end + 1);
-  }
-  return words;
-}
-
 }  // namespace
 
 bool parse_memory(std::string_view text, uint64_t& bytes) {

@@ -93,9 +93,7 @@ Namespace& Context::ns() const { return *session.ns; }
 
 Committer* Context::committer() const { return engine.committer(session.id); }
 
-Wish Context::wish() const {
-  return engine.server().durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
-}
+Wish Context::wish() const { return engine.server().wish(); }
 
 const Key* Context::resolved_of_all(const Namespace& ns, std::string_view key, bool change) {
   const size_t n = request.keys.size();
@@ -287,10 +285,16 @@ void Context::add_event(Events::Class of, std::string_view event, const Namespac
 
 // A value that nobody has looked for since its time came is gone now, and what comes is new.
 void Context::will_change(Namespace& ns, KeyHash hash, std::string_view key) {
-  if (!engine.server().events.tells(Events::kExpired | Events::kNew)) return;
+  constexpr uint32_t kTold = Events::kExpired | Events::kNew | Events::kHash | Events::kGeneric;
+  if (!engine.server().events.tells(kTold)) return;
   const Entry* there = ns.index->find(key, hash);
   const bool expired = there != nullptr && txn->find(ns, key, hash) == nullptr;
-  if (expired) add_event(Events::kExpired, "expired", ns, key);
+  if (expired && there->has_expiry() && there->expire_ms() <= now_ms()) {
+    add_event(Events::kExpired, "expired", ns, key);
+  } else if (expired) {  // the last part of it
+    add_event(Events::kHash, "hexpired", ns, key);
+    add_event(Events::kGeneric, "del", ns, key);
+  }
   if (there == nullptr || expired) add_event(Events::kNew, "new", ns, key);
 }
 
@@ -304,7 +308,7 @@ void Context::missed(const Key& key) {
 
 void Context::tell_events(bool committed) {
   for (const Event& e : events_) {
-    if (committed) engine.server().events.tell(*e.ns, e.of, e.name, e.key);
+    if (committed) session.kept_events |= engine.server().events.tell(*e.ns, e.of, e.name, e.key);
     if (!committed && in_turns_) in_turn_.erase(e);
   }
   events_.clear();

@@ -192,8 +192,13 @@ std::string Errand::run(Command& command, StripeLocks& locks, Transaction& txn) 
 
 void Errand::end(bool committed) { told_.tell_events(committed); }
 
-void Errand::serve() {
+void Errand::serve(Wish wish) {
   for (ReadyKey& key : std::exchange(ready_.keys, {})) engine_.serve(std::move(key));
+  if (!std::exchange(session_.kept_events, false)) return;
+  EventStreams& streams = engine_.server().events.streams;
+  Lsn seen;
+  if (!streams.write_at_once(wish, seen)) streams.write_soon();
+  seen_ = std::max(seen_, seen);
 }
 
 awaitable<std::string> Errand::wait(Command& command) {
@@ -211,6 +216,11 @@ awaitable<std::string> Errand::wait(Command& command) {
       seen = outcome.seen;
     }
     if (outcome.deferred) seen = co_await engine_.run_deferred(session_, args, command.values);
+  }
+  if (std::exchange(session_.kept_events, false)) {
+    Server& server = engine_.server();
+    const Lsn written = co_await server.events.streams.write(server.wish());
+    seen = std::max(seen, written);
   }
   if (seen > seen_) seen_ = seen;
   co_return command.values.error_text();

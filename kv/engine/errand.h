@@ -158,8 +158,9 @@ class Errand {
   }
   // The transaction is committed, or is not to be. Under its locks.
   void end(bool committed);
-  // Once the locks are let go: serves who waits for what it changed.
-  void serve();
+  // Once the locks are let go: serves who waits for what it changed, and has its events written,
+  // with this wish.
+  void serve(Wish wish);
 
   // ---- one that may wait, without locks ----
   // As run(), with locks and transactions of its own. Takes the words.

@@ -1,5 +1,6 @@
 #include "kv/engine/events.h"
 
+#include <optional>
 #include <utility>
 
 #include "core/base/text.h"
@@ -23,65 +24,100 @@ std::string_view shown_name(const Namespace& ns) {
   return name;
 }
 
-}  // namespace
-
-bool Events::set(std::string_view letters) {
-  uint32_t told = 0;
+std::optional<uint32_t> classes_of(std::string_view letters) {
+  uint32_t all = 0;
   for (const char letter : letters) {
     uint32_t classes = 0;
     for (const auto& [known, of] : kLetters) {
       if (known == letter) classes |= of;
     }
-    if (classes == 0) return false;
-    told |= classes;
+    if (classes == 0) return std::nullopt;
+    all |= classes;
   }
+  return all;
+}
+
+}  // namespace
+
+void Events::ask(std::atomic<uint32_t>& classes, uint32_t now) {
   MutexLock lock(mutex_);
-  const bool before = told_.exchange(told, std::memory_order_relaxed) != 0;
-  listeners_.interest(int{told != 0} - int{before});
+  classes.store(now, std::memory_order_relaxed);
+  const uint32_t asked = told_.load() | kept_.load();
+  const bool before = asked_.exchange(asked, std::memory_order_relaxed) != 0;
+  listeners_.interest(int{asked != 0} - int{before});
+}
+
+bool Events::set(std::string_view letters) {
+  const auto classes = classes_of(letters);
+  if (classes) ask(told_, *classes);
+  return classes.has_value();
+}
+
+bool Events::keep(std::string_view letters) {
+  const auto classes = classes_of(letters);
+  if (!classes || (*classes & (kKeyspace | kKeyevent)) != 0) return false;
+  ask(kept_, *classes);
   return true;
 }
 
-std::string Events::text() const {
-  const uint32_t told = told_.load(std::memory_order_relaxed);
+std::string Events::letters_of(uint32_t classes) {
   std::string text;
-  const bool all = (told & kAll) == kAll;
+  const bool all = (classes & kAll) == kAll;
   for (const auto& [letter, of] : kLetters) {
-    if (letter == 'A' ? all : (told & of) != 0 && !(all && (of & kAll) != 0)) text += letter;
+    if (letter == 'A' ? all : (classes & of) != 0 && !(all && (of & kAll) != 0)) text += letter;
   }
   return text;
 }
 
-void Events::tell(const Namespace& ns, Class of, std::string_view event, std::string_view key) {
-  if (!tells(of)) return;
-  const std::string_view name = shown_name(ns);
-  if (tells(Events::kKeyspace)) {
-    channels_.publish(Channels::Kind::kChannel, cat("__keyspace@", name, "__:", key), event);
+bool Events::tell(const Namespace& ns, Class of, std::string_view event, std::string_view key) {
+  if (!tells(of)) return false;
+  if (const uint32_t told = told_.load(std::memory_order_relaxed); (told & of) != 0) {
+    const std::string_view name = shown_name(ns);
+    if (told & kKeyspace) {
+      channels_.publish(Channels::Kind::kChannel, cat("__keyspace@", name, "__:", key), event);
+    }
+    if (told & kKeyevent) {
+      channels_.publish(Channels::Kind::kChannel, cat("__keyevent@", name, "__:", event), key);
+    }
   }
-  if (tells(Events::kKeyevent)) {
-    channels_.publish(Channels::Kind::kChannel, cat("__keyevent@", name, "__:", event), key);
+  if ((kept_.load(std::memory_order_relaxed) & of) == 0) return false;
+  if (key == EventStreams::kKey && of != kExpired && of != kEvicted) return false;
+  streams.note(ns, event, key);
+  return true;
+}
+
+bool Events::tell(const Change& c) {
+  if (c.last_part) {
+    // No other type than hashes has parts with a time of their own.
+    const bool of_field = tell(*c.ns, kHash, "hexpired", c.key);
+    return tell(*c.ns, kGeneric, "del", c.key) || of_field;
   }
+  if (c.what == What::kRemove) {
+    switch (c.cause) {
+      case Cause::kExpiry:
+        return tell(*c.ns, kExpired, "expired", c.key);
+      case Cause::kEviction:
+        return tell(*c.ns, kEvicted, "evicted", c.key);
+      default:
+        return tell(*c.ns, kGeneric, "del", c.key);
+    }
+  }
+  if (c.what == What::kOperate && c.cause == Cause::kExpiry) {
+    return tell(*c.ns, kHash, "hexpired", c.key);
+  }
+  if (c.what == What::kExpiry) return tell(*c.ns, kGeneric, "expire", c.key);
+  return c.what == What::kPut && tell(*c.ns, kString, "set", c.key);
 }
 
 void Events::changed(std::span<const Change> changes, Committer* /*by*/) {
   if (!tells()) return;
+  bool kept = false;
   for (const Change& c : changes) {
     // What the system keeps for itself is nobody's key.
     if (c.named || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
-    if (c.what == What::kRemove && c.cause == Cause::kExpiry) {
-      tell(*c.ns, Events::kExpired, "expired", c.key);
-    } else if (c.what == What::kRemove && c.cause == Cause::kEviction) {
-      tell(*c.ns, Events::kEvicted, "evicted", c.key);
-    } else if (c.what == What::kRemove) {
-      tell(*c.ns, Events::kGeneric, "del", c.key);
-    } else if (c.what == What::kOperate && c.cause == Cause::kExpiry) {
-      // No other type has parts with a time of their own.
-      tell(*c.ns, Events::kHash, "hexpired", c.key);
-    } else if (c.what == What::kExpiry) {
-      tell(*c.ns, Events::kGeneric, "expire", c.key);
-    } else if (c.what == What::kPut) {
-      tell(*c.ns, Events::kString, "set", c.key);
-    }
+    kept |= tell(c);
   }
+  if (kept) streams.write_soon();  // who changed it does not know of it
 }
 
 namespace {

@@ -8,6 +8,8 @@
 // the events of one key come in their order. What others change is told from the end of its
 // transaction: `set`, `del`, `expire` by other doors, `expired`, `evicted`.
 //
+// Events can be kept as well (event_streams.h): notify-keyspace-stream names classes of its own.
+//
 // Threads: any.
 #pragma once
 
@@ -19,6 +21,7 @@
 #include "core/store/change.h"
 #include "core/store/store.h"
 #include "kv/engine/channels.h"
+#include "kv/engine/event_streams.h"
 
 namespace cairn::kv {
 
@@ -47,27 +50,42 @@ class Events final : public ChangeListener {
            kModule,
   };
 
-  Events(Store& store, Channels& channels) : channels_(channels), listeners_(store.listeners()) {
+  Events(Store& store, Channels& channels, const std::atomic<uint64_t>& stream_length_max,
+         const std::atomic<Durability>& durability)
+      : streams(store, stream_length_max, durability),
+        channels_(channels),
+        listeners_(store.listeners()) {
     listeners_.add(*this);
   }
-  // The letters of what is to be told; false if there is another among them.
-  bool set(std::string_view letters);
-  std::string text() const;  // as Redis shows them
+  EventStreams streams;
 
-  // Whether any of these is to be told.
+  // The letters of what is to be told, and of what is to be kept; false if there is another among
+  // them. What is kept has no kinds of channels.
+  bool set(std::string_view letters);
+  bool keep(std::string_view letters);
+  std::string text() const { return letters_of(told_); }  // as Redis shows them
+  std::string kept_text() const { return letters_of(kept_); }
+
+  // Whether any of these is to be told or kept.
   bool tells(uint32_t classes) const {
-    return (told_.load(std::memory_order_relaxed) & classes) != 0;
+    return (asked_.load(std::memory_order_relaxed) & classes) != 0;
   }
-  bool tells() const { return told_.load(std::memory_order_relaxed) != 0; }
-  void tell(const Namespace& ns, Class of, std::string_view event, std::string_view key);
+  bool tells() const { return asked_.load(std::memory_order_relaxed) != 0; }
+  // Under the lock of the key's stripe. True: it is kept, and is to be written once that is given
+  // back (EventStreams::write).
+  bool tell(const Namespace& ns, Class of, std::string_view event, std::string_view key);
 
  private:
   void changed(std::span<const Change> changes, Committer* by) override;
+  bool tell(const Change& change);
+  void ask(std::atomic<uint32_t>& classes, uint32_t now);
+  static std::string letters_of(uint32_t classes);
 
   Channels& channels_;
   ChangeListeners& listeners_;
-  std::atomic<uint32_t> told_{0};
-  Mutex mutex_;  // of set()
+  std::atomic<uint32_t> told_{0}, kept_{0};
+  std::atomic<uint32_t> asked_{0};  // both
+  Mutex mutex_;                     // of changes of them
 };
 
 // What a command's changes are called, if it does not say so itself.

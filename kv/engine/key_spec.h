@@ -61,7 +61,7 @@ struct KeySpec {
   int count_at = -1, after_count = 1;
   // If none of these words is among the arguments, from this word on, the flags are `otherwise`.
   int unless_from = 0;
-  std::string_view unless[3] = {};
+  std::string_view unless[5] = {};
   uint16_t otherwise = 0;
   // Their namespace, if it is not the session's: named by a word, or by the word after the last one
   // that is this option, looked for from that word on.

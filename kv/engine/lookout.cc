@@ -159,7 +159,7 @@ awaitable<void> Pause::wait(Session& session, Clock& clock) {
     place = waiting_.insert(waiting_.end(), waiter);
   }
   // As in Redis it is listed as blocked, so that it is not sent away for its silence.
-  (void)co_await session.wait(std::move(waiter), clock, left_ms, true);
+  (void)co_await session.wait(std::move(waiter), clock, left_ms, Session::Seen::kPaused);
   MutexLock lock(mutex_);
   waiting_.erase(place);
 }

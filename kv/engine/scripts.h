@@ -100,6 +100,10 @@ class ScriptCache {
     MutexLock lock(mutex_);
     return by_sha_.size();
   }
+  uint64_t bytes() const {
+    MutexLock lock(mutex_);
+    return loaded_bytes_ + seen_bytes_;
+  }
 
  private:
   static constexpr uint64_t kEachBytes = 256;  // for its place here, about

@@ -40,14 +40,23 @@ struct Stats {
       errors.emplace(code, 1);
     }
   }
+  void count_read(uint64_t bytes) {
+    reads.fetch_add(1, std::memory_order_relaxed);
+    bytes_in.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  void count_write(uint64_t bytes) {
+    writes.fetch_add(1, std::memory_order_relaxed);
+    bytes_out.fetch_add(bytes, std::memory_order_relaxed);
+  }
   Mutex mutex;
   std::map<std::string, uint64_t, std::less<>> errors ABSL_GUARDED_BY(mutex);
   std::atomic<uint64_t> connections{0}, rejected_connections{0}, commands{0};
   std::atomic<uint64_t> hits{0}, misses{0}, bytes_in{0}, bytes_out{0}, error_replies{0};
+  std::atomic<uint64_t> reads{0}, writes{0};  // of sockets
   std::atomic<uint64_t> output_limit_disconnections{0};
   void reset() {
     for (auto* c : {&connections, &rejected_connections, &commands, &hits, &misses, &bytes_in,
-                    &bytes_out, &error_replies, &output_limit_disconnections}) {
+                    &bytes_out, &error_replies, &output_limit_disconnections, &reads, &writes}) {
       c->store(0);
     }
     MutexLock lock(mutex);
@@ -105,6 +114,9 @@ struct Server {
 
   // CONFIG SET may change these.
   std::atomic<Durability> durability{Durability::kEverySec};
+  Wish wish() const {  // of what a command changes
+    return durability == Durability::kAlways ? Wish::kDurable : Wish::kNone;
+  }
   std::atomic<uint64_t> proto_max_bulk_len{512ull << 20};
   std::atomic<uint64_t> max_clients{limits::kClientsMax};
   std::atomic<uint64_t> timeout_s{0};
@@ -112,6 +124,7 @@ struct Server {
   Workspace workspace;
   ScriptCache scripts;
   RunningScripts running_scripts;
+  std::atomic<int64_t> script_bytes{0};  // that the states of all threads take, when none runs
   // The libraries of functions, which only kv/script knows; made by it once.
   struct Part {
     virtual ~Part() = default;
@@ -120,7 +133,9 @@ struct Server {
   std::shared_ptr<Part> functions ABSL_GUARDED_BY(functions_mutex);
 
   Channels channels{client_limits, stats.output_limit_disconnections};
-  Events events{store, channels};
+  // CONFIG SET may change it.
+  std::atomic<uint64_t> event_stream_length_max{EventStreams::kLengthMax};
+  Events events{store, channels, event_stream_length_max, durability};
   std::atomic<uint64_t> tracking_keys_max{Tracking::kKeysMax};  // CONFIG SET may change it
   Tracking tracking{store, channels, tracking_keys_max};
 

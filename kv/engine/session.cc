@@ -71,12 +71,14 @@ std::string Session::describe(int64_t now_ms) {
 }
 
 awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
-                               bool shown) {
+                               Seen seen) {
   {
     MutexLock lock(mutex);
     waiter_ = waiter;
     for_command_ = true;
-    blocked = shown;
+    blocked = seen != Seen::kNot;
+    may_be_unblocked_ = seen == Seen::kBlocked;
+    timed = may_be_unblocked_ && ms > 0;
     if (peer_ended_ || ends_) {
       unblocked_ = Unblock::kGone;
       waiter_->cancel();
@@ -92,7 +94,7 @@ awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int
   waited_ns += steady_ns() - begun;
   MutexLock lock(mutex);
   waiter_ = nullptr;
-  blocked = false;
+  blocked = timed = false;
   co_return how;
 }
 
@@ -138,7 +140,7 @@ void Session::peer_ended() {
 bool Session::unblock(Unblock how) {
   MutexLock lock(mutex);
   if (waiter_ == nullptr || !for_command_) return false;
-  if (how != Unblock::kGone && !blocked) return false;  // it is no wait that others see
+  if (how != Unblock::kGone && !may_be_unblocked_) return false;
   unblocked_ = how;
   return waiter_->cancel();
 }

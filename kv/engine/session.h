@@ -49,6 +49,8 @@ class Session {
   ReplyMode reply_mode = ReplyMode::kOn;
   bool close_after_reply = false;
   bool wrote = false;  // since its connection last looked
+  // Events of its changes wait to be written (EventStreams), before it is answered.
+  bool kept_events = false;
   std::atomic<bool> no_evict{false};
   bool no_touch = false;
 
@@ -130,9 +132,13 @@ class Session {
   };
   // For what a command asks for: until somebody wakes the waiter or calls unblock(), at most so
   // many milliseconds; 0: no limit.
-  // `shown`: others see that a command blocks it, from when unblock() finds it.
+  enum class Seen : uint8_t {
+    kNot,      // by nobody
+    kPaused,   // CLIENT LIST tells that it is blocked
+    kBlocked,  // and unblock() ends it
+  };
   awaitable<Woken> wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,
-                        bool shown = false);
+                        Seen seen = Seen::kNot);
   // Until a record is durable, so that answers may leave; Cancelled if the connection ends before,
   // which alone ends it.
   awaitable<Status> wait_durable(Log& log, Lsn lsn);
@@ -174,12 +180,14 @@ class Session {
  private:
   std::shared_ptr<Waiter> waiter_ ABSL_GUARDED_BY(mutex);
   bool for_command_ ABSL_GUARDED_BY(mutex) = true;  // that is what it waits for
+  bool may_be_unblocked_ ABSL_GUARDED_BY(mutex) = false;
   bool peer_ended_ ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> ends_{false};
   std::atomic<Unblock> unblocked_{Unblock::kTimeout};
 
  public:
-  std::atomic<bool> blocked{false};  // it waits in a command that blocks
+  std::atomic<bool> blocked{false};  // it waits in a command that blocks, or is paused
+  std::atomic<bool> timed{false};    // the same for a command that says how long at most
   // Something is done for it that may take long: nothing is to be heard of it meanwhile.
   std::atomic<bool> served{false};
   bool away = false;                // it is with LongScripts

@@ -43,7 +43,7 @@ bool parse_shebang(std::string_view source, uint32_t& flags, std::string& why) {
   return true;
 }
 
-std::vector<std::string_view> words_of(std::string_view line) {
+std::vector<std::string_view> split_words(std::string_view line) {
   constexpr std::string_view kSpaces = " \t\r\v\f";
   std::vector<std::string_view> words;
   for (size_t at = line.find_first_not_of(kSpaces); at != line.npos;) {

@@ -325,7 +325,7 @@ void function_stats(Context& c) {
     c.reply.bulk("name");
     c.reply.bulk(r.name);
     c.reply.bulk("command");
-    const auto words = words_of(r.command);
+    const auto words = split_words(r.command);
     c.reply.array(words.size());
     for (auto word : words) c.reply.bulk(word);
     c.reply.bulk("duration_ms");

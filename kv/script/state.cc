@@ -64,7 +64,16 @@ int error_handler(lua_State* lua) {
 // ---- the state ----
 
 LuaState::LuaState(Engine& engine) : engine_(engine), request_(engine.store()) { make(); }
-LuaState::~LuaState() { close(); }
+LuaState::~LuaState() {
+  close();
+  tell_used(0);
+}
+
+void LuaState::tell_used(uint64_t used) {
+  const auto bytes = static_cast<int64_t>(used);
+  server().script_bytes.fetch_add(bytes - told_, std::memory_order_relaxed);
+  told_ = bytes;
+}
 
 LuaState& LuaState::of(Engine& engine) {
   if (engine.scripts == nullptr) engine.scripts = std::make_unique<LuaState>(engine);
@@ -544,7 +553,7 @@ void LuaState::answer_end(Context& c, const Run& run) {
 // that stays large beside what libraries keep is made anew.
 void LuaState::clean_up() {
   constexpr uint64_t kSlack = 8 << 20, kMost = 32 << 20, kLarge = 96 << 20;
-  if (used_ < settled_ + std::min(settled_, kMost) + kSlack) return;
+  if (used_ < settled_ + std::min(settled_, kMost) + kSlack) return tell_used(used_);
   lua_rawgeti(lua_, LUA_REGISTRYINDEX, script_globals_);
   for (const char* name : {"KEYS", "ARGV"}) {
     lua_pushnil(lua_);
@@ -557,6 +566,7 @@ void LuaState::clean_up() {
     make();
   }
   settled_ = used_;
+  tell_used(used_);
 }
 
 // The error at the top of the stack, in Redis's words.

@@ -226,6 +226,8 @@ class LuaState final : public Engine::Part {
   // Outside of protected calls there is no limit: Lua would end the process.
   uint64_t used_ = 0, most_ = UINT64_MAX;
   uint64_t settled_ = 0;  // used_, when nothing was left to collect
+  int64_t told_ = 0;      // of used_, to the server
+  void tell_used(uint64_t used);
   void limit(uint64_t bytes) { most_ = used_ + bytes; }
   // Of the blocks that the state may have: at least its size, at most twice as much.
   uint64_t largest_ = kBlockOfHook;
@@ -269,7 +271,7 @@ class LuaState final : public Engine::Part {
 
 // A script says what it is in its first line; false, and why, if it says it wrong.
 bool parse_shebang(std::string_view source, uint32_t& flags, std::string& why);
-std::vector<std::string_view> words_of(std::string_view line);
+std::vector<std::string_view> split_words(std::string_view line);
 // The same for a line in which words may be quoted, as in an inline command; false if a quote is
 // not closed, or not followed by a space.
 bool split_line(std::string_view line, std::vector<std::string>& words);

@@ -253,6 +253,15 @@ def command(*words):
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
 
 
+def run_histories(history, first_seed, seconds):
+    """history(seed) with one seed after the other: at least one, then as long as there is time."""
+    end, seed = time.monotonic() + seconds, first_seed
+    while time.monotonic() < end or seed == first_seed:
+        history(seed)
+        seed += 1
+    print("against redis-server: seeds %d to %d" % (first_seed, seed - 1))
+
+
 def wait_until(check, timeout=PATIENCE):
     """No test depends on how long something takes: this ends one that would hang."""
     end = time.monotonic() + timeout

@@ -1,6 +1,7 @@
 """What an operator asks: what is slow, what is large, what is set, who is there."""
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -337,6 +338,19 @@ class Pause(AdminCase):
         self.ask("CLIENT", "UNPAUSE")
         self.assertNotEqual(self.ask("GET", "k"), b"gone")
 
+    def test_who_waits_for_its_end_is_not_unblocked(self):
+        """It was told that he was, and he waited on. Redis unblocks who waits in a command that blocks, and no other."""
+        self.ask("CLIENT", "PAUSE", "100000", "WRITE")
+        self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
+        s, number = self.raw_client()
+        s.sendall(command(b"SET", b"k", b"v"))
+        self.assertTrue(wait_until(lambda: re.search("id=%s .*flags=b" % number, self.ask("CLIENT", "LIST").decode())))
+        self.assertEqual(self.ask("CLIENT", "UNBLOCK", number), 0)
+        self.assertEqual(self.ask("CLIENT", "UNBLOCK", number, "ERROR"), 0)
+        self.ask("CLIENT", "UNPAUSE")
+        self.assertEqual(s.recv(100), b"+OK\r\n")
+        s.close()
+
     def test_who_is_killed_waits_no_more(self):
         self.ask("CLIENT", "PAUSE", "100000", "WRITE")
         self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
@@ -494,6 +508,160 @@ class Conditional(AdminCase):
         self.refused("string type", "DELEX", "l", "IFEQ", "x")
         self.refused("WRONGTYPE", "DELIFEQ", "l", "x")
         self.assertEqual(self.ask("DELEX", "l"), 1)
+
+    def test_a_digest_stands_for_a_value(self):
+        """The digests are those of XXH3's authors, and of Redis's documentation."""
+        self.ask("DEL", "k", "l", "absent")
+        for value, digest in (("Hello world", b"b6acb9d84a38ff74"), ("test", b"9ec9f7918d7dfc40"), ("", b"2d06800538d394c2")):
+            self.ask("SET", "k", value)
+            self.assertEqual(self.ask("DIGEST", "k"), digest)
+        self.assertIsNone(self.ask("DIGEST", "absent"))
+        self.ask("RPUSH", "l", "x")
+        self.refused("WRONGTYPE", "DIGEST", "l")
+        self.ask("SET", "k", "test")
+        same, other = "9EC9f7918d7dfc40", "0" * 16
+        self.assertIsNone(self.ask("SET", "k", "a", "IFDEQ", other))
+        self.assertIsNone(self.ask("SET", "k", "a", "IFDNE", same))
+        self.assertIsNone(self.ask("SET", "absent", "a", "IFDEQ", "x"))
+        self.refused("must be exactly 16 hexadecimal characters", "SET", "k", "a", "IFDEQ", "9ec9")
+        self.refused("syntax error", "SET", "k", "a", "IFDEQ", same, "IFEQ", "test")
+        self.refused("syntax error", "SET", "k", "a", "IFDEQ", same, "NX")
+        self.refused("WRONGTYPE", "SET", "l", "a", "IFDNE", same)
+        self.assertEqual(self.ask("SET", "k", "a", "GET", "IFDNE", other), b"test")
+        self.assertEqual(self.ask("GET", "k"), b"a")
+        self.ask("SET", "k", "test")
+        self.assertEqual(self.ask("SET", "k", "b", "IFDEQ", same, "EX", "100"), b"OK")
+        self.assertEqual(self.ask("TTL", "k"), 100)
+        self.assertEqual(self.ask("SET", "absent", "test", "IFDNE", other), b"OK")
+        self.assertEqual(self.ask("DELEX", "absent", "IFDEQ", other), 0)
+        self.assertEqual(self.ask("DELEX", "absent", "IFDNE", same), 0)
+        self.refused("must be exactly 16 hexadecimal characters", "DELEX", "absent", "IFDEQ", "x" * 17)
+        self.assertEqual(self.ask("DELEX", "absent", "IFDEQ", same), 1)
+        self.assertEqual(self.ask("DELEX", "absent", "IFDEQ", "x"), 0)
+
+    def test_large_values_are_compared_too(self):
+        """They lie in extents: it was refused."""
+        one, other = b"x" * 3_000_000, b"x" * 2_999_999 + b"y"
+        self.ask("SET", "big", one)
+        digest = self.ask("DIGEST", "big")
+        self.assertRegex(digest, b"^[0-9a-f]{16}$")
+        self.assertIsNone(self.ask("SET", "big", "a", "IFEQ", other))
+        self.assertIsNone(self.ask("SET", "big", other, "IFNE", one))
+        self.assertIsNone(self.ask("SET", "big", "a", "IFDNE", digest))
+        self.assertEqual(self.ask("SET", "big", other, "IFDEQ", digest), b"OK")
+        self.assertNotEqual(self.ask("DIGEST", "big"), digest)
+        self.assertEqual(self.ask("SET", "big", one, "IFEQ", other, "GET"), other)
+        self.assertEqual(self.ask("DIGEST", "big"), digest)
+        self.assertEqual(self.ask("DELEX", "big", "IFEQ", other), 0)
+        self.assertEqual(self.ask("DELIFEQ", "big", other), 0)
+        self.assertEqual(self.ask("DELEX", "big", "IFDNE", digest), 0)
+        self.assertEqual(self.ask("DELEX", "big", "IFEQ", one), 1)
+        self.ask("SET", "big", one)
+        self.assertEqual(self.ask("DELIFEQ", "big", one), 1)
+
+    def test_who_compares_a_large_value_sees_what_others_do_meanwhile(self):
+        """Each changes it if it is what he has read: one of them does, each time."""
+        values = [b"%d" % i + b"v" * 200_000 for i in range(2)]
+        self.ask("SET", "big", values[0])
+        wins = [0] * 4
+
+        def play(n):
+            r = self.server.redis()
+            r.response_callbacks.clear()
+            for _ in range(40):
+                digest = r.execute_command("DIGEST", "big")
+                value = b"%d:%d" % (n, random.randrange(1 << 60)) + values[n % 2]
+                wins[n] += r.execute_command("SET", "big", value, "IFDEQ", digest) is not None
+            r.close()
+
+        threads = [threading.Thread(target=play, args=(n,)) for n in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertGreater(sum(wins), 0)
+
+    def increx(self, *words):
+        return self.ask("INCREX", *words)
+
+    def test_a_number_grows_within_bounds(self):
+        """By Redis 8.8's documentation; 9223372036854775807 is the largest number."""
+        most, least = str((1 << 63) - 1), str(-(1 << 63))
+        for before, words, after in (
+                (None, "", [1, 1]), ("10", "", [11, 1]), ("100", "BYINT -10", [90, -10]), ("5", "BYINT 0", [5, 0]),
+                ("50", "BYINT 100 UBOUND 80", [50, 0]), ("50", "BYINT 100 UBOUND 80 SATURATE", [80, 30]), ("10", "BYINT -100 LBOUND 0", [10, 0]),
+                ("10", "byint -100 lbound 0 saturate", [0, -10]), ("5", "BYINT 5 UBOUND 10", [10, 5]), ("50", "BYINT 5 UBOUND 30 SATURATE", [30, -20]),
+                ("50", "BYINT -25 UBOUND 30", [25, -25]), ("10", "BYINT -5 LBOUND 20 SATURATE", [20, 10]), (None, "BYINT 5 LBOUND 10", [0, 0]),
+                (None, "LBOUND 5 SATURATE", [5, 5]), (most, "", [int(most), 0]), (most, "SATURATE", [int(most), 0]),
+                (str(int(most) - 7), "BYINT 10 SATURATE", [int(most), 7]), (least, "BYINT -1 SATURATE", [int(least), 0]),
+                ("1.5", "BYFLOAT 0.25", [b"1.75", b"0.25"]), ("2", "BYFLOAT 1", [b"3", b"1"]), ("10", "BYFLOAT 100 UBOUND 42.5", [b"10", b"0"]),
+                ("10", "BYFLOAT 100 UBOUND 42.5 SATURATE", [b"42.5", b"32.5"]), ("0", "BYFLOAT -100 LBOUND -5.5 SATURATE", [b"-5.5", b"-5.5"]),
+                ("0.1", "BYFLOAT 0.2", [b"0.3", b"0.2"]), ("10", "BYFLOAT 1 UBOUND -inf", "LBOUND can't be greater than UBOUND"),
+                ("10", "BYFLOAT 1 UBOUND inf LBOUND -inf", [b"11", b"1"])):
+            self.ask("DEL", "k")
+            if before is not None:
+                self.ask("SET", "k", before)
+            if isinstance(after, str):
+                self.refused(after, "INCREX", "k", *words.split())
+                continue
+            self.assertEqual(self.increx("k", *words.split()), after, (before, words))
+            now = self.ask("GET", "k")
+            changed = before is not None or after[1] not in (0, b"0")
+            self.assertEqual(now, (b"%d" % after[0] if isinstance(after[0], int) else after[0]) if changed else None, (before, words))
+        self.ask("SET", "k", "0")
+        for words, why in (
+                ("FOO", "syntax"), ("BYINT", "syntax"), ("BYINT 1 BYFLOAT 1", "syntax"), ("BYFLOAT 1 BYINT 1", "syntax"), ("BYINT 1 BYINT 2", "syntax"),
+                ("EX 10 PX 10", "syntax"), ("EX 10 EX 20", "syntax"), ("EX 10 PERSIST", "syntax"), ("PERSIST EX 10", "syntax"), ("PERSIST ENX", "syntax"),
+                ("ENX PERSIST", "syntax"), ("ENX ENX EX 1", "syntax"), ("PERSIST PERSIST", "syntax"), ("SATURATE SATURATE", "syntax"),
+                ("LBOUND 0 LBOUND 1", "syntax"), ("UBOUND 1 UBOUND 1", "syntax"), ("ENX", "ENX flag requires an expiration"),
+                ("BYINT 1.5", "Increment is not an integer or out of range"), ("BYFLOAT abc", "Increment is not a valid float"),
+                ("LBOUND abc", "LBOUND is not an integer or out of range"), ("BYFLOAT 1 UBOUND abc", "UBOUND is not a valid float"),
+                ("LBOUND 10 UBOUND 5", "LBOUND can't be greater than UBOUND"), ("BYFLOAT inf", "BYFLOAT increment cannot be Infinity"),
+                ("EX 0", "invalid expire time in 'increx' command"), ("EX x", "not an integer"), ("BYFLOAT 1 UBOUND -inf LBOUND -inf SATURATE", "applied increment would be Infinity")):
+            self.refused(why, "INCREX", "k", *words.split())
+        self.ask("SET", "k", most)
+        self.refused("applied increment would overflow", "INCREX", "k", "BYINT", "-5", "UBOUND", least, "SATURATE")
+        self.ask("SET", "k", "inf")
+        self.refused("value cannot be Infinity", "INCREX", "k", "BYFLOAT", "1")
+        self.refused("value is not an integer or out of range", "INCREX", "k")
+        self.ask("SET", "k", "x")
+        self.refused("value is not a valid float", "INCREX", "k", "BYFLOAT", "1")
+        self.ask("DEL", "l")
+        self.ask("RPUSH", "l", "x")
+        self.refused("WRONGTYPE", "INCREX", "l")
+
+    def test_a_number_that_grows_expires_as_it_should(self):
+        ttl = lambda: self.ask("TTL", "k")
+        self.ask("DEL", "k")
+        self.assertEqual([self.increx("k", "EX", "100", "ENX"), ttl()], [[1, 1], 100])
+        self.assertEqual([self.increx("k", "EX", "10", "ENX"), ttl()], [[2, 1], 100])
+        self.assertEqual([self.increx("k"), ttl()], [[3, 1], 100])
+        self.assertEqual([self.increx("k", "EX", "50", "UBOUND", "3"), ttl()], [[3, 0], 100])
+        self.assertEqual([self.increx("k", "PX", "50000", "UBOUND", "3", "SATURATE"), ttl()], [[3, 0], 50])
+        self.assertEqual([self.increx("k", "EXAT", "1", "ENX"), ttl()], [[4, 1], 50])
+        self.assertEqual([self.increx("k", "PERSIST"), ttl()], [[5, 1], -1])
+        self.assertEqual([self.increx("k", "PXAT", "1"), ttl()], [[6, 1], -2])
+        self.assertEqual([self.increx("k", "PXAT", "1"), ttl()], [[1, 1], -2])
+
+    def test_what_changes_is_told_by_redis_names(self):
+        self.setting("notify-keyspace-events", "EA")
+        listener = self.client().pubsub()
+        self.addCleanup(listener.close)
+        listener.psubscribe("__keyevent@0__:*")
+        listener.get_message(timeout=10)
+        told = [("MSETEX 2 a 1 b 2 EX 100", "set expire set expire"), ("MSETEX 1 a 1 KEEPTTL", "set"), ("MSETEX 1 a 1", "set"), ("INCREX a BYINT 5", "incrby"),
+                ("INCREX a BYFLOAT 0.5", "incrbyfloat"), ("SET a 1", "set"), ("INCREX a EX 100", "incrby expire"), ("INCREX a EX 100 ENX", "incrby"),
+                ("INCREX a PERSIST", "incrby persist"), ("INCREX a UBOUND 1", ""), ("INCREX a EXAT 1", "del")]
+        for line, events in told:
+            self.ask(*line.split())
+            self.ask("PUBLISH", "__keyevent@0__:end", "")
+            names = []
+            while not names or names[-1] != "end":
+                message = listener.get_message(timeout=10)
+                self.assertIsNotNone(message, line)
+                names.append(message["channel"].rpartition(b":")[2].decode())
+            # Of several keys each is told of all that became of it, in what order is not said.
+            self.assertEqual(sorted(names[:-1]), sorted(events.split()), line)
 
     def test_several_keys_that_expire_together(self):
         self.ask("DEL", "a", "b", "c")

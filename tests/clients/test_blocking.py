@@ -16,7 +16,7 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, SANITIZED, Case, Server, command, resident, wait_until
+from harness import PASSWORD, SANITIZED, Case, Server, command, resident, run_histories, wait_until
 from test_pubsub import Client
 from test_resp import Both
 from test_wire import parsed
@@ -197,11 +197,7 @@ class Histories(Both):
                 c.close()
 
     def test_histories_of_a_few_clients_are_those_of_redis(self):
-        end, seed = time.monotonic() + SECONDS, SEED
-        while time.monotonic() < end or seed == SEED:
-            self.history(seed)
-            seed += 1
-        print("against redis-server: seeds %d to %d" % (SEED, seed - 1))
+        run_histories(self.history, SEED, SECONDS)
 
     def test_words_and_limits_are_those_of_redis(self):
         # Of 9223372036854775 seconds redis-server 7.0 overflows its clock; later ones refuse that as out of range, as here.

@@ -52,6 +52,45 @@ class HashExpiry(Case):
                 self.assertEqual(self.do("HPEXPIRETIME h%d FIELDS 5 a b stays set back" % k), [-2, at, -1, -1, at])
                 self.assertGreater(self.r.ttl("h%d" % k), 0)
 
+    def test_the_last_field_is_told_as_a_field(self):
+        """It was told as a key that expired: 7.4 tells that fields did, and then that the key is gone."""
+        self.do("CONFIG SET notify-keyspace-events EA")
+        listener = self.server.redis().pubsub()
+        listener.psubscribe("__keyevent@0__:*")
+        listener.get_message(timeout=10)
+        for line in ("HSETEX a PX 50 FIELDS 2 x 1 y 2", "HSETEX b PX 50 FIELDS 1 x 1", "HSET b y 2", "HSETEX c EX 1000 FIELDS 1 x 1", "PEXPIRE c 50"):
+            self.do(line)
+        self.wait_for(lambda: self.do("EXISTS a c") == 0 and self.do("HLEN b") == 1)
+        got = {}
+        while sum(map(len, got.values())) < 12:
+            message = listener.get_message(timeout=10)
+            self.assertIsNotNone(message, got)
+            got.setdefault(message["data"].decode(), []).append(message["channel"].rpartition(b":")[2].decode())
+        listener.close()
+        self.r.config_set("notify-keyspace-events", "")
+        self.assertEqual(got, {"a": ["hset", "hexpire", "hexpired", "del"], "b": ["hset", "hexpire", "hset", "hexpired"],
+                               "c": ["hset", "hexpire", "expire", "expired"]})
+
+    def test_what_takes_the_place_of_a_hash_whose_fields_are_due_tells_of_them(self):
+        self.do("CONFIG SET notify-keyspace-events EA")
+        listener = self.server.redis().pubsub()
+        listener.psubscribe("__keyevent@0__:*")
+        listener.get_message(timeout=10)
+        for i in range(300):  # some are met before their turn to be removed has come
+            self.do("HSETEX h PX 1 FIELDS 1 x 1")
+            at = self.now_ms() + 2
+            while self.now_ms() < at:
+                pass
+            self.do("HSET h y 1")
+            self.do("DEL h")
+        got = []
+        while got.count("del") < 600:
+            message = listener.get_message(timeout=10)
+            self.assertIsNotNone(message)
+            got.append(message["channel"].rpartition(b":")[2].decode())
+        listener.close()
+        self.assertEqual(got, ["hset", "hexpire", "hexpired", "del", "hset", "del"] * 300)
+
     def test_what_came_due_while_nobody_ran_is_gone(self):
         for kill in (True, False):
             self.r.flushall()

@@ -1,10 +1,12 @@
 """What the Redis door says of itself and its clients is true."""
+import re
 import socket
 import unittest
 
 import redis
 
 from harness import Case, command, wait_until
+from test_resp import BesidePeer
 
 
 class ClientList(Case):
@@ -60,6 +62,62 @@ class Settings(Case):
         self.assertTrue(r.config_set("appendonly", "yes"))
         with self.assertRaisesRegex(redis.ResponseError, "'appendonly'.*cannot be switched off"):
             r.config_set("appendonly", "no")
+
+
+class Beside(BesidePeer, Case):
+    """What redis-server 7.0 says, word for word or field for field."""
+
+    def test_info_has_the_fields_of_redis(self):
+        # The libraries of functions are read when they are first used: until then nobody has counted them.
+        lacks = {"number_of_functions", "number_of_libraries", "used_memory_functions", "used_memory_scripts", "used_memory_scripts_human"}
+        fields = []
+        for r in (self.server.redis(), redis.Redis(port=self.peer.port)):
+            self.addCleanup(r.close)
+            r.response_callbacks.clear()
+            text = r.execute_command("INFO", "everything").decode()
+            fields.append({line.partition(":")[0]: line.partition(":")[2] for line in text.splitlines() if ":" in line})
+        ours, theirs = fields
+        self.assertEqual({f for f in theirs if not f.startswith(("cmdstat_", "errorstat_", "latency_", "db"))} - set(ours), lacks)
+        for name, value in theirs.items():  # of the same kind
+            kind = lambda text: re.sub(r"\d+", "0", text)
+            if kind(value) in ("0", "0.0", "-0"):
+                self.assertIn(kind(ours.get(name, value)), ("0", "0.0", "-0"), name)
+
+    def test_what_info_counts_is_so(self):
+        r = self.server.redis()
+        self.addCleanup(r.close)
+        lua = r.info()["used_memory_lua"]
+        r.eval("local t = {}; for i = 1, 1000 do t[i] = {} end; return #t", 0)
+        info = r.info()
+        self.assertGreater(info["used_memory_lua"], max(lua, 10_000) - 1)
+        self.assertEqual(info["number_of_cached_scripts"], 1)
+        self.assertGreater(info["used_memory_scripts_eval"], 50)
+        self.assertGreater(info["total_reads_processed"], 2)
+        self.assertGreater(info["total_writes_processed"], 2)
+        freed = info["lazyfreed_objects"]
+        r.mset({"k%d" % i: "v" for i in range(1000)})
+        r.flushdb()
+        self.assertTrue(wait_until(lambda: r.info()["lazyfreed_objects"] >= freed + 1000 and r.info()["lazyfree_pending_objects"] == 0))
+
+    def test_a_timeout_is_read_as_redis_reads_it(self):
+        ours, theirs = self.server.redis(), redis.Redis(port=self.peer.port)
+        for r in (ours, theirs):
+            self.addCleanup(r.close)
+            r.response_callbacks.clear()
+        for timeout in ("-1", "-0.0001", "inf", "-inf", "+inf", "nan", "1e400", "1e5000", "1e18", "9223372036854776", "9.3e15", "9223372036854775.808",
+                        "1e16", "9223372036854775807", " 1", "1 ", "", "abc", "1e-5000", "0.001", "1e-400", "1e-3", "0x1p-10"):
+            if timeout in ("-0.0001", "1e-400"):
+                continue  # it waits for ever
+            got = []
+            for r in (ours, theirs):
+                try:
+                    got.append(r.execute_command("BLPOP", "nothing", timeout))
+                except redis.ResponseError as e:
+                    got.append(str(e))
+            self.assertEqual(got[0], got[1], timeout)
+        # redis-server 7.0 adds it to the time of day, which is then one in the past; later ones refuse it.
+        with self.assertRaisesRegex(redis.ResponseError, "timeout is out of range"):
+            ours.execute_command("BLPOP", "nothing", "9223372036854775")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 with memory full, the cleaner busy and checkpoints being written. Every acknowledged durable write is
 there afterwards, and nothing is torn. KILL_ROUNDS sets how often (20)."""
 import hashlib
+import itertools
 import os
 import random
 import subprocess
 import threading
+import time
 import unittest
 
 import boto3  # noqa: F401  here and not in the threads, whose imports would wait for each other
@@ -335,6 +337,109 @@ class Wishes(unittest.TestCase):
             self.assertEqual(self.server.stop(), 0)
         finally:
             self.server.remove()
+
+
+class Queue:
+    """A queue with a producer and a consumer, who note what they were told: what was pushed and popped,
+    in order. Some kinds of pop note in another key what they took, in one step."""
+
+    TAKE = "local v = redis.call('LPOP', KEYS[1]) if v then redis.call('RPUSH', KEYS[2], v) end return v"
+    KINDS = {
+        "BLPOP": lambda r, q: (r.blpop(q, 1) or (0, None))[1],
+        "BZPOPMIN": lambda r, q: (r.bzpopmin(q, 1) or (0, None))[1],
+        "BLMOVE": lambda r, q: r.blmove(q, q + ":taken", 1, "LEFT", "RIGHT"),
+        "EVAL": lambda r, q: r.eval(Queue.TAKE, 2, q, q + ":taken"),
+    }
+
+    def __init__(self, test, number):
+        self.test, self.kind = test, list(self.KINDS)[number % len(self.KINDS)]
+        self.key, self.rng = "queue%d" % number, random.Random(number)
+        self.numbers = itertools.count(10000000)  # of one length, so that they are in order as members too
+        self.pushed, self.pushing = [], []  # what was acknowledged, and what may have come after it
+        self.popped, self.is_popping = [], False
+
+    def threads(self):
+        return [threading.Thread(target=self.work, args=(step,)) for step in (self.push, self.pop)]
+
+    def work(self, step):
+        try:
+            r = self.test.server.redis()
+            while not self.test.stop.is_set():
+                step(r)
+        except Exception as e:
+            if not self.test.stop.is_set():
+                self.test.errors.append(e)
+
+    def push(self, r):
+        if len(self.pushed) - len(self.popped) > 20:  # few enough that the consumer waits for some
+            time.sleep(0.001)
+            return
+        items = [b"%d" % next(self.numbers) for _ in range(self.rng.choice([1, 1, 3, 20]))]
+        self.pushing = items
+        if self.kind == "BZPOPMIN":
+            r.zadd(self.key, {i: int(i) for i in items})
+        else:
+            r.rpush(self.key, *items)
+        self.pushed += items
+        self.pushing = []
+
+    def pop(self, r):
+        self.is_popping = True
+        item = self.KINDS[self.kind](r, self.key)
+        self.is_popping = False
+        if item is not None:
+            self.popped.append(item)
+
+    def check(self, r):
+        now = r.zrange(self.key, 0, -1) if self.kind == "BZPOPMIN" else r.lrange(self.key, 0, -1)
+        popped = len(self.popped)
+        tried = self.pushed + self.pushing
+        self.test.assertEqual(self.popped, tried[:popped], self.kind)
+        # The push under way is there whole or not at all, and so is the pop.
+        possible = [(all_[n:], all_[:n]) for all_ in (self.pushed, tried) for n in (popped, popped + self.is_popping)
+                    if n <= len(all_)]
+        if self.kind in ("BLMOVE", "EVAL"):
+            self.test.assertIn((now, r.lrange(self.key + ":taken", 0, -1)), possible, self.kind)
+        else:
+            self.test.assertIn(now, [p[0] for p in possible], self.kind)
+        r.delete(self.key + ":taken")
+        self.pushed, self.pushing, self.popped, self.is_popping = now, [], [], False
+
+
+class Queues(unittest.TestCase):
+    """What one pushes and another pops, also one who waited for it: what was pushed is there or was
+    popped, what was popped does not come back; only the pop that a kill interrupts may be in doubt."""
+
+    def test_what_was_pushed_is_there_or_was_popped(self):
+        self.server = Server(args=["--durability=always"])
+        self.addCleanup(self.server.remove)
+        self.errors, rng = [], random.Random()
+        queues = [Queue(self, n) for n in range(2 * len(Queue.KINDS))]
+        pushed = popped = in_doubt = 0
+        for _ in range(max(4, ROUNDS // 2)):
+            self.stop = threading.Event()
+            threads = [t for q in queues for t in q.threads()]
+            for t in threads:
+                t.start()
+            enough = rng.randrange(5, 100)
+            begun = {q.key: len(q.pushed) for q in queues}
+            self.assertTrue(wait_until(lambda: self.errors or all(
+                min(len(q.popped), len(q.pushed) - begun[q.key]) > enough for q in queues)))
+            self.stop.set()
+            self.server.kill()
+            for t in threads:
+                t.join()
+            self.assertEqual(self.errors, [])
+            pushed += sum(len(q.pushed) for q in queues)
+            popped += sum(len(q.popped) for q in queues)
+            in_doubt += sum(q.is_popping for q in queues)
+            self.server.start()
+            r = self.server.redis()
+            for q in queues:
+                q.check(r)
+            r.close()
+        print("%d items pushed, %d popped, %d pops in doubt" % (pushed, popped, in_doubt))
+        self.assertEqual(self.server.stop(), 0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, Case, command, resident, wait_until
+from harness import PASSWORD, Case, command, resident, run_histories, wait_until
 from test_resp import Both, Peer
 from test_wire import Answers, parsed
 
@@ -163,11 +163,7 @@ class Histories(Both):
                 w.close()
 
     def test_histories_of_a_few_clients_are_those_of_redis(self):
-        end, seed = time.monotonic() + SECONDS, SEED
-        while time.monotonic() < end or seed == SEED:
-            self.history(seed)
-            seed += 1
-        print("against redis-server: seeds %d to %d" % (SEED, seed - 1))
+        run_histories(self.history, SEED, SECONDS)
 
     def both(self, *steps, resp=2):
         """Bytes, of one client each."""

@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from harness import PASSWORD, Case, command, wait_until
+from harness import PASSWORD, Case, command, run_histories, wait_until
 from test_pubsub import Client as Listener
 from test_resp import Both
 from test_wire import parsed
@@ -196,11 +196,7 @@ class Histories(Both):
                 watch.close()
 
     def test_histories_of_a_few_clients_are_those_of_redis(self):
-        end, seed = time.monotonic() + SECONDS, SEED
-        while time.monotonic() < end or seed == SEED:
-            self.history(seed)
-            seed += 1
-        print("against redis-server: seeds %d to %d" % (SEED, seed - 1))
+        run_histories(self.history, SEED, SECONDS)
 
     def both(self, *steps):
         """Answers, and what was told until then, of one client each that speaks RESP3."""

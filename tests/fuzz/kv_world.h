@@ -12,6 +12,7 @@
 #include "kv/types/hash.h"
 #include "kv/types/type.h"
 #include "tests/fuzz/sim_world.h"
+#include "tests/sim/replies.h"
 
 namespace cairn::fuzz {
 
@@ -23,10 +24,10 @@ struct KvWorld : SimWorld {
   std::unique_ptr<kv::Server> server;
   std::vector<std::unique_ptr<kv::Engine>> engines;
 
-  KvWorld() {
+  explicit KvWorld(uint64_t extent_threshold = kExtentThreshold) {
     StoreOptions options;
     options.segment_bytes = 256 << 10;
-    options.extent_threshold = kExtentThreshold;
+    options.extent_threshold = extent_threshold;
     options.random_seed = 5;
     options.collections = kv::collection_types();
     store = std::make_unique<Store>(volume, clock, pool(),
@@ -129,45 +130,6 @@ struct KvWorld : SimWorld {
   }
 };
 
-// Takes one whole value of RESP 2 or 3 off the front of what a client got; false if there is none.
-inline bool take_value(std::string_view& text, int depth = 0) {
-  const size_t end = text.find("\r\n");
-  if (end == text.npos || end == 0 || depth > 32) return false;
-  const char type = text[0];
-  const std::string_view line = text.substr(1, end - 1);
-  text.remove_prefix(end + 2);
-  if (line.find_first_of("\r\n") != line.npos) return false;
-  switch (type) {
-    case '+':
-    case '-':
-    case ',':
-    case '(':
-      return true;
-    case ':':
-      return parse_int<int64_t>(line).has_value();
-    case '_':
-      return line.empty();
-    case '#':
-      return line == "t" || line == "f";
-    default:
-      break;
-  }
-  const auto n = parse_int<int64_t>(line);
-  if (!n) return false;
-  if (type == '$' || type == '=' || type == '!') {
-    if (*n == -1) return type == '$';
-    const auto bytes = static_cast<uint64_t>(*n);
-    if (*n < 0 || text.size() < 2 || bytes > text.size() - 2) return false;
-    if (text.substr(bytes, 2) != "\r\n") return false;
-    text.remove_prefix(bytes + 2);
-    return true;
-  }
-  if (*n == -1) return type == '*';
-  if (*n < 0 || (type != '*' && type != '%' && type != '~' && type != '>')) return false;
-  for (int64_t i = 0; i < (type == '%' ? 2 * *n : *n); i++) {
-    if (!take_value(text, depth + 1)) return false;
-  }
-  return true;
-}
+using sim::take_value;
 
 }  // namespace cairn::fuzz

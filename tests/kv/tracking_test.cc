@@ -325,7 +325,7 @@ TEST_F(TrackingTest, WhatIsTooMuchIsToldAndForgotten) {
   }
   EXPECT_EQ(heard.size(), 4900u);
   EXPECT_EQ(std::set<std::string>(heard.begin(), heard.end()).size(), 4900u);
-  EXPECT_GT(store->used_bytes(), before + 100 * 96);
+  EXPECT_GT(store->used_bytes(), before + uint64_t{100} * 96);
   run({"CONFIG", "SET", "tracking-table-max-keys", "1"});
   tracking().tidy(1000);
   EXPECT_EQ(tracking().keys(), 1u);

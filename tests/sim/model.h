@@ -11,6 +11,7 @@
 
 #include "core/base/types.h"
 #include "core/index/index.h"
+#include "tests/sim/proven.h"
 
 namespace cairn::sim {
 
@@ -133,17 +134,6 @@ inline void State::apply(const Change& c) {
 using Ever = std::map<Key, std::set<size_t>>;
 inline void note(Ever& ever, const Change& c) {
   if (c.kind == Change::kPut) ever[c.key].insert(std::hash<std::string>()(c.value.bytes));
-}
-
-// What lies in a proven range happened; the rest never did.
-using Proven = std::vector<std::pair<Lsn, Lsn>>;
-inline bool happened(const Proven& proven, Lsn lsn, Lsn durable) {
-  if (proven.empty()) return lsn <= durable;  // cleaned since; all of it, if all was deleted
-  if (lsn < proven.front().first) return true;
-  for (auto& [first, end] : proven) {
-    if (first <= lsn && lsn < end) return true;
-  }
-  return false;
 }
 
 }  // namespace cairn::sim

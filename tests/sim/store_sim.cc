@@ -15,9 +15,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
-#include <vector>
 
 #include "core/base/plant.h"
+#include "tests/sim/seeds.h"
 #include "tests/sim/world.h"
 
 namespace cairn::sim {
@@ -41,32 +41,14 @@ Seen run_seeds(uint64_t from, uint64_t seeds, int crashes, uint64_t twice = 0) {
 }
 
 // One process for each job; the first seeds run twice. Exits like the first that fails.
-Seen run_parallel(uint64_t from, uint64_t seeds, int crashes, uint64_t jobs) {
+Seen run_all(uint64_t from, uint64_t seeds, int crashes, uint64_t jobs) {
   constexpr uint64_t kTwice = 20;
-  std::vector<std::pair<pid_t, int>> children;  // and where they leave their counts
-  std::fflush(stdout);
-  for (uint64_t j = 0; j < jobs; j++) {
-    const uint64_t begin = from + seeds * j / jobs, end = from + seeds * (j + 1) / jobs;
-    int ends[2];
-    if (::pipe(ends) != 0) std::exit(1);
-    const pid_t child = ::fork();
-    if (child == 0) {
-      const auto seen = run_seeds(begin, end - begin, crashes, j == 0 ? kTwice : 0);
-      std::_Exit(::write(ends[1], &seen, sizeof(seen)) == sizeof(seen) ? 0 : 1);
-    }
-    ::close(ends[1]);
-    children.emplace_back(child, ends[0]);
-  }
-  Seen sum;
-  for (auto [child, out] : children) {
-    Seen seen;
-    int status = 0;
-    const bool told = ::read(out, &seen, sizeof(seen)) == sizeof(seen);
-    ::waitpid(child, &status, 0);
-    if (!told || !WIFEXITED(status) || WEXITSTATUS(status) != 0) std::exit(1);
-    add(sum, seen);
-  }
-  return sum;
+  return run_parallel<Seen>(
+      from, seeds, jobs,
+      [=](uint64_t begin, uint64_t n, bool first) {
+        return run_seeds(begin, n, crashes, first ? kTwice : 0);
+      },
+      add);
 }
 
 // Runs seeds until a law does not hold: true. One at which an assertion of the core ends the
@@ -141,7 +123,7 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  const auto seen = cairn::sim::run_parallel(from, seeds, crashes, jobs);
+  const auto seen = cairn::sim::run_all(from, seeds, crashes, jobs);
   auto number = [](uint64_t n) { return static_cast<unsigned long long>(n); };
   bool all = true;
   std::printf("%llu seeds: all laws held\n", number(seeds));

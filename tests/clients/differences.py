@@ -1,0 +1,322 @@
+"""Where an answer may be another one than redis-server's, and why: the whole list. What is not in it must be alike.
+
+Each entry is a reason and when it holds; `parts` says that the two servers hold different data from then on, so that
+the stream ends there. Most reasons are of what 7.0.15 does and later versions mended."""
+import re
+
+from streams import PLACES, UNORDERED, inner_commands
+
+# Of these only the form is compared: chance or the moment or the process says the rest.
+OF_CHANCE = set("""randomkey hrandfield srandmember zrandmember spop time lastsave client|id memory|usage
+object|refcount dump role hello slowlog|len command|count""".split())
+HELP = re.compile(r"[a-z]+\|help")
+MOMENTARY = {b"idle", b"inactive", b"seen-time", b"active-time", b"radix-tree-nodes", b"radix-tree-keys",
+             # Counts of what groups have read are mended since 7.0; test_streams.py looks at them.
+             b"lag", b"entries-read"}
+
+
+class Said:
+    """A command and its two answers."""
+
+    def __init__(self, words, ours, theirs, uneven=True, queued=()):
+        self.words, self.ours, self.theirs = words, ours, theirs
+        self.said = [w.upper() for w in words]
+        self.name = words[0].lower().decode("latin1")
+        self.row = self.name + "|" + words[1].lower().decode("latin1") if len(words) > 1 else self.name
+        self.uneven = uneven  # whether a sorted set's scores differ, or may
+        self.queued = queued  # what EXEC answers
+
+    def we_say(self, text):
+        return isinstance(self.ours, bytes) and text in self.ours
+
+    def they_say(self, text):
+        return isinstance(self.theirs, bytes) and text in self.theirs
+
+    def lists(self):
+        return isinstance(self.ours, list) and isinstance(self.theirs, list)
+
+    def numbers(self):
+        """Both, if they are."""
+        both = [x[1:] for x in (self.ours, self.theirs) if isinstance(x, bytes) and x[:1] == b":"]
+        return [int(x) for x in both] if len(both) == 2 else None
+
+
+DIFFERENCES = []
+NOT_IN_SCRIPTS = b"-ERR This Redis command is not allowed from script"
+SCRIPTED = {"eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"}
+
+
+def differs(why, parts=False):
+    def enter(when):
+        DIFFERENCES.append((why, parts, when))
+        return when
+    return enter
+
+
+def same(said, reasons):
+    """Whether the answers are alike, or differ for a reason, and whether the data do from now on: (same, parted).
+    `reasons` counts."""
+    if said.name == "exec" and said.lists() and len(said.ours) == len(said.theirs) == len(said.queued):
+        return each(said.queued, said, reasons)
+    inner = inner_commands(said.words)
+    if inner and said.lists() and len(said.ours) == len(said.theirs) == len(inner):
+        return each(inner, said, reasons)
+    if stored_by_chance(said):
+        reasons["any of them was taken, or stored (the stream ends)"] += 1
+        return True, True
+    if said.ours == said.theirs:
+        return True, False
+    for why, parts, when in DIFFERENCES:
+        if when(said):
+            reasons[why + " (the stream ends)" * parts] += 1
+            return True, parts
+    return False, False
+
+
+def each(commands, said, reasons):
+    parted = False
+    for words, x, y in zip(commands, said.ours, said.theirs):
+        alike, p = same(Said(words, x, y), reasons)
+        parted |= p
+        if not alike:
+            return False, parted
+    return True, parted
+
+
+def stored_by_chance(d):
+    if d.name.startswith("geo") and b"ANY" in d.said:
+        return bool({b"STORE", b"STOREDIST", b"GEOSEARCHSTORE"} & set(d.said)) and d.numbers() is not None
+    if d.name != "spop" or d.ours in (None, []) or d.we_say(b"-"):
+        return False
+    return in_any_order(d.ours) != in_any_order(d.theirs)
+
+
+def timeless(value):
+    """An answer about streams without what depends on the moment, and what Redis says of its own structures."""
+    if isinstance(value, bytes):
+        return b":time" if re.fullmatch(rb":[0-9]{13,}", value) else value
+    if not isinstance(value, list):
+        return value
+    if len(value) == 4 and isinstance(value[0], bytes) and re.fullmatch(rb"[0-9]+-[0-9]+", value[0]):
+        return [value[0], value[1], b":time", value[3]]
+    out, i = [], 0
+    while i < len(value):
+        if isinstance(value[i], bytes) and value[i] in MOMENTARY:
+            i += 2
+            continue
+        v = timeless(value[i])
+        # Since 7.2 who tried is a consumer too, though he got nothing.
+        idle = isinstance(v, list) and v[:1] == [b"name"] and b"last-delivered-id" not in v and b":0" in v
+        if not idle:
+            out.append(v)
+        i += 1
+    return out
+
+
+def is_error(v):
+    """A string may begin with '-' too, but streams know none like this."""
+    return isinstance(v, bytes) and re.match(rb"-[A-Z]+ ", v) is not None
+
+
+def in_any_order(v):
+    return sorted(repr(in_any_order(x)) for x in v) if isinstance(v, list) else v
+
+
+def form(v):
+    """What is left of an answer where chance chose."""
+    if isinstance(v, list):
+        return type(v), [form(x) for x in v]
+    if isinstance(v, bytes):
+        return v[:1] if v[:1] in (b":", b",") else v if is_error(v) else b"string"
+    return v
+
+
+def as_numbers(v):
+    if isinstance(v, list):
+        return [as_numbers(x) for x in v]
+    return round(float(v[1:]), 15) if isinstance(v, bytes) and v[:1] == b"," else v
+
+
+def rounded(v):
+    """A score of -0 as 0."""
+    if isinstance(v, list):
+        return [rounded(x) for x in v]
+    return {b"-0": b"0", b",-0": b",0"}.get(v, v) if isinstance(v, bytes) else v
+
+
+# --- what depends on chance, on the moment, or on an order that nobody promises
+
+@differs("what chance or the moment says: the same form")
+def _(d):
+    if not OF_CHANCE & {d.name, d.row}:
+        return False
+    if d.name == "hello" or d.row == "object|refcount" or d.name in ("time", "role"):
+        return type(d.ours) is type(d.theirs)
+    if d.numbers():
+        return True
+    return form(d.ours) == form(d.theirs)
+
+
+@differs("each server's help is its own")
+def _(d):
+    return HELP.fullmatch(d.row) and d.lists()
+
+
+@differs("a time that is left or told, which was said to one before the other")
+def _(d):
+    if d.name not in ("ttl", "pttl", "expiretime", "pexpiretime") or not d.numbers():
+        return False
+    x, y = d.numbers()
+    return min(x, y) > 0 and abs(x - y) < (60 if d.name in ("ttl", "expiretime") else 60_000)
+
+
+@differs("members, fields and keys in any order")
+def _(d):
+    return {d.name, d.row} & UNORDERED and d.lists() and type(d.ours) is type(d.theirs) and in_any_order(d.ours) == in_any_order(d.theirs)
+
+
+@differs("libraries and functions in any order")
+def _(d):
+    return d.row == "function|list" and d.lists() and in_any_order(d.ours) == in_any_order(d.theirs)
+
+
+@differs("a place in a table: each server's own order")
+def _(d):
+    if d.name not in ("scan", "hscan", "sscan", "zscan") or not d.lists():
+        return False
+    if d.words[1 if d.name == "scan" else 2] != b"0":
+        return True  # a cursor that was not handed out is any place
+    if (d.ours[0], d.theirs[0]) == (b"0", b"0"):
+        return in_any_order(d.ours[1]) == in_any_order(d.theirs[1])
+    return d.name in ("scan", "zscan") or (
+        # 7.0.15 makes a table of fewer members than later versions and this one
+        d.theirs[0] != b"0" and (d.ours[0] != b"0" or set(d.theirs[1]) <= set(d.ours[1])))
+
+
+@differs("of streams, what depends on the moment and on Redis's own structures; since 7.2 who tried is a consumer")
+def _(d):
+    if d.name[:1] != "x":
+        return False
+    ours, theirs = d.ours, d.theirs
+    if d.row == "xgroup|createconsumer" and {ours, theirs} == {b":0", b":1"}:
+        return True
+    if d.row == "xinfo|groups" and d.lists():
+        ours, theirs = ([[x for i, x in enumerate(g) if b"consumers" not in (x, g[i - 1])] for g in v] for v in (ours, theirs))
+    return timeless(ours) == timeless(theirs)
+
+
+@differs("a score of -0 stays one here; there it becomes 0 in a small set, and stays in a large one")
+def _(d):
+    return d.name.startswith(("z", "bz")) and rounded(d.ours) == rounded(d.theirs)
+
+
+@differs("coordinates in RESP3: the same number in fewer digits")
+def _(d):
+    return d.name.startswith("geo") and d.lists() and as_numbers(d.ours) == as_numbers(d.theirs)
+
+
+@differs("DBSIZE counts a key that is due until the server meets it")
+def _(d):
+    return d.name == "dbsize" and d.numbers() is not None and d.numbers()[0] <= d.numbers()[1]
+
+
+@differs("what is between two names is unspecified where scores differ; of a large set it is what each search meets", parts=True)
+def _(d):
+    by_name = "lex" in d.name or (d.name in ("zrange", "zrangestore") and b"BYLEX" in d.said)
+    return by_name and d.uneven and not any(isinstance(x, bytes) and x[:1] == b"-" for x in (d.ours, d.theirs))
+
+
+@differs("SORT: what is equal, or not sorted, comes in any order")
+def _(d):
+    if d.name not in ("sort", "sort_ro") or not d.lists() or b"BY" not in d.said or len(d.ours) != len(d.theirs):
+        return False
+    return b"LIMIT" in d.said[2:] or in_any_order(d.ours) == in_any_order(d.theirs)
+
+
+# --- what Cairn does otherwise on purpose
+
+@differs("values in extents cannot be edited inside MULTI", parts=True)
+def _(d):
+    return d.we_say(b"-ERR a value above the extent threshold")
+
+
+def too_long(d):
+    return d.we_say(b"has at most 65535 bytes") or (d.we_say(b"is too long") and any(len(w) > 65535 for w in d.words))
+
+
+@differs("words of commands that take no values, keys and fields have a limit: refused by both")
+def _(d):
+    return too_long(d) and is_error(d.theirs)
+
+
+@differs("words of commands that take no values, keys and fields have a limit", parts=True)
+def _(d):
+    return too_long(d)
+
+
+@differs("SELECT takes names of buckets")
+def _(d):
+    return d.name == "select" and d.we_say(b"-ERR no such bucket")
+
+
+@differs("SYNC is no command here")
+def _(d):
+    return d.name == "command" and d.we_say(b"-ERR Invalid command specified")
+
+
+@differs("libraries are records of a transaction of their own", parts=True)
+def _(d):
+    return d.name == "function" and d.we_say(b"-ERR functions cannot be changed inside MULTI")
+
+
+@differs("of what a client said its error says as much as fits a line")
+def _(d):
+    return d.we_say(b"-") and len(d.ours) > 120 and isinstance(d.theirs, bytes) and d.theirs[:100] == d.ours[:100]
+
+
+@differs("why a transaction was aborted is said in other words")
+def _(d):
+    return d.name == "exec" and isinstance(d.ours, bytes) and isinstance(d.theirs, bytes) and d.ours[:10] == d.theirs[:10]
+
+
+# --- what later versions of Redis do otherwise than 7.0.15, and this one with them
+
+@differs("since 7.2 scripts may call what waits elsewhere, and do not wait: nothing was there, or it is refused")
+def _(d):
+    return d.they_say(NOT_IN_SCRIPTS) and d.name not in SCRIPTED and (d.ours in (b"nil", []) or is_error(d.ours))
+
+
+@differs("since 7.2 scripts may call what waits elsewhere, and do not wait", parts=True)
+def _(d):
+    return d.they_say(NOT_IN_SCRIPTS) and not d.we_say(NOT_IN_SCRIPTS)
+
+
+@differs("a rank that cannot be negated is refused since 7.2; 7.0 finds something")
+def _(d):
+    return d.name == "lpos" and d.we_say(b"must between -9223372036854775807")
+
+
+@differs("a dense HyperLogLog that ends within a run: redis-server reads the byte behind it, and breaks the value", parts=True)
+def _(d):
+    return d.name == "pfadd" and d.we_say(b"-INVALIDOBJ") and d.theirs in (b":0", b":1")
+
+
+@differs("7.0.15 misses places across a pole and on the edge of the grid")
+def _(d):
+    if not d.name.startswith(("geosearch", "georadius")) or not d.lists():
+        return False
+    names = [{m if isinstance(m, bytes) else m[0] for m in side} for side in (d.ours, d.theirs)]
+    edge = {b"p%d" % i for i, (lon, lat) in enumerate(PLACES) if abs(lat) > 66 or lon == 180}
+    on_edge = {b"85.05112878", b"180", b"-180", b"p13"} & set(d.words)
+    more = names[0] - names[1]
+    return more and (on_edge or more <= edge)
+
+
+@differs("7.0.15 misses places across a pole and on the edge of the grid: stored", parts=True)
+def _(d):
+    return d.name.startswith(("geosearch", "georadius")) and d.numbers() is not None and d.numbers()[0] > d.numbers()[1]
+
+
+@differs("SORT in 7.0.15 looks at an error of an earlier conversion", parts=True)
+def _(d):
+    return d.name in ("sort", "sort_ro") and d.they_say(b"-ERR One or more scores can't be converted into double")

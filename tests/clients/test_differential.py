@@ -1,0 +1,104 @@
+"""Generated streams of commands, of several clients in both protocols, are answered as redis-server answers them; messages
+and what is left are compared too. What may differ, and why, is in differences.py. A stream that differs is made as small
+as it can be, and printed with its seed.
+
+CAIRN_WIRE_COMMANDS says how many commands are compared at the least, CAIRN_WIRE_SECONDS for how long to go on beyond that,
+CAIRN_WIRE_SEED where to begin. With --coverage it prints which rows were answered how, and with --all it goes on after a
+difference and prints each kind once."""
+import os
+import resource
+import sys
+import time
+import unittest
+
+from differ import Client, Covered, Difference, Run, Smaller, shown_stream
+from harness import SANITIZED, Server
+from streams import UNSTABLE, Rows, Scenes
+from test_resp import Peer
+
+COMMANDS = int(os.environ.get("CAIRN_WIRE_COMMANDS", "20000" if SANITIZED else "300000"))
+SECONDS = float(os.environ.get("CAIRN_WIRE_SECONDS", "0"))
+SEED = int(os.environ.get("CAIRN_WIRE_SEED", "1"))
+COVERAGE, ALL = "--coverage" in sys.argv, "--all" in sys.argv
+STEPS = 1000  # of a stream
+
+# Rows that streams cannot say with random words: the whole server heeds them, or one of the clients goes.
+NEVER = set("""shutdown debug failover replicaof slaveof psync sync replconf monitor quit client|reply client|kill client|pause client|unpause
+client|no-evict client|no-touch acl|deluser acl|setuser acl|load acl|save acl|log module config|set config|resetstat config|rewrite config|get migrate save bgsave
+bgrewriteaof script|debug script|kill function|kill subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe multi exec discard watch
+restore-asking waitaof swapdb pfselftest client|tracking client|caching""".split())
+# Of these chance says something, but the form can be compared.
+LOOSE = set("""ttl pttl randomkey hrandfield srandmember zrandmember spop time lastsave client|id memory|usage
+object|refcount dump role slowlog|len command|count auth""".split())
+
+
+class AsRedis(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(credentials=False)
+        cls.addClassCleanup(lambda: cls.server.remove())
+        cls.start_peer()
+        cls.addClassCleanup(lambda: cls.peer.stop())
+
+    @classmethod
+    def start_peer(cls):
+        """With bounds: what a stream asks of it by mistake must not take the machine."""
+        cls.peer = Peer()
+        resource.prlimit(cls.peer.process.pid, resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+    def ports(self):
+        """Of both servers, started again if one is gone."""
+        if self.server.process.poll() is not None:
+            print("Cairn ended: " + open(self.server.log.name, errors="replace").read()[-2000:])
+            self.server.start()
+        if self.peer.process.poll() is not None:
+            self.start_peer()
+        return self.server.resp, self.peer.port
+
+    def difference(self, steps, covered):
+        try:
+            Run(self.ports(), steps, covered).go()
+            return None
+        except Difference as d:
+            return d
+
+    def report(self, seed, steps, d, rows):
+        """As it is to be read."""
+        small, again = Smaller(lambda s: self.difference(s, Covered(rows)), 30 if ALL else 120).shrink(steps, d)
+        last = again or d
+        text = "seed %d, step %d of %d%s\n%s\n  Cairn: %s\n  Redis: %s" % (
+            seed, d.step, len(steps), "" if again else " (it did not happen again: these are the last steps)",
+            shown_stream(small if again else small[-12:]), repr(last.ours)[:600], repr(last.theirs)[:600])
+        return text + ("" if last.words == small[-1][1] else "\n  to: %r" % [w[:60] for w in last.words])
+
+    def test_streams_are_answered_as_redis_answers_them(self):
+        ours, theirs = (Client(port) for port in self.ports())
+        told = [Rows(c.ask(b"COMMAND")) for c in (ours, theirs)]
+        for c in (ours, theirs):
+            c.close()
+        rows = told[0].rows
+        both = [n for n in rows if n in told[1].rows]
+        names = [n for n in both if n not in NEVER and (n not in UNSTABLE or n in LOOSE)]
+        refused = [n for n in both if n not in ("shutdown", "debug")]
+        self.assertGreater(len(names), 150)
+        covered, seed, parted, begun, known = Covered(rows), SEED, 0, time.monotonic(), set()
+        while covered.commands < COMMANDS or time.monotonic() < begun + SECONDS:
+            steps = Scenes(seed, told[0], names, refused).steps(STEPS)
+            try:
+                parted += not Run(self.ports(), steps, covered).go()
+            except Difference as d:
+                if not ALL or d.kin() not in known:
+                    text = self.report(seed, steps, d, rows)
+                    if not ALL:
+                        self.fail(text)
+                    known.add(d.kin())
+                    print(text, flush=True)
+            seed += 1
+        print("as redis-server: seeds %d to %d, %d commands and %d messages compared in %d s; %d streams ended at a listed difference" % (
+            SEED, seed - 1, covered.commands, covered.messages, time.monotonic() - begun, parted))
+        if COVERAGE:
+            covered.print(both)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[a for a in sys.argv if a not in ("--coverage", "--all")])
