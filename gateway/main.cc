@@ -127,7 +127,8 @@ void take_settings(const Options& options, kv::Server& server) {
 }
 
 // Settings that are no lines of the file.
-constexpr std::string_view kNotWritten[] = {"latency-monitor-threshold",
+constexpr std::string_view kNotWritten[] = {"busy-reply-threshold",
+                                            "latency-monitor-threshold",
                                             "latency-tracking",
                                             "latency-tracking-info-percentiles",
                                             "loglevel",

@@ -9,27 +9,38 @@ namespace cairn {
 
 Busy::HolderPtr Busy::holder_of(size_t stripe) const {
   MutexLock lock(mutex_);
-  for (const Hold& hold : all_) {
-    if (hold.locks->covers_stripe(static_cast<uint32_t>(stripe))) return hold.holder;
+  for (auto hold = all_.rbegin(); hold != all_.rend(); ++hold) {  // before it one may be ending
+    if (hold->locks->covers_stripe(static_cast<uint32_t>(stripe))) return hold->holder;
   }
   return nullptr;
 }
 
+// It is asked to give way to him, and whoever was asked before is not any more.
+void Busy::ask(Unwilling& who, HolderPtr holder) {
+  if (holder == who.asked) return;
+  if (holder != nullptr) holder->unwilling_.fetch_add(1);
+  if (who.asked != nullptr && who.asked->unwilling_.fetch_sub(1) == 1) {
+    who.asked->unwilling_.notify_all();
+  }
+  who.asked = std::move(holder);
+}
+
 void Busy::lock_anyway(uint32_t stripe) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   SmallMutex& mutex = mutexes_(stripe);
-  HolderPtr asked;
-  const auto leave = [&] {
-    if (asked != nullptr && asked->unwilling_.fetch_sub(1) == 1) asked->unwilling_.notify_all();
-  };
-  do {
-    if (HolderPtr holder = holder_of(stripe); holder != nullptr && holder != asked) {
-      leave();
-      asked = std::move(holder);
-      asked->unwilling_.fetch_add(1);
+  Unwilling me{stripe, nullptr};
+  {
+    MutexLock lock(mutex_);
+    unwilling_.push_back(&me);
+    for (const Hold& hold : all_) {
+      if (hold.locks->covers_stripe(stripe)) ask(me, hold.holder);
     }
+  }
+  do {
     mutex.wait_while_busy();
   } while (!mutex.lock_unless_busy());
-  leave();
+  MutexLock lock(mutex_);
+  unwilling_.remove(&me);
+  ask(me, nullptr);
 }
 
 void Busy::begin(const StripeLocks& locks, HolderPtr holder) {
@@ -37,7 +48,23 @@ void Busy::begin(const StripeLocks& locks, HolderPtr holder) {
   holder->since_ms_.compare_exchange_strong(never, clock_.now_ms());
   MutexLock lock(mutex_);
   all_.push_back({&locks, std::move(holder)});
+  ask_all(all_.back());
   holds_.fetch_add(1);
+}
+
+// Who waits for a stripe that one has let go may find that the next has it.
+void Busy::ask_all(const Hold& hold) {
+  for (Unwilling* who : unwilling_) {
+    if (hold.locks->covers_stripe(who->stripe)) ask(*who, hold.holder);
+  }
+}
+
+void Busy::widen(const StripeLocks& locks, absl::FunctionRef<void()> change) {
+  MutexLock lock(mutex_);
+  change();
+  for (const Hold& hold : all_) {
+    if (hold.locks == &locks) ask_all(hold);
+  }
 }
 
 void Busy::end(const StripeLocks& locks) {

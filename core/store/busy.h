@@ -6,9 +6,8 @@
 //                 refused (held_too_long)
 //   a tick        (expiry, eviction) passes over a busy stripe and comes again
 //   who can do    neither, and who came in between asking and locking, locks as ever: then the
-//   holder
-//                 is told to give way. It takes all of it back, lets go, and begins again once
-//                 those have passed.
+//                 holder is told to give way. It takes all of it back, lets go, and begins again
+//                 once those have passed.
 //
 // Invariants
 //  1. Of what a holder changes nothing is in the log while its stripes are busy: it settles before
@@ -20,6 +19,8 @@
 //
 // Threads: any.
 #pragma once
+
+#include <absl/functional/function_ref.h>
 
 #include <atomic>
 #include <functional>
@@ -64,6 +65,7 @@ class Busy {
 
   // For how long requests wait; 0: as long as it takes.
   std::atomic<int64_t> patience_ms{5000};
+  static constexpr int64_t kPatienceMsMax = int64_t{1} << 40;  // that a timer can be set for
 
   bool any() const { return holds_.load(std::memory_order_relaxed) != 0; }
   bool is_busy(KeyHash hash) const { return any() && mutexes_(stripe_of(hash)).is_busy(); }
@@ -81,16 +83,18 @@ class Busy {
     const StripeLocks* locks;
     HolderPtr holder;
   };
+  struct Unwilling {  // waits with its thread
+    uint32_t stripe;
+    HolderPtr asked;  // to give way
+  };
   // Waits with its thread, and takes it; the holder gives way.
   void lock_anyway(uint32_t stripe);
   void begin(const StripeLocks& locks, HolderPtr holder);
-  // What a hold covers becomes more.
-  template <class Fn>
-  void widen(Fn fn) {
-    MutexLock lock(mutex_);
-    fn();
-  }
+  // Changes what a hold covers; nobody else may look at it meanwhile.
+  void widen(const StripeLocks& locks, absl::FunctionRef<void()> change);
   void end(const StripeLocks& locks);
+  static void ask(Unwilling& who, HolderPtr holder);
+  void ask_all(const Hold& hold) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   HolderPtr holder_of(size_t stripe) const;
   // Who holds the first of them that is busy.
   HolderPtr met(std::span<const uint32_t> stripes) const;
@@ -102,6 +106,7 @@ class Busy {
   Gate idle_;  // a hold has ended
   mutable Mutex mutex_;
   std::list<Hold> all_ ABSL_GUARDED_BY(mutex_);
+  std::list<Unwilling*> unwilling_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace cairn

@@ -6,6 +6,7 @@
 
 #include "core/base/alarms.h"
 #include "core/base/async.h"
+#include "core/base/errors.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
 #include "core/store/keyspace.h"
@@ -114,7 +115,9 @@ awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector
     if (cold.empty()) co_return absl::OkStatus();
     locks.unlock();
     Status fetched = co_await fetch_all(cold);
-    if (!fetched.ok()) co_return fetched;
+    const bool may_wait =
+        patience == Busy::Patience::kEndless && !held_too_long_by(fetched).empty();
+    if (!fetched.ok() && !may_wait) co_return fetched;
   }
 }
 

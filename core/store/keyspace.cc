@@ -73,7 +73,7 @@ bool StripeLocks::add(KeyHash hash) {
   if (!mutex.try_lock()) return false;
   const auto insert = [&] { many_.insert(std::upper_bound(many_.begin(), many_.end(), s), s); };
   if (one_ != kBusy) return insert(), true;
-  keyspace_.busy().widen(insert);
+  keyspace_.busy().widen(*this, insert);
   mutex.make_busy();
   return true;
 }
@@ -99,7 +99,7 @@ bool StripeLocks::lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> has
 }
 
 void StripeLocks::settle_busy() {
-  one_ = kSettled;
+  keyspace_.busy().widen(*this, [&] { one_ = kSettled; });
   for_each([&](uint32_t s) { (*keyspace_.stripes_)[s].mutex.settle(); });
 }
 

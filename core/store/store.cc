@@ -58,7 +58,8 @@ int64_t Store::average_ttl_ms(const Namespace& ns) {
     const size_t s = (first + i) % kStripes;
     if ((*stripes_)[s].next_due.load(std::memory_order_relaxed) == INT64_MAX) continue;
     StripeLocks lock(*this);
-    if (!lock.lock_idle(KeyHash{s} << (64 - kStripeBits))) continue;
+    // Of one that is held, perhaps by who asks, as a script may, nothing is known.
+    if (!lock.add(KeyHash{s} << (64 - kStripeBits))) continue;
     size_t looked = 0;
     for (const ExpiryItem& item : (*stripes_)[s].expiry) {
       if (looked++ == kLook) break;

@@ -261,6 +261,9 @@ class Connection final : public kv::Sender,
     Output piece(session_->resp, &outbox());
     for (bool more = true; more;) {
       piece.clear();
+      if (const auto hash = series.needs(); hash && store_.busy().is_busy(*hash)) [[unlikely]] {
+        (void)co_await store_.busy().until_idle(*hash);  // past its patience the holder gives way
+      }
       while (more && piece.text().size() < kPieceBytes) more = series.next(piece);
       if (series.lost()) co_return false;
       pipeline_.note_piece(piece.capacity());  // a single field may be of 16 MiB

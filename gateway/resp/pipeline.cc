@@ -144,8 +144,8 @@ Pipeline::Next Pipeline::run_group(std::span<kv::Request> requests) {
     Next next = outcome.busy ? Next::kStay : outcome.cold ? Next::kFetch : Next::kSleep;
     if (outcome.deferred) {
       waiting_.swap(request.args);
-      if (outcome.cold &&
-          !outcome.busy) {  // so will be others, and their reads need not wait for this one
+      // So will be others, and their reads need not wait for this one.
+      if (outcome.cold && !outcome.busy) {
         locks.unlock();
         for (kv::Request* r = &request + 1; r != requests.data() + requests.size(); r++) {
           engine_.fetch_ahead(session_, *r);
@@ -177,6 +177,7 @@ Pipeline::Next Pipeline::answered(Lsn seen) {
 }
 
 awaitable<Pipeline::Next> Pipeline::fetch() {
+  mark_ = output_.mark();
   const auto outcome = co_await engine_.run_cold(session_, waiting_, output_);
   if (outcome.deferred) co_return Next::kSleep;
   co_return answered(outcome.seen);

@@ -219,7 +219,9 @@ std::string get_busy_threshold(Server& s) { return cat(s.store.busy().patience_m
 Refusal set_busy_threshold(Server& s, std::string_view value) {
   const auto ms = parse_ll(value);
   if (!ms) return "argument couldn't be parsed into an integer";
-  if (*ms < 0) return cat("argument must be between 0 and ", INT64_MAX, " inclusive");
+  if (*ms < 0 || *ms > Busy::kPatienceMsMax) {
+    return cat("argument must be between 0 and ", Busy::kPatienceMsMax, " inclusive");
+  }
   s.store.busy().patience_ms = *ms;
   return {};
 }

@@ -425,7 +425,7 @@ void Engine::timed(Context& c, Counts& counts, uint64_t ns) {
   counts.last_ns = ns;
   counts.last_bucket = Durations::bucket(ns);
   bump(counts.ns, ns);
-  if (c.deferred()) return;  // what it takes is still to come
+  if (c.deferred() || c.again) return;  // what it takes is still to come
   if ((lookout.bits() & Lookout::kHistograms) != 0) count_duration(counts, counts.last_bucket);
   if (ns >= lookout.slow_ns()) lookout.note_slow(c, ns);
 }

@@ -71,7 +71,8 @@ bool EventStreams::write_at_once(Wish wish, Lsn& seen) {
   for (auto& [q, until] : due()) {
     Left left = Left::kMore;
     for (; left == Left::kMore && turns > 0; turns--) {
-      StripeLocks locks(store_, q->hash);
+      StripeLocks locks(store_);
+      if (!locks.lock_idle(q->hash)) break;
       left = write_some(*q, until, locks, wish);
     }
     all &= left == Left::kNothing;
@@ -91,7 +92,8 @@ awaitable<Lsn> EventStreams::write(Wish wish) {
     for (Left left = Left::kMore; left != Left::kNothing;) {
       {
         StripeLocks locks(store_);
-        const Status locked = co_await store_.faults().lock_with_values(locks, hashes, values);
+        const Status locked = co_await store_.faults().lock_with_values(locks, hashes, values,
+                                                                        Busy::Patience::kEndless);
         if (!locked.ok()) {
           locks.lock(q->hash);
           {

@@ -4,7 +4,6 @@
 // Threads: one after the other.
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,13 +23,13 @@ class KeptReply final : public Reply {
     values_.clear();
   }
 
-  // What would be more than so many bytes is let go, and overflowed().
+  // What would be more than so many bytes is let go, and overflowed() from then on.
   void set_limit(uint64_t bytes) { bytes_max_ = bytes; }
   bool overflowed() const override { return overflowed_; }
 
   Mark mark() const override { return {values_.size(), 0, due_, errors_}; }
   void cut(const Mark& mark) override {
-    values_.resize(std::min(mark.text, values_.size()));
+    for (; values_.size() > mark.text; values_.pop_back()) bytes_ -= bytes_of(values_.back());
     due_ = due_before_ = mark.due;
     errors_ = mark.errors;
   }
@@ -64,6 +63,7 @@ class KeptReply final : public Reply {
     std::unique_ptr<BlobReader> blob = {};
     std::unique_ptr<Series> series = {};
   };
+  static uint64_t bytes_of(const Value& v) { return sizeof(Value) + v.text.size(); }
   static void give(Value& v, Reply& to) {
     const auto count = static_cast<size_t>(v.number);
     switch (v.kind) {
@@ -104,16 +104,18 @@ class KeptReply final : public Reply {
   Value& add(Kind kind, uint64_t number = 0, std::string_view text = {}) {
     const bool answers = due_ != due_before_;
     due_before_ = due_;
-    bytes_ += sizeof(Value) + text.size();
-    overflowed_ |= bytes_ > bytes_max_;
+    overflowed_ |= bytes_ + sizeof(Value) + text.size() > bytes_max_;
     if (overflowed_) {  // nobody will see it
       values_.clear();
+      bytes_ = 0;
       text = {};
     }
-    return values_.emplace_back(Value{.kind = kind,
-                                      .answers = answers,
-                                      .number = static_cast<int64_t>(number),
-                                      .text = std::string(text)});
+    Value& v = values_.emplace_back(Value{.kind = kind,
+                                          .answers = answers,
+                                          .number = static_cast<int64_t>(number),
+                                          .text = std::string(text)});
+    bytes_ += bytes_of(v);
+    return v;
   }
   void write_simple(std::string_view text) override { add(Kind::kSimple, 0, text); }
   void write_error(std::string_view text) override { add(Kind::kError, 0, text); }

@@ -1,5 +1,10 @@
 #include "kv/engine/long_scripts.h"
 
+#include <algorithm>
+#include <boost/asio/this_coro.hpp>
+
+#include "core/base/errors.h"
+
 namespace cairn::kv {
 
 LongScripts::LongScripts(Server& server, std::vector<std::unique_ptr<Engine>>& engines,
@@ -16,23 +21,49 @@ awaitable<StatusOr<Engine::Outcome>> LongScripts::run(Session& session, Request&
                                                       Reply& reply) {
   const std::shared_ptr<Job> job(new Job{session, request});
   job->reply.set_limit(server_.client_limits.answer_max());
+  std::unique_ptr<Clock::Timer> patience;
+  if (const int64_t most_ms = server_.store.busy().patience_ms; most_ms > 0) {
+    const Executor executor = co_await asio::this_coro::executor;
+    patience = server_.store.clock().call_after(executor, most_ms, [this, job] { give_up(job); });
+  }
   session.away = true;
   co_await suspend<>([this, job](Resume<> wake) {
     job->wake = std::move(wake);
-    const std::lock_guard lock(mutex_);
-    if (stopping_) {
-      job->outcome = absl::AbortedError("the server is about to stop");
-      return job->wake();
-    }
-    waiting_.push_back(job);
-    if (waiting_.size() > idle_ && threads_.size() < engines_.size()) {
-      threads_.emplace_back([this, &engine = *engines_[threads_.size()]] { work(engine); });
-    }
-    changed_.notify_one();
+    begin(job);
   });
   session.away = false;
-  if (job->outcome.ok() && !job->outcome->cold) job->reply.give(reply);
+  if (!job->outcome.ok() || job->outcome->cold) co_return std::move(job->outcome);
+  if (job->reply.overflowed()) session.close_after_reply = true;  // as every client of such a one
+  job->reply.give(reply);
   co_return std::move(job->outcome);
+}
+
+void LongScripts::begin(const std::shared_ptr<Job>& job) {
+  const std::lock_guard lock(mutex_);
+  if (stopping_) {
+    job->outcome = absl::AbortedError("the server is about to stop");
+    return job->wake();
+  }
+  waiting_.push_back(job);
+  if (waiting_.size() > idle_ && threads_.size() < engines_.size()) {
+    threads_.emplace_back([this, &engine = *engines_[threads_.size()]] { work(engine); });
+  }
+  changed_.notify_one();
+}
+
+void LongScripts::give_up(const std::shared_ptr<Job>& job) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = std::find(waiting_.begin(), waiting_.end(), job);
+    if (it == waiting_.end()) return;
+    waiting_.erase(it);
+  }
+  const char* who = kBusyScript;
+  (void)server_.running_scripts.oldest([&](const RunningScripts::Running& running) {
+    if (running.function) who = kBusyFunction;
+  });
+  job->outcome = held_too_long(who);
+  job->wake();
 }
 
 void LongScripts::stop() {

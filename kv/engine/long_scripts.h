@@ -39,6 +39,7 @@ class LongScripts {
 
   // Runs what Engine::run() found to take too long; the request's keys are resolved. An error: it
   // is refused, and nothing of it was done.
+  // Where there is no thread for it, it waits as long as others wait for the keys of a script.
   awaitable<StatusOr<Engine::Outcome>> run(Session& session, Request& request, Reply& reply);
   // Those that run end soon, with nothing done; no other one begins.
   void stop();
@@ -52,8 +53,11 @@ class LongScripts {
     StatusOr<Engine::Outcome> outcome = Engine::Outcome();
     Resume<> wake = {};
   };
+  void begin(const std::shared_ptr<Job>& job);
+  // Nobody has begun it, and nobody will: why it is refused.
+  void give_up(const std::shared_ptr<Job>& job);
   void work(Engine& engine);
-  void perform(Engine& engine, Job& job);
+  static void perform(Engine& engine, Job& job);
 
   Server& server_;
   std::vector<Engine*> engines_;

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "core/extents/blob_reader.h"
+#include "core/index/index.h"
 
 namespace cairn::kv {
 
@@ -28,6 +29,9 @@ class Series {
   virtual bool lost() const { return false; }
   // What it holds beside what the store does.
   virtual size_t bytes() const { return 0; }
+  // The key under whose stripe it makes the next ones, if it needs one: who may wait asks first
+  // whether that is busy (core/store/busy.h).
+  virtual std::optional<KeyHash> needs() const { return std::nullopt; }
   // Whoever asks holds the stripes that the command had: they are not to be taken again.
   void keep_locks() { locked_ = true; }
 

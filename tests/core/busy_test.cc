@@ -130,6 +130,41 @@ TEST_F(BusyTest, TheHolderGivesWay) {
   }
 }
 
+// Each holds on until it is asked: whoever waits with its thread is known to the one that has the
+// stripe now, not only to the one that had it when he came.
+TEST_F(BusyTest, HoldersThatTakeTurnsAllHearOfWhoWaits) {
+  constexpr int kTimes = 300;
+  std::atomic<bool> over{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; t++) {
+    threads.emplace_back([&, t] {
+      const auto me = std::make_shared<Busy::Holder>("script");
+      while (!over) {
+        StripeLocks held(store);
+        const bool adds = t == 2;  // comes to the stripe later
+        std::this_thread::yield();
+        if (!held.lock_busy(me, std::array{hash_of(adds ? 50 : 5)}, false)) continue;
+        if (adds && !held.add(hash_of(5))) continue;
+        while (!over && !me->must_give_way()) std::this_thread::yield();
+        held.unlock();
+        me->let_pass();
+      }
+    });
+  }
+  std::vector<std::thread> waiting;
+  for (int t = 0; t < 2; t++) {
+    waiting.emplace_back([&] {
+      for (int i = 0; i < kTimes; i++) {
+        StripeLocks lock(store, hash_of(5));
+      }
+    });
+  }
+  for (std::thread& w : waiting) w.join();
+  over = true;
+  for (std::thread& t : threads) t.join();
+  EXPECT_FALSE(store.busy().any());
+}
+
 // Accounts behind stripes, plain integers. Long ones move money, in parts that others must not see,
 // and take it back when they are to give way; short ones move it at once; others add it up, with
 // their thread or as coroutines.

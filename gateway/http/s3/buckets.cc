@@ -67,6 +67,7 @@ awaitable<Error> delete_bucket(Call& c) {
   if (!c.bucket->is_bucket()) {
     co_return Error{"MethodNotAllowed", "A numbered database cannot be deleted"};
   }
+  if (Error e = error_of(co_await c.store.busy().until_all_idle())) co_return e;
   auto lsn = objects::drop_bucket(c.store, c.bucket_name);
   if (absl::IsFailedPrecondition(lsn.status())) {
     Error full{"BucketNotEmpty", "", rests_on(lsn.status())};
