@@ -355,8 +355,10 @@ awaitable<Status> Checkpointer::fill(File& file) {
   };
   for (size_t block = 0; block < kStripes; block += Index::kBlockStripes) {
     for (auto& ns : spaces) {
-      (void)co_await keyspace_.busy().until_idle(KeyHash{block} << (64 - kStripeBits),
-                                                 Busy::Patience::kEndless);
+      if (keyspace_.busy().any()) {
+        (void)co_await keyspace_.busy().until_idle(KeyHash{block} << (64 - kStripeBits),
+                                                   Busy::Patience::kEndless);
+      }
       if (!touched(*ns, block)) continue;  // of 10,000 small buckets, nearly none is
       for (size_t stripe = block; stripe < block + Index::kBlockStripes; stripe++) {
         Status filled = co_await fill_stripe(file, *ns, stripe);

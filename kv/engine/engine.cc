@@ -764,7 +764,9 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
   Context c(*this, session, request, reply);
   Transaction txn(store(), nullptr, Shape::kOne);  // of no change: each turn has its own
   c.txn = &txn;
+  session.served = true;
   const Status idle = co_await until_idle(session, request);
+  session.served = false;
   const int64_t begun = steady_ns(), waited = session.waited_ns;
   if (idle.ok()) {
     co_await row.run_deferred(c);

@@ -327,6 +327,44 @@ class Busy(BusyCase):
         self.assertEqual(self.r.set("other", 1), True)
         self.assertEqual([s.end() for s in scripts], [1] * 12)
 
+    def test_who_finds_no_thread_is_told_past_the_threshold(self):
+        self.threshold(300)
+        scripts = [self.begin("EVAL", ENDLESS, 1, "n%d" % i) for i in range(4)]
+        begun = time.monotonic()
+        with self.assertRaisesRegex(redis.ResponseError, "busy running a script. You can only call SCRIPT KILL"):
+            self.r.eval(LONG, 1, "free", 50)
+        self.assertGreater(time.monotonic() - begun, 0.25)
+        self.assertEqual(self.r.eval("return redis.call('INCR', KEYS[1])", 1, "free"), 1)  # a short one needs none
+        self.kill()
+        for s in scripts:
+            self.assertIn("killed by user", str(s.end()))
+        self.assertEqual(self.r.eval(LONG, 1, "free", 50), 2)
+
+    def test_what_is_being_sent_in_parts_waits(self):
+        for i in range(0, 200_000, 10_000):
+            self.r.hset("h", mapping={"f%d" % k: "v" * 50 for k in range(i, i + 10_000)})
+        c = Raw(self.server)
+        c.say(b"HGETALL", b"h")
+        self.assertEqual(c.line(), b"*400000")
+        begun = time.monotonic()
+        script = self.begin("EVAL", LONG.replace("'INCR', KEYS[1]", "'HLEN', KEYS[1]"), 1, "h", 1500)
+        for _ in range(400_000):
+            c.line()
+            c.line()
+        self.assertGreater(time.monotonic() - begun, 1.4)  # for the script, which did not begin again
+        self.assertEqual(script.end(), 200_000)
+        self.assertLess(time.monotonic() - begun, 4)
+        c.close()
+
+    def test_a_script_may_ask_for_what_is_known_of_all(self):
+        """INFO looked into the stripe that the script had, and waited for it for ever."""
+        script = "redis.call('SET', KEYS[1], 'v', 'EX', 100) return redis.call('INFO')"
+        self.assertIn(b"db0:keys=1", self.r.eval(script, 1, "n"))
+        p = self.r.pipeline(transaction=True)
+        p.set("n", "v", ex=100).info("keyspace")
+        self.assertIn("db0", p.execute()[1])
+        self.assertIn(b"db0:keys=1", self.begin("EVAL", "redis.call('SET', KEYS[1], 'v', 'EX', 100) local n " + LONG.replace("'INCR'", "'TTL'").replace("return", "n =") + " return redis.call('INFO')", 1, "n", 300).end())
+
     def test_pushes_come_when_it_is_over(self):
         c = Raw(self.server)
         c.say(b"HELLO", b"3")
