@@ -45,7 +45,8 @@ class KeptReply final : public Reply {
     kNullArray,
     kArray,
     kMap,
-    kSet
+    kSet,
+    kDecimal
   };
   struct Value {
     Kind kind = Kind::kNull;
@@ -86,6 +87,8 @@ class KeptReply final : public Reply {
         return to.map(count);
       case Kind::kSet:
         return to.set(count);
+      case Kind::kDecimal:
+        return to.decimal(v.text);
     }
   }
   Value& add(Kind kind, uint64_t number = 0) {
@@ -96,6 +99,7 @@ class KeptReply final : public Reply {
   void write_error(std::string_view text) override { add(Kind::kError).text = text; }
   void write_integer(int64_t value) override { add(Kind::kInteger).number = value; }
   void write_real(double value) override { add(Kind::kReal).real = value; }
+  void write_decimal(std::string_view digits) override { add(Kind::kDecimal).text = digits; }
   void write_boolean(bool value) override { add(Kind::kBoolean, value ? 1 : 0); }
   void write_bulk(std::string_view bytes) override { add(Kind::kBulk).text = bytes; }
   void write_verbatim(std::string_view text) override { add(Kind::kVerbatim).text = text; }
