@@ -80,7 +80,12 @@ awaitable<void> reset_in_turns(Context& c) {
 void select(Context& c) {
   NamespacePtr to = c.request.selected;
   if (to == nullptr) {
-    if (parse_ll(c.args[1])) return c.reply.error("ERR DB index is out of range");
+    if (const auto index = parse_ll(c.args[1])) {
+      return c.reply.error(*index == static_cast<int32_t>(*index)
+                               ? "ERR DB index is out of range"
+                               : "ERR value is out of range, value must between -2147483648 and "
+                                 "2147483647");
+    }
     return c.reply.error(cat("ERR no such bucket '", c.args[1].substr(0, 128), "'"));
   }
   c.session.ns = std::move(to);

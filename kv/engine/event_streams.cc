@@ -162,7 +162,7 @@ EventStreams::Left EventStreams::write_some(Queue& q, uint64_t until, const Stri
   {
     MutexLock lock(mutex_);
     take(q);
-    lost = q.lost;
+    lost = q.taken.empty() ? 0 : q.lost;  // nothing is written that could tell of them
   }
   if (!q.taken.empty() && !append(q, locks, wish, lost)) return Left::kCold;
   MutexLock lock(mutex_);
@@ -196,7 +196,9 @@ bool EventStreams::append(Queue& q, const StripeLocks& locks, Wish wish, uint64_
   if (entry != nullptr) {
     store_.memory().counts_frequency() ? entry->touch_often(store_.random()) : entry->touch();
   }
-  const size_t count = make_operation(q, stream, t.now().ms(), tells);
+  const bool expired =
+      entry == nullptr && q.ns->index->find(kKey, q.hash) != nullptr && tell_expired_(*q.ns);
+  const size_t count = make_operation(q, stream, t.now().ms(), expired, tells);
   RecordView r;
   r.type = RecordType::kOperation;
   r.flags = static_cast<uint8_t>(static_cast<unsigned>(ValueType::kStream) << 4);
@@ -213,7 +215,8 @@ bool EventStreams::append(Queue& q, const StripeLocks& locks, Wish wish, uint64_
   return true;
 }
 
-size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_ms, uint64_t lost) {
+size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_ms, bool expired,
+                                    uint64_t lost) {
   const Batch& b = q.taken;
   const uint64_t bytes_max = std::min(kBytesAtOnce, store_.log().record_bytes_max() / 2);
   size_t count = 0;
@@ -237,12 +240,14 @@ size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_
                                                    kStreamIdMax, kTrimmedAtOnce, kStreamIdMin, 0);
     if (to != kStreamIdMin) Stream::add_trim(q.operation, to);
   }
+  if (stream == nullptr) state.last = q.last;
   const auto now = static_cast<uint64_t>(now_ms);
   const auto add = [&](std::span<const std::string_view> words) {
     state.last = now > state.last.ms ? StreamId{now, 0} : state.last.next();
     state.added++;
     Stream::add_entry(q.operation, state.last, words);
   };
+  if (expired) add(std::array<std::string_view, 4>{"event", "expired", "key", kKey});
   if (lost > 0) {
     const std::string text = cat(lost);
     add(std::array<std::string_view, 6>{"event", "lost", "key", "", "count", text});
@@ -255,6 +260,7 @@ size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_
     add(std::array<std::string_view, 4>{"event", item.event, "key", key});
   }
   Stream::add_state(q.operation, state);
+  q.last = state.last;
   return count;
 }
 

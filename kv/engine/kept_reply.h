@@ -50,6 +50,7 @@ class KeptReply final : public Reply {
     kArray,
     kMap,
     kSet,
+    kDecimal,
     kBigNumber,
     kNotice
   };
@@ -95,6 +96,8 @@ class KeptReply final : public Reply {
         return to.map(count);
       case Kind::kSet:
         return to.set(count);
+      case Kind::kDecimal:
+        return to.decimal(v.text);
       case Kind::kBigNumber:
         return to.big_number(v.text);
       case Kind::kNotice:
@@ -121,6 +124,7 @@ class KeptReply final : public Reply {
   void write_error(std::string_view text) override { add(Kind::kError, 0, text); }
   void write_integer(int64_t value) override { add(Kind::kInteger, static_cast<uint64_t>(value)); }
   void write_real(double value) override { add(Kind::kReal).real = value; }
+  void write_decimal(std::string_view digits) override { add(Kind::kDecimal, 0, digits); }
   void write_boolean(bool value) override { add(Kind::kBoolean, value ? 1 : 0); }
   void write_bulk(std::string_view bytes) override { add(Kind::kBulk, 0, bytes); }
   void write_verbatim(std::string_view text) override {

@@ -60,6 +60,11 @@ class Reply {
     due_--;
     write_real(value);
   }
+  // A number of whose digits none may be lost: RESP2 has a bulk string of them, RESP3 a double.
+  void decimal(std::string_view digits) {
+    due_--;
+    write_decimal(digits);
+  }
   void boolean(bool value) {
     due_--;
     write_boolean(value);
@@ -146,6 +151,7 @@ class Reply {
   virtual void write_error(std::string_view text) = 0;
   virtual void write_integer(int64_t value) = 0;
   virtual void write_real(double value) = 0;
+  virtual void write_decimal(std::string_view digits) { write_bulk(digits); }
   virtual void write_boolean(bool value) = 0;
   virtual void write_bulk(std::string_view bytes) = 0;
   virtual void write_verbatim(std::string_view text) = 0;

@@ -258,6 +258,7 @@ class Run:
         self.queued = [None] * 4  # of each client, what it has said since MULTI
         self.waiting = {}  # client to step, in order of coming
         self.due = set()  # keys that came due, or may have
+        self.as_it_was = set()  # of which redis-server tells that they changed when nothing did
         self.at = 0
 
     def go(self):
@@ -343,6 +344,8 @@ class Run:
         first, queued = words[0].upper(), self.queued[who]
         inner = queued or [] if first == b"EXEC" else inner_commands(words)
         self.covered.note(words, ours[0], inner)
+        if words[0].upper() == b"LTRIM" and len(words) > 1:
+            self.as_it_was.add(words[1])
         if is_due_soon(words) or words[-2:] in ([b"PXAT", b"1"], [b"EXAT", b"1"]):
             self.due.add(words[1])
         if first == b"MULTI" and ours[0] == b"+OK":
@@ -437,7 +440,8 @@ class Run:
         out = collections.defaultdict(list)
         for m in heard:
             if m[0] == b"invalidate":
-                out["invalidate"] = sorted({k for k in (m[1] if isinstance(m[1], list) else [b"(all)"]) if k not in self.due and k not in STREAMS} | set(out["invalidate"]))
+                told = set(m[1] if isinstance(m[1], list) else [b"(all)"])
+                out["invalidate"] = sorted((told - self.due - self.as_it_was).difference(STREAMS) | set(out["invalidate"]))
             elif m[0] in (b"message", b"pmessage", b"smessage"):
                 of = m[-2].rpartition(b"__:")[2] if m[-2].startswith(b"__key") else b""
                 if not (UNTIMELY & {of, m[-1]} or {b"del"} & {of, m[-1]} and self.due & {of, m[-1]}):

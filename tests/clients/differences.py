@@ -131,12 +131,6 @@ def form(v):
     return v
 
 
-def as_numbers(v):
-    if isinstance(v, list):
-        return [as_numbers(x) for x in v]
-    return round(float(v[1:]), 15) if isinstance(v, bytes) and v[:1] == b"," else v
-
-
 def rounded(v):
     """A score of -0 as 0."""
     if isinstance(v, list):
@@ -208,11 +202,6 @@ def _(d):
 @differs("a score of -0 stays one here; there it becomes 0 in a small set, and stays in a large one")
 def _(d):
     return d.name.startswith(("z", "bz")) and rounded(d.ours) == rounded(d.theirs)
-
-
-@differs("coordinates in RESP3: the same number in fewer digits")
-def _(d):
-    return d.name.startswith("geo") and d.lists() and as_numbers(d.ours) == as_numbers(d.theirs)
 
 
 @differs("DBSIZE counts a key that is due until the server meets it")

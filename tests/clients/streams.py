@@ -364,7 +364,7 @@ class Generator:
                 out.append([b"EXEC"] if inside else [b"MULTI"])
                 inside = not inside
             elif x < 0.21:
-                out.append([b"SELECT", self.r.choice([b"0", b"0", b"1", b"99", b"x"])])
+                out.append([b"SELECT", self.r.choice([b"0", b"0", b"1", b"99", b"2147483648", b"x"])])
             else:
                 out.append(self.command())
         return out + [[b"EXEC"], [b"SELECT", b"0"]]
