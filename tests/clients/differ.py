@@ -259,6 +259,7 @@ class Run:
         self.waiting = {}  # client to step, in order of coming
         self.due = set()  # keys that came due, or may have
         self.as_it_was = set()  # of which redis-server tells that they changed when nothing did
+        self.tracked_before = False  # redis-server goes on to tell of what was read before tracking was turned off and on
         self.at = 0
 
     def go(self):
@@ -346,6 +347,8 @@ class Run:
         self.covered.note(words, ours[0], inner)
         if words[0].upper() == b"LTRIM" and len(words) > 1:
             self.as_it_was.add(words[1])
+        if who == 1 and (first == b"RESET" or [w.upper() for w in words[1:3]] == [b"TRACKING", b"OFF"]):
+            self.tracked_before = True
         if is_due_soon(words) or words[-2:] in ([b"PXAT", b"1"], [b"EXAT", b"1"]):
             self.due.add(words[1])
         if first == b"MULTI" and ours[0] == b"+OK":
@@ -428,6 +431,8 @@ class Run:
             # More may be told: of what a script read without naming it. test_tracking.py compares word for word.
             ours["invalidate"] = [k for k in ours.get("invalidate", []) if k in theirs.get("invalidate", [])]
             theirs.setdefault("invalidate", [])
+            if self.tracked_before:
+                theirs["invalidate"] = [k for k in theirs["invalidate"] if k in ours["invalidate"]]
             self.covered.messages += sum(len(v) for v in theirs.values())
             for c in pair:
                 c.heard = []
