@@ -17,10 +17,20 @@ LongScripts::LongScripts(Server& server, std::vector<std::unique_ptr<Engine>>& e
   server_.long_scripts = this;
 }
 
+namespace {
+// An answer can be larger than all that a script may have: a table in a table, 60 deep, twice each.
+uint64_t answer_max(const Server& server) {
+  constexpr uint64_t kLeast = 64 << 20, kMost = 1 << 30;
+  const uint64_t memory = server.store.memory_bytes();
+  const uint64_t most = memory == 0 ? kMost : std::clamp(memory, kLeast, kMost);
+  return std::min(most, server.client_limits.answer_max());
+}
+}  // namespace
+
 awaitable<StatusOr<Engine::Outcome>> LongScripts::run(Session& session, Request& request,
                                                       Reply& reply) {
   const std::shared_ptr<Job> job(new Job{session, request});
-  job->reply.set_limit(server_.client_limits.answer_max());
+  job->reply.set_limit(answer_max(server_));
   std::unique_ptr<Clock::Timer> patience;
   if (const int64_t most_ms = server_.store.busy().patience_ms; most_ms > 0) {
     const Executor executor = co_await asio::this_coro::executor;

@@ -739,6 +739,10 @@ class Scripts(Case):
         deep = "local t = {1} for i = 1, %d do t = {t, t} end "
         for source in (deep % 60 + "return t", deep % 60 + "return {map = {a = t}}", deep % 60 + "return {set = {[t] = 1}}"):
             self.assertLess(self.killed(source, "killed by user|too large"), 8, source)
+        # What has written is not killed; its answer has a limit of its own.
+        with self.assertRaisesRegex(redis.ResponseError, "answer is too large, and nothing of it was done"):
+            self.r.eval(deep % 60 + "redis.call('SET', 'k', 1) return {set = {[t] = 1}}", 0)
+        self.assertEqual(self.r.exists("k"), 0)
         self.assertEqual(self.r.eval(deep % 3 + "return #t", 0), 2)
 
     # Nothing was collected while only sources came, and each left its parts behind.
