@@ -17,6 +17,7 @@
 #include "core/store/users.h"
 #include "kv/engine/channels.h"
 #include "kv/engine/client_limits.h"
+#include "kv/engine/cluster.h"
 #include "kv/engine/lookout.h"
 #include "kv/engine/scripts.h"
 #include "kv/engine/session.h"
@@ -102,6 +103,7 @@ struct Server {
   std::string bind_address;
   uint16_t port = 0, tls_port = 0;
   size_t threads = 1;
+  Cluster cluster;
   int64_t start_ms = 0;
   std::string volume_engine;
   std::string run_id;  // 40 hex digits

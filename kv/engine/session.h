@@ -17,6 +17,7 @@
 #include "core/base/mutex.h"
 #include "core/store/store.h"
 #include "kv/engine/channels.h"
+#include "kv/engine/cluster.h"
 #include "kv/engine/command.h"
 #include "kv/engine/outbox.h"
 #include "kv/engine/tracking.h"
@@ -52,6 +53,9 @@ class Session {
   bool kept_events = false;
   std::atomic<bool> no_evict{false};
   bool no_touch = false;
+  std::atomic<bool> reads_replicas{false};  // READONLY: it would take what a replica has
+  // In a cluster, of the keys of the command or transaction that runs; kNoSlot: it has none.
+  int slot = kNoSlot;
 
   // MULTI
   bool in_multi = false;
