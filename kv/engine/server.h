@@ -103,7 +103,6 @@ struct Server {
   std::string bind_address;
   uint16_t port = 0, tls_port = 0;
   size_t threads = 1;
-  Cluster cluster;
   int64_t start_ms = 0;
   std::string volume_engine;
   std::string run_id;  // 40 hex digits
@@ -156,6 +155,8 @@ struct Server {
   // latency-tracking-info-percentiles.
   std::vector<double> percentiles() const;
   void set_percentiles(std::vector<double> percents);
+
+  Cluster cluster;  // constant after start
 
  private:
   mutable Mutex texts_mutex_;

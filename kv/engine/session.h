@@ -53,9 +53,6 @@ class Session {
   bool kept_events = false;
   std::atomic<bool> no_evict{false};
   bool no_touch = false;
-  std::atomic<bool> reads_replicas{false};  // READONLY: it would take what a replica has
-  // In a cluster, of the keys of the command or transaction that runs; kNoSlot: it has none.
-  int slot = kNoSlot;
 
   // MULTI
   bool in_multi = false;
@@ -182,6 +179,11 @@ class Session {
  public:
   std::atomic<bool> blocked{false};  // it waits in a command that blocks, or is paused
   std::atomic<bool> timed{false};    // the same for a command that says how long at most
+
+  // ---- in a cluster ----
+  std::atomic<bool> reads_replicas{false};  // READONLY: it would take what a replica has
+  // Of the keys of the command or the transaction that runs; kNoSlot: it has none.
+  int slot = kNoSlot;
 };
 
 // All sessions of the process.
