@@ -277,6 +277,8 @@ int serve(const Options& options) {
   server.data_directory = options.data;
   server.config_file = options.config_file;
   server.debug_command = options.debug_command;
+  server.cluster = {options.cluster_enabled == "yes", options.cluster_announce_ip,
+                    options.cluster_announce_port, options.cluster_announce_tls_port};
   server.bind_address = resp_endpoint.address().to_string();
   server.threads = options.threads;
   server.start_ms = clock.now_ms();

@@ -259,6 +259,16 @@ Options parse_options(int argc, char** argv) {
                  "who may say DEBUG: no one, clients of this machine (local), or all (yes)")
       ->check(CLI::IsMember({"no", "local", "yes"}))
       ->capture_default_str();
+  app.add_option("--cluster-enabled", o.cluster_enabled,
+                 "yes: for clients of Redis Cluster it is one, of a single node")
+      ->check(CLI::IsMember({"no", "yes"}))
+      ->capture_default_str();
+  app.add_option("--cluster-announce-ip", o.cluster_announce_ip,
+                 "address or name that they are told; without it the one that they came to");
+  app.add_option("--cluster-announce-port", o.cluster_announce_port,
+                 "and the port of the Redis door");
+  app.add_option("--cluster-announce-tls-port", o.cluster_announce_tls_port,
+                 "and that of the one with TLS");
   app.add_option("--domain", o.domain, "host names BUCKET.DOMAIN address a bucket over HTTP")
       ->check(not_empty())
       ->capture_default_str();

@@ -39,6 +39,9 @@ struct Options {
   std::string config_file;
   std::map<std::string, size_t, std::less<>> config_lines;  // of the flags that it gave, from 1
   std::string debug_command = "no";                         // no, local, yes
+  std::string cluster_enabled = "no";                       // no, yes
+  std::string cluster_announce_ip;                          // empty: where the client came to
+  uint16_t cluster_announce_port = 0, cluster_announce_tls_port = 0;  // 0: the same
   // What CONFIG SET can change too, in its own words; empty: as the server has it.
   std::string max_clients, timeout, proto_max_bulk_len, maxmemory_clients, output_buffer_limit;
   std::string keyspace_stream, keyspace_stream_length;

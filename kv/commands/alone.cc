@@ -1,5 +1,5 @@
-// Commands of Redis about what a server that is alone has not: a cluster, replicas, modules. They
-// answer as a redis-server without them does, and where that would become a replica, an error.
+// Commands of Redis about what a server that is alone has not: replicas, modules. They answer as a
+// redis-server without them does, and where that would become a replica, an error.
 #include "kv/commands/alone.h"
 
 #include "core/base/text.h"
@@ -8,14 +8,15 @@
 namespace cairn::kv {
 namespace {
 
-void no_cluster(Context& c) { c.reply.error("ERR This instance has cluster support disabled"); }
-
 constexpr std::string_view kNoReplication =
     "ERR Cairn does not replicate: there are no replicas, and it is none. MIGRATE, or DUMP and "
     "RESTORE, take keys elsewhere";
 void no_replication(Context& c) { c.reply.error(kNoReplication); }
 
+bool in_cluster(const Context& c) { return c.engine.server().cluster.enabled; }
+
 void replicaof(Context& c) {
+  if (in_cluster(c)) return c.reply.error("ERR REPLICAOF not allowed in cluster mode.");
   const bool alone =
       equals_ignoring_case(c.args[1], "no") && equals_ignoring_case(c.args[2], "one");
   return alone ? c.reply.ok() : c.reply.error(kNoReplication);
@@ -23,6 +24,10 @@ void replicaof(Context& c) {
 
 // With nobody to fail over to, what remains is to look at the words.
 void failover(Context& c) {
+  if (in_cluster(c)) {
+    return c.reply.error(
+        "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.");
+  }
   if (c.args.size() == 2 && equals_ignoring_case(c.args[1], "abort")) {
     return c.reply.error("ERR No failover in progress.");
   }
@@ -58,56 +63,10 @@ void lolwut(Context& c) {
                        CAIRN_VERSION, "\n"));
 }
 
-constexpr std::string_view kCluster = "cluster", kServer = "server";
-constexpr uint32_t kOperator = kAdmin | kDangerous;
+constexpr std::string_view kServer = "server";
 constexpr uint32_t kReplication = kAdmin | kDangerous | kNoScript;
 
-constexpr Row in_cluster(std::string_view name, int arity, uint32_t flags,
-                         std::string_view since = "3.0.0") {
-  return {name,       arity,   flags,    {},
-          no_cluster, nullptr, kCluster, "Of a cluster, and this server is in none.",
-          since};
-}
-
 constexpr Row kRows[] = {
-    in_cluster("asking", 1, kFast),
-    {"cluster",
-     -2,
-     0,
-     {},
-     nullptr,
-     nullptr,
-     kCluster,
-     "A container for cluster commands.",
-     "3.0.0"},
-    in_cluster("cluster|addslots", -3, kOperator),
-    in_cluster("cluster|addslotsrange", -4, kOperator, "7.0.0"),
-    in_cluster("cluster|bumpepoch", 2, kOperator),
-    in_cluster("cluster|count-failure-reports", 3, kOperator),
-    in_cluster("cluster|countkeysinslot", 3, 0),
-    in_cluster("cluster|delslots", -3, kOperator),
-    in_cluster("cluster|delslotsrange", -4, kOperator, "7.0.0"),
-    in_cluster("cluster|failover", -2, kOperator),
-    in_cluster("cluster|flushslots", 2, kOperator),
-    in_cluster("cluster|forget", 3, kOperator),
-    in_cluster("cluster|getkeysinslot", 4, 0),
-    in_cluster("cluster|help", 2, kLoading, "5.0.0"),
-    in_cluster("cluster|info", 2, 0),
-    in_cluster("cluster|keyslot", 3, 0),
-    in_cluster("cluster|links", 2, 0, "7.0.0"),
-    in_cluster("cluster|meet", -4, kOperator),
-    in_cluster("cluster|myid", 2, 0),
-    in_cluster("cluster|myshardid", 2, 0, "7.2.0"),
-    in_cluster("cluster|nodes", 2, 0),
-    in_cluster("cluster|replicas", 3, kOperator, "5.0.0"),
-    in_cluster("cluster|replicate", 3, kOperator),
-    in_cluster("cluster|reset", -2, kReplication),
-    in_cluster("cluster|saveconfig", 2, kOperator),
-    in_cluster("cluster|set-config-epoch", 3, kOperator),
-    in_cluster("cluster|setslot", -4, kOperator),
-    in_cluster("cluster|shards", 2, 0, "7.0.0"),
-    in_cluster("cluster|slaves", 3, kOperator),
-    in_cluster("cluster|slots", 2, 0),
     {"failover",
      -1,
      kReplication,
@@ -146,8 +105,6 @@ constexpr Row kRows[] = {
      kServer,
      "What a replica says, of which there is none.",
      "2.8.0"},
-    in_cluster("readonly", 1, kLoading | kFast),
-    in_cluster("readwrite", 1, kLoading | kFast),
     {"replconf",
      -1,
      kReplication | kLoading,

@@ -1,4 +1,4 @@
-// Commands about what a server that is alone has not: a cluster, replicas, modules.
+// Commands about what a server that is alone has not: replicas, modules.
 #pragma once
 
 #include <span>

@@ -210,7 +210,8 @@ constexpr std::string_view kShape = "the size at which a value changes its shape
 constexpr std::string_view kFreed = "values are freed step by step, and nobody waits for it";
 constexpr std::string_view kDue = "keys expire when they are due, by time and not in cycles";
 constexpr std::string_view kNoDefrag = "entries are moved together where memory is short";
-constexpr std::string_view kAlone = "there is no cluster";
+constexpr std::string_view kAlone = "there is no other node of a cluster";
+constexpr std::string_view kAtStart = "it is an option of the start";
 constexpr std::string_view kClock = "what is warm and cold is not sampled";
 constexpr std::string_view kProcess = "the process is another's matter: a service manager's";
 
@@ -234,7 +235,12 @@ constexpr Parameter kParameters[] = {
     {"busy-reply-threshold", get_busy_threshold, set_busy_threshold},
     {"client-output-buffer-limit", [](Server& s) { return s.client_limits.output_text(); },
      [](Server& s, std::string_view v) { return s.client_limits.set_output(v); }},
-    {"cluster-enabled", [](Server&) { return std::string("no"); }, nullptr},
+    {"cluster-announce-ip", [](Server& s) { return s.cluster.announce_ip; }, nullptr, kAtStart},
+    {"cluster-announce-port", [](Server& s) { return cat(s.cluster.announce_port); }, nullptr,
+     kAtStart},
+    {"cluster-announce-tls-port", [](Server& s) { return cat(s.cluster.announce_tls_port); },
+     nullptr, kAtStart},
+    {"cluster-enabled", [](Server& s) { return yes_or_no(s.cluster.enabled); }, nullptr},
     {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
     {"dir", [](Server& s) { return s.data_directory; }, nullptr},
     {"hash-max-listpack-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr,

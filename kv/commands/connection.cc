@@ -59,6 +59,7 @@ void reset(Context& c) {
   s.principal = server.auth_required ? nullptr : server.users.default_user();
   s.no_evict = false;
   s.no_touch = false;
+  s.reads_replicas = false;
   server.lookout.monitor(s, false);
   {
     MutexLock lock(s.mutex);
@@ -78,16 +79,20 @@ awaitable<void> reset_in_turns(Context& c) {
 }
 
 void select(Context& c) {
+  // A cluster has one database: its slots are of that, and a client has one for all its nodes.
+  constexpr std::string_view kOneDatabase = "ERR SELECT is not allowed in cluster mode";
+  const bool one = c.engine.server().cluster.enabled;
   NamespacePtr to = c.request.selected;
   if (to == nullptr) {
     if (const auto index = parse_ll(c.args[1])) {
       return c.reply.error(*index == static_cast<int32_t>(*index)
-                               ? "ERR DB index is out of range"
+                               ? (one ? kOneDatabase : "ERR DB index is out of range")
                                : "ERR value is out of range, value must between -2147483648 and "
                                  "2147483647");
     }
     return c.reply.error(cat("ERR no such bucket '", c.args[1].substr(0, 128), "'"));
   }
+  if (one && to.get() != &c.store.database(0)) return c.reply.error(kOneDatabase);
   c.session.ns = std::move(to);
   c.reply.ok();
 }
@@ -181,7 +186,7 @@ void hello(Context& c) {
   c.reply.bulk("id");
   c.reply.integer(static_cast<int64_t>(c.session.id));
   c.reply.bulk("mode");
-  c.reply.bulk("standalone");
+  c.reply.bulk(c.engine.server().cluster.enabled ? "cluster" : "standalone");
   c.reply.bulk("role");
   c.reply.bulk("master");
   c.reply.bulk("modules");

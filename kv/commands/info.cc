@@ -52,7 +52,8 @@ void info_server(Context& c, std::string& out) {
   const int64_t up = (c.now_ms() - s.start_ms) / 1000;
   append(out, "redis_version:", kRedisVersion, "\r\ncairn_version:", CAIRN_VERSION,
          "\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_build_id:0\r\n",
-         "redis_mode:standalone\r\nos:", os.sysname, " ", os.release, " ", os.machine,
+         "redis_mode:", s.cluster.enabled ? "cluster" : "standalone", "\r\nos:", os.sysname, " ",
+         os.release, " ", os.machine,
          "\r\narch_bits:64\r\nmonotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:epoll\r\n",
          "atomicvar_api:c++-builtin\r\n", "storage_engine:", s.volume_engine,
          "\r\ngcc_version:", __GNUC__, ".", __GNUC_MINOR__, ".0\r\nprocess_id:", ::getpid(),
@@ -317,7 +318,9 @@ void info_latencystats(Context& c, std::string& out) {
   }
 }
 
-void info_cluster(Context&, std::string& out) { out += "cluster_enabled:0\r\n"; }
+void info_cluster(Context& c, std::string& out) {
+  append(out, "cluster_enabled:", c.engine.server().cluster.enabled ? 1 : 0, "\r\n");
+}
 
 void info_keyspace(Context& c, std::string& out) {
   const auto saw = [&](const Namespace& ns) {

@@ -131,6 +131,10 @@ bool parse(Context& c, CopyTo& to) {
     }
   }
   to.ns = target(c, c.request.keys[1]);
+  if (to.ns != nullptr && to.ns != &c.ns() && c.engine.server().cluster.enabled) {
+    c.reply.error("ERR Copying to another database is not allowed in cluster mode");
+    return false;
+  }
   if (to.ns == &c.ns() && c.args[1] == c.args[2]) {
     c.reply.error("ERR source and destination objects are the same");
     return false;
@@ -221,6 +225,9 @@ awaitable<void> copy_deferred(Context& c) {
 }
 
 void move(Context& c) {
+  if (c.engine.server().cluster.enabled) {
+    return c.reply.error("ERR MOVE is not allowed in cluster mode");
+  }
   if (!names_space(c, c.args[2])) return;
   Namespace* to = target(c, c.request.keys[1]);
   if (to == nullptr) return;

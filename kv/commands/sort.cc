@@ -8,6 +8,7 @@
 #include "kv/commands/set_view.h"
 #include "kv/commands/sorted_set_view.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/errand.h"
 #include "kv/engine/session.h"
 
 namespace cairn::kv {
@@ -25,6 +26,16 @@ bool may_look_up(Context& c, std::string_view option) {
   return false;
 }
 
+// In a cluster a pattern may look where the key is, and nowhere else.
+bool is_near(Context& c, std::string_view option, std::string_view pattern) {
+  if (!c.engine.server().cluster.enabled || c.session.id == kNoClient) return true;
+  if (cluster_slot_of_pattern(pattern) == cluster_slot(c.args[1])) return true;
+  c.reply.error(cat("ERR ", option,
+                    " option of SORT denied in cluster mode when keys formed by the pattern may be "
+                    "in different slots."));
+  return false;
+}
+
 bool names(const Context& c, size_t word) {
   const auto& keys = c.request.keys;
   return std::any_of(keys.begin(), keys.end(), [&](const Key& k) { return k.word == word; });
@@ -36,7 +47,7 @@ bool parse_by(Context& c, Question& q, std::string_view word) {
     q.sorts = false;
     return true;
   }
-  return may_look_up(c, "BY");
+  return is_near(c, "BY", word) && may_look_up(c, "BY");
 }
 
 }  // namespace
@@ -60,8 +71,10 @@ bool parse(Context& c, Question& q) {
     } else if (left >= 1 && equals_ignoring_case(word, "by")) {
       if (!parse_by(c, q, c.args[++i])) return false;
     } else if (left >= 1 && equals_ignoring_case(word, "get")) {
+      const std::string_view pattern = c.args[++i];
+      if (pattern != "#" && !is_near(c, "GET", pattern)) return false;
       if (!may_look_up(c, "GET")) return false;
-      q.gets.emplace_back(c.args[++i]);
+      q.gets.emplace_back(pattern);
     } else {
       return c.syntax_error(), false;
     }

@@ -3,6 +3,7 @@
 
 #include "core/base/text.h"
 #include "kv/commands/alone.h"
+#include "kv/commands/cluster.h"
 #include "kv/commands/dump.h"
 #include "kv/commands/geo.h"
 #include "kv/commands/set_view.h"
@@ -91,6 +92,7 @@ Table::Table() : slots_(kSlots) {
                       memory_rows(),
                       debug_rows(),
                       alone_rows(),
+                      cluster_rows(),
                       command_rows(),
                       transaction_rows(),
                       pubsub_rows(),

@@ -7,6 +7,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
+#include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 
 namespace cairn::kv {
@@ -283,6 +284,18 @@ bool Engine::fits_listener(const Session& session, const Row& row, Reply& reply)
   return false;
 }
 
+bool Engine::in_one_slot(Session& session, const Request& request, Reply& reply) {
+  if (session.id == kNoClient) return true;  // another door's keys are where they are
+  OneSlot slot;
+  bool one = slot.add(*request.row, request.args);
+  if ((request.row->flags & kQueue) != 0 && session.in_multi) {
+    for (const Request& queued : session.queue) one = one && slot.add(*queued.row, queued.args);
+  }
+  session.slot = slot.slot();
+  if (!one) reply.error(kCrossSlot);
+  return one;
+}
+
 bool Engine::admit(Session& session, Request& request, Reply& reply) {
   const Row* row = request.row;
   const Args& args = request.args;
@@ -305,10 +318,11 @@ bool Engine::admit(Session& session, Request& request, Reply& reply) {
   }
   if (request.hash == 0) resolve(session.ns, request);
   if (!keys_fit(request, reply)) return false;
-  if (!session.in_multi || (row->flags & kNoQueue)) {
-    const bool allowed = may_all(session) || permitted(session, request, reply);
-    return allowed && fits_listener(session, *row, reply);
-  }
+  const bool at_once = !session.in_multi || (row->flags & kNoQueue) != 0;
+  if (at_once && !may_all(session) && !permitted(session, request, reply)) return false;
+  const bool may_span = row->one_key == 0 && server_.cluster.enabled;
+  if (may_span && !in_one_slot(session, request, reply)) return false;
+  if (at_once) return fits_listener(session, *row, reply);
   // The keys of what is queued are known when it runs: a SELECT may come before it.
   request.keys.clear();
   if (!fits_listener(session, *row, reply)) return false;

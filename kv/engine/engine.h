@@ -178,6 +178,9 @@ class Engine {
   void resolve_queue(Session& session);
   // Whether the session's principal may do this to all its keys; else it answered the error.
   bool permitted(const Session& session, const Request& request, Reply& reply) const;
+  // In a cluster, whether all its keys, and those of the transaction that it ends, are in one slot;
+  // else it answered the error.
+  static bool in_one_slot(Session& session, const Request& request, Reply& reply);
   void enqueue(Session& session, Request& request, Reply& reply);
   // Of all that a request needs; true: of all stripes.
   bool stripes_of(const Session& session, const Request& request,

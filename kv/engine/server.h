@@ -17,6 +17,7 @@
 #include "core/store/users.h"
 #include "kv/engine/channels.h"
 #include "kv/engine/client_limits.h"
+#include "kv/engine/cluster.h"
 #include "kv/engine/lookout.h"
 #include "kv/engine/scripts.h"
 #include "kv/engine/session.h"
@@ -156,6 +157,8 @@ struct Server {
   // latency-tracking-info-percentiles.
   std::vector<double> percentiles() const;
   void set_percentiles(std::vector<double> percents);
+
+  Cluster cluster;  // constant after start
 
  private:
   mutable Mutex texts_mutex_;

@@ -52,6 +52,7 @@ std::string Session::describe(int64_t now_ms) {
   if (listed_multi >= 0) flags += 'x';
   if (blocked.load()) flags += 'b';
   flags += tracker->letters();
+  if (reads_replicas) flags += 'r';
   if (no_evict) flags += 'e';
   if (listed_no_touch) flags += 'T';
   if (flags.empty()) flags = "N";

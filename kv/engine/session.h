@@ -18,6 +18,7 @@
 #include "core/base/mutex.h"
 #include "core/store/store.h"
 #include "kv/engine/channels.h"
+#include "kv/engine/cluster.h"
 #include "kv/engine/command.h"
 #include "kv/engine/outbox.h"
 #include "kv/engine/tracking.h"
@@ -192,6 +193,11 @@ class Session {
   std::atomic<bool> served{false};
   bool away = false;                // it is with LongScripts
   std::optional<KeyHash> met_busy;  // by a command that does not name it with its keys
+
+  // ---- in a cluster ----
+  std::atomic<bool> reads_replicas{false};  // READONLY: it would take what a replica has
+  // Of the keys of the command or the transaction that runs; kNoSlot: it has none.
+  int slot = kNoSlot;
 
  private:
   std::atomic<char> push_byte_{'*'};  // resp is not theirs who push, but the command's that runs

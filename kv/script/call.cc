@@ -4,6 +4,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "kv/engine/errand.h"
 #include "kv/script/flags.h"
 #include "kv/script/functions.h"
 #include "kv/script/sha1.h"
@@ -90,6 +91,20 @@ std::string refusal(Run& run, Engine& engine, Session& session, const Request& r
   return {};
 }
 
+// In a cluster, why the command may not touch its keys; empty: it may.
+std::string strays(const Run& run, Session& session, const Request& request) {
+  OneSlot keys;
+  if (!keys.add(*request.row, request.args)) {
+    return "ERR Script attempted to access a non local key in a cluster node";
+  }
+  const bool any = (run.flags & (kScriptPlain | kScriptAllowCrossSlotKeys)) != 0;
+  if (any || keys.slot() == kNoSlot) return {};
+  if (session.slot == kNoSlot) session.slot = keys.slot();  // the first that it touches
+  return session.slot == keys.slot()
+             ? ""
+             : "ERR Script attempted to access keys that do not hash to the same slot";
+}
+
 // Has the stripes of all its keys, or begins again with them.
 void lock_keys(lua_State* lua, LuaState& state, const Request& request) {
   StripeLocks& locks = *state.current()->c.locks;
@@ -152,6 +167,10 @@ int call(lua_State* lua, bool raise) {
   if (request.hash == 0) engine.resolve(session.ns, request);
   if (const std::string why = refusal(*run, engine, session, request); !why.empty()) {
     return answer_error(lua, raise, why);
+  }
+  if (engine.server().cluster.enabled && session.id != kNoClient) {
+    const std::string why = strays(*run, session, request);
+    if (!why.empty()) return answer_error(lua, raise, why);
   }
   lock_keys(lua, state, request);
   if (engine.waits_for_values(session, request)) lack(lua, state, &request);

@@ -127,6 +127,10 @@ bool read_key_count(Context& c, std::string_view not_a_number, int64_t& keys) {
 
 bool may_begin(Context& c, uint32_t flags) {
   if (flags & kScriptPlain) return true;
+  if ((flags & kScriptNoCluster) != 0 && c.engine.server().cluster.enabled) {
+    c.reply.error("ERR Can not run script on cluster, 'no-cluster' flag is set.");
+    return false;
+  }
   if ((c.row.flags & kReadOnly) && !(flags & kScriptNoWrites)) {
     c.reply.error("ERR Can not execute a script with write flag using *_ro command.");
     return false;

@@ -11,13 +11,13 @@ from harness import ROOT, Server
 BEGIN, END = "<!-- compatibility -->\n", "<!-- /compatibility -->\n"
 # What a command that is there does not do.
 PARTLY = {
+    "cluster": "of one node, with `--cluster-enabled=yes`",
     "copy": "in `MULTI` no value above a log segment", "debug": "`SLEEP ERROR LOG SET-ACTIVE-EXPIRE`, if `--enable-debug-command`",
     "flushall": "leaves buckets alone", "object": "`IDLETIME` is an error: it is not tracked", "replicaof": "`NO ONE` alone",
     "slaveof": "`NO ONE` alone", "shutdown": "no `ABORT`: it does not wait",
 }
 # What answers that it is not there, as a redis-server without it does, or where that has it, in words of its own.
 NO = {
-    **dict.fromkeys(("asking", "cluster", "readonly", "readwrite"), "there is no cluster, as with `cluster-enabled no`"),
     **dict.fromkeys(("failover", "psync", "replconf", "sync"), "there are no replicas"),
 }
 

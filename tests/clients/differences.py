@@ -316,3 +316,13 @@ def _(d):
 @differs("SORT in 7.0.15 looks at an error of an earlier conversion", parts=True)
 def _(d):
     return d.name in ("sort", "sort_ro") and d.they_say(b"-ERR One or more scores can't be converted into double")
+
+
+@differs("patterns of SORT in a cluster: since 7.4 they may look where the key is")
+def _(d):
+    return d.name in ("sort", "sort_ro") and d.they_say(b"denied in Cluster mode") and b"STORE" not in d.said
+
+
+@differs("a SORT in a cluster, which 7.0.15 refused for its patterns", parts=True)
+def _(d):
+    return d.they_say(b"denied in Cluster mode")

@@ -71,6 +71,9 @@ class AsRedis(unittest.TestCase):
             shown_stream(small if again else small[-12:]), repr(last.ours)[:600], repr(last.theirs)[:600])
         return text + ("" if last.words == small[-1][1] else "\n  to: %r" % [w[:60] for w in last.words])
 
+    def make_steps(self, seed, told, names, refused):
+        return Scenes(seed, told, names, refused).steps(STEPS)
+
     def test_streams_are_answered_as_redis_answers_them(self):
         ours, theirs = (Client(port) for port in self.ports())
         told = [Rows(c.ask(b"COMMAND")) for c in (ours, theirs)]
@@ -83,7 +86,7 @@ class AsRedis(unittest.TestCase):
         self.assertGreater(len(names), 150)
         covered, seed, parted, begun, known = Covered(rows), SEED, 0, time.monotonic(), set()
         while covered.commands < COMMANDS or time.monotonic() < begun + SECONDS:
-            steps = Scenes(seed, told[0], names, refused).steps(STEPS)
+            steps = self.make_steps(seed, told[0], names, refused)
             try:
                 parted += not Run(self.ports(), steps, covered).go()
             except Difference as d:

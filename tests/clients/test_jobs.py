@@ -33,9 +33,9 @@ def free_port():
 
 
 class Cairn(Server):
-    def __init__(self):
+    def __init__(self, *args):
         self.port = free_port()
-        super().__init__(args=["--durability=always"])
+        super().__init__(args=["--durability=always", *args])
 
     def start(self):
         self.launch((self.port, 0, 0))
@@ -171,6 +171,12 @@ class NpmJobs(Job):
 
     def test_socketio_streams(self):
         self.job("node", "socketio_streams.js", kills=2)
+
+    def test_cluster(self):
+        self.server.remove()
+        self.server = Cairn("--cluster-enabled=yes")
+        self.addCleanup(self.server.remove)
+        self.job("node", "cluster.js", kills=1)
 
     def test_redlock(self):
         self.job("node", "redlock.js", kills=1)

@@ -18,14 +18,14 @@ from harness import PASSWORD, PATIENCE, Case, Server, command, raw, wait_until
 class Peer:
     """A redis-server of Debian's, as the oracle."""
 
-    def __init__(self):
+    def __init__(self, *args):
         self.directory = tempfile.mkdtemp(prefix="cairn-peer-")
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-             "--dir", self.directory], stdout=subprocess.DEVNULL)
+             "--dir", self.directory, *args], stdout=subprocess.DEVNULL)
         self.client = redis.Redis(port=self.port)
         assert wait_until(self.alive)
 
