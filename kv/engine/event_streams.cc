@@ -127,16 +127,21 @@ awaitable<void> EventStreams::write_for_nobody() {
 
 void EventStreams::look_after() {
   bool any;
-  std::vector<QueuePtr> gone;  // freed without the lock
+  std::vector<QueuePtr> idle;  // freed without the lock
   {
     MutexLock lock(mutex_);
-    for (auto it = queues_.begin(); it != queues_.end();) {
-      const auto at = it++;
-      if (at->second->dirty || !at->second->ns->dropped) continue;
-      gone.push_back(std::move(at->second));
-      queues_.erase(at);
+    for (auto& [ns, q] : queues_) {
+      if (!q->dirty) idle.push_back(q);
     }
     any = !dirty_.empty();
+  }
+  for (const QueuePtr& q : idle) {
+    StripeLocks locks(store_);
+    if (!locks.lock_idle(q->hash)) continue;
+    // One that is made again knows no ID: those that were given are to be past.
+    const bool past = q->last.ms < static_cast<uint64_t>(store_.now_ms());
+    MutexLock lock(mutex_);
+    if (!q->dirty && (past || q->ns->dropped)) queues_.erase(q->ns.get());
   }
   if (any) write_soon();
 }
