@@ -141,7 +141,8 @@ void EventStreams::look_after() {
     // One that is made again knows no ID: those that were given are to be past.
     const bool past = q->last.ms < static_cast<uint64_t>(store_.now_ms());
     MutexLock lock(mutex_);
-    if (!q->dirty && (past || q->ns->dropped)) queues_.erase(q->ns.get());
+    const bool needless = q->ns->dropped || (past && q->lost == 0);
+    if (needless && !q->dirty) queues_.erase(q->ns.get());
   }
   if (any) write_soon();
 }
