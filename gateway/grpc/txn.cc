@@ -214,7 +214,7 @@ awaitable<grpc::Status> TxnCall::run() {
     status = apply(lock, errand ? &*errand : nullptr, rests_on);
   }
   if (errand) {
-    errand->serve(wish_of(request_.durability()));
+    co_await errand->serve(wish_of(request_.durability()));
     rests_on = std::max(rests_on, errand->seen());
   }
   grpc::Status durable = co_await settled(store_, rests_on);

@@ -102,7 +102,9 @@ awaitable<Lsn> EventStreams::write(Wish wish) {
           }
           lose(*q, q->taken.left(), cat(locked.message()));
         }
-        left = write_some(*q, until, locks, wish);
+        // What others note meanwhile is theirs to write, or to lose.
+        const bool done = !locked.ok() && q->done_count >= until;
+        left = done ? Left::kNothing : write_some(*q, until, locks, wish);
       }
       (void)store_.memory().help();
       if (store_.log().backlogged()) co_await store_.log().wait_for_backlog();
@@ -246,7 +248,7 @@ size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_
                                                    kStreamIdMax, kTrimmedAtOnce, kStreamIdMin, 0);
     if (to != kStreamIdMin) Stream::add_trim(q.operation, to);
   }
-  if (stream == nullptr) state.last = q.last;
+  state.last = std::max(state.last, q.last);  // also where a client made it anew
   const auto now = static_cast<uint64_t>(now_ms);
   const auto add = [&](std::span<const std::string_view> words) {
     state.last = now > state.last.ms ? StreamId{now, 0} : state.last.next();
@@ -266,7 +268,9 @@ size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_
     add(std::array<std::string_view, 4>{"event", item.event, "key", key});
   }
   Stream::add_state(q.operation, state);
-  q.last = state.last;
+  // But not one that follows on what a client made up: DEL is to mend that.
+  constexpr uint64_t kAheadMsMax = 1000;
+  if (state.last.ms <= now + kAheadMsMax) q.last = state.last;
   return count;
 }
 
@@ -280,8 +284,11 @@ void EventStreams::count_lost(Queue& q, uint64_t count, std::string_view why) {
     if (std::exchange(q.lost, q.lost + count) != 0) return;
   }
   if (!store_.options().report) return;
-  store_.options().report(Severity::kWarning, "events",
-                          cat("keyspace events of ", q.ns->name, " are lost: ", why));
+  // Not under the locks that the caller has.
+  asio::post(store_.any_executor(),
+             [this, text = cat("keyspace events of ", q.ns->name, " are lost: ", why)] {
+               store_.options().report(Severity::kWarning, "events", text);
+             });
 }
 
 void EventStreams::lose(Queue& q, size_t count, std::string_view why) {

@@ -77,7 +77,7 @@ awaitable<Error> delete_bucket(Call& c) {
     if (listed.ok() && listed->items.empty() && !listed->truncated) {
       full.message = cat(default_message(full.code),
                          " It holds keys that listings leave out, since they have no bytes: "
-                         "hashes, which the Redis door reads and deletes.");
+                         "collections, which the Redis door and gRPC read and delete.");
     }
     co_return full;
   }
