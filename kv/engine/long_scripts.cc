@@ -44,7 +44,9 @@ awaitable<StatusOr<Engine::Outcome>> LongScripts::run(Session& session, Request&
   });
   session.away = false;
   if (!job->outcome.ok() || job->outcome->cold) co_return std::move(job->outcome);
-  if (job->reply.overflowed()) session.close_after_reply = true;  // as every client of such a one
+  if (job->reply.overflowed()) {  // so it was taken back, and the error is as lost as the answer
+    co_return absl::ResourceExhaustedError("the answer is too large, and nothing of it was done");
+  }
   job->reply.give(reply);
   co_return std::move(job->outcome);
 }

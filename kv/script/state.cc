@@ -493,7 +493,8 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
     if (c.session.lacking != nullptr) c.session.lacking->gave_way = false;
   }
 
-  const bool interrupted = run.answered && status != 0;  // what is answered is a part
+  // What is answered is a part, or nobody will see it.
+  const bool interrupted = run.answered && (status != 0 || c.reply.overflowed());
   if (interrupted) c.reply.cut(mark);
   if (run.ended != Ended::kNo) {
     answer_end(c, run);
