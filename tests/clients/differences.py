@@ -351,3 +351,8 @@ def _(d):
 @differs("in a cluster, 7.0.15 takes a word behind STORE for a key of SORT though another STORE has none", parts=True)
 def _(d):
     return d.name == "sort" and d.they_say(b"-CROSSSLOT") and d.said[-1] == b"STORE"
+
+
+@differs("in a cluster, 7.0.15 sees no keys of an XREAD whose options are wrong, and says so", parts=True)
+def _(d):
+    return d.name in ("xread", "xreadgroup") and d.we_say(b"-CROSSSLOT") and (is_error(d.theirs) or d.they_say(b"+QUEUED"))
