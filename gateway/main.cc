@@ -28,6 +28,7 @@
 #include "gateway/options.h"
 #include "gateway/report_sink.h"
 #include "gateway/resp/door.h"
+#include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
 
 namespace cairn {
@@ -99,42 +100,21 @@ void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> do
   }
 }
 
-// Settings that CONFIG SET takes too are checked as it checks them.
+// Each is checked as CONFIG SET checks it.
 void take_settings(const Options& options, kv::Server& server) {
-  struct Setting {
-    std::string_view name;
-    const std::string& value;
-    std::string_view allowed;
-  };
-  const Setting settings[] = {
-      {"maxclients", options.max_clients, "a number of clients, at least 1"},
-      {"timeout", options.timeout, "a number of seconds, or 0 for no limit"},
-      {"proto-max-bulk-len", options.proto_max_bulk_len, "a size of at least 1mb, as 512mb"},
-      {"maxmemory-clients", options.maxmemory_clients,
-       "a size, as 64mb, a share of the memory from 0% to 100%, or 0 for no limit"},
-      {"client-output-buffer-limit", options.output_buffer_limit,
-       "CLASS MOST SOFT SECONDS, as 'normal 256mb 64mb 60', for normal, replica and pubsub"},
-      {"notify-keyspace-stream", options.keyspace_stream, "some of the letters Ag$lszhxetmdn"},
-      {"notify-keyspace-stream-maxlen", options.keyspace_stream_length, "a number of entries"},
-  };
-  for (const Setting& s : settings) {
-    if (s.value.empty() || kv::set_parameter(server, s.name, s.value)) continue;
+  for (const Parameter& p : parameters()) {
+    std::string value = options.parameters.at(p.name);
+    if (value.empty()) continue;
+    if (p.standard.empty() && value == "none") value.clear();
+    if (kv::set_parameter(server, p.name, value)) continue;
     die(absl::InvalidArgumentError(
-            cat(options.named(s.name), ": '", s.value, "' is not ", s.allowed)),
+            cat(options.named(p.name), ": '", value, "' is not ", p.allowed)),
         kUsageExit);
   }
 }
 
 // Settings that are no lines of the file.
-constexpr std::string_view kNotWritten[] = {"latency-monitor-threshold",
-                                            "latency-tracking",
-                                            "latency-tracking-info-percentiles",
-                                            "loglevel",
-                                            "notify-keyspace-events",
-                                            "requirepass",
-                                            "save",
-                                            "slowlog-log-slower-than",
-                                            "slowlog-max-len"};
+constexpr std::string_view kNotWritten[] = {"loglevel", "requirepass", "save"};
 std::vector<std::string> not_written(kv::Server& server) {
   std::vector<std::string> values;
   for (std::string_view name : kNotWritten) values.push_back(kv::get_parameter(server, name));
@@ -155,26 +135,17 @@ Status rewrite_config(const Options& options, kv::Server& server,
   const Options plain;
   const std::string fsync = get("appendfsync");
   const std::string durability = fsync == "no" ? "off" : fsync;
-  const kv::ClientLimits limits;
   const uint64_t memory = server.store.memory_bytes();
-  return rewrite_config_file(
-      options.config_file,
-      {{"memory", word(cat(memory)), memory == plain.memory_bytes},
-       {"maxmemory-policy", word(get("maxmemory-policy")),
-        server.store.memory().policy() == plain.policy},
-       {"durability", word(durability), server.durability == plain.durability},
-       {"maxclients", word(get("maxclients")), get("maxclients") == "10000"},
-       {"timeout", word(get("timeout")), get("timeout") == "0"},
-       {"proto-max-bulk-len", word(get("proto-max-bulk-len")),
-        get("proto-max-bulk-len") == "536870912"},
-       {"maxmemory-clients", word(get("maxmemory-clients")),
-        get("maxmemory-clients") == limits.together_text()},
-       {"client-output-buffer-limit", word(get("client-output-buffer-limit")),
-        get("client-output-buffer-limit") == limits.output_text()},
-       {"notify-keyspace-stream", word(get("notify-keyspace-stream")),
-        get("notify-keyspace-stream").empty()},
-       {"notify-keyspace-stream-maxlen", word(get("notify-keyspace-stream-maxlen")),
-        get("notify-keyspace-stream-maxlen") == cat(kv::EventStreams::kLengthMax)}});
+  std::vector<Setting> lines = {
+      {"memory", word(cat(memory)), memory == plain.memory_bytes},
+      {"maxmemory-policy", word(get("maxmemory-policy")),
+       server.store.memory().policy() == plain.policy},
+      {"durability", word(durability), server.durability == plain.durability}};
+  for (const Parameter& p : parameters()) {
+    const std::string value = get(p.name);
+    lines.push_back({p.name, word(value.empty() ? "none" : value), value == p.standard});
+  }
+  return rewrite_config_file(options.config_file, lines);
 }
 
 int serve(const Options& options) {
@@ -301,6 +272,10 @@ int serve(const Options& options) {
   for (size_t i = 0; i < options.threads; i++) {
     engines.push_back(std::make_unique<kv::Engine>(server, table, engines));
   }
+  for (size_t i = 0; i < kv::LongScripts::kThreads; i++) {
+    engines.push_back(std::make_unique<kv::Engine>(server, table, engines));
+  }
+  kv::LongScripts long_scripts(server, engines, options.threads);
   std::shared_ptr<asio::ssl::context> tls;
   if (!options.tls_cert.empty()) {
     auto made = net::make_tls(options.tls_cert, options.tls_key);
@@ -397,6 +372,7 @@ int serve(const Options& options) {
   std::fflush(stdout);
 
   stop.get_future().wait();
+  long_scripts.stop();
   resp.stop();
   http.stop();
   part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc, clock);

@@ -182,6 +182,47 @@ std::string Options::named(std::string_view flag) const {
   return cat(config_file, ":", line->second, ": ", flag);
 }
 
+const std::vector<Parameter>& parameters() {
+  static const kv::ClientLimits limits;
+  static const std::vector<Parameter> all = {
+      {"maxclients", cat(limits::kClientsMax), "clients of the Redis door at once",
+       "a number of clients, at least 1"},
+      {"timeout", "0", "seconds after which a silent Redis client is sent away; 0: never",
+       "a number of seconds, or 0 for no limit"},
+      {"proto-max-bulk-len", "536870912", "the longest key or value that a Redis client may send",
+       "a size of at least 1mb, as 512mb"},
+      {"maxmemory-clients", limits.together_text(),
+       "buffers of all Redis clients together: a size, as 64mb, or a share of the memory, as 25%",
+       "a size, as 64mb, a share of the memory from 0% to 100%, or 0 for no limit"},
+      {"client-output-buffer-limit", limits.output_text(),
+       "what a Redis client may leave unread before it is sent away, for each class: CLASS MOST "
+       "SOFT SECONDS, as Redis has it",
+       "CLASS MOST SOFT SECONDS, as 'normal 256mb 64mb 60', for normal, replica and pubsub"},
+      {"notify-keyspace-events", "", "classes of keyspace events that are told, as KEA or Kg$",
+       "some of the letters KEAg$lszhxetmdn"},
+      {"notify-keyspace-stream", "",
+       "classes of keyspace events that are kept in the stream __events__, as A or g$x",
+       "some of the letters Ag$lszhxetmdn"},
+      {"notify-keyspace-stream-maxlen", cat(kv::EventStreams::kLengthMax),
+       "about how many of them; 0: all", "a number of entries"},
+      {"busy-reply-threshold", "5000",
+       "milliseconds for which who needs what a script holds waits, before he is told BUSY; 0: "
+       "as long as it takes",
+       "a number of milliseconds"},
+      {"slowlog-log-slower-than", "10000",
+       "microseconds from which on a command is in SLOWLOG; below 0: none is",
+       "a number of microseconds"},
+      {"slowlog-max-len", "128", "how many of them", "a number of entries"},
+      {"latency-monitor-threshold", "0",
+       "milliseconds from which on LATENCY has what took so long; 0: nothing",
+       "a number of milliseconds"},
+      {"latency-tracking", "yes", "whether INFO latencystats has what commands take", "yes or no"},
+      {"latency-tracking-info-percentiles", "50 99 99.9", "and at which percentiles",
+       "a list of percentiles between 0 and 100"},
+  };
+  return all;
+}
+
 Options parse_options(int argc, char** argv) {
   Options o;
   o.threads = std::max(1u, std::thread::hardware_concurrency());
@@ -231,30 +272,10 @@ Options parse_options(int argc, char** argv) {
          "--durability", [&o](const std::string& text) { take_durability(o, text); },
          "of RESP writes: always, everysec or off")
       ->default_str("everysec");
-  app.add_option("--maxclients", o.max_clients, "clients of the Redis door at once")
-      ->default_str(cat(limits::kClientsMax));
-  app.add_option("--timeout", o.timeout,
-                 "seconds after which a silent Redis client is sent away; 0: never")
-      ->default_str("0");
-  app.add_option("--proto-max-bulk-len", o.proto_max_bulk_len,
-                 "the longest key or value that a Redis client may send")
-      ->default_str("512mb");
-  app.add_option(
-         "--maxmemory-clients", o.maxmemory_clients,
-         "buffers of all Redis clients together: a size, as 64mb, or a share of the memory, as "
-         "25%")
-      ->default_str(kv::ClientLimits().together_text());
-  app.add_option(
-         "--client-output-buffer-limit", o.output_buffer_limit,
-         "what a Redis client may leave unread before it is sent away, for each class: CLASS "
-         "MOST SOFT SECONDS, as Redis has it")
-      ->default_str(kv::ClientLimits().output_text());
-  app.add_option("--notify-keyspace-stream", o.keyspace_stream,
-                 "classes of keyspace events that are kept in the stream __events__, as A or g$x")
-      ->default_str("none");
-  app.add_option("--notify-keyspace-stream-maxlen", o.keyspace_stream_length,
-                 "about how many of them; 0: all")
-      ->default_str(cat(kv::EventStreams::kLengthMax));
+  for (const Parameter& p : parameters()) {
+    app.add_option("--" + p.name, o.parameters[p.name], p.about)
+        ->default_str(p.standard.empty() ? "none" : p.standard);
+  }
   app.add_option("--enable-debug-command", o.debug_command,
                  "who may say DEBUG: no one, clients of this machine (local), or all (yes)")
       ->check(CLI::IsMember({"no", "local", "yes"}))

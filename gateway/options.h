@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/store/memory.h"
 #include "core/store/options.h"
@@ -42,13 +43,20 @@ struct Options {
   std::string cluster_enabled = "no";                       // no, yes
   std::string cluster_announce_ip;                          // empty: where the client came to
   uint16_t cluster_announce_port = 0, cluster_announce_tls_port = 0;  // 0: the same
-  // What CONFIG SET can change too, in its own words; empty: as the server has it.
-  std::string max_clients, timeout, proto_max_bulk_len, maxmemory_clients, output_buffer_limit;
-  std::string keyspace_stream, keyspace_stream_length;
+  std::map<std::string, std::string, std::less<>> parameters;  // by name; empty: as it is by itself
 
   // What to call a flag in a message: "--resp", or "FILE:3: resp" if the file gave it.
   std::string named(std::string_view flag) const;
 };
+
+// What CONFIG SET can change too, in its own words.
+struct Parameter {
+  std::string name;
+  std::string standard;  // as CONFIG GET shows it
+  std::string about;
+  std::string allowed;  // "is not" this
+};
+const std::vector<Parameter>& parameters();
 
 // "512mb", "1.5gb", "1073741824": bytes, in units of 1024; nothing below zero.
 std::optional<uint64_t> parse_size(std::string_view text);

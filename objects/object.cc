@@ -126,7 +126,12 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
   constexpr int kTries = 3;  // then memory holds still
   std::optional<MemoryKeeper::Hold> hold;
   for (int tries = 0;; tries++) {
-    if (tries == kTries) hold.emplace(store.memory());
+    if (store.busy().any()) {
+      hold.reset();  // memory is not to stand still for so long
+      Status idle = co_await store.busy().until_idle(ns.hash(key));
+      if (!idle.ok()) co_return idle;
+    }
+    if (tries >= kTries && !hold) hold.emplace(store.memory());
     auto opened = try_open(store, ns, key, range, conditions, verdict);
     if (!opened.ok() || !opened->cold) co_return opened;
     std::string name(key);

@@ -4,7 +4,7 @@
                              BUILD/tidy, by the contents of the file and all it includes of ours
 
 Files of one folder that are compiled alike go together, as one source that includes them: most of the time
-is the libraries' headers (one by one it takes three times as long). Where their names collide, each goes alone.
+is the libraries' headers (one by one it takes three times as long). Where names collide, each goes alone.
 """
 import collections
 import concurrent.futures
@@ -20,6 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NOT_FOR_CLANG = re.compile(r" -(ftrivial-auto-var-init=\S+|Werror|Winvalid-pch|include \S+cmake_pch.hxx|"
                            r"Wno-(dangling-pointer|maybe-uninitialized|restrict|stringop-\S+|array-bounds))")
 TOGETHER = 8
+OF_EACH = ("kRows", "kGroup", "kPops", "kPopsOneOf", "kMoves")  # names that many sources have
 
 
 def digest(path, seen):
@@ -68,7 +69,9 @@ def main(build):
     for i, batch in enumerate(b for b in batches if len(b) > 1):
         sources[tuple(batch)] = os.path.join(cache, "together%d.cc" % i)
         with open(sources[tuple(batch)], "w") as f:
-            f.writelines('#include "%s"  // NOLINT(bugprone-suspicious-include)\n' % path for path in batch)
+            for j, path in enumerate(batch):
+                f.writelines("#undef %s\n#define %s %s%d\n" % (name, name, name, j) for name in OF_EACH)
+                f.write('#include "%s"  // NOLINT(bugprone-suspicious-include)\n' % path)
         commands[sources[tuple(batch)]] = commands[batch[0]].replace(batch[0], sources[tuple(batch)])
     with open(os.path.join(cache, "compile_commands.json"), "w") as f:
         json.dump([{"directory": build, "file": path, "command": c} for path, c in commands.items()], f)

@@ -44,6 +44,18 @@ inline bool is_value_too_long(const absl::Status& s) {
   return what.has_value() && *what == "value";
 }
 
+// Who holds the key needs it for longer than others wait. `who` is a script, or a function.
+inline constexpr const char* kBusyKey = "cairn/busy";
+inline absl::Status held_too_long(const char* who) {
+  absl::Status s = absl::UnavailableError("a script that runs for long holds the key");
+  s.SetPayload(kBusyKey, absl::Cord(who));
+  return s;
+}
+inline std::string held_too_long_by(const absl::Status& s) {  // empty: it is no such error
+  auto who = s.GetPayload(kBusyKey);
+  return who.has_value() ? std::string(*who) : std::string();
+}
+
 // A refusal rests on what was judged, as an answer does: it may leave only when that is durable.
 inline constexpr const char* kRestsOnKey = "cairn/rests-on";
 inline absl::Status resting_on(absl::Status s, Lsn lsn) {

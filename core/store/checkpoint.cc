@@ -355,6 +355,10 @@ awaitable<Status> Checkpointer::fill(File& file) {
   };
   for (size_t block = 0; block < kStripes; block += Index::kBlockStripes) {
     for (auto& ns : spaces) {
+      if (keyspace_.busy().any()) {
+        (void)co_await keyspace_.busy().until_idle(KeyHash{block} << (64 - kStripeBits),
+                                                   Busy::Patience::kEndless);
+      }
       if (!touched(*ns, block)) continue;  // of 10,000 small buckets, nearly none is
       for (size_t stripe = block; stripe < block + Index::kBlockStripes; stripe++) {
         Status filled = co_await fill_stripe(file, *ns, stripe);
@@ -391,6 +395,7 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
   std::vector<std::string> large;
   auto executor = co_await asio::this_coro::executor;
   for (KeyHash from = base;;) {
+    (void)co_await keyspace_.busy().until_idle(base, Busy::Patience::kEndless);
     {
       StripeLocks lock(keyspace_, base);
       auto add = [&](const Entry* e) {
@@ -450,6 +455,7 @@ awaitable<Status> Checkpointer::fill_parts(File& file, uint64_t identity,
   for (;;) {
     if (!keyspace_.look_up(which)) co_return absl::OkStatus();
     const KeyHash hash = which.ns->hash(which.key);
+    (void)co_await keyspace_.busy().until_idle(hash, Busy::Patience::kEndless);
     {
       StripeLocks lock(keyspace_, hash);
       Entry* e = Keyspace::entry_of(which, hash);

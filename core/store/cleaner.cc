@@ -193,6 +193,7 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
       take(r, lsn, header->wall_ms);
     });
     copy_found();  // before the buffer is read into again
+    while (!held_.empty()) co_await copy_held();
     if (!large_.empty() || !identities_.empty()) {
       Status rewritten = co_await rewrite_large(end);
       if (!rewritten.ok()) co_return rewritten;
@@ -254,6 +255,18 @@ void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
   if (found_.size() == kGroup) copy_found();
 }
 
+// What was found under stripes that somebody holds for long.
+awaitable<void> Cleaner::copy_held() {
+  std::vector<KeyHash> hashes;
+  const size_t count = std::min(held_.size(), kGroup);
+  for (size_t i = 0; i < count; i++) hashes.push_back(held_[i].hash);
+  (void)co_await keyspace_.busy().until_idle(hashes, Busy::Patience::kEndless);
+  const auto end = held_.begin() + static_cast<ptrdiff_t>(count);
+  std::move(held_.begin(), end, std::back_inserter(found_));
+  held_.erase(held_.begin(), end);
+  copy_found();
+}
+
 void Cleaner::copy_found() {
   std::array<KeyHash, kGroup> hashes;
   std::array<Namespace*, kGroup> spaces;
@@ -262,7 +275,10 @@ void Cleaner::copy_found() {
     spaces[i] = found_[i].ns.get();
   }
   StripeLocks locks(keyspace_);
-  if (!found_.empty()) locks.lock(std::span(hashes.data(), found_.size()));
+  if (!found_.empty() && !locks.lock_idle(std::span(hashes.data(), found_.size()))) {
+    std::move(found_.begin(), found_.end(), std::back_inserter(held_));
+    return found_.clear();
+  }
   keyspace_.prefetch({spaces.data(), found_.size()}, {hashes.data(), found_.size()});
   uint64_t copied = bytes_copied_ - copied_before_;
   for (const Found& f : found_) copied += f.record.size();

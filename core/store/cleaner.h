@@ -66,6 +66,7 @@ class Cleaner {
   awaitable<void> pace();
   void take(const RecordView& record, Lsn lsn, int64_t wall_ms);
   void copy_found();
+  awaitable<void> copy_held();
 
   Keyspace& keyspace_;
   Volume& volume_;
@@ -74,6 +75,7 @@ class Cleaner {
   AlignedBuffer buffer_;
   uint64_t buffer_at_ = 0, buffer_end_ = 0;  // offsets in the segment
   std::vector<Found> found_;
+  std::vector<Found> held_;  // under stripes that are busy
   // Large collections, to be rewritten: by identity, or by key.
   std::vector<uint64_t> identities_;
   std::vector<std::pair<std::shared_ptr<Namespace>, std::string>> large_;

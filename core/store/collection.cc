@@ -205,6 +205,7 @@ awaitable<Status> Keyspace::rewrite_parts(Known which, Lsn before,
     uint64_t size = 0;
     if (!look_up(which)) co_return absl::OkStatus();
     const KeyHash hash = which.ns->hash(which.key);
+    (void)co_await busy().until_idle(hash, Busy::Patience::kEndless);
     {
       StripeLocks lock(*this, hash);
       Entry* e = entry_of(which, hash);

@@ -51,6 +51,8 @@ awaitable<Status> Compactor::compact() {
     for (size_t s = 0; s < kStripes && ns->size() > 0; s++) {
       for (KeyHash from = KeyHash{s} << (64 - kStripeBits);;) {
         std::vector<std::string> keys;
+        (void)co_await keyspace_.busy().until_idle(KeyHash{s} << (64 - kStripeBits),
+                                                   Busy::Patience::kEndless);
         {
           StripeLocks lock(keyspace_, KeyHash{s} << (64 - kStripeBits));
           if (ns->dropped) break;
@@ -80,6 +82,7 @@ awaitable<Status> Compactor::move(std::shared_ptr<Namespace> ns, std::string key
   ExtentStore& extents = keyspace_.extents();
   BlobRef old;
   Lsn lsn;
+  (void)co_await keyspace_.busy().until_idle(hash, Busy::Patience::kEndless);
   {
     StripeLocks lock(keyspace_, hash);
     const Entry* e = ns->index->find(key, hash);
@@ -104,6 +107,7 @@ awaitable<Status> Compactor::move(std::shared_ptr<Namespace> ns, std::string key
     p.file = copy->second.file;
     p.header_page = copy->second.page;
   }
+  (void)co_await keyspace_.busy().until_idle(hash, Busy::Patience::kEndless);
   if (status.ok()) {
     StripeLocks lock(keyspace_, hash);
     Entry* e = ns->index->find(key, hash);

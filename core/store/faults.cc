@@ -6,6 +6,7 @@
 
 #include "core/base/alarms.h"
 #include "core/base/async.h"
+#include "core/base/errors.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
 #include "core/store/keyspace.h"
@@ -40,8 +41,11 @@ awaitable<Status> Faults::fetch(std::shared_ptr<Namespace> ns, std::string key) 
   for (;;) {
     Lsn lsn;
     uint64_t record_bytes = 0;
+    Status idle = co_await keyspace_.busy().until_idle(hash);
+    if (!idle.ok()) co_return idle;
     {
-      StripeLocks lock(keyspace_, hash);
+      StripeLocks lock(keyspace_);
+      if (!lock.lock_idle(hash)) continue;
       Entry* e = ns->index->find(key, hash);
       if (e == nullptr || !e->is_cold()) co_return absl::OkStatus();
       lsn = e->lsn();
@@ -90,18 +94,30 @@ void Faults::keep_cold(Keys& keys) const {
 
 awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
                                            const Keys& keys) {
+  return lock_with_values(locks, hashes, keys, Busy::Patience::kOfRequests);
+}
+
+awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
+                                           const Keys& keys, Busy::Patience patience) {
   constexpr int kTries = 3;  // then memory holds still
   std::optional<MemoryKeeper::Hold> hold;
   for (int tries = 0;; tries++) {
     if (tries == kTries) hold.emplace(memory_);
-    locks.lock(hashes);
+    while (!locks.lock_idle(hashes)) {
+      hold.reset();  // it is not to stand still for so long
+      tries = 0;
+      Status idle = co_await keyspace_.busy().until_idle(hashes, patience);
+      if (!idle.ok()) co_return idle;
+    }
     if (!keyspace_.has_cold()) co_return absl::OkStatus();
     Keys cold = keys;
     keep_cold(cold);
     if (cold.empty()) co_return absl::OkStatus();
     locks.unlock();
     Status fetched = co_await fetch_all(cold);
-    if (!fetched.ok()) co_return fetched;
+    const bool may_wait =
+        patience == Busy::Patience::kEndless && !held_too_long_by(fetched).empty();
+    if (!fetched.ok() && !may_wait) co_return fetched;
   }
 }
 
@@ -193,7 +209,8 @@ StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& reco
 // index names another place, and what was read does not count.
 Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, const Record& record) {
   const KeyHash hash = ns.hash(key);
-  StripeLocks lock(keyspace_, hash);
+  StripeLocks lock(keyspace_);
+  if (!lock.lock_idle(hash)) return absl::OkStatus();  // who needs it looks again
   if (memory_.pressed()) memory_.shed(ns, stripe_of(hash));
   Entry* e = ns.index->find(key, hash);
   if (e == nullptr || !e->is_cold() || e->lsn() != lsn) return absl::OkStatus();

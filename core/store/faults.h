@@ -16,6 +16,7 @@
 #include "core/base/async.h"
 #include "core/base/mutex.h"
 #include "core/index/index.h"
+#include "core/store/busy.h"
 #include "core/volume/volume.h"
 
 namespace cairn {
@@ -37,6 +38,9 @@ class Faults {
   awaitable<Status> fetch_all(const Keys& keys);
   // Takes the locks of `hashes` at a moment when the values of all these keys are in memory; they
   // are among the keys that the locks are for.
+  // Where one of those is busy it is waited for, with this patience (core/store/busy.h).
+  awaitable<Status> lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
+                                     const Keys& keys, Busy::Patience patience);
   awaitable<Status> lock_with_values(StripeLocks& locks, const std::vector<KeyHash>& hashes,
                                      const Keys& keys);
   // Those of the keys whose values are on disk alone, under their locks.

@@ -14,32 +14,115 @@ namespace cairn {
 
 // ---- locks ----
 
+void StripeLocks::take(std::span<const KeyHash> hashes) {
+  for (KeyHash h : hashes) many_.push_back(static_cast<uint32_t>(stripe_of(h)));
+  std::sort(many_.begin(), many_.end());
+  many_.erase(std::unique(many_.begin(), many_.end()), many_.end());
+}
+
 void StripeLocks::lock(KeyHash hash) {
   assert(!any());
   one_ = static_cast<uint32_t>(stripe_of(hash));
-  (*keyspace_.stripes_)[one_].mutex.lock();
+  if (!(*keyspace_.stripes_)[one_].mutex.lock_unless_busy()) keyspace_.busy().lock_anyway(one_);
 }
 
 void StripeLocks::lock(std::span<const KeyHash> hashes) {
   assert(!any());
-  for (KeyHash h : hashes) many_.push_back(static_cast<uint32_t>(stripe_of(h)));
-  std::sort(many_.begin(), many_.end());
-  many_.erase(std::unique(many_.begin(), many_.end()), many_.end());
-  for (uint32_t s : many_) (*keyspace_.stripes_)[s].mutex.lock();
+  take(hashes);
+  for (uint32_t s : many_) {
+    if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) keyspace_.busy().lock_anyway(s);
+  }
 }
 
 void StripeLocks::lock_all() {
   assert(!any());
-  for (auto& s : *keyspace_.stripes_) s.mutex.lock();
+  for (uint32_t s = 0; s < kStripes; s++) {
+    if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) keyspace_.busy().lock_anyway(s);
+  }
   all_ = true;
 }
 
+bool StripeLocks::lock_idle(KeyHash hash) {
+  assert(!any());
+  const auto s = static_cast<uint32_t>(stripe_of(hash));
+  if (!(*keyspace_.stripes_)[s].mutex.lock_unless_busy()) [[unlikely]]
+    return false;
+  one_ = s;
+  return true;
+}
+
+bool StripeLocks::lock_idle(std::span<const KeyHash> hashes) {
+  assert(!any());
+  take(hashes);
+  if (lock_those() == kNone) [[likely]]
+    return true;
+  many_.clear();
+  return false;
+}
+
+bool StripeLocks::lock_all_idle() {
+  assert(!any());
+  all_ = true;
+  all_ = lock_those() == kNone;
+  return all_;
+}
+
+bool StripeLocks::add(KeyHash hash) {
+  const auto s = static_cast<uint32_t>(stripe_of(hash));
+  SmallMutex& mutex = (*keyspace_.stripes_)[s].mutex;
+  if (!mutex.try_lock()) return false;
+  const auto insert = [&] { many_.insert(std::upper_bound(many_.begin(), many_.end(), s), s); };
+  if (one_ != kBusy) return insert(), true;
+  keyspace_.busy().widen(*this, insert);
+  mutex.make_busy();
+  return true;
+}
+
+uint32_t StripeLocks::lock_those() {
+  const size_t count = all_ ? kStripes : many_.size();
+  for (size_t i = 0; i < count; i++) {
+    const auto s = all_ ? static_cast<uint32_t>(i) : many_[i];
+    if ((*keyspace_.stripes_)[s].mutex.lock_unless_busy()) [[likely]]
+      continue;
+    while (i-- > 0) (*keyspace_.stripes_)[all_ ? i : many_[i]].mutex.unlock();
+    return s;
+  }
+  return kNone;
+}
+
+bool StripeLocks::lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> hashes, bool all) {
+  if (!(all ? lock_all_idle() : lock_idle(hashes))) return false;
+  one_ = kBusy;
+  keyspace_.busy().begin(*this, std::move(holder));
+  for_each([&](uint32_t s) { (*keyspace_.stripes_)[s].mutex.make_busy(); });
+  return true;
+}
+
+void StripeLocks::settle_busy() {
+  keyspace_.busy().widen(*this, [&] { one_ = kSettled; });
+  for_each([&](uint32_t s) { (*keyspace_.stripes_)[s].mutex.settle(); });
+}
+
+void StripeLocks::unlock_busy() {
+  for_each([&](uint32_t s)
+               ABSL_NO_THREAD_SAFETY_ANALYSIS { (*keyspace_.stripes_)[s].mutex.unlock_busy(); });
+  keyspace_.busy().end(*this);
+  one_ = kNone;
+  all_ = false;
+  many_.clear();
+  keyspace_.busy().idle_.notify();
+}
+
 void StripeLocks::unlock() {
+  if (one_ < kStripes) {
+    (*keyspace_.stripes_)[std::exchange(one_, kNone)].mutex.unlock();
+  } else if (one_ != kNone) {
+    return unlock_busy();
+  }
   if (all_) {
     for (auto& s : *keyspace_.stripes_) s.mutex.unlock();
     all_ = false;
   }
-  if (one_ != kNone) (*keyspace_.stripes_)[std::exchange(one_, kNone)].mutex.unlock();
   for (uint32_t s : many_) (*keyspace_.stripes_)[s].mutex.unlock();
   many_.clear();
 }
@@ -60,7 +143,7 @@ Keyspace::Keyspace(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Ex
       random_state_(options.random_seed != 0
                         ? options.random_seed
                         : (uint64_t{std::random_device{}()} << 32 | std::random_device{}())),
-      stripes_(std::make_unique<std::array<Stripe, kStripes>>()) {
+      stripes_(std::make_unique<Stripes>(clock_)) {
   extents_.set_debt_max(options_.extent_debt_bytes);
   extents_.set_taken([this](uint64_t bytes) { log_.note_taken(bytes); });
   hash_seed_ = random();
@@ -225,7 +308,9 @@ void Keyspace::link(Namespace& ns, KeyHash hash, Entry* old,
 
 void Keyspace::wait_for_locks() {
   for (size_t s = 0; s < kStripes; s++) {
-    StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+    StripeLocks lock(*this);
+    // What holds a busy one has appended nothing.
+    if (!lock.lock_idle(KeyHash{s} << (64 - kStripeBits))) continue;
   }
   MutexLock lock(names_mutex_);
 }

@@ -43,6 +43,7 @@
 #include "core/log/log_reader.h"
 #include "core/log/manifest.h"
 #include "core/log/segment_usage.h"
+#include "core/store/busy.h"
 #include "core/store/change.h"
 #include "core/store/namespace.h"
 #include "core/store/options.h"
@@ -66,14 +67,31 @@ class StripeLocks {
   StripeLocks(const StripeLocks&) = delete;
   StripeLocks& operator=(const StripeLocks&) = delete;
 
+  // Where one of them is busy, its holder gives way, which takes its time and costs it all that it
+  // has done: for who cannot come again (busy.h).
   void lock(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void lock(std::span<const KeyHash> hashes) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void lock_all() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // False, with nothing locked: one of them is busy.
+  [[nodiscard]] bool lock_idle(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  [[nodiscard]] bool lock_idle(std::span<const KeyHash> hashes) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  [[nodiscard]] bool lock_all_idle() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // One more stripe, beside those that it has, if that is free now: nothing is waited for.
+  [[nodiscard]] bool add(KeyHash hash) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+
+  // For long: they are busy from then on; all of them, if `all`. False: another has one for long.
+  [[nodiscard]] bool lock_busy(Busy::HolderPtr holder, std::span<const KeyHash> hashes,
+                               bool all) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // The end is near, and not to be interrupted any more: before a commit.
+  void settle() {
+    if (one_ == kBusy) settle_busy();
+  }
+
   bool all() const { return all_; }
   bool any() const { return all_ || one_ != kNone || !many_.empty(); }
-  bool covers(KeyHash hash) const {
-    const auto s = static_cast<uint32_t>(stripe_of(hash));
+  bool covers(KeyHash hash) const { return covers_stripe(static_cast<uint32_t>(stripe_of(hash))); }
+  bool covers_stripe(uint32_t s) const {
     if (one_ == s || all_) return true;
     // Of few, as a pipeline's group has, it is found sooner by looking at each.
     constexpr size_t kFew = 16;
@@ -82,7 +100,20 @@ class StripeLocks {
   }
 
  private:
-  static constexpr uint32_t kNone = UINT32_MAX;
+  // In the place of a stripe: those that it has are busy; or were.
+  static constexpr uint32_t kNone = UINT32_MAX, kBusy = kNone - 1, kSettled = kNone - 2;
+  void take(std::span<const KeyHash> hashes);  // into many_
+  // Of many_, or of all: the first that is busy, with none locked, or kNone.
+  uint32_t lock_those() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void settle_busy();
+  void unlock_busy() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  template <class Fn>
+  void for_each(Fn fn) const {
+    for (uint32_t s = 0; all_ && s < kStripes; s++) fn(s);
+    if (one_ < kStripes) fn(one_);
+    for (uint32_t s : many_) fn(s);
+  }
+
   Keyspace& keyspace_;
   uint32_t one_ = kNone;
   absl::InlinedVector<uint32_t, 16> many_;  // sorted
@@ -139,6 +170,7 @@ class Keyspace {
   const Log& log() const { return log_; }
   ExtentStore& extents() { return extents_; }
   ChangeListeners& listeners() { return listeners_; }
+  Busy& busy() { return stripes_->busy; }
   bool has_cold() const { return cold_.load(std::memory_order_relaxed) > 0; }
   uint64_t cold_count() const { return cold_.load(std::memory_order_relaxed); }
   // What nobody needs any more: so much of it, blobs and large collections and keys that were
@@ -205,6 +237,12 @@ class Keyspace {
     // The newest removal, and change of an expiry alone, that its writer wanted durable; under
     // mutex.
     Lsn removed, timed;
+  };
+
+  struct Stripes : std::array<Stripe, kStripes> {
+    explicit Stripes(Clock& clock)
+        : busy(clock, [this](size_t s) -> SmallMutex& { return (*this)[s].mutex; }) {}
+    Busy busy;
   };
 
   // What a large collection is written again in parts of; a smaller one is written whole.
@@ -335,7 +373,7 @@ class Keyspace {
   std::atomic<size_t> next_executor_{0};
 
   const std::shared_ptr<Identities> identities_ = std::make_shared<Identities>();
-  std::unique_ptr<std::array<Stripe, kStripes>> stripes_;
+  std::unique_ptr<Stripes> stripes_;
   std::array<NamespacePtr, kDatabases> databases_;
   NamespacePtr system_;
   NamespacePtr unnamed_;  // kIdentities: what has no name yet; not among spaces()

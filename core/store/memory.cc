@@ -220,7 +220,8 @@ bool MemoryKeeper::help() {
   const size_t stripes = kStripes * (Entry::kHeatUsed + 1);  // so often it finds a warm entry cold
   for (size_t n = 0; n < stripes && slots < kTurnSlots && holds_ == 0 && count_.over(); n++) {
     const size_t stripe = help_stripe_.fetch_add(1, std::memory_order_relaxed) % kStripes;
-    StripeLocks lock(keyspace_, KeyHash{stripe} << (64 - kStripeBits));
+    StripeLocks lock(keyspace_);
+    if (!lock.lock_idle(KeyHash{stripe} << (64 - kStripeBits))) continue;
     for (auto& ns : spaces) {
       if (ns->size() > 0 && !ns->dropped) {
         slots += sweep(*ns, stripe, kSlots, kShedVictims, n < stripes / 2).slots;
@@ -359,8 +360,8 @@ awaitable<void> MemoryKeeper::make_room() {
       for (bool end = ns->size() == 0; !end;) {
         Sweep swept;
         {
-          StripeLocks lock(keyspace_, KeyHash{stripe_} << (64 - kStripeBits));
-          if (ns->dropped) break;
+          StripeLocks lock(keyspace_);
+          if (!lock.lock_idle(KeyHash{stripe_} << (64 - kStripeBits)) || ns->dropped) break;
           swept = sweep(*ns, stripe_, kSlots, kVictimsMax, chooses());
         }
         freed += swept.freed_bytes;
@@ -394,8 +395,8 @@ awaitable<void> MemoryKeeper::make_room() {
 }
 
 size_t MemoryKeeper::move_some(Namespace& ns, size_t stripe, size_t& slots) {
-  StripeLocks lock(keyspace_, KeyHash{stripe} << (64 - kStripeBits));
-  if (ns.dropped) return 0;
+  StripeLocks lock(keyspace_);
+  if (!lock.lock_idle(KeyHash{stripe} << (64 - kStripeBits)) || ns.dropped) return 0;
   Moves moves;
   ns.index->sweep(stripe, slots, true, [&](Entry* e) { moves.add(e); });
   moved_bytes_ += moves.bytes();

@@ -21,6 +21,7 @@ Store::~Store() { drop_waiters(); }  // coroutines may hold readers and writers 
 void Store::drop_waiters() {
   log_.drop_waiters();
   faults_.drop_waiters();
+  busy().drop_waiters();
   extents_.drop_waiters();
   manifest_.drop_waiters();
   stopped_.drop();
@@ -56,7 +57,9 @@ int64_t Store::average_ttl_ms(const Namespace& ns) {
   for (size_t i = 0; i < kStripes && seen < kSample; i++) {
     const size_t s = (first + i) % kStripes;
     if ((*stripes_)[s].next_due.load(std::memory_order_relaxed) == INT64_MAX) continue;
-    StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+    StripeLocks lock(*this);
+    // Of one that is held, perhaps by who asks, as a script may, nothing is known.
+    if (!lock.add(KeyHash{s} << (64 - kStripeBits))) continue;
     size_t looked = 0;
     for (const ExpiryItem& item : (*stripes_)[s].expiry) {
       if (looked++ == kLook) break;

@@ -80,7 +80,8 @@ awaitable<void> Store::expire_due(int64_t now) {
 // At most kExpireStep keys of a stripe, and parts of keys; fewer if no more are due.
 StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
   Stripe& stripe = (*stripes_)[s];
-  StripeLocks lock(*this, KeyHash{s} << (64 - kStripeBits));
+  StripeLocks lock(*this);
+  if (!lock.lock_idle(KeyHash{s} << (64 - kStripeBits))) return 0;  // the next tick comes by again
   size_t looked_at = 0;
   while (looked_at < kExpireStep && !stripe.expiry.empty()) {
     const ExpiryItem item = *stripe.expiry.begin();

@@ -179,7 +179,8 @@ grpc::Status error_of(const Status& status, const v1::Key* key) {
                                               : "TOO_LARGE",
                    text, key);
     case absl::StatusCode::kUnavailable:
-      return error(grpc::UNAVAILABLE, "READ_ONLY", text, key);
+      return error(grpc::UNAVAILABLE, held_too_long_by(status).empty() ? "READ_ONLY" : "BUSY", text,
+                   key);
     case absl::StatusCode::kDataLoss:
       return error(grpc::DATA_LOSS, "DAMAGED", text, key);
     case absl::StatusCode::kCancelled:
@@ -198,6 +199,20 @@ NamespacePtr named(Store& store, std::string_view name) {
   return store.find_namespace(name.empty() ? kDefaultSpace : name);
 }
 }  // namespace
+
+bool is_busy(Store& store, const v1::Key& key) {
+  if (!store.busy().any()) return false;
+  const NamespacePtr ns = named(store, key.namespace_());
+  return ns != nullptr && store.busy().is_busy(ns->hash(key.key()));
+}
+
+awaitable<grpc::Status> until_idle(Store& store, const v1::Key& key) {
+  if (!store.busy().any()) co_return grpc::Status();
+  const NamespacePtr ns = named(store, key.namespace_());
+  if (ns == nullptr) co_return grpc::Status();  // which whoever asks will find
+  const Status idle = co_await store.busy().until_idle(ns->hash(key.key()));
+  co_return error_of(idle, &key);
+}
 
 NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const std::string& name,
                             grpc::Status& status) {

@@ -112,7 +112,7 @@ awaitable<grpc::Status> perform(const Shared& shared, Context& context, Collecti
     step.command.enter(errand.engine(), step.ns);
     status = apply(shared, step, wishes, errand, locks, answer, rests_on);
   }
-  errand.serve(wish_of(wishes.durability));
+  co_await errand.serve(wish_of(wishes.durability));
   rests_on = std::max(rests_on, errand.seen());
   if (at_once && status.ok()) answered(shared, context, answer->ByteSizeLong());
   const grpc::Status durable = co_await settled(store, rests_on);

@@ -539,6 +539,7 @@ struct Wording {
 constexpr Wording kWordings[] = {
     {"OOM ", grpc::RESOURCE_EXHAUSTED, "OUT_OF_MEMORY"},
     {"MISCONF ", grpc::UNAVAILABLE, "READ_ONLY"},
+    {"BUSY ", grpc::UNAVAILABLE, "BUSY"},
     {"IOERR ", grpc::DATA_LOSS, "DAMAGED"},
     {"NOGROUP ", grpc::NOT_FOUND, "NO_SUCH_GROUP"},
     {"BUSYGROUP ", grpc::ALREADY_EXISTS, "GROUP_EXISTS"},

@@ -36,6 +36,9 @@ Unary* KeyValueService::get(Context* c, const Caller& by, const v1::GetRequest* 
   grpc::Status status;
   NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->key(), status);
   if (ns == nullptr) return finish(c, store_, status);
+  if (store_.busy().is_busy(ns->hash(q->key().key()))) {
+    return spawn(c, shared_, *a, get_from_disk(c, std::move(ns), q, a));
+  }
   auto opened = objects::try_open(store_, *ns, q->key().key(), std::nullopt);
   if (!opened.ok()) {
     return finish(c, store_, error_of(opened.status(), &q->key()), rests_on(opened.status()));
@@ -56,6 +59,8 @@ awaitable<grpc::Status> KeyValueService::get_from_disk(Context* c, NamespacePtr 
   // that.
   StatusOr<objects::Opened> o = absl::UnknownError("");
   for (uint64_t room_bytes = 0;;) {
+    grpc::Status idle = co_await until_idle(store_, key);
+    if (!idle.ok()) co_return idle;
     auto info = objects::stat(store_, *ns, key.key());
     if (!info.ok()) co_return co_await refused(store_, info.status(), key);
     if (info->size > kValueBytesMax) co_return too_large("use Objects.Download", &key);
@@ -85,11 +90,24 @@ Unary* KeyValueService::put(Context* c, const Caller& by, const v1::PutRequest* 
   if (q->value().size() > store_.options().extent_threshold) {
     return spawn(c, store_, put_large(c, by, q, a));
   }
+  if (is_busy(store_, q->key())) return spawn(c, store_, put_when_idle(by, q, a));
   RecordView r;
   r.value = q->value();
   Lsn lsn;
   grpc::Status status = publish(by, *q, r, *a, lsn);
   return finish(c, store_, status, paced(store_, lsn, Lsn(a->version())));
+}
+
+awaitable<grpc::Status> KeyValueService::put_when_idle(Caller by, const v1::PutRequest* q,
+                                                       v1::PutResponse* a) {
+  grpc::Status status = co_await until_idle(store_, q->key());
+  if (!status.ok()) co_return status;
+  RecordView r;
+  r.value = q->value();
+  Lsn lsn;
+  status = publish(by, *q, r, *a, lsn);
+  grpc::Status durable = co_await settled(store_, paced(store_, lsn, Lsn(a->version())));
+  co_return durable.ok() ? status : durable;
 }
 
 awaitable<grpc::Status> KeyValueService::put_large(Context* c, Caller by, const v1::PutRequest* q,
@@ -101,6 +119,8 @@ awaitable<grpc::Status> KeyValueService::put_large(Context* c, Caller by, const 
   if (stored.ok()) stored = co_await upload.finish();
   if (!stored.ok()) co_return error_of(stored, &q->key());
   if (c->IsCancelled()) co_return cancelled(&q->key());
+  status = co_await until_idle(store_, q->key());
+  if (!status.ok()) co_return status;
   Lsn lsn;
   status = publish(by, *q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
   if (status.ok()) upload.gave_away();
@@ -140,31 +160,45 @@ grpc::Status KeyValueService::publish(const Caller& by, const v1::PutRequest& q,
 
 Unary* KeyValueService::remove(Context* c, const Caller& by, const v1::DeleteRequest* q,
                                v1::DeleteResponse* a) {
-  grpc::Status status = check_durability(q->durability());
-  NamespacePtr ns =
-      status.ok() ? find_namespace(store_, by, Access::kDelete, q->key(), status) : nullptr;
-  if (ns == nullptr) return finish(c, store_, status);
-  if (Status s = store_.check_write(false); !s.ok()) {
-    return finish(c, store_, error_of(s, &q->key()));
-  }
-  KeyHash hash = ns->hash(q->key().key());
+  if (is_busy(store_, q->key())) return spawn(c, store_, remove_when_idle(by, q, a));
   Lsn lsn;
-  {
-    StripeLocks lock(store_, hash);
-    Transaction t(store_, &lock, Shape::kOne, wish_of(q->durability()));
-    Entry* e = t.find(*ns, q->key().key(), hash);
-    if (!holds(q->condition(), e)) {
-      status = condition_failed(q->key());
-    } else if (e != nullptr) {
-      (void)t.remove(*ns, hash, e);
-      const auto removed = t.commit();
-      if (!removed.ok()) return finish(c, store_, write_error_of(removed.status(), &q->key()));
-      a->set_deleted(true);
-      a->set_version(removed->value());
-    }
-    lsn = paced(store_, t.seen(), Lsn(a->version()));
-  }
+  const grpc::Status status = remove_now(by, *q, *a, lsn);
   return finish(c, store_, status, lsn);
+}
+
+awaitable<grpc::Status> KeyValueService::remove_when_idle(Caller by, const v1::DeleteRequest* q,
+                                                          v1::DeleteResponse* a) {
+  grpc::Status status = co_await until_idle(store_, q->key());
+  if (!status.ok()) co_return status;
+  Lsn lsn;
+  status = remove_now(by, *q, *a, lsn);
+  grpc::Status durable = co_await settled(store_, lsn);
+  co_return durable.ok() ? status : durable;
+}
+
+// The answer rests on `lsn`.
+grpc::Status KeyValueService::remove_now(const Caller& by, const v1::DeleteRequest& q,
+                                         v1::DeleteResponse& a, Lsn& lsn) {
+  grpc::Status status = check_durability(q.durability());
+  NamespacePtr ns =
+      status.ok() ? find_namespace(store_, by, Access::kDelete, q.key(), status) : nullptr;
+  if (ns == nullptr) return status;
+  if (Status s = store_.check_write(false); !s.ok()) return error_of(s, &q.key());
+  KeyHash hash = ns->hash(q.key().key());
+  StripeLocks lock(store_, hash);
+  Transaction t(store_, &lock, Shape::kOne, wish_of(q.durability()));
+  Entry* e = t.find(*ns, q.key().key(), hash);
+  if (!holds(q.condition(), e)) {
+    status = condition_failed(q.key());
+  } else if (e != nullptr) {
+    (void)t.remove(*ns, hash, e);
+    const auto removed = t.commit();
+    if (!removed.ok()) return write_error_of(removed.status(), &q.key());
+    a.set_deleted(true);
+    a.set_version(removed->value());
+  }
+  lsn = paced(store_, t.seen(), Lsn(a.version()));
+  return status;
 }
 
 // ---- several values ----
@@ -245,10 +279,10 @@ Unary* KeyValueService::batch_get(Context* c, const Caller& by, const v1::BatchG
   if (!status.ok()) return finish(c, store_, status);
   if (has_room_for_answer(shared_)) {
     StripeLocks lock(store_);
-    lock.lock(batch->hashes);
+    const bool idle = lock.lock_idle(batch->hashes);
     Faults::Keys cold = batch->keys;
-    store_.faults().keep_cold(cold);
-    if (cold.empty()) {
+    if (idle) store_.faults().keep_cold(cold);
+    if (idle && cold.empty()) {
       status = batch->read(lock);
       lock.unlock();
       return finish(c, shared_, *a, status, batch->newest);

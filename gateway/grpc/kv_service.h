@@ -23,6 +23,11 @@ class KeyValueService final : public Service {
                        v1::PutResponse& a, Lsn& lsn);
   awaitable<grpc::Status> get_from_disk(Context* c, NamespacePtr ns, const v1::GetRequest* q,
                                         v1::GetResponse* a);
+  awaitable<grpc::Status> put_when_idle(Caller by, const v1::PutRequest* q, v1::PutResponse* a);
+  grpc::Status remove_now(const Caller& by, const v1::DeleteRequest& q, v1::DeleteResponse& a,
+                          Lsn& lsn);
+  awaitable<grpc::Status> remove_when_idle(Caller by, const v1::DeleteRequest* q,
+                                           v1::DeleteResponse* a);
   awaitable<grpc::Status> put_large(Context* c, Caller by, const v1::PutRequest* q,
                                     v1::PutResponse* a);
   awaitable<grpc::Status> scan_from_disk(Context* c, NamespacePtr ns, const v1::ScanRequest* q,

@@ -35,12 +35,23 @@ Unary* ObjectsService::stat(Context* c, const Caller& by, const v1::StatRequest*
   grpc::Status status;
   NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->key(), status);
   if (ns == nullptr) return finish(c, store_, status);
+  if (is_busy(store_, q->key())) return spawn(c, store_, stat_when_idle(std::move(ns), q, a));
   auto info = objects::stat(store_, *ns, q->key().key());
   if (!info.ok()) {
     return finish(c, store_, error_of(info.status(), &q->key()), rests_on(info.status()));
   }
   fill(*info, q->key(), a->mutable_info());
   return finish(c, store_, {}, q->durable() ? info->version : info->seen);
+}
+
+awaitable<grpc::Status> ObjectsService::stat_when_idle(NamespacePtr ns, const v1::StatRequest* q,
+                                                       v1::StatResponse* a) {
+  grpc::Status status = co_await until_idle(store_, q->key());
+  if (!status.ok()) co_return status;
+  auto info = objects::stat(store_, *ns, q->key().key());
+  if (!info.ok()) co_return co_await refused(store_, info.status(), q->key());
+  fill(*info, q->key(), a->mutable_info());
+  co_return co_await settled(store_, q->durable() ? info->version : info->seen);
 }
 
 Unary* ObjectsService::list(Context* c, const Caller& by, const v1::ListRequest* q,
@@ -114,6 +125,8 @@ awaitable<grpc::Status> ObjectsService::copy_bytes(Context* c, Caller by, const 
   if (c->IsCancelled()) co_return cancelled(&q->to());
   ObjectMeta meta = opened->info.meta;
   if (!meta.empty()) meta.modified_ms = store_.now_ms();
+  status = co_await until_idle(store_, q->to());
+  if (!status.ok()) co_return status;
   auto put =
       objects::put(store_, *to, q->to().key(), upload, meta,
                    q->drop_expiry() ? 0 : opened->info.expire_ms, conditions_of(q->condition()));
@@ -127,6 +140,7 @@ Unary* ObjectsService::remove(Context* c, const Caller& by, const v1::DeleteObje
   grpc::Status status;
   NamespacePtr ns = find_namespace(store_, by, Access::kDelete, q->key(), status);
   if (ns == nullptr) return finish(c, store_, status);
+  if (is_busy(store_, q->key())) return spawn(c, store_, remove_when_idle(std::move(ns), q, a));
   auto lsn = objects::remove(store_, *ns, q->key().key(), conditions_of(q->condition()));
   if (!lsn.ok()) {
     return finish(c, store_, write_error_of(lsn.status(), &q->key()), rests_on(lsn.status()));
@@ -134,6 +148,18 @@ Unary* ObjectsService::remove(Context* c, const Caller& by, const v1::DeleteObje
   a->set_deleted(lsn->version.valid());
   a->set_version(lsn->version.value());
   return finish(c, store_, {}, lsn->seen);
+}
+
+awaitable<grpc::Status> ObjectsService::remove_when_idle(NamespacePtr ns,
+                                                         const v1::DeleteObjectRequest* q,
+                                                         v1::DeleteObjectResponse* a) {
+  grpc::Status status = co_await until_idle(store_, q->key());
+  if (!status.ok()) co_return status;
+  auto lsn = objects::remove(store_, *ns, q->key().key(), conditions_of(q->condition()));
+  if (!lsn.ok()) co_return co_await write_refused(store_, lsn.status(), q->key());
+  a->set_deleted(lsn->version.valid());
+  a->set_version(lsn->version.value());
+  co_return co_await settled(store_, lsn->seen);
 }
 
 // ---- buckets ----

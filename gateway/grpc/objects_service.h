@@ -23,6 +23,10 @@ class ObjectsService final : public Service {
   Unary* list_buckets(Context* c, const Caller& by, const v1::ListBucketsRequest* q,
                       v1::ListBucketsResponse* a);
 
+  awaitable<grpc::Status> stat_when_idle(NamespacePtr ns, const v1::StatRequest* q,
+                                         v1::StatResponse* a);
+  awaitable<grpc::Status> remove_when_idle(NamespacePtr ns, const v1::DeleteObjectRequest* q,
+                                           v1::DeleteObjectResponse* a);
   awaitable<grpc::Status> list_page(Context* c, NamespacePtr ns, const v1::ListRequest* q,
                                     v1::ListResponse* a);
   awaitable<grpc::Status> copy_bytes(Context* c, Caller by, const v1::CopyRequest* q,

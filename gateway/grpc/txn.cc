@@ -175,7 +175,7 @@ bool TxnCall::run_in_place(grpc::Status& status, Lsn& rests_on) {
   }
   if (!has_room_for_answer(shared_)) return false;
   StripeLocks lock(store_);
-  lock.lock(hashes_);
+  if (!lock.lock_idle(hashes_)) return false;
   Faults::Keys cold = looked_at_;
   store_.faults().keep_cold(cold);
   if (!cold.empty()) return false;
@@ -214,7 +214,7 @@ awaitable<grpc::Status> TxnCall::run() {
     status = apply(lock, errand ? &*errand : nullptr, rests_on);
   }
   if (errand) {
-    errand->serve(wish_of(request_.durability()));
+    co_await errand->serve(wish_of(request_.durability()));
     rests_on = std::max(rests_on, errand->seen());
   }
   grpc::Status durable = co_await settled(store_, rests_on);

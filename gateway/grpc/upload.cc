@@ -124,6 +124,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     objects::Info info;
     Now now(store_.clock());
     info.expire_ms = expiry_of(now, {header_.ttl_ms()}, nullptr, status);
+    if (status.ok()) status = co_await until_idle(store_, key());
     if (!status.ok()) co_return status;
     auto put = objects::put(store_, ns, key().key(), upload, meta_, info.expire_ms,
                             conditions_of(header_.condition()));

@@ -38,8 +38,12 @@ class Connection final : public kv::Sender,
     }
     for (Next next = Next::kRead; next != Next::kEnd && !guests_.closing();) {
       do {
-        bool slept = next == Next::kSleep;
-        next = slept ? co_await pipeline_.sleep() : pipeline_.run();
+        bool slept = next == Next::kSleep || next == Next::kStay;
+        if (next == Next::kSleep) {
+          next = co_await pipeline_.sleep();
+        } else {
+          next = slept ? co_await pipeline_.fetch() : pipeline_.run();
+        }
         if (session_->kept_events) [[unlikely]]
           co_await write_events();
         if (next == Next::kWord && !output().empty()) {
@@ -116,6 +120,7 @@ class Connection final : public kv::Sender,
 
   // The bell rang: something was pushed.
   void send_pushes() override {
+    if (session_->away) return;  // its answer comes, and they behind it
     push_at_once();
     (void)note_buffers();  // if it is too much, it is sent away for it
   }
@@ -256,6 +261,9 @@ class Connection final : public kv::Sender,
     Output piece(session_->resp, &outbox());
     for (bool more = true; more;) {
       piece.clear();
+      if (const auto hash = series.needs(); hash && store_.busy().is_busy(*hash)) [[unlikely]] {
+        (void)co_await store_.busy().until_idle(*hash);  // past its patience the holder gives way
+      }
       while (more && piece.text().size() < kPieceBytes) more = series.next(piece);
       if (series.lost()) co_return false;
       pipeline_.note_piece(piece.capacity());  // a single field may be of 16 MiB

@@ -61,6 +61,7 @@ awaitable<void> Door::look_after() {
     server_.tracking.tidy(kTidied);
     server_.events.streams.look_after();
     for (auto& session : server_.sessions.all()) {
+      if (session->served) session->silent_s = 0;
       const auto silent_s = static_cast<uint64_t>(++session->silent_s);
       int64_t stalled_s = session->stalled_s;
       if (stalled_s != kv::Session::kNothingMoves) {  // unless it moves, or ends, meanwhile

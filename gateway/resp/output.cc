@@ -41,6 +41,10 @@ void Output::write_real(double value) {
   int n = std::snprintf(text, sizeof(text), "%.17g", value);
   std::string_view digits(text, static_cast<size_t>(n));
   if (std::isinf(value)) digits = value > 0 ? "inf" : "-inf";
+  write_decimal(digits);
+}
+
+void Output::write_decimal(std::string_view digits) {
   if (version_ < 3) return write_bulk(digits);
   append(text_, ",", digits, "\r\n");
 }

@@ -63,6 +63,7 @@ class Output final : public kv::Reply {
   void write_error(std::string_view text) override;
   void write_integer(int64_t value) override;
   void write_real(double value) override;
+  void write_decimal(std::string_view digits) override;
   void write_boolean(bool value) override;
   void write_bulk(std::string_view bytes) override;
   void write_verbatim(std::string_view text) override { write_verbatim_as("txt", text); }

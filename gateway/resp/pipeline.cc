@@ -130,7 +130,8 @@ size_t Pipeline::read_group(Parser::Result& stop) {
 Pipeline::Next Pipeline::run_group(std::span<kv::Request> requests) {
   StripeLocks locks(store_);
   auto with_key = requests.first(requests.size() - (requests.back().hash == 0 ? 1 : 0));
-  if (with_key.size() > 1) engine_.lock_group(session_, with_key, locks);
+  // Where one of them is busy, each takes its own: who comes before that one need not wait.
+  if (with_key.size() > 1) (void)engine_.lock_group(session_, with_key, locks);
   for (kv::Request& request : requests) {
     if (request.hash == 0) locks.unlock();
     // A browser that was made to talk to this port says one of these first.
@@ -140,10 +141,11 @@ Pipeline::Next Pipeline::run_group(std::span<kv::Request> requests) {
     }
     mark_ = output_.mark();
     auto outcome = engine_.run(session_, request, output_, locks.any() ? &locks : nullptr);
-    Next next = outcome.cold ? Next::kFetch : Next::kSleep;
+    Next next = outcome.busy ? Next::kStay : outcome.cold ? Next::kFetch : Next::kSleep;
     if (outcome.deferred) {
       waiting_.swap(request.args);
-      if (outcome.cold) {  // so will be others, and their reads need not wait for this one
+      // So will be others, and their reads need not wait for this one.
+      if (outcome.cold && !outcome.busy) {
         locks.unlock();
         for (kv::Request* r = &request + 1; r != requests.data() + requests.size(); r++) {
           engine_.fetch_ahead(session_, *r);
@@ -175,6 +177,7 @@ Pipeline::Next Pipeline::answered(Lsn seen) {
 }
 
 awaitable<Pipeline::Next> Pipeline::fetch() {
+  mark_ = output_.mark();
   const auto outcome = co_await engine_.run_cold(session_, waiting_, output_);
   if (outcome.deferred) co_return Next::kSleep;
   co_return answered(outcome.seen);

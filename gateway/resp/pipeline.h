@@ -24,6 +24,7 @@ class Pipeline {
     kSend,   // enough was answered
     kWord,   // the next word is a large one: to be taken out of the stream (streamed_word.h)
     kFetch,  // a command needs values that are on disk: fetch()
+    kStay,   // a command meets busy keys: what is answered is to leave, and then fetch()
     kSleep,  // a command waits, perhaps for long: what is answered is to leave, and then sleep()
     kEnd,    // the answers that there are end the conversation
   };

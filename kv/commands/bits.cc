@@ -431,6 +431,7 @@ awaitable<void> bitop_deferred(Context& c) {
     if (!held) co_return;
     auto blob = co_await combine_held(c, op, *held);
     if (!blob.ok()) co_return c.status_error(blob.status());
+    (void)co_await c.store.busy().until_idle(hashes, Busy::Patience::kEndless);
     StripeLocks lock(c.store);
     lock.lock(hashes);
     Context::Turn turn(c, lock);

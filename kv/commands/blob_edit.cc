@@ -142,6 +142,7 @@ awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
     }
     if (!*composed) co_return size;
     const BlobRef& blob = **composed;
+    (void)co_await c.store.busy().until_idle(c.ns().hash(key), Busy::Patience::kEndless);
     StripeLocks lock(c.store, c.ns().hash(key));
     Context::Turn turn(c, lock);
     Entry* e = c.find(key);

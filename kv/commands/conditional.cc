@@ -30,27 +30,26 @@ awaitable<void> digest_deferred(Context& c) {
   digest.ok() ? c.reply.bulk(*digest) : c.status_error(digest.status());
 }
 
-bool parse(Context& c, Comparison& comparison) {
+// False, with nothing done: how the value compares is to be found out first. In Redis's order: the
+// condition is read once there is something that it could hold for.
+bool delete_if(Context& c, Comparison& comparison, const Comparison::Found* found) {
   if (c.args.size() != 2 && c.args.size() != 4) {
-    c.reply.error("ERR wrong number of arguments for 'delex' command");
-    return false;
+    return c.reply.error("ERR wrong number of arguments for 'delex' command"), true;
   }
-  size_t i = 2;
-  if (c.args.size() == 2 || comparison.parse(c, i)) return true;
-  c.reply.error("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE");
-  return false;
-}
-
-// False, with nothing done: how the value compares is to be found out first.
-bool delete_if(Context& c, const Comparison& comparison, const Comparison::Found* found) {
   Entry* e = c.find(c.args[1]);
   std::optional<bool> goes = true;
   if (e == nullptr) return c.reply.integer(0), true;
-  if (comparison.given && !e->is_string()) {
-    c.reply.error("ERR Key should be of string type if conditions are specified");
-    return true;
+  if (c.args.size() == 4) {
+    if (!e->is_string()) {
+      c.reply.error("ERR Key should be of string type if conditions are specified");
+      return true;
+    }
+    size_t i = 2;
+    if (!comparison.given && !comparison.parse(c, i)) {
+      return c.reply.error("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE"), true;
+    }
+    if (!comparison.holds(c, e, found, goes)) return true;
   }
-  if (comparison.given && !comparison.holds(c, e, found, goes)) return true;
   if (!goes) return false;
   if (!*goes || c.remove(c.ns(), e)) c.reply.integer(*goes);
   return true;
@@ -60,12 +59,13 @@ constexpr Comparison kDelIfEq{true, true, false, 2};
 
 void delex(Context& c) {
   Comparison comparison;
-  if (parse(c, comparison) && !delete_if(c, comparison, nullptr)) c.defer();
+  if (!delete_if(c, comparison, nullptr)) c.defer();
 }
 
 awaitable<void> delex_deferred(Context& c) {
   Comparison comparison;
-  if (!parse(c, comparison)) co_return;
+  size_t i = 2;
+  (void)comparison.parse(c, i);  // which found the value in question before
   co_await compare_first(c, c.args[1], comparison, [&](const Comparison::Found& found) {
     return delete_if(c, comparison, &found);
   });
@@ -257,13 +257,7 @@ void reply_both(Context& c, int64_t value, int64_t difference) {
 
 void reply_both(Context& c, long double value, long double difference) {
   c.reply.array(2);
-  for (const long double number : {value, difference}) {
-    if (c.session.resp == 3) {
-      c.reply.real(static_cast<double>(number));
-    } else {
-      c.reply.bulk(format_float(number));
-    }
-  }
+  for (const long double number : {value, difference}) c.reply.decimal(format_float(number));
 }
 
 // False after the store refused.

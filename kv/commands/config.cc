@@ -215,12 +215,16 @@ constexpr std::string_view kAtStart = "it is an option of the start";
 constexpr std::string_view kClock = "what is warm and cold is not sampled";
 constexpr std::string_view kProcess = "the process is another's matter: a service manager's";
 
-// After how long others get BUSY while a script runs; as in Redis, 0 is never.
-std::string get_never(Server&) { return "0"; }
-Refusal set_never(Server&, std::string_view value) {
-  return value == "0" ? ""
-                      : "nobody gets BUSY: a script is ended after 1000 ms, and nothing of it is "
-                        "done";
+// After how long others get BUSY while a script has their keys; as in Redis, 0 is never.
+std::string get_busy_threshold(Server& s) { return cat(s.store.busy().patience_ms.load()); }
+Refusal set_busy_threshold(Server& s, std::string_view value) {
+  const auto ms = parse_ll(value);
+  if (!ms) return "argument couldn't be parsed into an integer";
+  if (*ms < 0 || *ms > Busy::kPatienceMsMax) {
+    return cat("argument must be between 0 and ", Busy::kPatienceMsMax, " inclusive");
+  }
+  s.store.busy().patience_ms = *ms;
+  return {};
 }
 
 constexpr Parameter kParameters[] = {
@@ -228,7 +232,7 @@ constexpr Parameter kParameters[] = {
      set_durability},
     {"appendonly", get_yes, set_yes},
     {"bind", [](Server& s) { return s.bind_address; }, nullptr},
-    {"busy-reply-threshold", get_never, set_never},
+    {"busy-reply-threshold", get_busy_threshold, set_busy_threshold},
     {"client-output-buffer-limit", [](Server& s) { return s.client_limits.output_text(); },
      [](Server& s, std::string_view v) { return s.client_limits.set_output(v); }},
     {"cluster-announce-ip", [](Server& s) { return s.cluster.announce_ip; }, nullptr, kAtStart},
@@ -247,7 +251,7 @@ constexpr Parameter kParameters[] = {
     {"list-max-listpack-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr,
      kShape},
     {"list-max-ziplist-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr, kShape},
-    {"lua-time-limit", get_never, set_never},
+    {"lua-time-limit", get_busy_threshold, set_busy_threshold},
     {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
      set_number<&Server::max_clients, 1, UINT32_MAX>},
     {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); }, set_memory},

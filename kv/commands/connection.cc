@@ -64,7 +64,7 @@ void reset(Context& c) {
   {
     MutexLock lock(s.mutex);
     c.reply.pushed_first();  // as they were to come
-    s.resp = s.listed_resp = 2;
+    s.speak(2);
     s.name.clear();
   }
   c.reply.simple("RESET");
@@ -174,7 +174,7 @@ void hello(Context& c) {
     MutexLock lock(c.session.mutex);
     const bool other = version != c.session.resp;
     if (other && c.engine.server().tracking.any() && !c.in_exec) c.reply.pushed_first();
-    c.session.resp = c.session.listed_resp = static_cast<int>(version);
+    c.session.speak(static_cast<int>(version));
   }
   c.reply.map(7);
   c.reply.bulk("server");

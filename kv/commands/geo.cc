@@ -35,11 +35,9 @@ bool parse_unit(Context& c, std::string_view word, double& meters) {
   return false;
 }
 
-void reply_place(Reply& reply, const geo::Place& place, int resp) {
+void reply_place(Reply& reply, const geo::Place& place) {
   reply.array(2);
-  for (double value : {place.longitude, place.latitude}) {
-    resp >= 3 ? reply.real(value) : reply.bulk(format_float(value));
-  }
+  for (double value : {place.longitude, place.latitude}) reply.decimal(format_float(value));
 }
 
 namespace {
@@ -99,9 +97,8 @@ void geohash(Context& c) {
 }
 
 void geopos(Context& c) {
-  for_each_named(c, [&](const auto& place) {
-    place ? reply_place(c.reply, *place, c.session.resp) : c.reply.null_array();
-  });
+  for_each_named(
+      c, [&](const auto& place) { place ? reply_place(c.reply, *place) : c.reply.null_array(); });
 }
 
 constexpr Row kRows[] = {

@@ -25,7 +25,7 @@ bool parse_unit(Context& c, std::string_view word, double& meters);
 
 // In RESP2 with 17 digits behind the point, as 7.0 writes them; in RESP3 as any number, which has
 // as many as it needs.
-void reply_place(Reply& reply, const geo::Place& place, int resp);
+void reply_place(Reply& reply, const geo::Place& place);
 
 inline constexpr std::string_view kGeoGroup = "geo";
 std::span<const Row> geo_rows();

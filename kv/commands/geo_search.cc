@@ -38,7 +38,6 @@ struct Question {
   bool with_distance = false, with_hash = false, with_place = false;
   size_t store_at = 0;  // the word of the destination; 0: it is answered
   bool store_distance = false;
-  int resp = 2;
   // Which the words have said already.
   bool centered = false, from_member = false, shaped = false, counted = false;
 
@@ -282,7 +281,7 @@ void reply_point(Reply& reply, const Question& q, const Point& p) {
   reply.bulk(p.member);
   if (q.with_distance) reply.bulk(geo::format_distance(p.distance / q.area.unit));
   if (q.with_hash) reply.integer(static_cast<int64_t>(p.score));
-  if (q.with_place) reply_place(reply, geo::place_of(p.score), q.resp);
+  if (q.with_place) reply_place(reply, geo::place_of(p.score));
 }
 
 class Points final : public Series {
@@ -381,7 +380,6 @@ void run(Context& c) {
   constexpr uint64_t kInPlaceMax = 10'000;
   Question q{kKind, kMayStore, {}};
   const SortedSet* set;
-  q.resp = c.session.resp;
   if (!parse(c, q, set)) return;
   if (set == nullptr) return answer_nothing(c, q);
   auto search = std::make_unique<Search>(q, *set);
@@ -472,7 +470,6 @@ awaitable<bool> in_turns(Context& c, const Question& blank) {
 template <Kind kKind, bool kMayStore>
 awaitable<void> run_deferred(Context& c) {
   Question blank{kKind, kMayStore, {}};
-  blank.resp = c.session.resp;
   for (int tries = 0; tries < kTriesInTurns; tries++) {
     if (c.given_up()) co_return;
     const bool done = co_await in_turns(c, blank);

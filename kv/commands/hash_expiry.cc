@@ -325,7 +325,9 @@ void hsetex(Context& c) {
     if (h.find(c.args[i]).has_value() != o.if_all) return c.reply.integer(0);
   }
   if (o.unit == nullptr || o.until_ms > c.now_ms()) {
-    if (set_fields(c, h, o)) c.reply.integer(1);
+    if (!set_fields(c, h, o)) return;
+    if (o.unit != nullptr) c.add_event(Events::kHash, "hexpire", c.ns(), c.args[1]);
+    c.reply.integer(1);
     return;
   }
   Changes changes(h);  // set, and gone at once

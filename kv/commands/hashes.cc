@@ -154,6 +154,7 @@ class Fields final : public Series {
     return more && count_ > 0;
   }
   bool lost() const override { return walk_.lost(); }
+  std::optional<KeyHash> needs() const override { return walk_.key(); }
 
  private:
   Store& store_;

@@ -237,19 +237,23 @@ void move(Context& c) {
   if (move_to(c, from, *to, c.args[1])) c.reply.integer(1);
 }
 
-// Calls fn(stripe) with the stripe locked.
+// Calls fn() with the stripe locked. False: it is busy.
 template <class Fn>
-void with_stripe(Context& c, size_t stripe, Fn fn) {
-  if (c.locks != nullptr && c.locks->all()) return fn();
-  StripeLocks lock(c.store, KeyHash{stripe} << (64 - kStripeBits));
+bool with_stripe(Context& c, size_t stripe, Fn fn) {
+  StripeLocks lock(c.store);
+  const bool has_all = c.locks != nullptr && c.locks->all();
+  if (!has_all && !lock.lock_idle(KeyHash{stripe} << (64 - kStripeBits))) return false;
   fn();
+  return true;
 }
 
 // Draws an entry, each of them with the same chance, and gives it to fn(Entry*) under its stripe's
-// lock: from a stripe by chance, which is taken the more likely the more it holds.
+// lock: from a stripe by chance, which is taken the more likely the more it holds. Not from one
+// that is busy, unless there is nothing else: false, and the command is to come again.
 template <class Fn>
-void draw(Context& c, Fn fn) {
+bool draw(Context& c, Fn fn) {
   bool found = false;
+  std::optional<size_t> busy;
   auto take = [&](const Index& index, size_t stripe) {
     fn(index.random(stripe, c.store.random()));
     found = true;
@@ -260,7 +264,7 @@ void draw(Context& c, Fn fn) {
   const auto most = static_cast<uint64_t>(mean + 8 * std::sqrt(mean) + 8);  // hardly one holds more
   for (int tries = 0; tries < kTriesMax && mean >= 1 && !found; tries++) {
     const size_t stripe = c.store.random() % kStripes;
-    with_stripe(c, stripe, [&] {
+    (void)with_stripe(c, stripe, [&] {
       const Index& index = *c.ns().index;
       if (c.store.random() % most < index.size(stripe)) take(index, stripe);
     });
@@ -268,14 +272,18 @@ void draw(Context& c, Fn fn) {
   // Most hold none: then counted. None is found if keys go meanwhile; the caller draws again.
   uint64_t skip = found || size == 0 ? 0 : c.store.random() % size;
   for (size_t stripe = 0; stripe < kStripes && !found;) {
-    with_stripe(c, stripe, [&] {
+    const bool looked = with_stripe(c, stripe, [&] {
       const Index& index = *c.ns().index;
       const uint64_t here = index.size(stripe);
       if (here > skip) return take(index, stripe);
       skip -= here;
       stripe += index.touched(stripe) ? 1 : Index::kBlockStripes;  // is a block's first one then
     });
+    if (!looked) busy = stripe++;
   }
+  if (found || !busy) return true;
+  c.meets_busy(KeyHash{*busy} << (64 - kStripeBits));
+  return false;
 }
 
 void randomkey(Context& c) {
@@ -284,16 +292,17 @@ void randomkey(Context& c) {
   bool found = false;
   constexpr int kDrawsMax = 16;
   for (int draws = 0; draws < kDrawsMax && !found; draws++) {
-    draw(c, [&](Entry* e) {
+    const bool drew = draw(c, [&](Entry* e) {
       if (e->expired(now)) return;
       key = e->key();
       found = true;
       c.saw(e);
     });
+    if (!drew) return;
   }
   // All that was drawn had expired.
   for (size_t s = 0; s < kStripes && !found && c.ns().size() > 0; s++) {
-    with_stripe(c, s, [&] {
+    const bool looked = with_stripe(c, s, [&] {
       c.ns().index->for_each(s, [&](Entry* e) {
         if (found || e->expired(now)) return;
         key = e->key();
@@ -301,6 +310,7 @@ void randomkey(Context& c) {
         c.saw(e);
       });
     });
+    if (!looked) return c.meets_busy(KeyHash{s} << (64 - kStripeBits));
   }
   c.saw_all(c.ns());  // also those that went while it looked
   if (found) {
@@ -315,7 +325,7 @@ void keys(Context& c) {
   const int64_t now = c.now_ms();
   Glob pattern(c.args[1]);
   for (size_t s = 0; s < kStripes; s++) {
-    with_stripe(c, s, [&] {
+    const bool looked = with_stripe(c, s, [&] {
       c.ns().index->for_each(s, [&](Entry* e) {
         if (!e->expired(now) && pattern.matches(e->key())) {
           found.emplace_back(e->key());
@@ -323,6 +333,7 @@ void keys(Context& c) {
         }
       });
     });
+    if (!looked) return c.meets_busy(KeyHash{s} << (64 - kStripeBits));
   }
   c.saw_all(c.ns());
   c.reply.array(found.size());
@@ -364,7 +375,7 @@ void scan(Context& c) {
   const int64_t now = c.now_ms();
   size_t stripe = stripe_of(at);
   for (; stripe < kStripes && looked < count; stripe += at == 0) {
-    with_stripe(c, stripe, [&] {
+    const bool idle = with_stripe(c, stripe, [&] {
       page.clear();
       const int64_t few = match ? std::min<int64_t>(count - looked, kScanFew) : count - looked;
       at = c.ns().index->scan(stripe, at, static_cast<size_t>(few), page);
@@ -376,6 +387,11 @@ void scan(Context& c) {
         c.saw(e);
       }
     });
+    if (idle) continue;
+    // The page ends before it, if there is one.
+    if (looked == 0) return c.meets_busy(KeyHash{stripe} << (64 - kStripeBits));
+    if (at == 0) at = KeyHash{stripe} << (64 - kStripeBits);
+    break;
   }
   c.saw_all(c.ns());
   if (at == 0 && stripe < kStripes) at = KeyHash{stripe} << (64 - kStripeBits);

@@ -315,6 +315,7 @@ class Migration {
       if (line[0] == '-') {
         refuse(line);
       } else if (!plan_.copy && greeted_) {
+        (void)co_await c_.store.busy().until_idle(c_.ns().hash(sent.key), Busy::Patience::kEndless);
         const bool removed = remove(sent);
         if (!removed) co_return false;
       }

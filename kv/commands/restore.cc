@@ -251,6 +251,10 @@ class Making {
     if (status.ok()) status = copy_->add(locks, flags_of(type), operation);
     return status;
   }
+  // Before the end, which cannot wait.
+  awaitable<Status> until_idle() {
+    return c_.store.busy().until_idle(c_.ns().hash(c_.args[1]), Busy::Patience::kEndless);
+  }
   // The end: the last part, and its name. Answers.
   void finish(const rdb::Reader& reader, std::string_view operation) {
     const KeyHash to = c_.ns().hash(c_.args[1]);
@@ -327,6 +331,7 @@ awaitable<void> make_text(Context& c, Pieces& pieces, std::string_view piece,
   if (!status.ok()) co_return c.status_error(status);
   const auto blob = co_await writer.finish();
   if (!blob.ok()) co_return c.status_error(blob.status());
+  (void)co_await making.until_idle();
   making.finish(*blob);
 }
 
@@ -336,6 +341,7 @@ awaitable<void> make_text(Context& c, const std::string& text, Making& making) {
   if (!status.ok()) co_return c.status_error(status);
   const auto blob = co_await writer.finish();
   if (!blob.ok()) co_return c.status_error(blob.status());
+  (void)co_await making.until_idle();
   making.finish(*blob);
 }
 
@@ -374,6 +380,7 @@ awaitable<void> make(Context& c, Pieces& pieces, bool is_text, Making& making) {
     if (is_text && operation.size() > c.store.options().extent_threshold) {
       co_return co_await make_text(c, operation, making);
     }
+    (void)co_await making.until_idle();
     co_return making.finish(reader, operation);
   }
 }

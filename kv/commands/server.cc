@@ -48,15 +48,25 @@ void time_(Context& c) {
 }
 
 void shutdown(Context& c) {
+  bool unsaved = false;
   for (size_t i = 1; i < c.args.size(); i++) {
     std::string word = lower(c.args[i]);
     if (word == "abort" && c.args.size() == 2) return c.reply.error("ERR No shutdown in progress.");
     if (word != "nosave" && word != "save" && word != "now" && word != "force") {
       return c.syntax_error();
     }
+    unsaved |= word == "nosave";
   }
+  Server& server = c.engine.server();
+  std::string_view busy;
+  const int64_t most_ms = c.store.busy().patience_ms;
+  (void)server.running_scripts.oldest([&](const RunningScripts::Running& r) {
+    const bool late = most_ms > 0 && (steady_ns() - r.begun_ns) / 1'000'000 > most_ms;
+    if (late) busy = r.function ? kBusyFunction : kBusyScript;
+  });
+  if (!busy.empty() && !unsaved) return c.reply.error(busy_text(busy));
   c.session.close_after_reply = true;
-  c.engine.server().shutdown();
+  server.shutdown();
 }
 
 // A master of nobody.

@@ -142,6 +142,7 @@ class Members final : public Series {
     return more && count_ > 0;
   }
   bool lost() const override { return walk_.lost(); }
+  std::optional<KeyHash> needs() const override { return walk_.key(); }
 
  private:
   Store& store_;
@@ -237,6 +238,7 @@ class LargeDraws final : public Series {
     return left_ > 0;
   }
   size_t bytes() const override { return drawn_.size() * (sizeof(std::string) + 64); }
+  std::optional<KeyHash> needs() const override { return hash_; }
 
  private:
   Store& store_;

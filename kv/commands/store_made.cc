@@ -70,11 +70,13 @@ awaitable<bool> store_made(Context& c, ValueType type, std::string_view key,
   auto part = next(bytes);
   auto after = part && !part->empty() ? next(bytes) : part;
   if (!part || !after) co_return false;
+  (void)co_await c.store.busy().until_idle(c.ns().hash(key), Busy::Patience::kEndless);
   if (after->empty()) co_return put_at_once(c, made, *part) == Turn::kDone;
   CollectionCopy copy(c.store);
   const std::vector<KeyHash> hashes{c.ns().hash(key), copy.hash()};
   while (!c.given_up()) {
     Turn turn;
+    (void)co_await c.store.busy().until_idle(hashes, Busy::Patience::kEndless);
     {
       StripeLocks locks(c.store);
       locks.lock(hashes);

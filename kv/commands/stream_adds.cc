@@ -193,8 +193,10 @@ Trimming begin(const Trim& trim) {
   return t;
 }
 
-uint64_t at_once(const Context& c, const Stream& stream) {
-  return c.in_exec ? UINT64_MAX : References(stream).at_once();
+// False: the rest goes in other turns; or it answered, since a transaction has none.
+bool is_whole(Context& c, const Trimming& t) {
+  if (t.more && !c.in_exec) return false;
+  return may_take_away(c, t.more ? UINT64_MAX : t.bytes);
 }
 
 // What of an XADD may take turns.
@@ -218,8 +220,8 @@ bool trim_for(Context& c, const Adding& a, const StreamView& s, StreamId id, siz
   if (a.trim.asks(s.stream)) {
     Trimming t = a.trimming;
     set_bounds(a.trim, s->size() + 1, t);
-    trim_some(*s, *a.trim.policy, id, at_once(c, *s), t, operation);
-    return !t.more && may_take_away(c, t.bytes);
+    trim_some(*s, *a.trim.policy, id, References(*s).at_once(c), t, operation);
+    return is_whole(c, t);
   }
   const uint64_t gone = trim_entries(s.stream, a.trim, id, bytes, operation);
   if (gone > kTrimmedAtOnce && !c.in_exec) return false;
@@ -265,7 +267,7 @@ bool trim_before(Context& c, Adding& a) {
   c.set_event("");
   if (a.trim.asks(s.stream)) {
     set_bounds(a.trim, s->size() + 1, a.trimming);
-    trim_some(*s, *a.trim.policy, {}, at_once(c, *s), a.trimming, operation);
+    trim_some(*s, *a.trim.policy, {}, References(*s).at_once(c), a.trimming, operation);
     a.trimmed |= a.trimming.gone != 0;
     return operation.empty() || operate(c, 1, s, operation);
   }
@@ -299,9 +301,8 @@ void xtrim(Context& c) {
   if (trim.asks(s.stream)) {
     Trimming t = begin(trim);
     set_bounds(trim, s->size(), t);
-    trim_some(*s, *trim.policy, {}, at_once(c, *s), t, operation);
-    if (t.more) return c.defer();
-    if (!may_take_away(c, t.bytes)) return;
+    trim_some(*s, *trim.policy, {}, References(*s).at_once(c), t, operation);
+    if (!is_whole(c, t)) return t.more && !c.in_exec ? c.defer() : void();
     gone = t.gone;
   } else {
     gone = trim_entries(s.stream, trim, {}, 0, operation);
@@ -336,7 +337,7 @@ bool trim_referred(Context& c, const Trim& trim, Trimming& t, uint64_t& gone) {
   if (!find(c, 1, s) || !s) return false;
   set_bounds(trim, s->size(), t);
   std::string operation;
-  trim_some(*s, *trim.policy, {}, at_once(c, *s), t, operation);
+  trim_some(*s, *trim.policy, {}, References(*s).at_once(c), t, operation);
   if (!operation.empty() && !operate(c, 1, s, operation)) return false;
   gone += t.gone;
   return t.more;

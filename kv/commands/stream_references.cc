@@ -15,9 +15,10 @@ References::References(const Stream& stream) : stream_(stream) {
   for (auto& [name, group] : stream.groups()) delivered_ = std::min(delivered_, group->last());
 }
 
-uint64_t References::at_once() const {
-  constexpr uint64_t kLooksAtOnce = 1 << 14;
-  return std::max<uint64_t>(1, kLooksAtOnce / std::max<size_t>(1, stream_.groups().size()));
+uint64_t References::at_once(const Context& c) const {
+  constexpr uint64_t kLooksAtOnce = 1 << 14, kLooksInExec = 1 << 20;
+  const uint64_t looks = c.in_exec ? kLooksInExec : kLooksAtOnce;
+  return std::max<uint64_t>(1, looks / std::max<size_t>(1, stream_.groups().size()));
 }
 
 bool References::hold(StreamId id, const StreamGroup* but) const {
@@ -137,9 +138,7 @@ class Deleting {
     }
     return true;
   }
-  bool takes_turns(const StreamView& s) const {
-    return !c_.in_exec && how_.count > References(*s).at_once();
-  }
+  bool takes_turns(const StreamView& s) const { return how_.count > References(*s).at_once(c_); }
   // The next of them; all of them if it takes no turns. False: the store refused.
   bool work(const StreamView& s, bool all);
   bool is_done() const { return at_ == how_.count; }
@@ -179,7 +178,7 @@ Fate Deleting::fate_of(const StreamView& s, const References& references, Stream
 
 bool Deleting::work(const StreamView& s, bool all) {
   const References references(*s);
-  const size_t end = all ? how_.count : std::min(how_.count, at_ + references.at_once());
+  const size_t end = all ? how_.count : std::min(how_.count, at_ + references.at_once(c_));
   group_ = acknowledges_ ? s->group(c_.args[2]) : nullptr;
   acknowledged_.clear();
   deleted_.clear();
@@ -222,7 +221,10 @@ void delete_ids(Context& c, bool acknowledges) {
   if (answers_nothing(c, s, how, acknowledges)) return;
   Deleting deleting(c, how, acknowledges);
   if (!deleting.read_ids()) return;
-  if (deleting.takes_turns(s)) return c.defer();
+  if (deleting.takes_turns(s)) {
+    if (may_take_away(c, UINT64_MAX)) c.defer();
+    return;
+  }
   if (deleting.work(s, true)) deleting.answer();
 }
 

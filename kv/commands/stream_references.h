@@ -21,8 +21,9 @@ class References {
  public:
   explicit References(const Stream& stream);
 
-  // So many entries may be asked about in one turn, since each is looked for in all groups.
-  uint64_t at_once() const;
+  // So many entries may be asked about in one turn, since each is looked for in all groups; and
+  // within a transaction, which has no turns.
+  uint64_t at_once(const Context& c) const;
   // All groups delivered what is up to this ID; what is behind it they hold.
   StreamId delivered() const { return delivered_; }
   // Whether a group has yet to deliver the entry, or it is pending with one: any but this one.

@@ -123,7 +123,7 @@ constexpr Syntax kSyntaxes[] = {
     {"decr", "O(1)", "", "key:k0"},
     {"decrby", "O(1)", "", "key:k0 decrement:i"},
     {"del", "O(N); N: keys", "request_policy:multi_shard response_policy:agg_sum", "key:k0*"},
-    {"delex", "O(1) for IFEQ and IFNE, O(N) for IFDEQ and IFDNE; N: bytes of the value", "", "key:k0 condition('IFEQ'=ifeq-value | 'IFNE'=ifne-value | 'IFDEQ'=ifdeq-digest:i | 'IFDNE'=ifdne-digest:i)?"},
+    {"delex", "O(1), or O(N); N: bytes of the value for IFDEQ and IFDNE", "", "key:k0 condition('IFEQ'=ifeq-value | 'IFNE'=ifne-value | 'IFDEQ'=ifdeq-digest:i | 'IFDNE'=ifdne-digest:i)?"},
     {"delifeq", "O(1)", "", "key:k0 value"},
     {"digest", "O(N); N: bytes of the value", "", "key:k0"},
     {"discard", "O(N); N: queued commands", "", ""},

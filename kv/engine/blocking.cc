@@ -174,6 +174,14 @@ void Engine::serve_ready(StripeLocks& locks) {
   std::vector<Unserved> rest;
   serve_under(locks, left, rest);
   if (rest.empty()) return;
+  if (home_ != nullptr) {  // its own thread has no coroutines
+    for (Unserved& unserved : rest) {
+      asio::post(home_->executor_, [home = home_, key = std::move(unserved.key)]() mutable {
+        home->serve(std::move(key));
+      });
+    }
+    return;
+  }
   locks.unlock();
   for (size_t i = 0; i < rest.size(); i++) {
     Unserved unserved = std::move(rest[i]);
@@ -184,7 +192,10 @@ void Engine::serve_ready(StripeLocks& locks) {
     std::vector<KeyHash> hashes{unserved.key.ns->hash(unserved.key.name)};
     for (const ReadyKey& k : unserved.beside) hashes.push_back(k.ns->hash(k.name));
     StripeLocks own(store_);
-    own.lock(hashes);
+    if (!own.lock_idle(hashes)) {
+      spawn(executor_, "serving who waits", serve_in_turns(std::move(unserved)));
+      continue;
+    }
     ready_.keys.push_back(std::move(unserved.key));
     serve_under(own, left, rest);
   }
@@ -213,7 +224,8 @@ awaitable<void> Engine::serve_in_turns(Unserved unserved) {
     {
       StripeLocks locks(store_);
       // Of a value that cannot be read the report tells; who waits for it goes on to wait.
-      const Status locked = co_await store_.faults().lock_with_values(locks, hashes, values);
+      const Status locked = co_await store_.faults().lock_with_values(locks, hashes, values,
+                                                                      Busy::Patience::kEndless);
       if (!locked.ok()) continue;
       size_t left = kTurn;
       ready_.keys.push_back(now.key);

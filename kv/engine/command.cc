@@ -148,6 +148,11 @@ bool Context::find(std::string_view key, ValueType type, Entry*& entry) {
   return false;
 }
 
+std::string busy_text(std::string_view who) {
+  return cat("BUSY Redis is busy running a script. You can only call ",
+             who == kBusyFunction ? "FUNCTION" : "SCRIPT", " KILL or SHUTDOWN NOSAVE.");
+}
+
 std::string error_text(const Status& status) {
   std::string text(status.message());
   switch (status.code()) {
@@ -155,12 +160,18 @@ std::string error_text(const Status& status) {
       if (is_disk_full(status)) return cat("MISCONF Errors writing to the log: ", text);
       return cat(is_out_of_memory(status) ? "OOM " : "ERR ", text);
     case absl::StatusCode::kUnavailable:
+      if (const std::string who = held_too_long_by(status); !who.empty()) return busy_text(who);
       return cat("MISCONF ", text);
     case absl::StatusCode::kDataLoss:
       return cat("IOERR ", text);
     default:
       return cat("ERR ", text);
   }
+}
+
+void Context::meets_busy(KeyHash hash) {
+  session.met_busy = hash;
+  again = true;
 }
 
 void Context::status_error(const Status& status) {

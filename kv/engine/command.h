@@ -290,6 +290,8 @@ class Context {
   // A script lacked something (Session::Lacking): nothing of it, and of the transaction around it,
   // is done, and it is run again with that (Engine::run_cold).
   bool again = false;
+  // The stripe of this hash is busy, and no key of its row is in it: as if it lacked something.
+  void meets_busy(KeyHash hash);
   // The transaction around it comes to nothing, for the failure that it answers.
   bool dooms = false;
 
@@ -353,6 +355,10 @@ class Context {
   bool deferred_ = false;
 };
 
+// Who holds stripes for long (Busy::Holder), and what others are told of him.
+inline constexpr const char* kBusyScript = "script";
+inline constexpr const char* kBusyFunction = "function";
+std::string busy_text(std::string_view who);
 // A refusal of the store in Redis's words.
 std::string error_text(const Status& status);
 

@@ -8,6 +8,7 @@
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "kv/engine/errand.h"
+#include "kv/engine/long_scripts.h"
 
 namespace cairn::kv {
 
@@ -202,11 +203,12 @@ bool Engine::may_touch(const Session& session, const Request& request) const {
   });
 }
 
-void Engine::lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks) {
+bool Engine::lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks) {
   absl::InlinedVector<KeyHash, kGroupMax> hashes;
   for (const Request& r : requests) hashes.push_back(r.hash);
-  locks.lock(hashes);
+  if (!locks.lock_idle(hashes)) return false;
   store().prefetch(*session.ns, hashes);
+  return true;
 }
 
 namespace {
@@ -342,27 +344,50 @@ bool Engine::may_write(Context& c) {
   return status.ok();
 }
 
-void Engine::lock_keys(Session& session, const Request& request, StripeLocks& locks) {
-  if (request.hash != 0) return locks.lock(request.hash);
-  absl::InlinedVector<KeyHash, 16> hashes;
+bool Engine::stripes_of(const Session& session, const Request& request,
+                        absl::InlinedVector<KeyHash, 16>& hashes) const {
   const auto add = [&](const Request& r) {
     for (const Key& key : r.keys) {
       if (key.ns != nullptr) hashes.push_back(key.hash);
     }
   };
   add(request);
+  const Row& row = *request.row;
+  if ((row.flags & kWholeSpace) && (row.flags & kWrite) && !row.has_keys()) return true;  // a flush
   if (session.lacking != nullptr) {
-    if (session.lacking->all_stripes) return locks.lock_all();
+    if (session.lacking->all_stripes) return true;
     for (auto& [ns, key] : session.lacking->keys) hashes.push_back(ns->hash(key));
   }
   if (request.row->flags & kQueue) {
     for (const Request& queued : session.queue) {
-      if (queued.row->flags & kWholeSpace) return locks.lock_all();
+      if (queued.row->flags & kWholeSpace) return true;
       add(queued);
     }
     for (auto& w : session.watched.keys()) hashes.push_back(w.ns->hash(w.key));
   }
-  if (!hashes.empty()) locks.lock(hashes);
+  return false;
+}
+
+bool Engine::lock_keys(const Session& session, const Request& request, StripeLocks& locks) {
+  if (request.hash != 0) return locks.lock_idle(request.hash);
+  absl::InlinedVector<KeyHash, 16> hashes;
+  const bool all = stripes_of(session, request, hashes);
+  if (holder_ != nullptr) return locks.lock_busy(holder_, hashes, all);
+  if (all) return locks.lock_all_idle();
+  return hashes.empty() || locks.lock_idle(hashes);
+}
+
+awaitable<Status> Engine::until_idle(Session& session, const Request& request) {
+  Busy& busy = store_.busy();
+  if (session.met_busy.has_value()) {
+    const KeyHash met = *session.met_busy;
+    session.met_busy.reset();
+    co_return co_await busy.until_idle(met);
+  }
+  absl::InlinedVector<KeyHash, 16> hashes;
+  const bool all = stripes_of(session, request, hashes);
+  if (all) co_return co_await busy.until_all_idle();
+  co_return co_await busy.until_idle(hashes);
 }
 
 // ---- running ----
@@ -414,7 +439,7 @@ void Engine::timed(Context& c, Counts& counts, uint64_t ns) {
   counts.last_ns = ns;
   counts.last_bucket = Durations::bucket(ns);
   bump(counts.ns, ns);
-  if (c.deferred()) return;  // what it takes is still to come
+  if (c.deferred() || c.again) return;  // what it takes is still to come
   if ((lookout.bits() & Lookout::kHistograms) != 0) count_duration(counts, counts.last_bucket);
   if (ns >= lookout.slow_ns()) lookout.note_slow(c, ns);
 }
@@ -442,6 +467,14 @@ Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, St
     server_.tracking.ran(session, request.row, outcome.cold, !outcome.deferred);
   }
   if (!ready_.keys.empty()) serve_ready(held != nullptr ? *held : own);
+  return outcome;
+}
+
+Engine::Outcome Engine::run_busy(Session& session, Request& request, Reply& reply,
+                                 Busy::HolderPtr holder) {
+  holder_ = std::move(holder);
+  const Outcome outcome = run(session, request, reply);
+  holder_ = nullptr;
   return outcome;
 }
 
@@ -484,14 +517,15 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   txn.set_committer(committer(session.id));
   c.txn = &txn;
   txn.names_changes();
-  if (held == nullptr) lock_keys(session, request, own);
+  if (held == nullptr && !lock_keys(session, request, own)) return {Lsn(), true, true, true};
   c.locked = request.hash;
   if (waits_for_values(session, request)) return {Lsn(), true, true};
   call(c);
   if (c.again) {
     session.unsent.clear();
     reply.cut(mark);
-    return {Lsn(), true, true};
+    const bool runs_long = session.lacking != nullptr && session.lacking->runs_long != nullptr;
+    return {Lsn(), true, true, runs_long || session.met_busy.has_value()};
   }
   if (c.failure().empty()) {
     if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
@@ -576,7 +610,8 @@ uint64_t keep_cold_once(Store& store, Faults::Keys& keys) {
     auto& [ns, name] = k;
     if (!seen.insert({ns.get(), name}).second) return true;
     const KeyHash hash = ns->hash(name);
-    StripeLocks lock(store, hash);
+    StripeLocks lock(store);
+    if (!lock.lock_idle(hash)) return true;  // it is looked for when the command runs
     const Entry* e = ns->index->find(name, hash);
     if (e == nullptr || !e->is_cold()) return true;
     bytes += e->record_bytes();
@@ -656,8 +691,13 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
   const Reply::Mark mark = reply.mark();
   std::optional<MemoryKeeper::Hold> hold;
   const auto long_ones = long_bytes(request);
-  const absl::Cleanup forget = [&session] { session.lacking = nullptr; };
+  session.served = true;
+  const absl::Cleanup forget = [&session] {
+    session.lacking = nullptr;
+    session.served = false;
+  };
   const OfClient words(server_, session, long_ones.value_or(0));
+  bool busy = true;  // perhaps
   for (int tries = 0;; tries++) {
     if (paused(session, request)) hold.reset();  // memory is not to stand still for so long
     bool gone = session.ends();
@@ -675,10 +715,13 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     }
     if (request.hash == 0) resolve(session.ns, request);
     if (row.flags & kQueue) resolve_queue(session);
+    if (busy) hold.reset();
+    Status fetched = busy ? co_await until_idle(session, request) : absl::OkStatus();
     Faults::Keys keys = values_of(session, request);
     const uint64_t bytes = keep_cold_once(store(), keys);
-    Status fetched;
-    if (!long_ones.ok()) {
+    if (!fetched.ok()) {
+      // They are not waited for any longer.
+    } else if (!long_ones.ok()) {
       fetched = long_ones.status();
     } else if (!words.allowed()) {
       fetched = out_of_memory("clients hold too much.");
@@ -689,6 +732,15 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     }
     if (fetched.ok()) fetched = co_await read_lacking(session);
     if (fetched.ok() && !(row.flags & kBlobArgs)) fetched = co_await read_long_args(request);
+    Outcome outcome;
+    if (fetched.ok() && session.lacking != nullptr && session.lacking->runs_long != nullptr) {
+      hold.reset();
+      auto ran = co_await server_.long_scripts->run(session, request, reply);
+      fetched = ran.status();
+      if (ran.ok()) outcome = *ran;
+    } else if (fetched.ok()) {
+      outcome = run(session, request, reply);
+    }
     if (!fetched.ok()) {
       // As every command that is refused before it runs: a transaction comes to nothing.
       if (session.in_multi && (row.flags & kNoQueue) == 0) session.multi_failed = true;
@@ -702,7 +754,8 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
       if (server_.tracking.any()) server_.tracking.ran(session, &row, false, true);
       co_return Outcome{};
     }
-    const Outcome outcome = run(session, request, reply);
+    busy = outcome.busy;
+    if (busy && (session.lacking == nullptr || session.lacking->runs_long == nullptr)) tries = -1;
     if (outcome.cold) {
       if (session.ends()) {  // a script may go on and on
         session.close_after_reply = true;
@@ -725,8 +778,15 @@ awaitable<Lsn> Engine::run_deferred(Session& session, Args& args, Reply& reply) 
   Context c(*this, session, request, reply);
   Transaction txn(store(), nullptr, Shape::kOne);  // of no change: each turn has its own
   c.txn = &txn;
+  session.served = true;
+  const Status idle = co_await until_idle(session, request);
+  session.served = false;
   const int64_t begun = steady_ns(), waited = session.waited_ns;
-  co_await row.run_deferred(c);
+  if (idle.ok()) {
+    co_await row.run_deferred(c);
+  } else {
+    c.status_error(idle);
+  }
   const int64_t busy = steady_ns() - begun - (session.waited_ns - waited);
   timed(c, counts_[table_.index_of(row)], static_cast<uint64_t>(std::max<int64_t>(busy, 0)));
   finish(c, mark);

@@ -43,6 +43,7 @@ class Engine {
     Lsn seen;               // what the answer has to wait for under `always`
     bool deferred = false;  // nothing was answered: await run_deferred(),
     bool cold = false;      // or run_cold(), since values have to come back first
+    bool busy = false;      // or others have to let go of its keys, which may take long
   };
   // Starts to bring back the value that a request with one key will need.
   void fetch_ahead(Session& session, const Request& request);
@@ -52,13 +53,22 @@ class Engine {
   std::vector<Request>& group() { return group_; }
   // Looks the command up; request.args are set.
   void prepare(Session& session, Request& request);
-  // Takes the locks of several prepared requests, each with one key of the session's namespace, and
-  // brings their entries near: a pipeline's cache misses overlap instead of following each other.
-  // CPU per operation at pipeline 16 over 1 million keys: SET 1.43 to 0.85 us, GET 1.10 to 0.70
-  // (redis-server 7.0 beside it: 2.57 and 1.57; tools/bench resp).
-  void lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks);
+  // False: one is busy, and none is taken. Takes the locks of several prepared requests, each with
+  // one key of the session's namespace, and brings their entries near: a pipeline's cache misses
+  // overlap instead of following each other. CPU per operation at pipeline 16 over 1 million keys:
+  // SET 1.43 to 0.85 us, GET 1.10 to 0.70 (redis-server 7.0 beside it: 2.57 and 1.57; tools/bench
+  // resp).
+  bool lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks);
   // `held`: locks that cover the request's key; else it takes its own.
   Outcome run(Session& session, Request& request, Reply& reply, StripeLocks* held = nullptr);
+  // For a thread of its own (long_scripts.h): the same with stripes that are busy from then on.
+  Outcome run_busy(Session& session, Request& request, Reply& reply, Busy::HolderPtr holder);
+  // It has such a thread; who waits for what it changes is served by `home` where that takes
+  // longer.
+  void serve_from(Engine& home) { home_ = &home; }
+  // What runs now, if it is on such a thread.
+  const Busy::Holder* holder() const { return holder_.get(); }
+  bool has_own_thread() const { return home_ != nullptr; }
   // Takes the words. If the command then has to wait, it is deferred, not cold, and has them back.
   awaitable<Outcome> run_cold(Session& session, Args& args, Reply& reply);
   // Takes the words.
@@ -172,7 +182,13 @@ class Engine {
   // else it answered the error.
   static bool in_one_slot(Session& session, const Request& request, Reply& reply);
   void enqueue(Session& session, Request& request, Reply& reply);
-  void lock_keys(Session& session, const Request& request, StripeLocks& locks);
+  // Of all that a request needs; true: of all stripes.
+  bool stripes_of(const Session& session, const Request& request,
+                  absl::InlinedVector<KeyHash, 16>& hashes) const;
+  // False: one is busy, and none is taken.
+  bool lock_keys(const Session& session, const Request& request, StripeLocks& locks);
+  // Until none of them is busy, or it has waited long enough.
+  awaitable<Status> until_idle(Session& session, const Request& request);
   bool may_write(Context& c);
   void call(Context& c);
   void timed(Context& c, Counts& counts, uint64_t ns);
@@ -203,6 +219,8 @@ class Engine {
   std::atomic<uint64_t> hits_{0}, misses_{0};
   const Executor executor_;  // of its thread
   ReadyKeys ready_;          // by what runs now
+  Engine* home_ = nullptr;   // constant after start
+  Busy::HolderPtr holder_;
 };
 
 // What to do in place of a command of Redis's that is not here; empty: nothing is known.

@@ -192,12 +192,12 @@ std::string Errand::run(Command& command, StripeLocks& locks, Transaction& txn) 
 
 void Errand::end(bool committed) { told_.tell_events(committed); }
 
-void Errand::serve(Wish wish) {
+awaitable<void> Errand::serve(Wish wish) {
   for (ReadyKey& key : std::exchange(ready_.keys, {})) engine_.serve(std::move(key));
-  if (!std::exchange(session_.kept_events, false)) return;
+  if (!std::exchange(session_.kept_events, false)) co_return;
   EventStreams& streams = engine_.server().events.streams;
   Lsn seen;
-  if (!streams.write_at_once(wish, seen)) streams.write_soon();
+  if (!streams.write_at_once(wish, seen)) seen = co_await streams.write(wish);
   seen_ = std::max(seen_, seen);
 }
 

@@ -160,7 +160,7 @@ class Errand {
   void end(bool committed);
   // Once the locks are let go: serves who waits for what it changed, and has its events written,
   // with this wish.
-  void serve(Wish wish);
+  awaitable<void> serve(Wish wish);
 
   // ---- one that may wait, without locks ----
   // As run(), with locks and transactions of its own. Takes the words.

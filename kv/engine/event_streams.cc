@@ -71,7 +71,8 @@ bool EventStreams::write_at_once(Wish wish, Lsn& seen) {
   for (auto& [q, until] : due()) {
     Left left = Left::kMore;
     for (; left == Left::kMore && turns > 0; turns--) {
-      StripeLocks locks(store_, q->hash);
+      StripeLocks locks(store_);
+      if (!locks.lock_idle(q->hash)) break;
       left = write_some(*q, until, locks, wish);
     }
     all &= left == Left::kNothing;
@@ -91,7 +92,8 @@ awaitable<Lsn> EventStreams::write(Wish wish) {
     for (Left left = Left::kMore; left != Left::kNothing;) {
       {
         StripeLocks locks(store_);
-        const Status locked = co_await store_.faults().lock_with_values(locks, hashes, values);
+        const Status locked = co_await store_.faults().lock_with_values(locks, hashes, values,
+                                                                        Busy::Patience::kEndless);
         if (!locked.ok()) {
           locks.lock(q->hash);
           {
@@ -100,7 +102,9 @@ awaitable<Lsn> EventStreams::write(Wish wish) {
           }
           lose(*q, q->taken.left(), cat(locked.message()));
         }
-        left = write_some(*q, until, locks, wish);
+        // What others note meanwhile is theirs to write, or to lose.
+        const bool done = !locked.ok() && q->done_count >= until;
+        left = done ? Left::kNothing : write_some(*q, until, locks, wish);
       }
       (void)store_.memory().help();
       if (store_.log().backlogged()) co_await store_.log().wait_for_backlog();
@@ -125,16 +129,22 @@ awaitable<void> EventStreams::write_for_nobody() {
 
 void EventStreams::look_after() {
   bool any;
-  std::vector<QueuePtr> gone;  // freed without the lock
+  std::vector<QueuePtr> idle;  // freed without the lock
   {
     MutexLock lock(mutex_);
-    for (auto it = queues_.begin(); it != queues_.end();) {
-      const auto at = it++;
-      if (at->second->dirty || !at->second->ns->dropped) continue;
-      gone.push_back(std::move(at->second));
-      queues_.erase(at);
+    for (auto& [ns, q] : queues_) {
+      if (!q->dirty) idle.push_back(q);
     }
     any = !dirty_.empty();
+  }
+  for (const QueuePtr& q : idle) {
+    StripeLocks locks(store_);
+    if (!locks.lock_idle(q->hash)) continue;
+    // One that is made again knows no ID: those that were given are to be past.
+    const bool past = q->last.ms < static_cast<uint64_t>(store_.now_ms());
+    MutexLock lock(mutex_);
+    const bool needless = q->ns->dropped || (past && q->lost == 0);
+    if (needless && !q->dirty) queues_.erase(q->ns.get());
   }
   if (any) write_soon();
 }
@@ -160,7 +170,7 @@ EventStreams::Left EventStreams::write_some(Queue& q, uint64_t until, const Stri
   {
     MutexLock lock(mutex_);
     take(q);
-    lost = q.lost;
+    lost = q.taken.empty() ? 0 : q.lost;  // nothing is written that could tell of them
   }
   if (!q.taken.empty() && !append(q, locks, wish, lost)) return Left::kCold;
   MutexLock lock(mutex_);
@@ -194,7 +204,9 @@ bool EventStreams::append(Queue& q, const StripeLocks& locks, Wish wish, uint64_
   if (entry != nullptr) {
     store_.memory().counts_frequency() ? entry->touch_often(store_.random()) : entry->touch();
   }
-  const size_t count = make_operation(q, stream, t.now().ms(), tells);
+  const bool expired =
+      entry == nullptr && q.ns->index->find(kKey, q.hash) != nullptr && tell_expired_(*q.ns);
+  const size_t count = make_operation(q, stream, t.now().ms(), expired, tells);
   RecordView r;
   r.type = RecordType::kOperation;
   r.flags = static_cast<uint8_t>(static_cast<unsigned>(ValueType::kStream) << 4);
@@ -211,7 +223,8 @@ bool EventStreams::append(Queue& q, const StripeLocks& locks, Wish wish, uint64_
   return true;
 }
 
-size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_ms, uint64_t lost) {
+size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_ms, bool expired,
+                                    uint64_t lost) {
   const Batch& b = q.taken;
   const uint64_t bytes_max = std::min(kBytesAtOnce, store_.log().record_bytes_max() / 2);
   size_t count = 0;
@@ -235,12 +248,14 @@ size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_
                                                    kStreamIdMax, kTrimmedAtOnce, kStreamIdMin, 0);
     if (to != kStreamIdMin) Stream::add_trim(q.operation, to);
   }
+  state.last = std::max(state.last, q.last);  // also where a client made it anew
   const auto now = static_cast<uint64_t>(now_ms);
   const auto add = [&](std::span<const std::string_view> words) {
     state.last = now > state.last.ms ? StreamId{now, 0} : state.last.next();
     state.added++;
     Stream::add_entry(q.operation, state.last, words);
   };
+  if (expired) add(std::array<std::string_view, 4>{"event", "expired", "key", kKey});
   if (lost > 0) {
     const std::string text = cat(lost);
     add(std::array<std::string_view, 6>{"event", "lost", "key", "", "count", text});
@@ -253,6 +268,9 @@ size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_
     add(std::array<std::string_view, 4>{"event", item.event, "key", key});
   }
   Stream::add_state(q.operation, state);
+  // But not one that follows on what a client made up: DEL is to mend that.
+  constexpr uint64_t kAheadMsMax = 1000;
+  if (state.last.ms <= now + kAheadMsMax) q.last = state.last;
   return count;
 }
 
@@ -266,8 +284,11 @@ void EventStreams::count_lost(Queue& q, uint64_t count, std::string_view why) {
     if (std::exchange(q.lost, q.lost + count) != 0) return;
   }
   if (!store_.options().report) return;
-  store_.options().report(Severity::kWarning, "events",
-                          cat("keyspace events of ", q.ns->name, " are lost: ", why));
+  // Not under the locks that the caller has.
+  asio::post(store_.any_executor(),
+             [this, text = cat("keyspace events of ", q.ns->name, " are lost: ", why)] {
+               store_.options().report(Severity::kWarning, "events", text);
+             });
 }
 
 void EventStreams::lose(Queue& q, size_t count, std::string_view why) {

@@ -25,7 +25,8 @@
 // writes, or nobody came to write kQueuedBytesMax of names. That is counted, reported once for each
 // row of them, and told by the stream itself as soon as that can be written again: an entry of the
 // event `lost`, with an empty key and a field `count`. Who reads on from an ID that was trimmed
-// since misses what was; XINFO STREAM shows it.
+// since misses what was; XINFO STREAM shows it. Entries of a stream that begins anew have later IDs
+// than those before had, as long as the process lives.
 //
 // Threads: any. Nothing blocks; write() waits where the stream is on disk alone.
 #pragma once
@@ -34,6 +35,7 @@
 #include <absl/container/inlined_vector.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -44,6 +46,7 @@
 #include "core/base/mutex.h"
 #include "core/store/store.h"
 #include "core/store/transaction.h"
+#include "kv/types/stream_block.h"
 
 namespace cairn::kv {
 
@@ -56,9 +59,15 @@ class EventStreams {
   static constexpr uint64_t kLengthLeast = 1000;
   static constexpr uint64_t kQueuedBytesMax = 64 << 20;  // of a namespace
 
+  // `tell_expired`: that a stream was, under its lock, before another takes its place; whether that
+  // is an event that is kept.
   EventStreams(Store& store, const std::atomic<uint64_t>& length_max,
-               const std::atomic<Durability>& durability)
-      : store_(store), length_max_(length_max), durability_(durability) {}
+               const std::atomic<Durability>& durability,
+               std::function<bool(const Namespace&)> tell_expired)
+      : store_(store),
+        length_max_(length_max),
+        durability_(durability),
+        tell_expired_(std::move(tell_expired)) {}
   EventStreams(const EventStreams&) = delete;
 
   // Notes an event; under the lock of the key's stripe. Its name is a literal, or of a row.
@@ -103,6 +112,7 @@ class EventStreams {
     // Under the lock of the stream's stripe.
     Batch taken;
     uint64_t done_count = 0;  // written, or lost
+    StreamId last;            // given
     std::string operation;    // room
   };
   using QueuePtr = std::shared_ptr<Queue>;
@@ -116,7 +126,8 @@ class EventStreams {
   // becomes 0 unless it does.
   bool append(Queue& q, const StripeLocks& locks, Wish wish, uint64_t& lost);
   // Puts the next of them into q.operation, and returns how many.
-  size_t make_operation(Queue& q, const Stream* stream, int64_t now_ms, uint64_t lost);
+  size_t make_operation(Queue& q, const Stream* stream, int64_t now_ms, bool expired,
+                        uint64_t lost);
   void take(Queue& q) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void lose(Queue& q, size_t count, std::string_view why);
   void count_lost(Queue& q, uint64_t count, std::string_view why);
@@ -129,6 +140,7 @@ class EventStreams {
   Store& store_;
   const std::atomic<uint64_t>& length_max_;
   const std::atomic<Durability>& durability_;
+  const std::function<bool(const Namespace&)> tell_expired_;
   std::atomic<uint64_t> written_{0};  // the newest record's LSN
   std::atomic<uint64_t> lost_{0};
   std::atomic<bool> told_{false};  // a loop was

@@ -69,17 +69,21 @@ std::string Events::letters_of(uint32_t classes) {
   return text;
 }
 
+void Events::publish(const Namespace& ns, Class of, std::string_view event, std::string_view key) {
+  const uint32_t told = told_.load(std::memory_order_relaxed);
+  if ((told & of) == 0) return;
+  const std::string_view name = shown_name(ns);
+  if (told & kKeyspace) {
+    channels_.publish(Channels::Kind::kChannel, cat("__keyspace@", name, "__:", key), event);
+  }
+  if (told & kKeyevent) {
+    channels_.publish(Channels::Kind::kChannel, cat("__keyevent@", name, "__:", event), key);
+  }
+}
+
 bool Events::tell(const Namespace& ns, Class of, std::string_view event, std::string_view key) {
   if (!tells(of)) return false;
-  if (const uint32_t told = told_.load(std::memory_order_relaxed); (told & of) != 0) {
-    const std::string_view name = shown_name(ns);
-    if (told & kKeyspace) {
-      channels_.publish(Channels::Kind::kChannel, cat("__keyspace@", name, "__:", key), event);
-    }
-    if (told & kKeyevent) {
-      channels_.publish(Channels::Kind::kChannel, cat("__keyevent@", name, "__:", event), key);
-    }
-  }
+  publish(ns, of, event, key);
   if ((kept_.load(std::memory_order_relaxed) & of) == 0) return false;
   if (key == EventStreams::kKey && of != kExpired && of != kEvicted) return false;
   streams.note(ns, event, key);

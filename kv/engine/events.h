@@ -52,7 +52,11 @@ class Events final : public ChangeListener {
 
   Events(Store& store, Channels& channels, const std::atomic<uint64_t>& stream_length_max,
          const std::atomic<Durability>& durability)
-      : streams(store, stream_length_max, durability),
+      : streams(store, stream_length_max, durability,
+                [this](const Namespace& ns) {
+                  publish(ns, kExpired, "expired", EventStreams::kKey);
+                  return (kept_.load(std::memory_order_relaxed) & kExpired) != 0;
+                }),
         channels_(channels),
         listeners_(store.listeners()) {
     listeners_.add(*this);
@@ -78,6 +82,7 @@ class Events final : public ChangeListener {
  private:
   void changed(std::span<const Change> changes, Committer* by) override;
   bool tell(const Change& change);
+  void publish(const Namespace& ns, Class of, std::string_view event, std::string_view key);
   void ask(std::atomic<uint32_t>& classes, uint32_t now);
   static std::string letters_of(uint32_t classes);
 

@@ -1,5 +1,5 @@
 // An answer that is kept as it was made, for whoever sends it later in his own protocol: what a
-// client that waited is answered is made by the thread that served it.
+// client that waited is answered is made by the thread that served it, or that ran it.
 //
 // Threads: one after the other.
 #pragma once
@@ -23,9 +23,13 @@ class KeptReply final : public Reply {
     values_.clear();
   }
 
+  // What would be more than so many bytes is let go, and overflowed() from then on.
+  void set_limit(uint64_t bytes) { bytes_max_ = bytes; }
+  bool overflowed() const override { return overflowed_; }
+
   Mark mark() const override { return {values_.size(), 0, due_, errors_}; }
   void cut(const Mark& mark) override {
-    values_.resize(mark.text);
+    for (; values_.size() > mark.text; values_.pop_back()) bytes_ -= bytes_of(values_.back());
     due_ = due_before_ = mark.due;
     errors_ = mark.errors;
   }
@@ -45,16 +49,22 @@ class KeptReply final : public Reply {
     kNullArray,
     kArray,
     kMap,
-    kSet
+    kSet,
+    kDecimal,
+    kBigNumber,
+    kNotice
   };
   struct Value {
     Kind kind = Kind::kNull;
-    int64_t number = 0;  // or how many
+    bool answers = true;  // where a notice may not
+    int64_t number = 0;   // or how many
     double real = 0;
     std::string text = {};
+    std::optional<std::string> name = {};  // of a notice; of a verbatim text, its format
     std::unique_ptr<BlobReader> blob = {};
     std::unique_ptr<Series> series = {};
   };
+  static uint64_t bytes_of(const Value& v) { return sizeof(Value) + v.text.size(); }
   static void give(Value& v, Reply& to) {
     const auto count = static_cast<size_t>(v.number);
     switch (v.kind) {
@@ -71,7 +81,7 @@ class KeptReply final : public Reply {
       case Kind::kBulk:
         return to.bulk(v.text);
       case Kind::kVerbatim:
-        return to.verbatim(v.text);
+        return to.verbatim(v.text, *v.name);
       case Kind::kStream:
         return to.stream(std::move(v.blob));
       case Kind::kSeries:
@@ -86,19 +96,44 @@ class KeptReply final : public Reply {
         return to.map(count);
       case Kind::kSet:
         return to.set(count);
+      case Kind::kDecimal:
+        return to.decimal(v.text);
+      case Kind::kBigNumber:
+        return to.big_number(v.text);
+      case Kind::kNotice:
+        return to.notice(v.text, v.name, count, v.answers);
     }
   }
-  Value& add(Kind kind, uint64_t number = 0) {
+  Value& add(Kind kind, uint64_t number = 0, std::string_view text = {}) {
+    const bool answers = due_ != due_before_;
     due_before_ = due_;
-    return values_.emplace_back(Value{.kind = kind, .number = static_cast<int64_t>(number)});
+    overflowed_ |= bytes_ + sizeof(Value) + text.size() > bytes_max_;
+    if (overflowed_) {  // nobody will see it
+      values_.clear();
+      bytes_ = 0;
+      text = {};
+    }
+    Value& v = values_.emplace_back(Value{.kind = kind,
+                                          .answers = answers,
+                                          .number = static_cast<int64_t>(number),
+                                          .text = std::string(text)});
+    bytes_ += bytes_of(v);
+    return v;
   }
-  void write_simple(std::string_view text) override { add(Kind::kSimple).text = text; }
-  void write_error(std::string_view text) override { add(Kind::kError).text = text; }
-  void write_integer(int64_t value) override { add(Kind::kInteger).number = value; }
+  void write_simple(std::string_view text) override { add(Kind::kSimple, 0, text); }
+  void write_error(std::string_view text) override { add(Kind::kError, 0, text); }
+  void write_integer(int64_t value) override { add(Kind::kInteger, static_cast<uint64_t>(value)); }
   void write_real(double value) override { add(Kind::kReal).real = value; }
+  void write_decimal(std::string_view digits) override { add(Kind::kDecimal, 0, digits); }
   void write_boolean(bool value) override { add(Kind::kBoolean, value ? 1 : 0); }
-  void write_bulk(std::string_view bytes) override { add(Kind::kBulk).text = bytes; }
-  void write_verbatim(std::string_view text) override { add(Kind::kVerbatim).text = text; }
+  void write_bulk(std::string_view bytes) override { add(Kind::kBulk, 0, bytes); }
+  void write_verbatim(std::string_view text) override {
+    add(Kind::kVerbatim, 0, text).name = "txt";
+  }
+  void write_verbatim_as(std::string_view format, std::string_view text) override {
+    add(Kind::kVerbatim, 0, text).name = format;
+  }
+  void write_big_number(std::string_view digits) override { add(Kind::kBigNumber, 0, digits); }
   void write_stream(std::unique_ptr<BlobReader> blob) override {
     add(Kind::kStream).blob = std::move(blob);
   }
@@ -111,11 +146,15 @@ class KeptReply final : public Reply {
   void write_array(size_t count) override { add(Kind::kArray, count); }
   void write_map(size_t pairs) override { add(Kind::kMap, pairs); }
   void write_set(size_t count) override { add(Kind::kSet, count); }
-  // What may be told beside an answer is for who listens, and no command that waits tells it.
-  void write_notice(std::string_view, std::optional<std::string_view>, size_t) override {}
+  void write_notice(std::string_view what, std::optional<std::string_view> name,
+                    size_t count) override {
+    add(Kind::kNotice, count, what).name = name;
+  }
 
   std::vector<Value> values_;
   uint64_t due_before_ = 0;  // after the last value
+  uint64_t bytes_ = 0, bytes_max_ = UINT64_MAX;
+  bool overflowed_ = false;
 };
 
 }  // namespace cairn::kv

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "core/extents/blob_reader.h"
+#include "core/index/index.h"
 
 namespace cairn::kv {
 
@@ -28,6 +29,9 @@ class Series {
   virtual bool lost() const { return false; }
   // What it holds beside what the store does.
   virtual size_t bytes() const { return 0; }
+  // The key under whose stripe it makes the next ones, if it needs one: who may wait asks first
+  // whether that is busy (core/store/busy.h).
+  virtual std::optional<KeyHash> needs() const { return std::nullopt; }
   // Whoever asks holds the stripes that the command had: they are not to be taken again.
   void keep_locks() { locked_ = true; }
 
@@ -55,6 +59,11 @@ class Reply {
   void real(double value) {
     due_--;
     write_real(value);
+  }
+  // A number of whose digits none may be lost: RESP2 has a bulk string of them, RESP3 a double.
+  void decimal(std::string_view digits) {
+    due_--;
+    write_decimal(digits);
   }
   void boolean(bool value) {
     due_--;
@@ -142,6 +151,7 @@ class Reply {
   virtual void write_error(std::string_view text) = 0;
   virtual void write_integer(int64_t value) = 0;
   virtual void write_real(double value) = 0;
+  virtual void write_decimal(std::string_view digits) { write_bulk(digits); }
   virtual void write_boolean(bool value) = 0;
   virtual void write_bulk(std::string_view bytes) = 0;
   virtual void write_verbatim(std::string_view text) = 0;

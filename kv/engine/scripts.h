@@ -136,7 +136,7 @@ class RunningScripts {
     int64_t begun_ns = 0;
     std::atomic<bool> wrote{false}, killed{false};
   };
-  enum class Killed : uint8_t { kNone, kSome, kTooLate };
+  enum class Killed : uint8_t { kNone, kSome, kTooLate, kOfOtherKind };
 
   void add(Running& r) {
     MutexLock lock(mutex_);
@@ -151,9 +151,12 @@ class RunningScripts {
     MutexLock lock(mutex_);
     Killed how = Killed::kNone;
     for (Running* r : all_) {
-      if (r->function != functions) continue;
+      if (r->function != functions) {
+        if (how == Killed::kNone) how = Killed::kOfOtherKind;
+        continue;
+      }
       if (r->wrote.load()) {
-        if (how == Killed::kNone) how = Killed::kTooLate;
+        if (how != Killed::kSome) how = Killed::kTooLate;
       } else {
         r->killed = true;
         how = Killed::kSome;

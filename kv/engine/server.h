@@ -27,6 +27,8 @@
 
 namespace cairn::kv {
 
+class LongScripts;
+
 struct Stats {
   // Errors by their code word, as many different ones as Redis keeps.
   void count_error(std::string_view code) {
@@ -163,6 +165,9 @@ struct Server {
   std::optional<std::string> password_ ABSL_GUARDED_BY(texts_mutex_);
   std::string save_points_ ABSL_GUARDED_BY(texts_mutex_);
   std::vector<double> percentiles_ ABSL_GUARDED_BY(texts_mutex_){50, 99, 99.9};
+
+ public:
+  LongScripts* long_scripts = nullptr;  // constant after start; null: scripts have no threads
 };
 
 // The version of Redis whose commands are here.

@@ -10,6 +10,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -75,6 +76,11 @@ class Session {
     std::unique_ptr<BlobReader> blob;                          // to be read
     std::vector<std::pair<std::string, std::string>> fetched;  // values of such, by their names
     uint64_t fetched_bytes = 0;
+    // It needs more than a turn, and goes on with LongScripts: what it is (Busy::Holder), and when
+    // it began for the first time.
+    const char* runs_long = nullptr;
+    int64_t begun_ns = 0;
+    bool gave_way = false;  // it lacked nothing but the leave to go on
   };
   std::unique_ptr<Lacking> lacking;
   // What scripts and EXEC publish is sent once what they change is there: they may be taken back.
@@ -110,7 +116,11 @@ class Session {
   // RESP2 has no pushes: whoever listens in it may say little else.
   bool only_listens() const { return resp == 2 && subscriptions.any(); }
   // The first byte of a push.
-  char push_byte() const { return resp == 2 ? '*' : '>'; }
+  char push_byte() const { return push_byte_.load(std::memory_order_relaxed); }
+  void speak(int version) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    resp = listed_resp = version;
+    push_byte_ = version == 2 ? '*' : '>';
+  }
   ClientClass client_class() const {  // any thread
     return subscriptions.any_seen() ? ClientClass::kPubsub : ClientClass::kNormal;
   }
@@ -179,11 +189,18 @@ class Session {
  public:
   std::atomic<bool> blocked{false};  // it waits in a command that blocks, or is paused
   std::atomic<bool> timed{false};    // the same for a command that says how long at most
+  // Something is done for it that may take long: nothing is to be heard of it meanwhile.
+  std::atomic<bool> served{false};
+  bool away = false;                // it is with LongScripts
+  std::optional<KeyHash> met_busy;  // by a command that does not name it with its keys
 
   // ---- in a cluster ----
   std::atomic<bool> reads_replicas{false};  // READONLY: it would take what a replica has
   // Of the keys of the command or the transaction that runs; kNoSlot: it has none.
   int slot = kNoSlot;
+
+ private:
+  std::atomic<char> push_byte_{'*'};  // resp is not theirs who push, but the command's that runs
 };
 
 // All sessions of the process.

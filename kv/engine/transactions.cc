@@ -160,6 +160,7 @@ void Engine::exec(Context& c) {
       return c.status_error(absl::ResourceExhaustedError("the answer is too large"));
     }
   }
+  c.locks->settle();
   auto lsn = txn.commit();
   c.saw(txn.seen());
   session.leave_multi();

@@ -107,10 +107,12 @@ std::string strays(const Run& run, Session& session, const Request& request) {
 
 // Has the stripes of all its keys, or begins again with them.
 void lock_keys(lua_State* lua, LuaState& state, const Request& request) {
-  const StripeLocks& locks = *state.current()->c.locks;
+  StripeLocks& locks = *state.current()->c.locks;
   if ((request.row->flags & kWholeSpace) && !locks.all()) lack(lua, state, nullptr);
   for (const Key& key : request.keys) {
-    if (key.ns != nullptr && !locks.covers(key.hash)) lack(lua, state, &request);
+    if (key.ns == nullptr || locks.covers(key.hash)) continue;
+    // What it did not declare it may have at once, if nobody else does.
+    if (!locks.add(key.hash)) lack(lua, state, &request);
   }
 }
 

@@ -328,6 +328,8 @@ void kill_scripts(Context& c, bool functions) {
       return c.reply.ok();
     case RunningScripts::Killed::kNone:
       return c.reply.error("NOTBUSY No scripts in execution right now.");
+    case RunningScripts::Killed::kOfOtherKind:
+      return c.reply.error(busy_text(functions ? kBusyScript : kBusyFunction));
     case RunningScripts::Killed::kTooLate:
       return c.reply.error(
           "UNKILLABLE Sorry the script already executed write commands against the dataset. You "

@@ -3,6 +3,8 @@
 #include <bit>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <string>
 
 #include "kv/script/state.h"
 
@@ -15,6 +17,11 @@ void Recorded::write_real(double value) {
   std::string_view digits(text, static_cast<size_t>(n));
   if (std::isinf(value)) digits = value > 0 ? "inf" : "-inf";
   write_bulk(digits);
+}
+
+void Recorded::write_decimal(std::string_view digits) {
+  if (version_ < 3) return write_bulk(digits);
+  write_real(std::strtod(std::string(digits).c_str(), nullptr));  // as Lua has numbers
 }
 
 void Recorded::write_stream(std::unique_ptr<BlobReader> blob) {

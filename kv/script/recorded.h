@@ -96,6 +96,7 @@ class Recorded final : public Reply {
   void write_error(std::string_view text) override { add(Kind::kError, text); }
   void write_integer(int64_t value) override { add(Kind::kInteger, static_cast<uint64_t>(value)); }
   void write_real(double value) override;
+  void write_decimal(std::string_view digits) override;
   void write_boolean(bool value) override {
     version_ < 3 ? write_integer(value) : add(Kind::kBoolean, uint64_t{value});
   }

@@ -7,14 +7,15 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "kv/engine/long_scripts.h"
 #include "kv/script/functions.h"
 
 namespace cairn::kv {
 
 namespace {
 
-// The longest that a script may take its thread, and all that is served there, in one go. What has
-// to take longer belongs into the client.
+// Without threads for long scripts: the longest that one may take its thread, and all that is
+// served there. With them it goes on there after a turn.
 constexpr int64_t kLongestNs = 1'000'000'000;
 constexpr int64_t kListedNs = 1'000'000;  // SCRIPT KILL and FUNCTION STATS tell of it from then on
 
@@ -286,7 +287,15 @@ void LuaState::look_at_time(lua_State* lua) {
   s.pass_on(lua);
   const int64_t took = steady_ns() - run->begun_ns;
   if (run->running.killed.load(std::memory_order_relaxed)) s.end(lua, Ended::kKilled);
-  if (took > kLongestNs) s.end(lua, Ended::kTooLong);
+  if (s.engine_.has_own_thread()) {
+    const Busy::Holder* holder = s.engine_.holder();
+    if (s.server().long_scripts->ending()) s.end(lua, Ended::kKilled);
+    if (holder != nullptr && holder->must_give_way()) s.give_way(lua);
+  } else if (s.server().long_scripts != nullptr) {
+    if (took > LongScripts::kTurnNs) s.go_on_elsewhere(lua);
+  } else if (took > kLongestNs) {
+    s.end(lua, Ended::kTooLong);
+  }
   if (took > kListedNs && !run->listed) {
     run->listed = true;
     RunningScripts::Running& r = run->running;
@@ -299,6 +308,25 @@ void LuaState::look_at_time(lua_State* lua) {
     r.begun_ns = run->begun_ns;
     run->c.engine.server().running_scripts.add(r);
   }
+}
+
+namespace {
+Session::Lacking& lacking_of(Session& session) {
+  if (session.lacking == nullptr) session.lacking = std::make_unique<Session::Lacking>();
+  return *session.lacking;
+}
+}  // namespace
+
+void LuaState::go_on_elsewhere(lua_State* lua) {
+  Session::Lacking& lacking = lacking_of(run_->c.session);
+  lacking.runs_long = run_->function ? kBusyFunction : kBusyScript;
+  lacking.begun_ns = run_->begun_ns;
+  end(lua, Ended::kAgain);
+}
+
+void LuaState::give_way(lua_State* lua) {
+  lacking_of(run_->c.session).gave_way = true;
+  end(lua, Ended::kAgain);
 }
 
 void LuaState::hold(lua_State* lua, Session::Message message) {
@@ -436,11 +464,13 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   own.set_committer(c.committer());  // who waits for what it makes is served
   own.names_changes();
   const bool read_only = (c.row.flags & kReadOnly) != 0 || (flags & kScriptNoWrites) != 0;
+  const bool goes_on = engine_.has_own_thread() && c.session.lacking != nullptr;
+  const int64_t begun_ns = goes_on ? c.session.lacking->begun_ns : steady_ns();
   RunningScripts::Running running;
   running.function = function;
   const uint64_t largest_before = largest_;
-  Run run{c,        c.in_exec ? *c.txn : own,  name, flags,      read_only, running,
-          function, static_cast<size_t>(keys), resp, steady_ns()};
+  Run run{c,        c.in_exec ? *c.txn : own,  name, flags,   read_only, running,
+          function, static_cast<size_t>(keys), resp, begun_ns};
   run_ = &run;
   reply_.fetched = c.session.lacking == nullptr ? nullptr : &c.session.lacking->fetched;
   const Reply::Mark mark = c.reply.mark();
@@ -457,6 +487,11 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   c.session.resp = resp;
   c.session.ns = home;
   if (run.listed) c.engine.server().running_scripts.remove(running);
+  // Who killed it was told so.
+  if (run.ended == Ended::kAgain && running.killed.load()) {
+    run.ended = Ended::kKilled;
+    if (c.session.lacking != nullptr) c.session.lacking->gave_way = false;
+  }
 
   const bool interrupted = run.answered && status != 0;  // what is answered is a part
   if (interrupted) c.reply.cut(mark);
@@ -469,6 +504,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   }
   if (!c.in_exec) {
     if (!c.again && c.failure().empty()) {
+      c.locks->settle();
       if (auto lsn = own.commit(); !lsn.ok()) c.status_error(lsn.status());
     }
     // Those of a transaction around it are told when that is committed.

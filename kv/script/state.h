@@ -131,6 +131,9 @@ class LuaState final : public Engine::Part {
   }
   // Ends the run if it is to end; for functions of libraries that take long.
   void look_at_time(lua_State* lua);
+  // A turn is over, or a thread waits that must not: it begins again (kv/engine/long_scripts.h).
+  [[noreturn]] void go_on_elsewhere(lua_State* lua);
+  [[noreturn]] void give_way(lua_State* lua);
   // What such a function does, in steps of about ten nanoseconds.
   void work(lua_State* lua, uint64_t steps) {
     constexpr uint64_t kLookEach = 1 << 16;

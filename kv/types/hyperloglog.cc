@@ -130,6 +130,43 @@ bool for_each_run(std::string_view value, Fn fn) {
   return index == kRegisters;
 }
 
+// Of how many registers a run is that begins with the byte; of a long one without its second byte.
+constexpr auto kRegistersOf = [] {
+  std::array<uint16_t, 256> registers{};
+  for (unsigned byte = 0; byte < registers.size(); byte++) {
+    registers[byte] = static_cast<uint16_t>(1 + (byte & 0x80   ? byte & 3
+                                                 : byte & 0x40 ? (byte & 63) << 8
+                                                               : byte));
+  }
+  return registers;
+}();
+
+struct Found {
+  std::optional<Run> run;        // nothing if none has it
+  size_t first = 0;              // register of it
+  size_t before = kHeaderBytes;  // where the run in front of it is
+};
+
+// The run that has the register. All in front of it are stepped over, up to some thousand, so that
+// this is what an element costs: without a branch that depends on what they are.
+Found find_run(const std::string& value, size_t index) {
+  Found found;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(value.data());  // with a 0 behind them
+  size_t next;
+  for (size_t at = kHeaderBytes; at < value.size(); at = next) {
+    const size_t is_long = (bytes[at] & 0xC0) == 0x40;
+    const size_t registers = kRegistersOf[bytes[at]] + is_long * bytes[at + 1];
+    if (index - found.first < registers) {
+      found.run = run_at(value, at);
+      break;
+    }
+    found.first += registers;
+    found.before = at;
+    next = at + 1 + is_long;
+  }
+  return found;
+}
+
 // Joins equal values that stand side by side, near the place that was changed. Which are looked at
 // decides the bytes of the value: five runs, from the one in front of that place on.
 void join_values(std::string& value, size_t at) {
@@ -154,13 +191,7 @@ Added raise_sparse(std::string& value, const Place& place) {
     return raise_dense(value, place.index, place.rank) ? Added::kChanged : Added::kNothing;
   };
   if (place.rank > kSparseRankMax) return go_dense();
-  size_t first = 0, before = kHeaderBytes;  // of the run, and where the one in front of it is
-  auto run = run_at(value, kHeaderBytes);
-  while (run && place.index - first >= run->registers) {
-    first += run->registers;
-    before = run->at;
-    run = run_at(value, run->at + run->bytes);
-  }
+  const auto [run, first, before] = find_run(value, place.index);
   if (!run) return Added::kBroken;
   if (run->rank >= place.rank) return Added::kNothing;
   const size_t in_front = place.index - first, behind = run->registers - in_front - 1;

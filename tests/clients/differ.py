@@ -258,6 +258,8 @@ class Run:
         self.queued = [None] * 4  # of each client, what it has said since MULTI
         self.waiting = {}  # client to step, in order of coming
         self.due = set()  # keys that came due, or may have
+        self.as_it_was = set()  # of which redis-server tells that they changed when nothing did
+        self.tracked_before = False  # redis-server goes on to tell of what was read before tracking was turned off and on
         self.at = 0
 
     def go(self):
@@ -343,6 +345,10 @@ class Run:
         first, queued = words[0].upper(), self.queued[who]
         inner = queued or [] if first == b"EXEC" else inner_commands(words)
         self.covered.note(words, ours[0], inner)
+        if words[0].upper() == b"LTRIM" and len(words) > 1:
+            self.as_it_was.add(words[1])
+        if who == 1 and (first == b"RESET" or [w.upper() for w in words[1:3]] == [b"TRACKING", b"OFF"]):
+            self.tracked_before = True
         if is_due_soon(words) or words[-2:] in ([b"PXAT", b"1"], [b"EXAT", b"1"]):
             self.due.add(words[1])
         if first == b"MULTI" and ours[0] == b"+OK":
@@ -425,6 +431,8 @@ class Run:
             # More may be told: of what a script read without naming it. test_tracking.py compares word for word.
             ours["invalidate"] = [k for k in ours.get("invalidate", []) if k in theirs.get("invalidate", [])]
             theirs.setdefault("invalidate", [])
+            if self.tracked_before:
+                theirs["invalidate"] = [k for k in theirs["invalidate"] if k in ours["invalidate"]]
             self.covered.messages += sum(len(v) for v in theirs.values())
             for c in pair:
                 c.heard = []
@@ -437,7 +445,8 @@ class Run:
         out = collections.defaultdict(list)
         for m in heard:
             if m[0] == b"invalidate":
-                out["invalidate"] = sorted({k for k in (m[1] if isinstance(m[1], list) else [b"(all)"]) if k not in self.due and k not in STREAMS} | set(out["invalidate"]))
+                told = set(m[1] if isinstance(m[1], list) else [b"(all)"])
+                out["invalidate"] = sorted((told - self.due - self.as_it_was).difference(STREAMS) | set(out["invalidate"]))
             elif m[0] in (b"message", b"pmessage", b"smessage"):
                 of = m[-2].rpartition(b"__:")[2] if m[-2].startswith(b"__key") else b""
                 if not (UNTIMELY & {of, m[-1]} or {b"del"} & {of, m[-1]} and self.due & {of, m[-1]}):

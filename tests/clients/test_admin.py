@@ -500,12 +500,15 @@ class Conditional(AdminCase):
         self.assertEqual(self.ask("DELEX", "k", "IFEQ", "a"), 1)
         self.assertEqual(self.ask("DELEX", "k"), 0)
         self.assertEqual(self.ask("DELEX", "m"), 1)
-        self.refused("Invalid condition", "DELEX", "k", "FOO", "a")
+        self.assertEqual(self.ask("DELEX", "k", "FOO", "a"), 0)  # in Redis's order: what is there is asked first
         self.refused("wrong number of arguments", "DELEX", "k", "IFEQ")
         self.ask("SET", "k", "a")
         self.assertEqual([self.ask("DELIFEQ", "k", v) for v in "baa"], [0, 1, 0])
         self.ask("RPUSH", "l", "x")
         self.refused("string type", "DELEX", "l", "IFEQ", "x")
+        self.refused("string type", "DELEX", "l", "FOO", "x")
+        self.ask("SET", "m", "a")
+        self.refused("Invalid condition", "DELEX", "m", "FOO", "a")
         self.refused("WRONGTYPE", "DELIFEQ", "l", "x")
         self.assertEqual(self.ask("DELEX", "l"), 1)
 

@@ -147,7 +147,7 @@ class NpmJobs(Job):
         lock = os.path.join(HERE, "package-lock.json")
         stamp = os.path.join(HERE, "node_modules", "installed.json")
         if not (os.path.exists(stamp) and filecmp.cmp(lock, stamp, shallow=False)):
-            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=HERE, check=True)
+            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"], cwd=HERE, check=True)
             shutil.copyfile(lock, stamp)
 
     @staticmethod

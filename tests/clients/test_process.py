@@ -448,7 +448,7 @@ class Readme(Case):
             got = subprocess.run(["bash", "-e"], input=script.encode(), cwd=d, capture_output=True,
                                  env={**os.environ, "CAIRN_SERVER": "127.0.0.1:%d" % self.server.grpc, "HOME": d})
             self.assertEqual(got.returncode, 0, got.stderr.decode() + got.stdout.decode())
-            for want in (b"Ada", b"20000000", b"expires  2"):
+            for want in (b"Ada", b"20000000", b"expires  2", b'"type":"set"'):
                 self.assertIn(want, got.stdout)
             r = self.server.redis()
             self.assertGreater(self.server.s3().head_object(Bucket="photos", Key="pictures/a.jpg")["ContentLength"], 0)

@@ -24,9 +24,10 @@ struct KvWorld : SimWorld {
   std::unique_ptr<kv::Server> server;
   std::vector<std::unique_ptr<kv::Engine>> engines;
 
-  explicit KvWorld(uint64_t extent_threshold = kExtentThreshold) {
+  explicit KvWorld(uint64_t extent_threshold = kExtentThreshold,
+                   uint64_t segment_bytes = 256 << 10) {
     StoreOptions options;
-    options.segment_bytes = 256 << 10;
+    options.segment_bytes = segment_bytes;
     options.extent_threshold = extent_threshold;
     options.random_seed = 5;
     options.collections = kv::collection_types();

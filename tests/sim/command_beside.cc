@@ -44,8 +44,8 @@ std::string unordered(const std::string& text) {
 
 awaitable<void> CommandWorld::ask_both() {
   Life& life = *now_running_;
-  life.server->durability = Durability::kEverySec;  // so that no time passes within a command
-  fuzz::KvWorld fresh(kExtentThreshold);
+  life.server->durability = Durability::kEverySec;       // so that no time passes within a command
+  fuzz::KvWorld fresh(kExtentThreshold, kSegmentBytes);  // on which limits rest
   const auto session = fresh.new_session();
   const auto beside = [&](const Command& c) {
     fresh.scheduler.set_now_ms(life.scheduler.now_ms());
@@ -85,7 +85,7 @@ awaitable<void> CommandWorld::ask_both() {
     constexpr std::string_view kInExtents = "above the extent threshold";
     if (got.find(kInExtents) != got.npos || expected.find(kInExtents) != got.npos) break;
     seen.asked += batch.commands.size();
-    if (verbose_) say(cat("asked of both: ", batch.text().substr(0, 400)));
+    if (verbose_) say(cat("asked of both: ", batch.text()));
     if (got == expected || unordered(got) == unordered(expected)) continue;
     std::string what;
     for (const Command& c : batch.commands) {

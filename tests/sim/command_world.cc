@@ -100,7 +100,7 @@ void CommandWorld::live(bool last) {
     on = on && finish(life.clock.sleep_ms(200));  // segments are prepared by then
     has_reserve = life.store->log().room() > kSegmentBytes * 5 / 2 &&
                   disk_.capacity_bytes > kSegmentBytes * 8;
-    if (on && asks_beside && !limited_ && !full && !errors && pick(3) == 0) on = finish(ask_both());
+    if (on && !limited_ && !full && !errors && pick(3) == 0) on = finish(ask_both());
     std::vector<awaitable<void>> clients;
     for (int i = 0; i < kClients; i++) {
       clients.push_back(client(last ? 10 : long_ ? 200 + pick(200) : 15 + pick(40)));

@@ -66,9 +66,6 @@ inline constexpr std::pair<uint64_t CommandsSeen::*, const char*> kCommandsSeen[
     {&CommandsSeen::asked, "commands asked of a recovered and of a fresh store"},
 };
 
-// Whether law 6 is looked at, too. Not yet by itself: seed 849 is not understood.
-inline bool asks_beside = false;
-
 struct CommandsOutcome {
   CommandsSeen seen;
   uint64_t trace = 0;  // of every call to the volume and its result

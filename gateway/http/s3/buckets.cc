@@ -67,6 +67,7 @@ awaitable<Error> delete_bucket(Call& c) {
   if (!c.bucket->is_bucket()) {
     co_return Error{"MethodNotAllowed", "A numbered database cannot be deleted"};
   }
+  if (Error e = error_of(co_await c.store.busy().until_all_idle())) co_return e;
   auto lsn = objects::drop_bucket(c.store, c.bucket_name);
   if (absl::IsFailedPrecondition(lsn.status())) {
     Error full{"BucketNotEmpty", "", rests_on(lsn.status())};
@@ -76,7 +77,7 @@ awaitable<Error> delete_bucket(Call& c) {
     if (listed.ok() && listed->items.empty() && !listed->truncated) {
       full.message = cat(default_message(full.code),
                          " It holds keys that listings leave out, since they have no bytes: "
-                         "hashes, which the Redis door reads and deletes.");
+                         "collections, which the Redis door and gRPC read and delete.");
     }
     co_return full;
   }
@@ -248,6 +249,7 @@ awaitable<Error> delete_objects(Call& c) {
     objects::Conditions conditions;
     conditions.if_match = etag;
     Error e = c.may(c.row->action, c.bucket_name, key);
+    if (!e) e = co_await until_idle(c, key);
     if (!e) {
       auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
       e = error_of(lsn.status());

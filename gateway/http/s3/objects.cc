@@ -153,6 +153,7 @@ awaitable<Error> put_object(Call& c) {
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
+  if (Error e = co_await until_idle(c, c.key)) co_return e;
   auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
@@ -390,6 +391,7 @@ awaitable<Error> copy_object(Call& c) {
   }
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  if (Error e = co_await until_idle(c, c.key)) co_return e;
   auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;

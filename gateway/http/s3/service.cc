@@ -34,6 +34,11 @@ awaitable<Error> settle(Call& call, Lsn lsn) {
   co_return error_of(durable);
 }
 
+awaitable<Error> until_idle(Call& call, std::string_view key) {
+  if (call.bucket == nullptr || key.empty() || !call.store.busy().any()) co_return Error{};
+  co_return error_of(co_await call.store.busy().until_idle(call.bucket->hash(key)));
+}
+
 awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of_object) {
   auto body = co_await http::read_all(*call.body, limit);
   if (!body.ok()) {
@@ -201,6 +206,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
     if (call.bucket == nullptr) co_return Error{"NoSuchBucket", "", store_.newest_name()};
     if (Error e = co_await settle(call, store_.newest_name())) co_return e;
   }
+  if (Error e = co_await until_idle(call, call.key)) co_return e;
   co_return co_await row->run(call);
 }
 

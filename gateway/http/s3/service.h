@@ -120,6 +120,8 @@ void takes_long(Call& call);
 void add_owner(pugi::xml_node parent, const char* name, const Call& call);
 // Waits until what the answer rests on is durable.
 awaitable<Error> settle(Call& call, Lsn lsn);
+// Waits while a script holds the key for long (core/store/busy.h); an error if that takes too long.
+awaitable<Error> until_idle(Call& call, std::string_view key);
 // Reads a small body whole and checks all that was declared about it; checksums in headers are the
 // body's own, unless they are `of_object`.
 awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of_object = false);
