@@ -114,7 +114,7 @@ void take_settings(const Options& options, kv::Server& server) {
 }
 
 // Settings that are no lines of the file.
-constexpr std::string_view kNotWritten[] = {"loglevel", "requirepass", "save"};
+constexpr std::string_view kNotWritten[] = {"requirepass", "save"};
 std::vector<std::string> not_written(kv::Server& server) {
   std::vector<std::string> values;
   for (std::string_view name : kNotWritten) values.push_back(kv::get_parameter(server, name));
@@ -140,7 +140,8 @@ Status rewrite_config(const Options& options, kv::Server& server,
       {"memory", word(cat(memory)), memory == plain.memory_bytes},
       {"maxmemory-policy", word(get("maxmemory-policy")),
        server.store.memory().policy() == plain.policy},
-      {"durability", word(durability), server.durability == plain.durability}};
+      {"durability", word(durability), server.durability == plain.durability},
+      {"log-level", word(name_of(server.log_level())), server.log_level() == plain.log_level}};
   for (const Parameter& p : parameters()) {
     const std::string value = get(p.name);
     lines.push_back({p.name, word(value.empty() ? "none" : value), value == p.standard});

@@ -716,7 +716,8 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     if (request.hash == 0) resolve(session.ns, request);
     if (row.flags & kQueue) resolve_queue(session);
     if (busy) hold.reset();
-    Status fetched = busy ? co_await until_idle(session, request) : absl::OkStatus();
+    Status fetched;  // not by ?:, in which GCC 12 destroys what is awaited once too often
+    if (busy) fetched = co_await until_idle(session, request);
     Faults::Keys keys = values_of(session, request);
     const uint64_t bytes = keep_cold_once(store(), keys);
     if (!fetched.ok()) {

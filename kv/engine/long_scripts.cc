@@ -37,7 +37,8 @@ awaitable<StatusOr<Engine::Outcome>> LongScripts::run(Session& session, Request&
     patience = server_.store.clock().call_after(executor, most_ms, [this, job] { give_up(job); });
   }
   session.away = true;
-  co_await suspend<>([this, job](Resume<> wake) {
+  // By reference: GCC 12 destroys what such a lambda holds once more than it was made.
+  co_await suspend<>([this, &job](Resume<> wake) {
     job->wake = std::move(wake);
     begin(job);
   });

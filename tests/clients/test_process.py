@@ -173,7 +173,7 @@ class Process(unittest.TestCase):
         self.assertEqual(got.returncode, 0)
         self.assertNotIn("\0", got.stdout)
         self.assertRegex(got.stdout, r"--durability .*everysec")
-        for name, default in (("maxclients", "10000"), ("timeout", "0"), ("proto-max-bulk-len", "512mb"),
+        for name, default in (("maxclients", "10000"), ("timeout", "0"), ("proto-max-bulk-len", "536870912"),
                               ("maxmemory-clients", ""), ("client-output-buffer-limit", "normal 0 0 0 ")):
             self.assertRegex(got.stdout, r"--%s TEXT=%s" % (name, default))
         self.assertIn("CAIRN_ROOT_PASSWORD", got.stdout.split("Options:")[1])
