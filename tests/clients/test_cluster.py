@@ -491,7 +491,7 @@ class KeysOfASlot(Case):
     server_args = dict(args=ON, threads=1)
 
     def test_of_a_large_database_hold_nobody_up(self):
-        keys, mine = (20_000, 5_000) if SANITIZED else (400_000, 100_000)
+        keys, mine = (20_000, 5_000) if SANITIZED else (100_000, 30_000)
         r = self.server.redis()
         for begin in range(0, keys, 10_000):
             p = r.pipeline(transaction=False)
