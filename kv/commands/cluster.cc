@@ -163,30 +163,40 @@ class SlotKeys {
  public:
   SlotKeys(Context& c, int slot) : c_(c), index_(*c.ns().index), slot_(slot) {}
 
-  static constexpr uint64_t kAtOnce = 10'000;  // keys; about a millisecond
-  // One turn of it: calls fn(std::string_view) for each key of the slot, until
-  // it returns false. True if there is more to see.
+  static constexpr uint64_t kAtOnce = 10'000;        // keys; about a millisecond
+  enum class Seen : uint8_t { kAll, kSome, kBusy };  // kBusy: the stripe that comes next is busy
+  // One turn of it: calls fn(std::string_view) for each key of the slot, until it returns false.
   template <class Fn>
-  bool turn(Fn fn) {
+  Seen turn(Fn fn) {
     for (uint64_t seen = 0; seen < kAtOnce && stripe_ < kStripes; seen++) {
       if (!index_.touched(stripe_)) {
         stripe_ += Index::kBlockStripes - stripe_ % Index::kBlockStripes;
-        continue;
+      } else if (!step(seen, fn)) {
+        return Seen::kBusy;
       }
-      step(seen, fn);
     }
-    if (stripe_ >= kStripes) c_.saw_all(c_.ns());
-    return stripe_ < kStripes;
+    if (stripe_ < kStripes) return Seen::kSome;
+    c_.saw_all(c_.ns());
+    return Seen::kAll;
   }
+  // All turns at once. False: the command has to come again.
+  template <class Fn>
+  bool all(Fn fn) {
+    Seen seen = Seen::kSome;
+    while (seen == Seen::kSome) seen = turn(fn);
+    if (seen == Seen::kBusy) c_.meets_busy(next_stripe());
+    return seen == Seen::kAll;
+  }
+  KeyHash next_stripe() const { return KeyHash{stripe_} << (64 - kStripeBits); }
 
  private:
   template <class Fn>
-  void step(uint64_t& seen, Fn& fn) {
-    std::optional<StripeLocks> lock;
-    const KeyHash first = KeyHash{stripe_} << (64 - kStripeBits);
-    if (c_.locks == nullptr || !c_.locks->all()) lock.emplace(c_.store, first);
+  bool step(uint64_t& seen, Fn& fn) {
+    StripeLocks lock(c_.store);
+    const bool has_all = c_.locks != nullptr && c_.locks->all();
+    if (!has_all && !lock.lock_idle(next_stripe())) return false;
     bool more = true;
-    at_ = index_.walk(stripe_, std::max(at_, first), [&](const Entry* e) {
+    at_ = index_.walk(stripe_, std::max(at_, next_stripe()), [&](const Entry* e) {
       seen++;
       if (!more || e->expired(c_.now_ms()) || cluster_slot(e->key()) != slot_) return;
       c_.saw(e);
@@ -194,6 +204,7 @@ class SlotKeys {
     });
     if (at_ == 0) stripe_++;
     if (!more) stripe_ = kStripes;
+    return true;
   }
 
   Context& c_;
@@ -202,6 +213,19 @@ class SlotKeys {
   size_t stripe_ = 0;
   KeyHash at_ = 0;  // where its next step begins; 0: at its begin
 };
+
+// Before the next turn. False: the command is over.
+awaitable<bool> wait_for_turn(Context& c, const SlotKeys& keys, SlotKeys::Seen seen) {
+  if (seen == SlotKeys::Seen::kBusy) {
+    const Status idle = co_await c.store.busy().until_idle(keys.next_stripe());
+    if (!idle.ok()) {
+      c.status_error(idle);
+      co_return false;
+    }
+  }
+  co_await between_turns(c);
+  co_return !c.given_up();
+}
 
 bool in_turns(const Context& c) { return !c.in_exec && c.ns().size() > SlotKeys::kAtOnce; }
 
@@ -218,17 +242,15 @@ void count_keys(Context& c) {
   if (!read_slot(c, slot)) return;
   if (in_turns(c)) return c.defer();
   SlotKeys keys(c, static_cast<int>(slot));
-  while (keys.turn([&n](std::string_view) { return ++n, true; })) {
-  }
-  c.reply.integer(n);
+  if (keys.all([&n](std::string_view) { return ++n, true; })) c.reply.integer(n);
 }
 awaitable<void> count_keys_in_turns(Context& c) {
   int64_t slot, n = 0;
   if (!read_slot(c, slot)) co_return;
   SlotKeys keys(c, static_cast<int>(slot));
-  while (keys.turn([&n](std::string_view) { return ++n, true; })) {
-    co_await between_turns(c);
-    if (c.given_up()) co_return;
+  for (auto seen = SlotKeys::Seen::kSome; seen != SlotKeys::Seen::kAll;) {
+    seen = keys.turn([&n](std::string_view) { return ++n, true; });
+    if (seen != SlotKeys::Seen::kAll && !co_await wait_for_turn(c, keys, seen)) co_return;
   }
   c.reply.integer(n);
 }
@@ -270,22 +292,22 @@ bool read_slot_and_count(Context& c, int64_t& slot, int64_t& count) {
   return false;
 }
 
-bool add_some(SlotKeys& keys, Names& names, int64_t count) {
-  return count > 0 && keys.turn([&](std::string_view name) {
+// What adds names that are found, as many as are asked for.
+auto adder(Names& names, int64_t count) {
+  return [&names, most = static_cast<uint64_t>(count)](std::string_view name) {
     names.add(name);
-    return names.size() < static_cast<uint64_t>(count);
-  });
+    return names.size() < most;
+  };
 }
 
 void get_keys(Context& c) {
   int64_t slot, count;
   if (!read_slot_and_count(c, slot, count)) return;
+  if (count == 0) return c.reply.array(0);
   if (in_turns(c)) return c.defer();
   SlotKeys keys(c, static_cast<int>(slot));
   auto names = std::make_unique<Names>();
-  while (add_some(keys, *names, count)) {
-  }
-  reply_names(c, std::move(names));
+  if (keys.all(adder(*names, count))) reply_names(c, std::move(names));
 }
 awaitable<void> get_keys_in_turns(Context& c) {
   int64_t slot, count;
@@ -293,11 +315,11 @@ awaitable<void> get_keys_in_turns(Context& c) {
   SlotKeys keys(c, static_cast<int>(slot));
   auto names = std::make_unique<Names>();
   std::optional<OfClient> held;  // until the connection holds them as its answer
-  while (add_some(keys, *names, count)) {
+  for (auto seen = SlotKeys::Seen::kSome; seen != SlotKeys::Seen::kAll;) {
+    seen = keys.turn(adder(*names, count));
     held.emplace(c.engine.server(), c.session, names->bytes());
     if (!held->allowed()) co_return c.give_up();
-    co_await between_turns(c);
-    if (c.given_up()) co_return;
+    if (seen != SlotKeys::Seen::kAll && !co_await wait_for_turn(c, keys, seen)) co_return;
   }
   reply_names(c, std::move(names));
 }

@@ -49,6 +49,12 @@ int cluster_slot_of_pattern(std::string_view pattern) {
 }
 
 bool OneSlot::add(const Row& row, const Args& args) {
+  // As in Redis: where the count of keys is none, no word is a key, not even the destination.
+  for (const KeySpec& spec : row.keys) {
+    bool any = spec.count_at < 0;
+    for_each_key({&spec, 1}, args.words(), [&](size_t, const KeySpec&, uint16_t) { any = true; });
+    if (!any) return true;
+  }
   bool one = true;
   for (KeySpec spec : row.keys) {
     spec.flags &= static_cast<uint16_t>(~kKeyNotKey);

@@ -7,6 +7,8 @@ namespace cairn::kv {
 void Engine::enqueue(Session& session, Request& request, Reply& reply) {
   constexpr uint64_t kQueuedBytesMax = 512 << 20;
   constexpr size_t kQueuedMax = 1'000'000;
+  // What will come to nothing is not kept, as in Redis: nor do its keys matter to EXEC.
+  if (session.multi_failed || session.watched.touched()) return reply.simple("QUEUED");
   const Args& args = request.args;
   constexpr uint64_t kCommandBytes = 256, kWordBytes = 64;  // what it takes to keep them
   session.queued_bytes += kCommandBytes;

@@ -460,6 +460,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   starved_ = false;
   const NamespacePtr home = c.session.ns;
   const int resp = std::exchange(c.session.resp, 2);
+  const int slot = c.session.slot;
   Transaction own(c.store, c.locks, Shape::kSeveral, c.wish());
   own.set_committer(c.committer());  // who waits for what it makes is served
   own.names_changes();
@@ -512,6 +513,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
     c.tell_events(!c.again && c.failure().empty());
   }
   c.saw(run.txn.seen());
+  if (c.again) c.session.slot = slot;  // what it touched first it may not touch then
   run_ = nullptr;
   reply_.fetched = nullptr;
   levels_ = coroutines = 0;

@@ -326,3 +326,29 @@ def _(d):
 @differs("a SORT in a cluster, which 7.0.15 refused for its patterns", parts=True)
 def _(d):
     return d.they_say(b"denied in Cluster mode")
+
+
+COUNTS_KEYS = {"zunion": 1, "zinter": 1, "zdiff": 1, "zintercard": 1, "sintercard": 1, "lmpop": 1, "zmpop": 1, "zunionstore": 2, "zinterstore": 2,
+               "zdiffstore": 2, "blmpop": 2, "bzmpop": 2, "eval": 2, "evalsha": 2, "eval_ro": 2, "evalsha_ro": 2, "fcall": 2, "fcall_ro": 2}
+
+
+def is_odd_count(words):
+    at = COUNTS_KEYS.get(words[0].lower().decode("latin1"), 0)
+    return 0 < at < len(words) and (not re.fullmatch(rb"-?[0-9]+", words[at]) or abs(int(words[at])) >= 1 << 31)
+
+
+@differs("in a cluster, 7.0.15 looks for keys behind a count that is none, of which it takes the digits, or 32 bits", parts=True)
+def _(d):
+    if not (d.they_say(b"-CROSSSLOT") or d.they_say(b"a non local key")):
+        return False
+    return any(map(is_odd_count, [d.words, *d.queued, *inner_commands(d.words)]))
+
+
+@differs("in a cluster, 7.0.15 takes a word behind STORE for a key of SORT though another STORE has none", parts=True)
+def _(d):
+    return d.name == "sort" and d.they_say(b"-CROSSSLOT") and d.said[-1] == b"STORE"
+
+
+@differs("in a cluster, 7.0.15 sees no keys of an XREAD whose options are wrong, and says so", parts=True)
+def _(d):
+    return d.name in ("xread", "xreadgroup") and d.we_say(b"-CROSSSLOT") and (is_error(d.theirs) or d.they_say(b"+QUEUED"))
