@@ -170,7 +170,7 @@ TEST_F(BusyTest, HoldersThatTakeTurnsAllHearOfWhoWaits) {
 // their thread or as coroutines.
 TEST_F(BusyTest, NobodySeesPartsOfWhatIsDoneUnderBusyStripes) {
   constexpr size_t kAccounts = 6;
-  constexpr int kLong = 3, kShort = 2, kTimes = 300;
+  constexpr int kLong = 3, kShort = 2, kTimes = 200;
   store.busy().patience_ms = 0;
   std::array<int64_t, kAccounts> money;
   money.fill(100);
@@ -199,7 +199,7 @@ TEST_F(BusyTest, NobodySeesPartsOfWhatIsDoneUnderBusyStripes) {
         }
         money[a] -= 5;
         bool goes_on = !adds || held.covers(hashes[b]) || held.add(hashes[b]);
-        for (int i = 0; i < 20 && goes_on; i++) {
+        for (int i = 0; i < 5 && goes_on; i++) {
           std::this_thread::yield();
           goes_on = !me->must_give_way();
         }
