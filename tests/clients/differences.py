@@ -229,6 +229,11 @@ def _(d):
     return d.we_say(b"-ERR a value above the extent threshold")
 
 
+@differs("no HyperLogLog is as long as a value in extents: it is none, there a broken one")
+def _(d):
+    return d.name.startswith("pf") and d.we_say(b"-WRONGTYPE Key is not a valid HyperLogLog") and d.they_say(b"-INVALIDOBJ")
+
+
 def too_long(d):
     return d.we_say(b"has at most 65535 bytes") or (d.we_say(b"is too long") and any(len(w) > 65535 for w in d.words))
 
