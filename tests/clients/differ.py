@@ -349,7 +349,10 @@ class Run:
             self.as_it_was.add(words[1])
         if who == 1 and (first == b"RESET" or [w.upper() for w in words[1:3]] == [b"TRACKING", b"OFF"]):
             self.tracked_before = True
-        if is_due_soon(words) or words[-2:] in ([b"PXAT", b"1"], [b"EXAT", b"1"]):
+        if first.startswith((b"EVAL", b"FCALL")):
+            if {b"PX", b"PXAT", b"EXAT", b"PEXPIRE", b"PSETEX", b"PEXPIREAT"} & {w.upper() for w in words}:
+                self.due.update(words)
+        elif is_due_soon(words) or words[-2:] in ([b"PXAT", b"1"], [b"EXAT", b"1"]):
             self.due.add(words[1])
         if first == b"MULTI" and ours[0] == b"+OK":
             self.queued[who] = []
