@@ -349,6 +349,10 @@ class Run:
             self.as_it_was.add(words[1])
         if who == 1 and (first == b"RESET" or [w.upper() for w in words[1:3]] == [b"TRACKING", b"OFF"]):
             self.tracked_before = True
+        # What one changes and reads is told here when all of it is done, there before it reads, so that it has read something.
+        if who == 1 and (first.startswith((b"EVAL", b"FCALL")) or first == b"EXEC"):
+            for one in [words] + list(inner):
+                self.as_it_was.update(one[1:])
         if first.startswith((b"EVAL", b"FCALL")):
             if {b"PX", b"PXAT", b"EXAT", b"PEXPIRE", b"PSETEX", b"PEXPIREAT"} & {w.upper() for w in words}:
                 self.due.update(words)

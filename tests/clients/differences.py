@@ -199,6 +199,11 @@ def _(d):
     return timeless(ours) == timeless(theirs)
 
 
+@differs("redis-server takes what stands where ZINCRBY has its increment for an option of ZADD, if it is one")
+def _(d):
+    return d.name == "zincrby" and d.we_say(b"-ERR value is not a valid float") and d.they_say(b"-ERR syntax error")
+
+
 @differs("a score of -0 stays one here; there it becomes 0 in a small set, and stays in a large one")
 def _(d):
     return d.name.startswith(("z", "bz")) and rounded(d.ours) == rounded(d.theirs)
