@@ -72,7 +72,9 @@ awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_m
     if (!locked.ok()) co_return c.status_error(locked);
     bool answered;
     {
-      Context::Turn turn(c, locks, hashes.size() > 1 ? Shape::kSeveral : Shape::kOne);
+      // Also of one key that is named twice: XREADGROUP changes it twice then.
+      const bool several = c.request.keys.size() > 1;
+      Context::Turn turn(c, locks, several ? Shape::kSeveral : Shape::kOne);
       answered = awaited.begin(c);
     }
     answered |= !c.failure().empty();
