@@ -86,6 +86,7 @@ awaitable<Status> Busy::until(std::vector<uint32_t> stripes, Patience patience) 
     return std::none_of(stripes.begin(), stripes.end(),
                         [&](uint32_t s) { return mutexes_(s).is_busy(); });
   };
+  const int64_t begun_ms = clock_.now_ms();
   while (!idle()) {
     const HolderPtr holder = met(stripes);
     if (holder == nullptr) continue;  // it has let go just now
@@ -94,7 +95,8 @@ awaitable<Status> Busy::until(std::vector<uint32_t> stripes, Patience patience) 
       co_await idle_.until(idle);
       break;
     }
-    const int64_t held_ms = clock_.now_ms() - holder->since_ms_.load();
+    // Or one after the other holds one of them, none for long.
+    const int64_t held_ms = clock_.now_ms() - std::min(holder->since_ms_.load(), begun_ms);
     const int64_t left = most - std::max<int64_t>(held_ms, 0);  // the clock may be set back
     if (left <= 0) co_return held_too_long(holder->who);
     (void)co_await idle_.until(idle, clock_, left);

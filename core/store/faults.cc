@@ -101,11 +101,18 @@ awaitable<Status> Faults::lock_with_values(StripeLocks& locks, const std::vector
                                            const Keys& keys, Busy::Patience patience) {
   constexpr int kTries = 3;  // then memory holds still
   std::optional<MemoryKeeper::Hold> hold;
+  const int64_t most_ms =
+      patience == Busy::Patience::kEndless ? 0 : keyspace_.busy().patience_ms.load();
+  const int64_t begun_ms = keyspace_.clock_.now_ms();
   for (int tries = 0;; tries++) {
     if (tries == kTries) hold.emplace(memory_);
     while (!locks.lock_idle(hashes)) {
       hold.reset();  // it is not to stand still for so long
       tries = 0;
+      // Also where each who holds one of them has not had it for long.
+      if (most_ms > 0 && keyspace_.clock_.now_ms() - begun_ms > most_ms) {
+        co_return held_too_long("script");
+      }
       Status idle = co_await keyspace_.busy().until_idle(hashes, patience);
       if (!idle.ok()) co_return idle;
     }

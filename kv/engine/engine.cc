@@ -698,6 +698,11 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
   };
   const OfClient words(server_, session, long_ones.value_or(0));
   bool busy = true;  // perhaps
+  std::optional<int64_t> busy_since_ms;
+  const auto waited_too_long = [&] {
+    const int64_t most_ms = store_.busy().patience_ms;
+    return most_ms > 0 && busy_since_ms && store_.clock().now_ms() - *busy_since_ms > most_ms;
+  };
   for (int tries = 0;; tries++) {
     if (paused(session, request)) hold.reset();  // memory is not to stand still for so long
     bool gone = session.ends();
@@ -717,7 +722,11 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     if (row.flags & kQueue) resolve_queue(session);
     if (busy) hold.reset();
     Status fetched;  // not by ?:, in which GCC 12 destroys what is awaited once too often
-    if (busy) fetched = co_await until_idle(session, request);
+    if (busy && waited_too_long()) {  // though each who held one of them did so for a moment
+      fetched = held_too_long(kBusyScript);
+    } else if (busy) {
+      fetched = co_await until_idle(session, request);
+    }
     Faults::Keys keys = values_of(session, request);
     const uint64_t bytes = keep_cold_once(store(), keys);
     if (!fetched.ok()) {
@@ -756,6 +765,11 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
       co_return Outcome{};
     }
     busy = outcome.busy;
+    if (!busy) {
+      busy_since_ms.reset();
+    } else if (!busy_since_ms) {
+      busy_since_ms = store_.clock().now_ms();
+    }
     if (busy && (session.lacking == nullptr || session.lacking->runs_long == nullptr)) tries = -1;
     if (outcome.cold) {
       if (session.ends()) {  // a script may go on and on

@@ -11,7 +11,7 @@ import unittest
 import grpc
 import redis
 
-from harness import PASSWORD, Case, Grpc, Server, command, wait_until
+from harness import PASSWORD, PATIENCE, Case, Grpc, Server, command, wait_until
 
 # For so many milliseconds; then it counts KEYS[1].
 LONG = """local t = redis.call('TIME') local stop = t[1] * 1000 + t[2] / 1000 + ARGV[1]
@@ -370,6 +370,34 @@ class Busy(BusyCase):
         p.set("n", "v", ex=100).info("keyspace")
         self.assertIn("db0", p.execute()[1])
         self.assertIn(b"db0:keys=1", self.begin("EVAL", "redis.call('SET', KEYS[1], 'v', 'EX', 100) local n " + LONG.replace("'INCR'", "'TTL'").replace("return", "n =") + " return redis.call('INFO')", 1, "n", 300).end())
+
+    def test_who_needs_what_many_hold_in_turn_is_answered(self):
+        """Each of them held a key for a moment, and whoever needed all keys was neither served nor told BUSY."""
+        self.threshold(1000)
+        stop = threading.Event()
+
+        def hold(key):
+            with self.server.redis() as r:
+                while not stop.is_set():
+                    p = r.pipeline(transaction=False)
+                    for _ in range(10):
+                        p.eval(LONG, 1, key, 60)
+                    p.execute()
+        keys = ["k%d" % i for i in range(8)]
+        threads = [threading.Thread(target=hold, args=(key,)) for key in keys]
+        for t in threads:
+            t.start()
+        try:
+            with self.server.redis(socket_timeout=PATIENCE / 2) as r:
+                for words in (("MGET", *keys), ("EVAL", "return redis.call('MGET', unpack(KEYS))", len(keys), *keys), ("FLUSHALL",), ("KEYS", "*")):
+                    try:
+                        r.execute_command(*words)
+                    except redis.ResponseError as e:
+                        self.assertRegex(str(e), "BUSY|WRONGTYPE", words)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
 
     def test_pushes_come_when_it_is_over(self):
         c = Raw(self.server)
