@@ -645,7 +645,9 @@ class Configuration(unittest.TestCase):
             self.addCleanup(server.remove)
             want = {"maxmemory": str(80 * MIB), "maxmemory-policy": "allkeys-lru", "appendfsync": "always",
                     "maxclients": "123", "timeout": "77", "maxmemory-clients": "10%",
-                    "client-output-buffer-limit": "normal 0 0 0 slave 0 0 0 pubsub 1048576 0 0"}
+                    "client-output-buffer-limit": "normal 0 0 0 slave 0 0 0 pubsub 1048576 0 0", "slowlog-max-len": "7",
+                    "notify-keyspace-events": "AKE", "notify-keyspace-stream": "g", "busy-reply-threshold": "700",
+                    "latency-tracking-info-percentiles": "50 99", "loglevel": "warning"}
             r = server.redis()
             for name, value in want.items():
                 r.config_set(name, value)
@@ -659,13 +661,20 @@ class Configuration(unittest.TestCase):
             r = server.redis()
             self.assertEqual({name: r.config_get(name)[name] for name in want}, want)
             # What the file has no line for is not lost behind an OK.
-            for name, value in (("slowlog-max-len", "7"), ("notify-keyspace-events", "KEA")):
-                before = r.config_get(name)[name]
-                r.config_set(name, value)
-                with self.assertRaisesRegex(redis.ResponseError, name + " is not what it was at the start"):
-                    r.config_rewrite()
-                r.config_set(name, before)
+            before = r.config_get("requirepass")["requirepass"]
+            r.config_set("requirepass", "another-password-1")
+            with self.assertRaisesRegex(redis.ResponseError, "requirepass is not what it was at the start"):
+                r.config_rewrite()
+            r.config_set("requirepass", before)
+            # What is off again is said to be.
+            r.config_set("notify-keyspace-events", "")
             self.assertTrue(r.config_rewrite())
+            self.assertIn('notify-keyspace-events = "none"', open(path).read())
+            self.assertEqual(server.stop(), 0)
+            server.start()
+            r.close()
+            r = server.redis()
+            self.assertEqual(r.config_get("notify-keyspace-events")["notify-keyspace-events"], "")
             r.close()
         server = Server()
         self.addCleanup(server.remove)

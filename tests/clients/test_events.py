@@ -364,9 +364,9 @@ class Events(Case):
         self.r.delete(STREAM)
         self.r.set("d", 1)
         self.assertEqual(self.r.xrange(STREAM)[0][1], {b"event": b"lost", b"key": b"", b"count": b"1"})
-        log = open(self.server.log.name).read()
-        self.assertIn("keyspace events of db0 are lost: __events__ is no stream", log)
-        self.assertIn("keyspace events of db0 are lost: __events__ has no ID left", log)
+        for why in ("is no stream", "has no ID left"):
+            said = "keyspace events of db0 are lost: __events__ " + why
+            self.assertTrue(wait_until(lambda: said in open(self.server.log.name).read()), said)
 
     def test_all_that_is_lost_is_told_once(self):
         """Those of whom several lost at once were forgotten."""
