@@ -185,6 +185,9 @@ void CommandWorld::changed(std::span<const Change> changes, Committer* by) {
   const bool asked = changes.front().cause == Cause::kUser;
   const bool wished = now_running_->server->durability == Durability::kAlways;
   const uint64_t client = by == nullptr ? 0 : static_cast<kv::ReadyKeys*>(by)->client;
+  for (const auto& session : now_running_->server->sessions.all()) {
+    seen.served += session->id == client && session->blocked;
+  }
   std::string what;
   for (const Change& c : changes) {
     const uint32_t ns = c.ns->id.value();
