@@ -65,6 +65,7 @@ TEST_F(BusyTest, WhoSleepsForOneHearsThatItIsBusy) {
   ASSERT_TRUE(mutex.try_lock());
   std::atomic<int> told{0};
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int i = 0; i < 3; i++) {
     threads.emplace_back([&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
       if (!mutex.lock_unless_busy()) {
@@ -136,6 +137,7 @@ TEST_F(BusyTest, HoldersThatTakeTurnsAllHearOfWhoWaits) {
   constexpr int kTimes = 300;
   std::atomic<bool> over{false};
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int t = 0; t < 3; t++) {
     threads.emplace_back([&, t] {
       const auto me = std::make_shared<Busy::Holder>("script");
@@ -152,6 +154,7 @@ TEST_F(BusyTest, HoldersThatTakeTurnsAllHearOfWhoWaits) {
     });
   }
   std::vector<std::thread> waiting;
+  waiting.reserve(2);
   for (int t = 0; t < 2; t++) {
     waiting.emplace_back([&] {
       for (int i = 0; i < kTimes; i++) {
@@ -184,6 +187,7 @@ TEST_F(BusyTest, NobodySeesPartsOfWhatIsDoneUnderBusyStripes) {
     return all;
   };
   std::vector<std::thread> threads;
+  threads.reserve(kLong);
   for (int t = 0; t < kLong; t++) {
     threads.emplace_back([&, t] {
       std::minstd_rand random(static_cast<unsigned>(t) + 1);

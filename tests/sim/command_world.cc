@@ -102,6 +102,7 @@ void CommandWorld::live(bool last) {
                   disk_.capacity_bytes > kSegmentBytes * 8;
     if (on && !limited_ && !full && !errors && pick(3) == 0) on = finish(ask_both());
     std::vector<awaitable<void>> clients;
+    clients.reserve(kClients);
     for (int i = 0; i < kClients; i++) {
       clients.push_back(client(last ? 10 : long_ ? 200 + pick(200) : 15 + pick(40)));
     }
