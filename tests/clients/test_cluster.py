@@ -261,12 +261,7 @@ CLUSTER MEET 127.0.0.1 7000 17000""".replace("\n", "|").split("|")
 class AsRedisCluster(test_differential.AsRedis):
     """Beside its own tests that of the base, over streams of which the keys are given tags."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.server = Server(credentials=False, args=ON)
-        cls.addClassCleanup(lambda: cls.server.remove())
-        cls.start_peer()
-        cls.addClassCleanup(lambda: cls.peer.stop())
+    server_args = ON
 
     @classmethod
     def start_peer(cls):

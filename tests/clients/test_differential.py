@@ -34,9 +34,11 @@ object|refcount dump role slowlog|len command|count auth""".split())
 
 
 class AsRedis(unittest.TestCase):
+    server_args = ()
+
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(credentials=False)
+        cls.server = Server(credentials=False, args=cls.server_args)
         cls.addClassCleanup(lambda: cls.server.remove())
         cls.start_peer()
         cls.addClassCleanup(lambda: cls.peer.stop())
