@@ -5,44 +5,21 @@ is in between at a kill is lost on any server. So the server is killed while no 
 under a producer, and with tasks that all workers are busy with."""
 import os
 import sys
-import threading
-import time
 
 import redis
 from celery import chain, chord, group
 
 from celery_tasks import add, add_behind_the_gate, app, third_time_lucky, total
 from gate import how_many_wait_at, open_gate
-from support import PASSWORD, PORT, Worker, check, crash, done, folder, wait_for
+from support import PASSWORD, PORT, Worker, accept_through_kills, check, crash, done, folder, wait_for
 
 broker = redis.Redis(port=PORT, password=PASSWORD)
 gate = os.path.join(folder(), "gate")
 accepted = []  # (the result to come, what it must be)
 
 
-def produce():
-    i = 0
-    while not enough.is_set():
-        if len(accepted) >= most:
-            time.sleep(0.001)
-            continue
-        i += 1
-        try:
-            accepted.append((add_behind_the_gate.delay(gate, i, 1), i + 1))
-        except Exception:
-            pass  # not accepted, so nobody was promised anything
-
-
 # A producer, and two kills.
-enough, most = threading.Event(), 0
-producer = threading.Thread(target=produce)
-producer.start()
-for accepted_at_least in (40, 80):
-    most = accepted_at_least + 20  # so it goes on at the kill, but not for as long as a busy machine takes for it
-    wait_for(lambda: len(accepted) >= accepted_at_least, "tasks to be accepted")
-    crash()
-enough.set()
-producer.join()
+accept_through_kills(accepted, lambda i: (add_behind_the_gate.delay(gate, i, 1), i + 1), Exception, (40, 80), "tasks to be accepted")
 check(broker.llen("celery") >= len(accepted), "tasks that were accepted and are not there", broker.llen("celery"), len(accepted))
 
 # Workers that hold tasks, as many as they take, and a kill.

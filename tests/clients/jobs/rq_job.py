@@ -2,8 +2,6 @@
 at a kill is lost on any server. The server is killed under a producer, and with a job under way."""
 import datetime
 import os
-import threading
-import time
 
 import redis
 from rq import Queue, Retry
@@ -11,24 +9,11 @@ from rq import Worker as RqWorker
 
 import rq_tasks
 from gate import how_many_wait_at, open_gate
-from support import HERE, PASSWORD, PORT, URL, Worker, check, crash, done, folder, wait_for
+from support import HERE, PASSWORD, PORT, URL, Worker, accept_through_kills, check, crash, done, folder, wait_for
 
 queue = Queue(connection=redis.Redis(port=PORT, password=PASSWORD))
 gate = os.path.join(folder(), "gate")
 accepted = []  # (id, what its result must be)
-
-
-def produce():
-    i = 0
-    while not enough.is_set():
-        if len(accepted) >= most:
-            time.sleep(0.001)
-            continue
-        i += 1
-        try:
-            accepted.append((queue.enqueue(rq_tasks.add, i, 1, result_ttl=1000).id, i + 1))
-        except redis.RedisError:
-            pass  # not accepted, so nobody was promised anything
 
 
 def are_finished(ids):
@@ -41,15 +26,8 @@ def worker(*options):
 
 # The first job is the one that is under way at the last kill.
 accepted.append((queue.enqueue(rq_tasks.add_behind_the_gate, gate, 0, 1, result_ttl=1000).id, 1))
-enough, most = threading.Event(), 0
-producer = threading.Thread(target=produce)
-producer.start()
-for accepted_at_least in (20, 40):
-    most = accepted_at_least + 20  # so it goes on at the kill, but not for as long as a busy machine takes for it
-    wait_for(lambda: len(accepted) >= accepted_at_least, "jobs to be accepted")
-    crash()
-enough.set()
-producer.join()
+accept_through_kills(accepted, lambda i: (queue.enqueue(rq_tasks.add, i, 1, result_ttl=1000).id, i + 1), redis.RedisError, (20, 40),
+                     "jobs to be accepted")
 ids = [i for i, _ in accepted]
 check(set(ids) <= set(queue.get_job_ids()), "accepted jobs are not there", set(ids) - set(queue.get_job_ids()))
 

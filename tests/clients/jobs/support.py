@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 URL = os.environ["REDIS_URL"]  # without a database: URL + "/0"
@@ -36,6 +37,32 @@ def wait_for(condition, what, patience=300):
             return
         time.sleep(0.05)
     raise AssertionError("waited in vain", what)
+
+
+def accept_through_kills(accepted, produce, refusal, counts, what):
+    """Adds what produce(1), produce(2), … return to `accepted`, from another thread, and kills the server once so many
+    are in it, for each of `counts`. What a `refusal` was thrown for is not accepted: nobody was promised anything."""
+    enough, most = threading.Event(), 0
+
+    def work():
+        i = 0
+        while not enough.is_set():
+            if len(accepted) >= most:
+                time.sleep(0.001)
+                continue
+            i += 1
+            try:
+                accepted.append(produce(i))
+            except refusal:
+                pass
+    producer = threading.Thread(target=work)
+    producer.start()
+    for at_least in counts:
+        most = at_least + 20  # so it goes on at the kill, but not for as long as a busy machine takes for it
+        wait_for(lambda: len(accepted) >= at_least, what)
+        crash()
+    enough.set()
+    producer.join()
 
 
 def folder():
