@@ -43,7 +43,7 @@ std::string etag_of(const ObjectMeta& meta, Lsn version) {
 
 Info info_of(Store& store, const Entry* e) {
   Info info;
-  info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
+  info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
   info.version = e->version();
   info.expire_ms = e->expire_ms();
   if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);

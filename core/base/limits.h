@@ -82,6 +82,13 @@ inline constexpr size_t kAnswerBytes = 256 << 10;     // gathered before they ar
 inline constexpr uint64_t kKeptBytesMax = 128 << 20;  // of large collections that change while read
 // Of all commands together, for what they make across turns (kv/engine/workspace.h).
 inline constexpr uint64_t kWorkspacePart = 8;
+// An element of a collection. While it is written it is in memory several times: as it came, in the
+// operation, in its place, and in frames of the log.
+inline constexpr uint64_t kElementBytesMin = 64 << 20, kElementBytesMax = 512 << 20;
+inline uint64_t element_bytes_max(uint64_t memory_bytes) {
+  return std::clamp(memory_of(memory_bytes) / 8, kElementBytesMin, kElementBytesMax);
+}
+
 inline constexpr uint64_t kWorkspaceMin = 32 << 20, kWorkspaceMax = 512 << 20;
 inline uint64_t workspace(uint64_t memory_bytes) {
   return std::clamp(memory_of(memory_bytes) / kWorkspacePart, kWorkspaceMin, kWorkspaceMax);

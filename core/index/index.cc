@@ -13,10 +13,10 @@ namespace cairn {
 // ---- entries ----
 
 void Entry::fill(const RecordView& r, Lsn at, uint8_t mark) {
-  assert(r.value.size() <= kValueBytesMax);
+  const bool wide = is_wide(r);
   set_lsn(at);
-  value_size = static_cast<uint32_t>(r.value.size());
-  key_size = static_cast<uint16_t>(r.key.size());
+  value_size = wide ? kWide : static_cast<uint32_t>(r.value.size());
+  key_size = wide ? 0 : static_cast<uint16_t>(r.key.size());
   flags = r.flags;
   set_marks(static_cast<uint8_t>(mark | (r.meta.empty() ? 0 : kHasMeta)));
   char* p = body();
@@ -32,6 +32,11 @@ void Entry::fill(const RecordView& r, Lsn at, uint8_t mark) {
     auto n = static_cast<uint32_t>(r.meta.size());
     std::memcpy(p, &n, 4);
     p += 4;
+  }
+  if (wide) {
+    const Sizes sizes{static_cast<uint32_t>(r.key.size()), static_cast<uint32_t>(r.value.size())};
+    std::memcpy(p, &sizes, sizeof(sizes));
+    p += sizeof(sizes);
   }
   auto put = [&p](std::string_view s) {
     if (!s.empty()) std::memmove(p, s.data(), s.size());
@@ -57,17 +62,16 @@ Entry* Entry::make_cold() const {
 }
 
 Entry* Entry::make_hot(std::string_view value) const {
-  assert(is_cold() && value.size() == value_size);
+  assert(is_cold() && value.size() == value_bytes());
   RecordView r{RecordType::kPut, flags, {}, expire_ms(), key(), meta(), value};
   r.version = version();
   return make(r, lsn(), kFresh);
 }
 
 Entry* Entry::make(const RecordView& r, Lsn lsn, uint8_t mark) {
-  assert(r.key.size() <= kKeyBytesMax);
-  size_t bytes = sizeof(Entry) + (r.has_expiry() ? 8 : 0) + (r.has_origin() ? 8 : 0) +
-                 (r.meta.empty() ? 0 : 4) + r.key.size() + r.meta.size() +
-                 ((mark & kCold) ? 0 : r.value.size());
+  size_t bytes = sizeof(Entry) + (is_wide(r) ? sizeof(Sizes) : 0) + (r.has_expiry() ? 8 : 0) +
+                 (r.has_origin() ? 8 : 0) + (r.meta.empty() ? 0 : 4) + r.key.size() +
+                 r.meta.size() + ((mark & kCold) ? 0 : r.value.size());
   auto* entry = new (entry_heap::allocate(bytes)) Entry;
   entry->fill(r, lsn, mark);
   return entry;
@@ -75,7 +79,7 @@ Entry* Entry::make(const RecordView& r, Lsn lsn, uint8_t mark) {
 
 bool Entry::assign(const RecordView& r, Lsn at) {
   if (is_cold() || !is_string() || flags != r.flags || has_meta() == r.meta.empty() ||
-      meta_size() != r.meta.size() || value_size != r.value.size()) {
+      meta_size() != r.meta.size() || value_size != r.value.size() || is_wide()) {
     return false;
   }
   fill(r, at, marks());
@@ -102,14 +106,13 @@ Entry* Entry::make_hot(std::unique_ptr<Collection> collection) const {
 
 Entry* Entry::with_expiry(int64_t at_ms) const {
   RecordView r{RecordType::kPut, flags, {}, at_ms, key(), meta(), {}};
-  if (!is_cold()) r.value = value();
+  r.value = is_cold() ? std::string_view(body(), value_bytes()) : value();  // its size alone
   if (has_expiry() != (at_ms != 0)) {
     r.flags ^= kRecordHasExpiry;
     if (collection() == nullptr) r.flags ^= kExpiryApart;
   }
   r.version = version();
   Entry* other = make(r, lsn(), marks() & kCold);
-  other->value_size = value_size;
   other->set_marks(marks());
   return other;
 }

@@ -32,7 +32,7 @@ namespace cairn {
 
 inline constexpr unsigned kStripeBits = 12;
 inline constexpr size_t kStripes = size_t{1} << kStripeBits;
-inline constexpr size_t kKeyBytesMax = 65535;
+inline constexpr size_t kKeyBytesMax = 65535;     // of a key in a namespace
 inline constexpr uint32_t kSpilledBytesMin = 16;  // smaller values stay in memory
 
 // On disk in the high nibble of a record's flags: never renumber.
@@ -49,21 +49,24 @@ using KeyHash = uint64_t;
 KeyHash hash_key(std::string_view key, uint64_t seed);  // never 0
 inline size_t stripe_of(KeyHash hash) { return hash >> (64 - kStripeBits); }
 
-// Layout: Entry, expiry (8, if any), version (8, if any), meta size (4, if any), key, meta, value.
-// Packed, since a cold key may cost 24 bytes beyond its name: these 14, and 8 in a table that is
-// 86 % full on average; 23.3 measured. One that the cleaner moved keeps its version as well, 8
-// more: what conditions and entity tags compare must not need a read.
+// Layout: Entry, expiry (8, if any), version (8, if any), meta size (4, if any), sizes (8, if
+// wide), key, meta, value. Wide is one whose key or value is longer than its fields can say:
+// members and fields of collections may be (kv/types/member_table.h), keys are not. Packed, since a
+// cold key may cost 24 bytes beyond its name: these 14, and 8 in a table that is 86 % full on
+// average; 23.3 measured. One that the cleaner moved keeps its version as well, 8 more: what
+// conditions and entity tags compare must not need a read.
 struct [[gnu::packed]] Entry {
  private:
   uint64_t place_ : 56;  // the LSN in units of 8 bytes, which every record begins at
   uint8_t marks_;        // of this process alone: Marks, and in the upper half the heat
 
  public:
-  uint32_t value_size : 24;
-  uint8_t flags;  // as in the record, and kExpiryApart
-  uint16_t key_size;
+  uint32_t value_size : 24;  // kWide: what the sizes in front of the key say
+  uint8_t flags;             // as in the record, and kExpiryApart
+  uint16_t key_size;         // unless it is wide
 
-  static constexpr size_t kValueBytesMax = (size_t{1} << 24) - 1;
+  static constexpr uint32_t kWide = (uint32_t{1} << 24) - 1;
+  static constexpr size_t kValueBytesMax = kWide - 1;  // of one that is not wide
   // In `flags`, and in those of a checkpoint's items, but never in a record's: the record at lsn()
   // has an expiry and the entry has none, or the other way round, since one of its own changed it
   // (RecordType::kExpiry). What the record takes is known by it. Of a collection in memory its
@@ -158,12 +161,17 @@ struct [[gnu::packed]] Entry {
     if (has_meta()) std::memcpy(&n, body() + (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0), 4);
     return n;
   }
-  std::string_view key() const { return {body() + head_bytes(), key_size}; }
-  std::string_view meta() const { return {key().data() + key_size, meta_size()}; }
+  std::string_view key() const {
+    if (is_wide()) [[unlikely]]
+      return wide_key();
+    return {body() + head_bytes(), key_size};
+  }
+  std::string_view meta() const { return {behind(key()), meta_size()}; }
   std::string_view value() const {
     assert(!is_cold());
-    return {key().data() + key_size + meta_size(), value_size};
+    return {behind(meta()), value_bytes()};
   }
+  size_t value_bytes() const { return is_wide() ? sizes().value : value_size; }
   size_t bytes() const {
     const Collection* c = collection();
     return entry_heap::allocated_bytes(own_bytes()) + (c == nullptr ? 0 : c->memory_bytes());
@@ -176,7 +184,7 @@ struct [[gnu::packed]] Entry {
   // Size of its record in the log.
   uint64_t record_bytes() const {
     return round_up(sizeof(RecordHeader) + (has_expiry() != expiry_apart() ? 8 : 0) +
-                        (has_origin() ? 16 : 0) + key_size + meta_size() + value_size,
+                        (has_origin() ? 16 : 0) + key().size() + meta_size() + value_bytes(),
                     8);
   }
 
@@ -210,8 +218,23 @@ struct [[gnu::packed]] Entry {
 
  private:
   size_t own_bytes() const {
-    return sizeof(Entry) + head_bytes() + key_size + meta_size() + (is_cold() ? 0 : value_size);
+    return sizeof(Entry) + head_bytes() + (is_wide() ? sizeof(Sizes) : 0) + key().size() +
+           meta_size() + (is_cold() ? 0 : value_bytes());
   }
+  struct Sizes {
+    uint32_t key, value;
+  };
+  bool is_wide() const { return value_size == kWide; }
+  static bool is_wide(const RecordView& record) {
+    return record.key.size() > kKeyBytesMax || record.value.size() > kValueBytesMax;
+  }
+  Sizes sizes() const {  // of a wide one
+    Sizes s;
+    std::memcpy(&s, body() + head_bytes(), sizeof(s));
+    return s;
+  }
+  std::string_view wide_key() const { return {body() + head_bytes() + sizeof(Sizes), sizes().key}; }
+  static const char* behind(std::string_view s) { return s.data() + s.size(); }
   size_t head_bytes() const {
     return (has_expiry() ? 8 : 0) + (has_origin() ? 8 : 0) + (has_meta() ? 4 : 0);
   }

@@ -1,4 +1,4 @@
-// The bytes of the log, version 4. All integers are little-endian.
+// The bytes of the log, version 5. All integers are little-endian.
 //
 //   log       = segment*                     segment N in file segment-N
 //   segment   = header frame* rest           `segment_bytes` long (64 MiB unless set at creation)
@@ -19,7 +19,7 @@
 //
 // Checksums are CRC32C seeded with place_seed(store, segment, offset in segment); a record's covers
 // the epoch of its frame too (record_seed). Enum values never change meaning. Versions 1 to 3 had
-// no transactions larger than a frame and are not read.
+// no transactions larger than a frame and are not read; 4 had no kOperationPart.
 #pragma once
 
 #include <cstring>
@@ -34,7 +34,10 @@ namespace cairn {
 
 static_assert(std::endian::native == std::endian::little, "the formats are written in place");
 
-inline constexpr uint32_t kLogVersion = 4;
+inline constexpr uint32_t kLogVersion = 5, kLogOldest = 4;
+inline bool reads_version(uint32_t version) {
+  return version >= kLogOldest && version <= kLogVersion;
+}
 inline constexpr uint32_t kSegmentMagic = 0x47534e43;  // "CNSG"
 inline constexpr uint32_t kFrameMagic = 0x52464e43;    // "CNFR"
 
@@ -79,6 +82,7 @@ enum class RecordType : uint8_t {
   kOperation = 6,       // the collection `key` changes as `value` says; its expiry is this one
   kName = 7,            // key has the collection of an identity: core/index/identities.h
   kExpiry = 8,          // what `key` holds stays as it is, and its expiry is this one, or none
+  kOperationPart = 9,   // a stretch of an operation: core/log/record_parts.h
 };
 
 // Low nibble of flags; the high nibble is the ValueType.

@@ -29,9 +29,10 @@ awaitable<SegmentHeader> read_header(Volume& volume, FileId file) {
 }
 
 Status check_version(FileId file, const SegmentHeader& h) {
-  if (h.version == kLogVersion) return absl::OkStatus();
+  if (reads_version(h.version)) return absl::OkStatus();
   return absl::FailedPreconditionError(cat(to_string(file), " has format version ", h.version,
-                                           "; this program reads version ", kLogVersion));
+                                           "; this program reads versions ", kLogOldest, " to ",
+                                           kLogVersion));
 }
 
 // The life that wrote the first frame of a segment, which says so itself; 0: there is none.

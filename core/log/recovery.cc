@@ -142,10 +142,10 @@ awaitable<Status> Recovery::look_at(Segment& segment) {
   segment.header_intact = h.magic == kSegmentMagic && h.store == o_.store &&
                           h.segment == id.value() && h.segment_bytes == o_.segment_bytes &&
                           header_intact(h, o_.store, id.value(), 0);
-  if (segment.header_intact && h.version != kLogVersion) {
+  if (segment.header_intact && !reads_version(h.version)) {
     co_return absl::FailedPreconditionError(cat(to_string(file(id)), " has format version ",
-                                                h.version, "; this program reads version ",
-                                                kLogVersion));
+                                                h.version, "; this program reads versions ",
+                                                kLogOldest, " to ", kLogVersion));
   }
   if (segments_.empty() || (segments_.back().end != 0 && segment.end != 0)) {
     co_return absl::OkStatus();

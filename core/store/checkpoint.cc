@@ -416,9 +416,9 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
           image = c->image();
           item.record.value = image;
           item.kind = ItemKind::kCollection;
-        } else if (e->is_cold() || (!e->is_blob() && e->value_size > kValueBytesMax)) {
+        } else if (e->is_cold() || (!e->is_blob() && e->value_bytes() > kValueBytesMax)) {
           item.kind = ItemKind::kCold;
-          item.value_size = e->value_size;
+          item.value_size = e->value_bytes();
         } else {
           item.record.value = e->value();
         }

@@ -240,7 +240,10 @@ void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
     if (identities_.empty() || identities_.back() != *id) identities_.push_back(*id);
     return;
   }
-  if (record.type != RecordType::kPut && record.type != RecordType::kOperation) return;
+  if (record.type != RecordType::kPut && record.type != RecordType::kOperation &&
+      record.type != RecordType::kOperationPart) {
+    return;
+  }
   if (space_ == nullptr || space_->id != record.ns) space_ = keyspace_.namespace_by_id(record.ns);
   if (space_ == nullptr) return;
   Found found{record, lsn, space_, 0};

@@ -6,6 +6,7 @@
 
 #include "core/base/plant.h"
 #include "core/base/text.h"
+#include "core/log/record_parts.h"
 #include "core/store/keyspace.h"
 
 namespace cairn {
@@ -25,7 +26,7 @@ std::unique_ptr<Collection> Keyspace::make_collection(uint8_t flags, std::string
 
 bool Keyspace::has_times(uint8_t flags, std::string_view image) const {
   auto* asks = options_.collections[flags >> 4].has_times;
-  return asks != nullptr && asks(image);
+  return asks != nullptr && !image.empty() && asks(image);
 }
 
 // Records of a collection are live from its oldest one on; how many bytes of them would be copied
@@ -44,6 +45,12 @@ void Keyspace::charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted) {
     charged -= less;
     c.charged_ -= less;
     if (counted) usage_.sub(at, less);
+  }
+}
+
+void Keyspace::charge(Collection& c, Records records, bool counted) {
+  for (size_t i = 0; i < records.lsns.size(); i++) {
+    charge(c, records.lsns[i], records.views[i].size(), counted);
   }
 }
 
@@ -68,6 +75,11 @@ void Keyspace::count(const Collection& c, int sign) {
 
 void Keyspace::begin_charges(Collection& c, Lsn lsn, const RecordView& r) {
   begin_charges(c, lsn, r.size(), r.value.size(), r.has_expiry());
+}
+
+void Keyspace::begin_charges(Collection& c, Records records, uint64_t image_size, bool expires) {
+  begin_charges(c, records.lsns[0], records.views[0].size(), image_size, expires);
+  charge(c, records.behind(1), false);
 }
 
 void Keyspace::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
@@ -118,15 +130,20 @@ StatusOr<uint64_t> Keyspace::append_part(Namespace& ns, Entry* e, uint64_t& curs
   RecordView r = copy_record(ns, e, operation);
   r.type = RecordType::kOperation;
   set_subject(c, r);
-  // What fitted once fits with what a copy grows by: the log keeps a block for that.
-  if (r.size() > log_.record_bytes_max() + kBlockBytes) {
+  if (!RecordParts::bytes(r, log_.record_bytes_max())) {
     return absl::InternalError(cat("a part of a collection in ", ns.name, " is too large"));
+  }
+  RecordParts parts;
+  std::vector<Lsn> lsns(parts.add(r, log_.record_bytes_max()));
+  if (r.size() > 2 * part_bytes()) {  // a single element
+    if (Status room = log_.room_to_clean(r.size()); !room.ok()) return room;
   }
   cursor = next;
   e->set_wished(still_wished(e));
-  e->set_lsn(log_.append(r));
-  if (!begin.valid()) begin = e->lsn();
-  charge(c, e->lsn(), r.size(), true);
+  log_.append_batch(parts.records(), lsns);
+  e->set_lsn(lsns.back());
+  if (!begin.valid()) begin = lsns.front();
+  charge(c, {parts.records(), lsns});
   c.image_size_ = 0;
   c.expires_ = r.has_expiry();
   if (cursor != 0) return r.size();

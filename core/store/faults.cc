@@ -196,7 +196,7 @@ awaitable<Faults::Record> Faults::read_record(Lsn lsn, uint64_t record_bytes) {
 StatusOr<Entry*> Faults::warm(const Entry* e, NamespaceId ns, const Record& record) {
   const auto& r = record.view;
   std::unique_ptr<Collection> c;
-  const bool same = r && r->key == e->key() && r->ns == ns && r->value.size() == e->value_size &&
+  const bool same = r && r->key == e->key() && r->ns == ns && r->value.size() == e->value_bytes() &&
                     r->flags >> 4 == e->flags >> 4;
   if (same && !e->is_string()) c = keyspace_.make_collection(r->flags, r->value);
   if (!same || (!e->is_string() && c == nullptr)) {

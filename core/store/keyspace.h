@@ -252,8 +252,18 @@ class Keyspace {
   std::unique_ptr<Collection> make_collection(uint8_t flags, std::string_view image);
   // Whether the collection that this image makes has to be in memory: something in it may expire.
   bool has_times(uint8_t flags, std::string_view image) const;
+  // Those of one change, as they were appended.
+  struct Records {
+    std::span<const RecordView> views;
+    std::span<const Lsn> lsns;
+    Records first(size_t n) const { return {views.first(n), lsns.first(n)}; }
+    Records behind(size_t n) const { return {views.subspan(n), lsns.subspan(n)}; }
+  };
   void charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted);
+  void charge(Collection& c, Records records, bool counted = true);
   void begin_charges(Collection& c, Lsn lsn, const RecordView& record);
+  // `image_size`: of the first of them, if that makes all of it.
+  void begin_charges(Collection& c, Records records, uint64_t image_size, bool expires);
   void begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
                      bool expires);
   // Adds the records of an entry to what is live in the log, or takes them away.

@@ -66,7 +66,8 @@ void Replay::apply(std::span<const LogRecord> records) {
         continue;
       }
       if (r.type != RecordType::kPut && r.type != RecordType::kDelete &&
-          r.type != RecordType::kOperation && r.type != RecordType::kExpiry) {
+          r.type != RecordType::kOperation && r.type != RecordType::kOperationPart &&
+          r.type != RecordType::kExpiry) {
         apply_to_namespace(r, records.front().lsn);
         continue;
       }
@@ -151,11 +152,19 @@ void Replay::apply_to_key(Namespace& ns, KeyHash hash, const RecordView& r, Lsn 
   if (r.type == RecordType::kExpiry) {
     return keep(known, {r.ns.value(), std::string(r.key)}, {lsn, r.has_expiry() ? r.expire_ms : 0});
   }
-  if (r.type == RecordType::kOperation) {
-    keep(known, {r.ns.value(), std::string(r.key)},
-         {lsn, r.has_origin() ? r.version : lsn, r.expire_ms, r.size(), std::string(r.value),
-          static_cast<uint8_t>(r.flags & ~kRecordHasOrigin), r.has_expiry()});
-    return;
+  if (r.type == RecordType::kOperation || r.type == RecordType::kOperationPart) {
+    Operation o{lsn,
+                r.has_origin() ? r.version : lsn,
+                r.expire_ms,
+                r.size(),
+                std::string(r.value),
+                static_cast<uint8_t>(r.flags & ~kRecordHasOrigin),
+                r.has_expiry()};
+    if (r.type == RecordType::kOperationPart) {
+      o.place = PartPlace::decode(r.meta);
+      if (!o.place) return;  // none of this program's
+    }
+    return keep(known, {r.ns.value(), std::string(r.key)}, std::move(o));
   }
   Entry* old = ns.index->find(r.key, hash);
   if (old != nullptr && old->lsn() > lsn) return;
@@ -277,8 +286,9 @@ Status Replay::apply(const CheckpointItem& item) {
     c.charges_ = {item.charges.begin(), item.charges.end()};
     for (auto& [at, bytes] : c.charges_) c.charged_ += bytes;
   } else if (item.kind == ItemKind::kCold) {
-    entry = Entry::make_cold(r, item.lsn);
-    entry->value_size = static_cast<uint32_t>(item.value_size);
+    RecordView cold = r;
+    cold.value = {r.key.data(), item.value_size};  // its size alone
+    entry = Entry::make_cold(cold, item.lsn);
   } else if (full() && !r.is_blob()) {
     entry = Entry::make_cold(r, item.lsn);
   } else {
@@ -396,7 +406,10 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
   const auto damage = [&] {
     return absl::DataLossError(cat("an operation on a collection in ", ns.name, " cannot be read"));
   };
+  PartJoiner parts;
   for (Operation& o : operations) {
+    const bool ends = !o.place || parts.add(*o.place, o.operation);
+    if (o.place) o.operation = ends ? parts.take() : std::string();
     RecordView r{RecordType::kOperation, o.flags, ns.id, o.expire_ms, key, {}, o.operation};
     if (entry == nullptr) {
       auto c = keyspace_.make_collection(o.flags, "");

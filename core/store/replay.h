@@ -42,6 +42,7 @@
 #include "core/base/async.h"
 #include "core/base/mutex.h"
 #include "core/base/types.h"
+#include "core/log/record_parts.h"
 #include "core/log/recovery.h"
 #include "core/store/checkpoint.h"
 #include "core/store/faults.h"
@@ -109,6 +110,7 @@ class Replay {
     bool expires;     // as the record says; a checkpoint has the expiry that holds
     Lsn oldest = {};  // of a part from a checkpoint
     std::vector<std::pair<Lsn, uint64_t>> charges = {};
+    std::optional<PartPlace> place = {};  // it is a stretch of one
   };
   struct Expiry {  // the newest change of it alone
     Lsn lsn;
@@ -180,6 +182,7 @@ class Replay {
   };
   awaitable<void> fold_key(const Name& name, Lsn before);
   Wanted fold_now(const Name& name, Lsn before, Lsn read, const Faults::Record* record);
+  static Lsn first_of_unfinished(const std::vector<Operation>& kept, Lsn before);
   std::vector<Operation> take(Shard& shard, const Name& name, Lsn floor, Lsn before);
   void drop_removed(Shard& shard, Lsn before);
   void drop_names(Shard& shard);

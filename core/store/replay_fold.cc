@@ -103,10 +103,28 @@ Replay::Wanted Replay::fold_now(const Name& name, Lsn before, Lsn read,
   return {};
 }
 
+// Of the operations before `before` the last may be a stretch of one whose end is still to come:
+// the LSN of its first.
+Lsn Replay::first_of_unfinished(const std::vector<Operation>& kept, Lsn before) {
+  const Operation* last = nullptr;
+  Lsn first(UINT64_MAX);
+  for (const Operation& o : kept) {
+    if (o.lsn < before && (last == nullptr || o.lsn > last->lsn)) last = &o;
+  }
+  if (last == nullptr || !last->place) return first;
+  if (last->place->offset + last->operation.size() == last->place->total) return first;
+  first = Lsn();
+  for (const Operation& o : kept) {
+    if (o.lsn < before && o.place && o.place->offset == 0) first = std::max(first, o.lsn);
+  }
+  return first;
+}
+
 // Those of the operations before `before` that count; the others before it are dropped.
 std::vector<Replay::Operation> Replay::take(Shard& shard, const Name& name, Lsn floor, Lsn before) {
   std::vector<Operation> now, later;
   auto kept = shard.operations.find(name);
+  before = std::min(before, first_of_unfinished(kept->second, before));
   for (Operation& o : kept->second) {
     if (o.lsn >= before) {
       later.push_back(std::move(o));

@@ -18,12 +18,13 @@ Status Transaction::refuse(Status status) {
 Status Transaction::reserve(const RecordView& r, Need need) {
   if (!status_.ok()) return status_;
   if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = std::make_unique<Work>();
-  const uint64_t bytes = r.size(), before = work_ == nullptr ? 0 : work_->bytes;
-  if (Status s = keyspace_.log_.admit(need, before + bytes); !s.ok()) return refuse(s);
-  if (bytes > keyspace_.log_.record_bytes_max()) {
+  const auto bytes = RecordParts::bytes(r, keyspace_.log_.record_bytes_max());
+  if (!bytes) {
     return refuse(absl::ResourceExhaustedError("the change is larger than a log segment"));
   }
-  if (work_ != nullptr) work_->bytes += bytes;
+  const uint64_t before = work_ == nullptr ? 0 : work_->bytes;
+  if (Status s = keyspace_.log_.admit(need, before + *bytes); !s.ok()) return refuse(s);
+  if (work_ != nullptr) work_->bytes += *bytes;
   return absl::OkStatus();
 }
 
@@ -38,6 +39,14 @@ Status Transaction::check_put(const Namespace& ns, const RecordView& r) {
     return refuse(absl::ResourceExhaustedError("the value is too long to be kept inline"));
   }
   return absl::OkStatus();
+}
+
+Lsn Transaction::append_in_parts(const RecordView& record, Appended& appended) {
+  RecordView caused = record;
+  caused.cause = cause_;
+  appended.lsns.resize(appended.parts.add(caused, keyspace_.log_.record_bytes_max()));
+  keyspace_.log_.append_batch(appended.parts.records(), appended.lsns);
+  return appended.lsns.back();
 }
 
 // ---- put ----
@@ -67,7 +76,8 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
 
 void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
                           std::unique_ptr<Collection> collection) {
-  const Lsn lsn = lsn_ = append(r);
+  Appended parts;
+  const Lsn lsn = lsn_ = fits(r) ? append(r) : append_in_parts(r, parts);
   Entry* old = ns.index->find(r.key, hash);
   // In place when nothing else looks at the entry and its shape stays.
   if (old != nullptr && !ns.orders(hash) && !old->has_expiry() && !r.has_expiry() &&
@@ -84,7 +94,11 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
       collection == nullptr ? Entry::make(r, lsn) : Entry::make(r, lsn, std::move(collection));
   if (Collection* c = entry->collection()) {
     c->set_version(lsn);
-    keyspace_.begin_charges(*c, lsn, r);
+    if (parts.lsns.empty()) {
+      keyspace_.begin_charges(*c, lsn, r);
+    } else {
+      keyspace_.begin_charges(*c, parts.records(), 0, r.has_expiry());
+    }
   }
   entry->set_wished(wished(old));
   keyspace_.link(ns, hash, old, entry);
@@ -180,9 +194,14 @@ void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const R
   Collection& c = *entry->collection();
   RecordView logged = r;
   Keyspace::set_subject(c, logged);
-  const Lsn lsn = lsn_ = append(logged);
+  Appended parts;
+  const Lsn lsn = lsn_ = fits(logged) ? append(logged) : append_in_parts(logged, parts);
   apply(ns, hash, entry, r.value);
-  keyspace_.charge(c, lsn, logged.size(), true);
+  if (parts.lsns.empty()) {
+    keyspace_.charge(c, lsn, logged.size(), true);
+  } else {
+    keyspace_.charge(c, parts.records());
+  }
   c.image_size_ = 0;
   c.expires_ = r.has_expiry();
   c.set_version(lsn);
@@ -402,20 +421,27 @@ StatusOr<Lsn> Transaction::commit_several() {
     if (work_ != nullptr) roll_back();
     return status_;
   }
-  std::vector<RecordView> records;
-  records.reserve(work_->steps.size());
-  for (const Step& s : work_->steps) records.push_back(record_of(s));
-  std::vector<Lsn> lsns(records.size());
-  if (records.empty()) return Lsn();
-  keyspace_.log_.append_batch(records, lsns);
-  make_known(lsns);
+  if (work_->steps.empty()) return Lsn();
+  Appended all;
+  size_t count = 0;
+  for (Step& s : work_->steps) {
+    count += s.records = all.parts.add(record_of(s), keyspace_.log_.record_bytes_max());
+  }
+  all.lsns.resize(count);
+  keyspace_.log_.append_batch(all.parts.records(), all.lsns);
+  std::vector<Lsn> lsns;  // of each step the newest
+  lsns.reserve(work_->steps.size());
+  size_t end = 0;
+  for (const Step& s : work_->steps) lsns.push_back(all.lsns[(end += s.records) - 1]);
+  make_known(lsns, all.records());
   identify();
   if (wish_ == Wish::kDurable) saw(lsns.back());
   return work_->newest = lsns.back();
 }
 
 // Everything that others see without the stripes' locks: the order of names, and what lives where.
-void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+void Transaction::make_known(std::span<const Lsn> lsns,
+                             Records all) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   std::vector<Namespace*> ordered;
   auto add = [&](Namespace* ns) {
     if (ns->order_end != 0 && (ordered.empty() || ordered.back() != ns)) ordered.push_back(ns);
@@ -429,7 +455,10 @@ void Transaction::make_known(std::span<const Lsn> lsns) ABSL_NO_THREAD_SAFETY_AN
   std::sort(ordered.begin(), ordered.end(), [](auto* a, auto* b) { return a->id < b->id; });
   ordered.erase(std::unique(ordered.begin(), ordered.end()), ordered.end());
   for (Namespace* ns : ordered) ns->order_mutex.lock();
-  for (size_t i = 0; i < lsns.size(); i++) finish(work_->steps[i], lsns[i]);
+  for (Step& s : work_->steps) {
+    finish(s, all.first(s.records));
+    all = all.behind(s.records);
+  }
   for (Namespace* ns : ordered) ns->order_mutex.unlock();
   note_keys(lsns.back());
   if (keyspace_.listeners().any()) tell(lsns);
@@ -457,7 +486,8 @@ void Transaction::note_keys(Lsn newest) {
   }
 }
 
-void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+void Transaction::finish(Step& s, Records records) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  const Lsn lsn = records.lsns.back();
   Collection* c = s.details == nullptr ? nullptr : s.details->collection;
   if (s.type == RecordType::kNamespaceFlush) {
     for (auto& f : s.details->flushed) {
@@ -500,20 +530,19 @@ void Transaction::finish(Step& s, Lsn lsn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return;
   }
   s.entry->set_wished(wished);
-  const uint64_t bytes = record_of(s).size();
   s.entry->set_lsn(lsn);
   if (s.type == RecordType::kOperation || renamed) {
-    keyspace_.charge(*c, lsn, bytes, true);
+    keyspace_.charge(*c, records);
     c->image_size_ = 0;
     c->expires_ = (s.flags & kRecordHasExpiry) != 0;
     c->set_version(lsn);
   } else if (c != nullptr) {
     c->set_version(lsn);
-    keyspace_.begin_charges(*c, lsn, bytes, s.details->bytes.size(),
+    keyspace_.begin_charges(*c, records, s.records == 1 ? s.details->bytes.size() : 0,
                             (s.flags & kRecordHasExpiry) != 0);
     keyspace_.count(*c, 1);
   } else {
-    keyspace_.usage_.add(lsn, bytes);
+    keyspace_.usage_.add(lsn, records.views.back().size());
   }
 }
 

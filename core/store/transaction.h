@@ -20,7 +20,7 @@
 //
 // After the first error nothing more is taken, status() says which it was, and commit() fails with
 // it. Errors: Unavailable (read-only), NotFound (the namespace was dropped), InvalidArgument (key
-// too long), ResourceExhausted (no room; larger than the log takes at once; a string over 16 MiB).
+// too long), ResourceExhausted (no room; larger than 1 GiB; a string over 16 MiB).
 //
 // Threads: one. Nothing blocks on I/O.
 #pragma once
@@ -32,6 +32,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/plant.h"
+#include "core/log/record_parts.h"
 #include "core/store/change.h"
 #include "core/store/keyspace.h"
 
@@ -112,6 +113,7 @@ class Transaction {
   Shape shape() const { return shape_; }
 
  private:
+  using Records = Keyspace::Records;
   struct Flushed {
     Namespace* ns;
     Retired retired;
@@ -137,6 +139,7 @@ class Transaction {
     Entry* old;    // taken out of the index, or null
     Entry* entry;  // put into it, or operated on, or null
     std::unique_ptr<Details> details;
+    size_t records = 1;  // of the log
   };
   struct Work {  // of several changes
     std::vector<Step> steps;
@@ -158,6 +161,16 @@ class Transaction {
     RecordView caused = record;
     caused.cause = cause_;
     return keyspace_.log_.append(caused);
+  }
+  // The same of one that may be too long for the log at once.
+  struct Appended {
+    RecordParts parts;
+    std::vector<Lsn> lsns;
+    Records records() { return {parts.records(), lsns}; }
+  };
+  Lsn append_in_parts(const RecordView& record, Appended& appended);
+  bool fits(const RecordView& record) const {
+    return record.size() <= keyspace_.log_.record_bytes_max();
   }
   StatusOr<Lsn> commit_several();
   Status refuse(Status status);
@@ -184,8 +197,8 @@ class Transaction {
   void expire_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void identify();
   RecordView record_of(const Step& step) const;
-  void make_known(std::span<const Lsn> lsns);
-  void finish(Step& step, Lsn lsn);
+  void make_known(std::span<const Lsn> lsns, Records all);
+  void finish(Step& step, Records records);
   void note_keys(Lsn newest);
   void undo(Step& step);
   void roll_back();

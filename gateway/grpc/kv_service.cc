@@ -242,10 +242,10 @@ struct Batch {
       if (e != nullptr) {
         if (request.durable()) newest = std::max(newest, e->version());
         if (!e->is_string()) return error_of(wrong_type(), &key);
-        if (e->is_blob() || e->value_size > kInlineBytesMax) {
+        if (e->is_blob() || e->value_bytes() > kInlineBytesMax) {
           return too_large("use Objects.Download", &key);
         }
-        total += e->value_size;
+        total += e->value_bytes();
       }
       if (total > kAnswerBytesMax) return too_large("get fewer values at once", &key);
       if (e == nullptr) continue;

@@ -278,7 +278,7 @@ grpc::Status TxnCall::perform(Operation& o, Transaction& t) {
   if (o.op->has_get()) {
     if (e == nullptr) return {};
     if (!e->is_string()) return error_of(wrong_type(), o.at.key);
-    if (e->is_blob() || e->value_size > kInlineBytesMax) {
+    if (e->is_blob() || e->value_bytes() > kInlineBytesMax) {
       return too_large("use Objects.Download", o.at.key);
     }
     result->set_found(true);

@@ -227,7 +227,7 @@ void bitpos(Context& c) {
   if (range.empty()) return c.reply.integer(-1);
   if (e->is_blob()) return c.defer();
   int64_t at = find_in(e->value(), 0, range, bit);
-  c.reply.integer(at >= 0 ? at : bitpos_miss(c, bit, e->value_size));
+  c.reply.integer(at >= 0 ? at : bitpos_miss(c, bit, e->value_bytes()));
 }
 
 awaitable<void> bitpos_deferred(Context& c) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/base/text.h"
-#include "kv/commands/turns.h"
+#include "kv/commands/key_walk.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 
@@ -157,77 +157,8 @@ void count_failure_reports(Context& c) {
 
 void key_slot(Context& c) { c.reply.integer(cluster_slot(c.args[2])); }
 
-// Goes through all keys of the database, in turns, since nothing else says which of them are in a
-// slot: what needs it is rare, and each key would pay for a list of them.
-class SlotKeys {
- public:
-  SlotKeys(Context& c, int slot) : c_(c), index_(*c.ns().index), slot_(slot) {}
-
-  static constexpr uint64_t kAtOnce = 10'000;        // keys; about a millisecond
-  enum class Seen : uint8_t { kAll, kSome, kBusy };  // kBusy: the stripe that comes next is busy
-  // One turn of it: calls fn(std::string_view) for each key of the slot, until it returns false.
-  template <class Fn>
-  Seen turn(Fn fn) {
-    for (uint64_t seen = 0; seen < kAtOnce && stripe_ < kStripes; seen++) {
-      if (!index_.touched(stripe_)) {
-        stripe_ += Index::kBlockStripes - stripe_ % Index::kBlockStripes;
-      } else if (!step(seen, fn)) {
-        return Seen::kBusy;
-      }
-    }
-    if (stripe_ < kStripes) return Seen::kSome;
-    c_.saw_all(c_.ns());
-    return Seen::kAll;
-  }
-  // All turns at once. False: the command has to come again.
-  template <class Fn>
-  bool all(Fn fn) {
-    Seen seen = Seen::kSome;
-    while (seen == Seen::kSome) seen = turn(fn);
-    if (seen == Seen::kBusy) c_.meets_busy(next_stripe());
-    return seen == Seen::kAll;
-  }
-  KeyHash next_stripe() const { return KeyHash{stripe_} << (64 - kStripeBits); }
-
- private:
-  template <class Fn>
-  bool step(uint64_t& seen, Fn& fn) {
-    StripeLocks lock(c_.store);
-    const bool has_all = c_.locks != nullptr && c_.locks->all();
-    if (!has_all && !lock.lock_idle(next_stripe())) return false;
-    bool more = true;
-    at_ = index_.walk(stripe_, std::max(at_, next_stripe()), [&](const Entry* e) {
-      seen++;
-      if (!more || e->expired(c_.now_ms()) || cluster_slot(e->key()) != slot_) return;
-      c_.saw(e);
-      more = fn(e->key());
-    });
-    if (at_ == 0) stripe_++;
-    if (!more) stripe_ = kStripes;
-    return true;
-  }
-
-  Context& c_;
-  const Index& index_;
-  const int slot_;
-  size_t stripe_ = 0;
-  KeyHash at_ = 0;  // where its next step begins; 0: at its begin
-};
-
-// Before the next turn. False: the command is over.
-awaitable<bool> wait_for_turn(Context& c, const SlotKeys& keys, SlotKeys::Seen seen) {
-  if (seen == SlotKeys::Seen::kBusy) {
-    const Status idle = co_await c.store.busy().until_idle(keys.next_stripe());
-    if (!idle.ok()) {
-      c.status_error(idle);
-      co_return false;
-    }
-  }
-  co_await between_turns(c);
-  co_return !c.given_up();
-}
-
-bool in_turns(const Context& c) { return !c.in_exec && c.ns().size() > SlotKeys::kAtOnce; }
+// All keys of the database are looked at (key_walk.h), since nothing else says which of them are in
+// a slot: what needs it is rare, and each key would pay for a list of them.
 
 // False after it answered the error.
 bool read_slot(Context& c, int64_t& slot) {
@@ -237,52 +168,31 @@ bool read_slot(Context& c, int64_t& slot) {
   return false;
 }
 
+// For a walk: what counts the keys of a slot.
+auto counter(int64_t& n, int64_t slot) {
+  return [&n, slot](const Entry* e) {
+    n += cluster_slot(e->key()) == slot ? 1 : 0;
+    return true;
+  };
+}
+
 void count_keys(Context& c) {
   int64_t slot, n = 0;
   if (!read_slot(c, slot)) return;
-  if (in_turns(c)) return c.defer();
-  SlotKeys keys(c, static_cast<int>(slot));
-  if (keys.all([&n](std::string_view) { return ++n, true; })) c.reply.integer(n);
+  if (KeyWalk::takes_turns(c)) return c.defer();
+  if (KeyWalk(c).all(counter(n, slot))) c.reply.integer(n);
 }
 awaitable<void> count_keys_in_turns(Context& c) {
   int64_t slot, n = 0;
   if (!read_slot(c, slot)) co_return;
-  SlotKeys keys(c, static_cast<int>(slot));
-  for (auto seen = SlotKeys::Seen::kSome; seen != SlotKeys::Seen::kAll;) {
-    seen = keys.turn([&n](std::string_view) { return ++n, true; });
-    if (seen != SlotKeys::Seen::kAll && !co_await wait_for_turn(c, keys, seen)) co_return;
+  KeyWalk walk(c);
+  for (auto seen = KeyWalk::Seen::kSome; seen != KeyWalk::Seen::kAll;) {
+    seen = walk.turn(counter(n, slot));
+    if (seen == KeyWalk::Seen::kAll) break;
+    const bool goes_on = co_await walk.wait_for_turn(seen);
+    if (!goes_on) co_return;
   }
   c.reply.integer(n);
-}
-
-// Names that were found, and their answer, in parts.
-class Names final : public Series {
- public:
-  void add(std::string_view name) {
-    text_ += name;
-    ends_.push_back(text_.size());
-  }
-  size_t size() const { return ends_.size(); }
-  bool next(Reply& reply) override {
-    constexpr size_t kEach = 1000;
-    for (size_t n = 0; n < kEach && next_ < ends_.size(); n++, next_++) {
-      const size_t begin = next_ == 0 ? 0 : ends_[next_ - 1];
-      reply.bulk(std::string_view(text_).substr(begin, ends_[next_] - begin));
-    }
-    return next_ < ends_.size();
-  }
-  size_t bytes() const override { return text_.capacity() + ends_.capacity() * sizeof(size_t); }
-
- private:
-  std::string text_;
-  std::vector<size_t> ends_;
-  size_t next_ = 0;
-};
-
-void reply_names(Context& c, std::unique_ptr<Names> names) {
-  const size_t n = names->size();
-  c.reply.array(n);
-  if (n > 0) c.reply.series(std::move(names), n);
 }
 
 bool read_slot_and_count(Context& c, int64_t& slot, int64_t& count) {
@@ -292,36 +202,30 @@ bool read_slot_and_count(Context& c, int64_t& slot, int64_t& count) {
   return false;
 }
 
-// What adds names that are found, as many as are asked for.
-auto adder(Names& names, int64_t count) {
-  return [&names, most = static_cast<uint64_t>(count)](std::string_view name) {
-    names.add(name);
-    return names.size() < most;
-  };
+// Adds the key if it is of the slot, as many as are asked for.
+bool add_of_slot(Context& c, int64_t slot, int64_t count, const Entry* e, Names& names) {
+  if (cluster_slot(e->key()) != slot) return true;
+  c.saw(e);
+  names.add(e->key());
+  return names.size() < static_cast<uint64_t>(count);
 }
 
 void get_keys(Context& c) {
   int64_t slot, count;
   if (!read_slot_and_count(c, slot, count)) return;
   if (count == 0) return c.reply.array(0);
-  if (in_turns(c)) return c.defer();
-  SlotKeys keys(c, static_cast<int>(slot));
+  if (KeyWalk::takes_turns(c)) return c.defer();
   auto names = std::make_unique<Names>();
-  if (keys.all(adder(*names, count))) reply_names(c, std::move(names));
+  const bool all =
+      KeyWalk(c).all([&](const Entry* e) { return add_of_slot(c, slot, count, e, *names); });
+  if (all) reply_names(c, std::move(names));
 }
 awaitable<void> get_keys_in_turns(Context& c) {
   int64_t slot, count;
   if (!read_slot_and_count(c, slot, count)) co_return;
-  SlotKeys keys(c, static_cast<int>(slot));
-  auto names = std::make_unique<Names>();
-  std::optional<OfClient> held;  // until the connection holds them as its answer
-  for (auto seen = SlotKeys::Seen::kSome; seen != SlotKeys::Seen::kAll;) {
-    seen = keys.turn(adder(*names, count));
-    held.emplace(c.engine.server(), c.session, names->bytes());
-    if (!held->allowed()) co_return c.give_up();
-    if (seen != SlotKeys::Seen::kAll && !co_await wait_for_turn(c, keys, seen)) co_return;
-  }
-  reply_names(c, std::move(names));
+  co_await reply_names_in_turns(c, [&](KeyWalk&, const Entry* e, Names& names) {
+    return add_of_slot(c, slot, count, e, names);
+  });
 }
 
 // ---- what would change the cluster ----

@@ -262,8 +262,7 @@ bool parse_pairs(Context& c, size_t at, SetExOptions& o) {
     return false;
   }
   o.first = at + 1;
-  if (static_cast<uint64_t>(*count) * 2 != c.args.size() - o.first) return wrong();
-  return fields_fit(c, o.first, 2);
+  return static_cast<uint64_t>(*count) * 2 == c.args.size() - o.first || wrong();
 }
 
 bool parse_setex(Context& c, SetExOptions& o) {
@@ -340,8 +339,8 @@ void hsetex(Context& c) {
 
 enum : size_t { kEx, kPx, kExAt, kPxAt };  // in kUnits
 
-constexpr uint32_t kRead = kReadOnly | kFast;
-constexpr uint32_t kExpires = kWrite | kDenyOom | kFast;
+constexpr uint32_t kRead = kReadOnly | kFast | kLongArgs;
+constexpr uint32_t kExpires = kWrite | kDenyOom | kFast | kLongArgs;
 constexpr std::string_view kGroup = "hash";
 constexpr KeySpec kTakesFromKey[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete}};
 constexpr Row kRows[] = {
@@ -353,7 +352,7 @@ constexpr Row kRows[] = {
      "Set expiry for hash field using an absolute Unix timestamp (seconds)", "7.4.0"},
     {"hpexpireat", -6, kExpires, kUpdatesKey, hexpire<kPxAt>, nullptr, kGroup,
      "Set expiry for hash field using an absolute Unix timestamp (milliseconds)", "7.4.0"},
-    {"hpersist", -5, kWrite | kFast, kUpdatesKey, hpersist, nullptr, kGroup,
+    {"hpersist", -5, kWrite | kFast | kLongArgs, kUpdatesKey, hpersist, nullptr, kGroup,
      "Removes the expiration time for each specified field", "7.4.0"},
     {"httl", -5, kRead, kReadsKey, httl<kEx>, nullptr, kGroup,
      "Returns the TTL in seconds of a hash field.", "7.4.0"},
@@ -363,13 +362,13 @@ constexpr Row kRows[] = {
      "Returns the expiration time of a hash field as a Unix timestamp, in seconds.", "7.4.0"},
     {"hpexpiretime", -5, kRead, kReadsKey, httl<kPxAt>, nullptr, kGroup,
      "Returns the expiration time of a hash field as a Unix timestamp, in msec.", "7.4.0"},
-    {"hgetdel", -5, kWrite | kFast, kTakesFromKey, hgetdel, nullptr, kGroup,
+    {"hgetdel", -5, kWrite | kFast | kLongArgs, kTakesFromKey, hgetdel, nullptr, kGroup,
      "Returns the value of a field and deletes it from the hash.", "8.0.0"},
-    {"hgetex", -5, kWrite | kFast, kChangesKey, hgetex, nullptr, kGroup,
+    {"hgetex", -5, kWrite | kFast | kLongArgs, kChangesKey, hgetex, nullptr, kGroup,
      "Get the value of one or more fields of a given hash key, and optionally set their "
      "expiration.",
      "8.0.0"},
-    {"hsetex", -6, kExpires | kLongArgs, kUpdatesKey, hsetex, nullptr, kGroup,
+    {"hsetex", -6, kExpires, kUpdatesKey, hsetex, nullptr, kGroup,
      "Set the value of one or more fields of a given hash key, and optionally set their "
      "expiration.",
      "8.0.0"},

@@ -47,7 +47,4 @@ inline bool find(Context& c, HashView& hash) {
   return true;
 }
 
-// Whether every `step`th word from `first` on may be the name of a field; answers if not.
-bool fields_fit(Context& c, size_t first, size_t step);
-
 }  // namespace cairn::kv

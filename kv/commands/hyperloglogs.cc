@@ -155,7 +155,7 @@ constexpr KeySpec kMerged[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyInsert
                                {.flags = kKeyReadOnly | kKeyAccess, .first = 2, .last = -1}};
 constexpr KeySpec kDebugged[] = {{.flags = kKeyReadWrite | kKeyAccess, .first = 2}};
 constexpr Row kRows[] = {
-    {"pfadd", -2, kWrite | kDenyOom | kFast, kInsertsIntoKey, pfadd, nullptr, kGroup,
+    {"pfadd", -2, kWrite | kDenyOom | kFast | kLongArgs, kInsertsIntoKey, pfadd, nullptr, kGroup,
      "Adds the specified elements to the specified HyperLogLog.", "2.8.9"},
     {"pfcount", -2, kReadOnly, kCounted, pfcount, nullptr, kGroup,
      "Return the approximated cardinality of the set(s) observed by the HyperLogLog at key(s).",

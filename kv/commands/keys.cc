@@ -320,24 +320,29 @@ void randomkey(Context& c) {
   }
 }
 
+constexpr uint64_t kScanWork = 4096;  // what counts as another key looked at
+
+bool add_matching(Context& c, Glob& pattern, const Entry* e, Names& names) {
+  if (!pattern.matches(e->key())) return true;
+  names.add(e->key());
+  c.saw(e);
+  return true;
+}
+
 void keys(Context& c) {
-  std::vector<std::string> found;
-  const int64_t now = c.now_ms();
+  if (KeyWalk::takes_turns(c)) return c.defer();
   Glob pattern(c.args[1]);
-  for (size_t s = 0; s < kStripes; s++) {
-    const bool looked = with_stripe(c, s, [&] {
-      c.ns().index->for_each(s, [&](Entry* e) {
-        if (!e->expired(now) && pattern.matches(e->key())) {
-          found.emplace_back(e->key());
-          c.saw(e);
-        }
-      });
-    });
-    if (!looked) return c.meets_busy(KeyHash{s} << (64 - kStripeBits));
-  }
-  c.saw_all(c.ns());
-  c.reply.array(found.size());
-  for (auto& k : found) c.reply.bulk(k);
+  auto names = std::make_unique<Names>();
+  const bool all =
+      KeyWalk(c).all([&](const Entry* e) { return add_matching(c, pattern, e, *names); });
+  if (all) reply_names(c, std::move(names));
+}
+awaitable<void> keys_in_turns(Context& c) {
+  Glob pattern(c.args[1]);
+  co_await reply_names_in_turns(c, [&](KeyWalk& walk, const Entry* e, Names& names) {
+    walk.costs(pattern.work(e->key()) / kScanWork);
+    return add_matching(c, pattern, e, names);
+  });
 }
 
 // A cursor is a place in the order of hashes, without its low 16 bits; see core/index/index.h.
@@ -366,8 +371,7 @@ void scan(Context& c) {
     c.reply.bulk("0");
     return c.reply.array(0);
   }
-  constexpr uint64_t kScanWork = 4096;  // what counts as another key looked at
-  constexpr int64_t kScanFew = 16;      // compared with a pattern before that is looked at
+  constexpr int64_t kScanFew = 16;  // compared with a pattern before that is looked at
   KeyHash at = cursor << 16;
   std::vector<std::string> found;
   std::vector<Entry*> page;
@@ -478,7 +482,7 @@ std::string_view encoding_of(const Entry* e) {
   constexpr size_t kEmbeddedMax = 44;
   if (e->is_blob()) return "raw";
   if (parse_ll(e->value())) return "int";
-  return e->value_size <= kEmbeddedMax ? "embstr" : "raw";
+  return e->value_bytes() <= kEmbeddedMax ? "embstr" : "raw";
 }
 
 void object_encoding(Context& c) {
@@ -564,7 +568,7 @@ constexpr Row kRows[] = {
      kReadOnly | kWholeSpace | kLongArgs | kDangerous,
      {},
      keys,
-     nullptr,
+     keys_in_turns,
      "generic",
      "Returns all key names that match a pattern."},
     {"scan",

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 
+#include "core/base/limits.h"
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "core/extents/blob_writer.h"
@@ -29,8 +30,7 @@ namespace {
 constexpr size_t kPayload = 3;  // the word
 constexpr std::string_view kBadFormat = "ERR Bad data format";
 constexpr std::string_view kBadChecksum = "ERR DUMP payload version or checksum are wrong";
-constexpr std::string_view kTooLong =
-    "ERR a member has at most 65535 bytes, and a value must fit into the log at once";
+constexpr std::string_view kTooLong = "ERR a part of the value takes too much memory";
 
 struct Options {
   bool replace = false, absolute = false;
@@ -345,7 +345,7 @@ awaitable<void> make_text(Context& c, const std::string& text, Making& making) {
   making.finish(*blob);
 }
 
-uint64_t item_bytes_max(Context& c) { return c.store.log().record_bytes_max(); }
+uint64_t item_bytes_max(Context& c) { return limits::element_bytes_max(c.store.memory_bytes()); }
 
 awaitable<void> make(Context& c, Pieces& pieces, bool is_text, Making& making) {
   using Got = rdb::Reader::Got;

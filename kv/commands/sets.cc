@@ -14,18 +14,7 @@ namespace cairn::kv {
 
 namespace {
 
-// Whether all words from `first` on may be members; answers if not.
-bool members_fit(Context& c, size_t first) {
-  for (size_t i = first; i < c.args.size(); i++) {
-    if (c.args[i].size() <= kKeyBytesMax) continue;
-    c.reply.error("ERR a member has at most 65535 bytes");
-    return false;
-  }
-  return true;
-}
-
 void sadd(Context& c) {
-  if (!members_fit(c, 2)) return;
   Entry* entry;
   if (!c.find(c.args[1], ValueType::kSet, entry)) return;
   const Set* set = set_of(entry);

@@ -56,12 +56,6 @@ namespace {
 
 constexpr std::string_view kNoFloat = "ERR value is not a valid float";
 
-bool member_fits(Context& c, std::string_view member) {
-  if (member.size() <= kKeyBytesMax) return true;
-  c.reply.error("ERR a member has at most 65535 bytes");
-  return false;
-}
-
 bool parse(Context& c, AddOptions& o) {
   for (; o.first < c.args.size(); o.first++) {
     const std::string_view word = c.args[o.first];
@@ -357,9 +351,6 @@ constexpr Row kRows[] = {
 }  // namespace
 
 void add_items(Context& c, const AddOptions& o, std::span<SortedSet::Item> items) {
-  for (const auto& item : items) {
-    if (!member_fits(c, item.member)) return;
-  }
   Entry* entry;
   if (!find_sorted_set(c, c.args[1], entry)) return;
   const SortedSet* set = sorted_set_of(entry);

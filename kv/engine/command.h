@@ -376,7 +376,7 @@ inline constexpr std::string_view kWrongType =
 
 // Of a string.
 inline uint64_t value_length(const Entry* e) {
-  return e->is_blob() ? BlobRef::size_of(e->value()) : e->value_size;
+  return e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
 }
 
 // Redis's string2ll: the canonical form of an integer and nothing else.

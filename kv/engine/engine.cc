@@ -5,6 +5,7 @@
 #include <absl/container/inlined_vector.h>
 
 #include "core/base/errors.h"
+#include "core/base/limits.h"
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "kv/engine/errand.h"
@@ -631,9 +632,8 @@ bool too_large_at_once(Store& store, const Faults::Keys& keys, uint64_t bytes) {
 }  // namespace
 
 StatusOr<uint64_t> Engine::long_bytes(const Request& request) const {
-  constexpr uint64_t kToReadMax = 1 << 20;  // a pattern, or a name: for no change
   if (!request.args.has_blobs() || (request.row->flags & kBlobArgs)) return 0;
-  uint64_t most = (request.row->flags & kWrite) ? store_.log().record_bytes_max() : kToReadMax;
+  uint64_t most = 2 * limits::element_bytes_max(store_.memory_bytes());
   if (request.row->flags & kMessage) {
     const uint64_t word = server_.proto_max_bulk_len;
     most = capped_add(word, word);
@@ -643,23 +643,18 @@ StatusOr<uint64_t> Engine::long_bytes(const Request& request) const {
     if (const BlobRef* blob = request.args.blob(i)) bytes = capped_add(bytes, blob->size);
   }
   if (bytes <= most) return bytes;
-  if (request.row->flags & kWrite) {
-    return absl::ResourceExhaustedError("the change is larger than a log segment");
-  }
-  return absl::ResourceExhaustedError(cat("an argument of '", request.row->name, "' is too long"));
+  return absl::ResourceExhaustedError(
+      cat("the arguments of '", request.row->name, "' are too long"));
 }
 
 awaitable<Status> Engine::read_long_args(Request& request) {
-  const uint64_t bytes_max = (request.row->flags & kMessage)
-                                 ? server_.proto_max_bulk_len.load(std::memory_order_relaxed)
-                                 : Entry::kValueBytesMax;
   for (size_t i = 1; i < request.args.size(); i++) {
     const BlobRef* blob = request.args.blob(i);
     if (blob == nullptr) continue;
     store().extents().ref(*blob);
     BlobReader reader(store().extents(), *blob, 0, blob->size);
     store().extents().unref(*blob);
-    auto text = co_await reader.read_all(bytes_max);
+    auto text = co_await reader.read_all(blob->size);
     if (!text.ok()) co_return text.status();
     request.args.set_text(i, std::move(*text));
   }

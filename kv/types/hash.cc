@@ -25,7 +25,7 @@ bool take(std::string_view& in, int64_t& until_ms) {
 bool take(char kind, std::string_view& in, Hash::Item& item) {
   item.until_ms = Hash::kForEver;
   if ((kind == kSetUntil || kind == kUntil) && !take(in, item.until_ms)) return false;
-  if (!take_item(in, item.field) || item.field.size() > kKeyBytesMax) return false;
+  if (!take_item(in, item.field)) return false;
   return (kind != kSet && kind != kSetUntil) || take_item(in, item.value);
 }
 

@@ -22,7 +22,7 @@ const Entry* MemberTable::put(std::string_view member, std::string_view value, i
   item_bytes_ += member.size() + value.size();
   if (old != nullptr) {
     keep(old, hash);
-    item_bytes_ -= member.size() + old->value_size;
+    item_bytes_ -= member.size() + old->value_bytes();
     if (old->assign(record, stamp())) return old;
     entry_bytes_ -= old->bytes();
   }
@@ -41,7 +41,7 @@ void MemberTable::remove(const Entry* which, KeyHash hash) {
   auto* e = const_cast<Entry*>(which);
   keep(e, hash);
   index_.remove(e, hash);
-  item_bytes_ -= e->key_size + e->value_size;
+  item_bytes_ -= e->key().size() + e->value_bytes();
   entry_bytes_ -= e->bytes();
   Entry::destroy(e);
 }

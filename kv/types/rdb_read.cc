@@ -182,17 +182,9 @@ bool Reader::finish(Source& in, std::string& operation) {
 
 // ---- what the types take ----
 
-bool Reader::fits(Source& in, std::string_view member) {
-  if (member.size() <= kKeyBytesMax) return true;
-  in.too_long = true;
-  return in.fail();
-}
-
 bool Reader::add_field(Source& in, std::string_view field, std::string_view value, int64_t until_ms,
                        std::string& operation) {
   constexpr int64_t kUntilMax = 0x0000fffffffffffe;  // Redis's
-  if (!fits(in, field)) return false;
-  if (value.size() > Entry::kValueBytesMax) return in.too_long = true, in.fail();
   if (until_ms < 0 || until_ms > kUntilMax) return in.fail();
   if (until_ms != 0 && until_ms <= now_ms_) {
     skipped_++;
@@ -208,7 +200,6 @@ bool Reader::add_field(Source& in, std::string_view field, std::string_view valu
 }
 
 bool Reader::add_scored(Source& in, std::string_view member, double score, std::string& operation) {
-  if (!fits(in, member)) return false;
   if (std::isnan(score)) return in.fail();
   members_++;
   SortedSet::add_score(operation, {score, member});
@@ -245,7 +236,7 @@ bool Reader::item(Source& in, std::string& operation) {
     case kList:
       return text(first, held_) && add_element(in, first, operation);
     case kSet:
-      if (!text(first, held_) || !fits(in, first)) return false;
+      if (!text(first, held_)) return false;
       members_++;
       Set::add_there(operation, first);
       return true;
@@ -306,7 +297,6 @@ bool Reader::packed_item(Source& in, std::string& operation) {
   }
   if (value_type_ == ValueType::kList) return add_element(in, e.text, operation);
   if (value_type_ == ValueType::kSet) {
-    if (!fits(in, e.text)) return false;
     members_++;
     Set::add_there(operation, e.text);
     return true;

@@ -75,7 +75,6 @@ class Reader {
   bool open_packed(Source& in, Packed::Form form);
   bool packed_item(Source& in, std::string& operation);
   bool finish(Source& in, std::string& operation);
-  bool fits(Source& in, std::string_view member);
   bool add_field(Source& in, std::string_view field, std::string_view value, int64_t until_ms,
                  std::string& operation);
   bool add_scored(Source& in, std::string_view member, double score, std::string& operation);

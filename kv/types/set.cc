@@ -76,7 +76,7 @@ bool Set::apply(std::string_view operation) {
   if (kind != kThere && kind != kGone) return false;
   std::string_view member;
   while (!operation.empty()) {
-    if (!take_item(operation, member) || member.size() > kKeyBytesMax) return false;
+    if (!take_item(operation, member)) return false;
     if (kind == kThere) {
       add(member);
     } else {

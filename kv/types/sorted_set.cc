@@ -88,7 +88,7 @@ bool take(std::string_view& in, std::string_view& s) {
   uint32_t n = static_cast<uint8_t>(in[0]);
   in.remove_prefix(1);
   if (n == 255 && !take_bytes(in, n)) return false;
-  if (n > in.size() || n > kKeyBytesMax) return false;
+  if (n > in.size()) return false;
   s = in.substr(0, n);
   in.remove_prefix(n);
   return true;
@@ -336,7 +336,7 @@ void SortedSet::take_out(Entry* e) {
   l.table.remove(e, l.table.hash(e->key()));
   const uint64_t bytes = e->bytes();
   l.entry_bytes -= bytes;
-  l.member_bytes -= e->key_size;
+  l.member_bytes -= e->key().size();
   note_copies();
   auto& grave = l.order.grave;
   if (grave == nullptr) return Entry::destroy(e);

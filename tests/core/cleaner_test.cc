@@ -134,7 +134,8 @@ struct CleanerTest : FaultTest {
     } else {
       // Some grow until they are written again in parts.
       for (uint64_t i = 1 + pick(key.starts_with("hash") ? 30 : 6); i > 0; i--) {
-        const std::string field = cat("field", pick(300)), text = word(200);
+        const std::string field = cat("field", pick(300));
+        const std::string text = word(pick(400) == 0 ? 100'000 : 200);  // longer than a segment
         kv::Hash::add_set(operation, field, text);
         value.fields[field] = text;
       }

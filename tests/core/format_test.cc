@@ -6,6 +6,7 @@
 #include "core/base/checksum.h"
 #include "core/extents/blob_ref.h"
 #include "core/log/log_format.h"
+#include "core/log/record_parts.h"
 #include "core/store/value.h"
 
 namespace cairn {
@@ -48,6 +49,60 @@ TEST(Record, EveryFlippedBitIsDetected) {
     bytes[bit / 8] ^= std::byte(1 << (bit % 8));
     EXPECT_FALSE(decode_record(bytes, seed)) << bit;
     bytes[bit / 8] ^= std::byte(1 << (bit % 8));
+  }
+}
+
+// Whatever the record and the most that goes at once: the parts fit, and make the operation again;
+// with the first of them missing, or any, nothing.
+TEST(RecordParts, MakeTheOperationAgain) {
+  std::mt19937_64 rng(1);
+  for (int i = 0; i < 20000; i++) {
+    RecordView r;
+    r.type = rng() % 2 == 0 ? RecordType::kOperation : RecordType::kPut;
+    r.flags = rng() % 4 == 0 ? 0 : 1 << 4;
+    if (rng() % 2 == 0) r.flags |= kRecordHasExpiry;
+    if (rng() % 2 == 0) r.flags |= kRecordHasOrigin;
+    std::string key(rng() % (rng() % 4 == 0 ? 900 : 50), 'k'), value(rng() % 6000, '\0');
+    for (char& c : value) c = static_cast<char>(rng());
+    r.key = key;
+    r.value = value;
+    const uint64_t most = 200 + rng() % 1000;
+    const auto bytes = RecordParts::bytes(r, most);
+    RecordParts parts;
+    if (!bytes) {
+      EXPECT_GT(r.size(), most);
+      EXPECT_TRUE(r.flags >> 4 == 0 || key.size() + 200 > most * 7 / 8) << key.size() << most;
+      continue;
+    }
+    const size_t count = parts.add(r, most);
+    const auto records = parts.records();
+    ASSERT_EQ(records.size(), count);
+    uint64_t sum = 0;
+    for (const RecordView& part : records) {
+      EXPECT_LE(part.size(), most);
+      EXPECT_EQ(part.key, r.key);
+      EXPECT_EQ(part.flags, r.flags);
+      sum += part.size();
+    }
+    EXPECT_LE(sum, *bytes);
+    if (count == 1) continue;
+    const bool put = r.type == RecordType::kPut;
+    EXPECT_TRUE(!put || (records[0].type == RecordType::kPut && records[0].value.empty()));
+    const auto stretches = records.subspan(put ? 1 : 0);
+    const size_t missing = rng() % (2 * stretches.size());
+    PartJoiner joiner;
+    bool whole = false;
+    for (size_t k = 0; k < stretches.size(); k++) {
+      if (k == missing) continue;
+      const auto place = PartPlace::decode(stretches[k].meta);
+      ASSERT_TRUE(place);
+      for (uint64_t times = 1 + rng() % 2; times > 0 && !whole; times--) {
+        whole = joiner.add(*place, stretches[k].value);
+        EXPECT_TRUE(!whole || k + 1 == stretches.size());
+      }
+    }
+    EXPECT_EQ(whole, missing >= stretches.size());
+    if (whole) EXPECT_EQ(joiner.take(), value);
   }
 }
 

@@ -127,7 +127,20 @@ struct Story {
         v.fields[name] = {word(20), some_time()};
         kv::Hash::add_set_until(r.value, name, v.fields[name].first, v.fields[name].second);
     }
-    v.version = v.lsn = add(r);
+    v.version = v.lsn = pick(4) == 0 ? add_in_parts(r) : add(r);
+  }
+  Lsn add_in_parts(const Record& whole) {
+    Lsn last;
+    PartPlace place{0, whole.value.size()};
+    while (place.offset < place.total) {
+      Record r = whole;
+      r.type = RecordType::kOperationPart;
+      r.value = whole.value.substr(place.offset, 1 + pick(place.total));
+      r.meta = {reinterpret_cast<const char*>(&place), sizeof(place)};
+      last = add(r);
+      place.offset += r.value.size();
+    }
+    return last;
   }
   void expire(uint32_t ns, const std::string& key, Value& v) {
     v.expire_ms = some_time();
@@ -332,7 +345,7 @@ struct ReplayTest : FaultTest {
           cold++;
           const auto known = model->second.keys.find(std::string(e->key()));
           ASSERT_NE(known, model->second.keys.end());
-          EXPECT_EQ(e->value_size, known->second.bytes.size());
+          EXPECT_EQ(e->value_bytes(), known->second.bytes.size());
           v.bytes = known->second.bytes;
         });
       }

@@ -198,7 +198,8 @@ struct TransactionTest : testing::Test {
       const bool timed = pick(3) == 0;
       for (size_t n = 1 + pick(pick(5) == 0 ? 300 : 3), k = 0; k < n; k++) {
         const std::string name = k == 0 ? field : "f" + std::to_string(pick(400));
-        const std::string text(pick(90), static_cast<char>('a' + pick(26)));
+        const std::string text(pick(pick(200) == 0 ? 150'000 : 90),  // longer than a segment
+                               static_cast<char>('a' + pick(26)));
         const int64_t until = timed ? some_time() : kv::Hash::kForEver;
         if (timed) {
           kv::Hash::add_set_until(operation, name, text, until);

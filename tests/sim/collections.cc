@@ -103,10 +103,17 @@ std::string World::some_change(const std::string& key, const Entry* e) {
   return change_sorted_set(c, is_large(key));
 }
 
+// Now and then it does not fit into a segment.
+uint64_t World::element_bytes(bool large) {
+  if (pick(2000) != 0) return pick(large ? 400 : 60);
+  seen.long_elements++;
+  return kSegmentBytes + pick(kSegmentBytes);
+}
+
 std::string World::change_list(const Collection* c, bool large) {
   const auto* list = static_cast<const kv::List*>(c);
   const uint64_t n = list == nullptr ? 0 : list->size();
-  const auto element = [&] { return content(pick(large ? 400 : 60)); };
+  const auto element = [&] { return content(element_bytes(large)); };
   std::string operation;
   const uint64_t what = n < 2 ? 0 : n > 500 ? 4 : pick(7);
   switch (what) {
@@ -342,7 +349,7 @@ void World::choose_fields(const std::string& key, const Entry* e, bool unset, Ch
   const int64_t now_ms = store_->now_ms();
   for (uint64_t i = 1 + pick(large ? 40 : 5); i > 0; i--) {
     std::string field = cat("f", pick(large ? 400 : 20));
-    std::string text = unset ? "" : content(pick(large ? 400 : 60));
+    std::string text = unset ? "" : content(element_bytes(large));
     if (unset &&
         (!now->get(field, now_ms) || change.value.fields.size() + 1 >= now->size(now_ms))) {
       continue;

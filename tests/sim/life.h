@@ -100,6 +100,7 @@ class World : public ChangeListener {
   bool change_hash(Transaction& t, Namespace& ns, const std::string& key, Entry* e, Change& change);
   // What is done to a list, a set or a sorted set, which may not be there yet; empty: nothing.
   std::string some_change(const std::string& key, const Entry* e);
+  uint64_t element_bytes(bool large);
   std::string change_list(const Collection* c, bool large);
   std::string change_set(const Collection* c, bool large);
   std::string change_sorted_set(const Collection* c, bool large);

@@ -41,7 +41,8 @@ struct Seen {
            aged = 0, repaired = 0, expired = 0, lapsed = 0, evicted = 0, clocks_back = 0,
            buckets_made = 0, buckets_dropped = 0, bucket_gone = 0, listings = 0, uploads = 0,
            parts = 0, uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0,
-           followed = 0, renamed = 0, renamed_whole = 0, copied = 0, copy_turns = 0;
+           followed = 0, renamed = 0, renamed_whole = 0, copied = 0, copy_turns = 0,
+           long_elements = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -62,6 +63,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::renamed_whole, "and by all of them"},
     {&Seen::copied, "large collections copied"},
     {&Seen::copy_turns, "turns of that beside others"},
+    {&Seen::long_elements, "elements longer than a segment"},
     {&Seen::checkpoints, "checkpoints"},
     {&Seen::starts_from_checkpoint, "starts from one"},
     {&Seen::closed_under_load, "lives closed while clients worked"},
