@@ -266,7 +266,7 @@ class Connection final : public kv::Sender,
       }
       while (more && piece.text().size() < kPieceBytes) more = series.next(piece);
       if (series.lost()) co_return false;
-      pipeline_.note_piece(piece.capacity());  // a single field may be of 16 MiB
+      pipeline_.note_piece(piece.capacity());  // a single field may be of 512 MiB
       if (!note_buffers()) co_return false;
       bool sent = co_await write(as_bytes(piece.text()));
       if (!sent) co_return false;

@@ -248,12 +248,12 @@ def too_long(d):
     return d.we_say(b"has at most 65535 bytes") or (d.we_say(b"is too long") and any(len(w) > 65535 for w in d.words))
 
 
-@differs("words of commands that take no values, keys and fields have a limit: refused by both")
+@differs("words of commands that take no values, and keys, have a limit: refused by both")
 def _(d):
     return too_long(d) and is_error(d.theirs)
 
 
-@differs("words of commands that take no values, keys and fields have a limit", parts=True)
+@differs("words of commands that take no values, and keys, have a limit", parts=True)
 def _(d):
     return too_long(d)
 

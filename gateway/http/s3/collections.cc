@@ -209,7 +209,7 @@ enum class Looked : uint8_t { kDone, kTooMuch };
 // Runs the command for at most so many under the key's lock; what it answered is in `values`.
 awaitable<Error> look(Call& c, Page& page, uint64_t most, kv::Command& command, Lsn& rests_on,
                       Looked& looked) {
-  constexpr uint64_t kHeldMax = 4 << 20, kOneMax = 64 << 20;  // a member has 16 MiB at most
+  constexpr uint64_t kHeldMax = 4 << 20, kOneMax = 64 << 20;  // of one member
   const Executor loop = co_await asio::this_coro::executor;
   kv::Errand errand(kv::engine_of(*c.engines, loop));
   const KeyHash hash = c.bucket->hash(c.key);
