@@ -5,13 +5,15 @@
 // Threads: as the command.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "kv/commands/turns.h"
-#include "kv/engine/command.h"
+#include "kv/engine/engine.h"
 #include "kv/types/text_set.h"
 
 namespace cairn::kv {

@@ -4,6 +4,7 @@
 
 #include "core/base/text.h"
 #include "core/store/collection_copy.h"
+#include "kv/commands/key_walk.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
 #include "kv/types/glob.h"

@@ -102,7 +102,9 @@ TEST(RecordParts, MakeTheOperationAgain) {
       }
     }
     EXPECT_EQ(whole, missing >= stretches.size());
-    if (whole) EXPECT_EQ(joiner.take(), value);
+    if (whole) {
+      EXPECT_EQ(joiner.take(), value);
+    }
   }
 }
 
