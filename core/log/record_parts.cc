@@ -35,7 +35,7 @@ bool RecordParts::divides(const RecordView& r) {
 std::optional<uint64_t> RecordParts::bytes(const RecordView& r, uint64_t most) {
   if (r.size() <= most) return r.size();
   const uint64_t head = part_of(r).size() + sizeof(PartPlace), stretch = stretch_bytes(most);
-  if (!divides(r) || head + stretch > most) return std::nullopt;
+  if (!divides(r) || head + stretch + 8 > most) return std::nullopt;  // padded
   return r.value.size() + (r.value.size() / stretch + 2) * (head + 8);
 }
 

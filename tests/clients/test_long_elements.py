@@ -9,7 +9,7 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, Case, run_histories
+from harness import PASSWORD, Case, Server, run_histories
 from test_resp import BesidePeer
 
 SECONDS = float(os.environ.get("CAIRN_WIRE_SECONDS", "20"))
@@ -150,6 +150,16 @@ class LongElements(BesidePeer, Case):
         self.all()
         self.restart(False)
         self.all()
+
+    def test_what_takes_too_much_memory_is_refused(self):
+        server = Server(args=["--memory=100mb"])
+        self.addCleanup(server.remove)
+        r = server.redis()
+        words = [w for n in range(3) for w in ("f%d" % n, text(50 * MIB, n))]
+        with self.assertRaisesRegex(redis.ResponseError, "the arguments of 'hset' are too long"):
+            r.execute_command("HSET", "h", *words)
+        self.assertEqual(r.execute_command("HSET", "h", *words[:2]), 1)
+        self.assertEqual(r.hstrlen("h", "f0"), 50 * MIB)
 
     @unittest.skipUnless(os.environ.get("LONG"), "takes 4 GB; tools/test --long")
     def test_as_long_as_a_word_may_be(self):

@@ -182,6 +182,12 @@ struct EngineTest : testing::Test {
     }());
     EXPECT_TRUE(passed.ok());
   }
+  // The disk has room for small changes, and none for a transaction that is larger than a segment.
+  void make_scarce() {
+    constexpr uint64_t kLeftBytes = 7 << 20;
+    disk.capacity_bytes = disk.used_bytes() + kLeftBytes;
+    pass_ms(10'000);  // until the log looks
+  }
   // Sends the values that can go out of memory.
   void make_cold() {
     store->set_memory_bytes(1);

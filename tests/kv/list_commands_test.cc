@@ -79,6 +79,7 @@ TEST_F(ListCommands, InsideATransactionAllIsDoneAtOnce) {
 // What is undone must be exact: a later command of the transaction is refused.
 TEST_F(ListCommands, ATransactionThatIsRefusedChangesNothing) {
   fill("l");
+  make_scarce();
   run({"MULTI"});
   run({"LTRIM", "l", "5", "10"});
   run({"LPUSH", "l", "a", "b"});
