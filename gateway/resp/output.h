@@ -27,7 +27,7 @@ class Output final : public kv::Reply {
   };
   const std::string& text() const { return text_; }
   std::vector<Stream>& streams() { return streams_; }
-  bool empty() const { return text_.empty() && !overflowed_; }
+  bool empty() const { return text_.empty() && streams_.empty() && !overflowed_; }
   Mark mark() const override { return {text_.size(), streams_.size(), due_, errors_}; }
   void cut(const Mark& mark) override {
     text_.resize(std::min(mark.text, text_.size()));  // less is there once it overflowed

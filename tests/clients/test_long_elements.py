@@ -46,7 +46,7 @@ class LongElements(BesidePeer, Case):
 
     def connect(self):
         # No parsing of redis-py's: what came over the wire.
-        self.r = redis.Redis(port=self.server.resp, password=PASSWORD)
+        self.r = redis.Redis(port=self.server.resp, password=PASSWORD, socket_timeout=60)
         for r in (self.r, self.peer.client):
             r.response_callbacks.clear()
         self.addCleanup(self.r.close)
