@@ -38,7 +38,7 @@ struct Seen {
            value_reads = 0, cold_expiries = 0, hash_changes = 0, other_changes = 0, checkpoints = 0,
            starts_from_checkpoint = 0, blobs_moved = 0, given_up = 0, spanning = 0, rested = 0,
            unread = 0, closed_under_load = 0, damages = 0, damages_refused = 0, values_refused = 0,
-           aged = 0, repaired = 0, expired = 0, lapsed = 0, evicted = 0, clocks_back = 0,
+           aged = 0, repaired = 0, expired = 0, lapsed = 0, evicted = 0, clocks_back = 0, swaps = 0,
            buckets_made = 0, buckets_dropped = 0, bucket_gone = 0, listings = 0, uploads = 0,
            parts = 0, uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0,
            followed = 0, renamed = 0, renamed_whole = 0, copied = 0, copy_turns = 0;
@@ -78,6 +78,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::lapsed, "changes of hashes by fields that expired"},
     {&Seen::evicted, "keys evicted"},
     {&Seen::clocks_back, "clocks that went back"},
+    {&Seen::swaps, "swaps of databases"},
     {&Seen::buckets_made, "buckets made"},
     {&Seen::buckets_dropped, "dropped"},
     {&Seen::bucket_gone, "calls that came too late for a bucket or an upload"},
