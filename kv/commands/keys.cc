@@ -324,8 +324,10 @@ void keys(Context& c) {
   std::vector<std::string> found;
   const int64_t now = c.now_ms();
   Glob pattern(c.args[1]);
+  NamespaceId of = c.ns().stored();
   for (size_t s = 0; s < kStripes; s++) {
     const bool looked = with_stripe(c, s, [&] {
+      if (c.ns().stored() != of) return;
       c.ns().index->for_each(s, [&](Entry* e) {
         if (!e->expired(now) && pattern.matches(e->key())) {
           found.emplace_back(e->key());
@@ -334,6 +336,11 @@ void keys(Context& c) {
       });
     });
     if (!looked) return c.meets_busy(KeyHash{s} << (64 - kStripeBits));
+    if (const NamespaceId now_of = c.ns().stored(); now_of != of) {  // swapped: from the beginning
+      of = now_of;
+      found.clear();
+      s = SIZE_MAX;
+    }
   }
   c.saw_all(c.ns());
   c.reply.array(found.size());
