@@ -324,6 +324,8 @@ void keys(Context& c) {
   std::vector<std::string> found;
   const int64_t now = c.now_ms();
   Glob pattern(c.args[1]);
+  constexpr int kSwapsMax = 4;
+  int swaps = 0;
   NamespaceId of = c.ns().stored();
   for (size_t s = 0; s < kStripes; s++) {
     const bool looked = with_stripe(c, s, [&] {
@@ -340,6 +342,10 @@ void keys(Context& c) {
       of = now_of;
       found.clear();
       s = SIZE_MAX;
+      // Should that go on and on, nobody swaps them meanwhile.
+      if (++swaps == kSwapsMax && c.locks != nullptr && !c.locks->any()) {
+        (void)c.locks->lock_all_idle();
+      }
     }
   }
   c.saw_all(c.ns());
