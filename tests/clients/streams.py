@@ -481,12 +481,16 @@ class Scenes(Generator):
         if r.random() < 0.4:
             steps += [(who, [b"WATCH"] + keys)]
         look = lambda: self.on(r.choice(keys))
+        if r.random() < 0.4:
+            steps += [(r.choice([i for i in (0, 1, 2) if i not in (who, other)]), r.choice([
+                [b"BLPOP", r.choice(KEYS[12:16]), b"0"], [b"BLMOVE", r.choice(KEYS[12:16]), r.choice(KEYS[12:16]), b"LEFT", b"LEFT", b"0"],
+                [b"BZPOPMIN", r.choice(ZKEYS), b"0"], [b"XREAD", b"BLOCK", b"0", b"STREAMS", r.choice(KEYS[20:24]), r.choice([b"$", b"3"])],
+                [b"XREADGROUP", b"GROUP", b"g%d" % r.randrange(2), b"c1", b"BLOCK", b"0", b"STREAMS", r.choice(KEYS[20:24]), b">"]]))]
         steps += r.choice([
             lambda: [(other, swap())], lambda: [(other, swap()), (other, swap())],
             lambda: [(other, w) for w in [[b"MULTI"], look(), swap(), look(), look(), r.choice([[b"EXEC"], [b"EXEC"], [b"DISCARD"]])]],
             lambda: [(other, w) for w in [[b"MULTI"], look(), swap(), [b"SELECT", b"1"], look(), swap(), look(), [b"SELECT", b"0"], [b"EXEC"]]],
             lambda: [(other, w) for w in [[b"MULTI"], look(), [b"FLUSHDB"], look(), swap(), [b"DBSIZE"], [b"EXEC"]]],
-            lambda: [(other, [b"EVAL", b"redis.call('SWAPDB', 0, 1) return redis.pcall(unpack(ARGV))", b"0"] + look())],
             lambda: [(other, [b"EVAL", SCRIPTS[0], b"0"] + sum(([b"%d" % len(w)] + w for w in (look(), swap(), look(), look())), []))],
         ])()
         steps += [(r.choice([0, 1, 2]), look()) for _ in range(r.choice([1, 3]))]
@@ -593,10 +597,12 @@ class Scenes(Generator):
         side = lambda: r.choice([b"LEFT", b"RIGHT"])
 
         def wait():
-            a, b = r.choice(lists), r.choice(lists)
+            a, b, z, y = r.choice(lists), r.choice(lists), r.choice(zsets), r.choice(zsets)
+            if self.swaps:  # of several that one brings redis-server serves any
+                b, y = a, z
             return r.choice([
                 lambda: [r.choice([b"BLPOP", b"BRPOP"]), a, b, b"0"], lambda: [b"BLMOVE", a, b, side(), side(), b"0"], lambda: [b"BRPOPLPUSH", a, b, b"0"],
-                lambda: [b"BLMPOP", b"0", b"2", a, b, side(), b"COUNT", b"2"], lambda: [r.choice([b"BZPOPMIN", b"BZPOPMAX"]), r.choice(zsets), r.choice(zsets), b"0"],
+                lambda: [b"BLMPOP", b"0", b"2", a, b, side(), b"COUNT", b"2"], lambda: [r.choice([b"BZPOPMIN", b"BZPOPMAX"]), z, y, b"0"],
                 lambda: [b"BZMPOP", b"0", b"1", r.choice(zsets), r.choice([b"MIN", b"MAX"])],
                 lambda: [b"XREAD", b"BLOCK", b"0", b"STREAMS", r.choice(streams), r.choice([b"$", b"100"])],
                 lambda: [b"XREADGROUP", b"GROUP", b"g%d" % r.randrange(2), b"c1", b"BLOCK", b"0", b"STREAMS", r.choice(streams), b">"],
@@ -612,7 +618,7 @@ class Scenes(Generator):
                 lambda: self.on(key), lambda: [r.choice([b"RPUSH", b"LPUSH"]), r.choice(lists), b"v", b"w"], lambda: [b"ZADD", r.choice(zsets), b"1", b"a", b"2", b"b"],
                 lambda: [b"XADD", r.choice(streams), b"200-*", b"f", b"v"], lambda: [b"RENAME", r.choice(lists), r.choice(lists)],
                 lambda: [b"EVAL", b"redis.call('RPUSH', KEYS[1], 'x') return redis.call('LLEN', KEYS[1])", b"1", r.choice(lists)],
-                lambda: [b"SORT", r.choice(lists), b"STORE", r.choice(lists)], self.some] + [lambda: [b"SWAPDB", b"0", b"1"]] * self.swaps)()
+                lambda: [b"SORT", r.choice(lists), b"STORE", r.choice(lists)], self.some])()
         steps += [(worker, work()) for _ in range(r.choice([2, 4, 8]))]
         if r.random() < 0.3:
             steps += [(worker, w) for w in [[b"MULTI"]] + [work() for _ in range(3)] + [[b"EXEC"]]]
@@ -655,6 +661,7 @@ class Scenes(Generator):
         out = [(1, [b"HELLO", b"3"])] + [(i, [b"HELLO", b"3"]) for i in (2, LISTENER) if r.random() < 0.5]
         scenes = [(self.ordinary, 30), (self.transaction, 15), (self.watch, 8), (self.expiry, 5), (self.script, 20), (self.functions, 3), (self.lua, 8),
                   (self.chance, 1), (self.arity, 6), (self.many, 1), (self.blocking, 3), (self.protocol, 1), (self.swapping, 3)]
+        self.swaps = r.random() < 0.5
         if r.random() < 0.3:
             self.swaps = False  # redis-server tells nobody of one that what he has read is old
             scenes += [(self.tracking, 8), (self.listening, 5)]

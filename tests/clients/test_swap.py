@@ -6,8 +6,7 @@ import unittest
 
 import redis
 
-from harness import PATIENCE, PASSWORD, Case, Server, wait_until
-from test_tracking import ALL, Client
+from harness import PATIENCE, Case, Server, command, wait_until
 
 
 class Swaps(Case):
@@ -121,14 +120,19 @@ class Swaps(Case):
     def test_nobody_keeps_what_is_old(self):
         self.dbs[0].set("k", "old")
         self.dbs[1].set("k", "new")
-        client = Client(self.server.resp)
-        client.say(b"AUTH", PASSWORD.encode())
-        client.say(b"HELLO", b"3")
-        client.say(b"CLIENT", b"TRACKING", b"ON")
-        self.assertEqual(client.say(b"GET", b"k"), b"old")
+        s, _ = self.raw_client()
+
+        def ask(*words, end):
+            s.sendall(command(*words))
+            answer = b""
+            while not answer.endswith(end):
+                answer += s.recv(4096)
+            return answer
+        ask(b"HELLO", b"3", end=b"modules\r\n*0\r\n")
+        ask(b"CLIENT", b"TRACKING", b"ON", end=b"+OK\r\n")
+        ask(b"GET", b"k", end=b"$3\r\nold\r\n")
         self.dbs[2].swapdb(0, 1)
-        self.assertEqual(client.say(b"GET", b"k"), b"new")
-        self.assertIn(ALL, client.heard)
+        self.assertIn(b">2\r\n$10\r\ninvalidate\r\n_\r\n", ask(b"GET", b"k", end=b"$3\r\nnew\r\n"))
 
     def test_a_lister_sees_one_of_them_whole(self):
         for i in (0, 1):
@@ -172,7 +176,7 @@ class Cold(Case):
         value = lambda db, k: b"%d:%d:" % (db, k) + b"v" * 4000
         for k in range(6000):
             dbs[k % 2].set("k%d" % (k // 2), value(k % 2, k // 2))
-        self.assertGreater(dbs[0].info("memory")["keys_with_value_on_disk"], 2000)
+        self.assertGreater(dbs[0].info("memory")["keys_with_value_on_disk"], 1000)
         here = 0  # what the first database holds
         for k in range(0, 3000, 50):
             name = "k%d" % k

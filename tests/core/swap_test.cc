@@ -26,6 +26,7 @@ struct SwapTest : FaultTest {
   std::unique_ptr<Store> store;
   std::array<std::map<std::string, Value>, kUsed> model;
   bool spills = false;
+  size_t listings = 0;  // under way
   uint64_t from_checkpoint = 0, cleaned = 0, written = 0, renamed = 0;
 
   SwapTest() { amplification = 1.3; }
@@ -171,6 +172,25 @@ struct SwapTest : FaultTest {
     }
     co_return absl::OkStatus();
   }
+  // Whatever is swapped meanwhile, a listing is of what the database holds when it is there.
+  awaitable<bool> list(uint32_t db) {
+    objects::ListQuery query;
+    query.collections = true;
+    const auto page = co_await objects::list(*store, store->database(db).shared_from_this(), query);
+    EXPECT_TRUE(page.ok()) << page.status();
+    std::vector<std::string> listed, known;
+    if (page.ok()) {
+      for (auto& item : page->items) listed.push_back(item.key);
+    }
+    for (auto& [key, value] : model[db]) known.push_back(key);
+    EXPECT_EQ(listed, known) << "db" << db;
+    co_return true;
+  }
+  awaitable<void> list_beside(uint32_t db) {
+    listings++;
+    (void)co_await list(db);
+    listings--;
+  }
   void check() {
     for (uint32_t db = 0; db < kUsed; db++) {
       SCOPED_TRACE(cat("db", db));
@@ -182,14 +202,7 @@ struct SwapTest : FaultTest {
       EXPECT_EQ(ns.size(), model[db].size());
       EXPECT_EQ(ns.committed_size(), static_cast<int64_t>(model[db].size()));
       EXPECT_EQ(ns.index->owner, &ns);
-      objects::ListQuery query;
-      query.collections = true;
-      const auto page = run(objects::list(*store, ns.shared_from_this(), query));
-      ASSERT_TRUE(page && page->ok());
-      std::vector<std::string> listed, known;
-      for (auto& item : (*page)->items) listed.push_back(item.key);
-      for (auto& [key, value] : model[db]) known.push_back(key);
-      EXPECT_EQ(listed, known);
+      ASSERT_TRUE(run(list(db)).has_value());
     }
   }
   void live(uint64_t seed) {
@@ -199,9 +212,15 @@ struct SwapTest : FaultTest {
     for (int life = 0; life < 8 && !HasFailure(); life++) {
       SCOPED_TRACE(cat("life ", life));
       for (uint64_t i = 100 + pick(300); i > 0 && !HasFailure(); i--) {
+        if (pick(20) == 0) {
+          const auto db = static_cast<uint32_t>(pick(kUsed));
+          spawn(context.get_executor(), "a listing", list_beside(db));
+          for (uint64_t turns = pick(4); turns > 0; turns--) context.poll_one();
+        }
         change();
         sleep(static_cast<int64_t>(pick(4)));
       }
+      while (listings > 0) sleep(1);
       if (life % 2 == 0) check();
       crash(life % 3 != 0);
       check();
