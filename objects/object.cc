@@ -368,11 +368,15 @@ auto seek_past(const Order& order, std::string prefix) {
 
 // Its names are in order. One turn: goes on from `from`, a key, unless that is empty; it stays
 // empty where the page is complete. What a listing passes over is not bounded by its page, and all
-// who change names wait meanwhile.
-void list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& from, ListPage& page) {
+// who change names wait meanwhile. False: the names are another database's since `swaps` was noted,
+// which an empty `from` does, or are not in order, and the page has to begin anew.
+bool list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& from, uint64_t& swaps,
+               ListPage& page) {
   constexpr int kPassedMax = 4096;
   const int64_t now = store.now_ms();
   MutexLock lock(ns.order_mutex);
+  if (from.empty()) swaps = ns.order_swaps;
+  if (swaps != ns.order_swaps || !ns.ordered()) return false;
   page.newest = std::max(page.newest, Lsn(ns.removed.load()));  // what is not listed may be gone
   auto in_prefix = [&](std::string_view key) { return key.substr(0, q.prefix.size()) == q.prefix; };
   // The common prefix that a key falls into, or nothing.
@@ -398,7 +402,7 @@ void list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
       if (e->wished()) page.newest = std::max(page.newest, e->lsn());
       if (++passed > kPassedMax) {
         from = e->key();
-        return;
+        return true;
       }
       ++it;
       continue;
@@ -433,22 +437,26 @@ void list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
     ++it;
   }
   if (page.truncated && !page.items.empty()) page.next = page.items.back().key;
+  return true;
 }
 
 }  // namespace
 
 awaitable<StatusOr<ListPage>> list(Store& store, NamespacePtr ns, const ListQuery& query) {
-  Status ordered = co_await store.ensure_ordered(ns);
-  if (!ordered.ok()) co_return ordered;
   auto executor = co_await asio::this_coro::executor;
-  ListPage page;
-  std::string from;
-  list_some(store, *ns, query, from, page);
-  while (!from.empty()) {
-    co_await asio::post(executor, asio::use_awaitable);
-    list_some(store, *ns, query, from, page);
+  for (;;) {
+    Status ordered = co_await store.ensure_ordered(ns);
+    if (!ordered.ok()) co_return ordered;
+    ListPage page;
+    std::string from;
+    uint64_t swaps = 0;
+    bool whole = list_some(store, *ns, query, from, swaps, page);
+    while (whole && !from.empty()) {
+      co_await asio::post(executor, asio::use_awaitable);
+      whole = list_some(store, *ns, query, from, swaps, page);
+    }
+    if (whole) co_return page;
   }
-  co_return page;
 }
 
 }  // namespace cairn::objects

@@ -61,6 +61,9 @@ enum class Bug {
   kNamedTooSoon,           // a collection's name is in the log before all of it is
   kCopyFollowsNothing,  // what is done to a collection while it is copied is not done to its copy
   kUnnamedForgotten,    // a checkpoint tells of no collection that has no name yet
+  kSwapForgotten,       // a checkpoint does not tell which database holds what
+  kSwapNotMoved,        // the cleaner loses what tells it with the segment it lies in
+  kCheckpointByNumber,  // a checkpoint goes by databases, and misses what comes to one meanwhile
   kEnd,
 };
 

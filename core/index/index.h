@@ -273,7 +273,7 @@ class Index {
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
 
-  Namespace* const owner;
+  Namespace* owner;  // of a database another one after a swap, under the locks of all stripes
   std::atomic<bool> retired{false};  // its namespace goes on with another one
   // While a store loads, tables grow by half and not by an eighth, so that a key is moved twice on
   // its way in and not eight times; then each stripe is fitted to what it holds.
@@ -311,6 +311,14 @@ class Index {
     std::swap(counts_.keys, other.counts_.keys);
     counts_.keys->store(own_keys_.load());
     other.counts_.keys = &other.own_keys_;
+  }
+  // Each goes to the namespace of the other, and counts for that. Nobody changes them meanwhile.
+  void trade_places(Index& other) {
+    std::swap(owner, other.owner);
+    const uint64_t keys = size();
+    counts_.keys->store(other.size());
+    other.counts_.keys->store(keys);
+    std::swap(counts_.keys, other.counts_.keys);
   }
   uint64_t table_bytes() const { return table_bytes_.load(std::memory_order_relaxed); }
   // Stripes get their tables in blocks of so many. Whether that of this one ever held an entry: for

@@ -83,6 +83,7 @@ enum class RecordType : uint8_t {
   kName = 7,            // key has the collection of an identity: core/index/identities.h
   kExpiry = 8,          // what `key` holds stays as it is, and its expiry is this one, or none
   kOperationPart = 9,   // a stretch of an operation: core/log/record_parts.h
+  kSwap = 10,           // which database holds the keys of which `ns`: core/store/holdings.h
 };
 
 // Low nibble of flags; the high nibble is the ValueType.

@@ -25,6 +25,7 @@ enum class What : uint8_t {
   kOperate,  // a part of a collection changed
   kExpiry,   // its expiry alone changed
   kFlush,    // all keys of the namespace are gone; no key is named
+  kSwap,     // it holds what `other` held, of which the like is told; no key is named
 };
 struct Change {
   const Namespace* ns;
@@ -35,6 +36,8 @@ struct Change {
   bool named = false;  // whoever made it tells what it was (Transaction::names_changes)
   // It was removed since the last part of it was due, not it itself (Collection::gone_at).
   bool last_part = false;
+  const Namespace* other = nullptr;  // of a swap: all stripes are locked, and either may be read
+  bool of_all() const { return what == What::kFlush || what == What::kSwap; }
 };
 
 // Who committed a transaction, if he takes part in what it brings about: somebody who waits for a

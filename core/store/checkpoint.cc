@@ -347,11 +347,21 @@ awaitable<Status> Checkpointer::fill(File& file) {
     file.add(item);
   }
   auto executor = co_await asio::this_coro::executor;
+  (void)co_await keyspace_.busy().until_idle(KeyHash{0}, Busy::Patience::kEndless);
+  {
+    StripeLocks lock(keyspace_, KeyHash{0});
+    const std::string holdings = keyspace_.holdings().encode();
+    CheckpointItem item;
+    item.kind = ItemKind::kSwap;
+    item.lsn = keyspace_.swap_record_;
+    item.record.value = holdings;
+    if (item.lsn.valid() && !planted(Bug::kSwapForgotten)) file.add(item);
+  }
   // Whether a stripe holds anything is asked under its lock: what a transaction under way has taken
   // out of it may come back. What it gets after it was looked at is in the log's tail.
-  const auto touched = [this](const Namespace& ns, size_t stripe) {
+  const auto touched = [this](Namespace& space, size_t stripe) {
     StripeLocks lock(keyspace_, KeyHash{stripe} << (64 - kStripeBits));  // the index stays
-    return ns.index->touched(stripe);
+    return keyspace_.holder_of(space).index->touched(stripe);
   };
   for (size_t block = 0; block < kStripes; block += Index::kBlockStripes) {
     for (auto& ns : spaces) {
@@ -377,7 +387,7 @@ awaitable<Status> Checkpointer::fill(File& file) {
         keyspace_.identities_->name_of(id)->first == kIdentities) {
       continue;
     }
-    Status filled = co_await fill_parts(file, id, nullptr, {});
+    Status filled = co_await fill_parts(file, id, {}, {});
     if (!filled.ok()) co_return filled;
   }
   co_return co_await file.flush(true);
@@ -390,7 +400,7 @@ void Checkpointer::describe(const Collection& c, CheckpointItem& item) {
   if (c.expires_ != item.record.has_expiry()) item.record.flags |= Entry::kExpiryApart;
 }
 
-awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t stripe) {
+awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& space, size_t stripe) {
   const KeyHash base = KeyHash{stripe} << (64 - kStripeBits);
   std::vector<std::string> large;
   auto executor = co_await asio::this_coro::executor;
@@ -398,6 +408,7 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
     (void)co_await keyspace_.busy().until_idle(base, Busy::Patience::kEndless);
     {
       StripeLocks lock(keyspace_, base);
+      Namespace& ns = planted(Bug::kCheckpointByNumber) ? space : keyspace_.holder_of(space);
       auto add = [&](const Entry* e) {
         CheckpointItem item;
         const Collection* c = e->collection();
@@ -407,7 +418,8 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
           return;
         }
         item.lsn = e->lsn();
-        item.record = {RecordType::kPut, e->flags, ns.id, e->expire_ms(), e->key(), e->meta(), {}};
+        item.record = {RecordType::kPut, e->flags,  ns.stored(), e->expire_ms(),
+                       e->key(),         e->meta(), {}};
         item.record.version = e->version();
         std::string image;
         if (c != nullptr) {
@@ -428,7 +440,7 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
         CheckpointItem item;
         item.kind = ItemKind::kStripe;
         item.lsn = Lsn(stripe);
-        item.record.ns = ns.id;
+        item.record.ns = ns.stored();
         item.value_size = keys;
         file.add(item);
       }
@@ -440,15 +452,15 @@ awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& ns, size_t st
     co_await asio::post(executor, asio::use_awaitable);
   }
   for (auto& key : large) {
-    Status filled = co_await fill_parts(file, 0, ns.shared_from_this(), key);
+    Status filled = co_await fill_parts(file, 0, space.id, key);
     if (!filled.ok()) co_return filled;
   }
   co_return absl::OkStatus();
 }
 
-awaitable<Status> Checkpointer::fill_parts(File& file, uint64_t identity,
-                                           std::shared_ptr<Namespace> ns, std::string key) {
-  Keyspace::Known which{identity, std::move(ns), std::move(key)};
+awaitable<Status> Checkpointer::fill_parts(File& file, uint64_t identity, NamespaceId stored,
+                                           std::string key) {
+  Keyspace::Known which{identity, stored, std::move(key)};
   auto executor = co_await asio::this_coro::executor;
   uint64_t cursor = 0;
   const Collection* same = nullptr;
@@ -459,9 +471,9 @@ awaitable<Status> Checkpointer::fill_parts(File& file, uint64_t identity,
     {
       StripeLocks lock(keyspace_, hash);
       Entry* e = Keyspace::entry_of(which, hash);
-      if (e == nullptr && identity != 0) {
-        Keyspace::Known now{identity, nullptr, {}};
-        if (keyspace_.look_up(now) && now != which) continue;  // renamed just now
+      if (e == nullptr) {
+        Keyspace::Known now = which;
+        if (keyspace_.look_up(now) && now != which) continue;  // renamed just now, or swapped
       }
       const Collection* c = e == nullptr ? nullptr : e->collection();
       // Deleted, or another one by now: the log says so, and what it is.
@@ -473,13 +485,13 @@ awaitable<Status> Checkpointer::fill_parts(File& file, uint64_t identity,
       item.kind = ItemKind::kPart;
       item.lsn = e->lsn();
       item.record = {
-          RecordType::kOperation, e->flags, which.ns->id, e->expire_ms(), e->key(), {}, operation};
+          RecordType::kOperation, e->flags, which.stored, e->expire_ms(), e->key(), {}, operation};
       item.record.flags |= kRecordHasOrigin;
       item.record.version = e->version();
       Keyspace::set_subject(*c, item.record);
       describe(*c, item);
       file.add(item);
-      if (cursor == 0 && identity != 0 && which.ns->id != kIdentities) add_name(file, *which.ns, e);
+      if (cursor == 0 && identity != 0 && which.stored != kIdentities) add_name(file, *which.ns, e);
     }
     Status wrote = co_await file.flush();
     if (!wrote.ok()) co_return wrote;
@@ -494,7 +506,7 @@ void Checkpointer::add_name(File& file, const Namespace& ns, const Entry* e) {
   CheckpointItem item;
   item.kind = ItemKind::kName;
   item.lsn = e->lsn();
-  item.record = {RecordType::kName, e->flags, ns.id, e->expire_ms(), e->key(), {}, name};
+  item.record = {RecordType::kName, e->flags, ns.stored(), e->expire_ms(), e->key(), {}, name};
   item.record.flags |= kRecordHasOrigin;
   item.record.version = e->version();
   describe(*e->collection(), item);  // what its newest record says of the expiry

@@ -37,8 +37,8 @@ namespace cairn {
 class Keyspace;
 class Namespace;
 
-// 3 has kStripe items, and else is as 2.
-inline constexpr uint32_t kCheckpointVersion = 3, kCheckpointOldest = 2;
+// 3 has kStripe items, and else is as 2; 4 has kSwap.
+inline constexpr uint32_t kCheckpointVersion = 4, kCheckpointOldest = 2;
 inline constexpr uint32_t kChunkMagic = 0x4b434e43;   // "CNCK"
 inline constexpr uint32_t kFooterMagic = 0x46434e43;  // "CNCF"
 
@@ -51,6 +51,7 @@ enum class ItemKind : uint8_t {
   kTime = 6,        // when records about `lsn` were written: expiry says it
   kName = 7,        // as the record kName, after all parts of that identity
   kStripe = 8,      // about value_size keys follow that lie in stripe `lsn` of the index
+  kSwap = 9,        // as the newest record kSwap
 };
 
 struct ItemHeader {
@@ -135,9 +136,10 @@ class Checkpointer {
   struct File;
   bool wanted() const;
   awaitable<Status> fill(File& file);
-  awaitable<Status> fill_stripe(File& file, Namespace& ns, size_t stripe);
-  awaitable<Status> fill_parts(File& file, uint64_t identity, std::shared_ptr<Namespace> ns,
-                               std::string key);
+  // What has the id of `space` in the log, whoever holds it.
+  awaitable<Status> fill_stripe(File& file, Namespace& space, size_t stripe);
+  // Of a large collection that is known by its identity, or by its key in what has that id.
+  awaitable<Status> fill_parts(File& file, uint64_t identity, NamespaceId stored, std::string key);
   static void describe(const Collection& c, CheckpointItem& item);
   void add_name(File& file, const Namespace& ns, const Entry* entry);
   awaitable<Status> remove_old();

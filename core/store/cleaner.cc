@@ -84,6 +84,7 @@ awaitable<void> Cleaner::run() {
     found_.clear();
     identities_.clear();
     large_.clear();
+    swap_ = Lsn();
     space_ = nullptr;
     if (!cleaned.ok() && !absl::IsCancelled(cleaned)) {
       keyspace_.report(Severity::kWarning, "cleaner",
@@ -194,6 +195,7 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
     });
     copy_found();  // before the buffer is read into again
     while (!held_.empty()) co_await copy_held();
+    while (swap_.valid()) co_await copy_swap();
     if (!large_.empty() || !identities_.empty()) {
       Status rewritten = co_await rewrite_large(end);
       if (!rewritten.ok()) co_return rewritten;
@@ -211,8 +213,8 @@ awaitable<Status> Cleaner::copy_live(SegmentId segment, Lsn end) {
 
 awaitable<Status> Cleaner::rewrite_large(Lsn end) {
   std::vector<Keyspace::Known> large;
-  for (uint64_t id : identities_) large.push_back({id, nullptr, {}});
-  for (auto& [ns, key] : large_) large.push_back({0, ns, std::move(key)});
+  for (uint64_t id : identities_) large.push_back({id, {}, {}});
+  for (auto& [stored, key] : large_) large.push_back({0, stored, std::move(key)});
   identities_.clear();
   large_.clear();
   for (Keyspace::Known& which : large) {
@@ -231,6 +233,7 @@ awaitable<Status> Cleaner::rewrite_large(Lsn end) {
 
 void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
   if (record.type == RecordType::kNamespace) return keyspace_.move_name(record.ns, lsn);
+  if (record.type == RecordType::kSwap && !planted(Bug::kSwapNotMoved)) swap_ = lsn;
   if (record.type == RecordType::kName || record.ns == kIdentities) {
     const auto name = NameRecord::decode(record.value);
     const auto id = record.ns == kIdentities ? Identity::of_key(record.key)
@@ -244,7 +247,9 @@ void Cleaner::take(const RecordView& record, Lsn lsn, int64_t wall_ms) {
       record.type != RecordType::kOperationPart) {
     return;
   }
-  if (space_ == nullptr || space_->id != record.ns) space_ = keyspace_.namespace_by_id(record.ns);
+  if (space_ == nullptr || space_->stored() != record.ns) {
+    space_ = keyspace_.namespace_by_id(record.ns);
+  }
   if (space_ == nullptr) return;
   Found found{record, lsn, space_, 0};
   found.record.cause = Cause::kCopy;
@@ -270,17 +275,25 @@ awaitable<void> Cleaner::copy_held() {
   copy_found();
 }
 
+awaitable<void> Cleaner::copy_swap() {
+  (void)co_await keyspace_.busy().until_idle(KeyHash{0}, Busy::Patience::kEndless);
+  StripeLocks lock(keyspace_);
+  if (lock.lock_idle(KeyHash{0})) keyspace_.move_swap(std::exchange(swap_, Lsn()));
+}
+
 void Cleaner::copy_found() {
   std::array<KeyHash, kGroup> hashes;
   std::array<Namespace*, kGroup> spaces;
-  for (size_t i = 0; i < found_.size(); i++) {
-    hashes[i] = found_[i].hash;
-    spaces[i] = found_[i].ns.get();
-  }
+  for (size_t i = 0; i < found_.size(); i++) hashes[i] = found_[i].hash;
   StripeLocks locks(keyspace_);
   if (!found_.empty() && !locks.lock_idle(std::span(hashes.data(), found_.size()))) {
     std::move(found_.begin(), found_.end(), std::back_inserter(held_));
     return found_.clear();
+  }
+  for (size_t i = 0; i < found_.size(); i++) {
+    Found& f = found_[i];
+    if (f.ns->stored() != f.record.ns) f.ns = keyspace_.namespace_by_id(f.record.ns);  // by now
+    spaces[i] = f.ns.get();
   }
   keyspace_.prefetch({spaces.data(), found_.size()}, {hashes.data(), found_.size()});
   uint64_t copied = bytes_copied_ - copied_before_;
@@ -293,8 +306,8 @@ void Cleaner::copy_found() {
       if (c->oldest_ > f.lsn || planted(Bug::kCollectionNotRewritten)) continue;
       if (c->identity_ != nullptr) continue;  // what it was before it had one
       if (c->image_bytes() > keyspace_.part_bytes()) {
-        if (large_.empty() || large_.back() != std::pair(f.ns, std::string(f.record.key))) {
-          large_.emplace_back(f.ns, f.record.key);
+        if (large_.empty() || large_.back() != std::pair(f.record.ns, std::string(f.record.key))) {
+          large_.emplace_back(f.record.ns, f.record.key);
         }
       } else if (room_.ok()) {
         room_ = keyspace_.log().room_to_clean(2 * keyspace_.part_bytes());

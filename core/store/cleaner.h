@@ -67,6 +67,7 @@ class Cleaner {
   void take(const RecordView& record, Lsn lsn, int64_t wall_ms);
   void copy_found();
   awaitable<void> copy_held();
+  awaitable<void> copy_swap();
 
   Keyspace& keyspace_;
   Volume& volume_;
@@ -78,7 +79,8 @@ class Cleaner {
   std::vector<Found> held_;  // under stripes that are busy
   // Large collections, to be rewritten: by identity, or by key.
   std::vector<uint64_t> identities_;
-  std::vector<std::pair<std::shared_ptr<Namespace>, std::string>> large_;
+  std::vector<std::pair<NamespaceId, std::string>> large_;
+  Lsn swap_;  // of a record that says which database holds what
   Status room_;
   std::vector<LsnRange> lost_;        // what cannot be read, and is known to be lost
   std::shared_ptr<Namespace> space_;  // of the record seen last

@@ -94,7 +94,7 @@ void Keyspace::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint
 }
 
 RecordView Keyspace::copy_record(Namespace& ns, const Entry* e, std::string_view value) const {
-  RecordView r{RecordType::kPut, e->record_flags(), ns.id, e->expire_ms(),
+  RecordView r{RecordType::kPut, e->record_flags(), ns.stored(), e->expire_ms(),
                e->key(),         e->meta(),         value};
   r.flags |= kRecordHasOrigin;
   r.version = e->version();
@@ -179,7 +179,8 @@ void Keyspace::identify(Namespace& ns, Entry* e) {
   if (c.identity_ != nullptr || bytes <= part_bytes() || ns.id == kIdentities) return;
   // With its change it may have taken the last room; then at the next one.
   if (!log_.admit(Need::kPut, bytes + bytes / 2 + e->key_size + kBlockBytes).ok()) return;
-  c.identity_ = std::make_unique<Identity>(identities_, identities_->next(epoch_), ns.id, e->key());
+  c.identity_ =
+      std::make_unique<Identity>(identities_, identities_->next(epoch_), ns.stored(), e->key());
   if (planted(Bug::kNamedTooSoon)) append_name(ns, e);
   uint64_t cursor = 0;
   Lsn begin;
@@ -190,22 +191,25 @@ void Keyspace::identify(Namespace& ns, Entry* e) {
   } while (cursor != 0);
 }
 
-Keyspace::Known Keyspace::known(NamespacePtr ns, const Entry* e) const {
+Keyspace::Known Keyspace::known(const Namespace& ns, const Entry* e) {
   const Collection* c = e->collection();
-  if (c != nullptr && c->identity_ != nullptr) return {c->identity_->id(), nullptr, {}};
-  return {0, std::move(ns), std::string(e->key())};
+  if (c != nullptr && c->identity_ != nullptr) return {c->identity_->id(), {}, {}};
+  return {0, ns.stored(), std::string(e->key())};
 }
 
 bool Keyspace::look_up(Known& known) const {
-  if (known.identity == 0) return true;
-  auto name = identities_->name_of(known.identity);
-  if (!name) return false;
-  known.ns = namespace_by_id(name->first);
-  known.key = std::move(name->second);
+  if (known.identity != 0) {
+    auto name = identities_->name_of(known.identity);
+    if (!name) return false;
+    known.stored = name->first;
+    known.key = std::move(name->second);
+  }
+  known.ns = namespace_by_id(known.stored);
   return known.ns != nullptr;
 }
 
 Entry* Keyspace::entry_of(const Known& known, KeyHash hash) {
+  if (known.ns->stored() != known.stored) return nullptr;  // its database was swapped just now
   Entry* e = known.ns->index->find(known.key, hash);
   const Collection* c = e == nullptr ? nullptr : e->collection();
   if (c == nullptr) return nullptr;
@@ -226,9 +230,9 @@ awaitable<Status> Keyspace::rewrite_parts(Known which, Lsn before,
     {
       StripeLocks lock(*this, hash);
       Entry* e = entry_of(which, hash);
-      if (e == nullptr && which.identity != 0) {
-        Known now{which.identity, nullptr, {}};
-        if (look_up(now) && now != which) continue;  // renamed just now
+      if (e == nullptr) {
+        Known now = which;
+        if (look_up(now) && now != which) continue;  // renamed just now, or swapped
       }
       Collection* c = e == nullptr ? nullptr : e->collection();
       // Gone, or another one made since: then what was to be rewritten is dead.

@@ -221,7 +221,7 @@ Status Faults::install(Namespace& ns, std::string_view key, Lsn lsn, const Recor
   if (memory_.pressed()) memory_.shed(ns, stripe_of(hash));
   Entry* e = ns.index->find(key, hash);
   if (e == nullptr || !e->is_cold() || e->lsn() != lsn) return absl::OkStatus();
-  auto hot = warm(e, ns.id, record);
+  auto hot = warm(e, ns.stored(), record);
   if (!hot.ok()) return hot.status();
   keyspace_.link(ns, hash, e, *hot);
   Entry::destroy(e);

@@ -154,6 +154,7 @@ void Keyspace::make_databases() {
   for (uint32_t i = 0; i < kDatabases; i++) {
     databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), Properties{},
                                                 hash_seed_, memory_count_);
+    holders_[i] = i;
   }
   system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", Properties{}, hash_seed_,
                                         memory_count_);
@@ -376,10 +377,13 @@ void Keyspace::move_name(NamespaceId id, Lsn lsn) {
   write_name(*it->second);
 }
 
-NamespacePtr Keyspace::namespace_by_id(NamespaceId id) const {
-  if (id == kIdentities) return unnamed_;
+NamespacePtr Keyspace::namespace_by_id(NamespaceId stored) const {
+  if (stored == kIdentities) return unnamed_;
+  if (stored.value() < kDatabases) {
+    return databases_[holders_[stored.value()].load(std::memory_order_relaxed)];
+  }
   MutexLock lock(names_mutex_);
-  auto it = by_id_.find(id.value());
+  auto it = by_id_.find(stored.value());
   return it == by_id_.end() ? nullptr : it->second;
 }
 

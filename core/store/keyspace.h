@@ -151,7 +151,10 @@ class Keyspace {
   // none: the LSN of the change, if its writer wanted it durable, or of one of an expiry alone.
   Lsn rests_on(const Namespace& ns, KeyHash hash, const Entry* entry) const {
     const Stripe& s = (*stripes_)[stripe_of(hash)];
-    if (entry != nullptr) return entry->wished() ? std::max(entry->lsn(), s.timed) : s.timed;
+    if (entry != nullptr) {
+      const Lsn here = std::max(s.timed, Lsn(ns.swapped.load(std::memory_order_relaxed)));
+      return entry->wished() ? std::max(entry->lsn(), here) : here;
+    }
     const Lsn flushed(ns.flushed.load(std::memory_order_relaxed));
     return std::max({flushed, s.removed, s.timed});
   }
@@ -281,14 +284,16 @@ class Keyspace {
   // A collection that is known by its identity or, without one, by its key.
   struct Known {
     uint64_t identity = 0;
-    NamespacePtr ns;
+    NamespaceId stored;  // Namespace::stored() of where its key is
     std::string key;
+    NamespacePtr ns = {};  // that holds these, as look_up() found it
     bool operator==(const Known&) const = default;
   };
-  Known known(NamespacePtr ns, const Entry* entry) const;
+  static Known known(const Namespace& ns, const Entry* entry);
   // Looks where it is now; false if it is gone.
   bool look_up(Known& known) const;
-  // The entry under that key, if it is still that collection's; its stripe is locked.
+  // The entry under that key, if it is still that collection's; its stripe is locked. Null also
+  // where its key is elsewhere by now: look_up() finds another place then.
   static Entry* entry_of(const Known& known, KeyHash hash);
   // Appends a large one again in parts, unless nothing of it is older than `before` any more.
   awaitable<Status> rewrite_parts(Known which, Lsn before,
@@ -323,6 +328,7 @@ class Keyspace {
   // For the cleaner: the entry's record is appended again, as `copy`.
   void move(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& copy);
   void move_name(NamespaceId id, Lsn lsn);
+  void move_swap(Lsn lsn);
   // Appends the record that names a namespace, in place of the one before. Returns its LSN.
   Lsn write_name(Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
   // The record that writes an entry again, under its old version; it views into the entry.
@@ -332,7 +338,25 @@ class Keyspace {
   // Forgets a value that is in the log; returns the cold entry that is there instead.
   Entry* spill(Namespace& ns, KeyHash hash, Entry* entry);
   Entry* next_to_expire(Namespace& ns, size_t stripe);
-  NamespacePtr namespace_by_id(NamespaceId id) const;
+  // The namespace that holds the keys which the log has under this id, until the next swap.
+  NamespacePtr namespace_by_id(NamespaceId stored) const;
+
+  // ---- which database holds what (holdings.h), under the lock of a stripe; changes under all ----
+  Holdings holdings() const;
+  // The namespace that holds what the log has under the id which is this one's own.
+  Namespace& holder_of(Namespace& ns) const {
+    if (ns.id.value() >= kDatabases) return ns;
+    return *databases_[holders_[ns.id.value()].load(std::memory_order_relaxed)];
+  }
+  // Two databases exchange what they hold, for who has the locks of all stripes; a second time, it
+  // is undone.
+  void exchange(Namespace& a, Namespace& b);
+  // The same of what others see without these: the order of names. The record is at `lsn`.
+  void make_exchange_known(Namespace& a, Namespace& b, Lsn lsn, bool wished);
+  // Appends the record that says what they hold now, in place of the one before.
+  void write_swap();
+  void note_swap_record(Lsn lsn);
+
   // The record that names a namespace now: where it is, and what it says.
   std::pair<Lsn, std::shared_ptr<const Properties>> name_of(const Namespace& ns) const {
     MutexLock lock(names_mutex_);
@@ -355,6 +379,7 @@ class Keyspace {
   void note_removal(Namespace& ns, KeyHash hash, Lsn lsn);
   void note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn);
   static void note_flush(Namespace& ns, Lsn lsn);
+  static void note_swap(Namespace& a, Namespace& b, Lsn lsn, bool wished);
   // So many keys more are there; `wished`: by the newest change whose writer wanted it durable.
   static void note_keys(Namespace& ns, int64_t more, Lsn wished);
   awaitable<void> release_dead();
@@ -385,6 +410,8 @@ class Keyspace {
   const std::shared_ptr<Identities> identities_ = std::make_shared<Identities>();
   std::unique_ptr<Stripes> stripes_;
   std::array<NamespacePtr, kDatabases> databases_;
+  std::array<std::atomic<uint32_t>, kDatabases> holders_;  // by Namespace::stored(), their numbers
+  Lsn swap_record_;  // the newest, under the lock of any stripe; invalid: there is none
   NamespacePtr system_;
   NamespacePtr unnamed_;  // kIdentities: what has no name yet; not among spaces()
 

@@ -15,11 +15,11 @@
 #include "core/base/memory_count.h"
 #include "core/base/mutex.h"
 #include "core/index/index.h"
+#include "core/store/holdings.h"
 #include "core/store/properties.h"
 
 namespace cairn {
 
-inline constexpr uint32_t kDatabases = 16;  // db0 .. db15 are the namespaces 0 .. 15
 inline constexpr NamespaceId kSystemNamespace{16};
 inline constexpr uint32_t kFirstBucket = 32;
 
@@ -37,17 +37,23 @@ using NameOrder = absl::btree_set<Entry*, EntryOrder>;
 
 class Namespace : public std::enable_shared_from_this<Namespace> {
  public:
-  // `hash_seed`: of the store; every namespace has its own from it. `memory`: where it is counted.
+  // `hash_seed`: of the store; every namespace has its own from it, but for the databases, which
+  // exchange their indexes and have one. `memory`: where it is counted.
   Namespace(NamespaceId id, std::string name, Properties properties, uint64_t hash_seed,
             std::shared_ptr<MemoryCount> memory)
       : id(id),
-        hash_seed((hash_seed ^ id.value()) * 0x9e3779b97f4a7c15ULL),
+        hash_seed((hash_seed ^ (id.value() < kDatabases ? 0 : id.value())) * 0x9e3779b97f4a7c15ULL),
         name(std::move(name)),
+        stored_(id.value()),
         properties_(std::make_shared<const Properties>(properties)),
         memory_(std::move(memory)),
         index(make_index()) {}
 
+  // What it is to all but the records of its keys: of a database its number.
   const NamespaceId id;
+  // What it is to these (core/store/holdings.h): of a database another one after a swap, which
+  // happens while all stripes are locked.
+  NamespaceId stored() const { return NamespaceId(stored_.load(std::memory_order_relaxed)); }
   const uint64_t hash_seed;
   std::string name;  // constant once the store is open
   // What holds now; who keeps it is not disturbed by a change (Keyspace::change_properties).
@@ -65,6 +71,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
     MutexLock lock(properties_mutex_);
     properties_.swap(next);
   }
+  std::atomic<uint32_t> stored_;
   // Held for the copy of a pointer. The std::atomic<std::shared_ptr> of GCC 12 holds such a lock
   // too, but lets go of it in load() with no order: a race with the next store().
   mutable SmallMutex properties_mutex_;
@@ -82,6 +89,8 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   std::atomic<uint64_t> removed{0}, flushed{0};
   // The newest key that came to be there, likewise: how many there are rests on it.
   std::atomic<uint64_t> added{0};
+  // The newest swap that brought it what it holds, likewise: whatever is there rests on it.
+  std::atomic<uint64_t> swapped{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
   // Of the record that names it, and the size of that; under the keyspace's names lock. A database
   // has none until a property of it changes.
@@ -101,6 +110,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   }
   mutable Mutex order_mutex;
   NameOrder order ABSL_GUARDED_BY(order_mutex);
+  uint64_t order_swaps ABSL_GUARDED_BY(order_mutex) = 0;  // how often it became another's
   std::atomic<bool> order_builds{false};
   Gate order_built;  // order_builds ended
 

@@ -149,6 +149,15 @@ void Keyspace::note_flush(Namespace& ns, Lsn lsn) {
   raise(ns.removed, lsn);
 }
 
+void Keyspace::note_swap(Namespace& a, Namespace& b, Lsn lsn, bool wished) {
+  for (auto newest :
+       {&Namespace::removed, &Namespace::flushed, &Namespace::added, &Namespace::swapped}) {
+    const Lsn both(wished ? lsn.value() : std::max((a.*newest).load(), (b.*newest).load()));
+    raise(a.*newest, both);
+    raise(b.*newest, both);
+  }
+}
+
 void Keyspace::note_keys(Namespace& ns, int64_t more, Lsn wished) {
   if (more == 0) return;
   ns.committed_keys_.fetch_add(more, std::memory_order_relaxed);
@@ -171,6 +180,56 @@ Retired Keyspace::retire(Namespace& ns) {
   MutexLock lock(ns.order_mutex);
   old.order.swap(ns.order);
   return old;
+}
+
+// ---- swaps ----
+
+Holdings Keyspace::holdings() const {
+  Holdings now;
+  for (uint32_t i = 0; i < kDatabases; i++) now.ids[i] = databases_[i]->stored().value();
+  return now;
+}
+
+void Keyspace::exchange(Namespace& a, Namespace& b) {
+  a.index.swap(b.index);
+  a.index->trade_places(*b.index);
+  a.volatile_keys = b.volatile_keys.exchange(a.volatile_keys);
+  a.stored_ = b.stored_.exchange(a.stored_);
+  holders_[a.stored_] = a.id.value();
+  holders_[b.stored_] = b.id.value();
+}
+
+void Keyspace::make_exchange_known(Namespace& a, Namespace& b, Lsn lsn,
+                                   bool wished) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  a.order.swap(b.order);
+  a.order_swaps++;
+  b.order_swaps++;
+  a.order_end = b.order_end.exchange(a.order_end);
+  note_swap(a, b, lsn, wished);
+  note_swap_record(lsn);
+}
+
+static RecordView swap_record(std::string_view holdings) {
+  RecordView r;
+  r.type = RecordType::kSwap;
+  r.value = holdings;
+  return r;
+}
+
+void Keyspace::write_swap() {
+  const std::string now = holdings().encode();
+  note_swap_record(log_.append(swap_record(now)));
+}
+
+void Keyspace::note_swap_record(Lsn lsn) {
+  const uint64_t bytes = swap_record(Holdings().encode()).size();
+  if (swap_record_.valid()) usage_.sub(swap_record_, bytes);
+  swap_record_ = lsn;
+  usage_.add(lsn, bytes);
+}
+
+void Keyspace::move_swap(Lsn lsn) {
+  if (swap_record_ == lsn) write_swap();
 }
 
 void Keyspace::destroy_later(Retired retired, Lsn lsn) {
@@ -216,42 +275,42 @@ awaitable<void> Keyspace::destroy(Retired retired, Lsn lsn) {
 }
 
 awaitable<Status> Keyspace::ensure_ordered(NamespacePtr ns) {
-  if (ns->ordered()) co_return absl::OkStatus();
-  if (!ns->order_builds.exchange(true)) {
-    if (ns->ordered()) {  // since it was asked: beginning anew would forget what is in order
-      ns->order_builds = false;
-      ns->order_built.notify();
-      co_return absl::OkStatus();
+  while (!ns->ordered()) {  // once more, if it holds something else by then
+    if (stopping_) co_return absl::CancelledError("the store closes");
+    if (!ns->order_builds.exchange(true)) {
+      background_.spawn(any_executor(), "putting names in order", build_order(ns));
     }
-    background_.spawn(any_executor(), "putting names in order", build_order(ns));
+    co_await ns->order_built.until([&] { return !ns->order_builds.load(); });
   }
-  co_await ns->order_built.until([&] { return !ns->order_builds.load(); });
-  co_return ns->ordered() ? absl::OkStatus() : absl::CancelledError("the store closes");
+  co_return absl::OkStatus();
 }
 
 // Changes of what is in order already go into it as they come (orders()); of the rest, when the
-// hand comes by. A flush meanwhile only means that less is left to be put in order.
+// hand comes by. A flush meanwhile only means that less is left to be put in order; after a swap it
+// goes on where the names are that the namespace has then.
 awaitable<void> Keyspace::build_order(NamespacePtr ns) {
   constexpr size_t kStep = 2048;  // names and stripes, before others have their turn
   auto executor = co_await asio::this_coro::executor;
-  KeyHash from = 0;
   size_t since = 0;
-  for (size_t s = 0; s < kStripes && !stopping_;) {
+  while (!ns->ordered() && !stopping_) {
+    const size_t s = stripe_of(ns->order_end);
     const KeyHash first = KeyHash{s} << (64 - kStripeBits);
     (void)co_await busy().until_idle(first, Busy::Patience::kEndless);
     {
       StripeLocks lock(*this, first);
       MutexLock order_lock(ns->order_mutex);
+      const KeyHash from = ns->order_end;
+      if (from == Namespace::kAllHashes || stripe_of(from) != s) continue;
       size_t added = 0;
       const auto add = [&](Entry* e) ABSL_NO_THREAD_SAFETY_ANALYSIS {  // it does not see the lock
         added += ns->order.insert(e).second;
       };
-      from = ns->index->walk(s, std::max(from, first), add);
+      const KeyHash next = ns->index->walk(s, from, add);
       memory_count_->add(s, static_cast<int64_t>(added) * kOrderBytes);
       since += added + 1;
-      if (from == 0) s++;
-      const KeyHash end = s == kStripes ? Namespace::kAllHashes : KeyHash{s} << (64 - kStripeBits);
-      ns->order_end.store(from == 0 ? end : from, std::memory_order_release);
+      const KeyHash end =
+          s + 1 == kStripes ? Namespace::kAllHashes : KeyHash{s + 1} << (64 - kStripeBits);
+      ns->order_end.store(next == 0 ? end : next, std::memory_order_release);
     }
     if (since < kStep) continue;
     since = 0;

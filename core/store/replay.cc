@@ -118,6 +118,18 @@ void Replay::apply_to_namespace(const RecordView& r, Lsn lsn) {
       for (uint32_t i = 0; i < kDatabases; i++) newest(flushed_, i, at_once);
       return;
     }
+    case RecordType::kSwap: {
+      const auto holdings = Holdings::decode(r.value);
+      MutexLock lock(mutex_);
+      if (lsn < swapped_) return;
+      if (!holdings) {
+        damage_ = absl::DataLossError("which database holds which keys cannot be read");
+        return;
+      }
+      holdings_ = *holdings;
+      swapped_ = lsn;
+      return;
+    }
     default:
       return;  // of a later version's making; the format version guards against those
   }
@@ -236,10 +248,10 @@ Status Replay::apply(const CheckpointItem& item) {
     note_time_(item.lsn, r.expire_ms);
     return absl::OkStatus();
   }
-  if (item.kind == ItemKind::kNamespace) {
-    RecordView name = r;
-    name.type = RecordType::kNamespace;
-    apply_to_namespace(name, item.lsn);
+  if (item.kind == ItemKind::kNamespace || item.kind == ItemKind::kSwap) {
+    RecordView record = r;
+    record.type = item.kind == ItemKind::kSwap ? RecordType::kSwap : RecordType::kNamespace;
+    apply_to_namespace(record, item.lsn);
     return absl::OkStatus();
   }
   if (item.kind == ItemKind::kName) {
@@ -326,7 +338,25 @@ awaitable<Status> Replay::finish(Lsn first, std::vector<LsnRange> lost) {
           cat("namespace ", s.space->id.value(), " has keys but no name"));
     }
   }
+  apply_holdings();
   co_return absl::OkStatus();
+}
+
+const std::string& Replay::name_of(const Namespace& ns) const {
+  for (uint32_t i = 0; i < kDatabases; i++) {
+    if (holdings_.ids[i] == ns.id.value()) return keyspace_.databases_[i]->name;
+  }
+  return ns.name;
+}
+
+void Replay::apply_holdings() {
+  StripeLocks all(keyspace_);
+  all.lock_all();
+  for (const NamespacePtr& ns : keyspace_.databases_) {
+    const NamespacePtr other =
+        keyspace_.namespace_by_id(NamespaceId(holdings_.ids[ns->id.value()]));
+    if (other != ns) keyspace_.exchange(*ns, *other);
+  }
 }
 
 awaitable<Status> Replay::run_operations(Shard& shard) {
@@ -381,7 +411,7 @@ awaitable<Status> Replay::run_operations(const Shard& shard, const Name& name,
                 ", on which later changes of it rest; nothing was changed; "
                 "--repair goes on without this key"));
       }
-      notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost: ", why.message()));
+      notes_.push_back(cat("the value of ", name_of(ns), "/", key, " is lost: ", why.message()));
       given_up_.emplace_back(ns.id, key);
       ns.index->remove(e, hash);
       Entry::destroy(e);
@@ -424,7 +454,7 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
       if (!lossy()) return damage();
       // What made it this type was lost, and what it holds is known in part alone.
       if (ns.id != kIdentities)
-        notes_.push_back(cat("the value of ", ns.name, "/", key, " is lost"));
+        notes_.push_back(cat("the value of ", name_of(ns), "/", key, " is lost"));
       ns.index->remove(entry, hash);
       Entry::destroy(entry);
       return absl::OkStatus();
@@ -457,7 +487,7 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
 // concerns what was there before it, and not a namespace that was made later.
 std::optional<Lsn> Replay::since(const Namespace& ns) const {
   auto newest = [&](const absl::flat_hash_map<uint32_t, Lsn>& map) {
-    auto it = map.find(ns.id.value());
+    auto it = map.find(ns.stored().value());
     return it == map.end() ? Lsn() : it->second;
   };
   const Lsn dropped = newest(dropped_), flushed = newest(flushed_);

@@ -7,8 +7,9 @@
 //   co_await replay.finish(first, lost);  // once
 //   replay.namespaces(), …
 //
-// It fills the indexes alone. What is derived from them (order, expiry, what lives where) the
-// store builds after, of what is left then: Keyspace::load.
+// It fills the indexes alone. Until the end a database holds the keys of its own id in the log, and
+// then those that it held last (holdings.h). What is derived from them (order, expiry, what lives
+// where) the store builds after, of what is left then: Keyspace::load.
 //
 // Who follows a store that is written elsewhere uses it alike: the items of a checkpoint, then the
 // records of a LogTail (core/log/log_tail.h) from where that begins, as they come; fold() when they
@@ -46,6 +47,7 @@
 #include "core/log/recovery.h"
 #include "core/store/checkpoint.h"
 #include "core/store/faults.h"
+#include "core/store/holdings.h"
 
 namespace cairn {
 
@@ -87,7 +89,8 @@ class Replay {
   };
   // That are there, by id. Unless something was lost, all buckets have a name.
   std::vector<Space> namespaces() const;
-  uint32_t next_namespace() const;  // ids from here on were in no record
+  uint32_t next_namespace() const;          // ids from here on were in no record
+  Lsn swapped() const { return swapped_; }  // the newest record of a swap
   Lsn first() const { return first_; }
   bool lossy() const { return !lost_.empty(); }
   bool is_lost(Lsn lsn) const { return in_ranges(lost_, lsn); }
@@ -129,6 +132,9 @@ class Replay {
 
   Namespace* namespace_of(NamespaceId id);
   void apply_to_namespace(const RecordView& record, Lsn lsn);
+  void apply_holdings();
+  // Of what holds in the end what this one holds until then: for notes.
+  const std::string& name_of(const Namespace& ns) const;
   void remove_older(Namespace& ns, Lsn before);
   void apply_to_key(Namespace& ns, KeyHash hash, const RecordView& record, Lsn lsn);
   void apply_name(const RecordView& record, Lsn lsn);
@@ -202,6 +208,8 @@ class Replay {
   mutable Mutex mutex_;
   std::map<uint32_t, std::shared_ptr<Namespace>> namespaces_;
   absl::flat_hash_map<uint32_t, Lsn> dropped_, flushed_;
+  Holdings holdings_;  // as that says, in effect at the end
+  Lsn swapped_;
   Status damage_;
   Lsn first_;
   Lsn base_;

@@ -147,7 +147,7 @@ void Replay::drop_names(Shard& shard) {
 }
 
 void Replay::give_up(Namespace& ns, KeyHash hash, Entry* entry) {
-  notes_.push_back(cat("the value of ", ns.name, "/", entry->key(), " is lost"));
+  notes_.push_back(cat("the value of ", name_of(ns), "/", entry->key(), " is lost"));
   given_up_.emplace_back(ns.id, entry->key());
   ns.index->remove(entry, hash);
   Entry::destroy(entry);
@@ -194,7 +194,7 @@ Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
   const bool there = all != nullptr && all->type() == entry->type();
   if (!there && !lossy()) {
     return absl::DataLossError(
-        cat("the collection ", ns.name, "/", entry->key(), " has a name and no records"));
+        cat("the collection ", name_of(ns), "/", entry->key(), " has a name and no records"));
   }
   const bool in_part =
       !based_.contains(reference.id) && std::any_of(lost_.begin(), lost_.end(), [&](auto& range) {

@@ -121,6 +121,7 @@ class Store : public Keyspace {
   std::vector<std::pair<Lsn, Lsn>> recovered_;
   // Buckets found without their names: open() has to name them in the log once that is open.
   std::vector<NamespacePtr> nameless_;
+  bool swap_lost_ = false;  // likewise what the databases hold
   std::atomic<uint64_t> expired_{0}, expiry_ns_{0};
   int64_t last_sync_ms_ = 0;
   Lsn durable_before_, proven_last_;  // prove_last()'s

@@ -175,6 +175,7 @@ awaitable<Status> Store::open() {
     write_name(*ns);
   }
   nameless_.clear();
+  if (swap_lost_) write_swap();
   for (auto& [ns, key] : given_up) {  // so that no later start asks for them
     RecordView gone;
     gone.type = RecordType::kDelete;
@@ -304,7 +305,7 @@ awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost)
           if (c == nullptr) move(*ns, hash, e, copy_record(*ns, e, e->value()));
           if (c != nullptr && c->image_bytes() <= part_bytes()) rewrite(*ns, hash, e);
           if (c == nullptr || c->image_bytes() <= part_bytes()) continue;
-          which = known(ns, e);
+          which = known(*ns, e);
         }
         Status rewritten = co_await rewrite_parts(
             std::move(which), log_.tail(),
@@ -422,6 +423,10 @@ awaitable<Status> Store::load(const Replay& replay) {
     note_emptied(*ns, std::move(emptied));
     ns->committed_keys_ = static_cast<int64_t>(ns->size());
     ns->index->loading = false;
+  }
+  if (const Lsn swapped = replay.swapped(); swapped.valid()) {
+    note_swap_record(swapped);
+    swap_lost_ = swapped < replay.first() || replay.is_lost(swapped);  // a checkpoint alone has it
   }
   MutexLock lock(names_mutex_);
   next_namespace_ = next;

@@ -77,7 +77,7 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
 void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
                           std::unique_ptr<Collection> collection) {
   Appended parts;
-  const Lsn lsn = lsn_ = fits(r) ? append(r) : append_in_parts(r, parts);
+  const Lsn lsn = lsn_ = fits(r) ? append_to(ns, r) : append_in_parts(of(ns, r), parts);
   Entry* old = ns.index->find(r.key, hash);
   // In place when nothing else looks at the entry and its shape stays.
   if (old != nullptr && !ns.orders(hash) && !old->has_expiry() && !r.has_expiry() &&
@@ -109,8 +109,8 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
 
 Transaction::Step& Transaction::add_step(RecordType type, uint8_t flags, Namespace* ns,
                                          KeyHash hash) {
-  return work_->steps.emplace_back(
-      Step{type, flags, ns == nullptr ? NamespaceId() : ns->id, ns, hash, nullptr, nullptr, {}});
+  return work_->steps.emplace_back(Step{
+      type, flags, ns == nullptr ? NamespaceId() : ns->stored(), ns, hash, nullptr, nullptr, {}});
 }
 
 void Transaction::put_later(Namespace& ns, KeyHash hash, const RecordView& r,
@@ -134,7 +134,7 @@ Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
   assert(covers(hash));
   RecordView r;
   r.type = RecordType::kDelete;
-  r.ns = ns.id;
+  r.ns = ns.stored();
   r.key = entry->key();
   if (Status s = reserve(r, Need::kDelete); !s.ok()) return s;
   if (shape_ == Shape::kSeveral) {
@@ -161,6 +161,7 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
   }
   if (Status s = check_put(ns, change); !s.ok()) return s;
   RecordView r = change;
+  r.ns = ns.stored();
   r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
   r.flags |= entry->flags & kRecordHasExpiry;
   r.expire_ms = entry->expire_ms();
@@ -239,7 +240,7 @@ Status Transaction::expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t ex
   assert(covers(hash));
   RecordView r;
   r.type = RecordType::kExpiry;
-  r.ns = ns.id;
+  r.ns = ns.stored();
   r.key = entry->key();
   r.expire_ms = expire_ms;
   if (expire_ms != 0) r.flags |= kRecordHasExpiry;
@@ -290,9 +291,10 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
   Collection& c = *entry->collection();
   const std::string name =
       NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to,
-                 from.id == kIdentities ? NamespaceId() : from.id, entry->key()}
+                 from.id == kIdentities ? NamespaceId() : from.stored(), entry->key()}
           .encode();
-  RecordView r{RecordType::kName, entry->record_flags(), to.id, entry->expire_ms(), key, {}, name};
+  RecordView r{
+      RecordType::kName, entry->record_flags(), to.stored(), entry->expire_ms(), key, {}, name};
   if (expire_ms) {
     r.expire_ms = *expire_ms;
     r.flags &= static_cast<uint8_t>(~kRecordHasExpiry);
@@ -320,7 +322,7 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
 
 Status Transaction::flush(Namespace& ns) {
   Namespace* one = &ns;
-  return flush(ns.id, {&one, 1});
+  return flush(ns.stored(), {&one, 1});
 }
 
 Status Transaction::flush_databases() {
@@ -329,17 +331,21 @@ Status Transaction::flush_databases() {
   return flush(NamespaceId(), all);
 }
 
+Status Transaction::take_all(StripeLocks& own) {
+  if (locks_ != nullptr && locks_->all()) return absl::OkStatus();
+  if (shape_ == Shape::kSeveral) {
+    return refuse(absl::InternalError("a change of all keys in a transaction without all locks"));
+  }
+  own.lock_all();
+  return absl::OkStatus();
+}
+
 Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
   RecordView r;
   r.type = RecordType::kNamespaceFlush;
   r.ns = id;
   StripeLocks own(keyspace_);
-  if (locks_ == nullptr || !locks_->all()) {
-    if (shape_ == Shape::kSeveral) {
-      return refuse(absl::InternalError("a flush in a transaction without all locks"));
-    }
-    own.lock_all();
-  }
+  if (Status s = take_all(own); !s.ok()) return s;
   if (Status s = reserve(r, Need::kClean); !s.ok()) return s;
   if (shape_ == Shape::kSeveral) {
     Step& step = add_step(r.type, 0, nullptr, 0);
@@ -361,6 +367,55 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
   }
   if (keyspace_.listeners().any()) keyspace_.listeners().tell(changes, committer_);
   return absl::OkStatus();
+}
+
+// ---- swap ----
+
+Status Transaction::swap(Namespace& a, Namespace& b) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  assert(&a != &b && a.id.value() < kDatabases && b.id.value() < kDatabases);
+  StripeLocks own(keyspace_);
+  if (Status s = take_all(own); !s.ok()) return s;
+  Holdings after = keyspace_.holdings();
+  std::swap(after.ids[a.id.value()], after.ids[b.id.value()]);
+  std::string value = after.encode();
+  RecordView r;
+  r.type = RecordType::kSwap;
+  r.value = value;
+  if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  if (shape_ == Shape::kSeveral) {
+    Step& step = add_step(r.type, 0, &a, 0);
+    step.ns_id = NamespaceId();
+    step.details = std::make_unique<Details>();
+    step.details->bytes = std::move(value);
+    step.details->from = &b;
+    work_->swaps = true;
+    keyspace_.exchange(a, b);
+    return absl::OkStatus();
+  }
+  lsn_ = append(r);
+  const int64_t more = b.committed_size() - a.committed_size();
+  keyspace_.exchange(a, b);
+  Namespace* const ordered[] = {a.id < b.id ? &a : &b, a.id < b.id ? &b : &a};
+  for (Namespace* ns : ordered) ns->order_mutex.lock();
+  keyspace_.make_exchange_known(a, b, lsn_, wish_ == Wish::kDurable);
+  for (Namespace* ns : ordered) ns->order_mutex.unlock();
+  Keyspace::note_keys(a, more, Lsn());
+  Keyspace::note_keys(b, -more, Lsn());
+  if (!keyspace_.listeners().any()) return absl::OkStatus();
+  const Change changes[] = {{&a, {}, What::kSwap, cause_, lsn_, named_, false, &b},
+                            {&b, {}, What::kSwap, cause_, lsn_, named_, false, &a}};
+  keyspace_.listeners().tell(changes, committer_);
+  return absl::OkStatus();
+}
+
+Namespace& Transaction::outside(Namespace& ns) const {
+  if (!swaps()) return ns;
+  Namespace* at = &ns;
+  for (auto s = work_->steps.rbegin(); s != work_->steps.rend(); ++s) {
+    if (s->type != RecordType::kSwap) continue;
+    at = at == s->ns ? s->details->from : at == s->details->from ? s->ns : at;
+  }
+  return *at;
 }
 
 // ---- commit ----
@@ -392,6 +447,9 @@ RecordView Transaction::record_of(const Step& s) const {
       r.flags = s.flags;
       r.expire_ms = s.entry->expire_ms();
       r.key = s.entry->key();
+      r.value = s.details->bytes;
+      break;
+    case RecordType::kSwap:
       r.value = s.details->bytes;
       break;
     case RecordType::kExpiry:
@@ -447,6 +505,10 @@ void Transaction::make_known(std::span<const Lsn> lsns,
     if (ns->order_end != 0 && (ordered.empty() || ordered.back() != ns)) ordered.push_back(ns);
   };
   for (const Step& s : work_->steps) {
+    if (s.type == RecordType::kSwap) {  // whether they have one or come to it
+      ordered.insert(ordered.end(), {s.ns, s.details->from});
+      continue;
+    }
     if (s.ns != nullptr) add(s.ns);
     if (s.type == RecordType::kName) add(s.details->from);
     if (s.type != RecordType::kNamespaceFlush) continue;
@@ -467,13 +529,19 @@ void Transaction::make_known(std::span<const Lsn> lsns,
 // Of each namespace once, so that nobody sees a part of it.
 void Transaction::note_keys(Lsn newest) {
   absl::InlinedVector<std::pair<Namespace*, int64_t>, 4> more;
-  const auto add = [&](Namespace* ns, int64_t keys) {
+  const auto add = [&](Namespace* ns, int64_t keys) -> int64_t {  // so many more, so far
     auto it = std::find_if(more.begin(), more.end(), [ns](auto& m) { return m.first == ns; });
     if (it == more.end()) it = more.insert(it, {ns, 0});
-    it->second += keys;
+    return it->second += keys;
   };
   for (const Step& s : work_->steps) {
-    if (s.type == RecordType::kNamespaceFlush) {
+    if (s.type == RecordType::kSwap) {
+      Namespace* const other = s.details->from;
+      const int64_t larger =
+          other->committed_size() + add(other, 0) - (s.ns->committed_size() + add(s.ns, 0));
+      add(s.ns, larger);
+      add(other, -larger);
+    } else if (s.type == RecordType::kNamespaceFlush) {
       for (auto& f : s.details->flushed) add(f.ns, -static_cast<int64_t>(f.retired.index->size()));
     } else if (s.type == RecordType::kPut || s.type == RecordType::kDelete ||
                s.type == RecordType::kName) {
@@ -494,6 +562,10 @@ void Transaction::finish(Step& s, Records records) ABSL_NO_THREAD_SAFETY_ANALYSI
       f.retired.order.swap(f.ns->order);
       if (wish_ == Wish::kDurable) keyspace_.note_flush(*f.ns, lsn);
     }
+    return;
+  }
+  if (s.type == RecordType::kSwap) {
+    keyspace_.make_exchange_known(*s.ns, *s.details->from, lsn, wish_ == Wish::kDurable);
     return;
   }
   const bool renamed = s.type == RecordType::kName;

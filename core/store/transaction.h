@@ -1,4 +1,5 @@
-// The one way in which keys change: put, remove, operate, expire, rename and flush, then commit.
+// The one way in which keys change: put, remove, operate, expire, rename, flush and swap, then
+// commit.
 //
 // A transaction is filled under the locks of its keys, which outlive it, and sees its own changes:
 // they are in the index at once, where only the holder of the locks can look, and what they took
@@ -67,9 +68,9 @@ class Transaction {
     return Keyspace::alive(e, now_);
   }
 
-  // Makes the value of record.key what `record` says. A blob's reference passes to the store, also
-  // if the transaction comes to nothing later, but not if put() itself fails. A collection is put
-  // as the operation that makes all of it.
+  // Makes the value of record.key what `record` says, whatever namespace it names. A blob's
+  // reference passes to the store, also if the transaction comes to nothing later, but not if put()
+  // itself fails. A collection is put as the operation that makes all of it.
   Status put(Namespace& ns, KeyHash hash, const RecordView& record);
   Status remove(Namespace& ns, KeyHash hash, Entry* entry);
   // Changes a collection: `change` is an operation record. `entry` is the key's, its value in
@@ -91,6 +92,12 @@ class Transaction {
   // several changes must have them.
   Status flush(Namespace& ns);
   Status flush_databases();
+  // Two databases exchange all that they hold, as one record; with the same locks.
+  Status swap(Namespace& a, Namespace& b);
+  // Which database holds, outside of this transaction, what `ns` holds within it: for what has to
+  // be brought back from disk, once the transaction is given up. Itself, unless it was swapped.
+  Namespace& outside(Namespace& ns) const;
+  bool swaps() const { return work_ != nullptr && work_->swaps; }
 
   // Whoever fills it tells itself what its changes were, in words that this program does not have.
   void names_changes() { named_ = true; }
@@ -124,7 +131,8 @@ class Transaction {
     std::string bytes;                 // a collection's operation or image
     std::vector<std::string> inverse;  // of the operation
     Collection* collection = nullptr;
-    // Where a collection was before it was renamed, and the entry there.
+    // Where a collection was before it was renamed, and the entry there. Or what the step's
+    // database exchanged with.
     Namespace* from = nullptr;
     KeyHash from_hash = 0;
     Entry* before = nullptr;
@@ -145,6 +153,7 @@ class Transaction {
     std::vector<Step> steps;
     uint64_t bytes = 0;  // of all records
     Lsn newest;          // once committed
+    bool swaps = false;  // one of the steps
   };
 
   void saw(Lsn lsn) {
@@ -162,6 +171,14 @@ class Transaction {
     caused.cause = cause_;
     return keyspace_.log_.append(caused);
   }
+  static RecordView of(const Namespace& ns, const RecordView& record) {
+    RecordView own = record;  // of a database after a swap
+    own.ns = ns.stored();
+    return own;
+  }
+  Lsn append_to(const Namespace& ns, const RecordView& record) {
+    return append(record.ns == ns.stored() ? record : of(ns, record));
+  }
   // The same of one that may be too long for the log at once.
   struct Appended {
     RecordParts parts;
@@ -172,6 +189,8 @@ class Transaction {
   bool fits(const RecordView& record) const {
     return record.size() <= keyspace_.log_.record_bytes_max();
   }
+  // Of all stripes, unless it has them.
+  Status take_all(StripeLocks& own);
   StatusOr<Lsn> commit_several();
   Status refuse(Status status);
   Status check_put(const Namespace& ns, const RecordView& record);

@@ -32,6 +32,9 @@ void Transaction::undo(Step& s) {
       Entry::destroy(s.entry);
       keyspace_.place(*s.details->from, s.details->from_hash, nullptr, s.details->before);
       break;
+    case RecordType::kSwap:
+      keyspace_.exchange(*s.ns, *s.details->from);
+      break;
     default:
       for (auto& f : s.details->flushed) {
         f.retired.index.swap(f.ns->index);
@@ -77,6 +80,12 @@ void Transaction::tell(std::span<const Lsn> lsns) {
   std::vector<Change> changes;
   for (size_t i = 0; i < lsns.size(); i++) {
     const Step& s = work_->steps[i];
+    if (s.type == RecordType::kSwap) {
+      Namespace* const other = s.details->from;
+      changes.push_back({s.ns, {}, What::kSwap, cause_, lsns[i], named_, false, other});
+      changes.push_back({other, {}, What::kSwap, cause_, lsns[i], named_, false, s.ns});
+      continue;
+    }
     const std::string_view key = s.type == RecordType::kNamespaceFlush
                                      ? std::string_view()
                                      : (s.entry != nullptr ? s.entry : s.old)->key();

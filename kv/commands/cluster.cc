@@ -188,6 +188,7 @@ awaitable<void> count_keys_in_turns(Context& c) {
   KeyWalk walk(c);
   for (auto seen = KeyWalk::Seen::kSome; seen != KeyWalk::Seen::kAll;) {
     seen = walk.turn(counter(n, slot));
+    if (walk.began_anew()) n = 0;
     if (seen == KeyWalk::Seen::kAll) break;
     const bool goes_on = co_await walk.wait_for_turn(seen);
     if (!goes_on) co_return;

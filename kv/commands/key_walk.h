@@ -1,6 +1,7 @@
 // All keys of a database, in turns between which others have theirs, and the names that were found
 // as an answer in parts. Who looks sees a key that is there from its first turn to its last once;
-// of a transaction that commits meanwhile it may see a part.
+// of a transaction that commits meanwhile it may see a part. After a SWAPDB it looks anew, unless
+// they come one upon the other: then it may see keys of both.
 //
 // Threads: as the command.
 #pragma once
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
@@ -20,7 +22,7 @@ namespace cairn::kv {
 
 class KeyWalk {
  public:
-  explicit KeyWalk(Context& c) : c_(c) {}
+  explicit KeyWalk(Context& c) : c_(c), of_(c.ns().stored()) {}
 
   static constexpr uint64_t kAtOnce = 10'000;        // keys; about a millisecond
   enum class Seen : uint8_t { kAll, kSome, kBusy };  // kBusy: the stripe that comes next is busy
@@ -44,6 +46,8 @@ class KeyWalk {
     if (seen == Seen::kBusy) c_.meets_busy(next_stripe());
     return seen == Seen::kAll;
   }
+  // Since the turn before another database's keys came here: those that were found do not count.
+  bool began_anew() { return std::exchange(anew_, false); }
   // Before the next turn. False: the command is over.
   awaitable<bool> wait_for_turn(Seen seen);
   // The look at a key cost as much as so many others.
@@ -56,6 +60,15 @@ class KeyWalk {
     StripeLocks lock(c_.store);
     const bool has_all = c_.locks != nullptr && c_.locks->all();
     if (!has_all && !lock.lock_idle(next_stripe())) return false;
+    if (const NamespaceId of = c_.ns().stored(); of != of_ && swaps_ < kSwapsMax) {
+      of_ = of;
+      swaps_++;
+      anew_ = true;
+      stripe_ = 0;
+      at_ = 0;
+      seen_ = kAtOnce;  // the turn ends
+      return true;
+    }
     const Index& index = *c_.ns().index;  // another one after a flush
     if (!index.touched(stripe_)) {
       stripe_ += Index::kBlockStripes - stripe_ % Index::kBlockStripes;
@@ -72,7 +85,11 @@ class KeyWalk {
     return true;
   }
 
+  static constexpr int kSwapsMax = 4;
   Context& c_;
+  NamespaceId of_;  // whose keys are looked at
+  int swaps_ = 0;
+  bool anew_ = false;
   uint64_t seen_ = 0;  // in this turn
   size_t stripe_ = 0;
   KeyHash at_ = 0;  // where its next step begins; 0: at its begin
@@ -103,6 +120,7 @@ awaitable<void> reply_names_in_turns(Context& c, Fn fn) {
   std::optional<OfClient> held;  // until the connection holds them as its answer
   for (auto seen = KeyWalk::Seen::kSome; seen != KeyWalk::Seen::kAll;) {
     seen = walk.turn([&](const Entry* e) { return fn(walk, e, *names); });
+    if (walk.began_anew()) names = std::make_unique<Names>();
     held.emplace(c.engine.server(), c.session, names->bytes());
     if (!held->allowed()) co_return c.give_up();
     if (seen == KeyWalk::Seen::kAll) break;

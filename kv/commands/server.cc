@@ -25,18 +25,43 @@ bool flush_mode(Context& c) {
   return false;
 }
 
-void flushed(Context& c, const Status& status) {
+void answer(Context& c, const Status& status) {
   if (!status.ok()) return c.status_error(status);
   c.reply.ok();
 }
 
 void flushdb(Context& c) {
-  if (flush_mode(c)) flushed(c, c.txn->flush(c.ns()));
+  if (flush_mode(c)) answer(c, c.txn->flush(c.ns()));
 }
 
 // The numbered databases, as in Redis; buckets are left alone.
 void flushall(Context& c) {
-  if (flush_mode(c)) flushed(c, c.txn->flush_databases());
+  if (flush_mode(c)) answer(c, c.txn->flush_databases());
+}
+
+// A word of SWAPDB: Redis takes any int, and asks then whether there is such a database.
+bool index_of(Context& c, size_t i, int64_t& index, std::string_view which) {
+  const auto number = parse_ll(c.args[i]);
+  if (number && *number == static_cast<int32_t>(*number)) return index = *number, true;
+  c.reply.error(cat("ERR invalid ", which, " DB index"));
+  return false;
+}
+
+// What the databases hold, and neither who is in them nor who waits there.
+void swapdb(Context& c) {
+  if (c.engine.server().cluster.enabled) {
+    return c.reply.error("ERR SWAPDB is not allowed in cluster mode");
+  }
+  int64_t a, b;
+  if (!index_of(c, 1, a, "first") || !index_of(c, 2, b, "second")) return;
+  const auto is_there = [](int64_t i) { return i >= 0 && i < int64_t{kDatabases}; };
+  if (!is_there(a) || !is_there(b)) return c.reply.error("ERR DB index is out of range");
+  Status status;
+  if (a != b) {
+    status = c.txn->swap(c.store.database(static_cast<uint32_t>(a)),
+                         c.store.database(static_cast<uint32_t>(b)));
+  }
+  answer(c, status);
 }
 
 void time_(Context& c) {
@@ -211,6 +236,15 @@ constexpr Row kRows[] = {
      nullptr,
      kGroup,
      "Removes all keys from all numbered databases."},
+    {"swapdb",
+     3,
+     kWrite | kFast | kWholeSpace | kAllDatabases | kDangerous,
+     {},
+     swapdb,
+     nullptr,
+     kGroup,
+     "Swaps what two numbered databases hold.",
+     "4.0.0"},
     {"time", 1, kFast | kLoading, {}, time_, nullptr, kGroup, "Returns the server time.", "2.6.0"},
     {"shutdown",
      -1,

@@ -341,7 +341,7 @@ constexpr Syntax kSyntaxes[] = {
     {"sunion", "O(N); N: elements", "nondeterministic_output_order", "key:k0*"},
     {"sunionstore", "O(N); N: elements", "", "destination:k0 key:k1*"},
     {"sunsubscribe", "O(N); N: clients", "", "shardchannel*?"},
-    {"swapdb", "O(N)", "", "index1:i index2:i"},
+    {"swapdb", "O(N); N: clients that watch or wait for keys of either", "", "index1:i index2:i"},
     {"sync", "", "", ""},
     {"time", "O(1)", "nondeterministic_output", ""},
     {"touch", "O(N); N: keys", "request_policy:multi_shard response_policy:agg_sum", "key:k0*"},

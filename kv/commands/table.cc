@@ -128,7 +128,6 @@ std::string_view instead_of(std::string_view command) {
       {"acl", "there is one user, root, and his password: requirepass"},
       {"bgrewriteaof",
        "the log is cleaned without being asked; BGSAVE and WAITAOF make it durable"},
-      {"swapdb", "databases keep their names; COPY ... DB and MOVE take keys from one to another"},
   };
   for (auto [name, instead] : kInstead) {
     if (equals_ignoring_case(name, command)) return instead;

@@ -583,6 +583,23 @@ bool Engine::waits_for_values(Session& session, const Request& request) {
   return !keys.empty();
 }
 
+bool Engine::looks_at_cold(const Request& request) {
+  return std::any_of(request.keys.begin(), request.keys.end(), [](const Key& key) {
+    if (key.ns == nullptr || (key.flags & kKeyNameOnly) != 0) return false;
+    const Entry* e = key.ns->index->find(key.name, key.hash);
+    return e != nullptr && e->is_cold();
+  });
+}
+
+void Engine::note_lacking(Session& session, const Request& request, const Transaction& txn) {
+  if (session.lacking == nullptr) session.lacking = std::make_unique<Session::Lacking>();
+  for (const Key& key : request.keys) {
+    if (key.ns == nullptr) continue;
+    session.lacking->keys.emplace_back(txn.outside(*key.ns).shared_from_this(),
+                                       std::string(key.name));
+  }
+}
+
 void Engine::send_messages(Context& c) {
   for (const Session::Message& m : c.session.unsent) {
     if (c.failure().empty()) (void)server_.channels.publish(m.kind, m.channel, m.text);

@@ -91,6 +91,11 @@ class Engine {
   void resolve(const NamespacePtr& space, Request& request);
   // Whether a value that it looks at is on disk alone; the stripes of its keys are locked.
   bool waits_for_values(Session& session, const Request& request);
+  // The same of its own keys, for a command of a transaction or a script.
+  static bool looks_at_cold(const Request& request);
+  // Of such a command: its keys are to be locked, with their values in memory, when all of that
+  // begins again.
+  static void note_lacking(Session& session, const Request& request, const Transaction& txn);
   // ---- who waits (waiters.h, blocking.cc) ----
 
   // The rest of a command that has to wait: begins once more, stands in line if there is nothing,

@@ -151,7 +151,7 @@ void Tracking::changed(std::span<const Change> changes, Committer* by) {
   bool flushed = false;
   for (const Change& c : changes) {
     if (c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
-    if (c.what != What::kFlush) {
+    if (!c.of_all()) {
       forget(c.key, client, telling);
     } else if (!std::exchange(flushed, true)) {
       flush(telling);
@@ -189,7 +189,7 @@ void Tracking::broadcast(std::span<const Change> changes, uint64_t by, Telling& 
   std::vector<Prefixes::value_type*> found, told;
   MutexLock lock(prefixes_mutex_);
   for (const Change& c : changes) {
-    if (c.what == What::kFlush || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
+    if (c.of_all() || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
     found.clear();
     match(c.key, found);
     for (auto* p : found) {

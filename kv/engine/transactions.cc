@@ -132,7 +132,12 @@ void Engine::exec(Context& c) {
     inner.locks = c.locks;
     inner.txn = &txn;
     inner.in_exec = true;
-    if (engine.permitted(session, queued, c.reply)) engine.call(inner);
+    if (txn.swaps() && looks_at_cold(queued)) {  // in memory are what its keys held before
+      note_lacking(session, queued, txn);
+      inner.again = true;
+    } else if (engine.permitted(session, queued, c.reply)) {
+      engine.call(inner);
+    }
     if (inner.again) {  // of a script: all of it is taken back, and begins again
       c.tell_events(false);
       session.ns = home;

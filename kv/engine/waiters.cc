@@ -100,11 +100,12 @@ void Waiters::tell(const Line& line, std::string_view key, Committer* by) {
 }
 
 void Waiters::tell_all(const Change& change, Committer* by) {
-  const bool dropped = change.ns->dropped.load(std::memory_order_relaxed);
+  // After a swap something else is there, or may be gone.
+  const bool all = change.what == What::kSwap || change.ns->dropped.load(std::memory_order_relaxed);
   for (Shard& s : shards_) {
     MutexLock lock(s.mutex);
     for (auto& [key, line] : s.lines) {
-      if (key.first == change.ns && (dropped || line.hear_loss > 0)) tell(line, key.second, by);
+      if (key.first == change.ns && (all || line.hear_loss > 0)) tell(line, key.second, by);
     }
   }
 }
@@ -112,7 +113,7 @@ void Waiters::tell_all(const Change& change, Committer* by) {
 void Waiters::changed(std::span<const Change> changes, Committer* by) {
   if (waiting_.load(std::memory_order_relaxed) == 0) return;
   for (const Change& c : changes) {
-    if (c.what == What::kFlush) {
+    if (c.of_all()) {
       tell_all(c, by);
       continue;
     }

@@ -16,11 +16,31 @@ void Watches::touch(std::vector<Watcher>& watchers, const Change& change) {
   }
 }
 
+// As in Redis: a key that is in neither of the two is as it was.
+void Watches::swapped(const Change& c) {
+  const int64_t now = clock_.now_ms();
+  for (auto& [key, watchers] : keys_) {
+    const auto& [ns, name] = key;
+    if (ns != c.ns) continue;
+    const KeyHash hash = ns->hash(name);
+    const auto in = [&](const Namespace& space) {
+      const Entry* e = space.index->find(name, hash);
+      return e != nullptr && !e->expired(now);
+    };
+    const bool there = in(*ns) || in(*c.other);
+    for (Watcher& w : watchers) {
+      if (w.present || there) w.touched->store(true, std::memory_order_release);
+    }
+  }
+}
+
 void Watches::changed(std::span<const Change> changes, Committer* /*by*/) {
   if (watched_.load(std::memory_order_relaxed) == 0) return;
   MutexLock lock(mutex_);
   for (const Change& c : changes) {
-    if (c.what == What::kFlush) {
+    if (c.what == What::kSwap) {
+      swapped(c);
+    } else if (c.what == What::kFlush) {
       for (auto& [key, watchers] : keys_) {
         if (key.first == c.ns) touch(watchers, c);
       }

@@ -25,7 +25,9 @@ namespace cairn::kv {
 
 class Watches final : public ChangeListener {
  public:
-  explicit Watches(Store& store) : listeners_(store.listeners()) { listeners_.add(*this); }
+  explicit Watches(Store& store) : clock_(store.clock()), listeners_(store.listeners()) {
+    listeners_.add(*this);
+  }
   void changed(std::span<const Change> changes, Committer* by) override;
 
  private:
@@ -36,7 +38,9 @@ class Watches final : public ChangeListener {
     bool present;  // whether the key was there
   };
   void touch(std::vector<Watcher>& watchers, const Change& change);
+  void swapped(const Change& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  Clock& clock_;
   ChangeListeners& listeners_;
   std::atomic<size_t> watched_{0};  // keys; others than watchers may be interested in changes
   Mutex mutex_;

@@ -32,13 +32,7 @@ int answer_error(lua_State* lua, bool raise, std::string_view text) {
   constexpr size_t kKeysMax = 3;
   Session::Lacking& lacking = *session.lacking;
   if (keys == nullptr || lacking.keys.size() >= kKeysMax) lacking.all_stripes = true;
-  if (keys != nullptr) {
-    for (const Key& key : keys->keys) {
-      if (key.ns != nullptr) {
-        lacking.keys.emplace_back(key.ns->shared_from_this(), std::string(key.name));
-      }
-    }
-  }
+  if (keys != nullptr) Engine::note_lacking(session, *keys, state.current()->txn);
   state.end(lua, Ended::kAgain);
 }
 
@@ -173,7 +167,7 @@ int call(lua_State* lua, bool raise) {
     if (!why.empty()) return answer_error(lua, raise, why);
   }
   lock_keys(lua, state, request);
-  if (engine.waits_for_values(session, request)) lack(lua, state, &request);
+  if (engine.store().has_cold() && Engine::looks_at_cold(request)) lack(lua, state, &request);
   if (request.row->flags & kWrite) {
     run->running.wrote.store(true, std::memory_order_relaxed);
     session.wrote = true;

@@ -165,6 +165,7 @@ class Generator:
                  [b"OPTIN", b"OPTOUT"], [b"BCAST", b"OPTIN"], [b"PREFIX", b"k"], [b"REDIRECT", b"99999999"], [b"REDIRECT", word()], [b"PREFIX"]]),
             "client|caching": lambda: [r.choice([b"YES", b"no", b"x"])], "client|trackinginfo": lambda: [], "client|getredir": lambda: [],
             "expireat": lambda: [b"99999999999"], "pexpireat": lambda: [b"99999999999999"],
+            "swapdb": lambda: r.choice([[b"0", b"1"], [b"1", b"0"], [b"1", b"2"], [b"0", b"0"], [b"0", b"16"], [b"-1", b"0"], [b"x", b"0"], [b"0", b"1.5"]]),
         }.get(name, lambda: None)()
 
     def sorted_set(self, name):
@@ -290,7 +291,7 @@ class Generator:
         extra = self.likely(name) if r.random() < 0.6 else None
         n = least + r.choice([0, 0, 0, 0, 1, 2, 3, 4]) - (r.random() < 0.05)
         whole = name in ("lmpop", "blmpop", "bzmpop", "xread", "xreadgroup", "client|tracking", "client|caching",
-                         "client|trackinginfo", "client|getredir")  # their keys, if any, are where they say
+                         "client|trackinginfo", "client|getredir", "swapdb")  # their keys, if any, are where they say
         if extra is not None and whole:
             n = len(words)
         elif extra is not None and first:
@@ -414,11 +415,12 @@ class Scenes(Generator):
         super().__init__(seed, rows, names)
         self.refused = sorted(refused)  # rows of which only the arity is tried
         self.later = 100_000_000
+        self.swaps = True
         self.mode = self.r.choice([[], [], [b"BCAST"], [b"BCAST", b"PREFIX", b"k"], [b"NOLOOP"], [b"OPTIN"], [b"OPTOUT"]])
 
     def command(self):
         words = super().command()
-        while words[0].upper() in (b"FLUSHALL", b"FLUSHDB") and self.r.random() < 0.9:
+        while words[0].upper() in (b"FLUSHALL", b"FLUSHDB") and self.r.random() < 0.9 or words[0].upper() == b"SWAPDB" and not self.swaps:
             words = super().command()
         r = self.r
         if words[0].lower() in (b"hrandfield", b"srandmember", b"zrandmember"):
@@ -467,6 +469,32 @@ class Scenes(Generator):
         if self.r.random() < 0.1:
             steps.append((who, [b"UNWATCH"]))
         return steps + self.transaction(who)
+
+    def swapping(self, who):
+        """Two databases exchange what they hold, among those who work and watch there."""
+        if not self.swaps:
+            return []
+        r, other, keys = self.r, self.r.choice([0, 1, 2]), [self.key() for _ in range(3)]
+        swap = lambda: [b"SWAPDB"] + r.choice([[b"0", b"1"], [b"0", b"1"], [b"1", b"0"], [b"2", b"1"]])
+        steps = [(other, w) for w in [[b"SELECT", b"1"]] + [r.choice([self.setting(), self.on(r.choice(keys))]) for _ in range(r.choice([1, 3, 6]))] + [[b"SELECT", b"0"]]]
+        steps += [(r.choice([0, 1, 2]), self.on(r.choice(keys))) for _ in range(r.choice([0, 1, 3]))]
+        if r.random() < 0.4:
+            steps += [(who, [b"WATCH"] + keys)]
+        look = lambda: self.on(r.choice(keys))
+        if r.random() < 0.4:
+            steps += [(r.choice([i for i in (0, 1, 2) if i not in (who, other)]), r.choice([
+                [b"BLPOP", r.choice(KEYS[12:16]), b"0"], [b"BLMOVE", r.choice(KEYS[12:16]), r.choice(KEYS[12:16]), b"LEFT", b"LEFT", b"0"],
+                [b"BZPOPMIN", r.choice(ZKEYS), b"0"], [b"XREAD", b"BLOCK", b"0", b"STREAMS", r.choice(KEYS[20:24]), r.choice([b"$", b"3"])],
+                [b"XREADGROUP", b"GROUP", b"g%d" % r.randrange(2), b"c1", b"BLOCK", b"0", b"STREAMS", r.choice(KEYS[20:24]), b">"]]))]
+        steps += r.choice([
+            lambda: [(other, swap())], lambda: [(other, swap()), (other, swap())],
+            lambda: [(other, w) for w in [[b"MULTI"], look(), swap(), look(), look(), r.choice([[b"EXEC"], [b"EXEC"], [b"DISCARD"]])]],
+            lambda: [(other, w) for w in [[b"MULTI"], look(), swap(), [b"SELECT", b"1"], look(), swap(), look(), [b"SELECT", b"0"], [b"EXEC"]]],
+            lambda: [(other, w) for w in [[b"MULTI"], look(), [b"FLUSHDB"], look(), swap(), [b"DBSIZE"], [b"EXEC"]]],
+            lambda: [(other, [b"EVAL", SCRIPTS[0], b"0"] + sum(([b"%d" % len(w)] + w for w in (look(), swap(), look(), look())), []))],
+        ])()
+        steps += [(r.choice([0, 1, 2]), look()) for _ in range(r.choice([1, 3]))]
+        return steps + [(i, w) for i in {who, other} for w in ([b"DBSIZE"], [b"SELECT", b"1"], look(), [b"DBSIZE"], [b"SELECT", b"0"])] + self.transaction(who)
 
     def expiry(self, who):
         """What is due in a moment: before anybody looks, both servers have let it expire."""
@@ -569,10 +597,12 @@ class Scenes(Generator):
         side = lambda: r.choice([b"LEFT", b"RIGHT"])
 
         def wait():
-            a, b = r.choice(lists), r.choice(lists)
+            a, b, z, y = r.choice(lists), r.choice(lists), r.choice(zsets), r.choice(zsets)
+            if self.swaps:  # of several that one brings redis-server serves any
+                b, y = a, z
             return r.choice([
                 lambda: [r.choice([b"BLPOP", b"BRPOP"]), a, b, b"0"], lambda: [b"BLMOVE", a, b, side(), side(), b"0"], lambda: [b"BRPOPLPUSH", a, b, b"0"],
-                lambda: [b"BLMPOP", b"0", b"2", a, b, side(), b"COUNT", b"2"], lambda: [r.choice([b"BZPOPMIN", b"BZPOPMAX"]), r.choice(zsets), r.choice(zsets), b"0"],
+                lambda: [b"BLMPOP", b"0", b"2", a, b, side(), b"COUNT", b"2"], lambda: [r.choice([b"BZPOPMIN", b"BZPOPMAX"]), z, y, b"0"],
                 lambda: [b"BZMPOP", b"0", b"1", r.choice(zsets), r.choice([b"MIN", b"MAX"])],
                 lambda: [b"XREAD", b"BLOCK", b"0", b"STREAMS", r.choice(streams), r.choice([b"$", b"100"])],
                 lambda: [b"XREADGROUP", b"GROUP", b"g%d" % r.randrange(2), b"c1", b"BLOCK", b"0", b"STREAMS", r.choice(streams), b">"],
@@ -630,8 +660,10 @@ class Scenes(Generator):
         r = self.r
         out = [(1, [b"HELLO", b"3"])] + [(i, [b"HELLO", b"3"]) for i in (2, LISTENER) if r.random() < 0.5]
         scenes = [(self.ordinary, 30), (self.transaction, 15), (self.watch, 8), (self.expiry, 5), (self.script, 20), (self.functions, 3), (self.lua, 8),
-                  (self.chance, 1), (self.arity, 6), (self.many, 1), (self.blocking, 3), (self.protocol, 1)]
+                  (self.chance, 1), (self.arity, 6), (self.many, 1), (self.blocking, 3), (self.protocol, 1), (self.swapping, 3)]
+        self.swaps = r.random() < 0.5
         if r.random() < 0.3:
+            self.swaps = False  # redis-server tells nobody of one that what he has read is old
             scenes += [(self.tracking, 8), (self.listening, 5)]
             if r.random() < 0.7:
                 out += self.events(0)

@@ -460,7 +460,6 @@ class Alone(AdminCase):
                       ("REPLCONF", "listening-port", "1")):
             self.refused("does not replicate", *words)
         self.assertEqual(self.ask("ROLE")[0::2], [b"master", []])
-        self.refused("unknown command 'SWAPDB'.*COPY", "SWAPDB", "0", "1")
 
     def test_it_draws(self):
         for words in ((), ("VERSION", "5", "a"), ("x",)):

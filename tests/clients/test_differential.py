@@ -27,7 +27,7 @@ UNSTEADY_MAX = 2
 NEVER = set("""shutdown debug failover replicaof slaveof psync sync replconf monitor quit client|reply client|kill client|pause client|unpause
 client|no-evict client|no-touch acl|deluser acl|setuser acl|load acl|save acl|log module config|set config|resetstat config|rewrite config|get migrate save bgsave
 bgrewriteaof script|debug script|kill function|kill subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe multi exec discard watch
-restore-asking waitaof swapdb pfselftest client|tracking client|caching""".split())
+restore-asking waitaof pfselftest client|tracking client|caching""".split())
 # Of these chance says something, but the form can be compared.
 LOOSE = set("""ttl pttl randomkey hrandfield srandmember zrandmember spop time lastsave client|id memory|usage
 object|refcount dump role slowlog|len command|count auth""".split())

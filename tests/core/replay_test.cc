@@ -58,7 +58,9 @@ struct Story {
   }
   sim::Rng rng;
   std::vector<Record> records;
-  std::map<uint32_t, Space> spaces;                        // that are there
+  std::map<uint32_t, Space> spaces;  // that are there, by their ids in the log
+  Holdings holdings;                 // which database has which of them
+  Lsn swapped;
   std::map<std::pair<uint32_t, std::string>, Lsn> oldest;  // of a hash
   uint32_t next_id = kFirstBucket;
   uint64_t next_lsn = kBlockBytes;
@@ -196,6 +198,11 @@ struct Story {
     }
     add({RecordType::kNamespaceFlush, 0, id});
   }
+  void swap(uint32_t a, uint32_t b) {
+    std::swap(holdings.ids[a], holdings.ids[b]);
+    say_holdings();
+  }
+  void say_holdings() { swapped = add({RecordType::kSwap, 0, {}, 0, "", "", holdings.encode()}); }
   uint32_t some_space() {
     if (pick(2) == 0) return static_cast<uint32_t>(pick(3));
     const uint32_t id =
@@ -212,6 +219,7 @@ struct Story {
     if (what < 6) return name(ns);
     if (what < 8 && ns >= kFirstBucket) return drop(ns);
     if (what == 8) return flush(pick(2) == 0 ? NamespaceId(ns) : NamespaceId());
+    if (what == 9) return swap(static_cast<uint32_t>(pick(3)), static_cast<uint32_t>(pick(3)));
     const std::string key = cat("key", pick(6));
     auto& keys = spaces[ns].keys;
     const auto there = keys.find(key);
@@ -231,6 +239,7 @@ struct Story {
   // all before it is gone.
   Lsn clean() {
     const Lsn until(records[pick(records.size())].lsn);
+    if (swapped.valid() && swapped < until) say_holdings();
     for (auto& [id, space] : spaces) {
       if (space.named.valid() && space.named < until) {
         const int64_t created = space.created_ms;
@@ -331,10 +340,13 @@ struct ReplayTest : FaultTest {
       const uint32_t id = s.space->id.value();
       if (id == kSystemNamespace.value()) continue;
       there.insert(id);
-      const auto model = story.spaces.find(id);
-      ASSERT_NE(model, story.spaces.end()) << "a namespace is back: " << id;
-      EXPECT_EQ(s.space->name, model->second.name);
-      EXPECT_EQ(s.space->properties()->created_ms, model->second.created_ms) << id;
+      const auto of_name = story.spaces.find(id);
+      ASSERT_NE(of_name, story.spaces.end()) << "a namespace is back: " << id;
+      EXPECT_EQ(s.space->name, of_name->second.name);
+      EXPECT_EQ(s.space->properties()->created_ms, of_name->second.created_ms) << id;
+      const uint32_t stored = id < kDatabases ? story.holdings.ids[id] : id;
+      EXPECT_EQ(s.space->stored(), NamespaceId(stored));
+      const auto model = story.spaces.find(stored);
       std::map<std::string, Value> found;
       size_t cold = 0;
       for (size_t i = 0; i < kStripes; i++) {

@@ -72,6 +72,7 @@ struct TransactionTest : testing::Test {
     ASSERT_TRUE(store->create_bucket("bucket").ok());
     spaces = {store->find_namespace("db0"), store->find_namespace("db1"),
               store->find_namespace("bucket")};
+    ASSERT_TRUE(run(store->ensure_ordered(spaces[0])).ok());  // it moves with what is in order
   }
   void TearDown() override { EXPECT_TRUE(run(store->close()).ok()); }
   uint64_t pick(uint64_t n) { return rng() % n; }
@@ -177,6 +178,14 @@ struct TransactionTest : testing::Test {
       std::erase_if(model, [&](auto& kv) { return kv.first.first == i; });
       flushed = true;
       return t.flush(ns);
+    }
+    if (pick(25) == 0) {
+      Model swapped;
+      for (auto& [at, value] : model) {
+        swapped[{at.first < 2 ? 1 - at.first : at.first, at.second}] = std::move(value);
+      }
+      model = std::move(swapped);
+      return t.swap(*spaces[0], *spaces[1]);
     }
     Value& v = model[{i, key}];
     if (e != nullptr && pick(4) == 0) {

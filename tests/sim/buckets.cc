@@ -98,7 +98,20 @@ void World::check_buckets() {
 
 // ---- listings ----
 
+std::map<std::string, Value> World::now_in_all(uint32_t ns) const {
+  State state = state_;
+  for (auto& [lsn, c] : changes_) state.apply(c);
+  std::map<std::string, Value> now;
+  for (auto& [key, value] : state.keys) {
+    if (key.first == ns && !value.expired(store_->now_ms())) now.emplace(key.second, value);
+  }
+  return now;
+}
+
 std::map<std::string, Value> World::now_in(uint32_t ns) const {
+  const bool swapped = std::any_of(changes_.begin(), changes_.end(),
+                                   [](auto& c) { return c.second.kind == Change::kSwap; });
+  if (swapped) return now_in_all(ns);
   State state;
   const auto end = state_.keys.lower_bound({ns + 1, ""});
   for (auto it = state_.keys.lower_bound({ns, ""}); it != end; ++it) state.keys.insert(*it);

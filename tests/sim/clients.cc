@@ -49,6 +49,7 @@ bool World::take(const StatusOr<Lsn>& done, const Change& change, Lsn& lsn) {
 void World::changed(std::span<const cairn::Change> changes, cairn::Committer* /*by*/) {
   const size_t first = heard_.size();
   for (auto& c : changes) {
+    if (c.what == cairn::What::kSwap) continue;  // who made it notes it
     const Key key{c.ns->id.value(), std::string(c.key)};
     if (c.cause == Cause::kExpiry && c.what == What::kOperate) {
       note_lapse(c, key);
@@ -220,10 +221,12 @@ awaitable<bool> World::step(Lsn& lsn) {
     case 3:
       co_return co_await change_several(lsn);
     case 4: {
-      if (pick(10) != 0) {
+      const uint64_t what = pick(10);
+      if (what > 1) {
         if (pick(3) == 0) key = some_collection();
         co_return change_expiry(*ns, key, lsn);
       }
+      if (what == 1) co_return swap_databases(lsn);
       StripeLocks none(*store_);
       Transaction t(*store_, &none, Shape::kOne);
       (void)t.flush(*ns);
@@ -265,6 +268,16 @@ awaitable<bool> World::step(Lsn& lsn) {
     default:
       co_return put_small(*ns, key, lsn);
   }
+}
+
+bool World::swap_databases(Lsn& lsn) {
+  const auto a = static_cast<uint32_t>(pick(kDatabasesUsed));
+  const auto b = static_cast<uint32_t>((a + 1 + pick(kDatabasesUsed - 1)) % kDatabasesUsed);
+  StripeLocks none(*store_);
+  Transaction t(*store_, &none, Shape::kOne);
+  (void)t.swap(store_->database(a), store_->database(b));
+  seen.swaps++;
+  return take(t.commit(), {Change::kSwap, {a, ""}, {}, false, false, {b, ""}}, lsn);
 }
 
 awaitable<bool> World::remove_one(NamespacePtr ns, std::string key, Lsn& lsn) {

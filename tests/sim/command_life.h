@@ -70,7 +70,11 @@ class CommandWorld : public ChangeListener {
 
   // ---- laws (command_world.cc) ----
   void settle();
-  ImagePtr image_now(const Namespace& ns, const std::string& key, const Entry* e);
+  // Before the changes that are noted now, `was` held what `ns` holds.
+  ImagePtr image_now(uint32_t was, const std::string& key, const Entry* e);
+  ImagePtr image_now(const Namespace& ns, const std::string& key, const Entry* e) {
+    return image_now(ns.id.value(), key, e);
+  }
   std::string blob_bytes(std::string_view ref) const;
   awaitable<void> check();
   awaitable<bool> check_key(KeyOf key);

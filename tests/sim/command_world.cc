@@ -6,6 +6,7 @@
 #include <boost/asio/detached.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
@@ -161,13 +162,13 @@ std::string CommandWorld::blob_bytes(std::string_view encoded) const {
   return out;
 }
 
-ImagePtr CommandWorld::image_now(const Namespace& ns, const std::string& key, const Entry* e) {
+ImagePtr CommandWorld::image_now(uint32_t was, const std::string& key, const Entry* e) {
   if (e == nullptr) return nullptr;
   Image image;
   if (const Collection* c = e->collection()) {
     image = image_of(e->type(), *c);
   } else if (e->is_cold()) {  // its expiry alone changed
-    const auto before = now_.find({ns.id.value(), key});
+    const auto before = now_.find({was, key});
     if (before == now_.end()) wrong(cat("key ", key, " was made without a value"));
     image = *before->second;
   } else {
@@ -189,6 +190,15 @@ void CommandWorld::changed(std::span<const Change> changes, Committer* by) {
   for (const auto& session : now_running_->server->sessions.all()) {
     seen.served += session->id == client && session->blocked;
   }
+  std::map<uint32_t, uint32_t> origin;  // of databases that were swapped
+  for (const Change& c : changes) {
+    const uint32_t ns = c.ns->id.value();
+    origin.try_emplace(ns, ns);
+    if (c.what != What::kSwap || c.ns > c.other) continue;  // it is told of both
+    const uint32_t other = c.other->id.value();
+    origin.try_emplace(other, other);
+    std::swap(origin[ns], origin[other]);
+  }
   std::string what;
   for (const Change& c : changes) {
     const uint32_t ns = c.ns->id.value();
@@ -201,10 +211,23 @@ void CommandWorld::changed(std::span<const Change> changes, Committer* by) {
       if (verbose_) append(what, " flush of ", c.ns->name);
       continue;
     }
+    if (c.what == What::kSwap) {
+      for (auto it = now_.lower_bound({ns, ""}); it != now_.end() && it->first.first == ns; ++it) {
+        commit.made.emplace_back(it->first, nullptr);
+      }
+      for (size_t s = 0; s < kStripes && c.ns->size() > 0; s++) {
+        c.ns->index->for_each(s, [&](const Entry* e) {
+          const std::string key(e->key());
+          commit.made.emplace_back(KeyOf{ns, key}, image_now(origin[ns], key, e));
+        });
+      }
+      if (verbose_) append(what, " swap of ", c.ns->name);
+      continue;
+    }
     const std::string key(c.key);
     const Entry* e = c.ns->index->find(key, c.ns->hash(key));
     if (verbose_) append(what, " ", c.ns->name, "/", key, e == nullptr ? " gone" : "");
-    commit.made.emplace_back(KeyOf{ns, key}, image_now(*c.ns, key, e));
+    commit.made.emplace_back(KeyOf{ns, key}, image_now(origin[ns], key, e));
   }
   for (auto& [key, image] : commit.made) {
     if (image == nullptr) {

@@ -148,6 +148,7 @@ constexpr std::string_view kChanges[] = {
     "COPY @A @A [DB @db|] [REPLACE|]",
     "COPY @A @A REPLACE",
     "MOVE @K @db",
+    "SWAPDB @db @db",
     "EXPIRE @K @sec [NX|XX|GT|LT|]",
     "PEXPIRE @K @ms",
     "EXPIREAT @K @at",

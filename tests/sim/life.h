@@ -43,7 +43,6 @@ class World : public ChangeListener {
 
  private:
   static constexpr uint64_t kSegmentBytes = 64 << 10;
-  static constexpr uint32_t kDatabasesUsed = 3;
   static constexpr uint64_t kOfAKind = 8;  // keys of each kind in each; the last two are large
   struct Heard {
     Key key;
@@ -113,6 +112,7 @@ class World : public ChangeListener {
               std::vector<Change>& made);
   bool take_group(std::vector<Change>& made, Lsn& lsn);
   void choose_fields(const std::string& key, const Entry* e, bool unset, Change& change);
+  bool swap_databases(Lsn& lsn);
   bool change_expiry(Namespace& ns, const std::string& key, Lsn& lsn);
   Status expire(Transaction& t, Namespace& ns, Entry* e, Change& change);
   awaitable<Status> append_part(BlobWriter& writer, NamespacePtr ns, std::string& bytes);
@@ -151,6 +151,7 @@ class World : public ChangeListener {
   awaitable<bool> complete(NamespacePtr ns, objects::UploadInfo upload, Lsn& lsn);
   // What the model holds of a namespace now: its keys that are not expired.
   std::map<std::string, Value> now_in(uint32_t ns) const;
+  std::map<std::string, Value> now_in_all(uint32_t ns) const;  // the same, from all namespaces
   awaitable<bool> check_listing(NamespacePtr ns);
   // Notes what the store told of; `content` is what the keys that were put hold.
   void note_heard(const std::vector<Heard>& heard, const std::string& content, Lsn& lsn);

@@ -52,8 +52,21 @@ using Key = std::pair<uint32_t, std::string>;  // namespace, key
 struct Change {
   // kSet and kUnset change fields of a hash; kUnset has them as keys, and kLapse those that are
   // left after some expired. kCreate and kDrop concern a bucket: the key is its id and its name.
-  // kRename: what `from` held has this key now, and `value` says what that was.
-  enum Kind { kPut, kDelete, kFlush, kSet, kUnset, kLapse, kExpire, kCreate, kDrop, kRename } kind;
+  // kRename: what `from` held has this key now, and `value` says what that was. kSwap: what was in
+  // the one's database is in the other's.
+  enum Kind {
+    kPut,
+    kDelete,
+    kFlush,
+    kSet,
+    kUnset,
+    kLapse,
+    kExpire,
+    kCreate,
+    kDrop,
+    kRename,
+    kSwap
+  } kind;
   Key key;
   Value value;
   bool goes_on = false;   // the next one happened with it, or neither did
@@ -62,8 +75,9 @@ struct Change {
 
   bool concerns(const Key& k) const {
     if (kind == kRename && from == k) return true;
+    if (kind == kSwap && from.first == k.first) return true;
     if (kind == kCreate || key.first != k.first) return false;
-    return kind == kFlush || kind == kDrop || key.second == k.second;
+    return kind == kFlush || kind == kDrop || kind == kSwap || key.second == k.second;
   }
 };
 
@@ -117,6 +131,17 @@ inline void State::apply(const Change& c) {
       keys[c.key] = std::move(value);
       break;
     }
+    case Change::kSwap: {
+      std::map<Key, Value> swapped;
+      for (auto& [key, value] : keys) {
+        const uint32_t ns = key.first == c.key.first    ? c.from.first
+                            : key.first == c.from.first ? c.key.first
+                                                        : key.first;
+        swapped.emplace(Key(ns, key.second), std::move(value));
+      }
+      keys = std::move(swapped);
+      break;
+    }
     case Change::kFlush:
       clear(c.key.first);
       break;
@@ -130,10 +155,19 @@ inline void State::apply(const Change& c) {
   }
 }
 
-// All that a key ever held, by hash of its bytes.
+inline constexpr uint32_t kDatabasesUsed = 3;
+
+// All that a key ever held, by hash of its bytes. What was in one database may be in another where
+// a repair went over a swap.
 using Ever = std::map<Key, std::set<size_t>>;
 inline void note(Ever& ever, const Change& c) {
-  if (c.kind == Change::kPut) ever[c.key].insert(std::hash<std::string>()(c.value.bytes));
+  if (c.kind != Change::kPut) return;
+  const size_t bytes = std::hash<std::string>()(c.value.bytes);
+  if (c.key.first >= kDatabasesUsed) {
+    ever[c.key].insert(bytes);
+    return;
+  }
+  for (uint32_t i = 0; i < kDatabasesUsed; i++) ever[{i, c.key.second}].insert(bytes);
 }
 
 }  // namespace cairn::sim

@@ -415,7 +415,15 @@ awaitable<void> World::relieve() {
   std::set<Key> keys;  // that are there now, proven or not
   for (auto& [key, value] : state_.keys) keys.insert(key);
   for (auto& [lsn, change] : changes_) {
-    if (change.kind != Change::kCreate) keys.insert(change.key);
+    if (change.kind == Change::kSwap) {  // what one of them held the other may hold
+      for (const Key& key : std::set<Key>(keys)) {
+        if (key.first < kDatabasesUsed) {
+          for (uint32_t i = 0; i < kDatabasesUsed; i++) keys.insert({i, key.second});
+        }
+      }
+    } else if (change.kind != Change::kCreate) {
+      keys.insert(change.key);
+    }
   }
   for (const Key& key : keys) {
     for (int i = 0; !remove(key); i++) {
