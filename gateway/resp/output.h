@@ -78,6 +78,8 @@ class Output final : public kv::Reply {
   void write_set(size_t count) override;
   void write_notice(std::string_view what, std::optional<std::string_view> name,
                     size_t count) override;
+  void write_attribute(size_t pairs) override { header('|', pairs); }
+  void write_push(size_t count) override { header('>', count); }
 
   void header(char type, size_t count);
   void overflow();

@@ -22,8 +22,8 @@ bool seconds_to_wait(Context& c, size_t word, int64_t& ms) {
     return false;
   }
   const long double wanted = std::ceil(*seconds * 1000);
-  const bool fits = wanted > -0x1p63L && wanted < 0x1p63L;
-  ms = fits ? static_cast<int64_t>(wanted) : INT64_MIN;
+  if (wanted >= 0x1p63L) return c.reply.error("ERR timeout is out of range"), false;
+  ms = wanted > -0x1p63L ? static_cast<int64_t>(wanted) : INT64_MIN;
   return in_range(c, ms);
 }
 

@@ -231,7 +231,7 @@ constexpr Parameter kParameters[] = {
     {"appendfsync", [](Server& s) { return std::string(durability_name(s.durability)); },
      set_durability},
     {"appendonly", get_yes, set_yes},
-    {"bind", [](Server& s) { return s.bind_address; }, nullptr},
+    {"bind", [](Server& s) { return s.bind_address; }, nullptr, kAtStart},
     {"busy-reply-threshold", get_busy_threshold, set_busy_threshold},
     {"client-output-buffer-limit", [](Server& s) { return s.client_limits.output_text(); },
      [](Server& s, std::string_view v) { return s.client_limits.set_output(v); }},
@@ -242,7 +242,7 @@ constexpr Parameter kParameters[] = {
      nullptr, kAtStart},
     {"cluster-enabled", [](Server& s) { return yes_or_no(s.cluster.enabled); }, nullptr},
     {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
-    {"dir", [](Server& s) { return s.data_directory; }, nullptr},
+    {"dir", [](Server& s) { return s.data_directory; }, nullptr, kAtStart},
     {"hash-max-listpack-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr,
      kShape},
     {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr, kShape},
@@ -272,7 +272,7 @@ constexpr Parameter kParameters[] = {
     {"notify-keyspace-stream-maxlen",
      [](Server& s) { return cat(s.event_stream_length_max.load()); },
      set_number<&Server::event_stream_length_max, 0, INT64_MAX>},
-    {"port", [](Server& s) { return cat(s.port); }, nullptr},
+    {"port", [](Server& s) { return cat(s.port); }, nullptr, kAtStart},
     {"proto-max-bulk-len", [](Server& s) { return cat(s.proto_max_bulk_len.load()); },
      set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},
     {"save", [](Server& s) { return s.save_points(); }, set_save},
@@ -287,7 +287,7 @@ constexpr Parameter kParameters[] = {
      kShape},
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
-    {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr},
+    {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr, kAtStart},
     {"zset-max-listpack-entries", [](Server&) { return cat(SortedSet::kListpackEntries); }, nullptr,
      kShape},
     {"hash-max-ziplist-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr,
@@ -420,7 +420,7 @@ void config_set(Context& c) {
 }
 
 void config_resetstat(Context& c) {
-  c.engine.server().stats.reset();
+  c.engine.server().reset_stats();
   c.engine.reset_calls();
   c.reply.ok();
 }

@@ -186,6 +186,8 @@ class StreamParts final : public Parts {
   bool begun_ = false, lost_ = false;
 };
 
+}  // namespace
+
 bool is_small(const Entry* e) {
   constexpr uint64_t kAtOnceMax = 256 << 10;
   const Collection& c = *e->collection();
@@ -203,6 +205,8 @@ bool is_small(const Entry* e) {
       return false;
   }
 }
+
+namespace {
 
 std::unique_ptr<Parts> parts_of(Context& c, std::string_view key, const Entry* e, bool at_once) {
   const Collection& value = *e->collection();

@@ -13,6 +13,8 @@
 
 namespace cairn::kv {
 
+// Whether all of a collection can be looked at in one turn.
+bool is_small(const Entry* e);
 // The payload of what this entry holds at `now_ms`; nothing if it is to be made in turns.
 std::optional<std::string> payload_at_once(const Entry* e, int64_t now_ms);
 

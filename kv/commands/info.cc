@@ -130,7 +130,7 @@ void info_memory(Context& c, std::string& out) {
          "\r\nmem_clients_normal:", clients, "\r\nmem_cluster_links:0\r\nmem_aof_buffer:0",
          "\r\nmem_allocator:mimalloc\r\nactive_defrag_running:0",
          "\r\nlazyfree_pending_objects:", c.store.to_free_count(),
-         "\r\nlazyfreed_objects:", c.store.freed_count(),
+         "\r\nlazyfreed_objects:", c.engine.server().counted_elsewhere().freed,
          "\r\nchunks_in_use:", c.store.pool().in_use(),
          "\r\nchunks_waited_for:", c.store.pool().waiting(),
          "\r\nkeys_with_value_on_disk:", c.store.cold_count(), "\r\n");
@@ -214,6 +214,7 @@ void info_stats(Context& c, std::string& out) {
   Server& s = c.engine.server();
   Stats& t = s.stats;
   const Rate::PerSecond rate = per_second(c);
+  const CountedElsewhere others = s.counted_elsewhere();
   using Kind = Channels::Kind;
   append(out, "total_connections_received:", t.connections.load(),
          "\r\ntotal_commands_processed:", c.engine.total_commands(),
@@ -225,12 +226,12 @@ void info_stats(Context& c, std::string& out) {
          "\r\ninstantaneous_output_kbps:", kilobytes(rate.bytes_out),
          "\r\ninstantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00",
          "\r\nrejected_connections:", t.rejected_connections.load(),
-         "\r\nevicted_clients:", s.sessions.sent_away(),
+         "\r\nevicted_clients:", others.evicted_clients,
          "\r\nclient_output_buffer_limit_disconnections:", t.output_limit_disconnections.load(),
          "\r\nsync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:",
-         c.store.expired_count(), "\r\nexpired_stale_perc:0.00\r\nexpired_time_cap_reached_count:0",
-         "\r\nexpire_cycle_cpu_milliseconds:", c.store.expiry_ns() / 1'000'000,
-         "\r\nevicted_keys:", c.store.memory().stats().evicted,
+         others.expired_keys, "\r\nexpired_stale_perc:0.00\r\nexpired_time_cap_reached_count:0",
+         "\r\nexpire_cycle_cpu_milliseconds:", others.expiry_ns / 1'000'000,
+         "\r\nevicted_keys:", others.evicted_keys,
          "\r\nspilled_values:", c.store.memory().stats().spilled,
          "\r\nvalue_reads:", c.store.faults().reads(), "\r\nkeyspace_hits:", c.engine.total_hits(),
          "\r\nkeyspace_misses:", c.engine.total_misses(),

@@ -477,15 +477,6 @@ void persist(Context& c) {
 
 // ---- OBJECT ----
 
-// How a value is kept, in Redis's words.
-std::string_view encoding_of(const Entry* e) {
-  if (const Collection* c = e->collection()) return type_of(e->type()).encoding(*c);
-  constexpr size_t kEmbeddedMax = 44;
-  if (e->is_blob()) return "raw";
-  if (parse_ll(e->value())) return "int";
-  return e->value_bytes() <= kEmbeddedMax ? "embstr" : "raw";
-}
-
 void object_encoding(Context& c) {
   const Entry* e = c.look(c.args[2]);
   e == nullptr ? c.reply.null() : c.reply.bulk(encoding_of(e));

@@ -289,6 +289,10 @@ void xsetid(Context& c) {
   StreamView s;
   if (!find(c, 1, s)) return;
   if (!s) return c.reply.error("ERR no such key");
+  if (state.last < s->state().max_deleted) {
+    return c.reply.error(
+        "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id");
+  }
   if (s->size() > 0) {
     if (state.last < s->top_id()) {
       return c.reply.error(

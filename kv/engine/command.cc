@@ -11,6 +11,7 @@
 #include "core/extents/blob_reader.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/session.h"
+#include "kv/types/type.h"
 
 namespace cairn::kv {
 
@@ -367,6 +368,14 @@ bool parse_cursor(Context& c, std::string_view word, uint64_t& cursor) {
   }
   c.reply.error("ERR invalid cursor");
   return false;
+}
+
+std::string_view encoding_of(const Entry* e) {
+  if (const Collection* c = e->collection()) return type_of(e->type()).encoding(*c);
+  constexpr size_t kEmbeddedMax = 44;
+  if (e->is_blob()) return "raw";
+  if (parse_ll(e->value())) return "int";
+  return e->value_bytes() <= kEmbeddedMax ? "embstr" : "raw";
 }
 
 std::optional<int64_t> parse_ll(std::string_view text) {

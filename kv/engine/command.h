@@ -195,6 +195,7 @@ class Context {
   Transaction* txn = nullptr;       // what it changes; of all commands together inside EXEC
   bool in_exec = false;             // or in a script
   const Request* script = nullptr;  // that called it
+  bool shown = false;               // to MONITOR
   uint64_t errors_counted = 0;      // in the statistics, of those that it answered
   KeyHash locked = 0;               // whose stripe is locked for sure: that of its one key
 
@@ -378,6 +379,9 @@ inline constexpr std::string_view kWrongType =
 inline uint64_t value_length(const Entry* e) {
   return e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
 }
+
+// How a value is kept, in Redis's words.
+std::string_view encoding_of(const Entry* e);
 
 // Redis's string2ll: the canonical form of an integer and nothing else.
 std::optional<int64_t> parse_ll(std::string_view text);

@@ -430,9 +430,21 @@ void Engine::call(Context& c) {
     const uint64_t ended = Ticks::now();  // on another processor it may seem to be before
     timed(c, counts, server_.lookout.ticks.ns(ended > begun ? ended - begun : 0));
   }
-  if ((looks & Lookout::kMonitored) != 0 && (c.row.flags & kAdmin) == 0) {
-    server_.lookout.monitors.tell(server_.channels, c);
+  if ((looks & Lookout::kMonitored) != 0) [[unlikely]] {
+    if (!c.again) show(c);
+    if (c.in_exec) return;
+    c.session.shown_now = 0;
+    if (!c.again) c.session.shown_before = 0;
   }
+}
+
+void Engine::show(Context& c) {
+  if (std::exchange(c.shown, true) || (c.row.flags & kAdmin) != 0) return;
+  if ((server_.lookout.bits() & Lookout::kMonitored) == 0) return;
+  Session& session = c.session;
+  if (++session.shown_now <= session.shown_before) return;
+  session.shown_before = session.shown_now;
+  server_.lookout.monitors.tell(server_.channels, c);
 }
 
 void Engine::timed(Context& c, Counts& counts, uint64_t ns) {
@@ -719,6 +731,7 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
     if (paused(session, request)) hold.reset();  // memory is not to stand still for so long
     bool gone = session.ends();
     while (!gone && paused(session, request)) {
+      const Blocked blocked(server_);  // as in Redis
       co_await server_.lookout.pause.wait(session, store().clock());
       // As in Redis, what is kept back of who hangs up is not done.
       gone = session.ends() || session.unblocked() == Session::Unblock::kGone;

@@ -88,6 +88,8 @@ class Engine {
   bool may_touch(const Session& session, const Request& request) const;
   // Under the locks and in the transaction of `outer`; what `inner` answers is one answer.
   void run_inner(Context& inner);
+  // To MONITOR, once: a script shows itself before what it calls.
+  void show(Context& c);
   void resolve(const NamespacePtr& space, Request& request);
   // Whether a value that it looks at is on disk alone; the stripes of its keys are locked.
   bool waits_for_values(Session& session, const Request& request);

@@ -58,7 +58,8 @@ std::string line_of(const Context& c) {
   const std::string us = cat(now.tv_nsec / 1000 + 1'000'000);  // a digit more, which keeps zeros
   std::string_view db = c.session.ns->name;
   if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
-  std::string line = cat(now.tv_sec, ".", us.substr(1), " [", db, " ", c.session.address, "]");
+  const std::string_view who = c.script != nullptr ? std::string_view("lua") : c.session.address;
+  std::string line = cat(now.tv_sec, ".", us.substr(1), " [", db, " ", who, "]");
   for (size_t i = 0; i < c.args.size(); i++) {
     line.push_back(' ');
     if (is_secret(c.row, c.args, i)) {

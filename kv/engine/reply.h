@@ -121,6 +121,16 @@ class Reply {
     if (answers) due_--;
     write_notice(what, name, count);
   }
+  // In RESP3 alone: so many pairs of names and values that say something of the value behind them,
+  // and so many values beside the answers.
+  void attribute(size_t pairs) {
+    due_ += 2 * pairs;
+    write_attribute(pairs);
+  }
+  void push(size_t count) {
+    due_ += count;
+    write_push(count);
+  }
   // What was pushed until now comes before what follows. Not within an answer.
   virtual void pushed_first() {}
 
@@ -167,6 +177,9 @@ class Reply {
   virtual void write_set(size_t count) = 0;
   virtual void write_notice(std::string_view what, std::optional<std::string_view> name,
                             size_t count) = 0;
+  // Only clients' protocol has these.
+  virtual void write_attribute(size_t) {}
+  virtual void write_push(size_t) {}
 };
 
 }  // namespace cairn::kv

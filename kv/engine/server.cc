@@ -44,4 +44,23 @@ void Server::set_percentiles(std::vector<double> percents) {
   percentiles_ = std::move(percents);
 }
 
+CountedElsewhere Server::count_elsewhere() const {
+  return {store.expired_count(), store.expiry_ns(), store.memory().stats().evicted,
+          sessions.sent_away(), store.freed_count()};
+}
+
+CountedElsewhere Server::counted_elsewhere() const {
+  MutexLock lock(counted_mutex_);
+  const CountedElsewhere now = count_elsewhere(), &before = counted_before_;
+  return {now.expired_keys - before.expired_keys, now.expiry_ns - before.expiry_ns,
+          now.evicted_keys - before.evicted_keys, now.evicted_clients - before.evicted_clients,
+          now.freed - before.freed};
+}
+
+void Server::reset_stats() {
+  stats.reset();
+  MutexLock lock(counted_mutex_);
+  counted_before_ = count_elsewhere();
+}
+
 }  // namespace cairn::kv

@@ -65,6 +65,11 @@ struct Stats {
   }
 };
 
+// What others count, since the last CONFIG RESETSTAT; they themselves go on, for the metrics.
+struct CountedElsewhere {
+  uint64_t expired_keys = 0, expiry_ns = 0, evicted_keys = 0, evicted_clients = 0, freed = 0;
+};
+
 // How much was done between two looks.
 struct Rate {
   Mutex mutex;
@@ -85,6 +90,8 @@ struct Server {
   Watches watches{store};
   Sessions sessions;
   Stats stats;
+  CountedElsewhere counted_elsewhere() const;
+  void reset_stats();
   Rate rate;
 
   Lookout lookout;
@@ -112,6 +119,8 @@ struct Server {
   // Writes what CONFIG SET changed into `config_file`; none without one.
   std::function<Status()> rewrite_config;
   std::function<void(std::string_view)> report = [](std::string_view) {};  // to the operator
+
+  std::atomic<bool> debug_in_scripts{false};  // DEBUG SET-DISABLE-DENY-SCRIPTS
 
   // CONFIG SET may change these.
   std::atomic<Durability> durability{Durability::kEverySec};
@@ -165,6 +174,9 @@ struct Server {
   std::optional<std::string> password_ ABSL_GUARDED_BY(texts_mutex_);
   std::string save_points_ ABSL_GUARDED_BY(texts_mutex_);
   std::vector<double> percentiles_ ABSL_GUARDED_BY(texts_mutex_){50, 99, 99.9};
+  CountedElsewhere count_elsewhere() const;
+  mutable Mutex counted_mutex_;
+  CountedElsewhere counted_before_ ABSL_GUARDED_BY(counted_mutex_);
 
  public:
   LongScripts* long_scripts = nullptr;  // constant after start; null: scripts have no threads

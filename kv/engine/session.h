@@ -111,7 +111,10 @@ class Session {
   Outbox outbox;
   Subscriptions subscriptions{*this};
   TrackerOf tracker{*this};
-  Lookout* monitored_by = nullptr;    // it is told of all commands: MONITOR
+  Lookout* monitored_by = nullptr;  // it is told of all commands: MONITOR
+  // Commands that MONITOR showed of the one that runs, and of its runs that were taken back: these
+  // are not shown again.
+  uint64_t shown_now = 0, shown_before = 0;
   std::atomic<bool> monitors{false};  // the same for CLIENT LIST
   // RESP2 has no pushes: whoever listens in it may say little else.
   bool only_listens() const { return resp == 2 && subscriptions.any(); }

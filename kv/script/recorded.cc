@@ -69,10 +69,10 @@ void Recorded::push_next(lua_State* lua, size_t& at, int depth) const {
   luaL_checkstack(lua, 6, "the answer is too deep");
   switch (v.kind) {
     case Kind::kStatus:
-      push(lua, text_of(v));
+      kv::push(lua, text_of(v));
       return wrap(lua, "ok");
     case Kind::kError:
-      push(lua, text_of(v));
+      kv::push(lua, text_of(v));
       return wrap(lua, "err");
     case Kind::kInteger:
       return lua_pushnumber(lua, static_cast<lua_Number>(static_cast<int64_t>(v.size)));
@@ -82,14 +82,17 @@ void Recorded::push_next(lua_State* lua, size_t& at, int depth) const {
     case Kind::kBoolean:
       return lua_pushboolean(lua, static_cast<int>(v.size));
     case Kind::kBulk:
-      return push(lua, text_of(v));
+      return kv::push(lua, text_of(v));
     case Kind::kVerbatim:
       lua_createtable(lua, 0, 2);
       lua_pushliteral(lua, "txt");
       lua_setfield(lua, -2, "format");
-      push(lua, text_of(v));
+      kv::push(lua, text_of(v));
       lua_setfield(lua, -2, "string");
       return wrap(lua, "verbatim_string");
+    case Kind::kBigNumber:
+      kv::push(lua, text_of(v));
+      return wrap(lua, "big_number");
     case Kind::kNull:
     case Kind::kNullArray:
       return version_ < 3 ? lua_pushboolean(lua, 0) : lua_pushnil(lua);

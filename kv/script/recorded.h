@@ -66,6 +66,7 @@ class Recorded final : public Reply {
     kBoolean,
     kBulk,
     kVerbatim,
+    kBigNumber,
     kNull,
     kNullArray,
     kArray,
@@ -103,6 +104,9 @@ class Recorded final : public Reply {
   void write_bulk(std::string_view bytes) override { add(Kind::kBulk, bytes); }
   void write_verbatim(std::string_view text) override {
     add(version_ < 3 ? Kind::kBulk : Kind::kVerbatim, text);
+  }
+  void write_big_number(std::string_view digits) override {
+    add(version_ < 3 ? Kind::kBulk : Kind::kBigNumber, digits);
   }
   void write_stream(std::unique_ptr<BlobReader> blob) override;
   void write_series(std::unique_ptr<Series> values) override;

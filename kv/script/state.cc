@@ -455,6 +455,7 @@ int LuaState::run_protected(lua_State* lua) {
 }
 
 void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool function, int64_t keys) {
+  c.engine.show(c);
   json = {};
   random_seeded = false;
   starved_ = false;

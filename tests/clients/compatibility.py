@@ -12,7 +12,7 @@ BEGIN, END = "<!-- compatibility -->\n", "<!-- /compatibility -->\n"
 # What a command that is there does not do.
 PARTLY = {
     "cluster": "of one node, with `--cluster-enabled=yes`",
-    "copy": "in `MULTI` no value above a log segment", "debug": "`SLEEP ERROR LOG SET-ACTIVE-EXPIRE`, if `--enable-debug-command`",
+    "copy": "in `MULTI` no value above a log segment", "debug": "what `DEBUG HELP` lists, if `--enable-debug-command`",
     "flushall": "leaves buckets alone", "object": "`IDLETIME` is an error: it is not tracked", "replicaof": "`NO ONE` alone",
     "slaveof": "`NO ONE` alone", "shutdown": "no `ABORT`: it does not wait",
 }

@@ -304,6 +304,16 @@ def _(d):
     return d.they_say(NOT_IN_SCRIPTS) and not d.we_say(NOT_IN_SCRIPTS)
 
 
+@differs("a timeout beyond 64-bit integers is out of range, as in later versions; to 7.0 it is negative")
+def _(d):
+    return d.we_say(b"-ERR timeout is out of range") and d.they_say(b"-ERR timeout is negative")
+
+
+@differs("since 7.2 XSETID takes no ID below that of what was deleted", parts=True)
+def _(d):
+    return d.name == "xsetid" and d.we_say(b"smaller than current max_deleted_entry_id")
+
+
 @differs("a rank that cannot be negated is refused since 7.2; 7.0 finds something")
 def _(d):
     return d.name == "lpos" and d.we_say(b"must between -9223372036854775807")

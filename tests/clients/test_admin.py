@@ -231,6 +231,29 @@ class Settings(AdminCase):
         self.refused("Unknown option", "CONFIG", "SET", "nosuch", "1")
         self.refused("without a config file", "CONFIG", "REWRITE")
 
+    def test_all_that_is_told_may_be_said_again(self):
+        """A tool that copies the settings of one server to another sets them all; bind and port were refused."""
+        told = self.ask("CONFIG", "GET", "*")
+        fixed = ("databases", "io-threads", "cluster-enabled", "enable-debug-command")  # in Redis, too
+        for name, value in zip(told[::2], told[1::2]):
+            if name.decode() not in fixed:
+                self.assertEqual(self.ask("CONFIG", "SET", name, value), b"OK", name)
+        self.assertEqual(self.ask("CONFIG", "GET", "*"), told)
+        self.refused("option of the start", "CONFIG", "SET", "port", "1")
+
+    def test_resetstat_begins_all_counts_anew(self):
+        count = lambda name: int(re.search(rb"%s:(\d+)" % name, self.ask("INFO", "everything")).group(1))
+        names = [b"expired_keys", b"lazyfreed_objects", b"keyspace_hits", b"total_error_replies"]
+        self.ask("SET", "k", "v")
+        self.ask("GET", "k")
+        self.ask("PEXPIRE", "k", "1")
+        self.ask("SADD", "s", *range(10_000))
+        self.ask("UNLINK", "s")
+        self.refused("", "NOSUCH")
+        self.assertTrue(wait_until(lambda: all(count(n) > 0 for n in names)))
+        self.ask("CONFIG", "RESETSTAT")
+        self.assertEqual([count(n) for n in names], [0] * len(names))
+
     def test_a_part_of_the_machines_memory(self):
         before = self.value("maxmemory")
         self.ask("CONFIG", "SET", "maxmemory", "50%")
@@ -316,6 +339,15 @@ class Pause(AdminCase):
         t.join()
         self.assertTrue(wait_until(lambda: written))
         self.assertEqual(got, [[b"OK"]])
+
+    def test_who_waits_for_its_end_counts_as_blocked(self):
+        blocked = lambda: int(re.search(rb"blocked_clients:(\d+)", self.ask("INFO", "clients")).group(1))
+        self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
+        self.ask("CLIENT", "PAUSE", "100000", "WRITE")
+        got = self.later("SET", "k", "v")
+        self.assertTrue(wait_until(lambda: blocked() == 1))
+        self.ask("CLIENT", "UNPAUSE")
+        self.assertTrue(wait_until(lambda: got and blocked() == 0))
 
     def test_it_ends_by_itself(self):
         begun = time.monotonic()
@@ -417,6 +449,27 @@ class Monitor(AdminCase):
         self.ask("ECHO", "after")
         s.sendall(command(b"AUTH", PASSWORD.encode()))
         self.assertEqual(f.readline(), b"+OK\r\n")
+
+    def test_a_script_is_shown_before_what_it_calls_and_once(self):
+        """It stood behind, as if its client had called that, and anew each time that it was taken back and run again."""
+        s, f = self.monitor()
+        # KEYS takes all stripes, which it has not at first.
+        script = "redis.call('set', KEYS[1], 1); redis.call('keys', 'nosuch'); return redis.call('get', KEYS[1])"
+        self.ask("EVAL", script, "1", "k")
+        self.ask("FUNCTION", "LOAD", "REPLACE", "#!lua name=m\nredis.register_function('m', function(keys) return redis.call('incr', keys[1]) end)")
+        self.ask("FCALL", "m", "1", "k")
+        p = self.r.pipeline()
+        p.eval("return redis.pcall('lpush', KEYS[1], 'x')", 1, "k")
+        p.execute(raise_on_error=False)
+        self.refused("", "EVAL", "return 1", "7")
+        self.ask("FUNCTION", "DELETE", "m")
+        self.ask("ECHO", "the-last")
+        told = [re.sub(rb"127\.0\.0\.1:\d+", b"client", line.split(b" ", 1)[1])[:24] for line in self.lines(f, b"the-last")]
+        told = [t.split(b'"')[0] + t.split(b'"')[1].lower() for t in told]
+        told = [t for t in told if not t.endswith(b"auth")]  # of a connection that was made for one of these
+        self.assertEqual(told, [b"[0 client] eval", b"[0 lua] set", b"[0 lua] keys", b"[0 lua] get", b"[0 client] function",
+                                b"[0 client] fcall", b"[0 lua] incr", b"[0 client] multi", b"[0 client] eval", b"[0 lua] lpush",
+                                b"[0 client] exec", b"[0 client] eval", b"[0 client] function", b"[0 client] echo"])
 
     def test_who_monitors_and_does_not_read_is_sent_away(self):
         self.setting("client-output-buffer-limit", "pubsub 1mb 0 0")

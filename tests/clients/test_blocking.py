@@ -200,8 +200,9 @@ class Histories(Both):
         run_histories(self.history, SEED, SECONDS)
 
     def test_words_and_limits_are_those_of_redis(self):
-        # Of 9223372036854775 seconds redis-server 7.0 overflows its clock; later ones refuse that as out of range, as here.
-        timeouts = "0.01 1e-2 -1 nan inf -inf abc 1x 0x0.1 1e400 9223372036854776 -0.01".split()
+        # Of 9223372036854775 seconds and more redis-server 7.0 overflows; later ones refuse that as out of range, as here
+        # (test_introspection.py).
+        timeouts = "0.01 1e-2 -1 nan -inf abc 1x 0x0.1 -0.01".split()
         said = ["BLPOP k %s" % t for t in timeouts] + ["BLMOVE k d left right %s" % t for t in timeouts] + [
             "BRPOPLPUSH k d x", "BLMOVE k d up right x", "BLMOVE k d left up x", "BLMOVE k d left right", "BLMPOP x 0 k left",
             "BLMPOP 0.01 0 k left", "BLMPOP 0.01 2 k left", "BLMPOP 0.01 1 k up", "BLMPOP 0.01 1 k left count 0",

@@ -114,10 +114,13 @@ class Beside(BesidePeer, Case):
                     got.append(r.execute_command("BLPOP", "nothing", timeout))
                 except redis.ResponseError as e:
                     got.append(str(e))
-            self.assertEqual(got[0], got[1], timeout)
+            # redis-server 7.0 takes what has no 64-bit integer for negative; later ones say what it is.
+            too_large = timeout in ("inf", "+inf", "1e400", "1e18", "9223372036854776", "9.3e15", "9223372036854775.808", "1e16", "9223372036854775807")
+            self.assertEqual(got[0], "timeout is out of range" if too_large and got[1] == "timeout is negative" else got[1], timeout)
         # redis-server 7.0 adds it to the time of day, which is then one in the past; later ones refuse it.
-        with self.assertRaisesRegex(redis.ResponseError, "timeout is out of range"):
-            ours.execute_command("BLPOP", "nothing", "9223372036854775")
+        for timeout in ("9223372036854775", "0x7FFFFFFFFFFFFF"):
+            with self.assertRaisesRegex(redis.ResponseError, "timeout is out of range"):
+                ours.execute_command("BLPOP", "nothing", timeout)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@ stream that is trimmed and deleted from, as Redis documents it since 7.2 (7.0 co
 import threading
 import unittest
 
+import redis
+
 from harness import Case
 
 
@@ -124,6 +126,16 @@ class Streams(Case):
         for key in ("copy", "other"):
             self.assertEqual(self.r.xpending(key, "g")["pending"], n)
             self.assertEqual(self.r.xlen(key), n)
+
+    def test_the_last_id_is_never_below_one_that_was_deleted(self):
+        """Groups that were there would have counted entries twice; Redis refuses it since 7.2."""
+        for i in (1, 2, 3):
+            self.do("XADD s 1-%d a b" % i)
+        self.do("XDEL s 1-2 1-3")
+        with self.assertRaisesRegex(redis.ResponseError, "smaller than current max_deleted_entry_id"):
+            self.do("XSETID s 1-2")
+        self.do("XSETID s 1-3")
+        self.do("XSETID s 1-7 ENTRIESADDED 3 MAXDELETEDID 1-5")
 
     def test_counts_may_be_any_and_stop_no_server(self):
         self.do("XADD s 1-1 a b")
