@@ -10,6 +10,7 @@
 #include "core/extents/blob_reader.h"
 #include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
+#include "kv/engine/replicable.h"
 
 namespace cairn::kv {
 
@@ -468,8 +469,16 @@ void Engine::count_duration(Counts& counts, size_t bucket) {
 
 bool Engine::paused(const Session& session, const Request& request) const {
   Lookout& lookout = server_.lookout;
-  return (lookout.bits() & Lookout::kPaused) != 0 && request.row != nullptr &&
-         lookout.pauses(session, request, store_.now_ms());
+  if ((lookout.bits() & Lookout::kPaused) == 0 || request.row == nullptr) return false;
+  const int64_t now_ms = store_.now_ms();
+  if (!lookout.pauses(session, request, now_ms)) return false;
+  if (lookout.pause.what(now_ms) == Pause::What::kAll) return true;
+  const auto writes = [&](const Request& r) {
+    return may_replicate(*r.row) && !says_it_writes_nothing(server_, r);
+  };
+  const bool runs_queue = (request.row->flags & kQueue) != 0;
+  return runs_queue ? std::any_of(session.queue.begin(), session.queue.end(), writes)
+                    : writes(request);
 }
 
 Engine::Outcome Engine::run(Session& session, Request& request, Reply& reply, StripeLocks* held) {

@@ -5,6 +5,7 @@
 
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/replicable.h"
 
 namespace cairn::kv {
 
@@ -127,17 +128,12 @@ Pause::What Pause::what(int64_t now_ms) const {
   return now_ms < until_ms_ ? what_ : What::kNothing;
 }
 
-namespace {
-
-// Whether others, had it any, would have to hear of it: what Redis keeps back while writes wait.
 bool may_replicate(const Row& row) {
   constexpr std::string_view kBeside[] = {"publish", "spublish", "pfcount", "eval",
                                           "evalsha", "fcall",    "script"};
   return (row.flags & kWrite) != 0 ||
          std::find(std::begin(kBeside), std::end(kBeside), row.name) != std::end(kBeside);
 }
-
-}  // namespace
 
 bool Pause::holds(const Session& session, const Request& request, int64_t now_ms) const {
   const What what = this->what(now_ms);

@@ -3,7 +3,9 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "kv/engine/replicable.h"
 #include "kv/script/flags.h"
+#include "kv/script/functions.h"
 #include "kv/script/sha1.h"
 #include "kv/script/state.h"
 
@@ -321,6 +323,26 @@ constexpr Row kRows[] = {
 };
 
 }  // namespace
+
+bool says_it_writes_nothing(Server& server, const Request& request) {
+  if (request.args.size() < 2) return false;
+  const std::string_view name = request.row->name, said = request.args[1];
+  uint32_t flags = kScriptPlain;
+  std::string why;
+  if (name == "eval") {
+    if (!parse_shebang(said, flags, why)) return false;
+  } else if (name == "evalsha") {
+    const ScriptPtr script = server.scripts.find(lower(said));
+    if (script != nullptr) flags = script->flags;
+  } else if (name == "fcall") {
+    for (auto& [_, library] : Functions::of(server).set()->libraries) {
+      for (const LibraryFunction& f : library->functions) {
+        if (f.name == said) flags = f.flags;
+      }
+    }
+  }
+  return (flags & kScriptPlain) == 0 && (flags & kScriptNoWrites) != 0;
+}
 
 void kill_scripts(Context& c, bool functions) {
   switch (c.engine.server().running_scripts.kill(functions)) {

@@ -340,6 +340,32 @@ class Pause(AdminCase):
         self.assertTrue(wait_until(lambda: written))
         self.assertEqual(got, [[b"OK"]])
 
+    def test_scripts_that_say_that_they_write_nothing_go_on(self):
+        """They waited, as those do of which nothing is known."""
+        reads = "#!lua flags=no-writes\nreturn redis.call('get', KEYS[1])"
+        self.ask("SET", "k", "v")
+        sha = self.ask("SCRIPT", "LOAD", reads)
+        self.ask("FUNCTION", "LOAD", "REPLACE", """#!lua name=pause
+            redis.register_function{function_name='reads', callback=function() return 'f' end, flags={'no-writes'}}
+            redis.register_function('writes', function() return 'f' end)""")
+        multi = self.client()
+        for words in (("MULTI",), ("EVALSHA", sha, "1", "k"), ("FCALL", "reads", "0")):
+            multi.execute_command(*words)
+        self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
+        self.ask("CLIENT", "PAUSE", "100000", "WRITE")
+        for _ in range(2):
+            self.assertEqual(self.ask("EVAL", reads + " -- new", "1", "k"), b"v")
+        self.assertEqual(self.ask("EVALSHA", sha.upper(), "1", "k"), b"v")
+        self.assertEqual(self.ask("EVAL_RO", "return 1", "0"), 1)
+        self.assertEqual(self.ask("FCALL", "reads", "0"), b"f")
+        self.assertEqual(multi.execute_command("EXEC"), [b"v", b"f"])
+        got = [self.later(*words) for words in (("EVAL", "return 1", "0"), ("EVAL", "#!lua\nreturn 1", "0"), ("FCALL", "writes", "0"))]
+        time.sleep(0.2)
+        self.assertEqual(got, [[], [], []])
+        self.ask("CLIENT", "UNPAUSE")
+        self.assertTrue(wait_until(lambda: all(got)))
+        self.ask("FUNCTION", "DELETE", "pause")
+
     def test_who_waits_for_its_end_counts_as_blocked(self):
         blocked = lambda: int(re.search(rb"blocked_clients:(\d+)", self.ask("INFO", "clients")).group(1))
         self.addCleanup(self.ask, "CLIENT", "UNPAUSE")
