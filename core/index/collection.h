@@ -39,8 +39,6 @@
 // order that the entry is in.
 #pragma once
 
-#include <absl/container/inlined_vector.h>
-
 #include <array>
 #include <atomic>
 #include <memory>
@@ -50,13 +48,14 @@
 
 #include "core/base/types.h"
 #include "core/index/identities.h"
+#include "core/index/log_share.h"
 
 namespace cairn {
 
 class Collection {
  public:
   Collection() = default;
-  virtual ~Collection() { delete due(); }
+  virtual ~Collection() = default;
   Collection(const Collection&) = delete;
 
   // False if this is no operation of the type: broken bytes, or a later version's. An empty one
@@ -75,11 +74,11 @@ class Collection {
   virtual uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const = 0;
   // When the next part of it is due, and when nothing will be left of it; INT64_MAX: never.
   int64_t next_due() const {
-    const Due* due = due_.load(std::memory_order_acquire);
+    const Due* due = this->due();
     return due == nullptr ? INT64_MAX : due->next.load(std::memory_order_relaxed);
   }
   int64_t gone_at() const {
-    const Due* due = due_.load(std::memory_order_acquire);
+    const Due* due = this->due();
     return due == nullptr ? INT64_MAX : due->gone.load(std::memory_order_relaxed);
   }
   // Appends to `operation` one that removes parts that are due, `most` at most, and returns how
@@ -96,7 +95,7 @@ class Collection {
   // Frees some of its memory, for one that nobody needs any more; false when little is left.
   virtual bool free_some() = 0;
 
-  const Identity* identity() const { return identity_.get(); }  // null: its key is all it has
+  const Identity* identity() const { return share_.identity(); }  // null: its key is all it has
   std::string image() const {
     std::string operation;
     save(0, UINT64_MAX, operation);
@@ -104,14 +103,12 @@ class Collection {
   }
 
  protected:
-  // Its times; most have none. Once made it stays, since whoever reads next_due() may not hold the
-  // stripe.
   struct Due {
-    virtual ~Due() = default;
     std::atomic<int64_t> next{INT64_MAX}, gone{INT64_MAX};
   };
-  Due* due() const { return due_.load(std::memory_order_relaxed); }
-  void set_due(std::unique_ptr<Due> due) { due_.store(due.release(), std::memory_order_release); }
+  // Its times; null: it has none. Once made they stay, since whoever reads next_due() may not hold
+  // the stripe.
+  virtual const Due* due() const { return nullptr; }
 
  private:
   friend class Checkpointer;
@@ -126,14 +123,7 @@ class Collection {
   void set_version(Lsn lsn) { version_.store(lsn, std::memory_order_relaxed); }
   // Of its newest change; a listing reads it under the order's lock alone.
   std::atomic<Lsn> version_{Lsn()};
-  std::atomic<Due*> due_{nullptr};
-  Lsn oldest_;               // records before this one no longer matter
-  uint32_t image_size_ = 0;  // of the value of its newest record, iff that is a put; else 0
-  bool expires_ = false;     // as its newest record says; its entry knows what holds now
-  uint64_t charged_ = 0;     // sum of charges_
-  std::unique_ptr<Identity> identity_;  // of a large one
-  // First LSN in each segment that holds records of it, and the bytes counted as live there.
-  absl::InlinedVector<std::pair<Lsn, uint64_t>, 1> charges_;
+  LogShare share_;
 };
 
 // What an entry holds in place of a value.

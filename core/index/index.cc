@@ -55,9 +55,9 @@ Entry* Entry::make_cold() const {
   r.version = version();
   const Collection* c = collection();
   if (c != nullptr && r.version != lsn()) r.flags |= kRecordHasOrigin;
-  if (c != nullptr && c->expires_ != has_expiry()) r.flags |= kExpiryApart;
+  if (c != nullptr && c->share_.expires() != has_expiry()) r.flags |= kExpiryApart;
   Entry* cold = make(r, lsn(), kCold);
-  if (c != nullptr) cold->value_size = c->image_size_;
+  if (c != nullptr) cold->value_size = c->share_.image_size();
   return cold;
 }
 

@@ -70,7 +70,7 @@ struct [[gnu::packed]] Entry {
   // In `flags`, and in those of a checkpoint's items, but never in a record's: the record at lsn()
   // has an expiry and the entry has none, or the other way round, since one of its own changed it
   // (RecordType::kExpiry). What the record takes is known by it. Of a collection in memory its
-  // `expires_` says the same.
+  // LogShare says the same.
   static constexpr uint8_t kExpiryApart = 8;
   Lsn lsn() const { return Lsn(uint64_t{place_} * 8); }  // where its record lies
   void set_lsn(Lsn lsn) {

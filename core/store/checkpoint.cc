@@ -394,10 +394,11 @@ awaitable<Status> Checkpointer::fill(File& file) {
 }
 
 void Checkpointer::describe(const Collection& c, CheckpointItem& item) {
-  item.oldest = c.oldest_;
-  item.image_size = c.image_size_;
-  item.charges = {c.charges_.begin(), c.charges_.end()};
-  if (c.expires_ != item.record.has_expiry()) item.record.flags |= Entry::kExpiryApart;
+  item.oldest = c.share_.oldest();
+  item.image_size = c.share_.image_size();
+  item.charges.clear();
+  for (size_t i = 0; i < c.share_.charge_count(); i++) item.charges.push_back(c.share_.charge(i));
+  if (c.share_.expires() != item.record.has_expiry()) item.record.flags |= Entry::kExpiryApart;
 }
 
 awaitable<Status> Checkpointer::fill_stripe(File& file, Namespace& space, size_t stripe) {

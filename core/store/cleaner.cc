@@ -303,8 +303,8 @@ void Cleaner::copy_found() {
     Entry* e = f.ns->index->find(f.record.key, f.hash);
     if (e == nullptr) continue;
     if (const Collection* c = e->collection()) {
-      if (c->oldest_ > f.lsn || planted(Bug::kCollectionNotRewritten)) continue;
-      if (c->identity_ != nullptr) continue;  // what it was before it had one
+      if (c->share_.oldest() > f.lsn || planted(Bug::kCollectionNotRewritten)) continue;
+      if (c->identity() != nullptr) continue;  // what it was before it had one
       if (c->image_bytes() > keyspace_.part_bytes()) {
         if (large_.empty() || large_.back() != std::pair(f.record.ns, std::string(f.record.key))) {
           large_.emplace_back(f.record.ns, f.record.key);

@@ -32,18 +32,19 @@ bool Keyspace::has_times(uint8_t flags, std::string_view image) const {
 // Records of a collection are live from its oldest one on; how many bytes of them would be copied
 // is known only as the size of an image. So no more than that is counted, the oldest records less.
 void Keyspace::charge(Collection& c, Lsn lsn, uint64_t bytes, bool counted) {
-  if (c.charges_.empty() || !usage_.same_segment(c.charges_.back().first, lsn)) {
-    c.charges_.emplace_back(lsn, 0);
+  LogShare& share = c.share_;
+  const size_t n = share.charge_count();
+  if (n == 0 || !usage_.same_segment(share.charge(n - 1).first, lsn)) {
+    share.insert_charge(n, lsn, bytes);
+  } else {
+    share.set_charge(n - 1, share.charge(n - 1).second + bytes);
   }
-  c.charges_.back().second += bytes;
-  c.charged_ += bytes;
   if (counted) usage_.add(lsn, bytes);
   const uint64_t most = c.image_bytes() + kChargeSlack;
-  for (size_t i = 0; c.charged_ > most && i < c.charges_.size(); i++) {
-    auto& [at, charged] = c.charges_[i];
-    const uint64_t less = std::min(c.charged_ - most, charged - std::min(charged, kChargeMin));
-    charged -= less;
-    c.charged_ -= less;
+  for (size_t i = 0; share.charged() > most && i < share.charge_count(); i++) {
+    const auto [at, charged] = share.charge(i);
+    const uint64_t less = std::min(share.charged() - most, charged - std::min(charged, kChargeMin));
+    share.set_charge(i, charged - less);
     if (counted) usage_.sub(at, less);
   }
 }
@@ -64,7 +65,8 @@ void Keyspace::count(const Entry* e, int sign) {
 }
 
 void Keyspace::count(const Collection& c, int sign) {
-  for (auto& [lsn, bytes] : c.charges_) {
+  for (size_t i = 0; i < c.share_.charge_count(); i++) {
+    const auto [lsn, bytes] = c.share_.charge(i);
     if (sign > 0) {
       usage_.add(lsn, bytes);
     } else {
@@ -84,12 +86,10 @@ void Keyspace::begin_charges(Collection& c, Records records, uint64_t image_size
 
 void Keyspace::begin_charges(Collection& c, Lsn lsn, uint64_t record_bytes, uint64_t image_size,
                              bool expires) {
-  c.expires_ = expires;
-  c.charges_.clear();
-  c.charged_ = 0;
-  c.oldest_ = lsn;
   // An entry that leaves memory cannot say so large a size; it is written again before.
-  c.image_size_ = image_size > Entry::kValueBytesMax ? 0 : static_cast<uint32_t>(image_size);
+  if (image_size > Entry::kValueBytesMax) image_size = 0;
+  c.share_.set_record(static_cast<uint32_t>(image_size), expires);
+  c.share_.begin(lsn);
   charge(c, lsn, record_bytes, false);
 }
 
@@ -107,7 +107,7 @@ void Keyspace::rewrite(Namespace& ns, KeyHash, Entry* entry) {
   Collection& c = *entry->collection();
   const std::string image = c.image();
   const RecordView r = copy_record(ns, entry, image);
-  c.identity_.reset();
+  c.share_.set_identity(nullptr);
   count(entry, -1);
   entry->set_wished(still_wished(entry));
   entry->set_lsn(log_.append(r));
@@ -118,9 +118,9 @@ void Keyspace::rewrite(Namespace& ns, KeyHash, Entry* entry) {
 // ---- large ones ----
 
 void Keyspace::set_subject(const Collection& c, RecordView& r) {
-  if (c.identity_ == nullptr) return;
+  if (c.identity() == nullptr) return;
   r.ns = kIdentities;
-  r.key = c.identity_->key();
+  r.key = c.identity()->key();
 }
 
 StatusOr<uint64_t> Keyspace::append_part(Namespace& ns, Entry* e, uint64_t& cursor, Lsn& begin) {
@@ -144,29 +144,26 @@ StatusOr<uint64_t> Keyspace::append_part(Namespace& ns, Entry* e, uint64_t& curs
   e->set_lsn(lsns.back());
   if (!begin.valid()) begin = lsns.front();
   charge(c, {parts.records(), lsns});
-  c.image_size_ = 0;
-  c.expires_ = r.has_expiry();
+  c.share_.set_record(0, r.has_expiry());
   if (cursor != 0) return r.size();
-  if (c.identity_ != nullptr) {
-    c.identity_->from = begin;
-    c.identity_->to = e->lsn();
+  if (Identity* identity = c.share_.identity()) {
+    identity->from = begin;
+    identity->to = e->lsn();
     if (ns.id != kIdentities) append_name(ns, e);
   }
   count(e, -1);  // nothing before the first part matters
-  while (c.charges_.size() > 1 && c.charges_[1].first <= begin) {
-    c.charged_ -= c.charges_.front().second;
-    c.charges_.erase(c.charges_.begin());
-  }
-  c.charges_.front().first = std::max(c.charges_.front().first, begin);
-  c.oldest_ = begin;
+  LogShare& share = c.share_;
+  while (share.charge_count() > 1 && share.charge(1).first <= begin) share.erase_first_charge();
+  if (share.charge(0).first < begin) share.move_first_charge(begin);
+  share.set_oldest(begin);
   count(e, 1);
   return r.size();
 }
 
 void Keyspace::append_name(Namespace& ns, Entry* e) {
   Collection& c = *e->collection();
-  const std::string name =
-      NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to, {}}.encode();
+  const Identity& identity = *c.identity();
+  const std::string name = NameRecord{identity.id(), identity.from, identity.to, {}}.encode();
   RecordView r = copy_record(ns, e, name);
   r.type = RecordType::kName;
   e->set_lsn(log_.append(r));
@@ -176,24 +173,24 @@ void Keyspace::append_name(Namespace& ns, Entry* e) {
 void Keyspace::identify(Namespace& ns, Entry* e) {
   Collection& c = *e->collection();
   const uint64_t bytes = c.image_bytes();
-  if (c.identity_ != nullptr || bytes <= part_bytes() || ns.id == kIdentities) return;
+  if (c.identity() != nullptr || bytes <= part_bytes() || ns.id == kIdentities) return;
   // With its change it may have taken the last room; then at the next one.
   if (!log_.admit(Need::kPut, bytes + bytes / 2 + e->key_size + kBlockBytes).ok()) return;
-  c.identity_ =
-      std::make_unique<Identity>(identities_, identities_->next(epoch_), ns.stored(), e->key());
+  c.share_.set_identity(
+      std::make_unique<Identity>(identities_, identities_->next(epoch_), ns.stored(), e->key()));
   if (planted(Bug::kNamedTooSoon)) append_name(ns, e);
   uint64_t cursor = 0;
   Lsn begin;
   do {
     if (append_part(ns, e, cursor, begin).ok()) continue;
-    c.identity_.reset();  // a name that was not written: what was is nobody's
+    c.share_.set_identity(nullptr);  // a name that was not written: what was is nobody's
     return;
   } while (cursor != 0);
 }
 
 Keyspace::Known Keyspace::known(const Namespace& ns, const Entry* e) {
   const Collection* c = e->collection();
-  if (c != nullptr && c->identity_ != nullptr) return {c->identity_->id(), {}, {}};
+  if (c != nullptr && c->identity() != nullptr) return {c->identity()->id(), {}, {}};
   return {0, ns.stored(), std::string(e->key())};
 }
 
@@ -213,7 +210,7 @@ Entry* Keyspace::entry_of(const Known& known, KeyHash hash) {
   Entry* e = known.ns->index->find(known.key, hash);
   const Collection* c = e == nullptr ? nullptr : e->collection();
   if (c == nullptr) return nullptr;
-  const uint64_t id = c->identity_ == nullptr ? 0 : c->identity_->id();
+  const uint64_t id = c->identity() == nullptr ? 0 : c->identity()->id();
   return id == known.identity ? e : nullptr;
 }
 
@@ -236,7 +233,7 @@ awaitable<Status> Keyspace::rewrite_parts(Known which, Lsn before,
       }
       Collection* c = e == nullptr ? nullptr : e->collection();
       // Gone, or another one made since: then what was to be rewritten is dead.
-      if (c == nullptr || c->oldest_ >= before || (same != nullptr && c != same)) {
+      if (c == nullptr || c->share_.oldest() >= before || (same != nullptr && c != same)) {
         co_return absl::OkStatus();
       }
       if (Status room = log_.room_to_clean(2 * part_bytes() + e->key_size); !room.ok())
@@ -260,7 +257,7 @@ awaitable<Status> Keyspace::rewrite_parts(Known which, Lsn before,
 bool Keyspace::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
   Collection& c = *entry->collection();
   if (c.image_bytes() > part_bytes() || c.next_due() != INT64_MAX) return false;
-  if (c.image_size_ == 0) {  // first it must be one record
+  if (c.share_.image_size() == 0) {  // first it must be one record
     if (log_.admit(Need::kPut).ok()) rewrite(ns, hash, entry);
     return false;
   }
@@ -268,22 +265,20 @@ bool Keyspace::spill_collection(Namespace& ns, KeyHash hash, Entry* entry) {
 }
 
 void Keyspace::charge_once(Collection& c, Lsn lsn, uint64_t bytes) const {
-  auto at = c.charges_.begin();
-  for (; at != c.charges_.end(); ++at) {
-    if (usage_.same_segment(at->first, lsn)) return;
-    if (at->first > lsn) break;
+  size_t i = 0;
+  for (; i < c.share_.charge_count(); i++) {
+    const Lsn at = c.share_.charge(i).first;
+    if (usage_.same_segment(at, lsn)) return;
+    if (at > lsn) break;
   }
-  c.charges_.emplace(at, lsn, bytes);
-  c.charged_ += bytes;
+  c.share_.insert_charge(i, lsn, bytes);
 }
 
 // What lay in segments that are gone no longer counts.
 void Keyspace::forget_charges(Collection& c, Lsn before) const {
-  while (!c.charges_.empty() && c.charges_.front().first < before) {
-    c.charged_ -= c.charges_.front().second;
-    c.charges_.erase(c.charges_.begin());
-  }
-  c.oldest_ = std::max(c.oldest_, before);
+  LogShare& share = c.share_;
+  while (share.charge_count() > 0 && share.charge(0).first < before) share.erase_first_charge();
+  share.set_oldest(std::max(share.oldest(), before));
 }
 
 }  // namespace cairn

@@ -35,18 +35,18 @@ Status CollectionCopy::begin(Namespace& ns, Entry* source) {
   keyspace_.identify(ns, source);
   Collection& c = *source->collection();
   // One that became large when there was no room has none to this day.
-  if (c.identity_ == nullptr) {
+  if (c.identity() == nullptr) {
     Status room = keyspace_.log_.admit(Need::kPut, 2 * c.image_bytes());
     return room.ok() ? disk_full("there is no room for a copy") : room;
   }
   followed_ = std::make_shared<Followed>();
-  c.identity_->follow(followed_);
+  c.share_.identity()->follow(followed_);
   return absl::OkStatus();
 }
 
 bool CollectionCopy::follows(const Entry* source) const {
   const Collection* c = source == nullptr ? nullptr : source->collection();
-  return c != nullptr && c->identity_ != nullptr && c->identity_->is_followed(followed_.get()) &&
+  return c != nullptr && c->identity() != nullptr && c->identity()->is_followed(followed_.get()) &&
          (!begun_ || find() != nullptr);
 }
 
@@ -65,8 +65,8 @@ Status CollectionCopy::operate(Transaction& t, uint8_t flags, std::string_view o
   r.value = operation;
   if (Status s = t.operate(*keyspace_.unnamed_, hash_, e, r); !s.ok()) return s;
   if (e != nullptr) return absl::OkStatus();
-  find()->collection()->identity_ =
-      std::make_unique<Identity>(keyspace_.identities_, id_, kIdentities, key_);
+  find()->collection()->share_.set_identity(
+      std::make_unique<Identity>(keyspace_.identities_, id_, kIdentities, key_));
   return absl::OkStatus();
 }
 
@@ -110,9 +110,9 @@ uint64_t CollectionCopy::part_bytes(const Keyspace& keyspace) { return keyspace.
 Status CollectionCopy::name(Transaction& t, int64_t expire_ms, Namespace& to, KeyHash to_hash,
                             std::string_view key) {
   Entry* e = find();
-  const Collection& c = *e->collection();
-  c.identity_->from = c.oldest_;
-  c.identity_->to = e->lsn();
+  const LogShare& share = e->collection()->share_;
+  share.identity()->from = share.oldest();
+  share.identity()->to = e->lsn();
   return t.rename(*keyspace_.unnamed_, hash_, e, to, to_hash, key, expire_ms);
 }
 

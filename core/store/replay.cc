@@ -292,11 +292,9 @@ Status Replay::apply(const CheckpointItem& item) {
     entry = Entry::make(r, item.lsn, std::move(made));
     Collection& c = *entry->collection();
     c.set_version(r.version);
-    c.oldest_ = item.oldest;
-    c.image_size_ = item.image_size;
-    c.expires_ = r.has_expiry() != ((r.flags & Entry::kExpiryApart) != 0);
-    c.charges_ = {item.charges.begin(), item.charges.end()};
-    for (auto& [at, bytes] : c.charges_) c.charged_ += bytes;
+    c.share_.set_record(item.image_size > Entry::kValueBytesMax ? 0 : item.image_size,
+                        r.has_expiry() != ((r.flags & Entry::kExpiryApart) != 0));
+    c.share_.restore(item.oldest, item.charges);
   } else if (item.kind == ItemKind::kCold) {
     RecordView cold = r;
     cold.value = {r.key.data(), item.value_size};  // its size alone
@@ -445,7 +443,7 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
       auto c = keyspace_.make_collection(o.flags, "");
       if (c == nullptr) return damage();
       entry = Entry::make(r, o.lsn, std::move(c));
-      entry->collection()->oldest_ = o.oldest.valid() ? o.oldest : o.lsn;
+      entry->collection()->share_.begin(o.oldest.valid() ? o.oldest : o.lsn);
       ns.index->insert(entry, hash);
     }
     Collection* c = entry->collection();
@@ -460,15 +458,11 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
       return absl::OkStatus();
     }
     if (o.oldest.valid()) {  // a part from a checkpoint, with what is charged at that moment
-      c->oldest_ = o.oldest;
-      c->charges_ = {o.charges.begin(), o.charges.end()};
-      c->charged_ = 0;
-      for (auto& [at, bytes] : c->charges_) c->charged_ += bytes;
+      c->share_.restore(o.oldest, o.charges);
     } else {
       keyspace_.charge(*c, o.lsn, o.record_bytes, false);
     }
-    c->image_size_ = 0;
-    c->expires_ = o.expires;
+    c->share_.set_record(0, o.expires);
     c->set_version(o.version);
     entry->set_lsn(std::max(entry->lsn(), o.lsn));
     if (entry->expire_ms() != (r.has_expiry() ? r.expire_ms : 0)) {

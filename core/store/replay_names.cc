@@ -209,12 +209,12 @@ Status Replay::name_collection(Namespace& ns, Entry* entry, Lsn since) {
   const Lsn version = newest == all ? c->version_.load() : reference.version_.load();
   RecordView r{RecordType::kPut, newest->flags, ns.id, newest->expire_ms(), entry->key(), {}, {}};
   c->set_version(version);
-  c->image_size_ = 0;
-  if (newest == entry) c->expires_ = reference.expires;
-  c->identity_ =
+  c->share_.set_record(0, newest == entry ? reference.expires : c->share_.expires());
+  auto identity =
       std::make_unique<Identity>(keyspace_.identities_, reference.id, ns.id, entry->key());
-  c->identity_->from = reference.from;
-  c->identity_->to = reference.to;
+  identity->from = reference.from;
+  identity->to = reference.to;
+  c->share_.set_identity(std::move(identity));
   keyspace_.charge_once(*c, entry->lsn(), reference.record_bytes);
   Entry* named = Entry::make(r, newest->lsn(), std::unique_ptr<Collection>(c));
   identities.index->remove(all, id_hash);

@@ -280,7 +280,7 @@ void Store::name_lost(const std::vector<LsnRange>& lost) {
 awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost) {
   auto is_lost = [&](const Entry* e) {
     const Collection* c = e->collection();
-    const Lsn first = c == nullptr ? e->lsn() : c->oldest_;
+    const Lsn first = c == nullptr ? e->lsn() : c->share_.oldest();
     return !e->is_cold() && std::any_of(lost.begin(), lost.end(), [&](const LsnRange& r) {
       return r.from <= e->lsn().value() && first.value() < r.to;
     });
@@ -326,7 +326,7 @@ awaitable<Status> Store::save_expiries(
   for (const LsnRange& range : lost) end = std::max(end, range.to);
   const auto doubtful = [&](const Entry* e) {
     const Collection* c = e->collection();
-    const bool apart = c == nullptr ? e->expiry_apart() : c->expires_ != e->has_expiry();
+    const bool apart = c == nullptr ? e->expiry_apart() : c->share_.expires() != e->has_expiry();
     return (apart || e->has_expiry()) && e->lsn().value() < end;
   };
   for (auto& [id, key] : also) {

@@ -186,7 +186,7 @@ void Transaction::apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_v
   const bool applied = c.apply(operation);
   assert(applied);
   (void)applied;
-  if (c.identity_ != nullptr) c.identity_->done(operation);
+  if (Identity* identity = c.share_.identity()) identity->done(operation);
   keyspace_.move_due(ns, hash, entry, due);
   keyspace_.memory_count_->add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
 }
@@ -203,8 +203,7 @@ void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const R
   } else {
     keyspace_.charge(c, parts.records());
   }
-  c.image_size_ = 0;
-  c.expires_ = r.has_expiry();
+  c.share_.set_record(0, r.has_expiry());
   c.set_version(lsn);
   entry->set_wished(wished(entry));
   entry->set_lsn(lsn);
@@ -289,8 +288,9 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
     return refuse(absl::InternalError("a rename in a transaction of one change"));
   }
   Collection& c = *entry->collection();
+  const Identity& identity = *c.identity();
   const std::string name =
-      NameRecord{c.identity_->id(), c.identity_->from, c.identity_->to,
+      NameRecord{identity.id(), identity.from, identity.to,
                  from.id == kIdentities ? NamespaceId() : from.stored(), entry->key()}
           .encode();
   RecordView r{
@@ -594,7 +594,7 @@ void Transaction::finish(Step& s, Records records) ABSL_NO_THREAD_SAFETY_ANALYSI
     wished |= this->wished(before) || !keyspace_.log_.is_durable(keyspace_.rests_on(
                                           *s.details->from, s.details->from_hash, before));
     if (wished) keyspace_.note_removal(*s.details->from, s.details->from_hash, lsn);
-    c->identity_->rename(s.ns_id, s.entry->key());
+    c->share_.identity()->rename(s.ns_id, s.entry->key());
     c->moved(s.hash);
   }
   if (s.entry == nullptr) {
@@ -605,8 +605,7 @@ void Transaction::finish(Step& s, Records records) ABSL_NO_THREAD_SAFETY_ANALYSI
   s.entry->set_lsn(lsn);
   if (s.type == RecordType::kOperation || renamed) {
     keyspace_.charge(*c, records);
-    c->image_size_ = 0;
-    c->expires_ = (s.flags & kRecordHasExpiry) != 0;
+    c->share_.set_record(0, (s.flags & kRecordHasExpiry) != 0);
     c->set_version(lsn);
   } else if (c != nullptr) {
     c->set_version(lsn);

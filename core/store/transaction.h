@@ -82,7 +82,7 @@ class Transaction {
   // Whether rename() can be used: one record then does it, whatever the value's size.
   static bool has_identity(const Entry* entry) {
     const Collection* c = entry->collection();
-    return c != nullptr && c->identity_ != nullptr;
+    return c != nullptr && c->identity() != nullptr;
   }
   // `entry`, which is `from`'s and has an identity, is from now on found in `to` under `key`, in
   // place of what is there, with this expiry or its own. In a transaction of several changes.

@@ -73,6 +73,8 @@ bool Hash::apply_items(std::string_view operation) {
   const char kind = operation[0];
   if (kind < kSet || kind > kUntil) return false;
   operation.remove_prefix(1);
+  const bool makes = !table_ && bytes_.empty() && (kind == kSet || kind == kSetUntil);
+  if (makes && operation.size() <= kCompactBytes) bytes_.reserve(operation.size());
   Item item;
   while (!operation.empty()) {
     if (!take(kind, operation, item)) return false;
@@ -84,6 +86,7 @@ bool Hash::apply_items(std::string_view operation) {
       set(item);
     }
   }
+  if (makes) bytes_.fit();  // what came twice is there once
   return true;
 }
 
@@ -119,7 +122,7 @@ size_t Hash::expire(int64_t now_ms, size_t most, std::string& operation) const {
     }
     return n;
   }
-  std::string_view rest = bytes_;
+  std::string_view rest = bytes_.view();
   for (Item item; more() && take_field(rest, item);) {
     if (!item.is_due(now_ms)) continue;
     add_delete(operation, item.field);
@@ -131,16 +134,15 @@ size_t Hash::expire(int64_t now_ms, size_t most, std::string& operation) const {
 // ---- times ----
 
 void Hash::make_times() {
-  if (due() != nullptr) return;
-  const std::string before = std::move(bytes_);
-  bytes_ = std::string();
-  std::string_view rest = before;
-  for (Item item; take_field(rest, item);) {
-    add(bytes_, item.until_ms);
-    append_item(bytes_, item.field);
-    append_item(bytes_, item.value);
-  }
-  set_due(std::make_unique<Times>());
+  if (times() != nullptr) return;
+  std::string timed;
+  each([&](const Item& item) {
+    add(timed, kForEver);
+    append_item(timed, item.field);
+    append_item(timed, item.value);
+  });
+  if (!table_) bytes_.assign(timed);
+  times_.store(new Times, std::memory_order_release);
 }
 
 // For a small one it looks at all of its fields, which are not many.
@@ -183,14 +185,14 @@ void Hash::take_from_order(const Entry* e) {
 
 bool Hash::take_field(std::string_view& in, Item& item) const {
   item.until_ms = kForEver;
-  return (due() == nullptr || take(in, item.until_ms)) && take_item(in, item.field) &&
+  return (times() == nullptr || take(in, item.until_ms)) && take_item(in, item.field) &&
          take_item(in, item.value);
 }
 
 template <class Fn>
 void Hash::each(Fn fn) const {
   if (table_) return table_->for_each([&](const Entry* e) { fn(item_of(e)); });
-  std::string_view rest = bytes_;
+  std::string_view rest = bytes_.view();
   for (Item item; take_field(rest, item);) fn(item);
 }
 
@@ -208,8 +210,7 @@ size_t Hash::size(int64_t now_ms) const {
 }
 
 uint64_t Hash::memory_bytes() const {
-  uint64_t bytes = sizeof(Hash) + (bytes_.capacity() > 15 ? bytes_.capacity() : 0) +
-                   (table_ ? table_->memory_bytes() : 0);
+  uint64_t bytes = sizeof(Hash) + bytes_.memory_bytes() + (table_ ? table_->memory_bytes() : 0);
   if (const Times* t = times()) {  // nodes are three quarters full
     bytes += sizeof(Times) + t->order.size() * sizeof(*t->order.begin()) * 4 / 3;
   }
@@ -221,7 +222,11 @@ size_t Hash::item_head() const {
   return kLengths + (any_timed() ? sizeof(int64_t) : 0);
 }
 
-uint64_t Hash::image_bytes() const { return 1 + item_bytes() + count() * item_head(); }
+uint64_t Hash::image_bytes() const {
+  if (table_) return 1 + table_->item_bytes() + count() * item_head();
+  const bool forgets = times() != nullptr && !any_timed();  // times that are none any more
+  return 1 + bytes_.size() - (forgets ? count() * sizeof(int64_t) : 0);
+}
 
 // ---- fields ----
 
@@ -231,7 +236,7 @@ std::optional<Hash::Item> Hash::find(std::string_view field, int64_t now_ms) con
     if (e == nullptr || e->expired(now_ms)) return std::nullopt;
     return item_of(e);
   }
-  std::string_view rest = bytes_;
+  std::string_view rest = bytes_.view();
   for (Item item; take_field(rest, item);) {
     if (item.field == field) return item.is_due(now_ms) ? std::nullopt : std::optional(item);
   }
@@ -245,11 +250,8 @@ void Hash::set(const Item& item) {
   if (table_) return set_in_table(item);
   if (replace(item)) return;
   if (count_ < kCompactEntries && bytes_.size() + field.size() + value.size() < kCompactBytes) {
-    if (due() != nullptr) add(bytes_, until_ms);
-    append_item(bytes_, field);
-    append_item(bytes_, value);
+    put_in_bytes(bytes_.size(), 0, item);
     count_++;
-    item_bytes_ += field.size() + value.size();
     return;
   }
   spread();
@@ -258,22 +260,25 @@ void Hash::set(const Item& item) {
 
 // In the place where the field is, if it is there and there is room.
 bool Hash::replace(const Item& item) {
-  std::string_view rest = bytes_;
+  std::string_view rest = bytes_.view();
   Item old;
   for (const char* at = rest.data(); take_field(rest, old); at = rest.data()) {
     if (old.field != item.field) continue;
     if (bytes_.size() + item.value.size() >= kCompactBytes + old.value.size()) return false;
-    item_bytes_ += item.value.size() - old.value.size();
-    const auto begin = static_cast<size_t>(at - bytes_.data());
-    const auto end = static_cast<size_t>(rest.data() - bytes_.data());
-    std::string made;
-    if (due() != nullptr) add(made, item.until_ms);
-    append_item(made, item.field);
-    append_item(made, item.value);
-    bytes_.replace(begin, end - begin, made);
+    put_in_bytes(static_cast<size_t>(at - bytes_.data()), static_cast<size_t>(rest.data() - at),
+                 item);
     return true;
   }
   return false;
+}
+
+void Hash::put_in_bytes(size_t at, size_t gone, const Item& item) {
+  const auto& [field, value, until_ms] = item;
+  const size_t time = times() == nullptr ? 0 : sizeof(until_ms);
+  char* to = bytes_.splice(at, gone, time + item_size(field) + item_size(value));
+  if (time > 0) std::memcpy(to, &until_ms, time);
+  put_item(to + time, field);
+  put_item(to + time + item_size(field), value);
 }
 
 void Hash::set_in_table(const Item& item) {
@@ -286,14 +291,14 @@ void Hash::set_in_table(const Item& item) {
 
 void Hash::set_until(std::string_view field, int64_t until_ms) {
   if (until_ms != kForEver) make_times();
-  if (due() == nullptr) return;
+  if (times() == nullptr) return;
   if (table_) {
     auto item = find(field, kNoTime);
     if (!item || item->until_ms == until_ms) return;
     const std::string value(item->value);  // the entry is written over
     return set_in_table({field, value, until_ms});
   }
-  std::string_view rest = bytes_;
+  std::string_view rest = bytes_.view();
   Item item;
   for (const char* at = rest.data(); take_field(rest, item); at = rest.data()) {
     if (item.field != field) continue;
@@ -311,25 +316,23 @@ void Hash::remove(std::string_view field) {
     table_->remove(e, hash);
     return;
   }
-  std::string_view rest = bytes_;
+  std::string_view rest = bytes_.view();
   Item item;
   for (const char* at = rest.data(); take_field(rest, item); at = rest.data()) {
     if (item.field != field) continue;
-    item_bytes_ -= item.field.size() + item.value.size();
     count_--;
-    bytes_.erase(static_cast<size_t>(at - bytes_.data()), static_cast<size_t>(rest.data() - at));
+    bytes_.splice(static_cast<size_t>(at - bytes_.data()), static_cast<size_t>(rest.data() - at),
+                  0);
     return;
   }
 }
 
 void Hash::spread() {
-  table_ = std::make_unique<MemberTable>(seed_);
-  const std::string bytes = std::move(bytes_);
-  bytes_ = std::string();
-  count_ = 0;
-  item_bytes_ = 0;
-  std::string_view rest = bytes;
+  table_.make();
+  std::string_view rest = bytes_.view();
   for (Item item; take_field(rest, item);) set_in_table(item);
+  bytes_.clear();
+  count_ = 0;
 }
 
 void Hash::for_each(int64_t now_ms, const Visit& visit) const {
@@ -361,7 +364,7 @@ uint64_t Hash::scan(uint64_t cursor, size_t count, int64_t now_ms, const Visit& 
 
 uint64_t Hash::save(uint64_t cursor, uint64_t bytes, std::string& operation) const {
   const bool timed = any_timed();
-  const uint64_t average = (item_bytes() + count() * item_head()) / std::max<size_t>(count(), 1);
+  const uint64_t average = image_bytes() / std::max<size_t>(count(), 1);
   const auto add = [&](const Item& item) {
     if (timed) {
       add_set_until(operation, item.field, item.value, item.until_ms);
@@ -374,7 +377,7 @@ uint64_t Hash::save(uint64_t cursor, uint64_t bytes, std::string& operation) con
 }
 
 bool Hash::free_some() {
-  return table_ != nullptr && table_->free_some([&](const Entry* e) { take_from_order(e); });
+  return table_ && table_->free_some([&](const Entry* e) { take_from_order(e); });
 }
 
 std::pair<std::string_view, std::string_view> Hash::random(uint64_t random, int64_t now_ms) const {
@@ -383,7 +386,7 @@ std::pair<std::string_view, std::string_view> Hash::random(uint64_t random, int6
     return {e->key(), e->value()};
   }
   size_t skip = random % size(now_ms);
-  std::string_view rest = bytes_;
+  std::string_view rest = bytes_.view();
   for (Item item; take_field(rest, item);) {
     if (!item.is_due(now_ms) && skip-- == 0) return {item.field, item.value};
   }

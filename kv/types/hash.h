@@ -25,6 +25,7 @@
 #include <absl/container/btree_set.h>
 #include <absl/functional/function_ref.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -33,6 +34,7 @@
 #include <vector>
 
 #include "core/index/collection.h"
+#include "kv/types/compact.h"
 #include "kv/types/member_table.h"
 
 namespace cairn::kv {
@@ -42,7 +44,8 @@ class Hash final : public Collection {
   // Redis's hash-max-listpack-entries and hash-max-listpack-value.
   static constexpr size_t kListpackEntries = 128, kListpackValue = 64;
 
-  explicit Hash(uint64_t seed) : seed_(seed) {}
+  explicit Hash(uint64_t seed) : table_(seed) {}
+  ~Hash() override { delete times(); }
   static std::unique_ptr<Collection> make(uint64_t seed) { return std::make_unique<Hash>(seed); }
   static bool has_times(std::string_view operation);
 
@@ -64,16 +67,16 @@ class Hash final : public Collection {
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
   size_t expire(int64_t now_ms, size_t most, std::string& operation) const override;
-  bool in_use() const override { return table_ != nullptr && table_->in_use(); }
+  bool in_use() const override { return table_ && table_->in_use(); }
   void moved(KeyHash hash) override {
-    if (table_ != nullptr) table_->moved(hash);
+    if (table_) table_->moved(hash);
   }
   bool free_some() override;
 
   // Redis's words; as there, a small one that had a field with a time is not a listpack any more.
   std::string_view encoding() const {
     if (!plain_) return "hashtable";
-    return due() == nullptr ? "listpack" : "listpackex";
+    return times() == nullptr ? "listpack" : "listpackex";
   }
 
   // ---- what is there at `now_ms` ----
@@ -95,7 +98,7 @@ class Hash final : public Collection {
   bool any_timed(int64_t now_ms) const {
     return any_timed() && times()->timed > count() - size(now_ms);
   }
-  bool is_compact() const { return table_ == nullptr; }
+  bool is_compact() const { return !table_; }
   // For a hash that is not compact.
   class Walk final : public MemberTable::Walk {
    public:
@@ -118,10 +121,11 @@ class Hash final : public Collection {
     int64_t counted_ms = 0;
   };
 
-  Times* times() const { return static_cast<Times*>(due()); }
+  Times* times() const { return times_.load(std::memory_order_relaxed); }
+  const Due* due() const override { return times_.load(std::memory_order_acquire); }
   void make_times();
   void note_times();  // after a change
-  bool any_timed() const { return due() != nullptr && times()->timed > 0; }
+  bool any_timed() const { return times() != nullptr && times()->timed > 0; }
   size_t item_head() const;  // bytes of an item beside field and value, in an image
   static Item item_of(const Entry* e) { return {e->key(), e->value(), e->expire_ms()}; }
   bool take_field(std::string_view& in, Item& item) const;  // off the front of a small one's bytes
@@ -135,18 +139,18 @@ class Hash final : public Collection {
   void set_in_table(const Item& item);
   void set_until(std::string_view field, int64_t until_ms);
   void remove(std::string_view field);
+  void put_in_bytes(size_t at, size_t gone, const Item& item);
   void add_to_order(const Entry* e);
   void take_from_order(const Entry* e);
   void spread();  // from bytes to a table
   size_t count() const { return table_ ? table_->size() : count_; }
-  uint64_t item_bytes() const { return table_ ? table_->item_bytes() : item_bytes_; }
 
-  const uint64_t seed_;
-  std::unique_ptr<MemberTable> table_;  // or, while there is none:
-  std::string bytes_;                   // items; with times iff there are Times
-  size_t count_ = 0;
-  uint64_t item_bytes_ = 0;  // of fields and values
-  bool plain_ = true;        // never exceeded Redis's thresholds
+  std::atomic<Times*> times_{nullptr};
+  TablePlace<MemberTable> table_;             // or, while there is none:
+  [[no_unique_address]] CompactBytes bytes_;  // items; with times iff there are Times
+  uint16_t count_ = 0;
+  bool plain_ = true;  // never exceeded Redis's thresholds
 };
+static_assert(sizeof(Hash) == 64);  // an allocator's size
 
 }  // namespace cairn::kv

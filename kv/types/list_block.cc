@@ -1,10 +1,11 @@
 #include "kv/types/list_block.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <new>
+
+#include "kv/types/compact.h"
 
 namespace cairn::kv {
 
@@ -35,14 +36,6 @@ bool has_head(std::string_view bytes) {
   const auto n = static_cast<uint8_t>(bytes[0]);
   return bytes.size() >= (n < 254 ? 1U : n == 254 ? 3U : 5U);
 }
-
-constexpr size_t kPage = 4 << 10;
-// What an allocator hands out anyhow for so much: a quarter of a power of two, or pages.
-size_t rounded(size_t bytes) {
-  constexpr size_t kStepMin = 16;
-  const size_t step = std::clamp(std::bit_floor(bytes) / 4, kStepMin, kPage);
-  return (bytes + step - 1) / step * step;
-}
 }  // namespace
 
 uint32_t count_packed(std::string_view bytes) {
@@ -65,7 +58,7 @@ uint32_t count_packed(std::string_view bytes) {
 }
 
 BlockRef::Block* BlockRef::allocate(size_t packed) {
-  const size_t bytes = rounded(kHeadBytes + packed);
+  const size_t bytes = allocated_for(kHeadBytes + packed);
   auto* block = new (::operator new(bytes)) Block;
   block->capacity = static_cast<uint32_t>(bytes - kHeadBytes);
   return block;
@@ -143,7 +136,8 @@ void BlockRef::splice(size_t from, size_t to, uint32_t were, std::string_view pa
 }
 
 void BlockRef::fit() {
-  if (is_shared() || rounded(kHeadBytes + packed().size()) > allocated_bytes() * 3 / 4) return;
+  if (is_shared() || allocated_for(kHeadBytes + packed().size()) > allocated_bytes() * 3 / 4)
+    return;
   BlockRef fitting(first(), packed(), count());
   std::swap(block_, fitting.block_);
 }

@@ -1,10 +1,7 @@
 #include "kv/types/set.h"
 
-#include <bit>
 #include <charconv>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "core/base/text.h"
 #include "kv/types/text_set.h"
@@ -46,8 +43,6 @@ constexpr size_t kHead = 1;                                   // of an item, abo
 
 }  // namespace
 
-Set::~Set() { std::free(bytes_); }
-
 // ---- operations ----
 
 void Set::add_there(std::string& operation, std::string_view member) {
@@ -79,6 +74,9 @@ bool Set::apply(std::string_view operation) {
     if (!take_item(operation, member)) return false;
     if (kind == kThere) {
       add(member);
+      if (count_ == 1 && width_ == 0 && operation.size() < kCompactBytes) {
+        bytes_.reserve(bytes_.size() + operation.size());
+      }
     } else {
       remove(member);
     }
@@ -107,7 +105,7 @@ bool Set::take_integers(std::string_view integers, uint8_t width) {
     const char* at = integers.data() + i * width;
     if (read_integer(at - width, width) >= read_integer(at, width)) return false;
   }
-  replace_all(integers);
+  bytes_.assign(integers);
   count_ = static_cast<uint16_t>(n);
   width_ = width;
   return true;
@@ -138,17 +136,17 @@ void Set::inverse(std::string_view operation, std::vector<std::string>& undo) co
 }
 
 uint64_t Set::memory_bytes() const {
-  return sizeof(Set) + capacity_of(size_) + (table_ ? table_->memory_bytes() : 0);
+  return sizeof(Set) + bytes_.memory_bytes() + (table_ ? table_->memory_bytes() : 0);
 }
 
 uint64_t Set::image_bytes() const {
   if (table_) return 1 + table_->item_bytes() + table_->size() * kHead;
-  return 1 + (width_ != 0) + size_;
+  return 1 + (width_ != 0) + bytes_.size();
 }
 
 uint64_t Set::item_bytes() const {
   if (table_) return table_->item_bytes();
-  return width_ != 0 ? count_ * kTextMax[width_] : size_;
+  return width_ != 0 ? count_ * kTextMax[width_] : bytes_.size();
 }
 
 uint64_t Set::save(uint64_t cursor, uint64_t bytes, std::string& operation) const {
@@ -156,7 +154,7 @@ uint64_t Set::save(uint64_t cursor, uint64_t bytes, std::string& operation) cons
     if (count_ == 0) return 0;
     operation.push_back(width_ != 0 ? kIntegers : kThere);
     if (width_ != 0) operation.push_back(static_cast<char>(width_));
-    operation.append(this->bytes());
+    operation.append(bytes_.view());
     return 0;
   }
   const uint64_t average = table_->item_bytes() / std::max<size_t>(table_->size(), 1) + kHead;
@@ -167,45 +165,7 @@ uint64_t Set::save(uint64_t cursor, uint64_t bytes, std::string& operation) cons
 
 // ---- the bytes of a small one ----
 
-// An eighth more than needed at most: ten small members take as much as their set.
-size_t Set::capacity_of(size_t size) {
-  constexpr size_t kStepMin = 8;
-  return size == 0 ? 0 : round_up(size, std::max(std::bit_floor(size) / 8, kStepMin));
-}
-
-char* Set::splice(size_t at, size_t gone, size_t made) {
-  const size_t size = size_ - gone + made, tail = size_ - at - gone;
-  const size_t before = capacity_of(size_), after = capacity_of(size);
-  const auto move_tail = [&] {
-    if (tail > 0) std::memmove(bytes_ + at + made, bytes_ + at + gone, tail);
-  };
-  if (size < size_) move_tail();
-  if (after == 0) {
-    std::free(bytes_);
-    bytes_ = nullptr;
-  } else if (after != before) {
-    auto* bytes = static_cast<char*>(std::realloc(bytes_, after));
-    if (bytes == nullptr) throw std::bad_alloc();
-    bytes_ = bytes;
-  }
-  if (size >= size_) move_tail();
-  size_ = static_cast<uint16_t>(size);
-  return bytes_ + at;
-}
-
-void Set::replace_all(std::string_view bytes) {
-  char* at = splice(0, size_, bytes.size());
-  if (!bytes.empty()) std::memcpy(at, bytes.data(), bytes.size());
-}
-
-void Set::clear_bytes() {
-  std::free(bytes_);
-  bytes_ = nullptr;
-  size_ = count_ = 0;
-  width_ = 0;
-}
-
-int64_t Set::integer(size_t i) const { return read_integer(bytes_ + i * width_, width_); }
+int64_t Set::integer(size_t i) const { return read_integer(bytes_.data() + i * width_, width_); }
 
 size_t Set::place_of(int64_t value) const {
   size_t first = 0;
@@ -222,9 +182,9 @@ size_t Set::place_of(int64_t value) const {
 }
 
 size_t Set::find_item(std::string_view member) const {
-  std::string_view rest = bytes(), other;
+  std::string_view rest = bytes_.view(), other;
   for (const char* at = rest.data(); take_item(rest, other); at = rest.data()) {
-    if (other == member) return static_cast<size_t>(at - bytes_);
+    if (other == member) return static_cast<size_t>(at - bytes_.data());
   }
   return std::string_view::npos;
 }
@@ -264,7 +224,7 @@ bool Set::add_integer(int64_t value) {
     return false;
   }
   if (width > width_) widen(width);
-  std::memcpy(splice(i * width_, 0, width_), &value, width_);
+  std::memcpy(bytes_.splice(i * width_, 0, width_), &value, width_);
   count_++;
   return true;
 }
@@ -275,12 +235,12 @@ void Set::widen(uint8_t width) {
     const int64_t value = integer(i);
     wide.append(reinterpret_cast<const char*>(&value), width);
   }
-  replace_all(wide);
+  bytes_.assign(wide);
   width_ = width;
 }
 
 bool Set::fits(size_t member_bytes) const {
-  return count_ < kCompactEntries && size_ + member_bytes < kCompactBytes;
+  return count_ < kCompactEntries && bytes_.size() + member_bytes < kCompactBytes;
 }
 
 // Another member comes that is no integer; false if that is too much for a small one.
@@ -290,7 +250,7 @@ bool Set::leave_integers(size_t member_bytes) {
   Digits digits;
   for (size_t i = 0; i < count_; i++) append_item(items, text_of(integer(i), digits));
   if (items.size() + member_bytes >= kCompactBytes) return false;
-  replace_all(items);
+  bytes_.assign(items);
   width_ = 0;
   return true;
 }
@@ -302,7 +262,7 @@ void Set::add_to_bytes(std::string_view member) {
     spread();
     return add_to_table(member);
   }
-  put_item(splice(size_, 0, item_size(member)), member);
+  put_item(bytes_.splice(bytes_.size(), 0, item_size(member)), member);
   count_++;
 }
 
@@ -314,12 +274,13 @@ void Set::add_to_table(std::string_view member) {
 }
 
 void Set::spread() {
-  auto table = std::make_unique<MemberTable>(seed_);
-  for_each([&](std::string_view member) {
-    table->put(member, {}, MemberTable::kForEver, table->hash(member), nullptr);
+  table_.make();
+  for_each_in_bytes([&](std::string_view member) {
+    table_->put(member, {}, MemberTable::kForEver, table_->hash(member), nullptr);
   });
-  clear_bytes();
-  table_ = std::move(table);
+  bytes_.clear();
+  count_ = 0;
+  width_ = 0;
 }
 
 void Set::remove(std::string_view member) {
@@ -341,18 +302,22 @@ void Set::remove(std::string_view member) {
     if (at == std::string_view::npos) return;
     bytes = item_size(member);
   }
-  splice(at, bytes, 0);
+  bytes_.splice(at, bytes, 0);
   if (--count_ == 0) width_ = 0;
 }
 
 void Set::for_each(Visit visit) const {
   if (table_) return table_->for_each([&](const Entry* e) { visit(e->key()); });
+  for_each_in_bytes(visit);
+}
+
+void Set::for_each_in_bytes(Visit visit) const {
   if (width_ != 0) {
     Digits digits;
     for (size_t i = 0; i < count_; i++) visit(text_of(integer(i), digits));
     return;
   }
-  std::string_view rest = bytes(), member;
+  std::string_view rest = bytes_.view(), member;
   while (take_item(rest, member)) visit(member);
 }
 
@@ -363,8 +328,8 @@ KeyHash Set::walk(KeyHash from, Visit visit) const {
 }
 
 std::unique_ptr<Set> Set::copy_of_small() const {
-  auto copy = std::make_unique<Set>(seed_);
-  copy->replace_all(bytes());
+  auto copy = std::make_unique<Set>(table_.seed());
+  copy->bytes_.assign(bytes_.view());
   copy->count_ = count_;
   copy->width_ = width_;
   return copy;
@@ -380,7 +345,7 @@ std::string_view Set::random(uint64_t random, Digits& digits) const {
   if (table_) return table_->random(random, MemberTable::kNoTime, false)->key();
   size_t skip = random % count_;
   if (width_ != 0) return text_of(integer(skip), digits);
-  std::string_view rest = bytes(), member;
+  std::string_view rest = bytes_.view(), member;
   while (take_item(rest, member) && skip-- > 0) {
   }
   return member;

@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "core/index/collection.h"
+#include "kv/types/compact.h"
 #include "kv/types/member_table.h"
 
 namespace cairn::kv {
@@ -34,8 +35,7 @@ class Set final : public Collection {
   // Redis's set-max-intset-entries, set-max-listpack-entries and set-max-listpack-value.
   static constexpr size_t kIntsetEntries = 512, kListpackEntries = 128, kListpackValue = 64;
 
-  explicit Set(uint64_t seed) : seed_(seed) {}
-  ~Set() override;
+  explicit Set(uint64_t seed) : table_(seed) {}
   static std::unique_ptr<Collection> make(uint64_t seed) { return std::make_unique<Set>(seed); }
 
   // Operations to pass to Transaction::operate. One is of one kind: all of its items were added by
@@ -51,16 +51,16 @@ class Set final : public Collection {
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
-  bool in_use() const override { return table_ != nullptr && table_->in_use(); }
+  bool in_use() const override { return table_ && table_->in_use(); }
   void moved(KeyHash hash) override {
-    if (table_ != nullptr) table_->moved(hash);
+    if (table_) table_->moved(hash);
   }
   bool free_some() override {
-    return table_ != nullptr && table_->free_some([](auto*) {});
+    return table_ && table_->free_some([](auto*) {});
   }
 
   std::string_view encoding() const {  // in Redis's words
-    return !plain_ ? "hashtable" : table_ == nullptr && holds_integers() ? "intset" : "listpack";
+    return !plain_ ? "hashtable" : !table_ && holds_integers() ? "intset" : "listpack";
   }
 
   size_t size() const { return table_ ? table_->size() : count_; }
@@ -84,13 +84,6 @@ class Set final : public Collection {
   static constexpr size_t kCompactEntries = 128, kCompactBytes = 4 << 10;
 
   bool holds_integers() const { return width_ != 0 || count_ == 0; }
-  std::string_view bytes() const { return {bytes_, size_}; }
-  static size_t capacity_of(size_t size);
-  // Puts room for `made` bytes where `gone` were, and returns it.
-  char* splice(size_t at, size_t gone, size_t made);
-  void replace_all(std::string_view bytes);
-  void clear_bytes();
-
   bool apply_integers(std::string_view operation);
   bool take_integers(std::string_view integers, uint8_t width);
   void add(std::string_view member);
@@ -101,6 +94,7 @@ class Set final : public Collection {
   bool fits(size_t member_bytes) const;
   bool leave_integers(size_t member_bytes);
   void spread();  // to a table
+  void for_each_in_bytes(Visit visit) const;
   // Where it is, or would be, among the integers.
   size_t place_of(int64_t value) const;
   int64_t integer(size_t i) const;
@@ -108,12 +102,12 @@ class Set final : public Collection {
   // Where its item begins, among the bytes; npos: nowhere.
   size_t find_item(std::string_view member) const;
 
-  const uint64_t seed_;
-  std::unique_ptr<MemberTable> table_;  // or, while there is none:
-  char* bytes_ = nullptr;               // capacity_of(size_)
-  uint16_t size_ = 0, count_ = 0;
+  TablePlace<MemberTable> table_;  // or, while there is none:
+  [[no_unique_address]] CompactBytes bytes_;
+  uint16_t count_ = 0;
   uint8_t width_ = 0;  // of integers; 0: items
   bool plain_ = true;  // never exceeded Redis's thresholds
 };
+static_assert(sizeof(Set) == 56);
 
 }  // namespace cairn::kv

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cassert>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -155,6 +154,8 @@ bool SortedSet::apply(std::string_view operation) {
     return true;
   }
   if (kind != kScore && kind != kGone) return false;
+  const bool makes = kind == kScore && !large_ && bytes_.empty();
+  if (makes && operation.size() <= kCompactBytes) bytes_.reserve(operation.size());
   while (!operation.empty()) {
     if (kind == kScore) {
       if (!take(operation, item)) return false;
@@ -164,6 +165,7 @@ bool SortedSet::apply(std::string_view operation) {
       remove(item.member);
     }
   }
+  if (makes) bytes_.fit();  // what came twice is there once
   return true;
 }
 
@@ -194,65 +196,45 @@ void SortedSet::inverse(std::string_view operation, std::vector<std::string>& un
 
 // ---- bytes ----
 
-size_t SortedSet::capacity_of(size_t size) {
-  constexpr size_t kStepMin = 8;
-  return size == 0 ? 0 : round_up(size, std::max(std::bit_floor(size) / 8, kStepMin));
-}
-
-// In place of `gone` bytes at this place stand those of `made`, which lie elsewhere.
-void SortedSet::splice(size_t at, size_t gone, std::string_view made) {
-  const size_t size = size_ - gone + made.size(), tail = size_ - at - gone;
-  const size_t capacity = capacity_of(size);
-  char* to = bytes_;
-  if (capacity != capacity_of(size_)) {
-    to = capacity == 0 ? nullptr : static_cast<char*>(std::malloc(capacity));
-    if (capacity > 0 && to == nullptr) throw std::bad_alloc();
-    if (at > 0) std::memcpy(to, bytes_, at);
-  }
-  if (tail > 0) std::memmove(to + at + made.size(), bytes_ + at + gone, tail);
-  if (!made.empty()) std::memcpy(to + at, made.data(), made.size());
-  if (to != bytes_) std::free(std::exchange(bytes_, to));
-  size_ = static_cast<uint16_t>(size);
-}
-
 // False, with nothing changed but that the member may be gone, if it is too much for bytes.
 bool SortedSet::set_in_bytes(const Item& item) {
   constexpr size_t kNowhere = SIZE_MAX;
-  std::string_view rest = bytes();
+  std::string_view rest = bytes_.view();
   size_t place = kNowhere, old_at = kNowhere, old_size = 0;
-  for (size_t at = 0; !rest.empty(); at = size_ - rest.size()) {
+  for (size_t at = 0; !rest.empty(); at = bytes_.size() - rest.size()) {
     Item other;
     take(rest, other);
     if (other.member == item.member) {
       if (same(other.score, item.score)) return true;
       old_at = at;
-      old_size = size_ - rest.size() - at;
+      old_size = bytes_.size() - rest.size() - at;
     } else if (place == kNowhere && item < other) {
       place = at;
     }
     if (place != kNowhere && old_at != kNowhere) break;
   }
-  if (place == kNowhere) place = size_;
+  if (place == kNowhere) place = bytes_.size();
   if (old_at != kNowhere) {
-    splice(old_at, old_size, {});
+    bytes_.splice(old_at, old_size, 0);
     count_--;
     if (place > old_at) place -= old_size;
   }
   constexpr size_t kHead = 9 + 5;  // of an item, at most
-  if (count_ >= kCompactEntries || size_ + kHead + item.member.size() > kCompactBytes) return false;
+  if (count_ >= kCompactEntries || bytes_.size() + kHead + item.member.size() > kCompactBytes)
+    return false;
   std::string made;
   add(made, item);
-  splice(place, 0, made);
+  std::memcpy(bytes_.splice(place, 0, made.size()), made.data(), made.size());
   count_++;
   return true;
 }
 
 void SortedSet::spread() {
-  large_ = std::make_unique<Large>(seed_);
-  std::string_view rest = bytes();
+  large_.make();
+  std::string_view rest = bytes_.view();
   for (Item item; !rest.empty() && take(rest, item);) set_in_table(item);
-  std::free(std::exchange(bytes_, nullptr));
-  size_ = count_ = 0;
+  bytes_.clear();
+  count_ = 0;
 }
 
 void SortedSet::for_each_in(std::string_view bytes, uint64_t rank, uint64_t count, bool down,
@@ -353,11 +335,11 @@ void SortedSet::remove(std::string_view member) {
     large_->order.tree.erase(find({score_of(e), member}, rank));
     return take_out(e);
   }
-  std::string_view rest = bytes();
+  std::string_view rest = bytes_.view();
   Item item;
-  for (size_t at = 0; !rest.empty() && take(rest, item); at = size_ - rest.size()) {
+  for (size_t at = 0; !rest.empty() && take(rest, item); at = bytes_.size() - rest.size()) {
     if (item.member != member) continue;
-    splice(at, size_ - rest.size() - at, {});
+    bytes_.splice(at, bytes_.size() - rest.size() - at, 0);
     count_--;
     return;
   }
@@ -374,17 +356,17 @@ void SortedSet::remove_range(const Item& first, const Item& last) {
     }
     return;
   }
-  std::string_view rest = bytes();
-  size_t begin = size_, end = 0;
+  std::string_view rest = bytes_.view();
+  size_t begin = bytes_.size(), end = 0;
   uint16_t n = 0;
   Item item;
-  for (size_t at = 0; !rest.empty() && take(rest, item); at = size_ - rest.size()) {
+  for (size_t at = 0; !rest.empty() && take(rest, item); at = bytes_.size() - rest.size()) {
     if (item < first || last < item) continue;
     begin = std::min(begin, at);
-    end = size_ - rest.size();
+    end = bytes_.size() - rest.size();
     n++;
   }
-  if (n > 0) splice(begin, end - begin, {});
+  if (n > 0) bytes_.splice(begin, end - begin, 0);
   count_ -= n;
 }
 
@@ -416,7 +398,7 @@ void SortedSet::for_each_in(const Tree& tree, uint64_t rank, uint64_t count, boo
 // ---- what is there ----
 
 uint64_t SortedSet::memory_bytes() const {
-  uint64_t bytes = sizeof(SortedSet) + capacity_of(size_);
+  uint64_t bytes = sizeof(SortedSet) + bytes_.memory_bytes();
   if (large_) {
     bytes += sizeof(Large) + large_->entry_bytes + large_->table.table_bytes() +
              large_->order.tree.bytes();
@@ -426,7 +408,7 @@ uint64_t SortedSet::memory_bytes() const {
 
 uint64_t SortedSet::image_bytes() const {
   constexpr uint64_t kHead = 9 + 1;  // of most items
-  return 1 + (large_ ? large_->member_bytes + size() * kHead : size_);
+  return 1 + (large_ ? large_->member_bytes + size() * kHead : bytes_.size());
 }
 
 std::optional<double> SortedSet::score(std::string_view member) const {
@@ -434,7 +416,7 @@ std::optional<double> SortedSet::score(std::string_view member) const {
     const Entry* e = large_->table.find(member, large_->table.hash(member));
     return e == nullptr ? std::nullopt : std::optional(score_of(e));
   }
-  std::string_view rest = bytes();
+  std::string_view rest = bytes_.view();
   for (Item item; !rest.empty() && take(rest, item);) {
     if (item.member == member) return item.score;
   }
@@ -450,7 +432,7 @@ std::optional<SortedSet::Place> SortedSet::place_of(std::string_view member) con
     find({*found, member}, place.rank);
     return place;
   }
-  std::string_view rest = bytes();
+  std::string_view rest = bytes_.view();
   for (Item item; !rest.empty() && take(rest, item); place.rank++) {
     if (item.member != member) continue;
     place.score = item.score;
@@ -472,14 +454,14 @@ uint64_t SortedSet::count_before(Before before) const {
     large_->order.tree.first_not([&](const Ordered& o) { return before(o.item()); }, rank);
     return rank;
   }
-  std::string_view rest = bytes();
+  std::string_view rest = bytes_.view();
   for (Item item; !rest.empty() && take(rest, item) && before(item);) rank++;
   return rank;
 }
 
 void SortedSet::for_each(uint64_t rank, uint64_t count, bool down, Visit visit) const {
   if (large_) return for_each_in(large_->order.tree, rank, count, down, visit);
-  for_each_in(bytes(), rank, count, down, visit);
+  for_each_in(bytes_.view(), rank, count, down, visit);
 }
 
 uint64_t SortedSet::scan(uint64_t cursor, size_t count, Visit visit) const {
@@ -503,8 +485,8 @@ uint64_t SortedSet::save(uint64_t cursor, uint64_t bytes, std::string& operation
 // ---- snapshots and the end ----
 
 SortedSet::View::View(const SortedSet& of) : size_(of.size()) {
-  if (of.large_ == nullptr) {
-    bytes_ = of.bytes();
+  if (!of.large_) {
+    bytes_ = of.bytes_.view();
     return;
   }
   Order& order = of.large_->order;
@@ -537,7 +519,6 @@ bool SortedSet::free_some() {
 }
 
 SortedSet::~SortedSet() {
-  std::free(bytes_);
   if (!large_ || large_->order.grave == nullptr) return;
   auto& l = *large_;
   l.snapshots.keep(l.entry_bytes + l.order.tree.bytes());

@@ -9,7 +9,8 @@
 //
 // Items, in which a small one lies in memory and operations in the log:
 //   item      = score member
-//   score     = u8 width  number          width 1, 2, 4: an integer of so many bytes; 8: a double
+//   score     = u8 width  number          width 1, 2, 4: an integer of so many bytes;
+//                                         8: a double
 //   member    = length bytes              length = u8, or 255 and u32; all little-endian
 //   operation = u8 1  item*               each member has this score
 //             | u8 2  member*             they are members no more
@@ -32,6 +33,7 @@
 
 #include "core/index/collection.h"
 #include "core/index/index.h"
+#include "kv/types/compact.h"
 #include "kv/types/counted_tree.h"
 #include "kv/types/snapshot.h"
 
@@ -50,7 +52,7 @@ class SortedSet final : public Collection {
     }
   };
 
-  explicit SortedSet(uint64_t seed) : seed_(seed) {}
+  explicit SortedSet(uint64_t seed) : large_(seed) {}
   ~SortedSet() override;
   static std::unique_ptr<Collection> make(uint64_t seed) {
     return std::make_unique<SortedSet>(seed);
@@ -72,11 +74,11 @@ class SortedSet final : public Collection {
   uint64_t memory_bytes() const override;
   uint64_t image_bytes() const override;
   uint64_t save(uint64_t cursor, uint64_t bytes, std::string& operation) const override;
-  bool in_use() const override { return large_ != nullptr && large_->snapshots.any(); }
+  bool in_use() const override { return large_ && large_->snapshots.any(); }
   bool free_some() override;
 
   std::string_view encoding() const { return plain_ ? "listpack" : "skiplist"; }  // Redis's words
-  bool is_compact() const { return large_ == nullptr; }
+  bool is_compact() const { return !large_; }
 
   size_t size() const { return large_ ? large_->order.tree.size() : count_; }
   std::optional<double> score(std::string_view member) const;
@@ -154,9 +156,6 @@ class SortedSet final : public Collection {
     uint64_t entry_bytes = 0, member_bytes = 0;
   };
 
-  std::string_view bytes() const { return {bytes_, size_}; }
-  static size_t capacity_of(size_t size);
-  void splice(size_t at, size_t gone, std::string_view made);
   static void for_each_in(std::string_view bytes, uint64_t rank, uint64_t count, bool down,
                           Visit visit);
   static void for_each_in(const Tree& tree, uint64_t rank, uint64_t count, bool down, Visit visit);
@@ -171,11 +170,11 @@ class SortedSet final : public Collection {
   void note_copies();
   void spread();  // from bytes to a table
 
-  const uint64_t seed_;
-  std::unique_ptr<Large> large_;  // or, while there is none:
-  char* bytes_ = nullptr;         // items in order; capacity_of(size_)
-  uint16_t size_ = 0, count_ = 0;
+  TablePlace<Large> large_;                   // or, while there is none:
+  [[no_unique_address]] CompactBytes bytes_;  // items in order
+  uint16_t count_ = 0;
   bool plain_ = true;  // never exceeded Redis's thresholds
 };
+static_assert(sizeof(SortedSet) == 56);
 
 }  // namespace cairn::kv

@@ -29,7 +29,8 @@ struct Random {
   uint64_t pick(uint64_t n) { return rng() % n; }
   double score() {
     constexpr double kInf = std::numeric_limits<double>::infinity();
-    const double some[] = {0, -0.0, 1.5, kInf, -kInf, 1e300, -127, 128, -128, 40000, -3e9};
+    const double some[] = {0,     -0.0,   1.5,  0.1, 0.1F, kInf,  -kInf,
+                           1e300, 1e-300, -127, 128, -128, 40000, -3e9};
     return pick(4) == 0 ? some[pick(std::size(some))] : static_cast<double>(pick(50));
   }
   // One of any kind, already done to the model.
