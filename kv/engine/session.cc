@@ -177,18 +177,22 @@ bool Sessions::note_buffers(Session& session, uint64_t bytes, uint64_t most) {
 
 void Sessions::keep_buffers_within(uint64_t most) {
   MutexLock lock(mutex_);
-  while (!within(buffer_bytes_, most)) {
+  for (;;) {
     constexpr uint64_t kRestBytes = 4 << 10;  // a stranger who does nothing takes no more
     Session* largest = nullptr;
+    // What they hold now: who gave something back may not have taken it off buffer_bytes_ yet, and
+    // nobody is to be sent away for that.
+    int64_t sum = 0;
     auto rank = [](const Session& s) {
       const uint64_t bytes = s.buffer_bytes;
       return std::pair(s.stranger && bytes > kRestBytes, bytes);
     };
     for (auto& [id, s] : by_id_) {
+      sum += static_cast<int64_t>(s->buffer_bytes);
       if (s->no_evict || s->sent_away || s->buffer_bytes == 0) continue;
       if (largest == nullptr || rank(*s) > rank(*largest)) largest = s.get();
     }
-    if (largest == nullptr) return;
+    if (largest == nullptr || within(sum, most)) return;
     largest->sent_away = true;
     buffer_bytes_ -= static_cast<int64_t>(largest->buffer_bytes.exchange(0));
     sent_away_++;

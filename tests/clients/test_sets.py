@@ -237,8 +237,8 @@ class Sets(Case):
                          [b"intset", b"listpack", b"hashtable"])
         self.assertEqual(self.r.config_get("set-max-*"), {
             "set-max-intset-entries": "512", "set-max-listpack-entries": "128", "set-max-listpack-value": "64"})
-        with self.assertRaises(redis.ResponseError):
-            self.r.sadd("ints", "x" * 65536)
+        self.assertEqual(self.r.sadd("ints", "x" * 65536), 1)
+        self.assertEqual(self.r.object("encoding", "ints"), b"hashtable")
 
 
 if __name__ == "__main__":
