@@ -4,7 +4,6 @@ import threading
 import time
 import unittest
 
-import redis
 
 from harness import Case
 
