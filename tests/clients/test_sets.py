@@ -4,7 +4,6 @@ import threading
 import time
 import unittest
 
-
 from harness import Case
 
 
