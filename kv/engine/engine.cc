@@ -139,7 +139,8 @@ void Engine::resolve_queue(Session& session) {
   NamespacePtr space = session.ns;
   for (Request& queued : session.queue) {
     resolve(space, queued);
-    if (queued.selected != nullptr) space = queued.selected;
+    // A cluster has one database, and SELECT of another is refused.
+    if (queued.selected != nullptr && !server_.cluster.enabled) space = queued.selected;
   }
 }
 

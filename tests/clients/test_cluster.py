@@ -333,6 +333,10 @@ class AsRedisCluster(test_differential.AsRedis):
         self.assertEqual(client.ask(b"SELECT", b"db1"), b"-ERR SELECT is not allowed in cluster mode")
         self.assertEqual(client.ask(b"COPY", b"a", b"{a}", b"DB", b"db1"), b"-ERR Copying to another database is not allowed in cluster mode")
         self.assertEqual(client.ask(b"SELECT", b"db0"), b"+OK")
+        # What comes after one that is refused is of the database that there is.
+        for words in ((b"MULTI",), (b"SELECT", b"1"), (b"EXISTS", b"{k}absent")):
+            client.ask(*words)
+        self.assertEqual(client.ask(b"EXEC"), [b"-ERR SELECT is not allowed in cluster mode", b":0"])
         self.assertRegex(client.ask(b"SELECT", b"absent"), b"^-ERR no such bucket")
 
     def test_sort_may_look_where_its_key_is(self):
