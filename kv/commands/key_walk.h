@@ -70,8 +70,9 @@ class KeyWalk {
       return true;
     }
     const Index& index = *c_.ns().index;  // another one after a flush
-    if (!index.touched(stripe_)) {
-      stripe_ += Index::kBlockStripes - stripe_ % Index::kBlockStripes;
+    if (!index.touched(stripe_)) {        // nor is the rest of its block, but that may be busy
+      const bool one = c_.store.busy().any() && !has_all;
+      stripe_ += one ? 1 : Index::kBlockStripes - stripe_ % Index::kBlockStripes;
       return true;
     }
     bool more = true;

@@ -346,7 +346,7 @@ class Redis(Case):
         with self.r.pipeline(transaction=False) as p:
             p.execute_command("MULTI")
             p.set("a", 1)
-            p.hset("h", "f", b"x" * (17 << 20))
+            p.execute_command("EXPIRE", "a", b"1" * (17 << 20))
             p.execute_command("EXEC")
             p.execute_command("MULTI")
             p.execute_command("DISCARD")

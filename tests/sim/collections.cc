@@ -103,9 +103,10 @@ std::string World::some_change(const std::string& key, const Entry* e) {
   return change_sorted_set(c, is_large(key));
 }
 
-// Now and then it does not fit into a segment.
+// Now and then it does not fit into a segment. To clean that of such a one, more room is needed
+// than the log keeps (README, Disk, memory, restart): so there is room then.
 uint64_t World::element_bytes(bool large) {
-  if (pick(2000) != 0) return pick(large ? 400 : 60);
+  if (!long_elements_ || pick(500) != 0) return pick(large ? 400 : 60);
   seen.long_elements++;
   return kSegmentBytes + pick(kSegmentBytes);
 }

@@ -113,8 +113,10 @@ void CommandWorld::live(bool last) {
     if (on && (last || pick(2) == 0)) {
       Status closed;
       const auto close = [&]() -> awaitable<void> { closed = co_await life.store->close(); };
+      // What a client asked for that has hung up since may be done while the store closes.
+      const Lsn newest = commits_.empty() ? Lsn() : commits_.back().last;
       clean = finish(close()) && closed.ok();
-      if (clean && !commits_.empty()) acked_ = std::max(acked_, commits_.back().last);
+      if (clean) acked_ = std::max(acked_, newest);
     }
   }
   if (has_reserve && !errors && !life.volume.crashed() && !life.store->log().status().ok()) {

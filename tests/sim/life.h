@@ -31,6 +31,7 @@ class World : public ChangeListener {
       : seed_(seed),
         long_(seed % 20 == 0),
         stays_full_(seed % 20 == 7),
+        long_elements_(seed % 4 == 1),
         rng_(seed),
         crashes_(long_ ? 3 : crashes) {}
 
@@ -158,8 +159,9 @@ class World : public ChangeListener {
   void note_put(Namespace& ns, const std::string& key, Lsn lsn, const std::string& bytes);
 
   const uint64_t seed_;
-  const bool long_;        // few lives, long ones, on a volume that is nearly full
-  const bool stays_full_;  // the volume, from the second life on
+  const bool long_;           // few lives, long ones, on a volume that is nearly full
+  const bool stays_full_;     // the volume, from the second life on
+  const bool long_elements_;  // some do not fit into a segment
   Rng rng_;
   const int crashes_;
   Disk disk_;

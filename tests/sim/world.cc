@@ -69,7 +69,7 @@ void World::live(bool last) {
   const bool unreadable = !errors && pick(16) == 0;
   // Little or no room is left; now and then for all lives from the second on.
   const bool stays = stays_full_ && life_ > 0;
-  const bool full = stays || (!last && (long_ || pick(8) == 0));
+  const bool full = stays || (!last && (long_ || pick(8) == 0) && !long_elements_);
   unreadable_ = unreadable;
   if (unreadable) faults.read_error = 0.005;
   if (!stays || life_ == 1) disk_.capacity_bytes = UINT64_MAX;
