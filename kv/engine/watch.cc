@@ -23,7 +23,7 @@ void Watches::swapped(const Change& c) {
     const auto& [ns, name] = key;
     if (ns != c.ns) continue;
     const KeyHash hash = ns->hash(name);
-    const auto in = [&](const Namespace& space) {
+    const auto in = [&, &name = name](const Namespace& space) {
       const Entry* e = space.index->find(name, hash);
       return e != nullptr && !e->expired(now);
     };
