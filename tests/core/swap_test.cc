@@ -164,9 +164,8 @@ struct SwapTest : FaultTest {
       if (e->is_cold()) co_return absl::InternalError("it left memory at once");
       if (const Collection* c = e->collection()) {
         auto& fields = found[key].fields;
-        static_cast<const kv::Hash*>(c)->for_each(kv::Hash::kNoTime, [&](auto field, auto text) {
-          fields[std::string(field)] = text;
-        });
+        static_cast<const kv::Hash*>(c)->for_each(
+            kv::Hash::kNoTime, [&](auto field, auto text) { fields[std::string(field)] = text; });
       } else {
         found[key].bytes = e->value();
       }
