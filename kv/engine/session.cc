@@ -180,17 +180,18 @@ void Sessions::keep_buffers_within(uint64_t most) {
   for (;;) {
     constexpr uint64_t kRestBytes = 4 << 10;  // a stranger who does nothing takes no more
     Session* largest = nullptr;
-    // What they hold now: who gave something back may not have taken it off buffer_bytes_ yet, and
-    // nobody is to be sent away for that.
+    std::pair<bool, uint64_t> rank_of_largest;
+    // What those hold who stay, each looked at once: who gives something back, or goes, may not
+    // have taken it off buffer_bytes_ yet, and nobody else is to be sent away for that.
     int64_t sum = 0;
-    auto rank = [](const Session& s) {
-      const uint64_t bytes = s.buffer_bytes;
-      return std::pair(s.stranger && bytes > kRestBytes, bytes);
-    };
     for (auto& [id, s] : by_id_) {
-      sum += static_cast<int64_t>(s->buffer_bytes);
-      if (s->no_evict || s->sent_away || s->buffer_bytes == 0) continue;
-      if (largest == nullptr || rank(*s) > rank(*largest)) largest = s.get();
+      const uint64_t bytes = s->sent_away ? 0 : s->buffer_bytes.load();
+      sum += static_cast<int64_t>(bytes);
+      if (s->no_evict || bytes == 0) continue;
+      const std::pair rank(s->stranger && bytes > kRestBytes, bytes);
+      if (largest != nullptr && rank <= rank_of_largest) continue;
+      largest = s.get();
+      rank_of_largest = rank;
     }
     if (largest == nullptr || within(sum, most)) return;
     largest->sent_away = true;
