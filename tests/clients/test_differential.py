@@ -21,7 +21,7 @@ SECONDS = float(os.environ.get("CAIRN_WIRE_SECONDS", "0"))
 SEED = int(os.environ.get("CAIRN_WIRE_SEED", "1"))
 COVERAGE, ALL = "--coverage" in sys.argv, "--all" in sys.argv
 STEPS = 1000  # of a stream
-UNSTEADY_MAX = 6
+UNSTEADY_MAX = 2
 
 # Rows that streams cannot say with random words: the whole server heeds them, or one of the clients goes.
 NEVER = set("""shutdown debug failover replicaof slaveof psync sync replconf monitor quit client|reply client|kill client|pause client|unpause
