@@ -294,13 +294,16 @@ class Connection final : public kv::Sender,
       if (took < 0) return end_pushes();
       outbox().sent(static_cast<size_t>(took));
       server_.stats.count_write(static_cast<uint64_t>(took));
-      if (static_cast<size_t>(took) < n) {
-        writer_ = Writer::kPushes;
-        return spawn(stream_.executor(), "pushing to a client", push_all(this->shared_from_this()),
-                     [](const Status&) {});
-      }
+      if (static_cast<size_t>(took) < n) return go_on_pushing();
     }
-    outbox().ring();
+    // Amidst a message nobody else may write.
+    outbox().begun() ? go_on_pushing() : outbox().ring();
+  }
+
+  void go_on_pushing() {
+    writer_ = Writer::kPushes;
+    spawn(stream_.executor(), "pushing to a client", push_all(this->shared_from_this()),
+          [](const Status&) {});
   }
 
   static awaitable<void> push_all(std::shared_ptr<Connection> self) {
@@ -315,6 +318,7 @@ class Connection final : public kv::Sender,
       self->outbox().sent(n);
       sent = co_await self->stream_.write(as_bytes(self->piece_).first(n));
       self->server_.stats.count_write(n);
+      co_await asio::post(self->stream_.executor(), asio::use_awaitable);  // others' turn
     }
     self->piece_ = {};
     self->writer_ = Writer::kNobody;

@@ -63,6 +63,8 @@ class Outbox {
   size_t copy(char* to, size_t room, char first, bool begun);
   // So much of it was sent.
   void sent(size_t bytes);
+  // Of the next message a part was sent.
+  bool begun() const { return at_ > 0; }
   // Everything, but for the rest of a message that was begun, as one text.
   void drain(std::string& to, char first);
   // The owner looks again in another turn of its loop.

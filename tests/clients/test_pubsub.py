@@ -270,6 +270,39 @@ class Many(Case):
         self.assertTrue(wait_until(lambda: publisher.ask(b"PUBSUB", b"CHANNELS") == b"*0\r\n"))
         publisher.close()
 
+    def test_nothing_comes_amidst_a_message(self):
+        """Each in several copies, more than is sent in one turn, while the listener asks for answers all the time."""
+        r, patterns = random.Random(SEED), 5
+        listener, publisher = (Client(self.server.resp, PASSWORD) for _ in range(2))
+        listener.ask(b"HELLO", b"3")
+        for i in range(patterns):
+            listener.ask(b"PSUBSCRIBE", b"a" + b"*" * (i + 1))
+        sizes = [r.choice([10, 16_000, 60_000, 70_000, 300_000]) + r.randrange(100) for _ in range(300)]
+        answered, ended, under_way = 0, threading.Event(), threading.Semaphore(8)  # what is unread has its limit
+
+        def publish():
+            for i, size in enumerate(sizes):
+                under_way.acquire()
+                publisher.ask(b"PUBLISH", b"a", b"%d:" % i + b"y" * size)
+            ended.set()
+        thread = threading.Thread(target=publish)
+        thread.start()
+        left = [patterns] * len(sizes)
+        while not ended.is_set() or sum(left) > 0:
+            listener.socket.sendall(command(b"ECHO", b"%d" % answered))
+            while (value := listener.value()) != b"%d" % answered:
+                self.assertEqual((value[0], value[2]), (b"pmessage", b"a"))
+                i, text = value[3].split(b":")
+                self.assertTrue(text == b"y" * sizes[int(i)])
+                left[int(i)] -= 1
+                if left[int(i)] == 0:
+                    under_way.release()
+            answered += 1
+        thread.join()
+        self.assertEqual(set(left), {0})
+        for c in (listener, publisher):
+            c.close()
+
     def test_who_does_not_read_goes_and_memory_stays_bounded(self):
         r = self.server.redis()
         r.config_set("client-output-buffer-limit", "pubsub 2mb 0 0")
