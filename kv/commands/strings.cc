@@ -210,7 +210,7 @@ void append_(Context& c) {
     if (c.put_word(c.args[1], 2, 0)) c.reply.integer(static_cast<int64_t>(total));
     return;
   }
-  if (c.args.length(2) == 0) return c.reply.integer(static_cast<int64_t>(total));
+  // Nothing appended is a change too, as Redis has it: watchers and listeners are told.
   if (e->is_blob() || total > c.store.options().extent_threshold) return c.defer();
   std::string value(e->value());
   value.append(c.args[2]);

@@ -86,7 +86,7 @@ def each(commands, said, reasons):
 def stored_by_chance(d):
     if d.name.startswith("geo") and b"ANY" in d.said:
         return bool({b"STORE", b"STOREDIST", b"GEOSEARCHSTORE"} & set(d.said)) and d.numbers() is not None
-    if d.name != "spop" or d.ours in (None, []) or d.we_say(b"-"):
+    if d.name != "spop" or d.ours in (None, []) or is_error(d.ours):  # a member may be -1
         return False
     return in_any_order(d.ours) != in_any_order(d.theirs)
 
