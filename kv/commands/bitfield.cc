@@ -163,14 +163,16 @@ void bitfield_with(Context& c, bool read_only) {
   if (!c.find(c.args[1], ValueType::kString, e)) return;
   if (fields.empty()) return c.reply.array(0);
   const uint64_t end = fields_end_bytes(fields, true);
-  if ((e != nullptr && e->is_blob()) || end > c.store.options().extent_threshold) return c.defer();
-  std::string value(e == nullptr ? std::string_view() : e->value());
+  if (goes_in_parts(c, e, end)) return;
+  const auto text = text_at_once(c, e, end);
+  if (!text) return;
+  std::string value(*text);
   if (value.size() < end) value.resize(end);
   run_fields(c, fields, value, 0);
   if (end == 0) return;
   if (e == nullptr) {
     c.put_string(c.args[1], value, 0);
-  } else if (value != e->value()) {
+  } else if (value != *text) {
     put_edited(c, e, value);
   }
 }

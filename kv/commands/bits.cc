@@ -33,9 +33,10 @@ void setbit(Context& c) {
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
   auto byte = static_cast<uint64_t>(offset) / 8;
-  if ((e != nullptr && e->is_blob()) || byte >= c.store.options().extent_threshold)
-    return c.defer();
-  std::string value(e == nullptr ? std::string_view() : e->value());
+  if (goes_in_parts(c, e, byte + 1)) return;
+  const auto text = text_at_once(c, e, byte + 1);
+  if (!text) return;
+  std::string value(*text);
   int old = get_bit(value, static_cast<uint64_t>(offset));
   if (byte < value.size() && old == bit) return c.reply.integer(old);  // nothing was changed
   if (value.size() <= byte) value.resize(byte + 1);
@@ -64,8 +65,10 @@ void getbit(Context& c) {
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
   if (e == nullptr) return c.reply.integer(0);
-  if (e->is_blob()) return c.defer();
-  c.reply.integer(get_bit(e->value(), static_cast<uint64_t>(offset)));
+  if (goes_in_parts(c, e)) return;
+  if (const auto text = text_at_once(c, e)) {
+    c.reply.integer(get_bit(*text, static_cast<uint64_t>(offset)));
+  }
 }
 
 awaitable<void> getbit_deferred(Context& c) {
@@ -147,8 +150,10 @@ void bitcount(Context& c) {
   BitRange range;
   if (!parse_range(c, 2, value_length(e), range)) return;
   if (range.empty()) return c.reply.integer(0);
-  if (e->is_blob()) return c.defer();
-  c.reply.integer(static_cast<int64_t>(count_in(e->value(), 0, range)));
+  if (goes_in_parts(c, e)) return;
+  if (const auto text = text_at_once(c, e)) {
+    c.reply.integer(static_cast<int64_t>(count_in(*text, 0, range)));
+  }
 }
 
 // Streams the bytes of a held value that cover `range` to fn(bytes, first bit); fn returns false
@@ -225,9 +230,11 @@ void bitpos(Context& c) {
   BitRange range;
   if (!parse_range(c, 3, value_length(e), range)) return;
   if (range.empty()) return c.reply.integer(-1);
-  if (e->is_blob()) return c.defer();
-  int64_t at = find_in(e->value(), 0, range, bit);
-  c.reply.integer(at >= 0 ? at : bitpos_miss(c, bit, e->value_bytes()));
+  if (goes_in_parts(c, e)) return;
+  const auto text = text_at_once(c, e);
+  if (!text) return;
+  const int64_t at = find_in(*text, 0, range, bit);
+  c.reply.integer(at >= 0 ? at : bitpos_miss(c, bit, text->size()));
 }
 
 awaitable<void> bitpos_deferred(Context& c) {
@@ -326,17 +333,20 @@ void bitop(Context& c) {
   Op op;
   if (!parse_op(c, op)) return;
   const Sources sources(c, op);
-  bool in_extents = false;
+  std::vector<const Entry*> entries;
+  const Entry* in_extents = nullptr;
   for (std::string_view key : sources.keys) {
     Entry* e;
     if (!c.find(key, ValueType::kString, e)) return;
-    in_extents |= e != nullptr && e->is_blob();
+    entries.push_back(e);
+    if (e != nullptr && e->is_blob()) in_extents = e;
   }
-  if (in_extents) return c.defer();
+  if (goes_in_parts(c, in_extents)) return;
   Sum sum;
-  for (size_t i = 0; i < sources.keys.size(); i++) {
-    const Entry* e = c.find(sources.keys[i]);
-    sum.add(op, sources.cancelled[i], e == nullptr ? std::string_view() : e->value());
+  for (size_t i = 0; i < entries.size(); i++) {
+    const auto text = text_at_once(c, entries[i]);
+    if (!text) return;
+    sum.add(op, sources.cancelled[i], *text);
   }
   if (op == Op::kNot) {
     for (char& x : sum.bytes) x = static_cast<char>(~x);

@@ -20,6 +20,40 @@ bool put_edited(Context& c, Entry* entry, std::string_view value) {
   return c.put(c.ns(), r);
 }
 
+bool goes_in_parts(Context& c, const Entry* e, uint64_t becomes) {
+  const bool blob = e != nullptr && e->is_blob();
+  if (c.in_exec || (!blob && becomes <= c.store.options().extent_threshold)) return false;
+  c.defer();
+  return true;
+}
+
+namespace {
+
+std::optional<std::string_view> fetched_text(Context& c, const BlobRef& blob) {
+  auto reader = std::make_unique<BlobReader>(c.store.extents(), blob, 0, blob.size);
+  Session::Lacking& lacking = c.session.lacks();
+  if (const std::string* text = lacking.find_fetched(*reader)) return *text;
+  lacking.blob = std::move(reader);
+  c.again = true;
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string_view> text_at_once(Context& c, const Entry* e, uint64_t becomes) {
+  if (c.in_exec && becomes > text_at_once_max(c.store.memory_bytes())) {
+    c.reply.error("ERR the value would be too long for a script or a transaction");
+    return std::nullopt;
+  }
+  if (e == nullptr) return std::string_view();
+  return e->is_blob() ? fetched_text(c, *BlobRef::decode(e->value())) : e->value();
+}
+
+std::optional<std::string_view> word_at_once(Context& c, size_t word) {
+  const BlobRef* blob = c.args.blob(word);
+  return blob == nullptr ? c.args[word] : fetched_text(c, *blob);
+}
+
 awaitable<std::optional<HeldValue>> hold_value(Context& c, std::string_view key) {
   std::vector<std::string_view> keys{key};
   auto held = co_await hold_values(c, std::move(keys));

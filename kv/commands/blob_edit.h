@@ -1,6 +1,7 @@
 // Changing part of a value that lies in extents, or that grows into them: a new blob is composed
 // of what stays (shared, not copied), what is new, and holes; then it replaces the old one, if
-// nobody else did meanwhile.
+// nobody else did meanwhile. Inside MULTI and scripts there is no meanwhile: there such a value is
+// a text while it lasts, and written as a whole.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -31,6 +32,15 @@ bool put_edited(Context& c, Entry* entry, std::string_view value);
 // the bytes as they are, and no more are added, nothing is written.
 awaitable<std::optional<uint64_t>> edit_blob(Context& c, std::string_view key,
                                              const BlobEdit& edit);
+
+// Whether the command goes on in parts: a value lies in extents, or will when it has `becomes`
+// bytes. Not inside MULTI and scripts, where it has its values as texts.
+bool goes_in_parts(Context& c, const Entry* e, uint64_t becomes = 0);
+// The bytes of a string, or of a word, as they are now; none of no entry. What lies in extents is
+// fetched for a command of a transaction or a script, which then begins again with it. Nothing: it
+// does, or a text would be too long (text_at_once_max), which was answered.
+std::optional<std::string_view> text_at_once(Context& c, const Entry* e, uint64_t becomes = 0);
+std::optional<std::string_view> word_at_once(Context& c, size_t word);
 
 // A value held for reading without its lock.
 struct HeldValue {

@@ -110,12 +110,13 @@ bool Comparison::holds(Context& c, Entry* e, const Found* found,
     same = found->same;
   } else if (!by_digest && value_length(e) != c.args.length(word)) {
     same = false;
-  } else if (e->is_blob() || c.args.blob(word) != nullptr) {
+  } else if ((e->is_blob() || c.args.blob(word) != nullptr) && !c.in_exec) {
     result = std::nullopt;
     return true;
   } else {
-    same = by_digest ? equals_ignoring_case(digest_of(e->value()), c.args[word])
-                     : e->value() == c.args[word];
+    const auto text = text_at_once(c, e), other = text ? word_at_once(c, word) : text;
+    if (!other) return false;
+    same = by_digest ? equals_ignoring_case(digest_of(*text), *other) : *text == *other;
   }
   result = same == equal;
   return true;

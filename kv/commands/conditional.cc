@@ -15,9 +15,11 @@ namespace {
 void digest(Context& c) {
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
-  if (e != nullptr && e->is_blob()) return c.defer();
+  if (goes_in_parts(c, e)) return;
+  const auto text = text_at_once(c, e);
+  if (!text) return;
   c.engine.count_hit(e != nullptr);
-  e == nullptr ? c.reply.null() : c.reply.bulk(digest_of(e->value()));
+  e == nullptr ? c.reply.null() : c.reply.bulk(digest_of(*text));
 }
 
 awaitable<void> digest_deferred(Context& c) {

@@ -152,8 +152,10 @@ void lcs(Context& c) {
   if (too_large(c, a_size, b_size)) return;
   constexpr uint64_t kCellsAtOnce = 1 << 20;  // some milliseconds
   const bool in_extents = (a != nullptr && a->is_blob()) || (b != nullptr && b->is_blob());
-  if (in_extents || (!c.in_exec && a_size * b_size > kCellsAtOnce)) return c.defer();
-  Matrix table(a == nullptr ? "" : a->value(), b == nullptr ? "" : b->value());
+  if (!c.in_exec && (in_extents || a_size * b_size > kCellsAtOnce)) return c.defer();
+  const auto left = text_at_once(c, a), right = left ? text_at_once(c, b) : left;
+  if (!right) return;
+  Matrix table(*left, *right);
   table.fill(a_size);
   answer(c, options, table);
 }

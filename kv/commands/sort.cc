@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "kv/commands/blob_edit.h"
 #include "kv/commands/hash_view.h"
 #include "kv/commands/set_view.h"
 #include "kv/commands/sorted_set_view.h"
@@ -203,7 +204,7 @@ Found find(Context& c, const Pattern& pattern, std::string_view element) {
   if (e == nullptr) return found;
   const ValueType wanted = pattern.field() ? ValueType::kHash : ValueType::kString;
   if (e->type() != wanted) return found;
-  if (e->is_cold()) return found.cold = true, found;
+  if (e->is_cold()) return found.cold = e, found;
   if (pattern.field()) {
     found.value = HashView(c, e).get(*pattern.field());
   } else if (e->is_blob()) {
@@ -236,11 +237,26 @@ void store_at_once(Context& c, const Question& q, std::span<const std::string_vi
   if (c.put(c.ns(), r)) c.reply.integer(static_cast<int64_t>(values.size()));
 }
 
-// What cannot be done in one turn is done later, in turns; an EXEC has only one.
-Outcome later(Context& c, std::string_view why) {
-  if (!c.in_exec) return Outcome::kLater;
-  c.reply.error(cat("ERR ", why, " cannot be looked up by a pattern inside MULTI"));
-  return Outcome::kDone;
+// What cannot be done in one turn is done later, in turns. An EXEC has only one, and begins again
+// with what it lacks.
+Outcome later(const Context& c) { return c.in_exec ? Outcome::kDone : Outcome::kLater; }
+
+// Of an EXEC: that it lacks this, if it is on disk alone.
+bool lacks(Context& c, const Found& found) {
+  if (!c.in_exec || found.cold == nullptr) return false;
+  c.session.lacks().keys.emplace_back(c.txn->outside(c.ns()).shared_from_this(),
+                                      std::string(found.cold->key()));
+  c.again = true;
+  return true;
+}
+
+// Whether there is a text; of an EXEC that in extents is made one, or it lacks it.
+bool is_text(Context& c, Found& found) {
+  if (found.blob != nullptr && c.in_exec) {
+    found.value = text_at_once(c, found.blob);
+    return found.value.has_value();
+  }
+  return found.blob == nullptr && found.cold == nullptr;
 }
 
 Outcome answer_at_once(Context& c, Work& work) {
@@ -252,9 +268,10 @@ Outcome answer_at_once(Context& c, Work& work) {
     if (q.gets.empty()) c.reply.bulk(e.text);
     for (const Pattern& get : q.gets) {
       const Found found = find(c, get, e.text);
-      if (found.cold) {
+      if (lacks(c, found)) continue;
+      if (found.cold != nullptr) {
         c.reply.cut(mark);
-        return later(c, "a value on disk alone");
+        return Outcome::kLater;
       }
       if (found.blob != nullptr) {
         c.reply_value(const_cast<Entry*>(found.blob));
@@ -279,14 +296,14 @@ Outcome store_result(Context& c, Work& work, bool however_much) {
     const Element& e = work.take();
     if (q.gets.empty()) add(e.text);
     for (const Pattern& get : q.gets) {
-      const Found found = find(c, get, e.text);
-      if (found.cold) return later(c, "a value on disk alone");
-      if (found.blob != nullptr) return later(c, "a value above the extent threshold");
+      Found found = find(c, get, e.text);
+      if (lacks(c, found)) continue;
+      if (!is_text(c, found)) return later(c);
       add(found.value.value_or(""));  // no other key changes before it is stored
     }
     if (bytes > kBytesMax && !c.in_exec && !however_much) return Outcome::kLater;
   }
-  store_at_once(c, q, values);
+  if (!c.again) store_at_once(c, q, values);
   return Outcome::kDone;
 }
 
@@ -301,11 +318,12 @@ Outcome work_at_once(Context& c, Work& work, const Entry* entry, bool however_mu
       work.weigh(e, e.text);
       continue;
     }
-    const Found found = find(c, *q.by, e.text);
-    if (found.cold) return later(c, "a value on disk alone");
-    if (found.blob != nullptr) return later(c, "a value above the extent threshold");
+    Found found = find(c, *q.by, e.text);
+    if (lacks(c, found)) continue;
+    if (!is_text(c, found)) return later(c);
     work.weigh(e, found.value);
   }
+  if (c.again) return Outcome::kDone;
   while (work.sort_some()) {
   }
   if (work.failed()) return c.reply.error(kNoNumber), Outcome::kDone;

@@ -209,7 +209,7 @@ void gather_at_once(Work& work, const Entry* entry);
 struct Found {
   std::optional<std::string_view> value;  // good until the locks are given back
   const Entry* blob = nullptr;            // or it lies in extents
-  bool cold = false;                      // or on disk alone
+  const Entry* cold = nullptr;            // or on disk alone
 };
 
 Found find(Context& c, const Pattern& pattern, std::string_view element);

@@ -211,9 +211,11 @@ void append_(Context& c) {
     return;
   }
   // Nothing appended is a change too, as Redis has it: watchers and listeners are told.
-  if (e->is_blob() || total > c.store.options().extent_threshold) return c.defer();
-  std::string value(e->value());
-  value.append(c.args[2]);
+  if (goes_in_parts(c, e, total)) return;
+  const auto text = text_at_once(c, e, total), more = text ? word_at_once(c, 2) : text;
+  if (!more) return;
+  std::string value(*text);
+  value.append(*more);
   if (put_edited(c, e, value)) c.reply.integer(static_cast<int64_t>(total));
 }
 
@@ -238,10 +240,12 @@ void setrange(Context& c) {
   if (end > c.engine.server().proto_max_bulk_len) {
     return c.reply.error("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
   }
-  if ((e != nullptr && e->is_blob()) || end > c.store.options().extent_threshold) return c.defer();
-  std::string value(e == nullptr ? std::string_view() : e->value());
+  if (goes_in_parts(c, e, end)) return;
+  const auto text = text_at_once(c, e, end), word = text ? word_at_once(c, 3) : text;
+  if (!word) return;
+  std::string value(*text);
   if (value.size() < end) value.resize(end);
-  value.replace(static_cast<size_t>(offset), added, c.args[3]);
+  value.replace(static_cast<size_t>(offset), added, *word);
   bool put = e == nullptr ? c.put_string(c.args[1], value, 0) : put_edited(c, e, value);
   if (put) c.reply.integer(static_cast<int64_t>(value.size()));
 }

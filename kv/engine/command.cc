@@ -342,8 +342,7 @@ void help(Context& c) {
 void Context::defer() {
   if (in_exec) {
     return reply.error(
-        "ERR a value above the extent threshold cannot be worked on in parts inside MULTI or a "
-        "script");
+        "ERR a value so large is worked on in parts, which neither MULTI nor a script can");
   }
   deferred_ = true;
 }

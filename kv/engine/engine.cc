@@ -614,11 +614,10 @@ bool Engine::looks_at_cold(const Request& request) {
 }
 
 void Engine::note_lacking(Session& session, const Request& request, const Transaction& txn) {
-  if (session.lacking == nullptr) session.lacking = std::make_unique<Session::Lacking>();
   for (const Key& key : request.keys) {
     if (key.ns == nullptr) continue;
-    session.lacking->keys.emplace_back(txn.outside(*key.ns).shared_from_this(),
-                                       std::string(key.name));
+    session.lacks().keys.emplace_back(txn.outside(*key.ns).shared_from_this(),
+                                      std::string(key.name));
   }
 }
 
@@ -632,7 +631,7 @@ void Engine::send_messages(Context& c) {
 void Engine::run_inner(Context& inner) {
   const Reply::Mark mark = inner.reply.mark();
   call(inner);
-  finish(inner, mark);
+  if (!inner.again) finish(inner, mark);
 }
 
 void Engine::fetch_ahead(Session& session, const Request& request) {
@@ -704,11 +703,11 @@ awaitable<Status> Engine::read_lacking(Session& session) {
   if (session.lacking == nullptr || session.lacking->blob == nullptr) co_return absl::OkStatus();
   Session::Lacking& lacking = *session.lacking;
   const std::unique_ptr<BlobReader> reader = std::move(lacking.blob);
-  const uint64_t most = script_memory(store_.memory_bytes()) / 2;
+  const uint64_t most = text_at_once_max(store_.memory_bytes());
   if (reader->left() > most - std::min(most, lacking.fetched_bytes)) {
-    co_return absl::ResourceExhaustedError("the value is too long for a script");
+    co_return absl::ResourceExhaustedError("the values are too long for a script or a transaction");
   }
-  std::string name = cat(reader->blob().encode(), ":", reader->left());
+  std::string name = Session::Lacking::name_of(*reader);
   auto value = co_await reader->read_all(most);
   if (!value.ok()) co_return value.status();
   lacking.fetched_bytes += value->size();

@@ -45,6 +45,8 @@ inline uint64_t script_memory(uint64_t memory_bytes) {
   return std::clamp(limits::memory_of(memory_bytes) / kScriptMemoryPart, kScriptMemoryMin,
                     kScriptMemoryMax);
 }
+// Of values in extents that a script or a transaction has as texts: so much at a time.
+inline uint64_t text_at_once_max(uint64_t memory_bytes) { return script_memory(memory_bytes) / 2; }
 
 struct Script {
   std::string sha;     // 40 hex digits

@@ -1,6 +1,7 @@
 #include "kv/engine/session.h"
 
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
 #include "kv/engine/errand.h"
 #include "kv/engine/lookout.h"
 
@@ -21,6 +22,18 @@ Session::Session(Store& store, uint64_t id, std::string address, std::string loc
 
 Session::~Session() {
   if (monitored_by != nullptr) monitored_by->monitor(*this, false);
+}
+
+std::string Session::Lacking::name_of(const BlobReader& reader) {
+  return cat(reader.blob().encode(), ":", reader.left());
+}
+
+const std::string* Session::Lacking::find_fetched(const BlobReader& reader) const {
+  const std::string name = name_of(reader);
+  for (auto& [known, value] : fetched) {
+    if (known == name) return &value;
+  }
+  return nullptr;
 }
 
 void Session::leave_multi() {

@@ -68,13 +68,15 @@ class Session {
     if (NamespacePtr again = store.find_namespace(ns->name)) ns = std::move(again);
   }
 
-  // What a script needed beside the keys that its request names, so that it was taken back and is
-  // run again.
+  // What a script or a transaction needed beside the keys that its request names, so that it was
+  // taken back and is run again.
   struct Lacking {
     std::vector<std::pair<NamespacePtr, std::string>> keys;
     bool all_stripes = false;
     std::unique_ptr<BlobReader> blob;                          // to be read
-    std::vector<std::pair<std::string, std::string>> fetched;  // values of such, by their names
+    std::vector<std::pair<std::string, std::string>> fetched;  // what such hold, by their names
+    static std::string name_of(const BlobReader& reader);
+    const std::string* find_fetched(const BlobReader& reader) const;  // null: it was not
     uint64_t fetched_bytes = 0;
     // It needs more than a turn, and goes on with LongScripts: what it is (Busy::Holder), and when
     // it began for the first time.
@@ -83,6 +85,10 @@ class Session {
     bool gave_way = false;  // it lacked nothing but the leave to go on
   };
   std::unique_ptr<Lacking> lacking;
+  Lacking& lacks() {
+    if (lacking == nullptr) lacking = std::make_unique<Lacking>();
+    return *lacking;
+  }
   // What scripts and EXEC publish is sent once what they change is there: they may be taken back.
   struct Message {
     Channels::Kind kind;

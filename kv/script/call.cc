@@ -27,10 +27,9 @@ int answer_error(lua_State* lua, bool raise, std::string_view text) {
 // The script is taken back, and run again with these keys locked and their values in memory.
 [[noreturn]] void lack(lua_State* lua, LuaState& state, const Request* keys) {
   Session& session = state.current()->c.session;
-  if (session.lacking == nullptr) session.lacking = std::make_unique<Session::Lacking>();
   // With more that it did not declare it is quicker to take all.
   constexpr size_t kKeysMax = 3;
-  Session::Lacking& lacking = *session.lacking;
+  Session::Lacking& lacking = session.lacks();
   if (keys == nullptr || lacking.keys.size() >= kKeysMax) lacking.all_stripes = true;
   if (keys != nullptr) Engine::note_lacking(session, *keys, state.current()->txn);
   state.end(lua, Ended::kAgain);
@@ -185,14 +184,14 @@ int call(lua_State* lua, bool raise) {
     inner.script = &outer.request;
     inner.locked = request.hash;
     engine.run_inner(inner);
+    if (inner.again) state.end(lua, Ended::kAgain);
     outer.saw(inner.seen());
     outer.take_events(inner);
   }
   if (!run->txn.status().ok()) state.end(lua, Ended::kRefused);
   if (reply.overflowed()) state.end(lua, Ended::kNoMemory);
   if (auto blob = reply.missing()) {
-    if (session.lacking == nullptr) session.lacking = std::make_unique<Session::Lacking>();
-    session.lacking->blob = std::move(blob);
+    session.lacks().blob = std::move(blob);
     state.end(lua, Ended::kAgain);
   }
   if (reply.is_error()) {

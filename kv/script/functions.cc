@@ -110,8 +110,7 @@ uint64_t bytes_of(const Libraries& libraries) {
 // All stripes, so that all its records can be looked for; false: it begins again with them.
 bool has_all_stripes(Context& c) {
   if (c.locks->all()) return true;
-  if (c.session.lacking == nullptr) c.session.lacking = std::make_unique<Session::Lacking>();
-  c.session.lacking->all_stripes = c.again = true;
+  c.session.lacks().all_stripes = c.again = true;
   return false;
 }
 

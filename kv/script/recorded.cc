@@ -25,11 +25,8 @@ void Recorded::write_decimal(std::string_view digits) {
 }
 
 void Recorded::write_stream(std::unique_ptr<BlobReader> blob) {
-  if (fetched != nullptr) {
-    const std::string name = name_of(*blob);
-    for (auto& [known, value] : *fetched) {
-      if (known == name) return write_bulk(value);
-    }
+  if (lacking != nullptr) {
+    if (const std::string* value = lacking->find_fetched(*blob)) return write_bulk(*value);
   }
   streams_.push_back(std::move(blob));
   write_null();  // nobody will see it

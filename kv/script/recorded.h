@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/base/text.h"
 #include "kv/engine/reply.h"
+#include "kv/engine/session.h"
 #include "kv/script/lua.h"
 
 namespace cairn::kv {
@@ -35,11 +35,7 @@ class Recorded final : public Reply {
   std::unique_ptr<BlobReader> missing() {
     return streams_.empty() ? nullptr : std::move(streams_.front());
   }
-  // Values of blobs that were read for this script, by what names them.
-  const std::vector<std::pair<std::string, std::string>>* fetched = nullptr;
-  static std::string name_of(const BlobReader& reader) {
-    return cat(reader.blob().encode(), ":", reader.left());
-  }
+  const Session::Lacking* lacking = nullptr;  // what was fetched for this script
   // Pushes it. It has to be whole, and no error.
   void push_value(lua_State* lua) const {
     size_t at = 0;

@@ -310,22 +310,17 @@ void LuaState::look_at_time(lua_State* lua) {
   }
 }
 
-namespace {
-Session::Lacking& lacking_of(Session& session) {
-  if (session.lacking == nullptr) session.lacking = std::make_unique<Session::Lacking>();
-  return *session.lacking;
-}
-}  // namespace
+namespace {}  // namespace
 
 void LuaState::go_on_elsewhere(lua_State* lua) {
-  Session::Lacking& lacking = lacking_of(run_->c.session);
+  Session::Lacking& lacking = run_->c.session.lacks();
   lacking.runs_long = run_->function ? kBusyFunction : kBusyScript;
   lacking.begun_ns = run_->begun_ns;
   end(lua, Ended::kAgain);
 }
 
 void LuaState::give_way(lua_State* lua) {
-  lacking_of(run_->c.session).gave_way = true;
+  run_->c.session.lacks().gave_way = true;
   end(lua, Ended::kAgain);
 }
 
@@ -474,7 +469,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   Run run{c,        c.in_exec ? *c.txn : own,  name, flags,   read_only, running,
           function, static_cast<size_t>(keys), resp, begun_ns};
   run_ = &run;
-  reply_.fetched = c.session.lacking == nullptr ? nullptr : &c.session.lacking->fetched;
+  reply_.lacking = c.session.lacking.get();
   const Reply::Mark mark = c.reply.mark();
 
   lua_State* lua = lua_;  // [function]
@@ -516,7 +511,7 @@ void LuaState::run(Context& c, std::string_view name, uint32_t flags, bool funct
   c.saw(run.txn.seen());
   if (c.again) c.session.slot = slot;  // what it touched first it may not touch then
   run_ = nullptr;
-  reply_.fetched = nullptr;
+  reply_.lacking = nullptr;
   levels_ = coroutines = 0;
   // Nothing that a script had is there for the next one; functions keep what they will.
   largest_ = function ? std::max(std::min(largest_, used_), kBlockOfHook) : largest_before;

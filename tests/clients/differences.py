@@ -231,11 +231,6 @@ def _(d):
 
 # --- what Cairn does otherwise on purpose
 
-@differs("values in extents cannot be edited inside MULTI", parts=True)
-def _(d):
-    return d.we_say(b"-ERR a value above the extent threshold")
-
-
 @differs("MEMORY USAGE finds a key that is past until the server meets it", parts=True)
 def _(d):
     return d.row == "memory|usage" and d.ours in (None, b"nil", b"_") and isinstance(d.theirs, bytes) and d.theirs[:1] == b":"

@@ -1,6 +1,7 @@
 """Whole or not at all, at one moment, at every door: what a command, MULTI, a gRPC Txn or the end of an
 upload changes, and what WATCH and conditions see of others' changes."""
 import os
+import random
 import threading
 import time
 import unittest
@@ -9,7 +10,9 @@ import boto3  # noqa: F401  (imported by the main thread: see harness)
 import grpc
 import redis
 
-from harness import PASSWORD, SANITIZED, Case, command, raw, wait_until
+from harness import PASSWORD, SANITIZED, Case, command, raw, run_histories, wait_until
+from test_resp import Both
+from test_wire import Answers
 
 
 class Whole(Case):
@@ -308,6 +311,78 @@ class Refused(Case):
         self.assertTrue(answers[3].startswith(b"-OOM "), answers)
         self.assertTrue(answers[4].startswith(b"-EXECABORT "), answers)
         self.assertEqual(r.get("a"), b"1")
+
+
+class LongValues(Both):
+    """Inside MULTI and scripts, too, what changes or looks at bits and bytes works on values in extents and on disk alone:
+    generated histories, answered as redis-server answers them."""
+    BIG = bytes(range(256)) * 1200
+
+    def words(self, r):
+        keys = [b"a", b"b", b"c"]
+        k, to, big = r.choice(keys), r.choice(keys), self.BIG
+        bit = lambda: r.choice([b"0", b"77", b"524287", b"524288", b"600000", b"4000000"])
+        text = lambda: big[:r.choice([0, 1, 5, 65536, 65537, 200_000])]
+        return r.choice([
+            lambda: [b"APPEND", k, text()], lambda: [b"SETRANGE", k, r.choice([b"0", b"5", b"65535", b"300000"]), text()],
+            lambda: [b"SETBIT", k, bit(), r.choice([b"0", b"1"])], lambda: [b"GETBIT", k, bit()], lambda: [b"BITCOUNT", k],
+            lambda: [b"BITCOUNT", k, b"5", b"-9"], lambda: [b"BITPOS", k, r.choice([b"0", b"1"]), r.choice([b"0", b"70000"])],
+            lambda: [b"BITFIELD", k, b"SET", b"u8", bit(), b"7", b"INCRBY", b"i16", b"40", b"3", b"GET", b"u4", bit()],
+            lambda: [b"BITFIELD_RO", k, b"GET", b"u8", bit()], lambda: [b"BITOP", r.choice([b"AND", b"OR", b"XOR"]), to, k, r.choice(keys)],
+            lambda: [b"BITOP", b"NOT", to, k], lambda: [b"GETRANGE", k, b"10", b"90"], lambda: [b"STRLEN", k], lambda: [b"SET", k, text()],
+            lambda: [b"GET", k], lambda: [b"GETSET", k, text()], lambda: [b"DEL", k], lambda: [b"LCS", k, b"w1", b"LEN"],
+            lambda: [b"COPY", k, to, b"REPLACE"], lambda: [b"RENAME", k, to], lambda: [b"EXPIRE", k, b"1000"], lambda: [b"PERSIST", k],
+            lambda: [b"SORT", b"list", b"BY", b"nosort", b"GET", r.choice([k, b"w*"]), b"GET", b"#"], lambda: [b"SORT", b"list", b"BY", b"w*"],
+            lambda: [b"SORT", b"list", b"BY", b"w*", b"GET", b"w*", b"STORE", b"sorted"], lambda: [b"LRANGE", b"sorted", b"0", b"-1"],
+            lambda: [b"SWAPDB", b"0", b"1"]])()
+
+    @staticmethod
+    def run_in(c, way, steps):
+        if way == "script":
+            words, calls = [], []
+            for step in steps:
+                calls.append("o[#o+1]=redis.pcall(%s)" % ",".join("ARGV[%d]" % (len(words) + i + 1) for i in range(len(step))))
+                words += step
+            text = "local o={} %s for i=1,#o do if type(o[i])=='table' and o[i].err then o[i]=o[i].err end end return o" % " ".join(calls)
+            return [c.ask(b"EVAL", text.encode(), b"0", *words)]
+        if way == "multi":
+            steps = [[b"MULTI"]] + steps + [[b"EXEC"]]
+        answers = [c.ask(*step) for step in steps]
+        return answers[-1:] if way == "multi" else answers
+
+    def history(self, seed):
+        r, sides = random.Random(seed), [Answers(port) for port in (self.server.resp, self.peer.port)]
+        small = False
+        for c in sides:
+            c.ask(b"FLUSHALL")
+            c.ask(b"RPUSH", b"list", *[b"%d" % i for i in range(20)])
+            c.ask(b"MSET", *sum([[b"w%d" % i, b" %d" % (i * 7 % 20) + b"0" * zeros] for i, zeros in zip(range(20), [0, 5, 66000] * 7)], []))
+        for step in range(40):
+            if r.random() < 0.2:  # what is there leaves memory
+                small = not small
+                sides[0].ask(b"CONFIG", b"SET", b"maxmemory", b"1mb" if small else b"0")
+            way, steps = r.choice(["multi", "script", "plain"]), [self.words(r) for _ in range(r.choice([1, 2, 4, 8]))]
+            ours, theirs = [self.run_in(c, way, steps) for c in sides]
+            ours, theirs = b"".join(ours), b"".join(theirs)
+            if b"OOM command not allowed" in ours:
+                break  # what it needs in memory at once may be more than there is
+            at = next((i for i, (x, y) in enumerate(zip(ours, theirs)) if x != y), min(len(ours), len(theirs)))
+            self.assertTrue(ours == theirs, "seed %d step %d %s: %r: %r, not %r" % (
+                seed, step, way, [[w[:30] for w in s] for s in steps], ours[max(at - 100, 0):at + 200], theirs[max(at - 100, 0):at + 200]))
+        else:
+            self.compare(seed, sides)
+        sides[0].ask(b"CONFIG", b"SET", b"maxmemory", b"0")
+        for c in sides:
+            c.close()
+
+    def compare(self, seed, sides):
+        for k in (b"a", b"b", b"c", b"sorted"):
+            self.assertEqual(sides[0].ask(b"TYPE", k), sides[1].ask(b"TYPE", k))
+            if sides[0].ask(b"TYPE", k) == b"+string\r\n":
+                self.assertTrue(sides[0].ask(b"GET", k) == sides[1].ask(b"GET", k), "seed %d: %r" % (seed, k))
+
+    def test_histories_are_those_of_redis(self):
+        run_histories(self.history, int(os.environ.get("CAIRN_WIRE_SEED", "1")), float(os.environ.get("CAIRN_WIRE_SECONDS", "10")))
 
 
 if __name__ == "__main__":
