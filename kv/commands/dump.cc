@@ -316,18 +316,24 @@ HeldPayload::~HeldPayload() {
   if (blob) store.extents().unref(*blob);
 }
 
-std::optional<std::string> payload_at_once(const Entry* e, int64_t now_ms) {
+namespace {
+std::string with_footer(std::string out, uint16_t version) {
+  out.append(rdb::footer(version, rdb::crc64(0, out)));
+  return out;
+}
+}  // namespace
+
+std::optional<std::string> payload_at_once(const Entry* e, int64_t now_ms, bool whole) {
   std::string out;
   uint16_t version = rdb::kVersionPlain;
   if (e->is_blob()) return std::nullopt;
   if (const Collection* collection = e->collection()) {
-    if (!is_small(e)) return std::nullopt;
+    if (!whole && !is_small(e)) return std::nullopt;
     version = rdb::add_value(out, e->type(), *collection, now_ms);
   } else {
     rdb::add_text(out, e->value());
   }
-  out.append(rdb::footer(version, rdb::crc64(0, out)));
-  return out;
+  return with_footer(std::move(out), version);
 }
 
 awaitable<Dumped> payload_in_turns(Context& c, std::string_view key, HeldPayload& payload) {
@@ -367,9 +373,16 @@ namespace {
 void dump(Context& c) {
   Entry* e = c.find(c.args[1]);
   if (e == nullptr) return c.reply.null();
-  const auto payload = payload_at_once(e, c.now_ms());
-  if (!payload) return c.defer();
-  c.reply.bulk(*payload);
+  const Collection* collection = e->collection();
+  const uint64_t most = text_at_once_max(c.store.memory_bytes());
+  const bool whole = c.in_exec && collection != nullptr && collection->image_bytes() <= most;
+  if (const auto payload = payload_at_once(e, c.now_ms(), whole)) return c.reply.bulk(*payload);
+  if (!c.in_exec || collection != nullptr) return c.defer();
+  const auto text = text_at_once(c, e);
+  if (!text) return;
+  std::string out;
+  rdb::add_text(out, *text);
+  c.reply.bulk(with_footer(std::move(out), rdb::kVersionPlain));
 }
 
 awaitable<void> dump_deferred(Context& c) {

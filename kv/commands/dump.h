@@ -15,8 +15,9 @@ namespace cairn::kv {
 
 // Whether all of a collection can be looked at in one turn.
 bool is_small(const Entry* e);
-// The payload of what this entry holds at `now_ms`; nothing if it is to be made in turns.
-std::optional<std::string> payload_at_once(const Entry* e, int64_t now_ms);
+// The payload of what this entry holds at `now_ms`; nothing if it is to be made in turns. `whole`:
+// it is not, unless it lies in extents.
+std::optional<std::string> payload_at_once(const Entry* e, int64_t now_ms, bool whole = false);
 
 // A payload that was made in turns: in extents, where nobody but its holder knows of it.
 struct HeldPayload {

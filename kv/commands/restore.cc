@@ -12,6 +12,7 @@
 #include "core/extents/blob_reader.h"
 #include "core/extents/blob_writer.h"
 #include "core/store/collection_copy.h"
+#include "kv/commands/blob_edit.h"
 #include "kv/commands/dump.h"
 #include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
@@ -152,8 +153,10 @@ bool has_nothing_left(const rdb::Reader& reader) {
 void restore(Context& c) {
   Options o;
   if (!parse(c, o) || !is_free(c, o) || !parse_time(c, o)) return;
-  if (c.args.blob(kPayload) != nullptr) return c.defer();
-  std::string_view body = c.args[kPayload];
+  if (!c.in_exec && c.args.blob(kPayload) != nullptr) return c.defer();
+  const auto payload = word_at_once(c, kPayload);
+  if (!payload) return;
+  std::string_view body = *payload;
   if (body.size() < rdb::kFooterBytes) return c.reply.error(kBadChecksum);
   const size_t end = body.size() - rdb::kFooterBytes;
   const auto footer = rdb::take_footer(body.substr(end));
@@ -162,8 +165,11 @@ void restore(Context& c) {
   }
   body = body.substr(0, end);
   if (!fix_time(c, o)) return;
+  // Inside MULTI and scripts it is put as one record.
   const uint64_t most =
-      std::min(CollectionCopy::part_bytes(c.store), c.store.options().extent_threshold);
+      c.in_exec
+          ? std::min(text_at_once_max(c.store.memory_bytes()), c.store.log().record_bytes_max())
+          : std::min(CollectionCopy::part_bytes(c.store), c.store.options().extent_threshold);
   std::string made;
   rdb::Reader reader(most, c.now_ms());
   const auto got = reader.read(body, true, most + 1, made);
