@@ -236,7 +236,6 @@ int serve(const Options& options) {
     spdlog::set_level(level_of(severity));
   };
 #ifdef CAIRN_MIMALLOC
-  server.release_memory = [] { mi_collect(true); };
   server.allocator_stats = [] {
     std::string text;
     mi_stats_print_out([](const char* part, void* to) { *static_cast<std::string*>(to) += part; },

@@ -305,6 +305,10 @@ void MemoryKeeper::measure_process(uint64_t limit, uint64_t used) {
     }
     beside_bytes_ = std::min(beside_bytes_ + cut, limit);
     release();
+  } else if (all > limit && used > budget() && measured_ms_ >= next_cut_ms_) {
+    // Over the budget for what the process holds beside, of which some may lie free.
+    next_cut_ms_ = measured_ms_ + kCutMs;
+    release();
   } else if (beside < beside_bytes_) {
     beside_bytes_ -= (beside_bytes_ - beside) / 16;
   } else if (!pressed()) {
@@ -436,6 +440,8 @@ void MemoryKeeper::release() {
   for (const Executor& executor : keyspace_.executors()) {
     asio::post(executor, keyspace_.options().release_memory);
   }
+  MutexLock lock(others_mutex_);
+  if (release_others_) release_others_();
 }
 
 awaitable<void> MemoryKeeper::run() {

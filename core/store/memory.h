@@ -95,6 +95,13 @@ class MemoryKeeper {
     policy_ = policy;
     limit_changed();
   }
+  // Has all threads give back to the system what is free in their parts of the allocator: those of
+  // the loops, and by `others` those that are not loops and may sleep.
+  void release();
+  void release_others_by(std::function<void()> others) {
+    MutexLock lock(others_mutex_);
+    release_others_ = std::move(others);
+  }
   // The store's limit, or what may leave memory, is another one.
   void limit_changed();
   bool counts_frequency() const {
@@ -142,11 +149,12 @@ class MemoryKeeper {
   awaitable<void> make_room();
   awaitable<void> move_together();
   size_t move_some(Namespace& ns, size_t stripe, size_t& slots);
-  void release();
 
   Keyspace& keyspace_;
   MemoryCount& count_;
   std::atomic<EvictionPolicy> policy_{EvictionPolicy::kNoEviction};
+  Mutex others_mutex_;
+  std::function<void()> release_others_ ABSL_GUARDED_BY(others_mutex_);
   std::atomic<bool> waits_for_log_{false};  // something could go once it is durable
   std::atomic<bool> begins_anew_{false};    // what was found barren may not be so any more
   std::atomic<uint64_t> beside_bytes_{0};   // what the process holds that is not counted

@@ -73,6 +73,7 @@ class Connection final : public kv::Sender,
         if ((wrote || slept) && store_.memory().overrun()) {
           co_await store_.memory().wait_for_room([this] { return session_->sent_away.load(); });
         }
+        session_->publish();  // whoever has an answer finds in CLIENT LIST what it brought about
         if (output().empty()) push_at_once();  // it waited for answers that nobody wants
         if (next == Next::kWord || next == Next::kMore || output().empty()) continue;
         bool sent = sent_at_once();

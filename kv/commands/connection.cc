@@ -276,7 +276,7 @@ void client_kill(Context& c) {
     if (max_age && c.now_ms() - s.created_ms < *max_age * 1000) return false;
     if (user) {
       MutexLock lock(s.mutex);
-      if (s.listed_user != *user) return false;
+      if (s.listed_user() != *user) return false;
     }
     return true;
   }));
@@ -304,7 +304,7 @@ void client_unblock(Context& c) {
 }
 
 void client_list(Context& c) {
-  c.session.publish("client|list");
+  c.session.publish();
   std::vector<int64_t> ids;
   std::optional<ClientClass> type;
   bool nobody = false;
@@ -394,7 +394,7 @@ void client_setinfo(Context& c) {
 }
 
 void client_info(Context& c) {
-  c.session.publish("client|info");
+  c.session.publish();
   c.reply.verbatim(c.session.describe(c.now_ms()) + "\n");
 }
 

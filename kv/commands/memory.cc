@@ -97,7 +97,7 @@ void memory_malloc_stats(Context& c) {
 }
 
 void memory_purge(Context& c) {
-  if (const auto& release = c.engine.server().release_memory) release();
+  c.store.memory().release();
   c.reply.ok();
 }
 

@@ -87,7 +87,7 @@ awaitable<void> Engine::wait_for(Context& c, Awaited& awaited, int64_t timeout_m
     if (!ready_.keys.empty()) serve_ready(locks);
     if (answered) co_return;
   }
-  c.session.publish(c.row.name);
+  c.session.publish();
   const Woken how =
       co_await c.session.wait(waiting, store_.clock(), timeout_ms, Session::Seen::kBlocked);
   if (how != Woken::kCalled && waiting->end()) co_return answer_unserved(c, how);

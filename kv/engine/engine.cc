@@ -503,10 +503,11 @@ Engine::Outcome Engine::run_busy(Session& session, Request& request, Reply& repl
 
 Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& reply,
                                    const Reply::Mark& mark, StripeLocks* held, StripeLocks& own) {
+  session.listed_row.store(request.row, std::memory_order_relaxed);
   if (!admit(session, request, reply)) {
     if (session.in_multi) session.multi_failed = true;
     const bool queues = request.row != nullptr && (request.row->flags & kQueue);
-    if (queues && session.in_multi) session.leave_multi();
+    if (queues) session.leave_multi();  // as Redis, also where there is none
     if (queues && reply.last_error_code() == "ERR") {  // as Redis says it, in MULTI or not
       reply.cut(mark);
       reply.error(

@@ -15,6 +15,11 @@ LongScripts::LongScripts(Server& server, std::vector<std::unique_ptr<Engine>>& e
     engines_.push_back(engines[i].get());
   }
   server_.long_scripts = this;
+  server_.store.memory().release_others_by([this] {
+    const std::lock_guard lock(mutex_);
+    releases_++;
+    changed_.notify_all();
+  });
 }
 
 namespace {
@@ -80,6 +85,7 @@ void LongScripts::give_up(const std::shared_ptr<Job>& job) {
 }
 
 void LongScripts::stop() {
+  server_.store.memory().release_others_by({});
   std::deque<std::shared_ptr<Job>> waiting;
   {
     const std::lock_guard lock(mutex_);
@@ -98,10 +104,17 @@ void LongScripts::stop() {
 
 void LongScripts::work(Engine& engine) {
   std::unique_lock lock(mutex_);
+  uint64_t released = releases_;
   for (;;) {
     idle_++;
-    changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+    changed_.wait(lock, [&] { return stopping_ || !waiting_.empty() || released != releases_; });
     idle_--;
+    if (std::exchange(released, releases_) != releases_ && waiting_.empty() && !stopping_) {
+      lock.unlock();
+      server_.store.options().release_memory();
+      lock.lock();
+      continue;
+    }
     if (waiting_.empty()) return;
     const std::shared_ptr<Job> job = std::move(waiting_.front());
     waiting_.pop_front();

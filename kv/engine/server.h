@@ -156,7 +156,6 @@ struct Server {
 
   // Constant after start; without them there is nothing to be told or done.
   std::function<std::string()> allocator_stats;
-  std::function<void()> release_memory;
   std::function<void(Severity)> set_log_level;
   std::function<Severity()> log_level;
 

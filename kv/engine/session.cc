@@ -17,7 +17,7 @@ Session::Session(Store& store, uint64_t id, std::string address, std::string loc
       address(std::move(address)),
       local_address(std::move(local_address)),
       created_ms(store.now_ms()) {
-  publish("NULL");
+  publish();
 }
 
 Session::~Session() {
@@ -43,11 +43,10 @@ void Session::leave_multi() {
   watched.clear();
 }
 
-void Session::publish(std::string_view command) {
+void Session::publish() {
   MutexLock lock(mutex);
-  last_command = command;
-  listed_ns = ns->name;
-  listed_user = principal == nullptr ? "default" : principal->name();
+  if (listed_ns != ns) listed_ns = ns;
+  if (listed_principal != principal) listed_principal = principal;
   listed_resp = resp;
   listed_no_touch = no_touch;
   listed_multi = in_multi ? static_cast<int>(queue.size()) : -1;
@@ -55,7 +54,8 @@ void Session::publish(std::string_view command) {
 
 std::string Session::describe(int64_t now_ms) {
   MutexLock lock(mutex);
-  std::string_view db = listed_ns;
+  std::string_view db = listed_ns->name;
+  const Row* row = listed_row.load(std::memory_order_relaxed);
   if (db.substr(0, 2) == "db" && parse_int<int>(db.substr(2))) db.remove_prefix(2);
   const uint64_t answers = held.answers, answer_room = held.answer_room, pushed = outbox.bytes();
   using Kind = Channels::Kind;
@@ -65,6 +65,7 @@ std::string Session::describe(int64_t now_ms) {
   if (listed_multi >= 0) flags += 'x';
   if (blocked.load()) flags += 'b';
   flags += tracker->letters();
+  if (watched.touched()) flags += 'd';
   if (reads_replicas) flags += 'r';
   if (no_evict) flags += 'e';
   if (listed_no_touch) flags += 'T';
@@ -79,9 +80,10 @@ std::string Session::describe(int64_t now_ms) {
              " argv-mem=", held.words.load(), " multi-mem=", held.transaction.load(),
              " rbs=", answer_room, " rbp=", answer_room, " obl=", answers,
              " oll=", pushed > 0 ? 1 : 0, " omem=", (answers > 0 ? answer_room : 0) + pushed,
-             " tot-mem=", buffer_bytes.load(), " events=r cmd=", last_command,
-             " user=", listed_user, " redir=", tracker->redirect(), " resp=", listed_resp,
-             " lib-name=", lib_name, " lib-ver=", lib_version);
+             " tot-mem=", buffer_bytes.load(),
+             " events=r cmd=", row == nullptr ? "NULL" : row->name, " user=", listed_user(),
+             " redir=", tracker->redirect(), " resp=", listed_resp, " lib-name=", lib_name,
+             " lib-ver=", lib_version);
 }
 
 awaitable<Woken> Session::wait(std::shared_ptr<Waiter> waiter, Clock& clock, int64_t ms,

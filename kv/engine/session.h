@@ -104,9 +104,10 @@ class Session {
   std::string name ABSL_GUARDED_BY(mutex);
   std::string lib_name ABSL_GUARDED_BY(mutex);
   std::string lib_version ABSL_GUARDED_BY(mutex);
-  std::string last_command ABSL_GUARDED_BY(mutex);
-  std::string listed_ns ABSL_GUARDED_BY(mutex);
-  std::string listed_user ABSL_GUARDED_BY(mutex);
+  std::atomic<const Row*> listed_row{nullptr};  // of the command that it said last
+  // As of the last publish().
+  NamespacePtr listed_ns ABSL_GUARDED_BY(mutex);
+  PrincipalPtr listed_principal ABSL_GUARDED_BY(mutex);
   int listed_resp ABSL_GUARDED_BY(mutex) = 2;  // what is pushed to it is in this protocol
   bool listed_no_touch ABSL_GUARDED_BY(mutex) = false;
   int listed_multi ABSL_GUARDED_BY(mutex) = -1;
@@ -183,9 +184,13 @@ class Session {
   std::atomic<bool> stranger{false};   // it has no rights yet
   std::atomic<bool> sent_away{false};  // for what it held
 
-  // Brings the listed fields up to date; called before a command that lists, and now and then.
-  void publish(std::string_view command);
+  // Brings the listed fields up to date; called before a command that lists, before answers leave,
+  // and before a command waits.
+  void publish();
   std::string describe(int64_t now_ms);
+  std::string_view listed_user() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return listed_principal == nullptr ? "default" : listed_principal->name();
+  }
 
  private:
   std::shared_ptr<Waiter> waiter_ ABSL_GUARDED_BY(mutex);

@@ -1,12 +1,15 @@
 """What the Redis door says of itself and its clients is true."""
+import random
 import re
 import socket
 import unittest
 
 import redis
 
-from harness import Case, command, wait_until
-from test_resp import BesidePeer
+from harness import Case, command, run_histories, wait_until
+from test_pubsub import Client
+from test_resp import BesidePeer, Both
+from test_wire import parsed
 
 
 class ClientList(Case):
@@ -52,6 +55,42 @@ class ClientList(Case):
         self.assertGreaterEqual(says("omem"), says("obl"))
         self.assertEqual(says("rbs"), says("omem"))
         self.assertGreaterEqual(says("tot-mem"), says("omem"))
+
+
+class Others(Both):
+    """What CLIENT LIST says of another client is what redis-server says of it, once that has its answer."""
+    FIELDS = "name flags db sub psub ssub multi cmd user redir resp".split()
+
+    def words(self, r):
+        return r.choice([
+            lambda: [b"SELECT", b"%d" % r.randrange(4)], lambda: [b"GET", b"k"], lambda: [b"SET", b"k", b"v"], lambda: [b"MULTI"], lambda: [b"EXEC"],
+            lambda: [b"DISCARD"], lambda: [b"WATCH", b"w"], lambda: [b"UNWATCH"], lambda: [b"SUBSCRIBE", b"a"], lambda: [b"PSUBSCRIBE", b"b*"],
+            lambda: [b"SSUBSCRIBE", b"c"], lambda: [b"HELLO", r.choice([b"2", b"3"])], lambda: [b"RESET"], lambda: [b"CLIENT", b"SETNAME", b"n%d" % r.randrange(9)],
+            lambda: [b"CLIENT", b"TRACKING", r.choice([b"ON", b"OFF"])],
+            lambda: [b"CLIENT", b"TRACKING", b"ON", b"BCAST"], lambda: [b"PING"], lambda: [b"HSET", b"k", b"f", b"v"], lambda: [b"OBJECT", b"ENCODING", b"k"],
+            lambda: [b"EVAL", b"return redis.call('GET','k')", b"0"], lambda: [b"CONFIG", b"GET", b"hz"], lambda: [b"READONLY"]])()
+
+    def history(self, seed):
+        r, sides = random.Random(seed), [(Client(port), Client(port)) for port in (self.server.resp, self.peer.port)]
+        ids = [parsed(a.ask(b"CLIENT", b"ID"))[1:] for a, _ in sides]
+        said = []
+        for step in range(60):
+            said.append(self.words(r))
+            touch = r.random() < 0.1
+            told = []
+            for (a, b), number in zip(sides, ids):
+                a.ask(*said[-1])
+                if touch:
+                    b.ask(b"SET", b"w", b"x")
+                line = dict(f.split("=", 1) for f in parsed(b.ask(b"CLIENT", b"LIST", b"ID", number)).decode().split())
+                told.append({f: line[f] for f in self.FIELDS})
+                a.ask(b"ECHO", b"fence")
+            self.assertEqual(told[0], told[1], "seed %d step %d: %r" % (seed, step, said[-10:]))
+        for c in sum(sides, ()):
+            c.close()
+
+    def test_histories_are_listed_as_redis_lists_them(self):
+        run_histories(self.history, 1, 5)
 
 
 class Settings(Case):

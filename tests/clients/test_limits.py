@@ -347,6 +347,29 @@ class Work(unittest.TestCase):
         self.grows(announce, lambda: time.sleep(2))
 
 
+class Scripts(unittest.TestCase):
+    LIMIT = 256 << 20
+
+    def test_what_a_long_script_freed_is_given_back(self):
+        """Its thread sleeps afterwards, and others cannot give back what was its."""
+        server = Server(credentials=False, args=["--memory=%d" % self.LIMIT])
+        self.addCleanup(server.remove)
+        r = redis.Redis(port=server.resp)
+        with self.assertRaisesRegex(redis.ResponseError, "OOM"):
+            r.eval("local s = string.rep('x', 5000000) for i = 1, 200 do redis.call('RPUSH', 'l', s) end", 0)
+
+        def takes():
+            try:
+                return r.set("k", "v")
+            except redis.ResponseError:
+                return False
+        self.assertTrue(wait_until(takes))
+        self.assertTrue(wait_until(lambda: resident(server) < self.LIMIT * 1.1))
+        r.delete("l")
+        self.assertTrue(wait_until(lambda: r.memory_purge() and resident(server) < self.LIMIT / 2))
+        r.close()
+
+
 class Doors(unittest.TestCase):
     """A limit acts with the write that reaches it, at whichever door: gRPC's writers went 5 MB beyond 24."""
     LIMIT, VALUE, WRITERS, CALLS, DEPTH = 24 << 20, os.urandom(60_000), 6, 250, 4
