@@ -42,6 +42,7 @@ void Poller::remove(Watch& watch) {
   for (size_t i = at_; i < count_; i++) {
     if (events_[i].data.ptr == &watch) events_[i].data.ptr = nullptr;
   }
+  std::replace(senders_.begin(), senders_.end(), &watch, static_cast<Watch*>(nullptr));
 }
 
 void Poller::arm() {
@@ -81,10 +82,19 @@ size_t Poller::poll() {
       auto resume = std::exchange(watch->reader, nullptr);
       resume();
     }
+    if (senders_.size() >= kServedMax) end_batch();
   }
   served_ = nullptr;
   at_ = count_ = 0;
+  end_batch();
   return static_cast<size_t>(n);
+}
+
+void Poller::end_batch() {
+  for (size_t i = 0; i < senders_.size(); i++) {
+    if (senders_[i] != nullptr) senders_[i]->sender();
+  }
+  senders_.clear();
 }
 
 PlainStream::PlainStream(tcp::socket socket) : executor_(socket.get_executor()) {

@@ -63,12 +63,17 @@ class Poller : public asio::execution_context::service {
     bool ended = false;  // the peer sends no more: no edge comes after what is there now
     absl::AnyInvocable<void()> reader, writer;
     absl::AnyInvocable<void()> when_ended;  // wakes others at most
+    absl::AnyInvocable<void()> sender;      // sends what waits for the end of the batch
   };
   void add(Watch& watch);
   void remove(Watch& watch);
+  // Whether others are served in the same batch, and then: calls the sender behind it.
+  bool serves_several() const { return count_ > 1; }
+  void send_after_batch(Watch& watch) { senders_.push_back(&watch); }
 
  private:
   void arm();
+  void end_batch();
   size_t poll();  // serves what is ready; how many
   // So many before the loop's other work gets a turn. Up to here the outer epoll is not asked
   // again: it costs two system calls more each time.
@@ -79,6 +84,7 @@ class Poller : public asio::execution_context::service {
   std::vector<epoll_event> events_;
   size_t at_ = 0, count_ = 0;  // the batch being served
   Watch* served_ = nullptr;    // null once it was removed
+  std::vector<Watch*> senders_;
 };
 
 inline size_t unsent_of(int fd) {
@@ -164,6 +170,17 @@ class PlainStream {
       if (data.empty()) co_return true;
       if (!watch_->writable) co_await wait(watch_->writer);
     }
+  }
+  // Answers leave together, behind the turns of all who were ready with this one. A peer that
+  // sleeps is woken by what it gets: one by one, each answer of a client with several connections
+  // did so, which took a fifth of the processor time of a pipelined command. Of one connection
+  // alone they leave at once.
+  void on_send(absl::AnyInvocable<void()> call) { watch_->sender = std::move(call); }
+  bool sends_later() const { return poller_->serves_several(); }
+  void send_later() { poller_->send_after_batch(*watch_); }
+  // Whoever waits in readable() is to look again.
+  void wake_reader() {
+    if (auto resume = std::exchange(watch_->reader, nullptr)) resume();
   }
   // Called once the peer sends no more, on the loop, in the middle of whatever waits.
   void when_ended(absl::AnyInvocable<void()> call) { watch_->when_ended = std::move(call); }

@@ -36,6 +36,7 @@ class Connection final : public kv::Sender,
       bool shaken = co_await stream_.handshake();
       if (!shaken) co_return;
     }
+    if constexpr (!Stream::kTls) stream_.on_send([this] { send_late(); });
     for (Next next = Next::kRead; next != Next::kEnd && !guests_.closing();) {
       do {
         bool slept = next == Next::kSleep || next == Next::kStay;
@@ -76,6 +77,7 @@ class Connection final : public kv::Sender,
         session_->publish();  // whoever has an answer finds in CLIENT LIST what it brought about
         if (output().empty()) push_at_once();  // it waited for answers that nobody wants
         if (next == Next::kWord || next == Next::kMore || output().empty()) continue;
+        if (next == Next::kRead && sends_later()) break;
         bool sent = sent_at_once();
         if (!sent) sent = co_await send(next);
         if (!sent) co_return;
@@ -87,6 +89,13 @@ class Connection final : public kv::Sender,
       if constexpr (Stream::kTls) {
         n = co_await stream_.read_some(room);
       } else {  // the same without a coroutine of its own, once for every unpipelined command
+        if (!output().empty()) {  // they leave while it waits here
+          co_await stream_.readable();
+          bool sent = output().empty();
+          if (!sent) sent = co_await send(next);
+          if (!sent) co_return;
+          if (next == Next::kEnd) break;
+        }
         ssize_t got = stream_.try_read(room);
         while (got < 0) {
           co_await stream_.readable();
@@ -171,13 +180,29 @@ class Connection final : public kv::Sender,
     return pipeline_.seen().valid() && !store_.log().is_durable(pipeline_.seen());
   }
 
+  bool may_leave() {
+    return writer_ == Writer::kNobody && !must_wait() && output().streams().empty() &&
+           !output().overflowed();
+  }
+
+  // Leaves the answers to send_late().
+  bool sends_later() {
+    if constexpr (Stream::kTls) {
+      return false;
+    } else {
+      if (!stream_.sends_later() || !may_leave()) return false;
+      stream_.send_later();
+      return true;
+    }
+  }
+  void send_late() {
+    if (!output().empty() && !sent_at_once()) stream_.wake_reader();  // which sends the rest
+  }
+
   // The common case, without a coroutine: answers that may leave now and that the socket takes.
   // False: send() has to do it, or the rest.
   bool sent_at_once() {
-    if (writer_ != Writer::kNobody || must_wait() || !output().streams().empty() ||
-        output().overflowed()) {
-      return false;
-    }
+    if (!may_leave()) return false;
     const Bytes text = as_bytes(output().text());
     ssize_t n = stream_.try_write(text);
     if (n != static_cast<ssize_t>(text.size())) {

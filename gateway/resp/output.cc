@@ -1,5 +1,6 @@
 #include "gateway/resp/output.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 
@@ -37,6 +38,15 @@ void Output::write_integer(int64_t value) {
 }
 
 void Output::write_real(double value) {
+  constexpr double kWholeMax = 1e15;  // up to here it has all its digits without an exponent
+  if (std::abs(value) < kWholeMax) {
+    const auto whole = static_cast<int64_t>(value);
+    if (static_cast<double>(whole) == value && (whole != 0 || !std::signbit(value))) {
+      char digits[24];
+      const char* end = std::to_chars(digits, digits + sizeof(digits), whole).ptr;
+      return write_decimal({digits, static_cast<size_t>(end - digits)});
+    }
+  }
   char text[64];
   int n = std::snprintf(text, sizeof(text), "%.17g", value);
   std::string_view digits(text, static_cast<size_t>(n));

@@ -15,6 +15,7 @@
 // used by two threads at once, provided that copies of an Item may be.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cassert>
@@ -36,6 +37,16 @@ class CountedTree {
   // A place in the sequence: an item, or the end. Good until the tree changes.
   class Cursor {
    public:
+    Cursor() = default;
+    Cursor(const Cursor& from) { *this = from; }
+    Cursor& operator=(const Cursor& from) {  // most trees are far from the greatest depth
+      root_ = from.root_;
+      leaf_ = from.leaf_;
+      at_ = from.at_;
+      depth_ = from.depth_;
+      std::copy_n(from.path_.begin(), depth_, path_.begin());
+      return *this;
+    }
     explicit operator bool() const { return leaf_ != nullptr && at_ < leaf_->count; }
     const Item& operator*() const { return leaf_->items[at_]; }
     const Item* operator->() const { return &leaf_->items[at_]; }
@@ -148,14 +159,14 @@ class CountedTree {
     const Node* node = root_;
     for (size_t level = 0; level < depth_; level++) {
       const auto* inner = static_cast<const Inner*>(node);
-      // Not beyond the first child whose last item is not before it.
+      // In the last child whose first item is before it, or right behind that one.
       size_t low = 0, high = inner->count - size_t{1};
       while (low < high) {
-        const size_t middle = (low + high) / 2;
-        if (before(last_item(inner->children[middle], depth_ - level - 1))) {
-          low = middle + 1;
+        const size_t middle = (low + high + 1) / 2;
+        if (before(first_item(inner->children[middle], depth_ - level - 1))) {
+          low = middle;
         } else {
-          high = middle;
+          high = middle - 1;
         }
       }
       for (size_t i = 0; i < low; i++) rank += inner->weights[i];
@@ -174,6 +185,10 @@ class CountedTree {
     }
     for (size_t i = 0; i < low; i++) rank += Weigh()(c.leaf_->items[i]);
     c.at_ = low;
+    if (low == c.leaf_->count) {
+      c.at_--;
+      c.next();
+    }
     return c;
   }
   uint64_t rank_of(const Cursor& c) const {
@@ -346,13 +361,9 @@ class CountedTree {
     return depth == 0 ? leaf_weight(static_cast<const Leaf*>(node))
                       : inner_weight(static_cast<const Inner*>(node));
   }
-  static const Item& last_item(const Node* node, size_t depth) {
-    for (; depth > 0; depth--) {
-      const auto* inner = static_cast<const Inner*>(node);
-      node = inner->children[inner->count - 1];
-    }
-    const auto* leaf = static_cast<const Leaf*>(node);
-    return leaf->items[leaf->count - 1];
+  static const Item& first_item(const Node* node, size_t depth) {
+    for (; depth > 0; depth--) node = static_cast<const Inner*>(node)->children[0];
+    return static_cast<const Leaf*>(node)->items[0];
   }
   Cursor root() const {
     Cursor c;

@@ -131,14 +131,14 @@ bool List::free_some() {
 std::string_view List::at(uint64_t index) const {
   if (!large_) return one_.at(static_cast<uint32_t>(index));
   uint64_t within;
-  const auto c = place(large_->tree, index, within);
+  const auto c = place(index, within);
   return c->at(static_cast<uint32_t>(within));
 }
 
 bool List::exceeds(uint64_t index, uint64_t n, uint64_t bytes) const {
   if (!large_ || large_->packed <= bytes) return false;
   uint64_t within = 0, sum = 0;
-  for (auto c = place(large_->tree, index, within); c && n > 0; c.next(), within = 0) {
+  for (auto c = place(index, within); c && n > 0; c.next(), within = 0) {
     sum += c->packed().size();
     if (sum > bytes) return true;
     n -= std::min<uint64_t>(n, c->count() - within);
@@ -150,7 +150,7 @@ std::vector<BlockRef> List::blocks(uint64_t index, uint64_t n) const {
   if (!large_) return {one_};
   std::vector<BlockRef> blocks;
   uint64_t within = 0;
-  for (auto c = place(large_->tree, index, within); c && n > 0; c.next(), within = 0) {
+  for (auto c = place(index, within); c && n > 0; c.next(), within = 0) {
     blocks.push_back(*c);
     n -= std::min<uint64_t>(n, c->count() - within);
   }
@@ -168,14 +168,19 @@ uint64_t List::image_bytes() const {
   return packed_bytes() + kPutHead * (large_ ? large_->blocks : one_ ? 1 : 0);
 }
 
-List::Tree::Cursor List::place(const Tree& tree, uint64_t index, uint64_t& within) {
-  const uint64_t size = tree.size();
-  if (index < size) {
-    auto last = tree.last();
-    if (index >= size - last->count()) {
-      within = index - (size - last->count());
-      return last;
-    }
+List::Tree::Cursor List::place(uint64_t index, uint64_t& within) const {
+  const Tree& tree = large_->tree;
+  auto end = tree.first();
+  if (!end) return end;
+  if (index < end->count()) {
+    within = index;
+    return end;
+  }
+  const uint64_t size = large_->count;
+  end = tree.last();
+  if (index < size && index >= size - end->count()) {
+    within = index - (size - end->count());
+    return end;
   }
   return tree.at_rank(index, within);
 }
@@ -309,7 +314,7 @@ int64_t List::add_block(int64_t first, uint32_t count, std::string_view packed,
 void List::add_erase(uint64_t index, uint64_t n, std::string& operation) const {
   const auto number = [&](uint64_t i) {
     uint64_t within = i;
-    const BlockRef& b = large_ ? *place(large_->tree, i, within) : one_;
+    const BlockRef& b = large_ ? *place(i, within) : one_;
     return b.first() + static_cast<int64_t>(within);
   };
   if (n == 0) return;
@@ -318,7 +323,7 @@ void List::add_erase(uint64_t index, uint64_t n, std::string& operation) const {
 
 void List::add_set(uint64_t index, std::string_view element, std::string& operation) const {
   uint64_t within = index;
-  const int64_t first = large_ ? place(large_->tree, index, within)->first() : one_.first();
+  const int64_t first = large_ ? place(index, within)->first() : one_.first();
   const size_t begin = begin_put(operation, first + static_cast<int64_t>(within));
   pack(operation, element);
   end_put(operation, begin);
@@ -339,7 +344,7 @@ BlockRef List::block_at(uint64_t index, uint64_t& within, int64_t& free_first,
   free_end = kNumberMax;
   within = index;
   if (!large_) return one_;
-  auto c = place(large_->tree, index, within);
+  auto c = place(index, within);
   BlockRef block = *c;
   if (!c.is_first()) {
     auto before = c;
@@ -358,7 +363,7 @@ void List::add_insert(uint64_t index, std::string_view element, std::string& ope
   const auto w = static_cast<uint32_t>(within);
   const int64_t before = block.first() - free_first, behind = free_end - block.end();
   if (within == 0 && before > 0 && large_) {  // in front of a block: behind the one before
-    const BlockRef& other = *place(large_->tree, index - 1, within);
+    const BlockRef& other = *place(index - 1, within);
     within = 0;
     if (other.packed().size() + kv::packed_bytes(element.size()) <= BlockRef::kPackedMax) {
       const size_t begin = begin_put(operation, other.end());
@@ -408,7 +413,7 @@ void List::add_divided(const BlockRef& block, uint32_t w, std::string_view eleme
 void List::renumber(uint64_t index, std::string_view element, std::string& operation) const {
   constexpr int64_t kSpare = 1 << 13;  // for each block
   uint64_t within;
-  auto left = place(large_->tree, index, within), right = left;
+  auto left = place(index, within), right = left;
   const BlockRef middle = *left;
   int64_t blocks = 1, count = 1 + int64_t{middle.count()};
   int64_t low = middle.first(), high = middle.end();
@@ -457,7 +462,7 @@ void List::renumber(uint64_t index, std::string_view element, std::string& opera
 void List::add_remove(std::span<const uint64_t> indexes, std::string& operation) const {
   for (size_t i = 0; i < indexes.size();) {
     uint64_t within = indexes[i];
-    const BlockRef& block = large_ ? *place(large_->tree, indexes[i], within) : one_;
+    const BlockRef& block = large_ ? *place(indexes[i], within) : one_;
     const uint64_t begin = indexes[i] - within;  // of the block
     size_t n = i;                                // behind those that are in it
     while (n < indexes.size() && indexes[n] < begin + block.count()) n++;

@@ -73,35 +73,33 @@ class List final : public Collection {
   // fn(element) of `n` elements from this one on, or back; fn returns false to stop.
   template <class Fn>
   void walk(uint64_t index, uint64_t n, Fn fn) const {
-    if (large_) return walk(large_->tree, index, n, fn);
+    if (large_) {
+      uint64_t within = 0;
+      const auto at = place(index, within);
+      return walk_from(at, within, n, fn);
+    }
     if (one_) one_.walk(static_cast<uint32_t>(index), n, fn);
   }
   template <class Fn>
   void walk_back(uint64_t index, uint64_t n, Fn fn) const {
-    if (large_) return walk_back(large_->tree, index, n, fn);
+    if (large_) {
+      uint64_t within = 0;
+      const auto at = place(index, within);
+      return walk_back_from(at, within, n, fn);
+    }
     if (one_) one_.walk_back(static_cast<uint32_t>(index), n, fn);
   }
   template <class Fn>
   static void walk(const Tree& tree, uint64_t index, uint64_t n, Fn fn) {
     uint64_t within = 0;
-    for (auto c = place(tree, index, within); c && n > 0; c.next(), within = 0) {
-      const uint64_t here = std::min(n, c->count() - within);
-      if (!c->walk(static_cast<uint32_t>(within), here, fn)) return;
-      n -= here;
-    }
+    const auto c = tree.at_rank(index, within);
+    walk_from(c, within, n, fn);
   }
   template <class Fn>
   static void walk_back(const Tree& tree, uint64_t index, uint64_t n, Fn fn) {
     uint64_t within = 0;
-    auto c = place(tree, index, within);
-    while (c && n > 0) {
-      const uint64_t here = std::min(n, within + 1);
-      if (!c->walk_back(static_cast<uint32_t>(within), here, fn)) return;
-      n -= here;
-      if (c.is_first()) return;
-      c.prev();
-      within = c->count() - uint64_t{1};
-    }
+    const auto c = tree.at_rank(index, within);
+    walk_back_from(c, within, n, fn);
   }
   // As it is now, whatever is done to it later. For one that is not small.
   bool is_small() const { return large_ == nullptr; }
@@ -137,7 +135,27 @@ class List final : public Collection {
   Tree::Cursor block_from(int64_t number) const;
   // The block of an element, and where in it. Mostly it is at an end, where nothing need be
   // counted.
-  static Tree::Cursor place(const Tree& tree, uint64_t index, uint64_t& within);
+  Tree::Cursor place(uint64_t index, uint64_t& within) const;
+  // fn(element) of `n` elements from this place on, or back.
+  template <class Fn>
+  static void walk_from(Tree::Cursor c, uint64_t within, uint64_t n, Fn& fn) {
+    for (; c && n > 0; c.next(), within = 0) {
+      const uint64_t here = std::min(n, c->count() - within);
+      if (!c->walk(static_cast<uint32_t>(within), here, fn)) return;
+      n -= here;
+    }
+  }
+  template <class Fn>
+  static void walk_back_from(Tree::Cursor c, uint64_t within, uint64_t n, Fn& fn) {
+    while (c && n > 0) {
+      const uint64_t here = std::min(n, within + 1);
+      if (!c->walk_back(static_cast<uint32_t>(within), here, fn)) return;
+      n -= here;
+      if (c.is_first()) return;
+      c.prev();
+      within = c->count() - uint64_t{1};
+    }
+  }
   template <class Fn>
   void each_block(int64_t first, int64_t end, Fn fn) const;
   void add_range(int64_t first, int64_t end, std::string& operation) const;

@@ -348,7 +348,12 @@ void SortedSet::remove(std::string_view member) {
 void SortedSet::remove_range(const Item& first, const Item& last) {
   if (large_) {
     uint64_t from, within;
-    find(first, from);
+    const auto at = find(first, from);
+    if (!(first < last)) {  // one, as ZPOPMIN takes
+      Tree& tree = large_->order.tree;
+      if (at && !(last < at->item())) take_out(const_cast<Entry*>(tree.erase(at).entry));
+      return;
+    }
     const uint64_t to = count_before([&](const Item& i) { return !(last < i); });
     for (uint64_t n = from; n < to; n++) {
       Tree& tree = large_->order.tree;

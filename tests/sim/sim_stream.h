@@ -81,6 +81,11 @@ class SimStream {
   }
   awaitable<void> writable() { return asio::post(executor_, asio::use_awaitable); }
   awaitable<bool> write(Bytes data) { co_return try_write(data) >= 0; }
+  // Each has its turn alone: answers leave at once.
+  void on_send(const absl::AnyInvocable<void()>&) {}
+  bool sends_later() const { return false; }
+  void send_later() {}
+  void wake_reader() {}
   void when_ended(absl::AnyInvocable<void()> call) { wire_->when_hung_up = std::move(call); }
   void abort() { wire_->end(); }
   awaitable<void> shutdown() {
