@@ -178,9 +178,9 @@ class PlainStream {
   void on_send(absl::AnyInvocable<void()> call) { watch_->sender = std::move(call); }
   bool sends_later() const { return poller_->serves_several(); }
   void send_later() { poller_->send_after_batch(*watch_); }
-  // Whoever waits in readable() is to look again.
+  // Whoever waits in readable() is to look again, in another turn.
   void wake_reader() {
-    if (auto resume = std::exchange(watch_->reader, nullptr)) resume();
+    if (watch_->reader) asio::post(executor_, std::exchange(watch_->reader, nullptr));
   }
   // Called once the peer sends no more, on the loop, in the middle of whatever waits.
   void when_ended(absl::AnyInvocable<void()> call) { watch_->when_ended = std::move(call); }
