@@ -36,6 +36,8 @@ struct Change {
   bool named = false;  // whoever made it tells what it was (Transaction::names_changes)
   // It was removed since the last part of it was due, not it itself (Collection::gone_at).
   bool last_part = false;
+  // What is read at the key is as it was: who watches or caches that is not concerned.
+  bool unseen = false;
   const Namespace* other = nullptr;  // of a swap: all stripes are locked, and either may be read
   bool of_all() const { return what == What::kFlush || what == What::kSwap; }
 };

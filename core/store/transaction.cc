@@ -109,8 +109,16 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
 
 Transaction::Step& Transaction::add_step(RecordType type, uint8_t flags, Namespace* ns,
                                          KeyHash hash) {
-  return work_->steps.emplace_back(Step{
-      type, flags, ns == nullptr ? NamespaceId() : ns->stored(), ns, hash, nullptr, nullptr, {}});
+  return work_->steps.emplace_back(Step{type,
+                                        flags,
+                                        ns == nullptr ? NamespaceId() : ns->stored(),
+                                        ns,
+                                        hash,
+                                        nullptr,
+                                        nullptr,
+                                        {},
+                                        1,
+                                        unseen_});
 }
 
 void Transaction::put_later(Namespace& ns, KeyHash hash, const RecordView& r,
@@ -402,8 +410,8 @@ Status Transaction::swap(Namespace& a, Namespace& b) ABSL_NO_THREAD_SAFETY_ANALY
   Keyspace::note_keys(a, more, Lsn());
   Keyspace::note_keys(b, -more, Lsn());
   if (!keyspace_.listeners().any()) return absl::OkStatus();
-  const Change changes[] = {{&a, {}, What::kSwap, cause_, lsn_, named_, false, &b},
-                            {&b, {}, What::kSwap, cause_, lsn_, named_, false, &a}};
+  const Change changes[] = {{&a, {}, What::kSwap, cause_, lsn_, named_, false, false, &b},
+                            {&b, {}, What::kSwap, cause_, lsn_, named_, false, false, &a}};
   keyspace_.listeners().tell(changes, committer_);
   return absl::OkStatus();
 }

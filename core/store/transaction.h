@@ -101,6 +101,8 @@ class Transaction {
 
   // Whoever fills it tells itself what its changes were, in words that this program does not have.
   void names_changes() { named_ = true; }
+  // Operations from here on change nothing of what is read at their keys (Change::unseen), or do.
+  void changes_unseen(bool unseen) { unseen_ = unseen; }
   // What it removes goes since the last part of it was due.
   void removes_last_part() { last_part_ = true; }
 
@@ -148,6 +150,7 @@ class Transaction {
     Entry* entry;  // put into it, or operated on, or null
     std::unique_ptr<Details> details;
     size_t records = 1;  // of the log
+    bool unseen = false;
   };
   struct Work {  // of several changes
     std::vector<Step> steps;
@@ -233,7 +236,7 @@ class Transaction {
   const Shape shape_;
   const Wish wish_;
   const Cause cause_;
-  bool named_ = false, last_part_ = false;
+  bool named_ = false, last_part_ = false, unseen_ = false;
   Now now_;
   Lsn lsn_;  // of what was changed at once
   Lsn seen_;

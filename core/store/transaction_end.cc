@@ -72,7 +72,7 @@ void Transaction::end() {
 // ---- telling others ----
 
 void Transaction::tell(Namespace& ns, std::string_view key, What what, Lsn lsn) {
-  const Change change{&ns, key, what, cause_, lsn, named_, last_part_};
+  const Change change{&ns, key, what, cause_, lsn, named_, last_part_, unseen_};
   keyspace_.listeners().tell({&change, 1}, committer_);
 }
 
@@ -82,8 +82,8 @@ void Transaction::tell(std::span<const Lsn> lsns) {
     const Step& s = work_->steps[i];
     if (s.type == RecordType::kSwap) {
       Namespace* const other = s.details->from;
-      changes.push_back({s.ns, {}, What::kSwap, cause_, lsns[i], named_, false, other});
-      changes.push_back({other, {}, What::kSwap, cause_, lsns[i], named_, false, s.ns});
+      changes.push_back({s.ns, {}, What::kSwap, cause_, lsns[i], named_, false, false, other});
+      changes.push_back({other, {}, What::kSwap, cause_, lsns[i], named_, false, false, s.ns});
       continue;
     }
     const std::string_view key = s.type == RecordType::kNamespaceFlush
@@ -101,7 +101,7 @@ void Transaction::tell(std::span<const Lsn> lsns) {
           {s.details->from, s.details->before->key(), What::kRemove, cause_, lsns[i], named_});
     }
     if (what != What::kFlush) {
-      changes.push_back({s.ns, key, what, cause_, lsns[i], named_});
+      changes.push_back({s.ns, key, what, cause_, lsns[i], named_, false, s.unseen});
       continue;
     }
     for (auto& f : s.details->flushed) changes.push_back({f.ns, {}, what, cause_, lsns[i], named_});

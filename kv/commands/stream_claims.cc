@@ -35,7 +35,7 @@ bool record(Context& c, const StreamView& s, const StreamGroup& group, size_t wo
   if (consumer == nullptr) made_consumer(c, 1);
   operation += claims.pending;
   if (!claims.gone.empty()) Stream::add_acknowledged(operation, claims.gone);
-  return operate(c, 1, s, operation);
+  return operate_beside(c, 1, s, operation);
 }
 
 // Entries that are there: all of them were just claimed.

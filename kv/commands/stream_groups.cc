@@ -105,7 +105,8 @@ void xgroup_create(Context& c) {
   if (!s) Stream::add_state(operation, {});
   operation += about_group(c.args[3]);
   Stream::add_group(operation, last, options.read);
-  if (operate(c, 2, s, operation)) c.reply.ok();
+  const bool done = s ? operate_beside(c, 2, s, operation) : operate(c, 2, s, operation);
+  if (done) c.reply.ok();
 }
 
 void xgroup_setid(Context& c) {
@@ -118,7 +119,7 @@ void xgroup_setid(Context& c) {
   if (c.args[4] != "$" && !stream_id(c, 4, last, 0, false)) return;
   std::string operation = about_group(c.args[3]);
   Stream::add_group(operation, last, options.read);
-  if (operate(c, 2, s, operation)) c.reply.ok();
+  if (operate_beside(c, 2, s, operation)) c.reply.ok();
 }
 
 // Acknowledges the first kPendingAtOnce of what is pending. That is no event: what the command is
@@ -130,7 +131,7 @@ bool forget_some(Context& c, const StreamView& s, const Pending& pending, IdOf i
   std::string operation = about_group(c.args[3]);
   Stream::add_acknowledged(operation, ids);
   c.set_event("");
-  return operate(c, 2, s, operation);
+  return operate_beside(c, 2, s, operation);
 }
 
 // Whether an EXEC may take away what is pending, of which it keeps a copy until it is done; answers
@@ -146,7 +147,7 @@ void destroy_group(Context& c, const StreamView& s) {
   std::string operation = about_group(c.args[3]);
   Stream::add_group_gone(operation);
   c.set_event(c.row.event.name);
-  if (operate(c, 2, s, operation)) c.reply.integer(1);
+  if (operate_beside(c, 2, s, operation)) c.reply.integer(1);
 }
 
 void xgroup_destroy(Context& c) {
@@ -178,7 +179,7 @@ void xgroup_createconsumer(Context& c) {
   if (group->consumer(c.args[4]) != nullptr) return c.reply.integer(0);
   std::string operation = about_group(c.args[3]);
   Stream::add_consumer(operation, c.args[4], c.now_ms(), StreamConsumer::kNever);
-  if (operate(c, 2, s, operation)) c.reply.integer(1);
+  if (operate_beside(c, 2, s, operation)) c.reply.integer(1);
 }
 
 // What is pending with it goes too; `gone` of that went before.
@@ -188,7 +189,7 @@ void delete_consumer(Context& c, const StreamView& s, const StreamConsumer& cons
   std::string operation = about_group(c.args[3]);
   Stream::add_consumer_gone(operation, c.args[4]);
   c.set_event(c.row.event.name);
-  if (operate(c, 2, s, operation)) c.reply.integer(static_cast<int64_t>(gone));
+  if (operate_beside(c, 2, s, operation)) c.reply.integer(static_cast<int64_t>(gone));
 }
 
 void xgroup_delconsumer(Context& c) {
@@ -243,7 +244,7 @@ void xack(Context& c) {
   if (ids.empty()) return c.reply.integer(0);
   std::string operation = about_group(c.args[2]);
   Stream::add_acknowledged(operation, ids);
-  if (operate(c, 1, s, operation)) c.reply.integer(static_cast<int64_t>(ids.size()));
+  if (operate_beside(c, 1, s, operation)) c.reply.integer(static_cast<int64_t>(ids.size()));
 }
 
 // ---- XPENDING ----

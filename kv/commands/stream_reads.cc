@@ -169,7 +169,7 @@ bool deliver_newest(Context& c, const Read& read, Source& source, const StreamVi
   Stream::add_consumer(operation, name, now, active);
   if (!read.no_ack) Stream::add_pending(operation, now, 1, ids);
   if (before == nullptr) made_consumer(c, source.key);
-  return operate(c, source.key, s, operation);
+  return operate_beside(c, source.key, s, operation);
 }
 
 // What is pending with the consumer already, once more.
@@ -198,7 +198,7 @@ bool deliver_history(Context& c, const Read& read, Source& source, const StreamV
     consumer->seen_ms = now;
     return true;
   }
-  return operate(c, source.key, s, operation);
+  return operate_beside(c, source.key, s, operation);
 }
 
 bool deliver(Context& c, const Read& read, Source& source) {
@@ -229,7 +229,7 @@ bool note_attempt(Context& c, const Read& read, const Source& source) {
   Stream::add_group_name(operation, c.args[read.group]);
   Stream::add_consumer(operation, name, c.now_ms(), StreamConsumer::kNever);
   made_consumer(c, source.key);
-  return operate(c, source.key, s, operation);
+  return operate_beside(c, source.key, s, operation);
 }
 
 // ---- the answer ----

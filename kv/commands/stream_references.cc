@@ -202,7 +202,9 @@ bool Deleting::work(const StreamView& s, bool all) {
   }
   if (operation.empty()) return true;
   c_.set_event("");
-  if (!operate(c_, 1, s, operation)) return false;
+  const bool done =
+      deleted_.empty() ? operate_beside(c_, 1, s, operation) : operate(c_, 1, s, operation);
+  if (!done) return false;
   if (!deleted_.empty()) c_.add_event(Events::kStream, "xdel", c_.ns(), c_.args[1]);
   return true;
 }

@@ -51,6 +51,15 @@ bool may_take_away(Context& c, uint64_t bytes);
 inline bool operate(Context& c, size_t word, const StreamView& view, std::string_view operation) {
   return c.operate(ValueType::kStream, c.args[word], view.entry, operation);
 }
+// The same of an operation on groups, consumers and counts alone: to Redis the stream, which is
+// watched and cached, did not change.
+inline bool operate_beside(Context& c, size_t word, const StreamView& view,
+                           std::string_view operation) {
+  c.txn->changes_unseen(true);
+  const bool done = operate(c, word, view, operation);
+  c.txn->changes_unseen(false);
+  return done;
+}
 // The event of a consumer that came to be because it asked.
 inline void made_consumer(Context& c, size_t word) {
   c.add_event(Events::kStream, "xgroup-createconsumer", c.ns(), c.args[word]);

@@ -307,7 +307,7 @@ void xsetid(Context& c) {
   if (!deleted || state.max_deleted == kStreamIdMin) state.max_deleted = s->state().max_deleted;
   std::string operation;
   Stream::add_state(operation, state);
-  if (operate(c, 1, s, operation)) c.reply.ok();
+  if (operate_beside(c, 1, s, operation)) c.reply.ok();
 }
 
 constexpr std::string_view kGroup = "stream";

@@ -150,7 +150,7 @@ void Tracking::changed(std::span<const Change> changes, Committer* by) {
   const uint64_t client = changes[0].cause == Cause::kUser ? client_of(by) : 0;
   bool flushed = false;
   for (const Change& c : changes) {
-    if (c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
+    if (c.unseen || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
     if (!c.of_all()) {
       forget(c.key, client, telling);
     } else if (!std::exchange(flushed, true)) {
@@ -189,7 +189,7 @@ void Tracking::broadcast(std::span<const Change> changes, uint64_t by, Telling& 
   std::vector<Prefixes::value_type*> found, told;
   MutexLock lock(prefixes_mutex_);
   for (const Change& c : changes) {
-    if (c.of_all() || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
+    if (c.of_all() || c.unseen || c.cause == Cause::kCopy || c.ns->id == kSystemNamespace) continue;
     found.clear();
     match(c.key, found);
     for (auto* p : found) {

@@ -38,6 +38,7 @@ void Watches::changed(std::span<const Change> changes, Committer* /*by*/) {
   if (watched_.load(std::memory_order_relaxed) == 0) return;
   MutexLock lock(mutex_);
   for (const Change& c : changes) {
+    if (c.unseen) continue;
     if (c.what == What::kSwap) {
       swapped(c);
     } else if (c.what == What::kFlush) {

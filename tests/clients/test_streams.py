@@ -1,11 +1,14 @@
 """Streams against the real server: through a stop and a kill, many entries at once, and what a group has read of a
 stream that is trimmed and deleted from, as Redis documents it since 7.2 (7.0 counts wrongly there)."""
+import random
 import threading
 import unittest
 
 import redis
 
-from harness import Case
+from harness import Case, run_histories
+from test_pubsub import Client
+from test_resp import Both
 
 
 class Streams(Case):
@@ -351,6 +354,63 @@ class Streams(Case):
         self.fill("s", 1)
         self.do("XREADGROUP GROUP g a STREAMS s >")
         self.assertGreaterEqual(self.r.xinfo_consumers("s", "g")[0]["inactive"], 0)
+
+
+class Seen(Both):
+    """What groups and consumers do to a stream is no change of it for who watches or caches it, as in redis-server."""
+
+    @staticmethod
+    def words(r):
+        some = lambda: r.choice([b"1-1", b"2-1", b"3-1", b"9-9"])
+        return r.choice([
+            lambda: [b"XADD", b"s", b"*", b"f", b"v"], lambda: [b"XDEL", b"s", some()], lambda: [b"XTRIM", b"s", b"MAXLEN", b"%d" % r.randrange(9)],
+            lambda: [b"XSETID", b"s", b"9999999999999-1"], lambda: [b"XGROUP", b"CREATE", r.choice([b"s", b"t"]), b"h", b"$", b"MKSTREAM"],
+            lambda: [b"XGROUP", b"SETID", b"s", b"g", r.choice([b"0", b"$"])], lambda: [b"XGROUP", b"DESTROY", b"s", b"h"],
+            lambda: [b"XGROUP", b"CREATECONSUMER", b"s", b"g", b"d"], lambda: [b"XGROUP", b"DELCONSUMER", b"s", b"g", r.choice([b"c", b"d"])],
+            lambda: [b"XREADGROUP", b"GROUP", b"g", r.choice([b"c", b"d"]), b"COUNT", b"1"] + r.choice([[], [b"NOACK"]]) + [b"STREAMS", b"s", b">"],
+            lambda: [b"XREADGROUP", b"GROUP", b"g", r.choice([b"c", b"d"]), b"STREAMS", b"s", b"0"], lambda: [b"XACK", b"s", b"g", some()],
+            lambda: [b"XCLAIM", b"s", b"g", r.choice([b"c", b"d"]), b"0", some()], lambda: [b"XAUTOCLAIM", b"s", b"g", b"d", b"0", b"0"]])()
+
+    def history(self, seed):
+        r, sides = random.Random(seed), [(Client(port), Client(port)) for port in (self.server.resp, self.peer.port)]
+        for a, b in sides:
+            b.ask(b"FLUSHALL")
+            a.ask(b"HELLO", b"3")
+            a.ask(b"CLIENT", b"TRACKING", b"ON", b"BCAST")
+            for i in (1, 2, 3):
+                b.ask(b"XADD", b"s", b"%d-1" % i, b"f", b"v")
+            b.ask(b"XGROUP", b"CREATE", b"s", b"g", b"0")
+        said = []
+        for step in range(60):
+            said.append([self.words(r) for _ in range(r.choice([1, 1, 2]))])
+            told = []
+            for a, b in sides:
+                for words in ([b"WATCH", b"s"], [b"ECHO", b"from here"]):
+                    a.socket.sendall(b"".join([b"*%d\r\n" % len(words)] + [b"$%d\r\n%s\r\n" % (len(w), w) for w in words]))
+                while a.value() != b"from here":
+                    pass
+                if len(said[-1]) > 1:
+                    b.ask(b"MULTI")
+                for words in said[-1]:
+                    b.ask(*words)
+                if len(said[-1]) > 1:
+                    b.ask(b"EXEC")
+                a.socket.sendall(b"*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n*2\r\n$4\r\nECHO\r\n$3\r\nend\r\n")
+                b.ask(b"SET", b"fence", b"")
+                answers, keys = [], set()
+                while b"end" not in answers or b"fence" not in keys:
+                    value = a.value()
+                    if isinstance(value, list) and value[:1] == [b"invalidate"]:
+                        keys.update(value[1])
+                    else:
+                        answers.append(value)
+                told.append((answers, keys))
+            self.assertEqual(told[0], told[1], "seed %d step %d: %r" % (seed, step, said[-3:]))
+        for c in sum(sides, ()):
+            c.close()
+
+    def test_histories_are_seen_as_in_redis(self):
+        run_histories(self.history, 1, 5)
 
 
 if __name__ == "__main__":
