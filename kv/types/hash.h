@@ -42,7 +42,7 @@ namespace cairn::kv {
 class Hash final : public Collection {
  public:
   // Redis's hash-max-listpack-entries and hash-max-listpack-value.
-  static constexpr size_t kListpackEntries = 128, kListpackValue = 64;
+  static constexpr size_t kListpackEntries = 512, kListpackValue = 64;
 
   explicit Hash(uint64_t seed) : table_(seed) {}
   ~Hash() override { delete times(); }

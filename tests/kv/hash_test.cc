@@ -414,7 +414,9 @@ TEST(Hash, BrokenOperationsAreRefused) {
 TEST(Hash, EncodingFollowsRedissThresholds) {
   Hash hash(1);
   std::string operation;
-  for (int i = 0; i < 128; i++) Hash::add_set(operation, "f" + std::to_string(i), "v");
+  for (size_t i = 0; i < Hash::kListpackEntries; i++) {
+    Hash::add_set(operation, "f" + std::to_string(i), "v");
+  }
   ASSERT_TRUE(hash.apply(operation));
   EXPECT_EQ(hash.encoding(), "listpack");
   Hash large(1);  // a table before it has as many fields
