@@ -251,6 +251,11 @@ bool well_formed(const Row* row, const Args& args, Reply& reply) {
 
 }  // namespace
 
+void Engine::count_refused(const Row* row, std::string_view error) {
+  if (row != nullptr) bump(counts_[table_.index_of(*row)].rejected);
+  server_.stats.count_error(error.substr(0, error.find(' ')));
+}
+
 Engine::Refused Engine::check_form(const Request& request) const {
   const Row* row = request.row;
   if (row == nullptr || (row->subcommands > 0 && request.args.size() > 1)) {
@@ -402,13 +407,15 @@ void Engine::finish(Context& c, const Reply::Mark& mark) {
   if (!c.failure().empty()) {
     reply.cut(mark);
     reply.error(c.failure());
+    c.errors_told = 0;
   } else if (!ends && reply.due() + 1 != mark.due) {
     server_.report(cat("the command '", c.row.name, "' did not answer exactly once"));
     reply.cut(mark);
     reply.error("ERR internal error: the command did not answer exactly once");
   }
-  if (reply.errors() - mark.errors > c.errors_counted) {
-    bump(counts_[table_.index_of(c.row)].failed);
+  const uint64_t errors = reply.errors() - mark.errors;
+  if (errors > c.errors_counted) bump(counts_[table_.index_of(c.row)].failed);
+  if (errors > c.errors_counted + c.errors_told) {
     server_.stats.count_error(reply.last_error_code());
   }
 }
