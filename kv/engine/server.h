@@ -137,9 +137,17 @@ struct Server {
   std::atomic<int64_t> script_bytes{0};  // that the states of all threads take, when none runs
   // The libraries of functions, which only kv/script knows; made by it once.
   struct Part {
+    struct Counts {
+      uint64_t libraries = 0, functions = 0, bytes = 0;
+    };
     virtual ~Part() = default;
+    virtual Counts counts() const = 0;
   };
-  Mutex functions_mutex;
+  Part::Counts function_counts() const {
+    MutexLock lock(functions_mutex);
+    return functions == nullptr ? Part::Counts() : functions->counts();
+  }
+  mutable Mutex functions_mutex;
   std::shared_ptr<Part> functions ABSL_GUARDED_BY(functions_mutex);
 
   Channels channels{client_limits, stats.output_limit_disconnections};
