@@ -304,12 +304,14 @@ bool Engine::in_one_slot(Session& session, const Request& request, Reply& reply)
   return one;
 }
 
+static constexpr std::string_view kNoAuthText = "NOAUTH Authentication required.";
+
 bool Engine::admit(Session& session, Request& request, Reply& reply) {
   const Row* row = request.row;
   const Args& args = request.args;
   if (!well_formed(row, args, reply)) return false;
   if (session.principal == nullptr && !(row->flags & kNoAuth)) {
-    reply.error("NOAUTH Authentication required.");
+    reply.error(kNoAuthText);
     return false;
   }
   if (store_.loading() && (!(row->flags & kLoading) || row->has_keys())) {
@@ -508,18 +510,22 @@ Engine::Outcome Engine::run_busy(Session& session, Request& request, Reply& repl
   return outcome;
 }
 
+// What EXEC was refused for, as Redis says it, in MULTI or not.
+static void say_aborted(Reply& reply, const Reply::Mark& mark) {
+  constexpr std::string_view kArity = "wrong number of arguments for 'exec' command";
+  const bool stranger = reply.last_error_code() == "NOAUTH";
+  if (!stranger && reply.last_error_code() != "ERR") return;
+  reply.cut(mark);
+  reply.error(cat("EXECABORT Transaction discarded because of: ", stranger ? kNoAuthText : kArity));
+}
+
 Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& reply,
                                    const Reply::Mark& mark, StripeLocks* held, StripeLocks& own) {
   if (!admit(session, request, reply)) {
     if (session.in_multi) session.multi_failed = true;
     const bool queues = request.row != nullptr && (request.row->flags & kQueue);
     if (queues && session.in_multi) session.leave_multi();
-    if (queues && reply.last_error_code() == "ERR") {  // as Redis says it, in MULTI or not
-      reply.cut(mark);
-      reply.error(
-          "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' "
-          "command");
-    }
+    if (queues) say_aborted(reply, mark);
     if (request.row != nullptr) bump(counts_[table_.index_of(*request.row)].rejected);
     server_.stats.count_error(reply.last_error_code());
     return {};
