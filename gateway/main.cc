@@ -261,6 +261,8 @@ int serve(const Options& options) {
   server.cluster = {options.cluster_enabled == "yes", options.cluster_announce_ip,
                     options.cluster_announce_port, options.cluster_announce_tls_port};
   server.bind_address = resp_endpoint.address().to_string();
+  server.tls_cert_file = options.tls_cert;
+  server.tls_key_file = options.tls_key;
   server.threads = options.threads;
   server.start_ms = clock.now_ms();
   server.last_save_ms = clock.now_ms();

@@ -111,6 +111,7 @@ struct Server {
   std::string debug_command = "no";  // enable-debug-command: no, local, yes
   std::string bind_address;
   uint16_t port = 0, tls_port = 0;
+  std::string tls_cert_file, tls_key_file;
   size_t threads = 1;
   int64_t start_ms = 0;
   std::string volume_engine;
@@ -130,6 +131,7 @@ struct Server {
   std::atomic<uint64_t> proto_max_bulk_len{512ull << 20};
   std::atomic<uint64_t> max_clients{limits::kClientsMax};
   std::atomic<uint64_t> timeout_s{0};
+  std::atomic<uint64_t> tcp_keepalive_s{300};  // of sockets that come from now on; 0: none
   ClientLimits client_limits;
   Workspace workspace;
   ScriptCache scripts;
@@ -167,6 +169,7 @@ struct Server {
   std::function<void()> release_memory;
   std::function<void(Severity)> set_log_level;
   std::function<Severity()> log_level;
+  std::atomic<bool> log_verbose{false};  // what is kDebug was called verbose
 
   // What CONFIG SET save was told, which the log keeps anyhow.
   std::string save_points() const;
