@@ -268,7 +268,7 @@ constexpr Row kRows[] = {
     {"bgsave", -1, kSave, {}, bgsave, nullptr, kGroup, "Makes everything written so far durable."},
     {"lastsave",
      1,
-     kFast | kLoading | kAdmin | kDangerous,
+     kFast | kLoading | kDangerous,
      {},
      lastsave,
      nullptr,

@@ -620,6 +620,14 @@ class Documentation(AdminCase):
             self.assertLess(len(complexity or b""), 80, name)
         self.assertGreater(sum(c is not None for c in told.values()), 200)
 
+    def test_help_shows_the_words_that_a_subcommand_takes(self):
+        """It named the subcommands alone."""
+        for container, line in (("CONFIG", b"GET <parameter> [<parameter> ...]"), ("CLIENT", b"UNBLOCK <client-id> [TIMEOUT|ERROR]"),
+                                ("CLIENT", b"REPLY (ON|OFF|SKIP)"), ("OBJECT", b"ENCODING <key>"), ("XINFO", b"STREAM <key> [FULL [COUNT <count>]]"),
+                                ("XGROUP", b"CREATECONSUMER <key> <groupname> <consumername>"), ("FUNCTION", b"LOAD [REPLACE] <function-code>"),
+                                ("CLIENT", b"LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <client-id> [<client-id> ...]]"), ("COMMAND", b"COUNT")):
+            self.assertIn(line, self.ask(container, "HELP"), container)
+
     def test_redis_cli_uses_them(self):
         got = subprocess.run(["redis-cli", "-p", str(self.server.resp), "-a", PASSWORD, "--no-auth-warning", "HELP", "SET"], capture_output=True, timeout=60)
         self.assertEqual(got.returncode, 0)
