@@ -28,6 +28,7 @@
 #include "gateway/options.h"
 #include "gateway/report_sink.h"
 #include "gateway/resp/door.h"
+#include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
 
@@ -68,6 +69,16 @@ Status run_to_end(net::Loops& loops, awaitable<Status> work) {
   spawn(loops.contexts.front()->get_executor(), "the main thread's work", std::move(work), set,
         set);
   return result.get_future().get();
+}
+
+awaitable<Status> load_functions(kv::Engine& engine) {
+  kv::Command stats(engine.store());
+  for (const char* word : {"FUNCTION", "STATS"}) stats.words().add(word);
+  stats.find_row(engine.table());
+  stats.enter(engine, engine.store().database(0).shared_from_this());
+  const std::string failure = co_await kv::Errand(engine).wait(stats);
+  if (!failure.empty()) spdlog::warn("the libraries of functions were not loaded: {}", failure);
+  co_return absl::OkStatus();
 }
 
 // What was begun is answered; what is not done after a while is not, at any door. After this no
@@ -249,6 +260,8 @@ int serve(const Options& options) {
   server.cluster = {options.cluster_enabled == "yes", options.cluster_announce_ip,
                     options.cluster_announce_port, options.cluster_announce_tls_port};
   server.bind_address = resp_endpoint.address().to_string();
+  server.tls_cert_file = options.tls_cert;
+  server.tls_key_file = options.tls_key;
   server.threads = options.threads;
   server.start_ms = clock.now_ms();
   server.last_save_ms = clock.now_ms();
@@ -349,6 +362,9 @@ int serve(const Options& options) {
       "storage through {}",
       store.store_id(), store.epoch(), store.recovered_items(), store.recovered_records(),
       (*volume)->engine());
+
+  // FCALL would do it too, but INFO tells of the libraries before anybody calls one.
+  die_unless(run_to_end(loops, load_functions(*engines.front())));
 
   // The gRPC door.
   rpc::Door rpc(loops, server, engines);

@@ -1,5 +1,6 @@
 #include "gateway/net/net.h"
 
+#include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -139,6 +140,18 @@ StatusOr<tcp::endpoint> parse_endpoint(std::string_view text) {
 bool is_loopback(const asio::ip::address& address) {
   if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address.is_loopback();
   return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).is_loopback();
+}
+
+void keep_alive(tcp::socket& socket, uint64_t after_s) {
+  if (after_s == 0) return;
+  using asio::detail::socket_option::integer;
+  constexpr int kLongestS = 32767, kTries = 3;  // the kernel's limit; as Redis tries
+  const int idle_s = static_cast<int>(std::min<uint64_t>(after_s, kLongestS));
+  boost::system::error_code ignored;
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);
+  socket.set_option(integer<IPPROTO_TCP, TCP_KEEPIDLE>(idle_s), ignored);
+  socket.set_option(integer<IPPROTO_TCP, TCP_KEEPINTVL>(std::max(idle_s / kTries, 1)), ignored);
+  socket.set_option(integer<IPPROTO_TCP, TCP_KEEPCNT>(kTries), ignored);
 }
 
 std::string to_string(const tcp::endpoint& e) {

@@ -42,6 +42,9 @@ StatusOr<tcp::endpoint> parse_endpoint(std::string_view text);
 // This machine's own, also in IPv6's spelling of an IPv4 address.
 bool is_loopback(const asio::ip::address& address);
 std::string to_string(const tcp::endpoint& endpoint);
+// After so many silent seconds the system asks whether the peer is there still, and ends the
+// connection if he does not say so within as many again; 0: never.
+void keep_alive(tcp::socket& socket, uint64_t after_s);
 
 // Readiness of plain sockets, one for each io_context: an epoll of its own, edge-triggered, inside
 // the loop's. A socket is registered once and never again, and all that are ready are served in one

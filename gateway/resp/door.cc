@@ -20,10 +20,12 @@ Door::Door(net::Loops& loops, kv::Server& server, std::vector<std::unique_ptr<kv
       plain_(
           loops,
           [this](net::tcp::socket socket, size_t loop) {
+            net::keep_alive(socket, server_.tcp_keepalive_s);
             return serve(net::PlainStream(std::move(socket)), loop);
           },
           kFull),
       secure_(loops, [this](net::tcp::socket socket, size_t loop) {
+        net::keep_alive(socket, server_.tcp_keepalive_s);
         return serve(net::TlsStream(std::move(socket), *tls_), loop);
       }) {
   for (const Executor& loop : loops.executors()) {

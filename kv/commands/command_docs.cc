@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "kv/commands/command_flags.h"
 #include "kv/commands/sort.h"
 #include "kv/commands/syntax.h"
 #include "kv/engine/engine.h"
@@ -9,63 +10,6 @@
 
 namespace cairn::kv {
 namespace {
-
-std::vector<std::string_view> flag_names(const Row& row) {
-  std::vector<std::string_view> names;
-  for (auto [flag, name] :
-       {std::pair(kWrite, "write"), std::pair(kReadOnly, "readonly"),
-        std::pair(kDenyOom, "denyoom"), std::pair(kAdmin, "admin"),
-        std::pair(kNoScript, "noscript"), std::pair(kLoading, "loading"), std::pair(kFast, "fast"),
-        std::pair(kNoAuth, "no_auth"), std::pair(kNoMulti, "no_multi"),
-        std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
-    if (row.flags & flag) names.push_back(name);
-  }
-  const auto movable = [](const KeySpec& s) {
-    return s.count_at >= 0 || !s.keyword.empty() || (s.flags & kKeyUnknown) != 0;
-  };
-  if (std::any_of(row.keys.begin(), row.keys.end(), movable)) names.push_back("movablekeys");
-  if (row.group == "scripting" && row.has_keys()) {
-    names.push_back("skip_monitor");
-    names.push_back("no_mandatory_keys");
-  }
-  return names;
-}
-
-std::vector<std::string_view> categories(const Row& row) {
-  std::vector<std::string_view> names;
-  if (row.run == nullptr) return {"slow"};  // the rest is its subcommands'
-  for (auto [group, name] :
-       {std::pair("generic", "keyspace"), std::pair("string", "string"),
-        std::pair("bitmap", "bitmap"), std::pair("hyperloglog", "hyperloglog"),
-        std::pair("hash", "hash"), std::pair("list", "list"), std::pair("set", "set"),
-        std::pair("sorted-set", "sortedset"), std::pair("stream", "stream"),
-        std::pair("geo", "geo"), std::pair("connection", "connection"),
-        std::pair("transactions", "transaction"), std::pair("scripting", "scripting")}) {
-    if (row.group != group) continue;
-    const bool waits = row.keys.empty() && !row.is_subcommand() &&  // WAIT
-                       (row.flags & (kWrite | kReadOnly)) == 0 && row.group == "generic";
-    names.emplace_back(waits ? "connection" : name);
-  }
-  if (row.name == "sort" || row.name == "sort_ro") names = {"set", "sortedset", "list"};
-  // Those of the server that are about its keys: DBSIZE, FLUSHALL.
-  if (row.group == "server" && (row.flags & (kWrite | kReadOnly)) != 0 && row.name != "lolwut" &&
-      row.name != "memory|usage") {
-    names.emplace_back("keyspace");
-  }
-  if (row.name.substr(0, row.name.find('|')) == "command" ||
-      (row.group == "cluster" && !row.is_subcommand())) {
-    names.emplace_back("connection");
-  }
-  for (auto [flag, name] : {std::pair(kWrite, "write"), std::pair(kReadOnly, "read"),
-                            std::pair(kAdmin, "admin"), std::pair(kDangerous, "dangerous"),
-                            std::pair(kPubsub, "pubsub"), std::pair(kBlocking, "blocking")}) {
-    // Whoever may run scripts that only read has not thereby said what they may read.
-    if (flag == kReadOnly && row.group == "scripting") continue;
-    if (row.flags & flag) names.emplace_back(name);
-  }
-  names.emplace_back(row.flags & kFast ? "fast" : "slow");
-  return names;
-}
 
 std::vector<std::string_view> key_flag_names(uint16_t flags) {
   std::vector<std::string_view> names;
@@ -148,7 +92,7 @@ void reply_find_keys(Reply& reply, const KeySpec& s) {
 void reply_key_specs(Reply& reply, const Row& row) {
   size_t shown = 0;
   for (const KeySpec& s : row.keys) shown += (s.flags & kKeyAgain) == 0;
-  reply.array(shown);
+  reply.set(shown);
   for (const KeySpec& s : row.keys) {
     if (s.flags & kKeyAgain) continue;
     reply.map(3);
@@ -170,7 +114,7 @@ void reply_tips(Reply& reply, const Row& row) {
     tips.push_back(left.substr(0, end));
     left.remove_prefix(std::min(end + 1, left.size()));
   }
-  reply.array(tips.size());
+  reply.set(tips.size());
   for (auto tip : tips) reply.bulk(tip);
 }
 
@@ -191,7 +135,7 @@ void reply_command(Context& c, const Row& row) {
   for (auto n : in) reply.simple(cat("@", n));
   reply_tips(reply, row);
   reply_key_specs(reply, row);
-  reply.array(row.subcommands);
+  row.subcommands == 0 ? reply.set(0) : reply.array(row.subcommands);  // as Redis has it
   for (const Row& sub : c.engine.table().subcommands(row)) reply_command(c, sub);
 }
 
@@ -318,15 +262,60 @@ void reply_argument(Reply& reply, const Argument& a) {
   }
 }
 
+// As the lines of HELP have them: <name>, [optional], (ONE|OTHER).
+std::string text_of(const Argument& a, bool of_choice = false);
+
+std::string text_of(const std::vector<Argument>& all, bool choice) {
+  std::string text;
+  for (const Argument& a : all) {
+    append(text, text.empty() ? "" : choice ? "|" : " ", text_of(a, choice));
+  }
+  return text;
+}
+
+// What may come again and is long is not repeated.
+std::string repeated(const std::string& text) {
+  constexpr size_t kLong = 40;
+  return cat(text, " [", text.size() > kLong ? "" : cat(text, " "), "...]");
+}
+
+std::string text_of(const Argument& a, bool of_choice) {
+  const auto has = [&a](std::string_view flag) {
+    return std::find(a.flags.begin(), a.flags.end(), flag) != a.flags.end();
+  };
+  const bool optional = has("optional") && !of_choice;
+  std::string text;
+  if (a.type == "oneof") {
+    text = text_of(a.parts, true);
+    if (!optional || has("multiple") || !a.token.empty()) text = cat("(", text, ")");
+  } else if (a.type == "block") {
+    text = text_of(a.parts, false);
+  } else if (a.type != "pure-token") {
+    text = cat("<", a.name, ">");
+  }
+  const bool each = has("multiple_token");
+  if (has("multiple") && !each) text = repeated(text);
+  if (!a.token.empty()) text = cat(a.token, text.empty() ? "" : " ", text);
+  if (each) text = repeated(text);
+  return optional ? cat("[", text, "]") : text;
+}
+
+std::vector<Argument> arguments_of(const Row& row) {
+  const Syntax* syntax = syntax_of(row.name);
+  return SyntaxParser(syntax == nullptr ? std::string_view() : syntax->arguments).all();
+}
+
 void reply_docs(Context& c, const Row& row) {
   Reply& reply = c.reply;
   const Syntax* syntax = syntax_of(row.name);
   const std::string_view complexity = syntax == nullptr ? "" : syntax->complexity;
-  const auto arguments =
-      SyntaxParser(syntax == nullptr ? std::string_view() : syntax->arguments).all();
+  const auto arguments = arguments_of(row);
   reply.bulk(row.name);
+  const Deprecated* old = deprecated(row);
+  const bool flagged = old != nullptr || is_of_system(row);
   reply.map(3 + static_cast<size_t>(row.subcommands > 0) +
-            static_cast<size_t>(!complexity.empty()) + static_cast<size_t>(!arguments.empty()));
+            static_cast<size_t>(!complexity.empty()) + static_cast<size_t>(!arguments.empty()) +
+            static_cast<size_t>(flagged) + (old == nullptr ? 0 : 2));
   reply.bulk("summary");
   reply.bulk(row.summary);
   reply.bulk("since");
@@ -336,6 +325,17 @@ void reply_docs(Context& c, const Row& row) {
   if (!complexity.empty()) {
     reply.bulk("complexity");
     reply.bulk(complexity);
+  }
+  if (flagged) {
+    reply.bulk("doc_flags");
+    reply.set(1);
+    reply.simple(old != nullptr ? "deprecated" : "syscmd");
+  }
+  if (old != nullptr) {
+    reply.bulk("deprecated_since");
+    reply.bulk(old->since);
+    reply.bulk("replaced_by");
+    reply.bulk(old->instead);
   }
   if (!arguments.empty()) {
     reply.bulk("arguments");
@@ -378,7 +378,7 @@ void command_info(Context& c) {
   c.reply.array(c.args.size() - 2);
   for (size_t i = 2; i < c.args.size(); i++) {
     const Row* row = named_row(c, c.args[i]);
-    row == nullptr ? c.reply.null_array() : reply_command(c, *row);
+    row == nullptr ? c.reply.null() : reply_command(c, *row);
   }
 }
 
@@ -392,6 +392,41 @@ void command_docs(Context& c) {
   for (auto* row : found) reply_docs(c, *row);
 }
 
+using KeyWords = std::vector<std::pair<std::string_view, uint16_t>>;
+
+// Of MIGRATE, as Redis finds them: one word, or those after KEYS, which takes an empty word in
+// place of the one.
+KeyWords keys_of_migrate(const Row& row, std::span<const std::string_view> words) {
+  constexpr size_t kOne = 3, kOptions = 6;
+  const uint16_t flags = row.keys[0].flags;
+  for (size_t i = kOptions; i + 1 < words.size(); i++) {  // one that is the last word is no KEYS
+    if (equals_ignoring_case(words[i], "keys")) {
+      KeyWords keys;
+      if (!words[kOne].empty()) return keys;
+      for (i++; i < words.size(); i++) keys.emplace_back(words[i], flags);
+      return keys;
+    }
+    i += equals_ignoring_case(words[i], "auth") ? 1 : 0;
+    i += equals_ignoring_case(words[i], "auth2") ? 2 : 0;
+  }
+  return {{words[kOne], flags}};
+}
+
+// None if a count is not that of the keys that follow on it.
+KeyWords keys_of(const Row& row, std::span<const std::string_view> words) {
+  if (row.name == "migrate") return keys_of_migrate(row, words);
+  KeyWords keys;
+  for (const KeySpec& spec : row.keys) {
+    const size_t before = keys.size();
+    for_each_key(std::span(&spec, 1), words, [&](size_t word, const KeySpec&, uint16_t flags) {
+      keys.emplace_back(words[word], flags);
+    });
+    if (spec.count_at >= 0 && keys.size() == before) return {};
+    if (spec.flags & kKeyAgain) keys.resize(before);
+  }
+  return keys;
+}
+
 void reply_keys(Context& c, bool with_flags) {
   const auto words = c.args.words().subspan(2);
   const Row* row = c.engine.table().find(words);
@@ -403,10 +438,7 @@ void reply_keys(Context& c, bool with_flags) {
   if (row->arity > 0 ? n != row->arity : n < -row->arity) {
     return c.reply.error("ERR Invalid number of arguments specified for command");
   }
-  std::vector<std::pair<std::string_view, uint16_t>> keys;
-  for_each_key(row->keys, words, [&](size_t word, const KeySpec& spec, uint16_t flags) {
-    if ((spec.flags & kKeyAgain) == 0) keys.emplace_back(words[word], flags);
-  });
+  const KeyWords keys = keys_of(*row, words);
   const bool may_have_none = row->group == "scripting";  // no-mandatory-keys
   if (keys.empty() && !may_have_none)
     return c.reply.error("ERR Invalid arguments specified for command");
@@ -520,6 +552,21 @@ constexpr Row kRows[] = {
 };
 
 }  // namespace
+
+void help(Context& c) {
+  const Table& table = c.engine.table();
+  const std::string_view name = c.row.name.substr(0, c.row.name.find('|'));
+  const Row& container = *table.find(name);
+  c.reply.array(1 + 2 * container.subcommands);
+  c.reply.simple(cat(upper(name), " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+  for (const Row& sub : table.subcommands(container)) {
+    const std::string arguments = text_of(arguments_of(sub), false);
+    c.reply.simple(
+        cat(upper(sub.name.substr(name.size() + 1)), arguments.empty() ? "" : " ", arguments));
+    c.reply.simple(cat("    ", sub.summary));
+  }
+}
+
 std::span<const Row> command_rows() { return kRows; }
 
 }  // namespace cairn::kv

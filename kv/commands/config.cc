@@ -1,4 +1,6 @@
 // CONFIG: parameters by Redis's names.
+#include "kv/commands/config.h"
+
 #include <algorithm>
 #include <fstream>
 
@@ -41,11 +43,6 @@ Refusal set(const Parameter& p, Server& server, std::string_view value) {
   if (p.set != nullptr) return p.set(server, value);
   const bool same = equals_ignoring_case(value, get(p, server));
   return same ? Refusal() : cat("it is '", get(p, server), "' here: ", p.why);
-}
-
-// What is always the same here.
-constexpr Parameter fixed(std::string_view name, std::string_view value, std::string_view why) {
-  return {name, nullptr, nullptr, why, value};
 }
 
 Refusal set_durability(Server& s, std::string_view value) {
@@ -131,7 +128,7 @@ Refusal set_password(Server& s, std::string_view value) {
   return {};
 }
 
-// Redis's names, from the most that is said to the least.
+// Redis's names, from the most that is said to the least. Here verbose is debug, but for its name.
 constexpr std::pair<std::string_view, Severity> kLogLevels[] = {{"debug", Severity::kDebug},
                                                                 {"verbose", Severity::kDebug},
                                                                 {"notice", Severity::kInfo},
@@ -139,7 +136,8 @@ constexpr std::pair<std::string_view, Severity> kLogLevels[] = {{"debug", Severi
 std::string get_log_level(Server& s) {
   const Severity least = s.log_level ? s.log_level() : Severity::kInfo;
   for (auto [name, severity] : kLogLevels) {
-    if (severity == least) return std::string(name);
+    const bool other = severity == Severity::kDebug && (name == "verbose") != s.log_verbose;
+    if (severity == least && !other) return std::string(name);
   }
   return "warning";
 }
@@ -147,6 +145,7 @@ Refusal set_log_level(Server& s, std::string_view value) {
   for (auto [name, severity] : kLogLevels) {
     if (!equals_ignoring_case(value, name)) continue;
     if (s.set_log_level) s.set_log_level(severity);
+    s.log_verbose = name == "verbose";
     return {};
   }
   return "argument(s) must be one of the following: debug, verbose, notice, warning";
@@ -204,16 +203,8 @@ Refusal set_percentiles(Server& s, std::string_view value) {
   return {};
 }
 
-constexpr std::string_view kOneLog = "the log is the database, and there is no other file of it";
-constexpr std::string_view kNoReplicas = "there are no replicas";
 constexpr std::string_view kShape = "the size at which a value changes its shape is no setting";
-constexpr std::string_view kFreed = "values are freed step by step, and nobody waits for it";
-constexpr std::string_view kDue = "keys expire when they are due, by time and not in cycles";
-constexpr std::string_view kNoDefrag = "entries are moved together where memory is short";
-constexpr std::string_view kAlone = "there is no other node of a cluster";
 constexpr std::string_view kAtStart = "it is an option of the start";
-constexpr std::string_view kClock = "what is warm and cold is not sampled";
-constexpr std::string_view kProcess = "the process is another's matter: a service manager's";
 
 // After how long others get BUSY while a script has their keys; as in Redis, 0 is never.
 std::string get_busy_threshold(Server& s) { return cat(s.store.busy().patience_ms.load()); }
@@ -285,6 +276,10 @@ constexpr Parameter kParameters[] = {
     {"stream-node-max-bytes", [](Server&) { return cat(StreamBlock::kBytesMax); }, nullptr, kShape},
     {"stream-node-max-entries", [](Server&) { return cat(StreamBlock::kEntriesMax); }, nullptr,
      kShape},
+    {"tcp-keepalive", [](Server& s) { return cat(s.tcp_keepalive_s.load()); },
+     set_number<&Server::tcp_keepalive_s, 0, INT32_MAX>},
+    {"tls-cert-file", [](Server& s) { return s.tls_cert_file; }, nullptr, kAtStart},
+    {"tls-key-file", [](Server& s) { return s.tls_key_file; }, nullptr, kAtStart},
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr, kAtStart},
@@ -312,69 +307,49 @@ constexpr Parameter kParameters[] = {
      set_count<take_slowlog_length, 20'000>},
     {"tracking-table-max-keys", [](Server& s) { return cat(s.tracking_keys_max.load()); },
      set_number<&Server::tracking_keys_max, 0, INT64_MAX>},
-    fixed("active-defrag-cycle-max", "25", kNoDefrag),
-    fixed("active-expire-effort", "1", kDue),
-    fixed("activedefrag", "no", kNoDefrag),
-    fixed("activerehashing", "yes", "tables grow and shrink by themselves"),
-    fixed("aclfile", "", "users are not kept in a file"),
-    fixed("aof-load-truncated", "yes", "a torn end of the log is cut, damage is not"),
-    fixed("aof-use-rdb-preamble", "no", kOneLog),
-    fixed("appenddirname", "", kOneLog),
-    fixed("appendfilename", "", kOneLog),
-    fixed("auto-aof-rewrite-min-size", "0", "the log is cleaned by --space-amplification"),
-    fixed("auto-aof-rewrite-percentage", "0", "the log is cleaned by --space-amplification"),
-    fixed("client-query-buffer-limit", "1073741824", "see maxmemory-clients"),
-    fixed("cluster-node-timeout", "15000", kAlone),
-    fixed("cluster-require-full-coverage", "yes", kAlone),
-    fixed("daemonize", "no", kProcess),
-    fixed("dbfilename", "", kOneLog),
-    fixed("disable-thp", "yes", "large pages cost more than they gain"),
-    fixed("dynamic-hz", "no", kDue),
-    fixed("hz", "50", kDue),
-    fixed("jemalloc-bg-thread", "no", "the allocator is mimalloc"),
-    fixed("lazyfree-lazy-eviction", "yes", kFreed),
-    fixed("lazyfree-lazy-expire", "yes", kFreed),
-    fixed("lazyfree-lazy-server-del", "yes", kFreed),
-    fixed("lazyfree-lazy-user-del", "yes", kFreed),
-    fixed("lazyfree-lazy-user-flush", "yes", kFreed),
-    fixed("lfu-decay-time", "1", kClock),
-    fixed("lfu-log-factor", "10", kClock),
-    fixed("list-compress-depth", "0", "lists are not compressed"),
-    fixed("logfile", "", "what there is to say goes to standard error"),
-    fixed("maxmemory-eviction-tenacity", "10", kClock),
-    fixed("maxmemory-samples", "5", kClock),
-    fixed("min-replicas-max-lag", "10", kNoReplicas),
-    fixed("min-replicas-to-write", "0", kNoReplicas),
-    fixed("no-appendfsync-on-rewrite", "no", "the cleaner keeps nobody from a sync"),
-    fixed("pidfile", "", kProcess),
-    fixed("rdbchecksum", "yes", "every record has a checksum"),
-    fixed("rdbcompression", "no", kOneLog),
-    fixed("repl-backlog-size", "0", kNoReplicas),
-    fixed("repl-diskless-sync", "yes", kNoReplicas),
-    fixed("repl-timeout", "60", kNoReplicas),
-    fixed("replica-priority", "100", kNoReplicas),
-    fixed("replica-serve-stale-data", "yes", kNoReplicas),
-    fixed("replicaof", "", kNoReplicas),
-    fixed("slaveof", "", kNoReplicas),
-    fixed("stop-writes-on-bgsave-error", "yes", "a log that failed takes no more writes"),
-    fixed("supervised", "no", kProcess),
-    fixed("unixsocket", "", "there is no such door"),
     {"zset-max-listpack-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr,
      kShape},
 };
 
+// All that there are.
+const std::vector<Parameter>& all_parameters() {
+  static const std::vector<Parameter> all = [] {
+    std::vector<Parameter> both(std::begin(kParameters), std::end(kParameters));
+    for (const FixedParameter& f : fixed_parameters()) {
+      both.push_back({f.name, nullptr, nullptr, f.why, f.value});
+    }
+    return both;
+  }();
+  return all;
+}
+
+const Parameter* find_parameter(std::string_view name) {
+  for (const Parameter& p : all_parameters()) {
+    if (equals_ignoring_case(p.name, name)) return &p;
+  }
+  return nullptr;
+}
+
+// Whoever asks for one by its name is told of it under the name that he said.
 void config_get(Context& c) {
-  std::vector<const Parameter*> found;
-  for (const Parameter& p : kParameters) {
-    for (size_t i = 2; i < c.args.size(); i++) {
-      if (!glob_match(c.args[i], p.name, true)) continue;
-      found.push_back(&p);
-      break;
+  std::vector<std::pair<const Parameter*, std::string_view>> found;
+  const auto add = [&found](const Parameter& p, std::string_view name) {
+    const auto is_it = [&p](const auto& other) { return other.first == &p; };
+    if (std::none_of(found.begin(), found.end(), is_it)) found.emplace_back(&p, name);
+  };
+  for (size_t i = 2; i < c.args.size(); i++) {
+    if (c.args[i].find_first_of("[*?") == c.args[i].npos) {
+      if (const Parameter* p = find_parameter(c.args[i])) add(*p, c.args[i]);
+      continue;
+    }
+    Glob pattern(c.args[i], true);
+    for (const Parameter& p : all_parameters()) {
+      if (pattern.matches(p.name)) add(p, p.name);
     }
   }
   c.reply.map(found.size());
-  for (auto* p : found) {
-    c.reply.bulk(p->name);
+  for (auto [p, name] : found) {
+    c.reply.bulk(name);
     c.reply.bulk(get(*p, c.engine.server()));
   }
 }
@@ -388,22 +363,19 @@ void config_set(Context& c) {
     std::string before;
   };
   std::vector<Change> changes;
-  auto refuse = [&](const Parameter& p, std::string_view why) {
-    c.reply.error(
-        cat("ERR CONFIG SET failed (possibly related to argument '", p.name, "') - ", why));
+  auto refuse = [&](std::string_view name, std::string_view why) {
+    c.reply.error(cat("ERR CONFIG SET failed (possibly related to argument '", name, "') - ", why));
   };
   if (c.args.size() % 2 != 0) return c.syntax_error();
   for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
-    const auto* p = std::find_if(std::begin(kParameters), std::end(kParameters), [&](auto& known) {
-      return equals_ignoring_case(known.name, c.args[i]);
-    });
-    if (p == std::end(kParameters)) {
+    const Parameter* p = find_parameter(c.args[i]);
+    if (p == nullptr) {
       return c.reply.error(cat("ERR Unknown option or number of arguments for CONFIG SET - '",
                                c.args[i].substr(0, 128), "'"));
     }
-    if (p->set == nullptr && p->why.empty()) return refuse(*p, "can't set immutable config");
+    if (p->set == nullptr && p->why.empty()) return refuse(c.args[i], "can't set immutable config");
     for (const Change& other : changes) {
-      if (other.parameter == p) return refuse(*p, "duplicate parameter");
+      if (other.parameter == p) return refuse(c.args[i], "duplicate parameter");
     }
     changes.push_back({p, c.args[i + 1], get(*p, server)});
   }
@@ -413,7 +385,7 @@ void config_set(Context& c) {
     for (size_t done = 0; done < i; done++) {
       (void)set(*changes[done].parameter, server, changes[done].before);
     }
-    return refuse(*changes[i].parameter, why);
+    return refuse(changes[i].parameter->name, why);
   }
   c.session.wrote = true;  // a lower limit of memory holds before the answer leaves
   c.reply.ok();
@@ -490,17 +462,13 @@ constexpr Row kRows[] = {
 std::span<const Row> config_rows() { return kRows; }
 
 bool set_parameter(Server& server, std::string_view name, std::string_view value) {
-  for (const Parameter& p : kParameters) {
-    if (p.name == name) return p.set != nullptr && p.set(server, value).empty();
-  }
-  return false;
+  const Parameter* p = find_parameter(name);
+  return p != nullptr && p->set != nullptr && p->set(server, value).empty();
 }
 
 std::string get_parameter(Server& server, std::string_view name) {
-  for (const Parameter& p : kParameters) {
-    if (p.name == name) return get(p, server);
-  }
-  return {};
+  const Parameter* p = find_parameter(name);
+  return p == nullptr ? std::string() : get(*p, server);
 }
 
 }  // namespace cairn::kv

@@ -106,6 +106,10 @@ void info_scripts(const Server& s, std::string& out) {
          "\r\nused_memory_lua_human:", human(lua), "\r\nused_memory_scripts_eval:", cached,
          "\r\nnumber_of_cached_scripts:", s.scripts.size(), "\r\nused_memory_vm_functions:0",
          "\r\nused_memory_vm_total:", lua, "\r\nused_memory_vm_total_human:", human(lua));
+  const Server::Part::Counts f = s.function_counts();
+  append(out, "\r\nnumber_of_functions:", f.functions, "\r\nnumber_of_libraries:", f.libraries,
+         "\r\nused_memory_functions:", f.bytes, "\r\nused_memory_scripts:", cached + f.bytes,
+         "\r\nused_memory_scripts_human:", human(cached + f.bytes));
 }
 
 void info_memory(Context& c, std::string& out) {

@@ -549,11 +549,11 @@ bool parse(Context& c, size_t word, PopOfSome& pops) {
   if (!left) return false;
   pops.left = *left;
   if (i == c.args.size()) return true;
-  if (c.args.size() != i + 2 || !equals_ignoring_case(c.args[i], "count")) return fail(kSyntax);
+  if (c.args.size() < i + 2 || !equals_ignoring_case(c.args[i], "count")) return fail(kSyntax);
   const auto count = parse_ll(c.args[i + 1]);
   if (!count || *count <= 0) return fail("ERR count should be greater than 0");
   pops.count = static_cast<uint64_t>(*count);
-  return true;
+  return c.args.size() == i + 2 || fail(kSyntax);
 }
 
 void pop_some(Context& c, size_t word, const ListView& list, const PopOfSome& pops) {

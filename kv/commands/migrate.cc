@@ -137,6 +137,8 @@ class Peer {
     wire->socket.set_option(tcp::no_delay(true), ignored);
     co_return true;
   }
+  // Whether nobody listened where it would connect.
+  bool refused() const { return wire_->error == asio::error::connection_refused; }
   // What add() gathered goes out once it is long, or with flush().
   void add(std::string_view word) { append(wire_->out, "$", word.size(), "\r\n", word, "\r\n"); }
   void add_head(size_t words) { append(wire_->out, "*", words, "\r\n"); }
@@ -229,7 +231,8 @@ class Migration {
 
   awaitable<void> run() {
     const bool connected = co_await peer_.connect(plan_.host, plan_.port);
-    if (!connected) co_return fail(Failed::kConnecting);
+    // Redis notices that nobody listens there when it writes, and says so.
+    if (!connected) co_return fail(peer_.refused() ? Failed::kWriting : Failed::kConnecting);
     greet();
     while (!waiting_.empty()) {
       if (c_.given_up()) co_return;

@@ -73,15 +73,18 @@ void time_(Context& c) {
 }
 
 void shutdown(Context& c) {
-  bool unsaved = false;
+  bool saved = false, unsaved = false, hurries = false, aborts = false;
   for (size_t i = 1; i < c.args.size(); i++) {
-    std::string word = lower(c.args[i]);
-    if (word == "abort" && c.args.size() == 2) return c.reply.error("ERR No shutdown in progress.");
-    if (word != "nosave" && word != "save" && word != "now" && word != "force") {
-      return c.syntax_error();
-    }
+    const std::string word = lower(c.args[i]);
+    const bool hurry = word == "now" || word == "force";
+    if (!hurry && word != "save" && word != "nosave" && word != "abort") return c.syntax_error();
+    saved |= word == "save";
     unsaved |= word == "nosave";
+    aborts |= word == "abort";
+    hurries |= hurry;
   }
+  if ((saved && unsaved) || (aborts && (saved || unsaved || hurries))) return c.syntax_error();
+  if (aborts) return c.reply.error("ERR No shutdown in progress.");
   Server& server = c.engine.server();
   std::string_view busy;
   const int64_t most_ms = c.store.busy().patience_ms;
@@ -265,7 +268,7 @@ constexpr Row kRows[] = {
     {"bgsave", -1, kSave, {}, bgsave, nullptr, kGroup, "Makes everything written so far durable."},
     {"lastsave",
      1,
-     kFast | kLoading | kAdmin | kDangerous,
+     kFast | kLoading | kDangerous,
      {},
      lastsave,
      nullptr,

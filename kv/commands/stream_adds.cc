@@ -113,9 +113,9 @@ uint64_t trim_entries(const Stream* stream, const Trim& trim, StreamId added, si
   StreamId to;
   if (trim.about) {
     const Stream none(0);
+    const auto from = by_length ? std::nullopt : std::optional(trim.id);
     to = (stream == nullptr ? none : *stream)
-             .whole_blocks(by_length ? keep : 0, by_length ? kStreamIdMax : trim.id, trim.limit,
-                           added, added_bytes);
+             .whole_blocks(by_length ? keep : 0, from, trim.limit, added, added_bytes);
   } else if (by_length) {
     const uint64_t gone = all - std::min(all, keep);
     if (gone != 0) to = gone > there ? added : stream->id_at(gone - 1);

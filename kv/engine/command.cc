@@ -327,18 +327,6 @@ std::string upper(std::string_view text) {
   return out;
 }
 
-void help(Context& c) {
-  const Table& table = c.engine.table();
-  const std::string_view name = c.row.name.substr(0, c.row.name.find('|'));
-  const Row& container = *table.find(name);
-  c.reply.array(1 + 2 * container.subcommands);
-  c.reply.simple(cat(upper(name), " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-  for (const Row& sub : table.subcommands(container)) {
-    c.reply.simple(upper(sub.name.substr(name.size() + 1)));
-    c.reply.simple(cat("    ", sub.summary));
-  }
-}
-
 void Context::defer() {
   if (in_exec) {
     return reply.error(

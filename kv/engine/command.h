@@ -197,6 +197,7 @@ class Context {
   const Request* script = nullptr;  // that called it
   bool shown = false;               // to MONITOR
   uint64_t errors_counted = 0;      // in the statistics, of those that it answered
+  uint64_t errors_told = 0;         // of the others: by their codes, by commands that it called
   KeyHash locked = 0;               // whose stripe is locked for sure: that of its one key
 
   Namespace& ns() const;

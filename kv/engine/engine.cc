@@ -251,6 +251,11 @@ bool well_formed(const Row* row, const Args& args, Reply& reply) {
 
 }  // namespace
 
+void Engine::count_refused(const Row* row, std::string_view error) {
+  if (row != nullptr) bump(counts_[table_.index_of(*row)].rejected);
+  server_.stats.count_error(error.substr(0, error.find(' ')));
+}
+
 Engine::Refused Engine::check_form(const Request& request) const {
   const Row* row = request.row;
   if (row == nullptr || (row->subcommands > 0 && request.args.size() > 1)) {
@@ -299,12 +304,14 @@ bool Engine::in_one_slot(Session& session, const Request& request, Reply& reply)
   return one;
 }
 
+static constexpr std::string_view kNoAuthText = "NOAUTH Authentication required.";
+
 bool Engine::admit(Session& session, Request& request, Reply& reply) {
   const Row* row = request.row;
   const Args& args = request.args;
   if (!well_formed(row, args, reply)) return false;
   if (session.principal == nullptr && !(row->flags & kNoAuth)) {
-    reply.error("NOAUTH Authentication required.");
+    reply.error(kNoAuthText);
     return false;
   }
   if (store_.loading() && (!(row->flags & kLoading) || row->has_keys())) {
@@ -402,13 +409,15 @@ void Engine::finish(Context& c, const Reply::Mark& mark) {
   if (!c.failure().empty()) {
     reply.cut(mark);
     reply.error(c.failure());
+    c.errors_told = 0;
   } else if (!ends && reply.due() + 1 != mark.due) {
     server_.report(cat("the command '", c.row.name, "' did not answer exactly once"));
     reply.cut(mark);
     reply.error("ERR internal error: the command did not answer exactly once");
   }
-  if (reply.errors() - mark.errors > c.errors_counted) {
-    bump(counts_[table_.index_of(c.row)].failed);
+  const uint64_t errors = reply.errors() - mark.errors;
+  if (errors > c.errors_counted) bump(counts_[table_.index_of(c.row)].failed);
+  if (errors > c.errors_counted + c.errors_told) {
     server_.stats.count_error(reply.last_error_code());
   }
 }
@@ -501,18 +510,24 @@ Engine::Outcome Engine::run_busy(Session& session, Request& request, Reply& repl
   return outcome;
 }
 
+// What EXEC was refused for, as Redis says it, in MULTI or not.
+static void say_aborted(Reply& reply, const Reply::Mark& mark) {
+  constexpr std::string_view kArity = "wrong number of arguments for 'exec' command";
+  const bool stranger = reply.last_error_code() == "NOAUTH";
+  if (!stranger && reply.last_error_code() != "ERR") return;
+  reply.cut(mark);
+  reply.error(cat("EXECABORT Transaction discarded because of: ", stranger ? kNoAuthText : kArity));
+}
+
 Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& reply,
                                    const Reply::Mark& mark, StripeLocks* held, StripeLocks& own) {
   session.listed_row.store(request.row, std::memory_order_relaxed);
   if (!admit(session, request, reply)) {
     if (session.in_multi) session.multi_failed = true;
     const bool queues = request.row != nullptr && (request.row->flags & kQueue);
-    if (queues) session.leave_multi();  // as Redis, also where there is none
-    if (queues && reply.last_error_code() == "ERR") {  // as Redis says it, in MULTI or not
-      reply.cut(mark);
-      reply.error(
-          "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' "
-          "command");
+    if (queues) {
+      session.leave_multi();  // as Redis, also where there is none
+      say_aborted(reply, mark);
     }
     if (request.row != nullptr) bump(counts_[table_.index_of(*request.row)].rejected);
     server_.stats.count_error(reply.last_error_code());

@@ -83,6 +83,8 @@ class Engine {
   // A command of a script, or of a transaction: what is known of it is told apart.
   enum class Refused : uint8_t { kNo, kUnknown, kArity };
   Refused check_form(const Request& request) const;
+  // One that a script called is refused before it runs; null: there is none of that name.
+  void count_refused(const Row* row, std::string_view error);
   // Whether the session's principal may run the row at all, on the keys that the request has.
   bool may_run(const Session& session, const Row& row, const NamespacePtr& ns) const;
   bool may_touch(const Session& session, const Request& request) const;

@@ -245,7 +245,7 @@ size_t EventStreams::make_operation(Queue& q, const Stream* stream, int64_t now_
     const StreamId to = stream == nullptr
                             ? kStreamIdMin
                             : stream->whole_blocks(most - std::min<uint64_t>(most, count),
-                                                   kStreamIdMax, kTrimmedAtOnce, kStreamIdMin, 0);
+                                                   std::nullopt, kTrimmedAtOnce, kStreamIdMin, 0);
     if (to != kStreamIdMin) Stream::add_trim(q.operation, to);
   }
   state.last = std::max(state.last, q.last);  // also where a client made it anew

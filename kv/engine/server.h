@@ -111,6 +111,7 @@ struct Server {
   std::string debug_command = "no";  // enable-debug-command: no, local, yes
   std::string bind_address;
   uint16_t port = 0, tls_port = 0;
+  std::string tls_cert_file, tls_key_file;
   size_t threads = 1;
   int64_t start_ms = 0;
   std::string volume_engine;
@@ -130,6 +131,7 @@ struct Server {
   std::atomic<uint64_t> proto_max_bulk_len{512ull << 20};
   std::atomic<uint64_t> max_clients{limits::kClientsMax};
   std::atomic<uint64_t> timeout_s{0};
+  std::atomic<uint64_t> tcp_keepalive_s{300};  // of sockets that come from now on; 0: none
   ClientLimits client_limits;
   Workspace workspace;
   ScriptCache scripts;
@@ -137,9 +139,17 @@ struct Server {
   std::atomic<int64_t> script_bytes{0};  // that the states of all threads take, when none runs
   // The libraries of functions, which only kv/script knows; made by it once.
   struct Part {
+    struct Counts {
+      uint64_t libraries = 0, functions = 0, bytes = 0;
+    };
     virtual ~Part() = default;
+    virtual Counts counts() const = 0;
   };
-  Mutex functions_mutex;
+  Part::Counts function_counts() const {
+    MutexLock lock(functions_mutex);
+    return functions == nullptr ? Part::Counts() : functions->counts();
+  }
+  mutable Mutex functions_mutex;
   std::shared_ptr<Part> functions ABSL_GUARDED_BY(functions_mutex);
 
   Channels channels{client_limits, stats.output_limit_disconnections};
@@ -158,6 +168,7 @@ struct Server {
   std::function<std::string()> allocator_stats;
   std::function<void(Severity)> set_log_level;
   std::function<Severity()> log_level;
+  std::atomic<bool> log_verbose{false};  // what is kDebug was called verbose
 
   // What CONFIG SET save was told, which the log keeps anyhow.
   std::string save_points() const;

@@ -19,8 +19,22 @@ void push_error(lua_State* lua, std::string_view text) {
   push(lua, text);
   lua_setfield(lua, -2, "err");
 }
+// The error at the top is not counted again if the script ends with it, or answers it.
+void mark_counted(lua_State* lua) {
+  lua_pushboolean(lua, 1);
+  lua_setfield(lua, -2, kCountedError);
+}
 int answer_error(lua_State* lua, bool raise, std::string_view text) {
   push_error(lua, text);
+  return raise ? lua_error(lua) : 1;
+}
+
+// A command that the script called is refused: the statistics have it by then.
+int refuse_command(lua_State* lua, Engine& engine, const Row* row, bool raise,
+                   std::string_view text) {
+  engine.count_refused(row, text);
+  push_error(lua, text);
+  mark_counted(lua);
   return raise ? lua_error(lua) : 1;
 }
 
@@ -154,19 +168,21 @@ int call(lua_State* lua, bool raise) {
   engine.prepare(session, request);
   switch (engine.check_form(request)) {
     case Engine::Refused::kUnknown:
-      return answer_error(lua, raise, "ERR Unknown Redis command called from script");
+      return refuse_command(lua, engine, nullptr, raise,
+                            "ERR Unknown Redis command called from script");
     case Engine::Refused::kArity:
-      return answer_error(lua, raise, "ERR Wrong number of args calling Redis command from script");
+      return refuse_command(lua, engine, request.row, raise,
+                            "ERR Wrong number of args calling Redis command from script");
     case Engine::Refused::kNo:
       break;
   }
   if (request.hash == 0) engine.resolve(session.ns, request);
   if (const std::string why = refusal(*run, engine, session, request); !why.empty()) {
-    return answer_error(lua, raise, why);
+    return refuse_command(lua, engine, request.row, raise, why);
   }
   if (engine.server().cluster.enabled && session.id != kNoClient) {
     const std::string why = strays(*run, session, request);
-    if (!why.empty()) return answer_error(lua, raise, why);
+    if (!why.empty()) return refuse_command(lua, engine, request.row, raise, why);
   }
   lock_keys(lua, state, request);
   if (engine.store().has_cold() && Engine::looks_at_cold(request)) lack(lua, state, &request);
@@ -196,8 +212,7 @@ int call(lua_State* lua, bool raise) {
   }
   if (reply.is_error()) {
     push_error(lua, reply.error_text());
-    lua_pushboolean(lua, 1);
-    lua_setfield(lua, -2, "ignore_error_stats_update");
+    mark_counted(lua);
     return raise ? lua_error(lua) : 1;
   }
   lua_settop(lua, 0);  // as many words as the stack takes leave no room for the answer

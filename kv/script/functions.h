@@ -69,6 +69,10 @@ class Functions final : public Server::Part {
     next->version = set_->version + 1;
     set_ = std::move(next);
   }
+  Counts counts() const override {
+    const auto now = set();
+    return {now->libraries.size(), now->functions, now->bytes};
+  }
   // Whether those that the store had at its start are among them.
   bool loaded() const { return loaded_.load(std::memory_order_acquire); }
   void set_loaded(std::map<std::string, LibraryPtr, std::less<>> libraries) {

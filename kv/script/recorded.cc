@@ -151,6 +151,13 @@ void answer(lua_State* lua, Reply& reply, int version, int depth);
 bool answer_tagged(lua_State* lua, Reply& reply, int version, int depth) {
   if (field(lua, "err", LUA_TSTRING)) {
     reply.error(line_of(text_at(lua, -1)));
+    lua_pushvalue(lua, -2);
+    if (field(lua, kCountedError, LUA_TBOOLEAN)) {
+      Run* run = LuaState::of(lua).current();
+      if (lua_toboolean(lua, -1) != 0 && run != nullptr) run->c.errors_told++;
+      lua_pop(lua, 1);
+    }
+    lua_pop(lua, 1);
   } else if (field(lua, "ok", LUA_TSTRING)) {
     reply.simple(line_of(text_at(lua, -1)));
   } else if (field(lua, "double", LUA_TNUMBER)) {

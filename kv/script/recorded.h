@@ -127,4 +127,7 @@ class Recorded final : public Reply {
 // asked for with redis.setresp.
 void answer_value(lua_State* lua, Reply& reply, int version);
 
+// The field of an error that a command answered: the statistics have it already.
+inline constexpr const char* kCountedError = "ignore_error_stats_update";
+
 }  // namespace cairn::kv

@@ -258,8 +258,23 @@ void LuaState::show_globals_of_functions(bool loading) {
 
 // ---- the end of a run ----
 
+namespace {
+// Where the script's own code is.
+std::string place_of(lua_State* lua) {
+  lua_Debug at{};
+  for (int level = 0; lua_getstack(lua, level, &at) != 0; level++) {
+    if (lua_getinfo(lua, "Sl", &at) == 0 || at.currentline < 0) continue;
+    return cat(", on ", at.source, ":", at.currentline, ".");
+  }
+  return ".";
+}
+}  // namespace
+
 void LuaState::end(lua_State* lua, Ended why) {
-  if (run_ != nullptr && run_->ended == Ended::kNo) run_->ended = why;
+  if (run_ != nullptr && run_->ended == Ended::kNo) {
+    run_->ended = why;
+    run_->ended_at = place_of(lua);
+  }
   // Should anything of the script run still, it ends at its first instruction.
   lua_sethook(lua, hook, LUA_MASKCOUNT, 1);
   lua_pushliteral(lua, "the script is over");
@@ -309,8 +324,6 @@ void LuaState::look_at_time(lua_State* lua) {
     run->c.engine.server().running_scripts.add(r);
   }
 }
-
-namespace {}  // namespace
 
 void LuaState::go_on_elsewhere(lua_State* lua) {
   Session::Lacking& lacking = run_->c.session.lacks();
@@ -533,10 +546,9 @@ void LuaState::answer_end(Context& c, const Run& run) {
     case Ended::kAgain:
       c.again = true;
       return;
-    case Ended::kKilled:
-      return fail(c,
-                  cat("Error running script (call to ", run.name, "): Script killed by user with ",
-                      run.function ? "FUNCTION" : "SCRIPT", " KILL..."));
+    case Ended::kKilled:  // a function too is told so in Redis's words
+      return fail(
+          c, cat("Script killed by user with SCRIPT KILL... script: ", run.name, run.ended_at));
     case Ended::kTooLong:
       return fail(c, cat("the script ran for more than ", kLongestNs / 1'000'000,
                          " ms, and nothing of it was done"));
@@ -587,6 +599,10 @@ void LuaState::answer_error(Context& c, std::string_view name) {
   std::string text = field("err");
   if (text.starts_with('-')) text.erase(0, 1);
   if (text.empty()) text = "ERR unknown error";
+  lua_pushstring(lua, kCountedError);
+  lua_rawget(lua, -2);
+  if (lua_toboolean(lua, -1) != 0) c.errors_told++;
+  lua_pop(lua, 1);
   const std::string source = field("source"), line = field("line");
   if (!source.empty() && !line.empty()) {
     append(text, " script: ", name, ", on ", source, ":", line, ".");

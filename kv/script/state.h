@@ -85,6 +85,7 @@ struct Run {
   bool called = false;    // a command
   bool answered = false;  // else it has not come to its end
   int status = 0;         // of what it did: an error of its own
+  std::string ended_at;   // ", on SOURCE:LINE.", if it is known
 };
 
 class LuaState final : public Engine::Part {

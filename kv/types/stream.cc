@@ -350,8 +350,8 @@ bool Stream::exceeds(uint64_t n, uint64_t bytes) const {
   return false;
 }
 
-StreamId Stream::whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, StreamId added,
-                              size_t added_bytes) const {
+StreamId Stream::whole_blocks(uint64_t keep, std::optional<StreamId> keep_from, uint64_t most,
+                              StreamId added, size_t added_bytes) const {
   const bool adds = added != kStreamIdMin;
   const bool joins = adds && !tree_.empty() && (*tree_.last())->has_room(added_bytes);
   const StreamId top = top_id();
@@ -360,7 +360,8 @@ StreamId Stream::whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, 
   uint64_t gone = 0;
   const auto take = [&](uint64_t count, StreamId last) {
     gone += count;
-    if (all - gone < keep || last >= keep_from || (most != 0 && gone > most)) return false;
+    if (all - gone < keep || (keep_from && last >= *keep_from) || (most != 0 && gone > most))
+      return false;
     to = last;
     return true;
   };

@@ -103,10 +103,11 @@ class Stream final : public Collection {
   // blocks.
   bool exceeds(uint64_t n, uint64_t bytes) const;
   // What XTRIM with ~ takes away: whole blocks. The last ID of as many blocks at the front as can
-  // go so that `keep` entries stay, and all from `keep_from` on, and not more than `most` go (0:
-  // any number); 0-0: none. With one that is about to be added (`added_bytes` long; 0-0: none).
-  StreamId whole_blocks(uint64_t keep, StreamId keep_from, uint64_t most, StreamId added,
-                        size_t added_bytes) const;
+  // go so that `keep` entries stay, and all from `keep_from` on (if any), and not more than `most`
+  // go (0: any number); 0-0: none. With one that is about to be added (`added_bytes` long; 0-0:
+  // none).
+  StreamId whole_blocks(uint64_t keep, std::optional<StreamId> keep_from, uint64_t most,
+                        StreamId added, size_t added_bytes) const;
   // Redis's radix-tree-keys: how many pieces it lies in.
   uint64_t blocks() const { return blocks_; }
 

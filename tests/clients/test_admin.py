@@ -12,6 +12,8 @@ import unittest
 import redis
 
 from harness import PASSWORD, Case, Server, command, wait_until
+from test_resp import Both
+from test_wire import Answers, parsed
 
 
 class AdminCase(Case):
@@ -241,6 +243,31 @@ class Settings(AdminCase):
         self.assertEqual(self.ask("CONFIG", "GET", "*"), told)
         self.refused("option of the start", "CONFIG", "SET", "port", "1")
 
+    def test_what_has_no_meaning_here_says_why(self):
+        for name, value, why in (("protected-mode", "no", "needs the password"), ("slave-priority", "50", "no replicas"), ("masterauth", "x", "no replicas"),
+                                 ("tls-auth-clients", "yes", "no certificate"), ("oom-score-adj", "yes", "service manager"), ("tcp-backlog", "5", "accepted"),
+                                 ("crash-log-enabled", "yes", "system's matter"), ("shutdown-on-sigterm", "nosave", "is synced before the end"),
+                                 ("cluster-port", "1", "no other node"), ("syslog-enabled", "yes", "standard error"), ("set-proc-title", "yes", "title")):
+            self.refused("%s.*%s" % (name, why), "CONFIG", "SET", name, value)
+            self.assertEqual(self.ask("CONFIG", "SET", name, self.value(name)), b"OK", name)
+
+    def test_the_system_asks_after_silent_clients(self):
+        """What its timer is for says the kernel: 02 is keepalive."""
+        def timer():
+            with socket.create_connection(("127.0.0.1", self.server.resp)) as s:
+                s.sendall(b"PING\r\n")
+                s.recv(100)  # it is served, and nothing is under way
+                ends = ["0100007F:%04X" % port for port in (self.server.resp, s.getsockname()[1])]
+                def told():
+                    with open("/proc/net/tcp") as f:
+                        return next(w[5][:2] for w in map(str.split, f) if w[1:3] == ends)
+                self.assertTrue(wait_until(lambda: told() in ("00", "02")))
+                return told()
+        self.assertEqual(self.value("tcp-keepalive"), "300")
+        self.assertEqual(timer(), "02")
+        self.setting("tcp-keepalive", "0")
+        self.assertEqual(timer(), "00")
+
     def test_resetstat_begins_all_counts_anew(self):
         count = lambda name: int(re.search(rb"%s:(\d+)" % name, self.ask("INFO", "everything")).group(1))
         names = [b"expired_keys", b"lazyfreed_objects", b"keyspace_hits", b"total_error_replies"]
@@ -300,6 +327,77 @@ class Settings(AdminCase):
         self.refused("WRONGPASS", "AUTH", PASSWORD)
         self.ask("CONFIG", "SET", "requirepass", "(root's)")
         self.assertEqual(self.ask("AUTH", PASSWORD), b"OK")
+
+
+class BesideRedis(Both):
+    """What redis-server says, word for word."""
+
+    def both(self):
+        pair = Answers(self.server.resp), Answers(self.peer.port)
+        for c in pair:
+            self.addCleanup(c.close)
+        return pair
+
+    def same(self, pair, *words):
+        ours, theirs = (c.ask(*(w.encode() for w in words)) for c in pair)
+        self.assertEqual(ours, theirs, words)
+        return ours
+
+    def test_each_parameter_of_redis_is_known(self):
+        ours, theirs = (dict(zip(*[iter(parsed(c.ask(b"CONFIG", b"GET", b"*")))] * 2)) for c in self.both())
+        self.assertEqual(set(theirs) - set(ours), set())
+
+    def test_parameters_are_asked_for_and_refused_as_in_redis(self):
+        pair = self.both()
+        for line in """GET LOGLEVEL
+GET LogLev*
+GET TIMEOUT Timeout
+GET timeout TIMEOUT TIME?UT
+GET nosuch
+GET Slave-Priority
+SET loglevel verbose
+GET loglevel
+SET loglevel debug
+GET loglevel
+SET loglevel notice
+GET loglevel
+SET LOGLEVEL nope
+SET loglevel verbose LOGLEVEL debug
+SET Databases x
+SET slave-priority 100 replica-priority 100
+SET min-slaves-to-write 0
+SET tcp-keepalive -1
+SET tcp-keepalive x
+SET TCP-KEEPALIVE 60
+GET tcp-keepalive
+SET tcp-keepalive 300""".split("\n"):
+            self.same(pair, "CONFIG", *line.split())
+
+    def test_shutdown_refuses_what_redis_refuses(self):
+        pair = self.both()
+        for words in ("SAVE NOSAVE", "NOSAVE SAVE", "NOW SAVE NOSAVE", "nosave FORCE save", "SAVE ABORT", "ABORT SAVE", "ABORT NOSAVE", "NOSAVE ABORT",
+                      "ABORT NOW", "NOW ABORT", "ABORT FORCE", "FORCE ABORT", "ABORT", "ABORT ABORT", "FOO", "NOW FOO", "SAVE NOSAVE FOO"):
+            self.same(pair, "SHUTDOWN", *words.split())
+
+    def test_shutdown_takes_what_redis_takes(self):
+        for words in ("SAVE SAVE", "NOSAVE NOSAVE", "NOW FORCE", "FORCE SAVE", "NOSAVE NOW"):
+            server = Server(credentials=False)
+            self.addCleanup(server.remove)
+            c = Answers(server.resp)
+            self.addCleanup(c.close)
+            with self.assertRaises(EOFError):
+                c.ask(b"SHUTDOWN", *words.encode().split())
+            self.assertEqual(server.process.wait(60), 0)
+
+    def test_exec_of_a_stranger_is_refused_as_in_redis(self):
+        asked = self.both()
+        for c in asked:
+            self.assertEqual(c.ask(b"CONFIG", b"SET", b"requirepass", b"secret"), b"+OK\r\n")
+            self.addCleanup(c.ask, b"CONFIG", b"SET", b"requirepass", b"")
+        pair = self.both()
+        for words in (("EXEC",), ("EXEC", "x"), ("MULTI",), ("GET", "k")):
+            self.same(pair, *words)
+        self.assertEqual(pair[0].ask(b"EXEC"), b"-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n")
 
 
 class Pause(AdminCase):
@@ -521,6 +619,14 @@ class Documentation(AdminCase):
             self.assertRegex(complexity or b"O(1)", rb"^O\([^;]*\)( each)?(, or O\(N\))?(; [A-Z]: [\w ]+(, [A-Z]: [\w ]+)*)?$", name)
             self.assertLess(len(complexity or b""), 80, name)
         self.assertGreater(sum(c is not None for c in told.values()), 200)
+
+    def test_help_shows_the_words_that_a_subcommand_takes(self):
+        """It named the subcommands alone."""
+        for container, line in (("CONFIG", b"GET <parameter> [<parameter> ...]"), ("CLIENT", b"UNBLOCK <client-id> [TIMEOUT|ERROR]"),
+                                ("CLIENT", b"REPLY (ON|OFF|SKIP)"), ("OBJECT", b"ENCODING <key>"), ("XINFO", b"STREAM <key> [FULL [COUNT <count>]]"),
+                                ("XGROUP", b"CREATECONSUMER <key> <groupname> <consumername>"), ("FUNCTION", b"LOAD [REPLACE] <function-code>"),
+                                ("CLIENT", b"LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <client-id> [<client-id> ...]]"), ("COMMAND", b"COUNT")):
+            self.assertIn(line, self.ask(container, "HELP"), container)
 
     def test_redis_cli_uses_them(self):
         got = subprocess.run(["redis-cli", "-p", str(self.server.resp), "-a", PASSWORD, "--no-auth-warning", "HELP", "SET"], capture_output=True, timeout=60)

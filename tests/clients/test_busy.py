@@ -197,7 +197,7 @@ class Busy(BusyCase):
         with self.assertRaisesRegex(redis.ResponseError, "busy running a script. You can only call SCRIPT KILL"):
             self.r.execute_command("FUNCTION", "KILL")
         self.assertIn(self.r.script_kill(), (True, b"OK"))
-        self.assertRegex(str(script.end()), r"Error running script \(call to [0-9a-f]{40}\): Script killed by user with SCRIPT KILL")
+        self.assertRegex(str(script.end()), r"Script killed by user with SCRIPT KILL\.\.\. script: [0-9a-f]{40}, on @user_script:\d+\.")
         self.assertEqual(self.r.get("n"), None)
 
     def test_a_function_is_killed_by_its_own_command(self):
@@ -209,7 +209,7 @@ class Busy(BusyCase):
         with self.assertRaisesRegex(redis.ResponseError, "You can only call FUNCTION KILL or SHUTDOWN NOSAVE"):
             self.r.script_kill()
         self.kill("FUNCTION")
-        self.assertRegex(str(script.end()), "killed by user with FUNCTION KILL")
+        self.assertRegex(str(script.end()), r"killed by user with SCRIPT KILL\.\.\. script: endless, on @user_function:\d+\.")
 
     def test_what_has_written_is_not_killed_and_comes_to_its_end(self):
         script = self.begin("EVAL", WRITES_FIRST + "redis.call('SET', KEYS[1], 1) " + LONG, 1, "n", 1500)

@@ -106,8 +106,6 @@ class Beside(BesidePeer, Case):
     """What redis-server 7.0 says, word for word or field for field."""
 
     def test_info_has_the_fields_of_redis(self):
-        # The libraries of functions are read when they are first used: until then nobody has counted them.
-        lacks = {"number_of_functions", "number_of_libraries", "used_memory_functions", "used_memory_scripts", "used_memory_scripts_human"}
         fields = []
         for r in (self.server.redis(), redis.Redis(port=self.peer.port)):
             self.addCleanup(r.close)
@@ -115,7 +113,7 @@ class Beside(BesidePeer, Case):
             text = r.execute_command("INFO", "everything").decode()
             fields.append({line.partition(":")[0]: line.partition(":")[2] for line in text.splitlines() if ":" in line})
         ours, theirs = fields
-        self.assertEqual({f for f in theirs if not f.startswith(("cmdstat_", "errorstat_", "latency_", "db"))} - set(ours), lacks)
+        self.assertEqual({f for f in theirs if not f.startswith(("cmdstat_", "errorstat_", "latency_", "db"))} - set(ours), set())
         for name, value in theirs.items():  # of the same kind
             kind = lambda text: re.sub(r"\d+", "0", text)
             if kind(value) in ("0", "0.0", "-0"):
@@ -136,6 +134,53 @@ class Beside(BesidePeer, Case):
         r.mset({"k%d" % i: "v" for i in range(1000)})
         r.flushdb()
         self.assertTrue(wait_until(lambda: r.info()["lazyfreed_objects"] >= freed + 1000 and r.info()["lazyfree_pending_objects"] == 0))
+
+    def test_functions_are_counted_before_anybody_calls_one(self):
+        """Also after a restart: they were read when they were first used."""
+        sources = ["#!lua name=%s\nredis.register_function('%s1', function() end) redis.register_function('%s2', function() end)" % (n, n, n) for n in "ab"]
+        def counted(r):
+            info = r.info("memory")
+            self.assertEqual((info["number_of_libraries"], info["number_of_functions"]), (2, 4))
+            self.assertGreaterEqual(info["used_memory_functions"], sum(map(len, sources)))
+            self.assertGreaterEqual(info["used_memory_scripts"], info["used_memory_functions"])
+        ours, theirs = self.server.redis(), redis.Redis(port=self.peer.port)
+        for r in (ours, theirs):
+            self.assertEqual([r.info("memory")[f] for f in ("number_of_libraries", "number_of_functions")], [0, 0])
+            for source in sources:
+                r.function_load(source)
+            counted(r)
+        theirs.function_flush()
+        theirs.close()
+        ours.config_set("appendfsync", "always")
+        ours.set("settled", 1)
+        ours.close()
+        self.server.restart()
+        ours = self.server.redis()
+        counted(ours)
+        ours.function_flush()
+        ours.close()
+
+    def test_an_error_of_a_script_is_counted_as_redis_counts_it(self):
+        """What a command said that the script called was counted once more when the script ended with it."""
+        pair = self.server.redis(), redis.Redis(port=self.peer.port)
+        for r in pair:
+            self.addCleanup(r.close)
+            r.delete("h")
+            r.hset("h", "f", "v")
+        for script in ("return redis.call('incr', 'h')", "return redis.pcall('incr', 'h')", "redis.pcall('incr', 'h') return 1", "error(redis.pcall('incr', 'h'))",
+                       "return {1, redis.pcall('incr', 'h')}", "return redis.call('nosuch')", "return redis.pcall('nosuch')", "redis.pcall('nosuch') return 1",
+                       "redis.pcall('get') return 1", "return redis.call('get')", "return redis.call('subscribe', 'c')", "return redis.pcall()", "error('x')",
+                       "return redis.error_reply('MY error')", "return {err='MY error'}", "redis.pcall('incr', 'h') return redis.call('incr', 'h')"):
+            counted = []
+            for r in pair:
+                r.config_resetstat()
+                try:
+                    r.eval(script, 0)
+                except redis.ResponseError:
+                    pass
+                failed = {name: (n["failed_calls"], n["rejected_calls"]) for name, n in r.info("commandstats").items() if n["failed_calls"] + n["rejected_calls"]}
+                counted.append((r.info("errorstats"), r.info("stats")["total_error_replies"], failed))
+            self.assertEqual(counted[0], counted[1], script)
 
     def test_a_timeout_is_read_as_redis_reads_it(self):
         ours, theirs = self.server.redis(), redis.Redis(port=self.peer.port)

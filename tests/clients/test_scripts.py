@@ -10,7 +10,7 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, Case, raw, wait_until
+from harness import PASSWORD, Case, command, raw, wait_until
 from test_dump import crc64
 from test_resp import BesidePeer
 from test_wire import Answers, parsed
@@ -528,6 +528,36 @@ class Pairs(BesidePeer, Case):
             for c in (a, b, la, lb):
                 c.close()
         print("%d scripts" % n)
+
+    def test_who_is_killed_is_told_so_in_redis_words(self):
+        a, b = self.both()
+        ends = Answers(self.server.resp, PASSWORD), Answers(self.peer.port)
+        for c in ends:
+            c.ask(b"CONFIG", b"SET", b"busy-reply-threshold", b"50")
+            self.addCleanup(c.ask, b"CONFIG", b"SET", b"busy-reply-threshold", b"5000")
+            c.ask(b"FUNCTION", b"LOAD", b"REPLACE", b"#!lua name=endless\nredis.register_function('endless',\n function() while true do end end)")
+        for kill, words in ((b"SCRIPT", (b"EVAL", b"while true do end", b"0")), (b"SCRIPT", (b"EVAL", b"local n = 1\n\nwhile true do n = n + 1 end", b"0")),
+                            (b"SCRIPT", (b"EVAL", b"\nwhile true do pcall(redis.call, 'GET', KEYS[1]) end", b"1", b"k")),
+                            (b"SCRIPT", (b"EVAL", b"\nlocal f = function() while true do redis.call('GET', 'k') end end\nf()", b"0")),
+                            (b"FUNCTION", (b"FCALL", b"endless", b"0"))):
+            told = []
+            for c, end in zip((a, b), ends):
+                c.socket.sendall(command(*words))
+                self.assertTrue(wait_until(lambda: end.ask(kill, b"KILL") == b"+OK\r\n"))
+                told.append(c.next())
+            self.assertEqual(told[0], told[1], words)
+        for c in (a, b):
+            c.ask(b"FUNCTION", b"FLUSH")
+            c.close()
+
+    def test_errors_of_commands_are_marked_as_redis_marks_them(self):
+        a, b = self.both()
+        for call in ("'nosuch'", "'get'", "'subscribe', 'c'", "'incr', 'h'", "", "{}", "'incr', 'n'", "'client', 'nosuch'"):
+            for eval_ in ("EVAL", "EVAL_RO"):
+                source = "local e = redis.pcall(%s) if type(e) ~= 'table' then return e end return {e.err, tostring(e.ignore_error_stats_update)}"
+                self.same(a, b, eval_, source % call, 0)
+        a.close()
+        b.close()
 
     def test_commands_for_no_script_are_those_of_redis(self):
         theirs = {}

@@ -333,7 +333,7 @@ class AgainstRedis(BesidePeer, Wire):
                 self.assertEqual(x[1], y[1], name)
             self.assertEqual(x[3:6], y[3:6], name)
             for i in (2, 6):
-                ours, reference = set(x[i]), set(y[i]) - {b"+stale", b"+allow_busy", b"+no_async_loading", b"+skip_slowlog"}
+                ours, reference = set(x[i]), set(y[i])
                 if name in DIFFERENT_FLAGS:
                     ours, reference = ours - DIFFERENT_FLAGS[name], reference - DIFFERENT_FLAGS[name]
                 self.assertEqual(ours, reference, name)
@@ -350,10 +350,48 @@ class AgainstRedis(BesidePeer, Wire):
                       (b"SMOVE", b"a", b"b", b"c"), (b"SUNIONSTORE", b"a", b"b", b"c"), (b"SINTERSTORE", b"a", b"b", b"c"),
                       (b"SORT", b"a", b"BY", b"w*", b"STORE", b"b"), (b"SORT_RO", b"a", b"GET", b"x*"), (b"SORT", b"a", b"STORE"),
                       (b"GEORADIUS", b"a", b"1", b"2", b"3", b"m", b"STOREDIST", b"b"), (b"GEOSEARCHSTORE", b"a", b"b", b"3", b"4", b"5", b"6", b"7"),
+                      (b"MIGRATE", b"h", b"1", b"k", b"0", b"9"), (b"MIGRATE", b"h", b"1", b"", b"0", b"9"),
+                      (b"MIGRATE", b"h", b"1", b"", b"0", b"9", b"KEYS", b"a", b"b"), (b"MIGRATE", b"h", b"1", b"k", b"0", b"9", b"COPY", b"KEYS", b"a"),
+                      (b"MIGRATE", b"h", b"1", b"k", b"0", b"9", b"COPY", b"AUTH2", b"KEYS", b"x"), (b"MIGRATE", b"h", b"1", b"", b"0", b"9", b"KEYS"), (b"MIGRATE", b"h", b"1", b"k", b"0", b"9", b"KEYS"),
+                      (b"MIGRATE", b"h", b"1", b"", b"0", b"9", b"auth", b"KEYS", b"keys", b"a"), (b"MIGRATE", b"h", b"1", b"", b"0", b"9", b"AUTH", b"x"),
+                      (b"ZUNIONSTORE", b"d", b"0", b"a"), (b"ZUNIONSTORE", b"d", b"2", b"a"), (b"ZUNIONSTORE", b"d", b"x", b"a"), (b"ZUNIONSTORE", b"d", b"1", b"a"),
+                      (b"ZINTER", b"-1", b"a"), (b"LMPOP", b"0", b"a", b"LEFT"), (b"BLMPOP", b"0", b"2", b"a", b"b", b"LEFT"), (b"EVAL", b"", b"x"),
+                      (b"EVAL", b"", b"0"), (b"EVAL", b"", b"2", b"a"), (b"XREAD", b"STREAMS", b"a", b"b", b"0", b"0"), (b"FCALL", b"f", b"1", b"a"),
                       (b"RENAME", b"a", b"b"), (b"CLIENT", b"KILL", b"a"), (b"GET", b"a", b"b")):
             for sub in (b"GETKEYS", b"GETKEYSANDFLAGS"):
                 self.assertEqual(a.ask(b"COMMAND", sub, *words), b.ask(b"COMMAND", sub, *words), words)
         b.close()
+
+    def test_command_tells_it_in_the_types_of_redis(self):
+        """In RESP3: what is a set there was an array."""
+        pair = self.connect(), Answers(self.peer.port)
+        def shape(answer):  # without the words
+            return [line[:1] if line[:1] in b"$+" else line for line in answer.split(b"\r\n") if line[:1] in b"*~%$+:_-" and line]
+        for protocol in (b"2", b"3"):
+            for c in pair:
+                c.ask(b"HELLO", protocol)
+            for name in (b"DEL", b"GET", b"PING", b"TIME", b"OBJECT|HELP", b"OBJECT|ENCODING", b"HGETALL", b"FLUSHALL"):
+                ours, theirs = (c.ask(b"COMMAND", b"INFO", name) for c in pair)
+                self.assertEqual(shape(ours), shape(theirs), name)
+            for words in ((b"INFO", b"nosuch"), (b"GETKEYSANDFLAGS", b"GET", b"a"), (b"LIST", b"FILTERBY", b"PATTERN", b"get")):
+                self.assertEqual(*(c.ask(b"COMMAND", *words) for c in pair), words)
+            containers = [c.ask(b"COMMAND", b"INFO", b"OBJECT") for c in pair]
+            self.assertEqual(*(answer[:answer.index(b"*10", 8)] for answer in containers))
+        pair[1].close()
+
+    def test_command_docs_tell_what_is_deprecated_as_redis_tells_it(self):
+        pair = self.connect(), Answers(self.peer.port)
+        def old(docs, into):
+            for name, fields in zip(docs[::2], docs[1::2]):
+                fields = dict(zip(fields[::2], fields[1::2]))
+                into[name] = [fields.get(f) for f in (b"doc_flags", b"deprecated_since", b"replaced_by")]
+                old(fields.get(b"subcommands", []), into)
+            return into
+        ours, theirs = (old(parsed(c.ask(b"COMMAND", b"DOCS")), {}) for c in pair)
+        for name in set(ours) & set(theirs):
+            self.assertEqual(ours[name], theirs[name], name)
+        self.assertEqual(ours[b"hmset"][0], [b"+deprecated"])
+        pair[1].close()
 
     def test_command_docs_tell_the_arguments_that_redis_tells(self):
         a, b = self.connect(), Answers(self.peer.port)
@@ -402,8 +440,8 @@ class AgainstRedis(BesidePeer, Wire):
 
 # SAVE and its like do not write a snapshot beside the database, so they load nothing either.
 DIFFERENT_FLAGS = {
-    "role": {b"+@admin"}, "restore-asking": {b"+asking"},
-    "lastsave": {b"+admin", b"+@admin"}, "echo": {b"+loading"}, "shutdown": {b"+loading"},
+    "watch": {b"+allow_busy"},  # of a key that a script has, it waits
+    "echo": {b"+loading"}, "shutdown": {b"+loading"},
     # Since 7.2 scripts may call them, and do not wait.
     **{name: {b"+noscript"} for name in "blpop brpop blmove brpoplpush bzpopmin bzpopmax".split()},
 }
@@ -641,7 +679,25 @@ OBJECT FOO bar
 OBJECT FREQ nokey
 OBJECT IDLETIME nokey
 COMMAND GETKEYS
+COMMAND INFO nosuch
 COMMAND COUNT x
+MIGRATE 127.0.0.1 1 h 0 5000
+LMPOP 1 l LEFT COUNT 0 extra
+LMPOP 1 l LEFT COUNT x extra
+LMPOP 1 l LEFT COUNT 1 extra
+LMPOP 1 l LEFT COUNT
+LMPOP 1 l LEFT extra COUNT 0
+BLMPOP 0.01 1 l LEFT COUNT 0 extra
+ZMPOP 1 l MIN COUNT 0 extra
+XADD end 18446744073709551615-18446744073709551615 a b
+XTRIM end MAXLEN ~ 0
+XADD near 1-1 a b
+XADD near 18446744073709551615-18446744073709551615 a b
+XTRIM near MINID ~ 18446744073709551615-18446744073709551615
+XLEN near
+XTRIM near MAXLEN ~ 1
+XTRIM near MAXLEN 0
+DEL end near
 COMMAND LIST FILTERBY
 COMMAND LIST FILTERBY MODULE x
 COMMAND FOO
