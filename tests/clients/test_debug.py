@@ -137,7 +137,7 @@ class Digest(Debug):
 
 
 class DigestInLittleMemory(Debug):
-    server_args = ["--enable-debug-command=yes", "--memory=96mb"]
+    server_args = ["--enable-debug-command=yes", "--memory=64mb"]
 
     def test_values_on_disk_alone_count_too(self):
         for i in range(100):
