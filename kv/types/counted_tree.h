@@ -40,6 +40,7 @@ class CountedTree {
     Cursor() = default;
     Cursor(const Cursor& from) { *this = from; }
     Cursor& operator=(const Cursor& from) {  // most trees are far from the greatest depth
+      if (this == &from) return *this;
       root_ = from.root_;
       leaf_ = from.leaf_;
       at_ = from.at_;
