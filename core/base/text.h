@@ -2,6 +2,7 @@
 // which Debian's build keeps apart from the standard one.)
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <concepts>
 #include <optional>
@@ -35,6 +36,14 @@ std::string cat(const Parts&... parts) {
   (detail::append_one(out, parts), ...);
   return out;
 }
+// Room for so many bytes more, if they are many, and for a little behind them: else the text moves
+// with all of it for a mark that comes after.
+inline void reserve_long(std::string& to, size_t bytes) {
+  constexpr size_t kLong = 1 << 20, kBehind = 64;
+  if (bytes < kLong || to.capacity() - to.size() >= bytes + kBehind) return;
+  to.reserve(to.size() + std::max(bytes + kBehind, to.size()));
+}
+
 template <class... Parts>
 void append(std::string& to, const Parts&... parts) {
   (detail::append_one(to, parts), ...);

@@ -163,6 +163,7 @@ Log::Frame* Log::reserve(uint64_t bytes) {
   frame->start = next_start_;
   frame->used = sizeof(FrameHeader);
   frame->records = 0;
+  frame->large = 0;
   frame->wall_ms = clock_.now_ms();
   note_unwritten(frame->wall_ms);
   active_ = std::move(frame);
@@ -208,11 +209,12 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
     frame->used += total;
     tail_.store(frame->start + frame->used, std::memory_order_relaxed);
     frame->records += static_cast<uint32_t>(records.size());
+    if (total > kLargeBytes) frame->large += total;
     frame->fills.fetch_add(1, std::memory_order_relaxed);
     large = frame->used >= kWriteBytes;
   }
   if (opened) note_time(Lsn(frame->start), frame->wall_ms);
-  pending_bytes_.fetch_add(total, std::memory_order_relaxed);
+  note_pending(total);
   for (size_t i = 0; i < records.size(); i++) {
     lsns[i] = Lsn(frame->start + offset);
     fill(frame, offset, records[i], i + 1 < records.size());
@@ -222,7 +224,8 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
   if (large) kick();
 }
 
-std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::span<Lsn> lsns) {
+std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::span<Lsn> lsns,
+                                      uint64_t total) {
   std::vector<Frame*> frames;
   const int64_t now_ms = clock_.now_ms();
   MutexLock lock(mutex_);
@@ -246,6 +249,7 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
     }
     frame->fills.store(1, std::memory_order_relaxed);
     next_start_ += round_up(frame->used, kBlockBytes);
+    if (total > kLargeBytes) frame->large = frame->used - sizeof(FrameHeader);
     frames.push_back(frame.get());
     sealed_.push_back(std::move(frame));
   }
@@ -257,9 +261,9 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
 // The frames have their places at once, so that nothing comes between them; then they are filled
 // one by one, while those before are written.
 void Log::append_large(std::span<const RecordView> records, std::span<Lsn> lsns, uint64_t total) {
-  const std::vector<Frame*> frames = lay_out(records, lsns);
+  const std::vector<Frame*> frames = lay_out(records, lsns, total);
   note_time(Lsn(frames.front()->start), frames.front()->wall_ms);
-  pending_bytes_.fetch_add(total, std::memory_order_relaxed);
+  note_pending(total);
   bool memory = true;
   size_t i = 0;
   for (Frame* frame : frames) {
@@ -339,6 +343,13 @@ void Log::release_waiters() {
 awaitable<void> Log::wait_for_backlog() {
   kick();
   co_await changed_.until([this] { return !backlogged() || failed(); });
+}
+
+awaitable<void> Log::wait_for_large() {
+  const auto over = [this] { return (pending_large_ == 0 && !backlogged()) || failed(); };
+  if (over()) co_return;
+  kick();
+  co_await changed_.until(over);
 }
 
 void Log::drop_waiters() {
@@ -480,12 +491,13 @@ awaitable<Status> Log::flush_once() {
     if (!synced.ok()) co_return synced;
     unsynced_ = false;
   }
-  uint64_t bytes = 0, records = 0;
+  uint64_t bytes = 0, records = 0, large = 0;
   {
     MutexLock lock(mutex_);
     for (auto& frame : frames) {
       bytes += round_up(frame->used, kBlockBytes);
       records += frame->used - sizeof(FrameHeader);
+      large += frame->large;
       if (frame->buffer.size() == kFrameBytes && free_.size() < 4)
         free_.push_back(std::move(frame));
     }
@@ -494,7 +506,8 @@ awaitable<Status> Log::flush_once() {
     stats_.record_bytes += records;
     if (sync) stats_.syncs++;
   }
-  pending_bytes_.fetch_sub(records, std::memory_order_relaxed);
+  pending_bytes_.fetch_sub(records - large, std::memory_order_relaxed);
+  pending_large_.fetch_sub(large, std::memory_order_relaxed);
   if (!unsynced_) durable_.store(end, std::memory_order_release);
   changed_.notify();
   if (!stuck() && room_end_ < room_wanted()) start_prepare();

@@ -101,9 +101,13 @@ class Log {
   // Others took so much of the volume since the last check_space(), or are about to: the reserve is
   // set aside before they have taken what it needs. Any thread.
   void note_taken(uint64_t bytes);
+  // A transaction of more is *large*. Others do not wait for the device to have it; who wrote it
+  // does, whatever he wished, so that not more of them are in memory than there are writers.
+  static constexpr uint64_t kLargeBytes = 4 << 20;
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
-  // Until the device has caught up, or the log failed.
+  // Until the device has caught up, or the log failed; the second with what is large.
   awaitable<void> wait_for_backlog();
+  awaitable<void> wait_for_large();
   bool congested() const {
     return held_.load(std::memory_order_relaxed) || backlogged() || late_ms() > kLateMs;
   }
@@ -201,6 +205,7 @@ class Log {
     AlignedBuffer buffer;
     uint64_t start = 0;  // LSN of the frame header
     uint64_t used = 0;   // bytes, header included
+    uint64_t large = 0;  // so many of them are a large transaction's
     uint32_t records = 0;
     uint32_t flags = 0;              // of the header
     int64_t wall_ms = 0;             // likewise
@@ -212,7 +217,12 @@ class Log {
   Frame* reserve(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void append_large(std::span<const RecordView> records, std::span<Lsn> lsns, uint64_t total);
   // Lays out the frames of a large transaction; each is counted as being filled.
-  std::vector<Frame*> lay_out(std::span<const RecordView> records, std::span<Lsn> lsns);
+  std::vector<Frame*> lay_out(std::span<const RecordView> records, std::span<Lsn> lsns,
+                              uint64_t total);
+  void note_pending(uint64_t bytes) {
+    auto& pending = bytes > kLargeBytes ? pending_large_ : pending_bytes_;
+    pending.fetch_add(bytes, std::memory_order_relaxed);
+  }
   void seal_active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void fill(Frame* frame, uint64_t offset, const RecordView& record, bool goes_on);
   void kick();
@@ -281,7 +291,7 @@ class Log {
   std::atomic<uint64_t> tail_{0};  // written under mutex_
 
   std::atomic<uint64_t> durable_{0};
-  std::atomic<uint64_t> pending_bytes_{0};
+  std::atomic<uint64_t> pending_bytes_{0}, pending_large_{0};
   std::atomic<uint64_t> sync_wanted_{0};  // someone waits for durable_ to pass this
   std::atomic<bool> flushing_{false};
   mutable std::atomic<int64_t> unwritten_since_ms_{0};  // 0: all records were written

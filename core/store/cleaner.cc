@@ -155,6 +155,7 @@ awaitable<StatusOr<Bytes>> Cleaner::load(SegmentId segment, uint64_t offset, uin
 
 awaitable<void> Cleaner::pace() {
   co_await keyspace_.log().wait_for_backlog();
+  co_await keyspace_.log().wait_for_large();
   since_pause_ = 0;
   if (urgent_) {
     auto executor = co_await asio::this_coro::executor;

@@ -170,10 +170,37 @@ void Keyspace::append_name(Namespace& ns, Entry* e) {
   charge(c, e->lsn(), r.size(), true);
 }
 
+bool Keyspace::wants_identity(const Namespace& ns, const Collection& c) const {
+  return c.identity() == nullptr && c.image_bytes() > part_bytes() && ns.id != kIdentities;
+}
+
+Lsn Keyspace::append_named(Namespace& ns, const RecordView& put, Collection& c) {
+  c.share_.set_identity(
+      std::make_unique<Identity>(identities_, identities_->next(epoch_), ns.stored(), put.key));
+  Identity& identity = *c.share_.identity();
+  RecordView all = put;
+  all.type = RecordType::kOperation;
+  set_subject(c, all);
+  RecordParts parts;
+  std::vector<Lsn> lsns(parts.add(all, log_.record_bytes_max()));
+  log_.append_batch(parts.records(), lsns);
+  begin_charges(c, {parts.records(), lsns}, 0, put.has_expiry());
+  identity.from = lsns.front();
+  identity.to = lsns.back();
+  const std::string name = NameRecord{identity.id(), identity.from, identity.to, {}}.encode();
+  RecordView named = put;
+  named.type = RecordType::kName;
+  named.ns = ns.stored();
+  named.value = name;
+  const Lsn lsn = log_.append(named);
+  charge(c, lsn, named.size(), false);
+  return lsn;
+}
+
 void Keyspace::identify(Namespace& ns, Entry* e) {
   Collection& c = *e->collection();
+  if (!wants_identity(ns, c)) return;
   const uint64_t bytes = c.image_bytes();
-  if (c.identity() != nullptr || bytes <= part_bytes() || ns.id == kIdentities) return;
   // With its change it may have taken the last room; then at the next one.
   if (!log_.admit(Need::kPut, bytes + bytes / 2 + e->key_size + kBlockBytes).ok()) return;
   c.share_.set_identity(

@@ -278,6 +278,10 @@ class Keyspace {
   static void set_subject(const Collection& c, RecordView& record);
   // Gives a collection that has become large an identity, if there is room: appends all of it.
   void identify(Namespace& ns, Entry* entry);
+  bool wants_identity(const Namespace& ns, const Collection& c) const;
+  // Puts one that wants it under an identity from the start: all of it is written once, and its
+  // name. Returns the name's LSN; the collection is charged, and not counted yet.
+  Lsn append_named(Namespace& ns, const RecordView& put, Collection& c);
   // Appends a part of it, and at the end (`cursor` 0) what names it. Returns what they take.
   StatusOr<uint64_t> append_part(Namespace& ns, Entry* entry, uint64_t& cursor, Lsn& begin);
   void append_name(Namespace& ns, Entry* entry);

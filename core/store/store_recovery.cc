@@ -309,7 +309,7 @@ awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost)
         }
         Status rewritten = co_await rewrite_parts(
             std::move(which), log_.tail(),
-            [this](uint64_t) -> awaitable<void> { return log_.wait_for_backlog(); });
+            [this](uint64_t) -> awaitable<void> { return log_.wait_for_large(); });
         if (!rewritten.ok()) co_return rewritten;
       }
     }

@@ -77,7 +77,16 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
 void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
                           std::unique_ptr<Collection> collection) {
   Appended parts;
-  const Lsn lsn = lsn_ = fits(r) ? append_to(ns, r) : append_in_parts(of(ns, r), parts);
+  const bool named = collection != nullptr && keyspace_.wants_identity(ns, *collection);
+  if (named) {
+    RecordView caused = r;
+    caused.cause = cause_;
+    lsn_ = keyspace_.append_named(ns, caused, *collection);
+  } else {
+    lsn_ = fits(r) ? append_to(ns, r) : append_in_parts(of(ns, r), parts);
+  }
+  const Lsn lsn = lsn_;
+  if (r.size() > Log::kLargeBytes) saw(lsn);
   Entry* old = ns.index->find(r.key, hash);
   // In place when nothing else looks at the entry and its shape stays.
   if (old != nullptr && !ns.orders(hash) && !old->has_expiry() && !r.has_expiry() &&
@@ -94,9 +103,9 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
       collection == nullptr ? Entry::make(r, lsn) : Entry::make(r, lsn, std::move(collection));
   if (Collection* c = entry->collection()) {
     c->set_version(lsn);
-    if (parts.lsns.empty()) {
+    if (!named && parts.lsns.empty()) {
       keyspace_.begin_charges(*c, lsn, r);
-    } else {
+    } else if (!named) {
       keyspace_.begin_charges(*c, parts.records(), 0, r.has_expiry());
     }
   }
@@ -104,7 +113,6 @@ void Transaction::put_now(Namespace& ns, KeyHash hash, const RecordView& r,
   keyspace_.link(ns, hash, old, entry);
   changed(ns, entry->key(), What::kPut, lsn);
   if (old != nullptr) keyspace_.dispose(old, lsn);
-  if (entry->collection() != nullptr) keyspace_.identify(ns, entry);
 }
 
 Transaction::Step& Transaction::add_step(RecordType type, uint8_t flags, Namespace* ns,
@@ -205,6 +213,7 @@ void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const R
   Keyspace::set_subject(c, logged);
   Appended parts;
   const Lsn lsn = lsn_ = fits(logged) ? append(logged) : append_in_parts(logged, parts);
+  if (logged.size() > Log::kLargeBytes) saw(lsn);
   apply(ns, hash, entry, r.value);
   if (parts.lsns.empty()) {
     keyspace_.charge(c, lsn, logged.size(), true);
@@ -501,7 +510,7 @@ StatusOr<Lsn> Transaction::commit_several() {
   for (const Step& s : work_->steps) lsns.push_back(all.lsns[(end += s.records) - 1]);
   make_known(lsns, all.records());
   identify();
-  if (wish_ == Wish::kDurable) saw(lsns.back());
+  if (wish_ == Wish::kDurable || work_->bytes > Log::kLargeBytes) saw(lsns.back());
   return work_->newest = lsns.back();
 }
 

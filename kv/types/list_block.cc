@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <new>
 
+#include "core/base/text.h"
 #include "kv/types/compact.h"
 
 namespace cairn::kv {
@@ -17,6 +18,7 @@ void pack(std::string& out, std::string_view element) {
     out.push_back(static_cast<char>(n));
     return;
   }
+  reserve_long(out, n);
   const bool is_short = n <= UINT16_MAX;
   const auto size = static_cast<uint32_t>(n);
   const auto* length = reinterpret_cast<const char*>(&size);  // little-endian

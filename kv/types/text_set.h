@@ -17,6 +17,8 @@
 #include <string_view>
 #include <utility>
 
+#include "core/base/text.h"
+
 namespace cairn::kv {
 
 inline void append_item(std::string& out, std::string_view s) {
@@ -24,6 +26,7 @@ inline void append_item(std::string& out, std::string_view s) {
     out.push_back(static_cast<char>(s.size()));
   } else {
     auto n = static_cast<uint32_t>(s.size());
+    reserve_long(out, s.size());
     out.push_back(static_cast<char>(255));
     out.append(reinterpret_cast<const char*>(&n), 4);
   }

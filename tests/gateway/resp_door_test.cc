@@ -186,6 +186,33 @@ TEST_F(DoorTest, ReadersDoNotWaitForALogThatIsCongested) {
   volume->held = false;
 }
 
+// Others' writes stood still until a large one lay on the device: 7.5 s for an element of 400 MB.
+TEST_F(DoorTest, WhoWroteMuchWaitsForTheDeviceAndOthersDoNot) {
+  constexpr int kElements = 150;  // 9 MB in one command
+  Client other(door->local()), writer(door->local());
+  other.send("SET a 1\r\n");
+  EXPECT_EQ(other.receive(5), "+OK\r\n");
+  volume->held = clock.held = true;
+  std::string push = cat("*", kElements + 2, "\r\n$5\r\nRPUSH\r\n$1\r\nl\r\n");
+  for (int i = 0; i < kElements; i++) {
+    push += cat("$60000\r\n", std::string(60000, 'x'), "\r\n");
+  }
+  writer.send(push);
+  for (bool is_there = false; !is_there;) {
+    other.send("EXISTS l\r\n");
+    const std::string answer = other.receive(4);
+    ASSERT_EQ(answer.size(), 4u);
+    is_there = answer == ":1\r\n";
+  }
+  for (int i = 0; i < 3; i++) {
+    other.send("SET a 2\r\n");
+    EXPECT_EQ(other.receive(5), "+OK\r\n");
+  }
+  EXPECT_EQ(writer.socket.available(), 0u);
+  volume->held = clock.held = false;
+  EXPECT_EQ(writer.receive(6), ":150\r\n");
+}
+
 TEST_F(DoorTest, ReadersOfWhatIsThereDoNotWaitForMemory) {
   constexpr int kWrites = 60;  // 3.6 MB, fewer than congest the log
   Client reader(door->local()), writer(door->local());
