@@ -243,17 +243,10 @@ awaitable<void> export_rdb(Context& c, const RdbContents& contents) {
   c.session.close_after_reply = true;
   c.session.served = true;  // it has nothing to say meanwhile
   const absl::Cleanup over = [&c] { c.session.served = false; };
-  const size_t buckets = contents.keys ? c.store.buckets().size() : 0;
-  if (buckets > 0) {
-    server.report(cat("an RDB file of the numbered databases is made for ", c.session.address,
-                      ", without the ", buckets, " buckets, which have no place in it"));
-  }
   Export out(c);
   const bool whole = co_await out.run(contents);
-  if (whole) co_return;
-  server.report(
-      cat("the RDB file for ", c.session.address, " was not finished: ",
-          c.failure().empty() ? "its client left, or a value could not be read" : c.failure()));
+  if (whole || c.failure().empty() || c.session.ends()) co_return;
+  server.report(cat("the RDB file for ", c.session.address, " was not finished: ", c.failure()));
 }
 
 }  // namespace cairn::kv
