@@ -27,7 +27,10 @@ class Connection final : public kv::Sender,
         server_(server),
         store_(server.store),
         session_(std::move(session)),
-        pipeline_(server, engine, *session_) {}
+        pipeline_(server, engine, *session_) {
+    output().on_send_bare(
+        [this](std::string_view bytes, Lsn rests_on) { return send_bare(bytes, rests_on); });
+  }
 
   Stream& stream() { return stream_; }
 
@@ -45,6 +48,8 @@ class Connection final : public kv::Sender,
         } else {
           next = slept ? co_await pipeline_.fetch() : pipeline_.run();
         }
+        if (bare_) [[unlikely]]
+          break;
         if (session_->kept_events) [[unlikely]]
           co_await write_events();
         if (next == Next::kWord && !output().empty()) {
@@ -82,7 +87,7 @@ class Connection final : public kv::Sender,
         if (!sent) sent = co_await send(next);
         if (!sent) co_return;
       } while (next != Next::kRead && next != Next::kEnd);
-      if (next == Next::kEnd) break;
+      if (next == Next::kEnd || bare_) break;
       const MutableBytes room = pipeline_.input().room();
       if (!note_buffers()) co_return;
       size_t n;
@@ -252,6 +257,29 @@ class Connection final : public kv::Sender,
     co_return sent;
   }
 
+  // See kv::Reply::send_bare().
+  awaitable<bool> send_bare(std::string_view bytes, Lsn rests_on) {
+    if (!bare_) {
+      if (writer_ != Writer::kNobody) {
+        co_await pushed_.until([this] { return writer_ == Writer::kNobody; });
+      }
+      writer_ = Writer::kAnswers;  // for good: nobody else writes any more
+      bare_ = true;
+    }
+    if (rests_on.valid() && !store_.log().is_durable(rests_on)) {
+      const Status durable = co_await session_->wait_durable(store_.log(), rests_on);
+      if (!durable.ok()) co_return false;
+    }
+    pipeline_.note_piece(bytes.size());
+    if (!note_buffers()) co_return false;
+    moved(0);
+    const bool sent = co_await write(as_bytes(bytes));
+    session_->stalled_s = kv::Session::kNothingMoves;
+    if (sent) server_.stats.count_write(bytes.size());
+    pipeline_.note_piece(0);
+    co_return sent;
+  }
+
   // In pieces, so that progress shows.
   awaitable<bool> write(Bytes bytes) {
     while (!bytes.empty()) {
@@ -367,6 +395,7 @@ class Connection final : public kv::Sender,
   Writer writer_ = Writer::kNobody;
   Gate pushed_;        // writer_ is nobody again
   std::string piece_;  // of pushes, on its way
+  bool bare_ = false;  // what was sent last is no value of the protocol
   size_t sent_ = 0;    // of the output, already
   uint64_t noted_bytes_ = 0;
 };

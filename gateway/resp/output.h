@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,6 +53,12 @@ class Output final : public kv::Reply {
   }
   size_t capacity() const { return text_.capacity() + stream_bytes_; }
 
+  using SendBare = std::function<awaitable<bool>(std::string_view, Lsn)>;
+  void on_send_bare(SendBare send) { send_bare_ = std::move(send); }
+  awaitable<bool> send_bare(std::string_view bytes, Lsn rests_on) override {
+    return send_bare_(bytes, rests_on);
+  }
+
   // Past so many bytes nothing more is gathered, and what was is dropped: the client is to be sent
   // away.
   void set_limit(uint64_t bytes) { limit_ = bytes; }
@@ -87,6 +94,7 @@ class Output final : public kv::Reply {
   void note_beside(size_t begin);
   const int& version_;
   kv::Outbox* const outbox_;
+  SendBare send_bare_;  // constant once its client is there
   uint64_t limit_ = UINT64_MAX;
   bool overflowed_ = false;
   std::string text_;

@@ -6,12 +6,14 @@
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
-namespace {
 
-constexpr std::string_view kNoReplication =
-    "ERR Cairn does not replicate: there are no replicas, and it is none. MIGRATE, or DUMP and "
-    "RESTORE, take keys elsewhere";
-void no_replication(Context& c) { c.reply.error(kNoReplication); }
+void no_replication(Context& c) {
+  c.reply.error(
+      "ERR Cairn does not replicate: there are no replicas, and it is none. redis-cli --rdb takes "
+      "all keys elsewhere, MIGRATE, or DUMP and RESTORE, some");
+}
+
+namespace {
 
 bool in_cluster(const Context& c) { return c.engine.server().cluster.enabled; }
 
@@ -19,7 +21,7 @@ void replicaof(Context& c) {
   if (in_cluster(c)) return c.reply.error("ERR REPLICAOF not allowed in cluster mode.");
   const bool alone =
       equals_ignoring_case(c.args[1], "no") && equals_ignoring_case(c.args[2], "one");
-  return alone ? c.reply.ok() : c.reply.error(kNoReplication);
+  return alone ? c.reply.ok() : no_replication(c);
 }
 
 // With nobody to fail over to, what remains is to look at the words.
@@ -105,15 +107,6 @@ constexpr Row kRows[] = {
      kServer,
      "What a replica says, of which there is none.",
      "2.8.0"},
-    {"replconf",
-     -1,
-     kReplication | kLoading,
-     {},
-     no_replication,
-     nullptr,
-     kServer,
-     "What a replica says, of which there is none.",
-     "3.0.0"},
     {"replicaof",
      3,
      kReplication,
@@ -131,15 +124,6 @@ constexpr Row kRows[] = {
      nullptr,
      kServer,
      "Makes the server a replica, which it cannot be, or none, which it is.",
-     "1.0.0"},
-    {"sync",
-     1,
-     kReplication | kNoMulti,
-     {},
-     no_replication,
-     nullptr,
-     kServer,
-     "What a replica says, of which there is none.",
      "1.0.0"},
 };
 

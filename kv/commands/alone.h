@@ -7,6 +7,9 @@
 
 namespace cairn::kv {
 
+// Answers that there is none.
+void no_replication(Context& c);
+
 std::span<const Row> alone_rows();
 
 }  // namespace cairn::kv

@@ -60,6 +60,7 @@ void reset(Context& c) {
   s.no_evict = false;
   s.no_touch = false;
   s.reads_replicas = false;
+  s.rdb_wish = {};
   server.lookout.monitor(s, false);
   {
     MutexLock lock(s.mutex);

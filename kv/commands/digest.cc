@@ -6,6 +6,7 @@
 #include "core/extents/blob_reader.h"
 #include "kv/commands/blob_edit.h"
 #include "kv/commands/dump.h"
+#include "kv/commands/key_walk.h"
 #include "kv/commands/set_view.h"
 #include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
@@ -231,14 +232,14 @@ awaitable<Had> add_value(Context& c, const NamespacePtr& ns, std::string_view ke
 
 class AllKeys {
  public:
-  AllKeys(Context& c, NamespacePtr ns) : c_(c), ns_(std::move(ns)) {}
+  AllKeys(Context& c, NamespaceId held) : c_(c), walk_(c, held) {}
   // False after it answered an error.
   awaitable<bool> look() {
     constexpr uint64_t kTurnKeys = 1000;
-    while (stripe_ < kStripes) {
+    while (!walk_.at_end()) {
       if (c_.given_up()) co_return false;
       if (!step()) {
-        const Status idle = co_await c_.store.busy().until_idle(place());
+        const Status idle = co_await c_.store.busy().until_idle(walk_.place());
         if (idle.ok()) continue;
         c_.status_error(idle);
         co_return false;
@@ -246,7 +247,7 @@ class AllKeys {
       for (const std::string& key : later_) {
         Digest pair;
         pair.mix(key);
-        const Had had = co_await add_value(c_, ns_, key, pair);
+        const Had had = co_await add_value(c_, walk_.holder().shared_from_this(), key, pair);
         if (had == Had::kRefused) co_return false;
         if (had == Had::kYes) add(pair);
       }
@@ -254,26 +255,19 @@ class AllKeys {
       looked_ = 0;
       co_await between_turns(c_);
     }
-    c_.saw_all(*ns_);
+    c_.saw_all(walk_.holder());
     co_return true;
   }
   bool any() const { return any_; }
   const Digest& sum() const { return sum_; }
 
  private:
-  KeyHash place() const { return KeyHash{stripe_} << (64 - kStripeBits); }
-
-  // Some keys of a stripe; those whose values take longer are left. False: the stripe is busy.
+  // Some keys; those whose values take longer are left. False: their stripe is busy.
   bool step() {
     later_.clear();
-    StripeLocks locks(c_.store);
-    if (!locks.lock_idle(place())) return false;
-    const Index& index = *ns_->index;
-    Context::Turn turn(c_, locks);
-    at_ = index.walk(stripe_, at_ == 0 ? place() : at_, [&](const Entry* e) {
+    looked_++;
+    return walk_.step([this](const Namespace&, const Entry* e) {
       looked_++;
-      if (e->expired(c_.now_ms())) return;
-      c_.saw(e);
       if (e->is_cold() || !is_at_once(e)) {
         later_.emplace_back(e->key());
         return;
@@ -283,8 +277,6 @@ class AllKeys {
       add_at_once(pair, e, c_.now_ms());
       add(pair);
     });
-    if (at_ == 0) stripe_ += index.touched(stripe_) ? 1 : Index::kBlockStripes;
-    return true;
   }
   void add(const Digest& pair) {
     sum_.add(pair);
@@ -292,9 +284,7 @@ class AllKeys {
   }
 
   Context& c_;
-  const NamespacePtr ns_;
-  size_t stripe_ = 0;
-  KeyHash at_ = 0;  // 0: the stripe's first place
+  HeldWalk walk_;
   uint64_t looked_ = 0;
   std::vector<std::string> later_;
   Digest sum_;
@@ -305,8 +295,9 @@ class AllKeys {
 
 awaitable<void> debug_digest(Context& c) {
   Digest all;
+  const auto held = held_by_databases(c);
   for (uint32_t i = 0; i < kDatabases; i++) {
-    AllKeys keys(c, c.store.find_namespace(cat("db", i)));
+    AllKeys keys(c, held[i]);
     const bool looked = co_await keys.look();
     if (!looked) co_return;
     if (!keys.any()) continue;

@@ -126,8 +126,12 @@ class SortedParts final : public Parts {
 // read in turns between which nothing may change; after that failed, at once.
 class StreamParts final : public Parts {
  public:
-  StreamParts(Context& c, std::string_view key, const Entry* entry, bool at_once)
-      : c_(c), key_(key), hash_(c.ns().hash(key)), version_(entry->version()) {
+  StreamParts(Context& c, NamespacePtr ns, const Entry* entry, bool at_once)
+      : c_(c),
+        ns_(std::move(ns)),
+        key_(entry->key()),
+        hash_(ns_->hash(key_)),
+        version_(entry->version()) {
     stream_ = static_cast<const Stream*>(entry->collection());
     snapshot_.emplace(stream_->snapshot());
     blocks_ = stream_->blocks();
@@ -169,13 +173,14 @@ class StreamParts final : public Parts {
   bool next_groups(std::string& out) {
     StripeLocks locks(c_.store, hash_);
     Context::Turn turn(c_, locks);
-    const Entry* e = c_.look(key_);
+    const Entry* e = c_.txn->find(*ns_, key_, hash_);
     lost_ = e == nullptr || e->is_cold() || e->collection() != stream_ || e->version() != version_;
     return !lost_ && groups_->step(out, kPartBytes);
   }
 
   Context& c_;
-  const std::string_view key_;
+  const NamespacePtr ns_;
+  const std::string key_;
   const KeyHash hash_;
   const Lsn version_;
   const Stream* stream_;
@@ -208,9 +213,9 @@ bool is_small(const Entry* e) {
 
 namespace {
 
-std::unique_ptr<Parts> parts_of(Context& c, std::string_view key, const Entry* e, bool at_once) {
+std::unique_ptr<Parts> parts_of(Context& c, const NamespacePtr& ns, const Entry* e, bool at_once) {
   const Collection& value = *e->collection();
-  const KeyHash hash = c.ns().hash(key);
+  const KeyHash hash = ns->hash(e->key());
   switch (e->type()) {
     case ValueType::kHash:
       return std::make_unique<TableParts>(c.store, hash, static_cast<const Hash&>(value),
@@ -222,7 +227,7 @@ std::unique_ptr<Parts> parts_of(Context& c, std::string_view key, const Entry* e
     case ValueType::kSortedSet:
       return std::make_unique<SortedParts>(static_cast<const SortedSet&>(value));
     default:
-      return std::make_unique<StreamParts>(c, key, e, at_once);
+      return std::make_unique<StreamParts>(c, ns, e, at_once);
   }
 }
 
@@ -285,18 +290,21 @@ struct Taken {
   std::unique_ptr<Parts> parts;
 };
 
-awaitable<Dumped> take(Context& c, std::string_view key, bool at_once, Taken& taken,
+awaitable<Dumped> take(Context& c, const PayloadOf& what, bool at_once, Taken& taken,
                        HeldPayload& payload) {
-  const std::vector<KeyHash> hashes{c.ns().hash(key)};
-  const Faults::Keys values{{c.session.ns, key}};
+  const KeyHash hash = what.ns->hash(what.key);
+  const std::vector<KeyHash> hashes{hash};
+  const Faults::Keys values{{what.ns, what.key}};
   StripeLocks locks(c.store);
-  const Status locked = co_await c.store.faults().lock_with_values(locks, hashes, values);
+  const Status locked =
+      co_await c.store.faults().lock_with_values(locks, hashes, values, what.patience);
   if (!locked.ok()) {
     c.status_error(locked);
     co_return Dumped::kRefused;
   }
   Context::Turn turn(c, locks);
-  const Entry* e = c.find(key);
+  if (what.held && what.ns->stored() != *what.held) co_return Dumped::kMoved;
+  const Entry* e = c.txn->find(*what.ns, what.key, hash);
   if (e == nullptr) co_return Dumped::kAbsent;
   payload.expire_ms = e->has_expiry() ? e->expire_ms() : 0;
   payload.version = e->version();
@@ -305,7 +313,7 @@ awaitable<Dumped> take(Context& c, std::string_view key, bool at_once, Taken& ta
   } else if (auto text = payload_at_once(e, c.now_ms())) {
     payload.text = *std::move(text);
   } else {
-    taken.parts = parts_of(c, key, e, at_once);
+    taken.parts = parts_of(c, what.ns, e, at_once);
   }
   co_return Dumped::kMade;
 }
@@ -323,27 +331,38 @@ std::string with_footer(std::string out, uint16_t version) {
 }
 }  // namespace
 
-std::optional<std::string> payload_at_once(const Entry* e, int64_t now_ms, bool whole) {
-  std::string out;
-  uint16_t version = rdb::kVersionPlain;
-  if (e->is_blob()) return std::nullopt;
+bool add_body_at_once(std::string& out, const Entry* e, int64_t now_ms, uint16_t& version,
+                      bool whole) {
+  version = rdb::kVersionPlain;
+  if (e->is_blob()) return false;
   if (const Collection* collection = e->collection()) {
-    if (!whole && !is_small(e)) return std::nullopt;
+    if (!whole && !is_small(e)) return false;
     version = rdb::add_value(out, e->type(), *collection, now_ms);
   } else {
     rdb::add_text(out, e->value());
   }
+  return true;
+}
+
+std::optional<std::string> payload_at_once(const Entry* e, int64_t now_ms, bool whole) {
+  std::string out;
+  uint16_t version;
+  if (!add_body_at_once(out, e, now_ms, version, whole)) return std::nullopt;
   return with_footer(std::move(out), version);
 }
 
-awaitable<Dumped> payload_in_turns(Context& c, std::string_view key, HeldPayload& payload) {
+awaitable<Dumped> payload_in_turns(Context& c, const PayloadOf& what, HeldPayload& payload) {
   constexpr int kTries = 3;
-  const uint64_t most = c.engine.server().proto_max_bulk_len;
   for (int tries = 1; tries <= kTries; tries++) {
     Taken taken;
-    const Dumped how = co_await take(c, key, tries == kTries, taken, payload);
+    const Dumped how = co_await take(c, what, tries == kTries, taken, payload);
     if (how != Dumped::kMade || !payload.text.empty()) co_return how;
-    Writer writer(c.store, most);
+    if (taken.text.blob && what.bare_strings) {
+      payload.blob = std::exchange(taken.text.blob, std::nullopt);
+      payload.is_bare = true;
+      co_return Dumped::kMade;
+    }
+    Writer writer(c.store, what.bytes_max);
     Status status;
     if (taken.parts == nullptr) {
       status = co_await write_text(c.store, *taken.text.blob, writer);
@@ -366,6 +385,12 @@ awaitable<Dumped> payload_in_turns(Context& c, std::string_view key, HeldPayload
   }
   c.reply.error("ERR the value changes faster than it can be read");
   co_return Dumped::kRefused;
+}
+
+awaitable<Dumped> payload_in_turns(Context& c, std::string_view key, HeldPayload& payload) {
+  const PayloadOf what{
+      .ns = c.session.ns, .key = key, .bytes_max = c.engine.server().proto_max_bulk_len};
+  co_return co_await payload_in_turns(c, what, payload);
 }
 
 namespace {

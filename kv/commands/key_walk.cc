@@ -14,6 +14,23 @@ awaitable<bool> KeyWalk::wait_for_turn(Seen seen) {
   co_return !c_.given_up();
 }
 
+// Amidst a swap, which takes a moment, two of them say the same.
+Namespace& HeldWalk::holder() const {
+  for (uint32_t number = 0;; number = (number + 1) % kDatabases) {
+    if (c_.store.database(number).stored() == held_) return c_.store.database(number);
+  }
+}
+
+std::array<NamespaceId, kDatabases> held_by_databases(Context& c) {
+  for (;;) {
+    std::array<NamespaceId, kDatabases> held;
+    for (uint32_t i = 0; i < kDatabases; i++) held[i] = c.store.database(i).stored();
+    auto sorted = held;
+    std::sort(sorted.begin(), sorted.end());
+    if (std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end()) return held;
+  }
+}
+
 void Names::add(std::string_view name) {
   if (pieces_.empty() || pieces_.back().capacity() - pieces_.back().size() < item_size(name)) {
     pieces_.emplace_back().reserve(std::max(kPieceBytes, item_size(name)));

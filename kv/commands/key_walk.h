@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -95,6 +96,53 @@ class KeyWalk {
   size_t stripe_ = 0;
   KeyHash at_ = 0;  // where its next step begins; 0: at its begin
 };
+
+// The keys that a numbered database held when the walk began, wherever SWAPDB puts them meanwhile,
+// in steps between which nothing is locked. A key that is there from the first step to the last is
+// seen once, and no name twice, also of one that is removed and made again.
+class HeldWalk {
+ public:
+  HeldWalk(Context& c, NamespaceId held) : c_(c), held_(held) {}
+
+  bool at_end() const { return stripe_ == kStripes; }
+  // The database that holds them now: with any stripe locked, for as long as it is.
+  Namespace& holder() const;
+  // Calls fn(const Namespace&, const Entry*) for some keys, up to a few hundred, under their lock
+  // and with the time that it is. Their values may be on disk. False: the stripe of place() is
+  // busy.
+  template <class Fn>
+  bool step(Fn fn) {
+    StripeLocks lock(c_.store);
+    if (!lock.lock_idle(place())) return false;
+    Context::Turn turn(c_, lock);
+    const Namespace& ns = holder();
+    const Index& index = *ns.index;  // another one after a flush
+    if (!index.touched(stripe_)) {   // nor is the rest of its block
+      stripe_ += Index::kBlockStripes - stripe_ % Index::kBlockStripes;
+      at_ = 0;
+      return true;
+    }
+    const KeyHash from = place();
+    at_ = index.walk(stripe_, from, [&](const Entry* e) {
+      const KeyHash hash = ns.hash(e->key());
+      if (hash < from) return;  // came to be behind the walk, in a stripe that was empty in between
+      c_.saw(c_.store.rests_on(ns, hash, e));
+      if (!e->expired(c_.now_ms())) fn(ns, e);
+    });
+    if (at_ == 0) stripe_++;
+    return true;
+  }
+  KeyHash place() const { return at_ == 0 ? KeyHash{stripe_} << (64 - kStripeBits) : at_; }
+
+ private:
+  Context& c_;
+  const NamespaceId held_;
+  size_t stripe_ = 0;
+  KeyHash at_ = 0;  // 0: the stripe's first place
+};
+
+// What each numbered database holds; each once.
+std::array<NamespaceId, kDatabases> held_by_databases(Context& c);
 
 // In pieces of memory that go one by one when they are sent: a single one of 100 MB stopped its
 // thread for as long as it took to grow.

@@ -103,7 +103,8 @@ Table::Table() : slots_(kSlots) {
                       restore_rows(),
                       migrate_rows(),
                       script_rows(),
-                      function_rows()}) {
+                      function_rows(),
+                      sync_rows()}) {
     rows_.insert(rows_.end(), family.begin(), family.end());
   }
   Row* container = nullptr;

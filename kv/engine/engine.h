@@ -264,5 +264,6 @@ std::span<const Row> transaction_rows();
 std::span<const Row> pubsub_rows();
 std::span<const Row> script_rows();
 std::span<const Row> function_rows();
+std::span<const Row> sync_rows();
 
 }  // namespace cairn::kv

@@ -134,6 +134,12 @@ class Reply {
   // What was pushed until now comes before what follows. Not within an answer.
   virtual void pushed_first() {}
 
+  // Bytes that are no value of the protocol, sent before the command is over. After the first ones
+  // nothing else is sent to this client, whose connection ends with the command. They leave once
+  // `rests_on` is durable, and stay where they are until it returns. False: they do not leave,
+  // since the client is gone, or none that could take them.
+  virtual awaitable<bool> send_bare(std::string_view, Lsn) { co_return false; }
+
   // How many values are still to come, counted down from where the counting began: a whole value
   // takes one away, and one that is not whole adds what it lacks. Modulo 2^64.
   uint64_t due() const { return due_; }

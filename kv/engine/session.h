@@ -55,6 +55,13 @@ class Session {
   std::atomic<bool> no_evict{false};
   bool no_touch = false;
 
+  // What it wants of SYNC: REPLCONF.
+  struct RdbWish {
+    bool only = false;        // a file, and nothing after it
+    bool takes_mark = false;  // at its end, in place of a length before it
+    bool keys = true, libraries = true;
+  } rdb_wish;
+
   // MULTI
   bool in_multi = false;
   bool multi_failed = false;

@@ -205,7 +205,9 @@ void change(Context& c, Fn fn) {
   MutexLock lock(functions.changing);
   if (load(c, functions)) fn(functions);
 }
-std::shared_ptr<const Functions::Set> known(Context& c) {
+}  // namespace
+
+std::shared_ptr<const Functions::Set> known_libraries(Context& c) {
   Functions& functions = Functions::of(c.engine.server());
   if (!functions.loaded()) {
     MutexLock lock(functions.changing);
@@ -213,6 +215,8 @@ std::shared_ptr<const Functions::Set> known(Context& c) {
   }
   return functions.set();
 }
+
+namespace {
 
 // ---- FUNCTION ----
 
@@ -304,7 +308,7 @@ void function_list(Context& c) {
       return c.reply.error(cat("ERR Unknown argument ", shown(c.args[i])));
     }
   }
-  const auto set = known(c);
+  const auto set = known_libraries(c);
   if (set == nullptr) return;
   std::vector<const Library*> shown;
   for (auto& [name, library] : set->libraries) {
@@ -315,7 +319,7 @@ void function_list(Context& c) {
 }
 
 void function_stats(Context& c) {
-  const auto set = known(c);
+  const auto set = known_libraries(c);
   if (set == nullptr) return;
   c.reply.map(2);
   c.reply.bulk("running_script");
@@ -344,7 +348,7 @@ void function_stats(Context& c) {
 void function_kill(Context& c) { kill_scripts(c, true); }
 
 void function_dump(Context& c) {
-  const auto set = known(c);
+  const auto set = known_libraries(c);
   if (set == nullptr) return;
   std::vector<std::string_view> sources;
   for (auto& [name, library] : set->libraries) sources.push_back(library->source);
@@ -384,7 +388,7 @@ void function_restore(Context& c) {
 // ---- FCALL ----
 
 void fcall(Context& c) {
-  if (known(c) == nullptr) return;
+  if (known_libraries(c) == nullptr) return;
   LuaState& state = LuaState::of(c.engine);
   uint32_t flags = 0;
   std::string why;

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kv/engine/command.h"
 #include "kv/engine/server.h"
 
 namespace cairn::kv {
@@ -86,5 +87,8 @@ class Functions final : public Server::Part {
   mutable Mutex mutex_;
   std::shared_ptr<const Set> set_ ABSL_GUARDED_BY(mutex_) = std::make_shared<Set>();
 };
+
+// All that there are. Null: the command answered why not, or begins again (Context::again).
+std::shared_ptr<const Functions::Set> known_libraries(Context& c);
 
 }  // namespace cairn::kv

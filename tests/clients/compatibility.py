@@ -14,11 +14,11 @@ PARTLY = {
     "cluster": "of one node, with `--cluster-enabled=yes`",
     "copy": "in `MULTI` no value above a log segment", "debug": "what `DEBUG HELP` lists, if `--enable-debug-command`",
     "flushall": "leaves buckets alone", "object": "`IDLETIME` is an error: it is not tracked", "replicaof": "`NO ONE` alone",
-    "slaveof": "`NO ONE` alone", "shutdown": "no `ABORT`: it does not wait",
+    "replconf": "for `redis-cli --rdb` alone", "slaveof": "`NO ONE` alone", "sync": "for `redis-cli --rdb` alone", "shutdown": "no `ABORT`: it does not wait",
 }
 # What answers that it is not there, as a redis-server without it does, or where that has it, in words of its own.
 NO = {
-    **dict.fromkeys(("failover", "psync", "replconf", "sync"), "there are no replicas"),
+    **dict.fromkeys(("failover", "psync"), "there are no replicas"),
 }
 
 

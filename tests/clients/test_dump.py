@@ -25,9 +25,13 @@ def crc64(data):
     return crc
 
 
+def crc64_of(data):
+    return crc64(data).to_bytes(8, "little")
+
+
 def payload(body, version=10):
     data = body + version.to_bytes(2, "little")
-    return data + crc64(data).to_bytes(8, "little")
+    return data + crc64_of(data)
 
 
 class Values:

@@ -14,6 +14,7 @@ import botocore.exceptions
 import grpc
 
 from harness import PASSWORD, PATIENCE, Server, command
+from test_rdb import Copy
 
 
 class Held(unittest.TestCase):
@@ -137,6 +138,12 @@ class Held(unittest.TestCase):
             return self.server.redis().info("keyspace").get("db7", {}).get("keys", 0)
         self.assertEqual(self.held(lambda: r.set("k", "v"), {"INFO": counted})["INFO"], 1)
         self.assertEqual(self.held(r.flushdb, {"INFO": counted})["INFO"], 0)
+
+    def test_that_a_key_is_in_a_file_of_all(self):
+        r = self.server.redis()
+        for change, count in ((lambda: r.set("in a file of all", "v"), 1), (lambda: r.delete("in a file of all"), 0)):
+            answers = self.held(change, {"SYNC": lambda: Copy(self.server).rest().count(b"in a file of all")})
+            self.assertEqual(answers["SYNC"], count)
 
     def test_who_writes_waits_for_a_device_that_does_not_answer(self):
         """What was acknowledged under everysec lay in memory for as long as one sync took: 29 s of it, until it was full."""

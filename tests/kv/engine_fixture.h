@@ -20,7 +20,7 @@
 namespace cairn::kv {
 
 // An answer as a list of values; an aggregate stands before its members, with their number.
-class RecordedReply final : public Reply {
+class RecordedReply : public Reply {
  public:
   struct Value {
     std::string text;
