@@ -8,9 +8,8 @@
 //
 // A segment is named before its first frame is written, an extent file by the number that all are
 // below before it is referred to, and a file that is not needed any more is struck off before it is
-// removed. So a file of the store's own that is not named holds nothing: it may go (foreign.h says
-// whether it is); one that is named and cannot be read is a loss, and is never taken for an empty
-// one.
+// removed. So a file of ours (foreign.h) that is not named holds nothing: it may go; one that
+// is named and cannot be read is a loss, and is never taken for an empty one.
 //
 // Both copies are written, one after the other, each with one durable write; nobody relies on what
 // they say before both are. One that may not hold, since it was damaged or a write of it failed, is
