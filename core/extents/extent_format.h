@@ -1,11 +1,13 @@
 // The header of an extent as it lies on disk, and where its blocks are.
 #pragma once
 
+#include <cstddef>
 #include <cstring>
 #include <string_view>
 
 #include "core/base/text.h"
 #include "core/extents/extents.h"
+#include "core/log/foreign.h"
 #include "core/log/log_format.h"
 #include "core/volume/volume.h"
 
@@ -23,8 +25,9 @@ struct ExtentHeader {
   uint32_t block_crc[kExtentBlocksMax];
 };
 static_assert(sizeof(ExtentHeader) == kBlockBytes);
+static_assert(offsetof(ExtentHeader, store) == offsetof(FileStamp, store) &&
+              offsetof(ExtentHeader, file) == offsetof(FileStamp, number));
 
-inline constexpr uint32_t kExtentMagic = 0x58454e43;  // "CNEX"
 inline constexpr uint32_t kExtentVersion = 1;
 inline constexpr uint64_t kPagesPerBlock = kExtentBlockBytes / kBlockBytes;
 

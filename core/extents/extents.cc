@@ -83,10 +83,17 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max, bo
   for (const FileInfo& f : *files) {
     if (f.id.kind != FileKind::kExtents) continue;
     auto number = static_cast<uint32_t>(f.id.number);
+    auto it = f.id.number < kExtentFilesEnd ? live.lower_bound(Place{number, 0}) : live.end();
+    const bool needed = it != live.end() && it->first.file == number && f.is_regular;
+    bool is_none = false;
+    if (!needed) is_none = co_await is_foreign(volume_, f, store);
+    if (is_none) {
+      foreign_.push_back(f.id);
+      continue;
+    }
     newest = std::max(newest, number);
     if (keep) continue;
-    auto it = live.lower_bound(Place{number, 0});
-    if (it == live.end() || it->first.file != number) {
+    if (!needed) {
       note_kept(f.id, co_await volume_.remove(f.id));
       continue;
     }
@@ -107,7 +114,7 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max, bo
     const uint32_t number = entry.first;
     entry.second.sealed = true;
     bool there = std::any_of(files->begin(), files->end(),
-                             [&](const FileInfo& f) { return f.id == file_id(number); });
+                             [&](auto& f) { return f.id == file_id(number) && f.is_regular; });
     if (there) continue;
     entry.second.missing = true;
     missing_.push_back(number);

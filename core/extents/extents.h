@@ -71,11 +71,14 @@ class ExtentStore {
 
   // Recovery: every live blob is passed to adopt() first, then start() frees all other space,
   // unless `keep` says that records were lost which may refer to it. Files that are referred to and
-  // missing cost their blobs alone: missing_files() names them, reading is DataLoss.
+  // missing cost their blobs alone: missing_files() names them, reading is DataLoss. What is called
+  // like an extent file and is none (core/log/foreign.h) stays as it is: foreign_files() names it,
+  // and it has to go before the first allocate().
   // `file_bytes_max` bounds the files that are appended to from now on.
   void adopt(const BlobRef& blob);
   awaitable<Status> start(uint64_t store, uint64_t file_bytes_max, bool keep = false);
   const std::vector<uint32_t>& missing_files() const { return missing_; }
+  const std::vector<FileId>& foreign_files() const { return foreign_; }
   void drop_waiters() {
     freeing_tasks_.drop();
     changed_.drop();
@@ -156,6 +159,7 @@ class ExtentStore {
   const Executor executor_;
   const Report report_;
   std::vector<uint32_t> missing_;  // constant after start()
+  std::vector<FileId> foreign_;    // likewise
   uint64_t store_ = 0;
   uint64_t file_bytes_max_ = 0;
 

@@ -137,6 +137,7 @@ struct Copies {
   uint64_t newest_copy = 0;
   std::vector<std::string> damaged;  // what is wrong with those that do not hold
   bool exists[2] = {false, false};
+  bool in_the_way[2] = {false, false};
   int written = 0;  // that held something once
 };
 
@@ -148,6 +149,11 @@ awaitable<StatusOr<Copies>> read_copies(Volume& volume, const std::vector<FileIn
     const std::string name = to_string(copy_file(copy));
     if (file == files.end()) {
       found.damaged.push_back(cat(name, " is missing"));
+      continue;
+    }
+    if (!file->is_regular) {
+      found.in_the_way[copy] = true;
+      found.damaged.push_back(cat(name, " is not a file"));
       continue;
     }
     found.exists[copy] = true;
@@ -219,7 +225,11 @@ awaitable<Status> Manifest::open(uint64_t new_store, uint64_t new_segment_bytes,
     was_clean_ = s.clean_stop;
     s.clean_stop = false;
   });
-  for (uint64_t copy = 0; copy < 2; copy++) exists_[copy] = copies->exists[copy];
+  for (uint64_t copy = 0; copy < 2; copy++) {
+    exists_[copy] = copies->exists[copy];
+    in_the_way_[copy] = copies->in_the_way[copy];
+    if (in_the_way_[copy]) notes.push_back(cat(to_string(copy_file(copy)), " was set aside"));
+  }
   first_ = copies->newest ? 1 - copies->newest_copy : 0;
   co_return absl::OkStatus();
 }
@@ -306,6 +316,11 @@ awaitable<Status> Manifest::write() {
   // The one that may not be whole comes first: the other is all that a crash leaves meanwhile.
   for (const uint64_t copy : {first_, 1 - first_}) {
     first_ = copy;
+    if (in_the_way_[copy]) {
+      Status kept = co_await volume_.keep_apart(copy_file(copy));
+      if (!kept.ok()) co_return kept;
+      in_the_way_[copy] = false;
+    }
     if (!exists_[copy]) {
       Status created = co_await volume_.create(copy_file(copy), kReserveBytes);
       if (!created.ok()) co_return created;

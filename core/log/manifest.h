@@ -8,8 +8,8 @@
 //
 // A segment is named before its first frame is written, an extent file by the number that all are
 // below before it is referred to, and a file that is not needed any more is struck off before it is
-// removed. So a file that is not named holds nothing: it may go; one that is named and cannot be
-// read is a loss, and is never taken for an empty one.
+// removed. So a file of ours (foreign.h) that is not named holds nothing: it may go; one that
+// is named and cannot be read is a loss, and is never taken for an empty one.
 //
 // Both copies are written, one after the other, each with one durable write; nobody relies on what
 // they say before both are. One that may not hold, since it was damaged or a write of it failed, is
@@ -137,6 +137,7 @@ class Manifest {
   bool rebuilt_ = false, was_clean_ = false;
   // The copies, and which is written first; of open() and then of who saves.
   bool exists_[2] = {false, false};
+  bool in_the_way_[2] = {false, false};  // something that is no file has its name
   uint64_t first_ = 0;
   mutable Mutex mutex_;
   ManifestState state_ ABSL_GUARDED_BY(mutex_);

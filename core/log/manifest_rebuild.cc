@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "core/log/foreign.h"
 #include "core/log/log_format.h"
 
 namespace cairn {
@@ -109,11 +110,11 @@ awaitable<StatusOr<Newer>> find_newer(Volume& volume, const ManifestState& known
     if (!looked.ok()) co_return looked;
   }
   for (const FileInfo& f : files) {
-    if (f.id.kind != FileKind::kExtents || f.id.number >= UINT32_MAX) continue;
+    if (f.id.kind != FileKind::kExtents || f.id.number < known.next_extent_file) continue;
+    const bool foreign = co_await is_foreign(volume, f, known.store);
+    if (foreign) continue;
     newer.extent_files = std::max(newer.extent_files, f.id.number + 1);
-    if (newer.proof.empty() && f.id.number >= known.next_extent_file) {
-      newer.proof = cat(to_string(f.id), ", which is not named in them");
-    }
+    if (newer.proof.empty()) newer.proof = cat(to_string(f.id), ", which is not named in them");
   }
   co_return newer;
 }
@@ -149,7 +150,7 @@ std::vector<ManifestSegment> join(const ManifestState& known, const Newer& newer
 awaitable<Status> Manifest::rebuild(const std::vector<FileInfo>& files) {
   ManifestState s;
   for (const FileInfo& f : files) {
-    if (f.id.kind == FileKind::kExtents) {
+    if (f.id.kind == FileKind::kExtents && f.id.number < kExtentFilesEnd) {
       s.next_extent_file = std::max(s.next_extent_file, static_cast<uint32_t>(f.id.number + 1));
     }
     if (f.id.kind != FileKind::kSegment) continue;

@@ -5,6 +5,8 @@
 
 #include "core/base/plant.h"
 #include "core/base/text.h"
+#include "core/log/foreign.h"
+#include "core/log/manifest_rebuild.h"
 #include "core/log/recovery_impl.h"
 
 namespace cairn {
@@ -86,11 +88,10 @@ Status Recovery::lose(uint64_t from, uint64_t to, const std::string& what) {
 awaitable<Status> Recovery::find_segments() {
   auto files = co_await volume_.list();
   if (!files.ok()) co_return files.status();
-  std::map<SegmentId, uint64_t> there;
+  std::map<SegmentId, FileInfo> there;
   for (const FileInfo& f : *files) {
-    if (f.id.kind == FileKind::kSegment) there[SegmentId(f.id.number)] = f.size_bytes;
+    if (f.id.kind == FileKind::kSegment) there.emplace(SegmentId(f.id.number), f);
   }
-  if (!there.empty()) log_.next_segment = there.rbegin()->first.next();
   // No LSN is used twice, though no file may be left of those that were.
   if (o_.proven.valid()) {
     log_.next_segment =
@@ -105,14 +106,14 @@ awaitable<Status> Recovery::find_segments() {
     Segment segment{{o_.store, id, o_.segment_bytes, named.epoch}, named.end};
     const uint64_t base = segment.place.base();
     auto file_of = there.find(id);
-    if (file_of == there.end()) {
+    if (file_of == there.end() || !file_of->second.is_regular) {
       if (known_empty(base)) continue;
       Status lost = lose(base, named.end != 0 ? named.end : base + o_.segment_bytes,
                          cat(name(id), " is missing"));
       if (!lost.ok()) co_return lost;
       continue;
     }
-    const uint64_t size = file_of->second;
+    const uint64_t size = file_of->second.size_bytes;
     there.erase(file_of);
     const uint64_t end = named.end != 0 ? named.end : base + o_.segment_bytes;
     if (size < o_.segment_bytes && !known_empty(base) && lost_before(base + size) == 0) {
@@ -128,7 +129,16 @@ awaitable<Status> Recovery::find_segments() {
     segments_.push_back(segment);
   }
   // Not named: made and not used, or cleaned.
-  for (auto& [id, size] : there) log_.unused.push_back(id);
+  for (auto& [id, info] : there) {
+    bool foreign = !is_segment_number(id.value(), o_.segment_bytes);
+    if (!foreign) foreign = co_await is_foreign(volume_, info, o_.store);
+    if (foreign) {
+      log_.foreign.push_back(info.id);
+    } else {
+      log_.unused.push_back(id);
+      log_.next_segment = std::max(log_.next_segment, id.next());
+    }
+  }
   co_return absl::OkStatus();
 }
 
@@ -199,21 +209,29 @@ Status Recovery::check_scans() {
   return absl::OkStatus();
 }
 
+// Its header was durable before it was named: one that has another was put in its place.
+void Recovery::drop_last() {
+  const Segment& last = segments_.back();
+  if (last.header_intact) {
+    log_.unused.push_back(last.place.segment);
+  } else {
+    log_.foreign.push_back(file(last.place.segment));
+  }
+  segments_.pop_back();
+  scans_.pop_back();
+}
+
 void Recovery::drop_unused() {
   while (!scans_.empty() && scans_.back().frames == 0 && !scans_.back().skipped &&
          segments_.back().place.base() >= from_) {
-    log_.unused.push_back(segments_.back().place.segment);
-    segments_.pop_back();
-    scans_.pop_back();
+    drop_last();
   }
 }
 
 void Recovery::drop_empty() {
   while (!scans_.empty() && scans_.back().records == 0 && !scans_.back().skipped &&
          segments_.back().place.base() >= from_) {
-    log_.unused.push_back(segments_.back().place.segment);
-    segments_.pop_back();
-    scans_.pop_back();
+    drop_last();
   }
 }
 

@@ -63,6 +63,7 @@ struct RecoveredLog {
   SegmentId next_segment{0};      // to open next
   bool unread = false;            // there are blocks that could not be read, and held nothing known
   std::vector<SegmentId> unused;  // files that hold nothing: proven, unless something was lost
+  std::vector<FileId> foreign;    // that are called like segments, and are not (foreign.h)
   uint64_t records = 0;           // that were replayed
   LogLives lives;
   bool on_base = false;

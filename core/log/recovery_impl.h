@@ -77,6 +77,8 @@ class Recovery {
   // After all segments were read: which of them do not hold, and which have lost their header
   // alone.
   Status check_scans();
+  // The last one: nothing is needed of it.
+  void drop_last();
   // Those at the end that are named and were not used.
   void drop_unused();
   // A life that wrote nothing leaves nothing: restarts alone do not use up a full volume.

@@ -103,11 +103,7 @@ awaitable<Status> Recovery::join_rest() {
     co_return applied;
   }
   const Part start = parts_.front();
-  while (segments_.size() > start.segment + 1) {
-    log_.unused.push_back(segments_.back().place.segment);
-    segments_.pop_back();
-    scans_.pop_back();
-  }
+  while (segments_.size() > start.segment + 1) drop_last();
   scans_.back().proven_end = segments_.back().place.base() + start.from;
   co_return absl::OkStatus();
 }

@@ -7,6 +7,7 @@
 #include "core/base/checksum.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
+#include "core/log/foreign.h"
 #include "core/store/keyspace.h"
 
 namespace cairn {
@@ -117,8 +118,42 @@ struct Checkpointer::File {
 
 // ---- reading ----
 
+namespace {
+
+uint64_t footer_offset(uint64_t file_bytes) {
+  return file_bytes / kBlockBytes * kBlockBytes - kBlockBytes;
+}
+
+bool is_footer_of(const CheckpointFooter& f, uint64_t store, FileId file, uint64_t offset) {
+  return f.magic == kFooterMagic && f.store == store &&
+         header_intact(f, store, file.number, offset);
+}
+
+// Half of a checkpoint is nothing, whoever wrote it: it begins with a chunk, and has no footer.
+awaitable<bool> is_foreign_checkpoint(Volume& volume, FileInfo file, uint64_t store) {
+  if (!file.is_regular || file.id.number == UINT64_MAX) co_return true;
+  if (file.size_bytes == 0) co_return false;
+  if (file.size_bytes < kBlockBytes) co_return true;
+  const uint64_t last = footer_offset(file.size_bytes);
+  AlignedBuffer block(kBlockBytes);
+  uint32_t magic = 0;
+  auto n = co_await volume.read(file.id, 0, block.span(0, kBlockBytes));
+  if (!n.ok() || *n < kBlockBytes) co_return true;
+  std::memcpy(&magic, block.data(), sizeof(magic));
+  const bool begins = magic == kChunkMagic || is_blank({block.data(), kBlockBytes});
+  if (!begins && (magic != kFooterMagic || last > 0)) co_return true;
+  n = co_await volume.read(file.id, last, block.span(0, kBlockBytes));
+  if (!n.ok() || *n < kBlockBytes) co_return true;
+  CheckpointFooter footer;
+  std::memcpy(&footer, block.data(), sizeof(footer));
+  co_return footer.magic == kFooterMagic && !is_footer_of(footer, store, file.id, last);
+}
+
+}  // namespace
+
 awaitable<StatusOr<std::optional<FoundCheckpoint>>> find_checkpoint(Volume& volume, uint64_t store,
-                                                                    std::vector<FileId>& others) {
+                                                                    std::vector<FileId>& others,
+                                                                    std::vector<FileId>& foreign) {
   auto files = co_await volume.list();
   if (!files.ok()) co_return files.status();
   std::vector<FileInfo> found;
@@ -128,19 +163,17 @@ awaitable<StatusOr<std::optional<FoundCheckpoint>>> find_checkpoint(Volume& volu
   std::sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.id > b.id; });
   std::optional<FoundCheckpoint> newest;
   for (const FileInfo& f : found) {
-    others.push_back(f.id);
-    if (newest || f.size_bytes < kBlockBytes) continue;
-    const uint64_t footer_at = f.size_bytes / kBlockBytes * kBlockBytes - kBlockBytes;
+    const bool is_none = co_await is_foreign_checkpoint(volume, f, store);
+    (is_none ? foreign : others).push_back(f.id);
+    if (is_none || newest || f.size_bytes < kBlockBytes) continue;
+    const uint64_t footer_at = footer_offset(f.size_bytes);
     AlignedBuffer block(kBlockBytes);
     auto n = co_await volume.read(f.id, footer_at, block.span(0, kBlockBytes));
     if (!n.ok() || *n < kBlockBytes) continue;
     FoundCheckpoint c;
     c.file = f.id;
     std::memcpy(&c.footer, block.data(), sizeof(c.footer));
-    if (c.footer.magic != kFooterMagic || c.footer.store != store ||
-        !header_intact(c.footer, store, f.id.number, footer_at)) {
-      continue;
-    }
+    if (!is_footer_of(c.footer, store, f.id, footer_at)) continue;
     if (c.footer.version < kCheckpointOldest || c.footer.version > kCheckpointVersion) {
       co_return absl::FailedPreconditionError(
           cat(to_string(f.id), " has format version ", c.footer.version,

@@ -109,10 +109,12 @@ struct FoundCheckpoint {
   std::vector<uint64_t> offsets;  // of the chunks, and of the index after the last
 };
 
-// The newest whole checkpoint of this store, if there is one; `others`: the rest. A newer format is
+// The newest whole checkpoint of this store, if there is one; `others`: the rest of them, and such
+// as were not finished; `foreign`: what has the name of one, and is none. A newer format is
 // FailedPrecondition.
 awaitable<StatusOr<std::optional<FoundCheckpoint>>> find_checkpoint(Volume& volume, uint64_t store,
-                                                                    std::vector<FileId>& others);
+                                                                    std::vector<FileId>& others,
+                                                                    std::vector<FileId>& foreign);
 
 // Reads chunk `i` and calls fn(item) for each of its items; DataLoss if it does not hold.
 awaitable<Status> read_chunk(Volume& volume, const FoundCheckpoint& from, size_t i,

@@ -81,6 +81,7 @@ class Store : public Keyspace {
 
  private:
   awaitable<Status> begin_life(const RecoveredLog& log);
+  awaitable<Status> set_aside(FileId file, std::string_view why);
   void name_lost(const std::vector<LsnRange>& lost);
   void note_emptied(const Namespace& ns, std::vector<std::string> keys);
   awaitable<Status> save_from_checkpoint(const std::vector<LsnRange>& lost);
@@ -118,6 +119,7 @@ class Store : public Keyspace {
   RecoveryOptions::Progress progress_;
   std::optional<FoundCheckpoint> checkpoint_;
   std::vector<FileId> old_checkpoints_;
+  std::vector<FileId> foreign_;  // files that are in the place of the store's (foreign.h)
   std::vector<std::pair<Lsn, Lsn>> recovered_;
   // Buckets found without their names: open() has to name them in the log once that is open.
   std::vector<NamespacePtr> nameless_;

@@ -35,13 +35,14 @@ awaitable<Status> Store::begin() {
   store_id_ = known.store;
   epoch_ = known.epoch;
   segment_bytes_ = known.segment_bytes;
-  auto checkpoint = co_await find_checkpoint(volume_, store_id_, old_checkpoints_);
+  auto checkpoint = co_await find_checkpoint(volume_, store_id_, old_checkpoints_, foreign_);
   if (!checkpoint.ok()) co_return checkpoint.status();
   checkpoint_ = std::move(*checkpoint);
   if (known.checkpoint != UINT64_MAX &&
       (!checkpoint_ || checkpoint_->file.number < known.checkpoint)) {
     const FileId named{FileKind::kCheckpoint, known.checkpoint};
-    const bool there = std::count(old_checkpoints_.begin(), old_checkpoints_.end(), named) > 0;
+    const bool there = std::count(old_checkpoints_.begin(), old_checkpoints_.end(), named) > 0 ||
+                       std::count(foreign_.begin(), foreign_.end(), named) > 0;
     notes_.push_back(
         cat(to_string(named), there ? " is damaged" : " is missing", "; the log alone is enough"));
   }
@@ -144,8 +145,7 @@ awaitable<Status> Store::open() {
       if (needed) {
         (void)co_await volume_.remove(id);
       } else {  // it may be all that is left of something
-        (void)co_await volume_.keep_apart(id);
-        notes_.push_back(cat(to_string(id), " was set aside"));
+        (void)co_await set_aside(id, "");
       }
     }
     (void)co_await volume_.sync_directory();
@@ -220,19 +220,25 @@ awaitable<Status> Store::begin_life(const RecoveredLog& log) {
   const bool keep = !lost.empty() || log.unread || manifest_.rebuilt();
   Status started = co_await extents_.start(store_id_, options_.extent_file_bytes, keep);
   if (!started.ok()) co_return started;
+  const auto& others = extents_.foreign_files();
+  foreign_.insert(foreign_.end(), others.begin(), others.end());
+  foreign_.insert(foreign_.end(), log.foreign.begin(), log.foreign.end());
+  for (const FileId& file : foreign_) {
+    Status gone = co_await set_aside(file, "is none of this store's files, and ");
+    if (!gone.ok()) co_return gone;
+  }
   // Before a new segment is made: on a full volume these make the room for it.
   for (SegmentId s : log.unused) {
     const FileId file{FileKind::kSegment, s.value()};
     Status gone;
     if (!log.lost.empty() || log.unread || manifest_.rebuilt()) {
-      gone = co_await volume_.keep_apart(file);
-      notes_.push_back(cat(to_string(file), " was set aside"));
+      gone = co_await set_aside(file, "");
     } else {
       gone = co_await volume_.recycle(file);
     }
     if (!gone.ok()) co_return gone;
   }
-  if (!log.unused.empty()) {
+  if (!log.unused.empty() || !foreign_.empty()) {
     Status synced = co_await volume_.sync_directory();
     if (!synced.ok()) co_return synced;
   }
@@ -243,6 +249,12 @@ awaitable<Status> Store::begin_life(const RecoveredLog& log) {
   }
   if (!lost.empty() || !extents_.missing_files().empty()) name_lost(lost);
   co_return absl::OkStatus();
+}
+
+awaitable<Status> Store::set_aside(FileId file, std::string_view why) {
+  Status kept = co_await volume_.keep_apart(file);
+  if (kept.ok()) notes_.push_back(cat(to_string(file), " ", why, "was set aside"));
+  co_return kept;
 }
 
 // The keys whose values are known to be lost; reading them is an error, deleting them is not.

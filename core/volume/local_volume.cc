@@ -66,7 +66,7 @@ bool parse_name(std::string_view name, FileId& id) {
     id.kind = kind;
     auto parsed = parse_int<uint64_t>(name.substr(prefix.size()), 16);
     id.number = parsed.value_or(0);
-    return parsed.has_value();
+    return parsed.has_value() && name == to_string(id);  // of two names one would be lost
   };
   return number("superblock-", FileKind::kSuperblock) || number("segment-", FileKind::kSegment) ||
          number("extents-", FileKind::kExtents) || number("checkpoint-", FileKind::kCheckpoint);
@@ -209,8 +209,9 @@ class DirectoryVolume : public LocalVolume {
         FileId id;
         struct stat st;
         if (!parse_name(e->d_name, id)) continue;
-        if (::fstatat(dir_->number, e->d_name, &st, 0) == 0) {
-          files.push_back({id, static_cast<uint64_t>(st.st_size)});
+        if (::fstatat(dir_->number, e->d_name, &st, 0) == 0 ||
+            ::fstatat(dir_->number, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+          files.push_back({id, static_cast<uint64_t>(st.st_size), S_ISREG(st.st_mode)});
         } else if (errno != ENOENT) {  // what cannot be looked at is not what is not there
           return error_of(errno, "cannot look at", to_string(id), 0);
         }
@@ -336,13 +337,23 @@ class DirectoryVolume : public LocalVolume {
     for (size_t i = 0; i < kSparesMax; i++) {
       struct stat st;
       if (::fstatat(dir_->number, spare_name(i).c_str(), &st, 0) == 0 &&
-          static_cast<uint64_t>(st.st_size) == bytes &&
+          static_cast<uint64_t>(st.st_size) == bytes && clear_head(spare_name(i)) &&
           ::renameat2(dir_->number, spare_name(i).c_str(), dir_->number, name.c_str(),
                       RENAME_NOREPLACE) == 0) {
         return true;
       }
     }
     return false;
+  }
+
+  // What it held before is no header of the file that it becomes.
+  bool clear_head(const std::string& name) {
+    const Fd fd(open_file(name, 0));
+    AlignedBuffer zeros(kBlockBytes);
+    std::memset(zeros.data(), 0, zeros.size());
+    iovec block{zeros.data(), zeros.size()};
+    return fd.number >= 0 &&
+           ::pwritev2(fd.number, &block, 1, 0, RWF_DSYNC) == static_cast<ssize_t>(zeros.size());
   }
 
   Status write_now(FileId file, uint64_t offset, Bytes data, WriteMode mode) {

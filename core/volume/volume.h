@@ -40,6 +40,7 @@ struct FileId {
 struct FileInfo {
   FileId id;
   uint64_t size_bytes;
+  bool is_regular = true;  // else something that has the name of a file: a directory, say
 };
 
 enum class WriteMode : uint8_t {
@@ -51,8 +52,8 @@ class Volume {
  public:
   virtual ~Volume() = default;
   // Makes a file, empty or of `reserve_bytes`: that much is set aside for good, so that a write
-  // into it finds room and a sync of it changes no metadata. What the reserve holds is undefined;
-  // it may be what a removed file held.
+  // into it finds room and a sync of it changes no metadata. The first block of a reserve is zeros,
+  // whatever a crash leaves; the rest is undefined, and may be what a removed file held.
   virtual awaitable<Status> create(FileId file, uint64_t reserve_bytes) = 0;
   // A file of `size_bytes` of which the first `reserve_bytes` are set aside now; set_aside() does
   // so for more, from the start of the file. A volume may set aside more than it is asked to.

@@ -48,6 +48,7 @@ namespace {
     return bad;
   }
   if (i == first || buffer[i] != '\r' || buffer[i + 1] != '\n') bad = true;
+  if (buffer[first] == '0' && (negative || i - first > 1)) bad = true;  // Redis takes no 01 and -0
   if (negative) value = -value;
   next = i + 2;
   return true;
@@ -64,7 +65,7 @@ inline bool read_length(std::string_view buffer, size_t at, int64_t& value, bool
     for (unsigned digit; n < kDigits && (digit = static_cast<unsigned>(line[n] - '0')) <= 9; n++) {
       short_value = short_value * 10 + digit;
     }
-    if (n > 0 && line[n] == '\r' && line[n + 1] == '\n') {
+    if (n > 0 && (n == 1 || line[0] != '0') && line[n] == '\r' && line[n + 1] == '\n') {
       value = short_value;
       bad = false;
       next = at + n + 3;

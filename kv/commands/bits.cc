@@ -335,9 +335,12 @@ void bitop(Context& c) {
   const Sources sources(c, op);
   std::vector<const Entry*> entries;
   const Entry* in_extents = nullptr;
-  for (std::string_view key : sources.keys) {
+  for (size_t i = 3; i < c.args.size(); i++) {
     Entry* e;
-    if (!c.find(key, ValueType::kString, e)) return;
+    if (!c.find(c.args[i], ValueType::kString, e)) return;
+    // One that is named again is missed again, and is the same.
+    const size_t next = entries.size();
+    if (next == sources.keys.size() || sources.keys[next].data() != c.args[i].data()) continue;
     entries.push_back(e);
     if (e != nullptr && e->is_blob()) in_extents = e;
   }

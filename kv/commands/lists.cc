@@ -399,14 +399,14 @@ void lset(Context& c) {
 
 // ---- LTRIM ----
 
-// Trims a list to a range of it that is not empty.
+// Trims a list to a range of it that is not empty. To Redis that of all elements is a change, too.
 bool trim(Context& c, const ListView& list, const Span& span) {
   const uint64_t size = list.size(), end = span.index + span.n;
   if (!may_erase(c, *list, 0, span.index) || !may_erase(c, *list, end, size - end)) return false;
   std::string operation;
   list->add_erase(0, span.index, operation);
   list->add_erase(end, size - end, operation);
-  return operation.empty() || c.operate(ValueType::kList, c.args[1], list.entry(), operation);
+  return c.operate(ValueType::kList, c.args[1], list.entry(), operation);
 }
 
 bool is_much(const List& list, const Span& span) {
@@ -425,10 +425,6 @@ void ltrim(Context& c) {
   if (span.n == 0) {  // no list is empty
     if (c.remove(c.ns(), list.entry())) c.reply.ok();
     return;
-  }
-  if (span.n == list.size()) {
-    c.did_change(c.ns(), c.args[1]);  // to Redis it did
-    return c.reply.ok();
   }
   if (!c.in_exec && is_much(*list, span)) return c.defer();
   if (trim(c, list, span)) c.reply.ok();

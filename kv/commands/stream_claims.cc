@@ -153,60 +153,170 @@ void xclaim(Context& c) {
 
 // ---- XAUTOCLAIM ----
 
-void xautoclaim(Context& c) {
+struct AutoClaim {
+  static constexpr uint64_t kLooksPerCount = 10;
+  int64_t min_idle_ms = 0;
+  uint64_t left = 100, looks = 0;  // entries, and how many are looked at for that
+  bool just_ids = false;
+  StreamId from;  // where to go on; 0-0: that was all
+  bool done = false;
+  std::vector<StreamId> gone;
+};
+
+bool parse(Context& c, AutoClaim& a) {
   constexpr std::string_view kCountError = "ERR COUNT must be > 0";
   constexpr int64_t kCountMax = INT64_MAX / 16;
-  constexpr uint64_t kLooksPerCount = 10;
-  // COUNT says how many at most, and the cursor where to go on: half a million in one go took their
-  // thread for 0.8 s.
-  constexpr uint64_t kClaimedAtOnce = 4096, kLooksAtOnce = 4 * kClaimedAtOnce;
-  int64_t min_idle, count = 100;
-  StreamId from;
-  bool just_ids = false;
-  if (!c.integer(4, min_idle, "ERR Invalid min-idle-time argument for XAUTOCLAIM") ||
-      !interval_start(c, 5, from)) {
-    return;
+  int64_t count = 100;
+  if (!c.integer(4, a.min_idle_ms, "ERR Invalid min-idle-time argument for XAUTOCLAIM") ||
+      !interval_start(c, 5, a.from)) {
+    return false;
   }
   for (size_t i = 6; i < c.args.size(); i++) {
     if (i + 1 < c.args.size() && equals_ignoring_case(c.args[i], "count")) {
-      if (!c.integer(++i, count, kCountError)) return;
-      if (count < 1 || count > kCountMax) return c.reply.error(kCountError);
+      if (!c.integer(++i, count, kCountError)) return false;
+      if (count < 1 || count > kCountMax) return c.reply.error(kCountError), false;
     } else if (equals_ignoring_case(c.args[i], "justid")) {
-      just_ids = true;
+      a.just_ids = true;
     } else {
-      return c.syntax_error();
+      return c.syntax_error(), false;
     }
   }
+  a.left = static_cast<uint64_t>(count);
+  a.looks = a.left * AutoClaim::kLooksPerCount;
+  return true;
+}
+
+// The next ones, of at most so many that are looked at. False: the store refused.
+bool claim_some(Context& c, const StreamView& s, const StreamGroup& group, uint64_t looks_max,
+                AutoClaim& a, std::vector<StreamId>& claimed) {
+  Claims claims;
+  auto it = group.pending().lower_bound(a.from);
+  {
+    Deliveries deliveries(claims.pending, c.now_ms());
+    for (; it != group.pending().end() && a.left > 0 && a.looks > 0 && looks_max > 0; ++it) {
+      a.looks--;
+      looks_max--;
+      const auto& [id, p] = *it;
+      if (!s->find(id)) {
+        claims.gone.push_back(id);
+        a.left--;
+        continue;
+      }
+      if (a.min_idle_ms > 0 && c.now_ms() - p.since_ms < a.min_idle_ms) continue;
+      deliveries.add(id, a.just_ids ? p.times : p.times + 1);
+      claims.claimed.push_back(id);
+      a.left--;
+    }
+  }
+  const bool ended = it == group.pending().end();
+  a.from = ended ? kStreamIdMin : it->first;
+  a.done = ended || a.left == 0 || a.looks == 0;
+  if (!record(c, s, group, 3, std::nullopt, claims)) return false;
+  a.gone.insert(a.gone.end(), claims.gone.begin(), claims.gone.end());
+  claimed = std::move(claims.claimed);
+  return true;
+}
+
+void reply_gone(Context& c, const AutoClaim& a) {
+  c.reply.array(a.gone.size());
+  for (const StreamId& id : a.gone) reply_id(c.reply, id);
+}
+
+void xautoclaim(Context& c) {
+  AutoClaim a;
+  if (!parse(c, a)) return;
   StreamView s;
   if (!find(c, 1, s)) return;
   const StreamGroup* group = find_group(c, s, 1, 2);
   if (group == nullptr) return;
-  Claims claims;
-  auto left = std::min(static_cast<uint64_t>(count), kClaimedAtOnce);
-  uint64_t looks = std::min(left * kLooksPerCount, kLooksAtOnce);
-  auto it = group->pending().lower_bound(from);
-  {
-    Deliveries deliveries(claims.pending, c.now_ms());
-    for (; it != group->pending().end() && left > 0 && looks > 0; ++it, looks--) {
-      const auto& [id, p] = *it;
-      if (!s->find(id)) {
-        claims.gone.push_back(id);
-        left--;
-        continue;
-      }
-      if (min_idle > 0 && c.now_ms() - p.since_ms < min_idle) continue;
-      deliveries.add(id, just_ids ? p.times : p.times + 1);
-      claims.claimed.push_back(id);
-      left--;
-    }
-  }
-  const StreamId next = it == group->pending().end() ? kStreamIdMin : it->first;
-  if (!record(c, s, *group, 3, std::nullopt, claims)) return;
+  // Half a million in one go took their thread for 0.8 s.
+  const uint64_t pending = group->pending().size();
+  const bool large =
+      std::min(a.left, pending) > kPendingAtOnce || std::min(a.looks, pending) > 4 * kPendingAtOnce;
+  if (large && !c.in_exec) return c.defer();
+  std::vector<StreamId> claimed;
+  if (!claim_some(c, s, *group, UINT64_MAX, a, claimed)) return;
   c.reply.array(3);
-  reply_id(c.reply, next);
-  reply_claimed(c, *s, claims.claimed, just_ids);
-  c.reply.array(claims.gone.size());
-  for (const StreamId& id : claims.gone) reply_id(c.reply, id);
+  reply_id(c.reply, a.from);
+  reply_claimed(c, *s, claimed, a.just_ids);
+  reply_gone(c, a);
+}
+
+// What was claimed in turns, each of the stream as it was then.
+class ClaimedInTurns final : public Series {
+ public:
+  explicit ClaimedInTurns(bool just_ids) : just_ids_(just_ids) {}
+  void add(const Stream& stream, std::vector<StreamId> ids) {
+    if (ids.empty()) return;
+    count_ += ids.size();
+    parts_.push_back({stream.snapshot(), std::move(ids)});
+  }
+  uint64_t count() const { return count_; }
+
+  bool next(Reply& reply) override {
+    const Part& part = parts_[at_];
+    const std::span<const StreamId> ids =
+        std::span(part.ids).subspan(in_part_, std::min(kAtOnce, part.ids.size() - in_part_));
+    if (just_ids_) {
+      for (const StreamId& id : ids) reply_id(reply, id);
+    } else {
+      lost_ = !part.snapshot.read([&](const Stream::Tree& tree) {
+        for (const StreamId& id : ids) {
+          Stream::Walk walk(tree, id, id);
+          StreamEntry e;
+          walk.next(e);
+          reply_entry(reply, e);
+        }
+      });
+    }
+    in_part_ += ids.size();
+    if (in_part_ == part.ids.size()) {
+      in_part_ = 0;
+      at_++;
+    }
+    return !lost_ && at_ < parts_.size();
+  }
+  bool lost() const override { return lost_; }
+  size_t bytes() const override { return count_ * sizeof(StreamId); }
+
+ private:
+  static constexpr size_t kAtOnce = 128;
+  struct Part {
+    Snapshot<Stream::Tree> snapshot;
+    std::vector<StreamId> ids;
+  };
+  const bool just_ids_;
+  std::vector<Part> parts_;
+  uint64_t count_ = 0;
+  size_t at_ = 0, in_part_ = 0;
+  bool lost_ = false;
+};
+
+awaitable<void> xautoclaim_deferred(Context& c) {
+  AutoClaim a;
+  if (!parse(c, a)) co_return;
+  auto all = std::make_unique<ClaimedInTurns>(a.just_ids);
+  const uint64_t before = c.reply.due();
+  bool begun = false;
+  co_await in_turns(c, [&] {
+    StreamView s;
+    // Gone since the first turn, it has no more of them.
+    const StreamGroup* group = begun ? look_for_group(c, s, 1, 2) : nullptr;
+    if (!begun && find(c, 1, s)) group = find_group(c, s, 1, 2);
+    if (group == nullptr) return a.from = kStreamIdMin, false;
+    begun = true;
+    std::vector<StreamId> claimed;
+    if (!claim_some(c, s, *group, kPendingAtOnce, a, claimed)) return false;
+    all->add(*s, std::move(claimed));
+    return !a.done;
+  });
+  if (c.reply.due() != before) co_return;
+  const uint64_t n = all->count();
+  c.reply.array(3);
+  reply_id(c.reply, a.from);
+  c.reply.array(n);
+  if (n > 0) c.reply.series(std::move(all), n);
+  reply_gone(c, a);
 }
 
 constexpr std::string_view kGroup = "stream";
@@ -217,7 +327,7 @@ constexpr Row kRows[] = {
      "Changes, or acquires, ownership of a message in a consumer group, as if the message was "
      "delivered a consumer group member.",
      "5.0.0"},
-    {"xautoclaim", -6, kWrite | kFast, kDeletesFromKey, xautoclaim, nullptr, kGroup,
+    {"xautoclaim", -6, kWrite | kFast, kDeletesFromKey, xautoclaim, xautoclaim_deferred, kGroup,
      "Changes, or acquires, ownership of messages in a consumer group, as if the messages were "
      "delivered to as consumer group member.",
      "6.2.0"},

@@ -502,25 +502,21 @@ class Ends(unittest.TestCase):
             self.assertEqual(len(set(self.r.mget(self.keys))), 1)
 
     def test_shutdown_nosave_and_sigterm_end_it(self):
-        self.begin(60_000)
+        self.begin(600_000)
         self.r.config_set("busy-reply-threshold", 100)
         with self.assertRaisesRegex(redis.ResponseError, "busy running a script"):
             self.r.execute_command("SHUTDOWN")
-        begun = time.monotonic()
         with self.assertRaises(redis.ConnectionError):
             self.r.execute_command("SHUTDOWN", "NOSAVE")
-        self.assertEqual(self.server.process.wait(60), 0)
-        self.assertLess(time.monotonic() - begun, 50)
+        self.assertEqual(self.server.process.wait(PATIENCE), 0)
         self.server.process.stdout.close()
         self.server.log.close()
         self.server.start()
         self.r = self.server.redis()
         self.assertEqual(set(self.r.mget(self.keys)), {b"old"})
-        self.begin(60_000)
+        self.begin(600_000)
         waits = Running(self.server, "GET", "k1")
-        begun = time.monotonic()
         self.assertEqual(self.server.stop(), 0)
-        self.assertLess(time.monotonic() - begun, 50)
         waits.end()
         self.server.start()
         self.assertEqual(set(self.server.redis().mget(self.keys)), {b"old"})

@@ -458,13 +458,12 @@ class Many(Case):
                     end.ask(b"SADD", b"S", *(b"member %d" % i for i in range(at, at + 10_000)))
             many = b" ".join(b"none%d" % i for i in range(60_000))
             for line in (b"GET n", b"MGET a a b a", b"EXISTS a a", b"SUNION a a", b"SUNION S n n", b"GETEX n", b"GETDEL n", b"GETSET n v",
-                         b"DEL n", b"SET n v", b"DEL n", b"SET n v GET", b"DEL n", b"PFCOUNT n", b"PFCOUNT a b", b"PFMERGE d a", b"DEL d",
+                         b"BITOP OR d a a", b"BITOP XOR d n a n a a", b"DEL n", b"SET n v", b"DEL n", b"SET n v GET", b"DEL n", b"PFCOUNT n", b"PFCOUNT a b", b"PFMERGE d a", b"DEL d",
                          b"XREAD STREAMS a b 0 0", b"XREAD STREAMS a $", b"WATCH a b", b"UNWATCH", b"OBJECT ENCODING n", b"TYPE n", b"TTL n",
                          b"APPEND n x", b"DEL n", b"XACK n g 1", b"XCLAIM n g c 0 1-1", b"XAUTOCLAIM n g c 0 0", b"TOUCH n n",
                          b"XREADGROUP GROUP g c STREAMS a b > >", b"XTRIM n MAXLEN 1", b"LPOP n", b"EXPIRE n 1", b"MGET " + many):
-                took, told = [], []
+                told = []
                 for end, listener in zip(ends, listeners):
-                    begun = time.monotonic()
                     answer = end.ask(*line.split())
                     end.ask(b"PUBLISH", b"end", b"")
                     told.append([])
@@ -473,9 +472,7 @@ class Many(Case):
                         if message[1] == b"end":
                             break
                         told[-1].append(message[2])
-                    took.append(time.monotonic() - begun)
                 self.assertEqual(told[0], told[1], (line[:60], answer[:60]))
-                self.assertLess(took[0], 20 * took[1] + 2, line[:60])
             for c in ends + listeners:
                 c.close()
         finally:

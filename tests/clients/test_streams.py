@@ -409,6 +409,30 @@ class Seen(Both):
         for c in sum(sides, ()):
             c.close()
 
+    def test_as_many_are_claimed_as_count_says(self):
+        """However many: what is pending, and is claimed, is the same as in redis-server."""
+        n, r = 20_000, random.Random(3)
+        sides = [Client(port) for port in (self.server.resp, self.peer.port)]
+        gone = r.sample(range(1, n + 1), n // 10)
+        for c in sides:
+            c.ask(b"FLUSHALL")
+            for i in range(1, n + 1, 1000):
+                c.ask(b"EVAL", b"for i = %d, %d do redis.call('XADD', KEYS[1], i .. '-1', 'f', i) end" % (i, i + 999), b"1", b"s")
+            c.ask(b"XGROUP", b"CREATE", b"s", b"g", b"0")
+            c.ask(b"XREADGROUP", b"GROUP", b"g", b"a", b"STREAMS", b"s", b">")
+            for i in gone:
+                c.ask(b"XDEL", b"s", b"%d-1" % i)
+        for round in range(12):
+            count = r.choice([b"100", b"4096", b"4097", b"10000", b"20000", b"1000000", b"576460752303423488", b"0"])
+            words = [b"XAUTOCLAIM", b"s", b"g", r.choice([b"b", b"c"]), r.choice([b"0", b"0", b"3600000"]),
+                     r.choice([b"0", b"7000", b"(19000-1"]), b"COUNT", count] + r.choice([[], [b"JUSTID"]])
+            ours, theirs = (c.ask(*words) for c in sides)
+            self.assertEqual(ours, theirs, words)
+            ours, theirs = ([c.ask(b"XPENDING", b"s", b"g"), c.ask(b"XLEN", b"s")] for c in sides)
+            self.assertEqual(ours, theirs, words)
+        for c in sides:
+            c.close()
+
     def test_histories_are_seen_as_in_redis(self):
         run_histories(self.history, 1, 5)
 

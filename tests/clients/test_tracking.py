@@ -94,7 +94,7 @@ class Histories(Both):
             [b"INCR", b"n" + s], [b"GETDEL", s], [b"MSET", s, new, b"s1", new], [b"MSETNX", s, new, b"s1", new], [b"SETRANGE", s, b"1", new],
             [b"DEL", s, h, l], [b"UNLINK", e, z, x], [b"DEL", b"none"], [b"RENAME", s, b"t"], [b"RENAME", b"t", s], [b"COPY", s, b"s1", b"REPLACE"],
             [b"MOVE", s, b"1"], [b"EXPIRE", s, b"%d" % r.randrange(1000, 1 << 30)], [b"HSET", h, b"f1", new], [b"HINCRBY", h, b"n", b"1"],
-            [b"HDEL", h, b"f1"], [b"LPUSH", l, new], [b"RPOP", l], [b"LMOVE", l, b"l1", b"LEFT", b"RIGHT"], [b"SADD", e, new], [b"SREM", e, b"1"],
+            [b"HDEL", h, b"f1"], [b"LPUSH", l, new], [b"RPOP", l], [b"LMOVE", l, b"l1", b"LEFT", b"RIGHT"], [b"LTRIM", l, b"0", b"-1"], [b"SADD", e, new], [b"SREM", e, b"1"],
             [b"SADD", e, b"1"], [b"SUNIONSTORE", b"e0", e, b"e2"], [b"ZADD", z, new, b"m1"], [b"ZINCRBY", z, b"1", b"m2"], [b"ZPOPMIN", z],
             [b"XADD", x, b"*", b"f", b"v"], [b"PERSIST", s], [b"GETEX", s, b"PERSIST"], [b"SORT", l, b"STORE", b"l0"],
             [b"BITOP", b"NOT", b"s2", s], [b"EVAL", b"return redis.call('SET', KEYS[1], ARGV[1])", b"1", s, new],

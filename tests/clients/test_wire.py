@@ -11,7 +11,7 @@ import time
 import unittest
 
 from differences import Said, same, timeless
-from harness import PASSWORD, Case, command
+from harness import PASSWORD, Case, command, raw
 from streams import KEYS, UNORDERED, UNSTABLE, Generator, Rows
 from test_resp import BesidePeer
 
@@ -426,6 +426,20 @@ class AgainstRedis(BesidePeer, Wire):
             words = (b"FILTERBY", b"ACLCAT", category)
             self.assertEqual(listed(a, *words) & both, listed(b, *words) & both, category)
         b.close()
+
+    def test_lengths_are_read_as_redis_reads_them(self):
+        rng = random.Random(SEED)
+        texts = {b"0", b"1", b"-1", b"-5", b"10", b"-", b"", b"-0", b"+1", b"01", b"1.0", b"1e0", b"0x1", b" 1", b"1 ", b"00"}
+        texts |= {bytes(rng.choice(b"0011-+ .x") for _ in range(rng.randint(1, 4))) for _ in range(200)}
+        for text in sorted(texts):
+            if text.strip(b"01") == b"" and int(text or b"0") > 1:
+                continue  # well-formed, and more is to come
+            for data in (b"*%s\r\n$4\r\nPING\r\nPING\r\n", b"*2\r\n$4\r\nECHO\r\n$%s\r\na\r\nPING\r\n"):
+                if b"ECHO" in data:  # as long as it says, if it says so: Redis does not look behind it
+                    data = data.replace(b"a", b"a" * (int(text) if text.isdigit() else 1))
+                ours, theirs = (raw(port, before + data % text) for port, before in (
+                    (self.server.resp, b"AUTH %s\r\n" % PASSWORD.encode()), (self.peer.port, b"PING\r\n")))
+                self.assertEqual(ours.split(b"\r\n", 1)[1], theirs.split(b"\r\n", 1)[1], data % text)
 
     def test_what_was_answered_otherwise(self):
         """One by one, what an outside look found."""

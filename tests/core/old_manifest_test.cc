@@ -166,6 +166,7 @@ TEST_F(OldManifestTest, AnExtentFileThatItDoesNotNameIsKept) {
   kill(std::move(store));
   auto& later = disk.files[{FileKind::kExtents, 40}];
   later = std::make_shared<sim::Disk::File>(*disk.files.at({FileKind::kExtents, 1}));
+  for (auto* bytes : {&later->view, &later->durable}) (*bytes)[24] = std::byte{40};  // its number
   refused_and_repaired("extents-00000028, which is not named", 1);
 }
 

@@ -349,8 +349,8 @@ TEST_F(StoreTest, ACheckpointSaysHowManyKeysOfAStripeFollow) {
   }
   std::map<uint64_t, size_t> said, there;  // by stripe
   auto read = [&]() -> awaitable<Status> {
-    std::vector<FileId> others;
-    auto found = co_await find_checkpoint(volume, store_id(), others);
+    std::vector<FileId> others, foreign;
+    auto found = co_await find_checkpoint(volume, store_id(), others, foreign);
     if (!found.ok() || !found->has_value()) co_return absl::NotFoundError("no checkpoint");
     const FoundCheckpoint& checkpoint = **found;
     EXPECT_EQ(checkpoint.footer.chunks, 1u);

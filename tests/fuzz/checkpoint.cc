@@ -101,8 +101,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string file = make_file(input);
   SimWorld world;
   world.put_file(kFile, file);
-  std::vector<FileId> others;
-  const auto found = world.run(find_checkpoint(world.volume, kStore, others));
+  std::vector<FileId> others, foreign;
+  const auto found = world.run(find_checkpoint(world.volume, kStore, others, foreign));
   if (!found.ok() || !found->has_value()) return 0;
   law((*found)->offsets.size() == (*found)->footer.chunks + 1, "each chunk has an offset");
   for (size_t i = 0; i < (*found)->footer.chunks; i++) {

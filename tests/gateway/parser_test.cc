@@ -74,6 +74,14 @@ TEST(Parser, LengthsPastTheLimitsAreErrors) {
   EXPECT_EQ(parse_all("*1048577\r\n", 99), "ERR Protocol error: invalid multibulk length");
   EXPECT_EQ(parse_all("*99999999999999999999\r\n", 99),
             "ERR Protocol error: invalid multibulk length");
+  for (const char* length : {"01", "001", "0001", "00", "-0", "-01", "+1", " 1", "1 ", "-", ""}) {
+    EXPECT_EQ(parse_all(cat("*", length, "\r\n$1\r\na\r\n"), 99),
+              "ERR Protocol error: invalid multibulk length")
+        << length;
+    EXPECT_EQ(parse_all(cat("*1\r\n$", length, "\r\na\r\n"), 99),
+              "ERR Protocol error: invalid bulk length")
+        << length;
+  }
   EXPECT_EQ(parse_all(std::string(70000, 'x'), 4096), "ERR Protocol error: too big inline request");
   EXPECT_EQ(parse_all("*1\r\n$65537\r\n", 99), "(stream 65537)");
 }

@@ -86,6 +86,7 @@ void CommandWorld::live(bool last) {
   Status opened = absl::UnknownError("");
   const auto open = [&]() -> awaitable<void> { opened = co_await life.store->open(); };
   bool clean = false, has_reserve = false;
+  disk_.aside.clear();
   if (!finish(open())) {
     seen.crashes_in_recovery++;
   } else if (!opened.ok()) {
@@ -93,6 +94,7 @@ void CommandWorld::live(bool last) {
       wrong(cat("recovery refused: ", opened.message()));
     }
   } else {
+    if (!disk_.aside.empty() && !errors) wrong("what a crash left was taken for another's");
     seen.from_checkpoint += life.store->recovered_items() > 0;
     settle();
     over_ = false;

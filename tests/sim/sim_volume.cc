@@ -150,6 +150,7 @@ awaitable<Status> SimVolume::create(FileId file, uint64_t reserve_bytes) {
     disk_.rubble.clear();
   }
   made->view.resize(reserve_bytes);
+  std::fill_n(made->view.begin(), std::min(reserve_bytes, kBlockBytes), std::byte{0});
   made->durable = made->view;
   made->allocate(0, reserve_bytes, true);
   disk_.files[file] = made;

@@ -97,6 +97,7 @@ void World::live(bool last) {
   was_full_ = false;
   Status opened = absl::UnknownError("");
   bool clean = false, has_reserve = false;
+  disk_.aside.clear();
   auto open = [&]() -> awaitable<void> { opened = co_await store->open(); };
   if (!finish(open())) {
     seen.crashes_in_recovery++;
@@ -106,6 +107,9 @@ void World::live(bool last) {
       wrong(cat("recovery refused: ", opened.message()));
     }
   } else {
+    if (!disk_.aside.empty() && !errors && !unreadable) {
+      wrong(cat("what a crash left was taken for another's: ", to_string(disk_.aside[0].first)));
+    }
     if (store->epoch() <= epoch_) wrong("an epoch was used twice");
     epoch_ = store->epoch();
     if (store->recovered_items() > 0) seen.starts_from_checkpoint++;

@@ -7,7 +7,7 @@
 //   2. Everything acknowledged as durable is below the proven end; so is what an answer rests on
 //      that waited as it has to, also the absence of a key.
 //   3. Every value reads back byte for byte, blobs through their extents.
-//   4. Recovery succeeds: crashes alone never look like damage.
+//   4. Recovery succeeds: crashes alone never look like damage, nor like files of somebody else.
 //   5. Left alone, the cleaner brings the log down to its multiple of what lives in it.
 //   6. On a full volume keys can still be deleted, and then puts are taken again; the log does not
 //      fail for want of space.
