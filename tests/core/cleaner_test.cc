@@ -321,7 +321,12 @@ struct CleanerTest : FaultTest {
 };
 
 struct Garbage : CleanerTest, testing::WithParamInterface<std::tuple<bool, bool>> {
-  Garbage() { std::tie(collections, spills) = GetParam(); }
+  Garbage() {
+    std::tie(collections, spills) = GetParam();
+    // Parts of collections are so large for these segments that less may never be reached: the
+    // cleaner then went on for ever, and so did the test.
+    if (collections) amplification = 2;
+  }
 };
 
 TEST_P(Garbage, GoesAndWhatLivesStays) {
