@@ -85,9 +85,11 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max, bo
     auto number = static_cast<uint32_t>(f.id.number);
     auto it = f.id.number < kExtentFilesEnd ? live.lower_bound(Place{number, 0}) : live.end();
     const bool needed = it != live.end() && it->first.file == number && f.is_regular;
-    bool is_none = false;
-    if (!needed) is_none = co_await is_foreign(volume_, f, store);
-    if (is_none) {
+    Whose whose = Whose::kOurs;
+    if (!needed) whose = co_await cairn::whose(volume_, f, store);
+    // Numbers are named before their files are made (Manifest::name_extent_file).
+    const bool never_made = whose == Whose::kBlank && number >= manifest_.state().next_extent_file;
+    if (whose == Whose::kForeign || never_made) {
       foreign_.push_back(f.id);
       continue;
     }
@@ -95,6 +97,11 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max, bo
     if (keep) continue;
     if (!needed) {
       note_kept(f.id, co_await volume_.remove(f.id));
+      continue;
+    }
+    const bool is_it = co_await has_extent(volume_, f.id, it->first.page, store);
+    if (!is_it) {  // another one in its place
+      note_kept(f.id, absl::DataLossError("where an extent should be, it holds something else"));
       continue;
     }
     uint64_t at = 0;  // everything between live extents is left over from before a crash

@@ -4,8 +4,10 @@
 //
 // What the store makes says so itself: a segment and each extent begin with a header (log_format.h,
 // core/extents/extent_format.h) that has the identity of the store and the number of the file at
-// the same places. One to which no header was written yet begins with zeros, or is empty: it holds
-// nothing. All else is foreign, what cannot be read too.
+// the same places. One to which no header was written yet is blank: empty, or it begins with zeros.
+// Behind the zeros of a segment there is nothing then, or the frames of one of ours whose file it
+// was (Volume::recycle); behind those of an extents file lies what was not finished. All else is
+// foreign, what cannot be read too.
 //
 // Checkpoints are told by their footers (core/store/checkpoint.cc).
 //
@@ -34,7 +36,10 @@ static_assert(sizeof(FileStamp) == 32);
 // whole or not at all.
 bool is_blank(Bytes block);
 
-// Of a segment or an extent file that is not needed.
-awaitable<bool> is_foreign(Volume& volume, const FileInfo& file, uint64_t store);
+enum class Whose : uint8_t { kOurs, kBlank, kForeign };
+// Of a segment or an extents file.
+awaitable<Whose> whose(Volume& volume, const FileInfo& file, uint64_t store);
+// Whether an extent of ours begins at that page, by what its header says first.
+awaitable<bool> has_extent(Volume& volume, FileId file, uint32_t page, uint64_t store);
 
 }  // namespace cairn

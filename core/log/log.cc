@@ -209,7 +209,10 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
     frame->used += total;
     tail_.store(frame->start + frame->used, std::memory_order_relaxed);
     frame->records += static_cast<uint32_t>(records.size());
-    if (total > kLargeBytes) frame->large += total;
+    if (total > kLargeBytes) {
+      frame->large += total;
+      large_end_ = frame->start + frame->used;
+    }
     frame->fills.fetch_add(1, std::memory_order_relaxed);
     large = frame->used >= kWriteBytes;
   }
@@ -255,6 +258,7 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
   }
   note_unwritten(now_ms);
   tail_.store(next_start_, std::memory_order_relaxed);
+  if (total > kLargeBytes) large_end_ = next_start_;
   return frames;
 }
 
@@ -346,10 +350,10 @@ awaitable<void> Log::wait_for_backlog() {
 }
 
 awaitable<void> Log::wait_for_large() {
-  const auto over = [this] { return (pending_large_ == 0 && !backlogged()) || failed(); };
-  if (over()) co_return;
+  const uint64_t end = large_end_;  // not of what others append from here on
+  if (written_ >= end) co_return;
   kick();
-  co_await changed_.until(over);
+  co_await changed_.until([this, end] { return written_ >= end || failed(); });
 }
 
 void Log::drop_waiters() {
@@ -507,7 +511,7 @@ awaitable<Status> Log::flush_once() {
     if (sync) stats_.syncs++;
   }
   pending_bytes_.fetch_sub(records - large, std::memory_order_relaxed);
-  pending_large_.fetch_sub(large, std::memory_order_relaxed);
+  written_ = end;
   if (!unsynced_) durable_.store(end, std::memory_order_release);
   changed_.notify();
   if (!stuck() && room_end_ < room_wanted()) start_prepare();

@@ -105,9 +105,12 @@ class Log {
   // does, whatever he wished, so that not more of them are in memory than there are writers.
   static constexpr uint64_t kLargeBytes = 4 << 20;
   bool backlogged() const { return pending_bytes_.load(std::memory_order_relaxed) > kPendingMax; }
-  // Until the device has caught up, or the log failed; the second with what is large.
+  // Until the device has caught up, or the log failed.
   awaitable<void> wait_for_backlog();
+  // Until the device has all that is large so far, or the log failed. For who may write much that
+  // is large himself.
   awaitable<void> wait_for_large();
+  bool has_large() const { return large_end_.load() > written_.load(); }
   bool congested() const {
     return held_.load(std::memory_order_relaxed) || backlogged() || late_ms() > kLateMs;
   }
@@ -220,8 +223,7 @@ class Log {
   std::vector<Frame*> lay_out(std::span<const RecordView> records, std::span<Lsn> lsns,
                               uint64_t total);
   void note_pending(uint64_t bytes) {
-    auto& pending = bytes > kLargeBytes ? pending_large_ : pending_bytes_;
-    pending.fetch_add(bytes, std::memory_order_relaxed);
+    if (bytes <= kLargeBytes) pending_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
   void seal_active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void fill(Frame* frame, uint64_t offset, const RecordView& record, bool goes_on);
@@ -291,8 +293,10 @@ class Log {
   std::atomic<uint64_t> tail_{0};  // written under mutex_
 
   std::atomic<uint64_t> durable_{0};
-  std::atomic<uint64_t> pending_bytes_{0}, pending_large_{0};
-  std::atomic<uint64_t> sync_wanted_{0};  // someone waits for durable_ to pass this
+  std::atomic<uint64_t> pending_bytes_{0};  // of what is not large
+  std::atomic<uint64_t> large_end_{0};      // LSN behind the newest that is; under mutex_
+  std::atomic<uint64_t> written_{0};        // LSN up to which the device has taken all
+  std::atomic<uint64_t> sync_wanted_{0};    // someone waits for durable_ to pass this
   std::atomic<bool> flushing_{false};
   mutable std::atomic<int64_t> unwritten_since_ms_{0};  // 0: all records were written
   Gate changed_;  // preparing_ or flushing_ ended, a flush was written, the log failed or closed

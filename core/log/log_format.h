@@ -38,6 +38,9 @@ inline constexpr uint32_t kLogVersion = 5, kLogOldest = 4;
 inline bool reads_version(uint32_t version) {
   return version >= kLogOldest && version <= kLogVersion;
 }
+// All LSNs are below: an entry of the index keeps 56 bits of one in units of 8 bytes.
+inline constexpr uint64_t kLsnEnd = uint64_t{1} << 59;
+
 inline constexpr uint32_t kSegmentMagic = 0x47534e43;  // "CNSG"
 inline constexpr uint32_t kFrameMagic = 0x52464e43;    // "CNFR"
 

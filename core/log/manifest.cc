@@ -53,7 +53,7 @@ bool is_segment_size(uint64_t bytes) {
 }
 
 bool is_segment_number(uint64_t number, uint64_t segment_bytes) {
-  return number < UINT64_MAX / segment_bytes - 1;
+  return number < kLsnEnd / segment_bytes - 1;
 }
 
 // ---- one copy ----

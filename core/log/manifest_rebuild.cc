@@ -102,7 +102,7 @@ awaitable<StatusOr<Newer>> find_newer(Volume& volume, const ManifestState& known
   Newer newer;
   std::vector<FileId> segments;  // in order, so that the first is named
   for (const FileInfo& f : files) {
-    if (f.id.kind == FileKind::kSegment) segments.push_back(f.id);
+    if (f.id.kind == FileKind::kSegment && f.is_regular) segments.push_back(f.id);
   }
   std::sort(segments.begin(), segments.end());
   for (const FileId& file : segments) {
@@ -111,8 +111,8 @@ awaitable<StatusOr<Newer>> find_newer(Volume& volume, const ManifestState& known
   }
   for (const FileInfo& f : files) {
     if (f.id.kind != FileKind::kExtents || f.id.number < known.next_extent_file) continue;
-    const bool foreign = co_await is_foreign(volume, f, known.store);
-    if (foreign) continue;
+    const Whose whose = co_await cairn::whose(volume, f, known.store);
+    if (whose != Whose::kOurs) continue;
     newer.extent_files = std::max(newer.extent_files, f.id.number + 1);
     if (newer.proof.empty()) newer.proof = cat(to_string(f.id), ", which is not named in them");
   }
@@ -153,7 +153,7 @@ awaitable<Status> Manifest::rebuild(const std::vector<FileInfo>& files) {
     if (f.id.kind == FileKind::kExtents && f.id.number < kExtentFilesEnd) {
       s.next_extent_file = std::max(s.next_extent_file, static_cast<uint32_t>(f.id.number + 1));
     }
-    if (f.id.kind != FileKind::kSegment) continue;
+    if (f.id.kind != FileKind::kSegment || !f.is_regular) continue;
     const SegmentHeader h = co_await read_header(volume_, f.id);
     const bool first = s.store == 0;
     if (h.magic == 0 || (!first && (h.store != s.store || h.segment_bytes != s.segment_bytes))) {

@@ -11,6 +11,10 @@
 
 namespace cairn {
 
+// Segments that were made and never named: at most one of each life, until one starts well. A blank
+// file with a higher number was made by somebody else, and would have the log go on from there.
+static constexpr uint64_t kUnnamedMax = 1000;
+
 awaitable<void> run_all(std::vector<std::pair<Executor, std::function<awaitable<void>()>>> jobs) {
   if (jobs.empty()) co_return;
   Tasks tasks;
@@ -128,16 +132,21 @@ awaitable<Status> Recovery::find_segments() {
     if (!looked.ok()) co_return looked;
     segments_.push_back(segment);
   }
-  // Not named: made and not used, or cleaned.
+  // Not named: made and not used, or cleaned. Each life makes one at a time.
+  const SegmentId beyond(log_.next_segment.value() + kUnnamedMax);
   for (auto& [id, info] : there) {
-    bool foreign = !is_segment_number(id.value(), o_.segment_bytes);
-    if (!foreign) foreign = co_await is_foreign(volume_, info, o_.store);
-    if (foreign) {
+    Whose whose = Whose::kForeign;
+    if (is_segment_number(id.value(), o_.segment_bytes)) {
+      whose = co_await cairn::whose(volume_, info, o_.store);
+    }
+    if (whose == Whose::kForeign || (whose == Whose::kBlank && id >= beyond)) {
       log_.foreign.push_back(info.id);
+      if (id >= beyond) continue;
     } else {
       log_.unused.push_back(id);
-      log_.next_segment = std::max(log_.next_segment, id.next());
     }
+    // A rebuilt manifest may not know that it was ours, with a header that is damaged now.
+    log_.next_segment = std::max(log_.next_segment, id.next());
   }
   co_return absl::OkStatus();
 }

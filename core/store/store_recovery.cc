@@ -253,6 +253,7 @@ awaitable<Status> Store::begin_life(const RecoveredLog& log) {
 
 awaitable<Status> Store::set_aside(FileId file, std::string_view why) {
   Status kept = co_await volume_.keep_apart(file);
+  if (absl::IsNotFound(kept)) co_return absl::OkStatus();  // somebody was faster
   if (kept.ok()) notes_.push_back(cat(to_string(file), " ", why, "was set aside"));
   co_return kept;
 }
@@ -319,9 +320,11 @@ awaitable<Status> Store::save_from_checkpoint(const std::vector<LsnRange>& lost)
           if (c == nullptr || c->image_bytes() <= part_bytes()) continue;
           which = known(*ns, e);
         }
-        Status rewritten = co_await rewrite_parts(
-            std::move(which), log_.tail(),
-            [this](uint64_t) -> awaitable<void> { return log_.wait_for_large(); });
+        Status rewritten = co_await rewrite_parts(std::move(which), log_.tail(),
+                                                  [this](uint64_t) -> awaitable<void> {
+                                                    co_await log_.wait_for_backlog();
+                                                    co_await log_.wait_for_large();
+                                                  });
         if (!rewritten.ok()) co_return rewritten;
       }
     }

@@ -184,11 +184,14 @@ class DirectoryVolume : public LocalVolume {
       const std::string name = to_string(file);
       for (int i = 1; i < 1000; i++) {
         const std::string to = cat("set-aside-", i, "-", name);
-        if (::faccessat(dir_->number, to.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) continue;
-        if (::renameat(dir_->number, name.c_str(), dir_->number, to.c_str()) == 0) {
-          return absl::OkStatus();
+        int failed = rename_to_new(name, to, RENAME_NOREPLACE);
+        struct stat st;
+        if (failed == EINVAL) {  // the file system does not know the flag
+          const bool free = ::fstatat(dir_->number, to.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0;
+          failed = !free ? EEXIST : errno != ENOENT ? errno : rename_to_new(name, to, 0);
         }
-        return error_of(errno, "cannot rename", to_string(file), 0);
+        if (failed == 0) return absl::OkStatus();
+        if (failed != EEXIST) return error_of(failed, "cannot rename", to_string(file), 0);
       }
       return absl::AlreadyExistsError(
           cat("there are too many files set aside of ", to_string(file)));
@@ -336,14 +339,21 @@ class DirectoryVolume : public LocalVolume {
     MutexLock lock(spares_mutex_);
     for (size_t i = 0; i < kSparesMax; i++) {
       struct stat st;
-      if (::fstatat(dir_->number, spare_name(i).c_str(), &st, 0) == 0 &&
-          static_cast<uint64_t>(st.st_size) == bytes && clear_head(spare_name(i)) &&
+      if (::fstatat(dir_->number, spare_name(i).c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+          S_ISREG(st.st_mode) && static_cast<uint64_t>(st.st_size) == bytes &&
+          clear_head(spare_name(i)) &&
           ::renameat2(dir_->number, spare_name(i).c_str(), dir_->number, name.c_str(),
                       RENAME_NOREPLACE) == 0) {
         return true;
       }
     }
     return false;
+  }
+
+  // Returns the error's number.
+  int rename_to_new(const std::string& name, const std::string& to, unsigned flags) const {
+    const int fd = dir_->number;
+    return ::renameat2(fd, name.c_str(), fd, to.c_str(), flags) == 0 ? 0 : errno;
   }
 
   // What it held before is no header of the file that it becomes.

@@ -75,7 +75,9 @@ class Connection final : public kv::Sender,
         }
         if (guests_.closing()) next = Next::kEnd;
         const bool wrote = std::exchange(session_->wrote, false);
-        if (wrote && store_.log().congested()) co_await wait_for_log();
+        // Of what is large one waits for one's own, also where there are no answers to wait with.
+        const bool large = output().empty() && must_wait() && store_.log().has_large();
+        if (wrote && (large || store_.log().congested())) co_await wait_for_log();
         if ((wrote || slept) && store_.memory().overrun()) {
           co_await store_.memory().wait_for_room([this] { return session_->sent_away.load(); });
         }

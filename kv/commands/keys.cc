@@ -213,6 +213,7 @@ awaitable<bool> copy_in_turns(Context& c, const CopyTo& to) {
       if (left != Left::kSome) co_return left == Left::kNothing;
     }
     (void)c.store.memory().help();
+    if (c.store.log().backlogged()) co_await c.store.log().wait_for_backlog();
     co_await c.store.log().wait_for_large();
     co_await asio::post(executor, asio::use_awaitable);
   }

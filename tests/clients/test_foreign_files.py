@@ -18,7 +18,7 @@ from harness import Server
 
 BLOB = os.urandom(300000)
 DIGITS = {"segment": 16, "extents": 8, "checkpoint": 16}
-KINDS = ("random", "short", "other", "copy", "directory", "link")
+KINDS = ("random", "short", "late", "empty", "other", "copy", "directory", "link")
 
 
 def name_of(kind, number):
@@ -95,7 +95,12 @@ class Foreign(unittest.TestCase):
     def put(self, data, kind, what, number, rng):
         """Returns what must be found again."""
         path = os.path.join(data, name_of(kind, number))
-        if what in ("random", "short"):
+        if what == "empty":
+            open(path, "wb").close()
+        elif what == "late":  # as an image of a disk
+            with open(path, "wb") as f:
+                f.write(bytes(rng.choice([4096, 32768, 3 << 20])) + rng.randbytes(5000))
+        elif what in ("random", "short"):
             content = rng.randbytes(rng.choice([8192, 70000]) if what == "random" else rng.randrange(1, 4096))
             with open(path, "wb") as f:
                 f.write(content)
@@ -147,7 +152,11 @@ class Foreign(unittest.TestCase):
         placed = []
         for _ in range(rng.randint(1, 4)):
             kind, what = rng.choice(sorted(DIGITS)), rng.choice(KINDS)
+            if what in ("late", "empty") and kind != "segment":
+                continue  # such may be the store's own, of a blob or a checkpoint that came to no end
             number = self.free_number(data, kind, rng)
+            if what == "empty":
+                number = rng.choice([1 << 33, 1 << 37, (1 << 37) - 2, (1 << 38) - 2, max(numbers(data, kind)) + 5000])
             placed.append((name_of(kind, number), what, self.put(data, kind, what, number, rng)))
         # Names that the server would not give: none of its business.
         stray = os.path.join(data, rng.choice(["segment-0", "extents-1", "checkpoint-A", "notes.txt"]))
