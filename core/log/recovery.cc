@@ -205,15 +205,16 @@ Status Recovery::check_scans() {
     }
     if (s.header_intact || scans_[i].skipped) continue;
     const uint64_t base = s.place.base();
+    const char* what = unread_headers_.contains(base)
+                           ? " has a header that cannot be read, at offset 0"
+                           : " has a damaged header at offset 0";
     if (scans_[i].frames == 0 && from_ <= base && !known_empty(base) && lost_before(base) == 0) {
       Status lost =
-          lose(base, base + o_.segment_bytes,
-               cat(name(s.place.segment), " has a damaged header at offset 0 and no frame"));
+          lose(base, base + o_.segment_bytes, cat(name(s.place.segment), what, " and no frame"));
       if (!lost.ok()) return lost;
       continue;
     }
-    log_.notes.push_back(cat(name(s.place.segment),
-                             " has a damaged header at offset 0; the manifest says the same"));
+    log_.notes.push_back(cat(name(s.place.segment), what, "; the manifest says the same"));
   }
   return absl::OkStatus();
 }

@@ -138,9 +138,10 @@ class Recovery {
   uint64_t from_ = 0;
   std::atomic<size_t> next_{0};
   Mutex mutex_;
-  std::set<uint64_t> unreadable_;  // blocks, under mutex_ while segments are read
-  std::vector<bool> passed_;       // under mutex_
-  bool joining_ = false;           // under mutex_: somebody does
+  std::set<uint64_t> unreadable_;      // blocks, under mutex_ while segments are read
+  std::set<uint64_t> unread_headers_;  // likewise, of segments: the manifest says the same
+  std::vector<bool> passed_;           // under mutex_
+  bool joining_ = false;               // under mutex_: somebody does
   std::atomic<size_t> oldest_{0};
   // Segments are joined while others are read: not where something may be lost.
   std::atomic<bool> folds_{false};

@@ -74,10 +74,11 @@ awaitable<StatusOr<size_t>> Recovery::read_some(SegmentId segment, uint64_t offs
                                                 MutableBytes into) {
   const uint64_t base = segment.value() * o_.segment_bytes;
   auto n = co_await read_around(volume_, file(segment), offset, into, [&](uint64_t at) {
-    if (at == 0 || known_empty(base + at) || lost_before(base + at) != 0) return true;
-    if (!o_.repair) return false;
+    const bool is_header = at == 0;
+    if (!is_header && (known_empty(base + at) || lost_before(base + at) != 0)) return true;
+    if (!is_header && !o_.repair) return false;
     MutexLock lock(mutex_);
-    unreadable_.insert(base + at);
+    (is_header ? unread_headers_ : unreadable_).insert(base + at);
     return true;
   });
   if (n.ok() || !absl::IsDataLoss(n.status())) co_return n;

@@ -33,7 +33,10 @@ bool World::refused(const Status& status) {
 }
 
 bool World::unread(const Status& status) {
-  if (status.message().find("EIO on read") == std::string_view::npos) return false;
+  if (status.message().find("EIO on read") == std::string_view::npos &&
+      status.message().find("has a header that cannot be read") == std::string_view::npos) {
+    return false;
+  }
   seen.unread++;
   unread_ = true;
   return true;
