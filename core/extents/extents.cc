@@ -99,11 +99,6 @@ awaitable<Status> ExtentStore::start(uint64_t store, uint64_t file_bytes_max, bo
       note_kept(f.id, co_await volume_.remove(f.id));
       continue;
     }
-    const bool is_it = co_await has_extent(volume_, f.id, it->first.page, store);
-    if (!is_it) {  // another one in its place
-      note_kept(f.id, absl::DataLossError("where an extent should be, it holds something else"));
-      continue;
-    }
     uint64_t at = 0;  // everything between live extents is left over from before a crash
     for (; it != live.end() && it->first.file == number; ++it) {
       uint64_t begin = it->first.page * kBlockBytes;

@@ -80,12 +80,4 @@ awaitable<Whose> whose(Volume& volume, const FileInfo& file, uint64_t store) {
   co_return found;
 }
 
-awaitable<bool> has_extent(Volume& volume, FileId file, uint32_t page, uint64_t store) {
-  AlignedBuffer buffer(kBlockBytes);
-  auto n = co_await volume.read(file, uint64_t{page} * kBlockBytes, buffer.span(0, kBlockBytes));
-  if (!n.ok()) co_return false;
-  const FileStamp stamp = stamp_of({buffer.data(), *n});
-  co_return stamp.magic == kExtentMagic&& is_extent_of(stamp, store, file.number);
-}
-
 }  // namespace cairn

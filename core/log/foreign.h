@@ -39,7 +39,5 @@ bool is_blank(Bytes block);
 enum class Whose : uint8_t { kOurs, kBlank, kForeign };
 // Of a segment or an extents file.
 awaitable<Whose> whose(Volume& volume, const FileInfo& file, uint64_t store);
-// Whether an extent of ours begins at that page, by what its header says first.
-awaitable<bool> has_extent(Volume& volume, FileId file, uint32_t page, uint64_t store);
 
 }  // namespace cairn
