@@ -128,6 +128,15 @@ class CountedTree {
 
   Cursor first() const { return end_of(false); }
   Cursor last() const { return end_of(true); }
+  // What these point at, without a path; not of an empty tree.
+  const Item& front() const { return first_item(root_, depth_); }
+  const Item& back() const {
+    const Node* node = root_;
+    for (size_t depth = depth_; depth > 0; depth--) {
+      node = static_cast<const Inner*>(node)->children[node->count - 1];
+    }
+    return static_cast<const Leaf*>(node)->items[node->count - 1];
+  }
   Cursor end() const {
     Cursor c = last();
     if (root_ != nullptr) c.at_++;

@@ -170,17 +170,15 @@ uint64_t List::image_bytes() const {
 
 List::Tree::Cursor List::place(uint64_t index, uint64_t& within) const {
   const Tree& tree = large_->tree;
-  auto end = tree.first();
-  if (!end) return end;
-  if (index < end->count()) {
+  if (tree.empty()) return tree.end();
+  if (index < tree.front().count()) {
     within = index;
-    return end;
+    return tree.first();
   }
-  const uint64_t size = large_->count;
-  end = tree.last();
-  if (index < size && index >= size - end->count()) {
-    within = index - (size - end->count());
-    return end;
+  const uint64_t size = large_->count, behind = size - tree.back().count();
+  if (index >= behind && index < size) {
+    within = index - behind;
+    return tree.last();
   }
   return tree.at_rank(index, within);
 }
@@ -188,12 +186,10 @@ List::Tree::Cursor List::place(uint64_t index, uint64_t& within) const {
 // The first block with numbers from this one on.
 List::Tree::Cursor List::block_from(int64_t number) const {
   const Tree& tree = large_->tree;
-  if (tree.empty()) return tree.end();
-  auto c = tree.last();  // nearly always it is at an end
-  if (c->end() <= number) return tree.end();
-  if (c->first() <= number) return c;
-  c = tree.first();
-  if (c->end() > number) return c;
+  if (tree.empty() || tree.back().end() <= number) return tree.end();
+  // Nearly always it is at an end.
+  if (tree.back().first() <= number) return tree.last();
+  if (tree.front().end() > number) return tree.first();
   uint64_t rank;
   return large_->tree.first_not([&](const BlockRef& b) { return b.end() <= number; }, rank);
 }
@@ -273,7 +269,7 @@ void List::add_push(const List* list, bool left, std::span<const std::string_vie
   const BlockRef* edge = nullptr;
   if (list != nullptr && list->large_) {
     const Tree& tree = list->large_->tree;
-    edge = left ? &*tree.first() : &*tree.last();
+    edge = left ? &tree.front() : &tree.back();
   } else if (list != nullptr && list->one_) {
     edge = &list->one_;
   }
@@ -318,7 +314,8 @@ void List::add_erase(uint64_t index, uint64_t n, std::string& operation) const {
     return b.first() + static_cast<int64_t>(within);
   };
   if (n == 0) return;
-  kv::add_erase(operation, number(index), number(index + n - 1) + 1);
+  const int64_t first = number(index);
+  kv::add_erase(operation, first, n == 1 ? first + 1 : number(index + n - 1) + 1);
 }
 
 void List::add_set(uint64_t index, std::string_view element, std::string& operation) const {
@@ -614,12 +611,11 @@ void List::put_in_tree(int64_t first, uint32_t count, std::string_view packed) {
   const Tree& tree = large_->tree;
   const int64_t end = first + count;
   if (tree.empty()) return insert_blocks(first, count, packed);
-  auto c = tree.last();
-  if (c->end() <= first) {
-    if (c->end() == first && put_in_block(c, first, count, packed)) return;
+  if (tree.back().end() <= first) {
+    if (tree.back().end() == first && put_in_block(tree.last(), first, count, packed)) return;
     return insert_blocks(first, count, packed);
   }
-  c = block_from(first);
+  auto c = block_from(first);
   if (c->first() < end) {
     auto next = c;
     next.next();
