@@ -36,6 +36,11 @@ class RecordParts {
   // it is.
   size_t add(const RecordView& record, uint64_t most);
   std::span<const RecordView> records();
+  // For the next; their room stays.
+  void clear() {
+    records_.clear();
+    places_.clear();
+  }
 
  private:
   static bool divides(const RecordView& record);

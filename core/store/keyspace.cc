@@ -231,8 +231,8 @@ void Keyspace::move_due(Namespace& ns, KeyHash hash, Entry* entry, int64_t befor
   if (when == before) return;
   if (ns.id != kIdentities) {
     Stripe& s = stripe(hash);
-    if (before != INT64_MAX) s.expiry.erase({before, entry, ns.index.get()});
     if (when != INT64_MAX) s.expiry.insert({when, entry, ns.index.get()});
+    if (before != INT64_MAX) s.expiry.erase({before, entry, ns.index.get()});  // as in place()
     s.next_due = s.expiry.empty() ? INT64_MAX : s.expiry.begin()->when_ms;
   }
   memory_count_->add(stripe_of(hash),
@@ -268,7 +268,6 @@ void Keyspace::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   Stripe& s = stripe(hash);
   int64_t bytes = 0;
   if (old != nullptr) {
-    forget_due(ns, s, old);
     bytes -= held_bytes(old);
     if (old->is_cold()) cold_.fetch_sub(1, std::memory_order_relaxed);
   }
@@ -284,6 +283,7 @@ void Keyspace::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
     if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
     note_due(ns, s, entry);
   }
+  if (old != nullptr) forget_due(ns, s, old);  // now, so that a tree of one keeps its node
   memory_count_->add(stripe_of(hash), bytes);
 }
 

@@ -17,7 +17,7 @@ Status Transaction::refuse(Status status) {
 
 Status Transaction::reserve(const RecordView& r, Need need) {
   if (!status_.ok()) return status_;
-  if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = std::make_unique<Work>();
+  if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = take_work();
   const auto bytes = RecordParts::bytes(r, keyspace_.log_.record_bytes_max());
   if (!bytes) {
     return refuse(absl::ResourceExhaustedError("the change is larger than a log segment"));
@@ -497,15 +497,14 @@ StatusOr<Lsn> Transaction::commit_several() {
     return status_;
   }
   if (work_->steps.empty()) return Lsn();
-  Appended all;
+  Appended& all = work_->all;
   size_t count = 0;
   for (Step& s : work_->steps) {
     count += s.records = all.parts.add(record_of(s), keyspace_.log_.record_bytes_max());
   }
   all.lsns.resize(count);
   keyspace_.log_.append_batch(all.parts.records(), all.lsns);
-  std::vector<Lsn> lsns;  // of each step the newest
-  lsns.reserve(work_->steps.size());
+  std::vector<Lsn>& lsns = work_->lsns;
   size_t end = 0;
   for (const Step& s : work_->steps) lsns.push_back(all.lsns[(end += s.records) - 1]);
   make_known(lsns, all.records());

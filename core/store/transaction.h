@@ -53,7 +53,9 @@ class Transaction {
         cause_(cause),
         now_(keyspace.clock()) {}
   ~Transaction() {
-    if (work_ != nullptr) end();
+    if (work_ == nullptr) return;
+    end();
+    leave_work();
   }
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
@@ -152,12 +154,25 @@ class Transaction {
     size_t records = 1;  // of the log
     bool unseen = false;
   };
+  // Records as they were appended, some in parts.
+  struct Appended {
+    RecordParts parts;
+    std::vector<Lsn> lsns;
+    Records records() { return {parts.records(), lsns}; }
+  };
   struct Work {  // of several changes
     std::vector<Step> steps;
-    uint64_t bytes = 0;  // of all records
-    Lsn newest;          // once committed
-    bool swaps = false;  // one of the steps
+    uint64_t bytes = 0;     // of all records
+    Lsn newest;             // once committed
+    bool swaps = false;     // one of the steps
+    Appended all;           // at the commit
+    std::vector<Lsn> lsns;  // then, of each step the newest
+    void clear();
   };
+  // One whose room the thread's last transaction left, or a new one; and the way back.
+  static std::unique_ptr<Work> take_work();
+  void leave_work();
+  static std::unique_ptr<Work>& spare_work();
 
   void saw(Lsn lsn) {
     if (lsn > seen_) seen_ = lsn;
@@ -183,11 +198,6 @@ class Transaction {
     return append(record.ns == ns.stored() ? record : of(ns, record));
   }
   // The same of one that may be too long for the log at once.
-  struct Appended {
-    RecordParts parts;
-    std::vector<Lsn> lsns;
-    Records records() { return {parts.records(), lsns}; }
-  };
   Lsn append_in_parts(const RecordView& record, Appended& appended);
   bool fits(const RecordView& record) const {
     return record.size() <= keyspace_.log_.record_bytes_max();

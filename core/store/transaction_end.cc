@@ -47,7 +47,36 @@ void Transaction::undo(Step& s) {
 
 void Transaction::roll_back() {
   for (size_t i = work_->steps.size(); i-- > 0;) undo(work_->steps[i]);
-  work_.reset();
+  leave_work();
+}
+
+// ---- its room ----
+
+void Transaction::Work::clear() {
+  steps.clear();
+  bytes = 0;
+  newest = Lsn();
+  swaps = false;
+  all.parts.clear();
+  all.lsns.clear();
+  lsns.clear();
+}
+
+std::unique_ptr<Transaction::Work>& Transaction::spare_work() {
+  thread_local std::unique_ptr<Work> spare;
+  return spare;
+}
+
+std::unique_ptr<Transaction::Work> Transaction::take_work() {
+  auto spare = std::move(spare_work());
+  return spare != nullptr ? std::move(spare) : std::make_unique<Work>();
+}
+
+void Transaction::leave_work() {
+  constexpr size_t kStepsKept = 256;
+  if (work_ == nullptr || work_->steps.capacity() > kStepsKept) return work_.reset();
+  work_->clear();
+  spare_work() = std::move(work_);
 }
 
 void Transaction::end() {

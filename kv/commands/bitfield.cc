@@ -166,7 +166,8 @@ void bitfield_with(Context& c, bool read_only) {
   if (goes_in_parts(c, e, end)) return;
   const auto text = text_at_once(c, e, end);
   if (!text) return;
-  std::string value(*text);
+  Scratch room;
+  std::string& value = room.text.assign(*text);
   if (value.size() < end) value.resize(end);
   run_fields(c, fields, value, 0);
   if (end == 0) return;

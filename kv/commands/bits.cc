@@ -36,7 +36,8 @@ void setbit(Context& c) {
   if (goes_in_parts(c, e, byte + 1)) return;
   const auto text = text_at_once(c, e, byte + 1);
   if (!text) return;
-  std::string value(*text);
+  Scratch room;
+  std::string& value = room.text.assign(*text);
   int old = get_bit(value, static_cast<uint64_t>(offset));
   if (byte < value.size() && old == bit) return c.reply.integer(old);  // nothing was changed
   if (value.size() <= byte) value.resize(byte + 1);

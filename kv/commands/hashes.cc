@@ -25,7 +25,8 @@ std::optional<int64_t> set_pairs(Context& c) {
   HashView h;
   if (!find(c, h)) return std::nullopt;
   const size_t before = h.size();
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   for (size_t i = 2; i + 1 < c.args.size(); i += 2) {
     Hash::add_set(operation, c.args[i], c.args[i + 1]);
   }
@@ -45,7 +46,8 @@ void hsetnx(Context& c) {
   HashView h;
   if (!find(c, h)) return;
   if (h.get(c.args[2])) return c.reply.integer(0);
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   Hash::add_set(operation, c.args[2], c.args[3]);
   if (c.operate(ValueType::kHash, c.args[1], h.entry(), operation)) c.reply.integer(1);
 }
@@ -77,16 +79,17 @@ void hdel(Context& c) {
   HashView h;
   if (!find(c, h)) return;
   if (!h) return c.reply.integer(0);
-  absl::flat_hash_set<std::string_view> gone;
-  std::string operation;
+  Met gone;
+  Scratch room;
+  std::string& operation = room.text;
   for (size_t i = 2; i < c.args.size(); i++) {
-    if (h.get(c.args[i]) && gone.insert(c.args[i]).second) {
+    if (h.get(c.args[i]) && gone.add(c.args[i])) {
       Hash::add_delete(operation, c.args[i]);
     }
   }
   if (gone.size() == h.size()) {  // no hash is empty
     if (!c.remove(c.ns(), h.entry())) return;
-  } else if (!gone.empty() && !c.operate(ValueType::kHash, c.args[1], h.entry(), operation)) {
+  } else if (gone.size() > 0 && !c.operate(ValueType::kHash, c.args[1], h.entry(), operation)) {
     return;
   }
   c.reply.integer(static_cast<int64_t>(gone.size()));
@@ -211,7 +214,8 @@ void reply_all(Context& c) {
 // Gives a field another value; its time stays.
 bool change_field(Context& c, const HashView& h, const std::optional<Hash::Item>& old,
                   std::string_view value) {
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   if (old && old->until_ms != Hash::kForEver) {
     Hash::add_set_until(operation, c.args[2], value, old->until_ms);
   } else {

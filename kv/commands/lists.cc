@@ -157,7 +157,8 @@ void push(Context& c, bool left, bool only_if_there) {
   if (!list && only_if_there) return c.reply.integer(0);
   const auto elements = c.args.words().subspan(2);
   const uint64_t size = list.size() + elements.size();
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   List::add_push(list.get(), left, elements, operation);
   if (!c.operate(ValueType::kList, c.args[1], list.entry(), operation)) return;
   c.reply.integer(static_cast<int64_t>(size));
@@ -392,7 +393,8 @@ void lset(Context& c) {
   if (!c.integer(2, index)) return;
   const auto place = place_of(list, index);
   if (!place) return c.reply.error("ERR index out of range");
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   list->add_set(*place, c.args[3], operation);
   if (c.operate(ValueType::kList, c.args[1], list.entry(), operation)) c.reply.ok();
 }
@@ -403,7 +405,8 @@ void lset(Context& c) {
 bool trim(Context& c, const ListView& list, const Span& span) {
   const uint64_t size = list.size(), end = span.index + span.n;
   if (!may_erase(c, *list, 0, span.index) || !may_erase(c, *list, end, size - end)) return false;
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   list->add_erase(0, span.index, operation);
   list->add_erase(end, size - end, operation);
   return c.operate(ValueType::kList, c.args[1], list.entry(), operation);
@@ -576,7 +579,8 @@ bool pop(Context& c, std::string_view key, const ListView& list, bool left, uint
   c.set_event(left ? "lpop" : "rpop");
   if (n == size) return c.remove(c.ns(), list.entry());  // no list is empty
   if (!may_erase(c, *list, first, n)) return false;
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   list->add_erase(first, n, operation);
   return c.operate(ValueType::kList, key, list.entry(), operation);
 }
@@ -588,7 +592,8 @@ void move(Context& c, std::string_view from, const ListView& list, bool from_lef
   const uint64_t index = from_left ? 0 : list.size() - 1;
   const std::string_view element = list->at(index);
   c.reply.bulk(element);
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   if (target.entry() == list.entry()) {
     list->add_rotate(from_left, to_left, operation);
     c.set_event(to_left ? "lpush" : "rpush");

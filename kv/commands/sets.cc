@@ -19,7 +19,8 @@ void sadd(Context& c) {
   if (!c.find(c.args[1], ValueType::kSet, entry)) return;
   const Set* set = set_of(entry);
   const size_t before = set == nullptr ? 0 : set->size();
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   for (size_t i = 2; i < c.args.size(); i++) {
     if (set == nullptr || !set->contains(c.args[i])) Set::add_there(operation, c.args[i]);
   }
@@ -35,7 +36,8 @@ void srem(Context& c) {
   const Set* set = set_of(entry);
   if (set == nullptr) return c.reply.integer(0);
   const size_t before = set->size();
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   size_t found = 0;  // one that is named twice counts twice
   for (size_t i = 2; i < c.args.size(); i++) {
     if (!set->contains(c.args[i])) continue;

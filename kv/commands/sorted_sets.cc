@@ -121,16 +121,17 @@ void zrem(Context& c) {
   if (!find_sorted_set(c, c.args[1], entry)) return;
   const SortedSet* set = sorted_set_of(entry);
   if (set == nullptr) return c.reply.integer(0);
-  absl::flat_hash_set<std::string_view> gone;
-  std::string operation;
+  Met gone;
+  Scratch room;
+  std::string& operation = room.text;
   for (size_t i = 2; i < c.args.size(); i++) {
-    if (set->score(c.args[i]) && gone.insert(c.args[i]).second) {
+    if (set->score(c.args[i]) && gone.add(c.args[i])) {
       SortedSet::add_gone(operation, c.args[i]);
     }
   }
   if (gone.size() == set->size()) {  // none is empty
     if (!c.remove(c.ns(), entry)) return;
-  } else if (!gone.empty() && !c.operate(ValueType::kSortedSet, c.args[1], entry, operation)) {
+  } else if (gone.size() > 0 && !c.operate(ValueType::kSortedSet, c.args[1], entry, operation)) {
     return;
   }
   c.reply.integer(static_cast<int64_t>(gone.size()));
@@ -357,8 +358,8 @@ void add_items(Context& c, const AddOptions& o, std::span<SortedSet::Item> items
   absl::flat_hash_map<std::string_view, double> said;  // where one may be named twice
   int64_t added = 0, updated = 0;
   Done done = Done::kNothing;
-  std::string operation;
-  operation.reserve(items.size() == 1 ? items[0].member.size() + 24 : 0);
+  Scratch room;
+  std::string& operation = room.text;
   for (auto& item : items) {
     std::optional<double> old;
     if (auto it = said.find(item.member); it != said.end()) {

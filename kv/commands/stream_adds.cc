@@ -237,7 +237,8 @@ bool add_entry(Context& c, const Adding& a) {
   Stream::State state = s ? s->state() : Stream::State();
   StreamId id;
   if (!next_id(c, a.add, state, id)) return true;
-  std::string operation;
+  Scratch room;
+  std::string& operation = room.text;
   Stream::add_entry(operation, id, c.args.words().subspan(a.at + 1));
   state.last = id;
   state.added++;

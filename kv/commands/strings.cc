@@ -214,7 +214,8 @@ void append_(Context& c) {
   if (goes_in_parts(c, e, total)) return;
   const auto text = text_at_once(c, e, total), more = text ? word_at_once(c, 2) : text;
   if (!more) return;
-  std::string value(*text);
+  Scratch room;
+  std::string& value = room.text.assign(*text);
   value.append(*more);
   if (put_edited(c, e, value)) c.reply.integer(static_cast<int64_t>(total));
 }
@@ -243,7 +244,8 @@ void setrange(Context& c) {
   if (goes_in_parts(c, e, end)) return;
   const auto text = text_at_once(c, e, end), word = text ? word_at_once(c, 3) : text;
   if (!word) return;
-  std::string value(*text);
+  Scratch room;
+  std::string& value = room.text.assign(*text);
   if (value.size() < end) value.resize(end);
   value.replace(static_cast<size_t>(offset), added, *word);
   bool put = e == nullptr ? c.put_string(c.args[1], value, 0) : put_edited(c, e, value);

@@ -22,6 +22,7 @@
 #include <absl/container/flat_hash_set.h>
 #include <absl/container/inlined_vector.h>
 
+#include <algorithm>
 #include <deque>
 #include <optional>
 #include <string>
@@ -172,12 +173,54 @@ struct Request {
   KeyHash hash = 0;       // of its one key; 0: it has none or several, or waits in a transaction
   size_t end = 0;         // where the next one begins, for the reader's use
 
+  // Their room stays: InlinedVector::clear() gives it back.
+  void forget_keys() { keys.erase(keys.begin(), keys.end()); }
   // For the next command; what a long one needed is not kept.
   void clear() {
     constexpr size_t kKeysKept = 1 << 12;
     args.clear();
     if (keys.capacity() > kKeysKept) decltype(keys)().swap(keys);
   }
+};
+
+// Bytes that a command puts together, in room that its thread keeps for the next one. Several at
+// once, or one that ends on another thread, have room of their own.
+class Scratch {
+ public:
+  Scratch() : text(std::exchange(kept(), {})) {}
+  ~Scratch() {
+    if (text.capacity() > kBytesKept) return;
+    text.clear();
+    kept().swap(text);
+  }
+  Scratch(const Scratch&) = delete;
+  std::string text;
+
+ private:
+  static constexpr size_t kBytesKept = 64 << 10;
+  static std::string& kept() {
+    thread_local std::string text;
+    return text;
+  }
+};
+
+// Words that a command met, each counted once; of few, none is hashed and nothing allocated.
+class Met {
+ public:
+  // False: it was there.
+  bool add(std::string_view word) {
+    if (!many_.empty()) return many_.insert(word).second;
+    if (std::find(few_.begin(), few_.end(), word) != few_.end()) return false;
+    few_.push_back(word);
+    if (few_.size() > kFew) many_.insert(few_.begin(), few_.end());
+    return true;
+  }
+  size_t size() const { return many_.empty() ? few_.size() : many_.size(); }
+
+ private:
+  static constexpr size_t kFew = 8;
+  absl::InlinedVector<std::string_view, kFew + 1> few_;
+  absl::flat_hash_set<std::string_view> many_;
 };
 
 class Context {

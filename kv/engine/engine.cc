@@ -116,7 +116,7 @@ void Engine::prepare(Session& session, Request& request) {
 void Engine::resolve(const NamespacePtr& space, Request& request) {
   const Row& row = *request.row;
   const Args& args = request.args;
-  request.keys.clear();
+  request.forget_keys();
   request.spaces.clear();
   request.selected = nullptr;
   if (row.selects != 0) {
@@ -334,7 +334,7 @@ bool Engine::admit(Session& session, Request& request, Reply& reply) {
   if (may_span && !in_one_slot(session, request, reply)) return false;
   if (at_once) return fits_listener(session, *row, reply);
   // The keys of what is queued are known when it runs: a SELECT may come before it.
-  request.keys.clear();
+  request.forget_keys();
   if (!fits_listener(session, *row, reply)) return false;
   if (row->flags & kNoMulti) {
     reply.error("ERR Command not allowed inside a transaction");
