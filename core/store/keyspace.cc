@@ -1,6 +1,7 @@
 #include "core/store/keyspace.h"
 
 #include <algorithm>
+#include <bit>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cassert>
@@ -15,9 +16,28 @@ namespace cairn {
 // ---- locks ----
 
 void StripeLocks::take(std::span<const KeyHash> hashes) {
+  if (hashes.size() > kMany) return take_many(hashes);
   for (KeyHash h : hashes) many_.push_back(static_cast<uint32_t>(stripe_of(h)));
   std::sort(many_.begin(), many_.end());
   many_.erase(std::unique(many_.begin(), many_.end()), many_.end());
+}
+
+void StripeLocks::take_many(std::span<const KeyHash> hashes) {
+  bits_ = std::make_unique<Bits>();
+  for (KeyHash h : hashes) {
+    const uint64_t s = stripe_of(h);
+    (*bits_)[s / 64] |= uint64_t{1} << s % 64;
+  }
+  for (uint32_t i = 0; i < bits_->size(); i++) {
+    for (uint64_t left = (*bits_)[i]; left != 0; left &= left - 1) {
+      many_.push_back(i * 64 + static_cast<uint32_t>(std::countr_zero(left)));
+    }
+  }
+}
+
+void StripeLocks::forget_many() {
+  many_.clear();
+  bits_.reset();
 }
 
 void StripeLocks::lock(KeyHash hash) {
@@ -56,7 +76,7 @@ bool StripeLocks::lock_idle(std::span<const KeyHash> hashes) {
   take(hashes);
   if (lock_those() == kNone) [[likely]]
     return true;
-  many_.clear();
+  forget_many();
   return false;
 }
 
@@ -71,7 +91,10 @@ bool StripeLocks::add(KeyHash hash) {
   const auto s = static_cast<uint32_t>(stripe_of(hash));
   SmallMutex& mutex = (*keyspace_.stripes_)[s].mutex;
   if (!mutex.try_lock()) return false;
-  const auto insert = [&] { many_.insert(std::upper_bound(many_.begin(), many_.end(), s), s); };
+  const auto insert = [&] {
+    many_.insert(std::upper_bound(many_.begin(), many_.end(), s), s);
+    if (bits_ != nullptr) (*bits_)[s / 64] |= uint64_t{1} << s % 64;
+  };
   if (one_ != kBusy) return insert(), true;
   keyspace_.busy().widen(*this, insert);
   mutex.make_busy();
@@ -109,7 +132,7 @@ void StripeLocks::unlock_busy() {
   keyspace_.busy().end(*this);
   one_ = kNone;
   all_ = false;
-  many_.clear();
+  forget_many();
   keyspace_.busy().idle_.notify();
 }
 
@@ -124,7 +147,7 @@ void StripeLocks::unlock() {
     all_ = false;
   }
   for (uint32_t s : many_) (*keyspace_.stripes_)[s].mutex.unlock();
-  many_.clear();
+  forget_many();
 }
 
 // ---- the whole ----
