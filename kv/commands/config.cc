@@ -466,6 +466,17 @@ bool set_parameter(Server& server, std::string_view name, std::string_view value
   return p != nullptr && p->set != nullptr && p->set(server, value).empty();
 }
 
+std::vector<std::string_view> settings() {
+  std::vector<const Parameter*> found;
+  for (const Parameter& p : all_parameters()) {
+    const auto is_same = [&p](const Parameter* q) { return q->set == p.set && q->get == p.get; };
+    if (p.set != nullptr && std::none_of(found.begin(), found.end(), is_same)) found.push_back(&p);
+  }
+  std::vector<std::string_view> names;
+  for (const Parameter* p : found) names.push_back(p->name);
+  return names;
+}
+
 std::string get_parameter(Server& server, std::string_view name) {
   const Parameter* p = find_parameter(name);
   return p == nullptr ? std::string() : get(*p, server);
