@@ -15,6 +15,7 @@
 
 #include "core/base/alarms.h"
 #include "core/base/async.h"
+#include "core/base/descriptors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
 #include "core/volume/local_volume.h"
@@ -221,6 +222,7 @@ int serve(const Options& options) {
   server.run_id = random_hex(20);
   server.durability = options.durability;
   server.log_verbose = options.log_verbose;
+  server.max_clients = std::min<uint64_t>(server.max_clients, descriptors_for_clients());
   Settings settings(options, server);
   if (const Status taken = settings.take(); !taken.ok()) die(taken, kUsageExit);
   if (!options.config_file.empty()) {

@@ -212,7 +212,7 @@ const std::vector<Parameter>& parameters() {
   static const kv::ClientLimits limits;
   static const std::vector<Parameter> all = {
       {"maxclients", cat(limits::kClientsMax), "clients of the Redis door at once",
-       "a number of clients, at least 1"},
+       "a number of clients, at least 1, for which the system allows descriptors"},
       {"timeout", "0", "seconds after which a silent Redis client is sent away; 0: never",
        "a number of seconds, or 0 for no limit"},
       {"proto-max-bulk-len", "536870912", "the longest key or value that a Redis client may send",
@@ -225,10 +225,10 @@ const std::vector<Parameter>& parameters() {
        "SOFT SECONDS, as Redis has it",
        "CLASS MOST SOFT SECONDS, as 'normal 256mb 64mb 60', for normal, replica and pubsub"},
       {"notify-keyspace-events", "", "classes of keyspace events that are told, as KEA or Kg$",
-       "some of the letters KEAg$lszhxetmdn"},
+       "some of the letters KEAg$lshzxetmdn"},
       {"notify-keyspace-stream", "",
        "classes of keyspace events that are kept in the stream __events__, as A or g$x",
-       "some of the letters Ag$lszhxetmdn"},
+       "some of the letters Ag$lshzxetmdn"},
       {"notify-keyspace-stream-maxlen", cat(kv::EventStreams::kLengthMax),
        "about how many of them; 0: all", "a number of entries"},
       {"busy-reply-threshold", "5000",
@@ -253,6 +253,15 @@ const std::vector<Parameter>& parameters() {
        "a number of keys, or 0 for no limit of their own"},
       {"save", "", "SECONDS CHANGES …: a checkpoint after so many seconds, if so much was changed",
        "pairs of a number of seconds and a number of changes, as '900 1 300 10'"},
+      {"hash-max-listpack-entries", "512",
+       "fields from which on OBJECT ENCODING calls a hash large", "a number"},
+      {"hash-max-listpack-value", "64", "and the bytes of one, or of its value", "a size"},
+      {"set-max-listpack-entries", "128",
+       "members from which on it calls a set large, unless all are integers", "a number"},
+      {"set-max-listpack-value", "64", "and the bytes of one", "a size"},
+      {"zset-max-listpack-entries", "128", "members from which on it calls a sorted set large",
+       "a number"},
+      {"zset-max-listpack-value", "64", "and the bytes of one", "a size"},
       {"requirepass", "",
        "the password of Redis clients, which others see in the list of processes: the "
        "configuration "

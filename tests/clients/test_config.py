@@ -6,7 +6,7 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, USER, Server
+from harness import PASSWORD, USER, Server, wait_until
 
 MIB = 1 << 20
 
@@ -51,13 +51,13 @@ class Configuration(unittest.TestCase):
         with self.assertRaisesRegex(redis.ResponseError, "without a config file"):
             server.redis().config_rewrite()
 
-    def with_file(self, text="threads = 1\n", **kwargs):
+    def with_file(self, text="threads = 1\n", args=(), **kwargs):
         directory = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, directory)
         self.path = os.path.join(directory, "c.toml")
         with open(self.path, "w") as f:
             f.write(text)
-        server = Server(args=["--config=" + self.path], **kwargs)
+        server = Server(args=["--config=" + self.path] + list(args), **kwargs)
         self.addCleanup(server.remove)
         return server
 
@@ -91,7 +91,7 @@ class Configuration(unittest.TestCase):
         self.assertEqual(set_at_once, {name: changed[name] for name in set_at_once})
         for name, why in same:  # what did not change says that it cannot
             if name not in changed:
-                self.assertRegex(why, "^it is '.*' here: |immutable|cannot be switched off|^argument must be 'yes' or 'no'$", name)
+                self.assertRegex(why, "^it is '.*' here: |immutable|cannot be switched off|looked for 50 times a second|^argument must be 'yes' or 'no'$", name)
         want = r.config_get("*")
         self.assertTrue(r.config_rewrite())
         r.close()
@@ -148,6 +148,19 @@ class Configuration(unittest.TestCase):
         self.assertNotIn(PASSWORD, open(self.path).read())
         self.again(server)
         redis.Redis(port=server.resp, password=PASSWORD).ping()
+
+    def test_a_save_point_is_kept_without_durability_too(self):
+        """It was told back and did nothing: with --durability=off nothing was synced before the end."""
+        server = self.with_file(args=["--durability=off"])
+        r = server.redis()
+        self.addCleanup(r.close)
+        r.config_set("save", "900 1")
+        self.assertEqual(r.config_get("appendfsync"), {"appendfsync": "no"})
+        r.set("k", "v")
+        def is_durable():
+            info = r.info("persistence")
+            return info["log_durable_lsn"] >= info["log_tail_lsn"]
+        self.assertTrue(wait_until(is_durable))
 
 
 if __name__ == "__main__":
