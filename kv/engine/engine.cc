@@ -264,10 +264,8 @@ void Engine::count_refused(const Row* row, std::string_view error) {
 }
 
 Engine::Refused Engine::check_form(const Request& request) const {
+  if (is_unknown(request)) return Refused::kUnknown;
   const Row* row = request.row;
-  if (row == nullptr || (row->subcommands > 0 && request.args.size() > 1)) {
-    return Refused::kUnknown;
-  }
   const auto n = static_cast<int>(request.args.size());
   return (row->arity > 0 ? n != row->arity : n < -row->arity) ? Refused::kArity : Refused::kNo;
 }

@@ -480,7 +480,7 @@ SET zset-max-ziplist-value x""".split("\n"):
                           ("XGROUP", "CREATE", "s%d" % n, word, "$", "MKSTREAM"), ("XGROUP", "CREATE", "s%d" % n, word, "$"),
                           ("XREADGROUP", "GROUP", word, "me", "STREAMS", "s%d" % n, ">"), ("XADD", "s%d" % n, "1-1", "f", "v"),
                           ("XREADGROUP", "GROUP", word, word, "STREAMS", "s%d" % n, ">"), ("XPENDING", "s%d" % n, word), ("XACK", "s%d" % n, word, "1-1"),
-                          ("PUBLISH", word, "x"), ("GET", "a", word), ("SET", "k", "v", word), ("EXPIRE", "k", word), ("SELECT", word), ("XGROUP", "DESTROY", "s%d" % n, word)):
+                          ("PUBLISH", word, "x"), ("GET", "a", word), ("SET", "k", "v", word), ("EXPIRE", "k", word), ("XGROUP", "DESTROY", "s%d" % n, word)):
                 self.same(pair, *words)
 
     def test_shutdown_refuses_what_redis_refuses(self):
