@@ -339,6 +339,8 @@ constexpr Parameter kParameters[] = {
      set_threshold<hash_thresholds, &Thresholds::value>},
     {"zset-max-ziplist-entries", get_threshold<sorted_set_thresholds, &Thresholds::entries>,
      set_threshold<sorted_set_thresholds, &Thresholds::entries>},
+    {"zset-max-listpack-value", get_threshold<sorted_set_thresholds, &Thresholds::value>,
+     set_threshold<sorted_set_thresholds, &Thresholds::value>},
     {"zset-max-ziplist-value", get_threshold<sorted_set_thresholds, &Thresholds::value>,
      set_threshold<sorted_set_thresholds, &Thresholds::value>},
     {"enable-debug-command", [](Server& s) { return s.debug_command; }, nullptr},
@@ -356,8 +358,6 @@ constexpr Parameter kParameters[] = {
      set_count<take_slowlog_length, 20'000>},
     {"tracking-table-max-keys", [](Server& s) { return cat(s.tracking_keys_max.load()); },
      set_number<&Server::tracking_keys_max, 0, INT64_MAX>},
-    {"zset-max-listpack-value", get_threshold<sorted_set_thresholds, &Thresholds::value>,
-     set_threshold<sorted_set_thresholds, &Thresholds::value>},
 };
 
 // All that there are.
