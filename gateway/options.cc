@@ -262,6 +262,7 @@ const std::vector<Parameter>& parameters() {
       {"zset-max-listpack-entries", "128", "members from which on it calls a sorted set large",
        "a number"},
       {"zset-max-listpack-value", "64", "and the bytes of one", "a size"},
+      {"hll-sparse-max-bytes", "3000", "bytes above which PFADD makes a value of 12 KiB", "a size"},
       {"requirepass", "",
        "the password of Redis clients, which others see in the list of processes: the "
        "configuration "

@@ -9,7 +9,6 @@
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
-#include "kv/types/hyperloglog.h"
 #include "kv/types/list.h"
 #include "kv/types/set.h"
 #include "kv/types/stream_block.h"
@@ -234,6 +233,13 @@ Refusal set_threshold(Server&, std::string_view value) {
   return {};
 }
 
+Refusal set_sparse_max(Server&, std::string_view value) {
+  const auto bytes = parse_memory(value);
+  if (!bytes) return "argument must be a memory value";
+  hll_sparse_bytes_max = *bytes;
+  return {};
+}
+
 // Expired keys and what else is due are looked for so often; who asks for less has more.
 constexpr int64_t kHz = 1000 / Keyspace::kTickMs;
 Refusal set_hz(Server&, std::string_view value) {
@@ -284,7 +290,8 @@ constexpr Parameter kParameters[] = {
      set_threshold<hash_thresholds, &Thresholds::entries>},
     {"hash-max-listpack-value", get_threshold<hash_thresholds, &Thresholds::value>,
      set_threshold<hash_thresholds, &Thresholds::value>},
-    {"hll-sparse-max-bytes", [](Server&) { return cat(hll::kSparseBytesMax); }, nullptr, kShape},
+    {"hll-sparse-max-bytes", [](Server&) { return cat(hll_sparse_bytes_max.load()); },
+     set_sparse_max},
     {"hz", [](Server&) { return cat(kHz); }, set_hz},
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
     {"list-max-listpack-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr,

@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kv/types/hyperloglog.h"
+
 namespace cairn::kv {
 
 struct Thresholds {
@@ -25,5 +27,9 @@ struct Thresholds {
 inline Thresholds hash_thresholds{512, 64};
 inline Thresholds set_thresholds{128, 64};  // of sets that are not of integers alone
 inline Thresholds sorted_set_thresholds{128, 64};
+
+// hll-sparse-max-bytes: when PFADD and PFMERGE make a value that lists all its registers. The log
+// has the value itself.
+inline std::atomic<uint64_t> hll_sparse_bytes_max{hll::kSparseBytesMax};
 
 }  // namespace cairn::kv

@@ -450,6 +450,17 @@ SET zset-max-ziplist-value x""".split("\n"):
             self.assertEqual(ours.ask(b"OBJECT", b"ENCODING", b"set"), b"$%d\r\n%s\r\n" % (len(encoding), encoding))
         ours.ask(b"CONFIG", b"SET", b"set-max-listpack-entries", b"128")
 
+    def test_a_hyperloglog_is_large_from_a_setting_on(self):
+        pair = self.both()
+        for limit in ("0", "100", "1kb", "5000", "3000"):
+            self.same(pair, "CONFIG", "SET", "hll-sparse-max-bytes", limit)
+            self.same(pair, "CONFIG", "GET", "hll-sparse-max-bytes")
+            for i in range(60):
+                self.same(pair, "PFADD", "hll" + limit, *("%d" % (i * 20 + k) for k in range(20)))
+                self.same(pair, "STRLEN", "hll" + limit)
+            self.same(pair, "PFCOUNT", "hll" + limit)
+        self.same(pair, "CONFIG", "SET", "hll-sparse-max-bytes", "x")
+
     def test_nothing_is_there_under_a_name_that_is_too_long(self):
         """To look for one was an error."""
         pair = self.both()
