@@ -15,11 +15,11 @@
 
 #include "core/base/alarms.h"
 #include "core/base/async.h"
+#include "core/base/descriptors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
 #include "core/volume/local_volume.h"
 #include "gateway/auth/credentials.h"
-#include "gateway/config_file.h"
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
@@ -28,6 +28,7 @@
 #include "gateway/options.h"
 #include "gateway/report_sink.h"
 #include "gateway/resp/door.h"
+#include "gateway/settings.h"
 #include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
@@ -109,55 +110,6 @@ void part_with_clients(net::Loops& loops, std::initializer_list<net::Guests*> do
   if (rpc_ended.wait_for(2 * kPatience) != std::future_status::ready) {
     spdlog::warn("a gRPC call did not end");
   }
-}
-
-// Each is checked as CONFIG SET checks it.
-void take_settings(const Options& options, kv::Server& server) {
-  for (const Parameter& p : parameters()) {
-    std::string value = options.parameters.at(p.name);
-    if (value.empty()) continue;
-    if (p.standard.empty() && value == "none") value.clear();
-    if (kv::set_parameter(server, p.name, value)) continue;
-    die(absl::InvalidArgumentError(
-            cat(options.named(p.name), ": '", value, "' is not ", p.allowed)),
-        kUsageExit);
-  }
-}
-
-// Settings that are no lines of the file.
-constexpr std::string_view kNotWritten[] = {"requirepass", "save"};
-std::vector<std::string> not_written(kv::Server& server) {
-  std::vector<std::string> values;
-  for (std::string_view name : kNotWritten) values.push_back(kv::get_parameter(server, name));
-  return values;
-}
-
-// `begun`: what those were then. One that has changed cannot be kept, and OK would say that it is.
-Status rewrite_config(const Options& options, kv::Server& server,
-                      const std::vector<std::string>& begun) {
-  const std::vector<std::string> values = not_written(server);
-  for (size_t i = 0; i < values.size(); i++) {
-    if (values[i] == begun[i]) continue;
-    return absl::FailedPreconditionError(
-        cat(kNotWritten[i], " is not what it was at the start, and is no line of the file"));
-  }
-  auto word = [](std::string_view text) { return cat("\"", text, "\""); };
-  auto get = [&](std::string_view name) { return kv::get_parameter(server, name); };
-  const Options plain;
-  const std::string fsync = get("appendfsync");
-  const std::string durability = fsync == "no" ? "off" : fsync;
-  const uint64_t memory = server.store.memory_bytes();
-  std::vector<Setting> lines = {
-      {"memory", word(cat(memory)), memory == plain.memory_bytes},
-      {"maxmemory-policy", word(get("maxmemory-policy")),
-       server.store.memory().policy() == plain.policy},
-      {"durability", word(durability), server.durability == plain.durability},
-      {"log-level", word(name_of(server.log_level())), server.log_level() == plain.log_level}};
-  for (const Parameter& p : parameters()) {
-    const std::string value = get(p.name);
-    lines.push_back({p.name, word(value.empty() ? "none" : value), value == p.standard});
-  }
-  return rewrite_config_file(options.config_file, lines);
 }
 
 int serve(const Options& options) {
@@ -269,11 +221,12 @@ int serve(const Options& options) {
   server.volume_engine = (*volume)->engine();
   server.run_id = random_hex(20);
   server.durability = options.durability;
-  take_settings(options, server);
+  server.log_verbose = options.log_verbose;
+  server.max_clients = std::min<uint64_t>(server.max_clients, descriptors_for_clients());
+  Settings settings(options, server);
+  if (const Status taken = settings.take(); !taken.ok()) die(taken, kUsageExit);
   if (!options.config_file.empty()) {
-    server.rewrite_config = [&, begun = not_written(server)] {
-      return rewrite_config(options, server, begun);
-    };
+    server.rewrite_config = [&settings] { return settings.rewrite(); };
   }
   std::promise<void> stop;
   std::atomic<bool> stopping{false};

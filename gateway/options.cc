@@ -8,9 +8,11 @@
 
 #include "core/base/limits.h"
 #include "core/base/text.h"
+#include "gateway/config_file.h"
 #include "gateway/net/net.h"
 #include "kv/engine/client_limits.h"
 #include "kv/engine/event_streams.h"
+#include "kv/engine/tracking.h"
 
 namespace cairn {
 
@@ -38,8 +40,6 @@ std::optional<uint64_t> parse_size(std::string_view text) {
 }
 
 namespace {
-
-constexpr uint64_t kMemoryMin = 1 << 20;
 
 // The value is named, and what it should look like: an option's text reaches
 // people who did not write it.
@@ -96,20 +96,35 @@ CLI::Validator is_number() {
           ""};
 }
 
-// The TOML file, which also knows in which line what was said.
+// The TOML file, which also knows in which line what was said. Strings are read here: the library
+// takes a # in one for a comment, and knows no escapes.
 class ConfigFile final : public CLI::ConfigTOML {
  public:
   explicit ConfigFile(std::map<std::string, size_t, std::less<>>& lines) : lines_(lines) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
-    std::string all, line;
+    std::string rest, line;
+    std::vector<CLI::ConfigItem> strings;
+    bool at_top = true;  // no table has begun, in which a name would be another
     for (size_t number = 1; std::getline(in, line); number++) {
-      append(all, line, "\n");
-      const std::string name = CLI::detail::trim_copy(line.substr(0, line.find('=')));
+      const size_t equals = line.find('=');
+      const std::string name = CLI::detail::trim_copy(line.substr(0, equals));
       if (!name.empty() && name[0] != '#') lines_.emplace(name, number);
+      at_top &= name.empty() || name[0] != '[';
+      std::optional<std::string> text;
+      if (at_top && equals != line.npos && !name.empty() && name[0] != '#') {
+        text = string_of_toml(std::string_view(line).substr(equals + 1));
+      }
+      if (text) {
+        add(strings, name, *text);
+      } else {
+        append(rest, line, "\n");
+      }
     }
-    std::istringstream text(all);
-    return CLI::ConfigTOML::from_config(text);
+    std::istringstream in_rest(rest);
+    std::vector<CLI::ConfigItem> items = CLI::ConfigTOML::from_config(in_rest);
+    items.insert(items.begin(), strings.begin(), strings.end());
+    return items;
   }
   std::string to_flag(const CLI::ConfigItem& item) const override {
     const bool known =
@@ -119,6 +134,17 @@ class ConfigFile final : public CLI::ConfigTOML {
   }
 
  private:
+  // One that is said twice has both values, and is refused.
+  static void add(std::vector<CLI::ConfigItem>& items, std::string name, std::string_view text) {
+    CLI::detail::remove_quotes(name);
+    for (CLI::ConfigItem& item : items) {
+      if (item.name == name) return item.inputs.emplace_back(text), void();
+    }
+    CLI::ConfigItem& item = items.emplace_back();
+    item.name = name;
+    item.inputs.emplace_back(text);
+  }
+
   std::map<std::string, size_t, std::less<>>& lines_;
 };
 
@@ -186,7 +212,7 @@ const std::vector<Parameter>& parameters() {
   static const kv::ClientLimits limits;
   static const std::vector<Parameter> all = {
       {"maxclients", cat(limits::kClientsMax), "clients of the Redis door at once",
-       "a number of clients, at least 1"},
+       "a number of clients, at least 1, for which the system allows descriptors"},
       {"timeout", "0", "seconds after which a silent Redis client is sent away; 0: never",
        "a number of seconds, or 0 for no limit"},
       {"proto-max-bulk-len", "536870912", "the longest key or value that a Redis client may send",
@@ -199,10 +225,10 @@ const std::vector<Parameter>& parameters() {
        "SOFT SECONDS, as Redis has it",
        "CLASS MOST SOFT SECONDS, as 'normal 256mb 64mb 60', for normal, replica and pubsub"},
       {"notify-keyspace-events", "", "classes of keyspace events that are told, as KEA or Kg$",
-       "some of the letters KEAg$lszhxetmdn"},
+       "some of the letters KEAg$lshzxetmdn"},
       {"notify-keyspace-stream", "",
        "classes of keyspace events that are kept in the stream __events__, as A or g$x",
-       "some of the letters Ag$lszhxetmdn"},
+       "some of the letters Ag$lshzxetmdn"},
       {"notify-keyspace-stream-maxlen", cat(kv::EventStreams::kLengthMax),
        "about how many of them; 0: all", "a number of entries"},
       {"busy-reply-threshold", "5000",
@@ -219,6 +245,29 @@ const std::vector<Parameter>& parameters() {
       {"latency-tracking", "yes", "whether INFO latencystats has what commands take", "yes or no"},
       {"latency-tracking-info-percentiles", "50 99 99.9", "and at which percentiles",
        "a list of percentiles between 0 and 100"},
+      {"tcp-keepalive", "300",
+       "seconds after which the system asks whether a silent Redis client is still there; 0: never",
+       "a number of seconds, or 0 for no question"},
+      {"tracking-table-max-keys", cat(kv::Tracking::kKeysMax),
+       "keys that are remembered for CLIENT TRACKING; 0: as many as there is memory for",
+       "a number of keys, or 0 for no limit of their own"},
+      {"save", "", "SECONDS CHANGES …: a checkpoint after so many seconds, if so much was changed",
+       "pairs of a number of seconds and a number of changes, as '900 1 300 10'"},
+      {"hash-max-listpack-entries", "512",
+       "fields from which on OBJECT ENCODING calls a hash large", "a number"},
+      {"hash-max-listpack-value", "64", "and the bytes of one, or of its value", "a size"},
+      {"set-max-listpack-entries", "128",
+       "members from which on it calls a set large, unless all are integers", "a number"},
+      {"set-max-listpack-value", "64", "and the bytes of one", "a size"},
+      {"zset-max-listpack-entries", "128", "members from which on it calls a sorted set large",
+       "a number"},
+      {"zset-max-listpack-value", "64", "and the bytes of one", "a size"},
+      {"hll-sparse-max-bytes", "3000", "bytes above which PFADD makes a value of 12 KiB", "a size"},
+      {"requirepass", "",
+       "the password of Redis clients, which others see in the list of processes: the "
+       "configuration "
+       "file has a line for it. Without it root's is, if there is one",
+       "a password; none at all is for loopback alone", true},
   };
   return all;
 }
@@ -273,8 +322,10 @@ Options parse_options(int argc, char** argv) {
          "of RESP writes: always, everysec or off")
       ->default_str("everysec");
   for (const Parameter& p : parameters()) {
-    app.add_option("--" + p.name, o.parameters[p.name], p.about)
-        ->default_str(p.standard.empty() ? "none" : p.standard);
+    app.add_option_function<std::string>(
+           "--" + p.name, [&o, &p](const std::string& text) { o.parameters[p.name] = text; },
+           p.about)
+        ->default_str(p.secret || !p.standard.empty() ? p.standard : "none");
   }
   app.add_option("--enable-debug-command", o.debug_command,
                  "who may say DEBUG: no one, clients of this machine (local), or all (yes)")
@@ -313,9 +364,13 @@ Options parse_options(int argc, char** argv) {
       "--repair", o.repair,
       "start although the log is damaged, without what the damage took; says what that was");
   app.add_option_function<std::string>(
-         "--log-level", [&o](const std::string& name) { o.log_level = *severity(name); },
-         "what is told on standard error, at least: debug, info, warning or error")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+         "--log-level",
+         [&o](const std::string& name) {
+           o.log_verbose = name == "verbose";
+           o.log_level = *severity(o.log_verbose ? "debug" : name);
+         },
+         "what is told on standard error, at least: debug (or verbose), info, warning or error")
+      ->check(CLI::IsMember({"debug", "verbose", "info", "warning", "error"}))
       ->default_str("info");
   app.add_option_function<std::string>(
          "--log-format",

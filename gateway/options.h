@@ -36,6 +36,7 @@ struct Options {
   unsigned patience_s = 60;  // with a client that does nothing in the middle of a stream
   bool reflection_on_loopback = false;
   Severity log_level = Severity::kInfo;
+  bool log_verbose = false;  // kDebug was called verbose
   Reporter::Format log_format = Reporter::Format::kText;
   std::string config_file;
   std::map<std::string, size_t, std::less<>> config_lines;  // of the flags that it gave, from 1
@@ -43,7 +44,7 @@ struct Options {
   std::string cluster_enabled = "no";                       // no, yes
   std::string cluster_announce_ip;                          // empty: where the client came to
   uint16_t cluster_announce_port = 0, cluster_announce_tls_port = 0;  // 0: the same
-  std::map<std::string, std::string, std::less<>> parameters;  // by name; empty: as it is by itself
+  std::map<std::string, std::string, std::less<>> parameters;         // that were given, by name
 
   // What to call a flag in a message: "--resp", or "FILE:3: resp" if the file gave it.
   std::string named(std::string_view flag) const;
@@ -55,11 +56,17 @@ struct Parameter {
   std::string standard;  // as CONFIG GET shows it
   std::string about;
   std::string allowed;  // "is not" this
+  // Its value is shown to nobody, and is what was said; elsewhere, where a value may be empty,
+  // `none` is the word for that.
+  bool secret = false;
 };
 const std::vector<Parameter>& parameters();
 
 // "512mb", "1.5gb", "1073741824": bytes, in units of 1024; nothing below zero.
 std::optional<uint64_t> parse_size(std::string_view text);
+
+// The least limit of memory that there may be.
+inline constexpr uint64_t kMemoryMin = 1 << 20;
 
 // The exit code of a command line or configuration file that cannot be.
 inline constexpr int kUsageExit = 2;

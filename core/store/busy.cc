@@ -99,7 +99,7 @@ awaitable<Status> Busy::until(std::vector<uint32_t> stripes, Patience patience) 
     const int64_t held_ms = clock_.now_ms() - std::min(holder->since_ms_.load(), begun_ms);
     const int64_t left = most - std::max<int64_t>(held_ms, 0);  // the clock may be set back
     if (left <= 0) co_return held_too_long(holder->who);
-    (void)co_await idle_.until(idle, clock_, left);
+    (void)co_await idle_.until(idle, clock_, std::min(left, kPatienceMsMax));
   }
   co_return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 #include <charconv>
 #include <future>
 
+#include "core/base/descriptors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
 
@@ -194,12 +195,9 @@ int claim_descriptors() {
   const rlim_t wanted = std::min<rlim_t>(limit.rlim_max, limits::kDescriptorsMax);
   if (limit.rlim_cur < wanted) {
     limit.rlim_cur = wanted;
-    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::getrlimit(RLIMIT_NOFILE, &limit);
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
   }
-  const rlim_t most = std::min<rlim_t>(limit.rlim_cur, limits::kDescriptorsMax);
-  const rlim_t reserve =
-      std::clamp<rlim_t>(most / 4, limits::kStorageDescriptorsMin, limits::kStorageDescriptorsMax);
-  return static_cast<int>(most > reserve ? most - reserve : 0);
+  return static_cast<int>(descriptors_for_clients());
 }
 
 void Loops::wait_for_turn() {

@@ -146,6 +146,7 @@ struct Increment {
 struct IncrexOptions {
   size_t by = 0, least = 0, most = 0, expire_at = 0;  // words
   bool real = false, saturate = false, persist = false, if_none = false;
+  bool if_absent = false, if_there = false;  // the key
   ExpireOption expire;
 
   bool parse(Context& c);
@@ -159,6 +160,8 @@ bool IncrexOptions::take(Context& c, size_t& i) {
   const std::string_view word = c.args[i];
   const auto once = [](bool& flag) { return !std::exchange(flag, true); };
   if (equals_ignoring_case(word, "saturate")) return once(saturate);
+  if (equals_ignoring_case(word, "nx")) return !if_there && once(if_absent);
+  if (equals_ignoring_case(word, "xx")) return !if_absent && once(if_there);
   if (equals_ignoring_case(word, "enx")) return !persist && once(if_none);
   if (equals_ignoring_case(word, "persist")) return !if_none && !expire.given() && once(persist);
   if (i + 1 >= c.args.size()) return false;
@@ -283,6 +286,7 @@ void increx(Context& c, IncrexOptions& o, Increment<Number> increment) {
   if (o.expire_at != 0 && !o.expire.value(c, o.expire_at)) return;
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
+  if (e == nullptr ? o.if_there : o.if_absent) return c.reply.null();
   Number before = 0, after;
   if (e != nullptr && !value_of(c, e, before)) return;
   Number difference = increment.by;

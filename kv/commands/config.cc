@@ -4,16 +4,15 @@
 #include <algorithm>
 #include <fstream>
 
+#include "core/base/descriptors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
-#include "kv/types/hash.h"
-#include "kv/types/hyperloglog.h"
 #include "kv/types/list.h"
 #include "kv/types/set.h"
-#include "kv/types/sorted_set.h"
 #include "kv/types/stream_block.h"
+#include "kv/types/thresholds.h"
 
 namespace cairn::kv {
 namespace {
@@ -43,16 +42,6 @@ Refusal set(const Parameter& p, Server& server, std::string_view value) {
   if (p.set != nullptr) return p.set(server, value);
   const bool same = equals_ignoring_case(value, get(p, server));
   return same ? Refusal() : cat("it is '", get(p, server), "' here: ", p.why);
-}
-
-Refusal set_durability(Server& s, std::string_view value) {
-  for (auto d : {Durability::kAlways, Durability::kEverySec, Durability::kOff}) {
-    if (!equals_ignoring_case(value, durability_name(d))) continue;
-    s.durability = d;
-    s.store.set_durability(d);
-    return {};
-  }
-  return "argument(s) must be one of the following: everysec, always, no";
 }
 
 template <std::atomic<uint64_t> Server::*Field, uint64_t Min, uint64_t Max, bool IsMemory = false>
@@ -110,13 +99,31 @@ Refusal set_yes(Server&, std::string_view value) {
   return *yes ? "" : "it cannot be switched off";
 }
 
-// That so much is on disk after so many seconds: the log sees to it sooner, whatever is said.
+// That so much is on disk after so many seconds: the log is synced each second while there is such
+// a point, also where it would not be.
+void choose_syncs(Server& s) {
+  const Durability d = s.durability;
+  const bool by_points = d == Durability::kOff && !s.save_points().empty();
+  s.store.set_durability(by_points ? Durability::kEverySec : d);
+}
+
+Refusal set_durability(Server& s, std::string_view value) {
+  for (auto d : {Durability::kAlways, Durability::kEverySec, Durability::kOff}) {
+    if (!equals_ignoring_case(value, durability_name(d))) continue;
+    s.durability = d;
+    choose_syncs(s);
+    return {};
+  }
+  return "argument(s) must be one of the following: everysec, always, no";
+}
+
 Refusal set_save(Server& s, std::string_view value) {
   const auto words = words_of(value);
   bool good = words.size() % 2 == 0;
   for (auto word : words) good &= parse_ll(word).value_or(0) >= 1;
   if (!good) return "Invalid save parameters";
   s.set_save_points(value);
+  choose_syncs(s);
   return {};
 }
 
@@ -154,8 +161,7 @@ Refusal set_log_level(Server& s, std::string_view value) {
 Refusal set_slower_than(Server& s, std::string_view value) {
   const auto us = parse_ll(value);
   if (!us) return "argument couldn't be parsed into an integer";
-  constexpr int64_t kMost = INT64_MAX / 1000;
-  if (*us < -1 || *us > kMost) return cat("argument must be between -1 and ", kMost, " inclusive");
+  if (*us < -1) return cat("argument must be between -1 and ", INT64_MAX, " inclusive");
   s.lookout.set_slower_than_us(*us);
   return {};
 }
@@ -192,8 +198,9 @@ Refusal set_percentiles(Server& s, std::string_view value) {
   std::vector<double> percents;
   for (auto word : words_of(value)) {
     const auto percent = parse_float(word);
-    if (!percent || !(*percent >= 0 && *percent <= 100)) {
-      return "latency-tracking-info-percentiles should be a list of percentiles between 0 and 100";
+    if (!percent) return "Invalid latency-tracking-info-percentiles parameters";
+    if (!(*percent >= 0 && *percent <= 100)) {
+      return "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]";
     }
     constexpr size_t kMost = 32;
     if (percents.size() == kMost) return cat("at most ", kMost, " percentiles are told");
@@ -203,7 +210,54 @@ Refusal set_percentiles(Server& s, std::string_view value) {
   return {};
 }
 
-constexpr std::string_view kShape = "the size at which a value changes its shape is no setting";
+constexpr std::string_view kShape =
+    "it lies in the value as it is kept, and the log's replay makes that anew";
+
+// Of what OBJECT ENCODING answers.
+template <Thresholds& Of, std::atomic<uint64_t> Thresholds::*Which>
+std::string get_threshold(Server&) {
+  return cat((Of.*Which).load());
+}
+template <Thresholds& Of, std::atomic<uint64_t> Thresholds::*Which>
+Refusal set_threshold(Server&, std::string_view value) {
+  if constexpr (Which == &Thresholds::value) {
+    const auto bytes = parse_memory(value);
+    if (!bytes) return "argument must be a memory value";
+    (Of.*Which) = *bytes;
+    return {};
+  }
+  const auto n = parse_ll(value);
+  if (!n) return "argument couldn't be parsed into an integer";
+  if (*n < 0) return cat("argument must be between 0 and ", INT64_MAX, " inclusive");
+  (Of.*Which) = static_cast<uint64_t>(*n);
+  return {};
+}
+
+Refusal set_sparse_max(Server&, std::string_view value) {
+  const auto bytes = parse_memory(value);
+  if (!bytes) return "argument must be a memory value";
+  hll_sparse_bytes_max = *bytes;
+  return {};
+}
+
+// Expired keys and what else is due are looked for so often; who asks for less has more.
+constexpr int64_t kHz = 1000 / Keyspace::kTickMs;
+Refusal set_hz(Server&, std::string_view value) {
+  const auto n = parse_ll(value);
+  if (!n) return "argument couldn't be parsed into an integer";
+  return *n <= kHz ? Refusal() : cat("what is due is looked for ", kHz, " times a second");
+}
+
+// As many as there can be sockets for.
+Refusal set_max_clients(Server& s, std::string_view value) {
+  const auto n = parse_int<uint64_t>(value);
+  if (n && *n >= 1 && *n <= UINT32_MAX && *n > descriptors_for_clients()) {
+    return cat(
+        "The operating system is not able to handle the specified number of clients, try with ",
+        descriptors_for_clients());
+  }
+  return set_number<&Server::max_clients, 1, UINT32_MAX>(s, value);
+}
 constexpr std::string_view kAtStart = "it is an option of the start";
 
 // After how long others get BUSY while a script has their keys; as in Redis, 0 is never.
@@ -211,9 +265,7 @@ std::string get_busy_threshold(Server& s) { return cat(s.store.busy().patience_m
 Refusal set_busy_threshold(Server& s, std::string_view value) {
   const auto ms = parse_ll(value);
   if (!ms) return "argument couldn't be parsed into an integer";
-  if (*ms < 0 || *ms > Busy::kPatienceMsMax) {
-    return cat("argument must be between 0 and ", Busy::kPatienceMsMax, " inclusive");
-  }
+  if (*ms < 0) return cat("argument must be between 0 and ", INT64_MAX, " inclusive");
   s.store.busy().patience_ms = *ms;
   return {};
 }
@@ -234,17 +286,19 @@ constexpr Parameter kParameters[] = {
     {"cluster-enabled", [](Server& s) { return yes_or_no(s.cluster.enabled); }, nullptr},
     {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
     {"dir", [](Server& s) { return s.data_directory; }, nullptr, kAtStart},
-    {"hash-max-listpack-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr,
-     kShape},
-    {"hash-max-listpack-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr, kShape},
-    {"hll-sparse-max-bytes", [](Server&) { return cat(hll::kSparseBytesMax); }, nullptr, kShape},
+    {"hash-max-listpack-entries", get_threshold<hash_thresholds, &Thresholds::entries>,
+     set_threshold<hash_thresholds, &Thresholds::entries>},
+    {"hash-max-listpack-value", get_threshold<hash_thresholds, &Thresholds::value>,
+     set_threshold<hash_thresholds, &Thresholds::value>},
+    {"hll-sparse-max-bytes", [](Server&) { return cat(hll_sparse_bytes_max.load()); },
+     set_sparse_max},
+    {"hz", [](Server&) { return cat(kHz); }, set_hz},
     {"io-threads", [](Server& s) { return cat(s.threads); }, nullptr},
     {"list-max-listpack-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr,
      kShape},
     {"list-max-ziplist-size", [](Server&) { return cat(List::kMaxListpackSize); }, nullptr, kShape},
     {"lua-time-limit", get_busy_threshold, set_busy_threshold},
-    {"maxclients", [](Server& s) { return cat(s.max_clients.load()); },
-     set_number<&Server::max_clients, 1, UINT32_MAX>},
+    {"maxclients", [](Server& s) { return cat(s.max_clients.load()); }, set_max_clients},
     {"maxmemory", [](Server& s) { return cat(s.store.memory_bytes()); }, set_memory},
     {"maxmemory-clients", [](Server& s) { return s.client_limits.together_text(); },
      [](Server& s, std::string_view v) { return s.client_limits.set_together(v); }},
@@ -252,12 +306,12 @@ constexpr Parameter kParameters[] = {
      set_policy},
     {"notify-keyspace-events", [](Server& s) { return s.events.text(); },
      [](Server& s, std::string_view letters) -> Refusal {
-       return s.events.set(letters) ? "" : "Invalid event class character. Use 'Ag$lszhxeKEtmdn'.";
+       return s.events.set(letters) ? "" : "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.";
      }},
     {"notify-keyspace-stream", [](Server& s) { return s.events.kept_text(); },
      [](Server& s, std::string_view letters) -> Refusal {
        return s.events.keep(letters) ? ""
-                                     : "Invalid event class character. Use 'Ag$lszhxetmdn': the "
+                                     : "Invalid event class character. Use 'Ag$lshzxetmdn': the "
                                        "stream has the event and the key.";
      }},
     {"notify-keyspace-stream-maxlen",
@@ -268,9 +322,10 @@ constexpr Parameter kParameters[] = {
      set_number<&Server::proto_max_bulk_len, 1 << 20, INT64_MAX, true>},
     {"save", [](Server& s) { return s.save_points(); }, set_save},
     {"set-max-intset-entries", [](Server&) { return cat(Set::kIntsetEntries); }, nullptr, kShape},
-    {"set-max-listpack-entries", [](Server&) { return cat(Set::kListpackEntries); }, nullptr,
-     kShape},
-    {"set-max-listpack-value", [](Server&) { return cat(Set::kListpackValue); }, nullptr, kShape},
+    {"set-max-listpack-entries", get_threshold<set_thresholds, &Thresholds::entries>,
+     set_threshold<set_thresholds, &Thresholds::entries>},
+    {"set-max-listpack-value", get_threshold<set_thresholds, &Thresholds::value>,
+     set_threshold<set_thresholds, &Thresholds::value>},
     {"slave-read-only", get_yes, set_yes},
     {"replica-read-only", get_yes, set_yes},
     {"stream-node-max-bytes", [](Server&) { return cat(StreamBlock::kBytesMax); }, nullptr, kShape},
@@ -283,18 +338,21 @@ constexpr Parameter kParameters[] = {
     {"timeout", [](Server& s) { return cat(s.timeout_s.load()); },
      set_number<&Server::timeout_s, 0, INT32_MAX>},
     {"tls-port", [](Server& s) { return cat(s.tls_port); }, nullptr, kAtStart},
-    {"zset-max-listpack-entries", [](Server&) { return cat(SortedSet::kListpackEntries); }, nullptr,
-     kShape},
-    {"hash-max-ziplist-entries", [](Server&) { return cat(Hash::kListpackEntries); }, nullptr,
-     kShape},
-    {"hash-max-ziplist-value", [](Server&) { return cat(Hash::kListpackValue); }, nullptr, kShape},
-    {"zset-max-ziplist-entries", [](Server&) { return cat(SortedSet::kListpackEntries); }, nullptr,
-     kShape},
-    {"zset-max-ziplist-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr,
-     kShape},
+    {"zset-max-listpack-entries", get_threshold<sorted_set_thresholds, &Thresholds::entries>,
+     set_threshold<sorted_set_thresholds, &Thresholds::entries>},
+    {"hash-max-ziplist-entries", get_threshold<hash_thresholds, &Thresholds::entries>,
+     set_threshold<hash_thresholds, &Thresholds::entries>},
+    {"hash-max-ziplist-value", get_threshold<hash_thresholds, &Thresholds::value>,
+     set_threshold<hash_thresholds, &Thresholds::value>},
+    {"zset-max-ziplist-entries", get_threshold<sorted_set_thresholds, &Thresholds::entries>,
+     set_threshold<sorted_set_thresholds, &Thresholds::entries>},
+    {"zset-max-listpack-value", get_threshold<sorted_set_thresholds, &Thresholds::value>,
+     set_threshold<sorted_set_thresholds, &Thresholds::value>},
+    {"zset-max-ziplist-value", get_threshold<sorted_set_thresholds, &Thresholds::value>,
+     set_threshold<sorted_set_thresholds, &Thresholds::value>},
     {"enable-debug-command", [](Server& s) { return s.debug_command; }, nullptr},
     {"latency-monitor-threshold", [](Server& s) { return cat(s.lookout.diary_ms()); },
-     set_count<take_diary_ms, INT64_MAX / 1'000'000>},
+     set_count<take_diary_ms, INT64_MAX>},
     {"latency-tracking",
      [](Server& s) { return yes_or_no((s.lookout.bits() & Lookout::kHistograms) != 0); },
      set_tracking},
@@ -307,8 +365,6 @@ constexpr Parameter kParameters[] = {
      set_count<take_slowlog_length, 20'000>},
     {"tracking-table-max-keys", [](Server& s) { return cat(s.tracking_keys_max.load()); },
      set_number<&Server::tracking_keys_max, 0, INT64_MAX>},
-    {"zset-max-listpack-value", [](Server&) { return cat(SortedSet::kListpackValue); }, nullptr,
-     kShape},
 };
 
 // All that there are.
@@ -464,6 +520,17 @@ std::span<const Row> config_rows() { return kRows; }
 bool set_parameter(Server& server, std::string_view name, std::string_view value) {
   const Parameter* p = find_parameter(name);
   return p != nullptr && p->set != nullptr && p->set(server, value).empty();
+}
+
+std::vector<std::string_view> settings() {
+  std::vector<const Parameter*> found;
+  for (const Parameter& p : all_parameters()) {
+    const auto is_same = [&p](const Parameter* q) { return q->set == p.set && q->get == p.get; };
+    if (p.set != nullptr && std::none_of(found.begin(), found.end(), is_same)) found.push_back(&p);
+  }
+  std::vector<std::string_view> names;
+  for (const Parameter* p : found) names.push_back(p->name);
+  return names;
 }
 
 std::string get_parameter(Server& server, std::string_view name) {

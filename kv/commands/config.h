@@ -1,10 +1,11 @@
-// The parameters of CONFIG that are no settings here.
+// The parameters of CONFIG: those that can change, and those that are no settings here.
 //
 // Threads: constants.
 #pragma once
 
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace cairn::kv {
 
@@ -13,5 +14,8 @@ struct FixedParameter {
   std::string_view why;  // it is as it is
 };
 std::span<const FixedParameter> fixed_parameters();
+
+// The names of those that CONFIG SET changes; of several names for one thing, the first.
+std::vector<std::string_view> settings();
 
 }  // namespace cairn::kv

@@ -77,7 +77,6 @@ constexpr FixedParameter kFixed[] = {
     {"dynamic-hz", "no", kDue},
     {"enable-module-command", "no", "there are no modules"},
     {"enable-protected-configs", "yes", "who may run CONFIG SET may set all that can be set"},
-    {"hz", "50", kDue},
     {"ignore-warnings", "", "warnings keep nobody from the start"},
     {"io-threads-do-reads", "yes", "each thread reads what its clients send"},
     {"jemalloc-bg-thread", "no", "the allocator is mimalloc"},

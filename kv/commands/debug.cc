@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "core/base/text.h"
 #include "kv/commands/digest.h"
@@ -206,6 +207,18 @@ void debug_log(Context& c) {
   c.reply.ok();
 }
 
+// Of Redis's, what is about something that is not here.
+constexpr std::string_view kStructures = "values do not lie in Redis's structures here";
+constexpr std::string_view kLoads =
+    "nothing is loaded while the server runs: SAVE makes all durable, and a restart loads it";
+constexpr std::pair<std::string_view, std::string_view> kNotHere[] = {
+    {"htstats", kStructures},   {"htstats-key", kStructures},
+    {"listpack", kStructures},  {"loadaof", kLoads},
+    {"quicklist", kStructures}, {"quicklist-packed-threshold", kStructures},
+    {"reload", kLoads},         {"replicate", "there are no replicas"},
+    {"sdslen", kStructures},    {"ziplist", kStructures},
+};
+
 struct Subcommand {
   std::string_view name;
   size_t least, most;  // words
@@ -263,6 +276,11 @@ void debug(Context& c) {
   if (!allowed(c)) return;
   if (c.args.size() == 2 && equals_ignoring_case(c.args[1], "help")) return debug_help(c);
   const Subcommand* s = subcommand_of(c);
+  for (const auto& [name, why] : kNotHere) {
+    if (s == nullptr && equals_ignoring_case(c.args[1], name)) {
+      return c.reply.error(cat("ERR DEBUG ", upper(name), " is not possible: ", why));
+    }
+  }
   if (s == nullptr) {
     return c.reply.error(cat("ERR unknown subcommand or wrong number of arguments for '",
                              c.args[1].substr(0, 128), "'. Try DEBUG HELP."));

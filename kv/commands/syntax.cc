@@ -201,7 +201,7 @@ constexpr Syntax kSyntaxes[] = {
     {"incr", "O(1)", "", "key:k0"},
     {"incrby", "O(1)", "", "key:k0 increment:i"},
     {"incrbyfloat", "O(1)", "", "key:k0 increment:d"},
-    {"increx", "O(1)", "", "key:k0 increment('BYFLOAT'=float:d | 'BYINT'=integer:i)? 'SATURATE'? 'LBOUND'=lowerbound? 'UBOUND'=upperbound? expiration('EX'=seconds:i | 'PX'=milliseconds:i | 'EXAT'=unix-time-seconds:u | 'PXAT'=unix-time-milliseconds:u | 'PERSIST')? 'ENX'?"},
+    {"increx", "O(1)", "", "key:k0 condition('NX' | 'XX')? increment('BYFLOAT'=float:d | 'BYINT'=integer:i)? 'SATURATE'? 'LBOUND'=lowerbound? 'UBOUND'=upperbound? expiration('EX'=seconds:i | 'PX'=milliseconds:i | 'EXAT'=unix-time-seconds:u | 'PXAT'=unix-time-milliseconds:u | 'PERSIST')? 'ENX'?"},
     {"info", "O(1)", "nondeterministic_output request_policy:all_shards response_policy:special", "section*?"},
     {"keys", "O(N); N: keys", "request_policy:all_shards nondeterministic_output_order", "pattern:p"},
     {"lastsave", "O(1)", "nondeterministic_output", ""},

@@ -9,6 +9,7 @@
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "kv/engine/errand.h"
+#include "kv/engine/key_length.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/engine/replicable.h"
 
@@ -216,9 +217,15 @@ bool Engine::lock_group(Session& session, std::span<const Request> requests, Str
 
 namespace {
 
+constexpr size_t kQuotedBytes = 128;  // of a word
+
+bool is_unknown(const Request& request) {  // or has no such subcommand
+  return request.row == nullptr || (request.row->subcommands > 0 && request.args.size() > 1);
+}
+
 void unknown_command(const Args& args, Reply& reply) {
   auto shown = [](std::string_view word) {  // as a C string, like Redis
-    return word.substr(0, std::min<size_t>(word.find('\0'), 128));
+    return word.substr(0, std::min(word.find('\0'), kQuotedBytes));
   };
   std::string text = cat("ERR unknown command '", shown(args[0]), "', with args beginning with: ");
   for (size_t i = 1; i < args.size() && text.size() < 256; i++) {
@@ -257,24 +264,23 @@ void Engine::count_refused(const Row* row, std::string_view error) {
 }
 
 Engine::Refused Engine::check_form(const Request& request) const {
+  if (is_unknown(request)) return Refused::kUnknown;
   const Row* row = request.row;
-  if (row == nullptr || (row->subcommands > 0 && request.args.size() > 1)) {
-    return Refused::kUnknown;
-  }
   const auto n = static_cast<int>(request.args.size());
   return (row->arity > 0 ? n != row->arity : n < -row->arity) ? Refused::kArity : Refused::kNo;
 }
 
 namespace {
 
-// Keys are words of the request, never blobs.
+// Keys are words of the request, never blobs: one that still is one is looked at when it was read
+// back, or is as long as a value.
 bool keys_fit(const Request& request, Reply& reply) {
+  const Row& row = *request.row;
+  const Args& args = request.args;
   for (const Key& key : request.keys) {
-    if (key.name.size() <= kKeyBytesMax &&
-        (!request.args.has_blobs() || request.args.blob(key.word) == nullptr)) {
-      continue;
-    }
-    reply.error("ERR a key has at most 65535 bytes");
+    const bool blob = args.has_blobs() && args.blob(key.word) != nullptr;
+    if (blob ? (row.flags & kBlobArgs) == 0 : !is_refused_for_length(row, key)) continue;
+    reply.error(kKeyTooLong);
     return false;
   }
   return true;
@@ -322,7 +328,8 @@ bool Engine::admit(Session& session, Request& request, Reply& reply) {
     reply.error(error_text(args.lost()));
     return false;
   }
-  if (args.has_blobs() && !(row->flags & (kBlobArgs | kLongArgs))) {
+  // Of anybody: what he would say is read into memory.
+  if (args.has_blobs() && (row->flags & kNoAuth) != 0) {
     reply.error(cat("ERR an argument of '", row->name, "' is too long"));
     return false;
   }
@@ -522,6 +529,10 @@ static void say_aborted(Reply& reply, const Reply::Mark& mark) {
 Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& reply,
                                    const Reply::Mark& mark, StripeLocks* held, StripeLocks& own) {
   session.listed_row.store(request.row, std::memory_order_relaxed);
+  if (request.args.has_blobs() && is_unknown(request) && session.principal != nullptr &&
+      request.args.lost().ok()) {
+    return {Lsn(), true, true};
+  }
   if (!admit(session, request, reply)) {
     if (session.in_multi) session.multi_failed = true;
     const bool queues = request.row != nullptr && (request.row->flags & kQueue);
@@ -687,7 +698,10 @@ bool too_large_at_once(Store& store, const Faults::Keys& keys, uint64_t bytes) {
 
 StatusOr<uint64_t> Engine::long_bytes(const Request& request) const {
   if (!request.args.has_blobs() || (request.row->flags & kBlobArgs)) return 0;
-  uint64_t most = 2 * limits::element_bytes_max(store_.memory_bytes());
+  constexpr uint64_t kPlain = 1 << 20;  // of commands for which long words are nothing usual
+  uint64_t most = (request.row->flags & kLongArgs)
+                      ? 2 * limits::element_bytes_max(store_.memory_bytes())
+                      : kPlain;
   if (request.row->flags & kMessage) {
     const uint64_t word = server_.proto_max_bulk_len;
     most = capped_add(word, word);
@@ -711,6 +725,23 @@ awaitable<Status> Engine::read_long_args(Request& request) {
     auto text = co_await reader.read_all(blob->size);
     if (!text.ok()) co_return text.status();
     request.args.set_text(i, std::move(*text));
+    request.hash = 0;  // it may be a key
+  }
+  co_return absl::OkStatus();
+}
+
+// What is quoted of an unknown command: the beginnings of its words.
+static awaitable<Status> read_beginnings(Store& store, Args& args) {
+  for (size_t i = 0; i < args.size(); i++) {
+    const BlobRef* blob = args.blob(i);
+    if (blob == nullptr) continue;
+    const uint64_t bytes = std::min<uint64_t>(blob->size, kQuotedBytes);
+    store.extents().ref(*blob);
+    BlobReader reader(store.extents(), *blob, 0, bytes);
+    store.extents().unref(*blob);
+    auto text = co_await reader.read_all(bytes);
+    if (!text.ok()) co_return text.status();
+    args.set_text(i, std::move(*text));
   }
   co_return absl::OkStatus();
 }
@@ -736,6 +767,10 @@ awaitable<Engine::Outcome> Engine::run_cold(Session& session, Args& args, Reply&
   Request request(store());
   request.args.swap(args);
   prepare(session, request);
+  if (is_unknown(request)) {
+    (void)co_await read_beginnings(store(), request.args);  // else they are not quoted
+    co_return run(session, request, reply);
+  }
   const Row& row = *request.row;
   const Reply::Mark mark = reply.mark();
   std::optional<MemoryKeeper::Hold> hold;

@@ -39,7 +39,8 @@ awaitable<StatusOr<Engine::Outcome>> LongScripts::run(Session& session, Request&
   std::unique_ptr<Clock::Timer> patience;
   if (const int64_t most_ms = server_.store.busy().patience_ms; most_ms > 0) {
     const Executor executor = co_await asio::this_coro::executor;
-    patience = server_.store.clock().call_after(executor, most_ms, [this, job] { give_up(job); });
+    patience = server_.store.clock().call_after(executor, std::min(most_ms, Busy::kPatienceMsMax),
+                                                [this, job] { give_up(job); });
   }
   session.away = true;
   // By reference: GCC 12 destroys what such a lambda holds once more than it was made.

@@ -197,8 +197,11 @@ bool Lookout::pauses(const Session& session, const Request& request, int64_t now
 void Lookout::refresh() {
   constexpr uint64_t kBriefNs = 1'000'000;  // less than this a brief command takes by itself
   uint64_t least = UINT64_MAX;
-  if (const int64_t us = slower_than_us_; us >= 0) least = static_cast<uint64_t>(us) * 1000;
-  if (const uint64_t ms = diary_ms_; ms > 0) least = std::min(least, ms * 1'000'000);
+  const auto at_most = [&least](uint64_t n, uint64_t each_ns) {
+    if (n <= UINT64_MAX / each_ns) least = std::min(least, n * each_ns);  // else it is never
+  };
+  if (const int64_t us = slower_than_us_; us >= 0) at_most(static_cast<uint64_t>(us), 1000);
+  if (const uint64_t ms = diary_ms_; ms > 0) at_most(ms, 1'000'000);
   slow_ns_ = least;
   set(kTimesAll, least < kBriefNs);
 }

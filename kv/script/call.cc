@@ -5,6 +5,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "kv/engine/errand.h"
+#include "kv/engine/key_length.h"
 #include "kv/script/flags.h"
 #include "kv/script/functions.h"
 #include "kv/script/sha1.h"
@@ -96,7 +97,7 @@ std::string refusal(Run& run, Engine& engine, Session& session, const Request& r
     if (Status s = engine.store().check_write(grows); !s.ok()) return error_text(s);
   }
   for (const Key& key : request.keys) {
-    if (key.name.size() > kKeyBytesMax) return "ERR a key has at most 65535 bytes";
+    if (is_refused_for_length(row, key)) return std::string(kKeyTooLong);
   }
   return {};
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kv/types/text_set.h"
+#include "kv/types/thresholds.h"
 
 namespace cairn::kv {
 
@@ -246,12 +247,13 @@ std::optional<Hash::Item> Hash::find(std::string_view field, int64_t now_ms) con
 void Hash::set(const Item& item) {
   if (item.until_ms != kForEver) make_times();
   const auto& [field, value, until_ms] = item;
-  if (field.size() > kListpackValue || value.size() > kListpackValue) plain_ = false;
+  if (hash_thresholds.too_long(std::max(field.size(), value.size()))) plain_ = false;
   if (table_) return set_in_table(item);
   if (replace(item)) return;
   if (count_ < kCompactEntries && bytes_.size() + field.size() + value.size() < kCompactBytes) {
     put_in_bytes(bytes_.size(), 0, item);
     count_++;
+    if (hash_thresholds.too_many(count())) plain_ = false;
     return;
   }
   spread();
@@ -286,7 +288,7 @@ void Hash::set_in_table(const Item& item) {
   const Entry* old = table_->find(item.field, hash);
   if (old != nullptr) take_from_order(old);
   add_to_order(table_->put(item.field, item.value, item.until_ms, hash, old));
-  if (table_->size() > kListpackEntries) plain_ = false;
+  if (hash_thresholds.too_many(table_->size())) plain_ = false;
 }
 
 void Hash::set_until(std::string_view field, int64_t until_ms) {

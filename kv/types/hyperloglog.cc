@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/base/text.h"
+#include "kv/types/thresholds.h"
 
 namespace cairn::kv::hll {
 namespace {
@@ -205,7 +206,8 @@ Added raise_sparse(std::string& value, const Place& place) {
     add_values(runs, place.rank, 1);
     add_values(runs, run->rank, behind);
   }
-  if (runs.size() > run->bytes && value.size() - run->bytes + runs.size() > kSparseBytesMax) {
+  if (runs.size() > run->bytes && value.size() - run->bytes + runs.size() >
+                                      hll_sparse_bytes_max.load(std::memory_order_relaxed)) {
     return go_dense();
   }
   value.replace(run->at, run->bytes, runs);

@@ -47,6 +47,12 @@ void add_list(std::string& out, const List& list) {
   add_string(out, packed.finish());
 }
 
+// In one piece, which a reader takes apart again: not what a setting alone makes small.
+bool is_packed(bool small, const Collection& c) {
+  constexpr uint64_t kBytesMax = 1 << 20;
+  return small && c.image_bytes() <= kBytesMax;
+}
+
 void add_set(std::string& out, const Set& set) {
   if (set.encoding() != "intset") {
     add_head(out, kSet, set.size());
@@ -69,7 +75,7 @@ void add_set(std::string& out, const Set& set) {
 }
 
 void add_sorted_set(std::string& out, const SortedSet& set) {
-  if (set.encoding() == "listpack") {
+  if (is_packed(set.encoding() == "listpack", set)) {
     ListpackWriter packed;
     set.for_each([&](const SortedSet::Item& item) { add(packed, item); });
     return add_packed(out, kZsetListpack, packed);
@@ -83,7 +89,7 @@ uint16_t add_hash(std::string& out, const Hash& hash, int64_t now_ms) {
   const size_t size = hash.size(now_ms);
   ListpackWriter packed;
   if (!hash.any_timed(now_ms)) {
-    const bool small = hash.encoding() != "hashtable";
+    const bool small = is_packed(hash.encoding() != "hashtable", hash);
     if (!small) add_head(out, kHash, size);
     hash.for_each(now_ms, [&](std::string_view field, std::string_view value) {
       if (small) {
@@ -106,7 +112,7 @@ uint16_t add_hash(std::string& out, const Hash& hash, int64_t now_ms) {
   const auto by_time = [&](auto& a, auto& b) { return until(a) < until(b); };
   std::stable_sort(items.begin(), items.end(), by_time);
   const int64_t first_ms = items.front().until_ms;
-  if (hash.encoding() == "hashtable") {
+  if (!is_packed(hash.encoding() != "hashtable", hash)) {
     add_times_head(out, first_ms, items.size());
     for (const Hash::Item& item : items) add_timed(out, first_ms, item);
     return kVersionTimes;

@@ -5,6 +5,7 @@
 
 #include "core/base/text.h"
 #include "kv/types/text_set.h"
+#include "kv/types/thresholds.h"
 
 namespace cairn::kv {
 
@@ -256,7 +257,7 @@ bool Set::leave_integers(size_t member_bytes) {
 }
 
 void Set::add_to_bytes(std::string_view member) {
-  if (member.size() > kListpackValue) plain_ = false;
+  if (set_thresholds.too_long(member.size())) plain_ = false;
   if (find_item(member) != std::string_view::npos) return;
   if (!fits(member.size())) {
     spread();
@@ -264,13 +265,16 @@ void Set::add_to_bytes(std::string_view member) {
   }
   put_item(bytes_.splice(bytes_.size(), 0, item_size(member)), member);
   count_++;
+  if (set_thresholds.too_many(count_)) plain_ = false;
 }
 
 void Set::add_to_table(std::string_view member) {
   const KeyHash hash = table_->hash(member);
   if (table_->find(member, hash) != nullptr) return;
   table_->put(member, {}, MemberTable::kForEver, hash, nullptr);
-  if (table_->size() > kListpackEntries || member.size() > kListpackValue) plain_ = false;
+  if (set_thresholds.too_many(table_->size()) || set_thresholds.too_long(member.size())) {
+    plain_ = false;
+  }
 }
 
 void Set::spread() {

@@ -9,6 +9,7 @@
 
 #include "core/base/types.h"
 #include "kv/types/member_table.h"
+#include "kv/types/thresholds.h"
 
 namespace cairn::kv {
 
@@ -226,6 +227,7 @@ bool SortedSet::set_in_bytes(const Item& item) {
   add(made, item);
   std::memcpy(bytes_.splice(place, 0, made.size()), made.data(), made.size());
   count_++;
+  if (sorted_set_thresholds.too_many(count_)) plain_ = false;
   return true;
 }
 
@@ -288,7 +290,7 @@ void SortedSet::set_in_table(const Item& item) {
     l.member_bytes += item.member.size();
     l.table.insert(e, hash);
     l.order.tree.insert(find(item, rank), {item.score, e});
-    if (size() > kListpackEntries) plain_ = false;
+    if (sorted_set_thresholds.too_many(size())) plain_ = false;
     return note_copies();
   }
   const double old = score_of(e);
@@ -376,7 +378,7 @@ void SortedSet::remove_range(const Item& first, const Item& last) {
 }
 
 void SortedSet::set(const Item& item) {
-  if (item.member.size() > kListpackValue) plain_ = false;
+  if (sorted_set_thresholds.too_long(item.member.size())) plain_ = false;
   if (!large_) {
     if (set_in_bytes(item)) return;
     spread();

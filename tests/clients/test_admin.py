@@ -230,13 +230,16 @@ class Settings(AdminCase):
             if name != "client-output-buffer-limit":
                 self.assertEqual(self.value(name), value, name)
             self.ask("CONFIG", "SET", name, before)
-        for name, value, why in (("hz", "10", "keys expire when they are due"), ("hash-max-listpack-value", "65", "no setting"),
+        for name, value, why in (("hz", "51", "looked for 50 times a second"), ("stream-node-max-bytes", "65", "as it is kept"),
                                  ("replicaof", "127.0.0.1 1", "no replicas"), ("appendonly", "no", "cannot be switched off"),
                                  ("save", "900", "Invalid save parameters"),
                                  ("save", "0 1", "Invalid save parameters"), ("loglevel", "x", "must be one of"), ("latency-tracking", "x", "'yes' or 'no'"),
-                                 ("latency-tracking-info-percentiles", "101", "between 0 and 100"), ("slowlog-log-slower-than", "-2", "between -1"),
+                                 ("latency-tracking-info-percentiles", "101", "sit between"), ("slowlog-log-slower-than", "-2", "between -1"),
                                  ("slowlog-max-len", "-1", "between 0"), ("databases", "4", "immutable"), ("maxmemory", "101%", "less or equal to 100")):
             self.refused("%s.*%s" % (name, why), "CONFIG", "SET", name, value)
+        for name, value in (("hz", "10"), ("hz", "1"), ("hz", "0")):  # Redis's own is 10: who asks for less has more
+            self.assertEqual(self.ask("CONFIG", "SET", name, value), b"OK", name)
+            self.assertEqual(self.value(name), "50")
         self.refused("Unknown option", "CONFIG", "SET", "nosuch", "1")
         self.refused("without a config file", "CONFIG", "REWRITE")
 
@@ -297,7 +300,7 @@ class Settings(AdminCase):
 
     def test_several_at_once_are_all_or_nothing(self):
         before = self.value("timeout")
-        self.refused("hz", "CONFIG", "SET", "timeout", "77", "slowlog-max-len", "7", "hz", "10")
+        self.refused("hz", "CONFIG", "SET", "timeout", "77", "slowlog-max-len", "7", "hz", "100")
         self.assertEqual(self.value("timeout"), before)
         self.assertEqual(self.value("slowlog-max-len"), "128")
         self.ask("CONFIG", "SET", "timeout", "77", "slowlog-max-len", "7")
@@ -377,8 +380,119 @@ SET tcp-keepalive -1
 SET tcp-keepalive x
 SET TCP-KEEPALIVE 60
 GET tcp-keepalive
-SET tcp-keepalive 300""".split("\n"):
+SET tcp-keepalive 300
+SET notify-keyspace-events Q
+SET latency-tracking-info-percentiles 101
+SET latency-tracking-info-percentiles -1
+SET latency-tracking-info-percentiles x
+SET slowlog-log-slower-than -2
+SET slowlog-log-slower-than 9223372036854775808
+SET slowlog-log-slower-than 9223372036854775807
+GET slowlog-log-slower-than
+SET slowlog-log-slower-than 10000
+SET latency-monitor-threshold -1
+SET latency-monitor-threshold 9223372036854775807
+GET latency-monitor-threshold
+SET latency-monitor-threshold 0
+SET busy-reply-threshold -1
+SET busy-reply-threshold 9223372036854775807
+GET lua-time-limit
+SET busy-reply-threshold 5000
+SET maxclients 0
+SET hash-max-listpack-entries -1
+SET hash-max-listpack-entries x
+SET hash-max-listpack-value -1
+SET hash-max-ziplist-value 1kb
+GET hash-max-listpack-value
+SET hash-max-listpack-value 64
+SET zset-max-ziplist-value x""".split("\n"):
             self.same(pair, "CONFIG", *line.split())
+
+    def test_no_more_clients_are_promised_than_there_are_descriptors_for(self):
+        """CONFIG SET maxclients 1000000 was OK with 20,000 descriptors."""
+        for c in self.both():
+            refusal = c.ask(b"CONFIG", b"SET", b"maxclients", b"1000000")
+            self.assertRegex(refusal, rb"The operating system is not able to handle the specified number of clients, try with \d+\r\n")
+            most = re.search(rb"with (\d+)", refusal).group(1)
+            before = parsed(c.ask(b"CONFIG", b"GET", b"maxclients"))[1]
+            self.assertEqual(c.ask(b"CONFIG", b"SET", b"maxclients", most), b"+OK\r\n")
+            c.ask(b"CONFIG", b"SET", b"maxclients", before)
+
+    def test_encodings_go_by_the_settings(self):
+        """They could be set to nothing but what they were."""
+        pair = self.both()
+        for kind, entries, add in (("hash", 5, lambda k, i: ("HSET", k, "f%d" % i, "v")), ("zset", 4, lambda k, i: ("ZADD", k, str(i), "m%d" % i))):
+            self.same(pair, "CONFIG", "SET", "%s-max-listpack-entries" % kind, str(entries))
+            self.same(pair, "CONFIG", "SET", "%s-max-ziplist-value" % kind, "10")
+            ours, theirs = (parsed(c.ask(b"CONFIG", b"GET", b"%s-max-ziplist-*" % kind.encode())) for c in pair)
+            self.assertEqual(sorted(ours), sorted(theirs))
+            for i in range(entries + 2):
+                self.same(pair, *add(kind, i))
+                self.same(pair, "OBJECT", "ENCODING", kind)
+            self.same(pair, *add(kind + "2", 10 ** 9))
+            self.same(pair, "OBJECT", "ENCODING", kind + "2")
+            self.same(pair, *add(kind + "2", 10 ** 12))
+            self.same(pair, "OBJECT", "ENCODING", kind + "2")
+            self.same(pair, "CONFIG", "SET", "%s-max-listpack-entries" % kind, "2000", "%s-max-listpack-value" % kind, "2000")
+            self.same(pair, "OBJECT", "ENCODING", kind)  # what was large stays so
+            for i in range(1500):
+                self.same(pair, *add(kind + "3", i))
+            self.same(pair, "OBJECT", "ENCODING", kind + "3")
+            ours, theirs = (c.ask(b"DUMP", (kind + "3").encode()) for c in pair)
+            for dump, peer in ((ours, pair[1]), (theirs, pair[0])):
+                self.assertEqual(peer.ask(b"RESTORE", kind.encode() + b"4", b"0", dump.split(b"\r\n", 1)[1][:-2]), b"+OK\r\n")
+            self.same(pair, "OBJECT", "ENCODING", kind + "4")
+            self.same(pair, "CONFIG", "SET", "%s-max-listpack-entries" % kind, "512" if kind == "hash" else "128", "%s-max-listpack-value" % kind, "64")
+        ours = pair[0]
+        ours.ask(b"CONFIG", b"SET", b"set-max-listpack-entries", b"2")  # 7.0 has no small sets
+        for member, encoding in ((b"a", b"listpack"), (b"b", b"listpack"), (b"c", b"hashtable")):
+            ours.ask(b"SADD", b"set", member)
+            self.assertEqual(ours.ask(b"OBJECT", b"ENCODING", b"set"), b"$%d\r\n%s\r\n" % (len(encoding), encoding))
+        ours.ask(b"CONFIG", b"SET", b"set-max-listpack-entries", b"128")
+
+    def test_a_hyperloglog_is_large_from_a_setting_on(self):
+        pair = self.both()
+        for limit in ("0", "100", "1kb", "5000", "3000"):
+            self.same(pair, "CONFIG", "SET", "hll-sparse-max-bytes", limit)
+            self.same(pair, "CONFIG", "GET", "hll-sparse-max-bytes")
+            for i in range(60):
+                self.same(pair, "PFADD", "hll" + limit, *("%d" % (i * 20 + k) for k in range(20)))
+                self.same(pair, "STRLEN", "hll" + limit)
+            self.same(pair, "PFCOUNT", "hll" + limit)
+        self.same(pair, "CONFIG", "SET", "hll-sparse-max-bytes", "x")
+
+    def test_nothing_is_there_under_a_name_that_is_too_long(self):
+        """To look for one was an error."""
+        pair = self.both()
+        self.same(pair, "SET", "there", "value")
+        self.same(pair, "SADD", "members", "a")
+        for n in (65_536, 70_000, 200_000):
+            key = "k" * n
+            for words in ("EXISTS K|EXISTS there K K|GET K|DEL K|DEL K there K|SET there value|UNLINK K|TYPE K|TTL K|PTTL K|EXPIRETIME K|STRLEN K|GETRANGE K 0 1|"
+                          "MGET K there|LLEN K|LRANGE K 0 -1|LINDEX K 0|HGETALL K|HGET K f|HMGET K f g|SMEMBERS K|SISMEMBER K m|SCARD K|SUNION K members|"
+                          "SINTERCARD 2 K members|ZSCORE K m|ZRANGE K 0 -1|ZCARD K|XLEN K|XRANGE K - +|OBJECT ENCODING K|DUMP K|TOUCH K there|PFCOUNT K|SORT K|"
+                          "BITCOUNT K|GETBIT K 7|GEOPOS K m|SUNIONSTORE made K members|RENAME K made|COPY K made|XREAD STREAMS K 0|GETDEL K|LPOP K|SPOP K|"
+                          "WATCH K|UNWATCH|EXISTS there|SCRIPT EXISTS K").split("|"):
+                self.same(pair, *(key if w == "K" else w for w in words.split()))
+            for words in (("MULTI",), ("GET", key), ("EXISTS", "there", key), ("DEL", key), ("EXEC",),
+                          ("EVAL", "return {redis.call('GET', KEYS[1]), redis.call('EXISTS', KEYS[1]), redis.call('DEL', KEYS[1])}", "1", key)):
+                self.same(pair, *words)
+            for words in (("SET", key, "v"), ("HSET", key, "f", "v"), ("LPUSH", key, "v"), ("SADD", key, "v"), ("INCR", key), ("RENAME", "there", key),
+                          ("MSET", "other", "v", key, "v"), ("SUNIONSTORE", key, "members"), ("EVAL", "return redis.call('SET', KEYS[1], 'v')", "1", key)):
+                self.assertIn(b"a key has at most 65535 bytes", pair[0].ask(*(w.encode() for w in words)), words[0])
+            self.same(pair, "EXISTS", "other", "made")
+
+    def test_long_words_of_any_command(self):
+        """PING of 100 kB was an error, and the name of a command that long was quoted as ''."""
+        pair = self.both()
+        for n in (70_000, 200_000):
+            word = "w" * n
+            for words in (("PING", word), (word,), (word, word, "a", word), ("OBJECT", word, "k"), ("CONFIG", "GET", word), ("CLIENT", "SETNAME", word),
+                          ("XGROUP", "CREATE", "s%d" % n, word, "$", "MKSTREAM"), ("XGROUP", "CREATE", "s%d" % n, word, "$"),
+                          ("XREADGROUP", "GROUP", word, "me", "STREAMS", "s%d" % n, ">"), ("XADD", "s%d" % n, "1-1", "f", "v"),
+                          ("XREADGROUP", "GROUP", word, word, "STREAMS", "s%d" % n, ">"), ("XPENDING", "s%d" % n, word), ("XACK", "s%d" % n, word, "1-1"),
+                          ("PUBLISH", word, "x"), ("GET", "a", word), ("SET", "k", "v", word), ("EXPIRE", "k", word), ("XGROUP", "DESTROY", "s%d" % n, word)):
+                self.same(pair, *words)
 
     def test_shutdown_refuses_what_redis_refuses(self):
         pair = self.both()
@@ -823,6 +937,20 @@ class Conditional(AdminCase):
         self.ask("DEL", "l")
         self.ask("RPUSH", "l", "x")
         self.refused("WRONGTYPE", "INCREX", "l")
+
+    def test_a_number_grows_if_it_is_there_or_if_it_is_not(self):
+        """Valkey's NX and XX; it answers null where nothing is done."""
+        self.ask("DEL", "k")
+        self.assertEqual([self.increx("k", "XX"), self.ask("EXISTS", "k")], [None, 0])
+        self.assertEqual([self.increx("k", "NX", "EX", "100"), self.increx("k", "NX", "BYINT", "5"), self.ask("GET", "k")], [[1, 1], None, b"1"])
+        self.assertEqual([self.increx("k", "xx", "BYINT", "5"), self.increx("k", "BYINT", "1", "XX", "UBOUND", "6")], [[6, 5], [6, 0]])
+        self.ask("PERSIST", "k")
+        self.assertEqual([self.increx("k", "NX", "EX", "100"), self.ask("TTL", "k")], [None, -1])
+        for words in ("NX XX", "XX NX", "NX NX", "XX XX"):
+            self.refused("syntax error", "INCREX", "k", *words.split())
+        self.ask("LPUSH", "list", "x")
+        self.refused("WRONGTYPE", "INCREX", "list", "NX")
+        self.ask("DEL", "k", "list")
 
     def test_a_number_that_grows_expires_as_it_should(self):
         ttl = lambda: self.ask("TTL", "k")

@@ -634,53 +634,5 @@ class HttpBuffers(Case):
             self.assertGreater(refused, 0)
             self.assertLess(grown, (64 * MIB) + n * (100 << 10))  # and what its socket buffers held
 
-
-class Configuration(unittest.TestCase):
-    def test_config_rewrite_keeps_what_was_set(self):
-        with tempfile.TemporaryDirectory() as d:
-            path = os.path.join(d, "c.toml")
-            with open(path, "w") as f:
-                f.write('# mine\nthreads = 1\nmemory = "64mb" # a little\n')
-            server = Server(args=["--config=" + path])
-            self.addCleanup(server.remove)
-            want = {"maxmemory": str(80 * MIB), "maxmemory-policy": "allkeys-lru", "appendfsync": "always",
-                    "maxclients": "123", "timeout": "77", "maxmemory-clients": "10%",
-                    "client-output-buffer-limit": "normal 0 0 0 slave 0 0 0 pubsub 1048576 0 0", "slowlog-max-len": "7",
-                    "notify-keyspace-events": "AKE", "notify-keyspace-stream": "g", "busy-reply-threshold": "700",
-                    "latency-tracking-info-percentiles": "50 99", "loglevel": "warning"}
-            r = server.redis()
-            for name, value in want.items():
-                r.config_set(name, value)
-            self.assertTrue(r.config_rewrite())
-            r.close()
-            text = open(path).read()
-            self.assertTrue(text.startswith("# mine\nthreads = 1\n"), text)
-            self.assertEqual(text.count("memory ="), 1)
-            self.assertEqual(server.stop(), 0)
-            server.start()
-            r = server.redis()
-            self.assertEqual({name: r.config_get(name)[name] for name in want}, want)
-            # What the file has no line for is not lost behind an OK.
-            before = r.config_get("requirepass")["requirepass"]
-            r.config_set("requirepass", "another-password-1")
-            with self.assertRaisesRegex(redis.ResponseError, "requirepass is not what it was at the start"):
-                r.config_rewrite()
-            r.config_set("requirepass", before)
-            # What is off again is said to be.
-            r.config_set("notify-keyspace-events", "")
-            self.assertTrue(r.config_rewrite())
-            self.assertIn('notify-keyspace-events = "none"', open(path).read())
-            self.assertEqual(server.stop(), 0)
-            server.start()
-            r.close()
-            r = server.redis()
-            self.assertEqual(r.config_get("notify-keyspace-events")["notify-keyspace-events"], "")
-            r.close()
-        server = Server()
-        self.addCleanup(server.remove)
-        with self.assertRaisesRegex(redis.ResponseError, "without a config file"):
-            server.redis().config_rewrite()
-
-
 if __name__ == "__main__":
     unittest.main()

@@ -234,8 +234,12 @@ class Others(Debug):
         text = b"\n".join(self.both[0].execute_command("DEBUG", "HELP"))
         for name in (b"DIGEST", b"OBJECT", b"POPULATE", b"PROTOCOL", b"SLEEP", b"HELP"):
             self.assertIn(name, text)
-        for words in (("JMAP",), ("LISTPACK", "k"), ("DIGEST", "k"), ("SLEEP",)):
+        for words in (("JMAP",), ("DIGEST", "k"), ("SLEEP",)):
             self.refused("unknown subcommand or wrong number of arguments", "DEBUG", *words)
+        for words, why in ((("RELOAD",), "SAVE makes all durable, and a restart loads it"), (("loadaof",), "nothing is loaded"), (("LISTPACK", "k"), "structures"),
+                           (("HTSTATS", "0"), "structures"), (("SDSLEN", "k"), "structures"), (("QUICKLIST-PACKED-THRESHOLD", "1"), "structures"),
+                           (("REPLICATE", "AOF", "x"), "no replicas")):
+            self.refused("DEBUG %s is not possible: .*%s" % (words[0].upper(), why), "DEBUG", *words)
 
 
 if __name__ == "__main__":
