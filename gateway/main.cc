@@ -176,6 +176,7 @@ int serve(const Options& options) {
     mi_collect(true);
   };
 #endif
+  store_options.databases = options.databases;
   store_options.space_amplification = options.space_amplification;
   store_options.collections = kv::collection_types();
   store_options.durability = options.durability;

@@ -8,6 +8,7 @@
 
 #include "core/base/limits.h"
 #include "core/base/text.h"
+#include "core/store/holdings.h"
 #include "gateway/config_file.h"
 #include "gateway/net/net.h"
 #include "kv/engine/client_limits.h"
@@ -312,6 +313,10 @@ Options parse_options(int argc, char** argv) {
          "--maxmemory-policy", [&o](const std::string& name) { take_policy(o, name); },
          "which keys are deleted when memory is full, in Redis's words")
       ->default_str("noeviction");
+  app.add_option("--databases", o.databases,
+                 "numbered databases; a store that holds keys in another one does not start")
+      ->check(CLI::Range(1u, kDatabasesMax))
+      ->capture_default_str();
   app.add_option("--space-amplification", o.space_amplification,
                  "the log may be so many times as large as what lives in it")
       ->check(CLI::Range(1.1, 100.0))

@@ -25,6 +25,7 @@ struct Options {
   std::string tls_cert, tls_key;
   size_t threads = 1;
   uint64_t memory_bytes = 0;
+  uint32_t databases = 16;
   EvictionPolicy policy = EvictionPolicy::kNoEviction;
   double space_amplification = 2;
   Durability durability = Durability::kEverySec;

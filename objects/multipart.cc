@@ -384,7 +384,7 @@ Status sweep_uploads(Store& store) {
   const std::vector<std::string> parts = keys_with(store, "p/"), uploads = keys_with(store, "u/");
   std::set<uint32_t> buckets;
   for (auto& b : store.buckets()) buckets.insert(b->id.value());
-  for (uint32_t i = 0; i < kDatabases; i++) buckets.insert(store.database(i).id.value());
+  for (uint32_t i = 0; i < store.databases(); i++) buckets.insert(store.database(i).id.value());
   std::set<std::string, std::less<>> open;
   for (auto& name : uploads) {
     auto upload = parse_upload_key(name);

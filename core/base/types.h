@@ -64,7 +64,8 @@ class SegmentId {
   uint64_t value_ = UINT64_MAX;
 };
 
-// Numbers 0-15 are the Redis databases; 16 is the store's own; buckets follow. Never reused.
+// 0-15 are Redis databases, and so are some of the largest (core/store/holdings.h); 16 is the
+// store's own; buckets follow. Never reused.
 class NamespaceId {
  public:
   constexpr NamespaceId() = default;

@@ -251,7 +251,7 @@ class Namespace;
 struct IndexCounts {
   std::atomic<uint64_t>* keys = nullptr;
   std::shared_ptr<MemoryCount> memory;
-  // Whether the heads of its stripes are counted as memory. Those of the numbered databases are
+  // Whether the heads of its stripes are counted as memory. Those of the databases 0 to 15 are
   // not: they are at most 1.5 MB in all, part of what the process takes itself, and a limit that
   // they alone exceed would leave room for no key.
   bool heads = false;

@@ -209,6 +209,7 @@ void Log::append_batch(std::span<const RecordView> records, std::span<Lsn> lsns)
     frame->used += total;
     tail_.store(frame->start + frame->used, std::memory_order_relaxed);
     frame->records += static_cast<uint32_t>(records.size());
+    if (records.front().cause != Cause::kCopy) stats_.changes += records.size();
     if (total > kLargeBytes) {
       frame->large += total;
       large_end_ = frame->start + frame->used;
@@ -256,6 +257,7 @@ std::vector<Log::Frame*> Log::lay_out(std::span<const RecordView> records, std::
     frames.push_back(frame.get());
     sealed_.push_back(std::move(frame));
   }
+  if (records.front().cause != Cause::kCopy) stats_.changes += records.size();
   note_unwritten(now_ms);
   tail_.store(next_start_, std::memory_order_relaxed);
   if (total > kLargeBytes) large_end_ = next_start_;

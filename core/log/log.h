@@ -188,6 +188,7 @@ class Log {
 
   struct Stats {
     uint64_t frames = 0, syncs = 0, bytes = 0, record_bytes = 0;
+    uint64_t changes = 0;  // records that were appended, without the cleaner's copies
   };
   Stats stats() const;
 

@@ -81,7 +81,7 @@ enum class RecordType : uint8_t {
   kDelete = 2,          // key is gone
   kNamespace = 3,       // namespace `ns` is there: key its name, value core/store/properties.h
   kNamespaceDrop = 4,   // namespace `ns` and all in it is gone
-  kNamespaceFlush = 5,  // all keys of `ns` with a smaller LSN are gone; no `ns`: of databases 0-15
+  kNamespaceFlush = 5,  // all keys of `ns` with a smaller LSN are gone; no `ns`: of all databases
   kOperation = 6,       // the collection `key` changes as `value` says; its expiry is this one
   kName = 7,            // key has the collection of an identity: core/index/identities.h
   kExpiry = 8,          // what `key` holds stays as it is, and its expiry is this one, or none

@@ -257,9 +257,17 @@ awaitable<void> Checkpointer::run() {
       Status struck = co_await keyspace_.manifest_.save();
       if (struck.ok()) (void)co_await remove_old();
     }
-    if (!wanted()) continue;
-    Status written = co_await write();
-    if (!written.ok()) co_await keyspace_.rest(10 * kLookMs);
+    const bool asked = asked_.load(std::memory_order_relaxed);
+    const Status log = keyspace_.log().status();
+    const bool can = log.ok() && !keyspace_.log().full();
+    Status written = can ? absl::OkStatus() : absl::UnavailableError("no room, or no log");
+    const bool writes = asked ? can : wanted();
+    if (writes) written = co_await write();
+    if (asked) {
+      failed_.store(!written.ok(), std::memory_order_relaxed);
+      asked_.store(false, std::memory_order_relaxed);
+    }
+    if (writes && !written.ok()) co_await keyspace_.rest(10 * kLookMs);
   }
 }
 

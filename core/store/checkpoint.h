@@ -133,6 +133,15 @@ class Checkpointer {
     old_ = std::move(old);
   }
   uint64_t written() const { return written_.load(std::memory_order_relaxed); }
+  // From any thread: the next one is written soon, whatever the log has grown by. A store that
+  // takes no writes, or has no room, writes none.
+  void ask() { asked_.store(true, std::memory_order_relaxed); }
+  bool asked() const {
+    return asked_.load(std::memory_order_relaxed);
+  }  // and it is not written yet
+  bool failed() const {
+    return failed_.load(std::memory_order_relaxed);
+  }  // the last that was asked
 
  private:
   struct File;
@@ -152,6 +161,7 @@ class Checkpointer {
   Lsn begin_;                // of the newest; 0: there is none
   std::vector<FileId> old_;  // files to remove once there is a newer one
   std::atomic<uint64_t> written_{0};
+  std::atomic<bool> asked_{false}, failed_{false};
 };
 
 }  // namespace cairn

@@ -170,13 +170,16 @@ Keyspace::Keyspace(Volume& volume, Clock& clock, ChunkPool& pool, std::vector<Ex
   extents_.set_debt_max(options_.extent_debt_bytes);
   extents_.set_taken([this](uint64_t bytes) { log_.note_taken(bytes); });
   hash_seed_ = random();
+  assert(options_.databases >= 1 && options_.databases <= kDatabasesMax);
   make_databases();
 }
 
 void Keyspace::make_databases() {
-  for (uint32_t i = 0; i < kDatabases; i++) {
-    databases_[i] = std::make_shared<Namespace>(NamespaceId(i), cat("db", i), Properties{},
-                                                hash_seed_, memory_count_);
+  databases_.clear();
+  holders_ = std::vector<std::atomic<uint32_t>>(databases());
+  for (uint32_t i = 0; i < databases(); i++) {
+    databases_.push_back(std::make_shared<Namespace>(database_id(i), cat("db", i), Properties{},
+                                                     hash_seed_, memory_count_));
     holders_[i] = i;
   }
   system_ = std::make_shared<Namespace>(kSystemNamespace, ".system", Properties{}, hash_seed_,
@@ -402,8 +405,8 @@ void Keyspace::move_name(NamespaceId id, Lsn lsn) {
 
 NamespacePtr Keyspace::namespace_by_id(NamespaceId stored) const {
   if (stored == kIdentities) return unnamed_;
-  if (stored.value() < kDatabases) {
-    return databases_[holders_[stored.value()].load(std::memory_order_relaxed)];
+  if (const uint32_t number = database_number(stored); number < databases()) {
+    return databases_[holders_[number].load(std::memory_order_relaxed)];
   }
   MutexLock lock(names_mutex_);
   auto it = by_id_.find(stored.value());

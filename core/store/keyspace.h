@@ -131,6 +131,7 @@ class StripeLocks {
 class Keyspace {
  public:
   // ---- namespaces ----
+  uint32_t databases() const { return options_.databases; }  // their numbers are below this
   Namespace& database(uint32_t number) { return *databases_[number]; }
   Namespace& system() { return *system_; }
   NamespacePtr find_namespace(std::string_view name) const;  // "db3" or a bucket's name
@@ -357,8 +358,9 @@ class Keyspace {
   Holdings holdings() const;
   // The namespace that holds what the log has under the id which is this one's own.
   Namespace& holder_of(Namespace& ns) const {
-    if (ns.id.value() >= kDatabases) return ns;
-    return *databases_[holders_[ns.id.value()].load(std::memory_order_relaxed)];
+    const uint32_t number = database_number(ns.id);
+    if (number >= databases()) return ns;
+    return *databases_[holders_[number].load(std::memory_order_relaxed)];
   }
   // Two databases exchange what they hold, for who has the locks of all stripes; a second time, it
   // is undone.
@@ -367,7 +369,7 @@ class Keyspace {
   void make_exchange_known(Namespace& a, Namespace& b, Lsn lsn, bool wished);
   // Appends the record that says what they hold now, in place of the one before.
   void write_swap();
-  void note_swap_record(Lsn lsn);
+  void note_swap_record(Lsn lsn, const Holdings& holdings);
 
   // The record that names a namespace now: where it is, and what it says.
   std::pair<Lsn, std::shared_ptr<const Properties>> name_of(const Namespace& ns) const {
@@ -421,9 +423,11 @@ class Keyspace {
 
   const std::shared_ptr<Identities> identities_ = std::make_shared<Identities>();
   std::unique_ptr<Stripes> stripes_;
-  std::array<NamespacePtr, kDatabases> databases_;
-  std::array<std::atomic<uint32_t>, kDatabases> holders_;  // by Namespace::stored(), their numbers
-  Lsn swap_record_;  // the newest, under the lock of any stripe; invalid: there is none
+  std::vector<NamespacePtr> databases_;
+  std::vector<std::atomic<uint32_t>> holders_;  // by what has an id, the number of who holds it
+  // The newest, and its size, under the lock of any stripe; invalid: there is none.
+  Lsn swap_record_;
+  uint64_t swap_record_bytes_ = 0;
   NamespacePtr system_;
   NamespacePtr unnamed_;  // kIdentities: what has no name yet; not among spaces()
 

@@ -42,7 +42,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   Namespace(NamespaceId id, std::string name, Properties properties, uint64_t hash_seed,
             std::shared_ptr<MemoryCount> memory)
       : id(id),
-        hash_seed((hash_seed ^ (id.value() < kDatabases ? 0 : id.value())) * 0x9e3779b97f4a7c15ULL),
+        hash_seed((hash_seed ^ (is_database(id) ? 0 : id.value())) * 0x9e3779b97f4a7c15ULL),
         name(std::move(name)),
         stored_(id.value()),
         properties_(std::make_shared<const Properties>(properties)),
@@ -61,7 +61,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
     MutexLock lock(properties_mutex_);
     return properties_;
   }
-  bool is_bucket() const { return id.value() >= kFirstBucket; }
+  bool is_bucket() const { return id.value() >= kFirstBucket && !is_database(id); }
 
  private:
   friend class Keyspace;
@@ -123,7 +123,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   // An empty one for this namespace; the one before keeps its own size from then on.
   std::unique_ptr<Index> make_index() {
     return std::make_unique<Index>(hash_seed, this, false,
-                                   IndexCounts{&keys_, memory_, is_bucket()});
+                                   IndexCounts{&keys_, memory_, id.value() >= kFirstBucket});
   }
 };
 using NamespacePtr = std::shared_ptr<Namespace>;

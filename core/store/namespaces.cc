@@ -14,7 +14,7 @@ namespace cairn {
 NamespacePtr Keyspace::find_namespace(std::string_view name) const {
   if (name.substr(0, 2) == "db") {
     auto number = parse_int<uint32_t>(name.substr(2));
-    if (number && *number < kDatabases && databases_[*number]->name == name) {
+    if (number && *number < databases() && databases_[*number]->name == name) {
       return databases_[*number];
     }
   }
@@ -185,8 +185,10 @@ Retired Keyspace::retire(Namespace& ns) {
 // ---- swaps ----
 
 Holdings Keyspace::holdings() const {
-  Holdings now;
-  for (uint32_t i = 0; i < kDatabases; i++) now.ids[i] = databases_[i]->stored().value();
+  Holdings now(databases());
+  for (uint32_t i = 0; i < databases(); i++) {
+    now.numbers[i] = database_number(databases_[i]->stored());
+  }
   return now;
 }
 
@@ -195,8 +197,9 @@ void Keyspace::exchange(Namespace& a, Namespace& b) {
   a.index->trade_places(*b.index);
   a.volatile_keys = b.volatile_keys.exchange(a.volatile_keys);
   a.stored_ = b.stored_.exchange(a.stored_);
-  holders_[a.stored_] = a.id.value();
-  holders_[b.stored_] = b.id.value();
+  for (const Namespace* ns : {&a, &b}) {
+    holders_[database_number(ns->stored())] = database_number(ns->id);
+  }
 }
 
 void Keyspace::make_exchange_known(Namespace& a, Namespace& b, Lsn lsn,
@@ -206,7 +209,7 @@ void Keyspace::make_exchange_known(Namespace& a, Namespace& b, Lsn lsn,
   b.order_swaps++;
   a.order_end = b.order_end.exchange(a.order_end);
   note_swap(a, b, lsn, wished);
-  note_swap_record(lsn);
+  note_swap_record(lsn, holdings());
 }
 
 static RecordView swap_record(std::string_view holdings) {
@@ -217,15 +220,17 @@ static RecordView swap_record(std::string_view holdings) {
 }
 
 void Keyspace::write_swap() {
-  const std::string now = holdings().encode();
-  note_swap_record(log_.append(swap_record(now)));
+  const Holdings now = holdings();
+  const std::string text = now.encode();
+  note_swap_record(log_.append(swap_record(text)), now);
 }
 
-void Keyspace::note_swap_record(Lsn lsn) {
-  const uint64_t bytes = swap_record(Holdings().encode()).size();
-  if (swap_record_.valid()) usage_.sub(swap_record_, bytes);
+void Keyspace::note_swap_record(Lsn lsn, const Holdings& holdings) {
+  if (swap_record_.valid()) usage_.sub(swap_record_, swap_record_bytes_);
   swap_record_ = lsn;
-  usage_.add(lsn, bytes);
+  const std::string text = holdings.encode();
+  swap_record_bytes_ = swap_record(text).size();
+  usage_.add(lsn, swap_record_bytes_);
 }
 
 void Keyspace::move_swap(Lsn lsn) {

@@ -23,6 +23,7 @@ struct StoreOptions {
   // Has the calling thread's allocator give back what nobody uses; called on every executor.
   std::function<void()> release_memory;
   CollectionTypes collections{};
+  uint32_t databases = 16;         // 1 to kDatabasesMax (holdings.h)
   double space_amplification = 2;  // the log may be so many times as large as what lives in it
   Durability durability = Durability::kEverySec;  // off: no timed sync
   bool repair = false;

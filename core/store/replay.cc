@@ -40,12 +40,14 @@ void Replay::grew(const Entry* before, const Entry* now) {
 }
 
 Namespace* Replay::namespace_of(NamespaceId id) {
-  if (id.value() < kDatabases) return keyspace_.databases_[id.value()].get();  // without a lock
+  const uint32_t number = database_number(id);
+  if (number < keyspace_.databases()) return keyspace_.databases_[number].get();  // without a lock
   MutexLock lock(mutex_);
   auto& ns = namespaces_[id.value()];
   if (ns == nullptr) {
-    ns = std::make_shared<Namespace>(id, "", Properties{}, keyspace_.hash_seed_,
-                                     keyspace_.memory_count_);
+    // One of a database that there was is empty in the end, or the start is refused.
+    ns = std::make_shared<Namespace>(id, number == UINT32_MAX ? "" : cat("db", number),
+                                     Properties{}, keyspace_.hash_seed_, keyspace_.memory_count_);
     ns->index->loading = true;
   }
   return ns.get();
@@ -115,7 +117,10 @@ void Replay::apply_to_namespace(const RecordView& r, Lsn lsn) {
     case RecordType::kNamespaceFlush: {
       const bool at_once = !planted(Bug::kFlushForgotten);
       if (r.ns.valid()) return newest(flushed_, r.ns.value(), at_once);
-      for (uint32_t i = 0; i < kDatabases; i++) newest(flushed_, i, at_once);
+      for (uint32_t i = 0; i < kDatabasesMax; i++) {
+        const uint32_t id = database_id(i).value();
+        newest(flushed_, id, at_once && is_known(id));
+      }
       return;
     }
     case RecordType::kSwap: {
@@ -336,13 +341,37 @@ awaitable<Status> Replay::finish(Lsn first, std::vector<LsnRange> lost) {
           cat("namespace ", s.space->id.value(), " has keys but no name"));
     }
   }
+  if (const uint32_t needed = databases_needed(); needed > keyspace_.databases()) {
+    co_return absl::FailedPreconditionError(
+        cat("database ", needed - 1, " is in use, and with --databases=", keyspace_.databases(),
+            " there is none: ", needed, " are needed at least"));
+  }
   apply_holdings();
   co_return absl::OkStatus();
 }
 
+bool Replay::is_known(uint32_t id) const {
+  MutexLock lock(mutex_);
+  return namespaces_.contains(id);
+}
+
+uint32_t Replay::databases_needed() const {
+  uint32_t needed = keyspace_.databases();
+  for (uint32_t i = needed; i < holdings_.numbers.size(); i++) {
+    if (holdings_.numbers[i] != i) needed = i + 1;
+  }
+  for (auto& [id, ns] : namespaces_) {
+    const uint32_t number = database_number(NamespaceId(id));
+    if (number != UINT32_MAX && (ns->size() > 0 || ns->named.valid())) {
+      needed = std::max(needed, number + 1);
+    }
+  }
+  return needed;
+}
+
 const std::string& Replay::name_of(const Namespace& ns) const {
-  for (uint32_t i = 0; i < kDatabases; i++) {
-    if (holdings_.ids[i] == ns.id.value()) return keyspace_.databases_[i]->name;
+  for (uint32_t i = 0; i < keyspace_.databases(); i++) {
+    if (database_id(holdings_.held_by(i)) == ns.id) return keyspace_.databases_[i]->name;
   }
   return ns.name;
 }
@@ -350,9 +379,9 @@ const std::string& Replay::name_of(const Namespace& ns) const {
 void Replay::apply_holdings() {
   StripeLocks all(keyspace_);
   all.lock_all();
-  for (const NamespacePtr& ns : keyspace_.databases_) {
-    const NamespacePtr other =
-        keyspace_.namespace_by_id(NamespaceId(holdings_.ids[ns->id.value()]));
+  for (uint32_t i = 0; i < keyspace_.databases(); i++) {
+    const NamespacePtr& ns = keyspace_.databases_[i];
+    const NamespacePtr other = keyspace_.namespace_by_id(database_id(holdings_.held_by(i)));
     if (other != ns) keyspace_.exchange(*ns, *other);
   }
 }
@@ -492,13 +521,20 @@ std::optional<Lsn> Replay::since(const Namespace& ns) const {
 std::vector<Replay::Space> Replay::namespaces() const {
   std::vector<Space> there;
   for (auto& [id, ns] : namespaces_) {
+    if (database_number(ns->id) != UINT32_MAX && database_number(ns->id) >= keyspace_.databases()) {
+      continue;  // it is empty
+    }
     if (const auto alive = since(*ns)) there.push_back({ns, *alive});
   }
   return there;
 }
 
 uint32_t Replay::next_namespace() const {
-  return namespaces_.empty() ? 0 : namespaces_.rbegin()->first + 1;
+  uint32_t next = 0;
+  for (auto& [id, ns] : namespaces_) {
+    if (!is_database(NamespaceId(id))) next = std::max(next, id + 1);
+  }
+  return next;
 }
 
 }  // namespace cairn

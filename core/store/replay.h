@@ -89,8 +89,9 @@ class Replay {
   };
   // That are there, by id. Unless something was lost, all buckets have a name.
   std::vector<Space> namespaces() const;
-  uint32_t next_namespace() const;          // ids from here on were in no record
-  Lsn swapped() const { return swapped_; }  // the newest record of a swap
+  uint32_t next_namespace() const;                        // ids from here on were in no record
+  Lsn swapped() const { return swapped_; }                // the newest record of a swap
+  const Holdings& holdings() const { return holdings_; }  // as that says
   Lsn first() const { return first_; }
   bool lossy() const { return !lost_.empty(); }
   bool is_lost(Lsn lsn) const { return in_ranges(lost_, lsn); }
@@ -132,6 +133,9 @@ class Replay {
 
   Namespace* namespace_of(NamespaceId id);
   void apply_to_namespace(const RecordView& record, Lsn lsn);
+  bool is_known(uint32_t id) const;
+  // How many there have to be, since one of them holds something, or another's.
+  uint32_t databases_needed() const;
   void apply_holdings();
   // Of what holds in the end what this one holds until then: for notes.
   const std::string& name_of(const Namespace& ns) const;

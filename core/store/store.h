@@ -59,6 +59,9 @@ class Store : public Keyspace {
   Faults& faults() { return faults_; }
 
   void set_durability(Durability d) { durability_ = d; }
+  // Whether what has expired is removed by itself; it is served to nobody either way.
+  void set_removes_expired(bool removes) { removes_expired_ = removes; }
+  void ask_for_checkpoint() { checkpointer_.ask(); }
   // Acts at once: the next write finds it, and what is held beyond it begins to leave.
   void set_memory_bytes(uint64_t bytes) {
     memory_bytes_ = bytes;
@@ -125,6 +128,7 @@ class Store : public Keyspace {
   std::vector<NamespacePtr> nameless_;
   bool swap_lost_ = false;  // likewise what the databases hold
   std::atomic<uint64_t> expired_{0}, expiry_ns_{0};
+  std::atomic<bool> removes_expired_{true};
   int64_t last_sync_ms_ = 0;
   Lsn durable_before_, proven_last_;  // prove_last()'s
 };

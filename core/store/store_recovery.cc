@@ -387,7 +387,7 @@ awaitable<Status> Store::load(const Replay& replay) {
   for (const Replay::Space& alive : all) {
     const NamespacePtr& ns = alive.space;
     const Lsn since = alive.since;
-    next = std::max(next, ns->id.value() + 1);
+    if (!is_database(ns->id)) next = std::max(next, ns->id.value() + 1);
     if (ns->is_bucket()) {
       MutexLock lock(names_mutex_);
       if (!ns->named.valid()) {
@@ -440,8 +440,10 @@ awaitable<Status> Store::load(const Replay& replay) {
     ns->index->loading = false;
   }
   if (const Lsn swapped = replay.swapped(); swapped.valid()) {
-    note_swap_record(swapped);
-    swap_lost_ = swapped < replay.first() || replay.is_lost(swapped);  // a checkpoint alone has it
+    note_swap_record(swapped, replay.holdings());
+    // A checkpoint alone has it, or it is not about all of those that there are now.
+    swap_lost_ = swapped < replay.first() || replay.is_lost(swapped) ||
+                 replay.holdings().numbers.size() != databases();
   }
   MutexLock lock(names_mutex_);
   next_namespace_ = next;

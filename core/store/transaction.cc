@@ -343,8 +343,8 @@ Status Transaction::flush(Namespace& ns) {
 }
 
 Status Transaction::flush_databases() {
-  std::array<Namespace*, kDatabases> all;
-  for (uint32_t i = 0; i < kDatabases; i++) all[i] = &keyspace_.database(i);
+  std::vector<Namespace*> all;
+  for (uint32_t i = 0; i < keyspace_.databases(); i++) all.push_back(&keyspace_.database(i));
   return flush(NamespaceId(), all);
 }
 
@@ -389,11 +389,11 @@ Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
 // ---- swap ----
 
 Status Transaction::swap(Namespace& a, Namespace& b) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  assert(&a != &b && a.id.value() < kDatabases && b.id.value() < kDatabases);
+  assert(&a != &b && is_database(a.id) && is_database(b.id));
   StripeLocks own(keyspace_);
   if (Status s = take_all(own); !s.ok()) return s;
   Holdings after = keyspace_.holdings();
-  std::swap(after.ids[a.id.value()], after.ids[b.id.value()]);
+  std::swap(after.numbers[database_number(a.id)], after.numbers[database_number(b.id)]);
   std::string value = after.encode();
   RecordView r;
   r.type = RecordType::kSwap;

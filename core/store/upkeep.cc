@@ -44,7 +44,7 @@ void Store::tick() {
 awaitable<void> Store::run_expiry() {
   while (!stopping_) {
     co_await rest(kTickMs);
-    co_await expire_due(clock_.now_ms());
+    if (removes_expired_) co_await expire_due(clock_.now_ms());
   }
 }
 

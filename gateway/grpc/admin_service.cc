@@ -38,7 +38,7 @@ Unary* AdminService::stats(Context* c, const Caller&, const v1::StatsRequest*,
     out->set_keys(static_cast<uint64_t>(ns.committed_size()));
     out->set_expiring_keys(static_cast<uint64_t>(ns.volatile_keys.load()));
   };
-  for (uint32_t i = 0; i < kDatabases; i++) {
+  for (uint32_t i = 0; i < store_.databases(); i++) {
     if (store_.database(i).size() > 0) add(store_.database(i));
   }
   for (auto& b : store_.buckets()) add(*b);

@@ -284,7 +284,7 @@ constexpr Parameter kParameters[] = {
     {"cluster-announce-tls-port", [](Server& s) { return cat(s.cluster.announce_tls_port); },
      nullptr, kAtStart},
     {"cluster-enabled", [](Server& s) { return yes_or_no(s.cluster.enabled); }, nullptr},
-    {"databases", [](Server&) { return cat(kDatabases); }, nullptr},
+    {"databases", [](Server& s) { return cat(s.store.databases()); }, nullptr},
     {"dir", [](Server& s) { return s.data_directory; }, nullptr, kAtStart},
     {"hash-max-listpack-entries", get_threshold<hash_thresholds, &Thresholds::entries>,
      set_threshold<hash_thresholds, &Thresholds::entries>},

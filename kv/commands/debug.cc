@@ -185,8 +185,8 @@ awaitable<void> populate(Context& c) {
 // ---- the table ----
 
 void set_active_expire(Context& c) {
-  if (c.args[2] == "1") return c.reply.ok();
-  c.reply.error("ERR keys expire when they are due, here always");
+  c.store.set_removes_expired(c.args[2] != "0");
+  c.reply.ok();
 }
 
 void set_disable_deny_scripts(Context& c) {
@@ -243,8 +243,8 @@ constexpr Subcommand kSubcommands[] = {
     {"protocol", 3, 3, protocol, nullptr, "PROTOCOL <type>",
      "Reply with a test value of the specified type: string, integer, double, bignum, null, array, "
      "set, map, attrib, push, verbatim, true, false."},
-    {"set-active-expire", 3, 3, set_active_expire, nullptr, "SET-ACTIVE-EXPIRE 1",
-     "Keys expire when they are due: it cannot be switched off."},
+    {"set-active-expire", 3, 3, set_active_expire, nullptr, "SET-ACTIVE-EXPIRE <0|1>",
+     "Whether expired keys are removed before somebody looks for them; they are served to nobody."},
     {"set-disable-deny-scripts", 3, 3, set_disable_deny_scripts, nullptr,
      "SET-DISABLE-DENY-SCRIPTS <0|1>",
      "Let scripts call DEBUG; what else they may not call they may not."},

@@ -296,12 +296,12 @@ class AllKeys {
 awaitable<void> debug_digest(Context& c) {
   Digest all;
   const auto held = held_by_databases(c);
-  for (uint32_t i = 0; i < kDatabases; i++) {
+  for (uint32_t i = 0; i < held.size(); i++) {
     AllKeys keys(c, held[i]);
     const bool looked = co_await keys.look();
     if (!looked) co_return;
     if (!keys.any()) continue;
-    all.mix(std::string{'\0', '\0', '\0', static_cast<char>(i)});
+    all.mix(std::string{'\0', '\0', static_cast<char>(i >> 8), static_cast<char>(i)});
     all.add_sum(keys.sum());
   }
   c.reply.simple(all.hex());

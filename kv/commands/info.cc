@@ -156,16 +156,21 @@ void info_persistence(Context& c, std::string& out) {
   // Nothing is copied to be saved: each change is in the log when it is answered.
   append(out, "current_cow_peak:0\r\ncurrent_cow_size:0\r\ncurrent_cow_size_age:0",
          "\r\ncurrent_fork_perc:0.00\r\ncurrent_save_keys_processed:0",
-         "\r\ncurrent_save_keys_total:0\r\nrdb_changes_since_last_save:0\r\nrdb_saves:0",
+         "\r\ncurrent_save_keys_total:0\r\nrdb_changes_since_last_save:",
+         stats.changes - std::min(stats.changes, s.saved_changes.load()),
+         "\r\nrdb_saves:", s.saves.load(),
          "\r\nrdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0",
          "\r\nrdb_last_load_keys_loaded:", c.store.recovered_items(),
-         "\r\naof_rewrites:0\r\naof_rewrites_consecutive_failures:0\r\naof_last_cow_size:0",
+         "\r\naof_rewrites:", c.store.checkpointer().written(),
+         "\r\naof_rewrites_consecutive_failures:0\r\naof_last_cow_size:0",
          "\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\n");
   append(out, "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:", s.last_save_ms / 1000,
          "\r\nrdb_last_bgsave_status:", log.ok() ? "ok" : "err",
          "\r\nrdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:1\r\n",
-         "aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n",
-         "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\n",
+         "aof_rewrite_in_progress:", c.store.checkpointer().asked() ? 1 : 0,
+         "\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n",
+         "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:",
+         c.store.checkpointer().failed() ? "err" : "ok", "\r\n",
          "aof_last_write_status:", log.ok() ? "ok" : "err", "\r\naof_current_size:", stats.bytes,
          "\r\nlog_segments_freed:", c.store.cleaner().stats().segments_freed,
          "\r\ncheckpoints_written:", c.store.checkpointer().written(),
@@ -333,7 +338,7 @@ void info_keyspace(Context& c, std::string& out) {
     c.saw(Lsn(ns.added.load(std::memory_order_relaxed)));
   };
   c.saw(c.store.newest_name());
-  for (uint32_t i = 0; i < kDatabases; i++) {
+  for (uint32_t i = 0; i < c.store.databases(); i++) {
     Namespace& ns = c.store.database(i);
     const int64_t keys = ns.committed_size();
     saw(ns);

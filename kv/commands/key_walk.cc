@@ -16,15 +16,15 @@ awaitable<bool> KeyWalk::wait_for_turn(Seen seen) {
 
 // Amidst a swap, which takes a moment, two of them say the same.
 Namespace& HeldWalk::holder() const {
-  for (uint32_t number = 0;; number = (number + 1) % kDatabases) {
+  for (uint32_t number = 0;; number = (number + 1) % c_.store.databases()) {
     if (c_.store.database(number).stored() == held_) return c_.store.database(number);
   }
 }
 
-std::array<NamespaceId, kDatabases> held_by_databases(Context& c) {
+std::vector<NamespaceId> held_by_databases(Context& c) {
   for (;;) {
-    std::array<NamespaceId, kDatabases> held;
-    for (uint32_t i = 0; i < kDatabases; i++) held[i] = c.store.database(i).stored();
+    std::vector<NamespaceId> held;
+    for (uint32_t i = 0; i < c.store.databases(); i++) held.push_back(c.store.database(i).stored());
     auto sorted = held;
     std::sort(sorted.begin(), sorted.end());
     if (std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end()) return held;

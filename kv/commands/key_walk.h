@@ -142,7 +142,7 @@ class HeldWalk {
 };
 
 // What each numbered database holds; each once.
-std::array<NamespaceId, kDatabases> held_by_databases(Context& c);
+std::vector<NamespaceId> held_by_databases(Context& c);
 
 // In pieces of memory that go one by one when they are sent: a single one of 100 MB stopped its
 // thread for as long as it took to grow.

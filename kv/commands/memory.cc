@@ -31,7 +31,7 @@ double ratio(uint64_t a, uint64_t b) {
 
 uint64_t keys_of(Context& c) {
   uint64_t keys = 0;
-  for (uint32_t i = 0; i < kDatabases; i++) {
+  for (uint32_t i = 0; i < c.store.databases(); i++) {
     keys += static_cast<uint64_t>(std::max<int64_t>(c.store.database(i).committed_size(), 0));
   }
   for (auto& ns : c.store.buckets()) {

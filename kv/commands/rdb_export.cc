@@ -52,7 +52,7 @@ class Export {
     if (!begun) co_return false;
     begin(contents);
     const auto held = held_by_databases(c_);
-    for (uint32_t i = 0; contents.keys && i < kDatabases; i++) {
+    for (uint32_t i = 0; contents.keys && i < held.size(); i++) {
       const bool added = co_await add_database(i, held[i]);
       if (!added) co_return false;
     }

@@ -54,7 +54,7 @@ void swapdb(Context& c) {
   }
   int64_t a, b;
   if (!index_of(c, 1, a, "first") || !index_of(c, 2, b, "second")) return;
-  const auto is_there = [](int64_t i) { return i >= 0 && i < int64_t{kDatabases}; };
+  const auto is_there = [&c](int64_t i) { return i >= 0 && i < int64_t{c.store.databases()}; };
   if (!is_there(a) || !is_there(b)) return c.reply.error("ERR DB index is out of range");
   Status status;
   if (a != b) {
@@ -111,8 +111,9 @@ void save(Context& c) { c.defer(); }
 Lsn newest(Context& c) { return Lsn(c.store.log().tail().value() - 1); }
 
 awaitable<Status> sync_log(Context& c) {
+  const uint64_t changes = c.store.log().stats().changes;
   Status status = co_await c.store.log().wait_durable(newest(c));
-  if (status.ok()) c.engine.server().last_save_ms = c.now_ms();
+  if (status.ok()) c.engine.server().note_save(c.now_ms(), changes);
   co_return status;
 }
 
@@ -127,10 +128,21 @@ void bgsave(Context& c) {
     return c.syntax_error();
   }
   Server& server = c.engine.server();
-  c.store.log().when_durable(newest(c), c.store.any_executor(), [&server](const Status& status) {
-    if (status.ok()) server.last_save_ms = server.store.now_ms();
-  });
+  const uint64_t changes = c.store.log().stats().changes;
+  c.store.log().when_durable(newest(c), c.store.any_executor(),
+                             [&server, changes](const Status& status) {
+                               if (status.ok()) server.note_save(server.store.now_ms(), changes);
+                             });
   c.reply.simple("Background saving started");
+}
+
+// The log is cleaned as it is written; what is left is what the next start need not read of it.
+void bgrewriteaof(Context& c) {
+  if (c.store.checkpointer().asked()) {
+    return c.reply.error("ERR Background append only file rewriting already in progress");
+  }
+  c.store.ask_for_checkpoint();
+  c.reply.simple("Background append only file rewriting started");
 }
 
 void lastsave(Context& c) { c.reply.integer(c.engine.server().last_save_ms / 1000); }
@@ -266,6 +278,14 @@ constexpr Row kRows[] = {
      kGroup,
      "Makes everything written so far durable."},
     {"bgsave", -1, kSave, {}, bgsave, nullptr, kGroup, "Makes everything written so far durable."},
+    {"bgrewriteaof",
+     1,
+     kSave,
+     {},
+     bgrewriteaof,
+     nullptr,
+     kGroup,
+     "Writes a checkpoint, from which the next start goes on instead of the whole log."},
     {"lastsave",
      1,
      kFast | kLoading | kDangerous,

@@ -127,8 +127,6 @@ Table::Table() : slots_(kSlots) {
 std::string_view instead_of(std::string_view command) {
   constexpr std::pair<std::string_view, std::string_view> kInstead[] = {
       {"acl", "there is one user, root, and his password: requirepass"},
-      {"bgrewriteaof",
-       "the log is cleaned without being asked; BGSAVE and WAITAOF make it durable"},
   };
   for (auto [name, instead] : kInstead) {
     if (equals_ignoring_case(name, command)) return instead;

@@ -159,7 +159,7 @@ bool Engine::permitted(const Session& session, const Request& request, Reply& re
   bool allowed = authorize(principal, plain);
   if (allowed && request.keys.empty()) {
     if (row.flags & kAllDatabases) {
-      for (uint32_t i = 0; i < kDatabases; i++) {
+      for (uint32_t i = 0; i < store_.databases(); i++) {
         allowed = allowed && authorize(principal, row.action, store_.database(i).name);
       }
     } else if (row.flags & (kWrite | kReadOnly)) {
@@ -188,7 +188,7 @@ bool Engine::may_run(const Session& session, const Row& row, const NamespacePtr&
   if (!authorize(principal, {row.action.door, row.action.name, Access::kNone})) return false;
   if (row.has_keys()) return true;
   if (row.flags & kAllDatabases) {
-    for (uint32_t i = 0; i < kDatabases; i++) {
+    for (uint32_t i = 0; i < store_.databases(); i++) {
       if (!authorize(principal, row.action, store_.database(i).name)) return false;
     }
     return true;

@@ -159,7 +159,15 @@ struct Server {
   std::atomic<uint64_t> tracking_keys_max{Tracking::kKeysMax};  // CONFIG SET may change it
   Tracking tracking{store, channels, tracking_keys_max};
 
+  // SAVE and its like: when the last one was done, how many were, and what the log had changed
+  // when that one began (Log::Stats::changes).
   std::atomic<int64_t> last_save_ms{0};
+  std::atomic<uint64_t> saves{0}, saved_changes{0};
+  void note_save(int64_t now_ms, uint64_t changes) {
+    last_save_ms = now_ms;
+    saves++;
+    saved_changes = changes;
+  }
 
   Waiters waiters{store};
   std::atomic<uint64_t> blocked_clients{0};

@@ -220,6 +220,18 @@ class Others(Debug):
         self.assertIn(b"serializedlength:1000000", ours.execute_command("DEBUG", "OBJECT", "blob"))
         self.refused("no such key", "DEBUG", "OBJECT", "nosuch")
 
+    def test_expired_keys_stay_while_nobody_looks(self):
+        """Redis's own tests switch the active expiry off: SET-ACTIVE-EXPIRE 0 was an error."""
+        self.alike("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+        for i in range(20):
+            self.ask("SET", "k%d" % i, "v", "PX", "1")
+        self.ask("SET", "later", "v", "PX", "1")
+        self.assertTrue(wait_until(lambda: self.ask("EXISTS", *("k%d" % i for i in range(20))) == 0 and self.theirs == 0))
+        self.assertEqual(self.both[0].execute_command("GET", "later"), None)
+        self.assertGreater(self.both[0].execute_command("DBSIZE"), 0)
+        self.alike("DEBUG", "SET-ACTIVE-EXPIRE", "1")
+        self.assertTrue(wait_until(lambda: self.both[0].execute_command("DBSIZE") == 0))
+
     def test_a_sleep_is_slow(self):
         """It was in no SLOWLOG, where tools that look at that make an entry with it."""
         ours = self.both[0]

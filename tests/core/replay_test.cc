@@ -54,7 +54,7 @@ struct Record {
 // A log, and what it makes, record by record.
 struct Story {
   explicit Story(uint64_t seed) : rng(seed) {
-    for (uint32_t i = 0; i < kDatabases; i++) spaces[i].name = cat("db", i);
+    for (uint32_t i = 0; i < kDatabasesUsual; i++) spaces[i].name = cat("db", i);
   }
   sim::Rng rng;
   std::vector<Record> records;
@@ -194,12 +194,12 @@ struct Story {
   }
   void flush(NamespaceId id) {
     for (auto& [ns, space] : spaces) {
-      if (id.valid() ? ns == id.value() : ns < kDatabases) space.keys.clear();
+      if (id.valid() ? ns == id.value() : ns < kDatabasesUsual) space.keys.clear();
     }
     add({RecordType::kNamespaceFlush, 0, id});
   }
   void swap(uint32_t a, uint32_t b) {
-    std::swap(holdings.ids[a], holdings.ids[b]);
+    std::swap(holdings.numbers[a], holdings.numbers[b]);
     say_holdings();
   }
   void say_holdings() { swapped = add({RecordType::kSwap, 0, {}, 0, "", "", holdings.encode()}); }
@@ -207,7 +207,7 @@ struct Story {
     if (pick(2) == 0) return static_cast<uint32_t>(pick(3));
     const uint32_t id =
         std::next(spaces.begin(), static_cast<ptrdiff_t>(pick(spaces.size())))->first;
-    return id < kDatabases ? id % 3 : id;
+    return id < kDatabasesUsual ? id % 3 : id;
   }
   void step() {
     const uint64_t what = pick(200);
@@ -344,7 +344,7 @@ struct ReplayTest : FaultTest {
       ASSERT_NE(of_name, story.spaces.end()) << "a namespace is back: " << id;
       EXPECT_EQ(s.space->name, of_name->second.name);
       EXPECT_EQ(s.space->properties()->created_ms, of_name->second.created_ms) << id;
-      const uint32_t stored = id < kDatabases ? story.holdings.ids[id] : id;
+      const uint32_t stored = id < kDatabasesUsual ? story.holdings.numbers[id] : id;
       EXPECT_EQ(s.space->stored(), NamespaceId(stored));
       const auto model = story.spaces.find(stored);
       std::map<std::string, Value> found;
@@ -434,7 +434,7 @@ TEST_F(ReplayTest, OperationsOfWhatWasDroppedAreNotKept) {
   ASSERT_TRUE(run(folded(Lsn(lsn))).has_value());
   EXPECT_FALSE(replay->crowded(true));
   EXPECT_TRUE(run(replay->finish(Lsn(48), {}))->ok());
-  EXPECT_EQ(replay->namespaces().size(), kDatabases + 1);  // and that of the system
+  EXPECT_EQ(replay->namespaces().size(), kDatabasesUsual + 1);  // and that of the system
 }
 
 TEST_F(ReplayTest, NamesThatACollectionHadAreNotKept) {

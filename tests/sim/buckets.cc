@@ -283,7 +283,7 @@ void World::check_sweep() {
   const auto before = now_in(kSystemNamespace.value());
   const auto has_bucket = [&](const std::string& name) {
     const uint32_t id = bucket_of(name);
-    return id < kDatabases || state_.buckets.contains(id);
+    return id < kDatabasesUsual || state_.buckets.contains(id);
   };
   for (auto& [name, value] : before) {
     if (name.starts_with("u/") && has_bucket(name)) open.insert(upload_of(name));

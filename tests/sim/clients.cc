@@ -87,7 +87,7 @@ void World::note_lapse(const cairn::Change& c, const Key& key) {
 }
 
 NamespacePtr World::find_space(uint32_t id) const {
-  if (id < kDatabases) return store_->database(id).shared_from_this();
+  if (id < kDatabasesUsual) return store_->database(id).shared_from_this();
   if (id == kSystemNamespace.value()) return store_->system().shared_from_this();
   for (auto& bucket : store_->buckets()) {
     if (bucket->id.value() == id) return bucket;

@@ -144,7 +144,7 @@ std::string Admin::metrics() const {
     append(out, "cairn_auth_failures_total{door=\"", door, "\"} ", alarms_.count(part), "\n");
   }
   append(out, "# HELP cairn_keys Keys in a namespace.\n# TYPE cairn_keys gauge\n");
-  for (uint32_t i = 0; i < kDatabases; i++) {
+  for (uint32_t i = 0; i < store.databases(); i++) {
     append(out, "cairn_keys{namespace=\"db", i, "\"} ", store.database(i).committed_size(), "\n");
   }
   for (auto& b : store.buckets()) {
