@@ -210,6 +210,7 @@ class Covered:
         self.seen = collections.defaultdict(collections.Counter)
         self.reasons = collections.Counter()  # of differences that are listed
         self.commands = self.messages = 0
+        self.partings = self.passed_over = 0  # how often data parted, and commands of which no answer was compared then
 
     def row(self, words):
         name = words[0].lower().decode("latin1")
@@ -245,10 +246,6 @@ class Difference(Exception):
         return self.words[0].upper(), kind(self.ours), kind(self.theirs)
 
 
-class Parted(Exception):
-    """A listed difference, after which the servers hold different data."""
-
-
 class Run:
     """A stream as it is told to both servers. `ports` are Cairn's and redis-server's."""
 
@@ -260,17 +257,18 @@ class Run:
         self.due = set()  # keys that came due, or may have
         self.as_it_was = set()  # of which redis-server tells that they changed when nothing did
         self.tracked_before = False  # redis-server goes on to tell of what was read before tracking was turned off and on
+        self.apart = set()  # keys, and all else that may be one, which are not the same since a listed difference
+        self.once_apart = set()  # of which nobody can say what is told of them
+        self.torn = set()  # clients whose transactions hold not the same, or rest on what is not
+        self.watched = [set() for _ in range(4)]
         self.at = 0
 
     def go(self):
-        """Raises Difference; whether the two stayed together until the end."""
+        """Raises Difference."""
         try:
             self.begin()
             self.tell()
             self.compare_state()
-            return True
-        except Parted:
-            return False
         except Gone as e:
             step = max(0, min(self.at, len(self.steps)) - 1)
             raise Difference(step, self.steps[step][1], *(e.args[0] if side == e.args[1] else b"(the other one)" for side in (0, 1)))
@@ -303,10 +301,13 @@ class Run:
                 self.at += 1
             else:
                 self.turn(who)
+            self.come_together()
             self.look_who_waits()
+            self.come_together()
             self.compare_messages()
         for who in list(self.waiting):
             self.end_wait(who)
+        self.come_together()
 
     def turn(self, who):
         """What one client says until another speaks."""
@@ -364,15 +365,85 @@ class Run:
             self.queued[who] = None
         elif ours[0] == b"+QUEUED":
             queued.append(words)
-        if b"INVALIDOBJ" in ours[1]:
-            raise Parted  # redis-server has changed a broken HyperLogLog by then
-        if ours is theirs or ours[1] == theirs[1]:
+        rests_on = inner
+        if first == b"WATCH":
+            self.watched[who].update(words[1:])
+        elif self.queued[who] is None and first in (b"EXEC", b"DISCARD", b"RESET", b"UNWATCH"):
+            rests_on = inner + [[b"WATCH", *self.watched[who]]]
+            self.watched[who] = set()
+        touched = self.touched([words] + rests_on)
+        if self.rests_on_what_is_apart(who, touched, [words] + rests_on):
+            self.apart |= touched
+            self.covered.passed_over += 1
+        elif ours is theirs or (ours[1] == theirs[1] and b"INVALIDOBJ" not in ours[1]):
             return
-        alike, parted = same(Said(words, ours[0], theirs[0], uneven, inner), self.covered.reasons)
-        if not alike or (ours[0] == theirs[0] and ours[1] != theirs[1]):
-            raise Difference(step, words, ours[0], theirs[0])
-        if parted:
-            raise Parted
+        else:
+            alike, parted = same(Said(words, ours[0], theirs[0], uneven, inner), self.covered.reasons)
+            if not alike or (ours[0] == theirs[0] and ours[1] != theirs[1]):
+                raise Difference(step, words, ours[0], theirs[0])
+            if not parted:
+                return
+            self.covered.partings += 1
+            self.apart |= touched | set(words[1:])
+        if self.queued[who] is not None:
+            self.torn.add(who)
+
+    # --- what is not the same since a listed difference
+
+    def touched(self, said):
+        """The keys that commands name, or may."""
+        out = set()
+        for w in said:
+            first, last, step = self.covered.rows.get(w[0].lower().decode("latin1"), (0, 0, 0, 0, 0))[2:]
+            if first:
+                out.update(w[first:(last if last >= 0 else len(w) + last) + 1:max(step, 1)])
+            out.update(x for x in w[1:] if x and (x in ALL_KEYS or x[:2] == b"w_" or b"{" in x[:8]))
+            out.update(x for x, before in zip(w[1:], w) if before.upper() in (b"STORE", b"STOREDIST"))
+            if w[0].upper() == b"WATCH":
+                out.update(w[1:])
+            if w[0].upper() in (b"EVAL", b"EVAL_RO") and len(w) > 1:
+                out.update(re.findall(rb"'([a-z][0-9])'", w[1]))
+            if w[0].upper().startswith((b"FUNCTION", b"FCALL")):
+                out.add(LIBRARIES)
+        return out
+
+    def rests_on_what_is_apart(self, who, touched, said):
+        if who in self.torn and self.queued[who] is None:
+            self.torn.discard(who)
+            return True
+        looks_at_all = any(w[0].upper() in (b"KEYS", b"SCAN", b"DBSIZE", b"RANDOMKEY", b"SORT", b"SORT_RO") or
+                           w[0].upper() == b"CLUSTER" for w in said)
+        return bool(self.apart) and (looks_at_all or not self.apart.isdisjoint(touched))
+
+    def come_together(self):
+        """What is not the same goes, on both sides; whoever waits for it waits no longer."""
+        while self.apart:
+            waiting = [who for who in self.waiting if not self.apart.isdisjoint(self.touched([self.steps[self.waiting[who]][1]]))]
+            if not waiting:
+                break
+            for who in waiting:
+                words = self.steps[self.waiting.pop(who)][1]
+                self.apart |= self.touched([words])
+                for c, mine in zip(self.control, self.clients[who]):
+                    c.ask(b"CLIENT", b"UNBLOCK", b"%d" % mine.id)
+                    mine.answers(1)
+        if not self.apart:
+            return
+        for c in self.control:
+            if LIBRARIES in self.apart:
+                c.ask(b"FUNCTION", b"FLUSH")
+            keys = [k for k in self.apart - {LIBRARIES} if len(k) < 65536]  # longer ones are none of Cairn's
+            for db in range(DATABASES):
+                if c.ask(b"SELECT", b"%d" % db) == b"+OK":
+                    # Whoever watches one is told so, whether it was there or not.
+                    self.pipeline(c, [w for k in keys for w in ([b"SET", k, b""], [b"DEL", k])])
+            if c.side:
+                long = [k for k in self.apart if len(k) >= 65536]
+                if long:
+                    c.ask(b"DEL", *long)
+            c.ask(b"SELECT", b"0")
+        self.once_apart |= self.apart
+        self.apart = set()
 
     # --- who waits
 
@@ -453,10 +524,10 @@ class Run:
         for m in heard:
             if m[0] == b"invalidate":
                 told = set(m[1] if isinstance(m[1], list) else [b"(all)"])
-                out["invalidate"] = sorted((told - self.due - self.as_it_was).difference(STREAMS) | set(out["invalidate"]))
+                out["invalidate"] = sorted((told - self.due - self.once_apart - self.as_it_was).difference(STREAMS) | set(out["invalidate"]))
             elif m[0] in (b"message", b"pmessage", b"smessage"):
                 of = m[-2].rpartition(b"__:")[2] if m[-2].startswith(b"__key") else b""
-                if not (UNTIMELY & {of, m[-1]} or {b"del"} & {of, m[-1]} and self.due & {of, m[-1]}):
+                if not (self.once_apart & {of, m[-1]} or UNTIMELY & {of, m[-1]} or {b"del"} & {of, m[-1]} and self.due & {of, m[-1]}):
                     out[tuple(m[:-1])].append(m[-1])
             else:
                 out["confirmed"].append(m)
@@ -467,10 +538,11 @@ class Run:
     # --- what is left
 
     def compare_state(self):
-        for db in (b"0", b"1"):
+        for db in (b"%d" % i for i in range(DATABASES)):
             keys, dumps = [], []
+            if [c.ask(b"SELECT", db) for c in self.control] != [b"+OK"] * 2:
+                break  # a cluster has one
             for c in self.control:
-                c.ask(b"SELECT", db)
                 keys.append(sorted(c.ask(b"KEYS", b"*")))
             self.expect_alike(db, [b"KEYS", b"*"], *keys)
             for c in self.control:
@@ -507,6 +579,9 @@ LOOKS = {
     b"+hash": lambda k: [[b"HGETALL", k]], b"+zset": lambda k: [[b"ZRANGE", k, b"0", b"-1", b"WITHSCORES"]],
     b"+stream": lambda k: [[b"XRANGE", k, b"-", b"+"], [b"XINFO", b"STREAM", k, b"FULL", b"COUNT", b"0"]],
 }
+ALL_KEYS = set(KEYS)
+LIBRARIES = b"<libraries>"
+DATABASES = 16
 STREAMS = KEYS[20:24]  # of whose groups Cairn tells too that they changed, and redis-server does not
 # Nobody can say when; or who tried is a consumer since 7.2; or it is told of in another order (test_wire.py compares it).
 UNTIMELY = {b"expired", b"keymiss", b"xgroup-createconsumer"}
