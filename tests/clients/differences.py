@@ -385,6 +385,11 @@ def _(d):
     return d.row == "object|encoding" and (d.ours, d.theirs) in ((b"listpack", b"quicklist"), (b"listpack", b"hashtable"))
 
 
+@differs("OBJECT ENCODING: redis-server's SORT makes a skiplist of a sorted set")
+def _(d):
+    return d.row == "object|encoding" and (d.ours, d.theirs) == (b"listpack", b"skiplist")
+
+
 @differs("OBJECT ENCODING: which string was ever changed is not kept yet")
 def _(d):
     return d.row == "object|encoding" and {d.ours, d.theirs} < {b"embstr", b"raw", b"int"}
