@@ -65,6 +65,7 @@ class Session {
   // MULTI
   bool in_multi = false;
   bool multi_failed = false;
+  int executed_count = -1;  // commands of the EXEC that runs, for CLIENT LIST
   std::vector<Request> queue;
   uint64_t queued_bytes = 0;
   WatchList watched;
