@@ -58,7 +58,7 @@ void reset(Context& c) {
   Server& server = c.engine.server();
   s.principal = server.auth_required ? nullptr : server.users.default_user();
   s.no_evict = false;
-  s.no_touch = false;
+  s.no_touch = s.wants_debugger = false;
   s.reads_replicas = false;
   s.rdb_wish = {};
   server.lookout.monitor(s, false);
