@@ -400,6 +400,11 @@ def _(d):
     return d.row == "object|idletime" and d.we_say(b"-ERR idle time is not tracked")
 
 
+@differs("OBJECT IDLETIME: it is not tracked, and ends a script", parts=True)
+def _(d):
+    return d.name in SCRIPTED and d.we_say(b"-ERR idle time is not tracked")
+
+
 # --- what Cairn does otherwise on purpose
 
 @differs("MEMORY USAGE finds a key that is past until the server meets it", parts=True)
