@@ -264,6 +264,11 @@ def _(d):
     return names[0] == names[1] and same[0] == same[1]
 
 
+@differs("CLIENT LIST takes several filters, as later versions do")
+def _(d):
+    return d.row == "client|list" and len(d.words) > 4 and d.they_say(b"-ERR syntax error")
+
+
 @differs("SLOWLOG GET: the same shape")
 def _(d):
     shaped = lambda v: all(isinstance(e, list) and [type(x) for x in e] == [bytes, bytes, bytes, list, bytes, bytes] for e in v)
