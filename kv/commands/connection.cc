@@ -58,7 +58,7 @@ void reset(Context& c) {
   Server& server = c.engine.server();
   s.principal = server.auth_required ? nullptr : server.users.default_user();
   s.no_evict = false;
-  s.no_touch = false;
+  s.no_touch = s.wants_debugger = false;
   s.reads_replicas = false;
   s.rdb_wish = {};
   server.lookout.monitor(s, false);
@@ -323,11 +323,18 @@ void client_list(Context& c) {
     }
   }
   std::string text;
-  for (auto& s : c.engine.server().sessions.all()) {
-    bool wanted =
-        ids.empty() || std::find(ids.begin(), ids.end(), static_cast<int64_t>(s->id)) != ids.end();
-    wanted &= !nobody && (!type || *type == s->client_class());
-    if (wanted) append(text, s->describe(c.now_ms()), "\n");
+  const auto all = c.engine.server().sessions.all();
+  const auto add = [&](Session& s) {
+    const bool wanted = !nobody && (!type || *type == s.client_class());
+    if (wanted) append(text, s.describe(c.now_ms()), "\n");
+  };
+  for (auto& s : all) {
+    if (ids.empty()) add(*s);
+  }
+  for (const int64_t id : ids) {  // in that order, and as often
+    for (auto& s : all) {
+      if (static_cast<int64_t>(s->id) == id) add(*s);
+    }
   }
   c.reply.verbatim(text);
 }

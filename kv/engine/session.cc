@@ -38,6 +38,7 @@ const std::string* Session::Lacking::find_fetched(const BlobReader& reader) cons
 
 void Session::leave_multi() {
   in_multi = multi_failed = false;
+  executed_count = -1;
   queue.clear();
   queued_bytes = 0;
   watched.clear();
@@ -49,7 +50,7 @@ void Session::publish() {
   if (listed_principal != principal) listed_principal = principal;
   listed_resp = resp;
   listed_no_touch = no_touch;
-  listed_multi = in_multi ? static_cast<int>(queue.size()) : -1;
+  listed_multi = in_multi ? static_cast<int>(queue.size()) : executed_count;
 }
 
 std::string Session::describe(int64_t now_ms) {

@@ -46,7 +46,8 @@ class Session {
 
   NamespacePtr ns;
   int resp = 2;
-  PrincipalPtr principal;  // null: not known yet
+  bool wants_debugger = false;  // SCRIPT DEBUG: there is none, so the next script does not run
+  PrincipalPtr principal;       // null: not known yet
   ReplyMode reply_mode = ReplyMode::kOn;
   bool close_after_reply = false;
   bool wrote = false;  // since its connection last looked
@@ -65,6 +66,7 @@ class Session {
   // MULTI
   bool in_multi = false;
   bool multi_failed = false;
+  int executed_count = -1;  // commands of the EXEC that runs, for CLIENT LIST
   std::vector<Request> queue;
   uint64_t queued_bytes = 0;
   WatchList watched;

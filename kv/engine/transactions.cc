@@ -119,6 +119,7 @@ void Engine::exec(Context& c) {
     return c.reply.null_array();
   }
   session.in_multi = false;
+  session.executed_count = static_cast<int>(queue.size());
   const Reply::Mark begin = c.reply.mark();
   const NamespacePtr home = session.ns;
   Transaction txn(c.store, c.locks, Shape::kSeveral, c.wish());
@@ -143,6 +144,7 @@ void Engine::exec(Context& c) {
       session.ns = home;
       blobs.give_back(queue);
       session.queue = std::move(queue);
+      session.executed_count = -1;
       session.in_multi = c.again = true;
       return;
     }

@@ -1,5 +1,6 @@
 // EVAL, EVALSHA and SCRIPT.
 #include <cctype>
+#include <utility>
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
@@ -180,7 +181,19 @@ bool learn(Context& c, std::string_view sha, bool stays) {
   return true;
 }
 
+constexpr std::string_view kNoDebugger =
+    "ERR there is no debugger of scripts here; redis.log writes to the log";
+
+// redis-cli --ldb hears not that SCRIPT DEBUG was refused, and its user expects that nothing which
+// the script writes stays.
+bool lacks_debugger(Context& c) {
+  if (!std::exchange(c.session.wants_debugger, false)) return false;
+  c.reply.error(kNoDebugger);
+  return true;
+}
+
 void eval(Context& c) {
+  if (lacks_debugger(c)) return;
   int64_t keys;
   if (!read_key_count(c, "ERR value is not an integer or out of range", keys)) return;
   if (!fits(c, c.args[1])) return;
@@ -198,6 +211,7 @@ void eval(Context& c) {
 
 void evalsha(Context& c) {
   constexpr std::string_view kNoScript = "NOSCRIPT No matching script. Please use EVAL.";
+  if (lacks_debugger(c)) return;
   if (c.args[1].size() != kShaSize) return c.reply.error(kNoScript);
   int64_t keys;
   if (!read_key_count(c, "ERR value is not an integer or out of range", keys)) return;
@@ -247,9 +261,11 @@ void script_flush(Context& c) {
 void script_kill(Context& c) { kill_scripts(c, false); }
 
 void script_debug(Context& c) {
-  if (equals_ignoring_case(c.args[2], "no")) return c.reply.ok();
-  if (equals_ignoring_case(c.args[2], "yes") || equals_ignoring_case(c.args[2], "sync")) {
-    return c.reply.error("ERR there is no debugger of scripts here; redis.log writes to the log");
+  const bool wants =
+      equals_ignoring_case(c.args[2], "yes") || equals_ignoring_case(c.args[2], "sync");
+  if (wants || equals_ignoring_case(c.args[2], "no")) {
+    c.session.wants_debugger = wants;
+    return wants ? c.reply.error(kNoDebugger) : c.reply.ok();
   }
   c.reply.error("ERR Use SCRIPT DEBUG YES/SYNC/NO");
 }

@@ -1,7 +1,7 @@
 """Where an answer may be another one than redis-server's, and why: the whole list. What is not in it must be alike.
 
-Each entry is a reason and when it holds; `parts` says that the two servers hold different data from then on, so that
-the stream ends there. Most reasons are of what 7.0.15 does and later versions mended."""
+Each entry is a reason and when it holds; `parts` says that the two servers hold different data from then on: what the
+command names is dropped, and not compared until then. Most reasons are of what 7.0.15 does and later versions mended."""
 import re
 
 from streams import PLACES, UNORDERED, inner_commands
@@ -42,6 +42,7 @@ class Said:
 
 
 DIFFERENCES = []
+PARTINGS = []  # which are looked for where the answers are alike too
 NOT_IN_SCRIPTS = b"-ERR This Redis command is not allowed from script"
 SCRIPTED = {"eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"}
 
@@ -49,6 +50,13 @@ SCRIPTED = {"eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"}
 def differs(why, parts=False):
     def enter(when):
         DIFFERENCES.append((why, parts, when))
+        return when
+    return enter
+
+
+def parts_unseen(why):
+    def enter(when):
+        PARTINGS.append((why, True, when))
         return when
     return enter
 
@@ -61,16 +69,12 @@ def same(said, reasons):
     inner = inner_commands(said.words)
     if inner and said.lists() and len(said.ours) == len(said.theirs) == len(inner):
         return each(inner, said, reasons)
-    if stored_by_chance(said):
-        reasons["any of them was taken, or stored (the stream ends)"] += 1
-        return True, True
-    if said.ours == said.theirs:
-        return True, False
-    for why, parts, when in DIFFERENCES:
+    alike = said.ours == said.theirs
+    for why, parts, when in PARTINGS if alike else PARTINGS + DIFFERENCES:
         if when(said):
-            reasons[why + " (the stream ends)" * parts] += 1
+            reasons[why + " (data part)" * parts] += 1
             return True, parts
-    return False, False
+    return alike, False
 
 
 def each(commands, said, reasons):
@@ -83,12 +87,18 @@ def each(commands, said, reasons):
     return True, parted
 
 
-def stored_by_chance(d):
+@parts_unseen("any of them was taken, or stored")
+def _(d):
     if d.name.startswith("geo") and b"ANY" in d.said:
         return bool({b"STORE", b"STOREDIST", b"GEOSEARCHSTORE"} & set(d.said)) and d.numbers() is not None
     if d.name != "spop" or d.ours in (None, []) or is_error(d.ours):  # a member may be -1
         return False
     return in_any_order(d.ours) != in_any_order(d.theirs)
+
+
+@parts_unseen("a broken HyperLogLog is refused by both, but redis-server has changed it by then")
+def _(d):
+    return d.name in ("pfadd", "pfmerge", "pfdebug") and d.we_say(b"-INVALIDOBJ") and d.they_say(b"-INVALIDOBJ")
 
 
 def timeless(value):
@@ -229,6 +239,177 @@ def _(d):
     return b"LIMIT" in d.said[2:] or in_any_order(d.ours) == in_any_order(d.theirs)
 
 
+# --- what a server says of itself: the same shape, and what both count in the same way
+
+def fields(line):
+    """Of a line of CLIENT LIST."""
+    return [tuple(f.partition(b"=")[::2]) for f in line.split(b" ")]
+
+
+CLIENT_SAME = {b"name", b"db", b"sub", b"psub", b"ssub", b"multi", b"cmd", b"user", b"resp", b"flags"}
+CLIENT_NEWER = {b"lib-name", b"lib-ver"}
+
+
+@differs("clients: the same fields, of which those are alike that a client chose")
+def _(d):
+    if d.row not in ("client|info", "client|list") or not isinstance(d.ours, bytes) or not isinstance(d.theirs, bytes) or type(d.ours) is not type(d.theirs):
+        return False
+    ours, theirs = ([fields(x) for x in v.removeprefix(b"txt:").splitlines()] for v in (d.ours, d.theirs))
+    names = [[[k for k, _ in line if k not in CLIENT_NEWER] for line in side] for side in (ours, theirs)]
+    if d.row == "client|list" and b"ID" not in d.said[2:3]:
+        return all(n == names[1][0] for n in names[0] + names[1])  # who else is there is another matter
+    if b"1" in d.words[2:]:
+        return True  # whoever that is
+    same = [[[(k, v) for k, v in line if k in CLIENT_SAME] for line in side] for side in (ours, theirs)]
+    return names[0] == names[1] and same[0] == same[1]
+
+
+@differs("CLIENT LIST takes several filters, as later versions do")
+def _(d):
+    return d.row == "client|list" and len(d.words) > 4 and d.they_say(b"-ERR syntax error")
+
+
+@differs("SLOWLOG GET: the same shape")
+def _(d):
+    shaped = lambda v: all(isinstance(e, list) and [type(x) for x in e] == [bytes, bytes, bytes, list, bytes, bytes] for e in v)
+    return d.row == "slowlog|get" and d.lists() and shaped(d.ours) and shaped(d.theirs)
+
+
+# What Redis's allocator and its replication hold.
+NOT_OF_MEMORY = re.compile(rb"allocator[-._].*|db\.[0-9]+|cluster\.links|aof\.buffer|lua\.caches|functions\.caches|overhead\.hashtable.*|rss-overhead.*|fragmentation.*")
+
+
+@differs("MEMORY STATS: the same fields, but for those of Redis's allocator and its caches")
+def _(d):
+    if d.row != "memory|stats" or not d.lists() or type(d.ours) is not type(d.theirs):
+        return False
+    ours, theirs = ({k: form(v) for k, v in zip(x[::2], x[1::2]) if not NOT_OF_MEMORY.fullmatch(k)} for x in (d.ours, d.theirs))
+    return all(theirs.get(k) == v or b"percentage" in k for k, v in ours.items()) and set(ours) == set(theirs)
+
+
+@differs("a report is each server's own: text")
+def _(d):
+    return (d.row in ("memory|doctor", "memory|malloc-stats", "latency|doctor") or d.name == "lolwut") and type(d.ours) is type(d.theirs) and not (
+        is_error(d.ours) or is_error(d.theirs))
+
+
+@differs("LATENCY HISTOGRAM: each server's own times")
+def _(d):
+    return d.row == "latency|histogram" and d.lists() and type(d.ours) is type(d.theirs)
+
+
+def sections(v):
+    return [x for x in v.removeprefix(b"txt:").split(b"\r\n") if x.startswith(b"# ")]
+
+
+@differs("INFO: the same sections, but for what is not here and what is its own")
+def _(d):
+    if d.name != "info" or type(d.ours) is not type(d.theirs) or not isinstance(d.ours, bytes):
+        return False
+    own = {b"# Modules", b"# Errorstats", b"# Cairn"}
+    return set(sections(d.ours)) - own == set(sections(d.theirs)) - own
+
+
+@differs("COMMAND: what later versions say of rows, and each server has its own rows")
+def _(d):
+    if d.name != "command" or not d.lists() or type(d.ours) is not type(d.theirs):
+        return False
+    if d.row == "command|list":
+        return set(d.theirs) - {b"acl", b"bgrewriteaof"} <= set(d.ours) or b"FILTERBY" not in d.said
+    if d.row == "command|info" and len(d.words) > 2:
+        return [x and [x[:2], x[3:6]] for x in d.ours] == [x and [x[:2], x[3:6]] for x in d.theirs]
+    if d.row == "command|docs":
+        return len(d.words) == 2 or sorted(d.ours[::2]) == sorted(d.theirs[::2])
+    return len(d.words) < 3
+
+
+# Which say how each server works, and what it has not.
+CONFIG_OWN = set(b"""acllog-max-len aof-use-rdb-preamble appenddirname appendfilename appendonly auto-aof-rewrite-min-size
+auto-aof-rewrite-percentage cluster-config-file crash-log-enabled crash-memcheck-enabled dbfilename dir dynamic-hz
+enable-protected-configs hz io-threads io-threads-do-reads jemalloc-bg-thread lazyfree-lazy-eviction lazyfree-lazy-expire
+lazyfree-lazy-server-del lazyfree-lazy-user-del lazyfree-lazy-user-flush maxmemory-clients port proc-title-template rdbcompression
+repl-backlog-size sanitize-dump-payload save set-proc-title tcp-backlog tls-auth-clients tls-protocols tls-session-cache-timeout""".split())
+
+
+@differs("CONFIG GET: in any order, but for how each server works")
+def _(d):
+    if d.row != "config|get" or not d.lists() or type(d.ours) is not type(d.theirs):
+        return False
+    ours, theirs = ({k: x for k, x in zip(v[::2], v[1::2]) if k not in CONFIG_OWN} for v in (d.ours, d.theirs))
+    return all(ours.get(k) == v for k, v in theirs.items())  # later versions have more
+
+
+def lzf(b, size):
+    """What Redis compresses long strings in dumps with."""
+    out, i = bytearray(), 0
+    while i < len(b):
+        n = b[i]
+        i += 1
+        if n < 32:
+            out += b[i:i + n + 1]
+            i += n + 1
+            continue
+        length = n >> 5
+        if length == 7:
+            length += b[i]
+            i += 1
+        at = len(out) - ((n & 31) << 8) - b[i] - 1
+        i += 1
+        for k in range(length + 2):
+            out.append(out[at + k])
+    assert len(out) == size
+    return bytes(out)
+
+
+def libraries(dump):
+    """The sources in what FUNCTION DUMP answers, and the version behind them."""
+    def length(at):
+        first = dump[at]
+        return (first, at + 1) if first < 64 else ((first & 63) << 8 | dump[at + 1], at + 2) if first < 128 else (int.from_bytes(dump[at + 1:at + 5], "big"), at + 5)
+    out, at = [], 0
+    while at < len(dump) - 10:
+        assert dump[at] == 245
+        if dump[at + 1] == 0xC3:
+            (packed, at), is_packed = length(at + 2), True
+            size, at = length(at)
+        else:
+            (size, at), is_packed = length(at + 1), False
+            packed = size
+        out.append(lzf(dump[at:at + packed], size) if is_packed else dump[at:at + size])
+        at += packed
+    return sorted(out), dump[-10:-8]
+
+
+@differs("FUNCTION DUMP: libraries in any order; redis-server compresses them")
+def _(d):
+    return d.row == "function|dump" and not is_error(d.ours) and not is_error(d.theirs) and libraries(d.ours) == libraries(d.theirs)
+
+
+@differs("OBJECT ENCODING: since 7.2 a small list is a listpack, and so is a small set of words")
+def _(d):
+    return d.row == "object|encoding" and (d.ours, d.theirs) in ((b"listpack", b"quicklist"), (b"listpack", b"hashtable"))
+
+
+@differs("OBJECT ENCODING: redis-server's SORT makes a skiplist of a sorted set")
+def _(d):
+    return d.row == "object|encoding" and (d.ours, d.theirs) == (b"listpack", b"skiplist")
+
+
+@differs("OBJECT ENCODING: which string was ever changed is not kept yet")
+def _(d):
+    return d.row == "object|encoding" and {d.ours, d.theirs} < {b"embstr", b"raw", b"int"}
+
+
+@differs("OBJECT IDLETIME: it is not tracked")
+def _(d):
+    return d.row == "object|idletime" and d.we_say(b"-ERR idle time is not tracked")
+
+
+@differs("OBJECT IDLETIME: it is not tracked, and ends a script", parts=True)
+def _(d):
+    return d.name in SCRIPTED and d.we_say(b"-ERR idle time is not tracked")
+
+
 # --- what Cairn does otherwise on purpose
 
 @differs("MEMORY USAGE finds a key that is past until the server meets it", parts=True)
@@ -258,11 +439,6 @@ def _(d):
 @differs("SELECT takes names of buckets")
 def _(d):
     return d.name == "select" and d.we_say(b"-ERR no such bucket")
-
-
-@differs("SYNC is no command here")
-def _(d):
-    return d.name == "command" and d.we_say(b"-ERR Invalid command specified")
 
 
 @differs("libraries are records of a transaction of their own", parts=True)

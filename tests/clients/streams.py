@@ -43,6 +43,22 @@ PLACES = [(13.361389, 38.115556), (15.087269, 37.502669), (2.3488, 48.85341), (-
 BIG = bytes(range(256)) * 300  # lies in extents
 
 
+# What rows that say something of the server take.
+SERVERS = {
+    "client|info": [b""], "client|list": [b"", b"", b"ID 1", b"ID 1 x", b"TYPE normal", b"TYPE pubsub", b"TYPE replica", b"TYPE none", b"ID", b"TYPE"],
+    "client|no-evict": [b"on", b"OFF", b"off", b"x"], "slowlog|get": [b"", b"1", b"-1", b"-2", b"x"], "slowlog|reset": [b""],
+    "memory|doctor": [b""], "memory|stats": [b""], "memory|purge": [b""], "memory|malloc-stats": [b""],
+    "latency|doctor": [b""], "latency|graph": [b"command", b"x"], "latency|history": [b"command", b"x"], "latency|latest": [b""],
+    "latency|reset": [b"", b"x", b"command x"], "latency|histogram": [b"", b"get", b"nosuch", b"set nosuch", b"client|list config"],
+    "lolwut": [b"", b"VERSION 1", b"version x", b"VERSION", b"x"], "function|dump": [b""], "function|kill": [b""], "script|kill": [b""],
+    "config|get": [b"maxmemory-policy", b"MaxMemory", b"*listpack*", b"nosuch", b"maxmemory maxmemory timeout", b"hz appendonly save", b"proto-max-bulk-len"],
+    "config|resetstat": [b""], "info": [b"", b"keyspace", b"Server", b"nosuch", b"clients memory", b"commandstats", b"everything", b"all", b"default replication"],
+    "command|docs": [b"get", b"nosuch", b"get SET", b"xgroup"], "command|info": [b"get", b"nosuch", b"get SET nosuch", b"xgroup|create", b"zadd"],
+    "command|list": [b"", b"FILTERBY PATTERN geo*", b"filterby aclcat geo", b"FILTERBY ACLCAT nosuch", b"FILTERBY MODULE x", b"FILTERBY x y", b"FILTERBY PATTERN"],
+    "asking": [b""], "pfselftest": [b""],
+}
+
+
 class Rows:
     """What COMMAND says of each row: name words, arity, keys."""
 
@@ -101,6 +117,8 @@ class Generator:
         idle = lambda: r.choice([b"0", b"0", b"100000000"])
         policy = lambda: r.choice([[], [b"KEEPREF"], [b"delref"], [b"ACKED"]])
         ids = lambda: (lambda some: [b"IDS", b"%d" % r.choice([len(some)] * 9 + [0, 100])] + some)(sids())
+        if name in SERVERS:
+            return r.choice(SERVERS[name]).split()
         return {
             "xadd": lambda: r.choice([[], [], [b"NOMKSTREAM"], trim()]) + [r.choice([b"%d-*" % r.randrange(1, 30), sid()])] + pair() + r.choice([[], pair()]),
             "xtrim": trim, "xdel": sids, "xlen": lambda: [],
@@ -165,6 +183,7 @@ class Generator:
                  [b"OPTIN", b"OPTOUT"], [b"BCAST", b"OPTIN"], [b"PREFIX", b"k"], [b"REDIRECT", b"99999999"], [b"REDIRECT", word()], [b"PREFIX"]]),
             "client|caching": lambda: [r.choice([b"YES", b"no", b"x"])], "client|trackinginfo": lambda: [], "client|getredir": lambda: [],
             "expireat": lambda: [b"99999999999"], "pexpireat": lambda: [b"99999999999999"],
+            "object|encoding": lambda: [], "object|freq": lambda: [], "object|idletime": lambda: [], "function|dump": lambda: [],
             "swapdb": lambda: r.choice([[b"0", b"1"], [b"1", b"0"], [b"1", b"2"], [b"0", b"0"], [b"0", b"16"], [b"-1", b"0"], [b"x", b"0"], [b"0", b"1.5"]]),
         }.get(name, lambda: None)()
 
@@ -291,7 +310,7 @@ class Generator:
         extra = self.likely(name) if r.random() < 0.6 else None
         n = least + r.choice([0, 0, 0, 0, 1, 2, 3, 4]) - (r.random() < 0.05)
         whole = name in ("lmpop", "blmpop", "bzmpop", "xread", "xreadgroup", "client|tracking", "client|caching",
-                         "client|trackinginfo", "client|getredir", "swapdb")  # their keys, if any, are where they say
+                         "client|trackinginfo", "client|getredir", "swapdb", *SERVERS)  # their keys, if any, are where they say
         if extra is not None and whole:
             n = len(words)
         elif extra is not None and first:
@@ -649,8 +668,34 @@ class Scenes(Generator):
 
     def events(self, who):
         """From now on the listener hears what happens to keys."""
-        return [(who, [b"CONFIG", b"SET", b"notify-keyspace-events", self.r.choice([b"AKE", b"AKE", b"Elg", b"K$", b""])]),
+        return [(who, [b"CONFIG", b"SET", b"notify-keyspace-events", self.r.choice([b"AKE", b"AKEn", b"Elg", b"K$", b"Kn", b""])]),
                 (LISTENER, [b"PSUBSCRIBE", b"__key*__:*"])]
+
+    def administration(self, who):
+        """What may be said of a server and its clients without harm to them."""
+        r = self.r
+        number = lambda: b"<client %d>" % r.randrange(4)
+        return [(who, words) for words in r.choice([
+            lambda: [[b"CLIENT", b"LIST", b"ID", number(), number()]],
+            lambda: [[b"CLIENT", b"INFO"], [b"SELECT", b"1"], [b"CLIENT", b"SETNAME", b"me"], [b"WATCH", b"k1"], [b"MULTI"], [b"CLIENT", b"INFO"], [b"GET", b"k1"],
+                     [b"CLIENT", b"INFO"], [b"EXEC"], [b"CLIENT", b"LIST", b"ID", b"<client %d>" % who], [b"SELECT", b"0"]],
+            lambda: [[b"CLIENT", b"KILL"] + r.choice([[b"ID", b"x"], [b"ID", b"-1"], [b"ID", b"999999"], [b"TYPE", b"x"], [b"TYPE", b"replica"], [b"TYPE", b"master"], [b"x"],
+                                                      [b"127.0.0.1:1"], [b"ADDR", b"127.0.0.1:1"], [b"LADDR", b"127.0.0.1:1"], [b"USER", b"nosuch"],
+                                                      [b"SKIPME", b"x"], [b"ID"], [b"ID", b"999999", b"TYPE", b"normal", b"USER", b"default"],
+                                                      [b"ID", b"<client %d>" % who, b"SKIPME", b"yes"], [b"ID", number(), b"TYPE", b"replica"]])],
+            lambda: [[b"CLIENT", b"PAUSE"] + r.choice([[b"x"], [b"-1"], [b"0"], [b"1"], [b"1", b"WRITE"], [b"1", b"x"], [b"1", b"all"], [b"1", b"ALL", b"x"]]), [b"CLIENT", b"UNPAUSE"]],
+            lambda: [[b"CLIENT", b"REPLY", r.choice([b"ON", b"on", b"x"])]], lambda: [[b"CLIENT", b"UNPAUSE", b"x"]],
+            lambda: [[b"CLIENT", b"UNBLOCK", r.choice([b"<client %d>" % who, b"999999", b"x"])] + r.choice([[], [b"TIMEOUT"], [b"ERROR"], [b"x"]])],
+            lambda: [[b"MIGRATE", b"127.0.0.1", b"1", r.choice([self.key(), b""]), r.choice([b"0", b"0", b"x", b"99"]), r.choice([b"100", b"100", b"0", b"-1", b"x"])] + r.choice(
+                [[], [b"COPY"], [b"REPLACE", b"COPY"], [b"KEYS", self.key(), b"absent"], [b"KEYS"], [b"KEYS", b"absent"], [b"AUTH"], [b"AUTH", b"x"], [b"AUTH2", b"x"], [b"x"]])],
+            lambda: [[r.choice([b"REPLICAOF", b"SLAVEOF"]), b"no", b"ONE"]],
+            lambda: [[b"FAILOVER"] + r.choice([[], [b"ABORT"], [b"x"], [b"TO", b"127.0.0.1", b"1"]])], lambda: [[b"DEBUG", r.choice([b"SLEEP", b"OBJECT", b"x"]), b"0"]],
+            lambda: [[b"REPLCONF", b"x", b"x"]],
+            lambda: [[b"CONFIG", b"SET"] + r.choice([[b"nosuch", b"x"], [b"maxmemory-policy", b"x"], [b"maxmemory", b"x"], [b"timeout", b"-1"],
+                                                     [b"timeout"], [b"timeout", b"0", b"timeout", b"0"], [b"timeout", b"0", b"nosuch", b"x"]])],
+            lambda: [[b"OBJECT", b"ENCODING", self.key()] for _ in range(10)],
+            lambda: [[b"OBJECT", r.choice([b"FREQ", b"IDLETIME", b"REFCOUNT"]), self.key()]],
+        ])()]
 
     def protocol(self, who):
         return [(who, [b"RESET"])] * (self.r.random() < 0.5) + [(who, [b"HELLO", self.r.choice([b"2", b"3", b"3", b"4", b"x"])])]
@@ -659,7 +704,7 @@ class Scenes(Generator):
         r = self.r
         out = [(1, [b"HELLO", b"3"])] + [(i, [b"HELLO", b"3"]) for i in (2, LISTENER) if r.random() < 0.5]
         scenes = [(self.ordinary, 30), (self.transaction, 15), (self.watch, 8), (self.expiry, 5), (self.script, 20), (self.functions, 3), (self.lua, 8),
-                  (self.chance, 1), (self.arity, 6), (self.many, 1), (self.blocking, 3), (self.protocol, 1)] + [(self.swapping, 10)] * self.swaps
+                  (self.chance, 1), (self.arity, 6), (self.many, 1), (self.blocking, 3), (self.protocol, 1), (self.administration, 8)] + [(self.swapping, 10)] * self.swaps
         if r.random() < 0.3 and not self.swaps:
             scenes += [(self.tracking, 8), (self.listening, 5)]
             if r.random() < 0.7:

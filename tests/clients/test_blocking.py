@@ -17,6 +17,7 @@ import unittest
 import redis
 
 from harness import PASSWORD, SANITIZED, Case, Server, command, resident, run_histories, wait_until
+from test_dump import payload
 from test_pubsub import Client
 from test_resp import Both
 from test_wire import parsed
@@ -25,8 +26,13 @@ SECONDS = float(os.environ.get("CAIRN_BLOCKING_SECONDS", "20"))
 SEED = int(os.environ.get("CAIRN_BLOCKING_SEED", "1"))
 
 
+# Of a list of two, of a sorted set of two, and of a set and a string, which nobody waits for.
+DUMPS = [payload(b"\x01\x02\x01a\x01b"), payload(b"\x05\x02\x01a\0\0\0\0\0\0\xf0\x3f\x01b\0\0\0\0\0\0\0\x40"), payload(b"\x02\x01\x01a"), payload(b"\x00\x01a")]
+
+
 def words(text):
-    return [w.encode() for w in text.split()]
+    """A dump is named by its place."""
+    return [DUMPS[int(w[5:])] if re.fullmatch("<dump[0-9]", w) else w.encode() for w in text.split()]
 
 
 class Waiter(Client):
@@ -118,6 +124,7 @@ class Histories(Both):
             lambda: [b"XGROUP", b"CREATE", key(), r.choice([b"g", b"h"]), b"$", b"MKSTREAM"],
             lambda: [b"XGROUP", b"CREATE", key(), r.choice([b"g", b"h"]), b"0", b"MKSTREAM"],
             lambda: [b"XGROUP", b"DESTROY", key(), r.choice([b"g", b"h"])],
+            lambda: [b"RESTORE", key(), b"0", r.choice(DUMPS[:2])] + r.choice([[], [b"REPLACE"]]),
             lambda: [b"PEXPIRE", key(), b"-1"], lambda: [b"FLUSHALL"], lambda: [b"EXISTS", key()],
             lambda: [b"LLEN", key()], lambda: [b"TYPE", key()], lambda: [b"ZCARD", key()], lambda: [b"XLEN", key()]])()
 
@@ -239,7 +246,10 @@ class Histories(Both):
                 ["ZUNIONSTORE k 1 m"], ["ZRANGESTORE k m 0 -1"], ["ZDIFFSTORE k 1 m"], ["MULTI", "SET k x", "RENAME m k", "EXEC"]]
         direct = [["RPUSH k 1 2"], ["LPUSH k 1"], ["ZADD k 1 a 2 b"], ["ZINCRBY k 1 a"], ["XADD k 6-1 f v"], ["SET k x"],
                   ["MULTI", "RPUSH k 1", "DEL k", "EXEC"], ["MULTI", "RPUSH k 1", "RPUSH k 2", "LPOP k", "EXEC"],
-                  ["MULTI", "SET k x", "DEL k", "ZADD k 1 a", "EXEC"]]
+                  ["MULTI", "SET k x", "DEL k", "ZADD k 1 a", "EXEC"],
+                  *([f"RESTORE k 0 <dump{i}{how}"] for i in range(4) for how in ("", " REPLACE")),
+                  ["MULTI", "RESTORE k 0 <dump0", "DEL k", "EXEC"], ["MULTI", "SET k x", "RESTORE k 0 <dump1 REPLACE", "EXEC"],
+                  ["RESTORE k 1 <dump0 ABSTTL"]]
         sides = [(Waiter(port), Control(port)) for port in (self.server.resp, self.peer.port)]
         for wait in waits:
             for steps in direct + [[m] + w for m in made for w in ways]:

@@ -2,14 +2,16 @@
 redis-server."""
 import os
 import re
+import socket
 import subprocess
 import tempfile
 import unittest
 
 import redis
 
+from differ import Client
 from harness import PATIENCE, Server
-from test_resp import Both
+from test_resp import Both, Peer
 
 # Each is a line of shell on both servers, in this order; $CLI is redis-cli with the port.
 SAME = r"""
@@ -42,13 +44,41 @@ redis-cli -u redis://127.0.0.1:$PORT/3 get a
 $CLI --verbose ping
 $CLI --show-pushes no -3 ping
 $CLI --no-auth-warning -a wrong ping
+$CLI --user default --pass wrong ping
+$CLI --user nosuch --pass x ping
+$CLI --user nosuch --pass x --no-auth-warning --json get k1
+$CLI --intrinsic-latency 1 | tail -3 | sed 's/[0-9.]\+/N/g'
 $CLI --cluster check 127.0.0.1:$PORT
 $CLI --cluster info 127.0.0.1:$PORT
+$CLI --cluster call 127.0.0.1:$PORT ping
+$CLI --cluster import 127.0.0.1:$PORT --cluster-from 127.0.0.1:$PORT --cluster-copy
+$CLI --cluster fix 127.0.0.1:$PORT
+$CLI --cluster rebalance 127.0.0.1:$PORT
+$CLI --cluster reshard 127.0.0.1:$PORT
 printf 'multi\nset a 1\nincr a\nlpush a x\nexec\nget a\nselect 3\nget a\nmulti\ndiscard\n' | $CLI
 printf 'hello 3\nclient trackinginfo\nhello 2\nreset\nget k1\n' | $CLI | grep -v '^id\|^version\|^[0-9]'
 printf 'help @nosuch\nhelp nosuch\n:set hints\nconnect 127.0.0.1 '$PORT'\nping\n' | $CLI
 $CLI --bigkeys | sed -n '/summary/,$p' | grep -v string
 $CLI --memkeys | sed -n '/summary/,$p' | sed 's/has [1-9][0-9]* bytes/has some bytes/; s/ with .*//; s/string found.*/string found/'
+$CLI --memkeys-samples 0 | sed -n '/summary/,$p' | sed 's/has [1-9][0-9]* bytes/has some bytes/; s/ with .*//; s/string found.*/string found/'
+$CLI --memkeys --memkeys-samples 3 | sed -n '/Sampled/p'
+$CLI --memkeys-samples x | sed -n '/Sampled/p'
+""".strip().split("\n")
+
+
+OVER_TLS = r"""
+for i in $(seq 500); do echo "SET k$i v$i"; done | $CLI --pipe
+$CLI -3 mget k1 k2 none
+redis-cli -u $URI --cacert $CERT get k3
+redis-cli -p ${URI##*:} --tls --insecure get k3
+redis-cli -p ${URI##*:} --tls get k3
+redis-cli -p ${URI##*:} --tls --cacert $CERT --sni localhost get k3
+$CLI --scan --pattern 'k1?' | sort
+head -c 3000000 /dev/zero | $CLI -x set large; $CLI strlen large
+printf 'multi\nincr n\nget k1\nexec\nreset\n' | $CLI
+$CLI --rdb $FILE 2>&1 | sed 's/[0-9]* bytes$/some bytes/; s/to .*f/to FILE/'; redis-check-rdb $FILE | grep -c OK
+$CLI --functions-rdb $FILE 2>&1 | sed 's/[0-9]* bytes$/some bytes/; s/to .*f/to FILE/'; redis-check-rdb $FILE | grep -c OK
+$CLI --bigkeys | sed -n '/summary/,$p'
 """.strip().split("\n")
 
 
@@ -114,6 +144,25 @@ class RedisCli(Both):
         code, said = self.shell(self.server.resp, "$CLI --replica")
         self.assertEqual((code, "Cairn does not replicate" in said), (1, True), said)
 
+    def test_it_is_told_that_there_is_no_debugger(self):
+        """redis-cli does not hear that SCRIPT DEBUG is refused; what a script that is debugged writes is taken back on
+        redis-server, so it does not run here."""
+        for mode in ("--ldb", "--ldb-sync-mode"):
+            said = self.shell(self.server.resp, "echo \"redis.call('set', KEYS[1], 1)\" > $SCRIPT; echo quit | $CLI %s --eval $SCRIPT written" % mode)[1]
+            self.assertIn("ERR there is no debugger of scripts here", said)
+            self.assertEqual(self.ask("exists", "written"), "0\n")
+        # The next one of a connection runs, and so does the first one that wants none any more.
+        write = "EVAL return(redis.call('set','written',1)) 0"
+        for lines, runs in ((["SCRIPT DEBUG YES", write], 0), (["SCRIPT DEBUG SYNC", write, write], 1), (["script debug yes", "SCRIPT DEBUG no", write], 1),
+                            (["SCRIPT DEBUG YES", "RESET", write], 1), (["SCRIPT DEBUG YES", "SCRIPT DEBUG x", "EVALSHA " + "0" * 40 + " 0", write], 1),
+                            (["SCRIPT DEBUG YES", write.replace("EVAL", "EVAL_RO")], 0)):
+            self.ask("flushall")
+            client = Client(self.server.resp)
+            answers = [client.ask(*line.encode().split()) for line in lines]
+            client.close()
+            refused = sum(a.startswith(b"-ERR there is no debugger") for a in answers)
+            self.assertEqual((self.ask("exists", "written"), refused), ("%d\n" % runs, 1 if "no" in lines[1] or lines[1] == "RESET" else 2), lines)
+
     def test_it_takes_what_there_is(self):
         """More of it in test_rdb.py."""
         for mode in ("--rdb", "--functions-rdb"):
@@ -134,6 +183,32 @@ class RedisCli(Both):
         server.start()
         self.assertEqual(printed, list(range(1, len(printed) + 1)))
         self.assertIn(int(redis.Redis(port=server.resp).get("n")), (len(printed), len(printed) + 1))
+
+
+class RedisCliOverTls(unittest.TestCase):
+    """Both with the same certificate."""
+
+    def test_it_shows_the_same(self):
+        with tempfile.TemporaryDirectory() as d:
+            cert, key = os.path.join(d, "cert.pem"), os.path.join(d, "key.pem")
+            subprocess.check_call(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                                   "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert], stderr=subprocess.DEVNULL)
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", 0))
+                port = s.getsockname()[1]
+            peer = Peer("--tls-port", str(port), "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
+            self.addCleanup(peer.stop)
+            server = Server(credentials=False, args=["--tls-cert=" + cert, "--tls-key=" + key, "--resp-tls=127.0.0.1:0"])
+            self.addCleanup(server.remove)
+            for line in OVER_TLS:
+                said = []
+                for p in (server.ports["resp-tls"], port):
+                    env = dict(os.environ, CLI="redis-cli -p %d --tls --cacert %s" % (p, cert), URI="rediss://127.0.0.1:%d" % p, CERT=cert, FILE=os.path.join(d, "f"))
+                    out = subprocess.run(["bash", "-c", line], capture_output=True, timeout=PATIENCE, env=env)
+                    said.append((out.returncode, (out.stdout + out.stderr).decode(errors="replace").replace(str(p), "PORT")))
+                with self.subTest(line):
+                    self.assertEqual(said[0], said[1])
+                    self.assertTrue(said[0][1])
 
 
 class RedisBenchmark(Both):

@@ -1,6 +1,6 @@
 // What scripts make of bytes that clients send: texts of JSON, MessagePack and struct, patterns,
-// formats, sources of scripts, and what FUNCTION RESTORE takes. Nothing breaks, each has one
-// answer, and what was read is the same when it is written and read again.
+// formats, sources of scripts, which run too, and what FUNCTION RESTORE takes. Nothing breaks, each
+// has one answer, and what was read is the same when it is written and read again.
 //
 //   input = u8 what is done with it  u16 size  first word  second word
 #include "kv/script/function_dump.h"
@@ -122,6 +122,19 @@ struct World {
     law(answer({"FUNCTION", "RESTORE", again, "FLUSH"}) == "+OK\r\n", "a dump can be restored");
     (void)answer({"FUNCTION", "FLUSH"});
   }
+  // A library as it is, and as the body of a function, which is called.
+  void library(const std::string& source, const std::string& argument) {
+    (void)answer({"FUNCTION", "LOAD", source});
+    (void)answer({"FUNCTION", "LIST"});
+    (void)answer({"FCALL", argument, "0"});
+    const std::string made = cat(
+        "#!lua name=made\nredis.register_function('f', function(KEYS, ARGV)\n", source, "\nend)");
+    (void)answer({"FUNCTION", "LOAD", "REPLACE", made});
+    (void)answer({"FCALL", "f", "1", "key", argument});
+    (void)answer({"FCALL_RO", "f", "0", argument});
+    (void)answer({"FUNCTION", "FLUSH"});
+    (void)answer({"FLUSHALL"});
+  }
 };
 
 }  // namespace
@@ -152,14 +165,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 5:
       (void)world->answer({"SCRIPT", "LOAD", first});
+      (void)world->answer({"EVAL", first, "1", "key", second});
+      (void)world->answer({"EVAL_RO", first, "0"});
       (void)world->answer({"SCRIPT", "FLUSH"});
+      (void)world->answer({"FLUSHALL"});
       break;
     case 6:
       world->restore(first);
       break;
     default:
-      (void)world->answer({"FUNCTION", "LOAD", first});
-      (void)world->answer({"FUNCTION", "FLUSH"});
+      world->library(first, second);
   }
   return 0;
 }

@@ -169,6 +169,56 @@ TEST_F(Script, ParsesWhileMemoryIsCollected) {
   refuses(cat("return ", std::string(100'000, '(')), "too many");
 }
 
+// CVE-2022-24736: a script that is cut off, or lacks a word, ended the process when it was loaded.
+TEST_F(Script, RefusesWhatIsNoScriptWherever) {
+  const std::string source =
+      "#!lua name=x\nlocal a, b = {1, x = 2, ['y'] = 3; 4}, [==[ text ]==] --[[ a comment ]]\n"
+      "local function f(p, ...) local q <= p return q, ... end\n"
+      "function a.b.c:d(e) return self[e] .. 0x1F .. 1e-5 .. \"\\065\\n\" end\n"
+      "for i = 1, 2, 1 do if i == 1 then break elseif not i then repeat until true else end end\n"
+      "for k, v in pairs{} do while false do end end\n"
+      "return (f 'x'), #a, -b ^ 2, a and b or f{}, function() end";
+  for (size_t at = 0; at < source.size(); at++) {
+    for (const std::string& damaged :
+         {source.substr(0, at), source.substr(at), source.substr(0, at) + source.substr(at + 1),
+          source.substr(0, at) + std::string(1, '\0') + source.substr(at)}) {
+      EXPECT_FALSE(eval(damaged).empty());
+      EXPECT_FALSE(run({"SCRIPT", "LOAD", damaged}).empty());
+      EXPECT_FALSE(run({"FUNCTION", "LOAD", "REPLACE", damaged}).empty());
+    }
+  }
+  // What is thrown has no text.
+  for (const char* thrown :
+       {"", "nil", "{}", "{err = {}}", "{err = nil}", "true", "print", "function() end",
+        "setmetatable({}, {__tostring = 1})", "coroutine.create(error)"}) {
+    const std::string error = eval(cat("error(", thrown, ")"));
+    EXPECT_EQ(error.substr(0, 1), "-") << thrown << ": " << error;
+  }
+  EXPECT_EQ(eval("return 1"), ":1");
+}
+
+// CVE-2025-46819: the brackets of long strings and comments were read past their end.
+TEST_F(Script, ReadsLongBracketsToTheirEnd) {
+  for (const int level : {0, 1, 2, 200, 60'000}) {
+    const std::string deep(level, '='), open = cat("[", deep, "["), close = cat("]", deep, "]");
+    EXPECT_EQ(eval(cat("return ", open, "a] b", close)), "a] b");
+    EXPECT_EQ(eval(cat("return #", open, "\n\r", close)),
+              ":0");  // a first line's end is none of it
+    EXPECT_EQ(eval(cat("--", open, "\n", close, "return 2")), ":2");
+    refuses(cat("return ", open), "unfinished long string");
+    refuses(cat("return ", open, "]", deep), "unfinished long string");
+    refuses(cat("--", open, "]", deep), "unfinished long comment");
+    if (level > 0) refuses(cat("return [", deep), "invalid long string delimiter");
+    EXPECT_EQ(
+        eval(cat("return loadstring('return [' .. ('='):rep(", level, ") .. '[') and 1 or 0")),
+        ":0");
+  }
+  // Levels past 31 bits do not fit what a script may hold.
+  refuses("return loadstring('return [' .. ('='):rep(2 ^ 31 - 1) .. '[')",
+          "nothing of it was done");
+  EXPECT_EQ(eval("return 1"), ":1");
+}
+
 // CVE-2024-31449 and its like: the libraries' arithmetic.
 TEST_F(Script, GivesItsLibrariesAnyNumbers) {
   EXPECT_EQ(eval("return {bit.tohex(-1, -2147483648), bit.tohex(255, 2), bit.tohex(255, -4)}"),
