@@ -184,6 +184,8 @@ Entry* find_derived(Context& c, std::string_view key) {
     return nullptr;
   }
   Entry* e = c.txn->find(c.ns(), key, hash);
+  if (e == nullptr || !e->is_cold()) c.engine.count_hit(e != nullptr);  // else it comes again
+  if (e == nullptr) c.add_event(Events::kKeyMiss, "keymiss", c.ns(), key);
   if (e == nullptr || c.session.no_touch) return e;
   if (c.store.memory().counts_frequency()) {
     e->touch_often(c.store.random());
