@@ -1,5 +1,5 @@
 // MEMORY: what is held, and for what.
-#include <cstdio>
+#include <algorithm>
 
 #include "core/base/text.h"
 #include "kv/engine/engine.h"
@@ -8,9 +8,12 @@ namespace cairn::kv {
 namespace {
 
 constexpr uint64_t kSlotBytes = 8;  // of the index's table, for each key
+// Of each key that goes at a time: its place among those that do (Keyspace::held_bytes).
+constexpr uint64_t kTimeBytes = 32;
 
 // What the key costs in memory: nothing is sampled, since each value knows what it holds. A value
-// that is on disk, or in an extent, costs what is kept of it.
+// that is on disk, or in an extent, costs what is kept of it. Of the table it has the part that
+// each key has: where there are few keys, most of a table is empty.
 void memory_usage(Context& c) {
   for (size_t i = 3; i < c.args.size(); i += 2) {
     int64_t samples;
@@ -22,7 +25,14 @@ void memory_usage(Context& c) {
   }
   const Entry* e = c.look(c.args[2]);
   if (e == nullptr) return c.reply.null();
-  c.reply.integer(static_cast<int64_t>(e->bytes() + kSlotBytes));
+  const Index& index = *c.ns().index;
+  uint64_t bytes = e->bytes() + index.table_bytes() / std::max<uint64_t>(index.size(), 1);
+  if (e->due_ms() != INT64_MAX) bytes += kTimeBytes;
+  const Collection* collection = e->collection();
+  if (collection != nullptr && collection->identity() != nullptr) {
+    bytes += sizeof(Identity) + sizeof(Identities::Name) + e->key().size();
+  }
+  c.reply.integer(static_cast<int64_t>(bytes));
 }
 
 double ratio(uint64_t a, uint64_t b) {
