@@ -6,6 +6,7 @@
 #include "core/store/collection_copy.h"
 #include "kv/commands/key_walk.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/frequency.h"
 #include "kv/engine/session.h"
 #include "kv/types/glob.h"
 #include "kv/types/type.h"
@@ -512,7 +513,7 @@ void object_freq(Context& c) {
         "that when switching between policies at runtime LRU and LFU data will take some time to "
         "adjust.");
   }
-  c.reply.integer(e->heat());
+  c.reply.integer(Frequency::of(e));
 }
 
 constexpr uint32_t kRead = kReadOnly | kFast;

@@ -10,6 +10,7 @@
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/frequency.h"
 #include "kv/engine/session.h"
 #include "kv/types/type.h"
 
@@ -138,7 +139,7 @@ Entry* Context::find(Namespace& ns, std::string_view key) {
   }
   if (e == nullptr || session.no_touch) return e;
   if (store.memory().counts_frequency()) {
-    e->touch_often(store.random());
+    Frequency::note_use(e, store.random());
   } else {
     e->touch();
   }

@@ -140,5 +140,48 @@ class Reads(Both):
             c.close()
 
 
+class Frequency(Both):
+    """OBJECT FREQ is on Redis's scale, as far as 16 steps say it."""
+
+    def setUp(self):
+        self.ends = [Client(port) for port in (self.server.resp, self.peer.port)]
+        for c in self.ends:
+            c.ask(b"FLUSHALL")
+            self.addCleanup(c.close)
+            self.addCleanup(c.ask, b"CONFIG", b"SET", b"maxmemory-policy", b"noeviction")
+            c.ask(b"CONFIG", b"SET", b"maxmemory-policy", b"allkeys-lfu")
+
+    def frequency(self, c, key):
+        return int(c.ask(b"OBJECT", b"FREQ", key)[1:])
+
+    def test_what_was_restored_is_told(self):
+        """Of 200 it was 15."""
+        ours, theirs = self.ends
+        theirs.ask(b"SET", b"k", b"v")
+        value, told = theirs.ask(b"DUMP", b"k"), []
+        for f in range(256):
+            ours.ask(b"RESTORE", b"k", b"0", value, b"REPLACE", b"FREQ", b"%d" % f)
+            told.append(self.frequency(ours, b"k"))
+            self.assertLessEqual(abs(told[f] - f), max(3, 0.2 * f), f)
+        self.assertEqual(told, sorted(told))
+        self.assertEqual([told[f] for f in (0, 5, 100, 200, 255)], [0, 5, 100, 200, 255])
+
+    def test_uses_count_as_in_redis(self):
+        keys = [b"key%d" % i for i in range(60)]
+        for uses in (1, 10, 100, 1000):
+            means = []
+            for c in self.ends:
+                for key in keys:
+                    c.ask(b"SET", key, b"v")
+                    for _ in range(uses // 10 or 1):
+                        n = min(uses, 10)
+                        c.send(command(b"GET", key) * n)
+                        c.answers(n)
+                means.append(sum(self.frequency(c, key) for key in keys) / len(keys))
+                c.ask(b"FLUSHALL")
+            self.assertLess(means[0], 1.35 * means[1] + 1, (uses, means))
+            self.assertGreater(means[0], means[1] / 1.35 - 1, (uses, means))
+
+
 if __name__ == "__main__":
     unittest.main()
