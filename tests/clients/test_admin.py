@@ -12,7 +12,7 @@ import unittest
 import redis
 
 from harness import PASSWORD, SANITIZED, Case, Server, command, resident, wait_until
-from test_resp import Both
+from test_resp import Both, Peer
 from test_wire import Answers, parsed
 
 
@@ -159,7 +159,9 @@ class Latency(AdminCase):
 
 class Memory(AdminCase):
     def used(self):
-        return int(re.search(rb"used_memory:(\d+)", self.ask("INFO", "memory")).group(1))
+        told = dict(zip(*[iter(self.ask("MEMORY", "STATS"))] * 2))
+        beside = (b"startup.allocated", b"clients.normal", b"lua.caches", b"functions.caches")
+        return told[b"total.allocated"] - sum(told[k] for k in beside)
 
     def told(self, keys):
         """MEMORY USAGE of all of them."""
@@ -232,6 +234,53 @@ class Memory(AdminCase):
             self.assertLess(told, 1.1 * grown)
             self.assertGreater(told, 0.7 * grown - (8 << 20))
             server.stop()
+
+    def test_what_the_process_holds_is_told_as_monitors_read_it(self):
+        """An idle server said that it used 56 bytes of 97 MB, and a fragmentation of 106,519."""
+        self.ask("FLUSHALL")
+        for fill in (False, True):
+            if fill:
+                self.fill(["k%d" % i for i in range(100_000)], lambda k: [("SET", k, "v" * 100)])
+            info = self.server.redis().info("memory")
+            if not SANITIZED:
+                self.assertLess(info["mem_fragmentation_ratio"], 1.5)
+                self.assertGreater(info["mem_fragmentation_ratio"], 0.7)
+                self.assertLess(info["used_memory_rss"], 1.5 * info["used_memory"])
+            self.assertGreater(info["used_memory_startup"], 1 << 20)
+            self.assertGreaterEqual(info["used_memory_overhead"], info["used_memory_startup"])
+            self.assertEqual(info["used_memory"], info["used_memory_overhead"] + info["used_memory_dataset"])
+            self.assertLessEqual(info["allocator_allocated"], info["allocator_active"])
+            self.assertLessEqual(info["allocator_resident"], info["used_memory_rss"])
+            self.assertLessEqual(info["used_memory"], info["used_memory_peak"])
+        self.assertGreater(info["used_memory_dataset"], 100_000 * 100)
+        self.ask("FLUSHALL")
+
+    def test_stats_are_named_and_typed_as_in_redis(self):
+        peer = Peer()
+        self.addCleanup(peer.stop)
+        ends = [redis.Redis(port=peer.port), self.client()]
+        for r in ends:
+            r.response_callbacks.clear()
+            r.execute_command("FLUSHALL")
+            r.execute_command("SET", "a", "1", "EX", "1000")
+            r.execute_command("EVAL", "return 1", "0")
+            for words in (("SELECT", "3"), ("SET", "a", "1"), ("SELECT", "0")):
+                r.execute_command(*words)
+        names, kinds = [], []
+        for r in ends:
+            told = r.execute_command("MEMORY", "STATS")
+            names.append(told[::2])
+            kinds.append([[type(x) for x in v] if isinstance(v, list) else type(v) for v in told[1::2]])
+        self.assertEqual(*names)
+        self.assertEqual(*kinds)
+        stats = dict(zip(*[iter(told)] * 2))
+        self.assertEqual(stats[b"keys.count"], 2)
+        self.assertGreater(stats[b"lua.caches"], 0)
+        for name in (b"db.0", b"db.3"):
+            database = dict(zip(*[iter(stats[name])] * 2))
+            self.assertGreater(database[b"overhead.hashtable.main"], 0)
+            self.assertEqual(database[b"overhead.hashtable.expires"] > 0, name == b"db.0")
+        self.assertEqual(stats[b"total.allocated"], stats[b"overhead.total"] + stats[b"dataset.bytes"])
 
     def test_options_and_the_rest(self):
         self.ask("SET", "k", "v")
