@@ -207,6 +207,11 @@ int serve(const Options& options) {
                        &text);
     return text;
   };
+  server.allocator_bytes = [] {
+    size_t n[7], committed = 0;
+    mi_process_info(&n[0], &n[1], &n[2], &n[3], &n[4], &committed, &n[5], &n[6]);
+    return uint64_t{committed};
+  };
 #endif
   server.data_directory = options.data;
   server.config_file = options.config_file;
@@ -333,6 +338,8 @@ int serve(const Options& options) {
   rpc_options.open_on_loopback = options.reflection_on_loopback;
   die_unless(rpc.start(rpc_options));
 
+  const uint64_t resident = process_resident_bytes();
+  server.startup_bytes = resident - std::min(resident, store.used_bytes());
   std::string ready =
       cat("ready resp=", net::to_string(resp.local()), " http=", net::to_string(http.local()),
           " grpc=", net::to_string(rpc.local()));

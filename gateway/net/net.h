@@ -191,6 +191,7 @@ class PlainStream {
   // Whoever waits for the peer's next bytes finds the stream at its end.
   void shutdown_receive() { ::shutdown(watch_->fd, SHUT_RD); }
   // Bytes written that the peer has not acknowledged.
+  int descriptor() const { return watch_->fd; }
   size_t unsent() const { return unsent_of(watch_->fd); }
   // Ends both directions; whoever waits wakes and finds the peer gone.
   void abort() { ::shutdown(watch_->fd, SHUT_RDWR); }
@@ -244,7 +245,8 @@ class TlsStream {
   void when_ended(const absl::AnyInvocable<void()>&) {}
   // Says that this is the end, and waits for the peer to say so too; at most for kPartingTime.
   awaitable<void> shutdown();
-  size_t unsent() { return unsent_of(stream_.next_layer().native_handle()); }
+  int descriptor() { return stream_.next_layer().native_handle(); }
+  size_t unsent() { return unsent_of(descriptor()); }
   void shutdown_send() {
     boost::system::error_code ignored;
     stream_.next_layer().shutdown(tcp::socket::shutdown_send, ignored);

@@ -129,6 +129,7 @@ class Connection final : public kv::Sender,
         if (auto self = weak.lock()) self->stream().abort();
       });
     };
+    session->descriptor = stream_.descriptor();
     session->outbox.belongs_to(weak, bell);
     stream_.when_ended([weak_session] {
       if (auto s = weak_session.lock()) s->peer_ended();

@@ -18,14 +18,12 @@ void digest(Context& c) {
   if (goes_in_parts(c, e)) return;
   const auto text = text_at_once(c, e);
   if (!text) return;
-  c.engine.count_hit(e != nullptr);
   e == nullptr ? c.reply.null() : c.reply.bulk(digest_of(*text));
 }
 
 awaitable<void> digest_deferred(Context& c) {
   const auto held = co_await hold_value(c, c.args[1]);
   if (!held) co_return;
-  c.engine.count_hit(held->exists);
   if (!held->exists) co_return c.reply.null();
   const auto digest = co_await digest_of(c, *held);
   if (c.given_up()) co_return;

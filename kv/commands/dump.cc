@@ -390,7 +390,9 @@ awaitable<Dumped> payload_in_turns(Context& c, const PayloadOf& what, HeldPayloa
 awaitable<Dumped> payload_in_turns(Context& c, std::string_view key, HeldPayload& payload) {
   const PayloadOf what{
       .ns = c.session.ns, .key = key, .bytes_max = c.engine.server().proto_max_bulk_len};
-  co_return co_await payload_in_turns(c, what, payload);
+  const Dumped how = co_await payload_in_turns(c, what, payload);
+  if (how != Dumped::kRefused) c.engine.count_hit(how != Dumped::kAbsent);  // it was read, once
+  co_return how;
 }
 
 namespace {

@@ -74,7 +74,6 @@ void geodist(Context& c) {
   if (c.args.size() == 5 && !parse_unit(c, c.args[4], unit)) return;
   Entry* entry;
   if (!find_sorted_set(c, c.args[1], entry)) return;
-  c.engine.count_hit(entry != nullptr);
   const auto a = place_in(sorted_set_of(entry), c.args[2]);
   const auto b = place_in(sorted_set_of(entry), c.args[3]);
   if (!a || !b) return c.reply.null();
@@ -86,7 +85,6 @@ template <class Fn>
 void for_each_named(Context& c, Fn fn) {
   Entry* entry;
   if (!find_sorted_set(c, c.args[1], entry)) return;
-  c.engine.count_hit(entry != nullptr);
   c.reply.array(c.args.size() - 2);
   for (size_t i = 2; i < c.args.size(); i++) fn(place_in(sorted_set_of(entry), c.args[i]));
 }

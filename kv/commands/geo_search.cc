@@ -180,7 +180,6 @@ bool parse(Context& c, Question& q, const SortedSet*& set) {
   }
   if (!parse_options(c, q, set, options) || !check(c, q)) return false;
   if (q.counted && q.order == Order::kNone && !q.any) q.order = Order::kNearest;
-  if (q.store_at == 0) c.engine.count_hit(set != nullptr);
   return true;
 }
 

@@ -190,7 +190,6 @@ void httl(Context& c) {
   if (!find(c, h)) return;
   const size_t first = first_field(c, 2);
   if (first == 0) return;
-  c.engine.count_hit(bool(h));
   reply_each(c, first, [&](std::string_view field) {
     const auto item = h.find(field);
     if (!item) return c.reply.integer(kNoField);

@@ -63,14 +63,12 @@ void reply_field(Context& c, const HashView& h, std::string_view field) {
 void hget(Context& c) {
   HashView h;
   if (!find(c, h)) return;
-  c.engine.count_hit(bool(h));
   reply_field(c, h, c.args[2]);
 }
 
 void hmget(Context& c) {
   HashView h;
   if (!find(c, h)) return;
-  c.engine.count_hit(bool(h));
   c.reply.array(c.args.size() - 2);
   for (size_t i = 2; i < c.args.size(); i++) reply_field(c, h, c.args[i]);
 }

@@ -11,6 +11,7 @@
 
 #include "core/base/limits.h"
 #include "core/base/text.h"
+#include "kv/commands/memory.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
@@ -87,51 +88,58 @@ std::string part_of(uint64_t a, uint64_t b, double times) {
   return fixed(b > 0 ? times * static_cast<double>(a) / static_cast<double>(b) : 0, 2);
 }
 
-void info_allocator(uint64_t used, uint64_t rss, std::string& out) {
-  // What the allocator has is what the process has: mimalloc does not say how the rest lies.
-  append(out, "\r\nallocator_allocated:", used, "\r\nallocator_active:", rss,
-         "\r\nallocator_resident:", rss, "\r\nallocator_frag_ratio:", part_of(rss, used, 1),
-         "\r\nallocator_frag_bytes:", rss > used ? rss - used : 0,
+void info_allocator(const HeldMemory& held, std::string& out) {
+  const auto beyond = [](uint64_t of, uint64_t in) { return of - std::min(of, in); };
+  const uint64_t rss = held.resident, active = held.active;
+  append(out, "\r\nallocator_frag_ratio:", part_of(active, held.allocated, 1),
+         "\r\nallocator_frag_bytes:", beyond(active, held.allocated),
          "\r\nallocator_rss_ratio:1.00\r\nallocator_rss_bytes:0",
-         "\r\nrss_overhead_ratio:1.00\r\nrss_overhead_bytes:0",
-         "\r\nmem_fragmentation_ratio:", part_of(rss, used, 1),
-         "\r\nmem_fragmentation_bytes:", rss > used ? rss - used : 0);
+         "\r\nrss_overhead_ratio:", part_of(rss, active, 1),
+         "\r\nrss_overhead_bytes:", beyond(rss, active),
+         "\r\nmem_fragmentation_ratio:", part_of(rss, held.used, 1),
+         "\r\nmem_fragmentation_bytes:", beyond(rss, held.used));
 }
 
-// One Lua for each thread, for EVAL and for functions alike.
+// One Lua for each thread, for EVAL and for functions alike: of functions is what the libraries
+// keep in it.
 void info_scripts(const Server& s, std::string& out) {
   const auto lua = static_cast<uint64_t>(std::max<int64_t>(s.script_bytes.load(), 0));
   const uint64_t cached = s.scripts.bytes();
-  append(out, "\r\nused_memory_lua:", lua, "\r\nused_memory_vm_eval:", lua,
-         "\r\nused_memory_lua_human:", human(lua), "\r\nused_memory_scripts_eval:", cached,
-         "\r\nnumber_of_cached_scripts:", s.scripts.size(), "\r\nused_memory_vm_functions:0",
-         "\r\nused_memory_vm_total:", lua, "\r\nused_memory_vm_total_human:", human(lua));
   const Server::Part::Counts f = s.function_counts();
-  append(out, "\r\nnumber_of_functions:", f.functions, "\r\nnumber_of_libraries:", f.libraries,
+  const uint64_t of_functions = std::min(lua, f.kept_bytes * s.threads), eval = lua - of_functions;
+  append(out, "\r\nused_memory_lua:", eval, "\r\nused_memory_vm_eval:", eval,
+         "\r\nused_memory_lua_human:", human(eval), "\r\nused_memory_scripts_eval:", cached,
+         "\r\nnumber_of_cached_scripts:", s.scripts.size(), "\r\nnumber_of_functions:", f.functions,
+         "\r\nnumber_of_libraries:", f.libraries, "\r\nused_memory_vm_functions:", of_functions,
+         "\r\nused_memory_vm_total:", lua, "\r\nused_memory_vm_total_human:", human(lua),
          "\r\nused_memory_functions:", f.bytes, "\r\nused_memory_scripts:", cached + f.bytes,
          "\r\nused_memory_scripts_human:", human(cached + f.bytes));
 }
 
 void info_memory(Context& c, std::string& out) {
-  const uint64_t used = c.store.used_bytes(), rss = process_resident_bytes(),
-                 max = c.store.memory_bytes(), top = c.store.memory().peak_bytes(),
-                 machine = limits::memory_of(0),
-                 clients = c.engine.server().sessions.buffer_bytes();
+  const HeldMemory held(c);
+  const uint64_t used = held.used, rss = held.resident, max = c.store.memory_bytes(),
+                 machine = limits::memory_of(0), overhead = std::min(used, held.overhead());
   append(out, "used_memory:", used, "\r\nused_memory_human:", human(used),
          "\r\nused_memory_rss:", rss, "\r\nused_memory_rss_human:", human(rss),
-         "\r\nused_memory_peak:", top, "\r\nused_memory_peak_human:", human(top),
-         "\r\nused_memory_peak_perc:", part_of(used, top, 100), "%",
-         "\r\nused_memory_overhead:", clients, "\r\nused_memory_startup:0",
-         "\r\nused_memory_dataset:", used,
-         "\r\nused_memory_dataset_perc:", used > 0 ? "100.00%" : "0.00%",
-         "\r\ntotal_system_memory:", machine, "\r\ntotal_system_memory_human:", human(machine));
+         "\r\nused_memory_peak:", held.peak, "\r\nused_memory_peak_human:", human(held.peak),
+         "\r\nused_memory_peak_perc:", part_of(used, held.peak, 100), "%",
+         "\r\nused_memory_overhead:", overhead, "\r\nused_memory_startup:", held.startup,
+         "\r\nused_memory_dataset:", held.dataset(),
+         "\r\nused_memory_dataset_perc:", fixed(held.dataset_percent(), 2), "%",
+         "\r\nallocator_allocated:", held.allocated, "\r\nallocator_active:", held.active,
+         "\r\nallocator_resident:", held.active, "\r\ntotal_system_memory:", machine,
+         "\r\ntotal_system_memory_human:", human(machine));
   info_scripts(c.engine.server(), out);
   append(out, "\r\nmaxmemory:", max, "\r\nmaxmemory_human:", human(max),
          "\r\nmaxmemory_policy:", name_of(c.store.memory().policy()));
-  info_allocator(used, rss, out);
-  append(out, "\r\nmem_not_counted_for_evict:0\r\nmem_replication_backlog:0",
+  info_allocator(held, out);
+  // A limit that counts keys and values alone does not count the rest.
+  const bool counts_keys = max != 0 && c.store.memory_count().budget() == max;
+  const uint64_t uncounted = counts_keys ? used - held.keys : 0;
+  append(out, "\r\nmem_not_counted_for_evict:", uncounted, "\r\nmem_replication_backlog:0",
          "\r\nmem_total_replication_buffers:0\r\nmem_clients_slaves:0",
-         "\r\nmem_clients_normal:", clients, "\r\nmem_cluster_links:0\r\nmem_aof_buffer:0",
+         "\r\nmem_clients_normal:", held.clients, "\r\nmem_cluster_links:0\r\nmem_aof_buffer:0",
          "\r\nmem_allocator:mimalloc\r\nactive_defrag_running:0",
          "\r\nlazyfree_pending_objects:", c.store.to_free_count(),
          "\r\nlazyfreed_objects:", c.engine.server().counted_elsewhere().freed,

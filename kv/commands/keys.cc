@@ -6,6 +6,7 @@
 #include "core/store/collection_copy.h"
 #include "kv/commands/key_walk.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/frequency.h"
 #include "kv/engine/session.h"
 #include "kv/types/glob.h"
 #include "kv/types/type.h"
@@ -27,9 +28,7 @@ void del(Context& c) {
 void exists(Context& c) {
   int64_t n = 0;
   for (size_t i = 1; i < c.args.size(); i++) {
-    Entry* e = c.find(c.args[i]);
-    c.engine.count_hit(e != nullptr);
-    n += e != nullptr;
+    n += c.find(c.args[i]) != nullptr;
   }
   c.reply.integer(n);
 }
@@ -478,17 +477,24 @@ void persist(Context& c) {
 
 // ---- OBJECT ----
 
+// Counted as read, but nobody hears that it is missed, as in Redis.
+Entry* find_object(Context& c) {
+  Entry* e = c.look(c.args[2]);
+  c.engine.count_hit(e != nullptr);
+  return e;
+}
+
 void object_encoding(Context& c) {
-  const Entry* e = c.look(c.args[2]);
+  const Entry* e = find_object(c);
   e == nullptr ? c.reply.null() : c.reply.bulk(encoding_of(e));
 }
 
 void object_refcount(Context& c) {
-  c.look(c.args[2]) == nullptr ? c.reply.null() : c.reply.integer(1);
+  find_object(c) == nullptr ? c.reply.null() : c.reply.integer(1);
 }
 
 void object_idletime(Context& c) {
-  if (c.look(c.args[2]) == nullptr) return c.reply.null();
+  if (find_object(c) == nullptr) return c.reply.null();
   if (c.store.memory().counts_frequency()) {
     return c.reply.error(
         "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when "
@@ -499,7 +505,7 @@ void object_idletime(Context& c) {
 }
 
 void object_freq(Context& c) {
-  const Entry* e = c.look(c.args[2]);
+  const Entry* e = find_object(c);
   if (e == nullptr) return c.reply.null();
   if (!c.store.memory().counts_frequency()) {
     return c.reply.error(
@@ -507,7 +513,7 @@ void object_freq(Context& c) {
         "that when switching between policies at runtime LRU and LFU data will take some time to "
         "adjust.");
   }
-  c.reply.integer(e->heat());
+  c.reply.integer(Frequency::of(e));
 }
 
 constexpr uint32_t kRead = kReadOnly | kFast;

@@ -353,7 +353,6 @@ void lrange(Context& c) {
   if (!c.integer(2, start) || !c.integer(3, stop)) return;
   ListView list;
   if (!find(c, c.args[1], list)) return;
-  c.engine.count_hit(bool(list));
   const Span span(start, stop, list.size());
   c.reply.array(span.n);
   if (span.n == 0) return;
@@ -377,7 +376,6 @@ std::optional<uint64_t> place_of(const ListView& list, int64_t index) {
 void lindex(Context& c) {
   ListView list;
   if (!find(c, c.args[1], list)) return;
-  c.engine.count_hit(bool(list));
   if (!list) return c.reply.null();  // before the index is looked at, as in Redis
   int64_t index;
   if (!c.integer(2, index)) return;

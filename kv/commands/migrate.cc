@@ -79,7 +79,7 @@ void migrate(Context& c) {
   Plan plan;
   if (!parse(c, plan)) return;
   bool any = false;
-  for (size_t i = plan.first_key; i < plan.end && !any; i++) any = c.look(c.args[i]) != nullptr;
+  for (size_t i = plan.first_key; i < plan.end; i++) any |= c.find(c.args[i]) != nullptr;
   if (!any) return c.reply.simple("NOKEY");
   if (c.in_exec) return c.reply.error("ERR MIGRATE waits for another server, and not inside MULTI");
   c.defer();
@@ -369,7 +369,7 @@ awaitable<void> migrate_deferred(Context& c) {
 }
 
 // The word after KEYS is looked for where the options are.
-constexpr uint16_t kGoes = kKeyReadWrite | kKeyAccess | kKeyDelete | kKeyNameOnly;
+constexpr uint16_t kGoes = kKeyReadWrite | kKeyAccess | kKeyDelete | kKeyNameOnly | kKeyLooked;
 constexpr KeySpec kMigrates[] = {{.flags = kGoes, .first = 3},
                                  {.flags = kGoes, .first = 6, .keyword = "KEYS", .last = -1}};
 constexpr Row kRows[] = {

@@ -16,6 +16,7 @@
 #include "kv/commands/dump.h"
 #include "kv/commands/turns.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/frequency.h"
 #include "kv/engine/session.h"
 #include "kv/types/hash.h"
 #include "kv/types/list.h"
@@ -50,9 +51,8 @@ bool parse(Context& c, Options& o) {
       if (!c.integer(++i, o.idle_s)) return false;
       if (o.idle_s < 0) return c.reply.error("ERR Invalid IDLETIME value, must be >= 0"), false;
     } else if (equals_ignoring_case(c.args[i], "freq") && more && o.idle_s == -1) {
-      constexpr int64_t kMost = 255;
       if (!c.integer(++i, o.frequency)) return false;
-      if (o.frequency < 0 || o.frequency > kMost) {
+      if (o.frequency < 0 || o.frequency > Frequency::kMost) {
         return c.reply.error("ERR Invalid FREQ value, must be >= 0 and <= 255"), false;
       }
     } else {
@@ -88,8 +88,7 @@ void warm(Context& c, const Options& o) {
   if (e == nullptr) return;
   const bool counts = c.store.memory().counts_frequency();
   if (counts && o.frequency >= 0) {
-    while (e->heat() > o.frequency) e->cool();
-    for (int tries = 0; tries < UINT8_MAX && e->heat() < o.frequency; tries++) e->touch_often(0);
+    Frequency::set(e, static_cast<uint8_t>(o.frequency));
   } else if (!counts && o.idle_s > 0) {
     while (e->heat() > 0) e->cool();
   }

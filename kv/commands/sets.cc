@@ -61,14 +61,12 @@ void srem(Context& c) {
 void sismember(Context& c) {
   const Set* set;
   if (!find_set(c, c.args[1], set)) return;
-  c.engine.count_hit(set != nullptr);
   c.reply.integer(set != nullptr && set->contains(c.args[2]));
 }
 
 void smismember(Context& c) {
   const Set* set;
   if (!find_set(c, c.args[1], set)) return;
-  c.engine.count_hit(set != nullptr);
   c.reply.array(c.args.size() - 2);
   for (size_t i = 2; i < c.args.size(); i++) {
     c.reply.integer(set != nullptr && set->contains(c.args[i]));
@@ -78,7 +76,6 @@ void smismember(Context& c) {
 void scard(Context& c) {
   const Set* set;
   if (!find_set(c, c.args[1], set)) return;
-  c.engine.count_hit(set != nullptr);
   c.reply.integer(set == nullptr ? 0 : static_cast<int64_t>(set->size()));
 }
 
@@ -244,7 +241,6 @@ class LargeDraws final : public Series {
 void smembers(Context& c) {
   const Set* set;
   if (!find_set(c, c.args[1], set)) return;
-  c.engine.count_hit(set != nullptr);
   reply_members(c, c.args[1], set);
 }
 
@@ -293,7 +289,6 @@ void srandmember(Context& c) {
   if (!one && !parse_count(c, false, count)) return;
   const Set* set;
   if (!find_set(c, c.args[1], set)) return;
-  c.engine.count_hit(set != nullptr);
   Set::Digits digits;
   if (one) {
     if (set == nullptr) return c.reply.null();
@@ -353,7 +348,6 @@ void spop(Context& c) {
   if (!one && !parse_count(c, true, count)) return;
   Entry* entry;
   if (!c.find(c.args[1], ValueType::kSet, entry)) return;
-  c.engine.count_hit(entry != nullptr);
   if (one) return pop_one(c, entry);
   const auto want = static_cast<uint64_t>(count);
   if (entry == nullptr || want == 0) return c.reply.set(0);

@@ -10,6 +10,7 @@
 #include "kv/commands/sorted_set_view.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/errand.h"
+#include "kv/engine/frequency.h"
 #include "kv/engine/session.h"
 
 namespace cairn::kv {
@@ -184,9 +185,11 @@ Entry* find_derived(Context& c, std::string_view key) {
     return nullptr;
   }
   Entry* e = c.txn->find(c.ns(), key, hash);
+  if (e == nullptr || !e->is_cold()) c.engine.count_hit(e != nullptr);  // else it comes again
+  if (e == nullptr) c.add_event(Events::kKeyMiss, "keymiss", c.ns(), key);
   if (e == nullptr || c.session.no_touch) return e;
   if (c.store.memory().counts_frequency()) {
-    e->touch_often(c.store.random());
+    Frequency::note_use(e, c.store.random());
   } else {
     e->touch();
   }

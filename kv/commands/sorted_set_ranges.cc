@@ -240,7 +240,6 @@ void range(Context& c) {
   if (!find_sorted_set(c, c.args[1], entry)) return;
   const SortedSet* set = sorted_set_of(entry);
   const Ranks ranks = set == nullptr ? Ranks() : resolve(r, *set);
-  c.engine.count_hit(entry != nullptr);
   if (ranks.count == 0) return c.reply.array(0);
   reply_ranks(c, *set, ranks, form_of(scores, c.session.resp));
 }

@@ -156,14 +156,12 @@ void reply_score(Context& c, const SortedSet* set, std::string_view member) {
 void zscore(Context& c) {
   Entry* entry;
   if (!find_sorted_set(c, c.args[1], entry)) return;
-  c.engine.count_hit(entry != nullptr);
   reply_score(c, sorted_set_of(entry), c.args[2]);
 }
 
 void zmscore(Context& c) {
   Entry* entry;
   if (!find_sorted_set(c, c.args[1], entry)) return;
-  c.engine.count_hit(entry != nullptr);
   c.reply.array(c.args.size() - 2);
   for (size_t i = 2; i < c.args.size(); i++) reply_score(c, sorted_set_of(entry), c.args[i]);
 }
@@ -177,7 +175,6 @@ void zrank(Context& c) {
   if (with_score && !equals_ignoring_case(c.args[3], "withscore")) return c.syntax_error();
   Entry* entry;
   if (!find_sorted_set(c, c.args[1], entry)) return;
-  c.engine.count_hit(entry != nullptr);
   const SortedSet* set = sorted_set_of(entry);
   const auto place = set == nullptr ? std::nullopt : set->place_of(c.args[2]);
   if (!place) return with_score ? c.reply.null_array() : c.reply.null();

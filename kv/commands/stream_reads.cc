@@ -95,6 +95,7 @@ bool parse(Context& c, Read& read) {
 // One of the streams, and what of it is answered.
 struct Source {
   size_t key = 0;         // its word
+  bool there = false;     // something is
   StreamId after;         // the ID given
   bool newest = false;    // > : what the group has not delivered
   bool answered = false;  // with the entries from `from` to `to`, or those of `history`
@@ -109,6 +110,7 @@ bool parse_id(Context& c, const Read& read, size_t i, Source& source) {
   const size_t word = source.key + read.streams;
   StreamView s;
   if (!find(c, source.key, s)) return false;
+  source.there = bool(s);
   if (read.by_group && (!s || s->group(c.args[read.group]) == nullptr)) {
     return fail(c, cat("NOGROUP No such key '", shown(c.args[source.key]), "' or consumer group '",
                        shown(c.args[read.group]), "' in XREADGROUP with GROUP option"));
@@ -205,8 +207,6 @@ bool deliver(Context& c, const Read& read, Source& source) {
   StreamView s;
   if (!find(c, source.key, s)) return false;
   if (!read.by_group) {
-    // For the second time, as Redis looks: for all of them first, and for each again.
-    if (!s) c.add_event(Events::kKeyMiss, "keymiss", c.ns(), c.args[source.key]);
     source.answered = s && s->size() > 0 && s->top_id() > source.after;
     if (source.answered) source.from = source.after.next();
     return true;
@@ -500,6 +500,11 @@ class Reading final : public Awaited {
     sources_.assign(read.streams, Source());
     for (size_t i = 0; i < read.streams; i++) {
       if (!parse_id(c, read, i, sources_[i])) return true;
+    }
+    // For the second time, as Redis looks: for all of them first, and for each again.
+    for (const Source& source : sources_) {
+      c.engine.count_hit(source.there);
+      if (!source.there) c.add_event(Events::kKeyMiss, "keymiss", c.ns(), c.args[source.key]);
     }
     if (kByGroup && !c.in_exec && is_large(c, read, sources_)) return large = true;
     size_t answered = 0;

@@ -16,7 +16,6 @@ namespace {
 void get(Context& c) {
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
-  c.engine.count_hit(e != nullptr);
   c.reply_value(e);
 }
 
@@ -65,7 +64,6 @@ bool set_if(Context& c, SetOptions& o, const Comparison::Found* found) {
     if (!holds) return false;
     goes = *holds;
   }
-  if (o.want_old) c.engine.count_hit(old != nullptr);
   if (!goes) {
     o.want_old ? c.reply_value(old) : c.reply.null();
     return true;
@@ -128,7 +126,6 @@ void getset(Context& c) {
 void getdel(Context& c) {
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
-  c.engine.count_hit(e != nullptr);
   c.reply_value(e);
   if (e != nullptr) c.remove(c.ns(), e);
 }
@@ -148,7 +145,6 @@ void getex(Context& c) {
   }
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
-  c.engine.count_hit(e != nullptr);
   if (e == nullptr) return c.reply.null();
   if (value_at != 0 && !expire.value(c, value_at)) return;
   c.reply_value(e);
@@ -164,7 +160,6 @@ void mget(Context& c) {
   for (size_t i = 1; i < c.args.size(); i++) {
     Entry* e = c.find(c.args[i]);
     if (e != nullptr && !e->is_string()) e = nullptr;
-    c.engine.count_hit(e != nullptr);
     c.reply_value(e);
   }
 }

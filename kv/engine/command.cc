@@ -10,6 +10,7 @@
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "kv/engine/engine.h"
+#include "kv/engine/frequency.h"
 #include "kv/engine/session.h"
 #include "kv/types/type.h"
 
@@ -129,13 +130,16 @@ Entry* Context::find(Namespace& ns, std::string_view key) {
   const Key* k = resolved(ns, key, false);
   if (k == nullptr) return nullptr;
   Entry* e = txn->find(ns, key, k->hash);
-  if (e == nullptr) {
-    if (engine.server().events.tells(Events::kKeyMiss)) missed(*k);
-    return nullptr;
+  // As Redis's lookupKeyRead: what is looked for to be changed is not read, unless the row says so;
+  // and however often a command looks for it, it reads it once.
+  const bool only_changed = (k->flags & kKeyChanges) != 0 && (k->flags & kKeyLooked) == 0;
+  if (!only_changed && !std::exchange(k->missed, true)) {
+    engine.count_hit(e != nullptr);
+    if (e == nullptr && engine.server().events.tells(Events::kKeyMiss)) missed(*k);
   }
-  if (session.no_touch) return e;
+  if (e == nullptr || session.no_touch) return e;
   if (store.memory().counts_frequency()) {
-    e->touch_often(store.random());
+    Frequency::note_use(e, store.random());
   } else {
     e->touch();
   }
@@ -299,11 +303,7 @@ void Context::will_change(Namespace& ns, KeyHash hash, std::string_view key) {
   if (there == nullptr || expired) add_event(Events::kNew, "new", ns, key);
 }
 
-// As often as it is looked for, it is missed once.
 void Context::missed(const Key& key) {
-  const bool only_changed = (key.flags & kKeyChanges) != 0 && (key.flags & kKeyLooked) == 0;
-  if (only_changed || key.missed) return;
-  key.missed = true;
   events_.push_back({Events::kKeyMiss, "keymiss", key.ns, std::string(key.name)});
 }
 

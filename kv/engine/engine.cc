@@ -570,7 +570,13 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
   if (held == nullptr && !lock_keys(session, request, own)) return {Lsn(), true, true, true};
   c.locked = request.hash;
   if (waits_for_values(session, request)) return {Lsn(), true, true};
+  const uint64_t hits = hits_.load(std::memory_order_relaxed);
+  const uint64_t misses = misses_.load(std::memory_order_relaxed);
   call(c);
+  if (c.again || c.deferred()) {  // it reads its keys once more
+    hits_.store(hits, std::memory_order_relaxed);
+    misses_.store(misses, std::memory_order_relaxed);
+  }
   if (c.again) {
     session.unsent.clear();
     reply.cut(mark);

@@ -6,6 +6,7 @@
 #include <boost/asio/this_coro.hpp>
 
 #include "core/base/text.h"
+#include "kv/engine/frequency.h"
 #include "kv/types/stream.h"
 
 namespace cairn::kv {
@@ -202,7 +203,11 @@ bool EventStreams::append(Queue& q, const StripeLocks& locks, Wish wish, uint64_
     return lose(q, all, cat(kKey, " has no ID left")), true;
   }
   if (entry != nullptr) {
-    store_.memory().counts_frequency() ? entry->touch_often(store_.random()) : entry->touch();
+    if (store_.memory().counts_frequency()) {
+      Frequency::note_use(entry, store_.random());
+    } else {
+      entry->touch();
+    }
   }
   const bool expired =
       entry == nullptr && q.ns->index->find(kKey, q.hash) != nullptr && tell_expired_(*q.ns);

@@ -141,6 +141,7 @@ struct Server {
   struct Part {
     struct Counts {
       uint64_t libraries = 0, functions = 0, bytes = 0;
+      uint64_t kept_bytes = 0;  // in each Lua
     };
     virtual ~Part() = default;
     virtual Counts counts() const = 0;
@@ -174,6 +175,10 @@ struct Server {
 
   // Constant after start; without them there is nothing to be told or done.
   std::function<std::string()> allocator_stats;
+  // What the allocator has of the system; none: it does not say.
+  std::function<uint64_t()> allocator_bytes;
+  // What the process held when it was ready, beside keys and values; 0 before.
+  std::atomic<uint64_t> startup_bytes{0};
   std::function<void(Severity)> set_log_level;
   std::function<Severity()> log_level;
   std::atomic<bool> log_verbose{false};  // what is kDebug was called verbose

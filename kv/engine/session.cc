@@ -72,9 +72,9 @@ std::string Session::describe(int64_t now_ms) {
   if (listed_no_touch) flags += 'T';
   if (flags.empty()) flags = "N";
   // The buffer of answers grows to what they took: its size is its peak.
-  return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", id, " name=", name,
-             " age=", (now_ms - created_ms) / 1000, " idle=", silent_s.load(), " flags=", flags,
-             " db=", db, " sub=", subscriptions.size(Kind::kChannel),
+  return cat("id=", id, " addr=", address, " laddr=", local_address, " fd=", descriptor,
+             " name=", name, " age=", (now_ms - created_ms) / 1000, " idle=", silent_s.load(),
+             " flags=", flags, " db=", db, " sub=", subscriptions.size(Kind::kChannel),
              " psub=", subscriptions.size(Kind::kPattern),
              " ssub=", subscriptions.size(Kind::kShardChannel), " multi=", listed_multi,
              " qbuf=", held.query.load(), " qbuf-free=", held.query_room.load(),

@@ -122,6 +122,7 @@ class Session {
   int listed_multi ABSL_GUARDED_BY(mutex) = -1;
   // Constant after registration.
   std::function<void()> kill;
+  int descriptor = -1;  // of its socket
 
   // What comes to it beside the answers, and what it wants to come.
   Outbox outbox;

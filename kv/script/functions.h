@@ -50,7 +50,7 @@ class Functions final : public Server::Part {
   struct Set {
     uint64_t version = 1;
     std::map<std::string, LibraryPtr, std::less<>> libraries;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, kept_bytes = 0;
     size_t functions = 0;
   };
   static Functions& of(Server& server);
@@ -63,6 +63,7 @@ class Functions final : public Server::Part {
     auto next = std::make_shared<Set>();
     for (auto& [name, library] : libraries) {
       next->bytes += library->source.size();
+      next->kept_bytes += library->kept_bytes;
       next->functions += library->functions.size();
     }
     next->libraries = std::move(libraries);
@@ -72,7 +73,7 @@ class Functions final : public Server::Part {
   }
   Counts counts() const override {
     const auto now = set();
-    return {now->libraries.size(), now->functions, now->bytes};
+    return {now->libraries.size(), now->functions, now->bytes, now->kept_bytes};
   }
   // Whether those that the store had at its start are among them.
   bool loaded() const { return loaded_.load(std::memory_order_acquire); }

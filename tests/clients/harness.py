@@ -144,6 +144,12 @@ def resident(server, what="VmRSS"):
     return 0 if SANITIZED else int(lines[0].split()[1]) << 10
 
 
+def entry_bytes(r):
+    """What keys, values and their tables take: used_memory without the process, clients and scripts."""
+    info = r.info("memory")
+    return info["used_memory"] - sum(info[k] for k in ("used_memory_startup", "mem_clients_normal", "used_memory_scripts"))
+
+
 class Grpc:
     """The services with credentials, from stubs that protoc makes for the occasion."""
     _generated = None

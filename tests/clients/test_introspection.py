@@ -1,4 +1,5 @@
 """What the Redis door says of itself and its clients is true."""
+import os
 import random
 import re
 import socket
@@ -37,6 +38,18 @@ class ClientList(Case):
     def test_it_tells_what_the_client_itself_sent(self):
         me = self.r.client_info()
         self.assertEqual(int(me["qbuf"]), len(command(b"CLIENT", b"INFO")))
+
+    def test_it_tells_the_descriptor_of_the_socket(self):
+        """It was the number of the client."""
+        clients = [self.raw_client() for _ in range(5)]
+        told = {c["id"]: c["fd"] for c in self.r.client_list()}
+        fds = [told[number] for _, number in clients]
+        self.assertEqual(len(set(fds)), 5)
+        with open("/proc/%d/net/tcp" % self.server.process.pid) as f:
+            sockets = {row.split()[9]: int(row.split()[2].split(":")[1], 16) for row in list(f)[1:]}
+        for (s, _), fd in zip(clients, fds):
+            link = os.readlink("/proc/%d/fd/%s" % (self.server.process.pid, fd))
+            self.assertEqual(sockets[link[len("socket:["):-1]], s.getsockname()[1])
 
     def test_it_tells_what_waits_in_a_transaction(self):
         s, says = self.client()

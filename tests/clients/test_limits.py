@@ -18,7 +18,7 @@ import botocore.exceptions
 import grpc
 import redis
 
-from harness import PASSWORD, PATIENCE, USER, Server, command, has_small_disks, resident, wait_until
+from harness import PASSWORD, PATIENCE, USER, Server, command, entry_bytes, has_small_disks, resident, wait_until
 
 
 class TenTimesMemory(unittest.TestCase):
@@ -203,7 +203,7 @@ class Cache(unittest.TestCase):
             self.read(self.BATCH)
             sender.join()
             if first >= sets * 3 // 4:
-                held.append(r.info("memory")["used_memory"])
+                held.append(entry_bytes(r))
         print("limit %d: %d keys, entries at least %.1f %%, resident at most %.1f %%" %
               (self.limit, r.dbsize(), min(held) * 100 / self.limit, self.peak * 100 / self.limit))
         self.assertLess(self.peak, self.limit * 1.05)
@@ -379,12 +379,12 @@ class Doors(unittest.TestCase):
         server = Server(args=["--memory=%d" % self.LIMIT])
         self.addCleanup(server.remove)
         r = server.redis()
-        before = r.info("memory")["used_memory"]
+        before = entry_bytes(r)
         with concurrent.futures.ThreadPoolExecutor(self.WRITERS) as pool:
             writers = [pool.submit(write, server, "k%d" % i) for i in range(self.WRITERS)]
             most = 0
             while not all(w.done() for w in writers):
-                most = max(most, r.info("memory")["used_memory"])
+                most = max(most, entry_bytes(r))
             for w in writers:
                 w.result()
         self.assertGreater(most, before + self.LIMIT // 2)

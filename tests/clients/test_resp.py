@@ -12,7 +12,7 @@ import unittest
 
 import redis
 
-from harness import PASSWORD, PATIENCE, Case, Server, command, raw, wait_until
+from harness import PASSWORD, PATIENCE, Case, Server, command, entry_bytes, raw, wait_until
 
 
 class Peer:
@@ -628,7 +628,7 @@ class Redis(Case):
                 self.r.config_set("maxmemory-policy", "noeviction")
 
     def used(self):
-        return self.r.info("memory")["used_memory"]
+        return entry_bytes(self.r)
 
     def is_empty(self):
         """What was flushed is freed in steps: the last of them is over."""
@@ -770,7 +770,7 @@ class Hashes(Case):
         """Nothing is left of it, in memory either; who waits for it is answered. What has another
         value by then is copied as that."""
         self.fill("from", 200000, b"v" * 40)
-        used = self.r.info("memory")["used_memory"]
+        used = entry_bytes(self.r)
         for way in ("client", "kill", "delete", "flush", "replace", "rename"):
             if self.r.type("from") != b"hash":
                 self.r.delete("from")
@@ -781,7 +781,7 @@ class Hashes(Case):
             number = client.read_response()
             client.send_command("COPY", "from", "to")
             self.assertTrue(wait_until(
-                lambda: self.r.info("memory")["used_memory"] > used + (1 << 20)
+                lambda: entry_bytes(self.r) > used + (1 << 20)
                 or self.r.exists("to")))
             if way == "client":
                 client.disconnect()
@@ -803,7 +803,7 @@ class Hashes(Case):
             client.disconnect()
             self.r.delete("renamed")
             self.assertTrue(wait_until(
-                lambda: (self.r.delete("to"), self.r.info("memory")["used_memory"])[1]
+                lambda: (self.r.delete("to"), entry_bytes(self.r))[1]
                 < used + (1 << 20)))
 
     def test_a_hash_of_any_size_is_renamed_and_moved(self):
