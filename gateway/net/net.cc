@@ -111,6 +111,25 @@ PlainStream::PlainStream(tcp::socket socket) : executor_(socket.get_executor()) 
   poller_->add(*watch_);
 }
 
+awaitable<void> PlainStream::writable_or_readable() {
+  if (watch_->writable || watch_->readable) return asio::post(executor_, asio::use_awaitable);
+  return suspend<>([watch = watch_.get()](Resume<> resume) {
+    // Whichever comes first; the other may be on its way already (wake_reader), and finds nothing:
+    // the watch is there only as long as nobody has resumed.
+    const auto once = std::make_shared<absl::AnyInvocable<void()>>(resume.release());
+    watch->writer = [watch, once] {
+      if (!*once) return;
+      watch->reader = nullptr;
+      std::exchange(*once, nullptr)();
+    };
+    watch->reader = [watch, once] {
+      if (!*once) return;
+      watch->writer = nullptr;
+      std::exchange(*once, nullptr)();
+    };
+  });
+}
+
 PlainStream::~PlainStream() {
   if (watch_ == nullptr) return;
   poller_->remove(*watch_);

@@ -165,6 +165,8 @@ class PlainStream {
     if (watch_->writable) return asio::post(executor_, asio::use_awaitable);
     return wait(watch_->writer);
   }
+  // Until try_write may take something, or try_read may have an answer that it had not.
+  awaitable<void> writable_or_readable();
   awaitable<bool> write(Bytes data) {
     for (;;) {
       ssize_t n = try_write(data);
@@ -190,8 +192,8 @@ class PlainStream {
   void shutdown_send() { ::shutdown(watch_->fd, SHUT_WR); }
   // Whoever waits for the peer's next bytes finds the stream at its end.
   void shutdown_receive() { ::shutdown(watch_->fd, SHUT_RD); }
-  // Bytes written that the peer has not acknowledged.
   int descriptor() const { return watch_->fd; }
+  // Bytes written that the peer has not acknowledged.
   size_t unsent() const { return unsent_of(watch_->fd); }
   // Ends both directions; whoever waits wakes and finds the peer gone.
   void abort() { ::shutdown(watch_->fd, SHUT_RDWR); }

@@ -253,7 +253,10 @@ class Connection final : public kv::Sender,
     }
     writer_ = Writer::kAnswers;
     moved(0);
+    // Else a command that is under way has words in the input.
+    takes_in_ = next == Next::kRead || next == Next::kMore || next == Next::kSend;
     bool sent = co_await send_answers();
+    takes_in_ = false;
     session_->stalled_s = kv::Session::kNothingMoves;
     writer_ = Writer::kNobody;
     if (sent) push_at_once();
@@ -287,12 +290,44 @@ class Connection final : public kv::Sender,
   awaitable<bool> write(Bytes bytes) {
     while (!bytes.empty()) {
       const Bytes piece = bytes.first(std::min(bytes.size(), kPieceBytes));
-      bool sent = co_await stream_.write(piece);
+      bool sent = co_await write_piece(piece);
       if (!sent) co_return false;
       moved(0);
       bytes = bytes.subspan(piece.size());
     }
     co_return true;
+  }
+
+  // A client may send all of a long pipeline before it reads the first answer, as redis-py does:
+  // what it sends is taken in while its answers stand still, as far as it may hold so much. Redis
+  // keeps the answers; the commands are mostly shorter.
+  awaitable<bool> write_piece(Bytes bytes) {
+    if constexpr (Stream::kTls) {
+      co_return co_await stream_.write(bytes);
+    } else {
+      for (bool takes_in = takes_in_;;) {
+        const ssize_t n = stream_.try_write(bytes);
+        if (n < 0) co_return false;
+        bytes = bytes.subspan(static_cast<size_t>(n));
+        if (bytes.empty()) co_return true;
+        ssize_t came = -1;
+        if (takes_in && pipeline_.may_grow()) {
+          came = stream_.try_read(pipeline_.input().room());
+          takes_in = came != 0;  // it sends no more, and may read yet
+        }
+        if (came > 0) {
+          pipeline_.input().added(static_cast<size_t>(came));
+          server_.stats.count_read(static_cast<size_t>(came));
+          moved(0);
+          if (!note_buffers()) co_return false;
+          co_await asio::post(stream_.executor(), asio::use_awaitable);  // others' turn
+        } else if (takes_in && pipeline_.may_grow()) {
+          co_await stream_.writable_or_readable();
+        } else {
+          co_await stream_.writable();
+        }
+      }
+    }
   }
 
   awaitable<bool> send_answers() {
@@ -396,10 +431,11 @@ class Connection final : public kv::Sender,
   const std::shared_ptr<kv::Session> session_;
   Pipeline pipeline_;
   Writer writer_ = Writer::kNobody;
-  Gate pushed_;        // writer_ is nobody again
-  std::string piece_;  // of pushes, on its way
-  bool bare_ = false;  // what was sent last is no value of the protocol
-  size_t sent_ = 0;    // of the output, already
+  Gate pushed_;            // writer_ is nobody again
+  std::string piece_;      // of pushes, on its way
+  bool bare_ = false;      // what was sent last is no value of the protocol
+  size_t sent_ = 0;        // of the output, already
+  bool takes_in_ = false;  // what comes while answers are sent
   uint64_t noted_bytes_ = 0;
 };
 

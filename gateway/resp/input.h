@@ -58,7 +58,8 @@ class Input {
 
   size_t least_room() const { return std::min(capacity_ / 4, kTurnBytes); }
   void make_room() {
-    if (begin_ > 0) {
+    // Much that is pending moves only where that makes much room.
+    if (begin_ > 0 && (size() <= kBusyBytes || begin_ >= size())) {
       std::memmove(data_.get(), data_.get() + begin_, size());
       end_ -= begin_;
       begin_ = 0;

@@ -255,6 +255,28 @@ TEST_F(DoorTest, CommandsOfTheSteadyStateAllocateNothing) {
   }
 }
 
+// As redis-py does. Commands and answers are each more than sockets hold: both sides waited for the
+// other to read, for ever.
+TEST_F(DoorTest, AClientMaySendALongPipelineBeforeItReads) {
+  constexpr size_t kCommands = 60000;
+  const std::string word(500, 'x'), echo = cat("*2\r\n$4\r\nECHO\r\n$500\r\n", word, "\r\n"),
+                                    answer = cat("$500\r\n", word, "\r\n");
+  Client client(door->local());
+  const timeval patience{20, 0};
+  ::setsockopt(client.socket.native_handle(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  std::string pipeline;
+  for (size_t i = 0; i < kCommands; i++) pipeline += echo;
+  for (size_t sent = 0; sent < pipeline.size();) {
+    const ssize_t n = ::send(client.socket.native_handle(), pipeline.data() + sent,
+                             pipeline.size() - sent, MSG_NOSIGNAL);
+    ASSERT_GT(n, 0) << sent << " of " << pipeline.size();
+    sent += static_cast<size_t>(n);
+  }
+  for (size_t i = 0; i < kCommands; i++) ASSERT_EQ(client.receive(answer.size()), answer) << i;
+  client.send("PING\r\n");
+  EXPECT_EQ(client.receive(7), "+PONG\r\n");
+}
+
 TEST_F(DoorTest, ReadersDoNotWaitForALogThatIsCongested) {
   constexpr int kWrites = 120;  // 7 MB
   Client reader(door->local()), writer(door->local());

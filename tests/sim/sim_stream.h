@@ -80,7 +80,9 @@ class SimStream {
     return static_cast<ssize_t>(data.size());
   }
   awaitable<void> writable() { return asio::post(executor_, asio::use_awaitable); }
+  awaitable<void> writable_or_readable() { return writable(); }
   awaitable<bool> write(Bytes data) { co_return try_write(data) >= 0; }
+  int descriptor() const { return -1; }
   // Each has its turn alone: answers leave at once.
   void on_send(const absl::AnyInvocable<void()>&) {}
   bool sends_later() const { return false; }
