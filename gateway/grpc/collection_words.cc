@@ -156,6 +156,70 @@ void hear(const v1::HashIncrementRequest& q, kv::Values& values, v1::HashIncreme
   a.set_real(values.real().value_or(0));
 }
 
+namespace {
+void add_fields_behind(kv::Args& to, const google::protobuf::RepeatedPtrField<std::string>& names) {
+  to.add("fields");
+  to.add_copy(cat(names.size()));
+  add(to, names);
+}
+}  // namespace
+
+grpc::Status say(const v1::HashExpireRequest& q, kv::Args& to) {
+  using Request = v1::HashExpireRequest;
+  constexpr std::string_view kWords[] = {"", "nx", "xx", "gt", "lt"};
+  if (!Request::Only_IsValid(q.only())) return bad_argument("unknown enum value", &q.key());
+  const bool limited = q.only() != Request::ONLY_UNSPECIFIED;
+  if (q.when_case() == Request::WHEN_NOT_SET || (q.has_never() && !q.never())) {
+    return bad_argument("set ttl_ms, expires_at_ms or never", &q.key());
+  }
+  if (q.has_never()) {
+    begin(to, "hpersist", q.key());
+    if (limited) return bad_argument("only goes with a time", &q.key());
+  } else {
+    begin(to, q.has_ttl_ms() ? "hpexpire" : "hpexpireat", q.key());
+    to.add_copy(cat(q.has_ttl_ms() ? q.ttl_ms() : q.expires_at_ms()));
+    if (limited) to.add(kWords[q.only()]);
+  }
+  add_fields_behind(to, q.names());
+  return check_count(q.names_size(), q.key());
+}
+
+grpc::Status say(const v1::HashGetExpiryRequest& q, kv::Args& to) {
+  begin(to, "hpexpiretime", q.key());
+  add_fields_behind(to, q.names());
+  return check_count(q.names_size(), q.key());
+}
+
+void hear(const v1::HashExpireRequest&, kv::Values& values, v1::HashExpireResponse& a) {
+  using Answer = v1::HashExpireResponse;
+  for (uint64_t n = values.count(); n > 0 && !values.broken(); n--) {
+    switch (values.integer()) {
+      case -2:
+        a.add_outcomes(Answer::OUTCOME_NO_FIELD);
+        break;
+      case 1:
+        a.add_outcomes(Answer::OUTCOME_DONE);
+        break;
+      case 2:
+        a.add_outcomes(Answer::OUTCOME_DELETED);
+        break;
+      default:
+        a.add_outcomes(Answer::OUTCOME_LEFT);
+    }
+  }
+}
+
+void hear(const v1::HashGetExpiryRequest& q, kv::Values& values, v1::HashGetExpiryResponse& a) {
+  (void)values.count();
+  for (const std::string& name : q.names()) {
+    auto* field = a.add_fields();
+    field->set_name(name);
+    const int64_t at_ms = values.integer();  // -1: it stays, -2: there is none
+    field->set_found(at_ms != -2);
+    field->set_expires_at_ms(std::max<int64_t>(at_ms, 0));
+  }
+}
+
 size_t take_item(kv::Values& values, v1::HashScanResponse& a) {
   auto* field = a.add_fields();
   field->set_name(values.bytes_of_text());
@@ -170,8 +234,31 @@ grpc::Status say(const v1::ListPushRequest& q, kv::Args& to) {
   return about(to, q.end() == v1::LIST_END_HEAD ? "lpush" : "rpush", q.key(), q.values());
 }
 
+namespace {
+std::string_view end_or(v1::ListEnd end, v1::ListEnd usual) {
+  const v1::ListEnd which = end == v1::LIST_END_UNSPECIFIED ? usual : end;
+  return which == v1::LIST_END_TAIL ? "right" : "left";
+}
+
+// How long to wait, in seconds: the word of those commands.
+void add_wait(kv::Args& to, uint64_t ms) {
+  constexpr uint64_t kLongestMs = uint64_t{1} << 40;
+  ms = std::min(ms, kLongestMs);
+  const std::string part = cat(1000 + ms % 1000);
+  to.add_copy(cat(ms / 1000, ".", std::string_view(part).substr(1)));
+}
+}  // namespace
+
 grpc::Status say(const v1::ListPopRequest& q, kv::Args& to) {
   if (!v1::ListEnd_IsValid(q.end())) return bad_argument("unknown end", &q.key());
+  if (q.wait_ms() != 0) {
+    to.add("blmpop");
+    add_wait(to, q.wait_ms());
+    begin(to, "1", q.key());
+    to.add(end_or(q.end(), v1::LIST_END_HEAD));
+    to.add("count");
+    return add_count(to, q.count(), 1, q.key());
+  }
   begin(to, q.end() == v1::LIST_END_TAIL ? "rpop" : "lpop", q.key());
   return add_count(to, q.count(), 1, q.key());
 }
@@ -185,14 +272,86 @@ grpc::Status say(const v1::ListRangeRequest& q, kv::Args& to) {
 
 grpc::Status say(const v1::ListCountRequest& q, kv::Args& to) { return about(to, "llen", q.key()); }
 
+grpc::Status say(const v1::ListSetRequest& q, kv::Args& to) {
+  begin(to, "lset", q.key());
+  to.add_copy(cat(q.index()));
+  to.add(q.value());
+  return {};
+}
+
+grpc::Status say(const v1::ListInsertRequest& q, kv::Args& to) {
+  begin(to, "linsert", q.key());
+  to.add(q.after() ? "after" : "before");
+  to.add(q.pivot());
+  to.add(q.value());
+  return {};
+}
+
+grpc::Status say(const v1::ListRemoveRequest& q, kv::Args& to) {
+  if (!v1::ListEnd_IsValid(q.end())) return bad_argument("unknown end", &q.key());
+  const auto count = static_cast<int64_t>(std::min<uint64_t>(q.count(), INT64_MAX));
+  begin(to, "lrem", q.key());
+  to.add_copy(cat(q.end() == v1::LIST_END_TAIL ? -count : count));
+  to.add(q.value());
+  return {};
+}
+
+grpc::Status say(const v1::ListTrimRequest& q, kv::Args& to) {
+  begin(to, "ltrim", q.key());
+  to.add_copy(cat(q.start()));
+  to.add_copy(cat(q.has_stop() ? q.stop() : -1));
+  return {};
+}
+
+grpc::Status say(const v1::ListMoveRequest& q, kv::Args& to) {
+  if (!v1::ListEnd_IsValid(q.end()) || !v1::ListEnd_IsValid(q.to_end())) {
+    return bad_argument("unknown end", &q.key());
+  }
+  begin(to, q.wait_ms() != 0 ? "blmove" : "lmove", q.key());
+  to.add(q.to());
+  to.add(end_or(q.end(), v1::LIST_END_HEAD));
+  to.add(end_or(q.to_end(), v1::LIST_END_TAIL));
+  if (q.wait_ms() != 0) add_wait(to, q.wait_ms());
+  return {};
+}
+
 void hear(const v1::ListPushRequest&, kv::Values& values, v1::ListPushResponse& a) {
   a.set_count(values.number());
 }
 
-void hear(const v1::ListPopRequest&, kv::Values& values, v1::ListPopResponse& a) {
+void hear(const v1::ListPopRequest& q, kv::Values& values, v1::ListPopResponse& a) {
+  if (q.wait_ms() != 0) {
+    if (values.is_null()) return;
+    (void)values.count();
+    (void)values.text();  // its key
+  }
   for (uint64_t n = values.count(); n > 0 && !values.broken(); n--) {
     a.add_values(values.bytes_of_text());
   }
+}
+
+void hear(const v1::ListSetRequest&, kv::Values& values, v1::ListSetResponse&) {
+  (void)values.text();
+}
+
+void hear(const v1::ListInsertRequest&, kv::Values& values, v1::ListInsertResponse& a) {
+  const int64_t count = values.integer();  // -1: no such element, 0: no list
+  a.set_inserted(count > 0);
+  a.set_count(static_cast<uint64_t>(std::max<int64_t>(count, 0)));
+}
+
+void hear(const v1::ListRemoveRequest&, kv::Values& values, v1::ListRemoveResponse& a) {
+  a.set_removed(values.number());
+}
+
+void hear(const v1::ListTrimRequest&, kv::Values& values, v1::ListTrimResponse&) {
+  (void)values.text();
+}
+
+void hear(const v1::ListMoveRequest&, kv::Values& values, v1::ListMoveResponse& a) {
+  auto value = values.text();
+  a.set_found(value.has_value());
+  if (value) a.set_value(*std::move(value));
 }
 
 size_t take_item(kv::Values& values, v1::ListRangeResponse& a) {
@@ -216,6 +375,78 @@ grpc::Status say(const v1::SetMembersRequest& q, kv::Args& to) {
   return about(to, "smembers", q.key());
 }
 
+grpc::Status say(const v1::SetPopRequest& q, kv::Args& to) {
+  begin(to, "spop", q.key());
+  return add_count(to, q.count(), 1, q.key());
+}
+
+grpc::Status say(const v1::SetRandomRequest& q, kv::Args& to) {
+  begin(to, "srandmember", q.key());
+  const int64_t count = q.count() == 0 ? 1 : q.count();
+  to.add_copy(cat(q.with_repetition() ? -count : count));
+  return check_count(static_cast<int>(std::min<int64_t>(count, INT32_MAX)), q.key());
+}
+
+grpc::Status say(const v1::SetMoveRequest& q, kv::Args& to) {
+  begin(to, "smove", q.key());
+  to.add(q.to());
+  to.add(q.member());
+  return {};
+}
+
+namespace {
+using Keys = google::protobuf::RepeatedPtrField<std::string>;
+
+// The command of an operation, of those for a union, an intersection and a difference.
+grpc::Status add_operation(kv::Args& to, v1::SetOperation operation, const v1::Key& key,
+                           std::string_view of_union, std::string_view of_intersection,
+                           std::string_view of_difference) {
+  switch (operation) {
+    case v1::SET_OPERATION_UNION:
+      to.add(of_union);
+      return {};
+    case v1::SET_OPERATION_INTERSECTION:
+      to.add(of_intersection);
+      return {};
+    case v1::SET_OPERATION_DIFFERENCE:
+      to.add(of_difference);
+      return {};
+    default:
+      return bad_argument("set the operation", &key);
+  }
+}
+}  // namespace
+
+grpc::Status say(const v1::SetCombineRequest& q, kv::Args& to) {
+  grpc::Status status = add_operation(to, q.operation(), q.key(), "sunion", "sinter", "sdiff");
+  if (!status.ok()) return status;
+  to.add(q.key().key());
+  add(to, q.others());
+  return check_count(1 + q.others_size(), q.key());
+}
+
+grpc::Status say(const v1::SetCombineIntoRequest& q, kv::Args& to) {
+  grpc::Status status =
+      add_operation(to, q.operation(), q.key(), "sunionstore", "sinterstore", "sdiffstore");
+  if (!status.ok()) return status;
+  to.add(q.key().key());
+  add(to, q.from());
+  return check_count(q.from_size(), q.key());
+}
+
+void hear(const v1::SetPopRequest&, kv::Values& values, v1::SetPopResponse& a) {
+  for (uint64_t n = values.count(); n > 0 && !values.broken(); n--) {
+    a.add_members(values.bytes_of_text());
+  }
+}
+void hear(const v1::SetRandomRequest&, kv::Values& values, v1::SetRandomResponse& a) {
+  for (uint64_t n = values.count(); n > 0 && !values.broken(); n--) {
+    a.add_members(values.bytes_of_text());
+  }
+}
+void hear(const v1::SetMoveRequest&, kv::Values& values, v1::SetMoveResponse& a) {
+  a.set_moved(values.integer() != 0);
+}
 void hear(const v1::SetAddRequest&, kv::Values& values, v1::SetAddResponse& a) {
   a.set_added(values.number());
 }
@@ -247,9 +478,80 @@ std::string highest(const v1::ScoreRange& r) {
   return r.has_below() ? cat("(", text_of(r.below())) : "+inf";
 }
 
+std::string lowest(const v1::MemberRange& r) {
+  if (r.has_min()) return cat("[", r.min());
+  return r.has_above() ? cat("(", r.above()) : "-";
+}
+
+std::string highest(const v1::MemberRange& r) {
+  if (r.has_max()) return cat("[", r.max());
+  return r.has_below() ? cat("(", r.below()) : "+";
+}
+
 bool is_range(const v1::ScoreRange& r) {  // what is not set is 0
   return !std::isnan(r.min()) && !std::isnan(r.above()) && !std::isnan(r.max()) &&
          !std::isnan(r.below());
+}
+
+template <class Range>
+void add_ends(kv::Args& to, const Range& range, bool reverse = false) {
+  const std::string low = lowest(range), high = highest(range);
+  to.add_copy(reverse ? high : low);
+  to.add_copy(reverse ? low : high);
+}
+
+void add_ends(kv::Args& to, const v1::RankRange& range) {
+  to.add_copy(cat(range.start()));
+  to.add_copy(cat(range.has_stop() ? range.stop() : -1));
+}
+
+// What ZRANGE and ZRANGESTORE have behind the key.
+template <class Request>
+grpc::Status add_range(kv::Args& to, const Request& q) {
+  if (q.has_scores()) {
+    add_ends(to, q.scores(), q.reverse());
+    to.add("byscore");
+  } else if (q.has_members()) {
+    add_ends(to, q.members(), q.reverse());
+    to.add("bylex");
+  } else {
+    add_ends(to, q.ranks());
+  }
+  if (q.reverse()) to.add("rev");
+  if (q.offset() != 0 || q.limit() != 0) {
+    if (!q.has_scores() && !q.has_members()) {
+      return bad_argument("offset and limit go with scores or members", &q.key());
+    }
+    constexpr uint64_t kMost = INT64_MAX;
+    to.add("limit");
+    to.add_copy(cat(std::min(q.offset(), kMost)));
+    to.add_copy(q.limit() == 0 ? "-1" : cat(std::min(q.limit(), kMost)));
+  }
+  return is_range(q.scores()) ? grpc::Status() : no_number(q.key());
+}
+
+// What all that combine have behind their keys.
+template <class Request>
+grpc::Status add_weights(kv::Args& to, const Request& q, int keys) {
+  constexpr std::string_view kWords[] = {"", "sum", "min", "max"};
+  if (!v1::Aggregate_IsValid(q.aggregate())) return bad_argument("unknown enum value", &q.key());
+  const bool aggregates = q.aggregate() != v1::AGGREGATE_UNSPECIFIED;
+  if (q.operation() == v1::SET_OPERATION_DIFFERENCE && (aggregates || q.weights_size() > 0)) {
+    return bad_argument("a difference has neither weights nor an aggregate", &q.key());
+  }
+  if (q.weights_size() > 0) {
+    if (q.weights_size() != keys) return bad_argument("as many weights as keys", &q.key());
+    to.add("weights");
+    for (const double weight : q.weights()) {
+      if (std::isnan(weight)) return no_number(q.key());
+      to.add_copy(text_of(weight));
+    }
+  }
+  if (aggregates) {
+    to.add("aggregate");
+    to.add(kWords[q.aggregate()]);
+  }
+  return check_count(keys, q.key());
 }
 
 }  // namespace
@@ -291,34 +593,79 @@ grpc::Status say(const v1::SortedSetRankRequest& q, kv::Args& to) {
 }
 
 grpc::Status say(const v1::SortedSetCountRequest& q, kv::Args& to) {
-  if (!q.has_scores()) return about(to, "zcard", q.key());
-  begin(to, "zcount", q.key());
-  to.add_copy(lowest(q.scores()));
-  to.add_copy(highest(q.scores()));
+  if (q.has_scores() && q.has_members()) return bad_argument("scores or members", &q.key());
+  if (!q.has_scores() && !q.has_members()) return about(to, "zcard", q.key());
+  begin(to, q.has_members() ? "zlexcount" : "zcount", q.key());
+  if (q.has_members()) {
+    add_ends(to, q.members());
+  } else {
+    add_ends(to, q.scores());
+  }
   return is_range(q.scores()) ? grpc::Status() : no_number(q.key());
 }
 
 grpc::Status say(const v1::SortedSetRangeRequest& q, kv::Args& to) {
   begin(to, "zrange", q.key());
-  if (q.has_scores()) {
-    const std::string low = lowest(q.scores()), high = highest(q.scores());
-    to.add_copy(q.reverse() ? high : low);
-    to.add_copy(q.reverse() ? low : high);
-    to.add("byscore");
-  } else {
-    to.add_copy(cat(q.ranks().start()));
-    to.add_copy(cat(q.ranks().has_stop() ? q.ranks().stop() : -1));
-  }
-  if (q.reverse()) to.add("rev");
-  if (q.offset() != 0 || q.limit() != 0) {
-    if (!q.has_scores()) return bad_argument("offset and limit go with scores", &q.key());
-    constexpr uint64_t kMost = INT64_MAX;
-    to.add("limit");
-    to.add_copy(cat(std::min(q.offset(), kMost)));
-    to.add_copy(q.limit() == 0 ? "-1" : cat(std::min(q.limit(), kMost)));
-  }
+  grpc::Status status = add_range(to, q);
   to.add("withscores");
+  return status;
+}
+
+grpc::Status say(const v1::SortedSetPopRequest& q, kv::Args& to) {
+  if (q.wait_ms() != 0) {
+    to.add("bzmpop");
+    add_wait(to, q.wait_ms());
+    begin(to, "1", q.key());
+    to.add(q.highest() ? "max" : "min");
+    to.add("count");
+  } else {
+    begin(to, q.highest() ? "zpopmax" : "zpopmin", q.key());
+  }
+  return add_count(to, q.count(), 1, q.key());
+}
+
+grpc::Status say(const v1::SortedSetRemoveRangeRequest& q, kv::Args& to) {
+  if (q.has_ranks()) {
+    begin(to, "zremrangebyrank", q.key());
+    add_ends(to, q.ranks());
+  } else if (q.has_scores()) {
+    begin(to, "zremrangebyscore", q.key());
+    add_ends(to, q.scores());
+  } else if (q.has_members()) {
+    begin(to, "zremrangebylex", q.key());
+    add_ends(to, q.members());
+  } else {
+    return bad_argument("set ranks, scores or members", &q.key());
+  }
   return is_range(q.scores()) ? grpc::Status() : no_number(q.key());
+}
+
+grpc::Status say(const v1::SortedSetRangeIntoRequest& q, kv::Args& to) {
+  begin(to, "zrangestore", q.key());
+  to.add(q.from());
+  return add_range(to, q);
+}
+
+grpc::Status say(const v1::SortedSetCombineRequest& q, kv::Args& to) {
+  grpc::Status status = add_operation(to, q.operation(), q.key(), "zunion", "zinter", "zdiff");
+  if (!status.ok()) return status;
+  const int keys = 1 + q.others_size();
+  to.add_copy(cat(keys));
+  to.add(q.key().key());
+  add(to, q.others());
+  status = add_weights(to, q, keys);
+  to.add("withscores");
+  return status;
+}
+
+grpc::Status say(const v1::SortedSetCombineIntoRequest& q, kv::Args& to) {
+  grpc::Status status =
+      add_operation(to, q.operation(), q.key(), "zunionstore", "zinterstore", "zdiffstore");
+  if (!status.ok()) return status;
+  to.add(q.key().key());
+  to.add_copy(cat(q.from_size()));
+  add(to, q.from());
+  return add_weights(to, q, q.from_size());
 }
 
 void hear(const v1::SortedSetAddRequest&, kv::Values& values, v1::SortedSetAddResponse& a) {
@@ -345,6 +692,25 @@ void hear(const v1::SortedSetRankRequest&, kv::Values& values, v1::SortedSetRank
   if (values.is_null()) return;
   a.set_found(true);
   a.set_rank(values.number());
+}
+
+void hear(const v1::SortedSetPopRequest& q, kv::Values& values, v1::SortedSetPopResponse& a) {
+  const bool waits = q.wait_ms() != 0;
+  if (waits) {
+    if (values.is_null()) return;
+    (void)values.count();
+    (void)values.text();  // its key
+  }
+  for (uint64_t n = values.count() / (waits ? 1 : 2); n > 0 && !values.broken(); n--) {
+    if (waits) (void)values.count();  // pairs
+    auto* item = a.add_members();
+    item->set_member(values.bytes_of_text());
+    item->set_score(values.real().value_or(0));
+  }
+}
+void hear(const v1::SortedSetRemoveRangeRequest&, kv::Values& values,
+          v1::SortedSetRemoveRangeResponse& a) {
+  a.set_removed(values.number());
 }
 
 size_t take_item(kv::Values& values, v1::SortedSetRangeResponse& a) {
@@ -548,6 +914,9 @@ constexpr Wording kWordings[] = {
     {"ERR hash value is not a", grpc::FAILED_PRECONDITION, "NOT_A_NUMBER"},
     {"ERR increment", grpc::OUT_OF_RANGE, "OVERFLOW"},
     {"ERR resulting score", grpc::OUT_OF_RANGE, "OVERFLOW"},
+    {"ERR index out of range", grpc::OUT_OF_RANGE, "NO_SUCH_ELEMENT"},
+    {"ERR no such key", grpc::NOT_FOUND, "NO_SUCH_KEY"},
+    {"ERR the answer is too large", grpc::OUT_OF_RANGE, "TOO_LARGE"},
     {"ERR The ID specified in XADD is equal", grpc::FAILED_PRECONDITION, "ID_NOT_GREATER"},
     {"ERR The stream has exhausted", grpc::FAILED_PRECONDITION, "ID_NOT_GREATER"},
     {"ERR The XGROUP subcommand requires", grpc::NOT_FOUND, "NO_SUCH_KEY"},

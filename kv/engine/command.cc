@@ -94,7 +94,13 @@ Namespace& Context::ns() const { return *session.ns; }
 
 Committer* Context::committer() const { return engine.committer(session.id); }
 
-Wish Context::wish() const { return engine.server().wish(); }
+Wish Context::wish() const {
+  return session.call.wish ? *session.call.wish : engine.server().wish();
+}
+
+void Context::note_change(const StatusOr<Lsn>& committed) {
+  if (committed.ok() && committed->valid()) session.call.changed = *committed;
+}
 
 const Key* Context::resolved_of_all(const Namespace& ns, std::string_view key, bool change) {
   const size_t n = request.keys.size();

@@ -7,8 +7,9 @@
 //
 // An errand is a session that nobody sees, for one call. Its commands run as those of an EXEC do:
 // under locks and in a transaction that the door has, which may change other things in it, look at
-// what was answered, and give up all of it. Or one runs by itself and waits (wait()). Whether its
-// caller may do that is for the door to ask, before: Command::access.
+// what was answered, and give up all of it. Or one runs by itself, and waits or takes turns
+// (wait()). Whether its caller may do that is for the door to ask, before: of each key
+// (key_spec.h).
 //
 // Threads: the loop of the engine; cancel() on any.
 #pragma once
@@ -129,9 +130,10 @@ struct Command {
   // Once the words are there: finds the row, which there must be.
   void find_row(const Table& table);
   bool writes() const { return (request.row->flags & kWrite) != 0; }
-  Access access() const;  // to any of its keys
   // Resolves its keys.
   void enter(Engine& engine, NamespacePtr in);
+  // What is to be locked for it then, and whose values are to be in memory.
+  void add_keys(std::vector<KeyHash>& hashes, Faults::Keys& values) const;
 
   Request request;
   NamespacePtr space;
@@ -162,13 +164,21 @@ class Errand {
   // with this wish.
   awaitable<void> serve(Wish wish);
 
-  // ---- one that may wait, without locks ----
+  // ---- one that may wait, or take turns, without locks ----
+  // With this wish, and what it takes and answers has at most so many bytes; before wait().
+  void allow(Wish wish, uint64_t answer_bytes_max) {
+    session_.call.wish = wish;
+    session_.call.answer_bytes_max = answer_bytes_max;
+  }
   // As run(), with locks and transactions of its own. Takes the words.
   awaitable<std::string> wait(Command& command);
+  // Its newest change; invalid: it changed nothing.
+  Lsn changed() const { return session_.call.changed; }
   // Nobody waits for it any more: wait() ends, now and later.
   void cancel() {
     cancelled_ = true;
     session_.peer_ended();
+    session_.unblock_all();
   }
   bool cancelled() const { return cancelled_.load(); }
 
