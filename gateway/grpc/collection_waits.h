@@ -88,7 +88,7 @@ class WaitingCall final : public Unary, private Tails::Tail, private CallErrand 
     if (!status.ok()) co_return status;
     const Executor loop = co_await asio::this_coro::executor;
     kv::Errand errand(kv::engine_of(*shared_.engines, loop));
-    errand.allow(wish_of(request_.durability()), kAnswerBytesMax);
+    errand.change_durably(kAnswerBytesMax);
     const absl::Cleanup hide = [this] { show(nullptr); };
     show(&errand);
     const std::string failure = co_await errand.wait(step_.command);

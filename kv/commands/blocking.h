@@ -38,7 +38,7 @@ awaitable<void> wait(Context& c) {
   co_await c.engine.wait_for(c, command, command.timeout_ms);
 }
 
-// What is there for a call is too large for it (Session::Call): answers that, and nothing is taken.
+// What is there for a call is too large for it (CallSession): answers that, and nothing is taken.
 inline constexpr std::string_view kTooLargeForCall = "ERR the answer is too large";
 
 // Whether others have come before for what this key holds: then it is theirs.

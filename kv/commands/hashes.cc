@@ -6,9 +6,8 @@
 
 #include "core/base/text.h"
 #include "kv/commands/hash_view.h"
+#include "kv/engine/call_session.h"
 #include "kv/engine/engine.h"
-#include "kv/engine/errand.h"
-#include "kv/engine/session.h"
 #include "kv/types/glob.h"
 #include "kv/types/hash.h"
 

@@ -1,7 +1,7 @@
 // The list commands that wait: BLPOP, BRPOP, BLMOVE, BRPOPLPUSH, BLMPOP.
 #include "kv/commands/blocking.h"
 #include "kv/commands/lists.h"
-#include "kv/engine/session.h"
+#include "kv/engine/call_session.h"
 
 namespace cairn::kv {
 
@@ -25,8 +25,8 @@ class ListAwaited : public Awaited {
   virtual void take(Context& c, size_t word, const ListView& list) = 0;
   // Whether so many elements are not too large for a call.
   static bool fits_call(const Context& c, const ListView& list, bool left, uint64_t n) {
-    const uint64_t most = c.session.call.answer_bytes_max;
-    return most == UINT64_MAX || !list->exceeds(left ? 0 : list.size() - n, n, most);
+    const CallSession* call = call_of(c.session);
+    return call == nullptr || !list->exceeds(left ? 0 : list.size() - n, n, call->popped_bytes_max);
   }
   // The first of these words whose key holds something, for us.
   bool begin_with(Context& c, size_t first, size_t end) {

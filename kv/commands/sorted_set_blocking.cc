@@ -1,7 +1,7 @@
 // The sorted set commands that wait: BZPOPMIN, BZPOPMAX, BZMPOP.
 #include "kv/commands/blocking.h"
 #include "kv/commands/sorted_set_view.h"
-#include "kv/engine/session.h"
+#include "kv/engine/call_session.h"
 
 namespace cairn::kv {
 
@@ -63,13 +63,13 @@ class PopSomeOf final : public SortedSetAwaited {
     pop_some(c, word, entry, pops_);
   }
   bool fits_call(const Context& c, const SortedSet& set) const {
-    const uint64_t most = c.session.call.answer_bytes_max;
-    if (most == UINT64_MAX) return true;
+    const CallSession* call = call_of(c.session);
+    if (call == nullptr) return true;
     const uint64_t n = std::min(set.size(), pops_.count);
     uint64_t bytes = 0;
     set.for_each(pops_.highest ? set.size() - 1 : 0, n, pops_.highest,
                  [&](const SortedSet::Item& item) { bytes += item.member.size(); });
-    return bytes <= most;
+    return bytes <= call->popped_bytes_max;
   }
   PopOfSets pops_;
 };

@@ -116,9 +116,7 @@ void Engine::hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, cons
       w.awaited.serve(c, claimed.word);
     }
     if (c.failure().empty()) {
-      const auto lsn = txn.commit();
-      c.note_change(lsn);
-      if (!lsn.ok()) c.status_error(lsn.status());
+      if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
     }
     c.tell_events(c.failure().empty());
     c.saw(txn.seen());

@@ -246,7 +246,6 @@ class Context {
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
   Wish wish() const;  // of what it changes
-  void note_change(const StatusOr<Lsn>& committed);
   Committer* committer() const;
 
   // A turn of a command that has waited: locks of its own, and a time and a change of its own.
@@ -270,9 +269,7 @@ class Context {
     // False: what it changed was refused, and the error is the command's answer.
     bool commit() {
       committed_ = true;
-      const StatusOr<Lsn> committed = txn_.commit();
-      context_.note_change(committed);
-      const bool done = context_.done(committed.status());
+      const bool done = context_.done(txn_.commit().status());
       context_.tell_events(done);
       return done;
     }

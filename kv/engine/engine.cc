@@ -567,9 +567,7 @@ Engine::Outcome Engine::run_locked(Session& session, Request& request, Reply& re
     return {Lsn(), true, true, runs_long || session.met_busy.has_value()};
   }
   if (c.failure().empty()) {
-    const auto lsn = txn.commit();
-    c.note_change(lsn);
-    if (!lsn.ok()) c.status_error(lsn.status());
+    if (auto lsn = txn.commit(); !lsn.ok()) c.status_error(lsn.status());
   }
   // What is deferred looks for all of it again.
   c.tell_events(c.failure().empty() && !c.deferred());

@@ -166,7 +166,7 @@ Request& with_row(Request& request, const Table& table) {
 
 Errand::Errand(Engine& engine)
     : engine_(engine),
-      session_(engine.store(), kNoClient, "", ""),
+      session_(engine.store()),
       transaction_(engine.store()),
       told_(engine, session_, with_row(transaction_, engine.table()), nothing_) {
   session_.principal = itself();
@@ -219,8 +219,8 @@ awaitable<std::string> Errand::wait(Command& command) {
   }
   if (std::exchange(session_.kept_events, false)) {
     Server& server = engine_.server();
-    const Lsn written =
-        co_await server.events.streams.write(session_.call.wish.value_or(server.wish()));
+    const Wish wish = session_.durable ? Wish::kDurable : server.wish();
+    const Lsn written = co_await server.events.streams.write(wish);
     seen = std::max(seen, written);
   }
   if (seen > seen_) seen_ = seen;

@@ -22,17 +22,12 @@
 #include <string_view>
 #include <vector>
 
+#include "kv/engine/call_session.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/reply.h"
-#include "kv/engine/session.h"
 #include "kv/engine/waiters.h"
 
 namespace cairn::kv {
-
-// The number of an errand's session, which no list has. Nobody can send it away, so what it holds
-// is in no sum of clients: the door counts it. Commands take some words from it that no client may
-// say.
-inline constexpr uint64_t kNoClient = 0;
 
 // What a command answered, to be taken value by value in its order; a Series as it goes, without
 // locks. Taking another kind than the command answers yields nothing, and says so in broken().
@@ -165,15 +160,16 @@ class Errand {
   awaitable<void> serve(Wish wish);
 
   // ---- one that may wait, or take turns, without locks ----
-  // With this wish, and what it takes and answers has at most so many bytes; before wait().
-  void allow(Wish wish, uint64_t answer_bytes_max) {
-    session_.call.wish = wish;
-    session_.call.answer_bytes_max = answer_bytes_max;
+  // What it changes is durable when it is answered, and what it pops has at most so many bytes.
+  // Before wait().
+  void change_durably(uint64_t popped_bytes_max) {
+    session_.durable = true;
+    session_.popped_bytes_max = popped_bytes_max;
   }
   // As run(), with locks and transactions of its own. Takes the words.
   awaitable<std::string> wait(Command& command);
-  // Its newest change; invalid: it changed nothing.
-  Lsn changed() const { return session_.call.changed; }
+  // Of one that changes durably: its newest change; invalid: it changed nothing.
+  Lsn changed() const { return session_.changed; }
   // Nobody waits for it any more: wait() ends, now and later.
   void cancel() {
     cancelled_ = true;
@@ -187,7 +183,7 @@ class Errand {
 
  private:
   Engine& engine_;
-  Session session_;
+  CallSession session_;
   ReadyKeys ready_;
   Request transaction_;  // around the commands
   Values nothing_;

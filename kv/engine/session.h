@@ -55,14 +55,6 @@ class Session {
   std::atomic<bool> no_evict{false};
   bool no_touch = false;
 
-  // Of another door's call (errand.h), which says more than a client can.
-  struct Call {
-    std::optional<Wish> wish;  // of what it changes; none: the server's
-    // What it takes and answers has at most so many bytes, else it takes nothing.
-    uint64_t answer_bytes_max = UINT64_MAX;
-    Lsn changed;  // its newest change
-  } call;
-
   // What it wants of SYNC: REPLCONF.
   struct RdbWish {
     bool only = false;        // a file, and nothing after it
