@@ -223,13 +223,16 @@ NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const
   return ns;
 }
 
+grpc::Status check_key(const v1::Key& key) {
+  return key.key().empty() || key.key().size() > kKeyBytesMax
+             ? bad_argument("a key has 1 to 65535 bytes", &key)
+             : grpc::Status();
+}
+
 NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const v1::Key& key,
                             grpc::Status& status) {
-  if (key.key().empty() || key.key().size() > kKeyBytesMax) {
-    status = bad_argument("a key has 1 to 65535 bytes", &key);
-    return nullptr;
-  }
-  status = by.permit(access, key);
+  status = check_key(key);
+  if (status.ok()) status = by.permit(access, key);
   if (!status.ok()) return nullptr;
   NamespacePtr ns = named(store, key.namespace_());
   if (ns == nullptr) status = no_such_namespace(&key);

@@ -85,6 +85,7 @@ awaitable<grpc::Status> until_idle(Store& store, const v1::Key& key);
 // there is none or the caller may not.
 NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const std::string& name,
                             grpc::Status& error);
+grpc::Status check_key(const v1::Key& key);
 // The namespace that a key names, to do this to the key, which is checked.
 NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const v1::Key& key,
                             grpc::Status& error);

@@ -11,7 +11,15 @@ namespace cairn::rpc {
 
 void CollectionStep::find_row(const Shared& shared) {
   command.find_row(shared.engines->front()->table());
-  access_ = command.access();
+  const auto words = command.words().words();
+  kv::for_each_key(command.request.row->keys, words,
+                   [&](size_t word, const kv::KeySpec&, uint16_t flags) {
+                     if (words[word].data() == key->key().data()) {
+                       access_ = access_ | kv::access_of(flags);
+                     } else {
+                       others_.push_back({words[word], kv::access_of(flags)});
+                     }
+                   });
   if (may_be_large) access_ = access_ | Access::kRead;
 }
 
@@ -24,9 +32,23 @@ bool CollectionStep::has_list(const google::protobuf::Descriptor& answer) {
 
 grpc::Status CollectionStep::enter(const Shared& shared, const Caller& by) {
   grpc::Status status;
-  ns = find_namespace(shared.store, by, access_, *key, status);
-  if (ns != nullptr) hash = ns->hash(key->key());
-  return status;
+  NamespacePtr found = find_namespace(shared.store, by, access_, *key, status);
+  return found == nullptr ? status : enter(shared, by, std::move(found));
+}
+
+grpc::Status CollectionStep::enter(const Shared& shared, const Caller& by, NamespacePtr in) {
+  for (const Other& other : others_) {
+    v1::Key one;
+    one.set_namespace_(key->namespace_());
+    one.set_key(std::string(other.name));
+    grpc::Status status = check_key(one);
+    if (status.ok()) status = by.permit(other.access, one);
+    if (!status.ok()) return status;
+  }
+  ns = std::move(in);
+  hash = ns->hash(key->key());
+  command.enter(*shared.engines->front(), ns);
+  return {};
 }
 
 grpc::Status CollectionStep::run(kv::Errand& errand, StripeLocks& locks, Transaction& txn,
@@ -98,8 +120,9 @@ awaitable<grpc::Status> perform(const Shared& shared, Context& context, Collecti
   }
   const Executor loop = co_await asio::this_coro::executor;
   kv::Errand errand(kv::engine_of(*shared.engines, loop));
-  const std::vector<KeyHash> hashes{step.hash};
-  const Faults::Keys values{{step.ns, step.key->key()}};
+  std::vector<KeyHash> hashes;
+  Faults::Keys values;
+  step.command.add_keys(hashes, values);
   Lsn rests_on;
   {
     StripeLocks locks(store);
@@ -109,7 +132,6 @@ awaitable<grpc::Status> perform(const Shared& shared, Context& context, Collecti
     }
     if (!locked.ok()) co_return error_of(locked, step.key);
     if (context.IsCancelled()) co_return cancelled(step.key);
-    step.command.enter(errand.engine(), step.ns);
     status = apply(shared, step, wishes, errand, locks, answer, rests_on);
   }
   co_await errand.serve(wish_of(wishes.durability));

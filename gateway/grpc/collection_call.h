@@ -41,12 +41,16 @@ struct CollectionStep {
     }
     return ask(shared, q);
   }
-  // Once it was asked: finds the namespace, if the caller may.
+  // Once it was asked: finds the namespace, if the caller may, and the keys in it.
   grpc::Status enter(const Shared& shared, const Caller& by);
+  // The same where the namespace was found, to do what access() says to `key`.
+  grpc::Status enter(const Shared& shared, const Caller& by, NamespacePtr in);
 
-  Access access() const { return access_; }
+  Access access() const { return access_; }  // to `key`
+  size_t other_keys() const { return others_.size(); }
   // Runs it in the transaction, and puts what it answered into `answer`, which must fit in a
-  // message beside `beside` bytes. An error: the transaction comes to nothing.
+  // message beside `beside` bytes. The locks cover its keys (command.add_keys). An error: the
+  // transaction comes to nothing.
   grpc::Status run(kv::Errand& errand, StripeLocks& locks, Transaction& txn,
                    google::protobuf::Message* answer, uint64_t beside = 0);
 
@@ -59,9 +63,14 @@ struct CollectionStep {
   std::function<void(google::protobuf::Message&, Lsn)> name_version;
 
  private:
+  struct Other {  // key, beside the first
+    std::string_view name;
+    Access access;
+  };
   void find_row(const Shared& shared);
   static bool has_list(const google::protobuf::Descriptor& answer);
   Access access_ = Access::kNone;
+  std::vector<Other> others_;
 };
 
 // What a request wishes beside.
@@ -79,6 +88,16 @@ CollectionWishes wishes_of(const Request& q) {
   }
   if constexpr (requires { q.durable(); }) wishes.durable = q.durable();
   return wishes;
+}
+template <class Request>
+bool has_condition(const Request& q) {
+  return q.condition().ByteSizeLong() != 0;
+}
+// How long a request waits for what it asks for.
+template <class Request>
+uint64_t wait_ms_of(const Request& q) {
+  if constexpr (requires { q.wait_ms(); }) return q.wait_ms();
+  return 0;
 }
 
 // Does it, as one transaction; returns when all that the answer rests on is durable. Without

@@ -113,16 +113,42 @@ class ItemStream : public grpc::ServerWriteReactor<Message> {
   Turn turn_;
 };
 
+// The errand of a call, which ends with it.
+class CallErrand {
+ protected:
+  ~CallErrand() = default;
+  void end() {
+    MutexLock lock(mutex_);
+    ended_ = true;
+    if (errand_ != nullptr) errand_->cancel();
+  }
+  // What may be ended while it runs; null: nothing any more.
+  void show(kv::Errand* errand) {
+    MutexLock lock(mutex_);
+    errand_ = errand;
+    if (errand != nullptr && ended_) errand->cancel();
+  }
+
+ private:
+  Mutex mutex_;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  kv::Errand* errand_ ABSL_GUARDED_BY(mutex_) = nullptr;
+};
+
 template <class Request, class Message>
-class RangeCall final : public ItemStream<Message> {
+class RangeCall final : public ItemStream<Message>, private CallErrand {
  public:
   RangeCall(const Shared& shared, const Caller& by, Context* context, const Request& request)
       : ItemStream<Message>(shared, by, context), request_(request), step_(shared.store) {
     spawn_to_end(shared.store, run_all(),
                  [this](const grpc::Status& status) { this->Finish(status); });
   }
+  void OnCancel() override { end(); }
 
  private:
+  // Of several, which may be large: it is made in turns.
+  static constexpr bool kCombines = std::is_same_v<Request, v1::SetCombineRequest> ||
+                                    std::is_same_v<Request, v1::SortedSetCombineRequest>;
   awaitable<grpc::Status> run_all() {
     const Shared& shared = this->shared_;
     const absl::Cleanup drop = [this] { step_.command.values.drop(); };
@@ -130,19 +156,39 @@ class RangeCall final : public ItemStream<Message> {
     if (status.ok()) status = step_.enter(shared, this->by_);
     if (status.ok()) status = co_await this->begin_message();
     if (!status.ok()) co_return status;
-    status = co_await perform(shared, *this->context_, step_, wishes_of(request_), nullptr);
+    if constexpr (kCombines) {
+      status = co_await combine();
+    } else {
+      status = co_await perform(shared, *this->context_, step_, wishes_of(request_), nullptr);
+    }
     this->hold(step_.command.values.bytes());
     if (!status.ok()) co_return status;
     (void)step_.command.values.count();
     co_return co_await this->send(step_.command.values, request_.key(), [](const Message&) {});
   }
 
+  awaitable<grpc::Status> combine() {
+    Store& store = this->shared_.store;
+    const Executor loop = co_await asio::this_coro::executor;
+    kv::Errand errand(kv::engine_of(*this->shared_.engines, loop));
+    const absl::Cleanup hide = [this] { show(nullptr); };
+    show(&errand);
+    const std::string failure = co_await errand.wait(step_.command);
+    if (!failure.empty()) co_return error_of_command(failure, request_.key());
+    Lsn rests_on = errand.seen();
+    if (request_.durable()) {  // what was read is older
+      rests_on = std::max(rests_on, Lsn(store.log().tail().value() - 1));
+    }
+    co_return co_await settled(store, rests_on);
+  }
+
   const Request request_;
   CollectionStep step_;
 };
 
-// All tails, which the server ends when it does. What they hold while they wait is in a sum of its
-// own, as large as that of the answers; a connection has no more of it than it leaves to others.
+// All tails, and calls that wait (collection_waits.h), which the server ends when it does. What
+// they hold while they wait is in a sum of its own, as large as that of the answers; a connection
+// has no more of it than it leaves to others.
 class Tails {
  public:
   // Of one: its call in gRPC, what waits for it here, and a message that its client does not take
@@ -198,7 +244,7 @@ class Tails {
 };
 
 template <class Request, class Message>
-class TailCall final : public ItemStream<Message>, private Tails::Tail {
+class TailCall final : public ItemStream<Message>, private Tails::Tail, private CallErrand {
  public:
   TailCall(const Shared& shared, const Caller& by, Context* context, const Request& request,
            Tails& tails)
@@ -217,17 +263,6 @@ class TailCall final : public ItemStream<Message>, private Tails::Tail {
   void stop() override {
     stopped_ = true;
     end();
-  }
-  void end() {
-    MutexLock lock(mutex_);
-    ended_ = true;
-    if (errand_ != nullptr) errand_->cancel();
-  }
-  // What may be ended while it waits.
-  void show(kv::Errand* errand) {
-    MutexLock lock(mutex_);
-    errand_ = errand;
-    if (errand != nullptr && ended_) errand->cancel();
   }
   grpc::Status ended() const {
     return stopped_ ? grpc::Status(grpc::UNAVAILABLE, "the server ends") : cancelled();
@@ -271,8 +306,7 @@ class TailCall final : public ItemStream<Message>, private Tails::Tail {
     last.set_reverse(true);
     last.set_limit(1);
     grpc::Status status = step.ask(shared, last);
-    step.ns = ns;
-    step.hash = ns->hash(request_.key().key());
+    if (status.ok()) status = step.enter(shared, this->by_, ns);
     if (status.ok()) {
       status = co_await perform(shared, *this->context_, step, CollectionWishes(), nullptr);
     }
@@ -339,9 +373,6 @@ class TailCall final : public ItemStream<Message>, private Tails::Tail {
   bool pending_ = false;     // it is sent what is pending with the consumer
   std::string after_ = "0";  // the last entry that was sent
   std::atomic<bool> stopped_{false};
-  Mutex mutex_;
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  kv::Errand* errand_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
 }  // namespace cairn::rpc

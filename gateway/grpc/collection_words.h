@@ -28,15 +28,27 @@ grpc::Status say(const v1::HashDeleteRequest& q, kv::Args& to);
 grpc::Status say(const v1::HashIncrementRequest& q, kv::Args& to);
 grpc::Status say(const v1::HashCountRequest& q, kv::Args& to);
 grpc::Status say(const v1::HashScanRequest& q, kv::Args& to);
+grpc::Status say(const v1::HashExpireRequest& q, kv::Args& to);
+grpc::Status say(const v1::HashGetExpiryRequest& q, kv::Args& to);
 grpc::Status say(const v1::ListPushRequest& q, kv::Args& to);
 grpc::Status say(const v1::ListPopRequest& q, kv::Args& to);
 grpc::Status say(const v1::ListRangeRequest& q, kv::Args& to);
 grpc::Status say(const v1::ListCountRequest& q, kv::Args& to);
+grpc::Status say(const v1::ListSetRequest& q, kv::Args& to);
+grpc::Status say(const v1::ListInsertRequest& q, kv::Args& to);
+grpc::Status say(const v1::ListRemoveRequest& q, kv::Args& to);
+grpc::Status say(const v1::ListTrimRequest& q, kv::Args& to);
+grpc::Status say(const v1::ListMoveRequest& q, kv::Args& to);
 grpc::Status say(const v1::SetAddRequest& q, kv::Args& to);
 grpc::Status say(const v1::SetRemoveRequest& q, kv::Args& to);
 grpc::Status say(const v1::SetContainsRequest& q, kv::Args& to);
 grpc::Status say(const v1::SetCountRequest& q, kv::Args& to);
 grpc::Status say(const v1::SetMembersRequest& q, kv::Args& to);
+grpc::Status say(const v1::SetPopRequest& q, kv::Args& to);
+grpc::Status say(const v1::SetRandomRequest& q, kv::Args& to);
+grpc::Status say(const v1::SetMoveRequest& q, kv::Args& to);
+grpc::Status say(const v1::SetCombineRequest& q, kv::Args& to);
+grpc::Status say(const v1::SetCombineIntoRequest& q, kv::Args& to);
 grpc::Status say(const v1::SortedSetAddRequest& q, kv::Args& to);
 grpc::Status say(const v1::SortedSetRemoveRequest& q, kv::Args& to);
 grpc::Status say(const v1::SortedSetIncrementRequest& q, kv::Args& to);
@@ -44,6 +56,11 @@ grpc::Status say(const v1::SortedSetScoreRequest& q, kv::Args& to);
 grpc::Status say(const v1::SortedSetRankRequest& q, kv::Args& to);
 grpc::Status say(const v1::SortedSetCountRequest& q, kv::Args& to);
 grpc::Status say(const v1::SortedSetRangeRequest& q, kv::Args& to);
+grpc::Status say(const v1::SortedSetPopRequest& q, kv::Args& to);
+grpc::Status say(const v1::SortedSetRemoveRangeRequest& q, kv::Args& to);
+grpc::Status say(const v1::SortedSetRangeIntoRequest& q, kv::Args& to);
+grpc::Status say(const v1::SortedSetCombineRequest& q, kv::Args& to);
+grpc::Status say(const v1::SortedSetCombineIntoRequest& q, kv::Args& to);
 grpc::Status say(const v1::StreamAppendRequest& q, kv::Args& to);
 grpc::Status say(const v1::StreamDeleteRequest& q, kv::Args& to);
 grpc::Status say(const v1::StreamCountRequest& q, kv::Args& to);
@@ -67,17 +84,30 @@ void hear(const v1::HashSetRequest& q, kv::Values& values, v1::HashSetResponse& 
 void hear(const v1::HashGetRequest& q, kv::Values& values, v1::HashGetResponse& a);
 void hear(const v1::HashDeleteRequest& q, kv::Values& values, v1::HashDeleteResponse& a);
 void hear(const v1::HashIncrementRequest& q, kv::Values& values, v1::HashIncrementResponse& a);
+void hear(const v1::HashExpireRequest& q, kv::Values& values, v1::HashExpireResponse& a);
+void hear(const v1::HashGetExpiryRequest& q, kv::Values& values, v1::HashGetExpiryResponse& a);
 void hear(const v1::ListPushRequest& q, kv::Values& values, v1::ListPushResponse& a);
 void hear(const v1::ListPopRequest& q, kv::Values& values, v1::ListPopResponse& a);
+void hear(const v1::ListSetRequest& q, kv::Values& values, v1::ListSetResponse& a);
+void hear(const v1::ListInsertRequest& q, kv::Values& values, v1::ListInsertResponse& a);
+void hear(const v1::ListRemoveRequest& q, kv::Values& values, v1::ListRemoveResponse& a);
+void hear(const v1::ListTrimRequest& q, kv::Values& values, v1::ListTrimResponse& a);
+void hear(const v1::ListMoveRequest& q, kv::Values& values, v1::ListMoveResponse& a);
 void hear(const v1::SetAddRequest& q, kv::Values& values, v1::SetAddResponse& a);
 void hear(const v1::SetRemoveRequest& q, kv::Values& values, v1::SetRemoveResponse& a);
 void hear(const v1::SetContainsRequest& q, kv::Values& values, v1::SetContainsResponse& a);
+void hear(const v1::SetPopRequest& q, kv::Values& values, v1::SetPopResponse& a);
+void hear(const v1::SetRandomRequest& q, kv::Values& values, v1::SetRandomResponse& a);
+void hear(const v1::SetMoveRequest& q, kv::Values& values, v1::SetMoveResponse& a);
 void hear(const v1::SortedSetAddRequest& q, kv::Values& values, v1::SortedSetAddResponse& a);
 void hear(const v1::SortedSetRemoveRequest& q, kv::Values& values, v1::SortedSetRemoveResponse& a);
 void hear(const v1::SortedSetIncrementRequest& q, kv::Values& values,
           v1::SortedSetIncrementResponse& a);
 void hear(const v1::SortedSetScoreRequest& q, kv::Values& values, v1::SortedSetScoreResponse& a);
 void hear(const v1::SortedSetRankRequest& q, kv::Values& values, v1::SortedSetRankResponse& a);
+void hear(const v1::SortedSetPopRequest& q, kv::Values& values, v1::SortedSetPopResponse& a);
+void hear(const v1::SortedSetRemoveRangeRequest& q, kv::Values& values,
+          v1::SortedSetRemoveRangeResponse& a);
 void hear(const v1::StreamAppendRequest& q, kv::Values& values, v1::StreamAppendResponse& a);
 void hear(const v1::StreamDeleteRequest& q, kv::Values& values, v1::StreamDeleteResponse& a);
 void hear(const v1::StreamCreateGroupRequest& q, kv::Values& values,
@@ -87,7 +117,7 @@ void hear(const v1::StreamDeleteGroupRequest& q, kv::Values& values,
 void hear(const v1::StreamAcknowledgeRequest& q, kv::Values& values,
           v1::StreamAcknowledgeResponse& a);
 void hear(const v1::StreamClaimRequest& q, kv::Values& values, v1::StreamClaimResponse& a);
-// The four that count all.
+// Those that answer a count alone.
 template <class Request, class Answer>
 requires requires(Answer& a) { a.set_count(0); }
 void hear(const Request&, kv::Values& values, Answer& a) { a.set_count(values.number()); }

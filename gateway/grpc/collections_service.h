@@ -5,14 +5,14 @@
 // Threads: gRPC's, any number at once; stop() once, from any.
 #pragma once
 
-#include "gateway/grpc/collection_streams.h"
+#include "gateway/grpc/collection_waits.h"
 
 namespace cairn::rpc {
 
 class CollectionsService final : public Service {
  public:
   explicit CollectionsService(const Shared& shared);
-  // Ends all tails.
+  // Ends all tails, and calls that wait.
   void stop() { tails_.stop(); }
 
  private:

@@ -36,8 +36,11 @@ grpc::Status TxnCall::check() {
   for (auto [list, out] :
        {std::pair{&request_.then(), &then_}, {&request_.otherwise(), &otherwise_}}) {
     for (auto& op : *list) {
-      status = check_operation(op, out->emplace_back());
+      Operation& operation = out->emplace_back();
+      status = check_operation(op, operation);
       if (!status.ok()) return status;
+      if (operation.step != nullptr) keys += static_cast<int>(operation.step->other_keys());
+      if (keys > kKeysMax) return bad_argument("at most 1000 keys");
     }
   }
   if (writes_) status = error_of(store_.check_write(true));
@@ -83,11 +86,18 @@ void TxnCall::ask(const Request& request, Operation& out, grpc::Status& status) 
         bad_argument("condition, durability and durable are the transaction's", &request.key());
     return;
   }
+  if (wait_ms_of(request) != 0) {
+    status = bad_argument("a transaction does not wait", &request.key());
+    return;
+  }
   out.step = std::make_unique<CollectionStep>(store_);
-  status = out.step->ask<Answer>(shared_, request);
-  if (status.ok()) out.at = place(request.key(), out.step->access(), true, status);
-  out.step->ns = out.at.ns;
-  writes_ |= status.ok() && out.step->command.writes();
+  CollectionStep& step = *out.step;
+  status = step.ask<Answer>(shared_, request);
+  if (status.ok()) out.at = place(request.key(), step.access(), false, status);
+  if (status.ok()) status = step.enter(shared_, by_, out.at.ns);
+  if (!status.ok()) return;
+  step.command.add_keys(hashes_, looked_at_);
+  writes_ |= step.command.writes();
 }
 
 bool TxnCall::ask(const v1::TxnOp& op, Operation& out, grpc::Status& status) {
@@ -158,6 +168,48 @@ bool TxnCall::ask(const v1::TxnOp& op, Operation& out, grpc::Status& status) {
       break;
     case Op::kStreamAcknowledge:
       ask<v1::StreamAcknowledgeResponse>(op.stream_acknowledge(), out, status);
+      break;
+    case Op::kHashExpire:
+      ask<v1::HashExpireResponse>(op.hash_expire(), out, status);
+      break;
+    case Op::kHashGetExpiry:
+      ask<v1::HashGetExpiryResponse>(op.hash_get_expiry(), out, status);
+      break;
+    case Op::kListSet:
+      ask<v1::ListSetResponse>(op.list_set(), out, status);
+      break;
+    case Op::kListInsert:
+      ask<v1::ListInsertResponse>(op.list_insert(), out, status);
+      break;
+    case Op::kListRemove:
+      ask<v1::ListRemoveResponse>(op.list_remove(), out, status);
+      break;
+    case Op::kListTrim:
+      ask<v1::ListTrimResponse>(op.list_trim(), out, status);
+      break;
+    case Op::kListMove:
+      ask<v1::ListMoveResponse>(op.list_move(), out, status);
+      break;
+    case Op::kSetPop:
+      ask<v1::SetPopResponse>(op.set_pop(), out, status);
+      break;
+    case Op::kSetMove:
+      ask<v1::SetMoveResponse>(op.set_move(), out, status);
+      break;
+    case Op::kSetCombineInto:
+      ask<v1::SetCombineIntoResponse>(op.set_combine_into(), out, status);
+      break;
+    case Op::kSortedSetPop:
+      ask<v1::SortedSetPopResponse>(op.sorted_set_pop(), out, status);
+      break;
+    case Op::kSortedSetRemoveRange:
+      ask<v1::SortedSetRemoveRangeResponse>(op.sorted_set_remove_range(), out, status);
+      break;
+    case Op::kSortedSetRangeInto:
+      ask<v1::SortedSetRangeIntoResponse>(op.sorted_set_range_into(), out, status);
+      break;
+    case Op::kSortedSetCombineInto:
+      ask<v1::SortedSetCombineIntoResponse>(op.sorted_set_combine_into(), out, status);
       break;
     default:
       return false;
@@ -308,7 +360,6 @@ grpc::Status TxnCall::perform(CollectionStep& step, const v1::TxnOp& op, StripeL
   auto* result = answer_.add_results();
   const FieldDescriptor* field = result->GetDescriptor()->FindFieldByNumber(op.op_case());
   google::protobuf::Message* answer = result->GetReflection()->MutableMessage(result, field);
-  step.command.enter(errand.engine(), step.ns);
   grpc::Status status = step.run(errand, lock, t, answer, step_bytes_);
   step_bytes_ += answer->ByteSizeLong();
   return status;

@@ -38,6 +38,9 @@ awaitable<void> wait(Context& c) {
   co_await c.engine.wait_for(c, command, command.timeout_ms);
 }
 
+// What is there for a call is too large for it (CallSession): answers that, and nothing is taken.
+inline constexpr std::string_view kTooLargeForCall = "ERR the answer is too large";
+
 // Whether others have come before for what this key holds: then it is theirs.
 inline bool is_for_others(Context& c, std::string_view key, ValueType type) {
   return !c.in_exec && c.engine.server().waiters.waits(c.ns(), key, type);

@@ -6,8 +6,8 @@
 
 #include "core/base/text.h"
 #include "kv/commands/hash_view.h"
+#include "kv/engine/call_session.h"
 #include "kv/engine/engine.h"
-#include "kv/engine/session.h"
 #include "kv/types/glob.h"
 #include "kv/types/hash.h"
 
@@ -338,6 +338,17 @@ void hrandfield(Context& c) {
   for (auto& [field, value] : chosen) add_item(c.reply, part, field, value);
 }
 
+// Fields and values, and after each pair when it goes, in Unix milliseconds; 0: it stays.
+void reply_with_times(Context& c, const HashView& h, std::span<const std::string_view> pairs) {
+  c.reply.array(pairs.size() / 2 * 3);
+  for (size_t i = 0; i < pairs.size(); i += 2) {
+    c.reply.bulk(pairs[i]);
+    c.reply.bulk(pairs[i + 1]);
+    const auto item = h.find(pairs[i]);
+    c.reply.integer(item && item->until_ms != Hash::kForEver ? item->until_ms : 0);
+  }
+}
+
 void hscan(Context& c) {
   uint64_t cursor;
   if (!parse_cursor(c, c.args[2], cursor)) return;
@@ -350,11 +361,13 @@ void hscan(Context& c) {
   };
   if (!h) return nothing();  // before the options are looked at, as in Redis
   int64_t count = 10;
-  bool values = true;
+  bool values = true, times = false;  // until when they are there: no client may say that
   std::optional<Glob> match;
   for (size_t i = 3; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "novalues")) {
       values = false;
+    } else if (c.session.id == kNoClient && c.args[i] == "until") {
+      times = true;
     } else if (i + 1 < c.args.size() && equals_ignoring_case(c.args[i], "match")) {
       match.emplace(c.args[++i]);
     } else if (i + 1 < c.args.size() && equals_ignoring_case(c.args[i], "count")) {
@@ -374,6 +387,7 @@ void hscan(Context& c) {
   });
   c.reply.array(2);
   c.reply.bulk(cat(next));
+  if (times) return reply_with_times(c, h, found);
   c.reply.array(found.size());
   for (auto word : found) c.reply.bulk(word);
 }

@@ -1,6 +1,7 @@
 // The list commands that wait: BLPOP, BRPOP, BLMOVE, BRPOPLPUSH, BLMPOP.
 #include "kv/commands/blocking.h"
 #include "kv/commands/lists.h"
+#include "kv/engine/call_session.h"
 
 namespace cairn::kv {
 
@@ -22,6 +23,11 @@ class ListAwaited : public Awaited {
  protected:
   // Answers with what this list, which is not empty, gives.
   virtual void take(Context& c, size_t word, const ListView& list) = 0;
+  // Whether so many elements are not too large for a call.
+  static bool fits_call(const Context& c, const ListView& list, bool left, uint64_t n) {
+    const CallSession* call = call_of(c.session);
+    return call == nullptr || !list->exceeds(left ? 0 : list.size() - n, n, call->popped_bytes_max);
+  }
   // The first of these words whose key holds something, for us.
   bool begin_with(Context& c, size_t first, size_t end) {
     for (size_t word = first; word < end; word++) {
@@ -58,6 +64,8 @@ class PopSome final : public ListAwaited {
 
  private:
   void take(Context& c, size_t word, const ListView& list) override {
+    const uint64_t n = std::min(pops_.count, list.size());
+    if (!fits_call(c, list, pops_.left, n)) return c.reply.error(kTooLargeForCall);
     pop_some(c, word, list, pops_);
   }
   PopOfSome pops_;
@@ -74,6 +82,7 @@ class Move : public ListAwaited {
 
  private:
   void take(Context& c, size_t word, const ListView& list) override {
+    if (!fits_call(c, list, from_left_, 1)) return c.reply.error(kTooLargeForCall);
     move(c, c.args[word], list, from_left_, c.args[2], to_left_);
   }
 };

@@ -1,6 +1,7 @@
 // The sorted set commands that wait: BZPOPMIN, BZPOPMAX, BZMPOP.
 #include "kv/commands/blocking.h"
 #include "kv/commands/sorted_set_view.h"
+#include "kv/engine/call_session.h"
 
 namespace cairn::kv {
 
@@ -57,7 +58,19 @@ class PopSomeOf final : public SortedSetAwaited {
   bool begin(Context& c) override { return begin_with(c, pops_.first, pops_.end); }
 
  private:
-  void take(Context& c, size_t word, Entry* entry) override { pop_some(c, word, entry, pops_); }
+  void take(Context& c, size_t word, Entry* entry) override {
+    if (!fits_call(c, *sorted_set_of(entry))) return c.reply.error(kTooLargeForCall);
+    pop_some(c, word, entry, pops_);
+  }
+  bool fits_call(const Context& c, const SortedSet& set) const {
+    const CallSession* call = call_of(c.session);
+    if (call == nullptr) return true;
+    const uint64_t n = std::min(set.size(), pops_.count);
+    uint64_t bytes = 0;
+    set.for_each(pops_.highest ? set.size() - 1 : 0, n, pops_.highest,
+                 [&](const SortedSet::Item& item) { bytes += item.member.size(); });
+    return bytes <= call->popped_bytes_max;
+  }
   PopOfSets pops_;
 };
 

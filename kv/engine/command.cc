@@ -9,9 +9,9 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
+#include "kv/engine/call_session.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/frequency.h"
-#include "kv/engine/session.h"
 #include "kv/types/type.h"
 
 namespace cairn::kv {
@@ -95,7 +95,10 @@ Namespace& Context::ns() const { return *session.ns; }
 
 Committer* Context::committer() const { return engine.committer(session.id); }
 
-Wish Context::wish() const { return engine.server().wish(); }
+Wish Context::wish() const {
+  const CallSession* call = call_of(session);
+  return call != nullptr && call->durable ? Wish::kDurable : engine.server().wish();
+}
 
 const Key* Context::resolved_of_all(const Namespace& ns, std::string_view key, bool change) {
   const size_t n = request.keys.size();
@@ -188,6 +191,13 @@ bool Context::done(const Status& status) {
   return status.ok();
 }
 
+namespace {
+// It changes something.
+void note_change(Session& session) {
+  if (CallSession* call = call_of(session)) call->changes = true;
+}
+}  // namespace
+
 bool Context::put(Namespace& ns, const RecordView& record) {
   const Key* k = resolved(ns, record.key, true);
   if (k == nullptr) return false;
@@ -241,6 +251,7 @@ bool Context::operate(ValueType type, std::string_view key, Entry* entry,
   r.value = operation;
   const Key* k = resolved(ns(), key, true);
   if (k == nullptr) return false;
+  note_change(session);
   if (entry == nullptr) will_change(ns(), k->hash, key);
   if (!done(txn->operate(ns(), k->hash, entry, r))) return false;
   did_change(ns(), key);
@@ -258,6 +269,7 @@ bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
 
 bool Context::remove(Namespace& ns, Entry* entry) {
   const Key* k = resolved(ns, entry->key(), true);
+  note_change(session);
   if (k == nullptr || !done(txn->remove(ns, k->hash, entry))) return false;
   if (!tells_events() || event_.name.empty()) return true;
   if (event_.before_del) add_event(event_.of, event_.name, ns, k->name);
@@ -290,6 +302,7 @@ void Context::add_event(Events::Class of, std::string_view event, const Namespac
 
 // A value that nobody has looked for since its time came is gone now, and what comes is new.
 void Context::will_change(Namespace& ns, KeyHash hash, std::string_view key) {
+  note_change(session);
   constexpr uint32_t kTold = Events::kExpired | Events::kNew | Events::kHash | Events::kGeneric;
   if (!engine.server().events.tells(kTold)) return;
   const Entry* there = ns.index->find(key, hash);
@@ -313,6 +326,9 @@ void Context::tell_events(bool committed) {
     if (!committed && in_turns_) in_turn_.erase(e);
   }
   events_.clear();
+  CallSession* call = call_of(session);
+  if (call == nullptr || !std::exchange(call->changes, false)) return;
+  if (committed && txn != nullptr) call->changed = txn->seen();
 }
 
 void Context::take_events(Context& inner) {

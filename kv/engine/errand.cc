@@ -130,16 +130,16 @@ void Command::find_row(const Table& table) {
   assert(request.row != nullptr && request.row->run != nullptr);
 }
 
-Access Command::access() const {
-  Access all = Access::kNone;
-  for_each_key(request.row->keys, request.args.words(),
-               [&](size_t, const KeySpec&, uint16_t flags) { all = all | access_of(flags); });
-  return all;
-}
-
 void Command::enter(Engine& engine, NamespacePtr in) {
   space = std::move(in);
   engine.resolve(space, request);
+}
+
+void Command::add_keys(std::vector<KeyHash>& hashes, Faults::Keys& values) const {
+  for (const Key& key : request.keys) {
+    hashes.push_back(key.hash);
+    if ((key.flags & kKeyNameOnly) == 0) values.emplace_back(space, std::string(key.name));
+  }
 }
 
 // ---- errands ----
@@ -166,7 +166,7 @@ Request& with_row(Request& request, const Table& table) {
 
 Errand::Errand(Engine& engine)
     : engine_(engine),
-      session_(engine.store(), kNoClient, "", ""),
+      session_(engine.store()),
       transaction_(engine.store()),
       told_(engine, session_, with_row(transaction_, engine.table()), nothing_) {
   session_.principal = itself();
@@ -219,7 +219,8 @@ awaitable<std::string> Errand::wait(Command& command) {
   }
   if (std::exchange(session_.kept_events, false)) {
     Server& server = engine_.server();
-    const Lsn written = co_await server.events.streams.write(server.wish());
+    const Wish wish = session_.durable ? Wish::kDurable : server.wish();
+    const Lsn written = co_await server.events.streams.write(wish);
     seen = std::max(seen, written);
   }
   if (seen > seen_) seen_ = seen;

@@ -7,8 +7,9 @@
 //
 // An errand is a session that nobody sees, for one call. Its commands run as those of an EXEC do:
 // under locks and in a transaction that the door has, which may change other things in it, look at
-// what was answered, and give up all of it. Or one runs by itself and waits (wait()). Whether its
-// caller may do that is for the door to ask, before: Command::access.
+// what was answered, and give up all of it. Or one runs by itself, and waits or takes turns
+// (wait()). Whether its caller may do that is for the door to ask, before: of each key
+// (key_spec.h).
 //
 // Threads: the loop of the engine; cancel() on any.
 #pragma once
@@ -21,17 +22,12 @@
 #include <string_view>
 #include <vector>
 
+#include "kv/engine/call_session.h"
 #include "kv/engine/engine.h"
 #include "kv/engine/reply.h"
-#include "kv/engine/session.h"
 #include "kv/engine/waiters.h"
 
 namespace cairn::kv {
-
-// The number of an errand's session, which no list has. Nobody can send it away, so what it holds
-// is in no sum of clients: the door counts it. Commands take some words from it that no client may
-// say.
-inline constexpr uint64_t kNoClient = 0;
 
 // What a command answered, to be taken value by value in its order; a Series as it goes, without
 // locks. Taking another kind than the command answers yields nothing, and says so in broken().
@@ -129,9 +125,10 @@ struct Command {
   // Once the words are there: finds the row, which there must be.
   void find_row(const Table& table);
   bool writes() const { return (request.row->flags & kWrite) != 0; }
-  Access access() const;  // to any of its keys
   // Resolves its keys.
   void enter(Engine& engine, NamespacePtr in);
+  // What is to be locked for it then, and whose values are to be in memory.
+  void add_keys(std::vector<KeyHash>& hashes, Faults::Keys& values) const;
 
   Request request;
   NamespacePtr space;
@@ -162,13 +159,22 @@ class Errand {
   // with this wish.
   awaitable<void> serve(Wish wish);
 
-  // ---- one that may wait, without locks ----
+  // ---- one that may wait, or take turns, without locks ----
+  // What it changes is durable when it is answered, and what it pops has at most so many bytes.
+  // Before wait().
+  void change_durably(uint64_t popped_bytes_max) {
+    session_.durable = true;
+    session_.popped_bytes_max = popped_bytes_max;
+  }
   // As run(), with locks and transactions of its own. Takes the words.
   awaitable<std::string> wait(Command& command);
+  // Of one that changes durably: its newest change; invalid: it changed nothing.
+  Lsn changed() const { return session_.changed; }
   // Nobody waits for it any more: wait() ends, now and later.
   void cancel() {
     cancelled_ = true;
     session_.peer_ended();
+    session_.unblock_all();
   }
   bool cancelled() const { return cancelled_.load(); }
 
@@ -177,7 +183,7 @@ class Errand {
 
  private:
   Engine& engine_;
-  Session session_;
+  CallSession session_;
   ReadyKeys ready_;
   Request transaction_;  // around the commands
   Values nothing_;

@@ -267,7 +267,15 @@ class AgainstAModel(CollectionCase):
 class Rules(CollectionCase):
     METHODS = {"HashSet": lambda t: dict(fields=[t.field(b"f", b"v")]), "HashGet": lambda t: dict(names=[b"f"]),
                "HashDelete": lambda t: dict(names=[b"f"]), "HashIncrement": lambda t: dict(name=b"n", integer=1),
-               "HashCount": lambda t: {}, "HashScan": lambda t: {}, "ListPush": lambda t: dict(values=[b"v"]),
+               "HashCount": lambda t: {}, "HashScan": lambda t: {},
+               "HashExpire": lambda t: dict(names=[b"f"], never=True), "HashGetExpiry": lambda t: dict(names=[b"f"]),
+               "ListSet": lambda t: {}, "ListInsert": lambda t: {}, "ListRemove": lambda t: {}, "ListTrim": lambda t: {},
+               "ListMove": lambda t: dict(to=b"to"), "SetPop": lambda t: {}, "SetRandom": lambda t: {},
+               "SetMove": lambda t: dict(to=b"to", member=b"m"), "SetCombine": lambda t: dict(others=[b"x"], operation=1),
+               "SetCombineInto": lambda t: {"from": [b"x", b"text"], "operation": 1}, "SortedSetPop": lambda t: {},
+               "SortedSetRemoveRange": lambda t: dict(ranks=t.ranks(start=0)),
+               "SortedSetRangeInto": lambda t: {"from": b"text"}, "SortedSetCombine": lambda t: dict(others=[b"x"], operation=1),
+               "SortedSetCombineInto": lambda t: {"from": [b"x", b"text"], "operation": 1}, "ListPush": lambda t: dict(values=[b"v"]),
                "ListPop": lambda t: {}, "ListRange": lambda t: {}, "ListCount": lambda t: {},
                "SetAdd": lambda t: dict(members=[b"m"]), "SetRemove": lambda t: dict(members=[b"m"]),
                "SetContains": lambda t: dict(members=[b"m"]), "SetCount": lambda t: {}, "SetMembers": lambda t: {},
@@ -330,7 +338,23 @@ class Rules(CollectionCase):
                 ("StreamRead", dict(after="$")), ("StreamRead", dict(after="")), ("StreamRead", dict(new_ones=False)),
                 ("StreamReadGroup", dict(count=1001)), ("StreamCreateGroup", dict(group="g", after=">")),
                 ("StreamAcknowledge", dict(group="g")), ("StreamClaim", dict(group="g", start="+")),
-                ("HashSet", dict(fields=[self.field(b"f", b"v")], durability=9))):
+                ("HashSet", dict(fields=[self.field(b"f", b"v")], durability=9)),
+                ("HashExpire", dict(names=[b"f"])), ("HashExpire", dict(never=True)), ("HashExpire", dict(names=[b"f"], never=False)),
+                ("HashExpire", dict(names=[b"f"], ttl_ms=-1)), ("HashExpire", dict(names=[b"f"], ttl_ms=1 << 46)),
+                ("HashExpire", dict(names=[b"f"], never=True, only=1)), ("HashExpire", dict(names=[b"f"], ttl_ms=1, only=9)),
+                ("HashGetExpiry", {}), ("HashGetExpiry", dict(names=many)), ("ListRemove", dict(end=7)),
+                ("ListMove", {}), ("ListMove", dict(to=b"x" * 65536)), ("ListMove", dict(to=b"x", to_end=9)),
+                ("SetPop", dict(count=1001)), ("SetRandom", dict(count=1001)), ("SetRandom", dict(count=1 << 31)),
+                ("SetMove", dict(member=b"m")), ("SetCombine", {}), ("SetCombine", dict(operation=4)),
+                ("SetCombine", dict(operation=1, others=[b""])), ("SetCombine", dict(operation=1, others=many)),
+                ("SetCombineInto", dict(operation=1)), ("SetCombineInto", {"from": [b"s"]}),
+                ("SetCombineInto", {"from": many, "operation": 1}), ("SortedSetPop", dict(count=1001)),
+                ("SortedSetRemoveRange", {}), ("SortedSetRemoveRange", dict(scores=self.scores(max=nan))),
+                ("SortedSetRangeInto", {}), ("SortedSetRangeInto", {"from": b"z", "limit": 1}),
+                ("SortedSetCombine", dict(operation=1, weights=[1, 2])), ("SortedSetCombine", dict(operation=1, weights=[nan])),
+                ("SortedSetCombine", dict(operation=3, weights=[1])), ("SortedSetCombine", dict(operation=3, aggregate=1)),
+                ("SortedSetCombine", dict(operation=1, aggregate=7)), ("SortedSetCombineInto", dict(operation=2)),
+                ("SortedSetCount", dict(scores=self.scores(min=1), members=pb.MemberRange(min=b"a")))):
             self.assertEqual(self.fails(name, **fields), (CODE.INVALID_ARGUMENT, "BAD_ARGUMENT"), (name, fields))
         self.assertEqual(self.redis.keys(), [])
 
@@ -1053,7 +1077,11 @@ class Json(CollectionCase):
                 self.assertEqual(self.pages("l", max_keys=most)[:2], ("list", words), SEED)
                 kind, members, _ = self.pages("s", max_keys=most)
                 self.assertEqual((kind, sorted(members)), ("set", sorted(words)), SEED)
+                times = {w: 10 ** 13 + i for i, w in enumerate(words[::3])}
+                for w, at in times.items():
+                    self.redis.execute_command("HPEXPIREAT", "h", at, "FIELDS", 1, w)
                 kind, members, _ = self.pages("h", max_keys=most)
+                self.assertEqual({m["field"]: m["expires_at_ms"] for m in members if "expires_at_ms" in m}, times)
                 self.assertEqual((kind, {m["field"]: m["value"] for m in members}), ("hash", {w: w[::-1] for w in words}))
                 kind, members, pages = self.pages("z", max_keys=most)
                 self.assertEqual((kind, pages), ("sorted-set", -(-len(words) // most)))

@@ -29,10 +29,10 @@ class GrpcCase(Case):
     def call(self, method, request, timeout=PATIENCE):
         return method(request, metadata=self.rpc.metadata, timeout=timeout)
 
-    def error(self, method, request):
+    def error(self, method, request, timeout=PATIENCE):
         """Code and reason of the answer; OK if it is none."""
         try:
-            answer = self.call(method, request)
+            answer = self.call(method, request, timeout)
             if hasattr(answer, "initial_metadata"):  # a stream
                 list(answer)
             return CODE.OK, ""
@@ -206,7 +206,10 @@ class Requests(GrpcCase):
                     request = message
                     if request_type.name == "UploadRequest":
                         request = iter([message, self.rpc.objects_pb.UploadRequest(data=b"x" * 10)])
-                    self.assertIn(self.code(method, request), self.ALLOWED, "%s %s" % (path, str(message)[:300]))
+                    waits = getattr(message, "wait_ms", 0) > 1  # then until the deadline, if there is nothing
+                    allowed = self.ALLOWED | ({CODE.DEADLINE_EXCEEDED} if waits else set())
+                    code, _ = self.error(method, request, timeout=.5 if waits else PATIENCE)
+                    self.assertIn(code, allowed, "%s %s" % (path, str(message)[:300]))
                     tried += 1
         self.assertGreater(tried, 1000)
         self.call(self.rpc.admin.Info, self.rpc.admin_pb.InfoRequest())

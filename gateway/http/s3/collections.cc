@@ -95,7 +95,7 @@ void say(const Page& page, uint64_t most, const std::string& key, kv::Args& to) 
   const uint64_t from = parse_int<uint64_t>(first).value_or(0);
   switch (page.type) {
     case ValueType::kHash:
-      return more({"hscan", key, first, "count", cat(most)});
+      return more({"hscan", key, first, "count", cat(most), "until"});
     case ValueType::kSet:
       return more({"sscan", key, first, "count", cat(most)});
     case ValueType::kList:
@@ -113,7 +113,12 @@ void add_member(Page& page, kv::Values& values) {
   if (page.count++ > 0) json += ',';
   switch (page.type) {
     case ValueType::kHash:
-      return add_field(json, values);
+      add_field(json, values);
+      if (const int64_t until_ms = values.integer(); until_ms != 0) {
+        json.back() = ',';
+        append(json, "\"expires_at_ms\":", until_ms, "}");
+      }
+      return;
     case ValueType::kSortedSet:
       json += "{\"member\":";
       add_bytes(json, values.bytes_of_text());
