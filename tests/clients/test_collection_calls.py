@@ -220,6 +220,9 @@ class AgainstRedis(CollectionCase):
     def sorted_set_range(self):
         fields, words = self.part_of(("ranks", "scores", "members"))
         key = self.key_of("z")
+        if "members" in fields:  # with which redis-server answers no scores
+            return ("SortedSetRange", key, fields, ["ZRANGE", key, *words],
+                    lambda a: [m.member for p in a for m in p.members], lambda a: a)
         return ("SortedSetRange", key, fields, ["ZRANGE", key, *words, "WITHSCORES"],
                 lambda a: [(m.member, m.score) for p in a for m in p.members], self.scored)
 
@@ -367,13 +370,13 @@ class LargeOnes(CollectionCase):
             self.redis.sadd("s1", *part)
             self.redis.sadd("s2", *part[::2])
             self.redis.zadd("z1", {m: int(m) for m in part})
-            self.redis.zadd("z2", {m: 1 for m in part[::3]})
+            self.redis.zadd("z2", {m: 1 for m in part[::4]})
             self.redis.rpush("l", *part)
-        union = [m for p in self.do("SetCombine", "s1", others=[b"s2"], operation=pb.SET_OPERATION_DIFFERENCE) for m in p.members]
-        self.assertEqual(sorted(union), members[1::2])
+        rest = [m for p in self.do("SetCombine", "s1", others=[b"s2"], operation=pb.SET_OPERATION_DIFFERENCE) for m in p.members]
+        self.assertTrue(sorted(rest) == members[1::2])  # assertEqual would compare line by line
         both = [(m.member, m.score) for p in self.do("SortedSetCombine", "z1", others=[b"z2"], durable=True,
                                                      operation=pb.SET_OPERATION_INTERSECTION) for m in p.members]
-        self.assertEqual(both, [(m, int(m) + 1) for m in members[::3]])
+        self.assertTrue(both == [(m, int(m) + 1) for m in members[::4]])
 
         def version(key):
             items = self.call(self.rpc.kv.Scan, self.rpc.kv_pb.ScanRequest(namespace="db0", prefix=key.encode())).items
