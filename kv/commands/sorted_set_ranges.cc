@@ -8,8 +8,8 @@
 #include "kv/commands/sorted_set_view.h"
 #include "kv/commands/store_made.h"
 #include "kv/commands/turns.h"
+#include "kv/engine/call_session.h"
 #include "kv/engine/engine.h"
-#include "kv/engine/session.h"
 
 namespace cairn::kv {
 namespace {
@@ -221,7 +221,7 @@ bool parse_range(Context& c, size_t at, bool any, bool stores, Range& r, bool& s
         "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX");
     return false;
   }
-  if (r.by == By::kLex && scores) {
+  if (r.by == By::kLex && scores && call_of(c.session) == nullptr) {  // a client, as in Redis
     c.reply.error("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
     return false;
   }

@@ -64,9 +64,13 @@ class AgainstRedis(CollectionCase):
     def side(self, end, usual):
         return {0: usual, 1: b"LEFT", 2: b"RIGHT"}[end]
 
-    def range_of(self, kinds):
+    def range_of(self, kinds, source):
         """As fields of a request, and as the words of ZRANGE with its ends from low to high."""
         r, pb = self.random, self.rpc.collections_pb
+        # Where scores differ nobody says what a range of members is.
+        is_sorted = self.peer.client.type(source) == b"zset"
+        if self.in_one or (is_sorted and len({s for _, s in self.peer.client.zrange(source, 0, -1, withscores=True)}) > 1):
+            kinds = [k for k in kinds if k != "members"]
         kind = r.choice(kinds)
         if kind == "ranks":
             start, stop = self.place(), self.place()
@@ -92,10 +96,10 @@ class AgainstRedis(CollectionCase):
         words = [word(low, "-inf" if kind == "scores" else "-"), word(high, "+inf" if kind == "scores" else "+")]
         return kind, {kind: message}, words
 
-    def part_of(self, kinds):
+    def part_of(self, kinds, source):
         """The same with direction and limit, as RangeInto has it, with all words behind the key."""
         r = self.random
-        kind, fields, ends = self.range_of(kinds)
+        kind, fields, ends = self.range_of(kinds, source)
         words = list(ends)
         if kind != "ranks":
             words = [words[1], words[0]] if fields.setdefault("reverse", r.random() < .5) else words
@@ -192,7 +196,7 @@ class AgainstRedis(CollectionCase):
 
     def sorted_set_add(self):
         key, items = self.key_of("z"), {self.word(): self.number() for _ in range(3)}
-        if self.random.random() < .2:  # for ranges of members
+        if key == b"z0":  # for ranges of members
             items = dict.fromkeys(items, 1.5)
         members = [self.rpc.collections_pb.ScoredMember(member=m, score=s) for m, s in items.items()]
         words = [w for m, s in items.items() for w in (repr(s), m)]
@@ -211,27 +215,30 @@ class AgainstRedis(CollectionCase):
                 lambda a: [(m.member, m.score) for m in a.members], self.scored)
 
     def sorted_set_remove_range(self):
-        kind, fields, ends = self.range_of(("ranks", "scores", "members"))
         key = self.key_of("z")
+        kind, fields, ends = self.range_of(("ranks", "scores", "members"), key)
         command = {"ranks": "ZREMRANGEBYRANK", "scores": "ZREMRANGEBYSCORE", "members": "ZREMRANGEBYLEX"}[kind]
         return ("SortedSetRemoveRange", key, fields, [command, key, *ends],
                 lambda a: (a.removed, a.version > 0), lambda a: (a, a > 0))
 
     def sorted_set_range(self):
-        fields, words = self.part_of(("ranks", "scores", "members"))
         key = self.key_of("z")
+        fields, words = self.part_of(("ranks", "scores", "members"), key)
+        if "members" in fields:  # with which redis-server answers no scores
+            return ("SortedSetRange", key, fields, ["ZRANGE", key, *words],
+                    lambda a: [m.member for p in a for m in p.members], lambda a: a)
         return ("SortedSetRange", key, fields, ["ZRANGE", key, *words, "WITHSCORES"],
                 lambda a: [(m.member, m.score) for p in a for m in p.members], self.scored)
 
     def sorted_set_count(self):
-        kind, fields, ends = self.range_of(("scores", "members"))
         key = self.key_of("z")
+        kind, fields, ends = self.range_of(("scores", "members"), key)
         return ("SortedSetCount", key, fields, ["ZCOUNT" if kind == "scores" else "ZLEXCOUNT", key, *ends],
                 lambda a: a.count, lambda a: a)
 
     def sorted_set_range_into(self):
-        fields, words = self.part_of(("ranks", "scores", "members"))
         key, source = self.key_of("z"), self.key_of("z")
+        fields, words = self.part_of(("ranks", "scores", "members"), source)
         return ("SortedSetRangeInto", key, dict(**{"from": source}, **fields), ["ZRANGESTORE", key, source, *words],
                 lambda a: a.count, lambda a: a)
 
@@ -287,6 +294,8 @@ class AgainstRedis(CollectionCase):
     def draw_random_members(self, step):
         """SPOP and SRANDMEMBER: whichever come, redis-server is told which they were."""
         key, n, r = self.key_of("s"), self.random.randrange(5), self.peer.client
+        if r.type(key) not in (b"set", b"none"):
+            return
         size, want = r.scard(key), max(n, 1)
         if self.random.random() < .5:
             answer = self.do("SetPop", key, count=n)
@@ -302,6 +311,7 @@ class AgainstRedis(CollectionCase):
 
     def test_generated_calls(self):
         condition, seen = self.rpc.common.Condition, set()
+        self.in_one = False
         for step in range(self.STEPS):
             self.wild = self.random.random() < .5
             if self.random.random() < .05:
@@ -326,7 +336,7 @@ class AgainstRedis(CollectionCase):
 
     def test_generated_transactions(self):
         pb = self.rpc.kv_pb
-        self.wild = False
+        self.wild, self.in_one = False, True
         for step in range(200):
             drawn = [self.random.choice(self.CHANGES)(self) for _ in range(self.random.randrange(1, 6))]
             ops = []
@@ -367,13 +377,13 @@ class LargeOnes(CollectionCase):
             self.redis.sadd("s1", *part)
             self.redis.sadd("s2", *part[::2])
             self.redis.zadd("z1", {m: int(m) for m in part})
-            self.redis.zadd("z2", {m: 1 for m in part[::3]})
+            self.redis.zadd("z2", {m: 1 for m in part[::4]})
             self.redis.rpush("l", *part)
-        union = [m for p in self.do("SetCombine", "s1", others=[b"s2"], operation=pb.SET_OPERATION_DIFFERENCE) for m in p.members]
-        self.assertEqual(sorted(union), members[1::2])
+        rest = [m for p in self.do("SetCombine", "s1", others=[b"s2"], operation=pb.SET_OPERATION_DIFFERENCE) for m in p.members]
+        self.assertTrue(sorted(rest) == members[1::2])  # assertEqual would compare line by line
         both = [(m.member, m.score) for p in self.do("SortedSetCombine", "z1", others=[b"z2"], durable=True,
                                                      operation=pb.SET_OPERATION_INTERSECTION) for m in p.members]
-        self.assertEqual(both, [(m, int(m) + 1) for m in members[::3]])
+        self.assertTrue(both == [(m, int(m) + 1) for m in members[::4]])
 
         def version(key):
             items = self.call(self.rpc.kv.Scan, self.rpc.kv_pb.ScanRequest(namespace="db0", prefix=key.encode())).items
