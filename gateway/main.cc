@@ -312,6 +312,11 @@ int serve(const Options& options) {
   opened.set_value();
   progress.join();
   for (const std::string& note : store.notes()) spdlog::warn("{}", note);
+  for (const char* name : {"dump.rdb", "appendonly.aof", "appendonlydir"}) {
+    const std::string path = cat(options.data, "/", name);
+    if (::access(path.c_str(), F_OK) != 0) continue;
+    spdlog::warn("{} is Redis's, and nothing of it is loaded: see README, Coming from Redis", path);
+  }
   die_unless(open);
   if (Status swept = objects::sweep_uploads(store); !swept.ok()) {
     spdlog::warn("uploads of buckets that are gone were not removed: {}",

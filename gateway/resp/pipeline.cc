@@ -180,13 +180,22 @@ awaitable<Pipeline::Next> Pipeline::fetch() {
   mark_ = output_.mark();
   const auto outcome = co_await engine_.run_cold(session_, waiting_, output_);
   if (outcome.deferred) co_return Next::kSleep;
+  cut_if_given_up();
   co_return answered(outcome.seen);
+}
+
+// A command that its client left (Context::give_up) has no answer, as in Redis: ioredis tells its
+// user of an error that comes while it closes.
+void Pipeline::cut_if_given_up() {
+  const bool gone = session_.unblocked() == kv::Session::Unblock::kGone;
+  if (gone && session_.close_after_reply) output_.cut_answers(mark_);
 }
 
 awaitable<Pipeline::Next> Pipeline::sleep() {
   mark_ = output_.mark();
   const Lsn seen = co_await engine_.run_deferred(session_, waiting_, output_);
   waiting_.clear();
+  cut_if_given_up();
   co_return answered(seen);
 }
 

@@ -70,6 +70,7 @@ class Pipeline {
   Next run_group(std::span<kv::Request> requests);
   Next answered(Lsn seen);
   void finish_command();
+  void cut_if_given_up();
   void next_command();
   Next after_command();
 

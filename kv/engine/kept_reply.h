@@ -21,11 +21,13 @@ class KeptReply final : public Reply {
   void give(Reply& to) {
     for (Value& v : values_) give(v, to);
     values_.clear();
+    bytes_ = 0;
   }
 
   // What would be more than so many bytes is let go, and overflowed() from then on.
   void set_limit(uint64_t bytes) { bytes_max_ = bytes; }
   bool overflowed() const override { return overflowed_; }
+  uint64_t bytes() const { return bytes_; }  // that it takes in memory
 
   Mark mark() const override { return {values_.size(), 0, due_, errors_}; }
   void cut(const Mark& mark) override {

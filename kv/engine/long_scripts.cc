@@ -1,5 +1,7 @@
 #include "kv/engine/long_scripts.h"
 
+#include <absl/cleanup/cleanup.h>
+
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
 
@@ -49,12 +51,24 @@ awaitable<StatusOr<Engine::Outcome>> LongScripts::run(Session& session, Request&
     begin(job);
   });
   session.away = false;
+  const absl::Cleanup given = [this, &job] { note_given(*job); };
   if (!job->outcome.ok() || job->outcome->cold) co_return std::move(job->outcome);
   if (job->reply.overflowed()) {  // so it was taken back, and the error is as lost as the answer
     co_return absl::ResourceExhaustedError("the answer is too large, and nothing of it was done");
   }
   job->reply.give(reply);
   co_return std::move(job->outcome);
+}
+
+void LongScripts::note_given(const Job& job) {
+  if (job.kept_bytes == 0) return;
+  const std::lock_guard lock(mutex_);
+  kept_bytes_ -= job.kept_bytes;
+  changed_.notify_all();
+}
+
+bool LongScripts::may_begin() const {
+  return !waiting_.empty() && kept_bytes_ <= server_.client_limits.together() / 2;
 }
 
 void LongScripts::begin(const std::shared_ptr<Job>& job) {
@@ -108,9 +122,9 @@ void LongScripts::work(Engine& engine) {
   uint64_t released = releases_;
   for (;;) {
     idle_++;
-    changed_.wait(lock, [&] { return stopping_ || !waiting_.empty() || released != releases_; });
+    changed_.wait(lock, [&] { return stopping_ || may_begin() || released != releases_; });
     idle_--;
-    if (std::exchange(released, releases_) != releases_ && waiting_.empty() && !stopping_) {
+    if (std::exchange(released, releases_) != releases_ && !may_begin() && !stopping_) {
       lock.unlock();
       server_.store.options().release_memory();
       lock.lock();
@@ -121,6 +135,9 @@ void LongScripts::work(Engine& engine) {
     waiting_.pop_front();
     lock.unlock();
     perform(engine, *job);
+    lock.lock();
+    kept_bytes_ += job->kept_bytes = job->reply.bytes();
+    lock.unlock();
     job->wake();
     lock.lock();
   }

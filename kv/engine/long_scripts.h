@@ -52,11 +52,15 @@ class LongScripts {
     KeptReply reply = {};
     StatusOr<Engine::Outcome> outcome = Engine::Outcome();
     Resume<> wake = {};
+    uint64_t kept_bytes = 0;
   };
   void begin(const std::shared_ptr<Job>& job);
   // Nobody has begun it, and nobody will: why it is refused.
   void give_up(const std::shared_ptr<Job>& job);
   void work(Engine& engine);
+  // Its answer was given away, or let go.
+  void note_given(const Job& job);
+  bool may_begin() const;  // under the mutex
   static void perform(Engine& engine, Job& job);
 
   Server& server_;
@@ -64,6 +68,10 @@ class LongScripts {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> waiting_;
+  // Of answers that are made and that no client has yet. Others begin when there is room for more:
+  // scripts make answers faster than one loop takes them, and of 150 at once with 8 MB each there
+  // were 4 GB.
+  uint64_t kept_bytes_ = 0;
   size_t idle_ = 0;  // threads that wait for work, or are about to take some
   // How often they were to give back free memory: what was freed of theirs by others nobody else
   // can. 440 MB stayed of a script that pushed elements of 10 MB, and writes were refused for it.

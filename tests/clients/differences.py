@@ -221,6 +221,16 @@ def _(d):
     return d.name.startswith(("z", "bz")) and rounded(d.ours) == rounded(d.theirs)
 
 
+def pairs(v):
+    """Of ZSCAN: the members with their scores as numbers."""
+    return sorted((m, float(s)) for m, s in zip(v[1][::2], v[1][1::2]))
+
+
+@differs("ZSCAN of a small set shows there how scores are kept: 0 for -0, 123456789012345680 for 1.2345678901234568e+17")
+def _(d):
+    return d.name == "zscan" and d.lists() and [len(v) for v in (d.ours, d.theirs)] == [2, 2] and pairs(d.ours) == pairs(d.theirs)
+
+
 @differs("DBSIZE counts a key that is due until the server meets it")
 def _(d):
     return d.name == "dbsize" and d.numbers() is not None and d.numbers()[0] - d.numbers()[1] <= 2
@@ -260,7 +270,9 @@ def _(d):
         return all(n == names[1][0] for n in names[0] + names[1])  # who else is there is another matter
     if b"1" in d.words[2:]:
         return True  # whoever that is
-    same = [[[(k, v) for k, v in line if k in CLIENT_SAME] for line in side] for side in (ours, theirs)]
+    # RESET ends CLIENT NO-EVICT, as from 7.2 on.
+    value = lambda k, v: (v.replace(b"e", b"") or b"N") if k == b"flags" else v
+    same = [[[(k, value(k, v)) for k, v in line if k in CLIENT_SAME] for line in side] for side in (ours, theirs)]
     return names[0] == names[1] and same[0] == same[1]
 
 

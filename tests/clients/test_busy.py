@@ -11,7 +11,7 @@ import unittest
 import grpc
 import redis
 
-from harness import PASSWORD, PATIENCE, Case, Grpc, Server, command, wait_until
+from harness import PASSWORD, PATIENCE, Case, Grpc, Server, command, resident, wait_until
 
 # For so many milliseconds; then it counts KEYS[1].
 LONG = """local t = redis.call('TIME') local stop = t[1] * 1000 + t[2] / 1000 + ARGV[1]
@@ -520,6 +520,26 @@ class Ends(unittest.TestCase):
         waits.end()
         self.server.start()
         self.assertEqual(set(self.server.redis().mget(self.keys)), {b"old"})
+
+
+class Answers(unittest.TestCase):
+    # Each thread had made several before the loop could give one away: 4 GB of 150.
+    def test_answers_that_nobody_has_yet_are_bounded(self):
+        server = Server(threads=1, args=["--memory=%d" % (64 << 20)])
+        self.addCleanup(server.remove)
+        script = "local t = {} for i = 1, 1e5 do t[i] = '%s' end return t" % ("x" * 75)
+        clients = [Raw(server) for _ in range(60)]
+        before = resident(server, "VmHWM")
+        for c in clients:
+            c.say(b"EVAL", script.encode(), b"0")  # 8 MB, which it does not read
+        with server.redis() as r:
+            def waits():
+                return sum(c["cmd"] == "eval" and int(c["tot-mem"]) < 1 << 20 for c in r.client_list())
+            self.assertTrue(wait_until(lambda: waits() == 0))
+        grown = resident(server, "VmHWM") - before
+        for c in clients:
+            c.socket.close()
+        self.assertLess(grown, 600 << 20)
 
 
 class Eviction(unittest.TestCase):

@@ -16,7 +16,7 @@ SEED = int(os.environ.get("CAIRN_READS_SEED", "1"))
 STEPS = 400  # of a stream
 LOOSE = set("ttl pttl hrandfield srandmember zrandmember spop object dump memory randomkey debug".split())  # the form is alike
 BY_CHANCE = {b"SPOP"}  # what is left is another set
-UNCOUNTED = NEVER | {"memory|doctor", "memory|malloc-stats", "flushall", "swapdb", "select", "auth", "hello", "reset", "asking", "readonly", "readwrite"}
+UNCOUNTED = NEVER | {"memory|doctor", "memory|malloc-stats", "config|resetstat", "flushall", "swapdb", "select", "auth", "hello", "reset", "asking", "readonly", "readwrite"}
 
 DIFFERENCES = {}
 

@@ -520,6 +520,17 @@ TEST_F(DoorTest, AWaitEndsAtItsTimeWhenItIsUnblockedAndWhenThePeerIsGone) {
   volume->held = false;
 }
 
+// So ioredis closes, and told its user of the error that the command was answered.
+TEST_F(DoorTest, AWaitingCommandWhoseClientSendsNoMoreHasNoAnswer) {
+  for (const char* command : {"BLPOP none 0", "BZPOPMIN none 0", "XREAD BLOCK 0 STREAMS none $"}) {
+    Client client(door->local());
+    client.send(cat("PING\r\n", command, "\r\n"));
+    EXPECT_EQ(client.receive(7), "+PONG\r\n");
+    client.socket.shutdown(asio::ip::tcp::socket::shutdown_send);
+    EXPECT_EQ(client.receive(1), "") << command;
+  }
+}
+
 // ---- who is sent away ----
 
 // The part of a SET of so many bytes that comes before its value.
