@@ -13,7 +13,8 @@ constexpr std::string_view kAllowBusy[] = {
     "auth", "discard",  "function|kill", "function|stats", "hello",    "multi",
     "quit", "replconf", "reset",         "script|kill",    "shutdown", "unwatch"};
 // What Redis refuses while a replica loads beside the data that it had; no server here does.
-constexpr std::string_view kNoAsyncLoading[] = {"bgsave",
+constexpr std::string_view kNoAsyncLoading[] = {"bgrewriteaof",
+                                                "bgsave",
                                                 "cluster|addslots",
                                                 "cluster|addslotsrange",
                                                 "cluster|bumpepoch",

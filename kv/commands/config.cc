@@ -529,6 +529,7 @@ std::vector<std::string_view> settings() {
     if (p.set != nullptr && std::none_of(found.begin(), found.end(), is_same)) found.push_back(&p);
   }
   std::vector<std::string_view> names;
+  names.reserve(found.size());
   for (const Parameter* p : found) names.push_back(p->name);
   return names;
 }

@@ -20,7 +20,7 @@ RETRYCOUNT FORCE JUSTID LASTID MKSTREAM ENTRIESREAD ENTRIESADDED MAXDELETEDID FU
 UNSTABLE = set("""info client|list client|info client|id client|kill client|reply client|setinfo client|no-touch config|set
 config|resetstat config|rewrite config|get time lastsave randomkey hrandfield shutdown ttl pttl object|idletime object|freq
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
-hello reset quit save bgsave waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
+hello reset quit save bgsave bgrewriteaof waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
 subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe pubsub|help xgroup|help xinfo|help spop srandmember zrandmember
 client|pause client|unpause debug latency|doctor latency|graph latency|help latency|histogram latency|history latency|latest latency|reset
 asking psync sync replconf replicaof slaveof lolwut module|help restore-asking memory|doctor memory|help memory|malloc-stats memory|purge memory|stats memory|usage monitor role slowlog|get slowlog|help slowlog|len
