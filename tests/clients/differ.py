@@ -521,7 +521,8 @@ class Run:
             ours, theirs = (self.sorted_messages(c.heard, c.side) for c in pair)
             x, y = (set(v.pop("invalidate", [])) for v in (ours, theirs))
             # More is told here of streams, of whose groups redis-server does not tell; and there of what was read before.
-            if more := (x - y).difference(STREAMS):
+            # And redis-server tells at the end of its turn: who has ended his tracking by then hears nothing.
+            if more := set() if self.ended_tracking(who) else (x - y).difference(STREAMS):
                 ours["invalidate"] = sorted(more)
             if more := set() if self.tracked_before else y - x:
                 theirs["invalidate"] = sorted(more)
@@ -533,6 +534,10 @@ class Run:
                 step = min(self.at, len(self.steps)) - 1
                 raise Difference(step, self.steps[step][1], [(who, k, v) for k, v in ours.items() if theirs.get(k) != v] or b"(none)",
                                  [(who, k, v) for k, v in theirs.items() if ours.get(k) != v] or b"(none)")
+
+    def ended_tracking(self, who):
+        """A little while ago."""
+        return any(s[1][:1] and s[1][0].upper() in (b"RESET", b"CLIENT") for s in self.steps[max(0, self.at - 40):self.at] if s[0] == who)
 
     def sorted_messages(self, heard, side):
         out = collections.defaultdict(list)
