@@ -11,7 +11,7 @@ import redis
 from harness import PASSWORD, Server, wait_until
 from test_collections import SEED, CollectionCase
 from test_grpc import CODE, PATIENCE
-from test_resp import Peer
+from test_resp import BesidePeer
 
 INFINITE = float("inf")
 ERRORS = {(CODE.FAILED_PRECONDITION, "WRONG_TYPE"): "WRONGTYPE", (CODE.NOT_FOUND, "NO_SUCH_KEY"): "no such key",
@@ -24,18 +24,8 @@ class Waits:
         self.assertTrue(wait_until(lambda: self.redis.info("clients")["blocked_clients"] == n))
 
 
-class AgainstRedis(CollectionCase):
+class AgainstRedis(BesidePeer, CollectionCase):
     STEPS = 1500
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.peer = Peer()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.peer.stop()
-        super().tearDownClass()
 
     def setUp(self):
         super().setUp()
