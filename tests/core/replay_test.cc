@@ -345,7 +345,7 @@ struct ReplayTest : FaultTest {
       const auto of_name = story.spaces.find(id);
       ASSERT_NE(of_name, story.spaces.end()) << "a namespace is back: " << id;
       EXPECT_EQ(s.space->name, of_name->second.name);
-const auto properties = s.space->properties();
+      const auto properties = s.space->properties();
       EXPECT_EQ(properties->created_ms, of_name->second.created_ms) << id;
       if (of_name->second.named.valid()) {
         EXPECT_EQ(properties->tags.at("created"), cat(properties->created_ms)) << id;
