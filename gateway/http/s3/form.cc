@@ -13,7 +13,6 @@ constexpr size_t kBufferBytes = 16 << 10;
 constexpr std::string_view kHeadEnd = "\r\n\r\n";
 
 Error malformed() { return {"MalformedPOSTRequest", ""}; }
-Error ended() { return {"IncompleteBody", ""}; }
 
 std::string_view trim(std::string_view text) {
   while (text.starts_with(' ') || text.starts_with('\t')) text.remove_prefix(1);
