@@ -247,12 +247,16 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                Conditions conditions, Expected expected,
                                                uint64_t part_bytes_min) {
   if (parts.empty()) co_return absl::InvalidArgumentError("MalformedXML no parts");
+  const bool in_order = std::adjacent_find(parts.begin(), parts.end(), [](auto& a, auto& b) {
+                          return a.number >= b.number;
+                        }) == parts.end();
   auto upload = find_upload(store, bucket, key, id);
   if (absl::IsNotFound(upload.status())) {
     if (auto before = completed_before(store, bucket, key, id, parts)) co_return *before;
   }
   if (!upload.ok()) co_return upload.status();
   Lsn seen = upload->seen;  // what a refusal rests on
+  if (!in_order) co_return resting_on(absl::InvalidArgumentError("InvalidPartOrder"), seen);
   const auto refuse = [&seen](const std::string& why) {
     return resting_on(absl::InvalidArgumentError(why), seen);
   };
@@ -264,9 +268,6 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   Digest etag(Algorithm::kMd5);
   std::string composite, running;
   for (size_t i = 0; i < parts.size(); i++) {
-    if (i > 0 && parts[i].number <= parts[i - 1].number) {
-      co_return refuse("InvalidPartOrder");
-    }
     const std::string name = part_key(id, parts[i].number);
     auto part = co_await open(store, store.system(), name, std::nullopt);
     seen = std::max(seen, part.ok() ? part->info.seen : rests_on(part.status()));
