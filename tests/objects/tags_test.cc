@@ -58,7 +58,9 @@ struct TagsTest : FaultTest {
   StatusOr<PutResult> tag(const std::string& key, const Tags& tags) {
     auto done = run(set_tags(*store, *bucket, key, tags));
     if (!done) return absl::DeadlineExceededError("it does not end");
-    if (done->ok()) EXPECT_TRUE(run(store->log().wait_durable((*done)->seen))->ok());
+    if (done->ok()) {
+      EXPECT_TRUE(run(store->log().wait_durable((*done)->seen))->ok());
+    }
     return *done;
   }
   std::string read(const std::string& key) {
