@@ -42,7 +42,8 @@ struct Truth {
   std::string_view name, holds, known;
   std::string_view error;  // for a value that S3 does not know either
 };
-constexpr std::string_view kAlgorithms = "CRC32 CRC32C CRC64NVME SHA1 SHA256";
+constexpr std::string_view kAlgorithms =
+    "CRC32 CRC32C CRC64NVME SHA1 SHA256 SHA512 MD5 XXHASH64 XXHASH3 XXHASH128";
 constexpr Truth kTruths[] = {
     // One owner has all rights to objects and buckets, and no one else any.
     {"x-amz-acl", "private bucket-owner-full-control",
