@@ -252,7 +252,7 @@ constexpr Row kRows[] = {
 Error parse_cors(const std::string& xml, std::vector<CorsRule>& rules) {
   if (xml.empty()) return {"MissingRequestBodyError", ""};
   XmlIn in;
-  const Error malformed{"MalformedXML", ""};
+  Error malformed{"MalformedXML", ""};
   if (!in.parse(xml, "CORSConfiguration") || !only_elements(in.root(), "CORSRule")) {
     return malformed;
   }

@@ -17,7 +17,9 @@ using Fields = std::map<std::string, std::string>;
 
 awaitable<Error> not_a_form(Call&) {
   co_return Error{"PreconditionFailed",
-                  "Bucket POST must be of the enclosure-type multipart/form-data"};
+                  "",
+                  {},
+                  {{"Condition", "Bucket POST must be of the enclosure-type multipart/form-data"}}};
 }
 
 constexpr Row kRows[] = {

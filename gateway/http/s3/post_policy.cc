@@ -153,7 +153,7 @@ Error check_post_policy(const PostPolicy& policy, const std::map<std::string, st
   std::string extra;
   for (auto& [name, value] : fields) {
     const bool named = std::any_of(policy.conditions.begin(), policy.conditions.end(),
-                                   [&](auto& c) { return c.name == name; });
+                                   [&name = name](auto& c) { return c.name == name; });
     if (!named && !is_free(name)) append(extra, extra.empty() ? "" : ", ", name);
   }
   return extra.empty() ? Error{} : denied(cat("Extra input fields: ", extra));
