@@ -57,7 +57,9 @@ struct AppendTest : FaultTest {
     return settled(*done);
   }
   StatusOr<PutResult> settled(const StatusOr<PutResult>& done) {
-    if (done.ok()) EXPECT_TRUE(run(store->log().wait_durable(done->seen))->ok());
+    if (done.ok()) {
+      EXPECT_TRUE(run(store->log().wait_durable(done->seen))->ok());
+    }
     return done;
   }
   std::string read(const std::string& key) {
