@@ -44,7 +44,8 @@ struct AppendTest : FaultTest {
     Upload bytes(*store, 0);
     ASSERT_TRUE(run(bytes.append(as_bytes(text)))->ok());
     ASSERT_TRUE(run(bytes.finish())->ok());
-    ASSERT_TRUE(settled(objects::put(*store, *bucket, key, bytes, meta, 0, {})).ok());
+    const auto done = settled(objects::put(*store, *bucket, key, bytes, meta, 0, {}));
+    ASSERT_TRUE(done.ok()) << done.status();
   }
   StatusOr<PutResult> rename(const std::string& from, const std::string& to,
                              const std::string& token = "") {
@@ -128,6 +129,7 @@ TEST_F(AppendTest, ShareTheBytesThatAreThere) {
 }
 
 TEST_F(AppendTest, HaveALimitOfParts) {
+  segment_bytes = 1 << 20;  // for their sizes
   start();
   ObjectMeta meta;
   meta.part_sizes.assign(kAppendPartsMax - 1, 0);
