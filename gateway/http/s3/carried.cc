@@ -148,13 +148,13 @@ Error check_params(const Row& row, const Call& c) {
 
 }  // namespace
 
-Error take_hoisted(http::Request& r, bool version2) {
+Error take_hoisted(http::Request& r) {
   auto& query = r.query;
   for (size_t i = 0; i < query.size();) {
     const std::string name = lower(query[i].first);
-    const bool of_version2 = version2 && (name == "content-md5" || name == "content-type");
-    const bool hoisted = name.starts_with("x-amz-") && !lists(kSignatureParams, query[i].first);
-    if (!hoisted && !of_version2) {
+    const bool hoisted = name == "content-md5" || name == "content-type" ||
+                         (name.starts_with("x-amz-") && !lists(kSignatureParams, query[i].first));
+    if (!hoisted) {
       i++;
       continue;
     }

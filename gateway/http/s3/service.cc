@@ -271,7 +271,7 @@ awaitable<Error> Service::dispatch(Call& call) {
     co_return e;
   }
   if (call.auth.presigned) {
-    if (Error e = take_hoisted(request, call.auth.version2)) co_return e;
+    if (Error e = take_hoisted(request)) co_return e;
   }
   PayloadBody body(*request.body, call.auth);
   call.body = &body;
