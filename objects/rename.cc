@@ -65,9 +65,9 @@ StatusOr<std::optional<PutResult>> try_rename(Store& store, Namespace& ns, const
     return s;
   }
   if (Status s = t.remove(ns, from, source); !s.ok()) return s;
-  auto version = t.commit();
-  if (!version.ok()) return version.status();
-  return PutResult{*version, t.seen(), info.etag};
+  const Entry* renamed = t.find(ns, r.to, to);
+  if (auto newest = t.commit(); !newest.ok()) return newest.status();
+  return PutResult{renamed->version(), t.seen(), info.etag};
 }
 
 }  // namespace

@@ -48,19 +48,22 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   // A checksum comes in a header, or its name is announced and it comes in a trailer.
   std::optional<Algorithm> declared;
   std::string expected, trailer;
-  for (auto& [tag, name] : kChecksumTags) {
-    const std::string header = cat("x-amz-checksum-", name);
-    if (r.has_header(header)) {
-      if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
-      declared = objects::algorithm_named(name);
-      expected = r.header(header);
-    } else if (lower(r.header("x-amz-trailer")) == header) {
-      if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
-      declared = objects::algorithm_named(name);
-      trailer = header;
-    }
+  const std::string prefix = "x-amz-checksum-", to_come = lower(r.header("x-amz-trailer"));
+  const auto named = [&prefix](std::string_view header) {
+    return header.starts_with(prefix) ? objects::algorithm_named(header.substr(prefix.size()))
+                                      : std::nullopt;
+  };
+  declared = named(to_come);
+  if (declared) trailer = to_come;
+  for (auto it = r.headers.lower_bound(prefix);
+       it != r.headers.end() && it->first.starts_with(prefix); ++it) {
+    const auto algorithm = named(it->first);
+    if (!algorithm) continue;
+    if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
+    declared = algorithm;
+    expected = it->second;
   }
-  if (!r.header("x-amz-trailer").empty() && trailer.empty()) {
+  if (!to_come.empty() && trailer.empty()) {
     co_return Error{"InvalidRequest",
                     "The value specified in the x-amz-trailer header is not supported"};
   }

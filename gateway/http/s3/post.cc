@@ -182,6 +182,7 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   request.body = &form;
   Call put{c.store, request, c.response, c.auth,   c.bucket_name, c.key,
            nullptr, &body,   c.owner,    c.region, &kRows[0],     c.engines};
+  put.put_bytes_max = c.put_bytes_max;
   if (Error e = check_carried(kRows[0], put)) co_return e;
   if (Error e = co_await enter_bucket(put)) co_return e;
   if (Error e = co_await until_idle(put, put.key)) co_return e;
