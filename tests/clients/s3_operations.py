@@ -28,7 +28,7 @@ WHY = {
 VALUES = {"x-amz-copy-source": "/s3-operations/key", "x-amz-object-attributes": "ETag", "content-type": "multipart/form-data", "origin": "https://a",
           "if-match": '"a"', "if-none-match": '"a"', "if-modified-since": "Thu, 01 Jan 2015 00:00:00 GMT", "x-amz-checksum-mode": "ENABLED",
           "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "x-amz-tagging-directive": "COPY", "x-amz-metadata-directive": "COPY",
-          "x-amz-checksum-algorithm": "SHA256", "x-amz-object-ownership": "BucketOwnerEnforced"}
+          "x-amz-checksum-algorithm": "SHA256", "x-amz-optional-object-attributes": "RestoreStatus", "x-amz-object-ownership": "BucketOwnerEnforced"}
 TRIED = {"x-amz-acl": [("private", "`x-amz-acl`"), ("public-read", "ACLs but `private`")],
          "x-amz-storage-class": [("STANDARD", "`x-amz-storage-class`"), ("STANDARD_IA", "storage classes but STANDARD")],
          "x-amz-bucket-object-lock-enabled": [("true", "locks")],

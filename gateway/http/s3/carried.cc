@@ -59,6 +59,8 @@ constexpr Truth kTruths[] = {
     {"x-amz-checksum-algorithm", kAlgorithms, "", "InvalidRequest"},
     {"x-amz-sdk-checksum-algorithm", kAlgorithms, "", "InvalidRequest"},
     {"x-amz-checksum-type", "COMPOSITE FULL_OBJECT", "", "InvalidRequest"},
+    // Of what is archived, and nothing is.
+    {"x-amz-optional-object-attributes", "RestoreStatus", "", "InvalidArgument"},
 };
 
 Error check_value(std::string_view name, std::string_view value, const Call& c) {
