@@ -6,6 +6,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "objects/versions.h"
 
 namespace cairn::objects {
 
@@ -101,14 +102,74 @@ bool range_counts(const Conditions& c, const Info& now) {
 }
 }  // namespace
 
-StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
+namespace {
+constexpr const char* kMarkerKey = "cairn/delete-marker";
+constexpr const char* kNoVersionKey = "cairn/no-version";
+
+Status about_marker(Status status, const MarkerFound& found) {
+  const std::string ms(reinterpret_cast<const char*>(&found.modified_ms), 8);
+  status.SetPayload(kMarkerKey, absl::Cord(cat(ms, found.version_id)));
+  return status;
+}
+
+// What a read is of.
+StatusOr<Transaction::FoundVersion> look(Store& store, Transaction& t, Namespace& ns,
+                                         std::string_view key, KeyHash hash,
+                                         const std::optional<Version>& version) {
+  if (!version) {
+    Entry* e = t.find(ns, key, hash);
+    if (e != nullptr) return Transaction::FoundVersion{&ns, e, {}};
+    const Status absent = absl::NotFoundError("no such key");
+    if (ns.versions() == nullptr) return resting_on(absent, t.seen());
+    const auto newest = t.find_newest(ns, key, hash);
+    if (newest.entry == nullptr || !newest.version.marker) return resting_on(absent, t.seen());
+    const MarkerFound found{version_id(newest.version), info_of(store, newest.entry).modified_ms};
+    return resting_on(about_marker(absent, found), t.seen());
+  }
+  auto found = t.find_version(ns, key, hash, *version);
+  if (found.entry == nullptr) {
+    Status absent = absl::NotFoundError("no such version");
+    absent.SetPayload(kNoVersionKey, absl::Cord());
+    return resting_on(absent, t.seen());
+  }
+  if (found.version.marker) {
+    const MarkerFound marker{version_id(found.version), info_of(store, found.entry).modified_ms};
+    const Status is = absl::FailedPreconditionError("the version is a delete marker");
+    return resting_on(about_marker(is, marker), t.seen());
+  }
+  return found;
+}
+
+Info info_of(Store& store, const Namespace& bucket, const Transaction::FoundVersion& found) {
+  Info info = info_of(store, found.entry);
+  if (bucket.versions() != nullptr) {
+    info.version_id = version_id(store.version_of(*found.ns, found.entry));
+  }
+  return info;
+}
+}  // namespace
+
+std::optional<MarkerFound> marker_found(const Status& status) {
+  const auto payload = status.GetPayload(kMarkerKey);
+  if (!payload) return std::nullopt;
+  const std::string bytes(*payload);
+  MarkerFound found{bytes.substr(8)};
+  std::memcpy(&found.modified_ms, bytes.data(), 8);
+  return found;
+}
+bool is_no_such_version(const Status& status) {
+  return status.GetPayload(kNoVersionKey).has_value();
+}
+
+StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key,
+                    const std::optional<Version>& version) {
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
-  Entry* e = t.find(ns, key, hash);
-  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
-  if (!e->is_string()) return resting_on(wrong_type(), t.seen());
-  Info info = info_of(store, e);
+  auto found = look(store, t, ns, key, hash, version);
+  if (!found.ok()) return found.status();
+  if (!found->entry->is_string()) return resting_on(wrong_type(), t.seen());
+  Info info = info_of(store, ns, *found);
   info.seen = t.seen();
   return info;
 }
@@ -134,8 +195,7 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
     if (tries >= kTries && !hold) hold.emplace(store.memory());
     auto opened = try_open(store, ns, key, range, conditions, verdict);
     if (!opened.ok() || !opened->cold) co_return opened;
-    std::string name(key);
-    Status fetched = co_await store.faults().fetch(held, std::move(name));
+    Status fetched = co_await store.faults().fetch(opened->cold_in, std::move(opened->cold_key));
     if (!fetched.ok()) co_return fetched;
   }
 }
@@ -146,11 +206,12 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
-  Entry* e = t.find(ns, key, hash);
-  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
+  auto found = look(store, t, ns, key, hash, conditions.version);
+  if (!found.ok()) return found.status();
+  Entry* e = found->entry;
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
   Opened o;
-  o.info = info_of(store, e);
+  o.info = info_of(store, ns, *found);
   o.info.seen = t.seen();
   Verdict v = judge(conditions, &o.info);
   if (verdict != nullptr) *verdict = v;
@@ -183,6 +244,8 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
                                             o.length);
   } else if (e->is_cold()) {
     o.cold = true;
+    o.cold_in = found->ns->shared_from_this();
+    o.cold_key = e->key();
   } else {
     e->touch();
     o.inline_bytes = std::string(e->value().substr(o.offset, o.length));
@@ -337,7 +400,7 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
   if (!done.ok()) return done;
   upload.gave_away();
   auto lsn = t.commit();
-  return PutResult{*lsn, t.seen(), etag_of(meta, *lsn)};
+  return PutResult{*lsn, t.seen(), etag_of(meta, *lsn), t.made() ? version_id(*t.made()) : ""};
 }
 
 StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,
@@ -346,12 +409,25 @@ StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
+  if (conditions.version) {
+    const auto found = t.find_version(ns, key, hash, *conditions.version);
+    if (Status s = check_conditions(store, conditions, found.entry, t.seen()); !s.ok()) return s;
+    auto removed = t.remove_version(ns, hash, key, *conditions.version);
+    if (!removed.ok()) return removed.status();
+    return Removed{*t.commit(), t.seen(), version_id(*conditions.version),
+                   *removed && found.version.marker};
+  }
   Entry* e = t.find(ns, key, hash);
   if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;
-  if (e != nullptr) (void)t.remove(ns, hash, e);
+  if (ns.versions() != nullptr && (e == nullptr || e->is_string())) {
+    (void)t.mark(ns, hash, key);
+  } else if (e != nullptr) {
+    (void)t.remove(ns, hash, e);
+  }
   auto lsn = t.commit();
   if (!lsn.ok()) return lsn.status();
-  return Removed{*lsn, t.seen()};
+  if (!t.made()) return Removed{*lsn, t.seen()};
+  return Removed{*lsn, t.seen(), version_id(*t.made()), t.made()->marker};
 }
 
 // ---- listing ----
