@@ -140,7 +140,7 @@ StatusOr<Transaction::FoundVersion> look(Store& store, Transaction& t, Namespace
   return found;
 }
 
-Info info_of(Store& store, const Namespace& bucket, const Transaction::FoundVersion& found) {
+Info info_in(Store& store, const Namespace& bucket, const Transaction::FoundVersion& found) {
   Info info = info_of(store, found.entry);
   if (bucket.versions() != nullptr) {
     info.version_id = version_id(store.version_of(*found.ns, found.entry));
@@ -169,7 +169,7 @@ StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key,
   auto found = look(store, t, ns, key, hash, version);
   if (!found.ok()) return found.status();
   if (!found->entry->is_string()) return resting_on(wrong_type(), t.seen());
-  Info info = info_of(store, ns, *found);
+  Info info = info_in(store, ns, *found);
   info.seen = t.seen();
   return info;
 }
@@ -211,7 +211,7 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
   Entry* e = found->entry;
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
   Opened o;
-  o.info = info_of(store, ns, *found);
+  o.info = info_in(store, ns, *found);
   o.info.seen = t.seen();
   Verdict v = judge(conditions, &o.info);
   if (verdict != nullptr) *verdict = v;

@@ -78,8 +78,8 @@ Status check_conditions(Store& store, const Conditions& conditions, const Entry*
 // A value being read: what it was at one moment, however it changes meanwhile.
 struct Opened {
   Info info;
-  bool cold = false;                   // the bytes are not at hand: open() waits for them,
-  NamespacePtr cold_in;                // where they are found under this name
+  bool cold = false;     // the bytes are not at hand: open() waits for them,
+  NamespacePtr cold_in;  // where they are found under this name
   std::string cold_key;
   std::string inline_bytes;            // the wanted range, iff there is no reader
   std::unique_ptr<BlobReader> reader;  // the wanted range
@@ -149,8 +149,9 @@ struct PutResult {
   std::string etag;
   std::string version_id = {};  // as of Info
 };
-// Publishes a finished upload under a key, if the conditions hold at that moment. Where versions are
-// kept, this and remove() may fail with is_value_on_disk(): objects/versions.h says what to do then.
+// Publishes a finished upload under a key, if the conditions hold at that moment. Where versions
+// are kept, this and remove() may fail with is_value_on_disk(): objects/versions.h says what to do
+// then.
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions);
 struct Removed {

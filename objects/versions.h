@@ -39,8 +39,8 @@ class Refetch {
 
 struct VersionQuery {
   std::string prefix, delimiter;
-  std::string after;      // a key or a common prefix; exclusive, unless there is an id
-  std::string after_id;   // goes on behind this version of the key `after`
+  std::string after;     // a key or a common prefix; exclusive, unless there is an id
+  std::string after_id;  // goes on behind this version of the key `after`
   size_t limit = 1000;
 };
 struct VersionItem {

@@ -147,8 +147,9 @@ class Keyspace {
   // waits for newest_name() knows it to be durable. NotFound if it was dropped; ResourceExhausted:
   // all of them together are longer than a record may be.
   StatusOr<Lsn> change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change);
-  // Of a bucket: from now on each change of a key makes a version, or, not enabled, the null version
-  // alone (core/store/versions.h). Collections that it holds stay, and make none. Errors as above.
+  // Of a bucket: from now on each change of a key makes a version, or, not enabled, the null
+  // version alone (core/store/versions.h). Collections that it holds stay, and make none. Errors as
+  // above.
   StatusOr<Lsn> set_versioning(Namespace& bucket, bool enabled);
   // NotFound; FailedPrecondition if it still holds keys, or versions of some.
   StatusOr<Lsn> drop_bucket(std::string_view name);
@@ -180,8 +181,8 @@ class Keyspace {
   void prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
                 bool insert = false);
 
-  // ---- versions (versions.h), under the lock of the key's stripe; its companion is `versions` ----
-  // What the entry of a bucket, or of a companion, is.
+  // ---- versions (versions.h), under the lock of the key's stripe; its companion is `versions`
+  // ---- What the entry of a bucket, or of a companion, is.
   Version version_of(const Namespace& ns, const Entry* entry) const;
   // Of those of a key in the companion, markers among them, the newest, or the newest whose number
   // is below; null: there is none. What a transaction that is not committed did is not seen.

@@ -153,8 +153,8 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   int64_t committed_size() const { return committed_keys_.load(std::memory_order_relaxed); }
   // An empty one for this namespace; the one before keeps its own size from then on.
   std::unique_ptr<Index> make_index() {
-    return std::make_unique<Index>(hash_seed, this, false,
-                                   IndexCounts{&keys_, memory_, id.value() >= kFirstBucket, hasher_});
+    return std::make_unique<Index>(
+        hash_seed, this, false, IndexCounts{&keys_, memory_, id.value() >= kFirstBucket, hasher_});
   }
 };
 using NamespacePtr = std::shared_ptr<Namespace>;

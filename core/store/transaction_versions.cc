@@ -59,7 +59,8 @@ Transaction::FoundVersion Transaction::find_version(Namespace& ns, std::string_v
   const KeyHash at = versions->hash(name);
   Entry* e = versions->index->find(name, at);
   saw(keyspace_.rests_on(*versions, at, e));
-  return e == nullptr ? FoundVersion() : FoundVersion{versions, e, keyspace_.version_of(*versions, e)};
+  return e == nullptr ? FoundVersion()
+                      : FoundVersion{versions, e, keyspace_.version_of(*versions, e)};
 }
 
 Transaction::FoundVersion Transaction::find_newest(Namespace& ns, std::string_view key,

@@ -86,6 +86,7 @@ StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
   if (!lock.lock_idle(KeyHash{s} << (64 - kStripeBits))) return 0;  // the next tick comes by again
   // What becomes a version needs room, and has to be read first: it stays for now, and others go.
   size_t looked_at = 0, stays = 0;
+  std::vector<std::pair<NamespacePtr, std::string>> on_disk;
   while (looked_at + stays < kExpireStep && stays < stripe.expiry.size()) {
     const ExpiryItem item = *std::next(stripe.expiry.begin(), static_cast<ptrdiff_t>(stays));
     if (item.when_ms > now) break;
@@ -97,7 +98,7 @@ StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
     auto gone = expire_one(lock, *item.index->owner, item.entry, now, kExpireStep - looked_at);
     if (!gone.ok() && item.index->owner->versions() != nullptr) {
       if (is_value_on_disk(gone.status())) {
-        faults_.start(item.index->owner->shared_from_this(), item.entry->key());
+        on_disk.emplace_back(item.index->owner->shared_from_this(), item.entry->key());
       }
       stays++;
       continue;
@@ -106,6 +107,8 @@ StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
     looked_at += *gone;
   }
   stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
+  lock.unlock();
+  for (auto& [ns, key] : on_disk) faults_.start(ns, key);
   return looked_at;
 }
 

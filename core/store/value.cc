@@ -120,7 +120,8 @@ void for_each_field(std::string_view meta, Fn fn) {
     uint32_t n;
     std::memcpy(&n, meta.data() + 1, 4);
     if (n > meta.size() - 5) return;
-    if (!fn(static_cast<uint8_t>(meta[0]), meta.substr(0, 5 + size_t{n}), meta.substr(5, n))) return;
+    if (!fn(static_cast<uint8_t>(meta[0]), meta.substr(0, 5 + size_t{n}), meta.substr(5, n)))
+      return;
     meta.remove_prefix(5 + size_t{n});
   }
 }

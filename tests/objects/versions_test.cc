@@ -22,8 +22,8 @@ TEST(VersionId, LeadsBackToTheVersionAndOthersToNone) {
   }
   EXPECT_EQ(version_id({7, true, false}), "null");
   EXPECT_TRUE(parse_version_id("null")->null);
-  for (const std::string none : {"", "nil", "0123456789abcdef0123456789abcdef",
-                                 "UIORUnfndfhnw89493jJFJ0123456789", "zz"}) {
+  for (const std::string none :
+       {"", "nil", "0123456789abcdef0123456789abcdef", "UIORUnfndfhnw89493jJFJ0123456789", "zz"}) {
     EXPECT_FALSE(parse_version_id(none)) << none;
   }
 }
@@ -115,8 +115,8 @@ struct ListVersionsTest : FaultTest {
 };
 
 TEST_F(ListVersionsTest, HasAllPageByPage) {
-  const std::vector<std::string> keys{"a",     "a/1", "a/2", "a/2/x", std::string("a\0b", 3), "b",
-                                      "b/1/y", "c",   "\xff", "\xff\xff"};
+  const std::vector<std::string> keys{"a", "a/1",   "a/2", "a/2/x", std::string("a\0b", 3),
+                                      "b", "b/1/y", "c",   "\xff",  "\xff\xff"};
   for (int i = 0; i < 300; i++) {
     const std::string& key = keys[pick(keys.size())];
     if (i == 20 || (i > 20 && pick(25) == 0)) {

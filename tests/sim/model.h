@@ -91,7 +91,8 @@ struct Change {
   bool concerns(const Key& k) const {
     if (kind == kRename && from == k) return true;
     if (kind == kSwap && from.first == k.first) return true;
-    if (kind == kCreate || kind == kTag || kind == kVersioning || key.first != k.first) return false;
+    if (kind == kCreate || kind == kTag || kind == kVersioning || key.first != k.first)
+      return false;
     return kind == kFlush || kind == kDrop || kind == kSwap || key.second == k.second;
   }
 };

@@ -309,8 +309,7 @@ awaitable<bool> World::check_versions() {
   for (auto& [key, all] : now.versions) {
     const auto got = found.find(key);
     const size_t there = got == found.end() ? 0 : got->second.size();
-    if (there != all.size() ||
-        !std::equal(all.begin(), all.end(), got->second.begin(), same)) {
+    if (there != all.size() || !std::equal(all.begin(), all.end(), got->second.begin(), same)) {
       wrong(cat("key ", key.second, " has ", there, " versions, or others; model ", all.size()));
     }
   }
@@ -332,7 +331,8 @@ awaitable<bool> World::check_versions() {
       return tag->version.null ? k.version.null
                                : !k.version.null && k.version.number == tag->version.number;
     });
-    if (of == all.end() || of->bytes != got->bytes) wrong(cat("a version of ", w.key, " is another"));
+    if (of == all.end() || of->bytes != got->bytes)
+      wrong(cat("a version of ", w.key, " is another"));
     seen.versions_read++;
   }
   co_return true;
