@@ -492,7 +492,9 @@ TEST(Properties, HaveOneForm) {
       } else {
         other.resize(rng() % other.size());
       }
-      if (const auto read = Properties::decode(other)) EXPECT_EQ(read->encode(), other);
+      if (const auto read = Properties::decode(other)) {
+        EXPECT_EQ(read->encode(), other);
+      }
     }
   }
 }
