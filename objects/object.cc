@@ -405,23 +405,31 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
 }
 
 namespace {
-// Nothing: the value left memory, and has to come back first.
-StatusOr<std::optional<PutResult>> try_set_tags(Store& store, Namespace& ns, std::string_view key,
-                                                const Tags& tags) {
+StatusOr<PutResult> try_set_tags(Store& store, Namespace& ns, std::string_view key,
+                                 const Tags& tags, const std::optional<Version>& version) {
   const KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
-  const Entry* e = t.find(ns, key, hash);
-  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
+  auto found = look(store, t, ns, key, hash, version);
+  if (!found.ok()) return found.status();
+  Entry* e = found->entry;
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
-  Info info = info_of(store, e);
-  if (info.meta.tags == tags) return PutResult{info.version, t.seen(), info.etag};
-  if (!e->is_blob() && e->is_cold()) return std::nullopt;
+  Info info = info_in(store, ns, *found);
+  if (info.meta.tags == tags) {
+    return PutResult{info.version, t.seen(), info.etag, info.version_id};
+  }
+  if (!e->is_blob() && e->is_cold()) return value_on_disk(found->ns->id, e->key());
   // What a value has from its record, as one of the Redis door, it keeps.
   info.meta.etag = info.etag;
   info.meta.modified_ms = info.modified_ms;
   info.meta.tags = tags;
   const std::string encoded = info.meta.encode();
+  if (ns.versions() != nullptr) {
+    Status done = t.amend(*found->ns, found->ns->hash(e->key()), e, encoded);
+    if (!done.ok()) return done;
+    const Lsn lsn = *t.commit();
+    return PutResult{lsn, t.seen(), info.etag, info.version_id};
+  }
   const std::string value(e->value());  // the entry is overwritten
   RecordView record = e->record(ns.stored());
   record.key = key;
@@ -437,31 +445,33 @@ StatusOr<std::optional<PutResult>> try_set_tags(Store& store, Namespace& ns, std
     if (shared) store.extents().unref(*shared);
     return done;
   }
-  const Lsn version = *t.commit();
-  return PutResult{version, t.seen(), info.etag};
+  const Lsn lsn = *t.commit();
+  return PutResult{lsn, t.seen(), info.etag};
 }
 }  // namespace
 
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
                                         const Tags& tags) {
+  const std::optional<Version> current;
+  co_return co_await set_tags(store, ns, key, tags, current);
+}
+
+awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
+                                        const Tags& tags, const std::optional<Version>& version) {
   const NamespacePtr held = ns.shared_from_this();
-  constexpr int kTries = 3;  // then memory holds still
-  std::optional<MemoryKeeper::Hold> hold;
+  Refetch refetch(store);
   if (Status s = check_tags(tags, TagsOf::kObject); !s.ok()) co_return s;
-  for (int tries = 0;; tries++) {
+  for (;;) {
     if (Status s = store.check_write(true); !s.ok()) co_return s;
     if (store.busy().any()) {
-      hold.reset();
       Status idle = co_await store.busy().until_idle(ns.hash(key));
       if (!idle.ok()) co_return idle;
     }
-    if (tries >= kTries && !hold) hold.emplace(store.memory());
-    auto tried = try_set_tags(store, ns, key, tags);
-    if (!tried.ok()) co_return tried.status();
-    if (*tried) co_return **tried;
-    std::string name(key);
-    Status fetched = co_await store.faults().fetch(held, std::move(name));
-    if (!fetched.ok()) co_return fetched;
+    auto tried = try_set_tags(store, ns, key, tags, version);
+    if (tried.ok()) co_return *tried;
+    Status status = tried.status();
+    const bool again = co_await refetch.again(status);
+    if (!again) co_return status;
   }
 }
 

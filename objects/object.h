@@ -157,6 +157,9 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions);
 // Puts these tags in the place of those that the object has: a record with the same value, which is
 // not read where it lies in extents. ETag and time stay. InvalidArgument as check_tags() has it.
+// In a bucket that keeps versions, of one of them, or of the current one; it makes none.
+awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
+                                        const Tags& tags, const std::optional<Version>& version);
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
                                         const Tags& tags);
 struct Removed {

@@ -255,7 +255,8 @@ StatusOr<bool> Transaction::remove_version(Namespace& ns, KeyHash hash, std::str
 Status Transaction::amend(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta) {
   assert(covers(hash) && entry->is_string());
   if (entry->is_cold()) return refuse(value_on_disk(ns.id, entry->key()));
-  RecordView r = keyspace_.copy_record(ns, entry, entry->value());
+  const std::string value(entry->value());  // the entry may be overwritten
+  RecordView r = keyspace_.copy_record(ns, entry, value);
   const auto tag = version_in(entry->meta());
   const std::string tagged = tag ? with_version(meta, *tag) : std::string(meta);
   r.meta = tagged;

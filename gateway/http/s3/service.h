@@ -60,6 +60,8 @@ inline constexpr Action kListBucketVersions{kDoor, "ListBucketVersions", Access:
 inline constexpr Action kGetBucketLocation{kDoor, "GetBucketLocation", Access::kRead};
 inline constexpr Action kGetBucketTagging{kDoor, "GetBucketTagging", Access::kRead};
 inline constexpr Action kPutBucketTagging{kDoor, "PutBucketTagging", Access::kWrite};
+inline constexpr Action kPutBucketVersioning{kDoor, "PutBucketVersioning", Access::kWrite};
+inline constexpr Action kGetBucketVersioning{kDoor, "GetBucketVersioning", Access::kRead};
 inline constexpr Action kGetBucketCors{kDoor, "GetBucketCORS", Access::kRead};
 inline constexpr Action kPutBucketCors{kDoor, "PutBucketCORS", Access::kWrite};
 inline constexpr Action kListUploads{kDoor, "ListBucketMultipartUploads", Access::kRead};
@@ -160,7 +162,8 @@ Error conditions_of(const http::Request& request, objects::Conditions& condition
                     std::string_view prefix = "");
 Error part_number(const Call& call, unsigned& number);
 // The bucket and key that x-amz-copy-source names.
-Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key);
+Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key,
+                       std::optional<Version>& version);
 
 // PUT of an object, whose bytes the call's body has.
 awaitable<Error> put_object(Call& call);
@@ -170,9 +173,13 @@ awaitable<Error> receive(Call& call, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums);
 // The tags that x-amz-tagging gives to an object that is written; AccessDenied: who may not tag.
 Error tags_of(const Call& call, objects::Tags& tags);
-// The version that a request for an object names, and says so in the answer: there is one, called
-// null. NoSuchVersion: another one.
-Error find_version(Call& call);
+// The version that a request for an object names, if it does. NoSuchVersion: no version is called
+// so.
+Error find_version(const Call& call, std::optional<Version>& version);
+// Says which version the answer is about; of a bucket that keeps none, if the request named one.
+void say_version(Call& call, const std::string& id);
+// What failed of an object, and what the answer says of delete markers.
+Error error_of_object(Call& call, const Status& status);
 bool is_version_id(std::string_view text);  // or could be one
 // GetObjectAttributes: what there is to know of an object beside its bytes.
 awaitable<Error> get_attributes(Call& call);

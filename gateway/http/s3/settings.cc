@@ -48,11 +48,6 @@ awaitable<Error> get_request_payment(Call& c) {
   reply_xml(c, xml);
   co_return Error{};
 }
-// Buckets are unversioned, which S3 says by an empty configuration.
-awaitable<Error> get_versioning(Call& c) {
-  reply_xml(c, XmlOut("VersioningConfiguration"));
-  co_return Error{};
-}
 // Of an object, where its bucket has no locks.
 awaitable<Error> get_lock(Call&) {
   co_return Error{"InvalidRequest", "Bucket is missing Object Lock Configuration"};
@@ -82,7 +77,6 @@ constexpr Row kRows[] = {
     of_bucket("GetBucketReplication", "GetReplicationConfiguration", "replication"),
     of_bucket("GetBucketRequestPayment", "GetBucketRequestPayment", "requestPayment",
               get_request_payment),
-    of_bucket("GetBucketVersioning", "GetBucketVersioning", "versioning", get_versioning),
     of_bucket("GetBucketWebsite", "GetBucketWebsite", "website"),
     of_bucket("GetObjectLockConfiguration", "GetBucketObjectLockConfiguration", "object-lock"),
     of_bucket("GetPublicAccessBlock", "GetBucketPublicAccessBlock", "publicAccessBlock"),
