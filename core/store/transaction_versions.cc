@@ -133,7 +133,7 @@ StatusOr<uint64_t> Transaction::begin_version(Namespace& ns, KeyHash hash, std::
   if (old != nullptr && old->is_string()) {
     const Version before = keyspace_.version_of(ns, old);
     newest = before.number;
-    if (!ns.suspended() || !before.null || planted(Bug::kNullVersionKept)) {
+    if (!ns.suspended() || !before.null) {
       const std::string meta = with_version(old->meta(), {ns.id, before});
       Status kept = planted(Bug::kVersionForgotten)
                         ? absl::OkStatus()
@@ -161,7 +161,7 @@ Status Transaction::add_version(Namespace& ns, KeyHash hash, const RecordView& r
   const std::string aside = version_key(r.key, version);
   const KeyHash at = versions.hash(aside);
   Entry* replaced = versions.index->find(aside, at);
-  if (replaced != nullptr) {
+  if (replaced != nullptr && !planted(Bug::kNullVersionKept)) {
     if (Status s = remove_plain(versions, at, replaced); !s.ok()) return s;
   }
   const std::string meta = with_version(r.meta, {ns.id, version});

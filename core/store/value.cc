@@ -150,7 +150,7 @@ std::string with_version(std::string_view meta, const VersionTag& tag) {
   bytes.back() = static_cast<char>((tag.version.null ? kNullVersion : 0) |
                                    (tag.version.marker ? kDeleteMarker : 0));
   std::string out(1, kMetaVersion);
-  add(out, kVersion, {bytes.data(), bytes.size()});
+  add_field(out, kVersion, {bytes.data(), bytes.size()});
   for_each_field(meta, [&](uint8_t field, std::string_view whole, std::string_view) {
     if (field != kVersion) out.append(whole);
     return true;

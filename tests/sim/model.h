@@ -56,6 +56,7 @@ struct Kept {
   Version version = {};
   std::string bytes = {};
   int64_t expire_ms = 0;  // of what is current alone
+  bool current = false;   // as found in a store
 };
 using Versions = std::map<Key, std::vector<Kept>>;  // the newest first; none is empty
 

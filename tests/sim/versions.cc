@@ -268,7 +268,7 @@ awaitable<bool> World::check_versions() {
   for (auto& ns : store_->buckets()) {
     if (!keeps_versions(*ns)) continue;
     const auto add = [&](Namespace& in, const Entry* e, std::string key) {
-      Kept kept{store_->version_of(in, e), "", e->expire_ms()};
+      Kept kept{store_->version_of(in, e), "", e->expire_ms(), &in == ns.get()};
       const bool marker = kept.version.marker;
       auto& all = found[{ns->id.value(), key}];
       if (!marker) wanted.push_back({in.shared_from_this(), std::string(e->key()), key, ""});
@@ -301,6 +301,11 @@ awaitable<bool> World::check_versions() {
   for (auto& [key, all] : found) {
     std::sort(all.begin(), all.end(),
               [](auto& a, auto& b) { return a.version.number > b.version.number; });
+    for (auto& kept : all) {
+      if (kept.current != (&kept == &all.front() && !kept.version.marker)) {
+        wrong(cat("key ", key.second, ": the newest version is not current, or another one is"));
+      }
+    }
   }
   const auto same = [](const Kept& a, const Kept& b) {
     return a.version.null == b.version.null && a.version.marker == b.version.marker &&
