@@ -264,7 +264,7 @@ int serve(const Options& options) {
   }
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region, &engines);
+  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {

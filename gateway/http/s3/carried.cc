@@ -42,7 +42,8 @@ struct Truth {
   std::string_view name, holds, known;
   std::string_view error;  // for a value that S3 does not know either
 };
-constexpr std::string_view kAlgorithms = "CRC32 CRC32C CRC64NVME SHA1 SHA256";
+constexpr std::string_view kAlgorithms =
+    "CRC32 CRC32C CRC64NVME SHA1 SHA256 SHA512 MD5 XXHASH64 XXHASH3 XXHASH128";
 constexpr Truth kTruths[] = {
     // One owner has all rights to objects and buckets, and no one else any.
     {"x-amz-acl", "private bucket-owner-full-control",
@@ -147,13 +148,13 @@ Error check_params(const Row& row, const Call& c) {
 
 }  // namespace
 
-Error take_hoisted(http::Request& r, bool version2) {
+Error take_hoisted(http::Request& r) {
   auto& query = r.query;
   for (size_t i = 0; i < query.size();) {
     const std::string name = lower(query[i].first);
-    const bool of_version2 = version2 && (name == "content-md5" || name == "content-type");
-    const bool hoisted = name.starts_with("x-amz-") && !lists(kSignatureParams, query[i].first);
-    if (!hoisted && !of_version2) {
+    const bool hoisted = name == "content-md5" || name == "content-type" ||
+                         (name.starts_with("x-amz-") && !lists(kSignatureParams, query[i].first));
+    if (!hoisted) {
       i++;
       continue;
     }

@@ -57,7 +57,7 @@ constexpr std::string_view kFree[] = {
     "encoding-type",  "fetch-owner", "key-marker",       "list-type",          "marker",
     "max-keys",       "max-parts",   "max-uploads",      "part-number-marker", "prefix",
     "start-after",    "x-id",        "upload-id-marker", "version-id-marker",  "max-buckets",
-    "bucket-region",  "content-md5", "content-type"};
+    "bucket-region"};
 
 template <class Names>
 bool lists(const Names& names, std::string_view name) {
@@ -73,6 +73,12 @@ std::string folded(std::string_view text) {
   }
   while (out.ends_with(' ')) out.pop_back();
   return out;
+}
+
+// A parameter that stands for a header, in any spelling, and is signed as one.
+bool is_a_header(std::string_view param) {
+  const std::string name = lower(param);
+  return name.starts_with("x-amz-") || name == "content-md5" || name == "content-type";
 }
 
 // A header, or what a URL carries in its place.
@@ -101,30 +107,20 @@ std::string canonical_headers(const http::Request& r, bool in_query) {
   return out;
 }
 
-// The query as it was sent, since a name with a value that is empty is signed as it stands.
+// A parameter is signed with its value if it has one: rclone sends "uploads=" and signs "uploads".
 Error signed_query(const http::Request& r, bool in_query, std::string& out) {
-  const size_t mark = r.target.find('?');
-  std::string_view query =
-      mark == std::string::npos ? std::string_view() : std::string_view(r.target).substr(mark + 1);
-  std::vector<std::pair<std::string, std::string>> found;  // name, and how it is signed
-  while (!query.empty()) {
-    const size_t end = query.find('&');
-    const std::string_view pair = query.substr(0, end);
-    query.remove_prefix(end == query.npos ? query.size() : end + 1);
-    const size_t equals = pair.find('=');
-    const auto name = http::percent_decode(pair.substr(0, equals), true);
-    if (!name || name->empty()) continue;
-    if (lists(kSigned, *name)) {
-      const auto value = equals == pair.npos ? std::optional<std::string>("")
-                                             : http::percent_decode(pair.substr(equals + 1), true);
-      if (!value) return {"InvalidURI", ""};
-      found.emplace_back(*name, equals == pair.npos ? *name : cat(*name, "=", *value));
-    } else if (!lists(kFree, *name) && !(in_query && lower(*name).starts_with("x-amz-"))) {
-      return {"InvalidRequest", cat("Signature version 2 does not cover the parameter ", *name)};
+  std::vector<std::pair<std::string_view, std::string_view>> found;
+  for (auto& [name, value] : r.query) {
+    if (lists(kSigned, name)) {
+      found.emplace_back(name, value);
+    } else if (!name.empty() && !lists(kFree, name) && !(in_query && is_a_header(name))) {
+      return {"InvalidRequest", cat("Signature version 2 does not cover the parameter ", name)};
     }
   }
   std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.first < b.first; });
-  for (size_t i = 0; i < found.size(); i++) append(out, i == 0 ? "?" : "&", found[i].second);
+  for (auto& [name, value] : found) {
+    append(out, out.empty() ? "?" : "&", name, value.empty() ? "" : "=", value);
+  }
   return {};
 }
 
