@@ -175,12 +175,13 @@ TEST_F(Rights, AnS3OperationAsksForEachKeyByTheNameOfItsAction) {
   request.headers["x-amz-copy-source"] = "/secret/a";
   NamespacePtr source;
   std::string key;
+  std::optional<Version> version;
   ASSERT_TRUE(store->create_bucket("secret").ok());
   as({{.space = "photos"}});
-  EXPECT_EQ(s3::find_copy_source(call, source, key).code, "AccessDenied");
+  EXPECT_EQ(s3::find_copy_source(call, source, key, version).code, "AccessDenied");
   EXPECT_EQ(source, nullptr);
   as({{.access = Access::kRead, .space = "secret"}});
-  EXPECT_FALSE(s3::find_copy_source(call, source, key));
+  EXPECT_FALSE(s3::find_copy_source(call, source, key, version));
 }
 
 TEST(Credentials, AreReadFromAHeader) {
