@@ -190,7 +190,7 @@ uint8_t Statement::concerns(const ActionNames& action) const {
   return left_out ? 0 : all;
 }
 
-bool Statement::applies(const Request& r) const {
+bool Statement::applies(const Request& r, Parsed& parsed) const {
   const bool named = std::any_of(resources.begin(), resources.end(), [&](const auto& pattern) {
     return pattern.matches(r.resource, r.context);
   });
@@ -202,18 +202,19 @@ bool Statement::applies(const Request& r) const {
     if (is_one == not_principal) return false;
   }
   return std::all_of(conditions.begin(), conditions.end(),
-                     [&](const Condition& c) { return c.holds(r.context); });
+                     [&](const Condition& c) { return c.holds(r.context, parsed); });
 }
 
 Verdict evaluate(std::span<const Policy* const> policies, const Request& request) {
   const uint8_t all = all_names(request.action);
   uint8_t allowed = 0;
+  Parsed parsed;
   for (const Policy* policy : policies) {
     for (const Statement& statement : policy->statements) {
       const uint8_t names = statement.concerns(request.action);
       // What is allowed already need not be looked at again.
       if (names == 0 || (statement.allow && (names & ~allowed) == 0)) continue;
-      if (!statement.applies(request)) continue;
+      if (!statement.applies(request, parsed)) continue;
       if (!statement.allow) return Verdict::kDeny;
       allowed |= names;
     }

@@ -139,7 +139,7 @@ struct Statement {
   // Which of the action's names it allows or denies, as in ActionSet::names(); 0: none.
   uint8_t concerns(const ActionNames& action) const;
   // The rest.
-  bool applies(const Request& request) const;
+  bool applies(const Request& request, Parsed& parsed) const;
 };
 
 struct Policy {

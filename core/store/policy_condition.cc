@@ -299,15 +299,19 @@ absl::Status Condition::add(std::string_view value, bool variables) {
 }
 
 // Whether any of its own values is what the operator asks for, as if it were not negated.
-bool Condition::fits(std::string_view value, const Context& context) const {
+bool Condition::fits(std::string_view value, const Context& context, Parsed& parsed) const {
   const auto any = [&](const auto& is_it) {
     return std::any_of(operands_.begin(), operands_.end(), is_it);
   };
-  const auto any_compared = [&](const auto& parsed) {
-    using T = std::remove_cvref_t<decltype(*parsed)>;
-    return parsed && any([&](const Operand& o) {
-             return compare(*parsed, operator_->order, std::get<T>(o));
-           });
+  const auto any_compared = [&](const auto& given) {
+    using T = std::remove_cvref_t<decltype(*given)>;
+    return given &&
+           any([&](const Operand& o) { return compare(*given, operator_->order, std::get<T>(o)); });
+  };
+  const auto is_new = [&](std::string_view& known) {
+    if (value.data() == known.data() && value.size() == known.size()) return false;
+    known = value;
+    return true;
   };
   switch (operator_->kind) {
     case Kind::kText:
@@ -317,16 +321,17 @@ bool Condition::fits(std::string_view value, const Context& context) const {
     case Kind::kNumber:
       return any_compared(Decimal::parse(value));
     case Kind::kMoment:
-      return any_compared(parse_moment(value));
+      if (is_new(parsed.moment_text)) parsed.moment = parse_moment(value);
+      return any_compared(parsed.moment);
     case Kind::kBool:
       return any_compared(parse_bool(value));
     case Kind::kBinary:
       return any([&](const Operand& o) { return std::get<Binary>(o).bytes == value; });
-    case Kind::kAddress: {
-      const auto address = AddressRange::parse(value);
-      return address &&
-             any([&](const Operand& o) { return std::get<AddressRange>(o).contains(*address); });
-    }
+    case Kind::kAddress:
+      if (is_new(parsed.address_text)) parsed.address = AddressRange::parse(value);
+      return parsed.address && any([&](const Operand& o) {
+               return std::get<AddressRange>(o).contains(*parsed.address);
+             });
     case Kind::kNull:
       break;  // is_null()
   }
@@ -341,7 +346,7 @@ bool Condition::is_null(const Context& context) const {
   }
 }
 
-bool Condition::holds(const Context& context) const {
+bool Condition::holds(const Context& context, Parsed& parsed) const {
   if (operator_->kind == Kind::kNull) {
     const bool null = is_null(context);
     return std::any_of(operands_.begin(), operands_.end(),
@@ -353,7 +358,7 @@ bool Condition::holds(const Context& context) const {
     const auto value = context.value(key_, place);
     if (!value) break;
     if (set_ != Set::kNone && value->empty()) continue;
-    const bool holds = fits(*value, context) != operator_->negated;
+    const bool holds = fits(*value, context, parsed) != operator_->negated;
     any |= holds;
     all &= holds;
   }

@@ -59,6 +59,14 @@ struct Operator {
 
 enum class Set : uint8_t { kNone, kAllValues, kAnyValue };
 
+// The last values that were read as an address and as a moment: one walk over many statements reads
+// the client's address once. A view is known by where it lies, since it holds for all of the walk.
+struct Parsed {
+  std::string_view address_text, moment_text;
+  std::optional<AddressRange> address;
+  std::optional<int64_t> moment;
+};
+
 class Condition {
  public:
   // InvalidArgument: there is no such operator.
@@ -66,7 +74,7 @@ class Condition {
   // InvalidArgument: the operator does not take it; the message says why.
   absl::Status add(std::string_view value, bool variables);
 
-  bool holds(const Context& context) const;
+  bool holds(const Context& context, Parsed& parsed) const;
 
   std::string operator_text() const;  // "ForAllValues:StringLikeIfExists"
   const Operator& op() const { return *operator_; }
@@ -81,7 +89,7 @@ class Condition {
   using Operand = std::variant<Pattern, Arn, Decimal, int64_t, bool, Binary, AddressRange>;
 
   Condition(const Operator& op, ConditionKey key) : operator_(&op), key_(std::move(key)) {}
-  bool fits(std::string_view value, const Context& context) const;
+  bool fits(std::string_view value, const Context& context, Parsed& parsed) const;
   bool is_null(const Context& context) const;
 
   const Operator* operator_;

@@ -251,7 +251,7 @@ TEST(PolicyJson, WhatAwsAcceptsIsAccepted) {
   EXPECT_TRUE(parse_identity_policy(quoted(identity_policy())).ok());
   const std::string kAction = "'Action':'s3:GetObject'", kResource = "'arn:aws:s3:::b/*'";
   for (const std::string& text : {
-           bucket_policy(kAction, "'Action':['s3:ListBucket','s3:*']"),
+           bucket_policy(kAction, "'Action':['s3:Put*','s3:*']"),
            bucket_policy(kAction, "'NotAction':'s3:ListBucket'"),
            bucket_policy(kAction, "'Action':['S3:getobject','resp:get','grpc:*']"),
            bucket_policy(kResource, "'*'"),

@@ -94,7 +94,9 @@ bool like(const Symbols& pattern, const Texts& text) {
 }
 
 bool action_fits(const std::string& pattern, const std::string& name) {
-  return pattern == "*" || like(*symbols(lower(pattern), true, false, {}), characters(lower(name)));
+  static const ModelRequest kNothing;
+  if (pattern == "*") return true;
+  return like(*symbols(lower(pattern), true, false, kNothing), characters(lower(name)));
 }
 
 // What the pattern language has for a text: the version decides about variables.

@@ -50,13 +50,13 @@ std::string to_text(const ModelPolicy& policy, Random& random);
 // The request as the store's evaluator takes it.
 class MapContext final : public Context {
  public:
-  explicit MapContext(const std::map<std::string, std::vector<std::string>>& values)
-      : values_(values) {}
+  explicit MapContext(std::map<std::string, std::vector<std::string>> values)
+      : values_(std::move(values)) {}
   std::optional<std::string_view> value(const ConditionKey& key, size_t place) const override;
   mutable int asked = 0;
 
  private:
-  const std::map<std::string, std::vector<std::string>>& values_;
+  const std::map<std::string, std::vector<std::string>> values_;
 };
 Verdict ask(const std::vector<Policy>& policies, const ModelRequest& request);
 

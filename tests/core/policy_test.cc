@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <new>
 
 #include "core/base/text.h"
@@ -267,7 +267,8 @@ TEST(PolicyCondition, HoldsAsAwsSays) {
     for (auto& v : row.values) ASSERT_TRUE(c->add(v, true).ok()) << row.op << " " << v;
     std::map<std::string, std::vector<std::string>> values;
     if (row.of_request) values[lower(row.key)] = *row.of_request;
-    EXPECT_EQ(c->holds(MapContext(values)), row.holds)
+    Parsed parsed;
+    EXPECT_EQ(c->holds(MapContext(values), parsed), row.holds)
         << row.op << " " << row.key << " " << row.values[0];
   }
 }
@@ -503,7 +504,7 @@ TEST(Policy, AgreesWithANaiveEvaluator) {
   model::Random random(14);
   std::map<Verdict, int> verdicts;
   int refused = 0;
-  constexpr int kPolicies = 4000, kRequests = 25;
+  constexpr int kPolicies = 3000, kRequests = 10;
   for (int i = 0; i < kPolicies; i++) {
     std::vector<ModelPolicy> models;
     std::vector<Policy> policies;
@@ -588,7 +589,14 @@ TEST(Policy, AWalkAllocatesNothing) {
 #endif
 }
 
-// The figure of issue 14: at most 2 us with 100 statements. Printed, not asserted.
+// Of this thread, whoever else has the machine.
+int64_t cpu_ns() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
+}
+
+// The aim is 2 us with 100 statements. Printed, not asserted.
 TEST(Policy, CostOfAHundredStatements) {
   struct Fixed final : Context {
     std::optional<std::string_view> value(const ConditionKey& key, size_t place) const override {
@@ -606,18 +614,15 @@ TEST(Policy, CostOfAHundredStatements) {
     for (const ActionNames* action : {&get, &resp}) {
       constexpr int kRounds = 2000;
       int allowed = 0;
-      const auto start = std::chrono::steady_clock::now();
+      const int64_t start = cpu_ns();
       for (int i = 0; i < kRounds; i++) {
         allowed += evaluate(all, {*action, Resource::key("b", "photos/2026/1.jpg"), caller,
                                   context}) == Verdict::kAllow;
       }
-      const auto took = std::chrono::steady_clock::now() - start;
+      const int64_t took = cpu_ns() - start;
       EXPECT_EQ(allowed, kRounds);
-      std::printf(
-          "%7.0f ns, %s, %.60s...\n",
-          static_cast<double>(std::chrono::duration_cast<std::chrono::nanoseconds>(took).count()) /
-              kRounds,
-          action->own().text.c_str(), each);
+      std::printf("%6d ns, %s, %.60s...\n", static_cast<int>(took / kRounds),
+                  action->own().text.c_str(), each);
     }
   }
 }
