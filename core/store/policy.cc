@@ -48,11 +48,12 @@ bool is_account(std::string_view text) {
 ActionNames::ActionNames(std::string_view door, std::string_view name,
                          std::initializer_list<std::string_view> canonical)
     : own_(door, name) {
-  for (std::string_view c : canonical) {
-    const ActionName known("s3", c);
-    assert(known.number >= 0 && count_ < kCanonicalMax);
-    canonical_[count_++] = static_cast<uint16_t>(known.number);
-  }
+  for (std::string_view c : canonical) add_canonical(s3_number(c));
+}
+
+void ActionNames::add_canonical(int number) {
+  assert(number >= 0 && count_ < kCanonicalMax);
+  canonical_[count_++] = static_cast<uint16_t>(number);
 }
 
 absl::Status ActionSet::add(std::string_view pattern) {
@@ -95,11 +96,11 @@ uint8_t ActionSet::names(const ActionNames& action) const {
   if (all_) return all_names(action);
   const ActionName& own = action.own();
   uint32_t found = 0;
-  if (own.number >= 0) {
-    found = s3_[static_cast<size_t>(own.number)] ? kOwn : 0;
+  if (own.number() >= 0) {
+    found = s3_[static_cast<size_t>(own.number())] ? kOwn : 0;
   } else {
     for (const std::string& other : others_) {
-      if (fits(other, own.text)) found = kOwn;
+      if (fits(other, own.text())) found = kOwn;
     }
   }
   uint32_t bit = kOwn;
@@ -136,7 +137,14 @@ absl::StatusOr<ResourcePattern> ResourcePattern::parse(std::string_view text, bo
 
 bool ResourcePattern::matches(const Resource& resource, const Context& context) const {
   if (kind == kAll) return true;
-  return resource.is_s3() == (kind == kS3) && pattern.matches(resource.text(), context);
+  if (resource.is_s3() != (kind == kS3)) return false;
+  return resource.is_whole() ? pattern.matches_all_behind(resource.text(), context)
+                             : pattern.matches(resource.text(), context);
+}
+
+bool ResourcePattern::may_match(const Resource& resource, const Context& context) const {
+  if (kind == kAll || !resource.is_whole()) return matches(resource, context);
+  return kind == kS3 && pattern.may_match_behind(resource.text());
 }
 
 std::optional<PrincipalPattern> PrincipalPattern::parse(std::string_view type,
@@ -191,8 +199,11 @@ uint8_t Statement::concerns(const ActionNames& action) const {
 }
 
 bool Statement::applies(const Request& r, Parsed& parsed) const {
+  // Of all keys, each is to be allowed and one is enough to be denied.
+  const bool one_is_enough = allow == not_resource;
   const bool named = std::any_of(resources.begin(), resources.end(), [&](const auto& pattern) {
-    return pattern.matches(r.resource, r.context);
+    return one_is_enough ? pattern.may_match(r.resource, r.context)
+                         : pattern.matches(r.resource, r.context);
   });
   if (named == not_resource) return false;
   if (!principals.empty()) {
@@ -201,8 +212,11 @@ bool Statement::applies(const Request& r, Parsed& parsed) const {
     });
     if (is_one == not_principal) return false;
   }
-  return std::all_of(conditions.begin(), conditions.end(),
-                     [&](const Condition& c) { return c.holds(r.context, parsed); });
+  return std::all_of(conditions.begin(), conditions.end(), [&](const Condition& c) {
+    // All keys together have no tags: one of them may be such that it holds, and one such that not.
+    const bool differs = r.resource.is_whole() && c.key().key == Key::kExistingObjectTag;
+    return differs ? !allow : c.holds(r.context, parsed);
+  });
 }
 
 Verdict evaluate(std::span<const Policy* const> policies, const Request& request) {

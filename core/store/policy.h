@@ -36,13 +36,15 @@
 
 namespace cairn::policy {
 
-// What is done. Made once for each row of a door.
+// What is done. Takes no memory.
 class ActionNames {
  public:
   static constexpr size_t kCanonicalMax = 4;
   // `canonical`: names of S3's, without the door. At most kCanonicalMax.
   ActionNames(std::string_view door, std::string_view name,
               std::initializer_list<std::string_view> canonical = {});
+  // One more, by its number.
+  void add_canonical(int number);
   const ActionName& own() const { return own_; }
   std::span<const uint16_t> canonical() const { return {canonical_.data(), count_}; }
 
@@ -60,14 +62,22 @@ class Resource {
   static Resource key(std::string_view space, std::string_view key) {
     return {true, {space, key, true}};
   }
+  // Every key of it, there or not: allowed where all of them are, denied where one of them is.
+  static Resource all_keys(std::string_view space) {
+    Resource all{true, {space, "", true}};
+    all.whole_ = true;
+    return all;
+  }
   static Resource arn(std::string_view whole) { return {false, {whole}}; }  // of IAM's
 
   bool is_s3() const { return s3_; }
   const Joined& text() const { return text_; }  // of S3's, what stands behind arn:aws:s3:::
+  bool is_whole() const { return whole_; }      // all_keys()
 
  private:
   Resource(bool s3, Joined text) : s3_(s3), text_(text) {}
   bool s3_;
+  bool whole_ = false;
   Joined text_;
 };
 
@@ -93,6 +103,7 @@ class ActionSet {
   absl::Status add(std::string_view pattern);
   // Which names it has: bit 0 the action's own, and one for each canonical one.
   uint8_t names(const ActionNames& action) const;
+  bool has_all() const { return all_; }
   bool has_s3(size_t number) const { return all_ || s3_[number]; }
   const std::vector<std::string>& texts() const { return texts_; }  // as they were written
 
@@ -109,7 +120,10 @@ struct ResourcePattern {
   std::string text;  // as it was written
   // InvalidArgument: it is none; the message says why, as IAM words it.
   static absl::StatusOr<ResourcePattern> parse(std::string_view text, bool variables);
+  // Of all keys: whether it matches each of them.
   bool matches(const Resource& resource, const Context& context) const;
+  // Of all keys: whether it may match one of them.
+  bool may_match(const Resource& resource, const Context& context) const;
 };
 
 struct PrincipalPattern {

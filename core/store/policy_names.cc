@@ -1,7 +1,10 @@
 #include "core/store/policy_names.h"
 
 #include <algorithm>
+#include <cassert>
 #include <iterator>
+#include <utility>
+#include <vector>
 
 #include "core/base/text.h"
 
@@ -266,6 +269,8 @@ constexpr KeyRow kKeys[] = {
 };
 static_assert(std::size(kKeys) == static_cast<size_t>(Key::kCount));
 
+char lower_of(char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); }
+
 bool is_prefix_of(std::string_view prefix, std::string_view text) {
   return text.size() >= prefix.size() &&
          equals_ignoring_case(text.substr(0, prefix.size()), prefix);
@@ -288,12 +293,34 @@ bool is_other_door(std::string_view door) {
   return std::find(std::begin(kOtherDoors), std::end(kOtherDoors), door) != std::end(kOtherDoors);
 }
 
-ActionName::ActionName(std::string_view door, std::string_view name)
-    : text(lower(cat(door, ":", name))) {
-  if (door != "s3") return;
-  for (size_t i = 0; i < kS3Actions && number < 0; i++) {
-    if (equals_ignoring_case(s3_action(i), name)) number = static_cast<int>(i);
-  }
+int s3_number(std::string_view name) {
+  using Named = std::pair<std::string, int>;
+  static const std::vector<Named>& numbers = *[] {
+    auto* all = new std::vector<Named>;
+    for (size_t i = 0; i < kS3Actions; i++) all->emplace_back(lower(s3_action(i)), i);
+    std::sort(all->begin(), all->end());
+    return all;
+  }();
+  std::array<char, ActionName::kBytesMax> small;
+  if (name.size() > small.size()) return -1;
+  std::transform(name.begin(), name.end(), small.begin(), lower_of);
+  const std::string_view key(small.data(), name.size());
+  const auto it = std::lower_bound(numbers.begin(), numbers.end(), key,
+                                   [](const Named& n, std::string_view k) { return n.first < k; });
+  return it == numbers.end() || it->first != key ? -1 : it->second;
+}
+
+ActionName::ActionName(std::string_view door, std::string_view name) {
+  assert(door.size() + 1 + name.size() <= kBytesMax);
+  const auto add = [this](std::string_view part) {
+    part = part.substr(0, kBytesMax - size_);
+    std::transform(part.begin(), part.end(), text_.begin() + size_, lower_of);
+    size_ += part.size();
+  };
+  add(door);
+  add(":");
+  add(name);
+  if (door == "s3") number_ = s3_number(name);
 }
 
 const KeyRow& row_of(Key key) { return kKeys[static_cast<size_t>(key)]; }

@@ -7,6 +7,7 @@
 // Threads: all is constant.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -25,11 +26,23 @@ Level level_of(size_t number);
 // Whether there is such a door, beside "s3".
 bool is_other_door(std::string_view door);
 
-// The name of one action. Made once for each, since it takes a search.
-struct ActionName {
+// The number of an action among S3's, by its name without the door; -1: there is none. Case does
+// not matter.
+int s3_number(std::string_view name);
+
+// The name of one action. Takes no memory.
+class ActionName {
+ public:
+  static constexpr size_t kBytesMax = 96;
+  // Together shorter than kBytesMax.
   ActionName(std::string_view door, std::string_view name);
-  std::string text;  // "resp:get", in lower case
-  int number = -1;   // among S3's; -1: another door's
+  std::string_view text() const { return {text_.data(), size_}; }  // "resp:get", in lower case
+  int number() const { return number_; }                           // among S3's; -1: another door's
+
+ private:
+  std::array<char, kBytesMax> text_;
+  size_t size_ = 0;
+  int number_ = -1;
 };
 
 enum class Key : uint8_t {

@@ -152,6 +152,23 @@ bool Pattern::matches(const Joined& text, const Context& context) const {
   }
 }
 
+bool Pattern::may_match_behind(const Joined& text) const {
+  const size_t size = text.size();
+  size_t at = 0;
+  for (const Item& i : items_) {
+    if (i.kind == Item::kAny || i.kind == Item::kVariable || at >= size) return true;
+    if (i.kind == Item::kOne) {
+      at += character_bytes(text, at);
+      continue;
+    }
+    for (size_t n = 0; n < i.text.size(); n++, at++) {
+      if (at >= size) return true;
+      if (text.at(at) != i.text[n]) return false;
+    }
+  }
+  return at >= size;
+}
+
 bool Pattern::may_have_slash() const {
   return std::any_of(items_.begin(), items_.end(), [](const Item& i) {
     return i.kind != Item::kText || i.text.find('/') != std::string::npos;

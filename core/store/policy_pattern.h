@@ -48,6 +48,12 @@ class Pattern {
   bool matches(std::string_view text, const Context& context) const {
     return matches(Joined{text}, context);
   }
+  // Whether it matches `text` with whatever follows it.
+  bool matches_all_behind(const Joined& text, const Context& context) const {
+    return !items_.empty() && items_.back().kind == Item::kAny && matches(text, context);
+  }
+  // Whether it may match `text` with something behind it, by what variables may hold.
+  bool may_match_behind(const Joined& text) const;
   // Whether it can match some text with a '/' in it, or without.
   bool may_have_slash() const;
   bool may_lack_slash() const;

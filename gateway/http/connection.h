@@ -322,6 +322,7 @@ class Connection {
   awaitable<bool> handle(Request& request, const Framing& framing, Response& response) {
     request.peer = peer_;
     request.from_loopback = from_loopback_;
+    request.secure = Stream::kTls;
     RequestBody body(*this, framing);
     request.body = &body;
     const bool head = request.method == "HEAD";

@@ -546,6 +546,55 @@ constexpr const char* kEach[] = {
     "'Condition':{'IpAddress':{'aws:SourceIp':'10.0.#.0/24'}}}",
 };
 
+// Commands that reach all keys of a database must be allowed each of them and denied none.
+TEST(Policy, AllKeysAreAllowedTogetherAndDeniedByOne) {
+  const MapContext context({});
+  const Caller caller;
+  const ActionNames flush("resp", "flushdb", {"PutObject", "DeleteObject"});
+  const auto verdict = [&](std::initializer_list<const char*> statements) {
+    std::vector<Policy> policies;
+    for (const char* text : statements) policies.push_back(statement(text));
+    std::vector<const Policy*> all;
+    for (const Policy& p : policies) all.push_back(&p);
+    return evaluate(all, {flush, Resource::all_keys("db0"), caller, context});
+  };
+  const auto allow = [&](const char* resource) {
+    return verdict(
+        {cat("{'Effect':'Allow','Action':'s3:*Object','Resource':'", resource, "'}").c_str()});
+  };
+  for (const char* all : {"*", "arn:aws:s3:::*", "arn:aws:s3:::db0/*", "arn:aws:s3:::db?/*",
+                          "arn:aws:s3:::db0*", "arn:aws:s3:::*/*"}) {
+    EXPECT_EQ(allow(all), Verdict::kAllow) << all;
+  }
+  for (const char* some : {"arn:aws:s3:::db0", "arn:aws:s3:::db0/", "arn:aws:s3:::db0/?",
+                           "arn:aws:s3:::db0/?*", "arn:aws:s3:::db0/a*", "arn:aws:s3:::db1/*",
+                           "arn:aws:s3:::*/a", "arn:aws:s3:::db0/*/*", "arn:aws:s3:::db0/*a"}) {
+    EXPECT_EQ(allow(some), Verdict::kNothing) << some;
+  }
+  constexpr const char* kAll = "{'Effect':'Allow','Action':'*','Resource':'*'}";
+  const auto deny = [&](const std::string& rest) {
+    return verdict({kAll, cat("{'Effect':'Deny','Action':'s3:DeleteObject',", rest, "}").c_str()});
+  };
+  for (const char* one : {"db0/secret", "*/secret", "db0/a*", "d*", "*secret", "*a/b*", "db0?a",
+                          "d${aws:username}"}) {
+    EXPECT_EQ(deny(cat("'Resource':'arn:aws:s3:::", one, "'")), Verdict::kDeny) << one;
+  }
+  for (const char* other : {"db0", "db1/*", "d/*"}) {
+    EXPECT_EQ(deny(cat("'Resource':'arn:aws:s3:::", other, "'")), Verdict::kAllow) << other;
+  }
+  EXPECT_EQ(deny("'NotResource':'arn:aws:s3:::db0/a*'"), Verdict::kDeny);
+  EXPECT_EQ(deny("'NotResource':'arn:aws:s3:::db0/*'"), Verdict::kAllow);
+  EXPECT_EQ(verdict({"{'Effect':'Allow','Action':'*','NotResource':'arn:aws:s3:::db0/a'}"}),
+            Verdict::kNothing);
+  EXPECT_EQ(verdict({"{'Effect':'Allow','Action':'*','NotResource':'arn:aws:s3:::db1/*'}"}),
+            Verdict::kAllow);
+  constexpr const char* kTag =
+      "'Resource':'*','Condition':{'StringEquals':{'s3:ExistingObjectTag/a':'b'}}";
+  EXPECT_EQ(deny(kTag), Verdict::kDeny);
+  EXPECT_EQ(verdict({cat("{'Effect':'Allow','Action':'*',", kTag, "}").c_str()}),
+            Verdict::kNothing);
+}
+
 TEST(Policy, AWalkAllocatesNothing) {
   if (!kCountsAllocations) GTEST_SKIP() << "the sanitizer has an operator new of its own";
   struct Fixed final : Context {
@@ -604,8 +653,8 @@ TEST(Policy, CostOfAHundredStatements) {
       }
       const int64_t took = cpu_ns() - start;
       EXPECT_EQ(allowed, kRounds);
-      std::printf("%6d ns, %s, %.60s...\n", static_cast<int>(took / kRounds),
-                  action->own().text.c_str(), each);
+      std::printf("%6d ns, %.*s, %.60s...\n", static_cast<int>(took / kRounds),
+                  static_cast<int>(action->own().text().size()), action->own().text().data(), each);
     }
   }
 }
