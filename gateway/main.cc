@@ -23,6 +23,7 @@
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
+#include "gateway/http/iam/iam.h"
 #include "gateway/http/s3/service.h"
 #include "gateway/net/net.h"
 #include "gateway/options.h"
@@ -274,10 +275,15 @@ int serve(const Options& options) {
 
   // The HTTP door.
   s3::Service s3(store, users, options.domain, options.region, &engines);
+  iam::Service iam(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {
       co_await admin->handle(request, response);
+      co_return;
+    }
+    if (iam::Service::is_call(request) && s3.bucket_of_host(request).empty()) {
+      co_await iam.handle(request, response);
       co_return;
     }
     co_await s3.handle(request, response);

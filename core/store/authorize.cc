@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "core/base/text.h"
+#include "core/store/user_table.h"
 #include "core/store/users.h"
 
 namespace cairn {
@@ -46,6 +47,12 @@ class Asked final : public policy::Context {
       default:
         return from_.request == nullptr ? std::nullopt : from_.request->value(key, place);
     }
+  }
+
+  bool knows(const policy::ConditionKey& key) const override {
+    if (from_.request != nullptr) return from_.request->knows(key);
+    // Only who looks at keys can tell.
+    return key.key != Key::kExistingObjectTag && !(key.key == Key::kTlsVersion && from_.secure);
   }
 
  private:

@@ -215,7 +215,7 @@ bool Statement::applies(const Request& r, Parsed& parsed) const {
   return std::all_of(conditions.begin(), conditions.end(), [&](const Condition& c) {
     // All keys together have no tags: one of them may be such that it holds, and one such that not.
     const bool differs = r.resource.is_whole() && c.key().key == Key::kExistingObjectTag;
-    return differs ? !allow : c.holds(r.context, parsed);
+    return differs || !r.context.knows(c.key()) ? !allow : c.holds(r.context, parsed);
   });
 }
 

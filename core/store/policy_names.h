@@ -117,6 +117,9 @@ class Context {
   // The value at this place, the first at 0, as text, or nothing: there are no more. A view holds
   // until evaluate() has returned, whatever else is asked for meanwhile.
   virtual std::optional<std::string_view> value(const ConditionKey& key, size_t place) const = 0;
+  // Whether it can be told. Where it cannot, a statement that denies by it does, and one that
+  // allows does not.
+  virtual bool knows(const ConditionKey&) const { return true; }
 };
 
 }  // namespace cairn::policy

@@ -28,6 +28,8 @@ enum Tag : uint8_t {
   kEnabled = 14,  // u8
   kExpires = 15,  // i64
   kBoundary = 16,
+  kUpdated = 17,        // i64
+  kPolicyVersion = 18,  // i64
 };
 
 class Writer {
@@ -150,6 +152,8 @@ std::string encode(const PolicyRecord& r) {
   w.text(kName, r.name);
   w.text(kPath, r.path);
   w.number(kCreated, r.created_ms);
+  w.number(kUpdated, r.updated_ms);
+  w.number(kPolicyVersion, r.version);
   if (!r.description.empty()) w.text(kDescription, r.description);
   w.text(kText, r.text.text);
   return w.take();
@@ -204,6 +208,10 @@ bool decode(std::string_view bytes, PolicyRecord& to) {
         return true;
       case kCreated:
         return read_number(b, to.created_ms);
+      case kUpdated:
+        return read_number(b, to.updated_ms);
+      case kPolicyVersion:
+        return read_number(b, to.version);
       case kDescription:
         to.description = b;
         return true;

@@ -23,7 +23,7 @@
 
 namespace cairn {
 
-using PolicyPtr = std::shared_ptr<const policy::Policy>;
+using PolicyPtr = std::shared_ptr<const policy::Policy>;  // as users.h has it
 
 // A policy and what it was made of. `compiled` is null where the text is none (any more): whom it
 // is about may do nothing.
@@ -52,7 +52,8 @@ struct GroupRecord : Subject {};
 
 struct PolicyRecord {
   std::string id, name, path = "/", description;
-  int64_t created_ms = 0;
+  int64_t created_ms = 0, updated_ms = 0;
+  int64_t version = 1;  // only the newest is kept
   PolicyText text;
 };
 

@@ -316,7 +316,7 @@ Status Draft::create_policy(std::string_view name, std::string_view path,
   r.name = name;
   r.path = path;
   r.description = description;
-  r.created_ms = now_ms_;
+  r.created_ms = r.updated_ms = now_ms_;
   r.text = *std::move(policy);
   put(std::move(r));
   return absl::OkStatus();
@@ -329,6 +329,8 @@ Status Draft::replace_policy(std::string_view name, std::string_view text) {
   if (!policy.ok()) return policy.status();
   PolicyRecord r = *found;
   r.text = *std::move(policy);
+  r.updated_ms = now_ms_;
+  r.version++;
   put(std::move(r));
   return absl::OkStatus();
 }

@@ -12,6 +12,7 @@
 #include "core/base/async.h"
 #include "core/base/text.h"
 #include "core/store/keyspace.h"
+#include "core/store/known_users.h"
 #include "core/store/transaction.h"
 
 namespace cairn {

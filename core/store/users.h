@@ -20,7 +20,6 @@
 #include <openssl/crypto.h>
 
 #include <atomic>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,11 +31,15 @@
 #include "core/base/report.h"
 #include "core/store/policy.h"
 #include "core/store/sealing.h"
-#include "core/store/user_table.h"
 
 namespace cairn {
 
+class Draft;
 class Keyspace;
+class UserTable;
+struct KeyRecord;
+struct KnownUsers;
+struct UserRecord;
 
 inline bool equal_in_constant_time(std::string_view a, std::string_view b) {
   // The length of the secret shows; its bytes do not.
@@ -73,6 +76,8 @@ struct Action {
   // Where another door does one of S3's operations, the name of that; it stands for `access`.
   std::string_view s3 = {};
 };
+
+using PolicyPtr = std::shared_ptr<const policy::Policy>;
 
 // What one may. Constant.
 struct Rights {
@@ -142,18 +147,6 @@ struct Circumstances {
 [[nodiscard]] bool authorize(const Principal& principal, const Action& action,
                              const policy::Resource& resource, const Circumstances& from);
 
-// What is known of them at one moment. Constant.
-struct KnownUsers {
-  struct Key {
-    std::shared_ptr<const KeyRecord> record;
-    std::optional<std::string> secret;  // nothing: it was sealed under another master key
-    std::shared_ptr<Principal> principal;
-  };
-  UserTable table;
-  std::map<std::string, std::shared_ptr<Principal>, std::less<>> principals;  // by the user's id
-  std::map<std::string, std::shared_ptr<const Key>, std::less<>> keys;        // by their ids
-};
-
 class Users {
  public:
   Users(std::string root_user, std::string root_password, bool configured);
@@ -162,7 +155,6 @@ class Users {
 
   // Reads the records, of a store that is open. Until then there is only root.
   void load(Keyspace& keyspace, const MasterKey& master, const Report& report);
-  bool loaded() const { return known() != nullptr; }
 
   // ---- who it is ----
   // Null: no such user, or not with this password, or it would take time to tell (may_be_right).

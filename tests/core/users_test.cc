@@ -5,6 +5,7 @@
 #include <ctime>
 #include <future>
 
+#include "core/store/known_users.h"
 #include "core/store/transaction.h"
 #include "tests/allocations.h"
 #include "tests/core/fault_fixture.h"
@@ -115,6 +116,14 @@ TEST(Authorize, ConditionsAreOfTheConnection) {
   EXPECT_TRUE(ask("{'StringEquals':{'aws:username':'other'}}", {}));
   EXPECT_TRUE(ask("{'DateGreaterThan':{'aws:CurrentTime':'2020-01-01T00:00:00Z'}}", {}));
   EXPECT_FALSE(ask("{'DateLessThan':{'aws:CurrentTime':'2020-01-01T00:00:00Z'}}", {}));
+  // What a door cannot tell denies and does not allow.
+  const std::string tag =
+      "'Resource':'*','Condition':{'StringEquals':{'s3:ExistingObjectTag/a':'b'}}}";
+  EXPECT_FALSE(
+      authorize(*principal_with(cat(allow("*"), ",{'Effect':'Deny','Action':'s3:GetObject',", tag)),
+                get, "db0", "a"));
+  EXPECT_FALSE(
+      authorize(*principal_with(cat("{'Effect':'Allow','Action':'*',", tag)), get, "db0", "a"));
   EXPECT_TRUE(ask("{'NumericGreaterThan':{'aws:EpochTime':'1577836800'}}", {}));
 }
 

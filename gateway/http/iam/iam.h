@@ -15,8 +15,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/store/known_users.h"
 #include "core/store/store.h"
-#include "core/store/users.h"
 #include "gateway/http/s3/sigv4.h"
 #include "gateway/http/s3/xml.h"
 

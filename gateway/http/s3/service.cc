@@ -7,6 +7,7 @@
 #include "core/store/auth_failure.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
+#include "gateway/http/s3/request_context.h"
 #include "objects/digest.h"
 
 namespace cairn::s3 {
@@ -88,7 +89,10 @@ Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_
 // ---- the way in ----
 
 Error Call::may(const Action& action, std::string_view space, std::string_view of_key) const {
-  if (authorize(*auth.principal, action, space, of_key)) return {};
+  if (auth.principal->may_all()) return {};
+  const RequestContext context(request, auth, store.now_ms());
+  const Circumstances from{request.peer, request.secure, &context};
+  if (authorize(*auth.principal, action, space, of_key, from)) return {};
   return {"AccessDenied", ""};
 }
 
@@ -134,19 +138,10 @@ const Row* find_row(const Call& call, Scope scope) {
 
 // Whether the caller may do what the row does, as far as can be said yet.
 Error authorize(const Call& call, const Row& row) {
+  // What is of no bucket is allowed as a whole or not at all.
+  if (row.many && row.scope == Scope::kService) return call.may(row.action);
   if (row.many) return call.may({row.action.door, row.action.name, Access::kNone});
   return call.may(row.action, call.bucket_name, call.key);
-}
-
-// The access key that a request names, for one that was not believed.
-std::string_view claimed_key(const http::Request& r) {
-  constexpr std::string_view kCredential = "Credential=";
-  const std::string* in_query = r.param("X-Amz-Credential");
-  std::string_view text = in_query != nullptr ? *in_query : r.header("authorization");
-  if (const size_t at = text.find(kCredential); in_query == nullptr && at != text.npos) {
-    text.remove_prefix(at + kCredential.size());
-  }
-  return text.substr(0, text.find('/'));
 }
 
 // The body of an operation that has no use for one is still what was signed and declared.
