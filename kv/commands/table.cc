@@ -148,7 +148,7 @@ Table::Table() : slots_(kSlots) {
 
 std::string_view instead_of(std::string_view command) {
   constexpr std::pair<std::string_view, std::string_view> kInstead[] = {
-      {"acl", "there is one user, root, and his password: requirepass"},
+      {"acl", "users are managed at the HTTP door, as `aws iam` does"},
   };
   for (auto [name, instead] : kInstead) {
     if (equals_ignoring_case(name, command)) return instead;
