@@ -46,6 +46,7 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
   std::memcpy(raw.data(), words, 16);
   PutUpload made{hex(raw), Lsn()};
   if (Status s = check_meta(meta); !s.ok()) return s;
+  if (Status s = check_tags(meta.tags, TagsOf::kObject); !s.ok()) return s;
   meta.extra["started"] = cat(store.now_ms());
   std::string encoded = meta.encode();
   std::string name = upload_key(bucket, key, made.id);

@@ -325,6 +325,7 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions) {
   if (Status s = store.check_write(true); !s.ok()) return s;
   if (Status s = check_meta(meta); !s.ok()) return s;
+  if (Status s = check_tags(meta.tags, TagsOf::kObject); !s.ok()) return s;
   std::string encoded = meta.empty() ? "" : meta.encode();
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
@@ -338,6 +339,67 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
   upload.gave_away();
   auto lsn = t.commit();
   return PutResult{*lsn, t.seen(), etag_of(meta, *lsn)};
+}
+
+namespace {
+// Nothing: the value left memory, and has to come back first.
+StatusOr<std::optional<PutResult>> try_set_tags(Store& store, Namespace& ns, std::string_view key,
+                                                const Tags& tags) {
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(store, hash);
+  Transaction t(store, &lock, Shape::kOne);
+  const Entry* e = t.find(ns, key, hash);
+  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
+  if (!e->is_string()) return resting_on(wrong_type(), t.seen());
+  Info info = info_of(store, e);
+  if (info.meta.tags == tags) return PutResult{info.version, t.seen(), info.etag};
+  if (!e->is_blob() && e->is_cold()) return std::nullopt;
+  // What a value has from its record, as one of the Redis door, it keeps.
+  info.meta.etag = info.etag;
+  info.meta.modified_ms = info.modified_ms;
+  info.meta.tags = tags;
+  const std::string encoded = info.meta.encode();
+  const std::string value(e->value());  // the entry is overwritten
+  RecordView record = e->record(ns.stored());
+  record.key = key;
+  record.meta = encoded;
+  record.value = value;
+  std::optional<BlobRef> shared;
+  if (e->is_blob()) {
+    shared = BlobRef::decode(value);
+    store.extents().ref(*shared);
+  }
+  Status done = t.put(ns, hash, record);
+  if (!done.ok()) {
+    if (shared) store.extents().unref(*shared);
+    return done;
+  }
+  const Lsn version = *t.commit();
+  return PutResult{version, t.seen(), info.etag};
+}
+}  // namespace
+
+awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
+                                        const Tags& tags) {
+  const NamespacePtr held = ns.shared_from_this();
+  constexpr int kTries = 3;  // then memory holds still
+  std::optional<MemoryKeeper::Hold> hold;
+  if (Status s = check_tags(tags, TagsOf::kObject); !s.ok()) co_return s;
+  for (int tries = 0;; tries++) {
+    if (Status s = store.check_write(true); !s.ok()) co_return s;
+    if (store.busy().any()) {
+      hold.reset();
+      Status idle = co_await store.busy().until_idle(ns.hash(key));
+      if (!idle.ok()) co_return idle;
+    }
+    if (tries >= kTries && !hold) hold.emplace(store.memory());
+    auto tried = try_set_tags(store, ns, key, tags);
+    if (!tried.ok()) co_return tried.status();
+    if (*tried) co_return **tried;
+    std::string name(key);
+    Status fetched = co_await store.faults().fetch(held, std::move(name));
+    if (!fetched.ok()) co_return fetched;
+  }
 }
 
 StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,

@@ -19,6 +19,7 @@
 #include "core/store/transaction.h"
 #include "core/store/value.h"
 #include "objects/digest.h"
+#include "objects/tags.h"
 
 namespace cairn::objects {
 
@@ -135,6 +136,10 @@ struct PutResult {
 // Publishes a finished upload under a key, if the conditions hold at that moment.
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions);
+// Puts these tags in the place of those that the object has: a record with the same value, which is
+// not read where it lies in extents. ETag and time stay. InvalidArgument as check_tags() has it.
+awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
+                                        const Tags& tags);
 struct Removed {
   Lsn version;  // of the deletion; invalid if there was nothing
   Lsn seen;     // what the answer has to wait for

@@ -5,6 +5,7 @@
 
 #include "core/base/text.h"
 #include "core/base/utf8.h"
+#include "core/store/fields.h"
 
 namespace cairn {
 
@@ -19,38 +20,36 @@ enum Tag : uint8_t {
   kChecksum = 6,
   kExtra = 7,
   kPartSizes = 8,
+  kTag = 9,
 };
 constexpr char kMetaVersion = 1;
 
-void add(std::string& out, Tag tag, std::string_view bytes) {
-  auto n = static_cast<uint32_t>(bytes.size());
-  out.push_back(static_cast<char>(tag));
-  out.append(reinterpret_cast<const char*>(&n), 4);
-  out.append(bytes);
-}
-
 void add_pairs(std::string& out, Tag tag, const std::map<std::string, std::string>& pairs) {
-  for (auto& [name, value] : pairs) add(out, tag, cat(name, std::string_view("\0", 1), value));
+  for (auto& [name, value] : pairs)
+    add_field(out, tag, cat(name, std::string_view("\0", 1), value));
 }
 }  // namespace
 
 bool ObjectMeta::empty() const {
   return content_type.empty() && etag.empty() && modified_ms == 0 && user.empty() &&
-         headers.empty() && checksums.empty() && extra.empty() && part_sizes.empty();
+         headers.empty() && checksums.empty() && extra.empty() && part_sizes.empty() &&
+         tags.empty();
 }
 
 std::string ObjectMeta::encode() const {
   std::string out(1, kMetaVersion);
-  if (!content_type.empty()) add(out, kContentType, content_type);
-  if (!etag.empty()) add(out, kEtag, etag);
-  if (modified_ms != 0) add(out, kModified, {reinterpret_cast<const char*>(&modified_ms), 8});
+  if (!content_type.empty()) add_field(out, kContentType, content_type);
+  if (!etag.empty()) add_field(out, kEtag, etag);
+  if (modified_ms != 0) add_field(out, kModified, {reinterpret_cast<const char*>(&modified_ms), 8});
   add_pairs(out, kUser, user);
   add_pairs(out, kHeader, headers);
   add_pairs(out, kChecksum, checksums);
   add_pairs(out, kExtra, extra);
   if (!part_sizes.empty()) {
-    add(out, kPartSizes, {reinterpret_cast<const char*>(part_sizes.data()), part_sizes.size() * 8});
+    add_field(out, kPartSizes,
+              {reinterpret_cast<const char*>(part_sizes.data()), part_sizes.size() * 8});
   }
+  add_pairs(out, kTag, tags);
   return out;
 }
 
@@ -60,19 +59,14 @@ std::optional<ObjectMeta> ObjectMeta::decode(std::string_view in) {
   if (in[0] != kMetaVersion) return std::nullopt;
   in.remove_prefix(1);
   while (!in.empty()) {
-    if (in.size() < 5) return std::nullopt;
-    auto tag = static_cast<uint8_t>(in[0]);
-    uint32_t n;
-    std::memcpy(&n, in.data() + 1, 4);
-    in.remove_prefix(5);
-    if (n > in.size()) return std::nullopt;
-    std::string_view field = in.substr(0, n);
-    in.remove_prefix(n);
+    const auto taken = take_field(in);
+    if (!taken) return std::nullopt;
+    const std::string_view field = taken->bytes;
+    const size_t n = field.size();
     auto pair = [&](std::map<std::string, std::string>& to) {
-      size_t nul = field.find('\0');
-      if (nul != field.npos) to.emplace(field.substr(0, nul), field.substr(nul + 1));
+      if (auto named = split_named(field)) to.emplace(named->name, named->value);
     };
-    switch (tag) {
+    switch (taken->tag) {
       case kContentType:
         m.content_type = field;
         break;
@@ -99,6 +93,9 @@ std::optional<ObjectMeta> ObjectMeta::decode(std::string_view in) {
           m.part_sizes.resize(n / 8);
           std::memcpy(m.part_sizes.data(), field.data(), n);
         }
+        break;
+      case kTag:
+        pair(m.tags);
         break;
     }
   }

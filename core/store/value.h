@@ -1,7 +1,6 @@
 // Object metadata: what a value may carry beside its bytes, and how it is written in a record.
 //
-//   meta  = u8 version(1) field*
-//   field = u8 tag  u32 length  bytes
+//   meta  = u8 version(1) field*             field: core/store/fields.h
 //
 // Tags never change meaning; a reader skips the ones it does not know. A pair field holds
 // name NUL value. A value without meta is a plain string, as Redis's SET leaves it.
@@ -27,6 +26,7 @@ struct ObjectMeta {
   std::map<std::string, std::string> checksums;  // algorithm, lower case -> base64
   std::map<std::string, std::string> extra;      // private to the module that wrote the value
   std::vector<uint64_t> part_sizes;              // of a multipart object
+  std::map<std::string, std::string> tags;       // as objects/tags.h has them
 
   bool empty() const;
   std::string encode() const;

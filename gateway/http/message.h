@@ -48,7 +48,7 @@ struct Request {
   Body* body = nullptr;  // never null while a handler runs
   std::string peer;
   bool from_loopback = false;
-  bool secure = false;  // it came over TLS
+  bool secure = false;  // over TLS
 
   std::string_view header(std::string_view name) const {
     auto it = headers.find(std::string(name));

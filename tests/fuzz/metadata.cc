@@ -11,7 +11,7 @@ namespace {
 bool same(const ObjectMeta& a, const ObjectMeta& b) {
   return a.content_type == b.content_type && a.etag == b.etag && a.modified_ms == b.modified_ms &&
          a.user == b.user && a.headers == b.headers && a.checksums == b.checksums &&
-         a.extra == b.extra && a.part_sizes == b.part_sizes;
+         a.extra == b.extra && a.part_sizes == b.part_sizes && a.tags == b.tags;
 }
 
 // What every door relies on where check_meta() said yes.

@@ -1,7 +1,9 @@
 // The XML bodies: what is accepted says the same when it is written out and read again.
 #include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/cors.h"
 #include "gateway/http/s3/xml.h"
+#include "objects/metadata.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace cairn::fuzz {
@@ -54,6 +56,27 @@ void completes(const std::string& text) {
   }
 }
 
+// What a bucket is set to is kept as it was taken.
+void settings(const std::string& text) {
+  Properties p;
+  if (!parse_cors(text, p.cors)) {
+    law(!p.cors.empty(), "a document of rules has one");
+    for (auto& rule : p.cors) {
+      law(!rule.origins.empty() && !rule.methods.empty(), "a rule is for someone and something");
+      for (auto& header : rule.exposed) law(objects::is_field_value(header), "it can be sent");
+    }
+  } else {
+    p.cors.clear();
+  }
+  if (parse_tagging(text, objects::TagsOf::kBucket, p.tags)) p.tags.clear();
+  law(objects::check_tags(p.tags, objects::TagsOf::kBucket).ok(), "tags are such");
+  law(Properties::decode(p.encode()) == p, "what is set is read back");
+  objects::Tags tags;
+  if (!parse_tagging_header(text, tags)) {
+    law(objects::check_tags(tags, objects::TagsOf::kObject).ok(), "tags are such");
+  }
+}
+
 }  // namespace
 }  // namespace cairn::fuzz
 
@@ -62,6 +85,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(fuzz::text_of(data, size));
   fuzz::deletes(text);
   fuzz::completes(text);
+  fuzz::settings(text);
   (void)s3::parse_create_bucket(text, "us-east-1");
   // Any text can be written, and is read back if XML can hold it.
   s3::XmlOut out("Error", false);

@@ -196,7 +196,7 @@ TEST_F(Matrix, OfS3Operations) {
   http::Request request;
   http::Response response;
   s3::Call call{*store, request, response, {}, {}, {}, {}, nullptr, "root", "us-east-1"};
-  for (auto rows : {s3::bucket_rows(), s3::object_rows(), s3::multipart_rows()}) {
+  for (auto rows : s3::all_rows()) {
     for (const s3::Row& row : rows) {
       const std::string own = cat("s3:", row.action.name);
       const std::string_view key = row.scope == s3::Scope::kObject ? "1" : "";

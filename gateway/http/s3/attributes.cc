@@ -77,7 +77,9 @@ void add_parts(pugi::xml_node to, const ObjectMeta& meta, const Page& page) {
 }  // namespace
 
 awaitable<Error> get_attributes(Call& c) {
-  if (Error e = c.may(action::kGetObject, c.bucket_name, c.key)) co_return e;
+  const Action& reading = c.has_param("versionId") ? action::kGetObjectVersion : action::kGetObject;
+  if (Error e = c.may(reading, c.bucket_name, c.key)) co_return e;
+  if (Error e = find_version(c)) co_return e;
   Wanted wanted;
   if (Error e = parse_wanted(c.request.header("x-amz-object-attributes"), wanted)) co_return e;
   Page page;

@@ -1,6 +1,7 @@
 #include "gateway/http/s3/bodies.h"
 
 #include "core/base/text.h"
+#include "gateway/http/message.h"
 #include "gateway/http/s3/xml.h"
 
 namespace cairn::s3 {
@@ -23,16 +24,16 @@ bool field(const pugi::xml_node& of, const char* name, std::string& text) {
 
 Error parse_object(const pugi::xml_node& node, DeleteBody::Object& out) {
   if (!only_elements(node, "Key VersionId ETag LastModifiedTime Size")) return malformed();
-  std::string version;
-  if (!field(node, "Key", out.key) || !field(node, "ETag", out.etag) ||
-      !field(node, "VersionId", version) || out.key.empty()) {
+  if (node.child("VersionId")) {
+    if (!field(node, "VersionId", out.version.emplace()) || out.version->empty()) {
+      return malformed();
+    }
+  }
+  if (!field(node, "Key", out.key) || !field(node, "ETag", out.etag) || out.key.empty()) {
     return malformed();
   }
   for (auto name : {"LastModifiedTime", "Size"}) {
     if (node.child(name)) return {"NotImplemented", cat("Cairn does not have ", name, " here")};
-  }
-  if (node.child("VersionId") && version != "null") {
-    return {"NotImplemented", "Cairn does not have versions yet"};
   }
   // An empty condition would be none.
   if (node.child("ETag") && out.etag.empty()) return malformed();
@@ -87,6 +88,68 @@ Error parse_complete(const std::string& xml, std::vector<objects::CompletePart>&
     if (Error e = parse_part(node, parts.emplace_back())) return e;
   }
   return parts.empty() ? malformed() : Error{};
+}
+
+namespace {
+// InvalidTag, with what is wrong.
+Error check_tag(objects::TagsOf what, const std::string& name, const std::string& value) {
+  const auto refuse = [&](const Status& why) {
+    Error e = error_of(why);
+    e.fields = {{"TagKey", name}};
+    if (objects::is_tag_name(name) && !objects::is_tag_value(value)) {
+      e.fields.emplace_back("TagValue", value);
+    }
+    return e;
+  };
+  const Status valid = objects::check_tags({{name, value}}, what);
+  return valid.ok() ? Error{} : refuse(valid);
+}
+}  // namespace
+
+Error parse_tagging(const std::string& xml, objects::TagsOf what, objects::Tags& tags) {
+  if (xml.empty()) return {"MissingRequestBodyError", ""};
+  XmlIn in;
+  bool twice = false;
+  if (!in.parse(xml, "Tagging") || !only_elements(in.root(), "TagSet")) return malformed();
+  const auto set = single(in.root(), "TagSet", twice);
+  if (!set || twice || !only_elements(set, "Tag")) return malformed();
+  for (auto node : set.children("Tag")) {
+    std::string name, value;
+    if (!only_elements(node, "Key Value") || !node.child("Key") || !node.child("Value") ||
+        !field(node, "Key", name) || !field(node, "Value", value)) {
+      return malformed();
+    }
+    if (tags.contains(name)) {
+      return {
+          "InvalidTag", "Cannot provide multiple Tags with the same key", {}, {{"TagKey", name}}};
+    }
+    if (Error e = check_tag(what, name, value)) return e;
+    tags.emplace(std::move(name), std::move(value));
+  }
+  return error_of(objects::check_tags(tags, what));  // how many
+}
+
+Error parse_tagging_header(std::string_view text, objects::Tags& tags) {
+  const Error malformed{
+      "InvalidArgument",
+      "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters "
+      "without tag name duplicates.",
+      {},
+      {{"ArgumentName", "x-amz-tagging"}, {"ArgumentValue", std::string(text)}}};
+  while (!text.empty()) {
+    const size_t end = text.find('&');
+    const std::string_view pair = text.substr(0, end);
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    if (pair.empty()) continue;
+    const size_t equals = pair.find('=');
+    const auto name = http::percent_decode(pair.substr(0, equals), true);
+    const auto value = http::percent_decode(
+        equals == pair.npos ? std::string_view() : pair.substr(equals + 1), true);
+    if (!name || !value || tags.contains(*name)) return malformed;
+    if (Error e = check_tag(objects::TagsOf::kObject, *name, *value)) return e;
+    tags.emplace(*name, *value);
+  }
+  return error_of(objects::check_tags(tags, objects::TagsOf::kObject));
 }
 
 Error parse_create_bucket(const std::string& xml, std::string_view region) {

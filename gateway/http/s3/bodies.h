@@ -5,6 +5,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct DeleteBody {
   struct Object {
     std::string key;
     std::string etag;  // that it must have, or empty
+    std::optional<std::string> version;
   };
   std::vector<Object> objects;
   bool quiet = false;
@@ -26,6 +28,10 @@ struct DeleteBody {
 Error parse_delete(const std::string& xml, DeleteBody& out);
 
 Error parse_complete(const std::string& xml, std::vector<objects::CompletePart>& parts);
+
+Error parse_tagging(const std::string& xml, objects::TagsOf what, objects::Tags& tags);
+// The same of an object as the query of a URL has it: "a=b&c=d".
+Error parse_tagging_header(std::string_view text, objects::Tags& tags);
 
 // A configuration may only say where the bucket is: in this region.
 Error parse_create_bucket(const std::string& xml, std::string_view region);

@@ -4,6 +4,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/listing.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
@@ -92,21 +93,9 @@ awaitable<Error> get_location(Call& c) {
   reply_xml(c, xml);
   co_return Error{};
 }
+}  // namespace
 
-// Buckets are unversioned, which S3 says by an empty configuration.
-awaitable<Error> get_versioning(Call& c) {
-  reply_xml(c, XmlOut("VersioningConfiguration"));
-  co_return Error{};
-}
 // ---- listings ----
-
-struct Listing {
-  objects::ListQuery query;
-  bool url = false;
-  std::string encode(std::string_view text) const {
-    return url ? http::percent_encode(text, true) : std::string(text);
-  }
-};
 
 Error parse_listing(const Call& c, Listing& l) {
   l.query.prefix = c.param("prefix");
@@ -125,6 +114,7 @@ Error parse_listing(const Call& c, Listing& l) {
   return {};
 }
 
+namespace {
 // Where no name can end a page, since a client could not send it back.
 Error too_long(const objects::ListPage& page) {
   if (page.key_bytes <= 4 * objects::kPageKeyBytes) return {};
@@ -139,6 +129,28 @@ void choose_encoding(Listing& l, const objects::ListPage& page) {
           !is_xml_text(l.query.after) || !is_xml_text(page.next) ||
           !std::all_of(page.items.begin(), page.items.end(), held);
 }
+
+}  // namespace
+
+awaitable<Error> list_page(Call& c, Listing& l, objects::ListPage& page) {
+  if (l.query.limit > 0) {
+    auto listed = co_await objects::list(c.store, c.bucket, l.query);
+    if (!listed.ok()) co_return error_of(listed.status());
+    page = std::move(*listed);
+  }
+  if (Error e = too_long(page)) co_return e;
+  if (Error e = co_await settle(c, page.newest)) co_return e;
+  choose_encoding(l, page);
+  co_return Error{};
+}
+
+void add_prefixes(const Listing& l, const objects::ListPage& page, pugi::xml_node to) {
+  for (auto& item : page.items) {
+    if (item.is_prefix) add(add(to, "CommonPrefixes"), "Prefix", l.encode(item.key));
+  }
+}
+
+namespace {
 
 void add_items(const Call& c, const Listing& l, const objects::ListPage& page, bool owner,
                pugi::xml_node to) {
@@ -155,9 +167,7 @@ void add_items(const Call& c, const Listing& l, const objects::ListPage& page, b
     if (owner) add_owner(contents, "Owner", c);
     add(contents, "StorageClass", "STANDARD");
   }
-  for (auto& item : page.items) {
-    if (item.is_prefix) add(add(to, "CommonPrefixes"), "Prefix", l.encode(item.key));
-  }
+  add_prefixes(l, page, to);
 }
 
 awaitable<Error> list_v1(Call& c) {
@@ -165,14 +175,7 @@ awaitable<Error> list_v1(Call& c) {
   if (Error e = parse_listing(c, l)) co_return e;
   l.query.after = c.param("marker");
   objects::ListPage page;
-  if (l.query.limit > 0) {
-    auto listed = co_await objects::list(c.store, c.bucket, l.query);
-    if (!listed.ok()) co_return error_of(listed.status());
-    page = std::move(*listed);
-  }
-  if (Error e = too_long(page)) co_return e;
-  if (Error e = co_await settle(c, page.newest)) co_return e;
-  choose_encoding(l, page);
+  if (Error e = co_await list_page(c, l, page)) co_return e;
   XmlOut xml("ListBucketResult");
   auto root = xml.root();
   add(root, "Name", c.bucket_name);
@@ -210,14 +213,7 @@ awaitable<Error> list_v2(Call& c) {
     l.query.after = *decoded;
   }
   objects::ListPage page;
-  if (l.query.limit > 0) {
-    auto listed = co_await objects::list(c.store, c.bucket, l.query);
-    if (!listed.ok()) co_return error_of(listed.status());
-    page = std::move(*listed);
-  }
-  if (Error e = too_long(page)) co_return e;
-  if (Error e = co_await settle(c, page.newest)) co_return e;
-  choose_encoding(l, page);
+  if (Error e = co_await list_page(c, l, page)) co_return e;
   XmlOut xml("ListBucketResult");
   auto root = xml.root();
   add(root, "Name", c.bucket_name);
@@ -244,25 +240,25 @@ awaitable<Error> delete_objects(Call& c) {
   if (Error e = parse_delete(text, body)) co_return e;
   XmlOut xml("DeleteResult");
   Lsn newest;
-  for (auto& [key, etag] : body.objects) {
+  for (auto& [key, etag, version] : body.objects) {
     objects::Conditions conditions;
     conditions.if_match = etag;
-    Error e = c.may(c.row->action, c.bucket_name, key);
+    const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
+    Error e = c.may(action, c.bucket_name, key);
+    if (!e && version && *version != "null") e = {"NoSuchVersion", ""};
     if (!e) e = co_await until_idle(c, key);
     if (!e) {
       auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
       e = error_of(lsn.status());
       newest = std::max(newest, lsn.ok() ? lsn->seen : e.rests_on);
     }
-    if (e) {
-      auto error = add(xml.root(), "Error");
-      add_as_it_came(error, "Key", key);
-      add(error, "Code", e.code);
-      add(error, "Message",
-          e.message.empty() ? default_message(e.code) : std::string_view(e.message));
-      continue;
-    }
-    if (!body.quiet) add_as_it_came(add(xml.root(), "Deleted"), "Key", key);
+    if (!e && body.quiet) continue;
+    auto said = add(xml.root(), e ? "Error" : "Deleted");
+    add_as_it_came(said, "Key", key);
+    if (version) add(said, "VersionId", *version);
+    if (!e) continue;
+    add(said, "Code", e.code);
+    add(said, "Message", e.message.empty() ? default_message(e.code) : std::string_view(e.message));
   }
   if (Error e = co_await settle(c, newest)) co_return e;
   reply_xml(c, xml);
@@ -281,8 +277,6 @@ constexpr Row kRows[] = {
      ""},
     {"GetBucketLocation", action::kGetBucketLocation, "GET", Scope::kBucket, "location", "",
      get_location, "", ""},
-    {"GetBucketVersioning", action::kGetBucketVersioning, "GET", Scope::kBucket, "versioning", "",
-     get_versioning, "", ""},
     {"ListObjects", action::kListBucket, "GET", Scope::kBucket, "", "", list_v1, "",
      "prefix delimiter max-keys encoding-type marker"},
     {"ListObjectsV2", action::kListBucket, "GET", Scope::kBucket, "list-type", "", list_v2, "",

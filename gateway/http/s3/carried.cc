@@ -29,6 +29,7 @@ constexpr std::string_view kHarmlessHeaders =
 constexpr std::string_view kSignatureParams =
     "X-Amz-Algorithm X-Amz-Credential X-Amz-Date X-Amz-Expires X-Amz-SignedHeaders "
     "X-Amz-Signature";
+constexpr std::string_view kSignatureParams2 = "AWSAccessKeyId Expires Signature";
 constexpr std::string_view kHarmlessParams = "x-id";  // an SDK's name of the operation
 
 bool governed(std::string_view name) {
@@ -58,7 +59,7 @@ constexpr Truth kTruths[] = {
     {"x-amz-request-payer", "requester", "", "InvalidArgument"},
     {"x-amz-checksum-mode", "ENABLED enabled", "", "InvalidArgument"},
     {"x-amz-metadata-directive", "COPY REPLACE", "", "InvalidArgument"},
-    {"x-amz-tagging-directive", "COPY REPLACE", "", "InvalidArgument"},  // there are no tags
+    {"x-amz-tagging-directive", "COPY REPLACE", "", "InvalidArgument"},
     {"x-amz-checksum-algorithm", kAlgorithms, "", "InvalidRequest"},
     {"x-amz-sdk-checksum-algorithm", kAlgorithms, "", "InvalidRequest"},
     {"x-amz-checksum-type", "COMPOSITE FULL_OBJECT", "", "InvalidRequest"},
@@ -115,9 +116,9 @@ Error check_params(const Row& row, const Call& c) {
   const auto& query = c.request.query;
   for (size_t i = 0; i < query.size(); i++) {
     const auto& [name, value] = query[i];
-    const bool known = name == row.subresource || lists(row.params, name) ||
-                       lists(kHarmlessParams, name) ||
-                       (c.auth.presigned && lists(kSignatureParams, name));
+    const bool known =
+        name == row.subresource || lists(row.params, name) || lists(kHarmlessParams, name) ||
+        (c.auth.presigned && lists(c.auth.version2 ? kSignatureParams2 : kSignatureParams, name));
     if (!known && !name.empty() && value.empty()) {
       return not_there(c, name);
     }
@@ -133,9 +134,12 @@ Error check_params(const Row& row, const Call& c) {
         })) {
       return {"InvalidArgument", cat(name, " is no value of a header")};
     }
-    // Without versioning every object has one version, and its id is null.
-    if (name == "versionId" && value != "null") {
-      return {"NotImplemented", "Cairn does not have versions yet"};
+    if (name == "versionId" && !is_version_id(value)) {
+      return {
+          "InvalidArgument",
+          value.empty() ? "Version id cannot be the empty string" : "Invalid version id specified",
+          {},
+          {{"ArgumentName", "versionId"}, {"ArgumentValue", value}}};
     }
   }
   return {};
@@ -143,11 +147,13 @@ Error check_params(const Row& row, const Call& c) {
 
 }  // namespace
 
-Error take_hoisted(http::Request& r) {
+Error take_hoisted(http::Request& r, bool version2) {
   auto& query = r.query;
   for (size_t i = 0; i < query.size();) {
     const std::string name = lower(query[i].first);
-    if (!name.starts_with("x-amz-") || lists(kSignatureParams, query[i].first)) {
+    const bool of_version2 = version2 && (name == "content-md5" || name == "content-type");
+    const bool hoisted = name.starts_with("x-amz-") && !lists(kSignatureParams, query[i].first);
+    if (!hoisted && !of_version2) {
       i++;
       continue;
     }
@@ -172,7 +178,10 @@ Error check_carried(const Row& row, const Call& call) {
 
 Error absent(const Call& call) {
   for (auto& [name, value] : call.request.query) {
-    if (lists(kHarmlessParams, name) || lists(kSignatureParams, name)) continue;
+    if (lists(kHarmlessParams, name) || lists(kSignatureParams, name) ||
+        lists(kSignatureParams2, name)) {
+      continue;
+    }
     return not_there(call, name);
   }
   return {"MethodNotAllowed", ""};

@@ -4,6 +4,8 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "core/base/types.h"
 
@@ -13,6 +15,7 @@ struct Error {
   std::string_view code;  // empty: no error
   std::string message;    // empty: the table's
   Lsn rests_on = {};      // what was judged: the error leaves when that is durable
+  std::vector<std::pair<std::string_view, std::string>> fields = {};  // more elements: Key and such
   explicit operator bool() const { return !code.empty(); }
 };
 

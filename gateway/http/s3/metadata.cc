@@ -122,6 +122,10 @@ void set_object_headers(Call& c, const objects::Info& info) {
     if (!value.empty()) r.set(name, value);
   }
   for (auto& [name, value] : info.meta.user) r.set(cat("x-amz-meta-", name), encode_words(value));
+  const auto& tags = info.meta.tags;
+  if (!tags.empty() && !c.may(action::kGetObjectTagging, c.bucket_name, c.key)) {
+    r.set("x-amz-tagging-count", cat(tags.size()));
+  }
   r.set("x-cairn-version", cat(info.version.value()));
   if (info.expire_ms != 0) r.set("x-cairn-expires-ms", cat(info.expire_ms));
 }

@@ -15,6 +15,7 @@ using objects::Algorithm;
 awaitable<Error> create(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
+  if (Error e = tags_of(c, meta.tags)) co_return e;
   std::string algorithm = lower(c.request.header("x-amz-checksum-algorithm"));
   if (algorithm.empty() && c.request.has_header("x-amz-checksum-type")) {
     co_return Error{"InvalidRequest", "x-amz-checksum-type needs x-amz-checksum-algorithm"};
@@ -328,7 +329,9 @@ awaitable<Error> list_uploads(Call& c) {
 
 constexpr Row kRows[] = {
     {"CreateMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploads", "", create,
-     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-checksum-algorithm x-amz-checksum-type", ""},
+     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-tagging x-amz-checksum-algorithm "
+     "x-amz-checksum-type",
+     ""},
     {"UploadPart", action::kPutObject, "PUT", Scope::kObject, "uploadId", "", upload_part,
      "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "partNumber", true, true},

@@ -128,11 +128,10 @@ std::string_view checksum_type(std::string_view checksum) {
   return checksum.find('-') == checksum.npos ? "FULL_OBJECT" : "COMPOSITE";
 }
 
-namespace {
-
 awaitable<Error> put_object(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
+  if (Error e = tags_of(c, meta.tags)) co_return e;
   uint64_t hint = c.request.content_length.value_or(0);
   if (c.body->framed()) {
     hint = parse_int<uint64_t>(c.request.header("x-amz-decoded-content-length")).value_or(0);
@@ -162,6 +161,8 @@ awaitable<Error> put_object(Call& c) {
   set_checksum_headers(c.response, meta.checksums);
   co_return Error{};
 }
+
+namespace {
 
 // A number of any length: what no object reaches is UINT64_MAX.
 std::optional<uint64_t> parse_place(std::string_view digits) {
@@ -220,7 +221,7 @@ void set_checksums(http::Response& r, const objects::Opened& opened, unsigned pa
   }
 }
 
-awaitable<Error> get_object(Call& c) {
+awaitable<Error> get_current(Call& c) {
   std::optional<objects::Range> range = parse_range(c.request.header("range"));
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
@@ -260,7 +261,7 @@ awaitable<Error> get_object(Call& c) {
   if (verdict == objects::Verdict::kFailed) {
     // Another value came between the two looks at the parts: once more.
     if (part != 0 && opened->info.version != *conditions.if_version)
-      co_return co_await get_object(c);
+      co_return co_await get_current(c);
     co_return Error{"PreconditionFailed", ""};
   }
   set_object_headers(c, opened->info);
@@ -297,12 +298,20 @@ awaitable<Error> get_object(Call& c) {
   co_return Error{};
 }
 
+awaitable<Error> get_object(Call& c) {
+  if (Error e = find_version(c)) co_return e;
+  co_return co_await get_current(c);
+}
+
 awaitable<Error> delete_object(Call& c) {
+  c.response.status = 204;
+  // A version that is not there is gone.
+  if (c.has_param("versionId")) c.response.set("x-amz-version-id", c.param("versionId"));
+  if (c.has_param("versionId") && c.param("versionId") != "null") co_return Error{};
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   auto lsn = objects::remove(c.store, *c.bucket, c.key, conditions);
   if (!lsn.ok()) co_return error_of(lsn.status());
-  c.response.status = 204;
   co_return co_await settle(c, lsn->seen);
 }
 
@@ -311,10 +320,17 @@ awaitable<Error> delete_object(Call& c) {
 // The source of a copy: "/bucket/key" or "bucket/key", percent-encoded.
 Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
   std::string_view text = c.request.header("x-amz-copy-source");
-  if (size_t q = text.rfind("?versionId="); q != text.npos) {
-    if (text.substr(q + 11) != "null")
-      return {"NotImplemented", "Cairn does not have versions yet"};
+  std::optional<std::string> version;
+  constexpr std::string_view kVersion = "?versionId=";
+  if (size_t q = text.rfind(kVersion); q != text.npos) {
+    version = text.substr(q + kVersion.size());
     text = text.substr(0, q);
+    if (!is_version_id(*version)) {
+      return {"InvalidArgument",
+              "Invalid version id specified",
+              {},
+              {{"ArgumentName", "versionId"}, {"ArgumentValue", *version}}};
+    }
   }
   auto decoded = http::percent_decode(text, false);
   if (!decoded) return {"InvalidArgument", "Copy Source must mention the source bucket and key"};
@@ -326,13 +342,32 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
   }
   const std::string_view bucket = path.substr(0, slash);
   key = path.substr(slash + 1);
-  if (Error e = c.may(action::kGetObject, bucket, key)) return e;
+  const Action& reading = version ? action::kGetObjectVersion : action::kGetObject;
+  if (Error e = c.may(reading, bucket, key)) return e;
   ns = c.store.find_namespace(bucket);
   if (ns == nullptr) return {"NoSuchBucket", "", c.store.newest_name()};
+  if (version && *version != "null") {
+    return {"NoSuchVersion", "", {}, {{"Key", key}, {"VersionId", *version}}};
+  }
+  if (version) c.response.set("x-amz-copy-source-version-id", *version);
   return {};
 }
 
 namespace {
+
+// The tags of a copy: those of its source, unless the request brings others.
+Error copy_tags(const Call& c, const Namespace& source, std::string_view key, objects::Tags& tags) {
+  if (c.request.header("x-amz-tagging-directive") == "REPLACE") {
+    tags.clear();
+    return tags_of(c, tags);
+  }
+  if (c.request.has_header("x-amz-tagging")) {
+    return {"InvalidArgument", "x-amz-tagging needs x-amz-tagging-directive: REPLACE"};
+  }
+  if (tags.empty()) return {};
+  if (Error e = c.may(action::kGetObjectTagging, source.name, key)) return e;
+  return c.may(action::kPutObjectTagging, c.bucket_name, c.key);
+}
 
 awaitable<Error> copy_object(Call& c) {
   NamespacePtr source;
@@ -367,8 +402,10 @@ awaitable<Error> copy_object(Call& c) {
     if (auto it = meta.extra.find(objects::kPartChecksums); it != meta.extra.end()) {
       fresh.extra.insert(*it);
     }
+    fresh.tags = std::move(meta.tags);
     meta = std::move(fresh);
   }
+  if (Error e = copy_tags(c, *source, key, meta.tags)) co_return e;
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
   objects::Upload upload(c.store, 0);
@@ -417,22 +454,23 @@ constexpr std::string_view kReadParams =
 constexpr Row kRows[] = {
     {"PutObject", action::kPutObject, "PUT", Scope::kObject, "", "", put_object,
      "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
-     "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     "x-amz-tagging x-amz-decoded-content-length x-amz-trailer "
+     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", true, true},
     {"CopyObject", action::kPutObject, "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
      "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
-     "x-amz-copy-source x-amz-metadata-directive x-amz-tagging-directive "
+     "x-amz-copy-source x-amz-metadata-directive x-amz-tagging x-amz-tagging-directive "
      "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
      ""},
     {"GetObject", action::kGetObject, "GET", Scope::kObject, "", "", get_object, kReadHeaders,
-     kReadParams},
+     kReadParams, true, false, false, action::kGetObjectVersion},
     {"HeadObject", action::kGetObject, "HEAD", Scope::kObject, "", "", get_object, kReadHeaders,
-     kReadParams},
+     kReadParams, true, false, false, action::kGetObjectVersion},
     {"GetObjectAttributes", action::kGetObjectAttributes, "GET", Scope::kObject, "attributes", "",
      get_attributes, "x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker",
-     "versionId"},
+     "versionId", true, false, false, action::kGetObjectVersionAttributes},
     {"DeleteObject", action::kDeleteObject, "DELETE", Scope::kObject, "", "", delete_object,
-     "if-match if-unmodified-since", "versionId"},
+     "if-match if-unmodified-since", "versionId", true, false, false, action::kDeleteObjectVersion},
 };
 
 }  // namespace

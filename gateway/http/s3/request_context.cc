@@ -94,9 +94,10 @@ std::optional<std::string_view> RequestContext::value(const policy::ConditionKey
     case Key::kVersionId:
       return param("versionId");
     case Key::kAuthType:
+      if (auth_.form) return "POST";
       return auth_.presigned ? "REST-QUERY-STRING" : "REST-HEADER";
     case Key::kSignatureVersion:
-      return "AWS4-HMAC-SHA256";
+      return auth_.version2 ? "AWS" : "AWS4-HMAC-SHA256";
     case Key::kSignatureAge:
       return some(signature_age_);
     case Key::kContentLength:

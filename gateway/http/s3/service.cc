@@ -7,7 +7,10 @@
 #include "core/store/auth_failure.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
+#include "gateway/http/s3/cors.h"
+#include "gateway/http/s3/post.h"
 #include "gateway/http/s3/request_context.h"
+#include "gateway/http/s3/sigv2.h"
 #include "objects/digest.h"
 
 namespace cairn::s3 {
@@ -21,6 +24,10 @@ std::string upper(std::string_view text) {
 void reply_xml(Call& call, const XmlOut& xml) {
   call.response.set("Content-Type", "application/xml");
   call.response.body = xml.text();
+}
+
+Error not_set(const Call& call, std::string_view code) {
+  return {code, "", call.store.newest_name(), {{"BucketName", call.bucket_name}}};
 }
 
 void takes_long(Call& call) {
@@ -38,6 +45,12 @@ awaitable<Error> settle(Call& call, Lsn lsn) {
 awaitable<Error> until_idle(Call& call, std::string_view key) {
   if (call.bucket == nullptr || key.empty() || !call.store.busy().any()) co_return Error{};
   co_return error_of(co_await call.store.busy().until_idle(call.bucket->hash(key)));
+}
+
+awaitable<Error> enter_bucket(Call& call) {
+  call.bucket = call.store.find_namespace(call.bucket_name);
+  if (call.bucket == nullptr) co_return Error{"NoSuchBucket", "", call.store.newest_name()};
+  co_return co_await settle(call, call.store.newest_name());
 }
 
 awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of_object) {
@@ -86,6 +99,11 @@ Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_
   return {};
 }
 
+std::array<std::span<const Row>, 8> all_rows() {
+  return {bucket_rows(), cors_rows(),     multipart_rows(), object_rows(),
+          post_rows(),   settings_rows(), tagging_rows(),   version_rows()};
+}
+
 // ---- the way in ----
 
 Error Call::may(const Action& action, std::string_view space, std::string_view of_key) const {
@@ -124,7 +142,7 @@ namespace {
 
 const Row* find_row(const Call& call, Scope scope) {
   const Row* best = nullptr;
-  for (auto rows : {multipart_rows(), bucket_rows(), object_rows()}) {
+  for (auto rows : all_rows()) {
     for (const Row& row : rows) {
       if (row.method != call.request.method || row.scope != scope) continue;
       if (!row.subresource.empty() && !call.has_param(row.subresource)) continue;
@@ -141,7 +159,8 @@ Error authorize(const Call& call, const Row& row) {
   // What is of no bucket is allowed as a whole or not at all.
   if (row.many && row.scope == Scope::kService) return call.may(row.action);
   if (row.many) return call.may({row.action.door, row.action.name, Access::kNone});
-  return call.may(row.action, call.bucket_name, call.key);
+  const bool of_version = !row.of_version.name.empty() && call.has_param("versionId");
+  return call.may(of_version ? row.of_version : row.action, call.bucket_name, call.key);
 }
 
 // The body of an operation that has no use for one is still what was signed and declared.
@@ -149,12 +168,6 @@ awaitable<Error> throw_away_body(Call& call) {
   constexpr size_t kUnwantedMax = 64 << 10;
   std::string text;
   co_return co_await read_small(call, kUnwantedMax, text);
-}
-
-// An upload from an HTML form (POST Object) brings its signature in its body.
-bool is_form(const Call& call) {
-  return call.request.method == "POST" && call.key.empty() &&
-         lower(call.request.header("content-type")).starts_with("multipart/form-data");
 }
 
 // Tells requests apart and hides nothing: OpenSSL's random bytes took 6 % of a small GET.
@@ -166,20 +179,30 @@ std::string request_id() {
 
 }  // namespace
 
+void Service::note_failure(const Error& e, std::string_view key, const http::Request& request) {
+  if (e.code != "InvalidAccessKeyId" && e.code != "SignatureDoesNotMatch") return;
+  note_auth_failure(users_, store_.options().report, alarm::kAuthS3, key, request.peer);
+}
+
 awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.engines = engines_;
   address(request, call);
-  if (is_form(call)) co_return Error{"NotImplemented", "Cairn does not have uploads by forms"};
-  if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) {
-    if (e.code == "InvalidAccessKeyId" || e.code == "SignatureDoesNotMatch") {
-      note_auth_failure(users_, store_.options().report, alarm::kAuthS3, claimed_key(request),
-                        request.peer);
-    }
+  if (request.method == "OPTIONS") co_return co_await preflight(call);
+  answer_origin(call);
+  if (is_form(call)) {
+    std::string key;
+    Error e = co_await post_form(call, authenticator_, key);
+    note_failure(e, key, request);
+    co_return e;
+  }
+  if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth,
+                                            bucket_of_host(request))) {
+    note_failure(e, claimed_key(request), request);
     co_return e;
   }
   if (call.auth.presigned) {
-    if (Error e = take_hoisted(request)) co_return e;
+    if (Error e = take_hoisted(request, call.auth.version2)) co_return e;
   }
   PayloadBody body(*request.body, call.auth);
   call.body = &body;
@@ -197,9 +220,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
     if (Error e = co_await throw_away_body(call)) co_return e;
   }
   if (row->needs_bucket && scope != Scope::kService) {
-    call.bucket = store_.find_namespace(call.bucket_name);
-    if (call.bucket == nullptr) co_return Error{"NoSuchBucket", "", store_.newest_name()};
-    if (Error e = co_await settle(call, store_.newest_name())) co_return e;
+    if (Error e = co_await enter_bucket(call)) co_return e;
   }
   if (Error e = co_await until_idle(call, call.key)) co_return e;
   co_return co_await row->run(call);
@@ -226,6 +247,7 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   add(xml.root(), "Message",
       e.message.empty() ? default_message(e.code) : std::string_view(e.message));
   if (e.code == "AuthorizationHeaderMalformed") add(xml.root(), "Region", region_);
+  for (auto& [name, value] : e.fields) add(xml.root(), std::string(name).c_str(), value);
   add(xml.root(), "Resource", request.raw_path);
   add(xml.root(), "RequestId", id);
   response.set("Content-Type", "application/xml");

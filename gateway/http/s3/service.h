@@ -4,6 +4,7 @@
 // Threads: handle() on any I/O loop, any number at once.
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "core/store/store.h"
@@ -55,13 +56,28 @@ inline constexpr Action kListAllMyBuckets{kDoor, "ListAllMyBuckets", Access::kRe
 inline constexpr Action kCreateBucket{kDoor, "CreateBucket", Access::kInsert};
 inline constexpr Action kDeleteBucket{kDoor, "DeleteBucket", Access::kDelete};
 inline constexpr Action kListBucket{kDoor, "ListBucket", Access::kRead};
+inline constexpr Action kListBucketVersions{kDoor, "ListBucketVersions", Access::kRead};
 inline constexpr Action kGetBucketLocation{kDoor, "GetBucketLocation", Access::kRead};
-inline constexpr Action kGetBucketVersioning{kDoor, "GetBucketVersioning", Access::kRead};
+inline constexpr Action kGetBucketTagging{kDoor, "GetBucketTagging", Access::kRead};
+inline constexpr Action kPutBucketTagging{kDoor, "PutBucketTagging", Access::kWrite};
+inline constexpr Action kGetBucketCors{kDoor, "GetBucketCORS", Access::kRead};
+inline constexpr Action kPutBucketCors{kDoor, "PutBucketCORS", Access::kWrite};
 inline constexpr Action kListUploads{kDoor, "ListBucketMultipartUploads", Access::kRead};
 inline constexpr Action kGetObject{kDoor, "GetObject", Access::kRead};
 inline constexpr Action kGetObjectAttributes{kDoor, "GetObjectAttributes", Access::kRead};
+inline constexpr Action kGetObjectVersion{kDoor, "GetObjectVersion", Access::kRead};
+inline constexpr Action kGetObjectVersionAttributes{kDoor, "GetObjectVersionAttributes",
+                                                    Access::kRead};
 inline constexpr Action kPutObject{kDoor, "PutObject", Access::kWrite};
 inline constexpr Action kDeleteObject{kDoor, "DeleteObject", Access::kDelete};
+inline constexpr Action kDeleteObjectVersion{kDoor, "DeleteObjectVersion", Access::kDelete};
+inline constexpr Action kGetObjectTagging{kDoor, "GetObjectTagging", Access::kRead};
+inline constexpr Action kGetObjectVersionTagging{kDoor, "GetObjectVersionTagging", Access::kRead};
+inline constexpr Action kPutObjectTagging{kDoor, "PutObjectTagging", Access::kWrite};
+inline constexpr Action kPutObjectVersionTagging{kDoor, "PutObjectVersionTagging", Access::kWrite};
+inline constexpr Action kDeleteObjectTagging{kDoor, "DeleteObjectTagging", Access::kWrite};
+inline constexpr Action kDeleteObjectVersionTagging{kDoor, "DeleteObjectVersionTagging",
+                                                    Access::kWrite};
 inline constexpr Action kAbortUpload{kDoor, "AbortMultipartUpload", Access::kWrite};
 inline constexpr Action kListParts{kDoor, "ListMultipartUploadParts", Access::kRead};
 }  // namespace action
@@ -81,11 +97,19 @@ struct Row {
   bool needs_bucket = true;
   bool reads_body = false;  // else it gets none, and one that comes is checked and thrown away
   bool many = false;  // it is about buckets or keys that come to light later, and asks for each
+  Action of_version = {};  // instead, where the request names a version
 };
 
+// Of each family, in a file of its own.
 std::span<const Row> bucket_rows();
-std::span<const Row> object_rows();
+std::span<const Row> cors_rows();
 std::span<const Row> multipart_rows();
+std::span<const Row> object_rows();
+std::span<const Row> post_rows();
+std::span<const Row> settings_rows();
+std::span<const Row> tagging_rows();
+std::span<const Row> version_rows();
+std::array<std::span<const Row>, 8> all_rows();
 
 class Service {
  public:
@@ -104,6 +128,8 @@ class Service {
  private:
   awaitable<Error> dispatch(http::Request& request, http::Response& response);
   void address(const http::Request& request, Call& call) const;
+  // If `e` says that somebody is not who he claims to be.
+  void note_failure(const Error& e, std::string_view key, const http::Request& request);
   Store& store_;
   const Users& users_;
   Authenticator authenticator_;
@@ -115,11 +141,15 @@ class Service {
 
 std::string upper(std::string_view text);
 void reply_xml(Call& call, const XmlOut& xml);
+// What an answer about a bucket says is not set; 404.
+Error not_set(const Call& call, std::string_view code);
 // For an operation that may take longer than a client waits: from here on its answer is XML.
 void takes_long(Call& call);
 void add_owner(pugi::xml_node parent, const char* name, const Call& call);
 // Waits until what the answer rests on is durable.
 awaitable<Error> settle(Call& call, Lsn lsn);
+// Gives the call its bucket, once its caller was asked; NoSuchBucket.
+awaitable<Error> enter_bucket(Call& call);
 // Waits while a script holds the key for long (core/store/busy.h); an error if that takes too long.
 awaitable<Error> until_idle(Call& call, std::string_view key);
 // Reads a small body whole and checks all that was declared about it; checksums in headers are the
@@ -132,10 +162,18 @@ Error part_number(const Call& call, unsigned& number);
 // The bucket and key that x-amz-copy-source names.
 Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key);
 
+// PUT of an object, whose bytes the call's body has.
+awaitable<Error> put_object(Call& call);
 // Takes the body of a PUT into an upload and checks all that was declared about it; `checksums`
 // gets what the client sent, by algorithm.
 awaitable<Error> receive(Call& call, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums);
+// The tags that x-amz-tagging gives to an object that is written; AccessDenied: who may not tag.
+Error tags_of(const Call& call, objects::Tags& tags);
+// The version that a request for an object names, and says so in the answer: there is one, called
+// null. NoSuchVersion: another one.
+Error find_version(Call& call);
+bool is_version_id(std::string_view text);  // or could be one
 // GetObjectAttributes: what there is to know of an object beside its bytes.
 awaitable<Error> get_attributes(Call& call);
 

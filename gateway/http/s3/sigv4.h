@@ -4,6 +4,7 @@
 // Threads: any.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 
@@ -25,6 +26,8 @@ enum class Payload : uint8_t {
 struct Authenticated {
   PrincipalPtr principal;
   bool presigned = false;
+  bool version2 = false;  // sigv2.h
+  bool form = false;      // it is a form, whose policy was signed
   Payload payload = Payload::kUnsigned;
   std::string payload_sha256;  // hex, if kSigned
   // For chunk signatures.
@@ -32,6 +35,9 @@ struct Authenticated {
 };
 
 std::string hmac_sha256(std::string_view key, std::string_view data);
+std::string hmac_sha1(std::string_view key, std::string_view data);
+// What x-amz-content-sha256 says of the body; empty: nothing. InvalidArgument: no such value.
+Error payload_of(std::string_view content, Authenticated& out);
 // 20130524T000000Z, to Unix milliseconds; nothing if it is no such time.
 std::optional<int64_t> parse_timestamp(std::string_view text);
 
@@ -45,8 +51,14 @@ class Authenticator {
   // `region` is the one that signatures must be for.
   Authenticator(const Users& users, std::string region)
       : users_(users), region_(std::move(region)) {}
-  // Who sent the request. AccessDenied if nobody signed it.
-  Error authenticate(const http::Request& request, int64_t now_ms, Authenticated& out);
+  // Who sent the request, by either version. AccessDenied if nobody signed it. `host_bucket`: the
+  // one that its host names.
+  Error authenticate(const http::Request& request, int64_t now_ms, Authenticated& out,
+                     std::string_view host_bucket = {});
+  // Who signed the policy of a form (post.h), by the form's fields, whose names are in lower case.
+  // AccessDenied if there is none.
+  Error authenticate_form(const std::map<std::string, std::string>& fields, int64_t now_ms,
+                          Authenticated& out);
 
   // Of a call of another service, signed in its header for one of these (separated by blanks), with
   // a body of this SHA-256 in hexadecimal.

@@ -1,0 +1,23 @@
+// What the listings of a bucket's names have in common.
+//
+// Threads: any.
+#pragma once
+
+#include "gateway/http/s3/service.h"
+
+namespace cairn::s3 {
+
+struct Listing {
+  objects::ListQuery query;
+  bool url = false;  // names are sent URL-encoded
+  std::string encode(std::string_view text) const {
+    return url ? http::percent_encode(text, true) : std::string(text);
+  }
+};
+// Prefix, delimiter, max-keys and encoding-type.
+Error parse_listing(const Call& call, Listing& listing);
+// The page, when all is durable that it rests on; none is asked for where it may hold nothing.
+awaitable<Error> list_page(Call& call, Listing& listing, objects::ListPage& page);
+void add_prefixes(const Listing& listing, const objects::ListPage& page, pugi::xml_node to);
+
+}  // namespace cairn::s3

@@ -1,0 +1,97 @@
+// What a bucket's other settings are as long as nobody can set them: S3's own answers for what is
+// not set. Setting them is not implemented (carried.h).
+#include "gateway/http/s3/service.h"
+
+namespace cairn::s3 {
+
+namespace {
+
+// The error for what has no default.
+struct Unset {
+  std::string_view subresource, code;
+};
+constexpr Unset kUnset[] = {
+    {"encryption", "ServerSideEncryptionConfigurationNotFoundError"},
+    {"lifecycle", "NoSuchLifecycleConfiguration"},
+    {"object-lock", "ObjectLockConfigurationNotFoundError"},
+    {"ownershipControls", "OwnershipControlsNotFoundError"},
+    {"policy", "NoSuchBucketPolicy"},
+    {"policyStatus", "NoSuchBucketPolicy"},
+    {"publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"},
+    {"replication", "ReplicationConfigurationNotFoundError"},
+    {"website", "NoSuchWebsiteConfiguration"},
+};
+
+awaitable<Error> get_unset(Call& c) {
+  for (auto& [subresource, code] : kUnset) {
+    if (subresource == c.row->subresource) co_return not_set(c, code);
+  }
+  co_return Error{"InternalError", ""};
+}
+
+awaitable<Error> get_accelerate(Call& c) {
+  reply_xml(c, XmlOut("AccelerateConfiguration"));
+  co_return Error{};
+}
+awaitable<Error> get_logging(Call& c) {
+  reply_xml(c, XmlOut("BucketLoggingStatus"));
+  co_return Error{};
+}
+awaitable<Error> get_notification(Call& c) {
+  reply_xml(c, XmlOut("NotificationConfiguration"));
+  co_return Error{};
+}
+// Nobody pays.
+awaitable<Error> get_request_payment(Call& c) {
+  XmlOut xml("RequestPaymentConfiguration");
+  add(xml.root(), "Payer", "BucketOwner");
+  reply_xml(c, xml);
+  co_return Error{};
+}
+// Buckets are unversioned, which S3 says by an empty configuration.
+awaitable<Error> get_versioning(Call& c) {
+  reply_xml(c, XmlOut("VersioningConfiguration"));
+  co_return Error{};
+}
+// Of an object, where its bucket has no locks.
+awaitable<Error> get_lock(Call&) {
+  co_return Error{"InvalidRequest", "Bucket is missing Object Lock Configuration"};
+}
+
+constexpr Action get(std::string_view name) { return {action::kDoor, name, Access::kRead}; }
+constexpr Row of_bucket(std::string_view operation, std::string_view action,
+                        std::string_view subresource, Operation run = get_unset) {
+  return {operation, get(action), "GET", Scope::kBucket, subresource, "", run, "", ""};
+}
+constexpr Row of_object(std::string_view operation, std::string_view subresource) {
+  return {operation, get(operation), "GET", Scope::kObject, subresource,
+          "",        get_lock,       "",    "versionId"};
+}
+
+constexpr Row kRows[] = {
+    of_bucket("GetBucketAccelerateConfiguration", "GetAccelerateConfiguration", "accelerate",
+              get_accelerate),
+    of_bucket("GetBucketEncryption", "GetEncryptionConfiguration", "encryption"),
+    of_bucket("GetBucketLifecycleConfiguration", "GetLifecycleConfiguration", "lifecycle"),
+    of_bucket("GetBucketLogging", "GetBucketLogging", "logging", get_logging),
+    of_bucket("GetBucketNotificationConfiguration", "GetBucketNotification", "notification",
+              get_notification),
+    of_bucket("GetBucketOwnershipControls", "GetBucketOwnershipControls", "ownershipControls"),
+    of_bucket("GetBucketPolicy", "GetBucketPolicy", "policy"),
+    of_bucket("GetBucketPolicyStatus", "GetBucketPolicyStatus", "policyStatus"),
+    of_bucket("GetBucketReplication", "GetReplicationConfiguration", "replication"),
+    of_bucket("GetBucketRequestPayment", "GetBucketRequestPayment", "requestPayment",
+              get_request_payment),
+    of_bucket("GetBucketVersioning", "GetBucketVersioning", "versioning", get_versioning),
+    of_bucket("GetBucketWebsite", "GetBucketWebsite", "website"),
+    of_bucket("GetObjectLockConfiguration", "GetBucketObjectLockConfiguration", "object-lock"),
+    of_bucket("GetPublicAccessBlock", "GetBucketPublicAccessBlock", "publicAccessBlock"),
+    of_object("GetObjectLegalHold", "legal-hold"),
+    of_object("GetObjectRetention", "retention"),
+};
+
+}  // namespace
+
+std::span<const Row> settings_rows() { return kRows; }
+
+}  // namespace cairn::s3

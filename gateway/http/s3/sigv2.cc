@@ -1,0 +1,235 @@
+#include "gateway/http/s3/sigv2.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/base/text.h"
+#include "gateway/http/s3/payload.h"
+#include "objects/digest.h"
+
+namespace cairn::s3 {
+
+namespace {
+
+constexpr std::string_view kScheme = "AWS ";
+constexpr int64_t kSkewMs = int64_t{15} * 60 * 1000;
+
+// Of the query these are signed, in this order.
+constexpr std::string_view kSigned[] = {"accelerate",
+                                        "acl",
+                                        "analytics",
+                                        "cors",
+                                        "delete",
+                                        "encryption",
+                                        "inventory",
+                                        "lifecycle",
+                                        "location",
+                                        "logging",
+                                        "metrics",
+                                        "notification",
+                                        "object-lock",
+                                        "partNumber",
+                                        "policy",
+                                        "policyStatus",
+                                        "publicAccessBlock",
+                                        "replication",
+                                        "requestPayment",
+                                        "response-cache-control",
+                                        "response-content-disposition",
+                                        "response-content-encoding",
+                                        "response-content-language",
+                                        "response-content-type",
+                                        "response-expires",
+                                        "restore",
+                                        "select",
+                                        "select-type",
+                                        "tagging",
+                                        "torrent",
+                                        "uploadId",
+                                        "uploads",
+                                        "versionId",
+                                        "versioning",
+                                        "versions",
+                                        "website"};
+// And these are not: they are of the signature, or say which part of a listing is wanted.
+constexpr std::string_view kFree[] = {
+    "AWSAccessKeyId", "Expires",     "Signature",        "continuation-token", "delimiter",
+    "encoding-type",  "fetch-owner", "key-marker",       "list-type",          "marker",
+    "max-keys",       "max-parts",   "max-uploads",      "part-number-marker", "prefix",
+    "start-after",    "x-id",        "upload-id-marker", "version-id-marker",  "max-buckets",
+    "bucket-region",  "content-md5", "content-type"};
+
+template <class Names>
+bool lists(const Names& names, std::string_view name) {
+  return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+std::string folded(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    const bool blank = c == ' ' || c == '\t';
+    if (blank && (out.empty() || out.back() == ' ')) continue;
+    out.push_back(blank ? ' ' : c);
+  }
+  while (out.ends_with(' ')) out.pop_back();
+  return out;
+}
+
+// A header, or what a URL carries in its place.
+std::string_view carried(const http::Request& r, std::string_view name) {
+  if (r.has_header(name)) return r.header(name);
+  for (auto& [param, value] : r.query) {
+    if (equals_ignoring_case(param, name)) return value;
+  }
+  return {};
+}
+
+std::string canonical_headers(const http::Request& r, bool in_query) {
+  std::map<std::string, std::string> all;
+  for (auto& [name, value] : r.headers) {
+    if (name.starts_with("x-amz-")) all.emplace(name, folded(value));
+  }
+  if (in_query) {
+    for (auto& [param, value] : r.query) {
+      if (std::string name = lower(param); name.starts_with("x-amz-")) {
+        all.emplace(std::move(name), folded(value));
+      }
+    }
+  }
+  std::string out;
+  for (auto& [name, value] : all) append(out, name, ":", value, "\n");
+  return out;
+}
+
+// The query as it was sent, since a name with a value that is empty is signed as it stands.
+Error canonical_resource(const http::Request& r, std::string_view host_bucket, bool in_query,
+                         std::string& out) {
+  if (!host_bucket.empty()) append(out, "/", host_bucket);
+  out += r.raw_path;
+  const size_t mark = r.target.find('?');
+  std::string_view query =
+      mark == std::string::npos ? std::string_view() : std::string_view(r.target).substr(mark + 1);
+  std::vector<std::pair<std::string, std::string>> found;  // name, and how it is signed
+  while (!query.empty()) {
+    const size_t end = query.find('&');
+    const std::string_view pair = query.substr(0, end);
+    query.remove_prefix(end == query.npos ? query.size() : end + 1);
+    const size_t equals = pair.find('=');
+    const auto name = http::percent_decode(pair.substr(0, equals), true);
+    if (!name || name->empty()) continue;
+    if (lists(kSigned, *name)) {
+      const auto value = equals == pair.npos ? std::optional<std::string>("")
+                                             : http::percent_decode(pair.substr(equals + 1), true);
+      if (!value) return {"InvalidURI", ""};
+      found.emplace_back(*name, equals == pair.npos ? *name : cat(*name, "=", *value));
+    } else if (!lists(kFree, *name) && !(in_query && lower(*name).starts_with("x-amz-"))) {
+      return {"InvalidRequest", cat("Signature version 2 does not cover the parameter ", *name)};
+    }
+  }
+  std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.first < b.first; });
+  for (size_t i = 0; i < found.size(); i++) append(out, i == 0 ? "?" : "&", found[i].second);
+  return {};
+}
+
+// Unix milliseconds, of any form that AWS takes.
+std::optional<int64_t> parse_time(std::string_view text) {
+  if (auto stamp = parse_timestamp(text)) return stamp;
+  constexpr std::string_view kZones[] = {" +0000", " -0000", " UTC"};
+  std::string date(text);
+  for (auto zone : kZones) {
+    if (text.ends_with(zone)) date = cat(text.substr(0, text.size() - zone.size()), " GMT");
+  }
+  auto seconds = http::parse_http_date(date);
+  if (!seconds) return std::nullopt;
+  return *seconds * 1000;
+}
+
+struct Claim {
+  std::string access_key, signature;
+  std::string date;  // as it is signed
+};
+
+Error parse_query(const http::Request& r, int64_t now_ms, Claim& claim) {
+  for (auto& [name, to] :
+       {std::pair{"AWSAccessKeyId", &claim.access_key}, std::pair{"Signature", &claim.signature},
+        std::pair{"Expires", &claim.date}}) {
+    const std::string* value = r.param(name);
+    if (value == nullptr || value->empty()) {
+      return {"AccessDenied",
+              "Query-string authentication requires the Signature, Expires and AWSAccessKeyId "
+              "parameters"};
+    }
+    *to = *value;
+  }
+  const auto expires = parse_int<int64_t>(claim.date);
+  if (!expires || *expires < 0) {
+    return {"AccessDenied", cat("Invalid date (should be seconds since epoch): ", claim.date)};
+  }
+  if (now_ms / 1000 > *expires) return {"AccessDenied", "Request has expired"};
+  return {};
+}
+
+Error parse_header(const http::Request& r, int64_t now_ms, Claim& claim) {
+  std::string_view text = r.header("authorization");
+  text.remove_prefix(kScheme.size());
+  const size_t colon = text.rfind(':');
+  if (colon == text.npos || colon == 0) {
+    return {"InvalidArgument",
+            "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature"};
+  }
+  claim.access_key = text.substr(0, colon);
+  claim.signature = text.substr(colon + 1);
+  const bool own = r.has_header("x-amz-date");
+  const std::string_view date = r.header(own ? "x-amz-date" : "date");
+  const auto time = parse_time(date);
+  if (!time) {
+    return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
+  }
+  if (std::abs(now_ms - *time) > kSkewMs) return {"RequestTimeTooSkewed", ""};
+  if (!own) claim.date = date;
+  return {};
+}
+
+}  // namespace
+
+bool is_version2(const http::Request& r) {
+  if (r.has_header("authorization")) return r.header("authorization").starts_with(kScheme);
+  return r.param("AWSAccessKeyId") != nullptr || r.param("Signature") != nullptr;
+}
+
+std::string_view key_of_version2(const http::Request& r) {
+  if (const std::string* key = r.param("AWSAccessKeyId")) return *key;
+  std::string_view text = r.header("authorization");
+  if (!text.starts_with(kScheme)) return {};
+  text.remove_prefix(kScheme.size());
+  return text.substr(0, text.rfind(':'));
+}
+
+Error authenticate_version2(const Users& users, const http::Request& r,
+                            std::string_view host_bucket, int64_t now_ms, Authenticated& out) {
+  const bool in_query = !r.has_header("authorization");
+  Claim claim;
+  Error e = in_query ? parse_query(r, now_ms, claim) : parse_header(r, now_ms, claim);
+  if (e) return e;
+  std::string resource;
+  if (e = canonical_resource(r, host_bucket, in_query, resource); e) return e;
+  const std::string to_sign =
+      cat(r.method, "\n", carried(r, "content-md5"), "\n", carried(r, "content-type"), "\n",
+          claim.date, "\n", canonical_headers(r, in_query), resource);
+  const auto secret = users.secret(claim.access_key);
+  if (!secret) return {"InvalidAccessKeyId", ""};
+  if (!equal_in_constant_time(objects::base64(hmac_sha1(*secret, to_sign)), claim.signature)) {
+    return {"SignatureDoesNotMatch", ""};
+  }
+  out.principal = users.owner(claim.access_key);
+  if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
+  out.presigned = in_query;
+  out.version2 = true;
+  if (e = payload_of(r.header("x-amz-content-sha256"), out); e) return e;
+  if (out.payload == Payload::kStreaming || out.payload == Payload::kStreamingTrailer) {
+    return {"InvalidRequest", "Signature version 2 does not sign chunks"};
+  }
+  return {};
+}
+
+}  // namespace cairn::s3
