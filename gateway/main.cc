@@ -155,6 +155,7 @@ int serve(const Options& options) {
                 root->password.c_str(), options.data.c_str());
   }
   Users users(root->user, root->password, root->configured);
+  users.expect_records();
   bool made_master_key = false;
   const auto master_key = MasterKey::load(options.data, made_master_key);
   if (!master_key.ok()) die(master_key.status());

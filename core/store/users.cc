@@ -377,8 +377,11 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
                "and open nothing"));
   }
   std::shared_ptr<const KnownUsers> next = std::move(known);
-  MutexLock lock(known_mutex_);
-  known_.swap(next);
+  {
+    MutexLock lock(known_mutex_);
+    known_.swap(next);
+  }
+  loading_.store(false, std::memory_order_release);
 }
 
 StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {

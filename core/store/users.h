@@ -153,7 +153,10 @@ class Users {
   ~Users();
   Users(const Users&) = delete;
 
-  // Reads the records, of a store that is open. Until then there is only root.
+  // Records will be loaded: until then nobody but root is known, and nobody else is refused for it.
+  void expect_records() { loading_ = true; }
+  bool loading() const { return loading_.load(std::memory_order_acquire); }
+  // Reads the records, of a store that is open.
   void load(Keyspace& keyspace, const MasterKey& master, const Report& report);
 
   // ---- who it is ----
@@ -234,6 +237,7 @@ class Users {
   Keyspace* keyspace_ = nullptr;
   MasterKey master_;
 
+  std::atomic<bool> loading_{false};
   Mutex changing_;
   mutable SmallMutex known_mutex_;
   std::shared_ptr<const KnownUsers> known_ ABSL_GUARDED_BY(known_mutex_);

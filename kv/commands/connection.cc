@@ -118,7 +118,7 @@ bool authenticate(Context& c, std::string_view user, std::string_view password) 
   } else if (!server.auth_required || server.is_default_password(password)) {
     who = server.users.default_user();
   }
-  if (who == nullptr && user != "default" && c.store.loading()) {
+  if (who == nullptr && user != "default" && server.users.loading()) {
     c.reply.error("LOADING Redis is loading the dataset in memory");
     return false;
   }

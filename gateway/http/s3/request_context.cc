@@ -120,6 +120,8 @@ bool RequestContext::knows(const policy::ConditionKey& key) const {
       return false;
     case Key::kTlsVersion:
       return !request_.secure;
+    case Key::kContentLength:
+      return !content_length_.empty() || !(request_.has_body || auth_.form);
     default:
       return true;
   }

@@ -230,7 +230,7 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   const std::string id = request_id();
   response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
-  if (!store_.loading()) e = co_await dispatch(request, response);
+  if (!store_.loading() && !users_.loading()) e = co_await dispatch(request, response);
   if (e && e.rests_on.valid()) {
     Status durable = co_await store_.log().wait_durable(e.rests_on);
     if (!durable.ok()) e = error_of(durable);
