@@ -56,8 +56,8 @@ Access access_of(const Row& row) {
   if (is_everybodys(row)) return Access::kNone;
   if (row.group == "scripting") return Access::kByName;  // functions are of all databases
   if (row.flags & kWrite) return Access::kWrite | Access::kDelete;
-  if (row.flags & kReadOnly) return row.keys.empty() ? Access::kList : Access::kRead;
-  return row.keys.empty() ? Access::kByName : Access::kNone;
+  if (row.flags & kReadOnly) return row.has_keys() ? Access::kRead : Access::kList;
+  return row.has_keys() ? Access::kNone : Access::kByName;
 }
 
 }  // namespace

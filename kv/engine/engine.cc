@@ -150,6 +150,11 @@ bool may_all(const Session& session) {  // commands before AUTH need no right
   return session.principal == nullptr || session.principal->may_all();
 }
 
+// Whether what it does beside its keys is nothing that a right on keys allows.
+bool needs_its_name(const Row& row) {
+  return (row.action.access & (Access::kAdmin | Access::kByName)) != Access::kNone;
+}
+
 struct Asker {
   const Session& session;
   bool operator()(const Action& action, std::string_view space = {},
@@ -165,7 +170,9 @@ bool Engine::permitted(const Session& session, const Request& request, Reply& re
   const Asker may{session};
   const Action plain{row.action.door, row.action.name, Access::kNone};
   bool allowed = may(plain);
-  if (allowed && request.keys.empty()) {
+  if (allowed && needs_its_name(row)) {
+    allowed = may(row.action);
+  } else if (allowed && request.keys.empty()) {
     if (row.flags & kAllDatabases) {
       for (uint32_t i = 0; i < store_.databases(); i++) {
         allowed = allowed && may(row.action, store_.database(i).name);
@@ -194,6 +201,7 @@ bool Engine::may_run(const Session& session, const Row& row, const NamespacePtr&
   if (may_all(session)) return true;
   const Asker may{session};
   if (!may({row.action.door, row.action.name, Access::kNone})) return false;
+  if (needs_its_name(row)) return may(row.action);
   if (row.has_keys()) return true;
   if (row.flags & kAllDatabases) {
     for (uint32_t i = 0; i < store_.databases(); i++) {
