@@ -304,6 +304,15 @@ class Users(Case):
             self.assertEqual(self.code(self.iam().put_user_policy, UserName="dora", PolicyName="bad",
                                        PolicyDocument=policy(("Deny", "s3:*", "*", bad))), "MalformedPolicyDocument")
 
+    def test_whether_a_key_is_there_is_told_to_who_may_list(self):
+        blind = self.client("s3", self.user("fay", ("Allow", "s3:GetObject", "arn:aws:s3:::photos/*")))
+        sees = self.client("s3", self.user("gus", ("Allow", "s3:GetObject", "arn:aws:s3:::photos/*"),
+                                           ("Allow", "s3:ListBucket", "arn:aws:s3:::photos")))
+        self.assertEqual(self.code(blind.get_object, Bucket="photos", Key="none"), "AccessDenied")
+        self.assertEqual(self.code(blind.head_object, Bucket="photos", Key="none"), "403")
+        self.assertEqual(self.code(sees.get_object, Bucket="photos", Key="none"), "NoSuchKey")
+        self.assertEqual(self.code(sees.head_object, Bucket="photos", Key="none"), "404")
+
     def test_presigned_addresses_have_the_rights_of_their_key(self):
         key = self.user("eve", ("Allow", "s3:GetObject", "arn:aws:s3:::photos/a"))
         s3 = self.client("s3", key)

@@ -223,7 +223,13 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
     if (Error e = co_await enter_bucket(call)) co_return e;
   }
   if (Error e = co_await until_idle(call, call.key)) co_return e;
-  co_return co_await row->run(call);
+  Error done = co_await row->run(call);
+  // Whether a key is there is told to who may list.
+  const bool reads = request.method == "GET" || request.method == "HEAD";
+  if (done.code == "NoSuchKey" && reads && call.may(action::kListBucket, call.bucket_name)) {
+    done = {"AccessDenied", "", done.rests_on};
+  }
+  co_return done;
 }
 
 awaitable<void> Service::handle(http::Request& request, http::Response& response) {
