@@ -108,7 +108,7 @@ class Users(Case):
         self.assertEqual([(k["AccessKeyId"], k["Status"]) for k in listed], [(login[0], "Active")])
         self.assertNotIn("SecretAccessKey", listed[0])
 
-        self.assertIn("AccessDenied", aws("s3", "cp", "s3://photos/a", "-", key=login, check=False)[1] + "AccessDenied")
+        self.assertIn("(403)", aws("s3", "cp", "s3://photos/a", "-", key=login, check=False)[1])
         read = os.path.join(self.home, "read.json")
         with open(read, "w") as f:
             json.dump(READ_PHOTOS, f)
@@ -244,10 +244,8 @@ class Users(Case):
         self.user("bob", ("Allow", "s3:*", "arn:aws:s3:::db2/*"), password="first-password")
         login = lambda password: redis.Redis(port=self.server.resp, username="bob", password=password, db=2)
         for wrong in ("second-password", "", "first-passwor"):
-            with self.assertRaises(redis.exceptions.ResponseError) as e:
-                raw = redis.Redis(port=self.server.resp)
-                raw.execute_command("AUTH", "bob", wrong)
-            self.assertIn("WRONGPASS", "WRONGPASS " + str(e.exception))
+            with self.assertRaisesRegex(redis.exceptions.RedisError, "invalid username-password pair"):
+                redis.Redis(port=self.server.resp).execute_command("AUTH", "bob", wrong)
             self.assertEqual(self.rpc_code(rpc := self.rpc("bob", wrong), rpc.kv.Get,
                                            rpc.kv_pb.GetRequest(key=rpc.key("db2", "k"))), "UNAUTHENTICATED")
         r = login("first-password")
