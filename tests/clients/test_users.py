@@ -298,6 +298,13 @@ class Users(Case):
         s3.put_object(Bucket="photos", Key="dora", Body=b"123456789")
         self.assertEqual(self.code(s3.put_object, Bucket="photos", Key="dora", Body=b"1234567890"), "AccessDenied")
         self.assertEqual(self.code(self.client("s3", key, user_agent="curl/8").get_object, Bucket="photos", Key="a"), "AccessDenied")
+        self.iam().put_user_policy(UserName="dora", PolicyName="tags", PolicyDocument=policy(
+            ("Allow", ["s3:PutObject", "s3:PutObjectTagging"], "arn:aws:s3:::photos/tagged/*", {"StringEquals": {"s3:RequestObjectTag/of": "dora"}})))
+        s3.put_object(Bucket="photos", Key="tagged/a", Body=b"0123456789", Tagging="of=dora")
+        for other in ("of=ann", "for=dora"):
+            self.assertEqual(self.code(s3.put_object, Bucket="photos", Key="tagged/a", Body=b"0123456789", Tagging=other), "AccessDenied")
+        self.assertEqual(self.code(s3.put_object_tagging, Bucket="photos", Key="tagged/a",
+                                   Tagging={"TagSet": [{"Key": "of", "Value": "dora"}]}), "AccessDenied")  # not known yet
         for bad in ({"StringEquals": {"aws:SourceVpc": "x"}}, {"Nonsense": {"s3:prefix": "x"}}):
             self.assertEqual(self.code(self.iam().put_user_policy, UserName="dora", PolicyName="bad",
                                        PolicyDocument=policy(("Deny", "s3:*", "*", bad))), "MalformedPolicyDocument")

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "gateway/http/s3/bodies.h"
 
 namespace cairn::s3 {
 namespace {
@@ -66,6 +67,12 @@ RequestContext::RequestContext(const http::Request& request, const Authenticated
     const auto signed_ms = parse_timestamp(auth.timestamp);
     if (signed_ms) signature_age_ = cat(now_ms - *signed_ms);
   }
+  // Those of PutObjectTagging stand in its body.
+  knows_tags_ = !(request.method == "PUT" && request.param("tagging") != nullptr);
+  if (request.has_header("x-amz-tagging") &&
+      parse_tagging_header(request.header("x-amz-tagging"), tags_)) {
+    knows_tags_ = false;  // they are none, and will be refused
+  }
   const std::string_view decoded = request.header("x-amz-decoded-content-length");
   if (!decoded.empty()) {
     content_length_ = decoded;
@@ -76,7 +83,15 @@ RequestContext::RequestContext(const http::Request& request, const Authenticated
 
 std::optional<std::string_view> RequestContext::value(const policy::ConditionKey& key,
                                                       size_t place) const {
+  if (key.key == Key::kRequestObjectTagKeys) {
+    if (place >= tags_.size()) return std::nullopt;
+    return std::next(tags_.begin(), static_cast<std::ptrdiff_t>(place))->first;
+  }
   if (place > 0) return std::nullopt;
+  if (key.key == Key::kRequestObjectTag) {
+    const auto it = tags_.find(key.tag);
+    return it == tags_.end() ? std::nullopt : std::optional<std::string_view>(it->second);
+  }
   const auto param = [this](std::string_view name) -> std::optional<std::string_view> {
     const std::string* v = request_.param(name);
     return v == nullptr ? std::nullopt : std::optional<std::string_view>(*v);
@@ -112,9 +127,10 @@ std::optional<std::string_view> RequestContext::value(const policy::ConditionKey
 
 bool RequestContext::knows(const policy::ConditionKey& key) const {
   switch (key.key) {
-    case Key::kExistingObjectTag:
     case Key::kRequestObjectTag:
     case Key::kRequestObjectTagKeys:
+      return knows_tags_;
+    case Key::kExistingObjectTag:
     case Key::kRemainingRetentionDays:
     case Key::kLocationConstraint:  // it stands in the body
       return false;

@@ -8,6 +8,7 @@
 #include "core/store/users.h"
 #include "gateway/http/message.h"
 #include "gateway/http/s3/sigv4.h"
+#include "objects/tags.h"
 
 namespace cairn::s3 {
 
@@ -22,6 +23,8 @@ class RequestContext final : public policy::Context {
   const http::Request& request_;
   const Authenticated& auth_;
   std::string signature_age_, content_length_;
+  objects::Tags tags_;  // that it sets
+  bool knows_tags_ = true;
 };
 
 }  // namespace cairn::s3
