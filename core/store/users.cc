@@ -271,7 +271,8 @@ std::shared_ptr<const Rights> Users::rights_of(const UserTable& table, const Use
   return rights;
 }
 
-// Gives who is behind this user, and his keys, the rights that he has now.
+// Gives who is behind this user the rights that he has now. Who is renamed is another one: whoever
+// knows the old name has lost him.
 void Users::renew(KnownUsers& known, const std::string& user_id) const {
   const UserRecord* user = known.table.user_by_id(user_id);
   std::shared_ptr<Principal>& principal = known.principals[user_id];
@@ -287,33 +288,48 @@ void Users::renew(KnownUsers& known, const std::string& user_id) const {
   } else {
     principal->set_rights(rights_of(known.table, *user, nullptr));
   }
-  // His keys: those that there are, and those that there were.
+}
+
+namespace {
+
+// The same for the keys of these users: `rights_of` and `open` say what a key may, and its secret.
+void renew_keys(
+    KnownUsers& known, const std::set<std::string>& users,
+    absl::FunctionRef<std::shared_ptr<const Rights>(const UserRecord&, const KeyRecord&)> rights_of,
+    absl::FunctionRef<std::optional<std::string>(const KeyRecord&)> open) {
   for (auto it = known.keys.begin(); it != known.keys.end();) {
-    const bool gone = it->second->record->user == user_id && known.table.key(it->first) == nullptr;
+    const bool gone = known.table.key(it->first) == nullptr;
     if (gone) it->second->principal->set_rights(no_rights());
     it = gone ? known.keys.erase(it) : std::next(it);
   }
   for (auto& [id, record] : known.table.keys) {
-    if (record->user != user_id) continue;
+    if (!users.contains(record->user)) continue;
+    const UserRecord* user = known.table.user_by_id(record->user);
+    const std::string& name = user == nullptr ? id : user->name;
+    auto rights = user == nullptr ? no_rights() : rights_of(*user, *record);
     auto key = std::make_shared<KnownUsers::Key>();
     key->record = record;
-    if (const auto it = known.keys.find(id); it != known.keys.end() && !renamed) {
-      key->secret = it->second->secret;
-      key->principal = it->second->principal;
+    const auto before = known.keys.find(id);
+    if (before != known.keys.end()) {
+      key->secret = before->second->secret;
+      key->principal = before->second->principal;
     } else {
-      if (it != known.keys.end()) it->second->principal->set_rights(no_rights());
-      key->secret = master_.open(record->sealed, seal_name(id));
+      key->secret = open(*record);
     }
-    auto rights = user == nullptr ? no_rights() : rights_of(known.table, *user, record.get());
+    if (key->principal != nullptr && key->principal->name() != name) {
+      key->principal->set_rights(no_rights());
+      key->principal = nullptr;
+    }
     if (key->principal == nullptr) {
-      key->principal =
-          std::make_shared<Principal>(user == nullptr ? id : user->name, std::move(rights));
+      key->principal = std::make_shared<Principal>(name, std::move(rights));
     } else {
       key->principal->set_rights(std::move(rights));
     }
     known.keys[id] = std::move(key);
   }
 }
+
+}  // namespace
 
 void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& report) {
   keyspace_ = &keyspace;
@@ -368,6 +384,10 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
   for (auto& [name, user] : table.users) ids.insert(user->id);
   for (auto& [id, key] : table.keys) ids.insert(key->user);
   for (const std::string& id : ids) renew(*known, id);
+  renew_keys(
+      *known, ids,
+      [&](const UserRecord& user, const KeyRecord& key) { return rights_of(table, user, &key); },
+      [&](const KeyRecord& key) { return master_.open(key.sealed, seal_name(key.id)); });
   const auto sealed = std::count_if(known->keys.begin(), known->keys.end(),
                                     [](const auto& key) { return !key.second->secret; });
   if (sealed > 0 && report) {
@@ -440,6 +460,12 @@ StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
     if (changed) ids.insert(user->id);
   }
   for (const std::string& id : ids) renew(*next, id);
+  renew_keys(
+      *next, ids,
+      [&](const UserRecord& user, const KeyRecord& key) {
+        return rights_of(next->table, user, &key);
+      },
+      [&](const KeyRecord& key) { return master_.open(key.sealed, seal_name(key.id)); });
   std::shared_ptr<const KnownUsers> shared = std::move(next);
   MutexLock lock(known_mutex_);
   known_.swap(shared);
