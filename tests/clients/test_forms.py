@@ -12,6 +12,7 @@ import re
 import time
 import unittest
 import urllib.parse
+import zlib
 
 import boto3
 from botocore.config import Config
@@ -66,7 +67,7 @@ class Forms(Calls):
     def test_fields_are_what_headers_of_a_put_are(self):
         fields = {"Content-Type": "image/x", "Cache-Control": "no-cache", "Content-Disposition": "attachment", "Content-Encoding": "x",
                   "Expires": "Thu, 01 Jan 2099 00:00:00 GMT", "acl": "private", "x-amz-meta-color": "red", "x-amz-storage-class": "STANDARD",
-                  "x-amz-checksum-crc32": "rfPoYw==",
+                  "x-amz-checksum-crc32": base64.b64encode(zlib.crc32(b"data").to_bytes(4, "big")).decode(),
                   "tagging": "<Tagging><TagSet><Tag><Key>a b</Key><Value>c&amp;d</Value></Tag></TagSet></Tagging>".replace("&amp;", "/")}
         answer = self.post(self.form("dir/${filename}", [{k: v} for k, v in fields.items()], more={**fields, "x-ignore-me": "1"}),
                            b"data", name="C:\\\\photos\\\\b c.jpg")
@@ -177,9 +178,7 @@ class Version2(Calls):
     def setUpClass(cls):
         super().setUpClass()
         cls.old = boto3.client("s3", endpoint_url="http://127.0.0.1:%d" % cls.server.http, aws_access_key_id=USER, aws_secret_access_key=PASSWORD,
-                               region_name="us-east-1", config=Config(signature_version="s3", s3={"addressing_style": "path"},
-                                                                      request_checksum_calculation="when_required",
-                                                                      response_checksum_validation="when_required"))
+                               region_name="us-east-1", config=Config(signature_version="s3", s3={"addressing_style": "path"}))
 
     def fetch(self, method, url, body=None, headers=None):
         parts = urllib.parse.urlparse(url)
@@ -188,19 +187,22 @@ class Version2(Calls):
         return r.status, r.read(), r.headers
 
     def test_a_client_that_signs_in_this_way_does_all(self):
-        s3, data = self.old, os.urandom(100000)
-        s3.put_object(Bucket="bucket", Key="dir/a b+\u00e9", Body=data, ContentType="text/x", Metadata={"a": "b"}, Tagging="c=d")
-        got = s3.get_object(Bucket="bucket", Key="dir/a b+\u00e9", ResponseContentType="text/y")
+        """But for operations that a word of the query selects: Debian's botocore signs it twice (others: test_s3_clients.py)."""
+        s3, data, key = self.old, os.urandom(100000), "dir/a b+\u00e9"
+        s3.put_object(Bucket="bucket", Key=key, Body=data, ContentType="text/x", Metadata={"a": "b"}, Tagging="c=d")
+        got = s3.get_object(Bucket="bucket", Key=key, ResponseContentType="text/y")
         self.assertEqual((got["Body"].read(), got["ContentType"], got["Metadata"]), (data, "text/y", {"a": "b"}))
-        self.assertEqual(s3.get_object_tagging(Bucket="bucket", Key="dir/a b+\u00e9")["TagSet"], [{"Key": "c", "Value": "d"}])
-        s3.copy_object(Bucket="bucket", Key="copy", CopySource={"Bucket": "bucket", "Key": "dir/a b+\u00e9"})
-        self.assertEqual([o["Key"] for o in s3.list_objects_v2(Bucket="bucket", Prefix="dir/", Delimiter="/")["Contents"]], ["dir/a b+\u00e9"])
-        upload = s3.create_multipart_upload(Bucket="bucket", Key="parts")["UploadId"]
+        self.assertEqual(self.s3.get_object_tagging(Bucket="bucket", Key=key)["TagSet"], [{"Key": "c", "Value": "d"}])
+        s3.copy_object(Bucket="bucket", Key="copy", CopySource={"Bucket": "bucket", "Key": key})
+        self.assertEqual([o["Key"] for o in s3.list_objects(Bucket="bucket", Prefix="dir/", Delimiter="/")["Contents"]], [key])
+        upload = self.s3.create_multipart_upload(Bucket="bucket", Key="parts")["UploadId"]
         part = s3.upload_part(Bucket="bucket", Key="parts", UploadId=upload, PartNumber=1, Body=data)
         s3.complete_multipart_upload(Bucket="bucket", Key="parts", UploadId=upload, MultipartUpload={"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]})
-        s3.put_bucket_cors(Bucket="bucket", CORSConfiguration={"CORSRules": [{"AllowedOrigins": ["*"], "AllowedMethods": ["GET"]}]})
-        self.assertEqual(len(s3.list_object_versions(Bucket="bucket")["Versions"]), 3)
-        s3.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "copy"}, {"Key": "parts"}, {"Key": "dir/a b+\u00e9"}]})
+        for name in ("copy", "parts", key):
+            s3.delete_object(Bucket="bucket", Key=name)
+        s3.create_bucket(Bucket="second")
+        s3.head_bucket(Bucket="second")
+        s3.delete_bucket(Bucket="second")
         self.assertEqual(s3.list_buckets()["Buckets"][0]["Name"], "bucket")
 
     def test_urls_open_what_they_name_until_they_expire(self):

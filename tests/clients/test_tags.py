@@ -144,7 +144,8 @@ class Tags(Case):
         head = lambda: {k: v for k, v in s3.head_object(Bucket="db0", Key="plain")["ResponseMetadata"]["HTTPHeaders"].items()
                         if k in ("etag", "last-modified", "content-length", "x-cairn-expires-ms", "x-amz-tagging-count")}
         before = head()
-        wait_until(lambda: int(redis.time()[0]) > int(redis.object("idletime", "plain") or 0))  # any time later
+        now = redis.time()[0]
+        wait_until(lambda: redis.time()[0] > now + 1)  # another time than that of the value
         s3.put_object_tagging(Bucket="db0", Key="plain", Tagging=tag_set({"color": "red"}))
         self.assertEqual(head(), dict(before, **{"x-amz-tagging-count": "1"}))
         redis.rename("plain", "renamed")
@@ -160,13 +161,14 @@ class Tags(Case):
         self.assertEqual(self.code(s3.put_object_tagging, Bucket="db0", Key="list", Tagging=tag_set({"a": "b"})), ("InvalidRequest", 400))
 
     def test_what_is_no_tag_is_refused_by_name(self):
+        s3 = self.server.s3(parameter_validation=False)  # boto3 would not send an empty name
         self.s3.put_object(Bucket="bucket", Key="strict", Body=b"x", Tagging="old=1")
         self.s3.put_bucket_tagging(Bucket="bucket", Tagging=tag_set({"old": "1"}))
-        for what, call in (("object", lambda t: self.refused(self.s3.put_object_tagging, Bucket="bucket", Key="strict", Tagging=t)),
-                           ("bucket", lambda t: self.refused(self.s3.put_bucket_tagging, Bucket="bucket", Tagging=t))):
+        for what, call in (("object", lambda t: self.refused(s3.put_object_tagging, Bucket="bucket", Key="strict", Tagging=t)),
+                           ("bucket", lambda t: self.refused(s3.put_bucket_tagging, Bucket="bucket", Tagging=t))):
             for tags, code, message, fields in REFUSED + [([(n, "v")], "InvalidTag", SYSTEM[what], {"TagKey": n}) for n in ("aws:a", "AWS:a")]:
                 status, error = call({"TagSet": [{"Key": k, "Value": v} for k, v in tags]})
-                got = {k: v for k, v in error.items() if k.startswith("Tag")}
+                got = {k: v or "" for k, v in error.items() if k.startswith("Tag")}
                 self.assertEqual((status, error["Code"], error["Message"], got), (400, code, message, fields), (what, tags))
             most = {"object": 10, "bucket": 50}[what]
             status, error = call(tag_set({"k%d" % i: "" for i in range(most + 1)}))
@@ -203,7 +205,7 @@ class Tags(Case):
         self.assertEqual(self.code(s3.get_bucket_tagging, Bucket="tagged"), ("NoSuchTagSet", 404))
         for name in ("tagged", "db3"):
             for _ in range(5):
-                tags = dict(some_tags(rng, 50), one="1")
+                tags = dict(some_tags(rng, 49), one="1")
                 s3.put_bucket_tagging(Bucket=name, Tagging=tag_set(tags))
                 self.assertEqual(tags_of(s3.get_bucket_tagging(Bucket=name)), tags)
             self.server.restart()
@@ -231,7 +233,7 @@ class Tags(Case):
             f.write(os.urandom(20 << 20))
 
         def aws(*args):
-            done = subprocess.run(["aws", "--endpoint-url=http://127.0.0.1:%d" % self.server.http, *args], env=env, capture_output=True,
+            done = subprocess.run(["/usr/bin/aws", "--endpoint-url=http://127.0.0.1:%d" % self.server.http, *args], env=env, capture_output=True,
                                   text=True)
             self.assertEqual(done.returncode, 0, (args, done.stderr[-500:]))
             return done.stdout

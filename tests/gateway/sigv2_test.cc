@@ -159,11 +159,30 @@ TEST_F(SigV2, WhatIsSignedCannotChangeAndWhatIsNotDecidesNothing) {
   }
 }
 
+// botocore asks for "/bucket" and signs "/bucket/".
+TEST_F(SigV2, ABucketIsTheSameWithASlash) {
+  const auto code = [&](std::string_view path, std::string_view is_signed) {
+    const std::string date = http::http_date(0);
+    return refusal(
+        parse(cat("GET ", path, "?uploads HTTP/1.1\r\nHost: h\r\nDate: ", date,
+                  "\r\nAuthorization: AWS ", kUser, ":",
+                  sign(cat("GET\n\n\n", date, "\n", is_signed, "?uploads")), "\r\n\r\n")),
+        0);
+  };
+  EXPECT_EQ(code("/b", "/b"), "");
+  EXPECT_EQ(code("/b", "/b/"), "");
+  EXPECT_EQ(code("/b/", "/b/"), "");
+  EXPECT_EQ(code("/b", "/b//"), "SignatureDoesNotMatch");
+  EXPECT_EQ(code("/b", "/c/"), "SignatureDoesNotMatch");
+  EXPECT_EQ(code("/b/k", "/b/k/"), "SignatureDoesNotMatch");
+  EXPECT_EQ(code("/", "//"), "SignatureDoesNotMatch");
+}
+
 TEST_F(SigV2, ClaimsThatAreNoneAreRefused) {
   const auto code = [&](const std::string& target, const std::string& headers) {
     return refusal(parse(cat("GET ", target, " HTTP/1.1\r\nHost: h\r\n", headers, "\r\n")), 0);
   };
-  EXPECT_EQ(code("/b", "Authorization: AWS \r\n"), "InvalidArgument");
+  EXPECT_EQ(code("/b", "Authorization: AWS \r\n"), "InvalidRequest");  // it is trimmed: no scheme
   EXPECT_EQ(code("/b", "Authorization: AWS key\r\n"), "InvalidArgument");
   EXPECT_EQ(code("/b", "Authorization: AWS key:sig\r\n"), "AccessDenied");
   EXPECT_EQ(code("/b", "Authorization: AWS key:sig\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"),

@@ -102,10 +102,7 @@ std::string canonical_headers(const http::Request& r, bool in_query) {
 }
 
 // The query as it was sent, since a name with a value that is empty is signed as it stands.
-Error canonical_resource(const http::Request& r, std::string_view host_bucket, bool in_query,
-                         std::string& out) {
-  if (!host_bucket.empty()) append(out, "/", host_bucket);
-  out += r.raw_path;
+Error signed_query(const http::Request& r, bool in_query, std::string& out) {
   const size_t mark = r.target.find('?');
   std::string_view query =
       mark == std::string::npos ? std::string_view() : std::string_view(r.target).substr(mark + 1);
@@ -211,16 +208,21 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   Claim claim;
   Error e = in_query ? parse_query(r, now_ms, claim) : parse_header(r, now_ms, claim);
   if (e) return e;
-  std::string resource;
-  if (e = canonical_resource(r, host_bucket, in_query, resource); e) return e;
-  const std::string to_sign =
-      cat(r.method, "\n", carried(r, "content-md5"), "\n", carried(r, "content-type"), "\n",
-          claim.date, "\n", canonical_headers(r, in_query), resource);
+  std::string query;
+  const std::string path = host_bucket.empty() ? r.raw_path : cat("/", host_bucket, r.raw_path);
+  if (e = signed_query(r, in_query, query); e) return e;
   const auto secret = users.secret(claim.access_key);
   if (!secret) return {"InvalidAccessKeyId", ""};
-  if (!equal_in_constant_time(objects::base64(hmac_sha1(*secret, to_sign)), claim.signature)) {
-    return {"SignatureDoesNotMatch", ""};
-  }
+  const std::string start =
+      cat(r.method, "\n", carried(r, "content-md5"), "\n", carried(r, "content-type"), "\n",
+          claim.date, "\n", canonical_headers(r, in_query), path);
+  const auto fits = [&](std::string_view slash) {
+    return equal_in_constant_time(objects::base64(hmac_sha1(*secret, cat(start, slash, query))),
+                                  claim.signature);
+  };
+  // botocore asks for "/bucket" and signs "/bucket/", which is the same thing.
+  const bool bucket_alone = path.size() > 1 && path.find('/', 1) == path.npos;
+  if (!fits("") && !(bucket_alone && fits("/"))) return {"SignatureDoesNotMatch", ""};
   out.principal = users.owner(claim.access_key);
   if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
   out.presigned = in_query;
