@@ -140,7 +140,8 @@ void Draft::put(PolicyRecord r) {
 void Draft::put(KeyRecord r) {
   writes_[cat(kKeyPrefix, r.id)] = encode(r);
   touched_.insert(r.user);
-  table_.keys[r.id] = std::make_shared<const KeyRecord>(std::move(r));
+  const std::string id = r.id;
+  table_.keys[id] = std::make_shared<const KeyRecord>(std::move(r));
 }
 
 template <class Fn>
