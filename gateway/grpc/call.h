@@ -47,8 +47,10 @@ struct Shared {
 // of the server if it is about that; for each key, and each namespace as a whole, he is asked when
 // it is looked up, which is the only way to it.
 struct Caller {
-  PrincipalPtr who;  // null only where nothing is touched
-  Action action;     // with all that the method does to any key
+  PrincipalPtr who;          // null only where nothing is touched
+  Action action;             // with all that the method does to any key
+  std::string address = {};  // where he calls from, and whether over TLS; empty for who may all
+  bool secure = false;
 
   // Whether he may do this to a key; without a key, to the namespace as a whole.
   bool may(Access access, std::string_view space, std::string_view key = {}) const;
