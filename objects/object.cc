@@ -18,7 +18,8 @@ bool valid_bucket_name(std::string_view name) {
   for (size_t i = 0; i < name.size(); i++) {
     char c = name[i];
     if (!alnum(c) && c != '-' && c != '.') return false;
-    if (c == '.' && name[i - 1] == '.') return false;
+    const bool mark = c == '-' || c == '.';
+    if (mark && (c == '.' ? !alnum(name[i - 1]) : name[i - 1] == '.')) return false;
     digits_and_dots &= (c >= '0' && c <= '9') || c == '.';
   }
   if (name.substr(0, 2) == "db" && name.find_first_not_of("0123456789", 2) == name.npos) {

@@ -78,9 +78,9 @@ OPERATIONS = {
     "ListParts": ("GET", "/matrix/open", "uploadId=", [], ["max-parts", "part-number-marker"]),
 }
 # GET of what is not set, of buckets and of objects (test_settings.py).
-UNSET = ["accelerate", "encryption", "lifecycle", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+UNSET = ["accelerate", "acl", "encryption", "lifecycle", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
          "publicAccessBlock", "replication", "requestPayment", "website"]
-LOCKS = ["legal-hold", "retention"]
+LOCKS = ["acl", "legal-hold", "retention"]
 # Without which an operation is another, or none.
 NEEDED = {"x-amz-copy-source": "/matrix/key", "x-amz-rename-source": "/matrix/old", "x-amz-object-attributes": "ETag"}
 # What S3 gives a meaning to, with a value that it takes.

@@ -208,6 +208,10 @@ class Objects(Calls):
         for bad in ("abc", "", text(b"short"), hashlib.md5(b"body").hexdigest()):
             self.refused((400, "InvalidDigest"), "PUT", "/bucket/k", "", {"content-md5": bad}, b"body", Content_MD5=bad)
         self.refused((400, "BadDigest"), "POST", "/bucket", "delete=", {"content-md5": wrong}, b"body", ExpectedDigest=wrong, CalculatedDigest=right)
+        empty, other = hashlib.sha256(b"").hexdigest(), hashlib.sha256(b"other").hexdigest()
+        status, xml, _ = self.call("PUT", "/bucket/k", "", {}, b"", payload=other)
+        self.assertEqual((status, b"<ClientComputedContentSHA256>%s<" % other.encode() in xml, b"<S3ComputedContentSHA256>%s<" % empty.encode() in xml),
+                         (400, True, True), xml)
         self.refused((400, "KeyTooLongError"), "GET", "/bucket/" + "k" * 1025, Size=1025, MaxSizeAllowed=1024)
         for number in ("0", "10001", "x", "-1"):
             self.refused((400, "InvalidArgument"), "GET", "/bucket/there", "partNumber=" + number, ArgumentName="partNumber", ArgumentValue=number)
@@ -302,8 +306,9 @@ class Objects(Calls):
         self.assertEqual(self.call("PUT", "/bucket")[0], 200)
         self.assertEqual(self.get("kept")[1], b"value")
         self.refused((409, "BucketAlreadyOwnedByYou"), "PUT", "/db0", BucketName="db0")
+        self.assertEqual(self.call("PUT", "/a.b--c-1")[0], 200)
         for name in ("xn--abc", "sthree-abc", "amzn-s3-demo-abc", "abc-s3alias", "abc--ol-s3", "abc.mrap", "abc--x-s3", "abc--table-s3",
-                     "ab", "a" * 64, "192.168.5.4", "a..b", "-ab", "ab-", "db17"):
+                     "ab", "a" * 64, "192.168.5.4", "a..b", "a.-b", "a-.b", "-ab", "ab-", "db17"):
             self.refused((400, "InvalidBucketName"), "PUT", "/" + name, BucketName=name)
 
     # ---- copies ----

@@ -38,13 +38,14 @@ struct AppendTest : FaultTest {
     EXPECT_TRUE(run(append.upload().append(as_bytes(text)))->ok());
     EXPECT_TRUE(run(append.upload().finish())->ok());
     if (meanwhile) put(key, std::string(offset, 'z'));
-    return append.put(meta, std::nullopt);
+    return settled(append.put(meta, std::nullopt));
   }
   void put(const std::string& key, const std::string& text, const ObjectMeta& meta = {}) {
     Upload bytes(*store, 0);
     ASSERT_TRUE(run(bytes.append(as_bytes(text)))->ok());
     ASSERT_TRUE(run(bytes.finish())->ok());
-    ASSERT_TRUE(objects::put(*store, *bucket, key, bytes, meta, 0, {}).ok());
+    const auto done = settled(objects::put(*store, *bucket, key, bytes, meta, 0, {}));
+    ASSERT_TRUE(done.ok()) << done.status();
   }
   StatusOr<PutResult> rename(const std::string& from, const std::string& to,
                              const std::string& token = "") {
@@ -54,7 +55,13 @@ struct AppendTest : FaultTest {
     renaming.token = token;
     auto done = run(objects::rename(*store, *bucket, renaming));
     if (!done) return absl::DeadlineExceededError("it does not end");
-    return *done;
+    return settled(*done);
+  }
+  StatusOr<PutResult> settled(const StatusOr<PutResult>& done) {
+    if (done.ok()) {
+      EXPECT_TRUE(run(store->log().wait_durable(done->seen))->ok());
+    }
+    return done;
   }
   std::string read(const std::string& key) {
     auto opened = run(open(*store, *bucket, key, std::nullopt));
@@ -122,6 +129,7 @@ TEST_F(AppendTest, ShareTheBytesThatAreThere) {
 }
 
 TEST_F(AppendTest, HaveALimitOfParts) {
+  segment_bytes = 1 << 20;  // for their sizes
   start();
   ObjectMeta meta;
   meta.part_sizes.assign(kAppendPartsMax - 1, 0);

@@ -169,7 +169,7 @@ Error parse_tagging(const std::string& xml, objects::TagsOf what, objects::Tags&
 }
 
 Error parse_tagging_header(std::string_view text, objects::Tags& tags) {
-  const Error malformed{
+  Error malformed{
       "InvalidArgument",
       "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters "
       "without tag name duplicates.",

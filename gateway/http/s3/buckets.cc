@@ -274,6 +274,7 @@ awaitable<Error> delete_objects(Call& c) {
     conditions.if_size = size;
     const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
     Error e = c.may(action, c.bucket_name, key);
+    if (!e) e = may_compare(c, key, conditions);
     if (!e && version) conditions.version = objects::parse_version_id(*version);
     if (!e && version && !is_version_id(*version)) e = {"NoSuchVersion", ""};
     const bool gone = version && !conditions.version;  // no version is called so

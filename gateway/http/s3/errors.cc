@@ -145,6 +145,16 @@ Error argument_invalid(std::string_view name, std::string_view value, std::strin
 }
 
 namespace {
+// The message is what was announced and what came.
+Error with_digests(Error e) {
+  const size_t blank = e.message.find(' ');
+  if (blank == e.message.npos) return e;
+  e.fields = {{"ClientComputedContentSHA256", e.message.substr(0, blank)},
+              {"S3ComputedContentSHA256", e.message.substr(blank + 1)}};
+  e.message.clear();
+  return e;
+}
+
 Error translate(const Status& status, std::string_view missing) {
   std::string text(status.message());
   switch (status.code()) {
@@ -172,7 +182,8 @@ Error translate(const Status& status, std::string_view missing) {
       for (auto& r : kRows) {
         if (text.substr(0, r.code.size()) == r.code &&
             (text.size() == r.code.size() || text[r.code.size()] == ' ')) {
-          return {r.code, text.size() > r.code.size() ? text.substr(r.code.size() + 1) : ""};
+          Error e{r.code, text.size() > r.code.size() ? text.substr(r.code.size() + 1) : ""};
+          return e.code == "XAmzContentSHA256Mismatch" ? with_digests(std::move(e)) : e;
         }
       }
       return {"InvalidArgument", text};

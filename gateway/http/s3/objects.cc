@@ -7,6 +7,7 @@
 #include "gateway/http/s3/collections.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
+#include "objects/rename.h"
 #include "objects/versions.h"
 
 namespace cairn::s3 {
@@ -49,19 +50,22 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   // A checksum comes in a header, or its name is announced and it comes in a trailer.
   std::optional<Algorithm> declared;
   std::string expected, trailer;
-  for (auto& [tag, name] : kChecksumTags) {
-    const std::string header = cat("x-amz-checksum-", name);
-    if (r.has_header(header)) {
-      if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
-      declared = objects::algorithm_named(name);
-      expected = r.header(header);
-    } else if (lower(r.header("x-amz-trailer")) == header) {
-      if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
-      declared = objects::algorithm_named(name);
-      trailer = header;
-    }
+  const std::string prefix = "x-amz-checksum-", to_come = lower(r.header("x-amz-trailer"));
+  const auto named = [&prefix](std::string_view header) {
+    return header.starts_with(prefix) ? objects::algorithm_named(header.substr(prefix.size()))
+                                      : std::nullopt;
+  };
+  declared = named(to_come);
+  if (declared) trailer = to_come;
+  for (auto it = r.headers.lower_bound(prefix);
+       it != r.headers.end() && it->first.starts_with(prefix); ++it) {
+    const auto algorithm = named(it->first);
+    if (!algorithm) continue;
+    if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
+    declared = algorithm;
+    expected = it->second;
   }
-  if (!r.header("x-amz-trailer").empty() && trailer.empty()) {
+  if (!to_come.empty() && trailer.empty()) {
     co_return Error{"InvalidRequest",
                     "The value specified in the x-amz-trailer header is not supported"};
   }
@@ -146,11 +150,12 @@ std::string_view checksum_type(std::string_view checksum) {
 // Under the call's key; a value that is kept as a version comes back from disk first.
 static awaitable<StatusOr<objects::PutResult>> publish(Call& c, objects::Upload& upload,
                                                        const ObjectMeta& meta,
-                                                       int64_t expire_ms,
+                                                       const std::optional<int64_t>& ttl_ms,
                                                        const objects::Conditions& conditions) {
   objects::Refetch refetch(c.store);
   for (;;) {
-    auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, expire_ms, conditions);
+    auto put =
+        objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
     Status status = put.status();
     const bool again = co_await refetch.again(status);
     if (again) continue;
@@ -176,8 +181,8 @@ awaitable<Error> put_object(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
-  std::optional<int64_t> expire_ms;
-  if (Error e = expiry_of(c, expire_ms)) co_return e;
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (!conditions.empty()) {  // fail before the body is sent, where that can be known already
@@ -195,7 +200,7 @@ awaitable<Error> put_object(Call& c) {
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, expire_ms.value_or(0), conditions);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
@@ -362,6 +367,7 @@ awaitable<Error> get_object(Call& c) {
 awaitable<Error> delete_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  if (Error e = may_compare(c, c.key, conditions)) co_return e;
   c.response.status = 204;
   if (find_version(c, conditions.version)) {  // one that is not there is gone
     say_version(c, c.param("versionId"));
@@ -444,9 +450,10 @@ Error copy_source_error(const Status& status) {
   if (!absl::IsFailedPrecondition(status) || !objects::marker_found(status)) {
     return error_of(status);
   }
-  return {"InvalidRequest",
-          "The source of a copy request may not specifically refer to a delete marker by version id.",
-          rests_on(status)};
+  return {
+      "InvalidRequest",
+      "The source of a copy request may not specifically refer to a delete marker by version id.",
+      rests_on(status)};
 }
 
 // RestoreObject, of an object that is not archived, as none is.
@@ -505,9 +512,10 @@ awaitable<Error> copy_object(Call& c) {
   auto opened = co_await objects::open(c.store, *source, key, std::nullopt, of_source, &verdict);
   if (!opened.ok()) co_return of_source_key(copy_source_error(opened.status()), key);
   if (verdict != objects::Verdict::kGo) co_return unmet_by_source(of_source, opened->info);
-  std::optional<int64_t> expire_ms;
-  if (Error e = expiry_of(c, expire_ms)) co_return e;
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
   ObjectMeta meta = opened->info.meta;
+  objects::forget_renaming(meta);
   if (directive == "replace") {
     ObjectMeta fresh;
     if (Error e = meta_of(c, fresh)) co_return e;
@@ -543,7 +551,7 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, expire_ms.value_or(0), conditions);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);

@@ -5,6 +5,7 @@
 
 #include "core/base/text.h"
 #include "gateway/http/s3/payload.h"
+#include "gateway/http/s3/refusals.h"
 #include "objects/digest.h"
 
 namespace cairn::s3 {
@@ -12,7 +13,6 @@ namespace cairn::s3 {
 namespace {
 
 constexpr std::string_view kScheme = "AWS ";
-constexpr int64_t kSkewMs = int64_t{15} * 60 * 1000;
 
 // Of the query these are signed, in this order.
 constexpr std::string_view kSigned[] = {"accelerate",
@@ -158,7 +158,9 @@ Error parse_query(const http::Request& r, int64_t now_ms, Claim& claim) {
   if (!expires || *expires < 0) {
     return {"AccessDenied", cat("Invalid date (should be seconds since epoch): ", claim.date)};
   }
-  if (now_ms / 1000 > *expires) return {"AccessDenied", "Request has expired"};
+  if (now_ms / 1000 > *expires) {
+    return has_expired(std::min(*expires, INT64_MAX / 1000) * 1000, std::nullopt, now_ms);
+  }
   return {};
 }
 
@@ -178,7 +180,7 @@ Error parse_header(const http::Request& r, int64_t now_ms, Claim& claim) {
   if (!time) {
     return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
   }
-  if (std::abs(now_ms - *time) > kSkewMs) return {"RequestTimeTooSkewed", ""};
+  if (std::abs(now_ms - *time) > kSkewMaxMs) return too_skewed(date, now_ms);
   if (!own) claim.date = date;
   return {};
 }
@@ -208,7 +210,7 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   const std::string path = host_bucket.empty() ? r.raw_path : cat("/", host_bucket, r.raw_path);
   if (e = signed_query(r, in_query, query); e) return e;
   const auto secret = users.secret(claim.access_key);
-  if (!secret) return {"InvalidAccessKeyId", ""};
+  if (!secret) return unknown_key(claim.access_key);
   const std::string start =
       cat(r.method, "\n", carried(r, "content-md5"), "\n", carried(r, "content-type"), "\n",
           claim.date, "\n", canonical_headers(r, in_query), path);
@@ -218,12 +220,14 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   };
   // botocore asks for "/bucket" and signs "/bucket/", which is the same thing.
   const bool bucket_alone = path.size() > 1 && path.find('/', 1) == path.npos;
-  if (!fits("") && !(bucket_alone && fits("/"))) return {"SignatureDoesNotMatch", ""};
+  if (!fits("") && !(bucket_alone && fits("/"))) {
+    return wrong_signature(claim.access_key, claim.signature, cat(start, query));
+  }
   out.principal = users.owner(claim.access_key);
-  if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
+  if (out.principal == nullptr) return unknown_key(claim.access_key);
   out.presigned = in_query;
   out.version2 = true;
-  if (e = payload_of(r.header("x-amz-content-sha256"), out); e) return e;
+  if (e = payload_of(carried(r, "x-amz-content-sha256"), out); e) return e;
   if (out.payload == Payload::kStreaming || out.payload == Payload::kStreamingTrailer) {
     return {"InvalidRequest", "Signature version 2 does not sign chunks"};
   }

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "core/base/text.h"
+#include "gateway/http/s3/refusals.h"
 #include "gateway/http/s3/sigv2.h"
 #include "objects/digest.h"
 
@@ -103,7 +104,6 @@ std::optional<int64_t> parse_timestamp(std::string_view text) {
 namespace {
 
 constexpr std::string_view kAlgorithm = "AWS4-HMAC-SHA256";
-constexpr int64_t kSkewMs = int64_t{15} * 60 * 1000;
 constexpr int64_t kPresignedSecondsMax = int64_t{7} * 24 * 3600;
 
 struct Parts {
@@ -273,10 +273,11 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
   }
   if (p.presigned) {
-    if (*stamp - kSkewMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
-    if (now_ms > *stamp + p.expires_s * 1000) return {"AccessDenied", "Request has expired"};
-  } else if (std::abs(now_ms - *stamp) > kSkewMs) {
-    return {"RequestTimeTooSkewed", ""};
+    if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
+    const int64_t end_ms = *stamp + p.expires_s * 1000;
+    if (now_ms > end_ms) return has_expired(end_ms, p.expires_s, now_ms);
+  } else if (std::abs(now_ms - *stamp) > kSkewMaxMs) {
+    return too_skewed(p.timestamp, now_ms);
   }
   // What decides about the request must be signed: the host and every x-amz- header.
   auto is_signed = [&](std::string_view name) {
@@ -306,17 +307,17 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     if (content.empty()) content = "UNSIGNED-PAYLOAD";
   }
   auto secret = users_.secret(p.access_key);
-  if (!secret) return {"InvalidAccessKeyId", ""};
+  if (!secret) return unknown_key(p.access_key);
   std::string key = signing_key(p.access_key, *secret, p.date, p.region, p.service);
   out.scope = cat(p.date, "/", p.region, "/", p.service, "/aws4_request");
   std::string canonical = canonical_request(r, p, content);
   std::string to_sign = cat(kAlgorithm, "\n", p.timestamp, "\n", out.scope, "\n",
                             objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
   if (!equal_in_constant_time(objects::hex(hmac_sha256(key, to_sign)), p.signature)) {
-    return {"SignatureDoesNotMatch", ""};
+    return wrong_signature(p.access_key, p.signature, to_sign, canonical);
   }
   out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
+  if (out.principal == nullptr) return unknown_key(p.access_key);
   out.presigned = p.presigned;
   out.signing_key = std::move(key);
   out.timestamp = p.timestamp;
@@ -365,17 +366,19 @@ Error Authenticator::authenticate_form(const std::map<std::string, std::string>&
     if (!stamp || fields.at("x-amz-date").substr(0, 8) != p.date) {
       return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
     }
-    if (*stamp - kSkewMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
+    if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
   }
   const auto secret = users_.secret(p.access_key);
-  if (!secret) return {"InvalidAccessKeyId", ""};
+  if (!secret) return unknown_key(p.access_key);
   const std::string expected =
       version2 ? objects::base64(hmac_sha1(*secret, policy))
                : objects::hex(hmac_sha256(
                      signing_key(p.access_key, *secret, p.date, p.region, p.service), policy));
-  if (!equal_in_constant_time(expected, p.signature)) return {"SignatureDoesNotMatch", ""};
+  if (!equal_in_constant_time(expected, p.signature)) {
+    return wrong_signature(p.access_key, p.signature, policy);
+  }
   out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
+  if (out.principal == nullptr) return unknown_key(p.access_key);
   out.payload = Payload::kUnsigned;
   return {};
 }

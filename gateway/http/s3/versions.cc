@@ -1,11 +1,12 @@
 // Versions of objects: whether a bucket keeps them, which there are, and what requests call them.
+#include "objects/versions.h"
+
 #include <algorithm>
 
 #include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/listing.h"
 #include "gateway/http/s3/service.h"
-#include "objects/versions.h"
 
 namespace cairn::s3 {
 
