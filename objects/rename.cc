@@ -1,11 +1,10 @@
 #include "objects/rename.h"
 
-#include "objects/versions.h"
-
 #include <array>
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "objects/versions.h"
 
 namespace cairn::objects {
 

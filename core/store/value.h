@@ -36,7 +36,8 @@ struct ObjectMeta {
 
 // Which version of its key a value is, in a bucket that keeps them (core/store/versions.h):
 //
-//   tag 16 = u32 bucket  u64 number  u8 kind      kind: 1 the null version, 2 a delete marker, added
+//   tag 16 = u32 bucket  u64 number  u8 kind      kind: 1 the null version, 2 a delete marker,
+//   added
 //
 // In the metadata of what came from another bucket it means nothing. Who decodes and encodes
 // metadata loses it; a transaction gives its own to whatever it puts into such a bucket.

@@ -83,8 +83,7 @@ Error parse_versioning(const std::string& xml, bool& enabled) {
   if (!mfa.empty() && mfa != "Enabled" && mfa != "Disabled") return malformed();
   if (mfa == "Enabled") return {"NotImplemented", "Cairn does not have MFA delete"};
   if (status.empty() && !in.root().child("Status")) {
-    return {"IllegalVersioningConfigurationException",
-            "The Versioning element must be specified"};
+    return {"IllegalVersioningConfigurationException", "The Versioning element must be specified"};
   }
   if (status != "Enabled" && status != "Suspended") return malformed();
   enabled = status == "Enabled";

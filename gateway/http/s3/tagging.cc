@@ -72,8 +72,7 @@ awaitable<Error> get_of_object(Call& c) {
   co_return Error{};
 }
 
-awaitable<Error> set_of_object(Call& c, const Tags& tags,
-                               const std::optional<Version>& version) {
+awaitable<Error> set_of_object(Call& c, const Tags& tags, const std::optional<Version>& version) {
   auto done = co_await objects::set_tags(c.store, *c.bucket, c.key, tags, version);
   if (!done.ok()) co_return error_of_object(c, done.status());
   say_version(c, done->version_id);
