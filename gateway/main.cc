@@ -23,6 +23,7 @@
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
+#include "gateway/http/iam/iam.h"
 #include "gateway/http/s3/service.h"
 #include "gateway/net/net.h"
 #include "gateway/options.h"
@@ -153,7 +154,17 @@ int serve(const Options& options) {
     std::printf("root user: %s  password: %s  (kept in %s/root-credentials)\n", root->user.c_str(),
                 root->password.c_str(), options.data.c_str());
   }
-  const Users users(root->user, root->password, root->configured);
+  Users users(root->user, root->password, root->configured);
+  users.expect_records();
+  bool made_master_key = false;
+  const auto master_key = MasterKey::load(options.data, made_master_key);
+  if (!master_key.ok()) die(master_key.status());
+  if (made_master_key) {
+    spdlog::info(
+        "no CAIRN_MASTER_KEY is given: one was made, {}/master-key; keep a copy, the secrets of "
+        "access keys are sealed under it",
+        options.data);
+  }
 
   // Loops.
   net::Loops loops;
@@ -265,10 +276,15 @@ int serve(const Options& options) {
 
   // The HTTP door.
   s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max);
+  iam::Service iam(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {
-      admin->handle(request, response);
+      co_await admin->handle(request, response);
+      co_return;
+    }
+    if (iam::Service::is_call(request) && s3.bucket_of_host(request).empty()) {
+      co_await iam.handle(request, response);
       co_return;
     }
     co_await s3.handle(request, response);
@@ -318,6 +334,7 @@ int serve(const Options& options) {
     spdlog::warn("{} is Redis's, and nothing of it is loaded: see README, Coming from Redis", path);
   }
   die_unless(open);
+  users.load(store, *master_key, alarms.report());
   if (Status swept = objects::sweep_uploads(store); !swept.ok()) {
     spdlog::warn("uploads of buckets that are gone were not removed: {}",
                  std::string(swept.message()));

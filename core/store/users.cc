@@ -1,25 +1,486 @@
 #include "core/store/users.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
 #include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <thread>
+#include <utility>
+
+#include "core/base/async.h"
+#include "core/base/text.h"
+#include "core/store/keyspace.h"
+#include "core/store/known_users.h"
+#include "core/store/transaction.h"
 
 namespace cairn {
 
-bool authorize(const Principal& principal, const Action& action, std::string_view space,
-               std::string_view key) {
-  if (principal.may_all()) return true;
-  const auto names = [](const std::string& pattern, std::string_view name) {
-    return pattern.empty() || pattern == name;
+// The one thread that computes hashes. What waits for it is bounded.
+class Users::Worker {
+ public:
+  ~Worker() {
+    {
+      std::lock_guard lock(mutex_);
+      ends_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+  // False: too many wait.
+  bool post(absl::AnyInvocable<void()> job) {
+    constexpr size_t kWaitingMax = 64;
+    std::lock_guard lock(mutex_);
+    if (jobs_.size() >= kWaitingMax) return false;
+    jobs_.push_back(std::move(job));
+    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+    changed_.notify_one();
+    return true;
+  }
+  // Held by a caller who computes himself: as many at once as there are threads for it.
+  std::mutex& at_once() { return at_once_; }
+
+ private:
+  void run() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return ends_ || !jobs_.empty(); });
+      if (ends_) return;
+      auto job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      job();
+      job = nullptr;
+      lock.lock();
+    }
+  }
+  std::mutex mutex_, at_once_;
+  std::condition_variable changed_;
+  std::deque<absl::AnyInvocable<void()>> jobs_;
+  bool ends_ = false;
+  std::thread thread_;
+};
+
+namespace {
+
+Status too_many_logins() {
+  return absl::ResourceExhaustedError("too many logins at once wait for their passwords' hashes");
+}
+
+std::string random_bytes(size_t n) {
+  std::string out(n, '\0');
+  fill_random(out.data(), n);
+  return out;
+}
+
+std::string sha256_hex(std::string_view text) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int n = 0;
+  EVP_Digest(text.data(), text.size(), digest, &n, EVP_sha256(), nullptr);
+  std::string out;
+  for (unsigned int i = 0; i < n; i++) {
+    out.push_back("0123456789abcdef"[digest[i] >> 4]);
+    out.push_back("0123456789abcdef"[digest[i] & 15]);
+  }
+  return out;
+}
+
+std::shared_ptr<const Rights> no_rights() {
+  auto rights = std::make_shared<Rights>();
+  rights->nothing = true;
+  return rights;
+}
+
+std::string seal_name(std::string_view key_id) { return cat("key:", key_id); }
+
+}  // namespace
+
+Users::Users(std::string root_user, std::string root_password, bool configured)
+    : root_user_(std::move(root_user)),
+      root_password_(std::move(root_password)),
+      configured_(configured),
+      root_(std::make_shared<Principal>(root_user_)),
+      default_(std::make_shared<Principal>("default")),
+      mark_key_(random_bytes(32)),
+      worker_(std::make_unique<Worker>()) {}
+
+Users::~Users() = default;
+
+// ---- who it is ----
+
+bool Users::usable(const KeyRecord& key) const {
+  if (!key.enabled) return false;
+  return key.expires_ms == 0 || keyspace_->now_ms() < key.expires_ms;
+}
+
+std::optional<Users::Claimed> Users::claimed(std::string_view user) const {
+  const auto known = this->known();
+  if (known == nullptr) return std::nullopt;
+  const UserRecord* record = known->table.user(user);
+  // Redis's names have a case, and IAM's do: only what is compared has none.
+  if (record == nullptr || record->name != user || record->password.empty()) return std::nullopt;
+  const auto it = known->principals.find(record->id);
+  if (it == known->principals.end()) return std::nullopt;
+  return Claimed{it->second, record->password};
+}
+
+std::string Users::mark_of(std::string_view hash, std::string_view password) const {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int n = 0;
+  const std::string text = cat(hash, password);
+  HMAC(EVP_sha256(), mark_key_.data(), static_cast<int>(mark_key_.size()),
+       reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest, &n);
+  return {reinterpret_cast<const char*>(digest), n};
+}
+
+void Users::set_verified(const Claimed& claimed, std::string_view password) const {
+  std::string mark = mark_of(claimed.hash, password);
+  MutexLock lock(claimed.principal->mutex_);
+  claimed.principal->verified_ = std::move(mark);
+}
+
+PrincipalPtr Users::authenticate(std::string_view user, std::string_view password) const {
+  if (user == "default") return authenticate(password);
+  if (check(user, password)) return root_;
+  const auto known = this->known();
+  if (known == nullptr) return nullptr;
+  if (const auto it = known->keys.find(user); it != known->keys.end()) {
+    const KnownUsers::Key& key = *it->second;
+    const bool right = key.secret && equal_in_constant_time(*key.secret, password);
+    return right && usable(*key.record) ? key.principal : nullptr;
+  }
+  const auto claim = claimed(user);
+  if (!claim) return nullptr;
+  const std::string mark = mark_of(claim->hash, password);
+  MutexLock lock(claim->principal->mutex_);
+  return equal_in_constant_time(claim->principal->verified_, mark) ? claim->principal : nullptr;
+}
+
+bool Users::may_be_right(std::string_view user, std::string_view password) const {
+  constexpr size_t kPasswordMax = 1024;
+  return password.size() <= kPasswordMax && claimed(user).has_value();
+}
+
+awaitable<StatusOr<PrincipalPtr>> Users::authenticate_patiently(std::string user,
+                                                                std::string password) const {
+  PrincipalPtr who = authenticate(user, password);
+  if (who != nullptr || !may_be_right(user, password)) co_return who;
+  const std::optional<Claimed> claim = claimed(user);
+  if (!claim) co_return PrincipalPtr();
+  // Whoever waits may be gone before the hash is there: the job owns all that it looks at.
+  auto waiter = std::make_shared<Waiter>();
+  auto right = std::make_shared<bool>(false);
+  const bool posted = worker_->post([waiter, right, hash = claim->hash, password] {
+    *right = check_password(hash, password);
+    waiter->wake();
+  });
+  if (!posted) co_return too_many_logins();
+  co_await waiter->wait();
+  if (!*right) co_return PrincipalPtr();
+  set_verified(*claim, password);
+  co_return claim->principal;
+}
+
+StatusOr<PrincipalPtr> Users::authenticate_at_once(std::string_view user,
+                                                   std::string_view password) const {
+  PrincipalPtr who = authenticate(user, password);
+  if (who != nullptr || !may_be_right(user, password)) return who;
+  std::unique_lock lock(worker_->at_once(), std::try_to_lock);
+  if (!lock.owns_lock()) return too_many_logins();
+  const std::optional<Claimed> claim = claimed(user);
+  if (!claim || !check_password(claim->hash, password)) return PrincipalPtr();
+  set_verified(*claim, password);
+  return claim->principal;
+}
+
+awaitable<StatusOr<std::string>> Users::hash(std::string password) const {
+  auto waiter = std::make_shared<Waiter>();
+  auto hash = std::make_shared<std::string>();
+  const bool posted = worker_->post([waiter, hash, password] {
+    *hash = hash_password(password);
+    waiter->wake();
+  });
+  if (!posted) co_return too_many_logins();
+  co_await waiter->wait();
+  co_return *hash;
+}
+
+PrincipalPtr Users::owner(std::string_view access_key) const {
+  if (equal_in_constant_time(access_key, root_user_)) return root_;
+  const auto known = this->known();
+  if (known == nullptr) return nullptr;
+  const auto it = known->keys.find(access_key);
+  if (it == known->keys.end() || !it->second->secret || !usable(*it->second->record)) {
+    return nullptr;
+  }
+  return it->second->principal;
+}
+
+std::optional<std::string> Users::secret(std::string_view access_key) const {
+  if (equal_in_constant_time(access_key, root_user_)) return root_password_;
+  const auto known = this->known();
+  if (known == nullptr) return std::nullopt;
+  const auto it = known->keys.find(access_key);
+  if (it == known->keys.end() || !usable(*it->second->record)) return std::nullopt;
+  return it->second->secret;
+}
+
+bool Users::knows(std::string_view user) const {
+  if (user == "default" || user == root_user_) return true;
+  const auto known = this->known();
+  if (known == nullptr) return false;
+  const UserRecord* record = known->table.user(user);
+  return record != nullptr && record->name == user;
+}
+
+// ---- the table ----
+
+std::shared_ptr<const Rights> Users::rights_of(const UserTable& table, const UserRecord& user,
+                                               const KeyRecord* key) const {
+  auto rights = std::make_shared<Rights>();
+  const auto add = [&](const Subject& subject) {
+    for (auto& [name, policy] : subject.inlined) rights->add(policy.compiled);
+    for (const std::string& id : subject.attached) {
+      const PolicyRecord* policy = table.policy_by_id(id);
+      rights->add(policy == nullptr ? nullptr : policy->text.compiled);
+    }
   };
-  const bool concerns_all = (action.access & Access::kAdmin) != Access::kNone;
-  const auto allows = [&](const Right& right) {
-    if (concerns_all && !(right.space.empty() && right.key_prefix.empty())) return false;
-    return names(right.door, action.door) && names(right.action, action.name) &&
-           (right.access & action.access) == action.access &&
-           (space.empty() || names(right.space, space)) &&
-           (space.empty() || key.substr(0, right.key_prefix.size()) == right.key_prefix);
+  add(user);
+  for (const std::string& id : user.groups) {
+    const GroupRecord* group = table.group_by_id(id);
+    if (group == nullptr) {
+      rights->nothing = true;
+    } else {
+      add(*group);
+    }
+  }
+  if (key != nullptr) {
+    rights->nothing = rights->nothing || !key->enabled;
+    rights->expires_ms = key->expires_ms;
+    if (key->boundary) {
+      rights->boundary = key->boundary->compiled;
+      rights->nothing = rights->nothing || rights->boundary == nullptr;
+    }
+  }
+  rights->name = user.name;
+  rights->id = user.id;
+  rights->arn = arn_of(user);
+  rights->canonical_user = sha256_hex(cat("cairn user ", user.id));
+  rights->clock = &keyspace_->clock();
+  return rights;
+}
+
+// Gives who is behind this user the rights that he has now. Who is renamed is another one: whoever
+// knows the old name has lost him.
+void Users::renew(KnownUsers& known, const std::string& user_id) const {
+  const UserRecord* user = known.table.user_by_id(user_id);
+  std::shared_ptr<Principal>& principal = known.principals[user_id];
+  const bool renamed = principal != nullptr && user != nullptr && principal->name() != user->name;
+  if (principal != nullptr && (user == nullptr || renamed)) {
+    principal->set_rights(no_rights());
+    principal = nullptr;
+  }
+  if (user == nullptr) {
+    known.principals.erase(user_id);
+  } else if (principal == nullptr) {
+    principal = std::make_shared<Principal>(user->name, rights_of(known.table, *user, nullptr));
+  } else {
+    principal->set_rights(rights_of(known.table, *user, nullptr));
+  }
+}
+
+namespace {
+
+// The same for the keys of these users: `rights_of` and `open` say what a key may, and its secret.
+void renew_keys(
+    KnownUsers& known, const std::set<std::string>& users,
+    absl::FunctionRef<std::shared_ptr<const Rights>(const UserRecord&, const KeyRecord&)> rights_of,
+    absl::FunctionRef<std::optional<std::string>(const KeyRecord&)> open) {
+  for (auto it = known.keys.begin(); it != known.keys.end();) {
+    const bool gone = known.table.key(it->first) == nullptr;
+    if (gone) it->second->principal->set_rights(no_rights());
+    it = gone ? known.keys.erase(it) : std::next(it);
+  }
+  for (auto& [id, record] : known.table.keys) {
+    if (!users.contains(record->user)) continue;
+    const UserRecord* user = known.table.user_by_id(record->user);
+    const std::string& name = user == nullptr ? id : user->name;
+    auto rights = user == nullptr ? no_rights() : rights_of(*user, *record);
+    auto key = std::make_shared<KnownUsers::Key>();
+    key->record = record;
+    const auto before = known.keys.find(id);
+    if (before != known.keys.end()) {
+      key->secret = before->second->secret;
+      key->principal = before->second->principal;
+    } else {
+      key->secret = open(*record);
+    }
+    if (key->principal != nullptr && key->principal->name() != name) {
+      key->principal->set_rights(no_rights());
+      key->principal = nullptr;
+    }
+    if (key->principal == nullptr) {
+      key->principal = std::make_shared<Principal>(name, std::move(rights));
+    } else {
+      key->principal->set_rights(std::move(rights));
+    }
+    known.keys[id] = std::move(key);
+  }
+}
+
+}  // namespace
+
+void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& report) {
+  keyspace_ = &keyspace;
+  master_ = master;
+  auto known = std::make_shared<KnownUsers>();
+  UserTable& table = known->table;
+  Namespace& system = keyspace.system();
+  std::vector<std::string> names;
+  {
+    MutexLock lock(system.order_mutex);
+    for (auto it = system.order.lower_bound(kUsersPrefix);
+         it != system.order.end() && (*it)->key().starts_with(kUsersPrefix); ++it) {
+      names.emplace_back((*it)->key());
+    }
+  }
+  Now now(keyspace.clock());
+  for (const std::string& name : names) {
+    const KeyHash hash = system.hash(name);
+    const StripeLocks lock(keyspace, hash);
+    const Entry* e = keyspace.find(system, name, hash, now);
+    if (e == nullptr) continue;
+    const auto take = [&](std::string_view prefix, auto& to, auto* ids, auto record) {
+      if (!name.starts_with(prefix) || !decode(e->meta(), record)) return false;
+      const std::string known_as = name.substr(prefix.size());
+      if (ids != nullptr) {
+        if constexpr (requires { record.name; }) {
+          if (lower(record.name) != known_as) return false;
+          (*ids)[record.id] = known_as;
+        }
+      } else if (record.id != known_as) {
+        return false;
+      }
+      using Record = decltype(record);
+      to[known_as] = std::make_shared<const Record>(std::move(record));
+      return true;
+    };
+    UserTable::Names* const no_ids = nullptr;
+    const bool taken = take(kUserPrefix, table.users, &table.user_ids, UserRecord()) ||
+                       take(kGroupPrefix, table.groups, &table.group_ids, GroupRecord()) ||
+                       take(kPolicyPrefix, table.policies, &table.policy_ids, PolicyRecord()) ||
+                       take(kKeyPrefix, table.keys, no_ids, KeyRecord());
+    if (taken) continue;
+    table.unreadable.insert(name);
+    if (report) {
+      report(Severity::kError, "users",
+             cat("the record ", name,
+                 " cannot be read: it is kept, and whom it is about may do "
+                 "nothing"));
+    }
+  }
+  std::set<std::string> ids;
+  for (auto& [name, user] : table.users) ids.insert(user->id);
+  for (auto& [id, key] : table.keys) ids.insert(key->user);
+  for (const std::string& id : ids) renew(*known, id);
+  renew_keys(
+      *known, ids,
+      [&](const UserRecord& user, const KeyRecord& key) { return rights_of(table, user, &key); },
+      [&](const KeyRecord& key) { return master_.open(key.sealed, seal_name(key.id)); });
+  const auto sealed = std::count_if(known->keys.begin(), known->keys.end(),
+                                    [](const auto& key) { return !key.second->secret; });
+  if (sealed > 0 && report) {
+    report(Severity::kError, "users",
+           cat(sealed,
+               " access keys are sealed under another master key than this: they are kept, "
+               "and open nothing"));
+  }
+  std::shared_ptr<const KnownUsers> next = std::move(known);
+  {
+    MutexLock lock(known_mutex_);
+    known_.swap(next);
+  }
+  loading_.store(false, std::memory_order_release);
+}
+
+StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
+  MutexLock one_at_a_time(changing_);
+  const auto before = known();
+  if (before == nullptr) return absl::UnavailableError("the store is being opened");
+  Keyspace& keyspace = *keyspace_;
+  Draft draft(before->table, keyspace.now_ms(), root_user_);
+  if (Status s = edit(draft); !s.ok()) return s;
+  if (Status s = keyspace.check_write(true); !s.ok()) return s;
+  Namespace& system = keyspace.system();
+  std::vector<KeyHash> hashes;
+  for (auto& [name, contents] : draft.writes()) hashes.push_back(system.hash(name));
+  Lsn lsn;
+  if (!hashes.empty()) {
+    StripeLocks lock(keyspace);
+    lock.lock(hashes);
+    Transaction txn(keyspace, &lock, Shape::kSeveral);
+    for (auto& [name, contents] : draft.writes()) {
+      const KeyHash hash = system.hash(name);
+      if (contents) {
+        RecordView r;
+        r.ns = system.id;
+        r.key = name;
+        r.meta = *contents;
+        if (!txn.put(system, hash, r).ok()) break;
+      } else if (Entry* e = txn.find(system, name, hash); e != nullptr) {
+        if (!txn.remove(system, hash, e).ok()) break;
+      }
+    }
+    auto committed = txn.commit();
+    if (!committed.ok()) return committed.status();
+    lsn = *committed;
+  }
+
+  auto next = std::make_shared<KnownUsers>();
+  next->table = draft.take();
+  next->principals = before->principals;
+  next->keys = before->keys;
+  const auto& touched = draft.touched();
+  std::set<std::string> ids;
+  for (const std::string& id : touched) {
+    if (before->table.user_by_id(id) != nullptr || next->table.user_by_id(id) != nullptr) {
+      ids.insert(id);
+    }
+  }
+  const auto any_touched = [&](const std::vector<std::string>& list) {
+    return std::any_of(list.begin(), list.end(), [&](auto& id) { return touched.contains(id); });
   };
-  const auto& rights = principal.rights();
-  return std::any_of(rights.begin(), rights.end(), allows);
+  for (auto& [name, user] : next->table.users) {
+    bool changed = any_touched(user->attached) || any_touched(user->groups);
+    for (const std::string& id : user->groups) {
+      const GroupRecord* group = next->table.group_by_id(id);
+      changed = changed || (group != nullptr && any_touched(group->attached));
+    }
+    if (changed) ids.insert(user->id);
+  }
+  for (const std::string& id : ids) renew(*next, id);
+  renew_keys(
+      *next, ids,
+      [&](const UserRecord& user, const KeyRecord& key) {
+        return rights_of(next->table, user, &key);
+      },
+      [&](const KeyRecord& key) { return master_.open(key.sealed, seal_name(key.id)); });
+  std::shared_ptr<const KnownUsers> shared = std::move(next);
+  MutexLock lock(known_mutex_);
+  known_.swap(shared);
+  return lsn;
+}
+
+Users::MadeKey Users::make_key() const {
+  constexpr std::string_view kIds = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  constexpr std::string_view kSecrets =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  MadeKey made;
+  made.id = cat("AKIA", random_text(kIds, 16));
+  made.secret = random_text(kSecrets, 40);
+  made.sealed = master_.seal(made.secret, seal_name(made.id));
+  return made;
 }
 
 }  // namespace cairn

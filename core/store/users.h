@@ -1,26 +1,45 @@
 // Who may use the store, and what for. One table for every door: RESP's AUTH, S3's access keys,
-// gRPC's credentials and the console's login name the same users.
+// gRPC's credentials and IAM's calls name the same users.
 //
 // A request goes through it in two steps. authenticate() and the like say who sent it: a Principal,
 // or null for nobody. authorize() says whether that one may do this to that key; every row of every
 // door (RESP command, S3 operation, gRPC method) names its Action, and asks for each key that it
-// will touch, before it touches any. What no right allows is denied.
+// will touch, before it touches any. What nobody allowed is denied.
 //
-// There is one user so far, root, who may do all; users and policies kept in the store will be
-// other principals, and need nothing but more rights here.
+// Root, whom the environment names, may do all and is in no record. All others, their groups, keys
+// and policies are records of the store (user_records.h). A principal is known by one object as
+// long as he is: what he may changes within it, so that every connection of his sees it at once.
 //
-// Threads: all is constant after construction, so any thread may ask.
+// Threads: any. change() takes the stripes of its records; no lock is held for a reader for longer
+// than the copy of a pointer. Passwords of the table are checked on a thread of their own
+// (authenticate_patiently), since that takes a tenth of a second; successes are remembered.
 #pragma once
 
+#include <absl/functional/any_invocable.h>
+#include <absl/functional/function_ref.h>
 #include <openssl/crypto.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/base/clock.h"
+#include "core/base/mutex.h"
+#include "core/base/report.h"
+#include "core/store/policy.h"
+#include "core/store/sealing.h"
+
 namespace cairn {
+
+class Draft;
+class Keyspace;
+class UserTable;
+struct KeyRecord;
+struct KnownUsers;
+struct UserRecord;
 
 inline bool equal_in_constant_time(std::string_view a, std::string_view b) {
   // The length of the secret shows; its bytes do not.
@@ -29,13 +48,15 @@ inline bool equal_in_constant_time(std::string_view a, std::string_view b) {
 
 // What is done to a key, or to a namespace where there is no key. A set of these.
 enum class Access : uint8_t {
-  kNone = 0,
-  kRead = 1,    // its value, or anything about it
-  kWrite = 2,   // its value or its expiry is changed or replaced
-  kInsert = 4,  // it is made where there was none
-  kDelete = 8,
-  kAdmin = 16,  // the server itself: settings, other clients, shutdown
-  kAll = 31,
+  kNone = 0,     // it touches nothing, and everybody may who is not denied it
+  kRead = 1,     // its value, or anything about it
+  kWrite = 2,    // its value or its expiry is changed or replaced
+  kInsert = 4,   // it is made where there was none
+  kDelete = 8,   //
+  kAdmin = 16,   // the server itself: settings, other clients, shutdown
+  kAll = 31,     //
+  kList = 32,    // names of keys, or how many there are
+  kByName = 64,  // something else that only the action's own name allows: messages, INFO
 };
 constexpr Access operator|(Access a, Access b) {
   return static_cast<Access>(static_cast<uint8_t>(a) | static_cast<uint8_t>(b));
@@ -45,72 +66,125 @@ constexpr Access operator&(Access a, Access b) {
 }
 
 // What a row does. The names are those of the protocol: {"resp", "getset"}, {"s3", "GetObject"}.
+// Policies name it so, "resp:getset", or by what S3 calls that which it does to a key: reading is
+// s3:GetObject, writing and inserting s3:PutObject, deleting s3:DeleteObject, listing
+// s3:ListBucket.
 struct Action {
   std::string_view door;
   std::string_view name;
   Access access = Access::kNone;
+  // Where another door does one of S3's operations, the name of that; it stands for `access`.
+  std::string_view s3 = {};
 };
 
-// Something that a principal may do. An empty text stands for all there are.
-struct Right {
-  std::string door = {};
-  std::string action = {};
-  Access access = Access::kAll;  // at most these
-  std::string space = {};        // a namespace, by its name
-  std::string key_prefix = {};   // a right on some keys is none on what names no key
+using PolicyPtr = std::shared_ptr<const policy::Policy>;
+
+// What one may. Constant.
+struct Rights {
+  // What the policies of principals with this name or in these groups say, and the boundary of an
+  // access key, within which all is.
+  std::vector<PolicyPtr> kept;
+  std::vector<const policy::Policy*> policies;  // the same
+  PolicyPtr boundary;
+  bool nothing = false;    // whoever he is, he is not any more; or something of it cannot be read
+  int64_t expires_ms = 0;  // Unix time; 0: never
+  std::string name, id, arn, canonical_user;
+  const Clock* clock = nullptr;
+
+  void add(PolicyPtr policy);  // null: one that cannot be read
+  // Whether they allow all, so that nothing need be asked.
+  bool allow_all() const;
 };
 
 class Principal {
  public:
   // One that may do all.
   explicit Principal(std::string name) : name_(std::move(name)), all_(true) {}
-  Principal(std::string name, std::vector<Right> rights)
-      : name_(std::move(name)), rights_(std::move(rights)) {}
+  Principal(std::string name, std::shared_ptr<const Rights> rights) : name_(std::move(name)) {
+    set_rights(std::move(rights));
+  }
 
   const std::string& name() const { return name_; }
   // Whether nothing need be asked: for paths on which a question costs.
-  bool may_all() const { return all_; }
-  const std::vector<Right>& rights() const { return rights_; }
+  bool may_all() const { return all_.load(std::memory_order_relaxed); }
+  // Null: he may all.
+  std::shared_ptr<const Rights> rights() const {
+    MutexLock lock(mutex_);
+    return rights_;
+  }
+  void set_rights(std::shared_ptr<const Rights> rights) {
+    const bool all = rights == nullptr || rights->allow_all();
+    MutexLock lock(mutex_);
+    all_.store(all, std::memory_order_relaxed);
+    rights_.swap(rights);
+  }
 
  private:
+  friend class Users;
   const std::string name_;
-  const bool all_ = false;
-  const std::vector<Right> rights_;
+  std::atomic<bool> all_{false};
+  mutable SmallMutex mutex_;
+  std::shared_ptr<const Rights> rights_ ABSL_GUARDED_BY(mutex_);
+  std::string verified_ ABSL_GUARDED_BY(mutex_);  // of the last password that was right
 };
 using PrincipalPtr = std::shared_ptr<const Principal>;
 
+// What a door knows of a request beside who and what, for the conditions of policies.
+struct Circumstances {
+  std::string_view address = {};  // of the client; a port behind it is not looked at
+  bool secure = false;            // it came over TLS
+  // What it says itself, of the keys that no principal and no connection has; may be null.
+  const policy::Context* request = nullptr;
+};
+
 // Whether `principal` may do `action` to `key` of the namespace called `space`. Both empty: the
-// action touches none. `key` alone empty: the namespace as a whole, or the key that has no bytes; a
-// right on keys with a prefix allows neither.
+// action touches none. `key` alone empty: the namespace as a whole; what is done to the keys of it,
+// and does not just list them, must be allowed for all of them, and denied for none.
 [[nodiscard]] bool authorize(const Principal& principal, const Action& action,
-                             std::string_view space = {}, std::string_view key = {});
+                             std::string_view space = {}, std::string_view key = {},
+                             const Circumstances& from = {});
+// The same for what is no key: a user, a group, a policy.
+[[nodiscard]] bool authorize(const Principal& principal, const Action& action,
+                             const policy::Resource& resource, const Circumstances& from);
 
 class Users {
  public:
-  Users(std::string root_user, std::string root_password, bool configured)
-      : root_user_(std::move(root_user)),
-        root_password_(std::move(root_password)),
-        configured_(configured),
-        root_(std::make_shared<Principal>(root_user_)),
-        default_(std::make_shared<Principal>("default")) {}
+  Users(std::string root_user, std::string root_password, bool configured);
+  ~Users();
+  Users(const Users&) = delete;
 
-  // Null: no such user, or not with this password. As in Redis with a password set, the user
-  // "default" is the one who has it.
-  PrincipalPtr authenticate(std::string_view user, std::string_view password) const {
-    if (user == "default") return authenticate(password);
-    return check(user, password) ? root_ : nullptr;
-  }
+  // Records will be loaded: until then nobody but root is known, and nobody else is refused for it.
+  void expect_records() { loading_ = true; }
+  bool loading() const { return loading_.load(std::memory_order_acquire); }
+  // Reads the records, of a store that is open.
+  void load(Keyspace& keyspace, const MasterKey& master, const Report& report);
+
+  // ---- who it is ----
+  // Null: no such user, or not with this password, or it would take time to tell (may_be_right).
+  // A name may be that of an access key, with its secret. As in Redis with a password set, the user
+  // "default" is the one who has root's.
+  PrincipalPtr authenticate(std::string_view user, std::string_view password) const;
   PrincipalPtr authenticate(std::string_view password) const {
     return check_default(password) ? default_ : nullptr;
   }
-  // The owner of an S3 access key, for who has verified a signature with its secret().
-  PrincipalPtr owner(std::string_view access_key) const {
-    return equal_in_constant_time(access_key, root_user_) ? root_ : nullptr;
-  }
-  bool knows(std::string_view user) const { return user == "default" || user == root_user_; }
+  // Whether authenticate_patiently() may know more than authenticate() said.
+  bool may_be_right(std::string_view user, std::string_view password) const;
+  // ResourceExhausted: too many wait to be told the same.
+  awaitable<StatusOr<PrincipalPtr>> authenticate_patiently(std::string user,
+                                                           std::string password) const;
+  // With the calling thread, which is no I/O loop's.
+  StatusOr<PrincipalPtr> authenticate_at_once(std::string_view user,
+                                              std::string_view password) const;
+  awaitable<StatusOr<std::string>> hash(std::string password) const;  // as above
+
+  // The owner of an access key, for who has verified a signature with its secret(). Null, as
+  // secret() is nothing, where there is no such key, or it is disabled or has expired.
+  PrincipalPtr owner(std::string_view access_key) const;
+  std::optional<std::string> secret(std::string_view access_key) const;
+
+  bool knows(std::string_view user) const;
   // Who a client is that a door lets in without asking who it is.
   const PrincipalPtr& default_user() const { return default_; }
-
   bool check(std::string_view user, std::string_view password) const {
     bool user_matches = equal_in_constant_time(user, root_user_);
     bool password_matches = equal_in_constant_time(password, root_password_);
@@ -119,20 +193,54 @@ class Users {
   bool check_default(std::string_view password) const {
     return equal_in_constant_time(password, root_password_);
   }
-  // The secret key that belongs to an S3 access key.
-  std::optional<std::string_view> secret(std::string_view access_key) const {
-    if (!equal_in_constant_time(access_key, root_user_)) return std::nullopt;
-    return root_password_;
-  }
   const std::string& root_user() const { return root_user_; }
   // Whether a person chose the credentials; if not, RESP on loopback is open.
   bool configured() const { return configured_; }
 
+  // ---- the table ----
+  std::shared_ptr<const KnownUsers> known() const {  // null: not loaded
+    MutexLock lock(known_mutex_);
+    return known_;
+  }
+  // Calls `edit` with the table as it is, and makes what it did to it true for all, if it says ok
+  // and the records can be written. An answer waits until the LSN is durable. One at a time.
+  StatusOr<Lsn> change(absl::FunctionRef<Status(Draft&)> edit);
+  // For a new access key: an id, and a secret that is told once; and how the record has it.
+  struct MadeKey {
+    std::string id, secret, sealed;
+  };
+  MadeKey make_key() const;
+
  private:
+  class Worker;
+  std::shared_ptr<const Rights> rights_of(const UserTable& table, const UserRecord& user,
+                                          const KeyRecord* key) const;
+  void renew(KnownUsers& known, const std::string& user_id) const;
+  bool usable(const KeyRecord& key) const;
+  // Whose password may be right, with what is kept of it.
+  struct Claimed {
+    std::shared_ptr<Principal> principal;
+    std::string hash;
+  };
+  std::optional<Claimed> claimed(std::string_view user) const;
+  std::string mark_of(std::string_view hash, std::string_view password) const;
+  void set_verified(const Claimed& claimed, std::string_view password) const;
+
   const std::string root_user_;
   const std::string root_password_;
   const bool configured_;
   const PrincipalPtr root_, default_;
+  const std::string mark_key_;  // of this process
+  const std::unique_ptr<Worker> worker_;
+
+  // Constant once it is loaded.
+  Keyspace* keyspace_ = nullptr;
+  MasterKey master_;
+
+  std::atomic<bool> loading_{false};
+  Mutex changing_;
+  mutable SmallMutex known_mutex_;
+  std::shared_ptr<const KnownUsers> known_ ABSL_GUARDED_BY(known_mutex_);
 };
 
 }  // namespace cairn

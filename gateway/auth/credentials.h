@@ -19,9 +19,15 @@ struct RootCredentials {
   bool fresh = false;       // made just now: to be shown once
 };
 
-// Who sent a header "authorization: Bearer PASSWORD" or "Basic base64(USER:PASSWORD)"; null:
-// nobody.
+// Who sent a header "authorization: Bearer PASSWORD" or "Basic base64(USER:PASSWORD)", where a user
+// may be an access key and the password its secret; null: nobody, or it takes time to tell.
 PrincipalPtr authenticate(const Users& users, std::string_view authorization);
+// The same, with the calling thread, which is no I/O loop's, for a password whose hash has to be
+// computed. ResourceExhausted: another one is.
+StatusOr<PrincipalPtr> authenticate_at_once(const Users& users, std::string_view authorization);
+// The same on an I/O loop. ResourceExhausted: too many wait.
+awaitable<StatusOr<PrincipalPtr>> authenticate_patiently(const Users& users,
+                                                         std::string authorization);
 // The name in such a header, for who was not believed: that of "default" with a bearer's password.
 std::string claimed_user(std::string_view authorization);
 

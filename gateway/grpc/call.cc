@@ -42,14 +42,35 @@ grpc::Status denied(const v1::Key* key) {
 
 namespace {
 
-// Who calls; null if that is not shown. A connection that he called over is no stranger's.
-PrincipalPtr caller_of(grpc::CallbackServerContext& context, const Shared& shared) {
+// Who calls; null if that is not shown, or `busy`. A connection that he called over is no
+// stranger's. The first call with a password of the table waits for its hash, on gRPC's thread: one
+// call at a time, so that the others' threads are free for who is known.
+PrincipalPtr caller_of(grpc::CallbackServerContext& context, const Shared& shared, bool& busy) {
   auto& metadata = context.client_metadata();
   if (metadata.count("authorization") != 1) return nullptr;  // of two, which?
   const auto it = metadata.find("authorization");
-  PrincipalPtr who = authenticate(shared.users, {it->second.data(), it->second.size()});
-  if (who != nullptr) shared.connections.trust(context);
-  return who;
+  auto who = authenticate_at_once(shared.users, {it->second.data(), it->second.size()});
+  busy = !who.ok();
+  if (busy || *who == nullptr) return nullptr;
+  shared.connections.trust(context);
+  return *std::move(who);
+}
+
+void note_circumstances(grpc::CallbackServerContext& context, Caller& caller) {
+  if (caller.who == nullptr || caller.who->may_all()) return;  // nothing will be asked
+  // "ipv4:1.2.3.4:5", "ipv6:[::1]:5", whose brackets may be written %5B and %5D.
+  std::string peer = context.peer();
+  const size_t colon = peer.find(':');
+  if (peer.starts_with("ip") && colon != peer.npos) {
+    peer.erase(0, colon + 1);
+    for (auto [code, bracket] : {std::pair("%5B", "["), std::pair("%5D", "]")}) {
+      if (const size_t at = peer.find(code); at != peer.npos) peer.replace(at, 3, bracket);
+    }
+    caller.address = std::move(peer);
+  }
+  for (const auto& type : context.auth_context()->FindPropertyValues("transport_security_type")) {
+    caller.secure = caller.secure || type == "ssl";
+  }
 }
 
 grpc::Status admit_stranger(grpc::CallbackServerContext& context, const Shared& shared) {
@@ -62,12 +83,20 @@ grpc::Status admit_stranger(grpc::CallbackServerContext& context, const Shared& 
 
 grpc::Status admit_anybody(grpc::CallbackServerContext& context, const Shared& shared,
                            Caller& caller) {
-  caller.who = caller_of(context, shared);
+  bool busy = false;
+  caller.who = caller_of(context, shared, busy);
+  note_circumstances(context, caller);
   return caller.who != nullptr ? grpc::Status() : admit_stranger(context, shared);
 }
 
 grpc::Status admit(grpc::CallbackServerContext& context, const Shared& shared, Caller& caller) {
-  caller.who = caller_of(context, shared);
+  bool busy = false;
+  caller.who = caller_of(context, shared, busy);
+  if (busy) {
+    return error(grpc::UNAVAILABLE, "TOO_MANY_LOGINS",
+                 "another password is being checked; try again");
+  }
+  note_circumstances(context, caller);
   const Action& action = caller.action;
   if (caller.who == nullptr) {
     grpc::Status served = admit_stranger(context, shared);
@@ -83,7 +112,9 @@ grpc::Status admit(grpc::CallbackServerContext& context, const Shared& shared, C
     return error(grpc::UNAUTHENTICATED, "UNAUTHENTICATED",
                  "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
   }
-  if (cairn::authorize(*caller.who, {action.door, action.name, action.access & Access::kAdmin})) {
+  const Circumstances from{caller.address, caller.secure};
+  if (cairn::authorize(*caller.who, {action.door, action.name, action.access & Access::kAdmin}, {},
+                       {}, from)) {
     return {};
   }
   return denied(nullptr);
@@ -94,8 +125,8 @@ bool Caller::may(Access access, std::string_view space, std::string_view key) co
 #ifdef CAIRN_DEBUG
   assert(named && "a method touched what its row does not name");
 #endif
-  return named && authorize(*who, {action.door, action.name, access},
-                            space.empty() ? kDefaultSpace : space, key);
+  return named && authorize(*who, {action.door, action.name, access, action.s3},
+                            space.empty() ? kDefaultSpace : space, key, {address, secure});
 }
 
 grpc::Status Caller::permit(Access access, std::string_view space) const {
@@ -200,18 +231,34 @@ NamespacePtr named(Store& store, std::string_view name) {
 }
 }  // namespace
 
+namespace {
+// Whether what a change of the key replaces is kept as a version, and on disk: it is read first.
+bool keeps_cold(Store& store, Namespace& ns, const std::string& key) {
+  if (ns.versions() == nullptr || !store.has_cold()) return false;
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(store);
+  if (!lock.lock_idle(hash)) return true;
+  const Entry* e = ns.index->find(key, hash);
+  return e != nullptr && e->is_cold();
+}
+}  // namespace
+
 bool is_busy(Store& store, const v1::Key& key) {
-  if (!store.busy().any()) return false;
+  if (!store.busy().any() && !store.has_cold()) return false;
   const NamespacePtr ns = named(store, key.namespace_());
-  return ns != nullptr && store.busy().is_busy(ns->hash(key.key()));
+  if (ns == nullptr) return false;
+  return store.busy().is_busy(ns->hash(key.key())) || keeps_cold(store, *ns, key.key());
 }
 
 awaitable<grpc::Status> until_idle(Store& store, const v1::Key& key) {
-  if (!store.busy().any()) co_return grpc::Status();
+  if (!store.busy().any() && !store.has_cold()) co_return grpc::Status();
   const NamespacePtr ns = named(store, key.namespace_());
   if (ns == nullptr) co_return grpc::Status();  // which whoever asks will find
-  const Status idle = co_await store.busy().until_idle(ns->hash(key.key()));
-  co_return error_of(idle, &key);
+  Status ready = co_await store.busy().until_idle(ns->hash(key.key()));
+  if (ready.ok() && keeps_cold(store, *ns, key.key())) {
+    ready = co_await store.faults().fetch(ns, key.key());
+  }
+  co_return error_of(ready, &key);
 }
 
 NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const std::string& name,

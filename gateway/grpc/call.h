@@ -47,8 +47,10 @@ struct Shared {
 // of the server if it is about that; for each key, and each namespace as a whole, he is asked when
 // it is looked up, which is the only way to it.
 struct Caller {
-  PrincipalPtr who;  // null only where nothing is touched
-  Action action;     // with all that the method does to any key
+  PrincipalPtr who;          // null only where nothing is touched
+  Action action;             // with all that the method does to any key
+  std::string address = {};  // where he calls from, and whether over TLS; empty for who may all
+  bool secure = false;
 
   // Whether he may do this to a key; without a key, to the namespace as a whole.
   bool may(Access access, std::string_view space, std::string_view key = {}) const;
@@ -78,7 +80,8 @@ grpc::Status error_of(const Status& status, const v1::Key* key = nullptr);
 grpc::Status write_error_of(const Status& status, const v1::Key* key = nullptr);
 
 // Whether a script holds the key for long (core/store/busy.h); until it does not any more, or the
-// error if that takes too long.
+// error if that takes too long. Or whether its value has to come back from disk before it is kept
+// as a version.
 bool is_busy(Store& store, const v1::Key& key);
 awaitable<grpc::Status> until_idle(Store& store, const v1::Key& key);
 // The namespace of that name, to do this to it as a whole; "" is db0. Null, with `error` set, if

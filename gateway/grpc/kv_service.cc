@@ -16,7 +16,7 @@ KeyValueService::KeyValueService(const Shared& shared) : Service(shared) {
   unary("/cairn.v1.KeyValue/BatchGet", Access::kRead, &KeyValueService::batch_get);
   unary("/cairn.v1.KeyValue/Txn",
         Access::kRead | Access::kWrite | Access::kInsert | Access::kDelete, &KeyValueService::txn);
-  unary("/cairn.v1.KeyValue/Scan", Access::kRead, &KeyValueService::scan);
+  unary("/cairn.v1.KeyValue/Scan", Access::kList | Access::kRead, &KeyValueService::scan);
 }
 
 namespace {
@@ -333,7 +333,8 @@ bool add_item(const objects::ListItem& found, std::string value, uint64_t& total
 Unary* KeyValueService::scan(Context* c, const Caller& by, const v1::ScanRequest* q,
                              v1::ScanResponse* a) {
   grpc::Status status;
-  NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->namespace_(), status);
+  const Access access = q->with_values() ? Access::kList | Access::kRead : Access::kList;
+  NamespacePtr ns = find_namespace(store_, by, access, q->namespace_(), status);
   if (ns == nullptr) return finish(c, store_, status);
   if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
     return finish(c, store_, bad_argument("page_size is at most 1000"));

@@ -51,11 +51,13 @@ class Service : public grpc::Service {
       : shared_(shared), store_(shared.store), whom_(whom) {}
 
   // `access` is all that the method does to any key. `run` is a member function of the service.
+  // `s3`: the operation of S3 that it is, where it is done to a bucket.
   template <class Self, class Request, class Answer>
   void unary(const char* path, Access access,
-             Unary* (Self::*run)(Context*, const Caller&, const Request*, Answer*)) {
+             Unary* (Self::*run)(Context*, const Caller&, const Request*, Answer*),
+             std::string_view s3 = {}) {
     using Handler = grpc::internal::CallbackUnaryHandler<Parsed<Request>, Answer>;
-    const Action action = action_of(path, access);
+    const Action action = action_of(path, access, s3);
     add(path, action, grpc::internal::RpcMethod::NORMAL_RPC,
         new Handler([this, action, run](Context* c, const Parsed<Request>* q, Answer* a) {
           Caller by{nullptr, action};
@@ -109,7 +111,9 @@ class Service : public grpc::Service {
   Store& store_;
 
  private:
-  static Action action_of(const char* path, Access access) { return {"grpc", path + 1, access}; }
+  static Action action_of(const char* path, Access access, std::string_view s3 = {}) {
+    return {"grpc", path + 1, access, s3};
+  }
   grpc::Status check(Context& context, Caller& by, bool whole) const;
   void add(const char* path, Action action, grpc::internal::RpcMethod::RpcType type,
            grpc::internal::MethodHandler* handler);

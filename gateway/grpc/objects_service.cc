@@ -20,12 +20,14 @@ ObjectsService::ObjectsService(const Shared& shared) : Service(shared) {
         return start_download(shared_, by, c, q);
       });
   unary("/cairn.v1.Objects/Stat", Access::kRead, &ObjectsService::stat);
-  unary("/cairn.v1.Objects/List", Access::kRead, &ObjectsService::list);
+  unary("/cairn.v1.Objects/List", Access::kList, &ObjectsService::list);
   unary("/cairn.v1.Objects/Copy", Access::kRead | Access::kWrite, &ObjectsService::copy);
   unary("/cairn.v1.Objects/Delete", Access::kDelete, &ObjectsService::remove);
-  unary("/cairn.v1.Objects/CreateBucket", Access::kInsert, &ObjectsService::create_bucket);
-  unary("/cairn.v1.Objects/DeleteBucket", Access::kDelete, &ObjectsService::delete_bucket);
-  unary("/cairn.v1.Objects/ListBuckets", Access::kRead, &ObjectsService::list_buckets);
+  unary("/cairn.v1.Objects/CreateBucket", Access::kInsert, &ObjectsService::create_bucket,
+        "CreateBucket");
+  unary("/cairn.v1.Objects/DeleteBucket", Access::kDelete, &ObjectsService::delete_bucket,
+        "DeleteBucket");
+  unary("/cairn.v1.Objects/ListBuckets", Access::kList, &ObjectsService::list_buckets);
 }
 
 // ---- objects ----
@@ -57,7 +59,7 @@ awaitable<grpc::Status> ObjectsService::stat_when_idle(NamespacePtr ns, const v1
 Unary* ObjectsService::list(Context* c, const Caller& by, const v1::ListRequest* q,
                             v1::ListResponse* a) {
   grpc::Status status;
-  NamespacePtr ns = find_namespace(store_, by, Access::kRead, q->namespace_(), status);
+  NamespacePtr ns = find_namespace(store_, by, Access::kList, q->namespace_(), status);
   if (ns == nullptr) return finish(c, store_, status);
   if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
     return finish(c, store_, bad_argument("page_size is at most 1000"));
@@ -192,7 +194,7 @@ Unary* ObjectsService::list_buckets(Context* c, const Caller& by, const v1::List
                                     v1::ListBucketsResponse* a) {
   uint64_t total = 0;
   for (auto& b : store_.buckets()) {
-    if (b->name <= q->page_token() || !by.may(Access::kRead, b->name)) continue;
+    if (b->name <= q->page_token() || !by.may(Access::kList, b->name)) continue;
     total += b->name.size() + 32;
     const bool full =
         q->page_size() != 0 && static_cast<uint32_t>(a->buckets_size()) == q->page_size();

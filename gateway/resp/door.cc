@@ -96,6 +96,7 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
   auto session = std::make_shared<kv::Session>(server_.store, server_.sessions.next_id(),
                                                net::to_string(peer), net::to_string(local));
   if (!server_.auth_required) session->principal = server_.users.default_user();
+  session->secure = Stream::kTls;
   auto connection = std::make_shared<Connection<Stream>>(std::move(stream), server_,
                                                          *engines_[loop], guests_, session);
   connection->offer_to(session, executor, *bells_[loop]);

@@ -101,6 +101,14 @@ void select(Context& c) {
 constexpr std::string_view kWrongPass =
     "WRONGPASS invalid username-password pair or user is disabled.";
 
+void refuse_login(Context& c, std::string_view user) {
+  note_auth_failure(c.engine.server().users, c.store.options().report, alarm::kAuthResp, user,
+                    c.session.address);
+  c.reply.error(kWrongPass);
+}
+
+// False after it answered the error, or deferred the command: the hash of a password that was not
+// shown before takes a tenth of a second.
 bool authenticate(Context& c, std::string_view user, std::string_view password) {
   const Server& server = c.engine.server();
   // Where nobody need say who he is, the default user has no password, so that any is right.
@@ -110,13 +118,40 @@ bool authenticate(Context& c, std::string_view user, std::string_view password) 
   } else if (!server.auth_required || server.is_default_password(password)) {
     who = server.users.default_user();
   }
+  if (who == nullptr && user != "default" && server.users.loading()) {
+    c.reply.error("LOADING Redis is loading the dataset in memory");
+    return false;
+  }
+  if (who == nullptr && server.users.may_be_right(user, password)) {
+    if (c.in_exec) {
+      c.reply.error("ERR a password that was not used before cannot be checked inside MULTI");
+    } else {
+      c.defer();
+    }
+    return false;
+  }
   if (who == nullptr) {
-    note_auth_failure(server.users, c.store.options().report, alarm::kAuthResp, user,
-                      c.session.address);
+    refuse_login(c, user);
     return false;
   }
   c.session.principal = std::move(who);
   return true;
+}
+
+// Of a deferred command. False after it answered the error.
+awaitable<bool> authenticate_patiently(Context& c, std::string user, std::string password) {
+  const Users& users = c.engine.server().users;
+  const auto who = co_await users.authenticate_patiently(user, std::move(password));
+  if (!who.ok()) {
+    c.reply.error("ERR too many logins at once, try again later");
+    co_return false;
+  }
+  if (*who == nullptr) {
+    refuse_login(c, user);
+    co_return false;
+  }
+  c.session.principal = *who;
+  co_return true;
 }
 
 void auth(Context& c) {
@@ -127,8 +162,13 @@ void auth(Context& c) {
         "sure your configuration is correct?");
   }
   std::string_view user = c.args.size() == 3 ? c.args[1] : "default";
-  if (authenticate(c, user, c.args[c.args.size() - 1])) return c.reply.ok();
-  c.reply.error(kWrongPass);
+  if (authenticate(c, user, c.args[c.args.size() - 1])) c.reply.ok();
+}
+
+awaitable<void> auth_patiently(Context& c) {  // of a user, whose name stands there
+  const bool known =
+      co_await authenticate_patiently(c, std::string(c.args[1]), std::string(c.args[2]));
+  if (known) c.reply.ok();
 }
 
 bool valid_name(std::string_view name) {
@@ -137,7 +177,12 @@ bool valid_name(std::string_view name) {
 constexpr std::string_view kBadName =
     "ERR Client names cannot contain spaces, newlines or special characters.";
 
-void hello(Context& c) {
+struct Login {
+  std::string_view user, password;
+};
+
+// `known`: whoever logs in has shown that he may.
+void hello_to(Context& c, bool known, std::optional<Login>& login) {
   int64_t version = c.session.resp;
   size_t i = 1;
   if (c.args.size() > 1) {
@@ -146,10 +191,9 @@ void hello(Context& c) {
     i = 2;
   }
   std::optional<std::string_view> name;
-  std::optional<std::pair<std::string_view, std::string_view>> login;
   for (; i < c.args.size(); i++) {
     if (equals_ignoring_case(c.args[i], "auth") && i + 2 < c.args.size()) {
-      login = {c.args[i + 1], c.args[i + 2]};
+      login = Login{c.args[i + 1], c.args[i + 2]};
       i += 2;
     } else if (equals_ignoring_case(c.args[i], "setname") && i + 1 < c.args.size()) {
       name = c.args[++i];
@@ -158,7 +202,7 @@ void hello(Context& c) {
           cat("ERR Syntax error in HELLO option '", c.args[i].substr(0, 128), "'"));
     }
   }
-  if (login && !authenticate(c, login->first, login->second)) return c.reply.error(kWrongPass);
+  if (login && !known && !authenticate(c, login->user, login->password)) return;
   if (c.session.principal == nullptr) {
     return c.reply.error(
         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
@@ -192,6 +236,26 @@ void hello(Context& c) {
   c.reply.bulk("master");
   c.reply.bulk("modules");
   c.reply.array(0);
+}
+
+void hello(Context& c) {
+  std::optional<Login> login;
+  hello_to(c, false, login);
+}
+
+awaitable<void> hello_patiently(Context& c) {
+  std::optional<Login> login;
+  for (size_t i = 2; i + 2 < c.args.size(); i++) {
+    if (equals_ignoring_case(c.args[i], "setname")) {
+      i++;
+    } else {
+      login = Login{c.args[i + 1], c.args[i + 2]};
+      i += 2;
+    }
+  }
+  const bool known =
+      co_await authenticate_patiently(c, std::string(login->user), std::string(login->password));
+  if (known) hello_to(c, true, login);
 }
 
 // ---- CLIENT ----
@@ -454,8 +518,16 @@ constexpr Row kRows[] = {
      "Changes the selected database: a number, or the name of a bucket.",
      "1.0.0",
      1},
-    {"auth", -2, kLogin, {}, auth, nullptr, kGroup, "Authenticates the connection."},
-    {"hello", -1, kLogin, {}, hello, nullptr, kGroup, "Handshakes with the server.", "6.0.0"},
+    {"auth", -2, kLogin, {}, auth, auth_patiently, kGroup, "Authenticates the connection."},
+    {"hello",
+     -1,
+     kLogin,
+     {},
+     hello,
+     hello_patiently,
+     kGroup,
+     "Handshakes with the server.",
+     "6.0.0"},
     {"client",
      -2,
      0,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -32,10 +33,31 @@ uint16_t brief_of(const Row& row) {
   return brief ? static_cast<uint16_t>(std::abs(row.arity)) : uint16_t{0};
 }
 
+bool is_one_of(std::string_view name, std::string_view words) {
+  const auto all = words_of(words);
+  return std::find(all.begin(), all.end(), name) != all.end();
+}
+
+// What tells of its caller and of commands alone, or does nothing by itself: a script is asked for
+// each command that it calls.
+bool is_everybodys(const Row& row) {
+  return row.run == nullptr || row.group == "connection" || row.group == "transactions" ||
+         row.group == "cluster" || row.name.ends_with("|help") ||
+         row.name.substr(0, row.name.find('|')) == "command" ||
+         is_one_of(row.name,
+                   "eval eval_ro evalsha evalsha_ro fcall fcall_ro script|exists script|load time "
+                   "wait waitaof lolwut");
+}
+
+// Of a row by itself: what it does to its keys each of them says.
 Access access_of(const Row& row) {
   if (row.flags & kAdmin) return Access::kAdmin;
+  if (is_one_of(row.name, "cluster|countkeysinslot cluster|getkeysinslot")) return Access::kList;
+  if (is_everybodys(row)) return Access::kNone;
+  if (row.group == "scripting") return Access::kByName;  // functions are of all databases
   if (row.flags & kWrite) return Access::kWrite | Access::kDelete;
-  return (row.flags & kReadOnly) != 0 ? Access::kRead : Access::kNone;
+  if (row.flags & kReadOnly) return row.has_keys() ? Access::kRead : Access::kList;
+  return row.has_keys() ? Access::kNone : Access::kByName;
 }
 
 }  // namespace
@@ -126,7 +148,7 @@ Table::Table() : slots_(kSlots) {
 
 std::string_view instead_of(std::string_view command) {
   constexpr std::pair<std::string_view, std::string_view> kInstead[] = {
-      {"acl", "there is one user, root, and his password: requirepass"},
+      {"acl", "users are managed at the HTTP door, as `aws iam` does"},
   };
   for (auto [name, instead] : kInstead) {
     if (equals_ignoring_case(name, command)) return instead;

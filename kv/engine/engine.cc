@@ -149,23 +149,38 @@ namespace {
 bool may_all(const Session& session) {  // commands before AUTH need no right
   return session.principal == nullptr || session.principal->may_all();
 }
+
+// Whether what it does beside its keys is nothing that a right on keys allows.
+bool needs_its_name(const Row& row) {
+  return (row.action.access & (Access::kAdmin | Access::kByName)) != Access::kNone;
+}
+
+struct Asker {
+  const Session& session;
+  bool operator()(const Action& action, std::string_view space = {},
+                  std::string_view key = {}) const {
+    return authorize(*session.principal, action, space, key, session.circumstances());
+  }
+};
 }  // namespace
 
 bool Engine::permitted(const Session& session, const Request& request, Reply& reply) const {
   const Row& row = *request.row;
   if (may_all(session)) return true;
-  const Principal& principal = *session.principal;
+  const Asker may{session};
   const Action plain{row.action.door, row.action.name, Access::kNone};
-  bool allowed = authorize(principal, plain);
-  if (allowed && request.keys.empty()) {
+  bool allowed = may(plain);
+  if (allowed && needs_its_name(row)) {
+    allowed = may(row.action);
+  } else if (allowed && request.keys.empty()) {
     if (row.flags & kAllDatabases) {
       for (uint32_t i = 0; i < store_.databases(); i++) {
-        allowed = allowed && authorize(principal, row.action, store_.database(i).name);
+        allowed = allowed && may(row.action, store_.database(i).name);
       }
     } else if (row.flags & (kWrite | kReadOnly)) {
-      allowed = authorize(principal, row.action, session.ns->name);
+      allowed = may(row.action, session.ns->name);
     } else {
-      allowed = authorize(principal, row.action);
+      allowed = may(row.action);
     }
   }
   if (!allowed) {
@@ -175,7 +190,7 @@ bool Engine::permitted(const Session& session, const Request& request, Reply& re
   for (const Key& key : request.keys) {
     if (key.ns == nullptr) continue;  // nothing there to be touched
     const Action action{plain.door, plain.name, kv::access_of(key.flags)};
-    if (authorize(principal, action, key.ns->name, key.name)) continue;
+    if (may(action, key.ns->name, key.name)) continue;
     reply.error("NOPERM this user has no permissions to access one of the keys used as arguments");
     return false;
   }
@@ -184,26 +199,28 @@ bool Engine::permitted(const Session& session, const Request& request, Reply& re
 
 bool Engine::may_run(const Session& session, const Row& row, const NamespacePtr& ns) const {
   if (may_all(session)) return true;
-  const Principal& principal = *session.principal;
-  if (!authorize(principal, {row.action.door, row.action.name, Access::kNone})) return false;
+  const Asker may{session};
+  if (!may({row.action.door, row.action.name, Access::kNone})) return false;
+  if (needs_its_name(row)) return may(row.action);
   if (row.has_keys()) return true;
   if (row.flags & kAllDatabases) {
     for (uint32_t i = 0; i < store_.databases(); i++) {
-      if (!authorize(principal, row.action, store_.database(i).name)) return false;
+      if (!may(row.action, store_.database(i).name)) return false;
     }
     return true;
   }
-  if (row.flags & (kWrite | kReadOnly)) return authorize(principal, row.action, ns->name);
-  return authorize(principal, row.action);
+  if (row.flags & (kWrite | kReadOnly)) return may(row.action, ns->name);
+  return may(row.action);
 }
 
 bool Engine::may_touch(const Session& session, const Request& request) const {
   if (may_all(session)) return true;
   const Row& row = *request.row;
+  const Asker may{session};
   return std::all_of(request.keys.begin(), request.keys.end(), [&](const Key& key) {
     if (key.ns == nullptr) return true;  // nothing there to be touched
     const Action action{row.action.door, row.action.name, kv::access_of(key.flags)};
-    return authorize(*session.principal, action, key.ns->name, key.name);
+    return may(action, key.ns->name, key.name);
   });
 }
 
@@ -607,7 +624,7 @@ namespace {
 // The keys whose values a request looks at.
 void add_values(const Request& request, Faults::Keys& to) {
   for (const Key& key : request.keys) {
-    if (key.ns == nullptr || (key.flags & kKeyNameOnly) != 0) continue;
+    if (key.ns == nullptr || !key.needs_value()) continue;
     to.emplace_back(key.ns->shared_from_this(), key.name);
   }
 }
@@ -629,7 +646,7 @@ bool Engine::waits_for_values(Session& session, const Request& request) {
   if (!store().has_cold()) return false;
   if (request.hash != 0) {
     const Key& key = request.keys[0];
-    if (key.flags & kKeyNameOnly) return false;
+    if (!key.needs_value()) return false;
     Entry* e = key.ns->index->find(key.name, key.hash);
     return e != nullptr && e->is_cold();
   }
@@ -640,7 +657,7 @@ bool Engine::waits_for_values(Session& session, const Request& request) {
 
 bool Engine::looks_at_cold(const Request& request) {
   return std::any_of(request.keys.begin(), request.keys.end(), [](const Key& key) {
-    if (key.ns == nullptr || (key.flags & kKeyNameOnly) != 0) return false;
+    if (key.ns == nullptr || !key.needs_value()) return false;
     const Entry* e = key.ns->index->find(key.name, key.hash);
     return e != nullptr && e->is_cold();
   });
@@ -668,7 +685,7 @@ void Engine::run_inner(Context& inner) {
 }
 
 void Engine::fetch_ahead(Session& session, const Request& request) {
-  if (request.hash == 0 || (request.keys[0].flags & kKeyNameOnly) != 0) return;
+  if (request.hash == 0 || !request.keys[0].needs_value()) return;
   store().faults().start(session.ns, request.keys[0].name);
 }
 

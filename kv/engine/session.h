@@ -48,6 +48,8 @@ class Session {
   int resp = 2;
   bool wants_debugger = false;  // SCRIPT DEBUG: there is none, so the next script does not run
   PrincipalPtr principal;       // null: not known yet
+  bool secure = false;          // it came over TLS
+  Circumstances circumstances() const { return {address, secure}; }
   ReplyMode reply_mode = ReplyMode::kOn;
   bool close_after_reply = false;
   bool wrote = false;  // since its connection last looked

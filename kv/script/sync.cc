@@ -60,7 +60,9 @@ bool may_read_all(const Context& c) {
   if (c.session.principal == nullptr || c.session.principal->may_all()) return true;
   const Action reads{c.row.action.door, c.row.action.name, Access::kRead};
   for (uint32_t i = 0; i < c.store.databases(); i++) {
-    if (!authorize(*c.session.principal, reads, c.store.database(i).name)) return false;
+    if (!authorize(*c.session.principal, reads, c.store.database(i).name, {},
+                   c.session.circumstances()))
+      return false;
   }
   return true;
 }

@@ -4,10 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/co_spawn.hpp>
-#include <cstdlib>
 #include <filesystem>
 #include <future>
-#include <new>
 #include <thread>
 
 #include "core/base/limits.h"
@@ -15,23 +13,7 @@
 #include "core/volume/local_volume.h"
 #include "gateway/resp/door.h"
 #include "kv/types/type.h"
-
-namespace {
-// What a thread that asks for it takes from `new`.
-thread_local bool counts_allocations = false;
-std::atomic<uint64_t> allocations{0};
-}  // namespace
-
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-void* operator new(size_t bytes) {
-  if (counts_allocations) allocations++;
-  void* const room = std::malloc(bytes);
-  if (room == nullptr) throw std::bad_alloc();
-  return room;
-}
-void operator delete(void* room) noexcept { std::free(room); }
-void operator delete(void* room, size_t) noexcept { std::free(room); }
-#endif
+#include "tests/allocations.h"
 
 namespace cairn::resp {
 namespace {
@@ -191,9 +173,8 @@ struct Client {
 // commands that come one by one and sixteen at once. Entries of the index and blocks of lists,
 // which are what is stored, are not from there; the nodes of large trees are, one for many changes.
 TEST_F(DoorTest, CommandsOfTheSteadyStateAllocateNothing) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the sanitizer has an operator new of its own";
-#endif
+  if (!kCountsAllocations) GTEST_SKIP() << "the sanitizer has an operator new of its own";
+  static std::atomic<uint64_t> allocations;
   constexpr int kCommands = 1024;
   const std::string forms[] = {
       "PING", "ECHO hello",
@@ -219,7 +200,7 @@ TEST_F(DoorTest, CommandsOfTheSteadyStateAllocateNothing) {
       "ZRANK z# b", "ZCARD z#", "ZCOUNT z# 0 5", "ZRANGE z# 0 -1", "ZRANGEBYSCORE z# 0 9 LIMIT 0 1",
       "ZREM z# b", "ZADD Z # member:#", "ZSCORE Z member:#", "ZRANK Z member:#",
       "ZRANGE Z 0 9 WITHSCORES", "ZINCRBY Z 1 member:#"};
-  asio::post(*loops.contexts.front(), [] { counts_allocations = true; });
+  asio::post(*loops.contexts.front(), [] { count_allocations(&allocations); });
   Client client(door->local());
   std::string got(1 << 20, '\0');
   const auto run = [&](const std::string& form, int batch) {

@@ -14,6 +14,7 @@
 #include "gateway/grpc/objects_service.h"
 #include "gateway/grpc/reflection.h"
 #include "gateway/http/s3/service.h"
+#include "tests/core/principals.h"
 #include "tests/kv/engine_fixture.h"
 
 namespace cairn {
@@ -72,11 +73,8 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
 
 TEST_F(Rights, AGrpcMethodReachesOnlyKeysThatItsCallerMayTouchInItsWay) {
   ASSERT_TRUE(store->create_bucket("photos").ok());
-  const rpc::Caller caller{
-      std::make_shared<Principal>(
-          "other",
-          std::vector<Right>{{.access = Access::kRead, .space = "db0", .key_prefix = "a:"}}),
-      {"grpc", "cairn.v1.KeyValue/Txn", Access::kRead | Access::kWrite}};
+  const rpc::Caller caller{principal_with(allow("s3:GetObject", "db0/a:*")),
+                           {"grpc", "cairn.v1.KeyValue/Txn", Access::kRead | Access::kWrite}};
   const auto reach = [&](Access access, const std::string& space, const std::string& name) {
     v1::Key key;
     key.set_namespace_(space);
@@ -104,10 +102,15 @@ TEST_F(Rights, AnOperationOnACollectionAsksForWhatItsCommandDoes) {
   const rpc::Shared shared{*store, users, *connections, 60'000, false, &engines};
   const auto ask = [&]<class Request>(Access right, Request request, const std::string& name) {
     request.mutable_key()->set_key(name);
-    const rpc::Caller caller{
-        std::make_shared<Principal>(
-            "other", std::vector<Right>{{.access = right, .space = "db0", .key_prefix = "a:"}}),
-        {"grpc", "cairn.v1.KeyValue/Txn", Access::kAll}};
+    std::string actions;
+    const auto add = [&](Access part, std::string_view action) {
+      if ((right & part) != Access::kNone) append(actions, " ", action);
+    };
+    add(Access::kRead, "s3:GetObject");
+    add(Access::kWrite | Access::kInsert, "s3:PutObject");
+    add(Access::kDelete, "s3:DeleteObject");
+    const rpc::Caller caller{principal_with(allow(actions, "db0/a:*")),
+                             {"grpc", "cairn.v1.KeyValue/Txn", Access::kAll}};
     rpc::CollectionStep step(*store);
     EXPECT_TRUE(step.ask(shared, request).ok());
     return step.enter(shared, caller).error_code();
@@ -159,28 +162,27 @@ TEST_F(Rights, AnS3OperationAsksForEachKeyByTheNameOfItsAction) {
   http::Request request;
   http::Response response;
   s3::Call call{*store, request, response, {}, {}, {}, {}, nullptr, "root", "us-east-1"};
-  const auto as = [&](std::vector<Right> rights) -> s3::Call& {
-    call.auth.principal = std::make_shared<Principal>("other", std::move(rights));
+  const auto as = [&](const std::string& statements) -> s3::Call& {
+    call.auth.principal = principal_with(statements);
     return call;
   };
-  EXPECT_FALSE(as({{.space = "photos"}}).may(s3::action::kPutObject, "photos", "a"));
-  EXPECT_EQ(as({{.space = "photos"}}).may(s3::action::kPutObject, "other", "a").code,
-            "AccessDenied");
-  EXPECT_EQ(as({{.access = Access::kRead}}).may(s3::action::kPutObject, "photos", "a").code,
-            "AccessDenied");
-  EXPECT_FALSE(as({{.action = "GetObject"}}).may(s3::action::kGetObject, "photos", "a"));
-  EXPECT_EQ(as({{.action = "GetObject"}}).may(s3::action::kListBucket, "photos").code,
-            "AccessDenied");
+  const std::string photos = allow("s3:*", "photos/*"), reads = allow("s3:Get*");
+  EXPECT_FALSE(as(photos).may(s3::action::kPutObject, "photos", "a"));
+  EXPECT_EQ(as(photos).may(s3::action::kPutObject, "other", "a").code, "AccessDenied");
+  EXPECT_EQ(as(reads).may(s3::action::kPutObject, "photos", "a").code, "AccessDenied");
+  EXPECT_FALSE(as(reads).may(s3::action::kGetObject, "photos", "a"));
+  EXPECT_EQ(as(reads).may(s3::action::kListBucket, "photos").code, "AccessDenied");
   // The source of a copy is read.
   request.headers["x-amz-copy-source"] = "/secret/a";
   NamespacePtr source;
   std::string key;
+  std::optional<Version> version;
   ASSERT_TRUE(store->create_bucket("secret").ok());
-  as({{.space = "photos"}});
-  EXPECT_EQ(s3::find_copy_source(call, source, key).code, "AccessDenied");
+  as(photos);
+  EXPECT_EQ(s3::find_copy_source(call, source, key, version).code, "AccessDenied");
   EXPECT_EQ(source, nullptr);
-  as({{.access = Access::kRead, .space = "secret"}});
-  EXPECT_FALSE(s3::find_copy_source(call, source, key));
+  as(allow("s3:GetObject", "secret/*"));
+  EXPECT_FALSE(s3::find_copy_source(call, source, key, version));
 }
 
 TEST(Credentials, AreReadFromAHeader) {

@@ -4,6 +4,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/core/principals.h"
 #include "tests/kv/engine_fixture.h"
 
 namespace cairn::kv {
@@ -346,9 +347,9 @@ TEST_F(EngineTest, ABucketMadeAnewIsAnotherOne) {
 // ---- who may ----
 
 struct Permissions : EngineTest {
-  std::string as(std::vector<Right> rights, const std::vector<std::string>& words) {
+  std::string as(const std::string& statements, const std::vector<std::string>& words) {
     auto s = new_session();
-    s->principal = std::make_shared<Principal>("other", std::move(rights));
+    s->principal = principal_with(statements);
     return answer(*s, words).text();
   }
   static constexpr std::string_view kNoKey =
@@ -357,7 +358,7 @@ struct Permissions : EngineTest {
 
 TEST_F(Permissions, AreAskedForEachKeyAndWhatIsDoneToIt) {
   run({"MSET", "a:1", "x", "b:1", "y"});
-  const std::vector<Right> reads_a{{.access = Access::kRead, .space = "db0", .key_prefix = "a:"}};
+  const std::string reads_a = allow("s3:GetObject", "db0/a:*");
   EXPECT_EQ(as(reads_a, {"GET", "a:1"}), "x");
   EXPECT_EQ(as(reads_a, {"PING"}), "+PONG");
   EXPECT_EQ(as(reads_a, {"OBJECT", "ENCODING", "a:1"}), "embstr");
@@ -377,19 +378,33 @@ TEST_F(Permissions, AreAskedForEachKeyAndWhatIsDoneToIt) {
         << show(words);
   }
   EXPECT_EQ(run({"MGET", "a:1", "b:1"}), "*2 x y");
+  // What reaches all keys must be allowed for all, and denied for none; names are listed by a right
+  // of their own.
+  const std::string all = allow("s3:*Object", "db0/*");
+  EXPECT_EQ(as(all, {"KEYS", "*"}).substr(0, 7), "-NOPERM");
+  EXPECT_EQ(as(allow("s3:ListBucket", "db0"), {"DBSIZE"}), ":2");
+  EXPECT_EQ(as(cat(all, ",", deny("s3:DeleteObject", "db0/b:*")), {"FLUSHDB"}).substr(0, 7),
+            "-NOPERM");
+  EXPECT_EQ(as(all, {"FLUSHDB"}), "+OK");
 }
 
 TEST_F(Permissions, AreAskedByTheActionsName) {
-  const std::vector<Right> gets{{.door = "resp", .action = "get"}};
+  const std::string gets = allow("resp:get");
   EXPECT_EQ(as(gets, {"GET", "a"}), "null");
-  EXPECT_EQ(as(gets, {"STRLEN", "a"}),
-            "-NOPERM this user has no permissions to run the 'strlen' command");
-  EXPECT_EQ(as({}, {"PING"}), "-NOPERM this user has no permissions to run the 'ping' command");
+  EXPECT_EQ(as(gets, {"STRLEN", "a"}), kNoKey);
+  EXPECT_EQ(as("", {"PING"}), "+PONG");
+  constexpr const char* kNoCommand =
+      "-NOPERM this user has no permissions to run the 'publish' command";
+  EXPECT_EQ(as(gets, {"PUBLISH", "c", "m"}), kNoCommand);
+  EXPECT_EQ(as(allow("s3:*"), {"PUBLISH", "c", "m"}), kNoCommand);
+  EXPECT_EQ(as(allow("resp:pub*"), {"PUBLISH", "c", "m"}), ":0");
+  EXPECT_EQ(as(cat(allow("*"), ",", deny("resp:get")), {"GET", "a"}),
+            "-NOPERM this user has no permissions to run the 'get' command");
 }
 
 TEST_F(Permissions, HoldInsideATransactionForTheNamespaceThatItIsIn) {
   auto s = new_session();
-  s->principal = std::make_shared<Principal>("other", std::vector<Right>{{.space = "db1"}});
+  s->principal = principal_with(allow("s3:*Object", "db1/*"));
   for (auto& words : std::vector<std::vector<std::string>>{
            {"MULTI"}, {"SET", "a", "1"}, {"SELECT", "1"}, {"SET", "a", "1"}}) {
     answer(*s, words);

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "kv/types/rdb_format.h"
+#include "tests/core/principals.h"
 #include "tests/kv/engine_fixture.h"
 
 namespace cairn::kv {
@@ -157,21 +158,21 @@ TEST_F(ExportTest, ItEndsWithItsClient) {
 
 TEST_F(ExportTest, WhoMayNotReadAllGetsNone) {
   wish_file();
-  const auto as = [this](std::vector<Right> rights) {
-    session->principal = std::make_shared<Principal>("other", std::move(rights));
+  const auto as = [this](const std::string& statements) {
+    session->principal = principal_with(statements);
     BareReply reply;
     return sync(reply, *session);
   };
-  const Right rules{.access = Access::kAdmin};
-  EXPECT_EQ(as({{.access = Access::kRead}}),
+  const std::string syncs = allow("resp:replconf resp:sync", "db15");
+  const std::string rules = allow("resp:replconf resp:sync", "");
+  EXPECT_EQ(as(allow("s3:GetObject", "*")),
             "-NOPERM this user has no permissions to run the 'sync' command");
-  for (const Right& reads :
-       {Right{.access = Access::kRead, .space = "db0"},
-        Right{.access = Access::kRead, .key_prefix = "a:"}, Right{.access = Access::kWrite}}) {
-    EXPECT_EQ(as({rules, reads}),
-              "-NOPERM this user has no permissions to access one of the keys used as arguments");
-  }
-  EXPECT_EQ(as({rules, {.access = Access::kRead}}), "");
+  EXPECT_EQ(as(cat(allow("s3:GetObject", "*"), ",", syncs)),
+            "-NOPERM this user has no permissions to run the 'sync' command");
+  const std::string denied = cat(rules, ",", deny("s3:GetObject", "db1/secret"));
+  EXPECT_EQ(as(denied),
+            "-NOPERM this user has no permissions to access one of the keys used as arguments");
+  EXPECT_EQ(as(cat(rules, ",", allow("s3:GetObject", "*"))), "");
 }
 
 }  // namespace

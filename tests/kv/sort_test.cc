@@ -1,6 +1,7 @@
 // Laws of SORT: what it finds in other keys, wherever their values are, and who may look there.
 #include <gtest/gtest.h>
 
+#include "tests/core/principals.h"
 #include "tests/kv/engine_fixture.h"
 
 namespace cairn::kv {
@@ -49,8 +50,7 @@ TEST_F(SortTest, OtherKeysAreForThoseWhoMayReadAll) {
   run({"RPUSH", "a:list", "2", "1"});
   run({"SET", "secret", "x"});
   auto s = new_session();
-  s->principal = std::make_shared<Principal>(
-      "other", std::vector<Right>{{.access = Access::kAll, .space = "db0", .key_prefix = "a:"}});
+  s->principal = principal_with(allow("s3:*Object", "db0/a:*"));
   const auto as = [&](const std::vector<std::string>& words) { return answer(*s, words).text(); };
   EXPECT_NE(as({"SORT_RO", "a:list"}).find("1 2"), std::string::npos);
   for (const char* name : {"SORT", "SORT_RO"}) {

@@ -8,7 +8,7 @@
 
 namespace cairn::admin {
 
-void Admin::handle(const http::Request& request, http::Response& response) {
+awaitable<void> Admin::handle(const http::Request& request, http::Response& response) {
   response.set("Content-Type", "text/plain; version=0.0.4");
   if (request.method != "GET" && request.method != "HEAD") {
     response.status = 405;
@@ -25,7 +25,8 @@ void Admin::handle(const http::Request& request, http::Response& response) {
              alarms_.last(alarm::kDamage), "\n");
     }
   } else if (request.path == "/-/metrics") {
-    if (may_see_metrics(request)) {
+    const bool may = co_await may_see_metrics(request);
+    if (may) {
       response.body = metrics();
     } else {
       response.status = 401;
@@ -37,16 +38,19 @@ void Admin::handle(const http::Request& request, http::Response& response) {
     response.status = 404;
     response.body = "not found\n";
   }
+  co_return;
 }
 
-bool Admin::may_see_metrics(const http::Request& request) const {
-  if (metrics_on_loopback_ && request.from_loopback) return true;
-  const PrincipalPtr who = authenticate(server_.users, request.header("authorization"));
-  if (who == nullptr && request.has_header("authorization")) {
+awaitable<bool> Admin::may_see_metrics(const http::Request& request) const {
+  if (metrics_on_loopback_ && request.from_loopback) co_return true;
+  const auto known =
+      co_await authenticate_patiently(server_.users, std::string(request.header("authorization")));
+  const PrincipalPtr who = known.ok() ? *known : nullptr;
+  if (known.ok() && who == nullptr && request.has_header("authorization")) {
     note_auth_failure(server_.users, server_.store.options().report, alarm::kAuthMetrics,
                       claimed_user(request.header("authorization")), request.peer);
   }
-  return who != nullptr && authorize(*who, kMetrics);
+  co_return who != nullptr&& authorize(*who, kMetrics, {}, {}, {request.peer, request.secure});
 }
 
 // The text format of Prometheus, https://prometheus.io/docs/instrumenting/exposition_formats/.

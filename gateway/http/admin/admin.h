@@ -22,10 +22,10 @@ class Admin {
         http_(http),
         alarms_(alarms),
         metrics_on_loopback_(metrics_on_loopback) {}
-  void handle(const http::Request& request, http::Response& response);
+  awaitable<void> handle(const http::Request& request, http::Response& response);
 
  private:
-  bool may_see_metrics(const http::Request& request) const;
+  awaitable<bool> may_see_metrics(const http::Request& request) const;
   std::string metrics() const;
   kv::Server& server_;
   kv::Engine& engine_;

@@ -179,13 +179,16 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   const auto boundary = boundary_of(c.request.header("content-type"));
   if (!boundary) co_return Error{"MalformedPOSTRequest", ""};
   Form form(*c.request.body, *boundary);
+  c.request.body->wait_briefly(true);
   if (Error e = co_await form.read_fields()) co_return e;
+  c.request.body->wait_briefly(false);
   claimed_key = key_of(form.fields());
   if (Error e = admit(c, authenticator, form)) co_return e;
   http::Request request;
   request.method = c.request.method;
   request.raw_path = c.request.raw_path;
   request.secure = c.request.secure;
+  request.peer = c.request.peer;
   request.headers["host"] = c.request.header("host");
   request.headers["transfer-encoding"] = "chunked";  // the file ends where it ends
   if (Error e = make_headers(form.fields(), request)) co_return e;
@@ -194,6 +197,8 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   Call put{c.store, request, c.response, c.auth,   c.bucket_name, c.key,
            nullptr, &body,   c.owner,    c.region, &kRows[0],     c.engines};
   put.put_bytes_max = c.put_bytes_max;
+  // Once more, by what the form says that is a header elsewhere.
+  if (Error e = put.may(action::kPutObject, put.bucket_name, put.key)) co_return e;
   if (Error e = check_carried(kRows[0], put)) co_return e;
   if (Error e = co_await enter_bucket(put)) co_return e;
   if (Error e = co_await until_idle(put, put.key)) co_return e;

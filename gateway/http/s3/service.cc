@@ -9,6 +9,7 @@
 #include "gateway/http/s3/carried.h"
 #include "gateway/http/s3/cors.h"
 #include "gateway/http/s3/post.h"
+#include "gateway/http/s3/request_context.h"
 #include "gateway/http/s3/sigv2.h"
 #include "objects/digest.h"
 
@@ -155,7 +156,10 @@ std::array<std::span<const Row>, 9> all_rows() {
 // ---- the way in ----
 
 Error Call::may(const Action& action, std::string_view space, std::string_view of_key) const {
-  if (authorize(*auth.principal, action, space, of_key)) return {};
+  if (auth.principal->may_all()) return {};
+  const RequestContext context(request, auth, store.now_ms());
+  const Circumstances from{request.peer, request.secure, &context};
+  if (authorize(*auth.principal, action, space, of_key, from)) return {};
   return {"AccessDenied", ""};
 }
 
@@ -201,21 +205,11 @@ const Row* find_row(const Call& call, Scope scope) {
 
 // Whether the caller may do what the row does, as far as can be said yet.
 Error authorize(const Call& call, const Row& row) {
+  // What is of no bucket is allowed as a whole or not at all.
+  if (row.many && row.scope == Scope::kService) return call.may(row.action);
   if (row.many) return call.may({row.action.door, row.action.name, Access::kNone});
   const bool of_version = !row.of_version.name.empty() && call.has_param("versionId");
   return call.may(of_version ? row.of_version : row.action, call.bucket_name, call.key);
-}
-
-// The access key that a request names, for one that was not believed.
-std::string_view claimed_key(const http::Request& r) {
-  if (const std::string_view key = key_of_version2(r); !key.empty()) return key;
-  constexpr std::string_view kCredential = "Credential=";
-  const std::string* in_query = r.param("X-Amz-Credential");
-  std::string_view text = in_query != nullptr ? *in_query : r.header("authorization");
-  if (const size_t at = text.find(kCredential); in_query == nullptr && at != text.npos) {
-    text.remove_prefix(at + kCredential.size());
-  }
-  return text.substr(0, text.find('/'));
 }
 
 // What S3 says beside the code of an error about what the request names.
@@ -303,14 +297,20 @@ awaitable<Error> Service::dispatch(Call& call) {
     if (Error e = co_await enter_bucket(call)) co_return e;
   }
   if (Error e = co_await until_idle(call, call.key)) co_return e;
-  co_return co_await row->run(call);
+  Error done = co_await row->run(call);
+  // Whether a key is there is told to who may list.
+  const bool reads = request.method == "GET" || request.method == "HEAD";
+  if (done.code == "NoSuchKey" && reads && call.may(action::kListBucket, call.bucket_name)) {
+    done = {"AccessDenied", "", done.rests_on};
+  }
+  co_return done;
 }
 
 awaitable<void> Service::handle(http::Request& request, http::Response& response) {
   const std::string id = request_id();
   response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
-  if (!store_.loading()) e = co_await dispatch(request, response);
+  if (!store_.loading() && !users_.loading()) e = co_await dispatch(request, response);
   if (e && e.rests_on.valid()) {
     Status durable = co_await store_.log().wait_durable(e.rests_on);
     if (!durable.ok()) e = error_of(durable);

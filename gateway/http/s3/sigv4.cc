@@ -101,17 +101,20 @@ std::optional<int64_t> parse_timestamp(std::string_view text) {
   return (civil - absl::CivilSecond()) * 1000;
 }
 
+struct Authenticator::Parts {
+  std::string access_key, date, region, service, signature, timestamp;
+  std::vector<std::string> signed_headers;
+  bool presigned = false;
+  int64_t expires_s = 0;
+  std::string_view services = "s3";  // that it may be signed for, separated by blanks
+};
+
 namespace {
 
 constexpr std::string_view kAlgorithm = "AWS4-HMAC-SHA256";
 constexpr int64_t kPresignedSecondsMax = int64_t{7} * 24 * 3600;
 
-struct Parts {
-  std::string access_key, date, region, service, signature, timestamp;
-  std::vector<std::string> signed_headers;
-  bool presigned = false;
-  int64_t expires_s = 0;
-};
+using Parts = Authenticator::Parts;
 
 std::vector<std::string> split(std::string_view text, char by) {
   std::vector<std::string> out;
@@ -138,7 +141,9 @@ bool split_credential(std::string_view text, Parts& p) {
   p.region = fields[n - 3];
   p.date = fields[n - 4];
   for (size_t i = 0; i + 4 < n; i++) p.access_key += (i > 0 ? "/" : "") + fields[i];
-  return p.service == "s3" && p.date.size() == 8;
+  const auto services = words_of(p.services);
+  return std::find(services.begin(), services.end(), p.service) != services.end() &&
+         p.date.size() == 8;
 }
 
 Error not_supported() {
@@ -228,6 +233,35 @@ std::string canonical_request(const http::Request& r, const Parts& p,
   return out;
 }
 
+// That it was signed now, and what decides about it.
+Error check_signed(const http::Request& r, const Parts& p, int64_t now_ms) {
+  auto stamp = parse_timestamp(p.timestamp);
+  if (!stamp || p.timestamp.substr(0, 8) != p.date) {
+    return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
+  }
+  if (p.presigned) {
+    if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
+    const int64_t end_ms = *stamp + p.expires_s * 1000;
+    if (now_ms > end_ms) return has_expired(end_ms, p.expires_s, now_ms);
+  } else if (std::abs(now_ms - *stamp) > kSkewMaxMs) {
+    return too_skewed(p.timestamp, now_ms);
+  }
+  // What decides about the request must be signed: the host and every header that says what is
+  // done.
+  auto is_signed = [&](std::string_view name) {
+    return std::find(p.signed_headers.begin(), p.signed_headers.end(), name) !=
+           p.signed_headers.end();
+  };
+  if (!is_signed("host")) return {"AccessDenied", "The host header must be signed"};
+  for (auto& [name, value] : r.headers) {
+    if ((name.starts_with("x-amz-") || name == "x-cairn-ttl") && !is_signed(name)) {
+      return {"AccessDenied",
+              cat("There were headers present in the request which were not signed: ", name)};
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string Authenticator::signing_key(std::string_view access_key, std::string_view secret,
@@ -246,6 +280,23 @@ std::string Authenticator::signing_key(std::string_view access_key, std::string_
   cached_for_ = id;
   cached_key_ = key;
   return key;
+}
+
+Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_view content,
+                            std::string& key, Authenticated& out) {
+  auto secret = users_.secret(p.access_key);
+  if (!secret) return unknown_key(p.access_key);
+  key = signing_key(p.access_key, *secret, p.date, p.region, p.service);
+  out.scope = cat(p.date, "/", p.region, "/", p.service, "/aws4_request");
+  std::string canonical = canonical_request(r, p, content);
+  std::string to_sign = cat(kAlgorithm, "\n", p.timestamp, "\n", out.scope, "\n",
+                            objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
+  if (!equal_in_constant_time(objects::hex(hmac_sha256(key, to_sign)), p.signature)) {
+    return wrong_signature(p.access_key, p.signature, to_sign, canonical);
+  }
+  out.principal = users_.owner(p.access_key);
+  if (out.principal == nullptr) return unknown_key(p.access_key);
+  return {};
 }
 
 Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authenticated& out,
@@ -268,29 +319,7 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     return {by_query ? "AuthorizationQueryParametersError" : "AuthorizationHeaderMalformed",
             cat("The region '", p.region, "' is wrong; expecting '", region_, "'")};
   }
-  auto stamp = parse_timestamp(p.timestamp);
-  if (!stamp || p.timestamp.substr(0, 8) != p.date) {
-    return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
-  }
-  if (p.presigned) {
-    if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
-    const int64_t end_ms = *stamp + p.expires_s * 1000;
-    if (now_ms > end_ms) return has_expired(end_ms, p.expires_s, now_ms);
-  } else if (std::abs(now_ms - *stamp) > kSkewMaxMs) {
-    return too_skewed(p.timestamp, now_ms);
-  }
-  // What decides about the request must be signed: the host and every x-amz- header.
-  auto is_signed = [&](std::string_view name) {
-    return std::find(p.signed_headers.begin(), p.signed_headers.end(), name) !=
-           p.signed_headers.end();
-  };
-  if (!is_signed("host")) return {"AccessDenied", "The host header must be signed"};
-  for (auto& [name, value] : r.headers) {
-    if (name.substr(0, 6) == "x-amz-" && !is_signed(name)) {
-      return {"AccessDenied",
-              cat("There were headers present in the request which were not signed: ", name)};
-    }
-  }
+  if (Error e = check_signed(r, p, now_ms)) return e;
   std::string content = std::string(r.header("x-amz-content-sha256"));
   if (content.empty()) {
     if (!p.presigned) {
@@ -306,18 +335,8 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     }
     if (content.empty()) content = "UNSIGNED-PAYLOAD";
   }
-  auto secret = users_.secret(p.access_key);
-  if (!secret) return unknown_key(p.access_key);
-  std::string key = signing_key(p.access_key, *secret, p.date, p.region, p.service);
-  out.scope = cat(p.date, "/", p.region, "/", p.service, "/aws4_request");
-  std::string canonical = canonical_request(r, p, content);
-  std::string to_sign = cat(kAlgorithm, "\n", p.timestamp, "\n", out.scope, "\n",
-                            objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
-  if (!equal_in_constant_time(objects::hex(hmac_sha256(key, to_sign)), p.signature)) {
-    return wrong_signature(p.access_key, p.signature, to_sign, canonical);
-  }
-  out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return unknown_key(p.access_key);
+  std::string key;
+  if (Error e = verify(r, p, content, key, out)) return e;
   out.presigned = p.presigned;
   out.signing_key = std::move(key);
   out.timestamp = p.timestamp;
@@ -379,8 +398,37 @@ Error Authenticator::authenticate_form(const std::map<std::string, std::string>&
   }
   out.principal = users_.owner(p.access_key);
   if (out.principal == nullptr) return unknown_key(p.access_key);
+  out.form = true;
+  out.version2 = version2;
   out.payload = Payload::kUnsigned;
   return {};
+}
+
+Error Authenticator::authenticate_call(const http::Request& r, int64_t now_ms,
+                                       std::string_view services, std::string_view body_sha256,
+                                       Authenticated& out) {
+  if (!r.has_header("authorization")) return {"AccessDenied", ""};
+  Parts p;
+  p.services = services;
+  if (Error e = parse_header(r, p)) return e;
+  // What AWS has once for all regions is signed for the first.
+  if (p.region != region_ && p.region != "us-east-1") {
+    return {"AuthorizationHeaderMalformed", cat("The region '", p.region, "' is wrong")};
+  }
+  if (Error e = check_signed(r, p, now_ms)) return e;
+  std::string key;
+  return verify(r, p, body_sha256, key, out);
+}
+
+std::string_view claimed_key(const http::Request& r) {
+  if (const std::string_view key = key_of_version2(r); !key.empty()) return key;
+  constexpr std::string_view kCredential = "Credential=";
+  const std::string* in_query = r.param("X-Amz-Credential");
+  std::string_view text = in_query != nullptr ? *in_query : r.header("authorization");
+  if (const size_t at = text.find(kCredential); in_query == nullptr && at != text.npos) {
+    text.remove_prefix(at + kCredential.size());
+  }
+  return text.substr(0, text.find('/'));
 }
 
 }  // namespace cairn::s3

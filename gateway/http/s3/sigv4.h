@@ -27,6 +27,7 @@ struct Authenticated {
   PrincipalPtr principal;
   bool presigned = false;
   bool version2 = false;  // sigv2.h
+  bool form = false;      // it is a form, whose policy was signed
   Payload payload = Payload::kUnsigned;
   std::string payload_sha256;  // hex, if kSigned
   // For chunk signatures.
@@ -40,8 +41,13 @@ Error payload_of(std::string_view content, Authenticated& out);
 // 20130524T000000Z, to Unix milliseconds; nothing if it is no such time.
 std::optional<int64_t> parse_timestamp(std::string_view text);
 
+// The access key that a request names, for one that was not believed.
+std::string_view claimed_key(const http::Request& request);
+
 class Authenticator {
  public:
+  struct Parts;  // what a signature says of itself: sigv4.cc
+
   // `region` is the one that signatures must be for.
   Authenticator(const Users& users, std::string region)
       : users_(users), region_(std::move(region)) {}
@@ -54,7 +60,15 @@ class Authenticator {
   Error authenticate_form(const std::map<std::string, std::string>& fields, int64_t now_ms,
                           Authenticated& out);
 
+  // Of a call of another service, signed in its header for one of these (separated by blanks), with
+  // a body of this SHA-256 in hexadecimal.
+  Error authenticate_call(const http::Request& request, int64_t now_ms, std::string_view services,
+                          std::string_view body_sha256, Authenticated& out);
+
  private:
+  // Whether the signature is that of who it says; sets out.principal.
+  Error verify(const http::Request& request, const Parts& parts, std::string_view content,
+               std::string& key, Authenticated& out);
   std::string signing_key(std::string_view access_key, std::string_view secret,
                           std::string_view date, std::string_view region, std::string_view service);
   const Users& users_;

@@ -1,0 +1,198 @@
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <ctime>
+
+#include "core/base/text.h"
+#include "core/store/user_table.h"
+#include "core/store/users.h"
+
+namespace cairn {
+namespace {
+
+using policy::ActionNames;
+using policy::Key;
+using policy::Resource;
+using policy::Verdict;
+
+// What is asked of a request: by its connection, its principal, and itself.
+class Asked final : public policy::Context {
+ public:
+  Asked(const Rights& rights, const Circumstances& from) : rights_(rights), from_(from) {}
+
+  std::optional<std::string_view> value(const policy::ConditionKey& key,
+                                        size_t place) const override {
+    const auto one = [place](std::string_view text) {
+      return place > 0 || text.empty() ? std::nullopt : std::optional(text);
+    };
+    switch (key.key) {
+      case Key::kSourceIp:
+        return one(address());
+      case Key::kSecureTransport:
+        return one(from_.secure ? "true" : "false");
+      case Key::kCurrentTime:
+        return one(time());
+      case Key::kEpochTime:
+        return one(epoch());
+      case Key::kUsername:
+        return one(rights_.name);
+      case Key::kUserId:
+        return one(rights_.id);
+      case Key::kPrincipalArn:
+        return one(rights_.arn);
+      case Key::kPrincipalType:
+        return one("User");
+      default:
+        return from_.request == nullptr ? std::nullopt : from_.request->value(key, place);
+    }
+  }
+
+  bool knows(const policy::ConditionKey& key) const override {
+    if (from_.request != nullptr) return from_.request->knows(key);
+    // Only who looks at keys can tell.
+    return key.key != Key::kExistingObjectTag && !(key.key == Key::kTlsVersion && from_.secure);
+  }
+
+ private:
+  std::string_view address() const {
+    std::string_view a = from_.address;
+    if (a.starts_with('[')) return a.substr(1, a.find(']') - 1);
+    const size_t colon = a.find(':');
+    return colon != a.npos && a.find(':', colon + 1) == a.npos ? a.substr(0, colon) : a;
+  }
+  int64_t now_ms() const {
+    if (now_ms_ == 0)
+      now_ms_ = rights_.clock == nullptr ? SystemClock().now_ms() : rights_.clock->now_ms();
+    return now_ms_;
+  }
+  std::string_view time() const {
+    const time_t seconds = now_ms() / 1000;
+    tm utc{};
+    gmtime_r(&seconds, &utc);
+    const size_t n = std::strftime(time_.data(), time_.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return {time_.data(), n};
+  }
+  std::string_view epoch() const {
+    const int n = std::snprintf(epoch_.data(), epoch_.size(), "%lld",
+                                static_cast<long long>(now_ms() / 1000));
+    return {epoch_.data(), static_cast<size_t>(n)};
+  }
+
+  const Rights& rights_;
+  const Circumstances& from_;
+  mutable int64_t now_ms_ = 0;
+  mutable std::array<char, 32> time_, epoch_;
+};
+
+constexpr bool has(Access access, Access part) { return (access & part) != Access::kNone; }
+
+ActionNames names_of(const Action& action, Access access) {
+  static const int get = policy::s3_number("GetObject"), put = policy::s3_number("PutObject"),
+                   remove = policy::s3_number("DeleteObject"),
+                   list = policy::s3_number("ListBucket");
+  ActionNames names(action.door, action.name);
+  if (names.own().number() >= 0) return names;  // it is one of S3's
+  if (!action.s3.empty()) {
+    names.add_canonical(policy::s3_number(action.s3));
+    return names;
+  }
+  // What only its own name allows.
+  if (has(access, Access::kAdmin | Access::kByName)) return names;
+  if (has(access, Access::kRead)) names.add_canonical(get);
+  if (has(access, Access::kWrite | Access::kInsert)) names.add_canonical(put);
+  if (has(access, Access::kDelete)) names.add_canonical(remove);
+  if (has(access, Access::kList)) names.add_canonical(list);
+  return names;
+}
+
+bool decide(const Rights& rights, const ActionNames& names, bool touches, const Resource& resource,
+            const Circumstances& from) {
+  const policy::Caller caller{rights.arn, kAccount, rights.canonical_user};
+  const Asked asked(rights, from);
+  const policy::Request request{names, resource, caller, asked};
+  const auto fine = [&](Verdict v) { return touches ? v == Verdict::kAllow : v != Verdict::kDeny; };
+  if (!fine(policy::evaluate(rights.policies, request))) return false;
+  if (rights.boundary == nullptr) return true;
+  const policy::Policy* boundary[] = {rights.boundary.get()};
+  return fine(policy::evaluate(boundary, request));
+}
+
+bool is_nobody(const Rights& rights) {
+  if (rights.nothing) return true;
+  return rights.expires_ms != 0 && rights.clock->now_ms() >= rights.expires_ms;
+}
+
+// Whether what is done in the place of this S3 action is done to a key.
+bool is_of_keys(int s3) {
+  return policy::level_of(static_cast<size_t>(s3)) == policy::Level::kObject;
+}
+
+}  // namespace
+
+void Rights::add(PolicyPtr policy) {
+  if (policy == nullptr) {
+    nothing = true;
+    return;
+  }
+  policies.push_back(policy.get());
+  kept.push_back(std::move(policy));
+}
+
+bool Rights::allow_all() const {
+  if (nothing || boundary != nullptr || expires_ms != 0) return false;
+  bool all = false;
+  for (const policy::Policy* policy : policies) {
+    for (const policy::Statement& s : policy->statements) {
+      if (!s.allow) return false;
+      const auto is_any = [](const auto& r) { return r.kind == policy::ResourcePattern::kAll; };
+      all =
+          all || (s.actions.has_all() && !s.not_action && !s.not_resource && s.conditions.empty() &&
+                  std::any_of(s.resources.begin(), s.resources.end(), is_any));
+    }
+  }
+  return all;
+}
+
+bool authorize(const Principal& principal, const Action& action, std::string_view space,
+               std::string_view key, const Circumstances& from) {
+  if (principal.may_all()) return true;
+  const std::shared_ptr<const Rights> rights = principal.rights();
+  if (rights == nullptr) return true;
+  if (is_nobody(*rights)) return false;
+  const auto may = [&](Access access, const Resource& resource) {
+    return decide(*rights, names_of(action, access), access != Access::kNone, resource, from);
+  };
+  if (space.empty() || has(action.access, Access::kAdmin)) {
+    return may(action.access, Resource::none());
+  }
+  if (!key.empty()) return may(action.access, Resource::key(space, key));
+  const bool is_s3 = action.door == "s3";
+  if (is_s3 || !action.s3.empty()) {
+    const int number = policy::s3_number(is_s3 ? action.name : action.s3);
+    return may(action.access, number >= 0 && is_of_keys(number) ? Resource::all_keys(space)
+                                                                : Resource::space(space));
+  }
+  if (has(action.access, Access::kList) && !may(Access::kList, Resource::space(space))) {
+    return false;
+  }
+  const auto rest = static_cast<Access>(static_cast<uint8_t>(action.access) &
+                                        ~static_cast<uint8_t>(Access::kList));
+  if (rest == Access::kNone) {
+    return has(action.access, Access::kList) || may(rest, Resource::space(space));
+  }
+  return may(rest, Resource::all_keys(space));
+}
+
+bool authorize(const Principal& principal, const Action& action, const policy::Resource& resource,
+               const Circumstances& from) {
+  if (principal.may_all()) return true;
+  const std::shared_ptr<const Rights> rights = principal.rights();
+  if (rights == nullptr) return true;
+  if (is_nobody(*rights)) return false;
+  return decide(*rights, names_of(action, action.access), action.access != Access::kNone, resource,
+                from);
+}
+
+}  // namespace cairn

@@ -1,0 +1,147 @@
+// All users, groups, policies and keys at one moment, and what may be done to them: IAM's rules,
+// without its wire.
+//
+// Names are told apart without their case, as IAM does. Errors of a Draft's functions: NotFound,
+// AlreadyExists, FailedPrecondition (it is still in use), ResourceExhausted (a limit),
+// InvalidArgument (a policy that is none; the message says why), DataLoss (a record of that name is
+// there and cannot be read).
+//
+// Threads: a UserTable is constant once it is shared; a Draft belongs to one.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "core/base/types.h"
+#include "core/store/user_records.h"
+
+namespace cairn {
+
+inline constexpr std::string_view kAccount = "000000000000";
+
+// Limits; those that AWS has too are AWS's, but for keys, of which it has two.
+inline constexpr size_t kKeysOfUserMax = 10, kGroupsOfUserMax = 10, kAttachedMax = 10;
+inline constexpr size_t kInlinedBytesMax = 20480;  // of a user's or a group's policies together
+inline constexpr size_t kUsersMax = 100'000;
+
+class UserTable {
+ public:
+  template <class Record>
+  using Named = std::map<std::string, std::shared_ptr<const Record>, std::less<>>;  // lower case
+  using Names = std::map<std::string, std::string, std::less<>>;  // of an id, in lower case
+
+  // Null: there is none.
+  const UserRecord* user(std::string_view name) const { return find(users, name); }
+  const GroupRecord* group(std::string_view name) const { return find(groups, name); }
+  const PolicyRecord* policy(std::string_view name) const { return find(policies, name); }
+  const KeyRecord* key(std::string_view id) const;
+  const UserRecord* user_by_id(std::string_view id) const { return find_id(users, user_ids, id); }
+  const GroupRecord* group_by_id(std::string_view id) const {
+    return find_id(groups, group_ids, id);
+  }
+  const PolicyRecord* policy_by_id(std::string_view id) const {
+    return find_id(policies, policy_ids, id);
+  }
+  bool is_unreadable(std::string_view record) const { return unreadable.contains(record); }
+  // How many users and groups it is attached to.
+  size_t attachments(const PolicyRecord& policy) const;
+
+  Named<UserRecord> users;
+  Named<GroupRecord> groups;
+  Named<PolicyRecord> policies;
+  std::map<std::string, std::shared_ptr<const KeyRecord>, std::less<>> keys;
+  Names user_ids, group_ids, policy_ids;
+  std::set<std::string, std::less<>> unreadable;  // names of records
+
+ private:
+  template <class Record>
+  static const Record* find(const Named<Record>& all, std::string_view name);
+  template <class Record>
+  static const Record* find_id(const Named<Record>& all, const Names& ids, std::string_view id);
+};
+
+std::string arn_of(const UserRecord& r);    // arn:aws:iam::000000000000:user/PATH/NAME
+std::string arn_of(const GroupRecord& r);   // …:group/…
+std::string arn_of(const PolicyRecord& r);  // …:policy/…
+inline std::string root_arn() { return "arn:aws:iam::000000000000:root"; }
+
+// A table that is being changed, and what that means for the records.
+class Draft {
+ public:
+  // `root`: a name that is taken, as "default" is.
+  Draft(const UserTable& table, int64_t now_ms, std::string_view root)
+      : table_(table), now_ms_(now_ms), root_(root) {}
+  const UserTable& table() const { return table_; }
+
+  Status create_user(std::string_view name, std::string_view path);
+  // Another name or path, if given.
+  Status update_user(std::string_view name, std::optional<std::string> new_name,
+                     std::optional<std::string> new_path);
+  Status delete_user(std::string_view name);
+  Status set_password(std::string_view name, std::string hash);  // empty: none
+
+  Status create_group(std::string_view name, std::string_view path);
+  Status update_group(std::string_view name, std::optional<std::string> new_name,
+                      std::optional<std::string> new_path);
+  Status delete_group(std::string_view name);
+  Status add_to_group(std::string_view group, std::string_view user);
+  Status remove_from_group(std::string_view group, std::string_view user);
+
+  Status create_policy(std::string_view name, std::string_view path, std::string_view description,
+                       std::string_view text);
+  Status replace_policy(std::string_view name, std::string_view text);
+  Status delete_policy(std::string_view name);
+
+  // Of users or groups.
+  enum class Whose : uint8_t { kUser, kGroup };
+  Status put_inlined(Whose whose, std::string_view name, std::string_view policy,
+                     std::string_view text);
+  Status delete_inlined(Whose whose, std::string_view name, std::string_view policy);
+  Status attach(Whose whose, std::string_view name, std::string_view policy);
+  Status detach(Whose whose, std::string_view name, std::string_view policy);
+
+  // `sealed` is of "key:ID". `boundary`: empty for none.
+  Status create_key(std::string_view user, std::string id, std::string sealed, int64_t expires_ms,
+                    std::string_view boundary);
+  struct KeyChange {
+    std::optional<bool> enabled;
+    std::optional<int64_t> expires_ms;    // 0: never
+    std::optional<std::string> boundary;  // empty: none
+  };
+  Status update_key(std::string_view id, const KeyChange& change);
+  Status delete_key(std::string_view id);
+
+  // What the records are to be: by name, the contents, or nothing for one that goes.
+  const std::map<std::string, std::optional<std::string>>& writes() const { return writes_; }
+  // Ids of what became another, or went.
+  const std::set<std::string, std::less<>>& touched() const { return touched_; }
+  UserTable take() { return std::move(table_); }
+
+ private:
+  Status check_new_user(std::string_view name) const;
+  template <class Record>
+  Status check_new(const UserTable::Named<Record>& all, std::string_view prefix,
+                   std::string_view name, std::string_view what) const;
+  void put(UserRecord r);
+  void put(GroupRecord r);
+  void put(PolicyRecord r);
+  void put(KeyRecord r);
+  void drop(std::string_view prefix, std::string_view name) {
+    writes_[std::string(prefix) + std::string(name)] = std::nullopt;
+  }
+  // Calls `fn(Subject&)` for the user or the group, and puts it.
+  template <class Fn>
+  Status edit(Whose whose, std::string_view name, Fn fn);
+
+  UserTable table_;
+  const int64_t now_ms_;
+  const std::string_view root_;
+  std::map<std::string, std::optional<std::string>> writes_;
+  std::set<std::string, std::less<>> touched_;
+};
+
+}  // namespace cairn

@@ -1,0 +1,146 @@
+#include "gateway/http/s3/request_context.h"
+
+#include <algorithm>
+
+#include "core/base/text.h"
+#include "gateway/http/s3/bodies.h"
+
+namespace cairn::s3 {
+namespace {
+
+using policy::Key;
+
+// The header that a key has its value from.
+std::string_view header_of(Key key) {
+  switch (key) {
+    case Key::kUserAgent:
+      return "user-agent";
+    case Key::kReferer:
+      return "referer";
+    case Key::kAcl:
+      return "x-amz-acl";
+    case Key::kGrantRead:
+      return "x-amz-grant-read";
+    case Key::kGrantWrite:
+      return "x-amz-grant-write";
+    case Key::kGrantReadAcp:
+      return "x-amz-grant-read-acp";
+    case Key::kGrantWriteAcp:
+      return "x-amz-grant-write-acp";
+    case Key::kGrantFullControl:
+      return "x-amz-grant-full-control";
+    case Key::kCopySource:
+      return "x-amz-copy-source";
+    case Key::kMetadataDirective:
+      return "x-amz-metadata-directive";
+    case Key::kEncryption:
+      return "x-amz-server-side-encryption";
+    case Key::kEncryptionKeyId:
+      return "x-amz-server-side-encryption-aws-kms-key-id";
+    case Key::kCustomerAlgorithm:
+      return "x-amz-server-side-encryption-customer-algorithm";
+    case Key::kStorageClass:
+      return "x-amz-storage-class";
+    case Key::kContentSha256:
+      return "x-amz-content-sha256";
+    case Key::kLockMode:
+      return "x-amz-object-lock-mode";
+    case Key::kRetainUntilDate:
+      return "x-amz-object-lock-retain-until-date";
+    case Key::kLegalHold:
+      return "x-amz-object-lock-legal-hold";
+    case Key::kIfMatch:
+      return "if-match";
+    case Key::kIfNoneMatch:
+      return "if-none-match";
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+RequestContext::RequestContext(const http::Request& request, const Authenticated& auth,
+                               int64_t now_ms)
+    : request_(request), auth_(auth) {
+  if (auth.presigned) {
+    const auto signed_ms = parse_timestamp(auth.timestamp);
+    if (signed_ms) signature_age_ = cat(now_ms - *signed_ms);
+  }
+  // Those of PutObjectTagging stand in its body.
+  knows_tags_ = !(request.method == "PUT" && request.param("tagging") != nullptr);
+  if (request.has_header("x-amz-tagging") &&
+      parse_tagging_header(request.header("x-amz-tagging"), tags_)) {
+    knows_tags_ = false;  // they are none, and will be refused
+  }
+  const std::string_view decoded = request.header("x-amz-decoded-content-length");
+  if (!decoded.empty()) {
+    content_length_ = decoded;
+  } else if (request.content_length) {
+    content_length_ = cat(*request.content_length);
+  }
+}
+
+std::optional<std::string_view> RequestContext::value(const policy::ConditionKey& key,
+                                                      size_t place) const {
+  if (key.key == Key::kRequestObjectTagKeys) {
+    if (place >= tags_.size()) return std::nullopt;
+    return std::next(tags_.begin(), static_cast<std::ptrdiff_t>(place))->first;
+  }
+  if (place > 0) return std::nullopt;
+  if (key.key == Key::kRequestObjectTag) {
+    const auto it = tags_.find(key.tag);
+    return it == tags_.end() ? std::nullopt : std::optional<std::string_view>(it->second);
+  }
+  const auto param = [this](std::string_view name) -> std::optional<std::string_view> {
+    const std::string* v = request_.param(name);
+    return v == nullptr ? std::nullopt : std::optional<std::string_view>(*v);
+  };
+  const auto some = [](std::string_view text) {
+    return text.empty() ? std::nullopt : std::optional(text);
+  };
+  switch (key.key) {
+    case Key::kPrefix:
+      return param("prefix");
+    case Key::kDelimiter:
+      return param("delimiter");
+    case Key::kMaxKeys:
+      return param("max-keys");
+    case Key::kVersionId:
+      return param("versionId");
+    case Key::kAuthType:
+      if (auth_.form) return "POST";
+      return auth_.presigned ? "REST-QUERY-STRING" : "REST-HEADER";
+    case Key::kSignatureVersion:
+      return auth_.version2 ? "AWS" : "AWS4-HMAC-SHA256";
+    case Key::kSignatureAge:
+      return some(signature_age_);
+    case Key::kContentLength:
+      return some(content_length_);
+    default: {
+      const std::string_view name = header_of(key.key);
+      if (name.empty() || !request_.has_header(name)) return std::nullopt;
+      return request_.header(name);
+    }
+  }
+}
+
+bool RequestContext::knows(const policy::ConditionKey& key) const {
+  switch (key.key) {
+    case Key::kRequestObjectTag:
+    case Key::kRequestObjectTagKeys:
+      return knows_tags_;
+    case Key::kExistingObjectTag:
+    case Key::kRemainingRetentionDays:
+    case Key::kLocationConstraint:  // it stands in the body
+      return false;
+    case Key::kTlsVersion:
+      return !request_.secure;
+    case Key::kContentLength:
+      return !content_length_.empty() || !(request_.has_body || auth_.form);
+    default:
+      return true;
+  }
+}
+
+}  // namespace cairn::s3

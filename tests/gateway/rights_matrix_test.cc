@@ -1,0 +1,260 @@
+// Every row of every door, asked by every kind of caller: what each may is derived here from what
+// the row says that it does, and from one table of callers.
+#include <gtest/gtest.h>
+
+#include <climits>
+#include <functional>
+#include <set>
+
+#include "gateway/grpc/admin_service.h"
+#include "gateway/grpc/collections_service.h"
+#include "gateway/grpc/connections.h"
+#include "gateway/grpc/kv_service.h"
+#include "gateway/grpc/objects_service.h"
+#include "gateway/http/iam/iam.h"
+#include "gateway/http/s3/service.h"
+#include "tests/core/principals.h"
+#include "tests/kv/engine_fixture.h"
+
+namespace cairn {
+namespace {
+
+using Matrix = kv::EngineTest;
+
+// One kind of caller. `own` is the row's own name in policies, "resp:get".
+struct Kind {
+  const char* name;
+  std::function<std::string(const std::string& own)> statements;
+  enum Rule : uint8_t {
+    kEverything,  // but what is denied
+    kByLetters,   // what has these letters alone
+    kNamed,
+  } rule;
+  // Of keys in db0: R for reading, W writing, D deleting; of db0, L for listing.
+  const char* letters = "";
+  const char* denied = "";  // likewise; "!" for the own name
+};
+
+std::string on_keys(std::string_view actions) { return allow(actions, "db0/*"); }
+
+const Kind kKinds[] = {
+    {"nobody", [](auto&) { return std::string(); }, Kind::kByLetters},
+    {"reader", [](auto&) { return on_keys("s3:GetObject"); }, Kind::kByLetters, "R"},
+    {"writer", [](auto&) { return on_keys("s3:PutObject"); }, Kind::kByLetters, "W"},
+    {"deleter", [](auto&) { return on_keys("s3:DeleteObject"); }, Kind::kByLetters, "D"},
+    {"lister", [](auto&) { return allow("s3:ListBucket", "db0"); }, Kind::kByLetters, "L"},
+    {"editor", [](auto&) { return on_keys("s3:GetObject s3:PutObject"); }, Kind::kByLetters, "RW"},
+    {"owner",
+     [](auto&) {
+       return cat(on_keys("s3:GetObject s3:PutObject s3:DeleteObject"), ",",
+                  allow("s3:ListBucket", "db0"));
+     },
+     Kind::kByLetters, "RWDL"},
+    // The same in two policies' worth of statements, and with what does not concern it denied.
+    {"patched",
+     [](auto&) {
+       return cat(on_keys("s3:GetObject"), ",", on_keys("s3:PutObject"), ",", deny("s3:*", "db1/*"),
+                  ",", deny("s3:ListBucket", "db0"));
+     },
+     Kind::kByLetters, "RW"},
+    {"elsewhere", [](auto&) { return cat(allow("s3:*", "db1"), ",", allow("s3:*", "db1/*")); },
+     Kind::kByLetters},
+    {"administrator", [](auto&) { return allow("*"); }, Kind::kEverything},
+    {"named", [](auto& own) { return allow(own); }, Kind::kNamed},
+    {"denied by name", [](auto& own) { return cat(allow("*"), ",", deny(own)); }, Kind::kEverything,
+     "", "!"},
+    {"not a reader", [](auto&) { return cat(allow("*"), ",", deny("s3:GetObject", "db0/*")); },
+     Kind::kEverything, "", "R"},
+    {"not a deleter", [](auto&) { return cat(allow("*"), ",", deny("s3:DeleteObject", "*")); },
+     Kind::kEverything, "", "D"},
+    {"not a lister", [](auto&) { return cat(allow("*"), ",", deny("s3:ListBucket", "db0")); },
+     Kind::kEverything, "", "L"},
+};
+
+constexpr bool has(Access access, Access part) { return (access & part) != Access::kNone; }
+
+// What a row does to one key, or to all: nothing if only its name can allow it.
+std::optional<std::string> letters_of(Access access) {
+  if (has(access, Access::kAdmin | Access::kByName)) return std::nullopt;
+  std::string letters;
+  if (has(access, Access::kRead)) letters += 'R';
+  if (has(access, Access::kWrite | Access::kInsert)) letters += 'W';
+  if (has(access, Access::kDelete)) letters += 'D';
+  if (has(access, Access::kList)) letters += 'L';
+  return letters;
+}
+
+bool contains(std::string_view letters, char letter) {
+  return letters.find(letter) != letters.npos;
+}
+
+// `touched`: what it does, place by place. `beyond`: also outside of db0.
+bool expected(const Kind& kind, const std::vector<Access>& touched, bool beyond) {
+  if (kind.rule == Kind::kNamed) return true;
+  if (kind.rule == Kind::kEverything && contains(kind.denied, '!')) return false;
+  for (const Access access : touched) {
+    const auto letters = letters_of(access);
+    if (kind.rule == Kind::kEverything) {
+      for (char c : letters.value_or("")) {
+        if (contains(kind.denied, c)) return false;
+      }
+      continue;
+    }
+    if (!letters) return false;
+    if (beyond && !letters->empty()) return false;
+    for (char c : *letters) {
+      if (!contains(kind.letters, c)) return false;
+    }
+  }
+  return true;
+}
+
+TEST_F(Matrix, OfCommands) {
+  kv::Engine& engine = *engines.front();
+  size_t asked = 0, refused = 0;
+  std::set<std::string_view> elsewhere;
+  for (const kv::Row& row : table.rows()) {
+    if (row.run == nullptr) continue;
+    const std::string own = cat("resp:", row.name);
+    // As many words as it takes at least: each a key, or a count of one.
+    std::vector<std::string> words;
+    for (size_t at = 0; at != std::string::npos;) {
+      const size_t end = row.name.find('|', at);
+      words.emplace_back(row.name.substr(at, end == row.name.npos ? end : end - at));
+      at = end == row.name.npos ? end : end + 1;
+    }
+    while (words.size() < static_cast<size_t>(std::abs(row.arity))) words.emplace_back("1");
+    for (const Kind& kind : kKinds) {
+      auto s = new_session();
+      s->principal = principal_with(kind.statements(own));
+      kv::Request request(*store);
+      for (auto& w : words) request.args.add_copy(w);
+      engine.prepare(*s, request);
+      ASSERT_EQ(request.row, &row) << row.name;
+      std::vector<Access> touched;
+      for (const kv::Key& key : request.keys) touched.push_back(kv::access_of(key.flags));
+      if (request.keys.empty() || !letters_of(row.action.access)) {
+        touched.push_back(row.action.access);
+      }
+      const auto is_there = [&](const kv::Key& key) { return key.ns == s->ns.get(); };
+      if (!std::all_of(request.keys.begin(), request.keys.end(), is_there)) {
+        elsewhere.insert(row.name);
+        continue;
+      }
+      const bool all = request.keys.empty() && (row.flags & kv::kAllDatabases) != 0;
+      const bool may = expected(kind, touched, all);
+      // With keys, whether it may be run at all is asked of its name alone.
+      const bool did =
+          (request.keys.empty() && row.has_keys() ? engine.may_run(*s, row, s->ns) && may
+                                                  : engine.may_run(*s, row, s->ns)) &&
+          engine.may_touch(*s, request);
+      EXPECT_EQ(did, may) << kind.name << " runs " << row.name;
+      asked++;
+      if (may) continue;
+      refused++;
+      EXPECT_EQ(answer(*s, words).text().substr(0, 29), "-NOPERM this user has no perm")
+          << kind.name << " runs " << row.name;
+    }
+  }
+  EXPECT_GT(asked, 3000u);
+  EXPECT_GT(refused, 1000u);
+  EXPECT_LE(elsewhere.size(), 2u);  // MOVE
+  EXPECT_EQ(run({"DBSIZE"}), ":0");
+}
+
+TEST_F(Matrix, OfGrpcMethods) {
+  const auto connections =
+      std::make_shared<rpc::Connections>(store->any_executor(), store->clock(), INT_MAX);
+  const rpc::Shared shared{*store, users, *connections};
+  const rpc::KeyValueService key_value(shared);
+  const rpc::ObjectsService objects(shared);
+  const rpc::CollectionsService collections(shared);
+  const rpc::AdminService admin(shared, *server, *engines.front());
+  constexpr Access kParts[] = {Access::kRead, Access::kWrite, Access::kInsert, Access::kDelete,
+                               Access::kList};
+  for (const rpc::Service* service :
+       std::initializer_list<const rpc::Service*>{&key_value, &objects, &collections, &admin}) {
+    for (const auto& row : service->rows()) {
+      const std::string own = cat("grpc:", row.action.name);
+      for (const Kind& kind : kKinds) {
+        const rpc::Caller by{principal_with(kind.statements(own)), row.action};
+        if (has(row.action.access, Access::kAdmin)) {
+          EXPECT_EQ(authorize(*by.who, row.action), expected(kind, {row.action.access}, false))
+              << kind.name << " calls " << row.path;
+          continue;
+        }
+        if (!row.action.s3.empty()) {  // an operation of S3's on a bucket, which has its own name
+          const bool may = kind.rule == Kind::kNamed ||
+                           (kind.rule == Kind::kEverything && !contains(kind.denied, '!'));
+          EXPECT_EQ(by.may(row.action.access, "db0"), may) << kind.name << " calls " << row.path;
+          continue;
+        }
+        // Each thing that it may do to a key, and to all of them.
+        for (const Access part : kParts) {
+          if (!has(row.action.access, part)) continue;
+          const bool may = expected(kind, {part}, false);
+          EXPECT_EQ(by.may(part, "db0"), may) << kind.name << " calls " << row.path;
+          if (part == Access::kList) continue;
+          EXPECT_EQ(by.may(part, "db0", "1"), may) << kind.name << " calls " << row.path;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Matrix, OfS3Operations) {
+  http::Request request;
+  http::Response response;
+  s3::Call call{*store, request, response, {}, {}, {}, {}, nullptr, "root", "us-east-1"};
+  for (auto rows : s3::all_rows()) {
+    for (const s3::Row& row : rows) {
+      const std::string own = cat("s3:", row.action.name);
+      const std::string_view key = row.scope == s3::Scope::kObject ? "1" : "";
+      const std::string_view space = row.scope == s3::Scope::kService ? "" : "db0";
+      for (const Kind& kind : kKinds) {
+        call.auth.principal = principal_with(kind.statements(own));
+        // By its own name and by no other.
+        char letter = 0;
+        if (own == "s3:GetObject") letter = 'R';
+        if (own == "s3:PutObject") letter = 'W';
+        if (own == "s3:DeleteObject") letter = 'D';
+        if (own == "s3:ListBucket") letter = 'L';
+        bool may = kind.rule == Kind::kNamed;
+        if (kind.rule == Kind::kByLetters) may = letter != 0 && contains(kind.letters, letter);
+        if (kind.rule == Kind::kEverything) {
+          may = !contains(kind.denied, '!') && (letter == 0 || !contains(kind.denied, letter));
+        }
+        const auto error = call.may(row.action, space, key);
+        EXPECT_EQ(error.code, may ? "" : "AccessDenied") << kind.name << " does " << row.name;
+      }
+    }
+  }
+}
+
+TEST_F(Matrix, OfIamsOperations) {
+  const auto user = policy::Resource::arn("arn:aws:iam::000000000000:user/ann");
+  size_t rows_seen = 0;
+  for (auto rows : {iam::user_rows(), iam::group_rows(), iam::policy_rows(), iam::key_rows()}) {
+    for (const iam::Row& row : rows) {
+      const std::string own = cat("iam:", row.name);
+      for (const Kind& kind : kKinds) {
+        const PrincipalPtr who = principal_with(kind.statements(own));
+        EXPECT_EQ(authorize(*who, row.action(), user, {}),
+                  expected(kind, {row.action().access}, false))
+            << kind.name << " calls " << row.name;
+      }
+      const PrincipalPtr of_ann =
+          principal_with(cat("{'Effect':'Allow','Action':'", own,
+                             "','Resource':'arn:aws:iam::000000000000:user/${aws:username}'}"),
+                         "ann");
+      EXPECT_TRUE(authorize(*of_ann, row.action(), user, {}));
+      const auto bob = policy::Resource::arn("arn:aws:iam::000000000000:user/bob");
+      EXPECT_FALSE(authorize(*of_ann, row.action(), bob, {}));
+      rows_seen++;
+    }
+  }
+  EXPECT_GT(rows_seen, 40u);
+}
+
+}  // namespace
+}  // namespace cairn
