@@ -597,7 +597,8 @@ constexpr Row kRows[] = {
      get_attributes, "x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker",
      "versionId", true, false, false, action::kGetObjectVersionAttributes},
     {"DeleteObject", action::kDeleteObject, "DELETE", Scope::kObject, "", "", delete_object,
-     "if-match if-unmodified-since x-amz-if-match-last-modified-time x-amz-if-match-size",
+     "if-match if-unmodified-since x-amz-if-match-last-modified-time x-amz-if-match-size "
+     "x-amz-bypass-governance-retention",
      "versionId", true, false, false, action::kDeleteObjectVersion},
     {"RestoreObject", action::kRestoreObject, "POST", Scope::kObject, "restore", "", restore_object,
      "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "versionId", true, true},
