@@ -3,6 +3,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "objects/multipart.h"
+#include "objects/rename.h"
 
 namespace cairn::objects {
 
@@ -46,6 +47,9 @@ void Append::join() {
   const std::string tail_md5 = hex(upload_.digest(Algorithm::kMd5));
   const uint64_t tail_size = upload_.size() - before.size;
   const auto algorithm = algorithm_named(this->algorithm());
+  // Those of other algorithms, which a gRPC upload may have brought, are not carried on.
+  if (meta_.checksums.size() > 1)
+    meta_.checksums.erase(std::next(meta_.checksums.begin()), meta_.checksums.end());
   const std::string tail = algorithm ? upload_.digest(*algorithm) : "";
   if (before.size == 0 && before.meta.part_sizes.empty()) {
     meta_.etag = tail_md5;
@@ -77,6 +81,7 @@ StatusOr<PutResult> Append::put(ObjectMeta fresh, std::optional<int64_t> expire_
   if (before_) {
     meta_ = before_->meta;
     meta_.extra.erase("upload");  // it is no more what that upload made
+    forget_renaming(meta_);
     join();
   } else {
     meta_ = std::move(fresh);

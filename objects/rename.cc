@@ -3,6 +3,7 @@
 #include <array>
 
 #include "core/base/errors.h"
+#include "core/base/text.h"
 
 namespace cairn::objects {
 
@@ -10,11 +11,18 @@ namespace {
 
 // In ObjectMeta::extra: 8 bytes of the token's digest, 8 of the source's.
 constexpr const char* kRenamed = "renamed";
+constexpr std::string_view kSourceCondition = "x-amz-rename-source-";
 std::string mark_of(const Renaming& r) {
   constexpr size_t kBytes = 8;
   return digest_of(Algorithm::kSha256, r.token).substr(0, kBytes) +
          digest_of(Algorithm::kSha256, r.from).substr(0, kBytes);
 }
+
+}  // namespace
+
+void forget_renaming(ObjectMeta& meta) { meta.extra.erase(kRenamed); }
+
+namespace {
 
 // Nothing: the value left memory, and has to come back first.
 StatusOr<std::optional<PutResult>> try_rename(Store& store, Namespace& ns, const Renaming& r) {
@@ -37,7 +45,12 @@ StatusOr<std::optional<PutResult>> try_rename(Store& store, Namespace& ns, const
   if (source == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
   if (!source->is_string()) return resting_on(wrong_type(), t.seen());
   Info info = info_of(store, source);
-  if (Status s = check_conditions(r.of_source, &info, t.seen()); !s.ok()) return s;
+  if (Status s = check_conditions(r.of_source, &info, t.seen()); !s.ok()) {
+    return resting_on(
+        absl::FailedPreconditionError(
+            cat("a condition did not hold: ", kSourceCondition, unmet(r.of_source, &info))),
+        t.seen());
+  }
   if (Status s = check_conditions(r.of_target, at_target ? &*at_target : nullptr, t.seen());
       !s.ok()) {
     return s;
@@ -50,6 +63,7 @@ StatusOr<std::optional<PutResult>> try_rename(Store& store, Namespace& ns, const
   // What a value has from its record, as one of the Redis door, it keeps.
   info.meta.etag = info.etag;
   info.meta.modified_ms = info.modified_ms;
+  forget_renaming(info.meta);
   if (!mark.empty()) info.meta.extra[kRenamed] = mark;
   const std::string encoded = info.meta.encode();
   RecordView record = source->record(ns.stored());

@@ -18,4 +18,7 @@ struct Renaming {
 // InvalidArgument "IdempotencyParameterMismatch": the token was another renaming's.
 awaitable<StatusOr<PutResult>> rename(Store& store, Namespace& ns, const Renaming& renaming);
 
+// What was written otherwise than by a renaming is not what one made.
+void forget_renaming(ObjectMeta& meta);
+
 }  // namespace cairn::objects

@@ -39,7 +39,7 @@ FEATURES = [("x-amz-grant-", "grants"), ("server-side-encryption", "encryption")
             ("x-amz-optional-object-attributes", "`RestoreStatus`"), ("write-offset", "appending"), ("bucket-namespace", "namespaces of accounts"),
             *((kind, "checksums MD5, SHA512 and XXHASH") for kind in ("checksum-md5", "checksum-sha512", "checksum-xxhash"))]
 # What cannot be told by what a request carries.
-PARTLY = {}
+PARTLY = {"PostObject": "without temporary credentials, encryption and other ACLs than the owner's"}
 
 
 def operations():

@@ -141,6 +141,41 @@ class Forms(Calls):
         self.assertNotIn(b" 204 ", answer)
         self.assertNotIn("half", [o["Key"] for o in self.s3.list_objects_v2(Bucket="bucket").get("Contents", [])])
 
+    def policy_form(self, text, key="written"):
+        """A form under a policy as it is written here, signed by hand."""
+        fields = dict(self.form(key))
+        policy = base64.b64encode(text.encode()).decode()
+        sign = lambda k, x: hmac.new(k, x.encode(), hashlib.sha256).digest()
+        secret = b"AWS4" + PASSWORD.encode()
+        for part in fields["x-amz-credential"].split("/")[1:]:
+            secret = sign(secret, part)
+        return list({**fields, "policy": policy, "x-amz-signature": sign(secret, policy).hex()}.items())
+
+    def test_a_policy_is_read_as_the_documentation_writes_it(self):
+        head = '{ "expiration": "2099-12-01T12:00:00.000Z", "conditions": [ {"bucket": "bucket"}, ["starts-with", "$x-amz-", ""],'
+        self.assertEqual(self.post(self.policy_form(head + '["starts-with", "$key", "writ"], ] }'))[0], 204)  # a comma too many
+        self.assertEqual(self.code(self.post(self.policy_form(head + '["starts-with", "\\$key", "other"]]}'))), (403, "AccessDenied"))
+        for stamp in ("infinite-future", "infinite-past", "soon"):
+            answer = self.post(self.policy_form('{"expiration": "%s", "conditions": []}' % stamp))
+            self.assertEqual(self.code(answer), (400, "InvalidPolicyDocument"), stamp)
+
+    def test_fields_are_honoured_or_refused(self):
+        free = [["starts-with", "$" + name, ""] for name in ("x-cairn-ttl", "content-md5", "if-none-match", "x-amz-content-sha256", "x-amz-meta-a")]
+        self.assertEqual(self.post(self.form("ttl", free, more={"x-cairn-ttl": "1000"}))[0], 204)
+        self.assertIn("x-cairn-expires-ms", self.get("ttl")[1]["ResponseMetadata"]["HTTPHeaders"])
+        md5 = base64.b64encode(hashlib.md5(b"data").digest()).decode()
+        self.assertEqual(self.post(self.form("md5", free, more={"content-md5": md5}))[0], 204)
+        self.assertEqual(self.code(self.post(self.form("md5", free, more={"content-md5": md5}), b"other")), (400, "BadDigest"))
+        for name in ("if-none-match", "x-amz-content-sha256"):
+            self.assertEqual(self.code(self.post(self.form("no", free, more={name: "*"}))), (501, "NotImplemented"), name)
+        # The name of the file, nine hundred times.
+        long = self.form("no", free, more={"x-amz-meta-a": "${filename}" * 900})
+        self.assertEqual(self.code(self.post(long, name="x" * 8000)), (400, "MaxPostPreDataLengthExceededError"))
+        # Only the file has a file's name.
+        body = multipart(self.form("${filename}", [["starts-with", "$key", ""]]), b"data").replace(b'name="key"', b'name="key"; filename="other"')
+        self.assertIn(b"204 ", self.raw_post(body))
+        self.assertEqual(self.get("a.jpg")[0], b"data")
+
     def raw_post(self, body):
         self.connection.close()
         self.connection.request("POST", "/bucket", body, {"Content-Type": "multipart/form-data; boundary=" + BOUNDARY})
@@ -244,6 +279,8 @@ class Version2(Calls):
         auth = "AWS %s:%s" % (USER, sign("GET\n\n\n%s\n/bucket/date" % late))
         self.assertEqual(self.code(get(Date=late, Authorization=auth)), (403, "RequestTimeTooSkewed"))
         self.assertEqual(self.code(get(Authorization=auth)), (403, "AccessDenied"))
+        for date_of_no_time in ("infinite-future", "infinite-past"):
+            self.assertEqual(self.code(get(Date=date_of_no_time, Authorization=auth)), (403, "AccessDenied"))
         auth = "AWS nobody:%s" % sign("GET\n\n\n%s\n/bucket/date" % date)
         self.assertEqual(self.code(get(Date=date, Authorization=auth)), (403, "InvalidAccessKeyId"))
 

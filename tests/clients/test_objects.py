@@ -514,6 +514,27 @@ class Objects(Calls):
         self.assertEqual(self.rename("first", "last", x_amz_client_token="token-2")[0], 200)
         self.assertEqual(self.get("last")[1], b"another")
         self.assertEqual(self.rename("first", "last", x_amz_client_token="x" * 65)[0], 400)
+        # A copy is no renaming, though what it copies was made by one.
+        self.put("from", b"1")
+        self.assertEqual(self.rename("from", "to", x_amz_client_token="token-3")[0], 200)
+        self.s3.copy_object(Bucket="bucket", Key="copy", CopySource="bucket/to")
+        self.put("from", b"2")
+        self.assertEqual(self.rename("from", "copy", x_amz_client_token="token-3")[0], 200)
+        self.assertEqual(self.get("copy")[1], b"2")
+
+    def test_a_source_that_is_two_is_none(self):
+        for source in ("bucket/twin", "/bucket/twin"):
+            self.put("twin", b"outer")
+            self.assertEqual(self.rename(source, "new")[0], 200)
+            self.assertEqual(self.get("new")[1], b"outer")
+        self.put("bucket/twin", b"inner")
+        self.assertEqual(self.rename("bucket/twin", "new")[0], 200)
+        self.assertEqual(self.get("new")[1], b"inner")
+        self.put("twin", b"outer")
+        self.put("bucket/twin", b"inner")
+        self.assertEqual(self.rename("bucket/twin", "new")[0], 400)
+        self.assertEqual(self.rename("/bucket/bucket/twin", "new")[0], 200)
+        self.assertEqual((self.get("new")[1], self.get("twin")[1]), (b"inner", b"outer"))
 
     # ---- appending ----
 

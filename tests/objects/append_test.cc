@@ -128,6 +128,21 @@ TEST_F(AppendTest, ShareTheBytesThatAreThere) {
   take_apart(std::move(store));
 }
 
+// It had the old ones of those that nobody had computed again.
+TEST_F(AppendTest, KeepsNoChecksumOfWhatWasThere) {
+  start();
+  ObjectMeta meta;
+  for (Algorithm a : {Algorithm::kCrc32, Algorithm::kSha256}) {
+    meta.checksums.emplace(name_of(a), base64(digest_of(a, "12345")));
+  }
+  put("key", "12345", meta);
+  ASSERT_TRUE(append("key", 5, "6").ok());
+  const std::map<std::string, std::string> want = {
+      {"crc32", base64(digest_of(Algorithm::kCrc32, "123456"))}};
+  EXPECT_EQ(stat(*store, *bucket, "key")->meta.checksums, want);
+  take_apart(std::move(store));
+}
+
 TEST_F(AppendTest, HaveALimitOfParts) {
   segment_bytes = 1 << 20;  // for their sizes
   start();

@@ -14,8 +14,8 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
   if (Error e = tags_of(c, fresh.tags)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
-  std::optional<int64_t> expire_ms;
-  if (Error e = expiry_of(c, expire_ms)) co_return e;
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
   objects::Append append(c.store, *c.bucket, c.key, offset, announced(c));
   Status begun = co_await append.begin(conditions);
   if (!begun.ok()) co_return error_of(begun);
@@ -39,7 +39,8 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
                     seen};
   }
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = append.put(std::move(fresh), expire_ms);
+  auto put =
+      append.put(std::move(fresh), ttl_ms ? std::optional(expiry_after(c, ttl_ms)) : std::nullopt);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   answer_put(c, *put, append.meta());

@@ -273,6 +273,7 @@ awaitable<Error> delete_objects(Call& c) {
     conditions.if_size = size;
     const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
     Error e = c.may(action, c.bucket_name, key);
+    if (!e) e = may_compare(c, key, conditions);
     if (!e && version && *version != "null") e = {"NoSuchVersion", ""};
     if (!e) e = co_await until_idle(c, key);
     if (!e) {

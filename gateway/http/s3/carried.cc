@@ -32,11 +32,6 @@ constexpr std::string_view kSignatureParams =
 constexpr std::string_view kSignatureParams2 = "AWSAccessKeyId Expires Signature";
 constexpr std::string_view kHarmlessParams = "x-id";  // an SDK's name of the operation
 
-bool governed(std::string_view name) {
-  return name.starts_with("x-amz-") || name.starts_with("x-cairn-") || name.starts_with("if-") ||
-         name == "content-range";
-}
-
 // Values that are true of Cairn; a known value that is not is not implemented, another is none.
 struct Truth {
   std::string_view name, holds, known;
@@ -150,6 +145,11 @@ Error check_params(const Row& row, const Call& c) {
 
 }  // namespace
 
+bool governed(std::string_view name) {
+  return name.starts_with("x-amz-") || name.starts_with("x-cairn-") || name.starts_with("if-") ||
+         name == "content-range";
+}
+
 Error take_hoisted(http::Request& r) {
   auto& query = r.query;
   for (size_t i = 0; i < query.size();) {
@@ -166,6 +166,9 @@ Error take_hoisted(http::Request& r) {
         name == "x-amz-content-sha256" || name == "x-amz-sdk-checksum-algorithm" ||
         (name.starts_with("x-amz-checksum-") && objects::algorithm_named(name.substr(15)));
     if (of_body) continue;
+    if (!http::is_field_name(name) || !http::is_field_value(value)) {
+      return {"InvalidRequest", cat(name, " in the URL is no header")};
+    }
     auto [header, added] = r.headers.emplace(name, value);
     if (!added && header->second != value) {
       return {"InvalidRequest", cat(name, " has one value in the URL and another in the header")};

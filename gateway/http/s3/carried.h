@@ -20,6 +20,8 @@ namespace cairn::s3 {
 // there before there is a body (aws-sdk-js-v3 #6994). InvalidRequest: the request has such a header
 // with another value.
 Error take_hoisted(http::Request& request);
+// Whether a header of this name, in lower case, is honoured or refused.
+bool governed(std::string_view name);
 // The first thing that `row` does not honour, as S3's error: NotImplemented mostly.
 Error check_carried(const Row& row, const Call& call);
 // For a request that no row serves: what it asks for.

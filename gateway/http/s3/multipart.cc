@@ -16,9 +16,9 @@ awaitable<Error> create(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
-  std::optional<int64_t> expire_ms;
-  if (Error e = expiry_of(c, expire_ms)) co_return e;
-  if (expire_ms) meta.extra[objects::kUploadTtl] = c.request.header("x-cairn-ttl");
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
+  if (ttl_ms) meta.extra[objects::kUploadTtl] = c.request.header("x-cairn-ttl");
   std::string algorithm = lower(c.request.header("x-amz-checksum-algorithm"));
   if (algorithm.empty() && c.request.has_header("x-amz-checksum-type")) {
     co_return Error{"InvalidRequest",

@@ -7,6 +7,7 @@
 #include "gateway/http/s3/collections.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
+#include "objects/rename.h"
 
 namespace cairn::s3 {
 
@@ -162,8 +163,8 @@ awaitable<Error> put_object(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
-  std::optional<int64_t> expire_ms;
-  if (Error e = expiry_of(c, expire_ms)) co_return e;
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (!conditions.empty()) {  // fail before the body is sent, where that can be known already
@@ -182,7 +183,7 @@ awaitable<Error> put_object(Call& c) {
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
   auto put =
-      objects::put(c.store, *c.bucket, c.key, upload, meta, expire_ms.value_or(0), conditions);
+      objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   answer_put(c, *put, meta);
@@ -349,6 +350,7 @@ awaitable<Error> delete_object(Call& c) {
   if (c.has_param("versionId") && c.param("versionId") != "null") co_return Error{};
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  if (Error e = may_compare(c, c.key, conditions)) co_return e;
   auto lsn = objects::remove(c.store, *c.bucket, c.key, conditions);
   if (!lsn.ok()) co_return error_of(lsn.status());
   co_return co_await settle(c, lsn->seen);
@@ -464,9 +466,10 @@ awaitable<Error> copy_object(Call& c) {
   auto opened = co_await objects::open(c.store, *source, key, std::nullopt, of_source, &verdict);
   if (!opened.ok()) co_return of_source_key(error_of(opened.status()), key);
   if (verdict != objects::Verdict::kGo) co_return unmet_by_source(of_source, opened->info);
-  std::optional<int64_t> expire_ms;
-  if (Error e = expiry_of(c, expire_ms)) co_return e;
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
   ObjectMeta meta = opened->info.meta;
+  objects::forget_renaming(meta);
   if (directive == "replace") {
     ObjectMeta fresh;
     if (Error e = meta_of(c, fresh)) co_return e;
@@ -503,7 +506,7 @@ awaitable<Error> copy_object(Call& c) {
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
   auto put =
-      objects::put(c.store, *c.bucket, c.key, upload, meta, expire_ms.value_or(0), conditions);
+      objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   XmlOut xml("CopyObjectResult");

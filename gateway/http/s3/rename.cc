@@ -12,9 +12,9 @@ namespace {
 
 constexpr std::string_view kSource = "x-amz-rename-source", kToken = "x-amz-client-token";
 
-// "key", "/key" or "/bucket/key", percent-encoded: S3's own examples name the key alone, its
-// pattern a bucket too, and a key of the bucket may begin with the bucket's name. What has the
-// bucket in front is taken for both.
+// "/bucket/key", "bucket/key" or "key", percent-encoded: S3's own examples name the key alone, its
+// pattern a bucket too. A key may begin with the bucket's name: where both readings name something,
+// neither is taken.
 Error find_source(const Call& c, std::string& key) {
   const std::string_view text = c.request.header(kSource);
   const auto decoded = http::percent_decode(text, false);
@@ -22,7 +22,16 @@ Error find_source(const Call& c, std::string& key) {
   std::string_view path = *decoded;
   if (path.starts_with('/')) path.remove_prefix(1);
   if (const std::string bucket = cat(c.bucket_name, "/"); path.starts_with(bucket)) {
-    path.remove_prefix(bucket.size());
+    const std::string_view behind = path.substr(bucket.size());
+    const bool may = !c.may(action::kGetObject, c.bucket_name, path);
+    const auto whole = objects::stat(c.store, *c.bucket, path);
+    const auto part = objects::stat(c.store, *c.bucket, behind);
+    if (may && whole.ok() && part.ok()) {
+      Error e = argument_invalid(kSource, text, "The source of the renaming names two keys");
+      e.rests_on = std::max(whole->seen, part->seen);
+      return e;
+    }
+    if (!may || !whole.ok()) path = behind;
   }
   if (path.empty()) return argument_invalid(kSource, text, "The source of the renaming is none");
   if (path.size() > objects::kObjectKeyMax) return {"KeyTooLongError", ""};

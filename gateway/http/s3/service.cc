@@ -125,7 +125,12 @@ Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_
   return {};
 }
 
-Error expiry_of(const Call& call, std::optional<int64_t>& expire_ms) {
+Error may_compare(const Call& call, std::string_view key, const objects::Conditions& conditions) {
+  if (conditions.if_match.empty() || conditions.if_match == "*") return {};
+  return call.may(action::kGetObject, call.bucket_name, key);
+}
+
+Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms) {
   constexpr std::string_view kHeader = "x-cairn-ttl";
   constexpr int64_t kSecondsMax = int64_t{1} << 40;
   if (!call.request.has_header(kHeader)) return {};
@@ -134,8 +139,12 @@ Error expiry_of(const Call& call, std::optional<int64_t>& expire_ms) {
     return argument_invalid(kHeader, call.request.header(kHeader),
                             "x-cairn-ttl is a number of seconds from 1 on");
   }
-  expire_ms = call.store.now_ms() + *seconds * 1000;
+  ttl_ms = *seconds * 1000;
   return {};
+}
+
+int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
+  return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
 }
 
 std::array<std::span<const Row>, 9> all_rows() {
@@ -252,6 +261,8 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   address(request, call);
   Error e = co_await dispatch(call);
   name_what(call, e);
+  // Whatever is refused, it may show rules of the bucket.
+  if (e && request.has_header("origin")) e.rests_on = std::max(e.rests_on, store_.newest_name());
   co_return e;
 }
 

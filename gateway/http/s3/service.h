@@ -170,10 +170,14 @@ Error wrong_checksum(std::string_view algorithm);
 // The conditional headers, with a prefix for copies: "x-amz-copy-source-".
 Error conditions_of(const http::Request& request, objects::Conditions& conditions,
                     std::string_view prefix = "");
+// A deletion under the condition of an ETag tells it, and takes the right to read, as S3 has it.
+Error may_compare(const Call& call, std::string_view key, const objects::Conditions& conditions);
 Error part_number(const Call& call, unsigned& number);
-// When the object that is written expires: x-cairn-ttl says in how many seconds; nothing: it does
-// not say.
-Error expiry_of(const Call& call, std::optional<int64_t>& expire_ms);
+// For how long the object that is written stays, in milliseconds, as x-cairn-ttl says; nothing: it
+// does not say.
+Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms);
+// When what is committed now expires; 0: it does not.
+int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms);
 // The bucket and key that x-amz-copy-source names.
 Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key);
 // What an error or a condition that does not hold is called where it is about the source.

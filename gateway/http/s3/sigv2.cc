@@ -227,7 +227,7 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   if (out.principal == nullptr) return unknown_key(claim.access_key);
   out.presigned = in_query;
   out.version2 = true;
-  if (e = payload_of(r.header("x-amz-content-sha256"), out); e) return e;
+  if (e = payload_of(carried(r, "x-amz-content-sha256"), out); e) return e;
   if (out.payload == Payload::kStreaming || out.payload == Payload::kStreamingTrailer) {
     return {"InvalidRequest", "Signature version 2 does not sign chunks"};
   }
