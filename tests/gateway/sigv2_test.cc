@@ -73,6 +73,7 @@ constexpr Published kPublished[] = {
 };
 
 TEST_F(SigV2, PublishedRequestsAreGood) {
+  constexpr int64_t kLateMs = 960'000;  // a minute more than S3 takes
   for (const Published& p : kPublished) {
     const http::Request r = parse(cat(p.head, "Date: ", p.date, "\r\nAuthorization: AWS ", kUser,
                                       ":", p.signature, "\r\n\r\n"));
@@ -80,8 +81,8 @@ TEST_F(SigV2, PublishedRequestsAreGood) {
     const int64_t now_ms = http::parse_http_date(date).value() * 1000;
     EXPECT_EQ(refusal(r, now_ms, p.bucket), "") << p.head;
     EXPECT_EQ(refusal(r, now_ms, "another"), "SignatureDoesNotMatch");
-    EXPECT_EQ(refusal(r, now_ms + 16 * 60'000, p.bucket), "RequestTimeTooSkewed");
-    EXPECT_EQ(refusal(r, now_ms - 16 * 60'000, p.bucket), "RequestTimeTooSkewed");
+    EXPECT_EQ(refusal(r, now_ms + kLateMs, p.bucket), "RequestTimeTooSkewed");
+    EXPECT_EQ(refusal(r, now_ms - kLateMs, p.bucket), "RequestTimeTooSkewed");
   }
 }
 

@@ -83,8 +83,9 @@ constexpr Row of_bucket(std::string_view operation, std::string_view action,
   return {operation, get(action), "GET", Scope::kBucket, subresource, "", run, "", ""};
 }
 constexpr Row of_object(std::string_view operation, std::string_view subresource,
-                        Operation run = get_lock) {
-  return {operation, get(operation), "GET", Scope::kObject, subresource, "", run, "", "versionId"};
+                        Operation run = get_lock, Action of_version = {}) {
+  return {operation, get(operation), "GET", Scope::kObject, subresource, "",        run,
+          "",        "versionId",    true,  false,          false,       of_version};
 }
 
 constexpr Row kRows[] = {
@@ -105,7 +106,7 @@ constexpr Row kRows[] = {
     of_bucket("GetBucketWebsite", "GetBucketWebsite", "website"),
     of_bucket("GetObjectLockConfiguration", "GetBucketObjectLockConfiguration", "object-lock"),
     of_bucket("GetPublicAccessBlock", "GetBucketPublicAccessBlock", "publicAccessBlock"),
-    of_object("GetObjectAcl", "acl", get_object_acl),
+    of_object("GetObjectAcl", "acl", get_object_acl, get("GetObjectVersionAcl")),
     of_object("GetObjectLegalHold", "legal-hold"),
     of_object("GetObjectRetention", "retention"),
 };
