@@ -275,7 +275,7 @@ int serve(const Options& options) {
   }
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region, &engines);
+  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max);
   iam::Service iam(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {

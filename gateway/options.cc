@@ -352,6 +352,16 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--region", o.region, "the region that S3's signatures are for")
       ->check(not_empty())
       ->capture_default_str();
+  app.add_option_function<std::string>(
+         "--put-max",
+         [&o](const std::string& text) {
+           const auto bytes = parse_size(text);
+           if (!bytes) throw CLI::ValidationError("--put-max", cat("'", text, "' is no size"));
+           o.put_max = *bytes;
+         },
+         "what one PUT of an object or a part may bring over HTTP, as S3's 5gb; 0: no limit")
+      ->type_name("SIZE")
+      ->default_str("5gb");
   app.add_flag("--metrics-on-loopback", o.metrics_on_loopback,
                "/-/metrics takes no credentials from a client on this machine");
   app.add_option("--io", o.io, "storage engine")

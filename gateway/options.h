@@ -29,10 +29,11 @@ struct Options {
   EvictionPolicy policy = EvictionPolicy::kNoEviction;
   double space_amplification = 2;
   Durability durability = Durability::kEverySec;
-  std::string domain = "localhost";  // BUCKET.domain addresses a bucket
-  std::string region = "us-east-1";  // that S3's signatures are for
-  bool metrics_on_loopback = false;  // /-/metrics takes no credentials from a peer there
-  std::string io = "auto";           // auto, uring, threads
+  std::string domain = "localhost";      // BUCKET.domain addresses a bucket
+  std::string region = "us-east-1";      // that S3's signatures are for
+  uint64_t put_max = uint64_t{5} << 30;  // bytes of one PUT over HTTP, as S3 has it; 0: any
+  bool metrics_on_loopback = false;      // /-/metrics takes no credentials from a peer there
+  std::string io = "auto";               // auto, uring, threads
   bool repair = false;
   unsigned patience_s = 60;  // with a client that does nothing in the middle of a stream
   bool reflection_on_loopback = false;

@@ -3,6 +3,9 @@
 #include <absl/strings/escaping.h>
 #include <openssl/evp.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <array>
 #include <bit>
 
@@ -33,10 +36,16 @@ std::optional<std::string> base64_decode(std::string_view text, size_t text_max)
 }
 
 namespace {
-constexpr std::pair<std::string_view, Algorithm> kNames[] = {
-    {"crc32", Algorithm::kCrc32},         {"crc32c", Algorithm::kCrc32c},
-    {"crc64nvme", Algorithm::kCrc64nvme}, {"sha1", Algorithm::kSha1},
-    {"sha256", Algorithm::kSha256},       {"md5", Algorithm::kMd5}};
+constexpr std::pair<std::string_view, Algorithm> kNames[] = {{"crc32", Algorithm::kCrc32},
+                                                             {"crc32c", Algorithm::kCrc32c},
+                                                             {"crc64nvme", Algorithm::kCrc64nvme},
+                                                             {"sha1", Algorithm::kSha1},
+                                                             {"sha256", Algorithm::kSha256},
+                                                             {"sha512", Algorithm::kSha512},
+                                                             {"md5", Algorithm::kMd5},
+                                                             {"xxhash64", Algorithm::kXxhash64},
+                                                             {"xxhash3", Algorithm::kXxhash3},
+                                                             {"xxhash128", Algorithm::kXxhash128}};
 
 std::string big_endian(uint64_t value, int bytes) {
   std::string out;
@@ -48,7 +57,7 @@ int crc_bytes(Algorithm a) { return a == Algorithm::kCrc64nvme ? 8 : 4; }
 
 std::optional<Algorithm> algorithm_named(std::string_view name) {
   for (auto& [n, a] : kNames) {
-    if (n == name && a != Algorithm::kMd5) return a;
+    if (n == name) return a;
   }
   return std::nullopt;
 }
@@ -60,8 +69,23 @@ std::string_view name_of(Algorithm algorithm) {
   return "";
 }
 
+namespace {
+XXH64_state_t* of_xxh64(void* context) { return static_cast<XXH64_state_t*>(context); }
+XXH3_state_t* of_xxh3(void* context) { return static_cast<XXH3_state_t*>(context); }
+}  // namespace
+
 void Digest::Free::operator()(void* context) const {
-  EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context));
+  switch (algorithm) {
+    case Algorithm::kXxhash64:
+      XXH64_freeState(of_xxh64(context));
+      return;
+    case Algorithm::kXxhash3:
+    case Algorithm::kXxhash128:
+      XXH3_freeState(of_xxh3(context));
+      return;
+    default:
+      EVP_MD_CTX_free(static_cast<EVP_MD_CTX*>(context));
+  }
 }
 
 // Looked up once: by EVP_sha256() and the like OpenSSL does it at each use, under a lock.
@@ -69,13 +93,35 @@ static const EVP_MD* fetched(Algorithm algorithm) {
   static const EVP_MD* const md5 = EVP_MD_fetch(nullptr, "MD5", nullptr);
   static const EVP_MD* const sha1 = EVP_MD_fetch(nullptr, "SHA1", nullptr);
   static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-  return algorithm == Algorithm::kMd5 ? md5 : algorithm == Algorithm::kSha1 ? sha1 : sha256;
+  static const EVP_MD* const sha512 = EVP_MD_fetch(nullptr, "SHA512", nullptr);
+  return algorithm == Algorithm::kMd5      ? md5
+         : algorithm == Algorithm::kSha1   ? sha1
+         : algorithm == Algorithm::kSha512 ? sha512
+                                           : sha256;
 }
 
-Digest::Digest(Algorithm algorithm) : algorithm_(algorithm) {
-  if (is_crc(algorithm)) return;
-  context_.reset(EVP_MD_CTX_new());
-  EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_.get()), fetched(algorithm), nullptr);
+Digest::Digest(Algorithm algorithm) : algorithm_(algorithm), context_(nullptr, Free{algorithm}) {
+  switch (algorithm) {
+    case Algorithm::kCrc32:
+    case Algorithm::kCrc32c:
+    case Algorithm::kCrc64nvme:
+      return;
+    case Algorithm::kXxhash64:
+      context_.reset(XXH64_createState());
+      XXH64_reset(of_xxh64(context_.get()), 0);
+      return;
+    case Algorithm::kXxhash3:
+      context_.reset(XXH3_createState());
+      XXH3_64bits_reset(of_xxh3(context_.get()));
+      return;
+    case Algorithm::kXxhash128:
+      context_.reset(XXH3_createState());
+      XXH3_128bits_reset(of_xxh3(context_.get()));
+      return;
+    default:
+      context_.reset(EVP_MD_CTX_new());
+      EVP_DigestInit_ex(static_cast<EVP_MD_CTX*>(context_.get()), fetched(algorithm), nullptr);
+  }
 }
 Digest::~Digest() = default;
 Digest::Digest(Digest&&) noexcept = default;
@@ -92,6 +138,15 @@ void Digest::update(Bytes data) {
     case Algorithm::kCrc64nvme:
       crc_ = crc64nvme(crc_, data);
       return;
+    case Algorithm::kXxhash64:
+      XXH64_update(of_xxh64(context_.get()), data.data(), data.size());
+      return;
+    case Algorithm::kXxhash3:
+      XXH3_64bits_update(of_xxh3(context_.get()), data.data(), data.size());
+      return;
+    case Algorithm::kXxhash128:
+      XXH3_128bits_update(of_xxh3(context_.get()), data.data(), data.size());
+      return;
     default:
       EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_.get()), data.data(), data.size());
   }
@@ -99,6 +154,16 @@ void Digest::update(Bytes data) {
 
 std::string Digest::finish() {
   if (is_crc(algorithm_)) return big_endian(crc_, crc_bytes(algorithm_));
+  if (algorithm_ == Algorithm::kXxhash64) {
+    return big_endian(XXH64_digest(of_xxh64(context_.get())), 8);
+  }
+  if (algorithm_ == Algorithm::kXxhash3) {
+    return big_endian(XXH3_64bits_digest(of_xxh3(context_.get())), 8);
+  }
+  if (algorithm_ == Algorithm::kXxhash128) {
+    const XXH128_hash_t sum = XXH3_128bits_digest(of_xxh3(context_.get()));
+    return big_endian(sum.high64, 8) + big_endian(sum.low64, 8);
+  }
   unsigned char out[EVP_MAX_MD_SIZE];
   unsigned n = 0;
   EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_.get()), out, &n);

@@ -20,8 +20,19 @@ std::string base64(std::string_view raw);
 // Nothing unless the text is canonical base64, padding included, and has `text_max` bytes at most.
 std::optional<std::string> base64_decode(std::string_view text, size_t text_max = 4096);
 
-enum class Algorithm : uint8_t { kCrc32, kCrc32c, kCrc64nvme, kSha1, kSha256, kMd5 };
-// As in x-amz-checksum-NAME: "crc32", "crc32c", "crc64nvme", "sha1", "sha256".
+enum class Algorithm : uint8_t {
+  kCrc32,
+  kCrc32c,
+  kCrc64nvme,
+  kSha1,
+  kSha256,
+  kSha512,
+  kMd5,
+  kXxhash64,
+  kXxhash3,
+  kXxhash128
+};
+// As in x-amz-checksum-NAME: "crc32", "sha256", "xxhash3".
 std::optional<Algorithm> algorithm_named(std::string_view name);
 std::string_view name_of(Algorithm algorithm);
 
@@ -32,16 +43,17 @@ class Digest {
   Digest(Digest&&) noexcept;
   Digest& operator=(Digest&&) noexcept;
   void update(Bytes data);
-  std::string finish();  // raw bytes; CRCs big-endian, as S3 prints them
+  std::string finish();  // raw bytes; numbers big-endian, as S3 prints them
   Algorithm algorithm() const { return algorithm_; }
 
  private:
   Algorithm algorithm_;
   uint64_t crc_ = 0;
   struct Free {
+    Algorithm algorithm;
     void operator()(void* context) const;
   };
-  std::unique_ptr<void, Free> context_;
+  std::unique_ptr<void, Free> context_;  // of OpenSSL or xxHash
 };
 
 std::string digest_of(Algorithm algorithm, std::string_view data);

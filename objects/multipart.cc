@@ -206,7 +206,8 @@ Status check_expected(const Expected& e, const Completed& done, const ObjectMeta
       cat(e.checksum, "-", meta.part_sizes.size()) == done.checksum) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError("BadDigest");
+  return absl::InvalidArgumentError(
+      cat("BadDigest The ", e.algorithm, " you specified did not match the calculated checksum."));
 }
 // What the completion said, if this upload made the object that is there now, of these parts: a
 // client that did not get the answer asks again. S3 does likewise (CompleteMultipartUpload).
@@ -246,12 +247,16 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                Conditions conditions, Expected expected,
                                                uint64_t part_bytes_min) {
   if (parts.empty()) co_return absl::InvalidArgumentError("MalformedXML no parts");
+  const bool in_order = std::adjacent_find(parts.begin(), parts.end(), [](auto& a, auto& b) {
+                          return a.number >= b.number;
+                        }) == parts.end();
   auto upload = find_upload(store, bucket, key, id);
   if (absl::IsNotFound(upload.status())) {
     if (auto before = completed_before(store, bucket, key, id, parts)) co_return *before;
   }
   if (!upload.ok()) co_return upload.status();
   Lsn seen = upload->seen;  // what a refusal rests on
+  if (!in_order) co_return resting_on(absl::InvalidArgumentError("InvalidPartOrder"), seen);
   const auto refuse = [&seen](const std::string& why) {
     return resting_on(absl::InvalidArgumentError(why), seen);
   };
@@ -263,9 +268,6 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   Digest etag(Algorithm::kMd5);
   std::string composite, running;
   for (size_t i = 0; i < parts.size(); i++) {
-    if (i > 0 && parts[i].number <= parts[i - 1].number) {
-      co_return refuse("InvalidPartOrder");
-    }
     const std::string name = part_key(id, parts[i].number);
     auto part = co_await open(store, store.system(), name, std::nullopt);
     seen = std::max(seen, part.ok() ? part->info.seen : rests_on(part.status()));
@@ -281,7 +283,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
       }
     }
     if (i + 1 < parts.size() && part->info.size < part_bytes_min) {
-      co_return refuse("EntityTooSmall");
+      co_return refuse(cat("EntityTooSmall ", parts[i].number, " ", part->info.size));
     }
     const auto raw = unhex(part->info.etag);
     if (!raw) co_return absl::DataLossError("a part's ETag is no MD5");
@@ -316,13 +318,15 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   Status finished = co_await object.finish();
   if (!finished.ok()) co_return finished;
   std::string encoded = meta.encode();
+  const auto ttl_s = parse_int<int64_t>(upload->meta.extra[kUploadTtl]);
+  const int64_t expire_ms = ttl_s ? meta.modified_ms + *ttl_s * 1000 : 0;
   std::function<Status(Transaction&)> publish = [&](Transaction& t) -> Status {
     KeyHash hash = bucket.hash(key);
     if (!conditions.empty()) {
       const Entry* e = t.find(bucket, key, hash);
       if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;
     }
-    Status put = t.put(bucket, hash, object.record(bucket, key, encoded, 0));
+    Status put = t.put(bucket, hash, object.record(bucket, key, encoded, expire_ms));
     if (put.ok()) object.gave_away();
     return put;
   };

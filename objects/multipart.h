@@ -73,14 +73,17 @@ struct Completed {
   bool full_object = false;
 };
 // An upload that was completed already answers again, while its object is there. NotFound
-// "NoSuchKey": if_match, and no object. InvalidArgument "InvalidPart…", "InvalidPartOrder…",
-// "EntityTooSmall…", "BadDigest…", "InvalidRequest…". `part_bytes_min`: of each part but the last.
+// "NoSuchKey": if_match, and no object. InvalidArgument "InvalidPart NUMBER", "InvalidPartOrder",
+// "EntityTooSmall NUMBER SIZE", "BadDigest…", "InvalidRequest…". `part_bytes_min`: of each part but
+// the last.
 awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                std::string_view key, std::string_view id,
                                                std::vector<CompletePart> parts,
                                                Conditions conditions, Expected expected,
                                                uint64_t part_bytes_min = kPartBytesMin);
 
+// In ObjectMeta::extra of an upload: in how many seconds the object expires, once it is complete.
+inline constexpr const char* kUploadTtl = "ttl";
 // In ObjectMeta::extra of an object that was uploaded in parts, if its upload declared a checksum:
 // those of the parts, one behind another, by the algorithm of the object's own.
 inline constexpr const char* kPartChecksums = "part-checksums";

@@ -17,7 +17,8 @@ bool valid_bucket_name(std::string_view name) {
   for (size_t i = 0; i < name.size(); i++) {
     char c = name[i];
     if (!alnum(c) && c != '-' && c != '.') return false;
-    if (c == '.' && name[i - 1] == '.') return false;
+    const bool mark = c == '-' || c == '.';
+    if (mark && (c == '.' ? !alnum(name[i - 1]) : name[i - 1] == '.')) return false;
     digits_and_dots &= (c >= '0' && c <= '9') || c == '.';
   }
   if (name.substr(0, 2) == "db" && name.find_first_not_of("0123456789", 2) == name.npos) {
@@ -73,24 +74,47 @@ bool any_etag(std::string_view list, std::string_view etag, bool weakly) {
 }
 }  // namespace
 
-Verdict judge(const Conditions& c, const Info* now) {
+namespace {
+struct Judged {
+  Verdict verdict = Verdict::kGo;
+  std::string_view by = {};  // the header
+};
+Judged judged(const Conditions& c, const Info* now) {
   if (c.if_version && (now == nullptr ? Lsn() : now->version) != *c.if_version) {
-    return Verdict::kFailed;
+    return {Verdict::kFailed};
   }
-  if (c.if_exists && *c.if_exists != (now != nullptr)) return Verdict::kFailed;
+  if (c.if_exists && *c.if_exists != (now != nullptr)) return {Verdict::kFailed};
   if (!c.if_match.empty()) {
-    if (now == nullptr || !any_etag(c.if_match, now->etag, false)) return Verdict::kFailed;
+    if (now == nullptr || !any_etag(c.if_match, now->etag, false)) {
+      return {Verdict::kFailed, "If-Match"};
+    }
   } else if (c.if_unmodified_since_s && now != nullptr &&
              now->modified_ms / 1000 > *c.if_unmodified_since_s) {
-    return Verdict::kFailed;
+    return {Verdict::kFailed, "If-Unmodified-Since"};
+  }
+  if (c.if_modified_at_s && now != nullptr && now->modified_ms / 1000 != *c.if_modified_at_s) {
+    return {Verdict::kFailed, "x-amz-if-match-last-modified-time"};
+  }
+  if (c.if_size && now != nullptr && now->size != *c.if_size) {
+    return {Verdict::kFailed, "x-amz-if-match-size"};
   }
   if (!c.if_none_match.empty()) {
-    if (now != nullptr && any_etag(c.if_none_match, now->etag, true)) return Verdict::kNotModified;
+    if (now != nullptr && any_etag(c.if_none_match, now->etag, true)) {
+      return {Verdict::kNotModified, "If-None-Match"};
+    }
   } else if (c.if_modified_since_s && now != nullptr &&
              now->modified_ms / 1000 <= *c.if_modified_since_s) {
-    return Verdict::kNotModified;
+    return {Verdict::kNotModified, "If-Modified-Since"};
   }
-  return Verdict::kGo;
+  return {};
+}
+}  // namespace
+
+Verdict judge(const Conditions& conditions, const Info* now) {
+  return judged(conditions, now).verdict;
+}
+std::string_view unmet(const Conditions& conditions, const Info* now) {
+  return judged(conditions, now).by;
 }
 
 namespace {
@@ -312,11 +336,17 @@ Status check_conditions(Store& store, const Conditions& conditions, const Entry*
   if (conditions.empty()) return absl::OkStatus();
   std::optional<Info> now;
   if (entry != nullptr) now = info_of(store, entry);
-  if (!conditions.if_match.empty() && !now) {
+  return check_conditions(conditions, now ? &*now : nullptr, seen);
+}
+
+Status check_conditions(const Conditions& conditions, const Info* now, Lsn seen) {
+  if (!conditions.if_match.empty() && now == nullptr) {
     return resting_on(absl::NotFoundError("NoSuchKey"), seen);
   }
-  if (judge(conditions, now ? &*now : nullptr) != Verdict::kGo) {
-    return resting_on(absl::FailedPreconditionError("a condition did not hold"), seen);
+  if (const Judged judge = judged(conditions, now); judge.verdict != Verdict::kGo) {
+    return resting_on(absl::FailedPreconditionError(
+                          cat("a condition did not hold", judge.by.empty() ? "" : ": ", judge.by)),
+                      seen);
   }
   return absl::OkStatus();
 }
@@ -494,7 +524,11 @@ bool list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
     item.modified_ms = info.modified_ms;
     item.expire_ms = info.expire_ms;
     item.version = e->version();
-    if (!info.meta.checksums.empty()) item.checksum_algorithm = info.meta.checksums.begin()->first;
+    if (!info.meta.checksums.empty()) {
+      const auto& [algorithm, checksum] = *info.meta.checksums.begin();
+      item.checksum_algorithm = algorithm;
+      item.composite_checksum = checksum.find('-') != checksum.npos;
+    }
     page.items.push_back(std::move(item));
     ++it;
   }

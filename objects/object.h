@@ -49,19 +49,26 @@ struct Conditions {
   std::string if_none_match;
   std::optional<int64_t> if_modified_since_s, if_unmodified_since_s;
   std::optional<Lsn> if_version;  // the version, invalid for "must not exist"
+  // Of a deletion: of what is there, if anything is.
+  std::optional<int64_t> if_modified_at_s;
+  std::optional<uint64_t> if_size;
   // A range counts only of this very value; else the whole is meant. Decides about nothing else.
   std::string if_range;  // one strong ETag in quotes; nothing else ever matches
   std::optional<bool> if_exists;
   bool empty() const {
     return if_match.empty() && if_none_match.empty() && !if_modified_since_s &&
-           !if_unmodified_since_s && !if_version && !if_exists;
+           !if_unmodified_since_s && !if_version && !if_modified_at_s && !if_size && !if_exists;
   }
 };
 enum class Verdict { kGo, kNotModified, kFailed };
 Verdict judge(const Conditions& conditions, const Info* current);
+// The header of the first one that does not hold, as "If-Match"; empty: all hold, or it has none.
+std::string_view unmet(const Conditions& conditions, const Info* current);
 // Of a write, in the transaction that found `entry` (null: nothing is there). NotFound: if_match,
-// and nothing is there, as S3 has it; FailedPrecondition: another one does not hold.
+// and nothing is there, as S3 has it; FailedPrecondition: another one does not hold, and the
+// message ends with its header, behind ": ".
 Status check_conditions(Store& store, const Conditions& conditions, const Entry* entry, Lsn seen);
+Status check_conditions(const Conditions& conditions, const Info* current, Lsn seen);
 
 // A value being read: what it was at one moment, however it changes meanwhile.
 struct Opened {
@@ -165,6 +172,7 @@ struct ListItem {
   int64_t expire_ms = 0;
   Lsn version;
   std::string checksum_algorithm;
+  bool composite_checksum = false;
 };
 // A page ends behind so many bytes of keys, too (those of S3 have at most 1,024, others 64 KiB), at
 // one that a client can send back in a head.

@@ -54,7 +54,8 @@ std::optional<int64_t> parse_http_date(std::string_view text) {
                              "%a %b %e %H:%M:%S %E4Y", "%E4Y-%m-%dT%H:%M:%E*SZ"}) {
     absl::Time time;
     std::string error;
-    if (absl::ParseTime(format, {text.data(), text.size()}, absl::UTCTimeZone(), &time, &error)) {
+    if (absl::ParseTime(format, {text.data(), text.size()}, absl::UTCTimeZone(), &time, &error) &&
+        time != absl::InfiniteFuture() && time != absl::InfinitePast()) {
       return absl::ToUnixSeconds(time);
     }
   }

@@ -617,7 +617,7 @@ class HttpBuffers(Case):
         """Each was kept whole while its client was waited for."""
         n, s3 = 300, self.server.s3()
         s3.create_bucket(Bucket="bodies")
-        headers = signed("POST", self.server.http, "/bodies", "delete=", {"content-length": "1000000"})[0]
+        headers = signed("POST", self.server.http, "/bodies", "delete=", {"content-length": "1000000", "content-md5": "1B2M2Y8AsgTpgAmY7PhCfg=="})[0]
         head = "".join("%s: %s\r\n" % item for item in headers.items())
         half = b"POST /bodies?delete= HTTP/1.1\r\n%s\r\n<Delete>" % head.encode() + b"<Object><Key>a</Key></Object>" * 30000
         before = resident(self.server)

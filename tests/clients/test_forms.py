@@ -12,12 +12,13 @@ import re
 import time
 import unittest
 import urllib.parse
+import xml.etree.ElementTree
 import zlib
 
 import boto3
 from botocore.config import Config
 
-from harness import PASSWORD, USER
+from harness import PASSWORD, USER, wait_until
 from test_http import Calls
 
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
@@ -127,8 +128,9 @@ class Forms(Calls):
             self.connection.request("POST", "/bucket", body, headers)
             r = self.connection.getresponse()
             self.assertEqual(self.code((r.status, r.read())), want)
-        self.assertEqual(self.error(self.call("POST", "/bucket")),
-                         (412, "PreconditionFailed", "Bucket POST must be of the enclosure-type multipart/form-data"))
+        answer = self.call("POST", "/bucket")
+        self.assertEqual(self.code(answer), (412, "PreconditionFailed"))
+        self.assertIn(b"<Condition>Bucket POST must be of the enclosure-type multipart/form-data</Condition>", answer[1])
         # What comes behind the file is not looked at.
         late = "--%s\r\nContent-Disposition: form-data; name=\"x-amz-meta-late\"\r\n\r\n1\r\n" % BOUNDARY
         self.assertEqual(self.post(self.form("late"), b"data", after=late.encode())[0], 204)
@@ -138,6 +140,41 @@ class Forms(Calls):
         answer = self.raw_post(body)
         self.assertNotIn(b" 204 ", answer)
         self.assertNotIn("half", [o["Key"] for o in self.s3.list_objects_v2(Bucket="bucket").get("Contents", [])])
+
+    def policy_form(self, text, key="written"):
+        """A form under a policy as it is written here, signed by hand."""
+        fields = dict(self.form(key))
+        policy = base64.b64encode(text.encode()).decode()
+        sign = lambda k, x: hmac.new(k, x.encode(), hashlib.sha256).digest()
+        secret = b"AWS4" + PASSWORD.encode()
+        for part in fields["x-amz-credential"].split("/")[1:]:
+            secret = sign(secret, part)
+        return list({**fields, "policy": policy, "x-amz-signature": sign(secret, policy).hex()}.items())
+
+    def test_a_policy_is_read_as_the_documentation_writes_it(self):
+        head = '{ "expiration": "2099-12-01T12:00:00.000Z", "conditions": [ {"bucket": "bucket"}, ["starts-with", "$x-amz-", ""],'
+        self.assertEqual(self.post(self.policy_form(head + '["starts-with", "$key", "writ"], ] }'))[0], 204)  # a comma too many
+        self.assertEqual(self.code(self.post(self.policy_form(head + '["starts-with", "\\$key", "other"]]}'))), (403, "AccessDenied"))
+        for stamp in ("infinite-future", "infinite-past", "soon"):
+            answer = self.post(self.policy_form('{"expiration": "%s", "conditions": []}' % stamp))
+            self.assertEqual(self.code(answer), (400, "InvalidPolicyDocument"), stamp)
+
+    def test_fields_are_honoured_or_refused(self):
+        free = [["starts-with", "$" + name, ""] for name in ("x-cairn-ttl", "content-md5", "if-none-match", "x-amz-content-sha256", "x-amz-meta-a")]
+        self.assertEqual(self.post(self.form("ttl", free, more={"x-cairn-ttl": "1000"}))[0], 204)
+        self.assertIn("x-cairn-expires-ms", self.get("ttl")[1]["ResponseMetadata"]["HTTPHeaders"])
+        md5 = base64.b64encode(hashlib.md5(b"data").digest()).decode()
+        self.assertEqual(self.post(self.form("md5", free, more={"content-md5": md5}))[0], 204)
+        self.assertEqual(self.code(self.post(self.form("md5", free, more={"content-md5": md5}), b"other")), (400, "BadDigest"))
+        for name in ("if-none-match", "x-amz-content-sha256"):
+            self.assertEqual(self.code(self.post(self.form("no", free, more={name: "*"}))), (501, "NotImplemented"), name)
+        # The name of the file, nine hundred times.
+        long = self.form("no", free, more={"x-amz-meta-a": "${filename}" * 900})
+        self.assertEqual(self.code(self.post(long, name="x" * 8000)), (400, "MaxPostPreDataLengthExceededError"))
+        # Only the file has a file's name.
+        body = multipart(self.form("${filename}", [["starts-with", "$key", ""]]), b"data").replace(b'name="key"', b'name="key"; filename="other"')
+        self.assertIn(b"204 ", self.raw_post(body))
+        self.assertEqual(self.get("a.jpg")[0], b"data")
 
     def raw_post(self, body):
         self.connection.close()
@@ -242,6 +279,8 @@ class Version2(Calls):
         auth = "AWS %s:%s" % (USER, sign("GET\n\n\n%s\n/bucket/date" % late))
         self.assertEqual(self.code(get(Date=late, Authorization=auth)), (403, "RequestTimeTooSkewed"))
         self.assertEqual(self.code(get(Authorization=auth)), (403, "AccessDenied"))
+        for date_of_no_time in ("infinite-future", "infinite-past"):
+            self.assertEqual(self.code(get(Date=date_of_no_time, Authorization=auth)), (403, "AccessDenied"))
         auth = "AWS nobody:%s" % sign("GET\n\n\n%s\n/bucket/date" % date)
         self.assertEqual(self.code(get(Date=date, Authorization=auth)), (403, "InvalidAccessKeyId"))
 
@@ -256,6 +295,38 @@ class Version2(Calls):
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="v2/a.jpg")["Body"].read(), b"data")
         self.connection.close()
         self.assertEqual(self.code(post(fields[:3] + [("Signature", "AAAA")])), (403, "SignatureDoesNotMatch"))
+
+    # ---- what refusals say, in either version ----
+
+    def fields(self, answer, code):
+        self.assertEqual(self.code(answer), (403, code))
+        return {e.tag: e.text or "" for e in xml.etree.ElementTree.fromstring(answer[1]) if e.tag not in ("Code", "Message", "Resource", "RequestId")}
+
+    def test_refusals_say_what_was_to_be_signed(self):
+        """By which the one who signed finds his mistake."""
+        ours, date = {}, email.utils.formatdate(usegmt=True)
+        for version, answer in ((2, self.fetch("GET", "/bucket/refused?tagging&prefix=x", headers={"Date": date, "Authorization": "AWS %s:AAAA" % USER})),
+                                (4, self.call("GET", "/bucket/refused", "tagging", secret="wrong-password"))):
+            got = ours[version] = self.fields(answer, "SignatureDoesNotMatch")
+            self.assertEqual(got["AWSAccessKeyId"], USER)
+            for name in ["StringToSign"] + ["CanonicalRequest"] * (version == 4):
+                self.assertEqual(bytes.fromhex(got[name + "Bytes"]).decode(), got[name])
+        self.assertEqual((ours[2]["StringToSign"], ours[2]["SignatureProvided"]), ("GET\n\n\n%s\n/bucket/refused?tagging" % date, "AAAA"))
+        self.assertTrue(ours[4]["CanonicalRequest"].startswith("GET\n/bucket/refused\ntagging=\nhost:"))
+        self.assertTrue(ours[4]["StringToSign"].endswith(hashlib.sha256(ours[4]["CanonicalRequest"].encode()).hexdigest()))
+        late = datetime.datetime.utcnow() - datetime.timedelta(hours=1)
+        for answer in (self.call("GET", "/bucket", now=late),
+                       self.fetch("GET", "/bucket", headers={"Date": email.utils.formatdate(time.time() - 3600), "Authorization": "AWS %s:AAAA" % USER})):
+            got = self.fields(answer, "RequestTimeTooSkewed")
+            self.assertEqual((set(got), got["MaxAllowedSkewMilliseconds"]), ({"RequestTime", "ServerTime", "MaxAllowedSkewMilliseconds"}, "900000"))
+        for client, want in ((self.s3, {"X-Amz-Expires", "Expires", "ServerTime"}), (self.old, {"Expires", "ServerTime"})):
+            url = client.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "k"}, ExpiresIn=1 if client is self.s3 else -5)
+            wait_until(lambda: self.fetch("GET", url)[0] == 403)
+            got = self.fields(self.fetch("GET", url), "AccessDenied")
+            self.assertEqual(set(got), want)
+            self.assertLessEqual(got["Expires"], got["ServerTime"])
+        self.assertEqual(self.fields(self.fetch("GET", "/bucket", headers={"Date": date, "Authorization": "AWS nobody:AAAA"}), "InvalidAccessKeyId"),
+                         {"AWSAccessKeyId": "nobody"})
 
 
 if __name__ == "__main__":

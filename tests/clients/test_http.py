@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from harness import PASSWORD, USER, Case, raw
 from test_s3 import signed
 
-CHECKSUMS = ["x-amz-checksum-" + a for a in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")]
+CHECKSUMS = ["x-amz-checksum-" + a for a in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256", "sha512", "md5", "xxhash64", "xxhash3", "xxhash128")]
 SOURCE = ["x-amz-copy-source", "x-amz-source-expected-bucket-owner"] + [
     "x-amz-copy-source-if-" + c for c in ("match", "none-match", "modified-since", "unmodified-since")]
 READ = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "x-amz-checksum-mode"]
@@ -26,6 +26,8 @@ BODY = ["x-amz-decoded-content-length", "x-amz-trailer", "x-amz-sdk-checksum-alg
 TAG = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
 CORS = "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
 WRITE = ["x-amz-tagging", "if-match", "if-none-match", "if-unmodified-since", "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a"]
+RENAME = ["x-amz-rename-source", "x-amz-client-token"] + [
+    p + "if-" + c for p in ("", "x-amz-rename-source-") for c in ("match", "none-match", "modified-since", "unmodified-since")]
 RESPONSE = ["response-" + n for n in ("content-type", "content-language", "expires", "cache-control",
                                       "content-disposition", "content-encoding")]
 LIST = ["prefix", "delimiter", "max-keys", "encoding-type"]
@@ -49,21 +51,26 @@ OPERATIONS = {
     "DeleteBucketCors": ("DELETE", "/bucket", "cors=", [], []),
     "ListObjectVersions": ("GET", "/matrix", "versions=", [], LIST + ["key-marker", "version-id-marker"]),
     "GetBucketLogging": ("GET", "/matrix", "logging=", [], []),
-    "ListObjects": ("GET", "/matrix", "", [], LIST + ["marker"]),
-    "ListObjectsV2": ("GET", "/matrix", "list-type=2", [], LIST + ["continuation-token", "start-after", "fetch-owner"]),
+    "ListObjects": ("GET", "/matrix", "", ["x-amz-optional-object-attributes"], LIST + ["marker"]),
+    "ListObjectsV2": ("GET", "/matrix", "list-type=2", ["x-amz-optional-object-attributes"],
+                      LIST + ["continuation-token", "start-after", "fetch-owner"]),
     "DeleteObjects": ("POST", "/matrix", "delete=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "ListMultipartUploads": ("GET", "/matrix", "uploads=", [], ["prefix", "delimiter", "key-marker", "upload-id-marker",
                                                                 "max-uploads", "encoding-type"]),
-    "PutObject": ("PUT", "/matrix/key", "", WRITE + BODY, []),
+    "PutObject": ("PUT", "/matrix/key", "", WRITE + BODY + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
+    "RenameObject": ("PUT", "/matrix/renamed", "renameObject=", RENAME, []),
+    "RestoreObject": ("POST", "/matrix/key", "restore=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, ["versionId"]),
     "CopyObject": ("PUT", "/matrix/copy", "", WRITE + SOURCE + ["x-amz-metadata-directive", "x-amz-tagging-directive",
-                                                                "x-amz-checksum-algorithm"], []),
+                                                                "x-amz-checksum-algorithm", "x-cairn-ttl"], []),
     "GetObject": ("GET", "/matrix/key", "", READ, ["partNumber", "versionId", "attributes"] + RESPONSE),
     "GetObjectAttributes": ("GET", "/matrix/key", "attributes=", ["x-amz-object-attributes", "x-amz-max-parts",
                                                                   "x-amz-part-number-marker"], ["versionId"]),
     "HeadObject": ("HEAD", "/matrix/key", "", READ, ["partNumber", "versionId"] + RESPONSE),
-    "DeleteObject": ("DELETE", "/matrix/key", "", ["if-match", "if-unmodified-since"], ["versionId"]),
+    "DeleteObject": ("DELETE", "/matrix/key", "", ["if-match", "if-unmodified-since", "x-amz-if-match-last-modified-time",
+                                                    "x-amz-if-match-size"], ["versionId"]),
     "CreateMultipartUpload": ("POST", "/matrix/key", "uploads=", [
-        "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a", "x-amz-tagging", "x-amz-checksum-algorithm", "x-amz-checksum-type"], []),
+        "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a", "x-amz-tagging", "x-amz-checksum-algorithm",
+        "x-amz-checksum-type", "x-cairn-ttl"], []),
     "UploadPart": ("PUT", "/matrix/open", "partNumber=1&uploadId=", BODY, ["partNumber"]),
     "UploadPartCopy": ("PUT", "/matrix/open", "partNumber=1&uploadId=", SOURCE + ["x-amz-copy-source-range"], ["partNumber"]),
     "CompleteMultipartUpload": ("POST", "/matrix/open", "uploadId=", ["if-match", "if-none-match", "x-amz-checksum-type",
@@ -72,11 +79,11 @@ OPERATIONS = {
     "ListParts": ("GET", "/matrix/open", "uploadId=", [], ["max-parts", "part-number-marker"]),
 }
 # GET of what is not set, of buckets and of objects (test_settings.py).
-UNSET = ["accelerate", "encryption", "lifecycle", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+UNSET = ["accelerate", "acl", "encryption", "lifecycle", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
          "publicAccessBlock", "replication", "requestPayment", "website"]
-LOCKS = ["legal-hold", "retention"]
+LOCKS = ["acl", "legal-hold", "retention"]
 # Without which an operation is another, or none.
-NEEDED = {"x-amz-copy-source": "/matrix/key", "x-amz-object-attributes": "ETag"}
+NEEDED = {"x-amz-copy-source": "/matrix/key", "x-amz-rename-source": "/matrix/old", "x-amz-object-attributes": "ETag"}
 # What S3 gives a meaning to, with a value that it takes.
 HEADERS = {
     "x-amz-acl": "private", "x-amz-bypass-governance-retention": "true", "x-amz-bucket-object-lock-enabled": "false",
@@ -104,7 +111,7 @@ HEADERS = {
     "x-amz-skip-destination-validation": "true", "x-amz-source-expected-bucket-owner": USER, "x-amz-storage-class": "STANDARD",
     "x-amz-tagging": "a=b", "x-amz-tagging-directive": "COPY", "x-amz-trailer": "x-amz-checksum-crc32",
     "x-amz-transition-default-minimum-object-size": "varies_by_storage_class", "x-amz-website-redirect-location": "/a",
-    "x-amz-write-offset-bytes": "4", "x-amz-new-with-next-year": "1", "x-cairn-new": "1", "x-cairn-expires-ms": "1",
+    "x-amz-write-offset-bytes": "4", "x-amz-new-with-next-year": "1", "x-cairn-new": "1", "x-cairn-ttl": "1000", "x-cairn-expires-ms": "1",
     "if-match": "*", "if-none-match": '"a"', "if-modified-since": "Thu, 01 Jan 2015 00:00:00 GMT",
     "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "if-range": '"a"', "content-range": "bytes 0-1/2",
 }
@@ -135,6 +142,8 @@ class Calls(Case):
         """One signed request: status, body, headers."""
         payload = hashlib.sha256(body).hexdigest() if payload is None else payload
         canonical = "&".join(sorted(p if "=" in p else p + "=" for p in query.split("&") if p))
+        if canonical == "delete=" and not any(n == "content-md5" or n.startswith("x-amz-checksum-") for n in headers or {}):
+            headers = {**(headers or {}), "content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
         h, *_ = signed(method, self.server.http, path, canonical, headers, payload_hash=payload, **kwargs)
         h["content-length"] = str(len(body))
         h = {k: v for k, v in h.items() if k != "content-length" or body or method in ("PUT", "POST")}
@@ -167,7 +176,8 @@ class Http(Calls):
         return [b["Name"] for b in s3.list_buckets()["Buckets"]], objects, uploads, parts
 
     def test_what_an_operation_does_not_honour_it_refuses_and_does_nothing(self):
-        self.s3.put_object(Bucket="matrix", Key="key", Body=b"value")
+        for key in ("key", "old"):
+            self.s3.put_object(Bucket="matrix", Key=key, Body=b"value")
         self.__class__.upload = self.s3.create_multipart_upload(Bucket="matrix", Key="open")["UploadId"]
         part = self.s3.upload_part(Bucket="matrix", Key="open", UploadId=self.upload, PartNumber=1, Body=b"part")["ETag"]
         bodies = {
@@ -202,7 +212,8 @@ class Http(Calls):
                 continue
             query = query.replace("uploadId=", "uploadId=" + self.upload)
             base = {h: v for h, v in NEEDED.items() if h in headers}
-            self.assertIn(self.call(method, path, query, base, bodies.get(name, b""))[0], (200, 204), name)
+            # There is nothing to restore.
+            self.assertIn(self.call(method, path, query, base, bodies.get(name, b""))[0], (403,) if name == "RestoreObject" else (200, 204), name)
 
     def test_what_is_true_is_honoured(self):
         put = lambda headers, status=200: self.assertEqual(self.call("PUT", "/bucket/true", "", headers, b"x")[0], status, headers)
@@ -341,8 +352,9 @@ class Http(Calls):
         answer = self.call("POST", "/bucket", "delete=", {}, b"<Delete><Object><Key>x/a</Key><VersionId>1</VersionId></Object></Delete>")
         self.assertEqual(self.code(answer), (200, "NoSuchVersion"))
         for field in ("LastModifiedTime", "Size"):
-            xml = "<Delete><Object><Key>x/a</Key><%s>1</%s></Object></Delete>" % (field, field)
-            self.assertEqual(self.call("POST", "/bucket", "delete=", {}, xml.encode())[0], 501, field)
+            for value in ("", "x", "-1"):
+                xml = "<Delete><Object><Key>x/a</Key><%s>%s</%s></Object></Delete>" % (field, value, field)
+                self.assertEqual(self.code(self.call("POST", "/bucket", "delete=", {}, xml.encode())), (400, "MalformedXML"), xml)
         self.assertEqual(keys(), set(every))
 
     def test_keys_that_xml_cannot_hold_are_listed_encoded(self):

@@ -406,7 +406,7 @@ class Told(unittest.TestCase):
             connection.read_response()
             from botocore.exceptions import ClientError
             for call, code, text in (
-                    (lambda: s3.get_bucket_acl(Bucket="asked"), "NotImplemented", "GET ?acl of a bucket"),
+                    (lambda: s3.put_bucket_acl(Bucket="asked", ACL="private"), "NotImplemented", "PUT ?acl of a bucket"),
                     (lambda: s3.put_object_acl(Bucket="asked", Key="k", ACL="private"), "NotImplemented", "PUT ?acl of an object"),
                     (lambda: s3.delete_bucket(Bucket="asked"), "BucketNotEmpty", "keys that listings leave out")):
                 with self.assertRaises(ClientError) as refused:

@@ -228,11 +228,10 @@ class S3(Case):
         for call, args, want in [
                 (self.s3.get_object, dict(Bucket="bucket", Key="nokey"), ("NoSuchKey", 404)),
                 (self.s3.get_object, dict(Bucket="nobucket", Key="k"), ("NoSuchBucket", 404)),
-                (self.s3.create_bucket, dict(Bucket="bucket"), ("BucketAlreadyOwnedByYou", 409)),
                 (self.s3.create_bucket, dict(Bucket="Bad_Name"), ("InvalidBucketName", 400)),
                 (self.s3.put_object, dict(Bucket="bucket", Key="k" * 1025, Body=b""), ("KeyTooLongError", 400)),
-                (self.s3.get_bucket_policy, dict(Bucket="bucket"), ("NotImplemented", 501)),
-                (self.s3.put_object_tagging, dict(Bucket="bucket", Key="k", Tagging={"TagSet": []}), ("NotImplemented", 501)),
+                (self.s3.get_bucket_policy, dict(Bucket="bucket"), ("NoSuchBucketPolicy", 404)),
+                (self.s3.put_object_tagging, dict(Bucket="bucket", Key="k", Tagging={"TagSet": []}), ("NoSuchKey", 404)),
         ]:
             try:
                 self.assertEqual(self.code(call, **args), want)
@@ -265,13 +264,13 @@ class S3(Case):
         h, *_ = signed("GET", self.server.http, "/bucket/flip", "partNumber=1")
         line = "GET /bucket/flip?partNumber=1 HTTP/1.1\r\n"
         text = (line + "".join("%s: %s\r\n" % kv for kv in h.items()) + "\r\n").encode()
-        self.assertIn(b"200 OK", raw(self.server.http, text).split(b"\r\n")[0])
+        self.assertIn(b" 206 ", raw(self.server.http, text).split(b"\r\n")[0])
         accepted = []
         for i in range(4, len(text) - 4, 3):
             changed = bytearray(text)
             changed[i] ^= 1
             answer = raw(self.server.http, bytes(changed), timeout=2)
-            if answer.startswith(b"HTTP/1.1 200"):
+            if answer.startswith(b"HTTP/1.1 20"):
                 accepted.append(text[max(0, i - 10):i + 10])
         # What is no part of the signature: the blank after a colon, say.
         self.assertLessEqual(len(accepted), 4, accepted)
@@ -320,9 +319,9 @@ class S3(Case):
         self.assertEqual((status, body, headers["x-amz-meta-colour"]), (200, b"the body", "dark green"))
         self.assertEqual(self.presigned("PUT", "/bucket/js2", {"x-amz-copy-source": "/bucket/js", "X-Amz-Meta-A": "b"})[0], 200)
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="js2")["Body"].read(), b"the body")
-        for params, headers, want in (({"x-amz-acl": "public-read"}, {}, 501), ({"x-amz-tagging": "a=b"}, {}, 501),
+        for params, headers, want in (({"x-amz-acl": "public-read"}, {}, 501), ({"x-amz-tagging": "a&a"}, {}, 400),
                                       ({"x-amz-object-lock-mode": "GOVERNANCE"}, {}, 501), ({"x-amz-new": "1"}, {}, 501),
-                                      ({"X-Amz-Security-Token": "t"}, {}, 501), ({"tagging": ""}, {}, 501),
+                                      ({"X-Amz-Security-Token": "t"}, {}, 501), ({"tagging": ""}, {}, 400),
                                       ({"X-Amz-Content-Sha256": "0" * 64}, {}, 400)):
             self.assertEqual(self.presigned("PUT", "/bucket/js3", params, headers)[0], want, params)
         # The hash of the body counts in any spelling: in all but one the body was not looked at.
@@ -517,7 +516,8 @@ class S3(Case):
                            (b"PUT /a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400")]:
             self.assertIn(want, raw(self.server.http, data).split(b"\r\n")[0], data[:40])
         for body in (b"<Delete>", b"<?xml version='1.0'?><!DOCTYPE x [<!ENTITY a 'b'>]><Delete>&a;</Delete>", b"<Delete/>", b""):
-            self.assertEqual(self.request("POST", "/bucket", "delete=", body=body)[0], 400)
+            digest = {"content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
+            self.assertEqual(self.request("POST", "/bucket", "delete=", digest, body=body)[0], 400)
         status, body, _ = self.request("PUT", "/bucket/short", headers={}, body=b"")
         self.assertEqual(status, 200)
 

@@ -49,6 +49,11 @@ class Settings(Calls):
             self.assertEqual({k: v for k, v in answer.items() if k != "ResponseMetadata"}, want, name)
             self.assertEqual(self.refused(getattr(self.s3, name), Bucket="nowhere")[1]["Code"], "NoSuchBucket")
         self.s3.put_object(Bucket="bucket", Key="key", Body=b"x")
+        # All rights are the owner's; s3cmd's info and Terraform ask.
+        owner = {"DisplayName": USER, "ID": USER}
+        for answer in (self.s3.get_bucket_acl(Bucket="bucket"), self.s3.get_object_acl(Bucket="bucket", Key="key")):
+            self.assertEqual((answer["Owner"], answer["Grants"]), (owner, [{"Grantee": {**owner, "Type": "CanonicalUser"}, "Permission": "FULL_CONTROL"}]))
+        self.assertEqual(self.refused(self.s3.get_object_acl, Bucket="bucket", Key="none")[1]["Code"], "NoSuchKey")
         for name in ("get_object_retention", "get_object_legal_hold"):
             status, error = self.refused(getattr(self.s3, name), Bucket="bucket", Key="key")
             self.assertEqual((status, error["Code"], error["Message"]), (400, "InvalidRequest", "Bucket is missing Object Lock Configuration"))

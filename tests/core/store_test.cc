@@ -511,6 +511,7 @@ TEST_F(StoreTest, OfChangesAtOnceNoneIsLostAndNoneIsSeenTooEarly) {
   std::atomic<int> running{kThreads};
   std::vector<Lsn> lsns(kThreads * kChanges + 1);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int thread = 0; thread < kThreads; thread++) {
     threads.emplace_back([&, thread] {
       for (int i = 0; i < kChanges; i++) {

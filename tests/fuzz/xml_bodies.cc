@@ -21,13 +21,15 @@ void deletes(const std::string& text) {
     auto object = add(out.root(), "Object");
     add_as_it_came(object, "Key", o.key);
     if (!o.etag.empty()) add_as_it_came(object, "ETag", o.etag);
+    if (o.size) add(object, "Size", *o.size);
   }
   add(out.root(), "Quiet", body.quiet ? "true" : "false");
   law(!parse_delete(out.text(), again), "what was written is read");
   law(again.quiet == body.quiet && again.objects.size() == body.objects.size(), "nothing is lost");
   for (size_t i = 0; i < body.objects.size(); i++) {
     law(again.objects[i].key == body.objects[i].key &&
-            again.objects[i].etag == body.objects[i].etag,
+            again.objects[i].etag == body.objects[i].etag &&
+            again.objects[i].size == body.objects[i].size,
         "keys and conditions stay what they are");
   }
 }

@@ -41,7 +41,8 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
       const bool versions =
           (" " + std::string(row.params) + " ").find(" versionId ") != std::string::npos;
       const bool locks = row.subresource == "legal-hold" || row.subresource == "retention";
-      EXPECT_EQ(versions && !locks, !row.of_version.name.empty()) << row.name;
+      const bool own = !locks && row.subresource != "restore";  // S3 has no other action for these
+      EXPECT_EQ(versions && own, !row.of_version.name.empty()) << row.name;
       EXPECT_NE(row.of_version.name, row.action.name) << row.name;
       s3_rows++;
     }

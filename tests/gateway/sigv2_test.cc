@@ -154,6 +154,14 @@ TEST_F(SigV2, WhatIsSignedCannotChangeAndWhatIsNotDecidesNothing) {
     } else {
       EXPECT_EQ(changed(&Parts::date, http::http_date(kNowMs + 1000)), "SignatureDoesNotMatch");
     }
+    // A value that is empty is none; rclone sends it and does not sign it.
+    Parts named = good;
+    const std::string of_name = sign(cat("PUT\nAAAA\ntext/plain\n", in_query ? "1175139620" : date,
+                                         "\nx-amz-meta-a:one\n/b/k?uploads"));
+    for (const char* target : {"/b/k?uploads=", "/b/k?uploads"}) {
+      named.target = target;
+      EXPECT_EQ(refusal(parse(head(named, of_name, in_query)), kNowMs), "") << target;
+    }
     // These narrow a listing, and the order of the signed ones is not signed.
     EXPECT_EQ(changed(&Parts::target, "/b/k?partNumber=2&prefix=x&uploadId=1"), "");
   }

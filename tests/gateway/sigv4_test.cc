@@ -478,7 +478,7 @@ TEST_F(SigV4Body, AHashOfTheBodyIsThatOfThisBody) {
       char& c = body[pick(body.size())];
       c = static_cast<char>(c ^ (1 << pick(8)));
     }
-    EXPECT_EQ(some_read().message(), "XAmzContentSHA256Mismatch");
+    EXPECT_TRUE(std::string(some_read().message()).starts_with("XAmzContentSHA256Mismatch "));
   }
 }
 

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <array>
 #include <random>
 
@@ -12,11 +15,13 @@
 namespace cairn::objects {
 namespace {
 
-constexpr Algorithm kAll[] = {Algorithm::kCrc32, Algorithm::kCrc32c, Algorithm::kCrc64nvme,
-                              Algorithm::kSha1,  Algorithm::kSha256, Algorithm::kMd5};
+constexpr Algorithm kAll[] = {Algorithm::kCrc32,    Algorithm::kCrc32c,   Algorithm::kCrc64nvme,
+                              Algorithm::kSha1,     Algorithm::kSha256,   Algorithm::kSha512,
+                              Algorithm::kMd5,      Algorithm::kXxhash64, Algorithm::kXxhash3,
+                              Algorithm::kXxhash128};
 constexpr Algorithm kCrcs[] = {Algorithm::kCrc32, Algorithm::kCrc32c, Algorithm::kCrc64nvme};
 
-// As RFC 1321, FIPS 180 and the catalogue of CRCs have them.
+// As RFC 1321, FIPS 180, the catalogue of CRCs and xxHash's specification have them.
 TEST(Digest, AgreesWithPublishedValues) {
   struct Row {
     Algorithm algorithm;
@@ -29,6 +34,14 @@ TEST(Digest, AgreesWithPublishedValues) {
       {Algorithm::kSha256, "abc",
        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
       {Algorithm::kSha256, "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+      {Algorithm::kSha512, "abc",
+       "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3f"
+       "ee"
+       "bbd454d4423643ce80e2a9ac94fa54ca49f"},
+      {Algorithm::kXxhash64, "", "ef46db3751d8e999"},
+      {Algorithm::kXxhash64, "abc", "44bc2cf5ad770999"},
+      {Algorithm::kXxhash3, "", "2d06800538d394c2"},
+      {Algorithm::kXxhash128, "", "99aa06d3014798d86001c324468d497f"},
       {Algorithm::kCrc32, "123456789", "cbf43926"},
       {Algorithm::kCrc32, "", "00000000"},
       {Algorithm::kCrc32c, "123456789", "e3069283"},
@@ -65,9 +78,21 @@ std::string slow_crc(Algorithm algorithm, std::string_view text) {
 
 std::string reference(Algorithm algorithm, std::string_view text) {
   if (is_crc(algorithm)) return slow_crc(algorithm, text);
-  const char* name = algorithm == Algorithm::kMd5    ? "MD5"
-                     : algorithm == Algorithm::kSha1 ? "SHA1"
-                                                     : "SHA256";
+  const auto number = [](uint64_t value) {
+    std::string raw;
+    for (int byte = 7; byte >= 0; byte--) raw.push_back(static_cast<char>(value >> (8 * byte)));
+    return raw;
+  };
+  if (algorithm == Algorithm::kXxhash64) return number(XXH64(text.data(), text.size(), 0));
+  if (algorithm == Algorithm::kXxhash3) return number(XXH3_64bits(text.data(), text.size()));
+  if (algorithm == Algorithm::kXxhash128) {
+    const XXH128_hash_t sum = XXH3_128bits(text.data(), text.size());
+    return number(sum.high64) + number(sum.low64);
+  }
+  const char* name = algorithm == Algorithm::kMd5      ? "MD5"
+                     : algorithm == Algorithm::kSha1   ? "SHA1"
+                     : algorithm == Algorithm::kSha512 ? "SHA512"
+                                                       : "SHA256";
   std::array<unsigned char, EVP_MAX_MD_SIZE> out;
   size_t n = 0;
   EVP_Q_digest(nullptr, name, nullptr, text.data(), text.size(), out.data(), &n);
@@ -157,7 +182,7 @@ TEST(Digest, CrcsOfPartsOfAnyLengthJoinInAnyOrder) {
 TEST(Digest, NamesGoBothWaysAndNothingElseIsOne) {
   for (Algorithm a : kAll) {
     const auto named = algorithm_named(name_of(a));
-    EXPECT_EQ(named, a == Algorithm::kMd5 ? std::nullopt : std::optional(a));  // no x-amz-checksum
+    EXPECT_EQ(named, std::optional(a));
     const std::string name(name_of(a));
     for (const std::string& other : {name + " ", name.substr(1), cat("S", name), std::string()}) {
       EXPECT_FALSE(algorithm_named(other)) << other;

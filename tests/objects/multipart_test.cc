@@ -229,9 +229,7 @@ struct MultipartModel : MultipartTest {
         return "InvalidPart";
       case 3:
         parts.push_back(CompletePart(parts[pick(parts.size())]));
-        return upload.parts.at(parts[parts.size() - 2].number).bytes.size() < kPartMin
-                   ? "EntityTooSmall"
-                   : "InvalidPartOrder";
+        return "InvalidPartOrder";
       case 4:
         some.checksums["sha256"] = "AAAA";
         return "InvalidPart";

@@ -28,7 +28,9 @@ Error parse_wanted(std::string_view list, Wanted& w) {
     while (one.ends_with(' ')) one.remove_suffix(1);
     auto known = std::find_if(std::begin(names), std::end(names),
                               [&](auto& name) { return name.first == one; });
-    if (known == std::end(names)) return {"InvalidArgument", "Invalid attribute name specified."};
+    if (known == std::end(names)) {
+      return argument_invalid("x-amz-object-attributes", one, "Invalid attribute name specified.");
+    }
     *known->second = true;
   }
   return {};
@@ -42,7 +44,9 @@ Error parse_page(const http::Request& r, Page& page) {
                            std::pair{"x-amz-part-number-marker", &page.marker}}) {
     if (!r.has_header(name)) continue;
     auto n = parse_int<size_t>(r.header(name));
-    if (!n || *n > INT32_MAX) return {"InvalidArgument", cat(name, " is not a valid number")};
+    if (!n || *n > INT32_MAX) {
+      return argument_invalid(name, r.header(name), cat(name, " is not a valid number"));
+    }
     *to = *n;
   }
   page.limit = std::min<size_t>(page.limit, 1000);

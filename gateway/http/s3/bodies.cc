@@ -32,8 +32,15 @@ Error parse_object(const pugi::xml_node& node, DeleteBody::Object& out) {
   if (!field(node, "Key", out.key) || !field(node, "ETag", out.etag) || out.key.empty()) {
     return malformed();
   }
-  for (auto name : {"LastModifiedTime", "Size"}) {
-    if (node.child(name)) return {"NotImplemented", cat("Cairn does not have ", name, " here")};
+  std::string modified, size;
+  if (!field(node, "LastModifiedTime", modified) || !field(node, "Size", size)) return malformed();
+  if (node.child("LastModifiedTime")) {
+    out.modified_at_s = http::parse_http_date(modified);
+    if (!out.modified_at_s) return malformed();
+  }
+  if (node.child("Size")) {
+    out.size = parse_int<uint64_t>(size);
+    if (!out.size) return malformed();
   }
   // An empty condition would be none.
   if (node.child("ETag") && out.etag.empty()) return malformed();
@@ -41,10 +48,10 @@ Error parse_object(const pugi::xml_node& node, DeleteBody::Object& out) {
 }
 
 Error parse_part(const pugi::xml_node& node, objects::CompletePart& out) {
-  constexpr std::string_view kNames =
-      "PartNumber ETag ChecksumCRC32 ChecksumCRC32C ChecksumCRC64NVME ChecksumSHA1 ChecksumSHA256";
+  std::string names = "PartNumber ETag";
+  for (auto& [tag, name] : kChecksumTags) append(names, " ", tag);
   std::string number;
-  if (!only_elements(node, kNames) || !field(node, "PartNumber", number) ||
+  if (!only_elements(node, names) || !field(node, "PartNumber", number) ||
       !field(node, "ETag", out.etag) || out.etag.empty()) {
     return malformed();
   }
@@ -90,6 +97,18 @@ Error parse_complete(const std::string& xml, std::vector<objects::CompletePart>&
   return parts.empty() ? malformed() : Error{};
 }
 
+Error check_restore(const std::string& xml) {
+  if (xml.empty()) return {};
+  XmlIn in;
+  constexpr std::string_view kNames =
+      "Days GlacierJobParameters Type Tier Description SelectParameters OutputLocation";
+  if (!in.parse(xml, "RestoreRequest") || !only_elements(in.root(), kNames)) return malformed();
+  std::string days;
+  if (!field(in.root(), "Days", days)) return malformed();
+  if (in.root().child("Days") && parse_int<int32_t>(days).value_or(0) < 1) return malformed();
+  return {};
+}
+
 namespace {
 // InvalidTag, with what is wrong.
 Error check_tag(objects::TagsOf what, const std::string& name, const std::string& value) {
@@ -130,7 +149,7 @@ Error parse_tagging(const std::string& xml, objects::TagsOf what, objects::Tags&
 }
 
 Error parse_tagging_header(std::string_view text, objects::Tags& tags) {
-  const Error malformed{
+  Error malformed{
       "InvalidArgument",
       "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters "
       "without tag name duplicates.",

@@ -21,6 +21,8 @@ struct DeleteBody {
     std::string key;
     std::string etag;  // that it must have, or empty
     std::optional<std::string> version;
+    std::optional<int64_t> modified_at_s;  // that it must have, if it is there
+    std::optional<uint64_t> size;
   };
   std::vector<Object> objects;
   bool quiet = false;
@@ -33,6 +35,9 @@ Error parse_tagging(const std::string& xml, objects::TagsOf what, objects::Tags&
 // The same of an object as the query of a URL has it: "a=b&c=d".
 Error parse_tagging_header(std::string_view text, objects::Tags& tags);
 
+// What RestoreObject asks for, which is to be well-formed.
+Error check_restore(const std::string& xml);
+
 // A configuration may only say where the bucket is: in this region.
 Error parse_create_bucket(const std::string& xml, std::string_view region);
 
@@ -42,6 +47,11 @@ inline constexpr std::pair<const char*, const char*> kChecksumTags[] = {
     {"ChecksumCRC32C", "crc32c"},
     {"ChecksumCRC64NVME", "crc64nvme"},
     {"ChecksumSHA1", "sha1"},
-    {"ChecksumSHA256", "sha256"}};
+    {"ChecksumSHA256", "sha256"},
+    {"ChecksumSHA512", "sha512"},
+    {"ChecksumMD5", "md5"},
+    {"ChecksumXXHASH64", "xxhash64"},
+    {"ChecksumXXHASH3", "xxhash3"},
+    {"ChecksumXXHASH128", "xxhash128"}};
 
 }  // namespace cairn::s3

@@ -10,6 +10,8 @@
 namespace cairn::s3 {
 namespace {
 
+constexpr std::string_view kFirstRegion = "us-east-1";
+
 awaitable<Error> list_buckets(Call& c) {
   XmlOut xml("ListAllMyBucketsResult");
   add_owner(xml.root(), "Owner", c);
@@ -45,17 +47,25 @@ awaitable<Error> create_bucket(Call& c) {
   std::string text;
   if (Error e = co_await read_small(c, 64 << 10, text)) co_return e;
   if (Error e = parse_create_bucket(text, c.region)) co_return e;
-  if (c.store.find_namespace(c.bucket_name) != nullptr) {
+  // In the first of its regions S3 says of one's own bucket what it says of one that it made.
+  const bool again = c.region == kFirstRegion;
+  const NamespacePtr there = c.store.find_namespace(c.bucket_name);
+  if (there != nullptr && (!again || !there->is_bucket())) {
     co_return Error{"BucketAlreadyOwnedByYou", "", c.store.newest_name()};
   }
-  if (!objects::valid_bucket_name(c.bucket_name)) co_return Error{"InvalidBucketName", ""};
-  auto lsn = c.store.create_bucket(c.bucket_name);
-  if (absl::IsAlreadyExists(lsn.status())) {
-    co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
+  Lsn made = c.store.newest_name();
+  if (there == nullptr) {
+    if (!objects::valid_bucket_name(c.bucket_name)) co_return Error{"InvalidBucketName", ""};
+    auto lsn = c.store.create_bucket(c.bucket_name);
+    if (absl::IsAlreadyExists(lsn.status())) {
+      if (!again) co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
+      lsn = rests_on(lsn.status());
+    }
+    if (!lsn.ok()) co_return error_of(lsn.status());
+    made = *lsn;
   }
-  if (!lsn.ok()) co_return error_of(lsn.status());
   c.response.set("Location", cat("/", c.bucket_name));
-  co_return co_await settle(c, *lsn);
+  co_return co_await settle(c, made);
 }
 
 awaitable<Error> head_bucket(Call& c) {
@@ -89,7 +99,7 @@ awaitable<Error> delete_bucket(Call& c) {
 // S3 names every region but its first.
 awaitable<Error> get_location(Call& c) {
   XmlOut xml("LocationConstraint");
-  if (c.region != "us-east-1") xml.root().text().set(std::string(c.region).c_str());
+  if (c.region != kFirstRegion) xml.root().text().set(std::string(c.region).c_str());
   reply_xml(c, xml);
   co_return Error{};
 }
@@ -121,13 +131,14 @@ Error too_long(const objects::ListPage& page) {
   return {"InvalidRequest", "The names of this page are too long for one answer; ask for fewer."};
 }
 
-// A page with names that XML cannot hold is URL-encoded whether the client asked for it or not, and
-// says so: what it lists could not be named otherwise.
+// A page with names that cannot be written is URL-encoded whether the client asked for it or not,
+// and says so: what it lists could not be named otherwise.
 void choose_encoding(Listing& l, const objects::ListPage& page) {
-  auto held = [](const objects::ListItem& item) { return is_xml_text(item.key); };
-  l.url = l.url || !is_xml_text(l.query.prefix) || !is_xml_text(l.query.delimiter) ||
-          !is_xml_text(l.query.after) || !is_xml_text(page.next) ||
-          !std::all_of(page.items.begin(), page.items.end(), held);
+  const auto held = l.references ? can_be_written : is_xml_text;
+  l.url = l.url || !held(l.query.prefix) || !held(l.query.delimiter) || !held(l.query.after) ||
+          !held(page.next) ||
+          !std::all_of(page.items.begin(), page.items.end(),
+                       [&](const objects::ListItem& item) { return held(item.key); });
 }
 
 }  // namespace
@@ -146,7 +157,7 @@ awaitable<Error> list_page(Call& c, Listing& l, objects::ListPage& page) {
 
 void add_prefixes(const Listing& l, const objects::ListPage& page, pugi::xml_node to) {
   for (auto& item : page.items) {
-    if (item.is_prefix) add(add(to, "CommonPrefixes"), "Prefix", l.encode(item.key));
+    if (item.is_prefix) l.add(add(to, "CommonPrefixes"), "Prefix", item.key);
   }
 }
 
@@ -157,11 +168,12 @@ void add_items(const Call& c, const Listing& l, const objects::ListPage& page, b
   for (auto& item : page.items) {
     if (item.is_prefix) continue;
     auto contents = add(to, "Contents");
-    add(contents, "Key", l.encode(item.key));
+    l.add(contents, "Key", item.key);
     add(contents, "LastModified", http::iso_date(item.modified_ms));
     add_etag(contents, item.etag);
     if (!item.checksum_algorithm.empty()) {
       add(contents, "ChecksumAlgorithm", upper(item.checksum_algorithm));
+      add(contents, "ChecksumType", item.composite_checksum ? "COMPOSITE" : "FULL_OBJECT");
     }
     add(contents, "Size", item.size);
     if (owner) add_owner(contents, "Owner", c);
@@ -174,19 +186,20 @@ awaitable<Error> list_v1(Call& c) {
   Listing l;
   if (Error e = parse_listing(c, l)) co_return e;
   l.query.after = c.param("marker");
+  l.references = true;
   objects::ListPage page;
   if (Error e = co_await list_page(c, l, page)) co_return e;
   XmlOut xml("ListBucketResult");
   auto root = xml.root();
   add(root, "Name", c.bucket_name);
-  add(root, "Prefix", l.encode(l.query.prefix));
-  add(root, "Marker", l.encode(l.query.after));
+  l.add(root, "Prefix", l.query.prefix);
+  l.add(root, "Marker", l.query.after);
   add(root, "MaxKeys", l.query.limit);
-  if (!l.query.delimiter.empty()) add(root, "Delimiter", l.encode(l.query.delimiter));
+  if (!l.query.delimiter.empty()) l.add(root, "Delimiter", l.query.delimiter);
   if (l.url) add(root, "EncodingType", "url");
   add(root, "IsTruncated", page.truncated ? "true" : "false");
   if (page.truncated && !l.query.delimiter.empty()) {
-    add(root, "NextMarker", l.encode(page.next));
+    l.add(root, "NextMarker", page.next);
   }
   add_items(c, l, page, true, root);
   reply_xml(c, xml);
@@ -203,27 +216,29 @@ awaitable<Error> list_v2(Call& c) {
     co_return Error{"InvalidArgument", "fetch-owner"};
   }
   l.query.after = start;
+  l.references = true;
   if (c.has_param("continuation-token")) {
     constexpr size_t kTokenMax =
         (kKeyBytesMax + 2) / 3 * 4;  // other doors make keys that S3 does not
     auto decoded = objects::base64_decode(token, kTokenMax);
-    if (!decoded || decoded->empty()) {
-      co_return Error{"InvalidArgument", "The continuation token provided is incorrect"};
+    if (!decoded) {
+      co_return argument_invalid("continuation-token", token,
+                                 "The continuation token provided is incorrect");
     }
-    l.query.after = *decoded;
+    if (!decoded->empty()) l.query.after = *decoded;  // an empty one is that of the first page
   }
   objects::ListPage page;
   if (Error e = co_await list_page(c, l, page)) co_return e;
   XmlOut xml("ListBucketResult");
   auto root = xml.root();
   add(root, "Name", c.bucket_name);
-  add(root, "Prefix", l.encode(l.query.prefix));
+  l.add(root, "Prefix", l.query.prefix);
   add(root, "KeyCount", page.items.size());
   add(root, "MaxKeys", l.query.limit);
-  if (!l.query.delimiter.empty()) add(root, "Delimiter", l.encode(l.query.delimiter));
+  if (!l.query.delimiter.empty()) l.add(root, "Delimiter", l.query.delimiter);
   if (l.url) add(root, "EncodingType", "url");
   if (c.has_param("continuation-token")) add(root, "ContinuationToken", token);
-  if (!start.empty()) add(root, "StartAfter", l.encode(start));
+  if (!start.empty()) l.add(root, "StartAfter", start);
   add(root, "IsTruncated", page.truncated ? "true" : "false");
   if (page.truncated) add(root, "NextContinuationToken", objects::base64(page.next));
   add_items(c, l, page, fetch_owner == "true", root);
@@ -233,18 +248,31 @@ awaitable<Error> list_v2(Call& c) {
 
 // ---- DeleteObjects ----
 
+// Whether the body came with a digest of its own.
+bool is_checked(const http::Request& r) {
+  return r.has_header("content-md5") ||
+         std::any_of(std::begin(kChecksumTags), std::end(kChecksumTags),
+                     [&](auto& one) { return r.has_header(cat("x-amz-checksum-", one.second)); });
+}
+
 awaitable<Error> delete_objects(Call& c) {
+  if (!is_checked(c.request)) {
+    co_return Error{"InvalidRequest", "Missing required header for this request: Content-MD5"};
+  }
   std::string text;
   if (Error e = co_await read_small(c, 4 << 20, text)) co_return e;
   DeleteBody body;
   if (Error e = parse_delete(text, body)) co_return e;
   XmlOut xml("DeleteResult");
   Lsn newest;
-  for (auto& [key, etag, version] : body.objects) {
+  for (auto& [key, etag, version, modified_at_s, size] : body.objects) {
     objects::Conditions conditions;
     conditions.if_match = etag;
+    conditions.if_modified_at_s = modified_at_s;
+    conditions.if_size = size;
     const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
     Error e = c.may(action, c.bucket_name, key);
+    if (!e) e = may_compare(c, key, conditions);
     if (!e && version && *version != "null") e = {"NoSuchVersion", ""};
     if (!e) e = co_await until_idle(c, key);
     if (!e) {
@@ -277,9 +305,10 @@ constexpr Row kRows[] = {
      ""},
     {"GetBucketLocation", action::kGetBucketLocation, "GET", Scope::kBucket, "location", "",
      get_location, "", ""},
-    {"ListObjects", action::kListBucket, "GET", Scope::kBucket, "", "", list_v1, "",
-     "prefix delimiter max-keys encoding-type marker"},
-    {"ListObjectsV2", action::kListBucket, "GET", Scope::kBucket, "list-type", "", list_v2, "",
+    {"ListObjects", action::kListBucket, "GET", Scope::kBucket, "", "", list_v1,
+     "x-amz-optional-object-attributes", "prefix delimiter max-keys encoding-type marker"},
+    {"ListObjectsV2", action::kListBucket, "GET", Scope::kBucket, "list-type", "", list_v2,
+     "x-amz-optional-object-attributes",
      "prefix delimiter max-keys encoding-type continuation-token start-after fetch-owner"},
     {"DeleteObjects", action::kDeleteObject, "POST", Scope::kBucket, "delete", "", delete_objects,
      "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "", true, true, true},

@@ -32,17 +32,13 @@ constexpr std::string_view kSignatureParams =
 constexpr std::string_view kSignatureParams2 = "AWSAccessKeyId Expires Signature";
 constexpr std::string_view kHarmlessParams = "x-id";  // an SDK's name of the operation
 
-bool governed(std::string_view name) {
-  return name.starts_with("x-amz-") || name.starts_with("x-cairn-") || name.starts_with("if-") ||
-         name == "content-range";
-}
-
 // Values that are true of Cairn; a known value that is not is not implemented, another is none.
 struct Truth {
   std::string_view name, holds, known;
   std::string_view error;  // for a value that S3 does not know either
 };
-constexpr std::string_view kAlgorithms = "CRC32 CRC32C CRC64NVME SHA1 SHA256";
+constexpr std::string_view kAlgorithms =
+    "CRC32 CRC32C CRC64NVME SHA1 SHA256 SHA512 MD5 XXHASH64 XXHASH3 XXHASH128";
 constexpr Truth kTruths[] = {
     // One owner has all rights to objects and buckets, and no one else any.
     {"x-amz-acl", "private bucket-owner-full-control",
@@ -63,6 +59,8 @@ constexpr Truth kTruths[] = {
     {"x-amz-checksum-algorithm", kAlgorithms, "", "InvalidRequest"},
     {"x-amz-sdk-checksum-algorithm", kAlgorithms, "", "InvalidRequest"},
     {"x-amz-checksum-type", "COMPOSITE FULL_OBJECT", "", "InvalidRequest"},
+    // Of what is archived, and nothing is.
+    {"x-amz-optional-object-attributes", "RestoreStatus", "", "InvalidArgument"},
 };
 
 Error check_value(std::string_view name, std::string_view value, const Call& c) {
@@ -147,13 +145,18 @@ Error check_params(const Row& row, const Call& c) {
 
 }  // namespace
 
-Error take_hoisted(http::Request& r, bool version2) {
+bool governed(std::string_view name) {
+  return name.starts_with("x-amz-") || name.starts_with("x-cairn-") || name.starts_with("if-") ||
+         name == "content-range";
+}
+
+Error take_hoisted(http::Request& r) {
   auto& query = r.query;
   for (size_t i = 0; i < query.size();) {
     const std::string name = lower(query[i].first);
-    const bool of_version2 = version2 && (name == "content-md5" || name == "content-type");
-    const bool hoisted = name.starts_with("x-amz-") && !lists(kSignatureParams, query[i].first);
-    if (!hoisted && !of_version2) {
+    const bool hoisted = name == "content-md5" || name == "content-type" ||
+                         (name.starts_with("x-amz-") && !lists(kSignatureParams, query[i].first));
+    if (!hoisted) {
       i++;
       continue;
     }
@@ -163,6 +166,9 @@ Error take_hoisted(http::Request& r, bool version2) {
         name == "x-amz-content-sha256" || name == "x-amz-sdk-checksum-algorithm" ||
         (name.starts_with("x-amz-checksum-") && objects::algorithm_named(name.substr(15)));
     if (of_body) continue;
+    if (!http::is_field_name(name) || !http::is_field_value(value)) {
+      return {"InvalidRequest", cat(name, " in the URL is no header")};
+    }
     auto [header, added] = r.headers.emplace(name, value);
     if (!added && header->second != value) {
       return {"InvalidRequest", cat(name, " has one value in the URL and another in the header")};

@@ -14,12 +14,14 @@
 
 namespace cairn::s3 {
 
-// Of a presigned URL: the headers that its query carries in their place, as AWS's SDK for
-// JavaScript makes it, become headers; of version 2 of the signature Content-MD5 and Content-Type
-// too, as botocore makes it. A checksum among them is passed over, as S3 does: that SDK
-// puts the one of an empty body there before there is a body (aws-sdk-js-v3 #6994). InvalidRequest:
-// the request has such a header with another value.
-Error take_hoisted(http::Request& request, bool version2);
+// Of a presigned URL: the headers that its query carries in their place become headers: x-amz-*, as
+// AWS's SDK for JavaScript makes it, Content-MD5 and Content-Type, as its version 2 and botocore
+// do. A checksum among them is passed over, as S3 does: that SDK puts the one of an empty body
+// there before there is a body (aws-sdk-js-v3 #6994). InvalidRequest: the request has such a header
+// with another value.
+Error take_hoisted(http::Request& request);
+// Whether a header of this name, in lower case, is honoured or refused.
+bool governed(std::string_view name);
 // The first thing that `row` does not honour, as S3's error: NotImplemented mostly.
 Error check_carried(const Row& row, const Call& call);
 // For a request that no row serves: what it asks for.

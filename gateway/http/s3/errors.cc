@@ -24,9 +24,14 @@ constexpr Row kRows[] = {
     {"BucketAlreadyOwnedByYou", 409,
      "The bucket that you tried to create already exists, and you own it."},
     {"BucketNotEmpty", 409, "The bucket that you tried to delete is not empty."},
+    {"ConditionalRequestConflict", 409,
+     "A conflicting operation occurred during the request. Try again."},
     {"EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size."},
     {"EntityTooSmall", 400,
      "Your proposed upload is smaller than the minimum allowed object size."},
+    {"IdempotencyParameterMismatch", 400,
+     "Parameters on this idempotent request are inconsistent with parameters used in previous "
+     "request(s)."},
     {"IllegalLocationConstraintException", 400,
      "The location constraint is not the region of this store."},
     {"IncompleteBody", 400,
@@ -36,7 +41,8 @@ constexpr Row kRows[] = {
      "The access key ID that you provided does not exist in our records."},
     {"InvalidArgument", 400, "Invalid Argument"},
     {"InvalidBucketName", 400, "The specified bucket is not valid."},
-    {"InvalidDigest", 400, "The Content-MD5 or checksum value that you specified is not valid."},
+    {"InvalidDigest", 400, "The Content-MD5 you specified was invalid."},
+    {"InvalidObjectState", 403, "The operation is not valid for the object's storage class"},
     {"InvalidPart", 400,
      "One or more of the specified parts could not be found. The part might not have been "
      "uploaded, or the specified entity tag might not have matched the part's entity tag."},
@@ -47,6 +53,8 @@ constexpr Row kRows[] = {
     {"InvalidRequest", 400, "Invalid Request"},
     {"InvalidStorageClass", 400, "The storage class that you specified is not valid."},
     {"InvalidTag", 400, "The tag provided was not a valid tag."},
+    {"InvalidWriteOffset", 400,
+     "The write offset value that you specified does not match the current object size."},
     {"InvalidURI", 400, "The specified URI couldn't be parsed."},
     {"KeyTooLongError", 400, "Your key is too long."},
     {"MalformedPOSTRequest", 400,
@@ -99,6 +107,10 @@ constexpr Row kRows[] = {
      "Check your secret access key and signing method."},
     {"SlowDown", 503, "Please reduce your request rate."},
     {"InsufficientStorage", 507, "There is not enough room to store this."},
+    {"TooManyParts", 400,
+     "You have attempted to add more parts than the maximum of 10000 that are allowed for this "
+     "object. You can use the CopyObject operation to copy this object to another and then add "
+     "more data to the newly copied object."},
     {"XAmzContentSHA256Mismatch", 400,
      "The provided 'x-amz-content-sha256' header does not match what was computed."},
 };
@@ -118,7 +130,29 @@ std::string_view default_message(std::string_view code) {
   return "";
 }
 
+Error precondition_failed(std::string_view header, Lsn seen) {
+  Error e{"PreconditionFailed", "", seen};
+  if (!header.empty()) e.fields = {{"Condition", std::string(header)}};
+  return e;
+}
+Error argument_invalid(std::string_view name, std::string_view value, std::string message) {
+  return {"InvalidArgument",
+          std::move(message),
+          {},
+          {{"ArgumentName", std::string(name)}, {"ArgumentValue", std::string(value)}}};
+}
+
 namespace {
+// The message is what was announced and what came.
+Error with_digests(Error e) {
+  const size_t blank = e.message.find(' ');
+  if (blank == e.message.npos) return e;
+  e.fields = {{"ClientComputedContentSHA256", e.message.substr(0, blank)},
+              {"S3ComputedContentSHA256", e.message.substr(blank + 1)}};
+  e.message.clear();
+  return e;
+}
+
 Error translate(const Status& status, std::string_view missing) {
   std::string text(status.message());
   switch (status.code()) {
@@ -128,7 +162,10 @@ Error translate(const Status& status, std::string_view missing) {
       return {text == "NoSuchKey" ? "NoSuchKey" : missing, ""};
     case absl::StatusCode::kFailedPrecondition:
       if (is_wrong_type(status)) return {"InvalidRequest", text};
-      return {"PreconditionFailed", ""};
+      return precondition_failed(text.find(": ") == text.npos ? ""
+                                                              : text.substr(text.find(": ") + 2));
+    case absl::StatusCode::kAborted:
+      return {"ConditionalRequestConflict", ""};
     case absl::StatusCode::kOutOfRange:
       return {"InvalidRange", ""};
     case absl::StatusCode::kResourceExhausted:
@@ -143,7 +180,8 @@ Error translate(const Status& status, std::string_view missing) {
       for (auto& r : kRows) {
         if (text.substr(0, r.code.size()) == r.code &&
             (text.size() == r.code.size() || text[r.code.size()] == ' ')) {
-          return {r.code, text.size() > r.code.size() ? text.substr(r.code.size() + 1) : ""};
+          Error e{r.code, text.size() > r.code.size() ? text.substr(r.code.size() + 1) : ""};
+          return e.code == "XAmzContentSHA256Mismatch" ? with_digests(std::move(e)) : e;
         }
       }
       return {"InvalidArgument", text};

@@ -21,6 +21,10 @@ struct Error {
 
 int http_status(std::string_view code);
 std::string_view default_message(std::string_view code);
+// `header`: the condition that did not hold, or empty.
+Error precondition_failed(std::string_view header, Lsn seen = {});
+// InvalidArgument, of the parameter, header or field of this name.
+Error argument_invalid(std::string_view name, std::string_view value, std::string message);
 // What a failed operation means to an S3 client. `missing` is the code for NotFound.
 Error error_of(const Status& status, std::string_view missing = "NoSuchKey");
 

@@ -83,11 +83,18 @@ awaitable<Status> Form::fill() {
   at_ = 0;
   const size_t old = buffer_.size();
   buffer_.resize(old + kBufferBytes);
+  if (!hold(held_by_reader_))
+    co_return absl::UnavailableError("clients hold too much memory; try again");
   auto n = co_await raw_.read({reinterpret_cast<std::byte*>(buffer_.data()) + old, kBufferBytes});
   buffer_.resize(old + (n.ok() ? *n : 0));
   if (!n.ok()) co_return n.status();
   if (*n == 0) co_return absl::CancelledError("the form ends early");
   co_return absl::OkStatus();
+}
+
+bool Form::hold(size_t bytes) {
+  held_by_reader_ = bytes;
+  return raw_.hold(buffer_.capacity() + taken_ + bytes);
 }
 
 awaitable<Status> Form::fill_to(size_t bytes) {
@@ -131,7 +138,9 @@ awaitable<Error> Form::read_head(std::string& name) {
     const auto own = parameter_of(value, "name");
     if (!own || own->empty()) co_return malformed();
     name = lower(*own);
-    if (auto file = parameter_of(value, "filename")) file_name_ = without_path(*file);
+    if (auto file = parameter_of(value, "filename"); file && name == "file") {
+      file_name_ = without_path(*file);
+    }
   }
   co_return name.empty() ? malformed() : Error{};
 }
@@ -196,8 +205,9 @@ awaitable<StatusOr<size_t>> Form::read(MutableBytes into) {
 }
 
 awaitable<Status> Form::ready() {
-  if (done_ || buffer_.size() - at_ >= delimiter_.size()) co_return absl::OkStatus();
-  co_return co_await raw_.ready();
+  if (done_ || !has_file_) co_return absl::OkStatus();
+  // Fewer may be the beginning of a delimiter, and nothing could be read yet.
+  co_return co_await fill_to(delimiter_.size());
 }
 
 }  // namespace cairn::s3

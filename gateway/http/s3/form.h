@@ -45,7 +45,7 @@ class Form final : public http::Body {
   // The file, after read_fields().
   awaitable<StatusOr<size_t>> read(MutableBytes into) override;
   awaitable<Status> ready() override;
-  bool hold(size_t bytes) override { return raw_.hold(bytes); }
+  bool hold(size_t bytes) override;  // its reader's, beside its own
 
  private:
   awaitable<Status> fill();  // more raw bytes behind those that are left
@@ -58,7 +58,8 @@ class Form final : public http::Body {
   http::Body& raw_;
   const std::string delimiter_;  // "\r\n--" boundary
   std::string buffer_;
-  size_t at_ = 0, taken_ = 0;
+  size_t at_ = 0, taken_ = 0;  // of the buffer; of fields and heads so far
+  size_t held_by_reader_ = 0;
   bool has_file_ = false, done_ = false;
   std::string file_name_;
   std::map<std::string, std::string> fields_;

@@ -16,9 +16,14 @@ awaitable<Error> create(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
+  if (ttl_ms) meta.extra[objects::kUploadTtl] = c.request.header("x-cairn-ttl");
   std::string algorithm = lower(c.request.header("x-amz-checksum-algorithm"));
   if (algorithm.empty() && c.request.has_header("x-amz-checksum-type")) {
-    co_return Error{"InvalidRequest", "x-amz-checksum-type needs x-amz-checksum-algorithm"};
+    co_return Error{"InvalidRequest",
+                    "The x-amz-checksum-type header can only be used with the "
+                    "x-amz-checksum-algorithm header."};
   }
   if (!algorithm.empty()) {
     if (!objects::algorithm_named(algorithm)) {
@@ -28,10 +33,9 @@ awaitable<Error> create(Call& c) {
     std::string type = upper(std::string(c.request.header("x-amz-checksum-type")));
     if (type.empty()) type = algorithm == "crc64nvme" ? "FULL_OBJECT" : "COMPOSITE";
     bool crc = objects::is_crc(*objects::algorithm_named(algorithm));
-    if ((type != "FULL_OBJECT" && type != "COMPOSITE") || (type == "FULL_OBJECT" && !crc) ||
-        (type == "COMPOSITE" && algorithm == "crc64nvme")) {
-      co_return Error{"InvalidRequest",
-                      "The checksum type does not go with the checksum algorithm."};
+    if (type == "FULL_OBJECT" ? !crc : type != "COMPOSITE" || algorithm == "crc64nvme") {
+      co_return Error{"InvalidRequest", cat("The ", type, " checksum type cannot be used with the ",
+                                            algorithm, " checksum algorithm.")};
     }
     meta.extra["type"] = type;
     c.response.set("x-amz-checksum-algorithm", upper(algorithm));
@@ -53,7 +57,8 @@ awaitable<Error> create(Call& c) {
 Error part_number(const Call& c, unsigned& number) {
   auto n = parse_int<unsigned>(c.param("partNumber"));
   if (!n || *n < 1 || *n > objects::kPartNumberMax) {
-    return {"InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive"};
+    return argument_invalid("partNumber", c.param("partNumber"),
+                            "Part number must be an integer between 1 and 10000, inclusive");
   }
   number = *n;
   return {};
@@ -77,7 +82,10 @@ awaitable<Error> upload_part(Call& c) {
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
   if (auto a = objects::algorithm_named(algorithm)) {
     if (!meta.checksums.empty() && !meta.checksums.contains(algorithm)) {
-      co_return Error{"InvalidRequest", "Checksum Type mismatch occurred", found->seen};
+      co_return Error{"InvalidRequest",
+                      cat("Checksum Type mismatch occurred, expected checksum Type: ", algorithm,
+                          ", actual checksum Type: ", meta.checksums.begin()->first),
+                      found->seen};
     }
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
@@ -126,10 +134,8 @@ awaitable<Error> upload_part_copy(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions, "x-amz-copy-source-")) co_return e;
   auto opened = co_await objects::open(c.store, *source, key, range, conditions, &verdict);
-  if (!opened.ok()) co_return error_of(opened.status());
-  if (verdict != objects::Verdict::kGo) {
-    co_return Error{"PreconditionFailed", "", opened->info.seen};
-  }
+  if (!opened.ok()) co_return of_source_key(error_of(opened.status()), key);
+  if (verdict != objects::Verdict::kGo) co_return unmet_by_source(conditions, opened->info);
   // A smaller object may have taken the source's place since the look at its size.
   if (range && opened->length != *range->last - *range->first + 1) {
     co_return outside(opened->info.size, opened->info.seen);
@@ -156,14 +162,9 @@ awaitable<Error> upload_part_copy(Call& c) {
   XmlOut xml("CopyPartResult");
   add(xml.root(), "LastModified", http::iso_date(c.store.now_ms()));
   add_etag(xml.root(), meta.etag);
+  add_checksums(xml.root(), meta.checksums);
   reply_xml(c, xml);
   co_return Error{};
-}
-
-void add_checksums(pugi::xml_node to, const std::map<std::string, std::string>& checksums) {
-  for (auto& [tag, name] : kChecksumTags) {
-    if (auto it = checksums.find(name); it != checksums.end()) add(to, tag, it->second);
-  }
 }
 
 // What a completion says about the object that it makes.
@@ -185,6 +186,26 @@ Error expected_of(const Call& c, objects::Expected& expected) {
   return {};
 }
 
+// An error about a part, whose message is its number and perhaps its size.
+Error of_part(Error e, const Call& c, const std::vector<objects::CompletePart>& parts) {
+  if (e.code != "InvalidPart" && e.code != "EntityTooSmall") return e;
+  const size_t blank = e.message.find(' ');
+  const std::string number = e.message.substr(0, blank);
+  const auto part = std::find_if(parts.begin(), parts.end(), [&](auto& one) {
+    return one.number == parse_int<unsigned>(number).value_or(0);
+  });
+  if (part == parts.end()) return e;
+  e.fields = {{"PartNumber", number}, {"ETag", part->etag}};
+  if (e.code == "InvalidPart") {
+    e.fields.insert(e.fields.begin(), {"UploadId", c.param("uploadId")});
+  } else {
+    e.fields.insert(e.fields.begin(), {{"ProposedSize", e.message.substr(blank + 1)},
+                                       {"MinSizeAllowed", cat(objects::kPartBytesMin)}});
+  }
+  e.message.clear();
+  return e;
+}
+
 awaitable<Error> complete(Call& c) {
   std::string text;
   if (Error e = co_await read_small(c, 4 << 20, text, true)) co_return e;
@@ -196,8 +217,8 @@ awaitable<Error> complete(Call& c) {
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   takes_long(c);
   auto done = co_await objects::complete_upload(c.store, *c.bucket, c.key, c.param("uploadId"),
-                                                std::move(parts), conditions, expected);
-  if (!done.ok()) co_return error_of(done.status(), "NoSuchUpload");
+                                                parts, conditions, expected);
+  if (!done.ok()) co_return of_part(error_of(done.status(), "NoSuchUpload"), c, parts);
   if (Error e = co_await settle(c, done->put.version)) co_return e;
   XmlOut xml("CompleteMultipartUploadResult");
   add(xml.root(), "Location", cat("/", c.bucket_name, "/", c.key));
@@ -222,7 +243,10 @@ awaitable<Error> abort(Call& c) {
 Error page_limit(const Call& c, std::string_view name, size_t& limit) {
   if (!c.has_param(name)) return {};
   auto n = parse_int<int64_t>(c.param(name));
-  if (!n || *n < 0) return {"InvalidArgument", cat(name, " is not a valid number")};
+  if (!n || *n < 0) {
+    return argument_invalid(name, c.param(name),
+                            cat("Provided ", name, " not an integer or within integer range"));
+  }
   limit = static_cast<size_t>(std::min<int64_t>(*n, 1000));
   return {};
 }
@@ -233,7 +257,11 @@ awaitable<Error> list_parts(Call& c) {
   unsigned marker = 0;
   if (c.has_param("part-number-marker")) {
     auto n = parse_int<unsigned>(c.param("part-number-marker"));
-    if (!n) co_return Error{"InvalidArgument", "part-number-marker is not a valid number"};
+    if (!n) {
+      co_return argument_invalid(
+          "part-number-marker", c.param("part-number-marker"),
+          "Provided part-number-marker not an integer or within integer range");
+    }
     marker = *n;
   }
   auto upload = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
@@ -285,12 +313,12 @@ awaitable<Error> list_uploads(Call& c) {
   auto page =
       objects::list_uploads(c.store, *c.bucket, prefix, delimiter, key_marker, id_marker, limit);
   if (Error e = co_await settle(c, page.newest)) co_return e;
-  // As in listings of objects: names that XML cannot hold.
-  for (auto& u : page.uploads) url = url || !is_xml_text(u.key);
-  for (auto& p : page.prefixes) url = url || !is_xml_text(p);
-  for (auto& t : {prefix, delimiter, key_marker}) url = url || !is_xml_text(t);
-  auto encode = [&](std::string_view text) {
-    return url ? http::percent_encode(text, true) : std::string(text);
+  // As in listings of objects: names that cannot be written.
+  for (auto& u : page.uploads) url = url || !can_be_written(u.key);
+  for (auto& p : page.prefixes) url = url || !can_be_written(p);
+  for (auto& t : {prefix, delimiter, key_marker}) url = url || !can_be_written(t);
+  auto add_name = [&](pugi::xml_node to, const char* name, const std::string& text) {
+    add_as_it_came(to, name, url ? http::percent_encode(text, true) : text);
   };
   std::string next_key, next_id;
   if (page.truncated && !page.uploads.empty()) {
@@ -304,25 +332,29 @@ awaitable<Error> list_uploads(Call& c) {
   XmlOut xml("ListMultipartUploadsResult");
   auto root = xml.root();
   add(root, "Bucket", c.bucket_name);
-  add(root, "KeyMarker", encode(key_marker));
+  add_name(root, "KeyMarker", key_marker);
   add(root, "UploadIdMarker", id_marker);
-  add(root, "NextKeyMarker", encode(next_key));
+  add_name(root, "NextKeyMarker", next_key);
   add(root, "NextUploadIdMarker", next_id);
-  add(root, "Prefix", encode(prefix));
-  add(root, "Delimiter", encode(delimiter));
+  add_name(root, "Prefix", prefix);
+  add_name(root, "Delimiter", delimiter);
   if (url) add(root, "EncodingType", "url");
   add(root, "MaxUploads", limit);
   add(root, "IsTruncated", page.truncated ? "true" : "false");
   for (auto& u : page.uploads) {
     auto upload = add(root, "Upload");
-    add(upload, "Key", encode(u.key));
+    add_name(upload, "Key", u.key);
     add(upload, "UploadId", u.id);
     add_owner(upload, "Initiator", c);
     add_owner(upload, "Owner", c);
     add(upload, "StorageClass", "STANDARD");
     add(upload, "Initiated", http::iso_date(u.started_ms));
+    if (const std::string& algorithm = u.meta.extra["algorithm"]; !algorithm.empty()) {
+      add(upload, "ChecksumAlgorithm", upper(algorithm));
+      add(upload, "ChecksumType", u.meta.extra["type"]);
+    }
   }
-  for (auto& p : page.prefixes) add(add(root, "CommonPrefixes"), "Prefix", encode(p));
+  for (auto& p : page.prefixes) add_name(add(root, "CommonPrefixes"), "Prefix", p);
   reply_xml(c, xml);
   co_return Error{};
 }
@@ -330,7 +362,7 @@ awaitable<Error> list_uploads(Call& c) {
 constexpr Row kRows[] = {
     {"CreateMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploads", "", create,
      "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-tagging x-amz-checksum-algorithm "
-     "x-amz-checksum-type",
+     "x-amz-checksum-type x-cairn-ttl",
      ""},
     {"UploadPart", action::kPutObject, "PUT", Scope::kObject, "uploadId", "", upload_part,
      "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,

@@ -7,6 +7,7 @@
 #include "gateway/http/s3/collections.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
+#include "objects/rename.h"
 
 namespace cairn::s3 {
 
@@ -18,35 +19,52 @@ bool is_digest(Algorithm algorithm, const std::string& text) {
   const auto raw = objects::base64_decode(text);
   return raw && raw->size() == objects::digest_of(algorithm, {}).size();
 }
+Error too_large(const Call& c, uint64_t bytes) {
+  return {"EntityTooLarge",
+          "",
+          {},
+          {{"ProposedSize", cat(bytes)}, {"MaxSizeAllowed", cat(c.put_bytes_max)}}};
+}
 }  // namespace
+
+uint64_t announced(const Call& c) {
+  if (!c.body->framed()) return c.request.content_length.value_or(0);
+  return parse_int<uint64_t>(c.request.header("x-amz-decoded-content-length")).value_or(0);
+}
 
 awaitable<Error> receive(Call& c, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums) {
   const http::Request& r = c.request;
+  const uint64_t before = upload.size();  // that the body comes behind
   std::optional<uint64_t> length = r.content_length;
   if (c.body->framed()) {
     length = parse_int<uint64_t>(r.header("x-amz-decoded-content-length"));
     if (!length) co_return Error{"MissingContentLength", ""};
   }
   if (!length && r.header("transfer-encoding").empty()) co_return Error{"MissingContentLength", ""};
+  const uint64_t most = c.put_bytes_max == 0 ? UINT64_MAX : c.put_bytes_max;
+  if (length && *length > most) co_return too_large(c, *length);
   if (Status s = c.store.check_write(true); !s.ok()) co_return error_of(s);
   upload.add_digest(Algorithm::kMd5);
   // A checksum comes in a header, or its name is announced and it comes in a trailer.
   std::optional<Algorithm> declared;
   std::string expected, trailer;
-  for (std::string_view name : {"crc32", "crc32c", "crc64nvme", "sha1", "sha256"}) {
-    const std::string header = cat("x-amz-checksum-", name);
-    if (r.has_header(header)) {
-      if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
-      declared = objects::algorithm_named(name);
-      expected = r.header(header);
-    } else if (lower(r.header("x-amz-trailer")) == header) {
-      if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
-      declared = objects::algorithm_named(name);
-      trailer = header;
-    }
+  const std::string prefix = "x-amz-checksum-", to_come = lower(r.header("x-amz-trailer"));
+  const auto named = [&prefix](std::string_view header) {
+    return header.starts_with(prefix) ? objects::algorithm_named(header.substr(prefix.size()))
+                                      : std::nullopt;
+  };
+  declared = named(to_come);
+  if (declared) trailer = to_come;
+  for (auto it = r.headers.lower_bound(prefix);
+       it != r.headers.end() && it->first.starts_with(prefix); ++it) {
+    const auto algorithm = named(it->first);
+    if (!algorithm) continue;
+    if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
+    declared = algorithm;
+    expected = it->second;
   }
-  if (!r.header("x-amz-trailer").empty() && trailer.empty()) {
+  if (!to_come.empty() && trailer.empty()) {
     co_return Error{"InvalidRequest",
                     "The value specified in the x-amz-trailer header is not supported"};
   }
@@ -61,7 +79,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   std::string_view md5 = r.header("content-md5");
   if (r.has_header("content-md5")) {
     auto raw = objects::base64_decode(md5);
-    if (!raw || raw->size() != 16) co_return Error{"InvalidDigest", ""};
+    if (!raw || raw->size() != 16) co_return invalid_md5(md5);
   }
   // In HTTP's sum until it goes to extents; but for the first, which nobody is refused who may
   // write though connections without a right fill the sum.
@@ -73,7 +91,8 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     if (!ready.ok()) co_return error_of(ready);
     std::byte end;
     StatusOr<MutableBytes> room = MutableBytes{&end, 1};
-    const bool complete = length && upload.size() == *length;  // then only the end may follow
+    const uint64_t taken = upload.size() - before;
+    const bool complete = length && taken == *length;  // then only the end may follow
     if (!complete) room = co_await upload.prepare();
     if (!room.ok()) co_return error_of(room.status());
     const size_t holds = upload.held_bytes() > kHeldUncounted ? upload.held_bytes() : 0;
@@ -84,19 +103,20 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     auto n = co_await c.body->read(*room);
     if (!n.ok()) co_return error_of(n.status());
     if (*n == 0) break;
-    if (complete || (length && upload.size() + *n > *length)) {
+    if (complete || (length && taken + *n > *length)) {
       co_return Error{"InvalidRequest", "The body is longer than was declared"};
     }
+    if (taken + *n > most) co_return too_large(c, taken + *n);
     upload.commit(*n);
   }
-  if (length && upload.size() != *length) co_return Error{"IncompleteBody", ""};
+  if (length && upload.size() - before != *length) co_return Error{"IncompleteBody", ""};
   for (auto& [name, value] : c.body->trailers()) {
     if (name != trailer) {
       co_return Error{"MalformedTrailerError", cat("The trailer ", name, " was not announced")};
     }
   }
   if (!md5.empty() && objects::base64(upload.digest(Algorithm::kMd5)) != md5) {
-    co_return Error{"BadDigest", ""};
+    co_return wrong_md5(md5, upload.digest(Algorithm::kMd5));
   }
   if (declared) {
     std::string name(objects::name_of(*declared));
@@ -107,9 +127,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
       expected = it->second;
     }
     std::string computed = objects::base64(upload.digest(*declared));
-    if (computed != expected)
-      co_return Error{"BadDigest",
-                      cat("The ", name, " you specified did not match the calculated checksum.")};
+    if (computed != expected) co_return wrong_checksum(name);
     checksums[name] = computed;
   }
   Status finished = co_await upload.finish();
@@ -128,14 +146,25 @@ std::string_view checksum_type(std::string_view checksum) {
   return checksum.find('-') == checksum.npos ? "FULL_OBJECT" : "COMPOSITE";
 }
 
+void answer_put(Call& c, const objects::PutResult& put, const ObjectMeta& meta) {
+  c.response.set("ETag", cat("\"", put.etag, "\""));
+  c.response.set("x-cairn-version", cat(put.version.value()));
+  set_checksum_headers(c.response, meta.checksums);
+}
+
 awaitable<Error> put_object(Call& c) {
+  if (constexpr auto kOffset = "x-amz-write-offset-bytes"; c.request.has_header(kOffset)) {
+    const auto offset = parse_int<uint64_t>(c.request.header(kOffset));
+    if (!offset) {
+      co_return argument_invalid(kOffset, c.request.header(kOffset), "The write offset is none");
+    }
+    co_return co_await append_object(c, *offset);
+  }
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
-  uint64_t hint = c.request.content_length.value_or(0);
-  if (c.body->framed()) {
-    hint = parse_int<uint64_t>(c.request.header("x-amz-decoded-content-length")).value_or(0);
-  }
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (!conditions.empty()) {  // fail before the body is sent, where that can be known already
@@ -145,20 +174,19 @@ awaitable<Error> put_object(Call& c) {
     if ((absent || now.ok()) &&
         objects::judge(conditions, now.ok() ? &*now : nullptr) != objects::Verdict::kGo) {
       const Lsn seen = now.ok() ? now->seen : rests_on(now.status());
-      co_return Error{"PreconditionFailed", "", seen};
+      co_return precondition_failed(objects::unmet(conditions, now.ok() ? &*now : nullptr), seen);
     }
   }
-  objects::Upload upload(c.store, hint);
+  objects::Upload upload(c.store, announced(c));
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions);
+  auto put =
+      objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
-  c.response.set("ETag", cat("\"", put->etag, "\""));
-  c.response.set("x-cairn-version", cat(put->version.value()));
-  set_checksum_headers(c.response, meta.checksums);
+  answer_put(c, *put, meta);
   co_return Error{};
 }
 
@@ -192,14 +220,22 @@ std::optional<objects::Range> parse_range(std::string_view text) {
   return range;
 }
 
-// The bytes of one part of a multipart object. No range is that of a part without bytes: `empty`.
+// The bytes of one part; an object that was not made of parts is one. No range is that of a part
+// without bytes: `empty`.
 Error range_of_part(const objects::Info& info, unsigned part, std::optional<objects::Range>& range,
                     bool& empty) {
   auto& sizes = info.meta.part_sizes;
   if (part > std::max<size_t>(1, sizes.size())) {
-    return {"InvalidPartNumber", "The requested partnumber is not satisfiable", info.seen};
+    return {"InvalidPartNumber",
+            "",
+            info.seen,
+            {{"PartNumberRequested", cat(part)},
+             {"ActualPartCount", cat(std::max<size_t>(1, sizes.size()))}}};
   }
-  if (sizes.empty()) return {};
+  if (sizes.empty()) {
+    if (info.size > 0) range = objects::Range{0, info.size - 1};
+    return {};
+  }
   empty = sizes[part - 1] == 0;
   if (empty) return {};
   uint64_t first = 0;
@@ -216,7 +252,7 @@ void set_checksums(http::Response& r, const objects::Opened& opened, unsigned pa
     auto& [algorithm, whole] = *meta.checksums.begin();
     r.set(cat("x-amz-checksum-", algorithm), of_part);
     r.set("x-amz-checksum-type", checksum_type(whole));
-  } else if (!opened.partial) {
+  } else if (opened.length == opened.info.size) {
     set_checksum_headers(r, meta.checksums);
   }
 }
@@ -249,8 +285,12 @@ awaitable<Error> get_current(Call& c) {
     Error e = error_of(opened.status());
     if (absl::IsOutOfRange(opened.status())) {
       auto info = objects::stat(c.store, *c.bucket, c.key);
-      if (info.ok()) c.response.set("Content-Range", cat("bytes */", info->size));
-      if (info.ok()) e.rests_on = std::max(e.rests_on, info->seen);
+      if (info.ok()) {
+        c.response.set("Content-Range", cat("bytes */", info->size));
+        e.rests_on = std::max(e.rests_on, info->seen);
+        e.fields = {{"RangeRequested", std::string(c.request.header("range"))},
+                    {"ActualObjectSize", cat(info->size)}};
+      }
     }
     co_return e;
   }
@@ -262,7 +302,7 @@ awaitable<Error> get_current(Call& c) {
     // Another value came between the two looks at the parts: once more.
     if (part != 0 && opened->info.version != *conditions.if_version)
       co_return co_await get_current(c);
-    co_return Error{"PreconditionFailed", ""};
+    co_return precondition_failed(objects::unmet(conditions, &opened->info));
   }
   set_object_headers(c, opened->info);
   if (verdict == objects::Verdict::kNotModified) {
@@ -310,6 +350,7 @@ awaitable<Error> delete_object(Call& c) {
   if (c.has_param("versionId") && c.param("versionId") != "null") co_return Error{};
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  if (Error e = may_compare(c, c.key, conditions)) co_return e;
   auto lsn = objects::remove(c.store, *c.bucket, c.key, conditions);
   if (!lsn.ok()) co_return error_of(lsn.status());
   co_return co_await settle(c, lsn->seen);
@@ -345,7 +386,9 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
   const Action& reading = version ? action::kGetObjectVersion : action::kGetObject;
   if (Error e = c.may(reading, bucket, key)) return e;
   ns = c.store.find_namespace(bucket);
-  if (ns == nullptr) return {"NoSuchBucket", "", c.store.newest_name()};
+  if (ns == nullptr) {
+    return {"NoSuchBucket", "", c.store.newest_name(), {{"BucketName", std::string(bucket)}}};
+  }
   if (version && *version != "null") {
     return {"NoSuchVersion", "", {}, {{"Key", key}, {"VersionId", *version}}};
   }
@@ -353,7 +396,37 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
   return {};
 }
 
+Error of_source_key(Error e, std::string_view key) {
+  if (e.code == "NoSuchKey") e.fields = {{"Key", std::string(key)}};
+  return e;
+}
+Error unmet_by_source(const objects::Conditions& conditions, const objects::Info& source) {
+  return precondition_failed(cat("x-amz-copy-source-", objects::unmet(conditions, &source)),
+                             source.seen);
+}
+
+void add_checksums(pugi::xml_node to, const std::map<std::string, std::string>& checksums) {
+  for (auto& [tag, name] : kChecksumTags) {
+    if (auto it = checksums.find(name); it != checksums.end()) add(to, tag, it->second);
+  }
+}
+
 namespace {
+
+// RestoreObject, of an object that is not archived, as none is.
+awaitable<Error> restore_object(Call& c) {
+  if (Error e = find_version(c)) co_return e;
+  constexpr size_t kDocumentMax = 64 << 10;
+  std::string text;
+  if (Error e = co_await read_small(c, kDocumentMax, text)) co_return e;
+  if (Error e = check_restore(text)) co_return e;
+  auto info = objects::stat(c.store, *c.bucket, c.key);
+  if (!info.ok()) co_return error_of(info.status());
+  co_return Error{"InvalidObjectState",
+                  "Restore is not allowed for the object's current storage class",
+                  info->seen,
+                  {{"StorageClass", "STANDARD"}}};
+}
 
 // The tags of a copy: those of its source, unless the request brings others.
 Error copy_tags(const Call& c, const Namespace& source, std::string_view key, objects::Tags& tags) {
@@ -377,7 +450,10 @@ awaitable<Error> copy_object(Call& c) {
   if (!directive.empty() && directive != "copy" && directive != "replace") {
     co_return Error{"InvalidArgument", "Unknown metadata directive."};
   }
-  if (source == c.bucket && key == c.key && directive != "replace") {
+  const std::string wanted = lower(c.request.header("x-amz-checksum-algorithm"));
+  const bool changes = directive == "replace" || c.request.has_header("x-amz-storage-class") ||
+                       c.request.has_header("x-cairn-ttl") || !wanted.empty();
+  if (source == c.bucket && key == c.key && !changes) {
     co_return Error{
         "InvalidRequest",
         "This copy request is illegal because it is trying to copy an object to itself "
@@ -388,11 +464,12 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions of_source;
   if (Error e = conditions_of(c.request, of_source, "x-amz-copy-source-")) co_return e;
   auto opened = co_await objects::open(c.store, *source, key, std::nullopt, of_source, &verdict);
-  if (!opened.ok()) co_return error_of(opened.status());
-  if (verdict != objects::Verdict::kGo) {
-    co_return Error{"PreconditionFailed", "", opened->info.seen};
-  }
+  if (!opened.ok()) co_return of_source_key(error_of(opened.status()), key);
+  if (verdict != objects::Verdict::kGo) co_return unmet_by_source(of_source, opened->info);
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
   ObjectMeta meta = opened->info.meta;
+  objects::forget_renaming(meta);
   if (directive == "replace") {
     ObjectMeta fresh;
     if (Error e = meta_of(c, fresh)) co_return e;
@@ -413,7 +490,6 @@ awaitable<Error> copy_object(Call& c) {
   // unless a checksum is wanted that it does not have.
   const bool hash = meta.etag.empty() && opened->reader == nullptr;
   if (hash) upload.add_digest(Algorithm::kMd5);
-  const std::string wanted = lower(c.request.header("x-amz-checksum-algorithm"));
   auto known = meta.checksums.find(wanted);
   const bool sum = !wanted.empty() &&
                    (known == meta.checksums.end() || known->second.find('-') != std::string::npos);
@@ -429,16 +505,16 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions);
+  auto put =
+      objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   XmlOut xml("CopyObjectResult");
   add(xml.root(), "LastModified", http::iso_date(meta.modified_ms));
   add_etag(xml.root(), put->etag);
-  for (auto& [tag, name] : kChecksumTags) {
-    if (auto it = meta.checksums.find(name); it != meta.checksums.end()) {
-      add(xml.root(), tag, it->second);
-    }
+  add_checksums(xml.root(), meta.checksums);
+  if (!meta.checksums.empty()) {
+    add(xml.root(), "ChecksumType", checksum_type(meta.checksums.begin()->second));
   }
   reply_xml(c, xml);
   co_return Error{};
@@ -454,12 +530,13 @@ constexpr std::string_view kReadParams =
 constexpr Row kRows[] = {
     {"PutObject", action::kPutObject, "PUT", Scope::kObject, "", "", put_object,
      "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
-     "x-amz-tagging x-amz-decoded-content-length x-amz-trailer "
+     "x-amz-tagging x-amz-decoded-content-length x-amz-trailer x-amz-write-offset-bytes "
+     "x-cairn-ttl "
      "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", true, true},
     {"CopyObject", action::kPutObject, "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
      "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
-     "x-amz-copy-source x-amz-metadata-directive x-amz-tagging x-amz-tagging-directive "
+     "x-amz-copy-source x-amz-metadata-directive x-amz-tagging x-amz-tagging-directive x-cairn-ttl "
      "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
      ""},
     {"GetObject", action::kGetObject, "GET", Scope::kObject, "", "", get_object, kReadHeaders,
@@ -470,7 +547,10 @@ constexpr Row kRows[] = {
      get_attributes, "x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker",
      "versionId", true, false, false, action::kGetObjectVersionAttributes},
     {"DeleteObject", action::kDeleteObject, "DELETE", Scope::kObject, "", "", delete_object,
-     "if-match if-unmodified-since", "versionId", true, false, false, action::kDeleteObjectVersion},
+     "if-match if-unmodified-since x-amz-if-match-last-modified-time x-amz-if-match-size",
+     "versionId", true, false, false, action::kDeleteObjectVersion},
+    {"RestoreObject", action::kRestoreObject, "POST", Scope::kObject, "restore", "", restore_object,
+     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "versionId", true, true},
 };
 
 }  // namespace

@@ -42,8 +42,10 @@ awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
       sha256_->update(into.first(*n));
     } else {
       done_ = true;
-      if (objects::hex(sha256_->finish()) != auth_.payload_sha256) {
-        co_return absl::InvalidArgumentError("XAmzContentSHA256Mismatch");
+      const std::string found = objects::hex(sha256_->finish());
+      if (found != auth_.payload_sha256) {
+        co_return absl::InvalidArgumentError(
+            cat("XAmzContentSHA256Mismatch ", auth_.payload_sha256, " ", found));
       }
     }
     co_return n;

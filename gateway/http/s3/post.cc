@@ -17,12 +17,15 @@ using Fields = std::map<std::string, std::string>;
 
 awaitable<Error> not_a_form(Call&) {
   co_return Error{"PreconditionFailed",
-                  "Bucket POST must be of the enclosure-type multipart/form-data"};
+                  "",
+                  {},
+                  {{"Condition", "Bucket POST must be of the enclosure-type multipart/form-data"}}};
 }
 
 constexpr Row kRows[] = {
     {"PostObject", action::kPutObject, "POST", Scope::kBucket, "", "", not_a_form,
-     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-tagging " CAIRN_S3_CHECKSUMS, ""},
+     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-tagging x-cairn-ttl " CAIRN_S3_CHECKSUMS,
+     ""},
 };
 
 void replace_all(std::string& text, std::string_view what, std::string_view with) {
@@ -32,10 +35,18 @@ void replace_all(std::string& text, std::string_view what, std::string_view with
 }
 
 // The name of the file, wherever a field wants it.
-void expand(Fields& fields, std::string_view file_name) {
+Error expand(Fields& fields, std::string_view file_name) {
+  constexpr std::string_view kName = "${filename}";
   for (auto& [name, value] : fields) {
-    if (name != "policy") replace_all(value, "${filename}", file_name);
+    if (name == "policy") continue;
+    size_t bytes = value.size();
+    for (size_t at = 0; (at = value.find(kName, at)) != value.npos; at += kName.size()) {
+      bytes += file_name.size();
+    }
+    if (bytes > kFormFieldsMax) return {"MaxPostPreDataLengthExceededError", ""};
+    replace_all(value, kName, file_name);
   }
+  return {};
 }
 
 std::string key_of(const Fields& fields) {
@@ -49,9 +60,9 @@ std::string key_of(const Fields& fields) {
 Error make_headers(const Fields& fields, http::Request& r) {
   constexpr std::string_view kOfSignature[] = {"x-amz-algorithm", "x-amz-credential", "x-amz-date",
                                                "x-amz-signature"};
-  constexpr std::string_view kOwn[] = {"cache-control",    "content-disposition",
-                                       "content-encoding", "content-language",
-                                       "content-type",     "expires"};
+  constexpr std::string_view kOwn[] = {
+      "cache-control", "content-disposition", "content-encoding", "content-language",
+      "content-md5",   "content-type",        "expires"};
   for (auto& [name, value] : fields) {
     const auto is_one_of = [&name = name](auto& names) {
       return std::find(std::begin(names), std::end(names), name) != std::end(names);
@@ -69,7 +80,9 @@ Error make_headers(const Fields& fields, http::Request& r) {
         append(text, text.empty() ? "" : "&", http::percent_encode(tag, false), "=",
                http::percent_encode(of_tag, false));
       }
-    } else if (is_one_of(kOfSignature) || (!name.starts_with("x-amz-") && !is_one_of(kOwn))) {
+    } else if (name == "x-amz-content-sha256") {
+      return {"NotImplemented", "Cairn does not have the field x-amz-content-sha256"};
+    } else if (is_one_of(kOfSignature) || (!governed(name) && !is_one_of(kOwn))) {
       continue;
     }
     if (!http::is_field_name(header) || !http::is_field_value(text)) {
@@ -143,9 +156,9 @@ Error admit(Call& c, Authenticator& authenticator, Form& form) {
   }
   if (!fields.contains("key")) return lacks("key");
   if (Error e = authenticator.authenticate_form(fields, c.store.now_ms(), c.auth)) return e;
-  expand(fields, form.file_name());
   PostPolicy policy;
   if (Error e = parse_post_policy(fields["policy"], policy)) return e;
+  if (Error e = expand(fields, form.file_name())) return e;
   if (Error e = check_post_policy(policy, fields, c.bucket_name, c.store.now_ms())) return e;
   form.set_range(policy.bytes_least, policy.bytes_most);
   c.key = fields["key"];
@@ -181,13 +194,14 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   request.body = &form;
   Call put{c.store, request, c.response, c.auth,   c.bucket_name, c.key,
            nullptr, &body,   c.owner,    c.region, &kRows[0],     c.engines};
+  put.put_bytes_max = c.put_bytes_max;
   // Once more, by what the form says that is a header elsewhere.
   if (Error e = put.may(action::kPutObject, put.bucket_name, put.key)) co_return e;
   if (Error e = check_carried(kRows[0], put)) co_return e;
   if (Error e = co_await enter_bucket(put)) co_return e;
   if (Error e = co_await until_idle(put, put.key)) co_return e;
   Error done = co_await put_object(put);
-  if (done.code == "EntityTooLarge") {
+  if (done.code == "EntityTooLarge" && done.fields.empty()) {
     done.fields = {{"ProposedSize", cat(form.file_bytes())}, {"MaxSizeAllowed", cat(form.most())}};
   } else if (done.code == "EntityTooSmall") {
     done.fields = {{"ProposedSize", cat(form.file_bytes())}, {"MinSizeAllowed", cat(form.least())}};

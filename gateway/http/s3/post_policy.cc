@@ -31,6 +31,17 @@ std::optional<uint64_t> number_of(const json::value& value) {
   return std::nullopt;
 }
 
+std::string without_escaped_dollars(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); i++) {
+    const bool escape = text[i] == '\\' && i + 1 < text.size();
+    if (escape && text[i + 1] == '$') continue;
+    out.push_back(text[i]);
+    if (escape) out.push_back(text[++i]);
+  }
+  return out;
+}
+
 Error add_object(const json::object& object, PostPolicy& policy) {
   if (object.size() != 1) {
     return invalid(
@@ -107,7 +118,10 @@ Error parse_post_policy(std::string_view base64, PostPolicy& policy) {
   const auto text = objects::base64_decode(base64, base64.size());
   if (!text) return invalid("Invalid Base64 Encoding.");
   boost::system::error_code ec;
-  const json::value document = json::parse(json::string_view(text->data(), text->size()), ec);
+  // As AWS's own examples have it: a comma behind the last condition, and "\\$" for "$".
+  json::parse_options lenient;
+  lenient.allow_trailing_commas = true;
+  const json::value document = json::parse(without_escaped_dollars(*text), ec, {}, lenient);
   if (ec || !document.is_object()) return invalid("Invalid JSON.");
   const json::object& root = document.get_object();
   const json::value* expiration = root.if_contains("expiration");
@@ -115,7 +129,8 @@ Error parse_post_policy(std::string_view base64, PostPolicy& policy) {
   absl::Time time;
   std::string why;
   const std::string stamp = expiration->is_string() ? text_of(expiration->get_string()) : "";
-  if (!absl::ParseTime(absl::RFC3339_full, stamp, &time, &why)) {
+  if (!absl::ParseTime(absl::RFC3339_full, stamp, &time, &why) || time == absl::InfiniteFuture() ||
+      time == absl::InfinitePast()) {
     return invalid(cat("Invalid 'expiration' value: '", stamp, "'"));
   }
   policy.expires_ms = absl::ToUnixMillis(time);
@@ -153,7 +168,7 @@ Error check_post_policy(const PostPolicy& policy, const std::map<std::string, st
   std::string extra;
   for (auto& [name, value] : fields) {
     const bool named = std::any_of(policy.conditions.begin(), policy.conditions.end(),
-                                   [&](auto& c) { return c.name == name; });
+                                   [&name = name](auto& c) { return c.name == name; });
     if (!named && !is_free(name)) append(extra, extra.empty() ? "" : ", ", name);
   }
   return extra.empty() ? Error{} : denied(cat("Extra input fields: ", extra));

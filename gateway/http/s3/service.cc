@@ -53,6 +53,20 @@ awaitable<Error> enter_bucket(Call& call) {
   co_return co_await settle(call, call.store.newest_name());
 }
 
+Error invalid_md5(std::string_view header) {
+  return {"InvalidDigest", "", {}, {{"Content-MD5", std::string(header)}}};
+}
+Error wrong_md5(std::string_view header, std::string_view found) {
+  return {"BadDigest",
+          "The Content-MD5 you specified did not match what we received.",
+          {},
+          {{"ExpectedDigest", std::string(header)}, {"CalculatedDigest", objects::base64(found)}}};
+}
+Error wrong_checksum(std::string_view algorithm) {
+  return {"BadDigest",
+          cat("The ", upper(algorithm), " you specified did not match the calculated checksum.")};
+}
+
 awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of_object) {
   auto body = co_await http::read_all(*call.body, limit);
   if (!body.ok()) {
@@ -63,9 +77,9 @@ awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of
   if (call.request.has_header("content-md5")) {
     const std::string_view md5 = call.request.header("content-md5");
     auto raw = objects::base64_decode(md5);
-    if (!raw || raw->size() != 16) co_return Error{"InvalidDigest", ""};
-    if (*raw != objects::digest_of(objects::Algorithm::kMd5, text))
-      co_return Error{"BadDigest", ""};
+    if (!raw || raw->size() != 16) co_return invalid_md5(md5);
+    const std::string found = objects::digest_of(objects::Algorithm::kMd5, text);
+    if (*raw != found) co_return wrong_md5(md5, found);
   }
   if (of_object) co_return Error{};
   for (auto& [tag, name] : kChecksumTags) {
@@ -73,7 +87,7 @@ awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of
     if (!call.request.has_header(header)) continue;
     if (objects::base64(objects::digest_of(*objects::algorithm_named(name), text)) !=
         call.request.header(header)) {
-      co_return Error{"BadDigest", ""};
+      co_return wrong_checksum(name);
     }
   }
   co_return Error{};
@@ -88,7 +102,7 @@ Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_
     if (!r.has_header(header)) continue;
     *to = http::parse_http_date(r.header(header));
     // A condition that cannot be judged did not hold.
-    if (!*to) return {"InvalidArgument", cat(header, " is not a date")};
+    if (!*to) return argument_invalid(header, r.header(header), cat(header, " is not a date"));
   }
   for (auto name : {"if-match", "if-none-match"}) {
     const std::string header = cat(prefix, name);
@@ -96,12 +110,47 @@ Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_
       return {"InvalidArgument", cat(header, " is empty")};
     }
   }
+  if (!prefix.empty()) return {};
+  if (constexpr auto kTime = "x-amz-if-match-last-modified-time"; r.has_header(kTime)) {
+    c.if_modified_at_s = http::parse_http_date(r.header(kTime));
+    if (!c.if_modified_at_s) {
+      return argument_invalid(kTime, r.header(kTime), "the time of a condition is none");
+    }
+  }
+  if (constexpr auto kSize = "x-amz-if-match-size"; r.has_header(kSize)) {
+    c.if_size = parse_int<uint64_t>(r.header(kSize));
+    if (!c.if_size) {
+      return argument_invalid(kSize, r.header(kSize), "the size of a condition is none");
+    }
+  }
   return {};
 }
 
-std::array<std::span<const Row>, 8> all_rows() {
-  return {bucket_rows(), cors_rows(),     multipart_rows(), object_rows(),
-          post_rows(),   settings_rows(), tagging_rows(),   version_rows()};
+Error may_compare(const Call& call, std::string_view key, const objects::Conditions& conditions) {
+  if (conditions.if_match.empty() || conditions.if_match == "*") return {};
+  return call.may(action::kGetObject, call.bucket_name, key);
+}
+
+Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms) {
+  constexpr std::string_view kHeader = "x-cairn-ttl";
+  constexpr int64_t kSecondsMax = int64_t{1} << 40;
+  if (!call.request.has_header(kHeader)) return {};
+  const auto seconds = parse_int<int64_t>(call.request.header(kHeader));
+  if (!seconds || *seconds < 1 || *seconds > kSecondsMax) {
+    return argument_invalid(kHeader, call.request.header(kHeader),
+                            "x-cairn-ttl is a number of seconds from 1 on");
+  }
+  ttl_ms = *seconds * 1000;
+  return {};
+}
+
+int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
+  return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
+}
+
+std::array<std::span<const Row>, 9> all_rows() {
+  return {bucket_rows(), cors_rows(),     multipart_rows(), object_rows(), post_rows(),
+          rename_rows(), settings_rows(), tagging_rows(),   version_rows()};
 }
 
 // ---- the way in ----
@@ -163,6 +212,21 @@ Error authorize(const Call& call, const Row& row) {
   return call.may(of_version ? row.of_version : row.action, call.bucket_name, call.key);
 }
 
+// What S3 says beside the code of an error about what the request names.
+void name_what(const Call& call, Error& e) {
+  if (!e.fields.empty()) return;
+  if (e.code == "NoSuchBucket" || e.code == "BucketNotEmpty" ||
+      e.code == "BucketAlreadyOwnedByYou" || e.code == "InvalidBucketName") {
+    e.fields = {{"BucketName", call.bucket_name}};
+  } else if (e.code == "NoSuchKey") {
+    e.fields = {{"Key", call.key}};
+  } else if (e.code == "NoSuchUpload") {
+    e.fields = {{"UploadId", call.param("uploadId")}};
+  } else if (e.code == "KeyTooLongError") {
+    e.fields = {{"Size", cat(call.key.size())}, {"MaxSizeAllowed", cat(objects::kObjectKeyMax)}};
+  }
+}
+
 // The body of an operation that has no use for one is still what was signed and declared.
 awaitable<Error> throw_away_body(Call& call) {
   constexpr size_t kUnwantedMax = 64 << 10;
@@ -187,7 +251,17 @@ void Service::note_failure(const Error& e, std::string_view key, const http::Req
 awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.engines = engines_;
+  call.put_bytes_max = put_bytes_max_;
   address(request, call);
+  Error e = co_await dispatch(call);
+  name_what(call, e);
+  // Whatever is refused, it may show rules of the bucket.
+  if (e && request.has_header("origin")) e.rests_on = std::max(e.rests_on, store_.newest_name());
+  co_return e;
+}
+
+awaitable<Error> Service::dispatch(Call& call) {
+  http::Request& request = call.request;
   if (request.method == "OPTIONS") co_return co_await preflight(call);
   answer_origin(call);
   if (is_form(call)) {
@@ -202,7 +276,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
     co_return e;
   }
   if (call.auth.presigned) {
-    if (Error e = take_hoisted(request, call.auth.version2)) co_return e;
+    if (Error e = take_hoisted(request)) co_return e;
   }
   PayloadBody body(*request.body, call.auth);
   call.body = &body;

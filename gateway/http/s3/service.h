@@ -38,6 +38,7 @@ struct Call {
   std::string_view region;  // of all buckets
   const Row* row = nullptr;
   const Engines* engines = nullptr;  // null: collections are not shown
+  uint64_t put_bytes_max = 0;        // of one body; 0: any
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -78,6 +79,8 @@ inline constexpr Action kPutObjectVersionTagging{kDoor, "PutObjectVersionTagging
 inline constexpr Action kDeleteObjectTagging{kDoor, "DeleteObjectTagging", Access::kWrite};
 inline constexpr Action kDeleteObjectVersionTagging{kDoor, "DeleteObjectVersionTagging",
                                                     Access::kWrite};
+inline constexpr Action kRenameObject{kDoor, "RenameObject", Access::kWrite};
+inline constexpr Action kRestoreObject{kDoor, "RestoreObject", Access::kWrite};
 inline constexpr Action kAbortUpload{kDoor, "AbortMultipartUpload", Access::kWrite};
 inline constexpr Action kListParts{kDoor, "ListMultipartUploadParts", Access::kRead};
 }  // namespace action
@@ -106,27 +109,30 @@ std::span<const Row> cors_rows();
 std::span<const Row> multipart_rows();
 std::span<const Row> object_rows();
 std::span<const Row> post_rows();
+std::span<const Row> rename_rows();
 std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
-std::array<std::span<const Row>, 8> all_rows();
+std::array<std::span<const Row>, 9> all_rows();
 
 class Service {
  public:
   Service(Store& store, const Users& users, std::string domain, std::string region,
-          const Engines* engines = nullptr)
+          const Engines* engines = nullptr, uint64_t put_bytes_max = 0)
       : store_(store),
         users_(users),
         authenticator_(users, region),
         domain_(std::move(domain)),
         region_(std::move(region)),
-        engines_(engines) {}
+        engines_(engines),
+        put_bytes_max_(put_bytes_max) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
 
  private:
   awaitable<Error> dispatch(http::Request& request, http::Response& response);
+  awaitable<Error> dispatch(Call& call);
   void address(const http::Request& request, Call& call) const;
   // If `e` says that somebody is not who he claims to be.
   void note_failure(const Error& e, std::string_view key, const http::Request& request);
@@ -135,6 +141,7 @@ class Service {
   Authenticator authenticator_;
   const std::string domain_, region_;
   const Engines* const engines_;
+  const uint64_t put_bytes_max_;
 };
 
 // ---- shared by the operations ----
@@ -155,15 +162,36 @@ awaitable<Error> until_idle(Call& call, std::string_view key);
 // Reads a small body whole and checks all that was declared about it; checksums in headers are the
 // body's own, unless they are `of_object`.
 awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of_object = false);
+// BadDigest and InvalidDigest, with what S3 says beside: `header` is what was sent, `found` the MD5
+// of what came.
+Error invalid_md5(std::string_view header);
+Error wrong_md5(std::string_view header, std::string_view found);
+Error wrong_checksum(std::string_view algorithm);
 // The conditional headers, with a prefix for copies: "x-amz-copy-source-".
 Error conditions_of(const http::Request& request, objects::Conditions& conditions,
                     std::string_view prefix = "");
+// A deletion under the condition of an ETag tells it, and takes the right to read, as S3 has it.
+Error may_compare(const Call& call, std::string_view key, const objects::Conditions& conditions);
 Error part_number(const Call& call, unsigned& number);
+// For how long the object that is written stays, in milliseconds, as x-cairn-ttl says; nothing: it
+// does not say.
+Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms);
+// When what is committed now expires; 0: it does not.
+int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms);
 // The bucket and key that x-amz-copy-source names.
 Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key);
+// What an error or a condition that does not hold is called where it is about the source.
+Error of_source_key(Error error, std::string_view key);
+Error unmet_by_source(const objects::Conditions& conditions, const objects::Info& source);
 
 // PUT of an object, whose bytes the call's body has.
 awaitable<Error> put_object(Call& call);
+// The same with the bytes behind those that the object has, which are `offset` many.
+awaitable<Error> append_object(Call& call, uint64_t offset);
+// What a PUT says of the object that it made.
+void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta);
+// How many bytes of a body are announced; 0: it does not say.
+uint64_t announced(const Call& call);
 // Takes the body of a PUT into an upload and checks all that was declared about it; `checksums`
 // gets what the client sent, by algorithm.
 awaitable<Error> receive(Call& call, objects::Upload& upload,
@@ -180,13 +208,15 @@ awaitable<Error> get_attributes(Call& call);
 // What a row with checked bodies honours of them.
 #define CAIRN_S3_CHECKSUMS                                                                   \
   "x-amz-checksum-crc32 x-amz-checksum-crc32c x-amz-checksum-crc64nvme x-amz-checksum-sha1 " \
-  "x-amz-checksum-sha256"
+  "x-amz-checksum-sha256 x-amz-checksum-sha512 x-amz-checksum-md5 x-amz-checksum-xxhash64 "  \
+  "x-amz-checksum-xxhash3 x-amz-checksum-xxhash128"
 #define CAIRN_S3_SOURCE_CONDITIONS                                             \
   "x-amz-copy-source-if-match x-amz-copy-source-if-none-match "                \
   "x-amz-copy-source-if-modified-since x-amz-copy-source-if-unmodified-since " \
   "x-amz-source-expected-bucket-owner"
 void set_checksum_headers(http::Response& response,
                           const std::map<std::string, std::string>& checksums);
+void add_checksums(pugi::xml_node to, const std::map<std::string, std::string>& checksums);
 // FULL_OBJECT or COMPOSITE, by what it says of an object.
 std::string_view checksum_type(std::string_view checksum);
 

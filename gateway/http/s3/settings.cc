@@ -53,6 +53,29 @@ awaitable<Error> get_versioning(Call& c) {
   reply_xml(c, XmlOut("VersioningConfiguration"));
   co_return Error{};
 }
+// Its owner's, who has all rights, and nobody else's.
+void reply_acl(Call& c) {
+  XmlOut xml("AccessControlPolicy");
+  add_owner(xml.root(), "Owner", c);
+  auto grant = add(add(xml.root(), "AccessControlList"), "Grant");
+  add_owner(grant, "Grantee", c);
+  auto grantee = grant.child("Grantee");
+  grantee.append_attribute("xmlns:xsi") = "http://www.w3.org/2001/XMLSchema-instance";
+  grantee.append_attribute("xsi:type") = "CanonicalUser";
+  add(grant, "Permission", "FULL_CONTROL");
+  reply_xml(c, xml);
+}
+awaitable<Error> get_bucket_acl(Call& c) {
+  reply_acl(c);
+  co_return Error{};
+}
+awaitable<Error> get_object_acl(Call& c) {
+  if (Error e = find_version(c)) co_return e;
+  auto info = objects::stat(c.store, *c.bucket, c.key);
+  if (!info.ok()) co_return error_of(info.status());
+  reply_acl(c);
+  co_return co_await settle(c, info->seen);
+}
 // Of an object, where its bucket has no locks.
 awaitable<Error> get_lock(Call&) {
   co_return Error{"InvalidRequest", "Bucket is missing Object Lock Configuration"};
@@ -63,14 +86,15 @@ constexpr Row of_bucket(std::string_view operation, std::string_view action,
                         std::string_view subresource, Operation run = get_unset) {
   return {operation, get(action), "GET", Scope::kBucket, subresource, "", run, "", ""};
 }
-constexpr Row of_object(std::string_view operation, std::string_view subresource) {
-  return {operation, get(operation), "GET", Scope::kObject, subresource,
-          "",        get_lock,       "",    "versionId"};
+constexpr Row of_object(std::string_view operation, std::string_view subresource,
+                        Operation run = get_lock) {
+  return {operation, get(operation), "GET", Scope::kObject, subresource, "", run, "", "versionId"};
 }
 
 constexpr Row kRows[] = {
     of_bucket("GetBucketAccelerateConfiguration", "GetAccelerateConfiguration", "accelerate",
               get_accelerate),
+    of_bucket("GetBucketAcl", "GetBucketAcl", "acl", get_bucket_acl),
     of_bucket("GetBucketEncryption", "GetEncryptionConfiguration", "encryption"),
     of_bucket("GetBucketLifecycleConfiguration", "GetLifecycleConfiguration", "lifecycle"),
     of_bucket("GetBucketLogging", "GetBucketLogging", "logging", get_logging),
@@ -86,6 +110,7 @@ constexpr Row kRows[] = {
     of_bucket("GetBucketWebsite", "GetBucketWebsite", "website"),
     of_bucket("GetObjectLockConfiguration", "GetBucketObjectLockConfiguration", "object-lock"),
     of_bucket("GetPublicAccessBlock", "GetBucketPublicAccessBlock", "publicAccessBlock"),
+    of_object("GetObjectAcl", "acl", get_object_acl),
     of_object("GetObjectLegalHold", "legal-hold"),
     of_object("GetObjectRetention", "retention"),
 };

@@ -5,6 +5,7 @@
 
 #include "core/base/text.h"
 #include "gateway/http/s3/payload.h"
+#include "gateway/http/s3/refusals.h"
 #include "objects/digest.h"
 
 namespace cairn::s3 {
@@ -12,7 +13,6 @@ namespace cairn::s3 {
 namespace {
 
 constexpr std::string_view kScheme = "AWS ";
-constexpr int64_t kSkewMs = int64_t{15} * 60 * 1000;
 
 // Of the query these are signed, in this order.
 constexpr std::string_view kSigned[] = {"accelerate",
@@ -57,7 +57,7 @@ constexpr std::string_view kFree[] = {
     "encoding-type",  "fetch-owner", "key-marker",       "list-type",          "marker",
     "max-keys",       "max-parts",   "max-uploads",      "part-number-marker", "prefix",
     "start-after",    "x-id",        "upload-id-marker", "version-id-marker",  "max-buckets",
-    "bucket-region",  "content-md5", "content-type"};
+    "bucket-region"};
 
 template <class Names>
 bool lists(const Names& names, std::string_view name) {
@@ -73,6 +73,12 @@ std::string folded(std::string_view text) {
   }
   while (out.ends_with(' ')) out.pop_back();
   return out;
+}
+
+// A parameter that stands for a header, in any spelling, and is signed as one.
+bool is_a_header(std::string_view param) {
+  const std::string name = lower(param);
+  return name.starts_with("x-amz-") || name == "content-md5" || name == "content-type";
 }
 
 // A header, or what a URL carries in its place.
@@ -101,30 +107,20 @@ std::string canonical_headers(const http::Request& r, bool in_query) {
   return out;
 }
 
-// The query as it was sent, since a name with a value that is empty is signed as it stands.
+// A parameter is signed with its value if it has one: rclone sends "uploads=" and signs "uploads".
 Error signed_query(const http::Request& r, bool in_query, std::string& out) {
-  const size_t mark = r.target.find('?');
-  std::string_view query =
-      mark == std::string::npos ? std::string_view() : std::string_view(r.target).substr(mark + 1);
-  std::vector<std::pair<std::string, std::string>> found;  // name, and how it is signed
-  while (!query.empty()) {
-    const size_t end = query.find('&');
-    const std::string_view pair = query.substr(0, end);
-    query.remove_prefix(end == query.npos ? query.size() : end + 1);
-    const size_t equals = pair.find('=');
-    const auto name = http::percent_decode(pair.substr(0, equals), true);
-    if (!name || name->empty()) continue;
-    if (lists(kSigned, *name)) {
-      const auto value = equals == pair.npos ? std::optional<std::string>("")
-                                             : http::percent_decode(pair.substr(equals + 1), true);
-      if (!value) return {"InvalidURI", ""};
-      found.emplace_back(*name, equals == pair.npos ? *name : cat(*name, "=", *value));
-    } else if (!lists(kFree, *name) && !(in_query && lower(*name).starts_with("x-amz-"))) {
-      return {"InvalidRequest", cat("Signature version 2 does not cover the parameter ", *name)};
+  std::vector<std::pair<std::string_view, std::string_view>> found;
+  for (auto& [name, value] : r.query) {
+    if (lists(kSigned, name)) {
+      found.emplace_back(name, value);
+    } else if (!name.empty() && !lists(kFree, name) && !(in_query && is_a_header(name))) {
+      return {"InvalidRequest", cat("Signature version 2 does not cover the parameter ", name)};
     }
   }
   std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.first < b.first; });
-  for (size_t i = 0; i < found.size(); i++) append(out, i == 0 ? "?" : "&", found[i].second);
+  for (auto& [name, value] : found) {
+    append(out, out.empty() ? "?" : "&", name, value.empty() ? "" : "=", value);
+  }
   return {};
 }
 
@@ -162,7 +158,9 @@ Error parse_query(const http::Request& r, int64_t now_ms, Claim& claim) {
   if (!expires || *expires < 0) {
     return {"AccessDenied", cat("Invalid date (should be seconds since epoch): ", claim.date)};
   }
-  if (now_ms / 1000 > *expires) return {"AccessDenied", "Request has expired"};
+  if (now_ms / 1000 > *expires) {
+    return has_expired(std::min(*expires, INT64_MAX / 1000) * 1000, std::nullopt, now_ms);
+  }
   return {};
 }
 
@@ -182,7 +180,7 @@ Error parse_header(const http::Request& r, int64_t now_ms, Claim& claim) {
   if (!time) {
     return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
   }
-  if (std::abs(now_ms - *time) > kSkewMs) return {"RequestTimeTooSkewed", ""};
+  if (std::abs(now_ms - *time) > kSkewMaxMs) return too_skewed(date, now_ms);
   if (!own) claim.date = date;
   return {};
 }
@@ -212,7 +210,7 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   const std::string path = host_bucket.empty() ? r.raw_path : cat("/", host_bucket, r.raw_path);
   if (e = signed_query(r, in_query, query); e) return e;
   const auto secret = users.secret(claim.access_key);
-  if (!secret) return {"InvalidAccessKeyId", ""};
+  if (!secret) return unknown_key(claim.access_key);
   const std::string start =
       cat(r.method, "\n", carried(r, "content-md5"), "\n", carried(r, "content-type"), "\n",
           claim.date, "\n", canonical_headers(r, in_query), path);
@@ -222,12 +220,14 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   };
   // botocore asks for "/bucket" and signs "/bucket/", which is the same thing.
   const bool bucket_alone = path.size() > 1 && path.find('/', 1) == path.npos;
-  if (!fits("") && !(bucket_alone && fits("/"))) return {"SignatureDoesNotMatch", ""};
+  if (!fits("") && !(bucket_alone && fits("/"))) {
+    return wrong_signature(claim.access_key, claim.signature, cat(start, query));
+  }
   out.principal = users.owner(claim.access_key);
-  if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
+  if (out.principal == nullptr) return unknown_key(claim.access_key);
   out.presigned = in_query;
   out.version2 = true;
-  if (e = payload_of(r.header("x-amz-content-sha256"), out); e) return e;
+  if (e = payload_of(carried(r, "x-amz-content-sha256"), out); e) return e;
   if (out.payload == Payload::kStreaming || out.payload == Payload::kStreamingTrailer) {
     return {"InvalidRequest", "Signature version 2 does not sign chunks"};
   }

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "core/base/text.h"
+#include "gateway/http/s3/refusals.h"
 #include "gateway/http/s3/sigv2.h"
 #include "objects/digest.h"
 
@@ -111,7 +112,6 @@ struct Authenticator::Parts {
 namespace {
 
 constexpr std::string_view kAlgorithm = "AWS4-HMAC-SHA256";
-constexpr int64_t kSkewMs = int64_t{15} * 60 * 1000;
 constexpr int64_t kPresignedSecondsMax = int64_t{7} * 24 * 3600;
 
 using Parts = Authenticator::Parts;
@@ -240,10 +240,11 @@ Error check_signed(const http::Request& r, const Parts& p, int64_t now_ms) {
     return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
   }
   if (p.presigned) {
-    if (*stamp - kSkewMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
-    if (now_ms > *stamp + p.expires_s * 1000) return {"AccessDenied", "Request has expired"};
-  } else if (std::abs(now_ms - *stamp) > kSkewMs) {
-    return {"RequestTimeTooSkewed", ""};
+    if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
+    const int64_t end_ms = *stamp + p.expires_s * 1000;
+    if (now_ms > end_ms) return has_expired(end_ms, p.expires_s, now_ms);
+  } else if (std::abs(now_ms - *stamp) > kSkewMaxMs) {
+    return too_skewed(p.timestamp, now_ms);
   }
   // What decides about the request must be signed: the host and every x-amz- header.
   auto is_signed = [&](std::string_view name) {
@@ -283,17 +284,17 @@ std::string Authenticator::signing_key(std::string_view access_key, std::string_
 Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_view content,
                             std::string& key, Authenticated& out) {
   auto secret = users_.secret(p.access_key);
-  if (!secret) return {"InvalidAccessKeyId", ""};
+  if (!secret) return unknown_key(p.access_key);
   key = signing_key(p.access_key, *secret, p.date, p.region, p.service);
   out.scope = cat(p.date, "/", p.region, "/", p.service, "/aws4_request");
   std::string canonical = canonical_request(r, p, content);
   std::string to_sign = cat(kAlgorithm, "\n", p.timestamp, "\n", out.scope, "\n",
                             objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
   if (!equal_in_constant_time(objects::hex(hmac_sha256(key, to_sign)), p.signature)) {
-    return {"SignatureDoesNotMatch", ""};
+    return wrong_signature(p.access_key, p.signature, to_sign, canonical);
   }
   out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
+  if (out.principal == nullptr) return unknown_key(p.access_key);
   return {};
 }
 
@@ -383,17 +384,19 @@ Error Authenticator::authenticate_form(const std::map<std::string, std::string>&
     if (!stamp || fields.at("x-amz-date").substr(0, 8) != p.date) {
       return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
     }
-    if (*stamp - kSkewMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
+    if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
   }
   const auto secret = users_.secret(p.access_key);
-  if (!secret) return {"InvalidAccessKeyId", ""};
+  if (!secret) return unknown_key(p.access_key);
   const std::string expected =
       version2 ? objects::base64(hmac_sha1(*secret, policy))
                : objects::hex(hmac_sha256(
                      signing_key(p.access_key, *secret, p.date, p.region, p.service), policy));
-  if (!equal_in_constant_time(expected, p.signature)) return {"SignatureDoesNotMatch", ""};
+  if (!equal_in_constant_time(expected, p.signature)) {
+    return wrong_signature(p.access_key, p.signature, policy);
+  }
   out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return {"InvalidAccessKeyId", ""};
+  if (out.principal == nullptr) return unknown_key(p.access_key);
   out.form = true;
   out.version2 = version2;
   out.payload = Payload::kUnsigned;

@@ -40,13 +40,13 @@ awaitable<Error> get_of_bucket(Call& c) {
 }
 
 awaitable<Error> set_of_bucket(Call& c, const Tags& tags) {
-  c.response.status = 204;
   if (c.bucket->properties()->tags == tags) co_return co_await settle(c, c.store.newest_name());
   auto lsn = c.store.change_properties(*c.bucket, [&](Properties& p) { p.tags = tags; });
   if (!lsn.ok()) co_return error_of(lsn.status(), "NoSuchBucket");
   co_return co_await settle(c, *lsn);
 }
 
+// 200, as the API reference has it: minio-js takes nothing else for success.
 awaitable<Error> put_of_bucket(Call& c) {
   Tags tags;
   if (Error e = co_await read_tags(c, TagsOf::kBucket, tags)) co_return e;
@@ -54,6 +54,7 @@ awaitable<Error> put_of_bucket(Call& c) {
 }
 
 awaitable<Error> delete_of_bucket(Call& c) {
+  c.response.status = 204;
   const Tags none;
   co_return co_await set_of_bucket(c, none);
 }

@@ -137,6 +137,16 @@ bool is_xml_text(std::string_view text) {
   return true;
 }
 
+bool can_be_written(std::string_view text) {
+  while (!text.empty()) {
+    uint32_t c;
+    const size_t n = decode_utf8(text, c);
+    if (n == 0 || c == 0) return false;
+    text.remove_prefix(n);
+  }
+  return true;
+}
+
 bool XmlIn::parse(const std::string& text, std::string_view root) {
   if (!Scanner(text).well_formed()) return false;
   constexpr unsigned kFlags = pugi::parse_cdata | pugi::parse_escapes | pugi::parse_eol |

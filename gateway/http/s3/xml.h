@@ -19,6 +19,9 @@ inline constexpr const char* kXmlHead = "<?xml version=\"1.0\" encoding=\"UTF-8\
 
 // Whether XML 1.0 can hold the text: valid UTF-8 of characters that it knows.
 bool is_xml_text(std::string_view text);
+// Whether add_as_it_came() can write the text: UTF-8 without NUL. Of that, S3 writes what XML 1.0
+// cannot hold as references all the same, and clients take it back, or ask for URL-encoding.
+bool can_be_written(std::string_view text);
 
 class XmlIn {
  public:
@@ -51,7 +54,7 @@ pugi::xml_node add(pugi::xml_node parent, const char* name, uint64_t number);
 inline pugi::xml_node add(pugi::xml_node parent, const char* name) {
   return parent.append_child(name);
 }
-// The same for a text that came as XML, in which control characters are references: they stay so.
+// The same with control characters as references.
 void add_as_it_came(pugi::xml_node parent, const char* name, const std::string& text);
 // An ETag, in its quotes.
 void add_etag(pugi::xml_node parent, std::string_view etag);

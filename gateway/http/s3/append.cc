@@ -1,0 +1,51 @@
+// PUT at a write offset, which is the object's end, as S3 has it in its directory buckets.
+#include "objects/append.h"
+
+#include "core/base/errors.h"
+#include "core/base/text.h"
+#include "gateway/http/s3/metadata.h"
+#include "gateway/http/s3/service.h"
+
+namespace cairn::s3 {
+
+awaitable<Error> append_object(Call& c, uint64_t offset) {
+  ObjectMeta fresh;
+  if (Error e = meta_of(c, fresh)) co_return e;
+  if (Error e = tags_of(c, fresh.tags)) co_return e;
+  objects::Conditions conditions;
+  if (Error e = conditions_of(c.request, conditions)) co_return e;
+  std::optional<int64_t> ttl_ms;
+  if (Error e = ttl_of(c, ttl_ms)) co_return e;
+  objects::Append append(c.store, *c.bucket, c.key, offset, announced(c));
+  Status begun = co_await append.begin(conditions);
+  if (!begun.ok()) co_return error_of(begun);
+  const Lsn seen = append.before() == nullptr ? Lsn() : append.before()->seen;
+  if (append.before() != nullptr && (!fresh.user.empty() || !fresh.tags.empty())) {
+    co_return Error{"InvalidRequest",
+                    "Cannot specify both a write offset value and user-defined object metadata for "
+                    "existing objects.",
+                    seen};
+  }
+  if (Error e = co_await receive(c, append.upload(), fresh.checksums)) co_return e;
+  if (append.upload().size() == offset) {
+    co_return Error{"InvalidRequest",
+                    "Request body cannot be empty when 'write offset' is specified.", seen};
+  }
+  const std::string known = append.algorithm();
+  if (!known.empty() && !fresh.checksums.empty() && !fresh.checksums.contains(known)) {
+    co_return Error{"InvalidRequest",
+                    cat("Checksum Type mismatch occurred, expected checksum Type: ", known,
+                        ", actual checksum Type: ", fresh.checksums.begin()->first),
+                    seen};
+  }
+  if (Error e = co_await until_idle(c, c.key)) co_return e;
+  auto put =
+      append.put(std::move(fresh), ttl_ms ? std::optional(expiry_after(c, ttl_ms)) : std::nullopt);
+  if (!put.ok()) co_return error_of(put.status());
+  if (Error e = co_await settle(c, put->version)) co_return e;
+  answer_put(c, *put, append.meta());
+  c.response.set("x-amz-object-size", cat(append.upload().size()));
+  co_return Error{};
+}
+
+}  // namespace cairn::s3
