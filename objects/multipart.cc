@@ -8,6 +8,7 @@
 #include "core/base/errors.h"
 #include "core/base/plant.h"
 #include "core/base/text.h"
+#include "objects/versions.h"
 
 namespace cairn::objects {
 
@@ -224,7 +225,7 @@ std::optional<Completed> completed_before(Store& store, Namespace& bucket, std::
   }
   if (cat(hex(etag.finish()), "-", parts.size()) != now->etag) return std::nullopt;
   Completed done;
-  done.put = {now->version, now->seen, now->etag};
+  done.put = {now->version, now->seen, now->etag, now->version_id};
   if (!now->meta.checksums.empty()) {
     std::tie(done.checksum_algorithm, done.checksum) = *now->meta.checksums.begin();
     done.full_object = done.checksum.find('-') == done.checksum.npos;
@@ -318,6 +319,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   Status finished = co_await object.finish();
   if (!finished.ok()) co_return finished;
   std::string encoded = meta.encode();
+  std::optional<Version> made;
   const auto ttl_s = parse_int<int64_t>(upload->meta.extra[kUploadTtl]);
   const int64_t expire_ms = ttl_s ? meta.modified_ms + *ttl_s * 1000 : 0;
   std::function<Status(Transaction&)> publish = [&](Transaction& t) -> Status {
@@ -328,11 +330,21 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
     }
     Status put = t.put(bucket, hash, object.record(bucket, key, encoded, expire_ms));
     if (put.ok()) object.gave_away();
+    made = t.made();
     return put;
   };
-  auto lsn = end_upload(store, bucket, key, id, &bucket, publish);
-  if (!lsn.ok()) co_return lsn.status();
-  done.put = {*lsn, *lsn, meta.etag};
+  const NamespacePtr held = bucket.shared_from_this();
+  Refetch refetch(store);
+  StatusOr<Lsn> lsn;
+  Status status;
+  bool again = true;
+  while (again) {
+    lsn = end_upload(store, bucket, key, id, &bucket, publish);
+    status = lsn.status();
+    again = co_await refetch.again(status);
+  }
+  if (!status.ok()) co_return status;
+  done.put = {*lsn, *lsn, meta.etag, made ? version_id(*made) : ""};
   co_return done;
 }
 

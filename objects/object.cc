@@ -6,6 +6,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "objects/versions.h"
 
 namespace cairn::objects {
 
@@ -125,14 +126,74 @@ bool range_counts(const Conditions& c, const Info& now) {
 }
 }  // namespace
 
-StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key) {
+namespace {
+constexpr const char* kMarkerKey = "cairn/delete-marker";
+constexpr const char* kNoVersionKey = "cairn/no-version";
+
+Status about_marker(Status status, const MarkerFound& found) {
+  const std::string ms(reinterpret_cast<const char*>(&found.modified_ms), 8);
+  status.SetPayload(kMarkerKey, absl::Cord(cat(ms, found.version_id)));
+  return status;
+}
+
+// What a read is of.
+StatusOr<Transaction::FoundVersion> look(Store& store, Transaction& t, Namespace& ns,
+                                         std::string_view key, KeyHash hash,
+                                         const std::optional<Version>& version) {
+  if (!version) {
+    Entry* e = t.find(ns, key, hash);
+    if (e != nullptr) return Transaction::FoundVersion{&ns, e, {}};
+    const Status absent = absl::NotFoundError("no such key");
+    if (ns.versions() == nullptr) return resting_on(absent, t.seen());
+    const auto newest = t.find_newest(ns, key, hash);
+    if (newest.entry == nullptr || !newest.version.marker) return resting_on(absent, t.seen());
+    const MarkerFound found{version_id(newest.version), info_of(store, newest.entry).modified_ms};
+    return resting_on(about_marker(absent, found), t.seen());
+  }
+  auto found = t.find_version(ns, key, hash, *version);
+  if (found.entry == nullptr) {
+    Status absent = absl::NotFoundError("no such version");
+    absent.SetPayload(kNoVersionKey, absl::Cord());
+    return resting_on(absent, t.seen());
+  }
+  if (found.version.marker) {
+    const MarkerFound marker{version_id(found.version), info_of(store, found.entry).modified_ms};
+    const Status is = absl::FailedPreconditionError("the version is a delete marker");
+    return resting_on(about_marker(is, marker), t.seen());
+  }
+  return found;
+}
+
+Info info_in(Store& store, const Namespace& bucket, const Transaction::FoundVersion& found) {
+  Info info = info_of(store, found.entry);
+  if (bucket.versions() != nullptr) {
+    info.version_id = version_id(store.version_of(*found.ns, found.entry));
+  }
+  return info;
+}
+}  // namespace
+
+std::optional<MarkerFound> marker_found(const Status& status) {
+  const auto payload = status.GetPayload(kMarkerKey);
+  if (!payload) return std::nullopt;
+  const std::string bytes(*payload);
+  MarkerFound found{bytes.substr(8)};
+  std::memcpy(&found.modified_ms, bytes.data(), 8);
+  return found;
+}
+bool is_no_such_version(const Status& status) {
+  return status.GetPayload(kNoVersionKey).has_value();
+}
+
+StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key,
+                    const std::optional<Version>& version) {
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
-  Entry* e = t.find(ns, key, hash);
-  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
-  if (!e->is_string()) return resting_on(wrong_type(), t.seen());
-  Info info = info_of(store, e);
+  auto found = look(store, t, ns, key, hash, version);
+  if (!found.ok()) return found.status();
+  if (!found->entry->is_string()) return resting_on(wrong_type(), t.seen());
+  Info info = info_in(store, ns, *found);
   info.seen = t.seen();
   return info;
 }
@@ -158,8 +219,7 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
     if (tries >= kTries && !hold) hold.emplace(store.memory());
     auto opened = try_open(store, ns, key, range, conditions, verdict);
     if (!opened.ok() || !opened->cold) co_return opened;
-    std::string name(key);
-    Status fetched = co_await store.faults().fetch(held, std::move(name));
+    Status fetched = co_await store.faults().fetch(opened->cold_in, std::move(opened->cold_key));
     if (!fetched.ok()) co_return fetched;
   }
 }
@@ -170,11 +230,12 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
-  Entry* e = t.find(ns, key, hash);
-  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
+  auto found = look(store, t, ns, key, hash, conditions.version);
+  if (!found.ok()) return found.status();
+  Entry* e = found->entry;
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
   Opened o;
-  o.info = info_of(store, e);
+  o.info = info_in(store, ns, *found);
   o.info.seen = t.seen();
   Verdict v = judge(conditions, &o.info);
   if (verdict != nullptr) *verdict = v;
@@ -207,6 +268,8 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
                                             o.length);
   } else if (e->is_cold()) {
     o.cold = true;
+    o.cold_in = found->ns->shared_from_this();
+    o.cold_key = e->key();
   } else {
     e->touch();
     o.inline_bytes = std::string(e->value().substr(o.offset, o.length));
@@ -368,27 +431,35 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
   if (!done.ok()) return done;
   upload.gave_away();
   auto lsn = t.commit();
-  return PutResult{*lsn, t.seen(), etag_of(meta, *lsn)};
+  return PutResult{*lsn, t.seen(), etag_of(meta, *lsn), t.made() ? version_id(*t.made()) : ""};
 }
 
 namespace {
-// Nothing: the value left memory, and has to come back first.
-StatusOr<std::optional<PutResult>> try_set_tags(Store& store, Namespace& ns, std::string_view key,
-                                                const Tags& tags) {
+StatusOr<PutResult> try_set_tags(Store& store, Namespace& ns, std::string_view key,
+                                 const Tags& tags, const std::optional<Version>& version) {
   const KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
-  const Entry* e = t.find(ns, key, hash);
-  if (e == nullptr) return resting_on(absl::NotFoundError("no such key"), t.seen());
+  auto found = look(store, t, ns, key, hash, version);
+  if (!found.ok()) return found.status();
+  Entry* e = found->entry;
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
-  Info info = info_of(store, e);
-  if (info.meta.tags == tags) return PutResult{info.version, t.seen(), info.etag};
-  if (!e->is_blob() && e->is_cold()) return std::nullopt;
+  Info info = info_in(store, ns, *found);
+  if (info.meta.tags == tags) {
+    return PutResult{info.version, t.seen(), info.etag, info.version_id};
+  }
+  if (!e->is_blob() && e->is_cold()) return value_on_disk(found->ns->id, e->key());
   // What a value has from its record, as one of the Redis door, it keeps.
   info.meta.etag = info.etag;
   info.meta.modified_ms = info.modified_ms;
   info.meta.tags = tags;
   const std::string encoded = info.meta.encode();
+  if (ns.versions() != nullptr) {
+    Status done = t.amend(*found->ns, found->ns->hash(e->key()), e, encoded);
+    if (!done.ok()) return done;
+    const Lsn lsn = *t.commit();
+    return PutResult{lsn, t.seen(), info.etag, info.version_id};
+  }
   const std::string value(e->value());  // the entry is overwritten
   RecordView record = e->record(ns.stored());
   record.key = key;
@@ -404,31 +475,33 @@ StatusOr<std::optional<PutResult>> try_set_tags(Store& store, Namespace& ns, std
     if (shared) store.extents().unref(*shared);
     return done;
   }
-  const Lsn version = *t.commit();
-  return PutResult{version, t.seen(), info.etag};
+  const Lsn lsn = *t.commit();
+  return PutResult{lsn, t.seen(), info.etag};
 }
 }  // namespace
 
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
                                         const Tags& tags) {
+  const std::optional<Version> current;
+  co_return co_await set_tags(store, ns, key, tags, current);
+}
+
+awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
+                                        const Tags& tags, const std::optional<Version>& version) {
   const NamespacePtr held = ns.shared_from_this();
-  constexpr int kTries = 3;  // then memory holds still
-  std::optional<MemoryKeeper::Hold> hold;
+  Refetch refetch(store);
   if (Status s = check_tags(tags, TagsOf::kObject); !s.ok()) co_return s;
-  for (int tries = 0;; tries++) {
+  for (;;) {
     if (Status s = store.check_write(true); !s.ok()) co_return s;
     if (store.busy().any()) {
-      hold.reset();
       Status idle = co_await store.busy().until_idle(ns.hash(key));
       if (!idle.ok()) co_return idle;
     }
-    if (tries >= kTries && !hold) hold.emplace(store.memory());
-    auto tried = try_set_tags(store, ns, key, tags);
-    if (!tried.ok()) co_return tried.status();
-    if (*tried) co_return **tried;
-    std::string name(key);
-    Status fetched = co_await store.faults().fetch(held, std::move(name));
-    if (!fetched.ok()) co_return fetched;
+    auto tried = try_set_tags(store, ns, key, tags, version);
+    if (tried.ok()) co_return *tried;
+    Status status = tried.status();
+    const bool again = co_await refetch.again(status);
+    if (!again) co_return status;
   }
 }
 
@@ -438,12 +511,25 @@ StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
+  if (conditions.version) {
+    const auto found = t.find_version(ns, key, hash, *conditions.version);
+    if (Status s = check_conditions(store, conditions, found.entry, t.seen()); !s.ok()) return s;
+    auto removed = t.remove_version(ns, hash, key, *conditions.version);
+    if (!removed.ok()) return removed.status();
+    return Removed{*t.commit(), t.seen(), version_id(*conditions.version),
+                   *removed && found.version.marker};
+  }
   Entry* e = t.find(ns, key, hash);
   if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;
-  if (e != nullptr) (void)t.remove(ns, hash, e);
+  if (ns.versions() != nullptr && (e == nullptr || e->is_string())) {
+    (void)t.mark(ns, hash, key);
+  } else if (e != nullptr) {
+    (void)t.remove(ns, hash, e);
+  }
   auto lsn = t.commit();
   if (!lsn.ok()) return lsn.status();
-  return Removed{*lsn, t.seen()};
+  if (!t.made()) return Removed{*lsn, t.seen()};
+  return Removed{*lsn, t.seen(), version_id(*t.made()), t.made()->marker};
 }
 
 // ---- listing ----

@@ -35,8 +35,18 @@ struct Info {
   int64_t modified_ms = 0;
   int64_t expire_ms = 0;
   ObjectMeta meta;
-  std::string etag;  // without quotes
+  std::string etag;        // without quotes
+  std::string version_id;  // as clients call it (objects/versions.h); empty: none are kept
 };
+
+// Beside a NotFound: the newest version is a delete marker, this one; or there is no such version.
+// Beside a FailedPrecondition: the version that was asked for is a delete marker.
+struct MarkerFound {
+  std::string version_id;
+  int64_t modified_ms = 0;
+};
+std::optional<MarkerFound> marker_found(const Status& status);
+bool is_no_such_version(const Status& status);
 
 // The ETag of a value that was not written as an object comes from its version, in the form that
 // clients do not take for an MD5.
@@ -55,6 +65,9 @@ struct Conditions {
   // A range counts only of this very value; else the whole is meant. Decides about nothing else.
   std::string if_range;  // one strong ETag in quotes; nothing else ever matches
   std::optional<bool> if_exists;
+  // Of a read and a removal: of which version the rest speaks, and what is read or removed; without
+  // it, of the current one. It is no condition itself.
+  std::optional<Version> version;
   bool empty() const {
     return if_match.empty() && if_none_match.empty() && !if_modified_since_s &&
            !if_unmodified_since_s && !if_version && !if_modified_at_s && !if_size && !if_exists;
@@ -73,7 +86,9 @@ Status check_conditions(const Conditions& conditions, const Info* current, Lsn s
 // A value being read: what it was at one moment, however it changes meanwhile.
 struct Opened {
   Info info;
-  bool cold = false;                   // the bytes are not at hand: open() waits for them
+  bool cold = false;     // the bytes are not at hand: open() waits for them,
+  NamespacePtr cold_in;  // where they are found under this name
+  std::string cold_key;
   std::string inline_bytes;            // the wanted range, iff there is no reader
   std::unique_ptr<BlobReader> reader;  // the wanted range
   uint64_t offset = 0, length = 0;     // the wanted range
@@ -84,7 +99,8 @@ struct Range {
   std::optional<uint64_t> first,
       last;  // last inclusive; first alone missing: the last `last` bytes
 };
-StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key);
+StatusOr<Info> stat(Store& store, Namespace& ns, std::string_view key,
+                    const std::optional<Version>& version = std::nullopt);
 StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
                           const std::optional<Range>& range, const Conditions& conditions = {},
                           Verdict* verdict = nullptr);
@@ -139,18 +155,30 @@ struct PutResult {
   Lsn version;
   Lsn seen;  // what the answer has to wait for
   std::string etag;
+  std::string version_id = {};  // as of Info
 };
-// Publishes a finished upload under a key, if the conditions hold at that moment.
+// Publishes a finished upload under a key, if the conditions hold at that moment. Where versions
+// are kept, this and remove() may fail with is_value_on_disk(): objects/versions.h says what to do
+// then.
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions);
 // Puts these tags in the place of those that the object has: a record with the same value, which is
 // not read where it lies in extents. ETag and time stay. InvalidArgument as check_tags() has it.
+// In a bucket that keeps versions, of one of them, or of the current one; it makes none.
+awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
+                                        const Tags& tags, const std::optional<Version>& version);
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
                                         const Tags& tags);
 struct Removed {
   Lsn version;  // of the deletion; invalid if there was nothing
   Lsn seen;     // what the answer has to wait for
+  // Where versions are kept: the delete marker that was made, or the version that was removed, and
+  // whether it was one.
+  std::string version_id = {};
+  bool marker = false;
 };
+// In a bucket that keeps versions, and without one in the conditions, it makes a delete marker,
+// whether there is something or not.
 StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,
                          const Conditions& conditions = {});
 

@@ -4,6 +4,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "objects/versions.h"
 
 namespace cairn::objects {
 
@@ -90,6 +91,7 @@ awaitable<StatusOr<PutResult>> rename(Store& store, Namespace& ns, const Renamin
   const NamespacePtr held = ns.shared_from_this();
   constexpr int kTries = 3;  // then memory holds still
   std::optional<MemoryKeeper::Hold> hold;
+  Refetch refetch(store);
   for (int tries = 0;; tries++) {
     if (Status s = store.check_write(true); !s.ok()) co_return s;
     if (store.busy().any()) {
@@ -101,7 +103,10 @@ awaitable<StatusOr<PutResult>> rename(Store& store, Namespace& ns, const Renamin
     }
     if (tries >= kTries && !hold) hold.emplace(store.memory());
     auto tried = try_rename(store, ns, renaming);
-    if (!tried.ok()) co_return tried.status();
+    Status status = tried.status();
+    const bool again = co_await refetch.again(status);
+    if (again) continue;
+    if (!status.ok()) co_return status;
     if (*tried) co_return **tried;
     std::string name(renaming.from);
     Status fetched = co_await store.faults().fetch(held, std::move(name));

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/base/types.h"
 
@@ -54,6 +55,32 @@ inline absl::Status held_too_long(const char* who) {
 inline std::string held_too_long_by(const absl::Status& s) {  // empty: it is no such error
   auto who = s.GetPayload(kBusyKey);
   return who.has_value() ? std::string(*who) : std::string();
+}
+
+// A value that has to be written again, as a version that is not current or as one that is current
+// again, is on disk alone: it is to be fetched (Faults::fetch), and the change begun anew.
+inline constexpr const char* kOnDiskKey = "cairn/on-disk";
+inline absl::Status value_on_disk(NamespaceId ns, std::string_view key) {
+  absl::Status s = absl::AbortedError("a value that becomes another version is on disk");
+  const uint32_t id = ns.value();
+  std::string where(reinterpret_cast<const char*>(&id), sizeof(id));
+  s.SetPayload(kOnDiskKey, absl::Cord(where.append(key)));
+  return s;
+}
+inline bool is_value_on_disk(const absl::Status& s) {
+  return absl::IsAborted(s) && s.GetPayload(kOnDiskKey).has_value();
+}
+inline std::pair<NamespaceId, std::string> where_on_disk(const absl::Status& s) {
+  const std::string where(*s.GetPayload(kOnDiskKey));
+  uint32_t id;
+  std::memcpy(&id, where.data(), sizeof(id));
+  return {NamespaceId(id), where.substr(sizeof(id))};
+}
+
+// Of a collection, where values are kept in versions.
+inline absl::Status no_collections() {
+  return absl::FailedPreconditionError(
+      "a bucket that keeps versions holds strings and objects, and no collections");
 }
 
 // A refusal rests on what was judged, as an answer does: it may leave only when that is durable.

@@ -64,6 +64,10 @@ enum class Bug {
   kSwapForgotten,       // a checkpoint does not tell which database holds what
   kSwapNotMoved,        // the cleaner loses what tells it with the segment it lies in
   kCheckpointByNumber,  // a checkpoint goes by databases, and misses what comes to one meanwhile
+  kVersionForgotten,    // what was current is no version afterwards
+  kNullVersionKept,     // a suspended bucket keeps the null version that another one replaced
+  kNotPromoted,         // the newest version is removed, and the next one is not current
+  kVersionsNotSaved,    // a checkpoint tells of no versions that are not current
   kEnd,
 };
 

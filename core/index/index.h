@@ -47,6 +47,7 @@ enum class ValueType : uint8_t {
 
 using KeyHash = uint64_t;
 KeyHash hash_key(std::string_view key, uint64_t seed);  // never 0
+using KeyHasher = KeyHash (*)(std::string_view key, uint64_t seed);
 inline size_t stripe_of(KeyHash hash) { return hash >> (64 - kStripeBits); }
 
 // Layout: Entry, expiry (8, if any), version (8, if any), meta size (4, if any), sizes (8, if
@@ -255,6 +256,7 @@ struct IndexCounts {
   // not: they are at most 1.5 MB in all, part of what the process takes itself, and a limit that
   // they alone exceed would leave room for no key.
   bool heads = false;
+  KeyHasher hasher = hash_key;
 };
 
 class Index {
@@ -279,7 +281,7 @@ class Index {
   // its way in and not eight times; then each stripe is fitted to what it holds.
   std::atomic<bool> loading{false};
 
-  KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed_) & mask_; }
+  KeyHash hash(std::string_view key) const { return counts_.hasher(key, hash_seed_) & mask_; }
   Entry* find(std::string_view key, KeyHash hash) const;
   // The key must not be there. The index owns the entry from now on.
   void insert(Entry* entry, KeyHash hash);

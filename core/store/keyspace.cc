@@ -392,7 +392,10 @@ Entry* Keyspace::next_to_expire(Namespace& ns, size_t stripe) {
 std::vector<NamespacePtr> Keyspace::spaces() const {
   std::vector<NamespacePtr> all(databases_.begin(), databases_.end());
   all.push_back(system_);
-  for (auto& bucket : buckets()) all.push_back(bucket);
+  for (auto& bucket : buckets()) {
+    all.push_back(bucket);
+    if (Namespace* versions = bucket->versions()) all.push_back(versions->shared_from_this());
+  }
   return all;
 }
 

@@ -135,6 +135,8 @@ class Keyspace {
   Namespace& database(uint32_t number) { return *databases_[number]; }
   Namespace& system() { return *system_; }
   NamespacePtr find_namespace(std::string_view name) const;  // "db3" or a bucket's name
+  // The namespace that holds the keys which the log has under this id, until the next swap.
+  NamespacePtr namespace_by_id(NamespaceId stored) const;
   // The newest bucket made or dropped: what an answer about buckets, or of one, rests on.
   Lsn newest_name() const { return Lsn(newest_name_.load(std::memory_order_acquire)); }
   std::vector<NamespacePtr> buckets() const;  // by name
@@ -145,7 +147,11 @@ class Keyspace {
   // waits for newest_name() knows it to be durable. NotFound if it was dropped; ResourceExhausted:
   // all of them together are longer than a record may be.
   StatusOr<Lsn> change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change);
-  // NotFound; FailedPrecondition if it still holds keys.
+  // Of a bucket: from now on each change of a key makes a version, or, not enabled, the null
+  // version alone (core/store/versions.h). Collections that it holds stay, and make none. Errors as
+  // above.
+  StatusOr<Lsn> set_versioning(Namespace& bucket, bool enabled);
+  // NotFound; FailedPrecondition if it still holds keys, or versions of some.
   StatusOr<Lsn> drop_bucket(std::string_view name);
 
   // ---- under the lock of the key's stripe ----
@@ -174,6 +180,16 @@ class Keyspace {
   void prefetch(Namespace& ns, std::span<const KeyHash> hashes) { ns.index->prefetch(hashes); }
   void prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
                 bool insert = false);
+
+  // ---- versions (versions.h), under the lock of the key's stripe; its companion is `versions`
+  // ---- What the entry of a bucket, or of a companion, is.
+  Version version_of(const Namespace& ns, const Entry* entry) const;
+  // Of those of a key in the companion, markers among them, the newest, or the newest whose number
+  // is below; null: there is none. What a transaction that is not committed did is not seen.
+  static Entry* newest_version(Namespace& versions, std::string_view key,
+                               uint64_t below = UINT64_MAX);
+  // A number for a new version of a key whose newest has this one.
+  uint64_t next_version(uint64_t newest, int64_t now_ms);
 
   // ---- checks before work ----
   // Whether a write may begin; `grows` if it may need memory.
@@ -357,8 +373,6 @@ class Keyspace {
   // Forgets a value that is in the log; returns the cold entry that is there instead.
   Entry* spill(Namespace& ns, KeyHash hash, Entry* entry);
   Entry* next_to_expire(Namespace& ns, size_t stripe);
-  // The namespace that holds the keys which the log has under this id, until the next swap.
-  NamespacePtr namespace_by_id(NamespaceId stored) const;
 
   // ---- which database holds what (holdings.h), under the lock of a stripe; changes under all ----
   Holdings holdings() const;
@@ -399,6 +413,7 @@ class Keyspace {
   void note_removal(Namespace& ns, KeyHash hash, Lsn lsn);
   void note_expiry_change(Namespace& ns, KeyHash hash, Lsn lsn);
   static void note_flush(Namespace& ns, Lsn lsn);
+  NamespacePtr make_companion(const Namespace& bucket);
   static void note_swap(Namespace& a, Namespace& b, Lsn lsn, bool wished);
   // So many keys more are there; `wished`: by the newest change whose writer wanted it durable.
   static void note_keys(Namespace& ns, int64_t more, Lsn wished);
@@ -455,6 +470,7 @@ class Keyspace {
     freed_.fetch_add(count, std::memory_order_relaxed);
   }
   std::atomic<uint64_t> newest_name_{0};
+  std::atomic<uint64_t> newest_version_{0};  // number that this process gave
   std::atomic<bool> stopping_{false};
   Gate stopped_;      // stopping_ was set
   Tasks background_;  // what close() waits for

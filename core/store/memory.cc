@@ -144,7 +144,7 @@ MemoryKeeper::Sweep MemoryKeeper::sweep(Namespace& ns, size_t stripe, size_t slo
   std::array<std::pair<Entry*, bool>, kVictimsMax> victims;  // and whether it is deleted
   size_t n = 0;
   victims_max = std::min(victims_max, kVictimsMax);
-  const bool evictable = ns.id != kSystemNamespace && !ns.is_bucket();
+  const bool evictable = ns.id != kSystemNamespace && !ns.is_bucket() && !is_versions(ns.id);
   if (policy == EvictionPolicy::kVolatileTtl && evictable) {
     if (Entry* next = keyspace_.next_to_expire(ns, stripe)) victims[n++] = {next, true};
   }

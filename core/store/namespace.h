@@ -17,11 +17,18 @@
 #include "core/index/index.h"
 #include "core/store/holdings.h"
 #include "core/store/properties.h"
+#include "core/store/versions.h"
 
 namespace cairn {
 
 inline constexpr NamespaceId kSystemNamespace{16};
 inline constexpr uint32_t kFirstBucket = 32;
+
+// What tells of the changes of a bucket's keys (kv/engine/event_streams.h): it is in no listing, is
+// no version of anything, and goes with the last of them.
+inline bool is_events(std::string_view key, ValueType type) {
+  return type == ValueType::kStream && key == "__events__";
+}
 
 struct EntryOrder {
   using is_transparent = void;
@@ -38,15 +45,17 @@ using NameOrder = absl::btree_set<Entry*, EntryOrder>;
 class Namespace : public std::enable_shared_from_this<Namespace> {
  public:
   // `hash_seed`: of the store; every namespace has its own from it, but for the databases, which
-  // exchange their indexes and have one. `memory`: where it is counted.
+  // exchange their indexes and have one, and a companion, which has its bucket's. `memory`: where
+  // it is counted.
   Namespace(NamespaceId id, std::string name, Properties properties, uint64_t hash_seed,
             std::shared_ptr<MemoryCount> memory)
       : id(id),
-        hash_seed((hash_seed ^ (is_database(id) ? 0 : id.value())) * 0x9e3779b97f4a7c15ULL),
+        hash_seed((hash_seed ^ seed_of(id)) * 0x9e3779b97f4a7c15ULL),
         name(std::move(name)),
         stored_(id.value()),
         properties_(std::make_shared<const Properties>(properties)),
         memory_(std::move(memory)),
+        hasher_(is_versions(id) ? hash_version_key : hash_key),
         index(make_index()) {}
 
   // What it is to all but the records of its keys: of a database its number.
@@ -61,7 +70,13 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
     MutexLock lock(properties_mutex_);
     return properties_;
   }
-  bool is_bucket() const { return id.value() >= kFirstBucket && !is_database(id); }
+  bool is_bucket() const {
+    return id.value() >= kFirstBucket && !is_database(id) && !is_versions(id);
+  }
+  // Of a bucket whose versioning was ever switched on: the companion (core/store/versions.h), and
+  // whether it is suspended. Both change while all stripes are locked.
+  Namespace* versions() const { return companion_.load(std::memory_order_acquire); }
+  bool suspended() const { return suspended_.load(std::memory_order_relaxed); }
 
  private:
   friend class Keyspace;
@@ -79,6 +94,20 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   std::atomic<uint64_t> keys_{0};
   std::atomic<int64_t> committed_keys_{0};
   const std::shared_ptr<MemoryCount> memory_;
+  const KeyHasher hasher_;
+  std::shared_ptr<Namespace> versions_;  // constant once set
+  std::atomic<Namespace*> companion_{nullptr};
+  std::atomic<bool> suspended_{false};
+  static uint32_t seed_of(NamespaceId id) {
+    return is_database(id) ? 0 : is_versions(id) ? bucket_of(id).value() : id.value();
+  }
+  // All stripes are locked, or the store is not open yet.
+  void keep_versions(std::shared_ptr<Namespace> versions, bool suspended) {
+    versions_ = std::move(versions);
+    companion_ = versions_.get();
+    suspended_ = suspended;
+    plain = false;
+  }
 
  public:
   std::unique_ptr<Index> index;  // replaced only while all stripes are locked
@@ -92,6 +121,8 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   // The newest swap that brought it what it holds, likewise: whatever is there rests on it.
   std::atomic<uint64_t> swapped{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
+  // Neither dropped nor with versions: what a put has to know, in one look.
+  std::atomic<bool> plain{true};
   // Of the record that names it, and the size of that; under the keyspace's names lock. A database
   // has none until a property of it changes.
   Lsn named;
@@ -114,7 +145,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   std::atomic<bool> order_builds{false};
   Gate order_built;  // order_builds ended
 
-  KeyHash hash(std::string_view key) const { return hash_key(key, hash_seed); }
+  KeyHash hash(std::string_view key) const { return hasher_(key, hash_seed); }
   // From any thread, without a lock: the count outlives the index that a flush replaces. All that
   // the index holds, with what a transaction has put there or taken away that may come to nothing.
   uint64_t size() const { return keys_.load(std::memory_order_relaxed); }
@@ -122,8 +153,8 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   int64_t committed_size() const { return committed_keys_.load(std::memory_order_relaxed); }
   // An empty one for this namespace; the one before keeps its own size from then on.
   std::unique_ptr<Index> make_index() {
-    return std::make_unique<Index>(hash_seed, this, false,
-                                   IndexCounts{&keys_, memory_, id.value() >= kFirstBucket});
+    return std::make_unique<Index>(
+        hash_seed, this, false, IndexCounts{&keys_, memory_, id.value() >= kFirstBucket, hasher_});
   }
 };
 using NamespacePtr = std::shared_ptr<Namespace>;

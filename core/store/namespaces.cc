@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cassert>
 
 #include "core/base/errors.h"
 #include "core/base/plant.h"
@@ -81,6 +82,33 @@ StatusOr<Lsn> Keyspace::change_properties(Namespace& ns,
   return ns.named;
 }
 
+NamespacePtr Keyspace::make_companion(const Namespace& bucket) {
+  auto ns = std::make_shared<Namespace>(versions_of(bucket.id), cat(bucket.name, " (versions)"),
+                                        Properties{}, hash_seed_, memory_count_);
+  ns->order_end = Namespace::kAllHashes;
+  return ns;
+}
+
+StatusOr<Lsn> Keyspace::set_versioning(Namespace& ns, bool enabled) {
+  assert(ns.is_bucket());
+  if (Status s = check_write(true); !s.ok()) return s;
+  StripeLocks all(*this);  // no change is under way that makes a version, or none
+  all.lock_all();
+  MutexLock lock(names_mutex_);
+  if (ns.dropped) return resting_on(absl::NotFoundError("no such bucket"), newest_name());
+  auto next = std::make_shared<Properties>(*ns.properties());
+  next->versioning = enabled ? Versioning::kEnabled : Versioning::kSuspended;
+  if (name_record(ns, next->encode()).size() > log_.record_bytes_max()) {
+    return absl::ResourceExhaustedError("what is set for the bucket is larger than a log segment");
+  }
+  newest_name_ = write_name(ns, *next).value();
+  ns.set_properties(std::move(next));
+  NamespacePtr versions = ns.versions_;
+  if (versions == nullptr) versions = by_id_[versions_of(ns.id).value()] = make_companion(ns);
+  ns.keep_versions(std::move(versions), !enabled);
+  return ns.named;
+}
+
 StatusOr<Lsn> Keyspace::drop_bucket(std::string_view name) {
   if (Status s = log_.admit(Need::kClean); !s.ok()) return s;
   StripeLocks all(*this);  // no put is under way anywhere
@@ -91,16 +119,18 @@ StatusOr<Lsn> Keyspace::drop_bucket(std::string_view name) {
     return resting_on(absl::NotFoundError("no such bucket"), newest_name());
   }
   NamespacePtr ns = it->second;
+  if (const Namespace* versions = ns->versions(); versions != nullptr && versions->size() > 0) {
+    const Lsn added(versions->added.load());
+    return resting_on(absl::FailedPreconditionError("the bucket holds versions"), added);
+  }
   if (ns->size() > 0) {
     const int64_t now = clock_.now_ms();
     bool live = false;
     Lsn rests_on;
     for (size_t s = 0; s < kStripes && !live; s++) {
       ns->index->for_each(s, [&](Entry* e) {
-        // What tells of the others (kv/engine/event_streams.h) goes with the last of them: it is
-        // in no listing, and comes again when it is deleted before.
-        const bool tells = e->type() == ValueType::kStream && e->key() == "__events__";
-        if (e->expired(now) || tells) return;
+        if (is_events(e->key(), e->type())) return;
+        if (e->expired(now) && ns->versions() == nullptr) return;  // else it becomes a version
         live = true;
         rests_on = std::max(rests_on, this->rests_on(*ns, KeyHash{s} << (64 - kStripeBits), e));
       });
@@ -112,6 +142,12 @@ StatusOr<Lsn> Keyspace::drop_bucket(std::string_view name) {
   by_name_.erase(it);
   by_id_.erase(ns->id.value());
   ns->dropped = true;
+  ns->plain = false;
+  if (ns->versions() != nullptr) {  // what drops the one drops the other (Replay::since)
+    by_id_.erase(versions_of(ns->id).value());
+    ns->versions()->dropped = true;
+    ns->versions()->plain = false;
+  }
   usage_.sub(ns->named, ns->name_bytes);
   RecordView record;
   record.type = RecordType::kNamespaceDrop;

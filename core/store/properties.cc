@@ -8,7 +8,7 @@ namespace cairn {
 namespace {
 
 // On disk: never renumber.
-enum Tag : uint8_t { kTag = 1, kCorsRule = 2 };
+enum Tag : uint8_t { kTag = 1, kCorsRule = 2, kVersioning = 16 };
 enum RuleTag : uint8_t {
   kId = 1,
   kOrigin = 2,
@@ -75,6 +75,10 @@ std::string Properties::encode() const {
     add_field(out, kTag, cat(name, std::string_view("\0", 1), value));
   }
   for (auto& rule : cors) add_field(out, kCorsRule, encode_rule(rule));
+  if (versioning != Versioning::kOff) {
+    const char byte = static_cast<char>(versioning);
+    add_field(out, kVersioning, {&byte, 1});
+  }
   return out;
 }
 
@@ -99,6 +103,11 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         p.cors.push_back(std::move(*rule));
         break;
       }
+      case kVersioning:
+        if (field->bytes.size() != 1) return std::nullopt;
+        if (field->bytes[0] != 1 && field->bytes[0] != 2) return std::nullopt;
+        p.versioning = static_cast<Versioning>(field->bytes[0]);
+        break;
       default:
         return std::nullopt;
     }

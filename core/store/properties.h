@@ -4,6 +4,7 @@
 //   properties = i64 created_ms  field*     field: core/store/fields.h
 //   tag 1      = name NUL value             of a tag; in order of the names
 //   tag 2      = rule                       of cross-origin requests; in the order of the rules
+//   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
 //   rule       = field*                     1 id, 2 origin*, 3 method*, 4 header*, 5 exposed
 //   header*,
 //                                           6 u32 max age in seconds; an optional one may be
@@ -37,10 +38,14 @@ struct CorsRule {
   bool operator==(const CorsRule&) const = default;
 };
 
+// Whether a bucket keeps versions of its keys: never, now, or what there is of them.
+enum class Versioning : uint8_t { kOff = 0, kEnabled = 1, kSuspended = 2 };
+
 struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
   std::vector<CorsRule> cors = {};
+  Versioning versioning = Versioning::kOff;  // Keyspace::set_versioning changes it
   bool operator==(const Properties&) const = default;
 
   std::string encode() const;

@@ -333,6 +333,7 @@ awaitable<Status> Replay::finish(Lsn first, std::vector<LsnRange> lost) {
   }
   Status named = name_collections();
   if (!named.ok()) co_return named;
+  for (const uint32_t id : companions()) (void)namespace_of(bucket_of(NamespaceId(id)));
   // Only now is it known which record of a collection with an identity is its newest.
   for (Shard& s : shards_) set_expiries(s, Lsn(UINT64_MAX));
   for (const Space& s : namespaces()) {
@@ -508,7 +509,20 @@ Status Replay::run_operations(Namespace& ns, std::string_view key, Entry* entry,
 
 // What a namespace held before this LSN is gone; nothing if all of it is. A drop or a flush
 // concerns what was there before it, and not a namespace that was made later.
+std::vector<uint32_t> Replay::companions() const {
+  MutexLock lock(mutex_);
+  std::vector<uint32_t> ids;
+  for (auto& [id, ns] : namespaces_) {
+    if (is_versions(NamespaceId(id))) ids.push_back(id);
+  }
+  return ids;
+}
+
 std::optional<Lsn> Replay::since(const Namespace& ns) const {
+  if (is_versions(ns.id)) {  // what drops the bucket drops them; it is empty of them then
+    const auto bucket = namespaces_.find(bucket_of(ns.id).value());
+    if (bucket == namespaces_.end() || !since(*bucket->second)) return std::nullopt;
+  }
   auto newest = [&](const absl::flat_hash_map<uint32_t, Lsn>& map) {
     auto it = map.find(ns.stored().value());
     return it == map.end() ? Lsn() : it->second;
@@ -532,7 +546,7 @@ std::vector<Replay::Space> Replay::namespaces() const {
 uint32_t Replay::next_namespace() const {
   uint32_t next = 0;
   for (auto& [id, ns] : namespaces_) {
-    if (!is_database(NamespaceId(id))) next = std::max(next, id + 1);
+    if (!is_database(NamespaceId(id))) next = std::max(next, (id & ~kVersionsBit) + 1);
   }
   return next;
 }

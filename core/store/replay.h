@@ -204,6 +204,7 @@ class Replay {
   Status run_operations(Namespace& ns, std::string_view key, Entry* entry,
                         std::vector<Operation>& operations);
   std::optional<Lsn> since(const Namespace& ns) const;
+  std::vector<uint32_t> companions() const;
 
   Keyspace& keyspace_;
   Faults& faults_;

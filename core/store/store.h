@@ -87,6 +87,7 @@ class Store : public Keyspace {
   awaitable<Status> set_aside(FileId file, std::string_view why);
   void name_lost(const std::vector<LsnRange>& lost);
   void note_emptied(const Namespace& ns, std::vector<std::string> keys);
+  void link_versions(const Replay& replay) ABSL_LOCKS_EXCLUDED(names_mutex_);
   awaitable<Status> save_from_checkpoint(const std::vector<LsnRange>& lost);
   awaitable<Status> save_expiries(const std::vector<LsnRange>& lost,
                                   const std::vector<std::pair<NamespaceId, std::string>>& also);

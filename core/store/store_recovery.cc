@@ -387,7 +387,8 @@ awaitable<Status> Store::load(const Replay& replay) {
   for (const Replay::Space& alive : all) {
     const NamespacePtr& ns = alive.space;
     const Lsn since = alive.since;
-    if (!is_database(ns->id)) next = std::max(next, ns->id.value() + 1);
+    if (!is_database(ns->id)) next = std::max(next, (ns->id.value() & ~kVersionsBit) + 1);
+    if (is_versions(ns->id)) ns->order_end = Namespace::kAllHashes;
     if (ns->is_bucket()) {
       MutexLock lock(names_mutex_);
       if (!ns->named.valid()) {
@@ -439,6 +440,7 @@ awaitable<Status> Store::load(const Replay& replay) {
     ns->committed_keys_ = static_cast<int64_t>(ns->size());
     ns->index->loading = false;
   }
+  link_versions(replay);
   if (const Lsn swapped = replay.swapped(); swapped.valid()) {
     note_swap_record(swapped, replay.holdings());
     // A checkpoint alone has it, or it is not about all of those that there are now.
@@ -448,6 +450,31 @@ awaitable<Status> Store::load(const Replay& replay) {
   MutexLock lock(names_mutex_);
   next_namespace_ = next;
   co_return absl::OkStatus();
+}
+
+// Buckets and their companions; of one that is empty the log has nothing.
+void Store::link_versions(const Replay& replay) {
+  MutexLock lock(names_mutex_);
+  for (const Replay::Space& alive : replay.namespaces()) {
+    Namespace& ns = *alive.space;
+    if (!ns.is_bucket()) continue;
+    NamespacePtr& versions = by_id_[versions_of(ns.id).value()];
+    const Versioning versioning = ns.properties()->versioning;
+    if (versioning == Versioning::kOff && versions == nullptr) {
+      by_id_.erase(versions_of(ns.id).value());
+      continue;
+    }
+    if (versions == nullptr) versions = make_companion(ns);
+    versions->name = cat(ns.name, " (versions)");
+    // Where its name is lost, so is whether they are made: none is replaced.
+    const bool lost = versioning == Versioning::kOff;
+    if (lost) {
+      Properties kept = *ns.properties();
+      kept.versioning = Versioning::kSuspended;
+      ns.set_properties(std::make_shared<const Properties>(std::move(kept)));
+    }
+    ns.keep_versions(versions, versioning != Versioning::kEnabled);
+  }
 }
 
 void Store::note_emptied(const Namespace& ns, std::vector<std::string> keys) {

@@ -17,7 +17,7 @@ Status Transaction::refuse(Status status) {
 
 Status Transaction::reserve(const RecordView& r, Need need) {
   if (!status_.ok()) return status_;
-  if (shape_ == Shape::kSeveral && work_ == nullptr) work_ = take_work();
+  if (several_ && work_ == nullptr) work_ = take_work();
   const auto bytes = RecordParts::bytes(r, keyspace_.log_.record_bytes_max());
   if (!bytes) {
     return refuse(absl::ResourceExhaustedError("the change is larger than a log segment"));
@@ -57,6 +57,12 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
     put_now(ns, hash, r, nullptr);
     return absl::OkStatus();
   }
+  if (makes_versions(ns)) [[unlikely]]
+    return at_once([&] { return add_version(ns, hash, r); }, &r);
+  return put_plain(ns, hash, r);
+}
+
+Status Transaction::put_plain(Namespace& ns, KeyHash hash, const RecordView& r) {
   if (Status s = check_put(ns, r); !s.ok()) return s;
   std::unique_ptr<Collection> collection;
   if (r.flags >> 4 != 0) {
@@ -66,7 +72,7 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
     }
   }
   if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
-  if (shape_ == Shape::kOne) {
+  if (!several_) {
     put_now(ns, hash, r, std::move(collection));
   } else {
     put_later(ns, hash, r, std::move(collection));
@@ -148,12 +154,18 @@ void Transaction::put_later(Namespace& ns, KeyHash hash, const RecordView& r,
 
 Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
   assert(covers(hash));
+  if (makes_versions(ns)) [[unlikely]]
+    return at_once([&] { return hide(ns, hash, entry->key(), entry); });
+  return remove_plain(ns, hash, entry);
+}
+
+Status Transaction::remove_plain(Namespace& ns, KeyHash hash, Entry* entry, Need need) {
   RecordView r;
   r.type = RecordType::kDelete;
   r.ns = ns.stored();
   r.key = entry->key();
-  if (Status s = reserve(r, Need::kDelete); !s.ok()) return s;
-  if (shape_ == Shape::kSeveral) {
+  if (Status s = reserve(r, need); !s.ok()) return s;
+  if (several_) {
     add_step(r.type, 0, &ns, hash).old = entry;
     keyspace_.place(ns, hash, entry, nullptr);
     return absl::OkStatus();
@@ -175,6 +187,7 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
     whole.type = RecordType::kPut;
     return put(ns, hash, whole);
   }
+  if (makes_versions(ns) && !is_events(change.key, entry->type())) return refuse(no_collections());
   if (Status s = check_put(ns, change); !s.ok()) return s;
   RecordView r = change;
   r.ns = ns.stored();
@@ -186,7 +199,7 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
   // What expires makes room, as a removal does.
   const Need need = cause_ == Cause::kExpiry ? Need::kDelete : Need::kPut;
   if (Status s = reserve(logged, need); !s.ok()) return s;
-  if (shape_ == Shape::kOne) {
+  if (!several_) {
     operate_now(ns, hash, entry, r);
   } else {
     operate_later(ns, hash, entry, r);
@@ -254,6 +267,9 @@ void Transaction::operate_later(Namespace& ns, KeyHash hash, Entry* entry, const
 
 Status Transaction::expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms) {
   assert(covers(hash));
+  if (makes_versions(ns) && entry->is_string()) {
+    return at_once([&] { return expire_version(ns, hash, entry, expire_ms); });
+  }
   RecordView r;
   r.type = RecordType::kExpiry;
   r.ns = ns.stored();
@@ -262,7 +278,7 @@ Status Transaction::expire(Namespace& ns, KeyHash hash, Entry* entry, int64_t ex
   if (expire_ms != 0) r.flags |= kRecordHasExpiry;
   if (Status s = check_put(ns, r); !s.ok()) return s;
   if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
-  if (shape_ == Shape::kOne) {
+  if (!several_) {
     expire_now(ns, hash, entry, r);
   } else {
     expire_later(ns, hash, entry, r);
@@ -304,6 +320,7 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
   if (shape_ != Shape::kSeveral) {
     return refuse(absl::InternalError("a rename in a transaction of one change"));
   }
+  if (makes_versions(to)) return refuse(no_collections());
   Collection& c = *entry->collection();
   const Identity& identity = *c.identity();
   const std::string name =
@@ -339,7 +356,14 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
 
 Status Transaction::flush(Namespace& ns) {
   Namespace* one = &ns;
-  return flush(ns.stored(), {&one, 1});
+  if (!makes_versions(ns)) return flush(ns.stored(), {&one, 1});
+  StripeLocks own(keyspace_);
+  if (Status s = take_all(own); !s.ok()) return s;
+  return at_once([&] {
+    Namespace* versions = ns.versions();
+    Status s = flush_step(ns.stored(), {&one, 1});
+    return s.ok() ? flush_step(versions->stored(), {&versions, 1}) : s;
+  });
 }
 
 Status Transaction::flush_databases() {
@@ -357,23 +381,29 @@ Status Transaction::take_all(StripeLocks& own) {
   return absl::OkStatus();
 }
 
+Status Transaction::flush_step(NamespaceId id, std::span<Namespace* const> spaces) {
+  RecordView r;
+  r.type = RecordType::kNamespaceFlush;
+  r.ns = id;
+  if (Status s = reserve(r, Need::kClean); !s.ok()) return s;
+  Step& step = add_step(r.type, 0, nullptr, 0);
+  step.ns_id = id;
+  step.details = std::make_unique<Details>();
+  for (Namespace* ns : spaces) {
+    const int64_t keys = ns->volatile_keys.exchange(0);
+    step.details->flushed.push_back({ns, {keyspace_.replace_index(*ns), {}}, keys});
+  }
+  return absl::OkStatus();
+}
+
 Status Transaction::flush(NamespaceId id, std::span<Namespace* const> spaces) {
   RecordView r;
   r.type = RecordType::kNamespaceFlush;
   r.ns = id;
   StripeLocks own(keyspace_);
   if (Status s = take_all(own); !s.ok()) return s;
+  if (several_) return flush_step(id, spaces);
   if (Status s = reserve(r, Need::kClean); !s.ok()) return s;
-  if (shape_ == Shape::kSeveral) {
-    Step& step = add_step(r.type, 0, nullptr, 0);
-    step.ns_id = id;
-    step.details = std::make_unique<Details>();
-    for (Namespace* ns : spaces) {
-      const int64_t keys = ns->volatile_keys.exchange(0);
-      step.details->flushed.push_back({ns, {keyspace_.replace_index(*ns), {}}, keys});
-    }
-    return absl::OkStatus();
-  }
   lsn_ = append(r);
   std::vector<Change> changes;  // told together: it is one flush
   changes.reserve(spaces.size());
@@ -399,7 +429,7 @@ Status Transaction::swap(Namespace& a, Namespace& b) ABSL_NO_THREAD_SAFETY_ANALY
   r.type = RecordType::kSwap;
   r.value = value;
   if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
-  if (shape_ == Shape::kSeveral) {
+  if (several_) {
     Step& step = add_step(r.type, 0, &a, 0);
     step.ns_id = NamespaceId();
     step.details = std::make_unique<Details>();
@@ -452,6 +482,10 @@ RecordView Transaction::record_of(const Step& s) const {
       r.key = s.entry->key();
       r.meta = s.entry->meta();
       r.value = s.details != nullptr ? std::string_view(s.details->bytes) : s.entry->value();
+      if (r.has_origin()) {
+        r.version = s.entry->version();
+        r.wall_ms = keyspace_.log_.time_of(r.version);
+      }
       break;
     case RecordType::kOperation:
       r.flags = s.flags;
@@ -490,6 +524,7 @@ StatusOr<Lsn> Transaction::commit_several() {
         need = Need::kPut;
       }
     }
+    if (work_->frees && need == Need::kPut) need = Need::kDelete;
     (void)refuse(keyspace_.log_.admit(need, work_->bytes));
   }
   if (!status_.ok()) {
@@ -597,7 +632,7 @@ void Transaction::finish(Step& s, Records records) ABSL_NO_THREAD_SAFETY_ANALYSI
     }
     keyspace_.memory_count_->add(stripe_of(s.hash), names * Keyspace::kOrderBytes);
   }
-  bool wished = this->wished(s.old != nullptr ? s.old : s.entry);
+  bool wished = s.wished || this->wished(s.old != nullptr ? s.old : s.entry);
   if (s.type == RecordType::kExpiry) {
     if (wished) keyspace_.note_expiry_change(*s.ns, s.hash, lsn);
     s.entry->set_wished(s.old->wished());

@@ -1,6 +1,16 @@
 // The one way in which keys change: put, remove, operate, expire, rename, flush and swap, then
 // commit.
 //
+// So it is the place where versions are made (transaction_versions.cc). In a bucket that keeps
+// versions (versions.h) a change of a key makes one per transaction and key, whichever door or part
+// of the store it comes from: what was current goes to the companion, with its blob, and without
+// its expiry; what is removed or expires leaves a delete marker there; a change of the expiry is a
+// change of the value. While versioning is suspended, the null version is replaced. A flush takes
+// the versions with the rest. Collections are refused but for the one of events; one that was there
+// before goes without a version. A change that has to write again a value which is on disk alone
+// fails with is_value_on_disk(): it is fetched, and all of it begins again. One of Shape::kOne is
+// made as steps there, and committed at once.
+//
 // A transaction is filled under the locks of its keys, which outlive it, and sees its own changes:
 // they are in the index at once, where only the holder of the locks can look, and what they took
 // the place of is kept. commit() asks for room in the log, appends all of it as one unit that
@@ -26,6 +36,9 @@
 // Threads: one. Nothing blocks on I/O.
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+#include <absl/functional/function_ref.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +62,7 @@ class Transaction {
       : keyspace_(keyspace),
         locks_(locks),
         shape_(shape),
+        several_(shape == Shape::kSeveral),
         wish_(wish),
         cause_(cause),
         now_(keyspace.clock()) {}
@@ -108,6 +122,29 @@ class Transaction {
   // What it removes goes since the last part of it was due.
   void removes_last_part() { last_part_ = true; }
 
+  // ---- of a bucket that keeps versions ----
+  // A delete marker becomes the newest, whatever there is: a value, a marker, or nothing.
+  Status mark(Namespace& ns, KeyHash hash, std::string_view key);
+  // This one, and no other, is gone for good; if it was the newest, the next one is, and current if
+  // it is a value. False: there is none. By itself: no other change of the key.
+  StatusOr<bool> remove_version(Namespace& ns, KeyHash hash, std::string_view key,
+                                const Version& version);
+  // It has other metadata from now on, and is the same version; also where there are none. `ns` is
+  // the bucket or its companion, as the entry is found in. By itself, of Shape::kOne.
+  Status amend(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta);
+  // One of them, where it lies; `entry` is null if there is none.
+  struct FoundVersion {
+    Namespace* ns = nullptr;
+    Entry* entry = nullptr;
+    Version version = {};
+  };
+  FoundVersion find_version(Namespace& ns, std::string_view key, KeyHash hash,
+                            const Version& version);
+  // The newest, be it a marker.
+  FoundVersion find_newest(Namespace& ns, std::string_view key, KeyHash hash);
+  // What the last change of such a bucket made; nothing: none did.
+  const std::optional<Version>& made() const { return made_; }
+
   // The newest LSN, or an invalid one if nothing changed. Entries that were found in the
   // transaction stay readable until it is destroyed, and say now under which LSN they were written.
   StatusOr<Lsn> commit() {
@@ -153,6 +190,7 @@ class Transaction {
     std::unique_ptr<Details> details;
     size_t records = 1;  // of the log
     bool unseen = false;
+    bool wished = false;  // whatever takes whose place
   };
   // Records as they were appended, some in parts.
   struct Appended {
@@ -165,8 +203,11 @@ class Transaction {
     uint64_t bytes = 0;     // of all records
     Lsn newest;             // once committed
     bool swaps = false;     // one of the steps
+    bool frees = false;     // it makes room, whatever is put again for it
     Appended all;           // at the commit
     std::vector<Lsn> lsns;  // then, of each step the newest
+    // Of each key that it made a version of, the number.
+    absl::flat_hash_map<std::pair<const Namespace*, std::string>, uint64_t> numbers;
     void clear();
   };
   // One whose room the thread's last transaction left, or a new one; and the way back.
@@ -211,12 +252,15 @@ class Transaction {
   // for can speak against. They took a thirtieth of a SET.
   bool taken_at_once(const Namespace& ns, const RecordView& r) const {
     const uint64_t bytes = r.size();
-    return shape_ == Shape::kOne && r.flags >> 4 == 0 && bytes <= kKeyBytesMax && status_.ok() &&
-           !ns.dropped.load(std::memory_order_relaxed) && keyspace_.log_.admits_small(bytes);
+    return !several_ && r.flags >> 4 == 0 && bytes <= kKeyBytesMax && status_.ok() &&
+           ns.plain.load(std::memory_order_relaxed) && keyspace_.log_.admits_small(bytes);
   }
   Status reserve(const RecordView& record, Need need);
   Step& add_step(RecordType type, uint8_t flags, Namespace* ns, KeyHash hash);
   Status flush(NamespaceId id, std::span<Namespace* const> spaces);
+  Status flush_step(NamespaceId id, std::span<Namespace* const> spaces);
+  Status put_plain(Namespace& ns, KeyHash hash, const RecordView& record);
+  Status remove_plain(Namespace& ns, KeyHash hash, Entry* entry, Need need = Need::kDelete);
   void put_now(Namespace& ns, KeyHash hash, const RecordView& record,
                std::unique_ptr<Collection> collection);
   void put_later(Namespace& ns, KeyHash hash, const RecordView& record,
@@ -227,6 +271,22 @@ class Transaction {
   void apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_view operation);
   void expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void expire_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
+  // ---- versions ----
+  bool makes_versions(const Namespace& ns) const {
+    return !ns.plain.load(std::memory_order_relaxed) && ns.versions() != nullptr &&
+           cause_ != Cause::kCopy;
+  }
+  // Has steps made, and committed if the transaction is one of a single change. `given`: a blob
+  // which is whoever called's again if that fails.
+  Status at_once(absl::FunctionRef<Status()> change, const RecordView* given = nullptr);
+  Status add_version(Namespace& ns, KeyHash hash, const RecordView& record);
+  Status expire_version(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms);
+  Status hide(Namespace& ns, KeyHash hash, std::string_view key, Entry* entry);
+  StatusOr<uint64_t> begin_version(Namespace& ns, KeyHash hash, std::string_view key, Entry* old);
+  Status put_again(Namespace& from, const Entry* entry, Namespace& to, std::string_view key,
+                   std::string_view meta, Need need);
+  Status promote(Namespace& ns, std::string_view key, Entry* next);
+  Status take_for_good(const FoundVersion& found);
   void identify();
   RecordView record_of(const Step& step) const;
   void make_known(std::span<const Lsn> lsns, Records all);
@@ -236,7 +296,10 @@ class Transaction {
   void roll_back();
   void end();
   void changed(Namespace& ns, std::string_view key, What what, Lsn lsn) {
-    if (keyspace_.listeners().any() && ns.id != kIdentities) tell(ns, key, what, lsn);
+    if (keyspace_.listeners().any() && is_told_of(ns)) tell(ns, key, what, lsn);
+  }
+  static bool is_told_of(const Namespace& ns) {
+    return ns.id != kIdentities && !is_versions(ns.id);
   }
   void tell(Namespace& ns, std::string_view key, What what, Lsn lsn);
   void tell(std::span<const Lsn> lsns);
@@ -244,6 +307,7 @@ class Transaction {
   Keyspace& keyspace_;
   const StripeLocks* const locks_;
   const Shape shape_;
+  bool several_;  // steps are kept
   const Wish wish_;
   const Cause cause_;
   bool named_ = false, last_part_ = false, unseen_ = false;
@@ -252,6 +316,7 @@ class Transaction {
   Lsn seen_;
   Status status_;
   std::unique_ptr<Work> work_;
+  std::optional<Version> made_;
   Committer* committer_ = nullptr;
 };
 

@@ -57,6 +57,8 @@ void Transaction::Work::clear() {
   bytes = 0;
   newest = Lsn();
   swaps = false;
+  frees = false;
+  numbers.clear();
   all.parts.clear();
   all.lsns.clear();
   lsns.clear();
@@ -124,7 +126,7 @@ void Transaction::tell(std::span<const Lsn> lsns) {
                       : s.type == RecordType::kDelete         ? What::kRemove
                       : s.type == RecordType::kNamespaceFlush ? What::kFlush
                                                               : What::kOperate;
-    if (s.ns != nullptr && s.ns->id == kIdentities) continue;
+    if (s.ns != nullptr && !is_told_of(*s.ns)) continue;
     if (s.type == RecordType::kName && s.details->from->id != kIdentities) {
       changes.push_back(
           {s.details->from, s.details->before->key(), What::kRemove, cause_, lsns[i], named_});
@@ -133,7 +135,10 @@ void Transaction::tell(std::span<const Lsn> lsns) {
       changes.push_back({s.ns, key, what, cause_, lsns[i], named_, false, s.unseen});
       continue;
     }
-    for (auto& f : s.details->flushed) changes.push_back({f.ns, {}, what, cause_, lsns[i], named_});
+    for (auto& f : s.details->flushed) {
+      if (!is_told_of(*f.ns)) continue;
+      changes.push_back({f.ns, {}, what, cause_, lsns[i], named_});
+    }
   }
   keyspace_.listeners().tell(changes, committer_);
 }

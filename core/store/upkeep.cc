@@ -3,7 +3,9 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cassert>
 #include <chrono>
+#include <iterator>
 
+#include "core/base/errors.h"
 #include "core/base/plant.h"
 #include "core/store/store.h"
 #include "core/store/transaction.h"
@@ -82,20 +84,31 @@ StatusOr<size_t> Store::expire_some(size_t s, int64_t now) {
   Stripe& stripe = (*stripes_)[s];
   StripeLocks lock(*this);
   if (!lock.lock_idle(KeyHash{s} << (64 - kStripeBits))) return 0;  // the next tick comes by again
-  size_t looked_at = 0;
-  while (looked_at < kExpireStep && !stripe.expiry.empty()) {
-    const ExpiryItem item = *stripe.expiry.begin();
+  // What becomes a version needs room, and has to be read first: it stays for now, and others go.
+  size_t looked_at = 0, stays = 0;
+  std::vector<std::pair<NamespacePtr, std::string>> on_disk;
+  while (looked_at + stays < kExpireStep && stays < stripe.expiry.size()) {
+    const ExpiryItem item = *std::next(stripe.expiry.begin(), static_cast<ptrdiff_t>(stays));
     if (item.when_ms > now) break;
     if (item.index->retired) {
-      stripe.expiry.erase(stripe.expiry.begin());
+      stripe.expiry.erase(item);
       looked_at++;
       continue;
     }
     auto gone = expire_one(lock, *item.index->owner, item.entry, now, kExpireStep - looked_at);
+    if (!gone.ok() && item.index->owner->versions() != nullptr) {
+      if (is_value_on_disk(gone.status())) {
+        on_disk.emplace_back(item.index->owner->shared_from_this(), item.entry->key());
+      }
+      stays++;
+      continue;
+    }
     if (!gone.ok()) return gone;
     looked_at += *gone;
   }
   stripe.next_due = stripe.expiry.empty() ? INT64_MAX : stripe.expiry.begin()->when_ms;
+  lock.unlock();
+  for (auto& [ns, key] : on_disk) faults_.start(ns, key);
   return looked_at;
 }
 

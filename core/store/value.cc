@@ -1,6 +1,7 @@
 #include "core/store/value.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "core/base/text.h"
@@ -21,6 +22,7 @@ enum Tag : uint8_t {
   kExtra = 7,
   kPartSizes = 8,
   kTag = 9,
+  kVersion = 16,
 };
 constexpr char kMetaVersion = 1;
 
@@ -100,6 +102,60 @@ std::optional<ObjectMeta> ObjectMeta::decode(std::string_view in) {
     }
   }
   return m;
+}
+
+namespace {
+constexpr uint8_t kNullVersion = 1, kDeleteMarker = 2;
+constexpr size_t kVersionBytes = 4 + 8 + 1;
+
+// Calls fn(tag, whole field, its bytes) for each, until that returns false.
+template <class Fn>
+void for_each_field(std::string_view meta, Fn fn) {
+  if (meta.empty() || meta[0] != kMetaVersion) return;
+  meta.remove_prefix(1);
+  while (meta.size() >= 5) {
+    uint32_t n;
+    std::memcpy(&n, meta.data() + 1, 4);
+    if (n > meta.size() - 5) return;
+    if (!fn(static_cast<uint8_t>(meta[0]), meta.substr(0, 5 + size_t{n}), meta.substr(5, n)))
+      return;
+    meta.remove_prefix(5 + size_t{n});
+  }
+}
+}  // namespace
+
+std::optional<VersionTag> version_in(std::string_view meta) {
+  std::optional<VersionTag> found;
+  for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {
+    if (tag != kVersion || bytes.size() != kVersionBytes) return true;
+    uint32_t bucket;
+    VersionTag version;
+    std::memcpy(&bucket, bytes.data(), 4);
+    std::memcpy(&version.version.number, bytes.data() + 4, 8);
+    version.bucket = NamespaceId(bucket);
+    version.version.null = (bytes.back() & kNullVersion) != 0;
+    version.version.marker = (bytes.back() & kDeleteMarker) != 0;
+    found = version;
+    return false;
+  });
+  return found;
+}
+
+// In front of all others, where it is found first.
+std::string with_version(std::string_view meta, const VersionTag& tag) {
+  std::array<char, kVersionBytes> bytes;
+  const uint32_t bucket = tag.bucket.value();
+  std::memcpy(bytes.data(), &bucket, 4);
+  std::memcpy(bytes.data() + 4, &tag.version.number, 8);
+  bytes.back() = static_cast<char>((tag.version.null ? kNullVersion : 0) |
+                                   (tag.version.marker ? kDeleteMarker : 0));
+  std::string out(1, kMetaVersion);
+  add_field(out, kVersion, {bytes.data(), bytes.size()});
+  for_each_field(meta, [&](uint8_t field, std::string_view whole, std::string_view) {
+    if (field != kVersion) out.append(whole);
+    return true;
+  });
+  return out;
 }
 
 namespace {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/base/types.h"
+#include "core/store/versions.h"
 
 namespace cairn {
 
@@ -32,6 +33,21 @@ struct ObjectMeta {
   std::string encode() const;
   static std::optional<ObjectMeta> decode(std::string_view in);
 };
+
+// Which version of its key a value is, in a bucket that keeps them (core/store/versions.h):
+//
+//   tag 16 = u32 bucket  u64 number  u8 kind      kind: 1 the null version, 2 a delete marker,
+//   added
+//
+// In the metadata of what came from another bucket it means nothing. Who decodes and encodes
+// metadata loses it; a transaction gives its own to whatever it puts into such a bucket.
+struct VersionTag {
+  NamespaceId bucket;
+  Version version;
+};
+std::optional<VersionTag> version_in(std::string_view meta);
+// The same metadata with this version in place of its own.
+std::string with_version(std::string_view meta, const VersionTag& tag);
 
 // Whether the metadata may enter: what any door can write as headers and read as text. Names of
 // user metadata are tokens of RFC 9110 in lower case, values are UTF-8 without control characters,

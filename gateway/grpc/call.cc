@@ -231,18 +231,34 @@ NamespacePtr named(Store& store, std::string_view name) {
 }
 }  // namespace
 
+namespace {
+// Whether what a change of the key replaces is kept as a version, and on disk: it is read first.
+bool keeps_cold(Store& store, Namespace& ns, const std::string& key) {
+  if (ns.versions() == nullptr || !store.has_cold()) return false;
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(store);
+  if (!lock.lock_idle(hash)) return true;
+  const Entry* e = ns.index->find(key, hash);
+  return e != nullptr && e->is_cold();
+}
+}  // namespace
+
 bool is_busy(Store& store, const v1::Key& key) {
-  if (!store.busy().any()) return false;
+  if (!store.busy().any() && !store.has_cold()) return false;
   const NamespacePtr ns = named(store, key.namespace_());
-  return ns != nullptr && store.busy().is_busy(ns->hash(key.key()));
+  if (ns == nullptr) return false;
+  return store.busy().is_busy(ns->hash(key.key())) || keeps_cold(store, *ns, key.key());
 }
 
 awaitable<grpc::Status> until_idle(Store& store, const v1::Key& key) {
-  if (!store.busy().any()) co_return grpc::Status();
+  if (!store.busy().any() && !store.has_cold()) co_return grpc::Status();
   const NamespacePtr ns = named(store, key.namespace_());
   if (ns == nullptr) co_return grpc::Status();  // which whoever asks will find
-  const Status idle = co_await store.busy().until_idle(ns->hash(key.key()));
-  co_return error_of(idle, &key);
+  Status ready = co_await store.busy().until_idle(ns->hash(key.key()));
+  if (ready.ok() && keeps_cold(store, *ns, key.key())) {
+    ready = co_await store.faults().fetch(ns, key.key());
+  }
+  co_return error_of(ready, &key);
 }
 
 NamespacePtr find_namespace(Store& store, const Caller& by, Access access, const std::string& name,

@@ -80,7 +80,8 @@ grpc::Status error_of(const Status& status, const v1::Key* key = nullptr);
 grpc::Status write_error_of(const Status& status, const v1::Key* key = nullptr);
 
 // Whether a script holds the key for long (core/store/busy.h); until it does not any more, or the
-// error if that takes too long.
+// error if that takes too long. Or whether its value has to come back from disk before it is kept
+// as a version.
 bool is_busy(Store& store, const v1::Key& key);
 awaitable<grpc::Status> until_idle(Store& store, const v1::Key& key);
 // The namespace of that name, to do this to it as a whole; "" is db0. Null, with `error` set, if

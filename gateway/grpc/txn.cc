@@ -15,7 +15,7 @@ TxnCall::Place TxnCall::place(const v1::Key& key, Access access, bool value, grp
   at.ns = spaces_.try_emplace(key.namespace_(), at.ns).first->second;
   at.hash = at.ns->hash(key.key());
   hashes_.push_back(at.hash);
-  if (value) looked_at_.emplace_back(at.ns, key.key());
+  if (value || at.ns->versions() != nullptr) looked_at_.emplace_back(at.ns, key.key());
   return at;
 }
 

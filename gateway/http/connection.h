@@ -87,6 +87,9 @@ class Connection {
       co_return there;
     }
 
+    void wait_briefly(bool briefly) override {
+      patience_.limit(briefly ? c_.times_.header : c_.times_.stall);
+    }
     bool hold(size_t bytes) override { return c_.hold_body(bytes); }
     bool is_ready() const override {
       return !chunked_ && !expects_continue_ && (done() || c_.begin_ != c_.end_);
@@ -342,6 +345,7 @@ class Connection {
     if (body.wants_continue()) keep = false;
     if (!body.done()) {
       // Nobody wants the rest. A short one is read over; for a long one the connection ends.
+      body.wait_briefly(true);
       constexpr uint64_t kSkipMax = 256 << 10;
       if (body.wants_continue() || body.left() > kSkipMax) {
         keep = false;

@@ -28,6 +28,8 @@ class Body {
   virtual awaitable<Status> ready() = 0;
   // Whether that is so already, as far as is known at once.
   virtual bool is_ready() const { return false; }
+  // Whether its sender is waited for no longer than for a head: who has shown no right yet.
+  virtual void wait_briefly(bool briefly) { (void)briefly; }
   // Its reader keeps so many bytes of it in memory, until the request was answered. False: clients
   // hold too much already.
   virtual bool hold(size_t bytes) {

@@ -16,8 +16,10 @@ class Patience {
 
  public:
   Patience(const Times& times, const std::function<bool()>& scarce)
-      : times_(times), scarce_(scarce), left_(times.stall) {}
+      : times_(times), scarce_(scarce), most_(times.stall), left_(times.stall) {}
   void begin() { since_ = Clock::now(); }
+  // No longer than this from now on, and for what moves no more.
+  void limit(Clock::duration most) { left_ = most_ = most; }
   // `bytes` more have moved since; whether it is at its end.
   bool moved(int64_t bytes) {
     const bool scarce = scarce_ && scarce_();
@@ -25,7 +27,7 @@ class Patience {
     const auto now = Clock::now();
     const auto earned =
         std::chrono::nanoseconds(std::min<int64_t>(bytes, 1 << 30) * 1'000'000'000 / rate);
-    left_ = std::min(scarce ? times_.stall_scarce : times_.stall,
+    left_ = std::min(scarce ? std::min(times_.stall_scarce, most_) : most_,
                      left_ - (now - since_) + std::chrono::duration_cast<Clock::duration>(earned));
     since_ = now;
     return left_ <= Clock::duration::zero();
@@ -34,7 +36,7 @@ class Patience {
  private:
   const Times& times_;
   const std::function<bool()>& scarce_;
-  Clock::duration left_;
+  Clock::duration most_, left_;
   Clock::time_point since_;
 };
 

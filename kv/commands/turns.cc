@@ -11,7 +11,7 @@ void Wanted::add_keys_of(const Request& request) {
   for (const Key& key : request.keys) {
     if (key.ns == nullptr) continue;
     hashes.push_back(key.hash);
-    if ((key.flags & kKeyNameOnly) == 0) values.emplace_back(key.ns->shared_from_this(), key.name);
+    if (key.needs_value()) values.emplace_back(key.ns->shared_from_this(), key.name);
   }
 }
 

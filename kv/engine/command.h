@@ -158,6 +158,11 @@ struct Key {
   uint32_t word;
   uint16_t flags;               // KeyFlags
   mutable bool missed = false;  // that nothing is there was told: once of each word
+  // Whether its value has to be in memory: also where what is replaced is kept as a version.
+  bool needs_value() const {
+    if ((flags & kKeyNameOnly) == 0) return true;
+    return (flags & kKeyReadOnly) == 0 && ns != nullptr && ns->versions() != nullptr;
+  }
 };
 
 // A command that was read, and what is known of it before it runs.

@@ -624,7 +624,7 @@ namespace {
 // The keys whose values a request looks at.
 void add_values(const Request& request, Faults::Keys& to) {
   for (const Key& key : request.keys) {
-    if (key.ns == nullptr || (key.flags & kKeyNameOnly) != 0) continue;
+    if (key.ns == nullptr || !key.needs_value()) continue;
     to.emplace_back(key.ns->shared_from_this(), key.name);
   }
 }
@@ -646,7 +646,7 @@ bool Engine::waits_for_values(Session& session, const Request& request) {
   if (!store().has_cold()) return false;
   if (request.hash != 0) {
     const Key& key = request.keys[0];
-    if (key.flags & kKeyNameOnly) return false;
+    if (!key.needs_value()) return false;
     Entry* e = key.ns->index->find(key.name, key.hash);
     return e != nullptr && e->is_cold();
   }
@@ -657,7 +657,7 @@ bool Engine::waits_for_values(Session& session, const Request& request) {
 
 bool Engine::looks_at_cold(const Request& request) {
   return std::any_of(request.keys.begin(), request.keys.end(), [](const Key& key) {
-    if (key.ns == nullptr || (key.flags & kKeyNameOnly) != 0) return false;
+    if (key.ns == nullptr || !key.needs_value()) return false;
     const Entry* e = key.ns->index->find(key.name, key.hash);
     return e != nullptr && e->is_cold();
   });
@@ -685,7 +685,7 @@ void Engine::run_inner(Context& inner) {
 }
 
 void Engine::fetch_ahead(Session& session, const Request& request) {
-  if (request.hash == 0 || (request.keys[0].flags & kKeyNameOnly) != 0) return;
+  if (request.hash == 0 || !request.keys[0].needs_value()) return;
   store().faults().start(session.ns, request.keys[0].name);
 }
 

@@ -176,12 +176,13 @@ TEST_F(Rights, AnS3OperationAsksForEachKeyByTheNameOfItsAction) {
   request.headers["x-amz-copy-source"] = "/secret/a";
   NamespacePtr source;
   std::string key;
+  std::optional<Version> version;
   ASSERT_TRUE(store->create_bucket("secret").ok());
   as(photos);
-  EXPECT_EQ(s3::find_copy_source(call, source, key).code, "AccessDenied");
+  EXPECT_EQ(s3::find_copy_source(call, source, key, version).code, "AccessDenied");
   EXPECT_EQ(source, nullptr);
   as(allow("s3:GetObject", "secret/*"));
-  EXPECT_FALSE(s3::find_copy_source(call, source, key));
+  EXPECT_FALSE(s3::find_copy_source(call, source, key, version));
 }
 
 TEST(Credentials, AreReadFromAHeader) {

@@ -57,7 +57,8 @@ bool World::create_bucket(Lsn& lsn) {
 
 // Full, empty, or with uploads that are open in it.
 bool World::drop_bucket(Lsn& lsn) {
-  const auto buckets = store_->buckets();
+  auto buckets = store_->buckets();
+  std::erase_if(buckets, [](auto& b) { return keeps_versions(*b); });
   if (buckets.empty()) return true;
   const NamespacePtr& ns = buckets[pick(buckets.size())];
   if (pick(2) == 0) {

@@ -54,12 +54,17 @@ void World::changed(std::span<const cairn::Change> changes, cairn::Committer* /*
   for (auto& c : changes) {
     if (c.what == cairn::What::kSwap) continue;  // who made it notes it
     const Key key{c.ns->id.value(), std::string(c.key)};
+    if (is_versions(c.ns->id)) wrong("a version that is not current is told of");
     if (c.cause == Cause::kExpiry && c.what == What::kOperate) {
       note_lapse(c, key);
       continue;
     }
     if (c.cause == Cause::kExpiry || c.cause == Cause::kEviction) {
       (c.cause == Cause::kExpiry ? seen.expired : seen.evicted)++;
+      if (keeps_versions(*c.ns)) {
+        note_kept_expiry(c, key);
+        continue;
+      }
       changes_[c.lsn] = {Change::kDelete, key, {}, false, true};
       continue;
     }
@@ -96,7 +101,8 @@ NamespacePtr World::find_space(uint32_t id) const {
 }
 
 NamespacePtr World::some_space() {
-  const auto buckets = store_->buckets();
+  auto buckets = store_->buckets();
+  std::erase_if(buckets, [](auto& b) { return keeps_versions(*b); });
   const uint64_t n = pick(kDatabasesUsed + buckets.size());
   if (n >= kDatabasesUsed) return buckets[n - kDatabasesUsed];
   return store_->database(static_cast<uint32_t>(n)).shared_from_this();
@@ -214,6 +220,7 @@ awaitable<void> World::client(uint64_t steps) {
 
 // One thing that a client does; `lsn` gets what it changed. False: the client is done.
 awaitable<bool> World::step(Lsn& lsn) {
+  if (versions_ && pick(4) == 0) co_return co_await use_versions(lsn);
   NamespacePtr ns = some_space();
   std::string key = some_key();
   switch (pick(32)) {
@@ -244,7 +251,7 @@ awaitable<bool> World::step(Lsn& lsn) {
         const Key& newest = changes_.rbegin()->second.key;
         ns = find_space(newest.first);
         key = newest.second;
-        if (ns == nullptr) co_return true;
+        if (ns == nullptr || keeps_versions(*ns)) co_return true;
       }
       co_return co_await rest_on(ns, key);
     case 9: {  // others may have changed it meanwhile; read() itself checks the bytes

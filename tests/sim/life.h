@@ -1,6 +1,6 @@
 // The store's lives and those who use it: world.cc has the lives and the laws, clients.cc what is
 // done to keys, collections.cc to hashes, lists and sets, buckets.cc to buckets, listings and
-// multipart uploads.
+// multipart uploads, versions.cc to buckets that keep versions.
 //
 // All of it runs on one thread, and what a client notes of a change it notes before anybody else
 // runs: so the model is as far as the store at any moment, and what comes back of it after a crash
@@ -32,6 +32,7 @@ class World : public ChangeListener {
         long_(seed % 20 == 0),
         stays_full_(seed % 20 == 7),
         long_elements_(seed % 4 == 1),
+        versions_(seed % 3 == 1),
         rng_(seed),
         crashes_(long_ ? 3 : crashes) {}
 
@@ -159,10 +160,28 @@ class World : public ChangeListener {
   void note_heard(const std::vector<Heard>& heard, const std::string& content, Lsn& lsn);
   void note_put(Namespace& ns, const std::string& key, Lsn lsn, const std::string& bytes);
 
+  // ---- buckets that keep versions (versions.cc) ----
+  static bool keeps_versions(const Namespace& ns);
+  State now() const;  // of versions alone, with what is not proven
+  NamespacePtr some_kept_bucket();
+  awaitable<bool> use_versions(Lsn& lsn);
+  awaitable<bool> fetch_kept(NamespacePtr ns, Status why);
+  bool make_kept_bucket(Lsn& lsn);
+  bool drop_kept_bucket(Namespace& ns, Lsn& lsn);
+  bool set_versioning(Namespace& ns, Lsn& lsn);
+  awaitable<bool> put_kept_blob(NamespacePtr ns, std::string key, Lsn& lsn);
+  bool note_version(const Namespace& ns, const std::string& key, Kept kept,
+                    const StatusOr<Lsn>& done, Lsn& lsn);
+  bool change_kept(Namespace& ns, const std::string& key, uint64_t what, Lsn& lsn, Status& why);
+  void note_kept_expiry(const cairn::Change& change, const Key& key);
+  awaitable<bool> check_versions();
+  bool take_versions(const Key& key);
+
   const uint64_t seed_;
   const bool long_;           // few lives, long ones, on a volume that is nearly full
   const bool stays_full_;     // the volume, from the second life on
   const bool long_elements_;  // some do not fit into a segment
+  const bool versions_;       // there are buckets that keep versions
   Rng rng_;
   const int crashes_;
   Disk disk_;

@@ -11,6 +11,7 @@
 
 #include "core/base/types.h"
 #include "core/index/index.h"
+#include "core/store/versions.h"
 #include "tests/sim/proven.h"
 
 namespace cairn::sim {
@@ -49,6 +50,16 @@ struct Value {
 Fields fields_of(const Entry& e, int64_t now_ms);
 using Key = std::pair<uint32_t, std::string>;  // namespace, key
 
+// A version of a key, or a delete marker, in a bucket that keeps them (versions.cc). The number of
+// the null version is the store's affair, but for its place among the others.
+struct Kept {
+  Version version = {};
+  std::string bytes = {};
+  int64_t expire_ms = 0;  // of what is current alone
+  bool current = false;   // as found in a store
+};
+using Versions = std::map<Key, std::vector<Kept>>;  // the newest first; none is empty
+
 struct Change {
   // kSet and kUnset change fields of a hash; kUnset has them as keys, and kLapse those that are
   // left after some expired. kCreate and kDrop concern a bucket: the key is its id and its name.
@@ -66,18 +77,23 @@ struct Change {
     kDrop,
     kTag,
     kRename,
-    kSwap
+    kSwap,
+    kVersioning,   // of the bucket, as `value` says
+    kAddVersion,   // `kept` is the newest
+    kTakeVersion,  // that one is gone
   } kind;
   Key key;
   Value value;
   bool goes_on = false;   // the next one happened with it, or neither did
   bool unwished = false;  // nobody asked for it: no answer waits for it
   Key from = {};
+  Kept kept = {};
 
   bool concerns(const Key& k) const {
     if (kind == kRename && from == k) return true;
     if (kind == kSwap && from.first == k.first) return true;
-    if (kind == kCreate || kind == kTag || key.first != k.first) return false;
+    if (kind == kCreate || kind == kTag || kind == kVersioning || key.first != k.first)
+      return false;
     return kind == kFlush || kind == kDrop || kind == kSwap || key.second == k.second;
   }
 };
@@ -86,11 +102,14 @@ struct State {
   std::map<Key, Value> keys;
   std::map<uint32_t, std::string> buckets;  // by id
   std::map<uint32_t, std::string> tags;     // of namespaces that have one
+  Versions versions;                        // of buckets that keep them, and nothing else
+  std::map<uint32_t, std::string> versioning;
   void apply(const Change& c);
 
  private:
   void clear(uint32_t ns) {
     keys.erase(keys.lower_bound({ns, ""}), keys.lower_bound({ns + 1, ""}));
+    versions.erase(versions.lower_bound({ns, ""}), versions.lower_bound({ns + 1, ""}));
   }
 };
 
@@ -154,10 +173,30 @@ inline void State::apply(const Change& c) {
       clear(c.key.first);
       buckets.erase(c.key.first);
       tags.erase(c.key.first);
+      versioning.erase(c.key.first);
       break;
     case Change::kTag:
       tags[c.key.first] = c.value.bytes;
       break;
+    case Change::kVersioning:
+      versioning[c.key.first] = c.value.bytes;
+      break;
+    case Change::kAddVersion: {
+      auto& all = versions[c.key];
+      if (c.kept.version.null) std::erase_if(all, [](auto& k) { return k.version.null; });
+      if (!all.empty()) all.front().expire_ms = 0;
+      all.insert(all.begin(), c.kept);
+      break;
+    }
+    case Change::kTakeVersion: {
+      auto& all = versions[c.key];
+      const Version& gone = c.kept.version;
+      std::erase_if(all, [&](auto& k) {
+        return gone.null ? k.version.null : !k.version.null && k.version.number == gone.number;
+      });
+      if (all.empty()) versions.erase(c.key);
+      break;
+    }
   }
 }
 

@@ -171,6 +171,7 @@ void World::live(bool last) {
     disk_.crash(rng_);
     seen.crashes++;
   }
+  if (versions_) return note_superblocks();  // what damage costs of versions is not known
   if (!errors && pick(4) == 0) look_at_damage(options, clean, nullptr);
   // Apart from the world's own course.
   Rng apart(seed_ << 8 | static_cast<uint64_t>(life_));
@@ -279,6 +280,8 @@ awaitable<void> World::check_now() {
     now.apply(change);
   }
   check_parts();
+  const bool on = co_await check_versions();
+  if (!on) co_return;
   for (auto& [key, value] : now.keys) {
     const NamespacePtr ns = find_space(key.first);
     if (ns == nullptr) wrong(cat("key ", key.second, " of a bucket that is gone"));
@@ -300,8 +303,12 @@ awaitable<void> World::check() {
     if (!unread_) check_key(key, value, got, Lsn());
   }
   check_count();
+  const bool checked = co_await check_versions();
+  if (!checked) co_return;
   for (auto& [id, name] : state_.buckets) {
-    const bool on = co_await check_listing(find_space(id));
+    const NamespacePtr bucket = find_space(id);
+    if (bucket == nullptr || keeps_versions(*bucket)) continue;
+    const bool on = co_await check_listing(bucket);
     if (!on) co_return;
   }
   const bool on = co_await check_listing(store_->system().shared_from_this());
@@ -376,6 +383,7 @@ void World::check_count() {
     live += !held.second.expired(store_->now_ms()) && !gone;
   }
   for (auto& ns : store_->spaces()) {
+    if (keeps_versions(*ns)) continue;
     for (size_t s = 0; s < kStripes && ns->size() > 0; s++) {
       StripeLocks lock(*store_, KeyHash{s} << (64 - kStripeBits));
       ns->index->for_each(s, [&](Entry* e) { found += !e->expired(store_->now_ms()); });
@@ -425,7 +433,8 @@ awaitable<void> World::relieve() {
           for (uint32_t i = 0; i < kDatabasesUsed; i++) keys.insert({i, key.second});
         }
       }
-    } else if (change.kind != Change::kCreate && change.kind != Change::kTag) {
+    } else if (change.kind < Change::kVersioning && change.kind != Change::kCreate &&
+               change.kind != Change::kTag) {
       keys.insert(change.key);
     }
   }
@@ -434,6 +443,14 @@ awaitable<void> World::relieve() {
       if (!store_->log().status().ok()) co_return;
       if (i == 100) wrong(cat("deletions are refused: ", space()));
       co_await store_->clock().sleep_ms(20);  // the cleaner may have taken its share
+    }
+  }
+  const State kept = now();
+  for (auto& [key, all] : kept.versions) {
+    for (int i = 0; !take_versions(key); i++) {
+      if (!store_->log().status().ok()) co_return;
+      if (i == 100) wrong(cat("removals of versions are refused: ", space()));
+      co_await store_->clock().sleep_ms(20);
     }
   }
   for (int i = 0; i < 1000; i++) {

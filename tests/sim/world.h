@@ -23,6 +23,8 @@
 //  13. A clock that goes back brings nothing back: a key, or a field of a hash, that expired and is
 //      gone stays so. What is due is seen by nobody, though it is not gone yet.
 //  14. Who follows the log sees all that is durable, in order, and nothing else.
+//  15. Of a bucket that keeps versions, each key has those that were made of it and not removed,
+//      delete markers among them, in the order in which they were made.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +44,8 @@ struct Seen {
            buckets_made = 0, buckets_dropped = 0, tags_set = 0, bucket_gone = 0, listings = 0,
            uploads = 0, parts = 0, uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0,
            swept = 0, followed = 0, renamed = 0, renamed_whole = 0, copied = 0, copy_turns = 0,
-           long_elements = 0;
+           long_elements = 0, versions = 0, versions_taken = 0, versionings = 0, versions_read = 0,
+           versions_fetched = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -93,6 +96,11 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::uploads_dropped, "buckets dropped with open ones"},
     {&Seen::swept, "starts that swept some up"},
     {&Seen::followed, "records followed"},
+    {&Seen::versionings, "changes of versioning"},
+    {&Seen::versions, "versions and delete markers made"},
+    {&Seen::versions_taken, "removed"},
+    {&Seen::versions_read, "versions read"},
+    {&Seen::versions_fetched, "fetched for a change"},
 };
 
 struct Outcome {

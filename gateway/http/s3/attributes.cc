@@ -83,15 +83,17 @@ void add_parts(pugi::xml_node to, const ObjectMeta& meta, const Page& page) {
 awaitable<Error> get_attributes(Call& c) {
   const Action& reading = c.has_param("versionId") ? action::kGetObjectVersion : action::kGetObject;
   if (Error e = c.may(reading, c.bucket_name, c.key)) co_return e;
-  if (Error e = find_version(c)) co_return e;
+  std::optional<Version> version;
+  if (Error e = find_version(c, version)) co_return e;
   Wanted wanted;
   if (Error e = parse_wanted(c.request.header("x-amz-object-attributes"), wanted)) co_return e;
   Page page;
   if (Error e = parse_page(c.request, page)) co_return e;
-  auto info = objects::stat(c.store, *c.bucket, c.key);
-  if (!info.ok()) co_return error_of(info.status());
+  auto info = objects::stat(c.store, *c.bucket, c.key, version);
+  if (!info.ok()) co_return error_of_object(c, info.status());
   if (Error e = co_await settle(c, info->seen)) co_return e;
   const ObjectMeta& meta = info->meta;
+  say_version(c, info->version_id);
   XmlOut xml("GetObjectAttributesOutput");
   auto root = xml.root();
   if (wanted.etag) add(root, "ETag", info->etag);

@@ -71,6 +71,25 @@ Error parse_part(const pugi::xml_node& node, objects::CompletePart& out) {
 
 }  // namespace
 
+Error parse_versioning(const std::string& xml, bool& enabled) {
+  XmlIn in;
+  if (!in.parse(xml, "VersioningConfiguration") || !only_elements(in.root(), "Status MfaDelete")) {
+    return malformed();
+  }
+  std::string status, mfa;
+  if (!field(in.root(), "Status", status) || !field(in.root(), "MfaDelete", mfa)) {
+    return malformed();
+  }
+  if (!mfa.empty() && mfa != "Enabled" && mfa != "Disabled") return malformed();
+  if (mfa == "Enabled") return {"NotImplemented", "Cairn does not have MFA delete"};
+  if (status.empty() && !in.root().child("Status")) {
+    return {"IllegalVersioningConfigurationException", "The Versioning element must be specified"};
+  }
+  if (status != "Enabled" && status != "Suspended") return malformed();
+  enabled = status == "Enabled";
+  return {};
+}
+
 Error parse_delete(const std::string& xml, DeleteBody& out) {
   XmlIn in;
   if (!in.parse(xml, "Delete") || !only_elements(in.root(), "Object Quiet")) return malformed();

@@ -35,6 +35,9 @@ Error parse_tagging(const std::string& xml, objects::TagsOf what, objects::Tags&
 // The same of an object as the query of a URL has it: "a=b&c=d".
 Error parse_tagging_header(std::string_view text, objects::Tags& tags);
 
+// Whether versions are kept from now on. NotImplemented: MFA is asked for.
+Error parse_versioning(const std::string& xml, bool& enabled);
+
 // What RestoreObject asks for, which is to be well-formed.
 Error check_restore(const std::string& xml);
 

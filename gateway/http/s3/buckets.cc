@@ -6,6 +6,7 @@
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/listing.h"
 #include "gateway/http/s3/service.h"
+#include "objects/versions.h"
 
 namespace cairn::s3 {
 namespace {
@@ -273,17 +274,30 @@ awaitable<Error> delete_objects(Call& c) {
     const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
     Error e = c.may(action, c.bucket_name, key);
     if (!e) e = may_compare(c, key, conditions);
-    if (!e && version && *version != "null") e = {"NoSuchVersion", ""};
-    if (!e) e = co_await until_idle(c, key);
-    if (!e) {
-      auto lsn = objects::remove(c.store, *c.bucket, key, conditions);
-      e = error_of(lsn.status());
-      newest = std::max(newest, lsn.ok() ? lsn->seen : e.rests_on);
+    if (!e && version) conditions.version = objects::parse_version_id(*version);
+    if (!e && version && !is_version_id(*version)) e = {"NoSuchVersion", ""};
+    const bool gone = version && !conditions.version;  // no version is called so
+    if (!e && !gone) e = co_await until_idle(c, key);
+    objects::Removed removed;
+    objects::Refetch refetch(c.store);
+    bool again = !e && !gone;
+    while (again) {
+      auto done = objects::remove(c.store, *c.bucket, key, conditions);
+      Status status = done.status();
+      again = co_await refetch.again(status);
+      if (again) continue;
+      e = error_of(status);
+      if (status.ok()) removed = *done;
+      newest = std::max(newest, status.ok() ? removed.seen : e.rests_on);
     }
     if (!e && body.quiet) continue;
     auto said = add(xml.root(), e ? "Error" : "Deleted");
     add_as_it_came(said, "Key", key);
     if (version) add(said, "VersionId", *version);
+    if (!e && removed.marker) {
+      add(said, "DeleteMarker", "true");
+      add(said, "DeleteMarkerVersionId", removed.version_id);
+    }
     if (!e) continue;
     add(said, "Code", e.code);
     add(said, "Message", e.message.empty() ? default_message(e.code) : std::string_view(e.message));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "gateway/http/head.h"
 
 namespace cairn::s3 {
 

@@ -83,6 +83,8 @@ constexpr Row kRows[] = {
     {"NoSuchVersion", 404, "The specified version does not exist."},
     {"NoSuchWebsiteConfiguration", 404,
      "The specified bucket does not have a website configuration"},
+    {"IllegalVersioningConfigurationException", 400,
+     "The versioning configuration specified in the request is invalid."},
     {"InvalidPolicyDocument", 400,
      "The content of the form does not meet the conditions specified in the policy document."},
     {"InvalidPartNumber", 416, "The requested partnumber is not satisfiable."},

@@ -111,7 +111,8 @@ awaitable<Error> upload_part_copy(Call& c) {
   if (!found.ok()) co_return error_of(found.status(), "NoSuchUpload");
   NamespacePtr source;
   std::string key;
-  if (Error e = find_copy_source(c, source, key)) co_return e;
+  std::optional<Version> version;
+  if (Error e = find_copy_source(c, source, key, version)) co_return e;
   std::optional<objects::Range> range;
   if (std::string_view text = c.request.header("x-amz-copy-source-range"); !text.empty()) {
     constexpr std::string_view kUnit = "bytes=";
@@ -125,7 +126,7 @@ awaitable<Error> upload_part_copy(Call& c) {
                       "The x-amz-copy-source-range value must be of the form bytes=first-last"};
     }
     range = objects::Range{*first, *last};
-    auto info = objects::stat(c.store, *source, key);
+    auto info = objects::stat(c.store, *source, key, version);
     if (info.ok() && *last >= info->size) {
       co_return outside(info->size, info->seen);
     }
@@ -133,6 +134,7 @@ awaitable<Error> upload_part_copy(Call& c) {
   objects::Verdict verdict = objects::Verdict::kGo;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions, "x-amz-copy-source-")) co_return e;
+  conditions.version = version;
   auto opened = co_await objects::open(c.store, *source, key, range, conditions, &verdict);
   if (!opened.ok()) co_return of_source_key(error_of(opened.status()), key);
   if (verdict != objects::Verdict::kGo) co_return unmet_by_source(conditions, opened->info);
@@ -159,6 +161,9 @@ awaitable<Error> upload_part_copy(Call& c) {
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, put->version)) co_return e;
+  if (!opened->info.version_id.empty()) {
+    c.response.set("x-amz-copy-source-version-id", opened->info.version_id);
+  }
   XmlOut xml("CopyPartResult");
   add(xml.root(), "LastModified", http::iso_date(c.store.now_ms()));
   add_etag(xml.root(), meta.etag);
@@ -220,6 +225,7 @@ awaitable<Error> complete(Call& c) {
                                                 parts, conditions, expected);
   if (!done.ok()) co_return of_part(error_of(done.status(), "NoSuchUpload"), c, parts);
   if (Error e = co_await settle(c, done->put.version)) co_return e;
+  say_version(c, done->put.version_id);
   XmlOut xml("CompleteMultipartUploadResult");
   add(xml.root(), "Location", cat("/", c.bucket_name, "/", c.key));
   add(xml.root(), "Bucket", c.bucket_name);

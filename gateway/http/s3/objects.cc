@@ -8,6 +8,7 @@
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/service.h"
 #include "objects/rename.h"
+#include "objects/versions.h"
 
 namespace cairn::s3 {
 
@@ -146,6 +147,23 @@ std::string_view checksum_type(std::string_view checksum) {
   return checksum.find('-') == checksum.npos ? "FULL_OBJECT" : "COMPOSITE";
 }
 
+// Under the call's key; a value that is kept as a version comes back from disk first.
+static awaitable<StatusOr<objects::PutResult>> publish(Call& c, objects::Upload& upload,
+                                                       const ObjectMeta& meta,
+                                                       const std::optional<int64_t>& ttl_ms,
+                                                       const objects::Conditions& conditions) {
+  objects::Refetch refetch(c.store);
+  for (;;) {
+    auto put =
+        objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
+    Status status = put.status();
+    const bool again = co_await refetch.again(status);
+    if (again) continue;
+    if (!status.ok()) co_return status;
+    co_return *put;
+  }
+}
+
 void answer_put(Call& c, const objects::PutResult& put, const ObjectMeta& meta) {
   c.response.set("ETag", cat("\"", put.etag, "\""));
   c.response.set("x-cairn-version", cat(put.version.value()));
@@ -182,10 +200,10 @@ awaitable<Error> put_object(Call& c) {
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put =
-      objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
+  say_version(c, put->version_id);
   answer_put(c, *put, meta);
   co_return Error{};
 }
@@ -257,10 +275,11 @@ void set_checksums(http::Response& r, const objects::Opened& opened, unsigned pa
   }
 }
 
-awaitable<Error> get_current(Call& c) {
+awaitable<Error> get_version(Call& c, std::optional<Version> version) {
   std::optional<objects::Range> range = parse_range(c.request.header("range"));
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  conditions.version = version;
   unsigned part = 0;
   bool empty_part = false;
   if (c.has_param("partNumber")) {
@@ -268,8 +287,8 @@ awaitable<Error> get_current(Call& c) {
       co_return Error{"InvalidRequest",
                       "Cannot specify both Range header and partNumber query parameter"};
     if (Error e = part_number(c, part)) co_return e;
-    auto info = objects::stat(c.store, *c.bucket, c.key);
-    if (!info.ok()) co_return error_of(info.status());
+    auto info = objects::stat(c.store, *c.bucket, c.key, version);
+    if (!info.ok()) co_return error_of_object(c, info.status());
     if (Error e = range_of_part(*info, part, range, empty_part)) co_return e;
     // The bytes must be of the value whose parts were looked at.
     conditions.if_version = info->version;
@@ -282,9 +301,9 @@ awaitable<Error> get_current(Call& c) {
     co_return co_await get_collection(c);
   }
   if (!opened.ok()) {
-    Error e = error_of(opened.status());
+    Error e = error_of_object(c, opened.status());
     if (absl::IsOutOfRange(opened.status())) {
-      auto info = objects::stat(c.store, *c.bucket, c.key);
+      auto info = objects::stat(c.store, *c.bucket, c.key, version);
       if (info.ok()) {
         c.response.set("Content-Range", cat("bytes */", info->size));
         e.rests_on = std::max(e.rests_on, info->seen);
@@ -301,10 +320,11 @@ awaitable<Error> get_current(Call& c) {
   if (verdict == objects::Verdict::kFailed) {
     // Another value came between the two looks at the parts: once more.
     if (part != 0 && opened->info.version != *conditions.if_version)
-      co_return co_await get_current(c);
+      co_return co_await get_version(c, version);
     co_return precondition_failed(objects::unmet(conditions, &opened->info));
   }
   set_object_headers(c, opened->info);
+  say_version(c, opened->info.version_id);
   if (verdict == objects::Verdict::kNotModified) {
     c.response.status = 304;
     co_return Error{};
@@ -339,38 +359,49 @@ awaitable<Error> get_current(Call& c) {
 }
 
 awaitable<Error> get_object(Call& c) {
-  if (Error e = find_version(c)) co_return e;
-  co_return co_await get_current(c);
+  std::optional<Version> version;
+  if (Error e = find_version(c, version)) co_return e;
+  co_return co_await get_version(c, version);
 }
 
 awaitable<Error> delete_object(Call& c) {
-  c.response.status = 204;
-  // A version that is not there is gone.
-  if (c.has_param("versionId")) c.response.set("x-amz-version-id", c.param("versionId"));
-  if (c.has_param("versionId") && c.param("versionId") != "null") co_return Error{};
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = may_compare(c, c.key, conditions)) co_return e;
-  auto lsn = objects::remove(c.store, *c.bucket, c.key, conditions);
-  if (!lsn.ok()) co_return error_of(lsn.status());
-  co_return co_await settle(c, lsn->seen);
+  c.response.status = 204;
+  if (find_version(c, conditions.version)) {  // one that is not there is gone
+    say_version(c, c.param("versionId"));
+    co_return Error{};
+  }
+  objects::Refetch refetch(c.store);
+  for (;;) {
+    auto removed = objects::remove(c.store, *c.bucket, c.key, conditions);
+    Status status = removed.status();
+    const bool again = co_await refetch.again(status);
+    if (again) continue;
+    if (!status.ok()) co_return error_of(status);
+    say_version(c, removed->version_id);
+    if (removed->marker) c.response.set("x-amz-delete-marker", "true");
+    co_return co_await settle(c, removed->seen);
+  }
 }
 
 }  // namespace
 
 // The source of a copy: "/bucket/key" or "bucket/key", percent-encoded.
-Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
+Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key,
+                       std::optional<Version>& version) {
   std::string_view text = c.request.header("x-amz-copy-source");
-  std::optional<std::string> version;
+  std::optional<std::string> named;
   constexpr std::string_view kVersion = "?versionId=";
   if (size_t q = text.rfind(kVersion); q != text.npos) {
-    version = text.substr(q + kVersion.size());
+    named = text.substr(q + kVersion.size());
     text = text.substr(0, q);
-    if (!is_version_id(*version)) {
+    if (!is_version_id(*named)) {
       return {"InvalidArgument",
               "Invalid version id specified",
               {},
-              {{"ArgumentName", "versionId"}, {"ArgumentValue", *version}}};
+              {{"ArgumentName", "versionId"}, {"ArgumentValue", *named}}};
     }
   }
   auto decoded = http::percent_decode(text, false);
@@ -383,16 +414,16 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key) {
   }
   const std::string_view bucket = path.substr(0, slash);
   key = path.substr(slash + 1);
-  const Action& reading = version ? action::kGetObjectVersion : action::kGetObject;
+  const Action& reading = named ? action::kGetObjectVersion : action::kGetObject;
   if (Error e = c.may(reading, bucket, key)) return e;
   ns = c.store.find_namespace(bucket);
   if (ns == nullptr) {
     return {"NoSuchBucket", "", c.store.newest_name(), {{"BucketName", std::string(bucket)}}};
   }
-  if (version && *version != "null") {
-    return {"NoSuchVersion", "", {}, {{"Key", key}, {"VersionId", *version}}};
+  if (named) version = objects::parse_version_id(*named);
+  if (named && !version) {
+    return {"NoSuchVersion", "", {}, {{"Key", key}, {"VersionId", *named}}};
   }
-  if (version) c.response.set("x-amz-copy-source-version-id", *version);
   return {};
 }
 
@@ -413,15 +444,28 @@ void add_checksums(pugi::xml_node to, const std::map<std::string, std::string>& 
 
 namespace {
 
+// A delete marker is no source.
+Error copy_source_error(const Status& status) {
+  if (objects::is_no_such_version(status)) return {"NoSuchVersion", "", rests_on(status)};
+  if (!absl::IsFailedPrecondition(status) || !objects::marker_found(status)) {
+    return error_of(status);
+  }
+  return {
+      "InvalidRequest",
+      "The source of a copy request may not specifically refer to a delete marker by version id.",
+      rests_on(status)};
+}
+
 // RestoreObject, of an object that is not archived, as none is.
 awaitable<Error> restore_object(Call& c) {
-  if (Error e = find_version(c)) co_return e;
+  std::optional<Version> version;
+  if (Error e = find_version(c, version)) co_return e;
   constexpr size_t kDocumentMax = 64 << 10;
   std::string text;
   if (Error e = co_await read_small(c, kDocumentMax, text)) co_return e;
   if (Error e = check_restore(text)) co_return e;
-  auto info = objects::stat(c.store, *c.bucket, c.key);
-  if (!info.ok()) co_return error_of(info.status());
+  auto info = objects::stat(c.store, *c.bucket, c.key, version);
+  if (!info.ok()) co_return error_of_object(c, info.status());
   co_return Error{"InvalidObjectState",
                   "Restore is not allowed for the object's current storage class",
                   info->seen,
@@ -445,7 +489,8 @@ Error copy_tags(const Call& c, const Namespace& source, std::string_view key, ob
 awaitable<Error> copy_object(Call& c) {
   NamespacePtr source;
   std::string key;
-  if (Error e = find_copy_source(c, source, key)) co_return e;
+  std::optional<Version> version;
+  if (Error e = find_copy_source(c, source, key, version)) co_return e;
   std::string directive = lower(c.request.header("x-amz-metadata-directive"));
   if (!directive.empty() && directive != "copy" && directive != "replace") {
     co_return Error{"InvalidArgument", "Unknown metadata directive."};
@@ -453,7 +498,7 @@ awaitable<Error> copy_object(Call& c) {
   const std::string wanted = lower(c.request.header("x-amz-checksum-algorithm"));
   const bool changes = directive == "replace" || c.request.has_header("x-amz-storage-class") ||
                        c.request.has_header("x-cairn-ttl") || !wanted.empty();
-  if (source == c.bucket && key == c.key && !changes) {
+  if (source == c.bucket && key == c.key && !version && !changes) {
     co_return Error{
         "InvalidRequest",
         "This copy request is illegal because it is trying to copy an object to itself "
@@ -463,8 +508,9 @@ awaitable<Error> copy_object(Call& c) {
   objects::Verdict verdict = objects::Verdict::kGo;
   objects::Conditions of_source;
   if (Error e = conditions_of(c.request, of_source, "x-amz-copy-source-")) co_return e;
+  of_source.version = version;
   auto opened = co_await objects::open(c.store, *source, key, std::nullopt, of_source, &verdict);
-  if (!opened.ok()) co_return of_source_key(error_of(opened.status()), key);
+  if (!opened.ok()) co_return of_source_key(copy_source_error(opened.status()), key);
   if (verdict != objects::Verdict::kGo) co_return unmet_by_source(of_source, opened->info);
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
@@ -505,10 +551,14 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put =
-      objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
+  say_version(c, put->version_id);
+  if (!opened->info.version_id.empty() || version) {
+    const std::string& id = opened->info.version_id;
+    c.response.set("x-amz-copy-source-version-id", id.empty() ? "null" : id);
+  }
   XmlOut xml("CopyObjectResult");
   add(xml.root(), "LastModified", http::iso_date(meta.modified_ms));
   add_etag(xml.root(), put->etag);

@@ -179,7 +179,9 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   const auto boundary = boundary_of(c.request.header("content-type"));
   if (!boundary) co_return Error{"MalformedPOSTRequest", ""};
   Form form(*c.request.body, *boundary);
+  c.request.body->wait_briefly(true);
   if (Error e = co_await form.read_fields()) co_return e;
+  c.request.body->wait_briefly(false);
   claimed_key = key_of(form.fields());
   if (Error e = admit(c, authenticator, form)) co_return e;
   http::Request request;

@@ -165,11 +165,16 @@ Error check_post_policy(const PostPolicy& policy, const std::map<std::string, st
       return denied(cat("Policy Condition failed: ", c.text()));
     }
   }
+  const auto named = [&](std::string_view name) {
+    return std::any_of(policy.conditions.begin(), policy.conditions.end(),
+                       [&](auto& c) { return c.name == name; });
+  };
   std::string extra;
+  // Nothing else that is signed says whose bucket it is.
+  if (!named("bucket")) extra = "bucket";
   for (auto& [name, value] : fields) {
-    const bool named = std::any_of(policy.conditions.begin(), policy.conditions.end(),
-                                   [&name = name](auto& c) { return c.name == name; });
-    if (!named && !is_free(name)) append(extra, extra.empty() ? "" : ", ", name);
+    if (name == "bucket" || named(name) || is_free(name)) continue;
+    append(extra, extra.empty() ? "" : ", ", name);
   }
   return extra.empty() ? Error{} : denied(cat("Extra input fields: ", extra));
 }

@@ -61,6 +61,8 @@ inline constexpr Action kListBucketVersions{kDoor, "ListBucketVersions", Access:
 inline constexpr Action kGetBucketLocation{kDoor, "GetBucketLocation", Access::kRead};
 inline constexpr Action kGetBucketTagging{kDoor, "GetBucketTagging", Access::kRead};
 inline constexpr Action kPutBucketTagging{kDoor, "PutBucketTagging", Access::kWrite};
+inline constexpr Action kPutBucketVersioning{kDoor, "PutBucketVersioning", Access::kWrite};
+inline constexpr Action kGetBucketVersioning{kDoor, "GetBucketVersioning", Access::kRead};
 inline constexpr Action kGetBucketCors{kDoor, "GetBucketCORS", Access::kRead};
 inline constexpr Action kPutBucketCors{kDoor, "PutBucketCORS", Access::kWrite};
 inline constexpr Action kListUploads{kDoor, "ListBucketMultipartUploads", Access::kRead};
@@ -179,7 +181,8 @@ Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms);
 // When what is committed now expires; 0: it does not.
 int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms);
 // The bucket and key that x-amz-copy-source names.
-Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key);
+Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key,
+                       std::optional<Version>& version);
 // What an error or a condition that does not hold is called where it is about the source.
 Error of_source_key(Error error, std::string_view key);
 Error unmet_by_source(const objects::Conditions& conditions, const objects::Info& source);
@@ -198,9 +201,13 @@ awaitable<Error> receive(Call& call, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums);
 // The tags that x-amz-tagging gives to an object that is written; AccessDenied: who may not tag.
 Error tags_of(const Call& call, objects::Tags& tags);
-// The version that a request for an object names, and says so in the answer: there is one, called
-// null. NoSuchVersion: another one.
-Error find_version(Call& call);
+// The version that a request for an object names, if it does. NoSuchVersion: no version is called
+// so.
+Error find_version(const Call& call, std::optional<Version>& version);
+// Says which version the answer is about; of a bucket that keeps none, if the request named one.
+void say_version(Call& call, const std::string& id);
+// What failed of an object, and what the answer says of delete markers.
+Error error_of_object(Call& call, const Status& status);
 bool is_version_id(std::string_view text);  // or could be one
 // GetObjectAttributes: what there is to know of an object beside its bytes.
 awaitable<Error> get_attributes(Call& call);

@@ -48,11 +48,6 @@ awaitable<Error> get_request_payment(Call& c) {
   reply_xml(c, xml);
   co_return Error{};
 }
-// Buckets are unversioned, which S3 says by an empty configuration.
-awaitable<Error> get_versioning(Call& c) {
-  reply_xml(c, XmlOut("VersioningConfiguration"));
-  co_return Error{};
-}
 // Its owner's, who has all rights, and nobody else's.
 void reply_acl(Call& c) {
   XmlOut xml("AccessControlPolicy");
@@ -70,9 +65,10 @@ awaitable<Error> get_bucket_acl(Call& c) {
   co_return Error{};
 }
 awaitable<Error> get_object_acl(Call& c) {
-  if (Error e = find_version(c)) co_return e;
-  auto info = objects::stat(c.store, *c.bucket, c.key);
-  if (!info.ok()) co_return error_of(info.status());
+  std::optional<Version> version;
+  if (Error e = find_version(c, version)) co_return e;
+  auto info = objects::stat(c.store, *c.bucket, c.key, version);
+  if (!info.ok()) co_return error_of_object(c, info.status());
   reply_acl(c);
   co_return co_await settle(c, info->seen);
 }
@@ -106,7 +102,6 @@ constexpr Row kRows[] = {
     of_bucket("GetBucketReplication", "GetReplicationConfiguration", "replication"),
     of_bucket("GetBucketRequestPayment", "GetBucketRequestPayment", "requestPayment",
               get_request_payment),
-    of_bucket("GetBucketVersioning", "GetBucketVersioning", "versioning", get_versioning),
     of_bucket("GetBucketWebsite", "GetBucketWebsite", "website"),
     of_bucket("GetObjectLockConfiguration", "GetBucketObjectLockConfiguration", "object-lock"),
     of_bucket("GetPublicAccessBlock", "GetBucketPublicAccessBlock", "publicAccessBlock"),

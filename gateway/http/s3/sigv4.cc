@@ -246,14 +246,15 @@ Error check_signed(const http::Request& r, const Parts& p, int64_t now_ms) {
   } else if (std::abs(now_ms - *stamp) > kSkewMaxMs) {
     return too_skewed(p.timestamp, now_ms);
   }
-  // What decides about the request must be signed: the host and every x-amz- header.
+  // What decides about the request must be signed: the host and every header that says what is
+  // done.
   auto is_signed = [&](std::string_view name) {
     return std::find(p.signed_headers.begin(), p.signed_headers.end(), name) !=
            p.signed_headers.end();
   };
   if (!is_signed("host")) return {"AccessDenied", "The host header must be signed"};
   for (auto& [name, value] : r.headers) {
-    if (name.substr(0, 6) == "x-amz-" && !is_signed(name)) {
+    if ((name.starts_with("x-amz-") || name == "x-cairn-ttl") && !is_signed(name)) {
       return {"AccessDenied",
               cat("There were headers present in the request which were not signed: ", name)};
     }

@@ -62,32 +62,37 @@ awaitable<Error> delete_of_bucket(Call& c) {
 // ---- of objects ----
 
 awaitable<Error> get_of_object(Call& c) {
-  if (Error e = find_version(c)) co_return e;
-  auto info = objects::stat(c.store, *c.bucket, c.key);
-  if (!info.ok()) co_return error_of(info.status());
+  std::optional<Version> version;
+  if (Error e = find_version(c, version)) co_return e;
+  auto info = objects::stat(c.store, *c.bucket, c.key, version);
+  if (!info.ok()) co_return error_of_object(c, info.status());
   if (Error e = co_await settle(c, info->seen)) co_return e;
+  say_version(c, info->version_id);
   reply_tags(c, info->meta.tags);
   co_return Error{};
 }
 
-awaitable<Error> set_of_object(Call& c, const Tags& tags) {
-  auto done = co_await objects::set_tags(c.store, *c.bucket, c.key, tags);
-  if (!done.ok()) co_return error_of(done.status());
+awaitable<Error> set_of_object(Call& c, const Tags& tags, const std::optional<Version>& version) {
+  auto done = co_await objects::set_tags(c.store, *c.bucket, c.key, tags, version);
+  if (!done.ok()) co_return error_of_object(c, done.status());
+  say_version(c, done->version_id);
   co_return co_await settle(c, done->seen);
 }
 
 awaitable<Error> put_of_object(Call& c) {
-  if (Error e = find_version(c)) co_return e;
+  std::optional<Version> version;
+  if (Error e = find_version(c, version)) co_return e;
   Tags tags;
   if (Error e = co_await read_tags(c, TagsOf::kObject, tags)) co_return e;
-  co_return co_await set_of_object(c, tags);
+  co_return co_await set_of_object(c, tags, version);
 }
 
 awaitable<Error> delete_of_object(Call& c) {
-  if (Error e = find_version(c)) co_return e;
+  std::optional<Version> version;
+  if (Error e = find_version(c, version)) co_return e;
   c.response.status = 204;
   const Tags none;
-  co_return co_await set_of_object(c, none);
+  co_return co_await set_of_object(c, none, version);
 }
 
 constexpr std::string_view kBodyHeaders = "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS;

@@ -1,7 +1,10 @@
-// Versions, of buckets that never were versioned: every object has one, and it is called null.
+// Versions of objects: whether a bucket keeps them, which there are, and what requests call them.
+#include "objects/versions.h"
+
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/listing.h"
 #include "gateway/http/s3/service.h"
 
@@ -9,10 +12,23 @@ namespace cairn::s3 {
 
 namespace {
 
-constexpr std::string_view kNull = "null";
+// ---- of a bucket ----
 
-Error parse_markers(const Call& c, Listing& l) {
-  l.query.after = c.param("key-marker");
+awaitable<Error> get_versioning(Call& c) {
+  XmlOut xml("VersioningConfiguration");
+  const Versioning versioning = c.bucket->properties()->versioning;
+  if (versioning != Versioning::kOff) {
+    add(xml.root(), "Status", versioning == Versioning::kEnabled ? "Enabled" : "Suspended");
+  }
+  if (Error e = co_await settle(c, c.store.newest_name())) co_return e;
+  reply_xml(c, xml);
+  co_return Error{};
+}
+
+// ---- listings ----
+
+Error parse_markers(const Call& c, objects::VersionQuery& query) {
+  query.after = c.param("key-marker");
   if (!c.has_param("version-id-marker")) return {};
   const std::string marker = c.param("version-id-marker");
   const auto invalid = [&](std::string_view why) {
@@ -22,50 +38,68 @@ Error parse_markers(const Call& c, Listing& l) {
                  {{"ArgumentName", "version-id-marker"}, {"ArgumentValue", marker}}};
   };
   if (marker.empty()) return invalid("A version-id marker cannot be empty.");
-  if (l.query.after.empty()) {
+  if (query.after.empty()) {
     return invalid("A version-id marker cannot be specified without a key marker.");
   }
-  // Behind the null version of a key comes the next key, as behind the key itself; behind one that
-  // is not there, too.
-  return is_version_id(marker) ? Error{} : invalid("Invalid version id specified");
+  query.after_id = marker;
+  return objects::parse_version_id(marker) ? Error{} : invalid("Invalid version id specified");
+}
+
+void add_version(const Call& c, const Listing& l, const objects::VersionItem& item,
+                 pugi::xml_node root) {
+  auto version = add(root, item.version.marker ? "DeleteMarker" : "Version");
+  add(version, "Key", l.encode(item.key));
+  add(version, "VersionId", objects::version_id(item.version));
+  add(version, "IsLatest", item.latest ? "true" : "false");
+  add(version, "LastModified", http::iso_date(item.modified_ms));
+  if (!item.version.marker) {
+    add_etag(version, item.etag);
+    if (!item.checksum_algorithm.empty()) {
+      add(version, "ChecksumAlgorithm", upper(item.checksum_algorithm));
+      add(version, "ChecksumType", item.checksum_type);
+    }
+    add(version, "Size", item.size);
+    add(version, "StorageClass", "STANDARD");
+  }
+  add_owner(version, "Owner", c);
 }
 
 awaitable<Error> list_versions(Call& c) {
   Listing l;
   if (Error e = parse_listing(c, l)) co_return e;
-  if (Error e = parse_markers(c, l)) co_return e;
-  objects::ListPage page;
-  if (Error e = co_await list_page(c, l, page)) co_return e;
+  objects::VersionQuery query;
+  if (Error e = parse_markers(c, query)) co_return e;
+  query.prefix = l.query.prefix;
+  query.delimiter = l.query.delimiter;
+  query.limit = l.query.limit;
+  objects::VersionPage page;
+  if (query.limit > 0) {
+    auto listed = co_await objects::list_versions(c.store, c.bucket, query);
+    if (!listed.ok()) co_return error_of(listed.status());
+    page = std::move(*listed);
+  }
+  if (Error e = co_await settle(c, page.newest)) co_return e;
   XmlOut xml("ListVersionsResult");
   auto root = xml.root();
   add(root, "Name", c.bucket_name);
-  add(root, "Prefix", l.encode(l.query.prefix));
-  add(root, "KeyMarker", l.encode(l.query.after));
-  add(root, "VersionIdMarker", c.param("version-id-marker"));
+  add(root, "Prefix", l.encode(query.prefix));
+  add(root, "KeyMarker", l.encode(query.after));
+  add(root, "VersionIdMarker", query.after_id);
   if (page.truncated) {
-    add(root, "NextKeyMarker", l.encode(page.next));
-    if (!page.items.back().is_prefix) add(root, "NextVersionIdMarker", kNull);
+    const objects::VersionItem& last = page.items.back();
+    add(root, "NextKeyMarker", l.encode(last.key));
+    if (!last.is_prefix) add(root, "NextVersionIdMarker", objects::version_id(last.version));
   }
-  add(root, "MaxKeys", l.query.limit);
-  if (!l.query.delimiter.empty()) add(root, "Delimiter", l.encode(l.query.delimiter));
+  add(root, "MaxKeys", query.limit);
+  if (!query.delimiter.empty()) add(root, "Delimiter", l.encode(query.delimiter));
   if (l.url) add(root, "EncodingType", "url");
   add(root, "IsTruncated", page.truncated ? "true" : "false");
   for (auto& item : page.items) {
-    if (item.is_prefix) continue;
-    auto version = add(root, "Version");
-    add(version, "Key", l.encode(item.key));
-    add(version, "VersionId", kNull);
-    add(version, "IsLatest", "true");
-    add(version, "LastModified", http::iso_date(item.modified_ms));
-    add_etag(version, item.etag);
-    if (!item.checksum_algorithm.empty()) {
-      add(version, "ChecksumAlgorithm", upper(item.checksum_algorithm));
-    }
-    add(version, "Size", item.size);
-    add(version, "StorageClass", "STANDARD");
-    add_owner(version, "Owner", c);
+    if (!item.is_prefix) add_version(c, l, item, root);
   }
-  add_prefixes(l, page, root);
+  for (auto& item : page.items) {
+    if (item.is_prefix) add(add(root, "CommonPrefixes"), "Prefix", l.encode(item.key));
+  }
   reply_xml(c, xml);
   co_return Error{};
 }
@@ -73,25 +107,57 @@ awaitable<Error> list_versions(Call& c) {
 constexpr Row kRows[] = {
     {"ListObjectVersions", action::kListBucketVersions, "GET", Scope::kBucket, "versions", "",
      list_versions, "", "prefix delimiter max-keys encoding-type key-marker version-id-marker"},
+    {"GetBucketVersioning", action::kGetBucketVersioning, "GET", Scope::kBucket, "versioning", "",
+     get_versioning, "", ""},
 };
 
 }  // namespace
 
 bool is_version_id(std::string_view text) {
-  constexpr size_t kLength = 32;  // of S3's own
+  constexpr size_t kLength = 32;  // of S3's own, and of Cairn's
   const auto of_one = [](char x) {
     return (x >= '0' && x <= '9') || (x >= 'a' && x <= 'z') || (x >= 'A' && x <= 'Z') || x == '.' ||
            x == '_';
   };
-  return text == kNull || (text.size() == kLength && std::all_of(text.begin(), text.end(), of_one));
+  return text == objects::kNullVersion ||
+         (text.size() == kLength && std::all_of(text.begin(), text.end(), of_one));
 }
 
-Error find_version(Call& c) {
+Error find_version(const Call& c, std::optional<Version>& version) {
+  version.reset();
   if (!c.has_param("versionId")) return {};
   const std::string id = c.param("versionId");
-  if (id != kNull) return {"NoSuchVersion", "", {}, {{"Key", c.key}, {"VersionId", id}}};
-  c.response.set("x-amz-version-id", kNull);
-  return {};
+  version = objects::parse_version_id(id);
+  if (version) return {};
+  return {"NoSuchVersion", "", {}, {{"Key", c.key}, {"VersionId", id}}};
+}
+
+void say_version(Call& c, const std::string& id) {
+  if (!id.empty()) {
+    c.response.set("x-amz-version-id", id);
+  } else if (c.has_param("versionId")) {
+    c.response.set("x-amz-version-id", c.param("versionId"));
+  }
+}
+
+Error error_of_object(Call& c, const Status& status) {
+  Error e = error_of(status);
+  if (objects::is_no_such_version(status)) {
+    e.code = "NoSuchVersion";
+    e.fields = {{"Key", c.key}, {"VersionId", c.param("versionId")}};
+    return e;
+  }
+  const auto marker = objects::marker_found(status);
+  if (!marker) return e;
+  c.response.set("x-amz-delete-marker", "true");
+  c.response.set("x-amz-version-id", marker->version_id);
+  if (absl::IsFailedPrecondition(status)) {  // what was asked for by its id
+    e.code = "MethodNotAllowed";
+    e.fields = {{"Method", std::string(c.request.method)}, {"ResourceType", "DeleteMarker"}};
+    c.response.set("Allow", "DELETE");
+    c.response.set("Last-Modified", http::http_date(marker->modified_ms));
+  }
+  return e;
 }
 
 std::span<const Row> version_rows() { return kRows; }
