@@ -92,6 +92,9 @@ class Forms(Calls):
                 ([["eq", "$bucket", "other"]], {}, 'Policy Condition failed: ["eq", "$bucket", "other"]')):
             self.assertEqual(self.error(self.post(self.form("kept", conditions, more=more))),
                              (403, "AccessDenied", "Invalid according to Policy: " + message))
+        policy = '{"expiration": "2099-12-01T12:00:00.000Z", "conditions": [["starts-with", "$key", ""]]}'
+        self.assertEqual(self.error(self.post(self.policy_form(policy, "kept"))),
+                         (403, "AccessDenied", "Invalid according to Policy: Extra input fields: bucket, x-amz-algorithm, x-amz-credential, x-amz-date"))
         form = self.form("kept")
         self.assertEqual(self.error(self.post([(k, "other" if k == "key" else v) for k, v in form]))[:2], (403, "AccessDenied"))
         self.assertEqual(self.code(self.post(self.form("kept", [["content-length-range", 5, 10]]), b"1234")), (400, "EntityTooSmall"))

@@ -207,6 +207,9 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   Error e = in_query ? parse_query(r, now_ms, claim) : parse_header(r, now_ms, claim);
   if (e) return e;
   std::string query;
+  if (r.has_header("x-cairn-ttl")) {
+    return {"InvalidRequest", "Signature version 2 does not cover the header x-cairn-ttl"};
+  }
   const std::string path = host_bucket.empty() ? r.raw_path : cat("/", host_bucket, r.raw_path);
   if (e = signed_query(r, in_query, query); e) return e;
   const auto secret = users.secret(claim.access_key);

@@ -25,6 +25,24 @@ awaitable<Error> get_versioning(Call& c) {
   co_return Error{};
 }
 
+awaitable<Error> put_versioning(Call& c) {
+  constexpr size_t kDocumentMax = 64 << 10;
+  std::string text;
+  if (Error e = co_await read_small(c, kDocumentMax, text)) co_return e;
+  bool enabled = false;
+  if (Error e = parse_versioning(text, enabled)) co_return e;
+  if (!c.bucket->is_bucket()) {
+    co_return Error{"InvalidRequest", "A numbered database does not keep versions"};
+  }
+  const Versioning wanted = enabled ? Versioning::kEnabled : Versioning::kSuspended;
+  if (c.bucket->properties()->versioning == wanted) {
+    co_return co_await settle(c, c.store.newest_name());
+  }
+  auto lsn = c.store.set_versioning(*c.bucket, enabled);
+  if (!lsn.ok()) co_return error_of(lsn.status(), "NoSuchBucket");
+  co_return co_await settle(c, *lsn);
+}
+
 // ---- listings ----
 
 Error parse_markers(const Call& c, objects::VersionQuery& query) {
@@ -109,6 +127,8 @@ constexpr Row kRows[] = {
      list_versions, "", "prefix delimiter max-keys encoding-type key-marker version-id-marker"},
     {"GetBucketVersioning", action::kGetBucketVersioning, "GET", Scope::kBucket, "versioning", "",
      get_versioning, "", ""},
+    {"PutBucketVersioning", action::kPutBucketVersioning, "PUT", Scope::kBucket, "versioning", "",
+     put_versioning, "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "", true, true},
 };
 
 }  // namespace

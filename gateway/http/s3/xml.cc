@@ -141,7 +141,7 @@ bool can_be_written(std::string_view text) {
   while (!text.empty()) {
     uint32_t c;
     const size_t n = decode_utf8(text, c);
-    if (n == 0 || c == 0) return false;
+    if (n == 0 || c == 0 || c == 0xfffe || c == 0xffff) return false;
     text.remove_prefix(n);
   }
   return true;
