@@ -52,7 +52,7 @@ bool is_everybodys(const Row& row) {
 // Of a row by itself: what it does to its keys each of them says.
 Access access_of(const Row& row) {
   if (row.flags & kAdmin) return Access::kAdmin;
-  if (is_one_of(row.name, "cluster|countkeysinslot cluster|getkeysinslot")) return Access::kList;
+  if (is_one_of(row.name, "cluster|countkeysinslot cluster|getkeysinslot")) return Access::kByName;
   if (is_everybodys(row)) return Access::kNone;
   if (row.group == "scripting") return Access::kByName;  // functions are of all databases
   if (row.flags & kWrite) return Access::kWrite | Access::kDelete;

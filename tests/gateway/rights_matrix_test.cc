@@ -131,6 +131,7 @@ TEST_F(Matrix, OfCommands) {
       for (auto& w : words) request.args.add_copy(w);
       engine.prepare(*s, request);
       ASSERT_EQ(request.row, &row) << row.name;
+      engine.resolve(s->ns, request);
       std::vector<Access> touched;
       for (const kv::Key& key : request.keys) touched.push_back(kv::access_of(key.flags));
       if (request.keys.empty() || !letters_of(row.action.access)) {
