@@ -325,7 +325,8 @@ constexpr Row kRows[] = {
      "x-amz-optional-object-attributes",
      "prefix delimiter max-keys encoding-type continuation-token start-after fetch-owner"},
     {"DeleteObjects", action::kDeleteObject, "POST", Scope::kBucket, "delete", "", delete_objects,
-     "x-amz-bypass-governance-retention x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "", true, true, true},
+     "x-amz-bypass-governance-retention x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS, "", true,
+     true, true},
 };
 
 }  // namespace
