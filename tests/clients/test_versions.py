@@ -30,9 +30,12 @@ class Versions(Case):
         self.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": status})
 
     def entered(self, name):
-        redis = self.server.redis(single_connection_client=True)
-        redis.execute_command("SELECT", name)
-        return redis
+        """A client whose every connection is in this bucket: a pipeline has one of its own."""
+        def enter(connection):
+            connection.on_connect()
+            connection.send_command("SELECT", name)
+            connection.read_response()
+        return self.server.redis(redis_connect_func=enter)
 
     def refused(self, call, **kwargs):
         with self.assertRaises(ClientError) as e:
