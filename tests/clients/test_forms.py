@@ -21,6 +21,8 @@ from botocore.config import Config
 from harness import PASSWORD, USER, wait_until
 from test_http import Calls
 
+# The conditions on what a form is signed with.
+OF_SIGNATURE = "".join('["starts-with", "$%s", ""], ' % name for name in ("x-amz-algorithm", "x-amz-credential", "x-amz-date"))
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
 
 
@@ -155,7 +157,7 @@ class Forms(Calls):
         return list({**fields, "policy": policy, "x-amz-signature": sign(secret, policy).hex()}.items())
 
     def test_a_policy_is_read_as_the_documentation_writes_it(self):
-        head = '{ "expiration": "2099-12-01T12:00:00.000Z", "conditions": [ {"bucket": "bucket"}, ["starts-with", "$x-amz-", ""],'
+        head = '{ "expiration": "2099-12-01T12:00:00.000Z", "conditions": [ {"bucket": "bucket"}, ' + OF_SIGNATURE
         self.assertEqual(self.post(self.policy_form(head + '["starts-with", "$key", "writ"], ] }'))[0], 204)  # a comma too many
         self.assertEqual(self.code(self.post(self.policy_form(head + '["starts-with", "\\$key", "other"]]}'))), (403, "AccessDenied"))
         for stamp in ("infinite-future", "infinite-past", "soon"):
@@ -163,16 +165,17 @@ class Forms(Calls):
             self.assertEqual(self.code(answer), (400, "InvalidPolicyDocument"), stamp)
 
     def test_fields_are_honoured_or_refused(self):
-        free = [["starts-with", "$" + name, ""] for name in ("x-cairn-ttl", "content-md5", "if-none-match", "x-amz-content-sha256", "x-amz-meta-a")]
-        self.assertEqual(self.post(self.form("ttl", free, more={"x-cairn-ttl": "1000"}))[0], 204)
+        form = lambda key, **more: self.form(key, [["starts-with", "$" + name.replace("_", "-"), ""] for name in more],
+                                             more={name.replace("_", "-"): value for name, value in more.items()})
+        self.assertEqual(self.post(form("ttl", x_cairn_ttl="1000"))[0], 204)
         self.assertIn("x-cairn-expires-ms", self.get("ttl")[1]["ResponseMetadata"]["HTTPHeaders"])
         md5 = base64.b64encode(hashlib.md5(b"data").digest()).decode()
-        self.assertEqual(self.post(self.form("md5", free, more={"content-md5": md5}))[0], 204)
-        self.assertEqual(self.code(self.post(self.form("md5", free, more={"content-md5": md5}), b"other")), (400, "BadDigest"))
-        for name in ("if-none-match", "x-amz-content-sha256"):
-            self.assertEqual(self.code(self.post(self.form("no", free, more={name: "*"}))), (501, "NotImplemented"), name)
+        self.assertEqual(self.post(form("md5", content_md5=md5))[0], 204)
+        self.assertEqual(self.code(self.post(form("md5", content_md5=md5), b"other")), (400, "BadDigest"))
+        for name in ("if_none_match", "x_amz_content_sha256"):
+            self.assertEqual(self.code(self.post(form("no", **{name: "*"}))), (501, "NotImplemented"), name)
         # The name of the file, nine hundred times.
-        long = self.form("no", free, more={"x-amz-meta-a": "${filename}" * 900})
+        long = form("no", x_amz_meta_a="${filename}" * 900)
         self.assertEqual(self.code(self.post(long, name="x" * 8000)), (400, "MaxPostPreDataLengthExceededError"))
         # Only the file has a file's name.
         body = multipart(self.form("${filename}", [["starts-with", "$key", ""]]), b"data").replace(b'name="key"', b'name="key"; filename="other"')

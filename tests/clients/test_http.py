@@ -39,7 +39,7 @@ OPERATIONS = {
     "HeadBucket": ("HEAD", "/matrix", "", [], []),
     "DeleteBucket": ("DELETE", "/empty", "", [], []),
     "GetBucketLocation": ("GET", "/matrix", "location=", [], []),
-    "PutBucketVersioning": ("PUT", "/empty", "versioning=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
+    "PutBucketVersioning": ("PUT", "/versioned", "versioning=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "GetBucketVersioning": ("GET", "/matrix", "versioning=", [], []),
     "PutBucketTagging": ("PUT", "/matrix", "tagging=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "GetBucketTagging": ("GET", "/matrix", "tagging=", [], []),
@@ -164,7 +164,7 @@ class Calls(Case):
 
 
 class Http(Calls):
-    buckets = ("bucket", "matrix", "empty")
+    buckets = ("bucket", "matrix", "empty", "versioned")
 
     # ---- all that is carried ----
 
@@ -183,6 +183,7 @@ class Http(Calls):
         part = self.s3.upload_part(Bucket="matrix", Key="open", UploadId=self.upload, PartNumber=1, Body=b"part")["ETag"]
         bodies = {
             "DeleteObjects": b"<Delete><Object><Key>key</Key></Object></Delete>", "PutObject": b"other", "UploadPart": b"other",
+            "PutBucketVersioning": b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
             "PutBucketTagging": TAG.encode(), "PutObjectTagging": TAG.encode(), "PutBucketCors": CORS.encode(),
             "CompleteMultipartUpload": ("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
                                         "</CompleteMultipartUpload>" % part).encode()}
