@@ -105,10 +105,9 @@ Status read_framing(const Request& r, bool http10, Framing& f) {
     if (!length || *length > INT64_MAX) return bad("Content-Length is no number");
     f.length = *length;
   }
-  if (const std::string_view expect = r.header("expect"); !expect.empty()) {
-    if (!equals_ignoring_case(expect, "100-continue")) return bad("unknown Expect");
-    f.expects_continue = !http10;  // to whom 100 is no answer (RFC 9110, 10.1.1)
-  }
+  // Of RFC 9110, 10.1.1: to HTTP/1.0 100 is no answer, and what else is expected may be passed
+  // over, as S3 does.
+  f.expects_continue = !http10 && equals_ignoring_case(r.header("expect"), "100-continue");
   return absl::OkStatus();
 }
 

@@ -285,7 +285,7 @@ class Version2(Calls):
         auth = "AWS %s:%s" % (USER, sign("GET\n\n\n%s\n/bucket/date" % late))
         self.assertEqual(self.code(get(Date=late, Authorization=auth)), (403, "RequestTimeTooSkewed"))
         self.assertEqual(self.code(get(Authorization=auth)), (403, "AccessDenied"))
-        for date_of_no_time in ("infinite-future", "infinite-past"):
+        for date_of_no_time in ("infinite-future", "infinite-past", "Tue, 07 Jul 1950 21:53:04 GMT"):
             self.assertEqual(self.code(get(Date=date_of_no_time, Authorization=auth)), (403, "AccessDenied"))
         auth = "AWS nobody:%s" % sign("GET\n\n\n%s\n/bucket/date" % date)
         self.assertEqual(self.code(get(Date=date, Authorization=auth)), (403, "InvalidAccessKeyId"))

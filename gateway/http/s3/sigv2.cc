@@ -177,7 +177,7 @@ Error parse_header(const http::Request& r, int64_t now_ms, Claim& claim) {
   const bool own = r.has_header("x-amz-date");
   const std::string_view date = r.header(own ? "x-amz-date" : "date");
   const auto time = parse_time(date);
-  if (!time) {
+  if (!time || *time < 0) {
     return {"AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"};
   }
   if (std::abs(now_ms - *time) > kSkewMaxMs) return too_skewed(date, now_ms);
