@@ -31,7 +31,14 @@ void answer(Context& c, const Status& status) {
 }
 
 void flushdb(Context& c) {
-  if (flush_mode(c)) answer(c, c.txn->flush(c.ns()));
+  if (!flush_mode(c)) return;
+  // A version goes for good by its id alone.
+  if (c.ns().versions() != nullptr) {
+    return c.reply.error(
+        "ERR this bucket keeps versions of its keys, which FLUSHDB would remove for good; remove "
+        "keys, or versions by their ids");
+  }
+  answer(c, c.txn->flush(c.ns()));
 }
 
 // The numbered databases, as in Redis; buckets are left alone.

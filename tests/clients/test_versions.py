@@ -248,6 +248,13 @@ class Versions(Case):
             with self.assertRaisesRegex(Exception, "keeps versions"):
                 call()
         self.assertEqual(redis.dbsize(), 1)
+        # It would take all versions, for good; DEL makes markers.
+        for status in ("Enabled", "Suspended"):
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
+            for call in (redis.flushdb, lambda: redis.eval("return redis.call('FLUSHDB')", 0)):
+                with self.assertRaisesRegex(Exception, "keeps versions"):
+                    call()
+        self.assertEqual(self.ordered(bucket, "to"), [b"moved", b"moved"])
 
     def all_of(self, bucket, key):
         page = self.s3.list_object_versions(Bucket=bucket, Prefix=key)
