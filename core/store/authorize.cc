@@ -51,8 +51,10 @@ class Asked final : public policy::Context {
 
   bool knows(const policy::ConditionKey& key) const override {
     if (from_.request != nullptr) return from_.request->knows(key);
-    // Only who looks at keys can tell.
-    return key.key != Key::kExistingObjectTag && !(key.key == Key::kTlsVersion && from_.secure);
+    // Only who looks at keys and values can tell, or, of a pattern, what it begins with.
+    const bool of_keys = key.key == Key::kExistingObjectTag || key.key == Key::kContentLength ||
+                         key.key == Key::kPrefix;
+    return !of_keys && !(key.key == Key::kTlsVersion && from_.secure);
   }
 
  private:

@@ -117,6 +117,16 @@ bool parse(Context& c, Tracking::Options& options) {
   return true;
 }
 
+// Broadcasts name keys of all databases and buckets, whoever asks: as messages do, they take the
+// right to the command by its name.
+bool may_hear_of_all(Context& c) {
+  const Action action{c.row.action.door, c.row.action.name, Access::kByName};
+  const Principal* who = c.session.principal.get();
+  if (who == nullptr || authorize(*who, action, {}, {}, c.session.circumstances())) return true;
+  c.reply.error(cat("NOPERM this user has no permissions to run the '", c.row.name, "' command"));
+  return false;
+}
+
 // Why these options do not go together, or not with what the client said before; empty: they do.
 std::string_view refusal(const Tracker& now, const Tracking::Options& options) {
   const auto wants = [&](uint32_t flag) { return (options.flags & flag) != 0; };
@@ -153,6 +163,7 @@ void tracking(Context& c) {
   if (!equals_ignoring_case(c.args[2], "on")) return c.syntax_error();
   const std::string_view why = refusal(*c.session.tracker, options);
   if (!why.empty()) return c.reply.error(why);
+  if ((options.flags & Tracker::kBroadcast) != 0 && !may_hear_of_all(c)) return;
   if (!prefixes_fit(c, options.prefixes)) return;
   tracking.enable(c.session, options);
   c.reply.ok();

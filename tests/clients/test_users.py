@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -185,6 +186,84 @@ class Users(Case):
             self.assertEqual(self.code(call, **kwargs), "AccessDenied", call)
         self.assertEqual(self.code(self.iam(key=(key[0], "wrong")).get_user), "SignatureDoesNotMatch")
         self.assertEqual(self.code(self.iam(key=("AKIANOBODY", "wrong")).get_user), "InvalidClientTokenId")
+
+    def test_a_name_is_taken_by_who_may_take_it(self):
+        arn = "arn:aws:iam::000000000000:"
+        key = self.user("lead", ("Allow", "iam:*", [arn + "user/dev/*", arn + "group/dev/*"]))
+        iam = self.iam(key=key)
+        iam.create_user(UserName="dev1", Path="/dev/")
+        iam.create_group(GroupName="devs", Path="/dev/")
+        for change in ({"NewPath": "/admin/"}, {"NewPath": "/admin/", "NewUserName": "chief"}, {"NewPath": "/"}):
+            self.assertEqual(self.code(iam.update_user, UserName="dev1", **change), "AccessDenied", change)
+        self.assertEqual(self.code(iam.update_group, GroupName="devs", NewPath="/admin/"), "AccessDenied")
+        iam.update_user(UserName="dev1", NewUserName="dev2")
+        self.assertEqual(iam.get_user(UserName="dev2")["User"]["Path"], "/dev/")
+
+    def test_a_password_is_set_by_who_may_when_it_is_set(self):
+        """The hash takes its time, in which all may change."""
+        self.user("eva")
+        made, seen = [], []
+        def create():
+            try:
+                self.iam().create_login_profile(UserName="eva", Password="password-of-eva")
+                made.append(1)
+            except ClientError as e:
+                seen.append(e.response["Error"]["Code"])
+        threads = [threading.Thread(target=create) for _ in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual((len(made), set(seen)), (1, {"EntityAlreadyExists"}))
+        key = self.user("fred", ("Allow", "iam:*", "*"))
+        answers = []
+        def update():
+            try:
+                self.iam(key=key).update_login_profile(UserName="eva", Password="password-of-fred")
+                answers.append("OK")
+            except ClientError as e:
+                answers.append(e.response["Error"]["Code"])
+        # Those that wait behind one another find that he may not any more.
+        threads = [threading.Thread(target=update) for _ in range(12)]
+        for t in threads:
+            t.start()
+        self.iam().delete_user_policy(UserName="fred", PolicyName="own")
+        self.iam().delete_login_profile(UserName="eva")
+        for t in threads:
+            t.join()
+        self.assertEqual(self.code(self.iam().get_login_profile, UserName="eva"), "NoSuchEntity", answers)
+
+    def test_a_bounded_key_makes_none_without(self):
+        self.user("greg", ("Allow", "*", "*"))
+        iam = self.iam()
+        bound = {"Boundary": policy(("Allow", "iam:*", "*"))}
+        iam.meta.events.register("before-call.iam.CreateAccessKey", lambda params, **_: params["body"].update(bound))
+        made = iam.create_access_key(UserName="greg")["AccessKey"]
+        bounded = self.iam(key=(made["AccessKeyId"], made["SecretAccessKey"]))
+        self.assertEqual(bounded.get_user()["User"]["UserName"], "greg")
+        for call, kwargs in ((bounded.create_access_key, {}), (bounded.create_login_profile, {"UserName": "greg", "Password": "long-password"}),
+                             (bounded.update_access_key, {"AccessKeyId": made["AccessKeyId"], "Status": "Inactive"})):
+            self.assertEqual(self.code(call, **kwargs), "AccessDenied")
+
+    def test_what_a_door_cannot_tell_denies_there(self):
+        key = self.user("hugh", ("Allow", "*", "*"), ("Deny", "s3:PutObject", "*", {"NumericGreaterThan": {"cairn:content-length": 10}}),
+                        ("Deny", "s3:ListBucket", "*", {"StringLike": {"s3:prefix": "secret/*"}}))
+        r = redis.Redis(port=self.server.resp, username=key[0], password=key[1])
+        for words in (("SET", "k", "x" * 100), ("KEYS", "secret/*")):
+            with self.assertRaises(redis.exceptions.NoPermissionError):
+                r.execute_command(*words)
+        self.assertIsNone(r.get("k"))
+        self.client("s3", key).put_object(Bucket="photos", Key="hugh", Body=b"short")
+
+    def test_names_of_all_keys_take_a_right(self):
+        nobody = self.user("ida")
+        r = redis.Redis(port=self.server.resp, username=nobody[0], password=nobody[1], single_connection_client=True)
+        with self.assertRaises(redis.exceptions.NoPermissionError):
+            r.execute_command("CLIENT", "TRACKING", "ON", "BCAST")
+        key = self.user("jane", ("Allow", "resp:client|tracking", "*"))
+        r = redis.Redis(port=self.server.resp, username=key[0], password=key[1], single_connection_client=True)
+        target = r.client_id()
+        self.assertEqual(r.execute_command("CLIENT", "TRACKING", "ON", "REDIRECT", str(target), "BCAST"), b"OK")
 
     def test_listings_come_in_pages(self):
         iam = self.iam()

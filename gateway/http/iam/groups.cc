@@ -71,6 +71,11 @@ awaitable<Error> update_group(Call& c) {
     path = c.param("NewPath");
     if (Error e = check_path("newPath", *path)) co_return e;
   }
+  if (const GroupRecord* group = c.table().group(c.param("GroupName"))) {
+    if (Error e = may(c, group_arn(path.value_or(group->path), name.value_or(group->name)))) {
+      co_return e;
+    }
+  }
   co_return co_await change(
       c, [&](Draft& d) { return d.update_group(c.param("GroupName"), name, path); });
 }

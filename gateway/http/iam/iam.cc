@@ -145,6 +145,23 @@ Error error_of(const Status& status) {
   }
 }
 
+Error may(const Call& call, const std::string& target) {
+  const Circumstances from{call.request.peer, call.request.secure};
+  const Error denied{"AccessDenied", cat("User: ", arn_of_caller(call),
+                                         " is not authorized to perform: ", call.row->service, ":",
+                                         call.row->name, " on resource: ", target)};
+  if (!authorize(*call.who, call.row->action(), policy::Resource::arn(target), from)) return denied;
+  // What a key may make, it could go on with: its boundary would bound nothing.
+  constexpr std::string_view kCredentials[] = {"CreateAccessKey", "UpdateAccessKey",
+                                               "CreateLoginProfile", "UpdateLoginProfile",
+                                               "ChangePassword"};
+  const auto rights = call.who->rights();
+  const bool bounded = rights != nullptr && rights->boundary != nullptr;
+  const bool makes_one = std::find(std::begin(kCredentials), std::end(kCredentials),
+                                   call.row->name) != std::end(kCredentials);
+  return bounded && makes_one ? denied : Error{};
+}
+
 awaitable<Error> change(Call& call, absl::FunctionRef<Status(Draft&)> edit) {
   auto lsn = call.users.change(edit);
   if (!lsn.ok()) co_return error_of(lsn.status());
@@ -268,11 +285,9 @@ awaitable<Error> Service::run(http::Request& request, s3::XmlOut& xml, const Row
   if (Error e = check_params(call, *row)) co_return e;
   const std::string target = row->target == nullptr ? "*" : row->target(call);
   const bool everybodys = row == &kCallerIdentity;
-  const Circumstances from{request.peer, request.secure};
-  if (!everybodys && !authorize(*call.who, row->action(), policy::Resource::arn(target), from)) {
-    co_return Error{"AccessDenied", cat("User: ", arn_of_caller(call),
-                                        " is not authorized to perform: ", row->service, ":",
-                                        row->name, " on resource: ", target)};
+  call.row = row;
+  if (!everybodys) {
+    if (Error e = may(call, target)) co_return e;
   }
   xml = s3::XmlOut(cat(row->name, "Response").c_str(), false);
   if (row->has_result) call.result = s3::add(xml.root(), cat(row->name, "Result").c_str());

@@ -22,6 +22,8 @@
 
 namespace cairn::iam {
 
+struct Row;
+
 struct Error {
   std::string_view code;  // empty: no error
   std::string message;
@@ -37,6 +39,7 @@ struct Call {
   PrincipalPtr who;
   std::map<std::string, std::string, std::less<>> params;
   pugi::xml_node result;  // null: the operation has none
+  const Row* row = nullptr;
   Lsn rests_on = {};
 
   std::string_view param(std::string_view name) const {
@@ -81,6 +84,9 @@ class Service {
 
 // ---- shared by the operations ----
 
+// AccessDenied unless its caller may do it to that which this ARN names. Asked before an operation
+// runs of its row's target; by an operation of what else it names, and again after it has waited.
+Error may(const Call& call, const std::string& target);
 // Makes the change, and waits until it is durable.
 awaitable<Error> change(Call& call, absl::FunctionRef<Status(Draft&)> edit);
 Error error_of(const Status& status);

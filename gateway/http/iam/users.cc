@@ -79,6 +79,11 @@ awaitable<Error> update_user(Call& c) {
     path = c.param("NewPath");
     if (Error e = check_path("newPath", *path)) co_return e;
   }
+  if (const UserRecord* user = c.table().user(c.param("UserName"))) {
+    if (Error e = may(c, user_arn(path.value_or(user->path), name.value_or(user->name)))) {
+      co_return e;
+    }
+  }
   co_return co_await change(
       c, [&](Draft& d) { return d.update_user(c.param("UserName"), name, path); });
 }
@@ -132,9 +137,21 @@ awaitable<Error> set_password(Call& c, std::string user, std::string_view param,
     co_return Error{"ValidationError", "Cairn cannot ask for a password to be reset."};
   }
   if (Error e = check_password_text(c, param)) co_return e;
+  const std::string id = found->id;
   auto hash = co_await c.users.hash(std::string(c.param(param)));
   if (!hash.ok()) co_return Error{"Throttling", "Rate exceeded"};
-  co_return co_await change(c, [&](Draft& d) { return d.set_password(user, *hash); });
+  // That took its time: whoever it is about, and who asks, may be another by now.
+  c.known = c.users.known();
+  if (Error e = may(c, target(c))) co_return e;
+  co_return co_await change(c, [&](Draft& d) -> Status {
+    const UserRecord* now = d.table().user(user);
+    if (now == nullptr || now->id != id) return absl::NotFoundError(no_such_user(user).message);
+    if (now->password.empty() != there) return d.set_password(user, *hash);
+    if (there) {
+      return absl::NotFoundError(cat("Login Profile for User ", user, " cannot be found."));
+    }
+    return absl::AlreadyExistsError(cat("Login Profile for user ", user, " already exists."));
+  });
 }
 
 awaitable<Error> create_login_profile(Call& c) {

@@ -57,7 +57,6 @@ awaitable<Error> rename_object(Call& c) {
   for (const Action* action : {&action::kGetObject, &action::kDeleteObject}) {
     if (Error e = c.may(*action, c.bucket_name, renaming.from)) co_return e;
   }
-  if (Error e = c.may(action::kPutObject, c.bucket_name, c.key)) co_return e;
   if (renaming.from == renaming.to) {
     co_return Error{"InvalidRequest", "The source and the destination of a renaming are the same"};
   }
@@ -74,7 +73,7 @@ awaitable<Error> rename_object(Call& c) {
 }
 
 constexpr Row kRows[] = {
-    {"RenameObject", action::kRenameObject, "PUT", Scope::kObject, "renameObject", "",
+    {"RenameObject", action::kPutObject, "PUT", Scope::kObject, "renameObject", "",
      rename_object,
      "if-match if-none-match if-modified-since if-unmodified-since x-amz-rename-source "
      "x-amz-client-token x-amz-rename-source-if-match x-amz-rename-source-if-none-match "

@@ -81,7 +81,6 @@ inline constexpr Action kPutObjectVersionTagging{kDoor, "PutObjectVersionTagging
 inline constexpr Action kDeleteObjectTagging{kDoor, "DeleteObjectTagging", Access::kWrite};
 inline constexpr Action kDeleteObjectVersionTagging{kDoor, "DeleteObjectVersionTagging",
                                                     Access::kWrite};
-inline constexpr Action kRenameObject{kDoor, "RenameObject", Access::kWrite};
 inline constexpr Action kRestoreObject{kDoor, "RestoreObject", Access::kWrite};
 inline constexpr Action kAbortUpload{kDoor, "AbortMultipartUpload", Access::kWrite};
 inline constexpr Action kListParts{kDoor, "ListMultipartUploadParts", Access::kRead};
