@@ -73,8 +73,7 @@ awaitable<Error> rename_object(Call& c) {
 }
 
 constexpr Row kRows[] = {
-    {"RenameObject", action::kPutObject, "PUT", Scope::kObject, "renameObject", "",
-     rename_object,
+    {"RenameObject", action::kPutObject, "PUT", Scope::kObject, "renameObject", "", rename_object,
      "if-match if-none-match if-modified-since if-unmodified-since x-amz-rename-source "
      "x-amz-client-token x-amz-rename-source-if-match x-amz-rename-source-if-none-match "
      "x-amz-rename-source-if-modified-since x-amz-rename-source-if-unmodified-since",
