@@ -147,9 +147,9 @@ Error error_of(const Status& status) {
 
 Error may(const Call& call, const std::string& target) {
   const Circumstances from{call.request.peer, call.request.secure};
-  const Error denied{"AccessDenied", cat("User: ", arn_of_caller(call),
-                                         " is not authorized to perform: ", call.row->service, ":",
-                                         call.row->name, " on resource: ", target)};
+  Error denied{"AccessDenied", cat("User: ", arn_of_caller(call),
+                                   " is not authorized to perform: ", call.row->service, ":",
+                                   call.row->name, " on resource: ", target)};
   if (!authorize(*call.who, call.row->action(), policy::Resource::arn(target), from)) return denied;
   // What a key may make, it could go on with: its boundary would bound nothing.
   constexpr std::string_view kCredentials[] = {"CreateAccessKey", "UpdateAccessKey",
@@ -159,7 +159,8 @@ Error may(const Call& call, const std::string& target) {
   const bool bounded = rights != nullptr && rights->boundary != nullptr;
   const bool makes_one = std::find(std::begin(kCredentials), std::end(kCredentials),
                                    call.row->name) != std::end(kCredentials);
-  return bounded && makes_one ? denied : Error{};
+  if (!bounded || !makes_one) return {};
+  return denied;
 }
 
 awaitable<Error> change(Call& call, absl::FunctionRef<Status(Draft&)> edit) {
