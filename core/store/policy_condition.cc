@@ -72,15 +72,15 @@ std::optional<int64_t> time_of_day_ms(std::string_view text) {
   const auto hour = take_digits(text, 2);
   const auto minute = take(text, ":") ? take_digits(text, 2) : std::nullopt;
   if (!hour || !minute || *hour > 23 || *minute > 59) return std::nullopt;
-  int64_t ms = (*hour * 60 + *minute) * 60'000;
+  int64_t ms = (int64_t{*hour} * 60 + *minute) * 60'000;
   if (take(text, ":")) {
     const auto second = take_digits(text, 2);
     if (!second || *second > 59) return std::nullopt;
-    ms += *second * 1000;
+    ms += int64_t{*second} * 1000;
     if (take(text, ".")) {
       const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
       if (digits == 0 || digits > 9) return std::nullopt;
-      int unit = 100;
+      int64_t unit = 100;
       for (char c : text.substr(0, digits)) {
         ms += (c - '0') * unit;
         unit /= 10;
@@ -97,7 +97,7 @@ std::optional<int64_t> time_of_day_ms(std::string_view text) {
     return std::nullopt;
   }
   if (!text.empty()) return std::nullopt;
-  return ms - sign * (*zone_hour * 60 + *zone_minute) * 60'000;
+  return ms - sign * (int64_t{*zone_hour} * 60 + *zone_minute) * 60'000;
 }
 
 std::optional<std::string> decode_base64(std::string_view text) {

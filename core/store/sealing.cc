@@ -190,7 +190,8 @@ std::string hash_password(std::string_view password) {
 bool check_password(std::string_view hash, std::string_view password) {
   if (hash.size() != 4 + kSalt + kHash || hash[0] != kHashedAs) return false;
   // Others would take more time or memory than anybody has set aside for it.
-  const int log_n = hash[1], r = hash[2], p = hash[3];
+  const auto number = [hash](size_t i) { return int{static_cast<unsigned char>(hash[i])}; };
+  const int log_n = number(1), r = number(2), p = number(3);
   if (log_n < 1 || log_n > 17 || r < 1 || r > 8 || p < 1 || p > 16) return false;
   const std::string made = scrypt(password, hash.substr(4, kSalt), log_n, r, p);
   const std::string_view kept = hash.substr(4 + kSalt);

@@ -587,6 +587,7 @@ std::optional<std::string_view> MapContext::value(const ConditionKey& key, size_
 
 Verdict ask(const std::vector<Policy>& policies, const ModelRequest& r) {
   std::vector<const Policy*> all;
+  all.reserve(policies.size());
   for (const Policy& p : policies) all.push_back(&p);
   std::optional<ActionNames> action;
   switch (r.canonical.size()) {

@@ -555,6 +555,7 @@ TEST(Policy, AllKeysAreAllowedTogetherAndDeniedByOne) {
     std::vector<Policy> policies;
     for (const char* text : statements) policies.push_back(statement(text));
     std::vector<const Policy*> all;
+    all.reserve(policies.size());
     for (const Policy& p : policies) all.push_back(&p);
     return evaluate(all, {flush, Resource::all_keys("db0"), caller, context});
   };
@@ -609,6 +610,7 @@ TEST(Policy, AWalkAllocatesNothing) {
   for (const char* each : kEach) {
     const auto policies = hundred_statements(each);
     std::vector<const Policy*> all;
+    all.reserve(policies.size());
     for (const Policy& p : policies) all.push_back(&p);
     std::atomic<uint64_t> allocations{0};
     count_allocations(&allocations);
@@ -642,6 +644,7 @@ TEST(Policy, CostOfAHundredStatements) {
   for (const char* each : kEach) {
     const auto policies = hundred_statements(each);
     std::vector<const Policy*> all;
+    all.reserve(policies.size());
     for (const Policy& p : policies) all.push_back(&p);
     for (const ActionNames* action : {&get, &resp}) {
       constexpr int kRounds = 2000;

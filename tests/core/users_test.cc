@@ -345,8 +345,8 @@ TEST_F(UsersTest, ARecordThatCannotBeReadIsKeptAndDenies) {
     EXPECT_TRUE(t.put(system, system.hash(name), r).ok());
   };
   // Of another version, cut, with a field that is not known.
-  for (std::string meta : {std::string("\2"), std::string("\1\1\5\0\0\0ab", 8),
-                           std::string("\1\x7f\1\0\0\0a", 7), std::string()}) {
+  for (const std::string& meta : {std::string("\2"), std::string("\1\1\5\0\0\0ab", 8),
+                                  std::string("\1\x7f\1\0\0\0a", 7), std::string()}) {
     overwrite("a/g/g", meta);
     reports.clear();
     users = load(*store);
