@@ -73,8 +73,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
 
   grpc::Status read_checksums() {
     for (auto& [name, value] : header_.checksums()) {
-      auto algorithm =
-          name == "md5" ? std::optional(Algorithm::kMd5) : objects::algorithm_named(name);
+      auto algorithm = objects::algorithm_named(name);
       if (!algorithm) return bad_argument(cat("unknown checksum ", name), &key());
       declares_md5_ |= algorithm == Algorithm::kMd5;
       declared_.emplace_back(*algorithm, value);

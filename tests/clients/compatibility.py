@@ -6,7 +6,7 @@ import re
 import sys
 import textwrap
 
-from harness import ROOT, Server
+from harness import ROOT, Server, write_readme
 
 BEGIN, END = "<!-- compatibility -->\n", "<!-- /compatibility -->\n"
 # What a command that is there does not do.
@@ -79,12 +79,7 @@ def main():
         server.remove()
     if sys.argv[1:] != ["--write"]:
         return print(made, end="")
-    path = os.path.join(ROOT, "README.md")
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
-    head, rest = text.split(BEGIN)
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(head + BEGIN + made + END + rest.split(END)[1])
+    write_readme(BEGIN, END, made)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Starts the real server for a test: free ports, a directory of its own, stopped by process id."""
+import filecmp
 import os
 import shutil
 import signal
@@ -266,6 +267,34 @@ def run_histories(history, first_seed, seconds):
         history(seed)
         seed += 1
     print("against redis-server: seeds %d to %d" % (first_seed, seed - 1))
+
+
+def write_readme(begin, end, made):
+    """Puts what was made between these two lines of the README."""
+    path = os.path.join(ROOT, "README.md")
+    with open(path, encoding="utf-8") as f:
+        head, rest = f.read().split(begin)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(head + begin + made + end + rest.split(end)[1])
+
+
+def has_node():
+    if not (shutil.which("node") and shutil.which("npm")):
+        return False
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
+    return int(version[1:].split(".")[0]) >= 20
+
+
+def install_npm(directory):
+    """What package-lock.json in this directory names; the first run fetches it. It needs Node.js 20, and Debian 12 has
+    an older one: who has none skips what is tested so, but not CI."""
+    if not (has_node() or os.environ.get("CI")):
+        raise unittest.SkipTest("Node.js 20 and npm are not here")
+    lock = os.path.join(directory, "package-lock.json")
+    stamp = os.path.join(directory, "node_modules", "installed.json")
+    if not (os.path.exists(stamp) and filecmp.cmp(lock, stamp, shallow=False)):
+        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"], cwd=directory, check=True)
+        shutil.copyfile(lock, stamp)
 
 
 def wait_until(check, timeout=PATIENCE):

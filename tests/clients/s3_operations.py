@@ -5,7 +5,7 @@ import http.client
 import os
 import sys
 
-from harness import ROOT, Server
+from harness import ROOT, Server, write_readme
 from test_s3 import signed
 
 BEGIN, END = "<!-- S3 operations -->\n", "<!-- /S3 operations -->\n"
@@ -147,12 +147,7 @@ def main():
         server.remove()
     if sys.argv[1:] != ["--write"]:
         return print(made, end="")
-    path = os.path.join(ROOT, "README.md")
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
-    head, rest = text.split(BEGIN)
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(head + BEGIN + made + END + rest.split(END)[1])
+    write_readme(BEGIN, END, made)
 
 
 if __name__ == "__main__":

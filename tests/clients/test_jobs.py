@@ -2,7 +2,6 @@
 `always`, all that was acknowledged is there afterwards.
 
 CAIRN_JOBS_SERVER=redis-server runs them on redis-server instead: a job must be fair."""
-import filecmp
 import os
 import random
 import shutil
@@ -14,7 +13,7 @@ import tempfile
 import threading
 import unittest
 
-from harness import PASSWORD, PATIENCE, Server, wait_until
+from harness import PASSWORD, PATIENCE, Server, install_npm, wait_until
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "jobs")
 
@@ -137,25 +136,11 @@ class DebianJobs(Job):
 
 
 class NpmJobs(Job):
-    """Clients from npm, in the versions that jobs/package-lock.json names; the first run installs them.
-    They need Node.js 20, and Debian 12 has an older one: who has none skips them, but not CI."""
+    """Clients from npm, in the versions that jobs/package-lock.json names; the first run installs them."""
 
     @classmethod
     def setUpClass(cls):
-        if not (cls.has_node() or os.environ.get("CI")):
-            raise unittest.SkipTest("Node.js 20 and npm are not here")
-        lock = os.path.join(HERE, "package-lock.json")
-        stamp = os.path.join(HERE, "node_modules", "installed.json")
-        if not (os.path.exists(stamp) and filecmp.cmp(lock, stamp, shallow=False)):
-            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"], cwd=HERE, check=True)
-            shutil.copyfile(lock, stamp)
-
-    @staticmethod
-    def has_node():
-        if not (shutil.which("node") and shutil.which("npm")):
-            return False
-        version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
-        return int(version[1:].split(".")[0]) >= 20
+        install_npm(HERE)
 
     def test_ioredis(self):
         self.job("node", "ioredis.js", kills=4)

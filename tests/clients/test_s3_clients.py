@@ -13,7 +13,7 @@ import urllib.request
 import boto3
 from botocore.config import Config
 
-from harness import PASSWORD, USER, Case
+from harness import PASSWORD, USER, Case, install_npm
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "s3_npm")
 
@@ -209,21 +209,8 @@ class Npm(Clients):
 
     @classmethod
     def setUpClass(cls):
-        if not (cls.has_node() or os.environ.get("CI")):
-            raise unittest.SkipTest("Node.js 20 and npm are not here")
+        install_npm(HERE)
         super().setUpClass()
-        lock = os.path.join(HERE, "package-lock.json")
-        stamp = os.path.join(HERE, "node_modules", "installed.json")
-        if not (os.path.exists(stamp) and filecmp.cmp(lock, stamp, shallow=False)):
-            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"], cwd=HERE, check=True)
-            shutil.copyfile(lock, stamp)
-
-    @staticmethod
-    def has_node():
-        if not (shutil.which("node") and shutil.which("npm")):
-            return False
-        version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
-        return int(version[1:].split(".")[0]) >= 20
 
     def job(self, name):
         env = dict(os.environ, S3_PORT=str(self.server.http), S3_USER=USER, S3_PASSWORD=PASSWORD, NODE_NO_WARNINGS="1",

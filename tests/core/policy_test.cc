@@ -13,6 +13,13 @@
 namespace cairn::policy {
 namespace {
 
+std::vector<const Policy*> pointers(const std::vector<Policy>& policies) {
+  std::vector<const Policy*> all;
+  all.reserve(policies.size());
+  for (const Policy& p : policies) all.push_back(&p);
+  return all;
+}
+
 using model::MapContext;
 using model::ModelPolicy;
 using model::ModelRequest;
@@ -554,9 +561,7 @@ TEST(Policy, AllKeysAreAllowedTogetherAndDeniedByOne) {
   const auto verdict = [&](std::initializer_list<const char*> statements) {
     std::vector<Policy> policies;
     for (const char* text : statements) policies.push_back(statement(text));
-    std::vector<const Policy*> all;
-    all.reserve(policies.size());
-    for (const Policy& p : policies) all.push_back(&p);
+    const auto all = pointers(policies);
     return evaluate(all, {flush, Resource::all_keys("db0"), caller, context});
   };
   const auto allow = [&](const char* resource) {
@@ -596,22 +601,22 @@ TEST(Policy, AllKeysAreAllowedTogetherAndDeniedByOne) {
             Verdict::kNothing);
 }
 
+// Of a request over TLS from this address.
+struct Fixed final : Context {
+  std::optional<std::string_view> value(const ConditionKey& key, size_t place) const override {
+    if (place > 0) return std::nullopt;
+    return key.key == Key::kSourceIp ? "192.168.0.1" : "true";
+  }
+};
+
 TEST(Policy, AWalkAllocatesNothing) {
   if (!kCountsAllocations) GTEST_SKIP() << "the sanitizer has an operator new of its own";
-  struct Fixed final : Context {
-    std::optional<std::string_view> value(const ConditionKey& key, size_t place) const override {
-      if (place > 0) return std::nullopt;
-      return key.key == Key::kSourceIp ? "192.168.0.1" : "true";
-    }
-  };
   const Fixed context;
   const Caller caller;
   const ActionNames get("s3", "GetObject"), resp("resp", "getset", {"GetObject", "PutObject"});
   for (const char* each : kEach) {
     const auto policies = hundred_statements(each);
-    std::vector<const Policy*> all;
-    all.reserve(policies.size());
-    for (const Policy& p : policies) all.push_back(&p);
+    const auto all = pointers(policies);
     std::atomic<uint64_t> allocations{0};
     count_allocations(&allocations);
     for (const ActionNames* action : {&get, &resp}) {
@@ -632,20 +637,12 @@ int64_t cpu_ns() {
 
 // The aim is 2 us with 100 statements. Printed, not asserted.
 TEST(Policy, CostOfAHundredStatements) {
-  struct Fixed final : Context {
-    std::optional<std::string_view> value(const ConditionKey& key, size_t place) const override {
-      if (place > 0) return std::nullopt;
-      return key.key == Key::kSourceIp ? "192.168.0.1" : "true";
-    }
-  };
   const Fixed context;
   const Caller caller;
   const ActionNames get("s3", "GetObject"), resp("resp", "getset", {"GetObject", "PutObject"});
   for (const char* each : kEach) {
     const auto policies = hundred_statements(each);
-    std::vector<const Policy*> all;
-    all.reserve(policies.size());
-    for (const Policy& p : policies) all.push_back(&p);
+    const auto all = pointers(policies);
     for (const ActionNames* action : {&get, &resp}) {
       constexpr int kRounds = 2000;
       int allowed = 0;

@@ -71,11 +71,7 @@ awaitable<Error> upload_part(Call& c) {
   if (Error e = part_number(c, number)) co_return e;
   auto found = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!found.ok()) co_return error_of(found.status(), "NoSuchUpload");
-  uint64_t hint = c.request.content_length.value_or(0);
-  if (c.body->framed()) {
-    hint = parse_int<uint64_t>(c.request.header("x-amz-decoded-content-length")).value_or(0);
-  }
-  objects::Upload upload(c.store, hint);
+  objects::Upload upload(c.store, announced(c));
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   ObjectMeta meta;
