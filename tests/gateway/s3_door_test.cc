@@ -78,8 +78,8 @@ struct S3Door : testing::Test {
     r.path = path;
     r.headers["host"] = "127.0.0.1";
     for (auto& [name, value] : headers) r.headers[name] = value;
-    const std::string stamp =
-        absl::FormatTime("%E4Y%m%dT%H%M%SZ", absl::FromUnixMillis(clock.now_ms()), absl::UTCTimeZone());
+    const std::string stamp = absl::FormatTime(
+        "%E4Y%m%dT%H%M%SZ", absl::FromUnixMillis(clock.now_ms()), absl::UTCTimeZone());
     aws::Signer{"root", "password", stamp}.sign(r, aws::sha256(body));
     std::string out = cat(method, " ", path, " HTTP/1.1\r\n");
     for (auto& [name, value] : r.headers) append(out, name, ": ", value, "\r\n");
@@ -108,7 +108,8 @@ struct Client {
       if (head == got.npos || whole != got.npos) continue;
       constexpr std::string_view kLength = "\r\nContent-Length: ";
       const size_t at = got.find(kLength);
-      const size_t length = at > head ? 0 : std::strtoul(got.c_str() + at + kLength.size(), nullptr, 10);
+      const size_t length =
+          at > head ? 0 : std::strtoul(got.c_str() + at + kLength.size(), nullptr, 10);
       whole = head + 4 + (request.starts_with("HEAD") ? 0 : length);
     }
     return got;

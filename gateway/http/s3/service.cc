@@ -98,9 +98,8 @@ awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of
 }
 
 Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_view prefix) {
-  const bool some = std::any_of(r.headers.begin(), r.headers.end(), [](auto& f) {
-    return f.first.find("if-") != f.first.npos;
-  });
+  const bool some = std::any_of(r.headers.begin(), r.headers.end(),
+                                [](auto& f) { return f.first.find("if-") != f.first.npos; });
   if (!some) return {};
   c.if_match = r.header(cat(prefix, "if-match"));
   c.if_none_match = r.header(cat(prefix, "if-none-match"));

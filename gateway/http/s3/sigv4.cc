@@ -471,9 +471,9 @@ Error Authenticator::authenticate_form(const std::map<std::string, std::string>&
   }
   const auto secret = users_.secret(p.access_key);
   if (!secret) return unknown_key(p.access_key);
-  const std::string expected =
-      version2 ? objects::base64(hmac_sha1(*secret, policy))
-               : objects::hex(hmac_sha256(signing_key(p, *secret), policy));
+  const std::string expected = version2
+                                   ? objects::base64(hmac_sha1(*secret, policy))
+                                   : objects::hex(hmac_sha256(signing_key(p, *secret), policy));
   if (!equal_in_constant_time(expected, p.signature)) {
     return wrong_signature(p.access_key, p.signature, policy);
   }

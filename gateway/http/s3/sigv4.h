@@ -28,8 +28,8 @@ struct Authenticated {
   bool version2 = false;  // sigv2.h
   bool form = false;      // it is a form, whose policy was signed
   Payload payload = Payload::kUnsigned;
-  std::string payload_sha256;  // hex, if kSigned
-  std::optional<int64_t> signed_ms;  // when; not of version 2
+  std::string payload_sha256;                                 // hex, if kSigned
+  std::optional<int64_t> signed_ms;                           // when; not of version 2
   std::string signing_key, scope, timestamp, seed_signature;  // if chunks are signed
 };
 
