@@ -112,7 +112,7 @@ void set_object_headers(Call& c, const objects::Info& info) {
     return overrides ? c.param(cat("response-", name)) : std::string();
   };
   r.set("ETag", "\"", info.etag, "\"");
-  r.set("Last-Modified", http::http_date(info.modified_ms));
+  r.set_date("Last-Modified", info.modified_ms);
   r.set("Accept-Ranges", "bytes");
   const std::string type = overridden("content-type");
   r.set("Content-Type", !type.empty()                     ? std::string_view(type)
@@ -127,7 +127,10 @@ void set_object_headers(Call& c, const objects::Info& info) {
       if (!value.empty()) r.set(name, value);
     }
   }
-  for (auto& [name, value] : info.meta.user) r.set(cat("x-amz-meta-", name), encode_words(value));
+  for (auto& [name, value] : info.meta.user) {
+    auto& field = r.headers.add("x-amz-meta-", encode_words(value));
+    field.first += name;
+  }
   const auto& tags = info.meta.tags;
   if (!tags.empty() && !c.may(action::kGetObjectTagging, c.bucket_name, c.key)) {
     r.set("x-amz-tagging-count", tags.size());
