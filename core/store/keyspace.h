@@ -141,7 +141,9 @@ class Keyspace {
   // AlreadyExists if there is one.
   StatusOr<Lsn> create_bucket(std::string_view name);
   // Of a bucket or a database: `change` is called with those that hold, which nobody changes
-  // meanwhile. NotFound if it was dropped.
+  // meanwhile, so that of two changes at once none is lost. Whoever sees what was changed and then
+  // waits for newest_name() knows it to be durable. NotFound if it was dropped; ResourceExhausted:
+  // all of them together are longer than a record may be.
   StatusOr<Lsn> change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change);
   // NotFound; FailedPrecondition if it still holds keys.
   StatusOr<Lsn> drop_bucket(std::string_view name);
@@ -343,7 +345,11 @@ class Keyspace {
   void move_name(NamespaceId id, Lsn lsn);
   void move_swap(Lsn lsn);
   // Appends the record that names a namespace, in place of the one before. Returns its LSN.
-  Lsn write_name(Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
+  Lsn write_name(Namespace& ns, const Properties& properties)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
+  Lsn write_name(Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_) {
+    return write_name(ns, *ns.properties());
+  }
   // The record that writes an entry again, under its old version; it views into the entry.
   RecordView copy_record(Namespace& ns, const Entry* entry, std::string_view value) const;
   // For the compactor: the same bytes lie in `to` now. The store takes references of its own.

@@ -56,9 +56,9 @@ static RecordView name_record(const Namespace& ns, std::string_view properties) 
   return {RecordType::kNamespace, 0, ns.id, 0, ns.name, {}, properties};
 }
 
-Lsn Keyspace::write_name(Namespace& ns) {
-  const std::string properties = ns.properties()->encode();
-  const RecordView record = name_record(ns, properties);
+Lsn Keyspace::write_name(Namespace& ns, const Properties& properties) {
+  const std::string bytes = properties.encode();
+  const RecordView record = name_record(ns, bytes);
   if (ns.named.valid()) usage_.sub(ns.named, ns.name_bytes);
   ns.named = log_.append(record);
   ns.name_bytes = record.size();
@@ -73,8 +73,11 @@ StatusOr<Lsn> Keyspace::change_properties(Namespace& ns,
   if (ns.dropped) return resting_on(absl::NotFoundError("no such bucket"), newest_name());
   auto next = std::make_shared<Properties>(*ns.properties());
   change(*next);
-  ns.set_properties(std::move(next));
-  newest_name_ = write_name(ns).value();
+  if (name_record(ns, next->encode()).size() > log_.record_bytes_max()) {
+    return absl::ResourceExhaustedError("what is set for the bucket is larger than a log segment");
+  }
+  newest_name_ = write_name(ns, *next).value();
+  ns.set_properties(std::move(next));  // who sees them finds newest_name() raised
   return ns.named;
 }
 

@@ -1,33 +1,51 @@
 // What is set for a namespace as a whole: the value of the record that names it
 // (RecordType::kNamespace), written again whole whenever one of them changes.
 //
-//   properties = i64 created_ms  field*     field = u8 tag  u32 size  bytes, of the tags below
+//   properties = i64 created_ms  field*     field: core/store/fields.h
+//   tag 1      = name NUL value             of a tag; in order of the names
+//   tag 2      = rule                       of cross-origin requests; in the order of the rules
+//   rule       = field*                     1 id, 2 origin*, 3 method*, 4 header*, 5 exposed
+//   header*,
+//                                           6 u32 max age in seconds; an optional one may be
+//                                           missing
 //
-// No tag is in use yet. One that the program does not know is of a later version's making: what it
-// asks for could not be honoured, so the store is not opened.
+// What is not set takes no bytes, and what is set has one form, so that equal properties are equal
+// bytes. A tag that the program does not know is of a later version's making: what it asks for
+// could not be honoured, so the store is not opened.
+//
+// Documents are held as they mean, and not as they came: whoever takes one checks it and answers it
+// in his own words.
 //
 // Threads: immutable once a namespace has it; Namespace::properties() hands it out to any.
 #pragma once
 
 #include <cstdint>
-#include <cstring>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace cairn {
 
+// Who may ask from a web page of another origin, for what, and what the page may see of the answer.
+struct CorsRule {
+  std::string id = {};  // empty: none
+  // An origin and a header may have one '*', which stands for any text.
+  std::vector<std::string> origins = {}, methods = {}, headers = {}, exposed = {};
+  std::optional<uint32_t> max_age_s = {};
+  bool operator==(const CorsRule&) const = default;
+};
+
 struct Properties {
   int64_t created_ms = 0;  // Unix time
+  std::map<std::string, std::string> tags = {};
+  std::vector<CorsRule> cors = {};
+  bool operator==(const Properties&) const = default;
 
-  std::string encode() const { return {reinterpret_cast<const char*>(&created_ms), 8}; }
-  // Nothing if the bytes hold something else, or more.
-  static std::optional<Properties> decode(std::string_view bytes) {
-    if (bytes.size() != 8) return std::nullopt;
-    Properties p;
-    std::memcpy(&p.created_ms, bytes.data(), 8);
-    return p;
-  }
+  std::string encode() const;
+  // Nothing if the bytes hold something else, or more, or are not as encode() writes it.
+  static std::optional<Properties> decode(std::string_view bytes);
 };
 
 }  // namespace cairn

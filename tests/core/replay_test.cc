@@ -186,6 +186,7 @@ struct Story {
     Space& s = spaces[id];
     Properties p;
     p.created_ms = s.created_ms = static_cast<int64_t>(pick(1'000'000));
+    p.tags["created"] = cat(p.created_ms);
     s.named = add({RecordType::kNamespace, 0, NamespaceId(id), 0, s.name, "", p.encode()});
   }
   void drop(uint32_t id) {
@@ -247,6 +248,7 @@ struct Story {
         space.created_ms = created;
         Properties p;
         p.created_ms = created;
+        p.tags["created"] = cat(created);
         records.back().value = p.encode();
       }
       for (auto& [key, value] : space.keys) {
@@ -343,7 +345,11 @@ struct ReplayTest : FaultTest {
       const auto of_name = story.spaces.find(id);
       ASSERT_NE(of_name, story.spaces.end()) << "a namespace is back: " << id;
       EXPECT_EQ(s.space->name, of_name->second.name);
-      EXPECT_EQ(s.space->properties()->created_ms, of_name->second.created_ms) << id;
+      const auto properties = s.space->properties();
+      EXPECT_EQ(properties->created_ms, of_name->second.created_ms) << id;
+      if (of_name->second.named.valid()) {
+        EXPECT_EQ(properties->tags.at("created"), cat(properties->created_ms)) << id;
+      }
       const uint32_t stored = id < kDatabasesUsual ? story.holdings.numbers[id] : id;
       EXPECT_EQ(s.space->stored(), NamespaceId(stored));
       const auto model = story.spaces.find(stored);

@@ -8,7 +8,9 @@
 #include <boost/asio/detached.hpp>
 #include <map>
 #include <optional>
+#include <random>
 #include <set>
+#include <thread>
 
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
@@ -397,7 +399,13 @@ TEST_F(StoreTest, PropertiesAreAsTheyWereSetLast) {
         EXPECT_EQ(before->created_ms, 1000 + life - 1) << name;
       }
       const int64_t was = before->created_ms;
-      auto set = store.change_properties(*ns, [&](Properties& p) { p.created_ms = 1000 + life; });
+      if (life > 0) {
+        EXPECT_EQ(before->tags, (std::map<std::string, std::string>{{"life", cat(life - 1)}}));
+      }
+      auto set = store.change_properties(*ns, [&](Properties& p) {
+        p.created_ms = 1000 + life;
+        p.tags["life"] = cat(life);
+      });
       ASSERT_TRUE(set.ok());
       EXPECT_EQ(before->created_ms, was);
       EXPECT_EQ(ns->properties()->created_ms, 1000 + life);
@@ -439,6 +447,111 @@ TEST(Properties, WhatALaterVersionSetIsNotOverlooked) {
     other.resize(n, 'x');
     EXPECT_EQ(Properties::decode(other).has_value(), n == 8) << n;
   }
+  for (int tag = 0; tag < 256; tag++) {  // one of a later version, with nothing in it
+    std::string other = bytes;
+    other += static_cast<char>(tag) + std::string(4, '\0');
+    EXPECT_EQ(Properties::decode(other).has_value(), tag == 2) << tag;  // a rule without anything
+  }
+}
+
+std::string some_text(std::mt19937_64& rng, uint64_t most) {
+  std::string text(rng() % most, 'x');
+  for (char& c : text) c = static_cast<char>('a' + rng() % 26);
+  return text;
+}
+std::vector<std::string> some_texts(std::mt19937_64& rng) {
+  std::vector<std::string> texts(rng() % 3);
+  for (auto& text : texts) text = some_text(rng, 12);
+  return texts;
+}
+Properties some_properties(std::mt19937_64& rng) {
+  Properties p;
+  p.created_ms = static_cast<int64_t>(rng() % 1'000'000);
+  for (uint64_t i = rng() % 4; i > 0; i--) p.tags[some_text(rng, 9)] = some_text(rng, 9);
+  p.cors.resize(rng() % 3);
+  for (CorsRule& rule : p.cors) {
+    rule = {some_text(rng, 9), some_texts(rng), some_texts(rng), some_texts(rng), some_texts(rng)};
+    if (rng() % 2 == 0) rule.max_age_s = static_cast<uint32_t>(rng());
+  }
+  return p;
+}
+
+// What is written is read back, and of all other bytes that are read none has another form.
+TEST(Properties, HaveOneForm) {
+  std::mt19937_64 rng(1);
+  for (int i = 0; i < 2000; i++) {
+    const Properties p = some_properties(rng);
+    const std::string bytes = p.encode();
+    const auto back = Properties::decode(bytes);
+    ASSERT_TRUE(back.has_value());
+    EXPECT_EQ(*back, p);
+    for (int change = 0; change < 20; change++) {
+      std::string other = bytes;
+      if (change % 2 == 0) {
+        other[rng() % other.size()] ^= static_cast<char>(1 << (rng() % 8));
+      } else {
+        other.resize(rng() % other.size());
+      }
+      if (const auto read = Properties::decode(other)) EXPECT_EQ(read->encode(), other);
+    }
+  }
+}
+
+// Two who change different properties at once both have what they set; and whoever sees a change
+// finds newest_name() where it can wait for it.
+TEST_F(StoreTest, OfChangesAtOnceNoneIsLostAndNoneIsSeenTooEarly) {
+  Store store(volume, clock, pool, {context.get_executor()}, {});
+  ASSERT_TRUE(run(store.open()).ok());
+  ASSERT_TRUE(store.create_bucket("bucket").ok());
+  const NamespacePtr ns = store.find_namespace("bucket");
+  constexpr int kThreads = 3, kChanges = 300;
+  ASSERT_TRUE(store.change_properties(*ns, [](Properties& p) { p.created_ms = 0; }).ok());
+  std::atomic<int> running{kThreads};
+  std::vector<Lsn> lsns(kThreads * kChanges + 1);
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; thread++) {
+    threads.emplace_back([&, thread] {
+      for (int i = 0; i < kChanges; i++) {
+        int64_t count = 0;
+        auto set = store.change_properties(*ns, [&](Properties& p) {
+          p.tags[cat("thread", thread)] = cat(i);
+          count = ++p.created_ms;
+        });
+        ASSERT_TRUE(set.ok());
+        lsns[static_cast<size_t>(count)] = *set;
+      }
+      running--;
+    });
+  }
+  std::vector<std::pair<int64_t, Lsn>> seen;  // by who looks, and then asks what to wait for
+  while (running > 0) {
+    const int64_t count = ns->properties()->created_ms;
+    seen.emplace_back(count, store.newest_name());
+  }
+  for (auto& thread : threads) thread.join();
+  for (auto& [count, newest] : seen) {
+    EXPECT_GE(newest, lsns[static_cast<size_t>(count)]);
+  }
+  const auto last = ns->properties();
+  EXPECT_EQ(last->created_ms, kThreads * kChanges);
+  for (int thread = 0; thread < kThreads; thread++) {
+    EXPECT_EQ(last->tags.at(cat("thread", thread)), cat(kChanges - 1));
+  }
+  ASSERT_TRUE(run(store.close()).ok());
+}
+
+TEST_F(StoreTest, PropertiesLongerThanARecordAreRefused) {
+  StoreOptions options;
+  options.segment_bytes = 64 << 10;
+  Store store(volume, clock, pool, {context.get_executor()}, options);
+  ASSERT_TRUE(run(store.open()).ok());
+  ASSERT_TRUE(store.create_bucket("bucket").ok());
+  const NamespacePtr ns = store.find_namespace("bucket");
+  auto set = store.change_properties(
+      *ns, [](Properties& p) { p.tags["long"] = std::string(64 << 10, 'x'); });
+  EXPECT_TRUE(absl::IsResourceExhausted(set.status()));
+  EXPECT_TRUE(ns->properties()->tags.empty());
+  ASSERT_TRUE(run(store.close()).ok());
 }
 
 }  // namespace

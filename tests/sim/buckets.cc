@@ -33,6 +33,8 @@ awaitable<bool> World::use_buckets(Lsn& lsn) {
       NamespacePtr ns = some_space();
       co_return co_await check_listing(ns);
     }
+    case 5:
+      co_return set_tag(lsn);
     default:
       co_return co_await multipart(lsn);
   }
@@ -86,11 +88,37 @@ bool World::drop_bucket(Lsn& lsn) {
   return true;
 }
 
+// Of a bucket or a database, whatever it holds at the moment.
+bool World::set_tag(Lsn& lsn) {
+  const NamespacePtr ns = some_space();
+  const std::string tag = cat_key("tag", pick(1'000'000));
+  auto set = store_->change_properties(*ns, [&](Properties& p) { p.tags["tag"] = tag; });
+  if (!set.ok()) return refused(set.status());
+  Change change{Change::kTag, {ns->id.value(), ""}, {}};
+  change.value.bytes = tag;
+  changes_[lsn = *set] = std::move(change);
+  seen.tags_set++;
+  return true;
+}
+
 // Law 10: the buckets are those that were made and not dropped, each with its id, and no id is
-// that of two.
+// that of two. What was set for one, or for a database, is what was set last.
 void World::check_buckets() {
-  std::map<uint32_t, std::string> found;
-  for (auto& ns : store_->buckets()) found[ns->id.value()] = ns->name;
+  std::map<uint32_t, std::string> found, tags;
+  const auto look = [&](const Namespace& ns) {
+    const auto properties = ns.properties();
+    if (auto tag = properties->tags.find("tag"); tag != properties->tags.end()) {
+      tags[ns.id.value()] = tag->second;
+    }
+  };
+  for (auto& ns : store_->buckets()) {
+    found[ns->id.value()] = ns->name;
+    look(*ns);
+  }
+  for (uint32_t i = 0; i < kDatabasesUsed; i++) look(store_->database(i));
+  if (tags != state_.tags) {
+    wrong(cat(tags.size(), " namespaces have a tag, or another one; model ", state_.tags.size()));
+  }
   if (found != state_.buckets) {
     wrong(cat("there are ", found.size(), " buckets, model ", state_.buckets.size()));
   }

@@ -146,6 +146,7 @@ class World : public ChangeListener {
   awaitable<bool> use_buckets(Lsn& lsn);
   bool create_bucket(Lsn& lsn);
   bool drop_bucket(Lsn& lsn);
+  bool set_tag(Lsn& lsn);
   awaitable<bool> multipart(Lsn& lsn);
   bool begin_upload(Namespace& ns, Lsn& lsn);
   awaitable<bool> put_part(NamespacePtr ns, objects::UploadInfo upload, Lsn& lsn);

@@ -52,8 +52,8 @@ using Key = std::pair<uint32_t, std::string>;  // namespace, key
 struct Change {
   // kSet and kUnset change fields of a hash; kUnset has them as keys, and kLapse those that are
   // left after some expired. kCreate and kDrop concern a bucket: the key is its id and its name.
-  // kRename: what `from` held has this key now, and `value` says what that was. kSwap: what was in
-  // the one's database is in the other's.
+  // kTag: a property of a namespace, which is no key's. kRename: what `from` held has this key now,
+  // and `value` says what that was. kSwap: what was in the one's database is in the other's.
   enum Kind {
     kPut,
     kDelete,
@@ -64,6 +64,7 @@ struct Change {
     kExpire,
     kCreate,
     kDrop,
+    kTag,
     kRename,
     kSwap
   } kind;
@@ -76,7 +77,7 @@ struct Change {
   bool concerns(const Key& k) const {
     if (kind == kRename && from == k) return true;
     if (kind == kSwap && from.first == k.first) return true;
-    if (kind == kCreate || key.first != k.first) return false;
+    if (kind == kCreate || kind == kTag || key.first != k.first) return false;
     return kind == kFlush || kind == kDrop || kind == kSwap || key.second == k.second;
   }
 };
@@ -84,6 +85,7 @@ struct Change {
 struct State {
   std::map<Key, Value> keys;
   std::map<uint32_t, std::string> buckets;  // by id
+  std::map<uint32_t, std::string> tags;     // of namespaces that have one
   void apply(const Change& c);
 
  private:
@@ -151,6 +153,10 @@ inline void State::apply(const Change& c) {
     case Change::kDrop:
       clear(c.key.first);
       buckets.erase(c.key.first);
+      tags.erase(c.key.first);
+      break;
+    case Change::kTag:
+      tags[c.key.first] = c.value.bytes;
       break;
   }
 }

@@ -425,7 +425,7 @@ awaitable<void> World::relieve() {
           for (uint32_t i = 0; i < kDatabasesUsed; i++) keys.insert({i, key.second});
         }
       }
-    } else if (change.kind != Change::kCreate) {
+    } else if (change.kind != Change::kCreate && change.kind != Change::kTag) {
       keys.insert(change.key);
     }
   }

@@ -15,7 +15,7 @@
 //   8. The same seed makes the same calls to the volume in the same order.
 //   9. What damage costs: see damage.h.
 //  10. The buckets are those that were made and not dropped, and none has the id of another one, be
-//      it long gone.
+//      it long gone. What is set for one, or for a database, is what was set last.
 //  11. A listing names what is there, in order, right after a crash as later.
 //  12. Completing, aborting and dropping a bucket are whole: what is swept up at a start is what
 //      nobody can reach, and after that no part is without its upload and no upload without its
@@ -39,9 +39,9 @@ struct Seen {
            starts_from_checkpoint = 0, blobs_moved = 0, given_up = 0, spanning = 0, rested = 0,
            unread = 0, closed_under_load = 0, damages = 0, damages_refused = 0, values_refused = 0,
            aged = 0, repaired = 0, expired = 0, lapsed = 0, evicted = 0, clocks_back = 0, swaps = 0,
-           buckets_made = 0, buckets_dropped = 0, bucket_gone = 0, listings = 0, uploads = 0,
-           parts = 0, uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0, swept = 0,
-           followed = 0, renamed = 0, renamed_whole = 0, copied = 0, copy_turns = 0,
+           buckets_made = 0, buckets_dropped = 0, tags_set = 0, bucket_gone = 0, listings = 0,
+           uploads = 0, parts = 0, uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0,
+           swept = 0, followed = 0, renamed = 0, renamed_whole = 0, copied = 0, copy_turns = 0,
            long_elements = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
@@ -83,6 +83,7 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::swaps, "swaps of databases"},
     {&Seen::buckets_made, "buckets made"},
     {&Seen::buckets_dropped, "dropped"},
+    {&Seen::tags_set, "given a tag"},
     {&Seen::bucket_gone, "calls that came too late for a bucket or an upload"},
     {&Seen::listings, "listings"},
     {&Seen::uploads, "multipart uploads"},

@@ -1,0 +1,110 @@
+#include "core/store/properties.h"
+
+#include "core/base/text.h"
+#include "core/store/fields.h"
+
+namespace cairn {
+
+namespace {
+
+// On disk: never renumber.
+enum Tag : uint8_t { kTag = 1, kCorsRule = 2 };
+enum RuleTag : uint8_t {
+  kId = 1,
+  kOrigin = 2,
+  kMethod = 3,
+  kHeader = 4,
+  kExposed = 5,
+  kMaxAge = 6,
+};
+
+std::string encode_rule(const CorsRule& rule) {
+  std::string out;
+  if (!rule.id.empty()) add_field(out, kId, rule.id);
+  for (auto& one : rule.origins) add_field(out, kOrigin, one);
+  for (auto& one : rule.methods) add_field(out, kMethod, one);
+  for (auto& one : rule.headers) add_field(out, kHeader, one);
+  for (auto& one : rule.exposed) add_field(out, kExposed, one);
+  if (rule.max_age_s) {
+    const uint32_t seconds = *rule.max_age_s;
+    add_field(out, kMaxAge, {reinterpret_cast<const char*>(&seconds), sizeof(seconds)});
+  }
+  return out;
+}
+
+std::optional<CorsRule> decode_rule(std::string_view in) {
+  CorsRule rule;
+  while (!in.empty()) {
+    const auto field = take_field(in);
+    if (!field) return std::nullopt;
+    switch (field->tag) {
+      case kId:
+        rule.id = field->bytes;
+        break;
+      case kOrigin:
+        rule.origins.emplace_back(field->bytes);
+        break;
+      case kMethod:
+        rule.methods.emplace_back(field->bytes);
+        break;
+      case kHeader:
+        rule.headers.emplace_back(field->bytes);
+        break;
+      case kExposed:
+        rule.exposed.emplace_back(field->bytes);
+        break;
+      case kMaxAge: {
+        uint32_t seconds;
+        if (field->bytes.size() != sizeof(seconds)) return std::nullopt;
+        std::memcpy(&seconds, field->bytes.data(), sizeof(seconds));
+        rule.max_age_s = seconds;
+        break;
+      }
+      default:
+        return std::nullopt;
+    }
+  }
+  return rule;
+}
+
+}  // namespace
+
+std::string Properties::encode() const {
+  std::string out(reinterpret_cast<const char*>(&created_ms), sizeof(created_ms));
+  for (auto& [name, value] : tags) {
+    add_field(out, kTag, cat(name, std::string_view("\0", 1), value));
+  }
+  for (auto& rule : cors) add_field(out, kCorsRule, encode_rule(rule));
+  return out;
+}
+
+std::optional<Properties> Properties::decode(std::string_view bytes) {
+  Properties p;
+  if (bytes.size() < sizeof(p.created_ms)) return std::nullopt;
+  std::memcpy(&p.created_ms, bytes.data(), sizeof(p.created_ms));
+  std::string_view in = bytes.substr(sizeof(p.created_ms));
+  while (!in.empty()) {
+    const auto field = take_field(in);
+    if (!field) return std::nullopt;
+    switch (field->tag) {
+      case kTag: {
+        const auto pair = split_named(field->bytes);
+        if (!pair) return std::nullopt;
+        p.tags.emplace(pair->name, pair->value);
+        break;
+      }
+      case kCorsRule: {
+        auto rule = decode_rule(field->bytes);
+        if (!rule) return std::nullopt;
+        p.cors.push_back(std::move(*rule));
+        break;
+      }
+      default:
+        return std::nullopt;
+    }
+  }
+  if (p.encode() != bytes) return std::nullopt;  // twice the same name, another order
+  return p;
+}
+
+}  // namespace cairn
