@@ -138,7 +138,7 @@ void Command::enter(Engine& engine, NamespacePtr in) {
 void Command::add_keys(std::vector<KeyHash>& hashes, Faults::Keys& values) const {
   for (const Key& key : request.keys) {
     hashes.push_back(key.hash);
-    if ((key.flags & kKeyNameOnly) == 0) values.emplace_back(space, std::string(key.name));
+    if ((key.flags & kKeyNameOnly) == 0) values.emplace_back(space, key.name);
   }
 }
 
