@@ -322,13 +322,14 @@ Status check_conditions(Store& store, const Conditions& conditions, const Entry*
 }
 
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
-                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions) {
+                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions,
+                        Cause cause) {
   if (Status s = store.check_write(true); !s.ok()) return s;
   if (Status s = check_meta(meta); !s.ok()) return s;
   std::string encoded = meta.empty() ? "" : meta.encode();
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
-  Transaction t(store, &lock, Shape::kOne);
+  Transaction t(store, &lock, Shape::kOne, Wish::kDurable, cause);
   if (!conditions.empty()) {
     const Entry* e = t.find(ns, key, hash);
     if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;

@@ -132,9 +132,11 @@ struct PutResult {
   Lsn seen;  // what the answer has to wait for
   std::string etag;
 };
-// Publishes a finished upload under a key, if the conditions hold at that moment.
+// Publishes a finished upload under a key, if the conditions hold at that moment. `cause`: how the
+// object came to be, for who is told of it (objects/notifications.h).
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
-                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions);
+                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions,
+                        Cause cause = Cause::kUser);
 struct Removed {
   Lsn version;  // of the deletion; invalid if there was nothing
   Lsn seen;     // what the answer has to wait for

@@ -101,6 +101,10 @@ enum class Cause : uint8_t {
   kEviction = 3,   // memory was needed
   kLifecycle = 4,  // a rule of its bucket
   kCopy = 5,       // the cleaner or the compactor wrote again what was there
+  // Somebody asked for it, and how an object came to be:
+  kFormUpload = 6,      // from an HTML form
+  kObjectCopy = 7,      // as a copy of another one
+  kPartsCompleted = 8,  // of parts
 };
 
 inline constexpr uint8_t kRecordGoesOn = 1;  // in `run`: the next record is of the same transaction

@@ -392,7 +392,8 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions);
+  auto put =
+      objects::put(c.store, *c.bucket, c.key, upload, meta, 0, conditions, Cause::kObjectCopy);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   XmlOut xml("CopyObjectResult");
