@@ -36,6 +36,7 @@ OPERATIONS = {
     "DeleteBucket": ("DELETE", "/empty", "", [], []),
     "GetBucketLocation": ("GET", "/matrix", "location=", [], []),
     "GetBucketVersioning": ("GET", "/matrix", "versioning=", [], []),
+    "GetBucketNotificationConfiguration": ("GET", "/matrix", "notification=", [], []),
     "ListObjects": ("GET", "/matrix", "", [], LIST + ["marker"]),
     "ListObjectsV2": ("GET", "/matrix", "list-type=2", [], LIST + ["continuation-token", "start-after", "fetch-owner"]),
     "DeleteObjects": ("POST", "/matrix", "delete=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
@@ -92,7 +93,7 @@ HEADERS = {
     "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "if-range": '"a"', "content-range": "bytes 0-1/2",
 }
 HEADERS.update({name: "AAAAAA==" for name in CHECKSUMS})
-PARAMS = ["acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website", "logging", "notification",
+PARAMS = ["acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website", "logging",
           "replication", "encryption", "object-lock", "retention", "legal-hold", "torrent", "restore", "select", "select-type",
           "attributes", "requestPayment", "accelerate", "inventory", "analytics", "metrics", "publicAccessBlock",
           "ownershipControls", "intelligent-tiering", "append", "position", "session", "renameObject", "metadataTable",

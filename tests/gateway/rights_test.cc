@@ -9,6 +9,7 @@
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/collections_service.h"
 #include "gateway/grpc/connections.h"
+#include "gateway/grpc/events_service.h"
 #include "gateway/grpc/health.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
@@ -31,7 +32,8 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
   EXPECT_GT(resp.size(), 100u);
 
   size_t s3_rows = 0;
-  for (auto rows : {s3::bucket_rows(), s3::object_rows(), s3::multipart_rows()}) {
+  for (auto rows :
+       {s3::bucket_rows(), s3::object_rows(), s3::multipart_rows(), s3::notification_rows()}) {
     for (const s3::Row& row : rows) {
       EXPECT_EQ(row.action.door, "s3") << row.name;
       EXPECT_FALSE(row.action.name.empty()) << row.name;
@@ -47,11 +49,12 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
   const rpc::KeyValueService key_value(shared);
   const rpc::ObjectsService objects(shared);
   const rpc::CollectionsService collections(shared);
+  const rpc::EventsService events(shared);
   const rpc::AdminService admin(shared, *server, *engines.front());
   const rpc::ReflectionService reflection(shared, {});
   const rpc::HealthService health(shared, {});
   for (const rpc::Service* service : std::initializer_list<const rpc::Service*>{
-           &key_value, &objects, &collections, &admin, &reflection, &health}) {
+           &key_value, &objects, &collections, &events, &admin, &reflection, &health}) {
     for (const auto& row : service->rows()) {
       EXPECT_EQ(row.action.door, "grpc");
       EXPECT_EQ("/" + std::string(row.action.name), row.path);

@@ -120,7 +120,7 @@ namespace {
 
 const Row* find_row(const Call& call, Scope scope) {
   const Row* best = nullptr;
-  for (auto rows : {multipart_rows(), bucket_rows(), object_rows()}) {
+  for (auto rows : {multipart_rows(), bucket_rows(), object_rows(), notification_rows()}) {
     for (const Row& row : rows) {
       if (row.method != call.request.method || row.scope != scope) continue;
       if (!row.subresource.empty() && !call.has_param(row.subresource)) continue;
@@ -174,6 +174,7 @@ std::string request_id() {
 awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.engines = engines_;
+  call.notifier = notifier_;
   address(request, call);
   if (is_form(call)) co_return Error{"NotImplemented", "Cairn does not have uploads by forms"};
   if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) {
@@ -224,6 +225,7 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
                                         [](auto& h) { return h.first == "Content-Type"; }),
                          response.headers.end());
   response.stream.reset();
+  response.pieces.reset();
   response.content_length.reset();
   response.status = http_status(e.code);
   XmlOut xml("Error", false);

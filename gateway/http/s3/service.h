@@ -18,6 +18,10 @@ namespace cairn::kv {
 class Engine;
 }
 
+namespace cairn::events {
+class Notifier;
+}
+
 namespace cairn::s3 {
 
 struct Row;
@@ -36,7 +40,8 @@ struct Call {
   std::string_view owner;   // of all buckets
   std::string_view region;  // of all buckets
   const Row* row = nullptr;
-  const Engines* engines = nullptr;  // null: collections are not shown
+  const Engines* engines = nullptr;      // null: collections are not shown
+  events::Notifier* notifier = nullptr;  // null: nobody is told of events
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -86,17 +91,19 @@ struct Row {
 std::span<const Row> bucket_rows();
 std::span<const Row> object_rows();
 std::span<const Row> multipart_rows();
+std::span<const Row> notification_rows();
 
 class Service {
  public:
   Service(Store& store, const Users& users, std::string domain, std::string region,
-          const Engines* engines = nullptr)
+          const Engines* engines = nullptr, events::Notifier* notifier = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
         domain_(std::move(domain)),
         region_(std::move(region)),
-        engines_(engines) {}
+        engines_(engines),
+        notifier_(notifier) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
@@ -109,6 +116,7 @@ class Service {
   Authenticator authenticator_;
   const std::string domain_, region_;
   const Engines* const engines_;
+  events::Notifier* const notifier_;
 };
 
 // ---- shared by the operations ----
