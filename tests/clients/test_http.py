@@ -117,7 +117,7 @@ HEADERS = {
     "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "if-range": '"a"', "content-range": "bytes 0-1/2",
 }
 HEADERS.update({name: "AAAAAA==" for name in CHECKSUMS})
-PARAMS = ["acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website", "logging", "notification",
+PARAMS = ["acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website", "logging",
           "replication", "encryption", "object-lock", "retention", "legal-hold", "torrent", "restore", "select", "select-type",
           "attributes", "requestPayment", "accelerate", "inventory", "analytics", "metrics", "publicAccessBlock",
           "ownershipControls", "intelligent-tiering", "append", "position", "session", "renameObject", "metadataTable",
