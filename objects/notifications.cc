@@ -199,12 +199,14 @@ std::optional<Lsn> lsn_of_sequencer(std::string_view text) {
 }
 
 std::string record_json(const FeedEvent& e, std::string_view rule, std::string_view owner,
-                        std::string_view region) {
-  const std::string_view name = event_name(e);
-  // S3 has had a version of its own for what its rules do.
-  const bool lifecycle = name.starts_with("s3:LifecycleExpiration:");
+                        std::string_view region, Naming naming) {
+  std::string_view name = event_name(e);
+  // S3 has a version of its own for these.
+  const bool later =
+      name.starts_with("s3:LifecycleExpiration:") || name.starts_with("s3:ObjectTagging:");
+  if (naming == Naming::kOfS3) name.remove_prefix(std::string_view("s3:").size());
   std::string out = "{";
-  add_field(out, "eventVersion", lifecycle ? "2.3" : "2.1");
+  add_field(out, "eventVersion", later ? "2.3" : "2.1");
   add_field(out, "eventSource", "aws:s3");
   add_field(out, "awsRegion", region);
   add_field(out, "eventTime", iso_time(e.wall_ms));

@@ -37,9 +37,10 @@ const NotificationRule* rule_for(const Properties& properties, std::string_view 
 bool overlap(const std::vector<NotificationRule>& rules);
 
 // The element of "Records" for an event that has a name and a namespace. `rule`: the id of what
-// wanted it; `owner`: of all buckets.
+// wanted it; `owner`: of all buckets. S3's own have the name without "s3:", MinIO's with it.
+enum class Naming : uint8_t { kOfS3, kOfMinio };
 std::string record_json(const FeedEvent& event, std::string_view rule, std::string_view owner,
-                        std::string_view region);
+                        std::string_view region, Naming naming = Naming::kOfS3);
 // The message about some of them, as S3 sends it; about one alone with what MinIO adds to it.
 std::string message_json(const std::vector<std::string>& records, const FeedEvent* only);
 

@@ -17,10 +17,12 @@ import time
 import unittest
 import urllib.parse
 
+import boto3
 import grpc
 from botocore.exceptions import ClientError
 
 from harness import PASSWORD, PATIENCE, USER, Case, Server, wait_until
+from test_forms import BOUNDARY, multipart
 from test_s3 import signed
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of webhooks").decode()
@@ -117,12 +119,12 @@ def metrics(server):
 class Listening:
     """ListenNotification, as MinIO's clients ask for it."""
 
-    def __init__(self, server, bucket, events=("s3:ObjectCreated:*", "s3:ObjectRemoved:*"), **params):
+    def __init__(self, server, bucket, events=("s3:ObjectCreated:*", "s3:ObjectRemoved:*"), key=(USER, PASSWORD), **params):
         path = "/" + bucket
         pairs = [("events", e) for e in events] + [(k.replace("_", "-"), v) for k, v in params.items()]
         quote = lambda t: urllib.parse.quote(str(t), safe="-_.~")
         query = "&".join(sorted("%s=%s" % (quote(k), quote(v)) for k, v in pairs))
-        headers = signed("GET", server.http, path, query)[0]
+        headers = signed("GET", server.http, path, query, access_key=key[0], secret=key[1])[0]
         self.s = socket.create_connection(("127.0.0.1", server.http), timeout=PATIENCE)
         head = "GET %s?%s HTTP/1.1\r\n" % (path, query) + "".join("%s: %s\r\n" % h for h in headers.items())
         self.s.sendall(head.encode() + b"\r\n")
@@ -288,9 +290,9 @@ class Webhooks(unittest.TestCase):
         wait(lambda: len(self.receiver.taken()) >= 6)
         records = self.receiver.records()
         self.assertEqual([(r["eventName"], r["s3"]["object"]["key"]) for r in records], [
-            ("s3:ObjectCreated:Put", "a+b/%C3%A9"), ("s3:ObjectCreated:Copy", "copy"),
-            ("s3:ObjectCreated:CompleteMultipartUpload", "parts"), ("s3:ObjectRemoved:Delete", "copy"),
-            ("s3:ObjectRemoved:Delete", "parts"), ("s3:ObjectRemoved:Delete", "a+b/%C3%A9")])
+            ("ObjectCreated:Put", "a+b/%C3%A9"), ("ObjectCreated:Copy", "copy"),
+            ("ObjectCreated:CompleteMultipartUpload", "parts"), ("ObjectRemoved:Delete", "copy"),
+            ("ObjectRemoved:Delete", "parts"), ("ObjectRemoved:Delete", "a+b/%C3%A9")])
         first = records[0]
         self.assertEqual(first["s3"]["object"]["size"], 5)
         self.assertEqual('"%s"' % first["s3"]["object"]["eTag"], put["ETag"])
@@ -310,7 +312,7 @@ class Webhooks(unittest.TestCase):
             self.assertEqual(headers["webhook-signature"], "v1," + base64.b64encode(mac).decode())
             ids.add(headers["webhook-id"])
             message = json.loads(body)
-            self.assertEqual(message["EventName"], message["Records"][0]["eventName"])
+            self.assertEqual(message["EventName"], "s3:" + message["Records"][0]["eventName"])
         self.assertEqual(json.loads(self.receiver.taken()[0][2])["Key"], "bucket/a b/\u00e9")
         self.assertEqual(len(ids), 6)
 
@@ -322,11 +324,47 @@ class Webhooks(unittest.TestCase):
         grpc_door.kv.Put(grpc_door.kv_pb.PutRequest(key=grpc_door.key("bucket", b"by grpc"), value=b"1", ttl_ms=50),
                          metadata=grpc_door.metadata)
         wait(lambda: len(self.receiver.records()) >= 2)
-        self.assertEqual([r["eventName"] for r in self.receiver.records()], ["s3:ObjectCreated:Put", "s3:LifecycleExpiration:Delete"])
+        self.assertEqual([r["eventName"] for r in self.receiver.records()], ["ObjectCreated:Put", "LifecycleExpiration:Delete"])
         r.set("not of a bucket", 1)
         self.s3.put_object(Bucket="bucket", Key="last")
         wait(lambda: len(self.receiver.records()) >= 3)
         self.assertEqual(self.receiver.keys(), ["by grpc", "by grpc", "last"])
+
+    def test_versions_and_tags_are_told_by_their_names(self):
+        self.start()
+        s3 = self.s3
+        tell(s3, "bucket", configuration("hook:webhook", CREATED + REMOVED + ["s3:ObjectTagging:*"]))
+        s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+        tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
+        one, two = (s3.put_object(Bucket="bucket", Key="key", Body=b)["VersionId"] for b in (b"1", b"22"))
+        marker = s3.delete_object(Bucket="bucket", Key="key")["VersionId"]
+        s3.put_object_tagging(Bucket="bucket", Key="key", VersionId=two, Tagging=tags)
+        s3.delete_object_tagging(Bucket="bucket", Key="key", VersionId=two)
+        s3.delete_object(Bucket="bucket", Key="key", VersionId=marker)  # which makes `two` current again
+        s3.delete_object(Bucket="bucket", Key="key", VersionId=two)  # and `one`
+        s3.put_object_tagging(Bucket="bucket", Key="key", Tagging=tags)
+        s3.delete_object(Bucket="bucket", Key="key", VersionId=one)
+        s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Suspended"})
+        s3.put_object(Bucket="bucket", Key="key", Body=b"null")
+        s3.delete_object(Bucket="bucket", Key="key")
+        wait(lambda: len(self.receiver.records()) >= 11)
+        self.assertEqual([(r["eventName"], r["s3"]["object"].get("versionId"), r["s3"]["object"].get("size")) for r in self.receiver.records()], [
+            ("ObjectCreated:Put", one, 1), ("ObjectCreated:Put", two, 2), ("ObjectRemoved:DeleteMarkerCreated", marker, None),
+            ("ObjectTagging:Put", two, 2), ("ObjectTagging:Delete", two, 2), ("ObjectRemoved:Delete", marker, None),
+            ("ObjectRemoved:Delete", two, None), ("ObjectTagging:Put", one, 1), ("ObjectRemoved:Delete", one, None),
+            ("ObjectCreated:Put", "null", 4), ("ObjectRemoved:DeleteMarkerCreated", "null", None)])
+
+    def test_a_form_is_a_post(self):
+        self.start()
+        tell(self.s3, "bucket", configuration("hook:webhook", ["s3:ObjectCreated:Post"]))
+        self.s3.put_object(Bucket="bucket", Key="put")
+        form = self.s3.generate_presigned_post("bucket", "posted")
+        c = http.client.HTTPConnection("127.0.0.1", self.server.http, timeout=PATIENCE)
+        c.request("POST", "/bucket", multipart(form["fields"].items(), b"data"), {"Content-Type": "multipart/form-data; boundary=" + BOUNDARY})
+        self.assertEqual(c.getresponse().status, 204)
+        c.close()
+        wait(lambda: self.receiver.records())
+        self.assertEqual([(r["eventName"], r["s3"]["object"]["key"]) for r in self.receiver.records()], [("ObjectCreated:Post", "posted")])
 
     def test_rules_route_by_prefix_and_suffix_and_hold_from_their_answer_on(self):
         self.start("--webhook=other http://127.0.0.1:1/")
@@ -634,6 +672,103 @@ class Listeners(Case):
             l.close()
 
 
+class Rights(Case):
+    """Who is told of what: listening takes the right to list, and a watch also that to read each key."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.s3 = cls.server.s3()
+        for bucket in ("bucket", "other"):
+            cls.s3.create_bucket(Bucket=bucket)
+
+    def user(self, name, *statements):
+        """His access key."""
+        iam = boto3.session.Session().client("iam", endpoint_url="http://127.0.0.1:%d" % self.server.http, aws_access_key_id=USER,
+                                             aws_secret_access_key=PASSWORD, region_name="us-east-1")
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
+            dict(zip(("Effect", "Action", "Resource", "Condition"), s)) for s in statements]}))
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        self.iam = iam
+        return made["AccessKeyId"], made["SecretAccessKey"]
+
+    def listen(self, *args, **kwargs):
+        listening = Listening(self.server, *args, **kwargs)
+        self.addCleanup(listening.close)
+        return listening
+
+    def test_who_may_list_a_bucket_may_listen_to_it(self):
+        key = self.user("lister", ("Allow", "s3:ListBucket", "arn:aws:s3:::bucket"), ("Allow", "s3:ListAllMyBuckets", "*"))
+        self.assertEqual(self.listen("other", key=key).status, 403)
+        one, every = self.listen("bucket", key=key), self.listen("", key=key)
+        for bucket in ("other", "bucket"):
+            self.s3.put_object(Bucket=bucket, Key="key")
+        for l in (one, every):
+            self.assertEqual((l.status, l.record()["s3"]["bucket"]["name"]), (200, "bucket"))
+        self.iam.delete_user_policy(UserName="lister", PolicyName="own")
+        for l in (one, every):  # cut off, not ended
+            with self.assertRaises((AssertionError, ValueError, ConnectionError)):
+                while True:
+                    l.line()
+
+    def test_a_prefix_that_he_may_list_is_all_that_he_listens_to(self):
+        home = {"StringLike": {"s3:prefix": "home/*"}}
+        key = self.user("homely", ("Allow", "s3:ListBucket", "arn:aws:s3:::bucket", home))
+        self.assertEqual(self.listen("bucket", key=key).status, 403)
+        self.assertEqual(self.listen("bucket", key=key, prefix="work/").status, 403)
+        self.assertEqual(self.listen("", key=key, prefix="home/").status, 403)
+        l = self.listen("bucket", key=key, prefix="home/")
+        for name in ("work/a", "home/a"):
+            self.s3.put_object(Bucket="bucket", Key=name)
+        self.assertEqual(l.record()["s3"]["object"]["key"], "home/a")
+
+    def test_rules_are_for_who_may_set_them(self):
+        key = self.user("reader", ("Allow", ["s3:ListBucket", "s3:GetBucketNotification"], "arn:aws:s3:::bucket"))
+        s3 = boto3.session.Session().client("s3", endpoint_url="http://127.0.0.1:%d" % self.server.http, aws_access_key_id=key[0],
+                                            aws_secret_access_key=key[1], region_name="us-east-1")
+        self.assertEqual(s3.get_bucket_notification_configuration(Bucket="bucket").keys(), {"ResponseMetadata"})
+        with self.assertRaises(ClientError) as e:
+            tell(s3, "bucket")
+        self.assertEqual(e.exception.response["Error"]["Code"], "AccessDenied")
+
+    def test_a_watch_tells_of_what_its_caller_may_read(self):
+        key = self.user("watcher", ("Allow", "s3:ListBucket", ["arn:aws:s3:::bucket"]),
+                        ("Allow", "s3:GetObject", ["arn:aws:s3:::bucket/a/*", "arn:aws:s3:::other/*"]))
+        door = self.server.grpc_stubs()
+        login = (("authorization", "Basic " + base64.b64encode(("%s:%s" % key).encode()).decode()),)
+
+        def watch(**kwargs):
+            call = door.events.Watch(door.events_pb.WatchRequest(**kwargs), metadata=login, timeout=PATIENCE)
+            self.addCleanup(call.cancel)
+            return call
+        for bucket in ("bucket", "other"):
+            for name in ("a/0", "b/0"):
+                self.s3.put_object(Bucket=bucket, Key=name)
+        calls = [watch(namespace="bucket", snapshot=True), watch(all_namespaces=True)]
+        found = []
+        while True:
+            message = next(calls[0])
+            found += [e.key.key for e in message.events]
+            if message.snapshot_ends:
+                break
+        self.assertEqual(found, [b"a/0"])
+        calls[1].initial_metadata()
+        for bucket in ("other", "bucket"):
+            for name in ("b/1", "a/1"):
+                self.s3.put_object(Bucket=bucket, Key=name)
+        for call in calls:
+            while not (events := next(call).events):
+                pass
+            self.assertEqual([(e.key.namespace, e.key.key) for e in events], [("bucket", b"a/1")])
+        self.iam.delete_access_key(UserName="watcher", AccessKeyId=key[0])
+        for call in calls + [watch(namespace="other")]:
+            with self.assertRaises(grpc.RpcError) as e:
+                while True:
+                    next(call)
+            self.assertIn(e.exception.code(), (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED))
+
+
 class Watching(Case):
     server_args = dict(args=["--events-history=1gb"])
 
@@ -765,6 +900,20 @@ class Watching(Case):
         self.assertEqual([(e.key.namespace, e.key.key) for e in events],
                          [("db5", b"all1"), ("fresh", b"all2"), ("fresh", b"all3")])
         self.assertEqual(events[2].cause, self.door.events_pb.WatchEvent.COPIED)
+
+    def test_of_a_bucket_with_versions_it_tells_what_is_current(self):
+        self.s3.create_bucket(Bucket="versions")
+        self.s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+        call = self.watch(namespace="versions", with_values=True)
+        one, two = (self.s3.put_object(Bucket="versions", Key="key", Body=b)["VersionId"] for b in (b"1", b"2"))
+        marker = self.s3.delete_object(Bucket="versions", Key="key")["VersionId"]
+        for version in (marker, two, one):
+            self.s3.delete_object(Bucket="versions", Key="key", VersionId=version)
+        events, _ = self.take(call, 7)
+        name = self.door.events_pb.WatchEvent.Kind.Name
+        self.assertEqual([(name(e.kind), e.version_id, e.value, e.ends) for e in events], [
+            ("PUT", one, b"1", True), ("PUT", two, b"2", True), ("REMOVE", marker, b"", True), ("PUT", two, b"2", True),
+            ("REMOVE", two, b"", False), ("PUT", one, b"1", True), ("REMOVE", one, b"", True)])
 
     def test_the_end_of_a_bucket_ends_it(self):
         self.s3.create_bucket(Bucket="ends")

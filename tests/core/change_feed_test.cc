@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/base/text.h"
+#include "core/store/value.h"
 #include "tests/core/fault_fixture.h"
 
 namespace cairn {
@@ -47,6 +48,14 @@ struct ChangeFeedTest : FaultTest {
         return cat("put ", ns, "/", e.key, "=", e.value.substr(0, 8), " ", e.size);
       case Kind::kRemove:
         return cat("remove ", ns, "/", e.key, " ", static_cast<int>(e.cause));
+      case Kind::kPutBack:
+        return cat("put back ", ns, "/", e.key, "=", e.value);
+      case Kind::kMarker:
+        return cat("marker ", ns, "/", e.key);
+      case Kind::kVersionPut:
+        return cat("put version ", ns, "/", e.key);
+      case Kind::kVersionRemove:
+        return cat("remove version ", ns, "/", e.key);
       case Kind::kExpiry:
         return cat("expiry ", ns, "/", e.key, " ", e.expire_ms);
       case Kind::kFlush:
@@ -250,6 +259,85 @@ TEST_F(ChangeFeedTest, KeysAreOfTheDatabaseThatTheyWereWrittenIn) {
   // What was before the swap is of a database that cannot be named any more.
   ChangeFeed::Cursor earlier(*feed, from);
   EXPECT_FALSE(earlier.knows_databases());
+}
+
+// Where a bucket keeps versions, what lies in its companion is told under the bucket's own keys,
+// and what was only moved there is not told.
+TEST_F(ChangeFeedTest, VersionsAreToldOfUnderTheirBucket) {
+  amplification = 100;
+  start();
+  ASSERT_TRUE(store->create_bucket("bucket").ok());
+  const auto bucket = store->find_namespace("bucket");
+  ASSERT_TRUE(store->set_versioning(*bucket, true).ok());
+  Namespace& ns = *bucket;
+  const std::string key("a\0b", 3);
+  const KeyHash hash = ns.hash(key);
+  ChangeFeed::Cursor cursor(*feed, feed->now());
+  const auto change = [&](auto step, Cause cause = Cause::kUser) {
+    StripeLocks lock(*store, hash);
+    Transaction t(*store, &lock, Shape::kOne, Wish::kDurable, cause);
+    step(t);
+    EXPECT_TRUE(t.commit().ok());
+    return t.made();
+  };
+  // What the change is told as, with the version of each, and where a transaction ends a full stop.
+  const auto told = [&] {
+    EXPECT_TRUE(run(all_durable())->ok());
+    std::string text;
+    while (cursor.at() < store->log().durable()) {
+      const auto taken = run(cursor.next(100));
+      EXPECT_TRUE(taken->ok());
+      for (const FeedEvent& e : (*taken)->events()) {
+        EXPECT_EQ(e.key, key);
+        EXPECT_EQ(e.ns, bucket);
+        append(text, text_of(e).erase(text_of(e).find('\0'), 2), " #",
+               e.version ? e.version->number % 1000 : 0, e.ends ? "." : ", ");
+      }
+    }
+    return text;
+  };
+  const auto put_value = [&](const std::string& value) {
+    RecordView r;
+    r.ns = ns.id;
+    r.key = key;
+    r.value = value;
+    return *change([&](Transaction& t) { EXPECT_TRUE(t.put(ns, hash, r).ok()); });
+  };
+  const auto number = [](const Version& v) { return cat(" #", v.number % 1000); };
+  const Version one = put_value("1");
+  EXPECT_EQ(told(), cat("put bucket/a=1 1", number(one), "."));
+  const Version two = put_value("2");
+  EXPECT_EQ(told(), cat("put bucket/a=2 1", number(two), "."));
+  const Version marker =
+      *change([&](Transaction& t) { EXPECT_TRUE(t.remove(ns, hash, t.find(ns, key, hash)).ok()); });
+  EXPECT_EQ(told(),
+            cat("remove bucket/a 1", number(marker), ", marker bucket/a", number(marker), "."));
+  const auto remove_one = [&](const Version& v) {
+    change([&](Transaction& t) { EXPECT_TRUE(*t.remove_version(ns, hash, key, v)); });
+  };
+  remove_one(marker);
+  EXPECT_EQ(told(), cat("remove version bucket/a", number(marker), ", put back bucket/a=2",
+                        number(two), "."));
+  const Version three = put_value("3");
+  (void)told();
+  remove_one(one);
+  EXPECT_EQ(told(), cat("remove version bucket/a", number(one), "."));
+  change(
+      [&](Transaction& t) {
+        const auto found = t.find_version(ns, key, hash, two);
+        ObjectMeta meta;
+        meta.tags["a"] = "b";
+        EXPECT_TRUE(
+            t.amend(*found.ns, found.ns->hash(found.entry->key()), found.entry, meta.encode())
+                .ok());
+      },
+      Cause::kTagsPut);
+  EXPECT_EQ(told(), cat("put version bucket/a", number(two), "."));
+  remove_one(three);
+  EXPECT_EQ(told(),
+            cat("remove bucket/a 1", number(three), ", put back bucket/a=2", number(two), "."));
+  change([&](Transaction& t) { EXPECT_TRUE(t.flush(ns).ok()); });
+  EXPECT_TRUE(run(all_durable())->ok());
 }
 
 // ---- what the cleaner leaves ----

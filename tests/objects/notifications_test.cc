@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "core/base/text.h"
+#include "objects/versions.h"
+
 namespace cairn::objects {
 namespace {
 
@@ -35,14 +38,45 @@ TEST(Notifications, EventsAreNamedAsS3NamesThem) {
   EXPECT_EQ(event_name(e), "s3:ObjectRemoved:Delete");
   e.cause = Cause::kExpiry;
   EXPECT_EQ(event_name(e), "s3:LifecycleExpiration:Delete");
+  e.kind = FeedEvent::Kind::kMarker;
+  EXPECT_EQ(event_name(e), "s3:LifecycleExpiration:DeleteMarkerCreated");
   e.kind = FeedEvent::Kind::kExpiry;
   EXPECT_EQ(event_name(e), "");
+  e.kind = FeedEvent::Kind::kPut;
+  e.cause = Cause::kTagsPut;
+  EXPECT_EQ(event_name(e), "s3:ObjectTagging:Put");
+  e.cause = Cause::kTagsDelete;
+  EXPECT_EQ(event_name(e), "s3:ObjectTagging:Delete");
   e.kind = FeedEvent::Kind::kPut;
   e.type = ValueType::kHash;
   EXPECT_EQ(event_name(e), "");
   e = event_in("bucket", "key");
   e.ns = nullptr;
   EXPECT_EQ(event_name(e), "");
+}
+
+// Of what one change does to a key and to its versions, S3 tells once.
+TEST(Notifications, AChangeOfVersionsIsToldOnce) {
+  FeedEvent e = event_in("bucket", "key");
+  e.version = Version{1, false, true};
+  e.kind = FeedEvent::Kind::kRemove;
+  EXPECT_EQ(event_name(e), "");
+  e.kind = FeedEvent::Kind::kMarker;
+  EXPECT_EQ(event_name(e), "s3:ObjectRemoved:DeleteMarkerCreated");
+  e.version->marker = false;
+  e.kind = FeedEvent::Kind::kRemove;
+  EXPECT_EQ(event_name(e), "s3:ObjectRemoved:Delete");
+  e.kind = FeedEvent::Kind::kPutBack;
+  EXPECT_EQ(event_name(e), "");
+  e.kind = FeedEvent::Kind::kVersionRemove;
+  EXPECT_EQ(event_name(e), "s3:ObjectRemoved:Delete");
+  EXPECT_NE(record_json(e, "", "", "").find(cat(",\"versionId\":\"", version_id(*e.version), "\"")),
+            std::string::npos);
+  e.version->null = true;
+  EXPECT_NE(record_json(e, "", "", "").find(",\"versionId\":\"null\""), std::string::npos);
+  e.kind = FeedEvent::Kind::kVersionPut;
+  e.cause = Cause::kTagsDelete;
+  EXPECT_EQ(event_name(e), "s3:ObjectTagging:Delete");
 }
 
 TEST(Notifications, ARuleWantsItsEventsOfItsKeys) {
@@ -79,7 +113,7 @@ TEST(Notifications, TheJsonIsThatOfS3) {
   EXPECT_EQ(
       record_json(e, "my \"rule\"", "owner", "us-east-1"),
       "{\"eventVersion\":\"2.1\",\"eventSource\":\"aws:s3\",\"awsRegion\":\"us-east-1\","
-      "\"eventTime\":\"2023-11-14T22:13:20.123Z\",\"eventName\":\"s3:ObjectCreated:Put\","
+      "\"eventTime\":\"2023-11-14T22:13:20.123Z\",\"eventName\":\"ObjectCreated:Put\","
       "\"userIdentity\":{\"principalId\":\"\"},\"requestParameters\":{\"sourceIPAddress\":\"\"},"
       "\"responseElements\":{\"x-amz-request-id\":\"\",\"x-amz-id-2\":\"\"},\"s3\":{"
       "\"s3SchemaVersion\":\"1.0\",\"configurationId\":\"my \\\"rule\\\"\",\"bucket\":{"

@@ -206,10 +206,9 @@ awaitable<Error> get_notification(Call& c) {
 constexpr Action kListenBucket = action::kListBucket, kListen = action::kListAllMyBuckets;
 
 struct Listening {
-  NotificationRule rule;    // what is listened for
-  NamespacePtr bucket;      // null: all
-  bool asked_ping = false;  // signs of life are messages without records
-  int64_t ping_ms = 5000;
+  NotificationRule rule;           // what is listened for
+  NamespacePtr bucket;             // null: all
+  std::optional<int64_t> ping_ms;  // how often without an event a message without records comes
 };
 
 class Listener final : public http::Pieces {
@@ -221,10 +220,12 @@ class Listener final : public http::Pieces {
         what_(std::move(what)),
         cursor_(notifier_.feed(), from),
         clock_(call.store.clock()),
-        sent_ms_(clock_.now_ms()) {}
+        told_ms_(clock_.now_ms()),
+        sent_ms_(told_ms_) {}
 
   awaitable<StatusOr<std::string>> next() override {
     constexpr int64_t kTurnMs = 1000;
+    constexpr int64_t kBlankMs = 5000;
     constexpr size_t kPieceBytes = 64 << 10;
     std::string out;
     // What he may can change while he listens.
@@ -232,8 +233,9 @@ class Listener final : public http::Pieces {
         what_.bucket != nullptr ? may(kListenBucket, what_.bucket->name) : may(kListen, "");
     if (!listens) co_return absl::PermissionDeniedError("he may listen no more");
     if (at_ == taken_.events().size()) {
-      const int64_t silent = clock_.now_ms() - sent_ms_;
-      auto taken = co_await cursor_.next(std::clamp<int64_t>(what_.ping_ms - silent, 1, kTurnMs));
+      const int64_t silent = clock_.now_ms() - told_ms_;
+      const int64_t left = what_.ping_ms.value_or(kTurnMs + silent) - silent;
+      auto taken = co_await cursor_.next(std::clamp<int64_t>(left, 1, kTurnMs));
       if (!taken.ok()) co_return taken.status();
       taken_ = std::move(*taken);
       at_ = 0;
@@ -242,9 +244,13 @@ class Listener final : public http::Pieces {
       tell(taken_.events()[at_], out);
     }
     const int64_t now = clock_.now_ms();
-    if (out.empty() && now < sent_ms_ + what_.ping_ms && now >= sent_ms_) co_return out;
-    if (out.empty()) out = what_.asked_ping ? "{\"Records\":[]}\n" : " ";
-    sent_ms_ = now;
+    const auto is_past = [now](int64_t last, int64_t ms) { return now >= last + ms || now < last; };
+    if (out.empty() && what_.ping_ms && is_past(told_ms_, *what_.ping_ms))
+      out = "{\"Records\":[]}\n";
+    if (!out.empty()) told_ms_ = now;
+    // Whether somebody is still there shows when something is sent.
+    if (out.empty() && is_past(sent_ms_, kBlankMs)) out = " ";
+    if (!out.empty()) sent_ms_ = now;
     co_return out;
   }
 
@@ -262,7 +268,8 @@ class Listener final : public http::Pieces {
       return;
     }
     if (what_.bucket == nullptr && !may(kListenBucket, e.ns->name)) return;
-    const std::string record = objects::record_json(e, "", notifier_.owner(), notifier_.region());
+    const std::string record = objects::record_json(e, "", notifier_.owner(), notifier_.region(),
+                                                    objects::Naming::kOfMinio);
     append(out, objects::message_json({record}, &e), "\n");
   }
 
@@ -274,7 +281,7 @@ class Listener final : public http::Pieces {
   ChangeFeed::Taken taken_;
   size_t at_ = 0;  // of its events
   Clock& clock_;
-  int64_t sent_ms_;
+  int64_t told_ms_, sent_ms_;  // when the last message, and when anything was
 };
 
 awaitable<Error> listen(Call& c) {
@@ -299,7 +306,6 @@ awaitable<Error> listen(Call& c) {
   if (c.has_param("ping")) {
     const auto seconds = parse_int<uint32_t>(c.param("ping"));
     if (!seconds || *seconds < 1 || *seconds > 3600) co_return invalid("ping is 1 to 3600 seconds");
-    what.asked_ping = true;
     what.ping_ms = int64_t{*seconds} * 1000;
   }
   Lsn from = c.notifier->feed().now();
