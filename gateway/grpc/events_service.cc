@@ -256,7 +256,11 @@ class WatchCall final : public ItemStream<v1::WatchResponse> {
 
   // Whether he is still who he was, and may list what he watches.
   grpc::Status still_permitted() const {
-    return ns_ == nullptr ? by_.permit(Access::kNone, "") : by_.permit(Access::kList, ns_->name);
+    if (ns_ != nullptr) return by_.permit(Access::kList, ns_->name);
+    const bool may = authorize(*by_.who, {by_.action.door, by_.action.name, Access::kNone}, {}, {},
+                               {by_.address, by_.secure});
+    return may ? grpc::Status()
+               : error(grpc::PERMISSION_DENIED, "PERMISSION_DENIED", "this user may not do that");
   }
 
   // About how many bytes it takes.

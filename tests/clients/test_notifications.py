@@ -19,9 +19,10 @@ import urllib.parse
 
 import boto3
 import grpc
+import redis
 from botocore.exceptions import ClientError
 
-from harness import PASSWORD, PATIENCE, USER, Case, Server, wait_until
+from harness import PASSWORD, PATIENCE, USER, Case, Disk, Server, wait_until
 from test_forms import BOUNDARY, multipart
 from test_s3 import signed
 
@@ -486,6 +487,70 @@ class Webhooks(unittest.TestCase):
         wait(lambda: "last" in late.keys())
         self.assertGreater(metrics(self.server)['cairn_events_lost_bytes_total{target="hook"}'], 0)
         self.assertIn(b"was not told of", open(self.server.log.name, "rb").read())
+
+    def test_on_a_full_disk_a_dead_one_keeps_nothing(self):
+        disk, port = Disk(260), free_port()
+        self.addCleanup(disk.remove)
+        self.start(port=port, directory=disk.directory, before=disk.before)
+        tell(self.s3, "bucket", configuration("hook:webhook", CREATED))
+        self.s3.put_object(Bucket="bucket", Key="lost")
+        r = self.server.redis(socket_timeout=120)
+        body = os.urandom(30000)
+
+        def put(i):
+            try:
+                return r.set("filler%d" % (i % 100), body)
+            except redis.exceptions.ResponseError as e:
+                self.assertIn("disk is full", str(e))
+        for i in range(20000):  # 600 MB of log, of which 3 live
+            wait(lambda: put(i))
+        late = Receiver(port)
+        self.addCleanup(late.close)
+        wait(lambda: self.s3.put_object(Bucket="bucket", Key="last"))
+        wait(lambda: "last" in late.keys())
+        self.assertGreater(metrics(self.server)['cairn_events_lost_bytes_total{target="hook"}'], 0)
+
+    def test_a_target_that_no_option_names_for_a_while_goes_on_where_it_was(self):
+        self.start()
+        tell(self.s3, "bucket", configuration("hook:webhook", CREATED))
+        self.s3.put_object(Bucket="bucket", Key="1")
+        wait(lambda: self.receiver.keys() == ["1"])
+        args, self.server.args = self.server.args, []
+        self.assertEqual(self.server.stop(), 0)
+        self.server.start()
+        self.assertIn(b"which no option names", open(self.server.log.name, "rb").read())
+        s3 = self.server.s3()
+        s3.put_object(Bucket="bucket", Key="2")
+        self.assertEqual(self.server.stop(), 0)
+        self.server.args = args
+        self.server.start()
+        self.server.s3().put_object(Bucket="bucket", Key="3")
+        wait(lambda: self.receiver.keys() == ["1", "2", "3"])
+
+    def test_one_that_never_ends_its_answer_is_left(self):
+        """It drips, and another sends for ever; neither holds a target for longer than one step."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        self.start(port=listener.getsockname()[1])
+        tell(self.s3, "bucket", configuration("hook:webhook", CREATED))
+        self.s3.put_object(Bucket="bucket", Key="key")
+        heads = [b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 10000, b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 100_000,
+                 b"nonsense\r\n\r\n", b""]
+        for head in heads:
+            peer, _ = listener.accept()
+            peer.settimeout(PATIENCE)
+            peer.recv(1 << 16)
+            try:
+                peer.sendall(head)
+                if head:
+                    while peer.recv(1 << 16):
+                        pass
+            except ConnectionError:
+                pass
+            peer.close()
+            if b"Content-Length" in head:  # it said that it had it
+                wait(lambda: metrics(self.server)['cairn_events_sent_total{target="hook"}'] == 1)
+                self.s3.put_object(Bucket="bucket", Key="another")
 
     def test_several_in_one_request_if_asked(self):
         self.start("--webhook-records=10")
