@@ -114,11 +114,22 @@ struct Request {
   void clear();
 };
 
+// A body that is made while it is sent, without an end that is known before. It ends before the
+// request that asked for it.
+class Pieces {
+ public:
+  virtual ~Pieces() = default;
+  // The next bytes; none: there are none yet, and it is asked again, unless the server ends. An
+  // error ends the answer in a way that its client does not take for its end; Cancelled is its end.
+  virtual awaitable<StatusOr<std::string>> next() = 0;
+};
+
 struct Response {
   int status = 200;
   Headers headers;  // in the order in which they leave
   std::string body;
   std::unique_ptr<BlobReader> stream;      // instead of body
+  std::unique_ptr<Pieces> pieces;          // likewise; of a GET
   std::optional<uint64_t> content_length;  // for HEAD: what GET would have sent
   bool close = false;
   // A handler calls this before work that may take longer than a client waits for a first byte.

@@ -150,11 +150,12 @@ std::string_view checksum_type(std::string_view checksum) {
 static awaitable<StatusOr<objects::PutResult>> publish(Call& c, objects::Upload& upload,
                                                        const ObjectMeta& meta,
                                                        const std::optional<int64_t>& ttl_ms,
-                                                       const objects::Conditions& conditions) {
+                                                       const objects::Conditions& conditions,
+                                                       Cause cause) {
   objects::Refetch refetch(c.store);
   for (;;) {
-    auto put =
-        objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
+    auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms),
+                            conditions, cause);
     Status status = put.status();
     const bool again = co_await refetch.again(status);
     if (again) continue;
@@ -199,7 +200,8 @@ awaitable<Error> put_object(Call& c) {
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
+  const Cause cause = c.auth.form ? Cause::kFormUpload : Cause::kUser;
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, cause);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
@@ -560,7 +562,7 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, Cause::kObjectCopy);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);

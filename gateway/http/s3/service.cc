@@ -155,9 +155,9 @@ int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
   return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
 }
 
-std::array<std::span<const Row>, 9> all_rows() {
-  return {bucket_rows(), cors_rows(),     multipart_rows(), object_rows(), post_rows(),
-          rename_rows(), settings_rows(), tagging_rows(),   version_rows()};
+std::array<std::span<const Row>, 10> all_rows() {
+  return {bucket_rows(), cors_rows(),   multipart_rows(), notification_rows(), object_rows(),
+          post_rows(),   rename_rows(), settings_rows(),  tagging_rows(),      version_rows()};
 }
 
 // ---- the way in ----
@@ -288,6 +288,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.engines = engines_;
   call.put_bytes_max = put_bytes_max_;
+  call.notifier = notifier_;
   address(request, call);
   Error e = co_await dispatch(call);
   name_what(call, e);
@@ -360,6 +361,7 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   if (!e) co_return;
   response.headers.erase("Content-Type");
   response.stream.reset();
+  response.pieces.reset();
   response.content_length.reset();
   response.status = http_status(e.code);
   XmlOut xml("Error", false);
