@@ -29,6 +29,8 @@ inline constexpr size_t kObjectKeyMax = 1024;
 
 // In ObjectMeta::extra: who may do what with it (core/store/acl.h), where that was ever set.
 inline constexpr const char* kAcl = "acl";
+// Likewise: where a website sends who asks for it.
+inline constexpr const char* kRedirect = "redirect";
 
 // S3's rules for general purpose buckets, and none of the names of the numbered databases.
 bool valid_bucket_name(std::string_view name);

@@ -161,8 +161,7 @@ class Access(Case):
 
     def test_users_are_allowed_and_denied_by_a_policy(self):
         ann, ann_id, of_ann = self.user()
-        bob, _, of_bob = self.user(dict(Effect="Allow", Action="s3:*", Resource="*"))
-        del bob
+        _, _, of_bob = self.user(dict(Effect="Allow", Action="s3:*", Resource="*"))
         self.assertEqual(self.code(of_ann.get_object, **self.key()), "AccessDenied")
         self.put_policy(statement("s3:GetObject", self.bucket + "/*", principal={"AWS": ann}),
                         statement("s3:PutObject", self.bucket + "/*", principal={"CanonicalUser": ann_id}),
@@ -174,9 +173,9 @@ class Access(Case):
         # A denial holds for who may do all, and for root.
         for client in (of_ann, of_bob, self.s3):
             self.assertEqual(self.code(client.delete_object, **self.key()), "AccessDenied")
-        self.put_policy(statement("s3:GetObject", self.bucket + "/*", "Deny", NotPrincipal={"AWS": ann}) if False else
-                        {**{k: v for k, v in statement("s3:GetObject", self.bucket + "/*", "Deny").items() if k != "Principal"},
-                         "NotPrincipal": {"AWS": [ann, "arn:aws:iam::000000000000:root"]}})
+        denied = statement("s3:GetObject", self.bucket + "/*", "Deny", NotPrincipal={"AWS": [ann, "arn:aws:iam::000000000000:root"]})
+        del denied["Principal"]
+        self.put_policy(denied)
         self.assertEqual(self.code(of_bob.get_object, **self.key()), "AccessDenied")
         self.assertEqual(self.code(of_ann.get_object, **self.key()), "AccessDenied")  # nothing allows it now
         self.s3.get_object(**self.key())
@@ -282,7 +281,6 @@ class Access(Case):
         self.block(BlockPublicPolicy=True)
         self.assertEqual(self.s3.get_public_access_block(Bucket=self.bucket)["PublicAccessBlockConfiguration"], {n: n == "BlockPublicPolicy" for n in BLOCK})
         public = statement("s3:GetObject", self.bucket + "/*")
-        self.assertEqual(self.code(self.put_policy, **{}), "MalformedPolicy")
         self.assertEqual(self.code(self.s3.put_bucket_policy, Bucket=self.bucket, Policy=policy(public)), "AccessDenied")
         near = {**public, "Condition": {"IpAddress": {"aws:SourceIp": "127.0.0.1/32"}}}
         self.put_policy(near)  # is not public
@@ -442,6 +440,87 @@ class Access(Case):
         self.s3.get_object(RequestPayer="requester", **self.key())
         self.s3.put_bucket_request_payment(Bucket=self.bucket, RequestPaymentConfiguration={"Payer": "BucketOwner"})
         self.anonymous.get_object(**self.key())
+
+    # ---- websites ----
+
+    def site(self, path="/", method="GET", headers={}):
+        """Status, Location, content type and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.http, timeout=30)
+        connection.request(method, path, headers={"Host": self.bucket + ".s3-website.localhost:%d" % self.server.http, **headers})
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return answer.status, answer.getheader("Location"), answer.getheader("Content-Type"), data
+
+    def put_site(self, **configuration):
+        self.s3.put_bucket_website(Bucket=self.bucket, WebsiteConfiguration=configuration)
+
+    def page(self, name, text, **more):
+        self.s3.put_object(Body=text, ContentType="text/html", **self.key(name), **more)
+
+    def test_a_website_is_kept_and_checked(self):
+        self.assertEqual(self.code(self.s3.get_bucket_website, Bucket=self.bucket), "NoSuchWebsiteConfiguration")
+        rule = {"Condition": {"KeyPrefixEquals": "old/", "HttpErrorCodeReturnedEquals": "404"},
+                "Redirect": {"HostName": "a.example", "HttpRedirectCode": "302", "Protocol": "https", "ReplaceKeyPrefixWith": "new/"}}
+        whole = dict(IndexDocument={"Suffix": "index.html"}, ErrorDocument={"Key": "error.html"},
+                     RoutingRules=[rule, {"Redirect": {"ReplaceKeyWith": "x"}}])
+        self.put_site(**whole)
+        kept = self.s3.get_bucket_website(Bucket=self.bucket)
+        del kept["ResponseMetadata"]
+        self.assertEqual(kept, whole)
+        self.put_site(RedirectAllRequestsTo={"HostName": "b.example"})
+        self.assertEqual(self.s3.get_bucket_website(Bucket=self.bucket)["RedirectAllRequestsTo"], {"HostName": "b.example"})
+        index = dict(IndexDocument={"Suffix": "index.html"})
+        for wrong, code in ((dict(ErrorDocument={"Key": "e"}), "InvalidArgument"), (dict(IndexDocument={"Suffix": "a/b"}), "InvalidArgument"),
+                            (dict(index, RedirectAllRequestsTo={"HostName": "b"}), "InvalidRequest"),
+                            (dict(RedirectAllRequestsTo={"HostName": "b", "Protocol": "ftp"}), "InvalidRequest"),
+                            (dict(index, RoutingRules=[{"Redirect": {"HttpRedirectCode": "300"}}]), "InvalidRequest"),
+                            (dict(index, RoutingRules=[{"Condition": {"HttpErrorCodeReturnedEquals": "200"}, "Redirect": {"HostName": "a"}}]), "InvalidRequest"),
+                            (dict(index, RoutingRules=[{"Redirect": {"ReplaceKeyWith": "a", "ReplaceKeyPrefixWith": "b"}}]), "InvalidRequest"),
+                            (dict(index, RoutingRules=[{"Redirect": {}}]), "MalformedXML"),
+                            (dict(index, RoutingRules=[{"Redirect": {"HostName": "a"}}] * 51), "InvalidRequest")):
+            self.assertEqual(self.code(self.put_site, **wrong), code, wrong)
+        self.s3.delete_bucket_website(Bucket=self.bucket)
+        self.assertEqual(self.code(self.s3.get_bucket_website, Bucket=self.bucket), "NoSuchWebsiteConfiguration")
+
+    def test_a_website_is_served_to_everybody(self):
+        status, _, kind, body = self.site()
+        self.assertEqual((status, kind), (404, "text/html; charset=utf-8"))
+        self.assertIn(b"NoSuchWebsiteConfiguration", body)
+        self.page("index.html", "home")
+        self.page("docs/index.html", "docs")
+        self.page("error.html", "sorry")
+        self.page("moved", "", WebsiteRedirectLocation="/docs/")
+        self.put_site(IndexDocument={"Suffix": "index.html"}, ErrorDocument={"Key": "error.html"}, RoutingRules=[
+            {"Condition": {"KeyPrefixEquals": "old/"}, "Redirect": {"ReplaceKeyPrefixWith": "docs/"}},
+            {"Condition": {"KeyPrefixEquals": "lost/", "HttpErrorCodeReturnedEquals": "403"}, "Redirect": {"HostName": "a.example", "Protocol": "https", "HttpRedirectCode": "307"}}])
+        status, _, _, body = self.site()  # nobody allowed anything, the page of errors neither
+        self.assertEqual(status, 403)
+        self.assertIn(b"<li>Code: AccessDenied</li>", body)
+        self.put_policy(statement("s3:GetObject", self.bucket + "/*"))
+        self.assertEqual(self.site(), (200, None, "text/html", b"home"))
+        self.assertEqual(self.site("/?versionId=x&acl"), (200, None, "text/html", b"home"))
+        self.assertEqual(self.site("/", "HEAD"), (200, None, "text/html", b""))
+        self.assertEqual(self.site("/docs/")[3], b"docs")
+        self.assertEqual(self.site("/a", headers={"Range": "bytes=0-4"})[::3], (206, b"value"))
+        host = self.bucket + ".s3-website.localhost:%d" % self.server.http
+        self.assertEqual(self.site("/docs")[:2], (302, "http://%s/docs/" % host))
+        self.assertEqual(self.site("/old/x%20y")[:2], (301, "http://%s/docs/x%%20y" % host))
+        self.assertEqual(self.site("/lost/x")[:2], (307, "https://a.example/lost/x"))
+        self.assertEqual(self.site("/moved")[:2], (301, "/docs/"))
+        self.assertEqual(self.s3.head_object(**self.key("moved"))["WebsiteRedirectLocation"], "/docs/")
+        self.assertEqual(self.site("/absent"), (403, None, "text/html", b"sorry"))
+        self.assertEqual(self.site("/absent", headers={"Range": "bytes=100-"}), (403, None, "text/html", b"sorry"))
+        self.assertEqual(self.site("/", "POST")[0], 405)
+        self.put_policy(statement("s3:GetObject", self.bucket + "/*"), statement("s3:ListBucket", self.bucket))
+        self.assertEqual(self.site("/absent"), (404, None, "text/html", b"sorry"))
+        self.s3.delete_object(**self.key("error.html"))
+        self.assertIn(b"<li>Code: NoSuchKey</li>", self.site("/absent")[3])
+        self.put_site(RedirectAllRequestsTo={"HostName": "b.example", "Protocol": "https"})
+        self.assertEqual(self.site("/a/b?c")[:2], (301, "https://b.example/a/b"))
+        status, _, _, body = self.site(headers={"Host": "no-such-bucket.s3-website-us-east-1.localhost"})
+        self.assertEqual(status, 404)
+        self.assertIn(b"NoSuchBucket", body)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ constexpr Row kRows[] = {
      "The list of parts was not in ascending order. Parts list must be specified in order by part "
      "number."},
     {"InvalidRange", 416, "The requested range cannot be satisfied."},
+    {"InvalidRedirectLocation", 400, "The website redirect location is not valid."},
     {"InvalidRequest", 400, "Invalid Request"},
     {"InvalidStorageClass", 400, "The storage class that you specified is not valid."},
     {"InvalidTag", 400, "The tag provided was not a valid tag."},

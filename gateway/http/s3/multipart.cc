@@ -365,7 +365,8 @@ awaitable<Error> list_uploads(Call& c) {
 
 constexpr Row kRows[] = {
     {"CreateMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploads", "", create,
-     CAIRN_S3_GRANTS " x-amz-storage-class x-amz-meta-* x-amz-tagging x-amz-checksum-algorithm "
+     CAIRN_S3_GRANTS " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
+                     "x-amz-tagging x-amz-checksum-algorithm "
                      "x-amz-checksum-type x-cairn-ttl",
      ""},
     {"UploadPart", action::kPutObject, "PUT", Scope::kObject, "uploadId", "", upload_part,

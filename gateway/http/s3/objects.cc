@@ -499,7 +499,8 @@ awaitable<Error> copy_object(Call& c) {
   }
   const std::string wanted = lower(c.request.header("x-amz-checksum-algorithm"));
   const bool changes = directive == "replace" || c.request.has_header("x-amz-storage-class") ||
-                       c.request.has_header("x-cairn-ttl") || !wanted.empty();
+                       c.request.has_header("x-cairn-ttl") || !wanted.empty() ||
+                       c.request.has_header("x-amz-website-redirect-location");
   if (source == c.bucket && key == c.key && !version && !changes) {
     co_return Error{
         "InvalidRequest",
@@ -531,6 +532,7 @@ awaitable<Error> copy_object(Call& c) {
     meta = std::move(fresh);
   }
   if (Error e = copy_tags(c, *source, key, meta.tags)) co_return e;
+  if (Error e = redirect_of(c, meta)) co_return e;
   if (Error e = acl_for_object(c, meta)) co_return e;
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
@@ -583,14 +585,14 @@ constexpr std::string_view kReadParams =
 constexpr Row kRows[] = {
     {"PutObject", action::kPutObject, "PUT", Scope::kObject, "", "", put_object,
      "if-match if-none-match if-unmodified-since " CAIRN_S3_GRANTS
-     " x-amz-storage-class x-amz-meta-* "
+     " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
      "x-amz-tagging x-amz-decoded-content-length x-amz-trailer x-amz-write-offset-bytes "
      "x-cairn-ttl "
      "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", true, true},
     {"CopyObject", action::kPutObject, "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
      "if-match if-none-match if-unmodified-since " CAIRN_S3_GRANTS
-     " x-amz-storage-class x-amz-meta-* "
+     " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
      "x-amz-copy-source x-amz-metadata-directive x-amz-tagging x-amz-tagging-directive x-cairn-ttl "
      "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
      ""},

@@ -24,7 +24,8 @@ awaitable<Error> not_a_form(Call&) {
 
 constexpr Row kRows[] = {
     {"PostObject", action::kPutObject, "POST", Scope::kBucket, "", "", not_a_form,
-     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-tagging x-cairn-ttl " CAIRN_S3_CHECKSUMS,
+     "x-amz-acl x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* x-amz-tagging "
+     "x-cairn-ttl " CAIRN_S3_CHECKSUMS,
      ""},
 };
 

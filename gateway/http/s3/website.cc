@@ -270,6 +270,20 @@ void forget_answer(http::Response& r, size_t headers) {
   r.content_length.reset();
 }
 
+// An object that sends elsewhere who asks for it.
+void lead_on(Call& c, size_t headers) {
+  const auto& all = c.response.headers;
+  const auto it = std::find_if(all.begin(), all.end(), [](const auto& header) {
+    return header.first == "x-amz-website-redirect-location";
+  });
+  if (it == all.end()) return;
+  const std::string to = it->second;
+  forget_answer(c.response, headers);
+  c.response.status = 301;
+  c.response.set("Location", to);
+  c.response.content_length = 0;
+}
+
 bool is_missing(const Error& e) { return e.code == "NoSuchKey" || e.code == "AccessDenied"; }
 
 // Whether "key/" is a page, so that "key" leads there.
@@ -338,7 +352,10 @@ awaitable<Error> serve_site(Call& c) {
   if (page.size() > objects::kObjectKeyMax) co_return Error{"KeyTooLongError", ""};
   const size_t headers = c.response.headers.size();
   Error e = co_await fetch(c, page, false);
-  if (!e) co_return e;
+  if (!e) {
+    lead_on(c, headers);
+    co_return e;
+  }
   forget_answer(c.response, headers);
   if (is_missing(e) && !of_directory) {
     const bool leads = co_await is_directory(c, site, asked);
