@@ -67,9 +67,8 @@ std::string_view header_of(Key key) {
 RequestContext::RequestContext(const http::Request& request, const Authenticated& auth,
                                const Subject& subject)
     : request_(request), auth_(auth), subject_(subject) {
-  if (auth.presigned) {
-    const auto signed_ms = parse_timestamp(auth.timestamp);
-    if (signed_ms) signature_age_ = cat(subject.store.now_ms() - *signed_ms);
+  if (auth.presigned && auth.signed_ms) {
+    signature_age_ = cat(subject.store.now_ms() - *auth.signed_ms);
   }
   // Those of PutObjectTagging stand in its body.
   knows_tags_ = !(request.method == "PUT" && request.param("tagging") != nullptr);

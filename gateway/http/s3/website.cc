@@ -263,7 +263,7 @@ awaitable<Error> fetch(Call& c, const std::string& key, bool whole) {
 }
 
 void forget_answer(http::Response& r, size_t headers) {
-  r.headers.resize(headers);
+  while (r.headers.size() > headers) r.headers.drop_last();
   r.status = 200;
   r.body.clear();
   r.stream.reset();
@@ -314,18 +314,16 @@ Error parse_website(const std::string& xml, Website& site) {
   return parse_redirect_all(all, site);
 }
 
-std::string_view site_of_host(std::string_view host, std::string_view domain,
-                              std::string_view region) {
-  if (const size_t colon = host.rfind(':'); colon != host.npos && !host.ends_with(']')) {
-    host = host.substr(0, colon);
-  }
-  for (const std::string& suffix :
-       {cat(".s3-website.", domain), cat(".s3-website-", region, ".", domain)}) {
-    if (host.size() <= suffix.size()) continue;
-    const size_t size = host.size() - suffix.size();
-    if (equals_ignoring_case(host.substr(size), suffix)) return host.substr(0, size);
-  }
-  return {};
+std::string_view site_of_host(std::string_view bucket, std::string_view region) {
+  constexpr std::string_view kMark = ".s3-website";
+  const size_t at = bucket.rfind('.');
+  if (at == bucket.npos || at == 0) return {};
+  const std::string_view label = bucket.substr(at);
+  if (!equals_ignoring_case(label.substr(0, kMark.size()), kMark)) return {};
+  const std::string_view behind = label.substr(kMark.size());
+  const bool is_site =
+      behind.empty() || (behind[0] == '-' && equals_ignoring_case(behind.substr(1), region));
+  return is_site ? bucket.substr(0, at) : std::string_view();
 }
 
 awaitable<Error> serve_site(Call& c) {

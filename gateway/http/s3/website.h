@@ -9,10 +9,9 @@
 
 namespace cairn::s3 {
 
-// The bucket of BUCKET.s3-website.DOMAIN or BUCKET.s3-website-REGION.DOMAIN; empty: the host is
-// none of these.
-std::string_view site_of_host(std::string_view host, std::string_view domain,
-                              std::string_view region);
+// The bucket of BUCKET.s3-website.DOMAIN or BUCKET.s3-website-REGION.DOMAIN, by what stands before
+// the domain (Service::bucket_of_host); empty: it is none of these.
+std::string_view site_of_host(std::string_view before_domain, std::string_view region);
 // The body of PutBucketWebsite.
 Error parse_website(const std::string& xml, Website& site);
 // Answers `call`, whose bucket has a name and no more yet.
