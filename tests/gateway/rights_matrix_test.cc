@@ -239,8 +239,8 @@ struct BucketSays {
   // A statement of its policy, of this action on this resource; empty: it has no policy.
   std::function<std::string(const std::string& action, const std::string& resource)> policy;
   Ownership ownership = Ownership::kBucketOwnerEnforced;
-  std::optional<Acl> acl;
-  PublicAccessBlock block;
+  std::optional<Acl> acl = {};
+  PublicAccessBlock block = {};
   bool requester_pays = false;
   // Whether it allows, and whether it denies, the action to these callers.
   bool allows_strangers = false, allows_users = false, denies = false;
