@@ -44,6 +44,7 @@
 #include "core/log/log_reader.h"
 #include "core/log/manifest.h"
 #include "core/log/segment_usage.h"
+#include "core/store/bucket_access.h"
 #include "core/store/busy.h"
 #include "core/store/change.h"
 #include "core/store/namespace.h"
@@ -141,8 +142,9 @@ class Keyspace {
   // The newest bucket made or dropped: what an answer about buckets, or of one, rests on.
   Lsn newest_name() const { return Lsn(newest_name_.load(std::memory_order_acquire)); }
   std::vector<NamespacePtr> buckets() const;  // by name
-  // AlreadyExists if there is one.
-  StatusOr<Lsn> create_bucket(std::string_view name);
+  // AlreadyExists if there is one. `set`: what is set for it from its first moment on; its time of
+  // creation is not looked at.
+  StatusOr<Lsn> create_bucket(std::string_view name, Properties set = {});
   // Of a bucket or a database: `change` is called with those that hold, which nobody changes
   // meanwhile, so that of two changes at once none is lost. Whoever sees what was changed and then
   // waits for newest_name() knows it to be durable. NotFound if it was dropped; ResourceExhausted:
@@ -152,6 +154,8 @@ class Keyspace {
   // version alone (core/store/versions.h). Collections that it holds stay, and make none. Errors as
   // above.
   StatusOr<Lsn> set_versioning(Namespace& bucket, bool enabled);
+  // What buckets and databases say of who may use them.
+  const BucketAccessTable& bucket_access() const { return bucket_access_; }
   // NotFound; FailedPrecondition if it still holds keys, or versions of some.
   StatusOr<Lsn> drop_bucket(std::string_view name);
 
@@ -366,6 +370,9 @@ class Keyspace {
   // Appends the record that names a namespace, in place of the one before. Returns its LSN.
   Lsn write_name(Namespace& ns, const Properties& properties)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
+  void note_access(const Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_) {
+    bucket_access_.set(ns.name, BucketAccess::compile(ns.name, *ns.properties()));
+  }
   Lsn write_name(Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_) {
     return write_name(ns, *ns.properties());
   }
@@ -474,6 +481,7 @@ class Keyspace {
     freed_.fetch_add(count, std::memory_order_relaxed);
   }
   std::atomic<uint64_t> newest_name_{0};
+  BucketAccessTable bucket_access_;
   std::atomic<uint64_t> newest_version_{0};  // number that this process gave
   std::atomic<bool> stopping_{false};
   Gate stopped_;      // stopping_ was set
