@@ -5,6 +5,8 @@
 //   tag 1      = name NUL value             of a tag; in order of the names
 //   tag 2      = rule                       of cross-origin requests; in the order of the rules
 //   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
+//   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
+//                                           once set, it is never unset
 //   rule       = field*                     1 id, 2 origin*, 3 method*, 4 header*, 5 exposed
 //   header*,
 //                                           6 u32 max age in seconds; an optional one may be
@@ -27,6 +29,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/store/version_lock.h"
+
 namespace cairn {
 
 // Who may ask from a web page of another origin, for what, and what the page may see of the answer.
@@ -45,7 +49,8 @@ struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
   std::vector<CorsRule> cors = {};
-  Versioning versioning = Versioning::kOff;  // Keyspace::set_versioning changes it
+  Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
+  std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
   bool operator==(const Properties&) const = default;
 
   std::string encode() const;

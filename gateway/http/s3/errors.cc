@@ -40,6 +40,7 @@ constexpr Row kRows[] = {
     {"InvalidAccessKeyId", 403,
      "The access key ID that you provided does not exist in our records."},
     {"InvalidArgument", 400, "Invalid Argument"},
+    {"InvalidBucketState", 409, "The request is not valid with the current state of the bucket."},
     {"InvalidBucketName", 400, "The specified bucket is not valid."},
     {"InvalidDigest", 400, "The Content-MD5 you specified was invalid."},
     {"InvalidObjectState", 403, "The operation is not valid for the object's storage class"},
@@ -50,6 +51,7 @@ constexpr Row kRows[] = {
      "The list of parts was not in ascending order. Parts list must be specified in order by part "
      "number."},
     {"InvalidRange", 416, "The requested range cannot be satisfied."},
+    {"InvalidRetentionPeriod", 400, "The retention period is not valid."},
     {"InvalidRequest", 400, "Invalid Request"},
     {"InvalidStorageClass", 400, "The storage class that you specified is not valid."},
     {"InvalidTag", 400, "The tag provided was not a valid tag."},
@@ -74,6 +76,8 @@ constexpr Row kRows[] = {
     {"NoSuchCORSConfiguration", 404, "The CORS configuration does not exist"},
     {"NoSuchKey", 404, "The specified key does not exist."},
     {"NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist"},
+    {"NoSuchObjectLockConfiguration", 404,
+     "The specified object does not have a ObjectLock configuration"},
     {"NoSuchPublicAccessBlockConfiguration", 404,
      "The public access block configuration was not found"},
     {"NoSuchTagSet", 404, "The TagSet does not exist"},
@@ -166,6 +170,8 @@ Error translate(const Status& status, std::string_view missing) {
       if (is_wrong_type(status)) return {"InvalidRequest", text};
       return precondition_failed(text.find(": ") == text.npos ? ""
                                                               : text.substr(text.find(": ") + 2));
+    case absl::StatusCode::kPermissionDenied:
+      return {"AccessDenied", "Access Denied because object protected by object lock."};
     case absl::StatusCode::kAborted:
       return {"ConditionalRequestConflict", ""};
     case absl::StatusCode::kOutOfRange:

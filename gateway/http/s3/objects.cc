@@ -6,6 +6,7 @@
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/collections.h"
 #include "gateway/http/s3/metadata.h"
+#include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
 #include "objects/rename.h"
 #include "objects/versions.h"
@@ -151,11 +152,12 @@ std::string_view checksum_type(std::string_view checksum) {
 static awaitable<StatusOr<objects::PutResult>> publish(Call& c, objects::Upload& upload,
                                                        const ObjectMeta& meta,
                                                        const std::optional<int64_t>& ttl_ms,
-                                                       const objects::Conditions& conditions) {
+                                                       const objects::Conditions& conditions,
+                                                       const VersionLock& lock) {
   objects::Refetch refetch(c.store);
   for (;;) {
-    auto put =
-        objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
+    auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms),
+                            conditions, lock);
     Status status = put.status();
     const bool again = co_await refetch.again(status);
     if (again) continue;
@@ -183,6 +185,9 @@ awaitable<Error> put_object(Call& c) {
   if (Error e = tags_of(c, meta.tags)) co_return e;
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
+  VersionLock lock;
+  if (Error e = lock_of(c, lock)) co_return e;
+  if (Error e = check_locked_body(c, lock)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (!conditions.empty()) {  // fail before the body is sent, where that can be known already
@@ -200,7 +205,7 @@ awaitable<Error> put_object(Call& c) {
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
@@ -324,6 +329,7 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
     co_return precondition_failed(objects::unmet(conditions, &opened->info));
   }
   set_object_headers(c, opened->info);
+  set_lock_headers(c, opened->info.lock);
   say_version(c, opened->info.version_id);
   if (verdict == objects::Verdict::kNotModified) {
     c.response.status = 304;
@@ -373,6 +379,7 @@ awaitable<Error> delete_object(Call& c) {
     say_version(c, c.param("versionId"));
     co_return Error{};
   }
+  conditions.bypass_governance = bypasses_governance(c, c.key);
   objects::Refetch refetch(c.store);
   for (;;) {
     auto removed = objects::remove(c.store, *c.bucket, c.key, conditions);
@@ -514,6 +521,8 @@ awaitable<Error> copy_object(Call& c) {
   if (verdict != objects::Verdict::kGo) co_return unmet_by_source(of_source, opened->info);
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
+  VersionLock lock;
+  if (Error e = lock_of(c, lock)) co_return e;
   ObjectMeta meta = opened->info.meta;
   objects::forget_renaming(meta);
   if (directive == "replace") {
@@ -551,7 +560,7 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
@@ -581,11 +590,11 @@ constexpr Row kRows[] = {
     {"PutObject", action::kPutObject, "PUT", Scope::kObject, "", "", put_object,
      "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
      "x-amz-tagging x-amz-decoded-content-length x-amz-trailer x-amz-write-offset-bytes "
-     "x-cairn-ttl "
-     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     "x-cairn-ttl " CAIRN_S3_LOCKS "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", true, true},
     {"CopyObject", action::kPutObject, "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
-     "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
+     "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class "
+     "x-amz-meta-* " CAIRN_S3_LOCKS
      "x-amz-copy-source x-amz-metadata-directive x-amz-tagging x-amz-tagging-directive x-cairn-ttl "
      "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
      ""},

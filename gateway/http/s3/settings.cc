@@ -13,7 +13,6 @@ struct Unset {
 constexpr Unset kUnset[] = {
     {"encryption", "ServerSideEncryptionConfigurationNotFoundError"},
     {"lifecycle", "NoSuchLifecycleConfiguration"},
-    {"object-lock", "ObjectLockConfigurationNotFoundError"},
     {"ownershipControls", "OwnershipControlsNotFoundError"},
     {"policy", "NoSuchBucketPolicy"},
     {"policyStatus", "NoSuchBucketPolicy"},
@@ -72,18 +71,14 @@ awaitable<Error> get_object_acl(Call& c) {
   reply_acl(c);
   co_return co_await settle(c, info->seen);
 }
-// Of an object, where its bucket has no locks.
-awaitable<Error> get_lock(Call&) {
-  co_return Error{"InvalidRequest", "Bucket is missing Object Lock Configuration"};
-}
 
 constexpr Action get(std::string_view name) { return {action::kDoor, name, Access::kRead}; }
 constexpr Row of_bucket(std::string_view operation, std::string_view action,
                         std::string_view subresource, Operation run = get_unset) {
   return {operation, get(action), "GET", Scope::kBucket, subresource, "", run, "", ""};
 }
-constexpr Row of_object(std::string_view operation, std::string_view subresource,
-                        Operation run = get_lock, Action of_version = {}) {
+constexpr Row of_object(std::string_view operation, std::string_view subresource, Operation run,
+                        Action of_version = {}) {
   return {operation, get(operation), "GET", Scope::kObject, subresource, "",        run,
           "",        "versionId",    true,  false,          false,       of_version};
 }
@@ -104,11 +99,8 @@ constexpr Row kRows[] = {
     of_bucket("GetBucketRequestPayment", "GetBucketRequestPayment", "requestPayment",
               get_request_payment),
     of_bucket("GetBucketWebsite", "GetBucketWebsite", "website"),
-    of_bucket("GetObjectLockConfiguration", "GetBucketObjectLockConfiguration", "object-lock"),
     of_bucket("GetPublicAccessBlock", "GetBucketPublicAccessBlock", "publicAccessBlock"),
     of_object("GetObjectAcl", "acl", get_object_acl, get("GetObjectVersionAcl")),
-    of_object("GetObjectLegalHold", "legal-hold"),
-    of_object("GetObjectRetention", "retention"),
 };
 
 }  // namespace
