@@ -12,6 +12,7 @@ enum Tag : uint8_t {
   kTag = 1,
   kCorsRule = 2,
   kVersioning = 16,
+  kObjectLock = 17,
   kNotification = 24,
   kPolicy = 32,
   kOwnership = 33,
@@ -48,6 +49,22 @@ std::string encode_rule(const CorsRule& rule) {
     add_field(out, kMaxAge, {reinterpret_cast<const char*>(&seconds), sizeof(seconds)});
   }
   return out;
+}
+
+std::string encode_retention(const DefaultRetention& r) {
+  std::string out(1, static_cast<char>(r.retention));
+  out.push_back(r.in_years ? 1 : 0);
+  return out.append(reinterpret_cast<const char*>(&r.count), sizeof(r.count));
+}
+
+std::optional<DefaultRetention> decode_retention(std::string_view in) {
+  DefaultRetention r;
+  if (in.size() != 2 + sizeof(r.count)) return std::nullopt;
+  if (in[0] < 0 || in[0] > 2 || in[1] < 0 || in[1] > 1) return std::nullopt;
+  r.retention = static_cast<Retention>(in[0]);
+  r.in_years = in[1] == 1;
+  std::memcpy(&r.count, in.data() + 2, sizeof(r.count));
+  return r;
 }
 
 std::optional<CorsRule> decode_rule(std::string_view in) {
@@ -183,6 +200,7 @@ std::string Properties::encode() const {
   if (versioning != Versioning::kOff) {
     add_byte(out, kVersioning, static_cast<uint8_t>(versioning));
   }
+  if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
   if (!policy.empty()) add_field(out, kPolicy, policy);
   if (ownership != Ownership::kBucketOwnerEnforced) {
@@ -220,6 +238,10 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         if (field->bytes.size() != 1) return std::nullopt;
         if (field->bytes[0] != 1 && field->bytes[0] != 2) return std::nullopt;
         p.versioning = static_cast<Versioning>(field->bytes[0]);
+        break;
+      case kObjectLock:
+        p.object_lock = decode_retention(field->bytes);
+        if (!p.object_lock) return std::nullopt;
         break;
       case kNotification: {
         auto rule = decode_notification(field->bytes);

@@ -5,6 +5,8 @@
 //   tag 1      = name NUL value             of a tag; in order of the names
 //   tag 2      = rule                       of cross-origin requests; in the order of the rules
 //   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
+//   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
+//                                           once set, it is never unset
 //   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
 //   tag 33     = u8 ownership               as below, but for 0
 //   tag 34     = u8 bits                    of public access: 1 block ACLs, 2 ignore ACLs, 4 block
@@ -38,6 +40,7 @@
 #include <vector>
 
 #include "core/store/acl.h"
+#include "core/store/version_lock.h"
 #include "core/store/website.h"
 
 namespace cairn {
@@ -85,7 +88,8 @@ struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
   std::vector<CorsRule> cors = {};
-  Versioning versioning = Versioning::kOff;  // Keyspace::set_versioning changes it
+  Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
+  std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
   std::vector<NotificationRule> notifications = {};
   std::string policy = {};  // JSON; empty: none
   Ownership ownership = Ownership::kBucketOwnerEnforced;

@@ -90,6 +90,23 @@ void settings(const std::string& text) {
   }
 }
 
+void locks(const std::string& text) {
+  LockConfiguration configuration;
+  if (!parse_lock_configuration(text, configuration)) {
+    law(configuration.has_rule || (configuration.mode.empty() && !configuration.days),
+        "what has no rule says nothing");
+  }
+  std::string mode, date, status;
+  if (parse_retention(text, mode, date)) return;
+  XmlOut out("Retention");
+  add_as_it_came(out.root(), "Mode", mode);
+  add_as_it_came(out.root(), "RetainUntilDate", date);
+  std::string again, same_date;
+  law(!parse_retention(out.text(), again, same_date) && again == mode && same_date == date,
+      "what was written is read");
+  (void)parse_legal_hold(text, status);
+}
+
 }  // namespace
 }  // namespace cairn::fuzz
 
@@ -99,6 +116,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::deletes(text);
   fuzz::completes(text);
   fuzz::settings(text);
+  fuzz::locks(text);
   (void)s3::parse_create_bucket(text, "us-east-1");
   // Any text can be written, and is read back if XML can hold it.
   s3::XmlOut out("Error", false);

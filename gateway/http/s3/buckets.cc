@@ -7,6 +7,7 @@
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/listing.h"
+#include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
 #include "objects/versions.h"
 
@@ -50,10 +51,13 @@ awaitable<Error> create_bucket(Call& c) {
   std::string text;
   if (Error e = co_await read_small(c, 64 << 10, text)) co_return e;
   if (Error e = parse_create_bucket(text, c.region)) co_return e;
+  bool locks = false;
+  if (Error e = wants_object_lock(c, locks)) co_return e;
   // In the first of its regions S3 says of one's own bucket what it says of one that it made.
   const bool again = c.region == kFirstRegion;
   const NamespacePtr there = c.store.find_namespace(c.bucket_name);
-  if (there != nullptr && (!again || !there->is_bucket())) {
+  const auto has_locks = [&] { return there->properties()->object_lock.has_value(); };
+  if (there != nullptr && (!again || !there->is_bucket() || (locks && !has_locks()))) {
     co_return Error{"BucketAlreadyOwnedByYou", "", c.store.newest_name()};
   }
   Lsn made = c.store.newest_name();
@@ -61,6 +65,7 @@ awaitable<Error> create_bucket(Call& c) {
     if (!objects::valid_bucket_name(c.bucket_name)) co_return Error{"InvalidBucketName", ""};
     Properties set;
     if (Error e = access_for_bucket(c, set)) co_return e;
+    if (locks) set.object_lock.emplace();
     auto lsn = c.store.create_bucket(c.bucket_name, std::move(set));
     if (absl::IsAlreadyExists(lsn.status())) {
       if (!again) co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
@@ -253,13 +258,6 @@ awaitable<Error> list_v2(Call& c) {
 
 // ---- DeleteObjects ----
 
-// Whether the body came with a digest of its own.
-bool is_checked(const http::Request& r) {
-  return r.has_header("content-md5") ||
-         std::any_of(std::begin(kChecksumTags), std::end(kChecksumTags),
-                     [&](auto& one) { return r.has_header(cat("x-amz-checksum-", one.second)); });
-}
-
 awaitable<Error> delete_objects(Call& c) {
   if (!is_checked(c.request)) {
     co_return Error{"InvalidRequest", "Missing required header for this request: Content-MD5"};
@@ -278,6 +276,7 @@ awaitable<Error> delete_objects(Call& c) {
     const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
     Error e = c.may(action, c.bucket_name, key, version ? &*version : nullptr);
     if (!e) e = may_compare(c, key, conditions);
+    conditions.bypass_governance = bypasses_governance(c, key);
     if (!e && version) conditions.version = objects::parse_version_id(*version);
     if (!e && version && !is_version_id(*version)) e = {"NoSuchVersion", ""};
     const bool gone = version && !conditions.version;  // no version is called so

@@ -49,8 +49,7 @@ constexpr Truth kTruths[] = {
     {"x-amz-object-ownership", "BucketOwnerEnforced BucketOwnerPreferred ObjectWriter", "",
      "InvalidArgument"},
     {"x-amz-confirm-remove-self-bucket-access", "true false True False", "", "InvalidArgument"},
-    {"x-amz-bucket-object-lock-enabled", "false False", "true True TRUE", "InvalidArgument"},
-    // Nothing is locked, so nothing has to be bypassed.
+    {"x-amz-bucket-object-lock-enabled", "true True TRUE false False FALSE", "", "InvalidArgument"},
     {"x-amz-bypass-governance-retention", "true True TRUE false False", "", "InvalidArgument"},
     {"x-amz-request-payer", "requester", "", "InvalidArgument"},
     {"x-amz-checksum-mode", "ENABLED enabled", "", "InvalidArgument"},

@@ -43,6 +43,7 @@ constexpr Row kRows[] = {
     {"InvalidArgument", 400, "Invalid Argument"},
     {"InvalidBucketAclWithObjectOwnership", 400,
      "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"},
+    {"InvalidBucketState", 409, "The request is not valid with the current state of the bucket."},
     {"InvalidBucketName", 400, "The specified bucket is not valid."},
     {"InvalidDigest", 400, "The Content-MD5 you specified was invalid."},
     {"InvalidObjectState", 403, "The operation is not valid for the object's storage class"},
@@ -54,6 +55,7 @@ constexpr Row kRows[] = {
      "number."},
     {"InvalidRange", 416, "The requested range cannot be satisfied."},
     {"InvalidRedirectLocation", 400, "The website redirect location is not valid."},
+    {"InvalidRetentionPeriod", 400, "The retention period is not valid."},
     {"InvalidRequest", 400, "Invalid Request"},
     {"InvalidStorageClass", 400, "The storage class that you specified is not valid."},
     {"InvalidTag", 400, "The tag provided was not a valid tag."},
@@ -82,6 +84,8 @@ constexpr Row kRows[] = {
     {"NoSuchCORSConfiguration", 404, "The CORS configuration does not exist"},
     {"NoSuchKey", 404, "The specified key does not exist."},
     {"NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist"},
+    {"NoSuchObjectLockConfiguration", 404,
+     "The specified object does not have a ObjectLock configuration"},
     {"NoSuchPublicAccessBlockConfiguration", 404,
      "The public access block configuration was not found"},
     {"NoSuchTagSet", 404, "The TagSet does not exist"},
@@ -177,6 +181,8 @@ Error translate(const Status& status, std::string_view missing) {
       if (is_wrong_type(status)) return {"InvalidRequest", text};
       return precondition_failed(text.find(": ") == text.npos ? ""
                                                               : text.substr(text.find(": ") + 2));
+    case absl::StatusCode::kPermissionDenied:
+      return {"AccessDenied", "Access Denied because object protected by object lock."};
     case absl::StatusCode::kAborted:
       return {"ConditionalRequestConflict", ""};
     case absl::StatusCode::kOutOfRange:

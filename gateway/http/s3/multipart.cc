@@ -5,6 +5,7 @@
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/metadata.h"
+#include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
@@ -21,6 +22,9 @@ awaitable<Error> create(Call& c) {
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
   if (ttl_ms) meta.extra[objects::kUploadTtl] = c.request.header("x-cairn-ttl");
+  VersionLock lock;
+  if (Error e = lock_of(c, lock)) co_return e;
+  put_lock(meta, lock);
   std::string algorithm = lower(c.request.header("x-amz-checksum-algorithm"));
   if (algorithm.empty() && c.request.has_header("x-amz-checksum-type")) {
     co_return Error{"InvalidRequest",
@@ -73,6 +77,7 @@ awaitable<Error> upload_part(Call& c) {
   if (Error e = part_number(c, number)) co_return e;
   auto found = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!found.ok()) co_return error_of(found.status(), "NoSuchUpload");
+  if (Error e = check_locked_part(c, found->meta)) co_return e;
   objects::Upload upload(c.store, announced(c));
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
@@ -367,7 +372,7 @@ constexpr Row kRows[] = {
     {"CreateMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploads", "", create,
      CAIRN_S3_GRANTS " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
                      "x-amz-tagging x-amz-checksum-algorithm "
-                     "x-amz-checksum-type x-cairn-ttl",
+                     "x-amz-checksum-type x-cairn-ttl " CAIRN_S3_LOCKS,
      ""},
     {"UploadPart", action::kPutObject, "PUT", Scope::kObject, "uploadId", "", upload_part,
      "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,

@@ -7,6 +7,7 @@
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
 #include "gateway/http/s3/form.h"
+#include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/post_policy.h"
 
 namespace cairn::s3 {
@@ -25,7 +26,7 @@ awaitable<Error> not_a_form(Call&) {
 constexpr Row kRows[] = {
     {"PostObject", action::kPutObject, "POST", Scope::kBucket, "", "", not_a_form,
      "x-amz-acl x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* x-amz-tagging "
-     "x-cairn-ttl " CAIRN_S3_CHECKSUMS,
+     "x-cairn-ttl " CAIRN_S3_LOCKS CAIRN_S3_CHECKSUMS,
      ""},
 };
 

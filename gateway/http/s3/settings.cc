@@ -13,7 +13,6 @@ struct Unset {
 constexpr Unset kUnset[] = {
     {"encryption", "ServerSideEncryptionConfigurationNotFoundError"},
     {"lifecycle", "NoSuchLifecycleConfiguration"},
-    {"object-lock", "ObjectLockConfigurationNotFoundError"},
     {"replication", "ReplicationConfigurationNotFoundError"},
 };
 
@@ -32,22 +31,12 @@ awaitable<Error> get_logging(Call& c) {
   reply_xml(c, XmlOut("BucketLoggingStatus"));
   co_return Error{};
 }
-// Of an object, where its bucket has no locks.
-awaitable<Error> get_lock(Call&) {
-  co_return Error{"InvalidRequest", "Bucket is missing Object Lock Configuration"};
-}
 
 constexpr Action get(std::string_view name) { return {action::kDoor, name, Access::kRead}; }
 constexpr Row of_bucket(std::string_view operation, std::string_view action,
                         std::string_view subresource, Operation run = get_unset) {
   return {operation, get(action), "GET", Scope::kBucket, subresource, "", run, "", ""};
 }
-constexpr Row of_object(std::string_view operation, std::string_view subresource,
-                        Operation run = get_lock, Action of_version = {}) {
-  return {operation, get(operation), "GET", Scope::kObject, subresource, "",        run,
-          "",        "versionId",    true,  false,          false,       of_version};
-}
-
 constexpr Row kRows[] = {
     of_bucket("GetBucketAccelerateConfiguration", "GetAccelerateConfiguration", "accelerate",
               get_accelerate),
@@ -55,9 +44,6 @@ constexpr Row kRows[] = {
     of_bucket("GetBucketLifecycleConfiguration", "GetLifecycleConfiguration", "lifecycle"),
     of_bucket("GetBucketLogging", "GetBucketLogging", "logging", get_logging),
     of_bucket("GetBucketReplication", "GetReplicationConfiguration", "replication"),
-    of_bucket("GetObjectLockConfiguration", "GetBucketObjectLockConfiguration", "object-lock"),
-    of_object("GetObjectLegalHold", "legal-hold"),
-    of_object("GetObjectRetention", "retention"),
 };
 
 }  // namespace
