@@ -362,6 +362,7 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
 
 Status Transaction::flush(Namespace& ns) {
   Namespace* one = &ns;
+  if (ns.versions() != nullptr && ns.properties()->object_lock) return refuse(object_locked());
   if (!makes_versions(ns)) return flush(ns.stored(), {&one, 1});
   StripeLocks own(keyspace_);
   if (Status s = take_all(own); !s.ok()) return s;

@@ -22,6 +22,9 @@
 namespace cairn {
 
 inline constexpr std::string_view kAccount = "000000000000";
+// Of the account, and so of its root, whatever the environment calls it: what owns all buckets.
+inline constexpr std::string_view kRootCanonicalId =
+    "ab2aeabf4b02808857ba7626a671f1fb9679beb946fe18327812210596f11289";
 
 // Limits; those that AWS has too are AWS's, but for keys, of which it has two.
 inline constexpr size_t kKeysOfUserMax = 10, kGroupsOfUserMax = 10, kAttachedMax = 10;

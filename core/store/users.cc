@@ -92,6 +92,13 @@ std::shared_ptr<const Rights> no_rights() {
   return rights;
 }
 
+std::shared_ptr<const Rights> rights_of_anybody() {
+  auto rights = std::make_shared<Rights>();
+  rights->is_anybody = true;
+  rights->id = "anonymous";
+  return rights;
+}
+
 std::string seal_name(std::string_view key_id) { return cat("key:", key_id); }
 
 }  // namespace
@@ -102,6 +109,7 @@ Users::Users(std::string root_user, std::string root_password, bool configured)
       configured_(configured),
       root_(std::make_shared<Principal>(root_user_)),
       default_(std::make_shared<Principal>("default")),
+      anybody_(std::make_shared<Principal>("anonymous", rights_of_anybody())),
       mark_key_(random_bytes(32)),
       worker_(std::make_unique<Worker>()) {}
 
@@ -234,6 +242,41 @@ bool Users::knows(std::string_view user) const {
   return record != nullptr && record->name == user;
 }
 
+bool Users::knows(const policy::PrincipalPattern& principal) const {
+  using policy::PrincipalPattern;
+  const auto known = this->known();
+  switch (principal.kind) {
+    case PrincipalPattern::kEverybody:
+      return true;
+    case PrincipalPattern::kAccount:
+      return principal.text == kAccount;
+    case PrincipalPattern::kUser: {
+      if (known == nullptr) return false;
+      const std::string_view arn = principal.text;
+      const UserRecord* record = known->table.user(arn.substr(arn.rfind('/') + 1));
+      return record != nullptr && arn_of(*record) == arn;
+    }
+    case PrincipalPattern::kCanonicalUser:
+      return principal.text == kRootCanonicalId || user_of(principal.text).has_value();
+    case PrincipalPattern::kAnyUser:
+      break;
+  }
+  return false;
+}
+
+std::optional<std::string> Users::user_of(std::string_view canonical_id) const {
+  if (canonical_id == kRootCanonicalId) return root_user_;
+  const auto known = this->known();
+  if (known == nullptr) return std::nullopt;
+  for (const auto& [id, principal] : known->principals) {
+    const auto rights = principal->rights();
+    if (rights != nullptr && !rights->nothing && rights->canonical_user == canonical_id) {
+      return rights->name;
+    }
+  }
+  return std::nullopt;
+}
+
 // ---- the table ----
 
 std::shared_ptr<const Rights> Users::rights_of(const UserTable& table, const UserRecord& user,
@@ -284,7 +327,8 @@ void Users::renew(KnownUsers& known, const std::string& user_id) const {
   if (user == nullptr) {
     known.principals.erase(user_id);
   } else if (principal == nullptr) {
-    principal = std::make_shared<Principal>(user->name, rights_of(known.table, *user, nullptr));
+    principal = std::make_shared<Principal>(user->name, rights_of(known.table, *user, nullptr),
+                                            &keyspace_->bucket_access());
   } else {
     principal->set_rights(rights_of(known.table, *user, nullptr));
   }
@@ -294,7 +338,7 @@ namespace {
 
 // The same for the keys of these users: `rights_of` and `open` say what a key may, and its secret.
 void renew_keys(
-    KnownUsers& known, const std::set<std::string>& users,
+    KnownUsers& known, const BucketAccessTable& buckets, const std::set<std::string>& users,
     absl::FunctionRef<std::shared_ptr<const Rights>(const UserRecord&, const KeyRecord&)> rights_of,
     absl::FunctionRef<std::optional<std::string>(const KeyRecord&)> open) {
   for (auto it = known.keys.begin(); it != known.keys.end();) {
@@ -321,7 +365,7 @@ void renew_keys(
       key->principal = nullptr;
     }
     if (key->principal == nullptr) {
-      key->principal = std::make_shared<Principal>(name, std::move(rights));
+      key->principal = std::make_shared<Principal>(name, std::move(rights), &buckets);
     } else {
       key->principal->set_rights(std::move(rights));
     }
@@ -334,6 +378,9 @@ void renew_keys(
 void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& report) {
   keyspace_ = &keyspace;
   master_ = master;
+  for (const auto& principal : {root_, default_, anybody_}) {
+    principal->consult(keyspace.bucket_access());
+  }
   auto known = std::make_shared<KnownUsers>();
   UserTable& table = known->table;
   Namespace& system = keyspace.system();
@@ -385,7 +432,7 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
   for (auto& [id, key] : table.keys) ids.insert(key->user);
   for (const std::string& id : ids) renew(*known, id);
   renew_keys(
-      *known, ids,
+      *known, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) { return rights_of(table, user, &key); },
       [&](const KeyRecord& key) { return master_.open(key.sealed, seal_name(key.id)); });
   const auto sealed = std::count_if(known->keys.begin(), known->keys.end(),
@@ -461,7 +508,7 @@ StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
   }
   for (const std::string& id : ids) renew(*next, id);
   renew_keys(
-      *next, ids,
+      *next, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) {
         return rights_of(next->table, user, &key);
       },

@@ -6,9 +6,11 @@
 // door (RESP command, S3 operation, gRPC method) names its Action, and asks for each key that it
 // will touch, before it touches any. What nobody allowed is denied.
 //
-// Root, whom the environment names, may do all and is in no record. All others, their groups, keys
-// and policies are records of the store (user_records.h). A principal is known by one object as
-// long as he is: what he may changes within it, so that every connection of his sees it at once.
+// Root, whom the environment names, may do all and is in no record; what a bucket's policy denies
+// him he may not do either, but for reading, replacing and deleting that policy. All others, their
+// groups, keys and policies are records of the store (user_records.h). A principal is known by one
+// object as long as he is: what he may changes within it, so that every connection of his sees it
+// at once.
 //
 // Threads: any. change() takes the stripes of its records; no lock is held for a reader for longer
 // than the copy of a pointer. Passwords of the table are checked on a thread of their own
@@ -29,6 +31,7 @@
 #include "core/base/clock.h"
 #include "core/base/mutex.h"
 #include "core/base/report.h"
+#include "core/store/bucket_access.h"
 #include "core/store/policy.h"
 #include "core/store/sealing.h"
 
@@ -86,8 +89,10 @@ struct Rights {
   std::vector<PolicyPtr> kept;
   std::vector<const policy::Policy*> policies;  // the same
   PolicyPtr boundary;
-  bool nothing = false;    // whoever he is, he is not any more; or something of it cannot be read
-  int64_t expires_ms = 0;  // Unix time; 0: never
+  bool is_root = false;     // he may all
+  bool is_anybody = false;  // he has not said who he is
+  bool nothing = false;     // whoever he is, he is not any more; or something of it cannot be read
+  int64_t expires_ms = 0;   // Unix time; 0: never
   std::string name, id, arn, canonical_user;
   const Clock* clock = nullptr;
 
@@ -98,15 +103,29 @@ struct Rights {
 
 class Principal {
  public:
-  // One that may do all.
+  // One that may do all. `buckets`: what buckets say of it; null: nothing, or consult() will tell.
   explicit Principal(std::string name) : name_(std::move(name)), all_(true) {}
-  Principal(std::string name, std::shared_ptr<const Rights> rights) : name_(std::move(name)) {
+  Principal(std::string name, std::shared_ptr<const Rights> rights,
+            const BucketAccessTable* buckets = nullptr)
+      : name_(std::move(name)), buckets_(buckets) {
     set_rights(std::move(rights));
+  }
+  void consult(const BucketAccessTable& buckets) {
+    buckets_.store(&buckets, std::memory_order_release);
   }
 
   const std::string& name() const { return name_; }
   // Whether nothing need be asked: for paths on which a question costs.
-  bool may_all() const { return all_.load(std::memory_order_relaxed); }
+  bool may_all() const {
+    if (!all_.load(std::memory_order_relaxed)) return false;
+    const BucketAccessTable* buckets = buckets_.load(std::memory_order_acquire);
+    return buckets == nullptr || !buckets->any_denies();
+  }
+  // What the bucket or database of this name says. Null: nothing.
+  BucketAccessPtr access_of(std::string_view space) const {
+    const BucketAccessTable* buckets = buckets_.load(std::memory_order_acquire);
+    return buckets == nullptr || space.empty() ? nullptr : buckets->find(space);
+  }
   // Null: he may all.
   std::shared_ptr<const Rights> rights() const {
     MutexLock lock(mutex_);
@@ -123,6 +142,7 @@ class Principal {
   friend class Users;
   const std::string name_;
   std::atomic<bool> all_{false};
+  std::atomic<const BucketAccessTable*> buckets_{nullptr};
   mutable SmallMutex mutex_;
   std::shared_ptr<const Rights> rights_ ABSL_GUARDED_BY(mutex_);
   std::string verified_ ABSL_GUARDED_BY(mutex_);  // of the last password that was right
@@ -183,8 +203,14 @@ class Users {
   std::optional<std::string> secret(std::string_view access_key) const;
 
   bool knows(std::string_view user) const;
+  // Whether a policy of a bucket may name him: a user by his ARN or his canonical id, the account.
+  bool knows(const policy::PrincipalPattern& principal) const;
+  // The name of who has this canonical id; nothing: nobody has.
+  std::optional<std::string> user_of(std::string_view canonical_id) const;
   // Who a client is that a door lets in without asking who it is.
-  const PrincipalPtr& default_user() const { return default_; }
+  PrincipalPtr default_user() const { return default_; }
+  // Who has not said who he is: he may what a bucket lets everybody do.
+  PrincipalPtr anybody() const { return anybody_; }
   bool check(std::string_view user, std::string_view password) const {
     bool user_matches = equal_in_constant_time(user, root_user_);
     bool password_matches = equal_in_constant_time(password, root_password_);
@@ -229,7 +255,7 @@ class Users {
   const std::string root_user_;
   const std::string root_password_;
   const bool configured_;
-  const PrincipalPtr root_, default_;
+  const std::shared_ptr<Principal> root_, default_, anybody_;
   const std::string mark_key_;  // of this process
   const std::unique_ptr<Worker> worker_;
 

@@ -26,6 +26,7 @@ BODY = ["x-amz-decoded-content-length", "x-amz-trailer", "x-amz-sdk-checksum-alg
 TAG = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
 CORS = "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
 WRITE = ["x-amz-tagging", "if-match", "if-none-match", "if-unmodified-since", "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a"]
+LOCK = ["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold"]
 RENAME = ["x-amz-rename-source", "x-amz-client-token"] + [
     p + "if-" + c for p in ("", "x-amz-rename-source-") for c in ("match", "none-match", "modified-since", "unmodified-since")]
 RESPONSE = ["response-" + n for n in ("content-type", "content-language", "expires", "cache-control",
@@ -61,10 +62,10 @@ OPERATIONS = {
     "DeleteObjects": ("POST", "/matrix", "delete=", ["x-amz-bypass-governance-retention", "x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "ListMultipartUploads": ("GET", "/matrix", "uploads=", [], ["prefix", "delimiter", "key-marker", "upload-id-marker",
                                                                 "max-uploads", "encoding-type"]),
-    "PutObject": ("PUT", "/matrix/key", "", WRITE + BODY + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
+    "PutObject": ("PUT", "/matrix/key", "", WRITE + BODY + LOCK + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
     "RenameObject": ("PUT", "/matrix/renamed", "renameObject=", RENAME, []),
     "RestoreObject": ("POST", "/matrix/key", "restore=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, ["versionId"]),
-    "CopyObject": ("PUT", "/matrix/copy", "", WRITE + SOURCE + ["x-amz-metadata-directive", "x-amz-tagging-directive",
+    "CopyObject": ("PUT", "/matrix/copy", "", WRITE + SOURCE + LOCK + ["x-amz-metadata-directive", "x-amz-tagging-directive",
                                                                 "x-amz-checksum-algorithm", "x-cairn-ttl"], []),
     "GetObject": ("GET", "/matrix/key", "", READ, ["partNumber", "versionId", "attributes"] + RESPONSE),
     "GetObjectAttributes": ("GET", "/matrix/key", "attributes=", ["x-amz-object-attributes", "x-amz-max-parts",
@@ -74,7 +75,7 @@ OPERATIONS = {
                                                     "x-amz-if-match-size", "x-amz-bypass-governance-retention"], ["versionId"]),
     "CreateMultipartUpload": ("POST", "/matrix/key", "uploads=", [
         "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a", "x-amz-tagging", "x-amz-checksum-algorithm",
-        "x-amz-checksum-type", "x-cairn-ttl"], []),
+        "x-amz-checksum-type", "x-cairn-ttl"] + LOCK, []),
     "UploadPart": ("PUT", "/matrix/open", "partNumber=1&uploadId=", BODY, ["partNumber"]),
     "UploadPartCopy": ("PUT", "/matrix/open", "partNumber=1&uploadId=", SOURCE + ["x-amz-copy-source-range"], ["partNumber"]),
     "CompleteMultipartUpload": ("POST", "/matrix/open", "uploadId=", ["if-match", "if-none-match", "x-amz-checksum-type",
@@ -192,7 +193,7 @@ class Http(Calls):
                                         "</CompleteMultipartUpload>" % part).encode()}
         before, wrong = self.state(), []
         # A parameter that makes another operation of a request without one.
-        others = {("GET", False): set(UNSET), ("GET", True): set(LOCKS)}
+        others = {("GET", False): set(UNSET), ("GET", True): set(LOCKS), ("PUT", False): {"object-lock"}, ("PUT", True): set(LOCKS)}
         for method, path, query, _, _ in OPERATIONS.values():
             others.setdefault((method, path.count("/") > 1), set()).update(q.split("=")[0] for q in query.split("&"))
         for name, (method, path, query, headers, params) in OPERATIONS.items():
@@ -246,7 +247,7 @@ class Http(Calls):
             self.s3.copy_object(Bucket="bucket", Key="true2", CopySource="bucket/true", ExpectedSourceBucketOwner="123456789012")
         self.s3.create_bucket(Bucket="owned", ACL="private", ObjectOwnership="BucketOwnerEnforced")
         self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-object-ownership": "ObjectWriter"})[0], 501)
-        self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-bucket-object-lock-enabled": "true"})[0], 501)
+        self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-bucket-object-lock-enabled": "maybe"})[0], 400)
         self.assertEqual(self.call("GET", "/bucket/true", "versionId=null")[0], 200)
 
     def test_stock_clients_work(self):

@@ -376,6 +376,16 @@ Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_
   return {};
 }
 
+Error Authenticator::take_anybody(std::string_view content, Authenticated& out) const {
+  out.anonymous = true;
+  out.principal = users_.anybody();
+  if (Error e = payload_of(content, out)) return e;
+  if (out.payload == Payload::kStreaming || out.payload == Payload::kStreamingTrailer) {
+    return {"InvalidRequest", "A request that nobody signed has no signed chunks."};
+  }
+  return {};
+}
+
 Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authenticated& out,
                                   std::string_view host_bucket) {
   const bool by_query =
@@ -389,7 +399,7 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
             "header should be specified"};
   }
   if (version2) return authenticate_version2(users_, r, host_bucket, now_ms, out);
-  if (!by_query && !by_header) return {"AccessDenied", ""};
+  if (!by_query && !by_header) return take_anybody(r.header("x-amz-content-sha256"), out);
   Parts p;
   if (Error e = by_query ? parse_query(r, p) : parse_header(r, p)) return e;
   if (p.region != region_) {
@@ -428,7 +438,13 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
 
 Error Authenticator::authenticate_form(const std::map<std::string, std::string>& fields,
                                        int64_t now_ms, Authenticated& out) {
-  if (!fields.contains("policy")) return {"AccessDenied", ""};
+  if (!fields.contains("policy")) {
+    for (const char* name : {"signature", "x-amz-signature", "awsaccesskeyid"}) {
+      if (fields.contains(name)) return {"AccessDenied", ""};
+    }
+    out.form = true;
+    return take_anybody({}, out);
+  }
   const bool version2 = !fields.contains("x-amz-signature") && fields.contains("signature");
   const auto lacking = [&](std::initializer_list<std::pair<const char*, const char*>> names) {
     for (auto& [name, shown] : names) {
