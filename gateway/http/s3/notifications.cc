@@ -215,6 +215,7 @@ class Listener final : public http::Pieces {
  public:
   Listener(const Call& call, Listening what, Lsn from)
       : notifier_(*call.notifier),
+        store_(call.store),
         request_(call.request),
         auth_(call.auth),
         what_(std::move(what)),
@@ -257,7 +258,7 @@ class Listener final : public http::Pieces {
  private:
   bool may(const Action& action, std::string_view space) const {
     if (auth_.principal->may_all()) return true;
-    const RequestContext context(request_, auth_, clock_.now_ms());
+    const RequestContext context(request_, auth_, {store_, space, {}});
     return authorize(*auth_.principal, action, space, {},
                      {request_.peer, request_.secure, &context});
   }
@@ -274,6 +275,7 @@ class Listener final : public http::Pieces {
   }
 
   events::Notifier& notifier_;
+  Store& store_;
   const http::Request& request_;
   const Authenticated auth_;
   const Listening what_;
