@@ -115,7 +115,8 @@ bool decide(const Rights& rights, const ActionNames& names, bool touches, const 
   const Asked asked(rights, from);
   const policy::Request request{names, resource, caller, asked};
   const auto fine = [&](Verdict v) { return touches ? v == Verdict::kAllow : v != Verdict::kDeny; };
-  if (!fine(policy::evaluate(rights.policies, request))) return false;
+  const Verdict said = policy::evaluate(rights.policies, request);
+  if (from.granted ? said == Verdict::kDeny : !fine(said)) return false;
   if (rights.boundary == nullptr) return true;
   const policy::Policy* boundary[] = {rights.boundary.get()};
   return fine(policy::evaluate(boundary, request));

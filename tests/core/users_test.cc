@@ -214,8 +214,8 @@ TEST_F(UsersTest, AreKeptAndKnownAgainAfterAStart) {
           .ok());
   const auto check = [&](const Users& u) {
     for (const PrincipalPtr& who :
-         {u.owner(key.id), u.authenticate(key.id, secret), *u.authenticate_at_once("Ann", "abc"),
-          u.authenticate("Ann", "abc")}) {
+         {u.owner(key.id), u.authenticate(key.id, secret),
+          *u.authenticate_at_once("Ann", "abc", "10.0.0.1:5"), u.authenticate("Ann", "abc")}) {
       ASSERT_NE(who, nullptr);
       EXPECT_EQ(who->name(), "Ann");
       EXPECT_TRUE(may_get(who, "thumbs/1"));
@@ -224,8 +224,8 @@ TEST_F(UsersTest, AreKeptAndKnownAgainAfterAStart) {
     }
     EXPECT_EQ(u.secret(key.id), secret);
     EXPECT_EQ(u.authenticate("Ann", "abd"), nullptr);
-    EXPECT_EQ(*u.authenticate_at_once("Ann", "abd"), nullptr);
-    EXPECT_EQ(*u.authenticate_at_once("ann", "abc"), nullptr);
+    EXPECT_EQ(*u.authenticate_at_once("Ann", "abd", "10.0.0.1:5"), nullptr);
+    EXPECT_EQ(*u.authenticate_at_once("ann", "abc", "10.0.0.1:5"), nullptr);
     EXPECT_EQ(u.authenticate(key.id, "abc"), nullptr);
     EXPECT_TRUE(u.knows("Ann"));
     EXPECT_FALSE(u.knows("Bob"));

@@ -25,7 +25,8 @@ class Admin {
   awaitable<void> handle(const http::Request& request, http::Response& response);
 
  private:
-  awaitable<bool> may_see_metrics(const http::Request& request) const;
+  // The status of the answer.
+  awaitable<int> may_see_metrics(const http::Request& request) const;
   std::string metrics() const;
   kv::Server& server_;
   kv::Engine& engine_;
