@@ -172,8 +172,9 @@ Error take_hoisted(http::Request& r) {
     if (!http::is_field_name(name) || !http::is_field_value(value)) {
       return {"InvalidRequest", cat(name, " in the URL is no header")};
     }
-    auto [header, added] = r.headers.emplace(name, value);
-    if (!added && header->second != value) {
+    if (!r.has_header(name)) {
+      r.headers.add(name, value);
+    } else if (r.header(name) != value) {
       return {"InvalidRequest", cat(name, " has one value in the URL and another in the header")};
     }
   }

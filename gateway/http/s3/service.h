@@ -154,7 +154,8 @@ Error not_set(const Call& call, std::string_view code);
 // For an operation that may take longer than a client waits: from here on its answer is XML.
 void takes_long(Call& call);
 void add_owner(pugi::xml_node parent, const char* name, const Call& call);
-// Waits until what the answer rests on is durable.
+// Waits until what the answer rests on is durable; or whether nothing is to be waited for.
+bool settled(const Call& call, Lsn lsn);
 awaitable<Error> settle(Call& call, Lsn lsn);
 // Gives the call its bucket, once its caller was asked; NoSuchBucket.
 awaitable<Error> enter_bucket(Call& call);
