@@ -177,7 +177,7 @@ class BesideRedis(unittest.TestCase):
     def test_words(self):
         for words in (["acl"], ["acl", "nosuch"], ["acl", "cat"], ["acl", "cat", "nosuch"], ["acl", "cat", "a", "b"], ["acl", "whoami"], ["acl", "genpass", "0"],
                       ["acl", "genpass", "4097"], ["acl", "genpass", "x"], ["acl", "genpass", "1", "2"], ["acl", "save"], ["acl", "load"],
-                      ["acl", "help"], ["acl", "log", "x"], ["acl", "log", "-1"], ["acl", "log", "1", "2"], ["acl", "dryrun", "nobody", "get", "a"],
+                      ["acl", "log", "x"], ["acl", "log", "-1"], ["acl", "log", "1", "2"], ["acl", "dryrun", "nobody", "get", "a"],
                       ["acl", "getuser", "nobody"], ["acl", "getuser", "default"], ["acl", "deluser", "nobody"], ["acl", "deluser", "default"],
                       ["acl", "setuser", "a b"], ["acl", "setuser", "u", "(+get", "~a"], ["acl", "setuser"], ["acl", "setuser", "u", ""],
                       ["acl", "setuser", "u", "+@all", "-@all", "()"], ["acl", "getuser", "u"], ["auth", "u", "x"], ["auth", "x"], ["acl", "users", "x"]):
