@@ -327,25 +327,16 @@ awaitable<StatusOr<std::string>> Users::hash(std::string password) const {
   co_return told->hash;
 }
 
-PrincipalPtr Users::owner(std::string_view access_key) const {
-  if (equal_in_constant_time(access_key, root_user_)) return root_;
-  const auto known = this->known();
-  if (known == nullptr) return nullptr;
-  const auto it = known->keys.find(access_key);
-  if (it == known->keys.end() || !it->second->secret ||
-      !usable(*it->second->record, known->table)) {
-    return nullptr;
-  }
-  return it->second->principal;
-}
-
-std::optional<std::string> Users::secret(std::string_view access_key) const {
-  if (equal_in_constant_time(access_key, root_user_)) return root_password_;
-  const auto known = this->known();
+std::optional<Users::Signer> Users::signer(std::string_view access_key) const {
+  if (equal_in_constant_time(access_key, root_user_)) return Signer{root_, root_password_, nullptr};
+  auto known = this->known();
   if (known == nullptr) return std::nullopt;
   const auto it = known->keys.find(access_key);
-  if (it == known->keys.end() || !usable(*it->second->record, known->table)) return std::nullopt;
-  return it->second->secret;
+  if (it == known->keys.end()) return std::nullopt;
+  const KnownUsers::Key& key = *it->second;
+  if (!key.secret || key.principal == nullptr || !usable(*key.record, known->table))
+    return std::nullopt;
+  return Signer{key.principal, *key.secret, std::move(known)};
 }
 
 bool Users::knows(std::string_view user) const {

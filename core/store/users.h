@@ -236,10 +236,18 @@ class Users {
                                               std::string_view source) const;
   awaitable<StatusOr<std::string>> hash(std::string password) const;  // as above
 
-  // The owner of an access key, for who has verified a signature with its secret(). Null, as
-  // secret() is nothing, where there is no such key, or it is disabled or has expired.
-  PrincipalPtr owner(std::string_view access_key) const;
-  std::optional<std::string> secret(std::string_view access_key) const;
+  // What a signature is verified with, and whose it is then. Nothing where there is no such access
+  // key, or it is disabled or has expired.
+  struct Signer {
+    PrincipalPtr owner;
+    std::string_view secret;
+    std::shared_ptr<const KnownUsers> known;  // keeps the secret
+  };
+  std::optional<Signer> signer(std::string_view access_key) const;
+  PrincipalPtr owner(std::string_view access_key) const {
+    const auto known = signer(access_key);
+    return known ? known->owner : nullptr;
+  }
 
   bool knows(std::string_view user) const;
   // Whether a policy of a bucket may name him: a user by his ARN or his canonical id, the account.
