@@ -153,7 +153,7 @@ class Judge {
     }
     const Verdict verdict = policy::evaluate(rights_->policies, request, {of_bucket.data(), count});
     if (verdict == Verdict::kDeny) return rights_->is_root && is_of_policy(request.action);
-    if (verdict == Verdict::kAllow || rights_->is_root || !touches) return true;
+    if (verdict == Verdict::kAllow || rights_->is_root || from_.granted || !touches) return true;
     // What the object itself grants.
     return bucket_ != nullptr && bucket_->has_acls && from_.request != nullptr &&
            from_.request->grants(request, bucket_->ignores_public_acls);

@@ -40,6 +40,7 @@ class BucketAccessTable {
   // Null: nothing is said of it.
   BucketAccessPtr find(std::string_view name) const;
   void set(std::string_view name, BucketAccessPtr access);
+  bool any() const { return count_.load(std::memory_order_acquire) > 0; }
   // Whether any denies anything: who may do all is asked for nothing else.
   bool any_denies() const { return denying_.load(std::memory_order_acquire) > 0; }
 

@@ -92,6 +92,22 @@ absl::Status ActionSet::add(std::string_view pattern) {
   return absl::OkStatus();
 }
 
+absl::Status check_actions(const Policy& policy, std::span<const std::string> known) {
+  for (const Statement& s : policy.statements) {
+    for (const std::string& written : s.actions.texts()) {
+      const std::string text = lower(written);
+      const std::string door = text.substr(0, text.find(':') + 1);
+      const auto is_of_door = [&](const std::string& name) { return name.starts_with(door); };
+      const auto is_it = [&](const std::string& name) { return fits(text, name); };
+      if (door.empty() || std::none_of(known.begin(), known.end(), is_of_door)) continue;
+      if (std::none_of(known.begin(), known.end(), is_it)) {
+        return invalid("no such action: ", written);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 uint8_t ActionSet::names(const ActionNames& action) const {
   if (all_) return all_names(action);
   const ActionName& own = action.own();

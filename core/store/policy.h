@@ -163,6 +163,10 @@ struct Policy {
   std::vector<Statement> statements;
 };
 
+// InvalidArgument: it names an action of a door whose names are among `known` ("resp:get", in lower
+// case), and none of them fits.
+absl::Status check_actions(const Policy& policy, std::span<const std::string> known);
+
 enum class Verdict : uint8_t { kNothing, kAllow, kDeny };
 // Of all policies together. Allocates nothing and looks at each statement once.
 [[nodiscard]] Verdict evaluate(std::span<const Policy* const> policies, const Request& request,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/base/audit.h"
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
 #include "gateway/http/s3/bodies.h"
@@ -317,6 +318,11 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   address(request, call);
   Error e = co_await dispatch(call);
   name_what(call, e);
+  if (Audit* audit = users_.audit(); audit != nullptr && call.auth.principal != nullptr) {
+    const std::string_view action = call.row == nullptr ? "" : call.row->action.name;
+    audit->note({"s3", call.auth.principal->name(), request.peer, action, call.bucket_name,
+                 call.key, e.code != "AccessDenied"});
+  }
   // Whatever is refused, it may show rules of the bucket.
   if (e && request.has_header("origin")) e.rests_on = std::max(e.rests_on, store_.newest_name());
   co_return e;

@@ -359,9 +359,9 @@ std::string_view signing_key(const Parts& p, std::string_view secret) {
 // Whether the signature is that of who it says; `key` lives until the next one is made.
 Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_view content,
                             std::string_view& key, Authenticated& out) {
-  const auto secret = users_.secret(p.access_key);
-  if (!secret) return unknown_key(p.access_key);
-  key = signing_key(p, *secret);
+  auto signer = users_.signer(p.access_key);
+  if (!signer) return unknown_key(p.access_key);
+  key = signing_key(p, signer->secret);
   thread_local std::string canonical, to_sign, expected;
   for (std::string* text : {&canonical, &to_sign, &expected}) text->clear();
   append_canonical_request(canonical, r, p, content);
@@ -371,8 +371,7 @@ Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_
   if (!equal_in_constant_time(expected, p.signature)) {
     return wrong_signature(p.access_key, p.signature, to_sign, canonical);
   }
-  out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return unknown_key(p.access_key);
+  out.principal = std::move(signer->owner);
   return {};
 }
 
@@ -485,16 +484,15 @@ Error Authenticator::authenticate_form(const std::map<std::string, std::string>&
     }
     if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
   }
-  const auto secret = users_.secret(p.access_key);
-  if (!secret) return unknown_key(p.access_key);
-  const std::string expected = version2
-                                   ? objects::base64(hmac_sha1(*secret, policy))
-                                   : objects::hex(hmac_sha256(signing_key(p, *secret), policy));
+  auto signer = users_.signer(p.access_key);
+  if (!signer) return unknown_key(p.access_key);
+  const std::string expected =
+      version2 ? objects::base64(hmac_sha1(signer->secret, policy))
+               : objects::hex(hmac_sha256(signing_key(p, signer->secret), policy));
   if (!equal_in_constant_time(expected, p.signature)) {
     return wrong_signature(p.access_key, p.signature, policy);
   }
-  out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return unknown_key(p.access_key);
+  out.principal = std::move(signer->owner);
   out.form = true;
   out.version2 = version2;
   out.payload = Payload::kUnsigned;
