@@ -214,8 +214,8 @@ struct Listening {
 class Listener final : public http::Pieces {
  public:
   Listener(const Call& call, Listening what, Lsn from)
-      : notifier_(*call.notifier),
-        store_(call.store),
+      : store_(call.store),
+        notifier_(*call.notifier),
         request_(call.request),
         auth_(call.auth),
         what_(std::move(what)),
@@ -274,8 +274,8 @@ class Listener final : public http::Pieces {
     append(out, objects::message_json({record}, &e), "\n");
   }
 
-  events::Notifier& notifier_;
   Store& store_;
+  events::Notifier& notifier_;
   const http::Request& request_;
   const Authenticated auth_;
   const Listening what_;
@@ -288,6 +288,7 @@ class Listener final : public http::Pieces {
 
 awaitable<Error> listen(Call& c) {
   if (c.notifier == nullptr) co_return Error{"NotImplemented", "Nobody is told of events here"};
+  if (c.is_anonymous()) co_return Error{"AccessDenied", ""};  // whatever lists for strangers
   Listening what;
   what.bucket = c.bucket;
   for (auto& [name, value] : c.request.query) {

@@ -172,7 +172,15 @@ Error Call::may(const Action& action, std::string_view space, std::string_view o
   const RequestContext context(request, auth, {store, space, of_key, version});
   const Circumstances from{request.peer, request.secure, &context};
   if (cairn::authorize(*auth.principal, action, space, of_key, from)) return {};
-  return {"AccessDenied", "", context.seen()};
+  const auto rights = auth.principal->rights();
+  if (is_anonymous() || rights == nullptr) return {"AccessDenied", "", context.seen()};
+  // As AWS says it to who is of the account.
+  std::string why = cat("User: ", rights->arn, " is not authorized to perform: ", action.door, ":",
+                        action.name);
+  if (!space.empty()) {
+    append(why, " on resource: \"arn:aws:s3:::", space, of_key.empty() ? "" : "/", of_key, "\"");
+  }
+  return {"AccessDenied", std::move(why), context.seen()};
 }
 
 std::string_view Service::bucket_of_host(const http::Request& r) const {
