@@ -200,6 +200,22 @@ void note_change(Session& session) {
 }
 }  // namespace
 
+namespace {
+// A command that mostly only writes may also make a key vanish: an expiry that is past, an empty
+// result that is stored. That is a deletion, which its key's flags do not say.
+bool may_vanish(const Context& c, const Key& key) {
+  if ((key.flags & (kKeyDelete | kKeyRemove)) != 0) return true;
+  const Principal* who = c.session.principal.get();
+  if (who == nullptr || who->may_all()) return true;
+  Circumstances from = c.session.circumstances();
+  from.granted = c.engine.acl_allows(c.session, c.request);
+  const Action action{c.row.action.door, c.row.action.name, Access::kDelete};
+  return authorize(*who, action, key.ns->name, key.name, from);
+}
+constexpr const char* kMayNotVanish =
+    "this user has no permissions to delete one of the keys used as arguments";
+}  // namespace
+
 bool Context::put(Namespace& ns, const RecordView& record) {
   const Key* k = resolved(ns, record.key, true);
   if (k == nullptr) return false;
@@ -270,22 +286,6 @@ bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
   }
   return true;
 }
-
-namespace {
-// A command that mostly only writes may also make a key vanish: an expiry that is past, an empty
-// result that is stored. That is a deletion, which its key's flags do not say.
-bool may_vanish(const Context& c, const Key& key) {
-  if ((key.flags & (kKeyDelete | kKeyRemove)) != 0) return true;
-  const Principal* who = c.session.principal.get();
-  if (who == nullptr || who->may_all()) return true;
-  Circumstances from = c.session.circumstances();
-  from.granted = c.engine.acl_allows(c.session, c.request);
-  const Action action{c.row.action.door, c.row.action.name, Access::kDelete};
-  return authorize(*who, action, key.ns->name, key.name, from);
-}
-constexpr std::string_view kMayNotVanish =
-    "this user has no permissions to delete one of the keys used as arguments";
-}  // namespace
 
 bool Context::remove(Namespace& ns, Entry* entry) {
   const Key* k = resolved(ns, entry->key(), true);
