@@ -112,7 +112,9 @@ TEST(LockClock, AStopIsMadeUpForInTime) {
 struct LocksTest : VersionsTest {
   void open_locked() {
     open();
-    ASSERT_TRUE(store->create_bucket("bucket", true).ok());
+    Properties set;
+    set.object_lock.emplace();
+    ASSERT_TRUE(store->create_bucket("bucket", set).ok());
     ns = store->find_namespace("bucket");
   }
   Status put_locked(const std::string& key, const std::string& value, const VersionLock& lock) {
