@@ -27,13 +27,13 @@ Error malformed() { return {"MalformedXML", ""}; }
 Error invalid(std::string_view message) { return {"InvalidArgument", std::string(message)}; }
 
 struct Kind {
+  std::string_view arn;
   const char* element;
   const char* target;  // the element in it that names the target
-  std::string_view arn;
 };
 constexpr Kind kKinds[] = {
-    {"QueueConfiguration", "Queue", "arn:cairn:sqs:"},
-    {"TopicConfiguration", "Topic", "arn:cairn:sns:"},
+    {"arn:cairn:sqs:", "QueueConfiguration", "Queue"},
+    {"arn:cairn:sns:", "TopicConfiguration", "Topic"},
 };
 
 Error parse_filter(const pugi::xml_node& filter, NotificationRule& rule) {
