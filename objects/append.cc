@@ -77,7 +77,8 @@ void Append::join() {
   meta_.extra[kPartChecksums] = std::move(of_parts);
 }
 
-StatusOr<PutResult> Append::put(ObjectMeta fresh, std::optional<int64_t> expire_ms) {
+StatusOr<PutResult> Append::put(ObjectMeta fresh, std::optional<int64_t> expire_ms,
+                                const VersionLock& lock) {
   if (before_) {
     meta_ = before_->meta;
     meta_.extra.erase("upload");  // it is no more what that upload made
@@ -89,7 +90,8 @@ StatusOr<PutResult> Append::put(ObjectMeta fresh, std::optional<int64_t> expire_
   }
   meta_.modified_ms = store_.now_ms();
   const int64_t expiry = expire_ms ? *expire_ms : before_ ? before_->expire_ms : 0;
-  auto put = objects::put(store_, ns_, key_, upload_, meta_, expiry, conditions_);
+  auto put =
+      objects::put(store_, ns_, key_, upload_, meta_, expiry, conditions_, Cause::kUser, lock);
   if (put.ok() || !absl::IsFailedPrecondition(put.status())) return put;
   const auto now = stat(store_, ns_, key_);
   if ((now.ok() ? now->size : 0) != offset_) {

@@ -28,7 +28,8 @@ class Append {
   // Publishes it, once the upload is finished. `fresh` is the metadata of an object that is made;
   // one that is there keeps its own, and its expiry unless another is given. Aborted: another value
   // came meanwhile, of the same size.
-  StatusOr<PutResult> put(ObjectMeta fresh, std::optional<int64_t> expire_ms);
+  StatusOr<PutResult> put(ObjectMeta fresh, std::optional<int64_t> expire_ms,
+                          const VersionLock& lock = {});
   const ObjectMeta& meta() const { return meta_; }  // as it was put
 
  private:

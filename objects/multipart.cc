@@ -164,7 +164,8 @@ StatusOr<Lsn> end_upload(Store& store, const Namespace& bucket, std::string_view
     if (publish_ns != nullptr) hashes.push_back(publish_ns->hash(key));
     StripeLocks lock(store);
     lock.lock(hashes);
-    Transaction t(store, &lock, Shape::kSeveral);
+    Transaction t(store, &lock, Shape::kSeveral, Wish::kDurable,
+                  publish ? Cause::kPartsCompleted : Cause::kUser);
     Entry* e = t.find(system, upload, system.hash(upload));
     if (e == nullptr) return resting_on(absl::NotFoundError("no such upload"), t.seen());
     // No part comes while the upload's stripe is held; one may have come before.
@@ -242,6 +243,21 @@ std::string part_checksum(const ObjectMeta& meta, size_t index) {
   return index < count ? base64(all->second.substr(index * width, width)) : "";
 }
 
+// "2 1 1700000000000": retention, hold, until when.
+std::string encode_lock(const VersionLock& lock) {
+  return cat(static_cast<int>(lock.retention), " ", static_cast<int>(lock.hold), " ",
+             lock.until_ms);
+}
+
+static VersionLock decode_lock(std::string_view text) {
+  VersionLock lock;
+  if (text.size() < 5) return lock;
+  lock.retention = static_cast<Retention>(text[0] - '0');
+  lock.hold = static_cast<LegalHold>(text[2] - '0');
+  lock.until_ms = parse_int<int64_t>(text.substr(4)).value_or(0);
+  return lock;
+}
+
 awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
                                                std::string_view key, std::string_view id,
                                                std::vector<CompletePart> parts,
@@ -263,6 +279,10 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   };
   ObjectMeta meta = upload->meta;
   meta.extra = {{"upload", std::string(id)}};
+  for (const char* kept : {kAcl, kRedirect}) {
+    auto it = upload->meta.extra.find(kept);
+    if (it != upload->meta.extra.end()) meta.extra.insert(*it);
+  }
   const auto algorithm = algorithm_named(upload->meta.extra["algorithm"]);
   const bool full = upload->meta.extra["type"] == "FULL_OBJECT";
   Upload object(store, 0);
@@ -321,6 +341,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   std::string encoded = meta.encode();
   std::optional<Version> made;
   const auto ttl_s = parse_int<int64_t>(upload->meta.extra[kUploadTtl]);
+  const VersionLock lock = decode_lock(upload->meta.extra[kUploadLock]);
   const int64_t expire_ms = ttl_s ? meta.modified_ms + *ttl_s * 1000 : 0;
   std::function<Status(Transaction&)> publish = [&](Transaction& t) -> Status {
     KeyHash hash = bucket.hash(key);
@@ -328,6 +349,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
       const Entry* e = t.find(bucket, key, hash);
       if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;
     }
+    t.lock_versions(lock);
     Status put = t.put(bucket, hash, object.record(bucket, key, encoded, expire_ms));
     if (put.ok()) object.gave_away();
     made = t.made();

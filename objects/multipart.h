@@ -84,6 +84,9 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
 
 // In ObjectMeta::extra of an upload: in how many seconds the object expires, once it is complete.
 inline constexpr const char* kUploadTtl = "ttl";
+// Likewise, how its version is locked: as encode_lock() has it.
+inline constexpr const char* kUploadLock = "lock";
+std::string encode_lock(const VersionLock& lock);
 // In ObjectMeta::extra of an object that was uploaded in parts, if its upload declared a checksum:
 // those of the parts, one behind another, by the algorithm of the object's own.
 inline constexpr const char* kPartChecksums = "part-checksums";

@@ -168,6 +168,7 @@ Info info_in(Store& store, const Namespace& bucket, const Transaction::FoundVers
   Info info = info_of(store, found.entry);
   if (bucket.versions() != nullptr) {
     info.version_id = version_id(store.version_of(*found.ns, found.entry));
+    info.lock = store.lock_of(*found.ns, found.entry);
   }
   return info;
 }
@@ -415,14 +416,16 @@ Status check_conditions(const Conditions& conditions, const Info* now, Lsn seen)
 }
 
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
-                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions) {
+                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions,
+                        Cause cause, const VersionLock& lock) {
   if (Status s = store.check_write(true); !s.ok()) return s;
   if (Status s = check_meta(meta); !s.ok()) return s;
   if (Status s = check_tags(meta.tags, TagsOf::kObject); !s.ok()) return s;
   std::string encoded = meta.empty() ? "" : meta.encode();
   KeyHash hash = ns.hash(key);
-  StripeLocks lock(store, hash);
-  Transaction t(store, &lock, Shape::kOne);
+  StripeLocks stripe(store, hash);
+  Transaction t(store, &stripe, Shape::kOne, Wish::kDurable, cause);
+  t.lock_versions(lock);
   if (!conditions.empty()) {
     const Entry* e = t.find(ns, key, hash);
     if (Status s = check_conditions(store, conditions, e, t.seen()); !s.ok()) return s;
@@ -435,24 +438,26 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
 }
 
 namespace {
-StatusOr<PutResult> try_set_tags(Store& store, Namespace& ns, std::string_view key,
-                                 const Tags& tags, const std::optional<Version>& version) {
+StatusOr<PutResult> try_change_meta(Store& store, Namespace& ns, std::string_view key,
+                                    absl::FunctionRef<void(ObjectMeta&)> change, Cause cause,
+                                    const std::optional<Version>& version) {
   const KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
-  Transaction t(store, &lock, Shape::kOne);
+  Transaction t(store, &lock, Shape::kOne, Wish::kDurable, cause);
   auto found = look(store, t, ns, key, hash, version);
   if (!found.ok()) return found.status();
   Entry* e = found->entry;
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
   Info info = info_in(store, ns, *found);
-  if (info.meta.tags == tags) {
+  const std::string before = info.meta.encode();
+  change(info.meta);
+  if (info.meta.encode() == before) {
     return PutResult{info.version, t.seen(), info.etag, info.version_id};
   }
   if (!e->is_blob() && e->is_cold()) return value_on_disk(found->ns->id, e->key());
   // What a value has from its record, as one of the Redis door, it keeps.
   info.meta.etag = info.etag;
   info.meta.modified_ms = info.modified_ms;
-  info.meta.tags = tags;
   const std::string encoded = info.meta.encode();
   if (ns.versions() != nullptr) {
     Status done = t.amend(*found->ns, found->ns->hash(e->key()), e, encoded);
@@ -481,23 +486,80 @@ StatusOr<PutResult> try_set_tags(Store& store, Namespace& ns, std::string_view k
 }  // namespace
 
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
-                                        const Tags& tags) {
+                                        const Tags& tags, Cause cause) {
   const std::optional<Version> current;
-  co_return co_await set_tags(store, ns, key, tags, current);
+  co_return co_await set_tags(store, ns, key, tags, cause, current);
 }
 
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
-                                        const Tags& tags, const std::optional<Version>& version) {
+                                        const Tags& tags, Cause cause,
+                                        const std::optional<Version>& version) {
+  if (Status s = check_tags(tags, TagsOf::kObject); !s.ok()) co_return s;
+  const auto change = [&tags](ObjectMeta& meta) { meta.tags = tags; };
+  co_return co_await change_meta(store, ns, key, change, cause, version);
+}
+
+awaitable<StatusOr<PutResult>> change_meta(Store& store, Namespace& ns, std::string_view key,
+                                           absl::FunctionRef<void(ObjectMeta&)> change, Cause cause,
+                                           const std::optional<Version>& version) {
   const NamespacePtr held = ns.shared_from_this();
   Refetch refetch(store);
-  if (Status s = check_tags(tags, TagsOf::kObject); !s.ok()) co_return s;
   for (;;) {
     if (Status s = store.check_write(true); !s.ok()) co_return s;
     if (store.busy().any()) {
       Status idle = co_await store.busy().until_idle(ns.hash(key));
       if (!idle.ok()) co_return idle;
     }
-    auto tried = try_set_tags(store, ns, key, tags, version);
+    auto tried = try_change_meta(store, ns, key, change, cause, version);
+    if (tried.ok()) co_return *tried;
+    Status status = tried.status();
+    const bool again = co_await refetch.again(status);
+    if (!again) co_return status;
+  }
+}
+
+namespace {
+StatusOr<PutResult> try_set_lock(Store& store, Namespace& ns, std::string_view key,
+                                 const std::optional<Version>& version, const LockChange& change,
+                                 bool bypass_governance) {
+  const KeyHash hash = ns.hash(key);
+  StripeLocks stripe(store, hash);
+  Transaction t(store, &stripe, Shape::kOne, Wish::kDurable, Cause::kLockPut);
+  auto found = look(store, t, ns, key, hash, version);
+  if (!found.ok()) return found.status();
+  if (!found->entry->is_string()) return resting_on(wrong_type(), t.seen());
+  found->version = store.version_of(*found->ns, found->entry);
+  Info info = info_in(store, ns, *found);
+  VersionLock lock = info.lock;
+  if (change.hold) lock.hold = *change.hold;
+  if (change.retained) {
+    lock.retention = change.retained->retention;
+    lock.until_ms = change.retained->until_ms;
+  }
+  const PutResult same{info.version, t.seen(), info.etag, info.version_id};
+  if (lock == info.lock) return same;
+  // What a value has from its record, as one of the Redis door, it keeps.
+  info.meta.etag = info.etag;
+  info.meta.modified_ms = info.modified_ms;
+  Status done = t.change_lock(*found, info.meta.encode(), lock, bypass_governance);
+  if (!done.ok()) return done;
+  const Lsn lsn = *t.commit();
+  return PutResult{lsn, t.seen(), info.etag, info.version_id};
+}
+}  // namespace
+
+awaitable<StatusOr<PutResult>> set_lock(Store& store, Namespace& ns, std::string_view key,
+                                        const std::optional<Version>& version,
+                                        const LockChange& change, bool bypass_governance) {
+  const NamespacePtr held = ns.shared_from_this();
+  Refetch refetch(store);
+  for (;;) {
+    if (Status s = store.check_write(true); !s.ok()) co_return s;
+    if (store.busy().any()) {
+      Status idle = co_await store.busy().until_idle(ns.hash(key));
+      if (!idle.ok()) co_return idle;
+    }
+    auto tried = try_set_lock(store, ns, key, version, change, bypass_governance);
     if (tried.ok()) co_return *tried;
     Status status = tried.status();
     const bool again = co_await refetch.again(status);
@@ -514,7 +576,8 @@ StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,
   if (conditions.version) {
     const auto found = t.find_version(ns, key, hash, *conditions.version);
     if (Status s = check_conditions(store, conditions, found.entry, t.seen()); !s.ok()) return s;
-    auto removed = t.remove_version(ns, hash, key, *conditions.version);
+    auto removed =
+        t.remove_version(ns, hash, key, *conditions.version, conditions.bypass_governance);
     if (!removed.ok()) return removed.status();
     return Removed{*t.commit(), t.seen(), version_id(*conditions.version),
                    *removed && found.version.marker};

@@ -7,6 +7,8 @@
 // (memory, disk), Unavailable (read-only), DataLoss (damage on disk).
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,6 +27,11 @@ namespace cairn::objects {
 
 inline constexpr size_t kObjectKeyMax = 1024;
 
+// In ObjectMeta::extra: who may do what with it (core/store/acl.h), where that was ever set.
+inline constexpr const char* kAcl = "acl";
+// Likewise: where a website sends who asks for it.
+inline constexpr const char* kRedirect = "redirect";
+
 // S3's rules for general purpose buckets, and none of the names of the numbered databases.
 bool valid_bucket_name(std::string_view name);
 
@@ -37,6 +44,7 @@ struct Info {
   ObjectMeta meta;
   std::string etag;        // without quotes
   std::string version_id;  // as clients call it (objects/versions.h); empty: none are kept
+  VersionLock lock = {};
 };
 
 // Beside a NotFound: the newest version is a delete marker, this one; or there is no such version.
@@ -68,6 +76,7 @@ struct Conditions {
   // Of a read and a removal: of which version the rest speaks, and what is read or removed; without
   // it, of the current one. It is no condition itself.
   std::optional<Version> version;
+  bool bypass_governance = false;  // of a removal of that version: governance does not keep it
   bool empty() const {
     return if_match.empty() && if_none_match.empty() && !if_modified_since_s &&
            !if_unmodified_since_s && !if_version && !if_modified_at_s && !if_size && !if_exists;
@@ -157,18 +166,43 @@ struct PutResult {
   std::string etag;
   std::string version_id = {};  // as of Info
 };
-// Publishes a finished upload under a key, if the conditions hold at that moment. Where versions
-// are kept, this and remove() may fail with is_value_on_disk(): objects/versions.h says what to do
-// then.
+// Publishes a finished upload under a key, if the conditions hold at that moment. `cause`: how the
+// object came to be, for who is told of it (objects/notifications.h). Where versions are kept, this
+// and remove() may fail with is_value_on_disk(): objects/versions.h says what to do then.
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
-                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions);
+                        const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions,
+                        Cause cause = Cause::kUser, const VersionLock& lock = {});
+// Puts what `change` makes of the metadata in the place of what the object has: a record with the
+// same value, which is not read where it lies in extents. ETag and time stay; what is as it was is
+// not written. `change` is called once or more, under the lock of the key. In a bucket that keeps
+// versions, of one of them, or of the current one; it makes none. `cause`
+// says what is changed.
+awaitable<StatusOr<PutResult>> change_meta(Store& store, Namespace& ns, std::string_view key,
+                                           absl::FunctionRef<void(ObjectMeta&)> change, Cause cause,
+                                           const std::optional<Version>& version);
 // Puts these tags in the place of those that the object has: a record with the same value, which is
 // not read where it lies in extents. ETag and time stay. InvalidArgument as check_tags() has it.
-// In a bucket that keeps versions, of one of them, or of the current one; it makes none.
+// In a bucket that keeps versions, of one of them, or of the current one; it makes none. `cause`:
+// kTagsPut or kTagsDelete.
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
-                                        const Tags& tags, const std::optional<Version>& version);
+                                        const Tags& tags, Cause cause,
+                                        const std::optional<Version>& version);
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
-                                        const Tags& tags);
+                                        const Tags& tags, Cause cause);
+// What is changed of a lock; the rest stays.
+struct LockChange {
+  std::optional<LegalHold> hold;
+  struct Retained {
+    Retention retention;
+    int64_t until_ms;
+  };
+  std::optional<Retained> retained;
+};
+// Of one version, or of the current one, of a bucket that has object lock; it stays that version.
+// PermissionDenied: it is locked, and may not be released, nor its retention shortened.
+awaitable<StatusOr<PutResult>> set_lock(Store& store, Namespace& ns, std::string_view key,
+                                        const std::optional<Version>& version,
+                                        const LockChange& change, bool bypass_governance);
 struct Removed {
   Lsn version;  // of the deletion; invalid if there was nothing
   Lsn seen;     // what the answer has to wait for

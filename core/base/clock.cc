@@ -34,6 +34,11 @@ void make_call(Call& call) {
 
 }  // namespace
 
+int64_t Clock::steady_ms() const {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
 std::unique_ptr<Clock::Timer> Clock::call_after(const Executor& executor, int64_t ms,
                                                 absl::AnyInvocable<void()> f) {
   auto timer = std::make_unique<SleepTimer>();

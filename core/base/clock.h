@@ -17,6 +17,8 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual int64_t now_ms() const = 0;  // Unix time in milliseconds
+  // Time that passes, however the clock on the wall is set.
+  virtual int64_t steady_ms() const;
   virtual awaitable<void> sleep_ms(int64_t ms) = 0;
 
   // Destroyed: its call does not come any more.

@@ -83,6 +83,11 @@ inline absl::Status no_collections() {
       "a bucket that keeps versions holds strings and objects, and no collections");
 }
 
+// A version is retained, or held, and does not go.
+inline absl::Status object_locked() {
+  return absl::PermissionDeniedError("the version is protected by object lock");
+}
+
 // A refusal rests on what was judged, as an answer does: it may leave only when that is durable.
 inline constexpr const char* kRestsOnKey = "cairn/rests-on";
 inline absl::Status resting_on(absl::Status s, Lsn lsn) {

@@ -68,6 +68,9 @@ enum class Bug {
   kNullVersionKept,     // a suspended bucket keeps the null version that another one replaced
   kNotPromoted,         // the newest version is removed, and the next one is not current
   kVersionsNotSaved,    // a checkpoint tells of no versions that are not current
+  kLockPassedOver,      // a version that is locked is taken for good
+  kLockForgotten,       // a version that is not current any more is not locked any more
+  kLockShortened,       // compliance ends sooner than it did
   kEnd,
 };
 

@@ -73,7 +73,7 @@ std::string ManifestState::encode(uint64_t copy) const {
                          static_cast<uint32_t>(segments.size()),
                          static_cast<uint32_t>(lost.size()),
                          clean_stop ? kCleanStop : 0,
-                         0};
+                         believed_minutes};
   std::string out(reinterpret_cast<const char*>(&h), sizeof(h));
   if (!segments.empty()) {
     out.append(reinterpret_cast<const char*>(segments.data()),
@@ -118,6 +118,7 @@ std::optional<ManifestState> ManifestState::decode(Bytes bytes, uint64_t copy,
   s.next_namespace = h.next_namespace;
   s.next_extent_file = h.next_extent_file;
   s.clean_stop = h.flags & kCleanStop;
+  s.believed_minutes = h.believed_minutes;
   s.segments.resize(h.segments);
   s.lost.resize(h.lost);
   const std::byte* p = bytes.data() + sizeof(h);

@@ -49,7 +49,7 @@ struct ManifestHeader {
   uint32_t segments;
   uint32_t lost;
   uint32_t flags;
-  uint32_t reserved;
+  uint32_t believed_minutes;  // since 1970, of core/store/lock_clock.h; 0: nobody has asked for it
 };
 static_assert(sizeof(ManifestHeader) == 80);
 
@@ -82,6 +82,7 @@ struct ManifestState {
   uint32_t next_namespace = 0;
   uint32_t next_extent_file = 1;
   bool clean_stop = false;
+  uint32_t believed_minutes = 0;
   std::vector<ManifestSegment> segments;
   std::vector<LsnRange> lost;
 

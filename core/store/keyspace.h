@@ -40,11 +40,14 @@
 #include "core/extents/extents.h"
 #include "core/index/index.h"
 #include "core/log/log.h"
+#include "core/log/log_pins.h"
 #include "core/log/log_reader.h"
 #include "core/log/manifest.h"
 #include "core/log/segment_usage.h"
+#include "core/store/bucket_access.h"
 #include "core/store/busy.h"
 #include "core/store/change.h"
+#include "core/store/lock_clock.h"
 #include "core/store/namespace.h"
 #include "core/store/options.h"
 #include "core/store/properties.h"
@@ -140,8 +143,9 @@ class Keyspace {
   // The newest bucket made or dropped: what an answer about buckets, or of one, rests on.
   Lsn newest_name() const { return Lsn(newest_name_.load(std::memory_order_acquire)); }
   std::vector<NamespacePtr> buckets() const;  // by name
-  // AlreadyExists if there is one.
-  StatusOr<Lsn> create_bucket(std::string_view name);
+  // AlreadyExists if there is one. `set`: what is set for it from its first moment on; with object
+  // lock it keeps versions. Its time of creation is not looked at.
+  StatusOr<Lsn> create_bucket(std::string_view name, Properties set = {});
   // Of a bucket or a database: `change` is called with those that hold, which nobody changes
   // meanwhile, so that of two changes at once none is lost. Whoever sees what was changed and then
   // waits for newest_name() knows it to be durable. NotFound if it was dropped; ResourceExhausted:
@@ -149,8 +153,13 @@ class Keyspace {
   StatusOr<Lsn> change_properties(Namespace& ns, absl::FunctionRef<void(Properties&)> change);
   // Of a bucket: from now on each change of a key makes a version, or, not enabled, the null
   // version alone (core/store/versions.h). Collections that it holds stay, and make none. Errors as
-  // above.
+  // above; FailedPrecondition: it has object lock, and is not to be suspended.
   StatusOr<Lsn> set_versioning(Namespace& bucket, bool enabled);
+  // What buckets and databases say of who may use them.
+  const BucketAccessTable& bucket_access() const { return bucket_access_; }
+  // Switches object lock on, for ever, or changes the default retention. FailedPrecondition: its
+  // versioning is not enabled.
+  StatusOr<Lsn> set_object_lock(Namespace& bucket, const DefaultRetention& retention);
   // NotFound; FailedPrecondition if it still holds keys, or versions of some.
   StatusOr<Lsn> drop_bucket(std::string_view name);
 
@@ -188,6 +197,9 @@ class Keyspace {
   // is below; null: there is none. What a transaction that is not committed did is not seen.
   static Entry* newest_version(Namespace& versions, std::string_view key,
                                uint64_t below = UINT64_MAX);
+  // What keeps it from being taken for good, and the time by which that is judged.
+  VersionLock lock_of(const Namespace& ns, const Entry* entry) const;
+  int64_t lock_now_ms() { return lock_clock_.now_ms(); }
   // A number for a new version of a key whose newest has this one.
   uint64_t next_version(uint64_t newest, int64_t now_ms);
 
@@ -198,6 +210,7 @@ class Keyspace {
   // ---- what it lies in ----
   Log& log() { return log_; }
   const Log& log() const { return log_; }
+  LogPins& pins() { return pins_; }  // what the cleaner leaves to who reads the log
   ExtentStore& extents() { return extents_; }
   ChangeListeners& listeners() { return listeners_; }
   Busy& busy() { return stripes_->busy; }
@@ -237,6 +250,7 @@ class Keyspace {
   static constexpr int64_t kOrderBytes = kPointerBytes * 4 / 3;
 
  protected:
+  friend class ChangeFeed;
   friend class Checkpointer;
   friend class Cleaner;
   friend class CollectionCopy;
@@ -363,6 +377,9 @@ class Keyspace {
   // Appends the record that names a namespace, in place of the one before. Returns its LSN.
   Lsn write_name(Namespace& ns, const Properties& properties)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
+  void note_access(const Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_) {
+    bucket_access_.set(ns.name, BucketAccess::compile(ns.name, *ns.properties()));
+  }
   Lsn write_name(Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_) {
     return write_name(ns, *ns.properties());
   }
@@ -431,6 +448,7 @@ class Keyspace {
   const std::shared_ptr<MemoryCount> memory_count_ = std::make_shared<MemoryCount>();
   Manifest manifest_;
   Log log_;
+  LogPins pins_;
   SegmentUsage usage_;
   ExtentStore extents_;
   ChangeListeners listeners_;
@@ -469,7 +487,10 @@ class Keyspace {
     to_free_.fetch_sub(count, std::memory_order_relaxed);
     freed_.fetch_add(count, std::memory_order_relaxed);
   }
+  LockClock lock_clock_{clock_};
+  std::atomic<bool> locks_{false};  // a bucket has object lock
   std::atomic<uint64_t> newest_name_{0};
+  BucketAccessTable bucket_access_;
   std::atomic<uint64_t> newest_version_{0};  // number that this process gave
   std::atomic<bool> stopping_{false};
   Gate stopped_;      // stopping_ was set

@@ -8,7 +8,26 @@ namespace cairn {
 namespace {
 
 // On disk: never renumber.
-enum Tag : uint8_t { kTag = 1, kCorsRule = 2, kVersioning = 16 };
+enum Tag : uint8_t {
+  kTag = 1,
+  kCorsRule = 2,
+  kVersioning = 16,
+  kObjectLock = 17,
+  kNotification = 24,
+  kPolicy = 32,
+  kOwnership = 33,
+  kPublicAccessBlock = 34,
+  kAcl = 35,
+  kRequesterPays = 36,
+  kWebsite = 37,
+};
+enum NotificationTag : uint8_t {
+  kRuleId = 1,
+  kTarget = 2,
+  kEvent = 3,
+  kPrefix = 4,
+  kSuffix = 5,
+};
 enum RuleTag : uint8_t {
   kId = 1,
   kOrigin = 2,
@@ -30,6 +49,22 @@ std::string encode_rule(const CorsRule& rule) {
     add_field(out, kMaxAge, {reinterpret_cast<const char*>(&seconds), sizeof(seconds)});
   }
   return out;
+}
+
+std::string encode_retention(const DefaultRetention& r) {
+  std::string out(1, static_cast<char>(r.retention));
+  out.push_back(r.in_years ? 1 : 0);
+  return out.append(reinterpret_cast<const char*>(&r.count), sizeof(r.count));
+}
+
+std::optional<DefaultRetention> decode_retention(std::string_view in) {
+  DefaultRetention r;
+  if (in.size() != 2 + sizeof(r.count)) return std::nullopt;
+  if (in[0] < 0 || in[0] > 2 || in[1] < 0 || in[1] > 1) return std::nullopt;
+  r.retention = static_cast<Retention>(in[0]);
+  r.in_years = in[1] == 1;
+  std::memcpy(&r.count, in.data() + 2, sizeof(r.count));
+  return r;
 }
 
 std::optional<CorsRule> decode_rule(std::string_view in) {
@@ -67,6 +102,93 @@ std::optional<CorsRule> decode_rule(std::string_view in) {
   return rule;
 }
 
+std::string encode_rule(const NotificationRule& rule) {
+  std::string out;
+  if (!rule.id.empty()) add_field(out, kRuleId, rule.id);
+  if (!rule.target.empty()) add_field(out, kTarget, rule.target);
+  for (auto& one : rule.events) add_field(out, kEvent, one);
+  if (!rule.prefix.empty()) add_field(out, kPrefix, rule.prefix);
+  if (!rule.suffix.empty()) add_field(out, kSuffix, rule.suffix);
+  return out;
+}
+
+std::optional<NotificationRule> decode_notification(std::string_view in) {
+  NotificationRule rule;
+  while (!in.empty()) {
+    const auto field = take_field(in);
+    if (!field) return std::nullopt;
+    switch (field->tag) {
+      case kRuleId:
+        rule.id = field->bytes;
+        break;
+      case kTarget:
+        rule.target = field->bytes;
+        break;
+      case kEvent:
+        rule.events.emplace_back(field->bytes);
+        break;
+      case kPrefix:
+        rule.prefix = field->bytes;
+        break;
+      case kSuffix:
+        rule.suffix = field->bytes;
+        break;
+      default:
+        return std::nullopt;
+    }
+  }
+  return rule;
+}
+
+void add_byte(std::string& out, uint8_t tag, uint8_t byte) {
+  const char text = static_cast<char>(byte);
+  add_field(out, tag, {&text, 1});
+}
+
+// Nothing if it is not one byte from `least` to `most`.
+std::optional<uint8_t> byte_in(std::string_view bytes, uint8_t least, uint8_t most) {
+  if (bytes.size() != 1) return std::nullopt;
+  const auto byte = static_cast<uint8_t>(bytes[0]);
+  return byte >= least && byte <= most ? std::optional(byte) : std::nullopt;
+}
+
+uint8_t bits_of(const PublicAccessBlock& b) {
+  return static_cast<uint8_t>(b.block_acls | b.ignore_acls << 1 | b.block_policy << 2 |
+                              b.restrict_buckets << 3);
+}
+
+// What says who may use it. False: it is no such field, or not as it is written.
+bool decode_access(const Field& field, Properties& p) {
+  switch (field.tag) {
+    case kPolicy:
+      p.policy = field.bytes;
+      return !p.policy.empty();
+    case kOwnership: {
+      const auto byte = byte_in(field.bytes, 1, 3);
+      if (byte) p.ownership = static_cast<Ownership>(*byte);
+      return byte.has_value();
+    }
+    case kPublicAccessBlock: {
+      const auto byte = byte_in(field.bytes, 0, 15);
+      if (!byte) return false;
+      p.public_access_block =
+          PublicAccessBlock{(*byte & 1) != 0, (*byte & 2) != 0, (*byte & 4) != 0, (*byte & 8) != 0};
+      return true;
+    }
+    case kAcl:
+      p.acl = Acl::decode(field.bytes);
+      return p.acl.has_value() && !p.acl->is_default();
+    case kRequesterPays:
+      p.requester_pays = true;
+      return byte_in(field.bytes, 1, 1).has_value();
+    case kWebsite:
+      p.website = Website::decode(field.bytes);
+      return p.website.has_value() && *p.website != Website{};
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 std::string Properties::encode() const {
@@ -76,9 +198,18 @@ std::string Properties::encode() const {
   }
   for (auto& rule : cors) add_field(out, kCorsRule, encode_rule(rule));
   if (versioning != Versioning::kOff) {
-    const char byte = static_cast<char>(versioning);
-    add_field(out, kVersioning, {&byte, 1});
+    add_byte(out, kVersioning, static_cast<uint8_t>(versioning));
   }
+  if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
+  for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
+  if (!policy.empty()) add_field(out, kPolicy, policy);
+  if (ownership != Ownership::kBucketOwnerEnforced) {
+    add_byte(out, kOwnership, static_cast<uint8_t>(ownership));
+  }
+  if (public_access_block) add_byte(out, kPublicAccessBlock, bits_of(*public_access_block));
+  if (acl && !acl->is_default()) add_field(out, kAcl, acl->encode());
+  if (requester_pays) add_byte(out, kRequesterPays, 1);
+  if (website) add_field(out, kWebsite, website->encode());
   return out;
 }
 
@@ -108,8 +239,18 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         if (field->bytes[0] != 1 && field->bytes[0] != 2) return std::nullopt;
         p.versioning = static_cast<Versioning>(field->bytes[0]);
         break;
+      case kObjectLock:
+        p.object_lock = decode_retention(field->bytes);
+        if (!p.object_lock) return std::nullopt;
+        break;
+      case kNotification: {
+        auto rule = decode_notification(field->bytes);
+        if (!rule) return std::nullopt;
+        p.notifications.push_back(std::move(*rule));
+        break;
+      }
       default:
-        return std::nullopt;
+        if (!decode_access(*field, p)) return std::nullopt;
     }
   }
   if (p.encode() != bytes) return std::nullopt;  // twice the same name, another order

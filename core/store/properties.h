@@ -5,10 +5,22 @@
 //   tag 1      = name NUL value             of a tag; in order of the names
 //   tag 2      = rule                       of cross-origin requests; in the order of the rules
 //   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
+//   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
+//                                           once set, it is never unset
+//   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
+//   tag 33     = u8 ownership               as below, but for 0
+//   tag 34     = u8 bits                    of public access: 1 block ACLs, 2 ignore ACLs, 4 block
+//                                           policies, 8 restrict buckets
+//   tag 35     = acl                        core/store/acl.h; not that which is so without
+//   tag 36     = u8 1                       the requester pays
+//   tag 37     = website                    core/store/website.h
 //   rule       = field*                     1 id, 2 origin*, 3 method*, 4 header*, 5 exposed
 //   header*,
 //                                           6 u32 max age in seconds; an optional one may be
 //                                           missing
+//   tag 32     = rule                       of notifications; in the order of the rules
+//   rule       = field*                     1 id, 2 target, 3 event*, 4 prefix, 5 suffix; what is
+//                                           empty is missing
 //
 // What is not set takes no bytes, and what is set has one form, so that equal properties are equal
 // bytes. A tag that the program does not know is of a later version's making: what it asks for
@@ -27,6 +39,10 @@
 #include <string_view>
 #include <vector>
 
+#include "core/store/acl.h"
+#include "core/store/version_lock.h"
+#include "core/store/website.h"
+
 namespace cairn {
 
 // Who may ask from a web page of another origin, for what, and what the page may see of the answer.
@@ -41,11 +57,46 @@ struct CorsRule {
 // Whether a bucket keeps versions of its keys: never, now, or what there is of them.
 enum class Versioning : uint8_t { kOff = 0, kEnabled = 1, kSuspended = 2 };
 
+// Who is told what becomes of the bucket's objects (objects/notifications.h).
+struct NotificationRule {
+  std::string id = {};
+  std::string target = {};               // an ARN
+  std::vector<std::string> events = {};  // as s3:ObjectCreated:*
+  std::string prefix = {}, suffix = {};  // of the keys
+  bool operator==(const NotificationRule&) const = default;
+};
+
+// Whether ACLs count in a bucket. All that lies in it is its owner's whoever wrote it, so that
+// those for which they do are alike.
+enum class Ownership : uint8_t {
+  kBucketOwnerEnforced = 0,  // they do not: what a bucket has unless it was told otherwise
+  kBucketOwnerPreferred = 1,
+  kObjectWriter = 2,
+  kNone = 3,  // what it had was deleted, which is as the one before
+};
+
+// What keeps a bucket from being public, whatever else is set for it or its objects.
+struct PublicAccessBlock {
+  bool block_acls = false;        // no public ACL is set any more
+  bool ignore_acls = false;       // those that there are do not count
+  bool block_policy = false;      // no public policy is set any more
+  bool restrict_buckets = false;  // what a public one allows, it allows to users of the store alone
+  bool operator==(const PublicAccessBlock&) const = default;
+};
+
 struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
   std::vector<CorsRule> cors = {};
-  Versioning versioning = Versioning::kOff;  // Keyspace::set_versioning changes it
+  Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
+  std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
+  std::vector<NotificationRule> notifications = {};
+  std::string policy = {};  // JSON; empty: none
+  Ownership ownership = Ownership::kBucketOwnerEnforced;
+  std::optional<PublicAccessBlock> public_access_block = {};
+  std::optional<Acl> acl = {};  // nothing: the default one
+  bool requester_pays = false;
+  std::optional<Website> website = {};
   bool operator==(const Properties&) const = default;
 
   std::string encode() const;

@@ -101,6 +101,7 @@ class Store : public Keyspace {
 
   awaitable<void> run_ticker();
   awaitable<void> prove_last();
+  awaitable<void> note_believed();
   void tick();
   static constexpr size_t kExpireStep = 64;  // keys and parts of keys
   awaitable<void> run_expiry();

@@ -441,6 +441,7 @@ awaitable<Status> Store::load(const Replay& replay) {
     ns->index->loading = false;
   }
   link_versions(replay);
+  lock_clock_.begin(int64_t{manifest_.state().believed_minutes} * 60000);
   if (const Lsn swapped = replay.swapped(); swapped.valid()) {
     note_swap_record(swapped, replay.holdings());
     // A checkpoint alone has it, or it is not about all of those that there are now.
@@ -448,6 +449,8 @@ awaitable<Status> Store::load(const Replay& replay) {
                  replay.holdings().numbers.size() != databases();
   }
   MutexLock lock(names_mutex_);
+  for (const auto& ns : databases_) note_access(*ns);
+  for (const auto& [name, ns] : by_name_) note_access(*ns);
   next_namespace_ = next;
   co_return absl::OkStatus();
 }
@@ -460,6 +463,7 @@ void Store::link_versions(const Replay& replay) {
     if (!ns.is_bucket()) continue;
     NamespacePtr& versions = by_id_[versions_of(ns.id).value()];
     const Versioning versioning = ns.properties()->versioning;
+    if (ns.properties()->object_lock) locks_ = true;
     if (versioning == Versioning::kOff && versions == nullptr) {
       by_id_.erase(versions_of(ns.id).value());
       continue;

@@ -123,21 +123,29 @@ class Transaction {
   void removes_last_part() { last_part_ = true; }
 
   // ---- of a bucket that keeps versions ----
-  // A delete marker becomes the newest, whatever there is: a value, a marker, or nothing.
-  Status mark(Namespace& ns, KeyHash hash, std::string_view key);
-  // This one, and no other, is gone for good; if it was the newest, the next one is, and current if
-  // it is a value. False: there is none. By itself: no other change of the key.
-  StatusOr<bool> remove_version(Namespace& ns, KeyHash hash, std::string_view key,
-                                const Version& version);
-  // It has other metadata from now on, and is the same version; also where there are none. `ns` is
-  // the bucket or its companion, as the entry is found in. By itself, of Shape::kOne.
-  Status amend(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta);
   // One of them, where it lies; `entry` is null if there is none.
   struct FoundVersion {
     Namespace* ns = nullptr;
     Entry* entry = nullptr;
     Version version = {};
   };
+  // A delete marker becomes the newest, whatever there is: a value, a marker, or nothing.
+  Status mark(Namespace& ns, KeyHash hash, std::string_view key);
+  // This one, and no other, is gone for good; if it was the newest, the next one is, and current if
+  // it is a value. False: there is none. By itself: no other change of the key. PermissionDenied:
+  // it is locked (version_lock.h).
+  StatusOr<bool> remove_version(Namespace& ns, KeyHash hash, std::string_view key,
+                                const Version& version, bool bypass_governance = false);
+  // How the versions are locked that it makes from here on, where the bucket has object lock;
+  // without retention, as is the bucket's default.
+  void lock_versions(const VersionLock& lock) { lock_ = lock; }
+  // Of one of them, that is no marker, where it lies; `meta` as of amend(), and by itself as that.
+  // PermissionDenied: its retention may not become this.
+  Status change_lock(const FoundVersion& found, std::string_view meta, const VersionLock& lock,
+                     bool bypass_governance);
+  // It has other metadata from now on, and is the same version; also where there are none. `ns` is
+  // the bucket or its companion, as the entry is found in. By itself, of Shape::kOne.
+  Status amend(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta);
   FoundVersion find_version(Namespace& ns, std::string_view key, KeyHash hash,
                             const Version& version);
   // The newest, be it a marker.
@@ -169,7 +177,7 @@ class Transaction {
   };
   // What one step needs beyond its entries; most need nothing.
   struct Details {
-    std::string bytes;                 // a collection's operation or image
+    std::string bytes;                 // a collection's operation or image; a removal's metadata
     std::vector<std::string> inverse;  // of the operation
     Collection* collection = nullptr;
     // Where a collection was before it was renamed, and the entry there. Or what the step's
@@ -260,7 +268,8 @@ class Transaction {
   Status flush(NamespaceId id, std::span<Namespace* const> spaces);
   Status flush_step(NamespaceId id, std::span<Namespace* const> spaces);
   Status put_plain(Namespace& ns, KeyHash hash, const RecordView& record);
-  Status remove_plain(Namespace& ns, KeyHash hash, Entry* entry, Need need = Need::kDelete);
+  // `meta`: of the record.
+  Status remove_plain(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta = {});
   void put_now(Namespace& ns, KeyHash hash, const RecordView& record,
                std::unique_ptr<Collection> collection);
   void put_later(Namespace& ns, KeyHash hash, const RecordView& record,
@@ -286,7 +295,12 @@ class Transaction {
   Status put_again(Namespace& from, const Entry* entry, Namespace& to, std::string_view key,
                    std::string_view meta, Need need);
   Status promote(Namespace& ns, std::string_view key, Entry* next);
-  Status take_for_good(const FoundVersion& found);
+  Status take_for_good(const FoundVersion& found, bool bypass_governance);
+  Status amend(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta,
+               const std::optional<VersionTag>& tag);
+  // The null versions that the next change takes the place of, or PermissionDenied.
+  Status may_replace_null(Namespace& ns, std::string_view key, const Entry* current);
+  VersionLock lock_of_new(const Namespace& ns);
   void identify();
   RecordView record_of(const Step& step) const;
   void make_known(std::span<const Lsn> lsns, Records all);
@@ -317,6 +331,7 @@ class Transaction {
   Status status_;
   std::unique_ptr<Work> work_;
   std::optional<Version> made_;
+  VersionLock lock_;  // of what it makes
   Committer* committer_ = nullptr;
 };
 

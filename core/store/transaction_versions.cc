@@ -18,6 +18,12 @@ Version Keyspace::version_of(const Namespace& ns, const Entry* entry) const {
   return {static_cast<uint64_t>(std::max<int64_t>(written_ms, 0)) * 1000, true, false};
 }
 
+VersionLock Keyspace::lock_of(const Namespace& ns, const Entry* entry) const {
+  const NamespaceId bucket = is_versions(ns.id) ? bucket_of(ns.id) : ns.id;
+  const auto tag = version_in(entry->meta());
+  return tag && tag->bucket == bucket ? tag->lock : VersionLock();
+}
+
 Entry* Keyspace::newest_version(Namespace& versions, std::string_view key, uint64_t below) {
   const std::string prefix = version_prefix(key);
   const std::string from = version_key(key, {below - 1, false, false});
@@ -129,12 +135,17 @@ StatusOr<uint64_t> Transaction::begin_version(Namespace& ns, KeyHash hash, std::
   if (version_key(key, {}).size() > kKeyBytesMax) {
     return refuse(absl::InvalidArgumentError("the key is too long"));
   }
+  if (ns.suspended()) {
+    if (Status s = may_replace_null(ns, key, old); !s.ok()) return s;
+  }
   uint64_t newest = 0;
   if (old != nullptr && old->is_string()) {
     const Version before = keyspace_.version_of(ns, old);
     newest = before.number;
     if (!ns.suspended() || !before.null) {
-      const std::string meta = with_version(old->meta(), {ns.id, before});
+      const VersionLock lock =
+          planted(Bug::kLockForgotten) ? VersionLock() : keyspace_.lock_of(ns, old);
+      const std::string meta = with_version(old->meta(), {ns.id, before, lock});
       Status kept = planted(Bug::kVersionForgotten)
                         ? absl::OkStatus()
                         : put_again(ns, old, versions, version_key(key, before), meta, Need::kPut);
@@ -150,7 +161,12 @@ StatusOr<uint64_t> Transaction::begin_version(Namespace& ns, KeyHash hash, std::
 
 Status Transaction::add_version(Namespace& ns, KeyHash hash, const RecordView& r) {
   if (r.flags >> 4 != 0) {
-    if (is_events(r.key, static_cast<ValueType>(r.flags >> 4))) return put_plain(ns, hash, r);
+    // Not in the place of an object that has its name, which would be lost.
+    const Entry* there = ns.index->find(r.key, hash);
+    if (is_events(r.key, static_cast<ValueType>(r.flags >> 4)) &&
+        (there == nullptr || !there->is_string())) {
+      return put_plain(ns, hash, r);
+    }
     return refuse(no_collections());
   }
   auto number = begin_version(ns, hash, r.key, ns.index->find(r.key, hash));
@@ -164,12 +180,41 @@ Status Transaction::add_version(Namespace& ns, KeyHash hash, const RecordView& r
   if (replaced != nullptr && !planted(Bug::kNullVersionKept)) {
     if (Status s = remove_plain(versions, at, replaced); !s.ok()) return s;
   }
-  const std::string meta = with_version(r.meta, {ns.id, version});
+  const std::string meta = with_version(r.meta, {ns.id, version, lock_of_new(ns)});
   RecordView stamped = r;
   stamped.meta = meta;
   Status put = put_plain(ns, hash, stamped);
   if (put.ok()) made_ = version;
   return put;
+}
+
+VersionLock Transaction::lock_of_new(const Namespace& ns) {
+  const auto properties = ns.properties();
+  if (!properties->object_lock) return {};
+  VersionLock lock = lock_;
+  const DefaultRetention& by_default = *properties->object_lock;
+  if (lock.retention == Retention::kNone && by_default.retention != Retention::kNone) {
+    lock.retention = by_default.retention;
+    lock.until_ms = by_default.until_ms(keyspace_.lock_clock_.later_ms());
+  }
+  return lock;
+}
+
+// Object lock keeps a bucket from being suspended. This is for one whose name, and with it what it
+// has, was lost to damage.
+Status Transaction::may_replace_null(Namespace& ns, std::string_view key, const Entry* current) {
+  const auto locked = [&](const Namespace& in, const Entry* e) {
+    const VersionLock lock = keyspace_.lock_of(in, e);
+    return !lock.empty() && lock.forbids_removal(keyspace_.lock_now_ms(), false);
+  };
+  if (current != nullptr && current->is_string() && keyspace_.version_of(ns, current).null &&
+      locked(ns, current)) {
+    return refuse(object_locked());
+  }
+  Namespace& versions = *ns.versions();
+  const std::string aside = version_key(key, {0, true, false});
+  const Entry* e = versions.index->find(aside, versions.hash(aside));
+  return e != nullptr && locked(versions, e) ? refuse(object_locked()) : absl::OkStatus();
 }
 
 Status Transaction::expire_version(Namespace& ns, KeyHash hash, Entry* entry, int64_t expire_ms) {
@@ -192,13 +237,13 @@ Status Transaction::hide(Namespace& ns, KeyHash hash, std::string_view key, Entr
   if (entry != nullptr && !entry->is_string()) return remove_plain(ns, hash, entry);
   auto number = begin_version(ns, hash, key, entry);
   if (!number.ok()) return number.status();
-  if (entry != nullptr) {
-    if (Status s = remove_plain(ns, hash, entry); !s.ok()) return s;
-  }
   const Version version{*number, ns.suspended(), true};
+  const std::string meta = with_version({}, {ns.id, version});
+  if (entry != nullptr) {
+    if (Status s = remove_plain(ns, hash, entry, meta); !s.ok()) return s;
+  }
   Namespace& versions = *ns.versions();
   const std::string name = version_key(key, version);
-  const std::string meta = with_version({}, {ns.id, version});
   const RecordView marker{RecordType::kPut, 0, versions.stored(), 0, name, meta, {}};
   Status put = put_plain(versions, versions.hash(name), marker);
   if (put.ok()) made_ = version;
@@ -214,8 +259,16 @@ Status Transaction::mark(Namespace& ns, KeyHash hash, std::string_view key) {
 // ---- removal of one ----
 
 // The one place where a version goes for good by itself.
-Status Transaction::take_for_good(const FoundVersion& found) {
-  return remove_plain(*found.ns, found.ns->hash(found.entry->key()), found.entry);
+Status Transaction::take_for_good(const FoundVersion& found, bool bypass_governance) {
+  const VersionLock lock = keyspace_.lock_of(*found.ns, found.entry);
+  if (!lock.empty() && lock.forbids_removal(keyspace_.lock_now_ms(), bypass_governance) &&
+      !planted(Bug::kLockPassedOver)) {
+    return refuse(resting_on(object_locked(), seen_));
+  }
+  const NamespaceId id = found.ns->id;
+  const NamespaceId bucket = is_versions(id) ? bucket_of(id) : id;
+  return remove_plain(*found.ns, found.ns->hash(found.entry->key()), found.entry,
+                      with_version({}, {bucket, found.version}));
 }
 
 Status Transaction::promote(Namespace& ns, std::string_view key, Entry* next) {
@@ -230,7 +283,7 @@ Status Transaction::promote(Namespace& ns, std::string_view key, Entry* next) {
 }
 
 StatusOr<bool> Transaction::remove_version(Namespace& ns, KeyHash hash, std::string_view key,
-                                           const Version& version) {
+                                           const Version& version, bool bypass_governance) {
   assert(covers(hash));
   const FoundVersion found = find_version(ns, key, hash, version);
   if (found.entry == nullptr) return false;
@@ -243,7 +296,7 @@ StatusOr<bool> Transaction::remove_version(Namespace& ns, KeyHash hash, std::str
     } else if (current == nullptr && Keyspace::newest_version(*versions, key) == found.entry) {
       next = Keyspace::newest_version(*versions, key, found.version.number);
     }
-    if (Status s = take_for_good(found); !s.ok()) return s;
+    if (Status s = take_for_good(found, bypass_governance); !s.ok()) return s;
     return next == nullptr ? absl::OkStatus() : promote(ns, key, next);
   });
   if (!done.ok()) return done;
@@ -253,11 +306,15 @@ StatusOr<bool> Transaction::remove_version(Namespace& ns, KeyHash hash, std::str
 // ---- the same version with other metadata ----
 
 Status Transaction::amend(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta) {
+  return amend(ns, hash, entry, meta, version_in(entry->meta()));
+}
+
+Status Transaction::amend(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta,
+                          const std::optional<VersionTag>& tag) {
   assert(covers(hash) && entry->is_string());
   if (entry->is_cold()) return refuse(value_on_disk(ns.id, entry->key()));
   const std::string value(entry->value());  // the entry may be overwritten
   RecordView r = keyspace_.copy_record(ns, entry, value);
-  const auto tag = version_in(entry->meta());
   const std::string tagged = tag ? with_version(meta, *tag) : std::string(meta);
   r.meta = tagged;
   std::optional<BlobRef> blob;
@@ -266,6 +323,20 @@ Status Transaction::amend(Namespace& ns, KeyHash hash, Entry* entry, std::string
   Status put = put_plain(ns, hash, r);
   if (!put.ok() && blob) keyspace_.extents_.unref(*blob);
   return put;
+}
+
+Status Transaction::change_lock(const FoundVersion& found, std::string_view meta,
+                                const VersionLock& lock, bool bypass_governance) {
+  assert(!found.version.marker);
+  Namespace& ns = *found.ns;
+  const VersionLock before = keyspace_.lock_of(ns, found.entry);
+  if (!before.allows(lock, keyspace_.lock_now_ms(), bypass_governance) &&
+      !planted(Bug::kLockShortened)) {
+    return refuse(resting_on(object_locked(), seen_));
+  }
+  const NamespaceId bucket = is_versions(ns.id) ? bucket_of(ns.id) : ns.id;
+  return amend(ns, ns.hash(found.entry->key()), found.entry, meta,
+               VersionTag{bucket, found.version, lock});
 }
 
 }  // namespace cairn

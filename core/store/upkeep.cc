@@ -21,7 +21,10 @@ awaitable<void> Store::run_ticker() {
     co_await release_dead();
     co_await release_doomed();
     if (n % kSpaceTicks == 0) co_await log_.check_space();
-    if (n % kProofTicks == 0) co_await prove_last();
+    if (n % kProofTicks == 0) {
+      co_await prove_last();
+      co_await note_believed();
+    }
   }
 }
 
@@ -33,6 +36,18 @@ awaitable<void> Store::prove_last() {
   proven_last_ = durable;
   manifest_.note_proven(durable);
   (void)co_await manifest_.save();  // one that failed is met when the next segment is named
+}
+
+// Once a minute, where it matters.
+awaitable<void> Store::note_believed() {
+  if (!locks_) co_return;
+  const auto minutes = static_cast<uint32_t>(lock_clock_.believed_ms() / 60000);
+  bool later = false;
+  manifest_.change([&](ManifestState& s) {
+    later = minutes > s.believed_minutes;
+    if (later) s.believed_minutes = minutes;
+  });
+  if (later) (void)co_await manifest_.save();
 }
 
 void Store::tick() {

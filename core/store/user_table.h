@@ -22,6 +22,9 @@
 namespace cairn {
 
 inline constexpr std::string_view kAccount = "000000000000";
+// Of the account, and so of its root, whatever the environment calls it: what owns all buckets.
+inline constexpr std::string_view kRootCanonicalId =
+    "ab2aeabf4b02808857ba7626a671f1fb9679beb946fe18327812210596f11289";
 // Whoever comes to the Redis door without a name. He is in the table once ACL has said something of
 // him; before, he may all.
 inline constexpr std::string_view kDefaultUser = "default";

@@ -128,6 +128,13 @@ std::shared_ptr<const Rights> no_rights() {
   return rights;
 }
 
+std::shared_ptr<const Rights> rights_of_anybody() {
+  auto rights = std::make_shared<Rights>();
+  rights->is_anybody = true;
+  rights->id = "anonymous";
+  return rights;
+}
+
 // Whose turn is one: a name from one address. Names that nobody has are one, or who makes them up
 // had a turn for each.
 std::string line_of(std::string_view user, bool known, std::string_view source) {
@@ -146,6 +153,7 @@ Users::Users(std::string root_user, std::string root_password, bool configured)
       root_(std::make_shared<Principal>(root_user_)),
       bearer_(std::make_shared<Principal>(std::string(kDefaultUser))),
       default_(std::make_shared<Principal>(std::string(kDefaultUser))),
+      anybody_(std::make_shared<Principal>("anonymous", rights_of_anybody())),
       mark_key_(random_bytes(32)),
       worker_(std::make_unique<Worker>()) {}
 
@@ -319,25 +327,16 @@ awaitable<StatusOr<std::string>> Users::hash(std::string password) const {
   co_return told->hash;
 }
 
-PrincipalPtr Users::owner(std::string_view access_key) const {
-  if (equal_in_constant_time(access_key, root_user_)) return root_;
-  const auto known = this->known();
-  if (known == nullptr) return nullptr;
-  const auto it = known->keys.find(access_key);
-  if (it == known->keys.end() || !it->second->secret ||
-      !usable(*it->second->record, known->table)) {
-    return nullptr;
-  }
-  return it->second->principal;
-}
-
-std::optional<std::string> Users::secret(std::string_view access_key) const {
-  if (equal_in_constant_time(access_key, root_user_)) return root_password_;
-  const auto known = this->known();
+std::optional<Users::Signer> Users::signer(std::string_view access_key) const {
+  if (equal_in_constant_time(access_key, root_user_)) return Signer{root_, root_password_, nullptr};
+  auto known = this->known();
   if (known == nullptr) return std::nullopt;
   const auto it = known->keys.find(access_key);
-  if (it == known->keys.end() || !usable(*it->second->record, known->table)) return std::nullopt;
-  return it->second->secret;
+  if (it == known->keys.end()) return std::nullopt;
+  const KnownUsers::Key& key = *it->second;
+  if (!key.secret || key.principal == nullptr || !usable(*key.record, known->table))
+    return std::nullopt;
+  return Signer{key.principal, *key.secret, std::move(known)};
 }
 
 bool Users::knows(std::string_view user) const {
@@ -346,6 +345,41 @@ bool Users::knows(std::string_view user) const {
   if (known == nullptr) return false;
   const UserRecord* record = known->table.user(user);
   return record != nullptr && record->name == user;
+}
+
+bool Users::knows(const policy::PrincipalPattern& principal) const {
+  using policy::PrincipalPattern;
+  const auto known = this->known();
+  switch (principal.kind) {
+    case PrincipalPattern::kEverybody:
+      return true;
+    case PrincipalPattern::kAccount:
+      return principal.text == kAccount;
+    case PrincipalPattern::kUser: {
+      if (known == nullptr) return false;
+      const std::string_view arn = principal.text;
+      const UserRecord* record = known->table.user(arn.substr(arn.rfind('/') + 1));
+      return record != nullptr && arn_of(*record) == arn;
+    }
+    case PrincipalPattern::kCanonicalUser:
+      return principal.text == kRootCanonicalId || user_of(principal.text).has_value();
+    case PrincipalPattern::kAnyUser:
+      break;
+  }
+  return false;
+}
+
+std::optional<std::string> Users::user_of(std::string_view canonical_id) const {
+  if (canonical_id == kRootCanonicalId) return root_user_;
+  const auto known = this->known();
+  if (known == nullptr) return std::nullopt;
+  for (const auto& [id, principal] : known->principals) {
+    const auto rights = principal->rights();
+    if (rights != nullptr && !rights->nothing && rights->canonical_user == canonical_id) {
+      return rights->name;
+    }
+  }
+  return std::nullopt;
 }
 
 // ---- the table ----
@@ -403,7 +437,8 @@ void Users::renew(KnownUsers& known, const std::string& user_id) const {
   if (user == nullptr) {
     known.principals.erase(user_id);
   } else if (principal == nullptr) {
-    principal = std::make_shared<Principal>(user->name, rights_of(known.table, *user, nullptr));
+    principal = std::make_shared<Principal>(user->name, rights_of(known.table, *user, nullptr),
+                                            &keyspace_->bucket_access());
   } else {
     principal->set_rights(rights_of(known.table, *user, nullptr));
   }
@@ -413,7 +448,7 @@ namespace {
 
 // The same for the keys of these users: `rights_of` and `open` say what a key may, and its secret.
 void renew_keys(
-    KnownUsers& known, const std::set<std::string>& users,
+    KnownUsers& known, const BucketAccessTable& buckets, const std::set<std::string>& users,
     absl::FunctionRef<std::shared_ptr<const Rights>(const UserRecord&, const KeyRecord&)> rights_of,
     absl::FunctionRef<std::optional<std::string>(const KeyRecord&)> open) {
   for (auto it = known.keys.begin(); it != known.keys.end();) {
@@ -440,7 +475,7 @@ void renew_keys(
       key->principal = nullptr;
     }
     if (key->principal == nullptr) {
-      key->principal = std::make_shared<Principal>(name, std::move(rights));
+      key->principal = std::make_shared<Principal>(name, std::move(rights), &buckets);
     } else {
       key->principal->set_rights(std::move(rights));
     }
@@ -453,6 +488,9 @@ void renew_keys(
 void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& report) {
   keyspace_ = &keyspace;
   master_ = master;
+  for (const auto& principal : {root_, bearer_, default_, anybody_}) {
+    principal->consult(keyspace.bucket_access());
+  }
   auto known = std::make_shared<KnownUsers>();
   UserTable& table = known->table;
   Namespace& system = keyspace.system();
@@ -505,7 +543,7 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
   for (auto& [id, key] : table.keys) ids.insert(key->user);
   for (const std::string& id : ids) renew(*known, id);
   renew_keys(
-      *known, ids,
+      *known, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) { return rights_of(table, user, &key); },
       [&](const KeyRecord& key) { return master_.open(key.sealed, seal_name(key.id)); });
   if (table.is_unreadable(cat(kUserPrefix, kDefaultUser))) default_->set_rights(no_rights());
@@ -612,7 +650,7 @@ StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
   }
   for (const std::string& id : ids) renew(*next, id);
   renew_keys(
-      *next, ids,
+      *next, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) {
         return rights_of(next->table, user, &key);
       },

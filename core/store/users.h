@@ -6,9 +6,11 @@
 // door (RESP command, S3 operation, gRPC method) names its Action, and asks for each key that it
 // will touch, before it touches any. What nobody allowed is denied.
 //
-// Root, whom the environment names, may do all and is in no record. All others, their groups, keys
-// and policies are records of the store (user_records.h). A principal is known by one object as
-// long as he is: what he may changes within it, so that every connection of his sees it at once.
+// Root, whom the environment names, may do all and is in no record; what a bucket's policy denies
+// him he may not do either, but for reading, replacing and deleting that policy. All others, their
+// groups, keys and policies are records of the store (user_records.h). A principal is known by one
+// object as long as he is: what he may changes within it, so that every connection of his sees it
+// at once.
 //
 // Threads: any. change() takes the stripes of its records; no lock is held for a reader for longer
 // than the copy of a pointer. Passwords of the table are checked on a thread of their own
@@ -30,6 +32,7 @@
 #include "core/base/clock.h"
 #include "core/base/mutex.h"
 #include "core/base/report.h"
+#include "core/store/bucket_access.h"
 #include "core/store/policy.h"
 #include "core/store/sealing.h"
 
@@ -95,6 +98,8 @@ struct Rights {
   std::vector<const policy::Policy*> policies;  // the same
   PolicyPtr boundary;
   std::shared_ptr<const CommandRights> acl;  // null: none
+  bool is_root = false;                      // he may all
+  bool is_anybody = false;                   // he has not said who he is
   bool gone = false;                         // the user, or the key, was deleted
   bool nothing = false;    // whoever he is, he is not any more; or something of it cannot be read
   int64_t expires_ms = 0;  // Unix time; 0: never
@@ -108,15 +113,34 @@ struct Rights {
 
 class Principal {
  public:
-  // One that may do all.
+  // One that may do all. `buckets`: what buckets say of it; null: nothing, or consult() will tell.
   explicit Principal(std::string name) : name_(std::move(name)), all_(true) {}
-  Principal(std::string name, std::shared_ptr<const Rights> rights) : name_(std::move(name)) {
+  Principal(std::string name, std::shared_ptr<const Rights> rights,
+            const BucketAccessTable* buckets = nullptr)
+      : name_(std::move(name)), buckets_(buckets) {
     set_rights(std::move(rights));
+  }
+  void consult(const BucketAccessTable& buckets) {
+    buckets_.store(&buckets, std::memory_order_release);
   }
 
   const std::string& name() const { return name_; }
   // Whether nothing need be asked: for paths on which a question costs.
-  bool may_all() const { return all_.load(std::memory_order_relaxed); }
+  bool may_all() const {
+    if (!all_.load(std::memory_order_relaxed)) return false;
+    const BucketAccessTable* buckets = buckets_.load(std::memory_order_acquire);
+    return buckets == nullptr || !buckets->any_denies();
+  }
+  // Whether any bucket says who may use it.
+  bool may_be_in_buckets() const {
+    const BucketAccessTable* buckets = buckets_.load(std::memory_order_acquire);
+    return buckets != nullptr && buckets->any();
+  }
+  // What the bucket or database of this name says. Null: nothing.
+  BucketAccessPtr access_of(std::string_view space) const {
+    const BucketAccessTable* buckets = buckets_.load(std::memory_order_acquire);
+    return buckets == nullptr || space.empty() ? nullptr : buckets->find(space);
+  }
   // Null: he may all.
   std::shared_ptr<const Rights> rights() const {
     MutexLock lock(mutex_);
@@ -133,6 +157,7 @@ class Principal {
   friend class Users;
   const std::string name_;
   std::atomic<bool> all_{false};
+  std::atomic<const BucketAccessTable*> buckets_{nullptr};
   mutable SmallMutex mutex_;
   std::shared_ptr<const Rights> rights_ ABSL_GUARDED_BY(mutex_);
   std::string verified_ ABSL_GUARDED_BY(mutex_);  // of the last password that was right
@@ -211,16 +236,30 @@ class Users {
                                               std::string_view source) const;
   awaitable<StatusOr<std::string>> hash(std::string password) const;  // as above
 
-  // The owner of an access key, for who has verified a signature with its secret(). Null, as
-  // secret() is nothing, where there is no such key, or it is disabled or has expired.
-  PrincipalPtr owner(std::string_view access_key) const;
-  std::optional<std::string> secret(std::string_view access_key) const;
+  // What a signature is verified with, and whose it is then. Nothing where there is no such access
+  // key, or it is disabled or has expired.
+  struct Signer {
+    PrincipalPtr owner;
+    std::string_view secret;
+    std::shared_ptr<const KnownUsers> known;  // keeps the secret
+  };
+  std::optional<Signer> signer(std::string_view access_key) const;
+  PrincipalPtr owner(std::string_view access_key) const {
+    const auto known = signer(access_key);
+    return known ? known->owner : nullptr;
+  }
 
   bool knows(std::string_view user) const;
+  // Whether a policy of a bucket may name him: a user by his ARN or his canonical id, the account.
+  bool knows(const policy::PrincipalPattern& principal) const;
+  // The name of who has this canonical id; nothing: nobody has.
+  std::optional<std::string> user_of(std::string_view canonical_id) const;
   // Who a client of the Redis door is that did not say who it is.
   PrincipalPtr default_user() const { return default_; }
   // What ACL says of him; nothing: he may all, with the password that the server was started with.
   std::optional<AclRecord> default_acl() const;
+  // Who has not said who he is at the HTTP door: he may what a bucket lets everybody do.
+  PrincipalPtr anybody() const { return anybody_; }
   bool check(std::string_view user, std::string_view password) const {
     bool user_matches = equal_in_constant_time(user, root_user_);
     bool password_matches = equal_in_constant_time(password, root_password_);
@@ -270,8 +309,7 @@ class Users {
   const std::string root_user_;
   const std::string root_password_;
   const bool configured_;
-  const PrincipalPtr root_, bearer_;
-  const std::shared_ptr<Principal> default_;
+  const std::shared_ptr<Principal> root_, bearer_, default_, anybody_;
   const std::string mark_key_;  // of this process
   const std::unique_ptr<Worker> worker_;
 

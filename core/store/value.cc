@@ -106,7 +106,7 @@ std::optional<ObjectMeta> ObjectMeta::decode(std::string_view in) {
 
 namespace {
 constexpr uint8_t kNullVersion = 1, kDeleteMarker = 2;
-constexpr size_t kVersionBytes = 4 + 8 + 1;
+constexpr size_t kVersionBytes = 4 + 8 + 1, kLockBytes = 1 + 1 + 8;
 
 // Calls fn(tag, whole field, its bytes) for each, until that returns false.
 template <class Fn>
@@ -127,9 +127,17 @@ void for_each_field(std::string_view meta, Fn fn) {
 std::optional<VersionTag> version_in(std::string_view meta) {
   std::optional<VersionTag> found;
   for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {
-    if (tag != kVersion || bytes.size() != kVersionBytes) return true;
+    const bool locked = bytes.size() == kVersionBytes + kLockBytes;
+    if (tag != kVersion || (!locked && bytes.size() != kVersionBytes)) return true;
     uint32_t bucket;
     VersionTag version;
+    if (locked) {
+      VersionLock& lock = version.lock;
+      lock.retention = static_cast<Retention>(bytes[kVersionBytes]);
+      lock.hold = static_cast<LegalHold>(bytes[kVersionBytes + 1]);
+      std::memcpy(&lock.until_ms, bytes.data() + kVersionBytes + 2, 8);
+      bytes.remove_suffix(kLockBytes);
+    }
     std::memcpy(&bucket, bytes.data(), 4);
     std::memcpy(&version.version.number, bytes.data() + 4, 8);
     version.bucket = NamespaceId(bucket);
@@ -143,14 +151,17 @@ std::optional<VersionTag> version_in(std::string_view meta) {
 
 // In front of all others, where it is found first.
 std::string with_version(std::string_view meta, const VersionTag& tag) {
-  std::array<char, kVersionBytes> bytes;
+  std::array<char, kVersionBytes + kLockBytes> bytes;
   const uint32_t bucket = tag.bucket.value();
   std::memcpy(bytes.data(), &bucket, 4);
   std::memcpy(bytes.data() + 4, &tag.version.number, 8);
-  bytes.back() = static_cast<char>((tag.version.null ? kNullVersion : 0) |
-                                   (tag.version.marker ? kDeleteMarker : 0));
+  bytes[kVersionBytes - 1] = static_cast<char>((tag.version.null ? kNullVersion : 0) |
+                                               (tag.version.marker ? kDeleteMarker : 0));
+  bytes[kVersionBytes] = static_cast<char>(tag.lock.retention);
+  bytes[kVersionBytes + 1] = static_cast<char>(tag.lock.hold);
+  std::memcpy(bytes.data() + kVersionBytes + 2, &tag.lock.until_ms, 8);
   std::string out(1, kMetaVersion);
-  add_field(out, kVersion, {bytes.data(), bytes.size()});
+  add_field(out, kVersion, {bytes.data(), kVersionBytes + (tag.lock.empty() ? 0 : kLockBytes)});
   for_each_field(meta, [&](uint8_t field, std::string_view whole, std::string_view) {
     if (field != kVersion) out.append(whole);
     return true;

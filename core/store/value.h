@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/base/types.h"
+#include "core/store/version_lock.h"
 #include "core/store/versions.h"
 
 namespace cairn {
@@ -36,14 +37,17 @@ struct ObjectMeta {
 
 // Which version of its key a value is, in a bucket that keeps them (core/store/versions.h):
 //
-//   tag 16 = u32 bucket  u64 number  u8 kind      kind: 1 the null version, 2 a delete marker,
-//   added
+//   tag 16 = u32 bucket  u64 number  u8 kind  lock?     kind: 1 the null version, 2 a delete
+//   marker,
+//                                                       added
+//   lock   = u8 retention  u8 hold  i64 until_ms        version_lock.h; missing: it has none
 //
 // In the metadata of what came from another bucket it means nothing. Who decodes and encodes
 // metadata loses it; a transaction gives its own to whatever it puts into such a bucket.
 struct VersionTag {
   NamespaceId bucket;
   Version version;
+  VersionLock lock = {};
 };
 std::optional<VersionTag> version_in(std::string_view meta);
 // The same metadata with this version in place of its own.

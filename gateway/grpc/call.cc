@@ -209,6 +209,8 @@ grpc::Status error_of(const Status& status, const v1::Key* key) {
     case absl::StatusCode::kFailedPrecondition:
       if (is_wrong_type(status)) return error(grpc::FAILED_PRECONDITION, "WRONG_TYPE", text, key);
       return error(grpc::FAILED_PRECONDITION, "CONDITION_FAILED", text, key);
+    case absl::StatusCode::kPermissionDenied:
+      return error(grpc::PERMISSION_DENIED, "PERMISSION_DENIED", text, key);
     case absl::StatusCode::kOutOfRange:
       return error(grpc::OUT_OF_RANGE, "BAD_ARGUMENT", text, key);
     case absl::StatusCode::kInvalidArgument:

@@ -279,6 +279,11 @@ class Connection {
   awaitable<size_t> wait_for_head(Response& bad) {
     for (;;) {
       const std::string_view have(reinterpret_cast<char*>(buffer_.data()) + begin_, end_ - begin_);
+      if (!Stream::kTls && have.starts_with('\x16')) {  // a TLS handshake: it sends nothing more
+        bad.status = 400;
+        bad.body = "bad request: this port speaks HTTP, not HTTPS\n";
+        co_return 0;
+      }
       const size_t size = head_size(have);
       if (size > kHeadBytesMax || (size == 0 && have.size() > kHeadBytesMax)) {
         bad.status = 431;
@@ -480,9 +485,38 @@ class Connection {
     }
   }
 
+  // As they are made, each in its own time.
+  awaitable<bool> send_pieces(Response& r) {
+    out_.clear();
+    append_head(out_, r, r.status, std::nullopt);
+    Patience patience(times_, scarce_);
+    for (;;) {
+      watch_moves(patience, true);
+      const bool sent = co_await write(as_bytes(out_));
+      end_moves();
+      if (!sent) co_return false;
+      out_.clear();
+      while (out_.empty()) {
+        if (guests_.closing()) co_return false;
+        auto piece = co_await r.pieces->next();
+        if (absl::IsCancelled(piece.status())) break;
+        if (!piece.ok()) co_return false;
+        out_ = part(*piece);
+      }
+      if (out_.empty()) break;
+    }
+    if (!http10_) out_ = "0\r\n\r\n";
+    const bool ended = co_await write(as_bytes(out_));
+    co_return ended && !http10_;
+  }
+
   awaitable<bool> respond(Response& r, bool head) {
     refuse_bad_headers(r);
     count(r.status);
+    if (r.pieces != nullptr && r.status == 200) {
+      const bool sent = co_await send_pieces(r);
+      co_return sent;
+    }
     uint64_t length = r.content_length ? *r.content_length
                       : r.stream       ? r.stream->left()
                                        : r.body.size();

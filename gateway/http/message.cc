@@ -7,6 +7,7 @@
 #include <boost/url/encode.hpp>
 #include <boost/url/pct_string_view.hpp>
 #include <boost/url/rfc/unreserved_chars.hpp>
+#include <cstring>
 
 namespace cairn::http {
 
@@ -26,6 +27,7 @@ void Response::clear() {
   headers.clear();
   body.clear();
   stream.reset();
+  pieces.reset();
   content_length.reset();
   close = false;
   takes_long = nullptr;
@@ -56,26 +58,38 @@ std::string percent_encode(std::string_view text, bool keep_slash) {
 }
 
 // Digit by digit: absl::FormatTime took 2 % of a small GET.
-std::string http_date(int64_t unix_ms) {
+void append_http_date(std::string& to, int64_t unix_ms) {
   constexpr std::string_view kDays = "MonTueWedThuFriSatSun";
   constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
   const absl::CivilSecond t =
       absl::CivilSecond() + (unix_ms - (unix_ms % 1000 + 1000) % 1000) / 1000;
-  std::string out = "Thu, 01 Jan 1970 00:00:00 GMT";
-  out.replace(0, 3, kDays.substr(static_cast<size_t>(absl::GetWeekday(t)) * 3, 3));
+  const size_t begin = to.size();
+  to += "Thu, 01 Jan 1970 00:00:00 GMT";
+  char* const out = to.data() + begin;
+  const auto three = [&](size_t at, std::string_view text) {
+    std::memcpy(out + at, text.data(), 3);
+  };
+  three(0, kDays.substr(static_cast<size_t>(absl::GetWeekday(t)) * 3, 3));
   auto two = [&](size_t at, int n) {
     out[at] = static_cast<char>('0' + n / 10 % 10);
     out[at + 1] = static_cast<char>('0' + n % 10);
   };
   const int year = static_cast<int>(std::clamp<int64_t>(t.year(), 0, 9999));
   two(5, t.day());
-  out.replace(8, 3, kMonths.substr(static_cast<size_t>(t.month() - 1) * 3, 3));
+  three(8, kMonths.substr(static_cast<size_t>(t.month() - 1) * 3, 3));
   two(12, year / 100);
   two(14, year % 100);
   two(17, t.hour());
   two(20, t.minute());
   two(23, t.second());
+}
+std::string http_date(int64_t unix_ms) {
+  std::string out;
+  append_http_date(out, unix_ms);
   return out;
+}
+void Response::set_date(std::string_view name, int64_t unix_ms) {
+  append_http_date(headers.add(name, {}).second, unix_ms);
 }
 
 std::optional<int64_t> parse_http_date(std::string_view text) {

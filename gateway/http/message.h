@@ -114,11 +114,22 @@ struct Request {
   void clear();
 };
 
+// A body that is made while it is sent, without an end that is known before. It ends before the
+// request that asked for it.
+class Pieces {
+ public:
+  virtual ~Pieces() = default;
+  // The next bytes; none: there are none yet, and it is asked again, unless the server ends. An
+  // error ends the answer in a way that its client does not take for its end; Cancelled is its end.
+  virtual awaitable<StatusOr<std::string>> next() = 0;
+};
+
 struct Response {
   int status = 200;
   Headers headers;  // in the order in which they leave
   std::string body;
   std::unique_ptr<BlobReader> stream;      // instead of body
+  std::unique_ptr<Pieces> pieces;          // likewise; of a GET
   std::optional<uint64_t> content_length;  // for HEAD: what GET would have sent
   bool close = false;
   // A handler calls this before work that may take longer than a client waits for a first byte.
@@ -131,6 +142,7 @@ struct Response {
   void set(std::string_view name, const Parts&... parts) {
     append(headers.add(name, {}).second, parts...);
   }
+  void set_date(std::string_view name, int64_t unix_ms);
   // As a new one, with the room of this one.
   void clear();
 };
@@ -139,7 +151,8 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
 // Keeps A-Z a-z 0-9 - . _ ~ and, if asked, '/'.
 std::string percent_encode(std::string_view text, bool keep_slash);
 void append_percent_encoded(std::string& out, std::string_view text, bool keep_slash);
-std::string http_date(int64_t unix_ms);                         // RFC 9110 IMF-fixdate
+void append_http_date(std::string& out, int64_t unix_ms);  // RFC 9110 IMF-fixdate
+std::string http_date(int64_t unix_ms);
 std::optional<int64_t> parse_http_date(std::string_view text);  // Unix seconds
 std::string iso_date(int64_t unix_ms);                          // 2006-02-03T16:45:09.000Z
 // All that is left of a body. ResourceExhausted above the limit; Unavailable: clients hold too

@@ -208,7 +208,7 @@ AclAnswer Engine::ask_policies(const Principal& who, const Session& session, con
   bool allowed = may(plain);
   if (!granted && runs_scripts(row)) {
     const std::shared_ptr<const Rights> rights = who.rights();
-    allowed = allowed && rights != nullptr && uses_data(*rights);
+    allowed = allowed && (rights == nullptr || uses_data(*rights));
   }
   if (allowed && needs_its_name(row)) {
     allowed = may(row.action);
@@ -236,12 +236,11 @@ AclAnswer Engine::ask(const Principal& who, const Session& session, const Reques
                       const Namespace& space) const {
   if (who.may_all()) return {};
   const std::shared_ptr<const Rights> rights = who.rights();
-  if (rights == nullptr) return {};
-  const Acl* acl = session.id == kNoClient ? nullptr : acl_of(*rights);
+  const Acl* acl = rights == nullptr || session.id == kNoClient ? nullptr : acl_of(*rights);
   AclAnswer by_acl{AclDenied::kCommand, 0};
   if (acl != nullptr) by_acl = acl->check(table_.index_of(*request.row), request);
   const bool granted = by_acl.denied == AclDenied::kNo;
-  if (acl != nullptr && rights->policies.empty() && !rights->nothing) {
+  if (acl != nullptr && rights->policies.empty() && !rights->nothing && !who.may_be_in_buckets()) {
     if (!granted || (rights->boundary == nullptr && rights->expires_ms == 0)) return by_acl;
   }
   const AclAnswer by_policies = ask_policies(who, session, request, space, granted);

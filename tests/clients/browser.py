@@ -46,7 +46,7 @@ class Browser:
     def __init__(self):
         program = shutil.which(PROGRAM)
         if program is None:
-            raise AssertionError("%s is not here: tools/setup installs it" % PROGRAM)
+            raise AssertionError("%s is not here: tools/setup --tests installs it" % PROGRAM)
         self.directory = tempfile.mkdtemp(prefix="cairn-browser-")
         from_us, self.to = os.pipe()
         self.out, from_it = os.pipe()

@@ -26,6 +26,7 @@ BODY = ["x-amz-decoded-content-length", "x-amz-trailer", "x-amz-sdk-checksum-alg
 TAG = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
 CORS = "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
 WRITE = ["x-amz-tagging", "if-match", "if-none-match", "if-unmodified-since", "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a"]
+LOCK = ["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold"]
 RENAME = ["x-amz-rename-source", "x-amz-client-token"] + [
     p + "if-" + c for p in ("", "x-amz-rename-source-") for c in ("match", "none-match", "modified-since", "unmodified-since")]
 RESPONSE = ["response-" + n for n in ("content-type", "content-language", "expires", "cache-control",
@@ -51,6 +52,9 @@ OPERATIONS = {
     "GetBucketCors": ("GET", "/matrix", "cors=", [], []),
     "DeleteBucketCors": ("DELETE", "/bucket", "cors=", [], []),
     "ListObjectVersions": ("GET", "/matrix", "versions=", [], LIST + ["key-marker", "version-id-marker"]),
+    "GetBucketNotificationConfiguration": ("GET", "/matrix", "notification=", [], []),
+    "PutBucketNotificationConfiguration": ("PUT", "/matrix", "notification=", ["x-amz-skip-destination-validation",
+                                                                              "x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "GetBucketLogging": ("GET", "/matrix", "logging=", [], []),
     "ListObjects": ("GET", "/matrix", "", ["x-amz-optional-object-attributes"], LIST + ["marker"]),
     "ListObjectsV2": ("GET", "/matrix", "list-type=2", ["x-amz-optional-object-attributes"],
@@ -58,10 +62,10 @@ OPERATIONS = {
     "DeleteObjects": ("POST", "/matrix", "delete=", ["x-amz-bypass-governance-retention", "x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "ListMultipartUploads": ("GET", "/matrix", "uploads=", [], ["prefix", "delimiter", "key-marker", "upload-id-marker",
                                                                 "max-uploads", "encoding-type"]),
-    "PutObject": ("PUT", "/matrix/key", "", WRITE + BODY + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
+    "PutObject": ("PUT", "/matrix/key", "", WRITE + BODY + LOCK + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
     "RenameObject": ("PUT", "/matrix/renamed", "renameObject=", RENAME, []),
     "RestoreObject": ("POST", "/matrix/key", "restore=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, ["versionId"]),
-    "CopyObject": ("PUT", "/matrix/copy", "", WRITE + SOURCE + ["x-amz-metadata-directive", "x-amz-tagging-directive",
+    "CopyObject": ("PUT", "/matrix/copy", "", WRITE + SOURCE + LOCK + ["x-amz-metadata-directive", "x-amz-tagging-directive",
                                                                 "x-amz-checksum-algorithm", "x-cairn-ttl"], []),
     "GetObject": ("GET", "/matrix/key", "", READ, ["partNumber", "versionId", "attributes"] + RESPONSE),
     "GetObjectAttributes": ("GET", "/matrix/key", "attributes=", ["x-amz-object-attributes", "x-amz-max-parts",
@@ -71,7 +75,7 @@ OPERATIONS = {
                                                     "x-amz-if-match-size", "x-amz-bypass-governance-retention"], ["versionId"]),
     "CreateMultipartUpload": ("POST", "/matrix/key", "uploads=", [
         "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a", "x-amz-tagging", "x-amz-checksum-algorithm",
-        "x-amz-checksum-type", "x-cairn-ttl"], []),
+        "x-amz-checksum-type", "x-cairn-ttl"] + LOCK, []),
     "UploadPart": ("PUT", "/matrix/open", "partNumber=1&uploadId=", BODY, ["partNumber"]),
     "UploadPartCopy": ("PUT", "/matrix/open", "partNumber=1&uploadId=", SOURCE + ["x-amz-copy-source-range"], ["partNumber"]),
     "CompleteMultipartUpload": ("POST", "/matrix/open", "uploadId=", ["if-match", "if-none-match", "x-amz-checksum-type",
@@ -80,7 +84,7 @@ OPERATIONS = {
     "ListParts": ("GET", "/matrix/open", "uploadId=", [], ["max-parts", "part-number-marker"]),
 }
 # GET of what is not set, of buckets and of objects (test_settings.py).
-UNSET = ["accelerate", "acl", "encryption", "lifecycle", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+UNSET = ["accelerate", "acl", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "policyStatus",
          "publicAccessBlock", "replication", "requestPayment", "website"]
 LOCKS = ["acl", "legal-hold", "retention"]
 # Without which an operation is another, or none.
@@ -117,7 +121,7 @@ HEADERS = {
     "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "if-range": '"a"', "content-range": "bytes 0-1/2",
 }
 HEADERS.update({name: "AAAAAA==" for name in CHECKSUMS})
-PARAMS = ["acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website", "logging", "notification",
+PARAMS = ["acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website", "logging",
           "replication", "encryption", "object-lock", "retention", "legal-hold", "torrent", "restore", "select", "select-type",
           "attributes", "requestPayment", "accelerate", "inventory", "analytics", "metrics", "publicAccessBlock",
           "ownershipControls", "intelligent-tiering", "append", "position", "session", "renameObject", "metadataTable",
@@ -184,12 +188,12 @@ class Http(Calls):
         bodies = {
             "DeleteObjects": b"<Delete><Object><Key>key</Key></Object></Delete>", "PutObject": b"other", "UploadPart": b"other",
             "PutBucketVersioning": b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
-            "PutBucketTagging": TAG.encode(), "PutObjectTagging": TAG.encode(), "PutBucketCors": CORS.encode(),
+            "PutBucketNotificationConfiguration": b"<NotificationConfiguration/>", "PutBucketTagging": TAG.encode(), "PutObjectTagging": TAG.encode(), "PutBucketCors": CORS.encode(),
             "CompleteMultipartUpload": ("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
                                         "</CompleteMultipartUpload>" % part).encode()}
         before, wrong = self.state(), []
         # A parameter that makes another operation of a request without one.
-        others = {("GET", False): set(UNSET), ("GET", True): set(LOCKS)}
+        others = {("GET", False): set(UNSET), ("GET", True): set(LOCKS), ("PUT", False): {"object-lock"}, ("PUT", True): set(LOCKS)}
         for method, path, query, _, _ in OPERATIONS.values():
             others.setdefault((method, path.count("/") > 1), set()).update(q.split("=")[0] for q in query.split("&"))
         for name, (method, path, query, headers, params) in OPERATIONS.items():
@@ -243,7 +247,7 @@ class Http(Calls):
             self.s3.copy_object(Bucket="bucket", Key="true2", CopySource="bucket/true", ExpectedSourceBucketOwner="123456789012")
         self.s3.create_bucket(Bucket="owned", ACL="private", ObjectOwnership="BucketOwnerEnforced")
         self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-object-ownership": "ObjectWriter"})[0], 501)
-        self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-bucket-object-lock-enabled": "true"})[0], 501)
+        self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-bucket-object-lock-enabled": "maybe"})[0], 400)
         self.assertEqual(self.call("GET", "/bucket/true", "versionId=null")[0], 200)
 
     def test_stock_clients_work(self):

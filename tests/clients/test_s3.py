@@ -21,7 +21,7 @@ from harness import PASSWORD, PATIENCE, USER, Case, Server, raw, resident
 
 
 def signed(method, port, path, query="", headers=None, payload_hash="UNSIGNED-PAYLOAD", now=None,
-           secret=PASSWORD, region="us-east-1"):
+           secret=PASSWORD, region="us-east-1", access_key=USER):
     """Headers of a SigV4 request, computed here and not by a library."""
     now = now or datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
@@ -37,7 +37,7 @@ def signed(method, port, path, query="", headers=None, payload_hash="UNSIGNED-PA
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
     all_headers["authorization"] = ("AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s"
-                                    % (USER, scope, ";".join(names), signature))
+                                    % (access_key, scope, ";".join(names), signature))
     return all_headers, key, scope, stamp, signature
 
 
@@ -320,7 +320,7 @@ class S3(Case):
         self.assertEqual(self.presigned("PUT", "/bucket/js2", {"x-amz-copy-source": "/bucket/js", "X-Amz-Meta-A": "b"})[0], 200)
         self.assertEqual(self.s3.get_object(Bucket="bucket", Key="js2")["Body"].read(), b"the body")
         for params, headers, want in (({"x-amz-acl": "public-read"}, {}, 501), ({"x-amz-tagging": "a&a"}, {}, 400),
-                                      ({"x-amz-object-lock-mode": "GOVERNANCE"}, {}, 501), ({"x-amz-new": "1"}, {}, 501),
+                                      ({"x-amz-object-lock-mode": "GOVERNANCE"}, {}, 400), ({"x-amz-new": "1"}, {}, 501),
                                       ({"X-Amz-Security-Token": "t"}, {}, 501), ({"tagging": ""}, {}, 400),
                                       ({"X-Amz-Content-Sha256": "0" * 64}, {}, 400)):
             self.assertEqual(self.presigned("PUT", "/bucket/js3", params, headers)[0], want, params)

@@ -18,7 +18,7 @@ import redis
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from harness import PASSWORD, PATIENCE, USER, Case, Server, wait_until
+from harness import BUILD, PASSWORD, PATIENCE, USER, Case, Server, wait_until
 
 READ_PHOTOS = {"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos/*"},
@@ -318,6 +318,16 @@ class Users(Case):
             self.assertEqual(self.rpc_code(rpc, rpc.objects.List, rpc.objects_pb.ListRequest(namespace="db1")), "OK")
             self.assertEqual(self.rpc_code(rpc, rpc.objects.CreateBucket, rpc.objects_pb.CreateBucketRequest(name="mine")),
                              "PERMISSION_DENIED")
+        # The command line is who a file says, whatever the environment has.
+        with tempfile.NamedTemporaryFile("w", suffix=".credentials") as file:
+            file.write("reader:a-good-password\n")
+            file.flush()
+            cairn = lambda *words: subprocess.run(
+                [os.path.join(BUILD, "cairn"), "--server=127.0.0.1:%d" % self.server.grpc, "--credentials=" + file.name, *words],
+                env=dict(os.environ, CAIRN_ROOT_USER=USER, CAIRN_ROOT_PASSWORD=PASSWORD), capture_output=True, timeout=60)
+            self.assertEqual(cairn("get", "db0/a:1").stdout, b"x\n")
+            self.assertEqual(cairn("get", "db0/b:1").returncode, 4)
+            self.assertEqual(cairn("put", "db0/a:1", "z").returncode, 4)
         self.assertEqual(root.mget("a:1", "b:1"), [b"x", b"y"])
 
     def test_a_password_is_asked_for_and_a_connection_loses_what_its_user_does(self):

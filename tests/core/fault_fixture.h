@@ -29,6 +29,7 @@ namespace cairn {
 struct SetClock final : Clock {
   explicit SetClock(Clock& real) : real(real) {}
   int64_t now_ms() const override { return real.now_ms() + offset_ms; }
+  int64_t steady_ms() const override { return real.steady_ms(); }
   awaitable<void> sleep_ms(int64_t ms) override { return real.sleep_ms(ms); }
   Clock& real;
   int64_t offset_ms = 0;

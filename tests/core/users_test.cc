@@ -224,7 +224,7 @@ TEST_F(UsersTest, AreKeptAndKnownAgainAfterAStart) {
       EXPECT_TRUE(may_get(who, "ann"));
       EXPECT_FALSE(may_get(who, "other"));
     }
-    EXPECT_EQ(u.secret(key.id), secret);
+    EXPECT_EQ(u.signer(key.id)->secret, secret);
     EXPECT_EQ(u.authenticate("Ann", "abd"), nullptr);
     EXPECT_EQ(*u.authenticate_at_once("Ann", "abd", "10.0.0.1:5"), nullptr);
     EXPECT_EQ(*u.authenticate_at_once("ann", "abc", "10.0.0.1:5"), nullptr);
@@ -276,7 +276,7 @@ TEST_F(UsersTest, AChangeHoldsAtOnceForWhoIsThereAlready) {
   EXPECT_TRUE(now([&](Draft& d) { return d.update_key(key.id, {.boundary = ""}); }));
   EXPECT_FALSE(now([&](Draft& d) { return d.update_key(key.id, {.enabled = false}); }));
   EXPECT_EQ(users->owner(key.id), nullptr);
-  EXPECT_EQ(users->secret(key.id), std::nullopt);
+  EXPECT_FALSE(users->signer(key.id));
   EXPECT_TRUE(now([&](Draft& d) { return d.update_key(key.id, {.enabled = true}); }));
   const int64_t soon = store->now_ms() + 1000;
   EXPECT_TRUE(now([&](Draft& d) { return d.update_key(key.id, {.expires_ms = soon}); }));
@@ -308,12 +308,11 @@ TEST_F(UsersTest, WhatAclSaysIsKeptAndOffEndsPasswordsAndKeys) {
   acl.on = true;
   acl.hashes = {"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"};  // "abc"
   acl.rules = "~a* resetchannels -@all +get";
-  ASSERT_TRUE(change(*users, {[&](Draft& d) { return d.set_acl("Ann", acl); },
-                              [&](Draft& d) { return d.set_acl("default", acl); },
-                              [&](Draft& d) {
-                                return d.create_key("Ann", key.id, key.sealed, 0, "");
-                              }})
-                  .ok());
+  ASSERT_TRUE(
+      change(*users, {[&](Draft& d) { return d.set_acl("Ann", acl); },
+                      [&](Draft& d) { return d.set_acl("default", acl); },
+                      [&](Draft& d) { return d.create_key("Ann", key.id, key.sealed, 0, ""); }})
+          .ok());
   using enum absl::StatusCode;
   const auto code = [&](std::function<Status(Draft&)> edit) {
     return change(*users, {std::move(edit)}).code();
@@ -358,19 +357,19 @@ TEST_F(UsersTest, AStoreIsNotServedWhoseKeysAreSealedUnderAnotherMasterKey) {
   auto store = opened();
   auto users = load(*store);
   const Users::MadeKey key = users->make_key();
-  ASSERT_TRUE(change(*users, {[](Draft& d) { return d.create_user("ann", "/"); },
-                              [&](Draft& d) {
-                                return d.create_key("ann", key.id, key.sealed, 0, "");
-                              }})
-                  .ok());
+  ASSERT_TRUE(
+      change(*users, {[](Draft& d) { return d.create_user("ann", "/"); },
+                      [&](Draft& d) { return d.create_key("ann", key.id, key.sealed, 0, ""); }})
+          .ok());
   EXPECT_TRUE(users->check_sealed(false, {}).ok());
   users = load(*store, MasterKey::random());
   EXPECT_EQ(users->check_sealed(false, {}).code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(load(*store)->secret(key.id), key.secret);  // nothing was changed by it
+  EXPECT_EQ(load(*store)->signer(key.id)->secret, key.secret);  // nothing was changed by it
   std::string told;
-  EXPECT_TRUE(users->check_sealed(true, [&](Severity, std::string_view, std::string_view text) {
-                     told = text;
-                   }).ok());
+  EXPECT_TRUE(users
+                  ->check_sealed(
+                      true, [&](Severity, std::string_view, std::string_view text) { told = text; })
+                  .ok());
   EXPECT_NE(told.find(key.id), told.npos);
   EXPECT_TRUE(load(*store, MasterKey::random())->check_sealed(false, {}).ok());
   close(std::move(store));
@@ -383,9 +382,8 @@ TEST_F(UsersTest, APolicyNamesActionsThatThereAre) {
   ASSERT_TRUE(change(*users, {[](Draft& d) { return d.create_user("ann", "/"); }}).ok());
   const auto code = [&](std::string_view action) {
     const std::string text = text_of(deny(action));
-    return change(*users, {[&](Draft& d) {
-                    return d.put_inlined(Draft::Whose::kUser, "ann", "p", text);
-                  }})
+    return change(*users,
+                  {[&](Draft& d) { return d.put_inlined(Draft::Whose::kUser, "ann", "p", text); }})
         .code();
   };
   for (auto good : {"resp:get", "RESP:Get", "resp:config*", "resp:*", "*", "grpc:*/Get",
@@ -505,11 +503,11 @@ TEST_F(UsersTest, ARecordThatCannotBeReadIsKeptAndDenies) {
   // Another master key opens nothing and destroys nothing.
   reports.clear();
   users = load(*store, MasterKey::random());
-  EXPECT_EQ(users->secret(key.id), std::nullopt);
+  EXPECT_FALSE(users->signer(key.id));
   EXPECT_EQ(users->owner(key.id), nullptr);
   EXPECT_EQ(reports.size(), 3u);
   users = load(*store);
-  EXPECT_EQ(users->secret(key.id), key.secret);
+  EXPECT_EQ(users->signer(key.id)->secret, key.secret);
   close(std::move(store));
 }
 
@@ -614,7 +612,7 @@ TEST_F(UsersTest, CostOfAQuestionAmongAThousandUsers) {
     std::printf("%6d ns, %s\n", static_cast<int>(took / kRounds), std::string(action.name).c_str());
   }
   const int64_t start = cpu_ns();
-  for (int i = 0; i < 2000; i++) (void)users->secret(key.id);
+  for (int i = 0; i < 2000; i++) (void)users->signer(key.id);
   std::printf("%6d ns, to find a key\n", static_cast<int>((cpu_ns() - start) / 2000));
   if (kCountsAllocations) {
     EXPECT_EQ(allocations, 0u);

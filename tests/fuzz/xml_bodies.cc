@@ -1,7 +1,9 @@
 // The XML bodies: what is accepted says the same when it is written out and read again.
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/cors.h"
+#include "gateway/http/s3/website.h"
 #include "gateway/http/s3/xml.h"
 #include "objects/metadata.h"
 #include "tests/fuzz/fuzz.h"
@@ -70,6 +72,15 @@ void settings(const std::string& text) {
   } else {
     p.cors.clear();
   }
+  static const Users users{"root", "password", true};
+  if (parse_acl(text, users, p.acl.emplace()) || p.acl->is_default()) p.acl.reset();
+  if (parse_website(text, p.website.emplace())) {
+    p.website.reset();
+  } else {
+    const Website& site = *p.website;
+    law(site.host.empty() != site.index.empty(), "it has pages, or leads elsewhere");
+    law(objects::is_field_value(site.host), "it can be sent");
+  }
   if (parse_tagging(text, objects::TagsOf::kBucket, p.tags)) p.tags.clear();
   law(objects::check_tags(p.tags, objects::TagsOf::kBucket).ok(), "tags are such");
   law(Properties::decode(p.encode()) == p, "what is set is read back");
@@ -77,6 +88,23 @@ void settings(const std::string& text) {
   if (!parse_tagging_header(text, tags)) {
     law(objects::check_tags(tags, objects::TagsOf::kObject).ok(), "tags are such");
   }
+}
+
+void locks(const std::string& text) {
+  LockConfiguration configuration;
+  if (!parse_lock_configuration(text, configuration)) {
+    law(configuration.has_rule || (configuration.mode.empty() && !configuration.days),
+        "what has no rule says nothing");
+  }
+  std::string mode, date, status;
+  if (parse_retention(text, mode, date)) return;
+  XmlOut out("Retention");
+  add_as_it_came(out.root(), "Mode", mode);
+  add_as_it_came(out.root(), "RetainUntilDate", date);
+  std::string again, same_date;
+  law(!parse_retention(out.text(), again, same_date) && again == mode && same_date == date,
+      "what was written is read");
+  (void)parse_legal_hold(text, status);
 }
 
 }  // namespace
@@ -88,6 +116,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::deletes(text);
   fuzz::completes(text);
   fuzz::settings(text);
+  fuzz::locks(text);
   (void)s3::parse_create_bucket(text, "us-east-1");
   // Any text can be written, and is read back if XML can hold it.
   s3::XmlOut out("Error", false);

@@ -71,8 +71,9 @@ TEST_F(AclOfCommands, OneSelectorAllowsTheCommandAndAllItsKeys) {
   EXPECT_EQ(run({"SET", "a", "1"}), "+OK");
   EXPECT_EQ(run({"GET", "b"}), "null");
   for (auto words : {std::vector<std::string>{"GET", "a"}, {"SET", "b", "1"}}) {
-    EXPECT_EQ(run(words), "-NOPERM this user has no permissions to access one of the keys used as "
-                          "arguments");
+    EXPECT_EQ(run(words),
+              "-NOPERM this user has no permissions to access one of the keys used as "
+              "arguments");
   }
   EXPECT_EQ(run({"PING"}), "-NOPERM this user has no permissions to run the 'ping' command");
   EXPECT_EQ(server->acl_log.newest(10).size(), 3u);

@@ -169,6 +169,9 @@ class World : public ChangeListener {
   bool make_kept_bucket(Lsn& lsn);
   bool drop_kept_bucket(Namespace& ns, Lsn& lsn);
   bool set_versioning(Namespace& ns, Lsn& lsn);
+  bool set_object_lock(Namespace& ns, Lsn& lsn);
+  VersionLock some_lock();
+  bool lock_version(Namespace& ns, const std::string& key, Lsn& lsn, Status& why);
   awaitable<bool> put_kept_blob(NamespacePtr ns, std::string key, Lsn& lsn);
   bool note_version(const Namespace& ns, const std::string& key, Kept kept,
                     const StatusOr<Lsn>& done, Lsn& lsn);

@@ -11,6 +11,7 @@
 
 #include "core/base/types.h"
 #include "core/index/index.h"
+#include "core/store/version_lock.h"
 #include "core/store/versions.h"
 #include "tests/sim/proven.h"
 
@@ -57,7 +58,12 @@ struct Kept {
   std::string bytes = {};
   int64_t expire_ms = 0;  // of what is current alone
   bool current = false;   // as found in a store
+  VersionLock lock = {};
 };
+// Whether both are of one version: the number of the null version is the store's affair.
+inline bool is_same(const Version& a, const Version& b) {
+  return a.null ? b.null : !b.null && a.number == b.number;
+}
 using Versions = std::map<Key, std::vector<Kept>>;  // the newest first; none is empty
 
 struct Change {
@@ -81,6 +87,8 @@ struct Change {
     kVersioning,   // of the bucket, as `value` says
     kAddVersion,   // `kept` is the newest
     kTakeVersion,  // that one is gone
+    kObjectLock,   // the bucket has it, with the default retention in `kept`
+    kLockVersion,  // `kept` has another lock
   } kind;
   Key key;
   Value value;
@@ -92,8 +100,10 @@ struct Change {
   bool concerns(const Key& k) const {
     if (kind == kRename && from == k) return true;
     if (kind == kSwap && from.first == k.first) return true;
-    if (kind == kCreate || kind == kTag || kind == kVersioning || key.first != k.first)
+    if (kind == kCreate || kind == kTag || kind == kVersioning || kind == kObjectLock ||
+        key.first != k.first) {
       return false;
+    }
     return kind == kFlush || kind == kDrop || kind == kSwap || key.second == k.second;
   }
 };
@@ -104,6 +114,7 @@ struct State {
   std::map<uint32_t, std::string> tags;     // of namespaces that have one
   Versions versions;                        // of buckets that keep them, and nothing else
   std::map<uint32_t, std::string> versioning;
+  std::set<uint32_t> object_lock;
   void apply(const Change& c);
 
  private:
@@ -168,12 +179,17 @@ inline void State::apply(const Change& c) {
       break;
     case Change::kCreate:
       buckets[c.key.first] = c.key.second;
+      if (c.value.bytes == "locked") {
+        versioning[c.key.first] = "enabled";
+        object_lock.insert(c.key.first);
+      }
       break;
     case Change::kDrop:
       clear(c.key.first);
       buckets.erase(c.key.first);
       tags.erase(c.key.first);
       versioning.erase(c.key.first);
+      object_lock.erase(c.key.first);
       break;
     case Change::kTag:
       tags[c.key.first] = c.value.bytes;
@@ -197,6 +213,14 @@ inline void State::apply(const Change& c) {
       if (all.empty()) versions.erase(c.key);
       break;
     }
+    case Change::kObjectLock:
+      object_lock.insert(c.key.first);
+      break;
+    case Change::kLockVersion:
+      for (auto& k : versions[c.key]) {
+        if (is_same(k.version, c.kept.version)) k.lock = c.kept.lock;
+      }
+      break;
   }
 }
 

@@ -86,6 +86,7 @@ class SimClock final : public Clock {
  public:
   explicit SimClock(Scheduler& scheduler) : scheduler_(scheduler) {}
   int64_t now_ms() const override { return scheduler_.wall_ms(); }
+  int64_t steady_ms() const override { return scheduler_.now_ms(); }
   awaitable<void> sleep_ms(int64_t ms) override { return scheduler_.sleep_ms(ms); }
 
  private:

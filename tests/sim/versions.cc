@@ -26,9 +26,10 @@ State World::now() const {
   State now;
   now.versions = state_.versions;
   now.versioning = state_.versioning;
+  now.object_lock = state_.object_lock;
   for (auto& [lsn, change] : changes_) {
-    if (change.kind >= Change::kVersioning || change.kind == Change::kFlush ||
-        change.kind == Change::kDrop) {
+    if (change.kind >= Change::kVersioning || change.kind == Change::kCreate ||
+        change.kind == Change::kFlush || change.kind == Change::kDrop) {
       now.apply(change);
     }
   }
@@ -46,10 +47,12 @@ awaitable<bool> World::use_versions(Lsn& lsn) {
   const uint64_t what = pick(40);
   if (what == 0) co_return drop_kept_bucket(*ns, lsn);
   if (what < 4) co_return set_versioning(*ns, lsn);
+  if (what == 4) co_return set_object_lock(*ns, lsn);
   if (what < 10) co_return co_await put_kept_blob(ns, key, lsn);
   for (int i = 0; i < kTries; i++) {
     Status refused_for;
-    const bool on = change_kept(*ns, key, what, lsn, refused_for);
+    const bool on = what >= 36 ? lock_version(*ns, key, lsn, refused_for)
+                               : change_kept(*ns, key, what, lsn, refused_for);
     if (!is_value_on_disk(refused_for)) co_return on;
     seen.versions_fetched++;
     const bool fetched = co_await fetch_kept(ns, refused_for);
@@ -75,11 +78,14 @@ bool World::make_kept_bucket(Lsn& lsn) {
     name = cat_key(kName.data(), i);
     if (store_->find_namespace(name) == nullptr) break;
   }
-  auto made = store_->create_bucket(name);
+  const bool locked = pick(4) == 0;
+  auto made = store_->create_bucket(name, locked);
   if (!made.ok()) return absl::IsAlreadyExists(made.status()) || refused(made.status());
   const uint32_t id = store_->find_namespace(name)->id.value();
   if (!ids_.insert(id).second) wrong(cat("the id ", id, " is that of another bucket too"));
-  changes_[lsn = *made] = {Change::kCreate, {id, name}, {}};
+  Change change{Change::kCreate, {id, name}, {}};
+  if (locked) change.value.bytes = "locked";
+  changes_[lsn = *made] = std::move(change);
   return true;
 }
 
@@ -88,7 +94,11 @@ bool World::drop_kept_bucket(Namespace& ns, Lsn& lsn) {
   if (pick(3) == 0) {
     StripeLocks none(*store_);
     Transaction t(*store_, &none, Shape::kOne);
-    (void)t.flush(ns);
+    const Status flushed = t.flush(ns);
+    if (absl::IsPermissionDenied(flushed) != now().object_lock.contains(id)) {
+      wrong(cat("bucket ", ns.name, " is flushed, or is not: ", flushed.message()));
+    }
+    if (absl::IsPermissionDenied(flushed)) return true;
     return take(t.commit(), {Change::kFlush, {id, ""}, {}}, lsn);
   }
   const State before = now();
@@ -110,12 +120,68 @@ bool World::drop_kept_bucket(Namespace& ns, Lsn& lsn) {
 bool World::set_versioning(Namespace& ns, Lsn& lsn) {
   const bool enabled = pick(3) != 0;
   auto set = store_->set_versioning(ns, enabled);
+  const bool fixed = !enabled && now().object_lock.contains(ns.id.value());
+  if (absl::IsFailedPrecondition(set.status()) && fixed) return true;
+  if (set.ok() && fixed) wrong("a bucket with object lock was suspended");
   if (!set.ok()) return refused(set.status());
   Change change{Change::kVersioning, {ns.id.value(), ""}, {}};
   change.value.bytes = enabled ? "enabled" : "suspended";
   changes_[lsn = *set] = std::move(change);
   seen.versionings++;
   return true;
+}
+
+bool World::set_object_lock(Namespace& ns, Lsn& lsn) {
+  DefaultRetention by_default;
+  if (pick(4) == 0) by_default = {Retention::kGovernance, false, 1};
+  const auto versioning = now().versioning;
+  const auto is = versioning.find(ns.id.value());
+  const bool may = is != versioning.end() && is->second == "enabled";
+  auto set = store_->set_object_lock(ns, by_default);
+  if (absl::IsFailedPrecondition(set.status()) && !may) return true;
+  if (set.ok() && !may) wrong("a bucket without versions has object lock");
+  if (!set.ok()) return refused(set.status());
+  changes_[lsn = *set] = {Change::kObjectLock, {ns.id.value(), ""}, {}};
+  return true;
+}
+
+// Few that stay for long: a full volume has to come to have room again.
+VersionLock World::some_lock() {
+  VersionLock lock;
+  if (pick(12) == 0) lock.hold = pick(2) == 0 ? LegalHold::kOn : LegalHold::kOff;
+  if (const uint64_t of = pick(8); of < 6) {
+    lock.retention = of == 0 ? Retention::kCompliance : Retention::kGovernance;
+    lock.until_ms = store_->lock_now_ms() + static_cast<int64_t>(pick(20'000));
+  }
+  return lock;
+}
+
+// Another lock of one version, as far as the one that it has allows.
+bool World::lock_version(Namespace& ns, const std::string& key, Lsn& lsn, Status& why) {
+  const State before = now();
+  const auto known = before.versions.find({ns.id.value(), key});
+  if (known == before.versions.end() || !before.object_lock.contains(ns.id.value())) return true;
+  const Kept& kept = known->second[pick(known->second.size())];
+  if (kept.version.marker) return true;
+  const VersionLock next = some_lock();
+  const bool bypass = pick(3) == 0, may = kept.lock.allows(next, store_->lock_now_ms(), bypass);
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(*store_, hash);
+  Transaction t(*store_, &lock, Shape::kOne);
+  const auto found = t.find_version(ns, key, hash, kept.version);
+  if (found.entry == nullptr) wrong(cat("a version of ", key, " is not there to be locked"));
+  why = t.change_lock(found, "", next, bypass);
+  if (absl::IsPermissionDenied(why) == may) {
+    wrong(cat("the lock of a version of ", key, " is changed, or is not: ", why.message()));
+  }
+  seen.locks_held += !may;
+  if (!may) return true;
+  if (!why.ok()) return is_value_on_disk(why) || refused(why);
+  Change change{Change::kLockVersion, {ns.id.value(), key}, {}};
+  change.kept.version = kept.version;
+  change.kept.lock = next;
+  seen.locks++;
+  return take(t.commit(), change, lsn);
 }
 
 awaitable<bool> World::put_kept_blob(NamespacePtr ns, std::string key, Lsn& lsn) {
@@ -140,6 +206,7 @@ awaitable<bool> World::put_kept_blob(NamespacePtr ns, std::string key, Lsn& lsn)
       put = t.put(*ns, hash, r);
       if (put.ok()) {
         Kept kept{t.made().value_or(Version{0, true, false}), bytes, 0};
+        kept.lock = store_->lock_of(*ns, ns->index->find(key, hash));
         co_return note_version(*ns, key, std::move(kept), t.commit(), lsn);
       }
     }
@@ -155,8 +222,9 @@ bool World::note_version(const Namespace& ns, const std::string& key, Kept kept,
                          const StatusOr<Lsn>& done, Lsn& lsn) {
   Change change{Change::kAddVersion, {ns.id.value(), key}, {}};
   change.value.bytes = kept.bytes;
-  change.kept = std::move(kept);
   seen.versions++;
+  seen.locks += !kept.lock.empty();
+  change.kept = std::move(kept);
   return take(done, change, lsn);
 }
 
@@ -171,12 +239,18 @@ bool World::change_kept(Namespace& ns, const std::string& key, uint64_t what, Ls
     const auto& all = known->second;
     Version gone = all[pick(all.size())].version;
     if (pick(8) == 0) gone.number ^= 1, gone.null = false;
-    const bool there = std::any_of(all.begin(), all.end(), [&](auto& k) {
-      return gone.null ? k.version.null : !k.version.null && k.version.number == gone.number;
-    });
+    const auto of =
+        std::find_if(all.begin(), all.end(), [&](auto& k) { return is_same(k.version, gone); });
+    const bool there = of != all.end(), bypass = pick(2) == 0;
+    const bool locked = there && of->lock.forbids_removal(store_->lock_now_ms(), bypass);
     Transaction t(*store_, &lock, Shape::kOne);
-    auto removed = t.remove_version(ns, hash, key, gone);
+    auto removed = t.remove_version(ns, hash, key, gone, bypass);
     why = removed.status();
+    if (absl::IsPermissionDenied(why) != locked) {
+      wrong(cat("a version of ", key, " is locked, or is not: ", why.message()));
+    }
+    seen.locks_held += locked;
+    if (locked) return true;
     if (!removed.ok()) return is_value_on_disk(why) || refused(why);
     if (*removed != there) wrong(cat("a version of ", key, " is there, or is not"));
     if (!there) return true;
@@ -187,6 +261,7 @@ bool World::change_kept(Namespace& ns, const std::string& key, uint64_t what, Ls
   }
   const bool several = pick(3) == 0;
   Transaction t(*store_, &lock, several ? Shape::kSeveral : Shape::kOne);
+  if (pick(3) == 0) t.lock_versions(some_lock());
   std::optional<Kept> kept;
   const bool versioned = ns.versions() != nullptr;
   bool removed_plainly = false;
@@ -227,6 +302,7 @@ bool World::change_kept(Namespace& ns, const std::string& key, uint64_t what, Ls
     if (t.made()) kept->version = *t.made();
   }
   if (!why.ok()) return is_value_on_disk(why) || refused(why);
+  if (!kept->version.marker) kept->lock = store_->lock_of(ns, ns.index->find(key, hash));
   if (several && pick(5) == 0) {
     seen.given_up++;
     return true;
@@ -254,7 +330,8 @@ void World::note_kept_expiry(const cairn::Change& c, const Key& key) {
 }
 
 // Law 15: each key has the versions that were made of it and not removed, in the order in which
-// they were made, and the newest is current.
+// they were made, and locked as they were; and the newest is current. None is removed that is
+// locked (change_kept).
 awaitable<bool> World::check_versions() {
   struct Wanted {
     NamespacePtr ns;
@@ -268,7 +345,8 @@ awaitable<bool> World::check_versions() {
   for (auto& ns : store_->buckets()) {
     if (!keeps_versions(*ns)) continue;
     const auto add = [&](Namespace& in, const Entry* e, std::string key) {
-      Kept kept{store_->version_of(in, e), "", e->expire_ms(), &in == ns.get()};
+      Kept kept{store_->version_of(in, e), "", e->expire_ms(), &in == ns.get(),
+                store_->lock_of(in, e)};
       const bool marker = kept.version.marker;
       auto& all = found[{ns->id.value(), key}];
       if (!marker) wanted.push_back({in.shared_from_this(), std::string(e->key()), key, ""});
@@ -283,6 +361,9 @@ awaitable<bool> World::check_versions() {
         (versioning != Versioning::kOff) != (ns->versions() != nullptr) ||
         (versioning == Versioning::kSuspended) != ns->suspended()) {
       wrong(cat("bucket ", ns->name, " keeps versions, or keeps none: ", is));
+    }
+    if (ns->properties()->object_lock.has_value() != now.object_lock.contains(ns->id.value())) {
+      wrong(cat("bucket ", ns->name, " has object lock, or has none"));
     }
     for (size_t s = 0; s < kStripes; s++) {
       StripeLocks lock(*store_, KeyHash{s} << (64 - kStripeBits));
@@ -308,8 +389,8 @@ awaitable<bool> World::check_versions() {
     }
   }
   const auto same = [](const Kept& a, const Kept& b) {
-    return a.version.null == b.version.null && a.version.marker == b.version.marker &&
-           (a.version.null || a.version.number == b.version.number) && a.expire_ms == b.expire_ms;
+    return is_same(a.version, b.version) && a.version.marker == b.version.marker &&
+           a.expire_ms == b.expire_ms && a.lock == b.lock;
   };
   for (auto& [key, all] : now.versions) {
     const auto got = found.find(key);
@@ -354,7 +435,11 @@ bool World::take_versions(const Key& key) {
   for (auto it = known->second.rbegin(); it != known->second.rend(); ++it) {
     StripeLocks lock(*store_, hash);
     Transaction t(*store_, &lock, Shape::kOne);
-    auto removed = t.remove_version(*ns, hash, key.second, it->version);
+    auto removed = t.remove_version(*ns, hash, key.second, it->version, true);
+    if (absl::IsPermissionDenied(removed.status()) &&
+        it->lock.forbids_removal(store_->lock_now_ms(), true)) {
+      continue;
+    }
     if (!removed.ok()) return false;
     if (!*removed) continue;
     Change change{Change::kTakeVersion, key, {}};

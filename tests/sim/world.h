@@ -45,7 +45,7 @@ struct Seen {
            uploads = 0, parts = 0, uploads_completed = 0, uploads_aborted = 0, uploads_dropped = 0,
            swept = 0, followed = 0, renamed = 0, renamed_whole = 0, copied = 0, copy_turns = 0,
            long_elements = 0, versions = 0, versions_taken = 0, versionings = 0, versions_read = 0,
-           versions_fetched = 0;
+           versions_fetched = 0, locks = 0, locks_held = 0;
 };
 inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::crashes, "crashes"},
@@ -101,6 +101,8 @@ inline constexpr std::pair<uint64_t Seen::*, const char*> kSeen[] = {
     {&Seen::versions_taken, "removed"},
     {&Seen::versions_read, "versions read"},
     {&Seen::versions_fetched, "fetched for a change"},
+    {&Seen::locks, "versions locked"},
+    {&Seen::locks_held, "removals and changes that a lock refused"},
 };
 
 struct Outcome {

@@ -3,7 +3,9 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/metadata.h"
+#include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
@@ -12,15 +14,20 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
   ObjectMeta fresh;
   if (Error e = meta_of(c, fresh)) co_return e;
   if (Error e = tags_of(c, fresh.tags)) co_return e;
+  if (Error e = acl_for_object(c, fresh)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
+  VersionLock lock;
+  if (Error e = lock_of(c, lock)) co_return e;
+  if (Error e = check_locked_body(c, lock)) co_return e;
   objects::Append append(c.store, *c.bucket, c.key, offset, announced(c));
   Status begun = co_await append.begin(conditions);
   if (!begun.ok()) co_return error_of(begun);
   const Lsn seen = append.before() == nullptr ? Lsn() : append.before()->seen;
-  if (append.before() != nullptr && (!fresh.user.empty() || !fresh.tags.empty())) {
+  if (append.before() != nullptr &&
+      (!fresh.user.empty() || !fresh.tags.empty() || !acl_of(fresh).is_default())) {
     co_return Error{"InvalidRequest",
                     "Cannot specify both a write offset value and user-defined object metadata for "
                     "existing objects.",
@@ -39,8 +46,8 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
                     seen};
   }
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put =
-      append.put(std::move(fresh), ttl_ms ? std::optional(expiry_after(c, ttl_ms)) : std::nullopt);
+  auto put = append.put(std::move(fresh),
+                        ttl_ms ? std::optional(expiry_after(c, ttl_ms)) : std::nullopt, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   answer_put(c, *put, append.meta());

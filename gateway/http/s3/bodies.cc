@@ -90,6 +90,52 @@ Error parse_versioning(const std::string& xml, bool& enabled) {
   return {};
 }
 
+Error parse_lock_configuration(const std::string& xml, LockConfiguration& out) {
+  XmlIn in;
+  std::string enabled;
+  bool twice = false;
+  if (!in.parse(xml, "ObjectLockConfiguration") ||
+      !only_elements(in.root(), "ObjectLockEnabled Rule") ||
+      !field(in.root(), "ObjectLockEnabled", enabled) || enabled != "Enabled") {
+    return malformed();
+  }
+  const auto rule = single(in.root(), "Rule", twice);
+  if (twice) return malformed();
+  if (!rule) return {};
+  const auto retention = single(rule, "DefaultRetention", twice);
+  if (twice || !retention || !only_elements(rule, "DefaultRetention") ||
+      !only_elements(retention, "Mode Days Years") || !field(retention, "Mode", out.mode)) {
+    return malformed();
+  }
+  out.has_rule = true;
+  for (auto& [name, to] : {std::pair{"Days", &out.days}, std::pair{"Years", &out.years}}) {
+    std::string text;
+    if (!field(retention, name, text)) return malformed();
+    if (!retention.child(name)) continue;
+    *to = parse_int<int64_t>(text);
+    if (!*to) return malformed();
+  }
+  return {};
+}
+
+Error parse_retention(const std::string& xml, std::string& mode, std::string& date) {
+  XmlIn in;
+  if (!in.parse(xml, "Retention") || !only_elements(in.root(), "Mode RetainUntilDate") ||
+      !field(in.root(), "Mode", mode) || !field(in.root(), "RetainUntilDate", date)) {
+    return malformed();
+  }
+  return {};
+}
+
+Error parse_legal_hold(const std::string& xml, std::string& status) {
+  XmlIn in;
+  if (!in.parse(xml, "LegalHold") || !only_elements(in.root(), "Status") ||
+      !field(in.root(), "Status", status)) {
+    return malformed();
+  }
+  return {};
+}
+
 Error parse_delete(const std::string& xml, DeleteBody& out) {
   XmlIn in;
   if (!in.parse(xml, "Delete") || !only_elements(in.root(), "Object Quiet")) return malformed();

@@ -38,6 +38,16 @@ Error parse_tagging_header(std::string_view text, objects::Tags& tags);
 // Whether versions are kept from now on. NotImplemented: MFA is asked for.
 Error parse_versioning(const std::string& xml, bool& enabled);
 
+// As they came; what has no element is empty.
+struct LockConfiguration {
+  bool has_rule = false;
+  std::string mode;
+  std::optional<int64_t> days, years;
+};
+Error parse_lock_configuration(const std::string& xml, LockConfiguration& out);
+Error parse_retention(const std::string& xml, std::string& mode, std::string& date);
+Error parse_legal_hold(const std::string& xml, std::string& status);
+
 // What RestoreObject asks for, which is to be well-formed.
 Error check_restore(const std::string& xml);
 

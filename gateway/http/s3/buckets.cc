@@ -3,8 +3,11 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/store/user_table.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/listing.h"
+#include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
 #include "objects/versions.h"
 
@@ -48,16 +51,22 @@ awaitable<Error> create_bucket(Call& c) {
   std::string text;
   if (Error e = co_await read_small(c, 64 << 10, text)) co_return e;
   if (Error e = parse_create_bucket(text, c.region)) co_return e;
+  bool locks = false;
+  if (Error e = wants_object_lock(c, locks)) co_return e;
   // In the first of its regions S3 says of one's own bucket what it says of one that it made.
   const bool again = c.region == kFirstRegion;
   const NamespacePtr there = c.store.find_namespace(c.bucket_name);
-  if (there != nullptr && (!again || !there->is_bucket())) {
+  const auto has_locks = [&] { return there->properties()->object_lock.has_value(); };
+  if (there != nullptr && (!again || !there->is_bucket() || (locks && !has_locks()))) {
     co_return Error{"BucketAlreadyOwnedByYou", "", c.store.newest_name()};
   }
   Lsn made = c.store.newest_name();
   if (there == nullptr) {
     if (!objects::valid_bucket_name(c.bucket_name)) co_return Error{"InvalidBucketName", ""};
-    auto lsn = c.store.create_bucket(c.bucket_name);
+    Properties set;
+    if (Error e = access_for_bucket(c, set)) co_return e;
+    if (locks) set.object_lock.emplace();
+    auto lsn = c.store.create_bucket(c.bucket_name, std::move(set));
     if (absl::IsAlreadyExists(lsn.status())) {
       if (!again) co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
       lsn = rests_on(lsn.status());
@@ -249,13 +258,6 @@ awaitable<Error> list_v2(Call& c) {
 
 // ---- DeleteObjects ----
 
-// Whether the body came with a digest of its own.
-bool is_checked(const http::Request& r) {
-  return r.has_header("content-md5") ||
-         std::any_of(std::begin(kChecksumTags), std::end(kChecksumTags),
-                     [&](auto& one) { return r.has_header(cat("x-amz-checksum-", one.second)); });
-}
-
 awaitable<Error> delete_objects(Call& c) {
   if (!is_checked(c.request)) {
     co_return Error{"InvalidRequest", "Missing required header for this request: Content-MD5"};
@@ -272,8 +274,9 @@ awaitable<Error> delete_objects(Call& c) {
     conditions.if_modified_at_s = modified_at_s;
     conditions.if_size = size;
     const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
-    Error e = c.may(action, c.bucket_name, key);
+    Error e = c.may(action, c.bucket_name, key, version ? &*version : nullptr);
     if (!e) e = may_compare(c, key, conditions);
+    conditions.bypass_governance = bypasses_governance(c, key);
     if (!e && version) conditions.version = objects::parse_version_id(*version);
     if (!e && version && !is_version_id(*version)) e = {"NoSuchVersion", ""};
     const bool gone = version && !conditions.version;  // no version is called so
@@ -311,8 +314,8 @@ constexpr Row kRows[] = {
     {"ListBuckets", action::kListAllMyBuckets, "GET", Scope::kService, "", "", list_buckets, "",
      "prefix continuation-token max-buckets bucket-region", false, false, true},
     {"CreateBucket", action::kCreateBucket, "PUT", Scope::kBucket, "", "", create_bucket,
-     "x-amz-acl x-amz-object-ownership x-amz-bucket-object-lock-enabled "
-     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     CAIRN_S3_GRANTS " x-amz-grant-write x-amz-object-ownership x-amz-bucket-object-lock-enabled "
+                     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", false, true},
     {"HeadBucket", action::kListBucket, "HEAD", Scope::kBucket, "", "", head_bucket, "", ""},
     {"DeleteBucket", action::kDeleteBucket, "DELETE", Scope::kBucket, "", "", delete_bucket, "",
@@ -333,7 +336,7 @@ constexpr Row kRows[] = {
 
 void add_owner(pugi::xml_node parent, const char* name, const Call& c) {
   auto owner = add(parent, name);
-  add(owner, "ID", c.owner);
+  add(owner, "ID", kRootCanonicalId);
   add(owner, "DisplayName", c.owner);
 }
 

@@ -2,8 +2,10 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/metadata.h"
+#include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
@@ -16,9 +18,13 @@ awaitable<Error> create(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
+  if (Error e = acl_for_object(c, meta)) co_return e;
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
   if (ttl_ms) meta.extra[objects::kUploadTtl] = c.request.header("x-cairn-ttl");
+  VersionLock lock;
+  if (Error e = lock_of(c, lock)) co_return e;
+  put_lock(meta, lock);
   std::string algorithm = lower(c.request.header("x-amz-checksum-algorithm"));
   if (algorithm.empty() && c.request.has_header("x-amz-checksum-type")) {
     co_return Error{"InvalidRequest",
@@ -71,6 +77,7 @@ awaitable<Error> upload_part(Call& c) {
   if (Error e = part_number(c, number)) co_return e;
   auto found = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!found.ok()) co_return error_of(found.status(), "NoSuchUpload");
+  if (Error e = check_locked_part(c, found->meta)) co_return e;
   objects::Upload upload(c.store, announced(c));
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
@@ -363,8 +370,9 @@ awaitable<Error> list_uploads(Call& c) {
 
 constexpr Row kRows[] = {
     {"CreateMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploads", "", create,
-     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-tagging x-amz-checksum-algorithm "
-     "x-amz-checksum-type x-cairn-ttl",
+     CAIRN_S3_GRANTS " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
+                     "x-amz-tagging x-amz-checksum-algorithm "
+                     "x-amz-checksum-type x-cairn-ttl " CAIRN_S3_LOCKS,
      ""},
     {"UploadPart", action::kPutObject, "PUT", Scope::kObject, "uploadId", "", upload_part,
      "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,

@@ -3,9 +3,11 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/collections.h"
 #include "gateway/http/s3/metadata.h"
+#include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
 #include "objects/rename.h"
 #include "objects/versions.h"
@@ -150,11 +152,12 @@ std::string_view checksum_type(std::string_view checksum) {
 static awaitable<StatusOr<objects::PutResult>> publish(Call& c, objects::Upload& upload,
                                                        const ObjectMeta& meta,
                                                        const std::optional<int64_t>& ttl_ms,
-                                                       const objects::Conditions& conditions) {
+                                                       const objects::Conditions& conditions,
+                                                       Cause cause, const VersionLock& lock) {
   objects::Refetch refetch(c.store);
   for (;;) {
-    auto put =
-        objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms), conditions);
+    auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms),
+                            conditions, cause, lock);
     Status status = put.status();
     const bool again = co_await refetch.again(status);
     if (again) continue;
@@ -180,8 +183,12 @@ awaitable<Error> put_object(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
+  if (Error e = acl_for_object(c, meta)) co_return e;
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
+  VersionLock lock;
+  if (Error e = lock_of(c, lock)) co_return e;
+  if (Error e = check_locked_body(c, lock)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (!conditions.empty()) {  // fail before the body is sent, where that can be known already
@@ -199,7 +206,8 @@ awaitable<Error> put_object(Call& c) {
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
+  const Cause cause = c.auth.form ? Cause::kFormUpload : Cause::kUser;
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, cause, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
@@ -333,6 +341,7 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
     co_return precondition_failed(objects::unmet(conditions, &opened->info));
   }
   set_object_headers(c, opened->info);
+  set_lock_headers(c, opened->info.lock);
   say_version(c, opened->info.version_id);
   if (verdict == objects::Verdict::kNotModified) {
     c.response.status = 304;
@@ -382,6 +391,7 @@ awaitable<Error> delete_object(Call& c) {
     say_version(c, c.param("versionId"));
     co_return Error{};
   }
+  conditions.bypass_governance = bypasses_governance(c, c.key);
   objects::Refetch refetch(c.store);
   for (;;) {
     auto removed = objects::remove(c.store, *c.bucket, c.key, conditions);
@@ -424,7 +434,7 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key,
   const std::string_view bucket = path.substr(0, slash);
   key = path.substr(slash + 1);
   const Action& reading = named ? action::kGetObjectVersion : action::kGetObject;
-  if (Error e = c.may(reading, bucket, key)) return e;
+  if (Error e = c.may(reading, bucket, key, named ? &*named : nullptr)) return e;
   ns = c.store.find_namespace(bucket);
   if (ns == nullptr) {
     return {"NoSuchBucket", "", c.store.newest_name(), {{"BucketName", std::string(bucket)}}};
@@ -506,7 +516,8 @@ awaitable<Error> copy_object(Call& c) {
   }
   const std::string wanted = lower(c.request.header("x-amz-checksum-algorithm"));
   const bool changes = directive == "replace" || c.request.has_header("x-amz-storage-class") ||
-                       c.request.has_header("x-cairn-ttl") || !wanted.empty();
+                       c.request.has_header("x-cairn-ttl") || !wanted.empty() ||
+                       c.request.has_header("x-amz-website-redirect-location");
   if (source == c.bucket && key == c.key && !version && !changes) {
     co_return Error{
         "InvalidRequest",
@@ -523,6 +534,8 @@ awaitable<Error> copy_object(Call& c) {
   if (verdict != objects::Verdict::kGo) co_return unmet_by_source(of_source, opened->info);
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
+  VersionLock lock;
+  if (Error e = lock_of(c, lock)) co_return e;
   ObjectMeta meta = opened->info.meta;
   objects::forget_renaming(meta);
   if (directive == "replace") {
@@ -538,6 +551,8 @@ awaitable<Error> copy_object(Call& c) {
     meta = std::move(fresh);
   }
   if (Error e = copy_tags(c, *source, key, meta.tags)) co_return e;
+  if (Error e = redirect_of(c, meta)) co_return e;
+  if (Error e = acl_for_object(c, meta)) co_return e;
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
   objects::Upload upload(c.store, 0);
@@ -560,7 +575,7 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, ttl_ms, conditions);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, Cause::kObjectCopy, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
@@ -588,13 +603,14 @@ constexpr std::string_view kReadParams =
 
 constexpr Row kRows[] = {
     {"PutObject", action::kPutObject, "PUT", Scope::kObject, "", "", put_object,
-     "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
+     "if-match if-none-match if-unmodified-since " CAIRN_S3_GRANTS
+     " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
      "x-amz-tagging x-amz-decoded-content-length x-amz-trailer x-amz-write-offset-bytes "
-     "x-cairn-ttl "
-     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     "x-cairn-ttl " CAIRN_S3_LOCKS "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", true, true},
     {"CopyObject", action::kPutObject, "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
-     "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
+     "if-match if-none-match if-unmodified-since " CAIRN_S3_GRANTS
+     " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* " CAIRN_S3_LOCKS
      "x-amz-copy-source x-amz-metadata-directive x-amz-tagging x-amz-tagging-directive x-cairn-ttl "
      "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
      ""},

@@ -19,6 +19,10 @@ namespace cairn::kv {
 class Engine;
 }
 
+namespace cairn::events {
+class Notifier;
+}
+
 namespace cairn::s3 {
 
 struct Row;
@@ -37,8 +41,10 @@ struct Call {
   std::string_view owner;   // of all buckets
   std::string_view region;  // of all buckets
   const Row* row = nullptr;
-  const Engines* engines = nullptr;  // null: collections are not shown
-  uint64_t put_bytes_max = 0;        // of one body; 0: any
+  const Engines* engines = nullptr;      // null: collections are not shown
+  uint64_t put_bytes_max = 0;            // of one body; 0: any
+  events::Notifier* notifier = nullptr;  // null: nobody is told of events
+  const Users* users = nullptr;          // whom ACLs and policies may name
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -47,7 +53,14 @@ struct Call {
   bool has_param(std::string_view name) const { return request.param(name) != nullptr; }
   // AccessDenied unless the caller may do it. The dispatcher asks for the row's action on the
   // bucket and key of the request; for every other key an operation asks before it looks at it.
-  Error may(const Action& action, std::string_view space = {}, std::string_view of_key = {}) const;
+  // `version`: the one of the key that it is about, as it was named; null: the current one.
+  Error may(const Action& action, std::string_view space, std::string_view of_key,
+            const std::string* version) const;
+  // The same of the version that the request names.
+  Error may(const Action& action, std::string_view space = {}, std::string_view of_key = {}) const {
+    return may(action, space, of_key, request.param("versionId"));
+  }
+  bool is_anonymous() const { return auth.anonymous; }
 };
 
 // The actions, by the names that policies have for them after "s3:".
@@ -105,28 +118,36 @@ struct Row {
 };
 
 // Of each family, in a file of its own.
+std::span<const Row> acl_rows();
+std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
+std::span<const Row> lock_rows();
 std::span<const Row> multipart_rows();
+std::span<const Row> notification_rows();
 std::span<const Row> object_rows();
 std::span<const Row> post_rows();
+std::span<const Row> public_access_rows();
 std::span<const Row> rename_rows();
 std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
-std::array<std::span<const Row>, 9> all_rows();
+std::span<const Row> website_rows();
+std::array<std::span<const Row>, 15> all_rows();
 
 class Service {
  public:
   Service(Store& store, const Users& users, std::string domain, std::string region,
-          const Engines* engines = nullptr, uint64_t put_bytes_max = 0)
+          const Engines* engines = nullptr, uint64_t put_bytes_max = 0,
+          events::Notifier* notifier = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
         domain_(std::move(domain)),
         region_(std::move(region)),
         engines_(engines),
-        put_bytes_max_(put_bytes_max) {}
+        put_bytes_max_(put_bytes_max),
+        notifier_(notifier) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
@@ -134,6 +155,9 @@ class Service {
  private:
   awaitable<Error> dispatch(http::Request& request, http::Response& response);
   awaitable<Error> dispatch(Call& call);
+  // Answers as the website of a bucket; `e` became a page.
+  awaitable<Error> dispatch_site(http::Request& request, http::Response& response,
+                                 std::string_view bucket);
   void address(const http::Request& request, Call& call) const;
   // If `e` says that somebody is not who he claims to be.
   void note_failure(const Error& e, std::string_view key, const http::Request& request);
@@ -143,6 +167,7 @@ class Service {
   const std::string domain_, region_;
   const Engines* const engines_;
   const uint64_t put_bytes_max_;
+  events::Notifier* const notifier_;
 };
 
 // ---- shared by the operations ----

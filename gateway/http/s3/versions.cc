@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/listing.h"
@@ -39,6 +40,12 @@ awaitable<Error> put_versioning(Call& c) {
     co_return co_await settle(c, c.store.newest_name());
   }
   auto lsn = c.store.set_versioning(*c.bucket, enabled);
+  if (absl::IsFailedPrecondition(lsn.status())) {
+    co_return Error{"InvalidBucketState",
+                    "An Object Lock configuration is present on this bucket, so the versioning "
+                    "state cannot be changed.",
+                    rests_on(lsn.status())};
+  }
   if (!lsn.ok()) co_return error_of(lsn.status(), "NoSuchBucket");
   co_return co_await settle(c, *lsn);
 }
