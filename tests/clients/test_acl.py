@@ -344,7 +344,7 @@ class BesidePolicies(Case):
         self.root.ask("acl", "setuser", "bob", "on", ">word", "+@all", "~*", "&*")
         self.assertEqual(self.login("bob").ask("set", "x", "1"), b"+OK")
         stubs = Grpc(self.server.grpc)
-        call = lambda: stubs.kv.Get(stubs.pb.GetRequest(key=stubs.pb.Key(namespace="db0", key=b"x")), metadata=(
+        call = lambda: stubs.kv.Get(stubs.kv_pb.GetRequest(key=stubs.key("db0", "x")), metadata=(
             ("authorization", "Basic " + __import__("base64").b64encode(b"bob:word").decode()),))
         with self.assertRaises(grpc.RpcError) as e:
             call()
