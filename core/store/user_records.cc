@@ -35,8 +35,9 @@ enum Tag : uint8_t {
   kAclRules = 21,
 };
 
-constexpr unsigned kAclOn = 1, kAclNopass = 2, kAclSkipsSanitizing = 4, kAclAsStarted = 8;
-constexpr unsigned kAclFlagsKnown = 15;
+constexpr unsigned kAclOn = 1, kAclNopass = 2, kAclSkipsSanitizing = 4, kAclAsStarted = 8,
+                   kAclSanitizes = 16;
+constexpr unsigned kAclFlagsKnown = 31;
 
 class Writer {
  public:
@@ -98,7 +99,7 @@ void write(Writer& w, const Subject& r) {
 void write(Writer& w, const AclRecord& r) {
   const unsigned flags = (r.on ? kAclOn : 0U) | (r.nopass ? kAclNopass : 0U) |
                          (r.skips_sanitizing ? kAclSkipsSanitizing : 0U) |
-                         (r.as_started ? kAclAsStarted : 0U);
+                         (r.as_started ? kAclAsStarted : 0U) | (r.sanitizes ? kAclSanitizes : 0U);
   const char byte = static_cast<char>(flags);
   w.text(kAclFlags, {&byte, 1});
   w.several(kAclHash, r.hashes);
@@ -110,6 +111,7 @@ bool take_flags(std::string_view bytes, AclRecord& to) {
   to.on = (flags & kAclOn) != 0;
   to.nopass = (flags & kAclNopass) != 0;
   to.skips_sanitizing = (flags & kAclSkipsSanitizing) != 0;
+  to.sanitizes = (flags & kAclSanitizes) != 0;
   to.as_started = (flags & kAclAsStarted) != 0;
   return (flags & ~kAclFlagsKnown) == 0;
 }

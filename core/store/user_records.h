@@ -46,8 +46,9 @@ struct Subject {
 // prints, their SHA-256.
 struct AclRecord {
   bool on = false;
-  bool nopass = false;            // any password is right
-  bool skips_sanitizing = false;  // told to who asks; every payload is checked
+  bool nopass = false;  // any password is right
+                        // Told to who asks: every payload is checked.
+  bool skips_sanitizing = false, sanitizes = false;
   // Of the user "default": his passwords are those that the server was started with, beside these.
   bool as_started = false;
   std::vector<std::string> hashes;  // in hexadecimal digits

@@ -150,6 +150,7 @@ void acl_getuser(Context& c) {
   std::vector<std::string_view> flags{user.on ? "on" : "off"};
   if (user.nopass) flags.emplace_back("nopass");
   if (user.skips_sanitizing) flags.emplace_back("skip-sanitize-payload");
+  if (user.sanitizes) flags.emplace_back("sanitize-payload");
   c.reply.set(flags.size());
   for (const auto flag : flags) c.reply.bulk(flag);
   c.reply.bulk("passwords");

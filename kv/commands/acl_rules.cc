@@ -136,8 +136,10 @@ std::string_view AclDraft::set(std::string_view rule) {
     user_.nopass = is_word(rule, "nopass");
   } else if (is_word(rule, "skip-sanitize-payload")) {
     user_.skips_sanitizing = true;
+    user_.sanitizes = false;
   } else if (is_word(rule, "sanitize-payload")) {
     user_.skips_sanitizing = false;
+    user_.sanitizes = true;
   } else if (rule[0] == '>' || rule[0] == '#') {
     if (rule[0] == '#' && !is_hash(rest)) return kBadHash;
     // A password that the start made up is not one to be kept and shown: it goes on to be asked
@@ -155,6 +157,7 @@ std::string_view AclDraft::set(std::string_view rule) {
     acl_.selectors.resize(1);
   } else if (is_word(rule, "reset")) {
     reset();
+    user_.sanitizes = true;
   } else {
     return set_selector(acl_.selectors[0], rule);
   }
@@ -313,11 +316,11 @@ std::optional<std::vector<std::string>> join_selectors(const std::vector<std::st
   std::vector<std::string> joined;
   std::string selector;
   for (const std::string_view word : words) {
-    if (!selector.empty()) {
-      append(selector, " ", word);
-    } else if (!word.empty() && word[0] == '(' && word.back() != ')') {
+    if (!word.empty() && word[0] == '(' && word.back() != ')') {  // begins anew, as in Redis
       selector = word;
       open = word;
+    } else if (!selector.empty()) {
+      append(selector, " ", word);
     } else {
       joined.emplace_back(word);
     }
@@ -330,17 +333,24 @@ std::optional<std::vector<std::string>> join_selectors(const std::vector<std::st
 
 // ---- as text ----
 
-std::string keys_text(const AclSelector& s) {
+namespace {
+// `told`: as Redis prints it, which reads another pattern behind "~*" no more.
+std::string text_of_keys(const AclSelector& s, bool told) {
   if (s.all_keys) return "~*";
   std::string text;
   for (const auto& k : s.keys) {
-    const std::string_view begin = k.access == AclSelector::kAny    ? "~"
+    const bool any = !told && k.pattern == "*";
+    const std::string_view begin = k.access == AclSelector::kAny    ? (any ? "%RW~" : "~")
                                    : k.access == AclSelector::kRead ? "%R~"
                                                                     : "%W~";
     append(text, text.empty() ? "" : " ", begin, k.pattern);
   }
   return text;
 }
+
+}  // namespace
+
+std::string keys_text(const AclSelector& s) { return text_of_keys(s, true); }
 
 std::string channels_text(const AclSelector& s) {
   if (s.all_channels) return "&*";
@@ -351,7 +361,7 @@ std::string channels_text(const AclSelector& s) {
 
 namespace {
 std::string text_of(const AclSelector& s) {
-  std::string text = keys_text(s);
+  std::string text = text_of_keys(s, false);
   if (!s.all_channels) append(text, text.empty() ? "" : " ", "resetchannels");
   const std::string channels = channels_text(s);
   if (!channels.empty()) append(text, text.empty() ? "" : " ", channels);
@@ -372,6 +382,7 @@ std::string line_of(std::string_view user, const AclRecord& record) {
   std::string line = cat("user ", user, record.on ? " on" : " off");
   if (record.nopass) line += " nopass";
   if (record.skips_sanitizing) line += " skip-sanitize-payload";
+  if (record.sanitizes) line += " sanitize-payload";
   for (const std::string& hash : record.hashes) append(line, " #", hash);
   append(line, " ", record.rules);
   return line;

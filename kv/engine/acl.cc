@@ -32,8 +32,8 @@ bool element_fits(std::string_view pattern, size_t& at, char c) {
       at++;
       break;
     } else if (at + 2 < pattern.size() && pattern[at + 1] == '-') {
-      const auto [low, high] = std::minmax(byte(pattern[at]), byte(pattern[at + 2]));
-      in |= low <= byte(c) && byte(c) <= high;
+      const auto a = byte(pattern[at]), b = byte(pattern[at + 2]), x = byte(c);
+      in |= std::min(a, b) <= x && x <= std::max(a, b);
       at += 2;
     } else {
       in |= pattern[at] == c;

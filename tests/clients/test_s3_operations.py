@@ -23,7 +23,7 @@ class Operations(Case):
         rows = set()
         for path in glob.glob(os.path.join(ROOT, "gateway", "http", "s3", "*.cc")):
             with open(path, encoding="utf-8") as f:
-                rows.update(re.findall(r'(?:^    \{|^    \w+\()"([A-Z]\w+)", *(?:action::|k[A-Z]|\{|")', f.read(), re.M))
+                rows.update(re.findall(r'(?:^    \{|^    \w+\()"([A-Z][a-z]\w+)", *(?:action::|k[A-Z]|\{|")', f.read(), re.M))
         self.assertGreater(len(rows), 40)
         self.assertEqual(rows - {name for _, name, *_ in s3_operations.operations()}, MINIOS)
 

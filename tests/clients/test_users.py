@@ -516,7 +516,7 @@ class Kept(unittest.TestCase):
             server.s3().create_bucket(Bucket="photos")
             server.s3().put_object(Bucket="photos", Key="a b", Body=b"value-of-object")
             stubs = server.grpc_stubs()
-            stubs.kv.Get(stubs.pb.GetRequest(key=stubs.pb.Key(namespace="db0", key=b"key1")))
+            stubs.kv.Get(stubs.kv_pb.GetRequest(key=stubs.key("db0", "key1")), metadata=stubs.metadata)
             want = [("resp", USER, "set", "db0", "key1", True), ("iam", USER, "CreateUser", None, "arn:aws:iam::000000000000:user/ann", True),
                     ("resp", "ann", "get", "db0", "key1", False), ("resp", "ann", "login", None, None, True),
                     ("s3", USER, "PutObject", "photos", "a b", True), ("grpc", USER, "cairn.v1.KeyValue/Get", "db0", "key1", True)]
