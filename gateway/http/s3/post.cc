@@ -197,6 +197,9 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   request.peer = c.request.peer;
   request.headers["host"] = c.request.header("host");
   request.headers["transfer-encoding"] = "chunked";  // the file ends where it ends
+  for (const std::string_view name : {"referer", "user-agent"}) {
+    if (c.request.has_header(name)) request.headers[name] = c.request.header(name);
+  }
   if (Error e = make_headers(form.fields(), request)) co_return e;
   PayloadBody body(form, c.auth);
   request.body = &form;

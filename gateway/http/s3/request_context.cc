@@ -163,8 +163,8 @@ bool RequestContext::knows(const policy::ConditionKey& key) const {
     case Key::kRequestObjectTag:
     case Key::kRequestObjectTagKeys:
       return knows_tags_;
-    case Key::kExistingObjectTag:
-      return !subject_.key.empty();
+    case Key::kExistingObjectTag:  // a bucket has none
+      return true;
     case Key::kRemainingRetentionDays:
     case Key::kLocationConstraint:  // it stands in the body
       return false;
