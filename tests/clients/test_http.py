@@ -26,6 +26,7 @@ BODY = ["x-amz-decoded-content-length", "x-amz-trailer", "x-amz-sdk-checksum-alg
 TAG = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
 CORS = "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
 WRITE = ["x-amz-tagging", "if-match", "if-none-match", "if-unmodified-since", "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a"]
+GRANTS = ["x-amz-grant-" + g for g in ("full-control", "read", "read-acp", "write-acp")] + ["x-amz-website-redirect-location"]
 LOCK = ["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold"]
 RENAME = ["x-amz-rename-source", "x-amz-client-token"] + [
     p + "if-" + c for p in ("", "x-amz-rename-source-") for c in ("match", "none-match", "modified-since", "unmodified-since")]
@@ -36,7 +37,7 @@ LIST = ["prefix", "delimiter", "max-keys", "encoding-type"]
 OPERATIONS = {
     "ListBuckets": ("GET", "/", "", [], ["prefix", "continuation-token", "max-buckets", "bucket-region"]),
     "CreateBucket": ("PUT", "/fresh-bucket", "", ["x-amz-acl", "x-amz-object-ownership", "x-amz-sdk-checksum-algorithm",
-                                                  "x-amz-bucket-object-lock-enabled"] + CHECKSUMS, []),
+                                                  "x-amz-bucket-object-lock-enabled", "x-amz-grant-write"] + GRANTS[:4] + CHECKSUMS, []),
     "HeadBucket": ("HEAD", "/matrix", "", [], []),
     "DeleteBucket": ("DELETE", "/empty", "", [], []),
     "GetBucketLocation": ("GET", "/matrix", "location=", [], []),
@@ -62,10 +63,10 @@ OPERATIONS = {
     "DeleteObjects": ("POST", "/matrix", "delete=", ["x-amz-bypass-governance-retention", "x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "ListMultipartUploads": ("GET", "/matrix", "uploads=", [], ["prefix", "delimiter", "key-marker", "upload-id-marker",
                                                                 "max-uploads", "encoding-type"]),
-    "PutObject": ("PUT", "/matrix/key", "", WRITE + BODY + LOCK + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
+    "PutObject": ("PUT", "/matrix/key", "", WRITE + GRANTS + BODY + LOCK + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
     "RenameObject": ("PUT", "/matrix/renamed", "renameObject=", RENAME, []),
     "RestoreObject": ("POST", "/matrix/key", "restore=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, ["versionId"]),
-    "CopyObject": ("PUT", "/matrix/copy", "", WRITE + SOURCE + LOCK + ["x-amz-metadata-directive", "x-amz-tagging-directive",
+    "CopyObject": ("PUT", "/matrix/copy", "", WRITE + GRANTS + SOURCE + LOCK + ["x-amz-metadata-directive", "x-amz-tagging-directive",
                                                                 "x-amz-checksum-algorithm", "x-cairn-ttl"], []),
     "GetObject": ("GET", "/matrix/key", "", READ, ["partNumber", "versionId", "attributes"] + RESPONSE),
     "GetObjectAttributes": ("GET", "/matrix/key", "attributes=", ["x-amz-object-attributes", "x-amz-max-parts",
@@ -75,7 +76,7 @@ OPERATIONS = {
                                                     "x-amz-if-match-size", "x-amz-bypass-governance-retention"], ["versionId"]),
     "CreateMultipartUpload": ("POST", "/matrix/key", "uploads=", [
         "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a", "x-amz-tagging", "x-amz-checksum-algorithm",
-        "x-amz-checksum-type", "x-cairn-ttl"] + LOCK, []),
+        "x-amz-checksum-type", "x-cairn-ttl"] + GRANTS + LOCK, []),
     "UploadPart": ("PUT", "/matrix/open", "partNumber=1&uploadId=", BODY, ["partNumber"]),
     "UploadPartCopy": ("PUT", "/matrix/open", "partNumber=1&uploadId=", SOURCE + ["x-amz-copy-source-range"], ["partNumber"]),
     "CompleteMultipartUpload": ("POST", "/matrix/open", "uploadId=", ["if-match", "if-none-match", "x-amz-checksum-type",
@@ -87,6 +88,8 @@ OPERATIONS = {
 UNSET = ["accelerate", "acl", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "policyStatus",
          "publicAccessBlock", "replication", "requestPayment", "website"]
 LOCKS = ["acl", "legal-hold", "retention"]
+# PUT and DELETE of what is set for buckets (test_access.py, test_lock.py).
+SETTINGS = ["acl", "object-lock", "ownershipControls", "policy", "publicAccessBlock", "requestPayment", "website"]
 # Without which an operation is another, or none.
 NEEDED = {"x-amz-copy-source": "/matrix/key", "x-amz-rename-source": "/matrix/old", "x-amz-object-attributes": "ETag"}
 # What S3 gives a meaning to, with a value that it takes.
@@ -193,7 +196,8 @@ class Http(Calls):
                                         "</CompleteMultipartUpload>" % part).encode()}
         before, wrong = self.state(), []
         # A parameter that makes another operation of a request without one.
-        others = {("GET", False): set(UNSET), ("GET", True): set(LOCKS), ("PUT", False): {"object-lock"}, ("PUT", True): set(LOCKS)}
+        others = {("GET", False): set(UNSET), ("GET", True): set(LOCKS), ("PUT", False): set(SETTINGS), ("PUT", True): set(LOCKS),
+                  ("DELETE", False): set(SETTINGS)}
         for method, path, query, _, _ in OPERATIONS.values():
             others.setdefault((method, path.count("/") > 1), set()).update(q.split("=")[0] for q in query.split("&"))
         for name, (method, path, query, headers, params) in OPERATIONS.items():
@@ -246,7 +250,7 @@ class Http(Calls):
         with self.assertRaises(ClientError):
             self.s3.copy_object(Bucket="bucket", Key="true2", CopySource="bucket/true", ExpectedSourceBucketOwner="123456789012")
         self.s3.create_bucket(Bucket="owned", ACL="private", ObjectOwnership="BucketOwnerEnforced")
-        self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-object-ownership": "ObjectWriter"})[0], 501)
+        self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-object-ownership": "ObjectWriter"})[0], 200)
         self.assertEqual(self.call("PUT", "/owned2", "", {"x-amz-bucket-object-lock-enabled": "maybe"})[0], 400)
         self.assertEqual(self.call("GET", "/bucket/true", "versionId=null")[0], 200)
 
