@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -53,20 +54,25 @@ void append_text(std::string& to, std::string_view name, std::string_view value)
   to += '"';
 }
 
-int open_file(const std::string& path) {
-  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+StatusOr<int> open_file(const std::string& path) {
+  // Opening a pipe that nobody reads would wait.
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
+  if (fd < 0) return absl::InvalidArgumentError(cat(path, ": ", std::strerror(errno)));
+  struct stat st {};
+  if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) return fd;
+  ::close(fd);
+  return absl::InvalidArgumentError(cat(path, ": not a regular file"));
 }
 
 }  // namespace
 
 StatusOr<std::unique_ptr<Audit>> Audit::open(const std::string& path, uint64_t per_second,
                                              Report report) {
-  const int fd = open_file(path);
-  if (fd < 0) {
-    return absl::InvalidArgumentError(
-        cat("cannot write the audit log ", path, ": ", std::strerror(errno)));
+  const auto fd = open_file(path);
+  if (!fd.ok()) {
+    return absl::InvalidArgumentError(cat("cannot write the audit log ", fd.status().message()));
   }
-  return std::unique_ptr<Audit>(new Audit(path, fd, per_second, std::move(report)));
+  return std::unique_ptr<Audit>(new Audit(path, *fd, per_second, std::move(report)));
 }
 
 Audit::Audit(std::string path, int fd, uint64_t per_second, Report report)
@@ -134,15 +140,17 @@ void Audit::run() {
                       [this] { return ends_ || reopens_ || flushes_; });
     last = ends_;
     const std::string lines = std::exchange(waiting_, {});
-    const uint64_t lost = lost_ - std::exchange(lost_told_, lost_);
+    const uint64_t lost = lost_ - lost_told_;
     bool flushes = flushes_;
     const bool reopens = std::exchange(reopens_, false);
     lock.unlock();
-    if (!lines.empty() || lost != 0) write(lines, lost);
-    if (reopens && !open_again() && report_) {
-      report_(Severity::kError, "audit",
-              cat("cannot open ", path_, " again: ", std::strerror(errno),
-                  "; the file that was open goes on"));
+    if (write(lines) && lost != 0) tell(lost);
+    if (reopens) {
+      const Status s = open_again();
+      if (!s.ok() && report_) {
+        report_(Severity::kError, "audit",
+                cat("cannot open again ", s.message(), "; the file that was open goes on"));
+      }
     }
     lock.lock();
     if (std::exchange(flushes, false)) {
@@ -152,40 +160,70 @@ void Audit::run() {
   }
 }
 
-bool Audit::open_again() {
-  const int fd = open_file(path_);
-  if (fd < 0) return false;
-  ::close(std::exchange(fd_, fd));
-  return true;
+Status Audit::open_again() {
+  const auto fd = open_file(path_);
+  if (!fd.ok()) return fd.status();
+  end_torn_line();
+  ::close(std::exchange(fd_, *fd));
+  torn_bytes_ = 0;
+  return absl::OkStatus();
 }
 
-void Audit::write(std::string_view lines, uint64_t lost) {
-  std::string told;
-  if (lost != 0) {
-    told = "{\"time\":\"";
-    append_time(told, now_ms());
-    append(told, "\",\"lost\":", lost, "}\n");
-  }
-  for (std::string_view part : {lines, std::string_view(told)}) {
-    while (!part.empty()) {
-      const ssize_t n = ::write(fd_, part.data(), part.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) {
-        const bool first = !std::exchange(failed_, true);
-        if (first && report_) {
-          report_(Severity::kError, "audit",
-                  cat("cannot write ", path_, ": ", std::strerror(errno)));
-        }
-        std::lock_guard lock(mutex_);
-        for (const char c : part) lost_ += c == '\n' ? 1 : 0;
-        return;
+// Takes off `left` what was written; false: the rest cannot be.
+bool Audit::put(std::string_view& left) {
+  while (!left.empty()) {
+    const ssize_t n = ::write(fd_, left.data(), left.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const bool first = !std::exchange(failed_, true);
+      if (first && report_) {
+        report_(Severity::kError, "audit", cat("cannot write ", path_, ": ", std::strerror(errno)));
       }
-      part.remove_prefix(static_cast<size_t>(n));
+      return false;
     }
+    const std::string_view written = left.substr(0, static_cast<size_t>(n));
+    const size_t end = written.rfind('\n');
+    torn_bytes_ = end == written.npos ? torn_bytes_ + written.size() : written.size() - end - 1;
+    left.remove_prefix(written.size());
   }
   if (std::exchange(failed_, false) && report_) {
     report_(Severity::kInfo, "audit", cat(path_, " is written again"));
   }
+  return true;
+}
+
+// Nobody else writes the file; where it cannot be cut, as one that may only grow, the line ends.
+void Audit::end_torn_line() {
+  if (torn_bytes_ == 0) return;
+  struct stat st {};
+  const bool known = ::fstat(fd_, &st) == 0;
+  const off_t whole = st.st_size - static_cast<off_t>(torn_bytes_);
+  const bool cut = known && whole >= 0 && ::ftruncate(fd_, whole) == 0;
+  if (cut || ::write(fd_, "\n", 1) == 1) torn_bytes_ = 0;
+}
+
+bool Audit::write(std::string_view lines) {
+  if (lines.empty()) return true;
+  end_torn_line();
+  if (torn_bytes_ == 0 && put(lines)) return true;
+  end_torn_line();
+  const auto left = std::count(lines.begin(), lines.end(), '\n');
+  std::lock_guard lock(mutex_);
+  lost_ += static_cast<uint64_t>(left);
+  return false;
+}
+
+void Audit::tell(uint64_t lost) {
+  std::string told = "{\"time\":\"";
+  append_time(told, now_ms());
+  append(told, "\",\"lost\":", lost, "}\n");
+  std::string_view left = told;
+  end_torn_line();
+  const bool is_told = torn_bytes_ == 0 && put(left);
+  end_torn_line();
+  if (!is_told) return;
+  std::lock_guard lock(mutex_);
+  lost_told_ += lost;
 }
 
 }  // namespace cairn

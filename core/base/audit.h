@@ -5,14 +5,16 @@
 //    "action":"get","space":"db0","key":"user:1","allowed":true}
 //   {"time":"…","door":"resp","user":"ada","address":"…","action":"login","allowed":false}
 //   {"time":"…","lost":1200}     so many were not written: more came than may, or than the disk
-//   took
+//   took. It comes when the disk takes lines again.
 //
 // No value is in it, no password, and no word of a command but names of keys; a name is cut at 1
 // KiB, and what is no UTF-8 of it is written as \u00XX.
 //
 // A door hands over a line and goes on: a thread of its own writes what has gathered, ten times a
 // second. What waits is bounded in bytes, and what is taken each second in lines; what is more is
-// counted. reopen() begins the file of that name anew, for who has moved it away.
+// counted. A line is whole or not there: what a full disk took of one is cut off again. reopen()
+// begins the file of that name anew, for who has moved it away. It is a regular file, none that may
+// keep its writer waiting.
 //
 // Threads: any.
 #pragma once
@@ -54,8 +56,11 @@ class Audit {
  private:
   Audit(std::string path, int fd, uint64_t per_second, Report report);
   void run();
-  void write(std::string_view lines, uint64_t lost);
-  bool open_again();
+  bool write(std::string_view lines);  // what it does not write is counted
+  void tell(uint64_t lost);
+  bool put(std::string_view& left);
+  void end_torn_line();
+  Status open_again();
 
   const std::string path_;
   const uint64_t per_second_;
@@ -72,6 +77,7 @@ class Audit {
   // The thread's own.
   int fd_;
   bool failed_ = false;
+  size_t torn_bytes_ = 0;  // of a line at the file's end that is not whole
   std::thread thread_;
 };
 

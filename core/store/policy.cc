@@ -211,7 +211,10 @@ uint8_t Statement::concerns(const ActionNames& action) const {
   if (!not_action) return named;
   const uint8_t all = all_names(action);
   const auto canonical = static_cast<uint8_t>(all & ~kOwn);
-  if (allow) return static_cast<uint8_t>(all & ~named & (named != 0 ? canonical : all));
+  if (allow) {
+    if ((named & kOwn) != 0) return 0;
+    return static_cast<uint8_t>(named == 0 ? all : canonical & ~named);
+  }
   const bool left_out = (named & kOwn) != 0 || (canonical != 0 && (named & canonical) == canonical);
   return left_out ? 0 : all;
 }

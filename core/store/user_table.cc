@@ -34,6 +34,10 @@ StatusOr<PolicyText> Draft::read_policy(std::string_view text) const {
   return PolicyText{std::string(text), std::make_shared<const policy::Policy>(*std::move(policy))};
 }
 
+Status Draft::check_actions(const policy::Policy& policy) const {
+  return policy::check_actions(policy, actions_);
+}
+
 namespace {
 
 template <class List>
@@ -214,7 +218,8 @@ Status Draft::update_user(std::string_view name, std::optional<std::string> new_
 Status Draft::delete_user(std::string_view name) {
   const UserRecord* found = table_.user(name);
   if (found == nullptr) return none("user", name);
-  if (is_reserved(name)) return fixed_user();
+  // One that differs in the case of its letters is there by mistake of an earlier version.
+  if (found->name == kDefaultUser || equals_ignoring_case(name, root_)) return fixed_user();
   const auto in_use = [](std::string_view what) {
     return absl::FailedPreconditionError(cat("Cannot delete entity, must ", what, " first."));
   };
@@ -252,7 +257,7 @@ Status Draft::set_acl(std::string_view name, std::optional<AclRecord> acl) {
   if (found != nullptr) {
     r = *found;
   } else {
-    if (equals_ignoring_case(name, root_)) return check_new_user(name);
+    if (name != kDefaultUser && is_reserved(name)) return check_new_user(name);
     Status s = check_new(table_.users, kUserPrefix, name, "User");
     if (s.ok() && table_.users.size() >= kUsersMax) s = too_many("Users", kUsersMax);
     if (!s.ok()) return s;

@@ -83,6 +83,8 @@ class Draft {
         const std::vector<std::string>& actions)
       : table_(table), now_ms_(now_ms), root_(root), actions_(actions) {}
   const UserTable& table() const { return table_; }
+  // InvalidArgument: it names an action that no door has.
+  Status check_actions(const policy::Policy& policy) const;
 
   Status create_user(std::string_view name, std::string_view path);
   // Another name or path, if given.

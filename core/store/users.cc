@@ -189,7 +189,8 @@ std::optional<Users::Claimed> Users::claimed(std::string_view user,
   const UserRecord* record = known->table.user(user);
   // Redis's names have a case, and IAM's do: only what is compared has none.
   if (record == nullptr || record->name != user) return std::nullopt;
-  const bool right = record->acl && is_acl_password(*record->acl, password);
+  // That any password is right holds at the Redis door alone, which asks for it itself.
+  const bool right = record->acl && !record->acl->nopass && is_acl_password(*record->acl, password);
   const bool off = record->acl && !record->acl->on;
   if (off || (record->password.empty() && !right)) return std::nullopt;
   const auto it = known->principals.find(record->id);

@@ -283,6 +283,8 @@ void acl_dryrun(Context& c) {
 
 // ---- changing ----
 
+constexpr char kNotKept[] = "these rules would mean another thing when they are read again";
+
 // Changes of users take stripes of their own: not within locks of others'.
 bool stands_alone(Context& c) {
   if (!c.in_exec) return true;
@@ -325,8 +327,10 @@ void acl_setuser(Context& c) {
           "a user's name has at most 64 characters, of ASCII, and no '/'");
     }
     const bool known = name == kDefaultUser || (found != nullptr && found->name == name);
-    if (known && !user.take(*acl_record(server, name))) {
-      return absl::DataLossError("the rules of this user cannot be read");
+    const bool anew = !rules->empty() && equals_ignoring_case(rules->front(), "reset");
+    if (known && !user.take(*acl_record(server, name)) && !anew) {
+      return absl::DataLossError(
+          "the rules of this user cannot be read; ACL SETUSER with reset begins them anew");
     }
     if (user.user().as_started) {
       if (auto password = server.started_password()) user.set_started_password(*password);
@@ -337,6 +341,7 @@ void acl_setuser(Context& c) {
       refused = cat("ERR Error in ACL SETUSER modifier '", rule, "': ", why);
       return absl::InvalidArgumentError(std::string(why));
     }
+    if (!user.reads_back()) return absl::InvalidArgumentError(kNotKept);
     return draft.set_acl(name, user.record());
   });
   if (!refused.empty()) return c.reply.error(refused);
@@ -374,6 +379,13 @@ constexpr std::string_view kNoFile =
     "via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis "
     "configuration file set) in order to store users in the Redis configuration.";
 
+// Whether ACL has said nothing of the user "default", or took it back.
+bool is_untouched(const AclRecord& r) {
+  const AclRecord fresh = AclDraft::untouched_default();
+  return r.as_started && r.on && r.hashes.empty() && r.rules == fresh.rules &&
+         !r.skips_sanitizing && !r.sanitizes;
+}
+
 std::string users_as_lines(const Server& server) {
   std::string text;
   for (const auto& name : all_names(server)) {
@@ -381,8 +393,18 @@ std::string users_as_lines(const Server& server) {
     const auto known = server.users.known();
     const UserRecord* user = known == nullptr ? nullptr : known->table.user(name);
     if (name != kDefaultUser && (user == nullptr || !user->acl)) continue;  // IAM's alone
+    // The start's own password, or that it gave none, is for the start to say each time.
+    if (name == kDefaultUser && (user == nullptr || !user->acl || is_untouched(*user->acl))) {
+      continue;
+    }
     auto record = acl_record(server, name);
-    if (record) append(text, line_of(name, shown(server, *std::move(record))), "\n");
+    if (!record) continue;
+    std::string line = line_of(name, *record);
+    if (name == kDefaultUser && !record->as_started && !record->nopass) {
+      constexpr size_t kBegin = std::string_view("user default").size();
+      line.insert(kBegin, " resetpass");
+    }
+    append(text, line, "\n");
   }
   return text;
 }
@@ -559,8 +581,15 @@ struct Line {
   AclRecord record;
 };
 
+// What a file is read with.
+struct Reading {
+  const Table& table;
+  bool open;    // acl-pubsub-default
+  bool hidden;  // the user "default" has root's password from the start
+};
+
 // Empty, or why it is refused.
-std::string read_line(std::string_view line, const Table& table, bool open, std::vector<Line>& to) {
+std::string read_line(std::string_view line, const Reading& reading, std::vector<Line>& to) {
   const auto words = words_of(line);
   if (words.size() < 2 || words[0] != "user") {
     return "should start with user keyword followed by the username";
@@ -576,11 +605,13 @@ std::string read_line(std::string_view line, const Table& table, bool open, std:
   std::string_view begins;
   const auto rules = join_selectors({words.begin() + 2, words.end()}, begins);
   if (!rules) return "Unmatched parenthesis in selector definition.";
-  AclDraft user(table, open);
+  AclDraft user(reading.table, reading.open);
+  if (name == kDefaultUser) user.begin_as_started(reading.hidden);
   for (const std::string& rule : *rules) {
     const std::string_view why = user.set(rule);
     if (!why.empty()) return std::string(why);
   }
+  if (!user.reads_back()) return kNotKept;
   to.push_back({name, user.record()});
   return {};
 }
@@ -594,13 +625,14 @@ StatusOr<Lsn> load_acl_file(Server& server, const Table& table) {
     return absl::NotFoundError(
         cat("Error loading ACLs, opening file '", path, "': ", std::strerror(errno)));
   }
+  const Reading reading{table, server.acl_channels_open, !server.started_password()};
   std::vector<Line> lines;
   std::string errors, line;
   for (size_t n = 1; std::getline(file, line); n++) {
     while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
     const size_t begin = line.find_first_not_of(" \t");
     if (begin == line.npos || line[begin] == '#') continue;
-    const std::string why = read_line(line, table, server.acl_channels_open, lines);
+    const std::string why = read_line(line, reading, lines);
     if (!why.empty()) append(errors, path, ":", n, ": ", why, ". ");
   }
   if (!errors.empty()) {

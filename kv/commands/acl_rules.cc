@@ -103,6 +103,32 @@ AclRecord AclDraft::record() const {
   return r;
 }
 
+bool AclDraft::reads_back() const {
+  AclDraft again(table_, false);
+  if (!again.take(record())) return false;
+  const auto same = [&](const AclSelector& a, const AclSelector& b) {
+    if (a.all_keys != b.all_keys || a.all_channels != b.all_channels || a.channels != b.channels) {
+      return false;
+    }
+    const bool same_words = std::equal(
+        a.first_words.begin(), a.first_words.end(), b.first_words.begin(), b.first_words.end(),
+        [](const auto& x, const auto& y) {
+          return x.first == y.first && std::is_permutation(x.second.begin(), x.second.end(),
+                                                           y.second.begin(), y.second.end());
+        });
+    if (!same_words) return false;
+    for (size_t i = 0; i < table_.rows().size(); i++) {
+      if (a.has(i) != b.has(i)) return false;
+    }
+    return std::equal(a.keys.begin(), a.keys.end(), b.keys.begin(), b.keys.end(),
+                      [](const auto& x, const auto& y) {
+                        return x.access == y.access && x.pattern == y.pattern;
+                      });
+  };
+  const auto& there = again.acl_.selectors;
+  return std::equal(acl_.selectors.begin(), acl_.selectors.end(), there.begin(), there.end(), same);
+}
+
 // The password that the start gave is one of the list now, as any other.
 void AclDraft::forget_started() {
   if (!std::exchange(user_.as_started, false) || !started_) return;
@@ -170,6 +196,8 @@ std::string_view AclDraft::add_selector(std::string_view words) {
   AclSelector s;
   s.all_channels = open_;
   for (const std::string_view rule : words_of(words.substr(1, words.size() - 2))) {
+    // The selector would end there when it is read again.
+    if (rule.back() == ')') return kSyntax;
     if (const std::string_view refused = set_selector(s, rule); !refused.empty()) return refused;
   }
   acl_.selectors.push_back(std::move(s));
@@ -274,6 +302,7 @@ void AclDraft::note_rule(AclSelector& s, char sign, const std::string& name) con
 }
 
 std::string_view AclDraft::set_command(AclSelector& s, std::string_view rule) {
+  if (has_blanks(rule)) return kSyntax;
   const bool on = rule[0] == '+';
   const std::string name = lower(rule.substr(1));
   if (name.starts_with("@")) {

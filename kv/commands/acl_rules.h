@@ -32,8 +32,16 @@ class AclDraft {
   static bool is_about_passwords(std::string_view rule);
 
   AclRecord record() const;
+  // Whether what record() says means the same when it is read again.
+  bool reads_back() const;
   const Acl& acl() const { return acl_; }
   const AclRecord& user() const { return user_; }  // but for its rules
+  // Of the user "default" in a file: his passwords are the start's until a rule says otherwise.
+  // `hidden`: the start's is root's, which stays his beside those that rules name.
+  void begin_as_started(bool hidden) {
+    user_.as_started = true;
+    if (!hidden) started_.emplace();
+  }
   // What the start's password is, of the user "default" (AclRecord::as_started); empty: any.
   void set_started_password(std::string password) { started_ = std::move(password); }
 

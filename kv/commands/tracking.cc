@@ -5,6 +5,7 @@
 #include <boost/asio/this_coro.hpp>
 
 #include "core/base/text.h"
+#include "kv/engine/broadcasts.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
@@ -117,14 +118,8 @@ bool parse(Context& c, Tracking::Options& options) {
   return true;
 }
 
-// Broadcasts name keys of all databases and buckets, whoever asks: as messages do, they take the
-// right to the command by its name.
-bool may_hear_of_all(Context& c) {
-  const Action action{c.row.action.door, c.row.action.name, Access::kByName};
-  const Principal* who = c.session.principal.get();
-  Circumstances from = c.session.circumstances();
-  from.granted = c.engine.acl_allows(c.session, c.request);
-  if (who == nullptr || authorize(*who, action, {}, {}, from)) return true;
+bool check_broadcast(Context& c) {
+  if (may_hear_of_all(c.engine, c.session, c.request)) return true;
   c.reply.error(cat("NOPERM this user has no permissions to run the '", c.row.name, "' command"));
   return false;
 }
@@ -165,7 +160,7 @@ void tracking(Context& c) {
   if (!equals_ignoring_case(c.args[2], "on")) return c.syntax_error();
   const std::string_view why = refusal(*c.session.tracker, options);
   if (!why.empty()) return c.reply.error(why);
-  if ((options.flags & Tracker::kBroadcast) != 0 && !may_hear_of_all(c)) return;
+  if ((options.flags & Tracker::kBroadcast) != 0 && !check_broadcast(c)) return;
   if (!prefixes_fit(c, options.prefixes)) return;
   tracking.enable(c.session, options);
   c.reply.ok();

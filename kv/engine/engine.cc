@@ -9,6 +9,7 @@
 #include "core/base/limits.h"
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
+#include "kv/engine/broadcasts.h"
 #include "kv/engine/errand.h"
 #include "kv/engine/key_length.h"
 #include "kv/engine/long_scripts.h"
@@ -135,6 +136,11 @@ void Engine::resolve(const NamespacePtr& space, Request& request) {
     const KeyHash hash = ns == nullptr ? 0 : ns->hash(args[word]);
     request.keys.push_back({ns, args[word], hash, static_cast<uint32_t>(word), flags});
   });
+  // An empty word takes the place of the one key of MIGRATE where KEYS names several.
+  if (request.keys.size() > 1 && request.keys[0].name.empty() &&
+      row.keys.back().keyword == "KEYS") {
+    request.keys.erase(request.keys.begin());
+  }
 }
 
 void Engine::resolve_queue(Session& session) {
@@ -247,6 +253,14 @@ AclAnswer Engine::ask(const Principal& who, const Session& session, const Reques
   return by_policies.denied == AclDenied::kNo || acl == nullptr || granted ? by_policies : by_acl;
 }
 
+bool may_hear_of_all(const Engine& engine, const Session& session, const Request& request) {
+  if (session.principal == nullptr) return true;
+  const Action& of = request.row->action;
+  Circumstances from = session.circumstances();
+  from.granted = engine.acl_allows(session, request);
+  return authorize(*session.principal, {of.door, of.name, Access::kByName}, {}, {}, from);
+}
+
 bool Engine::may_go_on(const Session& session) const {
   if (may_all(session) || session.close_after_reply || session.away) return true;
   const std::shared_ptr<const Rights> rights = session.principal->rights();
@@ -268,7 +282,9 @@ bool Engine::may_go_on(const Session& session) const {
   using Kind = Channels::Kind;
   const Subscriptions& to = session.subscriptions;
   return (!session.monitors || may({"monitor"}, {})) &&
-         (!session.tracker->has(Tracker::kOn) || may({"client", "tracking", "on"}, {})) &&
+         (!session.tracker->has(Tracker::kOn) ||
+          (may({"client", "tracking", "on"}, {}) && (!session.tracker->has(Tracker::kBroadcast) ||
+                                                     may_hear_of_all(*this, session, request)))) &&
          (to.size(Kind::kChannel) == 0 || may({"subscribe"}, Kind::kChannel)) &&
          (to.size(Kind::kPattern) == 0 || may({"psubscribe"}, Kind::kPattern)) &&
          (to.size(Kind::kShardChannel) == 0 || may({"ssubscribe"}, Kind::kShardChannel));

@@ -351,6 +351,12 @@ class BesidePolicies(Case):
         self.assertEqual(e.exception.code(), grpc.StatusCode.PERMISSION_DENIED)
         self.policy("bob", "Allow", "s3:GetObject", "arn:aws:s3:::db0/x")
         call()
+        # Any password was right there, too.
+        self.root.ask("acl", "setuser", "bob", "nopass")
+        self.assertEqual(self.login("bob", "other").ask("set", "x", "1"), b"+OK")
+        with self.assertRaises(grpc.RpcError) as e:
+            call()
+        self.assertEqual(e.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
 
     def test_rights_end(self):
         """Who looks on, listens, keeps what he read, or waits, was served after he was deleted."""
@@ -371,6 +377,17 @@ class BesidePolicies(Case):
         with self.assertRaises((ConnectionError, OSError)):
             while True:
                 mon.read()
+
+    def test_broadcasts_end(self):
+        """Who had lost the right to names of all keys was told them for as long as he stayed."""
+        self.iam.create_user(UserName="kim")
+        self.policy("kim", "Allow", "*", "*")
+        key = self.iam.create_access_key(UserName="kim")["AccessKey"]
+        kim = self.login(key["AccessKeyId"], key["SecretAccessKey"])
+        self.assertEqual(kim.ask("client", "tracking", "on", "bcast"), b"+OK")
+        self.policy("kim", "Allow", "s3:GetObject", "*")
+        with self.assertRaises(ConnectionError):
+            kim.read()
 
     def test_waiting(self):
         self.root.ask("acl", "setuser", "wes", "on", ">word", "+@all", "~*")
@@ -433,6 +450,61 @@ class File(unittest.TestCase):
                 root.close()
             finally:
                 server.remove()
+
+    def test_default_is_as_the_start_says(self):
+        """A file that was saved shut out root's password for `default`, or left him open to all at a later start."""
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "users.acl")
+            open(path, "w").close()
+            server = Server(args=["--aclfile=" + path], credentials=False)
+            self.addCleanup(server.remove)
+
+            def asked(*words, password=None, user=None):
+                wire = Wire(server.resp)
+                try:
+                    login = [w for w in (user, password) if w is not None]
+                    if login:
+                        self.assertEqual(wire.ask("auth", *login), b"+OK")
+                    return wire.ask(*words)
+                finally:
+                    wire.close()
+
+            def saved_and_loaded(**login):
+                self.assertEqual(asked("acl", "save", **login), b"+OK")
+                text = open(path).read()
+                self.assertEqual(asked("acl", "load", **login), b"+OK")
+                self.assertEqual(asked("acl", "save", **login), b"+OK")
+                self.assertEqual(open(path).read(), text)
+                return text
+
+            root = dict(user=USER, password=PASSWORD)
+            self.assertEqual(saved_and_loaded(), "")
+            self.assertEqual(asked("acl", "setuser", "default", "-lolwut"), b"+OK")
+            self.assertEqual(saved_and_loaded(), "user default on ~* &* +@all -lolwut\n")
+            self.assertEqual(asked("ping"), b"+PONG")
+            server.stop()
+            server.env.update(CAIRN_ROOT_USER=USER, CAIRN_ROOT_PASSWORD=PASSWORD)
+            server.start()
+            self.assertTrue(asked("ping").startswith(b"-NOAUTH"))
+            self.assertEqual(asked("ping", password=PASSWORD), b"+PONG")
+            saved_and_loaded(**root)
+            self.assertEqual(asked("ping", password=PASSWORD), b"+PONG")
+            self.assertEqual(asked("acl", "setuser", "default", ">word", **root), b"+OK")
+            saved_and_loaded(**root)
+            for password in (PASSWORD, "word"):
+                self.assertEqual(asked("ping", password=password), b"+PONG")
+            # What ACL says of his passwords holds.
+            self.assertEqual(asked("acl", "setuser", "default", "resetpass", ">word", **root), b"+OK")
+            self.assertIn("user default resetpass on #" + HASH, saved_and_loaded(**root))
+            self.assertEqual(asked("ping", password="word"), b"+PONG")
+            self.assertEqual(asked("acl", "setuser", "default", "resetpass", **root), b"+OK")
+            self.assertIn("user default resetpass on ~*", saved_and_loaded(**root))
+            for password in (PASSWORD, "word"):
+                with self.assertRaises(AssertionError):
+                    asked("ping", password=password)
+            server.restart()
+            with self.assertRaises(AssertionError):
+                asked("ping", password=PASSWORD)
 
 
 if __name__ == "__main__":

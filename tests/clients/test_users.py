@@ -515,11 +515,14 @@ class Kept(unittest.TestCase):
                     call()
             server.s3().create_bucket(Bucket="photos")
             server.s3().put_object(Bucket="photos", Key="a b", Body=b"value-of-object")
+            server.s3().copy_object(Bucket="photos", Key="copy", CopySource="photos/a b")
+            server.s3().delete_objects(Bucket="photos", Delete={"Objects": [{"Key": "copy"}, {"Key": "none"}]})
             stubs = server.grpc_stubs()
             stubs.kv.Get(stubs.kv_pb.GetRequest(key=stubs.key("db0", "key1")), metadata=stubs.metadata)
             want = [("resp", USER, "set", "db0", "key1", True), ("iam", USER, "CreateUser", None, "arn:aws:iam::000000000000:user/ann", True),
                     ("resp", "ann", "get", "db0", "key1", False), ("resp", "ann", "login", None, None, True),
-                    ("s3", USER, "PutObject", "photos", "a b", True), ("grpc", USER, "cairn.v1.KeyValue/Get", "db0", "key1", True)]
+                    ("s3", USER, "PutObject", "photos", "a b", True), ("s3", USER, "GetObject", "photos", "a b", True),
+                    ("s3", USER, "DeleteObject", "photos", "copy", True), ("s3", USER, "DeleteObject", "photos", "none", True), ("grpc", USER, "cairn.v1.KeyValue/Get", "db0", "key1", True)]
             text = lambda: open(path).read()
 
             def lines():
@@ -528,6 +531,9 @@ class Kept(unittest.TestCase):
             self.assertTrue(any(x[0] == "resp" and x[2] == "login" and not x[5] for x in lines()))
             for secret in ("value-of", PASSWORD, "wrong-password", key["SecretAccessKey"]):
                 self.assertNotIn(secret, text())
+            metrics = urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:%d/-/metrics" % server.http,
+                                                                    headers={"Authorization": "Bearer " + PASSWORD})).read()
+            self.assertIn(b"\ncairn_audit_lost_lines_total 0\n", metrics)
             self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
             os.rename(path, path + ".1")
             server.process.send_signal(signal.SIGHUP)

@@ -1,10 +1,13 @@
 #include "core/base/audit.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -85,6 +88,50 @@ TEST_F(AuditTest, AFileThatWasMovedIsBegunAnew) {
   EXPECT_EQ(lines_of(moved).size(), 1u);
   EXPECT_EQ(lines_of(path).size(), 1u);
   ::unlink(moved.c_str());
+}
+
+// The count of a full disk was lost itself, and the next line went on in one that was torn.
+TEST_F(AuditTest, WhatAFullDiskDidNotTakeIsCountedAndNoLineIsTorn) {
+  constexpr uint64_t kNoted = 500;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
+  auto audit = open();
+  audit->note({"resp", "u", "a", "first"});
+  audit->flush();
+  const rlimit full{3001, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
+  for (uint64_t i = 1; i < kNoted; i++) {
+    audit->note({"resp", "u", "a", "get"});
+    if (i % 50 == 0) audit->flush();
+  }
+  audit->flush();
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  audit->note({"resp", "u", "a", "last"});
+  audit->flush();
+  audit->flush();
+  std::signal(SIGXFSZ, ignored);
+  uint64_t written = 0, lost = 0;
+  for (const auto& line : lines_of(path)) {
+    const auto o = boost::json::parse(line).as_object();
+    o.contains("lost") ? lost += static_cast<uint64_t>(o.at("lost").as_int64()) : written++;
+  }
+  EXPECT_GT(lost, 0u);
+  EXPECT_EQ(written + lost, kNoted + 1);
+  EXPECT_EQ(audit->lost(), lost);
+}
+
+// A pipe that nobody reads kept the thread in open(), and the process from its end.
+TEST_F(AuditTest, OnlyARegularFileIsWritten) {
+  auto audit = open();
+  ::unlink(path.c_str());
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_FALSE(Audit::open(path, 0, {}).ok());
+  audit->reopen();
+  audit->flush();
+  const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  EXPECT_FALSE(Audit::open(path, 0, {}).ok());
+  ::close(reader);
 }
 
 TEST_F(AuditTest, AFileThatCannotBeWrittenIsRefused) {

@@ -308,9 +308,8 @@ Verdict evaluate(const std::vector<ModelPolicy>& policies, const ModelRequest& r
       if (!s.allow || !applies(s, variables, r)) return false;
       const auto listed = [&](const std::string& n) { return has_action(s, n); };
       if (s.actions_name == "Action") return listed(name);
-      if (name == own && any_canonical(listed)) return false;
-      if (name != own && listed(name)) return false;
-      return !(name == own && listed(own));
+      if (listed(own)) return false;  // whatever else its names are
+      return name == own ? !any_canonical(listed) : !listed(name);
     });
   };
   if (allowed(own) || all_canonical(allowed)) return Verdict::kAllow;

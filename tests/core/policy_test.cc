@@ -318,6 +318,14 @@ TEST(Policy, NotActionLeavesOutWhatAnyNameOfItSays) {
   EXPECT_TRUE(allows(all_but, get));
   EXPECT_FALSE(allows(all_but, del));
   EXPECT_FALSE(allows(all_but, getdel));
+  const Policy but_del = statement("{'Effect':'Allow','NotAction':'resp:del','Resource':'*'}");
+  EXPECT_FALSE(allows(but_del, del));
+  EXPECT_TRUE(allows(but_del, getdel));
+  EXPECT_TRUE(allows(but_del, request("s3:DeleteObject", "b", "k")));
+  const Policy no_resp = statement("{'Effect':'Allow','NotAction':'resp:*','Resource':'*'}");
+  EXPECT_FALSE(allows(no_resp, get));
+  EXPECT_FALSE(allows(no_resp, request("resp:ping")));
+  EXPECT_TRUE(allows(no_resp, request("s3:GetObject", "b", "k")));
   const Policy read_only = statement("{'Effect':'Deny','NotAction':'s3:Get*','Resource':'*'}");
   EXPECT_EQ(model::ask({read_only}, get), Verdict::kNothing);
   EXPECT_EQ(model::ask({read_only}, getdel), Verdict::kDeny);

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/store/sealing.h"
+#include "core/store/user_table.h"
 #include "kv/commands/acl_rules.h"
 #include "kv/types/glob.h"
 #include "tests/allocations.h"
@@ -31,6 +33,38 @@ TEST(Acl, MatchesAsOtherPatternsDo) {
   EXPECT_GT(matched, 1000u);
 }
 
+// Ends of ranges were taken by references to what had gone: "[^a-c]*" matched everything.
+TEST(Acl, ARangeHasWhatStandsBetweenItsEnds) {
+  EXPECT_TRUE(acl_matches("[a-c]*", "aa"));
+  EXPECT_FALSE(acl_matches("[^a-c]*", "bb"));
+  EXPECT_TRUE(acl_matches("[^a-c]*", "dd"));
+  EXPECT_TRUE(acl_matches("x[0-9]", "x5"));
+  EXPECT_TRUE(acl_matches("[c-a]", "b"));
+  EXPECT_TRUE(acl_matches("[a-]", "_"));  // to the bracket, as Redis reads it
+  EXPECT_FALSE(acl_matches("[a-]", "-"));
+  std::mt19937 rng(11);
+  const auto byte = [&rng] { return static_cast<unsigned char>(rng()); };
+  const auto is_plain = [](unsigned char c) { return c != '\\' && c != ']' && c != '^'; };
+  size_t inside = 0;
+  for (int i = 0; i < 100'000; i++) {
+    const bool negated = rng() % 2 == 0;
+    std::string pattern = negated ? "p[^" : "p[";
+    const unsigned char x = byte();
+    bool in = false;
+    for (size_t n = 1 + rng() % 3; n > 0; n--) {
+      const unsigned char from = byte(), to = byte();
+      if (!is_plain(from) || !is_plain(to)) continue;
+      pattern += {static_cast<char>(from), '-', static_cast<char>(to)};
+      in |= (from <= x && x <= to) || (to <= x && x <= from);
+    }
+    pattern += "]*";
+    const std::string text = {'p', static_cast<char>(x), 'q'};
+    ASSERT_EQ(acl_matches(pattern, text), in != negated) << pattern << " and " << text;
+    inside += in ? 1 : 0;
+  }
+  EXPECT_GT(inside, 10'000u);
+}
+
 AclRecord with(const Table& table, std::initializer_list<std::string_view> rules) {
   AclDraft draft(table, false);
   for (const auto rule : rules) EXPECT_EQ(draft.set(rule), "") << rule;
@@ -46,6 +80,61 @@ TEST(Acl, ARuleTakesThePlaceOfOneAboutTheSame) {
   EXPECT_EQ(with(table, {"+get", "+@all", "-set"}).rules, "resetchannels +@all -set");
   EXPECT_EQ(with(table, {"%R~a", "%W~a", "%R~b", "~*"}).rules, "~* resetchannels -@all");
   EXPECT_EQ(with(table, {"%R~a", "%W~a", "%R~b"}).rules, "~a %R~b resetchannels -@all");
+}
+
+// What was stored could not be read again, and the user had no right any more, nor was changed.
+TEST(Acl, WhatIsTakenIsReadAgainAndMeansTheSame) {
+  const Table table;
+  for (const std::string_view rule : {"(~y) +get)", "(~a &b))", "(+get|x))", "+get|a b"}) {
+    EXPECT_NE(AclDraft(table, false).set(rule), "") << rule;
+  }
+  constexpr std::string_view kRules[] = {"%RW~*",
+                                         "%R~*",
+                                         "%W~*",
+                                         "~a",
+                                         "~*",
+                                         "%R~b",
+                                         "~(x",
+                                         "~x)",
+                                         "&*",
+                                         "&c*",
+                                         "&c)",
+                                         "resetkeys",
+                                         "+@all",
+                                         "-@all",
+                                         "+@read",
+                                         "-@read",
+                                         "+@fast",
+                                         "-@fast",
+                                         "+get",
+                                         "-get",
+                                         "+get|a1",
+                                         "+get|)",
+                                         "+config",
+                                         "-config",
+                                         "+config|get",
+                                         "-config|get",
+                                         "resetchannels",
+                                         "()",
+                                         "(~a +get)",
+                                         "(%RW~* ~b &* +@all -set)",
+                                         "(&(x +get|y)",
+                                         "(~)",
+                                         "(~a) +get)",
+                                         "clearselectors",
+                                         "reset",
+                                         "allkeys"};
+  std::mt19937 rng(13);
+  for (int i = 0; i < 20'000; i++) {
+    AclDraft draft(table, rng() % 2 == 0);
+    std::string said;
+    for (size_t n = 1 + rng() % 8; n > 0; n--) {
+      const std::string_view rule = kRules[rng() % std::size(kRules)];
+      if (draft.set(rule).empty()) append(said, rule, " ");
+    }
+    ASSERT_TRUE(draft.reads_back()) << said << "is kept as " << draft.record().rules;
+    ASSERT_NE(compile_acl(table, draft.record().rules), nullptr) << said;
+  }
 }
 
 TEST(Acl, APasswordIsKeptByItsHash) {
@@ -81,6 +170,51 @@ TEST_F(AclOfCommands, OneSelectorAllowsTheCommandAndAllItsKeys) {
   }
   EXPECT_EQ(run({"PING"}), "-NOPERM this user has no permissions to run the 'ping' command");
   EXPECT_EQ(server->acl_log.newest(10).size(), 3u);
+}
+
+TEST_F(AclOfCommands, WhatCannotBeReadIsBegunAnewOrDeleted) {
+  users.compile_acl_by([this](std::string_view rules) { return compile_acl(table, rules); });
+  users.load(*store, MasterKey::random(), [](Severity, std::string_view, std::string_view) {});
+  const auto spoil = [this](std::string_view name) {
+    AclRecord broken;
+    broken.rules = "(~y) resetchannels -@all +get)";
+    const auto changed =
+        users.change([&](Draft& draft) { return draft.set_acl(name, std::move(broken)); });
+    ASSERT_TRUE(changed.ok()) << changed.status();
+  };
+  spoil("u");
+  EXPECT_TRUE(
+      run({"ACL", "SETUSER", "u", "+get"}).starts_with("-ERR the rules of this user cannot"));
+  EXPECT_EQ(run({"ACL", "SETUSER", "u", "reset", "+get"}), "+OK");
+  EXPECT_TRUE(run({"ACL", "GETUSER", "u"}).find("-@all +get") != std::string::npos);
+  spoil("u");
+  EXPECT_EQ(run({"ACL", "DELUSER", "u"}), ":1");
+  session->principal = users.authenticate("root", "password");
+  spoil("default");
+  EXPECT_EQ(run({"ACL", "SETUSER", "default", "reset", "on", "nopass", "+@all"}), "+OK");
+}
+
+// One of another case took the place of the user "default", and could not go again.
+TEST_F(AclOfCommands, NobodyElseIsCalledDefault) {
+  users.load(*store, MasterKey::random(), [](Severity, std::string_view, std::string_view) {});
+  for (const char* name : {"DEFAULT", "Default", "ROOT"}) {
+    EXPECT_EQ(run({"ACL", "SETUSER", name, "on"}),
+              cat("-ERR User with name ", name, " already exists."));
+  }
+  EXPECT_EQ(run({"ACL", "SETUSER", "default", "on"}), "+OK");
+}
+
+// The empty word in place of the one key was asked for, too.
+TEST_F(AclOfCommands, SeveralKeysOfMigrateAreAskedForAlone) {
+  session->principal = principal_of(table, "~a* resetchannels -@all +migrate");
+  const auto migrate = [this](std::vector<std::string> keys) {
+    std::vector<std::string> words{"MIGRATE", "127.0.0.1", "1", "", "0", "10", "KEYS"};
+    words.insert(words.end(), keys.begin(), keys.end());
+    return run(words);
+  };
+  EXPECT_EQ(migrate({"a1", "a2"}), "+NOKEY");
+  EXPECT_TRUE(migrate({"a1", "b"}).starts_with("-NOPERM"));
+  EXPECT_TRUE(run({"MIGRATE", "127.0.0.1", "1", "", "0", "10"}).starts_with("-NOPERM"));
 }
 
 TEST_F(AclOfCommands, AskingTakesNoMemory) {

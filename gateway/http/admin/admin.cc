@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include "core/base/audit.h"
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
 #include "gateway/auth/credentials.h"
@@ -170,6 +171,10 @@ std::string Admin::metrics() const {
       http_.bytes_in.load());
   add("cairn_http_sent_bytes_total", "counter", "Bytes sent over HTTP, bodies included.",
       http_.bytes_out.load());
+  if (const Audit* audit = server_.users.audit()) {
+    add("cairn_audit_lost_lines_total", "counter", "Lines that the audit log did not take.",
+        audit->lost());
+  }
   add("cairn_cleaner_waits", "gauge",
       "1 while the oldest segment stays for who is told of changes.", cleaner.kept ? 1 : 0);
   add_targets(out);

@@ -1,6 +1,7 @@
 // The policy of a bucket: kept as it came, and held to by every door (core/store/bucket_access.h).
 #include "core/base/text.h"
 #include "core/store/policy_json.h"
+#include "core/store/user_table.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
@@ -20,6 +21,12 @@ Error check(const Call& c, const std::string& text, policy::Policy& policy) {
     return malformed(std::string(parsed.status().message()), policy::detail_of(parsed.status()));
   }
   policy = *std::move(parsed);
+  Status named;
+  (void)c.users->change([&](const Draft& draft) -> Status {
+    named = draft.check_actions(policy);
+    return absl::CancelledError();  // it was to be looked at
+  });
+  if (!named.ok()) return malformed("Policy has invalid action", std::string(named.message()));
   for (const policy::Statement& statement : policy.statements) {
     for (const policy::PrincipalPattern& principal : statement.principals) {
       if (c.users->knows(principal)) continue;

@@ -1,6 +1,7 @@
 // Operations on one object: put, get, head, delete, copy.
 #include <algorithm>
 
+#include "core/base/audit.h"
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/http/s3/acl.h"
@@ -435,7 +436,12 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key,
   const std::string_view bucket = path.substr(0, slash);
   key = path.substr(slash + 1);
   const Action& reading = named ? action::kGetObjectVersion : action::kGetObject;
-  if (Error e = c.may(reading, bucket, key, named ? &*named : nullptr)) return e;
+  Error may = c.may(reading, bucket, key, named ? &*named : nullptr);
+  if (Audit* audit = c.users->audit(); audit != nullptr && c.auth.principal != nullptr) {
+    const std::string_view who = c.auth.principal->name();
+    audit->note({"s3", who, c.request.peer, reading.name, bucket, key, !may});
+  }
+  if (may) return may;
   ns = c.store.find_namespace(bucket);
   if (ns == nullptr) {
     return {"NoSuchBucket", "", c.store.newest_name(), {{"BucketName", std::string(bucket)}}};

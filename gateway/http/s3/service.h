@@ -44,7 +44,7 @@ struct Call {
   const Engines* engines = nullptr;      // null: collections are not shown
   uint64_t put_bytes_max = 0;            // of one body; 0: any
   events::Notifier* notifier = nullptr;  // null: nobody is told of events
-  const Users* users = nullptr;          // whom ACLs and policies may name
+  Users* users = nullptr;                // whom ACLs and policies may name
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -138,7 +138,7 @@ std::array<std::span<const Row>, 15> all_rows();
 
 class Service {
  public:
-  Service(Store& store, const Users& users, std::string domain, std::string region,
+  Service(Store& store, Users& users, std::string domain, std::string region,
           const Engines* engines = nullptr, uint64_t put_bytes_max = 0,
           events::Notifier* notifier = nullptr)
       : store_(store),
@@ -163,7 +163,7 @@ class Service {
   // If `e` says that somebody is not who he claims to be.
   void note_failure(const Error& e, std::string_view key, const http::Request& request);
   Store& store_;
-  const Users& users_;
+  Users& users_;
   Authenticator authenticator_;
   const std::string domain_, region_;
   const Engines* const engines_;
