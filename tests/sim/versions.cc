@@ -79,7 +79,9 @@ bool World::make_kept_bucket(Lsn& lsn) {
     if (store_->find_namespace(name) == nullptr) break;
   }
   const bool locked = pick(4) == 0;
-  auto made = store_->create_bucket(name, locked);
+  Properties set;
+  if (locked) set.object_lock.emplace();
+  auto made = store_->create_bucket(name, set);
   if (!made.ok()) return absl::IsAlreadyExists(made.status()) || refused(made.status());
   const uint32_t id = store_->find_namespace(name)->id.value();
   if (!ids_.insert(id).second) wrong(cat("the id ", id, " is that of another bucket too"));
