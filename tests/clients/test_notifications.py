@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import socket
+import socketserver
 import ssl
 import subprocess
 import tempfile
@@ -481,6 +482,10 @@ class Webhooks(unittest.TestCase):
         for i in range(8000):  # 480 MB of log, nearly all of it dead
             r.set("filler%d" % (i % 50), body)
         wait(lambda: metrics(self.server)["cairn_log_size_bytes"] < 400 << 20)
+        # That it is lost is told before anybody takes events again.
+        lost = 'cairn_events_lost_bytes_total{target="hook"}'
+        wait(lambda: metrics(self.server)[lost] > 0)
+        self.assertIn(b"and of more while it is dead", open(self.server.log.name, "rb").read())
         late = Receiver(port)
         self.addCleanup(late.close)
         self.s3.put_object(Bucket="bucket", Key="last")
@@ -551,6 +556,35 @@ class Webhooks(unittest.TestCase):
             if b"Content-Length" in head:  # it said that it had it
                 wait(lambda: metrics(self.server)['cairn_events_sent_total{target="hook"}'] == 1)
                 self.s3.put_object(Bucket="bucket", Key="another")
+
+    def test_an_interim_answer_is_none(self):
+        """103 comes before the answer; what comes behind it is not the answer to what is sent next."""
+        ok, bad = (b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % s for s in (b"200 OK", b"500 No"))
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        answers = iter([hints + ok, hints * 2 + bad, ok, ok + ok, bad, ok])
+        asked = []
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                while self.rfile.readline():
+                    headers = http.client.parse_headers(self.rfile)
+                    body = json.loads(self.rfile.read(int(headers["Content-Length"])))
+                    answer = next(answers, ok)
+                    asked.append((body["Key"].split("/")[1], answer.count(ok) > 0))
+                    self.wfile.write(answer)
+
+        class Hook(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+        hook = Hook(("127.0.0.1", 0), Handler)
+        self.addCleanup(hook.server_close)
+        self.addCleanup(hook.shutdown)
+        threading.Thread(target=hook.serve_forever, args=(0.05,), daemon=True).start()
+        self.start(port=hook.server_address[1])
+        tell(self.s3, "bucket", configuration("hook:webhook", CREATED))
+        for i in range(5):
+            self.s3.put_object(Bucket="bucket", Key="%d" % i)
+        wait(lambda: ("4", True) in asked)
+        self.assertEqual(asked, [("0", True), ("1", False), ("1", True), ("2", True), ("3", False), ("3", True), ("4", True)])
 
     def test_several_in_one_request_if_asked(self):
         self.start("--webhook-records=10")
@@ -714,6 +748,19 @@ class Listeners(Case):
                                (dict(x_cairn_after="00FFFFFFFFFFFFFF"), 400)):
             self.assertEqual(self.listen("bucket", **params).status, status)
         self.assertEqual(self.listen("absent").status, 404)
+
+    def test_the_end_of_the_bucket_ends_them(self):
+        self.s3.create_bucket(Bucket="passing")
+        one, all_of_them = self.listen("passing"), self.listen("", prefix="of-the-end")
+        self.s3.put_object(Bucket="passing", Key="key")
+        self.assertEqual(one.record()["s3"]["object"]["key"], "key")
+        self.s3.delete_object(Bucket="passing", Key="key")
+        self.assertEqual(one.record()["eventName"], "s3:ObjectRemoved:Delete")
+        self.s3.delete_bucket(Bucket="passing")
+        while one.part():
+            pass
+        self.s3.put_object(Bucket="bucket", Key="of-the-end")
+        self.assertEqual(all_of_them.record()["s3"]["object"]["key"], "of-the-end")
 
     def test_a_stop_ends_them(self):
         server = Server()
