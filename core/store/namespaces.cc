@@ -34,6 +34,13 @@ std::vector<NamespacePtr> Keyspace::buckets() const {
   return all;
 }
 
+// The first bucket gets object lock. Until the manifest has what is believed, the time at which the
+// bucket's record was written says it (Store::load): it is as durable as the bucket.
+static void begin_believing(LockClock& clock, Manifest& manifest) {
+  clock.begin(0);
+  manifest.change([](ManifestState& s) { s.believed_minutes = 0; });
+}
+
 StatusOr<Lsn> Keyspace::create_bucket(std::string_view name, Properties set) {
   if (Status s = check_write(true); !s.ok()) return s;
   MutexLock lock(names_mutex_);
@@ -46,7 +53,7 @@ StatusOr<Lsn> Keyspace::create_bucket(std::string_view name, Properties set) {
   const bool locks = set.object_lock.has_value();
   if (locks) {
     set.versioning = Versioning::kEnabled;
-    locks_ = true;
+    if (!locks_.exchange(true)) begin_believing(lock_clock_, manifest_);
   }
   auto ns = std::make_shared<Namespace>(id, std::string(name), set, hash_seed_, memory_count_);
   ns->order_end = Namespace::kAllHashes;
@@ -125,10 +132,11 @@ StatusOr<Lsn> Keyspace::set_versioning(Namespace& ns, bool enabled) {
 
 StatusOr<Lsn> Keyspace::set_object_lock(Namespace& ns, const DefaultRetention& retention) {
   bool versioned = true;
-  locks_ = true;
   auto lsn = change_properties(ns, [&](Properties& p) {
     versioned = p.versioning == Versioning::kEnabled;
-    if (versioned) p.object_lock = retention;
+    if (!versioned) return;
+    p.object_lock = retention;
+    if (!locks_.exchange(true)) begin_believing(lock_clock_, manifest_);
   });
   if (!lsn.ok() || versioned) return lsn;
   return resting_on(absl::FailedPreconditionError("versioning is not enabled"), *lsn);

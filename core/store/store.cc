@@ -39,7 +39,11 @@ awaitable<Status> Store::close() {
   if (status.ok() && !log_.full()) (void)co_await checkpointer_.write();
   if (status.ok()) {
     manifest_.note_proven(log_.durable());
-    manifest_.change([](ManifestState& m) { m.clean_stop = true; });
+    const auto believed = static_cast<uint32_t>(lock_clock_.believed_ms() / 60000);
+    manifest_.change([&](ManifestState& m) {
+      m.clean_stop = true;
+      if (locks_) m.believed_minutes = std::max(m.believed_minutes, believed);
+    });
     (void)co_await manifest_.save();
   }
   co_await release_dead();

@@ -441,7 +441,16 @@ awaitable<Status> Store::load(const Replay& replay) {
     ns->index->loading = false;
   }
   link_versions(replay);
-  lock_clock_.begin(int64_t{manifest_.state().believed_minutes} * 60000);
+  int64_t believed_ms = int64_t{manifest_.state().believed_minutes} * 60000;
+  if (locks_ && believed_ms == 0) {  // what it had was not saved: it began with the first lock
+    for (const Replay::Space& alive : replay.namespaces()) {
+      const Namespace& ns = *alive.space;
+      if (!ns.is_bucket() || !ns.properties()->object_lock || !ns.named.valid()) continue;
+      const int64_t named_ms = log_.time_of(ns.named);
+      believed_ms = believed_ms == 0 ? named_ms : std::min(believed_ms, named_ms);
+    }
+  }
+  lock_clock_.begin(believed_ms);
   if (const Lsn swapped = replay.swapped(); swapped.valid()) {
     note_swap_record(swapped, replay.holdings());
     // A checkpoint alone has it, or it is not about all of those that there are now.

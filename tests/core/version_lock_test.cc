@@ -261,5 +261,56 @@ TEST_F(LocksTest, AClockThatIsSetForwardReleasesNothing) {
   EXPECT_TRUE(take("k", one).ok());
 }
 
+struct FirstLockTest : LocksTest {
+  void goes_on_after_a_stop(bool clean) {
+    open_locked();
+    const int64_t until = store->now_ms() + kHourMs;
+    ASSERT_TRUE(put_locked("k", "one", {Retention::kCompliance, LegalHold::kNone, until}).ok());
+    (void)versions("k");
+    const Version one = numbers[0];
+    ASSERT_TRUE(run(store->log().wait_durable(Lsn(store->log().tail().value() - 1)))->ok());
+    if (clean) {
+      ASSERT_TRUE(run(store->close())->ok());
+    }
+    take_apart(std::move(store));
+    store_clock.offset_ms += 2 * kHourMs;
+    open();
+    EXPECT_FALSE(take("k", one, true).ok());
+  }
+  // The clock was wrong at the start, and right when the first bucket got object lock.
+  void begins_late(int64_t wrong_ms, bool made_with) {
+    store_clock.offset_ms = wrong_ms;
+    if (made_with) {
+      open();
+      store_clock.offset_ms = 0;
+      Properties set;
+      set.object_lock.emplace();
+      ASSERT_TRUE(store->create_bucket("bucket", set).ok());
+      ns = store->find_namespace("bucket");
+    } else {
+      open_new(false);
+      store_clock.offset_ms = 0;
+      EXPECT_FALSE(store->set_object_lock(*ns, {}).ok());
+      ASSERT_TRUE(store->set_versioning(*ns, true).ok());
+      ASSERT_TRUE(store->set_object_lock(*ns, {}).ok());
+    }
+    const int64_t until = store->now_ms() + 3000;
+    ASSERT_TRUE(put_locked("k", "one", {Retention::kCompliance, LegalHold::kNone, until}).ok());
+    (void)versions("k");
+    const Version one = numbers[0];
+    store_clock.offset_ms = kHourMs;
+    EXPECT_FALSE(take("k", one).ok());
+    store_clock.offset_ms = 0;
+    sleep(4000);
+    EXPECT_TRUE(take("k", one).ok());
+  }
+};
+
+TEST_F(FirstLockTest, HoldsOverACrashRightBehindIt) { goes_on_after_a_stop(false); }
+TEST_F(FirstLockTest, HoldsOverAStopRightBehindIt) { goes_on_after_a_stop(true); }
+TEST_F(FirstLockTest, AtItTheClockIsBelievedThatWasAhead) { begins_late(3650 * kDayMs, true); }
+TEST_F(FirstLockTest, AtItTheClockIsBelievedThatWasBehind) { begins_late(-3650 * kDayMs, true); }
+TEST_F(FirstLockTest, IsAlsoThatOfABucketThatWas) { begins_late(3650 * kDayMs, false); }
+
 }  // namespace
 }  // namespace cairn
