@@ -34,18 +34,27 @@ awaitable<StatusOr<int>> exchange(Stream& stream, beast::flat_buffer& buffer, Re
   socket.expires_after(kStep);
   auto [write_ec, sent] = co_await bhttp::async_write(stream, request, kTuple);
   if (write_ec) co_return failed("sending", write_ec);
-  bhttp::response_parser<bhttp::string_body> parser;
-  parser.body_limit(boost::none);  // of one that says that it is long the status counts, too
+  std::optional<bhttp::response_parser<bhttp::string_body>> answer;
+  int status = 0;
+  // Interim answers (1xx) are none: what was asked for comes behind them.
   socket.expires_after(kStep);
-  auto [head_ec, head_bytes] = co_await bhttp::async_read_header(stream, buffer, parser, kTuple);
-  if (head_ec) co_return failed("no answer", head_ec);
-  const int status = static_cast<int>(parser.get().result_int());
+  for (int interim = 0; status < 200; interim++) {
+    if (interim > Webhook::kInterimMax) co_return absl::UnavailableError("no answer but 1xx");
+    answer.emplace();
+    answer->body_limit(boost::none);  // of one that says that it is long the status counts, too
+    auto [head_ec, head_bytes] = co_await bhttp::async_read_header(stream, buffer, *answer, kTuple);
+    if (head_ec) co_return failed("no answer", head_ec);
+    status = static_cast<int>(answer->get().result_int());
+    if (status == 101) co_return absl::UnavailableError("it speaks another protocol");
+  }
+  auto& parser = *answer;
   if (parser.content_length().value_or(0) > Webhook::kAnswerBytesMax) co_return status;
   parser.body_limit(Webhook::kAnswerBytesMax);
   // What it says beside its status is of no interest; what it takes to pass over it is.
   socket.expires_after(kStep);
   auto [body_ec, body_bytes] = co_await bhttp::async_read(stream, buffer, parser, kTuple);
-  keep = !body_ec && parser.get().keep_alive();
+  // What lies behind the answer is none to the next request.
+  keep = !body_ec && parser.get().keep_alive() && buffer.size() == 0;
   co_return status;
 }
 }  // namespace
@@ -130,6 +139,11 @@ awaitable<StatusOr<int>> Webhook::post(std::string_view id, int64_t now_s,
   }
   request.body() = body;
   request.prepare_payload();
+  if (connection_ != nullptr) {  // what came since is no answer to this
+    auto& socket = url_.tls ? connection_->secure->next_layer() : *connection_->plain;
+    boost::system::error_code ec;
+    if (socket.socket().available(ec) > 0 || ec) connection_.reset();
+  }
   // A connection that was kept may have ended meanwhile: that is not the receiver's failure.
   for (bool kept = connection_ != nullptr;; kept = false) {
     if (connection_ == nullptr) {

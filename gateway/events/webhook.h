@@ -27,6 +27,7 @@ class Webhook {
   // Each step (finding the host, connecting, the handshake, sending, the answer) may take so long.
   static constexpr int kStepSeconds = 10;
   static constexpr size_t kAnswerBytesMax = 64 << 10;
+  static constexpr int kInterimMax = 16;  // answers 1xx to one request
 
   Webhook(Url url, std::string secret, std::shared_ptr<asio::ssl::context> tls);
   ~Webhook();

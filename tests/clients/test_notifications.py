@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import socket
+import socketserver
 import ssl
 import subprocess
 import tempfile
@@ -551,6 +552,35 @@ class Webhooks(unittest.TestCase):
             if b"Content-Length" in head:  # it said that it had it
                 wait(lambda: metrics(self.server)['cairn_events_sent_total{target="hook"}'] == 1)
                 self.s3.put_object(Bucket="bucket", Key="another")
+
+    def test_an_interim_answer_is_none(self):
+        """103 comes before the answer; what comes behind it is not the answer to what is sent next."""
+        ok, bad = (b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % s for s in (b"200 OK", b"500 No"))
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        answers = iter([hints + ok, hints * 2 + bad, ok, ok + ok, bad, ok])
+        asked = []
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                while self.rfile.readline():
+                    headers = http.client.parse_headers(self.rfile)
+                    body = json.loads(self.rfile.read(int(headers["Content-Length"])))
+                    answer = next(answers, ok)
+                    asked.append((body["Key"].split("/")[1], answer.count(ok) > 0))
+                    self.wfile.write(answer)
+
+        class Hook(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+        hook = Hook(("127.0.0.1", 0), Handler)
+        self.addCleanup(hook.server_close)
+        self.addCleanup(hook.shutdown)
+        threading.Thread(target=hook.serve_forever, args=(0.05,), daemon=True).start()
+        self.start(port=hook.server_address[1])
+        tell(self.s3, "bucket", configuration("hook:webhook", CREATED))
+        for i in range(5):
+            self.s3.put_object(Bucket="bucket", Key="%d" % i)
+        wait(lambda: ("4", True) in asked)
+        self.assertEqual(asked, [("0", True), ("1", False), ("1", True), ("2", True), ("3", False), ("3", True), ("4", True)])
 
     def test_several_in_one_request_if_asked(self):
         self.start("--webhook-records=10")
