@@ -745,6 +745,19 @@ class Listeners(Case):
             self.assertEqual(self.listen("bucket", **params).status, status)
         self.assertEqual(self.listen("absent").status, 404)
 
+    def test_the_end_of_the_bucket_ends_them(self):
+        self.s3.create_bucket(Bucket="passing")
+        one, all_of_them = self.listen("passing"), self.listen("", prefix="of-the-end")
+        self.s3.put_object(Bucket="passing", Key="key")
+        self.assertEqual(one.record()["s3"]["object"]["key"], "key")
+        self.s3.delete_object(Bucket="passing", Key="key")
+        self.assertEqual(one.record()["eventName"], "s3:ObjectRemoved:Delete")
+        self.s3.delete_bucket(Bucket="passing")
+        while one.part():
+            pass
+        self.s3.put_object(Bucket="bucket", Key="of-the-end")
+        self.assertEqual(all_of_them.record()["s3"]["object"]["key"], "of-the-end")
+
     def test_a_stop_ends_them(self):
         server = Server()
         self.addCleanup(server.remove)

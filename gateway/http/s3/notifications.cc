@@ -229,6 +229,7 @@ class Listener final : public http::Pieces {
     constexpr int64_t kBlankMs = 5000;
     constexpr size_t kPieceBytes = 64 << 10;
     std::string out;
+    if (ended_) co_return absl::CancelledError("the bucket is gone");
     // What he may can change while he listens.
     const bool listens =
         what_.bucket != nullptr ? may(kListenBucket, what_.bucket->name) : may(kListen, "");
@@ -242,7 +243,11 @@ class Listener final : public http::Pieces {
       at_ = 0;
     }
     for (; at_ < taken_.events().size() && out.size() < kPieceBytes; at_++) {
-      tell(taken_.events()[at_], out);
+      const FeedEvent& e = taken_.events()[at_];
+      tell(e, out);
+      // Another bucket may have its name from here on.
+      ended_ |=
+          e.kind == FeedEvent::Kind::kDrop && what_.bucket != nullptr && e.id == what_.bucket->id;
     }
     const int64_t now = clock_.now_ms();
     const auto is_past = [now](int64_t last, int64_t ms) { return now >= last + ms || now < last; };
@@ -281,7 +286,8 @@ class Listener final : public http::Pieces {
   const Listening what_;
   ChangeFeed::Cursor cursor_;
   ChangeFeed::Taken taken_;
-  size_t at_ = 0;  // of its events
+  size_t at_ = 0;       // of its events
+  bool ended_ = false;  // the bucket is gone
   Clock& clock_;
   int64_t told_ms_, sent_ms_;  // when the last message, and when anything was
 };
