@@ -207,6 +207,20 @@ void Notifier::save_now_and_then(Runner& runner, uint64_t turn) {
   runner.unsaved = false;
 }
 
+void Notifier::count_lost(Runner& runner, Lsn oldest, bool is_dead) {
+  const Lsn from = std::max(runner.read, runner.lost);
+  // What lies behind the end of a segment is nothing.
+  if (oldest.value() <= from.value() + kBlockBytes) return;
+  const uint64_t lost = oldest.value() - from.value();
+  runner.lost = oldest;
+  runner.lost_bytes += lost;
+  if (is_dead && std::exchange(runner.losing, true)) return;  // the counter has the rest
+  report(
+      Severity::kError, runner,
+      cat("it was not told of ", lost, " bytes of the log in time, and will not be: from ",
+          from.value(), " to ", oldest.value(), is_dead ? ", and of more while it is dead" : ""));
+}
+
 awaitable<void> Notifier::run(Runner& runner) {
   while (!stopping_) {
     const uint64_t turn = runner.turn;
@@ -222,19 +236,13 @@ awaitable<void> Notifier::run(Runner& runner) {
 
 awaitable<void> Notifier::follow(Runner& runner, uint64_t turn) {
   ChangeFeed::Cursor cursor(feed_, Lsn(runner.done));
+  runner.read = runner.lost = cursor.at();
   while (goes_on(runner, turn)) {
     auto taken = co_await cursor.next(kTurnMs);
     if (absl::IsOutOfRange(taken.status())) {
-      const Lsn from = cursor.at();
       cursor.skip_to_oldest();
-      const uint64_t lost = cursor.at().value() - from.value();
-      // What lies behind the end of a segment is nothing.
-      if (lost > kBlockBytes) {
-        runner.lost_bytes += lost;
-        report(Severity::kError, runner,
-               cat("it was not told of ", lost, " bytes of the log in time, and will not be: from ",
-                   from.value(), " to ", cursor.at().value()));
-      }
+      count_lost(runner, cursor.at(), false);
+      runner.read = cursor.at();
       move(runner, turn, cursor.at());
       continue;
     }
@@ -245,6 +253,7 @@ awaitable<void> Notifier::follow(Runner& runner, uint64_t turn) {
       co_await changed_.until([&] { return !goes_on(runner, turn); }, store_.clock(), kTurnMs);
       co_return;
     }
+    runner.read = cursor.at();
     const bool told = co_await tell(runner, turn, taken->events());
     if (!told) continue;
     move(runner, turn, cursor.at());
@@ -297,6 +306,7 @@ awaitable<bool> Notifier::deliver(Runner& runner, uint64_t turn, const Delivery&
     const Status taken = co_await runner.outlet->deliver(delivery);
     if (taken.ok()) {
       if (std::exchange(runner.failing, false)) report(Severity::kInfo, runner, "it takes events");
+      runner.losing = false;
       runner.sent += count;
       break;
     }
@@ -315,6 +325,12 @@ awaitable<bool> Notifier::deliver(Runner& runner, uint64_t turn, const Delivery&
     const auto pause =
         most / 2 + static_cast<int64_t>(store_.random() % static_cast<uint64_t>(most / 2));
     save_now_and_then(runner, turn);
+    const Log& log = store_.log();
+    if (log.stretch(runner.read).gone) {
+      const auto oldest = log.oldest_sealed();
+      const SegmentId first = oldest ? oldest->first : log.open_segment();
+      count_lost(runner, Lsn(first.value() * log.segment_bytes()), true);
+    }
     co_await changed_.until([&] { return !goes_on(runner, turn); }, store_.clock(), pause);
   }
   move(runner, turn, delivery.next);

@@ -75,6 +75,9 @@ class Notifier {
     int64_t saved_ms = 0;
     bool failing = false;
     bool unsaved = false;  // it was told something since it was saved
+    Lsn read;              // all before it is told, or in memory to be told
+    Lsn lost;              // what the log no longer had of what is before it was counted
+    bool losing = false;   // and reported, since it took something
   };
 
   awaitable<void> run(Runner& runner);
@@ -86,6 +89,8 @@ class Notifier {
   bool goes_on(const Runner& runner, uint64_t turn) const {
     return !stopping_ && runner.active && runner.turn == turn;
   }
+  // The log begins with `oldest` now; `is_dead`: more may be lost before it is read.
+  void count_lost(Runner& runner, Lsn oldest, bool is_dead);
   // All before `next` was told.
   void move(Runner& runner, uint64_t turn, Lsn next);
   void save_now_and_then(Runner& runner, uint64_t turn);

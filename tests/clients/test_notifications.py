@@ -482,6 +482,10 @@ class Webhooks(unittest.TestCase):
         for i in range(8000):  # 480 MB of log, nearly all of it dead
             r.set("filler%d" % (i % 50), body)
         wait(lambda: metrics(self.server)["cairn_log_size_bytes"] < 400 << 20)
+        # That it is lost is told before anybody takes events again.
+        lost = 'cairn_events_lost_bytes_total{target="hook"}'
+        wait(lambda: metrics(self.server)[lost] > 0)
+        self.assertIn(b"and of more while it is dead", open(self.server.log.name, "rb").read())
         late = Receiver(port)
         self.addCleanup(late.close)
         self.s3.put_object(Bucket="bucket", Key="last")
