@@ -24,7 +24,7 @@ struct S3Door : testing::Test {
   net::Buffers buffers;
   std::unique_ptr<Volume> volume;
   std::thread thread;
-  const Users users{"root", "password", true};
+  Users users{"root", "password", true};
   std::unique_ptr<Store> store;
   std::unique_ptr<Service> service;
   std::unique_ptr<http::Door> door;
