@@ -1,7 +1,6 @@
 // Operations on buckets, and the listings.
 #include <algorithm>
 
-#include "core/base/audit.h"
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "core/store/user_table.h"
@@ -276,10 +275,7 @@ awaitable<Error> delete_objects(Call& c) {
     conditions.if_size = size;
     const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
     Error e = c.may(action, c.bucket_name, key, version ? &*version : nullptr);
-    if (Audit* audit = c.users->audit(); audit != nullptr && c.auth.principal != nullptr) {
-      const std::string_view who = c.auth.principal->name();
-      audit->note({"s3", who, c.request.peer, action.name, c.bucket_name, key, !e});
-    }
+    c.note(action, c.bucket_name, key, !e);
     if (!e) e = may_compare(c, key, conditions);
     conditions.bypass_governance = bypasses_governance(c, key);
     if (!e && version) conditions.version = objects::parse_version_id(*version);

@@ -1,7 +1,6 @@
 // Operations on one object: put, get, head, delete, copy.
 #include <algorithm>
 
-#include "core/base/audit.h"
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/http/s3/acl.h"
@@ -437,10 +436,7 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key,
   key = path.substr(slash + 1);
   const Action& reading = named ? action::kGetObjectVersion : action::kGetObject;
   Error may = c.may(reading, bucket, key, named ? &*named : nullptr);
-  if (Audit* audit = c.users->audit(); audit != nullptr && c.auth.principal != nullptr) {
-    const std::string_view who = c.auth.principal->name();
-    audit->note({"s3", who, c.request.peer, reading.name, bucket, key, !may});
-  }
+  c.note(reading, bucket, key, !may);
   if (may) return may;
   ns = c.store.find_namespace(bucket);
   if (ns == nullptr) {

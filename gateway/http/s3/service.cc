@@ -183,6 +183,13 @@ Error Call::may(const Action& action, std::string_view space, std::string_view o
   return {"AccessDenied", std::move(why), context.seen()};
 }
 
+void Call::note(const Action& action, std::string_view space, std::string_view of_key,
+                bool allowed) const {
+  Audit* audit = users == nullptr ? nullptr : users->audit();
+  if (audit == nullptr || auth.principal == nullptr) return;
+  audit->note({"s3", auth.principal->name(), request.peer, action.name, space, of_key, allowed});
+}
+
 std::string_view Service::bucket_of_host(const http::Request& r) const {
   std::string_view host = r.header("host");
   host = host.substr(

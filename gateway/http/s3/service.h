@@ -60,6 +60,9 @@ struct Call {
   Error may(const Action& action, std::string_view space = {}, std::string_view of_key = {}) const {
     return may(action, space, of_key, request.param("versionId"));
   }
+  // For the audit log, of a key beside the request's own.
+  void note(const Action& action, std::string_view space, std::string_view of_key,
+            bool allowed) const;
   bool is_anonymous() const { return auth.anonymous; }
 };
 
