@@ -69,7 +69,7 @@ class Configuration(unittest.TestCase):
         """tcp-keepalive and others were as before after a restart, though REWRITE had answered OK."""
         server = self.with_file()
         r = server.redis()
-        set_at_once = {"tcp-keepalive": "60", "tracking-table-max-keys": "77", "maxmemory": str(200 * MIB)}
+        set_at_once = {"tcp-keepalive": "60", "tracking-table-max-keys": "77", "maxmemory": str(200 * MIB), "acl-pubsub-default": "allchannels"}
         before, same, changed = r.config_get("*"), set(), {}
         for name, value in before.items():
             tries = [set_at_once[name]] if name in set_at_once else []

@@ -406,8 +406,10 @@ class Told(unittest.TestCase):
             connection.read_response()
             from botocore.exceptions import ClientError
             for call, code, text in (
-                    (lambda: s3.put_bucket_acl(Bucket="asked", ACL="private"), "NotImplemented", "PUT ?acl of a bucket"),
-                    (lambda: s3.put_object_acl(Bucket="asked", Key="k", ACL="private"), "NotImplemented", "PUT ?acl of an object"),
+                    (lambda: s3.put_bucket_encryption(Bucket="asked", ServerSideEncryptionConfiguration={"Rules": [
+                        {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}), "NotImplemented", "PUT ?encryption of a bucket"),
+                    (lambda: s3.select_object_content(Bucket="asked", Key="k", Expression="", ExpressionType="SQL", InputSerialization={},
+                                                  OutputSerialization={}), "NotImplemented", "POST ?select of an object"),
                     (lambda: s3.delete_bucket(Bucket="asked"), "BucketNotEmpty", "keys that listings leave out")):
                 with self.assertRaises(ClientError) as refused:
                     call()

@@ -95,7 +95,6 @@ class Aws(Clients):
         for operation, code in (("get-bucket-encryption", "ServerSideEncryptionConfigurationNotFoundError"), ("get-bucket-policy", "NoSuchBucketPolicy"),
                                 ("get-bucket-lifecycle-configuration", "NoSuchLifecycleConfiguration"), ("get-bucket-website", "NoSuchWebsiteConfiguration"),
                                 ("get-public-access-block", "NoSuchPublicAccessBlockConfiguration"),
-                                ("get-bucket-ownership-controls", "OwnershipControlsNotFoundError"),
                                 ("get-object-lock-configuration", "ObjectLockConfigurationNotFoundError"),
                                 ("get-bucket-replication", "ReplicationConfigurationNotFoundError")):
             self.refused(operation, code)

@@ -311,7 +311,6 @@ awaitable<Error> read_acl(Call& c, AclOf what, Acl& acl) {
   std::string text;
   if (Error e = co_await read_small(c, kDocumentMax, text)) co_return e;
   const auto set = c.bucket->properties();
-  if (is_enforced(*set)) co_return not_supported();
   std::optional<Acl> in_headers;
   if (Error e = acl_in_headers(c.request, *c.users, what, in_headers)) co_return e;
   if (in_headers && !text.empty()) co_return Error{"UnexpectedContent", ""};
@@ -322,6 +321,8 @@ awaitable<Error> read_acl(Call& c, AclOf what, Acl& acl) {
   } else if (Error e = parse_acl(text, *c.users, acl)) {
     co_return e;
   }
+  // What everything has where lists do not count may be said: s3cmd copies it with an object.
+  if (is_enforced(*set)) co_return acl.is_default() ? Error{} : not_supported();
   if (blocks(*set, acl)) co_return is_blocked();
   co_return Error{};
 }
@@ -332,8 +333,9 @@ awaitable<Error> put_of_bucket(Call& c) {
   // Looked at once more, since another request may have come between.
   bool supported = false;
   auto lsn = c.store.change_properties(*c.bucket, [&](Properties& p) {
-    supported = !is_enforced(p);
-    if (supported) p.acl = acl.is_default() ? std::nullopt : std::optional(acl);
+    const bool counts = !is_enforced(p);
+    supported = counts || acl.is_default();
+    if (counts) p.acl = acl.is_default() ? std::nullopt : std::optional(acl);
   });
   if (!lsn.ok()) co_return error_of(lsn.status(), "NoSuchBucket");
   if (!supported) co_return not_supported();

@@ -69,7 +69,7 @@ async function pages() {
 async function unset() {
   for (const [name, code] of Object.entries({
     GetBucketEncryption: 'ServerSideEncryptionConfigurationNotFoundError', GetBucketLifecycleConfiguration: 'NoSuchLifecycleConfiguration',
-    GetBucketOwnershipControls: 'OwnershipControlsNotFoundError', GetBucketPolicy: 'NoSuchBucketPolicy', GetBucketPolicyStatus: 'NoSuchBucketPolicy',
+    GetBucketPolicy: 'NoSuchBucketPolicy', GetBucketPolicyStatus: 'NoSuchBucketPolicy',
     GetBucketReplication: 'ReplicationConfigurationNotFoundError', GetBucketWebsite: 'NoSuchWebsiteConfiguration',
     GetObjectLockConfiguration: 'ObjectLockConfigurationNotFoundError', GetPublicAccessBlock: 'NoSuchPublicAccessBlockConfiguration' })) {
     await refused(send(name), code, 404);
