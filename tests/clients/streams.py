@@ -17,7 +17,7 @@ u63 u64 I8 #1 #0 * k* h? [a-z]* default MINID = ~ LIMIT NOMKSTREAM GROUP STREAMS
 RETRYCOUNT FORCE JUSTID LASTID MKSTREAM ENTRIESREAD ENTRIESADDED MAXDELETEDID FULL g c""".split()
 # Of these the answer depends on the moment, the process, what redis-server shares (OBJECT REFCOUNT) or the table's order, is not one,
 # or ends the test.
-UNSTABLE = set("""info client|list client|info client|id client|kill client|reply client|setinfo client|no-touch config|set
+UNSTABLE = set("""acl|genpass acl|log acl|setuser acl|deluser acl|load acl|save info client|list client|info client|id client|kill client|reply client|setinfo client|no-touch config|set
 config|resetstat config|rewrite config|get time lastsave randomkey hrandfield shutdown ttl pttl object|idletime object|freq
 object|refcount object|help client|help config|help command|help command command|info command|docs command|list command|count auth
 hello reset quit save bgsave bgrewriteaof waitaof select multi exec discard watch object|encoding httl hpttl hexpiretime hpexpiretime
