@@ -325,7 +325,7 @@ class Users(Case):
             cairn = lambda *words: subprocess.run(
                 [os.path.join(BUILD, "cairn"), "--server=127.0.0.1:%d" % self.server.grpc, "--credentials=" + file.name, *words],
                 env=dict(os.environ, CAIRN_ROOT_USER=USER, CAIRN_ROOT_PASSWORD=PASSWORD), capture_output=True, timeout=60)
-            self.assertEqual(cairn("get", "db0/a:1").stdout, b"x\n")
+            self.assertEqual(cairn("get", "db0/a:1").stdout, b"x")
             self.assertEqual(cairn("get", "db0/b:1").returncode, 4)
             self.assertEqual(cairn("put", "db0/a:1", "z").returncode, 4)
         self.assertEqual(root.mget("a:1", "b:1"), [b"x", b"y"])
@@ -519,10 +519,10 @@ class Kept(unittest.TestCase):
             server.s3().delete_objects(Bucket="photos", Delete={"Objects": [{"Key": "copy"}, {"Key": "none"}]})
             stubs = server.grpc_stubs()
             stubs.kv.Get(stubs.kv_pb.GetRequest(key=stubs.key("db0", "key1")), metadata=stubs.metadata)
-            want = [("resp", USER, "set", "db0", "key1", True), ("iam", USER, "CreateUser", None, "arn:aws:iam::000000000000:user/ann", True),
+            want = [("resp", "default", "set", "db0", "key1", True), ("iam", USER, "CreateUser", None, "arn:aws:iam::000000000000:user/ann", True),
                     ("resp", "ann", "get", "db0", "key1", False), ("resp", "ann", "login", None, None, True),
                     ("s3", USER, "PutObject", "photos", "a b", True), ("s3", USER, "GetObject", "photos", "a b", True),
-                    ("s3", USER, "DeleteObject", "photos", "copy", True), ("s3", USER, "DeleteObject", "photos", "none", True), ("grpc", USER, "cairn.v1.KeyValue/Get", "db0", "key1", True)]
+                    ("s3", USER, "DeleteObject", "photos", "copy", True), ("s3", USER, "DeleteObject", "photos", "none", True), ("grpc", "default", "cairn.v1.KeyValue/Get", "db0", "key1", True)]
             text = lambda: open(path).read()
 
             def lines():
