@@ -134,11 +134,11 @@ TEST_F(S3Door, ReadsTakeLittleMemory) {
                   .starts_with("HTTP/1.1 200"));
   for (const std::string method : {"GET", "HEAD"}) {
     const std::string request = text_of(method, "/bucket/photos/2026/image-0001.jpg");
-    constexpr int kRequests = 200, kMost = 12;
+    constexpr uint64_t kRequests = 200, kMost = 12;
     uint64_t least = UINT64_MAX;  // the store looks after itself meanwhile, by the clock
     for (int i = 0; i < 20 && least > kRequests * kMost; i++) {
       const uint64_t before = allocations;
-      for (int k = 0; k < kRequests; k++) {
+      for (uint64_t k = 0; k < kRequests; k++) {
         const std::string got = client.ask(request);
         ASSERT_TRUE(got.starts_with("HTTP/1.1 200")) << got;
         ASSERT_EQ(got.ends_with(body), method == "GET");

@@ -51,7 +51,7 @@ awaitable<int> Admin::may_see_metrics(const http::Request& request) const {
   const auto known = co_await authenticate_patiently(
       server_.users, std::string(request.header("authorization")), request.peer);
   if (!known.ok()) co_return 503;
-  const PrincipalPtr who = *known;
+  const PrincipalPtr& who = *known;
   if (who == nullptr && request.has_header("authorization")) {
     note_auth_failure(server_.users, server_.store.options().report, alarm::kAuthMetrics,
                       claimed_user(request.header("authorization")), request.peer);

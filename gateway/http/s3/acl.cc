@@ -139,7 +139,7 @@ std::optional<std::string> text_in(const pugi::xml_node& node, const char* name)
 }
 
 Error read_grant(const pugi::xml_node& node, const Users& users, Grant& grant) {
-  const Error malformed{"MalformedACLError", ""};
+  Error malformed{"MalformedACLError", ""};
   bool twice = false;
   const auto who = single(node, "Grantee", twice);
   const auto permission = text_in(node, "Permission");
@@ -199,7 +199,7 @@ Error acl_in_headers(const http::Request& r, const Users& users, AclOf what,
 
 Error parse_acl(const std::string& xml, const Users& users, Acl& acl) {
   XmlIn in;
-  const Error malformed{"MalformedACLError", ""};
+  Error malformed{"MalformedACLError", ""};
   if (!in.parse(xml, "AccessControlPolicy") ||
       !only_elements(in.root(), "Owner AccessControlList")) {
     return malformed;
