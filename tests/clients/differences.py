@@ -7,7 +7,7 @@ import re
 from streams import PLACES, UNORDERED, inner_commands
 
 # Of these only the form is compared: chance or the moment or the process says the rest.
-OF_CHANCE = set("""acl|genpass randomkey hrandfield srandmember zrandmember spop time lastsave client|id memory|usage
+OF_CHANCE = set("""randomkey hrandfield srandmember zrandmember spop time lastsave client|id memory|usage
 object|refcount dump role hello slowlog|len command|count""".split())
 HELP = re.compile(r"[a-z]+\|help")
 MOMENTARY = {b"idle", b"inactive", b"seen-time", b"active-time", b"radix-tree-nodes", b"radix-tree-keys",
@@ -320,13 +320,6 @@ def _(d):
         return False
     own = {b"# Modules", b"# Errorstats", b"# Cairn"}
     return set(sections(d.ours)) - own == set(sections(d.theirs)) - own
-
-
-@differs("ACL: root is among the users, rules are shown as they were given, and commands are Cairn's (test_acl.py compares what they mean)")
-def _(d):
-    if d.row in ("acl|dryrun", "acl|getuser") and b"\0" in d.words[2]:  # which ends Redis's messages
-        return type(d.ours) is type(d.theirs)
-    return d.row in ("acl|users", "acl|list", "acl|getuser", "acl|cat") and type(d.ours) is type(d.theirs)
 
 
 @differs("COMMAND: what later versions say of rows, and each server has its own rows")

@@ -354,7 +354,7 @@ class Generator:
             lambda: [b"RPUSH", r.choice(KEYS[12:16])] + [b"value", b"a", b"x" * 100] * 100,
             lambda: [b"HSET", r.choice(KEYS[8:12]), b"f1", b"1", b"f2", b"x"],
             lambda: [b"PFADD", k] + [b"e%d" % r.randrange(1 << 20) for _ in range(r.choice([1, 30, 1500]))],
-            lambda: [b"SET", k, b"HYLL\x01" + bytes(11) + r.choice([b"\x7f\xff", b"\x80\x84\x7f\xfc", b"\x00"])],
+            lambda: [b"SET", k, b"HYLL\x01" + bytes(11) + r.choice([b"\x7f\xff", b"\x7f", b"\x80\x84\x7f\xfc", b"\x00"])],
             lambda: [b"XADD", r.choice(KEYS[20:24]), b"%d-*" % r.randrange(1, 20), b"f1", b"a", b"f2", b"b"],
             lambda: [b"XADD", r.choice(KEYS[20:24]), b"%d-*" % r.randrange(1, 20), b"f1", b"c", b"f2", b"d"],
             lambda: [b"XGROUP", b"CREATE", r.choice(KEYS[20:24]), b"g%d" % r.randrange(2), b"0"],

@@ -95,7 +95,8 @@ class AsRedis(unittest.TestCase):
         for c in (ours, theirs):
             c.close()
         rows = told[0].rows
-        both = [n for n in rows if n in told[1].rows]
+        # Users have a comparison of their own, test_acl.py.
+        both = [n for n in rows if n in told[1].rows and n.split("|")[0] != "acl"]
         names = [n for n in both if n not in NEVER and (n not in UNSTABLE or n in LOOSE)]
         refused = [n for n in both if n not in ("shutdown", "debug")]
         self.assertGreater(len(names), 150)
