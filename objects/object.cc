@@ -438,6 +438,26 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
 }
 
 namespace {
+// Attempts a change of what is there, when nobody holds the key for long, and again once what it
+// has to read has come back from disk.
+awaitable<StatusOr<PutResult>> until_done(Store& store, Namespace& ns, std::string_view key,
+                                          absl::FunctionRef<StatusOr<PutResult>()> attempt) {
+  const NamespacePtr held = ns.shared_from_this();
+  Refetch refetch(store);
+  for (;;) {
+    if (Status s = store.check_write(true); !s.ok()) co_return s;
+    if (store.busy().any()) {
+      Status idle = co_await store.busy().until_idle(ns.hash(key));
+      if (!idle.ok()) co_return idle;
+    }
+    auto tried = attempt();
+    if (tried.ok()) co_return *tried;
+    Status status = tried.status();
+    const bool again = co_await refetch.again(status);
+    if (!again) co_return status;
+  }
+}
+
 StatusOr<PutResult> try_change_meta(Store& store, Namespace& ns, std::string_view key,
                                     absl::FunctionRef<void(ObjectMeta&)> change, Cause cause,
                                     const std::optional<Version>& version) {
@@ -502,20 +522,8 @@ awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string
 awaitable<StatusOr<PutResult>> change_meta(Store& store, Namespace& ns, std::string_view key,
                                            absl::FunctionRef<void(ObjectMeta&)> change, Cause cause,
                                            const std::optional<Version>& version) {
-  const NamespacePtr held = ns.shared_from_this();
-  Refetch refetch(store);
-  for (;;) {
-    if (Status s = store.check_write(true); !s.ok()) co_return s;
-    if (store.busy().any()) {
-      Status idle = co_await store.busy().until_idle(ns.hash(key));
-      if (!idle.ok()) co_return idle;
-    }
-    auto tried = try_change_meta(store, ns, key, change, cause, version);
-    if (tried.ok()) co_return *tried;
-    Status status = tried.status();
-    const bool again = co_await refetch.again(status);
-    if (!again) co_return status;
-  }
+  const auto attempt = [&] { return try_change_meta(store, ns, key, change, cause, version); };
+  co_return co_await until_done(store, ns, key, attempt);
 }
 
 namespace {
@@ -551,20 +559,10 @@ StatusOr<PutResult> try_set_lock(Store& store, Namespace& ns, std::string_view k
 awaitable<StatusOr<PutResult>> set_lock(Store& store, Namespace& ns, std::string_view key,
                                         const std::optional<Version>& version,
                                         const LockChange& change, bool bypass_governance) {
-  const NamespacePtr held = ns.shared_from_this();
-  Refetch refetch(store);
-  for (;;) {
-    if (Status s = store.check_write(true); !s.ok()) co_return s;
-    if (store.busy().any()) {
-      Status idle = co_await store.busy().until_idle(ns.hash(key));
-      if (!idle.ok()) co_return idle;
-    }
-    auto tried = try_set_lock(store, ns, key, version, change, bypass_governance);
-    if (tried.ok()) co_return *tried;
-    Status status = tried.status();
-    const bool again = co_await refetch.again(status);
-    if (!again) co_return status;
-  }
+  const auto attempt = [&] {
+    return try_set_lock(store, ns, key, version, change, bypass_governance);
+  };
+  co_return co_await until_done(store, ns, key, attempt);
 }
 
 StatusOr<Removed> remove(Store& store, Namespace& ns, std::string_view key,

@@ -5,6 +5,7 @@
 #include "core/base/text.h"
 #include "core/store/user_table.h"
 #include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/metadata.h"
 
 namespace cairn::s3 {
 
@@ -87,12 +88,6 @@ Error canned(std::string_view name, AclOf what, Acl& acl) {
   if (name == "bucket-owner-read" || name == "bucket-owner-full-control") return {};
   if (name == "aws-exec-read") return {"NotImplemented", "x-amz-acl: aws-exec-read"};
   return argument_invalid("x-amz-acl", name, "");
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (text.starts_with(' ')) text.remove_prefix(1);
-  while (text.ends_with(' ')) text.remove_suffix(1);
-  return text;
 }
 
 // id="…", uri="…", emailAddress="…"; the quotes may be missing.

@@ -45,12 +45,6 @@ std::optional<std::string> decode_word(std::string_view word) {
   return raw;
 }
 
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-  return text;
-}
-
 // aws-chunked is how the body came, not what it is. What else the list has stays as it was written.
 std::string without_aws_chunked(std::string_view list) {
   std::string kept;
@@ -65,6 +59,12 @@ std::string without_aws_chunked(std::string_view list) {
 }
 
 }  // namespace
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+  return text;
+}
 
 std::string decode_words(std::string_view text) {
   std::string out;

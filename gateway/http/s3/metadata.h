@@ -18,6 +18,8 @@ Error redirect_of(const Call& call, ObjectMeta& meta);
 // Of a GET or HEAD; query parameters "response-…" override some.
 void set_object_headers(Call& call, const objects::Info& info);
 
+// Without the blanks at its ends.
+std::string_view trimmed(std::string_view text);
 std::string encode_words(std::string_view text);
 std::string decode_words(std::string_view text);
 
