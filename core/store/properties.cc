@@ -8,7 +8,7 @@ namespace cairn {
 namespace {
 
 // On disk: never renumber.
-enum Tag : uint8_t { kTag = 1, kCorsRule = 2, kVersioning = 16, kObjectLock = 17 };
+enum Tag : uint8_t { kTag = 1, kCorsRule = 2, kVersioning = 16, kObjectLock = 17, kLifecycle = 18 };
 enum RuleTag : uint8_t {
   kId = 1,
   kOrigin = 2,
@@ -96,6 +96,7 @@ std::string Properties::encode() const {
     add_field(out, kVersioning, {&byte, 1});
   }
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
+  for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
   return out;
 }
 
@@ -129,6 +130,12 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         p.object_lock = decode_retention(field->bytes);
         if (!p.object_lock) return std::nullopt;
         break;
+      case kLifecycle: {
+        auto rule = LifecycleRule::decode(field->bytes);
+        if (!rule) return std::nullopt;
+        p.lifecycle.push_back(std::move(*rule));
+        break;
+      }
       default:
         return std::nullopt;
     }

@@ -7,6 +7,7 @@
 //   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
+//   tag 18     = lifecycle_rule.h's rule    in the order of the rules
 //   rule       = field*                     1 id, 2 origin*, 3 method*, 4 header*, 5 exposed
 //   header*,
 //                                           6 u32 max age in seconds; an optional one may be
@@ -29,6 +30,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/store/lifecycle_rule.h"
 #include "core/store/version_lock.h"
 
 namespace cairn {
@@ -51,6 +53,7 @@ struct Properties {
   std::vector<CorsRule> cors = {};
   Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
+  std::vector<LifecycleRule> lifecycle = {};
   bool operator==(const Properties&) const = default;
 
   std::string encode() const;

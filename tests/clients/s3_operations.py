@@ -20,7 +20,7 @@ WHY = {
                      "metadataJournalTable"), AMAZON),
     "intelligent-tiering": "there is one storage class", "restore": "not yet", "abac": "not yet",
     "replication": ONE_SITE, "accelerate": ONE_SITE,
-    **dict.fromkeys(("acl", "policy", "policyStatus", "encryption", "lifecycle", "logging", "notification", "ownershipControls",
+    **dict.fromkeys(("acl", "policy", "policyStatus", "encryption", "logging", "notification", "ownershipControls",
                      "requestPayment", "versioning", "website", "publicAccessBlock",
                      "annotation", "renameObject"), "not yet"),
 }

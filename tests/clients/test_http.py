@@ -190,7 +190,7 @@ class Http(Calls):
                                         "</CompleteMultipartUpload>" % part).encode()}
         before, wrong = self.state(), []
         # A parameter that makes another operation of a request without one.
-        others = {("GET", False): set(UNSET), ("GET", True): set(LOCKS), ("PUT", False): {"object-lock"}, ("PUT", True): set(LOCKS)}
+        others = {("GET", False): set(UNSET), ("GET", True): set(LOCKS), ("PUT", False): {"object-lock", "lifecycle"}, ("DELETE", False): {"lifecycle"}, ("PUT", True): set(LOCKS)}
         for method, path, query, _, _ in OPERATIONS.values():
             others.setdefault((method, path.count("/") > 1), set()).update(q.split("=")[0] for q in query.split("&"))
         for name, (method, path, query, headers, params) in OPERATIONS.items():

@@ -148,8 +148,8 @@ int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
   return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
 }
 
-std::array<std::span<const Row>, 10> all_rows() {
-  return {bucket_rows(), cors_rows(),   lock_rows(),     multipart_rows(), object_rows(),
+std::array<std::span<const Row>, 11> all_rows() {
+  return {bucket_rows(), cors_rows(), lifecycle_rows(),  lock_rows(),     multipart_rows(), object_rows(),
           post_rows(),   rename_rows(), settings_rows(), tagging_rows(),   version_rows()};
 }
 

@@ -107,6 +107,7 @@ struct Row {
 // Of each family, in a file of its own.
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
+std::span<const Row> lifecycle_rows();
 std::span<const Row> lock_rows();
 std::span<const Row> multipart_rows();
 std::span<const Row> object_rows();
@@ -115,7 +116,7 @@ std::span<const Row> rename_rows();
 std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
-std::array<std::span<const Row>, 10> all_rows();
+std::array<std::span<const Row>, 11> all_rows();
 
 class Service {
  public:

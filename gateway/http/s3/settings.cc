@@ -12,7 +12,6 @@ struct Unset {
 };
 constexpr Unset kUnset[] = {
     {"encryption", "ServerSideEncryptionConfigurationNotFoundError"},
-    {"lifecycle", "NoSuchLifecycleConfiguration"},
     {"ownershipControls", "OwnershipControlsNotFoundError"},
     {"policy", "NoSuchBucketPolicy"},
     {"policyStatus", "NoSuchBucketPolicy"},
@@ -88,7 +87,6 @@ constexpr Row kRows[] = {
               get_accelerate),
     of_bucket("GetBucketAcl", "GetBucketAcl", "acl", get_bucket_acl),
     of_bucket("GetBucketEncryption", "GetEncryptionConfiguration", "encryption"),
-    of_bucket("GetBucketLifecycleConfiguration", "GetLifecycleConfiguration", "lifecycle"),
     of_bucket("GetBucketLogging", "GetBucketLogging", "logging", get_logging),
     of_bucket("GetBucketNotificationConfiguration", "GetBucketNotification", "notification",
               get_notification),
