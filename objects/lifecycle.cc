@@ -25,6 +25,12 @@ bool fits(const LifecycleRule& rule, const Info& info) {
   });
 }
 
+bool concerned(const Namespace& ns, std::string_view key) {
+  const auto properties = ns.properties();
+  return std::any_of(properties->lifecycle.begin(), properties->lifecycle.end(),
+                     [&](const LifecycleRule& rule) { return rule.concerns(key); });
+}
+
 int64_t at_midnight(int64_t ms, int64_t day_ms) { return (ms + day_ms - 1) / day_ms * day_ms; }
 
 // When the rule takes what was written then, if it takes what is current.
@@ -53,42 +59,17 @@ void Lifecycle::note(Item item, int64_t due_ms) {
   due_[due_ms].insert(std::move(item));
 }
 
-int64_t Lifecycle::earliest(const Properties& properties, std::string_view key,
-                            int64_t written_ms) const {
-  int64_t first = kNever;
-  for (const LifecycleRule& rule : properties.lifecycle) {
-    if (!rule.concerns(key)) continue;
-    first = std::min(first, std::max(expires_at(rule, written_ms, day_ms_), midnight(written_ms)));
-    // What one pushes out of those that stay may be old enough already.
-    const int64_t days = rule.newer_noncurrent > 0 ? 0 : rule.noncurrent_days.value_or(0);
-    if (rule.noncurrent_days) first = std::min(first, midnight(written_ms + days * day_ms_));
-    if (rule.markers) first = std::min(first, midnight(written_ms));
-  }
-  return first;
-}
-
 void Lifecycle::changed(std::span<const Change> changes, Committer* /*by*/) {
   for (const Change& c : changes) {
     if (c.cause == Cause::kCopy || c.of_all()) continue;
     const int64_t now = store_.now_ms();
     if (c.ns->id == kSystemNamespace) {
       const auto upload = c.what == What::kPut ? parse_upload_name(c.key) : std::nullopt;
-      if (!upload) continue;
-      const NamespacePtr ns = store_.namespace_by_id(NamespaceId(upload->bucket));
-      if (ns == nullptr) continue;
-      const auto properties = ns->properties();
-      int64_t first = kNever;
-      for (const LifecycleRule& rule : properties->lifecycle) {
-        if (!rule.concerns(upload->key) || !rule.upload_days) continue;
-        first = std::min(first, midnight(now + *rule.upload_days * day_ms_));
-      }
-      note({upload->bucket, true, std::string(c.key)}, first);
-      continue;
+      if (!upload) continue;  // whether it is of a bucket with rules is seen then
+      note({upload->bucket, true, std::string(c.key)}, midnight(now));
+    } else if (c.ns->is_bucket() && concerned(*c.ns, c.key)) {
+      note({c.ns->id.value(), false, std::string(c.key)}, midnight(now));
     }
-    if (!c.ns->is_bucket()) continue;
-    const auto properties = c.ns->properties();
-    if (properties->lifecycle.empty()) continue;
-    note({c.ns->id.value(), false, std::string(c.key)}, earliest(*properties, c.key, now));
   }
 }
 
@@ -147,12 +128,12 @@ awaitable<bool> Lifecycle::take(NamespacePtr ns, std::string key, Version versio
 
 // What a turn found of a key, and where the next goes on.
 struct Lifecycle::Found {
-  std::optional<Lsn> expired;     // the current one is due, which is this value
-  std::vector<Version> taken;     // those that are due
-  int64_t next_ms = kNever;       // when more of what was looked at is due
-  uint64_t below = UINT64_MAX;    // versions with a smaller number are to be looked at yet
-  uint64_t since = 0;             // number of the newest above these
-  size_t noncurrent = 0;          // so many of those above are not current
+  std::optional<Lsn> expired;   // the current one is due, which is this value
+  std::vector<Version> taken;   // those that are due
+  int64_t next_ms = kNever;     // when more of what was looked at is due
+  uint64_t below = UINT64_MAX;  // versions with a smaller number are to be looked at yet
+  uint64_t since = 0;           // number of the newest above these
+  size_t noncurrent = 0;        // so many of those above are not current
   bool end = false;
 };
 
@@ -267,6 +248,7 @@ awaitable<void> Lifecycle::pass(NamespacePtr ns) {
     for (auto& item : page->items) {
       if (item.key == last && !last.empty()) continue;
       last = item.key;
+      if (!concerned(*ns, item.key)) continue;
       note({ns->id.value(), false, item.key}, now);
     }
     more = page->truncated;
@@ -275,6 +257,7 @@ awaitable<void> Lifecycle::pass(NamespacePtr ns) {
   }
   const auto uploads = list_uploads(store_, *ns, "", "", "", "", SIZE_MAX);
   for (auto& upload : uploads.uploads) {
+    if (!concerned(*ns, upload.key)) continue;
     note({ns->id.value(), true, upload_name(*ns, upload.key, upload.id)}, store_.now_ms());
   }
 }

@@ -1,16 +1,16 @@
 // Lifecycle: what a bucket's rules say becomes of its objects, done by itself.
 //
 // Days are S3's: what is to be gone in N days is gone at the first midnight in UTC behind them; for
-// tests a day may be shorter. Rules are looked at again when something is due, and never for all
-// keys of a bucket but once after the rules changed, and once after a start. For that each key that
-// a rule may come to concern stands in a set of those that are due at the same midnight; its time
-// is no later than the truth, so that it is looked at, and put where it belongs, at the cost of
-// what was written and what is due. Who is overwritten stays there until then. A bucket without
+// tests a day may be shorter. All keys of a bucket are looked at once after its rules changed, and
+// once after a start; else a key is looked at by the first midnight after it was written, and then
+// when something of it is due. For that each key that a rule concerns stands in the set of those
+// that are to be looked at by the same midnight: so the work is of what was written and of what is
+// due. Tags of a version that is not current count as they are at such a look. A bucket without
 // rules costs nothing; one with rules costs its keys once more in memory.
 //
 // Whatever goes, goes through a transaction as it would for a client, with the cause kLifecycle: an
-// object of a bucket that keeps versions gets a delete marker, a version that is locked stays and is
-// looked at again a day later, and all of it is told to who listens.
+// object of a bucket that keeps versions gets a delete marker, a version that is locked stays and
+// is looked at again a day later, and all of it is told to who listens.
 //
 // Threads: changed() any, as ChangeListener has it; run() on one executor; the rest any.
 #pragma once
@@ -43,8 +43,7 @@ std::optional<Expiration> expiration_of(const Properties& properties, std::strin
 class Lifecycle final : public ChangeListener {
  public:
   // Days are as long as the store's options say.
-  explicit Lifecycle(Store& store)
-      : store_(store), day_ms_(store.options().lifecycle_day_ms) {}
+  explicit Lifecycle(Store& store) : store_(store), day_ms_(store.options().lifecycle_day_ms) {}
 
   // Once the store is open: looks at all buckets whose rules are new to it, and at what is due.
   awaitable<void> run();
@@ -69,8 +68,6 @@ class Lifecycle final : public ChangeListener {
 
   int64_t midnight(int64_t ms) const { return (ms + day_ms_ - 1) / day_ms_ * day_ms_; }
   void note(Item item, int64_t due_ms);
-  // The earliest that a rule can come to concern a key that was written at this time; INT64_MAX.
-  int64_t earliest(const Properties& properties, std::string_view key, int64_t written_ms) const;
   std::optional<Item> next_due(int64_t now_ms);
   awaitable<void> look_for_rules();
   awaitable<void> pass(NamespacePtr ns);

@@ -27,9 +27,9 @@ struct LifecycleRule {
   std::map<std::string, std::string> tags = {};
   std::optional<uint64_t> larger_than, smaller_than = {};  // in bytes; neither is included
   // What becomes of what is current: it is gone, or behind a marker.
-  std::optional<uint32_t> days = {};      // after it was written
-  std::optional<int64_t> date_ms = {};    // from then on; midnight in UTC
-  bool markers = false;                   // markers behind which there is nothing
+  std::optional<uint32_t> days = {};    // after it was written
+  std::optional<int64_t> date_ms = {};  // from then on; midnight in UTC
+  bool markers = false;                 // markers behind which there is nothing
   // And of what is not, so long after another took its place; so many of the newest stay.
   std::optional<uint32_t> noncurrent_days = {};
   uint32_t newer_noncurrent = 0;

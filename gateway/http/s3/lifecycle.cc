@@ -319,8 +319,7 @@ Error parse_lifecycle(const std::string& xml, int64_t day_ms, std::vector<Lifecy
     if (Error e = read_rule(node, day_ms, rule)) return e;
     if (rule.id.empty()) rule.id = made_id();
     if (!ids.insert(rule.id).second) {
-      return {"InvalidArgument",
-              "Rule ID must be unique. Found same ID for more than one rule"};
+      return {"InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule"};
     }
   }
   return rules.empty() ? malformed() : Error{};
