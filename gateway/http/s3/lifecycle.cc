@@ -2,6 +2,7 @@
 
 #include <absl/time/time.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 
@@ -89,7 +90,10 @@ Error read_filter(const pugi::xml_node& node, LifecycleRule& rule) {
   }
   if (!only_elements(filter, cat("And ", kConditions))) return malformed();
   const auto several = single(filter, "And", twice);
-  const auto count = std::distance(filter.children().begin(), filter.children().end());
+  const auto all = filter.children();
+  const auto count = std::count_if(all.begin(), all.end(), [](const pugi::xml_node& child) {
+    return child.type() == pugi::node_element;
+  });
   if (twice || count > 1) return malformed();
   if (several && !only_elements(several, kConditions)) return malformed();
   if (!read_conditions(several ? several : filter, rule)) return malformed();
