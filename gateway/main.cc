@@ -18,8 +18,11 @@
 #include "core/base/descriptors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
+#include "core/store/change_feed.h"
 #include "core/volume/local_volume.h"
 #include "gateway/auth/credentials.h"
+#include "gateway/events/notifier.h"
+#include "gateway/events/webhook.h"
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
@@ -278,8 +281,18 @@ int serve(const Options& options) {
     server.tls_port = resp.local_tls().port();
   }
 
+  // Who is told of changes.
+  ChangeFeed feed(store);
+  store.pins().set_limit(options.events_backlog);
+  store.pins().set_history(options.events_history);
+  auto client_tls = events::make_client_tls(options.webhook_ca);
+  if (!client_tls.ok()) die(client_tls.status(), kUsageExit);
+  events::Notifier notifier(feed, {server, engines, *client_tls, options.webhook_records},
+                            options.event_targets, std::string(users.root_user()), options.region);
+
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max);
+  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max,
+                 &notifier);
   iam::Service iam(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
@@ -299,7 +312,7 @@ int serve(const Options& options) {
   server.client_limits.set_others([&http_buffers] { return http_buffers.bytes(); });
   http::Door http(loops, http_buffers, handler, http::Times(), scarce);
   admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(), alarms,
-                                         options.metrics_on_loopback);
+                                         options.metrics_on_loopback, &notifier);
   die_unless(http.listen(endpoint(options.http)));
   if (!options.http_tls.empty()) {
     die_unless(http.listen_tls(endpoint(options.http_tls), tls));
@@ -349,13 +362,14 @@ int serve(const Options& options) {
       store.store_id(), store.epoch(), store.recovered_items(), store.recovered_records(),
       (*volume)->engine());
 
+  die_unless(run_to_end(loops, notifier.start()));
   spawn(loops.contexts.back()->get_executor(), "the rules of lifecycles", lifecycle.run());
 
   // FCALL would do it too, but INFO tells of the libraries before anybody calls one.
   die_unless(run_to_end(loops, load_functions(*engines.front())));
 
   // The gRPC door.
-  rpc::Door rpc(loops, server, engines);
+  rpc::Door rpc(loops, server, engines, feed);
   rpc::DoorOptions rpc_options;
   rpc_options.address = endpoint(options.grpc);
   if (!options.grpc_tls.empty()) {
@@ -382,6 +396,11 @@ int serve(const Options& options) {
   resp.stop();
   http.stop();
   part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc, clock);
+  const auto stop_notifier = [&notifier]() -> awaitable<Status> {
+    co_await notifier.stop();
+    co_return absl::OkStatus();
+  };
+  die_unless(run_to_end(loops, stop_notifier()));
   const auto write_events = [&server]() -> awaitable<Status> {
     (void)co_await server.events.streams.write(Wish::kNone);
     co_return absl::OkStatus();

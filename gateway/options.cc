@@ -368,6 +368,44 @@ Options parse_options(int argc, char** argv) {
       ->default_str("5gb");
   app.add_flag("--metrics-on-loopback", o.metrics_on_loopback,
                "/-/metrics takes no credentials from a client on this machine");
+  app.add_option("--webhook", o.event_options.webhooks,
+                 "'ID URL': a target of events of buckets, arn:cairn:sqs::ID:webhook; may be given "
+                 "several times, as these three")
+      ->allow_extra_args(false);
+  app.add_option("--webhook-secret", o.event_options.secrets,
+                 "'ID SECRET': what is sent to that webhook is signed with it; others see the "
+                 "command line, and the configuration file has a line for it")
+      ->allow_extra_args(false);
+  app.add_option("--event-stream", o.event_options.streams,
+                 "'ID DATABASE KEY': a target, arn:cairn:sqs::ID:redis: a stream of this store")
+      ->allow_extra_args(false);
+  app.add_option("--event-channel", o.event_options.channels,
+                 "'ID CHANNEL': a target, arn:cairn:sns::ID:redis: who subscribes to it here")
+      ->allow_extra_args(false);
+  app.add_option("--webhook-ca", o.webhook_ca,
+                 "certificates that webhooks may have, PEM, beside those that the system trusts")
+      ->check(CLI::ExistingFile);
+  app.add_option("--webhook-records", o.webhook_records, "events in one request, at most")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  const auto size_into = [](const char* name, uint64_t& to) {
+    return [name, &to](const std::string& text) {
+      const auto bytes = parse_size(text);
+      if (!bytes) throw CLI::ValidationError(name, cat("'", text, "' is no size: say 1gb"));
+      to = *bytes;
+    };
+  };
+  app.add_option_function<std::string>(
+         "--events-backlog", size_into("--events-backlog", o.events_backlog),
+         "so much of the log is kept for a target that does not take its events")
+      ->type_name("SIZE")
+      ->default_str("1gb");
+  app.add_option_function<std::string>(
+         "--events-history", size_into("--events-history", o.events_history),
+         "so much of the log is kept, beyond what it needs, for listeners and watchers who come "
+         "back")
+      ->type_name("SIZE")
+      ->default_str("0");
   app.add_option("--io", o.io, "storage engine")
       ->check(CLI::IsMember({"auto", "uring", "threads"}))
       ->capture_default_str();
@@ -418,6 +456,9 @@ Options parse_options(int argc, char** argv) {
   }
   note_origins();
   check(o);
+  auto targets = events::parse_targets(o.event_options, o.databases);
+  if (!targets.ok()) refuse(cat("--", targets.status().message()));
+  o.event_targets = std::move(*targets);
   return o;
 }
 

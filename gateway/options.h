@@ -11,6 +11,7 @@
 
 #include "core/store/memory.h"
 #include "core/store/options.h"
+#include "gateway/events/target.h"
 
 namespace cairn {
 
@@ -47,7 +48,12 @@ struct Options {
   std::string cluster_enabled = "no";                       // no, yes
   std::string cluster_announce_ip;                          // empty: where the client came to
   uint16_t cluster_announce_port = 0, cluster_announce_tls_port = 0;  // 0: the same
-  std::map<std::string, std::string, std::less<>> parameters;         // that were given, by name
+  events::TargetOptions event_options;
+  std::vector<events::Target> event_targets;  // what these name
+  std::string webhook_ca;                     // a file; empty: the system's certificates alone
+  size_t webhook_records = 1;
+  uint64_t events_backlog = 1 << 30, events_history = 0;       // bytes
+  std::map<std::string, std::string, std::less<>> parameters;  // that were given, by name
 
   // What to call a flag in a message: "--resp", or "FILE:3: resp" if the file gave it.
   std::string named(std::string_view flag) const;

@@ -90,7 +90,8 @@ StatusOr<PutResult> Append::put(ObjectMeta fresh, std::optional<int64_t> expire_
   }
   meta_.modified_ms = store_.now_ms();
   const int64_t expiry = expire_ms ? *expire_ms : before_ ? before_->expire_ms : 0;
-  auto put = objects::put(store_, ns_, key_, upload_, meta_, expiry, conditions_, lock);
+  auto put =
+      objects::put(store_, ns_, key_, upload_, meta_, expiry, conditions_, Cause::kUser, lock);
   if (put.ok() || !absl::IsFailedPrecondition(put.status())) return put;
   const auto now = stat(store_, ns_, key_);
   if ((now.ok() ? now->size : 0) != offset_) {

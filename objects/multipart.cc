@@ -174,7 +174,8 @@ StatusOr<Lsn> end_upload(Store& store, const Namespace& bucket, std::string_view
     if (publish_ns != nullptr) hashes.push_back(publish_ns->hash(key));
     StripeLocks lock(store);
     lock.lock(hashes);
-    Transaction t(store, &lock, Shape::kSeveral);
+    Transaction t(store, &lock, Shape::kSeveral, Wish::kDurable,
+                  publish ? Cause::kPartsCompleted : Cause::kUser);
     Entry* e = t.find(system, upload, system.hash(upload));
     if (e == nullptr) return resting_on(absl::NotFoundError("no such upload"), t.seen());
     // No part comes while the upload's stripe is held; one may have come before.

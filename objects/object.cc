@@ -417,14 +417,14 @@ Status check_conditions(const Conditions& conditions, const Info* now, Lsn seen)
 
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions,
-                        const VersionLock& lock) {
+                        Cause cause, const VersionLock& lock) {
   if (Status s = store.check_write(true); !s.ok()) return s;
   if (Status s = check_meta(meta); !s.ok()) return s;
   if (Status s = check_tags(meta.tags, TagsOf::kObject); !s.ok()) return s;
   std::string encoded = meta.empty() ? "" : meta.encode();
   KeyHash hash = ns.hash(key);
   StripeLocks stripe(store, hash);
-  Transaction t(store, &stripe, Shape::kOne);
+  Transaction t(store, &stripe, Shape::kOne, Wish::kDurable, cause);
   t.lock_versions(lock);
   if (!conditions.empty()) {
     const Entry* e = t.find(ns, key, hash);
@@ -439,10 +439,11 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
 
 namespace {
 StatusOr<PutResult> try_set_tags(Store& store, Namespace& ns, std::string_view key,
-                                 const Tags& tags, const std::optional<Version>& version) {
+                                 const Tags& tags, Cause cause,
+                                 const std::optional<Version>& version) {
   const KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
-  Transaction t(store, &lock, Shape::kOne);
+  Transaction t(store, &lock, Shape::kOne, Wish::kDurable, cause);
   auto found = look(store, t, ns, key, hash, version);
   if (!found.ok()) return found.status();
   Entry* e = found->entry;
@@ -484,13 +485,14 @@ StatusOr<PutResult> try_set_tags(Store& store, Namespace& ns, std::string_view k
 }  // namespace
 
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
-                                        const Tags& tags) {
+                                        const Tags& tags, Cause cause) {
   const std::optional<Version> current;
-  co_return co_await set_tags(store, ns, key, tags, current);
+  co_return co_await set_tags(store, ns, key, tags, cause, current);
 }
 
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
-                                        const Tags& tags, const std::optional<Version>& version) {
+                                        const Tags& tags, Cause cause,
+                                        const std::optional<Version>& version) {
   const NamespacePtr held = ns.shared_from_this();
   Refetch refetch(store);
   if (Status s = check_tags(tags, TagsOf::kObject); !s.ok()) co_return s;
@@ -500,7 +502,7 @@ awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string
       Status idle = co_await store.busy().until_idle(ns.hash(key));
       if (!idle.ok()) co_return idle;
     }
-    auto tried = try_set_tags(store, ns, key, tags, version);
+    auto tried = try_set_tags(store, ns, key, tags, cause, version);
     if (tried.ok()) co_return *tried;
     Status status = tried.status();
     const bool again = co_await refetch.again(status);

@@ -159,19 +159,21 @@ struct PutResult {
   std::string etag;
   std::string version_id = {};  // as of Info
 };
-// Publishes a finished upload under a key, if the conditions hold at that moment. Where versions
-// are kept, this and remove() may fail with is_value_on_disk(): objects/versions.h says what to do
-// then.
+// Publishes a finished upload under a key, if the conditions hold at that moment. `cause`: how the
+// object came to be, for who is told of it (objects/notifications.h). Where versions are kept, this
+// and remove() may fail with is_value_on_disk(): objects/versions.h says what to do then.
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions,
-                        const VersionLock& lock = {});
+                        Cause cause = Cause::kUser, const VersionLock& lock = {});
 // Puts these tags in the place of those that the object has: a record with the same value, which is
 // not read where it lies in extents. ETag and time stay. InvalidArgument as check_tags() has it.
-// In a bucket that keeps versions, of one of them, or of the current one; it makes none.
+// In a bucket that keeps versions, of one of them, or of the current one; it makes none. `cause`:
+// kTagsPut or kTagsDelete.
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
-                                        const Tags& tags, const std::optional<Version>& version);
+                                        const Tags& tags, Cause cause,
+                                        const std::optional<Version>& version);
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
-                                        const Tags& tags);
+                                        const Tags& tags, Cause cause);
 // What is changed of a lock; the rest stays.
 struct LockChange {
   std::optional<LegalHold> hold;

@@ -22,7 +22,7 @@ MAY_INCLUDE = {
 ROOMS = {
     "core": [["base"], ["volume"], ["log"], ["extents"], ["index"], ["store"]],
     "kv": [["types"], ["engine"], ["commands"], ["script"]],
-    "gateway": [["net"], ["auth"], ["resp", "http", "grpc"]],
+    "gateway": [["net"], ["auth"], ["events"], ["resp", "http", "grpc"]],
 }
 
 

@@ -10,6 +10,7 @@
 //   the log's tail            Log::kPendingMax, and frames kept for reuse       5 MiB
 //   while it starts           kept_operations(), and 8 MiB for each thread     N / 16
 //   values on their way back  Faults: kBuffersMax of kBufferBytes               8 MiB
+//   changes that many follow  ChangeFeed::kKeptBytes                          8 MiB
 //   answers of gRPC           answers(), those that clients have not taken    N / 8, 32 to 512 MiB
 //
 // The HTTP door adds a buffer for each connection, of which it has a limit of its own, and the gRPC

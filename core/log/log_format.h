@@ -78,7 +78,7 @@ inline constexpr uint32_t kFrameGoesOn = 2;     // its last record does not end 
 
 enum class RecordType : uint8_t {
   kPut = 1,             // key has this value from now on
-  kDelete = 2,          // key is gone
+  kDelete = 2,          // key is gone; meta: with which version (core/store/versions.h)
   kNamespace = 3,       // namespace `ns` is there: key its name, value core/store/properties.h
   kNamespaceDrop = 4,   // namespace `ns` and all in it is gone
   kNamespaceFlush = 5,  // all keys of `ns` with a smaller LSN are gone; no `ns`: of all databases
@@ -101,6 +101,13 @@ enum class Cause : uint8_t {
   kEviction = 3,   // memory was needed
   kLifecycle = 4,  // a rule of its bucket
   kCopy = 5,       // the cleaner or the compactor wrote again what was there
+  // Somebody asked for it, and how an object came to be:
+  kFormUpload = 6,      // from an HTML form
+  kObjectCopy = 7,      // as a copy of another one
+  kPartsCompleted = 8,  // of parts
+  // Somebody asked for it, and of an object nothing but its tags is changed:
+  kTagsPut = 9,
+  kTagsDelete = 10,
 };
 
 inline constexpr uint8_t kRecordGoesOn = 1;  // in `run`: the next record is of the same transaction

@@ -12,12 +12,13 @@ Status LogTail::gone() const {
 }
 
 // Until there is a frame to be read at `at_`.
-awaitable<Status> LogTail::find_place() {
+awaitable<StatusOr<bool>> LogTail::find_place(bool waits) {
   for (;;) {
     stretch_ = log_.stretch(at_);
     if (stretch_.gone) co_return gone();
     at_ = std::max(at_, stretch_.first);
     if (at_ < stretch_.end) break;
+    if (!waits) co_return false;
     Status more = co_await log_.wait_for_more(at_);
     if (!more.ok()) co_return more;
   }
@@ -29,17 +30,18 @@ awaitable<Status> LogTail::find_place() {
                              lives_.epoch_of(stretch_.segment)};
     reader_.emplace(volume_, place, kBlockBytes, end);
   }
-  co_return absl::OkStatus();
+  co_return true;
 }
 
-awaitable<StatusOr<std::span<const LogRecord>>> LogTail::next() {
+awaitable<StatusOr<std::span<const LogRecord>>> LogTail::next(bool waits) {
   for (;;) {
-    Status found = co_await find_place();
-    if (!found.ok()) co_return found;
+    const auto there = co_await find_place(waits);
+    if (!there.ok()) co_return there.status();
+    if (!*there) co_return std::span<const LogRecord>();
     auto frame = co_await reader_->next();
     if (!frame.ok()) {
-      found = pass_over(frame.status());
-      if (!found.ok()) co_return found;
+      Status passed = pass_over(frame.status());
+      if (!passed.ok()) co_return passed;
       continue;
     }
     records_.clear();

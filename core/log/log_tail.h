@@ -38,12 +38,16 @@ class LogTail {
   // The next records, valid until the next call. It waits for them, and has nobody sync for it.
   // OutOfRange: some were cleaned away. Cancelled: the log was closed, and all was given.
   // Unavailable: it failed, likewise. DataLoss: what lies there cannot be read.
-  awaitable<StatusOr<std::span<const LogRecord>>> next();
+  awaitable<StatusOr<std::span<const LogRecord>>> next() { return next(true); }
+  // The same without waiting: none, if there are none yet.
+  awaitable<StatusOr<std::span<const LogRecord>>> next_of_now() { return next(false); }
   // All before it was given.
   Lsn at() const { return at_; }
 
  private:
-  awaitable<Status> find_place();
+  awaitable<StatusOr<std::span<const LogRecord>>> next(bool waits);
+  // False: there is no frame yet, and it does not wait for one.
+  awaitable<StatusOr<bool>> find_place(bool waits);
   Status pass_over(const Status& damage);
   Status gone() const;
 

@@ -42,6 +42,7 @@ Cleaner::Stats Cleaner::stats() const {
   s.bytes_copied = bytes_copied_;
   s.live_bytes = live_bytes();
   s.log_bytes = log_bytes();
+  s.kept = keeps_;
   MutexLock lock(mutex_);
   s.status = status_;
   return s;
@@ -56,9 +57,14 @@ bool Cleaner::wanted() {
       segment;
   const uint64_t over = size > target ? size - target : 0;
   const bool full = log.full();
-  log.hold(over > kHoldSegments * segment);
-  urgent_ = full || over > kUrgentSegments * segment;
   auto oldest = log.oldest_sealed();
+  const bool keeps =
+      over > 0 && !full && oldest && keyspace_.pins().keep(oldest->second, log.tail());
+  keeps_ = keeps;
+  kept_ = keeps ? over : std::min(kept_, over);
+  log.hold(over - kept_ > kHoldSegments * segment);
+  urgent_ = full || over - kept_ > kUrgentSegments * segment;
+  if (keeps) return false;
   if (!oldest || !log.status().ok()) return false;
   if (!full) return over > 0;
   // A first copy grows by its origin, at worst by half; it must fit in what is left.

@@ -13,7 +13,10 @@
 //     a collection is live iff it is not older than the oldest that the collection needs.
 //  2. A segment is freed only when its copies, and every record that made another of its records
 //     dead, are durable: before that a crash would take the old value and the new one.
-//  3. Segments go one by one, oldest first, and each is struck off the manifest before it is
+//  3. What somebody who reads the log still needs stays (core/log/log_pins.h). What the log is
+//  larger
+//     by for that holds no writer, also while it is cleaned away later.
+//  4. Segments go one by one, oldest first, and each is struck off the manifest before it is
 //     removed: a tombstone at the tail has nothing older to hide, whatever a crash brings back.
 #pragma once
 
@@ -44,6 +47,7 @@ class Cleaner {
     uint64_t bytes_copied = 0;  // records appended again
     uint64_t live_bytes = 0;    // of the log, now
     uint64_t log_bytes = 0;     // segments that hold records, now
+    bool kept = false;          // the oldest segment stays for who reads the log
     Status status;              // of the last segment; an error: it stays, and so does all after it
   };
   Stats stats() const;
@@ -87,8 +91,10 @@ class Cleaner {
   SegmentId removed_;                 // the last one, which may still be listed
   uint64_t since_pause_ = 0;
   uint64_t copies_ = 0, copied_before_ = 0;  // of the segment that it is at: Log::note_cleaning
+  uint64_t kept_ = 0;                        // of the log, beyond the target, for who reads it
   bool urgent_ = false;
 
+  std::atomic<bool> keeps_{false};
   std::atomic<uint64_t> segments_freed_{0}, bytes_read_{0}, bytes_copied_{0};
   mutable Mutex mutex_;
   Status status_ ABSL_GUARDED_BY(mutex_);

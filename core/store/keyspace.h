@@ -40,6 +40,7 @@
 #include "core/extents/extents.h"
 #include "core/index/index.h"
 #include "core/log/log.h"
+#include "core/log/log_pins.h"
 #include "core/log/log_reader.h"
 #include "core/log/manifest.h"
 #include "core/log/segment_usage.h"
@@ -205,6 +206,7 @@ class Keyspace {
   // ---- what it lies in ----
   Log& log() { return log_; }
   const Log& log() const { return log_; }
+  LogPins& pins() { return pins_; }  // what the cleaner leaves to who reads the log
   ExtentStore& extents() { return extents_; }
   ChangeListeners& listeners() { return listeners_; }
   Busy& busy() { return stripes_->busy; }
@@ -244,6 +246,7 @@ class Keyspace {
   static constexpr int64_t kOrderBytes = kPointerBytes * 4 / 3;
 
  protected:
+  friend class ChangeFeed;
   friend class Checkpointer;
   friend class Cleaner;
   friend class CollectionCopy;
@@ -438,6 +441,7 @@ class Keyspace {
   const std::shared_ptr<MemoryCount> memory_count_ = std::make_shared<MemoryCount>();
   Manifest manifest_;
   Log log_;
+  LogPins pins_;
   SegmentUsage usage_;
   ExtentStore extents_;
   ChangeListeners listeners_;

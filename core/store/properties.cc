@@ -8,7 +8,21 @@ namespace cairn {
 namespace {
 
 // On disk: never renumber.
-enum Tag : uint8_t { kTag = 1, kCorsRule = 2, kVersioning = 16, kObjectLock = 17, kLifecycle = 18 };
+enum Tag : uint8_t {
+  kTag = 1,
+  kCorsRule = 2,
+  kVersioning = 16,
+  kObjectLock = 17,
+  kLifecycle = 18,
+  kNotification = 32
+};
+enum NotificationTag : uint8_t {
+  kRuleId = 1,
+  kTarget = 2,
+  kEvent = 3,
+  kPrefix = 4,
+  kSuffix = 5,
+};
 enum RuleTag : uint8_t {
   kId = 1,
   kOrigin = 2,
@@ -83,6 +97,44 @@ std::optional<CorsRule> decode_rule(std::string_view in) {
   return rule;
 }
 
+std::string encode_rule(const NotificationRule& rule) {
+  std::string out;
+  if (!rule.id.empty()) add_field(out, kRuleId, rule.id);
+  if (!rule.target.empty()) add_field(out, kTarget, rule.target);
+  for (auto& one : rule.events) add_field(out, kEvent, one);
+  if (!rule.prefix.empty()) add_field(out, kPrefix, rule.prefix);
+  if (!rule.suffix.empty()) add_field(out, kSuffix, rule.suffix);
+  return out;
+}
+
+std::optional<NotificationRule> decode_notification(std::string_view in) {
+  NotificationRule rule;
+  while (!in.empty()) {
+    const auto field = take_field(in);
+    if (!field) return std::nullopt;
+    switch (field->tag) {
+      case kRuleId:
+        rule.id = field->bytes;
+        break;
+      case kTarget:
+        rule.target = field->bytes;
+        break;
+      case kEvent:
+        rule.events.emplace_back(field->bytes);
+        break;
+      case kPrefix:
+        rule.prefix = field->bytes;
+        break;
+      case kSuffix:
+        rule.suffix = field->bytes;
+        break;
+      default:
+        return std::nullopt;
+    }
+  }
+  return rule;
+}
+
 }  // namespace
 
 std::string Properties::encode() const {
@@ -97,6 +149,7 @@ std::string Properties::encode() const {
   }
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
   for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
+  for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
   return out;
 }
 
@@ -134,6 +187,12 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         auto rule = LifecycleRule::decode(field->bytes);
         if (!rule) return std::nullopt;
         p.lifecycle.push_back(std::move(*rule));
+        break;
+      }
+      case kNotification: {
+        auto rule = decode_notification(field->bytes);
+        if (!rule) return std::nullopt;
+        p.notifications.push_back(std::move(*rule));
         break;
       }
       default:

@@ -12,6 +12,9 @@
 //   header*,
 //                                           6 u32 max age in seconds; an optional one may be
 //                                           missing
+//   tag 32     = rule                       of notifications; in the order of the rules
+//   rule       = field*                     1 id, 2 target, 3 event*, 4 prefix, 5 suffix; what is
+//                                           empty is missing
 //
 // What is not set takes no bytes, and what is set has one form, so that equal properties are equal
 // bytes. A tag that the program does not know is of a later version's making: what it asks for
@@ -47,6 +50,15 @@ struct CorsRule {
 // Whether a bucket keeps versions of its keys: never, now, or what there is of them.
 enum class Versioning : uint8_t { kOff = 0, kEnabled = 1, kSuspended = 2 };
 
+// Who is told what becomes of the bucket's objects (objects/notifications.h).
+struct NotificationRule {
+  std::string id = {};
+  std::string target = {};               // an ARN
+  std::vector<std::string> events = {};  // as s3:ObjectCreated:*
+  std::string prefix = {}, suffix = {};  // of the keys
+  bool operator==(const NotificationRule&) const = default;
+};
+
 struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
@@ -54,6 +66,7 @@ struct Properties {
   Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
   std::vector<LifecycleRule> lifecycle = {};
+  std::vector<NotificationRule> notifications = {};
   bool operator==(const Properties&) const = default;
 
   std::string encode() const;

@@ -159,14 +159,20 @@ Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
   return remove_plain(ns, hash, entry);
 }
 
-Status Transaction::remove_plain(Namespace& ns, KeyHash hash, Entry* entry, Need need) {
+Status Transaction::remove_plain(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta) {
   RecordView r;
   r.type = RecordType::kDelete;
   r.ns = ns.stored();
   r.key = entry->key();
-  if (Status s = reserve(r, need); !s.ok()) return s;
+  r.meta = meta;
+  if (Status s = reserve(r, Need::kDelete); !s.ok()) return s;
   if (several_) {
-    add_step(r.type, 0, &ns, hash).old = entry;
+    Step& step = add_step(r.type, 0, &ns, hash);
+    step.old = entry;
+    if (!meta.empty()) {
+      step.details = std::make_unique<Details>();
+      step.details->bytes = meta;
+    }
     keyspace_.place(ns, hash, entry, nullptr);
     return absl::OkStatus();
   }
@@ -476,6 +482,7 @@ RecordView Transaction::record_of(const Step& s) const {
   switch (s.type) {
     case RecordType::kDelete:
       r.key = s.old->key();
+      if (s.details != nullptr) r.meta = s.details->bytes;
       break;
     case RecordType::kPut:
       r.flags = s.flags;

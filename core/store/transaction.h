@@ -177,7 +177,7 @@ class Transaction {
   };
   // What one step needs beyond its entries; most need nothing.
   struct Details {
-    std::string bytes;                 // a collection's operation or image
+    std::string bytes;                 // a collection's operation or image; a removal's metadata
     std::vector<std::string> inverse;  // of the operation
     Collection* collection = nullptr;
     // Where a collection was before it was renamed, and the entry there. Or what the step's
@@ -268,7 +268,8 @@ class Transaction {
   Status flush(NamespaceId id, std::span<Namespace* const> spaces);
   Status flush_step(NamespaceId id, std::span<Namespace* const> spaces);
   Status put_plain(Namespace& ns, KeyHash hash, const RecordView& record);
-  Status remove_plain(Namespace& ns, KeyHash hash, Entry* entry, Need need = Need::kDelete);
+  // `meta`: of the record.
+  Status remove_plain(Namespace& ns, KeyHash hash, Entry* entry, std::string_view meta = {});
   void put_now(Namespace& ns, KeyHash hash, const RecordView& record,
                std::unique_ptr<Collection> collection);
   void put_later(Namespace& ns, KeyHash hash, const RecordView& record,

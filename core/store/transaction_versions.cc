@@ -237,13 +237,13 @@ Status Transaction::hide(Namespace& ns, KeyHash hash, std::string_view key, Entr
   if (entry != nullptr && !entry->is_string()) return remove_plain(ns, hash, entry);
   auto number = begin_version(ns, hash, key, entry);
   if (!number.ok()) return number.status();
-  if (entry != nullptr) {
-    if (Status s = remove_plain(ns, hash, entry); !s.ok()) return s;
-  }
   const Version version{*number, ns.suspended(), true};
+  const std::string meta = with_version({}, {ns.id, version});
+  if (entry != nullptr) {
+    if (Status s = remove_plain(ns, hash, entry, meta); !s.ok()) return s;
+  }
   Namespace& versions = *ns.versions();
   const std::string name = version_key(key, version);
-  const std::string meta = with_version({}, {ns.id, version});
   const RecordView marker{RecordType::kPut, 0, versions.stored(), 0, name, meta, {}};
   Status put = put_plain(versions, versions.hash(name), marker);
   if (put.ok()) made_ = version;
@@ -265,7 +265,10 @@ Status Transaction::take_for_good(const FoundVersion& found, bool bypass_governa
       !planted(Bug::kLockPassedOver)) {
     return refuse(resting_on(object_locked(), seen_));
   }
-  return remove_plain(*found.ns, found.ns->hash(found.entry->key()), found.entry);
+  const NamespaceId id = found.ns->id;
+  const NamespaceId bucket = is_versions(id) ? bucket_of(id) : id;
+  return remove_plain(*found.ns, found.ns->hash(found.entry->key()), found.entry,
+                      with_version({}, {bucket, found.version}));
 }
 
 Status Transaction::promote(Namespace& ns, std::string_view key, Entry* next) {

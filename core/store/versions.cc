@@ -58,6 +58,18 @@ std::optional<std::string> key_of_version(std::string_view version_key) {
   return unescape(version_key.substr(0, end));
 }
 
+std::optional<Version> version_of_key(std::string_view version_key) {
+  bool escaped;
+  const size_t end = end_of_key(version_key, escaped);
+  if (end == version_key.npos) return std::nullopt;
+  const std::string_view number = version_key.substr(end + kEnd.size());
+  if (number.empty()) return Version{0, true, false};
+  if (number.size() != kNumberBytes) return std::nullopt;
+  uint64_t inverted;
+  std::memcpy(&inverted, number.data(), sizeof(inverted));
+  return Version{~__builtin_bswap64(inverted), false, false};
+}
+
 KeyHash hash_version_key(std::string_view version_key, uint64_t seed) {
   constexpr KeyHash kStripe = ~KeyHash{0} << (64 - kStripeBits);
   bool escaped;

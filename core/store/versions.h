@@ -21,6 +21,12 @@
 // versioning was suspended. A value without it was written before versioning was switched on: it
 // is the null version too, and as old as its record. In the companion each entry has one.
 //
+// A removal of a key says in its record's metadata which version it is about, in the same way: of
+// the bucket's key and of the companion's, that which is gone for good; of the bucket's key behind
+// a delete marker, the marker. One that says nothing took away what the same transaction put
+// elsewhere, or put something else for; and a put with an origin is of a version that was there
+// before.
+//
 // Threads: any.
 #pragma once
 
@@ -61,6 +67,8 @@ std::string version_prefix(std::string_view key);
 std::string version_key(std::string_view key, const Version& version);
 // The bucket's key of a key in the companion; nothing: it is none.
 std::optional<std::string> key_of_version(std::string_view version_key);
+// Which of them it is, without what stands in its metadata alone; nothing: it is none.
+std::optional<Version> version_of_key(std::string_view version_key);
 // Of a key in the companion: by the bucket's key, the stripe.
 KeyHash hash_version_key(std::string_view version_key, uint64_t seed);
 

@@ -15,6 +15,9 @@
 #include "core/store/users.h"
 #include "objects/object.h"
 
+namespace cairn {
+class ChangeFeed;
+}
 namespace cairn::kv {
 class Engine;
 }
@@ -41,6 +44,7 @@ struct Shared {
   bool open_on_loopback = false;
   // What runs commands, one for each loop of the store; null where there are no collections.
   const std::vector<std::unique_ptr<kv::Engine>>* engines = nullptr;
+  ChangeFeed* feed = nullptr;  // of the store's changes
 };
 
 // Who calls which method. He was asked for the method by its name when the call began, and for all

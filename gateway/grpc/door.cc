@@ -12,6 +12,7 @@
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/collections_service.h"
 #include "gateway/grpc/connections.h"
+#include "gateway/grpc/events_service.h"
 #include "gateway/grpc/health.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
@@ -22,17 +23,12 @@ namespace cairn::rpc {
 namespace {
 
 constexpr const char* kServices[] = {
-    "cairn.v1.KeyValue",
-    "cairn.v1.Objects",
-    "cairn.v1.Hashes",
-    "cairn.v1.Lists",
-    "cairn.v1.Sets",
-    "cairn.v1.SortedSets",
-    "cairn.v1.Streams",
-    "cairn.v1.Admin",
-    "grpc.reflection.v1.ServerReflection",
-    "grpc.health.v1.Health",
-    "grpc.reflection.v1alpha.ServerReflection",
+    "cairn.v1.KeyValue",     "cairn.v1.Objects",
+    "cairn.v1.Hashes",       "cairn.v1.Lists",
+    "cairn.v1.Sets",         "cairn.v1.SortedSets",
+    "cairn.v1.Streams",      "cairn.v1.Events",
+    "cairn.v1.Admin",        "grpc.reflection.v1.ServerReflection",
+    "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection",
 };
 
 StatusOr<std::string> read_file(const std::string& path) {
@@ -87,21 +83,24 @@ struct Door::Services {
       : kv(shared),
         objects(shared),
         collections(shared),
+        events(shared),
         admin(shared, server, engine),
         reflection(shared, {std::begin(kServices), std::end(kServices)}),
         health(shared, {std::begin(kServices), std::end(kServices)}) {}
   KeyValueService kv;
   ObjectsService objects;
   CollectionsService collections;
+  EventsService events;
   AdminService admin;
   ReflectionService reflection;
   HealthService health;
 };
 
 Door::Door(net::Loops& loops, kv::Server& server,
-           const std::vector<std::unique_ptr<kv::Engine>>& engines)
+           const std::vector<std::unique_ptr<kv::Engine>>& engines, ChangeFeed& feed)
     : server_(server),
       engines_(engines),
+      feed_(feed),
       loops_(loops),
       plain_(loops, [this](net::tcp::socket socket,
                            size_t) { return hand_over(std::move(socket), *plain_acceptor_); }),
@@ -145,11 +144,12 @@ Status Door::start(const DoorOptions& options) {
   }
   const Shared shared{
       server_.store, server_.users, *connections_, options.patience_ms, options.open_on_loopback,
-      &engines_};
+      &engines_,     &feed_};
   services_ = std::make_unique<Services>(shared, server_, *engines_.front());
   builder.RegisterService(&services_->kv);
   builder.RegisterService(&services_->objects);
   builder.RegisterService(&services_->collections);
+  builder.RegisterService(&services_->events);
   builder.RegisterService(&services_->admin);
   builder.RegisterService(&services_->reflection);
   builder.RegisterService(&services_->health);
@@ -166,6 +166,7 @@ void Door::stop(std::chrono::milliseconds patience) {
   if (!grpc_) return;
   services_->health.stop();
   services_->collections.stop();
+  services_->events.stop();
   grpc_->Shutdown(std::chrono::system_clock::now() + patience);
 }
 

@@ -22,6 +22,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/store/change_feed.h"
 #include "gateway/net/net.h"
 #include "kv/engine/engine.h"
 
@@ -52,7 +53,7 @@ class Connections;
 class Door {
  public:
   Door(net::Loops& loops, kv::Server& server,
-       const std::vector<std::unique_ptr<kv::Engine>>& engines);
+       const std::vector<std::unique_ptr<kv::Engine>>& engines, ChangeFeed& feed);
   ~Door();
   Status start(const DoorOptions& options);
   net::tcp::endpoint local() const { return plain_.local(); }
@@ -68,6 +69,7 @@ class Door {
 
   kv::Server& server_;
   const std::vector<std::unique_ptr<kv::Engine>>& engines_;
+  ChangeFeed& feed_;
   net::Loops& loops_;
   std::shared_ptr<Connections> connections_;  // since start()
   std::unique_ptr<Services> services_;

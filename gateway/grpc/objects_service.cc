@@ -129,9 +129,9 @@ awaitable<grpc::Status> ObjectsService::copy_bytes(Context* c, Caller by, const 
   if (!meta.empty()) meta.modified_ms = store_.now_ms();
   status = co_await until_idle(store_, q->to());
   if (!status.ok()) co_return status;
-  auto put =
-      objects::put(store_, *to, q->to().key(), upload, meta,
-                   q->drop_expiry() ? 0 : opened->info.expire_ms, conditions_of(q->condition()));
+  auto put = objects::put(store_, *to, q->to().key(), upload, meta,
+                          q->drop_expiry() ? 0 : opened->info.expire_ms,
+                          conditions_of(q->condition()), Cause::kObjectCopy);
   if (!put.ok()) co_return co_await write_refused(store_, put.status(), q->to());
   a->set_version(put->version.value());
   co_return co_await settled(store_, paced(store_, put->seen, put->version));

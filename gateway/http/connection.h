@@ -21,7 +21,7 @@ class Connection {
   using Clock = std::chrono::steady_clock;
   static constexpr size_t kBufferBytesMin = 4 << 10, kBufferBytesMax = 64 << 10;
   static constexpr size_t kTlsBytes = 48 << 10;  // what a connection takes for that, about
-  static constexpr size_t kAnswerKept = 64 << 10;
+  static constexpr size_t kAnswerKept = 64 << 10, kHeadKept = 2 << 10;
   static constexpr size_t kSliceBytes = 64 << 10;  // of a body that is sent
 
  public:
@@ -195,7 +195,7 @@ class Connection {
     return true;
   }
   bool hold(size_t buffer_bytes) {
-    return held_.try_set(buffer_bytes + out_.capacity() + body_bytes_ +
+    return held_.try_set(buffer_bytes + out_.capacity() + response_.body.capacity() + body_bytes_ +
                          (Stream::kTls ? kTlsBytes : 0));
   }
   bool hold_body(size_t bytes) {
@@ -211,8 +211,13 @@ class Connection {
       begin_ = end_ = 0;
     }
     out_.clear();
+    if (head_bytes_ > kHeadKept) request_ = Request();
+    head_bytes_ = 0;
+    response_.clear();
     body_bytes_ = 0;
-    if (out_.capacity() > kAnswerKept) out_.shrink_to_fit();
+    for (std::string* text : {&out_, &response_.body}) {
+      if (text->capacity() > kAnswerKept || !hold(buffer_.size())) text->shrink_to_fit();
+    }
     (void)hold(buffer_.size());
   }
   void received(size_t bytes) {
@@ -297,16 +302,19 @@ class Connection {
     }
     first_ = false;
     arm(times_.header);
-    Response response;
+    Request& request = request_;
+    Response& response = response_;
+    request.clear();
+    response.clear();
     response.status = 0;
     const size_t size = co_await wait_for_head(response);
     if (size == 0 && response.status == 0) co_return false;
-    Request request;
     Framing framing;
     if (size > 0) {
       const std::string_view head(reinterpret_cast<char*>(buffer_.data()) + begin_, size);
       Status read = read_head(head, request, framing);
       begin_ += size;
+      head_bytes_ = std::max(head_bytes_, size);
       response.status = read.ok() ? 200 : 400;
       if (!read.ok()) response.body = cat(read.message(), "\n");
     }
@@ -472,9 +480,38 @@ class Connection {
     }
   }
 
+  // As they are made, each in its own time.
+  awaitable<bool> send_pieces(Response& r) {
+    out_.clear();
+    append_head(out_, r, r.status, std::nullopt);
+    Patience patience(times_, scarce_);
+    for (;;) {
+      watch_moves(patience, true);
+      const bool sent = co_await write(as_bytes(out_));
+      end_moves();
+      if (!sent) co_return false;
+      out_.clear();
+      while (out_.empty()) {
+        if (guests_.closing()) co_return false;
+        auto piece = co_await r.pieces->next();
+        if (absl::IsCancelled(piece.status())) break;
+        if (!piece.ok()) co_return false;
+        out_ = part(*piece);
+      }
+      if (out_.empty()) break;
+    }
+    if (!http10_) out_ = "0\r\n\r\n";
+    const bool ended = co_await write(as_bytes(out_));
+    co_return ended && !http10_;
+  }
+
   awaitable<bool> respond(Response& r, bool head) {
     refuse_bad_headers(r);
     count(r.status);
+    if (r.pieces != nullptr && r.status == 200) {
+      const bool sent = co_await send_pieces(r);
+      co_return sent;
+    }
     uint64_t length = r.content_length ? *r.content_length
                       : r.stream       ? r.stream->left()
                                        : r.body.size();
@@ -568,8 +605,11 @@ class Connection {
   bool pulsing_ = false, pulse_over_ = false, pulse_begun_ = false, pulse_failed_ = false;
   net::Buffers::Held held_;
   size_t body_bytes_ = 0;  // of the request's body, that its handler keeps
+  size_t head_bytes_ = 0;  // of the largest head since the connection was at rest
   std::vector<std::byte> buffer_;
   size_t begin_ = 0, end_ = 0;
+  Request request_;  // the one under way, and the room of the one before
+  Response response_;
   std::string out_;
   std::string date_;
   int64_t date_s_ = 0;

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/buffer.hpp>
-#include <boost/beast/http/buffer_body.hpp>
-#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/basic_parser.hpp>
 #include <boost/url/src.hpp>  // the library has headers alone in Debian's libboost-dev
 #include <cstring>
 
@@ -13,7 +12,6 @@
 namespace cairn::http {
 
 namespace bhttp = boost::beast::http;
-using Parser = bhttp::request_parser<bhttp::buffer_body>;
 namespace urls = boost::urls;
 
 namespace {
@@ -149,8 +147,13 @@ Status read_target(std::string_view target, Request& r) {
     if (!equals_ignoring_case(authority, r.header("host"))) return bad("two hosts are named");
   }
   const auto encoded = url.encoded_path();
-  r.raw_path = encoded.empty() ? "/" : std::string(encoded.data(), encoded.size());
-  r.path = encoded.empty() ? "/" : encoded.decode();
+  r.raw_path = encoded.empty() ? "/" : std::string_view(encoded.data(), encoded.size());
+  r.path.clear();
+  if (encoded.empty()) {
+    r.path = "/";
+  } else {
+    encoded.decode({}, urls::string_token::append_to(r.path));
+  }
   urls::encoding_opts form;
   form.space_as_plus = true;
   for (auto param : url.encoded_params()) {
@@ -160,9 +163,48 @@ Status read_target(std::string_view target, Request& r) {
   return absl::OkStatus();
 }
 
+namespace {
+// Beast's parser, which tells of a head what the request keeps.
+class HeadParser final : public bhttp::basic_parser<true> {
+ public:
+  explicit HeadParser(Request& request) : r_(request) {}
+  const std::string& twice() const { return twice_; }  // what comes once and did not; or nothing
+  bool http10() const { return http10_; }
+
+ private:
+  using Text = boost::beast::string_view;
+  using Ec = boost::beast::error_code;
+  void on_request_impl(bhttp::verb, Text method, Text target, int version, Ec&) override {
+    r_.method.assign(method.data(), method.size());
+    r_.target.assign(target.data(), target.size());
+    http10_ = version == 10;
+  }
+  void on_field_impl(bhttp::field, Text name, Text value, Ec&) override {
+    auto& field = r_.headers.add({name.data(), name.size()}, {value.data(), value.size()});
+    for (char& c : field.first) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    const auto first = r_.headers.find(field.first);
+    if (&*first == &field) return;
+    if (comes_once(field.first)) twice_ = field.first;
+    append(r_.headers[field.first], ",", field.second);
+    r_.headers.drop_last();
+  }
+  void on_response_impl(int, Text, int, Ec&) override {}
+  void on_header_impl(Ec&) override {}
+  void on_body_init_impl(const boost::optional<uint64_t>&, Ec&) override {}
+  size_t on_body_impl(Text, Ec&) override { return 0; }
+  void on_chunk_header_impl(uint64_t, Text, Ec&) override {}
+  size_t on_chunk_body_impl(uint64_t, Text, Ec&) override { return 0; }
+  void on_finish_impl(Ec&) override {}
+
+  Request& r_;
+  std::string twice_;
+  bool http10_ = false;
+};
+}  // namespace
+
 Status read_head(std::string_view head, Request& r, Framing& framing) {
   if (Status s = check_lines(head); !s.ok()) return s;
-  Parser parser;
+  HeadParser parser(r);
   boost::system::error_code ec;
   parser.header_limit(kHeadBytesMax);
   parser.body_limit(boost::none);
@@ -172,20 +214,9 @@ Status read_head(std::string_view head, Request& r, Framing& framing) {
   if (ec == bhttp::error::need_more) ec = {};
   if (ec) return bad(ec.message());
   if (used != head.size() || !parser.is_header_done()) return bad("the head ends in the middle");
-  const auto& message = parser.get();
-  r.method = std::string(message.method_string());
-  r.target = std::string(message.target());
-  for (auto& field : message) {
-    std::string name =
-        lower(std::string_view(field.name_string().data(), field.name_string().size()));
-    std::string value(field.value());
-    auto [it, fresh] = r.headers.try_emplace(std::move(name), value);
-    if (fresh) continue;
-    if (comes_once(it->first)) return bad(cat(it->first, " came twice"));
-    append(it->second, ",", value);
-  }
-  if (Status s = read_framing(r, message.version() == 10, framing); !s.ok()) return s;
-  framing.keep_alive = message.keep_alive();
+  if (!parser.twice().empty()) return bad(cat(parser.twice(), " came twice"));
+  if (Status s = read_framing(r, parser.http10(), framing); !s.ok()) return s;
+  framing.keep_alive = parser.keep_alive();
   if (r.has_header("content-length")) r.content_length = framing.length;
   r.has_body = framing.chunked || framing.length > 0;
   return read_target(r.target, r);

@@ -4,14 +4,15 @@
 // Threads: one connection's.
 #pragma once
 
+#include <algorithm>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/base/text.h"
 #include "core/base/types.h"
 #include "core/extents/blob_reader.h"
 
@@ -38,13 +39,59 @@ class Body {
   }
 };
 
+// The fields of a head. What was cleared leaves its room to those that come: a connection reads one
+// head after the other without taking memory.
+class Headers {
+ public:
+  struct Field {
+    std::string first, second;  // name, value
+  };
+  using iterator = std::vector<Field>::iterator;
+  using const_iterator = std::vector<Field>::const_iterator;
+
+  iterator begin() { return fields_.begin(); }
+  iterator end() { return fields_.begin() + static_cast<ptrdiff_t>(size_); }
+  const_iterator begin() const { return fields_.begin(); }
+  const_iterator end() const { return fields_.begin() + static_cast<ptrdiff_t>(size_); }
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  void clear() { size_ = 0; }
+
+  const_iterator find(std::string_view name) const {
+    return std::find_if(begin(), end(), [name](auto& f) { return f.first == name; });
+  }
+  bool contains(std::string_view name) const { return find(name) != end(); }
+  // Behind all others, whatever their names.
+  Field& add(std::string_view name, std::string_view value) {
+    if (size_ == fields_.size()) fields_.emplace_back();
+    Field& field = fields_[size_++];
+    field.first = name;
+    field.second = value;
+    return field;
+  }
+  std::string& operator[](std::string_view name) {
+    const auto it = begin() + (find(name) - begin());
+    return it == end() ? add(name, {}).second : it->second;
+  }
+  void drop_last() { size_--; }
+  void erase(std::string_view name) {
+    size_ = static_cast<size_t>(
+        std::stable_partition(begin(), end(), [name](auto& f) { return f.first != name; }) -
+        begin());
+  }
+
+ private:
+  std::vector<Field> fields_;
+  size_t size_ = 0;  // of them
+};
+
 struct Request {
   std::string method;
   std::string target;                                      // as received
   std::string raw_path;                                    // before '?', still encoded
   std::string path;                                        // decoded
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
-  std::map<std::string, std::string> headers;  // lower-case names; repeated ones joined by ","
+  Headers headers;  // lower-case names, each once, as they came; repeated ones joined by ","
   std::optional<uint64_t> content_length;
   bool has_body = false;
   Body* body = nullptr;  // never null while a handler runs
@@ -53,23 +100,36 @@ struct Request {
   bool secure = false;  // over TLS
 
   std::string_view header(std::string_view name) const {
-    auto it = headers.find(std::string(name));
+    auto it = headers.find(name);
     return it == headers.end() ? std::string_view() : std::string_view(it->second);
   }
-  bool has_header(std::string_view name) const { return headers.contains(std::string(name)); }
+  bool has_header(std::string_view name) const { return headers.contains(name); }
   const std::string* param(std::string_view name) const {
     for (auto& [n, v] : query) {
       if (n == name) return &v;
     }
     return nullptr;
   }
+  // As a new one, with the room of this one.
+  void clear();
+};
+
+// A body that is made while it is sent, without an end that is known before. It ends before the
+// request that asked for it.
+class Pieces {
+ public:
+  virtual ~Pieces() = default;
+  // The next bytes; none: there are none yet, and it is asked again, unless the server ends. An
+  // error ends the answer in a way that its client does not take for its end; Cancelled is its end.
+  virtual awaitable<StatusOr<std::string>> next() = 0;
 };
 
 struct Response {
   int status = 200;
-  std::vector<std::pair<std::string, std::string>> headers;
+  Headers headers;  // in the order in which they leave
   std::string body;
   std::unique_ptr<BlobReader> stream;      // instead of body
+  std::unique_ptr<Pieces> pieces;          // likewise; of a GET
   std::optional<uint64_t> content_length;  // for HEAD: what GET would have sent
   bool close = false;
   // A handler calls this before work that may take longer than a client waits for a first byte.
@@ -78,13 +138,21 @@ struct Response {
   std::function<void()> takes_long;
   std::string_view xml_head;  // with what such an answer begins, if `body` does
 
-  void set(std::string_view name, std::string_view value) { headers.emplace_back(name, value); }
+  template <class... Parts>
+  void set(std::string_view name, const Parts&... parts) {
+    append(headers.add(name, {}).second, parts...);
+  }
+  void set_date(std::string_view name, int64_t unix_ms);
+  // As a new one, with the room of this one.
+  void clear();
 };
 
 std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
 // Keeps A-Z a-z 0-9 - . _ ~ and, if asked, '/'.
 std::string percent_encode(std::string_view text, bool keep_slash);
-std::string http_date(int64_t unix_ms);                         // RFC 9110 IMF-fixdate
+void append_percent_encoded(std::string& out, std::string_view text, bool keep_slash);
+void append_http_date(std::string& out, int64_t unix_ms);  // RFC 9110 IMF-fixdate
+std::string http_date(int64_t unix_ms);
 std::optional<int64_t> parse_http_date(std::string_view text);  // Unix seconds
 std::string iso_date(int64_t unix_ms);                          // 2006-02-03T16:45:09.000Z
 // All that is left of a body. ResourceExhausted above the limit; Unavailable: clients hold too

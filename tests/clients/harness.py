@@ -161,7 +161,7 @@ class Grpc:
         self.protos()
         from cairn.v1 import admin_pb2, admin_pb2_grpc, common_pb2, kv_pb2, kv_pb2_grpc
         from cairn.v1 import objects_pb2, objects_pb2_grpc
-        from cairn.v1 import collections_pb2, collections_pb2_grpc
+        from cairn.v1 import collections_pb2, collections_pb2_grpc, events_pb2, events_pb2_grpc
         self.common, self.kv_pb, self.objects_pb, self.admin_pb = (
             common_pb2, kv_pb2, objects_pb2, admin_pb2)
         self.metadata = (("authorization", "Bearer " + password),)
@@ -170,6 +170,7 @@ class Grpc:
         self.kv = kv_pb2_grpc.KeyValueStub(self.channel)
         self.objects = objects_pb2_grpc.ObjectsStub(self.channel)
         self.admin = admin_pb2_grpc.AdminStub(self.channel)
+        self.events_pb, self.events = events_pb2, events_pb2_grpc.EventsStub(self.channel)
         self.collections_pb = collections_pb2
         for service in ("Hashes", "Lists", "Sets", "SortedSets", "Streams"):
             setattr(self, service, getattr(collections_pb2_grpc, service + "Stub")(self.channel))
@@ -184,7 +185,7 @@ class Grpc:
     def generate():
         directory = tempfile.mkdtemp(prefix="cairn-stubs-")
         base = os.path.join(ROOT, "proto")
-        names = ["cairn/v1/%s.proto" % n for n in ("common", "collections", "kv", "objects", "admin")]
+        names = ["cairn/v1/%s.proto" % n for n in ("common", "collections", "kv", "objects", "admin", "events")]
         subprocess.check_call([sys.executable, "-m", "grpc_tools.protoc", "-I" + base,
                                "-I/usr/include", "--python_out=" + directory,
                                "--grpc_python_out=" + directory] + names, cwd=base)

@@ -52,6 +52,9 @@ OPERATIONS = {
     "GetBucketCors": ("GET", "/matrix", "cors=", [], []),
     "DeleteBucketCors": ("DELETE", "/bucket", "cors=", [], []),
     "ListObjectVersions": ("GET", "/matrix", "versions=", [], LIST + ["key-marker", "version-id-marker"]),
+    "GetBucketNotificationConfiguration": ("GET", "/matrix", "notification=", [], []),
+    "PutBucketNotificationConfiguration": ("PUT", "/matrix", "notification=", ["x-amz-skip-destination-validation",
+                                                                              "x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "GetBucketLogging": ("GET", "/matrix", "logging=", [], []),
     "ListObjects": ("GET", "/matrix", "", ["x-amz-optional-object-attributes"], LIST + ["marker"]),
     "ListObjectsV2": ("GET", "/matrix", "list-type=2", ["x-amz-optional-object-attributes"],
@@ -81,7 +84,7 @@ OPERATIONS = {
     "ListParts": ("GET", "/matrix/open", "uploadId=", [], ["max-parts", "part-number-marker"]),
 }
 # GET of what is not set, of buckets and of objects (test_settings.py).
-UNSET = ["accelerate", "acl", "encryption", "lifecycle", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+UNSET = ["accelerate", "acl", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "policyStatus",
          "publicAccessBlock", "replication", "requestPayment", "website"]
 LOCKS = ["acl", "legal-hold", "retention"]
 # Without which an operation is another, or none.
@@ -118,7 +121,7 @@ HEADERS = {
     "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "if-range": '"a"', "content-range": "bytes 0-1/2",
 }
 HEADERS.update({name: "AAAAAA==" for name in CHECKSUMS})
-PARAMS = ["acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website", "logging", "notification",
+PARAMS = ["acl", "policy", "policyStatus", "cors", "lifecycle", "tagging", "versions", "website", "logging",
           "replication", "encryption", "object-lock", "retention", "legal-hold", "torrent", "restore", "select", "select-type",
           "attributes", "requestPayment", "accelerate", "inventory", "analytics", "metrics", "publicAccessBlock",
           "ownershipControls", "intelligent-tiering", "append", "position", "session", "renameObject", "metadataTable",
@@ -185,7 +188,7 @@ class Http(Calls):
         bodies = {
             "DeleteObjects": b"<Delete><Object><Key>key</Key></Object></Delete>", "PutObject": b"other", "UploadPart": b"other",
             "PutBucketVersioning": b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
-            "PutBucketTagging": TAG.encode(), "PutObjectTagging": TAG.encode(), "PutBucketCors": CORS.encode(),
+            "PutBucketNotificationConfiguration": b"<NotificationConfiguration/>", "PutBucketTagging": TAG.encode(), "PutObjectTagging": TAG.encode(), "PutBucketCors": CORS.encode(),
             "CompleteMultipartUpload": ("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
                                         "</CompleteMultipartUpload>" % part).encode()}
         before, wrong = self.state(), []

@@ -21,7 +21,7 @@ from harness import PASSWORD, PATIENCE, USER, Case, Server, raw, resident
 
 
 def signed(method, port, path, query="", headers=None, payload_hash="UNSIGNED-PAYLOAD", now=None,
-           secret=PASSWORD, region="us-east-1"):
+           secret=PASSWORD, region="us-east-1", access_key=USER):
     """Headers of a SigV4 request, computed here and not by a library."""
     now = now or datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
@@ -37,7 +37,7 @@ def signed(method, port, path, query="", headers=None, payload_hash="UNSIGNED-PA
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
     all_headers["authorization"] = ("AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s"
-                                    % (USER, scope, ";".join(names), signature))
+                                    % (access_key, scope, ";".join(names), signature))
     return all_headers, key, scope, stamp, signature
 
 

@@ -24,6 +24,7 @@ TEST(VersionKeys, AreInTheOrderOfKeysAndThenOfVersionsFromTheNewestOn) {
   EXPECT_TRUE(std::is_sorted(all.begin(), all.end()));
   for (size_t i = 0; i < all.size(); i++) {
     EXPECT_EQ(key_of_version(all[i]), keys[i / 5]);
+    EXPECT_EQ(version_key(keys[i / 5], *version_of_key(all[i])), all[i]);
     EXPECT_TRUE(all[i].starts_with(version_prefix(keys[i / 5])));
     EXPECT_EQ(stripe_of(hash_version_key(all[i], 99)), stripe_of(hash_key(keys[i / 5], 99)));
   }
@@ -31,6 +32,8 @@ TEST(VersionKeys, AreInTheOrderOfKeysAndThenOfVersionsFromTheNewestOn) {
 
 TEST(VersionKeys, OtherKeysAreNone) {
   EXPECT_FALSE(key_of_version("plain"));
+  EXPECT_FALSE(version_of_key("plain"));
+  EXPECT_FALSE(version_of_key(std::string("a\0\0number", 9)));
   EXPECT_FALSE(key_of_version(std::string("a\0", 2)));
 }
 

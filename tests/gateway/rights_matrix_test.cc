@@ -9,6 +9,7 @@
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/collections_service.h"
 #include "gateway/grpc/connections.h"
+#include "gateway/grpc/events_service.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
 #include "gateway/http/iam/iam.h"
@@ -170,11 +171,12 @@ TEST_F(Matrix, OfGrpcMethods) {
   const rpc::KeyValueService key_value(shared);
   const rpc::ObjectsService objects(shared);
   const rpc::CollectionsService collections(shared);
+  const rpc::EventsService events(shared);
   const rpc::AdminService admin(shared, *server, *engines.front());
   constexpr Access kParts[] = {Access::kRead, Access::kWrite, Access::kInsert, Access::kDelete,
                                Access::kList};
-  for (const rpc::Service* service :
-       std::initializer_list<const rpc::Service*>{&key_value, &objects, &collections, &admin}) {
+  for (const rpc::Service* service : std::initializer_list<const rpc::Service*>{
+           &key_value, &objects, &collections, &events, &admin}) {
     for (const auto& row : service->rows()) {
       const std::string own = cat("grpc:", row.action.name);
       for (const Kind& kind : kKinds) {

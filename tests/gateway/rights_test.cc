@@ -9,6 +9,7 @@
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/collections_service.h"
 #include "gateway/grpc/connections.h"
+#include "gateway/grpc/events_service.h"
 #include "gateway/grpc/health.h"
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
@@ -55,11 +56,12 @@ TEST_F(Rights, EveryRowOfEveryDoorNamesItsAction) {
   const rpc::KeyValueService key_value(shared);
   const rpc::ObjectsService objects(shared);
   const rpc::CollectionsService collections(shared);
+  const rpc::EventsService events(shared);
   const rpc::AdminService admin(shared, *server, *engines.front());
   const rpc::ReflectionService reflection(shared, {});
   const rpc::HealthService health(shared, {});
   for (const rpc::Service* service : std::initializer_list<const rpc::Service*>{
-           &key_value, &objects, &collections, &admin, &reflection, &health}) {
+           &key_value, &objects, &collections, &events, &admin, &reflection, &health}) {
     for (const auto& row : service->rows()) {
       EXPECT_EQ(row.action.door, "grpc");
       EXPECT_EQ("/" + std::string(row.action.name), row.path);

@@ -35,7 +35,7 @@ struct S3Answers : kv::EngineTest {
   Answer answer(std::string_view name, const std::string& key, Words headers, Words params) {
     Answer out;
     http::Request request;
-    request.headers = std::move(headers);
+    for (auto& [name, value] : headers) request.headers.add(name, value);
     for (auto& param : params) request.query.emplace_back(param);
     TextBody none("");
     request.body = &none;

@@ -56,7 +56,7 @@ struct TagsTest : FaultTest {
     return done->version;
   }
   StatusOr<PutResult> tag(const std::string& key, const Tags& tags) {
-    auto done = run(set_tags(*store, *bucket, key, tags));
+    auto done = run(set_tags(*store, *bucket, key, tags, Cause::kTagsPut));
     if (!done) return absl::DeadlineExceededError("it does not end");
     if (done->ok()) {
       EXPECT_TRUE(run(store->log().wait_durable((*done)->seen))->ok());

@@ -53,6 +53,30 @@ awaitable<bool> Admin::may_see_metrics(const http::Request& request) const {
   co_return who != nullptr&& authorize(*who, kMetrics, {}, {}, {request.peer, request.secure});
 }
 
+// Of targets of events, by their ids.
+void Admin::add_targets(std::string& out) const {
+  if (notifier_ == nullptr) return;
+  const auto all = notifier_->stats();
+  if (all.empty()) return;
+  const auto add = [&](std::string_view name, std::string_view type, std::string_view help,
+                       auto value) {
+    append(out, "# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n");
+    for (const auto& s : all) append(out, name, "{target=\"", s.id, "\"} ", value(s), "\n");
+  };
+  using Stats = events::Notifier::Stats;
+  add("cairn_events_sent_total", "counter", "Events that the target took.",
+      [](const Stats& s) { return s.sent; });
+  add("cairn_events_failures_total", "counter", "Tries that it did not take.",
+      [](const Stats& s) { return s.failures; });
+  add("cairn_events_refused_total", "counter", "Events that it called wrong, and were passed over.",
+      [](const Stats& s) { return s.refused; });
+  add("cairn_events_lost_bytes_total", "counter",
+      "Bytes of the log that went before it was told of them.",
+      [](const Stats& s) { return s.lost_bytes; });
+  add("cairn_events_behind_bytes", "gauge", "Bytes of the log that it was not told of yet.",
+      [](const Stats& s) { return s.behind; });
+}
+
 // The text format of Prometheus, https://prometheus.io/docs/instrumenting/exposition_formats/.
 std::string Admin::metrics() const {
   std::string out;
@@ -139,6 +163,9 @@ std::string Admin::metrics() const {
       http_.bytes_in.load());
   add("cairn_http_sent_bytes_total", "counter", "Bytes sent over HTTP, bodies included.",
       http_.bytes_out.load());
+  add("cairn_cleaner_waits", "gauge",
+      "1 while the oldest segment stays for who is told of changes.", cleaner.kept ? 1 : 0);
+  add_targets(out);
   append(out,
          "# HELP cairn_auth_failures_total Clients that were not who they said.\n"
          "# TYPE cairn_auth_failures_total counter\n");

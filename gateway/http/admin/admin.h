@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/base/alarms.h"
+#include "gateway/events/notifier.h"
 #include "gateway/http/door.h"
 #include "kv/engine/engine.h"
 
@@ -16,22 +17,25 @@ inline constexpr Action kMetrics{"admin", "metrics", Access::kAdmin};
 class Admin {
  public:
   Admin(kv::Server& server, kv::Engine& engine, http::Stats& http, const Alarms& alarms,
-        bool metrics_on_loopback)
+        bool metrics_on_loopback, const events::Notifier* notifier = nullptr)
       : server_(server),
         engine_(engine),
         http_(http),
         alarms_(alarms),
-        metrics_on_loopback_(metrics_on_loopback) {}
+        metrics_on_loopback_(metrics_on_loopback),
+        notifier_(notifier) {}
   awaitable<void> handle(const http::Request& request, http::Response& response);
 
  private:
   awaitable<bool> may_see_metrics(const http::Request& request) const;
   std::string metrics() const;
+  void add_targets(std::string& out) const;
   kv::Server& server_;
   kv::Engine& engine_;
   http::Stats& http_;
   const Alarms& alarms_;
   const bool metrics_on_loopback_;
+  const events::Notifier* const notifier_;  // null: nobody is told of events
 };
 
 }  // namespace cairn::admin

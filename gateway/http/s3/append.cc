@@ -48,7 +48,7 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   answer_put(c, *put, append.meta());
-  c.response.set("x-amz-object-size", cat(append.upload().size()));
+  c.response.set("x-amz-object-size", append.upload().size());
   co_return Error{};
 }
 

@@ -69,7 +69,7 @@ awaitable<Error> create_bucket(Call& c) {
     if (!lsn.ok()) co_return error_of(lsn.status());
     made = *lsn;
   }
-  c.response.set("Location", cat("/", c.bucket_name));
+  c.response.set("Location", "/", c.bucket_name);
   co_return co_await settle(c, made);
 }
 

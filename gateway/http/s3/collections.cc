@@ -298,8 +298,8 @@ awaitable<Error> get_collection(Call& c) {
   if (Error e = co_await settle(c, rests_on)) co_return e;
   c.response.body = std::move(page.json);
   c.response.set("Content-Type", "application/json");
-  c.response.set("x-cairn-version", cat(page.version.value()));
-  if (page.expires_at_ms != 0) c.response.set("x-cairn-expires-ms", cat(page.expires_at_ms));
+  c.response.set("x-cairn-version", page.version.value());
+  if (page.expires_at_ms != 0) c.response.set("x-cairn-expires-ms", page.expires_at_ms);
   c.response.set("Vary", "Accept");
   co_return Error{};
 }

@@ -106,28 +106,37 @@ Error meta_of(const Call& c, ObjectMeta& meta) {
 
 void set_object_headers(Call& c, const objects::Info& info) {
   http::Response& r = c.response;
-  auto overridden = [&](std::string_view name) { return c.param(cat("response-", name)); };
-  r.set("ETag", cat("\"", info.etag, "\""));
-  r.set("Last-Modified", http::http_date(info.modified_ms));
+  const bool overrides = std::any_of(c.request.query.begin(), c.request.query.end(),
+                                     [](auto& p) { return p.first.starts_with("response-"); });
+  const auto overridden = [&](std::string_view name) {
+    return overrides ? c.param(cat("response-", name)) : std::string();
+  };
+  r.set("ETag", "\"", info.etag, "\"");
+  r.set_date("Last-Modified", info.modified_ms);
   r.set("Accept-Ranges", "bytes");
-  std::string type = overridden("content-type");
-  r.set("Content-Type", !type.empty()                     ? type
-                        : !info.meta.content_type.empty() ? info.meta.content_type
+  const std::string type = overridden("content-type");
+  r.set("Content-Type", !type.empty()                     ? std::string_view(type)
+                        : !info.meta.content_type.empty() ? std::string_view(info.meta.content_type)
                                                           : "binary/octet-stream");
-  for (std::string_view name : {"cache-control", "content-disposition", "content-encoding",
-                                "content-language", "expires"}) {
-    std::string value = overridden(name);
-    auto it = info.meta.headers.find(std::string(name));
-    if (value.empty() && it != info.meta.headers.end()) value = it->second;
-    if (!value.empty()) r.set(name, value);
+  if (overrides || !info.meta.headers.empty()) {
+    for (const std::string name : {"cache-control", "content-disposition", "content-encoding",
+                                   "content-language", "expires"}) {
+      std::string value = overridden(name);
+      auto it = info.meta.headers.find(name);
+      if (value.empty() && it != info.meta.headers.end()) value = it->second;
+      if (!value.empty()) r.set(name, value);
+    }
   }
-  for (auto& [name, value] : info.meta.user) r.set(cat("x-amz-meta-", name), encode_words(value));
+  for (auto& [name, value] : info.meta.user) {
+    auto& field = r.headers.add("x-amz-meta-", encode_words(value));
+    field.first += name;
+  }
   const auto& tags = info.meta.tags;
   if (!tags.empty() && !c.may(action::kGetObjectTagging, c.bucket_name, c.key)) {
-    r.set("x-amz-tagging-count", cat(tags.size()));
+    r.set("x-amz-tagging-count", tags.size());
   }
-  r.set("x-cairn-version", cat(info.version.value()));
-  if (info.expire_ms != 0) r.set("x-cairn-expires-ms", cat(info.expire_ms));
+  r.set("x-cairn-version", info.version.value());
+  if (info.expire_ms != 0) r.set("x-cairn-expires-ms", info.expire_ms);
 }
 
 }  // namespace cairn::s3

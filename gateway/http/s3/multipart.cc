@@ -95,7 +95,7 @@ awaitable<Error> upload_part(Call& c) {
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, put->version)) co_return e;
-  c.response.set("ETag", cat("\"", meta.etag, "\""));
+  c.response.set("ETag", "\"", meta.etag, "\"");
   for (auto& [name, value] : meta.checksums) c.response.set(cat("x-amz-checksum-", name), value);
   co_return Error{};
 }

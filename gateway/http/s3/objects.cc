@@ -59,13 +59,12 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   };
   declared = named(to_come);
   if (declared) trailer = to_come;
-  for (auto it = r.headers.lower_bound(prefix);
-       it != r.headers.end() && it->first.starts_with(prefix); ++it) {
-    const auto algorithm = named(it->first);
+  for (auto& [name, value] : r.headers) {
+    const auto algorithm = named(name);
     if (!algorithm) continue;
     if (declared) co_return Error{"InvalidRequest", "Expecting a single x-amz-checksum- header"};
     declared = algorithm;
-    expected = it->second;
+    expected = value;
   }
   if (!to_come.empty() && trailer.empty()) {
     co_return Error{"InvalidRequest",
@@ -154,11 +153,11 @@ static awaitable<StatusOr<objects::PutResult>> publish(Call& c, objects::Upload&
                                                        const ObjectMeta& meta,
                                                        const std::optional<int64_t>& ttl_ms,
                                                        const objects::Conditions& conditions,
-                                                       const VersionLock& lock) {
+                                                       Cause cause, const VersionLock& lock) {
   objects::Refetch refetch(c.store);
   for (;;) {
     auto put = objects::put(c.store, *c.bucket, c.key, upload, meta, expiry_after(c, ttl_ms),
-                            conditions, lock);
+                            conditions, cause, lock);
     Status status = put.status();
     const bool again = co_await refetch.again(status);
     if (again) continue;
@@ -168,8 +167,8 @@ static awaitable<StatusOr<objects::PutResult>> publish(Call& c, objects::Upload&
 }
 
 void answer_put(Call& c, const objects::PutResult& put, const ObjectMeta& meta) {
-  c.response.set("ETag", cat("\"", put.etag, "\""));
-  c.response.set("x-cairn-version", cat(put.version.value()));
+  c.response.set("ETag", "\"", put.etag, "\"");
+  c.response.set("x-cairn-version", put.version.value());
   set_checksum_headers(c.response, meta.checksums);
 }
 
@@ -206,7 +205,8 @@ awaitable<Error> put_object(Call& c) {
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, lock);
+  const Cause cause = c.auth.form ? Cause::kFormUpload : Cause::kUser;
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, cause, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
@@ -303,7 +303,15 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
     conditions.if_range = text;
   }
   objects::Verdict verdict = objects::Verdict::kGo;
-  auto opened = co_await objects::open(c.store, *c.bucket, c.key, range, conditions, &verdict);
+  // At once, as it is for what is in memory; or when it can be.
+  std::optional<StatusOr<objects::Opened>> tried;
+  if (!c.store.busy().any()) {
+    tried.emplace(objects::try_open(c.store, *c.bucket, c.key, range, conditions, &verdict));
+  }
+  if (!tried || (tried->ok() && (*tried)->cold)) {
+    tried = co_await objects::open(c.store, *c.bucket, c.key, range, conditions, &verdict);
+  }
+  auto& opened = *tried;
   if (is_wrong_type(opened.status()) && c.engines != nullptr && accepts_json(c.request)) {
     co_return co_await get_collection(c);
   }
@@ -312,7 +320,7 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
     if (absl::IsOutOfRange(opened.status())) {
       auto info = objects::stat(c.store, *c.bucket, c.key, version);
       if (info.ok()) {
-        c.response.set("Content-Range", cat("bytes */", info->size));
+        c.response.set("Content-Range", "bytes */", info->size);
         e.rests_on = std::max(e.rests_on, info->seen);
         e.fields = {{"RangeRequested", std::string(c.request.header("range"))},
                     {"ActualObjectSize", cat(info->size)}};
@@ -320,7 +328,9 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
     }
     co_return e;
   }
-  if (Error e = co_await settle(c, opened->info.seen)) co_return e;
+  if (!settled(c, opened->info.seen)) {
+    if (Error e = co_await settle(c, opened->info.seen)) co_return e;
+  }
   if (c.has_param("max-keys") || c.has_param("continuation-token")) {
     co_return Error{"NotImplemented", "Only collections have pages"};
   }
@@ -346,7 +356,7 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
     opened->reader.reset();
     if (opened->partial) {
       c.response.status = 206;
-      c.response.set("Content-Range", cat("bytes */", opened->info.size));
+      c.response.set("Content-Range", "bytes */", opened->info.size);
     }
   } else if (opened->partial) {
     c.response.status = 206;
@@ -355,9 +365,9 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
                        opened->info.size));
   }
   if (part != 0 && !opened->info.meta.part_sizes.empty()) {
-    c.response.set("x-amz-mp-parts-count", cat(opened->info.meta.part_sizes.size()));
+    c.response.set("x-amz-mp-parts-count", opened->info.meta.part_sizes.size());
   }
-  if (lower(c.request.header("x-amz-checksum-mode")) == "enabled") {
+  if (equals_ignoring_case(c.request.header("x-amz-checksum-mode"), "enabled")) {
     set_checksums(c.response, *opened, part);
   }
   c.response.content_length = opened->length;
@@ -563,7 +573,7 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, lock);
+  auto put = co_await publish(c, upload, meta, ttl_ms, conditions, Cause::kObjectCopy, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);

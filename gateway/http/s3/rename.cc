@@ -68,7 +68,7 @@ awaitable<Error> rename_object(Call& c) {
     if (done.status().message() != "NoSuchKey") e = of_source_key(std::move(e), renaming.from);
     co_return e;
   }
-  c.response.set("x-cairn-version", cat(done->version.value()));
+  c.response.set("x-cairn-version", done->version.value());
   co_return co_await settle(c, done->seen);
 }
 

@@ -63,10 +63,7 @@ std::string_view header_of(Key key) {
 RequestContext::RequestContext(const http::Request& request, const Authenticated& auth,
                                int64_t now_ms)
     : request_(request), auth_(auth) {
-  if (auth.presigned) {
-    const auto signed_ms = parse_timestamp(auth.timestamp);
-    if (signed_ms) signature_age_ = cat(now_ms - *signed_ms);
-  }
+  if (auth.presigned && auth.signed_ms) signature_age_ = cat(now_ms - *auth.signed_ms);
   // Those of PutObjectTagging stand in its body.
   knows_tags_ = !(request.method == "PUT" && request.param("tagging") != nullptr);
   if (request.has_header("x-amz-tagging") &&

@@ -35,9 +35,13 @@ void takes_long(Call& call) {
   call.response.takes_long();
 }
 
-awaitable<Error> settle(Call& call, Lsn lsn) {
+bool settled(const Call& call, Lsn lsn) {
   if (lsn.valid()) (void)call.store.memory().help();
-  if (!lsn.valid() || call.store.log().is_durable(lsn)) co_return Error{};
+  return !lsn.valid() || call.store.log().is_durable(lsn);
+}
+
+awaitable<Error> settle(Call& call, Lsn lsn) {
+  if (settled(call, lsn)) co_return Error{};
   Status durable = co_await call.store.log().wait_durable(lsn);
   co_return error_of(durable);
 }
@@ -94,6 +98,9 @@ awaitable<Error> read_small(Call& call, size_t limit, std::string& text, bool of
 }
 
 Error conditions_of(const http::Request& r, objects::Conditions& c, std::string_view prefix) {
+  const bool some = std::any_of(r.headers.begin(), r.headers.end(),
+                                [](auto& f) { return f.first.find("if-") != f.first.npos; });
+  if (!some) return {};
   c.if_match = r.header(cat(prefix, "if-match"));
   c.if_none_match = r.header(cat(prefix, "if-none-match"));
   for (auto& [name, to] : {std::pair{"if-modified-since", &c.if_modified_since_s},
@@ -148,9 +155,10 @@ int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
   return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
 }
 
-std::array<std::span<const Row>, 11> all_rows() {
-  return {bucket_rows(), cors_rows(), lifecycle_rows(),  lock_rows(),     multipart_rows(), object_rows(),
-          post_rows(),   rename_rows(), settings_rows(), tagging_rows(),   version_rows()};
+std::array<std::span<const Row>, 12> all_rows() {
+  return {bucket_rows(),    cors_rows(),         lifecycle_rows(), lock_rows(),
+          multipart_rows(), notification_rows(), object_rows(),    post_rows(),
+          rename_rows(),    settings_rows(),     tagging_rows(),   version_rows()};
 }
 
 // ---- the way in ----
@@ -167,12 +175,13 @@ std::string_view Service::bucket_of_host(const http::Request& r) const {
   std::string_view host = r.header("host");
   host = host.substr(
       0, host.rfind(':') == host.npos || host.back() == ']' ? host.npos : host.rfind(':'));
-  const std::string suffix = cat(".", domain_);
-  if (host.size() <= suffix.size() ||
-      !equals_ignoring_case(host.substr(host.size() - suffix.size()), suffix)) {
+  if (host.size() <= domain_.size() + 1) return {};
+  const std::string_view bucket = host.substr(0, host.size() - domain_.size() - 1);
+  if (host[bucket.size()] != '.' ||
+      !equals_ignoring_case(host.substr(bucket.size() + 1), domain_)) {
     return {};
   }
-  return host.substr(0, host.size() - suffix.size());
+  return bucket;
 }
 
 void Service::address(const http::Request& r, Call& call) const {
@@ -189,18 +198,42 @@ void Service::address(const http::Request& r, Call& call) const {
 
 namespace {
 
-const Row* find_row(const Call& call, Scope scope) {
-  const Row* best = nullptr;
+// The rows of a scope with a method; those that ask for more of a request come first.
+struct RowsOf {
+  Scope scope;
+  std::string_view method;
+  std::vector<const Row*> rows;
+};
+std::vector<RowsOf> sorted_rows() {
+  std::vector<RowsOf> all;
   for (auto rows : all_rows()) {
     for (const Row& row : rows) {
-      if (row.method != call.request.method || row.scope != scope) continue;
-      if (!row.subresource.empty() && !call.has_param(row.subresource)) continue;
-      if (!row.header.empty() && !call.request.has_header(row.header)) continue;
-      auto weight = [](const Row& r) { return !r.subresource.empty() * 2 + !r.header.empty(); };
-      if (best == nullptr || weight(row) > weight(*best)) best = &row;
+      auto of = std::find_if(all.begin(), all.end(), [&](auto& r) {
+        return r.scope == row.scope && r.method == row.method;
+      });
+      if (of == all.end()) of = all.insert(all.end(), {row.scope, row.method, {}});
+      of->rows.push_back(&row);
     }
   }
-  return best;
+  const auto weight = [](const Row* r) { return !r->subresource.empty() * 2 + !r->header.empty(); };
+  for (auto& of : all) {
+    std::stable_sort(of.rows.begin(), of.rows.end(),
+                     [&](auto* a, auto* b) { return weight(a) > weight(b); });
+  }
+  return all;
+}
+
+const Row* find_row(const Call& call, Scope scope) {
+  static const std::vector<RowsOf> all = sorted_rows();
+  for (auto& of : all) {
+    if (of.scope != scope || of.method != call.request.method) continue;
+    for (const Row* row : of.rows) {
+      if (!row->subresource.empty() && !call.has_param(row->subresource)) continue;
+      if (!row->header.empty() && !call.request.has_header(row->header)) continue;
+      return row;
+    }
+  }
+  return nullptr;
 }
 
 // Whether the caller may do what the row does, as far as can be said yet.
@@ -235,10 +268,14 @@ awaitable<Error> throw_away_body(Call& call) {
 }
 
 // Tells requests apart and hides nothing: OpenSSL's random bytes took 6 % of a small GET.
-std::string request_id() {
+std::array<char, 16> request_id() {
   thread_local std::mt19937_64 ids(uint64_t{std::random_device{}()} << 32 | std::random_device{}());
-  const uint64_t id = ids();
-  return objects::hex({reinterpret_cast<const char*>(&id), sizeof(id)});
+  std::array<char, 16> id;
+  for (uint64_t bits = ids(); char& c : id) {
+    c = "0123456789abcdef"[bits & 15];
+    bits >>= 4;
+  }
+  return id;
 }
 
 }  // namespace
@@ -252,6 +289,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.engines = engines_;
   call.put_bytes_max = put_bytes_max_;
+  call.notifier = notifier_;
   address(request, call);
   Error e = co_await dispatch(call);
   name_what(call, e);
@@ -294,9 +332,14 @@ awaitable<Error> Service::dispatch(Call& call) {
     if (Error e = co_await throw_away_body(call)) co_return e;
   }
   if (row->needs_bucket && scope != Scope::kService) {
-    if (Error e = co_await enter_bucket(call)) co_return e;
+    call.bucket = call.store.find_namespace(call.bucket_name);
+    if (call.bucket == nullptr || !settled(call, call.store.newest_name())) {
+      if (Error e = co_await enter_bucket(call)) co_return e;
+    }
   }
-  if (Error e = co_await until_idle(call, call.key)) co_return e;
+  if (call.store.busy().any()) {
+    if (Error e = co_await until_idle(call, call.key)) co_return e;
+  }
   Error done = co_await row->run(call);
   // Whether a key is there is told to who may list.
   const bool reads = request.method == "GET" || request.method == "HEAD";
@@ -307,7 +350,8 @@ awaitable<Error> Service::dispatch(Call& call) {
 }
 
 awaitable<void> Service::handle(http::Request& request, http::Response& response) {
-  const std::string id = request_id();
+  const auto digits = request_id();
+  const std::string_view id(digits.data(), digits.size());
   response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
   if (!store_.loading() && !users_.loading()) e = co_await dispatch(request, response);
@@ -316,10 +360,9 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
     if (!durable.ok()) e = error_of(durable);
   }
   if (!e) co_return;
-  response.headers.erase(std::remove_if(response.headers.begin(), response.headers.end(),
-                                        [](auto& h) { return h.first == "Content-Type"; }),
-                         response.headers.end());
+  response.headers.erase("Content-Type");
   response.stream.reset();
+  response.pieces.reset();
   response.content_length.reset();
   response.status = http_status(e.code);
   XmlOut xml("Error", false);

@@ -19,6 +19,10 @@ namespace cairn::kv {
 class Engine;
 }
 
+namespace cairn::events {
+class Notifier;
+}
+
 namespace cairn::s3 {
 
 struct Row;
@@ -37,8 +41,9 @@ struct Call {
   std::string_view owner;   // of all buckets
   std::string_view region;  // of all buckets
   const Row* row = nullptr;
-  const Engines* engines = nullptr;  // null: collections are not shown
-  uint64_t put_bytes_max = 0;        // of one body; 0: any
+  const Engines* engines = nullptr;      // null: collections are not shown
+  uint64_t put_bytes_max = 0;            // of one body; 0: any
+  events::Notifier* notifier = nullptr;  // null: nobody is told of events
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -110,25 +115,28 @@ std::span<const Row> cors_rows();
 std::span<const Row> lifecycle_rows();
 std::span<const Row> lock_rows();
 std::span<const Row> multipart_rows();
+std::span<const Row> notification_rows();
 std::span<const Row> object_rows();
 std::span<const Row> post_rows();
 std::span<const Row> rename_rows();
 std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
-std::array<std::span<const Row>, 11> all_rows();
+std::array<std::span<const Row>, 12> all_rows();
 
 class Service {
  public:
   Service(Store& store, const Users& users, std::string domain, std::string region,
-          const Engines* engines = nullptr, uint64_t put_bytes_max = 0)
+          const Engines* engines = nullptr, uint64_t put_bytes_max = 0,
+          events::Notifier* notifier = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
         domain_(std::move(domain)),
         region_(std::move(region)),
         engines_(engines),
-        put_bytes_max_(put_bytes_max) {}
+        put_bytes_max_(put_bytes_max),
+        notifier_(notifier) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
@@ -145,6 +153,7 @@ class Service {
   const std::string domain_, region_;
   const Engines* const engines_;
   const uint64_t put_bytes_max_;
+  events::Notifier* const notifier_;
 };
 
 // ---- shared by the operations ----
@@ -156,7 +165,8 @@ Error not_set(const Call& call, std::string_view code);
 // For an operation that may take longer than a client waits: from here on its answer is XML.
 void takes_long(Call& call);
 void add_owner(pugi::xml_node parent, const char* name, const Call& call);
-// Waits until what the answer rests on is durable.
+// Waits until what the answer rests on is durable; or whether nothing is to be waited for.
+bool settled(const Call& call, Lsn lsn);
 awaitable<Error> settle(Call& call, Lsn lsn);
 // Gives the call its bucket, once its caller was asked; NoSuchBucket.
 awaitable<Error> enter_bucket(Call& call);

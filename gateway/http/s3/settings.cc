@@ -35,10 +35,6 @@ awaitable<Error> get_logging(Call& c) {
   reply_xml(c, XmlOut("BucketLoggingStatus"));
   co_return Error{};
 }
-awaitable<Error> get_notification(Call& c) {
-  reply_xml(c, XmlOut("NotificationConfiguration"));
-  co_return Error{};
-}
 // Nobody pays.
 awaitable<Error> get_request_payment(Call& c) {
   XmlOut xml("RequestPaymentConfiguration");
@@ -88,8 +84,6 @@ constexpr Row kRows[] = {
     of_bucket("GetBucketAcl", "GetBucketAcl", "acl", get_bucket_acl),
     of_bucket("GetBucketEncryption", "GetEncryptionConfiguration", "encryption"),
     of_bucket("GetBucketLogging", "GetBucketLogging", "logging", get_logging),
-    of_bucket("GetBucketNotificationConfiguration", "GetBucketNotification", "notification",
-              get_notification),
     of_bucket("GetBucketOwnershipControls", "GetBucketOwnershipControls", "ownershipControls"),
     of_bucket("GetBucketPolicy", "GetBucketPolicy", "policy"),
     of_bucket("GetBucketPolicyStatus", "GetBucketPolicyStatus", "policyStatus"),

@@ -1,5 +1,6 @@
 #include "gateway/http/s3/sigv4.h"
 
+#include <absl/container/inlined_vector.h>
 #include <absl/time/civil_time.h>
 #include <absl/time/time.h>
 #include <openssl/core_names.h>
@@ -22,41 +23,85 @@ using objects::Algorithm;
 
 namespace {
 
-// A context for each thread: OpenSSL's HMAC() makes one, and looks its algorithms up, at each call.
-struct HmacContext {
-  explicit HmacContext(std::string digest) {
+// OpenSSL's HMAC of each thread: its HMAC() makes a context, and looks its algorithms up, at each
+// call. The state of the last key is kept: a key that signs, signs one request after the other.
+class Hmac {
+ public:
+  explicit Hmac(std::string digest) {
     EVP_MAC* hmac = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
-    context = EVP_MAC_CTX_new(hmac);
+    context_ = EVP_MAC_CTX_new(hmac);
     EVP_MAC_free(hmac);
     const OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
         OSSL_PARAM_construct_end()};
-    EVP_MAC_CTX_set_params(context, params);
+    EVP_MAC_CTX_set_params(context_, params);
   }
-  ~HmacContext() { EVP_MAC_CTX_free(context); }
-  HmacContext(const HmacContext&) = delete;
-  EVP_MAC_CTX* context;
+  ~Hmac() { EVP_MAC_CTX_free(context_); }
+  Hmac(const Hmac&) = delete;
+
+  // Until the next one.
+  std::string_view of(std::string_view key, std::string_view data) {
+    if (key_ == key && !key.empty()) {
+      EVP_MAC_init(context_, nullptr, 0, nullptr);
+    } else {
+      EVP_MAC_init(context_, reinterpret_cast<const unsigned char*>(key.data()), key.size(),
+                   nullptr);
+      key_ = key;
+    }
+    size_t n = 0;
+    EVP_MAC_update(context_, reinterpret_cast<const unsigned char*>(data.data()), data.size());
+    EVP_MAC_final(context_, out_.data(), &n, out_.size());
+    return {reinterpret_cast<char*>(out_.data()), n};
+  }
+
+ private:
+  EVP_MAC_CTX* context_;
+  std::string key_;
+  std::array<unsigned char, EVP_MAX_MD_SIZE> out_;
 };
 
-std::string hmac_of(const HmacContext& hmac, std::string_view key, std::string_view data) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> out;
-  size_t n = 0;
-  EVP_MAC_init(hmac.context, reinterpret_cast<const unsigned char*>(key.data()), key.size(),
-               nullptr);
-  EVP_MAC_update(hmac.context, reinterpret_cast<const unsigned char*>(data.data()), data.size());
-  EVP_MAC_final(hmac.context, out.data(), &n, out.size());
-  return {reinterpret_cast<char*>(out.data()), n};
+std::string_view hmac_sha256_of(std::string_view key, std::string_view data) {
+  thread_local Hmac hmac("SHA256");
+  return hmac.of(key, data);
+}
+
+// Likewise, and until the next one.
+std::string_view sha256_of(std::string_view data) {
+  struct Context {
+    Context() : md(EVP_MD_fetch(nullptr, "SHA256", nullptr)), context(EVP_MD_CTX_new()) {}
+    ~Context() {
+      EVP_MD_CTX_free(context);
+      EVP_MD_free(md);
+    }
+    Context(const Context&) = delete;
+    EVP_MD* const md;
+    EVP_MD_CTX* const context;
+    std::array<unsigned char, EVP_MAX_MD_SIZE> out;
+  };
+  thread_local Context c;
+  unsigned n = 0;
+  EVP_DigestInit_ex2(c.context, c.md, nullptr);
+  EVP_DigestUpdate(c.context, data.data(), data.size());
+  EVP_DigestFinal_ex(c.context, c.out.data(), &n);
+  return {reinterpret_cast<char*>(c.out.data()), n};
+}
+
+void append_hex(std::string& out, std::string_view raw) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  for (const char c : raw) {
+    out.push_back(kDigits[static_cast<unsigned char>(c) >> 4]);
+    out.push_back(kDigits[static_cast<unsigned char>(c) & 15]);
+  }
 }
 
 }  // namespace
 
 std::string hmac_sha256(std::string_view key, std::string_view data) {
-  thread_local const HmacContext hmac("SHA256");
-  return hmac_of(hmac, key, data);
+  return std::string(hmac_sha256_of(key, data));
 }
 std::string hmac_sha1(std::string_view key, std::string_view data) {
-  thread_local const HmacContext hmac("SHA1");
-  return hmac_of(hmac, key, data);
+  thread_local Hmac hmac("SHA1");
+  return std::string(hmac.of(key, data));
 }
 
 Error payload_of(std::string_view content, Authenticated& out) {
@@ -101,12 +146,14 @@ std::optional<int64_t> parse_timestamp(std::string_view text) {
   return (civil - absl::CivilSecond()) * 1000;
 }
 
+// Views of the request.
 struct Authenticator::Parts {
-  std::string access_key, date, region, service, signature, timestamp;
-  std::vector<std::string> signed_headers;
+  std::string_view access_key, date, region, service, scope, signature, timestamp;
+  absl::InlinedVector<std::string_view, 16> signed_headers;
   bool presigned = false;
   int64_t expires_s = 0;
   std::string_view services = "s3";  // that it may be signed for, separated by blanks
+  std::string made_timestamp;        // of a Date
 };
 
 namespace {
@@ -116,14 +163,19 @@ constexpr int64_t kPresignedSecondsMax = int64_t{7} * 24 * 3600;
 
 using Parts = Authenticator::Parts;
 
-std::vector<std::string> split(std::string_view text, char by) {
-  std::vector<std::string> out;
-  for (;;) {
-    size_t at = text.find(by);
-    out.emplace_back(text.substr(0, at));
-    if (at == text.npos) return out;
-    text.remove_prefix(at + 1);
-  }
+// What stands before `by`, which goes with it.
+std::string_view take_until(std::string_view& text, char by) {
+  const size_t at = text.find(by);
+  const std::string_view one = text.substr(0, at);
+  text.remove_prefix(at == text.npos ? text.size() : at + 1);
+  return one;
+}
+
+void split_names(std::string_view text, Parts& p) {
+  p.signed_headers.clear();
+  do {
+    p.signed_headers.push_back(take_until(text, ';'));
+  } while (!text.empty());
 }
 
 std::string_view trim(std::string_view s) {
@@ -134,16 +186,24 @@ std::string_view trim(std::string_view s) {
 
 // KEY/DATE/REGION/SERVICE/aws4_request; the key may hold slashes.
 bool split_credential(std::string_view text, Parts& p) {
-  auto fields = split(text, '/');
-  size_t n = fields.size();
-  if (n < 5 || fields[n - 1] != "aws4_request") return false;
-  p.service = fields[n - 2];
-  p.region = fields[n - 3];
-  p.date = fields[n - 4];
-  for (size_t i = 0; i + 4 < n; i++) p.access_key += (i > 0 ? "/" : "") + fields[i];
-  const auto services = words_of(p.services);
-  return std::find(services.begin(), services.end(), p.service) != services.end() &&
-         p.date.size() == 8;
+  std::array<std::string_view, 4> fields;  // the last ones
+  std::string_view rest = text;
+  for (size_t i = fields.size(); i-- > 0;) {
+    const size_t slash = rest.rfind('/');
+    if (slash == rest.npos) return false;
+    fields[i] = rest.substr(slash + 1);
+    rest = rest.substr(0, slash);
+  }
+  p.access_key = rest;
+  p.date = fields[0];
+  p.region = fields[1];
+  p.service = fields[2];
+  p.scope = text.substr(rest.size() + 1);
+  if (fields[3] != "aws4_request" || p.date.size() != 8) return false;
+  for (std::string_view services = p.services; !services.empty();) {
+    if (take_until(services, ' ') == p.service) return true;
+  }
+  return false;
 }
 
 Error not_supported() {
@@ -158,14 +218,14 @@ Error parse_header(const http::Request& r, Parts& p) {
     return not_supported();
   }
   text.remove_prefix(kAlgorithm.size());
-  std::string credential;
-  for (auto& field : split(text, ',')) {
-    std::string_view f = trim(field);
+  std::string_view credential;
+  while (!text.empty()) {
+    const std::string_view f = trim(take_until(text, ','));
     size_t eq = f.find('=');
     if (eq == f.npos) return {"AuthorizationHeaderMalformed", ""};
     std::string_view name = f.substr(0, eq), value = f.substr(eq + 1);
     if (name == "Credential") credential = value;
-    if (name == "SignedHeaders") p.signed_headers = split(value, ';');
+    if (name == "SignedHeaders") split_names(value, p);
     if (name == "Signature") p.signature = value;
   }
   if (!split_credential(credential, p) || p.signed_headers.empty() || p.signature.size() != 64) {
@@ -174,23 +234,24 @@ Error parse_header(const http::Request& r, Parts& p) {
   p.timestamp = r.header("x-amz-date");
   if (p.timestamp.empty()) {  // a Date header does as well
     if (auto seconds = http::parse_http_date(r.header("date"))) {
-      p.timestamp = absl::FormatTime("%E4Y%m%dT%H%M%SZ", absl::FromUnixSeconds(*seconds),
-                                     absl::UTCTimeZone());
+      p.made_timestamp = absl::FormatTime("%E4Y%m%dT%H%M%SZ", absl::FromUnixSeconds(*seconds),
+                                          absl::UTCTimeZone());
+      p.timestamp = p.made_timestamp;
     }
   }
   return {};
 }
 
 Error parse_query(const http::Request& r, Parts& p) {
-  auto value = [&](std::string_view name) -> std::string {
+  auto value = [&](std::string_view name) {
     const std::string* v = r.param(name);
-    return v == nullptr ? "" : *v;
+    return v == nullptr ? std::string_view() : std::string_view(*v);
   };
   p.presigned = true;
   if (value("X-Amz-Algorithm") != kAlgorithm || !split_credential(value("X-Amz-Credential"), p)) {
     return {"AuthorizationQueryParametersError", ""};
   }
-  p.signed_headers = split(value("X-Amz-SignedHeaders"), ';');
+  split_names(value("X-Amz-SignedHeaders"), p);
   p.signature = value("X-Amz-Signature");
   p.timestamp = value("X-Amz-Date");
   auto expires = parse_int<int64_t>(value("X-Amz-Expires"));
@@ -201,9 +262,11 @@ Error parse_query(const http::Request& r, Parts& p) {
   return {};
 }
 
-std::string canonical_request(const http::Request& r, const Parts& p,
+void append_canonical_request(std::string& out, const http::Request& r, const Parts& p,
                               std::string_view payload_hash) {
-  std::string out = cat(r.method, "\n", http::percent_encode(r.path, true), "\n");
+  append(out, r.method, "\n");
+  http::append_percent_encoded(out, r.path, true);
+  out += "\n";
   std::vector<std::pair<std::string, std::string>> query;
   for (auto& [name, value] : r.query) {
     if (p.presigned && name == "X-Amz-Signature") continue;
@@ -230,7 +293,6 @@ std::string canonical_request(const http::Request& r, const Parts& p,
     append(out, i > 0 ? ";" : "", p.signed_headers[i]);
   }
   append(out, "\n", payload_hash);
-  return out;
 }
 
 // That it was signed now, and what decides about it.
@@ -264,34 +326,49 @@ Error check_signed(const http::Request& r, const Parts& p, int64_t now_ms) {
 
 }  // namespace
 
-std::string Authenticator::signing_key(std::string_view access_key, std::string_view secret,
-                                       std::string_view date, std::string_view region,
-                                       std::string_view service) {
-  std::string id = cat(access_key, "/", date, "/", region, "/", service);
-  {
-    MutexLock lock(mutex_);
-    if (cached_for_ == id) return cached_key_;
+namespace {
+
+// What a secret gives for a day, a region and a service: four hashes, whose result is kept by the
+// thread for those that sign right now. The secret is part of what it is found by, since an access
+// key may come to have another.
+std::string_view signing_key(const Parts& p, std::string_view secret) {
+  struct Kept {
+    std::string secret, date, region, service, key;
+  };
+  constexpr size_t kKept = 32;
+  thread_local std::vector<Kept> kept;
+  thread_local size_t next = 0;
+  for (auto& k : kept) {
+    if (k.date == p.date && k.region == p.region && k.service == p.service && k.secret == secret) {
+      return k.key;
+    }
   }
-  std::string key = hmac_sha256(cat("AWS4", secret), date);
-  key = hmac_sha256(key, region);
-  key = hmac_sha256(key, service);
+  std::string key = hmac_sha256(cat("AWS4", secret), p.date);
+  key = hmac_sha256(key, p.region);
+  key = hmac_sha256(key, p.service);
   key = hmac_sha256(key, "aws4_request");
-  MutexLock lock(mutex_);
-  cached_for_ = id;
-  cached_key_ = key;
-  return key;
+  if (kept.size() < kKept) kept.emplace_back();
+  Kept& k = kept[next++ % kKept];
+  k = {std::string(secret), std::string(p.date), std::string(p.region), std::string(p.service),
+       std::move(key)};
+  return k.key;
 }
 
+}  // namespace
+
+// Whether the signature is that of who it says; `key` lives until the next one is made.
 Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_view content,
-                            std::string& key, Authenticated& out) {
-  auto secret = users_.secret(p.access_key);
+                            std::string_view& key, Authenticated& out) {
+  const auto secret = users_.secret(p.access_key);
   if (!secret) return unknown_key(p.access_key);
-  key = signing_key(p.access_key, *secret, p.date, p.region, p.service);
-  out.scope = cat(p.date, "/", p.region, "/", p.service, "/aws4_request");
-  std::string canonical = canonical_request(r, p, content);
-  std::string to_sign = cat(kAlgorithm, "\n", p.timestamp, "\n", out.scope, "\n",
-                            objects::hex(objects::digest_of(Algorithm::kSha256, canonical)));
-  if (!equal_in_constant_time(objects::hex(hmac_sha256(key, to_sign)), p.signature)) {
+  key = signing_key(p, *secret);
+  thread_local std::string canonical, to_sign, expected;
+  for (std::string* text : {&canonical, &to_sign, &expected}) text->clear();
+  append_canonical_request(canonical, r, p, content);
+  append(to_sign, kAlgorithm, "\n", p.timestamp, "\n", p.scope, "\n");
+  append_hex(to_sign, sha256_of(canonical));
+  append_hex(expected, hmac_sha256_of(key, to_sign));
+  if (!equal_in_constant_time(expected, p.signature)) {
     return wrong_signature(p.access_key, p.signature, to_sign, canonical);
   }
   out.principal = users_.owner(p.access_key);
@@ -320,7 +397,7 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
             cat("The region '", p.region, "' is wrong; expecting '", region_, "'")};
   }
   if (Error e = check_signed(r, p, now_ms)) return e;
-  std::string content = std::string(r.header("x-amz-content-sha256"));
+  std::string_view content = r.header("x-amz-content-sha256");
   if (content.empty()) {
     if (!p.presigned) {
       return {"InvalidRequest", "Missing required header for this request: x-amz-content-sha256"};
@@ -335,13 +412,18 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
     }
     if (content.empty()) content = "UNSIGNED-PAYLOAD";
   }
-  std::string key;
+  std::string_view key;
   if (Error e = verify(r, p, content, key, out)) return e;
   out.presigned = p.presigned;
-  out.signing_key = std::move(key);
-  out.timestamp = p.timestamp;
-  out.seed_signature = p.signature;
-  return payload_of(content, out);
+  if (Error e = payload_of(content, out)) return e;
+  out.signed_ms = parse_timestamp(p.timestamp);
+  if (out.payload == Payload::kStreaming || out.payload == Payload::kStreamingTrailer) {
+    out.timestamp = p.timestamp;
+    out.signing_key = key;
+    out.scope = p.scope;
+    out.seed_signature = p.signature;
+  }
+  return {};
 }
 
 Error Authenticator::authenticate_form(const std::map<std::string, std::string>& fields,
@@ -389,10 +471,9 @@ Error Authenticator::authenticate_form(const std::map<std::string, std::string>&
   }
   const auto secret = users_.secret(p.access_key);
   if (!secret) return unknown_key(p.access_key);
-  const std::string expected =
-      version2 ? objects::base64(hmac_sha1(*secret, policy))
-               : objects::hex(hmac_sha256(
-                     signing_key(p.access_key, *secret, p.date, p.region, p.service), policy));
+  const std::string expected = version2
+                                   ? objects::base64(hmac_sha1(*secret, policy))
+                                   : objects::hex(hmac_sha256(signing_key(p, *secret), policy));
   if (!equal_in_constant_time(expected, p.signature)) {
     return wrong_signature(p.access_key, p.signature, policy);
   }
@@ -416,7 +497,7 @@ Error Authenticator::authenticate_call(const http::Request& r, int64_t now_ms,
     return {"AuthorizationHeaderMalformed", cat("The region '", p.region, "' is wrong")};
   }
   if (Error e = check_signed(r, p, now_ms)) return e;
-  std::string key;
+  std::string_view key;
   return verify(r, p, body_sha256, key, out);
 }
 

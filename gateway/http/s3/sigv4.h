@@ -8,7 +8,6 @@
 #include <optional>
 #include <string>
 
-#include "core/base/mutex.h"
 #include "core/store/users.h"
 #include "gateway/http/message.h"
 #include "gateway/http/s3/errors.h"
@@ -29,9 +28,9 @@ struct Authenticated {
   bool version2 = false;  // sigv2.h
   bool form = false;      // it is a form, whose policy was signed
   Payload payload = Payload::kUnsigned;
-  std::string payload_sha256;  // hex, if kSigned
-  // For chunk signatures.
-  std::string signing_key, scope, timestamp, seed_signature;
+  std::string payload_sha256;                                 // hex, if kSigned
+  std::optional<int64_t> signed_ms;                           // when; not of version 2
+  std::string signing_key, scope, timestamp, seed_signature;  // if chunks are signed
 };
 
 std::string hmac_sha256(std::string_view key, std::string_view data);
@@ -66,16 +65,12 @@ class Authenticator {
                           std::string_view body_sha256, Authenticated& out);
 
  private:
-  // Whether the signature is that of who it says; sets out.principal.
+  // Whether the signature is that of who it says; sets out.principal. `key` is the signing key, for
+  // as long as the thread makes no other.
   Error verify(const http::Request& request, const Parts& parts, std::string_view content,
-               std::string& key, Authenticated& out);
-  std::string signing_key(std::string_view access_key, std::string_view secret,
-                          std::string_view date, std::string_view region, std::string_view service);
+               std::string_view& key, Authenticated& out);
   const Users& users_;
   const std::string region_;
-  Mutex mutex_;
-  std::string cached_for_ ABSL_GUARDED_BY(mutex_);
-  std::string cached_key_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace cairn::s3

@@ -72,8 +72,9 @@ awaitable<Error> get_of_object(Call& c) {
   co_return Error{};
 }
 
-awaitable<Error> set_of_object(Call& c, const Tags& tags, const std::optional<Version>& version) {
-  auto done = co_await objects::set_tags(c.store, *c.bucket, c.key, tags, version);
+awaitable<Error> set_of_object(Call& c, const Tags& tags, Cause cause,
+                               const std::optional<Version>& version) {
+  auto done = co_await objects::set_tags(c.store, *c.bucket, c.key, tags, cause, version);
   if (!done.ok()) co_return error_of_object(c, done.status());
   say_version(c, done->version_id);
   co_return co_await settle(c, done->seen);
@@ -84,7 +85,7 @@ awaitable<Error> put_of_object(Call& c) {
   if (Error e = find_version(c, version)) co_return e;
   Tags tags;
   if (Error e = co_await read_tags(c, TagsOf::kObject, tags)) co_return e;
-  co_return co_await set_of_object(c, tags, version);
+  co_return co_await set_of_object(c, tags, Cause::kTagsPut, version);
 }
 
 awaitable<Error> delete_of_object(Call& c) {
@@ -92,7 +93,7 @@ awaitable<Error> delete_of_object(Call& c) {
   if (Error e = find_version(c, version)) co_return e;
   c.response.status = 204;
   const Tags none;
-  co_return co_await set_of_object(c, none, version);
+  co_return co_await set_of_object(c, none, Cause::kTagsDelete, version);
 }
 
 constexpr std::string_view kBodyHeaders = "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS;
