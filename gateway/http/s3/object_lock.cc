@@ -106,14 +106,19 @@ bool is_checked(const http::Request& r) {
                      [&](auto& one) { return r.has_header(cat("x-amz-checksum-", one.second)); });
 }
 
-Error check_locked_body(const Call& c, const VersionLock& lock) {
+namespace {
+Error check_locked(const Call& c, bool locked, std::string_view what) {
   if (is_checked(c.request)) return {};
   const auto properties = c.bucket->properties();
   const auto& by_default = properties->object_lock;
-  if (lock.empty() && (!by_default || by_default->retention == Retention::kNone)) return {};
-  return {"InvalidRequest",
-          "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with "
-          "Object Lock parameters"};
+  if (!locked && (!by_default || by_default->retention == Retention::kNone)) return {};
+  return {"InvalidRequest", cat("Content-MD5 OR x-amz-checksum- HTTP header is required for ", what,
+                                " requests with Object Lock parameters")};
+}
+}  // namespace
+
+Error check_locked_body(const Call& c, const VersionLock& lock) {
+  return check_locked(c, !lock.empty(), "Put Object");
 }
 
 void put_lock(ObjectMeta& upload, const VersionLock& lock) {
@@ -121,10 +126,7 @@ void put_lock(ObjectMeta& upload, const VersionLock& lock) {
 }
 
 Error check_locked_part(const Call& c, const ObjectMeta& upload) {
-  if (!upload.extra.contains(objects::kUploadLock) || is_checked(c.request)) return {};
-  return {"InvalidRequest",
-          "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Part requests with "
-          "Object Lock parameters"};
+  return check_locked(c, upload.extra.contains(objects::kUploadLock), "Put Part");
 }
 
 // ---- what is read ----
