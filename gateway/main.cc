@@ -15,6 +15,7 @@
 
 #include "core/base/alarms.h"
 #include "core/base/async.h"
+#include "core/base/audit.h"
 #include "core/base/descriptors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
@@ -33,6 +34,7 @@
 #include "gateway/report_sink.h"
 #include "gateway/resp/door.h"
 #include "gateway/settings.h"
+#include "kv/commands/acl_rules.h"
 #include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
@@ -163,12 +165,21 @@ int serve(const Options& options) {
   bool made_master_key = false;
   const auto master_key = MasterKey::load(options.data, made_master_key);
   if (!master_key.ok()) die(master_key.status());
-  if (made_master_key) {
+  std::unique_ptr<Audit> audit;
+  if (!options.audit_log.empty()) {
+    auto opened = Audit::open(options.audit_log, options.audit_log_rate, alarms.report());
+    if (!opened.ok()) die(opened.status());
+    audit = *std::move(opened);
+    users.audit_to(audit.get());
+  }
+  const auto tell_master_key = [&] {
+    if (!made_master_key) return;
+    if (const Status s = master_key->keep(options.data); !s.ok()) die(s);
     spdlog::info(
         "no CAIRN_MASTER_KEY is given: one was made, {}/master-key; keep a copy, the secrets of "
         "access keys are sealed under it",
         options.data);
-  }
+  };
 
   // Loops.
   net::Loops loops;
@@ -233,6 +244,7 @@ int serve(const Options& options) {
 #endif
   server.data_directory = options.data;
   server.config_file = options.config_file;
+  server.acl_file = options.acl_file;
   server.debug_command = options.debug_command;
   server.cluster = {options.cluster_enabled == "yes", options.cluster_announce_ip,
                     options.cluster_announce_port, options.cluster_announce_tls_port};
@@ -273,6 +285,8 @@ int serve(const Options& options) {
     if (!made.ok()) die(made.status());
     tls = *made;
   }
+  users.compile_acl_by([&table](std::string_view rules) { return kv::compile_acl(table, rules); });
+  users.when_changed([&server] { server.recheck(); });
   resp::Door resp(loops, server, engines);
   die_unless(resp.listen(resp_endpoint));
   server.port = resp.local().port();
@@ -322,7 +336,20 @@ int serve(const Options& options) {
   asio::signal_set signals(*loops.contexts.front(), SIGTERM, SIGINT, SIGQUIT);
   struct sigaction hangup {};
   ::sigaction(SIGHUP, nullptr, &hangup);
-  if (hangup.sa_handler != SIG_IGN) signals.add(SIGHUP);  // nohup asked to go on
+  if (audit == nullptr && hangup.sa_handler != SIG_IGN)
+    signals.add(SIGHUP);  // nohup asked to go on
+  asio::signal_set hangups(*loops.contexts.front());
+  std::function<void()> wait_for_hangup = [&] {
+    hangups.async_wait([&](boost::system::error_code ec, int) {
+      if (ec) return;
+      audit->reopen();
+      wait_for_hangup();
+    });
+  };
+  if (audit != nullptr) {
+    hangups.add(SIGHUP);
+    wait_for_hangup();
+  }
   signals.async_wait([&](boost::system::error_code ec, int) {
     if (ec) return;
     if (store.loading()) std::_Exit(0);
@@ -352,6 +379,12 @@ int serve(const Options& options) {
   }
   die_unless(open);
   users.load(store, *master_key, alarms.report());
+  die_unless(users.check_sealed(options.repair, alarms.report()));
+  tell_master_key();
+  if (!options.acl_file.empty()) die_unless(kv::load_acl_file(server, table).status());
+  if (users.default_acl()) {  // who came while it loaded was let in by what the start says
+    for (auto& session : server.sessions.all()) session->kill();
+  }
   if (Status swept = objects::sweep_uploads(store); !swept.ok()) {
     spdlog::warn("uploads of buckets that are gone were not removed: {}",
                  std::string(swept.message()));
@@ -379,6 +412,12 @@ int serve(const Options& options) {
   rpc_options.patience_ms = int64_t{options.patience_s} * 1000;
   rpc_options.open_on_loopback = options.reflection_on_loopback;
   die_unless(rpc.start(rpc_options));
+  std::vector<std::string> actions = rpc.action_names();
+  for (const kv::Row& row : table.rows()) {
+    if (row.run != nullptr) actions.push_back(cat("resp:", row.name));
+  }
+  actions.push_back(cat("admin:", admin::kMetrics.name));
+  users.know_actions(std::move(actions));
 
   const uint64_t resident = process_resident_bytes();
   server.startup_bytes = resident - std::min(resident, store.used_bytes());
@@ -412,6 +451,7 @@ int serve(const Options& options) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));
     std::_Exit(1);
   }
+  if (audit != nullptr) audit->flush();
   spdlog::info("stopped");
   spdlog::shutdown();
   // Everything acknowledged is durable. Connections still hold references into the parts above, so

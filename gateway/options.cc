@@ -264,6 +264,10 @@ const std::vector<Parameter>& parameters() {
        "a number"},
       {"zset-max-listpack-value", "64", "and the bytes of one", "a size"},
       {"hll-sparse-max-bytes", "3000", "bytes above which PFADD makes a value of 12 KiB", "a size"},
+      {"acl-pubsub-default", "resetchannels",
+       "the channels of who is new to ACL: allchannels or resetchannels",
+       "allchannels or resetchannels"},
+      {"acllog-max-len", "128", "entries of ACL LOG", "a number of entries"},
       {"requirepass", "",
        "the password of Redis clients, which others see in the list of processes: the "
        "configuration "
@@ -366,6 +370,15 @@ Options parse_options(int argc, char** argv) {
          "what one PUT of an object or a part may bring over HTTP, as S3's 5gb; 0: no limit")
       ->type_name("SIZE")
       ->default_str("5gb");
+  app.add_option("--audit-log", o.audit_log,
+                 "file that has a line of JSON for who did what, and for who was refused; SIGHUP "
+                 "opens it anew");
+  app.add_option("--audit-log-rate", o.audit_log_rate,
+                 "lines a second that it takes; what is more is counted; 0: all")
+      ->capture_default_str();
+  app.add_option("--aclfile", o.acl_file,
+                 "file of ACL LOAD and ACL SAVE, which the start reads; without it the store alone "
+                 "keeps users");
   app.add_flag("--metrics-on-loopback", o.metrics_on_loopback,
                "/-/metrics takes no credentials from a client on this machine");
   app.add_option("--webhook", o.event_options.webhooks,

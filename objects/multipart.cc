@@ -289,6 +289,10 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   };
   ObjectMeta meta = upload->meta;
   meta.extra = {{"upload", std::string(id)}};
+  for (const char* kept : {kAcl, kRedirect}) {
+    auto it = upload->meta.extra.find(kept);
+    if (it != upload->meta.extra.end()) meta.extra.insert(*it);
+  }
   const auto algorithm = algorithm_named(upload->meta.extra["algorithm"]);
   const bool full = upload->meta.extra["type"] == "FULL_OBJECT";
   Upload object(store, 0);

@@ -28,6 +28,7 @@ constexpr std::string_view kHad[] = {
     "s3:ObjectTagging:*",
     "s3:ObjectTagging:Put",
     "s3:ObjectTagging:Delete",
+    "s3:ObjectAcl:Put",
 };
 constexpr std::string_view kKnown[] = {
     "s3:ObjectRestore:*",
@@ -42,7 +43,6 @@ constexpr std::string_view kKnown[] = {
     "s3:Replication:OperationNotTracked",
     "s3:LifecycleTransition",
     "s3:IntelligentTiering",
-    "s3:ObjectAcl:Put",
     "s3:ObjectAccessed:*",  // MinIO's
     "s3:ObjectAccessed:Get",
     "s3:ObjectAccessed:Head",
@@ -132,6 +132,10 @@ std::string_view event_name(const FeedEvent& e) {
       return "s3:ObjectTagging:Put";
     case Cause::kTagsDelete:
       return "s3:ObjectTagging:Delete";
+    case Cause::kAclPut:
+      return "s3:ObjectAcl:Put";
+    case Cause::kLockPut:  // S3 tells nobody
+      return {};
     case Cause::kFormUpload:
       return "s3:ObjectCreated:Post";
     case Cause::kObjectCopy:
@@ -202,8 +206,8 @@ std::string record_json(const FeedEvent& e, std::string_view rule, std::string_v
                         std::string_view region, Naming naming) {
   std::string_view name = event_name(e);
   // S3 has a version of its own for these.
-  const bool later =
-      name.starts_with("s3:LifecycleExpiration:") || name.starts_with("s3:ObjectTagging:");
+  const bool later = name.starts_with("s3:LifecycleExpiration:") ||
+                     name.starts_with("s3:ObjectTagging:") || name == "s3:ObjectAcl:Put";
   if (naming == Naming::kOfS3) name.remove_prefix(std::string_view("s3:").size());
   std::string out = "{";
   add_field(out, "eventVersion", later ? "2.3" : "2.1");

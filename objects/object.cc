@@ -438,9 +438,9 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
 }
 
 namespace {
-StatusOr<PutResult> try_set_tags(Store& store, Namespace& ns, std::string_view key,
-                                 const Tags& tags, Cause cause,
-                                 const std::optional<Version>& version) {
+StatusOr<PutResult> try_change_meta(Store& store, Namespace& ns, std::string_view key,
+                                    absl::FunctionRef<void(ObjectMeta&)> change, Cause cause,
+                                    const std::optional<Version>& version) {
   const KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne, Wish::kDurable, cause);
@@ -449,14 +449,15 @@ StatusOr<PutResult> try_set_tags(Store& store, Namespace& ns, std::string_view k
   Entry* e = found->entry;
   if (!e->is_string()) return resting_on(wrong_type(), t.seen());
   Info info = info_in(store, ns, *found);
-  if (info.meta.tags == tags) {
+  const std::string before = info.meta.encode();
+  change(info.meta);
+  if (info.meta.encode() == before) {
     return PutResult{info.version, t.seen(), info.etag, info.version_id};
   }
   if (!e->is_blob() && e->is_cold()) return value_on_disk(found->ns->id, e->key());
   // What a value has from its record, as one of the Redis door, it keeps.
   info.meta.etag = info.etag;
   info.meta.modified_ms = info.modified_ms;
-  info.meta.tags = tags;
   const std::string encoded = info.meta.encode();
   if (ns.versions() != nullptr) {
     Status done = t.amend(*found->ns, found->ns->hash(e->key()), e, encoded);
@@ -493,16 +494,23 @@ awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string
 awaitable<StatusOr<PutResult>> set_tags(Store& store, Namespace& ns, std::string_view key,
                                         const Tags& tags, Cause cause,
                                         const std::optional<Version>& version) {
+  if (Status s = check_tags(tags, TagsOf::kObject); !s.ok()) co_return s;
+  const auto change = [&tags](ObjectMeta& meta) { meta.tags = tags; };
+  co_return co_await change_meta(store, ns, key, change, cause, version);
+}
+
+awaitable<StatusOr<PutResult>> change_meta(Store& store, Namespace& ns, std::string_view key,
+                                           absl::FunctionRef<void(ObjectMeta&)> change, Cause cause,
+                                           const std::optional<Version>& version) {
   const NamespacePtr held = ns.shared_from_this();
   Refetch refetch(store);
-  if (Status s = check_tags(tags, TagsOf::kObject); !s.ok()) co_return s;
   for (;;) {
     if (Status s = store.check_write(true); !s.ok()) co_return s;
     if (store.busy().any()) {
       Status idle = co_await store.busy().until_idle(ns.hash(key));
       if (!idle.ok()) co_return idle;
     }
-    auto tried = try_set_tags(store, ns, key, tags, cause, version);
+    auto tried = try_change_meta(store, ns, key, change, cause, version);
     if (tried.ok()) co_return *tried;
     Status status = tried.status();
     const bool again = co_await refetch.again(status);
@@ -516,7 +524,7 @@ StatusOr<PutResult> try_set_lock(Store& store, Namespace& ns, std::string_view k
                                  bool bypass_governance) {
   const KeyHash hash = ns.hash(key);
   StripeLocks stripe(store, hash);
-  Transaction t(store, &stripe, Shape::kOne);
+  Transaction t(store, &stripe, Shape::kOne, Wish::kDurable, Cause::kLockPut);
   auto found = look(store, t, ns, key, hash, version);
   if (!found.ok()) return found.status();
   if (!found->entry->is_string()) return resting_on(wrong_type(), t.seen());

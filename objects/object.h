@@ -7,6 +7,8 @@
 // (memory, disk), Unavailable (read-only), DataLoss (damage on disk).
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <memory>
 #include <optional>
 #include <set>
@@ -24,6 +26,11 @@
 namespace cairn::objects {
 
 inline constexpr size_t kObjectKeyMax = 1024;
+
+// In ObjectMeta::extra: who may do what with it (core/store/acl.h), where that was ever set.
+inline constexpr const char* kAcl = "acl";
+// Likewise: where a website sends who asks for it.
+inline constexpr const char* kRedirect = "redirect";
 
 // S3's rules for general purpose buckets, and none of the names of the numbered databases.
 bool valid_bucket_name(std::string_view name);
@@ -165,6 +172,14 @@ struct PutResult {
 StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Upload& upload,
                         const ObjectMeta& meta, int64_t expire_ms, const Conditions& conditions,
                         Cause cause = Cause::kUser, const VersionLock& lock = {});
+// Puts what `change` makes of the metadata in the place of what the object has: a record with the
+// same value, which is not read where it lies in extents. ETag and time stay; what is as it was is
+// not written. `change` is called once or more, under the lock of the key. In a bucket that keeps
+// versions, of one of them, or of the current one; it makes none. `cause`
+// says what is changed.
+awaitable<StatusOr<PutResult>> change_meta(Store& store, Namespace& ns, std::string_view key,
+                                           absl::FunctionRef<void(ObjectMeta&)> change, Cause cause,
+                                           const std::optional<Version>& version);
 // Puts these tags in the place of those that the object has: a record with the same value, which is
 // not read where it lies in extents. ETag and time stay. InvalidArgument as check_tags() has it.
 // In a bucket that keeps versions, of one of them, or of the current one; it makes none. `cause`:

@@ -105,9 +105,11 @@ enum class Cause : uint8_t {
   kFormUpload = 6,      // from an HTML form
   kObjectCopy = 7,      // as a copy of another one
   kPartsCompleted = 8,  // of parts
-  // Somebody asked for it, and of an object nothing but its tags is changed:
+  // Somebody asked for it, and of an object nothing but this is changed:
   kTagsPut = 9,
   kTagsDelete = 10,
+  kAclPut = 11,
+  kLockPut = 12,
 };
 
 inline constexpr uint8_t kRecordGoesOn = 1;  // in `run`: the next record is of the same transaction

@@ -43,7 +43,7 @@ class Asked final : public policy::Context {
       case Key::kPrincipalArn:
         return one(rights_.arn);
       case Key::kPrincipalType:
-        return one("User");
+        return one(rights_.is_root ? "Account" : rights_.is_anybody ? "Anonymous" : "User");
       default:
         return from_.request == nullptr ? std::nullopt : from_.request->value(key, place);
     }
@@ -109,22 +109,88 @@ ActionNames names_of(const Action& action, Access access) {
   return names;
 }
 
-bool decide(const Rights& rights, const ActionNames& names, bool touches, const Resource& resource,
-            const Circumstances& from) {
-  const policy::Caller caller{rights.arn, kAccount, rights.canonical_user};
-  const Asked asked(rights, from);
-  const policy::Request request{names, resource, caller, asked};
-  const auto fine = [&](Verdict v) { return touches ? v == Verdict::kAllow : v != Verdict::kDeny; };
-  if (!fine(policy::evaluate(rights.policies, request))) return false;
-  if (rights.boundary == nullptr) return true;
-  const policy::Policy* boundary[] = {rights.boundary.get()};
-  return fine(policy::evaluate(boundary, request));
-}
-
 bool is_nobody(const Rights& rights) {
   if (rights.nothing) return true;
   return rights.expires_ms != 0 && rights.clock->now_ms() >= rights.expires_ms;
 }
+
+// What is asked of one namespace, of one key of it, of none: each time the same of all else.
+class Judge {
+ public:
+  Judge(const Principal& principal, const Action& action, std::string_view space,
+        const Circumstances& from)
+      : action_(action),
+        from_(from),
+        bucket_(principal.access_of(space)),
+        rights_(principal.rights()) {
+    if (rights_ == nullptr) rights_ = root_rights();
+  }
+
+  bool may(Access access, const Resource& resource) const {
+    if (is_nobody(*rights_)) return false;
+    const ActionNames names = names_of(action_, access);
+    const bool anybody = rights_->is_anybody;
+    const policy::Caller caller{rights_->arn, anybody ? std::string_view() : kAccount,
+                                rights_->canonical_user, rights_->is_root};
+    const Asked asked(*rights_, from_);
+    const policy::Request request{names, resource, caller, asked};
+    return allowed(request, access != Access::kNone) && within_boundary(request, access);
+  }
+
+ private:
+  bool allowed(const policy::Request& request, bool touches) const {
+    const bool anybody = rights_->is_anybody;
+    if (anybody && (bucket_ == nullptr || bucket_->requester_pays)) return false;
+    std::array<const policy::Policy*, 2> of_bucket;
+    size_t count = 0;
+    if (bucket_ != nullptr) {
+      if (bucket_->unreadable && !rights_->is_root) return false;
+      const auto& policy =
+          anybody && bucket_->restricts_public ? bucket_->denials : bucket_->policy;
+      for (const auto& one : {policy.get(), bucket_->acl.get()}) {
+        if (one != nullptr) of_bucket[count++] = one;
+      }
+    }
+    const Verdict verdict = policy::evaluate(rights_->policies, request, {of_bucket.data(), count});
+    if (verdict == Verdict::kDeny) return rights_->is_root && is_of_policy(request.action);
+    if (verdict == Verdict::kAllow || rights_->is_root || from_.granted || !touches) return true;
+    // What the object itself grants.
+    return bucket_ != nullptr && bucket_->has_acls && from_.request != nullptr &&
+           from_.request->grants(request, bucket_->ignores_public_acls);
+  }
+
+  bool within_boundary(const policy::Request& request, Access access) const {
+    if (rights_->boundary == nullptr) return true;
+    const policy::Policy* boundary[] = {rights_->boundary.get()};
+    const Verdict verdict = policy::evaluate(boundary, request);
+    return access == Access::kNone ? verdict != Verdict::kDeny : verdict == Verdict::kAllow;
+  }
+
+  static const std::shared_ptr<const Rights>& root_rights() {
+    static const std::shared_ptr<const Rights>& root = *[] {
+      auto rights = std::make_shared<Rights>();
+      rights->is_root = true;
+      rights->arn = root_arn();
+      rights->id = kAccount;
+      rights->canonical_user = kRootCanonicalId;
+      return new std::shared_ptr<const Rights>(std::move(rights));
+    }();
+    return root;
+  }
+  // What root may do whatever a policy denies him, so that none shuts everybody out for good.
+  static bool is_of_policy(const ActionNames& names) {
+    static const int put = policy::s3_number("PutBucketPolicy"),
+                     get = policy::s3_number("GetBucketPolicy"),
+                     remove = policy::s3_number("DeleteBucketPolicy");
+    const int number = names.own().number();
+    return number >= 0 && (number == put || number == get || number == remove);
+  }
+
+  const Action& action_;
+  const Circumstances& from_;
+  const BucketAccessPtr bucket_;
+  std::shared_ptr<const Rights> rights_;
+};
 
 // Whether what is done in the place of this S3 action is done to a key.
 bool is_of_keys(int s3) {
@@ -160,11 +226,9 @@ bool Rights::allow_all() const {
 bool authorize(const Principal& principal, const Action& action, std::string_view space,
                std::string_view key, const Circumstances& from) {
   if (principal.may_all()) return true;
-  const std::shared_ptr<const Rights> rights = principal.rights();
-  if (rights == nullptr) return true;
-  if (is_nobody(*rights)) return false;
+  const Judge judge(principal, action, space, from);
   const auto may = [&](Access access, const Resource& resource) {
-    return decide(*rights, names_of(action, access), access != Access::kNone, resource, from);
+    return judge.may(access, resource);
   };
   if (space.empty() || has(action.access, Access::kAdmin)) {
     return may(action.access, Resource::none());
@@ -190,11 +254,7 @@ bool authorize(const Principal& principal, const Action& action, std::string_vie
 bool authorize(const Principal& principal, const Action& action, const policy::Resource& resource,
                const Circumstances& from) {
   if (principal.may_all()) return true;
-  const std::shared_ptr<const Rights> rights = principal.rights();
-  if (rights == nullptr) return true;
-  if (is_nobody(*rights)) return false;
-  return decide(*rights, names_of(action, action.access), action.access != Access::kNone, resource,
-                from);
+  return Judge(principal, action, {}, from).may(action.access, resource);
 }
 
 }  // namespace cairn

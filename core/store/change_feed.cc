@@ -51,8 +51,10 @@ NamespacePtr ChangeFeed::Reader::find(NamespaceId stored, NamespaceId& id) {
 }
 
 namespace {
-bool changes_tags(const RecordView& r) {
-  return r.cause == Cause::kTagsPut || r.cause == Cause::kTagsDelete;
+// Whether it has other metadata, and is the same object.
+bool amends(const RecordView& r) {
+  return r.cause == Cause::kTagsPut || r.cause == Cause::kTagsDelete || r.cause == Cause::kAclPut ||
+         r.cause == Cause::kLockPut;
 }
 
 // Of a record of a bucket's companion; false: it is told of elsewhere, or of nobody's doing.
@@ -69,7 +71,7 @@ bool take_version(const RecordView& r, FeedEvent& e, std::string& key) {
     return true;
   }
   e.kind = e.version->marker ? Kind::kMarker : Kind::kVersionPut;
-  return r.type == RecordType::kPut && (e.version->marker || changes_tags(r));
+  return r.type == RecordType::kPut && (e.version->marker || amends(r));
 }
 }  // namespace
 
@@ -105,7 +107,7 @@ void ChangeFeed::Reader::translate(const RecordView& r, Lsn lsn, Batch& batch) {
   }
   switch (r.type) {
     case RecordType::kPut:
-      if (e.is_of_current() && r.has_origin() && !changes_tags(r)) e.kind = Kind::kPutBack;
+      if (e.is_of_current() && r.has_origin() && !amends(r)) e.kind = Kind::kPutBack;
       if (e.type != ValueType::kString) break;
       e.is_blob = r.is_blob();
       e.meta = r.meta;

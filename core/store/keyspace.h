@@ -44,6 +44,7 @@
 #include "core/log/log_reader.h"
 #include "core/log/manifest.h"
 #include "core/log/segment_usage.h"
+#include "core/store/bucket_access.h"
 #include "core/store/busy.h"
 #include "core/store/change.h"
 #include "core/store/lock_clock.h"
@@ -142,8 +143,9 @@ class Keyspace {
   // The newest bucket made or dropped: what an answer about buckets, or of one, rests on.
   Lsn newest_name() const { return Lsn(newest_name_.load(std::memory_order_acquire)); }
   std::vector<NamespacePtr> buckets() const;  // by name
-  // AlreadyExists if there is one. `object_lock`: it has that, and so versioning, from the start.
-  StatusOr<Lsn> create_bucket(std::string_view name, bool object_lock = false);
+  // AlreadyExists if there is one. `set`: what is set for it from its first moment on; with object
+  // lock it keeps versions. Its time of creation is not looked at.
+  StatusOr<Lsn> create_bucket(std::string_view name, Properties set = {});
   // Of a bucket or a database: `change` is called with those that hold, which nobody changes
   // meanwhile, so that of two changes at once none is lost. Whoever sees what was changed and then
   // waits for newest_name() knows it to be durable. NotFound if it was dropped; ResourceExhausted:
@@ -153,6 +155,8 @@ class Keyspace {
   // version alone (core/store/versions.h). Collections that it holds stay, and make none. Errors as
   // above; FailedPrecondition: it has object lock, and is not to be suspended.
   StatusOr<Lsn> set_versioning(Namespace& bucket, bool enabled);
+  // What buckets and databases say of who may use them.
+  const BucketAccessTable& bucket_access() const { return bucket_access_; }
   // Switches object lock on, for ever, or changes the default retention. FailedPrecondition: its
   // versioning is not enabled.
   StatusOr<Lsn> set_object_lock(Namespace& bucket, const DefaultRetention& retention);
@@ -373,6 +377,9 @@ class Keyspace {
   // Appends the record that names a namespace, in place of the one before. Returns its LSN.
   Lsn write_name(Namespace& ns, const Properties& properties)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
+  void note_access(const Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_) {
+    bucket_access_.set(ns.name, BucketAccess::compile(ns.name, *ns.properties()));
+  }
   Lsn write_name(Namespace& ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_) {
     return write_name(ns, *ns.properties());
   }
@@ -483,6 +490,7 @@ class Keyspace {
   LockClock lock_clock_{clock_};
   std::atomic<bool> locks_{false};  // a bucket has object lock
   std::atomic<uint64_t> newest_name_{0};
+  BucketAccessTable bucket_access_;
   std::atomic<uint64_t> newest_version_{0};  // number that this process gave
   std::atomic<bool> stopping_{false};
   Gate stopped_;      // stopping_ was set

@@ -3,6 +3,7 @@
 // Threads: constant once it is shared.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,6 +21,11 @@ struct KnownUsers {
     std::shared_ptr<Principal> principal;
   };
   UserTable table;
+  bool has_passwords = false;  // somebody has a login profile
+  void find_passwords() {
+    has_passwords = std::any_of(table.users.begin(), table.users.end(),
+                                [](const auto& user) { return !user.second->password.empty(); });
+  }
   std::map<std::string, std::shared_ptr<Principal>, std::less<>> principals;  // by the user's id
   std::map<std::string, std::shared_ptr<const Key>, std::less<>> keys;        // by their ids
 };

@@ -34,7 +34,7 @@ std::vector<NamespacePtr> Keyspace::buckets() const {
   return all;
 }
 
-StatusOr<Lsn> Keyspace::create_bucket(std::string_view name, bool object_lock) {
+StatusOr<Lsn> Keyspace::create_bucket(std::string_view name, Properties set) {
   if (Status s = check_write(true); !s.ok()) return s;
   MutexLock lock(names_mutex_);
   if (by_name_.contains(name)) {
@@ -42,22 +42,22 @@ StatusOr<Lsn> Keyspace::create_bucket(std::string_view name, bool object_lock) {
   }
   NamespaceId id(next_namespace_++);
   manifest_.note_next_namespace(next_namespace_);
-  Properties properties{clock_.now_ms()};
-  if (object_lock) {
-    properties.versioning = Versioning::kEnabled;
-    properties.object_lock.emplace();
+  set.created_ms = clock_.now_ms();
+  const bool locks = set.object_lock.has_value();
+  if (locks) {
+    set.versioning = Versioning::kEnabled;
     locks_ = true;
   }
-  auto ns =
-      std::make_shared<Namespace>(id, std::string(name), properties, hash_seed_, memory_count_);
+  auto ns = std::make_shared<Namespace>(id, std::string(name), set, hash_seed_, memory_count_);
   ns->order_end = Namespace::kAllHashes;
   write_name(*ns);
-  if (object_lock) {
+  if (locks) {
     NamespacePtr versions = by_id_[versions_of(id).value()] = make_companion(*ns);
     ns->keep_versions(std::move(versions), false);
   }
   by_name_[ns->name] = ns;
   by_id_[id.value()] = ns;
+  bucket_access_.set(name, BucketAccess::compile(name, set));
   newest_name_ = ns->named.value();
   return ns->named;
 }
@@ -88,6 +88,7 @@ StatusOr<Lsn> Keyspace::change_properties(Namespace& ns,
     return absl::ResourceExhaustedError("what is set for the bucket is larger than a log segment");
   }
   newest_name_ = write_name(ns, *next).value();
+  bucket_access_.set(ns.name, BucketAccess::compile(ns.name, *next));
   ns.set_properties(std::move(next));  // who sees them finds newest_name() raised
   return ns.named;
 }
@@ -165,6 +166,7 @@ StatusOr<Lsn> Keyspace::drop_bucket(std::string_view name) {
   }
   by_name_.erase(it);
   by_id_.erase(ns->id.value());
+  bucket_access_.set(ns->name, nullptr);
   ns->dropped = true;
   ns->plain = false;
   if (ns->versions() != nullptr) {  // what drops the one drops the other (Replay::since)

@@ -92,6 +92,22 @@ absl::Status ActionSet::add(std::string_view pattern) {
   return absl::OkStatus();
 }
 
+absl::Status check_actions(const Policy& policy, std::span<const std::string> known) {
+  for (const Statement& s : policy.statements) {
+    for (const std::string& written : s.actions.texts()) {
+      const std::string text = lower(written);
+      const std::string door = text.substr(0, text.find(':') + 1);
+      const auto is_of_door = [&](const std::string& name) { return name.starts_with(door); };
+      const auto is_it = [&](const std::string& name) { return fits(text, name); };
+      if (door.empty() || std::none_of(known.begin(), known.end(), is_of_door)) continue;
+      if (std::none_of(known.begin(), known.end(), is_it)) {
+        return invalid("no such action: ", written);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 uint8_t ActionSet::names(const ActionNames& action) const {
   if (all_) return all_names(action);
   const ActionName& own = action.own();
@@ -184,6 +200,8 @@ bool PrincipalPattern::matches(const Caller& caller, bool whole_account) const {
       return caller.arn == text;
     case kCanonicalUser:
       return caller.canonical_user == text;
+    case kAnyUser:
+      return !caller.account.empty();
   }
   return false;
 }
@@ -219,23 +237,85 @@ bool Statement::applies(const Request& r, Parsed& parsed) const {
   });
 }
 
-Verdict evaluate(std::span<const Policy* const> policies, const Request& request) {
-  const uint8_t all = all_names(request.action);
-  uint8_t allowed = 0;
+namespace {
+
+struct Walk {
+  const Request& request;
+  const uint8_t all;
+  uint8_t allowed = 0;  // names that some statement has allowed
   Parsed parsed;
-  for (const Policy* policy : policies) {
-    for (const Statement& statement : policy->statements) {
+
+  // Whether one denies.
+  bool denied_by(const Policy& policy) {
+    for (const Statement& statement : policy.statements) {
       const uint8_t names = statement.concerns(request.action);
       // What is allowed already need not be looked at again.
       if (names == 0 || (statement.allow && (names & ~allowed) == 0)) continue;
       if (!statement.applies(request, parsed)) continue;
-      if (!statement.allow) return Verdict::kDeny;
+      if (!statement.allow) return true;
       allowed |= names;
     }
+    return false;
   }
-  const auto canonical = static_cast<uint8_t>(all & ~kOwn);
-  const bool may = (allowed & kOwn) != 0 || (canonical != 0 && (allowed & canonical) == canonical);
+};
+
+}  // namespace
+
+Verdict evaluate(std::span<const Policy* const> policies, const Request& request,
+                 std::span<const Policy* const> more) {
+  Walk walk{request, all_names(request.action), 0, {}};
+  for (const auto& list : {policies, more}) {
+    for (const Policy* policy : list) {
+      if (walk.denied_by(*policy)) return Verdict::kDeny;
+    }
+  }
+  const auto canonical = static_cast<uint8_t>(walk.all & ~kOwn);
+  const bool may =
+      (walk.allowed & kOwn) != 0 || (canonical != 0 && (walk.allowed & canonical) == canonical);
   return may ? Verdict::kAllow : Verdict::kNothing;
+}
+
+// ---- public policies ----
+
+namespace {
+
+// "Very broad IP ranges": shorter than /8 of IPv4 and /32 of IPv6, as S3's user guide has it.
+bool is_narrow(std::string_view range) {
+  const auto address = AddressRange::parse(range);
+  return address && address->bits >= (address->v6 ? 32 : 8);
+}
+
+bool is_fixed(std::string_view value) { return value.find_first_of("*?$") == value.npos; }
+
+// Whether it ties what is allowed to something fixed.
+bool restricts(const Condition& c) {
+  const Operator& op = c.op();
+  // Where the request has no such value, these hold.
+  const std::string text = c.operator_text();
+  if (op.negated || text.starts_with("ForAllValues:") || text.ends_with("IfExists")) return false;
+  const auto all = [&](auto is) { return std::all_of(c.values().begin(), c.values().end(), is); };
+  switch (c.key().key) {
+    case Key::kSourceIp:
+      return op.kind == Kind::kAddress && all(is_narrow);
+    case Key::kUserId:
+    case Key::kUsername:
+    case Key::kPrincipalArn:
+    case Key::kEncryptionKeyId:
+      return (op.kind == Kind::kText || op.kind == Kind::kArn) && all(is_fixed);
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+bool is_public(const Policy& policy) {
+  return std::any_of(policy.statements.begin(), policy.statements.end(), [](const Statement& s) {
+    const bool anybody = std::any_of(
+        s.principals.begin(), s.principals.end(),
+        [](const PrincipalPattern& p) { return p.kind == PrincipalPattern::kEverybody; });
+    return s.allow && anybody && std::none_of(s.conditions.begin(), s.conditions.end(), restricts);
+  });
 }
 
 }  // namespace cairn::policy

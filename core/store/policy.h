@@ -132,6 +132,7 @@ struct PrincipalPattern {
     kAccount,    // to deny: all of the account; else its root, who may hand on what it was given
     kUser,       // an ARN
     kCanonicalUser,  // an id
+    kAnyUser,        // everybody who has said who he is; no text says it, ACLs do
   } kind;
   std::string text;  // the account's number, the ARN, the id
   // The two forms of AWS that Cairn has: {"AWS": text} and {"CanonicalUser": text}.
@@ -162,8 +163,17 @@ struct Policy {
   std::vector<Statement> statements;
 };
 
+// InvalidArgument: it names an action of a door whose names are among `known` ("resp:get", in lower
+// case), and none of them fits.
+absl::Status check_actions(const Policy& policy, std::span<const std::string> known);
+
 enum class Verdict : uint8_t { kNothing, kAllow, kDeny };
 // Of all policies together. Allocates nothing and looks at each statement once.
-[[nodiscard]] Verdict evaluate(std::span<const Policy* const> policies, const Request& request);
+[[nodiscard]] Verdict evaluate(std::span<const Policy* const> policies, const Request& request,
+                               std::span<const Policy* const> more = {});
+
+// Whether a bucket's policy allows something to anybody, as S3 sees it for its PolicyStatus and for
+// what blocks public access: no condition on it ties it to addresses that are few, or to users.
+bool is_public(const Policy& policy);
 
 }  // namespace cairn::policy

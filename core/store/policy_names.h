@@ -110,6 +110,8 @@ struct ConditionKey {
   std::string text() const;
 };
 
+struct Request;
+
 // What a request says of itself, asked for when a statement needs it.
 class Context {
  public:
@@ -120,6 +122,12 @@ class Context {
   // Whether it can be told. Where it cannot, a statement that denies by it does, and one that
   // allows does not.
   virtual bool knows(const ConditionKey&) const { return true; }
+  // Whether what it is done to grants it: the list of an object (core/store/acl.h). Asked where no
+  // policy says yes or no. `without_public`: what that grants to groups does not count.
+  virtual bool grants(const Request&, bool without_public) const {
+    (void)without_public;
+    return false;
+  }
 };
 
 }  // namespace cairn::policy

@@ -14,7 +14,13 @@ enum Tag : uint8_t {
   kVersioning = 16,
   kObjectLock = 17,
   kLifecycle = 18,
-  kNotification = 32
+  kNotification = 24,
+  kPolicy = 32,
+  kOwnership = 33,
+  kPublicAccessBlock = 34,
+  kAcl = 35,
+  kRequesterPays = 36,
+  kWebsite = 37,
 };
 enum NotificationTag : uint8_t {
   kRuleId = 1,
@@ -135,6 +141,55 @@ std::optional<NotificationRule> decode_notification(std::string_view in) {
   return rule;
 }
 
+void add_byte(std::string& out, uint8_t tag, uint8_t byte) {
+  const char text = static_cast<char>(byte);
+  add_field(out, tag, {&text, 1});
+}
+
+// Nothing if it is not one byte from `least` to `most`.
+std::optional<uint8_t> byte_in(std::string_view bytes, uint8_t least, uint8_t most) {
+  if (bytes.size() != 1) return std::nullopt;
+  const auto byte = static_cast<uint8_t>(bytes[0]);
+  return byte >= least && byte <= most ? std::optional(byte) : std::nullopt;
+}
+
+uint8_t bits_of(const PublicAccessBlock& b) {
+  return static_cast<uint8_t>(b.block_acls | b.ignore_acls << 1 | b.block_policy << 2 |
+                              b.restrict_buckets << 3);
+}
+
+// What says who may use it. False: it is no such field, or not as it is written.
+bool decode_access(const Field& field, Properties& p) {
+  switch (field.tag) {
+    case kPolicy:
+      p.policy = field.bytes;
+      return !p.policy.empty();
+    case kOwnership: {
+      const auto byte = byte_in(field.bytes, 1, 3);
+      if (byte) p.ownership = static_cast<Ownership>(*byte);
+      return byte.has_value();
+    }
+    case kPublicAccessBlock: {
+      const auto byte = byte_in(field.bytes, 0, 15);
+      if (!byte) return false;
+      p.public_access_block =
+          PublicAccessBlock{(*byte & 1) != 0, (*byte & 2) != 0, (*byte & 4) != 0, (*byte & 8) != 0};
+      return true;
+    }
+    case kAcl:
+      p.acl = Acl::decode(field.bytes);
+      return p.acl.has_value() && !p.acl->is_default();
+    case kRequesterPays:
+      p.requester_pays = true;
+      return byte_in(field.bytes, 1, 1).has_value();
+    case kWebsite:
+      p.website = Website::decode(field.bytes);
+      return p.website.has_value() && *p.website != Website{};
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 std::string Properties::encode() const {
@@ -144,12 +199,19 @@ std::string Properties::encode() const {
   }
   for (auto& rule : cors) add_field(out, kCorsRule, encode_rule(rule));
   if (versioning != Versioning::kOff) {
-    const char byte = static_cast<char>(versioning);
-    add_field(out, kVersioning, {&byte, 1});
+    add_byte(out, kVersioning, static_cast<uint8_t>(versioning));
   }
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
   for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
+  if (!policy.empty()) add_field(out, kPolicy, policy);
+  if (ownership != Ownership::kBucketOwnerEnforced) {
+    add_byte(out, kOwnership, static_cast<uint8_t>(ownership));
+  }
+  if (public_access_block) add_byte(out, kPublicAccessBlock, bits_of(*public_access_block));
+  if (acl && !acl->is_default()) add_field(out, kAcl, acl->encode());
+  if (requester_pays) add_byte(out, kRequesterPays, 1);
+  if (website) add_field(out, kWebsite, website->encode());
   return out;
 }
 
@@ -196,7 +258,7 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         break;
       }
       default:
-        return std::nullopt;
+        if (!decode_access(*field, p)) return std::nullopt;
     }
   }
   if (p.encode() != bytes) return std::nullopt;  // twice the same name, another order

@@ -8,6 +8,13 @@
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
 //   tag 18     = lifecycle_rule.h's rule    in the order of the rules
+//   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
+//   tag 33     = u8 ownership               as below, but for 0
+//   tag 34     = u8 bits                    of public access: 1 block ACLs, 2 ignore ACLs, 4 block
+//                                           policies, 8 restrict buckets
+//   tag 35     = acl                        core/store/acl.h; not that which is so without
+//   tag 36     = u8 1                       the requester pays
+//   tag 37     = website                    core/store/website.h
 //   rule       = field*                     1 id, 2 origin*, 3 method*, 4 header*, 5 exposed
 //   header*,
 //                                           6 u32 max age in seconds; an optional one may be
@@ -33,8 +40,10 @@
 #include <string_view>
 #include <vector>
 
+#include "core/store/acl.h"
 #include "core/store/lifecycle_rule.h"
 #include "core/store/version_lock.h"
+#include "core/store/website.h"
 
 namespace cairn {
 
@@ -59,6 +68,24 @@ struct NotificationRule {
   bool operator==(const NotificationRule&) const = default;
 };
 
+// Whether ACLs count in a bucket. All that lies in it is its owner's whoever wrote it, so that
+// those for which they do are alike.
+enum class Ownership : uint8_t {
+  kBucketOwnerEnforced = 0,  // they do not: what a bucket has unless it was told otherwise
+  kBucketOwnerPreferred = 1,
+  kObjectWriter = 2,
+  kNone = 3,  // what it had was deleted, which is as the one before
+};
+
+// What keeps a bucket from being public, whatever else is set for it or its objects.
+struct PublicAccessBlock {
+  bool block_acls = false;        // no public ACL is set any more
+  bool ignore_acls = false;       // those that there are do not count
+  bool block_policy = false;      // no public policy is set any more
+  bool restrict_buckets = false;  // what a public one allows, it allows to users of the store alone
+  bool operator==(const PublicAccessBlock&) const = default;
+};
+
 struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
@@ -67,6 +94,12 @@ struct Properties {
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
   std::vector<LifecycleRule> lifecycle = {};
   std::vector<NotificationRule> notifications = {};
+  std::string policy = {};  // JSON; empty: none
+  Ownership ownership = Ownership::kBucketOwnerEnforced;
+  std::optional<PublicAccessBlock> public_access_block = {};
+  std::optional<Acl> acl = {};  // nothing: the default one
+  bool requester_pays = false;
+  std::optional<Website> website = {};
   bool operator==(const Properties&) const = default;
 
   std::string encode() const;

@@ -135,10 +135,12 @@ StatusOr<MasterKey> MasterKey::load(const std::string& directory, bool& made) {
   auto text = read_private(path);
   if (text.ok()) return parsed(*text, path);
   if (!absl::IsNotFound(text.status())) return text.status();
-  const MasterKey key = random();
-  if (Status s = write_private(directory, path, key.hex() + "\n"); !s.ok()) return s;
   made = true;
-  return key;
+  return random();
+}
+
+Status MasterKey::keep(const std::string& directory) const {
+  return write_private(directory, directory + "/master-key", hex() + "\n");
 }
 
 std::string MasterKey::seal(std::string_view text, std::string_view of) const {

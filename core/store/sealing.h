@@ -24,9 +24,11 @@ class MasterKey {
   // 32 bytes, as 64 hexadecimal digits. Nothing: it is not that.
   static std::optional<MasterKey> parse(std::string_view hex);
   // From the environment: CAIRN_MASTER_KEY, or the file that CAIRN_MASTER_KEY_FILE names; else from
-  // DIR/master-key, which is made (mode 0600) where there is none; then `made` is set. Errors:
+  // DIR/master-key; where there is none a new one is made, `made` is set, and keep() is to write
+  // it, once it is known that nothing is sealed under another one. Errors:
   // InvalidArgument, FailedPrecondition (a file that others can read), Internal.
   static StatusOr<MasterKey> load(const std::string& directory, bool& made);
+  Status keep(const std::string& directory) const;  // as DIR/master-key, mode 0600
   static MasterKey random();
   std::string hex() const;
 

@@ -449,6 +449,8 @@ awaitable<Status> Store::load(const Replay& replay) {
                  replay.holdings().numbers.size() != databases();
   }
   MutexLock lock(names_mutex_);
+  for (const auto& ns : databases_) note_access(*ns);
+  for (const auto& [name, ns] : by_name_) note_access(*ns);
   next_namespace_ = next;
   co_return absl::OkStatus();
 }

@@ -30,7 +30,14 @@ enum Tag : uint8_t {
   kBoundary = 16,
   kUpdated = 17,        // i64
   kPolicyVersion = 18,  // i64
+  kAclFlags = 19,       // u8: a set of kAclOn and the like
+  kAclHash = 20,        // 64 hexadecimal digits; several
+  kAclRules = 21,
 };
+
+constexpr unsigned kAclOn = 1, kAclNopass = 2, kAclSkipsSanitizing = 4, kAclAsStarted = 8,
+                   kAclSanitizes = 16;
+constexpr unsigned kAclFlagsKnown = 31;
 
 class Writer {
  public:
@@ -89,6 +96,26 @@ void write(Writer& w, const Subject& r) {
   for (auto& [name, policy] : r.inlined) w.named(kInlined, name, policy.text);
 }
 
+void write(Writer& w, const AclRecord& r) {
+  const unsigned flags = (r.on ? kAclOn : 0U) | (r.nopass ? kAclNopass : 0U) |
+                         (r.skips_sanitizing ? kAclSkipsSanitizing : 0U) |
+                         (r.as_started ? kAclAsStarted : 0U) | (r.sanitizes ? kAclSanitizes : 0U);
+  const char byte = static_cast<char>(flags);
+  w.text(kAclFlags, {&byte, 1});
+  w.several(kAclHash, r.hashes);
+  w.text(kAclRules, r.rules);
+}
+
+bool take_flags(std::string_view bytes, AclRecord& to) {
+  const unsigned flags = bytes.size() == 1 ? static_cast<uint8_t>(bytes[0]) : ~0U;
+  to.on = (flags & kAclOn) != 0;
+  to.nopass = (flags & kAclNopass) != 0;
+  to.skips_sanitizing = (flags & kAclSkipsSanitizing) != 0;
+  to.sanitizes = (flags & kAclSanitizes) != 0;
+  to.as_started = (flags & kAclAsStarted) != 0;
+  return (flags & ~kAclFlagsKnown) == 0;
+}
+
 bool take(Tag tag, std::string_view bytes, Subject& to) {
   switch (tag) {
     case kId:
@@ -137,6 +164,7 @@ std::string encode(const UserRecord& r) {
     w.text(kPassword, r.password);
     w.number(kPasswordSet, r.password_ms);
   }
+  if (r.acl) write(w, *r.acl);
   return w.take();
 }
 
@@ -182,6 +210,14 @@ bool decode(std::string_view bytes, UserRecord& to) {
         return true;
       case kPasswordSet:
         return read_number(b, to.password_ms);
+      case kAclFlags:
+        return take_flags(b, to.acl.emplace());
+      case kAclHash:
+        if (to.acl) to.acl->hashes.emplace_back(b);
+        return to.acl.has_value();
+      case kAclRules:
+        if (to.acl) to.acl->rules = b;
+        return to.acl.has_value();
       default:
         return take(tag, b, to);
     }

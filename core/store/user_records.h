@@ -42,10 +42,25 @@ struct Subject {
   std::map<std::string, PolicyText> inlined;  // by name
 };
 
+// What RESP's ACL says of a user, in its notation. Passwords are kept as what Redis takes and
+// prints, their SHA-256.
+struct AclRecord {
+  bool on = false;
+  bool nopass = false;  // any password is right
+                        // Told to who asks: every payload is checked.
+  bool skips_sanitizing = false, sanitizes = false;
+  // Of the user "default": his passwords are those that the server was started with, beside these.
+  bool as_started = false;
+  std::vector<std::string> hashes;  // in hexadecimal digits
+  // What he may, as ACL LIST prints it: "~a* &* -@all +get (%R~b* -@all +@read)".
+  std::string rules;
+};
+
 struct UserRecord : Subject {
   std::vector<std::string> groups;  // ids
   std::string password;             // its hash (sealing.h); empty: there is none
   int64_t password_ms = 0;          // when it was set
+  std::optional<AclRecord> acl;
 };
 
 struct GroupRecord : Subject {};

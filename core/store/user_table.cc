@@ -25,11 +25,16 @@ Status too_many(std::string_view what, size_t most) {
   return absl::ResourceExhaustedError(cat("Cannot exceed quota for ", what, ": ", most));
 }
 
-StatusOr<PolicyText> read_policy(std::string_view text) {
+}  // namespace
+
+StatusOr<PolicyText> Draft::read_policy(std::string_view text) const {
   auto policy = policy::parse_identity_policy(text);
   if (!policy.ok()) return policy.status();
+  if (Status s = policy::check_actions(*policy, actions_); !s.ok()) return s;
   return PolicyText{std::string(text), std::make_shared<const policy::Policy>(*std::move(policy))};
 }
+
+namespace {
 
 template <class List>
 bool erase_one(List& list, std::string_view what) {
@@ -106,8 +111,12 @@ Status Draft::check_new(const UserTable::Named<Record>& all, std::string_view pr
   return absl::OkStatus();
 }
 
+bool Draft::is_reserved(std::string_view name) const {
+  return equals_ignoring_case(name, root_) || equals_ignoring_case(name, kDefaultUser);
+}
+
 Status Draft::check_new_user(std::string_view name) const {
-  if (equals_ignoring_case(name, root_) || equals_ignoring_case(name, "default")) {
+  if (is_reserved(name)) {
     return absl::AlreadyExistsError(cat("User with name ", name, " already exists."));
   }
   return check_new(table_.users, kUserPrefix, name, "User");
@@ -164,6 +173,12 @@ Status Draft::edit(Whose whose, std::string_view name, Fn fn) {
 
 // ---- users ----
 
+namespace {
+Status fixed_user() {
+  return absl::FailedPreconditionError("The user default is neither renamed nor deleted.");
+}
+}  // namespace
+
 Status Draft::create_user(std::string_view name, std::string_view path) {
   if (Status s = check_new_user(name); !s.ok()) return s;
   if (table_.users.size() >= kUsersMax) return too_many("Users", kUsersMax);
@@ -180,6 +195,7 @@ Status Draft::update_user(std::string_view name, std::optional<std::string> new_
                           std::optional<std::string> new_path) {
   const UserRecord* found = table_.user(name);
   if (found == nullptr) return none("user", name);
+  if (new_name && is_reserved(name)) return fixed_user();
   UserRecord r = *found;
   if (new_path) r.path = *std::move(new_path);
   if (new_name) {
@@ -198,6 +214,7 @@ Status Draft::update_user(std::string_view name, std::optional<std::string> new_
 Status Draft::delete_user(std::string_view name) {
   const UserRecord* found = table_.user(name);
   if (found == nullptr) return none("user", name);
+  if (is_reserved(name)) return fixed_user();
   const auto in_use = [](std::string_view what) {
     return absl::FailedPreconditionError(cat("Cannot delete entity, must ", what, " first."));
   };
@@ -221,6 +238,29 @@ Status Draft::set_password(std::string_view name, std::string hash) {
   UserRecord r = *found;
   r.password = std::move(hash);
   r.password_ms = r.password.empty() ? 0 : now_ms_;
+  put(std::move(r));
+  return absl::OkStatus();
+}
+
+Status Draft::set_acl(std::string_view name, std::optional<AclRecord> acl) {
+  const UserRecord* found = table_.user(name);
+  if (found != nullptr && found->name != name) {
+    return absl::AlreadyExistsError(
+        cat("the user ", found->name, " has this name but for the case of its letters"));
+  }
+  UserRecord r;
+  if (found != nullptr) {
+    r = *found;
+  } else {
+    if (equals_ignoring_case(name, root_)) return check_new_user(name);
+    Status s = check_new(table_.users, kUserPrefix, name, "User");
+    if (s.ok() && table_.users.size() >= kUsersMax) s = too_many("Users", kUsersMax);
+    if (!s.ok()) return s;
+    r.id = new_id("AIDA");
+    r.name = name;
+    r.created_ms = now_ms_;
+  }
+  r.acl = std::move(acl);
   put(std::move(r));
   return absl::OkStatus();
 }

@@ -22,6 +22,12 @@
 namespace cairn {
 
 inline constexpr std::string_view kAccount = "000000000000";
+// Of the account, and so of its root, whatever the environment calls it: what owns all buckets.
+inline constexpr std::string_view kRootCanonicalId =
+    "ab2aeabf4b02808857ba7626a671f1fb9679beb946fe18327812210596f11289";
+// Whoever comes to the Redis door without a name. He is in the table once ACL has said something of
+// him; before, he may all.
+inline constexpr std::string_view kDefaultUser = "default";
 
 // Limits; those that AWS has too are AWS's, but for keys, of which it has two.
 inline constexpr size_t kKeysOfUserMax = 10, kGroupsOfUserMax = 10, kAttachedMax = 10;
@@ -72,9 +78,10 @@ inline std::string root_arn() { return "arn:aws:iam::000000000000:root"; }
 // A table that is being changed, and what that means for the records.
 class Draft {
  public:
-  // `root`: a name that is taken, as "default" is.
-  Draft(const UserTable& table, int64_t now_ms, std::string_view root)
-      : table_(table), now_ms_(now_ms), root_(root) {}
+  // `root`: a name that is taken, as "default" is. `actions`: Users::know_actions().
+  Draft(const UserTable& table, int64_t now_ms, std::string_view root,
+        const std::vector<std::string>& actions)
+      : table_(table), now_ms_(now_ms), root_(root), actions_(actions) {}
   const UserTable& table() const { return table_; }
 
   Status create_user(std::string_view name, std::string_view path);
@@ -83,6 +90,9 @@ class Draft {
                      std::optional<std::string> new_path);
   Status delete_user(std::string_view name);
   Status set_password(std::string_view name, std::string hash);  // empty: none
+  // What RESP's ACL says of him; a user of this name is made if there is none, also "default",
+  // which nobody else may make, rename or delete.
+  Status set_acl(std::string_view name, std::optional<AclRecord> acl);
 
   Status create_group(std::string_view name, std::string_view path);
   Status update_group(std::string_view name, std::optional<std::string> new_name,
@@ -122,6 +132,8 @@ class Draft {
   UserTable take() { return std::move(table_); }
 
  private:
+  StatusOr<PolicyText> read_policy(std::string_view text) const;
+  bool is_reserved(std::string_view name) const;
   Status check_new_user(std::string_view name) const;
   template <class Record>
   Status check_new(const UserTable::Named<Record>& all, std::string_view prefix,
@@ -140,6 +152,7 @@ class Draft {
   UserTable table_;
   const int64_t now_ms_;
   const std::string_view root_;
+  const std::vector<std::string>& actions_;
   std::map<std::string, std::optional<std::string>> writes_;
   std::set<std::string, std::less<>> touched_;
 };

@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <future>
+#include <map>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -17,9 +20,12 @@
 
 namespace cairn {
 
-// The one thread that computes hashes. What waits for it is bounded.
+// The one thread that computes hashes. Who asks stands in the line of his name and address; the
+// lines take turns, so that one that is long keeps nobody else waiting. What waits is bounded: the
+// last of the longest line goes for one of a shorter.
 class Users::Worker {
  public:
+  using Job = absl::AnyInvocable<void(bool done)>;  // false: it went
   ~Worker() {
     {
       std::lock_guard lock(mutex_);
@@ -29,35 +35,65 @@ class Users::Worker {
     if (thread_.joinable()) thread_.join();
   }
   // False: too many wait.
-  bool post(absl::AnyInvocable<void()> job) {
+  bool post(const std::string& line, Job job) {
     constexpr size_t kWaitingMax = 64;
-    std::lock_guard lock(mutex_);
-    if (jobs_.size() >= kWaitingMax) return false;
-    jobs_.push_back(std::move(job));
-    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
-    changed_.notify_one();
+    Job dropped;
+    {
+      std::lock_guard lock(mutex_);
+      if (waiting_ >= kWaitingMax) {
+        const auto longest = std::max_element(
+            lines_.begin(), lines_.end(),
+            [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+        const auto own = lines_.find(line);
+        const size_t length = own == lines_.end() ? 0 : own->second.size();
+        if (longest->second.size() <= length + 1) return false;
+        dropped = std::move(longest->second.back());
+        longest->second.pop_back();
+        waiting_--;
+      }
+      lines_[line].push_back(std::move(job));
+      waiting_++;
+      if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+      changed_.notify_one();
+    }
+    if (dropped) dropped(false);
     return true;
   }
-  // Held by a caller who computes himself: as many at once as there are threads for it.
-  std::mutex& at_once() { return at_once_; }
+  // For who waits with a thread: a few at once, of each line one.
+  bool enter(const std::string& line) {
+    constexpr size_t kThreadsMax = 4;
+    std::lock_guard lock(mutex_);
+    return threads_.size() < kThreadsMax && threads_.insert(line).second;
+  }
+  void leave(const std::string& line) {
+    std::lock_guard lock(mutex_);
+    threads_.erase(line);
+  }
 
  private:
   void run() {
     std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [this] { return ends_ || !jobs_.empty(); });
+    for (std::string last;;) {
+      changed_.wait(lock, [this] { return ends_ || waiting_ > 0; });
       if (ends_) return;
-      auto job = std::move(jobs_.front());
-      jobs_.pop_front();
+      auto line = lines_.upper_bound(last);
+      if (line == lines_.end()) line = lines_.begin();
+      last = line->first;
+      Job job = std::move(line->second.front());
+      line->second.pop_front();
+      if (line->second.empty()) lines_.erase(line);
+      waiting_--;
       lock.unlock();
-      job();
+      job(true);
       job = nullptr;
       lock.lock();
     }
   }
-  std::mutex mutex_, at_once_;
+  std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<absl::AnyInvocable<void()>> jobs_;
+  std::map<std::string, std::deque<Job>> lines_;  // none is empty
+  std::set<std::string> threads_;
+  size_t waiting_ = 0;
   bool ends_ = false;
   std::thread thread_;
 };
@@ -88,8 +124,22 @@ std::string sha256_hex(std::string_view text) {
 
 std::shared_ptr<const Rights> no_rights() {
   auto rights = std::make_shared<Rights>();
-  rights->nothing = true;
+  rights->nothing = rights->gone = true;
   return rights;
+}
+
+std::shared_ptr<const Rights> rights_of_anybody() {
+  auto rights = std::make_shared<Rights>();
+  rights->is_anybody = true;
+  rights->id = "anonymous";
+  return rights;
+}
+
+// Whose turn is one: a name from one address. Names that nobody has are one, or who makes them up
+// had a turn for each.
+std::string line_of(std::string_view user, bool known, std::string_view source) {
+  const size_t colon = source.rfind(':');
+  return cat(source.substr(0, colon), " ", known ? user : "");
 }
 
 std::string seal_name(std::string_view key_id) { return cat("key:", key_id); }
@@ -101,7 +151,9 @@ Users::Users(std::string root_user, std::string root_password, bool configured)
       root_password_(std::move(root_password)),
       configured_(configured),
       root_(std::make_shared<Principal>(root_user_)),
-      default_(std::make_shared<Principal>("default")),
+      bearer_(std::make_shared<Principal>(std::string(kDefaultUser))),
+      default_(std::make_shared<Principal>(std::string(kDefaultUser))),
+      anybody_(std::make_shared<Principal>("anonymous", rights_of_anybody())),
       mark_key_(random_bytes(32)),
       worker_(std::make_unique<Worker>()) {}
 
@@ -109,20 +161,40 @@ Users::~Users() = default;
 
 // ---- who it is ----
 
-bool Users::usable(const KeyRecord& key) const {
-  if (!key.enabled) return false;
+bool Users::usable(const KeyRecord& key, const UserTable& table) const {
+  const UserRecord* user = table.user_by_id(key.user);
+  const bool off = user != nullptr && user->acl && !user->acl->on;
+  if (!key.enabled || off) return false;
   return key.expires_ms == 0 || keyspace_->now_ms() < key.expires_ms;
 }
 
-std::optional<Users::Claimed> Users::claimed(std::string_view user) const {
+bool is_acl_password(const AclRecord& acl, std::string_view password) {
+  if (acl.nopass) return true;
+  const std::string hash = sha256_hex(password);
+  bool right = false;
+  for (const std::string& one : acl.hashes) right |= equal_in_constant_time(one, hash);
+  return right;
+}
+
+std::optional<AclRecord> Users::default_acl() const {
+  const auto known = this->known();
+  const UserRecord* record = known == nullptr ? nullptr : known->table.user(kDefaultUser);
+  return record == nullptr ? std::nullopt : record->acl;
+}
+
+std::optional<Users::Claimed> Users::claimed(std::string_view user,
+                                             std::string_view password) const {
   const auto known = this->known();
   if (known == nullptr) return std::nullopt;
   const UserRecord* record = known->table.user(user);
   // Redis's names have a case, and IAM's do: only what is compared has none.
-  if (record == nullptr || record->name != user || record->password.empty()) return std::nullopt;
+  if (record == nullptr || record->name != user) return std::nullopt;
+  const bool right = record->acl && is_acl_password(*record->acl, password);
+  const bool off = record->acl && !record->acl->on;
+  if (off || (record->password.empty() && !right)) return std::nullopt;
   const auto it = known->principals.find(record->id);
   if (it == known->principals.end()) return std::nullopt;
-  return Claimed{it->second, record->password};
+  return Claimed{it->second, record->password, right};
 }
 
 std::string Users::mark_of(std::string_view hash, std::string_view password) const {
@@ -148,10 +220,11 @@ PrincipalPtr Users::authenticate(std::string_view user, std::string_view passwor
   if (const auto it = known->keys.find(user); it != known->keys.end()) {
     const KnownUsers::Key& key = *it->second;
     const bool right = key.secret && equal_in_constant_time(*key.secret, password);
-    return right && usable(*key.record) ? key.principal : nullptr;
+    return right && usable(*key.record, known->table) ? key.principal : nullptr;
   }
-  const auto claim = claimed(user);
+  const auto claim = claimed(user, password);
   if (!claim) return nullptr;
+  if (claim->right) return claim->principal;
   const std::string mark = mark_of(claim->hash, password);
   MutexLock lock(claim->principal->mutex_);
   return equal_in_constant_time(claim->principal->verified_, mark) ? claim->principal : nullptr;
@@ -159,71 +232,111 @@ PrincipalPtr Users::authenticate(std::string_view user, std::string_view passwor
 
 bool Users::may_be_right(std::string_view user, std::string_view password) const {
   constexpr size_t kPasswordMax = 1024;
-  return password.size() <= kPasswordMax && claimed(user).has_value();
+  if (password.size() > kPasswordMax) return false;
+  if (user == kDefaultUser || user == root_user_) return false;
+  const auto claim = claimed(user, password);
+  return claim ? claim->right || !claim->hash.empty() || hides_names() : hides_names();
+}
+
+bool Users::hides_names() const {
+  const auto known = this->known();
+  return known != nullptr && known->has_passwords;
+}
+
+namespace {
+// What takes as long as a password's hash, for a name that has none.
+const std::string& nobodys_hash() {
+  static const std::string hash = hash_password(random_bytes(16));
+  return hash;
+}
+}  // namespace
+
+// Compares a password on the worker's thread, and says it to `told`, unless it is dropped.
+bool Users::post_check(const std::string& line, std::string hash, std::string password,
+                       std::function<void(bool done, bool right)> told) const {
+  return worker_->post(line, [hash = std::move(hash), password = std::move(password),
+                              told = std::move(told)](bool done) {
+    const bool right = done && check_password(hash.empty() ? nobodys_hash() : hash, password);
+    told(done, right && !hash.empty());
+  });
 }
 
 awaitable<StatusOr<PrincipalPtr>> Users::authenticate_patiently(std::string user,
-                                                                std::string password) const {
+                                                                std::string password,
+                                                                std::string_view source) const {
   PrincipalPtr who = authenticate(user, password);
   if (who != nullptr || !may_be_right(user, password)) co_return who;
-  const std::optional<Claimed> claim = claimed(user);
-  if (!claim) co_return PrincipalPtr();
+  const std::optional<Claimed> claim = claimed(user, password);
+  const std::string hash = claim ? claim->hash : "";
   // Whoever waits may be gone before the hash is there: the job owns all that it looks at.
-  auto waiter = std::make_shared<Waiter>();
-  auto right = std::make_shared<bool>(false);
-  const bool posted = worker_->post([waiter, right, hash = claim->hash, password] {
-    *right = check_password(hash, password);
-    waiter->wake();
+  struct Told {
+    Waiter waiter;
+    bool done = false, right = false;
+  };
+  const auto told = std::make_shared<Told>();
+  const std::string line = line_of(user, claim.has_value(), source);
+  const bool posted = post_check(line, hash, password, [told](bool done, bool right) {
+    told->done = done;
+    told->right = right;
+    told->waiter.wake();
   });
   if (!posted) co_return too_many_logins();
-  co_await waiter->wait();
-  if (!*right) co_return PrincipalPtr();
+  co_await told->waiter.wait();
+  if (!told->done) co_return too_many_logins();
+  if (!told->right) co_return PrincipalPtr();
   set_verified(*claim, password);
   co_return claim->principal;
 }
 
-StatusOr<PrincipalPtr> Users::authenticate_at_once(std::string_view user,
-                                                   std::string_view password) const {
+StatusOr<PrincipalPtr> Users::authenticate_at_once(std::string_view user, std::string_view password,
+                                                   std::string_view source) const {
   PrincipalPtr who = authenticate(user, password);
   if (who != nullptr || !may_be_right(user, password)) return who;
-  std::unique_lock lock(worker_->at_once(), std::try_to_lock);
-  if (!lock.owns_lock()) return too_many_logins();
-  const std::optional<Claimed> claim = claimed(user);
-  if (!claim || !check_password(claim->hash, password)) return PrincipalPtr();
+  const std::optional<Claimed> claim = claimed(user, password);
+  const std::string line = line_of(user, claim.has_value(), source);
+  if (!worker_->enter(line)) return too_many_logins();
+  const auto answer = std::make_shared<std::promise<std::pair<bool, bool>>>();
+  auto future = answer->get_future();
+  const bool posted = post_check(line, claim ? claim->hash : "", std::string(password),
+                                 [answer](bool done, bool right) {
+                                   answer->set_value({done, right});
+                                 });
+  const auto [done, right] = posted ? future.get() : std::pair(false, false);
+  worker_->leave(line);
+  if (!done) return too_many_logins();
+  if (!right) return PrincipalPtr();
   set_verified(*claim, password);
   return claim->principal;
 }
 
 awaitable<StatusOr<std::string>> Users::hash(std::string password) const {
-  auto waiter = std::make_shared<Waiter>();
-  auto hash = std::make_shared<std::string>();
-  const bool posted = worker_->post([waiter, hash, password] {
-    *hash = hash_password(password);
-    waiter->wake();
+  struct Told {
+    Waiter waiter;
+    bool done = false;
+    std::string hash;
+  };
+  const auto told = std::make_shared<Told>();
+  const bool posted = worker_->post("", [told, password](bool done) {  // a line of its own
+    if (done) told->hash = hash_password(password);
+    told->done = done;
+    told->waiter.wake();
   });
   if (!posted) co_return too_many_logins();
-  co_await waiter->wait();
-  co_return *hash;
+  co_await told->waiter.wait();
+  if (!told->done) co_return too_many_logins();
+  co_return told->hash;
 }
 
-PrincipalPtr Users::owner(std::string_view access_key) const {
-  if (equal_in_constant_time(access_key, root_user_)) return root_;
-  const auto known = this->known();
-  if (known == nullptr) return nullptr;
-  const auto it = known->keys.find(access_key);
-  if (it == known->keys.end() || !it->second->secret || !usable(*it->second->record)) {
-    return nullptr;
-  }
-  return it->second->principal;
-}
-
-std::optional<std::string> Users::secret(std::string_view access_key) const {
-  if (equal_in_constant_time(access_key, root_user_)) return root_password_;
-  const auto known = this->known();
+std::optional<Users::Signer> Users::signer(std::string_view access_key) const {
+  if (equal_in_constant_time(access_key, root_user_)) return Signer{root_, root_password_, nullptr};
+  auto known = this->known();
   if (known == nullptr) return std::nullopt;
   const auto it = known->keys.find(access_key);
-  if (it == known->keys.end() || !usable(*it->second->record)) return std::nullopt;
-  return it->second->secret;
+  if (it == known->keys.end()) return std::nullopt;
+  const KnownUsers::Key& key = *it->second;
+  if (!key.secret || key.principal == nullptr || !usable(*key.record, known->table))
+    return std::nullopt;
+  return Signer{key.principal, *key.secret, std::move(known)};
 }
 
 bool Users::knows(std::string_view user) const {
@@ -232,6 +345,41 @@ bool Users::knows(std::string_view user) const {
   if (known == nullptr) return false;
   const UserRecord* record = known->table.user(user);
   return record != nullptr && record->name == user;
+}
+
+bool Users::knows(const policy::PrincipalPattern& principal) const {
+  using policy::PrincipalPattern;
+  const auto known = this->known();
+  switch (principal.kind) {
+    case PrincipalPattern::kEverybody:
+      return true;
+    case PrincipalPattern::kAccount:
+      return principal.text == kAccount;
+    case PrincipalPattern::kUser: {
+      if (known == nullptr) return false;
+      const std::string_view arn = principal.text;
+      const UserRecord* record = known->table.user(arn.substr(arn.rfind('/') + 1));
+      return record != nullptr && arn_of(*record) == arn;
+    }
+    case PrincipalPattern::kCanonicalUser:
+      return principal.text == kRootCanonicalId || user_of(principal.text).has_value();
+    case PrincipalPattern::kAnyUser:
+      break;
+  }
+  return false;
+}
+
+std::optional<std::string> Users::user_of(std::string_view canonical_id) const {
+  if (canonical_id == kRootCanonicalId) return root_user_;
+  const auto known = this->known();
+  if (known == nullptr) return std::nullopt;
+  for (const auto& [id, principal] : known->principals) {
+    const auto rights = principal->rights();
+    if (rights != nullptr && !rights->nothing && rights->canonical_user == canonical_id) {
+      return rights->name;
+    }
+  }
+  return std::nullopt;
 }
 
 // ---- the table ----
@@ -263,6 +411,10 @@ std::shared_ptr<const Rights> Users::rights_of(const UserTable& table, const Use
       rights->nothing = rights->nothing || rights->boundary == nullptr;
     }
   }
+  if (user.acl && compile_acl_) {
+    rights->acl = compile_acl_(user.acl->rules);
+    rights->nothing = rights->nothing || rights->acl == nullptr;
+  }
   rights->name = user.name;
   rights->id = user.id;
   rights->arn = arn_of(user);
@@ -281,10 +433,12 @@ void Users::renew(KnownUsers& known, const std::string& user_id) const {
     principal->set_rights(no_rights());
     principal = nullptr;
   }
+  if (user != nullptr && user->name == kDefaultUser) principal = default_;
   if (user == nullptr) {
     known.principals.erase(user_id);
   } else if (principal == nullptr) {
-    principal = std::make_shared<Principal>(user->name, rights_of(known.table, *user, nullptr));
+    principal = std::make_shared<Principal>(user->name, rights_of(known.table, *user, nullptr),
+                                            &keyspace_->bucket_access());
   } else {
     principal->set_rights(rights_of(known.table, *user, nullptr));
   }
@@ -294,7 +448,7 @@ namespace {
 
 // The same for the keys of these users: `rights_of` and `open` say what a key may, and its secret.
 void renew_keys(
-    KnownUsers& known, const std::set<std::string>& users,
+    KnownUsers& known, const BucketAccessTable& buckets, const std::set<std::string>& users,
     absl::FunctionRef<std::shared_ptr<const Rights>(const UserRecord&, const KeyRecord&)> rights_of,
     absl::FunctionRef<std::optional<std::string>(const KeyRecord&)> open) {
   for (auto it = known.keys.begin(); it != known.keys.end();) {
@@ -321,7 +475,7 @@ void renew_keys(
       key->principal = nullptr;
     }
     if (key->principal == nullptr) {
-      key->principal = std::make_shared<Principal>(name, std::move(rights));
+      key->principal = std::make_shared<Principal>(name, std::move(rights), &buckets);
     } else {
       key->principal->set_rights(std::move(rights));
     }
@@ -334,6 +488,9 @@ void renew_keys(
 void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& report) {
   keyspace_ = &keyspace;
   master_ = master;
+  for (const auto& principal : {root_, bearer_, default_, anybody_}) {
+    principal->consult(keyspace.bucket_access());
+  }
   auto known = std::make_shared<KnownUsers>();
   UserTable& table = known->table;
   Namespace& system = keyspace.system();
@@ -380,22 +537,16 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
                  "nothing"));
     }
   }
+  known->find_passwords();
   std::set<std::string> ids;
   for (auto& [name, user] : table.users) ids.insert(user->id);
   for (auto& [id, key] : table.keys) ids.insert(key->user);
   for (const std::string& id : ids) renew(*known, id);
   renew_keys(
-      *known, ids,
+      *known, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) { return rights_of(table, user, &key); },
       [&](const KeyRecord& key) { return master_.open(key.sealed, seal_name(key.id)); });
-  const auto sealed = std::count_if(known->keys.begin(), known->keys.end(),
-                                    [](const auto& key) { return !key.second->secret; });
-  if (sealed > 0 && report) {
-    report(Severity::kError, "users",
-           cat(sealed,
-               " access keys are sealed under another master key than this: they are kept, "
-               "and open nothing"));
-  }
+  if (table.is_unreadable(cat(kUserPrefix, kDefaultUser))) default_->set_rights(no_rights());
   std::shared_ptr<const KnownUsers> next = std::move(known);
   {
     MutexLock lock(known_mutex_);
@@ -404,12 +555,49 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
   loading_.store(false, std::memory_order_release);
 }
 
+Status Users::check_sealed(bool repair, const Report& report) {
+  const auto known = this->known();
+  std::vector<std::string> closed;
+  for (auto& [id, key] : known->keys) {
+    if (!key->secret) closed.push_back(id);
+  }
+  if (closed.empty()) return absl::OkStatus();
+  if (!repair) {
+    return absl::FailedPreconditionError(
+        cat(closed.size(),
+            " access keys are sealed under another master key than this: give the one that they "
+            "were made under (CAIRN_MASTER_KEY, CAIRN_MASTER_KEY_FILE, or the file master-key of "
+            "the data directory, from the backup), or start once with --repair, which deletes "
+            "these keys"));
+  }
+  const auto changed = change([&](Draft& draft) -> Status {
+    for (const std::string& id : closed) {
+      const KeyRecord* key = draft.table().key(id);
+      const UserRecord* user = key == nullptr ? nullptr : draft.table().user_by_id(key->user);
+      if (report) {
+        report(Severity::kWarning, "users",
+               cat("the access key ", id, " of the user ", user == nullptr ? "?" : user->name,
+                   " is deleted: the master key does not open it"));
+      }
+      if (Status s = draft.delete_key(id); !s.ok()) return s;
+    }
+    return absl::OkStatus();
+  });
+  return changed.status();
+}
+
+void Users::know_actions(std::vector<std::string> names) {
+  for (std::string& name : names) name = lower(name);
+  MutexLock lock(changing_);
+  actions_ = std::move(names);
+}
+
 StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
   MutexLock one_at_a_time(changing_);
   const auto before = known();
   if (before == nullptr) return absl::UnavailableError("the store is being opened");
   Keyspace& keyspace = *keyspace_;
-  Draft draft(before->table, keyspace.now_ms(), root_user_);
+  Draft draft(before->table, keyspace.now_ms(), root_user_, actions_);
   if (Status s = edit(draft); !s.ok()) return s;
   if (Status s = keyspace.check_write(true); !s.ok()) return s;
   Namespace& system = keyspace.system();
@@ -439,6 +627,7 @@ StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
 
   auto next = std::make_shared<KnownUsers>();
   next->table = draft.take();
+  next->find_passwords();
   next->principals = before->principals;
   next->keys = before->keys;
   const auto& touched = draft.touched();
@@ -461,14 +650,17 @@ StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
   }
   for (const std::string& id : ids) renew(*next, id);
   renew_keys(
-      *next, ids,
+      *next, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) {
         return rights_of(next->table, user, &key);
       },
       [&](const KeyRecord& key) { return master_.open(key.sealed, seal_name(key.id)); });
   std::shared_ptr<const KnownUsers> shared = std::move(next);
-  MutexLock lock(known_mutex_);
-  known_.swap(shared);
+  {
+    MutexLock lock(known_mutex_);
+    known_.swap(shared);
+  }
+  if (tell_changed_) tell_changed_();
   return lsn;
 }
 

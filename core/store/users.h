@@ -6,9 +6,11 @@
 // door (RESP command, S3 operation, gRPC method) names its Action, and asks for each key that it
 // will touch, before it touches any. What nobody allowed is denied.
 //
-// Root, whom the environment names, may do all and is in no record. All others, their groups, keys
-// and policies are records of the store (user_records.h). A principal is known by one object as
-// long as he is: what he may changes within it, so that every connection of his sees it at once.
+// Root, whom the environment names, may do all and is in no record; what a bucket's policy denies
+// him he may not do either, but for reading, replacing and deleting that policy. All others, their
+// groups, keys and policies are records of the store (user_records.h). A principal is known by one
+// object as long as he is: what he may changes within it, so that every connection of his sees it
+// at once.
 //
 // Threads: any. change() takes the stripes of its records; no lock is held for a reader for longer
 // than the copy of a pointer. Passwords of the table are checked on a thread of their own
@@ -20,6 +22,7 @@
 #include <openssl/crypto.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,14 +32,17 @@
 #include "core/base/clock.h"
 #include "core/base/mutex.h"
 #include "core/base/report.h"
+#include "core/store/bucket_access.h"
 #include "core/store/policy.h"
 #include "core/store/sealing.h"
 
 namespace cairn {
 
+class Audit;
 class Draft;
 class Keyspace;
 class UserTable;
+struct AclRecord;
 struct KeyRecord;
 struct KnownUsers;
 struct UserRecord;
@@ -79,6 +85,11 @@ struct Action {
 
 using PolicyPtr = std::shared_ptr<const policy::Policy>;
 
+// What RESP's ACL lets a user do at that door, as it has compiled it (kv/engine/acl.h). Constant.
+struct CommandRights {
+  virtual ~CommandRights() = default;
+};
+
 // What one may. Constant.
 struct Rights {
   // What the policies of principals with this name or in these groups say, and the boundary of an
@@ -86,6 +97,10 @@ struct Rights {
   std::vector<PolicyPtr> kept;
   std::vector<const policy::Policy*> policies;  // the same
   PolicyPtr boundary;
+  std::shared_ptr<const CommandRights> acl;  // null: none
+  bool is_root = false;                      // he may all
+  bool is_anybody = false;                   // he has not said who he is
+  bool gone = false;                         // the user, or the key, was deleted
   bool nothing = false;    // whoever he is, he is not any more; or something of it cannot be read
   int64_t expires_ms = 0;  // Unix time; 0: never
   std::string name, id, arn, canonical_user;
@@ -98,15 +113,34 @@ struct Rights {
 
 class Principal {
  public:
-  // One that may do all.
+  // One that may do all. `buckets`: what buckets say of it; null: nothing, or consult() will tell.
   explicit Principal(std::string name) : name_(std::move(name)), all_(true) {}
-  Principal(std::string name, std::shared_ptr<const Rights> rights) : name_(std::move(name)) {
+  Principal(std::string name, std::shared_ptr<const Rights> rights,
+            const BucketAccessTable* buckets = nullptr)
+      : name_(std::move(name)), buckets_(buckets) {
     set_rights(std::move(rights));
+  }
+  void consult(const BucketAccessTable& buckets) {
+    buckets_.store(&buckets, std::memory_order_release);
   }
 
   const std::string& name() const { return name_; }
   // Whether nothing need be asked: for paths on which a question costs.
-  bool may_all() const { return all_.load(std::memory_order_relaxed); }
+  bool may_all() const {
+    if (!all_.load(std::memory_order_relaxed)) return false;
+    const BucketAccessTable* buckets = buckets_.load(std::memory_order_acquire);
+    return buckets == nullptr || !buckets->any_denies();
+  }
+  // Whether any bucket says who may use it.
+  bool may_be_in_buckets() const {
+    const BucketAccessTable* buckets = buckets_.load(std::memory_order_acquire);
+    return buckets != nullptr && buckets->any();
+  }
+  // What the bucket or database of this name says. Null: nothing.
+  BucketAccessPtr access_of(std::string_view space) const {
+    const BucketAccessTable* buckets = buckets_.load(std::memory_order_acquire);
+    return buckets == nullptr || space.empty() ? nullptr : buckets->find(space);
+  }
   // Null: he may all.
   std::shared_ptr<const Rights> rights() const {
     MutexLock lock(mutex_);
@@ -123,6 +157,7 @@ class Principal {
   friend class Users;
   const std::string name_;
   std::atomic<bool> all_{false};
+  std::atomic<const BucketAccessTable*> buckets_{nullptr};
   mutable SmallMutex mutex_;
   std::shared_ptr<const Rights> rights_ ABSL_GUARDED_BY(mutex_);
   std::string verified_ ABSL_GUARDED_BY(mutex_);  // of the last password that was right
@@ -135,6 +170,9 @@ struct Circumstances {
   bool secure = false;            // it came over TLS
   // What it says itself, of the keys that no principal and no connection has; may be null.
   const policy::Context* request = nullptr;
+  // Something else than a policy allows it, as an ACL does: only a Deny, or the boundary of a key,
+  // refuses it.
+  bool granted = false;
 };
 
 // Whether `principal` may do `action` to `key` of the namespace called `space`. Both empty: the
@@ -147,6 +185,9 @@ struct Circumstances {
 [[nodiscard]] bool authorize(const Principal& principal, const Action& action,
                              const policy::Resource& resource, const Circumstances& from);
 
+// Whether it is one of the passwords that ACL knows.
+bool is_acl_password(const AclRecord& acl, std::string_view password);
+
 class Users {
  public:
   Users(std::string root_user, std::string root_password, bool configured);
@@ -156,8 +197,23 @@ class Users {
   // Records will be loaded: until then nobody but root is known, and nobody else is refused for it.
   void expect_records() { loading_ = true; }
   bool loading() const { return loading_.load(std::memory_order_acquire); }
+  // What makes rights of AclRecord::rules; null of what it cannot read, and then the user may do
+  // nothing. And who is told that rights have changed, on the thread that changed them. Both before
+  // load().
+  using CompileAcl = std::function<std::shared_ptr<const CommandRights>(std::string_view rules)>;
+  void compile_acl_by(CompileAcl compile) { compile_acl_ = std::move(compile); }
+  void when_changed(std::function<void()> tell) { tell_changed_ = std::move(tell); }
   // Reads the records, of a store that is open.
   void load(Keyspace& keyspace, const MasterKey& master, const Report& report);
+  // Once loaded: FailedPrecondition, with what to do, where there are access keys that the master
+  // key does not open. `repair`: they are deleted, and `report` names them.
+  Status check_sealed(bool repair, const Report& report);
+  // The names that actions of these doors have ("resp:get"), for policies that are set from now on:
+  // one that names none of them is refused. Once loaded.
+  void know_actions(std::vector<std::string> names);
+  // Where doors note who did what; null: nowhere. Before there are clients.
+  void audit_to(Audit* audit) { audit_ = audit; }
+  Audit* audit() const { return audit_; }
 
   // ---- who it is ----
   // Null: no such user, or not with this password, or it would take time to tell (may_be_right).
@@ -165,26 +221,45 @@ class Users {
   // "default" is the one who has root's.
   PrincipalPtr authenticate(std::string_view user, std::string_view password) const;
   PrincipalPtr authenticate(std::string_view password) const {
-    return check_default(password) ? default_ : nullptr;
+    return check_default(password) ? bearer_ : nullptr;
   }
   // Whether authenticate_patiently() may know more than authenticate() said.
   bool may_be_right(std::string_view user, std::string_view password) const;
-  // ResourceExhausted: too many wait to be told the same.
-  awaitable<StatusOr<PrincipalPtr>> authenticate_patiently(std::string user,
-                                                           std::string password) const;
-  // With the calling thread, which is no I/O loop's.
-  StatusOr<PrincipalPtr> authenticate_at_once(std::string_view user,
-                                              std::string_view password) const;
+  // `source`: the address that it comes from; those of one name and source wait behind each other,
+  // and let others pass. ResourceExhausted: too many wait to be told the same. A name that nobody
+  // has takes as long as one that somebody has.
+  awaitable<StatusOr<PrincipalPtr>> authenticate_patiently(std::string user, std::string password,
+                                                           std::string_view source) const;
+  // The same; the calling thread, which is no I/O loop's, waits. A few threads at once, of one name
+  // and source one.
+  StatusOr<PrincipalPtr> authenticate_at_once(std::string_view user, std::string_view password,
+                                              std::string_view source) const;
   awaitable<StatusOr<std::string>> hash(std::string password) const;  // as above
 
-  // The owner of an access key, for who has verified a signature with its secret(). Null, as
-  // secret() is nothing, where there is no such key, or it is disabled or has expired.
-  PrincipalPtr owner(std::string_view access_key) const;
-  std::optional<std::string> secret(std::string_view access_key) const;
+  // What a signature is verified with, and whose it is then. Nothing where there is no such access
+  // key, or it is disabled or has expired.
+  struct Signer {
+    PrincipalPtr owner;
+    std::string_view secret;
+    std::shared_ptr<const KnownUsers> known;  // keeps the secret
+  };
+  std::optional<Signer> signer(std::string_view access_key) const;
+  PrincipalPtr owner(std::string_view access_key) const {
+    const auto known = signer(access_key);
+    return known ? known->owner : nullptr;
+  }
 
   bool knows(std::string_view user) const;
-  // Who a client is that a door lets in without asking who it is.
-  const PrincipalPtr& default_user() const { return default_; }
+  // Whether a policy of a bucket may name him: a user by his ARN or his canonical id, the account.
+  bool knows(const policy::PrincipalPattern& principal) const;
+  // The name of who has this canonical id; nothing: nobody has.
+  std::optional<std::string> user_of(std::string_view canonical_id) const;
+  // Who a client of the Redis door is that did not say who it is.
+  PrincipalPtr default_user() const { return default_; }
+  // What ACL says of him; nothing: he may all, with the password that the server was started with.
+  std::optional<AclRecord> default_acl() const;
+  // Who has not said who he is at the HTTP door: he may what a bucket lets everybody do.
+  PrincipalPtr anybody() const { return anybody_; }
   bool check(std::string_view user, std::string_view password) const {
     bool user_matches = equal_in_constant_time(user, root_user_);
     bool password_matches = equal_in_constant_time(password, root_password_);
@@ -216,29 +291,38 @@ class Users {
   std::shared_ptr<const Rights> rights_of(const UserTable& table, const UserRecord& user,
                                           const KeyRecord* key) const;
   void renew(KnownUsers& known, const std::string& user_id) const;
-  bool usable(const KeyRecord& key) const;
+  bool usable(const KeyRecord& key, const UserTable& table) const;
   // Whose password may be right, with what is kept of it.
   struct Claimed {
     std::shared_ptr<Principal> principal;
-    std::string hash;
+    std::string hash;    // empty: he has no login profile
+    bool right = false;  // by what ACL knows of his passwords
   };
-  std::optional<Claimed> claimed(std::string_view user) const;
+  std::optional<Claimed> claimed(std::string_view user, std::string_view password) const;
+  // Whether somebody has a login profile: then a name that has none takes as long to be refused.
+  bool hides_names() const;
+  bool post_check(const std::string& line, std::string hash, std::string password,
+                  std::function<void(bool done, bool right)> told) const;
   std::string mark_of(std::string_view hash, std::string_view password) const;
   void set_verified(const Claimed& claimed, std::string_view password) const;
 
   const std::string root_user_;
   const std::string root_password_;
   const bool configured_;
-  const PrincipalPtr root_, default_;
+  const std::shared_ptr<Principal> root_, bearer_, default_, anybody_;
   const std::string mark_key_;  // of this process
   const std::unique_ptr<Worker> worker_;
 
   // Constant once it is loaded.
   Keyspace* keyspace_ = nullptr;
   MasterKey master_;
+  Audit* audit_ = nullptr;
+  CompileAcl compile_acl_;
+  std::function<void()> tell_changed_;
 
   std::atomic<bool> loading_{false};
   Mutex changing_;
+  std::vector<std::string> actions_ ABSL_GUARDED_BY(changing_);
   mutable SmallMutex known_mutex_;
   std::shared_ptr<const KnownUsers> known_ ABSL_GUARDED_BY(known_mutex_);
 };

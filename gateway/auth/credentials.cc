@@ -63,18 +63,20 @@ PrincipalPtr authenticate(const Users& users, std::string_view authorization) {
   return claim ? users.authenticate(claim->first, claim->second) : nullptr;
 }
 
-StatusOr<PrincipalPtr> authenticate_at_once(const Users& users, std::string_view authorization) {
+StatusOr<PrincipalPtr> authenticate_at_once(const Users& users, std::string_view authorization,
+                                            std::string_view peer) {
   const auto claim = claim_in(authorization);
   if (!claim) return PrincipalPtr();
-  return users.authenticate_at_once(claim->first, claim->second);
+  return users.authenticate_at_once(claim->first, claim->second, peer);
 }
 
 awaitable<StatusOr<PrincipalPtr>> authenticate_patiently(const Users& users,
-                                                         std::string authorization) {
+                                                         std::string authorization,
+                                                         std::string_view peer) {
   auto claim = claim_in(authorization);
   if (!claim) co_return PrincipalPtr();
-  co_return co_await users.authenticate_patiently(std::move(claim->first),
-                                                  std::move(claim->second));
+  co_return co_await users.authenticate_patiently(std::move(claim->first), std::move(claim->second),
+                                                  peer);
 }
 
 std::string claimed_user(std::string_view authorization) {

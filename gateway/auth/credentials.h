@@ -24,10 +24,12 @@ struct RootCredentials {
 PrincipalPtr authenticate(const Users& users, std::string_view authorization);
 // The same, with the calling thread, which is no I/O loop's, for a password whose hash has to be
 // computed. ResourceExhausted: another one is.
-StatusOr<PrincipalPtr> authenticate_at_once(const Users& users, std::string_view authorization);
+StatusOr<PrincipalPtr> authenticate_at_once(const Users& users, std::string_view authorization,
+                                            std::string_view peer);
 // The same on an I/O loop. ResourceExhausted: too many wait.
 awaitable<StatusOr<PrincipalPtr>> authenticate_patiently(const Users& users,
-                                                         std::string authorization);
+                                                         std::string authorization,
+                                                         std::string_view peer);
 // The name in such a header, for who was not believed: that of "default" with a bearer's password.
 std::string claimed_user(std::string_view authorization);
 

@@ -35,11 +35,13 @@ awaitable<StatusOr<int>> exchange(Stream& stream, beast::flat_buffer& buffer, Re
   auto [write_ec, sent] = co_await bhttp::async_write(stream, request, kTuple);
   if (write_ec) co_return failed("sending", write_ec);
   bhttp::response_parser<bhttp::string_body> parser;
-  parser.body_limit(Webhook::kAnswerBytesMax);
+  parser.body_limit(boost::none);  // of one that says that it is long the status counts, too
   socket.expires_after(kStep);
   auto [head_ec, head_bytes] = co_await bhttp::async_read_header(stream, buffer, parser, kTuple);
   if (head_ec) co_return failed("no answer", head_ec);
   const int status = static_cast<int>(parser.get().result_int());
+  if (parser.content_length().value_or(0) > Webhook::kAnswerBytesMax) co_return status;
+  parser.body_limit(Webhook::kAnswerBytesMax);
   // What it says beside its status is of no interest; what it takes to pass over it is.
   socket.expires_after(kStep);
   auto [body_ec, body_bytes] = co_await bhttp::async_read(stream, buffer, parser, kTuple);

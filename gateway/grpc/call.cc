@@ -6,6 +6,7 @@
 #include <cassert>
 
 #include "core/base/async.h"
+#include "core/base/audit.h"
 #include "core/base/errors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
@@ -43,21 +44,25 @@ grpc::Status denied(const v1::Key* key) {
 namespace {
 
 // Who calls; null if that is not shown, or `busy`. A connection that he called over is no
-// stranger's. The first call with a password of the table waits for its hash, on gRPC's thread: one
-// call at a time, so that the others' threads are free for who is known.
+// stranger's. The first call with a password of the table waits for its hash, on gRPC's thread: of
+// a few at a time, so that the others' threads are free for who is known.
 PrincipalPtr caller_of(grpc::CallbackServerContext& context, const Shared& shared, bool& busy) {
   auto& metadata = context.client_metadata();
   if (metadata.count("authorization") != 1) return nullptr;  // of two, which?
   const auto it = metadata.find("authorization");
-  auto who = authenticate_at_once(shared.users, {it->second.data(), it->second.size()});
+  auto who =
+      authenticate_at_once(shared.users, {it->second.data(), it->second.size()}, context.peer());
   busy = !who.ok();
   if (busy || *who == nullptr) return nullptr;
   shared.connections.trust(context);
   return *std::move(who);
 }
 
-void note_circumstances(grpc::CallbackServerContext& context, Caller& caller) {
-  if (caller.who == nullptr || caller.who->may_all()) return;  // nothing will be asked
+void note_circumstances(grpc::CallbackServerContext& context, const Shared& shared,
+                        Caller& caller) {
+  caller.audit = shared.users.audit();
+  // Nothing will be asked.
+  if (caller.who == nullptr || (caller.who->may_all() && caller.audit == nullptr)) return;
   // "ipv4:1.2.3.4:5", "ipv6:[::1]:5", whose brackets may be written %5B and %5D.
   std::string peer = context.peer();
   const size_t colon = peer.find(':');
@@ -85,7 +90,7 @@ grpc::Status admit_anybody(grpc::CallbackServerContext& context, const Shared& s
                            Caller& caller) {
   bool busy = false;
   caller.who = caller_of(context, shared, busy);
-  note_circumstances(context, caller);
+  note_circumstances(context, shared, caller);
   return caller.who != nullptr ? grpc::Status() : admit_stranger(context, shared);
 }
 
@@ -96,7 +101,7 @@ grpc::Status admit(grpc::CallbackServerContext& context, const Shared& shared, C
     return error(grpc::UNAVAILABLE, "TOO_MANY_LOGINS",
                  "another password is being checked; try again");
   }
-  note_circumstances(context, caller);
+  note_circumstances(context, shared, caller);
   const Action& action = caller.action;
   if (caller.who == nullptr) {
     grpc::Status served = admit_stranger(context, shared);
@@ -113,11 +118,13 @@ grpc::Status admit(grpc::CallbackServerContext& context, const Shared& shared, C
                  "send the metadata authorization: Bearer PASSWORD or Basic base64(USER:PASSWORD)");
   }
   const Circumstances from{caller.address, caller.secure};
-  if (cairn::authorize(*caller.who, {action.door, action.name, action.access & Access::kAdmin}, {},
-                       {}, from)) {
-    return {};
+  const Action by_itself{action.door, action.name, action.access & Access::kAdmin};
+  const bool may = cairn::authorize(*caller.who, by_itself, {}, {}, from);
+  // What touches keys is noted with each of them.
+  if (caller.audit != nullptr && (!may || by_itself.access == action.access)) {
+    caller.audit->note({"grpc", caller.who->name(), caller.address, action.name, {}, {}, may});
   }
-  return denied(nullptr);
+  return may ? grpc::Status() : denied(nullptr);
 }
 
 bool Caller::may(Access access, std::string_view space, std::string_view key) const {
@@ -125,8 +132,13 @@ bool Caller::may(Access access, std::string_view space, std::string_view key) co
 #ifdef CAIRN_DEBUG
   assert(named && "a method touched what its row does not name");
 #endif
-  return named && authorize(*who, {action.door, action.name, access, action.s3},
-                            space.empty() ? kDefaultSpace : space, key, {address, secure});
+  if (space.empty()) space = kDefaultSpace;
+  const bool may = named && authorize(*who, {action.door, action.name, access, action.s3}, space,
+                                      key, {address, secure});
+  if (audit != nullptr && who != nullptr) {
+    audit->note({"grpc", who->name(), address, action.name, space, key, may});
+  }
+  return may;
 }
 
 grpc::Status Caller::permit(Access access, std::string_view space) const {

@@ -55,6 +55,7 @@ struct Caller {
   Action action;             // with all that the method does to any key
   std::string address = {};  // where he calls from, and whether over TLS; empty for who may all
   bool secure = false;
+  Audit* audit = nullptr;  // where it is noted; null: nowhere
 
   // Whether he may do this to a key; without a key, to the namespace as a whole.
   bool may(Access access, std::string_view space, std::string_view key = {}) const;

@@ -51,6 +51,13 @@ grpc::Status CollectionStep::enter(const Shared& shared, const Caller& by, Names
   return {};
 }
 
+bool CollectionStep::may(const Caller& by) const {
+  return by.may(access_, ns->name, key->key()) &&
+         std::all_of(others_.begin(), others_.end(), [&](const Other& other) {
+           return by.may(other.access, ns->name, other.name);
+         });
+}
+
 grpc::Status CollectionStep::run(kv::Errand& errand, StripeLocks& locks, Transaction& txn,
                                  google::protobuf::Message* answer, uint64_t beside) {
   // At once a command answers little more than a piece of it; for a stream that is what was counted

@@ -62,6 +62,9 @@ struct CollectionStep {
   std::function<void(kv::Values&, google::protobuf::Message&)> hear;
   std::function<void(google::protobuf::Message&, Lsn)> name_version;
 
+  // Whether the caller may do so to all its keys. Any thread, while it waits.
+  bool may(const Caller& by) const;
+
  private:
   struct Other {  // key, beside the first
     std::string_view name;

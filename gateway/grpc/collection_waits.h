@@ -89,6 +89,7 @@ class WaitingCall final : public Unary, private Tails::Tail, private CallErrand 
     const Executor loop = co_await asio::this_coro::executor;
     kv::Errand errand(kv::engine_of(*shared_.engines, loop));
     errand.change_durably(kAnswerBytesMax);
+    errand.served_if([this] { return step_.may(by_); });
     const absl::Cleanup hide = [this] { show(nullptr); };
     show(&errand);
     const std::string failure = co_await errand.wait(step_.command);

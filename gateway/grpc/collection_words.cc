@@ -351,6 +351,7 @@ struct Wording {
 constexpr Wording kWordings[] = {
     {"OOM ", grpc::RESOURCE_EXHAUSTED, "OUT_OF_MEMORY"},
     {"MISCONF ", grpc::UNAVAILABLE, "READ_ONLY"},
+    {"NOPERM ", grpc::PERMISSION_DENIED, "PERMISSION_DENIED"},
     {"BUSY ", grpc::UNAVAILABLE, "BUSY"},
     {"IOERR ", grpc::DATA_LOSS, "DAMAGED"},
     {"NOGROUP ", grpc::NOT_FOUND, "NO_SUCH_GROUP"},

@@ -122,6 +122,18 @@ awaitable<void> Door::hand_over(net::tcp::socket socket, Acceptor& acceptor) {
   co_return;
 }
 
+std::vector<std::string> Door::action_names() const {
+  std::vector<std::string> names;
+  const auto add = [&](const Service& service) {
+    for (const Service::Row& row : service.rows()) names.push_back(cat("grpc:", row.action.name));
+  };
+  add(services_->kv);
+  add(services_->objects);
+  add(services_->collections);
+  add(services_->admin);
+  return names;
+}
+
 Status Door::start(const DoorOptions& options) {
   // Debian's Abseil looks for cycles among gRPC's locks at every one that is taken.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);

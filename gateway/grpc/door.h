@@ -56,6 +56,8 @@ class Door {
        const std::vector<std::unique_ptr<kv::Engine>>& engines, ChangeFeed& feed);
   ~Door();
   Status start(const DoorOptions& options);
+  // Of all methods, as policies have them, since start(): "grpc:cairn.v1.KeyValue/Get".
+  std::vector<std::string> action_names() const;
   net::tcp::endpoint local() const { return plain_.local(); }
   net::tcp::endpoint local_tls() const { return secure_.local(); }
   // Accepts nothing any more; calls that are not done by then are cancelled. Returns when all

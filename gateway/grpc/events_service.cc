@@ -58,6 +58,10 @@ v1::WatchEvent::Cause cause_of(Cause cause) {
     case Cause::kTagsPut:
     case Cause::kTagsDelete:
       return v1::WatchEvent::TAGS;
+    case Cause::kAclPut:
+      return v1::WatchEvent::ACL;
+    case Cause::kLockPut:
+      return v1::WatchEvent::LOCK;
     case Cause::kUser:
     case Cause::kCopy:
       break;

@@ -279,6 +279,11 @@ class Connection {
   awaitable<size_t> wait_for_head(Response& bad) {
     for (;;) {
       const std::string_view have(reinterpret_cast<char*>(buffer_.data()) + begin_, end_ - begin_);
+      if (!Stream::kTls && have.starts_with('\x16')) {  // a TLS handshake: it sends nothing more
+        bad.status = 400;
+        bad.body = "bad request: this port speaks HTTP, not HTTPS\n";
+        co_return 0;
+      }
       const size_t size = head_size(have);
       if (size > kHeadBytesMax || (size == 0 && have.size() > kHeadBytesMax)) {
         bad.status = 431;

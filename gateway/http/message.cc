@@ -27,6 +27,7 @@ void Response::clear() {
   headers.clear();
   body.clear();
   stream.reset();
+  pieces.reset();
   content_length.reset();
   close = false;
   takes_long = nullptr;

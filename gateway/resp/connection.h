@@ -120,12 +120,20 @@ class Connection final : public kv::Sender,
 
   // What others may do to it.
   void offer_to(const std::shared_ptr<kv::Session>& session, const Executor& executor,
-                kv::Bell& bell) {
+                const kv::Engine& engine, kv::Bell& bell) {
     const auto weak = this->weak_from_this();
     const std::weak_ptr<kv::Session> weak_session = session;
     session->kill = [weak, weak_session, executor] {
       asio::post(executor, [weak, weak_session] {
         if (auto s = weak_session.lock()) s->unblock_all();
+        if (auto self = weak.lock()) self->stream().abort();
+      });
+    };
+    session->recheck = [weak, weak_session, executor, &engine] {
+      asio::post(executor, [weak, weak_session, &engine] {
+        auto s = weak_session.lock();
+        if (s == nullptr || engine.may_go_on(*s)) return;
+        s->unblock_all();
         if (auto self = weak.lock()) self->stream().abort();
       });
     };

@@ -74,6 +74,10 @@ awaitable<void> Door::look_after() {
       const bool late = session->outbox.overdue(pushed, kv::steady_ns() / 1'000'000);
       if (late) server_.stats.output_limit_disconnections.fetch_add(1, std::memory_order_relaxed);
       if (silent || late || stalled_s > limits::kStallS) session->kill();
+      // Time alone may end a right: that of a key that expires, or one with a condition.
+      if (listens || session->monitors || session->tracker->has(kv::Tracker::kOn)) {
+        session->recheck();
+      }
     }
   }
 }
@@ -95,11 +99,11 @@ awaitable<void> Door::serve(Stream stream, size_t loop) {
   const Executor executor = co_await asio::this_coro::executor;
   auto session = std::make_shared<kv::Session>(server_.store, server_.sessions.next_id(),
                                                net::to_string(peer), net::to_string(local));
-  if (!server_.auth_required) session->principal = server_.users.default_user();
+  if (server_.default_is_let_in()) session->principal = server_.users.default_user();
   session->secure = Stream::kTls;
   auto connection = std::make_shared<Connection<Stream>>(std::move(stream), server_,
                                                          *engines_[loop], guests_, session);
-  connection->offer_to(session, executor, *bells_[loop]);
+  connection->offer_to(session, executor, *engines_[loop], *bells_[loop]);
   net::Guests::Guest guest(guests_, executor, [&stream = connection->stream()](net::End how) {
     how == net::End::kNow ? stream.abort() : stream.shutdown_receive();
   });

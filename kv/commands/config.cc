@@ -7,6 +7,7 @@
 #include "core/base/descriptors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
+#include "core/store/known_users.h"
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
 #include "kv/types/list.h"
@@ -132,8 +133,31 @@ Refusal set_password(Server& s, std::string_view value) {
     return "the Redis door is open to other machines, and would be to anybody";
   }
   s.set_default_password(value);
+  if (!s.users.default_acl() || value == kRootsPassword) return {};
+  const auto changed = s.users.change([](Draft& draft) -> Status {
+    const UserRecord* user = draft.table().user(kDefaultUser);
+    if (user == nullptr || !user->acl) return absl::OkStatus();
+    AclRecord acl = *user->acl;
+    acl.as_started = true;  // with this password, and no other
+    acl.nopass = false;
+    acl.hashes.clear();
+    return draft.set_acl(kDefaultUser, std::move(acl));
+  });
+  return changed.ok() ? Refusal() : Refusal(changed.status().message());
+}
+
+std::string get_channels_default(Server& s) {
+  return s.acl_channels_open ? "allchannels" : "resetchannels";
+}
+Refusal set_channels_default(Server& s, std::string_view value) {
+  const bool open = equals_ignoring_case(value, "allchannels");
+  if (!open && !equals_ignoring_case(value, "resetchannels")) {
+    return "argument(s) must be one of the following: allchannels, resetchannels";
+  }
+  s.acl_channels_open = open;
   return {};
 }
+void take_acl_log_length(Server& s, uint64_t n) { s.acl_log.set_length_max(n); }
 
 // Redis's names, from the most that is said to the least. Here verbose is debug, but for its name.
 constexpr std::pair<std::string_view, Severity> kLogLevels[] = {{"debug", Severity::kDebug},
@@ -271,6 +295,10 @@ Refusal set_busy_threshold(Server& s, std::string_view value) {
 }
 
 constexpr Parameter kParameters[] = {
+    {"acl-pubsub-default", get_channels_default, set_channels_default},
+    {"aclfile", [](Server& s) { return s.acl_file; }, nullptr, kAtStart},
+    {"acllog-max-len", [](Server& s) { return cat(s.acl_log.length_max()); },
+     set_count<take_acl_log_length, 20'000>},
     {"appendfsync", [](Server& s) { return std::string(durability_name(s.durability)); },
      set_durability},
     {"appendonly", get_yes, set_yes},

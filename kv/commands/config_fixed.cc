@@ -14,7 +14,6 @@ constexpr std::string_view kAlone = "there is no other node of a cluster";
 constexpr std::string_view kClock = "what is warm and cold is not sampled";
 constexpr std::string_view kProcess = "the process is another's matter: a service manager's";
 constexpr std::string_view kUnbound = "no thread is bound to a processor";
-constexpr std::string_view kOneUser = "users are managed at the HTTP door, as `aws iam` does";
 constexpr std::string_view kTitle = "the process keeps the title that it was started with";
 constexpr std::string_view kStandardError = "what there is to say goes to standard error";
 constexpr std::string_view kCrash = "what is left of a crash is the system's matter";
@@ -26,9 +25,6 @@ constexpr std::string_view kNoSuchDoor = "there is no such door";
 
 // By name.
 constexpr FixedParameter kFixed[] = {
-    {"acl-pubsub-default", "resetchannels", kOneUser},
-    {"aclfile", "", kOneUser},
-    {"acllog-max-len", "0", kOneUser},
     {"active-defrag-cycle-max", "25", kNoDefrag},
     {"active-defrag-cycle-min", "1", kNoDefrag},
     {"active-defrag-ignore-bytes", "104857600", kNoDefrag},

@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include "core/base/audit.h"
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
 #include "core/store/auth_failure.h"
@@ -56,7 +57,7 @@ void reset(Context& c) {
   s.ns = c.store.find_namespace("db0");
   s.reply_mode = ReplyMode::kOn;
   Server& server = c.engine.server();
-  s.principal = server.auth_required ? nullptr : server.users.default_user();
+  s.principal = server.default_is_let_in() ? server.users.default_user() : nullptr;
   s.no_evict = false;
   s.no_touch = s.wants_debugger = false;
   s.reads_replicas = false;
@@ -102,20 +103,33 @@ constexpr std::string_view kWrongPass =
     "WRONGPASS invalid username-password pair or user is disabled.";
 
 void refuse_login(Context& c, std::string_view user) {
+  AclLog::Entry e;
+  e.reason = "auth";
+  e.context = c.in_exec ? "multi" : "toplevel";
+  e.object = c.row.name;
+  e.user = user.substr(0, 128);
+  e.at_ms = c.store.now_ms();
+  e.client = c.session.describe(e.at_ms);
+  c.engine.server().acl_log.add(std::move(e));
   note_auth_failure(c.engine.server().users, c.store.options().report, alarm::kAuthResp, user,
                     c.session.address);
   c.reply.error(kWrongPass);
+}
+
+void note_login(const Context& c) {
+  if (Audit* audit = c.engine.server().users.audit()) {
+    audit->note({"resp", c.session.principal->name(), c.session.address, "login"});
+  }
 }
 
 // False after it answered the error, or deferred the command: the hash of a password that was not
 // shown before takes a tenth of a second.
 bool authenticate(Context& c, std::string_view user, std::string_view password) {
   const Server& server = c.engine.server();
-  // Where nobody need say who he is, the default user has no password, so that any is right.
   PrincipalPtr who;
   if (user != "default") {
     who = server.users.authenticate(user, password);
-  } else if (!server.auth_required || server.is_default_password(password)) {
+  } else if (server.is_default_password(password)) {
     who = server.users.default_user();
   }
   if (who == nullptr && user != "default" && server.users.loading()) {
@@ -135,13 +149,15 @@ bool authenticate(Context& c, std::string_view user, std::string_view password) 
     return false;
   }
   c.session.principal = std::move(who);
+  note_login(c);
   return true;
 }
 
 // Of a deferred command. False after it answered the error.
 awaitable<bool> authenticate_patiently(Context& c, std::string user, std::string password) {
   const Users& users = c.engine.server().users;
-  const auto who = co_await users.authenticate_patiently(user, std::move(password));
+  const auto who =
+      co_await users.authenticate_patiently(user, std::move(password), c.session.address);
   if (!who.ok()) {
     c.reply.error("ERR too many logins at once, try again later");
     co_return false;
@@ -151,12 +167,13 @@ awaitable<bool> authenticate_patiently(Context& c, std::string user, std::string
     co_return false;
   }
   c.session.principal = *who;
+  note_login(c);
   co_return true;
 }
 
 void auth(Context& c) {
   if (c.args.size() > 3) return c.syntax_error();
-  if (c.args.size() == 2 && !c.engine.server().auth_required) {
+  if (c.args.size() == 2 && c.engine.server().default_is_let_in()) {
     return c.reply.error(
         "ERR AUTH <password> called without any password configured for the default user. Are you "
         "sure your configuration is correct?");

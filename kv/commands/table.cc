@@ -52,12 +52,19 @@ bool is_everybodys(const Row& row) {
 // Of a row by itself: what it does to its keys each of them says.
 Access access_of(const Row& row) {
   if (row.flags & kAdmin) return Access::kAdmin;
+  if (row.name == "migrate") return Access::kByName;  // it connects to wherever it is told
   if (is_one_of(row.name, "cluster|countkeysinslot cluster|getkeysinslot")) return Access::kByName;
   if (is_everybodys(row)) return Access::kNone;
   if (row.group == "scripting") return Access::kByName;  // functions are of all databases
   if (row.flags & kWrite) return Access::kWrite | Access::kDelete;
   if (row.flags & kReadOnly) return row.has_keys() ? Access::kRead : Access::kList;
   return row.has_keys() ? Access::kNone : Access::kByName;
+}
+
+ChannelWords channels_of(const Row& row) {
+  if (row.name == "publish" || row.name == "spublish") return ChannelWords::kFirst;
+  if (row.name == "subscribe" || row.name == "ssubscribe") return ChannelWords::kAll;
+  return row.name == "psubscribe" ? ChannelWords::kPatterns : ChannelWords::kNone;
 }
 
 }  // namespace
@@ -114,6 +121,7 @@ Table::Table() : slots_(kSlots) {
                       memory_rows(),
                       debug_rows(),
                       alone_rows(),
+                      acl_rows(),
                       cluster_rows(),
                       command_rows(),
                       transaction_rows(),
@@ -134,6 +142,7 @@ Table::Table() : slots_(kSlots) {
     row.one_key = one_key_of(row);
     row.brief = brief_of(row);
     row.event = event_of(row.name, row.group);
+    row.channels = channels_of(row);
     row.action = {"resp", row.name, access_of(row)};
     if (row.is_subcommand()) {
       container->subcommands++;
@@ -144,16 +153,6 @@ Table::Table() : slots_(kSlots) {
     while (slots_[i] != nullptr) i = (i + 1) % kSlots;
     slots_[i] = &row;
   }
-}
-
-std::string_view instead_of(std::string_view command) {
-  constexpr std::pair<std::string_view, std::string_view> kInstead[] = {
-      {"acl", "users are managed at the HTTP door, as `aws iam` does"},
-  };
-  for (auto [name, instead] : kInstead) {
-    if (equals_ignoring_case(name, command)) return instead;
-  }
-  return {};
 }
 
 const Row* Table::find(std::string_view name) const {

@@ -5,6 +5,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <memory>
 
+#include "kv/engine/call_session.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
@@ -110,8 +111,13 @@ void Engine::hand_over(const Waiters::Claimed& claimed, StripeLocks& locks, cons
     txn.names_changes();
     c.locks = &locks;
     c.txn = &txn;
+    const CallSession* call = call_of(w.session);
+    const bool may = call != nullptr ? !call->may_still || call->may_still()
+                                     : permitted(w.session, w.request, *w.session.ns, w.reply);
     if (dropped) {
       c.reply.error("UNBLOCKED the bucket no longer exists");
+    } else if (!may) {
+      if (call != nullptr) c.reply.error("NOPERM the right to it was taken away");
     } else {
       w.awaited.serve(c, claimed.word);
     }

@@ -20,6 +20,9 @@ class CallSession final : public Session {
   bool durable = false;
   // What it pops has at most so many bytes, else it pops nothing.
   uint64_t popped_bytes_max = UINT64_MAX;
+  // Of one that waits: whether who asked still may, before it is served; any thread. Unset: he
+  // does.
+  std::function<bool()> may_still;
   // Its newest change that was committed, of those that are durable.
   Lsn changed;
   // The transaction that runs has a change.

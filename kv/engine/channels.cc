@@ -152,6 +152,11 @@ bool Channels::leave(Session& session, size_t most) {
   return own.any();
 }
 
+void Channels::for_each_of(const Session& session, Kind kind,
+                           absl::FunctionRef<void(std::string_view)> each) const {
+  for (const Name* name : session.subscriptions.names_[static_cast<size_t>(kind)]) each(name->text);
+}
+
 Subscriptions::~Subscriptions() {
   if (channels_ != nullptr) (void)channels_->leave(session_, SIZE_MAX);
 }

@@ -68,6 +68,9 @@ class Channels {
   uint64_t subscribers(Kind kind, std::string_view name) const;
   // Sessions that listen to anything.
   uint64_t clients() const { return clients_.load(std::memory_order_relaxed); }
+  // What a session listens to; on its thread.
+  void for_each_of(const Session& session, Kind kind,
+                   absl::FunctionRef<void(std::string_view)> each) const;
   // All names, shard by shard; each call holds the lock of one.
   size_t shards(Kind kind) const { return table(kind).shards.size(); }
   void for_each(Kind kind, size_t shard, absl::FunctionRef<void(std::string_view)> each) const;

@@ -170,6 +170,8 @@ std::string error_text(const Status& status) {
     case absl::StatusCode::kUnavailable:
       if (const std::string who = held_too_long_by(status); !who.empty()) return busy_text(who);
       return cat("MISCONF ", text);
+    case absl::StatusCode::kPermissionDenied:
+      return cat("NOPERM ", text);
     case absl::StatusCode::kDataLoss:
       return cat("IOERR ", text);
     default:
@@ -198,9 +200,27 @@ void note_change(Session& session) {
 }
 }  // namespace
 
+namespace {
+// A command that mostly only writes may also make a key vanish: an expiry that is past, an empty
+// result that is stored. That is a deletion, which its key's flags do not say.
+bool may_vanish(const Context& c, const Key& key) {
+  if ((key.flags & (kKeyDelete | kKeyRemove)) != 0) return true;
+  const Principal* who = c.session.principal.get();
+  if (who == nullptr || who->may_all()) return true;
+  Circumstances from = c.session.circumstances();
+  from.granted = c.engine.acl_allows(c.session, c.request);
+  const Action action{c.row.action.door, c.row.action.name, Access::kDelete};
+  return authorize(*who, action, key.ns->name, key.name, from);
+}
+constexpr const char* kMayNotVanish =
+    "this user has no permissions to delete one of the keys used as arguments";
+}  // namespace
+
 bool Context::put(Namespace& ns, const RecordView& record) {
   const Key* k = resolved(ns, record.key, true);
   if (k == nullptr) return false;
+  const bool vanishes = record.expire_ms != 0 && record.expire_ms <= now_ms();
+  if (vanishes && !may_vanish(*this, *k)) return done(absl::PermissionDeniedError(kMayNotVanish));
   will_change(ns, k->hash, record.key);
   if (!done(txn->put(ns, k->hash, record))) return false;
   did_change(ns, record.key);
@@ -269,6 +289,9 @@ bool Context::put_expiry(Entry* entry, int64_t expire_ms) {
 
 bool Context::remove(Namespace& ns, Entry* entry) {
   const Key* k = resolved(ns, entry->key(), true);
+  if (k != nullptr && !may_vanish(*this, *k)) {
+    return done(absl::PermissionDeniedError(kMayNotVanish));
+  }
   note_change(session);
   if (k == nullptr || !done(txn->remove(ns, k->hash, entry))) return false;
   if (!tells_events() || event_.name.empty()) return true;

@@ -127,6 +127,9 @@ enum Flags : uint32_t {
 
 class Context;
 
+// Which words of a command are channels that its user must be allowed.
+enum class ChannelWords : uint8_t { kNone, kFirst, kAll, kPatterns };
+
 // A row named "client|kill" is a subcommand of the row "client", and stands behind it.
 struct Row {
   std::string_view name;  // lower case
@@ -147,7 +150,8 @@ struct Row {
   uint16_t one_key = 0;  // the word that is its only key, of the session's namespace
   uint16_t brief = 0;    // with so many words it takes no time that anybody would note; 0: never
   EventName event = {};  // of what it changes
-  Action action = {};    // of a row without keys; with keys each has its own access
+  ChannelWords channels = ChannelWords::kNone;
+  Action action = {};  // of a row without keys; with keys each has its own access
 };
 
 // A key of a request.

@@ -4,6 +4,7 @@
 #include <absl/container/flat_hash_set.h>
 #include <absl/container/inlined_vector.h>
 
+#include "core/base/audit.h"
 #include "core/base/errors.h"
 #include "core/base/limits.h"
 #include "core/base/text.h"
@@ -156,20 +157,59 @@ bool needs_its_name(const Row& row) {
 }
 
 struct Asker {
-  const Session& session;
+  Asker(const Principal& who, const Session& session, bool granted)
+      : who(who), from(session.circumstances()) {
+    from.granted = granted;
+  }
+  const Principal& who;
+  Circumstances from;
   bool operator()(const Action& action, std::string_view space = {},
                   std::string_view key = {}) const {
-    return authorize(*session.principal, action, space, key, session.circumstances());
+    return authorize(who, action, space, key, from);
   }
 };
 }  // namespace
 
-bool Engine::permitted(const Session& session, const Request& request, Reply& reply) const {
+namespace {
+
+// Scripts do nothing that is not asked for one by one, but they take a thread and memory: whom
+// nothing is allowed has no use of them.
+bool runs_scripts(const Row& row) {
+  return row.group == "scripting" && (row.has_keys() || row.name == "script|load");
+}
+bool uses_data(const Rights& rights) {
+  static const int uses[] = {policy::s3_number("GetObject"), policy::s3_number("PutObject"),
+                             policy::s3_number("DeleteObject"), policy::s3_number("ListBucket")};
+  for (const policy::Policy* policy : rights.policies) {
+    for (const policy::Statement& s : policy->statements) {
+      if (!s.allow) continue;
+      const auto has = [&](int n) { return s.actions.has_s3(static_cast<size_t>(n)); };
+      const auto is_of_resp = [](const std::string& text) {
+        return equals_ignoring_case(text.substr(0, text.find(':')), "resp");
+      };
+      const auto& texts = s.actions.texts();
+      if (s.not_action || std::any_of(std::begin(uses), std::end(uses), has) ||
+          std::any_of(texts.begin(), texts.end(), is_of_resp)) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+// What policies say of it. `granted`: the ACL allows it.
+AclAnswer Engine::ask_policies(const Principal& who, const Session& session, const Request& request,
+                               const Namespace& space, bool granted) const {
   const Row& row = *request.row;
-  if (may_all(session)) return true;
-  const Asker may{session};
+  const Asker may(who, session, granted);
   const Action plain{row.action.door, row.action.name, Access::kNone};
   bool allowed = may(plain);
+  if (!granted && runs_scripts(row)) {
+    const std::shared_ptr<const Rights> rights = who.rights();
+    allowed = allowed && (rights == nullptr || uses_data(*rights));
+  }
   if (allowed && needs_its_name(row)) {
     allowed = may(row.action);
   } else if (allowed && request.keys.empty()) {
@@ -178,50 +218,140 @@ bool Engine::permitted(const Session& session, const Request& request, Reply& re
         allowed = allowed && may(row.action, store_.database(i).name);
       }
     } else if (row.flags & (kWrite | kReadOnly)) {
-      allowed = may(row.action, session.ns->name);
+      allowed = may(row.action, space.name);
     } else {
       allowed = may(row.action);
     }
   }
-  if (!allowed) {
-    reply.error(cat("NOPERM this user has no permissions to run the '", row.name, "' command"));
-    return false;
-  }
+  if (!allowed) return {AclDenied::kCommand, 0};
   for (const Key& key : request.keys) {
     if (key.ns == nullptr) continue;  // nothing there to be touched
     const Action action{plain.door, plain.name, kv::access_of(key.flags)};
-    if (may(action, key.ns->name, key.name)) continue;
-    reply.error("NOPERM this user has no permissions to access one of the keys used as arguments");
-    return false;
+    if (!may(action, key.ns->name, key.name)) return {AclDenied::kKey, key.word};
   }
-  return true;
+  return {};
 }
 
-bool Engine::may_run(const Session& session, const Row& row, const NamespacePtr& ns) const {
-  if (may_all(session)) return true;
-  const Asker may{session};
-  if (!may({row.action.door, row.action.name, Access::kNone})) return false;
-  if (needs_its_name(row)) return may(row.action);
-  if (row.has_keys()) return true;
-  if (row.flags & kAllDatabases) {
-    for (uint32_t i = 0; i < store_.databases(); i++) {
-      if (!may(row.action, store_.database(i).name)) return false;
+AclAnswer Engine::ask(const Principal& who, const Session& session, const Request& request,
+                      const Namespace& space) const {
+  if (who.may_all()) return {};
+  const std::shared_ptr<const Rights> rights = who.rights();
+  const Acl* acl = rights == nullptr || session.id == kNoClient ? nullptr : acl_of(*rights);
+  AclAnswer by_acl{AclDenied::kCommand, 0};
+  if (acl != nullptr) by_acl = acl->check(table_.index_of(*request.row), request);
+  const bool granted = by_acl.denied == AclDenied::kNo;
+  if (acl != nullptr && rights->policies.empty() && !rights->nothing && !who.may_be_in_buckets()) {
+    if (!granted || (rights->boundary == nullptr && rights->expires_ms == 0)) return by_acl;
+  }
+  const AclAnswer by_policies = ask_policies(who, session, request, space, granted);
+  return by_policies.denied == AclDenied::kNo || acl == nullptr || granted ? by_policies : by_acl;
+}
+
+bool Engine::may_go_on(const Session& session) const {
+  if (may_all(session) || session.close_after_reply || session.away) return true;
+  const std::shared_ptr<const Rights> rights = session.principal->rights();
+  if (rights == nullptr) return true;
+  if (rights->gone) return false;
+  Request request(store_);
+  const auto may = [&](std::initializer_list<std::string_view> words,
+                       std::optional<Channels::Kind> names) {
+    request.clear();
+    request.forget_keys();
+    for (const std::string_view word : words) request.args.add(word);
+    if (names) {
+      server_.channels.for_each_of(session, *names,
+                                   [&](std::string_view name) { request.args.add(name); });
     }
-    return true;
-  }
-  if (row.flags & (kWrite | kReadOnly)) return may(row.action, ns->name);
-  return may(row.action);
+    request.row = table_.find(request.args.words());
+    return request.row != nullptr && ask(session, request, *session.ns).denied == AclDenied::kNo;
+  };
+  using Kind = Channels::Kind;
+  const Subscriptions& to = session.subscriptions;
+  return (!session.monitors || may({"monitor"}, {})) &&
+         (!session.tracker->has(Tracker::kOn) || may({"client", "tracking", "on"}, {})) &&
+         (to.size(Kind::kChannel) == 0 || may({"subscribe"}, Kind::kChannel)) &&
+         (to.size(Kind::kPattern) == 0 || may({"psubscribe"}, Kind::kPattern)) &&
+         (to.size(Kind::kShardChannel) == 0 || may({"ssubscribe"}, Kind::kShardChannel));
 }
 
-bool Engine::may_touch(const Session& session, const Request& request) const {
-  if (may_all(session)) return true;
-  const Row& row = *request.row;
-  const Asker may{session};
-  return std::all_of(request.keys.begin(), request.keys.end(), [&](const Key& key) {
-    if (key.ns == nullptr) return true;  // nothing there to be touched
-    const Action action{row.action.door, row.action.name, kv::access_of(key.flags)};
-    return may(action, key.ns->name, key.name);
-  });
+bool Engine::acl_allows(const Session& session, const Request& request) const {
+  if (session.principal == nullptr || session.id == kNoClient) return false;
+  const std::shared_ptr<const Rights> rights = session.principal->rights();
+  const Acl* acl = rights == nullptr ? nullptr : acl_of(*rights);
+  return acl != nullptr &&
+         acl->check(table_.index_of(*request.row), request).denied == AclDenied::kNo;
+}
+
+bool Engine::acl_reads_all(const Session& session, const Request& request) const {
+  if (session.principal == nullptr || session.id == kNoClient) return false;
+  const std::shared_ptr<const Rights> rights = session.principal->rights();
+  const Acl* acl = rights == nullptr ? nullptr : acl_of(*rights);
+  return acl != nullptr && acl->reads_all(table_.index_of(*request.row), request);
+}
+
+void Engine::note_refused(const Session& session, const Request& request, const AclAnswer& answer,
+                          std::string_view context) const {
+  note_audit(session, request, *session.ns, false);
+  AclLog::Entry e;
+  e.context = context;
+  e.at_ms = store_.now_ms();
+  e.reason = answer.denied == AclDenied::kCommand ? "command"
+             : answer.denied == AclDenied::kKey   ? "key"
+                                                  : "channel";
+  constexpr size_t kShownBytes = 1024;
+  e.object = answer.denied == AclDenied::kCommand
+                 ? request.row->name
+                 : request.args[answer.word].substr(0, kShownBytes);
+  e.user = session.principal->name();
+  e.client = session.describe(e.at_ms);
+  server_.acl_log.add(std::move(e));
+}
+
+void Engine::note_audit(const Session& session, const Request& request, const Namespace& space,
+                        bool allowed) const {
+  Audit* audit = server_.users.audit();
+  if (audit == nullptr) return;
+  Audit::Entry e{"resp",
+                 session.principal == nullptr ? std::string_view() : session.principal->name(),
+                 session.address, request.row->name};
+  e.allowed = allowed;
+  if (!request.keys.empty() || (request.row->flags & (kWrite | kReadOnly)) != 0)
+    e.space = space.name;
+  if (request.keys.empty()) return audit->note(e);
+  for (const Key& key : request.keys) {
+    if (key.ns != nullptr) e.space = key.ns->name;
+    e.key = key.name;
+    audit->note(e);
+  }
+}
+
+bool Engine::permitted(const Session& session, const Request& request, const Namespace& space,
+                       Reply& reply) const {
+  const AclAnswer answer = ask(session, request, space);
+  if (answer.denied == AclDenied::kNo) return true;
+  note_refused(session, request, answer, session.in_multi ? "multi" : "toplevel");
+  if (answer.denied == AclDenied::kCommand) {
+    reply.error(
+        cat("NOPERM this user has no permissions to run the '", request.row->name, "' command"));
+  } else {
+    reply.error(cat("NOPERM this user has no permissions to access one of the ",
+                    answer.denied == AclDenied::kKey ? "keys" : "channels", " used as arguments"));
+  }
+  return false;
+}
+
+bool Engine::still_permitted(const Session& session, const Request& request, Reply& reply) const {
+  const AclAnswer answer = ask(session, request, *session.ns);
+  if (answer.denied == AclDenied::kNo) return true;
+  note_refused(session, request, answer, "multi");
+  reply.error(cat(
+      "NOPERM ACLs rules changed between the moment the transaction was accumulated and the "
+      "EXEC call. This command is no longer allowed for the following reason: ",
+      answer.denied == AclDenied::kCommand ? "no permission to execute the command or subcommand"
+      : answer.denied == AclDenied::kKey
+          ? "no permission to touch the specified keys"
+          : "no permission to access one of the channels used as arguments to the command"));
+  return false;
 }
 
 bool Engine::lock_group(Session& session, std::span<const Request> requests, StripeLocks& locks) {
@@ -248,8 +378,6 @@ void unknown_command(const Args& args, Reply& reply) {
   for (size_t i = 1; i < args.size() && text.size() < 256; i++) {
     append(text, "'", shown(args[i]), "' ");
   }
-  const std::string_view instead = instead_of(args[0]);
-  if (!instead.empty()) append(text, "(", instead, ")");
   reply.error(text);
 }
 
@@ -350,15 +478,18 @@ bool Engine::admit(Session& session, Request& request, Reply& reply) {
     reply.error(cat("ERR an argument of '", row->name, "' is too long"));
     return false;
   }
-  if (request.hash == 0) resolve(session.ns, request);
+  // What is queued runs where a SELECT before it leads.
+  const NamespacePtr& space = session.queued_ns != nullptr ? session.queued_ns : session.ns;
+  if (request.hash == 0) resolve(space, request);
   if (!keys_fit(request, reply)) return false;
   const bool at_once = !session.in_multi || (row->flags & kNoQueue) != 0;
-  if (at_once && !may_all(session) && !permitted(session, request, reply)) return false;
+  if (!may_all(session) && !permitted(session, request, *space, reply)) return false;
+  if (server_.users.audit() != nullptr) [[unlikely]]
+    note_audit(session, request, *space, true);
   const bool may_span = row->one_key == 0 && server_.cluster.enabled;
   if (may_span && !in_one_slot(session, request, reply)) return false;
   if (at_once) return fits_listener(session, *row, reply);
-  // The keys of what is queued are known when it runs: a SELECT may come before it.
-  request.forget_keys();
+  request.forget_keys();  // of what is queued: they are looked up when it runs
   if (!fits_listener(session, *row, reply)) return false;
   if (row->flags & kNoMulti) {
     reply.error("ERR Command not allowed inside a transaction");

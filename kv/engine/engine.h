@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "kv/engine/acl.h"
 #include "kv/engine/command.h"
 #include "kv/engine/server.h"
 #include "kv/engine/session.h"
@@ -85,9 +86,25 @@ class Engine {
   Refused check_form(const Request& request) const;
   // One that a script called is refused before it runs; null: there is none of that name.
   void count_refused(const Row* row, std::string_view error);
-  // Whether the session's principal may run the row at all, on the keys that the request has.
-  bool may_run(const Session& session, const Row& row, const NamespacePtr& ns) const;
-  bool may_touch(const Session& session, const Request& request) const;
+  // Whether the session's principal may run it, on the keys that the request has, in this
+  // namespace; and of a refusal, that ACL LOG tells of it.
+  AclAnswer ask(const Session& session, const Request& request, const Namespace& space) const {
+    if (session.principal == nullptr || session.principal->may_all()) return {};
+    return ask(*session.principal, session, request, space);
+  }
+  // The same, were he in the session's place.
+  AclAnswer ask(const Principal& who, const Session& session, const Request& request,
+                const Namespace& space) const;
+  void note_refused(const Session& session, const Request& request, const AclAnswer& answer,
+                    std::string_view context) const;
+  void note_audit(const Session& session, const Request& request, const Namespace& space,
+                  bool allowed) const;
+  // Whether who listens, looks on, keeps what he read, or only waits still may, and is still known.
+  bool may_go_on(const Session& session) const;
+  // Whether it is his ACL that allows it; and with it to read keys that its words do not name. For
+  // Circumstances::granted, of what a command asks for beside its keys.
+  bool acl_allows(const Session& session, const Request& request) const;
+  bool acl_reads_all(const Session& session, const Request& request) const;
   // Under the locks and in the transaction of `outer`; what `inner` answers is one answer.
   void run_inner(Context& inner);
   // To MONITOR, once: a script shows itself before what it calls.
@@ -185,8 +202,13 @@ class Engine {
   // Whether it may be said by who listens; else it answered the error.
   static bool fits_listener(const Session& session, const Row& row, Reply& reply);
   void resolve_queue(Session& session);
-  // Whether the session's principal may do this to all its keys; else it answered the error.
-  bool permitted(const Session& session, const Request& request, Reply& reply) const;
+  AclAnswer ask_policies(const Principal& who, const Session& session, const Request& request,
+                         const Namespace& space, bool granted) const;
+  // Whether the session's principal may do this to all its keys; else it answered the error. The
+  // second: of a command that waited, or was queued.
+  bool permitted(const Session& session, const Request& request, const Namespace& space,
+                 Reply& reply) const;
+  bool still_permitted(const Session& session, const Request& request, Reply& reply) const;
   // In a cluster, whether all its keys, and those of the transaction that it ends, are in one slot;
   // else it answered the error.
   static bool in_one_slot(Session& session, const Request& request, Reply& reply);
@@ -232,10 +254,8 @@ class Engine {
   Busy::HolderPtr holder_;
 };
 
-// What to do in place of a command of Redis's that is not here; empty: nothing is known.
-std::string_view instead_of(std::string_view command);
-
 // The families; each returns its rows.
+std::span<const Row> acl_rows();
 std::span<const Row> string_rows();
 std::span<const Row> lcs_rows();
 std::span<const Row> bit_rows();

@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -166,6 +167,8 @@ class Errand {
     session_.durable = true;
     session_.popped_bytes_max = popped_bytes_max;
   }
+  // Asked of one that waited, before it is served. Before wait().
+  void served_if(std::function<bool()> may) { session_.may_still = std::move(may); }
   // As run(), with locks and transactions of its own. Takes the words.
   awaitable<std::string> wait(Command& command);
   // Of one that changes durably: its newest change; invalid: it changed nothing.

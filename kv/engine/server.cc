@@ -2,26 +2,55 @@
 
 #include <utility>
 
+#include "core/store/known_users.h"
+
 namespace cairn::kv {
 
+bool Server::default_is_let_in() const {
+  const auto acl = users.default_acl();
+  if (!acl || acl->as_started) return !auth_required && (!acl || acl->on);
+  return acl->on && acl->nopass;
+}
+
+std::optional<std::string> Server::started_password() const {
+  if (!auth_required) return "";
+  MutexLock lock(texts_mutex_);
+  return password_;
+}
+
 bool Server::is_default_password(std::string_view password) const {
+  if (const auto acl = users.default_acl()) {
+    if (!acl->on) return false;
+    if (is_acl_password(*acl, password)) return true;
+    if (!acl->as_started) return false;
+  }
+  if (!auth_required) return true;
   MutexLock lock(texts_mutex_);
   return password_ ? equal_in_constant_time(password, *password_) : users.check_default(password);
 }
 
-// Root's password is an S3 secret too, which no setting shows; who sets this has it again.
-static constexpr std::string_view kRoots = "(root's)";
-
 std::string Server::default_password() const {
   if (!auth_required) return {};
   MutexLock lock(texts_mutex_);
-  return password_.value_or(std::string(kRoots));
+  return password_.value_or(std::string(kRootsPassword));
 }
 
 void Server::set_default_password(std::string_view password) {
   MutexLock lock(texts_mutex_);
-  password_ = password == kRoots ? std::nullopt : std::optional<std::string>(password);
+  password_ = password == kRootsPassword ? std::nullopt : std::optional<std::string>(password);
   auth_required = !password.empty();
+}
+
+void Server::recheck() {
+  for (const auto& session : sessions.all()) {
+    if (!session->recheck) continue;
+    {
+      MutexLock lock(session->mutex);
+      const auto& who = session->listed_principal;
+      if (who == nullptr || who->may_all()) continue;
+    }
+    session->recheck();
+  }
 }
 
 std::string Server::save_points() const {

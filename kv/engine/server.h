@@ -15,6 +15,7 @@
 #include "core/base/report.h"
 #include "core/store/store.h"
 #include "core/store/users.h"
+#include "kv/engine/acl.h"
 #include "kv/engine/channels.h"
 #include "kv/engine/client_limits.h"
 #include "kv/engine/cluster.h"
@@ -82,19 +83,27 @@ struct Rate {
   PerSecond per_second ABSL_GUARDED_BY(mutex);
 };
 
+// How root's password is shown, which is an S3 secret too; who sets this has it again.
+inline constexpr std::string_view kRootsPassword = "(root's)";
+
 struct Server {
-  Server(Store& store, const Users& users) : store(store), users(users) {}
+  Server(Store& store, Users& users) : store(store), users(users) {}
 
   Store& store;
-  const Users& users;
+  Users& users;
   Watches watches{store};
   Sessions sessions;
   Stats stats;
+  // Rights have changed: whoever may not go on with what he does is sent away. Any thread.
+  void recheck();
   CountedElsewhere counted_elsewhere() const;
   void reset_stats();
   Rate rate;
 
   Lookout lookout;
+  AclLog acl_log;
+  std::atomic<bool> acl_channels_open{false};  // acl-pubsub-default
+  std::string acl_file;                        // constant after start; empty: there is none
 
   // Whether the user "default" is whoever comes, without a word. CONFIG SET requirepass may change
   // that; until it does, his password is root's.
@@ -104,6 +113,10 @@ struct Server {
   bool is_default_password(std::string_view password) const;
   std::string default_password() const;  // empty: there is none
   void set_default_password(std::string_view password);
+  // All of that unless ACL has said something else of him: then that holds.
+  bool default_is_let_in() const;  // without a word
+  // The password itself, empty if any is right; nothing: it is root's, which is not shown.
+  std::optional<std::string> started_password() const;
 
   // Constant after start.
   std::string data_directory;

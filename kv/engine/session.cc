@@ -41,6 +41,7 @@ void Session::leave_multi() {
   executed_count = -1;
   queue.clear();
   queued_bytes = 0;
+  queued_ns = nullptr;
   watched.clear();
 }
 
@@ -53,7 +54,7 @@ void Session::publish() {
   listed_multi = in_multi ? static_cast<int>(queue.size()) : executed_count;
 }
 
-std::string Session::describe(int64_t now_ms) {
+std::string Session::describe(int64_t now_ms) const {
   MutexLock lock(mutex);
   std::string_view db = listed_ns->name;
   const Row* row = listed_row.load(std::memory_order_relaxed);

@@ -71,6 +71,7 @@ class Session {
   int executed_count = -1;  // commands of the EXEC that runs, for CLIENT LIST
   std::vector<Request> queue;
   uint64_t queued_bytes = 0;
+  NamespacePtr queued_ns;  // that the last SELECT in the queue names; null: there is none
   WatchList watched;
   void leave_multi();
   // A bucket that was deleted and made again is another one, of the same name.
@@ -111,7 +112,7 @@ class Session {
   const uint64_t id;
   const std::string address, local_address;
   const int64_t created_ms;
-  Mutex mutex;
+  mutable Mutex mutex;
   std::string name ABSL_GUARDED_BY(mutex);
   std::string lib_name ABSL_GUARDED_BY(mutex);
   std::string lib_version ABSL_GUARDED_BY(mutex);
@@ -124,6 +125,8 @@ class Session {
   int listed_multi ABSL_GUARDED_BY(mutex) = -1;
   // Constant after registration.
   std::function<void()> kill;
+  // Ends it, on its thread, unless Engine::may_go_on().
+  std::function<void()> recheck;
   int descriptor = -1;  // of its socket
 
   // What comes to it beside the answers, and what it wants to come.
@@ -199,7 +202,7 @@ class Session {
   // Brings the listed fields up to date; called before a command that lists, before answers leave,
   // and before a command waits.
   void publish();
-  std::string describe(int64_t now_ms);
+  std::string describe(int64_t now_ms) const;
   std::string_view listed_user() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     return listed_principal == nullptr ? "default" : listed_principal->name();
   }

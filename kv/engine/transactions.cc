@@ -19,6 +19,7 @@ void Engine::enqueue(Session& session, Request& request, Reply& reply) {
   }
   Request& queued = session.queue.emplace_back(store());
   queued.row = request.row;
+  if (request.selected != nullptr && !server_.cluster.enabled) session.queued_ns = request.selected;
   queued.args.assign_owned(request.args);
   reply.simple("QUEUED");
 }
@@ -136,7 +137,7 @@ void Engine::exec(Context& c) {
     if (txn.swaps() && looks_at_cold(queued)) {  // in memory are what its keys held before
       note_lacking(session, queued, txn);
       inner.again = true;
-    } else if (engine.permitted(session, queued, c.reply)) {
+    } else if (engine.still_permitted(session, queued, c.reply)) {
       engine.call(inner);
     }
     if (inner.again) {  // of a script: all of it is taken back, and begins again

@@ -81,13 +81,22 @@ std::string refusal(Run& run, Engine& engine, Session& session, const Request& r
   if ((row.flags & kNoScript) && !debugs) {
     return "ERR This Redis command is not allowed from script";
   }
-  if (!engine.may_run(session, row, session.ns)) {
+  const AclAnswer asked = engine.ask(session, request, *session.ns);
+  if (asked.denied != AclDenied::kNo) {
+    engine.note_refused(session, request, asked, "lua");
+  } else {
+    engine.note_audit(session, request, *session.ns, true);
+  }
+  if (asked.denied == AclDenied::kCommand) {
     return "NOPERM The user executing the script can't run this command or subcommand";
   }
-  if (!engine.may_touch(session, request)) {
+  if (asked.denied == AclDenied::kKey) {
     return "NOPERM The user executing the script can't access at least one of the keys mentioned "
-           "in "
-           "the command arguments";
+           "in the command arguments";
+  }
+  if (asked.denied == AclDenied::kChannel) {
+    return "NOPERM The user executing the script can't publish to the channel mentioned in the "
+           "command";
   }
   if (run.read_only && ((row.flags & kWrite) || counts_as_write(row))) {
     return "ERR Write commands are not allowed from read-only scripts.";
@@ -339,8 +348,7 @@ int acl_check_cmd(lua_State* lua) {
     return answer_error(lua, true, "ERR Invalid command passed to redis.acl_check_cmd()");
   }
   engine.resolve(session.ns, request);
-  lua_pushboolean(
-      lua, engine.may_run(session, *request.row, session.ns) && engine.may_touch(session, request));
+  lua_pushboolean(lua, engine.ask(session, request, *session.ns).denied == AclDenied::kNo);
   return 1;
 }
 

@@ -234,6 +234,11 @@ class Handshakes(unittest.TestCase):
                        for door in ("resp-tls", "http-tls", "grpc-tls")]
             for s in stalled:
                 s.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
+            # Who means the port beside is told so at once: he sends nothing more before an answer.
+            with socket.create_connection(("127.0.0.1", server.http)) as s:
+                s.settimeout(PATIENCE)
+                s.sendall(b"\x16\x03\x01\x02\x00\x01")
+                self.assertRegex(s.makefile("rb").read(), b"(?s)^HTTP/1.1 400 .*HTTP, not HTTPS")
             for s in stalled:
                 s.settimeout(120)
                 self.assertEqual(s.recv(1), b"")

@@ -29,6 +29,8 @@ def after(**kwargs):
 
 
 class Lock(Case):
+    server_args = dict(args=["--durability=always"])
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()

@@ -8,6 +8,9 @@ import s3_operations
 from harness import ROOT, Case
 
 
+MINIOS = {"ListenBucketNotification", "ListenNotification"}  # and in README's chapter on events
+
+
 class Operations(Case):
     def test_the_table_is_what_the_server_has(self):
         made = s3_operations.table(s3_operations.rows_of(self.server))
@@ -20,9 +23,9 @@ class Operations(Case):
         rows = set()
         for path in glob.glob(os.path.join(ROOT, "gateway", "http", "s3", "*.cc")):
             with open(path, encoding="utf-8") as f:
-                rows.update(re.findall(r'(?:^    \{|^    \w+\()"([A-Z]\w+)", *(?:action::|\{|")', f.read(), re.M))
+                rows.update(re.findall(r'(?:^    \{|^    \w+\()"([A-Z][a-z]\w+)", *(?:action::|k[A-Z]|\{|")', f.read(), re.M))
         self.assertGreater(len(rows), 40)
-        self.assertEqual(rows - {name for _, name, *_ in s3_operations.operations()}, set())
+        self.assertEqual(rows - {name for _, name, *_ in s3_operations.operations()}, MINIOS)
 
 
 if __name__ == "__main__":

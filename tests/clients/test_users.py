@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -17,7 +18,7 @@ import redis
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from harness import PASSWORD, PATIENCE, USER, Case, Server
+from harness import BUILD, PASSWORD, PATIENCE, USER, Case, Server, wait_until
 
 READ_PHOTOS = {"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos/*"},
@@ -317,6 +318,16 @@ class Users(Case):
             self.assertEqual(self.rpc_code(rpc, rpc.objects.List, rpc.objects_pb.ListRequest(namespace="db1")), "OK")
             self.assertEqual(self.rpc_code(rpc, rpc.objects.CreateBucket, rpc.objects_pb.CreateBucketRequest(name="mine")),
                              "PERMISSION_DENIED")
+        # The command line is who a file says, whatever the environment has.
+        with tempfile.NamedTemporaryFile("w", suffix=".credentials") as file:
+            file.write("reader:a-good-password\n")
+            file.flush()
+            cairn = lambda *words: subprocess.run(
+                [os.path.join(BUILD, "cairn"), "--server=127.0.0.1:%d" % self.server.grpc, "--credentials=" + file.name, *words],
+                env=dict(os.environ, CAIRN_ROOT_USER=USER, CAIRN_ROOT_PASSWORD=PASSWORD), capture_output=True, timeout=60)
+            self.assertEqual(cairn("get", "db0/a:1").stdout, b"x\n")
+            self.assertEqual(cairn("get", "db0/b:1").returncode, 4)
+            self.assertEqual(cairn("put", "db0/a:1", "z").returncode, 4)
         self.assertEqual(root.mget("a:1", "b:1"), [b"x", b"y"])
 
     def test_a_password_is_asked_for_and_a_connection_loses_what_its_user_does(self):
@@ -424,7 +435,7 @@ class Users(Case):
             except urllib.error.HTTPError as e:
                 e.close()
                 return e.code
-        self.assertEqual([get("monitor", "monitors-password"), get("blind", "blinds-password"), get("monitor", "x")], [200, 401, 401])
+        self.assertEqual([get("monitor", "monitors-password"), get("blind", "blinds-password"), get("monitor", "x")], [200, 403, 401])
 
 
 class Kept(unittest.TestCase):
@@ -461,16 +472,70 @@ class Kept(unittest.TestCase):
                     bytes_ = f.read()
                 self.assertNotIn(key["SecretAccessKey"].encode(), bytes_)
                 self.assertNotIn(b"anns-password", bytes_)
-        # With another one the key opens nothing; with the right one it does again.
+        # With another one, or none, it is not served, and no other is made; with the right one all is as it was.
+        for other in ("22" * 32, None):
+            server.env.pop("CAIRN_MASTER_KEY")
+            if other:
+                server.env["CAIRN_MASTER_KEY"] = other
+            with self.assertRaisesRegex(RuntimeError, "sealed under another master key"):
+                server.start()
+            server.process.wait()
+            self.assertFalse(os.path.exists(os.path.join(server.directory, "data", "master-key")))
+            server.env["CAIRN_MASTER_KEY"] = "11" * 32
+            server.start()
+            s3().head_bucket(Bucket="anns")
+            server.stop()
         server.env["CAIRN_MASTER_KEY"] = "22" * 32
+        server.args = ["--repair"]
         server.start()
         with self.assertRaises(ClientError) as e:
             s3().list_buckets()
         self.assertEqual(e.exception.response["Error"]["Code"], "InvalidAccessKeyId")
+        self.assertIn("the access key %s of the user ann is deleted" % key["AccessKeyId"], open(server.log.name).read())
         server.stop()
-        server.env["CAIRN_MASTER_KEY"] = "11" * 32
+        server.args = []
         server.start()
-        s3().head_bucket(Bucket="anns")
+
+    def test_audit_log(self):
+        """Who did what, at every door; who was refused; no password and no value."""
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "audit.log")
+            server = Server(args=["--audit-log=" + path])
+            self.addCleanup(server.remove)
+            r = server.redis()
+            r.set("key1", "value-of-key1")
+            iam = boto3.session.Session().client(
+                "iam", endpoint_url="http://127.0.0.1:%d" % server.http, aws_access_key_id=USER, aws_secret_access_key=PASSWORD,
+                region_name="us-east-1")
+            iam.create_user(UserName="ann")
+            key = iam.create_access_key(UserName="ann")["AccessKey"]
+            ann = redis.Redis(port=server.resp, username=key["AccessKeyId"], password=key["SecretAccessKey"])
+            for call in (lambda: ann.get("key1"), lambda: redis.Redis(port=server.resp, username="ann", password="wrong-password").ping()):
+                with self.assertRaises(redis.RedisError):
+                    call()
+            server.s3().create_bucket(Bucket="photos")
+            server.s3().put_object(Bucket="photos", Key="a b", Body=b"value-of-object")
+            stubs = server.grpc_stubs()
+            stubs.kv.Get(stubs.kv_pb.GetRequest(key=stubs.key("db0", "key1")), metadata=stubs.metadata)
+            want = [("resp", USER, "set", "db0", "key1", True), ("iam", USER, "CreateUser", None, "arn:aws:iam::000000000000:user/ann", True),
+                    ("resp", "ann", "get", "db0", "key1", False), ("resp", "ann", "login", None, None, True),
+                    ("s3", USER, "PutObject", "photos", "a b", True), ("grpc", USER, "cairn.v1.KeyValue/Get", "db0", "key1", True)]
+            text = lambda: open(path).read()
+
+            def lines():
+                return [tuple(o.get(k) for k in ("door", "user", "action", "space", "key", "allowed")) for o in map(json.loads, text().splitlines())]
+            self.assertTrue(wait_until(lambda: set(want) <= set(lines())), "%r lack in %s" % (set(want) - set(lines()), text()))
+            self.assertTrue(any(x[0] == "resp" and x[2] == "login" and not x[5] for x in lines()))
+            for secret in ("value-of", PASSWORD, "wrong-password", key["SecretAccessKey"]):
+                self.assertNotIn(secret, text())
+            self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+            os.rename(path, path + ".1")
+            server.process.send_signal(signal.SIGHUP)
+            self.assertTrue(wait_until(lambda: os.path.exists(path)))
+            r.get("key2")
+            r.close()
+            server.stop()
+            self.assertIn("key2", text())
 
     def test_a_master_key_is_made_where_none_is_given(self):
         server = Server()

@@ -465,8 +465,47 @@ std::vector<std::string> some_texts(std::mt19937_64& rng) {
   for (auto& text : texts) text = some_text(rng, 12);
   return texts;
 }
+Acl some_acl(std::mt19937_64& rng) {
+  constexpr Permission kPermissions[] = {Permission::kRead, Permission::kWrite,
+                                         Permission::kReadAcp, Permission::kWriteAcp,
+                                         Permission::kFullControl};
+  Acl acl;
+  acl.grants.resize(rng() % 4);
+  for (Grant& g : acl.grants) {
+    g.whom = static_cast<Whom>(1 + rng() % 5);
+    g.permission = kPermissions[rng() % std::size(kPermissions)];
+    if (g.whom == Whom::kUser) g.user = std::string(64, "0123456789abcdef"[rng() % 16]);
+  }
+  return acl;
+}
+Website some_website(std::mt19937_64& rng) {
+  Website site{"index.html", some_text(rng, 9), some_text(rng, 9), some_text(rng, 9), {}};
+  site.rules.resize(rng() % 3);
+  for (RoutingRule& rule : site.rules) {
+    if (rng() % 2 == 0) rule.prefix = some_text(rng, 9);
+    rule.error = static_cast<uint16_t>(rng() % 600);
+    rule.host = some_text(rng, 9);
+    if (rng() % 2 == 0) rule.replace_key = some_text(rng, 9);
+    if (rng() % 2 == 0) rule.replace_prefix = some_text(rng, 9);
+    rule.status = static_cast<uint16_t>(rng() % 400);
+  }
+  return site;
+}
+void set_access(Properties& p, std::mt19937_64& rng) {
+  p.policy = some_text(rng, 20);
+  p.ownership = static_cast<Ownership>(rng() % 4);
+  if (rng() % 2 == 0) {
+    p.public_access_block =
+        PublicAccessBlock{rng() % 2 == 0, rng() % 2 == 0, rng() % 2 == 0, rng() % 2 == 0};
+  }
+  if (rng() % 2 == 0) p.acl = some_acl(rng);
+  if (p.acl && p.acl->is_default()) p.acl.reset();
+  p.requester_pays = rng() % 2 == 0;
+  if (rng() % 2 == 0) p.website = some_website(rng);
+}
 Properties some_properties(std::mt19937_64& rng) {
   Properties p;
+  set_access(p, rng);
   p.created_ms = static_cast<int64_t>(rng() % 1'000'000);
   for (uint64_t i = rng() % 4; i > 0; i--) p.tags[some_text(rng, 9)] = some_text(rng, 9);
   p.cors.resize(rng() % 3);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <ctime>
 #include <future>
 
@@ -214,18 +216,18 @@ TEST_F(UsersTest, AreKeptAndKnownAgainAfterAStart) {
           .ok());
   const auto check = [&](const Users& u) {
     for (const PrincipalPtr& who :
-         {u.owner(key.id), u.authenticate(key.id, secret), *u.authenticate_at_once("Ann", "abc"),
-          u.authenticate("Ann", "abc")}) {
+         {u.owner(key.id), u.authenticate(key.id, secret),
+          *u.authenticate_at_once("Ann", "abc", "10.0.0.1:5"), u.authenticate("Ann", "abc")}) {
       ASSERT_NE(who, nullptr);
       EXPECT_EQ(who->name(), "Ann");
       EXPECT_TRUE(may_get(who, "thumbs/1"));
       EXPECT_TRUE(may_get(who, "ann"));
       EXPECT_FALSE(may_get(who, "other"));
     }
-    EXPECT_EQ(u.secret(key.id), secret);
+    EXPECT_EQ(u.signer(key.id)->secret, secret);
     EXPECT_EQ(u.authenticate("Ann", "abd"), nullptr);
-    EXPECT_EQ(*u.authenticate_at_once("Ann", "abd"), nullptr);
-    EXPECT_EQ(*u.authenticate_at_once("ann", "abc"), nullptr);
+    EXPECT_EQ(*u.authenticate_at_once("Ann", "abd", "10.0.0.1:5"), nullptr);
+    EXPECT_EQ(*u.authenticate_at_once("ann", "abc", "10.0.0.1:5"), nullptr);
     EXPECT_EQ(u.authenticate(key.id, "abc"), nullptr);
     EXPECT_TRUE(u.knows("Ann"));
     EXPECT_FALSE(u.knows("Bob"));
@@ -274,7 +276,7 @@ TEST_F(UsersTest, AChangeHoldsAtOnceForWhoIsThereAlready) {
   EXPECT_TRUE(now([&](Draft& d) { return d.update_key(key.id, {.boundary = ""}); }));
   EXPECT_FALSE(now([&](Draft& d) { return d.update_key(key.id, {.enabled = false}); }));
   EXPECT_EQ(users->owner(key.id), nullptr);
-  EXPECT_EQ(users->secret(key.id), std::nullopt);
+  EXPECT_FALSE(users->signer(key.id));
   EXPECT_TRUE(now([&](Draft& d) { return d.update_key(key.id, {.enabled = true}); }));
   const int64_t soon = store->now_ms() + 1000;
   EXPECT_TRUE(now([&](Draft& d) { return d.update_key(key.id, {.expires_ms = soon}); }));
@@ -284,6 +286,143 @@ TEST_F(UsersTest, AChangeHoldsAtOnceForWhoIsThereAlready) {
   EXPECT_TRUE(now([&](Draft& d) { return d.update_key(key.id, {.expires_ms = 0}); }));
   EXPECT_FALSE(now([&](Draft& d) { return d.delete_key(key.id); }));
   EXPECT_EQ(users->owner(key.id), nullptr);
+  close(std::move(store));
+}
+
+TEST_F(UsersTest, WhatAclSaysIsKeptAndOffEndsPasswordsAndKeys) {
+  struct Compiled final : CommandRights {};
+  const auto compile = [](std::string_view rules) -> std::shared_ptr<const CommandRights> {
+    if (rules == "unreadable") return nullptr;
+    return std::make_shared<const Compiled>();
+  };
+  auto store = opened();
+  const auto known = [&] {
+    auto users = std::make_unique<Users>("root", "password", true);
+    users->compile_acl_by(compile);
+    users->load(*store, master, {});
+    return users;
+  };
+  auto users = known();
+  const Users::MadeKey key = users->make_key();
+  AclRecord acl;
+  acl.on = true;
+  acl.hashes = {"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"};  // "abc"
+  acl.rules = "~a* resetchannels -@all +get";
+  ASSERT_TRUE(
+      change(*users, {[&](Draft& d) { return d.set_acl("Ann", acl); },
+                      [&](Draft& d) { return d.set_acl("default", acl); },
+                      [&](Draft& d) { return d.create_key("Ann", key.id, key.sealed, 0, ""); }})
+          .ok());
+  using enum absl::StatusCode;
+  const auto code = [&](std::function<Status(Draft&)> edit) {
+    return change(*users, {std::move(edit)}).code();
+  };
+  EXPECT_EQ(code([&](Draft& d) { return d.set_acl("ANN", acl); }), kAlreadyExists);
+  EXPECT_EQ(code([&](Draft& d) { return d.set_acl("root", acl); }), kAlreadyExists);
+  EXPECT_EQ(code([](Draft& d) { return d.delete_user("default"); }), kFailedPrecondition);
+  EXPECT_EQ(code([](Draft& d) { return d.update_user("default", "x", {}); }), kFailedPrecondition);
+  const auto check = [&](const Users& u) {
+    const PrincipalPtr ann = u.authenticate("Ann", "abc");
+    ASSERT_NE(ann, nullptr);
+    EXPECT_NE(ann->rights()->acl, nullptr);
+    EXPECT_EQ(u.authenticate("Ann", "abd"), nullptr);
+    EXPECT_EQ(u.authenticate("ann", "abc"), nullptr);
+    EXPECT_EQ(u.authenticate(key.id, key.secret)->rights()->acl == nullptr, false);
+    // Other doors take no ACL.
+    EXPECT_FALSE(authorize(*ann, {"s3", "GetObject", Access::kRead}, "db0", "a"));
+    EXPECT_EQ(u.default_acl()->rules, acl.rules);
+    EXPECT_FALSE(u.default_user()->may_all());
+    EXPECT_TRUE(u.authenticate("default", "password")->may_all());  // a bearer's is root's
+  };
+  check(*users);
+  users = known();
+  check(*users);
+  const PrincipalPtr ann = users->authenticate("Ann", "abc");
+  acl.on = false;
+  EXPECT_EQ(code([&](Draft& d) { return d.set_acl("Ann", acl); }), kOk);
+  EXPECT_EQ(users->authenticate("Ann", "abc"), nullptr);
+  EXPECT_EQ(users->authenticate(key.id, key.secret), nullptr);
+  EXPECT_EQ(users->owner(key.id), nullptr);
+  EXPECT_FALSE(ann->rights()->nothing);  // who is connected stays
+  acl.rules = "unreadable";
+  EXPECT_EQ(code([&](Draft& d) { return d.set_acl("Ann", acl); }), kOk);
+  EXPECT_TRUE(ann->rights()->nothing);
+  EXPECT_EQ(code([&](Draft& d) { return d.delete_key(key.id); }), kOk);
+  EXPECT_EQ(code([](Draft& d) { return d.delete_user("Ann"); }), kOk);
+  EXPECT_TRUE(ann->rights()->gone);
+  close(std::move(store));
+}
+
+TEST_F(UsersTest, AStoreIsNotServedWhoseKeysAreSealedUnderAnotherMasterKey) {
+  auto store = opened();
+  auto users = load(*store);
+  const Users::MadeKey key = users->make_key();
+  ASSERT_TRUE(
+      change(*users, {[](Draft& d) { return d.create_user("ann", "/"); },
+                      [&](Draft& d) { return d.create_key("ann", key.id, key.sealed, 0, ""); }})
+          .ok());
+  EXPECT_TRUE(users->check_sealed(false, {}).ok());
+  users = load(*store, MasterKey::random());
+  EXPECT_EQ(users->check_sealed(false, {}).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(load(*store)->signer(key.id)->secret, key.secret);  // nothing was changed by it
+  std::string told;
+  EXPECT_TRUE(users
+                  ->check_sealed(
+                      true, [&](Severity, std::string_view, std::string_view text) { told = text; })
+                  .ok());
+  EXPECT_NE(told.find(key.id), told.npos);
+  EXPECT_TRUE(load(*store, MasterKey::random())->check_sealed(false, {}).ok());
+  close(std::move(store));
+}
+
+TEST_F(UsersTest, APolicyNamesActionsThatThereAre) {
+  auto store = opened();
+  auto users = load(*store);
+  users->know_actions({"resp:get", "resp:config|get", "grpc:cairn.v1.KeyValue/Get"});
+  ASSERT_TRUE(change(*users, {[](Draft& d) { return d.create_user("ann", "/"); }}).ok());
+  const auto code = [&](std::string_view action) {
+    const std::string text = text_of(deny(action));
+    return change(*users,
+                  {[&](Draft& d) { return d.put_inlined(Draft::Whose::kUser, "ann", "p", text); }})
+        .code();
+  };
+  for (auto good : {"resp:get", "RESP:Get", "resp:config*", "resp:*", "*", "grpc:*/Get",
+                    "iam:CreateRole", "s3:GetObject", "admin:anything"}) {
+    EXPECT_EQ(code(good), absl::StatusCode::kOk) << good;
+  }
+  for (auto bad : {"resp:gett", "grpc:Foo", "resp:config|gett", "resp:x*"}) {
+    EXPECT_EQ(code(bad), absl::StatusCode::kInvalidArgument) << bad;
+  }
+  close(std::move(store));
+}
+
+// First come, first served, 64 strangers with wrong passwords kept everybody else out.
+TEST_F(UsersTest, WrongPasswordsOfOneNameKeepNoOtherWaiting) {
+  auto store = opened();
+  auto users = load(*store);
+  const std::string hash = hash_password("right");
+  ASSERT_TRUE(change(*users, {[](Draft& d) { return d.create_user("ann", "/"); },
+                              [](Draft& d) { return d.create_user("bob", "/"); },
+                              [&](Draft& d) { return d.set_password("ann", hash); },
+                              [&](Draft& d) { return d.set_password("bob", hash); }})
+                  .ok());
+  asio::io_context loop(1);
+  size_t answered = 0, refused = 0, before_bob = 0;
+  bool bob = false;
+  const auto login = [&](std::string name, std::string password) -> awaitable<void> {
+    const auto who = co_await users->authenticate_patiently(name, password, "10.0.0.1:5");
+    answered++;
+    if (!who.ok()) refused++;
+    if (name != "bob") co_return;
+    bob = who.ok() && *who != nullptr;
+    before_bob = answered;
+  };
+  for (int i = 0; i < 80; i++) asio::co_spawn(loop, login("ann", "wrong"), asio::detached);
+  asio::co_spawn(loop, login("bob", "right"), asio::detached);
+  while (answered < 81) loop.run_one();
+  EXPECT_TRUE(bob);
+  EXPECT_LE(before_bob - 16, 8u);  // those that found no room were answered before
+  EXPECT_GE(refused, 16u);
   close(std::move(store));
 }
 
@@ -364,11 +503,11 @@ TEST_F(UsersTest, ARecordThatCannotBeReadIsKeptAndDenies) {
   // Another master key opens nothing and destroys nothing.
   reports.clear();
   users = load(*store, MasterKey::random());
-  EXPECT_EQ(users->secret(key.id), std::nullopt);
+  EXPECT_FALSE(users->signer(key.id));
   EXPECT_EQ(users->owner(key.id), nullptr);
   EXPECT_EQ(reports.size(), 3u);
   users = load(*store);
-  EXPECT_EQ(users->secret(key.id), key.secret);
+  EXPECT_EQ(users->signer(key.id)->secret, key.secret);
   close(std::move(store));
 }
 
@@ -473,7 +612,7 @@ TEST_F(UsersTest, CostOfAQuestionAmongAThousandUsers) {
     std::printf("%6d ns, %s\n", static_cast<int>(took / kRounds), std::string(action.name).c_str());
   }
   const int64_t start = cpu_ns();
-  for (int i = 0; i < 2000; i++) (void)users->secret(key.id);
+  for (int i = 0; i < 2000; i++) (void)users->signer(key.id);
   std::printf("%6d ns, to find a key\n", static_cast<int>((cpu_ns() - start) / 2000));
   if (kCountsAllocations) {
     EXPECT_EQ(allocations, 0u);

@@ -12,7 +12,7 @@
 namespace cairn {
 namespace {
 
-constexpr int64_t kHourMs = 3600 * 1000, kDayMs = 24 * kHourMs;
+constexpr int64_t kHourMs = 3'600'000, kDayMs = 24 * kHourMs;
 
 TEST(VersionTag, HasALockThatGoesWithTheVersionAlone) {
   const VersionLock lock{Retention::kCompliance, LegalHold::kOff, 12345678901234};
@@ -112,7 +112,9 @@ TEST(LockClock, AStopIsMadeUpForInTime) {
 struct LocksTest : VersionsTest {
   void open_locked() {
     open();
-    ASSERT_TRUE(store->create_bucket("bucket", true).ok());
+    Properties set;
+    set.object_lock.emplace();
+    ASSERT_TRUE(store->create_bucket("bucket", set).ok());
     ns = store->find_namespace("bucket");
   }
   Status put_locked(const std::string& key, const std::string& value, const VersionLock& lock) {
@@ -243,7 +245,7 @@ TEST_F(LocksTest, TheStreamOfEventsTakesNoObjectsPlace) {
 
 TEST_F(LocksTest, AClockThatIsSetForwardReleasesNothing) {
   open_locked();
-  const int64_t until = store->now_ms() + 100 * 1000;
+  const int64_t until = store->now_ms() + 100'000;
   ASSERT_TRUE(put_locked("k", "one", {Retention::kCompliance, LegalHold::kNone, until}).ok());
   (void)versions("k");
   const Version one = numbers[0];
@@ -255,7 +257,7 @@ TEST_F(LocksTest, AClockThatIsSetForwardReleasesNothing) {
   EXPECT_FALSE(take("k", one, true).ok());
   store_clock.offset_ms -= 3650 * kDayMs;
   EXPECT_FALSE(take("k", one, true).ok());
-  sleep(120 * 1000);
+  sleep(120'000);
   EXPECT_TRUE(take("k", one).ok());
 }
 

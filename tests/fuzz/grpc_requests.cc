@@ -251,7 +251,7 @@ class World {
   std::thread loop_;
   MemoryVolume volume_;
   SystemClock clock_;
-  const Users users_{"root", "password", true};
+  Users users_{"root", "password", true};
   const kv::Table table_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<kv::Server> server_;

@@ -19,7 +19,7 @@ namespace cairn::fuzz {
 struct KvWorld : SimWorld {
   static constexpr uint64_t kExtentThreshold = 1 << 10;
 
-  const Users users{"root", "password", true};
+  Users users{"root", "password", true};
   std::unique_ptr<Store> store;
   std::unique_ptr<kv::Server> server;
   std::vector<std::unique_ptr<kv::Engine>> engines;

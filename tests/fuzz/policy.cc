@@ -45,6 +45,7 @@ void check(const absl::StatusOr<Policy>& parsed, auto&& parse) {
   static const ActionNames get("s3", "GetObject"), list("s3", "ListBucket"),
       getset("resp", "getset", {"GetObject", "PutObject"}), ping("resp", "ping");
   const Caller ann{"arn:aws:iam::000000000000:user/ann", "000000000000", kTexts[0]}, nobody;
+  law(is_public(p) == is_public(*again), "it is as public as it was");
   const Policy* first[] = {&p};
   const Policy* second[] = {&*again};
   for (size_t i = 0; i <= std::size(kTexts); i++) {

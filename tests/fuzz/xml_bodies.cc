@@ -1,7 +1,9 @@
 // The XML bodies: what is accepted says the same when it is written out and read again.
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/cors.h"
+#include "gateway/http/s3/website.h"
 #include "gateway/http/s3/xml.h"
 #include "objects/metadata.h"
 #include "tests/fuzz/fuzz.h"
@@ -69,6 +71,15 @@ void settings(const std::string& text) {
     }
   } else {
     p.cors.clear();
+  }
+  static const Users users{"root", "password", true};
+  if (parse_acl(text, users, p.acl.emplace()) || p.acl->is_default()) p.acl.reset();
+  if (parse_website(text, p.website.emplace())) {
+    p.website.reset();
+  } else {
+    const Website& site = *p.website;
+    law(site.host.empty() != site.index.empty(), "it has pages, or leads elsewhere");
+    law(objects::is_field_value(site.host), "it can be sent");
   }
   if (parse_tagging(text, objects::TagsOf::kBucket, p.tags)) p.tags.clear();
   law(objects::check_tags(p.tags, objects::TagsOf::kBucket).ok(), "tags are such");

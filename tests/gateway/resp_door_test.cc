@@ -81,7 +81,7 @@ struct DoorTest : testing::Test {
   std::unique_ptr<Volume> real;
   std::unique_ptr<HeldVolume> volume;
   std::thread thread;
-  const Users users{"root", "password", false};
+  Users users{"root", "password", false};
   std::unique_ptr<Store> store;
   std::unique_ptr<kv::Server> server;
   const kv::Table table;

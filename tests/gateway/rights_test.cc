@@ -188,7 +188,7 @@ TEST_F(Rights, AnS3OperationAsksForEachKeyByTheNameOfItsAction) {
 }
 
 TEST(Credentials, AreReadFromAHeader) {
-  const Users users("root", "password", true);
+  Users users("root", "password", true);
   EXPECT_EQ(authenticate(users, "Bearer password")->name(), "default");
   EXPECT_EQ(authenticate(users, "basic cm9vdDpwYXNzd29yZA==")->name(), "root");
   for (const char* bad : {"", "Bearer", "Bearer ", "Bearer nope", "Basic cm9vdA==", "Basic ?",

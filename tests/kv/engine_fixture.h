@@ -99,7 +99,7 @@ struct EngineTest : testing::Test {
   sim::SimClock clock{scheduler};
   sim::SimVolume volume{disk, scheduler, rng};
   ChunkPool pool;
-  const Users users{"root", "password", true};
+  Users users{"root", "password", true};
   std::unique_ptr<Store> store;
   std::unique_ptr<Server> server;
   const Table table;

@@ -47,6 +47,10 @@ TEST(Notifications, EventsAreNamedAsS3NamesThem) {
   EXPECT_EQ(event_name(e), "s3:ObjectTagging:Put");
   e.cause = Cause::kTagsDelete;
   EXPECT_EQ(event_name(e), "s3:ObjectTagging:Delete");
+  e.cause = Cause::kAclPut;
+  EXPECT_EQ(event_name(e), "s3:ObjectAcl:Put");
+  e.cause = Cause::kLockPut;
+  EXPECT_EQ(event_name(e), "");
   e.kind = FeedEvent::Kind::kPut;
   e.type = ValueType::kHash;
   EXPECT_EQ(event_name(e), "");
@@ -77,6 +81,10 @@ TEST(Notifications, AChangeOfVersionsIsToldOnce) {
   e.kind = FeedEvent::Kind::kVersionPut;
   e.cause = Cause::kTagsDelete;
   EXPECT_EQ(event_name(e), "s3:ObjectTagging:Delete");
+  e.cause = Cause::kAclPut;
+  EXPECT_EQ(event_name(e), "s3:ObjectAcl:Put");
+  e.cause = Cause::kLockPut;
+  EXPECT_EQ(event_name(e), "");
 }
 
 TEST(Notifications, ARuleWantsItsEventsOfItsKeys) {

@@ -24,7 +24,7 @@ struct CommandWorld::Life {
   ChunkPool pool;
   // Twice, so that recovery reads segments in any order.
   const std::vector<Executor> executors{2, Executor(context.get_executor())};
-  const Users users{"root", "password", true};
+  Users users{"root", "password", true};
   net::Guests guests;
   kv::Bell bell{context.get_executor()};
   std::unique_ptr<Store> store;

@@ -1,5 +1,7 @@
 #include "tools/cairn/client.h"
 
+#include <absl/strings/escaping.h>
+
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -51,7 +53,10 @@ bool parse_path(const std::string& text, v1::Key& key) {
   return !key.namespace_().empty();
 }
 
-Client::Client(const Target& target) : authorization_("Bearer " + target.password) {
+Client::Client(const Target& target)
+    : authorization_(target.user.empty()
+                         ? "Bearer " + target.password
+                         : "Basic " + absl::Base64Escape(target.user + ":" + target.password)) {
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (!target.ca_file.empty()) {
     std::ifstream in(target.ca_file);

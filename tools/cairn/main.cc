@@ -459,13 +459,16 @@ int bench(const Common& o, uint64_t count, size_t size, unsigned parallel, const
   return kOk;
 }
 
-// From the environment, or from a file, which the user `chose` or which lies where a server makes
-// it. One that lies there beside root-configured is of the time before somebody chose a password.
+// From a file that the user `chose`, or from the environment, or from the file that lies where a
+// server makes it. One that lies there beside root-configured is of the time before somebody chose
+// a password.
 void load_credentials(Target& target, const std::string& file, bool chose) {
-  if (const char* user = std::getenv("CAIRN_ROOT_USER")) target.user = user;
-  if (const char* password = std::getenv("CAIRN_ROOT_PASSWORD")) target.password = password;
-  target.password_from = "CAIRN_ROOT_PASSWORD";
-  if (!target.password.empty()) return;
+  if (!chose) {
+    if (const char* user = std::getenv("CAIRN_ROOT_USER")) target.user = user;
+    if (const char* password = std::getenv("CAIRN_ROOT_PASSWORD")) target.password = password;
+    target.password_from = "CAIRN_ROOT_PASSWORD";
+    if (!target.password.empty()) return;
+  }
   std::error_code ec;
   if (!chose && fs::exists(fs::path(file).parent_path() / "root-configured", ec)) {
     std::fprintf(stderr,
@@ -511,9 +514,11 @@ int main(int argc, char** argv) {
       ->envname("CAIRN_SERVER")
       ->take_last()
       ->capture_default_str();
-  auto* file = app.add_option("--credentials", credentials,
-                              "file with USER:PASSWORD, if CAIRN_ROOT_PASSWORD is not set")
-                   ->capture_default_str();
+  auto* file =
+      app.add_option("--credentials", credentials,
+                     "file with USER:PASSWORD, of any user; without it CAIRN_ROOT_USER and "
+                     "CAIRN_ROOT_PASSWORD count if they are set")
+          ->capture_default_str();
   app.add_option("--ca", o.target.ca_file, "certificate authority, PEM: connect with TLS")
       ->check(CLI::ExistingFile);
   app.add_flag("--json", o.json, "answers as JSON");

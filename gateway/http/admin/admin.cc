@@ -25,11 +25,15 @@ awaitable<void> Admin::handle(const http::Request& request, http::Response& resp
              alarms_.last(alarm::kDamage), "\n");
     }
   } else if (request.path == "/-/metrics") {
-    const bool may = co_await may_see_metrics(request);
-    if (may) {
+    response.status = co_await may_see_metrics(request);
+    if (response.status == 200) {
       response.body = metrics();
+    } else if (response.status == 403) {
+      response.body = "this user may not see metrics: it takes admin:metrics\n";
+    } else if (response.status == 503) {
+      response.set("Retry-After", "1");
+      response.body = "too many logins at once, try again later\n";
     } else {
-      response.status = 401;
       response.set("WWW-Authenticate", "Basic realm=\"cairn\"");
       response.body = request.has_header("authorization") ? "wrong user or password\n"
                                                           : "metrics take credentials\n";
@@ -41,16 +45,19 @@ awaitable<void> Admin::handle(const http::Request& request, http::Response& resp
   co_return;
 }
 
-awaitable<bool> Admin::may_see_metrics(const http::Request& request) const {
-  if (metrics_on_loopback_ && request.from_loopback) co_return true;
-  const auto known =
-      co_await authenticate_patiently(server_.users, std::string(request.header("authorization")));
-  const PrincipalPtr who = known.ok() ? *known : nullptr;
-  if (known.ok() && who == nullptr && request.has_header("authorization")) {
+awaitable<int> Admin::may_see_metrics(const http::Request& request) const {
+  if (metrics_on_loopback_ && request.from_loopback) co_return 200;
+  const auto known = co_await authenticate_patiently(
+      server_.users, std::string(request.header("authorization")), request.peer);
+  if (!known.ok()) co_return 503;
+  const PrincipalPtr who = *known;
+  if (who == nullptr && request.has_header("authorization")) {
     note_auth_failure(server_.users, server_.store.options().report, alarm::kAuthMetrics,
                       claimed_user(request.header("authorization")), request.peer);
   }
-  co_return who != nullptr&& authorize(*who, kMetrics, {}, {}, {request.peer, request.secure});
+  if (who == nullptr) co_return 401;
+  const bool may = authorize(*who, kMetrics, {}, {}, {request.peer, request.secure});
+  co_return may ? 200 : 403;
 }
 
 // Of targets of events, by their ids.

@@ -27,7 +27,8 @@ class Admin {
   awaitable<void> handle(const http::Request& request, http::Response& response);
 
  private:
-  awaitable<bool> may_see_metrics(const http::Request& request) const;
+  // The status of the answer.
+  awaitable<int> may_see_metrics(const http::Request& request) const;
   std::string metrics() const;
   void add_targets(std::string& out) const;
   kv::Server& server_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/base/audit.h"
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
 #include "core/store/policy_json.h"
@@ -52,21 +53,6 @@ Error error_of_login(const s3::Error& e) {
           e.message.empty() ? "Request is missing Authentication Token" : e.message};
 }
 
-Error parse_form(std::string_view body, Call& call) {
-  while (!body.empty()) {
-    const std::string_view pair = body.substr(0, body.find('&'));
-    body.remove_prefix(std::min(body.size(), pair.size() + 1));
-    const size_t equals = std::min(pair.find('='), pair.size());
-    auto name = http::percent_decode(pair.substr(0, equals), true);
-    auto value = http::percent_decode(pair.substr(std::min(equals + 1, pair.size())), true);
-    if (!name || !value) return {"MalformedQueryString", "The form cannot be decoded."};
-    if (!call.params.emplace(*name, *std::move(value)).second) {
-      return {"InvalidParameterCombination", cat("The parameter ", *name, " stands twice.")};
-    }
-  }
-  return {};
-}
-
 const Row* find_row(std::string_view name, std::string_view version) {
   for (auto rows : {user_rows(), group_rows(), policy_rows(), key_rows()}) {
     for (const Row& row : rows) {
@@ -113,6 +99,21 @@ constexpr Row kCallerIdentity{
     "GetCallerIdentity", get_caller_identity, "", "", nullptr, true, "sts"};
 
 }  // namespace
+
+Error parse_form(std::string_view body, Params& params) {
+  while (!body.empty()) {
+    const std::string_view pair = body.substr(0, body.find('&'));
+    body.remove_prefix(std::min(body.size(), pair.size() + 1));
+    const size_t equals = std::min(pair.find('='), pair.size());
+    auto name = http::percent_decode(pair.substr(0, equals), true);
+    auto value = http::percent_decode(pair.substr(std::min(equals + 1, pair.size())), true);
+    if (!name || !value) return {"MalformedQueryString", "The form cannot be decoded."};
+    if (!params.emplace(*name, *std::move(value)).second) {
+      return {"InvalidParameterCombination", cat("The parameter ", *name, " stands twice.")};
+    }
+  }
+  return {};
+}
 
 std::string Call::user_name() const {
   if (has("UserName")) return std::string(param("UserName"));
@@ -275,7 +276,7 @@ awaitable<Error> Service::run(http::Request& request, s3::XmlOut& xml, const Row
     co_return error_of_login(e);
   }
   call.who = auth.principal;
-  if (Error e = parse_form(*body, call)) co_return e;
+  if (Error e = parse_form(*body, call.params)) co_return e;
   const std::string_view name = call.param("Action"), version = call.param("Version");
   row = name == kCallerIdentity.name && version == kStsVersion ? &kCallerIdentity
                                                                : find_row(name, version);
@@ -287,9 +288,12 @@ awaitable<Error> Service::run(http::Request& request, s3::XmlOut& xml, const Row
   const std::string target = row->target == nullptr ? "*" : row->target(call);
   const bool everybodys = row == &kCallerIdentity;
   call.row = row;
-  if (!everybodys) {
-    if (Error e = may(call, target)) co_return e;
+  Error refused;
+  if (!everybodys) refused = may(call, target);
+  if (Audit* audit = users_.audit()) {
+    audit->note({row->service, call.who->name(), request.peer, row->name, {}, target, !refused});
   }
+  if (refused) co_return refused;
   xml = s3::XmlOut(cat(row->name, "Response").c_str(), false);
   if (row->has_result) call.result = s3::add(xml.root(), cat(row->name, "Result").c_str());
   co_return co_await row->run(call);

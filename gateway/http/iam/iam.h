@@ -30,6 +30,10 @@ struct Error {
   explicit operator bool() const { return !code.empty(); }
 };
 
+// A call's form, into what is empty; the error of a form that is none.
+using Params = std::map<std::string, std::string, std::less<>>;
+Error parse_form(std::string_view body, Params& params);
+
 // One call on its way through its operation.
 struct Call {
   Store& store;
@@ -37,7 +41,7 @@ struct Call {
   const http::Request& request;
   std::shared_ptr<const KnownUsers> known;  // as of its beginning
   PrincipalPtr who;
-  std::map<std::string, std::string, std::less<>> params;
+  Params params;
   pugi::xml_node result;  // null: the operation has none
   const Row* row = nullptr;
   Lsn rests_on = {};

@@ -190,8 +190,8 @@ awaitable<Error> change_password(Call& c) {
   if (name.empty()) {
     co_return Error{"ValidationError", "Root's password is what the environment says."};
   }
-  const auto known =
-      co_await c.users.authenticate_patiently(name, std::string(c.param("OldPassword")));
+  const auto known = co_await c.users.authenticate_patiently(
+      name, std::string(c.param("OldPassword")), c.request.peer);
   if (!known.ok()) co_return Error{"Throttling", "Rate exceeded"};
   if (*known == nullptr) {
     co_return Error{"AccessDenied", "The old password was incorrect."};

@@ -3,6 +3,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -13,6 +14,7 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
   ObjectMeta fresh;
   if (Error e = meta_of(c, fresh)) co_return e;
   if (Error e = tags_of(c, fresh.tags)) co_return e;
+  if (Error e = acl_for_object(c, fresh)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   std::optional<int64_t> ttl_ms;
@@ -24,7 +26,8 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
   Status begun = co_await append.begin(conditions);
   if (!begun.ok()) co_return error_of(begun);
   const Lsn seen = append.before() == nullptr ? Lsn() : append.before()->seen;
-  if (append.before() != nullptr && (!fresh.user.empty() || !fresh.tags.empty())) {
+  if (append.before() != nullptr &&
+      (!fresh.user.empty() || !fresh.tags.empty() || !acl_of(fresh).is_default())) {
     co_return Error{"InvalidRequest",
                     "Cannot specify both a write offset value and user-defined object metadata for "
                     "existing objects.",

@@ -3,6 +3,8 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/store/user_table.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/listing.h"
 #include "gateway/http/s3/object_lock.h"
@@ -61,7 +63,10 @@ awaitable<Error> create_bucket(Call& c) {
   Lsn made = c.store.newest_name();
   if (there == nullptr) {
     if (!objects::valid_bucket_name(c.bucket_name)) co_return Error{"InvalidBucketName", ""};
-    auto lsn = c.store.create_bucket(c.bucket_name, locks);
+    Properties set;
+    if (Error e = access_for_bucket(c, set)) co_return e;
+    if (locks) set.object_lock.emplace();
+    auto lsn = c.store.create_bucket(c.bucket_name, std::move(set));
     if (absl::IsAlreadyExists(lsn.status())) {
       if (!again) co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
       lsn = rests_on(lsn.status());
@@ -269,7 +274,7 @@ awaitable<Error> delete_objects(Call& c) {
     conditions.if_modified_at_s = modified_at_s;
     conditions.if_size = size;
     const Action& action = version ? action::kDeleteObjectVersion : c.row->action;
-    Error e = c.may(action, c.bucket_name, key);
+    Error e = c.may(action, c.bucket_name, key, version ? &*version : nullptr);
     if (!e) e = may_compare(c, key, conditions);
     conditions.bypass_governance = bypasses_governance(c, key);
     if (!e && version) conditions.version = objects::parse_version_id(*version);
@@ -309,8 +314,8 @@ constexpr Row kRows[] = {
     {"ListBuckets", action::kListAllMyBuckets, "GET", Scope::kService, "", "", list_buckets, "",
      "prefix continuation-token max-buckets bucket-region", false, false, true},
     {"CreateBucket", action::kCreateBucket, "PUT", Scope::kBucket, "", "", create_bucket,
-     "x-amz-acl x-amz-object-ownership x-amz-bucket-object-lock-enabled "
-     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     CAIRN_S3_GRANTS " x-amz-grant-write x-amz-object-ownership x-amz-bucket-object-lock-enabled "
+                     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", false, true},
     {"HeadBucket", action::kListBucket, "HEAD", Scope::kBucket, "", "", head_bucket, "", ""},
     {"DeleteBucket", action::kDeleteBucket, "DELETE", Scope::kBucket, "", "", delete_bucket, "",
@@ -331,7 +336,7 @@ constexpr Row kRows[] = {
 
 void add_owner(pugi::xml_node parent, const char* name, const Call& c) {
   auto owner = add(parent, name);
-  add(owner, "ID", c.owner);
+  add(owner, "ID", kRootCanonicalId);
   add(owner, "DisplayName", c.owner);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "core/store/user_table.h"
 #include "gateway/http/head.h"
 
 namespace cairn::s3 {
@@ -41,17 +42,13 @@ struct Truth {
 constexpr std::string_view kAlgorithms =
     "CRC32 CRC32C CRC64NVME SHA1 SHA256 SHA512 MD5 XXHASH64 XXHASH3 XXHASH128";
 constexpr Truth kTruths[] = {
-    // One owner has all rights to objects and buckets, and no one else any.
-    {"x-amz-acl", "private bucket-owner-full-control",
-     "public-read public-read-write authenticated-read aws-exec-read bucket-owner-read "
-     "log-delivery-write",
-     "InvalidArgument"},
     {"x-amz-storage-class", "STANDARD",
      "REDUCED_REDUNDANCY STANDARD_IA ONEZONE_IA INTELLIGENT_TIERING GLACIER DEEP_ARCHIVE OUTPOSTS "
      "GLACIER_IR SNOW EXPRESS_ONEZONE",
      "InvalidStorageClass"},
-    {"x-amz-object-ownership", "BucketOwnerEnforced", "BucketOwnerPreferred ObjectWriter",
+    {"x-amz-object-ownership", "BucketOwnerEnforced BucketOwnerPreferred ObjectWriter", "",
      "InvalidArgument"},
+    {"x-amz-confirm-remove-self-bucket-access", "true false True False", "", "InvalidArgument"},
     {"x-amz-bucket-object-lock-enabled", "true True TRUE false False FALSE", "", "InvalidArgument"},
     {"x-amz-bypass-governance-retention", "true True TRUE false False", "", "InvalidArgument"},
     {"x-amz-request-payer", "requester", "", "InvalidArgument"},
@@ -67,7 +64,8 @@ constexpr Truth kTruths[] = {
 
 Error check_value(std::string_view name, std::string_view value, const Call& c) {
   if (name == "x-amz-expected-bucket-owner" || name == "x-amz-source-expected-bucket-owner") {
-    return value == c.owner ? Error{} : Error{"AccessDenied", ""};
+    const bool is_owner = value == kAccount || value == kRootCanonicalId || value == c.owner;
+    return is_owner ? Error{} : Error{"AccessDenied", ""};
   }
   for (auto& t : kTruths) {
     if (t.name != name) continue;

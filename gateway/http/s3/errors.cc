@@ -12,6 +12,7 @@ struct Row {
   std::string_view message;
 };
 constexpr Row kRows[] = {
+    {"AccessControlListNotSupported", 400, "The bucket does not allow ACLs"},
     {"AccessDenied", 403, "Access Denied"},
     {"AccessForbidden", 403, "Access Forbidden"},
     {"AuthorizationHeaderMalformed", 400, "The authorization header you provided is not valid."},
@@ -40,6 +41,8 @@ constexpr Row kRows[] = {
     {"InvalidAccessKeyId", 403,
      "The access key ID that you provided does not exist in our records."},
     {"InvalidArgument", 400, "Invalid Argument"},
+    {"InvalidBucketAclWithObjectOwnership", 400,
+     "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"},
     {"InvalidBucketState", 409, "The request is not valid with the current state of the bucket."},
     {"InvalidBucketName", 400, "The specified bucket is not valid."},
     {"InvalidDigest", 400, "The Content-MD5 you specified was invalid."},
@@ -51,6 +54,7 @@ constexpr Row kRows[] = {
      "The list of parts was not in ascending order. Parts list must be specified in order by part "
      "number."},
     {"InvalidRange", 416, "The requested range cannot be satisfied."},
+    {"InvalidRedirectLocation", 400, "The website redirect location is not valid."},
     {"InvalidRetentionPeriod", 400, "The retention period is not valid."},
     {"InvalidRequest", 400, "Invalid Request"},
     {"InvalidStorageClass", 400, "The storage class that you specified is not valid."},
@@ -59,6 +63,9 @@ constexpr Row kRows[] = {
      "The write offset value that you specified does not match the current object size."},
     {"InvalidURI", 400, "The specified URI couldn't be parsed."},
     {"KeyTooLongError", 400, "Your key is too long."},
+    {"MalformedACLError", 400,
+     "The XML you provided was not well-formed or did not validate against our published schema"},
+    {"MalformedPolicy", 400, "This policy contains invalid Json"},
     {"MalformedPOSTRequest", 400,
      "The body of your POST request is not well-formed multipart/form-data."},
     {"MalformedXML", 400,
@@ -70,6 +77,7 @@ constexpr Row kRows[] = {
     {"MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size."},
     {"MethodNotAllowed", 405, "The specified method is not allowed against this resource."},
     {"MissingRequestBodyError", 400, "Request Body is empty"},
+    {"MissingSecurityHeader", 400, "Your request was missing a required header."},
     {"MissingContentLength", 411, "You must provide the Content-Length HTTP header."},
     {"NoSuchBucket", 404, "The specified bucket does not exist."},
     {"NoSuchBucketPolicy", 404, "The bucket policy does not exist"},
@@ -117,6 +125,9 @@ constexpr Row kRows[] = {
      "You have attempted to add more parts than the maximum of 10000 that are allowed for this "
      "object. You can use the CopyObject operation to copy this object to another and then add "
      "more data to the newly copied object."},
+    {"UnexpectedContent", 400, "This request does not support content"},
+    {"UnresolvableGrantByEmailAddress", 400,
+     "The e-mail address you provided does not match any account on record."},
     {"XAmzContentSHA256Mismatch", 400,
      "The provided 'x-amz-content-sha256' header does not match what was computed."},
 };

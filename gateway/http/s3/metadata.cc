@@ -87,7 +87,26 @@ std::string encode_words(std::string_view text) {
   return plain ? std::string(text) : cat("=?UTF-8?B?", objects::base64(text), "?=");
 }
 
+Error redirect_of(const Call& c, ObjectMeta& meta) {
+  constexpr std::string_view kHeader = "x-amz-website-redirect-location";
+  meta.extra.erase(objects::kRedirect);
+  if (!c.request.has_header(kHeader)) return {};
+  const std::string_view to = c.request.header(kHeader);
+  const bool leads = to.starts_with('/') || to.starts_with("http://") || to.starts_with("https://");
+  if (!leads) {
+    return {"InvalidRedirectLocation",
+            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'."};
+  }
+  if (to.size() > kUserMetaBytesMax) {
+    return {"InvalidRedirectLocation",
+            "The length of website redirect location cannot exceed 2,048 characters."};
+  }
+  meta.extra[objects::kRedirect] = to;
+  return {};
+}
+
 Error meta_of(const Call& c, ObjectMeta& meta) {
+  if (Error e = redirect_of(c, meta)) return e;
   for (auto& [name, value] : c.request.headers) {
     constexpr std::string_view kUser = "x-amz-meta-";
     if (name.substr(0, kUser.size()) == kUser) {
@@ -136,6 +155,9 @@ void set_object_headers(Call& c, const objects::Info& info) {
     r.set("x-amz-tagging-count", tags.size());
   }
   r.set("x-cairn-version", info.version.value());
+  if (auto it = info.meta.extra.find(objects::kRedirect); it != info.meta.extra.end()) {
+    r.set("x-amz-website-redirect-location", it->second);
+  }
   if (info.expire_ms != 0) r.set("x-cairn-expires-ms", info.expire_ms);
 }
 

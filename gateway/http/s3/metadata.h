@@ -13,6 +13,8 @@ namespace cairn::s3 {
 
 // From the headers of a PUT, POST or copy.
 Error meta_of(const Call& call, ObjectMeta& meta);
+// Of it, where a website sends who asks for the object.
+Error redirect_of(const Call& call, ObjectMeta& meta);
 // Of a GET or HEAD; query parameters "response-…" override some.
 void set_object_headers(Call& call, const objects::Info& info);
 

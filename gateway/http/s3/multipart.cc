@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
@@ -17,6 +18,7 @@ awaitable<Error> create(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
+  if (Error e = acl_for_object(c, meta)) co_return e;
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
   if (ttl_ms) meta.extra[objects::kUploadTtl] = c.request.header("x-cairn-ttl");
@@ -368,8 +370,9 @@ awaitable<Error> list_uploads(Call& c) {
 
 constexpr Row kRows[] = {
     {"CreateMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploads", "", create,
-     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-tagging x-amz-checksum-algorithm "
-     "x-amz-checksum-type x-cairn-ttl " CAIRN_S3_LOCKS,
+     CAIRN_S3_GRANTS " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
+                     "x-amz-tagging x-amz-checksum-algorithm "
+                     "x-amz-checksum-type x-cairn-ttl " CAIRN_S3_LOCKS,
      ""},
     {"UploadPart", action::kPutObject, "PUT", Scope::kObject, "uploadId", "", upload_part,
      "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,

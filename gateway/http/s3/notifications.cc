@@ -27,13 +27,13 @@ Error malformed() { return {"MalformedXML", ""}; }
 Error invalid(std::string_view message) { return {"InvalidArgument", std::string(message)}; }
 
 struct Kind {
+  std::string_view arn;
   const char* element;
   const char* target;  // the element in it that names the target
-  std::string_view arn;
 };
 constexpr Kind kKinds[] = {
-    {"QueueConfiguration", "Queue", "arn:cairn:sqs:"},
-    {"TopicConfiguration", "Topic", "arn:cairn:sns:"},
+    {"arn:cairn:sqs:", "QueueConfiguration", "Queue"},
+    {"arn:cairn:sns:", "TopicConfiguration", "Topic"},
 };
 
 Error parse_filter(const pugi::xml_node& filter, NotificationRule& rule) {
@@ -214,7 +214,8 @@ struct Listening {
 class Listener final : public http::Pieces {
  public:
   Listener(const Call& call, Listening what, Lsn from)
-      : notifier_(*call.notifier),
+      : store_(call.store),
+        notifier_(*call.notifier),
         request_(call.request),
         auth_(call.auth),
         what_(std::move(what)),
@@ -257,7 +258,7 @@ class Listener final : public http::Pieces {
  private:
   bool may(const Action& action, std::string_view space) const {
     if (auth_.principal->may_all()) return true;
-    const RequestContext context(request_, auth_, clock_.now_ms());
+    const RequestContext context(request_, auth_, {store_, space, {}});
     return authorize(*auth_.principal, action, space, {},
                      {request_.peer, request_.secure, &context});
   }
@@ -273,6 +274,7 @@ class Listener final : public http::Pieces {
     append(out, objects::message_json({record}, &e), "\n");
   }
 
+  Store& store_;
   events::Notifier& notifier_;
   const http::Request& request_;
   const Authenticated auth_;
@@ -286,6 +288,7 @@ class Listener final : public http::Pieces {
 
 awaitable<Error> listen(Call& c) {
   if (c.notifier == nullptr) co_return Error{"NotImplemented", "Nobody is told of events here"};
+  if (c.is_anonymous()) co_return Error{"AccessDenied", ""};  // whatever lists for strangers
   Listening what;
   what.bucket = c.bucket;
   for (auto& [name, value] : c.request.query) {

@@ -3,6 +3,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/collections.h"
 #include "gateway/http/s3/lifecycle.h"
@@ -183,6 +184,7 @@ awaitable<Error> put_object(Call& c) {
   ObjectMeta meta;
   if (Error e = meta_of(c, meta)) co_return e;
   if (Error e = tags_of(c, meta.tags)) co_return e;
+  if (Error e = acl_for_object(c, meta)) co_return e;
   std::optional<int64_t> ttl_ms;
   if (Error e = ttl_of(c, ttl_ms)) co_return e;
   VersionLock lock;
@@ -435,7 +437,7 @@ Error find_copy_source(Call& c, NamespacePtr& ns, std::string& key,
   const std::string_view bucket = path.substr(0, slash);
   key = path.substr(slash + 1);
   const Action& reading = named ? action::kGetObjectVersion : action::kGetObject;
-  if (Error e = c.may(reading, bucket, key)) return e;
+  if (Error e = c.may(reading, bucket, key, named ? &*named : nullptr)) return e;
   ns = c.store.find_namespace(bucket);
   if (ns == nullptr) {
     return {"NoSuchBucket", "", c.store.newest_name(), {{"BucketName", std::string(bucket)}}};
@@ -517,7 +519,8 @@ awaitable<Error> copy_object(Call& c) {
   }
   const std::string wanted = lower(c.request.header("x-amz-checksum-algorithm"));
   const bool changes = directive == "replace" || c.request.has_header("x-amz-storage-class") ||
-                       c.request.has_header("x-cairn-ttl") || !wanted.empty();
+                       c.request.has_header("x-cairn-ttl") || !wanted.empty() ||
+                       c.request.has_header("x-amz-website-redirect-location");
   if (source == c.bucket && key == c.key && !version && !changes) {
     co_return Error{
         "InvalidRequest",
@@ -551,6 +554,8 @@ awaitable<Error> copy_object(Call& c) {
     meta = std::move(fresh);
   }
   if (Error e = copy_tags(c, *source, key, meta.tags)) co_return e;
+  if (Error e = redirect_of(c, meta)) co_return e;
+  if (Error e = acl_for_object(c, meta)) co_return e;
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
   objects::Upload upload(c.store, 0);
@@ -602,13 +607,14 @@ constexpr std::string_view kReadParams =
 
 constexpr Row kRows[] = {
     {"PutObject", action::kPutObject, "PUT", Scope::kObject, "", "", put_object,
-     "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class x-amz-meta-* "
+     "if-match if-none-match if-unmodified-since " CAIRN_S3_GRANTS
+     " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
      "x-amz-tagging x-amz-decoded-content-length x-amz-trailer x-amz-write-offset-bytes "
      "x-cairn-ttl " CAIRN_S3_LOCKS "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", true, true},
     {"CopyObject", action::kPutObject, "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
-     "if-match if-none-match if-unmodified-since x-amz-acl x-amz-storage-class "
-     "x-amz-meta-* " CAIRN_S3_LOCKS
+     "if-match if-none-match if-unmodified-since " CAIRN_S3_GRANTS
+     " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* " CAIRN_S3_LOCKS
      "x-amz-copy-source x-amz-metadata-directive x-amz-tagging x-amz-tagging-directive x-cairn-ttl "
      "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
      ""},

@@ -25,8 +25,8 @@ awaitable<Error> not_a_form(Call&) {
 
 constexpr Row kRows[] = {
     {"PostObject", action::kPutObject, "POST", Scope::kBucket, "", "", not_a_form,
-     "x-amz-acl x-amz-storage-class x-amz-meta-* x-amz-tagging x-cairn-ttl " CAIRN_S3_LOCKS
-         CAIRN_S3_CHECKSUMS,
+     "x-amz-acl x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* x-amz-tagging "
+     "x-cairn-ttl " CAIRN_S3_LOCKS CAIRN_S3_CHECKSUMS,
      ""},
 };
 
@@ -158,11 +158,15 @@ Error admit(Call& c, Authenticator& authenticator, Form& form) {
   }
   if (!fields.contains("key")) return lacks("key");
   if (Error e = authenticator.authenticate_form(fields, c.store.now_ms(), c.auth)) return e;
-  PostPolicy policy;
-  if (Error e = parse_post_policy(fields["policy"], policy)) return e;
-  if (Error e = expand(fields, form.file_name())) return e;
-  if (Error e = check_post_policy(policy, fields, c.bucket_name, c.store.now_ms())) return e;
-  form.set_range(policy.bytes_least, policy.bytes_most);
+  if (c.is_anonymous()) {  // nobody says what the form may have
+    if (Error e = expand(fields, form.file_name())) return e;
+  } else {
+    PostPolicy policy;
+    if (Error e = parse_post_policy(fields["policy"], policy)) return e;
+    if (Error e = expand(fields, form.file_name())) return e;
+    if (Error e = check_post_policy(policy, fields, c.bucket_name, c.store.now_ms())) return e;
+    form.set_range(policy.bytes_least, policy.bytes_most);
+  }
   c.key = fields["key"];
   if (c.key.empty()) return lacks("key");
   if (c.key.size() > objects::kObjectKeyMax) return {"KeyTooLongError", ""};
@@ -199,6 +203,7 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   Call put{c.store, request, c.response, c.auth,   c.bucket_name, c.key,
            nullptr, &body,   c.owner,    c.region, &kRows[0],     c.engines};
   put.put_bytes_max = c.put_bytes_max;
+  put.users = c.users;
   // Once more, by what the form says that is a header elsewhere.
   if (Error e = put.may(action::kPutObject, put.bucket_name, put.key)) co_return e;
   if (Error e = check_carried(kRows[0], put)) co_return e;

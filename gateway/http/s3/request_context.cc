@@ -2,8 +2,12 @@
 
 #include <algorithm>
 
+#include "core/base/errors.h"
 #include "core/base/text.h"
+#include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
+#include "objects/object.h"
+#include "objects/versions.h"
 
 namespace cairn::s3 {
 namespace {
@@ -61,9 +65,11 @@ std::string_view header_of(Key key) {
 }  // namespace
 
 RequestContext::RequestContext(const http::Request& request, const Authenticated& auth,
-                               int64_t now_ms)
-    : request_(request), auth_(auth) {
-  if (auth.presigned && auth.signed_ms) signature_age_ = cat(now_ms - *auth.signed_ms);
+                               const Subject& subject)
+    : request_(request), auth_(auth), subject_(subject) {
+  if (auth.presigned && auth.signed_ms) {
+    signature_age_ = cat(subject.store.now_ms() - *auth.signed_ms);
+  }
   // Those of PutObjectTagging stand in its body.
   knows_tags_ = !(request.method == "PUT" && request.param("tagging") != nullptr);
   if (request.has_header("x-amz-tagging") &&
@@ -104,11 +110,20 @@ std::optional<std::string_view> RequestContext::value(const policy::ConditionKey
     case Key::kMaxKeys:
       return param("max-keys");
     case Key::kVersionId:
-      return param("versionId");
+      if (subject_.version == nullptr) return std::nullopt;
+      return *subject_.version;
+    case Key::kExistingObjectTag: {
+      const ObjectMeta* meta = object();
+      if (meta == nullptr) return std::nullopt;
+      const auto it = meta->tags.find(key.tag);
+      return it == meta->tags.end() ? std::nullopt : std::optional<std::string_view>(it->second);
+    }
     case Key::kAuthType:
+      if (auth_.anonymous) return std::nullopt;
       if (auth_.form) return "POST";
       return auth_.presigned ? "REST-QUERY-STRING" : "REST-HEADER";
     case Key::kSignatureVersion:
+      if (auth_.anonymous) return std::nullopt;
       return auth_.version2 ? "AWS" : "AWS4-HMAC-SHA256";
     case Key::kSignatureAge:
       return some(signature_age_);
@@ -122,12 +137,34 @@ std::optional<std::string_view> RequestContext::value(const policy::ConditionKey
   }
 }
 
+const ObjectMeta* RequestContext::object() const {
+  if (!std::exchange(looked_, true) && !subject_.key.empty()) {
+    const NamespacePtr ns = subject_.store.find_namespace(subject_.space);
+    std::optional<Version> version;
+    if (subject_.version != nullptr) version = objects::parse_version_id(*subject_.version);
+    const bool none = ns == nullptr || (subject_.version != nullptr && !version);
+    if (!none) {
+      auto info = objects::stat(subject_.store, *ns, subject_.key, version);
+      seen_ = info.ok() ? info->seen : rests_on(info.status());
+      if (info.ok()) object_ = std::move(info->meta);
+    }
+  }
+  return object_ ? &*object_ : nullptr;
+}
+
+bool RequestContext::grants(const policy::Request& asked, bool without_public) const {
+  const ObjectMeta* meta = object();
+  if (meta == nullptr) return false;
+  return acl_of(*meta).grants_object(asked.action.own().number(), asked.caller, without_public);
+}
+
 bool RequestContext::knows(const policy::ConditionKey& key) const {
   switch (key.key) {
     case Key::kRequestObjectTag:
     case Key::kRequestObjectTagKeys:
       return knows_tags_;
     case Key::kExistingObjectTag:
+      return !subject_.key.empty();
     case Key::kRemainingRetentionDays:
     case Key::kLocationConstraint:  // it stands in the body
       return false;

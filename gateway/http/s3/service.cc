@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/base/audit.h"
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
 #include "gateway/http/s3/bodies.h"
@@ -11,6 +12,7 @@
 #include "gateway/http/s3/post.h"
 #include "gateway/http/s3/request_context.h"
 #include "gateway/http/s3/sigv2.h"
+#include "gateway/http/s3/website.h"
 #include "objects/digest.h"
 
 namespace cairn::s3 {
@@ -155,20 +157,30 @@ int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
   return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
 }
 
-std::array<std::span<const Row>, 12> all_rows() {
-  return {bucket_rows(),    cors_rows(),         lifecycle_rows(), lock_rows(),
-          multipart_rows(), notification_rows(), object_rows(),    post_rows(),
-          rename_rows(),    settings_rows(),     tagging_rows(),   version_rows()};
+std::array<std::span<const Row>, 16> all_rows() {
+  return {acl_rows(),       bucket_policy_rows(), bucket_rows(),        cors_rows(),
+          lifecycle_rows(), lock_rows(),          multipart_rows(),     notification_rows(),
+          object_rows(),    post_rows(),          public_access_rows(), rename_rows(),
+          settings_rows(),  tagging_rows(),       version_rows(),       website_rows()};
 }
 
 // ---- the way in ----
 
-Error Call::may(const Action& action, std::string_view space, std::string_view of_key) const {
+Error Call::may(const Action& action, std::string_view space, std::string_view of_key,
+                const std::string* version) const {
   if (auth.principal->may_all()) return {};
-  const RequestContext context(request, auth, store.now_ms());
+  const RequestContext context(request, auth, {store, space, of_key, version});
   const Circumstances from{request.peer, request.secure, &context};
-  if (authorize(*auth.principal, action, space, of_key, from)) return {};
-  return {"AccessDenied", ""};
+  if (cairn::authorize(*auth.principal, action, space, of_key, from)) return {};
+  const auto rights = auth.principal->rights();
+  if (is_anonymous() || rights == nullptr) return {"AccessDenied", "", context.seen()};
+  // As AWS says it to who is of the account.
+  std::string why =
+      cat("User: ", rights->arn, " is not authorized to perform: ", action.door, ":", action.name);
+  if (!space.empty()) {
+    append(why, " on resource: \"arn:aws:s3:::", space, of_key.empty() ? "" : "/", of_key, "\"");
+  }
+  return {"AccessDenied", std::move(why), context.seen()};
 }
 
 std::string_view Service::bucket_of_host(const http::Request& r) const {
@@ -240,9 +252,29 @@ const Row* find_row(const Call& call, Scope scope) {
 Error authorize(const Call& call, const Row& row) {
   // What is of no bucket is allowed as a whole or not at all.
   if (row.many && row.scope == Scope::kService) return call.may(row.action);
+  // A stranger is asked for each in a bucket that says something of strangers.
+  if (row.many && call.is_anonymous()) {
+    const bool says = call.store.bucket_access().find(call.bucket_name) != nullptr;
+    return says ? Error{} : Error{"AccessDenied", ""};
+  }
   if (row.many) return call.may({row.action.door, row.action.name, Access::kNone});
   const bool of_version = !row.of_version.name.empty() && call.has_param("versionId");
   return call.may(of_version ? row.of_version : row.action, call.bucket_name, call.key);
+}
+
+// What a request that nobody signed is told before it is asked what it may.
+Error check_anonymous(const Call& call, const Row& row) {
+  if (row.needs_bucket && row.scope != Scope::kService &&
+      call.store.find_namespace(call.bucket_name) == nullptr) {
+    return {"NoSuchBucket", "", call.store.newest_name()};
+  }
+  for (const auto& [name, value] : call.request.query) {
+    if (name.starts_with("response-")) {
+      return {"InvalidRequest",
+              "Request specific response headers cannot be used for anonymous GET requests."};
+    }
+  }
+  return {};
 }
 
 // What S3 says beside the code of an error about what the request names.
@@ -290,9 +322,15 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   call.engines = engines_;
   call.put_bytes_max = put_bytes_max_;
   call.notifier = notifier_;
+  call.users = &users_;
   address(request, call);
   Error e = co_await dispatch(call);
   name_what(call, e);
+  if (Audit* audit = users_.audit(); audit != nullptr && call.auth.principal != nullptr) {
+    const std::string_view action = call.row == nullptr ? "" : call.row->action.name;
+    audit->note({"s3", call.auth.principal->name(), request.peer, action, call.bucket_name,
+                 call.key, e.code != "AccessDenied"});
+  }
   // Whatever is refused, it may show rules of the bucket.
   if (e && request.has_header("origin")) e.rests_on = std::max(e.rests_on, store_.newest_name());
   co_return e;
@@ -326,6 +364,9 @@ awaitable<Error> Service::dispatch(Call& call) {
                                                : Scope::kObject;
   const Row* row = call.row = find_row(call, scope);
   if (row == nullptr) co_return absent(call);
+  if (call.is_anonymous()) {
+    if (Error e = check_anonymous(call, *row)) co_return e;
+  }
   if (Error e = authorize(call, *row)) co_return e;
   if (Error e = check_carried(*row, call)) co_return e;
   if (!row->reads_body && body.may_have_any(request)) {
@@ -349,12 +390,33 @@ awaitable<Error> Service::dispatch(Call& call) {
   co_return done;
 }
 
+awaitable<Error> Service::dispatch_site(http::Request& request, http::Response& response,
+                                        std::string_view bucket) {
+  Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
+  call.users = &users_;
+  call.bucket_name = bucket;
+  call.key = std::string_view(request.path).substr(1);
+  PayloadBody body(*request.body, call.auth);
+  call.body = &body;
+  answer_origin(call);
+  Error e = co_await serve_site(call);
+  name_what(call, e);
+  co_return e;
+}
+
 awaitable<void> Service::handle(http::Request& request, http::Response& response) {
   const auto digits = request_id();
   const std::string_view id(digits.data(), digits.size());
   response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
-  if (!store_.loading() && !users_.loading()) e = co_await dispatch(request, response);
+  const std::string_view site = site_of_host(bucket_of_host(request), region_);
+  if (!store_.loading() && !users_.loading()) {
+    if (site.empty()) {
+      e = co_await dispatch(request, response);
+    } else {
+      e = co_await dispatch_site(request, response, site);
+    }
+  }
   if (e && e.rests_on.valid()) {
     Status durable = co_await store_.log().wait_durable(e.rests_on);
     if (!durable.ok()) e = error_of(durable);
@@ -365,6 +427,11 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   response.pieces.reset();
   response.content_length.reset();
   response.status = http_status(e.code);
+  if (!site.empty()) {
+    response.set("Content-Type", "text/html; charset=utf-8");
+    response.body = error_page(e, id);
+    co_return;
+  }
   XmlOut xml("Error", false);
   add(xml.root(), "Code", e.code);
   add(xml.root(), "Message",

@@ -44,6 +44,7 @@ struct Call {
   const Engines* engines = nullptr;      // null: collections are not shown
   uint64_t put_bytes_max = 0;            // of one body; 0: any
   events::Notifier* notifier = nullptr;  // null: nobody is told of events
+  const Users* users = nullptr;          // whom ACLs and policies may name
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -52,7 +53,14 @@ struct Call {
   bool has_param(std::string_view name) const { return request.param(name) != nullptr; }
   // AccessDenied unless the caller may do it. The dispatcher asks for the row's action on the
   // bucket and key of the request; for every other key an operation asks before it looks at it.
-  Error may(const Action& action, std::string_view space = {}, std::string_view of_key = {}) const;
+  // `version`: the one of the key that it is about, as it was named; null: the current one.
+  Error may(const Action& action, std::string_view space, std::string_view of_key,
+            const std::string* version) const;
+  // The same of the version that the request names.
+  Error may(const Action& action, std::string_view space = {}, std::string_view of_key = {}) const {
+    return may(action, space, of_key, request.param("versionId"));
+  }
+  bool is_anonymous() const { return auth.anonymous; }
 };
 
 // The actions, by the names that policies have for them after "s3:".
@@ -110,6 +118,8 @@ struct Row {
 };
 
 // Of each family, in a file of its own.
+std::span<const Row> acl_rows();
+std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
 std::span<const Row> lifecycle_rows();
@@ -118,11 +128,13 @@ std::span<const Row> multipart_rows();
 std::span<const Row> notification_rows();
 std::span<const Row> object_rows();
 std::span<const Row> post_rows();
+std::span<const Row> public_access_rows();
 std::span<const Row> rename_rows();
 std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
-std::array<std::span<const Row>, 12> all_rows();
+std::span<const Row> website_rows();
+std::array<std::span<const Row>, 16> all_rows();
 
 class Service {
  public:
@@ -144,6 +156,9 @@ class Service {
  private:
   awaitable<Error> dispatch(http::Request& request, http::Response& response);
   awaitable<Error> dispatch(Call& call);
+  // Answers as the website of a bucket; `e` became a page.
+  awaitable<Error> dispatch_site(http::Request& request, http::Response& response,
+                                 std::string_view bucket);
   void address(const http::Request& request, Call& call) const;
   // If `e` says that somebody is not who he claims to be.
   void note_failure(const Error& e, std::string_view key, const http::Request& request);

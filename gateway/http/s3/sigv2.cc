@@ -212,22 +212,21 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   }
   const std::string path = host_bucket.empty() ? r.raw_path : cat("/", host_bucket, r.raw_path);
   if (e = signed_query(r, in_query, query); e) return e;
-  const auto secret = users.secret(claim.access_key);
-  if (!secret) return unknown_key(claim.access_key);
+  const auto signer = users.signer(claim.access_key);
+  if (!signer) return unknown_key(claim.access_key);
   const std::string start =
       cat(r.method, "\n", carried(r, "content-md5"), "\n", carried(r, "content-type"), "\n",
           claim.date, "\n", canonical_headers(r, in_query), path);
   const auto fits = [&](std::string_view slash) {
-    return equal_in_constant_time(objects::base64(hmac_sha1(*secret, cat(start, slash, query))),
-                                  claim.signature);
+    return equal_in_constant_time(
+        objects::base64(hmac_sha1(signer->secret, cat(start, slash, query))), claim.signature);
   };
   // botocore asks for "/bucket" and signs "/bucket/", which is the same thing.
   const bool bucket_alone = path.size() > 1 && path.find('/', 1) == path.npos;
   if (!fits("") && !(bucket_alone && fits("/"))) {
     return wrong_signature(claim.access_key, claim.signature, cat(start, query));
   }
-  out.principal = users.owner(claim.access_key);
-  if (out.principal == nullptr) return unknown_key(claim.access_key);
+  out.principal = signer->owner;
   out.presigned = in_query;
   out.version2 = true;
   if (e = payload_of(carried(r, "x-amz-content-sha256"), out); e) return e;

@@ -359,9 +359,9 @@ std::string_view signing_key(const Parts& p, std::string_view secret) {
 // Whether the signature is that of who it says; `key` lives until the next one is made.
 Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_view content,
                             std::string_view& key, Authenticated& out) {
-  const auto secret = users_.secret(p.access_key);
-  if (!secret) return unknown_key(p.access_key);
-  key = signing_key(p, *secret);
+  auto signer = users_.signer(p.access_key);
+  if (!signer) return unknown_key(p.access_key);
+  key = signing_key(p, signer->secret);
   thread_local std::string canonical, to_sign, expected;
   for (std::string* text : {&canonical, &to_sign, &expected}) text->clear();
   append_canonical_request(canonical, r, p, content);
@@ -371,8 +371,17 @@ Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_
   if (!equal_in_constant_time(expected, p.signature)) {
     return wrong_signature(p.access_key, p.signature, to_sign, canonical);
   }
-  out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return unknown_key(p.access_key);
+  out.principal = std::move(signer->owner);
+  return {};
+}
+
+Error Authenticator::take_anybody(std::string_view content, Authenticated& out) const {
+  out.anonymous = true;
+  out.principal = users_.anybody();
+  if (Error e = payload_of(content, out)) return e;
+  if (out.payload == Payload::kStreaming || out.payload == Payload::kStreamingTrailer) {
+    return {"InvalidRequest", "A request that nobody signed has no signed chunks."};
+  }
   return {};
 }
 
@@ -389,7 +398,7 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
             "header should be specified"};
   }
   if (version2) return authenticate_version2(users_, r, host_bucket, now_ms, out);
-  if (!by_query && !by_header) return {"AccessDenied", ""};
+  if (!by_query && !by_header) return take_anybody(r.header("x-amz-content-sha256"), out);
   Parts p;
   if (Error e = by_query ? parse_query(r, p) : parse_header(r, p)) return e;
   if (p.region != region_) {
@@ -428,7 +437,13 @@ Error Authenticator::authenticate(const http::Request& r, int64_t now_ms, Authen
 
 Error Authenticator::authenticate_form(const std::map<std::string, std::string>& fields,
                                        int64_t now_ms, Authenticated& out) {
-  if (!fields.contains("policy")) return {"AccessDenied", ""};
+  if (!fields.contains("policy")) {
+    for (const char* name : {"signature", "x-amz-signature", "awsaccesskeyid"}) {
+      if (fields.contains(name)) return {"AccessDenied", ""};
+    }
+    out.form = true;
+    return take_anybody({}, out);
+  }
   const bool version2 = !fields.contains("x-amz-signature") && fields.contains("signature");
   const auto lacking = [&](std::initializer_list<std::pair<const char*, const char*>> names) {
     for (auto& [name, shown] : names) {
@@ -469,16 +484,15 @@ Error Authenticator::authenticate_form(const std::map<std::string, std::string>&
     }
     if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
   }
-  const auto secret = users_.secret(p.access_key);
-  if (!secret) return unknown_key(p.access_key);
-  const std::string expected = version2
-                                   ? objects::base64(hmac_sha1(*secret, policy))
-                                   : objects::hex(hmac_sha256(signing_key(p, *secret), policy));
+  auto signer = users_.signer(p.access_key);
+  if (!signer) return unknown_key(p.access_key);
+  const std::string expected =
+      version2 ? objects::base64(hmac_sha1(signer->secret, policy))
+               : objects::hex(hmac_sha256(signing_key(p, signer->secret), policy));
   if (!equal_in_constant_time(expected, p.signature)) {
     return wrong_signature(p.access_key, p.signature, policy);
   }
-  out.principal = users_.owner(p.access_key);
-  if (out.principal == nullptr) return unknown_key(p.access_key);
+  out.principal = std::move(signer->owner);
   out.form = true;
   out.version2 = version2;
   out.payload = Payload::kUnsigned;

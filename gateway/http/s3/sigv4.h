@@ -24,6 +24,7 @@ enum class Payload : uint8_t {
 
 struct Authenticated {
   PrincipalPtr principal;
+  bool anonymous = false;  // nobody signed it
   bool presigned = false;
   bool version2 = false;  // sigv2.h
   bool form = false;      // it is a form, whose policy was signed
@@ -50,12 +51,12 @@ class Authenticator {
   // `region` is the one that signatures must be for.
   Authenticator(const Users& users, std::string region)
       : users_(users), region_(std::move(region)) {}
-  // Who sent the request, by either version. AccessDenied if nobody signed it. `host_bucket`: the
-  // one that its host names.
+  // Who sent the request, by either version; if nobody signed it, Users::anybody(). `host_bucket`:
+  // the one that its host names.
   Error authenticate(const http::Request& request, int64_t now_ms, Authenticated& out,
                      std::string_view host_bucket = {});
   // Who signed the policy of a form (post.h), by the form's fields, whose names are in lower case.
-  // AccessDenied if there is none.
+  // Without a policy nobody did, which is as above.
   Error authenticate_form(const std::map<std::string, std::string>& fields, int64_t now_ms,
                           Authenticated& out);
 
@@ -69,6 +70,8 @@ class Authenticator {
   // as long as the thread makes no other.
   Error verify(const http::Request& request, const Parts& parts, std::string_view content,
                std::string_view& key, Authenticated& out);
+  // Of a request without a signature. InvalidRequest: its body claims to have one.
+  Error take_anybody(std::string_view content, Authenticated& out) const;
   const Users& users_;
   const std::string region_;
 };
