@@ -195,8 +195,16 @@ class Connection {
     return true;
   }
   bool hold(size_t buffer_bytes) {
-    return held_.try_set(buffer_bytes + out_.capacity() + response_.body.capacity() + body_bytes_ +
-                         (Stream::kTls ? kTlsBytes : 0));
+    return held_.try_set(buffer_bytes + held_of_head() + out_.capacity() +
+                         response_.body.capacity() + body_bytes_ + (Stream::kTls ? kTlsBytes : 0));
+  }
+  // What a large head takes as it is read, beside its bytes. A small one is of what every
+  // connection has.
+  size_t held_of_head() const {
+    constexpr size_t kFieldBytes = sizeof(Headers::Field), kFewFields = 48;
+    const size_t fields = request_.headers.room() + request_.query.capacity();
+    if (head_bytes_ <= kHeadKept && fields <= kFewFields) return 0;
+    return 2 * head_bytes_ + fields * kFieldBytes;
   }
   bool hold_body(size_t bytes) {
     const size_t before = std::exchange(body_bytes_, bytes);
@@ -211,7 +219,7 @@ class Connection {
       begin_ = end_ = 0;
     }
     out_.clear();
-    if (head_bytes_ > kHeadKept) request_ = Request();
+    if (held_of_head() > 0) request_ = Request();
     head_bytes_ = 0;
     response_.clear();
     body_bytes_ = 0;
@@ -315,20 +323,26 @@ class Connection {
     const size_t size = co_await wait_for_head(response);
     if (size == 0 && response.status == 0) co_return false;
     Framing framing;
+    bool wants_head = false;
     if (size > 0) {
       const std::string_view head(reinterpret_cast<char*>(buffer_.data()) + begin_, size);
+      wants_head = head.starts_with("HEAD ");
       Status read = read_head(head, request, framing);
       begin_ += size;
       head_bytes_ = std::max(head_bytes_, size);
       response.status = read.ok() ? 200 : 400;
       if (!read.ok()) response.body = cat(read.message(), "\n");
+      if (read.ok() && held_of_head() > 0 && !hold(buffer_.size())) {
+        response.status = 503;
+        response.body = "clients hold too much memory; try again\n";
+      }
     }
     disarm();
     stats_.requests.fetch_add(1, std::memory_order_relaxed);
     if (response.status != 200) {
       response.close = true;
       linger_ = true;
-      bool sent = co_await respond(response, false);
+      bool sent = co_await respond(response, wants_head);
       (void)sent;
       co_return false;
     }

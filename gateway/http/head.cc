@@ -157,6 +157,7 @@ Status read_target(std::string_view target, Request& r) {
   urls::encoding_opts form;
   form.space_as_plus = true;
   for (auto param : url.encoded_params()) {
+    if (r.query.size() >= kHeadFieldsMax) return bad("the query has too many parameters");
     if (param.key.empty() && !param.has_value) continue;  // "?", "&&"
     r.query.emplace_back(param.key.decode(form), param.value.decode(form));
   }
@@ -179,7 +180,11 @@ class HeadParser final : public bhttp::basic_parser<true> {
     r_.target.assign(target.data(), target.size());
     http10_ = version == 10;
   }
-  void on_field_impl(bhttp::field, Text name, Text value, Ec&) override {
+  void on_field_impl(bhttp::field, Text name, Text value, Ec& ec) override {
+    if (r_.headers.size() >= kHeadFieldsMax) {
+      ec = bhttp::error::header_limit;
+      return;
+    }
     auto& field = r_.headers.add({name.data(), name.size()}, {value.data(), value.size()});
     for (char& c : field.first) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
     const auto first = r_.headers.find(field.first);

@@ -16,6 +16,8 @@
 namespace cairn::http {
 
 inline constexpr size_t kHeadBytesMax = 16 << 10;
+// Of fields of a head, and of parameters of a query: each takes more room than its bytes.
+inline constexpr size_t kHeadFieldsMax = 512;
 
 struct Framing {
   bool chunked = false;

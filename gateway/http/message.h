@@ -55,6 +55,7 @@ class Headers {
   const_iterator end() const { return fields_.begin() + static_cast<ptrdiff_t>(size_); }
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
+  size_t room() const { return fields_.capacity(); }
   void clear() { size_ = 0; }
 
   const_iterator find(std::string_view name) const {

@@ -56,6 +56,9 @@ Access access_of(const Row& row) {
   if (is_one_of(row.name, "cluster|countkeysinslot cluster|getkeysinslot")) return Access::kByName;
   if (is_everybodys(row)) return Access::kNone;
   if (row.group == "scripting") return Access::kByName;  // functions are of all databases
+  if (row.name == "swapdb") {  // what one may not read must not come to where he may
+    return Access::kRead | Access::kWrite | Access::kDelete | Access::kList;
+  }
   if (row.flags & kWrite) return Access::kWrite | Access::kDelete;
   if (row.flags & kReadOnly) return row.has_keys() ? Access::kRead : Access::kList;
   return row.has_keys() ? Access::kNone : Access::kByName;

@@ -204,7 +204,8 @@ class Session {
   void publish();
   std::string describe(int64_t now_ms) const;
   std::string_view listed_user() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    return listed_principal == nullptr ? "default" : listed_principal->name();
+    if (listed_principal == nullptr) return "default";
+    return listed_principal->name();
   }
 
  private:

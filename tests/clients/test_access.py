@@ -133,7 +133,7 @@ class Access(Case):
         self.assertEqual(self.code(head, **self.key("absent")), "403")
         for call, more in ((put, dict(Body=b"x")), (remove, {}), (self.anonymous.get_object_tagging, {}), (self.anonymous.get_object_acl, {})):
             self.assertEqual(self.code(call, **self.key(), **more), "AccessDenied")
-        for call in (self.anonymous.list_objects_v2, self.anonymous.get_bucket_policy, self.anonymous.delete_bucket, self.anonymous.get_bucket_acl):
+        for call in (self.anonymous.list_objects_v2, self.anonymous.get_bucket_tagging, self.anonymous.delete_bucket, self.anonymous.get_bucket_acl):
             self.assertEqual(self.code(call, Bucket=self.bucket), "AccessDenied")
         self.assertEqual(self.code(self.anonymous.list_buckets), "AccessDenied")
         self.assertEqual(self.code(self.anonymous.create_bucket, Bucket="made-by-nobody"), "AccessDenied")
@@ -144,11 +144,17 @@ class Access(Case):
         self.assertEqual(self.code(get, **self.key("absent")), "NoSuchKey")
         put(Body=b"new", **self.key("new"))
         self.assertEqual([o["Key"] for o in self.anonymous.list_objects_v2(Bucket=self.bucket)["Contents"]], ["a", "new"])
-        upload = self.anonymous.create_multipart_upload(**self.key("parts"))["UploadId"]
-        tag = self.anonymous.upload_part(UploadId=upload, PartNumber=1, Body=b"part", **self.key("parts"))["ETag"]
-        self.anonymous.complete_multipart_upload(UploadId=upload, MultipartUpload={"Parts": [{"ETag": tag, "PartNumber": 1}]}, **self.key("parts"))
-        gone = self.anonymous.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": "new"}, {"Key": "parts"}]})
-        self.assertEqual(len(gone["Deleted"]), 2)
+        gone = self.anonymous.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": "new"}]})
+        self.assertEqual(len(gone["Deleted"]), 1)
+        # What S3 has signed, whatever a policy says.
+        for call in (self.anonymous.get_bucket_policy, self.anonymous.delete_bucket_policy):
+            self.assertEqual(self.code(call, Bucket=self.bucket), "MethodNotAllowed")
+        self.assertEqual(self.code(self.anonymous.put_bucket_policy, Bucket=self.bucket, Policy="{}"), "MethodNotAllowed")
+        self.assertEqual(self.code(self.anonymous.create_multipart_upload, **self.key("parts")), "AccessDenied")
+        self.assertEqual(self.code(self.anonymous.copy_object, CopySource=self.bucket + "/a", **self.key("copy")), "AccessDenied")
+        for call, more in ((self.anonymous.delete_bucket, {}), (self.anonymous.put_bucket_versioning, {"VersioningConfiguration": {"Status": "Enabled"}}),
+                           (self.anonymous.put_bucket_tagging, {"Tagging": {"TagSet": []}}), (self.anonymous.delete_bucket_cors, {})):
+            self.assertEqual(self.code(call, Bucket=self.bucket, **more), "AccessDenied")
 
     def test_strangers_delete_what_they_may_delete_and_no_more(self):
         keys = {"Objects": [{"Key": "open/1"}, {"Key": "a"}]}
@@ -263,6 +269,10 @@ class Access(Case):
         self.put_policy(statement("s3:PutObject", self.bucket + "/form/*"))
         self.assertEqual(self.request("POST", "/" + self.bucket, headers, body)[0], 204)
         self.assertEqual(self.s3.get_object(**self.key("form/f.txt"))["Body"].read(), b"from a form")
+        here = {"Condition": {"StringLike": {"aws:Referer": "http://here/*"}}}
+        self.put_policy(statement("s3:PutObject", self.bucket + "/form/*", **here))
+        self.assertEqual(self.request("POST", "/" + self.bucket, headers, body)[0], 403)
+        self.assertEqual(self.request("POST", "/" + self.bucket, {**headers, "Referer": "http://here/form"}, body)[0], 204)
 
     def test_a_new_bucket_of_the_name_has_no_policy(self):
         self.put_policy(statement("s3:*", [self.bucket, self.bucket + "/*"]))

@@ -230,7 +230,7 @@ class Http(Calls):
                          "x-amz-meta-s3cmd-attrs": "atime:1/ctime:2/gid:0/gname:root/md5:x/mode:33188/mtime:3/uid:0/uname:root"},
                         {"x-amz-acl": "private", "x-amz-meta-mtime": "1", "x-amz-meta-mode": "33188", "x-amz-meta-uid": "0"}):
             put(headers)
-        for headers, status in (({"x-amz-acl": "public-read"}, 501), ({"x-amz-acl": "nonsense"}, 400), ({"x-amz-storage-class": "GLACIER"}, 501),
+        for headers, status in (({"x-amz-acl": "public-read"}, 400), ({"x-amz-acl": "nonsense"}, 400), ({"x-amz-storage-class": "GLACIER"}, 501),
                                 ({"x-amz-storage-class": "NONSENSE"}, 400), ({"x-amz-expected-bucket-owner": "somebody"}, 403),
                                 ({"x-amz-request-payer": "nobody"}, 400), ({"x-amz-sdk-checksum-algorithm": "CRC32"}, 400),
                                 ({"if-unmodified-since": "yesterday"}, 400), ({"if-match": ""}, 400)):

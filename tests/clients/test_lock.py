@@ -371,5 +371,26 @@ class Lock(Case):
         self.assertEqual(self.code(other.create_bucket, Bucket="of-max", ObjectLockEnabledForBucket=True), ("AccessDenied", 403))
         other.create_bucket(Bucket="of-max")
 
+    def test_policies_see_what_a_body_says(self):
+        bucket = self.locked("conditions")
+        version = self.put(bucket)
+        deny = lambda action, key, value, operator="StringEquals": {
+            "Effect": "Deny", "Principal": "*", "Action": "s3:" + action, "Resource": "arn:aws:s3:::%s/*" % bucket,
+            "Condition": {operator: {"s3:object-lock-" + key: value}}}
+        self.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [
+            deny("PutObjectRetention", "mode", "COMPLIANCE"), deny("PutObjectLegalHold", "legal-hold", "OFF"),
+            deny("PutObjectRetention", "remaining-retention-days", "10", "NumericGreaterThan")]}))
+        retain = lambda mode, days: self.s3.put_object_retention(
+            Bucket=bucket, Key="k", VersionId=version, Retention={"Mode": mode, "RetainUntilDate": after(days=days)})
+        hold = lambda status: self.s3.put_object_legal_hold(Bucket=bucket, Key="k", LegalHold={"Status": status})
+        retain("GOVERNANCE", 1)
+        hold("ON")
+        for refused in (lambda: retain("COMPLIANCE", 1), lambda: retain("GOVERNANCE", 20), lambda: hold("OFF")):
+            self.assertEqual(self.code(refused), ("AccessDenied", 403))
+        self.put(bucket, "without")  # a lock that there is none of lasts no days
+        self.s3.delete_bucket_policy(Bucket=bucket)
+        hold("OFF")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -290,6 +290,34 @@ TEST_F(HttpDoor, NoRequestHidesBehindARefusedOne) {
   EXPECT_EQ(handled, 0);
 }
 
+// Each field of a head and each parameter takes more memory than its bytes, and a head of 16 KiB
+// has room for thousands.
+TEST_F(HttpDoor, AHeadHasSoManyFieldsAndParameters) {
+  start();
+  std::string fields, params;
+  for (size_t i = 0; i < kHeadFieldsMax - 1; i++) append(fields, "a", i, ":\r\n");
+  for (size_t i = 0; i < kHeadFieldsMax; i++) params += "&a";
+  const auto answer = [this](std::string_view target, std::string_view more) {
+    Client client(*door);
+    client.send(cat("GET ", target, " HTTP/1.1\r\nHost: h\r\n", more, "Connection: close\r\n\r\n"));
+    return client.all();
+  };
+  const std::string_view but_one = std::string_view(fields).substr(fields.find('\n') + 1);
+  EXPECT_TRUE(answer("/", but_one).starts_with("HTTP/1.1 200 "));
+  EXPECT_TRUE(answer("/", fields).starts_with("HTTP/1.1 400 "));
+  EXPECT_TRUE(answer(cat("/?", params), "").starts_with("HTTP/1.1 200 "));
+  EXPECT_TRUE(answer(cat("/?b", params), "").starts_with("HTTP/1.1 400 "));
+}
+
+TEST_F(HttpDoor, AHeadRequestIsRefusedWithoutABody) {
+  start();
+  Client client(*door);
+  client.send("HEAD / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n");
+  const std::string got = client.all();
+  EXPECT_TRUE(got.starts_with("HTTP/1.1 400 ")) << got;
+  EXPECT_TRUE(got.ends_with("\r\n\r\n")) << got;
+}
+
 TEST_F(HttpDoor, RequestsInOnePacketAndInSinglesBytesAreTheSame) {
   start();
   const std::string two =

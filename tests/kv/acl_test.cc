@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <random>
+#include <string>
+#include <vector>
 
 #include "kv/commands/acl_rules.h"
 #include "kv/types/glob.h"
@@ -70,7 +73,8 @@ TEST_F(AclOfCommands, OneSelectorAllowsTheCommandAndAllItsKeys) {
   session->principal = principal_of(table, "~a resetchannels -@all +set (%R~b &* -@all +get)");
   EXPECT_EQ(run({"SET", "a", "1"}), "+OK");
   EXPECT_EQ(run({"GET", "b"}), "null");
-  for (auto words : {std::vector<std::string>{"GET", "a"}, {"SET", "b", "1"}}) {
+  using Words = std::vector<std::string>;
+  for (const Words& words : {Words{"GET", "a"}, Words{"SET", "b", "1"}}) {
     EXPECT_EQ(run(words),
               "-NOPERM this user has no permissions to access one of the keys used as "
               "arguments");
@@ -93,7 +97,9 @@ TEST_F(AclOfCommands, AskingTakesNoMemory) {
     ASSERT_EQ(engines.front()->ask(*session, request, *session->ns).denied, AclDenied::kKey);
   }
   count_allocations(nullptr);
-  if (kCountsAllocations) EXPECT_EQ(taken, 0u);
+  if (kCountsAllocations) {
+    EXPECT_EQ(taken.load(), 0u);
+  }
 }
 
 }  // namespace

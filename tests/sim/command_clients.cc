@@ -73,7 +73,7 @@ CommandWorld::Client CommandWorld::connect() {
   c.session->principal = life.users.default_user();
   auto connection = std::make_shared<Connection>(SimStream(c.wire, executor), *life.server,
                                                  *life.engines.front(), life.guests, c.session);
-  connection->offer_to(c.session, executor, life.bell);
+  connection->offer_to(c.session, executor, *life.engines.front(), life.bell);
   life.server->sessions.add(c.session);
   life.clients.push_back(c);
   asio::co_spawn(life.context, serve(std::move(connection), c.session), [](std::exception_ptr) {});

@@ -79,7 +79,9 @@ bool World::make_kept_bucket(Lsn& lsn) {
     if (store_->find_namespace(name) == nullptr) break;
   }
   const bool locked = pick(4) == 0;
-  auto made = store_->create_bucket(name, locked);
+  Properties set;
+  if (locked) set.object_lock.emplace();
+  auto made = store_->create_bucket(name, set);
   if (!made.ok()) return absl::IsAlreadyExists(made.status()) || refused(made.status());
   const uint32_t id = store_->find_namespace(name)->id.value();
   if (!ids_.insert(id).second) wrong(cat("the id ", id, " is that of another bucket too"));
@@ -424,7 +426,8 @@ awaitable<bool> World::check_versions() {
   co_return true;
 }
 
-// For room on a full volume: the oldest go first, so that none becomes current again.
+// For room on a full volume: the oldest go first, so that none becomes current again; nor does one
+// that is locked and stays.
 bool World::take_versions(const Key& key) {
   const NamespacePtr ns = find_space(key.first);
   if (ns == nullptr) return true;
@@ -432,12 +435,15 @@ bool World::take_versions(const Key& key) {
   const auto known = before.versions.find(key);
   if (known == before.versions.end()) return true;
   const KeyHash hash = ns->hash(key.second);
+  bool stays = false;
   for (auto it = known->second.rbegin(); it != known->second.rend(); ++it) {
+    if (stays && std::next(it) == known->second.rend()) break;
     StripeLocks lock(*store_, hash);
     Transaction t(*store_, &lock, Shape::kOne);
     auto removed = t.remove_version(*ns, hash, key.second, it->version, true);
     if (absl::IsPermissionDenied(removed.status()) &&
         it->lock.forbids_removal(store_->lock_now_ms(), true)) {
+      stays = true;
       continue;
     }
     if (!removed.ok()) return false;

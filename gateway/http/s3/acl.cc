@@ -11,15 +11,15 @@ namespace cairn::s3 {
 namespace {
 
 struct NamedPermission {
-  std::string_view name, header;
   Permission permission;
+  std::string_view name, header;
 };
 constexpr NamedPermission kPermissions[] = {
-    {"FULL_CONTROL", "x-amz-grant-full-control", Permission::kFullControl},
-    {"READ", "x-amz-grant-read", Permission::kRead},
-    {"READ_ACP", "x-amz-grant-read-acp", Permission::kReadAcp},
-    {"WRITE", "x-amz-grant-write", Permission::kWrite},
-    {"WRITE_ACP", "x-amz-grant-write-acp", Permission::kWriteAcp},
+    {Permission::kFullControl, "FULL_CONTROL", "x-amz-grant-full-control"},
+    {Permission::kRead, "READ", "x-amz-grant-read"},
+    {Permission::kReadAcp, "READ_ACP", "x-amz-grant-read-acp"},
+    {Permission::kWrite, "WRITE", "x-amz-grant-write"},
+    {Permission::kWriteAcp, "WRITE_ACP", "x-amz-grant-write-acp"},
 };
 struct NamedGroup {
   std::string_view uri;

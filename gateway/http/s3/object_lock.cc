@@ -266,13 +266,26 @@ awaitable<Error> change(Call& c, const std::optional<Version>& version,
   co_return co_await settle(c, done->seen);
 }
 
+// Policies have conditions about what the body says: they see it as the header that says the same.
+Error may_change(Call& c,
+                 std::initializer_list<std::pair<std::string_view, std::string_view>> said) {
+  for (auto& [header, value] : said) {
+    if (!value.empty()) c.request.headers[header] = value;
+  }
+  return c.may(c.row->action, c.bucket_name, c.key, c.request.param("versionId"));
+}
+
 awaitable<Error> put_retention(Call& c) {
-  std::optional<Version> version;
-  if (Error e = enter(c, version)) co_return e;
   std::string text;
   if (Error e = co_await read_document(c, text)) co_return e;
   std::string mode, date;
   if (Error e = parse_retention(text, mode, date)) co_return e;
+  if (Error e = may_change(
+          c, {{"x-amz-object-lock-mode", mode}, {"x-amz-object-lock-retain-until-date", date}})) {
+    co_return e;
+  }
+  std::optional<Version> version;
+  if (Error e = enter(c, version)) co_return e;
   objects::LockChange wanted;
   wanted.retained = {Retention::kNone, 0};  // an empty one: none
   if (!mode.empty() || !date.empty()) {
@@ -288,12 +301,13 @@ awaitable<Error> put_retention(Call& c) {
 }
 
 awaitable<Error> put_hold(Call& c) {
-  std::optional<Version> version;
-  if (Error e = enter(c, version)) co_return e;
   std::string text;
   if (Error e = co_await read_document(c, text)) co_return e;
   std::string status;
   if (Error e = parse_legal_hold(text, status)) co_return e;
+  if (Error e = may_change(c, {{"x-amz-object-lock-legal-hold", status}})) co_return e;
+  std::optional<Version> version;
+  if (Error e = enter(c, version)) co_return e;
   objects::LockChange wanted;
   wanted.hold = hold_named(status);
   if (!wanted.hold) co_return Error{"MalformedXML", ""};
@@ -314,11 +328,11 @@ constexpr Row kRows[] = {
      "versionId"},
     {"PutObjectRetention", kPutRetention, "PUT", Scope::kObject, "retention", "", put_retention,
      "x-amz-bypass-governance-retention x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
-     "versionId", true, true},
+     "versionId", true, true, true},
     {"GetObjectLegalHold", kGetHold, "GET", Scope::kObject, "legal-hold", "", get_hold, "",
      "versionId"},
     {"PutObjectLegalHold", kPutHold, "PUT", Scope::kObject, "legal-hold", "", put_hold,
-     kBodyHeaders, "versionId", true, true},
+     kBodyHeaders, "versionId", true, true, true},
 };
 
 }  // namespace

@@ -192,6 +192,7 @@ awaitable<Error> put_object(Call& c) {
   if (Error e = check_locked_body(c, lock)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  if (Error e = may_compare(c, c.key, conditions)) co_return e;
   if (!conditions.empty()) {  // fail before the body is sent, where that can be known already
     auto now = objects::stat(c.store, *c.bucket, c.key);
     const bool absent = absl::IsNotFound(now.status());
@@ -495,7 +496,8 @@ awaitable<Error> restore_object(Call& c) {
 }
 
 // The tags of a copy: those of its source, unless the request brings others.
-Error copy_tags(const Call& c, const Namespace& source, std::string_view key, objects::Tags& tags) {
+Error copy_tags(const Call& c, const Namespace& source, std::string_view key,
+                const std::optional<Version>& version, objects::Tags& tags) {
   if (c.request.header("x-amz-tagging-directive") == "REPLACE") {
     tags.clear();
     return tags_of(c, tags);
@@ -504,7 +506,10 @@ Error copy_tags(const Call& c, const Namespace& source, std::string_view key, ob
     return {"InvalidArgument", "x-amz-tagging needs x-amz-tagging-directive: REPLACE"};
   }
   if (tags.empty()) return {};
-  if (Error e = c.may(action::kGetObjectTagging, source.name, key)) return e;
+  const Action& reading = version ? action::kGetObjectVersionTagging : action::kGetObjectTagging;
+  std::string id;
+  if (version) id = objects::version_id(*version);
+  if (Error e = c.may(reading, source.name, key, version ? &id : nullptr)) return e;
   return c.may(action::kPutObjectTagging, c.bucket_name, c.key);
 }
 
@@ -553,7 +558,7 @@ awaitable<Error> copy_object(Call& c) {
     fresh.tags = std::move(meta.tags);
     meta = std::move(fresh);
   }
-  if (Error e = copy_tags(c, *source, key, meta.tags)) co_return e;
+  if (Error e = copy_tags(c, *source, key, version, meta.tags)) co_return e;
   if (Error e = redirect_of(c, meta)) co_return e;
   if (Error e = acl_for_object(c, meta)) co_return e;
   meta.modified_ms = c.store.now_ms();

@@ -170,7 +170,7 @@ Error admit(Call& c, Authenticator& authenticator, Form& form) {
   c.key = fields["key"];
   if (c.key.empty()) return lacks("key");
   if (c.key.size() > objects::kObjectKeyMax) return {"KeyTooLongError", ""};
-  return c.may(action::kPutObject, c.bucket_name, c.key);
+  return {};
 }
 
 }  // namespace
@@ -197,6 +197,9 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   request.peer = c.request.peer;
   request.headers["host"] = c.request.header("host");
   request.headers["transfer-encoding"] = "chunked";  // the file ends where it ends
+  for (const std::string_view name : {"referer", "user-agent"}) {
+    if (c.request.has_header(name)) request.headers[name] = c.request.header(name);
+  }
   if (Error e = make_headers(form.fields(), request)) co_return e;
   PayloadBody body(form, c.auth);
   request.body = &form;
@@ -204,7 +207,7 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
            nullptr, &body,   c.owner,    c.region, &kRows[0],     c.engines};
   put.put_bytes_max = c.put_bytes_max;
   put.users = c.users;
-  // Once more, by what the form says that is a header elsewhere.
+  // By what the form says that is a header elsewhere.
   if (Error e = put.may(action::kPutObject, put.bucket_name, put.key)) co_return e;
   if (Error e = check_carried(kRows[0], put)) co_return e;
   if (Error e = co_await enter_bucket(put)) co_return e;

@@ -4,6 +4,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/store/policy_condition.h"
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "objects/object.h"
@@ -70,6 +71,11 @@ RequestContext::RequestContext(const http::Request& request, const Authenticated
   if (auth.presigned && auth.signed_ms) {
     signature_age_ = cat(subject.store.now_ms() - *auth.signed_ms);
   }
+  constexpr int64_t kDayMs = int64_t{24} * 3600 * 1000;
+  if (const auto until =
+          policy::parse_moment(request.header("x-amz-object-lock-retain-until-date"))) {
+    retention_days_ = cat((*until - subject.store.now_ms() + kDayMs - 1) / kDayMs);
+  }
   // Those of PutObjectTagging stand in its body.
   knows_tags_ = !(request.method == "PUT" && request.param("tagging") != nullptr);
   if (request.has_header("x-amz-tagging") &&
@@ -129,6 +135,8 @@ std::optional<std::string_view> RequestContext::value(const policy::ConditionKey
       return some(signature_age_);
     case Key::kContentLength:
       return some(content_length_);
+    case Key::kRemainingRetentionDays:
+      return some(retention_days_);
     default: {
       const std::string_view name = header_of(key.key);
       if (name.empty() || !request_.has_header(name)) return std::nullopt;
@@ -163,9 +171,8 @@ bool RequestContext::knows(const policy::ConditionKey& key) const {
     case Key::kRequestObjectTag:
     case Key::kRequestObjectTagKeys:
       return knows_tags_;
-    case Key::kExistingObjectTag:
-      return !subject_.key.empty();
-    case Key::kRemainingRetentionDays:
+    case Key::kExistingObjectTag:  // a bucket has none
+      return true;
     case Key::kLocationConstraint:  // it stands in the body
       return false;
     case Key::kTlsVersion:

@@ -39,7 +39,7 @@ class RequestContext final : public policy::Context {
   mutable bool looked_ = false;
   mutable std::optional<ObjectMeta> object_;
   mutable Lsn seen_;
-  std::string signature_age_, content_length_;
+  std::string signature_age_, content_length_, retention_days_;
   objects::Tags tags_;  // that it sets
   bool knows_tags_ = true;
 };

@@ -257,13 +257,23 @@ Error authorize(const Call& call, const Row& row) {
     const bool says = call.store.bucket_access().find(call.bucket_name) != nullptr;
     return says ? Error{} : Error{"AccessDenied", ""};
   }
-  if (row.many) return call.may({row.action.door, row.action.name, Access::kNone});
+  if (row.many) return {};
   const bool of_version = !row.of_version.name.empty() && call.has_param("versionId");
   return call.may(of_version ? row.of_version : row.action, call.bucket_name, call.key);
 }
 
-// What a request that nobody signed is told before it is asked what it may.
+// What a request that nobody signed is told before it is asked what it may: what S3 has signed
+// whatever a policy says, as copies and uploads in parts, and all that changes what is set for a
+// bucket.
 Error check_anonymous(const Call& call, const Row& row) {
+  const std::string_view name = row.action.name;
+  if (name.ends_with("BucketPolicy")) return {"MethodNotAllowed", ""};
+  const bool sets = row.scope == Scope::kBucket &&
+                    (row.method == "PUT" || row.method == "DELETE") && name != "PutBucketAcl";
+  if (sets || row.name == "CopyObject" || row.name == "UploadPartCopy" ||
+      row.name == "CreateMultipartUpload") {
+    return {"AccessDenied", ""};
+  }
   if (row.needs_bucket && row.scope != Scope::kService &&
       call.store.find_namespace(call.bucket_name) == nullptr) {
     return {"NoSuchBucket", "", call.store.newest_name()};

@@ -113,7 +113,8 @@ struct Row {
   std::string_view headers, params;
   bool needs_bucket = true;
   bool reads_body = false;  // else it gets none, and one that comes is checked and thrown away
-  bool many = false;  // it is about buckets or keys that come to light later, and asks for each
+  // What it is about comes to light later, as keys or a retention in its body: it asks for each.
+  bool many = false;
   Action of_version = {};  // instead, where the request names a version
 };
 
@@ -198,7 +199,8 @@ Error wrong_checksum(std::string_view algorithm);
 // The conditional headers, with a prefix for copies: "x-amz-copy-source-".
 Error conditions_of(const http::Request& request, objects::Conditions& conditions,
                     std::string_view prefix = "");
-// A deletion under the condition of an ETag tells it, and takes the right to read, as S3 has it.
+// A write or a deletion under the condition of an ETag tells it, and takes the right to read, as S3
+// has it.
 Error may_compare(const Call& call, std::string_view key, const objects::Conditions& conditions);
 Error part_number(const Call& call, unsigned& number);
 // For how long the object that is written stays, in milliseconds, as x-cairn-ttl says; nothing: it
