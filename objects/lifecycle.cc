@@ -211,8 +211,8 @@ awaitable<int64_t> Lifecycle::look(NamespacePtr ns, std::string key) {
     const bool gone = co_await expire(ns, key, *f.expired);
     all = all && gone;
   }
-  // What is locked, or could not be read or written now, comes again; so does what has become of the
-  // key otherwise: of its versions a marker may be left, which is alone now.
+  // What is locked, or could not be read or written now, comes again; so does what has become of
+  // the key otherwise: of its versions a marker may be left, which is alone now.
   const bool any = f.expired || !f.taken.empty();
   if (any) f.next_ms = std::min(f.next_ms, midnight(store_.now_ms() + (all ? 1 : day_ms_)));
   co_return f.next_ms;
