@@ -13,6 +13,7 @@ enum Tag : uint8_t {
   kCorsRule = 2,
   kVersioning = 16,
   kObjectLock = 17,
+  kLifecycle = 18,
   kNotification = 24,
   kPolicy = 32,
   kOwnership = 33,
@@ -201,6 +202,7 @@ std::string Properties::encode() const {
     add_byte(out, kVersioning, static_cast<uint8_t>(versioning));
   }
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
+  for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
   if (!policy.empty()) add_field(out, kPolicy, policy);
   if (ownership != Ownership::kBucketOwnerEnforced) {
@@ -243,6 +245,12 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         p.object_lock = decode_retention(field->bytes);
         if (!p.object_lock) return std::nullopt;
         break;
+      case kLifecycle: {
+        auto rule = LifecycleRule::decode(field->bytes);
+        if (!rule) return std::nullopt;
+        p.lifecycle.push_back(std::move(*rule));
+        break;
+      }
       case kNotification: {
         auto rule = decode_notification(field->bytes);
         if (!rule) return std::nullopt;

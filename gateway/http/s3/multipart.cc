@@ -4,6 +4,7 @@
 #include "core/base/text.h"
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/lifecycle.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -50,6 +51,7 @@ awaitable<Error> create(Call& c) {
   auto made = objects::create_upload(c.store, *c.bucket, c.key, std::move(meta));
   if (!made.ok()) co_return error_of(made.status(), "NoSuchBucket");
   if (Error e = co_await settle(c, made->version)) co_return e;
+  say_abort(c, c.store.now_ms());
   XmlOut xml("InitiateMultipartUploadResult");
   add(xml.root(), "Bucket", c.bucket_name);
   add(xml.root(), "Key", c.key);
@@ -229,6 +231,10 @@ awaitable<Error> complete(Call& c) {
   if (!done.ok()) co_return of_part(error_of(done.status(), "NoSuchUpload"), c, parts);
   if (Error e = co_await settle(c, done->put.version)) co_return e;
   say_version(c, done->put.version_id);
+  if (!c.bucket->properties()->lifecycle.empty()) {
+    const auto info = objects::stat(c.store, *c.bucket, c.key);
+    if (info.ok() && info->etag == done->put.etag) say_expiration(c, c.key, *info);
+  }
   XmlOut xml("CompleteMultipartUploadResult");
   add(xml.root(), "Location", cat("/", c.bucket_name, "/", c.key));
   add(xml.root(), "Bucket", c.bucket_name);
@@ -278,6 +284,7 @@ awaitable<Error> list_parts(Call& c) {
   const auto list = objects::list_parts(c.store, upload->id);
   if (Error e = co_await settle(c, std::max(upload->seen, list.newest))) co_return e;
   const auto& parts = list.parts;
+  say_abort(c, upload->started_ms);
   XmlOut xml("ListPartsResult");
   auto root = xml.root();
   add(root, "Bucket", c.bucket_name);

@@ -6,6 +6,7 @@
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/collections.h"
+#include "gateway/http/s3/lifecycle.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -213,6 +214,7 @@ awaitable<Error> put_object(Call& c) {
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
   answer_put(c, *put, meta);
+  say_expiration(c, c.key, meta, upload.size());
   co_return Error{};
 }
 
@@ -343,6 +345,7 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
   }
   set_object_headers(c, opened->info);
   set_lock_headers(c, opened->info.lock);
+  if (!version) say_expiration(c, c.key, opened->info);
   say_version(c, opened->info.version_id);
   if (verdict == objects::Verdict::kNotModified) {
     c.response.status = 304;
@@ -590,6 +593,7 @@ awaitable<Error> copy_object(Call& c) {
     const std::string& id = opened->info.version_id;
     c.response.set("x-amz-copy-source-version-id", id.empty() ? "null" : id);
   }
+  say_expiration(c, c.key, meta, upload.size());
   XmlOut xml("CopyObjectResult");
   add(xml.root(), "LastModified", http::iso_date(meta.modified_ms));
   add_etag(xml.root(), put->etag);

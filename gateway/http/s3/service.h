@@ -126,6 +126,7 @@ std::span<const Row> acl_rows();
 std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
+std::span<const Row> lifecycle_rows();
 std::span<const Row> lock_rows();
 std::span<const Row> multipart_rows();
 std::span<const Row> notification_rows();
@@ -137,7 +138,7 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 15> all_rows();
+std::array<std::span<const Row>, 16> all_rows();
 
 class Service {
  public:
