@@ -35,22 +35,33 @@ bool valid_bucket_name(std::string_view name) {
                       [&](auto tail) { return name.ends_with(tail); });
 }
 
-std::string etag_of(const ObjectMeta& meta, Lsn version) {
-  if (!meta.etag.empty()) return meta.etag;
+namespace {
+std::string etag_of(std::string_view etag, Lsn version) {
+  if (!etag.empty()) return std::string(etag);
   std::string digits(16, '0');
   uint64_t v = version.value();
   for (size_t i = 16; i-- > 0; v >>= 4) digits[i] = "0123456789abcdef"[v & 15];
   return cat("0000000000000000", digits, "-0");
 }
 
+uint64_t size_of(const Entry& e) {
+  return e.is_blob() ? BlobRef::size_of(e.value()) : e.value_bytes();
+}
+
+int64_t modified_at(const Store& store, int64_t modified_ms, Lsn version) {
+  return modified_ms != 0 ? modified_ms : store.log().time_of(version);
+}
+}  // namespace
+
+std::string etag_of(const ObjectMeta& meta, Lsn version) { return etag_of(meta.etag, version); }
+
 Info info_of(Store& store, const Entry* e) {
   Info info;
-  info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
+  info.size = size_of(*e);
   info.version = e->version();
   info.expire_ms = e->expire_ms();
   if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);
-  info.modified_ms =
-      info.meta.modified_ms != 0 ? info.meta.modified_ms : store.log().time_of(e->version());
+  info.modified_ms = modified_at(store, info.meta.modified_ms, e->version());
   info.etag = etag_of(info.meta, e->version());
   return info;
 }
@@ -662,20 +673,17 @@ bool list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
       it = seek_past(ns.order, page.items.back().key);
       continue;
     }
-    Info info = info_of(store, e);
+    const MetaSummary meta = summary_of(e->meta());
     item.key = e->key();
     page.key_bytes += item.key.size();
     item.type = e->type();
-    item.size = e->is_string() ? info.size : 0;
-    item.etag = std::move(info.etag);
-    item.modified_ms = info.modified_ms;
-    item.expire_ms = info.expire_ms;
+    item.size = e->is_string() ? size_of(*e) : 0;
     item.version = e->version();
-    if (!info.meta.checksums.empty()) {
-      const auto& [algorithm, checksum] = *info.meta.checksums.begin();
-      item.checksum_algorithm = algorithm;
-      item.composite_checksum = checksum.find('-') != checksum.npos;
-    }
+    item.etag = etag_of(meta.etag, item.version);
+    item.modified_ms = modified_at(store, meta.modified_ms, item.version);
+    item.expire_ms = e->expire_ms();
+    item.checksum_algorithm = meta.checksum_algorithm;
+    item.composite_checksum = meta.checksum.find('-') != meta.checksum.npos;
     page.items.push_back(std::move(item));
     ++it;
   }
