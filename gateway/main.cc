@@ -31,6 +31,7 @@
 #include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
+#include "objects/hashers.h"
 
 namespace cairn {
 namespace {
@@ -305,7 +306,8 @@ int serve(const Options& options) {
   }
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region, &engines);
+  objects::Hashers hashers(objects::Hashers::threads_for_this_machine());
+  s3::Service s3(store, users, options.domain, options.region, &engines, &hashers);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {

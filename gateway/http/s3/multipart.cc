@@ -69,7 +69,7 @@ awaitable<Error> upload_part(Call& c) {
   if (c.body->framed()) {
     hint = parse_int<uint64_t>(c.request.header("x-amz-decoded-content-length")).value_or(0);
   }
-  objects::Upload upload(c.store, hint);
+  objects::Upload upload(c.store, hint, c.hashers);
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   ObjectMeta meta;
@@ -137,7 +137,7 @@ awaitable<Error> upload_part_copy(Call& c) {
   // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's
   // checksum is made from.
   ObjectMeta meta;
-  objects::Upload upload(c.store, opened->length);
+  objects::Upload upload(c.store, opened->length, c.hashers);
   upload.add_digest(Algorithm::kMd5);
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);

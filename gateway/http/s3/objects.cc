@@ -63,6 +63,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     auto raw = objects::base64_decode(md5);
     if (!raw || raw->size() != 16) co_return Error{"InvalidDigest", ""};
   }
+  c.body->hash_in(upload);
   // In HTTP's sum until it goes to extents; but for the first, which nobody is refused who may
   // write though connections without a right fill the sum.
   constexpr size_t kHeldUncounted = 16 << 10;
@@ -90,6 +91,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     upload.commit(*n);
   }
   if (length && upload.size() != *length) co_return Error{"IncompleteBody", ""};
+  co_await upload.hashed();
   for (auto& [name, value] : c.body->trailers()) {
     if (name != trailer) {
       co_return Error{"MalformedTrailerError", cat("The trailer ", name, " was not announced")};
@@ -149,7 +151,7 @@ awaitable<Error> put_object(Call& c) {
       co_return Error{"PreconditionFailed", "", seen};
     }
   }
-  objects::Upload upload(c.store, hint);
+  objects::Upload upload(c.store, hint, c.hashers);
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
@@ -371,7 +373,7 @@ awaitable<Error> copy_object(Call& c) {
   }
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
-  objects::Upload upload(c.store, 0);
+  objects::Upload upload(c.store, 0, c.hashers);
   // A value that never was an object gets its MD5 now, if it is small; a blob is shared unread,
   // unless a checksum is wanted that it does not have.
   const bool hash = meta.etag.empty() && opened->reader == nullptr;

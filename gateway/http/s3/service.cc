@@ -174,6 +174,7 @@ std::string request_id() {
 awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.engines = engines_;
+  call.hashers = hashers_;
   address(request, call);
   if (is_form(call)) co_return Error{"NotImplemented", "Cairn does not have uploads by forms"};
   if (Error e = authenticator_.authenticate(request, store_.now_ms(), call.auth)) {

@@ -36,7 +36,8 @@ struct Call {
   std::string_view owner;   // of all buckets
   std::string_view region;  // of all buckets
   const Row* row = nullptr;
-  const Engines* engines = nullptr;  // null: collections are not shown
+  const Engines* engines = nullptr;     // null: collections are not shown
+  objects::Hashers* hashers = nullptr;  // of what is uploaded; null: whoever receives it
 
   std::string param(std::string_view name) const {
     const std::string* v = request.param(name);
@@ -90,13 +91,14 @@ std::span<const Row> multipart_rows();
 class Service {
  public:
   Service(Store& store, const Users& users, std::string domain, std::string region,
-          const Engines* engines = nullptr)
+          const Engines* engines = nullptr, objects::Hashers* hashers = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
         domain_(std::move(domain)),
         region_(std::move(region)),
-        engines_(engines) {}
+        engines_(engines),
+        hashers_(hashers) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
@@ -109,6 +111,7 @@ class Service {
   Authenticator authenticator_;
   const std::string domain_, region_;
   const Engines* const engines_;
+  objects::Hashers* const hashers_;
 };
 
 // ---- shared by the operations ----
