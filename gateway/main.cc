@@ -38,6 +38,7 @@
 #include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
+#include "objects/hashers.h"
 #include "objects/lifecycle.h"
 
 namespace cairn {
@@ -305,8 +306,9 @@ int serve(const Options& options) {
                             options.event_targets, std::string(users.root_user()), options.region);
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max,
-                 &notifier);
+  objects::Hashers hashers(objects::Hashers::threads_for_this_machine());
+  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max, &notifier,
+                 &hashers);
   iam::Service iam(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {

@@ -6,6 +6,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "objects/hashers.h"
 #include "objects/versions.h"
 
 namespace cairn::objects {
@@ -291,53 +292,49 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
 
 // ---- uploads ----
 
-Upload::Upload(Store& store, uint64_t size_hint) : store_(store), size_hint_(size_hint) {
+Upload::Upload(Store& store, uint64_t size_hint, Hashers* hashers)
+    : store_(store), size_hint_(size_hint), digests_(std::make_shared<HashStream>(hashers)) {
   if (size_hint_ > store_.options().extent_threshold) {
     writer_ = std::make_unique<BlobWriter>(store_.extents(), size_hint_);
   }
 }
 
 Upload::~Upload() {
+  digests_->abandon();
   if (blob_ && !given_) store_.extents().unref(*blob_);
 }
 
-void Upload::add_digest(Algorithm algorithm) {
-  for (auto& [d, result] : digests_) {
-    if (d.algorithm() == algorithm) return;
-  }
-  digests_.emplace_back(Digest(algorithm), std::string());
-}
+void Upload::add_digest(Algorithm algorithm) { digests_->add(algorithm); }
 
-void Upload::update(Bytes data) {
-  for (auto& [d, result] : digests_) d.update(data);
-}
+std::string Upload::digest(Algorithm algorithm) { return digests_->digest(algorithm); }
 
-std::string Upload::digest(Algorithm algorithm) {
-  for (auto& [d, result] : digests_) {
-    if (d.algorithm() != algorithm) continue;
-    if (result.empty()) result = d.finish();
-    return result;
-  }
-  return {};
-}
+awaitable<void> Upload::hashed() { return digests_->below(0); }
 
 uint64_t Upload::size() const {
   if (blob_) return blob_->size;
   return writer_ ? writer_->size() : small_used_;
 }
 
+awaitable<Status> Upload::move_to_extents() {
+  writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
+  Status moved =
+      co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+  if (!moved.ok()) co_return moved;
+  small_.clear();
+  small_.shrink_to_fit();
+  co_return absl::OkStatus();
+}
+
 awaitable<StatusOr<MutableBytes>> Upload::prepare() {
+  constexpr size_t kUnhashedMax = 2 << 20;  // what comes in may be so far ahead
   if (size_hint_ > kBlobBytesMax) co_return value_too_long();
   const uint64_t threshold = store_.options().extent_threshold;
   if (!writer_ && small_used_ == threshold) {
-    writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
-    Status moved =
-        co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+    Status moved = co_await move_to_extents();
     if (!moved.ok()) co_return moved;
-    small_.clear();
-    small_.shrink_to_fit();
   }
   if (writer_) {
+    if (digests_->waiting_bytes() > kUnhashedMax) co_await digests_->below(kUnhashedMax);
     auto room = co_await writer_->prepare();
     if (room.ok()) room_ = *room;
     co_return room;
@@ -353,7 +350,7 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare() {
 }
 
 void Upload::commit(size_t bytes) {
-  update({room_.data(), bytes});
+  digests_->update(room_.first(bytes), writer_ ? writer_->chunk() : nullptr);
   room_ = room_.subspan(bytes);
   if (writer_) {
     writer_->commit(bytes);
@@ -366,12 +363,9 @@ awaitable<Status> Upload::append(Bytes data) { return append_to(*this, data); }
 
 awaitable<Status> Upload::append_object(Opened& source) {
   if (source.reader == nullptr) co_return co_await append(as_bytes(source.inline_bytes));
-  const bool hashing = !digests_.empty();
-  if (!hashing) {  // no bytes need to be seen
+  if (digests_->empty()) {  // no bytes need to be seen
     if (!writer_) {
-      writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
-      Status moved =
-          co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+      Status moved = co_await move_to_extents();
       if (!moved.ok()) co_return moved;
     }
     co_return co_await writer_->append_range(source.reader->blob(), source.offset, source.length);
@@ -388,6 +382,7 @@ awaitable<Status> Upload::append_object(Opened& source) {
 awaitable<Status> Upload::finish() {
   if (!writer_) co_return absl::OkStatus();
   auto blob = co_await writer_->finish();
+  co_await hashed();
   if (!blob.ok()) co_return blob.status();
   blob_ = std::move(*blob);
   encoded_ = blob_->encode();

@@ -80,7 +80,7 @@ awaitable<Error> upload_part(Call& c) {
   auto found = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!found.ok()) co_return error_of(found.status(), "NoSuchUpload");
   if (Error e = check_locked_part(c, found->meta)) co_return e;
-  objects::Upload upload(c.store, announced(c));
+  objects::Upload upload(c.store, announced(c), c.hashers);
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   ObjectMeta meta;
@@ -151,7 +151,7 @@ awaitable<Error> upload_part_copy(Call& c) {
   // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's
   // checksum is made from.
   ObjectMeta meta;
-  objects::Upload upload(c.store, opened->length);
+  objects::Upload upload(c.store, opened->length, c.hashers);
   upload.add_digest(Algorithm::kMd5);
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);

@@ -84,6 +84,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     auto raw = objects::base64_decode(md5);
     if (!raw || raw->size() != 16) co_return invalid_md5(md5);
   }
+  c.body->hash_in(upload);
   // In HTTP's sum until it goes to extents; but for the first, which nobody is refused who may
   // write though connections without a right fill the sum.
   constexpr size_t kHeldUncounted = 16 << 10;
@@ -113,6 +114,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     upload.commit(*n);
   }
   if (length && upload.size() - before != *length) co_return Error{"IncompleteBody", ""};
+  co_await upload.hashed();
   for (auto& [name, value] : c.body->trailers()) {
     if (name != trailer) {
       co_return Error{"MalformedTrailerError", cat("The trailer ", name, " was not announced")};
@@ -203,7 +205,7 @@ awaitable<Error> put_object(Call& c) {
       co_return precondition_failed(objects::unmet(conditions, now.ok() ? &*now : nullptr), seen);
     }
   }
-  objects::Upload upload(c.store, announced(c));
+  objects::Upload upload(c.store, announced(c), c.hashers);
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
   meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
   meta.modified_ms = c.store.now_ms();
@@ -565,7 +567,7 @@ awaitable<Error> copy_object(Call& c) {
   if (Error e = acl_for_object(c, meta)) co_return e;
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
-  objects::Upload upload(c.store, 0);
+  objects::Upload upload(c.store, 0, c.hashers);
   // A value that never was an object gets its MD5 now, if it is small; a blob is shared unread,
   // unless a checksum is wanted that it does not have.
   const bool hash = meta.etag.empty() && opened->reader == nullptr;

@@ -340,6 +340,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   call.put_bytes_max = put_bytes_max_;
   call.notifier = notifier_;
   call.users = &users_;
+  call.hashers = hashers_;
   address(request, call);
   Error e = co_await dispatch(call);
   name_what(call, e);

@@ -43,6 +43,7 @@ struct Call {
   const Row* row = nullptr;
   const Engines* engines = nullptr;      // null: collections are not shown
   uint64_t put_bytes_max = 0;            // of one body; 0: any
+  objects::Hashers* hashers = nullptr;   // of what is uploaded; null: whoever receives it
   events::Notifier* notifier = nullptr;  // null: nobody is told of events
   Users* users = nullptr;                // whom ACLs and policies may name
 
@@ -144,7 +145,7 @@ class Service {
  public:
   Service(Store& store, Users& users, std::string domain, std::string region,
           const Engines* engines = nullptr, uint64_t put_bytes_max = 0,
-          events::Notifier* notifier = nullptr)
+          events::Notifier* notifier = nullptr, objects::Hashers* hashers = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
@@ -152,7 +153,8 @@ class Service {
         region_(std::move(region)),
         engines_(engines),
         put_bytes_max_(put_bytes_max),
-        notifier_(notifier) {}
+        notifier_(notifier),
+        hashers_(hashers) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
@@ -173,6 +175,7 @@ class Service {
   const Engines* const engines_;
   const uint64_t put_bytes_max_;
   events::Notifier* const notifier_;
+  objects::Hashers* const hashers_;
 };
 
 // ---- shared by the operations ----
