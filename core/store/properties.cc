@@ -15,6 +15,7 @@ enum Tag : uint8_t {
   kObjectLock = 17,
   kLifecycle = 18,
   kNotification = 24,
+  kFastEtags = 29,
   kPolicy = 32,
   kOwnership = 33,
   kPublicAccessBlock = 34,
@@ -204,6 +205,7 @@ std::string Properties::encode() const {
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
   for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
+  if (fast_etags) add_byte(out, kFastEtags, 1);
   if (!policy.empty()) add_field(out, kPolicy, policy);
   if (ownership != Ownership::kBucketOwnerEnforced) {
     add_byte(out, kOwnership, static_cast<uint8_t>(ownership));
@@ -251,6 +253,10 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         p.lifecycle.push_back(std::move(*rule));
         break;
       }
+      case kFastEtags:
+        if (!byte_in(field->bytes, 1, 1)) return std::nullopt;
+        p.fast_etags = true;
+        break;
       case kNotification: {
         auto rule = decode_notification(field->bytes);
         if (!rule) return std::nullopt;

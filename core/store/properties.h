@@ -8,6 +8,7 @@
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
 //   tag 18     = lifecycle_rule.h's rule    in the order of the rules
+//   tag 29     = u8 1                       ETags are fast
 //   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
 //   tag 33     = u8 ownership               as below, but for 0
 //   tag 34     = u8 bits                    of public access: 1 block ACLs, 2 ignore ACLs, 4 block
@@ -94,6 +95,7 @@ struct Properties {
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
   std::vector<LifecycleRule> lifecycle = {};
   std::vector<NotificationRule> notifications = {};
+  bool fast_etags = false;  // ETags are no MD5
   std::string policy = {};  // JSON; empty: none
   Ownership ownership = Ownership::kBucketOwnerEnforced;
   std::optional<PublicAccessBlock> public_access_block = {};

@@ -191,7 +191,7 @@ void append_item(std::string& out, const Listing& l, const objects::ListItem& it
   }
   std::array<char, 20> size;
   const char* const end = std::to_chars(size.begin(), size.end(), item.size).ptr;
-  out.append("<Size>").append(size.data(), end).append("</Size>").append(owner);
+  out.append("<Size>").append(std::string_view(size.data(), end)).append("</Size>").append(owner);
   out += "<StorageClass>STANDARD</StorageClass></Contents>";
 }
 

@@ -94,7 +94,7 @@ awaitable<Error> upload_part(Call& c) {
     }
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = etag_digest(upload);
   auto put =
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
@@ -148,11 +148,11 @@ awaitable<Error> upload_part_copy(Call& c) {
     co_return outside(opened->info.size, opened->info.seen);
   }
   takes_long(c);
-  // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's
+  // The part's ETag is made of its bytes, so they are read once; that is also what the whole's
   // checksum is made from.
   ObjectMeta meta;
   objects::Upload upload(c.store, opened->length, c.hashers);
-  upload.add_digest(Algorithm::kMd5);
+  upload.add_digest(etag_algorithm(c));
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   Status copied = co_await upload.append_object(*opened);
@@ -161,7 +161,7 @@ awaitable<Error> upload_part_copy(Call& c) {
   if (auto a = objects::algorithm_named(algorithm)) {
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = etag_digest(upload);
   auto put =
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");

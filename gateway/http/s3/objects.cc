@@ -49,7 +49,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   const uint64_t most = c.put_bytes_max == 0 ? UINT64_MAX : c.put_bytes_max;
   if (length && *length > most) co_return too_large(c, *length);
   if (Status s = c.store.check_write(true); !s.ok()) co_return error_of(s);
-  upload.add_digest(Algorithm::kMd5);
+  upload.add_digest(etag_algorithm(c));
   // A checksum comes in a header, or its name is announced and it comes in a trailer.
   std::optional<Algorithm> declared;
   std::string expected, trailer;
@@ -207,7 +207,7 @@ awaitable<Error> put_object(Call& c) {
   }
   objects::Upload upload(c.store, announced(c), c.hashers);
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = etag_of_upload(upload);
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
   const Cause cause = c.auth.form ? Cause::kFormUpload : Cause::kUser;

@@ -127,6 +127,7 @@ std::span<const Row> acl_rows();
 std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
+std::span<const Row> etag_rows();
 std::span<const Row> lifecycle_rows();
 std::span<const Row> lock_rows();
 std::span<const Row> multipart_rows();
@@ -139,7 +140,7 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 16> all_rows();
+std::array<std::span<const Row>, 17> all_rows();
 
 class Service {
  public:
@@ -227,6 +228,10 @@ awaitable<Error> put_object(Call& call);
 awaitable<Error> append_object(Call& call, uint64_t offset);
 // What a PUT says of the object that it made.
 void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta);
+// What an upload needs to be hashed with for its ETag; then the ETag of a part, and of an object.
+objects::Algorithm etag_algorithm(const Call& call);
+std::string etag_digest(objects::Upload& upload);
+std::string etag_of_upload(objects::Upload& upload);
 // How many bytes of a body are announced; 0: it does not say.
 uint64_t announced(const Call& call);
 // Takes the body of a PUT into an upload and checks all that was declared about it; `checksums`
