@@ -248,6 +248,7 @@ TEST_F(LifecycleTest, InTheEndThereIsWhatTheRulesLeave) {
   rule.noncurrent_days = 1;
   rule.newer_noncurrent = 2;
   set({rule});
+  ASSERT_TRUE(run(all_durable())->ok());
   std::set<std::string> locked;
   for (int i = 0; i < 400; i++) {
     const std::string key = cat("k", rng() % 7), value = cat("v", i);
