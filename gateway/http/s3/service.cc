@@ -176,7 +176,7 @@ Error Call::may(const Action& action, std::string_view space, std::string_view o
   if (is_anonymous() || rights == nullptr) return {"AccessDenied", "", context.seen()};
   // As AWS says it to who is of the account.
   std::string why =
-      cat("User: ", rights->arn, " is not authorized to perform: ", action.door, ":", action.name);
+      cat("User: ", rights->shown_arn(), " is not authorized to perform: ", action.door, ":", action.name);
   if (!space.empty()) {
     append(why, " on resource: \"arn:aws:s3:::", space, of_key.empty() ? "" : "/", of_key, "\"");
   }
