@@ -87,7 +87,14 @@ std::string unnumbered(std::string_view name) {
 
 Error check_params(const Call& call, const Row& row) {
   for (auto& [name, value] : call.params) {
-    if (name == "Action" || name == "Version" || is_word_of(unnumbered(name), row.params)) continue;
+    // An empty list is sent as its name.
+    const bool is_empty_list =
+        value.empty() && (is_word_of(cat(name, ".member.N"), row.params) ||
+                          is_word_of(cat(name, ".member.N.arn"), row.params));
+    if (name == "Action" || name == "Version" || is_empty_list ||
+        is_word_of(unnumbered(name), row.params)) {
+      continue;
+    }
     return {"ValidationError",
             cat("Cairn does not honour the parameter ", name.substr(0, 64), " of ", row.name, ".")};
   }

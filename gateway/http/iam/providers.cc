@@ -114,8 +114,8 @@ awaitable<Error> list_providers(Call& c) {
 awaitable<Error> delete_provider(Call& c) {
   const ProviderRecord* provider = nullptr;
   if (Error e = find_provider(c, provider)) co_return e;
-  co_return co_await change(c,
-                            [name = provider->name](Draft& d) { return d.delete_provider(name); });
+  const std::string name = provider->name;
+  co_return co_await change(c, [&](Draft& d) { return d.delete_provider(name); });
 }
 
 // What the list of client ids is to be, by the list that there is at that moment.

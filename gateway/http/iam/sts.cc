@@ -154,7 +154,7 @@ void add_assumed(const Call& c, const RoleRecord& role, size_t packed_percent) {
 
 // Who asks, for as long as whose credentials these are.
 void note_asker(const Call& c, SessionClaims& to) {
-  const std::string_view token = c.request.header("x-amz-security-token");
+  const std::string_view token = s3::token_of(c.request);
   if (const auto session = token.empty() ? std::nullopt : c.users.claims_of(token)) {
     to.user = session->user;
     to.key = session->key;
@@ -280,8 +280,8 @@ Error check_claims(const Token& token, const ProviderRecord& provider, int64_t n
 // Whether its provider signed it.
 awaitable<Error> check_signature(Call& c, const Token& token,
                                  std::shared_ptr<const ProviderRecord> provider) {
-  for (const bool anew : {false, true}) {
-    auto keys = co_await c.keys.keys_of(provider, anew);
+  for (int asked = 0; asked < 2; asked++) {
+    auto keys = co_await c.keys.keys_of(provider, asked > 0);
     if (!keys.ok()) {
       co_return Error{
           "IDPCommunicationError",
@@ -302,16 +302,23 @@ awaitable<Error> assume_role_with_web_identity(Call& c) {
   if (Error e = read_seconds(c, kStandard, kRoleSecondsMax, seconds)) co_return e;
   const auto token = parse_token(c.param("WebIdentityToken"));
   if (!token.ok()) {
+    c.note(false);
     co_return no_identity(
         cat("The ID Token provided is not a valid JWT: ", token.status().message()));
   }
+  c.asker = cat("oidc ", token->claim("iss").substr(0, 256));
   const auto provider = provider_of(c, *token);
   if (provider == nullptr) {
+    c.note(false);
     co_return no_identity(cat("No OpenIDConnect provider found in your account for ",
                               token->claim("iss").substr(0, 300)));
   }
-  if (Error e = co_await check_signature(c, *token, provider)) co_return e;
-  if (Error e = check_claims(*token, *provider, c.store.now_ms() / 1000)) co_return e;
+  Error wrong = co_await check_signature(c, *token, provider);
+  if (!wrong) wrong = check_claims(*token, *provider, c.store.now_ms() / 1000);
+  if (wrong) {
+    c.note(false);
+    co_return wrong;
+  }
   c.known = c.users.known();  // asking for keys took its time
   const RoleRecord* role = find_role(c);
   SessionContext context;
@@ -323,7 +330,7 @@ awaitable<Error> assume_role_with_web_identity(Call& c) {
   const bool may =
       role != nullptr && c.table().provider_ids.contains(provider->id) &&
       may_assume(arn, c.row->action(), *role->trust.compiled, c.param("RoleArn"), from);
-  c.asker = cat(provider->name, " ", token->claim("sub").substr(0, 256));
+  append(c.asker, " ", token->claim("sub").substr(0, 256));
   c.note(may);
   if (!may) {
     co_return Error{"AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"};
