@@ -28,6 +28,7 @@
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
 #include "gateway/http/iam/iam.h"
+#include "gateway/http/iam/key_sets.h"
 #include "gateway/http/s3/service.h"
 #include "gateway/net/net.h"
 #include "gateway/options.h"
@@ -309,7 +310,11 @@ int serve(const Options& options) {
   objects::Hashers hashers(objects::Hashers::threads_for_this_machine());
   s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max, &notifier,
                  &hashers);
-  iam::Service iam(store, users, options.region);
+  auto provider_tls = events::make_client_tls({});
+  if (!provider_tls.ok()) die(provider_tls.status());
+  auto key_sets = iam::KeySets::make(clock, options.oidc_jwks, *provider_tls);
+  if (!key_sets.ok()) die(key_sets.status(), kUsageExit);
+  iam::Service iam(store, users, **key_sets, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {
@@ -419,6 +424,9 @@ int serve(const Options& options) {
     if (row.run != nullptr) actions.push_back(cat("resp:", row.name));
   }
   actions.push_back(cat("admin:", admin::kMetrics.name));
+  for (auto rows : iam::all_rows()) {
+    for (const iam::Row& row : rows) actions.push_back(cat(row.service, ":", row.name));
+  }
   users.know_actions(std::move(actions));
 
   const uint64_t resident = process_resident_bytes();

@@ -55,6 +55,7 @@ struct Options {
   std::vector<events::Target> event_targets;  // what these name
   std::string webhook_ca;                     // a file; empty: the system's certificates alone
   size_t webhook_records = 1;
+  std::vector<std::string> oidc_jwks;                          // "ISSUER FILE"
   uint64_t events_backlog = 1 << 30, events_history = 0;       // bytes
   std::map<std::string, std::string, std::less<>> parameters;  // that were given, by name
 

@@ -33,6 +33,11 @@ enum Tag : uint8_t {
   kAclFlags = 19,       // u8: a set of kAclOn and the like
   kAclHash = 20,        // 64 hexadecimal digits; several
   kAclRules = 21,
+  kTrust = 22,
+  kMaxSession = 23,  // i64, seconds
+  kClientId = 24,    // several
+  kThumbprint = 25,  // several
+  kPlain = 26,       // there if it is http
 };
 
 constexpr unsigned kAclOn = 1, kAclNopass = 2, kAclSkipsSanitizing = 4, kAclAsStarted = 8,
@@ -156,6 +161,13 @@ PolicyText PolicyText::of(std::string text) {
   return made;
 }
 
+PolicyText PolicyText::of_trust(std::string text) {
+  PolicyText made{std::move(text), nullptr};
+  auto policy = policy::parse_trust_policy(made.text);
+  if (policy.ok()) made.compiled = std::make_shared<const policy::Policy>(*std::move(policy));
+  return made;
+}
+
 std::string encode(const UserRecord& r) {
   Writer w;
   write(w, r);
@@ -196,6 +208,26 @@ std::string encode(const KeyRecord& r) {
   w.number(kCreated, r.created_ms);
   if (r.expires_ms != 0) w.number(kExpires, r.expires_ms);
   if (r.boundary) w.text(kBoundary, r.boundary->text);
+  return w.take();
+}
+
+std::string encode(const RoleRecord& r) {
+  Writer w;
+  write(w, r);
+  if (!r.description.empty()) w.text(kDescription, r.description);
+  w.text(kTrust, r.trust.text);
+  w.number(kMaxSession, r.max_session_s);
+  return w.take();
+}
+
+std::string encode(const ProviderRecord& r) {
+  Writer w;
+  w.text(kId, r.id);
+  w.text(kName, r.name);
+  w.number(kCreated, r.created_ms);
+  if (r.plain) w.text(kPlain, "");
+  w.several(kClientId, r.client_ids);
+  w.several(kThumbprint, r.thumbprints);
   return w.take();
 }
 
@@ -288,6 +320,51 @@ bool decode(std::string_view bytes, KeyRecord& to) {
     }
   });
   return whole && !to.id.empty() && !to.user.empty();
+}
+
+bool decode(std::string_view bytes, RoleRecord& to) {
+  const bool whole = read(bytes, [&](Tag tag, std::string_view b) {
+    switch (tag) {
+      case kDescription:
+        to.description = b;
+        return true;
+      case kTrust:
+        to.trust = PolicyText::of_trust(std::string(b));
+        return true;
+      case kMaxSession:
+        return read_number(b, to.max_session_s);
+      default:
+        return take(tag, b, to);
+    }
+  });
+  return whole && !to.id.empty() && !to.name.empty();
+}
+
+bool decode(std::string_view bytes, ProviderRecord& to) {
+  const bool whole = read(bytes, [&](Tag tag, std::string_view b) {
+    switch (tag) {
+      case kId:
+        to.id = b;
+        return true;
+      case kName:
+        to.name = b;
+        return true;
+      case kCreated:
+        return read_number(b, to.created_ms);
+      case kPlain:
+        to.plain = true;
+        return b.empty();
+      case kClientId:
+        to.client_ids.emplace_back(b);
+        return true;
+      case kThumbprint:
+        to.thumbprints.emplace_back(b);
+        return true;
+      default:
+        return false;
+    }
+  });
+  return whole && !to.id.empty() && !to.name.empty();
 }
 
 }  // namespace cairn

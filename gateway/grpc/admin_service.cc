@@ -6,6 +6,7 @@ AdminService::AdminService(const Shared& shared, kv::Server& server, kv::Engine&
     : Service(shared), server_(server), engine_(engine) {
   unary("/cairn.v1.Admin/Info", Access::kAdmin, &AdminService::info);
   unary("/cairn.v1.Admin/Stats", Access::kAdmin, &AdminService::stats);
+  add_user_methods();
 }
 
 Unary* AdminService::info(Context* c, const Caller&, const v1::InfoRequest*, v1::InfoResponse* a) {

@@ -30,6 +30,7 @@ constexpr Row kRows[] = {
     {"EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size."},
     {"EntityTooSmall", 400,
      "Your proposed upload is smaller than the minimum allowed object size."},
+    {"ExpiredToken", 400, "The provided token has expired."},
     {"IdempotencyParameterMismatch", 400,
      "Parameters on this idempotent request are inconsistent with parameters used in previous "
      "request(s)."},
@@ -95,6 +96,7 @@ constexpr Row kRows[] = {
     {"NoSuchVersion", 404, "The specified version does not exist."},
     {"NoSuchWebsiteConfiguration", 404,
      "The specified bucket does not have a website configuration"},
+    {"InvalidToken", 400, "The provided token is malformed or otherwise invalid."},
     {"IllegalVersioningConfigurationException", 400,
      "The versioning configuration specified in the request is invalid."},
     {"InvalidPolicyDocument", 400,

@@ -176,8 +176,8 @@ Error Call::may(const Action& action, std::string_view space, std::string_view o
   const auto rights = auth.principal->rights();
   if (is_anonymous() || rights == nullptr) return {"AccessDenied", "", context.seen()};
   // As AWS says it to who is of the account.
-  std::string why =
-      cat("User: ", rights->arn, " is not authorized to perform: ", action.door, ":", action.name);
+  std::string why = cat("User: ", rights->shown_arn(),
+                        " is not authorized to perform: ", action.door, ":", action.name);
   if (!space.empty()) {
     append(why, " on resource: \"arn:aws:s3:::", space, of_key.empty() ? "" : "/", of_key, "\"");
   }
