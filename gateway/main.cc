@@ -28,6 +28,7 @@
 #include "gateway/http/admin/admin.h"
 #include "gateway/http/door.h"
 #include "gateway/http/iam/iam.h"
+#include "gateway/http/kms/kms.h"
 #include "gateway/http/s3/service.h"
 #include "gateway/net/net.h"
 #include "gateway/options.h"
@@ -176,7 +177,7 @@ int serve(const Options& options) {
     if (const Status s = master_key->keep(options.data); !s.ok()) die(s);
     spdlog::info(
         "no CAIRN_MASTER_KEY is given: one was made, {}/master-key; keep a copy, the secrets of "
-        "access keys are sealed under it",
+        "access keys and the keys of encrypted objects are sealed under it",
         options.data);
   };
 
@@ -304,6 +305,7 @@ int serve(const Options& options) {
   s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max,
                  &notifier);
   iam::Service iam(store, users, options.region);
+  kms::Service kms(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {
@@ -312,6 +314,10 @@ int serve(const Options& options) {
     }
     if (iam::Service::is_call(request) && s3.bucket_of_host(request).empty()) {
       co_await iam.handle(request, response);
+      co_return;
+    }
+    if (kms::Service::is_call(request) && s3.bucket_of_host(request).empty()) {
+      co_await kms.handle(request, response);
       co_return;
     }
     co_await s3.handle(request, response);
@@ -374,9 +380,11 @@ int serve(const Options& options) {
     spdlog::warn("{} is Redis's, and nothing of it is loaded: see README, Coming from Redis", path);
   }
   die_unless(open);
+  die_unless(store.keys().load(*master_key, options.repair, alarms.report()));
   users.load(store, *master_key, alarms.report());
   die_unless(users.check_sealed(options.repair, alarms.report()));
   tell_master_key();
+  store.keys().begin();
   if (!options.acl_file.empty()) die_unless(kv::load_acl_file(server, table).status());
   if (users.default_acl()) {  // who came while it loaded was let in by what the start says
     for (auto& session : server.sessions.all()) session->kill();
@@ -412,6 +420,7 @@ int serve(const Options& options) {
     if (row.run != nullptr) actions.push_back(cat("resp:", row.name));
   }
   actions.push_back(cat("admin:", admin::kMetrics.name));
+  for (const kms::Row& row : kms::rows()) actions.push_back(cat("kms:", row.name));
   users.know_actions(std::move(actions));
 
   const uint64_t resident = process_resident_bytes();

@@ -308,7 +308,7 @@ Status Reader::read_actions(const json::object& object, Statement& to) const {
       return refuse("Policy has invalid action", std::string(s.message()), text);
     }
     const std::string door = lower(std::string_view(text).substr(0, text.find(':')));
-    const bool of_no_bucket = door == "iam" || door == "sts" || door == "admin";
+    const bool of_no_bucket = door == "iam" || door == "kms" || door == "sts" || door == "admin";
     if (bucket_ != nullptr && of_no_bucket) {
       return refuse("Policy has invalid action", "", text);
     }

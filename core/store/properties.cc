@@ -13,6 +13,7 @@ enum Tag : uint8_t {
   kCorsRule = 2,
   kVersioning = 16,
   kObjectLock = 17,
+  kEncryption = 19,
   kNotification = 24,
   kPolicy = 32,
   kOwnership = 33,
@@ -65,6 +66,18 @@ std::optional<DefaultRetention> decode_retention(std::string_view in) {
   r.in_years = in[1] == 1;
   std::memcpy(&r.count, in.data() + 2, sizeof(r.count));
   return r;
+}
+
+std::string encode_encryption(const BucketEncryption& e) {
+  std::string out(1, static_cast<char>(e.mode));
+  out.push_back(e.bucket_key ? 1 : 0);
+  return out + e.key_id;
+}
+
+std::optional<BucketEncryption> decode_encryption(std::string_view in) {
+  if (in.size() < 2 || in[0] < 1 || in[0] > 2 || in[1] < 0 || in[1] > 1) return std::nullopt;
+  return BucketEncryption{static_cast<BucketEncryption::Mode>(in[0]), std::string(in.substr(2)),
+                          in[1] == 1};
 }
 
 std::optional<CorsRule> decode_rule(std::string_view in) {
@@ -201,6 +214,7 @@ std::string Properties::encode() const {
     add_byte(out, kVersioning, static_cast<uint8_t>(versioning));
   }
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
+  if (encryption) add_field(out, kEncryption, encode_encryption(*encryption));
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
   if (!policy.empty()) add_field(out, kPolicy, policy);
   if (ownership != Ownership::kBucketOwnerEnforced) {
@@ -242,6 +256,10 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
       case kObjectLock:
         p.object_lock = decode_retention(field->bytes);
         if (!p.object_lock) return std::nullopt;
+        break;
+      case kEncryption:
+        p.encryption = decode_encryption(field->bytes);
+        if (!p.encryption) return std::nullopt;
         break;
       case kNotification: {
         auto rule = decode_notification(field->bytes);

@@ -7,6 +7,9 @@
 //   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
+//   tag 19     = u8 mode  u8 bucket key  id     of encryption: 1 SSE-S3, 2 SSE-KMS with this key,
+//   or
+//                                           with the default one
 //   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
 //   tag 33     = u8 ownership               as below, but for 0
 //   tag 34     = u8 bits                    of public access: 1 block ACLs, 2 ignore ACLs, 4 block
@@ -84,12 +87,23 @@ struct PublicAccessBlock {
   bool operator==(const PublicAccessBlock&) const = default;
 };
 
+// How what comes into a bucket is encrypted unless its request says something else
+// (objects/encryption.h).
+struct BucketEncryption {
+  enum class Mode : uint8_t { kS3 = 1, kKms = 2 };
+  Mode mode = Mode::kS3;
+  std::string key_id = {};  // as it was named; empty: the default one
+  bool bucket_key = false;
+  bool operator==(const BucketEncryption&) const = default;
+};
+
 struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
   std::vector<CorsRule> cors = {};
   Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
+  std::optional<BucketEncryption> encryption = {};
   std::vector<NotificationRule> notifications = {};
   std::string policy = {};  // JSON; empty: none
   Ownership ownership = Ownership::kBucketOwnerEnforced;

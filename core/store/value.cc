@@ -22,6 +22,7 @@ enum Tag : uint8_t {
   kExtra = 7,
   kPartSizes = 8,
   kTag = 9,
+  kEncryption = 10,
   kVersion = 16,
 };
 constexpr char kMetaVersion = 1;
@@ -35,7 +36,7 @@ void add_pairs(std::string& out, Tag tag, const std::map<std::string, std::strin
 bool ObjectMeta::empty() const {
   return content_type.empty() && etag.empty() && modified_ms == 0 && user.empty() &&
          headers.empty() && checksums.empty() && extra.empty() && part_sizes.empty() &&
-         tags.empty();
+         tags.empty() && encryption.empty();
 }
 
 std::string ObjectMeta::encode() const {
@@ -52,6 +53,7 @@ std::string ObjectMeta::encode() const {
               {reinterpret_cast<const char*>(part_sizes.data()), part_sizes.size() * 8});
   }
   add_pairs(out, kTag, tags);
+  if (!encryption.empty()) add_field(out, kEncryption, encryption);
   return out;
 }
 
@@ -99,6 +101,9 @@ std::optional<ObjectMeta> ObjectMeta::decode(std::string_view in) {
       case kTag:
         pair(m.tags);
         break;
+      case kEncryption:
+        m.encryption = field;
+        break;
     }
   }
   return m;
@@ -123,6 +128,17 @@ void for_each_field(std::string_view meta, Fn fn) {
   }
 }
 }  // namespace
+
+std::optional<uint64_t> encrypted_size(std::string_view meta) {
+  std::optional<uint64_t> size;
+  for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {
+    if (tag != kEncryption) return true;
+    size = 0;
+    if (bytes.size() >= sizeof(*size)) std::memcpy(&*size, bytes.data(), sizeof(*size));
+    return false;
+  });
+  return size;
+}
 
 std::optional<VersionTag> version_in(std::string_view meta) {
   std::optional<VersionTag> found;

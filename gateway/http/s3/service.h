@@ -126,6 +126,7 @@ std::span<const Row> acl_rows();
 std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
+std::span<const Row> encryption_rows();
 std::span<const Row> lock_rows();
 std::span<const Row> multipart_rows();
 std::span<const Row> notification_rows();
@@ -137,7 +138,7 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 15> all_rows();
+std::array<std::span<const Row>, 16> all_rows();
 
 class Service {
  public:
@@ -222,7 +223,8 @@ awaitable<Error> put_object(Call& call);
 // The same with the bytes behind those that the object has, which are `offset` many.
 awaitable<Error> append_object(Call& call, uint64_t offset);
 // What a PUT says of the object that it made.
-void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta);
+void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta,
+                const objects::Upload& upload);
 // How many bytes of a body are announced; 0: it does not say.
 uint64_t announced(const Call& call);
 // Takes the body of a PUT into an upload and checks all that was declared about it; `checksums`
