@@ -29,6 +29,7 @@
 #include "gateway/http/door.h"
 #include "gateway/http/iam/iam.h"
 #include "gateway/http/iam/key_sets.h"
+#include "gateway/http/kms/kms.h"
 #include "gateway/http/s3/service.h"
 #include "gateway/net/net.h"
 #include "gateway/options.h"
@@ -179,7 +180,7 @@ int serve(const Options& options) {
     if (const Status s = master_key->keep(options.data); !s.ok()) die(s);
     spdlog::info(
         "no CAIRN_MASTER_KEY is given: one was made, {}/master-key; keep a copy, the secrets of "
-        "access keys are sealed under it",
+        "access keys and the keys of encrypted objects are sealed under it",
         options.data);
   };
 
@@ -315,6 +316,7 @@ int serve(const Options& options) {
   auto key_sets = iam::KeySets::make(clock, options.oidc_jwks, *provider_tls);
   if (!key_sets.ok()) die(key_sets.status(), kUsageExit);
   iam::Service iam(store, users, **key_sets, options.region);
+  kms::Service kms(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {
@@ -323,6 +325,10 @@ int serve(const Options& options) {
     }
     if (iam::Service::is_call(request) && s3.bucket_of_host(request).empty()) {
       co_await iam.handle(request, response);
+      co_return;
+    }
+    if (kms::Service::is_call(request) && s3.bucket_of_host(request).empty()) {
+      co_await kms.handle(request, response);
       co_return;
     }
     co_await s3.handle(request, response);
@@ -385,9 +391,11 @@ int serve(const Options& options) {
     spdlog::warn("{} is Redis's, and nothing of it is loaded: see README, Coming from Redis", path);
   }
   die_unless(open);
+  die_unless(store.keys().load(*master_key, options.repair, alarms.report()));
   users.load(store, *master_key, alarms.report());
   die_unless(users.check_sealed(options.repair, alarms.report()));
   tell_master_key();
+  store.keys().begin();
   if (!options.acl_file.empty()) die_unless(kv::load_acl_file(server, table).status());
   if (users.default_acl()) {  // who came while it loaded was let in by what the start says
     for (auto& session : server.sessions.all()) session->kill();
@@ -427,6 +435,7 @@ int serve(const Options& options) {
   for (auto rows : iam::all_rows()) {
     for (const iam::Row& row : rows) actions.push_back(cat(row.service, ":", row.name));
   }
+  for (const kms::Row& row : kms::rows()) actions.push_back(cat("kms:", row.name));
   users.know_actions(std::move(actions));
 
   const uint64_t resident = process_resident_bytes();

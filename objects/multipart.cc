@@ -100,6 +100,7 @@ StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_
   Namespace& system = store.system();
   std::string upload = upload_name(bucket, key, id), part = part_key(id, number);
   meta.modified_ms = store.now_ms();
+  meta.encryption = bytes.encryption();
   std::string encoded = meta.encode();
   StripeLocks lock(store);
   lock.lock(std::array{system.hash(upload), system.hash(part)});
@@ -296,11 +297,19 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   const auto algorithm = algorithm_named(upload->meta.extra["algorithm"]);
   const bool full = upload->meta.extra["type"] == "FULL_OBJECT";
   Upload object(store, 0);
+  if (!upload->meta.encryption.empty()) {
+    auto encryption = Encryption::decode(upload->meta.encryption);
+    if (!encryption) co_return absl::DataLossError("how the upload is encrypted cannot be read");
+    object.continues(*std::move(encryption));
+  }
   Digest etag(Algorithm::kMd5);
+  Conditions as_stored;
+  as_stored.as_stored = true;
   std::string composite, running;
   for (size_t i = 0; i < parts.size(); i++) {
     const std::string name = part_key(id, parts[i].number);
-    auto part = co_await open(store, store.system(), name, std::nullopt);
+    const std::optional<Range> whole;
+    auto part = co_await open(store, store.system(), name, whole, as_stored, nullptr);
     seen = std::max(seen, part.ok() ? part->info.seen : rests_on(part.status()));
     if (absl::IsNotFound(part.status())) co_return refuse(cat("InvalidPart ", parts[i].number));
     if (!part.ok()) co_return part.status();  // it is there, and cannot be read now
@@ -330,6 +339,9 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
       }
     }
     meta.part_sizes.push_back(part->info.size);
+    if (part->stored.has_value() == upload->meta.encryption.empty()) {
+      co_return absl::DataLossError("a part is not encrypted as its upload is");
+    }
     Status added = co_await object.append_object(*part);
     if (!added.ok()) co_return added;
   }
@@ -348,6 +360,7 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   if (Status s = check_expected(expected, done, meta); !s.ok()) co_return resting_on(s, seen);
   Status finished = co_await object.finish();
   if (!finished.ok()) co_return finished;
+  meta.encryption = object.encryption();
   std::string encoded = meta.encode();
   std::optional<Version> made;
   const auto ttl_s = parse_int<int64_t>(upload->meta.extra[kUploadTtl]);

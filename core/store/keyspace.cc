@@ -308,6 +308,7 @@ void Keyspace::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
     bytes += held_bytes(entry);
     if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
     note_due(ns, s, entry);
+    ns.note_encrypted(entry);
   }
   if (old != nullptr) forget_due(ns, s, old);  // now, so that a tree of one keeps its node
   memory_count_->add(stripe_of(hash), bytes);

@@ -17,6 +17,7 @@
 #include "core/index/index.h"
 #include "core/store/holdings.h"
 #include "core/store/properties.h"
+#include "core/store/value.h"
 #include "core/store/versions.h"
 
 namespace cairn {
@@ -56,7 +57,9 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
         properties_(std::make_shared<const Properties>(properties)),
         memory_(std::move(memory)),
         hasher_(is_versions(id) ? hash_version_key : hash_key),
-        index(make_index()) {}
+        index(make_index()) {
+    encrypts_ = properties.encryption.has_value();
+  }
 
   // What it is to all but the records of its keys: of a database its number.
   const NamespaceId id;
@@ -77,6 +80,10 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   // whether it is suspended. Both change while all stripes are locked.
   Namespace* versions() const { return companion_.load(std::memory_order_acquire); }
   bool suspended() const { return suspended_.load(std::memory_order_relaxed); }
+  // Whether values that come are to be encrypted (Properties::encryption), and whether there may be
+  // some that are.
+  bool encrypts() const { return encrypts_.load(std::memory_order_relaxed); }
+  bool may_hold_encrypted() const { return holds_encrypted_.load(std::memory_order_relaxed); }
 
  private:
   friend class Keyspace;
@@ -84,7 +91,13 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   friend class Store;
   void set_properties(std::shared_ptr<const Properties> next) {
     MutexLock lock(properties_mutex_);
+    encrypts_ = next->encryption.has_value();
     properties_.swap(next);
+  }
+  void note_encrypted(const Entry* entry) {
+    if (entry->has_meta() && !may_hold_encrypted() && encrypted_size(entry->meta())) {
+      holds_encrypted_ = true;
+    }
   }
   std::atomic<uint32_t> stored_;
   // Held for the copy of a pointer. The std::atomic<std::shared_ptr> of GCC 12 holds such a lock
@@ -98,6 +111,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   std::shared_ptr<Namespace> versions_;  // constant once set
   std::atomic<Namespace*> companion_{nullptr};
   std::atomic<bool> suspended_{false};
+  std::atomic<bool> encrypts_{false}, holds_encrypted_{false};
   static uint32_t seed_of(NamespaceId id) {
     return is_database(id) ? 0 : is_versions(id) ? bucket_of(id).value() : id.value();
   }

@@ -269,6 +269,7 @@ void Keyspace::exchange(Namespace& a, Namespace& b) {
   a.index.swap(b.index);
   a.index->trade_places(*b.index);
   a.volatile_keys = b.volatile_keys.exchange(a.volatile_keys);
+  a.holds_encrypted_ = b.holds_encrypted_.exchange(a.holds_encrypted_);
   a.stored_ = b.stored_.exchange(a.stored_);
   for (const Namespace* ns : {&a, &b}) {
     holders_[database_number(ns->stored())] = database_number(ns->id);

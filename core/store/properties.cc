@@ -14,6 +14,7 @@ enum Tag : uint8_t {
   kVersioning = 16,
   kObjectLock = 17,
   kLifecycle = 18,
+  kEncryption = 19,
   kNotification = 24,
   kFastEtags = 29,
   kPolicy = 32,
@@ -67,6 +68,18 @@ std::optional<DefaultRetention> decode_retention(std::string_view in) {
   r.in_years = in[1] == 1;
   std::memcpy(&r.count, in.data() + 2, sizeof(r.count));
   return r;
+}
+
+std::string encode_encryption(const BucketEncryption& e) {
+  std::string out(1, static_cast<char>(e.mode));
+  out.push_back(e.bucket_key ? 1 : 0);
+  return out + e.key_id;
+}
+
+std::optional<BucketEncryption> decode_encryption(std::string_view in) {
+  if (in.size() < 2 || in[0] < 1 || in[0] > 2 || in[1] < 0 || in[1] > 1) return std::nullopt;
+  return BucketEncryption{static_cast<BucketEncryption::Mode>(in[0]), std::string(in.substr(2)),
+                          in[1] == 1};
 }
 
 std::optional<CorsRule> decode_rule(std::string_view in) {
@@ -204,6 +217,7 @@ std::string Properties::encode() const {
   }
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
   for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
+  if (encryption) add_field(out, kEncryption, encode_encryption(*encryption));
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
   if (fast_etags) add_byte(out, kFastEtags, 1);
   if (!policy.empty()) add_field(out, kPolicy, policy);
@@ -256,6 +270,10 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
       case kFastEtags:
         if (!byte_in(field->bytes, 1, 1)) return std::nullopt;
         p.fast_etags = true;
+        break;
+      case kEncryption:
+        p.encryption = decode_encryption(field->bytes);
+        if (!p.encryption) return std::nullopt;
         break;
       case kNotification: {
         auto rule = decode_notification(field->bytes);

@@ -8,6 +8,8 @@
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
 //   tag 18     = lifecycle_rule.h's rule    in the order of the rules
+//   tag 19     = u8 mode  u8 bucket key  id     of encryption: 1 SSE-S3, 2 SSE-KMS with this key,
+//                                           or with the default one
 //   tag 29     = u8 1                       ETags are fast
 //   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
 //   tag 33     = u8 ownership               as below, but for 0
@@ -87,6 +89,16 @@ struct PublicAccessBlock {
   bool operator==(const PublicAccessBlock&) const = default;
 };
 
+// How what comes into a bucket is encrypted unless its request says something else
+// (objects/encryption.h).
+struct BucketEncryption {
+  enum class Mode : uint8_t { kS3 = 1, kKms = 2 };
+  Mode mode = Mode::kS3;
+  std::string key_id = {};  // as it was named; empty: the default one
+  bool bucket_key = false;
+  bool operator==(const BucketEncryption&) const = default;
+};
+
 struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
@@ -94,6 +106,7 @@ struct Properties {
   Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
   std::vector<LifecycleRule> lifecycle = {};
+  std::optional<BucketEncryption> encryption = {};
   std::vector<NotificationRule> notifications = {};
   bool fast_etags = false;  // ETags are no MD5
   std::string policy = {};  // JSON; empty: none

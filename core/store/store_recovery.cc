@@ -534,6 +534,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first,
       if (e->has_expiry()) note_due(ns, stripe, e);
     }
     cold += e->is_cold();
+    ns.note_encrypted(e);
     if (ordered && !(e->is_cold() && planted(Bug::kColdNotListed))) {
       MutexLock lock(ns.order_mutex);
       ns.order.insert(e);

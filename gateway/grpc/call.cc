@@ -165,6 +165,13 @@ std::string readable(std::string_view text) {
 }
 }  // namespace
 
+grpc::Status only_encrypted(const v1::Key* key) {
+  return error(grpc::FAILED_PRECONDITION, "ENCRYPTED_BUCKET",
+               "the bucket wants values encrypted, which this call does not do: use Put or "
+               "Objects.Upload",
+               key);
+}
+
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,
                    const v1::Key* key) {
   constexpr size_t kTextMax = 256, kNameMax = 64, kKeyMax = 256;

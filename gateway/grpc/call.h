@@ -72,6 +72,8 @@ grpc::Status admit_anybody(grpc::CallbackServerContext& context, const Shared& s
                            Caller& caller);
 
 // The error of a call. What came from the client is cut: clients take trailers of 8 KiB at most.
+// Of a write that would store as it is what the bucket wants encrypted.
+grpc::Status only_encrypted(const v1::Key* key);
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,
                    const v1::Key* key = nullptr);
 grpc::Status bad_argument(std::string_view message, const v1::Key* key = nullptr);

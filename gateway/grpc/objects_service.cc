@@ -117,16 +117,25 @@ awaitable<grpc::Status> ObjectsService::copy_bytes(Context* c, Caller by, const 
   NamespacePtr to =
       from == nullptr ? nullptr : find_namespace(store_, by, Access::kWrite, q->to(), status);
   if (to == nullptr) co_return status;
-  auto opened = co_await objects::open(store_, *from, q->from().key(), std::nullopt);
+  objects::Conditions as_stored;
+  as_stored.as_stored = true;
+  const std::optional<objects::Range> whole;
+  auto opened = co_await objects::open(store_, *from, q->from().key(), whole, as_stored, nullptr);
   if (!opened.ok()) co_return co_await refused(store_, opened.status(), q->from());
   if (Status s = store_.check_write(true); !s.ok()) co_return error_of(s, &q->to());
   objects::Upload upload(store_, 0);
-  Status copied = co_await upload.append_object(*opened);
+  Status copied =
+      objects::begin_copy(store_, *opened, "", objects::default_encryption(*to), upload);
+  const bool shared = opened->stored.has_value();
+  if (copied.ok()) copied = co_await upload.append_object(*opened);
   if (copied.ok()) copied = co_await upload.finish();
   if (!copied.ok()) co_return error_of(copied, &q->to());
   if (c->IsCancelled()) co_return cancelled(&q->to());
   ObjectMeta meta = opened->info.meta;
   if (!meta.empty()) meta.modified_ms = store_.now_ms();
+  if (!shared && upload.encrypted() && !objects::has_md5_etag(upload.encrypted()->mode)) {
+    meta.etag = objects::random_etag();
+  }
   status = co_await until_idle(store_, q->to());
   if (!status.ok()) co_return status;
   auto put = objects::put(store_, *to, q->to().key(), upload, meta,

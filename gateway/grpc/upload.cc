@@ -48,6 +48,9 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     if (header_.size_bytes() > kBlobBytesMax) co_return error_of(value_too_long(), &key());
     if (Status s = store_.check_write(true); !s.ok()) co_return error_of(s, &key());
     objects::Upload upload(store_, header_.size_bytes());
+    if (Status s = objects::encrypt_by_default(store_, *ns, upload); !s.ok()) {
+      co_return error_of(s, &key());
+    }
     upload.add_digest(declares_md5_ ? Algorithm::kMd5 : Algorithm::kCrc64nvme);
     for (auto& [algorithm, value] : declared_) upload.add_digest(algorithm);
     status = co_await receive(upload);
@@ -118,6 +121,9 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
   awaitable<grpc::Status> publish(Namespace& ns, objects::Upload& upload) {
     meta_.etag = declares_md5_ ? objects::hex(upload.digest(Algorithm::kMd5))
                                : cat(objects::hex(upload.digest(Algorithm::kCrc64nvme)), "-1");
+    if (upload.encrypted() && !objects::has_md5_etag(upload.encrypted()->mode)) {
+      meta_.etag = objects::random_etag();
+    }
     meta_.modified_ms = store_.now_ms();
     grpc::Status status;
     objects::Info info;

@@ -551,7 +551,7 @@ class Connection {
     co_return co_await send_rest(text.subspan(static_cast<size_t>(n)),
                                  has_body ? r.stream.get() : nullptr);
   }
-  awaitable<bool> send_rest(Bytes text, BlobReader* stream) {
+  awaitable<bool> send_rest(Bytes text, ByteSource* stream) {
     Patience patience(times_, scarce_);
     watch_moves(patience, true);
     bool sent = co_await write(text);

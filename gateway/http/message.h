@@ -14,7 +14,7 @@
 
 #include "core/base/text.h"
 #include "core/base/types.h"
-#include "core/extents/blob_reader.h"
+#include "core/extents/byte_source.h"
 
 namespace cairn::http {
 
@@ -129,7 +129,7 @@ struct Response {
   int status = 200;
   Headers headers;  // in the order in which they leave
   std::string body;
-  std::unique_ptr<BlobReader> stream;      // instead of body
+  std::unique_ptr<ByteSource> stream;      // instead of body
   std::unique_ptr<Pieces> pieces;          // likewise; of a GET
   std::optional<uint64_t> content_length;  // for HEAD: what GET would have sent
   bool close = false;

@@ -47,6 +47,8 @@ constexpr Row kRows[] = {
     {"InvalidBucketState", 409, "The request is not valid with the current state of the bucket."},
     {"InvalidBucketName", 400, "The specified bucket is not valid."},
     {"InvalidDigest", 400, "The Content-MD5 you specified was invalid."},
+    {"InvalidEncryptionAlgorithmError", 400,
+     "The encryption request that you specified is not valid. The valid value is AES256."},
     {"InvalidObjectState", 403, "The operation is not valid for the object's storage class"},
     {"InvalidPart", 400,
      "One or more of the specified parts could not be found. The part might not have been "
@@ -63,6 +65,8 @@ constexpr Row kRows[] = {
     {"InvalidWriteOffset", 400,
      "The write offset value that you specified does not match the current object size."},
     {"InvalidURI", 400, "The specified URI couldn't be parsed."},
+    {"KMS.DisabledException", 400, "The request was rejected because the key is not enabled."},
+    {"KMS.NotFoundException", 400, "The request was rejected because the key was not found."},
     {"KeyTooLongError", 400, "Your key is too long."},
     {"MalformedACLError", 400,
      "The XML you provided was not well-formed or did not validate against our published schema"},

@@ -127,6 +127,7 @@ std::span<const Row> acl_rows();
 std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
+std::span<const Row> encryption_rows();
 std::span<const Row> etag_rows();
 std::span<const Row> lifecycle_rows();
 std::span<const Row> lock_rows();
@@ -140,7 +141,7 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 17> all_rows();
+std::array<std::span<const Row>, 18> all_rows();
 
 class Service {
  public:
@@ -227,7 +228,8 @@ awaitable<Error> put_object(Call& call);
 // The same with the bytes behind those that the object has, which are `offset` many.
 awaitable<Error> append_object(Call& call, uint64_t offset);
 // What a PUT says of the object that it made.
-void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta);
+void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta,
+                const objects::Upload& upload);
 // What an upload needs to be hashed with for its ETag; then the ETag of a part, and of an object.
 objects::Algorithm etag_algorithm(const Call& call);
 std::string etag_digest(objects::Upload& upload);
