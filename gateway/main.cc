@@ -26,6 +26,7 @@
 #include "gateway/events/webhook.h"
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
+#include "gateway/http/admin/quota.h"
 #include "gateway/http/door.h"
 #include "gateway/http/iam/iam.h"
 #include "gateway/http/s3/service.h"
@@ -411,7 +412,9 @@ int serve(const Options& options) {
   for (const kv::Row& row : table.rows()) {
     if (row.run != nullptr) actions.push_back(cat("resp:", row.name));
   }
-  actions.push_back(cat("admin:", admin::kMetrics.name));
+  for (const Action& action : {admin::kMetrics, admin::kGetQuota, admin::kSetQuota}) {
+    actions.push_back(cat("admin:", action.name));
+  }
   users.know_actions(std::move(actions));
 
   const uint64_t resident = process_resident_bytes();

@@ -160,6 +160,10 @@ class Upload {
   bool given_ = false;
 };
 
+// OK, or is_quota_exceeded(): a value of so many bytes does not fit under this key, even if it
+// takes the place of what is there. For who has not begun yet to take it; put() judges it.
+Status check_growth(Store& store, Namespace& ns, std::string_view key, uint64_t bytes);
+
 struct PutResult {
   Lsn version;
   Lsn seen;  // what the answer has to wait for

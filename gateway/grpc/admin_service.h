@@ -14,6 +14,10 @@ class AdminService final : public Service {
  private:
   Unary* info(Context* c, const Caller& by, const v1::InfoRequest* q, v1::InfoResponse* a);
   Unary* stats(Context* c, const Caller& by, const v1::StatsRequest* q, v1::StatsResponse* a);
+  Unary* get_quota(Context* c, const Caller& by, const v1::GetQuotaRequest* q,
+                   v1::GetQuotaResponse* a);
+  Unary* set_quota(Context* c, const Caller& by, const v1::SetQuotaRequest* q,
+                   v1::SetQuotaResponse* a);
 
   kv::Server& server_;
   kv::Engine& engine_;

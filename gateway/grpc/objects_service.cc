@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/base/errors.h"
+#include "gateway/auth/quotas.h"
+#include "gateway/grpc/batch.h"
 #include "gateway/grpc/upload.h"
 #include "objects/multipart.h"
 
@@ -18,6 +20,11 @@ ObjectsService::ObjectsService(const Shared& shared) : Service(shared) {
       "/cairn.v1.Objects/Download", Access::kRead,
       [this](Context* c, const Caller& by, const v1::DownloadRequest* q) {
         return start_download(shared_, by, c, q);
+      });
+  server_stream<v1::GetBatchRequest, v1::GetBatchResponse>(
+      "/cairn.v1.Objects/GetBatch", Access::kRead,
+      [this](Context* c, const Caller& by, const v1::GetBatchRequest* q) {
+        return start_batch(shared_, by, c, q);
       });
   unary("/cairn.v1.Objects/Stat", Access::kRead, &ObjectsService::stat);
   unary("/cairn.v1.Objects/List", Access::kList, &ObjectsService::list);
@@ -176,7 +183,9 @@ Unary* ObjectsService::create_bucket(Context* c, const Caller& by, const v1::Cre
   }
   grpc::Status status = by.permit(Access::kInsert, q->name());
   if (!status.ok()) return finish(c, store_, status);
-  auto lsn = store_.create_bucket(q->name());
+  Properties set;
+  set.charged_to = charged_for(*by.who);
+  auto lsn = store_.create_bucket(q->name(), std::move(set));
   if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()), rests_on(lsn.status()));
   return finish(c, store_, {}, *lsn);
 }

@@ -1,5 +1,6 @@
 // What is beside S3 on the HTTP port, under /-/. Health is for everybody; metrics name buckets and
 // take root's password, as HTTP Basic or as a bearer token, or, by a flag, a peer on loopback.
+// Quotas (quota.h) take the same.
 //
 // Threads: any.
 #pragma once
@@ -27,8 +28,11 @@ class Admin {
   awaitable<void> handle(const http::Request& request, http::Response& response);
 
  private:
-  // The status of the answer.
+  // The status of the answer: 200, or why not.
+  awaitable<int> may(const http::Request& request, const Action& action) const;
   awaitable<int> may_see_metrics(const http::Request& request) const;
+  void refuse(http::Response& response, const http::Request& request, int status,
+              const Action& action) const;
   std::string metrics() const;
   void add_targets(std::string& out) const;
   kv::Server& server_;

@@ -111,6 +111,7 @@ constexpr Row kRows[] = {
     {"PreconditionFailed", 412,
      "At least one of the preconditions that you specified did not hold."},
     {"ReplicationConfigurationNotFoundError", 404, "The replication configuration was not found"},
+    {"QuotaExceeded", 403, "A quota is used up."},
     {"RequestTimeTooSkewed", 403,
      "The difference between the request time and the server's time is too large."},
     {"ServerSideEncryptionConfigurationNotFoundError", 404,
@@ -189,6 +190,7 @@ Error translate(const Status& status, std::string_view missing) {
       return {"InvalidRange", ""};
     case absl::StatusCode::kResourceExhausted:
       if (is_value_too_long(status)) return {"EntityTooLarge", ""};
+      if (is_quota_exceeded(status)) return {"QuotaExceeded", text};
       return {"InsufficientStorage", text};
     case absl::StatusCode::kUnavailable:
       return {"ServiceUnavailable", text};

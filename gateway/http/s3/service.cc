@@ -154,14 +154,16 @@ Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms) {
 }
 
 int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
-  return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
+  Now now(call.store.clock());
+  return ttl_ms ? now.ms() + *ttl_ms : call.bucket->default_expiry_ms(now);
 }
 
-std::array<std::span<const Row>, 15> all_rows() {
+std::array<std::span<const Row>, 17> all_rows() {
   return {acl_rows(),     bucket_policy_rows(), bucket_rows(),       cors_rows(),
           lock_rows(),    multipart_rows(),     notification_rows(), object_rows(),
           post_rows(),    public_access_rows(), rename_rows(),       settings_rows(),
-          tagging_rows(), version_rows(),       website_rows()};
+          tagging_rows(), version_rows(),       website_rows(),      default_ttl_rows(),
+          batch_rows()};
 }
 
 // ---- the way in ----

@@ -123,9 +123,11 @@ struct Row {
 
 // Of each family, in a file of its own.
 std::span<const Row> acl_rows();
+std::span<const Row> batch_rows();
 std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
+std::span<const Row> default_ttl_rows();
 std::span<const Row> lock_rows();
 std::span<const Row> multipart_rows();
 std::span<const Row> notification_rows();
@@ -137,7 +139,7 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 15> all_rows();
+std::array<std::span<const Row>, 17> all_rows();
 
 class Service {
  public:
@@ -208,7 +210,8 @@ Error part_number(const Call& call, unsigned& number);
 // For how long the object that is written stays, in milliseconds, as x-cairn-ttl says; nothing: it
 // does not say.
 Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms);
-// When what is committed now expires; 0: it does not.
+// When what is committed now into the call's bucket expires, by what it says or the bucket's
+// default; 0: it does not.
 int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms);
 // The bucket and key that x-amz-copy-source names.
 Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key,
@@ -223,6 +226,8 @@ awaitable<Error> put_object(Call& call);
 awaitable<Error> append_object(Call& call, uint64_t offset);
 // What a PUT says of the object that it made.
 void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta);
+// QuotaExceeded: so many bytes more at the call's key do not fit, whatever they are.
+Error may_grow(const Call& call, uint64_t bytes);
 // How many bytes of a body are announced; 0: it does not say.
 uint64_t announced(const Call& call);
 // Takes the body of a PUT into an upload and checks all that was declared about it; `checksums`
