@@ -29,6 +29,7 @@
 #include "gateway/http/admin/quota.h"
 #include "gateway/http/door.h"
 #include "gateway/http/iam/iam.h"
+#include "gateway/http/s3/access_log.h"
 #include "gateway/http/s3/service.h"
 #include "gateway/net/net.h"
 #include "gateway/options.h"
@@ -302,8 +303,9 @@ int serve(const Options& options) {
                             options.event_targets, std::string(users.root_user()), options.region);
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max,
-                 &notifier);
+  s3::AccessLog access_log(store, int64_t{options.access_log_period_s} * 1000, options.region);
+  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max, &notifier,
+                 &access_log);
   iam::Service iam(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
@@ -323,7 +325,7 @@ int serve(const Options& options) {
   server.client_limits.set_others([&http_buffers] { return http_buffers.bytes(); });
   http::Door http(loops, http_buffers, handler, http::Times(), scarce);
   admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(), alarms,
-                                         options.metrics_on_loopback, &notifier);
+                                         options.metrics_on_loopback, &notifier, &access_log);
   die_unless(http.listen(endpoint(options.http)));
   if (!options.http_tls.empty()) {
     die_unless(http.listen_tls(endpoint(options.http_tls), tls));
@@ -393,6 +395,7 @@ int serve(const Options& options) {
       (*volume)->engine());
 
   die_unless(run_to_end(loops, notifier.start()));
+  access_log.start(store.any_executor());
 
   // FCALL would do it too, but INFO tells of the libraries before anybody calls one.
   die_unless(run_to_end(loops, load_functions(*engines.front())));
@@ -433,7 +436,8 @@ int serve(const Options& options) {
   resp.stop();
   http.stop();
   part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc, clock);
-  const auto stop_notifier = [&notifier]() -> awaitable<Status> {
+  const auto stop_notifier = [&notifier, &access_log]() -> awaitable<Status> {
+    co_await access_log.stop();
     co_await notifier.stop();
     co_return absl::OkStatus();
   };

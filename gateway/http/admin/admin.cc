@@ -204,6 +204,10 @@ std::string Admin::metrics() const {
     add("cairn_audit_lost_lines_total", "counter", "Lines that the audit log did not take.",
         audit->lost());
   }
+  if (access_log_ != nullptr) {
+    add("cairn_access_log_lost_lines_total", "counter",
+        "Lines of access logs that no object was made of.", access_log_->lost_lines());
+  }
   add("cairn_cleaner_waits", "gauge",
       "1 while the oldest segment stays for who is told of changes.", cleaner.kept ? 1 : 0);
   add_targets(out);

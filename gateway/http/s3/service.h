@@ -25,6 +25,8 @@ class Notifier;
 
 namespace cairn::s3 {
 
+class Access;
+class AccessLog;
 struct Row;
 // What runs commands, one for each loop of the store.
 using Engines = std::vector<std::unique_ptr<kv::Engine>>;
@@ -129,6 +131,7 @@ std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
 std::span<const Row> default_ttl_rows();
 std::span<const Row> lock_rows();
+std::span<const Row> logging_rows();
 std::span<const Row> multipart_rows();
 std::span<const Row> notification_rows();
 std::span<const Row> object_rows();
@@ -139,13 +142,13 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 17> all_rows();
+std::array<std::span<const Row>, 18> all_rows();
 
 class Service {
  public:
   Service(Store& store, Users& users, std::string domain, std::string region,
           const Engines* engines = nullptr, uint64_t put_bytes_max = 0,
-          events::Notifier* notifier = nullptr)
+          events::Notifier* notifier = nullptr, AccessLog* access_log = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
@@ -153,17 +156,20 @@ class Service {
         region_(std::move(region)),
         engines_(engines),
         put_bytes_max_(put_bytes_max),
-        notifier_(notifier) {}
+        notifier_(notifier),
+        access_log_(access_log) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
 
  private:
-  awaitable<Error> dispatch(http::Request& request, http::Response& response);
+  // `access`: what is to be logged of it, if anything is.
+  awaitable<Error> dispatch(http::Request& request, http::Response& response,
+                            std::shared_ptr<Access>& access);
   awaitable<Error> dispatch(Call& call);
   // Answers as the website of a bucket; `e` became a page.
   awaitable<Error> dispatch_site(http::Request& request, http::Response& response,
-                                 std::string_view bucket);
+                                 std::string_view bucket, std::shared_ptr<Access>& access);
   void address(const http::Request& request, Call& call) const;
   // If `e` says that somebody is not who he claims to be.
   void note_failure(const Error& e, std::string_view key, const http::Request& request);
@@ -174,6 +180,7 @@ class Service {
   const Engines* const engines_;
   const uint64_t put_bytes_max_;
   events::Notifier* const notifier_;
+  AccessLog* const access_log_;  // null: nothing is logged
 };
 
 // ---- shared by the operations ----

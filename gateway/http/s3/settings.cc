@@ -27,10 +27,6 @@ awaitable<Error> get_accelerate(Call& c) {
   reply_xml(c, XmlOut("AccelerateConfiguration"));
   co_return Error{};
 }
-awaitable<Error> get_logging(Call& c) {
-  reply_xml(c, XmlOut("BucketLoggingStatus"));
-  co_return Error{};
-}
 
 constexpr Action get(std::string_view name) { return {action::kDoor, name, Access::kRead}; }
 constexpr Row of_bucket(std::string_view operation, std::string_view action,
@@ -42,7 +38,6 @@ constexpr Row kRows[] = {
               get_accelerate),
     of_bucket("GetBucketEncryption", "GetEncryptionConfiguration", "encryption"),
     of_bucket("GetBucketLifecycleConfiguration", "GetLifecycleConfiguration", "lifecycle"),
-    of_bucket("GetBucketLogging", "GetBucketLogging", "logging", get_logging),
     of_bucket("GetBucketReplication", "GetReplicationConfiguration", "replication"),
 };
 
