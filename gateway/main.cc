@@ -40,6 +40,8 @@
 #include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
+#include "objects/hashers.h"
+#include "objects/lifecycle.h"
 
 namespace cairn {
 namespace {
@@ -208,9 +210,12 @@ int serve(const Options& options) {
   store_options.collections = kv::collection_types();
   store_options.durability = options.durability;
   store_options.repair = options.repair;
+  store_options.lifecycle_day_ms = options.lifecycle_day_s * 1000;
   store_options.report = alarms.report();
   Store store(**volume, clock, pool, loops.executors(), store_options);
   store.memory().set_policy(options.policy);
+  objects::Lifecycle lifecycle(store);
+  store.listeners().add(lifecycle);
   die_unless(run_to_end(loops, store.begin()));
   // The Redis door.
   const auto resp_endpoint = endpoint(options.resp);
@@ -303,9 +308,10 @@ int serve(const Options& options) {
                             options.event_targets, std::string(users.root_user()), options.region);
 
   // The HTTP door.
+  objects::Hashers hashers(objects::Hashers::threads_for_this_machine());
   s3::AccessLog access_log(store, int64_t{options.access_log_period_s} * 1000, options.region);
   s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max, &notifier,
-                 &access_log);
+                 &hashers, &access_log);
   iam::Service iam(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
@@ -396,6 +402,7 @@ int serve(const Options& options) {
 
   die_unless(run_to_end(loops, notifier.start()));
   access_log.start(store.any_executor());
+  spawn(loops.contexts.back()->get_executor(), "the rules of lifecycles", lifecycle.run());
 
   // FCALL would do it too, but INFO tells of the libraries before anybody calls one.
   die_unless(run_to_end(loops, load_functions(*engines.front())));
@@ -447,6 +454,7 @@ int serve(const Options& options) {
     co_return absl::OkStatus();
   };
   die_unless(run_to_end(loops, write_events()));
+  lifecycle.stop();
   Status closed = run_to_end(loops, store.close());
   if (!closed.ok()) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));

@@ -25,6 +25,9 @@
 
 namespace cairn::objects {
 
+class Hashers;  // hashers.h
+class HashStream;
+
 inline constexpr size_t kObjectKeyMax = 1024;
 
 // In ObjectMeta::extra: who may do what with it (core/store/acl.h), where that was ever set.
@@ -125,18 +128,22 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
 class Upload {
  public:
   // `size_hint`: what the client says will come; 0 if it says nothing. Over kBlobBytesMax nothing
-  // is taken: is_value_too_long().
-  Upload(Store& store, uint64_t size_hint);
+  // is taken: is_value_too_long(). `hashers`: whose threads hash what goes to extents, while more
+  // of it comes in; null: nobody's.
+  Upload(Store& store, uint64_t size_hint, Hashers* hashers = nullptr);
 
   awaitable<StatusOr<MutableBytes>> prepare();  // room to fill
   void commit(size_t bytes);
   awaitable<Status> append(Bytes data);
   // Bytes of a value that is there already; shared where they lie in extents.
   awaitable<Status> append_object(Opened& source);
-  void add_digest(Algorithm algorithm);
+  void add_digest(Algorithm algorithm);  // before the first byte
   uint64_t size() const;
   size_t held_bytes() const { return small_.size(); }  // in memory of its own
-  std::string digest(Algorithm algorithm);             // after the last byte, once
+
+  // Until all bytes are in the digests; finish() does it too.
+  awaitable<void> hashed();
+  std::string digest(Algorithm algorithm);  // raw, after the last byte and hashed()
 
   // All bytes durable in extents, or in memory. Call before the commit of the record.
   awaitable<Status> finish();
@@ -147,7 +154,7 @@ class Upload {
   Upload(const Upload&) = delete;
 
  private:
-  void update(Bytes data);
+  awaitable<Status> move_to_extents();
   Store& store_;
   const uint64_t size_hint_;
   std::string small_;
@@ -155,7 +162,7 @@ class Upload {
   std::unique_ptr<BlobWriter> writer_;
   std::optional<BlobRef> blob_;
   std::string encoded_;
-  std::vector<std::pair<Digest, std::string>> digests_;
+  const std::shared_ptr<HashStream> digests_;
   MutableBytes room_;
   bool given_ = false;
 };

@@ -13,10 +13,12 @@ enum Tag : uint8_t {
   kCorsRule = 2,
   kVersioning = 16,
   kObjectLock = 17,
+  kLifecycle = 18,
   kNotification = 24,
   kDefaultTtl = 26,
   kLogging = 27,
   kQuota = 28,
+  kFastEtags = 29,
   kPolicy = 32,
   kOwnership = 33,
   kPublicAccessBlock = 34,
@@ -306,12 +308,14 @@ std::string Properties::encode() const {
     add_byte(out, kVersioning, static_cast<uint8_t>(versioning));
   }
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
+  for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
   if (default_ttl_s > 0) add_number(out, kDefaultTtl, default_ttl_s);
   if (logging) add_field(out, kLogging, encode_logging(*logging));
   if (const std::string bounds = encode_quota(*this); !bounds.empty()) {
     add_field(out, kQuota, bounds);
   }
+  if (fast_etags) add_byte(out, kFastEtags, 1);
   if (!policy.empty()) add_field(out, kPolicy, policy);
   if (ownership != Ownership::kBucketOwnerEnforced) {
     add_byte(out, kOwnership, static_cast<uint8_t>(ownership));
@@ -352,6 +356,16 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
       case kObjectLock:
         p.object_lock = decode_retention(field->bytes);
         if (!p.object_lock) return std::nullopt;
+        break;
+      case kLifecycle: {
+        auto rule = LifecycleRule::decode(field->bytes);
+        if (!rule) return std::nullopt;
+        p.lifecycle.push_back(std::move(*rule));
+        break;
+      }
+      case kFastEtags:
+        if (!byte_in(field->bytes, 1, 1)) return std::nullopt;
+        p.fast_etags = true;
         break;
       case kNotification: {
         auto rule = decode_notification(field->bytes);

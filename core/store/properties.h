@@ -7,12 +7,14 @@
 //   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
+//   tag 18     = lifecycle_rule.h's rule    in the order of the rules
 //   tag 26     = i64 seconds                after which objects expire that say nothing else, > 0
 //   tag 27     = logging                    where accesses are logged: field*: 1 bucket, 2 prefix,
 //                                           3 u8 format (as LogKeys, but for 0); what is empty is
 //                                           missing
 //   tag 28     = quota                      field*: 1 u64 bytes, 2 u64 keys, 3 the id of the user
 //                                           for whom it counts; at least one of them
+//   tag 29     = u8 1                       ETags are fast
 //   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
 //   tag 33     = u8 ownership               as below, but for 0
 //   tag 34     = u8 bits                    of public access: 1 block ACLs, 2 ignore ACLs, 4 block
@@ -46,6 +48,7 @@
 #include <vector>
 
 #include "core/store/acl.h"
+#include "core/store/lifecycle_rule.h"
 #include "core/store/quota.h"
 #include "core/store/version_lock.h"
 #include "core/store/website.h"
@@ -108,11 +111,13 @@ struct Properties {
   std::vector<CorsRule> cors = {};
   Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
+  std::vector<LifecycleRule> lifecycle = {};
   std::vector<NotificationRule> notifications = {};
   int64_t default_ttl_s = 0;  // 0: none
   std::optional<AccessLogging> logging = {};
   Quota quota = {};             // Keyspace::set_quota changes it,
   std::string charged_to = {};  // and whose it is: a user's id; empty: nobody's
+  bool fast_etags = false;      // ETags are no MD5
   std::string policy = {};      // JSON; empty: none
   Ownership ownership = Ownership::kBucketOwnerEnforced;
   std::optional<PublicAccessBlock> public_access_block = {};

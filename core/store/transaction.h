@@ -66,7 +66,8 @@ class Transaction {
         several_(shape == Shape::kSeveral),
         wish_(wish),
         cause_(cause),
-        asks_quotas_(cause != Cause::kExpiry && cause != Cause::kEviction && cause != Cause::kCopy),
+        asks_quotas_(cause != Cause::kExpiry && cause != Cause::kEviction &&
+                     cause != Cause::kLifecycle && cause != Cause::kCopy),
         now_(keyspace.clock()) {}
   ~Transaction() {
     if (work_ == nullptr) return;

@@ -124,6 +124,24 @@ void for_each_field(std::string_view meta, Fn fn) {
 }
 }  // namespace
 
+MetaSummary summary_of(std::string_view meta) {
+  MetaSummary found;
+  for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {
+    if (tag == kEtag) {
+      found.etag = bytes;
+    } else if (tag == kModified && bytes.size() == sizeof(found.modified_ms)) {
+      std::memcpy(&found.modified_ms, bytes.data(), sizeof(found.modified_ms));
+    } else if (tag == kChecksum && found.checksum_algorithm.empty()) {
+      if (const auto named = split_named(bytes)) {
+        found.checksum_algorithm = named->name;
+        found.checksum = named->value;
+      }
+    }
+    return true;
+  });
+  return found;
+}
+
 std::optional<VersionTag> version_in(std::string_view meta) {
   std::optional<VersionTag> found;
   for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {

@@ -4,6 +4,7 @@
 #include "core/base/text.h"
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/lifecycle.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -50,6 +51,7 @@ awaitable<Error> create(Call& c) {
   auto made = objects::create_upload(c.store, *c.bucket, c.key, std::move(meta));
   if (!made.ok()) co_return error_of(made.status(), "NoSuchBucket");
   if (Error e = co_await settle(c, made->version)) co_return e;
+  say_abort(c, c.store.now_ms());
   XmlOut xml("InitiateMultipartUploadResult");
   add(xml.root(), "Bucket", c.bucket_name);
   add(xml.root(), "Key", c.key);
@@ -78,7 +80,7 @@ awaitable<Error> upload_part(Call& c) {
   auto found = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!found.ok()) co_return error_of(found.status(), "NoSuchUpload");
   if (Error e = check_locked_part(c, found->meta)) co_return e;
-  objects::Upload upload(c.store, announced(c));
+  objects::Upload upload(c.store, announced(c), c.hashers);
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   ObjectMeta meta;
@@ -92,7 +94,7 @@ awaitable<Error> upload_part(Call& c) {
     }
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = etag_digest(upload);
   auto put =
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
@@ -146,11 +148,11 @@ awaitable<Error> upload_part_copy(Call& c) {
     co_return outside(opened->info.size, opened->info.seen);
   }
   takes_long(c);
-  // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's
+  // The part's ETag is made of its bytes, so they are read once; that is also what the whole's
   // checksum is made from.
   ObjectMeta meta;
-  objects::Upload upload(c.store, opened->length);
-  upload.add_digest(Algorithm::kMd5);
+  objects::Upload upload(c.store, opened->length, c.hashers);
+  upload.add_digest(etag_algorithm(c));
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   Status copied = co_await upload.append_object(*opened);
@@ -159,7 +161,7 @@ awaitable<Error> upload_part_copy(Call& c) {
   if (auto a = objects::algorithm_named(algorithm)) {
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = etag_digest(upload);
   auto put =
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
@@ -229,6 +231,10 @@ awaitable<Error> complete(Call& c) {
   if (!done.ok()) co_return of_part(error_of(done.status(), "NoSuchUpload"), c, parts);
   if (Error e = co_await settle(c, done->put.version)) co_return e;
   say_version(c, done->put.version_id);
+  if (!c.bucket->properties()->lifecycle.empty()) {
+    const auto info = objects::stat(c.store, *c.bucket, c.key);
+    if (info.ok() && info->etag == done->put.etag) say_expiration(c, c.key, *info);
+  }
   XmlOut xml("CompleteMultipartUploadResult");
   add(xml.root(), "Location", cat("/", c.bucket_name, "/", c.key));
   add(xml.root(), "Bucket", c.bucket_name);
@@ -278,6 +284,7 @@ awaitable<Error> list_parts(Call& c) {
   const auto list = objects::list_parts(c.store, upload->id);
   if (Error e = co_await settle(c, std::max(upload->seen, list.newest))) co_return e;
   const auto& parts = list.parts;
+  say_abort(c, upload->started_ms);
   XmlOut xml("ListPartsResult");
   auto root = xml.root();
   add(root, "Bucket", c.bucket_name);

@@ -6,6 +6,7 @@
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/collections.h"
+#include "gateway/http/s3/lifecycle.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -53,7 +54,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   if (length && *length > most) co_return too_large(c, *length);
   if (Status s = c.store.check_write(true); !s.ok()) co_return error_of(s);
   if (Error e = may_grow(c, length.value_or(0))) co_return e;
-  upload.add_digest(Algorithm::kMd5);
+  upload.add_digest(etag_algorithm(c));
   // A checksum comes in a header, or its name is announced and it comes in a trailer.
   std::optional<Algorithm> declared;
   std::string expected, trailer;
@@ -88,6 +89,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     auto raw = objects::base64_decode(md5);
     if (!raw || raw->size() != 16) co_return invalid_md5(md5);
   }
+  c.body->hash_in(upload);
   // In HTTP's sum until it goes to extents; but for the first, which nobody is refused who may
   // write though connections without a right fill the sum.
   constexpr size_t kHeldUncounted = 16 << 10;
@@ -117,6 +119,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     upload.commit(*n);
   }
   if (length && upload.size() - before != *length) co_return Error{"IncompleteBody", ""};
+  co_await upload.hashed();
   for (auto& [name, value] : c.body->trailers()) {
     if (name != trailer) {
       co_return Error{"MalformedTrailerError", cat("The trailer ", name, " was not announced")};
@@ -207,9 +210,9 @@ awaitable<Error> put_object(Call& c) {
       co_return precondition_failed(objects::unmet(conditions, now.ok() ? &*now : nullptr), seen);
     }
   }
-  objects::Upload upload(c.store, announced(c));
+  objects::Upload upload(c.store, announced(c), c.hashers);
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = etag_of_upload(upload);
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
   const Cause cause = c.auth.form ? Cause::kFormUpload : Cause::kUser;
@@ -218,6 +221,7 @@ awaitable<Error> put_object(Call& c) {
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
   answer_put(c, *put, meta);
+  say_expiration(c, c.key, meta, upload.size());
   co_return Error{};
 }
 
@@ -348,6 +352,7 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
   }
   set_object_headers(c, opened->info);
   set_lock_headers(c, opened->info.lock);
+  if (!version) say_expiration(c, c.key, opened->info);
   say_version(c, opened->info.version_id);
   if (verdict == objects::Verdict::kNotModified) {
     c.response.status = 304;
@@ -567,7 +572,7 @@ awaitable<Error> copy_object(Call& c) {
   if (Error e = acl_for_object(c, meta)) co_return e;
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
-  objects::Upload upload(c.store, 0);
+  objects::Upload upload(c.store, 0, c.hashers);
   // A value that never was an object gets its MD5 now, if it is small; a blob is shared unread,
   // unless a checksum is wanted that it does not have.
   const bool hash = meta.etag.empty() && opened->reader == nullptr;
@@ -595,6 +600,7 @@ awaitable<Error> copy_object(Call& c) {
     const std::string& id = opened->info.version_id;
     c.response.set("x-amz-copy-source-version-id", id.empty() ? "null" : id);
   }
+  say_expiration(c, c.key, meta, upload.size());
   XmlOut xml("CopyObjectResult");
   add(xml.root(), "LastModified", http::iso_date(meta.modified_ms));
   add_etag(xml.root(), put->etag);

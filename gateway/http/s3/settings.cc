@@ -12,7 +12,6 @@ struct Unset {
 };
 constexpr Unset kUnset[] = {
     {"encryption", "ServerSideEncryptionConfigurationNotFoundError"},
-    {"lifecycle", "NoSuchLifecycleConfiguration"},
     {"replication", "ReplicationConfigurationNotFoundError"},
 };
 
@@ -37,7 +36,6 @@ constexpr Row kRows[] = {
     of_bucket("GetBucketAccelerateConfiguration", "GetAccelerateConfiguration", "accelerate",
               get_accelerate),
     of_bucket("GetBucketEncryption", "GetEncryptionConfiguration", "encryption"),
-    of_bucket("GetBucketLifecycleConfiguration", "GetLifecycleConfiguration", "lifecycle"),
     of_bucket("GetBucketReplication", "GetReplicationConfiguration", "replication"),
 };
 
