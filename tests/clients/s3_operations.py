@@ -20,7 +20,7 @@ WHY = {
                      "metadataJournalTable"), AMAZON),
     "intelligent-tiering": "there is one storage class", "restore": "not yet", "abac": "not yet",
     "replication": ONE_SITE, "accelerate": ONE_SITE,
-    **dict.fromkeys(("encryption", "logging", "notification", "versioning",
+    **dict.fromkeys(("encryption", "notification", "versioning",
                      "annotation", "renameObject"), "not yet"),
 }
 # A value for what must have one; and values that stand for a feature.

@@ -61,6 +61,7 @@ constexpr Row kRows[] = {
     {"InvalidTag", 400, "The tag provided was not a valid tag."},
     {"InvalidWriteOffset", 400,
      "The write offset value that you specified does not match the current object size."},
+    {"InvalidTargetBucketForLogging", 400, "The target bucket for logging is not valid."},
     {"InvalidURI", 400, "The specified URI couldn't be parsed."},
     {"KeyTooLongError", 400, "Your key is too long."},
     {"MalformedACLError", 400,

@@ -159,12 +159,13 @@ int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
   return ttl_ms ? now.ms() + *ttl_ms : call.bucket->default_expiry_ms(now);
 }
 
-std::array<std::span<const Row>, 20> all_rows() {
-  return {acl_rows(),      batch_rows(),       bucket_policy_rows(), bucket_rows(),
-          cors_rows(),     default_ttl_rows(), etag_rows(),          lifecycle_rows(),
-          lock_rows(),     logging_rows(),     multipart_rows(),     notification_rows(),
-          object_rows(),   post_rows(),        public_access_rows(), rename_rows(),
-          settings_rows(), tagging_rows(),     version_rows(),       website_rows()};
+std::array<std::span<const Row>, 21> all_rows() {
+  return {acl_rows(),          batch_rows(),       bucket_policy_rows(), bucket_rows(),
+          cors_rows(),         default_ttl_rows(), etag_rows(),          find_rows(),
+          lifecycle_rows(),    lock_rows(),        logging_rows(),       multipart_rows(),
+          notification_rows(), object_rows(),      post_rows(),          public_access_rows(),
+          rename_rows(),       settings_rows(),    tagging_rows(),       version_rows(),
+          website_rows()};
 }
 
 // ---- the way in ----

@@ -132,6 +132,7 @@ std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
 std::span<const Row> default_ttl_rows();
 std::span<const Row> etag_rows();
+std::span<const Row> find_rows();
 std::span<const Row> lifecycle_rows();
 std::span<const Row> lock_rows();
 std::span<const Row> logging_rows();
@@ -145,7 +146,7 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 20> all_rows();
+std::array<std::span<const Row>, 21> all_rows();
 
 class Service {
  public:
