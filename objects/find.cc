@@ -261,7 +261,15 @@ std::string FindExpression::text() const {
   constexpr std::string_view kFields[] = {"key",          "size", "modified",
                                           "content-type", "tag:", "meta:"};
   constexpr std::string_view kOperators[] = {"=", "!=", "<", "<=", ">", ">=", "^=", "exists"};
-  std::vector<std::string> stack;
+  // Brackets stand only where they are needed, so that it is nested no deeper than what was parsed.
+  struct Part {
+    std::string text;
+    int binds;  // 0 "or", 1 "and", 2 all else
+  };
+  const auto at_least = [](const Part& part, int binds) {
+    return part.binds >= binds ? part.text : cat("(", part.text, ")");
+  };
+  std::vector<Part> stack;
   size_t next = 0;
   for (const Step step : steps_) {
     if (step == Step::kCompare) {
@@ -270,19 +278,19 @@ std::string FindExpression::text() const {
       if (c.field == Field::kTag || c.field == Field::kMeta) one += quoted(c.name);
       append(one, " ", kOperators[static_cast<size_t>(c.op)]);
       if (c.op != Operator::kExists) append(one, " ", quoted(c.value));
-      stack.push_back(std::move(one));
+      stack.push_back({std::move(one), 2});
     } else if (step == Step::kNot) {
-      stack.back() = cat("not ", stack.back());
+      stack.back() = {cat("not ", at_least(stack.back(), 2)), 2};
     } else {
-      const std::string right = std::move(stack.back());
+      const int binds = step == Step::kAnd ? 1 : 0;
+      const Part right = std::move(stack.back());
       stack.pop_back();
-      // Of those on the left no brackets are needed: they are worked off in this order.
-      std::string& left = stack.back();
-      left = step == Step::kAnd ? cat("(", left, " and ", right, ")")
-                                : cat("(", left, " or ", right, ")");
+      stack.back() = {cat(at_least(stack.back(), binds), binds == 1 ? " and " : " or ",
+                          at_least(right, binds + 1)),
+                      binds};
     }
   }
-  return stack.back();
+  return stack.back().text;
 }
 
 // ---- looking ----
