@@ -82,12 +82,14 @@ Error parse(const std::string& text, std::optional<AccessLogging>& logging) {
 }
 
 Error check_target(const Call& c, const AccessLogging& to) {
+  const Error refused = c.may(action::kPutObject, to.bucket, cat(to.prefix, "*"), nullptr);
+  c.note(action::kPutObject, to.bucket, to.prefix, !refused);
+  if (refused) {
+    return invalid_target(to.bucket, "You may not write into the target bucket for logging");
+  }
   const NamespacePtr target = c.store.find_namespace(to.bucket);
   if (target == nullptr || !target->is_bucket()) {
     return invalid_target(to.bucket, "The target bucket for logging does not exist");
-  }
-  if (Error e = c.may(action::kPutObject, to.bucket, cat(to.prefix, "*"), nullptr)) {
-    return invalid_target(to.bucket, "You may not write into the target bucket for logging");
   }
   const auto set = target->properties();
   if (set->object_lock && set->object_lock->retention != Retention::kNone) {
