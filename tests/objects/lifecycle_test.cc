@@ -2,8 +2,10 @@
 // looked at for nothing. A day has a second.
 #include "objects/lifecycle.h"
 
+#include <absl/strings/str_split.h>
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -82,6 +84,17 @@ struct LifecycleTest : VersionsTest {
     end();
     ASSERT_TRUE(run(store->close())->ok());
     take_apart(std::move(store));
+    open();
+    begin();
+  }
+  awaitable<Status> all_durable() {
+    co_return co_await store->log().wait_durable(Lsn(store->log().tail().value() - 1));
+  }
+  // The power fails, whatever it was about to do.
+  void fall() {
+    take_apart(std::move(store));
+    lifecycle = nullptr;
+    disk.crash(rng);
     open();
     begin();
   }
@@ -225,30 +238,48 @@ TEST_F(LifecycleTest, UploadsThatAreNotCompletedAreAborted) {
   EXPECT_EQ(left.uploads[0].key, "b");
 }
 
-// However it was written, and whatever was restarted meanwhile.
+// However it was written, and whatever was restarted or fell meanwhile: the newest few stay, and of
+// the others those that are locked, all of which were durable.
 TEST_F(LifecycleTest, InTheEndThereIsWhatTheRulesLeave) {
   begin_with(true);
+  ASSERT_TRUE(store->set_object_lock(*ns, {}).ok());
   LifecycleRule rule{"r"};
   rule.days = 1;
   rule.noncurrent_days = 1;
   rule.newer_noncurrent = 2;
   set({rule});
+  ASSERT_TRUE(run(all_durable())->ok());
+  std::set<std::string> locked;
   for (int i = 0; i < 400; i++) {
-    const std::string key = cat("k", rng() % 7);
+    const std::string key = cat("k", rng() % 7), value = cat("v", i);
+    const VersionLock lock{Retention::kCompliance, LegalHold::kNone, clock.now_ms() + 1000 * kDay};
     if (rng() % 3 == 0) {
       (void)remove(key);
+    } else if (rng() % 8 == 0) {
+      ASSERT_TRUE(change(key, [&](Transaction& t, KeyHash hash) {
+                    t.lock_versions(lock);
+                    return t.put(*ns, hash, record(key, value));
+                  }).ok());
+      ASSERT_TRUE(run(all_durable())->ok());
+      locked.insert(value);
     } else {
-      ASSERT_TRUE(put(key, cat("v", i)).ok());
+      ASSERT_TRUE(put(key, value).ok());
     }
     if (rng() % 8 == 0) sleep(static_cast<int64_t>(rng() % 400));
     if (rng() % 90 == 0) reopen_with_rules();
+    if (rng() % 60 == 0) fall();
   }
   days(6);
   for (int i = 0; i < 7; i++) {
     const std::string all = versions(cat("k", i));
-    EXPECT_EQ(numbers.size(), 3u) << all;
     EXPECT_TRUE(all.starts_with("-")) << all;
+    const std::vector<std::string> each = absl::StrSplit(all, ", ");
+    for (size_t k = 0; k < each.size(); k++) {
+      const bool is_locked = locked.erase(each[k]) > 0;
+      EXPECT_TRUE(k < 3 || is_locked) << all;
+    }
   }
+  EXPECT_TRUE(locked.empty()) << *locked.begin();
 }
 
 }  // namespace
