@@ -96,14 +96,15 @@ std::string number_or_none(uint64_t n) { return n == 0 ? "-" : cat(n); }
 
 // ---- lines ----
 
-std::unique_ptr<Access> Access::of(const Call& c, AccessLog* log, int64_t begun_ms, bool website) {
+std::unique_ptr<LoggedRequest> LoggedRequest::of(const Call& c, AccessLog* log, int64_t begun_ms,
+                                                 bool website) {
   if (log == nullptr || c.bucket_name.empty()) return nullptr;
   NamespacePtr bucket = c.bucket;
   if (bucket == nullptr) bucket = c.store.find_namespace(c.bucket_name);
   if (bucket == nullptr || !bucket->logs_accesses()) return nullptr;
   auto properties = bucket->properties();
   if (!properties->logging) return nullptr;
-  auto a = std::make_unique<Access>();
+  auto a = std::make_unique<LoggedRequest>();
   a->log_ = log;
   a->clock_ = &c.store.clock();
   a->properties_ = std::move(properties);
@@ -134,7 +135,7 @@ std::unique_ptr<Access> Access::of(const Call& c, AccessLog* log, int64_t begun_
   return a;
 }
 
-void Access::answered(const Error& e, const http::Response& r, std::string_view request_id) {
+void LoggedRequest::answered(const Error& e, const http::Response& r, std::string_view request_id) {
   made_ms_ = clock_->steady_ms();
   const auto header = [&](std::string_view name) -> std::string_view {
     const auto it = r.headers.find(name);
@@ -158,7 +159,7 @@ void Access::answered(const Error& e, const http::Response& r, std::string_view 
                 field(signature_), " - ", field(authentication_), " ", field(host_), " - - -\n");
 }
 
-void Access::left(uint64_t bytes) {
+void LoggedRequest::left(uint64_t bytes) {
   const int64_t now = clock_->steady_ms();
   const std::string line = cat(before_, number_or_none(bytes), " ", field(object_size_), " ",
                                now - begun_ms_, " ", made_ms_ - begun_ms_, behind_);

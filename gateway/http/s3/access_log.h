@@ -74,11 +74,11 @@ class AccessLog {
 };
 
 // What is known of a request before its answer leaves; its end makes a line of it.
-class Access {
+class LoggedRequest {
  public:
   // Null: the bucket of the call logs no accesses.
-  static std::unique_ptr<Access> of(const Call& call, AccessLog* log, int64_t begun_ms,
-                                    bool website);
+  static std::unique_ptr<LoggedRequest> of(const Call& call, AccessLog* log, int64_t begun_ms,
+                                           bool website);
   // The answer is made; `e` says that it is an error.
   void answered(const Error& e, const http::Response& response, std::string_view request_id);
   // `bytes` of its body have left.

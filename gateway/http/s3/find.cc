@@ -43,7 +43,8 @@ void add_found(const objects::Found& found, bool url, pugi::xml_node to) {
 awaitable<Error> find_objects(Call& c) {
   const std::string text = c.param("find");
   auto expression = objects::FindExpression::parse(text);
-  if (!expression.ok()) co_return argument_invalid("find", text, expression.status().message());
+  if (!expression.ok())
+    co_return argument_invalid("find", text, std::string(expression.status().message()));
   objects::FindQuery query;
   query.prefix = c.param("prefix");
   if (c.has_param("max-keys")) {

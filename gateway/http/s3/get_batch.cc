@@ -11,6 +11,7 @@
 // before its end.
 #include <algorithm>
 
+#include "core/base/audit.h"
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/http/s3/errors.h"

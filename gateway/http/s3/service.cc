@@ -339,7 +339,7 @@ void Service::note_failure(const Error& e, std::string_view key, const http::Req
 }
 
 awaitable<Error> Service::dispatch(http::Request& request, http::Response& response,
-                                   std::shared_ptr<Access>& access) {
+                                   std::shared_ptr<LoggedRequest>& access) {
   const int64_t begun_ms = access_log_ == nullptr ? 0 : store_.clock().steady_ms();
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.engines = engines_;
@@ -355,7 +355,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
     audit->note({"s3", call.auth.principal->name(), request.peer, action, call.bucket_name,
                  call.key, e.code != "AccessDenied"});
   }
-  access = Access::of(call, access_log_, begun_ms, false);
+  access = LoggedRequest::of(call, access_log_, begun_ms, false);
   // Whatever is refused, it may show rules of the bucket.
   if (e && request.has_header("origin")) e.rests_on = std::max(e.rests_on, store_.newest_name());
   co_return e;
@@ -416,7 +416,8 @@ awaitable<Error> Service::dispatch(Call& call) {
 }
 
 awaitable<Error> Service::dispatch_site(http::Request& request, http::Response& response,
-                                        std::string_view bucket, std::shared_ptr<Access>& access) {
+                                        std::string_view bucket,
+                                        std::shared_ptr<LoggedRequest>& access) {
   const int64_t begun_ms = access_log_ == nullptr ? 0 : store_.clock().steady_ms();
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.users = &users_;
@@ -427,13 +428,13 @@ awaitable<Error> Service::dispatch_site(http::Request& request, http::Response& 
   answer_origin(call);
   Error e = co_await serve_site(call);
   name_what(call, e);
-  access = Access::of(call, access_log_, begun_ms, true);
+  access = LoggedRequest::of(call, access_log_, begun_ms, true);
   co_return e;
 }
 
 // Of what is logged: the answer is as it leaves, or `e`.
-static void log_access(std::shared_ptr<Access> access, const Error& e, http::Response& response,
-                       std::string_view id) {
+static void log_access(std::shared_ptr<LoggedRequest> access, const Error& e,
+                       http::Response& response, std::string_view id) {
   if (access == nullptr) return;
   access->answered(e, response, id);
   response.left = [access = std::move(access)](uint64_t bytes) { access->left(bytes); };
@@ -445,7 +446,7 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
   const std::string_view site = site_of_host(bucket_of_host(request), region_);
-  std::shared_ptr<Access> access;
+  std::shared_ptr<LoggedRequest> access;
   if (!store_.loading() && !users_.loading()) {
     if (site.empty()) {
       e = co_await dispatch(request, response, access);

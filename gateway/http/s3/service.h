@@ -25,7 +25,7 @@ class Notifier;
 
 namespace cairn::s3 {
 
-class Access;
+class LoggedRequest;
 class AccessLog;
 struct Row;
 // What runs commands, one for each loop of the store.
@@ -171,11 +171,11 @@ class Service {
  private:
   // `access`: what is to be logged of it, if anything is.
   awaitable<Error> dispatch(http::Request& request, http::Response& response,
-                            std::shared_ptr<Access>& access);
+                            std::shared_ptr<LoggedRequest>& access);
   awaitable<Error> dispatch(Call& call);
   // Answers as the website of a bucket; `e` became a page.
   awaitable<Error> dispatch_site(http::Request& request, http::Response& response,
-                                 std::string_view bucket, std::shared_ptr<Access>& access);
+                                 std::string_view bucket, std::shared_ptr<LoggedRequest>& access);
   void address(const http::Request& request, Call& call) const;
   // If `e` says that somebody is not who he claims to be.
   void note_failure(const Error& e, std::string_view key, const http::Request& request);
