@@ -376,6 +376,10 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--audit-log-rate", o.audit_log_rate,
                  "lines a second that it takes; what is more is counted; 0: all")
       ->capture_default_str();
+  app.add_option("--access-log-period", o.access_log_period_s,
+                 "seconds after which buckets that log their accesses get another object of lines")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 86400));
   app.add_option("--aclfile", o.acl_file,
                  "file of ACL LOAD and ACL SAVE, which the start reads; without it the store alone "
                  "keeps users");

@@ -239,6 +239,20 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
   }
 }
 
+Status check_growth(Store& store, Namespace& ns, std::string_view key, uint64_t bytes) {
+  if (!ns.metered()) return absl::OkStatus();
+  const auto more = [](uint64_t n) {
+    return static_cast<int64_t>(std::min<uint64_t>(n, kBlobBytesMax));
+  };
+  Growth growth{0, more(bytes)};
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(store, hash);
+  const Entry* e = ns.index->find(key, hash);
+  if (e != nullptr && ns.versions() == nullptr) growth.bytes -= Keyspace::quota_bytes(e);
+  if (e == nullptr) growth.keys = 1;
+  return Keyspace::check_quota(ns, growth);
+}
+
 namespace {
 
 Status damaged() {

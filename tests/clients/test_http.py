@@ -61,6 +61,7 @@ OPERATIONS = {
     "PutBucketNotificationConfiguration": ("PUT", "/matrix", "notification=", ["x-amz-skip-destination-validation",
                                                                               "x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "GetBucketLogging": ("GET", "/matrix", "logging=", [], []),
+    "PutBucketLogging": ("PUT", "/matrix", "logging=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "ListObjects": ("GET", "/matrix", "", ["x-amz-optional-object-attributes"], LIST + ["marker"]),
     "ListObjectsV2": ("GET", "/matrix", "list-type=2", ["x-amz-optional-object-attributes"],
                       LIST + ["continuation-token", "start-after", "fetch-owner"]),

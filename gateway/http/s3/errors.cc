@@ -64,6 +64,7 @@ constexpr Row kRows[] = {
     {"InvalidTag", 400, "The tag provided was not a valid tag."},
     {"InvalidWriteOffset", 400,
      "The write offset value that you specified does not match the current object size."},
+    {"InvalidTargetBucketForLogging", 400, "The target bucket for logging is not valid."},
     {"InvalidURI", 400, "The specified URI couldn't be parsed."},
     {"KMS.DisabledException", 400, "The request was rejected because the key is not enabled."},
     {"KMS.NotFoundException", 400, "The request was rejected because the key was not found."},
@@ -117,6 +118,7 @@ constexpr Row kRows[] = {
     {"PreconditionFailed", 412,
      "At least one of the preconditions that you specified did not hold."},
     {"ReplicationConfigurationNotFoundError", 404, "The replication configuration was not found"},
+    {"QuotaExceeded", 403, "A quota is used up."},
     {"RequestTimeTooSkewed", 403,
      "The difference between the request time and the server's time is too large."},
     {"ServerSideEncryptionConfigurationNotFoundError", 404,
@@ -195,6 +197,7 @@ Error translate(const Status& status, std::string_view missing) {
       return {"InvalidRange", ""};
     case absl::StatusCode::kResourceExhausted:
       if (is_value_too_long(status)) return {"EntityTooLarge", ""};
+      if (is_quota_exceeded(status)) return {"QuotaExceeded", text};
       return {"InsufficientStorage", text};
     case absl::StatusCode::kUnavailable:
       return {"ServiceUnavailable", text};
