@@ -252,7 +252,8 @@ awaitable<Status> AccessLog::put(const Kind& kind, Lines& lines) {
   if (Status s = store_.check_write(true); !s.ok()) co_return s;
   objects::Upload upload(store_, lines.text.size());
   upload.add_digest(objects::Algorithm::kMd5);
-  Status taken = co_await upload.append(as_bytes(lines.text));
+  Status taken = objects::encrypt_by_default(store_, *bucket, upload);
+  if (taken.ok()) taken = co_await upload.append(as_bytes(lines.text));
   if (taken.ok()) taken = co_await upload.finish();
   if (!taken.ok()) co_return taken;
   ObjectMeta meta;
