@@ -112,7 +112,7 @@ class Quotas(Case):
         r = self.server.redis(db=5)
         self.set("namespace/db5", bytes=1000, keys=3)
         r.set("a", "x" * 900)
-        with self.assertRaises(redis.exceptions.OutOfMemoryError) as e:
+        with self.assertRaises(redis.exceptions.ResponseError) as e:
             r.set("b", "x" * 200)
         self.assertEqual(str(e.exception), "command not allowed: the quota of 1000 bytes for 'db5' is used up")
         self.assertEqual(r.rename("a", "c"), True)
