@@ -26,9 +26,12 @@
 #include "gateway/events/webhook.h"
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
+#include "gateway/http/admin/quota.h"
 #include "gateway/http/door.h"
 #include "gateway/http/iam/iam.h"
 #include "gateway/http/iam/key_sets.h"
+#include "gateway/http/kms/kms.h"
+#include "gateway/http/s3/access_log.h"
 #include "gateway/http/s3/service.h"
 #include "gateway/net/net.h"
 #include "gateway/options.h"
@@ -39,6 +42,8 @@
 #include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
+#include "objects/hashers.h"
+#include "objects/lifecycle.h"
 
 namespace cairn {
 namespace {
@@ -177,7 +182,7 @@ int serve(const Options& options) {
     if (const Status s = master_key->keep(options.data); !s.ok()) die(s);
     spdlog::info(
         "no CAIRN_MASTER_KEY is given: one was made, {}/master-key; keep a copy, the secrets of "
-        "access keys are sealed under it",
+        "access keys and the keys of encrypted objects are sealed under it",
         options.data);
   };
 
@@ -207,9 +212,12 @@ int serve(const Options& options) {
   store_options.collections = kv::collection_types();
   store_options.durability = options.durability;
   store_options.repair = options.repair;
+  store_options.lifecycle_day_ms = options.lifecycle_day_s * 1000;
   store_options.report = alarms.report();
   Store store(**volume, clock, pool, loops.executors(), store_options);
   store.memory().set_policy(options.policy);
+  objects::Lifecycle lifecycle(store);
+  store.listeners().add(lifecycle);
   die_unless(run_to_end(loops, store.begin()));
   // The Redis door.
   const auto resp_endpoint = endpoint(options.resp);
@@ -302,13 +310,16 @@ int serve(const Options& options) {
                             options.event_targets, std::string(users.root_user()), options.region);
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max,
-                 &notifier);
+  objects::Hashers hashers(objects::Hashers::threads_for_this_machine());
+  s3::AccessLog access_log(store, int64_t{options.access_log_period_s} * 1000, options.region);
+  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max, &notifier,
+                 &hashers, &access_log);
   auto provider_tls = events::make_client_tls({});
   if (!provider_tls.ok()) die(provider_tls.status());
   auto key_sets = iam::KeySets::make(clock, options.oidc_jwks, *provider_tls);
   if (!key_sets.ok()) die(key_sets.status(), kUsageExit);
   iam::Service iam(store, users, **key_sets, options.region);
+  kms::Service kms(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
     if (request.path.substr(0, 3) == "/-/" && s3.bucket_of_host(request).empty()) {
@@ -319,6 +330,10 @@ int serve(const Options& options) {
       co_await iam.handle(request, response);
       co_return;
     }
+    if (kms::Service::is_call(request) && s3.bucket_of_host(request).empty()) {
+      co_await kms.handle(request, response);
+      co_return;
+    }
     co_await s3.handle(request, response);
   };
   auto scarce = [&pool] { return pool.waiting() > 0; };
@@ -327,7 +342,7 @@ int serve(const Options& options) {
   server.client_limits.set_others([&http_buffers] { return http_buffers.bytes(); });
   http::Door http(loops, http_buffers, handler, http::Times(), scarce);
   admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(), alarms,
-                                         options.metrics_on_loopback, &notifier);
+                                         options.metrics_on_loopback, &notifier, &access_log);
   die_unless(http.listen(endpoint(options.http)));
   if (!options.http_tls.empty()) {
     die_unless(http.listen_tls(endpoint(options.http_tls), tls));
@@ -379,9 +394,11 @@ int serve(const Options& options) {
     spdlog::warn("{} is Redis's, and nothing of it is loaded: see README, Coming from Redis", path);
   }
   die_unless(open);
+  die_unless(store.keys().load(*master_key, options.repair, alarms.report()));
   users.load(store, *master_key, alarms.report());
   die_unless(users.check_sealed(options.repair, alarms.report()));
   tell_master_key();
+  store.keys().begin();
   if (!options.acl_file.empty()) die_unless(kv::load_acl_file(server, table).status());
   if (users.default_acl()) {  // who came while it loaded was let in by what the start says
     for (auto& session : server.sessions.all()) session->kill();
@@ -397,6 +414,8 @@ int serve(const Options& options) {
       (*volume)->engine());
 
   die_unless(run_to_end(loops, notifier.start()));
+  access_log.start(store.any_executor());
+  spawn(loops.contexts.back()->get_executor(), "the rules of lifecycles", lifecycle.run());
 
   // FCALL would do it too, but INFO tells of the libraries before anybody calls one.
   die_unless(run_to_end(loops, load_functions(*engines.front())));
@@ -416,10 +435,13 @@ int serve(const Options& options) {
   for (const kv::Row& row : table.rows()) {
     if (row.run != nullptr) actions.push_back(cat("resp:", row.name));
   }
-  actions.push_back(cat("admin:", admin::kMetrics.name));
+  for (const Action& action : {admin::kMetrics, admin::kGetQuota, admin::kSetQuota}) {
+    actions.push_back(cat("admin:", action.name));
+  }
   for (auto rows : iam::all_rows()) {
     for (const iam::Row& row : rows) actions.push_back(cat(row.service, ":", row.name));
   }
+  for (const kms::Row& row : kms::rows()) actions.push_back(cat("kms:", row.name));
   users.know_actions(std::move(actions));
 
   const uint64_t resident = process_resident_bytes();
@@ -438,7 +460,8 @@ int serve(const Options& options) {
   resp.stop();
   http.stop();
   part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc, clock);
-  const auto stop_notifier = [&notifier]() -> awaitable<Status> {
+  const auto stop_notifier = [&notifier, &access_log]() -> awaitable<Status> {
+    co_await access_log.stop();
     co_await notifier.stop();
     co_return absl::OkStatus();
   };
@@ -448,6 +471,7 @@ int serve(const Options& options) {
     co_return absl::OkStatus();
   };
   die_unless(run_to_end(loops, write_events()));
+  lifecycle.stop();
   Status closed = run_to_end(loops, store.close());
   if (!closed.ok()) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));

@@ -29,12 +29,14 @@ struct Options {
   uint32_t databases = 16;
   EvictionPolicy policy = EvictionPolicy::kNoEviction;
   double space_amplification = 2;
+  int64_t lifecycle_day_s = 24 * 3600;
   Durability durability = Durability::kEverySec;
   std::string domain = "localhost";      // BUCKET.domain addresses a bucket
   std::string region = "us-east-1";      // that S3's signatures are for
   uint64_t put_max = uint64_t{5} << 30;  // bytes of one PUT over HTTP, as S3 has it; 0: any
   std::string audit_log;                 // a file; empty: none
   uint64_t audit_log_rate = 20'000;      // lines a second; 0: all
+  uint32_t access_log_period_s = 300;    // how often access logs of buckets are put
   std::string acl_file;                  // of ACL LOAD and SAVE; empty: there is none
   bool metrics_on_loopback = false;      // /-/metrics takes no credentials from a peer there
   std::string io = "auto";               // auto, uring, threads

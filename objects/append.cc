@@ -11,10 +11,13 @@ Append::Append(Store& store, Namespace& ns, std::string_view key, uint64_t offse
                uint64_t size_hint)
     : store_(store), ns_(ns), key_(key), offset_(offset), upload_(store, offset + size_hint) {}
 
-awaitable<Status> Append::begin(const Conditions& conditions) {
+awaitable<Status> Append::begin(const Conditions& conditions, const EncryptionWish& wish) {
   conditions_ = conditions;
-  const Conditions none;
-  auto opened = co_await open(store_, ns_, key_, std::nullopt, none, nullptr);
+  Conditions as_stored;
+  as_stored.as_stored = true;
+  as_stored.customer_key = wish.customer_key;
+  const std::optional<Range> whole;
+  auto opened = co_await open(store_, ns_, key_, whole, as_stored, nullptr);
   const bool absent = absl::IsNotFound(opened.status());
   if (!opened.ok() && !absent) co_return opened.status();
   if (!absent) before_ = opened->info;
@@ -30,6 +33,20 @@ awaitable<Status> Append::begin(const Conditions& conditions) {
     }
     Status shared = co_await upload_.append_object(*opened);
     if (!shared.ok()) co_return shared;
+    if (opened->stored) {
+      auto key = open_data_key(store_, *opened->stored, wish.customer_key);
+      if (!key.ok()) co_return resting_on(key.status(), seen);
+      upload_.encrypt({*opened->stored, *key});
+    } else if (wish.mode != EncryptionMode::kNone) {
+      co_return resting_on(
+          absl::InvalidArgumentError("InvalidRequest The object is not encrypted, and what comes "
+                                     "is to be: copy it onto itself first."),
+          seen);
+    }
+  } else if (wish.mode != EncryptionMode::kNone) {
+    auto made = make_encryption(store_, wish);
+    if (!made.ok()) co_return made.status();
+    upload_.encrypt(*std::move(made));
   }
   upload_.add_digest(Algorithm::kMd5);
   if (const auto known = algorithm_named(algorithm())) upload_.add_digest(*known);

@@ -17,8 +17,10 @@ class Append {
   // `size_hint`: what it says will come; 0 if it says nothing.
   Append(Store& store, Namespace& ns, std::string_view key, uint64_t offset, uint64_t size_hint);
 
-  // InvalidArgument "InvalidWriteOffset", "TooManyParts"; and as check_conditions() has it.
-  awaitable<Status> begin(const Conditions& conditions);
+  // InvalidArgument "InvalidWriteOffset", "TooManyParts"; and as check_conditions() has it. `wish`:
+  // of an object that is made; one that is there stays encrypted as it is, with the same customer's
+  // key.
+  awaitable<Status> begin(const Conditions& conditions, const EncryptionWish& wish);
   // What is there already; null: the object is made. After begin().
   const Info* before() const { return before_ ? &*before_ : nullptr; }
   // The algorithm of its checksum, which goes on with what comes; empty: it has none.

@@ -12,11 +12,21 @@
 
 namespace cairn::objects {
 
-namespace {
-
-std::string upload_key(const Namespace& bucket, std::string_view key, std::string_view id) {
+std::string upload_name(const Namespace& bucket, std::string_view key, std::string_view id) {
   return cat("u/", bucket.id.value(), "/", key, std::string_view("\0", 1), id);
 }
+
+std::optional<UploadName> parse_upload_name(std::string_view name) {
+  if (!name.starts_with("u/")) return std::nullopt;
+  const size_t slash = name.find('/', 2), nul = name.rfind('\0');
+  if (slash == name.npos || nul == name.npos || nul < slash) return std::nullopt;
+  auto bucket = parse_int<uint32_t>(name.substr(2, slash - 2));
+  if (!bucket) return std::nullopt;
+  return UploadName{*bucket, name.substr(slash + 1, nul - slash - 1), name.substr(nul + 1)};
+}
+
+namespace {
+
 std::string part_key(std::string_view id, unsigned number) {
   char digits[16];
   std::snprintf(digits, sizeof(digits), "%05u", number);
@@ -50,7 +60,7 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
   if (Status s = check_tags(meta.tags, TagsOf::kObject); !s.ok()) return s;
   meta.extra["started"] = cat(store.now_ms());
   std::string encoded = meta.encode();
-  std::string name = upload_key(bucket, key, made.id);
+  std::string name = upload_name(bucket, key, made.id);
   RecordView r;
   r.ns = kSystemNamespace;
   r.key = name;
@@ -69,7 +79,7 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
 
 StatusOr<UploadInfo> find_upload(Store& store, const Namespace& bucket, std::string_view key,
                                  std::string_view id) {
-  std::string name = upload_key(bucket, key, id);
+  std::string name = upload_name(bucket, key, id);
   KeyHash hash = store.system().hash(name);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
@@ -88,8 +98,9 @@ StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_
                              std::string_view id, unsigned number, Upload& bytes, ObjectMeta meta) {
   if (Status s = store.check_write(true); !s.ok()) return s;
   Namespace& system = store.system();
-  std::string upload = upload_key(bucket, key, id), part = part_key(id, number);
+  std::string upload = upload_name(bucket, key, id), part = part_key(id, number);
   meta.modified_ms = store.now_ms();
+  meta.encryption = bytes.encryption();
   std::string encoded = meta.encode();
   StripeLocks lock(store);
   lock.lock(std::array{system.hash(upload), system.hash(part)});
@@ -156,7 +167,7 @@ StatusOr<Lsn> end_upload(Store& store, const Namespace& bucket, std::string_view
                          std::string_view id, Namespace* publish_ns,
                          const std::function<Status(Transaction&)>& publish) {
   Namespace& system = store.system();
-  const std::string upload = upload_key(bucket, key, id);
+  const std::string upload = upload_name(bucket, key, id);
   for (;;) {
     std::vector<std::string> parts = keys_with(store, cat("p/", id, "/"));
     std::vector<KeyHash> hashes{system.hash(upload)};
@@ -286,11 +297,19 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   const auto algorithm = algorithm_named(upload->meta.extra["algorithm"]);
   const bool full = upload->meta.extra["type"] == "FULL_OBJECT";
   Upload object(store, 0);
+  if (!upload->meta.encryption.empty()) {
+    auto encryption = Encryption::decode(upload->meta.encryption);
+    if (!encryption) co_return absl::DataLossError("how the upload is encrypted cannot be read");
+    object.continues(*std::move(encryption));
+  }
   Digest etag(Algorithm::kMd5);
+  Conditions as_stored;
+  as_stored.as_stored = true;
   std::string composite, running;
   for (size_t i = 0; i < parts.size(); i++) {
     const std::string name = part_key(id, parts[i].number);
-    auto part = co_await open(store, store.system(), name, std::nullopt);
+    const std::optional<Range> whole;
+    auto part = co_await open(store, store.system(), name, whole, as_stored, nullptr);
     seen = std::max(seen, part.ok() ? part->info.seen : rests_on(part.status()));
     if (absl::IsNotFound(part.status())) co_return refuse(cat("InvalidPart ", parts[i].number));
     if (!part.ok()) co_return part.status();  // it is there, and cannot be read now
@@ -320,6 +339,9 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
       }
     }
     meta.part_sizes.push_back(part->info.size);
+    if (part->stored.has_value() == upload->meta.encryption.empty()) {
+      co_return absl::DataLossError("a part is not encrypted as its upload is");
+    }
     Status added = co_await object.append_object(*part);
     if (!added.ok()) co_return added;
   }
@@ -338,11 +360,14 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   if (Status s = check_expected(expected, done, meta); !s.ok()) co_return resting_on(s, seen);
   Status finished = co_await object.finish();
   if (!finished.ok()) co_return finished;
+  meta.encryption = object.encryption();
   std::string encoded = meta.encode();
   std::optional<Version> made;
   const auto ttl_s = parse_int<int64_t>(upload->meta.extra[kUploadTtl]);
   const VersionLock lock = decode_lock(upload->meta.extra[kUploadLock]);
-  const int64_t expire_ms = ttl_s ? meta.modified_ms + *ttl_s * 1000 : 0;
+  Now now(store.clock());
+  const int64_t expire_ms =
+      ttl_s ? meta.modified_ms + *ttl_s * 1000 : bucket.default_expiry_ms(now);
   std::function<Status(Transaction&)> publish = [&](Transaction& t) -> Status {
     KeyHash hash = bucket.hash(key);
     if (!conditions.empty()) {
@@ -371,23 +396,10 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
 }
 
 namespace {
-// "u/BUCKET/KEY NUL ID"
-struct UploadName {
-  uint32_t bucket = 0;
-  std::string_view key, id;
-};
-std::optional<UploadName> parse_upload_key(std::string_view name) {
-  const size_t slash = name.find('/', 2), nul = name.rfind('\0');
-  if (slash == name.npos || nul == name.npos || nul < slash) return std::nullopt;
-  auto bucket = parse_int<uint32_t>(name.substr(2, slash - 2));
-  if (!bucket) return std::nullopt;
-  return UploadName{*bucket, name.substr(slash + 1, nul - slash - 1), name.substr(nul + 1)};
-}
-
 StatusOr<Lsn> abort_all(Store& store, const Namespace& bucket) {
   Lsn newest;
   for (auto& name : keys_with(store, cat("u/", bucket.id.value(), "/"))) {
-    auto upload = parse_upload_key(name);
+    auto upload = parse_upload_name(name);
     if (!upload) continue;
     auto lsn = abort_upload(store, bucket, upload->key, upload->id);
     if (lsn.ok()) newest = std::max(newest, *lsn);
@@ -426,7 +438,7 @@ Status sweep_uploads(Store& store) {
   for (uint32_t i = 0; i < store.databases(); i++) buckets.insert(store.database(i).id.value());
   std::set<std::string, std::less<>> open;
   for (auto& name : uploads) {
-    auto upload = parse_upload_key(name);
+    auto upload = parse_upload_name(name);
     if (upload && buckets.contains(upload->bucket)) {
       open.emplace(upload->id);
     } else if (Status s = remove_record(store, name); !s.ok()) {

@@ -6,6 +6,8 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "core/extents/blob_reader.h"
+#include "objects/hashers.h"
 #include "objects/versions.h"
 
 namespace cairn::objects {
@@ -35,22 +37,34 @@ bool valid_bucket_name(std::string_view name) {
                       [&](auto tail) { return name.ends_with(tail); });
 }
 
-std::string etag_of(const ObjectMeta& meta, Lsn version) {
-  if (!meta.etag.empty()) return meta.etag;
+namespace {
+std::string etag_of(std::string_view etag, Lsn version) {
+  if (!etag.empty()) return std::string(etag);
   std::string digits(16, '0');
   uint64_t v = version.value();
   for (size_t i = 16; i-- > 0; v >>= 4) digits[i] = "0123456789abcdef"[v & 15];
   return cat("0000000000000000", digits, "-0");
 }
 
+uint64_t size_of(const Entry& e) {
+  return e.is_blob() ? BlobRef::size_of(e.value()) : e.value_bytes();
+}
+
+int64_t modified_at(const Store& store, int64_t modified_ms, Lsn version) {
+  return modified_ms != 0 ? modified_ms : store.log().time_of(version);
+}
+}  // namespace
+
+std::string etag_of(const ObjectMeta& meta, Lsn version) { return etag_of(meta.etag, version); }
+
 Info info_of(Store& store, const Entry* e) {
   Info info;
-  info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
+  info.size = size_of(*e);
+  if (e->has_meta()) info.size = encrypted_size(e->meta()).value_or(info.size);
   info.version = e->version();
   info.expire_ms = e->expire_ms();
   if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);
-  info.modified_ms =
-      info.meta.modified_ms != 0 ? info.meta.modified_ms : store.log().time_of(e->version());
+  info.modified_ms = modified_at(store, info.meta.modified_ms, e->version());
   info.etag = etag_of(info.meta, e->version());
   return info;
 }
@@ -225,9 +239,30 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
   }
 }
 
-StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
-                          const std::optional<Range>& range, const Conditions& conditions,
-                          Verdict* verdict) {
+Status check_growth(Store& store, Namespace& ns, std::string_view key, uint64_t bytes) {
+  if (!ns.metered()) return absl::OkStatus();
+  const auto more = [](uint64_t n) {
+    return static_cast<int64_t>(std::min<uint64_t>(n, kBlobBytesMax));
+  };
+  Growth growth{0, more(bytes)};
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(store, hash);
+  const Entry* e = ns.index->find(key, hash);
+  if (e != nullptr && ns.versions() == nullptr) growth.bytes -= Keyspace::quota_bytes(e);
+  if (e == nullptr) growth.keys = 1;
+  return Keyspace::check_quota(ns, growth);
+}
+
+namespace {
+
+Status damaged() {
+  return absl::DataLossError("how the value is encrypted cannot be read, or is not what it is");
+}
+
+// What try_open() finds under the lock. `encryption`: the bytes are the ciphertext of the range.
+StatusOr<Opened> look_and_open(Store& store, Namespace& ns, std::string_view key,
+                               const std::optional<Range>& range, const Conditions& conditions,
+                               Verdict* verdict, std::optional<Encryption>& encryption) {
   KeyHash hash = ns.hash(key);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
@@ -246,7 +281,20 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
     }
     return o;
   }
-  const uint64_t size = o.info.size;
+  StoredRange stored;
+  uint64_t size = o.info.size;
+  if (!o.info.meta.encryption.empty()) {
+    encryption = Encryption::decode(o.info.meta.encryption);
+    const uint64_t bytes = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
+    if (!encryption || encryption->stored_bytes() != bytes) {
+      return resting_on(damaged(), t.seen());
+    }
+    if (conditions.as_stored) size = bytes;
+  } else if (!conditions.customer_key.empty()) {
+    return resting_on(absl::InvalidArgumentError("InvalidRequest The encryption parameters are not "
+                                                 "applicable to this object."),
+                      t.seen());
+  }
   o.length = size;
   o.partial = range.has_value() && range_counts(conditions, o.info);
   if (o.partial) {
@@ -264,86 +312,167 @@ StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
       o.offset = size - o.length;
     }
   }
+  stored.offset = o.offset;
+  stored.length = o.length;
+  if (encryption && !conditions.as_stored) stored = stored_range(*encryption, o.offset, o.length);
   if (e->is_blob()) {
-    o.reader = std::make_unique<BlobReader>(store.extents(), *BlobRef::decode(e->value()), o.offset,
-                                            o.length);
+    o.reader = std::make_unique<BlobReader>(store.extents(), *BlobRef::decode(e->value()),
+                                            stored.offset, stored.length);
   } else if (e->is_cold()) {
     o.cold = true;
     o.cold_in = found->ns->shared_from_this();
     o.cold_key = e->key();
   } else {
     e->touch();
-    o.inline_bytes = std::string(e->value().substr(o.offset, o.length));
+    o.inline_bytes = std::string(e->value().substr(stored.offset, stored.length));
   }
   return o;
 }
 
+}  // namespace
+
+StatusOr<Opened> try_open(Store& store, Namespace& ns, std::string_view key,
+                          const std::optional<Range>& range, const Conditions& conditions,
+                          Verdict* verdict) {
+  std::optional<Encryption> encryption;
+  auto found = look_and_open(store, ns, key, range, conditions, verdict, encryption);
+  if (!found.ok() || !encryption) return found;
+  Opened& o = *found;
+  if (conditions.as_stored) {
+    o.stored = std::move(encryption);
+    return found;
+  }
+  const auto data_key = open_data_key(store, *encryption, conditions.customer_key);
+  if (!data_key.ok()) return resting_on(data_key.status(), o.info.seen);
+  if (o.cold) return found;
+  if (o.reader != nullptr) {
+    o.reader = decrypting(std::move(o.reader),
+                          Decryption(*std::move(encryption), *data_key, o.offset, o.length));
+    return found;
+  }
+  auto plain = decrypt(*encryption, *data_key, o.inline_bytes, o.offset, o.length);
+  if (!plain.ok()) return resting_on(plain.status(), o.info.seen);
+  o.inline_bytes = *std::move(plain);
+  return found;
+}
+
+StatusOr<std::string> value_of(Store& store, const Entry* entry) {
+  std::string value(entry->value());
+  if (!entry->has_meta() || !encrypted_size(entry->meta())) return value;
+  const auto meta = ObjectMeta::decode(entry->meta());
+  const auto encryption = meta ? Encryption::decode(meta->encryption) : std::nullopt;
+  if (!encryption || encryption->stored_bytes() != value.size()) return damaged();
+  const auto key = open_data_key(store, *encryption, "");
+  if (!key.ok()) return key.status();
+  return decrypt(*encryption, *key, value, 0, encryption->size());
+}
+
 // ---- uploads ----
 
-Upload::Upload(Store& store, uint64_t size_hint) : store_(store), size_hint_(size_hint) {
+Upload::Upload(Store& store, uint64_t size_hint, Hashers* hashers)
+    : store_(store), size_hint_(size_hint), digests_(std::make_shared<HashStream>(hashers)) {
   if (size_hint_ > store_.options().extent_threshold) {
     writer_ = std::make_unique<BlobWriter>(store_.extents(), size_hint_);
   }
 }
 
 Upload::~Upload() {
+  digests_->abandon();
   if (blob_ && !given_) store_.extents().unref(*blob_);
 }
 
-void Upload::add_digest(Algorithm algorithm) {
-  for (auto& [d, result] : digests_) {
-    if (d.algorithm() == algorithm) return;
-  }
-  digests_.emplace_back(Digest(algorithm), std::string());
-}
+void Upload::add_digest(Algorithm algorithm) { digests_->add(algorithm); }
 
-void Upload::update(Bytes data) {
-  for (auto& [d, result] : digests_) d.update(data);
-}
+std::string Upload::digest(Algorithm algorithm) { return digests_->digest(algorithm); }
 
-std::string Upload::digest(Algorithm algorithm) {
-  for (auto& [d, result] : digests_) {
-    if (d.algorithm() != algorithm) continue;
-    if (result.empty()) result = d.finish();
-    return result;
-  }
-  return {};
-}
+awaitable<void> Upload::hashed() { return digests_->below(0); }
 
-uint64_t Upload::size() const {
+bool Upload::has_digests() const { return !digests_->empty(); }
+
+uint64_t Upload::stored_size() const {
   if (blob_) return blob_->size;
   return writer_ ? writer_->size() : small_used_;
 }
 
+awaitable<Status> Upload::move_to_extents() {
+  writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
+  Status moved =
+      co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+  if (!moved.ok()) co_return moved;
+  small_.clear();
+  small_.shrink_to_fit();
+  co_return absl::OkStatus();
+}
+
+uint64_t Upload::size() const { return encryption_ ? encryption_->size() : stored_size(); }
+
+void Upload::encrypt(NewEncryption with) {
+  if (!encryption_) encryption_ = std::move(with.encryption);
+  Segment segment;
+  fill_random(segment.salt.data(), segment.salt.size());
+  cipher_.emplace(with.key, segment, Cipher::Does::kEncrypt);
+  encryption_->segments.push_back(segment);
+  if (stored_size() != 0 || size_hint_ > kBlobBytesMax) return;
+  segment.size = size_hint_;
+  size_hint_ = size_hint_ == 0 ? 0 : segment.stored_bytes();
+  if (size_hint_ > store_.options().extent_threshold) {
+    writer_ = std::make_unique<BlobWriter>(store_.extents(), size_hint_);
+  }
+}
+
+awaitable<Status> Upload::end_frame() {
+  const auto tag = cipher_->end();
+  frame_++;
+  frame_used_ = 0;
+  co_return co_await append_stored(as_bytes(std::string_view(tag.data(), tag.size())));
+}
+
 awaitable<StatusOr<MutableBytes>> Upload::prepare() {
+  if (frame_used_ == kFrameBytes) {
+    Status ended = co_await end_frame();
+    if (!ended.ok()) co_return ended;
+  }
+  constexpr size_t kUnhashedMax = 2 << 20;  // what comes in may be so far ahead
+  if (digests_->waiting_bytes() > kUnhashedMax) co_await digests_->below(kUnhashedMax);
+  auto room = co_await prepare_stored();
+  if (!room.ok()) co_return room;
+  room_ = *room;
+  if (cipher_) room_ = room_.first(std::min<uint64_t>(room_.size(), kFrameBytes - frame_used_));
+  co_return room_;
+}
+
+awaitable<StatusOr<MutableBytes>> Upload::prepare_stored() {
   if (size_hint_ > kBlobBytesMax) co_return value_too_long();
   const uint64_t threshold = store_.options().extent_threshold;
   if (!writer_ && small_used_ == threshold) {
-    writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
-    Status moved =
-        co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+    Status moved = co_await move_to_extents();
     if (!moved.ok()) co_return moved;
-    small_.clear();
-    small_.shrink_to_fit();
   }
-  if (writer_) {
-    auto room = co_await writer_->prepare();
-    if (room.ok()) room_ = *room;
-    co_return room;
-  }
+  if (writer_) co_return co_await writer_->prepare();
   if (small_.size() == small_used_) {
     // What was announced has to come before it takes much.
     constexpr uint64_t kFirst = 16 << 10, kGrowth = 4, kLeast = 4096;
     const uint64_t wanted = std::min(std::max<uint64_t>(size_hint_, kLeast), kFirst);
     small_.resize(std::min<uint64_t>(threshold, std::max(wanted, small_used_ * kGrowth)));
   }
-  room_ = {reinterpret_cast<std::byte*>(small_.data()) + small_used_, small_.size() - small_used_};
-  co_return room_;
+  co_return MutableBytes{reinterpret_cast<std::byte*>(small_.data()) + small_used_,
+                         small_.size() - small_used_};
 }
 
 void Upload::commit(size_t bytes) {
-  update({room_.data(), bytes});
+  // What is encrypted where it lies is hashed before.
+  digests_->update(room_.first(bytes), writer_ && !cipher_ ? writer_->chunk() : nullptr);
+  if (cipher_ && bytes > 0) {
+    if (frame_used_ == 0) cipher_->begin(frame_, false);
+    cipher_->update(room_.first(bytes), room_.data());
+    frame_used_ += bytes;
+    encryption_->segments.back().size += bytes;
+  }
+  commit_stored(bytes);
   room_ = room_.subspan(bytes);
+}
+
+void Upload::commit_stored(size_t bytes) {
   if (writer_) {
     writer_->commit(bytes);
   } else {
@@ -353,17 +482,37 @@ void Upload::commit(size_t bytes) {
 
 awaitable<Status> Upload::append(Bytes data) { return append_to(*this, data); }
 
+awaitable<Status> Upload::append_stored(Bytes data) {
+  while (!data.empty()) {
+    auto room = co_await prepare_stored();
+    if (!room.ok()) co_return room.status();
+    const size_t n = std::min(room->size(), data.size());
+    std::memcpy(room->data(), data.data(), n);
+    commit_stored(n);
+    data = data.subspan(n);
+  }
+  co_return absl::OkStatus();
+}
+
 awaitable<Status> Upload::append_object(Opened& source) {
+  if (source.stored) {
+    assert(!cipher_ && digests_->empty() && (encryption_ || stored_size() == 0));
+    if (!encryption_) {
+      encryption_ = *source.stored;
+    } else {
+      const auto& segments = source.stored->segments;
+      encryption_->segments.insert(encryption_->segments.end(), segments.begin(), segments.end());
+    }
+  }
   if (source.reader == nullptr) co_return co_await append(as_bytes(source.inline_bytes));
-  const bool hashing = !digests_.empty();
-  if (!hashing) {  // no bytes need to be seen
+  const bool seen = !digests_->empty() || cipher_ || source.reader->shared() == nullptr;
+  if (!seen) {  // no bytes need to be
     if (!writer_) {
-      writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
-      Status moved =
-          co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+      Status moved = co_await move_to_extents();
       if (!moved.ok()) co_return moved;
     }
-    co_return co_await writer_->append_range(source.reader->blob(), source.offset, source.length);
+    co_return co_await writer_->append_range(*source.reader->shared(), source.offset,
+                                             source.length);
   }
   while (source.reader->left() > 0) {
     auto bytes = co_await source.reader->next();
@@ -374,9 +523,54 @@ awaitable<Status> Upload::append_object(Opened& source) {
   co_return absl::OkStatus();
 }
 
+Status encrypt_by_default(Store& store, const Namespace& ns, Upload& upload) {
+  const EncryptionWish wish = default_encryption(ns);
+  if (wish.mode == EncryptionMode::kNone) return absl::OkStatus();
+  auto made = make_encryption(store, wish);
+  if (!made.ok()) return made.status();
+  upload.encrypt(*std::move(made));
+  return absl::OkStatus();
+}
+
+Status begin_copy(Store& store, Opened& source, std::string_view source_key, EncryptionWish wish,
+                  Upload& to) {
+  if (source.stored) {
+    const Encryption& is = *source.stored;
+    const auto key = open_data_key(store, is, source_key);
+    if (!key.ok()) return resting_on(key.status(), source.info.seen);
+    if (wish.mode == EncryptionMode::kNone) wish = wish_like(is);
+    if (!to.has_digests() && is.meets(store, wish)) return absl::OkStatus();
+    source.length = is.size();
+    if (source.reader != nullptr) {
+      source.reader = decrypting(std::move(source.reader), Decryption(is, *key, 0, source.length));
+    } else {
+      auto plain = decrypt(is, *key, source.inline_bytes, 0, source.length);
+      if (!plain.ok()) return plain.status();
+      source.inline_bytes = *std::move(plain);
+    }
+    source.stored.reset();
+  }
+  if (wish.mode == EncryptionMode::kNone) return absl::OkStatus();
+  auto made = make_encryption(store, wish);
+  if (!made.ok()) return made.status();
+  to.encrypt(*std::move(made));
+  return absl::OkStatus();
+}
+
 awaitable<Status> Upload::finish() {
+  if (cipher_ && frame_used_ > 0) {
+    Status ended = co_await end_frame();
+    if (!ended.ok()) co_return ended;
+  }
+  if (cipher_) {
+    cipher_->begin(frame_, true);
+    Status ended = co_await end_frame();
+    if (!ended.ok()) co_return ended;
+    cipher_.reset();
+  }
   if (!writer_) co_return absl::OkStatus();
   auto blob = co_await writer_->finish();
+  co_await hashed();
   if (!blob.ok()) co_return blob.status();
   blob_ = std::move(*blob);
   encoded_ = blob_->encode();
@@ -421,7 +615,14 @@ StatusOr<PutResult> put(Store& store, Namespace& ns, std::string_view key, Uploa
   if (Status s = store.check_write(true); !s.ok()) return s;
   if (Status s = check_meta(meta); !s.ok()) return s;
   if (Status s = check_tags(meta.tags, TagsOf::kObject); !s.ok()) return s;
-  std::string encoded = meta.empty() ? "" : meta.encode();
+  std::string encoded;
+  if (std::string encryption = upload.encryption(); encryption == meta.encryption) {
+    encoded = meta.empty() ? "" : meta.encode();
+  } else {  // of what it was copied from, or of nothing yet
+    ObjectMeta own = meta;
+    own.encryption = std::move(encryption);
+    encoded = own.empty() ? "" : own.encode();
+  }
   KeyHash hash = ns.hash(key);
   StripeLocks stripe(store, hash);
   Transaction t(store, &stripe, Shape::kOne, Wish::kDurable, cause);
@@ -662,20 +863,17 @@ bool list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
       it = seek_past(ns.order, page.items.back().key);
       continue;
     }
-    Info info = info_of(store, e);
+    const MetaSummary meta = summary_of(e->meta());
     item.key = e->key();
     page.key_bytes += item.key.size();
     item.type = e->type();
-    item.size = e->is_string() ? info.size : 0;
-    item.etag = std::move(info.etag);
-    item.modified_ms = info.modified_ms;
-    item.expire_ms = info.expire_ms;
+    item.size = e->is_string() ? meta.encrypted_size.value_or(size_of(*e)) : 0;
     item.version = e->version();
-    if (!info.meta.checksums.empty()) {
-      const auto& [algorithm, checksum] = *info.meta.checksums.begin();
-      item.checksum_algorithm = algorithm;
-      item.composite_checksum = checksum.find('-') != checksum.npos;
-    }
+    item.etag = etag_of(meta.etag, item.version);
+    item.modified_ms = modified_at(store, meta.modified_ms, item.version);
+    item.expire_ms = e->expire_ms();
+    item.checksum_algorithm = meta.checksum_algorithm;
+    item.composite_checksum = meta.checksum.find('-') != meta.checksum.npos;
     page.items.push_back(std::move(item));
     ++it;
   }

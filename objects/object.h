@@ -15,15 +15,18 @@
 #include <string>
 #include <vector>
 
-#include "core/extents/blob_reader.h"
 #include "core/extents/blob_writer.h"
 #include "core/store/store.h"
 #include "core/store/transaction.h"
 #include "core/store/value.h"
 #include "objects/digest.h"
+#include "objects/encryption.h"
 #include "objects/tags.h"
 
 namespace cairn::objects {
+
+class Hashers;  // hashers.h
+class HashStream;
 
 inline constexpr size_t kObjectKeyMax = 1024;
 
@@ -77,6 +80,10 @@ struct Conditions {
   // it, of the current one. It is no condition itself.
   std::optional<Version> version;
   bool bypass_governance = false;  // of a removal of that version: governance does not keep it
+  // Of a read, and no conditions either: what opens a value that is encrypted with its customer's
+  // key, and is refused for any other; and whether the ciphertext is wanted, for who passes it on.
+  std::string customer_key = {};
+  bool as_stored = false;
   bool empty() const {
     return if_match.empty() && if_none_match.empty() && !if_modified_since_s &&
            !if_unmodified_since_s && !if_version && !if_modified_at_s && !if_size && !if_exists;
@@ -99,7 +106,8 @@ struct Opened {
   NamespacePtr cold_in;  // where they are found under this name
   std::string cold_key;
   std::string inline_bytes;            // the wanted range, iff there is no reader
-  std::unique_ptr<BlobReader> reader;  // the wanted range
+  std::unique_ptr<ByteSource> reader;  // the wanted range
+  std::optional<Encryption> stored;    // these bytes are ciphertext (Conditions::as_stored)
   uint64_t offset = 0, length = 0;     // the wanted range
   bool partial = false;                // a range was wanted and counts
 };
@@ -121,22 +129,40 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
 awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view key,
                                  const std::optional<Range>& range);
 
+// The bytes of a string that is in memory and no blob, as those see them who read it. Errors: as of
+// open_data_key(), and DataLoss.
+StatusOr<std::string> value_of(Store& store, const Entry* entry);
+
 // A value being written: small ones stay in memory, larger ones go to extents as they come.
 class Upload {
  public:
   // `size_hint`: what the client says will come; 0 if it says nothing. Over kBlobBytesMax nothing
-  // is taken: is_value_too_long().
-  Upload(Store& store, uint64_t size_hint);
+  // is taken: is_value_too_long(). `hashers`: whose threads hash what goes to extents, while more
+  // of it comes in; null: nobody's.
+  Upload(Store& store, uint64_t size_hint, Hashers* hashers = nullptr);
 
+  // What comes from here on is encrypted, as one more segment. Before the first byte, or behind
+  // ciphertext of the same encryption that was appended.
+  void encrypt(NewEncryption with);
+  // All that is appended is ciphertext of this encryption, which has no segments yet.
+  void continues(Encryption encryption) { encryption_ = std::move(encryption); }
+  // As ObjectMeta::encryption has it; empty: it is not encrypted. After finish().
+  const std::optional<Encryption>& encrypted() const { return encryption_; }
+  std::string encryption() const { return encryption_ ? encryption_->encode() : std::string(); }
   awaitable<StatusOr<MutableBytes>> prepare();  // room to fill
   void commit(size_t bytes);
   awaitable<Status> append(Bytes data);
-  // Bytes of a value that is there already; shared where they lie in extents.
+  // Bytes of a value that is there already; shared where they lie in extents. Ciphertext stays what
+  // it is: this value gets its encryption, or one more segment of it.
   awaitable<Status> append_object(Opened& source);
-  void add_digest(Algorithm algorithm);
-  uint64_t size() const;
+  void add_digest(Algorithm algorithm);  // before the first byte
+  bool has_digests() const;
+  uint64_t size() const;                               // without what encryption adds
   size_t held_bytes() const { return small_.size(); }  // in memory of its own
-  std::string digest(Algorithm algorithm);             // after the last byte, once
+
+  // Until all bytes are in the digests; finish() does it too.
+  awaitable<void> hashed();
+  std::string digest(Algorithm algorithm);  // raw, after the last byte and hashed()
 
   // All bytes durable in extents, or in memory. Call before the commit of the record.
   awaitable<Status> finish();
@@ -147,18 +173,38 @@ class Upload {
   Upload(const Upload&) = delete;
 
  private:
-  void update(Bytes data);
+  awaitable<Status> move_to_extents();
+  uint64_t stored_size() const;
+  awaitable<StatusOr<MutableBytes>> prepare_stored();
+  void commit_stored(size_t bytes);
+  awaitable<Status> append_stored(Bytes data);
+  awaitable<Status> end_frame();
   Store& store_;
-  const uint64_t size_hint_;
+  uint64_t size_hint_;
   std::string small_;
   size_t small_used_ = 0;
   std::unique_ptr<BlobWriter> writer_;
   std::optional<BlobRef> blob_;
   std::string encoded_;
-  std::vector<std::pair<Digest, std::string>> digests_;
+  const std::shared_ptr<HashStream> digests_;
   MutableBytes room_;
+  std::optional<Encryption> encryption_;
+  std::optional<Cipher> cipher_;         // of the last segment, if that is being written
+  uint64_t frame_ = 0, frame_used_ = 0;  // the one under way in it, and how much it has
   bool given_ = false;
 };
+
+// An upload that is encrypted as the bucket wants it, of what says nothing of it itself.
+Status encrypt_by_default(Store& store, const Namespace& ns, Upload& upload);
+// What was opened as it is stored, and whole, is to become another value by append_object(): its
+// ciphertext is shared where it is what is wished, and no digest wants to see the bytes; else it
+// is decrypted, and `to` encrypts what is wished so. Where nothing is wished, it is as wish_like()
+// has it. `source_key`: its customer's, if one came.
+Status begin_copy(Store& store, Opened& source, std::string_view source_key, EncryptionWish wish,
+                  Upload& to);
+// OK, or is_quota_exceeded(): a value of so many bytes does not fit under this key, even if it
+// takes the place of what is there. For who has not begun yet to take it; put() judges it.
+Status check_growth(Store& store, Namespace& ns, std::string_view key, uint64_t bytes);
 
 struct PutResult {
   Lsn version;

@@ -208,9 +208,9 @@ void BlobReader::launch(const Executor& executor, std::byte* chunk) {
 
 awaitable<StatusOr<Bytes>> BlobReader::next() {
   (void)keep();
+  current_ = nullptr;  // before a chunk is waited for
   if (left_ == 0) co_return Bytes{};
   auto executor = co_await asio::this_coro::executor;
-  current_ = nullptr;  // before a chunk is waited for
   if (ahead_ == nullptr) launch(executor, nullptr);
   current_ = std::move(ahead_);
   ahead_ = nullptr;
@@ -230,16 +230,16 @@ awaitable<StatusOr<Bytes>> BlobReader::next() {
   co_return fetch->data;
 }
 
-awaitable<StatusOr<std::string>> BlobReader::read_all(uint64_t limit) {
-  if (left_ > limit) co_return absl::ResourceExhaustedError("the value is too large for this");
+awaitable<StatusOr<std::string>> ByteSource::read_all(uint64_t limit) {
+  if (left() > limit) co_return absl::ResourceExhaustedError("the value is too large for this");
   std::string out;
-  out.reserve(left_);
-  while (left_ > 0) {
+  out.reserve(left());
+  while (left() > 0) {
     auto bytes = co_await next();
     if (!bytes.ok()) co_return bytes.status();
     out.append(as_text(*bytes));
   }
-  current_ = nullptr;
+  (void)co_await next();  // which gives back what it held
   co_return out;
 }
 

@@ -6,29 +6,24 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
+#include "core/extents/byte_source.h"
 #include "core/extents/extents.h"
 
 namespace cairn {
 
-class BlobReader {
+class BlobReader final : public ByteSource {
  public:
   BlobReader(ExtentStore& store, BlobRef blob, uint64_t offset, uint64_t length);
-  ~BlobReader();
+  ~BlobReader() override;
   BlobReader(const BlobReader&) = delete;
 
-  uint64_t left() const { return left_; }
+  uint64_t left() const override { return left_; }
   const BlobRef& blob() const { return blob_; }
-  // The next bytes, up to 1 MiB, valid until the next call; empty at the end. DataLoss if they are
-  // not what was written.
-  awaitable<StatusOr<Bytes>> next();
-  // Whoever has to wait before he can use the rest of what next() gave, its last `bytes` bytes,
-  // says so, and asks with keep() whether it is still there. If not, next() gives it again.
-  void offer(uint64_t bytes, const Executor& executor);
-  bool keep();
-  // All that is left, for callers that know it to be small.
-  awaitable<StatusOr<std::string>> read_all(uint64_t limit);
+  const BlobRef* shared() const override { return &blob_; }
+  awaitable<StatusOr<Bytes>> next() override;
+  void offer(uint64_t bytes, const Executor& executor) override;
+  bool keep() override;
 
  private:
   struct Fetch;

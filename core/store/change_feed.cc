@@ -112,7 +112,12 @@ void ChangeFeed::Reader::translate(const RecordView& r, Lsn lsn, Batch& batch) {
       e.is_blob = r.is_blob();
       e.meta = r.meta;
       e.size = e.is_blob ? BlobRef::size_of(r.value) : r.value.size();
-      if (!e.is_blob) e.value = r.value;
+      if (const auto size = encrypted_size(r.meta)) {
+        e.is_encrypted = true;
+        e.size = *size;
+      } else if (!e.is_blob) {
+        e.value = r.value;
+      }
       break;
     case RecordType::kDelete:
       if (e.is_of_current()) e.kind = Kind::kRemove;

@@ -62,7 +62,8 @@ struct FeedEvent {
   Cause cause = Cause::kUser;
   ValueType type = ValueType::kString;  // of a put or operation
   bool is_blob = false;
-  bool ends = true;  // the last record of its transaction
+  bool is_encrypted = false;  // then what it is of is not at hand, and `size` is that of it
+  bool ends = true;           // the last record of its transaction
   Lsn lsn;
   Lsn written;          // of a value: the record that brought it
   int64_t wall_ms = 0;  // when its frame was written

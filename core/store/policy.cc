@@ -133,7 +133,8 @@ absl::StatusOr<ResourcePattern> ResourcePattern::parse(std::string_view text, bo
   if (text.starts_with(kS3Arn)) {
     kind = kS3;
     rest.remove_prefix(kS3Arn.size());
-  } else if (text.starts_with("arn:aws:iam::") || text.starts_with("arn:aws:sts::")) {
+  } else if (text.starts_with("arn:aws:iam::") || text.starts_with("arn:aws:kms:") ||
+             text.starts_with("arn:aws:sts::")) {
     kind = kArn;
   } else if (text.starts_with("arn:aws:s3:")) {
     return invalid("Resource ", text, " can not contain region information.");

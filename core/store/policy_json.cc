@@ -320,7 +320,7 @@ Status Reader::read_actions(const json::object& object, Statement& to) const {
     if (trust_ && !of_trust) {
       return refuse("", "AssumeRole policy may only specify STS AssumeRole actions.", text);
     }
-    const bool of_no_bucket = door == "iam" || door == "sts" || door == "admin";
+    const bool of_no_bucket = door == "iam" || door == "kms" || door == "sts" || door == "admin";
     if (bucket_ != nullptr && of_no_bucket) {
       return refuse("Policy has invalid action", "", text);
     }

@@ -197,7 +197,7 @@ constexpr size_t kObjectCount = std::size(kObjectActions), kBucketCount = std::s
 static_assert(kObjectCount + kBucketCount + std::size(kOtherActions) == kS3Actions);
 
 // The doors whose actions are not S3's. Each has more names than this room knows.
-constexpr std::string_view kOtherDoors[] = {"admin", "grpc", "iam", "resp", "sts"};
+constexpr std::string_view kOtherDoors[] = {"admin", "grpc", "iam", "kms", "resp", "sts"};
 
 // The actions with which the reference has a key; where there are none, it goes with all.
 constexpr std::string_view kLists = "ListBucket ListBucketVersions",

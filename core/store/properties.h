@@ -7,6 +7,16 @@
 //   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
+//   tag 18     = lifecycle_rule.h's rule    in the order of the rules
+//   tag 19     = u8 mode  u8 bucket key  id     of encryption: 1 SSE-S3, 2 SSE-KMS with this key,
+//                                           or with the default one
+//   tag 26     = i64 seconds                after which objects expire that say nothing else, > 0
+//   tag 27     = logging                    where accesses are logged: field*: 1 bucket, 2 prefix,
+//                                           3 u8 format (as LogKeys, but for 0); what is empty is
+//                                           missing
+//   tag 28     = quota                      field*: 1 u64 bytes, 2 u64 keys, 3 the id of the user
+//                                           for whom it counts; at least one of them
+//   tag 29     = u8 1                       ETags are fast
 //   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
 //   tag 33     = u8 ownership               as below, but for 0
 //   tag 34     = u8 bits                    of public access: 1 block ACLs, 2 ignore ACLs, 4 block
@@ -40,6 +50,8 @@
 #include <vector>
 
 #include "core/store/acl.h"
+#include "core/store/lifecycle_rule.h"
+#include "core/store/quota.h"
 #include "core/store/version_lock.h"
 #include "core/store/website.h"
 
@@ -66,6 +78,17 @@ struct NotificationRule {
   bool operator==(const NotificationRule&) const = default;
 };
 
+// What the objects are called that accesses are logged into: PREFIX and a time, or between them the
+// account, the region, the bucket and the day, of the delivery or of the access.
+enum class LogKeys : uint8_t { kSimple = 0, kByDeliveryTime = 1, kByEventTime = 2 };
+
+// Where accesses of a bucket are logged.
+struct AccessLogging {
+  std::string bucket = {}, prefix = {};
+  LogKeys keys = LogKeys::kSimple;
+  bool operator==(const AccessLogging&) const = default;
+};
+
 // Whether ACLs count in a bucket. All that lies in it is its owner's whoever wrote it, so that
 // those for which they do are alike.
 enum class Ownership : uint8_t {
@@ -84,14 +107,31 @@ struct PublicAccessBlock {
   bool operator==(const PublicAccessBlock&) const = default;
 };
 
+// How what comes into a bucket is encrypted unless its request says something else
+// (objects/encryption.h).
+struct BucketEncryption {
+  enum class Mode : uint8_t { kS3 = 1, kKms = 2 };
+  Mode mode = Mode::kS3;
+  std::string key_id = {};  // as it was named; empty: the default one
+  bool bucket_key = false;
+  bool operator==(const BucketEncryption&) const = default;
+};
+
 struct Properties {
   int64_t created_ms = 0;  // Unix time
   std::map<std::string, std::string> tags = {};
   std::vector<CorsRule> cors = {};
   Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
+  std::vector<LifecycleRule> lifecycle = {};
+  std::optional<BucketEncryption> encryption = {};
   std::vector<NotificationRule> notifications = {};
-  std::string policy = {};  // JSON; empty: none
+  int64_t default_ttl_s = 0;  // 0: none
+  std::optional<AccessLogging> logging = {};
+  Quota quota = {};             // Keyspace::set_quota changes it,
+  std::string charged_to = {};  // and whose it is: a user's id; empty: nobody's
+  bool fast_etags = false;      // ETags are no MD5
+  std::string policy = {};      // JSON; empty: none
   Ownership ownership = Ownership::kBucketOwnerEnforced;
   std::optional<PublicAccessBlock> public_access_block = {};
   std::optional<Acl> acl = {};  // nothing: the default one

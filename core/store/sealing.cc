@@ -100,6 +100,13 @@ MasterKey MasterKey::random() {
   return key;
 }
 
+std::optional<MasterKey> MasterKey::of(std::string_view bytes) {
+  if (bytes.size() != kBytes) return std::nullopt;
+  MasterKey key;
+  std::memcpy(key.bytes_.data(), bytes.data(), kBytes);
+  return key;
+}
+
 std::optional<MasterKey> MasterKey::parse(std::string_view hex) {
   if (hex.size() != 2 * kBytes) return std::nullopt;
   MasterKey key;

@@ -30,7 +30,9 @@ class MasterKey {
   static StatusOr<MasterKey> load(const std::string& directory, bool& made);
   Status keep(const std::string& directory) const;  // as DIR/master-key, mode 0600
   static MasterKey random();
+  static std::optional<MasterKey> of(std::string_view bytes);  // which are kBytes many
   std::string hex() const;
+  std::string_view bytes() const { return {reinterpret_cast<const char*>(bytes_.data()), kBytes}; }
 
   // `of`: what it belongs to, so that it cannot be taken for another's.
   std::string seal(std::string_view text, std::string_view of) const;

@@ -20,6 +20,7 @@
 #include "core/store/cleaner.h"
 #include "core/store/compactor.h"
 #include "core/store/faults.h"
+#include "core/store/key_ring.h"
 #include "core/store/keyspace.h"
 #include "core/store/memory.h"
 
@@ -57,6 +58,7 @@ class Store : public Keyspace {
   const Checkpointer& checkpointer() const { return checkpointer_; }
   MemoryKeeper& memory() { return memory_; }
   Faults& faults() { return faults_; }
+  KeyRing& keys() { return keys_; }
 
   void set_durability(Durability d) { durability_ = d; }
   // Whether what has expired is removed by itself; it is served to nobody either way.
@@ -118,6 +120,7 @@ class Store : public Keyspace {
   Cleaner cleaner_;
   Compactor compactor_;
   Checkpointer checkpointer_;
+  KeyRing keys_{*this};
   std::vector<std::string> notes_;
   uint64_t recovered_records_ = 0, recovered_items_ = 0;
   std::atomic<bool> loading_{true};

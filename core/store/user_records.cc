@@ -38,6 +38,8 @@ enum Tag : uint8_t {
   kClientId = 24,    // several
   kThumbprint = 25,  // several
   kPlain = 26,       // there if it is http
+  kQuotaBytes = 32,  // u64
+  kQuotaKeys = 33,   // u64
 };
 
 constexpr unsigned kAclOn = 1, kAclNopass = 2, kAclSkipsSanitizing = 4, kAclAsStarted = 8,
@@ -89,6 +91,13 @@ bool read(std::string_view bytes, Take take) {
 bool read_number(std::string_view bytes, int64_t& to) {
   if (bytes.size() != sizeof(to)) return false;
   std::memcpy(&to, bytes.data(), sizeof(to));
+  return true;
+}
+
+bool read_limit(std::string_view bytes, std::optional<uint64_t>& to) {
+  int64_t n = 0;
+  if (!read_number(bytes, n)) return false;
+  to = static_cast<uint64_t>(n);
   return true;
 }
 
@@ -177,6 +186,8 @@ std::string encode(const UserRecord& r) {
     w.number(kPasswordSet, r.password_ms);
   }
   if (r.acl) write(w, *r.acl);
+  if (r.quota.bytes) w.number(kQuotaBytes, static_cast<int64_t>(*r.quota.bytes));
+  if (r.quota.keys) w.number(kQuotaKeys, static_cast<int64_t>(*r.quota.keys));
   return w.take();
 }
 
@@ -250,6 +261,10 @@ bool decode(std::string_view bytes, UserRecord& to) {
       case kAclRules:
         if (to.acl) to.acl->rules = b;
         return to.acl.has_value();
+      case kQuotaBytes:
+        return read_limit(b, to.quota.bytes);
+      case kQuotaKeys:
+        return read_limit(b, to.quota.keys);
       default:
         return take(tag, b, to);
     }

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "core/store/policy.h"
+#include "core/store/quota.h"
 
 namespace cairn {
 
@@ -63,6 +64,7 @@ struct UserRecord : Subject {
   std::string password;             // its hash (sealing.h); empty: there is none
   int64_t password_ms = 0;          // when it was set
   std::optional<AclRecord> acl;
+  Quota quota;  // of all that counts for him
 };
 
 struct GroupRecord : Subject {};

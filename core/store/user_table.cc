@@ -349,6 +349,15 @@ Status Draft::set_password(std::string_view name, std::string hash) {
   return absl::OkStatus();
 }
 
+Status Draft::set_quota(std::string_view name, const Quota& quota) {
+  const UserRecord* found = table_.user(name);
+  if (found == nullptr) return none("user", name);
+  UserRecord r = *found;
+  r.quota = quota;
+  put(std::move(r));
+  return absl::OkStatus();
+}
+
 Status Draft::set_acl(std::string_view name, std::optional<AclRecord> acl) {
   const UserRecord* found = table_.user(name);
   if (found != nullptr && found->name != name) {

@@ -111,6 +111,7 @@ class Draft {
                      std::optional<std::string> new_path);
   Status delete_user(std::string_view name);
   Status set_password(std::string_view name, std::string hash);  // empty: none
+  Status set_quota(std::string_view name, const Quota& quota);
   // What RESP's ACL says of him; a user of this name is made if there is none, also "default",
   // which nobody else may make, rename or delete.
   Status set_acl(std::string_view name, std::optional<AclRecord> acl);

@@ -676,6 +676,7 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
   for (auto& [name, user] : table.users) ids.insert(user->id);
   for (auto& [id, key] : table.keys) ids.insert(key->user);
   for (const std::string& id : ids) renew(*known, id);
+  for (auto& [name, user] : table.users) keyspace.set_user_quota(user->id, user->quota);
   renew_keys(
       *known, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) { return rights_of(table, user, &key); },
@@ -787,7 +788,11 @@ StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
     }
     if (changed) ids.insert(user->id);
   }
-  for (const std::string& id : ids) renew(*next, id);
+  for (const std::string& id : ids) {
+    renew(*next, id);
+    const UserRecord* user = next->table.user_by_id(id);
+    keyspace.set_user_quota(id, user == nullptr ? Quota() : user->quota);
+  }
   renew_keys(
       *next, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) {

@@ -22,6 +22,7 @@ enum Tag : uint8_t {
   kExtra = 7,
   kPartSizes = 8,
   kTag = 9,
+  kEncryption = 10,
   kVersion = 16,
 };
 constexpr char kMetaVersion = 1;
@@ -35,7 +36,7 @@ void add_pairs(std::string& out, Tag tag, const std::map<std::string, std::strin
 bool ObjectMeta::empty() const {
   return content_type.empty() && etag.empty() && modified_ms == 0 && user.empty() &&
          headers.empty() && checksums.empty() && extra.empty() && part_sizes.empty() &&
-         tags.empty();
+         tags.empty() && encryption.empty();
 }
 
 std::string ObjectMeta::encode() const {
@@ -52,6 +53,7 @@ std::string ObjectMeta::encode() const {
               {reinterpret_cast<const char*>(part_sizes.data()), part_sizes.size() * 8});
   }
   add_pairs(out, kTag, tags);
+  if (!encryption.empty()) add_field(out, kEncryption, encryption);
   return out;
 }
 
@@ -99,6 +101,9 @@ std::optional<ObjectMeta> ObjectMeta::decode(std::string_view in) {
       case kTag:
         pair(m.tags);
         break;
+      case kEncryption:
+        m.encryption = field;
+        break;
     }
   }
   return m;
@@ -122,7 +127,44 @@ void for_each_field(std::string_view meta, Fn fn) {
     meta.remove_prefix(5 + size_t{n});
   }
 }
+
+// What encryption begins with.
+uint64_t size_in(std::string_view encryption) {
+  uint64_t size = 0;
+  if (encryption.size() >= sizeof(size)) std::memcpy(&size, encryption.data(), sizeof(size));
+  return size;
+}
 }  // namespace
+
+MetaSummary summary_of(std::string_view meta) {
+  MetaSummary found;
+  for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {
+    if (tag == kEtag) {
+      found.etag = bytes;
+    } else if (tag == kModified && bytes.size() == sizeof(found.modified_ms)) {
+      std::memcpy(&found.modified_ms, bytes.data(), sizeof(found.modified_ms));
+    } else if (tag == kEncryption) {
+      found.encrypted_size = size_in(bytes);
+    } else if (tag == kChecksum && found.checksum_algorithm.empty()) {
+      if (const auto named = split_named(bytes)) {
+        found.checksum_algorithm = named->name;
+        found.checksum = named->value;
+      }
+    }
+    return true;
+  });
+  return found;
+}
+
+std::optional<uint64_t> encrypted_size(std::string_view meta) {
+  std::optional<uint64_t> size;
+  for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {
+    if (tag != kEncryption) return true;
+    size = size_in(bytes);
+    return false;
+  });
+  return size;
+}
 
 std::optional<VersionTag> version_in(std::string_view meta) {
   std::optional<VersionTag> found;

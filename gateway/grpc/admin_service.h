@@ -16,6 +16,10 @@ class AdminService final : public Service {
  private:
   Unary* info(Context* c, const Caller& by, const v1::InfoRequest* q, v1::InfoResponse* a);
   Unary* stats(Context* c, const Caller& by, const v1::StatsRequest* q, v1::StatsResponse* a);
+  Unary* get_quota(Context* c, const Caller& by, const v1::GetQuotaRequest* q,
+                   v1::GetQuotaResponse* a);
+  Unary* set_quota(Context* c, const Caller& by, const v1::SetQuotaRequest* q,
+                   v1::SetQuotaResponse* a);
 
   void add_user_methods();
   // Makes a change of the users, and finishes when it is durable; `told` fills the answer before.

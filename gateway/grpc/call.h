@@ -72,6 +72,8 @@ grpc::Status admit_anybody(grpc::CallbackServerContext& context, const Shared& s
                            Caller& caller);
 
 // The error of a call. What came from the client is cut: clients take trailers of 8 KiB at most.
+// Of a write that would store as it is what the bucket wants encrypted.
+grpc::Status only_encrypted(const v1::Key* key);
 grpc::Status error(grpc::StatusCode code, std::string_view reason, std::string_view message,
                    const v1::Key* key = nullptr);
 grpc::Status bad_argument(std::string_view message, const v1::Key* key = nullptr);
@@ -109,12 +111,14 @@ v1::ValueType type_of(ValueType type);
 
 // When a value that is written at that time expires, in Unix milliseconds, 0 for never; sets
 // `error` if the wishes contradict each other or make no time. All that one transaction writes has
-// the time of the transaction: what was put with one ttl_ms goes at one moment.
+// the time of the transaction: what was put with one ttl_ms goes at one moment. `ns`: whose default
+// holds where nothing is wished; null: none.
 struct ExpiryWish {
   int64_t ttl_ms = 0, at_ms = 0;
   bool keep = false;  // what the key has
 };
-int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, grpc::Status& error);
+int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, const Namespace* ns,
+                  grpc::Status& error);
 // The error of the same before there is a transaction.
 grpc::Status check_expiry(Store& store, const ExpiryWish& wish);
 

@@ -182,13 +182,17 @@ class WatchCall final : public ItemStream<v1::WatchResponse> {
       if (absl::IsNotFound(opened.status()) || is_wrong_type(opened.status())) {
         co_return grpc::Status();
       }
-      if (!opened.ok()) co_return error_of(opened.status());
-      e.set_version(opened->info.version.value());
-      e.set_size(opened->info.size);
-      e.set_expires_at_ms(opened->info.expire_ms);
-      newest = std::max(newest, opened->info.seen);
-      if (opened->reader == nullptr && opened->info.size <= kInlineBytesMax) {
-        e.set_value(std::move(opened->inline_bytes));
+      // Of what only its customer's key opens the value is not shown.
+      const bool closed = absl::IsInvalidArgument(opened.status());
+      if (!opened.ok() && !closed) co_return error_of(opened.status());
+      if (opened.ok()) {
+        e.set_version(opened->info.version.value());
+        e.set_size(opened->info.size);
+        e.set_expires_at_ms(opened->info.expire_ms);
+        newest = std::max(newest, opened->info.seen);
+        if (opened->reader == nullptr && opened->info.size <= kInlineBytesMax) {
+          e.set_value(std::move(opened->inline_bytes));
+        }
       }
     }
     e.mutable_key()->set_namespace_(ns_->name);
@@ -285,7 +289,8 @@ class WatchCall final : public ItemStream<v1::WatchResponse> {
     if (e.version) out.set_version_id(objects::version_id(*e.version));
     const bool whole = is_put && e.type == ValueType::kString;
     if (whole) out.set_size(e.size);
-    if (whole && request_.with_values() && !e.is_blob && e.size <= kInlineBytesMax) {
+    const bool at_hand = !e.is_blob && !e.is_encrypted;
+    if (whole && request_.with_values() && at_hand && e.size <= kInlineBytesMax) {
       out.set_value(std::string(e.value));
     }
     return 64 + e.key.size() + out.value().size();

@@ -87,7 +87,9 @@ Unary* KeyValueService::put(Context* c, const Caller& by, const v1::PutRequest* 
   if (q->value().size() > kValueBytesMax) {
     return finish(c, store_, too_large("use Objects.Upload", &q->key()));
   }
-  if (q->value().size() > store_.options().extent_threshold) {
+  const NamespacePtr ns = store_.find_namespace(q->key().namespace_());
+  const bool encrypts = ns != nullptr && ns->encrypts();
+  if (encrypts || q->value().size() > store_.options().extent_threshold) {
     return spawn(c, store_, put_large(c, by, q, a));
   }
   if (is_busy(store_, q->key())) return spawn(c, store_, put_when_idle(by, q, a));
@@ -115,14 +117,21 @@ awaitable<grpc::Status> KeyValueService::put_large(Context* c, Caller by, const 
   grpc::Status status = by.permit(Access::kWrite, q->key());
   if (!status.ok()) co_return status;
   objects::Upload upload(store_, q->value().size());
-  Status stored = co_await upload.append(as_bytes(q->value()));
+  Status stored;
+  if (const NamespacePtr ns = store_.find_namespace(q->key().namespace_())) {
+    stored = objects::encrypt_by_default(store_, *ns, upload);
+  }
+  if (stored.ok()) stored = co_await upload.append(as_bytes(q->value()));
   if (stored.ok()) stored = co_await upload.finish();
   if (!stored.ok()) co_return error_of(stored, &q->key());
   if (c->IsCancelled()) co_return cancelled(&q->key());
   status = co_await until_idle(store_, q->key());
   if (!status.ok()) co_return status;
   Lsn lsn;
-  status = publish(by, *q, upload.record(store_.database(0), q->key().key(), "", 0), *a, lsn);
+  ObjectMeta meta;
+  meta.encryption = upload.encryption();
+  const std::string encoded = meta.empty() ? "" : meta.encode();
+  status = publish(by, *q, upload.record(store_.database(0), q->key().key(), encoded, 0), *a, lsn);
   if (status.ok()) upload.gave_away();
   grpc::Status durable = co_await settled(store_, paced(store_, lsn, Lsn(a->version())));
   co_return durable.ok() ? status : durable;
@@ -139,6 +148,7 @@ grpc::Status KeyValueService::publish(const Caller& by, const v1::PutRequest& q,
       status.ok() ? find_namespace(store_, by, Access::kWrite, q.key(), status) : nullptr;
   if (ns == nullptr) return status;
   if (Status s = store_.check_write(true); !s.ok()) return error_of(s, &q.key());
+  if (ns->encrypts() && r.meta.empty()) return only_encrypted(&q.key());
   r.ns = ns->id;
   r.key = q.key().key();
   KeyHash hash = ns->hash(r.key);
@@ -147,7 +157,7 @@ grpc::Status KeyValueService::publish(const Caller& by, const v1::PutRequest& q,
   Entry* e = t.find(*ns, r.key, hash);
   lsn = t.seen();
   if (!holds(q.condition(), e)) return condition_failed(q.key());
-  r.expire_ms = expiry_of(t.now(), wish, e, status);
+  r.expire_ms = expiry_of(t.now(), wish, e, ns.get(), status);
   if (!status.ok()) return status;
   if (r.expire_ms != 0) r.flags |= kRecordHasExpiry;
   if (Status s = t.put(*ns, hash, r); !s.ok()) return write_error_of(s, &q.key());
@@ -251,7 +261,9 @@ struct Batch {
       if (e == nullptr) continue;
       entry->mutable_value()->set_version(e->version().value());
       entry->mutable_value()->set_expires_at_ms(e->expire_ms());
-      entry->mutable_value()->set_value(std::string(e->value()));
+      auto value = objects::value_of(store, e);
+      if (!value.ok()) return error_of(value.status(), &key);
+      entry->mutable_value()->set_value(*std::move(value));
     }
     return {};
   }
@@ -365,13 +377,17 @@ awaitable<grpc::Status> KeyValueService::scan_from_disk(Context* c, NamespacePtr
     if (q->with_values() && found.type == ValueType::kString && found.size <= kInlineBytesMax) {
       auto opened = co_await objects::open(store_, *ns, found.key, std::nullopt);
       if (absl::IsNotFound(opened.status()) || is_wrong_type(opened.status())) continue;  // since
-      if (!opened.ok()) co_return error_of(opened.status());
-      found.version = opened->info.version;
-      found.size = opened->info.size;
-      found.expire_ms = opened->info.expire_ms;
-      newest = std::max(newest, opened->info.seen);
-      if (opened->reader == nullptr && found.size <= kInlineBytesMax) {
-        value = std::move(opened->inline_bytes);
+      // Of what only its customer's key opens the value is not shown.
+      const bool closed = absl::IsInvalidArgument(opened.status());
+      if (!opened.ok() && !closed) co_return error_of(opened.status());
+      if (opened.ok()) {
+        found.version = opened->info.version;
+        found.size = opened->info.size;
+        found.expire_ms = opened->info.expire_ms;
+        newest = std::max(newest, opened->info.seen);
+        if (opened->reader == nullptr && found.size <= kInlineBytesMax) {
+          value = std::move(opened->inline_bytes);
+        }
       }
     }
     if (!add_item(found, std::move(value), total, a)) {

@@ -317,7 +317,8 @@ bool TxnCall::compare(Transaction& t) {
     const Entry* e = t.find(*at.ns, at.key->key(), at.hash);
     all &= holds(wanted.condition(), e);
     if (wanted.has_value()) {
-      all &= e != nullptr && e->is_string() && !e->is_blob() && e->value() == wanted.value();
+      const bool at_hand = e != nullptr && e->is_string() && !e->is_blob();
+      all &= at_hand && objects::value_of(store_, e) == wanted.value();
     }
   }
   return all;
@@ -333,9 +334,11 @@ grpc::Status TxnCall::perform(Operation& o, Transaction& t) {
     if (e->is_blob() || e->value_bytes() > kInlineBytesMax) {
       return too_large("use Objects.Download", o.at.key);
     }
+    auto value = objects::value_of(store_, e);
+    if (!value.ok()) return error_of(value.status(), o.at.key);
     result->set_found(true);
     result->mutable_value()->set_expires_at_ms(e->expire_ms());
-    result->mutable_value()->set_value(std::string(e->value()));
+    result->mutable_value()->set_value(*std::move(value));
     read_.emplace_back(result->mutable_value(), e);
     return {};
   }
@@ -349,6 +352,7 @@ grpc::Status TxnCall::perform(Operation& o, Transaction& t) {
   result->set_found(from != nullptr);
   if (from == nullptr) return {};
   if (!from->is_string()) return error_of(wrong_type(), o.from.key);
+  if (o.at.ns->encrypts() && !encrypted_size(from->meta())) return only_encrypted(o.at.key);
   return write_error_of(copy(o, from, t), o.at.key);
 }
 
@@ -379,9 +383,10 @@ void TxnCall::tell(const Operation& o, kv::Errand& errand) const {
 grpc::Status TxnCall::put(Operation& o, const Entry* old, Transaction& t) {
   const v1::TxnOp::PutOp& put = o.op->put();
   grpc::Status checked;
-  const int64_t expire =
-      expiry_of(t.now(), {put.ttl_ms(), put.expires_at_ms(), put.keep_expiry()}, old, checked);
+  const int64_t expire = expiry_of(t.now(), {put.ttl_ms(), put.expires_at_ms(), put.keep_expiry()},
+                                   old, o.at.ns.get(), checked);
   if (!checked.ok()) return checked;
+  if (o.at.ns->encrypts()) return only_encrypted(o.at.key);
   RecordView r;
   if (o.large) {
     r = o.large->record(*o.at.ns, put.key().key(), "", expire);

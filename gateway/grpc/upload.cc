@@ -47,7 +47,12 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     if (!status.ok()) co_return status;
     if (header_.size_bytes() > kBlobBytesMax) co_return error_of(value_too_long(), &key());
     if (Status s = store_.check_write(true); !s.ok()) co_return error_of(s, &key());
+    const Status fits = objects::check_growth(store_, *ns, key().key(), header_.size_bytes());
+    if (!fits.ok()) co_return error_of(fits, &key());
     objects::Upload upload(store_, header_.size_bytes());
+    if (Status s = objects::encrypt_by_default(store_, *ns, upload); !s.ok()) {
+      co_return error_of(s, &key());
+    }
     upload.add_digest(declares_md5_ ? Algorithm::kMd5 : Algorithm::kCrc64nvme);
     for (auto& [algorithm, value] : declared_) upload.add_digest(algorithm);
     status = co_await receive(upload);
@@ -118,11 +123,14 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
   awaitable<grpc::Status> publish(Namespace& ns, objects::Upload& upload) {
     meta_.etag = declares_md5_ ? objects::hex(upload.digest(Algorithm::kMd5))
                                : cat(objects::hex(upload.digest(Algorithm::kCrc64nvme)), "-1");
+    if (upload.encrypted() && !objects::has_md5_etag(upload.encrypted()->mode)) {
+      meta_.etag = objects::random_etag();
+    }
     meta_.modified_ms = store_.now_ms();
     grpc::Status status;
     objects::Info info;
     Now now(store_.clock());
-    info.expire_ms = expiry_of(now, {header_.ttl_ms()}, nullptr, status);
+    info.expire_ms = expiry_of(now, {header_.ttl_ms()}, nullptr, &ns, status);
     if (status.ok()) status = co_await until_idle(store_, key());
     if (!status.ok()) co_return status;
     auto put = objects::put(store_, ns, key().key(), upload, meta_, info.expire_ms,

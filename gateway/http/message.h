@@ -14,7 +14,7 @@
 
 #include "core/base/text.h"
 #include "core/base/types.h"
-#include "core/extents/blob_reader.h"
+#include "core/extents/byte_source.h"
 
 namespace cairn::http {
 
@@ -129,7 +129,7 @@ struct Response {
   int status = 200;
   Headers headers;  // in the order in which they leave
   std::string body;
-  std::unique_ptr<BlobReader> stream;      // instead of body
+  std::unique_ptr<ByteSource> stream;      // instead of body
   std::unique_ptr<Pieces> pieces;          // likewise; of a GET
   std::optional<uint64_t> content_length;  // for HEAD: what GET would have sent
   bool close = false;
@@ -138,6 +138,9 @@ struct Response {
   // and white space, before the handler is done; `status` and `body` as it leaves them end it.
   std::function<void()> takes_long;
   std::string_view xml_head;  // with what such an answer begins, if `body` does
+  // Called once, when the answer has left or is given up, with how many bytes of its body did; the
+  // request is there still.
+  std::function<void(uint64_t bytes)> left;
 
   template <class... Parts>
   void set(std::string_view name, const Parts&... parts) {
@@ -155,7 +158,8 @@ void append_percent_encoded(std::string& out, std::string_view text, bool keep_s
 void append_http_date(std::string& out, int64_t unix_ms);  // RFC 9110 IMF-fixdate
 std::string http_date(int64_t unix_ms);
 std::optional<int64_t> parse_http_date(std::string_view text);  // Unix seconds
-std::string iso_date(int64_t unix_ms);                          // 2006-02-03T16:45:09.000Z
+void append_iso_date(std::string& out, int64_t unix_ms);        // 2006-02-03T16:45:09.000Z
+std::string iso_date(int64_t unix_ms);
 // All that is left of a body. ResourceExhausted above the limit; Unavailable: clients hold too
 // much.
 awaitable<StatusOr<std::string>> read_all(Body& body, size_t limit);

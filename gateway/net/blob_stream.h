@@ -18,7 +18,7 @@ namespace cairn::net {
 // peer does not read: it may be called back, and then the blob gives the rest again. `sent(n)` is
 // called with what went. False: the peer is gone.
 template <class Stream, class Sent>
-awaitable<bool> send_part(Stream& stream, BlobReader& blob, Bytes bytes, Sent sent) {
+awaitable<bool> send_part(Stream& stream, ByteSource& blob, Bytes bytes, Sent sent) {
   const Executor executor = stream.executor();
   std::vector<std::byte> piece;  // what TLS encrypts has to stay where it is
   while (!bytes.empty()) {
@@ -51,7 +51,7 @@ awaitable<bool> send_part(Stream& stream, BlobReader& blob, Bytes bytes, Sent se
 // The same with all that is left of a blob. False also when the bytes are not what was written;
 // their length is announced, so the connection ends.
 template <class Stream, class Sent>
-awaitable<bool> send_blob(Stream& stream, BlobReader& blob, Sent sent) {
+awaitable<bool> send_blob(Stream& stream, ByteSource& blob, Sent sent) {
   while (blob.left() > 0) {
     auto bytes = co_await blob.next();
     if (!bytes.ok()) co_return false;

@@ -139,6 +139,7 @@ bool parse(Context& c, int64_t& count, std::string_view& prefix, int64_t& size) 
 bool put_absent(Context& c, StripeLocks& locks, std::string_view key, std::string_view value) {
   Context::Turn turn(c, locks);
   Status status = c.store.check_write(true);
+  if (c.ns().encrypts()) status = absl::FailedPreconditionError(std::string(kOnlyEncrypted));
   const KeyHash hash = c.ns().hash(key);
   if (status.ok() && c.txn->find(c.ns(), key, hash) == nullptr) {
     RecordView record;

@@ -306,6 +306,10 @@ awaitable<Dumped> take(Context& c, const PayloadOf& what, bool at_once, Taken& t
   if (what.held && what.ns->stored() != *what.held) co_return Dumped::kMoved;
   const Entry* e = c.txn->find(*what.ns, what.key, hash);
   if (e == nullptr) co_return Dumped::kAbsent;
+  if (is_encrypted(e)) {
+    c.status_error(absl::FailedPreconditionError(std::string(kEncrypted)));
+    co_return Dumped::kRefused;
+  }
   payload.expire_ms = e->has_expiry() ? e->expire_ms() : 0;
   payload.version = e->version();
   if (e->is_blob()) {
@@ -334,7 +338,7 @@ std::string with_footer(std::string out, uint16_t version) {
 bool add_body_at_once(std::string& out, const Entry* e, int64_t now_ms, uint16_t& version,
                       bool whole) {
   version = rdb::kVersionPlain;
-  if (e->is_blob()) return false;
+  if (e->is_blob() || is_encrypted(e)) return false;
   if (const Collection* collection = e->collection()) {
     if (!whole && !is_small(e)) return false;
     version = rdb::add_value(out, e->type(), *collection, now_ms);

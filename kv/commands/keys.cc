@@ -521,17 +521,17 @@ constexpr uint32_t kChange = kWrite | kFast;
 constexpr KeySpec kRemovesKeys[] = {{.flags = kKeyRemove | kKeyDelete | kKeyNameOnly, .last = -1}};
 constexpr KeySpec kLooksAtNames[] = {{.flags = kKeyReadOnly | kKeyNameOnly, .last = -1}};
 constexpr KeySpec kReadsName[] = {{.flags = kKeyReadOnly | kKeyAccess | kKeyNameOnly}};
-constexpr KeySpec kRenames[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete},
+constexpr KeySpec kRenames[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete | kKeyPassedOn},
                                 {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly, .first = 2}};
-constexpr KeySpec kRenamesNx[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete},
+constexpr KeySpec kRenamesNx[] = {{.flags = kKeyReadWrite | kKeyAccess | kKeyDelete | kKeyPassedOn},
                                   {.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly, .first = 2}};
-constexpr KeySpec kCopies[] = {{.flags = kKeyReadOnly | kKeyAccess},
+constexpr KeySpec kCopies[] = {{.flags = kKeyReadOnly | kKeyAccess | kKeyPassedOn},
                                {.flags = kKeyOverwrite | kKeyUpdate | kKeyNameOnly,
                                 .first = 2,
                                 .space_word = 3,
                                 .space_option = "db"}};
 constexpr KeySpec kMoves[] = {
-    {.flags = kKeyReadWrite | kKeyAccess | kKeyUpdate},
+    {.flags = kKeyReadWrite | kKeyAccess | kKeyUpdate | kKeyPassedOn},
     {.flags = kKeyOverwrite | kKeyInsert | kKeyNameOnly | kKeyAgain, .space_word = 2}};
 constexpr KeySpec kLooksAtObject[] = {{.flags = kKeyReadOnly, .first = 2}};
 constexpr KeySpec kNamesObject[] = {{.flags = kKeyReadOnly | kKeyNameOnly, .first = 2}};

@@ -209,6 +209,10 @@ Found find(Context& c, const Pattern& pattern, std::string_view element) {
   if (e == nullptr) return found;
   const ValueType wanted = pattern.field() ? ValueType::kHash : ValueType::kString;
   if (e->type() != wanted) return found;
+  if (is_encrypted(e)) {
+    c.status_error(absl::FailedPreconditionError(std::string(kEncrypted)));
+    return found;
+  }
   if (e->is_cold()) return found.cold = e, found;
   if (pattern.field()) {
     found.value = HashView(c, e).get(*pattern.field());

@@ -140,6 +140,10 @@ Entry* Context::find(Namespace& ns, std::string_view key) {
     engine.count_hit(e != nullptr);
     if (e == nullptr && engine.server().events.tells(Events::kKeyMiss)) missed(*k);
   }
+  // It was asked before the command ran; another value may have come since.
+  if (e != nullptr && ns.may_hold_encrypted() && looks_at_value(k->flags) && is_encrypted(e)) {
+    status_error(absl::FailedPreconditionError(std::string(kEncrypted)));
+  }
   if (e == nullptr || session.no_touch) return e;
   if (store.memory().counts_frequency()) {
     Frequency::note_use(e, store.random());
@@ -166,6 +170,7 @@ std::string error_text(const Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kResourceExhausted:
       if (is_disk_full(status)) return cat("MISCONF Errors writing to the log: ", text);
+      if (is_quota_exceeded(status)) return cat("OOM command not allowed: ", text);
       return cat(is_out_of_memory(status) ? "OOM " : "ERR ", text);
     case absl::StatusCode::kUnavailable:
       if (const std::string who = held_too_long_by(status); !who.empty()) return busy_text(who);
@@ -221,6 +226,9 @@ bool Context::put(Namespace& ns, const RecordView& record) {
   if (k == nullptr) return false;
   const bool vanishes = record.expire_ms != 0 && record.expire_ms <= now_ms();
   if (vanishes && !may_vanish(*this, *k)) return done(absl::PermissionDeniedError(kMayNotVanish));
+  if (ns.encrypts() && !encrypted_size(record.meta)) {
+    return done(absl::FailedPreconditionError(std::string(kOnlyEncrypted)));
+  }
   will_change(ns, k->hash, record.key);
   if (!done(txn->put(ns, k->hash, record))) return false;
   did_change(ns, record.key);
@@ -231,6 +239,7 @@ bool Context::rename(Entry* from, Namespace& to, std::string_view key) {
   const Key* old = resolved(ns(), from->key(), true);
   const Key* k = old == nullptr ? nullptr : resolved(to, key, true);
   if (k == nullptr) return false;
+  if (to.encrypts()) return done(absl::FailedPreconditionError(std::string(kOnlyEncrypted)));
   will_change(to, k->hash, key);
   return done(txn->rename(ns(), old->hash, from, to, k->hash, key));
 }
@@ -271,6 +280,7 @@ bool Context::operate(ValueType type, std::string_view key, Entry* entry,
   r.value = operation;
   const Key* k = resolved(ns(), key, true);
   if (k == nullptr) return false;
+  if (ns().encrypts()) return done(absl::FailedPreconditionError(std::string(kOnlyEncrypted)));
   note_change(session);
   if (entry == nullptr) will_change(ns(), k->hash, key);
   if (!done(txn->operate(ns(), k->hash, entry, r))) return false;
@@ -399,7 +409,7 @@ bool parse_cursor(Context& c, std::string_view word, uint64_t& cursor) {
 std::string_view encoding_of(const Entry* e) {
   if (const Collection* c = e->collection()) return type_of(e->type()).encoding(*c);
   constexpr size_t kEmbeddedMax = 44;
-  if (e->is_blob()) return "raw";
+  if (e->is_blob() || is_encrypted(e)) return "raw";
   if (parse_ll(e->value())) return "int";
   return e->value_bytes() <= kEmbeddedMax ? "embstr" : "raw";
 }

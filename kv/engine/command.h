@@ -254,6 +254,8 @@ class Context {
 
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
+  // When a value expires that a command puts as a whole and gives no expiry (0: never).
+  int64_t default_expiry_ms() const { return ns().default_expiry_ms(txn->now()); }
   Wish wish() const;  // of what it changes
   Committer* committer() const;
 
@@ -428,8 +430,21 @@ bool parse_cursor(Context& c, std::string_view word, uint64_t& cursor);
 inline constexpr std::string_view kWrongType =
     "WRONGTYPE Operation against a key holding the wrong kind of value";
 
+// A value that lies as ciphertext (objects/encryption.h), which only the other doors can read; and
+// what comes into a bucket that wants such values, which only they can write.
+inline constexpr std::string_view kEncrypted =
+    "the value of this key is encrypted: it is read over S3 or gRPC";
+inline constexpr std::string_view kOnlyEncrypted =
+    "the bucket wants values encrypted: they are written over S3 or gRPC";
+inline bool is_encrypted(const Entry* e) { return e->has_meta() && encrypted_size(e->meta()); }
+// Whether what is done to a key with these flags looks at its value.
+inline bool looks_at_value(uint16_t flags) { return (flags & (kKeyNameOnly | kKeyPassedOn)) == 0; }
+
 // Of a string.
 inline uint64_t value_length(const Entry* e) {
+  if (e->has_meta()) {
+    if (const auto size = encrypted_size(e->meta())) return *size;
+  }
   return e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
 }
 

@@ -603,11 +603,27 @@ void Engine::finish(Context& c, const Reply::Mark& mark) {
   }
 }
 
+namespace {
+// Whether it looks at a value that only other doors can read. Scripts are asked at each call.
+bool looks_at_encrypted(const Context& c) {
+  for (const Key& key : c.request.keys) {
+    if (key.ns == nullptr || !key.ns->may_hold_encrypted()) [[likely]]
+      continue;
+    if (!looks_at_value(key.flags) || c.row.group == "scripting") continue;
+    const Entry* e = c.txn->find(*key.ns, key.name, key.hash);
+    if (e != nullptr && is_encrypted(e)) return true;
+  }
+  return false;
+}
+}  // namespace
+
 void Engine::call(Context& c) {
   constexpr uint64_t kAlwaysTimed = 16, kTimedEach = 64;
   Counts& counts = counts_[table_.index_of(c.row)];
   const uint64_t n = counts.calls.load(std::memory_order_relaxed);
   bump(counts.calls);
+  if (looks_at_encrypted(c)) [[unlikely]]
+    return c.reply.error(cat("ERR ", kEncrypted));
   if (server_.tracking.any()) [[unlikely]]
     server_.tracking.runs(c);
   const uint32_t looks = server_.lookout.bits();

@@ -37,7 +37,8 @@ enum KeyFlags : uint16_t {
   kKeyNameOnly = 1 << 9,  // the value need not be in memory
   kKeyAgain = 1 << 10,    // a word that another specification names, in another namespace
   // Bit 12 is SORT's (sort.h).
-  kKeyLooked = 1 << 13,  // changed, but read before: that it is missed is told (events.h)
+  kKeyPassedOn = 1 << 14,  // its value goes on under another name, as it lies: encrypted, maybe
+  kKeyLooked = 1 << 13,    // changed, but read before: that it is missed is told (events.h)
   kKeyChanges = kKeyReadWrite | kKeyOverwrite | kKeyRemove,
 };
 

@@ -20,7 +20,8 @@ WHY = {
                      "metadataJournalTable"), AMAZON),
     "intelligent-tiering": "there is one storage class", "restore": "not yet", "abac": "not yet",
     "replication": ONE_SITE, "accelerate": ONE_SITE,
-    **dict.fromkeys(("encryption", "lifecycle", "logging", "notification", "versioning",
+    "UpdateObjectEncryption": "a copy of an object onto itself does it",
+    **dict.fromkeys(("notification", "versioning",
                      "annotation", "renameObject"), "not yet"),
 }
 # A value for what must have one; and values that stand for a feature.
@@ -28,7 +29,8 @@ VALUES = {"x-amz-copy-source": "/s3-operations/key", "x-amz-object-attributes": 
           "if-match": '"a"', "if-none-match": '"a"', "if-modified-since": "Thu, 01 Jan 2015 00:00:00 GMT", "x-amz-checksum-mode": "ENABLED",
           "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "x-amz-tagging-directive": "COPY", "x-amz-metadata-directive": "COPY",
           "x-amz-checksum-algorithm": "SHA256", "x-amz-optional-object-attributes": "RestoreStatus", "x-amz-object-ownership": "BucketOwnerEnforced"}
-TRIED = {"x-amz-acl": [("private", "`x-amz-acl`"), ("aws-exec-read", "`aws-exec-read`")],
+TRIED = {"x-amz-server-side-encryption": [("AES256", "encryption"), ("aws:kms:dsse", "`aws:kms:dsse`")],
+         "x-amz-acl": [("private", "`x-amz-acl`"), ("aws-exec-read", "`aws-exec-read`")],
          "x-amz-storage-class": [("STANDARD", "`x-amz-storage-class`"), ("STANDARD_IA", "storage classes but STANDARD")],
          "x-amz-object-ownership": [("ObjectWriter", "owners of objects")]}
 # Several headers are one feature.
@@ -37,7 +39,7 @@ FEATURES = [("x-amz-grant-", "grants"), ("server-side-encryption", "encryption")
             ("x-amz-optional-object-attributes", "`RestoreStatus`"), ("write-offset", "appending"), ("bucket-namespace", "namespaces of accounts"),
             *((kind, "checksums MD5, SHA512 and XXHASH") for kind in ("checksum-md5", "checksum-sha512", "checksum-xxhash"))]
 # What cannot be told by what a request carries.
-PARTLY = {"PostObject": "without temporary credentials and encryption"}
+PARTLY = {"PostObject": "without temporary credentials"}
 
 
 def operations():

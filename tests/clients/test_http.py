@@ -21,7 +21,11 @@ from test_s3 import signed
 CHECKSUMS = ["x-amz-checksum-" + a for a in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256", "sha512", "md5", "xxhash64", "xxhash3", "xxhash128")]
 SOURCE = ["x-amz-copy-source", "x-amz-source-expected-bucket-owner"] + [
     "x-amz-copy-source-if-" + c for c in ("match", "none-match", "modified-since", "unmodified-since")]
-READ = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "x-amz-checksum-mode"]
+READ = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "x-amz-checksum-mode"] + [
+    "x-amz-server-side-encryption-customer-" + n for n in ("algorithm", "key", "key-md5")]
+CUSTOMER = ["x-amz-server-side-encryption-customer-" + n for n in ("algorithm", "key", "key-md5")]
+ENCRYPTION = ["x-amz-server-side-encryption" + n for n in ("", "-aws-kms-key-id", "-context", "-bucket-key-enabled")] + CUSTOMER
+SOURCE_KEY = ["x-amz-copy-source-server-side-encryption-customer-" + n for n in ("algorithm", "key", "key-md5")]
 BODY = ["x-amz-decoded-content-length", "x-amz-trailer", "x-amz-sdk-checksum-algorithm"] + CHECKSUMS
 TAG = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
 CORS = "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
@@ -57,39 +61,40 @@ OPERATIONS = {
     "PutBucketNotificationConfiguration": ("PUT", "/matrix", "notification=", ["x-amz-skip-destination-validation",
                                                                               "x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "GetBucketLogging": ("GET", "/matrix", "logging=", [], []),
+    "PutBucketLogging": ("PUT", "/matrix", "logging=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "ListObjects": ("GET", "/matrix", "", ["x-amz-optional-object-attributes"], LIST + ["marker"]),
     "ListObjectsV2": ("GET", "/matrix", "list-type=2", ["x-amz-optional-object-attributes"],
                       LIST + ["continuation-token", "start-after", "fetch-owner"]),
     "DeleteObjects": ("POST", "/matrix", "delete=", ["x-amz-bypass-governance-retention", "x-amz-sdk-checksum-algorithm"] + CHECKSUMS, []),
     "ListMultipartUploads": ("GET", "/matrix", "uploads=", [], ["prefix", "delimiter", "key-marker", "upload-id-marker",
                                                                 "max-uploads", "encoding-type"]),
-    "PutObject": ("PUT", "/matrix/key", "", WRITE + GRANTS + BODY + LOCK + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
+    "PutObject": ("PUT", "/matrix/key", "", WRITE + GRANTS + BODY + LOCK + ENCRYPTION + ["x-amz-write-offset-bytes", "x-cairn-ttl"], []),
     "RenameObject": ("PUT", "/matrix/renamed", "renameObject=", RENAME, []),
     "RestoreObject": ("POST", "/matrix/key", "restore=", ["x-amz-sdk-checksum-algorithm"] + CHECKSUMS, ["versionId"]),
-    "CopyObject": ("PUT", "/matrix/copy", "", WRITE + GRANTS + SOURCE + LOCK + ["x-amz-metadata-directive", "x-amz-tagging-directive",
+    "CopyObject": ("PUT", "/matrix/copy", "", WRITE + GRANTS + SOURCE + LOCK + ENCRYPTION + SOURCE_KEY + ["x-amz-metadata-directive", "x-amz-tagging-directive",
                                                                 "x-amz-checksum-algorithm", "x-cairn-ttl"], []),
     "GetObject": ("GET", "/matrix/key", "", READ, ["partNumber", "versionId", "attributes"] + RESPONSE),
-    "GetObjectAttributes": ("GET", "/matrix/key", "attributes=", ["x-amz-object-attributes", "x-amz-max-parts",
+    "GetObjectAttributes": ("GET", "/matrix/key", "attributes=", CUSTOMER + ["x-amz-object-attributes", "x-amz-max-parts",
                                                                   "x-amz-part-number-marker"], ["versionId"]),
     "HeadObject": ("HEAD", "/matrix/key", "", READ, ["partNumber", "versionId"] + RESPONSE),
     "DeleteObject": ("DELETE", "/matrix/key", "", ["if-match", "if-unmodified-since", "x-amz-if-match-last-modified-time",
                                                     "x-amz-if-match-size", "x-amz-bypass-governance-retention"], ["versionId"]),
     "CreateMultipartUpload": ("POST", "/matrix/key", "uploads=", [
         "x-amz-acl", "x-amz-storage-class", "x-amz-meta-a", "x-amz-tagging", "x-amz-checksum-algorithm",
-        "x-amz-checksum-type", "x-cairn-ttl"] + GRANTS + LOCK, []),
-    "UploadPart": ("PUT", "/matrix/open", "partNumber=1&uploadId=", BODY, ["partNumber"]),
-    "UploadPartCopy": ("PUT", "/matrix/open", "partNumber=1&uploadId=", SOURCE + ["x-amz-copy-source-range"], ["partNumber"]),
+        "x-amz-checksum-type", "x-cairn-ttl"] + GRANTS + LOCK + ENCRYPTION, []),
+    "UploadPart": ("PUT", "/matrix/open", "partNumber=1&uploadId=", BODY + CUSTOMER, ["partNumber"]),
+    "UploadPartCopy": ("PUT", "/matrix/open", "partNumber=1&uploadId=", SOURCE + CUSTOMER + SOURCE_KEY + ["x-amz-copy-source-range"], ["partNumber"]),
     "CompleteMultipartUpload": ("POST", "/matrix/open", "uploadId=", ["if-match", "if-none-match", "x-amz-checksum-type",
-                                                                      "x-amz-mp-object-size"] + CHECKSUMS, []),
+                                                                      "x-amz-mp-object-size"] + CHECKSUMS + CUSTOMER, []),
     "AbortMultipartUpload": ("DELETE", "/matrix/open", "uploadId=", [], []),
-    "ListParts": ("GET", "/matrix/open", "uploadId=", [], ["max-parts", "part-number-marker"]),
+    "ListParts": ("GET", "/matrix/open", "uploadId=", CUSTOMER, ["max-parts", "part-number-marker"]),
 }
 # GET of what is not set, of buckets and of objects (test_settings.py).
 UNSET = ["accelerate", "acl", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "policyStatus",
          "publicAccessBlock", "replication", "requestPayment", "website"]
 LOCKS = ["acl", "legal-hold", "retention"]
 # PUT and DELETE of what is set for buckets (test_access.py, test_lock.py).
-SETTINGS = ["acl", "object-lock", "ownershipControls", "policy", "publicAccessBlock", "requestPayment", "website"]
+SETTINGS = ["acl", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "publicAccessBlock", "requestPayment", "website"]
 # Without which an operation is another, or none.
 NEEDED = {"x-amz-copy-source": "/matrix/key", "x-amz-rename-source": "/matrix/old", "x-amz-object-attributes": "ETag"}
 # What S3 gives a meaning to, with a value that it takes.
@@ -118,7 +123,7 @@ HEADERS = {
     "x-amz-server-side-encryption-customer-key": "k", "x-amz-server-side-encryption-customer-key-md5": "k",
     "x-amz-skip-destination-validation": "true", "x-amz-source-expected-bucket-owner": USER, "x-amz-storage-class": "STANDARD",
     "x-amz-tagging": "a=b", "x-amz-tagging-directive": "COPY", "x-amz-trailer": "x-amz-checksum-crc32",
-    "x-amz-transition-default-minimum-object-size": "varies_by_storage_class", "x-amz-website-redirect-location": "/a",
+    "x-amz-transition-default-minimum-object-size": "all_storage_classes_128K", "x-amz-website-redirect-location": "/a",
     "x-amz-write-offset-bytes": "4", "x-amz-new-with-next-year": "1", "x-cairn-new": "1", "x-cairn-ttl": "1000", "x-cairn-expires-ms": "1",
     "if-match": "*", "if-none-match": '"a"', "if-modified-since": "Thu, 01 Jan 2015 00:00:00 GMT",
     "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "if-range": '"a"', "content-range": "bytes 0-1/2",

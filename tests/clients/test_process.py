@@ -406,8 +406,8 @@ class Told(unittest.TestCase):
             connection.read_response()
             from botocore.exceptions import ClientError
             for call, code, text in (
-                    (lambda: s3.put_bucket_encryption(Bucket="asked", ServerSideEncryptionConfiguration={"Rules": [
-                        {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}), "NotImplemented", "PUT ?encryption of a bucket"),
+                    (lambda: s3.put_bucket_accelerate_configuration(Bucket="asked", AccelerateConfiguration={"Status": "Enabled"}),
+                     "NotImplemented", "PUT ?accelerate of a bucket"),
                     (lambda: s3.select_object_content(Bucket="asked", Key="k", Expression="", ExpressionType="SQL", InputSerialization={},
                                                   OutputSerialization={}), "NotImplemented", "POST ?select of an object"),
                     (lambda: s3.delete_bucket(Bucket="asked"), "BucketNotEmpty", "keys that listings leave out")):

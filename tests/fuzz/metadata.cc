@@ -11,7 +11,8 @@ namespace {
 bool same(const ObjectMeta& a, const ObjectMeta& b) {
   return a.content_type == b.content_type && a.etag == b.etag && a.modified_ms == b.modified_ms &&
          a.user == b.user && a.headers == b.headers && a.checksums == b.checksums &&
-         a.extra == b.extra && a.part_sizes == b.part_sizes && a.tags == b.tags;
+         a.extra == b.extra && a.part_sizes == b.part_sizes && a.tags == b.tags &&
+         a.encryption == b.encryption;
 }
 
 // What every door relies on where check_meta() said yes.
@@ -45,6 +46,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::law(again && fuzz::same(*meta, *again), "metadata goes both ways");
   fuzz::law(again->encode() == written, "one metadata has one form");
   fuzz::law(!meta->empty() || written.size() == 1, "nothing takes no room");
+  fuzz::law(encrypted_size(written).has_value() == !meta->encryption.empty(),
+            "what is encrypted is known to be so");
   if (check_meta(*meta).ok()) fuzz::check_text(*meta);
   return 0;
 }

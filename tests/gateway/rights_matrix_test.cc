@@ -15,6 +15,7 @@
 #include "gateway/grpc/kv_service.h"
 #include "gateway/grpc/objects_service.h"
 #include "gateway/http/iam/iam.h"
+#include "gateway/http/kms/kms.h"
 #include "gateway/http/s3/service.h"
 #include "tests/core/principals.h"
 #include "tests/kv/engine_fixture.h"
@@ -446,6 +447,24 @@ TEST_F(Matrix, OfRoles) {
     const bool web =
         may_assume("arn:aws:iam::000000000000:oidc-provider/a.b", assume, policy, kRole, {});
     EXPECT_EQ(web, &policy == &kTrusts[5].first);
+  }
+}
+
+TEST_F(Matrix, OfCallsToTheKeyRing) {
+  const std::string arn = "arn:aws:kms:us-east-1:000000000000:key/";
+  const auto key = policy::Resource::arn(arn + "a"), other = policy::Resource::arn(arn + "b");
+  for (const kms::Row& row : kms::rows()) {
+    const std::string own = cat("kms:", row.name);
+    for (const Kind& kind : kKinds) {
+      const PrincipalPtr who = principal_with(kind.statements(own));
+      EXPECT_EQ(authorize(*who, row.action(), key, {}),
+                expected(kind, {row.action().access}, false))
+          << kind.name << " calls " << row.name;
+    }
+    const PrincipalPtr of_one = principal_with(
+        cat("{'Effect':'Allow','Action':'", own, "','Resource':'", arn, "a'}"), "ann");
+    EXPECT_TRUE(authorize(*of_one, row.action(), key, {}));
+    EXPECT_FALSE(authorize(*of_one, row.action(), other, {}));
   }
 }
 

@@ -98,6 +98,22 @@ struct S3Answers : kv::EngineTest {
   }
 };
 
+TEST_F(S3Answers, RefuseACustomersKeyThatCameInTheOpen) {
+  const std::string key(objects::kCustomerKeyBytes, 'k'), head = "x-amz-server-side-encryption-";
+  const Words headers{{head + "customer-algorithm", "AES256"},
+                      {head + "customer-key", objects::base64(key)},
+                      {head + "customer-key-md5",
+                       objects::base64(objects::digest_of(objects::Algorithm::kMd5, key))}};
+  for (const char* operation : {"GetObject", "PutObject", "GetObjectAttributes"}) {
+    put("a", "x");
+    Words with = headers;
+    with["x-amz-object-attributes"] = "ETag";
+    const Answer got = answer(operation, "a", with, {});
+    EXPECT_EQ(got.error.code, "InvalidRequest") << operation;
+    EXPECT_NE(got.error.message.find("secure connection"), std::string::npos) << operation;
+  }
+}
+
 // A crash would leave a client told of an object that never was, or of one's absence.
 TEST_F(S3Answers, LeaveWhenWhatTheySawIsDurable) {
   put("a", "old");

@@ -32,7 +32,7 @@ struct AppendTest : FaultTest {
                              const ObjectMeta& meta = {}, bool meanwhile = false) {
     const Conditions none;
     Append append(*store, *bucket, key, offset, text.size());
-    auto begun = run(append.begin(none));
+    auto begun = run(append.begin(none, {}));
     if (!begun) return absl::DeadlineExceededError("it does not end");
     if (!begun->ok()) return *begun;
     EXPECT_TRUE(run(append.upload().append(as_bytes(text)))->ok());

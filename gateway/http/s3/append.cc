@@ -4,6 +4,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "gateway/http/s3/acl.h"
+#include "gateway/http/s3/encryption.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -22,9 +23,18 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
   VersionLock lock;
   if (Error e = lock_of(c, lock)) co_return e;
   if (Error e = check_locked_body(c, lock)) co_return e;
+  objects::EncryptionWish wish;
+  if (Error e = encryption_of(c, wish)) co_return e;
   objects::Append append(c.store, *c.bucket, c.key, offset, announced(c));
-  Status begun = co_await append.begin(conditions);
+  Status begun = co_await append.begin(conditions, wish);
   if (!begun.ok()) co_return error_of(begun);
+  if (append.before() != nullptr && says_encryption(c.request)) {
+    const auto is = objects::Encryption::decode(append.before()->meta.encryption);
+    if (!is || is->mode != wish.mode) {
+      co_return Error{"InvalidRequest", "The object is encrypted in another way.",
+                      append.before()->seen};
+    }
+  }
   const Lsn seen = append.before() == nullptr ? Lsn() : append.before()->seen;
   if (append.before() != nullptr &&
       (!fresh.user.empty() || !fresh.tags.empty() || !acl_of(fresh).is_default())) {
@@ -46,11 +56,12 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
                     seen};
   }
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = append.put(std::move(fresh),
-                        ttl_ms ? std::optional(expiry_after(c, ttl_ms)) : std::nullopt, lock);
+  std::optional<int64_t> expire_ms;  // what is there keeps its own
+  if (ttl_ms || append.before() == nullptr) expire_ms = expiry_after(c, ttl_ms);
+  auto put = append.put(std::move(fresh), expire_ms, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
-  answer_put(c, *put, append.meta());
+  answer_put(c, *put, append.meta(), append.upload());
   c.response.set("x-amz-object-size", append.upload().size());
   co_return Error{};
 }

@@ -3,6 +3,7 @@
 
 #include "core/base/text.h"
 #include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/encryption.h"
 #include "gateway/http/s3/service.h"
 
 namespace cairn::s3 {
@@ -93,6 +94,7 @@ awaitable<Error> get_attributes(Call& c) {
   if (!info.ok()) co_return error_of_object(c, info.status());
   if (Error e = co_await settle(c, info->seen)) co_return e;
   const ObjectMeta& meta = info->meta;
+  if (Error e = check_object_key(c, meta)) co_return e;
   say_version(c, info->version_id);
   XmlOut xml("GetObjectAttributesOutput");
   auto root = xml.root();

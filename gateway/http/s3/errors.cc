@@ -47,6 +47,8 @@ constexpr Row kRows[] = {
     {"InvalidBucketState", 409, "The request is not valid with the current state of the bucket."},
     {"InvalidBucketName", 400, "The specified bucket is not valid."},
     {"InvalidDigest", 400, "The Content-MD5 you specified was invalid."},
+    {"InvalidEncryptionAlgorithmError", 400,
+     "The encryption request that you specified is not valid. The valid value is AES256."},
     {"InvalidObjectState", 403, "The operation is not valid for the object's storage class"},
     {"InvalidPart", 400,
      "One or more of the specified parts could not be found. The part might not have been "
@@ -62,7 +64,10 @@ constexpr Row kRows[] = {
     {"InvalidTag", 400, "The tag provided was not a valid tag."},
     {"InvalidWriteOffset", 400,
      "The write offset value that you specified does not match the current object size."},
+    {"InvalidTargetBucketForLogging", 400, "The target bucket for logging is not valid."},
     {"InvalidURI", 400, "The specified URI couldn't be parsed."},
+    {"KMS.DisabledException", 400, "The request was rejected because the key is not enabled."},
+    {"KMS.NotFoundException", 400, "The request was rejected because the key was not found."},
     {"KeyTooLongError", 400, "Your key is too long."},
     {"MalformedACLError", 400,
      "The XML you provided was not well-formed or did not validate against our published schema"},
@@ -113,6 +118,7 @@ constexpr Row kRows[] = {
     {"PreconditionFailed", 412,
      "At least one of the preconditions that you specified did not hold."},
     {"ReplicationConfigurationNotFoundError", 404, "The replication configuration was not found"},
+    {"QuotaExceeded", 403, "A quota is used up."},
     {"RequestTimeTooSkewed", 403,
      "The difference between the request time and the server's time is too large."},
     {"ServerSideEncryptionConfigurationNotFoundError", 404,
@@ -191,6 +197,7 @@ Error translate(const Status& status, std::string_view missing) {
       return {"InvalidRange", ""};
     case absl::StatusCode::kResourceExhausted:
       if (is_value_too_long(status)) return {"EntityTooLarge", ""};
+      if (is_quota_exceeded(status)) return {"QuotaExceeded", text};
       return {"InsufficientStorage", text};
     case absl::StatusCode::kUnavailable:
       return {"ServiceUnavailable", text};

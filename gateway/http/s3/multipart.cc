@@ -4,6 +4,8 @@
 #include "core/base/text.h"
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
+#include "gateway/http/s3/encryption.h"
+#include "gateway/http/s3/lifecycle.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -25,6 +27,8 @@ awaitable<Error> create(Call& c) {
   VersionLock lock;
   if (Error e = lock_of(c, lock)) co_return e;
   put_lock(meta, lock);
+  if (Error e = begin_encryption(c, meta)) co_return e;
+  say_encryption(c, meta.encryption, true);
   std::string algorithm = lower(c.request.header("x-amz-checksum-algorithm"));
   if (algorithm.empty() && c.request.has_header("x-amz-checksum-type")) {
     co_return Error{"InvalidRequest",
@@ -50,6 +54,7 @@ awaitable<Error> create(Call& c) {
   auto made = objects::create_upload(c.store, *c.bucket, c.key, std::move(meta));
   if (!made.ok()) co_return error_of(made.status(), "NoSuchBucket");
   if (Error e = co_await settle(c, made->version)) co_return e;
+  say_abort(c, c.store.now_ms());
   XmlOut xml("InitiateMultipartUploadResult");
   add(xml.root(), "Bucket", c.bucket_name);
   add(xml.root(), "Key", c.key);
@@ -72,13 +77,22 @@ Error part_number(const Call& c, unsigned& number) {
 
 namespace {
 
+std::string etag_of_part(objects::Upload& upload) {
+  const bool has_md5 = !upload.encrypted() || objects::has_md5_etag(upload.encrypted()->mode);
+  return has_md5 ? etag_digest(upload) : objects::random_etag();
+}
+
 awaitable<Error> upload_part(Call& c) {
   unsigned number;
   if (Error e = part_number(c, number)) co_return e;
   auto found = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!found.ok()) co_return error_of(found.status(), "NoSuchUpload");
   if (Error e = check_locked_part(c, found->meta)) co_return e;
-  objects::Upload upload(c.store, announced(c));
+  objects::Upload upload(c.store, announced(c), c.hashers);
+  if (Error e = encrypt_part(c, found->meta, upload)) {
+    e.rests_on = found->seen;
+    co_return e;
+  }
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   ObjectMeta meta;
@@ -92,11 +106,12 @@ awaitable<Error> upload_part(Call& c) {
     }
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = etag_of_part(upload);
   auto put =
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, put->version)) co_return e;
+  if (upload.encrypted()) say_encryption(c, *upload.encrypted(), false);
   c.response.set("ETag", "\"", meta.etag, "\"");
   for (auto& [name, value] : meta.checksums) c.response.set(cat("x-amz-checksum-", name), value);
   co_return Error{};
@@ -138,6 +153,7 @@ awaitable<Error> upload_part_copy(Call& c) {
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions, "x-amz-copy-source-")) co_return e;
   conditions.version = version;
+  if (Error e = source_key_of(c, conditions.customer_key)) co_return e;
   auto opened = co_await objects::open(c.store, *source, key, range, conditions, &verdict);
   if (!opened.ok()) co_return of_source_key(error_of(opened.status()), key);
   if (verdict != objects::Verdict::kGo) co_return unmet_by_source(conditions, opened->info);
@@ -146,11 +162,15 @@ awaitable<Error> upload_part_copy(Call& c) {
     co_return outside(opened->info.size, opened->info.seen);
   }
   takes_long(c);
-  // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's
+  // The part's ETag is made of its bytes, so they are read once; that is also what the whole's
   // checksum is made from.
   ObjectMeta meta;
-  objects::Upload upload(c.store, opened->length);
-  upload.add_digest(Algorithm::kMd5);
+  objects::Upload upload(c.store, opened->length, c.hashers);
+  if (Error e = encrypt_part(c, found->meta, upload)) {
+    e.rests_on = found->seen;
+    co_return e;
+  }
+  upload.add_digest(etag_algorithm(c));
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   Status copied = co_await upload.append_object(*opened);
@@ -159,11 +179,12 @@ awaitable<Error> upload_part_copy(Call& c) {
   if (auto a = objects::algorithm_named(algorithm)) {
     meta.checksums[algorithm] = objects::base64(upload.digest(*a));
   }
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = etag_of_part(upload);
   auto put =
       objects::put_part(c.store, *c.bucket, c.key, c.param("uploadId"), number, upload, meta);
   if (!put.ok()) co_return error_of(put.status(), "NoSuchUpload");
   if (Error e = co_await settle(c, put->version)) co_return e;
+  if (upload.encrypted()) say_encryption(c, *upload.encrypted(), false);
   if (!opened->info.version_id.empty()) {
     c.response.set("x-amz-copy-source-version-id", opened->info.version_id);
   }
@@ -223,12 +244,24 @@ awaitable<Error> complete(Call& c) {
   if (Error e = expected_of(c, expected)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  if (auto found = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
+      found.ok()) {
+    if (Error e = check_upload_key(c, found->meta)) {
+      e.rests_on = found->seen;
+      co_return e;
+    }
+    say_encryption(c, found->meta.encryption, false);
+  }
   takes_long(c);
   auto done = co_await objects::complete_upload(c.store, *c.bucket, c.key, c.param("uploadId"),
                                                 parts, conditions, expected);
   if (!done.ok()) co_return of_part(error_of(done.status(), "NoSuchUpload"), c, parts);
   if (Error e = co_await settle(c, done->put.version)) co_return e;
   say_version(c, done->put.version_id);
+  if (!c.bucket->properties()->lifecycle.empty()) {
+    const auto info = objects::stat(c.store, *c.bucket, c.key);
+    if (info.ok() && info->etag == done->put.etag) say_expiration(c, c.key, *info);
+  }
   XmlOut xml("CompleteMultipartUploadResult");
   add(xml.root(), "Location", cat("/", c.bucket_name, "/", c.key));
   add(xml.root(), "Bucket", c.bucket_name);
@@ -275,9 +308,14 @@ awaitable<Error> list_parts(Call& c) {
   }
   auto upload = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!upload.ok()) co_return error_of(upload.status(), "NoSuchUpload");
+  if (Error e = check_upload_key(c, upload->meta)) {
+    e.rests_on = upload->seen;
+    co_return e;
+  }
   const auto list = objects::list_parts(c.store, upload->id);
   if (Error e = co_await settle(c, std::max(upload->seen, list.newest))) co_return e;
   const auto& parts = list.parts;
+  say_abort(c, upload->started_ms);
   XmlOut xml("ListPartsResult");
   auto root = xml.root();
   add(root, "Bucket", c.bucket_name);
@@ -372,22 +410,26 @@ constexpr Row kRows[] = {
     {"CreateMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploads", "", create,
      CAIRN_S3_GRANTS " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
                      "x-amz-tagging x-amz-checksum-algorithm "
-                     "x-amz-checksum-type x-cairn-ttl " CAIRN_S3_LOCKS,
+                     "x-amz-checksum-type x-cairn-ttl " CAIRN_S3_LOCKS CAIRN_S3_ENCRYPTION,
      ""},
     {"UploadPart", action::kPutObject, "PUT", Scope::kObject, "uploadId", "", upload_part,
+     CAIRN_S3_CUSTOMER_KEY
      "x-amz-decoded-content-length x-amz-trailer x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "partNumber", true, true},
     {"UploadPartCopy", action::kPutObject, "PUT", Scope::kObject, "uploadId", "x-amz-copy-source",
-     upload_part_copy, "x-amz-copy-source x-amz-copy-source-range " CAIRN_S3_SOURCE_CONDITIONS,
+     upload_part_copy,
+     CAIRN_S3_CUSTOMER_KEY CAIRN_S3_SOURCE_KEY
+     "x-amz-copy-source x-amz-copy-source-range " CAIRN_S3_SOURCE_CONDITIONS,
      "partNumber"},
     {"CompleteMultipartUpload", action::kPutObject, "POST", Scope::kObject, "uploadId", "",
      complete,
-     "if-match if-none-match x-amz-checksum-type x-amz-mp-object-size " CAIRN_S3_CHECKSUMS, "",
-     true, true},
+     CAIRN_S3_CUSTOMER_KEY
+     "if-match if-none-match x-amz-checksum-type x-amz-mp-object-size " CAIRN_S3_CHECKSUMS,
+     "", true, true},
     {"AbortMultipartUpload", action::kAbortUpload, "DELETE", Scope::kObject, "uploadId", "", abort,
      "", ""},
-    {"ListParts", action::kListParts, "GET", Scope::kObject, "uploadId", "", list_parts, "",
-     "max-parts part-number-marker"},
+    {"ListParts", action::kListParts, "GET", Scope::kObject, "uploadId", "", list_parts,
+     CAIRN_S3_CUSTOMER_KEY, "max-parts part-number-marker"},
     {"ListMultipartUploads", action::kListUploads, "GET", Scope::kBucket, "uploads", "",
      list_uploads, "", "prefix delimiter key-marker upload-id-marker max-uploads encoding-type"},
 };

@@ -6,6 +6,8 @@
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/collections.h"
+#include "gateway/http/s3/encryption.h"
+#include "gateway/http/s3/lifecycle.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -35,6 +37,10 @@ uint64_t announced(const Call& c) {
   return parse_int<uint64_t>(c.request.header("x-amz-decoded-content-length")).value_or(0);
 }
 
+Error may_grow(const Call& c, uint64_t bytes) {
+  return error_of(objects::check_growth(c.store, *c.bucket, c.key, bytes));
+}
+
 awaitable<Error> receive(Call& c, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums) {
   const http::Request& r = c.request;
@@ -48,7 +54,8 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   const uint64_t most = c.put_bytes_max == 0 ? UINT64_MAX : c.put_bytes_max;
   if (length && *length > most) co_return too_large(c, *length);
   if (Status s = c.store.check_write(true); !s.ok()) co_return error_of(s);
-  upload.add_digest(Algorithm::kMd5);
+  if (Error e = may_grow(c, length.value_or(0))) co_return e;
+  upload.add_digest(etag_algorithm(c));
   // A checksum comes in a header, or its name is announced and it comes in a trailer.
   std::optional<Algorithm> declared;
   std::string expected, trailer;
@@ -83,6 +90,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     auto raw = objects::base64_decode(md5);
     if (!raw || raw->size() != 16) co_return invalid_md5(md5);
   }
+  c.body->hash_in(upload);
   // In HTTP's sum until it goes to extents; but for the first, which nobody is refused who may
   // write though connections without a right fill the sum.
   constexpr size_t kHeldUncounted = 16 << 10;
@@ -112,6 +120,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     upload.commit(*n);
   }
   if (length && upload.size() - before != *length) co_return Error{"IncompleteBody", ""};
+  co_await upload.hashed();
   for (auto& [name, value] : c.body->trailers()) {
     if (name != trailer) {
       co_return Error{"MalformedTrailerError", cat("The trailer ", name, " was not announced")};
@@ -166,10 +175,12 @@ static awaitable<StatusOr<objects::PutResult>> publish(Call& c, objects::Upload&
   }
 }
 
-void answer_put(Call& c, const objects::PutResult& put, const ObjectMeta& meta) {
+void answer_put(Call& c, const objects::PutResult& put, const ObjectMeta& meta,
+                const objects::Upload& upload) {
   c.response.set("ETag", "\"", put.etag, "\"");
   c.response.set("x-cairn-version", put.version.value());
   set_checksum_headers(c.response, meta.checksums);
+  if (upload.encrypted()) say_encryption(c, *upload.encrypted(), true);
 }
 
 awaitable<Error> put_object(Call& c) {
@@ -189,6 +200,8 @@ awaitable<Error> put_object(Call& c) {
   VersionLock lock;
   if (Error e = lock_of(c, lock)) co_return e;
   if (Error e = check_locked_body(c, lock)) co_return e;
+  objects::EncryptionWish wish;
+  if (Error e = encryption_of(c, wish)) co_return e;
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
   if (Error e = may_compare(c, c.key, conditions)) co_return e;
@@ -202,9 +215,14 @@ awaitable<Error> put_object(Call& c) {
       co_return precondition_failed(objects::unmet(conditions, now.ok() ? &*now : nullptr), seen);
     }
   }
-  objects::Upload upload(c.store, announced(c));
+  objects::Upload upload(c.store, announced(c), c.hashers);
+  if (wish.mode != objects::EncryptionMode::kNone) {
+    auto made = objects::make_encryption(c.store, wish);
+    if (!made.ok()) co_return error_of(made.status());
+    upload.encrypt(*std::move(made));
+  }
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
-  meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  meta.etag = objects::has_md5_etag(wish.mode) ? etag_of_upload(upload) : objects::random_etag();
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
   const Cause cause = c.auth.form ? Cause::kFormUpload : Cause::kUser;
@@ -212,7 +230,8 @@ awaitable<Error> put_object(Call& c) {
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
-  answer_put(c, *put, meta);
+  answer_put(c, *put, meta, upload);
+  say_expiration(c, c.key, meta, upload.size());
   co_return Error{};
 }
 
@@ -287,6 +306,7 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
   std::optional<objects::Range> range = parse_range(c.request.header("range"));
   objects::Conditions conditions;
   if (Error e = conditions_of(c.request, conditions)) co_return e;
+  if (Error e = customer_key_of(c, conditions.customer_key)) co_return e;
   conditions.version = version;
   unsigned part = 0;
   bool empty_part = false;
@@ -343,7 +363,9 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
   }
   set_object_headers(c, opened->info);
   set_lock_headers(c, opened->info.lock);
+  if (!version) say_expiration(c, c.key, opened->info);
   say_version(c, opened->info.version_id);
+  say_encryption(c, opened->info.meta.encryption, false);
   if (verdict == objects::Verdict::kNotModified) {
     c.response.status = 304;
     co_return Error{};
@@ -524,6 +546,7 @@ awaitable<Error> copy_object(Call& c) {
   const std::string wanted = lower(c.request.header("x-amz-checksum-algorithm"));
   const bool changes = directive == "replace" || c.request.has_header("x-amz-storage-class") ||
                        c.request.has_header("x-cairn-ttl") || !wanted.empty() ||
+                       says_encryption(c.request) ||
                        c.request.has_header("x-amz-website-redirect-location");
   if (source == c.bucket && key == c.key && !version && !changes) {
     co_return Error{
@@ -536,6 +559,10 @@ awaitable<Error> copy_object(Call& c) {
   objects::Conditions of_source;
   if (Error e = conditions_of(c.request, of_source, "x-amz-copy-source-")) co_return e;
   of_source.version = version;
+  of_source.as_stored = true;
+  if (Error e = source_key_of(c, of_source.customer_key)) co_return e;
+  objects::EncryptionWish wish;
+  if (Error e = encryption_of(c, wish)) co_return e;
   auto opened = co_await objects::open(c.store, *source, key, std::nullopt, of_source, &verdict);
   if (!opened.ok()) co_return of_source_key(copy_source_error(opened.status()), key);
   if (verdict != objects::Verdict::kGo) co_return unmet_by_source(of_source, opened->info);
@@ -562,19 +589,37 @@ awaitable<Error> copy_object(Call& c) {
   if (Error e = acl_for_object(c, meta)) co_return e;
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
-  objects::Upload upload(c.store, 0);
+  objects::Upload upload(c.store, 0, c.hashers);
   // A value that never was an object gets its MD5 now, if it is small; a blob is shared unread,
   // unless a checksum is wanted that it does not have.
-  const bool hash = meta.etag.empty() && opened->reader == nullptr;
+  const auto& stored = opened->stored;
+  if (stored && wish.mode == objects::EncryptionMode::kNone) wish = objects::wish_like(*stored);
+  const bool had_md5 = !stored || objects::has_md5_etag(stored->mode);
+  const bool has_md5 = objects::has_md5_etag(wish.mode);
+  const bool hash = has_md5 && ((meta.etag.empty() && opened->reader == nullptr) || !had_md5);
   if (hash) upload.add_digest(Algorithm::kMd5);
   auto known = meta.checksums.find(wanted);
   const bool sum = !wanted.empty() &&
                    (known == meta.checksums.end() || known->second.find('-') != std::string::npos);
   if (sum) upload.add_digest(*objects::algorithm_named(wanted));
-  Status copied = co_await upload.append_object(*opened);
+  Status copied =
+      objects::begin_copy(c.store, *opened, of_source.customer_key, std::move(wish), upload);
+  const bool shared = opened->stored.has_value();  // it stays the very ciphertext
+  if (copied.ok()) copied = co_await upload.append_object(*opened);
   if (copied.ok()) copied = co_await upload.finish();
   if (!copied.ok()) co_return error_of(copied);
-  if (hash) meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+  if (hash) {
+    meta.etag = objects::hex(upload.digest(Algorithm::kMd5));
+    if (!had_md5) {  // which was of parts
+      meta.part_sizes.clear();
+      meta.extra.erase(objects::kPartChecksums);
+      std::erase_if(meta.checksums,
+                    [](auto& sum) { return sum.second.find('-') != sum.second.npos; });
+    }
+  } else if (!has_md5 && !shared) {
+    meta.etag = objects::random_etag();
+    if (!meta.part_sizes.empty()) append(meta.etag, "-", meta.part_sizes.size());
+  }
   if (sum) {
     meta.checksums = {{wanted, objects::base64(upload.digest(*objects::algorithm_named(wanted)))}};
     meta.extra.erase(objects::kPartChecksums);  // which are of another algorithm, or say no more
@@ -586,10 +631,12 @@ awaitable<Error> copy_object(Call& c) {
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
+  if (upload.encrypted()) say_encryption(c, *upload.encrypted(), true);
   if (!opened->info.version_id.empty() || version) {
     const std::string& id = opened->info.version_id;
     c.response.set("x-amz-copy-source-version-id", id.empty() ? "null" : id);
   }
+  say_expiration(c, c.key, meta, upload.size());
   XmlOut xml("CopyObjectResult");
   add(xml.root(), "LastModified", http::iso_date(meta.modified_ms));
   add_etag(xml.root(), put->etag);
@@ -601,7 +648,7 @@ awaitable<Error> copy_object(Call& c) {
   co_return Error{};
 }
 
-constexpr std::string_view kReadHeaders =
+constexpr std::string_view kReadHeaders = CAIRN_S3_CUSTOMER_KEY
     "if-match if-none-match if-modified-since if-unmodified-since if-range x-amz-checksum-mode";
 constexpr std::string_view kReadParams =
     "partNumber versionId response-content-type response-content-language response-expires "
@@ -613,11 +660,13 @@ constexpr Row kRows[] = {
      "if-match if-none-match if-unmodified-since " CAIRN_S3_GRANTS
      " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* "
      "x-amz-tagging x-amz-decoded-content-length x-amz-trailer x-amz-write-offset-bytes "
-     "x-cairn-ttl " CAIRN_S3_LOCKS "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
+     "x-cairn-ttl " CAIRN_S3_LOCKS CAIRN_S3_ENCRYPTION
+     "x-amz-sdk-checksum-algorithm " CAIRN_S3_CHECKSUMS,
      "", true, true},
     {"CopyObject", action::kPutObject, "PUT", Scope::kObject, "", "x-amz-copy-source", copy_object,
      "if-match if-none-match if-unmodified-since " CAIRN_S3_GRANTS
      " x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* " CAIRN_S3_LOCKS
+         CAIRN_S3_ENCRYPTION CAIRN_S3_SOURCE_KEY
      "x-amz-copy-source x-amz-metadata-directive x-amz-tagging x-amz-tagging-directive x-cairn-ttl "
      "x-amz-checksum-algorithm " CAIRN_S3_SOURCE_CONDITIONS,
      ""},
@@ -626,7 +675,8 @@ constexpr Row kRows[] = {
     {"HeadObject", action::kGetObject, "HEAD", Scope::kObject, "", "", get_object, kReadHeaders,
      kReadParams, true, false, false, action::kGetObjectVersion},
     {"GetObjectAttributes", action::kGetObjectAttributes, "GET", Scope::kObject, "attributes", "",
-     get_attributes, "x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker",
+     get_attributes,
+     CAIRN_S3_CUSTOMER_KEY "x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker",
      "versionId", true, false, false, action::kGetObjectVersionAttributes},
     {"DeleteObject", action::kDeleteObject, "DELETE", Scope::kObject, "", "", delete_object,
      "if-match if-unmodified-since x-amz-if-match-last-modified-time x-amz-if-match-size "

@@ -6,6 +6,7 @@
 #include "gateway/http/head.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
+#include "gateway/http/s3/encryption.h"
 #include "gateway/http/s3/form.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/post_policy.h"
@@ -26,7 +27,7 @@ awaitable<Error> not_a_form(Call&) {
 constexpr Row kRows[] = {
     {"PostObject", action::kPutObject, "POST", Scope::kBucket, "", "", not_a_form,
      "x-amz-acl x-amz-website-redirect-location x-amz-storage-class x-amz-meta-* x-amz-tagging "
-     "x-cairn-ttl " CAIRN_S3_LOCKS CAIRN_S3_CHECKSUMS,
+     "x-cairn-ttl " CAIRN_S3_LOCKS CAIRN_S3_ENCRYPTION CAIRN_S3_CHECKSUMS,
      ""},
 };
 
@@ -194,6 +195,7 @@ awaitable<Error> post_form(Call& c, Authenticator& authenticator, std::string& c
   request.method = c.request.method;
   request.raw_path = c.request.raw_path;
   request.secure = c.request.secure;
+  request.from_loopback = c.request.from_loopback;
   request.peer = c.request.peer;
   request.headers["host"] = c.request.header("host");
   request.headers["transfer-encoding"] = "chunked";  // the file ends where it ends
