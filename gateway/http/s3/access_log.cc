@@ -124,7 +124,7 @@ std::unique_ptr<LoggedRequest> LoggedRequest::of(const Call& c, AccessLog* log, 
   if (known) {
     const auto rights = c.auth.principal->rights();
     const bool root = rights == nullptr || rights->is_root || rights->arn.empty();
-    a->requester_ = root ? kRootCanonicalId : std::string_view(rights->arn);
+    a->requester_ = root ? kRootCanonicalId : std::string_view(rights->shown_arn());
     a->signature_ = c.auth.version2 ? "SigV2" : "SigV4";
     a->authentication_ = c.auth.form ? "-" : c.auth.presigned ? "QueryString" : "AuthHeader";
   }
