@@ -251,6 +251,7 @@ awaitable<Status> AccessLog::put(const Kind& kind, Lines& lines) {
   if (bucket == nullptr) co_return absl::NotFoundError("there is no such bucket");
   if (Status s = store_.check_write(true); !s.ok()) co_return s;
   objects::Upload upload(store_, lines.text.size());
+  if (Status s = objects::encrypt_by_default(store_, *bucket, upload); !s.ok()) co_return s;
   upload.add_digest(objects::Algorithm::kMd5);
   Status taken = co_await upload.append(as_bytes(lines.text));
   if (taken.ok()) taken = co_await upload.finish();
@@ -258,6 +259,9 @@ awaitable<Status> AccessLog::put(const Kind& kind, Lines& lines) {
   ObjectMeta meta;
   meta.content_type = "text/plain";
   meta.etag = objects::hex(upload.digest(objects::Algorithm::kMd5));
+  if (upload.encrypted() && !objects::has_md5_etag(upload.encrypted()->mode)) {
+    meta.etag = objects::random_etag();
+  }
   meta.modified_ms = store_.now_ms();
   const std::string key = key_of(kind);
   if (key.size() > objects::kObjectKeyMax) {
