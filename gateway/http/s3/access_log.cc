@@ -235,7 +235,7 @@ std::string AccessLog::key_of(const Kind& kind) const {
   const Time now(store_.now_ms());
   std::array<char, 17> unique;
   std::snprintf(unique.data(), unique.size(), "%016lX",
-                static_cast<unsigned long>(const_cast<Store&>(store_).random()));
+                static_cast<unsigned long>(store_.random()));
   if (keys == LogKeys::kSimple) {
     return cat(prefix, now.text("%Y-%m-%d-%H-%M-%S-"), unique.data());
   }
