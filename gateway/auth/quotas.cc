@@ -62,10 +62,11 @@ StatusOr<Lsn> set_quota_of_user(Users& users, std::string_view name, const Quota
   return users.change([&](Draft& draft) { return draft.set_quota(name, quota); });
 }
 
-std::string charged_for(const Principal& maker) {
+std::string charged_for(const Users& users, const Principal& maker) {
   const auto rights = maker.rights();
-  if (rights == nullptr || rights->is_root || rights->is_anybody || rights->gone) return {};
-  return rights->id;
+  const auto known = users.known();
+  if (rights == nullptr || rights->is_root || known == nullptr) return {};
+  return known->table.user_by_id(rights->id) == nullptr ? std::string() : rights->id;
 }
 
 }  // namespace cairn

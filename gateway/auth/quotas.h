@@ -31,7 +31,8 @@ StatusOr<Lsn> set_quota_of_namespace(Keyspace& keyspace, const Users& users, std
                                      const Quota& quota, std::optional<std::string_view> user);
 StatusOr<Lsn> set_quota_of_user(Users& users, std::string_view name, const Quota& quota);
 
-// For whom a bucket counts that `maker` makes: the id of the user, or nothing, if it is root.
-std::string charged_for(const Principal& maker);
+// For whom a bucket counts that `maker` makes: the id of the user, or nothing, if it is root or a
+// role.
+std::string charged_for(const Users& users, const Principal& maker);
 
 }  // namespace cairn

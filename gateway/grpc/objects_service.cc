@@ -240,7 +240,7 @@ Unary* ObjectsService::create_bucket(Context* c, const Caller& by, const v1::Cre
   grpc::Status status = by.permit(Access::kInsert, q->name());
   if (!status.ok()) return finish(c, store_, status);
   Properties set;
-  set.charged_to = charged_for(*by.who);
+  set.charged_to = charged_for(shared_.users, *by.who);
   auto lsn = store_.create_bucket(q->name(), std::move(set));
   if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()), rests_on(lsn.status()));
   return finish(c, store_, {}, *lsn);

@@ -24,7 +24,7 @@ class Batch(Case):
         cls.s3 = cls.server.s3()
         cls.s3.create_bucket(Bucket="batch")
         cls.objects = {"a": b"", "b/c": b"x" * 511, "d": b"y" * 512, "big": bytes(range(256)) * (12 << 10), "e" * 300: b"long name",
-                       "\u00e4\u4e2d": b"not ASCII", "s": b"z" * 70000, "../up": b"up"}
+                       "\u00e4\u4e2d": b"not ASCII", "s": b"z" * 70000, "dots..up": b"up"}
         for key, body in cls.objects.items():
             cls.s3.put_object(Bucket="batch", Key=key, Body=body)
 
@@ -53,7 +53,7 @@ class Batch(Case):
             return [(m.name, archive.extractfile(m).read(), m.pax_headers.get("CAIRN.error")) for m in archive]
 
     def test_in_the_order_of_the_request(self):
-        keys = ["s", "big", "a", "e" * 300, "\u00e4\u4e2d", "d", "b/c", "../up", "a", "big"]
+        keys = ["s", "big", "a", "e" * 300, "\u00e4\u4e2d", "d", "b/c", "dots..up", "a", "big"]
         self.assertEqual(self.members(keys), [(k, self.objects[k], None) for k in keys])
 
     def test_as_a_stream_with_its_times(self):
@@ -76,6 +76,12 @@ class Batch(Case):
         self.assertIn("<Key>none</Key>", body)
         self.assertEqual(self.members(["h"], bucket="db0"), [("__400__/h", b"", "InvalidRequest")])
         self.assertEqual(self.ask(["d"], bucket="nowhere")[0], 404)
+
+    def test_encrypted(self):
+        self.s3.put_object(Bucket="batch", Key="sealed", Body=b"s" * 70001, ServerSideEncryption="AES256")
+        self.s3.put_object(Bucket="batch", Key="customers", Body=b"c", SSECustomerAlgorithm="AES256", SSECustomerKey=b"k" * 32)
+        found = self.members(["sealed", "customers", "d"])
+        self.assertEqual(found, [("sealed", b"s" * 70001, None), ("__400__/customers", b"", "InvalidRequest"), ("d", self.objects["d"], None)])
 
     def test_versions(self):
         self.s3.create_bucket(Bucket="batch-versions")

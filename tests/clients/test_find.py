@@ -119,7 +119,7 @@ class Find(Case):
                          sorted(k for k, o in self.objects.items() if o[2].get("kind") == "x" and k.startswith("a/")))
 
     def test_what_is_none(self):
-        for expression in ("", "size", "(" * 3000, "key = 'a", "x = 1", "key = " + "a" * 5000):
+        for expression in ("", "size", "(" * 100, "key = 'a", "x = 1", "key = " + "a" * 4200):
             self.assertEqual(self.ask(expression), (400, "InvalidArgument"), expression)
         for params in ({"continuation-token": "x"}, {"continuation-token": "abc"}, {"max-keys": 0}, {"max-keys": "x"}):
             self.assertEqual(self.ask("size > 0", **params), (400, "InvalidArgument"), params)

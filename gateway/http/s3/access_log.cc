@@ -235,7 +235,7 @@ std::string AccessLog::key_of(const Kind& kind) const {
   const Time now(store_.now_ms());
   std::array<char, 17> unique;
   std::snprintf(unique.data(), unique.size(), "%016lX",
-                static_cast<unsigned long>(const_cast<Store&>(store_).random()));
+                static_cast<unsigned long>(store_.random()));
   if (keys == LogKeys::kSimple) {
     return cat(prefix, now.text("%Y-%m-%d-%H-%M-%S-"), unique.data());
   }
@@ -251,6 +251,7 @@ awaitable<Status> AccessLog::put(const Kind& kind, Lines& lines) {
   if (bucket == nullptr) co_return absl::NotFoundError("there is no such bucket");
   if (Status s = store_.check_write(true); !s.ok()) co_return s;
   objects::Upload upload(store_, lines.text.size());
+  if (Status s = objects::encrypt_by_default(store_, *bucket, upload); !s.ok()) co_return s;
   upload.add_digest(objects::Algorithm::kMd5);
   Status taken = objects::encrypt_by_default(store_, *bucket, upload);
   if (taken.ok()) taken = co_await upload.append(as_bytes(lines.text));
@@ -259,6 +260,9 @@ awaitable<Status> AccessLog::put(const Kind& kind, Lines& lines) {
   ObjectMeta meta;
   meta.content_type = "text/plain";
   meta.etag = objects::hex(upload.digest(objects::Algorithm::kMd5));
+  if (upload.encrypted() && !objects::has_md5_etag(upload.encrypted()->mode)) {
+    meta.etag = objects::random_etag();
+  }
   meta.modified_ms = store_.now_ms();
   const std::string key = key_of(kind);
   if (key.size() > objects::kObjectKeyMax) {

@@ -69,7 +69,7 @@ awaitable<Error> create_bucket(Call& c) {
     Properties set;
     if (Error e = access_for_bucket(c, set)) co_return e;
     if (locks) set.object_lock.emplace();
-    set.charged_to = charged_for(*c.auth.principal);
+    set.charged_to = charged_for(*c.users, *c.auth.principal);
     auto lsn = c.store.create_bucket(c.bucket_name, std::move(set));
     if (absl::IsAlreadyExists(lsn.status())) {
       if (!again) co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
