@@ -39,6 +39,8 @@
 #include "kv/engine/errand.h"
 #include "kv/engine/long_scripts.h"
 #include "kv/types/type.h"
+#include "objects/hashers.h"
+#include "objects/lifecycle.h"
 
 namespace cairn {
 namespace {
@@ -207,9 +209,12 @@ int serve(const Options& options) {
   store_options.collections = kv::collection_types();
   store_options.durability = options.durability;
   store_options.repair = options.repair;
+  store_options.lifecycle_day_ms = options.lifecycle_day_s * 1000;
   store_options.report = alarms.report();
   Store store(**volume, clock, pool, loops.executors(), store_options);
   store.memory().set_policy(options.policy);
+  objects::Lifecycle lifecycle(store);
+  store.listeners().add(lifecycle);
   die_unless(run_to_end(loops, store.begin()));
   // The Redis door.
   const auto resp_endpoint = endpoint(options.resp);
@@ -302,8 +307,9 @@ int serve(const Options& options) {
                             options.event_targets, std::string(users.root_user()), options.region);
 
   // The HTTP door.
-  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max,
-                 &notifier);
+  objects::Hashers hashers(objects::Hashers::threads_for_this_machine());
+  s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max, &notifier,
+                 &hashers);
   iam::Service iam(store, users, options.region);
   kms::Service kms(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
@@ -400,6 +406,7 @@ int serve(const Options& options) {
       (*volume)->engine());
 
   die_unless(run_to_end(loops, notifier.start()));
+  spawn(loops.contexts.back()->get_executor(), "the rules of lifecycles", lifecycle.run());
 
   // FCALL would do it too, but INFO tells of the libraries before anybody calls one.
   die_unless(run_to_end(loops, load_functions(*engines.front())));
@@ -449,6 +456,7 @@ int serve(const Options& options) {
     co_return absl::OkStatus();
   };
   die_unless(run_to_end(loops, write_events()));
+  lifecycle.stop();
   Status closed = run_to_end(loops, store.close());
   if (!closed.ok()) {
     spdlog::error("the last flush failed: {}", std::string(closed.message()));

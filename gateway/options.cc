@@ -326,6 +326,10 @@ Options parse_options(int argc, char** argv) {
       ->check(CLI::Range(1.1, 100.0))
       ->check(is_number())  // which a range takes everything for
       ->capture_default_str();
+  app.add_option("--lifecycle-day", o.lifecycle_day_s,
+                 "how many seconds a day has to the rules of lifecycles; less only for tests")
+      ->check(CLI::Range(int64_t{1}, int64_t{24} * 3600))
+      ->capture_default_str();
   app.add_option_function<std::string>(
          "--durability", [&o](const std::string& text) { take_durability(o, text); },
          "of RESP writes: always, everysec or off")

@@ -12,11 +12,21 @@
 
 namespace cairn::objects {
 
-namespace {
-
-std::string upload_key(const Namespace& bucket, std::string_view key, std::string_view id) {
+std::string upload_name(const Namespace& bucket, std::string_view key, std::string_view id) {
   return cat("u/", bucket.id.value(), "/", key, std::string_view("\0", 1), id);
 }
+
+std::optional<UploadName> parse_upload_name(std::string_view name) {
+  if (!name.starts_with("u/")) return std::nullopt;
+  const size_t slash = name.find('/', 2), nul = name.rfind('\0');
+  if (slash == name.npos || nul == name.npos || nul < slash) return std::nullopt;
+  auto bucket = parse_int<uint32_t>(name.substr(2, slash - 2));
+  if (!bucket) return std::nullopt;
+  return UploadName{*bucket, name.substr(slash + 1, nul - slash - 1), name.substr(nul + 1)};
+}
+
+namespace {
+
 std::string part_key(std::string_view id, unsigned number) {
   char digits[16];
   std::snprintf(digits, sizeof(digits), "%05u", number);
@@ -50,7 +60,7 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
   if (Status s = check_tags(meta.tags, TagsOf::kObject); !s.ok()) return s;
   meta.extra["started"] = cat(store.now_ms());
   std::string encoded = meta.encode();
-  std::string name = upload_key(bucket, key, made.id);
+  std::string name = upload_name(bucket, key, made.id);
   RecordView r;
   r.ns = kSystemNamespace;
   r.key = name;
@@ -69,7 +79,7 @@ StatusOr<PutUpload> create_upload(Store& store, const Namespace& bucket, std::st
 
 StatusOr<UploadInfo> find_upload(Store& store, const Namespace& bucket, std::string_view key,
                                  std::string_view id) {
-  std::string name = upload_key(bucket, key, id);
+  std::string name = upload_name(bucket, key, id);
   KeyHash hash = store.system().hash(name);
   StripeLocks lock(store, hash);
   Transaction t(store, &lock, Shape::kOne);
@@ -88,7 +98,7 @@ StatusOr<PutResult> put_part(Store& store, const Namespace& bucket, std::string_
                              std::string_view id, unsigned number, Upload& bytes, ObjectMeta meta) {
   if (Status s = store.check_write(true); !s.ok()) return s;
   Namespace& system = store.system();
-  std::string upload = upload_key(bucket, key, id), part = part_key(id, number);
+  std::string upload = upload_name(bucket, key, id), part = part_key(id, number);
   meta.modified_ms = store.now_ms();
   meta.encryption = bytes.encryption();
   std::string encoded = meta.encode();
@@ -157,7 +167,7 @@ StatusOr<Lsn> end_upload(Store& store, const Namespace& bucket, std::string_view
                          std::string_view id, Namespace* publish_ns,
                          const std::function<Status(Transaction&)>& publish) {
   Namespace& system = store.system();
-  const std::string upload = upload_key(bucket, key, id);
+  const std::string upload = upload_name(bucket, key, id);
   for (;;) {
     std::vector<std::string> parts = keys_with(store, cat("p/", id, "/"));
     std::vector<KeyHash> hashes{system.hash(upload)};
@@ -384,23 +394,10 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
 }
 
 namespace {
-// "u/BUCKET/KEY NUL ID"
-struct UploadName {
-  uint32_t bucket = 0;
-  std::string_view key, id;
-};
-std::optional<UploadName> parse_upload_key(std::string_view name) {
-  const size_t slash = name.find('/', 2), nul = name.rfind('\0');
-  if (slash == name.npos || nul == name.npos || nul < slash) return std::nullopt;
-  auto bucket = parse_int<uint32_t>(name.substr(2, slash - 2));
-  if (!bucket) return std::nullopt;
-  return UploadName{*bucket, name.substr(slash + 1, nul - slash - 1), name.substr(nul + 1)};
-}
-
 StatusOr<Lsn> abort_all(Store& store, const Namespace& bucket) {
   Lsn newest;
   for (auto& name : keys_with(store, cat("u/", bucket.id.value(), "/"))) {
-    auto upload = parse_upload_key(name);
+    auto upload = parse_upload_name(name);
     if (!upload) continue;
     auto lsn = abort_upload(store, bucket, upload->key, upload->id);
     if (lsn.ok()) newest = std::max(newest, *lsn);
@@ -439,7 +436,7 @@ Status sweep_uploads(Store& store) {
   for (uint32_t i = 0; i < store.databases(); i++) buckets.insert(store.database(i).id.value());
   std::set<std::string, std::less<>> open;
   for (auto& name : uploads) {
-    auto upload = parse_upload_key(name);
+    auto upload = parse_upload_name(name);
     if (upload && buckets.contains(upload->bucket)) {
       open.emplace(upload->id);
     } else if (Status s = remove_record(store, name); !s.ok()) {

@@ -29,6 +29,14 @@ struct UploadInfo {
   Lsn seen;  // what an answer about it has to wait for
 };
 
+// What an upload's record is called, and the other way round.
+struct UploadName {
+  uint32_t bucket = 0;
+  std::string_view key, id;
+};
+std::string upload_name(const Namespace& bucket, std::string_view key, std::string_view id);
+std::optional<UploadName> parse_upload_name(std::string_view name);
+
 struct PutUpload {
   std::string id;
   Lsn version;

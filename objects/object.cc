@@ -7,6 +7,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
+#include "objects/hashers.h"
 #include "objects/versions.h"
 
 namespace cairn::objects {
@@ -36,23 +37,35 @@ bool valid_bucket_name(std::string_view name) {
                       [&](auto tail) { return name.ends_with(tail); });
 }
 
-std::string etag_of(const ObjectMeta& meta, Lsn version) {
-  if (!meta.etag.empty()) return meta.etag;
+namespace {
+std::string etag_of(std::string_view etag, Lsn version) {
+  if (!etag.empty()) return std::string(etag);
   std::string digits(16, '0');
   uint64_t v = version.value();
   for (size_t i = 16; i-- > 0; v >>= 4) digits[i] = "0123456789abcdef"[v & 15];
   return cat("0000000000000000", digits, "-0");
 }
 
+// Of the value, to those who may read it; `encrypted`: of what lies as ciphertext.
+uint64_t size_of(const Entry& e, const std::optional<uint64_t>& encrypted) {
+  if (encrypted) return *encrypted;
+  return e.is_blob() ? BlobRef::size_of(e.value()) : e.value_bytes();
+}
+
+int64_t modified_at(const Store& store, int64_t modified_ms, Lsn version) {
+  return modified_ms != 0 ? modified_ms : store.log().time_of(version);
+}
+}  // namespace
+
+std::string etag_of(const ObjectMeta& meta, Lsn version) { return etag_of(meta.etag, version); }
+
 Info info_of(Store& store, const Entry* e) {
   Info info;
-  info.size = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
-  if (e->has_meta()) info.size = encrypted_size(e->meta()).value_or(info.size);
+  info.size = size_of(*e, e->has_meta() ? encrypted_size(e->meta()) : std::nullopt);
   info.version = e->version();
   info.expire_ms = e->expire_ms();
   if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);
-  info.modified_ms =
-      info.meta.modified_ms != 0 ? info.meta.modified_ms : store.log().time_of(e->version());
+  info.modified_ms = modified_at(store, info.meta.modified_ms, e->version());
   info.etag = etag_of(info.meta, e->version());
   return info;
 }
@@ -259,7 +272,7 @@ StatusOr<Opened> look_and_open(Store& store, Namespace& ns, std::string_view key
   uint64_t size = o.info.size;
   if (!o.info.meta.encryption.empty()) {
     encryption = Encryption::decode(o.info.meta.encryption);
-    const uint64_t bytes = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
+    const uint64_t bytes = size_of(*e, std::nullopt);
     if (!encryption || encryption->stored_bytes() != bytes) {
       return resting_on(damaged(), t.seen());
     }
@@ -343,35 +356,25 @@ StatusOr<std::string> value_of(Store& store, const Entry* entry) {
 
 // ---- uploads ----
 
-Upload::Upload(Store& store, uint64_t size_hint) : store_(store), size_hint_(size_hint) {
+Upload::Upload(Store& store, uint64_t size_hint, Hashers* hashers)
+    : store_(store), size_hint_(size_hint), digests_(std::make_shared<HashStream>(hashers)) {
   if (size_hint_ > store_.options().extent_threshold) {
     writer_ = std::make_unique<BlobWriter>(store_.extents(), size_hint_);
   }
 }
 
 Upload::~Upload() {
+  digests_->abandon();
   if (blob_ && !given_) store_.extents().unref(*blob_);
 }
 
-void Upload::add_digest(Algorithm algorithm) {
-  for (auto& [d, result] : digests_) {
-    if (d.algorithm() == algorithm) return;
-  }
-  digests_.emplace_back(Digest(algorithm), std::string());
-}
+void Upload::add_digest(Algorithm algorithm) { digests_->add(algorithm); }
 
-void Upload::update(Bytes data) {
-  for (auto& [d, result] : digests_) d.update(data);
-}
+bool Upload::has_digests() const { return !digests_->empty(); }
 
-std::string Upload::digest(Algorithm algorithm) {
-  for (auto& [d, result] : digests_) {
-    if (d.algorithm() != algorithm) continue;
-    if (result.empty()) result = d.finish();
-    return result;
-  }
-  return {};
-}
+std::string Upload::digest(Algorithm algorithm) { return digests_->digest(algorithm); }
+
+awaitable<void> Upload::hashed() { return digests_->below(0); }
 
 uint64_t Upload::stored_size() const {
   if (blob_) return blob_->size;
@@ -413,18 +416,28 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare() {
   co_return room_;
 }
 
+awaitable<Status> Upload::move_to_extents() {
+  writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
+  Status moved =
+      co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+  if (!moved.ok()) co_return moved;
+  small_.clear();
+  small_.shrink_to_fit();
+  co_return absl::OkStatus();
+}
+
 awaitable<StatusOr<MutableBytes>> Upload::prepare_stored() {
+  constexpr size_t kUnhashedMax = 2 << 20;  // what comes in may be so far ahead
   if (size_hint_ > kBlobBytesMax) co_return value_too_long();
   const uint64_t threshold = store_.options().extent_threshold;
   if (!writer_ && small_used_ == threshold) {
-    writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
-    Status moved =
-        co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+    Status moved = co_await move_to_extents();
     if (!moved.ok()) co_return moved;
-    small_.clear();
-    small_.shrink_to_fit();
   }
-  if (writer_) co_return co_await writer_->prepare();
+  if (writer_) {
+    if (digests_->waiting_bytes() > kUnhashedMax) co_await digests_->below(kUnhashedMax);
+    co_return co_await writer_->prepare();
+  }
   if (small_.size() == small_used_) {
     // What was announced has to come before it takes much.
     constexpr uint64_t kFirst = 16 << 10, kGrowth = 4, kLeast = 4096;
@@ -436,7 +449,9 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare_stored() {
 }
 
 void Upload::commit(size_t bytes) {
-  update({room_.data(), bytes});
+  // What is encrypted where it lies is hashed before that.
+  const bool stays = writer_ && !cipher_;
+  digests_->update(room_.first(bytes), stays ? writer_->chunk() : nullptr);
   if (cipher_ && bytes > 0) {
     if (frame_used_ == 0) cipher_->begin(frame_, false);
     cipher_->update(room_.first(bytes), room_.data());
@@ -471,7 +486,7 @@ awaitable<Status> Upload::append_stored(Bytes data) {
 
 awaitable<Status> Upload::append_object(Opened& source) {
   if (source.stored) {
-    assert(!cipher_ && digests_.empty() && (encryption_ || stored_size() == 0));
+    assert(!cipher_ && digests_->empty() && (encryption_ || stored_size() == 0));
     if (!encryption_) {
       encryption_ = *source.stored;
     } else {
@@ -480,12 +495,10 @@ awaitable<Status> Upload::append_object(Opened& source) {
     }
   }
   if (source.reader == nullptr) co_return co_await append(as_bytes(source.inline_bytes));
-  const bool seen = !digests_.empty() || cipher_ || source.reader->shared() == nullptr;
+  const bool seen = !digests_->empty() || cipher_ || source.reader->shared() == nullptr;
   if (!seen) {  // no bytes need to be
     if (!writer_) {
-      writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
-      Status moved =
-          co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+      Status moved = co_await move_to_extents();
       if (!moved.ok()) co_return moved;
     }
     co_return co_await writer_->append_range(*source.reader->shared(), source.offset,
@@ -547,6 +560,7 @@ awaitable<Status> Upload::finish() {
   }
   if (!writer_) co_return absl::OkStatus();
   auto blob = co_await writer_->finish();
+  co_await hashed();
   if (!blob.ok()) co_return blob.status();
   blob_ = std::move(*blob);
   encoded_ = blob_->encode();
@@ -839,20 +853,17 @@ bool list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
       it = seek_past(ns.order, page.items.back().key);
       continue;
     }
-    Info info = info_of(store, e);
+    const MetaSummary meta = summary_of(e->meta());
     item.key = e->key();
     page.key_bytes += item.key.size();
     item.type = e->type();
-    item.size = e->is_string() ? info.size : 0;
-    item.etag = std::move(info.etag);
-    item.modified_ms = info.modified_ms;
-    item.expire_ms = info.expire_ms;
+    item.size = e->is_string() ? size_of(*e, meta.encrypted_size) : 0;
     item.version = e->version();
-    if (!info.meta.checksums.empty()) {
-      const auto& [algorithm, checksum] = *info.meta.checksums.begin();
-      item.checksum_algorithm = algorithm;
-      item.composite_checksum = checksum.find('-') != checksum.npos;
-    }
+    item.etag = etag_of(meta.etag, item.version);
+    item.modified_ms = modified_at(store, meta.modified_ms, item.version);
+    item.expire_ms = e->expire_ms();
+    item.checksum_algorithm = meta.checksum_algorithm;
+    item.composite_checksum = meta.checksum.find('-') != meta.checksum.npos;
     page.items.push_back(std::move(item));
     ++it;
   }

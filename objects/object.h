@@ -25,6 +25,9 @@
 
 namespace cairn::objects {
 
+class Hashers;  // hashers.h
+class HashStream;
+
 inline constexpr size_t kObjectKeyMax = 1024;
 
 // In ObjectMeta::extra: who may do what with it (core/store/acl.h), where that was ever set.
@@ -134,8 +137,9 @@ StatusOr<std::string> value_of(Store& store, const Entry* entry);
 class Upload {
  public:
   // `size_hint`: what the client says will come; 0 if it says nothing. Over kBlobBytesMax nothing
-  // is taken: is_value_too_long().
-  Upload(Store& store, uint64_t size_hint);
+  // is taken: is_value_too_long(). `hashers`: whose threads hash what goes to extents, while more
+  // of it comes in; null: nobody's.
+  Upload(Store& store, uint64_t size_hint, Hashers* hashers = nullptr);
 
   // What comes from here on is encrypted, as one more segment. Before the first byte, or behind
   // ciphertext of the same encryption that was appended.
@@ -151,11 +155,14 @@ class Upload {
   // Bytes of a value that is there already; shared where they lie in extents. Ciphertext stays what
   // it is: this value gets its encryption, or one more segment of it.
   awaitable<Status> append_object(Opened& source);
-  void add_digest(Algorithm algorithm);
-  bool has_digests() const { return !digests_.empty(); }
+  void add_digest(Algorithm algorithm);  // before the first byte
+  bool has_digests() const;
   uint64_t size() const;                               // without what encryption adds
   size_t held_bytes() const { return small_.size(); }  // in memory of its own
-  std::string digest(Algorithm algorithm);             // after the last byte, once
+
+  // Until all bytes are in the digests; finish() does it too.
+  awaitable<void> hashed();
+  std::string digest(Algorithm algorithm);  // raw, after the last byte and hashed()
 
   // All bytes durable in extents, or in memory. Call before the commit of the record.
   awaitable<Status> finish();
@@ -166,12 +173,12 @@ class Upload {
   Upload(const Upload&) = delete;
 
  private:
-  void update(Bytes data);
   uint64_t stored_size() const;
   awaitable<StatusOr<MutableBytes>> prepare_stored();
   void commit_stored(size_t bytes);
   awaitable<Status> append_stored(Bytes data);
   awaitable<Status> end_frame();
+  awaitable<Status> move_to_extents();
   Store& store_;
   uint64_t size_hint_;
   std::string small_;
@@ -179,7 +186,7 @@ class Upload {
   std::unique_ptr<BlobWriter> writer_;
   std::optional<BlobRef> blob_;
   std::string encoded_;
-  std::vector<std::pair<Digest, std::string>> digests_;
+  const std::shared_ptr<HashStream> digests_;
   MutableBytes room_;
   std::optional<Encryption> encryption_;
   std::optional<Cipher> cipher_;         // of the last segment, if that is being written

@@ -34,7 +34,7 @@ BlobWriter::BlobWriter(ExtentStore& store, uint64_t size_hint)
 BlobWriter::~BlobWriter() {
   shared_->writer = nullptr;
   shared_->leave();
-  if (chunk_ != nullptr) store_.pool_.give(chunk_, ChunkPool::Use::kWrite);
+  chunk_.reset();
   if (open_) blob_.pieces.push_back({place_.file, place_.page, 0, 1});
   if (shared_->inflight > 0) {  // a write that landed in a hole would fill it again
     shared_->abandoned = std::move(blob_);
@@ -84,22 +84,25 @@ void BlobWriter::rest() {
 // The chunk goes to somebody who needs it. Whole pages of it are written, the rest is kept.
 void BlobWriter::park() {
   if (chunk_ == nullptr) return;
-  std::byte* chunk = std::exchange(chunk_, nullptr);
+  std::shared_ptr<std::byte> chunk = std::exchange(chunk_, nullptr);
   const size_t pages = chunk_used_ / kBlockBytes * kBlockBytes;
   const size_t end = std::max(pages, chunk_begin_);
-  parked_.assign(as_text({chunk + end, chunk_used_ - end}));
-  if (end == chunk_begin_) return store_.pool_.give(chunk, ChunkPool::Use::kWrite);
+  parked_.assign(as_text({chunk.get() + end, chunk_used_ - end}));
+  if (end == chunk_begin_) return;
   const uint64_t offset = data_offset(place_, written_);
   written_ += end - chunk_begin_;
-  send(chunk, offset, {chunk + chunk_begin_, end - chunk_begin_});
+  const Bytes filled{chunk.get() + chunk_begin_, end - chunk_begin_};
+  send(std::move(chunk), offset, filled);
 }
 
 awaitable<void> BlobWriter::take_chunk() {
   shared_->executor = co_await asio::this_coro::executor;
-  chunk_ = co_await store_.pool_.take(ChunkPool::Use::kWrite);
+  std::byte* taken = co_await store_.pool_.take(ChunkPool::Use::kWrite);
+  chunk_ = {taken,
+            [&pool = store_.pool_](std::byte* chunk) { pool.give(chunk, ChunkPool::Use::kWrite); }};
   shared_->wake();
   chunk_begin_ = chunk_used_ = written_ == 0 ? kBlockBytes : 0;
-  std::memcpy(chunk_ + chunk_used_, parked_.data(), parked_.size());
+  std::memcpy(chunk_.get() + chunk_used_, parked_.data(), parked_.size());
   chunk_used_ += parked_.size();
   parked_.clear();
 }
@@ -120,7 +123,7 @@ awaitable<StatusOr<MutableBytes>> BlobWriter::prepare() {
     if (!wrote.ok()) co_return wrote;
   }
   if (chunk_ == nullptr) co_await take_chunk();
-  co_return MutableBytes{chunk_ + chunk_used_,
+  co_return MutableBytes{chunk_.get() + chunk_used_,
                          std::min<uint64_t>(kChunkBytes - chunk_used_, capacity_ - filled_)};
 }
 
@@ -131,7 +134,7 @@ void BlobWriter::commit(size_t bytes) {
     if (in_block == 0) {
       block_crc_ = place_seed(store_.store_, place_.file, data_offset(place_, filled_));
     }
-    block_crc_ = crc32c(block_crc_, {chunk_ + chunk_used_, n});
+    block_crc_ = crc32c(block_crc_, {chunk_.get() + chunk_used_, n});
     header_->block_crc[filled_ / kExtentBlockBytes] = block_crc_;
     filled_ += n;
     chunk_used_ += n;
@@ -142,32 +145,33 @@ void BlobWriter::commit(size_t bytes) {
 
 awaitable<Status> BlobWriter::write_chunk(bool last) {
   const bool first = written_ == 0;
-  std::byte* chunk = std::exchange(chunk_, nullptr);
+  std::shared_ptr<std::byte> chunk = std::exchange(chunk_, nullptr);
   size_t from = chunk_begin_;
   size_t end = round_up(chunk_used_, kBlockBytes);
-  std::memset(chunk + chunk_used_, 0, end - chunk_used_);
+  std::memset(chunk.get() + chunk_used_, 0, end - chunk_used_);
   uint64_t offset = data_offset(place_, written_);
   if (last && first) {  // the whole extent is in this chunk: header and data in one write
-    std::memcpy(chunk, header_.get(), sizeof(ExtentHeader));
+    std::memcpy(chunk.get(), header_.get(), sizeof(ExtentHeader));
     from = 0;
     offset -= kBlockBytes;
   }
   written_ += chunk_used_ - chunk_begin_;
   co_await shared_->landed.until([&] { return shared_->inflight < Shared::kInflightMax; });
-  send(chunk, offset, {chunk + from, end - from});
+  const Bytes filled{chunk.get() + from, end - from};
+  send(std::move(chunk), offset, filled);
   co_return shared_->error;
 }
 
 // Writes beside what the writer does next, and gives the chunk back then.
-void BlobWriter::send(std::byte* chunk, uint64_t offset, Bytes data) {
+void BlobWriter::send(std::shared_ptr<std::byte> chunk, uint64_t offset, Bytes data) {
   shared_->inflight++;
   if (store_.taken_) store_.taken_(data.size());
   spawn(shared_->executor, "writing an extent",
         [](ExtentStore& store, std::shared_ptr<Shared> shared, uint32_t file, uint64_t offset,
-           std::byte* chunk, Bytes data) -> awaitable<void> {
+           std::shared_ptr<std::byte> chunk, Bytes data) -> awaitable<void> {
           Status wrote =
               co_await store.volume_.write(file_id(file), offset, data, WriteMode::kPlain);
-          store.pool_.give(chunk, ChunkPool::Use::kWrite);
+          chunk.reset();
           if (!wrote.ok() && !absl::IsResourceExhausted(wrote) && !absl::IsUnavailable(wrote)) {
             store.retire(file, wrote);
           }
@@ -178,16 +182,14 @@ void BlobWriter::send(std::byte* chunk, uint64_t offset, Bytes data) {
           shared->inflight--;
           shared->landed.notify();
           if (shared->inflight == 0) store.unref(std::exchange(shared->abandoned, {}));
-        }(store_, shared_, place_.file, offset, chunk, data));
+        }(store_, shared_, place_.file, offset, std::move(chunk), data));
 }
 
 awaitable<Status> BlobWriter::end_extent() {
   shared_->wake();
   if (!open_) co_return absl::OkStatus();
   if (filled_ == 0) {
-    if (chunk_ != nullptr) {
-      store_.pool_.give(std::exchange(chunk_, nullptr), ChunkPool::Use::kWrite);
-    }
+    chunk_.reset();
     open_ = false;
     store_.unref_place(place_);
     co_return absl::OkStatus();

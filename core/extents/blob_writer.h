@@ -2,7 +2,8 @@
 // kBlobBytesMax, announced or reached, is refused: is_value_too_long().
 //
 // Threads: one coroutine at a time, on one executor.
-// Memory: at most 4 chunks in flight and one that fills (core/extents/chunk_pool.h).
+// Memory: at most 4 chunks in flight and one that fills (core/extents/chunk_pool.h), and those that
+// others keep.
 #pragma once
 
 #include <algorithm>
@@ -28,6 +29,9 @@ class BlobWriter {
   awaitable<StatusOr<MutableBytes>> prepare();
   void commit(size_t bytes);
   void rest();
+  // The chunk that prepare() gave room in. What was filled of it stays as it is while somebody
+  // keeps it, which must not be for long: nobody else gets it meanwhile.
+  const std::shared_ptr<std::byte>& chunk() const { return chunk_; }
 
   awaitable<Status> append(Bytes data);
   // The bytes [offset, offset + length) of a blob that the caller holds a reference to; whole
@@ -48,7 +52,7 @@ class BlobWriter {
   // Whether so many more bytes, as one more piece, are still a value that can be.
   Status check_room(uint64_t bytes) const;
   awaitable<void> take_chunk();
-  void send(std::byte* chunk, uint64_t offset, Bytes data);
+  void send(std::shared_ptr<std::byte> chunk, uint64_t offset, Bytes data);
   void park();
   void add_piece(const Piece& piece);
 
@@ -64,7 +68,7 @@ class BlobWriter {
   uint64_t capacity_ = 0;  // data bytes
   uint64_t filled_ = 0;    // data bytes committed
   uint64_t written_ = 0;   // data bytes handed to the volume
-  std::byte* chunk_ = nullptr;
+  std::shared_ptr<std::byte> chunk_;
   std::string parked_;      // what is left of a chunk that was given back: less than a page
   size_t chunk_begin_ = 0;  // first chunk leaves a page for the header
   size_t chunk_used_ = 0;

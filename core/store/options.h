@@ -27,6 +27,8 @@ struct StoreOptions {
   double space_amplification = 2;  // the log may be so many times as large as what lives in it
   Durability durability = Durability::kEverySec;  // off: no timed sync
   bool repair = false;
+  // Of the rules of lifecycles (objects/lifecycle.h); less only for tests.
+  int64_t lifecycle_day_ms = int64_t{24} * 3600 * 1000;
   Report report;             // what an operator should know; may be empty
   uint64_t random_seed = 0;  // 0: from the system
 };

@@ -13,8 +13,10 @@ enum Tag : uint8_t {
   kCorsRule = 2,
   kVersioning = 16,
   kObjectLock = 17,
+  kLifecycle = 18,
   kEncryption = 19,
   kNotification = 24,
+  kFastEtags = 29,
   kPolicy = 32,
   kOwnership = 33,
   kPublicAccessBlock = 34,
@@ -214,8 +216,10 @@ std::string Properties::encode() const {
     add_byte(out, kVersioning, static_cast<uint8_t>(versioning));
   }
   if (object_lock) add_field(out, kObjectLock, encode_retention(*object_lock));
+  for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
   if (encryption) add_field(out, kEncryption, encode_encryption(*encryption));
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
+  if (fast_etags) add_byte(out, kFastEtags, 1);
   if (!policy.empty()) add_field(out, kPolicy, policy);
   if (ownership != Ownership::kBucketOwnerEnforced) {
     add_byte(out, kOwnership, static_cast<uint8_t>(ownership));
@@ -260,6 +264,16 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
       case kEncryption:
         p.encryption = decode_encryption(field->bytes);
         if (!p.encryption) return std::nullopt;
+        break;
+      case kLifecycle: {
+        auto rule = LifecycleRule::decode(field->bytes);
+        if (!rule) return std::nullopt;
+        p.lifecycle.push_back(std::move(*rule));
+        break;
+      }
+      case kFastEtags:
+        if (!byte_in(field->bytes, 1, 1)) return std::nullopt;
+        p.fast_etags = true;
         break;
       case kNotification: {
         auto rule = decode_notification(field->bytes);

@@ -7,9 +7,11 @@
 //   tag 16     = u8 versioning              1 enabled, 2 suspended; once set, it is never unset
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
-//   tag 19     = u8 mode  u8 bucket key  id     of encryption: 1 SSE-S3, 2 SSE-KMS with this key,
-//   or
-//                                           with the default one
+//   tag 18     = lifecycle_rule.h's rule    in the order of the rules
+//   tag 19     = u8 mode  u8 bucket key  id     of encryption: 1 SSE-S3, 2 SSE-KMS; the key as it
+//   was
+//                                           named, or none for the standard one
+//   tag 29     = u8 1                       ETags are fast
 //   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
 //   tag 33     = u8 ownership               as below, but for 0
 //   tag 34     = u8 bits                    of public access: 1 block ACLs, 2 ignore ACLs, 4 block
@@ -43,6 +45,7 @@
 #include <vector>
 
 #include "core/store/acl.h"
+#include "core/store/lifecycle_rule.h"
 #include "core/store/version_lock.h"
 #include "core/store/website.h"
 
@@ -103,8 +106,10 @@ struct Properties {
   std::vector<CorsRule> cors = {};
   Versioning versioning = Versioning::kOff;          // Keyspace::set_versioning changes it
   std::optional<DefaultRetention> object_lock = {};  // Keyspace::set_object_lock changes it
+  std::vector<LifecycleRule> lifecycle = {};
   std::optional<BucketEncryption> encryption = {};
   std::vector<NotificationRule> notifications = {};
+  bool fast_etags = false;  // ETags are no MD5
   std::string policy = {};  // JSON; empty: none
   Ownership ownership = Ownership::kBucketOwnerEnforced;
   std::optional<PublicAccessBlock> public_access_block = {};

@@ -40,6 +40,16 @@ struct ObjectMeta {
 // with that number. Nothing: it lies as it is. What cannot be read there is 0 bytes.
 std::optional<uint64_t> encrypted_size(std::string_view meta);
 
+// What a listing shows of metadata, without a copy of any of it: views into what was encoded. Of
+// several checksums the first one. All is empty where there is none, or nothing that can be read.
+struct MetaSummary {
+  std::string_view etag;
+  std::string_view checksum_algorithm, checksum;
+  int64_t modified_ms = 0;
+  std::optional<uint64_t> encrypted_size;
+};
+MetaSummary summary_of(std::string_view meta);
+
 // Which version of its key a value is, in a bucket that keeps them (core/store/versions.h):
 //
 //   tag 16 = u32 bucket  u64 number  u8 kind  lock?     kind: 1 the null version, 2 a delete

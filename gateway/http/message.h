@@ -155,7 +155,8 @@ void append_percent_encoded(std::string& out, std::string_view text, bool keep_s
 void append_http_date(std::string& out, int64_t unix_ms);  // RFC 9110 IMF-fixdate
 std::string http_date(int64_t unix_ms);
 std::optional<int64_t> parse_http_date(std::string_view text);  // Unix seconds
-std::string iso_date(int64_t unix_ms);                          // 2006-02-03T16:45:09.000Z
+void append_iso_date(std::string& out, int64_t unix_ms);        // 2006-02-03T16:45:09.000Z
+std::string iso_date(int64_t unix_ms);
 // All that is left of a body. ResourceExhausted above the limit; Unavailable: clients hold too
 // much.
 awaitable<StatusOr<std::string>> read_all(Body& body, size_t limit);

@@ -93,7 +93,7 @@ UNSET = ["accelerate", "acl", "encryption", "lifecycle", "object-lock", "ownersh
          "publicAccessBlock", "replication", "requestPayment", "website"]
 LOCKS = ["acl", "legal-hold", "retention"]
 # PUT and DELETE of what is set for buckets (test_access.py, test_lock.py).
-SETTINGS = ["acl", "encryption", "object-lock", "ownershipControls", "policy", "publicAccessBlock", "requestPayment", "website"]
+SETTINGS = ["acl", "encryption", "lifecycle", "object-lock", "ownershipControls", "policy", "publicAccessBlock", "requestPayment", "website"]
 # Without which an operation is another, or none.
 NEEDED = {"x-amz-copy-source": "/matrix/key", "x-amz-rename-source": "/matrix/old", "x-amz-object-attributes": "ETag"}
 # What S3 gives a meaning to, with a value that it takes.
@@ -122,7 +122,7 @@ HEADERS = {
     "x-amz-server-side-encryption-customer-key": "k", "x-amz-server-side-encryption-customer-key-md5": "k",
     "x-amz-skip-destination-validation": "true", "x-amz-source-expected-bucket-owner": USER, "x-amz-storage-class": "STANDARD",
     "x-amz-tagging": "a=b", "x-amz-tagging-directive": "COPY", "x-amz-trailer": "x-amz-checksum-crc32",
-    "x-amz-transition-default-minimum-object-size": "varies_by_storage_class", "x-amz-website-redirect-location": "/a",
+    "x-amz-transition-default-minimum-object-size": "all_storage_classes_128K", "x-amz-website-redirect-location": "/a",
     "x-amz-write-offset-bytes": "4", "x-amz-new-with-next-year": "1", "x-cairn-new": "1", "x-cairn-ttl": "1000", "x-cairn-expires-ms": "1",
     "if-match": "*", "if-none-match": '"a"', "if-modified-since": "Thu, 01 Jan 2015 00:00:00 GMT",
     "if-unmodified-since": "Thu, 01 Jan 2099 00:00:00 GMT", "if-range": '"a"', "content-range": "bytes 0-1/2",

@@ -93,12 +93,12 @@ class Objects(Calls):
 
     # ---- checksums ----
 
-    def upload(self, key, parts, algorithm=None, kind=None, more={}):
+    def upload(self, key, parts, algorithm=None, kind=None, more={}, bucket="bucket"):
         """Uploads in parts, each with its checksum: the id, and the parts as a completion names them."""
         headers = dict(more)
         if algorithm:
             headers.update({"x-amz-checksum-algorithm": algorithm, "x-amz-checksum-type": kind})
-        status, xml, answer = self.call("POST", "/bucket/" + key, "uploads=", headers)
+        status, xml, answer = self.call("POST", "/%s/%s" % (bucket, key), "uploads=", headers)
         self.assertEqual(status, 200, xml)
         if algorithm:
             self.assertEqual((answer["x-amz-checksum-algorithm"], answer["x-amz-checksum-type"]), (algorithm, kind))
@@ -106,7 +106,7 @@ class Objects(Calls):
         sent = []
         for number, body in enumerate(parts, 1):
             sums = {"x-amz-checksum-" + algorithm.lower(): text(DIGESTS[algorithm](body))} if algorithm else {}
-            status, xml, answer = self.call("PUT", "/bucket/" + key, "partNumber=%d&uploadId=%s" % (number, upload), sums, body)
+            status, xml, answer = self.call("PUT", "/%s/%s" % (bucket, key), "partNumber=%d&uploadId=%s" % (number, upload), sums, body)
             self.assertEqual(status, 200, xml)
             for name, value in sums.items():
                 self.assertEqual(answer[name], value)
@@ -643,6 +643,49 @@ class Objects(Calls):
         for writer in range(writers):
             self.assertEqual([l for l in lines if l.startswith(b"%d." % writer)], [b"%d.%d" % (writer, i) for i in range(each)])
         self.assertEqual(len(lines), writers * each)
+
+    # ---- ETags ----
+
+    def test_a_bucket_may_have_etags_that_are_no_md5(self):
+        body = os.urandom(6 << 20)
+        digest = hashlib.md5(body)
+        content_md5 = {"content-md5": base64.b64encode(digest.digest()).decode()}
+
+        def mode(bucket="quick"):
+            return self.call("GET", "/" + bucket, "cairn-etag")[2]["x-cairn-etag"]
+
+        def etag(key, **more):
+            return self.call("PUT", "/quick/" + key, "", more, body)[2]["etag"].strip('"')
+        self.assertEqual(self.call("PUT", "/quick")[0], 200)
+        self.assertEqual(mode(), "md5")
+        self.assertEqual(etag("before"), digest.hexdigest())
+        for bad in ({}, {"x-cairn-etag": "slow"}):
+            self.refused((400, "InvalidArgument"), "PUT", "/quick", "cairn-etag", bad, ArgumentName="x-cairn-etag")
+        self.assertEqual(self.call("PUT", "/quick", "cairn-etag", {"x-cairn-etag": "fast"})[0], 200)
+        self.assertEqual(mode(), "fast")
+        fast = etag("a")
+        self.assertRegex(fast, "^[0-9a-f]{16}-1$")
+        self.assertEqual(etag("b"), fast)
+        self.assertEqual(etag("c", **content_md5), digest.hexdigest())
+        self.refused((400, "BadDigest"), "PUT", "/quick/a", "", content_md5, body[1:])
+        for condition, want in (('"%s"' % fast, 200), ('"%s"' % digest.hexdigest(), 412)):
+            self.assertEqual(self.call("GET", "/quick/a", "", {"if-match": condition})[0], want)
+        parts = [body[:5 << 20], body[5 << 20:]]
+        upload, xml = self.upload("in-parts", parts, bucket="quick")
+        done = self.call("POST", "/quick/in-parts", "uploadId=" + upload, {}, xml)
+        self.assertEqual(done[0], 200, done)
+        status, got, headers = self.call("GET", "/quick/in-parts")
+        self.assertEqual((status, got == body), (200, True))
+        self.assertRegex(headers["etag"], '^"[0-9a-f]{32}-2"$')
+        self.assertEqual(self.call("PUT", "/quick/copy", "", {"x-amz-copy-source": "quick/a"})[0], 200)
+        listed = re.findall(r"<ETag>\W*(?:quot;)?([0-9a-f-]+)", self.call("GET", "/quick", "list-type=2")[1].decode())
+        self.assertEqual(sorted(listed), sorted([digest.hexdigest(), fast, fast, digest.hexdigest(), fast, headers["etag"].strip('"')]))
+        self.server.restart()
+        type(self).connection = http.client.HTTPConnection("127.0.0.1", self.server.http, timeout=30)
+        self.assertEqual(mode(), "fast")
+        self.assertEqual(self.call("PUT", "/quick", "cairn-etag", {"x-cairn-etag": "md5"})[0], 200)
+        self.assertEqual(etag("d"), digest.hexdigest())
+        self.assertEqual(self.call("HEAD", "/quick/a")[2]["etag"], '"%s"' % fast)
 
     # ---- times to live ----
 

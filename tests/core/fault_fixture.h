@@ -67,6 +67,7 @@ struct FaultTest : testing::Test {
   bool repair = false;
   double amplification = 2;
   uint64_t memory_bytes = 0, segment_bytes = 64 << 10;
+  int64_t lifecycle_day_ms = 1000;
   std::unique_ptr<Store> make() {
     StoreOptions options;
     options.segment_bytes = segment_bytes;
@@ -76,6 +77,7 @@ struct FaultTest : testing::Test {
     options.extent_debt_bytes = 4 << 20;
     options.random_seed = 5;
     options.repair = repair;
+    options.lifecycle_day_ms = lifecycle_day_ms;
     options.space_amplification = amplification;
     options.collections = kv::collection_types();
     return std::make_unique<Store>(volume, store_clock, pool,

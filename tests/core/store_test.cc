@@ -501,6 +501,7 @@ void set_access(Properties& p, std::mt19937_64& rng) {
   if (rng() % 2 == 0) p.acl = some_acl(rng);
   if (p.acl && p.acl->is_default()) p.acl.reset();
   p.requester_pays = rng() % 2 == 0;
+  p.fast_etags = rng() % 2 == 0;
   if (rng() % 2 == 0) p.website = some_website(rng);
 }
 Properties some_properties(std::mt19937_64& rng) {

@@ -24,6 +24,5 @@ struct Listing {
 Error parse_listing(const Call& call, Listing& listing);
 // The page, when all is durable that it rests on; none is asked for where it may hold nothing.
 awaitable<Error> list_page(Call& call, Listing& listing, objects::ListPage& page);
-void add_prefixes(const Listing& listing, const objects::ListPage& page, pugi::xml_node to);
 
 }  // namespace cairn::s3

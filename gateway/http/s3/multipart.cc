@@ -5,6 +5,7 @@
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/encryption.h"
+#include "gateway/http/s3/lifecycle.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -53,6 +54,7 @@ awaitable<Error> create(Call& c) {
   auto made = objects::create_upload(c.store, *c.bucket, c.key, std::move(meta));
   if (!made.ok()) co_return error_of(made.status(), "NoSuchBucket");
   if (Error e = co_await settle(c, made->version)) co_return e;
+  say_abort(c, c.store.now_ms());
   XmlOut xml("InitiateMultipartUploadResult");
   add(xml.root(), "Bucket", c.bucket_name);
   add(xml.root(), "Key", c.key);
@@ -77,7 +79,7 @@ namespace {
 
 std::string etag_of_part(objects::Upload& upload) {
   const bool has_md5 = !upload.encrypted() || objects::has_md5_etag(upload.encrypted()->mode);
-  return has_md5 ? objects::hex(upload.digest(Algorithm::kMd5)) : objects::random_etag();
+  return has_md5 ? etag_digest(upload) : objects::random_etag();
 }
 
 awaitable<Error> upload_part(Call& c) {
@@ -86,7 +88,7 @@ awaitable<Error> upload_part(Call& c) {
   auto found = objects::find_upload(c.store, *c.bucket, c.key, c.param("uploadId"));
   if (!found.ok()) co_return error_of(found.status(), "NoSuchUpload");
   if (Error e = check_locked_part(c, found->meta)) co_return e;
-  objects::Upload upload(c.store, announced(c));
+  objects::Upload upload(c.store, announced(c), c.hashers);
   if (Error e = encrypt_part(c, found->meta, upload)) {
     e.rests_on = found->seen;
     co_return e;
@@ -160,15 +162,15 @@ awaitable<Error> upload_part_copy(Call& c) {
     co_return outside(opened->info.size, opened->info.seen);
   }
   takes_long(c);
-  // The part's ETag is the MD5 of its bytes, so they are read once; that is also what the whole's
+  // The part's ETag is made of its bytes, so they are read once; that is also what the whole's
   // checksum is made from.
   ObjectMeta meta;
-  objects::Upload upload(c.store, opened->length);
+  objects::Upload upload(c.store, opened->length, c.hashers);
   if (Error e = encrypt_part(c, found->meta, upload)) {
     e.rests_on = found->seen;
     co_return e;
   }
-  upload.add_digest(Algorithm::kMd5);
+  upload.add_digest(etag_algorithm(c));
   const std::string algorithm = found->meta.extra["algorithm"];
   if (auto a = objects::algorithm_named(algorithm)) upload.add_digest(*a);
   Status copied = co_await upload.append_object(*opened);
@@ -256,6 +258,10 @@ awaitable<Error> complete(Call& c) {
   if (!done.ok()) co_return of_part(error_of(done.status(), "NoSuchUpload"), c, parts);
   if (Error e = co_await settle(c, done->put.version)) co_return e;
   say_version(c, done->put.version_id);
+  if (!c.bucket->properties()->lifecycle.empty()) {
+    const auto info = objects::stat(c.store, *c.bucket, c.key);
+    if (info.ok() && info->etag == done->put.etag) say_expiration(c, c.key, *info);
+  }
   XmlOut xml("CompleteMultipartUploadResult");
   add(xml.root(), "Location", cat("/", c.bucket_name, "/", c.key));
   add(xml.root(), "Bucket", c.bucket_name);
@@ -309,6 +315,7 @@ awaitable<Error> list_parts(Call& c) {
   const auto list = objects::list_parts(c.store, upload->id);
   if (Error e = co_await settle(c, std::max(upload->seen, list.newest))) co_return e;
   const auto& parts = list.parts;
+  say_abort(c, upload->started_ms);
   XmlOut xml("ListPartsResult");
   auto root = xml.root();
   add(root, "Bucket", c.bucket_name);

@@ -7,6 +7,7 @@
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/collections.h"
 #include "gateway/http/s3/encryption.h"
+#include "gateway/http/s3/lifecycle.h"
 #include "gateway/http/s3/metadata.h"
 #include "gateway/http/s3/object_lock.h"
 #include "gateway/http/s3/service.h"
@@ -49,7 +50,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   const uint64_t most = c.put_bytes_max == 0 ? UINT64_MAX : c.put_bytes_max;
   if (length && *length > most) co_return too_large(c, *length);
   if (Status s = c.store.check_write(true); !s.ok()) co_return error_of(s);
-  upload.add_digest(Algorithm::kMd5);
+  upload.add_digest(etag_algorithm(c));
   // A checksum comes in a header, or its name is announced and it comes in a trailer.
   std::optional<Algorithm> declared;
   std::string expected, trailer;
@@ -84,6 +85,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     auto raw = objects::base64_decode(md5);
     if (!raw || raw->size() != 16) co_return invalid_md5(md5);
   }
+  c.body->hash_in(upload);
   // In HTTP's sum until it goes to extents; but for the first, which nobody is refused who may
   // write though connections without a right fill the sum.
   constexpr size_t kHeldUncounted = 16 << 10;
@@ -113,6 +115,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
     upload.commit(*n);
   }
   if (length && upload.size() - before != *length) co_return Error{"IncompleteBody", ""};
+  co_await upload.hashed();
   for (auto& [name, value] : c.body->trailers()) {
     if (name != trailer) {
       co_return Error{"MalformedTrailerError", cat("The trailer ", name, " was not announced")};
@@ -207,15 +210,14 @@ awaitable<Error> put_object(Call& c) {
       co_return precondition_failed(objects::unmet(conditions, now.ok() ? &*now : nullptr), seen);
     }
   }
-  objects::Upload upload(c.store, announced(c));
+  objects::Upload upload(c.store, announced(c), c.hashers);
   if (wish.mode != objects::EncryptionMode::kNone) {
     auto made = objects::make_encryption(c.store, wish);
     if (!made.ok()) co_return error_of(made.status());
     upload.encrypt(*std::move(made));
   }
   if (Error e = co_await receive(c, upload, meta.checksums)) co_return e;
-  meta.etag = objects::has_md5_etag(wish.mode) ? objects::hex(upload.digest(Algorithm::kMd5))
-                                               : objects::random_etag();
+  meta.etag = objects::has_md5_etag(wish.mode) ? etag_of_upload(upload) : objects::random_etag();
   meta.modified_ms = c.store.now_ms();
   if (Error e = co_await until_idle(c, c.key)) co_return e;
   const Cause cause = c.auth.form ? Cause::kFormUpload : Cause::kUser;
@@ -224,6 +226,7 @@ awaitable<Error> put_object(Call& c) {
   if (Error e = co_await settle(c, put->version)) co_return e;
   say_version(c, put->version_id);
   answer_put(c, *put, meta, upload);
+  say_expiration(c, c.key, meta, upload.size());
   co_return Error{};
 }
 
@@ -355,6 +358,7 @@ awaitable<Error> get_version(Call& c, std::optional<Version> version) {
   }
   set_object_headers(c, opened->info);
   set_lock_headers(c, opened->info.lock);
+  if (!version) say_expiration(c, c.key, opened->info);
   say_version(c, opened->info.version_id);
   say_encryption(c, opened->info.meta.encryption, false);
   if (verdict == objects::Verdict::kNotModified) {
@@ -580,7 +584,7 @@ awaitable<Error> copy_object(Call& c) {
   if (Error e = acl_for_object(c, meta)) co_return e;
   meta.modified_ms = c.store.now_ms();
   takes_long(c);
-  objects::Upload upload(c.store, 0);
+  objects::Upload upload(c.store, 0, c.hashers);
   // A value that never was an object gets its MD5 now, if it is small; a blob is shared unread,
   // unless a checksum is wanted that it does not have.
   const auto& stored = opened->stored;
@@ -627,6 +631,7 @@ awaitable<Error> copy_object(Call& c) {
     const std::string& id = opened->info.version_id;
     c.response.set("x-amz-copy-source-version-id", id.empty() ? "null" : id);
   }
+  say_expiration(c, c.key, meta, upload.size());
   XmlOut xml("CopyObjectResult");
   add(xml.root(), "LastModified", http::iso_date(meta.modified_ms));
   add_etag(xml.root(), put->etag);

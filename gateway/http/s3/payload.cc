@@ -30,26 +30,39 @@ bool PayloadBody::may_have_any(const http::Request& request) const {
          (auth_.payload == Payload::kSigned && auth_.payload_sha256 != kEmptySha256);
 }
 
-awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
-  if (done_ || into.empty()) co_return size_t{0};
-  if (!framed_) {
-    if (auth_.payload == Payload::kSigned && sha256_ == nullptr) {
-      sha256_ = std::make_unique<Digest>(Algorithm::kSha256);
-    }
-    auto n = co_await raw_.read(into);
-    if (!n.ok() || sha256_ == nullptr) co_return n;
-    if (*n > 0) {
-      sha256_->update(into.first(*n));
-    } else {
-      done_ = true;
-      const std::string found = objects::hex(sha256_->finish());
-      if (found != auth_.payload_sha256) {
-        co_return absl::InvalidArgumentError(
-            cat("XAmzContentSHA256Mismatch ", auth_.payload_sha256, " ", found));
-      }
-    }
+void PayloadBody::hash_in(objects::Upload& upload) {
+  if (framed_ || auth_.payload != Payload::kSigned) return;
+  upload.add_digest(Algorithm::kSha256);
+  upload_ = &upload;
+}
+
+// A body without frames.
+awaitable<StatusOr<size_t>> PayloadBody::read_whole(MutableBytes into) {
+  if (auth_.payload != Payload::kSigned) co_return co_await raw_.read(into);
+  if (upload_ == nullptr && sha256_ == nullptr) {
+    sha256_ = std::make_unique<Digest>(Algorithm::kSha256);
+  }
+  auto n = co_await raw_.read(into);
+  if (!n.ok()) co_return n;
+  if (*n > 0) {
+    if (sha256_) sha256_->update(into.first(*n));
     co_return n;
   }
+  done_ = true;
+  if (upload_ != nullptr) co_await upload_->hashed();
+  const std::string made =
+      upload_ != nullptr ? upload_->digest(Algorithm::kSha256) : sha256_->finish();
+  const std::string found = objects::hex(made);
+  if (found != auth_.payload_sha256) {
+    co_return absl::InvalidArgumentError(
+        cat("XAmzContentSHA256Mismatch ", auth_.payload_sha256, " ", found));
+  }
+  co_return size_t{0};
+}
+
+awaitable<StatusOr<size_t>> PayloadBody::read(MutableBytes into) {
+  if (done_ || into.empty()) co_return size_t{0};
+  if (!framed_) co_return co_await read_whole(into);
   Status framed = co_await to_chunk();
   if (!framed.ok()) co_return framed;
   if (done_) co_return size_t{0};

@@ -14,13 +14,16 @@
 
 #include "gateway/http/message.h"
 #include "gateway/http/s3/sigv4.h"
-#include "objects/digest.h"
+#include "objects/object.h"
 
 namespace cairn::s3 {
 
 class PayloadBody final : public http::Body {
  public:
   PayloadBody(http::Body& raw, const Authenticated& auth);
+  // Before the first byte: all that is read() goes into `upload`, which makes the SHA-256 of the
+  // whole body too, if there is to be one. `upload` lives until the end was read.
+  void hash_in(objects::Upload& upload);
   awaitable<StatusOr<size_t>> read(MutableBytes into) override;
   awaitable<Status> ready() override;
   bool is_ready() const override { return !framed_ && raw_.is_ready(); }
@@ -32,6 +35,7 @@ class PayloadBody final : public http::Body {
   const std::map<std::string, std::string>& trailers() const { return trailers_; }
 
  private:
+  awaitable<StatusOr<size_t>> read_whole(MutableBytes into);
   awaitable<Status> fill();  // more raw bytes into the buffer
   awaitable<StatusOr<std::string>> read_line();
   awaitable<Status> to_chunk();
@@ -43,6 +47,7 @@ class PayloadBody final : public http::Body {
   http::Body& raw_;
   const Authenticated& auth_;
   const bool framed_, signed_chunks_;
+  objects::Upload* upload_ = nullptr;
   std::unique_ptr<objects::Digest> sha256_;  // of the body, or of the chunk
   std::string buffer_;
   size_t at_ = 0;

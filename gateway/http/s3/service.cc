@@ -157,11 +157,12 @@ int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
   return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
 }
 
-std::array<std::span<const Row>, 16> all_rows() {
-  return {acl_rows(),        bucket_policy_rows(), bucket_rows(),        cors_rows(),
-          encryption_rows(), lock_rows(),          multipart_rows(),     notification_rows(),
-          object_rows(),     post_rows(),          public_access_rows(), rename_rows(),
-          settings_rows(),   tagging_rows(),       version_rows(),       website_rows()};
+std::array<std::span<const Row>, 18> all_rows() {
+  return {acl_rows(),           bucket_policy_rows(), bucket_rows(),    cors_rows(),
+          encryption_rows(),    etag_rows(),          lifecycle_rows(), lock_rows(),
+          multipart_rows(),     notification_rows(),  object_rows(),    post_rows(),
+          public_access_rows(), rename_rows(),        settings_rows(),  tagging_rows(),
+          version_rows(),       website_rows()};
 }
 
 // ---- the way in ----
@@ -340,6 +341,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
   call.put_bytes_max = put_bytes_max_;
   call.notifier = notifier_;
   call.users = &users_;
+  call.hashers = hashers_;
   address(request, call);
   Error e = co_await dispatch(call);
   name_what(call, e);

@@ -43,6 +43,7 @@ struct Call {
   const Row* row = nullptr;
   const Engines* engines = nullptr;      // null: collections are not shown
   uint64_t put_bytes_max = 0;            // of one body; 0: any
+  objects::Hashers* hashers = nullptr;   // of what is uploaded; null: whoever receives it
   events::Notifier* notifier = nullptr;  // null: nobody is told of events
   Users* users = nullptr;                // whom ACLs and policies may name
 
@@ -127,6 +128,8 @@ std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
 std::span<const Row> encryption_rows();
+std::span<const Row> etag_rows();
+std::span<const Row> lifecycle_rows();
 std::span<const Row> lock_rows();
 std::span<const Row> multipart_rows();
 std::span<const Row> notification_rows();
@@ -138,13 +141,13 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 16> all_rows();
+std::array<std::span<const Row>, 18> all_rows();
 
 class Service {
  public:
   Service(Store& store, Users& users, std::string domain, std::string region,
           const Engines* engines = nullptr, uint64_t put_bytes_max = 0,
-          events::Notifier* notifier = nullptr)
+          events::Notifier* notifier = nullptr, objects::Hashers* hashers = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
@@ -152,7 +155,8 @@ class Service {
         region_(std::move(region)),
         engines_(engines),
         put_bytes_max_(put_bytes_max),
-        notifier_(notifier) {}
+        notifier_(notifier),
+        hashers_(hashers) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
@@ -173,6 +177,7 @@ class Service {
   const Engines* const engines_;
   const uint64_t put_bytes_max_;
   events::Notifier* const notifier_;
+  objects::Hashers* const hashers_;
 };
 
 // ---- shared by the operations ----
@@ -225,6 +230,10 @@ awaitable<Error> append_object(Call& call, uint64_t offset);
 // What a PUT says of the object that it made.
 void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta,
                 const objects::Upload& upload);
+// What an upload needs to be hashed with for its ETag; then the ETag of a part, and of an object.
+objects::Algorithm etag_algorithm(const Call& call);
+std::string etag_digest(objects::Upload& upload);
+std::string etag_of_upload(objects::Upload& upload);
 // How many bytes of a body are announced; 0: it does not say.
 uint64_t announced(const Call& call);
 // Takes the body of a PUT into an upload and checks all that was declared about it; `checksums`

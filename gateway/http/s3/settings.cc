@@ -11,7 +11,6 @@ struct Unset {
   std::string_view subresource, code;
 };
 constexpr Unset kUnset[] = {
-    {"lifecycle", "NoSuchLifecycleConfiguration"},
     {"replication", "ReplicationConfigurationNotFoundError"},
 };
 
@@ -39,7 +38,6 @@ constexpr Row of_bucket(std::string_view operation, std::string_view action,
 constexpr Row kRows[] = {
     of_bucket("GetBucketAccelerateConfiguration", "GetAccelerateConfiguration", "accelerate",
               get_accelerate),
-    of_bucket("GetBucketLifecycleConfiguration", "GetLifecycleConfiguration", "lifecycle"),
     of_bucket("GetBucketLogging", "GetBucketLogging", "logging", get_logging),
     of_bucket("GetBucketReplication", "GetReplicationConfiguration", "replication"),
 };

@@ -506,8 +506,8 @@ Error Authenticator::authenticate_call(const http::Request& r, int64_t now_ms,
   Parts p;
   p.services = services;
   if (Error e = parse_header(r, p)) return e;
-  // What AWS has once for all regions is signed for the first.
-  if (p.region != region_ && p.region != "us-east-1") {
+  // What AWS has once for all regions is signed for the first, or by some clients for none.
+  if (p.region != region_ && p.region != "us-east-1" && !p.region.empty()) {
     return {"AuthorizationHeaderMalformed", cat("The region '", p.region, "' is wrong")};
   }
   if (Error e = check_signed(r, p, now_ms)) return e;

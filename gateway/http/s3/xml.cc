@@ -1,5 +1,7 @@
 #include "gateway/http/s3/xml.h"
 
+#include <algorithm>
+
 #include "core/base/text.h"
 #include "core/base/utf8.h"
 
@@ -115,15 +117,18 @@ struct StringWriter : pugi::xml_writer {
   std::string out = kXmlHead;
   void write(const void* data, size_t size) override {
     // A carriage return as it is would be read back as a line feed.
-    for (char c : std::string_view(static_cast<const char*>(data), size)) {
-      if (c == '\r') {
-        out += "&#13;";
-      } else {
-        out.push_back(c);
-      }
+    std::string_view text(static_cast<const char*>(data), size);
+    for (size_t at; (at = text.find('\r')) != text.npos; text.remove_prefix(at + 1)) {
+      out.append(text.substr(0, at)).append("&#13;");
     }
+    out.append(text);
   }
 };
+
+bool stands_for_itself(char c) {
+  const auto u = static_cast<unsigned char>(c);
+  return (u >= 0x20 || c == '\t' || c == '\n') && c != '&' && c != '<' && c != '>';
+}
 
 }  // namespace
 
@@ -209,8 +214,27 @@ XmlOut::XmlOut(const char* root, bool with_namespace) {
 
 std::string XmlOut::text() const {
   StringWriter writer;
+  writer.out.reserve(tail_.size() + 2048);
   document_.save(writer, "", pugi::format_raw | pugi::format_no_declaration, pugi::encoding_utf8);
+  if (!tail_.empty()) {
+    const size_t end = writer.out.rfind("</");  // of the root, which has other elements
+    const std::string closing = writer.out.substr(end);
+    writer.out.replace(end, writer.out.npos, tail_).append(closing);
+  }
   return std::move(writer.out);
+}
+
+void append_as_it_came(std::string& out, std::string_view name, std::string_view text) {
+  out.append("<").append(name).append(">");
+  while (!text.empty()) {
+    const auto end = std::find_if_not(text.begin(), text.end(), stands_for_itself);
+    const auto plain = static_cast<size_t>(end - text.begin());
+    out.append(text.substr(0, plain));
+    if (plain == text.size()) break;
+    out.append("&#").append(cat(int{text[plain]})).append(";");
+    text.remove_prefix(plain + 1);
+  }
+  out.append("</").append(name).append(">");
 }
 
 void add_as_it_came(pugi::xml_node parent, const char* name, const std::string& text) {

@@ -43,11 +43,17 @@ class XmlOut {
  public:
   explicit XmlOut(const char* root, bool with_namespace = true);
   pugi::xml_node root() { return document_.document_element(); }
+  // Elements in the root behind all others, already as text: where there are thousands of a kind,
+  // nodes cost more than all the rest.
+  std::string& tail() { return tail_; }
   std::string text() const;  // kXmlHead first
 
  private:
   pugi::xml_document document_;
+  std::string tail_;
 };
+// <name>text</name>, as add_as_it_came() has it.
+void append_as_it_came(std::string& out, std::string_view name, std::string_view text);
 // <name>text</name> in `parent`; what XML cannot hold becomes '?'.
 pugi::xml_node add(pugi::xml_node parent, const char* name, std::string_view text);
 pugi::xml_node add(pugi::xml_node parent, const char* name, uint64_t number);
