@@ -26,9 +26,12 @@
 #include "gateway/events/webhook.h"
 #include "gateway/grpc/door.h"
 #include "gateway/http/admin/admin.h"
+#include "gateway/http/admin/quota.h"
 #include "gateway/http/door.h"
 #include "gateway/http/iam/iam.h"
+#include "gateway/http/iam/key_sets.h"
 #include "gateway/http/kms/kms.h"
+#include "gateway/http/s3/access_log.h"
 #include "gateway/http/s3/service.h"
 #include "gateway/net/net.h"
 #include "gateway/options.h"
@@ -308,9 +311,14 @@ int serve(const Options& options) {
 
   // The HTTP door.
   objects::Hashers hashers(objects::Hashers::threads_for_this_machine());
+  s3::AccessLog access_log(store, int64_t{options.access_log_period_s} * 1000, options.region);
   s3::Service s3(store, users, options.domain, options.region, &engines, options.put_max, &notifier,
-                 &hashers);
-  iam::Service iam(store, users, options.region);
+                 &hashers, &access_log);
+  auto provider_tls = events::make_client_tls({});
+  if (!provider_tls.ok()) die(provider_tls.status());
+  auto key_sets = iam::KeySets::make(clock, options.oidc_jwks, *provider_tls);
+  if (!key_sets.ok()) die(key_sets.status(), kUsageExit);
+  iam::Service iam(store, users, **key_sets, options.region);
   kms::Service kms(store, users, options.region);
   std::unique_ptr<admin::Admin> admin;
   auto handler = [&](http::Request& request, http::Response& response) -> awaitable<void> {
@@ -334,7 +342,7 @@ int serve(const Options& options) {
   server.client_limits.set_others([&http_buffers] { return http_buffers.bytes(); });
   http::Door http(loops, http_buffers, handler, http::Times(), scarce);
   admin = std::make_unique<admin::Admin>(server, *engines.front(), http.stats(), alarms,
-                                         options.metrics_on_loopback, &notifier);
+                                         options.metrics_on_loopback, &notifier, &access_log);
   die_unless(http.listen(endpoint(options.http)));
   if (!options.http_tls.empty()) {
     die_unless(http.listen_tls(endpoint(options.http_tls), tls));
@@ -406,6 +414,7 @@ int serve(const Options& options) {
       (*volume)->engine());
 
   die_unless(run_to_end(loops, notifier.start()));
+  access_log.start(store.any_executor());
   spawn(loops.contexts.back()->get_executor(), "the rules of lifecycles", lifecycle.run());
 
   // FCALL would do it too, but INFO tells of the libraries before anybody calls one.
@@ -426,7 +435,12 @@ int serve(const Options& options) {
   for (const kv::Row& row : table.rows()) {
     if (row.run != nullptr) actions.push_back(cat("resp:", row.name));
   }
-  actions.push_back(cat("admin:", admin::kMetrics.name));
+  for (const Action& action : {admin::kMetrics, admin::kGetQuota, admin::kSetQuota}) {
+    actions.push_back(cat("admin:", action.name));
+  }
+  for (auto rows : iam::all_rows()) {
+    for (const iam::Row& row : rows) actions.push_back(cat(row.service, ":", row.name));
+  }
   for (const kms::Row& row : kms::rows()) actions.push_back(cat("kms:", row.name));
   users.know_actions(std::move(actions));
 
@@ -446,7 +460,8 @@ int serve(const Options& options) {
   resp.stop();
   http.stop();
   part_with_clients(loops, {&resp.guests(), &http.guests()}, rpc, clock);
-  const auto stop_notifier = [&notifier]() -> awaitable<Status> {
+  const auto stop_notifier = [&notifier, &access_log]() -> awaitable<Status> {
+    co_await access_log.stop();
     co_await notifier.stop();
     co_return absl::OkStatus();
   };

@@ -376,6 +376,10 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--audit-log-rate", o.audit_log_rate,
                  "lines a second that it takes; what is more is counted; 0: all")
       ->capture_default_str();
+  app.add_option("--access-log-period", o.access_log_period_s,
+                 "seconds after which buckets that log their accesses get another object of lines")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 86400));
   app.add_option("--aclfile", o.acl_file,
                  "file of ACL LOAD and ACL SAVE, which the start reads; without it the store alone "
                  "keeps users");
@@ -401,6 +405,10 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--webhook-records", o.webhook_records, "events in one request, at most")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  app.add_option("--oidc-jwks", o.oidc_jwks,
+                 "'URL FILE': the keys of this OpenID Connect provider are those of a JSON Web Key "
+                 "Set in a file, and it is not asked for them; may be given several times")
+      ->allow_extra_args(false);
   const auto size_into = [](const char* name, uint64_t& to) {
     return [name, &to](const std::string& text) {
       const auto bytes = parse_size(text);

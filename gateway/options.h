@@ -36,6 +36,7 @@ struct Options {
   uint64_t put_max = uint64_t{5} << 30;  // bytes of one PUT over HTTP, as S3 has it; 0: any
   std::string audit_log;                 // a file; empty: none
   uint64_t audit_log_rate = 20'000;      // lines a second; 0: all
+  uint32_t access_log_period_s = 300;    // how often access logs of buckets are put
   std::string acl_file;                  // of ACL LOAD and SAVE; empty: there is none
   bool metrics_on_loopback = false;      // /-/metrics takes no credentials from a peer there
   std::string io = "auto";               // auto, uring, threads
@@ -55,6 +56,7 @@ struct Options {
   std::vector<events::Target> event_targets;  // what these name
   std::string webhook_ca;                     // a file; empty: the system's certificates alone
   size_t webhook_records = 1;
+  std::vector<std::string> oidc_jwks;                          // "ISSUER FILE"
   uint64_t events_backlog = 1 << 30, events_history = 0;       // bytes
   std::map<std::string, std::string, std::less<>> parameters;  // that were given, by name
 

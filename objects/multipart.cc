@@ -365,7 +365,9 @@ awaitable<StatusOr<Completed>> complete_upload(Store& store, Namespace& bucket,
   std::optional<Version> made;
   const auto ttl_s = parse_int<int64_t>(upload->meta.extra[kUploadTtl]);
   const VersionLock lock = decode_lock(upload->meta.extra[kUploadLock]);
-  const int64_t expire_ms = ttl_s ? meta.modified_ms + *ttl_s * 1000 : 0;
+  Now now(store.clock());
+  const int64_t expire_ms =
+      ttl_s ? meta.modified_ms + *ttl_s * 1000 : bucket.default_expiry_ms(now);
   std::function<Status(Transaction&)> publish = [&](Transaction& t) -> Status {
     KeyHash hash = bucket.hash(key);
     if (!conditions.empty()) {

@@ -46,9 +46,7 @@ std::string etag_of(std::string_view etag, Lsn version) {
   return cat("0000000000000000", digits, "-0");
 }
 
-// Of the value, to those who may read it; `encrypted`: of what lies as ciphertext.
-uint64_t size_of(const Entry& e, const std::optional<uint64_t>& encrypted) {
-  if (encrypted) return *encrypted;
+uint64_t size_of(const Entry& e) {
   return e.is_blob() ? BlobRef::size_of(e.value()) : e.value_bytes();
 }
 
@@ -61,7 +59,8 @@ std::string etag_of(const ObjectMeta& meta, Lsn version) { return etag_of(meta.e
 
 Info info_of(Store& store, const Entry* e) {
   Info info;
-  info.size = size_of(*e, e->has_meta() ? encrypted_size(e->meta()) : std::nullopt);
+  info.size = size_of(*e);
+  if (e->has_meta()) info.size = encrypted_size(e->meta()).value_or(info.size);
   info.version = e->version();
   info.expire_ms = e->expire_ms();
   if (auto meta = ObjectMeta::decode(e->meta())) info.meta = std::move(*meta);
@@ -240,6 +239,20 @@ awaitable<StatusOr<Opened>> open(Store& store, Namespace& ns, std::string_view k
   }
 }
 
+Status check_growth(Store& store, Namespace& ns, std::string_view key, uint64_t bytes) {
+  if (!ns.metered()) return absl::OkStatus();
+  const auto more = [](uint64_t n) {
+    return static_cast<int64_t>(std::min<uint64_t>(n, kBlobBytesMax));
+  };
+  Growth growth{0, more(bytes)};
+  const KeyHash hash = ns.hash(key);
+  StripeLocks lock(store, hash);
+  const Entry* e = ns.index->find(key, hash);
+  if (e != nullptr && ns.versions() == nullptr) growth.bytes -= Keyspace::quota_bytes(e);
+  if (e == nullptr) growth.keys = 1;
+  return Keyspace::check_quota(ns, growth);
+}
+
 namespace {
 
 Status damaged() {
@@ -272,7 +285,7 @@ StatusOr<Opened> look_and_open(Store& store, Namespace& ns, std::string_view key
   uint64_t size = o.info.size;
   if (!o.info.meta.encryption.empty()) {
     encryption = Encryption::decode(o.info.meta.encryption);
-    const uint64_t bytes = size_of(*e, std::nullopt);
+    const uint64_t bytes = e->is_blob() ? BlobRef::size_of(e->value()) : e->value_bytes();
     if (!encryption || encryption->stored_bytes() != bytes) {
       return resting_on(damaged(), t.seen());
     }
@@ -370,15 +383,25 @@ Upload::~Upload() {
 
 void Upload::add_digest(Algorithm algorithm) { digests_->add(algorithm); }
 
-bool Upload::has_digests() const { return !digests_->empty(); }
-
 std::string Upload::digest(Algorithm algorithm) { return digests_->digest(algorithm); }
 
 awaitable<void> Upload::hashed() { return digests_->below(0); }
 
+bool Upload::has_digests() const { return !digests_->empty(); }
+
 uint64_t Upload::stored_size() const {
   if (blob_) return blob_->size;
   return writer_ ? writer_->size() : small_used_;
+}
+
+awaitable<Status> Upload::move_to_extents() {
+  writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
+  Status moved =
+      co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
+  if (!moved.ok()) co_return moved;
+  small_.clear();
+  small_.shrink_to_fit();
+  co_return absl::OkStatus();
 }
 
 uint64_t Upload::size() const { return encryption_ ? encryption_->size() : stored_size(); }
@@ -409,6 +432,8 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare() {
     Status ended = co_await end_frame();
     if (!ended.ok()) co_return ended;
   }
+  constexpr size_t kUnhashedMax = 2 << 20;  // what comes in may be so far ahead
+  if (digests_->waiting_bytes() > kUnhashedMax) co_await digests_->below(kUnhashedMax);
   auto room = co_await prepare_stored();
   if (!room.ok()) co_return room;
   room_ = *room;
@@ -416,28 +441,14 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare() {
   co_return room_;
 }
 
-awaitable<Status> Upload::move_to_extents() {
-  writer_ = std::make_unique<BlobWriter>(store_.extents(), 0);
-  Status moved =
-      co_await writer_->append(as_bytes(std::string_view(small_).substr(0, small_used_)));
-  if (!moved.ok()) co_return moved;
-  small_.clear();
-  small_.shrink_to_fit();
-  co_return absl::OkStatus();
-}
-
 awaitable<StatusOr<MutableBytes>> Upload::prepare_stored() {
-  constexpr size_t kUnhashedMax = 2 << 20;  // what comes in may be so far ahead
   if (size_hint_ > kBlobBytesMax) co_return value_too_long();
   const uint64_t threshold = store_.options().extent_threshold;
   if (!writer_ && small_used_ == threshold) {
     Status moved = co_await move_to_extents();
     if (!moved.ok()) co_return moved;
   }
-  if (writer_) {
-    if (digests_->waiting_bytes() > kUnhashedMax) co_await digests_->below(kUnhashedMax);
-    co_return co_await writer_->prepare();
-  }
+  if (writer_) co_return co_await writer_->prepare();
   if (small_.size() == small_used_) {
     // What was announced has to come before it takes much.
     constexpr uint64_t kFirst = 16 << 10, kGrowth = 4, kLeast = 4096;
@@ -449,9 +460,8 @@ awaitable<StatusOr<MutableBytes>> Upload::prepare_stored() {
 }
 
 void Upload::commit(size_t bytes) {
-  // What is encrypted where it lies is hashed before that.
-  const bool stays = writer_ && !cipher_;
-  digests_->update(room_.first(bytes), stays ? writer_->chunk() : nullptr);
+  // What is encrypted where it lies is hashed before.
+  digests_->update(room_.first(bytes), writer_ && !cipher_ ? writer_->chunk() : nullptr);
   if (cipher_ && bytes > 0) {
     if (frame_used_ == 0) cipher_->begin(frame_, false);
     cipher_->update(room_.first(bytes), room_.data());
@@ -857,7 +867,7 @@ bool list_some(Store& store, Namespace& ns, const ListQuery& q, std::string& fro
     item.key = e->key();
     page.key_bytes += item.key.size();
     item.type = e->type();
-    item.size = e->is_string() ? size_of(*e, meta.encrypted_size) : 0;
+    item.size = e->is_string() ? meta.encrypted_size.value_or(size_of(*e)) : 0;
     item.version = e->version();
     item.etag = etag_of(meta.etag, item.version);
     item.modified_ms = modified_at(store, meta.modified_ms, item.version);

@@ -173,12 +173,12 @@ class Upload {
   Upload(const Upload&) = delete;
 
  private:
+  awaitable<Status> move_to_extents();
   uint64_t stored_size() const;
   awaitable<StatusOr<MutableBytes>> prepare_stored();
   void commit_stored(size_t bytes);
   awaitable<Status> append_stored(Bytes data);
   awaitable<Status> end_frame();
-  awaitable<Status> move_to_extents();
   Store& store_;
   uint64_t size_hint_;
   std::string small_;
@@ -202,6 +202,9 @@ Status encrypt_by_default(Store& store, const Namespace& ns, Upload& upload);
 // has it. `source_key`: its customer's, if one came.
 Status begin_copy(Store& store, Opened& source, std::string_view source_key, EncryptionWish wish,
                   Upload& to);
+// OK, or is_quota_exceeded(): a value of so many bytes does not fit under this key, even if it
+// takes the place of what is there. For who has not begun yet to take it; put() judges it.
+Status check_growth(Store& store, Namespace& ns, std::string_view key, uint64_t bytes);
 
 struct PutResult {
   Lsn version;

@@ -91,9 +91,10 @@ class Tree(unittest.TestCase):
     def test_a_door_looks_a_namespace_up_only_where_its_caller_was_asked(self):
         """gRPC's and S3's operations get their namespaces from the functions that ask authorize() first.
         What a bucket lets web pages of other origins do is answered before it is known who asks; what an object has that a policy
-        is about is looked up while authorize() is asked."""
+        is about is looked up while authorize() is asked. Where accesses are logged is asked for when it is set, and what
+        is logged of a request is told to nobody by its answer."""
         asked = {"grpc/call.cc", "http/s3/service.cc", "http/s3/objects.cc", "http/s3/buckets.cc", "http/s3/cors.cc",
-                 "http/s3/request_context.cc"}
+                 "http/s3/request_context.cc", "http/s3/logging.cc", "http/s3/access_log.cc"}
         found = set()
         for _, path in sources():
             name = os.path.relpath(path, os.path.join(ROOT, "gateway"))

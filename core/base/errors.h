@@ -32,6 +32,16 @@ inline absl::Status value_too_long() {
   s.SetPayload(kExhaustedKey, absl::Cord("value"));
   return s;
 }
+// Of a bucket or a database, or of the user whom it counts for; `whose` says which.
+inline absl::Status quota_exceeded(const std::string& whose) {
+  absl::Status s = absl::ResourceExhaustedError(whose);
+  s.SetPayload(kExhaustedKey, absl::Cord("quota"));
+  return s;
+}
+inline bool is_quota_exceeded(const absl::Status& s) {
+  auto what = s.GetPayload(kExhaustedKey);
+  return what.has_value() && *what == "quota";
+}
 inline bool is_out_of_memory(const absl::Status& s) {
   auto what = s.GetPayload(kExhaustedKey);
   return what.has_value() && *what == "memory";

@@ -159,7 +159,7 @@ void Index::clear_stripe(size_t stripe) {
   for (size_t i = 0; i < part.size();) {
     Segment* s = part.at(i).segment();
     i += part.span(s);
-    counts_.keys->fetch_sub(s->count, std::memory_order_relaxed);
+    counts_.held->keys.fetch_sub(s->count, std::memory_order_relaxed);
     free_segment(stripe, s);
   }
   if (part.depth > 0) count(stripe, -static_cast<int64_t>(part.size() * sizeof(SegmentRef)));
@@ -368,7 +368,7 @@ void Index::insert(Entry* entry, KeyHash hash) {
     grow(p, hash);
   }
   p.count++;
-  counts_.keys->fetch_add(1, std::memory_order_relaxed);
+  counts_.held->keys.fetch_add(1, std::memory_order_relaxed);
 }
 
 void Index::replace(Entry* old, Entry* entry, KeyHash hash) {
@@ -395,7 +395,7 @@ void Index::remove(Entry* entry, KeyHash hash) {
   }
   s->slots[i] = 0;
   s->count--;
-  counts_.keys->fetch_sub(1, std::memory_order_relaxed);
+  counts_.held->keys.fetch_sub(1, std::memory_order_relaxed);
   const size_t stripe = stripe_of(hash);
   if (--p.count == 0) return clear_stripe(stripe);  // keys that are gone take no memory
   if (s->capacity > kSegmentSlotsMin && s->count < s->capacity / 4) {

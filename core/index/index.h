@@ -248,9 +248,15 @@ static_assert(sizeof(Entry) == 14);
 
 class Namespace;
 
+// What an index holds: how many keys, and how many bytes as quotas count them.
+struct KeyCounts {
+  std::atomic<uint64_t> keys{0};
+  std::atomic<int64_t> bytes{0};
+};
+
 // Where an index tells others of its size, while it changes; both outlive it or are let go of.
 struct IndexCounts {
-  std::atomic<uint64_t>* keys = nullptr;
+  KeyCounts* held = nullptr;
   std::shared_ptr<MemoryCount> memory;
   // Whether the heads of its stripes are counted as memory. Those of the databases 0 to 15 are
   // not: they are at most 1.5 MB in all, part of what the process takes itself, and a limit that
@@ -269,7 +275,7 @@ class Index {
         hash_seed_(hash_seed),
         mask_(one_stripe ? UINT64_MAX >> kStripeBits : UINT64_MAX),
         counts_(std::move(counts)) {
-    if (counts_.keys == nullptr) counts_.keys = &own_keys_;
+    if (counts_.held == nullptr) counts_.held = &own_;
   }
   ~Index();
   Index(const Index&) = delete;
@@ -300,27 +306,30 @@ class Index {
     const Part* p = part(stripe);
     return p == nullptr ? 0 : p->count;
   }
-  uint64_t size() const { return counts_.keys->load(std::memory_order_relaxed); }
-  // From now on it counts its keys for itself, and the other count begins anew. Nobody changes it
-  // meanwhile.
+  uint64_t size() const { return counts_.held->keys.load(std::memory_order_relaxed); }
+  // Of all its entries, as quotas count them: whoever changes an entry's says so.
+  int64_t bytes() const { return counts_.held->bytes.load(std::memory_order_relaxed); }
+  void add_bytes(int64_t bytes) { counts_.held->bytes.fetch_add(bytes, std::memory_order_relaxed); }
+  // From now on it counts for itself, and the other count begins anew. Nobody changes it meanwhile.
   void keep_own_size() {
-    own_keys_ = counts_.keys->exchange(0);
-    counts_.keys = &own_keys_;
+    own_.keys = counts_.held->keys.exchange(0);
+    own_.bytes = counts_.held->bytes.exchange(0);
+    counts_.held = &own_;
   }
   // Takes that back: it counts for all again, where `other` did, which is empty.
   void count_in_place_of(Index& other) {
     assert(other.size() == 0);
-    std::swap(counts_.keys, other.counts_.keys);
-    counts_.keys->store(own_keys_.load());
-    other.counts_.keys = &other.own_keys_;
+    std::swap(counts_.held, other.counts_.held);
+    counts_.held->keys = own_.keys.load();
+    counts_.held->bytes = own_.bytes.load();
+    other.counts_.held = &other.own_;
   }
   // Each goes to the namespace of the other, and counts for that. Nobody changes them meanwhile.
   void trade_places(Index& other) {
     std::swap(owner, other.owner);
-    const uint64_t keys = size();
-    counts_.keys->store(other.size());
-    other.counts_.keys->store(keys);
-    std::swap(counts_.keys, other.counts_.keys);
+    counts_.held->keys = other.counts_.held->keys.exchange(size());
+    counts_.held->bytes = other.counts_.held->bytes.exchange(bytes());
+    std::swap(counts_.held, other.counts_.held);
   }
   uint64_t table_bytes() const { return table_bytes_.load(std::memory_order_relaxed); }
   // Stripes get their tables in blocks of so many. Whether that of this one ever held an entry: for
@@ -501,7 +510,7 @@ class Index {
   const uint64_t hash_seed_;
   const KeyHash mask_;
   std::array<std::atomic<PartBlock*>, kStripes / kBlockStripes> blocks_{};
-  std::atomic<uint64_t> own_keys_{0};
+  KeyCounts own_;
   IndexCounts counts_;
   std::atomic<uint64_t> table_bytes_{0};
 };

@@ -43,7 +43,16 @@ class Asked final : public policy::Context {
       case Key::kPrincipalArn:
         return one(rights_.arn);
       case Key::kPrincipalType:
-        return one(rights_.is_root ? "Account" : rights_.is_anybody ? "Anonymous" : "User");
+        return one(rights_.is_root                ? "Account"
+                   : rights_.is_anybody           ? "Anonymous"
+                   : !rights_.session_arn.empty() ? "AssumedRole"
+                                                  : "User");
+      case Key::kPrincipalAccount:
+        return one(rights_.is_anybody ? std::string_view() : kAccount);
+      case Key::kFederatedProvider:
+        return one(rights_.provider);
+      case Key::kTokenIssueTime:
+        return one(rights_.is_session() ? issued() : std::string_view());
       default:
         return from_.request == nullptr ? std::nullopt : from_.request->value(key, place);
     }
@@ -53,7 +62,7 @@ class Asked final : public policy::Context {
     if (from_.request != nullptr) return from_.request->knows(key);
     // Only who looks at keys and values can tell, or, of a pattern, what it begins with.
     const bool of_keys = key.key == Key::kExistingObjectTag || key.key == Key::kContentLength ||
-                         key.key == Key::kPrefix;
+                         key.key == Key::kPrefix || key.key == Key::kObjectCreation;
     return !of_keys && !(key.key == Key::kTlsVersion && from_.secure);
   }
 
@@ -69,13 +78,15 @@ class Asked final : public policy::Context {
       now_ms_ = rights_.clock == nullptr ? SystemClock().now_ms() : rights_.clock->now_ms();
     return now_ms_;
   }
-  std::string_view time() const {
-    const time_t seconds = now_ms() / 1000;
+  static std::string_view time_text(int64_t ms, std::array<char, 32>& to) {
+    const time_t seconds = ms / 1000;
     tm utc{};
     gmtime_r(&seconds, &utc);
-    const size_t n = std::strftime(time_.data(), time_.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return {time_.data(), n};
+    const size_t n = std::strftime(to.data(), to.size(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return {to.data(), n};
   }
+  std::string_view time() const { return time_text(now_ms(), time_); }
+  std::string_view issued() const { return time_text(rights_.issued_ms, issued_); }
   std::string_view epoch() const {
     const int n = std::snprintf(epoch_.data(), epoch_.size(), "%lld",
                                 static_cast<long long>(now_ms() / 1000));
@@ -85,7 +96,7 @@ class Asked final : public policy::Context {
   const Rights& rights_;
   const Circumstances& from_;
   mutable int64_t now_ms_ = 0;
-  mutable std::array<char, 32> time_, epoch_;
+  mutable std::array<char, 32> time_, epoch_, issued_;
 };
 
 constexpr bool has(Access access, Access part) { return (access & part) != Access::kNone; }
@@ -129,15 +140,39 @@ class Judge {
   bool may(Access access, const Resource& resource) const {
     if (is_nobody(*rights_)) return false;
     const ActionNames names = names_of(action_, access);
-    const bool anybody = rights_->is_anybody;
-    const policy::Caller caller{rights_->arn, anybody ? std::string_view() : kAccount,
-                                rights_->canonical_user, rights_->is_root};
+    const policy::Caller caller = caller_of(*rights_);
     const Asked asked(*rights_, from_);
     const policy::Request request{names, resource, caller, asked};
     return allowed(request, access != Access::kNone) && within_boundary(request, access);
   }
 
+  bool may_assume(const policy::Policy& trust, std::string_view role_arn) const {
+    if (is_nobody(*rights_)) return false;
+    const ActionNames names(action_.door, action_.name);
+    const Asked asked(*rights_, from_);
+    const policy::Policy* const of_role[] = {&trust};
+    const Resource role = Resource::arn(role_arn);
+    const policy::Caller caller = caller_of(*rights_);
+    const policy::Request request{names, role, caller, asked};
+    const Verdict own = policy::evaluate(rights_->policies, request);
+    const Verdict trusted = policy::evaluate(of_role, request);
+    if (own == Verdict::kDeny || trusted == Verdict::kDeny) return false;
+    // As one of the account, whom its root may hand on what it was given.
+    const policy::Caller root{root_rights()->arn, kAccount, kRootCanonicalId, true};
+    const policy::Request of_account{names, role, root, asked};
+    const bool allowed =
+        trusted == Verdict::kAllow ||
+        (own == Verdict::kAllow && policy::evaluate(of_role, of_account) == Verdict::kAllow);
+    return allowed && within_boundary(request, Access::kByName);
+  }
+
  private:
+  static policy::Caller caller_of(const Rights& rights) {
+    const std::string_view id = rights.id;
+    return {rights.arn, rights.is_anybody ? std::string_view() : kAccount, rights.canonical_user,
+            rights.is_root, id.substr(0, id.find(':'))};
+  }
+
   bool allowed(const policy::Request& request, bool touches) const {
     const bool anybody = rights_->is_anybody;
     if (anybody && (bucket_ == nullptr || bucket_->requester_pays)) return false;
@@ -160,10 +195,19 @@ class Judge {
   }
 
   bool within_boundary(const policy::Request& request, Access access) const {
-    if (rights_->boundary == nullptr) return true;
-    const policy::Policy* boundary[] = {rights_->boundary.get()};
-    const Verdict verdict = policy::evaluate(boundary, request);
-    return access == Access::kNone ? verdict != Verdict::kDeny : verdict == Verdict::kAllow;
+    const auto within = [&](std::span<const policy::Policy* const> policies) {
+      const Verdict verdict = policy::evaluate(policies, request);
+      return access == Access::kNone ? verdict != Verdict::kDeny : verdict == Verdict::kAllow;
+    };
+    if (rights_->boundary != nullptr) {
+      const policy::Policy* const boundary[] = {rights_->boundary.get()};
+      if (!within(boundary)) return false;
+    }
+    if (rights_->session.empty()) return true;
+    std::array<const policy::Policy*, kSessionPoliciesMax> all;
+    size_t count = 0;
+    for (const auto& one : rights_->session) all.at(count++) = one.get();
+    return within({all.data(), count});
   }
 
   static const std::shared_ptr<const Rights>& root_rights() {
@@ -209,7 +253,7 @@ void Rights::add(PolicyPtr policy) {
 }
 
 bool Rights::allow_all() const {
-  if (nothing || boundary != nullptr || expires_ms != 0) return false;
+  if (nothing || is_bounded() || expires_ms != 0) return false;
   bool all = false;
   for (const policy::Policy* policy : policies) {
     for (const policy::Statement& s : policy->statements) {
@@ -249,6 +293,24 @@ bool authorize(const Principal& principal, const Action& action, std::string_vie
     return has(action.access, Access::kList) || may(rest, Resource::space(space));
   }
   return may(rest, Resource::all_keys(space));
+}
+
+bool may_assume(const Principal& principal, const Action& action, const policy::Policy& trust,
+                std::string_view role_arn, const Circumstances& from) {
+  return Judge(principal, action, {}, from).may_assume(trust, role_arn);
+}
+
+bool may_assume(std::string_view provider, const Action& action, const policy::Policy& trust,
+                std::string_view role_arn, const Circumstances& from) {
+  Rights nobody;
+  nobody.is_anybody = true;
+  const Asked asked(nobody, from);
+  const ActionNames names(action.door, action.name);
+  policy::Caller caller;
+  caller.provider = provider;
+  const policy::Policy* const of_role[] = {&trust};
+  const policy::Request request{names, policy::Resource::arn(role_arn), caller, asked};
+  return policy::evaluate(of_role, request) == Verdict::kAllow;
 }
 
 bool authorize(const Principal& principal, const Action& action, const policy::Resource& resource,

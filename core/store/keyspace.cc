@@ -216,6 +216,18 @@ int64_t Keyspace::held_bytes(const Entry* e) {
   return static_cast<int64_t>(e->bytes()) + (e->due_ms() != INT64_MAX ? kDueBytes : 0);
 }
 
+int64_t Keyspace::quota_bytes(const Entry* e) {
+  uint64_t value = 0;
+  if (const Collection* c = e->collection()) {
+    value = c->image_bytes();
+  } else if (e->is_blob()) {
+    std::memcpy(&value, e->value().data(), sizeof(value));  // BlobRef::size
+  } else {
+    value = e->value_bytes();
+  }
+  return static_cast<int64_t>(e->key().size() + e->meta_size() + value);
+}
+
 void Keyspace::prefetch(std::span<Namespace* const> spaces, std::span<const KeyHash> hashes,
                         bool insert) {
   for (size_t i = 0; i < spaces.size();) {  // runs of one namespace
@@ -292,9 +304,10 @@ void Keyspace::dispose(Entry* old, Lsn lsn) {
 
 void Keyspace::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   Stripe& s = stripe(hash);
-  int64_t bytes = 0;
+  int64_t bytes = 0, counted = 0;
   if (old != nullptr) {
     bytes -= held_bytes(old);
+    counted -= quota_bytes(old);
     if (old->is_cold()) cold_.fetch_sub(1, std::memory_order_relaxed);
   }
   if (old != nullptr && entry != nullptr) {
@@ -306,12 +319,14 @@ void Keyspace::place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry) {
   }
   if (entry != nullptr) {
     bytes += held_bytes(entry);
+    counted += quota_bytes(entry);
     if (entry->is_cold()) cold_.fetch_add(1, std::memory_order_relaxed);
     note_due(ns, s, entry);
     ns.note_encrypted(entry);
   }
   if (old != nullptr) forget_due(ns, s, old);  // now, so that a tree of one keeps its node
   memory_count_->add(stripe_of(hash), bytes);
+  ns.count(int64_t{entry != nullptr} - int64_t{old != nullptr}, counted);
 }
 
 void Keyspace::link(Namespace& ns, KeyHash hash, Entry* old,

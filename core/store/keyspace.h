@@ -155,6 +155,16 @@ class Keyspace {
   // version alone (core/store/versions.h). Collections that it holds stay, and make none. Errors as
   // above; FailedPrecondition: it has object lock, and is not to be suspended.
   StatusOr<Lsn> set_versioning(Namespace& bucket, bool enabled);
+  // How much a bucket or a database may hold, and the id of the user for whom it counts; empty:
+  // nobody; nothing: that stays. It holds what it holds, also if that is more. Errors as above.
+  StatusOr<Lsn> set_quota(Namespace& ns, const Quota& quota,
+                          std::optional<std::string_view> user_id);
+  // How much all may hold that counts for a user, and do hold.
+  void set_user_quota(std::string_view user_id, const Quota& quota)
+      ABSL_LOCKS_EXCLUDED(names_mutex_);
+  Usage usage_of_user(std::string_view user_id) const ABSL_LOCKS_EXCLUDED(names_mutex_);
+  // OK, or is_quota_exceeded(): it may not hold so much more. A hint for who has not begun yet.
+  static Status check_quota(const Namespace& ns, const Growth& growth);
   // What buckets and databases say of who may use them.
   const BucketAccessTable& bucket_access() const { return bucket_access_; }
   // Switches object lock on, for ever, or changes the default retention. FailedPrecondition: its
@@ -246,6 +256,8 @@ class Keyspace {
 
   // What an entry is counted with, its place among those that wait for a time included.
   static int64_t held_bytes(const Entry* e);
+  // As quotas count it (quota.h).
+  static int64_t quota_bytes(const Entry* e);
   // And with its name in an order, whose nodes are three quarters full.
   static constexpr int64_t kOrderBytes = kPointerBytes * 4 / 3;
 
@@ -434,6 +446,9 @@ class Keyspace {
   static void note_swap(Namespace& a, Namespace& b, Lsn lsn, bool wished);
   // So many keys more are there; `wished`: by the newest change whose writer wanted it durable.
   static void note_keys(Namespace& ns, int64_t more, Lsn wished);
+  // Null: the id is empty.
+  std::shared_ptr<UserMeter> meter(std::string_view user_id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(names_mutex_);
   awaitable<void> release_dead();
   awaitable<void> release_doomed();
   Stripe& stripe(KeyHash hash) { return (*stripes_)[stripe_of(hash)]; }
@@ -474,6 +489,9 @@ class Keyspace {
   std::map<std::string, NamespacePtr, std::less<>> by_name_ ABSL_GUARDED_BY(names_mutex_);
   absl::flat_hash_map<uint32_t, NamespacePtr> by_id_ ABSL_GUARDED_BY(names_mutex_);
   uint32_t next_namespace_ ABSL_GUARDED_BY(names_mutex_) = kFirstBucket;
+  // By users' ids, of those that have a quota or namespaces.
+  std::map<std::string, std::shared_ptr<UserMeter>, std::less<>> meters_
+      ABSL_GUARDED_BY(names_mutex_);
 
   // Entries with blobs that the index no longer names; their extents go once that is durable.
   Mutex dead_mutex_;

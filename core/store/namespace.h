@@ -8,15 +8,18 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/base/async.h"
+#include "core/base/clock.h"
 #include "core/base/memory_count.h"
 #include "core/base/mutex.h"
 #include "core/index/index.h"
 #include "core/store/holdings.h"
 #include "core/store/properties.h"
+#include "core/store/quota.h"
 #include "core/store/value.h"
 #include "core/store/versions.h"
 
@@ -54,6 +57,8 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
         hash_seed((hash_seed ^ seed_of(id)) * 0x9e3779b97f4a7c15ULL),
         name(std::move(name)),
         stored_(id.value()),
+        default_ttl_s_(properties.default_ttl_s),
+        logs_(properties.logging.has_value()),
         properties_(std::make_shared<const Properties>(properties)),
         memory_(std::move(memory)),
         hasher_(is_versions(id) ? hash_version_key : hash_key),
@@ -84,12 +89,32 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   // some that are.
   bool encrypts() const { return encrypts_.load(std::memory_order_relaxed); }
   bool may_hold_encrypted() const { return holds_encrypted_.load(std::memory_order_relaxed); }
+  // Of its properties, at no cost: Properties::default_ttl_s, and whether there is a `logging`.
+  int64_t default_ttl_s() const { return default_ttl_s_.load(std::memory_order_relaxed); }
+  // When a value expires that is written now and says nothing of it itself; 0: never.
+  int64_t default_expiry_ms(Now& now) const {
+    const int64_t seconds = default_ttl_s();
+    return seconds == 0 ? 0 : now.ms() + seconds * 1000;
+  }
+  bool logs_accesses() const { return logs_.load(std::memory_order_relaxed); }
+
+  // ---- quotas (quota.h) ----
+  // Whether a quota has to be asked before it may grow. Changes while all stripes are locked.
+  bool metered() const { return metered_.load(std::memory_order_relaxed); }
+  // Of a bucket with its versions; with what transactions did that may come to nothing.
+  Usage usage() const;
+  // Which limit there is that it passes, or all that counts for its user does, by growing so much;
+  // nothing: none. `counted`: it has grown already.
+  std::optional<std::string> exceeds(const Growth& own, const Growth& of_user, bool counted) const;
 
  private:
   friend class Keyspace;
   friend class Replay;
   friend class Store;
+  friend class Transaction;
   void set_properties(std::shared_ptr<const Properties> next) {
+    default_ttl_s_ = next->default_ttl_s;
+    logs_ = next->logging.has_value();
     MutexLock lock(properties_mutex_);
     encrypts_ = next->encryption.has_value();
     properties_.swap(next);
@@ -100,12 +125,19 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
     }
   }
   std::atomic<uint32_t> stored_;
+  std::atomic<int64_t> default_ttl_s_;
+  std::atomic<bool> logs_;
   // Held for the copy of a pointer. The std::atomic<std::shared_ptr> of GCC 12 holds such a lock
   // too, but lets go of it in load() with no order: a race with the next store().
   mutable SmallMutex properties_mutex_;
   std::shared_ptr<const Properties> properties_ ABSL_GUARDED_BY(properties_mutex_);
-  std::atomic<uint64_t> keys_{0};
+  KeyCounts held_;
   std::atomic<int64_t> committed_keys_{0};
+  std::atomic<bool> metered_{false};
+  QuotaLimits limits_;
+  // Of the user whom it counts for; read under the lock of a stripe, changed under all.
+  std::shared_ptr<UserMeter> meter_;
+  Namespace* bucket_ = nullptr;  // of a companion, which counts for its bucket
   const std::shared_ptr<MemoryCount> memory_;
   const KeyHasher hasher_;
   std::shared_ptr<Namespace> versions_;  // constant once set
@@ -121,6 +153,25 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
     companion_ = versions_.get();
     suspended_ = suspended;
     plain = false;
+    versions_->bucket_ = this;
+    versions_->set_quota(properties()->quota, meter_);
+  }
+  // The same. What it holds is another's from now on.
+  void set_quota(const Quota& quota, std::shared_ptr<UserMeter> meter) {
+    const auto keys = static_cast<int64_t>(size());
+    const int64_t bytes = index->bytes();
+    if (meter_ != nullptr) meter_->add(-keys, -bytes);
+    meter_ = std::move(meter);
+    if (meter_ != nullptr) meter_->add(keys, bytes);
+    limits_.set(quota);
+    metered_ = meter_ != nullptr || !quota.empty();
+    plain = !metered() && !dropped && versions_ == nullptr;
+    if (versions_ != nullptr) versions_->set_quota(quota, meter_);
+  }
+  // It holds so much more; under the lock of the stripe.
+  void count(int64_t keys, int64_t bytes) {
+    if (bytes != 0) index->add_bytes(bytes);
+    if (meter_ != nullptr) meter_->add(keys, bytes);
   }
 
  public:
@@ -135,7 +186,7 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   // The newest swap that brought it what it holds, likewise: whatever is there rests on it.
   std::atomic<uint64_t> swapped{0};
   std::atomic<bool> dropped{false};  // set while all stripes are locked; put() refuses then
-  // Neither dropped nor with versions: what a put has to know, in one look.
+  // Neither dropped nor with versions or a quota: what a put has to know, in one look.
   std::atomic<bool> plain{true};
   // Of the record that names it, and the size of that; under the keyspace's names lock. A database
   // has none until a property of it changes.
@@ -162,13 +213,13 @@ class Namespace : public std::enable_shared_from_this<Namespace> {
   KeyHash hash(std::string_view key) const { return hasher_(key, hash_seed); }
   // From any thread, without a lock: the count outlives the index that a flush replaces. All that
   // the index holds, with what a transaction has put there or taken away that may come to nothing.
-  uint64_t size() const { return keys_.load(std::memory_order_relaxed); }
+  uint64_t size() const { return held_.keys.load(std::memory_order_relaxed); }
   // Without that: a transaction changes it once, at its commit.
   int64_t committed_size() const { return committed_keys_.load(std::memory_order_relaxed); }
   // An empty one for this namespace; the one before keeps its own size from then on.
   std::unique_ptr<Index> make_index() {
     return std::make_unique<Index>(
-        hash_seed, this, false, IndexCounts{&keys_, memory_, id.value() >= kFirstBucket, hasher_});
+        hash_seed, this, false, IndexCounts{&held_, memory_, id.value() >= kFirstBucket, hasher_});
   }
 };
 using NamespacePtr = std::shared_ptr<Namespace>;

@@ -57,6 +57,7 @@ StatusOr<Lsn> Keyspace::create_bucket(std::string_view name, Properties set) {
   }
   auto ns = std::make_shared<Namespace>(id, std::string(name), set, hash_seed_, memory_count_);
   ns->order_end = Namespace::kAllHashes;
+  ns->set_quota(set.quota, meter(set.charged_to));
   write_name(*ns);
   if (locks) {
     NamespacePtr versions = by_id_[versions_of(id).value()] = make_companion(*ns);
@@ -130,6 +131,26 @@ StatusOr<Lsn> Keyspace::set_versioning(Namespace& ns, bool enabled) {
   return ns.named;
 }
 
+StatusOr<Lsn> Keyspace::set_quota(Namespace& ns, const Quota& quota,
+                                  std::optional<std::string_view> user_id) {
+  if (Status s = check_write(true); !s.ok()) return s;
+  StripeLocks all(*this);  // what it holds stays meanwhile
+  all.lock_all();
+  MutexLock lock(names_mutex_);
+  if (ns.dropped) return resting_on(absl::NotFoundError("no such bucket"), newest_name());
+  auto next = std::make_shared<Properties>(*ns.properties());
+  next->quota = quota;
+  if (user_id) next->charged_to = *user_id;
+  const std::string charged_to = next->charged_to;
+  if (name_record(ns, next->encode()).size() > log_.record_bytes_max()) {
+    return absl::ResourceExhaustedError("what is set for the bucket is larger than a log segment");
+  }
+  newest_name_ = write_name(ns, *next).value();
+  ns.set_properties(std::move(next));
+  ns.set_quota(quota, meter(charged_to));
+  return ns.named;
+}
+
 StatusOr<Lsn> Keyspace::set_object_lock(Namespace& ns, const DefaultRetention& retention) {
   bool versioned = true;
   auto lsn = change_properties(ns, [&](Properties& p) {
@@ -182,6 +203,7 @@ StatusOr<Lsn> Keyspace::drop_bucket(std::string_view name) {
     ns->versions()->dropped = true;
     ns->versions()->plain = false;
   }
+  ns->set_quota({}, nullptr);
   usage_.sub(ns->named, ns->name_bytes);
   RecordView record;
   record.type = RecordType::kNamespaceDrop;
@@ -239,6 +261,7 @@ void Keyspace::note_keys(Namespace& ns, int64_t more, Lsn wished) {
 
 std::unique_ptr<Index> Keyspace::replace_index(Namespace& ns) {
   std::unique_ptr<Index> old = std::move(ns.index);
+  if (ns.meter_ != nullptr) ns.meter_->add(-static_cast<int64_t>(old->size()), -old->bytes());
   old->keep_own_size();
   ns.index = ns.make_index();
   old->retired = true;
@@ -266,6 +289,10 @@ Holdings Keyspace::holdings() const {
 }
 
 void Keyspace::exchange(Namespace& a, Namespace& b) {
+  const auto more = static_cast<int64_t>(b.size() - a.size());
+  const int64_t more_bytes = b.index->bytes() - a.index->bytes();
+  if (a.meter_ != nullptr) a.meter_->add(more, more_bytes);
+  if (b.meter_ != nullptr) b.meter_->add(-more, -more_bytes);
   a.index.swap(b.index);
   a.index->trade_places(*b.index);
   a.volatile_keys = b.volatile_keys.exchange(a.volatile_keys);

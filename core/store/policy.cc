@@ -171,7 +171,19 @@ std::optional<PrincipalPattern> PrincipalPattern::parse(std::string_view type,
     if (!is_id) return std::nullopt;
     return PrincipalPattern{kCanonicalUser, std::string(text)};
   }
+  if (type == "Federated") {
+    const bool is_provider =
+        text.starts_with("arn:aws:iam::") && text.size() > 40 && is_account(text.substr(13, 12)) &&
+        text.substr(25).starts_with(":oidc-provider/") && text.find_first_of("*?$") == text.npos;
+    if (!is_provider) return std::nullopt;
+    return PrincipalPattern{kProvider, std::string(text)};
+  }
   if (type != "AWS") return std::nullopt;
+  constexpr std::string_view kInIds = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  if ((text.starts_with("AIDA") || text.starts_with("AROA")) && text.size() == 21 &&
+      text.find_first_not_of(kInIds) == text.npos) {
+    return PrincipalPattern{kUniqueId, std::string(text)};
+  }
   if (text == "*") return PrincipalPattern{kEverybody, "*"};
   if (is_account(text)) return PrincipalPattern{kAccount, std::string(text)};
   constexpr std::string_view kIam = "arn:aws:iam::";
@@ -183,9 +195,10 @@ std::optional<PrincipalPattern> PrincipalPattern::parse(std::string_view type,
   // The characters of a user's name and path, none of which is a wildcard.
   constexpr std::string_view kInUsers =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+=,.@-_/";
-  constexpr std::string_view kUsers = ":user/";
-  const bool is_user = rest.starts_with(kUsers) && rest.size() > kUsers.size() &&
-                       rest.back() != '/' &&
+  constexpr std::string_view kUsers = ":user/", kRoles = ":role/";
+  static_assert(kUsers.size() == kRoles.size());
+  const bool is_user = (rest.starts_with(kUsers) || rest.starts_with(kRoles)) &&
+                       rest.size() > kUsers.size() && rest.back() != '/' &&
                        rest.find_first_not_of(kInUsers, kUsers.size()) == rest.npos;
   if (!is_user) return std::nullopt;
   return PrincipalPattern{kUser, std::string(text)};
@@ -193,12 +206,16 @@ std::optional<PrincipalPattern> PrincipalPattern::parse(std::string_view type,
 
 bool PrincipalPattern::matches(const Caller& caller, bool whole_account) const {
   switch (kind) {
-    case kEverybody:
-      return true;
+    case kEverybody:  // whom a provider identified has to be meant
+      return caller.provider.empty() || whole_account;
     case kAccount:
       return caller.account == text && (whole_account || caller.is_root);
     case kUser:
       return caller.arn == text;
+    case kUniqueId:
+      return caller.unique_id == text;
+    case kProvider:
+      return caller.provider == text;
     case kCanonicalUser:
       return caller.canonical_user == text;
     case kAnyUser:

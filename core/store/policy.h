@@ -87,6 +87,8 @@ struct Caller {
   std::string_view account;         // "000000000000"
   std::string_view canonical_user;  // its id, 64 hexadecimal digits
   bool is_root = false;             // of the account
+  std::string_view unique_id = {};  // of the user or the role, "AIDA…" or "AROA…"
+  std::string_view provider = {};   // the ARN of who said who it is; then all else is empty
 };
 
 struct Request {
@@ -130,12 +132,14 @@ struct PrincipalPattern {
   enum Kind : uint8_t {
     kEverybody,  // who has not said who he is too
     kAccount,    // to deny: all of the account; else its root, who may hand on what it was given
-    kUser,       // an ARN
+    kUser,       // an ARN, of a role also
+    kUniqueId,   // "AIDA…" or "AROA…": a user or a role that nobody else will ever be
     kCanonicalUser,  // an id
+    kProvider,       // whom the provider with this ARN identified; in what roles trust alone
     kAnyUser,        // everybody who has said who he is; no text says it, ACLs do
   } kind;
   std::string text;  // the account's number, the ARN, the id
-  // The two forms of AWS that Cairn has: {"AWS": text} and {"CanonicalUser": text}.
+  // The forms of AWS that Cairn has: {"AWS": text}, {"CanonicalUser": text}, {"Federated": text}.
   static std::optional<PrincipalPattern> parse(std::string_view type, std::string_view text);
   bool matches(const Caller& caller, bool whole_account) const;
 };

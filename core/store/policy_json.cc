@@ -119,8 +119,9 @@ bool has_wildcard(std::string_view text) { return text.find_first_of("*?") != te
 
 class Reader {
  public:
-  // `bucket` null: of no bucket.
-  explicit Reader(const std::string_view* bucket) : bucket_(bucket) {}
+  // `bucket` null: of no bucket. `trust`: of a role's trust.
+  explicit Reader(const std::string_view* bucket, bool trust = false)
+      : bucket_(bucket), trust_(trust) {}
   StatusOr<Policy> read(std::string_view text);
 
  private:
@@ -131,6 +132,9 @@ class Reader {
   // Of elements that a statement must have. IAM has a sentence for some.
   Status missing(std::string_view field, std::string_view iam = "Syntax errors in policy.") const {
     return refuse(cat("Missing required field ", field), iam, field);
+  }
+  Status invalid_principal(std::string_view which) const {
+    return refuse("Invalid principal in policy", "Invalid principal in policy:", which);
   }
   Status check_fields(const json::object& object, std::string_view known) const;
   Status read_version(const json::object& object);
@@ -150,6 +154,7 @@ class Reader {
                                       bool& negated) const;
 
   const std::string_view* const bucket_;
+  const bool trust_;
   Policy policy_;
 };
 
@@ -308,6 +313,13 @@ Status Reader::read_actions(const json::object& object, Statement& to) const {
       return refuse("Policy has invalid action", std::string(s.message()), text);
     }
     const std::string door = lower(std::string_view(text).substr(0, text.find(':')));
+    constexpr std::string_view kOfTrust[] = {"sts:assumerole", "sts:assumerolewithwebidentity",
+                                             "sts:*", "sts:assumerole*"};
+    const bool of_trust =
+        std::find(std::begin(kOfTrust), std::end(kOfTrust), lower(text)) != std::end(kOfTrust);
+    if (trust_ && !of_trust) {
+      return refuse("", "AssumeRole policy may only specify STS AssumeRole actions.", text);
+    }
     const bool of_no_bucket = door == "iam" || door == "kms" || door == "sts" || door == "admin";
     if (bucket_ != nullptr && of_no_bucket) {
       return refuse("Policy has invalid action", "", text);
@@ -320,6 +332,11 @@ Status Reader::read_resources(const json::object& object, Statement& to) const {
   constexpr std::string_view kNone = "Policy statement must contain resources.";
   const auto value = one_of(object, "Resource", to.not_resource);
   if (!value.ok()) return value.status();
+  if (trust_) {
+    if (*value != nullptr) return refuse("", "Has prohibited field Resource.", "Resource");
+    to.not_resource = true;  // than none: the role that it is of
+    return absl::OkStatus();
+  }
   if (*value == nullptr) return missing("Resource", kNone);
   const auto texts = strings(**value);
   if (!texts) return wrong_type("Resource");
@@ -346,16 +363,20 @@ Status Reader::read_resources(const json::object& object, Statement& to) const {
 Status Reader::read_principals(const json::object& object, Statement& to) const {
   const auto value = one_of(object, "Principal", to.not_principal);
   if (!value.ok()) return value.status();
-  if (bucket_ == nullptr) {
+  if (bucket_ == nullptr && !trust_) {
     if (*value == nullptr) return absl::OkStatus();
     return refuse("", "Policy document should not specify a principal.", "Principal");
   }
-  if (*value == nullptr) return missing("Principal");
+  if (*value == nullptr) return missing("Principal", "Missing required field Principal");
   if (to.not_principal && to.allow) {
-    return refuse("Invalid policy syntax.", "", "NotPrincipal goes with Deny alone");
+    return refuse("Invalid policy syntax.", "Allow with NotPrincipal is not allowed.",
+                  "NotPrincipal goes with Deny alone");
   }
   if (Status s = add_principals(**value, to); !s.ok()) return s;
-  if (to.principals.empty()) return missing("Principal cannot be empty!");
+  if (to.principals.empty()) {
+    return missing("Principal cannot be empty!",
+                   "Missing required field Principal cannot be empty!");
+  }
   return absl::OkStatus();
 }
 
@@ -365,8 +386,9 @@ Status Reader::add_principals(const json::value& value, Statement& to) const {
     if (!texts) return wrong_type("Principal");
     for (const std::string& text : *texts) {
       auto principal = PrincipalPattern::parse(type, text);
-      if (!principal) {
-        return refuse("Invalid principal in policy", "", cat("\"", type, "\" : \"", text, "\""));
+      const bool federated = principal && principal->kind == PrincipalPattern::kProvider;
+      if (!principal || (federated && !trust_)) {
+        return invalid_principal(cat("\"", type, "\" : \"", text, "\""));
       }
       to.principals.push_back(*std::move(principal));
     }
@@ -375,7 +397,7 @@ Status Reader::add_principals(const json::value& value, Statement& to) const {
   if (value.is_string()) {
     const std::string_view text = text_of(value.get_string());
     if (text == "*") return add("AWS", value);
-    return refuse("Invalid principal in policy", "", text);
+    return invalid_principal(text);
   }
   if (!value.is_object()) return wrong_type("Principal");
   for (const auto& [type, list] : value.get_object()) {
@@ -396,7 +418,7 @@ Status Reader::read_conditions(const json::object& object, Statement& to) const 
     }
     if (!map.is_object()) return wrong_type(name);
     for (const auto& [key_name, values] : map.get_object()) {
-      const auto key = ConditionKey::parse(text_of(key_name));
+      const auto key = ConditionKey::parse(text_of(key_name), trust_);
       if (!key) {
         constexpr std::string_view kInvalid = "Policy has an invalid condition key";
         return refuse(kInvalid, kInvalid, text_of(key_name));
@@ -488,7 +510,9 @@ json::value principals_of(const Statement& statement) {
   if (all.size() == 1 && all[0].kind == PrincipalPattern::kEverybody) return "*";
   json::object object;
   for (const PrincipalPattern& p : all) {
-    const char* type = p.kind == PrincipalPattern::kCanonicalUser ? "CanonicalUser" : "AWS";
+    const char* type = p.kind == PrincipalPattern::kCanonicalUser ? "CanonicalUser"
+                       : p.kind == PrincipalPattern::kProvider    ? "Federated"
+                                                                  : "AWS";
     json::value& list = object[type];
     if (!list.is_array()) list.emplace_array();
     list.get_array().emplace_back(view(p.text));
@@ -504,9 +528,11 @@ json::object to_value(const Statement& statement) {
     object[statement.not_principal ? "NotPrincipal" : "Principal"] = principals_of(statement);
   }
   object[statement.not_action ? "NotAction" : "Action"] = list_of(statement.actions.texts());
-  json::array resources;
-  for (const ResourcePattern& r : statement.resources) resources.emplace_back(view(r.text));
-  object[statement.not_resource ? "NotResource" : "Resource"] = std::move(resources);
+  if (!statement.resources.empty()) {  // of trust there are none
+    json::array resources;
+    for (const ResourcePattern& r : statement.resources) resources.emplace_back(view(r.text));
+    object[statement.not_resource ? "NotResource" : "Resource"] = std::move(resources);
+  }
   if (statement.conditions.empty()) return object;
   json::object conditions;
   for (const Condition& c : statement.conditions) {
@@ -520,13 +546,60 @@ json::object to_value(const Statement& statement) {
 
 }  // namespace
 
-StatusOr<Policy> parse_identity_policy(std::string_view text) {
+namespace {
+// Without its white space.
+size_t counted(std::string_view text) {
   const auto counts = [](char c) { return c != ' ' && c != '\t' && c != '\n' && c != '\r'; };
-  const auto counted = static_cast<size_t>(std::count_if(text.begin(), text.end(), counts));
-  if (text.size() > kIdentityTextBytesMax || counted > kIdentityPolicyBytesMax) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), counts));
+}
+}  // namespace
+
+StatusOr<Policy> parse_identity_policy(std::string_view text) {
+  if (text.size() > kIdentityTextBytesMax || counted(text) > kIdentityPolicyBytesMax) {
     return too_long(cat("Cannot exceed quota for PolicySize: ", kIdentityPolicyBytesMax));
   }
   return Reader(nullptr).read(text);
+}
+
+StatusOr<Policy> parse_trust_policy(std::string_view text) {
+  if (text.size() > kIdentityTextBytesMax || counted(text) > kTrustPolicyBytesMax) {
+    return too_long(cat("Cannot exceed quota for ACLSizePerRole: ", kTrustPolicyBytesMax));
+  }
+  return Reader(nullptr, true).read(text);
+}
+
+std::string with_principals(
+    std::string_view text,
+    absl::FunctionRef<std::optional<std::string>(std::string_view, std::string_view)> other) {
+  json::error_code error;
+  json::value document = json::parse({text.data(), text.size()}, error);
+  bool differs = false;
+  const auto replace = [&](std::string_view type, json::value& one) {
+    if (!one.is_string()) return;
+    if (const auto now = other(type, text_of(one.get_string()))) {
+      one = view(*now);
+      differs = true;
+    }
+  };
+  const auto each = [](json::value& list, auto&& take) {
+    if (!list.is_array()) return take(list);
+    for (json::value& one : list.get_array()) take(one);
+  };
+  const auto look_at = [&](json::value& statement) {
+    if (!statement.is_object()) return;
+    for (const char* name : {"Principal", "NotPrincipal"}) {
+      json::value* principal = statement.get_object().if_contains(name);
+      if (principal == nullptr || !principal->is_object()) continue;
+      for (auto& [type, list] : principal->get_object()) {
+        const std::string_view of = text_of(type);
+        each(list, [&](json::value& one) { replace(of, one); });
+      }
+    }
+  };
+  json::value* statements =
+      error || !document.is_object() ? nullptr : document.get_object().if_contains("Statement");
+  if (statements != nullptr) each(*statements, look_at);
+  return differs ? json::serialize(document) : std::string(text);
 }
 
 StatusOr<Policy> parse_bucket_policy(std::string_view text, std::string_view bucket) {

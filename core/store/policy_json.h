@@ -1,8 +1,9 @@
 // Policies as text: AWS's policy grammar in JSON, no more and no less of it than Cairn honours.
 //
 //   policy    = { "Version"?, "Id"?, "Statement": statement or [statement, …] }
-//   statement = { "Sid"?, "Effect", "Principal" or "NotPrincipal" (of buckets alone),
-//                 "Action" or "NotAction", "Resource" or "NotResource", "Condition"? }
+//   statement = { "Sid"?, "Effect", "Principal" or "NotPrincipal" (of buckets and trust alone),
+//                 "Action" or "NotAction", "Resource" or "NotResource" (not of trust),
+//                 "Condition"? }
 //
 // Refused, not ignored: a key twice, an element, action, condition key, operator or form of
 // principal that is not known, and whatever AWS refuses. Principals are everybody, an account, a
@@ -11,6 +12,7 @@
 // Threads: any.
 #pragma once
 
+#include <absl/functional/function_ref.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -36,7 +38,17 @@ inline constexpr size_t kIdentityTextBytesMax = 128 << 10;
 absl::StatusOr<Policy> parse_identity_policy(std::string_view text);
 // Of this bucket, or this database.
 absl::StatusOr<Policy> parse_bucket_policy(std::string_view text, std::string_view bucket);
+// Of whom a role trusts: what it is about is the role, so it has no Resource, and its actions are
+// those of STS that assume one.
+inline constexpr size_t kTrustPolicyBytesMax = 2048;  // white space not counted
+absl::StatusOr<Policy> parse_trust_policy(std::string_view text);
 std::string detail_of(const absl::Status& refusal);
+
+// The text with other principals, as `other(TYPE, TEXT)` says; nothing: it stays. Where all do, it
+// is the same text.
+std::string with_principals(
+    std::string_view text,
+    absl::FunctionRef<std::optional<std::string>(std::string_view, std::string_view)> other);
 
 // The same policy again: the parse functions make of it what it was made of.
 std::string to_json(const Policy& policy);

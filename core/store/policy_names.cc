@@ -221,6 +221,11 @@ constexpr KeyRow kKeys[] = {
     {Key::kUserId, "aws:userid"},
     {Key::kPrincipalArn, "aws:PrincipalArn"},
     {Key::kPrincipalType, "aws:PrincipalType"},
+    {Key::kPrincipalAccount, "aws:PrincipalAccount"},
+    {Key::kFederatedProvider, "aws:FederatedProvider"},
+    {Key::kRoleSessionName, "sts:RoleSessionName"},
+    {Key::kExternalId, "sts:ExternalId"},
+    {Key::kTokenClaim, "ISSUER:CLAIM"},
     {Key::kUserAgent, "aws:UserAgent"},
     {Key::kReferer, "aws:Referer"},
     {Key::kTokenIssueTime, "aws:TokenIssueTime"},
@@ -265,6 +270,7 @@ constexpr KeyRow kKeys[] = {
     {Key::kIfMatch, "s3:if-match", "GetObject PutObject"},
     {Key::kIfNoneMatch, "s3:if-none-match", "GetObject PutObject"},
     {Key::kLocationConstraint, "s3:LocationConstraint", "CreateBucket"},
+    {Key::kObjectCreation, "s3:ObjectCreationOperation", "PutObject"},
     {Key::kContentLength, "cairn:content-length", "PutObject"},
 };
 static_assert(std::size(kKeys) == static_cast<size_t>(Key::kCount));
@@ -331,8 +337,25 @@ bool KeyRow::goes_with(std::string_view action) const {
   return std::find(words.begin(), words.end(), action) != words.end();
 }
 
-std::optional<ConditionKey> ConditionKey::parse(std::string_view text) {
+namespace {
+
+// HOST/PATH:CLAIM, where the host may have a port. A claim's name has a case.
+bool is_claim(std::string_view text) {
+  constexpr std::string_view kInClaims =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+  const size_t colon = text.rfind(':');
+  if (colon == text.npos || colon == 0 || text.size() > 320) return false;
+  const std::string_view issuer = text.substr(0, colon), claim = text.substr(colon + 1);
+  return issuer.find_first_of(".:") != issuer.npos && !claim.empty() &&
+         claim.find_first_not_of(kInClaims) == claim.npos;
+}
+
+}  // namespace
+
+std::optional<ConditionKey> ConditionKey::parse(std::string_view text, bool of_trust) {
+  if (of_trust && is_claim(text)) return ConditionKey{Key::kTokenClaim, std::string(text)};
   for (const KeyRow& row : kKeys) {
+    if (row.key == Key::kTokenClaim) continue;
     if (!row.has_tag() && equals_ignoring_case(row.name, text)) return ConditionKey{row.key, ""};
     if (row.has_tag() && is_prefix_of(row.name, text) && text.size() > row.name.size()) {
       return ConditionKey{row.key, std::string(text.substr(row.name.size()))};
@@ -341,6 +364,8 @@ std::optional<ConditionKey> ConditionKey::parse(std::string_view text) {
   return std::nullopt;
 }
 
-std::string ConditionKey::text() const { return cat(row_of(key).name, tag); }
+std::string ConditionKey::text() const {
+  return key == Key::kTokenClaim ? tag : cat(row_of(key).name, tag);
+}
 
 }  // namespace cairn::policy

@@ -54,6 +54,12 @@ enum class Key : uint8_t {
   kUserId,
   kPrincipalArn,
   kPrincipalType,  // Account, User, AssumedRole, FederatedUser or Anonymous
+  kPrincipalAccount,
+  kFederatedProvider,  // of a role that was assumed with its word: its ARN
+  kRoleSessionName,    // of AssumeRole and its like
+  kExternalId,         // likewise
+  kTokenClaim,  // of a token, by who made it: "HOST/PATH:sub"; the key's name is its tag. Of what
+                // roles trust alone
   kUserAgent,
   kReferer,
   kTokenIssueTime,  // of temporary credentials, ISO 8601
@@ -88,7 +94,8 @@ enum class Key : uint8_t {
   kIfMatch,
   kIfNoneMatch,
   kLocationConstraint,
-  kContentLength,  // bytes of the value that a request brings, whatever its door; Cairn's own
+  kObjectCreation,  // true: it makes an object; false: an upload or a part of one
+  kContentLength,   // bytes of the value that a request brings, whatever its door; Cairn's own
   kCount,
 };
 
@@ -106,7 +113,8 @@ struct ConditionKey {
   Key key;
   std::string tag;  // as the policy has it
   // Nothing: there is none of this name, or Cairn does not honour it. Case does not matter.
-  static std::optional<ConditionKey> parse(std::string_view text);
+  // `of_trust`: in what a role trusts, which may ask for the claims of tokens.
+  static std::optional<ConditionKey> parse(std::string_view text, bool of_trust = false);
   std::string text() const;
 };
 

@@ -16,6 +16,9 @@ enum Tag : uint8_t {
   kLifecycle = 18,
   kEncryption = 19,
   kNotification = 24,
+  kDefaultTtl = 26,
+  kLogging = 27,
+  kQuota = 28,
   kFastEtags = 29,
   kPolicy = 32,
   kOwnership = 33,
@@ -30,6 +33,16 @@ enum NotificationTag : uint8_t {
   kEvent = 3,
   kPrefix = 4,
   kSuffix = 5,
+};
+enum LoggingTag : uint8_t {
+  kLogBucket = 1,
+  kLogPrefix = 2,
+  kLogKeys = 3,
+};
+enum QuotaTag : uint8_t {
+  kQuotaBytes = 1,
+  kQuotaKeys = 2,
+  kChargedTo = 3,
 };
 enum RuleTag : uint8_t {
   kId = 1,
@@ -155,6 +168,20 @@ std::optional<NotificationRule> decode_notification(std::string_view in) {
   return rule;
 }
 
+template <class Number>
+void add_number(std::string& out, uint8_t tag, Number n) {
+  add_field(out, tag, {reinterpret_cast<const char*>(&n), sizeof(n)});
+}
+
+// Nothing if it has another size.
+template <class Number>
+std::optional<Number> number_in(std::string_view bytes) {
+  Number n;
+  if (bytes.size() != sizeof(n)) return std::nullopt;
+  std::memcpy(&n, bytes.data(), sizeof(n));
+  return n;
+}
+
 void add_byte(std::string& out, uint8_t tag, uint8_t byte) {
   const char text = static_cast<char>(byte);
   add_field(out, tag, {&text, 1});
@@ -170,6 +197,84 @@ std::optional<uint8_t> byte_in(std::string_view bytes, uint8_t least, uint8_t mo
 uint8_t bits_of(const PublicAccessBlock& b) {
   return static_cast<uint8_t>(b.block_acls | b.ignore_acls << 1 | b.block_policy << 2 |
                               b.restrict_buckets << 3);
+}
+
+std::string encode_logging(const AccessLogging& logging) {
+  std::string out;
+  add_field(out, kLogBucket, logging.bucket);
+  if (!logging.prefix.empty()) add_field(out, kLogPrefix, logging.prefix);
+  if (logging.keys != LogKeys::kSimple) {
+    add_byte(out, kLogKeys, static_cast<uint8_t>(logging.keys));
+  }
+  return out;
+}
+
+std::optional<AccessLogging> decode_logging(std::string_view in) {
+  AccessLogging logging;
+  while (!in.empty()) {
+    const auto field = take_field(in);
+    if (!field) return std::nullopt;
+    switch (field->tag) {
+      case kLogBucket:
+        logging.bucket = field->bytes;
+        break;
+      case kLogPrefix:
+        logging.prefix = field->bytes;
+        break;
+      case kLogKeys: {
+        const auto byte = byte_in(field->bytes, 1, 2);
+        if (!byte) return std::nullopt;
+        logging.keys = static_cast<LogKeys>(*byte);
+        break;
+      }
+      default:
+        return std::nullopt;
+    }
+  }
+  return logging;
+}
+
+std::string encode_quota(const Properties& p) {
+  std::string out;
+  if (p.quota.bytes) add_number(out, kQuotaBytes, *p.quota.bytes);
+  if (p.quota.keys) add_number(out, kQuotaKeys, *p.quota.keys);
+  if (!p.charged_to.empty()) add_field(out, kChargedTo, p.charged_to);
+  return out;
+}
+
+// What bounds it. False: as below.
+bool decode_bounds(const Field& field, Properties& p) {
+  switch (field.tag) {
+    case kDefaultTtl: {
+      const auto seconds = number_in<int64_t>(field.bytes);
+      if (seconds) p.default_ttl_s = *seconds;
+      return p.default_ttl_s > 0;
+    }
+    case kLogging:
+      p.logging = decode_logging(field.bytes);
+      return p.logging.has_value();
+    case kQuota: {
+      std::string_view in = field.bytes;
+      while (!in.empty()) {
+        const auto part = take_field(in);
+        if (!part) return false;
+        if (part->tag == kQuotaBytes) {
+          p.quota.bytes = number_in<uint64_t>(part->bytes);
+          if (!p.quota.bytes) return false;
+        } else if (part->tag == kQuotaKeys) {
+          p.quota.keys = number_in<uint64_t>(part->bytes);
+          if (!p.quota.keys) return false;
+        } else if (part->tag == kChargedTo) {
+          p.charged_to = part->bytes;
+        } else {
+          return false;
+        }
+      }
+      return true;
+    }
+    default:
+      return false;
+  }
 }
 
 // What says who may use it. False: it is no such field, or not as it is written.
@@ -219,6 +324,11 @@ std::string Properties::encode() const {
   for (auto& rule : lifecycle) add_field(out, kLifecycle, rule.encode());
   if (encryption) add_field(out, kEncryption, encode_encryption(*encryption));
   for (auto& rule : notifications) add_field(out, kNotification, encode_rule(rule));
+  if (default_ttl_s > 0) add_number(out, kDefaultTtl, default_ttl_s);
+  if (logging) add_field(out, kLogging, encode_logging(*logging));
+  if (const std::string bounds = encode_quota(*this); !bounds.empty()) {
+    add_field(out, kQuota, bounds);
+  }
   if (fast_etags) add_byte(out, kFastEtags, 1);
   if (!policy.empty()) add_field(out, kPolicy, policy);
   if (ownership != Ownership::kBucketOwnerEnforced) {
@@ -261,10 +371,6 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         p.object_lock = decode_retention(field->bytes);
         if (!p.object_lock) return std::nullopt;
         break;
-      case kEncryption:
-        p.encryption = decode_encryption(field->bytes);
-        if (!p.encryption) return std::nullopt;
-        break;
       case kLifecycle: {
         auto rule = LifecycleRule::decode(field->bytes);
         if (!rule) return std::nullopt;
@@ -275,6 +381,10 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         if (!byte_in(field->bytes, 1, 1)) return std::nullopt;
         p.fast_etags = true;
         break;
+      case kEncryption:
+        p.encryption = decode_encryption(field->bytes);
+        if (!p.encryption) return std::nullopt;
+        break;
       case kNotification: {
         auto rule = decode_notification(field->bytes);
         if (!rule) return std::nullopt;
@@ -282,7 +392,7 @@ std::optional<Properties> Properties::decode(std::string_view bytes) {
         break;
       }
       default:
-        if (!decode_access(*field, p)) return std::nullopt;
+        if (!decode_bounds(*field, p) && !decode_access(*field, p)) return std::nullopt;
     }
   }
   if (p.encode() != bytes) return std::nullopt;  // twice the same name, another order

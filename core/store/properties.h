@@ -8,9 +8,14 @@
 //   tag 17     = u8 retention  u8 in years  u32 count     object lock, and its default retention;
 //                                           once set, it is never unset
 //   tag 18     = lifecycle_rule.h's rule    in the order of the rules
-//   tag 19     = u8 mode  u8 bucket key  id     of encryption: 1 SSE-S3, 2 SSE-KMS; the key as it
-//   was
-//                                           named, or none for the standard one
+//   tag 19     = u8 mode  u8 bucket key  id     of encryption: 1 SSE-S3, 2 SSE-KMS with this key,
+//                                           or with the default one
+//   tag 26     = i64 seconds                after which objects expire that say nothing else, > 0
+//   tag 27     = logging                    where accesses are logged: field*: 1 bucket, 2 prefix,
+//                                           3 u8 format (as LogKeys, but for 0); what is empty is
+//                                           missing
+//   tag 28     = quota                      field*: 1 u64 bytes, 2 u64 keys, 3 the id of the user
+//                                           for whom it counts; at least one of them
 //   tag 29     = u8 1                       ETags are fast
 //   tag 32     = text                       of the policy, as it came (core/store/policy_json.h)
 //   tag 33     = u8 ownership               as below, but for 0
@@ -46,6 +51,7 @@
 
 #include "core/store/acl.h"
 #include "core/store/lifecycle_rule.h"
+#include "core/store/quota.h"
 #include "core/store/version_lock.h"
 #include "core/store/website.h"
 
@@ -70,6 +76,17 @@ struct NotificationRule {
   std::vector<std::string> events = {};  // as s3:ObjectCreated:*
   std::string prefix = {}, suffix = {};  // of the keys
   bool operator==(const NotificationRule&) const = default;
+};
+
+// What the objects are called that accesses are logged into: PREFIX and a time, or between them the
+// account, the region, the bucket and the day, of the delivery or of the access.
+enum class LogKeys : uint8_t { kSimple = 0, kByDeliveryTime = 1, kByEventTime = 2 };
+
+// Where accesses of a bucket are logged.
+struct AccessLogging {
+  std::string bucket = {}, prefix = {};
+  LogKeys keys = LogKeys::kSimple;
+  bool operator==(const AccessLogging&) const = default;
 };
 
 // Whether ACLs count in a bucket. All that lies in it is its owner's whoever wrote it, so that
@@ -109,8 +126,12 @@ struct Properties {
   std::vector<LifecycleRule> lifecycle = {};
   std::optional<BucketEncryption> encryption = {};
   std::vector<NotificationRule> notifications = {};
-  bool fast_etags = false;  // ETags are no MD5
-  std::string policy = {};  // JSON; empty: none
+  int64_t default_ttl_s = 0;  // 0: none
+  std::optional<AccessLogging> logging = {};
+  Quota quota = {};             // Keyspace::set_quota changes it,
+  std::string charged_to = {};  // and whose it is: a user's id; empty: nobody's
+  bool fast_etags = false;      // ETags are no MD5
+  std::string policy = {};      // JSON; empty: none
   Ownership ownership = Ownership::kBucketOwnerEnforced;
   std::optional<PublicAccessBlock> public_access_block = {};
   std::optional<Acl> acl = {};  // nothing: the default one

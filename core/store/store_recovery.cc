@@ -458,8 +458,12 @@ awaitable<Status> Store::load(const Replay& replay) {
                  replay.holdings().numbers.size() != databases();
   }
   MutexLock lock(names_mutex_);
-  for (const auto& ns : databases_) note_access(*ns);
-  for (const auto& [name, ns] : by_name_) note_access(*ns);
+  const auto note = [&](Namespace& ns) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    note_access(ns);
+    ns.set_quota(ns.properties()->quota, meter(ns.properties()->charged_to));
+  };
+  for (const auto& ns : databases_) note(*ns);
+  for (const auto& [name, ns] : by_name_) note(*ns);
   next_namespace_ = next;
   co_return absl::OkStatus();
 }
@@ -512,7 +516,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first,
   SegmentUsage::Sum usage(usage_);
   const bool ordered = ns.ordered();
   uint64_t cold = 0;
-  int64_t bytes = 0;
+  int64_t bytes = 0, counted = 0;
   ns.index->for_each(s, [&](Entry* e) {
     if (e->lsn() < since || (planted(Bug::kExpiredNotLoaded) && e->expired(clock_.now_ms()))) {
       gone.emplace_back(e, ns.hash(e->key()));
@@ -525,6 +529,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first,
       return;
     }
     bytes += held_bytes(e);
+    counted += quota_bytes(e);
     if (Collection* c = e->collection()) {
       forget_charges(*c, first);
       count(*c, 1);
@@ -549,6 +554,7 @@ Status Store::load_stripe(Namespace& ns, size_t s, Lsn since, Lsn first,
     }
   });
   memory_count_->add(s, bytes);
+  ns.index->add_bytes(counted);
   cold_ += cold;
   for (auto& [e, hash] : gone) {
     ns.index->remove(e, hash);

@@ -59,6 +59,7 @@ Status Transaction::put(Namespace& ns, KeyHash hash, const RecordView& r) {
   }
   if (makes_versions(ns)) [[unlikely]]
     return at_once([&] { return add_version(ns, hash, r); }, &r);
+  if (asks_quota(ns)) return at_once([&] { return put_plain(ns, hash, r); }, &r);
   return put_plain(ns, hash, r);
 }
 
@@ -147,7 +148,7 @@ void Transaction::put_later(Namespace& ns, KeyHash hash, const RecordView& r,
     step.details->collection = collection.get();
     step.entry = Entry::make(r, Lsn(), std::move(collection));
   }
-  keyspace_.place(ns, hash, step.old, step.entry);
+  place(ns, hash, step.old, step.entry);
 }
 
 // ---- remove ----
@@ -155,7 +156,7 @@ void Transaction::put_later(Namespace& ns, KeyHash hash, const RecordView& r,
 Status Transaction::remove(Namespace& ns, KeyHash hash, Entry* entry) {
   assert(covers(hash));
   if (makes_versions(ns)) [[unlikely]]
-    return at_once([&] { return hide(ns, hash, entry->key(), entry); });
+    return at_once([&] { return freely([&] { return hide(ns, hash, entry->key(), entry); }); });
   return remove_plain(ns, hash, entry);
 }
 
@@ -173,7 +174,7 @@ Status Transaction::remove_plain(Namespace& ns, KeyHash hash, Entry* entry, std:
       step.details = std::make_unique<Details>();
       step.details->bytes = meta;
     }
-    keyspace_.place(ns, hash, entry, nullptr);
+    place(ns, hash, entry, nullptr);
     return absl::OkStatus();
   }
   lsn_ = append(r);
@@ -202,6 +203,9 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
   r.expire_ms = entry->expire_ms();
   RecordView logged = r;
   Keyspace::set_subject(*entry->collection(), logged);
+  if (asks_quota(ns)) {
+    return at_once([&] { return operate(ns, hash, entry, change); });
+  }
   // What expires makes room, as a removal does.
   const Need need = cause_ == Cause::kExpiry ? Need::kDelete : Need::kPut;
   if (Status s = reserve(logged, need); !s.ok()) return s;
@@ -216,7 +220,7 @@ Status Transaction::operate(Namespace& ns, KeyHash hash, Entry* entry, const Rec
 void Transaction::apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_view operation) {
   if (operation.empty()) return;
   Collection& c = *entry->collection();
-  const uint64_t before = c.memory_bytes();
+  const uint64_t before = c.memory_bytes(), image = c.image_bytes();
   const int64_t due = entry->due_ms();
   const bool applied = c.apply(operation);
   assert(applied);
@@ -224,6 +228,9 @@ void Transaction::apply(Namespace& ns, KeyHash hash, Entry* entry, std::string_v
   if (Identity* identity = c.share_.identity()) identity->done(operation);
   keyspace_.move_due(ns, hash, entry, due);
   keyspace_.memory_count_->add(stripe_of(hash), static_cast<int64_t>(c.memory_bytes() - before));
+  const auto more = static_cast<int64_t>(c.image_bytes() - image);
+  ns.count(0, more);
+  if (several_ && ns.metered()) note_growth(ns, {0, more});
 }
 
 void Transaction::operate_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& r) {
@@ -314,7 +321,7 @@ void Transaction::expire_later(Namespace& ns, KeyHash hash, Entry* entry, const 
   step.old = entry;
   // The order names the old one until the commit, and who lists it looks into its collection.
   step.entry = entry->with_expiry(r.expire_ms);
-  keyspace_.place(ns, hash, entry, step.entry);
+  place(ns, hash, entry, step.entry);
 }
 
 // ---- rename ----
@@ -353,8 +360,8 @@ Status Transaction::rename(Namespace& from, KeyHash from_hash, Entry* entry, Nam
   step.entry = Entry::make(r, entry->lsn(), nullptr);
   step.entry->set_marks(entry->marks());
   std::memcpy(const_cast<char*>(step.entry->value().data()), entry->value().data(), kPointerBytes);
-  keyspace_.place(from, from_hash, entry, nullptr);
-  keyspace_.place(to, to_hash, step.old, step.entry);
+  place(from, from_hash, entry, nullptr);
+  place(to, to_hash, step.old, step.entry);
   return absl::OkStatus();
 }
 
@@ -397,6 +404,7 @@ Status Transaction::flush_step(NamespaceId id, std::span<Namespace* const> space
   step.ns_id = id;
   step.details = std::make_unique<Details>();
   for (Namespace* ns : spaces) {
+    note_growth(*ns, {-static_cast<int64_t>(ns->size()), -ns->index->bytes()});
     const int64_t keys = ns->volatile_keys.exchange(0);
     step.details->flushed.push_back({ns, {keyspace_.replace_index(*ns), {}}, keys});
   }
@@ -436,6 +444,7 @@ Status Transaction::swap(Namespace& a, Namespace& b) ABSL_NO_THREAD_SAFETY_ANALY
   r.type = RecordType::kSwap;
   r.value = value;
   if (Status s = reserve(r, Need::kPut); !s.ok()) return s;
+  if (Status s = check_swap(a, b); !s.ok()) return s;
   if (several_) {
     Step& step = add_step(r.type, 0, &a, 0);
     step.ns_id = NamespaceId();
@@ -534,6 +543,7 @@ StatusOr<Lsn> Transaction::commit_several() {
     }
     if (work_->frees && need == Need::kPut) need = Need::kDelete;
     (void)refuse(keyspace_.log_.admit(need, work_->bytes));
+    if (status_.ok() && !work_->grown.empty()) (void)check_quotas();
   }
   if (!status_.ok()) {
     if (work_ != nullptr) roll_back();

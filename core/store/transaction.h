@@ -31,7 +31,8 @@
 //
 // After the first error nothing more is taken, status() says which it was, and commit() fails with
 // it. Errors: Unavailable (read-only), NotFound (the namespace was dropped), InvalidArgument (key
-// too long), ResourceExhausted (no room; larger than 1 GiB; a string over 16 MiB).
+// too long), ResourceExhausted (no room; larger than 1 GiB; a string over 16 MiB; quota.h: then
+// commit() of several changes says it first).
 //
 // Threads: one. Nothing blocks on I/O.
 #pragma once
@@ -65,6 +66,8 @@ class Transaction {
         several_(shape == Shape::kSeveral),
         wish_(wish),
         cause_(cause),
+        asks_quotas_(cause != Cause::kExpiry && cause != Cause::kEviction &&
+                     cause != Cause::kLifecycle && cause != Cause::kCopy),
         now_(keyspace.clock()) {}
   ~Transaction() {
     if (work_ == nullptr) return;
@@ -117,6 +120,8 @@ class Transaction {
 
   // Whoever fills it tells itself what its changes were, in words that this program does not have.
   void names_changes() { named_ = true; }
+  // What it writes is the store's own matter, and no quota refuses it.
+  void passes_quotas() { asks_quotas_ = false; }
   // Operations from here on change nothing of what is read at their keys (Change::unseen), or do.
   void changes_unseen(bool unseen) { unseen_ = unseen; }
   // What it removes goes since the last part of it was due.
@@ -208,10 +213,12 @@ class Transaction {
   };
   struct Work {  // of several changes
     std::vector<Step> steps;
-    uint64_t bytes = 0;     // of all records
-    Lsn newest;             // once committed
-    bool swaps = false;     // one of the steps
-    bool frees = false;     // it makes room, whatever is put again for it
+    uint64_t bytes = 0;  // of all records
+    Lsn newest;          // once committed
+    bool swaps = false;  // one of the steps
+    bool frees = false;  // it makes room, whatever is put again for it
+    // By how much it made those grow that have a quota; a companion with its bucket.
+    absl::InlinedVector<std::pair<const Namespace*, Growth>, 2> grown;
     Appended all;           // at the commit
     std::vector<Lsn> lsns;  // then, of each step the newest
     // Of each key that it made a version of, the number.
@@ -253,6 +260,13 @@ class Transaction {
   }
   // Of all stripes, unless it has them.
   Status take_all(StripeLocks& own);
+  // As Keyspace::place(), in a transaction of several changes.
+  void place(Namespace& ns, KeyHash hash, Entry* old, Entry* entry);
+  void note_growth(const Namespace& ns, const Growth& growth);
+  // What it does is no growth that a quota could refuse.
+  Status freely(absl::FunctionRef<Status()> change);
+  Status check_quotas();
+  Status check_swap(const Namespace& a, const Namespace& b);
   StatusOr<Lsn> commit_several();
   Status refuse(Status status);
   Status check_put(const Namespace& ns, const RecordView& record);
@@ -281,6 +295,10 @@ class Transaction {
   void expire_now(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   void expire_later(Namespace& ns, KeyHash hash, Entry* entry, const RecordView& change);
   // ---- versions ----
+  // A change of one that a quota is asked for is made as steps, so that it can be taken back.
+  bool asks_quota(const Namespace& ns) const {
+    return !several_ && asks_quotas_ && !ns.plain.load(std::memory_order_relaxed) && ns.metered();
+  }
   bool makes_versions(const Namespace& ns) const {
     return !ns.plain.load(std::memory_order_relaxed) && ns.versions() != nullptr &&
            cause_ != Cause::kCopy;
@@ -325,6 +343,7 @@ class Transaction {
   const Wish wish_;
   const Cause cause_;
   bool named_ = false, last_part_ = false, unseen_ = false;
+  bool asks_quotas_;
   Now now_;
   Lsn lsn_;  // of what was changed at once
   Lsn seen_;

@@ -40,6 +40,9 @@ void Transaction::undo(Step& s) {
         f.retired.index.swap(f.ns->index);
         f.ns->index->retired = false;
         f.ns->index->count_in_place_of(*f.retired.index);
+        if (f.ns->meter_ != nullptr) {
+          f.ns->meter_->add(static_cast<int64_t>(f.ns->size()), f.ns->index->bytes());
+        }
         f.ns->volatile_keys = f.volatile_keys;
       }
   }
@@ -58,6 +61,7 @@ void Transaction::Work::clear() {
   newest = Lsn();
   swaps = false;
   frees = false;
+  grown.clear();
   numbers.clear();
   all.parts.clear();
   all.lsns.clear();

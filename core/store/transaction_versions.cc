@@ -253,7 +253,8 @@ Status Transaction::hide(Namespace& ns, KeyHash hash, std::string_view key, Entr
 Status Transaction::mark(Namespace& ns, KeyHash hash, std::string_view key) {
   assert(covers(hash) && ns.versions() != nullptr);
   if (Status s = check_put(ns, RecordView{}); !s.ok()) return s;
-  return at_once([&] { return hide(ns, hash, key, ns.index->find(key, hash)); });
+  return at_once(
+      [&] { return freely([&] { return hide(ns, hash, key, ns.index->find(key, hash)); }); });
 }
 
 // ---- removal of one ----
@@ -297,7 +298,8 @@ StatusOr<bool> Transaction::remove_version(Namespace& ns, KeyHash hash, std::str
       next = Keyspace::newest_version(*versions, key, found.version.number);
     }
     if (Status s = take_for_good(found, bypass_governance); !s.ok()) return s;
-    return next == nullptr ? absl::OkStatus() : promote(ns, key, next);
+    if (next == nullptr) return absl::OkStatus();
+    return freely([&] { return promote(ns, key, next); });
   });
   if (!done.ok()) return done;
   return true;
@@ -320,7 +322,8 @@ Status Transaction::amend(Namespace& ns, KeyHash hash, Entry* entry, std::string
   std::optional<BlobRef> blob;
   if (r.is_blob()) blob = BlobRef::decode(r.value);
   if (blob) keyspace_.extents_.ref(*blob);
-  Status put = put_plain(ns, hash, r);
+  Status put =
+      asks_quota(ns) ? at_once([&] { return put_plain(ns, hash, r); }, &r) : put_plain(ns, hash, r);
   if (!put.ok() && blob) keyspace_.extents_.unref(*blob);
   return put;
 }

@@ -33,6 +33,13 @@ enum Tag : uint8_t {
   kAclFlags = 19,       // u8: a set of kAclOn and the like
   kAclHash = 20,        // 64 hexadecimal digits; several
   kAclRules = 21,
+  kTrust = 22,
+  kMaxSession = 23,  // i64, seconds
+  kClientId = 24,    // several
+  kThumbprint = 25,  // several
+  kPlain = 26,       // there if it is http
+  kQuotaBytes = 32,  // u64
+  kQuotaKeys = 33,   // u64
 };
 
 constexpr unsigned kAclOn = 1, kAclNopass = 2, kAclSkipsSanitizing = 4, kAclAsStarted = 8,
@@ -84,6 +91,13 @@ bool read(std::string_view bytes, Take take) {
 bool read_number(std::string_view bytes, int64_t& to) {
   if (bytes.size() != sizeof(to)) return false;
   std::memcpy(&to, bytes.data(), sizeof(to));
+  return true;
+}
+
+bool read_limit(std::string_view bytes, std::optional<uint64_t>& to) {
+  int64_t n = 0;
+  if (!read_number(bytes, n)) return false;
+  to = static_cast<uint64_t>(n);
   return true;
 }
 
@@ -156,6 +170,13 @@ PolicyText PolicyText::of(std::string text) {
   return made;
 }
 
+PolicyText PolicyText::of_trust(std::string text) {
+  PolicyText made{std::move(text), nullptr};
+  auto policy = policy::parse_trust_policy(made.text);
+  if (policy.ok()) made.compiled = std::make_shared<const policy::Policy>(*std::move(policy));
+  return made;
+}
+
 std::string encode(const UserRecord& r) {
   Writer w;
   write(w, r);
@@ -165,6 +186,8 @@ std::string encode(const UserRecord& r) {
     w.number(kPasswordSet, r.password_ms);
   }
   if (r.acl) write(w, *r.acl);
+  if (r.quota.bytes) w.number(kQuotaBytes, static_cast<int64_t>(*r.quota.bytes));
+  if (r.quota.keys) w.number(kQuotaKeys, static_cast<int64_t>(*r.quota.keys));
   return w.take();
 }
 
@@ -199,6 +222,26 @@ std::string encode(const KeyRecord& r) {
   return w.take();
 }
 
+std::string encode(const RoleRecord& r) {
+  Writer w;
+  write(w, r);
+  if (!r.description.empty()) w.text(kDescription, r.description);
+  w.text(kTrust, r.trust.text);
+  w.number(kMaxSession, r.max_session_s);
+  return w.take();
+}
+
+std::string encode(const ProviderRecord& r) {
+  Writer w;
+  w.text(kId, r.id);
+  w.text(kName, r.name);
+  w.number(kCreated, r.created_ms);
+  if (r.plain) w.text(kPlain, "");
+  w.several(kClientId, r.client_ids);
+  w.several(kThumbprint, r.thumbprints);
+  return w.take();
+}
+
 bool decode(std::string_view bytes, UserRecord& to) {
   const bool whole = read(bytes, [&](Tag tag, std::string_view b) {
     switch (tag) {
@@ -218,6 +261,10 @@ bool decode(std::string_view bytes, UserRecord& to) {
       case kAclRules:
         if (to.acl) to.acl->rules = b;
         return to.acl.has_value();
+      case kQuotaBytes:
+        return read_limit(b, to.quota.bytes);
+      case kQuotaKeys:
+        return read_limit(b, to.quota.keys);
       default:
         return take(tag, b, to);
     }
@@ -288,6 +335,51 @@ bool decode(std::string_view bytes, KeyRecord& to) {
     }
   });
   return whole && !to.id.empty() && !to.user.empty();
+}
+
+bool decode(std::string_view bytes, RoleRecord& to) {
+  const bool whole = read(bytes, [&](Tag tag, std::string_view b) {
+    switch (tag) {
+      case kDescription:
+        to.description = b;
+        return true;
+      case kTrust:
+        to.trust = PolicyText::of_trust(std::string(b));
+        return true;
+      case kMaxSession:
+        return read_number(b, to.max_session_s);
+      default:
+        return take(tag, b, to);
+    }
+  });
+  return whole && !to.id.empty() && !to.name.empty();
+}
+
+bool decode(std::string_view bytes, ProviderRecord& to) {
+  const bool whole = read(bytes, [&](Tag tag, std::string_view b) {
+    switch (tag) {
+      case kId:
+        to.id = b;
+        return true;
+      case kName:
+        to.name = b;
+        return true;
+      case kCreated:
+        return read_number(b, to.created_ms);
+      case kPlain:
+        to.plain = true;
+        return b.empty();
+      case kClientId:
+        to.client_ids.emplace_back(b);
+        return true;
+      case kThumbprint:
+        to.thumbprints.emplace_back(b);
+        return true;
+      default:
+        return false;
+    }
+  });
+  return whole && !to.id.empty() && !to.name.empty();
 }
 
 }  // namespace cairn

@@ -1,9 +1,10 @@
-// Who is known to the store, as its records have it: users, groups, policies that have a name, and
-// access keys. They are records of the system namespace without a value, their contents in the meta
-// part, which never leaves memory:
+// Who is known to the store, as its records have it: users, groups, roles, policies that have a
+// name, access keys, and OpenID Connect providers. They are records of the system namespace without
+// a value, their contents in the meta part, which never leaves memory:
 //
 //   "a/u/" NAME   a user        "a/g/" NAME   a group       NAME in lower case, as IAM tells
 //   "a/p/" NAME   a policy      "a/k/" ID     a key         names apart
+//   "a/r/" NAME   a role        "a/o/" URL    who identifies others' users, without its scheme
 //
 //   contents = u8 1  field*     field = u8 tag  u32 size  bytes
 //
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "core/store/policy.h"
+#include "core/store/quota.h"
 
 namespace cairn {
 
@@ -31,6 +33,7 @@ struct PolicyText {
   std::string text;
   PolicyPtr compiled;
   static PolicyText of(std::string text);
+  static PolicyText of_trust(std::string text);
 };
 
 // What users and groups have in common.
@@ -61,9 +64,26 @@ struct UserRecord : Subject {
   std::string password;             // its hash (sealing.h); empty: there is none
   int64_t password_ms = 0;          // when it was set
   std::optional<AclRecord> acl;
+  Quota quota;  // of all that counts for him
 };
 
 struct GroupRecord : Subject {};
+
+// Who is nobody himself: others become it for a while, whom `trust` names.
+struct RoleRecord : Subject {
+  std::string description;
+  PolicyText trust;  // its principals by their unique ids
+  int64_t max_session_s = 3600;
+};
+
+// Who says who somebody is, in tokens of OpenID Connect.
+struct ProviderRecord {
+  std::string id;
+  std::string name;                                  // its URL without the scheme
+  bool plain = false;                                // that is http, not https
+  std::vector<std::string> client_ids, thumbprints;  // thumbprints: SHA-1 in hexadecimal digits
+  int64_t created_ms = 0;
+};
 
 struct PolicyRecord {
   std::string id, name, path = "/", description;
@@ -83,16 +103,21 @@ struct KeyRecord {
 };
 
 inline constexpr std::string_view kUserPrefix = "a/u/", kGroupPrefix = "a/g/",
-                                  kPolicyPrefix = "a/p/", kKeyPrefix = "a/k/", kUsersPrefix = "a/";
+                                  kPolicyPrefix = "a/p/", kKeyPrefix = "a/k/", kRolePrefix = "a/r/",
+                                  kProviderPrefix = "a/o/", kUsersPrefix = "a/";
 
 std::string encode(const UserRecord& r);
 std::string encode(const GroupRecord& r);
 std::string encode(const PolicyRecord& r);
 std::string encode(const KeyRecord& r);
+std::string encode(const RoleRecord& r);
+std::string encode(const ProviderRecord& r);
 // False: it cannot be read.
 [[nodiscard]] bool decode(std::string_view bytes, UserRecord& to);
 [[nodiscard]] bool decode(std::string_view bytes, GroupRecord& to);
 [[nodiscard]] bool decode(std::string_view bytes, PolicyRecord& to);
 [[nodiscard]] bool decode(std::string_view bytes, KeyRecord& to);
+[[nodiscard]] bool decode(std::string_view bytes, RoleRecord& to);
+[[nodiscard]] bool decode(std::string_view bytes, ProviderRecord& to);
 
 }  // namespace cairn

@@ -34,8 +34,17 @@ StatusOr<PolicyText> Draft::read_policy(std::string_view text) const {
   return PolicyText{std::string(text), std::make_shared<const policy::Policy>(*std::move(policy))};
 }
 
-Status Draft::check_actions(const policy::Policy& policy) const {
-  return policy::check_actions(policy, actions_);
+StatusOr<PolicyText> Draft::read_trust(std::string_view text) const {
+  auto policy = policy::parse_trust_policy(text);
+  if (!policy.ok()) return policy.status();
+  auto kept = with_unique_ids(table_, text);
+  if (!kept.ok()) {
+    return absl::InvalidArgumentError(
+        cat("Invalid principal in policy: ", kept.status().message()));
+  }
+  PolicyText made = PolicyText::of_trust(*std::move(kept));
+  if (made.compiled == nullptr) return absl::InvalidArgumentError("Invalid principal in policy.");
+  return made;
 }
 
 namespace {
@@ -63,6 +72,70 @@ std::string arn_of(const GroupRecord& r) {
 std::string arn_of(const PolicyRecord& r) {
   return cat("arn:aws:iam::", kAccount, ":policy", r.path, r.name);
 }
+std::string arn_of(const RoleRecord& r) {
+  return cat("arn:aws:iam::", kAccount, ":role", r.path, r.name);
+}
+std::string arn_of(const ProviderRecord& r) {
+  return cat("arn:aws:iam::", kAccount, ":oidc-provider/", r.name);
+}
+
+namespace {
+
+// Of an ARN of a user or a role; nothing: there is none.
+std::optional<std::string> unique_id_of(const UserTable& table, std::string_view arn) {
+  const std::string_view name = arn.substr(arn.rfind('/') + 1);
+  const UserRecord* user = table.user(name);
+  if (user != nullptr && arn_of(*user) == arn) return user->id;
+  const RoleRecord* role = table.role(name);
+  if (role != nullptr && arn_of(*role) == arn) return role->id;
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool is_entity_name(std::string_view text, size_t most) {
+  constexpr std::string_view kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+=,.@-";
+  return !text.empty() && text.size() <= most && text.find_first_not_of(kLetters) == text.npos;
+}
+
+bool is_entity_path(std::string_view text) {
+  const bool printable = std::all_of(
+      text.begin(), text.end(), [](char c) { return c > ' ' && c < 127 && c != '*' && c != '?'; });
+  return !text.empty() && text.size() <= 512 && text.front() == '/' && text.back() == '/' &&
+         printable;
+}
+
+StatusOr<std::string> with_unique_ids(const UserTable& table, std::string_view policy) {
+  using policy::PrincipalPattern;
+  std::string unknown;
+  std::string made = policy::with_principals(
+      policy, [&](std::string_view type, std::string_view text) -> std::optional<std::string> {
+        const auto principal = PrincipalPattern::parse(type, text);
+        if (!principal) return std::nullopt;
+        if (principal->kind == PrincipalPattern::kUser) {
+          auto id = unique_id_of(table, text);
+          if (!id) unknown = text;
+          return id;
+        }
+        const bool is_id = principal->kind == PrincipalPattern::kUniqueId;
+        const bool known =
+            !is_id || table.user_by_id(text) != nullptr || table.role_by_id(text) != nullptr;
+        if (!known) unknown = text;
+        return std::nullopt;
+      });
+  if (!unknown.empty()) return absl::InvalidArgumentError(unknown);
+  return made;
+}
+
+std::string with_arns(const UserTable& table, std::string_view policy) {
+  return policy::with_principals(
+      policy, [&](std::string_view, std::string_view text) -> std::optional<std::string> {
+        if (const UserRecord* user = table.user_by_id(text)) return arn_of(*user);
+        if (const RoleRecord* role = table.role_by_id(text)) return arn_of(*role);
+        return std::nullopt;
+      });
+}
 
 // ---- looking ----
 
@@ -81,6 +154,10 @@ const Record* UserTable::find_id(const Named<Record>& all, const Names& ids, std
 template const UserRecord* UserTable::find(const Named<UserRecord>&, std::string_view);
 template const GroupRecord* UserTable::find(const Named<GroupRecord>&, std::string_view);
 template const PolicyRecord* UserTable::find(const Named<PolicyRecord>&, std::string_view);
+template const RoleRecord* UserTable::find(const Named<RoleRecord>&, std::string_view);
+template const ProviderRecord* UserTable::find(const Named<ProviderRecord>&, std::string_view);
+template const RoleRecord* UserTable::find_id(const Named<RoleRecord>&, const Names&,
+                                              std::string_view);
 template const UserRecord* UserTable::find_id(const Named<UserRecord>&, const Names&,
                                               std::string_view);
 template const GroupRecord* UserTable::find_id(const Named<GroupRecord>&, const Names&,
@@ -96,7 +173,8 @@ const KeyRecord* UserTable::key(std::string_view id) const {
 size_t UserTable::attachments(const PolicyRecord& policy) const {
   const auto has_it = [&](const auto& named) { return has(named.second->attached, policy.id); };
   return static_cast<size_t>(std::count_if(users.begin(), users.end(), has_it) +
-                             std::count_if(groups.begin(), groups.end(), has_it));
+                             std::count_if(groups.begin(), groups.end(), has_it) +
+                             std::count_if(roles.begin(), roles.end(), has_it));
 }
 
 // ---- putting ----
@@ -150,6 +228,22 @@ void Draft::put(PolicyRecord r) {
   table_.policies[name] = std::make_shared<const PolicyRecord>(std::move(r));
 }
 
+void Draft::put(RoleRecord r) {
+  const std::string name = lower(r.name);
+  writes_[cat(kRolePrefix, name)] = encode(r);
+  touched_.insert(r.id);
+  table_.role_ids[r.id] = name;
+  table_.roles[name] = std::make_shared<const RoleRecord>(std::move(r));
+}
+
+void Draft::put(ProviderRecord r) {
+  const std::string name = lower(r.name);
+  writes_[cat(kProviderPrefix, name)] = encode(r);
+  touched_.insert(r.id);
+  table_.provider_ids[r.id] = name;
+  table_.providers[name] = std::make_shared<const ProviderRecord>(std::move(r));
+}
+
 void Draft::put(KeyRecord r) {
   writes_[cat(kKeyPrefix, r.id)] = encode(r);
   touched_.insert(r.user);
@@ -163,6 +257,14 @@ Status Draft::edit(Whose whose, std::string_view name, Fn fn) {
     const UserRecord* found = table_.user(name);
     if (found == nullptr) return none("user", name);
     UserRecord r = *found;
+    Status done = fn(r);
+    if (done.ok()) put(std::move(r));
+    return done;
+  }
+  if (whose == Whose::kRole) {
+    const RoleRecord* found = table_.role(name);
+    if (found == nullptr) return none("role", name);
+    RoleRecord r = *found;
     Status done = fn(r);
     if (done.ok()) put(std::move(r));
     return done;
@@ -243,6 +345,15 @@ Status Draft::set_password(std::string_view name, std::string hash) {
   UserRecord r = *found;
   r.password = std::move(hash);
   r.password_ms = r.password.empty() ? 0 : now_ms_;
+  put(std::move(r));
+  return absl::OkStatus();
+}
+
+Status Draft::set_quota(std::string_view name, const Quota& quota) {
+  const UserRecord* found = table_.user(name);
+  if (found == nullptr) return none("user", name);
+  UserRecord r = *found;
+  r.quota = quota;
   put(std::move(r));
   return absl::OkStatus();
 }
@@ -349,6 +460,113 @@ Status Draft::remove_from_group(std::string_view group, std::string_view user) {
   return absl::OkStatus();
 }
 
+// ---- roles ----
+
+Status Draft::create_role(std::string_view name, std::string_view path, const RoleChange& what) {
+  if (Status s = check_new(table_.roles, kRolePrefix, name, "Role"); !s.ok()) return s;
+  if (table_.roles.size() >= kUsersMax) return too_many("Roles", kUsersMax);
+  auto trust = read_trust(what.trust.value_or(""));
+  if (!trust.ok()) return trust.status();
+  RoleRecord r;
+  r.id = new_id("AROA");
+  r.name = name;
+  r.path = path;
+  r.created_ms = now_ms_;
+  r.description = what.description.value_or("");
+  r.max_session_s = what.max_session_s.value_or(r.max_session_s);
+  r.trust = *std::move(trust);
+  put(std::move(r));
+  return absl::OkStatus();
+}
+
+Status Draft::update_role(std::string_view name, const RoleChange& what) {
+  const RoleRecord* found = table_.role(name);
+  if (found == nullptr) return none("role", name);
+  RoleRecord r = *found;
+  if (what.description) r.description = *what.description;
+  if (what.max_session_s) r.max_session_s = *what.max_session_s;
+  if (what.trust) {
+    auto trust = read_trust(*what.trust);
+    if (!trust.ok()) return trust.status();
+    r.trust = *std::move(trust);
+  }
+  put(std::move(r));
+  return absl::OkStatus();
+}
+
+Status Draft::delete_role(std::string_view name) {
+  const RoleRecord* found = table_.role(name);
+  if (found == nullptr) return none("role", name);
+  const auto in_use = [](std::string_view what) {
+    return absl::FailedPreconditionError(cat("Cannot delete entity, must ", what, " first."));
+  };
+  if (!found->inlined.empty()) return in_use("delete policies");
+  if (!found->attached.empty()) return in_use("detach all policies");
+  touched_.insert(found->id);
+  table_.role_ids.erase(found->id);
+  drop(kRolePrefix, lower(name));
+  table_.roles.erase(lower(name));
+  return absl::OkStatus();
+}
+
+// ---- who identifies others' users ----
+
+namespace {
+
+Status check_lists(const std::vector<std::string>& client_ids,
+                   const std::vector<std::string>& thumbprints) {
+  if (client_ids.size() > kClientIdsMax) {
+    return too_many("ClientIdsPerOpenIdConnectProvider", kClientIdsMax);
+  }
+  if (thumbprints.size() > kThumbprintsMax) {
+    return too_many("ThumbprintsPerOpenIdConnectProvider", kThumbprintsMax);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Status Draft::create_provider(std::string_view url, bool plain, std::vector<std::string> client_ids,
+                              std::vector<std::string> thumbprints) {
+  if (Status s = check_new(table_.providers, kProviderPrefix, url, "Provider"); !s.ok()) return s;
+  if (table_.providers.size() >= kProvidersMax) {
+    return too_many("OpenIdConnectProviders", kProvidersMax);
+  }
+  if (Status s = check_lists(client_ids, thumbprints); !s.ok()) return s;
+  ProviderRecord r;
+  r.id = new_id("OIDC");
+  r.name = url;
+  r.plain = plain;
+  r.created_ms = now_ms_;
+  r.client_ids = std::move(client_ids);
+  r.thumbprints = std::move(thumbprints);
+  put(std::move(r));
+  return absl::OkStatus();
+}
+
+Status Draft::update_provider(std::string_view url,
+                              std::optional<std::vector<std::string>> client_ids,
+                              std::optional<std::vector<std::string>> thumbprints) {
+  const ProviderRecord* found = table_.provider(url);
+  if (found == nullptr) return none("OpenIDConnect Provider", url);
+  ProviderRecord r = *found;
+  if (client_ids) r.client_ids = *std::move(client_ids);
+  if (thumbprints) r.thumbprints = *std::move(thumbprints);
+  if (Status s = check_lists(r.client_ids, r.thumbprints); !s.ok()) return s;
+  put(std::move(r));
+  return absl::OkStatus();
+}
+
+Status Draft::delete_provider(std::string_view url) {
+  const ProviderRecord* found = table_.provider(url);
+  if (found == nullptr) return none("OpenIDConnect Provider", url);
+  touched_.insert(found->id);
+  table_.provider_ids.erase(found->id);
+  drop(kProviderPrefix, lower(url));
+  table_.providers.erase(lower(url));
+  return absl::OkStatus();
+}
+
 // ---- policies ----
 
 Status Draft::create_policy(std::string_view name, std::string_view path,
@@ -385,7 +603,8 @@ Status Draft::delete_policy(std::string_view name) {
   const PolicyRecord* found = table_.policy(name);
   if (found == nullptr) return none("policy", name);
   const auto may_have_it = [](const std::string& record) {
-    return record.starts_with(kUserPrefix) || record.starts_with(kGroupPrefix);
+    return record.starts_with(kUserPrefix) || record.starts_with(kGroupPrefix) ||
+           record.starts_with(kRolePrefix);
   };
   if (table_.attachments(*found) > 0 ||
       std::any_of(table_.unreadable.begin(), table_.unreadable.end(), may_have_it)) {

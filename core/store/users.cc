@@ -142,7 +142,18 @@ std::string line_of(std::string_view user, bool known, std::string_view source) 
   return cat(source.substr(0, colon), " ", known ? user : "");
 }
 
+std::string canonical_id(std::string_view unique_id) {
+  return sha256_hex(cat("cairn user ", unique_id));
+}
+
 std::string seal_name(std::string_view key_id) { return cat("key:", key_id); }
+
+Users::MadeKey random_key(std::string_view kind) {
+  constexpr std::string_view kIds = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  constexpr std::string_view kSecrets =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  return {cat(kind, random_text(kIds, 16)), random_text(kSecrets, 40), {}};
+}
 
 }  // namespace
 
@@ -155,7 +166,8 @@ Users::Users(std::string root_user, std::string root_password, bool configured)
       default_(std::make_shared<Principal>(std::string(kDefaultUser))),
       anybody_(std::make_shared<Principal>("anonymous", rights_of_anybody())),
       mark_key_(random_bytes(32)),
-      worker_(std::make_unique<Worker>()) {}
+      worker_(std::make_unique<Worker>()),
+      sessions_(std::make_unique<Sessions>()) {}
 
 Users::~Users() = default;
 
@@ -218,6 +230,13 @@ PrincipalPtr Users::authenticate(std::string_view user, std::string_view passwor
   if (check(user, password)) return root_;
   const auto known = this->known();
   if (known == nullptr) return nullptr;
+  if (is_session_key(user)) {
+    const size_t colon = std::min(password.find(':'), password.size());
+    const auto of_session = signer(user, password.substr(std::min(colon + 1, password.size())));
+    const bool right =
+        of_session && equal_in_constant_time(of_session->secret, password.substr(0, colon));
+    if (right) return of_session->owner;
+  }
   if (const auto it = known->keys.find(user); it != known->keys.end()) {
     const KnownUsers::Key& key = *it->second;
     const bool right = key.secret && equal_in_constant_time(*key.secret, password);
@@ -328,9 +347,50 @@ awaitable<StatusOr<std::string>> Users::hash(std::string password) const {
   co_return told->hash;
 }
 
-std::optional<Users::Signer> Users::signer(std::string_view access_key) const {
-  if (equal_in_constant_time(access_key, root_user_)) return Signer{root_, root_password_, nullptr};
+std::optional<Users::Signer> Users::signer(std::string_view access_key, std::string_view token,
+                                           NoSigner* why) const {
+  NoSigner none = NoSigner::kUnknown;
+  NoSigner& reason = why == nullptr ? none : *why;
+  reason = token.empty() ? NoSigner::kUnknown : NoSigner::kInvalidToken;
   auto known = this->known();
+  if (!token.empty()) {
+    if (known == nullptr || token.size() > kTokenBytesMax) return std::nullopt;
+    const SessionPtr session = sessions_->find(token, [&]() -> SessionPtr {
+      auto claims = open_session(token, master_);
+      if (!claims) return nullptr;
+      auto made = std::make_shared<Session>();
+      made->claims = *std::move(claims);
+      if (!made->claims.policy.empty()) {
+        made->policy = PolicyText::of(made->claims.policy).compiled;
+        if (made->policy == nullptr) return nullptr;
+      }
+      // As it is known within this lock: who changes it looks at all sessions after.
+      const auto now = this->known();
+      auto rights = rights_of(now->table, *made);
+      std::string name = rights->name;
+      if (!made->claims.role.empty()) {
+        const RoleRecord* role = now->table.role_by_id(made->claims.role);
+        name = cat(role == nullptr ? std::string_view() : role->name, "/", made->claims.name);
+      } else if (rights->is_root) {
+        name = root_user_;
+      }
+      made->principal = std::make_shared<Principal>(std::move(name), std::move(rights),
+                                                    &keyspace_->bucket_access());
+      return made;
+    });
+    if (session == nullptr || session->claims.key_id != access_key) return std::nullopt;
+    const auto rights = session->principal->rights();
+    if (keyspace_->now_ms() >= session->claims.expires_ms) {
+      reason = NoSigner::kExpiredToken;
+      return std::nullopt;
+    }
+    if (rights->nothing) {
+      reason = NoSigner::kUnknown;
+      return std::nullopt;
+    }
+    return Signer{session->principal, session->claims.secret, session};
+  }
+  if (equal_in_constant_time(access_key, root_user_)) return Signer{root_, root_password_, nullptr};
   if (known == nullptr) return std::nullopt;
   const auto it = known->keys.find(access_key);
   if (it == known->keys.end()) return std::nullopt;
@@ -338,6 +398,17 @@ std::optional<Users::Signer> Users::signer(std::string_view access_key) const {
   if (!key.secret || key.principal == nullptr || !usable(*key.record, known->table))
     return std::nullopt;
   return Signer{key.principal, *key.secret, std::move(known)};
+}
+
+std::string Users::root_mark() const {
+  return sha256_hex(cat("cairn root ", root_user_, " ", root_password_));
+}
+
+Users::MadeSession Users::make_session(SessionClaims claims) const {
+  MadeKey key = random_key("ASIA");
+  claims.key_id = key.id;
+  claims.secret = key.secret;
+  return {std::move(key.id), std::move(key.secret), seal_session(claims, master_)};
 }
 
 bool Users::knows(std::string_view user) const {
@@ -359,11 +430,17 @@ bool Users::knows(const policy::PrincipalPattern& principal) const {
     case PrincipalPattern::kUser: {
       if (known == nullptr) return false;
       const std::string_view arn = principal.text;
-      const UserRecord* record = known->table.user(arn.substr(arn.rfind('/') + 1));
-      return record != nullptr && arn_of(*record) == arn;
+      const std::string_view name = arn.substr(arn.rfind('/') + 1);
+      const UserRecord* user = known->table.user(name);
+      const RoleRecord* role = known->table.role(name);
+      return (user != nullptr && arn_of(*user) == arn) || (role != nullptr && arn_of(*role) == arn);
     }
+    case PrincipalPattern::kUniqueId:
+      return known != nullptr && (known->table.user_by_id(principal.text) != nullptr ||
+                                  known->table.role_by_id(principal.text) != nullptr);
     case PrincipalPattern::kCanonicalUser:
       return principal.text == kRootCanonicalId || user_of(principal.text).has_value();
+    case PrincipalPattern::kProvider:
     case PrincipalPattern::kAnyUser:
       break;
   }
@@ -385,23 +462,24 @@ std::optional<std::string> Users::user_of(std::string_view canonical_id) const {
 
 // ---- the table ----
 
+void Users::add_policies(const UserTable& table, const Subject& subject, Rights& to) const {
+  for (auto& [name, policy] : subject.inlined) to.add(policy.compiled);
+  for (const std::string& id : subject.attached) {
+    const PolicyRecord* policy = table.policy_by_id(id);
+    to.add(policy == nullptr ? nullptr : policy->text.compiled);
+  }
+}
+
 std::shared_ptr<const Rights> Users::rights_of(const UserTable& table, const UserRecord& user,
                                                const KeyRecord* key) const {
   auto rights = std::make_shared<Rights>();
-  const auto add = [&](const Subject& subject) {
-    for (auto& [name, policy] : subject.inlined) rights->add(policy.compiled);
-    for (const std::string& id : subject.attached) {
-      const PolicyRecord* policy = table.policy_by_id(id);
-      rights->add(policy == nullptr ? nullptr : policy->text.compiled);
-    }
-  };
-  add(user);
+  add_policies(table, user, *rights);
   for (const std::string& id : user.groups) {
     const GroupRecord* group = table.group_by_id(id);
     if (group == nullptr) {
       rights->nothing = true;
     } else {
-      add(*group);
+      add_policies(table, *group, *rights);
     }
   }
   if (key != nullptr) {
@@ -419,8 +497,60 @@ std::shared_ptr<const Rights> Users::rights_of(const UserTable& table, const Use
   rights->name = user.name;
   rights->id = user.id;
   rights->arn = arn_of(user);
-  rights->canonical_user = sha256_hex(cat("cairn user ", user.id));
+  rights->canonical_user = canonical_id(user.id);
   rights->clock = &keyspace_->clock();
+  return rights;
+}
+
+std::shared_ptr<const Rights> Users::rights_of(const UserTable& table,
+                                               const Session& session) const {
+  const SessionClaims& claims = session.claims;
+  const UserRecord* user = table.user_by_id(claims.user);
+  const KeyRecord* key = table.key(claims.key);
+  const RoleRecord* role = table.role_by_id(claims.role);
+  const bool of_root = claims.user.empty() && claims.role.empty();
+  const bool asker_gone =
+      !claims.user.empty() &&
+      (user == nullptr || key == nullptr || key->user != claims.user || !usable(*key, table));
+  const bool gone = asker_gone || (of_root && claims.key != root_mark()) ||
+                    (!claims.role.empty() && role == nullptr) ||
+                    (!claims.provider.empty() && !table.provider_ids.contains(claims.provider));
+  if (gone) return no_rights();
+  std::shared_ptr<Rights> rights;
+  if (role != nullptr) {
+    rights = std::make_shared<Rights>();
+    add_policies(table, *role, *rights);
+    rights->id = cat(role->id, ":", claims.name);
+    rights->arn = arn_of(*role);
+    rights->session_arn =
+        cat("arn:aws:sts::", kAccount, ":assumed-role/", role->name, "/", claims.name);
+    rights->canonical_user = canonical_id(role->id);
+    if (const auto it = table.provider_ids.find(claims.provider); it != table.provider_ids.end()) {
+      if (const auto* provider = table.provider(it->second)) rights->provider = arn_of(*provider);
+    }
+  } else if (user != nullptr) {
+    rights = std::make_shared<Rights>(*rights_of(table, *user, key));
+  } else {
+    rights = std::make_shared<Rights>();
+    rights->is_root = true;
+    rights->arn = root_arn();
+    rights->id = kAccount;
+    rights->canonical_user = kRootCanonicalId;
+  }
+  rights->clock = &keyspace_->clock();
+  rights->issued_ms = claims.issued_ms;
+  const int64_t key_ends_ms = key == nullptr ? 0 : key->expires_ms;
+  rights->expires_ms =
+      key_ends_ms == 0 ? claims.expires_ms : std::min(key_ends_ms, claims.expires_ms);
+  if (session.policy != nullptr) rights->session.push_back(session.policy);
+  for (const std::string& id : claims.policies) {
+    const PolicyRecord* policy = table.policy_by_id(id);
+    if (policy == nullptr || policy->text.compiled == nullptr) {
+      rights->nothing = true;
+    } else {
+      rights->session.push_back(policy->text.compiled);
+    }
+  }
   return rights;
 }
 
@@ -525,10 +655,13 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
       return true;
     };
     UserTable::Names* const no_ids = nullptr;
-    const bool taken = take(kUserPrefix, table.users, &table.user_ids, UserRecord()) ||
-                       take(kGroupPrefix, table.groups, &table.group_ids, GroupRecord()) ||
-                       take(kPolicyPrefix, table.policies, &table.policy_ids, PolicyRecord()) ||
-                       take(kKeyPrefix, table.keys, no_ids, KeyRecord());
+    const bool taken =
+        take(kUserPrefix, table.users, &table.user_ids, UserRecord()) ||
+        take(kGroupPrefix, table.groups, &table.group_ids, GroupRecord()) ||
+        take(kPolicyPrefix, table.policies, &table.policy_ids, PolicyRecord()) ||
+        take(kKeyPrefix, table.keys, no_ids, KeyRecord()) ||
+        take(kRolePrefix, table.roles, &table.role_ids, RoleRecord()) ||
+        take(kProviderPrefix, table.providers, &table.provider_ids, ProviderRecord());
     if (taken) continue;
     table.unreadable.insert(name);
     if (report) {
@@ -543,6 +676,7 @@ void Users::load(Keyspace& keyspace, const MasterKey& master, const Report& repo
   for (auto& [name, user] : table.users) ids.insert(user->id);
   for (auto& [id, key] : table.keys) ids.insert(key->user);
   for (const std::string& id : ids) renew(*known, id);
+  for (auto& [name, user] : table.users) keyspace.set_user_quota(user->id, user->quota);
   renew_keys(
       *known, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) { return rights_of(table, user, &key); },
@@ -591,6 +725,11 @@ void Users::know_actions(std::vector<std::string> names) {
   for (std::string& name : names) name = lower(name);
   MutexLock lock(changing_);
   actions_ = std::move(names);
+}
+
+Status Users::check_actions(const policy::Policy& policy) const {
+  MutexLock lock(changing_);
+  return policy::check_actions(policy, actions_);
 }
 
 StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
@@ -649,7 +788,11 @@ StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
     }
     if (changed) ids.insert(user->id);
   }
-  for (const std::string& id : ids) renew(*next, id);
+  for (const std::string& id : ids) {
+    renew(*next, id);
+    const UserRecord* user = next->table.user_by_id(id);
+    keyspace.set_user_quota(id, user == nullptr ? Quota() : user->quota);
+  }
   renew_keys(
       *next, keyspace.bucket_access(), ids,
       [&](const UserRecord& user, const KeyRecord& key) {
@@ -661,17 +804,29 @@ StatusOr<Lsn> Users::change(absl::FunctionRef<Status(Draft&)> edit) {
     MutexLock lock(known_mutex_);
     known_.swap(shared);
   }
+  if (!draft.writes().empty()) renew_sessions(ids, touched);
   if (tell_changed_) tell_changed_();
   return lsn;
 }
 
+void Users::renew_sessions(const std::set<std::string>& users,
+                           const std::set<std::string, std::less<>>& touched) const {
+  const auto known = this->known();
+  sessions_->for_each([&](const Session& session) {
+    const SessionClaims& of = session.claims;
+    const auto is_touched = [&](const std::string& id) { return touched.contains(id); };
+    bool changed = users.contains(of.user) || is_touched(of.user) || is_touched(of.role) ||
+                   is_touched(of.provider) ||
+                   std::any_of(of.policies.begin(), of.policies.end(), is_touched);
+    if (const RoleRecord* role = known->table.role_by_id(of.role)) {
+      changed = changed || std::any_of(role->attached.begin(), role->attached.end(), is_touched);
+    }
+    if (changed) session.principal->set_rights(rights_of(known->table, session));
+  });
+}
+
 Users::MadeKey Users::make_key() const {
-  constexpr std::string_view kIds = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-  constexpr std::string_view kSecrets =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  MadeKey made;
-  made.id = cat("AKIA", random_text(kIds, 16));
-  made.secret = random_text(kSecrets, 40);
+  MadeKey made = random_key("AKIA");
   made.sealed = master_.seal(made.secret, seal_name(made.id));
   return made;
 }

@@ -1,6 +1,10 @@
 // Who may use the store, and what for. One table for every door: RESP's AUTH, S3's access keys,
 // gRPC's credentials and IAM's calls name the same users.
 //
+// Credentials of a session (sessions.h) are an access key that lives for a while, with a token that
+// says whose it is: nothing is kept of it. A door that has no place for the token takes it behind
+// the secret, "SECRET:TOKEN".
+//
 // A request goes through it in two steps. authenticate() and the like say who sent it: a Principal,
 // or null for nobody. authorize() says whether that one may do this to that key; every row of every
 // door (RESP command, S3 operation, gRPC method) names its Action, and asks for each key that it
@@ -25,6 +29,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +40,7 @@
 #include "core/store/bucket_access.h"
 #include "core/store/policy.h"
 #include "core/store/sealing.h"
+#include "core/store/sessions.h"
 
 namespace cairn {
 
@@ -43,6 +49,7 @@ class Draft;
 class Keyspace;
 class UserTable;
 struct AclRecord;
+struct Subject;
 struct KeyRecord;
 struct KnownUsers;
 struct UserRecord;
@@ -97,13 +104,22 @@ struct Rights {
   std::vector<PolicyPtr> kept;
   std::vector<const policy::Policy*> policies;  // the same
   PolicyPtr boundary;
+  // Of a session: at most what these allow together; empty: what its user or role may.
+  std::vector<PolicyPtr> session;
   std::shared_ptr<const CommandRights> acl;  // null: none
   bool is_root = false;                      // he may all
   bool is_anybody = false;                   // he has not said who he is
   bool gone = false;                         // the user, or the key, was deleted
   bool nothing = false;    // whoever he is, he is not any more; or something of it cannot be read
   int64_t expires_ms = 0;  // Unix time; 0: never
+  int64_t issued_ms = 0;   // of a session; else 0
+  // A role has no name. `id` is the unique one, and of a role, behind a ':', the session's name.
   std::string name, id, arn, canonical_user;
+  std::string session_arn;  // of a role's session: "arn:aws:sts::…:assumed-role/ROLE/SESSION"
+  std::string provider;     // likewise, if one identified him: its ARN
+  bool is_session() const { return issued_ms != 0; }
+  bool is_bounded() const { return boundary != nullptr || !session.empty(); }
+  const std::string& shown_arn() const { return session_arn.empty() ? arn : session_arn; }
   const Clock* clock = nullptr;
 
   void add(PolicyPtr policy);  // null: one that cannot be read
@@ -185,6 +201,16 @@ struct Circumstances {
 [[nodiscard]] bool authorize(const Principal& principal, const Action& action,
                              const policy::Resource& resource, const Circumstances& from);
 
+// Whether `principal` may assume the role by what that trusts and he may himself: who is trusted by
+// his own name need not be allowed it by a policy, who is as one of the account has to.
+[[nodiscard]] bool may_assume(const Principal& principal, const Action& action,
+                              const policy::Policy& trust, std::string_view role_arn,
+                              const Circumstances& from);
+// Whether he may whom the provider of this ARN identified.
+[[nodiscard]] bool may_assume(std::string_view provider, const Action& action,
+                              const policy::Policy& trust, std::string_view role_arn,
+                              const Circumstances& from);
+
 // Whether it is one of the passwords that ACL knows.
 bool is_acl_password(const AclRecord& acl, std::string_view password);
 
@@ -211,6 +237,8 @@ class Users {
   // The names that actions of these doors have ("resp:get"), for policies that are set from now on:
   // one that names none of them is refused. Once loaded.
   void know_actions(std::vector<std::string> names);
+  // InvalidArgument: the policy names one that there is not.
+  Status check_actions(const policy::Policy& policy) const;
   // Where doors note who did what; null: nowhere. Before there are clients.
   void audit_to(Audit* audit) { audit_ = audit; }
   Audit* audit() const { return audit_; }
@@ -237,13 +265,26 @@ class Users {
   awaitable<StatusOr<std::string>> hash(std::string password) const;  // as above
 
   // What a signature is verified with, and whose it is then. Nothing where there is no such access
-  // key, or it is disabled or has expired.
+  // key, or it is disabled or has expired. `token`: of a session.
   struct Signer {
     PrincipalPtr owner;
     std::string_view secret;
-    std::shared_ptr<const KnownUsers> known;  // keeps the secret
+    std::shared_ptr<const void> kept;  // the secret
   };
-  std::optional<Signer> signer(std::string_view access_key) const;
+  enum class NoSigner : uint8_t { kUnknown, kInvalidToken, kExpiredToken };
+  std::optional<Signer> signer(std::string_view access_key, std::string_view token = {},
+                               NoSigner* why = nullptr) const;
+  // Credentials that end; `claims` without its key and secret, which are made.
+  struct MadeSession {
+    std::string id, secret, token;
+  };
+  MadeSession make_session(SessionClaims claims) const;
+  // Nothing: the token is none.
+  std::optional<SessionClaims> claims_of(std::string_view token) const {
+    return open_session(token, master_);
+  }
+  // What SessionClaims::key is for root: another once he has another password.
+  std::string root_mark() const;
   PrincipalPtr owner(std::string_view access_key) const {
     const auto known = signer(access_key);
     return known ? known->owner : nullptr;
@@ -291,7 +332,12 @@ class Users {
   std::shared_ptr<const Rights> rights_of(const UserTable& table, const UserRecord& user,
                                           const KeyRecord* key) const;
   void renew(KnownUsers& known, const std::string& user_id) const;
+  void renew_sessions(const std::set<std::string>& users,
+                      const std::set<std::string, std::less<>>& touched) const;
   bool usable(const KeyRecord& key, const UserTable& table) const;
+  // Of a session, of what is known; `gone` where what it rests on is not there any more.
+  std::shared_ptr<const Rights> rights_of(const UserTable& table, const Session& session) const;
+  void add_policies(const UserTable& table, const Subject& subject, Rights& to) const;
   // Whose password may be right, with what is kept of it.
   struct Claimed {
     std::shared_ptr<Principal> principal;
@@ -321,8 +367,9 @@ class Users {
   std::function<void()> tell_changed_;
 
   std::atomic<bool> loading_{false};
-  Mutex changing_;
+  mutable Mutex changing_;
   std::vector<std::string> actions_ ABSL_GUARDED_BY(changing_);
+  const std::unique_ptr<Sessions> sessions_;
   mutable SmallMutex known_mutex_;
   std::shared_ptr<const KnownUsers> known_ ABSL_GUARDED_BY(known_mutex_);
 };

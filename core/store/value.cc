@@ -127,23 +127,14 @@ void for_each_field(std::string_view meta, Fn fn) {
     meta.remove_prefix(5 + size_t{n});
   }
 }
-}  // namespace
 
-// Of what is encrypted, which it begins with.
-static uint64_t size_in(std::string_view encryption) {
+// What encryption begins with.
+uint64_t size_in(std::string_view encryption) {
   uint64_t size = 0;
   if (encryption.size() >= sizeof(size)) std::memcpy(&size, encryption.data(), sizeof(size));
   return size;
 }
-
-std::optional<uint64_t> encrypted_size(std::string_view meta) {
-  std::optional<uint64_t> size;
-  for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {
-    if (tag == kEncryption) size = size_in(bytes);
-    return !size.has_value();
-  });
-  return size;
-}
+}  // namespace
 
 MetaSummary summary_of(std::string_view meta) {
   MetaSummary found;
@@ -152,17 +143,27 @@ MetaSummary summary_of(std::string_view meta) {
       found.etag = bytes;
     } else if (tag == kModified && bytes.size() == sizeof(found.modified_ms)) {
       std::memcpy(&found.modified_ms, bytes.data(), sizeof(found.modified_ms));
+    } else if (tag == kEncryption) {
+      found.encrypted_size = size_in(bytes);
     } else if (tag == kChecksum && found.checksum_algorithm.empty()) {
       if (const auto named = split_named(bytes)) {
         found.checksum_algorithm = named->name;
         found.checksum = named->value;
       }
-    } else if (tag == kEncryption) {
-      found.encrypted_size = size_in(bytes);
     }
     return true;
   });
   return found;
+}
+
+std::optional<uint64_t> encrypted_size(std::string_view meta) {
+  std::optional<uint64_t> size;
+  for_each_field(meta, [&](uint8_t tag, std::string_view, std::string_view bytes) {
+    if (tag != kEncryption) return true;
+    size = size_in(bytes);
+    return false;
+  });
+  return size;
 }
 
 std::optional<VersionTag> version_in(std::string_view meta) {

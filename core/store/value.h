@@ -36,19 +36,18 @@ struct ObjectMeta {
   static std::optional<ObjectMeta> decode(std::string_view in);
 };
 
-// Where a value lies as ciphertext, how many bytes it has to those who may read it: tag 10 begins
-// with that number. Nothing: it lies as it is. What cannot be read there is 0 bytes.
-std::optional<uint64_t> encrypted_size(std::string_view meta);
-
 // What a listing shows of metadata, without a copy of any of it: views into what was encoded. Of
 // several checksums the first one. All is empty where there is none, or nothing that can be read.
 struct MetaSummary {
   std::string_view etag;
   std::string_view checksum_algorithm, checksum;
   int64_t modified_ms = 0;
-  std::optional<uint64_t> encrypted_size;
+  std::optional<uint64_t> encrypted_size = {};  // as below
 };
 MetaSummary summary_of(std::string_view meta);
+// Where a value lies as ciphertext, how many bytes it has to those who may read it: tag 10 begins
+// with that number. Nothing: it lies as it is. What cannot be read there is 0 bytes.
+std::optional<uint64_t> encrypted_size(std::string_view meta);
 
 // Which version of its key a value is, in a bucket that keeps them (core/store/versions.h):
 //

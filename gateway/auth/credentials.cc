@@ -50,7 +50,8 @@ std::optional<std::pair<std::string, std::string>> claim_in(std::string_view aut
   const std::string_view token = authorization.substr(blank + 1);
   if (equals_ignoring_case(scheme, "bearer")) return std::pair("default", std::string(token));
   if (!equals_ignoring_case(scheme, "basic")) return std::nullopt;
-  const auto pair = objects::base64_decode(token);
+  constexpr size_t kTextMax = 16 << 10;  // with the token of a session
+  const auto pair = objects::base64_decode(token, kTextMax);
   const size_t colon = pair ? pair->find(':') : std::string::npos;
   if (colon == std::string::npos) return std::nullopt;
   return std::pair(pair->substr(0, colon), pair->substr(colon + 1));

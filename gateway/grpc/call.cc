@@ -226,9 +226,10 @@ grpc::Status error_of(const Status& status, const v1::Key* key) {
       return error(grpc::ALREADY_EXISTS, "CONDITION_FAILED", text, key);
     case absl::StatusCode::kResourceExhausted:
       return error(grpc::RESOURCE_EXHAUSTED,
-                   is_disk_full(status)       ? "DISK_FULL"
-                   : is_out_of_memory(status) ? "OUT_OF_MEMORY"
-                                              : "TOO_LARGE",
+                   is_disk_full(status)        ? "DISK_FULL"
+                   : is_out_of_memory(status)  ? "OUT_OF_MEMORY"
+                   : is_quota_exceeded(status) ? "QUOTA_EXCEEDED"
+                                               : "TOO_LARGE",
                    text, key);
     case absl::StatusCode::kUnavailable:
       return error(grpc::UNAVAILABLE, held_too_long_by(status).empty() ? "READ_ONLY" : "BUSY", text,
@@ -342,12 +343,15 @@ v1::ValueType type_of(ValueType type) {
   return v1::VALUE_TYPE_UNSPECIFIED;
 }
 
-int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, grpc::Status& status) {
+int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, const Namespace* ns,
+                  grpc::Status& status) {
   if (wish.keep && (wish.ttl_ms != 0 || wish.at_ms != 0)) {
     status = bad_argument("keep_expiry goes with neither ttl_ms nor expires_at_ms");
     return 0;
   }
-  if (wish.keep) return entry == nullptr ? 0 : entry->expire_ms();
+  const bool wishes = wish.ttl_ms != 0 || wish.at_ms != 0;
+  if (wish.keep && entry != nullptr) return entry->expire_ms();
+  if (!wishes) return ns == nullptr ? 0 : ns->default_expiry_ms(now);
   int64_t at = wish.at_ms;
   bool bad = wish.ttl_ms < 0 || wish.at_ms < 0 || (wish.ttl_ms != 0 && wish.at_ms != 0);
   if (wish.ttl_ms != 0) bad |= __builtin_add_overflow(wish.ttl_ms, now.ms(), &at);
@@ -361,7 +365,7 @@ int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, grpc::St
 grpc::Status check_expiry(Store& store, const ExpiryWish& wish) {
   grpc::Status status;
   Now now(store.clock());
-  expiry_of(now, wish, nullptr, status);
+  expiry_of(now, wish, nullptr, nullptr, status);
   return status;
 }
 

@@ -111,12 +111,14 @@ v1::ValueType type_of(ValueType type);
 
 // When a value that is written at that time expires, in Unix milliseconds, 0 for never; sets
 // `error` if the wishes contradict each other or make no time. All that one transaction writes has
-// the time of the transaction: what was put with one ttl_ms goes at one moment.
+// the time of the transaction: what was put with one ttl_ms goes at one moment. `ns`: whose default
+// holds where nothing is wished; null: none.
 struct ExpiryWish {
   int64_t ttl_ms = 0, at_ms = 0;
   bool keep = false;  // what the key has
 };
-int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, grpc::Status& error);
+int64_t expiry_of(Now& now, const ExpiryWish& wish, const Entry* entry, const Namespace* ns,
+                  grpc::Status& error);
 // The error of the same before there is a transaction.
 grpc::Status check_expiry(Store& store, const ExpiryWish& wish);
 

@@ -130,6 +130,7 @@ std::vector<std::string> Door::action_names() const {
   add(services_->kv);
   add(services_->objects);
   add(services_->collections);
+  add(services_->events);
   add(services_->admin);
   return names;
 }

@@ -157,7 +157,7 @@ grpc::Status KeyValueService::publish(const Caller& by, const v1::PutRequest& q,
   Entry* e = t.find(*ns, r.key, hash);
   lsn = t.seen();
   if (!holds(q.condition(), e)) return condition_failed(q.key());
-  r.expire_ms = expiry_of(t.now(), wish, e, status);
+  r.expire_ms = expiry_of(t.now(), wish, e, ns.get(), status);
   if (!status.ok()) return status;
   if (r.expire_ms != 0) r.flags |= kRecordHasExpiry;
   if (Status s = t.put(*ns, hash, r); !s.ok()) return write_error_of(s, &q.key());

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/base/errors.h"
+#include "gateway/auth/quotas.h"
+#include "gateway/grpc/batch.h"
 #include "gateway/grpc/upload.h"
 #include "objects/multipart.h"
 
@@ -19,8 +21,14 @@ ObjectsService::ObjectsService(const Shared& shared) : Service(shared) {
       [this](Context* c, const Caller& by, const v1::DownloadRequest* q) {
         return start_download(shared_, by, c, q);
       });
+  server_stream<v1::GetBatchRequest, v1::GetBatchResponse>(
+      "/cairn.v1.Objects/GetBatch", Access::kRead,
+      [this](Context* c, const Caller& by, const v1::GetBatchRequest* q) {
+        return start_batch(shared_, by, c, q);
+      });
   unary("/cairn.v1.Objects/Stat", Access::kRead, &ObjectsService::stat);
   unary("/cairn.v1.Objects/List", Access::kList, &ObjectsService::list);
+  unary("/cairn.v1.Objects/Find", Access::kList | Access::kRead, &ObjectsService::find);
   unary("/cairn.v1.Objects/Copy", Access::kRead | Access::kWrite, &ObjectsService::copy);
   unary("/cairn.v1.Objects/Delete", Access::kDelete, &ObjectsService::remove);
   unary("/cairn.v1.Objects/CreateBucket", Access::kInsert, &ObjectsService::create_bucket,
@@ -105,6 +113,52 @@ awaitable<grpc::Status> ObjectsService::list_page(Context* c, NamespacePtr ns,
   co_return co_await settled(store_, page.newest);
 }
 
+Unary* ObjectsService::find(Context* c, const Caller& by, const v1::FindRequest* q,
+                            v1::FindResponse* a) {
+  grpc::Status status;
+  NamespacePtr ns = find_namespace(store_, by, Access::kList, q->namespace_(), status);
+  if (ns == nullptr) return finish(c, store_, status);
+  if (q->page_size() > static_cast<uint32_t>(kKeysMax)) {
+    return finish(c, store_, bad_argument("page_size is at most 1000"));
+  }
+  auto expression = objects::FindExpression::parse(q->expression());
+  if (!expression.ok()) {
+    return finish(c, store_, bad_argument(std::string(expression.status().message())));
+  }
+  return spawn(c, shared_, *a, find_page(c, by, std::move(ns), *std::move(expression), q, a));
+}
+
+// What is asked of an object is told to who may read it.
+awaitable<grpc::Status> ObjectsService::find_page(Context* c, Caller by, NamespacePtr ns,
+                                                  objects::FindExpression expression,
+                                                  const v1::FindRequest* q, v1::FindResponse* a) {
+  const objects::FindQuery query{q->prefix(), q->page_token(),
+                                 q->page_size() == 0 ? kKeysMax : q->page_size()};
+  grpc::Status room = co_await room_for_answer(shared_, *c, kAnswerBytesMax);
+  if (!room.ok()) co_return room;
+  auto found = co_await objects::find(store_, ns, expression, query);
+  if (!found.ok()) co_return error_of(found.status());
+  uint64_t total = 0;
+  std::string last;
+  for (const objects::Found& one : found->items) {
+    if (!by.may(Access::kRead, ns->name, one.key)) continue;
+    v1::Key key;
+    key.set_namespace_(ns->name);
+    key.set_key(one.key);
+    fill(one.info, key, a->add_objects());
+    total += a->objects().rbegin()->ByteSizeLong() + 8;
+    if (total > kAnswerBytesMax) {  // the page ends early
+      a->mutable_objects()->RemoveLast();
+      found->truncated = true;
+      found->next = last;
+      break;
+    }
+    last = one.key;
+  }
+  if (found->truncated) a->set_next_page_token(found->next);
+  co_return co_await settled(store_, found->newest);
+}
+
 Unary* ObjectsService::copy(Context* c, const Caller& by, const v1::CopyRequest* q,
                             v1::CopyResponse* a) {
   return spawn(c, store_, copy_bytes(c, by, q, a));
@@ -185,7 +239,9 @@ Unary* ObjectsService::create_bucket(Context* c, const Caller& by, const v1::Cre
   }
   grpc::Status status = by.permit(Access::kInsert, q->name());
   if (!status.ok()) return finish(c, store_, status);
-  auto lsn = store_.create_bucket(q->name());
+  Properties set;
+  set.charged_to = charged_for(shared_.users, *by.who);
+  auto lsn = store_.create_bucket(q->name(), std::move(set));
   if (!lsn.ok()) return finish(c, store_, error_of(lsn.status()), rests_on(lsn.status()));
   return finish(c, store_, {}, *lsn);
 }

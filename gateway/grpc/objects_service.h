@@ -3,6 +3,7 @@
 
 #include "cairn/v1/objects.pb.h"
 #include "gateway/grpc/method.h"
+#include "objects/find.h"
 
 namespace cairn::rpc {
 
@@ -12,6 +13,10 @@ class ObjectsService final : public Service {
 
  private:
   Unary* stat(Context* c, const Caller& by, const v1::StatRequest* q, v1::StatResponse* a);
+  Unary* find(Context* c, const Caller& by, const v1::FindRequest* q, v1::FindResponse* a);
+  awaitable<grpc::Status> find_page(Context* c, Caller by, NamespacePtr ns,
+                                    objects::FindExpression expression, const v1::FindRequest* q,
+                                    v1::FindResponse* a);
   Unary* list(Context* c, const Caller& by, const v1::ListRequest* q, v1::ListResponse* a);
   Unary* copy(Context* c, const Caller& by, const v1::CopyRequest* q, v1::CopyResponse* a);
   Unary* remove(Context* c, const Caller& by, const v1::DeleteObjectRequest* q,

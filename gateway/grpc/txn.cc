@@ -318,7 +318,8 @@ bool TxnCall::compare(Transaction& t) {
     all &= holds(wanted.condition(), e);
     if (wanted.has_value()) {
       const bool at_hand = e != nullptr && e->is_string() && !e->is_blob();
-      all &= at_hand && objects::value_of(store_, e) == wanted.value();
+      const auto value = at_hand ? objects::value_of(store_, e) : absl::NotFoundError("");
+      all &= value.ok() && *value == wanted.value();
     }
   }
   return all;
@@ -383,8 +384,8 @@ void TxnCall::tell(const Operation& o, kv::Errand& errand) const {
 grpc::Status TxnCall::put(Operation& o, const Entry* old, Transaction& t) {
   const v1::TxnOp::PutOp& put = o.op->put();
   grpc::Status checked;
-  const int64_t expire =
-      expiry_of(t.now(), {put.ttl_ms(), put.expires_at_ms(), put.keep_expiry()}, old, checked);
+  const int64_t expire = expiry_of(t.now(), {put.ttl_ms(), put.expires_at_ms(), put.keep_expiry()},
+                                   old, o.at.ns.get(), checked);
   if (!checked.ok()) return checked;
   if (o.at.ns->encrypts()) return only_encrypted(o.at.key);
   RecordView r;

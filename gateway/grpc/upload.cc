@@ -47,6 +47,8 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     if (!status.ok()) co_return status;
     if (header_.size_bytes() > kBlobBytesMax) co_return error_of(value_too_long(), &key());
     if (Status s = store_.check_write(true); !s.ok()) co_return error_of(s, &key());
+    const Status fits = objects::check_growth(store_, *ns, key().key(), header_.size_bytes());
+    if (!fits.ok()) co_return error_of(fits, &key());
     objects::Upload upload(store_, header_.size_bytes());
     if (Status s = objects::encrypt_by_default(store_, *ns, upload); !s.ok()) {
       co_return error_of(s, &key());
@@ -128,7 +130,7 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
     grpc::Status status;
     objects::Info info;
     Now now(store_.clock());
-    info.expire_ms = expiry_of(now, {header_.ttl_ms()}, nullptr, status);
+    info.expire_ms = expiry_of(now, {header_.ttl_ms()}, nullptr, &ns, status);
     if (status.ok()) status = co_await until_idle(store_, key());
     if (!status.ok()) co_return status;
     auto put = objects::put(store_, ns, key().key(), upload, meta_, info.expire_ms,

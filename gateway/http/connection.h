@@ -367,6 +367,7 @@ class Connection {
     }
     const bool begun = co_await end_pulse();
     if (thrown) std::rethrow_exception(thrown);
+    const Leaving leaving(*this, response);
     bool keep = keep_ && !response.close && !guests_.closing();
     // A client that was told the end in place of "100 Continue" may send its body or not.
     if (body.wants_continue()) keep = false;
@@ -394,6 +395,24 @@ class Connection {
     }
     co_return sent&& keep;
   }
+
+  // Tells who wants to know what of the answer has left.
+  class Leaving {
+   public:
+    Leaving(Connection& connection, Response& response)
+        : connection_(connection), response_(response) {
+      connection.answer_bytes_ = connection.answer_head_bytes_ = 0;
+    }
+    ~Leaving() {
+      const uint64_t all = connection_.answer_bytes_, head = connection_.answer_head_bytes_;
+      if (response_.left) response_.left(all - std::min(all, head));
+    }
+    Leaving(const Leaving&) = delete;
+
+   private:
+    Connection& connection_;
+    Response& response_;
+  };
 
   // ---- signs of life of a long operation ----
 
@@ -503,6 +522,7 @@ class Connection {
   awaitable<bool> send_pieces(Response& r) {
     out_.clear();
     append_head(out_, r, r.status, std::nullopt);
+    answer_head_bytes_ = out_.size();
     Patience patience(times_, scarce_);
     for (;;) {
       watch_moves(patience, true);
@@ -536,6 +556,7 @@ class Connection {
                                        : r.body.size();
     out_.clear();
     append_head(out_, r, r.status, length);
+    answer_head_bytes_ = out_.size();
     const bool has_body = !head && r.status != 204 && r.status != 304;
     if (has_body && !r.stream && r.body.size() <= kAnswerKept) {
       out_ += r.body;
@@ -578,6 +599,7 @@ class Connection {
   }
   void wrote(size_t bytes) {
     moved_ += static_cast<int64_t>(bytes);
+    answer_bytes_ += bytes;
     stats_.bytes_out.fetch_add(bytes, std::memory_order_relaxed);
   }
 
@@ -630,6 +652,7 @@ class Connection {
   Request request_;  // the one under way, and the room of the one before
   Response response_;
   std::string out_;
+  uint64_t answer_bytes_ = 0, answer_head_bytes_ = 0;  // that left of it, and what its head takes
   std::string date_;
   int64_t date_s_ = 0;
   bool first_ = true;

@@ -31,6 +31,7 @@ void Response::clear() {
   content_length.reset();
   close = false;
   takes_long = nullptr;
+  left = nullptr;
   xml_head = {};
 }
 

@@ -138,6 +138,9 @@ struct Response {
   // and white space, before the handler is done; `status` and `body` as it leaves them end it.
   std::function<void()> takes_long;
   std::string_view xml_head;  // with what such an answer begins, if `body` does
+  // Called once, when the answer has left or is given up, with how many bytes of its body did; the
+  // request is there still.
+  std::function<void(uint64_t bytes)> left;
 
   template <class... Parts>
   void set(std::string_view name, const Parts&... parts) {

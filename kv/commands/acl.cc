@@ -409,9 +409,20 @@ std::string users_as_lines(const Server& server) {
   return text;
 }
 
+Status sync_directory_of(const std::string& path) {
+  const std::string directory = path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/'));
+  const int dir =
+      ::open(directory.empty() ? "/" : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = dir >= 0 && ::fsync(dir) == 0;
+  const int error = errno;
+  if (dir >= 0) ::close(dir);
+  return synced ? absl::OkStatus() : absl::InternalError(std::strerror(error));
+}
+
+// Whole or as it was, whoever writes it at the same time, of this process or another.
 Status write_file(const std::string& path, std::string_view text) {
-  const std::string beside = cat(path, ".tmp-", ::getpid());
-  const int fd = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  std::string beside = cat(path, ".tmp-XXXXXX");
+  const int fd = ::mkostemp(beside.data(), O_CLOEXEC);  // mode 0600
   bool written = fd >= 0;
   for (size_t at = 0; written && at < text.size();) {
     const ssize_t n = ::write(fd, text.data() + at, text.size() - at);
@@ -421,23 +432,17 @@ Status write_file(const std::string& path, std::string_view text) {
   written = written && ::fsync(fd) == 0 && ::rename(beside.c_str(), path.c_str()) == 0;
   const int error = errno;
   if (fd >= 0) ::close(fd);
-  if (written) {
-    const std::string directory =
-        path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/'));
-    const int dir = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir >= 0) {
-      (void)::fsync(dir);
-      ::close(dir);
-    }
-    return absl::OkStatus();
-  }
-  ::unlink(beside.c_str());
+  if (written) return sync_directory_of(path);
+  if (fd >= 0) ::unlink(beside.c_str());
   return absl::InternalError(std::strerror(error));
 }
 
 void acl_save(Context& c) {
   Server& server = c.engine.server();
   if (server.acl_file.empty()) return c.reply.error(kNoFile);
+  // One after the other: what is written last is what was so last.
+  static Mutex saving;
+  MutexLock one_at_a_time(saving);
   if (const Status s = write_file(server.acl_file, users_as_lines(server)); !s.ok()) {
     server.report(cat("cannot write ", server.acl_file, ": ", s.message()));
     return c.reply.error(

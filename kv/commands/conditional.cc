@@ -121,7 +121,8 @@ void msetex(Context& c) {
   }
   for (size_t i = 2; i < end; i += 2) {
     Entry* old = c.find(c.args[i]);
-    const int64_t at = keep_ttl && old != nullptr ? old->expire_ms() : expire.at_ms;
+    int64_t at = expire.given() ? expire.at_ms : c.default_expiry_ms();
+    if (keep_ttl && old != nullptr) at = old->expire_ms();
     if (at != 0 && at <= c.now_ms()) {  // already past: as if set and expired
       if (old != nullptr && !c.remove(c.ns(), old)) return;
     } else if (!c.put_word(c.args[i], i + 1, at)) {

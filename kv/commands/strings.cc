@@ -68,7 +68,8 @@ bool set_if(Context& c, SetOptions& o, const Comparison::Found* found) {
     o.want_old ? c.reply_value(old) : c.reply.null();
     return true;
   }
-  int64_t at = o.keep_ttl && old != nullptr ? old->expire_ms() : o.expire.at_ms;
+  int64_t at = o.expire.given() ? o.expire.at_ms : c.default_expiry_ms();
+  if (o.keep_ttl && old != nullptr) at = old->expire_ms();
   if (o.want_old) c.reply_value(old);
   if (at != 0 && at <= c.now_ms()) {  // already past: as if set and expired
     Entry* there = c.find(c.args[1]);
@@ -102,7 +103,7 @@ awaitable<void> set_deferred(Context& c) {
 
 void setnx(Context& c) {
   if (c.find(c.args[1]) != nullptr) return c.reply.integer(0);
-  if (c.put_word(c.args[1], 2, 0)) c.reply.integer(1);
+  if (c.put_word(c.args[1], 2, c.default_expiry_ms())) c.reply.integer(1);
 }
 
 void set_with_ttl(Context& c, std::string_view unit) {
@@ -120,7 +121,7 @@ void getset(Context& c) {
   Entry* e;
   if (!c.find(c.args[1], ValueType::kString, e)) return;
   c.reply_value(e);
-  c.put_word(c.args[1], 2, 0);
+  c.put_word(c.args[1], 2, c.default_expiry_ms());
 }
 
 void getdel(Context& c) {
@@ -166,7 +167,7 @@ void mget(Context& c) {
 
 bool put_pairs(Context& c) {
   for (size_t i = 1; i + 1 < c.args.size(); i += 2) {
-    if (!c.put_word(c.args[i], i + 1, 0)) return false;
+    if (!c.put_word(c.args[i], i + 1, c.default_expiry_ms())) return false;
   }
   return true;
 }

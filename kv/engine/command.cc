@@ -170,6 +170,7 @@ std::string error_text(const Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kResourceExhausted:
       if (is_disk_full(status)) return cat("MISCONF Errors writing to the log: ", text);
+      if (is_quota_exceeded(status)) return cat("OOM command not allowed: ", text);
       return cat(is_out_of_memory(status) ? "OOM " : "ERR ", text);
     case absl::StatusCode::kUnavailable:
       if (const std::string who = held_too_long_by(status); !who.empty()) return busy_text(who);

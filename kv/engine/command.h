@@ -254,6 +254,8 @@ class Context {
 
   Namespace& ns() const;
   int64_t now_ms() const { return txn->now().ms(); }
+  // When a value expires that a command puts as a whole and gives no expiry (0: never).
+  int64_t default_expiry_ms() const { return ns().default_expiry_ms(txn->now()); }
   Wish wish() const;  // of what it changes
   Committer* committer() const;
 

@@ -333,6 +333,16 @@ void Engine::note_audit(const Session& session, const Request& request, const Na
   e.allowed = allowed;
   if (!request.keys.empty() || (request.row->flags & (kWrite | kReadOnly)) != 0)
     e.space = space.name;
+  // Whom it is about.
+  const bool sets_user = request.row->name == "acl|setuser";
+  if (sets_user || request.row->name == "acl|deluser") {
+    const size_t end = sets_user ? 3 : request.args.size();
+    for (size_t i = 2; i < end && i < request.args.size(); i++) {
+      e.key = request.args[i];
+      audit->note(e);
+    }
+    return;
+  }
   if (request.keys.empty()) return audit->note(e);
   for (const Key& key : request.keys) {
     if (key.ns != nullptr) e.space = key.ns->name;

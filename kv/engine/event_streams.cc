@@ -192,6 +192,7 @@ bool EventStreams::append(Queue& q, const StripeLocks& locks, Wish wish, uint64_
     return true;
   }
   Transaction t(store_, &locks, Shape::kOne, wish);
+  t.passes_quotas();  // it tells of what somebody else did
   t.names_changes();
   Entry* entry = t.find(*q.ns, kKey, q.hash);
   if (entry != nullptr && entry->is_cold()) return false;

@@ -21,7 +21,7 @@ WHY = {
     "intelligent-tiering": "there is one storage class", "restore": "not yet", "abac": "not yet",
     "replication": ONE_SITE, "accelerate": ONE_SITE,
     "UpdateObjectEncryption": "a copy of an object onto itself does it",
-    **dict.fromkeys(("logging", "notification", "versioning",
+    **dict.fromkeys(("notification", "versioning",
                      "annotation", "renameObject"), "not yet"),
 }
 # A value for what must have one; and values that stand for a feature.

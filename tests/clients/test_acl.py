@@ -412,6 +412,44 @@ class BesidePolicies(Case):
 
 
 class File(unittest.TestCase):
+    def test_saves_at_once_leave_a_whole_file(self):
+        """Two of them wrote the same file beside it: what was there then was neither's."""
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "users.acl")
+            open(path, "w").close()
+            server = Server(args=["--aclfile=" + path], threads=4)
+            try:
+                root = Wire(server.resp)
+                root.ask("auth", USER, PASSWORD)
+                for i in range(300):
+                    root.ask("acl", "setuser", "user%03d" % i, "on", ">word", "~" + "k" * 100, "+@all")
+                self.assertEqual(root.ask("acl", "save"), b"+OK")
+                whole, ends, torn = open(path).read(), threading.Event(), []
+
+                def save():
+                    wire = Wire(server.resp)
+                    wire.ask("auth", USER, PASSWORD)
+                    for _ in range(40):
+                        if wire.ask("acl", "save") != b"+OK":
+                            torn.append("refused")
+
+                def read():
+                    while not ends.is_set():
+                        if open(path).read() != whole:
+                            torn.append("torn")
+
+                reader, savers = threading.Thread(target=read), [threading.Thread(target=save) for _ in range(6)]
+                for thread in [reader] + savers:
+                    thread.start()
+                for thread in savers:
+                    thread.join()
+                ends.set()
+                reader.join()
+                self.assertEqual(torn, [])
+                self.assertEqual(os.listdir(d), ["users.acl"])
+            finally:
+                server.remove()
+
     def test_file(self):
         """What is saved is loaded; whoever is not in the file goes, unless IAM knows of him; an error changes nothing."""
         with tempfile.TemporaryDirectory() as d:

@@ -80,7 +80,7 @@ class Forms(Calls):
                           got["TagCount"]), (b"data", "image/x", "no-cache", "attachment", "x", {"color": "red"}, 1))
         self.assertEqual(self.s3.get_object_tagging(Bucket="bucket", Key="dir/b c.jpg")["TagSet"], [{"Key": "a b", "Value": "c/d"}])
         for name, value, want in (("x-amz-checksum-crc32", "AAAAAA==", (400, "BadDigest")), ("acl", "public-read", (400, "AccessControlListNotSupported")),
-                                  ("x-amz-server-side-encryption", "aws:kms:dsse", (501, "NotImplemented")), ("x-amz-security-token", "t", (501, "NotImplemented")),
+                                  ("x-amz-server-side-encryption", "aws:kms:dsse", (501, "NotImplemented")), ("x-amz-security-token", "t", (400, "InvalidToken")),
                                   ("x-amz-meta-a", "b\r\nc", (400, "InvalidArgument")), ("tagging", "<Tagging/>", (400, "MalformedXML"))):
             form = self.form("refused", [{name: value}] if "\r" not in value else [["starts-with", "$" + name, ""]], more={name: value})
             self.assertEqual(self.code(self.post(form)), want, name)

@@ -168,7 +168,8 @@ class Users(Case):
                             (["create-user", "--user-name", "a b"], "ValidationError"),
                             (["create-user", "--user-name", USER], "EntityAlreadyExists"),
                             (["create-user", "--user-name", "x", "--tags", "Key=a,Value=b"], "ValidationError"),
-                            (["create-role", "--role-name", "r", "--assume-role-policy-document", "{}"], "InvalidAction"),
+                            (["create-role", "--role-name", "r", "--assume-role-policy-document", "{}"], "MalformedPolicyDocument"),
+                            (["create-instance-profile", "--instance-profile-name", "p"], "InvalidAction"),
                             (["create-policy", "--policy-name", "p", "--policy-document", "{}"], "MalformedPolicyDocument"),
                             (["attach-user-policy", "--user-name", "x", "--policy-arn",
                               "arn:aws:iam::aws:policy/ReadOnlyAccess"], "NoSuchEntity")):
@@ -504,6 +505,8 @@ class Kept(unittest.TestCase):
             self.addCleanup(server.remove)
             r = server.redis()
             r.set("key1", "value-of-key1")
+            r.execute_command("ACL", "SETUSER", "carl", "on", ">password-of-carl")
+            r.execute_command("ACL", "DELUSER", "carl", "nobody")
             iam = boto3.session.Session().client(
                 "iam", endpoint_url="http://127.0.0.1:%d" % server.http, aws_access_key_id=USER, aws_secret_access_key=PASSWORD,
                 region_name="us-east-1")
@@ -519,7 +522,8 @@ class Kept(unittest.TestCase):
             server.s3().delete_objects(Bucket="photos", Delete={"Objects": [{"Key": "copy"}, {"Key": "none"}]})
             stubs = server.grpc_stubs()
             stubs.kv.Get(stubs.kv_pb.GetRequest(key=stubs.key("db0", "key1")), metadata=stubs.metadata)
-            want = [("resp", "default", "set", "db0", "key1", True), ("iam", USER, "CreateUser", None, "arn:aws:iam::000000000000:user/ann", True),
+            want = [("resp", "default", "set", "db0", "key1", True), ("resp", "default", "acl|setuser", None, "carl", True),
+                    ("resp", "default", "acl|deluser", None, "carl", True), ("resp", "default", "acl|deluser", None, "nobody", True), ("iam", USER, "CreateUser", None, "arn:aws:iam::000000000000:user/ann", True),
                     ("resp", "ann", "get", "db0", "key1", False), ("resp", "ann", "login", None, None, True),
                     ("s3", USER, "PutObject", "photos", "a b", True), ("s3", USER, "GetObject", "photos", "a b", True),
                     ("s3", USER, "DeleteObject", "photos", "copy", True), ("s3", USER, "DeleteObject", "photos", "none", True), ("grpc", "default", "cairn.v1.KeyValue/Get", "db0", "key1", True)]
@@ -529,7 +533,7 @@ class Kept(unittest.TestCase):
                 return [tuple(o.get(k) for k in ("door", "user", "action", "space", "key", "allowed")) for o in map(json.loads, text().splitlines())]
             self.assertTrue(wait_until(lambda: set(want) <= set(lines())), "%r lack in %s" % (set(want) - set(lines()), text()))
             self.assertTrue(any(x[0] == "resp" and x[2] == "login" and not x[5] for x in lines()))
-            for secret in ("value-of", PASSWORD, "wrong-password", key["SecretAccessKey"]):
+            for secret in ("value-of", "password-of-carl", PASSWORD, "wrong-password", key["SecretAccessKey"]):
                 self.assertNotIn(secret, text())
             metrics = urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:%d/-/metrics" % server.http,
                                                                     headers={"Authorization": "Bearer " + PASSWORD})).read()

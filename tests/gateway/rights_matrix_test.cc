@@ -2,10 +2,12 @@
 // the row says that it does, and from one table of callers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <climits>
 #include <functional>
 #include <set>
 
+#include "core/store/policy_json.h"
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/collections_service.h"
 #include "gateway/grpc/connections.h"
@@ -382,9 +384,17 @@ TEST_F(Matrix, OfBucketsThatSayWhoMay) {
 TEST_F(Matrix, OfIamsOperations) {
   const auto user = policy::Resource::arn("arn:aws:iam::000000000000:user/ann");
   size_t rows_seen = 0;
-  for (auto rows : {iam::user_rows(), iam::group_rows(), iam::policy_rows(), iam::key_rows()}) {
+  for (auto rows : iam::all_rows()) {
     for (const iam::Row& row : rows) {
-      const std::string own = cat("iam:", row.name);
+      const std::string own = cat(row.service, ":", row.name);
+      if (row.asks == iam::Row::Asks::kDenials) {  // whoever is not denied it
+        for (const Kind& kind : kKinds) {
+          const PrincipalPtr who = principal_with(kind.statements(own));
+          EXPECT_EQ(authorize(*who, row.action(), user, {}), !contains(kind.denied, '!'))
+              << kind.name << " calls " << row.name;
+        }
+        continue;
+      }
       for (const Kind& kind : kKinds) {
         const PrincipalPtr who = principal_with(kind.statements(own));
         EXPECT_EQ(authorize(*who, row.action(), user, {}),
@@ -401,7 +411,43 @@ TEST_F(Matrix, OfIamsOperations) {
       rows_seen++;
     }
   }
-  EXPECT_GT(rows_seen, 40u);
+  EXPECT_GT(rows_seen, 65u);
+}
+
+// Who may assume a role: by what it trusts, and by what he may himself.
+TEST_F(Matrix, OfRoles) {
+  constexpr std::string_view kRole = "arn:aws:iam::000000000000:role/r";
+  const Action assume{"sts", "AssumeRole", Access::kAdmin};
+  const auto trust = [](std::string effect, std::string_view principal) {
+    std::string text = cat("{'Version':'2012-10-17','Statement':[{'Effect':'", effect,
+                           "','Principal':", principal, ",'Action':'sts:AssumeRole'}]}");
+    std::replace(text.begin(), text.end(), '\'', '"');
+    auto policy = policy::parse_trust_policy(text);
+    EXPECT_TRUE(policy.ok()) << policy.status() << text;
+    return *std::move(policy);
+  };
+  enum Trusted : uint8_t { kNot, kByName, kOfAccount, kDenied };
+  const std::pair<policy::Policy, Trusted> kTrusts[] = {
+      {trust("Allow", "{'AWS':'arn:aws:iam::000000000000:user/other'}"), kByName},
+      {trust("Allow", "{'AWS':'arn:aws:iam::000000000000:user/ann'}"), kNot},
+      {trust("Allow", "{'AWS':'000000000000'}"), kOfAccount},
+      {trust("Allow", "{'AWS':'111111111111'}"), kNot},
+      {trust("Allow", "'*'"), kByName},
+      {trust("Allow", "{'Federated':'arn:aws:iam::000000000000:oidc-provider/a.b'}"), kNot},
+      {trust("Deny", "{'AWS':'000000000000'}"), kDenied},
+  };
+  for (const auto& [policy, trusted] : kTrusts) {
+    for (const Kind& kind : kKinds) {
+      const PrincipalPtr who = principal_with(kind.statements("sts:AssumeRole"));
+      const bool denied = contains(kind.denied, '!');
+      const bool allowed = kind.rule != Kind::kByLetters && !denied;
+      const bool may = !denied && (trusted == kByName || (trusted == kOfAccount && allowed));
+      EXPECT_EQ(may_assume(*who, assume, policy, kRole, {}), may) << kind.name << trusted;
+    }
+    const bool web =
+        may_assume("arn:aws:iam::000000000000:oidc-provider/a.b", assume, policy, kRole, {});
+    EXPECT_EQ(web, &policy == &kTrusts[5].first);
+  }
 }
 
 TEST_F(Matrix, OfCallsToTheKeyRing) {

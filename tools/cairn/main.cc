@@ -1,6 +1,5 @@
 // cairn: the command-line client. Paths are BUCKET/KEY, where a database is a bucket too; `cp`
 // tells the store from files by cairn:// before them.
-#include <google/protobuf/util/json_util.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -13,49 +12,12 @@
 #include <set>
 #include <thread>
 
-#include "tools/cairn/client.h"
+#include "tools/cairn/command.h"
 
 namespace cairn::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Common {
-  Target target;
-  bool json = false;
-};
-
-int fail(const Common& o, const grpc::Status& status, const std::string& what) {
-  if (status.error_code() == grpc::UNAUTHENTICATED) {
-    std::fprintf(stderr, "cairn: password refused (from %s)\n", o.target.password_from.c_str());
-  } else if (is_file_error(status)) {
-    std::fprintf(stderr, "cairn: %s\n", status.error_message().c_str());
-  } else {
-    std::fprintf(stderr, "cairn: %s: %s\n", what.c_str(), status.error_message().c_str());
-  }
-  return exit_of(status);
-}
-
-// Milliseconds since 1970 as people read them, in UTC.
-std::string iso_time(int64_t ms) {
-  const time_t seconds = static_cast<time_t>(ms / 1000);
-  tm parts{};
-  char text[32] = "";
-  if (::gmtime_r(&seconds, &parts) == nullptr ||
-      std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts) == 0) {
-    return std::to_string(ms);
-  }
-  const std::string fraction = std::to_string(1000 + ms % 1000);
-  return std::string(text) + "." + fraction.substr(1) + "Z (" + std::to_string(ms) + " ms)";
-}
-
-void print_json(const google::protobuf::Message& message) {
-  std::string text;
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
-  std::printf("%s\n", text.c_str());
-}
 
 v1::Key path_or_exit(const std::string& path, bool with_key) {
   v1::Key key;
@@ -584,6 +546,7 @@ int main(int argc, char** argv) {
   });
   c = app.add_subcommand("info", "describe the server");
   c->callback([&] { ready(), rc = info(o); });
+  add_user_commands(app, {o, ready, rc});
   c = app.add_subcommand("bench", "put and get many keys, and say how fast");
   c->add_option("-n,--count", count, "keys")->capture_default_str();
   c->add_option("--size", size, "bytes of a value")->capture_default_str();

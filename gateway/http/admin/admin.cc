@@ -6,11 +6,24 @@
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
 #include "gateway/auth/credentials.h"
+#include "gateway/http/admin/quota.h"
 
 namespace cairn::admin {
 
 awaitable<void> Admin::handle(const http::Request& request, http::Response& response) {
   response.set("Content-Type", "text/plain; version=0.0.4");
+  if (request.path.starts_with(kQuotaPath)) {
+    const bool reads = request.method == "GET" || request.method == "HEAD";
+    if (!reads && request.method != "PUT" && request.method != "DELETE") {
+      response.status = 405;
+      response.body = "only GET, HEAD, PUT and DELETE\n";
+      co_return;
+    }
+    const Action& action = reads ? kGetQuota : kSetQuota;
+    const int status = co_await may(request, action);
+    if (status != 200) co_return refuse(response, request, status, action);
+    co_return co_await serve_quota(server_.store, server_.users, request, response);
+  }
   if (request.method != "GET" && request.method != "HEAD") {
     response.status = 405;
     response.body = "only GET and HEAD\n";
@@ -29,15 +42,8 @@ awaitable<void> Admin::handle(const http::Request& request, http::Response& resp
     response.status = co_await may_see_metrics(request);
     if (response.status == 200) {
       response.body = metrics();
-    } else if (response.status == 403) {
-      response.body = "this user may not see metrics: it takes admin:metrics\n";
-    } else if (response.status == 503) {
-      response.set("Retry-After", "1");
-      response.body = "too many logins at once, try again later\n";
     } else {
-      response.set("WWW-Authenticate", "Basic realm=\"cairn\"");
-      response.body = request.has_header("authorization") ? "wrong user or password\n"
-                                                          : "metrics take credentials\n";
+      refuse(response, request, response.status, kMetrics);
     }
   } else {
     response.status = 404;
@@ -46,8 +52,28 @@ awaitable<void> Admin::handle(const http::Request& request, http::Response& resp
   co_return;
 }
 
+void Admin::refuse(http::Response& response, const http::Request& request, int status,
+                   const Action& action) const {
+  response.status = status;
+  if (status == 403) {
+    response.body = cat("this user may not do it: it takes admin:", action.name, "\n");
+  } else if (status == 503) {
+    response.set("Retry-After", "1");
+    response.body = "not now, try again later\n";
+  } else {
+    response.set("WWW-Authenticate", "Basic realm=\"cairn\"");
+    response.body =
+        request.has_header("authorization") ? "wrong user or password\n" : "it takes credentials\n";
+  }
+}
+
 awaitable<int> Admin::may_see_metrics(const http::Request& request) const {
   if (metrics_on_loopback_ && request.from_loopback) co_return 200;
+  co_return co_await may(request, kMetrics);
+}
+
+awaitable<int> Admin::may(const http::Request& request, const Action& action) const {
+  if (server_.store.loading() || server_.users.loading()) co_return 503;
   const auto known = co_await authenticate_patiently(
       server_.users, std::string(request.header("authorization")), request.peer);
   if (!known.ok()) co_return 503;
@@ -57,7 +83,10 @@ awaitable<int> Admin::may_see_metrics(const http::Request& request) const {
                       claimed_user(request.header("authorization")), request.peer);
   }
   if (who == nullptr) co_return 401;
-  const bool may = authorize(*who, kMetrics, {}, {}, {request.peer, request.secure});
+  const bool may = authorize(*who, action, {}, {}, {request.peer, request.secure});
+  if (Audit* audit = server_.users.audit(); audit != nullptr && action.name != kMetrics.name) {
+    audit->note({"admin", who->name(), request.peer, action.name, request.path, {}, may});
+  }
   co_return may ? 200 : 403;
 }
 
@@ -175,6 +204,10 @@ std::string Admin::metrics() const {
     add("cairn_audit_lost_lines_total", "counter", "Lines that the audit log did not take.",
         audit->lost());
   }
+  if (access_log_ != nullptr) {
+    add("cairn_access_log_lost_lines_total", "counter",
+        "Lines of access logs that no object was made of.", access_log_->lost_lines());
+  }
   add("cairn_cleaner_waits", "gauge",
       "1 while the oldest segment stays for who is told of changes.", cleaner.kept ? 1 : 0);
   add_targets(out);
@@ -190,8 +223,18 @@ std::string Admin::metrics() const {
   for (uint32_t i = 0; i < store.databases(); i++) {
     append(out, "cairn_keys{namespace=\"db", i, "\"} ", store.database(i).committed_size(), "\n");
   }
-  for (auto& b : store.buckets()) {
+  const auto buckets = store.buckets();
+  for (auto& b : buckets) {
     append(out, "cairn_keys{namespace=\"", b->name, "\"} ", b->committed_size(), "\n");
+  }
+  append(out,
+         "# HELP cairn_bytes Names, metadata and values in a namespace, with versions, as quotas "
+         "count them.\n# TYPE cairn_bytes gauge\n");
+  for (uint32_t i = 0; i < store.databases(); i++) {
+    append(out, "cairn_bytes{namespace=\"db", i, "\"} ", store.database(i).usage().bytes, "\n");
+  }
+  for (auto& b : buckets) {
+    append(out, "cairn_bytes{namespace=\"", b->name, "\"} ", b->usage().bytes, "\n");
   }
   return out;
 }

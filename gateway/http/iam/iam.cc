@@ -13,7 +13,7 @@ namespace cairn::iam {
 namespace {
 
 constexpr std::string_view kIamVersion = "2010-05-08", kStsVersion = "2011-06-15";
-constexpr size_t kBodyMax = 512 << 10;
+constexpr size_t kBodyMax = 512 << 10, kUnsignedBodyMax = 96 << 10;
 
 std::string request_id() {
   thread_local std::mt19937_64 ids(uint64_t{std::random_device{}()} << 32 | std::random_device{}());
@@ -28,6 +28,7 @@ int http_status(std::string_view code) {
       {"AccessDenied", 403},          {"InvalidClientTokenId", 403},
       {"SignatureDoesNotMatch", 403}, {"MissingAuthenticationToken", 403},
       {"RequestExpired", 403},        {"ServiceFailure", 500},
+      {"ExpiredToken", 403},          {"IDPRejectedClaim", 403},
       {"ServiceUnavailable", 503},    {"Throttling", 400},
   };
   for (auto& [name, status] : kStatus) {
@@ -38,7 +39,10 @@ int http_status(std::string_view code) {
 
 // What S3's authenticator says, in IAM's words.
 Error error_of_login(const s3::Error& e) {
-  if (e.code == "InvalidAccessKeyId") {
+  if (e.code == "ExpiredToken") {
+    return {"ExpiredToken", "The security token included in the request is expired"};
+  }
+  if (e.code == "InvalidAccessKeyId" || e.code == "InvalidToken") {
     return {"InvalidClientTokenId", "The security token included in the request is invalid."};
   }
   if (e.code == "SignatureDoesNotMatch") {
@@ -54,7 +58,7 @@ Error error_of_login(const s3::Error& e) {
 }
 
 const Row* find_row(std::string_view name, std::string_view version) {
-  for (auto rows : {user_rows(), group_rows(), policy_rows(), key_rows()}) {
+  for (auto rows : all_rows()) {
     for (const Row& row : rows) {
       if (row.name == name && version == (row.service == "iam" ? kIamVersion : kStsVersion)) {
         return &row;
@@ -69,9 +73,28 @@ bool is_word_of(std::string_view name, std::string_view words) {
   return std::find(all.begin(), all.end(), name) != all.end();
 }
 
+// "PolicyArns.member.1.arn" as rows have it: "PolicyArns.member.N.arn".
+std::string unnumbered(std::string_view name) {
+  constexpr std::string_view kMember = ".member.";
+  const size_t at = name.find(kMember);
+  if (at == name.npos) return std::string(name);
+  const size_t begin = at + kMember.size();
+  const size_t end = std::min(name.find_first_not_of("0123456789", begin), name.size());
+  const auto number = parse_int<uint32_t>(name.substr(begin, end - begin));
+  const bool plain = number && *number > 0 && *number <= 1000 && name[begin] != '0';
+  return plain ? cat(name.substr(0, begin), "N", name.substr(end)) : std::string(name);
+}
+
 Error check_params(const Call& call, const Row& row) {
   for (auto& [name, value] : call.params) {
-    if (name == "Action" || name == "Version" || is_word_of(name, row.params)) continue;
+    // An empty list is sent as its name.
+    const bool is_empty_list =
+        value.empty() && (is_word_of(cat(name, ".member.N"), row.params) ||
+                          is_word_of(cat(name, ".member.N.arn"), row.params));
+    if (name == "Action" || name == "Version" || is_empty_list ||
+        is_word_of(unnumbered(name), row.params)) {
+      continue;
+    }
     return {"ValidationError",
             cat("Cairn does not honour the parameter ", name.substr(0, 64), " of ", row.name, ".")};
   }
@@ -85,18 +108,24 @@ Error check_params(const Call& call, const Row& row) {
 
 std::string arn_of_caller(const Call& call) {
   const auto rights = call.who->rights();
-  return rights == nullptr ? root_arn() : rights->arn;
+  return rights == nullptr ? root_arn() : rights->shown_arn();
 }
 
-awaitable<Error> get_caller_identity(Call& c) {
-  const auto rights = c.who->rights();
-  add_text(c.result, "Arn", arn_of_caller(c));
-  add_text(c.result, "UserId", rights == nullptr ? kAccount : rights->id);
-  add_text(c.result, "Account", kAccount);
-  co_return Error{};
+// What is not done with credentials of a session, since they would outlive it, and what a role has
+// to say because it is no user.
+Error check_session(const Call& call, const Row& row) {
+  const auto rights = call.who->rights();
+  if (rights == nullptr || !rights->is_session() || row.service != "iam") return {};
+  if (rights->session_arn.empty()) {
+    return {"InvalidClientTokenId",
+            "The security token included in the request is invalid: credentials of GetSessionToken "
+            "call nothing of IAM."};
+  }
+  const bool of_caller = row.name == "ChangePassword" ||
+                         (is_word_of("UserName", row.params) && !is_word_of("UserName", row.needs));
+  if (!of_caller || call.has("UserName")) return {};
+  return {"ValidationError", "Must specify userName when calling with non-User credentials"};
 }
-constexpr Row kCallerIdentity{
-    "GetCallerIdentity", get_caller_identity, "", "", nullptr, true, "sts"};
 
 }  // namespace
 
@@ -157,7 +186,7 @@ Error may(const Call& call, const std::string& target) {
                                                "CreateLoginProfile", "UpdateLoginProfile",
                                                "ChangePassword"};
   const auto rights = call.who->rights();
-  const bool bounded = rights != nullptr && rights->boundary != nullptr;
+  const bool bounded = rights != nullptr && rights->is_bounded();
   const bool makes_one = std::find(std::begin(kCredentials), std::end(kCredentials),
                                    call.row->name) != std::end(kCredentials);
   if (!bounded || !makes_one) return {};
@@ -174,11 +203,7 @@ awaitable<Error> change(Call& call, absl::FunctionRef<Status(Draft&)> edit) {
 }
 
 Error check_name(std::string_view what, std::string_view text, size_t most) {
-  constexpr std::string_view kLetters =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+=,.@-";
-  if (!text.empty() && text.size() <= most && text.find_first_not_of(kLetters) == text.npos) {
-    return {};
-  }
+  if (is_entity_name(text, most)) return {};
   return {"ValidationError",
           cat("The specified value for ", what,
               " is invalid. It must contain only alphanumeric characters and/or the following: "
@@ -187,12 +212,7 @@ Error check_name(std::string_view what, std::string_view text, size_t most) {
 }
 
 Error check_path(std::string_view what, std::string_view text) {
-  const bool printable = std::all_of(
-      text.begin(), text.end(), [](char c) { return c > ' ' && c < 127 && c != '*' && c != '?'; });
-  if (!text.empty() && text.size() <= 512 && text.front() == '/' && text.back() == '/' &&
-      printable) {
-    return {};
-  }
+  if (is_entity_path(text)) return {};
   return {"ValidationError", cat("The specified value for ", what,
                                  " is invalid. It must begin and end with / and contain only "
                                  "printable characters that are no wildcards")};
@@ -250,6 +270,11 @@ void add_text(pugi::xml_node to, const char* name, std::string_view text) {
   s3::add(to, name, text);
 }
 
+std::array<std::span<const Row>, 7> all_rows() {
+  return {user_rows(), group_rows(), policy_rows(),  key_rows(),
+          role_rows(), sts_rows(),   provider_rows()};
+}
+
 // ---- the way in ----
 
 bool Service::is_call(const http::Request& request) {
@@ -257,42 +282,62 @@ bool Service::is_call(const http::Request& request) {
          lower(request.header("content-type")).starts_with("application/x-www-form-urlencoded");
 }
 
-awaitable<Error> Service::run(http::Request& request, s3::XmlOut& xml, const Row*& row) {
-  auto body = co_await http::read_all(*request.body, kBodyMax);
-  if (absl::IsResourceExhausted(body.status())) {
-    co_return Error{"RequestEntityTooLarge", "The form is too long."};
-  }
-  if (!body.ok()) co_return Error{"MalformedQueryString", std::string(body.status().message())};
-  Call call{store_, users_, request, users_.known(), nullptr, {}, {}};
-  if (call.known == nullptr) co_return Error{"ServiceUnavailable", "The store is being opened."};
+Error Service::authenticate(const http::Request& request, std::string_view body,
+                            PrincipalPtr& who) {
   s3::Authenticated auth;
-  const std::string sha256 = objects::hex(objects::digest_of(objects::Algorithm::kSha256, *body));
+  const std::string sha256 = objects::hex(objects::digest_of(objects::Algorithm::kSha256, body));
   if (s3::Error e =
           authenticator_.authenticate_call(request, store_.now_ms(), "iam sts", sha256, auth)) {
     if (e.code == "InvalidAccessKeyId" || e.code == "SignatureDoesNotMatch") {
       note_auth_failure(users_, store_.options().report, alarm::kAuthS3, s3::claimed_key(request),
                         request.peer);
     }
-    co_return error_of_login(e);
+    return error_of_login(e);
   }
-  call.who = auth.principal;
-  if (Error e = parse_form(*body, call.params)) co_return e;
+  who = std::move(auth.principal);
+  return {};
+}
+
+void Call::note(bool allowed) const {
+  Audit* audit = users.audit();
+  if (audit == nullptr) return;
+  const std::string target = row->target == nullptr ? "*" : row->target(*this);
+  const std::string_view user = asker.empty() ? std::string_view(who->name()) : asker;
+  audit->note({row->service, user, request.peer, row->name, {}, target, allowed});
+}
+
+awaitable<Error> Service::run(http::Request& request, s3::XmlOut& xml, const Row*& row) {
+  const bool is_signed = request.has_header("authorization");
+  auto body = co_await http::read_all(*request.body, is_signed ? kBodyMax : kUnsignedBodyMax);
+  if (absl::IsResourceExhausted(body.status())) {
+    co_return Error{"RequestEntityTooLarge", "The form is too long."};
+  }
+  if (!body.ok()) co_return Error{"MalformedQueryString", std::string(body.status().message())};
+  Call call{store_, users_, keys_, request, users_.known(), users_.anybody(), {}, {}};
+  if (call.known == nullptr) co_return Error{"ServiceUnavailable", "The store is being opened."};
+  if (is_signed) {
+    if (Error e = authenticate(request, *body, call.who)) co_return e;
+  }
+  const Error unread = parse_form(*body, call.params);
   const std::string_view name = call.param("Action"), version = call.param("Version");
-  row = name == kCallerIdentity.name && version == kStsVersion ? &kCallerIdentity
-                                                               : find_row(name, version);
+  row = unread ? nullptr : find_row(name, version);
+  if (!is_signed && (row == nullptr || row->name != "AssumeRoleWithWebIdentity")) {
+    row = nullptr;
+    co_return error_of_login({"AccessDenied", ""});
+  }
+  if (unread) co_return unread;
   if (row == nullptr) {
     co_return Error{"InvalidAction", cat("Could not find operation ", name.substr(0, 64),
                                          " for version ", version.substr(0, 16))};
   }
   if (Error e = check_params(call, *row)) co_return e;
-  const std::string target = row->target == nullptr ? "*" : row->target(call);
-  const bool everybodys = row == &kCallerIdentity;
   call.row = row;
+  if (Error e = check_session(call, *row)) co_return e;
+  const std::string target = row->target == nullptr ? "*" : row->target(call);
   Error refused;
-  if (!everybodys) refused = may(call, target);
-  if (Audit* audit = users_.audit()) {
-    audit->note({row->service, call.who->name(), request.peer, row->name, {}, target, !refused});
-  }
+  const bool asks = row->asks == Row::Asks::kRights || row->asks == Row::Asks::kDenials;
+  if (asks) refused = may(call, target);
+  if (row->asks != Row::Asks::kItself) call.note(!refused);
   if (refused) co_return refused;
   xml = s3::XmlOut(cat(row->name, "Response").c_str(), false);
   if (row->has_result) call.result = s3::add(xml.root(), cat(row->name, "Result").c_str());

@@ -1,6 +1,7 @@
-// IAM's query API on the HTTP port: users, groups, access keys and policies, as awscli's `aws iam`
-// and Terraform call them; and of STS who one is. A call is a POST of a form to "/" with its
-// parameters, signed for the service iam (or sts).
+// IAM's query API on the HTTP port: users, groups, roles, access keys, policies and providers of
+// OpenID Connect, as awscli's `aws iam` and Terraform call them; and STS, which gives credentials
+// for a while (sts.cc). A call is a POST of a form to "/" with its parameters, signed for the
+// service iam (or sts), but for AssumeRoleWithWebIdentity, whose token says who asks.
 //
 // Source: AWS Identity and Access Management API Reference, version 2010-05-08. The two parameters
 // that are Cairn's own, of CreateAccessKey and UpdateAccessKey: ExpiresAt, when the key ends (ISO
@@ -10,6 +11,7 @@
 // Threads: handle() on any I/O loop, any number at once.
 #pragma once
 
+#include <array>
 #include <map>
 #include <span>
 #include <string>
@@ -23,6 +25,7 @@
 namespace cairn::iam {
 
 struct Row;
+class KeySets;
 
 struct Error {
   std::string_view code;  // empty: no error
@@ -38,13 +41,14 @@ Error parse_form(std::string_view body, Params& params);
 struct Call {
   Store& store;
   Users& users;
+  KeySets& keys;
   const http::Request& request;
   std::shared_ptr<const KnownUsers> known;  // as of its beginning
   PrincipalPtr who;
   Params params;
   pugi::xml_node result;  // null: the operation has none
   const Row* row = nullptr;
-  Lsn rests_on = {};
+  std::string asker;  // for the audit log; empty: `who`
 
   std::string_view param(std::string_view name) const {
     const auto it = params.find(name);
@@ -52,6 +56,8 @@ struct Call {
   }
   bool has(std::string_view name) const { return params.contains(name); }
   const UserTable& table() const { return known->table; }
+  // Says in the audit log whether it was allowed.
+  void note(bool allowed) const;
   // The user that it is about: the named one, or its caller; empty for root.
   std::string user_name() const;
 };
@@ -64,25 +70,40 @@ struct Row {
   std::string (*target)(const Call&);  // the ARN that it is done to; null: it takes a right on all
   bool has_result = true;
   std::string_view service = "iam";
-  Action action() const { return {service, name, Access::kAdmin}; }
+  enum class Asks : uint8_t {
+    kRights,   // its caller must be allowed it
+    kDenials,  // he must not be denied it
+    kItself,   // `run` asks
+    kNothing,
+  } asks = Asks::kRights;
+  Action action() const {
+    return {service, name, asks == Asks::kDenials ? Access::kNone : Access::kAdmin};
+  }
 };
 std::span<const Row> user_rows();
 std::span<const Row> group_rows();
 std::span<const Row> policy_rows();
 std::span<const Row> key_rows();
+std::span<const Row> role_rows();
+std::span<const Row> provider_rows();
+std::span<const Row> sts_rows();
+std::array<std::span<const Row>, 7> all_rows();
 
 class Service {
  public:
-  Service(Store& store, Users& users, std::string region)
-      : store_(store), users_(users), authenticator_(users, std::move(region)) {}
+  Service(Store& store, Users& users, KeySets& keys, std::string region)
+      : store_(store), users_(users), keys_(keys), authenticator_(users, std::move(region)) {}
   // Whether a request without a bucket is such a call.
   static bool is_call(const http::Request& request);
   awaitable<void> handle(http::Request& request, http::Response& response);
 
  private:
   awaitable<Error> run(http::Request& request, s3::XmlOut& xml, const Row*& row);
+  // Who calls, of a call that is signed.
+  Error authenticate(const http::Request& request, std::string_view body, PrincipalPtr& who);
   Store& store_;
   Users& users_;
+  KeySets& keys_;
   s3::Authenticator authenticator_;
 };
 

@@ -10,12 +10,21 @@ namespace {
 using Whose = Draft::Whose;
 
 constexpr std::string_view param_of(Whose whose) {
-  return whose == Whose::kUser ? "UserName" : "GroupName";
+  switch (whose) {
+    case Whose::kUser:
+      return "UserName";
+    case Whose::kGroup:
+      return "GroupName";
+    case Whose::kRole:
+      break;
+  }
+  return "RoleName";
 }
 
 const Subject* subject(const Call& c, Whose whose) {
   const std::string_view name = c.param(param_of(whose));
   if (whose == Whose::kUser) return c.table().user(name);
+  if (whose == Whose::kRole) return c.table().role(name);
   return c.table().group(name);
 }
 
@@ -25,6 +34,10 @@ std::string target(const Call& c) {
   if (whose == Whose::kUser) {
     const UserRecord* user = c.table().user(name);
     return user != nullptr ? arn_of(*user) : cat("arn:aws:iam::", kAccount, ":user/", name);
+  }
+  if (whose == Whose::kRole) {
+    const RoleRecord* role = c.table().role(name);
+    return role != nullptr ? arn_of(*role) : cat("arn:aws:iam::", kAccount, ":role/", name);
   }
   const GroupRecord* group = c.table().group(name);
   return group != nullptr ? arn_of(*group) : cat("arn:aws:iam::", kAccount, ":group/", name);
@@ -36,8 +49,11 @@ std::string new_policy_target(const Call& c) {
 }
 
 Error no_such(const Call& c, Whose whose) {
-  return {"NoSuchEntity", cat("The ", whose == Whose::kUser ? "user" : "group", " with name ",
-                              c.param(param_of(whose)), " cannot be found.")};
+  return {"NoSuchEntity", cat("The ",
+                              whose == Whose::kUser    ? "user"
+                              : whose == Whose::kGroup ? "group"
+                                                       : "role",
+                              " with name ", c.param(param_of(whose)), " cannot be found.")};
 }
 
 // As IAM answers it: percent-encoded.
@@ -63,7 +79,7 @@ awaitable<Error> get_inlined(Call& c) {
     co_return Error{"NoSuchEntity",
                     cat("The policy with name ", c.param("PolicyName"), " cannot be found.")};
   }
-  add_text(c.result, whose == Whose::kUser ? "UserName" : "GroupName", found->name);
+  add_text(c.result, param_of(whose).data(), found->name);
   add_text(c.result, "PolicyName", it->first);
   add_text(c.result, "PolicyDocument", document(it->second.text));
   co_return Error{};
@@ -251,14 +267,21 @@ awaitable<Error> list_entities_for_policy(Call& c) {
   if (Error e = Page::parse(c, page)) co_return e;
   const PolicyRecord& policy = *c.table().policy(name);
   auto groups = s3::add(c.result, "PolicyGroups"), users = s3::add(c.result, "PolicyUsers");
-  s3::add(c.result, "PolicyRoles");
-  // Groups first: a marker says of which kind it is.
+  auto roles = s3::add(c.result, "PolicyRoles");
+  // Groups, roles, users: a marker says of which kind it is.
   for (auto& [id, group] : c.table().groups) {
     if ((!filter.empty() && filter != "Group") || !has(*group, policy)) continue;
     if (!page.takes(cat("g/", id))) continue;
     auto member = s3::add(groups, "member");
     add_text(member, "GroupName", group->name);
     add_text(member, "GroupId", group->id);
+  }
+  for (auto& [id, role] : c.table().roles) {
+    if ((!filter.empty() && filter != "Role") || !has(*role, policy)) continue;
+    if (!page.takes(cat("r/", id))) continue;
+    auto member = s3::add(roles, "member");
+    add_text(member, "RoleName", role->name);
+    add_text(member, "RoleId", role->id);
   }
   for (auto& [id, user] : c.table().users) {
     if ((!filter.empty() && filter != "User") || !has(*user, policy)) continue;
@@ -271,7 +294,7 @@ awaitable<Error> list_entities_for_policy(Call& c) {
   co_return Error{};
 }
 
-constexpr auto kUser = Whose::kUser, kGroup = Whose::kGroup;
+constexpr auto kUser = Whose::kUser, kGroup = Whose::kGroup, kRole = Whose::kRole;
 constexpr Row kRows[] = {
     {"PutUserPolicy", put_inlined<kUser>, "UserName PolicyName PolicyDocument",
      "UserName PolicyName PolicyDocument", target<kUser>, false},
@@ -289,6 +312,20 @@ constexpr Row kRows[] = {
      target<kGroup>},
     {"DeleteGroupPolicy", delete_inlined<kGroup>, "GroupName PolicyName", "GroupName PolicyName",
      target<kGroup>, false},
+    {"PutRolePolicy", put_inlined<kRole>, "RoleName PolicyName PolicyDocument",
+     "RoleName PolicyName PolicyDocument", target<kRole>, false},
+    {"GetRolePolicy", get_inlined<kRole>, "RoleName PolicyName", "RoleName PolicyName",
+     target<kRole>},
+    {"ListRolePolicies", list_inlined<kRole>, "RoleName Marker MaxItems", "RoleName",
+     target<kRole>},
+    {"DeleteRolePolicy", delete_inlined<kRole>, "RoleName PolicyName", "RoleName PolicyName",
+     target<kRole>, false},
+    {"AttachRolePolicy", attach<kRole>, "RoleName PolicyArn", "RoleName PolicyArn", target<kRole>,
+     false},
+    {"DetachRolePolicy", detach<kRole>, "RoleName PolicyArn", "RoleName PolicyArn", target<kRole>,
+     false},
+    {"ListAttachedRolePolicies", list_attached<kRole>, "RoleName PathPrefix Marker MaxItems",
+     "RoleName", target<kRole>},
     {"CreatePolicy", create_policy, "PolicyName Path Description PolicyDocument",
      "PolicyName PolicyDocument", new_policy_target},
     {"GetPolicy", get_policy, "PolicyArn", "PolicyArn", policy_target},

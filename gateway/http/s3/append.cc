@@ -56,8 +56,9 @@ awaitable<Error> append_object(Call& c, uint64_t offset) {
                     seen};
   }
   if (Error e = co_await until_idle(c, c.key)) co_return e;
-  auto put = append.put(std::move(fresh),
-                        ttl_ms ? std::optional(expiry_after(c, ttl_ms)) : std::nullopt, lock);
+  std::optional<int64_t> expire_ms;  // what is there keeps its own
+  if (ttl_ms || append.before() == nullptr) expire_ms = expiry_after(c, ttl_ms);
+  auto put = append.put(std::move(fresh), expire_ms, lock);
   if (!put.ok()) co_return error_of(put.status());
   if (Error e = co_await settle(c, put->version)) co_return e;
   answer_put(c, *put, append.meta(), append.upload());

@@ -1,5 +1,7 @@
-// The policy of a bucket: kept as it came, and held to by every door (core/store/bucket_access.h).
+// The policy of a bucket: kept as it came, but for users and roles, which are kept by their unique
+// ids, and held to by every door (core/store/bucket_access.h).
 #include "core/base/text.h"
+#include "core/store/known_users.h"
 #include "core/store/policy_json.h"
 #include "core/store/user_table.h"
 #include "gateway/http/s3/service.h"
@@ -14,25 +16,32 @@ Error malformed(std::string message, std::string detail) {
   return e;
 }
 
-// Whether the bucket may have it.
-Error check(const Call& c, const std::string& text, policy::Policy& policy) {
+// Whether the bucket may have it; then `text` is what is kept of it.
+Error check(const Call& c, std::string& text, policy::Policy& policy) {
   auto parsed = policy::parse_bucket_policy(text, c.bucket_name);
   if (!parsed.ok()) {
     return malformed(std::string(parsed.status().message()), policy::detail_of(parsed.status()));
   }
   policy = *std::move(parsed);
-  Status named;
-  (void)c.users->change([&](const Draft& draft) -> Status {
-    named = draft.check_actions(policy);
-    return absl::CancelledError();  // it was to be looked at
-  });
-  if (!named.ok()) return malformed("Policy has invalid action", std::string(named.message()));
+  if (const Status named = c.users->check_actions(policy); !named.ok()) {
+    return malformed("Policy has invalid action", std::string(named.message()));
+  }
   for (const policy::Statement& statement : policy.statements) {
     for (const policy::PrincipalPattern& principal : statement.principals) {
       if (c.users->knows(principal)) continue;
       return malformed("Invalid principal in policy", principal.text);
     }
   }
+  // Whom it names it means: who has his name after him gets nothing by it.
+  auto kept = with_unique_ids(c.users->known()->table, text);
+  if (!kept.ok()) {
+    return malformed("Invalid principal in policy", std::string(kept.status().message()));
+  }
+  if (*kept == text) return {};
+  if (!policy::parse_bucket_policy(*kept, c.bucket_name).ok()) {
+    return malformed("Policy exceeds the maximum allowed document size.", "");
+  }
+  text = *std::move(kept);
   return {};
 }
 
@@ -64,7 +73,8 @@ awaitable<Error> get_policy(Call& c) {
   const auto set = c.bucket->properties();
   if (set->policy.empty()) co_return not_set(c, "NoSuchBucketPolicy");
   c.response.set("Content-Type", "application/json");
-  c.response.body = set->policy;
+  const auto known = c.users->known();
+  c.response.body = known == nullptr ? set->policy : with_arns(known->table, set->policy);
   co_return co_await settle(c, c.store.newest_name());
 }
 

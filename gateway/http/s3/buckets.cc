@@ -6,6 +6,7 @@
 #include "core/base/errors.h"
 #include "core/base/text.h"
 #include "core/store/user_table.h"
+#include "gateway/auth/quotas.h"
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/listing.h"
@@ -68,6 +69,7 @@ awaitable<Error> create_bucket(Call& c) {
     Properties set;
     if (Error e = access_for_bucket(c, set)) co_return e;
     if (locks) set.object_lock.emplace();
+    set.charged_to = charged_for(*c.users, *c.auth.principal);
     auto lsn = c.store.create_bucket(c.bucket_name, std::move(set));
     if (absl::IsAlreadyExists(lsn.status())) {
       if (!again) co_return Error{"BucketAlreadyOwnedByYou", "", rests_on(lsn.status())};
@@ -82,6 +84,7 @@ awaitable<Error> create_bucket(Call& c) {
 
 awaitable<Error> head_bucket(Call& c) {
   c.response.set("x-amz-bucket-region", c.region);
+  if (const int64_t seconds = c.bucket->default_ttl_s()) c.response.set("x-cairn-ttl", seconds);
   co_return co_await settle(c, c.store.newest_name());
 }
 

@@ -27,6 +27,7 @@ bool lists(std::string_view names, std::string_view name) {
 constexpr std::string_view kHarmlessHeaders =
     "x-amz-date x-amz-content-sha256 x-amz-user-agent x-amz-expected-bucket-owner "
     "x-amz-request-payer "
+    "x-amz-security-token "
     "x-cairn-version";  // an answer's: s3cmd sends those of a HEAD along with its copies
 constexpr std::string_view kSignatureParams =
     "X-Amz-Algorithm X-Amz-Credential X-Amz-Date X-Amz-Expires X-Amz-SignedHeaders "

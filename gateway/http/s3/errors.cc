@@ -30,6 +30,7 @@ constexpr Row kRows[] = {
     {"EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size."},
     {"EntityTooSmall", 400,
      "Your proposed upload is smaller than the minimum allowed object size."},
+    {"ExpiredToken", 400, "The provided token has expired."},
     {"IdempotencyParameterMismatch", 400,
      "Parameters on this idempotent request are inconsistent with parameters used in previous "
      "request(s)."},
@@ -63,6 +64,7 @@ constexpr Row kRows[] = {
     {"InvalidTag", 400, "The tag provided was not a valid tag."},
     {"InvalidWriteOffset", 400,
      "The write offset value that you specified does not match the current object size."},
+    {"InvalidTargetBucketForLogging", 400, "The target bucket for logging is not valid."},
     {"InvalidURI", 400, "The specified URI couldn't be parsed."},
     {"KMS.DisabledException", 400, "The request was rejected because the key is not enabled."},
     {"KMS.NotFoundException", 400, "The request was rejected because the key was not found."},
@@ -99,6 +101,7 @@ constexpr Row kRows[] = {
     {"NoSuchVersion", 404, "The specified version does not exist."},
     {"NoSuchWebsiteConfiguration", 404,
      "The specified bucket does not have a website configuration"},
+    {"InvalidToken", 400, "The provided token is malformed or otherwise invalid."},
     {"IllegalVersioningConfigurationException", 400,
      "The versioning configuration specified in the request is invalid."},
     {"InvalidPolicyDocument", 400,
@@ -115,6 +118,7 @@ constexpr Row kRows[] = {
     {"PreconditionFailed", 412,
      "At least one of the preconditions that you specified did not hold."},
     {"ReplicationConfigurationNotFoundError", 404, "The replication configuration was not found"},
+    {"QuotaExceeded", 403, "A quota is used up."},
     {"RequestTimeTooSkewed", 403,
      "The difference between the request time and the server's time is too large."},
     {"ServerSideEncryptionConfigurationNotFoundError", 404,
@@ -193,6 +197,7 @@ Error translate(const Status& status, std::string_view missing) {
       return {"InvalidRange", ""};
     case absl::StatusCode::kResourceExhausted:
       if (is_value_too_long(status)) return {"EntityTooLarge", ""};
+      if (is_quota_exceeded(status)) return {"QuotaExceeded", text};
       return {"InsufficientStorage", text};
     case absl::StatusCode::kUnavailable:
       return {"ServiceUnavailable", text};

@@ -37,6 +37,10 @@ uint64_t announced(const Call& c) {
   return parse_int<uint64_t>(c.request.header("x-amz-decoded-content-length")).value_or(0);
 }
 
+Error may_grow(const Call& c, uint64_t bytes) {
+  return error_of(objects::check_growth(c.store, *c.bucket, c.key, bytes));
+}
+
 awaitable<Error> receive(Call& c, objects::Upload& upload,
                          std::map<std::string, std::string>& checksums) {
   const http::Request& r = c.request;
@@ -50,6 +54,7 @@ awaitable<Error> receive(Call& c, objects::Upload& upload,
   const uint64_t most = c.put_bytes_max == 0 ? UINT64_MAX : c.put_bytes_max;
   if (length && *length > most) co_return too_large(c, *length);
   if (Status s = c.store.check_write(true); !s.ok()) co_return error_of(s);
+  if (Error e = may_grow(c, length.value_or(0))) co_return e;
   upload.add_digest(etag_algorithm(c));
   // A checksum comes in a header, or its name is announced and it comes in a trailer.
   std::optional<Algorithm> declared;

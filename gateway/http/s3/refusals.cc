@@ -47,6 +47,18 @@ Error unknown_key(std::string_view access_key) {
   return {"InvalidAccessKeyId", "", {}, {{"AWSAccessKeyId", std::string(access_key)}}};
 }
 
+Error no_signer(std::string_view access_key, Users::NoSigner why) {
+  switch (why) {
+    case Users::NoSigner::kInvalidToken:
+      return {"InvalidToken", ""};
+    case Users::NoSigner::kExpiredToken:
+      return {"ExpiredToken", ""};
+    case Users::NoSigner::kUnknown:
+      break;
+  }
+  return unknown_key(access_key);
+}
+
 Error wrong_signature(std::string_view access_key, std::string_view signature,
                       std::string_view to_sign, std::string_view canonical) {
   Error e{"SignatureDoesNotMatch",

@@ -133,6 +133,11 @@ std::optional<std::string_view> RequestContext::value(const policy::ConditionKey
       return auth_.version2 ? "AWS" : "AWS4-HMAC-SHA256";
     case Key::kSignatureAge:
       return some(signature_age_);
+    case Key::kObjectCreation: {
+      if (request_.method != "PUT" && request_.method != "POST") return std::nullopt;
+      const bool of_upload = param("uploads") || param("partNumber");
+      return of_upload ? "false" : "true";
+    }
     case Key::kContentLength:
       return some(content_length_);
     case Key::kRemainingRetentionDays:

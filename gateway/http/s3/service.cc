@@ -6,6 +6,7 @@
 #include "core/base/audit.h"
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
+#include "gateway/http/s3/access_log.h"
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
 #include "gateway/http/s3/cors.h"
@@ -154,14 +155,16 @@ Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms) {
 }
 
 int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms) {
-  return ttl_ms ? call.store.now_ms() + *ttl_ms : 0;
+  Now now(call.store.clock());
+  return ttl_ms ? now.ms() + *ttl_ms : call.bucket->default_expiry_ms(now);
 }
 
-std::array<std::span<const Row>, 18> all_rows() {
-  return {acl_rows(),           bucket_policy_rows(), bucket_rows(),    cors_rows(),
-          encryption_rows(),    etag_rows(),          lifecycle_rows(), lock_rows(),
-          multipart_rows(),     notification_rows(),  object_rows(),    post_rows(),
-          public_access_rows(), rename_rows(),        settings_rows(),  tagging_rows(),
+std::array<std::span<const Row>, 22> all_rows() {
+  return {acl_rows(),           batch_rows(),        bucket_policy_rows(), bucket_rows(),
+          cors_rows(),          default_ttl_rows(),  encryption_rows(),    etag_rows(),
+          find_rows(),          lifecycle_rows(),    lock_rows(),          logging_rows(),
+          multipart_rows(),     notification_rows(), object_rows(),        post_rows(),
+          public_access_rows(), rename_rows(),       settings_rows(),      tagging_rows(),
           version_rows(),       website_rows()};
 }
 
@@ -176,8 +179,8 @@ Error Call::may(const Action& action, std::string_view space, std::string_view o
   const auto rights = auth.principal->rights();
   if (is_anonymous() || rights == nullptr) return {"AccessDenied", "", context.seen()};
   // As AWS says it to who is of the account.
-  std::string why =
-      cat("User: ", rights->arn, " is not authorized to perform: ", action.door, ":", action.name);
+  std::string why = cat("User: ", rights->shown_arn(),
+                        " is not authorized to perform: ", action.door, ":", action.name);
   if (!space.empty()) {
     append(why, " on resource: \"arn:aws:s3:::", space, of_key.empty() ? "" : "/", of_key, "\"");
   }
@@ -335,7 +338,9 @@ void Service::note_failure(const Error& e, std::string_view key, const http::Req
   note_auth_failure(users_, store_.options().report, alarm::kAuthS3, key, request.peer);
 }
 
-awaitable<Error> Service::dispatch(http::Request& request, http::Response& response) {
+awaitable<Error> Service::dispatch(http::Request& request, http::Response& response,
+                                   std::shared_ptr<LoggedRequest>& access) {
+  const int64_t begun_ms = access_log_ == nullptr ? 0 : store_.clock().steady_ms();
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.engines = engines_;
   call.put_bytes_max = put_bytes_max_;
@@ -350,6 +355,7 @@ awaitable<Error> Service::dispatch(http::Request& request, http::Response& respo
     audit->note({"s3", call.auth.principal->name(), request.peer, action, call.bucket_name,
                  call.key, e.code != "AccessDenied"});
   }
+  access = LoggedRequest::of(call, access_log_, begun_ms, false);
   // Whatever is refused, it may show rules of the bucket.
   if (e && request.has_header("origin")) e.rests_on = std::max(e.rests_on, store_.newest_name());
   co_return e;
@@ -410,7 +416,9 @@ awaitable<Error> Service::dispatch(Call& call) {
 }
 
 awaitable<Error> Service::dispatch_site(http::Request& request, http::Response& response,
-                                        std::string_view bucket) {
+                                        std::string_view bucket,
+                                        std::shared_ptr<LoggedRequest>& access) {
+  const int64_t begun_ms = access_log_ == nullptr ? 0 : store_.clock().steady_ms();
   Call call{store_, request, response, {}, {}, {}, {}, nullptr, users_.root_user(), region_};
   call.users = &users_;
   call.bucket_name = bucket;
@@ -420,7 +428,16 @@ awaitable<Error> Service::dispatch_site(http::Request& request, http::Response& 
   answer_origin(call);
   Error e = co_await serve_site(call);
   name_what(call, e);
+  access = LoggedRequest::of(call, access_log_, begun_ms, true);
   co_return e;
+}
+
+// Of what is logged: the answer is as it leaves, or `e`.
+static void log_access(std::shared_ptr<LoggedRequest> access, const Error& e,
+                       http::Response& response, std::string_view id) {
+  if (access == nullptr) return;
+  access->answered(e, response, id);
+  response.left = [access = std::move(access)](uint64_t bytes) { access->left(bytes); };
 }
 
 awaitable<void> Service::handle(http::Request& request, http::Response& response) {
@@ -429,23 +446,25 @@ awaitable<void> Service::handle(http::Request& request, http::Response& response
   response.set("x-amz-request-id", id);
   Error e{"ServiceUnavailable", "The store is being opened."};
   const std::string_view site = site_of_host(bucket_of_host(request), region_);
+  std::shared_ptr<LoggedRequest> access;
   if (!store_.loading() && !users_.loading()) {
     if (site.empty()) {
-      e = co_await dispatch(request, response);
+      e = co_await dispatch(request, response, access);
     } else {
-      e = co_await dispatch_site(request, response, site);
+      e = co_await dispatch_site(request, response, site, access);
     }
   }
   if (e && e.rests_on.valid()) {
     Status durable = co_await store_.log().wait_durable(e.rests_on);
     if (!durable.ok()) e = error_of(durable);
   }
-  if (!e) co_return;
+  if (!e) co_return log_access(std::move(access), e, response, id);
   response.headers.erase("Content-Type");
   response.stream.reset();
   response.pieces.reset();
   response.content_length.reset();
   response.status = http_status(e.code);
+  log_access(std::move(access), e, response, id);
   if (!site.empty()) {
     response.set("Content-Type", "text/html; charset=utf-8");
     response.body = error_page(e, id);

@@ -25,6 +25,8 @@ class Notifier;
 
 namespace cairn::s3 {
 
+class LoggedRequest;
+class AccessLog;
 struct Row;
 // What runs commands, one for each loop of the store.
 using Engines = std::vector<std::unique_ptr<kv::Engine>>;
@@ -124,13 +126,17 @@ struct Row {
 
 // Of each family, in a file of its own.
 std::span<const Row> acl_rows();
+std::span<const Row> batch_rows();
 std::span<const Row> bucket_policy_rows();
 std::span<const Row> bucket_rows();
 std::span<const Row> cors_rows();
+std::span<const Row> default_ttl_rows();
 std::span<const Row> encryption_rows();
 std::span<const Row> etag_rows();
+std::span<const Row> find_rows();
 std::span<const Row> lifecycle_rows();
 std::span<const Row> lock_rows();
+std::span<const Row> logging_rows();
 std::span<const Row> multipart_rows();
 std::span<const Row> notification_rows();
 std::span<const Row> object_rows();
@@ -141,13 +147,14 @@ std::span<const Row> settings_rows();
 std::span<const Row> tagging_rows();
 std::span<const Row> version_rows();
 std::span<const Row> website_rows();
-std::array<std::span<const Row>, 18> all_rows();
+std::array<std::span<const Row>, 22> all_rows();
 
 class Service {
  public:
   Service(Store& store, Users& users, std::string domain, std::string region,
           const Engines* engines = nullptr, uint64_t put_bytes_max = 0,
-          events::Notifier* notifier = nullptr, objects::Hashers* hashers = nullptr)
+          events::Notifier* notifier = nullptr, objects::Hashers* hashers = nullptr,
+          AccessLog* access_log = nullptr)
       : store_(store),
         users_(users),
         authenticator_(users, region),
@@ -156,17 +163,20 @@ class Service {
         engines_(engines),
         put_bytes_max_(put_bytes_max),
         notifier_(notifier),
-        hashers_(hashers) {}
+        hashers_(hashers),
+        access_log_(access_log) {}
   awaitable<void> handle(http::Request& request, http::Response& response);
   // The bucket that the request's host names; empty: the path names it.
   std::string_view bucket_of_host(const http::Request& request) const;
 
  private:
-  awaitable<Error> dispatch(http::Request& request, http::Response& response);
+  // `access`: what is to be logged of it, if anything is.
+  awaitable<Error> dispatch(http::Request& request, http::Response& response,
+                            std::shared_ptr<LoggedRequest>& access);
   awaitable<Error> dispatch(Call& call);
   // Answers as the website of a bucket; `e` became a page.
   awaitable<Error> dispatch_site(http::Request& request, http::Response& response,
-                                 std::string_view bucket);
+                                 std::string_view bucket, std::shared_ptr<LoggedRequest>& access);
   void address(const http::Request& request, Call& call) const;
   // If `e` says that somebody is not who he claims to be.
   void note_failure(const Error& e, std::string_view key, const http::Request& request);
@@ -178,6 +188,7 @@ class Service {
   const uint64_t put_bytes_max_;
   events::Notifier* const notifier_;
   objects::Hashers* const hashers_;
+  AccessLog* const access_log_;  // null: nothing is logged
 };
 
 // ---- shared by the operations ----
@@ -214,7 +225,8 @@ Error part_number(const Call& call, unsigned& number);
 // For how long the object that is written stays, in milliseconds, as x-cairn-ttl says; nothing: it
 // does not say.
 Error ttl_of(const Call& call, std::optional<int64_t>& ttl_ms);
-// When what is committed now expires; 0: it does not.
+// When what is committed now into the call's bucket expires, by what it says or the bucket's
+// default; 0: it does not.
 int64_t expiry_after(const Call& call, std::optional<int64_t> ttl_ms);
 // The bucket and key that x-amz-copy-source names.
 Error find_copy_source(Call& call, NamespacePtr& ns, std::string& key,
@@ -230,6 +242,8 @@ awaitable<Error> append_object(Call& call, uint64_t offset);
 // What a PUT says of the object that it made.
 void answer_put(Call& call, const objects::PutResult& put, const ObjectMeta& meta,
                 const objects::Upload& upload);
+// QuotaExceeded: so many bytes more at the call's key do not fit, whatever they are.
+Error may_grow(const Call& call, uint64_t bytes);
 // What an upload needs to be hashed with for its ETag; then the ETag of a part, and of an object.
 objects::Algorithm etag_algorithm(const Call& call);
 std::string etag_digest(objects::Upload& upload);

@@ -25,10 +25,6 @@ awaitable<Error> get_accelerate(Call& c) {
   reply_xml(c, XmlOut("AccelerateConfiguration"));
   co_return Error{};
 }
-awaitable<Error> get_logging(Call& c) {
-  reply_xml(c, XmlOut("BucketLoggingStatus"));
-  co_return Error{};
-}
 
 constexpr Action get(std::string_view name) { return {action::kDoor, name, Access::kRead}; }
 constexpr Row of_bucket(std::string_view operation, std::string_view action,
@@ -38,7 +34,6 @@ constexpr Row of_bucket(std::string_view operation, std::string_view action,
 constexpr Row kRows[] = {
     of_bucket("GetBucketAccelerateConfiguration", "GetAccelerateConfiguration", "accelerate",
               get_accelerate),
-    of_bucket("GetBucketLogging", "GetBucketLogging", "logging", get_logging),
     of_bucket("GetBucketReplication", "GetReplicationConfiguration", "replication"),
 };
 

@@ -212,8 +212,9 @@ Error authenticate_version2(const Users& users, const http::Request& r,
   }
   const std::string path = host_bucket.empty() ? r.raw_path : cat("/", host_bucket, r.raw_path);
   if (e = signed_query(r, in_query, query); e) return e;
-  const auto signer = users.signer(claim.access_key);
-  if (!signer) return unknown_key(claim.access_key);
+  auto no_signer_why = Users::NoSigner::kUnknown;
+  const auto signer = users.signer(claim.access_key, token_of(r), &no_signer_why);
+  if (!signer) return no_signer(claim.access_key, no_signer_why);
   const std::string start =
       cat(r.method, "\n", carried(r, "content-md5"), "\n", carried(r, "content-type"), "\n",
           claim.date, "\n", canonical_headers(r, in_query), path);

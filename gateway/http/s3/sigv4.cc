@@ -359,8 +359,9 @@ std::string_view signing_key(const Parts& p, std::string_view secret) {
 // Whether the signature is that of who it says; `key` lives until the next one is made.
 Error Authenticator::verify(const http::Request& r, const Parts& p, std::string_view content,
                             std::string_view& key, Authenticated& out) {
-  auto signer = users_.signer(p.access_key);
-  if (!signer) return unknown_key(p.access_key);
+  auto no_signer_why = Users::NoSigner::kUnknown;
+  auto signer = users_.signer(p.access_key, token_of(r), &no_signer_why);
+  if (!signer) return no_signer(p.access_key, no_signer_why);
   key = signing_key(p, signer->secret);
   thread_local std::string canonical, to_sign, expected;
   for (std::string* text : {&canonical, &to_sign, &expected}) text->clear();
@@ -484,8 +485,11 @@ Error Authenticator::authenticate_form(const std::map<std::string, std::string>&
     }
     if (*stamp - kSkewMaxMs > now_ms) return {"AccessDenied", "Request is not yet valid"};
   }
-  auto signer = users_.signer(p.access_key);
-  if (!signer) return unknown_key(p.access_key);
+  const auto token = fields.find("x-amz-security-token");
+  auto no_signer_why = Users::NoSigner::kUnknown;
+  auto signer = users_.signer(
+      p.access_key, token == fields.end() ? std::string_view() : token->second, &no_signer_why);
+  if (!signer) return no_signer(p.access_key, no_signer_why);
   const std::string expected =
       version2 ? objects::base64(hmac_sha1(signer->secret, policy))
                : objects::hex(hmac_sha256(signing_key(p, signer->secret), policy));
@@ -513,6 +517,15 @@ Error Authenticator::authenticate_call(const http::Request& r, int64_t now_ms,
   if (Error e = check_signed(r, p, now_ms)) return e;
   std::string_view key;
   return verify(r, p, body_sha256, key, out);
+}
+
+std::string_view token_of(const http::Request& r) {
+  constexpr std::string_view kName = "x-amz-security-token";
+  if (r.has_header(kName)) return r.header(kName);
+  for (auto& [name, value] : r.query) {
+    if (equals_ignoring_case(name, kName)) return value;
+  }
+  return {};
 }
 
 std::string_view claimed_key(const http::Request& r) {

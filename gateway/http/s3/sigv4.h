@@ -41,6 +41,8 @@ Error payload_of(std::string_view content, Authenticated& out);
 // 20130524T000000Z, to Unix milliseconds; nothing if it is no such time.
 std::optional<int64_t> parse_timestamp(std::string_view text);
 
+// The token of a session, in a header or in the URL; empty: there is none.
+std::string_view token_of(const http::Request& request);
 // The access key that a request names, for one that was not believed.
 std::string_view claimed_key(const http::Request& request);
 

@@ -1,0 +1,109 @@
+#include "gateway/grpc/batch.h"
+
+#include "gateway/grpc/stream.h"
+#include "gateway/grpc/upload.h"
+
+namespace cairn::rpc {
+
+namespace {
+
+constexpr uint64_t kChunkBytes = 1 << 20;  // no message has more bytes of a value
+constexpr int kBatchMax = 1000;
+
+class BatchCall final : public grpc::ServerWriteReactor<v1::GetBatchResponse> {
+ public:
+  BatchCall(const Shared& shared, Caller by, Context* context, const v1::GetBatchRequest* request)
+      : shared_(shared),
+        store_(shared.store),
+        by_(std::move(by)),
+        context_(context),
+        request_(*request),
+        turn_(shared.store.clock(), shared.patience_ms) {
+    spawn_to_end(store_, run(), [this](const grpc::Status& status) { Finish(status); });
+  }
+  void OnWriteDone(bool ok) override { turn_.finish(ok); }
+  void OnDone() override { delete this; }
+
+ private:
+  awaitable<grpc::Status> run() {
+    if (request_.keys_size() == 0 || request_.keys_size() > kBatchMax) {
+      co_return bad_argument("a batch is of 1 to 1000 keys");
+    }
+    // One message is under way at a time.
+    const grpc::Status room = co_await room_for_answer(shared_, *context_, kChunkBytes);
+    if (!room.ok()) co_return room;
+    for (const v1::Key& key : request_.keys()) {
+      grpc::Status status = co_await send(key);
+      if (status.ok()) continue;
+      const bool told =
+          request_.continue_on_error() && (status.error_code() == grpc::NOT_FOUND ||
+                                           status.error_code() == grpc::FAILED_PRECONDITION ||
+                         status.error_code() == grpc::INVALID_ARGUMENT ||
+                                           status.error_code() == grpc::PERMISSION_DENIED);
+      if (!told || begun_) co_return status;
+      auto* missing = message_.mutable_missing();
+      *missing->mutable_key() = key;
+      missing->set_code(status.error_code());
+      missing->set_message(status.error_message());
+      const bool sent = co_await write();
+      if (!sent) co_return grpc::Status::CANCELLED;
+    }
+    co_return grpc::Status();
+  }
+
+  // All of one. An error after its description has gone is one of the stream.
+  awaitable<grpc::Status> send(const v1::Key& key) {
+    begun_ = false;
+    grpc::Status status;
+    NamespacePtr ns = find_namespace(store_, by_, Access::kRead, key, status);
+    if (ns == nullptr) co_return status;
+    auto opened = co_await objects::open(store_, *ns, key.key(), std::nullopt);
+    if (!opened.ok()) co_return co_await refused(store_, opened.status(), key);
+    const objects::Info& info = opened->info;
+    status = co_await settled(store_, request_.durable() ? info.version : info.seen);
+    if (!status.ok()) co_return status;
+    begun_ = true;
+    fill(info, key, message_.mutable_info());
+    bool sent = co_await write();
+    if (!sent) co_return grpc::Status::CANCELLED;
+    if (opened->reader == nullptr && !opened->inline_bytes.empty()) {
+      message_.set_data(std::move(opened->inline_bytes));
+      sent = co_await write();
+    }
+    const Executor executor = co_await asio::this_coro::executor;
+    while (sent && opened->reader != nullptr && opened->reader->left() > 0) {
+      auto bytes = co_await opened->reader->next();
+      if (!bytes.ok()) co_return error_of(bytes.status(), &key);
+      message_.set_data(bytes->data(), bytes->size());
+      opened->reader->offer(0, executor);  // others may need its chunks more meanwhile
+      sent = co_await write();
+    }
+    co_return sent ? grpc::Status() : grpc::Status::CANCELLED;
+  }
+
+  // False: nobody takes it.
+  awaitable<bool> write() {
+    const Turn::End end = co_await turn_.run([this] { StartWrite(&message_); });
+    if (end == Turn::End::kStalled) context_->TryCancel();  // a status would wait behind the bytes
+    co_return end == Turn::End::kDone && !context_->IsCancelled();
+  }
+
+  const Shared& shared_;
+  Store& store_;
+  const Caller by_;
+  Context* const context_;
+  const v1::GetBatchRequest request_;
+  v1::GetBatchResponse message_;
+  bool begun_ = false;  // the one under way is described
+  Turn turn_;
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::GetBatchResponse>* start_batch(const Shared& shared, const Caller& by,
+                                                            Context* context,
+                                                            const v1::GetBatchRequest* request) {
+  return new BatchCall(shared, by, context, request);
+}
+
+}  // namespace cairn::rpc
