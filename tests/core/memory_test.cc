@@ -176,7 +176,7 @@ TEST(Index, TablesOfKeysThatAreGoneTakeNoMemory) {
       r.key = name;
       index.insert(Entry::make(r, Lsn(8)), index.hash(name));
     }
-    EXPECT_EQ(keys, n);
+    EXPECT_EQ(counts.keys, n);
     EXPECT_EQ(index.size(), n);
     EXPECT_GT(memory->total(), 8 * n);
     std::shuffle(names.begin(), names.end(), rng);
