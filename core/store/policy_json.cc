@@ -334,7 +334,7 @@ Status Reader::read_resources(const json::object& object, Statement& to) const {
   if (!value.ok()) return value.status();
   if (trust_) {
     if (*value != nullptr) return refuse("", "Has prohibited field Resource.", "Resource");
-    to.resources.push_back(*ResourcePattern::parse("*", false));  // the role that it is of
+    to.not_resource = true;  // than none: the role that it is of
     return absl::OkStatus();
   }
   if (*value == nullptr) return missing("Resource", kNone);
@@ -528,9 +528,11 @@ json::object to_value(const Statement& statement) {
     object[statement.not_principal ? "NotPrincipal" : "Principal"] = principals_of(statement);
   }
   object[statement.not_action ? "NotAction" : "Action"] = list_of(statement.actions.texts());
-  json::array resources;
-  for (const ResourcePattern& r : statement.resources) resources.emplace_back(view(r.text));
-  object[statement.not_resource ? "NotResource" : "Resource"] = std::move(resources);
+  if (!statement.resources.empty()) {  // of trust there are none
+    json::array resources;
+    for (const ResourcePattern& r : statement.resources) resources.emplace_back(view(r.text));
+    object[statement.not_resource ? "NotResource" : "Resource"] = std::move(resources);
+  }
   if (statement.conditions.empty()) return object;
   json::object conditions;
   for (const Condition& c : statement.conditions) {

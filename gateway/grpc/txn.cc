@@ -318,7 +318,8 @@ bool TxnCall::compare(Transaction& t) {
     all &= holds(wanted.condition(), e);
     if (wanted.has_value()) {
       const bool at_hand = e != nullptr && e->is_string() && !e->is_blob();
-      all &= at_hand && objects::value_of(store_, e) == wanted.value();
+      const auto value = at_hand ? objects::value_of(store_, e) : absl::NotFoundError("");
+      all &= value.ok() && *value == wanted.value();
     }
   }
   return all;

@@ -14,6 +14,7 @@
 #include "core/store/known_users.h"
 #include "kv/commands/acl_rules.h"
 #include "kv/commands/command_flags.h"
+#include "kv/commands/secrets.h"
 #include "kv/engine/engine.h"
 
 namespace cairn::kv {
@@ -302,7 +303,7 @@ bool done(Context& c, const StatusOr<Lsn>& lsn) {
 }
 
 void acl_setuser(Context& c) {
-  if (!stands_alone(c)) return;
+  if (!stands_alone(c) || !may_make_secrets(c)) return;
   Server& server = c.engine.server();
   const std::string name(c.args[2]);
   if (has_blanks(name)) {
@@ -349,7 +350,7 @@ void acl_setuser(Context& c) {
 }
 
 void acl_deluser(Context& c) {
-  if (!stands_alone(c)) return;
+  if (!stands_alone(c) || !may_make_secrets(c)) return;
   Server& server = c.engine.server();
   int64_t deleted = 0;
   for (size_t i = 2; i < c.args.size(); i++) {
@@ -453,7 +454,7 @@ void acl_save(Context& c) {
 }
 
 void acl_load(Context& c) {
-  if (!stands_alone(c)) return;
+  if (!stands_alone(c) || !may_make_secrets(c)) return;
   Server& server = c.engine.server();
   if (server.acl_file.empty()) return c.reply.error(kNoFile);
   auto loaded = load_acl_file(server, c.engine.table());

@@ -8,6 +8,7 @@
 #include "core/base/limits.h"
 #include "core/base/text.h"
 #include "core/store/known_users.h"
+#include "kv/commands/secrets.h"
 #include "kv/engine/engine.h"
 #include "kv/types/glob.h"
 #include "kv/types/list.h"
@@ -127,6 +128,8 @@ Refusal set_save(Server& s, std::string_view value) {
   choose_syncs(s);
   return {};
 }
+
+constexpr std::string_view kPassword = "requirepass";
 
 Refusal set_password(Server& s, std::string_view value) {
   if (value.empty() && !s.loopback_alone) {
@@ -386,7 +389,7 @@ constexpr Parameter kParameters[] = {
      set_tracking},
     {"latency-tracking-info-percentiles", get_percentiles, set_percentiles},
     {"loglevel", get_log_level, set_log_level},
-    {"requirepass", [](Server& s) { return s.default_password(); }, set_password},
+    {kPassword, [](Server& s) { return s.default_password(); }, set_password},
     {"slowlog-log-slower-than", [](Server& s) { return cat(s.lookout.slower_than_us()); },
      set_slower_than},
     {"slowlog-max-len", [](Server& s) { return cat(s.lookout.slowlog.length_max()); },
@@ -434,7 +437,7 @@ void config_get(Context& c) {
   c.reply.map(found.size());
   for (auto [p, name] : found) {
     c.reply.bulk(name);
-    c.reply.bulk(get(*p, c.engine.server()));
+    c.reply.bulk(p->name == kPassword && !sees_secrets(c) ? "" : get(*p, c.engine.server()));
   }
 }
 
@@ -461,6 +464,7 @@ void config_set(Context& c) {
     for (const Change& other : changes) {
       if (other.parameter == p) return refuse(c.args[i], "duplicate parameter");
     }
+    if (p->name == kPassword && !may_make_secrets(c)) return;
     changes.push_back({p, c.args[i + 1], get(*p, server)});
   }
   for (size_t i = 0; i < changes.size(); i++) {

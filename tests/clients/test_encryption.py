@@ -263,7 +263,7 @@ class Encryption(Case):
                       ("INCR", "n"), ("MSET", "a", "b"), ("SETEX", "a", "10", "b"), ("BITOP", "NOT", "a", "before"), ("PFADD", "p", "a")):
             with self.assertRaisesRegex(redis.ResponseError, "wants values encrypted", msg=words):
                 r.execute_command(*words)
-        txn = stubs.kv_pb.TxnRequest(success=[stubs.kv_pb.TxnOp(put=stubs.kv_pb.TxnOp.PutOp(key=stubs.key("by-itself", "t"), value=b"v"))])
+        txn = stubs.kv_pb.TxnRequest(then=[stubs.kv_pb.TxnOp(put=stubs.kv_pb.TxnOp.PutOp(key=stubs.key("by-itself", "t"), value=b"v"))])
         with self.assertRaises(grpc.RpcError) as e:
             stubs.kv.Txn(txn, metadata=stubs.metadata)
         self.assertEqual(e.exception.code(), grpc.StatusCode.FAILED_PRECONDITION)

@@ -681,6 +681,7 @@ class Objects(Calls):
         listed = re.findall(r"<ETag>\W*(?:quot;)?([0-9a-f-]+)", self.call("GET", "/quick", "list-type=2")[1].decode())
         self.assertEqual(sorted(listed), sorted([digest.hexdigest(), fast, fast, digest.hexdigest(), fast, headers["etag"].strip('"')]))
         self.server.restart()
+        type(self).s3 = self.server.s3()
         type(self).connection = http.client.HTTPConnection("127.0.0.1", self.server.http, timeout=30)
         self.assertEqual(mode(), "fast")
         self.assertEqual(self.call("PUT", "/quick", "cairn-etag", {"x-cairn-etag": "md5"})[0], 200)

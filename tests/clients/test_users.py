@@ -168,7 +168,8 @@ class Users(Case):
                             (["create-user", "--user-name", "a b"], "ValidationError"),
                             (["create-user", "--user-name", USER], "EntityAlreadyExists"),
                             (["create-user", "--user-name", "x", "--tags", "Key=a,Value=b"], "ValidationError"),
-                            (["create-role", "--role-name", "r", "--assume-role-policy-document", "{}"], "InvalidAction"),
+                            (["create-role", "--role-name", "r", "--assume-role-policy-document", "{}"], "MalformedPolicyDocument"),
+                            (["create-instance-profile", "--instance-profile-name", "p"], "InvalidAction"),
                             (["create-policy", "--policy-name", "p", "--policy-document", "{}"], "MalformedPolicyDocument"),
                             (["attach-user-policy", "--user-name", "x", "--policy-arn",
                               "arn:aws:iam::aws:policy/ReadOnlyAccess"], "NoSuchEntity")):

@@ -165,8 +165,8 @@ TEST(EntryHeap, LosesLittle) {
 // A limit of 150 KB was filled by tables of keys that were gone.
 TEST(Index, TablesOfKeysThatAreGoneTakeNoMemory) {
   auto memory = std::make_shared<MemoryCount>();
-  std::atomic<uint64_t> keys{0};
-  Index index(7, nullptr, false, {&keys, memory, false});
+  KeyCounts counts;
+  Index index(7, nullptr, false, {&counts, memory, false});
   std::mt19937_64 rng(2);
   for (size_t n : {size_t{100}, size_t{20'000}, size_t{200'000}}) {
     std::vector<std::string> names;
@@ -176,7 +176,7 @@ TEST(Index, TablesOfKeysThatAreGoneTakeNoMemory) {
       r.key = name;
       index.insert(Entry::make(r, Lsn(8)), index.hash(name));
     }
-    EXPECT_EQ(keys, n);
+    EXPECT_EQ(counts.keys, n);
     EXPECT_EQ(index.size(), n);
     EXPECT_GT(memory->total(), 8 * n);
     std::shuffle(names.begin(), names.end(), rng);

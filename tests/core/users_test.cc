@@ -289,6 +289,116 @@ TEST_F(UsersTest, AChangeHoldsAtOnceForWhoIsThereAlready) {
   close(std::move(store));
 }
 
+// Whoever holds a session's credentials, at a door that signs or one that asks for a password, has
+// what its role may within its policy; each thing that it rests on ends it, and its time does.
+TEST_F(UsersTest, ASessionEndsWithItsTimeAndWithAllThatItRestsOn) {
+  const std::string trust = text_of("{'Effect':'Allow','Principal':'*','Action':'sts:AssumeRole'}");
+  using Whose = Draft::Whose;
+  using End = std::function<Status(Draft&)>;
+  Users::MadeKey key;
+  const std::pair<const char*, End> kEnds[] = {
+      {"time", nullptr},
+      {"key disabled", [&](Draft& d) { return d.update_key(key.id, {.enabled = false}); }},
+      {"key deleted", [&](Draft& d) { return d.delete_key(key.id); }},
+      {"user off", [](Draft& d) { return d.set_acl("ann", AclRecord()); }},
+      {"role deleted",
+       [](Draft& d) {
+         Status s = d.delete_inlined(Whose::kRole, "r", "own");
+         return s.ok() ? d.delete_role("r") : s;
+       }},
+      {"session's policy deleted", [](Draft& d) { return d.delete_policy("p"); }},
+      {"role made again",
+       [&](Draft& d) {
+         Status s = d.delete_inlined(Whose::kRole, "r", "own");
+         if (s.ok()) s = d.delete_role("r");
+         if (s.ok()) s = d.create_role("r", "/", {.trust = trust});
+         return s.ok() ? d.put_inlined(Whose::kRole, "r", "own", text_of(allow("s3:*"))) : s;
+       }},
+  };
+  for (const auto& [name, end] : kEnds) {
+    auto store = opened();
+    auto users = load(*store);
+    key = users->make_key();
+    ASSERT_TRUE(
+        change(*users, {[&](Draft& d) { return d.create_user("ann", "/"); },
+                        [&](Draft& d) { return d.create_key("ann", key.id, key.sealed, 0, ""); },
+                        [&](Draft& d) { return d.create_role("r", "/", {.trust = trust}); },
+                        [&](Draft& d) {
+                          return d.put_inlined(Whose::kRole, "r", "own", text_of(allow("s3:*")));
+                        },
+                        [&](Draft& d) {
+                          return d.create_policy("p", "/", "", text_of(allow("s3:*", "photos/a*")));
+                        }})
+            .ok());
+    const auto all = users->known();
+    const UserTable& table = all->table;
+    SessionClaims claims;
+    claims.user = table.user("ann")->id;
+    claims.key = key.id;
+    claims.role = table.role("r")->id;
+    claims.name = "s1";
+    claims.policies = {table.policy("p")->id};
+    claims.issued_ms = store->now_ms();
+    claims.expires_ms = claims.issued_ms + 900'000;
+    const auto made = users->make_session(claims);
+    const auto known = users->signer(made.id, made.token);
+    ASSERT_TRUE(known) << name;
+    EXPECT_EQ(known->secret, made.secret);
+    const PrincipalPtr who = known->owner;
+    EXPECT_EQ(users->authenticate(made.id, cat(made.secret, ":", made.token)), who);
+    EXPECT_EQ(users->authenticate(made.id, made.secret), nullptr);
+    EXPECT_EQ(users->authenticate(made.id, cat("wrong:", made.token)), nullptr);
+    EXPECT_FALSE(users->signer(made.id));
+    EXPECT_FALSE(users->signer(key.id, made.token));
+    EXPECT_TRUE(may_get(who, "a1"));
+    EXPECT_FALSE(may_get(who, "b"));
+    // Its role's rights are its own, at once.
+    const auto set = [&](const std::string& statement) {
+      return change(*users, {[&](Draft& d) {
+        return d.put_inlined(Whose::kRole, "r", "own", text_of(statement));
+      }});
+    };
+    ASSERT_TRUE(set(allow("s3:PutObject")).ok());
+    EXPECT_FALSE(may_get(who, "a1")) << name;
+    ASSERT_TRUE(set(allow("s3:*")).ok());
+    EXPECT_TRUE(may_get(who, "a1")) << name;
+    auto why = Users::NoSigner::kInvalidToken;
+    if (end == nullptr) {
+      store_clock.offset_ms += 899'000;
+      EXPECT_TRUE(may_get(who, "a1"));
+      store_clock.offset_ms += 2000;
+    } else {
+      ASSERT_TRUE(change(*users, {end}).ok()) << name;
+    }
+    EXPECT_FALSE(may_get(who, "a1")) << name;
+    EXPECT_FALSE(users->signer(made.id, made.token, &why)) << name;
+    EXPECT_EQ(why, end == nullptr ? Users::NoSigner::kExpiredToken : Users::NoSigner::kUnknown)
+        << name;
+    EXPECT_EQ(users->authenticate(made.id, cat(made.secret, ":", made.token)), nullptr) << name;
+    // And a server that is started anew knows as much.
+    EXPECT_FALSE(load(*store)->signer(made.id, made.token)) << name;
+    ASSERT_TRUE(change(*users, {[&](Draft& d) {
+                                  const auto keys = d.table().keys;
+                                  for (const auto& one : keys) {
+                                    if (Status s = d.delete_key(one.first); !s.ok()) return s;
+                                  }
+                                  return absl::OkStatus();
+                                },
+                                [](Draft& d) { return d.delete_user("ann"); },
+                                [](Draft& d) {
+                                  if (d.table().policy("p") == nullptr) return absl::OkStatus();
+                                  return d.delete_policy("p");
+                                },
+                                [](Draft& d) {
+                                  if (d.table().role("r") == nullptr) return absl::OkStatus();
+                                  Status s = d.delete_inlined(Whose::kRole, "r", "own");
+                                  return s.ok() ? d.delete_role("r") : s;
+                                }})
+                    .ok());
+    close(std::move(store));
+  }
+}
+
 TEST_F(UsersTest, WhatAclSaysIsKeptAndOffEndsPasswordsAndKeys) {
   struct Compiled final : CommandRights {};
   const auto compile = [](std::string_view rules) -> std::shared_ptr<const CommandRights> {

@@ -1,6 +1,6 @@
-// Policies: what is accepted says the same when it is written out and read again, of a bucket and
-// of a user; and no policy and no request takes the evaluator long or anywhere that it should not
-// go.
+// Policies: what is accepted says the same when it is written out and read again, of a bucket, of a
+// user and of what a role trusts; and no policy and no request takes the evaluator long or anywhere
+// that it should not go.
 #include "core/store/policy.h"
 
 #include "core/store/policy_json.h"
@@ -71,5 +71,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto of_bucket = [](std::string_view t) { return policy::parse_bucket_policy(t, "b"); };
   fuzz::check(of_bucket(text), of_bucket);
   fuzz::check(policy::parse_identity_policy(text), policy::parse_identity_policy);
+  fuzz::check(policy::parse_trust_policy(text), policy::parse_trust_policy);
+  const auto stays = [](std::string_view, std::string_view) {
+    return std::optional<std::string>();
+  };
+  fuzz::law(policy::with_principals(text, stays) == text, "where all stay it is the same text");
   return 0;
 }

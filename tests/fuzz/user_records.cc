@@ -3,6 +3,7 @@
 #include "core/store/user_records.h"
 
 #include "core/store/sealing.h"
+#include "core/store/sessions.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace cairn::fuzz {
@@ -28,7 +29,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::check<GroupRecord>(bytes);
   fuzz::check<PolicyRecord>(bytes);
   fuzz::check<KeyRecord>(bytes);
+  fuzz::check<RoleRecord>(bytes);
+  fuzz::check<ProviderRecord>(bytes);
   static const MasterKey key = *MasterKey::parse(std::string(64, '1'));
   fuzz::law(!key.open(bytes, "key:A"), "nobody sealed it");
+  fuzz::law(!open_session(bytes, key), "nobody gave it out");
   return 0;
 }

@@ -97,7 +97,8 @@ TEST_F(Jwt, AKeyThatSignedItVerifiesItAndNoOtherDoes) {
       std::string changed = token;
       changed[i] = changed[i] == 'A' ? 'B' : 'A';
       const auto of = parse_token(changed);
-      if (of.ok()) EXPECT_NE(verify(*of, *parse_keys(keys)), Signed::kRight) << i;
+      const bool right = of.ok() && verify(*of, *parse_keys(keys)) == Signed::kRight;
+      EXPECT_FALSE(right) << i;
     }
   }
   EXPECT_EQ(verified(token_of(other.get(), R"({"alg":"RS256","kid":"r"})", claims)),

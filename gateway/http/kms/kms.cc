@@ -280,7 +280,10 @@ Error check_fields(const Row& row, const json::object& body) {
 
 // What S3's authenticator says, in KMS's words.
 Error error_of_login(const s3::Error& e) {
-  if (e.code == "InvalidAccessKeyId") {
+  if (e.code == "ExpiredToken") {
+    return {"ExpiredTokenException", "The security token included in the request is expired"};
+  }
+  if (e.code == "InvalidAccessKeyId" || e.code == "InvalidToken") {
     return {"UnrecognizedClientException",
             "The security token included in the request is invalid."};
   }
@@ -344,7 +347,7 @@ awaitable<Error> Service::run(http::Request& request, std::string& answer) {
     const auto rights = auth.principal->rights();
     co_return Error{
         "AccessDeniedException",
-        cat("User: ", rights == nullptr ? root_arn() : rights->arn,
+        cat("User: ", rights == nullptr ? root_arn() : rights->shown_arn(),
             " is not authorized to perform: kms:", row->name, " on resource: ", target)};
   }
   if (Error e = check_fields(*row, call.body)) co_return e;

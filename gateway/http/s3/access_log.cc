@@ -124,7 +124,7 @@ std::unique_ptr<LoggedRequest> LoggedRequest::of(const Call& c, AccessLog* log, 
   if (known) {
     const auto rights = c.auth.principal->rights();
     const bool root = rights == nullptr || rights->is_root || rights->arn.empty();
-    a->requester_ = root ? kRootCanonicalId : std::string_view(rights->arn);
+    a->requester_ = root ? kRootCanonicalId : std::string_view(rights->shown_arn());
     a->signature_ = c.auth.version2 ? "SigV2" : "SigV4";
     a->authentication_ = c.auth.form ? "-" : c.auth.presigned ? "QueryString" : "AuthHeader";
   }
@@ -253,7 +253,8 @@ awaitable<Status> AccessLog::put(const Kind& kind, Lines& lines) {
   objects::Upload upload(store_, lines.text.size());
   if (Status s = objects::encrypt_by_default(store_, *bucket, upload); !s.ok()) co_return s;
   upload.add_digest(objects::Algorithm::kMd5);
-  Status taken = co_await upload.append(as_bytes(lines.text));
+  Status taken = objects::encrypt_by_default(store_, *bucket, upload);
+  if (taken.ok()) taken = co_await upload.append(as_bytes(lines.text));
   if (taken.ok()) taken = co_await upload.finish();
   if (!taken.ok()) co_return taken;
   ObjectMeta meta;

@@ -614,7 +614,7 @@ awaitable<Error> copy_object(Call& c) {
       meta.part_sizes.clear();
       meta.extra.erase(objects::kPartChecksums);
       std::erase_if(meta.checksums,
-                    [](auto& sum) { return sum.second.find('-') != sum.second.npos; });
+                    [](auto& of_parts) { return of_parts.second.find('-') != std::string::npos; });
     }
   } else if (!has_md5 && !shared) {
     meta.etag = objects::random_etag();
