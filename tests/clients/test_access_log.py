@@ -1,4 +1,5 @@
 """Accesses of a bucket as lines of Amazon's format, in objects of another bucket."""
+import hashlib
 import re
 import unittest
 import urllib.error
@@ -7,9 +8,12 @@ import urllib.request
 from botocore.exceptions import ClientError
 
 import test_users
-from harness import USER, Case, wait_until
+from harness import Case, wait_until
+from test_s3 import signed
 
 ACCOUNT = "000000000000"
+PARTITIONED = ("<TargetObjectKeyFormat><PartitionedPrefix><PartitionDateSource>%s</PartitionDateSource></PartitionedPrefix>"
+               "</TargetObjectKeyFormat>")
 FIELD = r'(?:\[[^\]]*\]|"[^"]*"|[^ ]+)'
 NAMES = ("owner bucket time peer requester id operation key uri status error sent size total turn referer agent version host signature "
          "cipher authentication host_header tls access_point acl region").split()
@@ -30,13 +34,28 @@ class AccessLog(Case):
         super().setUpClass()
         cls.s3 = cls.server.s3()
 
-    def buckets(self, name, prefix="p/", **form):
+    def buckets(self, name, prefix="p/", form=""):
         self.s3.create_bucket(Bucket=name)
         self.s3.create_bucket(Bucket=name + "-logs")
-        enabled = {"TargetBucket": name + "-logs", "TargetPrefix": prefix, **form}
-        self.s3.put_bucket_logging(Bucket=name, BucketLoggingStatus={"LoggingEnabled": enabled})
+        enabled = {"TargetBucket": name + "-logs", "TargetPrefix": prefix}
+        if form:  # which old clients do not know
+            inner = "<LoggingEnabled><TargetBucket>%s-logs</TargetBucket><TargetPrefix>%s</TargetPrefix>%s</LoggingEnabled>" % (name, prefix, form)
+            self.assertEqual(self.raw("PUT", name, "<BucketLoggingStatus>%s</BucketLoggingStatus>" % inner)[0], 200)
+            self.assertIn(inner, re.sub(rb"\s*\n\s*", b"", self.raw("GET", name)[1]).decode())
+        else:
+            self.s3.put_bucket_logging(Bucket=name, BucketLoggingStatus={"LoggingEnabled": enabled})
         self.assertEqual(self.s3.get_bucket_logging(Bucket=name)["LoggingEnabled"], enabled)
         return name, name + "-logs"
+
+    def raw(self, method, bucket, text=""):
+        data = text.encode()
+        headers, *_ = signed(method, self.server.http, "/" + bucket, "logging=", None, hashlib.sha256(data).hexdigest())
+        request = urllib.request.Request("http://127.0.0.1:%d/%s?logging=" % (self.server.http, bucket), data=data or None, headers=headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read()
 
     def keys(self, logs):
         return [o["Key"] for o in self.s3.list_objects_v2(Bucket=logs).get("Contents", [])]
@@ -106,12 +125,12 @@ class AccessLog(Case):
 
     def test_names(self):
         for name, form, pattern in (
-                ("simple", {}, r"^p/\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-[0-9A-F]{16}$"),
-                ("delivered", {"TargetObjectKeyFormat": {"PartitionedPrefix": {"PartitionDateSource": "DeliveryTime"}}},
+                ("simple", "", r"^p/\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-[0-9A-F]{16}$"),
+                ("delivered", PARTITIONED % "DeliveryTime",
                  r"^p/0{12}/us-east-1/delivered/\d{4}/\d\d/\d\d/\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-[0-9A-F]{16}$"),
-                ("of-events", {"TargetObjectKeyFormat": {"PartitionedPrefix": {"PartitionDateSource": "EventTime"}}},
+                ("of-events", PARTITIONED % "EventTime",
                  r"^p/0{12}/us-east-1/of-events/\d{4}/\d\d/\d\d/\d{4}-\d\d-\d\d-00-00-00-[0-9A-F]{16}$")):
-            b, logs = self.buckets(name, **form)
+            b, logs = self.buckets(name, form=form)
             self.s3.put_object(Bucket=b, Key="k", Body=b"")
             wait_until(lambda: self.keys(logs))
             for key in self.keys(logs):

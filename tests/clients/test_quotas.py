@@ -114,17 +114,17 @@ class Quotas(Case):
         r.set("a", "x" * 900)
         with self.assertRaises(redis.exceptions.ResponseError) as e:
             r.set("b", "x" * 200)
-        self.assertEqual(str(e.exception), "command not allowed: the quota of 1000 bytes for 'db5' is used up")
+        self.assertEqual(str(e.exception), "OOM command not allowed: the quota of 1000 bytes for 'db5' is used up")
         self.assertEqual(r.rename("a", "c"), True)
-        with self.assertRaises(redis.exceptions.OutOfMemoryError):
+        with self.assertRaises(redis.exceptions.ResponseError):
             r.hset("h", "f", "x" * 200)
         r.hset("h", "f", "v")
-        with self.assertRaises(redis.exceptions.OutOfMemoryError):
+        with self.assertRaises(redis.exceptions.ResponseError):
             r.rpush("h2", *(["x" * 50] * 3))
-        with self.assertRaises(redis.exceptions.OutOfMemoryError):
+        with self.assertRaises(redis.exceptions.ResponseError):
             r.append("c", "x" * 200)
         r.set("d", "1")
-        with self.assertRaises(redis.exceptions.OutOfMemoryError) as e:
+        with self.assertRaises(redis.exceptions.ResponseError) as e:
             r.set("e", "1")
         self.assertIn("the quota of 3 keys", str(e.exception))
         self.assertEqual(r.incr("d"), 2)
