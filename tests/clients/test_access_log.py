@@ -189,6 +189,14 @@ class AccessLog(Case):
         wait_until(lambda: [k for k in self.keys("itself") if k.startswith("log-")])
         self.assertNotIn("log-", "".join(line["key"] for line in self.lines("itself") if line["operation"] == "REST.PUT.OBJECT"))
 
+    def test_encrypted_as_its_bucket_wants(self):
+        b, logs = self.buckets("sealed")
+        self.s3.put_bucket_encryption(Bucket=logs, ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]})
+        self.s3.put_object(Bucket=b, Key="sealed", Body=b"")
+        self.found(logs, key="sealed")
+        self.assertEqual(self.s3.head_object(Bucket=logs, Key=self.keys(logs)[-1])["ServerSideEncryption"], "AES256")
+
     def test_off_again_and_the_end(self):
         b, logs = self.buckets("off")
         self.s3.put_object(Bucket=b, Key="last", Body=b"")

@@ -301,6 +301,11 @@ class Encryption(Case):
             stubs.kv.Txn(txn, metadata=stubs.metadata)
         self.assertEqual(e.exception.code(), grpc.StatusCode.FAILED_PRECONDITION)
         self.assertEqual(r.execute_command("GET", "before"), b"before")
+        # A key without a namespace is one of db0, which may encrypt, too.
+        self.s3.put_bucket_encryption(Bucket="db0", ServerSideEncryptionConfiguration=rule("AES256"))
+        stubs.kv.Put(stubs.kv_pb.PutRequest(key=stubs.key("", "kv"), value=b"kv"), metadata=stubs.metadata)
+        self.check(self.s3.head_object(Bucket="db0", Key="kv"), "s3")
+        self.s3.delete_bucket_encryption(Bucket="db0")
         self.s3.delete_bucket_encryption(**at)
         self.assertEqual(self.refused(self.s3.get_bucket_encryption, **at), ("ServerSideEncryptionConfigurationNotFoundError", 404))
         self.check(self.s3.put_object(Key="plain", Body=b"plain", **at), None)

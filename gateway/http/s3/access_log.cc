@@ -284,8 +284,7 @@ awaitable<Status> AccessLog::put(const Kind& kind, Lines& lines) {
   objects::Upload upload(store_, lines.text.size());
   if (Status s = objects::encrypt_by_default(store_, *bucket, upload); !s.ok()) co_return s;
   upload.add_digest(objects::Algorithm::kMd5);
-  Status taken = objects::encrypt_by_default(store_, *bucket, upload);
-  if (taken.ok()) taken = co_await upload.append(as_bytes(lines.text));
+  Status taken = co_await upload.append(as_bytes(lines.text));
   if (taken.ok()) taken = co_await upload.finish();
   if (!taken.ok()) co_return taken;
   ObjectMeta meta;
