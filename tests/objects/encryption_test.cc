@@ -323,7 +323,7 @@ TEST_F(EncryptionTest, AnotherMasterKeyIsNotTakenForTheStores) {
   EXPECT_TRUE(store->keys().load(other, true, {}).ok());
   store->keys().begin();
   bucket = store->find_namespace("photos");
-  EXPECT_TRUE(read("key").status().message().starts_with("KMS.KMSInvalidStateException "));
+  EXPECT_EQ(read("key").status().message().find("KMS.KMSInvalidStateException "), 0u);
 }
 
 // What is put from then on opens; it was refused for ever, and at each start anew.
@@ -337,12 +337,14 @@ TEST_F(EncryptionTest, KeysThatWereGivenUpHaveSuccessors) {
     store = make();
     ASSERT_TRUE(run(store->open())->ok());
     ASSERT_EQ(store->keys().load(with, false, {}).ok(), !repair);
-    if (repair) ASSERT_TRUE(store->keys().load(with, true, {}).ok());
+    if (repair) {
+      ASSERT_TRUE(store->keys().load(with, true, {}).ok());
+    }
     store->keys().begin();
     bucket = store->find_namespace("photos");
   };
   const auto lost = [&](const std::string& key) {
-    return read(key).status().message().starts_with("KMS.KMSInvalidStateException ");
+    return read(key).status().message().find("KMS.KMSInvalidStateException ") == 0;
   };
   start();
   put("old", "text", wish(EncryptionMode::kS3));
@@ -352,8 +354,8 @@ TEST_F(EncryptionTest, KeysThatWereGivenUpHaveSuccessors) {
   put("new", "text", wish(EncryptionMode::kS3));
   EXPECT_EQ(store->keys().list().size(), 3u);
   for (const auto& key : store->keys().list()) {
-    if (!key->versions.back().key)
-      EXPECT_TRUE(absl::IsUnavailable(store->keys().rotate(key->id).status()));
+    if (key->versions.back().key) continue;
+    EXPECT_TRUE(absl::IsUnavailable(store->keys().rotate(key->id).status()));
   }
   start_with(second, false);
   EXPECT_EQ(*read("new"), "text");
@@ -428,6 +430,39 @@ TEST_F(EncryptionTest, ATailIsEncryptedAsWhatItComesBehind) {
   const Conditions none;
   const EncryptionWish nothing;
   EXPECT_FALSE(run(without.begin(none, nothing))->ok());
+}
+
+// A segment without bytes in front of all others was left out by who has all of the ciphertext.
+TEST_F(EncryptionTest, AnEmptyBeginningIsOfTheWhole) {
+  start();
+  Conditions as_stored;
+  as_stored.as_stored = true;
+  const std::optional<Range> whole;
+  for (const EncryptionMode mode : kModes) {
+    for (const size_t size : {10u, 200'000u}) {
+      const EncryptionWish w = wish(mode);
+      put("from", "", w);
+      const std::string text = random_bytes(size);
+      Append append(*store, *bucket, "from", 0, size);
+      const Conditions none;
+      ASSERT_TRUE(run(append.begin(none, w))->ok());
+      ASSERT_TRUE(run(append.upload().append(as_bytes(text)))->ok());
+      ASSERT_TRUE(run(append.upload().finish())->ok());
+      ASSERT_TRUE(append.put({}, std::nullopt).ok());
+      check_ranges("from", text, key_of(mode));
+      auto opened = run(open(*store, *bucket, "from", whole, as_stored, nullptr));
+      ASSERT_TRUE(opened->ok());
+      EXPECT_EQ((*opened)->stored->segments.size(), 2u);
+      Upload upload(*store, 0);
+      EncryptionWish other{EncryptionMode::kCustomer};
+      other.customer_key = kOtherKey;
+      ASSERT_TRUE(begin_copy(*store, **opened, key_of(mode), other, upload).ok());
+      ASSERT_TRUE(run(upload.append_object(**opened))->ok());
+      ASSERT_TRUE(run(upload.finish())->ok());
+      ASSERT_TRUE(objects::put(*store, *bucket, "to", upload, (*opened)->info.meta, 0, {}).ok());
+      EXPECT_EQ(*read("to", kOtherKey), text);
+    }
+  }
 }
 
 TEST_F(EncryptionTest, RenamingAndTaggingKeepIt) {
