@@ -323,7 +323,50 @@ TEST_F(EncryptionTest, AnotherMasterKeyIsNotTakenForTheStores) {
   EXPECT_TRUE(store->keys().load(other, true, {}).ok());
   store->keys().begin();
   bucket = store->find_namespace("photos");
-  EXPECT_TRUE(absl::IsDataLoss(read("key").status()));
+  EXPECT_TRUE(read("key").status().message().starts_with("KMS.KMSInvalidStateException "));
+}
+
+// What is put from then on opens; it was refused for ever, and at each start anew.
+TEST_F(EncryptionTest, KeysThatWereGivenUpHaveSuccessors) {
+  const MasterKey first = master, second = MasterKey::random();
+  const auto start_with = [&](const MasterKey& with, bool repair) {
+    if (store != nullptr) {
+      ASSERT_TRUE(run(store->close())->ok());
+      take_apart(std::move(store));
+    }
+    store = make();
+    ASSERT_TRUE(run(store->open())->ok());
+    ASSERT_EQ(store->keys().load(with, false, {}).ok(), !repair);
+    if (repair) ASSERT_TRUE(store->keys().load(with, true, {}).ok());
+    store->keys().begin();
+    bucket = store->find_namespace("photos");
+  };
+  const auto lost = [&](const std::string& key) {
+    return read(key).status().message().starts_with("KMS.KMSInvalidStateException ");
+  };
+  start();
+  put("old", "text", wish(EncryptionMode::kS3));
+  put("kms", "text", wish(EncryptionMode::kKms));
+  start_with(second, true);
+  EXPECT_TRUE(lost("old"));
+  put("new", "text", wish(EncryptionMode::kS3));
+  EXPECT_EQ(store->keys().list().size(), 3u);
+  for (const auto& key : store->keys().list()) {
+    if (!key->versions.back().key)
+      EXPECT_TRUE(absl::IsUnavailable(store->keys().rotate(key->id).status()));
+  }
+  start_with(second, false);
+  EXPECT_EQ(*read("new"), "text");
+  put("more", "text", wish(EncryptionMode::kS3));
+  EXPECT_EQ(store->keys().list().size(), 3u);
+  start_with(first, true);
+  EXPECT_EQ(*read("old"), "text");
+  EXPECT_EQ(*read("kms"), "text");
+  EXPECT_TRUE(lost("new"));
+  put("again", "text", wish(EncryptionMode::kS3));
+  EXPECT_EQ(store->keys().list().size(), 3u);
+  start_with(first, false);
+  EXPECT_EQ(*read("again"), "text");
 }
 
 TEST_F(EncryptionTest, CopiesAreSharedOrEncryptedAgain) {
