@@ -11,6 +11,7 @@
 
 #include "core/base/text.h"
 #include "core/store/fields.h"
+#include "core/store/plaintext.h"
 #include "core/store/users.h"
 #include "objects/digest.h"
 
@@ -56,6 +57,9 @@ Status in_kms_words(const Status& status) {
   }
   if (absl::IsFailedPrecondition(status)) {
     return absl::InvalidArgumentError(cat("KMS.DisabledException ", status.message()));
+  }
+  if (absl::IsUnavailable(status)) {
+    return absl::InvalidArgumentError(cat("KMS.KMSInvalidStateException ", status.message()));
   }
   return status;
 }
@@ -149,6 +153,18 @@ StatusOr<NewEncryption> make_encryption(Store& store, const EncryptionWish& wish
   return made;
 }
 
+namespace {
+// What the ring has sealed.
+StatusOr<DataKey> open_sealed(const KeyRing& keys, const Encryption& e) {
+  auto opened = keys.open(e.sealed, owner_of(e));
+  if (!opened.ok()) return opened.status();
+  const auto key = DataKey::of(*opened);
+  OPENSSL_cleanse(opened->data(), opened->size());
+  if (!key) return absl::DataLossError("the key of the data is none");
+  return *key;
+}
+}  // namespace
+
 StatusOr<DataKey> open_data_key(Store& store, const Encryption& e, std::string_view customer_key) {
   if (e.mode == EncryptionMode::kCustomer) {
     if (customer_key.empty()) {
@@ -166,16 +182,9 @@ StatusOr<DataKey> open_data_key(Store& store, const Encryption& e, std::string_v
     return absl::InvalidArgumentError(
         "InvalidRequest The encryption parameters are not applicable to this object.");
   }
-  std::string bytes;
-  {
-    auto opened = store.keys().open(e.sealed, owner_of(e));
-    if (!opened.ok()) return in_kms_words(opened.status());
-    bytes = *std::move(opened);
-  }
-  const auto key = DataKey::of(bytes);
-  OPENSSL_cleanse(bytes.data(), bytes.size());
-  if (!key) return absl::DataLossError("the key of the data is none");
-  return *key;
+  auto key = open_sealed(store.keys(), e);
+  if (!key.ok()) return in_kms_words(key.status());
+  return key;
 }
 
 std::string context_json(const std::map<std::string, std::string>& context) {
@@ -521,3 +530,48 @@ std::unique_ptr<ByteSource> decrypting(std::unique_ptr<ByteSource> stored, Decry
 }
 
 }  // namespace cairn::objects
+
+// ---- for who knows nothing of objects ----
+
+namespace cairn {
+
+namespace {
+
+struct Openable {
+  objects::Encryption encryption;
+  objects::DataKey key;
+};
+StatusOr<Openable> openable(const KeyRing& keys, std::string_view meta, uint64_t stored_bytes) {
+  const auto decoded = ObjectMeta::decode(meta);
+  auto e = decoded ? objects::Encryption::decode(decoded->encryption) : std::nullopt;
+  if (!e || e->stored_bytes() != stored_bytes) {
+    return absl::DataLossError("how it is encrypted cannot be read");
+  }
+  if (e->mode == objects::EncryptionMode::kCustomer) {
+    return absl::FailedPreconditionError("only its customer has the key");
+  }
+  const auto key = objects::open_sealed(keys, *e);
+  if (key.ok()) return Openable{*std::move(e), *key};
+  if (absl::IsDataLoss(key.status())) return key.status();
+  return absl::FailedPreconditionError(key.status().message());
+}
+
+}  // namespace
+
+StatusOr<std::string> plaintext_of(const KeyRing& keys, std::string_view meta,
+                                   std::string_view stored) {
+  const auto with = openable(keys, meta, stored.size());
+  if (!with.ok()) return with.status();
+  return objects::decrypt(with->encryption, with->key, stored, 0, with->encryption.size());
+}
+
+StatusOr<std::unique_ptr<ByteSource>> plaintext_of(const KeyRing& keys, std::string_view meta,
+                                                   std::unique_ptr<ByteSource> stored) {
+  auto with = openable(keys, meta, stored->left());
+  if (!with.ok()) return with.status();
+  const uint64_t size = with->encryption.size();
+  return objects::decrypting(std::move(stored),
+                             objects::Decryption(std::move(with->encryption), with->key, 0, size));
+}
+
+}  // namespace cairn

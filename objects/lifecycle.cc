@@ -204,6 +204,9 @@ awaitable<int64_t> Lifecycle::look(NamespacePtr ns, std::string key) {
           if (alone) {
             const int64_t at = rule.markers ? now : expires_at(rule, since_ms, day_ms_);
             if (at != kNever && due(at)) goes = true;
+          } else if (newest && version.marker) {
+            // Nobody tells of a version that a client removes: it is looked for day by day.
+            if (rule.markers || rule.days || rule.date_ms) due(midnight(now + 1));
           } else if (!newest && rule.noncurrent_days && f.noncurrent >= rule.newer_noncurrent) {
             goes |= due(midnight(since_ms + *rule.noncurrent_days * day_ms_));
           }

@@ -5,8 +5,9 @@
 // once after a start; else a key is looked at by the first midnight after it was written, and then
 // when something of it is due. For that each key that a rule concerns stands in the set of those
 // that are to be looked at by the same midnight: so the work is of what was written and of what is
-// due. Tags of a version that is not current count as they are at such a look. A bucket without
-// rules costs nothing; one with rules costs its keys once more in memory.
+// due, and of the markers that would go if they were alone, which are looked at once a day. Tags of
+// a version that is not current count as they are at such a look. A bucket without rules costs
+// nothing; one with rules costs its keys once more in memory.
 //
 // Whatever goes, goes through a transaction as it would for a client, with the cause kLifecycle: an
 // object of a bucket that keeps versions gets a delete marker, a version that is locked stays and

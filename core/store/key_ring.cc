@@ -14,13 +14,27 @@ namespace {
 
 constexpr char kFormat = 1;
 // On disk: never renumber.
-enum Tag : uint8_t { kCreated = 1, kDescription = 2, kState = 3, kPurpose = 4, kVersion = 5 };
+enum Tag : uint8_t {
+  kCreated = 1,
+  kDescription = 2,
+  kState = 3,
+  kPurpose = 4,
+  kVersion = 5,
+  kGivenUp = 6
+};
 constexpr char kEnabled = 1, kDisabled = 2;
 
 std::string_view bytes_of(const int64_t& n) {
   return {reinterpret_cast<const char*>(&n), sizeof(n)};
 }
 
+// The master key opens all of it; and what it seals.
+bool opens(const KeyRing::Key& key) {
+  return std::all_of(key.versions.begin(), key.versions.end(), [](auto& v) { return !!v.key; });
+}
+bool seals(const KeyRing::KeyPtr& key) { return key != nullptr && key->versions.back().key; }
+
+// One that does not open was given up: without that, no store is served.
 std::string encode(const KeyRing::Key& key) {
   std::string out(1, kFormat);
   add_field(out, kCreated, bytes_of(key.created_ms));
@@ -32,6 +46,7 @@ std::string encode(const KeyRing::Key& key) {
   for (const KeyRing::Version& v : key.versions) {
     add_field(out, kVersion, cat(bytes_of(v.created_ms), v.sealed));
   }
+  if (!opens(key)) add_field(out, kGivenUp, "\1");
   return out;
 }
 
@@ -42,7 +57,7 @@ bool take_number(std::string_view bytes, int64_t& to) {
 }
 
 // False: it cannot be read.
-bool decode(std::string_view in, KeyRing::Key& key) {
+bool decode(std::string_view in, KeyRing::Key& key, bool& given_up) {
   if (in.empty() || in[0] != kFormat) return false;
   in.remove_prefix(1);
   while (!in.empty()) {
@@ -71,6 +86,9 @@ bool decode(std::string_view in, KeyRing::Key& key) {
         key.versions.push_back(std::move(v));
         break;
       }
+      case kGivenUp:
+        given_up = true;
+        break;
       default:
         return false;  // of a later version's making: what it asks for is not known
     }
@@ -101,6 +119,31 @@ Status not_loaded() { return absl::UnavailableError("the key ring is not open");
 Status no_key(std::string_view id) {
   return absl::NotFoundError(cat("Key '", id, "' does not exist"));
 }
+Status closed_key(std::string_view id) {
+  return absl::UnavailableError(
+      cat("Key ", id, " is unavailable: it is sealed under another master key."));
+}
+
+StatusOr<Lsn> put_record(Keyspace& keyspace, const KeyRing::Key& key) {
+  if (Status s = keyspace.check_write(true); !s.ok()) return s;
+  const std::string name = cat(kRingPrefix, key.id), contents = encode(key);
+  Namespace& system = keyspace.system();
+  const KeyHash hash = system.hash(name);
+  RecordView r;
+  r.ns = system.id;
+  r.key = name;
+  r.meta = contents;
+  StripeLocks lock(keyspace, hash);
+  Transaction txn(keyspace, &lock, Shape::kOne);
+  if (Status s = txn.put(system, hash, r); !s.ok()) return s;
+  return txn.commit();
+}
+
+// Of two for one purpose it is the one that seals, and of those the newer one.
+void choose(KeyRing::KeyPtr& standard, const KeyRing::KeyPtr& key) {
+  const bool better = seals(key) && (!seals(standard) || key->created_ms > standard->created_ms);
+  if (better) standard = key;
+}
 
 }  // namespace
 
@@ -116,6 +159,8 @@ Status KeyRing::load(const MasterKey& master, bool repair, const Report& report)
     }
   }
   Now now(keyspace_.clock());
+  std::vector<KeyPtr> closed, open_again;
+  size_t given_up_count = 0;
   for (const std::string& name : names) {
     const KeyHash hash = system.hash(name);
     const StripeLocks lock(keyspace_, hash);
@@ -123,7 +168,8 @@ Status KeyRing::load(const MasterKey& master, bool repair, const Report& report)
     if (e == nullptr) continue;
     auto key = std::make_shared<Key>();
     key->id = name.substr(kRingPrefix.size());
-    if (!decode(e->meta(), *key)) {
+    bool given_up = false;
+    if (!decode(e->meta(), *key, given_up)) {
       if (report) {
         report(Severity::kError, "encryption",
                cat("the record ", name,
@@ -138,30 +184,44 @@ Status KeyRing::load(const MasterKey& master, bool repair, const Report& report)
         v.key = MasterKey::of(*opened);
       }
     }
-    table->put(std::move(key));
-  }
-  size_t closed = 0;
-  for (auto& [id, key] : table->keys) {
-    const auto& versions = key->versions;
-    closed += std::any_of(versions.begin(), versions.end(), [](auto& v) { return !v.key; });
+    if (!opens(*key)) {
+      given_up ? static_cast<void>(given_up_count++) : closed.push_back(key);
+    } else if (given_up) {
+      open_again.push_back(key);
+    }
+    table->put(key);
+    choose(table->standard[static_cast<size_t>(key->purpose)], key);
   }
   master_ = master;
   loaded_ = std::move(table);
-  if (closed == 0) return absl::OkStatus();
-  const std::string what =
-      cat(closed, " encryption keys are sealed under another master key than this");
-  if (repair) {
+  const auto say = [&](Severity severity, size_t count, std::string_view more) {
     if (report) {
-      report(Severity::kError, "encryption",
-             cat(what, ": objects that they encrypt cannot be read"));
+      report(severity, "encryption",
+             cat(count, " encryption keys are sealed under another master key than this", more,
+                 ": objects that they encrypt cannot be read"));
     }
-    return absl::OkStatus();
+  };
+  if (!closed.empty() && !repair) {
+    return absl::FailedPreconditionError(
+        cat(closed.size(),
+            " encryption keys are sealed under another master key than this: give the one that "
+            "they were made under (CAIRN_MASTER_KEY, CAIRN_MASTER_KEY_FILE, or the file master-key "
+            "of the data directory, from the backup), or start once with --repair: objects that "
+            "they encrypt cannot be read then"));
   }
-  return absl::FailedPreconditionError(
-      cat(what,
-          ": give the one that they were made under (CAIRN_MASTER_KEY, CAIRN_MASTER_KEY_FILE, or "
-          "the file master-key of the data directory, from the backup), or start with --repair: "
-          "objects that they encrypt cannot be read then"));
+  if (given_up_count > 0) say(Severity::kWarning, given_up_count, ", and were given up");
+  if (!closed.empty()) say(Severity::kError, closed.size(), "");
+  // From now on a start goes on without these, and not without those that open again.
+  for (const auto& list : {closed, open_again}) {
+    for (const KeyPtr& key : list) {
+      if (const auto put = put_record(keyspace_, *key); !put.ok() && report) {
+        report(Severity::kWarning, "encryption",
+               cat("it is not kept that the key ", key->id,
+                   opens(*key) ? " opens again: " : " was given up: ", put.status().message()));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 void KeyRing::begin() {
@@ -191,7 +251,7 @@ StatusOr<KeyRing::Sealed> KeyRing::seal(std::string_view key_id, std::string_vie
   if (!key.ok()) return key.status();
   if (!(*key)->enabled) return absl::FailedPreconditionError(cat("Key ", key_id, " is disabled."));
   const Version& newest = (*key)->versions.back();
-  if (!newest.key) return absl::DataLossError("the master key does not open the encryption key");
+  if (!newest.key) return closed_key(key_id);
   return Sealed{(*key)->id, static_cast<uint32_t>((*key)->versions.size() - 1),
                 newest.key->seal(text, of)};
 }
@@ -203,9 +263,8 @@ StatusOr<std::string> KeyRing::open(const Sealed& sealed, std::string_view of) c
     return absl::FailedPreconditionError(cat("Key ", sealed.key_id, " is disabled."));
   }
   const auto& versions = (*key)->versions;
-  if (sealed.version >= versions.size() || !versions[sealed.version].key) {
-    return absl::DataLossError("the encryption key is lost");
-  }
+  if (sealed.version >= versions.size()) return absl::DataLossError("the encryption key is lost");
+  if (!versions[sealed.version].key) return closed_key(sealed.key_id);
   auto text = versions[sealed.version].key->open(sealed.bytes, of);
   if (!text) return absl::DataLossError("the key of the data cannot be opened");
   return *std::move(text);
@@ -220,26 +279,13 @@ KeyRing::Version KeyRing::make_version(const Key& key) const {
 StatusOr<KeyRing::Changed> KeyRing::write(Key key) {
   const auto before = table();
   if (before == nullptr) return not_loaded();
-  if (Status s = keyspace_.check_write(true); !s.ok()) return s;
-  const std::string name = cat(kRingPrefix, key.id), contents = encode(key);
-  Namespace& system = keyspace_.system();
-  const KeyHash hash = system.hash(name);
-  RecordView r;
-  r.ns = system.id;
-  r.key = name;
-  r.meta = contents;
-  StatusOr<Lsn> lsn;
-  {
-    StripeLocks lock(keyspace_, hash);
-    Transaction txn(keyspace_, &lock, Shape::kOne);
-    if (Status s = txn.put(system, hash, r); !s.ok()) return s;
-    lsn = txn.commit();
-  }
+  const auto lsn = put_record(keyspace_, key);
   if (!lsn.ok()) return lsn.status();
   // Whoever seals with it appends what he sealed behind this record.
   auto next = std::make_shared<Table>(*before);
   auto made = std::make_shared<const Key>(std::move(key));
   next->put(made);
+  choose(next->standard[static_cast<size_t>(made->purpose)], made);
   MutexLock lock(table_mutex_);
   table_ = std::move(next);
   return Changed{std::move(made), *lsn};
@@ -269,9 +315,9 @@ StatusOr<KeyRing::KeyPtr> KeyRing::standard(Purpose purpose) {
     const auto table = this->table();
     return table == nullptr ? nullptr : table->standard[static_cast<size_t>(purpose)];
   };
-  if (KeyPtr key = known()) return key;
+  if (KeyPtr key = known(); seals(key)) return key;
   MutexLock lock(changing_);
-  if (KeyPtr key = known()) return key;
+  if (KeyPtr key = known(); seals(key)) return key;
   auto made = create(
       purpose == Purpose::kS3 ? "Default key of SSE-S3" : "Default key that protects my S3 objects",
       purpose);
@@ -292,6 +338,7 @@ StatusOr<KeyRing::Changed> KeyRing::change(std::string_view id,
 StatusOr<KeyRing::Changed> KeyRing::rotate(std::string_view id) {
   const auto edit = [this](Key& key) -> Status {
     if (!key.enabled) return absl::FailedPreconditionError(cat("Key ", key.id, " is disabled."));
+    if (!key.versions.back().key) return closed_key(key.id);
     if (key.versions.size() >= kVersionsMax) {
       return absl::ResourceExhaustedError("the key was rotated too often");
     }

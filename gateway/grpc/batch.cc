@@ -38,7 +38,7 @@ class BatchCall final : public grpc::ServerWriteReactor<v1::GetBatchResponse> {
       const bool told =
           request_.continue_on_error() && (status.error_code() == grpc::NOT_FOUND ||
                                            status.error_code() == grpc::FAILED_PRECONDITION ||
-                         status.error_code() == grpc::INVALID_ARGUMENT ||
+                                           status.error_code() == grpc::INVALID_ARGUMENT ||
                                            status.error_code() == grpc::PERMISSION_DENIED);
       if (!told || begun_) co_return status;
       auto* missing = message_.mutable_missing();

@@ -272,6 +272,11 @@ bool is_busy(Store& store, const v1::Key& key) {
   return store.busy().is_busy(ns->hash(key.key())) || keeps_cold(store, *ns, key.key());
 }
 
+bool is_encrypted(Store& store, const v1::Key& key) {
+  const NamespacePtr ns = named(store, key.namespace_());
+  return ns != nullptr && ns->encrypts();
+}
+
 awaitable<grpc::Status> until_idle(Store& store, const v1::Key& key) {
   if (!store.busy().any() && !store.has_cold()) co_return grpc::Status();
   const NamespacePtr ns = named(store, key.namespace_());

@@ -90,6 +90,9 @@ grpc::Status write_error_of(const Status& status, const v1::Key* key = nullptr);
 // error if that takes too long. Or whether its value has to come back from disk before it is kept
 // as a version.
 bool is_busy(Store& store, const v1::Key& key);
+// Whether what is put there is to be encrypted: how that is done, which its caller is not told
+// before he was asked.
+bool is_encrypted(Store& store, const v1::Key& key);
 awaitable<grpc::Status> until_idle(Store& store, const v1::Key& key);
 // The namespace of that name, to do this to it as a whole; "" is db0. Null, with `error` set, if
 // there is none or the caller may not.

@@ -87,9 +87,8 @@ Unary* KeyValueService::put(Context* c, const Caller& by, const v1::PutRequest* 
   if (q->value().size() > kValueBytesMax) {
     return finish(c, store_, too_large("use Objects.Upload", &q->key()));
   }
-  const NamespacePtr ns = store_.find_namespace(q->key().namespace_());
-  const bool encrypts = ns != nullptr && ns->encrypts();
-  if (encrypts || q->value().size() > store_.options().extent_threshold) {
+  const bool is_large = q->value().size() > store_.options().extent_threshold;
+  if (is_large || is_encrypted(store_, q->key())) {
     return spawn(c, store_, put_large(c, by, q, a));
   }
   if (is_busy(store_, q->key())) return spawn(c, store_, put_when_idle(by, q, a));
@@ -114,13 +113,11 @@ awaitable<grpc::Status> KeyValueService::put_when_idle(Caller by, const v1::PutR
 
 awaitable<grpc::Status> KeyValueService::put_large(Context* c, Caller by, const v1::PutRequest* q,
                                                    v1::PutResponse* a) {
-  grpc::Status status = by.permit(Access::kWrite, q->key());
-  if (!status.ok()) co_return status;
+  grpc::Status status;
+  const NamespacePtr ns = find_namespace(store_, by, Access::kWrite, q->key(), status);
+  if (ns == nullptr) co_return status;
   objects::Upload upload(store_, q->value().size());
-  Status stored;
-  if (const NamespacePtr ns = store_.find_namespace(q->key().namespace_())) {
-    stored = objects::encrypt_by_default(store_, *ns, upload);
-  }
+  Status stored = objects::encrypt_by_default(store_, *ns, upload);
   if (stored.ok()) stored = co_await upload.append(as_bytes(q->value()));
   if (stored.ok()) stored = co_await upload.finish();
   if (!stored.ok()) co_return error_of(stored, &q->key());

@@ -11,6 +11,7 @@
 #include "core/extents/blob_reader.h"
 #include "core/extents/blob_writer.h"
 #include "core/store/collection_copy.h"
+#include "core/store/plaintext.h"
 #include "kv/commands/blob_edit.h"
 #include "kv/commands/set_view.h"
 #include "kv/engine/engine.h"
@@ -284,6 +285,25 @@ awaitable<Status> write_parts(Context& c, Parts& parts, Writer& writer) {
   co_return absl::OkStatus();
 }
 
+std::string with_footer(std::string out, uint16_t version) {
+  out.append(rdb::footer(version, rdb::crc64(0, out)));
+  return out;
+}
+
+// What is encrypted and at hand.
+Dumped open_text(Context& c, const Entry* e, HeldPayload& payload) {
+  const auto text = plaintext_of(c.store.keys(), e->meta(), e->value());
+  if (text.ok()) {
+    std::string out;
+    rdb::add_text(out, *text);
+    payload.text = with_footer(std::move(out), rdb::kVersionPlain);
+    return Dumped::kMade;
+  }
+  if (absl::IsFailedPrecondition(text.status())) return Dumped::kClosed;
+  c.status_error(text.status());
+  return Dumped::kRefused;
+}
+
 // What a payload is made of, as it is at one moment.
 struct Taken {
   HeldValue text;
@@ -306,14 +326,18 @@ awaitable<Dumped> take(Context& c, const PayloadOf& what, bool at_once, Taken& t
   if (what.held && what.ns->stored() != *what.held) co_return Dumped::kMoved;
   const Entry* e = c.txn->find(*what.ns, what.key, hash);
   if (e == nullptr) co_return Dumped::kAbsent;
-  if (is_encrypted(e)) {
+  const bool encrypted = is_encrypted(e);
+  if (encrypted && !what.opens) {
     c.status_error(absl::FailedPreconditionError(std::string(kEncrypted)));
     co_return Dumped::kRefused;
   }
   payload.expire_ms = e->has_expiry() ? e->expire_ms() : 0;
   payload.version = e->version();
   if (e->is_blob()) {
+    if (encrypted) payload.meta = e->meta();
     taken.text.hold(c.store, e);
+  } else if (encrypted) {
+    co_return open_text(c, e, payload);
   } else if (auto text = payload_at_once(e, c.now_ms())) {
     payload.text = *std::move(text);
   } else {
@@ -327,13 +351,6 @@ awaitable<Dumped> take(Context& c, const PayloadOf& what, bool at_once, Taken& t
 HeldPayload::~HeldPayload() {
   if (blob) store.extents().unref(*blob);
 }
-
-namespace {
-std::string with_footer(std::string out, uint16_t version) {
-  out.append(rdb::footer(version, rdb::crc64(0, out)));
-  return out;
-}
-}  // namespace
 
 bool add_body_at_once(std::string& out, const Entry* e, int64_t now_ms, uint16_t& version,
                       bool whole) {

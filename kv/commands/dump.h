@@ -31,6 +31,7 @@ struct HeldPayload {
   Store& store;
   std::optional<BlobRef> blob;  // one reference held
   std::string text;             // or, of a small one
+  std::string meta;             // of a blob that is the ciphertext of the value (plaintext.h)
   bool is_bare = false;         // the blob is the value (PayloadOf::bare_strings)
   int64_t expire_ms = 0;        // of the value; 0: never
   Lsn version;                  // that it had
@@ -44,9 +45,11 @@ struct PayloadOf {
   // The keys that the database has to hold (SWAPDB); else kMoved.
   std::optional<NamespaceId> held = {};
   bool bare_strings = false;  // a string in extents is held as it is, without type and checksum
+  // With that: an encrypted value is wanted as it reads; kClosed: no key of the store opens it.
+  bool opens = false;
   Busy::Patience patience = Busy::Patience::kOfRequests;
 };
-enum class Dumped : uint8_t { kMade, kAbsent, kMoved, kRefused };
+enum class Dumped : uint8_t { kMade, kAbsent, kMoved, kClosed, kRefused };
 // kRefused: after it answered the error.
 awaitable<Dumped> payload_in_turns(Context& c, const PayloadOf& what, HeldPayload& payload);
 // For a command about this key; it is no longer than a word may be.

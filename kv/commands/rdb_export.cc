@@ -8,6 +8,7 @@
 
 #include "core/base/text.h"
 #include "core/extents/blob_reader.h"
+#include "core/store/plaintext.h"
 #include "kv/commands/dump.h"
 #include "kv/commands/key_walk.h"
 #include "kv/commands/turns.h"
@@ -63,6 +64,7 @@ class Export {
     rdb::add_raw(end, crc_);
     co_return co_await c_.reply.send_bare(end + mark, c_.seen());
   }
+  uint64_t left_out() const { return left_out_; }  // keys that no key of the store opens
 
  private:
   struct Later {
@@ -171,10 +173,12 @@ class Export {
                              .key = later_[i].key,
                              .held = held,
                              .bare_strings = true,
+                             .opens = true,
                              .patience = Busy::Patience::kEndless};
         how = co_await add_one(what);
       }
       if (how == Dumped::kRefused) co_return false;
+      if (how == Dumped::kClosed) left_out_++;
     }
     co_return true;
   }
@@ -183,39 +187,50 @@ class Export {
     HeldPayload value(c_.store);
     const Dumped how = co_await payload_in_turns(c_, what, value);
     if (how != Dumped::kMade) co_return how;
+    if (value.blob) co_return co_await send_blob(what.key, value);
+    value.text.resize(value.text.size() - rdb::kFooterBytes);
+    add(value.expire_ms, what.key, value.text);
     bool sent = true;
-    if (value.blob) {
-      sent = co_await send_blob(what.key, value);
-    } else {
-      value.text.resize(value.text.size() - rdb::kFooterBytes);
-      add(value.expire_ms, what.key, value.text);
-      if (out_.size() >= kSliceBytes) sent = co_await send();
-    }
+    if (out_.size() >= kSliceBytes) sent = co_await send();
     co_return sent ? Dumped::kMade : Dumped::kRefused;
   }
 
-  awaitable<bool> send_blob(std::string_view key, const HeldPayload& value) {
-    const auto executor = co_await asio::this_coro::executor;
+  // Its value, or the payload without its end.
+  StatusOr<std::unique_ptr<ByteSource>> bytes_of(const HeldPayload& value) {
     const uint64_t size = value.blob->size - (value.is_bare ? 0 : rdb::kFooterBytes);
-    BlobReader reader(c_.store.extents(), *value.blob, 0, size);
+    auto stored = std::make_unique<BlobReader>(c_.store.extents(), *value.blob, 0, size);
+    if (value.meta.empty()) return stored;
+    return plaintext_of(c_.store.keys(), value.meta, std::move(stored));
+  }
+
+  // kClosed: nothing was sent, since no key opens it.
+  awaitable<Dumped> send_blob(std::string_view key, const HeldPayload& value) {
+    const auto executor = co_await asio::this_coro::executor;
+    const auto source = bytes_of(value);
+    if (!source.ok()) {
+      if (absl::IsFailedPrecondition(source.status())) co_return Dumped::kClosed;
+      c_.status_error(source.status());
+      co_return Dumped::kRefused;
+    }
+    ByteSource& reader = **source;
     if (value.is_bare) {
       add_head(value.expire_ms, static_cast<char>(rdb::kString), key);
-      rdb::add_length(out_, size);
+      rdb::add_length(out_, reader.left());
     }
     for (bool first = !value.is_bare; reader.left() > 0; first = false) {
-      if (c_.given_up()) co_return false;
+      if (c_.given_up()) co_return Dumped::kRefused;
       const auto bytes = co_await reader.next();
       if (!bytes.ok()) {
         c_.status_error(bytes.status());
-        co_return false;
+        co_return Dumped::kRefused;
       }
       const std::string_view text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
       first ? add(value.expire_ms, key, text) : static_cast<void>(out_.append(text));
       reader.offer(0, executor);  // the client may not read for long
       const bool sent = co_await send();
-      if (!sent) co_return false;
+      if (!sent) co_return Dumped::kRefused;
     }
-    co_return true;
+    co_return Dumped::kMade;
   }
 
   // What was gathered. False: the client is gone.
@@ -234,6 +249,7 @@ class Export {
   std::string out_, body_;
   uint64_t crc_ = 0;
   std::vector<Later> later_;  // of a step
+  uint64_t left_out_ = 0;
 };
 
 }  // namespace
@@ -245,6 +261,10 @@ awaitable<void> export_rdb(Context& c, const RdbContents& contents) {
   const absl::Cleanup over = [&c] { c.session.served = false; };
   Export out(c);
   const bool whole = co_await out.run(contents);
+  if (whole && out.left_out() > 0) {
+    server.report(cat("the RDB file for ", c.session.address, " lacks ", out.left_out(),
+                      " keys whose values are encrypted, and which no key of this store opens"));
+  }
   if (whole || c.failure().empty() || c.session.ends()) co_return;
   server.report(cat("the RDB file for ", c.session.address, " was not finished: ", c.failure()));
 }

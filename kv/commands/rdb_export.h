@@ -24,7 +24,11 @@
 //     the two, in the database that held it at the begin (SWAPDB).
 //  2. No key is in it twice: Redis refuses such a file.
 //  3. What is in it was durable before it is sent, if its writer wished so.
-//  4. The mark follows a whole file alone. Where it cannot be made whole the connection ends.
+//  4. What is encrypted (objects/encryption.h) is in it as it reads; what no key of the store
+//  opens,
+//     as that which only its customer has the key of, is left out, and the operator is told how
+//     much.
+//  5. The mark follows a whole file alone. Where it cannot be made whole the connection ends.
 //
 // A key that comes, goes or is renamed meanwhile may be in it or not, and of a transaction that
 // commits meanwhile it may have a part. Buckets have no place in such a file.

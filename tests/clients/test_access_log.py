@@ -1,14 +1,21 @@
 """Accesses of a bucket as lines of Amazon's format, in objects of another bucket."""
+import base64
 import hashlib
 import re
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 
+import boto3
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 import test_users
-from harness import Case, wait_until
+from harness import PASSWORD, USER, Case, wait_until
 from test_s3 import signed
 
 ACCOUNT = "000000000000"
@@ -123,6 +130,45 @@ class AccessLog(Case):
             urllib.request.urlopen(url, timeout=60)
         self.assertEqual(self.found(logs, status="404")["authentication"], "QueryString")
 
+    def test_no_line_says_what_opens_anything(self):
+        """A customer's key in the URL of a request went into the log with it."""
+        b, logs = self.buckets("secrets")
+        raw = b"0123456789abcdefghijklmnopqrstuv"
+        key, md5 = base64.b64encode(raw).decode(), base64.b64encode(hashlib.md5(raw).digest()).decode()
+        customer = "x-amz-server-side-encryption-customer-"
+        sse = {customer + "algorithm": "AES256", customer + "key": key, customer + "key-md5": md5}
+        source = {name.replace("x-amz-", "x-amz-copy-source-"): value for name, value in sse.items()}
+        def send(method, path, said, headers={}, spell=lambda query: query):
+            """Signed in the query, with all that is said in it, too; answers how the query reads."""
+            url = "http://127.0.0.1:%d%s" % (self.server.http, path)
+            request = AWSRequest(method, url + "?" + urllib.parse.urlencode(said), headers=headers)
+            S3SigV4QueryAuth(Credentials(USER, PASSWORD), "s3", "us-east-1").add_auth(request)
+            query = spell(request.url.split("?", 1)[1])
+            sent = urllib.request.Request(url + "?" + query, method=method, headers=headers)
+            with urllib.request.urlopen(sent, timeout=60) as answer:
+                answer.read()
+            return query
+        self.s3.put_object(Bucket=b, Key="k", Body=b"bytes", SSECustomerAlgorithm="AES256", SSECustomerKey=raw)
+        queries = [send("GET", "/secrets/k", sse),
+                   send("GET", "/secrets/k", sse, spell=lambda q: q.replace("encryption-customer-key=", "encryp%74ion-custome%72-key=")),
+                   send("GET", "/secrets/k", {name.title(): value for name, value in sse.items()}),
+                   send("PUT", "/secrets/copy", source, {"x-amz-copy-source": "/secrets/k"})]
+        url = boto3.client("s3", endpoint_url="http://127.0.0.1:%d" % self.server.http, region_name="us-east-1", aws_access_key_id=USER,
+                           aws_secret_access_key=PASSWORD, config=Config(signature_version="s3")).generate_presigned_url(
+                               "get_object", Params={"Bucket": b, "Key": "copy"})
+        urllib.request.urlopen(urllib.request.Request(url, headers={"Referer": url}), timeout=60).close()
+        queries.append(url.split("?", 1)[1])
+        wait_until(lambda: len([x for x in self.lines(logs) if "?" in x["uri"] and x["authentication"] == "QueryString"]) == len(queries))
+        text = b"".join(self.s3.get_object(Bucket=logs, Key=k)["Body"].read() for k in self.keys(logs)).decode()
+        secrets = {value for q in queries for name, value in urllib.parse.parse_qsl(q) if name.lower().endswith("signature")} | {key}
+        self.assertGreaterEqual(len(secrets), len(queries))  # the first two may be of one moment
+        for secret in secrets:
+            for form in (secret, urllib.parse.quote(secret, safe=""), urllib.parse.quote(secret)):
+                self.assertNotIn(form, text)
+        self.assertIn("encryp%74ion-custome%72-key=" + "X" * 32, text)
+        self.assertIn("customer-key-md5=" + urllib.parse.quote(md5, safe=""), text)  # which opens nothing
+        self.assertIn("X-Amz-Signature=" + "X" * 32, text)
+
     def test_names(self):
         for name, form, pattern in (
                 ("simple", "", r"^p/\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-[0-9A-F]{16}$"),
@@ -142,6 +188,14 @@ class AccessLog(Case):
         self.s3.put_object(Bucket="itself", Key="k", Body=b"")
         wait_until(lambda: [k for k in self.keys("itself") if k.startswith("log-")])
         self.assertNotIn("log-", "".join(line["key"] for line in self.lines("itself") if line["operation"] == "REST.PUT.OBJECT"))
+
+    def test_encrypted_as_its_bucket_wants(self):
+        b, logs = self.buckets("sealed")
+        self.s3.put_bucket_encryption(Bucket=logs, ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]})
+        self.s3.put_object(Bucket=b, Key="sealed", Body=b"")
+        self.found(logs, key="sealed")
+        self.assertEqual(self.s3.head_object(Bucket=logs, Key=self.keys(logs)[-1])["ServerSideEncryption"], "AES256")
 
     def test_off_again_and_the_end(self):
         b, logs = self.buckets("off")

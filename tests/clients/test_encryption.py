@@ -301,6 +301,11 @@ class Encryption(Case):
             stubs.kv.Txn(txn, metadata=stubs.metadata)
         self.assertEqual(e.exception.code(), grpc.StatusCode.FAILED_PRECONDITION)
         self.assertEqual(r.execute_command("GET", "before"), b"before")
+        # A key without a namespace is one of db0, which may encrypt, too.
+        self.s3.put_bucket_encryption(Bucket="db0", ServerSideEncryptionConfiguration=rule("AES256"))
+        stubs.kv.Put(stubs.kv_pb.PutRequest(key=stubs.key("", "kv"), value=b"kv"), metadata=stubs.metadata)
+        self.check(self.s3.head_object(Bucket="db0", Key="kv"), "s3")
+        self.s3.delete_bucket_encryption(Bucket="db0")
         self.s3.delete_bucket_encryption(**at)
         self.assertEqual(self.refused(self.s3.get_bucket_encryption, **at), ("ServerSideEncryptionConfigurationNotFoundError", 404))
         self.check(self.s3.put_object(Key="plain", Body=b"plain", **at), None)
@@ -377,6 +382,52 @@ class Encryption(Case):
             r.execute_command("GET", "elsewhere")
         self.assertEqual(self.read("elsewhere", "db0"), text)
         r.execute_command("DEL", "elsewhere")
+
+    def user(self, name, *statements):
+        iam = Session().create_client("iam", endpoint_url="http://127.0.0.1:%d" % self.server.http, region_name="us-east-1",
+                                      aws_access_key_id=USER, aws_secret_access_key=PASSWORD)
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": list(statements)}))
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        return Session().create_client("s3", endpoint_url="http://127.0.0.1:%d" % self.server.http, region_name="us-east-1",
+                                       aws_access_key_id=made["AccessKeyId"], aws_secret_access_key=made["SecretAccessKey"])
+
+    def test_policies_see_of_parts_what_their_upload_was_begun_with(self):
+        """Parts have no header of it, so that who had to encrypt could not upload in parts."""
+        self.s3.put_object(Bucket="bucket", Key="source", Body=b"s" * 1000)
+        key_id = self.kms.create_key()["KeyMetadata"]["Arn"]
+        header = "s3:x-amz-server-side-encryption"
+        demands = {
+            "any": ({"Null": {header: "true"}}, [MODES["s3"], MODES["kms"]], [{}, CUSTOMER]),
+            "aes": ({"StringNotEquals": {header: "AES256"}}, [MODES["s3"]], [{}, MODES["kms"], CUSTOMER]),
+            "key": ({"StringNotEquals": {header + "-aws-kms-key-id": key_id}}, [{**MODES["kms"], "SSEKMSKeyId": key_id}], [MODES["kms"], MODES["s3"]]),
+            "customer": ({"Null": {header + "-customer-algorithm": "true"}}, [CUSTOMER], [{}, MODES["s3"]]),
+        }
+        for name, (condition, may, may_not) in demands.items():
+            s3 = self.user("demands-" + name, {"Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+                           {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "*", "Condition": condition})
+            for how in may:
+                to = dict(Bucket="bucket", Key="demanded")
+                to["UploadId"] = s3.create_multipart_upload(**to, **how)["UploadId"]
+                with_key = CUSTOMER if how == CUSTOMER else {}
+                first = s3.upload_part(PartNumber=1, Body=b"p" * PART, **with_key, **to)["ETag"]
+                last = s3.upload_part_copy(PartNumber=2, CopySource="bucket/source", **with_key, **to)["CopyPartResult"]["ETag"]
+                parts = {"Parts": [{"PartNumber": 1, "ETag": first}, {"PartNumber": 2, "ETag": last}]}
+                for _ in range(1 if name == "key" else 2):  # as clients do that heard no answer
+                    s3.complete_multipart_upload(MultipartUpload=parts, **to)
+                self.assertEqual(self.read("demanded", **with_key) == b"p" * PART + b"s" * 1000, True)
+            for how in may_not:
+                to = dict(Bucket="bucket", Key="not-demanded")
+                self.assertEqual(self.refused(s3.create_multipart_upload, **to, **how), ("AccessDenied", 403), (name, how))
+                to["UploadId"] = self.s3.create_multipart_upload(**to, **how)["UploadId"]
+                with_key = CUSTOMER if how == CUSTOMER else {}
+                self.assertEqual(self.refused(s3.upload_part, PartNumber=1, Body=b"", **with_key, **to), ("AccessDenied", 403))
+                self.assertEqual(self.refused(s3.upload_part_copy, PartNumber=1, CopySource="bucket/source", **with_key, **to), ("AccessDenied", 403))
+                self.assertEqual(self.refused(s3.complete_multipart_upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": "x"}]}, **to),
+                                 ("AccessDenied", 403))
+                self.s3.abort_multipart_upload(**to)
+            none = dict(Bucket="bucket", Key="demanded", UploadId="none")
+            self.assertEqual(self.refused(s3.upload_part, PartNumber=1, Body=b"", **none), ("AccessDenied", 403))
 
     def test_keys_of_the_ring(self):
         key = self.kms.create_key(Description="first")["KeyMetadata"]
@@ -484,6 +535,70 @@ class Restarts(unittest.TestCase):
             wrong.process.wait()
             server.start()
             self.assertEqual(server.s3().get_object(Bucket="bucket", Key="s3/1")["Body"].read(), objects["s3", 1])
+        finally:
+            server.remove()
+
+    def test_a_store_goes_on_without_the_keys_of_another_master(self):
+        """A repair was wanted at each start, and nothing could be encrypted any more."""
+        server = Server(env={"CAIRN_MASTER_KEY": "11" * 32})
+        def start(master, *args):
+            self.assertEqual(server.stop(), 0)
+            server.env["CAIRN_MASTER_KEY"], server.args = master * 32, list(args)
+            try:
+                server.start()
+            except RuntimeError as e:
+                server.process.wait()
+                return str(e)
+        def kms():
+            return Session().create_client("kms", endpoint_url="http://127.0.0.1:%d" % server.http, region_name="us-east-1",
+                                           aws_access_key_id=USER, aws_secret_access_key=PASSWORD)
+        def code(call, **kwargs):
+            with self.assertRaises(ClientError) as e:
+                call(**kwargs)
+            return e.exception.response["Error"]["Code"], e.exception.response["ResponseMetadata"]["HTTPStatusCode"]
+        def read(key):
+            return server.s3().get_object(Bucket="bucket", Key=key)["Body"].read()
+        lost = ("KMS.KMSInvalidStateException", 400)
+        try:
+            s3 = server.s3()
+            s3.create_bucket(Bucket="bucket")
+            mine = kms().create_key(Description="mine")["KeyMetadata"]["KeyId"]
+            old = {"old-s3": MODES["s3"], "old-kms": MODES["kms"], "old-mine": {**MODES["kms"], "SSEKMSKeyId": mine}}
+            for key, how in old.items():
+                s3.put_object(Bucket="bucket", Key=key, Body=key.encode() * 1000, **how)
+            self.assertIn("3 encryption keys are sealed under another master key", start("22"))
+            server.args = ["--repair"]
+            server.start()
+            for round in range(2):
+                s3 = server.s3()
+                for key, how in old.items():
+                    self.assertEqual(code(s3.get_object, Bucket="bucket", Key=key), lost)
+                    if key != "old-mine":
+                        new = key.replace("old", "new")
+                        s3.put_object(Bucket="bucket", Key=new, Body=new.encode() * 1000, **how)
+                        self.assertEqual(read(new), new.encode() * 1000)
+                self.assertEqual(code(s3.put_object, Bucket="bucket", Key="x", Body=b"", **old["old-mine"]), lost)
+                states = [kms().describe_key(KeyId=k["KeyId"])["KeyMetadata"]["KeyState"] for k in kms().list_keys()["Keys"]]
+                self.assertEqual(sorted(states), ["Enabled"] * 2 + ["Unavailable"] * 3)
+                self.assertEqual(len(kms().list_aliases()["Aliases"]), 1)
+                kms().update_key_description(KeyId=mine, Description="lost")  # and it stays so
+                self.assertIsNone(start("22"))  # once is enough
+            # Nothing was destroyed: with the old master key it is the other way round.
+            self.assertIn("2 encryption keys are sealed under another master key", start("11"))
+            server.args = ["--repair"]
+            server.start()
+            for round in range(2):
+                for key in old:
+                    self.assertEqual(read(key), key.encode() * 1000)
+                    server.s3().put_object(Bucket="bucket", Key=key, Body=key.encode() * 1000, **old[key])
+                for key in ("new-s3", "new-kms"):
+                    self.assertEqual(code(server.s3().get_object, Bucket="bucket", Key=key), lost)
+                self.assertIsNone(start("11"))
+            # What is in use again is not given up for good.
+            self.assertIn("3 encryption keys are sealed under another master key", start("33"))
+            server.args = []
+            server.env["CAIRN_MASTER_KEY"] = "11" * 32
+            server.start()
         finally:
             server.remove()
 

@@ -196,7 +196,7 @@ class Http(Calls):
         bodies = {
             "DeleteObjects": b"<Delete><Object><Key>key</Key></Object></Delete>", "PutObject": b"other", "UploadPart": b"other",
             "PutBucketVersioning": b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
-            "PutBucketNotificationConfiguration": b"<NotificationConfiguration/>", "PutBucketTagging": TAG.encode(), "PutObjectTagging": TAG.encode(), "PutBucketCors": CORS.encode(),
+            "PutBucketLogging": b"<BucketLoggingStatus/>", "PutBucketNotificationConfiguration": b"<NotificationConfiguration/>", "PutBucketTagging": TAG.encode(), "PutObjectTagging": TAG.encode(), "PutBucketCors": CORS.encode(),
             "CompleteMultipartUpload": ("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag></Part>"
                                         "</CompleteMultipartUpload>" % part).encode()}
         before, wrong = self.state(), []

@@ -2,6 +2,7 @@
 // in the store is something else, and opens for nobody who lacks the key or has other bytes.
 #include "objects/encryption.h"
 
+#include <absl/strings/match.h>
 #include <gtest/gtest.h>
 
 #include "core/base/text.h"
@@ -245,7 +246,7 @@ TEST_F(EncryptionTest, MetadataThatIsNoneIsRefused) {
   EXPECT_EQ(Encryption::decode(encoded)->encode(), encoded);
   for (size_t n = 0; n < encoded.size(); n++) {
     const auto cut = Encryption::decode(encoded.substr(0, n));
-    if (cut) EXPECT_NE(cut->encode(), encoded);
+    EXPECT_TRUE(!cut || cut->encode() != encoded);
   }
   for (int i = 0; i < 2000; i++) {
     std::string damaged = encoded;
@@ -263,16 +264,16 @@ TEST_F(EncryptionTest, OnlyTheCustomersKeyOpens) {
   for (const size_t size : {10u, 100'000u}) {
     put("key", std::string(size, 'x'), wish(EncryptionMode::kCustomer));
     EXPECT_EQ(read("key", kKey)->size(), size);
-    EXPECT_TRUE(read("key").status().message().starts_with("InvalidRequest "));
-    EXPECT_TRUE(read("key", kOtherKey).status().message().starts_with("AccessDenied "));
+    EXPECT_TRUE(absl::StartsWith(read("key").status().message(), "InvalidRequest "));
+    EXPECT_TRUE(absl::StartsWith(read("key", kOtherKey).status().message(), "AccessDenied "));
     const Info info = *stat(*store, *bucket, "key");  // what is known of it needs none
     EXPECT_EQ(info.size, size);
     EXPECT_EQ(info.meta.encryption.find(kKey), std::string::npos);
   }
   put("plain", "x", {});
-  EXPECT_TRUE(read("plain", kKey).status().message().starts_with("InvalidRequest "));
+  EXPECT_TRUE(absl::StartsWith(read("plain", kKey).status().message(), "InvalidRequest "));
   put("sealed", "x", wish(EncryptionMode::kS3));
-  EXPECT_TRUE(read("sealed", kKey).status().message().starts_with("InvalidRequest "));
+  EXPECT_TRUE(absl::StartsWith(read("sealed", kKey).status().message(), "InvalidRequest "));
 }
 
 TEST_F(EncryptionTest, WhatWasSealedBeforeARotationOpensAfterIt) {
@@ -299,14 +300,15 @@ TEST_F(EncryptionTest, WhatWasSealedBeforeARotationOpensAfterIt) {
   restart();
   check();
   ASSERT_TRUE(store->keys().enable(made->key->id, false).ok());
-  EXPECT_TRUE(read("key0").status().message().starts_with("KMS.DisabledException "));
+  EXPECT_TRUE(absl::StartsWith(read("key0").status().message(), "KMS.DisabledException "));
   EXPECT_FALSE(make_encryption(*store, w).ok());
   restart();
-  EXPECT_TRUE(read("key1").status().message().starts_with("KMS.DisabledException "));
+  EXPECT_TRUE(absl::StartsWith(read("key1").status().message(), "KMS.DisabledException "));
   ASSERT_TRUE(store->keys().enable(made->key->id, true).ok());
   check();
   w.key_id = "none";
-  EXPECT_TRUE(make_encryption(*store, w).status().message().starts_with("KMS.NotFoundException "));
+  EXPECT_TRUE(
+      absl::StartsWith(make_encryption(*store, w).status().message(), "KMS.NotFoundException "));
 }
 
 TEST_F(EncryptionTest, AnotherMasterKeyIsNotTakenForTheStores) {
@@ -321,7 +323,50 @@ TEST_F(EncryptionTest, AnotherMasterKeyIsNotTakenForTheStores) {
   EXPECT_TRUE(store->keys().load(other, true, {}).ok());
   store->keys().begin();
   bucket = store->find_namespace("photos");
-  EXPECT_TRUE(absl::IsDataLoss(read("key").status()));
+  EXPECT_TRUE(read("key").status().message().starts_with("KMS.KMSInvalidStateException "));
+}
+
+// What is put from then on opens; it was refused for ever, and at each start anew.
+TEST_F(EncryptionTest, KeysThatWereGivenUpHaveSuccessors) {
+  const MasterKey first = master, second = MasterKey::random();
+  const auto start_with = [&](const MasterKey& with, bool repair) {
+    if (store != nullptr) {
+      ASSERT_TRUE(run(store->close())->ok());
+      take_apart(std::move(store));
+    }
+    store = make();
+    ASSERT_TRUE(run(store->open())->ok());
+    ASSERT_EQ(store->keys().load(with, false, {}).ok(), !repair);
+    if (repair) ASSERT_TRUE(store->keys().load(with, true, {}).ok());
+    store->keys().begin();
+    bucket = store->find_namespace("photos");
+  };
+  const auto lost = [&](const std::string& key) {
+    return read(key).status().message().starts_with("KMS.KMSInvalidStateException ");
+  };
+  start();
+  put("old", "text", wish(EncryptionMode::kS3));
+  put("kms", "text", wish(EncryptionMode::kKms));
+  start_with(second, true);
+  EXPECT_TRUE(lost("old"));
+  put("new", "text", wish(EncryptionMode::kS3));
+  EXPECT_EQ(store->keys().list().size(), 3u);
+  for (const auto& key : store->keys().list()) {
+    if (!key->versions.back().key)
+      EXPECT_TRUE(absl::IsUnavailable(store->keys().rotate(key->id).status()));
+  }
+  start_with(second, false);
+  EXPECT_EQ(*read("new"), "text");
+  put("more", "text", wish(EncryptionMode::kS3));
+  EXPECT_EQ(store->keys().list().size(), 3u);
+  start_with(first, true);
+  EXPECT_EQ(*read("old"), "text");
+  EXPECT_EQ(*read("kms"), "text");
+  EXPECT_TRUE(lost("new"));
+  put("again", "text", wish(EncryptionMode::kS3));
+  EXPECT_EQ(store->keys().list().size(), 3u);
+  start_with(first, false);
+  EXPECT_EQ(*read("again"), "text");
 }
 
 TEST_F(EncryptionTest, CopiesAreSharedOrEncryptedAgain) {

@@ -63,7 +63,8 @@ awaitable<void> feed(Hashers& hashers, uint64_t seed, std::atomic<int>& alive) {
   EXPECT_EQ(stream->waiting_bytes(), 0u);
   for (const Algorithm a : {Algorithm::kMd5, Algorithm::kSha256, Algorithm::kCrc64nvme}) {
     const std::string made = stream->digest(a);
-    if (!made.empty()) EXPECT_EQ(hex(made), hex(digest_of(a, whole))) << name_of(a);
+    if (made.empty()) continue;
+    EXPECT_EQ(hex(made), hex(digest_of(a, whole))) << name_of(a);
   }
   EXPECT_FALSE(stream->digest(kind == 1 ? Algorithm::kSha256 : Algorithm::kMd5).empty());
   stream->abandon();

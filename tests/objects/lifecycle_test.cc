@@ -185,6 +185,21 @@ TEST_F(LifecycleTest, WhatIsCurrentIsHiddenAndAMarkerAloneGoes) {
   EXPECT_EQ(versions("k"), "");
 }
 
+// Long after the marker was made, a client removes what is below it.
+TEST_F(LifecycleTest, AMarkerGoesWhenAClientLeavesItAlone) {
+  begin_with(true);
+  LifecycleRule rule{"m"};
+  rule.markers = true;
+  set({rule});
+  ASSERT_TRUE(put("k", "1").ok());
+  ASSERT_TRUE(remove("k").ok());
+  days(4);
+  ASSERT_EQ(versions("k"), "-, 1");
+  ASSERT_TRUE(take("k", numbers[1]).ok());
+  days(1.5);
+  EXPECT_EQ(versions("k"), "");
+}
+
 TEST_F(LifecycleTest, WhatIsLockedStaysUntilItIsNot) {
   begin_with(true);
   ASSERT_TRUE(store->set_object_lock(*ns, {}).ok());

@@ -53,6 +53,8 @@ Error error_of(const Status& status) {
       return {"NotFoundException", message};
     case absl::StatusCode::kFailedPrecondition:
       return {"DisabledException", message};
+    case absl::StatusCode::kUnavailable:
+      return {"KMSInvalidStateException", message};
     case absl::StatusCode::kResourceExhausted:
       return {"LimitExceededException", message};
     default:
@@ -77,6 +79,9 @@ Error find_key(Call& c) {
   return error_of(key.status());
 }
 
+// The master key opens what the key seals from now on.
+bool is_available(const KeyRing::Key& key) { return key.versions.back().key.has_value(); }
+
 double seconds(int64_t ms) { return static_cast<double>(ms) / 1000; }
 
 void add_metadata(Call& c, const KeyRing::Key& key) {
@@ -85,10 +90,10 @@ void add_metadata(Call& c, const KeyRing::Key& key) {
   m["KeyId"] = view(key.id);
   m["Arn"] = view(arn_of(c, key.id));
   m["CreationDate"] = seconds(key.created_ms);
-  m["Enabled"] = key.enabled;
+  m["Enabled"] = key.enabled && is_available(key);
   m["Description"] = view(key.description);
   m["KeyUsage"] = "ENCRYPT_DECRYPT";
-  m["KeyState"] = key.enabled ? "Enabled" : "Disabled";
+  m["KeyState"] = !is_available(key) ? "Unavailable" : key.enabled ? "Enabled" : "Disabled";
   m["Origin"] = "AWS_KMS";
   m["KeyManager"] = key.purpose == KeyRing::Purpose::kNamed ? "CUSTOMER" : "AWS";
   m["CustomerMasterKeySpec"] = "SYMMETRIC_DEFAULT";
@@ -185,7 +190,8 @@ awaitable<Error> list_aliases(Call& c) {
   json::array aliases;
   const std::string of = c.has("KeyId") ? objects::ring_key(c.text("KeyId")) : "";
   for (const KeyRing::KeyPtr& key : c.store.keys().list()) {
-    if (key->purpose != KeyRing::Purpose::kKms || (!of.empty() && of != key->id)) continue;
+    if (key->purpose != KeyRing::Purpose::kKms || !is_available(*key)) continue;
+    if (!of.empty() && of != key->id) continue;
     const std::string arn = cat("arn:aws:kms:", c.region, ":", kAccount, ":alias/aws/s3");
     aliases.push_back(json::object{{"AliasName", "alias/aws/s3"},
                                    {"AliasArn", view(arn)},

@@ -44,6 +44,37 @@ std::string quoted(std::string_view text) {
   return out + "\"";
 }
 
+// What a URL says that opens something for whoever reads it, as Amazon's logs show that.
+constexpr std::string_view kHidden = "XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX";
+
+bool is_secret(std::string_view encoded_name) {
+  constexpr std::string_view kSecrets[] = {"x-amz-signature", "signature",
+                                           "x-amz-server-side-encryption-customer-key",
+                                           "x-amz-copy-source-server-side-encryption-customer-key"};
+  const auto name = http::percent_decode(encoded_name, true);
+  if (!name) return true;  // nobody knows what it is
+  return std::any_of(std::begin(kSecrets), std::end(kSecrets),
+                     [&](std::string_view one) { return equals_ignoring_case(one, *name); });
+}
+
+// A URL whose query has none of that.
+std::string without_secrets(std::string_view url) {
+  const size_t query = url.find('?');
+  if (query == url.npos) return std::string(url);
+  std::string out(url.substr(0, query));
+  url.remove_prefix(query);
+  while (!url.empty()) {
+    out.push_back(url[0]);  // ? or &
+    url.remove_prefix(1);
+    const std::string_view param = url.substr(0, url.find('&'));
+    const size_t equals = param.find('=');
+    const bool hides = equals != param.npos && is_secret(param.substr(0, equals));
+    append(out, hides ? param.substr(0, equals + 1) : param, hides ? kHidden : "");
+    url.remove_prefix(param.size());
+  }
+  return out;
+}
+
 // One between blanks.
 std::string field(std::string_view text) {
   if (text.empty()) return "-";
@@ -115,8 +146,8 @@ std::unique_ptr<LoggedRequest> LoggedRequest::of(const Call& c, AccessLog* log, 
   a->peer_ = r.peer.substr(0, r.peer.rfind(':'));
   a->operation_ = operation_of(c, website);
   a->key_ = http::percent_encode(c.key, true);
-  a->uri_ = cat(r.method, " ", r.target, " HTTP/1.1");
-  a->referer_ = r.header("referer");
+  a->uri_ = cat(r.method, " ", without_secrets(r.target), " HTTP/1.1");
+  a->referer_ = without_secrets(r.header("referer"));
   a->agent_ = r.header("user-agent");
   a->host_ = r.header("host");
   a->version_ = c.param("versionId");
@@ -253,8 +284,7 @@ awaitable<Status> AccessLog::put(const Kind& kind, Lines& lines) {
   objects::Upload upload(store_, lines.text.size());
   if (Status s = objects::encrypt_by_default(store_, *bucket, upload); !s.ok()) co_return s;
   upload.add_digest(objects::Algorithm::kMd5);
-  Status taken = objects::encrypt_by_default(store_, *bucket, upload);
-  if (taken.ok()) taken = co_await upload.append(as_bytes(lines.text));
+  Status taken = co_await upload.append(as_bytes(lines.text));
   if (taken.ok()) taken = co_await upload.finish();
   if (!taken.ok()) co_return taken;
   ObjectMeta meta;

@@ -162,6 +162,10 @@ Error source_key_of(const Call& c, std::string& key) {
 Error begin_encryption(const Call& c, ObjectMeta& upload) {
   EncryptionWish wish;
   if (Error e = encryption_of(c, wish)) return e;
+  for (const std::string& name :
+       {std::string(kHeader), std::string(kKeyId), cat(kCustomer, "algorithm")}) {
+    if (c.request.has_header(name)) upload.extra[name] = c.request.header(name);
+  }
   if (wish.mode == EncryptionMode::kNone) return {};
   const auto made = objects::make_encryption(c.store, wish);
   if (!made.ok()) return error_of(made.status());

@@ -32,7 +32,8 @@ bool says_encryption(const http::Request& request);
 // empty: none.
 Error customer_key_of(const Call& call, std::string& key);
 Error source_key_of(const Call& call, std::string& key);
-// The encryption of an upload that is begun; nothing: it has none. `e` is of a write that fails.
+// The encryption of an upload that is begun. Its ObjectMeta::extra gets what the request says of
+// it, by the names of the headers, since policies ask for that whenever a part comes.
 Error begin_encryption(const Call& call, ObjectMeta& upload);
 // For a part of it: the bytes are to be encrypted as it says.
 Error encrypt_part(const Call& call, const ObjectMeta& upload, objects::Upload& bytes);

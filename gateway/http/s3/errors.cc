@@ -67,6 +67,8 @@ constexpr Row kRows[] = {
     {"InvalidTargetBucketForLogging", 400, "The target bucket for logging is not valid."},
     {"InvalidURI", 400, "The specified URI couldn't be parsed."},
     {"KMS.DisabledException", 400, "The request was rejected because the key is not enabled."},
+    {"KMS.KMSInvalidStateException", 400,
+     "The request was rejected because the state of the key is not valid for it."},
     {"KMS.NotFoundException", 400, "The request was rejected because the key was not found."},
     {"KeyTooLongError", 400, "Your key is too long."},
     {"MalformedACLError", 400,

@@ -7,6 +7,7 @@
 #include "core/store/policy_condition.h"
 #include "gateway/http/s3/acl.h"
 #include "gateway/http/s3/bodies.h"
+#include "objects/multipart.h"
 #include "objects/object.h"
 #include "objects/versions.h"
 
@@ -61,6 +62,22 @@ std::string_view header_of(Key key) {
     default:
       return {};
   }
+}
+
+// The upload that this object was made of, as far as it tells: its completion may be sent again.
+std::optional<ObjectMeta> as_begun(const ObjectMeta& made, const std::string& upload_id) {
+  const auto it = made.extra.find("upload");
+  if (it == made.extra.end() || it->second != upload_id) return std::nullopt;
+  ObjectMeta upload;
+  const auto e = objects::Encryption::decode(made.encryption);
+  if (!e) return upload;
+  if (e->mode == objects::EncryptionMode::kCustomer) {
+    upload.extra[std::string(header_of(Key::kCustomerAlgorithm))] = "AES256";
+  } else {
+    const bool kms = e->mode == objects::EncryptionMode::kKms;
+    upload.extra[std::string(header_of(Key::kEncryption))] = kms ? "aws:kms" : "AES256";
+  }
+  return upload;
 }
 
 }  // namespace
@@ -142,6 +159,16 @@ std::optional<std::string_view> RequestContext::value(const policy::ConditionKey
       return some(content_length_);
     case Key::kRemainingRetentionDays:
       return some(retention_days_);
+    case Key::kEncryption:
+    case Key::kEncryptionKeyId:
+    case Key::kCustomerAlgorithm:
+      if (is_of_upload()) {
+        const ObjectMeta* meta = upload();
+        if (meta == nullptr) return std::nullopt;
+        const auto it = meta->extra.find(std::string(header_of(key.key)));
+        return it == meta->extra.end() ? std::nullopt : std::optional<std::string_view>(it->second);
+      }
+      [[fallthrough]];
     default: {
       const std::string_view name = header_of(key.key);
       if (name.empty() || !request_.has_header(name)) return std::nullopt;
@@ -158,11 +185,32 @@ const ObjectMeta* RequestContext::object() const {
     const bool none = ns == nullptr || (subject_.version != nullptr && !version);
     if (!none) {
       auto info = objects::stat(subject_.store, *ns, subject_.key, version);
-      seen_ = info.ok() ? info->seen : rests_on(info.status());
+      seen_ = std::max(seen_, info.ok() ? info->seen : rests_on(info.status()));
       if (info.ok()) object_ = std::move(info->meta);
     }
   }
   return object_ ? &*object_ : nullptr;
+}
+
+bool RequestContext::is_of_upload() const {
+  if (request_.param("uploadId") == nullptr) return false;
+  return request_.method == "POST" || request_.param("partNumber") != nullptr;
+}
+
+const ObjectMeta* RequestContext::upload() const {
+  if (!std::exchange(looked_for_upload_, true) && !subject_.key.empty()) {
+    if (const NamespacePtr ns = subject_.store.find_namespace(subject_.space)) {
+      auto found =
+          objects::find_upload(subject_.store, *ns, subject_.key, *request_.param("uploadId"));
+      seen_ = std::max(seen_, found.ok() ? found->seen : rests_on(found.status()));
+      if (found.ok()) {
+        upload_ = std::move(found->meta);
+      } else if (const ObjectMeta* made = object(); made != nullptr) {
+        upload_ = as_begun(*made, *request_.param("uploadId"));
+      }
+    }
+  }
+  return upload_ ? &*upload_ : nullptr;
 }
 
 bool RequestContext::grants(const policy::Request& asked, bool without_public) const {

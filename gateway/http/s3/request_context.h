@@ -27,17 +27,20 @@ class RequestContext final : public policy::Context {
                                         size_t place) const override;
   bool knows(const policy::ConditionKey& key) const override;
   bool grants(const policy::Request& asked, bool without_public) const override;
-  // What an answer rests on that was judged by the object: its tags, its list.
+  // What an answer rests on that was judged by the object, its tags, its list, or by an upload.
   Lsn seen() const { return seen_; }
 
  private:
   // The object, looked up when it is asked for; null: there is none.
   const ObjectMeta* object() const;
+  // Whether it writes to an upload that was begun; and that one, likewise.
+  bool is_of_upload() const;
+  const ObjectMeta* upload() const;
   const http::Request& request_;
   const Authenticated& auth_;
   const Subject subject_;
-  mutable bool looked_ = false;
-  mutable std::optional<ObjectMeta> object_;
+  mutable bool looked_ = false, looked_for_upload_ = false;
+  mutable std::optional<ObjectMeta> object_, upload_;
   mutable Lsn seen_;
   std::string signature_age_, content_length_, retention_days_;
   objects::Tags tags_;  // that it sets
