@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "core/base/text.h"
+#include "core/store/managing.h"
 #include "core/store/user_table.h"
 #include "core/store/users.h"
 
@@ -317,6 +318,15 @@ bool authorize(const Principal& principal, const Action& action, const policy::R
                const Circumstances& from) {
   if (principal.may_all()) return true;
   return Judge(principal, action, {}, from).may(action.access, resource);
+}
+
+bool may_manage(const Principal& who, std::string_view act, std::string_view target,
+                const Circumstances& from) {
+  if (const auto rights = who.rights()) {
+    if (rights->is_session() && rights->session_arn.empty()) return false;
+    if (rights->is_bounded() && !is_reading_of_users(act)) return false;
+  }
+  return authorize(who, {"iam", act, Access::kAdmin}, policy::Resource::arn(target), from);
 }
 
 }  // namespace cairn

@@ -283,6 +283,13 @@ namespace {
 Status fixed_user() {
   return absl::FailedPreconditionError("The user default is neither renamed nor deleted.");
 }
+
+// He does at the Redis door what ACL lets who has root's password do there: who may make keys for
+// users may not make one for him.
+Status of_no_credentials() {
+  return absl::FailedPreconditionError(
+      "The user default has no credentials but those of the Redis door.");
+}
 }  // namespace
 
 Status Draft::create_user(std::string_view name, std::string_view path) {
@@ -342,6 +349,7 @@ Status Draft::delete_user(std::string_view name) {
 Status Draft::set_password(std::string_view name, std::string hash) {
   const UserRecord* found = table_.user(name);
   if (found == nullptr) return none("user", name);
+  if (found->name == kDefaultUser && !hash.empty()) return of_no_credentials();
   UserRecord r = *found;
   r.password = std::move(hash);
   r.password_ms = r.password.empty() ? 0 : now_ms_;
@@ -670,6 +678,7 @@ Status Draft::create_key(std::string_view user, std::string id, std::string seal
                          int64_t expires_ms, std::string_view boundary) {
   const UserRecord* found = table_.user(user);
   if (found == nullptr) return none("user", user);
+  if (found->name == kDefaultUser) return of_no_credentials();
   const auto is_his = [&](const auto& key) { return key.second->user == found->id; };
   const auto count = std::count_if(table_.keys.begin(), table_.keys.end(), is_his);
   if (static_cast<size_t>(count) >= kKeysOfUserMax) {

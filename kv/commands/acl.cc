@@ -84,12 +84,14 @@ void acl_whoami(Context& c) {
 }
 
 void acl_users(Context& c) {
+  if (!lists_users(c)) return refuse_to_manage(c);
   const auto names = all_names(c.engine.server());
   c.reply.array(names.size());
   for (const auto& name : names) c.reply.bulk(name);
 }
 
 void acl_list(Context& c) {
+  if (!lists_users(c)) return refuse_to_manage(c);
   const Server& server = c.engine.server();
   std::vector<std::string> lines;
   for (const auto& name : all_names(server)) {
@@ -139,6 +141,7 @@ void reply_selector(Context& c, const AclSelector& s) {
 }
 
 void acl_getuser(Context& c) {
+  if (!manages(c, "GetUser", c.args[2])) return refuse_to_manage(c);
   const Server& server = c.engine.server();
   auto record = acl_record(server, c.args[2]);
   if (!record) return c.reply.null();
@@ -306,6 +309,10 @@ void acl_setuser(Context& c) {
   if (!stands_alone(c) || !may_make_secrets(c)) return;
   Server& server = c.engine.server();
   const std::string name(c.args[2]);
+  const bool makes = name != kDefaultUser && !acl_record(server, name);
+  if (!manages(c, "PutUserPolicy", name) || (makes && !manages(c, "CreateUser", name))) {
+    return refuse_to_manage(c);
+  }
   if (has_blanks(name)) {
     return c.reply.error("ERR Usernames can't contain spaces or null characters");
   }
@@ -357,6 +364,9 @@ void acl_deluser(Context& c) {
     if (c.args[i] == kDefaultUser || c.args[i] == server.users.root_user()) {
       return c.reply.error(cat("ERR The '", c.args[i], "' user cannot be removed"));
     }
+  }
+  for (size_t i = 2; i < c.args.size(); i++) {
+    if (!manages(c, "DeleteUser", c.args[i])) return refuse_to_manage(c);
   }
   const auto changed = server.users.change([&](Draft& draft) -> Status {
     for (size_t i = 2; i < c.args.size(); i++) {
@@ -455,6 +465,7 @@ void acl_save(Context& c) {
 
 void acl_load(Context& c) {
   if (!stands_alone(c) || !may_make_secrets(c)) return;
+  if (!manages_all(c, "PutUserPolicy")) return refuse_to_manage(c);
   Server& server = c.engine.server();
   if (server.acl_file.empty()) return c.reply.error(kNoFile);
   auto loaded = load_acl_file(server, c.engine.table());

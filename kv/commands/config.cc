@@ -417,6 +417,10 @@ const Parameter* find_parameter(std::string_view name) {
   return nullptr;
 }
 
+bool sees_password(const Context& c) {
+  return sees_secrets(c) && manages(c, "PutUserPolicy", kDefaultUser);
+}
+
 // Whoever asks for one by its name is told of it under the name that he said.
 void config_get(Context& c) {
   std::vector<std::pair<const Parameter*, std::string_view>> found;
@@ -437,7 +441,7 @@ void config_get(Context& c) {
   c.reply.map(found.size());
   for (auto [p, name] : found) {
     c.reply.bulk(name);
-    c.reply.bulk(p->name == kPassword && !sees_secrets(c) ? "" : get(*p, c.engine.server()));
+    c.reply.bulk(p->name == kPassword && !sees_password(c) ? "" : get(*p, c.engine.server()));
   }
 }
 
@@ -465,6 +469,9 @@ void config_set(Context& c) {
       if (other.parameter == p) return refuse(c.args[i], "duplicate parameter");
     }
     if (p->name == kPassword && !may_make_secrets(c)) return;
+    if (p->name == kPassword && !manages(c, "PutUserPolicy", kDefaultUser)) {
+      return refuse_to_manage(c);
+    }
     changes.push_back({p, c.args[i + 1], get(*p, server)});
   }
   for (size_t i = 0; i < changes.size(); i++) {

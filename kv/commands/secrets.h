@@ -1,4 +1,4 @@
-// Who may make credentials at the Redis door.
+// Who may make credentials, and manage users, at the Redis door.
 //
 // Threads: as of commands.
 #pragma once
@@ -22,5 +22,15 @@ inline bool may_make_secrets(Context& c) {
   c.reply.error("NOPERM credentials that are bounded, or of a session, make no others");
   return false;
 }
+
+// Beside the right of the command, that of what IAM calls the same act ("PutUserPolicy"), on the
+// user of that name. Whom an ACL allows the command needs no policy that allows that one, but none
+// may deny it. For what is about all users, or about the user "default", who may be anybody, it
+// takes the right on all of them.
+bool manages(const Context& c, std::string_view act, std::string_view user);
+bool manages_all(const Context& c, std::string_view act);
+bool lists_users(const Context& c);
+// Answers that it may not, and notes it.
+void refuse_to_manage(Context& c);
 
 }  // namespace cairn::kv

@@ -38,8 +38,6 @@ FEATURES = [("x-amz-grant-", "grants"), ("server-side-encryption", "encryption")
             ("x-amz-mfa", "MFA"), ("website-redirect", "redirects of websites"), ("x-amz-if-match-", "conditions on size and time"),
             ("x-amz-optional-object-attributes", "`RestoreStatus`"), ("write-offset", "appending"), ("bucket-namespace", "namespaces of accounts"),
             *((kind, "checksums MD5, SHA512 and XXHASH") for kind in ("checksum-md5", "checksum-sha512", "checksum-xxhash"))]
-# What cannot be told by what a request carries.
-PARTLY = {"PostObject": "without temporary credentials"}
 
 
 def operations():
@@ -100,11 +98,8 @@ def rows_of(server):
         if not asker.has(method, scope, query, headers):
             rows[name] = False
             continue
-        notes = [PARTLY[name]] if name in PARTLY else []
         lacks = asker.lacks(method, scope, query, headers, carried)
-        if lacks:
-            notes.append("without " + ", ".join(sorted(set(lacks), key=lacks.index)))
-        rows[name] = "; ".join(notes) or None
+        rows[name] = "without " + ", ".join(sorted(set(lacks), key=lacks.index)) if lacks else None
     asker.connection.close()
     # What can be asked for and never set.
     selectors = {(scope, query.split("&")[0]): name for _, name, method, scope, query, _, _ in operations() if method == "PUT" and query}

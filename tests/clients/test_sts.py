@@ -419,6 +419,8 @@ class Sessions(Case):
             ("InvalidIdentityToken", issuer.token(head={"alg": "HS256"})), ("InvalidIdentityToken", issuer.token(head={"alg": "ES256"})),
             ("InvalidIdentityToken", issuer.token(head={"crit": ["exp"]})), ("InvalidIdentityToken", issuer.token(iss=issuer.url + "/")),
             ("InvalidIdentityToken", issuer.token(iss="https" + issuer.url[4:])), ("InvalidIdentityToken", issuer.token(aud="other")),
+            ("InvalidIdentityToken", issuer.token(iss=[issuer.url])), ("InvalidIdentityToken", issuer.token(sub=["runner-1"])),
+            ("InvalidIdentityToken", issuer.token(aud=["cairn", 7])), ("InvalidIdentityToken", issuer.token(head={"kid": 5})),
             ("InvalidIdentityToken", issuer.token(aud=None)), ("InvalidIdentityToken", issuer.token(azp="other")),
             ("ExpiredTokenException", issuer.token(exp=now - 1, iat=now - 600)), ("IDPRejectedClaim", issuer.token(nbf=now + 600)),
             ("IDPRejectedClaim", issuer.token(iat=now + 600)), ("IDPRejectedClaim", issuer.token(sub=None)), ("IDPRejectedClaim", issuer.token(exp=None)),

@@ -25,6 +25,10 @@ READ_PHOTOS = {"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::photos"}]}
 
 
+TRUST = json.dumps({"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "sts:AssumeRole"}]})
+
+
 def policy(*statements):
     return json.dumps({"Version": "2012-10-17", "Statement": [
         dict(zip(("Effect", "Action", "Resource", "Condition"), s)) for s in statements]})
@@ -243,9 +247,65 @@ class Users(Case):
         made = iam.create_access_key(UserName="greg")["AccessKey"]
         bounded = self.iam(key=(made["AccessKeyId"], made["SecretAccessKey"]))
         self.assertEqual(bounded.get_user()["User"]["UserName"], "greg")
+        # Nor anything else that lets somebody in, or more than he may.
         for call, kwargs in ((bounded.create_access_key, {}), (bounded.create_login_profile, {"UserName": "greg", "Password": "long-password"}),
+                             (bounded.put_user_policy, {"UserName": "greg", "PolicyName": "more", "PolicyDocument": policy(("Allow", "*", "*"))}),
+                             (bounded.create_user, {"UserName": "by-greg"}), (bounded.delete_user_policy, {"UserName": "greg", "PolicyName": "own"}),
+                             (bounded.create_role, {"RoleName": "by-greg", "AssumeRolePolicyDocument": TRUST}),
+                             (bounded.create_open_id_connect_provider, {"Url": "https://issuer.example", "ClientIDList": ["a"], "ThumbprintList": ["0" * 40]}),
+                             (bounded.create_policy, {"PolicyName": "by-greg", "PolicyDocument": policy(("Allow", "*", "*"))}),
                              (bounded.update_access_key, {"AccessKeyId": made["AccessKeyId"], "Status": "Inactive"})):
             self.assertEqual(self.code(call, **kwargs), "AccessDenied")
+
+    def test_what_policies_say_of_iam_holds_for_acl(self):
+        """Who may all but IAM made users with all rights at the Redis door."""
+        key = self.user("ike", ("Allow", "*", "*"))
+        root = self.server.redis()
+        root.execute_command("ACL", "SETUSER", "victim", "on", ">victim-password")
+        r = redis.Redis(port=self.server.resp, username=key[0], password=key[1])
+
+        def answers(*words):
+            try:
+                return r.execute_command(*words)
+            except redis.exceptions.NoPermissionError:
+                return "NOPERM"
+        changes = (("ACL", "SETUSER", "by-ike", "on", "nopass", "+@all"), ("ACL", "SETUSER", "victim", ">another"), ("ACL", "DELUSER", "victim"),
+                   ("ACL", "SETUSER", "default", "on"), ("ACL", "LOAD"), ("CONFIG", "SET", "requirepass", "abc12345"))
+        reads = (("ACL", "LIST"), ("ACL", "USERS"), ("ACL", "GETUSER", "victim"))
+        user = "arn:aws:iam::000000000000:user/"
+        put = lambda *statements: self.iam().put_user_policy(UserName="ike", PolicyName="own", PolicyDocument=policy(*statements))
+        for statements in ([("Allow", "*", "*"), ("Deny", "iam:*", "*")], [("Allow", "*", "arn:aws:s3:::*")], [("Allow", "resp:*", "*")]):
+            put(*statements)
+            for words in changes + reads:
+                self.assertEqual(answers(*words), "NOPERM", (words, statements))
+            self.assertEqual(answers("CONFIG", "GET", "requirepass"), [b"requirepass", b""])
+            self.assertIn(b"maxmemory", answers("CONFIG", "GET", "maxmemory"))
+        # It is about whom it names; what is about all takes the right on all.
+        for denied in (("Deny", "iam:PutUserPolicy", user + "victim"), ("Deny", "resp:acl|setuser", user + "victim")):
+            put(("Allow", "*", "*"), denied)
+            self.assertEqual(answers("ACL", "SETUSER", "victim", ">another"), "NOPERM", denied)
+            self.assertEqual(answers("ACL", "SETUSER", "by-ike", "off"), b"OK")
+            self.assertEqual(answers("ACL", "DELUSER", "by-ike"), 1)
+        put(("Allow", "*", "*"), ("Deny", "iam:PutUserPolicy", user + "victim"))
+        self.assertEqual(answers("ACL", "LOAD"), "NOPERM")
+        put(("Allow", "*", "*"), ("Deny", "iam:CreateUser", "*"))
+        self.assertEqual(answers("ACL", "SETUSER", "by-ike", "off"), "NOPERM")
+        put(("Allow", "resp:*", "*"), ("Allow", "iam:*", user + "*"))
+        self.assertEqual(answers("ACL", "SETUSER", "victim", ">another"), b"OK")
+        self.assertIn(b"flags", answers("ACL", "GETUSER", "victim"))
+        for words in (("ACL", "SETUSER", "default", "on"), ("ACL", "LIST"), ("CONFIG", "SET", "requirepass", "abc12345")):
+            self.assertEqual(answers(*words), "NOPERM", words)
+        # Whom Redis's own rules allow it needs no policy, but none may deny it.
+        self.iam().delete_user_policy(UserName="ike", PolicyName="own")
+        root.execute_command("ACL", "SETUSER", "ike", "+@all")
+        self.assertEqual(answers("ACL", "SETUSER", "victim", ">third"), b"OK")
+        self.assertNotEqual(answers("ACL", "LIST"), "NOPERM")
+        put(("Deny", "iam:PutUserPolicy", user + "victim"))
+        self.assertEqual(answers("ACL", "SETUSER", "victim", ">fourth"), "NOPERM")
+        self.assertEqual(answers("ACL", "SETUSER", "by-ike", "off"), b"OK")
+        root.execute_command("ACL", "SETUSER", "ike", "reset")
+        put(("Allow", "*", "*"))
+        root.execute_command("ACL", "DELUSER", "by-ike", "victim")
 
     def test_what_a_door_cannot_tell_denies_there(self):
         key = self.user("hugh", ("Allow", "*", "*"), ("Deny", "s3:PutObject", "*", {"NumericGreaterThan": {"cairn:content-length": 10}}),
@@ -517,6 +577,16 @@ class Kept(unittest.TestCase):
                 with self.assertRaises(redis.RedisError):
                     call()
             server.s3().create_bucket(Bucket="photos")
+            # Tokens that are not believed, and sessions that are refused.
+            def as_key(service, made, token):
+                return boto3.session.Session().client(
+                    service, endpoint_url="http://127.0.0.1:%d" % server.http, aws_access_key_id=made["AccessKeyId"],
+                    aws_secret_access_key=made["SecretAccessKey"], aws_session_token=token, region_name="us-east-1")
+            made = as_key("sts", key, None).get_session_token()["Credentials"]
+            for service, call, who, token in (("s3", "list_buckets", made, made["SessionToken"][:-8] + "AAAAAAA="), ("s3", "list_buckets", key, made["SessionToken"]),
+                                              ("iam", "list_groups", made, "x" + made["SessionToken"]), ("iam", "list_groups", made, made["SessionToken"])):
+                with self.assertRaises(ClientError):
+                    getattr(as_key(service, who, token), call)()
             server.s3().put_object(Bucket="photos", Key="a b", Body=b"value-of-object")
             server.s3().copy_object(Bucket="photos", Key="copy", CopySource="photos/a b")
             server.s3().delete_objects(Bucket="photos", Delete={"Objects": [{"Key": "copy"}, {"Key": "none"}]})
@@ -533,6 +603,8 @@ class Kept(unittest.TestCase):
                 return [tuple(o.get(k) for k in ("door", "user", "action", "space", "key", "allowed")) for o in map(json.loads, text().splitlines())]
             self.assertTrue(wait_until(lambda: set(want) <= set(lines())), "%r lack in %s" % (set(want) - set(lines()), text()))
             self.assertTrue(any(x[0] == "resp" and x[2] == "login" and not x[5] for x in lines()))
+            self.assertEqual(sum(x[0] == "s3" and x[2] == "login" and not x[5] for x in lines()), 3)
+            self.assertIn(("iam", "ann", "ListGroups", None, "*", False), lines())
             for secret in ("value-of", "password-of-carl", PASSWORD, "wrong-password", key["SecretAccessKey"]):
                 self.assertNotIn(secret, text())
             metrics = urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:%d/-/metrics" % server.http,

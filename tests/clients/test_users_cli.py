@@ -1,4 +1,5 @@
 """cairn user, group, key and policy: managed over the Admin service, honoured at every door."""
+import base64
 import json
 import os
 import re
@@ -169,8 +170,12 @@ class CommandLine(Case):
         for method, command in calls:
             self.assertIn("may not", cairn(*command, code=DENIED, credentials=as_helper), method)
         for method, command in calls:
-            cairn("policy", "put", "of-helper", "-", stdin=policy(("Allow", "grpc:cairn.v1.Admin/" + method, "*")))
-            cairn("user", "attach", "helper", "of-helper")
+            # Its own, and that of what IAM calls the same.
+            for alone in ("grpc:cairn.v1.Admin/" + method, "iam:" + method):
+                cairn("policy", "put", "of-helper", "-", stdin=policy(("Allow", alone, "*")))
+                cairn("user", "attach", "helper", "of-helper")
+                self.assertIn("may not", cairn(*command, code=DENIED, credentials=as_helper), alone)
+            cairn("policy", "put", "of-helper", "-", stdin=policy(("Allow", ["grpc:cairn.v1.Admin/" + method, "iam:" + method], "*")))
             cairn(*command, credentials=as_helper)
             for other, another in calls:
                 if other != method:
@@ -180,8 +185,78 @@ class CommandLine(Case):
         key = self.key("create", "helper", "--boundary", self.file("all.json", policy(("Allow", "*", "*"))))
         bounded = self.file("bounded", ":".join(key))
         cairn("user", "list", credentials=bounded)
-        for command in (("key", "create", "helper"), ("key", "rotate", key[0]), ("key", "boundary", key[0], "--remove"), ("user", "password", "helper")):
+        for command in (("key", "create", "helper"), ("key", "rotate", key[0]), ("key", "boundary", key[0], "--remove"), ("user", "password", "helper"),
+                        ("user", "create", "by-bounded"), ("user", "attach", "helper", "of-helper"), ("user", "delete", "made"), ("group", "create", "g"),
+                        ("policy", "put", "of-helper", self.file("all.json", policy(("Allow", "*", "*")))), ("key", "delete", key[0])):
             cairn(*command, stdin="another-password\n", code=DENIED, credentials=bounded)
+
+    ABOUT_THE_SERVER = {"Info", "Stats", "GetQuota", "SetQuota"}
+
+    def refused(self, credentials):
+        """Of which methods its caller is refused, whatever the request says."""
+        stubs = self.server.grpc_stubs()
+        metadata = [("authorization", "Basic " + base64.b64encode(credentials.encode()).decode())]
+        out = set()
+        for method in stubs.admin_pb.DESCRIPTOR.services_by_name["Admin"].methods:
+            try:
+                getattr(stubs.admin, method.name)(getattr(stubs.admin_pb, method.input_type.name)(), metadata=metadata, timeout=PATIENCE)
+            except grpc.RpcError as e:
+                if e.code() == grpc.StatusCode.PERMISSION_DENIED:
+                    out.add(method.name)
+        return out
+
+    def test_what_policies_say_of_iam_holds_for_the_methods(self):
+        """Who may all but IAM, as AWS's PowerUserAccess says it, made himself an administrator here."""
+        cairn = self.cairn
+        cairn("user", "create", "power")
+        cairn("user", "password", "power", stdin="power-password\n")
+        as_power = self.file("power", "power:power-password\n")
+        every = {m.name for m in self.server.grpc_stubs().admin_pb.DESCRIPTOR.services_by_name["Admin"].methods}
+        about_users = every - self.ABOUT_THE_SERVER
+        self.assertGreater(len(about_users), 20)
+        self.assertEqual(self.refused("power:power-password"), every)
+        cairn("policy", "put", "of-power", "-", stdin=policy(("Allow", "*", "*")))
+        cairn("user", "attach", "power", "of-power")
+        self.assertEqual(self.refused("power:power-password"), set())
+        user = "arn:aws:iam::000000000000:user/"
+        for text in (policy(("Allow", "*", "*"), ("Deny", "iam:*", "*")), policy(("Allow", "*", "arn:aws:s3:::*")), policy(("Allow", "grpc:*", "*")),
+                     policy(("Allow", "*", "*"), ("Deny", "grpc:cairn.v1.Admin/*", "arn:aws:iam::*")),
+                     json.dumps({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}})):
+            cairn("policy", "put", "of-power", "-", stdin=text)
+            refused = self.refused("power:power-password")
+            # What is about all of them, or names nobody, has no ARN that IAM's pattern matches.
+            of_nobody = {"ListUsers", "ListGroups", "ListPolicies", "AttachPolicy", "DetachPolicy"} if "arn:aws:iam" in text else set()
+            self.assertLessEqual(about_users - of_nobody, refused, text)
+            for command in (("user", "create", "made-by-power"), ("user", "attach", "power", "of-power"), ("key", "create", "power"), ("user", "delete", "power")):
+                self.assertIn("may not", cairn(*command, code=DENIED, credentials=as_power), text)
+        # A method is about whom it names.
+        for effect, text in ((DENIED, policy(("Allow", "*", "*"), ("Deny", "grpc:*", user + "q9"))), (DENIED, policy(("Allow", "*", "*"), ("Deny", "iam:CreateUser", user + "q9"))),
+                             (0, policy(("Allow", ["grpc:*", "iam:*"], user + "q9")))):
+            cairn("policy", "put", "of-power", "-", stdin=text)
+            cairn("user", "create", "q9", code=effect, credentials=as_power)
+            cairn("user", "create", "q8", code=DENIED if effect == 0 else 0, credentials=as_power)
+            if effect:
+                cairn("user", "delete", "q8")
+        cairn("key", "create", "q9", credentials=as_power)
+        cairn("key", "create", "power", code=DENIED, credentials=as_power)
+        cairn("user", "create", "q9", "--path", "/x/", code=DENIED, credentials=as_power)
+        # A key is its user's.
+        key = self.key("create", "power")
+        cairn("key", "delete", key[0], code=DENIED, credentials=as_power)
+        cairn("key", "rotate", key[0], code=DENIED, credentials=as_power)
+        cairn("key", "delete", "AKIANOSUCH", code=DENIED, credentials=as_power)
+
+    def test_a_session_of_a_user_manages_none(self):
+        self.cairn("user", "create", "sue")
+        self.cairn("policy", "put", "of-sue", "-", stdin=policy(("Allow", "*", "*")))
+        self.cairn("user", "attach", "sue", "of-sue")
+        key = self.key("create", "sue")
+        made = boto3.session.Session().client(
+            "sts", endpoint_url="http://127.0.0.1:%d" % self.server.http, aws_access_key_id=key[0], aws_secret_access_key=key[1],
+            region_name="us-east-1").get_session_token()["Credentials"]
+        session = "%s:%s:%s" % (made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
+        every = {m.name for m in self.server.grpc_stubs().admin_pb.DESCRIPTOR.services_by_name["Admin"].methods}
+        self.assertEqual(self.refused(session), every - self.ABOUT_THE_SERVER)
 
     def test_listings_come_in_pages(self):
         stubs = self.server.grpc_stubs()

@@ -431,6 +431,10 @@ TEST_F(UsersTest, WhatAclSaysIsKeptAndOffEndsPasswordsAndKeys) {
   EXPECT_EQ(code([&](Draft& d) { return d.set_acl("root", acl); }), kAlreadyExists);
   EXPECT_EQ(code([](Draft& d) { return d.delete_user("default"); }), kFailedPrecondition);
   EXPECT_EQ(code([](Draft& d) { return d.update_user("default", "x", {}); }), kFailedPrecondition);
+  // Nor has he credentials that somebody could make who may make them for users.
+  EXPECT_EQ(code([&](Draft& d) { return d.create_key("default", "AKIA2", key.sealed, 0, ""); }),
+            kFailedPrecondition);
+  EXPECT_EQ(code([](Draft& d) { return d.set_password("default", "hash"); }), kFailedPrecondition);
   const auto check = [&](const Users& u) {
     const PrincipalPtr ann = u.authenticate("Ann", "abc");
     ASSERT_NE(ann, nullptr);

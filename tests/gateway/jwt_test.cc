@@ -118,6 +118,12 @@ TEST_F(Jwt, WhatIsNoTokenIsRefused) {
   EXPECT_TRUE(refused(R"({"alg":"HS256"})", "{}", "x"));
   EXPECT_TRUE(refused(R"({"alg":["RS256"]})", "{}", "x"));
   EXPECT_TRUE(refused(R"({"alg":"RS256","crit":["a"]})", "{}", "x"));
+  EXPECT_TRUE(refused(R"({"alg":"RS256","kid":5})", "{}", "x"));
+  for (const char* loose : {R"({"iss":["ISSUER"]})", R"({"sub":["repo:me/x"]})", R"({"sub":7})",
+                            R"({"azp":["party"]})", R"({"aud":7})", R"({"aud":["x",7]})"}) {
+    EXPECT_TRUE(refused(R"({"alg":"RS256"})", loose, "x")) << loose;
+  }
+  EXPECT_FALSE(refused(R"({"alg":"RS256"})", R"({"aud":["x","y"],"sub":"a"})", "x"));
   EXPECT_TRUE(refused(R"({"alg":"RS256"})", "[]", "x"));
   EXPECT_TRUE(refused(R"({"alg":"RS256"})", "{}", ""));
   EXPECT_TRUE(refused(R"({"alg":"RS256"})", R"({"exp":"soon"})", "x"));

@@ -7,6 +7,7 @@
 #include <functional>
 #include <set>
 
+#include "core/store/managing.h"
 #include "core/store/policy_json.h"
 #include "gateway/grpc/admin_service.h"
 #include "gateway/grpc/collections_service.h"
@@ -177,6 +178,7 @@ TEST_F(Matrix, OfGrpcMethods) {
   const rpc::CollectionsService collections(shared);
   const rpc::EventsService events(shared);
   const rpc::AdminService admin(shared, *server, *engines.front());
+  const auto ann = policy::Resource::arn("arn:aws:iam::000000000000:user/ann");
   constexpr Access kParts[] = {Access::kRead, Access::kWrite, Access::kInsert, Access::kDelete,
                                Access::kList};
   for (const rpc::Service* service : std::initializer_list<const rpc::Service*>{
@@ -187,6 +189,12 @@ TEST_F(Matrix, OfGrpcMethods) {
         const rpc::Caller by{principal_with(kind.statements(own)), row.action};
         if (has(row.action.access, Access::kAdmin)) {
           EXPECT_EQ(authorize(*by.who, row.action), expected(kind, {row.action.access}, false))
+              << kind.name << " calls " << row.path;
+          continue;
+        }
+        if (has(row.action.access, Access::kByName)) {  // about users, whom IAM's ARNs name
+          EXPECT_EQ(authorize(*by.who, row.action, ann, {}),
+                    expected(kind, {row.action.access}, false))
               << kind.name << " calls " << row.path;
           continue;
         }
@@ -412,6 +420,63 @@ TEST_F(Matrix, OfIamsOperations) {
     }
   }
   EXPECT_GT(rows_seen, 65u);
+}
+
+// Who manages users, at whichever door: it takes what IAM calls the act, on whom it is about.
+TEST_F(Matrix, OfWhoManagesUsers) {
+  constexpr std::string_view kAnn = "arn:aws:iam::000000000000:user/ann";
+  for (auto rows : iam::all_rows()) {
+    for (const iam::Row& row : rows) {
+      if (row.service != "iam") continue;
+      const std::string own = cat("iam:", row.name);
+      for (const Kind& kind : kKinds) {
+        const PrincipalPtr who = principal_with(kind.statements(own));
+        EXPECT_EQ(may_manage(*who, row.name, kAnn, {}), expected(kind, {Access::kAdmin}, false))
+            << kind.name << " does " << row.name;
+      }
+      const auto deny_on = [](std::string_view where, std::string_view what) {
+        return cat("{'Effect':'Deny','Action':'", what, "','Resource':'", where, "'}");
+      };
+      const std::string everything = "{'Effect':'Allow','Action':'*','Resource':'*'}";
+      const PrincipalPtr all = principal_with(everything);
+      const struct {
+        const char* what;
+        std::string statements;
+        bool of_ann, of_all;
+      } cases[] = {
+          {"all", everything, true, true},
+          {"but iam", cat(everything, ",", deny("iam:*")), false, false},
+          {"not iam", "{'Effect':'Allow','NotAction':'iam:*','Resource':'*'}", false, false},
+          {"of S3", "{'Effect':'Allow','Action':'*','Resource':'arn:aws:s3:::*'}", false, false},
+          {"of no user", cat(everything, ",", deny_on("arn:aws:iam::000000000000:user/*", "*")),
+           false, true},
+          {"of ann", "{'Effect':'Allow','Action':'iam:*','Resource':'arn:aws:iam::*:user/ann'}",
+           true, false},
+      };
+      for (const auto& c : cases) {
+        const PrincipalPtr who = principal_with(c.statements);
+        EXPECT_EQ(may_manage(*who, row.name, kAnn, {}), c.of_ann) << c.what << row.name;
+        EXPECT_EQ(may_manage(*who, row.name, "*", {}), c.of_all) << c.what << row.name;
+      }
+      // Bounded, or of a session of a user, whatever it allows.
+      Rights rights = *all->rights();
+      rights.boundary = rights.kept.front();
+      EXPECT_EQ(may_manage(Principal("b", std::make_shared<Rights>(rights)), row.name, kAnn, {}),
+                is_reading_of_users(row.name))
+          << row.name;
+      rights.session = {std::exchange(rights.boundary, nullptr)};
+      rights.session_arn = "arn:aws:sts::000000000000:assumed-role/r/s";
+      rights.issued_ms = 1;
+      EXPECT_EQ(may_manage(Principal("b", std::make_shared<Rights>(rights)), row.name, kAnn, {}),
+                is_reading_of_users(row.name))
+          << row.name;
+      rights.session.clear();
+      EXPECT_TRUE(may_manage(Principal("b", std::make_shared<Rights>(rights)), row.name, kAnn, {}));
+      rights.session_arn.clear();
+      EXPECT_FALSE(
+          may_manage(Principal("b", std::make_shared<Rights>(rights)), row.name, kAnn, {}));
+    }
+  }
 }
 
 // Who may assume a role: by what it trusts, and by what he may himself.

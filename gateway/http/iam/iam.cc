@@ -6,7 +6,9 @@
 #include "core/base/audit.h"
 #include "core/base/text.h"
 #include "core/store/auth_failure.h"
+#include "core/store/managing.h"
 #include "core/store/policy_json.h"
+#include "gateway/http/s3/login_failure.h"
 #include "objects/digest.h"
 
 namespace cairn::iam {
@@ -180,17 +182,10 @@ Error may(const Call& call, const std::string& target) {
   Error denied{"AccessDenied", cat("User: ", arn_of_caller(call),
                                    " is not authorized to perform: ", call.row->service, ":",
                                    call.row->name, " on resource: ", target)};
-  if (!authorize(*call.who, call.row->action(), policy::Resource::arn(target), from)) return denied;
-  // What a key may make, it could go on with: its boundary would bound nothing.
-  constexpr std::string_view kCredentials[] = {"CreateAccessKey", "UpdateAccessKey",
-                                               "CreateLoginProfile", "UpdateLoginProfile",
-                                               "ChangePassword"};
-  const auto rights = call.who->rights();
-  const bool bounded = rights != nullptr && rights->is_bounded();
-  const bool makes_one = std::find(std::begin(kCredentials), std::end(kCredentials),
-                                   call.row->name) != std::end(kCredentials);
-  if (!bounded || !makes_one) return {};
-  return denied;
+  const bool may = call.row->service == "iam" ? may_manage(*call.who, call.row->name, target, from)
+                                              : authorize(*call.who, call.row->action(),
+                                                          policy::Resource::arn(target), from);
+  return may ? Error{} : denied;
 }
 
 awaitable<Error> change(Call& call, absl::FunctionRef<Status(Draft&)> edit) {
@@ -288,7 +283,7 @@ Error Service::authenticate(const http::Request& request, std::string_view body,
   const std::string sha256 = objects::hex(objects::digest_of(objects::Algorithm::kSha256, body));
   if (s3::Error e =
           authenticator_.authenticate_call(request, store_.now_ms(), "iam sts", sha256, auth)) {
-    if (e.code == "InvalidAccessKeyId" || e.code == "SignatureDoesNotMatch") {
+    if (s3::is_login_failure(e)) {
       note_auth_failure(users_, store_.options().report, alarm::kAuthS3, s3::claimed_key(request),
                         request.peer);
     }
@@ -332,7 +327,10 @@ awaitable<Error> Service::run(http::Request& request, s3::XmlOut& xml, const Row
   }
   if (Error e = check_params(call, *row)) co_return e;
   call.row = row;
-  if (Error e = check_session(call, *row)) co_return e;
+  if (Error e = check_session(call, *row)) {
+    call.note(false);
+    co_return e;
+  }
   const std::string target = row->target == nullptr ? "*" : row->target(call);
   Error refused;
   const bool asks = row->asks == Row::Asks::kRights || row->asks == Row::Asks::kDenials;

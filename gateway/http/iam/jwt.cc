@@ -93,6 +93,19 @@ std::optional<std::string> scalar(const json::value& v) {
   return std::nullopt;
 }
 
+// Whether it is not there, or a string, as RFC 7515 and 7519 have it.
+bool is_string(const json::object& object, const char* name) {
+  const json::value* value = object.if_contains(name);
+  return value == nullptr || value->is_string();
+}
+
+// Of one audience, or of several.
+bool is_audience(const json::value& value) {
+  const auto is_text = [](const json::value& each) { return each.is_string(); };
+  if (!value.is_array()) return value.is_string();
+  return std::all_of(value.get_array().begin(), value.get_array().end(), is_text);
+}
+
 // A moment of the claims: seconds, which may have a fraction.
 Status read_moment(const json::object& claims, const char* name, std::optional<int64_t>& to) {
   constexpr double kSecondsMax = 1e11;
@@ -117,6 +130,7 @@ Status read_head(std::string_view text, Token& to) {
   }
   // What must be understood, and is not.
   if (head->contains("crit") || head->contains("b64")) return wrong("its header asks for more");
+  if (!is_string(*head, "kid")) return wrong("its kid is no string");
   to.elliptic = algorithm == "ES256";
   to.key_id = member(*head, "kid");
   return absl::OkStatus();
@@ -127,6 +141,12 @@ Status read_claims(std::string_view text, Token& to) {
   const auto claims = bytes ? parse_object(*bytes) : std::nullopt;
   if (!claims) return wrong("its claims are not JSON in base64url");
   if (claims->size() > kClaimsMax) return wrong("it has too many claims");
+  for (const char* name : {"iss", "sub", "azp", "jti"}) {
+    if (!is_string(*claims, name)) return wrong(cat("its ", name, " is no string"));
+  }
+  const json::value* audience = claims->if_contains("aud");
+  if (audience != nullptr && !is_audience(*audience))
+    return wrong("its aud is no string, or list of strings");
   for (const auto& [name, value] : *claims) {
     auto& values = to.claims[std::string(text_of(name))];
     values.clear();

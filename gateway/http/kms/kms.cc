@@ -8,6 +8,7 @@
 #include "core/base/utf8.h"
 #include "core/store/auth_failure.h"
 #include "core/store/user_table.h"
+#include "gateway/http/s3/login_failure.h"
 #include "objects/digest.h"
 #include "objects/encryption.h"
 
@@ -323,7 +324,7 @@ awaitable<Error> Service::run(http::Request& request, std::string& answer) {
   const std::string sha256 = objects::hex(objects::digest_of(objects::Algorithm::kSha256, *body));
   if (s3::Error e =
           authenticator_.authenticate_call(request, store_.now_ms(), "kms", sha256, auth)) {
-    if (e.code == "InvalidAccessKeyId" || e.code == "SignatureDoesNotMatch") {
+    if (s3::is_login_failure(e)) {
       note_auth_failure(users_, store_.options().report, alarm::kAuthS3, s3::claimed_key(request),
                         request.peer);
     }

@@ -10,6 +10,7 @@
 #include "gateway/http/s3/bodies.h"
 #include "gateway/http/s3/carried.h"
 #include "gateway/http/s3/cors.h"
+#include "gateway/http/s3/login_failure.h"
 #include "gateway/http/s3/post.h"
 #include "gateway/http/s3/request_context.h"
 #include "gateway/http/s3/sigv2.h"
@@ -334,7 +335,7 @@ std::array<char, 16> request_id() {
 }  // namespace
 
 void Service::note_failure(const Error& e, std::string_view key, const http::Request& request) {
-  if (e.code != "InvalidAccessKeyId" && e.code != "SignatureDoesNotMatch") return;
+  if (!is_login_failure(e)) return;
   note_auth_failure(users_, store_.options().report, alarm::kAuthS3, key, request.peer);
 }
 
