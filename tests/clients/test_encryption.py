@@ -74,7 +74,7 @@ class Encryption(Case):
         return Session().create_client("kms", endpoint_url="http://127.0.0.1:%d" % cls.server.http, region_name="us-east-1",
                                        aws_access_key_id=user, aws_secret_access_key=password)
 
-    def call_kms(self, name, **fields):
+    def call_kms(self, name, status=200, **fields):
         """What this botocore has no method for."""
         body, url = json.dumps(fields), "http://127.0.0.1:%d/" % self.server.http
         request = AWSRequest("POST", url, data=body, headers={"X-Amz-Target": "TrentService." + name, "Content-Type": "application/x-amz-json-1.1"})
@@ -84,7 +84,7 @@ class Encryption(Case):
         answer = connection.getresponse()
         said = answer.read()
         connection.close()
-        self.assertEqual(answer.status, 200, said)
+        self.assertEqual(answer.status, status, said)
         return json.loads(said)
 
     def put_behind(self, key, data, offset, bucket="bucket", **how):
@@ -474,8 +474,15 @@ class Encryption(Case):
         self.assertEqual(base64.b64decode(put["SSEKMSEncryptionContext"]), b'{"a":"1","b":"2"}')
         for _ in range(3):
             self.call_kms("RotateKeyOnDemand", KeyId=key_id)
-        self.assertEqual(len(self.call_kms("ListKeyRotations", KeyId=key_id)["Rotations"]), 3)
+        rotations = self.call_kms("ListKeyRotations", KeyId=key_id)["Rotations"]
+        self.assertEqual(len(rotations), 3)
+        first = self.call_kms("ListKeyRotations", KeyId=key_id, Limit=2)
+        self.assertEqual((first["Rotations"], first["Truncated"]), (rotations[:2], True))
+        rest = self.call_kms("ListKeyRotations", KeyId=key_id, Limit=2, Marker=first["NextMarker"])
+        self.assertEqual((rest["Rotations"], rest["Truncated"]), (rotations[2:], False))
         self.s3.put_object(Bucket="bucket", Key="ring2", Body=b"y", **how)
+        self.assertEqual(self.call_kms("ListKeyRotations", 400, KeyId=key_id, Marker="none")["__type"], "InvalidMarkerException")
+        self.assertEqual(self.call_kms("CreateKey", 400, Description=5)["__type"], "SerializationException")
         self.kms.disable_key(KeyId=key_id)
         self.assertEqual(self.kms.describe_key(KeyId=key_id)["KeyMetadata"]["KeyState"], "Disabled")
         self.assertEqual(self.refused(self.s3.get_object, Bucket="bucket", Key="ring"), ("KMS.DisabledException", 400))
