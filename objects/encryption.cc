@@ -377,7 +377,8 @@ StoredRange stored_range(const Encryption& e, uint64_t offset, uint64_t length) 
   };
   constexpr uint64_t kStoredFrame = kFrameBytes + kFrameTagBytes;
   uint64_t first = offset, last = offset + length - 1, begin = 0, end = 0;
-  r.segment = find(first, begin);
+  // From the first byte on it is the whole beginning, segments without bytes included.
+  if (offset > 0) r.segment = find(first, begin);
   r.frame = first / kFrameBytes;
   r.skip = first % kFrameBytes;
   r.offset = begin + r.frame * kStoredFrame;

@@ -20,7 +20,7 @@ enum Tag : uint8_t {
   kState = 3,
   kPurpose = 4,
   kVersion = 5,
-  kGivenUp = 6
+  kGivenUp = 6,  // u8 1: a repair went on without it, since the master key does not open it
 };
 constexpr char kEnabled = 1, kDisabled = 2;
 

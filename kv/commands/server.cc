@@ -63,12 +63,11 @@ void swapdb(Context& c) {
   if (!index_of(c, 1, a, "first") || !index_of(c, 2, b, "second")) return;
   const auto is_there = [&c](int64_t i) { return i >= 0 && i < int64_t{c.store.databases()}; };
   if (!is_there(a) || !is_there(b)) return c.reply.error("ERR DB index is out of range");
-  Status status;
-  if (a != b) {
-    status = c.txn->swap(c.store.database(static_cast<uint32_t>(a)),
-                         c.store.database(static_cast<uint32_t>(b)));
-  }
-  answer(c, status);
+  if (a == b) return answer(c, absl::OkStatus());
+  Namespace& one = c.store.database(static_cast<uint32_t>(a));
+  Namespace& other = c.store.database(static_cast<uint32_t>(b));
+  if (one.encrypts() != other.encrypts()) return c.reply.error(cat("ERR ", kOnlyEncrypted));
+  answer(c, c.txn->swap(one, other));
 }
 
 void time_(Context& c) {

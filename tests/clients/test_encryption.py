@@ -10,7 +10,7 @@ import unittest
 
 import grpc
 import redis
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
@@ -74,7 +74,7 @@ class Encryption(Case):
         return Session().create_client("kms", endpoint_url="http://127.0.0.1:%d" % cls.server.http, region_name="us-east-1",
                                        aws_access_key_id=user, aws_secret_access_key=password)
 
-    def call_kms(self, name, **fields):
+    def call_kms(self, name, status=200, **fields):
         """What this botocore has no method for."""
         body, url = json.dumps(fields), "http://127.0.0.1:%d/" % self.server.http
         request = AWSRequest("POST", url, data=body, headers={"X-Amz-Target": "TrentService." + name, "Content-Type": "application/x-amz-json-1.1"})
@@ -84,7 +84,7 @@ class Encryption(Case):
         answer = connection.getresponse()
         said = answer.read()
         connection.close()
-        self.assertEqual(answer.status, 200, said)
+        self.assertEqual(answer.status, status, said)
         return json.loads(said)
 
     def put_behind(self, key, data, offset, bucket="bucket", **how):
@@ -167,6 +167,13 @@ class Encryption(Case):
         # What is known of it needs none.
         self.s3.put_object_tagging(Bucket="bucket", Key="closed", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
         self.assertEqual(self.read("closed", **CUSTOMER), b"x" * 100)
+        wrong = http.client.HTTPConnection("127.0.0.1", self.server.http, timeout=60)
+        request = AWSRequest("GET", "http://127.0.0.1:%d/bucket/open" % self.server.http, headers={"x-amz-server-side-encryption": "AES256"})
+        S3SigV4Auth(Credentials(USER, PASSWORD), "s3", "us-east-1").add_auth(request)
+        wrong.request("GET", "/bucket/open", headers=dict(request.headers.items()))
+        answer = wrong.getresponse()
+        self.assertEqual((answer.status, b"<Code>InvalidArgument<" in answer.read()), (400, True))
+        wrong.close()
         for how, code, status in REFUSED:
             self.assertEqual(self.refused(self.s3.put_object, Bucket="bucket", Key="refused", Body=b"x", **how), (code, status), how)
             self.assertEqual(self.refused(self.s3.create_multipart_upload, Bucket="bucket", Key="refused", **how), (code, status), how)
@@ -429,6 +436,31 @@ class Encryption(Case):
             none = dict(Bucket="bucket", Key="demanded", UploadId="none")
             self.assertEqual(self.refused(s3.upload_part, PartNumber=1, Body=b"", **none), ("AccessDenied", 403))
 
+    def test_what_was_begun_empty_can_be_copied(self):
+        """Into another mode it answered InternalError, as if it were damaged."""
+        for mode in ("s3", "kms", "customer"):
+            self.s3.put_object(Bucket="bucket", Key="log", Body=b"", **MODES[mode])
+            self.put_behind("log", b"0123456789", 0, **MODES[mode])
+            for to, how in MODES.items():
+                source = OF_SOURCE if mode == "customer" else {}
+                self.s3.copy_object(Bucket="bucket", Key="log-" + to, CopySource="bucket/log", **how, **source)
+                self.assertEqual(self.read("log-" + to, **(reading(to) if to != "none" else {})), b"0123456789")
+
+    def test_no_swap_brings_plaintext_into_a_database_that_encrypts(self):
+        self.s3.put_bucket_encryption(Bucket="db3", ServerSideEncryptionConfiguration=rule("AES256"))
+        r = self.entered("4")
+        r.execute_command("SET", "swapped", "plaintext")
+        for pair in ((3, 4), (4, 3)):
+            with self.assertRaisesRegex(redis.ResponseError, "encrypted"):
+                r.execute_command("SWAPDB", *pair)
+        self.assertEqual(r.execute_command("GET", "swapped"), b"plaintext")
+        self.s3.put_bucket_encryption(Bucket="db4", ServerSideEncryptionConfiguration=rule("AES256"))
+        r.execute_command("SWAPDB", 3, 4)
+        for database in ("db3", "db4"):
+            self.s3.delete_bucket_encryption(Bucket=database)
+        r.execute_command("SWAPDB", 3, 4)
+        r.execute_command("DEL", "swapped")
+
     def test_keys_of_the_ring(self):
         key = self.kms.create_key(Description="first")["KeyMetadata"]
         arn, key_id = key["Arn"], key["KeyId"]
@@ -442,8 +474,15 @@ class Encryption(Case):
         self.assertEqual(base64.b64decode(put["SSEKMSEncryptionContext"]), b'{"a":"1","b":"2"}')
         for _ in range(3):
             self.call_kms("RotateKeyOnDemand", KeyId=key_id)
-        self.assertEqual(len(self.call_kms("ListKeyRotations", KeyId=key_id)["Rotations"]), 3)
+        rotations = self.call_kms("ListKeyRotations", KeyId=key_id)["Rotations"]
+        self.assertEqual(len(rotations), 3)
+        first = self.call_kms("ListKeyRotations", KeyId=key_id, Limit=2)
+        self.assertEqual((first["Rotations"], first["Truncated"]), (rotations[:2], True))
+        rest = self.call_kms("ListKeyRotations", KeyId=key_id, Limit=2, Marker=first["NextMarker"])
+        self.assertEqual((rest["Rotations"], rest["Truncated"]), (rotations[2:], False))
         self.s3.put_object(Bucket="bucket", Key="ring2", Body=b"y", **how)
+        self.assertEqual(self.call_kms("ListKeyRotations", 400, KeyId=key_id, Marker="none")["__type"], "InvalidMarkerException")
+        self.assertEqual(self.call_kms("CreateKey", 400, Description=5)["__type"], "SerializationException")
         self.kms.disable_key(KeyId=key_id)
         self.assertEqual(self.kms.describe_key(KeyId=key_id)["KeyMetadata"]["KeyState"], "Disabled")
         self.assertEqual(self.refused(self.s3.get_object, Bucket="bucket", Key="ring"), ("KMS.DisabledException", 400))

@@ -430,6 +430,39 @@ TEST_F(EncryptionTest, ATailIsEncryptedAsWhatItComesBehind) {
   EXPECT_FALSE(run(without.begin(none, nothing))->ok());
 }
 
+// A segment without bytes in front of all others was left out by who has all of the ciphertext.
+TEST_F(EncryptionTest, AnEmptyBeginningIsOfTheWhole) {
+  start();
+  Conditions as_stored;
+  as_stored.as_stored = true;
+  const std::optional<Range> whole;
+  for (const EncryptionMode mode : kModes) {
+    for (const size_t size : {10u, 200'000u}) {
+      const EncryptionWish w = wish(mode);
+      put("from", "", w);
+      const std::string text = random_bytes(size);
+      Append append(*store, *bucket, "from", 0, size);
+      const Conditions none;
+      ASSERT_TRUE(run(append.begin(none, w))->ok());
+      ASSERT_TRUE(run(append.upload().append(as_bytes(text)))->ok());
+      ASSERT_TRUE(run(append.upload().finish())->ok());
+      ASSERT_TRUE(append.put({}, std::nullopt).ok());
+      check_ranges("from", text, key_of(mode));
+      auto opened = run(open(*store, *bucket, "from", whole, as_stored, nullptr));
+      ASSERT_TRUE(opened->ok());
+      EXPECT_EQ((*opened)->stored->segments.size(), 2u);
+      Upload upload(*store, 0);
+      EncryptionWish other{EncryptionMode::kCustomer};
+      other.customer_key = kOtherKey;
+      ASSERT_TRUE(begin_copy(*store, **opened, key_of(mode), other, upload).ok());
+      ASSERT_TRUE(run(upload.append_object(**opened))->ok());
+      ASSERT_TRUE(run(upload.finish())->ok());
+      ASSERT_TRUE(objects::put(*store, *bucket, "to", upload, (*opened)->info.meta, 0, {}).ok());
+      EXPECT_EQ(*read("to", kOtherKey), text);
+    }
+  }
+}
+
 TEST_F(EncryptionTest, RenamingAndTaggingKeepIt) {
   start();
   for (const size_t size : {100u, 200'000u}) {

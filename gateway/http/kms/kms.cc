@@ -224,15 +224,22 @@ awaitable<Error> rotate_key(Call& c) {
 awaitable<Error> list_rotations(Call& c) {
   const auto key = c.store.keys().find(c.key_id);
   if (!key.ok()) co_return error_of(key.status());
+  Page page;
+  if (Error e = page.parse(c)) co_return e;
+  const auto after = page.after.empty() ? std::optional<size_t>(0) : parse_int<size_t>(page.after);
+  if (!after) co_return Error{"InvalidMarkerException", "The marker is none"};
   json::array rotations;
   const auto& versions = (*key)->versions;
-  for (size_t i = 1; i < versions.size(); i++) {
+  size_t i = *after < versions.size() ? *after + 1 : versions.size();
+  for (; i < versions.size() && rotations.size() < page.limit; i++) {
     rotations.push_back(json::object{{"KeyId", view(c.key_id)},
                                      {"RotationDate", seconds(versions[i].created_ms)},
                                      {"RotationType", "ON_DEMAND"}});
   }
+  const bool truncated = i < versions.size();
   c.answer["Rotations"] = std::move(rotations);
-  c.answer["Truncated"] = false;
+  c.answer["Truncated"] = truncated;
+  if (truncated) c.answer["NextMarker"] = view(cat(i - 1));
   co_return Error{};
 }
 
@@ -258,7 +265,7 @@ constexpr Row kRows[] = {
     {"EnableKey", enable_key, "KeyId"},
     {"GetKeyRotationStatus", rotation_status, "KeyId"},
     {"ListAliases", list_aliases, "KeyId Limit Marker", false},
-    {"ListKeyRotations", list_rotations, "KeyId"},
+    {"ListKeyRotations", list_rotations, "KeyId Limit Marker"},
     {"ListKeys", list_keys, "Limit Marker", false},
     {"RotateKeyOnDemand", rotate_key, "KeyId"},
     {"UpdateKeyDescription", update_description, "KeyId Description"},
@@ -276,7 +283,11 @@ bool lists(std::string_view names, std::string_view name) {
 Error check_fields(const Row& row, const json::object& body) {
   for (const auto& field : body) {
     const std::string_view name(field.key().data(), field.key().size());
-    if (lists(row.fields, name)) continue;
+    if (lists(row.fields, name)) {
+      const bool is_text = name != "Limit" && name != "MultiRegion";
+      if (!is_text || field.value().is_string()) continue;
+      return {"SerializationException", cat(name, " is no text")};
+    }
     // What says nothing is no wish: clients send lists without members.
     if (field.value().is_array() && field.value().get_array().empty()) continue;
     return {"UnsupportedOperationException",

@@ -83,6 +83,10 @@ Error check_headers(const Row& row, const Call& c) {
   for (auto& [name, value] : c.request.headers) {
     if (!governed(name)) continue;
     if (!lists(kHarmlessHeaders, name) && !lists(row.headers, name)) {
+      if (name == "x-amz-server-side-encryption") {
+        return argument_invalid(name, value,
+                                cat(name, " header is not supported for this operation."));
+      }
       return {"NotImplemented", cat("Cairn does not have ", name, " in ", row.name)};
     }
     if (Error e = check_value(name, value, c)) return e;
