@@ -55,7 +55,7 @@ std::string block(std::string_view name, uint64_t size, int64_t modified_s, char
   octal(h.mtime,
         std::min<uint64_t>(static_cast<uint64_t>(std::max<int64_t>(modified_s, 0)), kSizeMax));
   h.type = type;
-  copy(h.magic, std::string_view("ustar", 6));
+  copy(h.magic, std::string_view("ustar\0", 6));
   copy(h.version, "00");
   octal(h.major, 0);
   octal(h.minor, 0);

@@ -75,7 +75,7 @@ TEST(PolicyJson, WhatS3RefusesOfBucketsIsRefusedInItsWords) {
        "\"AWS\" : \"ann\""},
       {bucket_policy(kPrincipal, "'Principal':{'AWS':'arn:aws:iam::000000000000:user/*'}"),
        "Invalid principal in policy"},
-      {bucket_policy(kPrincipal, "'Principal':{'AWS':'arn:aws:iam::000000000000:role/r'}"),
+      {bucket_policy(kPrincipal, "'Principal':{'AWS':'arn:aws:iam::000000000000:group/g'}"),
        "Invalid principal in policy"},
       {bucket_policy(kPrincipal, "'Principal':{'AWS':'arn:aws:iam::000000000000:user/'}"),
        "Invalid principal in policy"},

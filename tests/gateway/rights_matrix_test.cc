@@ -517,7 +517,8 @@ TEST_F(Matrix, OfRoles) {
 
 TEST_F(Matrix, OfCallsToTheKeyRing) {
   const std::string arn = "arn:aws:kms:us-east-1:000000000000:key/";
-  const auto key = policy::Resource::arn(arn + "a"), other = policy::Resource::arn(arn + "b");
+  const std::string a = cat(arn, "a"), b = cat(arn, "b");
+  const auto key = policy::Resource::arn(a), other = policy::Resource::arn(b);
   for (const kms::Row& row : kms::rows()) {
     const std::string own = cat("kms:", row.name);
     for (const Kind& kind : kKinds) {

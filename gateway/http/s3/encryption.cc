@@ -20,25 +20,28 @@ namespace {
 constexpr std::string_view kHeader = "x-amz-server-side-encryption",
                            kKeyId = "x-amz-server-side-encryption-aws-kms-key-id",
                            kContext = "x-amz-server-side-encryption-context",
-                           kBucketKey = "x-amz-server-side-encryption-bucket-key-enabled",
-                           kCustomer = "x-amz-server-side-encryption-customer-",
-                           kSourceCustomer = "x-amz-copy-source-server-side-encryption-customer-";
+                           kBucketKey = "x-amz-server-side-encryption-bucket-key-enabled";
+// The headers of a customer's key: of an object, and of a copy's source.
+struct OfCustomer {
+  std::string_view algorithm, secret, md5;
+};
+constexpr OfCustomer kOfObject{"x-amz-server-side-encryption-customer-algorithm",
+                               "x-amz-server-side-encryption-customer-key",
+                               "x-amz-server-side-encryption-customer-key-md5"};
+constexpr OfCustomer kOfSource{"x-amz-copy-source-server-side-encryption-customer-algorithm",
+                               "x-amz-copy-source-server-side-encryption-customer-key",
+                               "x-amz-copy-source-server-side-encryption-customer-key-md5"};
 
-Error customer_key(const Call& c, std::string_view prefix, std::string& key) {
+Error customer_key(const Call& c, const OfCustomer& names, std::string& key) {
   const http::Request& r = c.request;
-  // Most have none: no name is put together for these.
-  const bool some = std::any_of(r.headers.begin(), r.headers.end(),
-                                [&](auto& f) { return f.first.starts_with(prefix); });
-  if (!some) return {};
-  const std::string names[] = {cat(prefix, "algorithm"), cat(prefix, "key"),
-                               cat(prefix, "key-md5")};
   const auto& [algorithm, secret, md5] = names;
+  if (!r.has_header(algorithm) && !r.has_header(secret) && !r.has_header(md5)) return {};
   const std::string requests =
       "Requests specifying Server Side Encryption with Customer provided keys must ";
   if (!r.secure && !r.from_loopback) {
     return {"InvalidRequest", cat(requests, "be made over a secure connection.")};
   }
-  const auto lacks = [&requests](const std::string& name, std::string_view what) {
+  const auto lacks = [&requests](std::string_view name, std::string_view what) {
     return argument_invalid(name, "null", cat(requests, "provide ", what));
   };
   if (r.header(algorithm).empty()) return lacks(algorithm, "a valid encryption algorithm.");
@@ -46,7 +49,8 @@ Error customer_key(const Call& c, std::string_view prefix, std::string& key) {
     return {"InvalidEncryptionAlgorithmError",
             "",
             {},
-            {{"ArgumentName", algorithm}, {"ArgumentValue", std::string(r.header(algorithm))}}};
+            {{"ArgumentName", std::string(algorithm)},
+             {"ArgumentValue", std::string(r.header(algorithm))}}};
   }
   if (r.header(secret).empty()) return lacks(secret, "an appropriate secret key.");
   if (r.header(md5).empty()) return lacks(md5, "the client calculated MD5 of the secret key.");
@@ -66,7 +70,7 @@ Error customer_key(const Call& c, std::string_view prefix, std::string& key) {
 // {"name": "text", …}, in base64.
 Error parse_context(std::string_view text, std::string& context) {
   constexpr size_t kTextMax = 16 << 10;
-  const Error invalid = argument_invalid(
+  Error invalid = argument_invalid(
       kContext, text, "The header x-amz-server-side-encryption-context is no JSON of texts");
   const auto decoded = objects::base64_decode(text, kTextMax);
   if (!decoded || !is_utf8(*decoded)) return invalid;
@@ -119,13 +123,13 @@ std::string key_arn(std::string_view region, std::string_view id) {
 }
 
 bool says_encryption(const http::Request& r) {
-  return r.has_header(kHeader) || r.has_header(cat(kCustomer, "key"));
+  return r.has_header(kHeader) || r.has_header(kOfObject.secret);
 }
 
 Error encryption_of(const Call& c, EncryptionWish& wish) {
   const http::Request& r = c.request;
   wish = {};
-  if (Error e = customer_key(c, kCustomer, wish.customer_key)) return e;
+  if (Error e = customer_key(c, kOfObject, wish.customer_key)) return e;
   const std::string_view mode = r.header(kHeader);
   if (!wish.customer_key.empty()) {
     wish.mode = EncryptionMode::kCustomer;
@@ -158,16 +162,14 @@ Error encryption_of(const Call& c, EncryptionWish& wish) {
   return mode == "aws:kms" ? with_kms(c, wish) : Error{};
 }
 
-Error customer_key_of(const Call& c, std::string& key) { return customer_key(c, kCustomer, key); }
-Error source_key_of(const Call& c, std::string& key) {
-  return customer_key(c, kSourceCustomer, key);
-}
+Error customer_key_of(const Call& c, std::string& key) { return customer_key(c, kOfObject, key); }
+Error source_key_of(const Call& c, std::string& key) { return customer_key(c, kOfSource, key); }
 
 Error begin_encryption(const Call& c, ObjectMeta& upload) {
   EncryptionWish wish;
   if (Error e = encryption_of(c, wish)) return e;
   for (const std::string& name :
-       {std::string(kHeader), std::string(kKeyId), cat(kCustomer, "algorithm")}) {
+       {std::string(kHeader), std::string(kKeyId), std::string(kOfObject.algorithm)}) {
     if (c.request.has_header(name)) upload.extra[name] = c.request.header(name);
   }
   if (wish.mode == EncryptionMode::kNone) return {};
@@ -243,8 +245,8 @@ void say_encryption(Call& c, const Encryption& e, bool written) {
       if (e.bucket_key) r.set(kBucketKey, "true");
       return;
     case EncryptionMode::kCustomer:
-      r.set(cat(kCustomer, "algorithm"), "AES256");
-      if (const std::string md5 = cat(kCustomer, "key-md5"); c.request.has_header(md5)) {
+      r.set(kOfObject.algorithm, "AES256");
+      if (const std::string_view md5 = kOfObject.md5; c.request.has_header(md5)) {
         r.set(md5, c.request.header(md5));
       }
   }
@@ -262,7 +264,7 @@ namespace {
 constexpr size_t kDocumentMax = 64 << 10;
 
 Error parse_configuration(const Call& c, const std::string& text, BucketEncryption& out) {
-  const Error malformed{"MalformedXML", ""};
+  Error malformed{"MalformedXML", ""};
   XmlIn in;
   if (!in.parse(text, "ServerSideEncryptionConfiguration") || !only_elements(in.root(), "Rule")) {
     return malformed;
