@@ -1,6 +1,5 @@
 #include "gateway/http/s3/encryption.h"
 
-#include <algorithm>
 #include <boost/json.hpp>
 
 #include "core/base/text.h"
