@@ -8,9 +8,11 @@
 //   tag 4   = u8 purpose       1 SSE-S3, 2 SSE-KMS where no key is named; missing: what users name
 //   tag 5   = i64 created_ms  sealed                 a version, the first one first; sealed (see
 //                                                    sealing.h) of "kms:ID:NUMBER"
+//   tag 6   = u8 1                                   it was given up: see load()
 //
 // Errors: NotFound (no such key), FailedPrecondition (it is disabled), DataLoss (it, or what it is
-// to open, cannot be read), Unavailable (there is no master key yet), and those of writing.
+// to open, cannot be read), Unavailable (there is no master key yet, or it is sealed under
+// another), and those of writing.
 //
 // Threads: any.
 #pragma once
@@ -57,7 +59,8 @@ class KeyRing {
   explicit KeyRing(Keyspace& keyspace) : keyspace_(keyspace) {}
   KeyRing(const KeyRing&) = delete;
   // Reads the records, of a store that is open. FailedPrecondition, with what to do: there are keys
-  // that the master key does not open, and it is no `repair`, which goes on without them.
+  // that the master key does not open, and it is no `repair`, which gives them up: they are kept,
+  // and later starts go on without them, until their master key is back and opens them.
   Status load(const MasterKey& master, bool repair, const Report& report);
   // From here on there are keys: what the master key is is known for good (sealing.h).
   void begin();
@@ -71,7 +74,7 @@ class KeyRing {
   StatusOr<Sealed> seal(std::string_view key_id, std::string_view text, std::string_view of) const;
   StatusOr<std::string> open(const Sealed& sealed, std::string_view of) const;
 
-  // The one for a purpose, which is made if there is none yet.
+  // The one for a purpose, which is made if there is none that the master key opens.
   StatusOr<KeyPtr> standard(Purpose purpose);
   StatusOr<KeyPtr> find(std::string_view id) const;
   std::vector<KeyPtr> list() const;  // by id
