@@ -82,6 +82,9 @@ class Batch(Case):
         self.s3.put_object(Bucket="batch", Key="customers", Body=b"c", SSECustomerAlgorithm="AES256", SSECustomerKey=b"k" * 32)
         found = self.members(["sealed", "customers", "d"])
         self.assertEqual(found, [("sealed", b"s" * 70001, None), ("__400__/customers", b"", "InvalidRequest"), ("d", self.objects["d"], None)])
+        self.assertEqual(self.ask(["sealed", "d"], "fail")[0], 200)
+        status, body = self.ask(["sealed", "customers"], "fail")
+        self.assertEqual((status, "<Code>InvalidRequest</Code>" in body, "<Key>customers</Key>" in body), (400, True, True), body)
 
     def test_versions(self):
         self.s3.create_bucket(Bucket="batch-versions")

@@ -33,6 +33,7 @@ class Quotas(Case):
                                          method=method, headers={"Authorization": basic(*who)} if who else {})
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
+                self.assertEqual(answer.headers.get_all("content-type"), ["application/json"])
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode()

@@ -11,19 +11,24 @@
 namespace cairn::admin {
 
 awaitable<void> Admin::handle(const http::Request& request, http::Response& response) {
-  response.set("Content-Type", "text/plain; version=0.0.4");
+  const auto plain = [&response] { response.set("Content-Type", "text/plain; version=0.0.4"); };
   if (request.path.starts_with(kQuotaPath)) {
     const bool reads = request.method == "GET" || request.method == "HEAD";
     if (!reads && request.method != "PUT" && request.method != "DELETE") {
+      plain();
       response.status = 405;
       response.body = "only GET, HEAD, PUT and DELETE\n";
       co_return;
     }
     const Action& action = reads ? kGetQuota : kSetQuota;
     const int status = co_await may(request, action);
-    if (status != 200) co_return refuse(response, request, status, action);
+    if (status != 200) {
+      plain();
+      co_return refuse(response, request, status, action);
+    }
     co_return co_await serve_quota(server_.store, server_.users, request, response);
   }
+  plain();
   if (request.method != "GET" && request.method != "HEAD") {
     response.status = 405;
     response.body = "only GET and HEAD\n";

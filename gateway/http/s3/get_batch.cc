@@ -80,6 +80,12 @@ class Batch final : public http::Pieces {
     if (Error e = may_read(one, version)) co_return e;
     auto info = objects::stat(store_, *bucket_, one.key, version);
     if (!info.ok()) co_return co_await error_at(one, info.status());
+    if (info->meta.encryption.empty()) co_return Error{};
+    // It is opened by a key that the request has not, or by one that is disabled.
+    const auto encryption = objects::Encryption::decode(info->meta.encryption);
+    if (!encryption) co_return Error{};  // damage shows when it is read
+    const auto key = objects::open_data_key(store_, *encryption, "");
+    if (!key.ok()) co_return co_await error_at(one, key.status());
     co_return Error{};
   }
   awaitable<Error> look_at_all() {
