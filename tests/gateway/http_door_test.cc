@@ -3,6 +3,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <cerrno>
 #include <functional>
 #include <thread>
 
@@ -102,7 +103,10 @@ struct Client {
   // Some bytes; "" at the end of the connection.
   std::string some() {
     std::string got(64 << 10, '\0');
-    const ssize_t n = ::recv(socket.native_handle(), got.data(), got.size(), 0);
+    ssize_t n;
+    do {  // with patience the kernel does not go on by itself
+      n = ::recv(socket.native_handle(), got.data(), got.size(), 0);
+    } while (n < 0 && errno == EINTR);
     return got.substr(0, static_cast<size_t>(std::max<ssize_t>(n, 0)));
   }
   std::string until(std::string_view end) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/co_spawn.hpp>
+#include <cerrno>
 #include <filesystem>
 #include <future>
 #include <thread>
@@ -102,6 +103,7 @@ struct Client {
     char bytes[4096];
     while (got.size() < whole) {
       const ssize_t n = ::recv(socket.native_handle(), bytes, sizeof(bytes), 0);
+      if (n < 0 && errno == EINTR) continue;  // with patience the kernel does not go on by itself
       if (n <= 0) break;
       got.append(bytes, static_cast<size_t>(n));
       const size_t head = got.find("\r\n\r\n");
