@@ -29,6 +29,10 @@ class BatchCall final : public grpc::ServerWriteReactor<v1::GetBatchResponse> {
     if (request_.keys_size() == 0 || request_.keys_size() > kBatchMax) {
       co_return bad_argument("a batch is of 1 to 1000 keys");
     }
+    for (const v1::Key& key :
+         request_.keys()) {  // what names no key is of no object, missing or not
+      if (const grpc::Status status = check_key(key); !status.ok()) co_return status;
+    }
     // One message is under way at a time.
     const grpc::Status room = co_await room_for_answer(shared_, *context_, kChunkBytes);
     if (!room.ok()) co_return room;

@@ -129,6 +129,7 @@ class World {
     store_ = std::make_unique<Store>(volume_, clock_, pool(),
                                      std::vector<Executor>{context_.get_executor()}, options);
     law(run(store_->open()).ok(), "an empty store opens");
+    users_.load(*store_, MasterKey::random(), {});
     server_ = std::make_unique<kv::Server>(*store_, users_);
     engines_.push_back(std::make_unique<kv::Engine>(*server_, table_, engines_));
     connections_ = std::make_shared<rpc::Connections>(context_.get_executor(), clock_, INT_MAX);
