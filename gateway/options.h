@@ -29,7 +29,7 @@ struct Options {
   uint32_t databases = 16;
   EvictionPolicy policy = EvictionPolicy::kNoEviction;
   double space_amplification = 2;
-  int64_t lifecycle_day_s = 24 * 3600;
+  int64_t lifecycle_day_s = int64_t{24} * 3600;
   Durability durability = Durability::kEverySec;
   std::string domain = "localhost";      // BUCKET.domain addresses a bucket
   std::string region = "us-east-1";      // that S3's signatures are for
