@@ -1,28 +1,24 @@
 #include "gateway/grpc/batch.h"
 
-#include "gateway/grpc/stream.h"
+#include "gateway/grpc/object_writer.h"
 #include "gateway/grpc/upload.h"
 
 namespace cairn::rpc {
 
 namespace {
 
-constexpr uint64_t kChunkBytes = 1 << 20;  // no message has more bytes of a value
 constexpr int kBatchMax = 1000;
 
-class BatchCall final : public grpc::ServerWriteReactor<v1::GetBatchResponse> {
+class BatchCall final : public ObjectWriter<v1::GetBatchResponse> {
  public:
   BatchCall(const Shared& shared, Caller by, Context* context, const v1::GetBatchRequest* request)
-      : shared_(shared),
+      : ObjectWriter(shared, context),
+        shared_(shared),
         store_(shared.store),
         by_(std::move(by)),
-        context_(context),
-        request_(*request),
-        turn_(shared.store.clock(), shared.patience_ms) {
+        request_(*request) {
     spawn_to_end(store_, run(), [this](const grpc::Status& status) { Finish(status); });
   }
-  void OnWriteDone(bool ok) override { turn_.finish(ok); }
-  void OnDone() override { delete this; }
 
  private:
   awaitable<grpc::Status> run() {
@@ -68,38 +64,16 @@ class BatchCall final : public grpc::ServerWriteReactor<v1::GetBatchResponse> {
     if (!status.ok()) co_return status;
     begun_ = true;
     fill(info, key, message_.mutable_info());
-    bool sent = co_await write();
+    const bool sent = co_await write();
     if (!sent) co_return grpc::Status::CANCELLED;
-    if (opened->reader == nullptr && !opened->inline_bytes.empty()) {
-      message_.set_data(std::move(opened->inline_bytes));
-      sent = co_await write();
-    }
-    const Executor executor = co_await asio::this_coro::executor;
-    while (sent && opened->reader != nullptr && opened->reader->left() > 0) {
-      auto bytes = co_await opened->reader->next();
-      if (!bytes.ok()) co_return error_of(bytes.status(), &key);
-      message_.set_data(bytes->data(), bytes->size());
-      opened->reader->offer(0, executor);  // others may need its chunks more meanwhile
-      sent = co_await write();
-    }
-    co_return sent ? grpc::Status() : grpc::Status::CANCELLED;
-  }
-
-  // False: nobody takes it.
-  awaitable<bool> write() {
-    const Turn::End end = co_await turn_.run([this] { StartWrite(&message_); });
-    if (end == Turn::End::kStalled) context_->TryCancel();  // a status would wait behind the bytes
-    co_return end == Turn::End::kDone && !context_->IsCancelled();
+    co_return co_await write_bytes(*opened, key);
   }
 
   const Shared& shared_;
   Store& store_;
   const Caller by_;
-  Context* const context_;
   const v1::GetBatchRequest request_;
-  v1::GetBatchResponse message_;
   bool begun_ = false;  // the one under way is described
-  Turn turn_;
 };
 
 }  // namespace

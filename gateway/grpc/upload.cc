@@ -2,6 +2,7 @@
 
 #include "core/base/errors.h"
 #include "core/base/text.h"
+#include "gateway/grpc/object_writer.h"
 #include "gateway/grpc/stream.h"
 #include "objects/metadata.h"
 
@@ -14,8 +15,6 @@ grpc::Status stalled(const v1::Key& key) {
 }
 
 using objects::Algorithm;
-
-constexpr uint64_t kChunkBytes = 1 << 20;  // no message of a download has more
 
 class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest>> {
  public:
@@ -159,20 +158,17 @@ class UploadCall final : public grpc::ServerReadReactor<Parsed<v1::UploadRequest
   Turn turn_;
 };
 
-class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse> {
+class DownloadCall final : public ObjectWriter<v1::DownloadResponse> {
  public:
   DownloadCall(const Shared& shared, Caller by, Context* context,
                const v1::DownloadRequest* request)
-      : shared_(shared),
+      : ObjectWriter(shared, context),
+        shared_(shared),
         store_(shared.store),
         by_(std::move(by)),
-        context_(context),
-        request_(*request),
-        turn_(shared.store.clock(), shared.patience_ms) {
+        request_(*request) {
     spawn_to_end(store_, run(), [this](const grpc::Status& status) { Finish(status); });
   }
-  void OnWriteDone(bool ok) override { turn_.finish(ok); }
-  void OnDone() override { delete this; }
 
  private:
   awaitable<grpc::Status> run() {
@@ -193,42 +189,20 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
     status = co_await settled(store_, request_.durable() ? info.version : info.seen);
     if (!status.ok()) co_return status;
     fill(opened->info, key, message_.mutable_info());
-    bool sent = co_await write();
-    if (sent) {  // one message is under way at a time
-      const uint64_t left =
-          opened->reader == nullptr ? opened->inline_bytes.size() : opened->reader->left();
-      status = co_await room_for_answer(shared_, *context_, std::min(left, kChunkBytes));
-      if (!status.ok()) co_return status;
-    }
-    if (sent && opened->reader == nullptr && !opened->inline_bytes.empty()) {
-      message_.set_data(std::move(opened->inline_bytes));
-      sent = co_await write();
-    }
-    const Executor executor = co_await asio::this_coro::executor;
-    while (sent && opened->reader != nullptr && opened->reader->left() > 0) {
-      auto bytes = co_await opened->reader->next();
-      if (!bytes.ok()) co_return error_of(bytes.status(), &key);
-      message_.set_data(bytes->data(), bytes->size());
-      opened->reader->offer(0, executor);  // others may need its chunks more meanwhile
-      sent = co_await write();
-    }
-    co_return sent ? grpc::Status() : grpc::Status::CANCELLED;
-  }
-
-  // False: nobody takes it.
-  awaitable<bool> write() {
-    const Turn::End end = co_await turn_.run([this] { StartWrite(&message_); });
-    if (end == Turn::End::kStalled) context_->TryCancel();  // a status would wait behind the bytes
-    co_return end == Turn::End::kDone && !context_->IsCancelled();
+    const bool sent = co_await write();
+    if (!sent) co_return grpc::Status::CANCELLED;
+    // One message is under way at a time.
+    const uint64_t left =
+        opened->reader == nullptr ? opened->inline_bytes.size() : opened->reader->left();
+    status = co_await room_for_answer(shared_, *context_, std::min(left, kChunkBytes));
+    if (!status.ok()) co_return status;
+    co_return co_await write_bytes(*opened, key);
   }
 
   const Shared& shared_;
   Store& store_;
   const Caller by_;
-  Context* const context_;
   const v1::DownloadRequest request_;
-  v1::DownloadResponse message_;
-  Turn turn_;
 };
 
 }  // namespace

@@ -14,12 +14,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from harness import BUILD, PASSWORD, PATIENCE, USER, Case
+from test_users import policy
 
 NOT_FOUND, USAGE, CONDITION, DENIED = 1, 2, 3, 4
-
-
-def policy(*statements):
-    return json.dumps({"Version": "2012-10-17", "Statement": [dict(zip(("Effect", "Action", "Resource"), s)) for s in statements]})
 
 
 class CommandLine(Case):
